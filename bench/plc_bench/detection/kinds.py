@@ -375,10 +375,6 @@ UNDAMAGED: dict[str, Maker] = {
     "one tone begun again": lambda s: s.joined(s.harmonics(110.0, 237.0) for _ in range(999)),
     "melody with rests, by hand": lambda s: _played(s, 10.0),
     "melody with rests, by hand, cut": lambda s: _played(s, 0.5),
-    "two squares, nearly in tune": lambda s: _two_squares(s, 220.0, 6.0),
-    "two squares, nearly in tune, high": lambda s: _two_squares(s, 440.0, 6.0),
-    "two squares, less in tune": lambda s: _two_squares(s, 440.0, 10.0),
-    "two squares, less in tune, low": lambda s: _two_squares(s, 110.0, 10.0),
     "chip tune": lambda s: _chip(s, 0.5),
     "chip tune, thin pulses": lambda s: _chip(s, 0.125, 90.0),
     "chip tune in stereo": lambda s: np.stack([_chip(s, 0.5), _chip(s, 0.25, 165.0)], axis=1),
@@ -469,6 +465,10 @@ UNDAMAGED: dict[str, Maker] = {
     "samples held forty times": lambda s: _held(s, s.music(), 40),
     "clean music": lambda s: s.music(),
     "game": _game,
+    "two squares, nearly in tune": lambda s: _two_squares(s, 220.0, 6.0),
+    "two squares, nearly in tune, high": lambda s: _two_squares(s, 440.0, 6.0),
+    "two squares, less in tune": lambda s: _two_squares(s, 440.0, 10.0),
+    "two squares, less in tune, low": lambda s: _two_squares(s, 110.0, 10.0),
 }  # fmt: skip
 """Name to maker; shape (n,) or (n, 2)."""
 

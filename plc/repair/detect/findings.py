@@ -40,6 +40,8 @@ class Finding:
         Whether a recorder wrote a constant or a few zeros there, which no sound makes.
     seam : bool
         Whether a machine cut a sound there that goes on; it may do so regularly.
+    pulses : bool
+        Whether it lies between the short pulses of one sound.
     """
 
     start: int
@@ -51,6 +53,7 @@ class Finding:
     parts: tuple[tuple[int, int], ...] = ()
     written: bool = False
     seam: bool = False
+    pulses: bool = False
 
     @property
     def gaps(self) -> tuple[tuple[int, int], ...]:
@@ -69,6 +72,7 @@ class Candidate:
     parts: tuple[tuple[int, int], ...] = ()
     written: bool = False
     seam: bool = False
+    pulses: bool = False
 
 
 def runs(marked: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

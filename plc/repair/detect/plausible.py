@@ -30,6 +30,7 @@ from plc.repair.detect.findings import Finding
 from plc.repair.detect.rhythm import regular
 
 REGULAR = "recurs regularly"
+PULSES = "between pulses of one sound"
 TOO_MUCH = "too much of the recording"
 FADED = "faded on both sides"
 STUTTER = "a long stutter"
@@ -121,7 +122,10 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
             doubts[number] = doubts[number] or ALIKE
     for number in _unsure(findings, doubts, sample_rate):
         doubts[number] = UNSURE
-    weighed = [replace(each, doubt=doubt) for each, doubt in zip(findings, doubts, strict=True)]
+    weighed = [
+        replace(each, doubt=doubt or (PULSES if each.pulses else ""))
+        for each, doubt in zip(findings, doubts, strict=True)
+    ]
     return _without_inner_clicks(weighed)
 
 

@@ -205,6 +205,7 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
                 parts=each.parts,
                 written=each.written and other.written,
                 seam=each.seam and other.seam,
+                pulses=each.pulses or other.pulses,
             )
             return
     found.append(
@@ -217,6 +218,7 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
             parts=each.parts,
             written=each.written,
             seam=each.seam,
+            pulses=each.pulses,
         )
     )
 
@@ -243,9 +245,9 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     in_pauses = lone.find(sound, rate)
     quiet = lone.without(sound, in_pauses)
     holes = [
-        each
+        replace(each, pulses=dips.is_between_pulses(sound, each, rate))
         for each in dips.find(quiet, rate)
-        if not (constant.is_step(quiet, each, rate) or dips.is_between_pulses(sound, each, rate))
+        if not constant.is_step(quiet, each, rate)
     ]
     made = [*stuck, *holes, *repeats.find(sound, rate, errors)]
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
