@@ -90,12 +90,12 @@ def write_choices(path: Path, report: RepairReport, settings: RepairSettings) ->
     tables.append(f'<script type="application/json" id="choices">{told}</script>')
     marks = "Red marks are what would be filled."
     text = listening.page(
-        "What to repair",
+        _TITLE,
         _about(report, places, shown),
         "".join(tables),
         list(heard.values()),
         marks,
-        "choose.js",
+        _SCRIPT,
     )
     listening.write(path, text)
 
@@ -222,7 +222,7 @@ def _clip(
     margin, most = round(_MARGIN_S * rate), round(_LONGEST_S * rate)
     stop = min(finding.stop, finding.start + most)
     cut = slice(max(0, finding.start - first - margin), stop - first + margin)
-    seen = finding.channels if len(finding.channels) < place.outcome.channels else ()
+    seen = finding.among(place.outcome.channels)
     doubt = f" · doubtful: {finding.doubt}" if finding.doubt else ""
     return listening.Clip(
         name=place.outcome.name,

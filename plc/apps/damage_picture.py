@@ -131,7 +131,6 @@ def _draw_close(
     axes: "Axes", report: DetectReport, finding: Finding, piece: NDArray[np.float32]
 ) -> None:
     rate = report.sample_rate
-    some = finding.channels if len(finding.channels) < report.channels else ()
     first = max(0, finding.start - round(_MARGIN_S * rate))
     time_ms: Any = (np.arange(piece.size) + first - finding.start) * 1000 / rate
     colour = COLOURS[finding.kind]
@@ -143,7 +142,8 @@ def _draw_close(
     peak = 1.25 * float(np.abs(sound).max() if sound.size else 0.0) or 1.0
     axes.set_ylim(-peak, peak)
     axes.set_yticks([])
-    title = f"{finding.kind} at {finding.start / rate:.3f} s, {length_ms:.1f} ms{which(some)}"
+    where = which(finding.among(report.channels))
+    title = f"{finding.kind} at {finding.start / rate:.3f} s, {length_ms:.1f} ms{where}"
     doubt = f"\ndoubtful: {finding.doubt}" if finding.doubt else ""
     axes.set_title(f"{title}{doubt}", loc="left", color=colour)
     axes.set_xlabel("time (ms)")

@@ -120,10 +120,10 @@ def _show_seams(
 
     clips = corpus.find_named_clips(sources, stereo)
     with progress_shown("sorts in clips", len(clips) * len(seams.SORTS)) as advance:
-        scores, failures = seams.measure_seams(clips, seed, jobs, advance)
-    report_failures(failures, len(clips) * len(seams.SORTS))
-    show(scores, [seams.seams_table(scores)], as_json, save)
-    end(failures)
+        scores = seams.measure_seams(clips, seed, jobs, advance)
+    report_failures(scores.failures, len(clips) * len(seams.SORTS))
+    show(scores.results, [seams.seams_table(scores.results)], as_json, save)
+    end(scores.failures)
 
 
 def dropouts(

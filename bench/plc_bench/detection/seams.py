@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 import plc
 from plc_bench.base.corpus import Clip, clip_seed, read_clip
-from plc_bench.base.workers import Failure, as_done
+from plc_bench.base.tables import Table
+from plc_bench.base.workers import Outcome, score_clips
 from plc_bench.detection.damage import REPEAT_SNR_DB, Damage, rms, sounds, through
 from plc_bench.detection.study import is_true, place_of, share
 
@@ -167,18 +167,10 @@ class SeamScores:
 
 def measure_seams(
     clips: Sequence[Clip], seed: int = 0, jobs: int = 1, on_done: Callable[[], None] = lambda: None
-) -> tuple[list[SeamScores], list[Failure]]:
+) -> Outcome[SeamScores]:
     """Score each sort in each clip, in ``jobs`` processes."""
     items = [(clip, sort, seed) for clip in clips for sort in SORTS]
-    done: dict[int, SeamScores | Failure] = {}
-    for number, result in as_done(_score, items, jobs, lambda item: item[0].name):
-        done[number] = result
-        on_done()
-    results = [done[number] for number in sorted(done)]
-    return (
-        [each for each in results if isinstance(each, SeamScores)],
-        [each for each in results if isinstance(each, Failure)],
-    )
+    return score_clips(_score, items, jobs, on_done, lambda item: item[0].name)
 
 
 def _score(item: tuple[Clip, str, int]) -> SeamScores:
@@ -208,13 +200,14 @@ def score_seams(clip: Clip, name: str, seed: int = 0) -> SeamScores:
 def seams_table(scores: Sequence[SeamScores]) -> Table:
     """Return a row for each sort."""
     clips = len({each.clip for each in scores})
-    table = Table(title=f"Seams found and filled in {clips} clips (95 % interval)")
-    for heading in ("sort", "places", "found", "doubtful", "false"):
-        table.add_column(heading, justify="left" if heading == "sort" else "right")
+    table = Table(
+        f"Seams found and filled in {clips} clips (95 % interval)",
+        ("sort", "places", "found", "doubtful", "false"),
+    )
     for sort in SORTS:
         of_sort = [each for each in scores if each.sort == sort]
         found = [each for score in of_sort for each in score.found]
         doubted = sum(each for score in of_sort for each in score.doubted)
         false = sum(each.false for each in of_sort)
-        table.add_row(sort, str(len(found)), str(share(found)), str(doubted), str(false))
+        table.add(sort, len(found), str(share(found)), doubted, false)
     return table

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from plc.errors import ConfigError
 from plc_bench.base.compare import PairedDifference, paired_difference
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.results import counted
+from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.gaps.fill import JANSSEN, fill
 from plc_bench.gaps.twosided import InpaintSettings, draw_gaps
@@ -25,6 +25,10 @@ from plc_bench.scores import metrics
 
 # A gap counts as worse or better by more than this.
 _AUDIBLE_DB = 0.5
+_HEADINGS = (
+    *("method", "gap", "clip", "alike", "alone dB", "guided dB", "gain dB", "95 % interval"),
+    *("worse", "better", "alone ms", "guided ms"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +144,11 @@ def result_table(report: GuidedReport) -> Table:
     """Return SNR and time by method, length and clip."""
     first = report.settings[0]
     table = Table(
-        title=f"{counted(len(report.gaps), 'gap')} of the first channel, {first.sample_rate} Hz, "
-        f"quality {first.quality}"
+        f"{counted(len(report.gaps), 'gap')} of the first channel, {first.sample_rate} Hz, "
+        f"quality {first.quality}",
+        _HEADINGS,
+        left=(0, 1, 2),
     )
-    for heading in ("method", "gap", "clip"):
-        table.add_column(heading)
-    for heading in ("alike", "alone dB", "guided dB", "gain dB", "95 % interval"):
-        table.add_column(heading, justify="right")
-    for heading in ("worse", "better", "alone ms", "guided ms"):
-        table.add_column(heading, justify="right")
     for method in first.methods:
         for each in report.settings:
             of = [g for g in report.gaps if (g.method, g.gap_ms) == (method, each.gap_ms)]
@@ -167,7 +167,7 @@ def _add_row(table: Table, report: GuidedReport, gaps: Sequence[GuidedGap], clip
         for name in ("alone_db", "guided_db", "alone_ms", "guided_ms")
     )
     whole = clip == "all"
-    table.add_row(
+    table.add(
         gaps[0].method,
         f"{gaps[0].gap_ms:g} ms",
         clip,

@@ -334,6 +334,25 @@ def _samples_of(
     )
 
 
+def foretold(
+    past: NDArray[np.float32] | NDArray[np.float64], order: int, samples: int
+) -> NDArray[np.float64]:
+    """Return the samples that a predictor of a past expects.
+
+    Parameters
+    ----------
+    past : float32 or float64, shape (n,)
+        At least ``order`` samples; the predictor is Burg's.
+    order, samples : int
+        Of the predictor, and how many to foretell.
+    """
+    taps, line = np.empty(order), np.zeros(order + samples)
+    taps_of(fit_burg(past, order), taps)
+    line[:order] = past[-order:]
+    extrapolate(taps, line)
+    return line[order:]
+
+
 def _missing_db(row: NDArray[np.float32], place: int, length: int, sample_rate: int) -> float:
     """Return by how much less comes than what went before lets expect."""
     ms = sample_rate / 1000
@@ -342,13 +361,9 @@ def _missing_db(row: NDArray[np.float32], place: int, length: int, sample_rate: 
     samples = max(8, min(length, round(_FUTURE_MS * ms)))
     if order < 4 or not past.any() or place + samples > row.size:
         return 0.0
-    taps, line = np.empty(order), np.zeros(order + samples)
-    taps_of(fit_burg(past, order), taps)
-    line[:order] = past[-order:]
-    extrapolate(taps, line)
     expected, came = (
         float(np.mean(np.square(part, dtype=np.float64)))
-        for part in (line[order:], row[place : place + samples])
+        for part in (foretold(past, order, samples), row[place : place + samples])
     )
     return float(10 * np.log10((expected + 1e-9) / (came + 1e-9)))
 

@@ -137,9 +137,7 @@ def detect_file(
 
 def channels_of(finding: Finding, channels: int) -> str:
     """Return a finding's channels as people count them: ``all``, or ``1,2``."""
-    if len(finding.channels) == channels:
-        return "all"
-    return ",".join(str(channel + 1) for channel in finding.channels)
+    return ",".join(str(channel + 1) for channel in finding.among(channels)) or "all"
 
 
 def labels_of(finding: Finding, sample_rate: int, channels: int) -> Iterator[str]:
@@ -147,8 +145,8 @@ def labels_of(finding: Finding, sample_rate: int, channels: int) -> Iterator[str
 
     Its text ends in the channels, ``[1]``, where not all ``channels`` of the recording are damaged.
     """
-    some = len(finding.channels) < channels
-    where = f" {channel_mark(finding.channels)}" if some else ""
+    some = finding.among(channels)
+    where = f" {channel_mark(some)}" if some else ""
     for start, stop in finding.gaps:
         start_s, stop_s = start / sample_rate, stop / sample_rate
         yield f"{start_s:.6f}\t{stop_s:.6f}\t{finding.kind} {finding.confidence:.2f}{where}\n"

@@ -55,6 +55,10 @@ class Finding:
     seam: bool = False
     pulses: bool = False
 
+    def among(self, channels: int) -> tuple[int, ...]:
+        """Return its channels; none where all of a recording's are damaged."""
+        return self.channels if len(self.channels) < channels else ()
+
     @property
     def gaps(self) -> tuple[tuple[int, int], ...]:
         """Return what is lost, in samples, or all of it."""

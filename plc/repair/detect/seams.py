@@ -9,9 +9,9 @@ begins or ends a sound, and cuts out more of it. So a seam is damage, however re
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.repair.detect.dips import foretold
 from plc.repair.detect.findings import Candidate
 from plc.repair.detect.levels import change_db
-from plc_kernels.ar import extrapolate, fit_burg, taps_of
 
 # Longest block said again, and longest silence: a buffer's, not a note's or a rest's.
 _LONGEST_MS = {"repeat": 100.0, "silence": 22.0, "click": 3.0}
@@ -84,10 +84,6 @@ def _missed_db(row: NDArray[np.float32], place: int, skip: int, sample_rate: int
     order, samples = round(_ORDER_MS * ms), max(8, round(_FUTURE_MS * ms))
     if past.size < 3 * order or not past.any() or place + skip + samples > row.size:
         return 0.0
-    taps, line = np.empty(order), np.zeros(order + skip + samples)
-    taps_of(fit_burg(past, order), taps)
-    line[:order] = past[-order:]
-    extrapolate(taps, line)
     came = row[place + skip : place + skip + samples].astype(np.float64)
-    error = line[order + skip :] - came
+    error = foretold(past, order, skip + samples)[skip:] - came
     return float(10 * np.log10((error @ error + 1e-9) / (came @ came + 1e-9)))

@@ -40,7 +40,7 @@ def test_channels_that_are_alike_gain_and_others_stay(clips: list[Path]) -> None
         assert gap.guided_ms > 0.0 < gap.alone_ms
         assert gap.likeness > 0.99 if gap.clip == "alike.wav" else gap.likeness < 0.1
     table = result_table(report)
-    cells = [list(column.cells) for column in table.columns]
+    cells = [[cell.text for cell in column] for column in zip(*table.rows, strict=True)]
     assert cells[2] == ["alike.wav", "unlike.wav", "all"] * 2
     assert cells[8] == ["0"] * 6
     assert cells[9] == ["2", "0", "2"] * 2
