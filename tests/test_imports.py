@@ -42,7 +42,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("own_folder", "parts", "targets"),
         ("prebuilt",),
         ("compile",),
-        ("spectra",),
+        ("spectra", "network"),
         (
             "ar",
             "click",
