@@ -11,6 +11,8 @@ nothing is copied. A run takes the same time whatever it is given, asks for no m
 function of the C library.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,7 +77,8 @@ _LEVEL_FLOOR, _LOUDEST, _DAMPING = F(1e-6), F(3.0), F(3e-3)
 _THIRD, _TIME = F(1.0 / 3.0), F(1.0 / 32.0)
 _ZERO, _ONE, _TWO = F(0.0), F(1.0), F(2.0)
 # Of a type that numba compiles no kernels of their own for, as it does for constants of Python.
-_NO_STEP, _ONE_ROW = np.int64(0), np.int64(1)
+_NO_STEP: Any = np.int64(0)
+_ONE_ROW: Any = np.int64(1)
 
 
 @kernel
@@ -171,7 +174,7 @@ def _measure(plan: Plan, spectra: Reals) -> np.float32:
 
 
 @part
-def _featurise(plan: Plan, spectra: Reals, lost: Reals, level: float, work: Reals) -> None:
+def _featurise(plan: Plan, spectra: Reals, lost: Reals, level: np.float32, work: Reals) -> None:
     """Write rows of features: logarithms of magnitudes, likeness of drafts, loss and time."""
     bins, seen, last = plan[BINS], plan[SEEN], plan[DRAFTS] - 1
     frames, wide, bands = plan[FRAMES], plan[FEATURES], plan[BANDS]
@@ -205,7 +208,7 @@ def _featurise(plan: Plan, spectra: Reals, lost: Reals, level: float, work: Real
 
 @part
 def _multiply_spectra(a: Reals, b: Reals, used: int, out: Reals) -> None:
-    """Write the real part of ``a`` times ``b``'s conjugate, 0 above the bins in use."""
+    """Write ``a`` times ``b``'s conjugate, its real part; 0 beyond ``used``."""
     bins = out.size
     a_im, b_im = row(a, bins, bins), row(b, bins, bins)
     for k in range(used):
@@ -233,7 +236,7 @@ def _add_up(bands: int, x: Reals, out: Reals) -> None:
 
 
 @part
-def _logarithms(powers: Reals, level: float, out: Reals) -> None:
+def _logarithms(powers: Reals, level: np.float32, out: Reals) -> None:
     share = _ONE / level
     for k in range(out.size):
         out[k] = log(np.sqrt(powers[k]) * share + _FLOOR) * _THIRD + _ONE
@@ -435,7 +438,7 @@ def _layer_with_early(
 
 @part
 def _weigh(
-    plan: Plan, weights: Reals, spectra: Reals, level: float, work: Reals, out: Reals
+    plan: Plan, weights: Reals, spectra: Reals, level: np.float32, work: Reals, out: Reals
 ) -> None:
     """Write the sum of the drafts under their gains, and what is added along its phase."""
     drafts, bins, used = plan[DRAFTS], plan[BINS], plan[USED]
@@ -468,7 +471,7 @@ def _add_draft(logits: Reals, x: Reals, y: Reals) -> None:
 
 
 @part
-def _grow(added: Reals, level: float, y: Reals) -> None:
+def _grow(added: Reals, level: np.float32, y: Reals) -> None:
     """Add magnitudes along the phase of what stands there."""
     bins = added.size
     y_im = row(y, bins, bins)

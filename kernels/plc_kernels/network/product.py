@@ -27,12 +27,8 @@ TILE_PANELS = 4
 Reals = NDArray[np.float32]
 
 
-@intrinsic
-def row(_context: Any, array: Any, at: Any, count: Any) -> Any:
-    """Return ``count`` float32 numbers from ``at`` on, as an array.
-
-    Slices would do, but numba takes longer to compile them.
-    """
+def _make_row(_context: Any, array: Any, at: Any, count: Any) -> Any:
+    """Return the signature of :data:`row`, and its generator."""
 
     def generate(context: Any, build: Any, signature: Any, given: Any) -> Any:
         from_array, begin, size = given
@@ -51,8 +47,12 @@ def row(_context: Any, array: Any, at: Any, count: Any) -> Any:
     return array(array, types.intp, types.intp), generate
 
 
+row: Any = intrinsic(_make_row)
+"""``row(array, at, count)``: a part of a float32 array; slices take numba longer to compile."""
+
+
 def _tile(rows: int, panels: int) -> Any:
-    """Return the kernel ``y = begin + x w`` of so many rows and panels.
+    """Return the kernel ``y = begin + x w`` of some rows and panels.
 
     ``tile(x, x_step, w, count, begin, begin_step, y, y_step)``: a step is the distance of rows.
     """
