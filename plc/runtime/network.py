@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,31 @@ from plc.errors import ConfigError, in_a_line
 from plc.models.catalogue import find
 from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
-from plc.runtime.bound import BoundSession
+from plc.runtime.bound import SessionReport
+from plc.runtime.native import open_native
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
+
+
+class Session(Protocol):
+    """A graph with fixed inputs and output: ONNX Runtime's, or kernels."""
+
+    report: SessionReport
+    inputs: list[NDArray[np.float32]]
+    output: NDArray[np.float32]
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU."""
+        ...
+
+    def run(self) -> None:
+        """Compute the output."""
+        ...
+
+    def cancel(self) -> None:
+        """Cancel a run in another thread, if possible."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +91,7 @@ class GapNetwork:
         Why the last of these was not.
     """
 
-    def __init__(self, manifest: Manifest, session: BoundSession) -> None:
+    def __init__(self, manifest: Manifest, session: Session) -> None:
         self.manifest = manifest
         self.report = session.report
         self.runs = 0
@@ -155,7 +178,10 @@ def open_network(
         manifest itself.
     shape : NetworkShape
         Of every inference.
-    providers, threads, cuda_graph, clock
+    providers
+        ``"auto"``: the kernels of :mod:`plc.runtime.native`, where they know the graph. All else as
+        for :func:`open_session`.
+    threads, cuda_graph, clock
         As for :func:`open_session`.
 
     Raises
@@ -169,9 +195,14 @@ def open_network(
             f"{manifest.name} is of kind {manifest.kind}, which has other inputs: plc inpaint "
             "opens it, and of kind paper Concealer(model=...) with lookahead"
         )
+    signature = network_signature(manifest, shape)
+    if providers == "auto":
+        native = open_native(manifest, signature, clock)
+        if native is not None:
+            return GapNetwork(manifest, native)
     session = open_session(
         manifest,
-        network_signature(manifest, shape),
+        signature,
         providers=providers,
         threads=threads,
         cuda_graph=cuda_graph,

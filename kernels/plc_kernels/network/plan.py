@@ -245,12 +245,14 @@ class _Weights:
     ) -> NDArray[np.float32]:
         """Keep a convolution with its adapter, if it has one; return its bias."""
         outputs, inputs, taps = shape
-        weight = _rows(self.tensor(f"{name}.weight", shape))
+        weight = _rows(self.tensor(f"{name}.weight", shape)).copy()
         offset = self.tensor(f"{name}.bias", (outputs,))
         if f"{name}.down.weight" in self._tensors:
             rank = self.shape(f"{name}.down.weight", 3)[0]
             down = _rows(self.tensor(f"{name}.down.weight", (rank, inputs, taps)))
-            weight = weight + down @ _rows(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))
+            up = _rows(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))
+            for r in range(rank):  # in one order everywhere, which a library's product is not
+                weight += np.multiply.outer(down[:, r], up[r])
             offset = offset + self.tensor(f"{name}.up.bias", (outputs,))
         self.keep(place, in_panels(weight))
         self.keep(bias, offset)
