@@ -121,16 +121,12 @@ class NativeSession:
         self, name: str, plan: NDArray[np.int64], weights: NDArray[np.float32], signature: Signature
     ) -> None:
         self.report = SessionReport(model=name, provider=NATIVE)
-        (_, (batch, drafts, parts, bins, frames)), (_, lost_shape) = signature.inputs
-        filled = signature.output[1][3]
-        # The kernels have a frame's numbers side by side, ONNX a bin's.
-        spectra = np.zeros((batch, drafts, frames, parts, bins), np.float32)
-        lost = np.zeros(lost_shape, np.float32)
-        out = np.zeros((batch, filled, parts, bins), np.float32)
+        spectra, lost = (np.zeros(shape, np.float32) for _, shape in signature.inputs)
         work = np.zeros(plan[WORK], np.float32)
-        self.inputs = [spectra.transpose(0, 1, 3, 4, 2), lost]
-        self.output = out.transpose(0, 2, 3, 1)
-        self._arguments = (plan, weights, spectra.ravel(), lost.ravel(), work, out.ravel())
+        self.inputs = [spectra, lost]
+        self.output = np.zeros(signature.output[1], np.float32)
+        given = spectra.ravel(), lost.ravel(), work, self.output.ravel()
+        self._arguments = (plan, weights, *given)
 
     def run(self) -> None:
         """Compute the output."""

@@ -98,7 +98,7 @@ class GapNetwork:
         self.failed = 0
         self.last_error = ""
         self._session = session
-        self._finite = np.empty_like(session.output, np.bool_)  # of the same order in memory
+        self._finite = np.empty(session.output.shape, np.bool_)
 
     @property
     def on_gpu(self) -> bool:

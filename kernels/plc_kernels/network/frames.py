@@ -31,6 +31,7 @@ from plc_kernels.network.plan import (
     ENTERED,
     FEATURE_ROWS,
     FEATURES,
+    FILLED,
     FRAMES,
     GATES,
     GIVEN,
@@ -59,6 +60,7 @@ from plc_kernels.network.plan import (
     RECURRENT,
     RECURRENT_BIAS,
     SEEN,
+    SPECTRA,
     START,
     SUMS,
     UNITS,
@@ -91,12 +93,12 @@ def run_frames(
     ----------
     plan, weights
         From :func:`~plc_kernels.network.plan.plan_frames`.
-    spectra : float32, shape (batch * drafts * frames * 2 * bins,)
-        Real and imaginary parts of every draft's frames.
+    spectra : float32, shape (batch * drafts * 2 * bins * frames,)
+        Real and imaginary parts of every draft's bins.
     lost : float32, shape (batch * frames,)
         Share of each frame's samples that lies in the gap.
     work : float32, shape (plan[WORK],), overwritten
-    out : float32, shape (batch * frames behind the context * 2 * bins,), written
+    out : float32, shape (batch * 2 * bins * frames behind the context,), written
     """
     frames, spectrum = plan[FRAMES], 2 * plan[BINS]
     many, made = plan[DRAFTS] * frames * spectrum, (frames - plan[CONTEXT]) * spectrum
@@ -114,6 +116,12 @@ def run_frames(
 @part
 def _run(plan: Plan, weights: Reals, spectra: Reals, lost: Reals, work: Reals, out: Reals) -> None:
     frames, width, wide = plan[FRAMES], plan[WIDTH], plan[FEATURES]
+    drafts, spectrum, touching = plan[DRAFTS], 2 * plan[BINS], plan[FRAMES] - plan[CONTEXT]
+    by_bin = spectra
+    spectra = row(work, plan[SPECTRA], drafts * frames * spectrum)
+    for d in range(drafts):
+        part = d * frames * spectrum
+        _turn(frames, row(by_bin, part, frames * spectrum), row(spectra, part, frames * spectrum))
     level = _measure(plan, spectra)
     _featurise(plan, spectra, lost, level, work)
     entered = row(work, plan[ENTERED], (frames + 2) * width)
@@ -150,7 +158,19 @@ def _run(plan: Plan, weights: Reals, spectra: Reals, lost: Reals, work: Reals, o
         _leak_and_add(row(mixed, t * 2 * width, width), row(inner, t * width, width))
     _remember(plan, weights, mixed, work)
     _answer(plan, weights, work)
-    _weigh(plan, weights, spectra, level, work, out)
+    filled = row(work, plan[FILLED], touching * spectrum)
+    _weigh(plan, weights, spectra, level, work, filled)
+    _turn(spectrum, filled, out)
+
+
+@part
+def _turn(columns: int, x: Reals, out: Reals) -> None:
+    """Write a matrix's columns as rows."""
+    rows = x.size // columns
+    for c in range(columns):
+        line = row(out, c * rows, rows)
+        for r in range(rows):
+            line[r] = x[r * columns + c]
 
 
 @exact_part

@@ -75,10 +75,12 @@ panels."""
     BEGUN,
     LOGIT_ROWS,
     POWERS,
+    SPECTRA,
+    FILLED,
     WORK,
-) = range(35, 47)
+) = range(35, 49)
 
-COUNT = 47
+COUNT = 49
 """Words of a plan."""
 
 
@@ -201,6 +203,8 @@ def _lay_out_work(plan: NDArray[np.int64], touching: int) -> None:
         (BEGUN, early * max(width, plan[LOGITS])),
         (LOGIT_ROWS, touching * plan[LOGITS]),
         (POWERS, 2 * plan[BINS]),
+        (SPECTRA, plan[DRAFTS] * frames * 2 * plan[BINS]),
+        (FILLED, touching * 2 * plan[BINS]),
     ):
         plan[place] = at
         at += _whole(need)

@@ -148,10 +148,10 @@ def _in_bands(x: Wide, bands: int) -> Wide:
 
 
 def _wanted(kind: Kind, tensors: Tensors, spectra: Reals, lost: Reals) -> Wide:
-    """Return the fill, shape (frames behind the context, 2, bins), of one gap."""
+    """Return the fill, shape (2, bins, frames behind the context), of one gap."""
     sizes = kind.sizes
     context, last = sizes.context_frames, sizes.drafts - 1
-    drafts = spectra.astype(np.float64).transpose(0, 1, 3, 2)  # drafts, frames, bins, parts
+    drafts = spectra.astype(np.float64).transpose(0, 3, 2, 1)  # drafts, frames, bins, parts
     drafts = drafts[..., 0] + 1j * drafts[..., 1]
     own_draft = drafts[last, context:].copy()
     if not sizes.top_bin:
@@ -189,13 +189,13 @@ def _wanted(kind: Kind, tensors: Tensors, spectra: Reals, lost: Reals) -> Wide:
     filled += sizes.draft_share * (own_draft - filled)
     if not sizes.top_bin:
         filled[:, -1] = own_draft[:, -1]
-    return np.stack([filled.real, filled.imag], axis=1)
+    return np.stack([filled.real.T, filled.imag.T])
 
 
 def _gap(sizes: FramesSizes, batch: int = 1, seed: int = 0) -> tuple[Reals, Reals]:
-    """Return spectra, shape (batch, drafts, frames, 2, bins), and what is lost of each frame."""
+    """Return spectra, shape (batch, drafts, 2, bins, frames), and what is lost of each frame."""
     rng = np.random.default_rng(seed)
-    spectra = rng.standard_normal((batch, sizes.drafts, sizes.frames, 2, sizes.bins))
+    spectra = rng.standard_normal((batch, sizes.drafts, 2, sizes.bins, sizes.frames))
     lost = np.clip(rng.uniform(-1.0, 2.0, (batch, sizes.frames)), 0.0, 1.0)
     return spectra.astype(np.float32), lost.astype(np.float32)
 
@@ -204,7 +204,7 @@ def _made(kind: Kind, tensors: Tensors, spectra: Reals, lost: Reals) -> Reals:
     sizes = kind.sizes
     plan, weights = plan_frames(tensors, sizes)
     touching = sizes.frames - sizes.context_frames
-    out = np.full((len(spectra), touching, 2, sizes.bins), np.nan, np.float32)
+    out = np.full((len(spectra), 2, sizes.bins, touching), np.nan, np.float32)
     work = np.full(plan[WORK], np.nan, np.float32)  # what lies there has no meaning
     run_frames(plan, weights, spectra.ravel(), lost.ravel(), work, out.ravel())
     return out
@@ -246,7 +246,7 @@ def test_hostile_numbers_do_no_harm(value: float, draft: int) -> None:
     plan, weights = plan_frames(_tensors(kind), kind.sizes)
     for frame in (0, kind.sizes.context_frames, kind.sizes.frames - 1):
         spectra, lost = _gap(kind.sizes)
-        spectra[0, draft, frame, 1, 3] = value
+        spectra[0, draft, 1, 3, frame] = value
         work = np.zeros(plan[WORK] + 64, np.float32)
         out = np.zeros((kind.sizes.frames - kind.sizes.context_frames) * 2 * plan[BINS] + 64)
         out = out.astype(np.float32)
