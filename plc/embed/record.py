@@ -1,4 +1,4 @@
-"""Write the compiled kernels of the audio path: ``record LEVEL FILE``.
+"""Write the compiled kernels of the audio path and its networks: ``record LEVEL FILE``.
 
 :mod:`plc.embed.wheel` starts this with numba's variables set to the level.
 """
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from plc.engine.warm import AUDIO_PATH, warm_up
+from plc.runtime import native
 from plc_kernels.prebuilt import record, write_recorded
 
 
@@ -15,7 +16,8 @@ def main() -> None:
     level, path = sys.argv[1:]
     record()
     warm_up()
-    write_recorded(level, Path(path), AUDIO_PATH)
+    native.warm_up()
+    write_recorded(level, Path(path), (*AUDIO_PATH, *native.KERNELS))
 
 
 if __name__ == "__main__":

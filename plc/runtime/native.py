@@ -69,6 +69,7 @@ _SLOW_S = 1.0
 _COMPILING = "compiling the networks' kernels, once on this machine: some 10 s"
 
 _lock = threading.RLock()
+_warm = False
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -102,11 +103,13 @@ if hasattr(os, "register_at_fork"):
 
 def warm_up() -> None:
     """Compile or load the kernels, once; afterwards nothing is compiled in a stream."""
+    global _warm
     reals = types.Array(types.float32, 1, "C")
     with _lock, notice.if_slow(lambda: _COMPILING, _SLOW_S):
-        if not run_frames.signatures:
+        if not _warm:
             run_frames.compile((types.Array(types.int64, 1, "C"), *[reals] * 5))
             run_frames.disable_compile()
+            _warm = True
 
 
 class NativeSession:
