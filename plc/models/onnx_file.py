@@ -159,7 +159,7 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """What an ONNX file computes, and with which weights.
+    """A graph with its weights, as they lie in an ONNX file.
 
     Attributes
     ----------

@@ -40,7 +40,7 @@ KERNELS = (run_frames,)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Structure:
-    """What a graph does besides its weights, as :class:`FramesSizes` has it."""
+    """Sizes of a known graph, as :class:`FramesSizes` has them."""
 
     context_frames: int
     bands: int = 1

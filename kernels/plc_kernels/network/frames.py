@@ -281,7 +281,7 @@ def _layer(
     y: Reals,
     y_step: int,
 ) -> None:
-    """Write the products of rows with the weights at ``w``, on the bias at ``bias``."""
+    """Write a layer: rows times the weights at ``w``, plus a bias."""
     multiply(
         x,
         x_step,
@@ -324,7 +324,7 @@ def _leak_and_add(x: Reals, added: Reals) -> None:
 
 @part
 def _remember(plan: Plan, weights: Reals, mixed: Reals, work: Reals) -> None:
-    """Write what the recurrent layers remember behind what they are given, frame by frame."""
+    """Write the recurrent layers' states behind their inputs, frame by frame."""
     width, frames, units, gates = plan[WIDTH], plan[FRAMES], plan[UNITS], plan[GATES]
     sums, before = row(work, plan[SUMS], gates), row(work, plan[START], units)
     _clear(before)
@@ -377,7 +377,7 @@ def _gate(given: Reals, sums: Reals, held: Reals, now: Reals) -> None:
 
 @part
 def _answer(plan: Plan, weights: Reals, work: Reals) -> None:
-    """Write the gains' and magnitudes' logits of the frames that touch the gap."""
+    """Write the logits of the frames that touch the gap."""
     width, context, logits = plan[WIDTH], plan[CONTEXT], plan[LOGITS]
     touching = plan[FRAMES] - context
     x = row(work, plan[MIXED] + (context - 1) * 2 * width, (touching + 2) * 2 * width)
@@ -460,7 +460,7 @@ def _layer_with_early(
 def _weigh(
     plan: Plan, weights: Reals, spectra: Reals, level: np.float32, work: Reals, out: Reals
 ) -> None:
-    """Write the sum of the drafts under their gains, and what is added along its phase."""
+    """Write the weighted sum of the drafts, and what its phase adds."""
     drafts, bins, used = plan[DRAFTS], plan[BINS], plan[USED]
     frames, context, logits = plan[FRAMES], plan[CONTEXT], plan[LOGITS]
     share = weights[plan[DRAFT_SHARE]]

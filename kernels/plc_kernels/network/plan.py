@@ -94,7 +94,7 @@ class UnfitError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FramesSizes:
-    """What the weights of a causal network do not tell about it.
+    """Sizes of a causal network that its weights do not tell.
 
     Attributes
     ----------
@@ -236,7 +236,7 @@ class _Weights:
         return shape
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return a tensor in float32, which must have this shape and be finite."""
+        """Return a tensor in float32; refuse another shape, NaN and infinity."""
         _require(name in self._tensors, f"there is no {name}")
         values = self._tensors[name]
         _require(values.shape == shape, f"{name} is {values.shape} instead of {shape}")
@@ -271,7 +271,7 @@ class _Weights:
         up: int,
         bias: int,
     ) -> None:
-        """Keep an adapter of the first frames, and its bias together with its layer's."""
+        """Keep an adapter of the first frames; add its layer's bias to its own."""
         outputs, inputs, taps = shape
         rank = self.shape(f"{name}.down.weight", 3)[0]
         _require(self.plan[RANK] in (0, _whole(rank)), "its early adapters")
@@ -309,7 +309,7 @@ def _rows(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _whole(n: int) -> int:
-    """Return the least multiple of :data:`LANES` that is no less."""
+    """Return ``n`` rounded up to whole panels."""
     return -(-int(n) // LANES) * LANES
 
 

@@ -144,7 +144,8 @@ def _remembered(x: Wide, tensors: Tensors, name: str) -> Wide:
 
 def _in_bands(x: Wide, bands: int) -> Wide:
     padded = np.pad(x, ((0, 0), (0, -x.shape[1] % bands)))
-    return padded.reshape(len(x), -1, bands).sum(axis=2)
+    made: Wide = padded.reshape(len(x), -1, bands).sum(axis=2)
+    return made
 
 
 def _wanted(kind: Kind, tensors: Tensors, spectra: Reals, lost: Reals) -> Wide:
@@ -170,7 +171,7 @@ def _wanted(kind: Kind, tensors: Tensors, spectra: Reals, lost: Reals) -> Wide:
         each / np.sqrt(power * seen[last])
         for each, power in zip(products, seen[:last], strict=True)
     ]
-    features += [lost[:, None], np.arange(sizes.frames)[:, None] / 32.0]
+    features += [lost.astype(np.float64)[:, None], np.arange(sizes.frames)[:, None] / 32.0]
     x = _leaky(_convolved(np.hstack(features), tensors, "enter"))
     x = x + _leaky(_convolved(x, tensors, "mix"))
     names = ["gru"] if kind.groups == 1 else [f"gru.parts.{g}" for g in range(kind.groups)]

@@ -44,8 +44,8 @@ def _error(made: Reals, x: Reals, w: Reals, begin: Reals) -> float:
 @pytest.mark.parametrize(("rows", "count", "outputs"), SHAPES)
 def test_rows_times_weights_are_numpys(rows: int, count: int, outputs: int) -> None:
     rng = np.random.default_rng(rows * count)
-    x, w = rng.standard_normal((rows, count)), rng.standard_normal((count, outputs))
-    x, w = x.astype(np.float32), w.astype(np.float32)
+    x = rng.standard_normal((rows, count)).astype(np.float32)
+    w = rng.standard_normal((count, outputs)).astype(np.float32)
     panels = -(-outputs // LANES)
     begin = rng.standard_normal((rows, panels * LANES)).astype(np.float32)
     y = np.full((rows + 1, panels * LANES), np.nan, np.float32)
@@ -60,8 +60,9 @@ def test_rows_times_weights_are_numpys(rows: int, count: int, outputs: int) -> N
 
 def test_rows_may_overlap_and_share_a_bias() -> None:
     rng = np.random.default_rng(0)
-    x, w = rng.standard_normal(5 * 9), rng.standard_normal((15, 32))
-    x, w, bias = x.astype(np.float32), w.astype(np.float32), np.ones(32, np.float32)
+    x = rng.standard_normal(5 * 9).astype(np.float32)
+    w = rng.standard_normal((15, 32)).astype(np.float32)
+    bias = np.ones(32, np.float32)
     y = np.zeros((7, 40), np.float32)
     _multiply(x, 5, 7, in_panels(w), 15, 2, bias, 0, y.ravel(), 40)
     rows = np.stack([x[5 * r : 5 * r + 15] for r in range(7)])

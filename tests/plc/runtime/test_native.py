@@ -244,6 +244,7 @@ def test_another_number_of_frames_is_another_plan() -> None:
 
 def test_every_kernel_is_closed_to_further_compilation() -> None:
     native.warm_up()
-    for kernel in native.KERNELS:
+    kernels: tuple[Any, ...] = native.KERNELS
+    for kernel in kernels:
         assert not kernel._can_compile
         assert len(kernel.signatures) == 1
