@@ -461,7 +461,7 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Examine this machine: what runs, and how fast."""
+    """Examine this machine: which parts run, and how fast."""
     if methods:
         _print_methods(as_json)
         return
@@ -509,7 +509,7 @@ def _handed_on(command: Callable[[typer.Context], None]) -> None:
 
 @_handed_on
 def bench(ctx: typer.Context) -> None:
-    """Measure quality and latency; plc bench --help lists what."""
+    """Measure quality and latency; plc bench --help lists the commands."""
     _benchmark(ctx.args)
 
 

@@ -237,7 +237,7 @@ KeyFile = Annotated[
 
 
 def key_of(key: str | None, key_file: Path | None) -> "SrtpKey | None":
-    """Return the key that options give; raise ConfigError if there is none in them."""
+    """Return the key that options give; raise ConfigError without one."""
     from plc.rtp.srtp import parse_key, read_key
 
     if key is not None and key_file is not None:
@@ -432,7 +432,7 @@ class SelectionOptions:
     ] = math.inf
 
     def selection(self) -> "Selection":
-        """Return what is asked for; raise ConfigError if that cannot be."""
+        """Return the selection; raise ConfigError if it is impossible."""
         from plc.repair.detect.selection import Selection
 
         kinds = (self.kinds or "").split(",") if self.kinds is not None else []
@@ -444,7 +444,7 @@ class SelectionOptions:
 
     @property
     def given(self) -> bool:
-        """Whether any is."""
+        """True if any is."""
         return self != SelectionOptions()
 
 
@@ -470,7 +470,7 @@ def _target(text: str) -> "Endpoint | Path":
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command whose dataclass parameters are groups of options."""
+    """Return a command with groups of options as dataclass parameters."""
     parameters: list[inspect.Parameter] = []
     groups: dict[str, type[Any]] = {}
     for name, parameter in inspect.signature(command, eval_str=True).parameters.items():

@@ -79,7 +79,7 @@ def check_finite(name: str, answer: NDArray[np.float32]) -> None:
 def opened_once(
     kind: str, model: str, sample_rate: int, open_models: Callable[[list[Manifest], int], T]
 ) -> T:
-    """Return what ``open_models`` makes of the models at a rate; once in each thread.
+    """Return the opened models of a rate, opened once in each thread.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ _opened = threading.local()
 
 
 class Refiner(ABC):
-    """Improves on the fill of a gap, or fills one alone; what it leaves out does nothing."""
+    """Improves the fill of a gap, or fills one alone; the defaults do nothing."""
 
     def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
         """As :func:`speech_around`; 0 where the answer makes no difference."""
@@ -53,7 +53,7 @@ class Refiner(ABC):
     def fill_speech(
         self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
     ) -> bool:
-        """Fill a gap of what is speech without doubt; return whether it did.
+        """Fill a gap of certain speech; return whether it did.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class Refiner(ABC):
         doubt_db: float = math.inf,
         speech: float | None = None,
     ) -> bool:
-        """Improve on what fills ``row[start:stop]``; return whether it could.
+        """Improve the fill in ``row[start:stop]``; return whether it could.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ class TwoSidedNetwork:
         end: int,
         found: Found,
     ) -> NDArray[np.float32] | None:
-        """Return an improvement on what fills ``row[start:stop]``, good until the next call.
+        """Return an improved fill of ``row[start:stop]``, valid until the next call.
 
         Parameters
         ----------
@@ -166,7 +166,7 @@ class TwoSidedNetwork:
         return fill
 
     def _seen(self, known: NDArray[np.float32], first: int) -> NDArray[np.float32]:
-        """Return what the network sees, from ``first`` on; predicted where nothing is known."""
+        """Return the network's input from ``first`` on; unknown samples are predicted."""
         last = first + self._gap.samples
         seen = known[max(0, first) : last]
         if first < 0:
@@ -264,7 +264,7 @@ class TwoSidedNetworks(Refiner):
     def _part(
         self, content: str, row: NDArray[np.float32], gap: tuple[int, int, int], found: Found
     ) -> NDArray[np.float32] | None:
-        """Return what the models for a content make of a gap."""
+        """Return the fill of a gap by the models of a content."""
         network, spoken = self._networks[content], self._spoken
         spoken_fill = spoken.fill(row, *gap) if spoken and content == "speech" else None
         if spoken_fill is not None and spoken and not self._both_serve(spoken, *gap):
@@ -339,7 +339,7 @@ def open_encoder(manifest: Manifest, sample_rate: int) -> Refiner:
 
 
 def open_refiner(model: str, sample_rate: int) -> Refiner | None:
-    """Return what ``model`` names, opened once in each thread; None for none.
+    """Return the model by name, opened once in each thread; None for None.
 
     Parameters
     ----------

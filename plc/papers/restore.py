@@ -191,7 +191,7 @@ def restorer_signature(batch: int) -> Signature:
 
 
 def open_restorer(model: str, sample_rate: int) -> Restorer:
-    """Return what ``model`` names, opened once in each thread.
+    """Return the model by name, opened once in each thread.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def open_method(model: str, sample_rate: int, seed: int) -> FileMethod:
 
 
 def between_bins(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return magnitudes at twice as many bins, by cubics through four.
+    """Return magnitudes at twice the bins, by cubic interpolation.
 
     Parameters
     ----------

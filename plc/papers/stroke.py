@@ -183,7 +183,7 @@ class StrokeFiller:
 
 
 class StrokeRefiner(Refiner):
-    """The U-Net of strokes in speech: it changes magnitudes of what fills a gap.
+    """The U-Net of strokes in speech: it changes the magnitudes of a fill.
 
     Parameters
     ----------
