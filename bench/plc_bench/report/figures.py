@@ -1,4 +1,4 @@
-"""Figures in documents, taken from what benchmarks saved: ``plc bench tables``.
+"""Figures in documents, taken from saved benchmarks: ``plc bench tables``.
 
 A comment before a Markdown table names files beside the document, the key of each column and that
 of each row; together they name one row of the files' summaries (:mod:`plc_bench.base.rows`)::
