@@ -121,7 +121,9 @@ def _renewed_block(block: re.Match[str], path: Path) -> str:
             if key is not None and _NUMBER.search(cells[number]):
                 figure = _find(rows, common | key, where)
                 cells[number] = _written(cells[number], figure, styles[number])
-    body = "".join(f"| {' | '.join(cells)} |\n".replace("|  |", "| |") for cells in table)
+    body = "".join(
+        "|" + "".join(f" {cell} |" if cell else " |" for cell in cells) + "\n" for cells in table
+    )
     kept = block.group(0)[: block.start("body") - block.start()]
     return kept + (body if block["body"].endswith("\n") else body.rstrip("\n"))
 
@@ -191,4 +193,5 @@ def _styled(value: float, like: str, styles: Sequence[str]) -> str:
         text = text[1:]
     if value < 0 and float(f"{value:.{digits}f}") != 0:
         return ("-" if like.startswith("-") else _MINUS) + text
-    return f"+{text}" if any(one.startswith("+") for one in styles) else text
+    signed = not like[0].isdigit() and like[0] != "."
+    return f"+{text}" if signed and any(one.startswith("+") for one in styles) else text
