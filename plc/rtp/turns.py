@@ -107,7 +107,7 @@ class Turns:
         self._cut_s = 0.0
 
     def hurry_as_configured(self) -> None:
-        """Hurry down to the delay that the mode allows: any delay but the fixed one may have grown."""
+        """Hurry down to the delay that the mode allows; only a fixed one cannot grow."""
         self._cut_s = self._max_s if self._holds else 0.0
 
     def pass_held(self) -> None:
