@@ -294,7 +294,7 @@ class NetworkSource:
     Parameters
     ----------
     endpoint : Endpoint
-        Where to listen.
+        Address to listen at.
     stats : LiveStats
         Where to count.
     config : ReceiverConfig

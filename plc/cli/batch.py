@@ -77,7 +77,10 @@ Format = Annotated[
 Bitrate = Annotated[
     int | None,
     typer.Option(
-        parser=bitrate_of, metavar="BIT/S", help="Of MP3, Opus and AAC: 192k.", show_default=False
+        parser=bitrate_of,
+        metavar="BIT/S",
+        help="Bit rate of MP3, Opus and AAC: 192k.",
+        show_default=False,
     ),
 ]
 Picture = Annotated[
@@ -86,7 +89,7 @@ Picture = Annotated[
 ]
 Page = Annotated[
     Path | None,
-    typer.Option("--report", metavar="HTML", help="Write a page of what was done, to listen to."),
+    typer.Option("--report", metavar="HTML", help="Write a page with the results, to listen to."),
 ]
 
 

@@ -52,7 +52,7 @@ def detect(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the damage of recordings, knowing nothing of it.
+    """Find damage in recordings.
 
     Muted and faded dropouts of up to 1 s, blocks that repeat, clicks, NaN.
     Confidence: 0.5, as likely as not, to 1, certain.

@@ -233,7 +233,7 @@ def phase(
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
-    """Measure how well phase is made from magnitudes.
+    """Measure the quality of phase made from magnitudes.
 
     Exits with 1 if a clip has no score.
     """
