@@ -15,7 +15,7 @@ from plc.models.manifest import Manifest
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What is known of a gap beside its samples.
+    """Knowledge of a gap beside its samples.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ def check_drafts(manifest: Manifest, draft: str) -> bool:
 def check_answer(
     name: str, answer: NDArray[np.float32], shapes: tuple[tuple[int, ...], ...] = ()
 ) -> None:
-    """Refuse an answer of a network with NaN or infinity, or of an unexpected shape.
+    """Refuse a network's answer that is not finite or not in shape.
 
     Parameters
     ----------

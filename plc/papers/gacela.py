@@ -232,7 +232,7 @@ class LongGaps(GapFiller):
 
 
 def open_filler(manifests: Sequence[Manifest], sample_rate: int) -> LongGaps:
-    """Return models of kind ``gacela`` for gaps of files, the shortest that reaches each."""
+    """Return models of kind ``gacela`` for gaps of files."""
     return LongGaps([LongGapNetwork(each, sample_rate) for each in manifests], sample_rate)
 
 

@@ -125,7 +125,7 @@ def inpaint(
     model : str
         Network that improves on what ``"good"`` and ``"best"`` made, for the method ``auto``: the
         package's (``"auto"``), none (``"ar"``), or a name or path. ``"auto"`` uses none where ONNX
-        Runtime is not installed. Of ``restore`` and ``gacela``, which need one: their network.
+        Runtime is not installed. A model of ``restore`` or ``gacela`` chooses that method.
     seed : int
         Of what the method ``gacela`` invents, at least 0; without effect on others.
     progress : callable, optional
