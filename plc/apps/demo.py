@@ -47,7 +47,7 @@ Judge = Callable[[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoRow:
-    """How one way of playing did on one clip."""
+    """Scores and time of one way of playing one clip."""
 
     clip: str
     label: str
@@ -166,7 +166,7 @@ def run(
 
 
 class _Bench:
-    """Judges of speech; those that lack their library leave it."""
+    """Judges of speech; one whose library is missing is left out."""
 
     def __init__(self, judges: dict[str, Judge]) -> None:
         self.judges = judges
@@ -175,7 +175,7 @@ class _Bench:
     def scores(
         self, stream: LossyClip, played: NDArray[np.float32], lost: NDArray[np.bool_]
     ) -> dict[str, float]:
-        """Return what each says of speech as it was played."""
+        """Return each judge's score of the speech as it was played."""
         found = {}
         for name, judge in list(self.judges.items()):
             try:
@@ -189,7 +189,7 @@ class _Bench:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder whose files of these names are foreign."""
+    """Raise if the folder holds foreign files of these names."""
     names = [
         f"{clip}{ending}"
         for clip in CLIPS
@@ -302,7 +302,7 @@ def _to_hear(
 
 
 def _note(row: DemoRow) -> str:
-    """Return what of a row stands beside its player: of speech no error of its wave."""
+    """Return a row's line beside its player; for speech without waveform error."""
     scores = [f"{name} {score:.2f}" for name, score in row.scores.items()]
     wave = [] if row.clip == SPEECH else [f"error {row.nmse_db:+.1f} dB"]
     return " · ".join([*wave, *scores, f"spectral distance {row.lsd_db:.1f} dB"])

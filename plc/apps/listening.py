@@ -106,7 +106,7 @@ def write(path: Path, text: str) -> None:
 
 
 def check(path: Path, overwrite: bool) -> None:
-    """Refuse to write over a page that is none of ours.
+    """Raise if the file exists and this program did not write it.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def _picture(signal: NDArray[np.float64], clip: Clip, loudest_db: float) -> str 
 
 
 def as_integers(signal: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Return samples as int16, clipped; what is not finite becomes silence."""
+    """Return samples as int16, clipped; NaN and infinity become silence."""
     scaled = np.rint(np.nan_to_num(signal, posinf=0.0, neginf=0.0).astype(np.float64) * 32768)
     return scaled.clip(-32768, 32767).astype(np.int16)
 
@@ -230,7 +230,7 @@ def difference_or_whole(
 def spectrogram_png(
     signal: NDArray[np.float64], lost: NDArray[np.bool_], sample_rate: int, loudest_db: float
 ) -> bytes:
-    """Return a spectrogram as PNG; red marks show what was lost.
+    """Return a spectrogram as PNG; red marks show lost packets.
 
     Parameters
     ----------

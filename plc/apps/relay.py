@@ -123,19 +123,19 @@ class Lane:
 
     @property
     def drained(self) -> bool:
-        """Whether all datagrams that came have been read."""
+        """True if all datagrams that came have been read."""
         return all(port.drained for port in self.ports)
 
     @property
     def next_s(self) -> float:
-        """When a block or reports are due."""
+        """Time at which a block or reports are due."""
         reports = self.stream.reports
         block_s = math.inf if self.ended else self.stream.next_s
         return block_s if reports is None else min(block_s, reports.next_s)
 
     @property
     def played_out(self) -> bool:
-        """Whether all that was received is played."""
+        """True if all that was received is played."""
         return self.ended or self.stream.drained
 
     def receive(self, number: int, datagram: bytes, source: Address, now_s: float) -> None:
@@ -169,7 +169,7 @@ class Lane:
             self._upstream = source
 
     def _is_target(self, host: str) -> bool:
-        """Tell whether a receiver of what is sent may be there: anybody, of a group."""
+        """Tell whether an address may be that of a receiver."""
         target = self.target
         return not isinstance(target, Recorder) and (is_multicast(target[0]) or host == target[0])
 
@@ -258,7 +258,7 @@ class Lane:
         return report
 
     def media(self) -> AudioMedia:
-        """Return the description of what is sent to a host."""
+        """Return the description of the stream sent to a host."""
         to, receiver = self.config.to, self.config.receiver
         assert isinstance(to, Endpoint)
         return AudioMedia(
@@ -395,17 +395,17 @@ class Relay:
 
     @property
     def ports(self) -> Sequence[UdpPort]:
-        """Those of all streams, in order."""
+        """Ports of all streams, in order."""
         return self._ports
 
     @property
     def next_s(self) -> float:
-        """When the next block of any stream is due."""
+        """Time at which the next block of any stream is due."""
         return min((lane.next_s for lane in self.lanes), default=math.inf)
 
     @property
     def done(self) -> bool:
-        """Whether every stream was played to its end, or none goes on."""
+        """True if every stream was played to its end, or none goes on."""
         targets = [lane.target for lane in self.lanes]
         failed = all(isinstance(each, Recorder) and each.error for each in targets)
         if not self._stays and (failed or all(lane.ended for lane in self.lanes)):

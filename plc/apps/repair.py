@@ -58,7 +58,7 @@ _OTHER_SUFFIX = ".flac"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairSettings:
-    """How recordings are repaired.
+    """Settings of the repair of recordings.
 
     Attributes
     ----------
@@ -176,7 +176,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairReport:
-    """Result of :func:`run_repair`; of a dry run, what would become of each recording."""
+    """Result of :func:`run_repair`; of a dry run, the planned results."""
 
     source: str
     target: str
@@ -199,7 +199,7 @@ class RepairReport:
         return sum(each.duration_s for each in done) / processor_s if done else None
 
     def repaired(self) -> list[Repaired]:
-        """Return what was repaired, for pictures and pages; of places of this machine."""
+        """Return the repaired recordings on this machine, for pictures and pages."""
         return [
             Repaired(
                 each.name,
@@ -341,7 +341,7 @@ def run_repair(
 
 
 def _timed(job: Job) -> Callable[..., Outcome]:
-    """Return what makes a job's outcome, with the time since now."""
+    """Return a function that makes a job's outcome, with the time since now."""
     start_s, processor_s = time.perf_counter(), time.process_time()
 
     def outcome(**told: Any) -> Outcome:
@@ -356,7 +356,7 @@ def _timed(job: Job) -> Callable[..., Outcome]:
 
 
 def look(job: Job) -> Outcome:
-    """Tell what :func:`repair` would do, and write nothing."""
+    """Report what :func:`repair` would do; write nothing."""
     outcome = _timed(job)
     try:
         with scratch() as folder:
@@ -373,7 +373,7 @@ def look(job: Job) -> Outcome:
 
 
 def _spans(damage: "_Damage", samples: int) -> tuple[tuple[int, int], ...]:
-    """Return what would be filled, in samples, of any channel; refuse what a repair does."""
+    """Return the samples to fill, in any channel; raise as a repair would."""
     if not damage.gaps_s:
         return ()
     holes = gaps_in_samples(damage.gaps_s, damage.sample_rate, samples)
@@ -510,7 +510,7 @@ def _copy(source: Path, made: Path) -> None:
 
 
 def _results(names: Iterable[str], folds: bool) -> dict[str, str]:
-    """Return what each recording becomes if it is damaged; no two are the same.
+    """Return the name of each recording's result; no two are the same.
 
     What cannot keep its format, and would take the name of another one, keeps its suffix, too:
     ``a.aiff`` beside ``a.flac`` becomes ``a.aiff.flac``. An empty name is where that is taken, too.
@@ -570,7 +570,7 @@ def _refusal(
 
 
 def _earlier(targets: Place, job: Job) -> Outcome | None:
-    """Return what an earlier run did with the same source and settings."""
+    """Return an earlier run's outcome with the same source and settings."""
     record = read_record(targets, job.name)
     told = record.outcome
     if record.key != job.key or not isinstance(told, dict):

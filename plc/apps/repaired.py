@@ -27,7 +27,7 @@ _BEFORE, _AFTER = "before", "after"
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """A recording whose gaps were filled.
+    """A repaired recording and its gaps.
 
     Attributes
     ----------

@@ -63,7 +63,7 @@ class Mended:
 
 
 def mend(path: Path) -> Mended | None:
-    """Return a damaged MP3 file mended; None for a sound one, or what is none."""
+    """Return a damaged MP3 file mended; None if it is sound or no MP3."""
     with path.open("rb") as file:
         try:
             begin = tag_bytes(file)
@@ -141,7 +141,7 @@ def _resync(data: bytes, at: int, like: bytes | None) -> _Frame | None:
 
 
 def _size(head: bytes, like: bytes) -> int:
-    """Return a frame's length in bytes; 0 for what is no header of the stream."""
+    """Return a frame's length in bytes; 0 if no header is there."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xFE != like[1] & 0xFE:
         return 0
     if head[1] & 0xE0 != 0xE0 or head[1] >> 1 & 3 != _LAYER_3 or head[2] & 0x0C != like[2] & 0x0C:
@@ -197,7 +197,7 @@ def _absent(data: bytes, frames: Sequence[_Frame], begin: int, head: bytes) -> i
 
 
 def _offset(data: bytes, first: _Frame, head: bytes) -> int:
-    """Return how much a decoder cuts off at the beginning: what the coder's first frame says."""
+    """Return the samples that a decoder cuts off at the start, by the first frame."""
     begin, side = _side(head)
     mark = first.at + begin + side
     if data[mark : mark + 4] not in _MARKS:

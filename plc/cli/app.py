@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from plc.repair.recordings import ConcealReport, InpaintReport, Progress
 
 # Panels of plc --help, in its order.
-_FILES, _HERE, _MEASURE = "Files", "What runs here", "Measure and train"
+_FILES, _HERE, _MEASURE = "Files", "This machine", "Measure and train"
 
 
 class _Refusing(TyperGroup):
@@ -323,7 +323,7 @@ def inpaint(
     ] = None,
     mask: Annotated[
         Path | None,
-        typer.Option(help="A .npy of bools, or an audio file that is not zero where one misses."),
+        typer.Option(help="A .npy of bools, or an audio file that is not zero at missing samples."),
     ] = None,
     trace: Trace = None,
     loop: Loop = False,
@@ -345,15 +345,15 @@ def inpaint(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fill gaps of recordings from both of their sides.
+    """Fill gaps of recordings from both sides.
 
-    Without --gap, --gaps, --mask and --trace the gaps are what plc detect finds.
+    Without --gap, --gaps, --mask and --trace, plc detect finds the gaps.
 
     Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
     Longer gaps, and fast, get a blend of predictions from both sides.
     With --trace the gaps are its lost packets, filled better than plc conceal does.
     For several recordings --gaps, --mask and --trace may be folders of NAME.txt and so on.
-    Method gacela invents what may have been in gaps of music: each of --variants is another one.
+    Method gacela invents music for a gap; --variants writes several inventions.
     """
     from plc.models.kinds import KINDS
     from plc.networks.inpaint import kind_of_filler
@@ -462,7 +462,7 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Examine this machine: what runs, and how fast."""
+    """Examine this machine: which parts run, and how fast."""
     if methods:
         _print_methods(as_json)
         return
@@ -510,7 +510,7 @@ def _handed_on(command: Callable[[typer.Context], None]) -> None:
 
 @_handed_on
 def bench(ctx: typer.Context) -> None:
-    """Measure quality and latency; plc bench --help lists what."""
+    """Measure quality and latency; plc bench --help lists the commands."""
     _benchmark(ctx.args)
 
 

@@ -1,4 +1,4 @@
-"""The kinds of networks: what each serves, and what opens it.
+"""The kinds of networks: uses and opener of each.
 
 This table is the one place in ``plc`` that names :mod:`plc.papers`. What a line names is imported
 on use.
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind of networks: its uses, and what opens it as ``"module:name"``.
+    """A kind of networks: its uses, and its opener as ``"module:name"``.
 
     Attributes
     ----------
@@ -63,6 +63,6 @@ spectrogram; a stroke of speech in one; a generator of long gaps. For none: a ge
 
 
 def opener(place: str) -> Callable[..., Any]:
-    """Return what ``"module:name"`` of a :class:`Kind` names."""
+    """Return the function named by ``"module:name"`` of a :class:`Kind`."""
     found: Callable[..., Any] = resolve_name(place)
     return found

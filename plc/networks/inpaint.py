@@ -78,7 +78,7 @@ class TwoSidedNetwork:
         end: int,
         found: Found,
     ) -> NDArray[np.float32] | None:
-        """Return an improvement on what fills ``row[start:stop]``, good until the next call.
+        """Return an improved fill of ``row[start:stop]``, valid until the next call.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class TwoSidedNetwork:
         return fill
 
     def _seen(self, known: NDArray[np.float32], first: int) -> NDArray[np.float32]:
-        """Return what the network sees, from ``first`` on; predicted where nothing is known."""
+        """Return the network's input from ``first`` on; unknown samples are predicted."""
         last = first + self._gap.samples
         seen = known[max(0, first) : last]
         if first < 0:
@@ -204,7 +204,7 @@ class TwoSidedNetworks(GapFiller):
     def _part(
         self, content: str, row: NDArray[np.float32], gap: tuple[int, int, int], found: Found
     ) -> NDArray[np.float32] | None:
-        """Return what the models for a content make of a gap."""
+        """Return the fill of a gap by the models of a content."""
         network, spoken = self._networks[content], self._spoken
         spoken_fill = spoken.fill(row, *gap) if spoken and content == "speech" else None
         if spoken_fill is not None and spoken and not self._both_serve(spoken, *gap):
@@ -258,7 +258,7 @@ def kind_of_filler(method: str, model: str) -> str:
 
 
 def open_gap_filler(method: str, model: str, sample_rate: int) -> GapFiller | None:
-    """Return what fills gaps of files by networks, opened once in each thread; None for none.
+    """Return the networks for gaps of files, opened once in each thread.
 
     Parameters
     ----------

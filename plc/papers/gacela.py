@@ -1,4 +1,4 @@
-"""Fill long gaps of music by GACELA: a network that invents what may have been [1]_.
+"""Long gaps of music, filled with invented sound by GACELA [1]_.
 
 Nobody knows what was in a gap of a third of a second, so the network is not asked for the likeliest
 continuation, but for one that passes for music between what is known. Random numbers beside both

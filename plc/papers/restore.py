@@ -183,7 +183,7 @@ def open_filler(manifests: Sequence[Manifest], sample_rate: int) -> Restorer:
 
 
 def between_bins(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return magnitudes at twice as many bins, by cubics through four.
+    """Return magnitudes at twice the bins, by cubic interpolation.
 
     Parameters
     ----------

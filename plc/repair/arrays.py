@@ -271,7 +271,7 @@ def fill_gaps(
 def guides_of(
     signal: Packet, first: int, tracks: Sequence[Track], lost: Sequence[int]
 ) -> Guides | None:
-    """Return the channels that may tell of what others have lost; None if there are none.
+    """Return the channels that may guide the fill of others, or None.
 
     Parameters
     ----------
@@ -344,7 +344,7 @@ def _fill(
     network: GapFiller | None,
     hints: Hints,
 ) -> None:
-    """Fill a gap of ``rows`` from what lies before it and behind."""
+    """Fill a gap of ``rows`` from both sides."""
     context = round(CONTEXT_S * config.sample_rate)
     before = rows[:, max(0, gap.start - context) : gap.start]
     after = rows[:, gap.stop : min(gap.end, gap.stop + context)]

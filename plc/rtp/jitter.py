@@ -139,7 +139,7 @@ class _Stamps:
         self.since_s, self.samples, self.ahead, self.came_soon = now_s, 0, 0, False
 
     def _judge(self, lasted_s: float, rate: float) -> None:
-        """Compare both with the clock: what comes late says nothing, what comes soon does."""
+        """Compare both with the clock; late packets prove nothing, early ones do."""
         sampled_s, stamped_s = self.samples / rate, (self.samples + self.ahead) / rate
         self.came_soon |= lasted_s < (1.0 - _SOON_SHARE) * stamped_s - _SOON_S
         self.are_false |= self.came_soon
@@ -221,7 +221,7 @@ class JitterBuffer:
 
     @property
     def begun(self) -> bool:
-        """Whether the first block has been played."""
+        """True if the first block has been played."""
         return self._turns.begun
 
     @property
@@ -480,7 +480,7 @@ class JitterBuffer:
         return verdict
 
     def _take_late(self, packet: RtpPacket, samples: int, now_s: float) -> Verdict:
-        """Discard a packet whose turn has passed; move the line if all of them are such."""
+        """Discard a packet whose turn has passed; move the line if all are late."""
         self.stats.late_packets += 1
         if len(self._timeline) or not self._sequences.is_newest(packet.sequence):
             return Verdict.LATE

@@ -68,12 +68,12 @@ class Service(Protocol):
 
     @property
     def next_s(self) -> float:
-        """When the service wants to be called next; infinite: only for datagrams."""
+        """Time of the service's next call; infinite: only for datagrams."""
         ...
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing more to do."""
+        """True if there is nothing more to do."""
         ...
 
     def receive(self, port: int, datagram: bytes, source: Address, now_s: float) -> None:
@@ -149,7 +149,7 @@ def _check_host(host: str) -> None:
 
 
 def parse_network(text: str) -> Network:
-    """Return the network in ``192.0.2.7`` or ``192.0.2.0/24``; raise ConfigError if it is none."""
+    """Return the network of ``192.0.2.7`` or ``192.0.2.0/24``; raise ConfigError for others."""
     try:
         return ip_network(text, strict=False)
     except ValueError:
@@ -241,7 +241,7 @@ class UdpPort:
             raise NetworkError(f"{error} (by {kind}, as {self.endpoint} is)") from error
 
     def mark(self, dscp: int) -> None:
-        """Mark what is sent with this DSCP (RFC 2474).
+        """Set the DSCP of sent packets (RFC 2474).
 
         Raises
         ------
@@ -318,7 +318,7 @@ def is_free(endpoint: Endpoint) -> bool:
 
 
 def is_of_this_machine(host: str) -> bool:
-    """Tell whether a host is an address of this machine; one that is not found is none."""
+    """Tell whether a host is an address of this machine."""
     if is_multicast(host):
         return False
     try:

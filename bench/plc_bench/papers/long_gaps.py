@@ -372,7 +372,7 @@ def _mean(gaps: Sequence[GapFills], values: Sequence[float]) -> Range:
 
 
 def _distance(gaps: Sequence[GapFills], method: str) -> Range:
-    """Return the Fréchet distance of a method's notes from what was there."""
+    """Return the Fréchet distance of a method's notes from the original's."""
 
     def of(chosen: NDArray[np.integer]) -> float:
         sets = [
