@@ -73,6 +73,12 @@ def tell_once(line: str) -> None:
         tell(line)
 
 
+def pass_on(name: str, line: str) -> None:
+    """Tell a line of another process, which noticed it at work on what has this name."""
+    _recent.append(line)
+    tell(f"{name}: {line}")
+
+
 def tell(line: str) -> None:
     """Log ``line``, and pass it to the listener."""
     line = shown(line)

@@ -92,7 +92,7 @@ def _tasks(
             try:
                 answer, lines = ray.get(done)
                 for line in lines:
-                    notice.tell(f"{name(items[number])}: {line}")
+                    notice.pass_on(name(items[number]), line)
                 yield number, answer
             except ray.exceptions.RayError as error:
                 reason = f"its process died: {type(error).__name__}"
