@@ -385,16 +385,9 @@ def _rate(head: bytes) -> int:
 
 
 def _offset(data: bytes, first: _Frame, head: bytes) -> int:
-<<<<<<< HEAD
     """Return the samples that a decoder cuts off at the start, by the first frame."""
-    begin, side = _side(head)
-    mark = first.at + begin + side
-    if data[mark : mark + 4] not in _MARKS:
-=======
-    """Return how much a decoder cuts off at the beginning: what the coder's first frame says."""
     mark = _mark(first.at, data, head)
     if mark < 0:
->>>>>>> files
         return 0
     told = data[mark + _LAME_DELAY_AT : mark + _LAME_DELAY_AT + 3]
     delay = int.from_bytes(told, "big") >> 12
