@@ -21,6 +21,7 @@ class ZippedLabels:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.url = str(path)
         try:
             with zipfile.ZipFile(path) as archive:
                 self._members = {each.filename: each for each in archive.infolist()}

@@ -132,17 +132,25 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[tuple[str, float | No
     rows : sequence of sequence of (str, float or None)
         What each cell shows, and the number to sort by, if any.
     """
-    head = "".join(f"<th scope=col>{escape(heading)}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(_cell(*cell) for cell in row)}</tr>" for row in rows)
+    texts = [all(row[column][1] is None for row in rows) for column in range(len(headings))]
+    marks = [" class=text" if text else "" for text in texts]
+    head = "".join(
+        f"<th scope=col{mark}>{escape(heading)}</th>"
+        for heading, mark in zip(headings, marks, strict=True)
+    )
+    body = "".join(
+        f"<tr>{''.join(_cell(*cell, mark) for cell, mark in zip(row, marks, strict=True))}</tr>"
+        for row in rows
+    )
     return (
         f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
 
-def _cell(text: str, value: float | None) -> str:
+def _cell(text: str, value: float | None, mark: str) -> str:
     data = "" if value is None or not math.isfinite(value) else f' data-value="{value:.9g}"'
-    return f"<td{data}>{escape(text)}</td>"
+    return f"<td{data}{mark}>{escape(text)}</td>"
 
 
 @cache

@@ -13,9 +13,10 @@ All is a state machine with the clock passed in; :func:`plc.rtp.udp.serve` runs 
 Lanes may be added and removed while it runs: another thread makes them, which takes time, and
 closes them; the one that serves takes them over between two turns (:meth:`Relay.turn`).
 
-A packet sent too late is worth nothing, a recording can wait: its blocks are played in the order of
-time between the packets that came in, however late those are read, so that a process that was held
-up loses none of them.
+Blocks are played in the order of time between the packets that came in, however late those are
+read, so that a process that was held up loses none of them. A recording can wait for that; a packet
+sent too late is worth nothing, so a stream that is sent waits for 0.3 s at most, as where its port
+is flooded.
 """
 
 import contextlib
@@ -43,6 +44,9 @@ from plc.rtp.udp import Address, Endpoint, UdpPort, is_multicast, serve
 from plc.runtime.priority import Level, Priority, Wish, aside
 from plc.runtime.standing import StandingThread
 
+# Blocks wait so long for what came before them and is not read yet: in that time several seconds of
+# 1 ms packets are read. A flood is never read to its end, nor is anything where time is short.
+_UNREAD_MAX_S = 0.3
 # Blocks of a recording played before the other streams, and the ports, have their turn.
 _RECORDED_AT_ONCE = 64
 _WATCH_S = 1.0
@@ -88,6 +92,7 @@ class Lane:
         self.stopped = False
         self.ended = False
         self._held: list[NDArray[np.float32]] = []
+        self._unread_since_s = math.inf
         self.joined = threading.Event()
         self.left = threading.Event()
         self._closed = False
@@ -125,6 +130,20 @@ class Lane:
     def drained(self) -> bool:
         """True if all datagrams that came have been read."""
         return all(port.drained for port in self.ports)
+
+    def is_due(self, now_s: float) -> bool:
+        """Tell whether a block is due, and all is read that came before it."""
+        due_s = self.stream.next_s
+        if due_s > now_s:
+            return False
+        unread = [port for port in self.ports if port is not self._rtcp and not port.drained]
+        if not unread:
+            self._unread_since_s = math.inf
+            return True
+        if all(port.heard_s >= due_s for port in unread):
+            return True
+        self._unread_since_s = min(self._unread_since_s, now_s)
+        return now_s - self._unread_since_s >= _UNREAD_MAX_S
 
     @property
     def next_s(self) -> float:
@@ -483,7 +502,7 @@ class Relay:
         while due := [
             (lane.stream.next_s, number)
             for number, lane in enumerate(self.lanes)
-            if lane.stream.next_s <= now_s and not lane.stream.records
+            if not lane.stream.records and lane.is_due(now_s)
         ]:
             for _, number in sorted(due):
                 self.lanes[number].send_due(now_s, self._clock)

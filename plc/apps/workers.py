@@ -117,7 +117,7 @@ def in_processes(
                     children.end([worker.process])
                 else:
                     if isinstance(answer, _Notice):
-                        notice.tell(f"{name(items[number])}: {answer.line}")
+                        notice.pass_on(name(items[number]), answer.line)
                         continue
                     worker.number = None
                     yield number, answer

@@ -356,6 +356,7 @@ def inpaint(
     Method gacela invents music for a gap; --variants writes several inventions.
     """
     from plc.models.kinds import KINDS
+    from plc.networks.inpaint import kind_of_filler
     from plc.repair.marks import parse_gap
     from plc.repair.recordings import inpaint_file
 
@@ -369,7 +370,7 @@ def inpaint(
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--gap") from None
     varied = [name for name, kind in KINDS.items() if kind.variants]
-    if variants > 1 and method not in varied:
+    if variants > 1 and kind_of_filler(method, model) not in varied:
         raise typer.BadParameter(
             f"method {method} has one result; --method {' or '.join(varied)} has many",
             param_hint="--variants",

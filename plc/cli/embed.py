@@ -60,13 +60,20 @@ c = typer.Typer(name="c", help="The engine as a C library.", no_args_is_help=Tru
     "build",
     epilog=examples(
         "plc c build --out build",
+        "plc c build --prefix $HOME/.local              for pkg-config and CMake",
         "cc examples/c/conceal.c -o conceal -Ibuild -Lbuild -lplc -Wl,-rpath,$PWD/build",
         "plc c build --out pi --target aarch64          for a Raspberry Pi",
         "plc c build --out page --target wasm32         plc.wasm, for browsers",
     ),
 )
 def build(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the library and plc.h.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for all files beside each other.")
+    ] = None,
+    prefix: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Install instead: into include and lib of this folder."),
+    ] = None,
     target: Annotated[
         Literal["host", "x86_64", "aarch64", "wasm32"],
         typer.Option(help="Processors to build for; host: this one's family."),
@@ -74,13 +81,21 @@ def build(
 ) -> None:
     """Build libplc: linear prediction as a C library that needs no Python.
 
-    DIR gets libplc.so, libplc.a, plc.h and plc.pc, or plc.wasm. For x86_64 there is code for
-    x86-64-v2, v3 and v4 in one library. It needs gcc; from other processors
-    gcc-aarch64-linux-gnu for aarch64, lld for wasm32. See docs/embedding.md.
+    DIR gets libplc.so, libplc.a, plc.h and plc.pc, or plc.wasm; a prefix also what CMake reads. For
+    x86_64 there is code for x86-64-v2, v3 and v4 in one library. It needs gcc; from other
+    processors gcc-aarch64-linux-gnu for aarch64, lld for wasm32. See docs/embedding.md.
     """
     from plc.embed.library import build_library
 
-    built = build_library(out, target, lambda line: say(f"plc: {line}", err=True))
+    folder = out or prefix
+    if folder is None or (out and prefix):
+        raise typer.BadParameter(
+            "give one of them: --out for a folder of its own, --prefix to install",
+            param_hint="--out / --prefix",
+        )
+    built = build_library(
+        folder, target, lambda line: say(f"plc: {line}", err=True), prefix=prefix is not None
+    )
     for path in built.files:
         say(path)
     if built.flags:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from plc.embed.library import CARRIED, build_library
+from plc.embed.library import BUILT, CARRIED, build_library
 from plc.embed.toolchain import run
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import run_for
@@ -84,7 +84,11 @@ def _build(
         why = run_for(TARGETS[level], _RECORD, code / f"{level}.kernels", _PACKAGE.parent)
         if why:
             raise ConfigError(f"the kernels cannot be compiled for {level}: {why}")
-    build_library(unpacked / CARRIED.relative_to(_PACKAGE.parent), X86_64, tell)
+    carried = unpacked / CARRIED.relative_to(_PACKAGE.parent)
+    carried.mkdir()
+    library = build_library(work / "libplc", X86_64, tell).library
+    for name in BUILT:  # a wheel has no links
+        shutil.copy(library.with_name(name), carried)
     packed = work / "packed"
     packed.mkdir()
     run([sys.executable, "-m", "wheel", "pack", str(unpacked), "--dest-dir", str(packed)])

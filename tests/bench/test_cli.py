@@ -254,23 +254,23 @@ def test_the_name_of_an_extra_is_not_taken_for_markup(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
-        raise ConfigError("pip install 'plc-engine[gpu]' brings it")
+        raise ConfigError("pip install './plc[gpu]' brings it")
 
     monkeypatch.setattr(cli, "app", fail)
     with pytest.raises(SystemExit):
         main()
-    assert capsys.readouterr().err == "error: pip install 'plc-engine[gpu]' brings it\n"
+    assert capsys.readouterr().err == "error: pip install './plc[gpu]' brings it\n"
 
 
 def test_a_failures_reason_is_not_taken_for_markup(
     monkeypatch: pytest.MonkeyPatch, clip: Path
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise ConfigError("pip install 'plc-engine[gpu]' brings it")
+        raise ConfigError("pip install './plc[gpu]' brings it")
 
     monkeypatch.setattr("plc_bench.quality.study.read_stream", fail)
     result = CliRunner().invoke(app, ["quality", str(clip), "--methods", "zeros", "--jobs", "1"])
-    assert "'plc-engine[gpu]' brings it" in result.stderr.replace("\n", " ")
+    assert "'./plc[gpu]' brings it" in result.stderr.replace("\n", " ")
 
 
 @pytest.mark.parametrize("command", sorted(typer.main.get_group(app).commands))
