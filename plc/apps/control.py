@@ -214,7 +214,7 @@ def request(path: Path, **asked: Any) -> Any:
             f"no relay answers at {path}: {in_a_line(error)}; start one with --control {path}"
         ) from error
     if not isinstance(answer, dict):
-        raise NetworkError(f"the relay at {path} has closed the connection; see what it says")
+        raise NetworkError(f"the relay at {path} has closed the connection; see its output")
     if not answer.get("ok"):
         raise ConfigError(str(answer.get("error")))
     return answer.get("result")

@@ -65,7 +65,9 @@ def labels_at(url: str) -> Place | ZippedLabels:
         return ZippedLabels(Path(url))
     labels = place(url)
     if isinstance(labels, Folder) and not labels.path.is_dir():
-        raise AudioFileError(f"{url} is no folder; name one with NAME.txt of recordings, or a .zip")
+        raise AudioFileError(
+            f"{url} is not a folder; name one with NAME.txt of recordings, or a .zip"
+        )
     return labels
 
 

@@ -114,7 +114,7 @@ def check(path: Path, overwrite: bool) -> None:
         If there is another file, or no folder to write into.
     """
     if not path.parent.is_dir():
-        raise AudioFileError(f"{path.parent} is no folder; make it first to write {path.name}")
+        raise AudioFileError(f"{path.parent} is not a folder; make it first to write {path.name}")
     if path.is_dir():
         raise AudioFileError(f"{path} is a folder; name a page in it, such as report.html")
     if behind(path).suffix.lower() in AUDIO_SUFFIXES:

@@ -81,7 +81,7 @@ def render(live: "Live") -> "RenderableType":
     table.add_row("reserve", f"{reserve_ms:.0f} ms kept ready; {starved} samples not in time")
     table.add_row("clocks", f"{1e6 * playout.stretch:+.0f} ppm, {live.scheduling} scheduling")
     switch = "concealment off" if playout.conceals else "concealment on"
-    table.add_row("keys", f"c: {switch}; Ctrl-C: play what was received, then end")
+    table.add_row("keys", f"c: {switch}; Ctrl-C: play the received packets, then end")
     return table
 
 

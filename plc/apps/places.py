@@ -119,7 +119,7 @@ class Folder:
     def recordings(self, results: Place) -> Listing:
         """Return all recordings below it, but for hidden ones."""
         if not self.path.is_dir():
-            raise AudioFileError(f"{self.path} is no folder; name a folder of recordings")
+            raise AudioFileError(f"{self.path} is not a folder; name a folder of recordings")
         found = Listing()
 
         def refuse(path: Path, reason: str) -> None:

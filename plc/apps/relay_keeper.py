@@ -143,8 +143,8 @@ class RelayKeeper:
         if isinstance(config.to, Path):
             if isinstance(old.to, Path) and places_of(old.to) & places_of(config.to):
                 raise ConfigError(
-                    f"{config.to} holds what was recorded so far; give another file (it goes on as "
-                    "it was)"
+                    f"{config.to} holds the recording so far; give another file (the stream goes "
+                    "on as it was)"
                 )
             self._check(config)
         self._remove(lane.name)

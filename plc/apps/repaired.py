@@ -159,7 +159,7 @@ def write_page(
     if refused:
         rows = [[(source, None), (reason, None)] for source, reason in refused]
         tables.append(f"<h2>Failed</h2>{listening.table(['recording', 'why'], rows)}")
-    marks = "Red marks are what was filled."
+    marks = "Red marks are the filled gaps."
     listening.write(path, listening.page("Repaired", about, "".join(tables), clips, marks))
 
 

@@ -394,7 +394,7 @@ class AudioWriter:
             os.replace(self._partial, self._place)
         except OSError as error:
             raise AudioFileError(
-                f"cannot name {self.path}: {_reason(error)}; what was written is in {self._partial}"
+                f"cannot name {self.path}: {_reason(error)}; the result is in {self._partial}"
             ) from error
 
     def discard(self) -> None:
@@ -467,7 +467,9 @@ def check_target(target: Path, source: Path | None = None, overwrite: bool = Tru
     if target.is_dir():
         raise AudioFileError(f"{target} is a folder; name a file in it")
     if not target.parent.is_dir():
-        raise AudioFileError(f"{target.parent} is no folder; make it first to write {target.name}")
+        raise AudioFileError(
+            f"{target.parent} is not a folder; make it first to write {target.name}"
+        )
     if not os.access(target.parent, os.W_OK):
         raise AudioFileError(f"{target.parent} is not writable; choose another place")
     if source is not None and target.exists() and source.exists() and target.samefile(source):
@@ -491,7 +493,7 @@ def check_bitrate(target: Path, subtype: str, bitrate: int | None) -> None:
         )
     if not _BITRATES[0] <= bitrate <= _BITRATES[1]:
         raise AudioFileError(
-            f"a bit rate of {bitrate / 1000:g} kbit/s is none that is written; give "
+            f"a bit rate of {bitrate / 1000:g} kbit/s is not possible; give "
             f"{_BITRATES[0] / 1000:g}k to {_BITRATES[1] / 1000:g}k, such as 192k"
         )
 
@@ -604,7 +606,7 @@ class _Libsndfile:
     def _damaged(self, done: int, reason: str) -> AudioFileError:
         return AudioFileError(
             f"{self.path} is truncated or damaged after about {done / self.sample_rate:.3f} s "
-            f"({reason}); copy it again, or save what is left with: ffmpeg -i FILE rescued.wav"
+            f"({reason}); copy it again, or save the rest with: ffmpeg -i FILE rescued.wav"
         )
 
     def tags(self) -> Tags:

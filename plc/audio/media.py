@@ -143,7 +143,7 @@ class MediaDecoder:
         self.container: Any = _opened(av, path)
         if not self.container.streams.audio:
             self.container.close()
-            raise AudioFileError(f"{path} is no audio file: FFmpeg finds no sound in it")
+            raise AudioFileError(f"{path} is not an audio file: FFmpeg finds no sound in it")
         self.audio: Any = self.container.streams.audio[0]
         # Without a coding that FFmpeg knows, such as PCM of 0 bits, there is nothing to ask.
         known = self.audio.codec_context is not None
@@ -152,7 +152,7 @@ class MediaDecoder:
         if not (self.sample_rate > 0 and self.channels > 0):
             self.container.close()
             raise AudioFileError(
-                f"{path} is no audio file that can be read: its header names no coding, sample "
+                f"{path} is not an audio file that can be read: its header names no coding, sample "
                 "rate or channels that there are"
             )
         self.codec: str | None = self.audio.codec_context.codec.canonical_name
@@ -607,7 +607,7 @@ def _opened(av: ModuleType, path: Path) -> Any:
             return av.open(path.open("rb"))
     except (av.error.FFmpegError, OSError) as error:
         raise AudioFileError(
-            f"{path} is no audio file that libsndfile or FFmpeg reads ({_reason(error)})"
+            f"{path} is not an audio file that libsndfile or FFmpeg reads ({_reason(error)})"
         ) from error
 
 

@@ -62,7 +62,7 @@ def behind(target: Path) -> Path:
     if hasattr(os, "getuid") and link.st_uid not in (0, os.getuid()):
         raise AudioFileError(f"{target} is a link of another user's; remove it, or name its target")
     if not is_file:
-        raise AudioFileError(f"{target} is a link to {place}, which is no file; name a file")
+        raise AudioFileError(f"{target} is a link to {place}, which is not a file; name a file")
     return place
 
 

@@ -377,7 +377,7 @@ def inpaint(
         )
     if asked.given and given.any:
         raise typer.BadParameter(
-            "they choose among what is found, and the gaps are given",
+            "they choose among findings, but the gaps are given",
             param_hint="--kinds, --min-confidence, --longest-ms",
         )
     selection = asked.selection()

@@ -29,7 +29,7 @@ _DEFAULT_SUFFIX = ".wav"
 def named(value: str) -> Path:
     """Return a path; raise BadParameter for an empty name."""
     if not value:
-        raise typer.BadParameter("an empty name is no file; name a file, a folder or -")
+        raise typer.BadParameter("an empty name is not a file; name a file, a folder or -")
     return Path(value)
 
 

@@ -322,7 +322,7 @@ def _ends(
         raise typer.BadParameter("--in is the device whose sound is sent; give RTP by --from")
     if to is None:
         if dscp is not None:
-            raise typer.BadParameter("--dscp goes with --to or --peer: it marks what is sent")
+            raise typer.BadParameter("--dscp goes with --to or --peer: it marks sent packets")
         heard = source if from_ is None and from_network else from_
         return (source if heard is None else parse_endpoint(heard)), None
     send = SendConfig(device=source, to=parse_endpoint(to), dscp=dscp)

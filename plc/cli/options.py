@@ -166,7 +166,7 @@ Model = Annotated[
     str,
     typer.Option(
         metavar="NAME|FILE",
-        help="Network: auto chooses by content, ar is none, others: see plc models.",
+        help="Network: auto chooses by content, ar means none, others: see plc models.",
     ),
 ]
 Loss = Annotated[

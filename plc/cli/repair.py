@@ -103,14 +103,14 @@ def repair(
     from plc.apps.repaired import check_page
 
     if not source or not out:
-        raise typer.BadParameter("an empty name is no folder")
+        raise typer.BadParameter("an empty name is not a folder")
     if page is not None:
         check_page(page, overwrite)
         if "://" in source or ("://" in out and not dry_run):
             raise ConfigError("--report needs source and --out on this machine")
     if asked.given and gaps is not None:
         raise typer.BadParameter(
-            "they choose among what is found, and the gaps are given",
+            "they choose among findings, but the gaps are given",
             param_hint="--kinds, --min-confidence, --longest-ms",
         )
     settings = RepairSettings(

@@ -99,7 +99,7 @@ def _content_of(path: Path) -> bytes:
     from plc.errors import ConfigError
 
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ConfigError(f"{path} is no file; give one in TOML")
+        raise ConfigError(f"{path} is not a file; give one in TOML")
     with path.open("rb") as file:
         content = file.read(_FILE_BYTES_MAX + 1)
     if len(content) > _FILE_BYTES_MAX:

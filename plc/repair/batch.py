@@ -222,7 +222,7 @@ def _is_file(path: Path, refused: Refused) -> bool:
     try:
         if stat.S_ISREG(path.stat().st_mode):
             return True
-        refused(path, "it is no file but a pipe or a device")
+        refused(path, "it is a pipe or a device, not a file")
     except FileNotFoundError:
         refused(path, "it is a link to nothing" if path.is_symlink() else "it has vanished")
     except OSError as error:

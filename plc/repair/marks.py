@@ -152,9 +152,7 @@ def _labelled(line: str) -> Iterator[Stretch]:
         raise ConfigError(f"{line!r} is no stretch: expected 0 <= start < end, in seconds")
     if start_s == stop_s:
         name = f" {label[0]!r}" if label and label[0] else ""
-        raise ConfigError(
-            f"the label{name} at {start_s:g} s is a point; drag it over what is damaged"
-        )
+        raise ConfigError(f"the label{name} at {start_s:g} s is a point; drag it over the damage")
     _, channels = _parted(label[0]) if label else ("", ())
     yield (start_s, stop_s, channels) if channels else (start_s, stop_s)
 

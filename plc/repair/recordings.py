@@ -522,7 +522,7 @@ def _writer_like(
     if reader.bitrate and writer.lossy:
         notice.tell_once(
             f"{reader.path} is in a lossy coding ({reader.bitrate / 1000:.0f} kbit/s): all "
-            f"of {target} is coded anew; .flac or .wav keeps what was decoded as it is"
+            f"of {target} is coded anew; .flac or .wav keeps the decoded samples"
         )
     return writer
 

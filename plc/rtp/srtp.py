@@ -267,7 +267,7 @@ def _why(kind: str, has_opened: bool) -> str:
     return {
         "forged": "packets that were not sealed with this key",
         "replayed": "packets that came before (replayed, or doubled on the way)",
-        "malformed": "datagrams that are no SRTP",
+        "malformed": "datagrams that are not SRTP",
         "excess": f"packets of more than {SOURCES_MAX} senders; start again for new ones",
     }[kind]
 

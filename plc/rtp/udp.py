@@ -233,7 +233,7 @@ class UdpPort:
             If there is no such host for a socket of this kind, or no such interface.
         """
         if endpoint.port == 0:
-            raise ConfigError(f"cannot send to {endpoint}: port 0 is none; give 1 to 65535")
+            raise ConfigError(f"cannot send to {endpoint}: port 0 is not a port; give 1 to 65535")
         if endpoint.interface is not None:
             send_from(self.socket, endpoint.interface)
         try:

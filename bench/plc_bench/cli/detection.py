@@ -28,7 +28,7 @@ def detect(
     undamaged: Annotated[
         bool,
         typer.Option(
-            "--undamaged", help="Damage nothing: count what is found in kinds made up, or CLIPS."
+            "--undamaged", help="Damage nothing: count the findings in made kinds, or in CLIPS."
         ),
     ] = False,
     seams: Annotated[

@@ -301,7 +301,7 @@ def test_what_cannot_be_repaired_is_refused(archive: Path) -> None:
         run_repair(tapes, tapes + "/", settings)
     with pytest.raises(ConfigError, match="source and target"):
         run_repair(tapes, str(archive / "labels/../tapes"), settings)
-    with pytest.raises(AudioFileError, match="no folder"):
+    with pytest.raises(AudioFileError, match="not a folder"):
         run_repair(str(archive / "none"), str(archive / "out"), settings)
     with pytest.raises(AudioFileError, match="no recordings"):
         run_repair(str(archive / "labels"), str(archive / "out"), settings)

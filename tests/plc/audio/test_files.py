@@ -202,7 +202,7 @@ def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
 def test_text_is_no_audio(tmp_path: Path, name: str) -> None:
     pytest.importorskip("av", reason="without PyAV another error says that it might read more")
     (tmp_path / name).write_text("not a note of music\n" * 50)
-    with pytest.raises(AudioFileError, match="no audio file") as refused:
+    with pytest.raises(AudioFileError, match="not an audio file") as refused:
         AudioReader(tmp_path / name)
     assert "Errno" not in str(refused.value)
     assert str(refused.value).count(str(tmp_path)) == 1

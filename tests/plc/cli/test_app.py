@@ -247,10 +247,10 @@ def test_a_fault_of_stdin_is_told_without_the_file_it_was_kept_in(tmp_path: Path
         assert result.exit_code == 1
         return result
 
-    assert told(tmp_path / "a.wav").stderr.startswith("plc: stdin is no audio file")
+    assert told(tmp_path / "a.wav").stderr.startswith("plc: stdin is not an audio file")
     tmp_path.joinpath("folder").mkdir()
     result = told(tmp_path / "folder", "--format", "wav", "--json")
-    assert result.stderr.startswith("plc: stdin is no audio file")
+    assert result.stderr.startswith("plc: stdin is not an audio file")
     [refused] = json.loads(result.stdout)["refused"]
     assert refused["source"] == "stdin"
 
@@ -282,7 +282,7 @@ def test_what_cannot_become_of_recordings_is_told(damaged: Path, tmp_path: Path)
     assert "make it first" in refusal(
         "conceal", damaged / "a.wav", tmp_path / "b.wav", *loss, "--report", tmp_path / "no/a.html"
     )
-    assert "an empty name is no file" in misuse("conceal", "", tmp_path / "b.wav", *loss)
+    assert "an empty name is not a file" in misuse("conceal", "", tmp_path / "b.wav", *loss)
     assert not (tmp_path / "b.wav").exists()
 
 
