@@ -306,6 +306,7 @@ class NetworkSource:
         self.latch = Latch(config.allow)
         self.srtp = None if config.key is None else SrtpReceiver(config.key)
         self._cap = RateCap(config.packets_per_s)
+        self._strangers = RateCap(config.packets_per_s)
         self._stats = stats
         self._stopped = False
         self._last: tuple[Address, bytes, float] | None = None
@@ -327,7 +328,14 @@ class NetworkSource:
         if self._stopped:
             return
         for came, sender in self.port.arrived():
-            datagram = came if self.srtp is None else self.srtp.open(came)
+            datagram: bytes | None = came
+            if self.srtp is not None:
+                # Beside a known sender no more of others is opened than a stream may have.
+                known = self.latch.source in (None, sender)
+                if not known and not self._strangers.take(ours_s):
+                    self._stats.refused_datagrams += 1
+                    continue
+                datagram = self.srtp.open(came)
             if datagram is None:
                 continue
             if not (self.latch.admits(sender, datagram, ours_s) and self._cap.take(ours_s)):

@@ -171,16 +171,16 @@ class Lane:
 
     def _receive_report(self, datagram: bytes, source: Address, now_s: float) -> None:
         """Take in RTCP of the sender or of a receiver."""
-        if self.stream.srtp_receivers:
-            opened = self.stream.srtp_receivers[0].open(datagram)
-            if opened is None or not is_rtcp(opened):
-                return
-            datagram = opened
         sender = self.stream.latch.source
         is_sender = sender is not None and source[0] == sender[0]
         if not is_sender and not self._is_target(source[0]):
             self.stream.stats.refused_datagrams += 1
             return
+        if self.stream.srtp_receivers:
+            opened = self.stream.srtp_receivers[0].open(datagram)
+            if opened is None or not is_rtcp(opened):
+                return
+            datagram = opened
         if is_sender:
             self.stream.note_farewell(datagram, now_s)
         assert self.stream.reports is not None

@@ -151,6 +151,7 @@ class _Path:
     def __init__(self, receiver: ReceiverConfig) -> None:
         self.latch = Latch(receiver.allow)
         self.cap = RateCap(receiver.packets_per_s)
+        self.strangers = RateCap(receiver.packets_per_s)
         self.srtp = None if receiver.key is None else SrtpReceiver(receiver.key)
         self.stats = PathStats()
 
@@ -222,7 +223,11 @@ class StreamRelay:
             # The clock was set back: no block may wait until it is again as late as it was.
             self._begin_s += now_s - self.next_s
         if path.srtp is not None:
-            # First of all: what nobody with the key has sent takes neither place nor rate.
+            # First of all: what nobody with the key has sent takes neither place nor rate. Beside a
+            # known sender no more of others is opened than a stream may have: forging costs little.
+            if path.latch.source not in (None, source) and not path.strangers.take(now_s):
+                stats.capped_datagrams += 1
+                return
             opened = path.srtp.open(datagram)
             if opened is None:
                 return
