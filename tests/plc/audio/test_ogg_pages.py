@@ -104,6 +104,22 @@ def test_a_page_that_is_damaged_or_absent_is_nan_and_all_else_as_it_was(
     assert f"{path} is damaged: 1 place" in notices[0]
 
 
+def test_pages_that_are_written_anew_begin_with_a_packet() -> None:
+    sizes = [int(size) for size in np.random.default_rng(7).integers(1, 700, 900)]
+    packets = [(bytes([k % 256]) * size, 960 * (k + 1)) for k, size in enumerate(sizes)]
+    pages = list(ogg.pages_of(packets, 5, 2))
+    assert [page.number for page in pages] == list(range(2, 2 + len(pages)))
+    assert all(len(page.segments) <= ogg.SEGMENTS_MAX for page in pages)
+    assert not [page for page in pages if page.flags & ogg.CONTINUED]
+    found = [each.data for each in ogg_pages._packets(pages)]
+    assert found == [packet for packet, _ in packets]
+    assert pages[-1].position == packets[-1][1]
+    (large, *rest) = ogg.pages_of([(bytes(200_000), 9), (b"b", 10)], 5, 0)
+    assert not large.flags & ogg.CONTINUED
+    assert [bool(page.flags & ogg.CONTINUED) for page in rest] == [True] * len(rest)
+    assert [each.data for each in ogg_pages._packets([large, *rest])] == [bytes(200_000), b"b"]
+
+
 def test_what_is_missing_is_found_and_filled(tmp_path: Path) -> None:
     path, target = tmp_path / "a.ogg", tmp_path / "b.wav"
     pages = written(path, ".ogg", 16_000, 1)
