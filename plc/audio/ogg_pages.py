@@ -173,15 +173,31 @@ def mend(path: Path) -> Mended | None:
             if len(data) > _FILE_BYTES_MAX:
                 return None
             pages = _intact(data)
-    if not pages or len({page.stream for page in pages}) > 1 or not pages[0].flags & ogg.FIRST:
+    if not pages or not pages[0].flags & ogg.FIRST:
         return None
+    streams, chained = {page.stream for page in pages}, False
+    if len(streams) > 1:
+        # Those of a film begin together.
+        begins = [k for k, page in enumerate(pages) if page.flags & ogg.FIRST]
+        if begins == [*range(len(begins))]:
+            return None
+        notice.tell_once(
+            f"{path} holds {len(streams)} recordings, one behind another (chained Ogg): only the "
+            "first is read; take them apart to have all"
+        )
+        pages = [page for page in pages if page.stream == pages[0].stream]
+        # libsndfile gets no length of a file that holds more.
+        chained = True
     if not pages[-1].flags & ogg.LAST:
         notice.tell_once(
             f"{path} has no last page: its end may be missing; it is read as far as it goes"
         )
     packets = list(_packets(pages))
     coding = _coding(packets)
-    return None if coding is None else _mended(coding, packets, pages[0])
+    mended = None if coding is None else _mended(coding, packets, pages[0])
+    if mended is None and chained:
+        return Mended(b"".join(page.packed() for page in pages), ())
+    return mended
 
 
 def _intact(data: mmap.mmap | bytes) -> list[ogg.Page]:
