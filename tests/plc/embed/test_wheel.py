@@ -34,8 +34,8 @@ def test_a_level_beyond_this_processor_is_refused_and_left_out_by_default(
     with pytest.raises(ConfigError, match=r"cannot run x86-64-v4.*give some of x86-64-v2, x86-"):
         build_wheel(a_wheel(tmp_path), tmp_path, LEVELS)
     told: list[str] = []
-    with pytest.raises(ConfigError, match="has another"):
-        build_wheel(a_wheel(tmp_path), tmp_path / "out", tell=told.append)
+    with pytest.raises(ConfigError, match="wheel unpack"):
+        build_wheel(tmp_path / "none.whl", tmp_path / "out", tell=told.append)
     assert told == ["no machine code for x86-64-v4; such processors take that for x86-64-v3"]
 
 
