@@ -21,6 +21,31 @@ It may be called from a thread of its own.
 """
 
 
+_names: dict[str, str] = {}
+
+
+@contextmanager
+def renamed() -> Iterator[dict[str, str]]:
+    """Name files in the making by what they become, in the lines of a block.
+
+    Yields
+    ------
+    dict of str to str
+        What is shown in place of what; the block puts it in.
+    """
+    try:
+        yield _names
+    finally:
+        _names.clear()
+
+
+def shown(line: str) -> str:
+    """Return a line with the names of :func:`renamed`."""
+    for ours, theirs in _names.items():
+        line = line.replace(ours, theirs)
+    return line
+
+
 @contextmanager
 def if_slow(why: Callable[[], str], after_s: float) -> Iterator[None]:
     """Give notice if the block takes longer than ``after_s`` s."""
@@ -48,8 +73,15 @@ def tell_once(line: str) -> None:
         tell(line)
 
 
+def pass_on(name: str, line: str) -> None:
+    """Tell a line of another process, which noticed it at work on what has this name."""
+    _recent.append(line)
+    tell(f"{name}: {line}")
+
+
 def tell(line: str) -> None:
     """Log ``line``, and pass it to the listener."""
+    line = shown(line)
     _log.info(line)
     if listener is not None:
         listener(line)

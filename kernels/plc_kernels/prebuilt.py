@@ -79,7 +79,7 @@ class PrebuiltCache:
         return numba.core.compiler.CompileResult._rebuild(target_context, *pickle.loads(code))
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep what numba compiled; numba calls this."""
+        """Keep a compiled function; numba calls this."""
         if _recorded is not None:
             _recorded[f"{self._name}{sig}"] = dumps(data._reduce())
         self._behind.save_overload(sig, data)
@@ -90,12 +90,12 @@ class PrebuiltCache:
 
     @property
     def prebuilt(self) -> bool:
-        """Whether the package has machine code of this kernel that runs here."""
+        """True if the package has machine code of this kernel for this processor."""
         return any(name.startswith(f"{self._name}(") for name in _code())
 
 
 def level() -> str | None:
-    """Return the level whose machine code is taken, ``"x86-64-v3"`` for example; None: none is."""
+    """Return the level of the prebuilt machine code, such as ``"x86-64-v3"``, or None."""
     return _found()[0]
 
 
@@ -128,13 +128,13 @@ def _made_of(name: str) -> tuple[object, ...]:
 
 
 def record() -> None:
-    """Take nothing prebuilt from here on, and remember what is compiled."""
+    """Use no prebuilt code from here on, and collect compiled code."""
     global _recorded
     _recorded = {}
 
 
 def write_recorded(name: str, path: Path, kernels: Iterable[Any]) -> None:
-    """Write what was compiled since :func:`record` as that of a level.
+    """Write the code compiled since :func:`record` as that of a level.
 
     Parameters
     ----------

@@ -144,7 +144,7 @@ class ControlServer:
                 return
 
     def _answer(self, line: bytes) -> bytes:
-        """Return the answer to a request; what nobody foresaw is answered, too."""
+        """Return the answer to a request; an unexpected error is an answer, too."""
         try:
             said = {"ok": True, "result": self._handle(line)}
             return json.dumps(plain(said), allow_nan=False).encode()
@@ -191,7 +191,7 @@ class ControlServer:
 
 
 def request(path: Path, **asked: Any) -> Any:
-    """Ask the relay whose socket is there; return its answer.
+    """Send a request to the relay at a socket; return its answer.
 
     Raises
     ------

@@ -40,7 +40,7 @@ LOSSY = "lossy"
 HOW = {
     LOSSY: "silence",
     "repeat": "the last packet again",
-    "pitch": "the last pitch period again, as telephones and browsers do",
+    "pitch": "the last pitch period again, as in telephones and browsers",
     "LPC": "linear prediction as published, Marafioti et al. 2019",
     OURS: "this engine",
 }
@@ -78,7 +78,7 @@ class Rival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoRow:
-    """How one way of playing did on one clip."""
+    """Scores and time of one way of playing one clip."""
 
     clip: str
     label: str
@@ -218,7 +218,7 @@ def run(
 
 
 class _Bench:
-    """Judges of speech and rivals; those that lack their library leave it."""
+    """Judges of speech and rivals; one whose library is missing is left out."""
 
     def __init__(self, judges: dict[str, Judge], rivals: dict[str, Rival], live_s: float) -> None:
         self.judges = judges
@@ -245,7 +245,7 @@ class _Bench:
     def scores(
         self, stream: LossyClip, played: NDArray[np.float32], lost: NDArray[np.bool_]
     ) -> dict[str, float]:
-        """Return what each says of speech as it was played."""
+        """Return each judge's score of the speech as it was played."""
         found = {}
         for name, judge in list(self.judges.items()):
             try:
@@ -257,11 +257,7 @@ class _Bench:
                 del self.judges[name]
         return found
 
-
-def _check_folder(folder: Path, rivals: Iterable[str]) -> None:
-    """Refuse a folder whose files of these names are foreign."""
-    # A demonstration may have been without these, or may be of an earlier version.
-    newer = [f"-{label.lower()}.wav" for label in ("pitch", *rivals)]
+    """Judges of speech and rivals; one whose library is missing is left out."""
     names = [
         f"{clip}{ending}"
         for clip in CLIPS
@@ -391,13 +387,21 @@ def _time_live(stream: LossyClip, seconds: float) -> tuple[NDArray[np.float64], 
 def _table(rows: list[DemoRow]) -> str:
     """Return the table of the page."""
     judges = list(dict.fromkeys(name for row in rows for name in row.scores))
-    headings = ["played", "error, dB", "spectral distance, dB", *judges]
+    headings = [
+        "clip",
+        "played",
+        "a gap is filled by",
+        "error, dB",
+        "spectral distance, dB",
+        *judges,
+    ]
     timed = any(row.p50_ms is not None for row in rows)
     headings += ["time live, ms"] if timed else []
     lines: list[list[tuple[str, float | None]]] = []
     for row in rows:
         wave = row.clip != SPEECH
-        line: list[tuple[str, float | None]] = [(f"{row.clip}: {row.label} ({row.how})", None)]
+        line: list[tuple[str, float | None]]
+        line = [(text, None) for text in (row.clip, row.label, row.how)]
         line.append((f"{row.nmse_db:+.1f}", row.nmse_db) if wave else ("", None))
         line.append((f"{row.lsd_db:.1f}", row.lsd_db))
         line += [
@@ -436,7 +440,7 @@ def _to_hear(
 
 
 def _note(row: DemoRow) -> str:
-    """Return what of a row stands beside its player: of speech no error of its wave."""
+    """Return a row's line beside its player; for speech without waveform error."""
     scores = [f"{name} {score:.2f}" for name, score in row.scores.items()]
     wave = [] if row.clip == SPEECH else [f"error {row.nmse_db:+.1f} dB"]
     return " · ".join([*wave, *scores, f"spectral distance {row.lsd_db:.1f} dB"])

@@ -109,7 +109,7 @@ def write(path: Path, text: str) -> None:
 
 
 def check(path: Path, overwrite: bool) -> None:
-    """Refuse to write over a page that is none of ours.
+    """Raise if the file exists and this program did not write it.
 
     Raises
     ------
@@ -135,17 +135,25 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[tuple[str, float | No
     rows : sequence of sequence of (str, float or None)
         What each cell shows, and the number to sort by, if any.
     """
-    head = "".join(f"<th scope=col>{escape(heading)}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(_cell(*cell) for cell in row)}</tr>" for row in rows)
+    texts = [all(row[column][1] is None for row in rows) for column in range(len(headings))]
+    marks = [" class=text" if text else "" for text in texts]
+    head = "".join(
+        f"<th scope=col{mark}>{escape(heading)}</th>"
+        for heading, mark in zip(headings, marks, strict=True)
+    )
+    body = "".join(
+        f"<tr>{''.join(_cell(*cell, mark) for cell, mark in zip(row, marks, strict=True))}</tr>"
+        for row in rows
+    )
     return (
         f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
 
-def _cell(text: str, value: float | None) -> str:
+def _cell(text: str, value: float | None, mark: str) -> str:
     data = "" if value is None or not math.isfinite(value) else f' data-value="{value:.9g}"'
-    return f"<td{data}>{escape(text)}</td>"
+    return f"<td{data}{mark}>{escape(text)}</td>"
 
 
 @cache
@@ -222,7 +230,7 @@ def _near(original: NDArray[np.int16], played: NDArray[np.int16] | None, clip: C
 
 
 def as_integers(signal: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Return samples as int16, clipped; what is not finite becomes silence."""
+    """Return samples as int16, clipped; NaN and infinity become silence."""
     scaled = np.rint(np.nan_to_num(signal, posinf=0.0, neginf=0.0).astype(np.float64) * 32768)
     return scaled.clip(-32768, 32767).astype(np.int16)
 
@@ -245,7 +253,7 @@ def difference_or_whole(
 def spectrogram_png(
     signal: NDArray[np.float64], lost: NDArray[np.bool_], sample_rate: int, loudest_db: float
 ) -> bytes:
-    """Return a spectrogram as PNG; red marks show what was lost.
+    """Return a spectrogram as PNG; red marks show lost packets.
 
     Parameters
     ----------

@@ -252,7 +252,7 @@ class DeviceSource:
         self._waiting = self._waiting[whole:]
 
     def _begin(self, stream: DeviceStream) -> None:
-        """Begin with a device that was opened; what an earlier one left over is dropped."""
+        """Begin with an opened device; drop samples left by an earlier one."""
         self._resumes = self._stream is not None
         self._stream = stream
         rate, channels = self._codec.sample_rate, self._codec.channels
@@ -294,7 +294,7 @@ class NetworkSource:
     Parameters
     ----------
     endpoint : Endpoint
-        Where to listen.
+        Address to listen at.
     stats : LiveStats
         Where to count.
     config : ReceiverConfig
@@ -358,7 +358,7 @@ class NetworkSource:
 
     @property
     def sender(self) -> Address:
-        """Who sent the newest datagram that was admitted."""
+        """Sender of the newest datagram that was admitted."""
         return ("", 0) if self._last is None else self._last[0]
 
     def believe(self, datagram: bytes, verdict: Verdict | Malformed | None) -> bool:

@@ -112,7 +112,7 @@ class RelayKeeper:
         return lane.report()
 
     def replace(self, configs: Sequence[RelayConfig]) -> dict[str, Any]:
-        """Make these the relay's streams; those that are the same go on untouched.
+        """Set the relay's streams; unchanged ones go on untouched.
 
         Returns
         -------
@@ -138,7 +138,7 @@ class RelayKeeper:
         return done
 
     def _swap(self, lane: Lane, config: RelayConfig) -> None:
-        """Put a stream in another's place; what can be seen before is refused before."""
+        """Put a stream in another's place; check first, and refuse before a change."""
         old = lane.config
         if isinstance(config.to, Path):
             if isinstance(old.to, Path) and places_of(old.to) & places_of(config.to):

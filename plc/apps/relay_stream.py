@@ -146,7 +146,7 @@ class PathStats:
 
 
 class _Path:
-    """A way by which a stream comes: whose datagrams count, and how many."""
+    """A path of a stream: its sender's latch and its counters."""
 
     def __init__(self, receiver: ReceiverConfig) -> None:
         self.latch = Latch(receiver.allow)
@@ -201,17 +201,17 @@ class StreamRelay:
 
     @property
     def latch(self) -> Latch:
-        """Whose datagrams count; of the first path."""
+        """Latch of the first path: the sender that counts."""
         return self.paths[0].latch
 
     @property
     def records(self) -> bool:
-        """Whether it goes to a file."""
+        """True if it goes to a file."""
         return isinstance(self.config.to, Path)
 
     @property
     def next_s(self) -> float:
-        """When the next block is due; infinite before anything was received."""
+        """Time at which the next block is due; infinite before anything was received."""
         return self._begin_s + self._ticks * self._period_s
 
     def receive(self, datagram: bytes, source: Address, now_s: float, number: int = 0) -> None:
@@ -276,7 +276,7 @@ class StreamRelay:
 
     @property
     def may_have_ended(self) -> bool:
-        """Whether what is played now may be after the end."""
+        """True if what is played now may be after the end."""
         may_end = self._left_s < math.inf or self.end_after_s < math.inf
         return may_end and self._ssrc is not None and self.playout.drained
 
@@ -332,7 +332,7 @@ class StreamRelay:
         return packet if self.srtp_sender is None else self.srtp_sender.seal(packet)
 
     def tell(self, where: str, note: Callable[..., None]) -> None:
-        """Note what came and is not as configured."""
+        """Note packets that differ from the configuration."""
         self.told.tell(where, note)
         self._srtp_told.tell(where, note)
 
@@ -342,7 +342,7 @@ class StreamRelay:
 
     @property
     def drained(self) -> bool:
-        """Whether everything received has been played."""
+        """True if everything received has been played."""
         return self.playout.drained
 
     def report(self) -> dict[str, Any]:

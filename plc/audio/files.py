@@ -309,7 +309,7 @@ class AudioWriter:
 
     @property
     def lossy(self) -> bool:
-        """Whether what is written is not what is read."""
+        """True if the coding changes samples."""
         return self.subtype not in _BITS and self.subtype not in _BYTES
 
     def _as_good(self, film: AudioReader, channels: int, sample_rate: int) -> int:
@@ -335,7 +335,7 @@ class AudioWriter:
             self.written_samples += len(piece)
 
     def _stored(self, piece: NDArray[np.float32]) -> NDArray[np.float32] | NDArray[np.int32]:
-        """Return ``piece`` as the coding stores it; count what does not fit."""
+        """Return ``piece`` as the coding stores it; count clipped samples."""
         bits = _BITS.get(self.subtype)
         if bits is None:
             unsound = ~np.isfinite(piece)
@@ -497,7 +497,7 @@ def check_bitrate(target: Path, subtype: str, bitrate: int | None) -> None:
 
 
 def _check_media(target: Path) -> None:
-    """Refuse what PyAV writes where there is none."""
+    """Raise for a format that needs PyAV where PyAV is missing."""
     try:
         media.library()
     except MissingExtraError as error:
@@ -617,7 +617,7 @@ class _Libsndfile:
 
 
 def _mended(path: Path) -> riff.Mended | None:
-    """Return a WAV file whose headers are not so, with others; tell what is missing."""
+    """Return a WAV file with valid headers; give notice of missing parts."""
     with path.open("rb") as file:
         head = file.read(12)
         if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":

@@ -84,7 +84,7 @@ class Frames:
 
 
 def search(path: Path) -> Frames | None:
-    """Return the frames of a FLAC file; None for what is none."""
+    """Return the frames of a FLAC file; None if it is not one."""
     with path.open("rb") as file:
         head = file.read(_TAG_HEAD)
         if not head.startswith((_MARK, b"ID3")):
@@ -129,7 +129,7 @@ def pieces(path: Path, found: Frames, samples: int) -> Iterator[NDArray[np.float
 
 
 def _behind_blocks(data: mmap.mmap, begin: int) -> int:
-    """Return where the audio begins; blocks whose sizes are wrong are passed over."""
+    """Return the start of the audio; skip metadata blocks of wrong size."""
     at, last = begin, False
     while not last and at + 4 < len(data):
         last = bool(data[at] & 0x80)
@@ -213,7 +213,7 @@ def _crc8(data: bytes) -> int:
 
 
 def _in_order(found: Sequence[Frame], samples: int) -> list[Frame]:
-    """Return the longest row of frames whose samples follow each other.
+    """Return the longest run of frames with consecutive samples.
 
     What only looks like a header does not fit into it.
     """

@@ -454,7 +454,7 @@ class MediaEncoder:
         return packets
 
     def write(self, block: NDArray[np.float32] | NDArray[np.int32]) -> None:
-        """Append samples: float32, or int32 whose leading bits are stored; shape (n, channels).
+        """Append samples: float32 or left-aligned int32, shape (n, channels).
 
         Raises
         ------
@@ -480,7 +480,7 @@ class MediaEncoder:
             self._mux(self._film.packets(self._position / self._rate))
 
     def close(self) -> None:
-        """Write what is left, the rest of the film too; raise OSError if that fails."""
+        """Write the rest, also of the video; raise OSError if that fails."""
         container, self._container = self._container, None
         if container is None:
             return
@@ -529,7 +529,7 @@ class _Film:
 
     @classmethod
     def open(cls, av: ModuleType, path: Path | None) -> Self | None:
-        """Open a film; return None for what is none that FFmpeg reads."""
+        """Open a video file; return None if FFmpeg cannot read it."""
         if path is None:
             return None
         try:
@@ -542,7 +542,7 @@ class _Film:
         return None
 
     def copy_to(self, container: Any, stream: Any) -> None:
-        """Add a stream of ours to a file that is written."""
+        """Add a copy of an input stream to an output file."""
         made = container.add_stream_from_template(stream)
         _describe(stream, made)
         self._copies[stream.index] = made

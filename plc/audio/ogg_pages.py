@@ -58,7 +58,7 @@ class _Packet:
 
 
 class _Coding(Protocol):
-    """A coding whose packets tell their samples."""
+    """A coding that states the samples of a packet."""
 
     rate: int
     skipped: int
@@ -74,7 +74,7 @@ class _Coding(Protocol):
 
 
 class _Opus:
-    """Packets of Opus, whose first byte says how long they are."""
+    """Packets of Opus; the first byte states their length."""
 
     rate = 48_000
 
@@ -165,7 +165,7 @@ def _modes(setup: bytes) -> list[bool]:
 
 
 def mend(path: Path) -> Mended | None:
-    """Return a damaged Ogg file mended; None for a sound one, or what cannot be read anyway."""
+    """Return a damaged Ogg file mended; None if sound or not readable."""
     with path.open("rb") as file:
         if file.read(4) != ogg.MARK:
             return None
@@ -284,7 +284,7 @@ def _mended(coding: _Coding, packets: Sequence[_Packet], first: ogg.Page) -> Men
 
 
 def _groups(packets: Sequence[_Packet]) -> Iterator[list[_Packet]]:
-    """Yield packets up to one whose end is known."""
+    """Yield packets up to each one with a known end."""
     group: list[_Packet] = []
     for packet in packets:
         group.append(packet)
@@ -324,7 +324,7 @@ class _Made:
         return [(packet, max(0, end - self.lead)) for packet, end in self._written]
 
     def append(self, group: Sequence[_Packet]) -> None:
-        """Append packets up to one whose end is known."""
+        """Append packets up to one with a known end."""
         absent, start = self._absent(group), self._done
         for packet in group:
             begin = self._done
@@ -368,7 +368,7 @@ class _Made:
         return absent if 0 < absent <= most else 0
 
     def _held(self, group: Sequence[_Packet]) -> list[int]:
-        """Return how many samples each packet adds; what overlaps with a missing one is missing."""
+        """Return the samples that each packet adds; an overlap with a missing one is missing."""
         held, before = [], self._before
         for packet in group:
             held.append(self.coding.samples(None if packet.hole else before, packet.data))

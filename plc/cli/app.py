@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from plc.repair.recordings import ConcealReport, InpaintReport, Progress
 
 # Panels of plc --help, in its order.
-_FILES, _HERE, _MEASURE = "Files", "What runs here", "Measure and train"
+_FILES, _HERE, _MEASURE = "Files", "This machine", "Measure and train"
 
 
 class _Refusing(TyperGroup):
@@ -322,7 +322,7 @@ def inpaint(
     ] = None,
     mask: Annotated[
         Path | None,
-        typer.Option(help="A .npy of bools, or an audio file that is not zero where one misses."),
+        typer.Option(help="A .npy of bools, or an audio file that is not zero at missing samples."),
     ] = None,
     trace: Trace = None,
     loop: Loop = False,
@@ -344,17 +344,18 @@ def inpaint(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fill gaps of recordings from both of their sides.
+    """Fill gaps of recordings from both sides.
 
-    Without --gap, --gaps, --mask and --trace the gaps are what plc detect finds.
+    Without --gap, --gaps, --mask and --trace, plc detect finds the gaps.
 
     Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
     Longer gaps, and fast, get a blend of predictions from both sides.
     With --trace the gaps are its lost packets, filled better than plc conceal does.
     For several recordings --gaps, --mask and --trace may be folders of NAME.txt and so on.
-    Method gacela invents what may have been in gaps of music: each of --variants is another one.
+    Method gacela invents music for a gap; --variants writes several inventions.
     """
     from plc.models.kinds import KINDS
+    from plc.networks.inpaint import kind_of_filler
     from plc.repair.marks import parse_gap
     from plc.repair.recordings import inpaint_file
 
@@ -368,7 +369,7 @@ def inpaint(
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--gap") from None
     varied = [name for name, kind in KINDS.items() if kind.variants]
-    if variants > 1 and method not in varied:
+    if variants > 1 and kind_of_filler(method, model) not in varied:
         raise typer.BadParameter(
             f"method {method} has one result; --method {' or '.join(varied)} has many",
             param_hint="--variants",
@@ -460,7 +461,7 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Examine this machine: what runs, and how fast."""
+    """Examine this machine: which parts run, and how fast."""
     if methods:
         _print_methods(as_json)
         return
@@ -508,7 +509,7 @@ def _handed_on(command: Callable[[typer.Context], None]) -> None:
 
 @_handed_on
 def bench(ctx: typer.Context) -> None:
-    """Measure quality and latency; plc bench --help lists what."""
+    """Measure quality and latency; plc bench --help lists the commands."""
     _benchmark(ctx.args)
 
 
@@ -653,7 +654,7 @@ def _rivals() -> "dict[str, Rival]":
         return {}
     from plc.apps.demo import Rival
 
-    return {"Opus": Rival(how="the codec at 64 kb/s conceals", play=peer("opus").play)}
+    return {"Opus": Rival(how="its decoder, at 64 kb/s", play=peer("opus").play)}
 
 
 def _print_conceal(report: "ConcealReport", work: batch.Work, pair: "Pair") -> None:

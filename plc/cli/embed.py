@@ -122,7 +122,7 @@ def wheel(
         ),
     ] = None,
 ) -> None:
-    """Make a wheel whose first start compiles nothing.
+    """Make a wheel with compiled kernels, so that no start compiles.
 
     To a wheel of these sources it adds the kernels' machine code for each level of x86-64, and
     libplc with plc.h. A level takes about a minute. The new wheel is for Linux on x86-64 and this

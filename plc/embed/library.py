@@ -157,7 +157,7 @@ def _build_module(family: str, work: Path, tell: Callable[[str], None]) -> list[
 
 
 def _build_objects(family: str, work: Path, tell: Callable[[str], None]) -> list[Path]:
-    """Compile and link in a folder; return what is to be kept."""
+    """Compile and link in a folder; return the files to keep."""
     compiler = find(compiler_for(family))
     archiver = find(ARCHIVER)
     targets = targets_of(family)

@@ -11,7 +11,7 @@ from plc_kernels.prebuilt import record, write_recorded
 
 
 def main() -> None:
-    """Do what the module says."""
+    """Record the compiled kernels of a level in a file."""
     level, path = sys.argv[1:]
     record()
     warm_up()

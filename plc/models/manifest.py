@@ -164,7 +164,7 @@ class Manifest:
         return round(self.top_hz / self.bin_hz) + 1
 
     def frames(self, sample_rate: int) -> int:
-        """Return the frames that the network takes: those that touch its longest gap, and context.
+        """Return the frames of the network: those of its longest gap, and context.
 
         A frame is four hops long, so that three begin before the gap and touch it.
         """
@@ -259,7 +259,7 @@ def _text(path: Path) -> str:
 
 
 def _decoded(path: Path, text: str) -> Any:
-    """Return JSON, without what Python reads beyond it: NaN, infinity, a field given twice."""
+    """Return JSON; refuse NaN, infinity and repeated fields."""
 
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is no JSON number")

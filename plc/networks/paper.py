@@ -40,6 +40,7 @@ from plc.limits import MAX_SAMPLE_RATE
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary
+from plc.networks.gap_filler import GapFiller, Hints, check_answer, check_kind
 from plc.networks.other_rate import OtherRate
 from plc.networks.spectral_fill import bent, padded, with_phase
 from plc.runtime.bound import BoundSession
@@ -198,13 +199,7 @@ class ContextEncoder:
         """Return the network's answers, shape (batch, 11, 257): magnitudes or complex."""
         out = np.asarray(self._network(contexts))
         shape = (contexts.shape[0], WINDOW_SAMPLES // 2 + 1, GAP_FRAMES)
-        if out.shape not in (shape, (shape[0], 2, *shape[1:])):
-            raise ModelError(
-                f"the network answers with shape {out.shape}; expected {shape}, or 2 before the "
-                "bins for a complex one"
-            )
-        if not np.isfinite(out).all():
-            raise ModelError("the network answers with values that are not finite; train it again")
+        check_answer("the network", out, (shape, (shape[0], 2, *shape[1:])))
         if out.ndim == 3:
             return np.abs(out).transpose(0, 2, 1).astype(np.float32)
         spectra = np.empty((shape[0], GAP_FRAMES, shape[1]), np.complex64)
@@ -223,7 +218,7 @@ class ContextEncoder:
         return known, spectra
 
 
-class AnyRateEncoder:
+class AnyRateEncoder(GapFiller):
     """A context encoder for signals of any rate from 16 kHz on.
 
     Parameters
@@ -279,6 +274,18 @@ class AnyRateEncoder:
         self._rate.replace(out, fill, line[slice(*own)])
         return out
 
+    def refine(
+        self, row: NDArray[np.float32], start: int, stop: int, end: int, hints: Hints
+    ) -> bool:
+        """As :meth:`GapFiller.refine`: make a gap anew, of up to 64 ms, with 128 ms known."""
+        if stop - start > self.longest or min(start, end - stop) < self.context:
+            return False
+        try:
+            row[start:stop] = self.fill(row[:end], (start, stop))
+        except ModelError:
+            return False
+        return True
+
 
 def spans_at(sample_rate: int) -> tuple[int, int, int]:
     """Return longest gap, context and side at a rate, as of :class:`AnyRateEncoder`.
@@ -324,10 +331,7 @@ def open_context_encoder(
         As :func:`plc.runtime.session.open_session` raises them.
     """
     manifest = model if isinstance(model, Manifest) else find(model)
-    if manifest.kind != KIND:
-        raise ConfigError(
-            f"{manifest.name} is of kind {manifest.kind}; a context encoder is of kind {KIND}"
-        )
+    check_kind(manifest, KIND)
 
     @cache
     def opened(batch: int) -> BoundSession:
@@ -345,6 +349,11 @@ def open_context_encoder(
         return answers
 
     return ContextEncoder(network)
+
+
+def open_filler(manifests: Sequence[Manifest], sample_rate: int) -> AnyRateEncoder:
+    """Return a context encoder for gaps of files."""
+    return AnyRateEncoder(open_context_encoder(manifests[0], providers="cpu"), sample_rate)
 
 
 def encoder_signature(batch: int, graph: GraphSummary) -> Signature:

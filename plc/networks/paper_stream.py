@@ -161,7 +161,7 @@ class StreamEncoder:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether the network needs to be kept warm."""
+        """True if the network needs to be kept warm."""
         return self._sessions[0].on_gpu
 
     def _answers(self, contexts: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -318,7 +318,7 @@ class PaperFiller(Filler):
         return _costs[key]
 
     def _measured_cost(self) -> FillCost:
-        """Run trial fills, and return what they cost."""
+        """Run trial fills, and return their cost."""
         samples, lost = rehearsal(*self._made.shape, self._sample_rate)
         fills_ms = []
         for extensions in WINDOWS:
@@ -335,7 +335,7 @@ class PaperFiller(Filler):
         return FillCost(tuple(fills_ms), self._iteration_ms(samples))
 
     def _iteration_ms(self, samples: NDArray[np.float32]) -> float:
-        """Return what an iteration costs, measured without the network."""
+        """Return the cost of an iteration, measured without the network."""
         silent = ContextEncoder(lambda contexts: np.abs(contexts[:, 0, :, :GAP_FRAMES]))
         encoder = AnyRateEncoder(silent, self._sample_rate)
         gap = (self._side, self._side + self.horizon)
@@ -449,7 +449,7 @@ class PaperFiller(Filler):
         self._ticket = NO_TICKET
 
     def _look(self) -> bool:
-        """Copy what the stream holds; return whether a gap may have its context."""
+        """Copy the stream's samples; return whether a gap may have its context."""
         n, slots = self._packet, self._slots
         playing = int(self._memory.block[SLOT])
         gaps = (np.flatnonzero(self._states != WHOLE) - playing - 1) % slots
@@ -503,7 +503,7 @@ class PaperFiller(Filler):
         self.ar.begin(history, moment)
 
     def extend(self, out: NDArray[np.float32]) -> None:
-        """Write what linear prediction goes on with."""
+        """Write the continuation by linear prediction."""
         self._by_network = False
         self.ar.extend(out)
 
@@ -580,7 +580,7 @@ def _run_length(missing: NDArray[np.bool_], begin: int) -> int:
 def _patched(
     row: NDArray[np.float32], lost: NDArray[np.bool_], first: int, sample_rate: int
 ) -> NDArray[np.float32]:
-    """Return a copy whose losses from ``first`` on are predicted."""
+    """Return a copy with predicted samples for the losses from ``first`` on."""
     line = row.copy()
     begin = first
     while lost[begin:].any():

@@ -1,4 +1,4 @@
-"""Where a recording is damaged, as people write it down.
+"""Damaged places of a recording, as people write them down.
 
 A gap is written ``START:STOP`` in seconds, or ``START-STOP`` where a place is one of::
 

@@ -1,4 +1,4 @@
-"""Filling of a track's gaps, window by window."""
+"""Fills of a track's gaps, window by window."""
 
 import math
 from collections import deque
@@ -122,7 +122,7 @@ class TrackFill:
         self._made += [(first + start, first + stop) for start, stop in holes]
 
     def holes(self) -> list[Hole]:
-        """Return what was filled."""
+        """Return the filled places."""
         return [Hole(*gap.span, self.track.channels) for gap in self.filled]
 
     def damaged_samples(self) -> int:

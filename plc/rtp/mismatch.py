@@ -86,7 +86,7 @@ class Mismatch:
     advice: str
 
     def line(self, where: str, source: str) -> str:
-        """Return it as a sentence about what ``where`` receives from ``source``."""
+        """Return a sentence about the packets that ``where`` receives from ``source``."""
         return f"{where} receives {self.comes} from {source}, {self.expected}: {self.advice}"
 
     def particulars(self) -> dict[str, int]:

@@ -86,7 +86,7 @@ def _decoded(coded: str) -> bytes:
 
 
 def read_key(path: Path) -> SrtpKey:
-    """Return the key in a file's first line; raise ConfigError if there is none."""
+    """Return the key in a file's first line; raise ConfigError without one."""
     try:
         with path.open("rb") as file:
             content = file.read(_KEY_FILE_BYTES)

@@ -33,7 +33,7 @@ Libraries = Annotated[
 
 
 def _take_threads(count: int) -> int:
-    """Let torch have as many threads; 0: its own choice."""
+    """Set the number of torch's threads; 0 is torch's own choice."""
     if count:
         import torch
 

@@ -1,4 +1,4 @@
-"""Signals that show what a context encoder has learned: pure tones and chirps.
+"""Test signals for a context encoder: pure tones and chirps.
 
 A gap of 64 ms lies in the middle of 320 ms, as in the paper's segments. The settings are those of
 the notebooks that the paper's authors published:
@@ -63,7 +63,7 @@ PUBLISHED_CHIRP = {"magnitude, music": 1.51, REFERENCE: -1.32}
 
 
 class Tone(NamedTuple):
-    """A frequency in Hz, and what it belongs to."""
+    """A frequency in Hz, and its place among the training frequencies."""
 
     place: str
     frequency_hz: float

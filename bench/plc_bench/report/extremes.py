@@ -1,4 +1,4 @@
-"""The folder of ``plc bench paper``: what its figures look and sound like.
+"""The folder of ``plc bench paper``: pictures and sounds of its best and worst gaps.
 
 Figure 4 of the paper shows a gap that the network fills better than linear prediction, and one that
 it fills worse. Of the gaps that were scored, those of the largest and the smallest difference in

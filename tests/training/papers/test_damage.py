@@ -22,6 +22,7 @@ from typer.testing import CliRunner  # noqa: E402
 
 from plc.errors import ConfigError  # noqa: E402
 from plc.models.manifest import Manifest  # noqa: E402
+from plc.networks.gap_filler import Hints  # noqa: E402
 from plc.papers.restore import (  # noqa: E402
     FULL_SCALE,
     HOP_SAMPLES,
@@ -344,7 +345,7 @@ def _check_engine_answers_as_torch(manifest: Manifest, run: Path) -> None:
     gap = (PATCH_SAMPLES, PATCH_SAMPLES + 640)
     received = np.ones(x.size, np.bool_)
     received[slice(*gap)] = False
-    assert restorer.restore(x.copy(), *gap, received)
+    assert restorer.refine(x.copy(), *gap, x.size, Hints(received))
     patch, lost = (array[0] for array in restorer._session.inputs)
     answer = restorer._session.output[0]
     # 10 hops and the three frames before them, without the two that miss little.

@@ -89,7 +89,7 @@ class Pair:
 
     @property
     def context_ms(self) -> float:
-        """Length of what is known on either side."""
+        """Length of the known samples on either side."""
         return (self.frames - self.columns) / 2 * COLUMN_MS
 
     @property

@@ -193,7 +193,7 @@ class DamageTask(SessionTask):
         return loss
 
     def _level(self, batch: dict[str, Tensor]) -> Tensor | float:
-        """Return what the network's patches are divided by."""
+        """Return the divisor of the network's patches."""
         if self._settings.form == "published":
             return 1.0
         return level_of(self.inputs(batch)[0])

@@ -320,7 +320,7 @@ class MagnitudeTask(SessionTask):
         return stroke_error(output, batch["truth"], batch["lost"]).mean()
 
     def middle(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return what the network sees of the plan's patches, shape (batch, samples)."""
+        """Return the network's view of the plan's patches, shape (batch, samples)."""
         length = patch_samples(self.frames)
         first = (samples.shape[1] - length) // 2
         return samples[:, first : first + length]

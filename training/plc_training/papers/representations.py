@@ -1,4 +1,4 @@
-"""Which representation serves a network of gaps best: one network on each, compared by sound.
+"""Comparison of representations for a network of gaps, by sound.
 
 Each representation has a run of the recipe ``represented`` in a folder of its name. On held-out
 clips, gaps are those of ``plc bench inpaint`` and of the paper's tables; fills are made of straight

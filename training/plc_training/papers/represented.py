@@ -113,7 +113,7 @@ class GapArrays:
         return segment / level + self._noise, level
 
     def silenced(self, segment: Samples) -> Samples:
-        """Return a prepared segment whose gap is silent but for the noise."""
+        """Return a prepared segment with a silent gap, but for the noise."""
         silent = segment.copy()
         silent[slice(*GAP)] = self._noise[slice(*GAP)]
         return silent

@@ -247,7 +247,7 @@ def _scores(
 
 
 def _filled(x: NDArray[np.float32], gap: tuple[int, int], method: str) -> NDArray[np.float32]:
-    """Return a clip with its gap filled from what lies around."""
+    """Return a clip with its gap filled from its surroundings."""
     low = max(0, gap[0] - _AROUND)
     around = x[low : gap[1] + _AROUND]
     filled = x.copy()
