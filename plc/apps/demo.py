@@ -257,7 +257,11 @@ class _Bench:
                 del self.judges[name]
         return found
 
-    """Judges of speech and rivals; one whose library is missing is left out."""
+
+def _check_folder(folder: Path, rivals: Iterable[str]) -> None:
+    """Raise if some of the files exist, but not those of an earlier demonstration."""
+    # A demonstration may have been without these, or may be of an earlier version.
+    newer = [f"-{label.lower()}.wav" for label in ("pitch", *rivals)]
     names = [
         f"{clip}{ending}"
         for clip in CLIPS
