@@ -179,11 +179,14 @@ def _problems_of_model(name: str, files: dict[str, bytes]) -> list[str]:
 def problems_of_installation(wheel: Path, work: Path, compiled: bool) -> list[str]:
     """Install a wheel into a new environment, run it, and return what is wrong."""
     python = work / "environment" / "bin" / "python"
-    _run(sys.executable, "-m", "venv", work / "environment")
-    _run(python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", f"{wheel}[cpu]")
-    _run(python, "-m", "pip", "check")
     home = work / "home"
     home.mkdir()
+    # PYTHONPATH would show pip this checkout as installed.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    _run(sys.executable, "-m", "venv", work / "environment", env=clean)
+    install = ("-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", f"{wheel}[cpu]")
+    _run(python, *install, cwd=home, env=clean)
+    _run(python, "-m", "pip", "check", cwd=home, env=clean)
     # Nothing of this machine's caches or settings.
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "MPLBACKEND": "Agg"}
     plc = work / "environment" / "bin" / "plc"

@@ -26,6 +26,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from plc.apps.waveform import waveform_svg
 from plc.audio.files import AUDIO_SUFFIXES
 from plc.audio.whole import behind, check_new, write_whole
 from plc.errors import AudioFileError, MissingExtraError
@@ -62,6 +63,8 @@ class Clip:
     """bool, shape (n,)."""
     seen: tuple[int, ...] = ()
     """Channels whose mean its pictures show; none: all."""
+    near: tuple[int, int] | None = None
+    """Samples between which each waveform is shown; None: no waveforms."""
 
 
 def page(
@@ -191,6 +194,7 @@ def _described(number: int, clip: Clip) -> dict[str, Any]:
                 "label": version.name,
                 "scores": version.note,
                 "picture": _picture(mono(samples, clip.seen), clip, loudest_db),
+                "near": _near(stored[0], samples if place else None, clip),
             }
         )
     return {
@@ -212,6 +216,17 @@ def _picture(signal: NDArray[np.float64], clip: Clip, loudest_db: float) -> str 
     except MissingExtraError:
         return None
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _near(original: NDArray[np.int16], played: NDArray[np.int16] | None, clip: Clip) -> str | None:
+    """Return the waveform of a version as a data URL; None if none is wanted."""
+    if clip.near is None:
+        return None
+    cut = slice(*clip.near)
+    sent = mono(original[cut], clip.seen)
+    heard = None if played is None else mono(played[cut], clip.seen)
+    svg = waveform_svg(sent, heard, clip.lost[cut], 1.25 * float(np.abs(sent).max()) or 1.0)
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def as_integers(signal: NDArray[np.float32]) -> NDArray[np.int16]:

@@ -117,7 +117,8 @@ def wheel(
     level: Annotated[
         list[str] | None,
         typer.Option(
-            help="x86-64-v2, x86-64-v3 or x86-64-v4; may be repeated.", show_default="all three"
+            help="x86-64-v2, x86-64-v3 or x86-64-v4; may be repeated.",
+            show_default="all that run here",
         ),
     ] = None,
 ) -> None:
@@ -128,10 +129,9 @@ def wheel(
     version of Python; with other versions of numba or llvmlite it compiles as any other. It needs
     gcc and the Python package wheel.
     """
-    from plc.embed.wheel import LEVELS, build_wheel
+    from plc.embed.wheel import build_wheel
 
-    levels = tuple(level or LEVELS)
-    made = build_wheel(source, out, levels, lambda line: say(f"plc: {line}", err=True))
+    made = build_wheel(source, out, level, lambda line: say(f"plc: {line}", err=True))
     say(made)
 
 

@@ -16,8 +16,8 @@ SHARED = f"{_SHORT}.{plc.__version__}"
 """The shared library; the soname and ``libplc.so`` are links to it."""
 
 _PKG_CONFIG = """\
-libdir=${{pcfiledir}}/{lib}
-includedir=${{pcfiledir}}/{include}
+libdir=${{pcfiledir}}{lib}
+includedir=${{pcfiledir}}{include}
 
 Name: libplc
 Description: Packet-loss concealment of music and speech
@@ -95,7 +95,7 @@ def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
     for name, target in ((SONAME, SHARED), (_SHORT, SONAME)):
         (lib / name).symlink_to(target)
         files.append(lib / name)
-    places = {"lib": "..", "include": "../../include"} if prefix else {"lib": ".", "include": "."}
+    places = {"lib": "/..", "include": "/../../include"} if prefix else {"lib": "", "include": ""}
     texts = {config / "plc.pc": _PKG_CONFIG}
     if prefix:
         texts[cmake / "plcConfig.cmake"] = _CMAKE

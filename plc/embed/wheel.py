@@ -12,9 +12,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import llvmlite.binding as llvm
+
 from plc.embed.library import BUILT, CARRIED, build_library
 from plc.embed.toolchain import run
 from plc.errors import ConfigError
+from plc_kernels import prebuilt
 from plc_kernels.emit.objects import run_for
 from plc_kernels.prebuilt import FOLDER
 from plc_kernels.targets import TARGETS, X86_64, machine, targets_of
@@ -28,7 +31,7 @@ _PACKAGE = Path(__file__).parents[1]
 def build_wheel(
     wheel: str | Path,
     folder: str | Path,
-    levels: Sequence[str] = LEVELS,
+    levels: Sequence[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write a wheel for Linux on x86-64 and this version of Python.
@@ -39,8 +42,9 @@ def build_wheel(
         One with these very sources, for any platform.
     folder : path
         Where to; made if it is not there.
-    levels : sequence of str
-        For which processors: of ``"x86-64-v2"``, ``"x86-64-v3"``, ``"x86-64-v4"``.
+    levels : sequence of str, optional
+        For which processors: of ``"x86-64-v2"``, ``"x86-64-v3"``, ``"x86-64-v4"``. By default all
+        that this processor can run: kernels are recorded while they run.
     tell : callable
         Called with a line for each thing done.
 
@@ -52,16 +56,29 @@ def build_wheel(
     Raises
     ------
     ConfigError
-        If the wheel cannot be read or has other sources, a level is unknown, this is no Linux on
-        x86-64, a compiler or the package ``wheel`` is missing, or the folder cannot be written.
+        If the wheel cannot be read or has other sources, a level is unknown or beyond this
+        processor, this is no Linux on x86-64, a compiler or the package ``wheel`` is missing, or
+        the folder cannot be written.
     """
     if sys.platform != "linux" or machine() != X86_64:
         raise ConfigError(
             f"such wheels are for Linux on x86-64; this is {sysconfig.get_platform()}"
         )
+    here = levels_here()
+    if levels is None:
+        levels = [level for level in LEVELS if level in here]
+        for level in LEVELS:
+            if level not in here:
+                tell(f"no machine code for {level}; such processors take that for {here[-1]}")
     unknown = sorted(set(levels) - set(LEVELS))
     if unknown or not levels:
         raise ConfigError(f"levels are {unknown or 'none'}; give some of {', '.join(LEVELS)}")
+    beyond = sorted(set(levels) - set(here))
+    if beyond:
+        raise ConfigError(
+            f"this processor cannot run {', '.join(beyond)}, and kernels are recorded while they "
+            f"run; give some of {', '.join(here)}, or make the wheel on a newer one"
+        )
     into = Path(folder).resolve()
     try:
         into.mkdir(parents=True, exist_ok=True)
@@ -69,6 +86,12 @@ def build_wheel(
             return _build(Path(wheel).resolve(), into, levels, Path(work), tell)
     except OSError as error:
         raise ConfigError(f"cannot write to {into}: {error.strerror}") from error
+
+
+def levels_here() -> tuple[str, ...]:
+    """Return the levels that this processor can run, the lowest first."""
+    has = {name for name, there in llvm.get_host_cpu_features().items() if there}
+    return tuple(level for level in LEVELS if prebuilt._NEEDS[level] <= has)
 
 
 def _build(

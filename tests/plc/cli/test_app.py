@@ -375,8 +375,22 @@ def test_the_demo_prints_a_table_and_does_without_matplotlib(
         "+0.0 dB",
     ):
         assert text in result.stdout
-    assert "[plots]" in result.stderr
+    assert "[plots]" in result.stdout
+    assert result.stderr == ""
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_the_demo_ends_calmly_where_judges_and_codecs_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("plc_bench.scores.registry", "plc_bench.peers.opus"):
+        monkeypatch.setitem(sys.modules, module, None)
+    result = run("demo", "--no-picture", "--out", tmp_path)
+    assert result.stderr == ""
+    line = "To score speech by PLCMOS and PESQ, too: pip install --no-deps speechmos; pip install "
+    assert line in result.stdout
+    assert "Opus" not in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("files: ")
 
 
 # ---- refusals: status 1 and one line; misuse: status 2 ------------------------------------------
@@ -637,7 +651,7 @@ def test_what_is_sent_or_relayed_into_files_asks_before_it_begins(clip: Path) ->
 def test_a_demonstration_renews_its_own_folder_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plc.apps.demo.LABELS", {"zeros": "zeros"})
+    monkeypatch.setattr("plc.apps.demo.LABELS", {"repeat": "repeat"})
     mine = ("demo", "--no-picture", "--out")
     run(*mine, tmp_path / "new")
     run(*mine, tmp_path / "new")

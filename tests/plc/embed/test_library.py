@@ -367,8 +367,8 @@ def test_installed_it_is_found_by_pkg_config_and_cmake_and_plays_the_same(
     subprocess.run([*command, f"-Wl,-rpath,{prefix}/lib"], check=True)
 
     by_cmake = tmp_path / "cmake" / "conceal"
-    configure = ["cmake", "-S", EXAMPLE.parent, "-B", by_cmake.parent]
-    done = run(*configure, f"-DCMAKE_PREFIX_PATH={prefix}")
+    folders = ("-S", EXAMPLE.parent, "-B", by_cmake.parent)
+    done = run("cmake", *folders, f"-DCMAKE_PREFIX_PATH={prefix}")
     assert done.returncode == 0, done.stderr
     assert run("cmake", "--build", by_cmake.parent).returncode == 0
     for suffix, program in (("pkg-config", by_pkg_config), ("cmake", by_cmake)):
