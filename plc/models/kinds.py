@@ -20,7 +20,8 @@ class Kind:
         What a network does in a stream: ``"causal"``, ``"bridge"`` or nothing.
     filler : str
         What fills a stream's gaps where the engine's own filler does not: a callable of its format,
-        lookahead, the manifest and so on (:class:`plc.networks.paper_stream.PaperFiller`).
+        lookahead, the manifest and so on
+        (:class:`plc.networks.context_encoder_stream.ContextEncoderFiller`).
     gaps : str
         What fills gaps of files (:class:`plc.networks.gap_filler.GapFiller`): a callable of
         manifests, at least one, and the sample rate in Hz.
@@ -47,10 +48,10 @@ KINDS: Mapping[str, Kind] = {
     "causal": Kind(stream="causal", own_ports=False),
     "bridge": Kind(stream="bridge", own_ports=False),
     "inpaint": Kind(gaps="plc.networks.inpaint:open_filler", own_ports=False),
-    "paper": Kind(
+    "context_encoder": Kind(
         stream="bridge",
-        filler="plc.networks.paper_stream:PaperFiller",
-        gaps="plc.networks.paper:open_filler",
+        filler="plc.networks.context_encoder_stream:ContextEncoderFiller",
+        gaps="plc.networks.context_encoder:open_filler",
     ),
     "restore": Kind(gaps="plc.papers.restore:open_filler"),
     "stroke": Kind(gaps="plc.papers.stroke:open_filler"),
@@ -60,6 +61,10 @@ KINDS: Mapping[str, Kind] = {
 """For streams: fills from the past; from the past and the packets that a stream waits for. For
 files: fills from both sides; the context encoder of Marafioti et al. 2019; lost frames of a
 spectrogram; a stroke of speech in one; a generator of long gaps. For none: a generator of notes."""
+
+
+FORMER: Mapping[str, str] = {"lookahead": "inpaint", "paper": "context_encoder"}
+"""Former name to the name of a kind: manifests of format 1 that have one are still read."""
 
 
 def opener(place: str) -> Callable[..., Any]:

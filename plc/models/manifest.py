@@ -19,12 +19,10 @@ from msgspec import Meta
 from plc.errors import ModelError
 from plc.jsonable import to_json
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from plc.models.kinds import KINDS
+from plc.models.kinds import FORMER, KINDS
 
 FORMAT = 1
 """Version of the manifest's fields and of the graph's inputs and outputs."""
-# What "inpaint" was called when format 1 began.
-_KIND_BEFORE = "lookahead"
 CONTENTS = ("music", "speech", "instruments", "any")
 MAX_MODEL_BYTES = 64 << 20
 """Larger ONNX files are refused; the paper's network, the largest known here, has 45 MB."""
@@ -62,9 +60,9 @@ class Manifest:
     top_hz : float or None
         Frequency of the last bin that the network sees; None: all bins.
     drafts : tuple of str
-        What stands in the gap of each line of ``spectra``, in order; none for kind ``paper``. Of
-        ``restore`` and ``stroke``: ``linear`` where lost frames are interpolated, none where they
-        are 0.
+        What stands in the gap of each line of ``spectra``, in order; none for kind
+        ``context_encoder``. Of ``restore`` and ``stroke``: ``linear`` where lost frames are
+        interpolated, none where they are 0.
     context_frames, context_frames_after : int
         Frames before and after those that the network fills.
     horizon_ms : float
@@ -194,8 +192,8 @@ class Manifest:
         known = {each.name for each in fields(cls)} - {"path"}
         _check_names(label, set(values), known)
         ready = {**values, "path": path}
-        if values["kind"] == _KIND_BEFORE:
-            ready["kind"] = "inpaint"
+        if isinstance(values["kind"], str):
+            ready["kind"] = FORMER.get(values["kind"], values["kind"])
         try:
             return msgspec.convert(ready, cls)
         except msgspec.ValidationError as error:

@@ -58,7 +58,7 @@ DECADES = 5.0
 EDGE_FRAMES = 2
 """Frames on either side of those of a gap that miss some of their samples."""
 ITERATIONS = 100
-"""Of fast Griffin-Lim, as in :mod:`plc.networks.paper`."""
+"""Of fast Griffin-Lim, as in :mod:`plc.networks.context_encoder`."""
 MIX_MS = 5.0
 """At both ends of a gap: where the draft goes over into the fill."""
 LEVEL_FRAMES = 8

@@ -167,7 +167,7 @@ def open_network(
     if KINDS[manifest.kind].own_ports:
         raise ConfigError(
             f"{manifest.name} is of kind {manifest.kind}, which has other inputs: plc inpaint "
-            "opens it, and of kind paper Concealer(model=...) with lookahead"
+            "opens it, and of kind context_encoder Concealer(model=...) with lookahead"
         )
     session = open_session(
         manifest,

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from plc.errors import ConfigError
 from plc.models.catalogue import find
-from plc.networks.paper import (
+from plc.networks.context_encoder import (
     CONTEXT_SAMPLES,
     GAP_FRAMES,
     GAP_SAMPLES,
@@ -39,7 +39,7 @@ from plc.networks.paper import (
 from plc_bench.base.compare import summarise
 from plc_bench.base.workers import Failure, as_done
 from plc_bench.gaps.twosided import InpaintSettings, filled
-from plc_bench.papers.paper_tables import BEFORE_PHASE, REFERENCE, opened_encoder, with_fill
+from plc_bench.papers.context_encoder import BEFORE_PHASE, REFERENCE, opened_encoder, with_fill
 from plc_bench.scores import metrics
 
 CHIRP = "chirp"

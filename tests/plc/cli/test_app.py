@@ -145,9 +145,9 @@ def test_the_context_encoder_conceals_a_file_and_names_the_lookahead_it_needs(
     clip: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime")
-    from tests.plc.networks.test_paper import write_paper_model
+    from tests.plc.networks.test_context_encoder import write_context_encoder
 
-    model, target = write_paper_model(tmp_path, False), clip.with_name("b.wav")
+    model, target = write_context_encoder(tmp_path, False), clip.with_name("b.wav")
     given = ("conceal", clip, target, "--loss", "5%", "--model", model, "--json")
     found = json.loads(run(*given, "--lookahead-ms", 200).stdout)["stats"]
     assert found["rung_samples"]["network:tiny"] > 0

@@ -16,14 +16,14 @@ from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
 from plc.networks import drafts as drafts_module
 from plc.networks import inpaint as module
+from plc.networks.context_encoder import open_context_encoder
 from plc.networks.drafts import TwoSidedDraft
 from plc.networks.gap_filler import Hints
 from plc.networks.inpaint import TwoSidedNetworks, open_gap_filler, speech_around
-from plc.networks.paper import open_context_encoder
 from plc.networks.spectra import GapSpectra
 from plc.predict.sides import bridged_along_the_pitch
 from plc.predict.similar import find_passages
-from tests.plc.networks.test_paper import write_paper_model
+from tests.plc.networks.test_context_encoder import write_context_encoder
 from tests.plc.tiny_models import write_model
 from tests.signals import noise, tones, voice
 
@@ -237,7 +237,7 @@ def test_a_model_that_fills_no_gaps_of_files_is_refused(tmp_path: Path) -> None:
 def test_a_gap_is_filled_by_the_papers_network(tmp_path: Path) -> None:
     signal = tones(7, RATE, RATE)
     start, stop = 6000, 6900
-    model = write_paper_model(tmp_path, is_complex=False)
+    model = write_context_encoder(tmp_path, is_complex=False)
     filled = inpaint(signal, [(start, stop), (14_500, 15_400)], sample_rate=RATE, model=str(model))
     hidden = signal.copy()
     hidden[start:stop] = 0.0
@@ -253,7 +253,7 @@ def test_a_gap_is_filled_by_the_papers_network(tmp_path: Path) -> None:
 
 
 def test_the_papers_network_is_for_16_khz_and_more(tmp_path: Path) -> None:
-    model = str(write_paper_model(tmp_path, is_complex=False))
+    model = str(write_context_encoder(tmp_path, is_complex=False))
     with pytest.raises(ConfigError, match="for 16000 to 192000 Hz"):
         inpaint(tones(8, 8_000, 8_000), [(4000, 4100)], sample_rate=8_000, model=model)
 

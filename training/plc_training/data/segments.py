@@ -139,7 +139,7 @@ class NotePlan(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TwoSidedPlan:
+class InpaintPlan:
     """Gaps of which both sides are known.
 
     Attributes

@@ -18,7 +18,7 @@ import torch
 
 from plc.apps.picture import blank_figure, save
 from plc.errors import ConfigError
-from plc.networks.paper import CONTEXT_SAMPLES, GAP_SAMPLES, ITERATIONS, SAMPLE_RATE
+from plc.networks.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, ITERATIONS, SAMPLE_RATE
 from plc.networks.spectral_fill import bent, with_phase
 from plc.papers.representations.base import Array, Samples, Spectral
 from plc.papers.representations.named import REPRESENTATIONS
