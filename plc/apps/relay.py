@@ -132,7 +132,7 @@ class Lane:
         return all(port.drained for port in self.ports)
 
     def is_due(self, now_s: float) -> bool:
-        """Tell whether a block is due, and all is read that came before it."""
+        """Tell whether a block is due and what came before it read."""
         due_s = self.stream.next_s
         if due_s > now_s:
             return False

@@ -377,7 +377,7 @@ class JitterBuffer:
         return behind <= 0 or abs(behind_samples - behind * samples) > _LATE_SHARE * behind_samples
 
     def _goes_on(self, start: int, steps: int, samples: int) -> bool:
-        """Tell whether a packet stands next to the last, or as far behind it as was lost."""
+        """Tell whether a packet stands where its number says, or nearer."""
         if self._following is None or steps <= 0:
             return False
         return 0 <= start - self._following <= (steps - 1) * samples
