@@ -367,7 +367,7 @@ def _retold(stream: bytes, head: bytes, count: int) -> bytes:
 
 
 def _lengthened(frame: bytes, rest: bytes) -> bytes:
-    """Return a frame with its rest, the bit rate in its header mended."""
+    """Return a frame with its rest and its true bit rate."""
     whole = len(frame) + len(rest)
     for byte in range(frame[2] & 15, 256, 16):
         for padded in (byte & ~2, byte | 2):
