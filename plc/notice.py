@@ -26,7 +26,7 @@ _names: dict[str, str] = {}
 
 @contextmanager
 def renamed() -> Iterator[dict[str, str]]:
-    """Name files in the making by what they become, in the lines of a block.
+    """Name files in the making by what they become.
 
     Yields
     ------
@@ -74,7 +74,7 @@ def tell_once(line: str) -> None:
 
 
 def pass_on(name: str, line: str) -> None:
-    """Tell a line of another process, which noticed it at work on what has this name."""
+    """Tell a line of another process, at work on a name."""
     _recent.append(line)
     tell(f"{name}: {line}")
 

@@ -106,7 +106,7 @@ def mend(path: Path) -> Mended | None:
 
 @dataclass(frozen=True, slots=True)
 class _Holes:
-    """What lies between frames and is none.
+    """Bytes between frames that are no frames.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ class _Holes:
 
 
 def _holes(data: bytes, begin: int, frames: Sequence[_Frame]) -> _Holes:
-    """Return how many frames there is, by bytes and by the coder's count, no trace of."""
+    """Count missing frames by bytes and the coder's count."""
     first = frames[0]
     head = data[first.at : first.at + 4]
     ends = [begin, *(frame.at + frame.size for frame in frames)]
@@ -254,7 +254,10 @@ def _frames(data: bytes, begin: int, like: bytes) -> list[_Frame]:
 
 
 def _resync(data: bytes, at: int, like: bytes | None, before: int | None = None) -> _Frame | None:
-    """Return the next frame that two others follow, or, if it may lie anywhere, the end."""
+    """Return the next frame that two others, or the end, follow.
+
+    Where it has to begin before a place, two others must follow.
+    """
     for sync in _SYNC.finditer(data, at, before or len(data) - 3):
         at = sync.start()
         head = data[at : at + 4]
@@ -315,7 +318,7 @@ def _stale(data: bytes, frames: Sequence[_Frame], first: int) -> int:
 
 
 def _silenced(frame: bytes) -> bytes:
-    """Return a frame as one of silence that keeps its bytes for those behind it."""
+    """Return a frame silenced, its bytes kept for those behind it."""
     begin, side = _side(frame)
     # The first bits say where its bytes begin.
     kept = 9 if frame[1] >> 3 & 3 == 3 else 8
@@ -331,7 +334,7 @@ def _mark(frame_at: int, data: bytes, head: bytes) -> int:
 
 
 def _told(data: bytes, first: _Frame, head: bytes) -> int | None:
-    """Return how many frames the coder says that there are, with its own."""
+    """Return the coder's count of frames, with its own."""
     mark = _mark(first.at, data, head)
     if mark < 0 or not data[mark + 7] & 1:
         return None
@@ -339,7 +342,7 @@ def _told(data: bytes, first: _Frame, head: bytes) -> int | None:
 
 
 def _retold(stream: bytes, head: bytes, count: int) -> bytes:
-    """Return a stream whose first frame, if it is the coder's, states the stream's length.
+    """Return a stream whose coder's frame states its true length.
 
     Parameters
     ----------
@@ -364,7 +367,7 @@ def _retold(stream: bytes, head: bytes, count: int) -> bytes:
 
 
 def _lengthened(frame: bytes, rest: bytes) -> bytes:
-    """Return a frame with the bytes behind it where its header has but a wrong bit rate."""
+    """Return a frame with its rest and its true bit rate."""
     whole = len(frame) + len(rest)
     for byte in range(frame[2] & 15, 256, 16):
         for padded in (byte & ~2, byte | 2):

@@ -483,7 +483,7 @@ def test_small_frames_of_mp3_beside_large_ones_and_the_last_one_are_missed(
     assert frames[least].size < sum(frame.size for frame in frames) / len(frames) / 2
     damaged = bytearray(content)
     for name in lost:
-        frame = frames[{"small": least, "last": -1}.get(name, name)]  # type: ignore[call-overload]
+        frame = frames[name if isinstance(name, int) else {"small": least, "last": -1}[name]]
         damaged[frame.at : frame.at + frame.size] = bytes(frame.size)
     path.write_bytes(bytes(damaged))
     found = read_audio(path)[0]
