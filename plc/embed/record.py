@@ -42,7 +42,7 @@ def _kernels() -> list[Dispatcher]:
     return [
         each
         for each in found
-        if isinstance(each, Dispatcher) and isinstance(each._cache, PrebuiltCache)
+        if isinstance(each, Dispatcher) and isinstance(getattr(each, "_cache", None), PrebuiltCache)
     ]
 
 
