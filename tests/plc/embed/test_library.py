@@ -367,6 +367,7 @@ def test_installed_it_is_found_by_pkg_config_and_cmake_and_plays_the_same(
     subprocess.run([*command, f"-Wl,-rpath,{prefix}/lib"], check=True)
 
     by_cmake = tmp_path / "cmake" / "conceal"
+    assert (EXAMPLE.parent / "CMakeLists.txt").is_file()
     folders = ("-S", EXAMPLE.parent, "-B", by_cmake.parent)
     done = run("cmake", *folders, f"-DCMAKE_PREFIX_PATH={prefix}")
     assert done.returncode == 0, done.stderr
