@@ -25,22 +25,21 @@ _names: dict[str, str] = {}
 
 
 @contextmanager
-def renamed() -> Iterator[dict[str, str]]:
-    """Name files in the making by what they become.
-
-    Yields
-    ------
-    dict of str to str
-        What is shown in place of what; the block puts it in.
-    """
+def renamed() -> Iterator[None]:
+    """Forget at the end what the block named by :func:`rename`."""
     try:
-        yield _names
+        yield
     finally:
         _names.clear()
 
 
+def rename(ours: object, theirs: str) -> None:
+    """Name a file in the making by its user's name, in a block of :func:`renamed`."""
+    _names[str(ours)] = theirs
+
+
 def shown(line: str) -> str:
-    """Return a line with the names of :func:`renamed`."""
+    """Return a line with the names of :func:`rename`."""
     for ours, theirs in _names.items():
         line = line.replace(ours, theirs)
     return line

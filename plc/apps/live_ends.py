@@ -17,7 +17,7 @@ from plc.engine.stats import TimeHistogram
 from plc.errors import NetworkError
 from plc.rtp.codecs import Codec, samples_per_tick
 from plc.rtp.config import ReceiverConfig
-from plc.rtp.latch import Latch, RateCap
+from plc.rtp.latch import Latch, RateCap, may_open
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import Malformed, is_rtcp, ssrc_of
@@ -330,9 +330,7 @@ class NetworkSource:
         for came, sender in self.port.arrived():
             datagram: bytes | None = came
             if self.srtp is not None:
-                # Beside a known sender no more of others is opened than a stream may have.
-                known = self.latch.source in (None, sender)
-                if not known and not self._strangers.take(ours_s):
+                if not may_open(self.latch, self._strangers, sender, ours_s):
                     self._stats.refused_datagrams += 1
                     continue
                 datagram = self.srtp.open(came)

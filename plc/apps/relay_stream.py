@@ -26,7 +26,7 @@ from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import ConfigError
 from plc.rtp.codecs import check_frame, samples_per_tick
 from plc.rtp.config import ReceiverConfig
-from plc.rtp.latch import Latch, RateCap
+from plc.rtp.latch import Latch, RateCap, may_open
 from plc.rtp.mismatch import Told
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
@@ -223,9 +223,8 @@ class StreamRelay:
             # The clock was set back: no block may wait until it is again as late as it was.
             self._begin_s += now_s - self.next_s
         if path.srtp is not None:
-            # First of all: what nobody with the key has sent takes neither place nor rate. Beside a
-            # known sender no more of others is opened than a stream may have: forging costs little.
-            if path.latch.source not in (None, source) and not path.strangers.take(now_s):
+            # First of all: what nobody with the key has sent takes neither place nor rate.
+            if not may_open(path.latch, path.strangers, source, now_s):
                 stats.capped_datagrams += 1
                 return
             opened = path.srtp.open(datagram)

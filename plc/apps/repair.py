@@ -357,11 +357,11 @@ def _timed(job: Job) -> Callable[..., Outcome]:
 def look(job: Job) -> Outcome:
     """Report what :func:`repair` would do; write nothing."""
     outcome = _timed(job)
-    with notice.renamed() as names:
+    with notice.renamed():
         try:
             with scratch() as folder:
-                source = _fetched(place(job.source), job.name, folder, names)
-                damage = _damage(job, source, folder, names)
+                source = _fetched(place(job.source), job.name, folder)
+                damage = _damage(job, source, folder)
                 result = job.result if damage.gaps_s else job.name
                 Keeper(place(job.target), job.name, job.key, job.overwrite, folder).check(result)
                 samples = damage.samples
@@ -372,11 +372,11 @@ def look(job: Job) -> Outcome:
             return outcome(state=FAILED, reason=notice.shown(in_a_line(error)))
 
 
-def _fetched(files: Place | ZippedLabels, name: str, folder: Path, names: dict[str, str]) -> Path:
+def _fetched(files: Place | ZippedLabels, name: str, folder: Path) -> Path:
     """Fetch a file; notices name it as the place does."""
     path = files.fetch(name, folder)
     if path.is_relative_to(folder):
-        names[str(path)] = f"{files.url}/{name}"
+        notice.rename(path, f"{files.url}/{name}")
     return path
 
 
@@ -393,30 +393,28 @@ def repair(job: Job) -> Outcome:
     """Repair one recording and keep its record: the work of a worker."""
     outcome = _timed(job)
     sources, targets = place(job.source), place(job.target)
-    with notice.renamed() as names:
+    with notice.renamed():
         try:
             with targets.scratch() as folder:
                 keeper = Keeper(targets, job.name, job.key, job.overwrite, folder)
-                done = outcome(**_repaired(job, sources, keeper, folder, names))
+                done = outcome(**_repaired(job, sources, keeper, folder))
                 keeper.note(asdict(done))
                 return done
         except PlcError as error:
             return outcome(state=FAILED, reason=notice.shown(in_a_line(error)))
 
 
-def _repaired(
-    job: Job, sources: Place, keeper: Keeper, folder: Path, names: dict[str, str]
-) -> dict[str, Any]:
+def _repaired(job: Job, sources: Place, keeper: Keeper, folder: Path) -> dict[str, Any]:
     """Find and fill; return the fields of the outcome."""
-    source = _fetched(sources, job.name, folder, names)
-    damage = _damage(job, source, folder, names)
+    source = _fetched(sources, job.name, folder)
+    damage = _damage(job, source, folder)
     samples = damage.samples
     result = job.result if damage.gaps_s else job.name
     keeper.check(result)
     told: dict[str, Any] = {**damage.told, "result": result}
     made = folder / _MADE / PurePosixPath(result).name
     made.parent.mkdir()
-    names[str(made)] = f"{job.target}/{result}"
+    notice.rename(made, f"{job.target}/{result}")
     if not damage.gaps_s:
         _copy(source, made)
         keeper.store(made, result)
@@ -469,7 +467,7 @@ class _Damage:
         return DOUBTFUL if self.findings else LEFT_OUT if self.left_out else SOUND
 
 
-def _damage(job: Job, source: Path, folder: Path, names: dict[str, str]) -> _Damage:
+def _damage(job: Job, source: Path, folder: Path) -> _Damage:
     """Return where a recording is damaged: as the detector finds it, or as labels say."""
     with AudioReader(source) as reader:
         rate, samples, channels = reader.sample_rate, reader.samples, reader.channels
@@ -485,7 +483,7 @@ def _damage(job: Job, source: Path, folder: Path, names: dict[str, str]) -> _Dam
         )
     labels = labels_at(job.settings.gaps)
     name, _ = label_of(labels, job.name)
-    path = _fetched(labels, name, folder, names) if name else None
+    path = _fetched(labels, name, folder) if name else None
     gaps_s = read_gaps(path, rate, may_be_empty=True) if path else []
     findings = tuple(
         Finding(

@@ -12,14 +12,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import llvmlite.binding as llvm
-
 from plc.embed.library import BUILT, CARRIED, build_library
 from plc.embed.toolchain import run
 from plc.errors import ConfigError
-from plc_kernels import prebuilt
 from plc_kernels.emit.objects import run_for
-from plc_kernels.prebuilt import FOLDER
+from plc_kernels.prebuilt import FOLDER, levels_here
 from plc_kernels.targets import TARGETS, X86_64, machine, targets_of
 
 LEVELS = tuple(target.name for target in targets_of(X86_64))
@@ -66,7 +63,7 @@ def build_wheel(
         )
     here = levels_here()
     if levels is None:
-        levels = [level for level in LEVELS if level in here]
+        levels = here
         for level in LEVELS:
             if level not in here:
                 tell(f"no machine code for {level}; such processors take that for {here[-1]}")
@@ -86,12 +83,6 @@ def build_wheel(
             return _build(Path(wheel).resolve(), into, levels, Path(work), tell)
     except OSError as error:
         raise ConfigError(f"cannot write to {into}: {error.strerror}") from error
-
-
-def levels_here() -> tuple[str, ...]:
-    """Return the levels that this processor can run, the lowest first."""
-    has = {name for name, there in llvm.get_host_cpu_features().items() if there}
-    return tuple(level for level in LEVELS if prebuilt._NEEDS[level] <= has)
 
 
 def _build(

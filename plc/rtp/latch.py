@@ -304,3 +304,22 @@ class RateCap:
             return False
         self._tokens -= 1.0
         return True
+
+
+def may_open(latch: Latch, strangers: RateCap, source: Address, now_s: float) -> bool:
+    """Tell whether a sealed datagram may be opened.
+
+    Beside a known sender no more of others is opened than a stream may have: forging costs little.
+
+    Parameters
+    ----------
+    latch : Latch
+        Of the path that it came by.
+    strangers : RateCap
+        Of what others may send; a datagram of another one takes a token.
+    source : Address
+        Where it came from.
+    now_s : float
+        Time in seconds.
+    """
+    return latch.source in (None, source) or strangers.take(now_s)

@@ -32,8 +32,8 @@ def test_what_is_slow_is_told_to_who_listens_only(
 def test_files_in_the_making_are_called_what_they_become(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(notice, "listener", told.append)
-    with notice.renamed() as names:
-        names["work/7/made.mp3"] = "out/a.mp3"
+    with notice.renamed():
+        notice.rename("work/7/made.mp3", "out/a.mp3")
         notice.tell("work/7/made.mp3 is coded anew")
         assert notice.shown("no room for work/7/made.mp3") == "no room for out/a.mp3"
     notice.tell("work/7/made.mp3 is there")

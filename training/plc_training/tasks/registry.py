@@ -39,3 +39,9 @@ FORMER: dict[str, str] = {
     "paper_complex": "context_encoder",
 }
 """Former name to the name of a task: recipes and runs that have one are still read."""
+
+FORMER_SETTINGS: dict[str, dict[str, object]] = {
+    "paper_magnitude": {"complex": False},
+    "paper_complex": {"complex": True},
+}
+"""Former name to the settings that it stood for."""
