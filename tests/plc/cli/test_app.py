@@ -499,8 +499,14 @@ def test_damage_is_found_and_restored(clip: Path) -> None:
     lost = samples.copy()
     lost[rate // 2 : rate // 2 + rate // 50] = 0.0
     soundfile.write(damaged, lost, rate, subtype="FLOAT")
-    assert "filled 1 gap" in run("inpaint", damaged, target, "--method", "restore").stdout
+    by_method = run("inpaint", damaged, target, "--method", "restore").stdout
+    assert "filled 1 gap" in by_method
     filled = read_audio(target)[0]
+    # Its model alone chooses the method.
+    assert run("inpaint", damaged, target, "--model", "restore-music", "--overwrite").stdout == (
+        by_method
+    )
+    assert np.array_equal(read_audio(target)[0], filled)
     changed = np.flatnonzero((filled != lost).any(axis=1))
     assert rate // 2 <= changed[0] <= changed[-1] < rate // 2 + rate // 50
     text = misuse("conceal", clip, target, "--loss", "10%", "--method", "restore")
