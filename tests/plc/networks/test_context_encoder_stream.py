@@ -50,6 +50,15 @@ def stream(model: Path, **settings: Any) -> Concealer:
     return Concealer(model=str(model), **settings)
 
 
+@pytest.fixture
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fills cost little, whatever else the machine has to do while they are timed."""
+    monkeypatch.setattr(
+        ContextEncoderFiller, "_measured_cost", lambda self: FillCost((1.0, 0.5), 0.01)
+    )
+    monkeypatch.setattr(context_encoder_stream, "_costs", {})
+
+
 def played(
     concealer: Concealer, signal: NDArray[np.float32], lost: set[int], pause_s: float = 0.0
 ) -> NDArray[np.float32]:
@@ -224,7 +233,7 @@ def test_a_network_that_is_late_again_and_again_is_switched_off(tmp_path: Path) 
 
 
 def test_a_late_answer_is_dropped_and_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt: None
 ) -> None:
     class Slow(context_encoder_stream.StreamEncoder):
         armed = False
@@ -251,7 +260,7 @@ def test_a_late_answer_is_dropped_and_counted(
         np.testing.assert_array_equal(heard[received], signal[received])
 
 
-def test_an_answer_in_time_comes_from_the_worker(tmp_path: Path) -> None:
+def test_an_answer_in_time_comes_from_the_worker(tmp_path: Path, prompt: None) -> None:
     signal = tones(9, RATE, 12_000, level=0.3)[:, None]
     path = write_context_encoder(tmp_path, True)  # no iterations: as in a file, however many fit
     with stream(
