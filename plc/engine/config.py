@@ -72,8 +72,8 @@ class StreamConfig:
     seed : int
         Of the comfort noise: same seed, same samples.
     provider : str
-        What runs the network: ``"auto"`` is compiled kernels for the package's causal networks, for
-        others ONNX Runtime on the first that works of TensorRT, CUDA and the CPU;
+        What runs the network: ``"auto"`` is a GPU where ONNX Runtime has one that works, else
+        compiled kernels for the package's causal networks and ONNX Runtime for others;
         ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is ONNX Runtime on that one.
     prepare : str
         Whether a thread prepares the next concealment after each received packet, where there is a

@@ -8,6 +8,7 @@ counts failures and raises none.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
 from plc.runtime.bound import SessionReport
 from plc.runtime.native import open_native
-from plc.runtime.providers import Signature
+from plc.runtime.providers import Signature, gpu_installed
 from plc.runtime.session import open_session
 
 
@@ -179,8 +180,8 @@ def open_network(
     shape : NetworkShape
         Of every inference.
     providers
-        ``"auto"``: the kernels of :mod:`plc.runtime.native`, where they know the graph. All else as
-        for :func:`open_session`.
+        ``"auto"``: a GPU that works, else the kernels of :mod:`plc.runtime.native` where they know
+        the graph, else ONNX Runtime on the CPU. All else as for :func:`open_session`.
     threads, cuda_graph, clock
         As for :func:`open_session`.
 
@@ -196,11 +197,8 @@ def open_network(
             "opens it, and of kind context_encoder Concealer(model=...) with lookahead"
         )
     signature = network_signature(manifest, shape)
-    if providers == "auto":
-        native = open_native(manifest, signature, clock)
-        if native is not None:
-            return GapNetwork(manifest, native)
-    session = open_session(
+    open_it = partial(
+        open_session,
         manifest,
         signature,
         providers=providers,
@@ -208,4 +206,14 @@ def open_network(
         cuda_graph=cuda_graph,
         clock=clock,
     )
-    return GapNetwork(manifest, session)
+    if providers != "auto":
+        return GapNetwork(manifest, open_it())
+    first = open_it() if gpu_installed() else None
+    if first is not None and first.on_gpu:
+        return GapNetwork(manifest, first)
+    native = open_native(manifest, signature, clock)
+    if native is None:
+        return GapNetwork(manifest, first or open_it())
+    if first is not None:
+        native.report.refused = first.report.refused
+    return GapNetwork(manifest, native)

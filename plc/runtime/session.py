@@ -141,7 +141,7 @@ def runtime() -> ModuleType:
             return importlib.import_module("onnxruntime")
     except ImportError as error:
         raise MissingExtraError(
-            f"networks need ONNX Runtime: {install_command('cpu')} or, with an NVIDIA GPU, "
+            f"this network needs ONNX Runtime: {install_command('cpu')} or, with an NVIDIA GPU, "
             f"{install_command('gpu')} ({error})"
         ) from error
 

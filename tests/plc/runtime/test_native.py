@@ -2,13 +2,14 @@
 
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tracemalloc
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,14 +18,18 @@ from numpy.typing import NDArray
 
 from plc import Concealer
 from plc.audio.loss import GilbertElliott
-from plc.errors import ModelError
+from plc.errors import MissingExtraError, ModelError
+from plc.extras import install_command
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
 from plc.networks import served as served_module
 from plc.networks.served import Opener
 from plc.runtime import native
+from plc.runtime import network as network_module
+from plc.runtime.bound import SessionReport
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
 from plc.runtime.runner import Runnable
+from plc.runtime.shared import SharedSessions
 
 Reals = NDArray[np.float32]
 
@@ -146,6 +151,56 @@ def test_a_provider_by_name_is_onnx_runtimes() -> None:
     pytest.importorskip("onnxruntime")
     manifest = find("speech-narrowband")
     assert open_network(manifest, _shape(manifest), providers="cpu").report.provider == "cpu"
+
+
+class _Opened:
+    """A session as ONNX Runtime's, for what chooses between it and the kernels."""
+
+    inputs: ClassVar[list[Reals]] = []
+    output = np.zeros(1, np.float32)
+
+    def __init__(self, provider: str, refused: dict[str, str]) -> None:
+        self.report = SessionReport(model="", provider=provider, refused=refused)
+        self.on_gpu = provider != "cpu"
+
+    def run(self) -> None:
+        """Do nothing."""
+
+    def cancel(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("works", "refused", "used"), [("cuda", {}, "cuda"), ("cpu", {"cuda": "no driver"}, "native")]
+)
+def test_a_gpu_that_works_comes_before_the_kernels(
+    monkeypatch: pytest.MonkeyPatch, works: str, refused: dict[str, str], used: str
+) -> None:
+    monkeypatch.setattr(network_module, "gpu_installed", lambda: True)
+    monkeypatch.setattr(network_module, "open_session", lambda *_, **__: _Opened(works, refused))
+    manifest = find("speech-narrowband")
+    report = open_network(manifest, _shape(manifest)).report
+    assert (report.provider, report.refused) == (used, refused)
+
+
+def test_where_no_gpu_is_installed_onnx_runtime_is_not_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(network_module, "gpu_installed", lambda: False)
+    monkeypatch.setattr(network_module, "open_session", pytest.fail)
+    manifest = find("speech-narrowband")
+    assert open_network(manifest, _shape(manifest)).report.provider == "native"
+
+
+def test_without_onnx_runtime_a_network_of_another_graph_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(native, "_KNOWN", {})
+    monkeypatch.setattr(native, "_models", SharedSessions())
+    _copied(tmp_path)
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("cpu"))):
+        Concealer(8_000, 1, 160, model=str(tmp_path / "mine.json"))
 
 
 def test_streams_share_the_weights() -> None:
