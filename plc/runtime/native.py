@@ -10,6 +10,8 @@ A run takes 0.4 to 1 ms on one thread, half of ONNX Runtime's time, always the s
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from plc import notice
+from plc.compiled import lies_compiled
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary, read_graph
 from plc.runtime.bound import SessionReport
@@ -68,8 +71,13 @@ _KNOWN = {
 _SLOW_S = 1.0
 _COMPILING = "compiling the networks' kernels, once on this machine: some 10 s"
 
+# Compiling takes less, even on a slow core.
+_LONGEST_WAIT_S = 60.0
+
 _lock = threading.RLock()
 _warm = False
+_beside: subprocess.Popen[bytes] | None = None
+"""A process that compiles."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -89,8 +97,9 @@ _models: SharedSessions[_Model] = SharedSessions()
 
 def _begin_child() -> None:
     """Take new locks, which a thread of the parent may hold."""
-    global _models
+    global _models, _beside
     _models = SharedSessions()
+    _beside = None
     _lock.release()
 
 
@@ -101,12 +110,38 @@ if hasattr(os, "register_at_fork"):
     )
 
 
+def compile_beside() -> None:
+    """Begin to compile what does not lie compiled, in another process; return at once.
+
+    For programs that compile or compute something else before they open a network.
+    """
+    global _beside
+    with _lock:
+        kept = all(hasattr(getattr(kernel, "_cache", None), "cache_path") for kernel in KERNELS)
+        if _warm or _beside is not None or not kept or all(map(lies_compiled, KERNELS)):
+            return
+        code = f"from {__name__} import warm_up; warm_up()"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        quiet = subprocess.DEVNULL
+        with contextlib.suppress(OSError):  # then the first network compiles
+            _beside = subprocess.Popen(
+                [sys.executable, "-c", code],
+                env=environment,
+                stdin=quiet,
+                stdout=quiet,
+                stderr=quiet,
+            )
+
+
 def warm_up() -> None:
     """Compile or load the kernels, once; afterwards nothing is compiled in a stream."""
     global _warm
     reals = types.Array(types.float32, 1, "C")
     with _lock, notice.if_slow(lambda: _COMPILING, _SLOW_S):
         if not _warm:
+            if _beside is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    _beside.wait(_LONGEST_WAIT_S)
             run_frames.compile((types.Array(types.int64, 1, "C"), *[reals] * 5))
             run_frames.disable_compile()
             _warm = True

@@ -9,6 +9,7 @@ import sys
 import tracemalloc
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -303,3 +304,62 @@ def test_every_kernel_is_closed_to_further_compilation() -> None:
     for kernel in kernels:
         assert not kernel._can_compile
         assert len(kernel.signatures) == 1
+
+
+class _Process:
+    """A process that compiles, as far as :mod:`plc.runtime.native` knows it."""
+
+    def __init__(self, arguments: list[str], **_: object) -> None:
+        self.arguments = arguments
+        self.waited = False
+
+    def wait(self, timeout: float) -> None:
+        """Note that someone waits."""
+        assert timeout > 0.0
+        self.waited = True
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_kernels_that_do_not_lie_compiled_are_compiled_beside(
+    monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    kernel = SimpleNamespace(
+        compile=lambda signature: None,
+        disable_compile=lambda: None,
+        _cache=SimpleNamespace(cache_path="somewhere"),
+    )
+    monkeypatch.setattr(native, "run_frames", kernel)
+    monkeypatch.setattr(native, "KERNELS", (kernel,))
+    monkeypatch.setattr(native, "_warm", False)
+    monkeypatch.setattr(native, "_beside", None)
+    monkeypatch.setattr(native, "lies_compiled", lambda kernel: there)
+    monkeypatch.setattr(native.subprocess, "Popen", _Process)
+    native.compile_beside()
+    native.compile_beside()
+    begun: Any = native._beside
+    assert (begun is None) == there
+    native.warm_up()
+    if begun is not None:
+        assert begun.arguments[0] == sys.executable
+        assert begun.waited
+    monkeypatch.setattr(native, "_beside", None)
+    native.compile_beside()
+    assert native._beside is None, "begun for kernels that are loaded"
+
+
+def test_what_is_compiled_beside_is_found(tmp_path: Path) -> None:
+    code = (
+        "from plc.runtime import native\n"
+        "from plc.compiled import lies_compiled\n"
+        "native.compile_beside(); native._beside.wait(120)\n"
+        "print(all(map(lies_compiled, native.KERNELS)))\n"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "True", done.stderr
