@@ -15,6 +15,7 @@ from plc.audio import media
 from plc.audio.files import AudioReader, AudioWriter, read_audio
 from plc.audio.tag_values import Picture, Tags
 from plc.errors import AudioFileError, MissingExtraError
+from plc.repair.arrays import FillSettings
 from plc.repair.recordings import inpaint_file
 from tests.signals import tones
 
@@ -117,7 +118,9 @@ def test_a_films_pictures_and_other_sounds_are_copied(
 ) -> None:
     before, after = film(tmp_path / f"a.{source}"), tmp_path / f"b.{target}"
     gap = (20_000, 20_500)
-    inpaint_file(before, after, [(gap[0] / RATE, gap[1] / RATE)], method="zeros")
+    inpaint_file(
+        before, after, [(gap[0] / RATE, gap[1] / RATE)], settings=FillSettings(method="zeros")
+    )
     streams, kept = copied(before), copied(after)
     assert kept.keys() == streams.keys()
     for index, packets in streams.items():
@@ -215,7 +218,9 @@ def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_source_that_is_no_film_copies_nothing(tmp_path: Path) -> None:
     with AudioWriter(tmp_path / "a.wav", RATE, 2) as writer:
         writer.write(stereo())
-    inpaint_file(tmp_path / "a.wav", tmp_path / "b.mkv", [(0.5, 0.51)], method="zeros")
+    inpaint_file(
+        tmp_path / "a.wav", tmp_path / "b.mkv", [(0.5, 0.51)], settings=FillSettings(method="zeros")
+    )
     with av.open(str(tmp_path / "b.mkv")) as container:
         kinds: list[Any] = [stream.type for stream in container.streams]
     assert kinds == ["audio"]

@@ -12,6 +12,7 @@ from plc import notice
 from plc.audio import ogg, ogg_pages
 from plc.audio.files import AudioReader, AudioWriter, read_audio
 from plc.audio.tag_values import Tags
+from plc.repair.arrays import FillSettings
 from plc.repair.detect.files import detect_file
 from plc.repair.recordings import inpaint_file
 from tests.signals import noise, tones
@@ -172,7 +173,12 @@ def test_what_is_missing_is_found_and_filled(tmp_path: Path) -> None:
     harm(path, pages, "absent", (2,))
     (found,) = detect_file(path).findings
     assert found.kind == "invalid"
-    inpaint_file(path, target, [(found.start / 16_000, found.stop / 16_000)], method="ar")
+    inpaint_file(
+        path,
+        target,
+        [(found.start / 16_000, found.stop / 16_000)],
+        settings=FillSettings(method="ar"),
+    )
     filled = read_audio(target)[0]
     assert len(filled) == len(truth)
     assert np.isfinite(filled).all()
