@@ -27,7 +27,7 @@ JOINING = ("plc.cli.demo", "plc.cli.measure")
 # is in no sub-package is a layer of its own name.
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "plc": (
-        ("errors", "extras", "limits", "jsonable", "notice", "processor_time"),
+        ("errors", "extras", "limits", "jsonable", "notice", "processor_time", "compiled"),
         ("predict", "models", "audio"),
         ("runtime",),
         ("networks",),
@@ -42,7 +42,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("own_folder", "parts", "targets"),
         ("prebuilt",),
         ("compile",),
-        ("spectra",),
+        ("spectra", "network"),
         (
             "ar",
             "click",

@@ -22,8 +22,8 @@ OTHER_SHAPE = NetworkShape(bins=9, frames=10)
 
 
 @pytest.fixture(autouse=True)
-def sessions(monkeypatch: pytest.MonkeyPatch) -> SharedSessions:
-    made = SharedSessions()
+def sessions(monkeypatch: pytest.MonkeyPatch) -> SharedSessions[OpenSession]:
+    made: SharedSessions[OpenSession] = SharedSessions()
     monkeypatch.setattr(shared, "sessions", made)
     return made
 
@@ -63,7 +63,7 @@ def test_a_file_that_was_replaced_is_another_network(tmp_path: Path) -> None:
     assert second.manifest.sha256 != first.manifest.sha256
 
 
-def test_what_nobody_uses_is_kept_while_it_is_small(sessions: SharedSessions) -> None:
+def test_what_nobody_uses_is_kept_while_it_is_small(sessions: SharedSessions[OpenSession]) -> None:
     half = shared.KEPT_BYTES // 2
     used = sessions.get(("used", 1), lambda: fake(shared.KEPT_BYTES))
     for name in ("a", "b", "c"):
@@ -82,7 +82,7 @@ def test_what_nobody_uses_is_kept_while_it_is_small(sessions: SharedSessions) ->
     assert sessions.all() == [used]
 
 
-def test_threads_that_ask_at_once_open_it_once(sessions: SharedSessions) -> None:
+def test_threads_that_ask_at_once_open_it_once(sessions: SharedSessions[OpenSession]) -> None:
     together = threading.Barrier(8)
     opened: list[int] = []
     got: list[OpenSession] = []
@@ -104,7 +104,7 @@ def test_threads_that_ask_at_once_open_it_once(sessions: SharedSessions) -> None
     assert len(set(map(id, got))) == 1
 
 
-def test_one_that_cannot_be_opened_is_tried_again(sessions: SharedSessions) -> None:
+def test_one_that_cannot_be_opened_is_tried_again(sessions: SharedSessions[OpenSession]) -> None:
     def refuse() -> OpenSession:
         raise RuntimeError("not now")
 
