@@ -256,7 +256,7 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
         each for each in clicks.find(sound, rate, errors) if not constant.is_step(sound, each, rate)
     ]
     told = _within(_chosen(single, [*kept, *in_pauses], edge), first, last)
-    return invalid + [replace(each, seam=seams.is_seam(sound, each, rate)) for each in told]
+    return invalid + [replace(each, seam=seams.is_seam(sound, each, rate, errors)) for each in told]
 
 
 def _within(kept: list[Candidate], first: int, last: int) -> list[Candidate]:
