@@ -15,7 +15,7 @@ Constants that a recorder wrote (:mod:`plc.repair.detect.constant`) and samples 
 (:mod:`plc.repair.detect.alternate`) are made by no gate and no instrument: nobody doubts them,
 however regular they are, and they make nothing beside them doubtful. Seams
 (:mod:`plc.repair.detect.seams`) may be regular, unless they come as quickly as the strokes of a
-roll, and many; one of them is never alone. Where most places around are seams, the others are
+roll, and many; one of them is never alone. Where a third of the places around are seams, the others are
 taken for seams, too: not every jump is heard in loud noise.
 
 Doubtful places are told of, and not filled. Only the findings are needed for that, no samples.
@@ -52,8 +52,8 @@ _PACKET_S, _CLICK_S = 0.02, 0.004
 # record turns so evenly as a metronome that a machine made.
 _PERIODS_S, _CLICK_PERIODS_S, _SLOW_PERIODS_S = (0.04, 4.0), (0.008, 0.7), (0.7, 4.0)
 _EVEN_S, _EVEN_SAMPLES, _EVEN_SHARE = 1e-4, 2.2, 0.75
-# Seams that come again sooner are made by a gate; so many of the places around make all seams.
-_SEAM_PERIODS_S, _SEAM_SHARE = (0.04, 0.2), 0.5
+# Seams that come again sooner are made by a gate; that share of the places around makes all seams.
+_SEAM_PERIODS_S, _SEAM_SHARE = (0.04, 0.2), 1 / 3
 # More repeats in a second must lie on a grid: of such packets, so many of them, so well.
 _MANY_REPEATS, _REPEATS_A_S, _SEAMS_A_S = 8, 2.5, 4.0
 _GRIDS_S, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5
@@ -78,7 +78,7 @@ class _Places:
         return self.stop_s - self.start_s
 
     def with_company(self) -> "_Places":
-        """Return the places, all of them seams where most around are."""
+        """Return the places, all of them seams where enough around are."""
         low, high = (np.searchsorted(self.start_s, each) for each in self.around())
         sums = np.concatenate([[0], np.cumsum(self.seam)])
         share = (sums[high] - sums[low]) / np.maximum(high - low, 1)
