@@ -40,8 +40,6 @@ class Finding:
         Whether a recorder wrote a constant or a few zeros there, which no sound makes.
     seam : bool
         Whether a machine cut a sound there that goes on; it may do so regularly.
-    pulses : bool
-        Whether it lies between the short pulses of one sound.
     """
 
     start: int
@@ -53,7 +51,6 @@ class Finding:
     parts: tuple[tuple[int, int], ...] = ()
     written: bool = False
     seam: bool = False
-    pulses: bool = False
 
     def among(self, channels: int) -> tuple[int, ...]:
         """Return its channels; none where all of a recording's are damaged."""
@@ -76,7 +73,7 @@ class Candidate:
     parts: tuple[tuple[int, int], ...] = ()
     written: bool = False
     seam: bool = False
-    pulses: bool = False
+    doubt: str = ""
 
 
 def runs(marked: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

@@ -24,7 +24,7 @@ from plc.errors import ConfigError
 from plc.limits import FILE_MAX_CHANNELS, FILE_MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc.repair.detect import alternate, clicks, constant, dips, lone, repeats, seams
 from plc.repair.detect.findings import Candidate, Finding, runs
-from plc.repair.detect.plausible import weigh
+from plc.repair.detect.plausible import PAUSE, PULSES, weigh
 from plc_kernels.packet import INT16_SCALE
 
 _CORE_S, _CONTEXT_S = 16.0, 3.0
@@ -205,7 +205,7 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
                 parts=each.parts,
                 written=each.written and other.written,
                 seam=each.seam and other.seam,
-                pulses=each.pulses or other.pulses,
+                doubt=each.doubt or other.doubt,
             )
             return
     found.append(
@@ -218,7 +218,7 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
             parts=each.parts,
             written=each.written,
             seam=each.seam,
-            pulses=each.pulses,
+            doubt=each.doubt,
         )
     )
 
@@ -245,11 +245,16 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     in_pauses = lone.find(sound, rate)
     quiet = lone.without(sound, in_pauses)
     holes = [
-        replace(each, pulses=dips.is_between_pulses(sound, each, rate))
+        replace(each, doubt=_doubt(sound, each, rate))
         for each in dips.find(quiet, rate)
         if not constant.is_step(quiet, each, rate)
     ]
-    made = [*stuck, *holes, *repeats.find(sound, rate, errors)]
+    uneven = [
+        each
+        for each in [*holes, *repeats.find(sound, rate, errors)]
+        if each.confidence == 1.0 and each.kind == "silence" or not constant.is_stair(sound, each, rate)
+    ]
+    made = [*stuck, *uneven]
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
     edge = round(_EDGE_MS * rate / 1000)
     single = [
@@ -257,6 +262,13 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     ]
     told = _within(_chosen(single, [*kept, *in_pauses], edge), first, last)
     return invalid + [replace(each, seam=seams.is_seam(sound, each, rate, errors)) for each in told]
+
+
+def _doubt(row: NDArray[np.float32], hole: Candidate, rate: int) -> str:
+    """Return why a hole is probably meant to be so, by what lies beside it."""
+    if dips.is_between_pulses(row, hole, rate):
+        return PULSES
+    return PAUSE if dips.is_in_pause(row, hole, rate) else ""
 
 
 def _within(kept: list[Candidate], first: int, last: int) -> list[Candidate]:
