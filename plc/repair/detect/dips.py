@@ -43,7 +43,7 @@ _AROUND_MS, _QUIET = 3000.0, 0.005
 _CROWD_MS, _CROWD_DB = 80.0, 10.0
 _ORDER_MS, _PAST_MS, _FUTURE_MS = 1.5, 25.0, 4.0
 # Beside a hole between pulses: what is looked at, how much of it is silent, relative to its peak.
-_PULSES_MS, _PULSES_SILENT, _PULSES_LEVEL = 4.0, 0.6, 0.02
+_PULSES_MS, _PULSES_SILENT, _PULSES_LEVEL = 8.0, 0.5, 0.1
 # Beside a long hole in a pause: what is looked at, and its level relative to what is further away.
 _PAUSE_MS, _PAUSE_NEAR_MS, _PAUSE_FAR_MS, _PAUSE_LEVEL = 100.0, 15.0, 400.0, 10 ** (-12 / 20)
 _SPECTRUM_MS = 12.0

@@ -113,7 +113,7 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
     samples, sample_rate : int
         Of the recording.
     """
-    doubts = [""] * len(findings)
+    doubts = [each.doubt for each in findings]
     for channel in sorted({each for finding in findings for each in finding.channels}):
         groups = (
             _places(findings, channel, kinds, samples / sample_rate, sample_rate)
@@ -133,10 +133,7 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
             doubts[number] = doubts[number] or ALIKE
     for number in _unsure(findings, doubts, sample_rate):
         doubts[number] = UNSURE
-    weighed = [
-        replace(each, doubt=doubt or each.doubt)
-        for each, doubt in zip(findings, doubts, strict=True)
-    ]
+    weighed = [replace(each, doubt=doubt) for each, doubt in zip(findings, doubts, strict=True)]
     return _without_inner_clicks(weighed)
 
 
@@ -219,8 +216,11 @@ def _on_grid(places: _Places) -> bool:
 
 
 def _alike(places: _Places, doubts: list[str]) -> Iterator[int]:
-    """Yield the places most of whose neighbours are doubtful."""
-    doubtful = np.array([bool(doubts[number]) for number in places.numbers], np.bool_)
+    """Yield the places most of whose neighbours are doubtful.
+
+    Pauses that a gate made silent say nothing of what lies between them.
+    """
+    doubtful = np.array([doubts[number] not in ("", PAUSE) for number in places.numbers], np.bool_)
     sums = np.concatenate([[0], np.cumsum(doubtful)])
     low, high = (np.searchsorted(places.start_s, each) for each in places.around())
     inside = sums[high] - sums[low]

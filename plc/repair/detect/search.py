@@ -244,15 +244,11 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     errors = clicks.residual(sound, rate)
     in_pauses = lone.find(sound, rate)
     quiet = lone.without(sound, in_pauses)
-    holes = [
-        replace(each, doubt=_doubt(sound, each, rate))
-        for each in dips.find(quiet, rate)
-        if not constant.is_step(quiet, each, rate)
-    ]
+    holes = [each for each in dips.find(quiet, rate) if not constant.is_step(quiet, each, rate)]
     uneven = [
-        each
+        replace(each, doubt=_doubt(sound, each, rate))
         for each in [*holes, *repeats.find(sound, rate, errors)]
-        if each.confidence == 1.0 and each.kind == "silence" or not constant.is_stair(sound, each, rate)
+        if _is_cut_off(each) or not constant.is_stair(sound, each, rate)
     ]
     made = [*stuck, *uneven]
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
@@ -264,11 +260,15 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     return invalid + [replace(each, seam=seams.is_seam(sound, each, rate, errors)) for each in told]
 
 
-def _doubt(row: NDArray[np.float32], hole: Candidate, rate: int) -> str:
-    """Return why a hole is probably meant to be so, by what lies beside it."""
-    if dips.is_between_pulses(row, hole, rate):
+def _is_cut_off(each: Candidate) -> bool:
+    return each.kind == "silence" and each.confidence == 1.0
+
+
+def _doubt(row: NDArray[np.float32], place: Candidate, rate: int) -> str:
+    """Return why a place is probably meant to be so, by what lies beside it."""
+    if dips.is_between_pulses(row, place, rate):
         return PULSES
-    return PAUSE if dips.is_in_pause(row, hole, rate) else ""
+    return PAUSE if place.kind != "repeat" and dips.is_in_pause(row, place, rate) else ""
 
 
 def _within(kept: list[Candidate], first: int, last: int) -> list[Candidate]:
