@@ -15,7 +15,7 @@ from numba.core.typed_passes import NativeLowering
 
 
 class _Text(JITCodeLibrary):
-    """A function and what it calls, linked and no more."""
+    """A function and its callees, linked and no more."""
 
     def finalize(self) -> None:
         this: Any = self  # numba has no types

@@ -99,7 +99,7 @@ def _jump(errors: Errors, place: int, sample_rate: int) -> float:
 
 
 def _is_one_sound(row: NDArray[np.float32], start: int, stop: int, sample_rate: int) -> bool:
-    """Return whether what stands before a place goes on behind it."""
+    """Return whether the sound before a place goes on behind it."""
     side = round(_SIDE_MS * sample_rate / 1000)
     if start < side or stop + side > row.size:
         return False
