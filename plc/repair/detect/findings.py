@@ -40,6 +40,8 @@ class Finding:
         Whether a recorder wrote a constant or a few zeros there, which no sound makes.
     seam : bool
         Whether a machine cut a sound there that goes on; it may do so regularly.
+    stutter : bool
+        Whether a long block takes the place of another one: such places make no others seams.
     """
 
     start: int
@@ -51,6 +53,7 @@ class Finding:
     parts: tuple[tuple[int, int], ...] = ()
     written: bool = False
     seam: bool = False
+    stutter: bool = False
 
     def among(self, channels: int) -> tuple[int, ...]:
         """Return its channels; none where all of a recording's are damaged."""
@@ -73,6 +76,7 @@ class Candidate:
     parts: tuple[tuple[int, int], ...] = ()
     written: bool = False
     seam: bool = False
+    stutter: bool = False
     doubt: str = ""
 
 

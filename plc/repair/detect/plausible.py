@@ -17,8 +17,9 @@ Constants that a recorder wrote (:mod:`plc.repair.detect.constant`) and samples 
 (:mod:`plc.repair.detect.alternate`) are made by no gate and no instrument: nobody doubts them,
 however regular they are, and they make nothing beside them doubtful. Seams
 (:mod:`plc.repair.detect.seams`) may be regular, unless they come as quickly as the strokes of a
-roll, and many; one of them is never alone. Where a third of the places around are seams, the others are
-taken for seams, too: not every jump is heard in loud noise.
+roll, and many; one of them is never alone. Where a third of the places around are seams, the others
+are taken for seams, too: not every jump is heard in loud noise. As many stutters say that they are
+none.
 
 Doubtful places are told of, and not filled. Only the findings are needed for that, no samples.
 """
@@ -74,6 +75,7 @@ class _Places:
     start_s: NDArray[np.float64]
     stop_s: NDArray[np.float64]
     seam: NDArray[np.bool_]
+    stutter: NDArray[np.bool_]
     total_s: float
 
     @property
@@ -83,7 +85,7 @@ class _Places:
     def with_company(self) -> "_Places":
         """Return the places, all of them seams where enough around are."""
         low, high = (np.searchsorted(self.start_s, each) for each in self.around())
-        sums = np.concatenate([[0], np.cumsum(self.seam)])
+        sums = np.concatenate([[0], np.cumsum(self.seam * 1 - self.stutter)])
         share = (sums[high] - sums[low]) / np.maximum(high - low, 1)
         return replace(self, seam=self.seam | (share >= _SEAM_SHARE) & (high - low > 1))
 
@@ -149,8 +151,11 @@ def _places(
         np.array([getattr(findings[number], name) for number in numbers], np.float64) / rate
         for name in ("start", "stop")
     )
-    seam = np.array([findings[number].seam for number in numbers], np.bool_)
-    return _Places(numbers, start, stop, seam, total_s).with_company()
+    seam, stutter = (
+        np.array([getattr(findings[number], name) for number in numbers], np.bool_)
+        for name in ("seam", "stutter")
+    )
+    return _Places(numbers, start, stop, seam, stutter, total_s).with_company()
 
 
 def _of_holes(holes: _Places, findings: Sequence[Finding]) -> Iterator[tuple[int, str]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.repair.detect.clicks import Errors
+from plc.repair.detect.dips import foretold
 from plc.repair.detect.findings import Candidate
 from plc.repair.detect.levels import change_db
 
@@ -30,6 +31,11 @@ _ZERO = 0.25
 _JUMP, _NEAR_MS, _FAR_MS, _LEAST = 1.5, 0.8, 12.0, 3e-5
 # Samples by which an edge may be off.
 _OFF = 2
+# Across a click: the predictor's order and past, and what it is to foresee; other such places lie so
+# far apart.
+_ORDER_MS, _PAST_MS, _FUTURE_MS, _APART_MS, _PLACES = 1.5, 25.0, 0.5, 2.0, 8
+# Its error is so large at a seam, relative to what came and to the largest error of those places.
+_MISSED_DB, _MORE_DB = -9.0, 3.0
 
 
 def is_seam(row: NDArray[np.float32], each: Candidate, sample_rate: int, errors: Errors) -> bool:
@@ -54,11 +60,28 @@ def is_seam(row: NDArray[np.float32], each: Candidate, sample_rate: int, errors:
         return False
     if each.kind == "silence":
         return True
-    jumps = jumps_at(errors, each, sample_rate)
     if each.kind == "repeat":
-        ends_in_one = jumps[1] >= _JUMP
-        return jumps[0] >= _JUMP and (not ends_in_one or length <= _REPLACED_MS * ms)
-    return min(jumps) >= _JUMP
+        begins = jumps_at(errors, each, sample_rate)[0] >= _JUMP
+        return begins and not is_stutter(each, sample_rate, errors)
+    return _leaps(row, each.start, each.stop, sample_rate) and _leaps(
+        row[::-1], row.size - each.stop, row.size - each.start, sample_rate
+    )
+
+
+def is_stutter(each: Candidate, sample_rate: int, errors: Errors) -> bool:
+    """Return whether a block said again takes the place of more than a packet.
+
+    Parameters
+    ----------
+    each : Candidate
+        The place.
+    sample_rate : int
+        In Hz.
+    errors : Errors
+        From :func:`plc.repair.detect.clicks.residual`.
+    """
+    long = each.kind == "repeat" and each.stop - each.start > _REPLACED_MS * sample_rate / 1000
+    return long and jumps_at(errors, each, sample_rate)[1] >= _JUMP
 
 
 def jumps_at(errors: Errors, each: Candidate, sample_rate: int) -> tuple[float, float]:
@@ -109,3 +132,28 @@ def _is_one_sound(row: NDArray[np.float32], start: int, stop: int, sample_rate: 
     power = [float(np.mean(np.square(each, dtype=np.float64))) + 1e-12 for each in sides]
     level_db = abs(10 * np.log10(power[0] / power[1]))
     return bool(level_db <= _LEVEL_DB and change_db(*sides, sample_rate) <= _SPECTRUM_DB)
+
+
+def _leaps(row: NDArray[np.float32], place: int, behind: int, sample_rate: int) -> bool:
+    """Return whether the sound before ``place`` foretells nothing ``behind`` it.
+
+    It must foretell as much elsewhere in the same past. An impulse that was added to a sound leaves
+    what comes behind it as it was foretold; where a block was left out, other sound comes.
+    """
+    skip, apart = behind - place, round(_APART_MS * sample_rate / 1000)
+    missed = _missed_db(row, place, skip, sample_rate)
+    places = range(place - skip - apart, place - skip - (_PLACES + 1) * apart, -apart)
+    usual = [_missed_db(row, each, skip, sample_rate) for each in places]
+    return missed >= max(_MISSED_DB, max(usual) + _MORE_DB)
+
+
+def _missed_db(row: NDArray[np.float32], place: int, skip: int, sample_rate: int) -> float:
+    """Return the prediction error ``skip`` samples behind a place."""
+    ms = sample_rate / 1000
+    past = row[max(0, place - round(_PAST_MS * ms)) : max(0, place)].astype(np.float64)
+    order, samples = round(_ORDER_MS * ms), max(8, round(_FUTURE_MS * ms))
+    if past.size < 3 * order or not past.any() or place + skip + samples > row.size:
+        return 0.0
+    came = row[place + skip : place + skip + samples].astype(np.float64)
+    error = foretold(past, order, skip + samples)[skip:] - came
+    return float(10 * np.log10((error @ error + 1e-9) / (came @ came + 1e-9)))

@@ -205,6 +205,7 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
                 parts=each.parts,
                 written=each.written and other.written,
                 seam=each.seam and other.seam,
+                stutter=each.stutter or other.stutter,
                 doubt=each.doubt or other.doubt,
             )
             return
@@ -218,6 +219,7 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
             parts=each.parts,
             written=each.written,
             seam=each.seam,
+            stutter=each.stutter,
             doubt=each.doubt,
         )
     )
@@ -257,7 +259,14 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
         each for each in clicks.find(sound, rate, errors) if not constant.is_step(sound, each, rate)
     ]
     told = _within(_chosen(single, [*kept, *in_pauses], edge), first, last)
-    return invalid + [replace(each, seam=seams.is_seam(sound, each, rate, errors)) for each in told]
+    return invalid + [
+        replace(
+            each,
+            seam=seams.is_seam(sound, each, rate, errors),
+            stutter=seams.is_stutter(each, rate, errors),
+        )
+        for each in told
+    ]
 
 
 def _is_cut_off(each: Candidate) -> bool:

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from plc import detect
 from plc.repair.detect.clicks import residual
 from plc.repair.detect.findings import Candidate
-from plc.repair.detect.seams import is_seam, jumps_at
+from plc.repair.detect.seams import is_seam, is_stutter, jumps_at
 from tests.signals import glide, tones
 
 RATE = 32_000
@@ -46,14 +46,20 @@ def test_a_block_that_was_put_in_is_a_seam_and_a_wave_that_recurs_is_none() -> N
     assert not is_seam(steady, wave, RATE, residual(steady, RATE))
 
 
-def test_a_long_block_that_takes_the_place_of_another_is_no_seam() -> None:
-    x = sound(4.0)
-    for ms, expected in ((20, True), (60, False)):
+def test_a_long_block_that_takes_the_place_of_another_is_a_stutter() -> None:
+    x = sound()
+    for ms, stutters in ((20, 0), (60, 3)):
         block = ms * RATE // 1000
+        places = range(RATE, x.size - RATE, RATE)
         y = x.copy()
-        y[2 * RATE : 2 * RATE + block] = x[2 * RATE - block : 2 * RATE]
-        place = Candidate(2 * RATE, 2 * RATE + block, "repeat", 1.0)
-        assert is_seam(y, place, RATE, residual(y, RATE)) == expected
+        for place in places:
+            y[place : place + block] = x[place - block : place]
+        blocks = [Candidate(place, place + block, "repeat", 1.0) for place in places]
+        errors = residual(y, RATE)
+        assert sum(is_stutter(each, RATE, errors) for each in blocks) >= stutters
+        assert not stutters or not any(
+            is_seam(y, each, RATE, errors) and is_stutter(each, RATE, errors) for each in blocks
+        )
 
 
 @pytest.mark.parametrize("period_s", [0.3, 0.7])
