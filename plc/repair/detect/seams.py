@@ -28,7 +28,7 @@ _SIDE_MS, _LEVEL_DB, _SPECTRUM_DB = 12.0, 10.0, 9.5
 # Of a side, so much may be zero.
 _ZERO = 0.25
 # A jump is so many times the largest error from there to there beside it, and that of 16 bits.
-_JUMP, _NEAR_MS, _FAR_MS, _LEAST = 1.5, 0.8, 12.0, 3e-5
+_JUMP, _NEAR_MS, _FAR_MS, _LEAST = 1.25, 0.8, 12.0, 3e-5
 # Samples by which an edge may be off.
 _OFF = 2
 # Across a click: the predictor's order and past, and what it is to foresee; other such places lie so
