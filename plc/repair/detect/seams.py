@@ -31,8 +31,8 @@ _ZERO = 0.25
 _JUMP, _NEAR_MS, _FAR_MS, _LEAST = 1.25, 0.8, 12.0, 3e-5
 # Samples by which an edge may be off.
 _OFF = 2
-# Across a click: the predictor's order and past, and what it is to foresee; other such places lie so
-# far apart.
+# Across a click: the predictor's order and past, and what it is to foresee; and the distance of the
+# other such places.
 _ORDER_MS, _PAST_MS, _FUTURE_MS, _APART_MS, _PLACES = 1.5, 25.0, 0.5, 2.0, 8
 # Its error is so large at a seam, relative to what came and to the largest error of those places.
 _MISSED_DB, _MORE_DB = -9.0, 3.0
