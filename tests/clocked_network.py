@@ -9,6 +9,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
 
@@ -102,14 +103,14 @@ class ClockedNetwork:
         self._out.close()
 
 
+Network = TypeVar("Network", bound=ClockedNetwork)
+
 _READ = UdpPort._read
 _SEND = UdpPort.send
 
 
 @contextmanager
-def on_network(
-    monkeypatch: pytest.MonkeyPatch, network: ClockedNetwork
-) -> Iterator[ClockedNetwork]:
+def on_network(monkeypatch: pytest.MonkeyPatch, network: Network) -> Iterator[Network]:
     """Let ports be read, and waits end, by a network's clock."""
 
     def send(port: UdpPort, datagram: bytes, target: Address) -> None:
