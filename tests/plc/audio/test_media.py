@@ -306,3 +306,37 @@ def test_packets_that_fail_or_are_missing_leave_nan_and_the_length(
     kept = ~lost[:shared]
     error = found[:shared][kept] - truth[:shared][kept]
     assert np.sqrt(np.mean(error**2)) < 0.05 * np.sqrt(np.mean(truth**2))
+
+
+def adts(rate: int, layout: str) -> bytes:
+    """Return 2 s of a tone in AAC without a container."""
+    av, coded = media.library(), io.BytesIO()
+    channels = 2 if layout == "stereo" else 1
+    signal = 0.3 * np.sin(2 * np.pi * 440.0 / rate * np.arange(2 * rate))
+    with av.open(coded, "w", format="adts") as container:
+        stream = container.add_stream("aac", rate=rate, layout=layout)
+        planes = np.tile(signal.astype(np.float32), (channels, 1))
+        frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
+        frame.sample_rate = rate
+        container.mux(stream.encode(frame) + stream.encode(None))
+    return coded.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("rate", "layout"), [(44_100, "mono"), (48_000, "stereo"), (22_050, "stereo")]
+)
+def test_a_stream_that_changes_its_rate_or_channels_is_read_on(
+    tmp_path: Path, rate: int, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    path = tmp_path / "a.aac"
+    path.write_bytes(adts(44_100, "stereo") + adts(rate, layout))
+    found, found_rate = read_audio(path)
+    assert found_rate == 44_100
+    assert found.shape[1] == 2
+    assert abs(len(found) - 4 * 44_100) < 3 * 2 * 1024
+    levels = [np.sqrt(np.mean(part**2)) for part in (found[30_000:60_000], found[-60_000:-30_000])]
+    assert levels == pytest.approx([0.3 / np.sqrt(2)] * 2, rel=0.05)
+    (line,) = told
+    assert f"goes on with {rate} Hz, {layout}" in line
