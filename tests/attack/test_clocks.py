@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from plc.engine.stats import TimeHistogram
 from plc.networks import served
 from plc.networks.costs import Costs
 from plc.networks.served import Opener
-from plc.rtp import udp
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.latch import LAPSE_S, QUIET_S, RateCap
@@ -364,15 +364,19 @@ def test_a_wall_clock_that_is_set_changes_nothing_of_a_live_stream(
     assert isinstance(engine.source, NetworkSource)
     packetizer, real, packets = Packetizer(L16(RATE, 1), ssrc=1), time.time, 200
     address = ("127.0.0.1", engine.source.port.endpoint.port)
+
+    def wall(set_by_s: float) -> float:
+        return real() + set_by_s
+
     engine.step(0.0, lambda: 0.0)
     with closing(engine), socket.socket(type=socket.SOCK_DGRAM) as out:
         for k in range(packets):
             now_s = 0.01 * (k + 1)
             out.sendto(packetizer.pack(np.full((BLOCK, 1), np.float32(0.1))), address)
             set_by_s = jump_s * (k // 20 % 2)
-            monkeypatch.setattr(udp.time, "time", lambda set_by_s=set_by_s: real() + set_by_s)
+            monkeypatch.setattr(time, "time", partial(wall, set_by_s))
             backend.stream(False).take(BLOCK)
-            engine.step(now_s, lambda now_s=now_s: now_s)
+            engine.step(now_s, partial(float, now_s))
     received = engine.playout.received
     assert (received.packets_received, received.late_packets) == (packets, 0)
     assert received.played_samples >= (packets - 8) * BLOCK
