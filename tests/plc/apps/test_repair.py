@@ -407,6 +407,9 @@ def test_a_bucket_is_repaired_into_a_bucket(archive: Path, bucket: str) -> None:
     )
     again = run_repair(f"{bucket}/tapes", f"{bucket}/out", settings)
     assert all(each.before for each in again.outcomes)
+    results = place(f"{bucket}/out")
+    results.remove("sound.wav")
+    assert results.digest("sound.wav") is None
 
 
 @pytest.mark.system
