@@ -21,7 +21,7 @@ import soundfile
 
 from plc import notice
 from plc.apps import repair
-from plc.apps.places import OWN
+from plc.apps.places import OWN, place
 from plc.apps.repair import (
     DOUBTFUL,
     FAILED,
