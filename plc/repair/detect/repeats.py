@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.repair.detect.clicks import Errors
+from plc.repair.detect.dips import is_cycle
 from plc.repair.detect.findings import Candidate
 from plc.repair.detect.judge import judge_of
 from plc_kernels.repeats import lag_errors, repeat_starts
@@ -57,9 +58,11 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Can
     thin = _thinned(row, factor)
     ms = sample_rate / 1000
     found = []
-    for start, stop, features, lag in candidates(row, sample_rate, errors):
+    likely = list(candidates(row, sample_rate, errors))
+    spans = np.array([each[:2] for each in likely], np.int64).reshape(-1, 2)
+    for start, stop, features, lag in likely:
         confidence = judge.confidence(features)
-        if confidence < 0.5:
+        if confidence < 0.5 or is_cycle(start, stop, spans, ms):
             continue
         first, block = _first_copy(row, (start, stop), lag, round(_LAGS_MS[0] * ms))
         is_tone = stop - first > max(_TONE_MS * ms, _TONE_BLOCKS * block)

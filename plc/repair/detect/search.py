@@ -250,7 +250,7 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     uneven = [
         replace(each, doubt=_doubt(sound, each, rate))
         for each in [*holes, *repeats.find(sound, rate, errors)]
-        if _is_cut_off(each) or not constant.is_stair(sound, each, rate)
+        if not constant.is_stair(sound, each, rate)
     ]
     made = [*stuck, *uneven]
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
@@ -267,10 +267,6 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
         )
         for each in told
     ]
-
-
-def _is_cut_off(each: Candidate) -> bool:
-    return each.kind == "silence" and each.confidence == 1.0
 
 
 def _doubt(row: NDArray[np.float32], place: Candidate, rate: int) -> str:
