@@ -27,7 +27,7 @@ _STILL = 0.25
 # What stands still so far on both sides of a place makes it a step of a stair.
 _STEP_MS = 1.0, 3.0
 # So much around a place stands still where it lies in a stair, or so few levels are there.
-_STAIR_MS, _STAIR_LEAST_MS, _STAIR_STILL, _STAIR_LEVELS = 15.0, 5.0, 0.9, 6
+_STAIR_MS, _STAIR_STILL, _STAIR_LEVELS = 15.0, 0.9, 6
 # A hole in one is longer than its steps, and the spectrum is the same behind it.
 _STAIR_TIMES, _STAIR_CHANGE_DB = 2.0, 6.0
 # Runs by which a value is known as what the recorder wrote.
@@ -91,28 +91,52 @@ def is_stair(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> bo
     """Return whether a place lies among constant levels.
 
     So do the samples of a sound that was held, and a square wave: their levels fall and come back,
-    and are the same again, at each step. A hole in one of them stands still for longer than its
-    steps, and the same wave goes on behind it.
+    and are the same again, at each step. A hole in one of them stands still for longer.
     """
-    side, least = (round(each * sample_rate / 1000) for each in (_STAIR_MS, _STAIR_LEAST_MS))
-    sides = row[max(0, place.start - side) : place.start], row[place.stop : place.stop + side]
-    if not all(each.size >= least and _stands(each) for each in sides):
-        return False
+    sides = _sides_of(row, place, sample_rate)
+    among = all(_stands(each) for each in sides)
     if place.kind == "repeat":
-        return True
-    inner = _longest_still(row[place.start : place.stop])
-    if inner < _STAIR_TIMES * max(_longest_still(each) for each in sides):
-        return True
+        return among or _stands(row[place.start : place.stop])
+    steps = max(_longest_still(each) for each in sides)
+    return among and _longest_still(row[place.start : place.stop]) < _STAIR_TIMES * steps
+
+
+def is_between_tones(row: NDArray[np.float32], hole: Candidate, sample_rate: int) -> bool:
+    """Return whether a wave of constant levels ends or begins at a hole.
+
+    A generator cuts its tones hard. Where the same wave stands on both sides, it was one tone.
+
+    Parameters
+    ----------
+    row : float32, shape (n,)
+        The channel, finite.
+    hole : Candidate
+        What was found there.
+    sample_rate : int
+        In Hz.
+    """
+    sides = _sides_of(row, hole, sample_rate)
+    stand = [_stands(each) for each in sides]
+    if not all(stand):
+        return any(stand)
     size = min(each.size for each in sides)
     return change_db(sides[0][-size:], sides[1][:size], sample_rate) > _STAIR_CHANGE_DB
 
 
+def _sides_of(
+    row: NDArray[np.float32], place: Candidate, sample_rate: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    side = round(_STAIR_MS * sample_rate / 1000)
+    return row[max(0, place.start - side) : place.start], row[place.stop : place.stop + side]
+
+
 def _stands(part: NDArray[np.float32]) -> bool:
     """Return whether sound is made of constant levels."""
+    if part.size < _SIDE or not part.any():
+        return False
     still = float(np.mean(np.diff(part) == 0)) >= _STAIR_STILL
-    return bool(part.any()) and (
-        still or (float(np.abs(part).max()) >= _JUMP and np.unique(part).size <= _STAIR_LEVELS)
-    )
+    loud = float(np.abs(part).max()) >= _JUMP
+    return still or (loud and np.unique(part).size <= _STAIR_LEVELS)
 
 
 def _longest_still(part: NDArray[np.float32]) -> int:

@@ -6,7 +6,8 @@ which it is; all of a recording can. A finding is doubtful where
 * it recurs regularly (:mod:`plc.repair.detect.rhythm`), and so more than an accident would,
 * holes make up too much of the 20 s around, the less the longer they are: lost packets are short
   and may be many, long holes are rare,
-* it lies between the pulses of one sound, or sound has died away before it and begins quietly
+* it lies between the pulses of one sound, or between different square waves
+  (:mod:`plc.repair.detect.constant`), or sound has died away before it and begins quietly
   behind it (:mod:`plc.repair.detect.dips`),
 * sound is faded out and in again over a long hole, or a stutter is long,
 * repeated blocks are many, and lie on no grid as lost packets do,
@@ -36,6 +37,7 @@ from plc.repair.detect.rhythm import regular
 REGULAR = "recurs regularly"
 PULSES = "between pulses of one sound"
 PAUSE = "in a pause"
+TONES = "between tones of a generator"
 TOO_MUCH = "too much of the recording"
 FADED = "faded on both sides"
 STUTTER = "a long stutter"

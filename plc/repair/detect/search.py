@@ -24,7 +24,7 @@ from plc.errors import ConfigError
 from plc.limits import FILE_MAX_CHANNELS, FILE_MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc.repair.detect import alternate, clicks, constant, dips, lone, repeats, seams
 from plc.repair.detect.findings import Candidate, Finding, runs
-from plc.repair.detect.plausible import PAUSE, PULSES, weigh
+from plc.repair.detect.plausible import PAUSE, PULSES, TONES, weigh
 from plc_kernels.packet import INT16_SCALE
 
 _CORE_S, _CONTEXT_S = 16.0, 3.0
@@ -273,7 +273,11 @@ def _doubt(row: NDArray[np.float32], place: Candidate, rate: int) -> str:
     """Return why a place is probably meant to be so, by what lies beside it."""
     if dips.is_between_pulses(row, place, rate):
         return PULSES
-    return PAUSE if place.kind != "repeat" and dips.is_in_pause(row, place, rate) else ""
+    if place.kind == "repeat":
+        return ""
+    if constant.is_between_tones(row, place, rate):
+        return TONES
+    return PAUSE if dips.is_in_pause(row, place, rate) else ""
 
 
 def _within(kept: list[Candidate], first: int, last: int) -> list[Candidate]:
