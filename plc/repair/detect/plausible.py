@@ -65,6 +65,8 @@ _MANY_REPEATS, _REPEATS_A_S, _SEAMS_A_S = 8, 2.5, 4.0
 _GRIDS_S, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5
 # Around a place so many others are doubtful, and such a share.
 _NEIGHBOURS, _NEIGHBOUR_SHARE = 4, 0.5
+# Of holes of so many seconds and more, fewer are enough.
+_LONG, _LONG_S = 2, 0.06
 # Confidences: what needs no other, and what another one must have.
 _SURE, _CERTAIN = 0.95, 0.98
 
@@ -133,7 +135,7 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
         for number, doubt in named:
             doubts[number] = doubts[number] or doubt
         both = _places(findings, channel, _HOLES + _REPEATS, samples / sample_rate, sample_rate)
-        for number in _alike(both, doubts):
+        for number in (*_alike(both, doubts, _NEIGHBOURS), *_alike(_long(holes), doubts, _LONG)):
             doubts[number] = doubts[number] or ALIKE
     for number in _unsure(findings, doubts, sample_rate):
         doubts[number] = UNSURE
@@ -222,7 +224,20 @@ def _on_grid(places: _Places) -> bool:
     return any(abs(each.mean()) > _ON_GRID for each in turns if each.size)
 
 
-def _alike(places: _Places, doubts: list[str]) -> Iterator[int]:
+def _long(holes: _Places) -> _Places:
+    """Return the long ones of a channel's holes."""
+    kept = np.flatnonzero(holes.length_s >= _LONG_S)
+    return _Places(
+        [holes.numbers[place] for place in kept],
+        holes.start_s[kept],
+        holes.stop_s[kept],
+        holes.seam[kept],
+        holes.stutter[kept],
+        holes.total_s,
+    )
+
+
+def _alike(places: _Places, doubts: list[str], fewest: int) -> Iterator[int]:
     """Yield the places with mostly doubtful neighbours.
 
     Pauses that a gate made silent say nothing of what lies between them.
@@ -231,7 +246,7 @@ def _alike(places: _Places, doubts: list[str]) -> Iterator[int]:
     sums = np.concatenate([[0], np.cumsum(doubtful)])
     low, high = (np.searchsorted(places.start_s, each) for each in places.around())
     inside = sums[high] - sums[low]
-    marked = (inside >= _NEIGHBOURS) & (inside >= _NEIGHBOUR_SHARE * (high - low))
+    marked = (inside >= fewest) & (inside >= _NEIGHBOUR_SHARE * (high - low))
     yield from (places.numbers[place] for place in np.flatnonzero(marked))
 
 
