@@ -16,6 +16,7 @@ from plc.repair.detect.clicks import Errors
 from plc.repair.detect.dips import is_cycle
 from plc.repair.detect.findings import Candidate
 from plc.repair.detect.judge import judge_of
+from plc.repair.detect.plausible import REGULAR
 from plc_kernels.repeats import lag_errors, repeat_starts
 
 _LOW_RATE = 8000
@@ -62,12 +63,13 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Can
     spans = np.array([each[:2] for each in likely], np.int64).reshape(-1, 2)
     for start, stop, features, lag in likely:
         confidence = judge.confidence(features)
-        if confidence < 0.5 or is_cycle(start, stop, spans, ms):
+        if confidence < 0.5:
             continue
+        doubt = REGULAR if is_cycle(start, stop, spans, ms) else ""
         first, block = _first_copy(row, (start, stop), lag, round(_LAGS_MS[0] * ms))
         is_tone = stop - first > max(_TONE_MS * ms, _TONE_BLOCKS * block)
         if not is_tone and not _is_pattern(thin, row, (start, stop), lag, factor):
-            found.append(Candidate(first, stop, "repeat", confidence))
+            found.append(Candidate(first, stop, "repeat", confidence, doubt=doubt))
     return found
 
 

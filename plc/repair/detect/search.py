@@ -248,7 +248,7 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     quiet = lone.without(sound, in_pauses)
     holes = [each for each in dips.find(quiet, rate) if not constant.is_step(quiet, each, rate)]
     uneven = [
-        replace(each, doubt=_doubt(sound, each, rate))
+        replace(each, doubt=each.doubt or _doubt(sound, each, rate))
         for each in [*holes, *repeats.find(sound, rate, errors)]
         if not constant.is_stair(sound, each, rate)
     ]
