@@ -26,6 +26,8 @@ _JUMP, _JUMP_STEPS = 0.02, 2.5
 _STILL = 0.25
 # What stands still so far on both sides of a place makes it a step of a stair.
 _STEP_MS = 1.0, 3.0
+# What stands still so far on one side of a click makes it an end.
+_END_MS = 1.5, 8.0
 # So much around a place stands still where it lies in a stair, or so few levels are there.
 _STAIR_MS, _STAIR_STILL, _STAIR_LEVELS = 15.0, 0.9, 6
 # A hole in one is longer than its steps, and the spectrum is the same behind it.
@@ -85,6 +87,15 @@ def is_step(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> boo
     if np.ptp(before) > 0 or np.ptp(behind) > 0:
         return False
     return bool(before[0] != behind[0] or (place.kind != "click" and before[0] != 0))
+
+
+def is_end(row: NDArray[np.float32], click: Candidate, sample_rate: int) -> bool:
+    """Return whether a click is where sound ends in a constant, or begins from one."""
+    near, far = (round(each * sample_rate / 1000) for each in _END_MS)
+    if click.start < far or click.stop + far > row.size:
+        return False
+    sides = row[click.start - far : click.start - near], row[click.stop + near : click.stop + far]
+    return bool((np.ptp(sides[0]) > 0) != (np.ptp(sides[1]) > 0))
 
 
 def is_stair(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> bool:

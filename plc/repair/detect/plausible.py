@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.repair.detect.findings import Finding
-from plc.repair.detect.rhythm import regular
+from plc.repair.detect.rhythm import on_beats, regular
 
 REGULAR = "recurs regularly"
 PULSES = "between pulses of one sound"
@@ -57,6 +57,7 @@ _PACKET_S, _CLICK_S = 0.02, 0.004
 # A tick that comes again more slowly may be a scratch: a record of 78 turns takes 0.77 s. But no
 # record turns so evenly as a metronome that a machine made.
 _PERIODS_S, _CLICK_PERIODS_S, _SLOW_PERIODS_S = (0.04, 4.0), (0.008, 0.7), (0.7, 4.0)
+_BEATS_S = (0.05, 0.7)
 _EVEN_S, _EVEN_SAMPLES, _EVEN_SHARE = 1e-4, 2.2, 0.75
 # Seams that come again sooner are made by a gate; that share of the places around makes all seams.
 _SEAM_PERIODS_S, _SEAM_SHARE = (0.04, 0.2), 1 / 3
@@ -131,6 +132,7 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
             *_of_repeats(repeats),
             *_regular(clicks, _CLICK_S, _CLICK_PERIODS_S),
             *_slow(clicks, sample_rate),
+            *_beats(clicks),
         ]
         for number, doubt in named:
             doubts[number] = doubts[number] or doubt
@@ -207,6 +209,12 @@ def _slow(clicks: _Places, sample_rate: int) -> list[tuple[int, str]]:
     width_s = max(_EVEN_S, _EVEN_SAMPLES / sample_rate)
     found = list(_regular(clicks, width_s, _SLOW_PERIODS_S))
     return found if len(found) >= _EVEN_SHARE * len(clicks.numbers) else []
+
+
+def _beats(clicks: _Places) -> Iterator[tuple[int, str]]:
+    """Yield the clicks on beats, where notes begin and end."""
+    marked = on_beats(clicks.start_s, _CLICK_S, *_BEATS_S)
+    yield from ((clicks.numbers[place], REGULAR) for place in np.flatnonzero(marked))
 
 
 def _recurring(

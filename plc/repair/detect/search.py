@@ -256,7 +256,9 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
     edge = round(_EDGE_MS * rate / 1000)
     single = [
-        each for each in clicks.find(sound, rate, errors) if not constant.is_step(sound, each, rate)
+        each
+        for each in clicks.find(sound, rate, errors)
+        if not constant.is_step(sound, each, rate) and not constant.is_end(sound, each, rate)
     ]
     told = _within(_chosen(single, [*kept, *in_pauses], edge), first, last)
     return invalid + [
