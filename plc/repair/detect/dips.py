@@ -45,7 +45,7 @@ _ORDER_MS, _PAST_MS, _FUTURE_MS = 1.5, 25.0, 4.0
 # Beside a hole between pulses: what is looked at, how much of it is silent, relative to its peak.
 _PULSES_MS, _PULSES_SILENT, _PULSES_LEVEL = 8.0, 0.5, 0.1
 # Beside a long hole in a pause: what is looked at, and its level relative to what is further away.
-_PAUSE_MS, _PAUSE_NEAR_MS, _PAUSE_FAR_MS, _PAUSE_LEVEL = 60.0, 15.0, 400.0, 10 ** (-8 / 20)
+_PAUSE_MS, _PAUSE_NEAR_MS, _PAUSE_FAR_MS, _PAUSE_LEVEL = 100.0, 15.0, 400.0, 10 ** (-12 / 20)
 _SPECTRUM_MS = 12.0
 # Length of a ramp; an edge from -4 to -18 dB in so long is none of a fade.
 _RAMP_MS = 0.75, 8.0

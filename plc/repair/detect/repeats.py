@@ -59,12 +59,13 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Can
     thin = _thinned(row, factor)
     ms = sample_rate / 1000
     found = []
-    likely = list(candidates(row, sample_rate, errors))
+    likely = [
+        (start, stop, confidence, lag)
+        for start, stop, features, lag in candidates(row, sample_rate, errors)
+        if (confidence := judge.confidence(features)) >= 0.5
+    ]
     spans = np.array([each[:2] for each in likely], np.int64).reshape(-1, 2)
-    for start, stop, features, lag in likely:
-        confidence = judge.confidence(features)
-        if confidence < 0.5:
-            continue
+    for start, stop, confidence, lag in likely:
         doubt = REGULAR if is_cycle(start, stop, spans, ms) else ""
         first, block = _first_copy(row, (start, stop), lag, round(_LAGS_MS[0] * ms))
         is_tone = stop - first > max(_TONE_MS * ms, _TONE_BLOCKS * block)
