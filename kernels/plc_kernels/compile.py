@@ -11,7 +11,7 @@ from numba import config, njit
 from numba.core.dispatcher import Dispatcher
 
 from plc_kernels.own_folder import foreign, own_folder
-from plc_kernels.parts import TextCompiler
+from plc_kernels.parts import PartPipeline, call_from_python, keep_text
 from plc_kernels.prebuilt import SOURCES, PrebuiltCache
 
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -59,6 +59,7 @@ def kernel(function: _F) -> "Dispatcher[_F]":
     if isinstance(compiled, Dispatcher):  # unless numba is told not to compile
         cached: Any = compiled
         cached._cache = PrebuiltCache(function, cached._cache)
+        call_from_python(cached, keep_text(njit(**_PART)(function)))
     return compiled
 
 
@@ -121,8 +122,8 @@ def part(function: _F) -> "Dispatcher[_F]":
 
     Without the code by which Python calls it, numba takes half as long.
     """
-    compiled: Dispatcher[_F] = njit(pipeline_class=TextCompiler, **_PART)(function)
-    return compiled
+    compiled: Dispatcher[_F] = njit(pipeline_class=PartPipeline, **_PART)(function)
+    return keep_text(compiled) if isinstance(compiled, Dispatcher) else compiled
 
 
 def inlined(function: _F) -> "Dispatcher[_F]":
