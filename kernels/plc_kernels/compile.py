@@ -123,7 +123,9 @@ def part(function: _F) -> "Dispatcher[_F]":
     Without the code by which Python calls it, numba takes half as long.
     """
     compiled: Dispatcher[_F] = njit(pipeline_class=PartPipeline, **_PART)(function)
-    return keep_text(compiled) if isinstance(compiled, Dispatcher) else compiled
+    if isinstance(compiled, Dispatcher):
+        keep_text(compiled)
+    return compiled
 
 
 def inlined(function: _F) -> "Dispatcher[_F]":

@@ -13,7 +13,7 @@ from numba import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
-from numba.core.dispatcher import _FunctionCompiler
+from numba.core.dispatcher import _FunctionCompiler  # type: ignore[attr-defined]  # not in stubs
 from numba.core.typed_passes import NativeLowering
 
 
@@ -108,22 +108,22 @@ def _text_alone(context: Any) -> Iterator[None]:
         codegen._library_class = before
 
 
-class _TextCompiler(_FunctionCompiler):
+class _TextCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba has no types
     """numba's compiler of a function, ending in text."""
 
     def fold_argument_types(self, args: Any, kws: Any) -> Any:
         """Return types of arguments without values: one version serves all constants."""
-        signature, args = super().fold_argument_types(args, kws)  # type: ignore[no-untyped-call]
+        signature, args = super().fold_argument_types(args, kws)
         return signature, tuple(types.unliteral(each) for each in args)
 
     def compile(self, args: Any, return_type: Any) -> Any:
         """Return numba's result for types of arguments; numba calls this."""
         this: Any = self
         with _text_alone(this.targetdescr.target_context):
-            return super().compile(args, return_type)  # type: ignore[no-untyped-call]
+            return super().compile(args, return_type)
 
 
-class _EntryCompiler(_FunctionCompiler):
+class _EntryCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba has no types
     """Compiler of what Python calls: makes machine code of a kernel's text."""
 
     text: Any
