@@ -1,5 +1,6 @@
 """Extras: the shell command that installs an optional library."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -14,24 +15,30 @@ def install_command(*extras: str) -> str:
     Parameters
     ----------
     *extras : str
-        Names of ``[project.optional-dependencies]``, such as ``"bench"``.
+        Names of ``[project.optional-dependencies]``, such as ``"bench"``; none: the package alone.
     """
-    names = f"[{','.join(extras)}]"
+    names = f"[{','.join(extras)}]" if extras else ""
     checkout = Path(__file__).parents[1]
     if (checkout / "pyproject.toml").is_file():
         return f"pip install -e {shlex.quote(f'{checkout}{names}')}"
-    return f"pip install {shlex.quote(_origin() + names)}"
+    origin = _origin()
+    if "://" in origin:
+        return f"pip install {shlex.quote(f'{_DISTRIBUTION}{names} @ {origin}')}"
+    return f"pip install {shlex.quote(origin + names)}"
 
 
 def _origin() -> str:
-    """Return the installed file or folder (PEP 610), or the distribution's name."""
+    """Return what was installed: a file or folder, or a URL (PEP 610), or the name of its wheel."""
     import json
     from importlib import metadata
     from urllib.parse import unquote, urlsplit
 
     try:
-        stated = metadata.distribution(_DISTRIBUTION).read_text("direct_url.json")
-        url = urlsplit(json.loads(stated or "{}").get("url", ""))
+        installed = metadata.distribution(_DISTRIBUTION)
+        stated = json.loads(installed.read_text("direct_url.json") or "{}").get("url", "")
+        tags = re.findall(r"^Tag: (\S+)$", installed.read_text("WHEEL") or "", re.MULTILINE)
+        wheel = f"{_DISTRIBUTION.replace('-', '_')}-{installed.version}-{(tags or ['*'])[0]}.whl"
     except (metadata.PackageNotFoundError, ValueError, AttributeError):
-        return _DISTRIBUTION
-    return unquote(url.path) if url.scheme == "file" else _DISTRIBUTION
+        return f"{_DISTRIBUTION.replace('-', '_')}-*.whl"
+    url = urlsplit(stated)
+    return unquote(url.path) if url.scheme == "file" else stated or wheel

@@ -21,6 +21,30 @@ It may be called from a thread of its own.
 """
 
 
+_names: dict[str, str] = {}
+
+
+@contextmanager
+def renamed() -> Iterator[None]:
+    """Forget at the end what the block named by :func:`rename`."""
+    try:
+        yield
+    finally:
+        _names.clear()
+
+
+def rename(ours: object, theirs: str) -> None:
+    """Name a file in the making by its user's name, in a block of :func:`renamed`."""
+    _names[str(ours)] = theirs
+
+
+def shown(line: str) -> str:
+    """Return a line with the names of :func:`rename`."""
+    for ours, theirs in _names.items():
+        line = line.replace(ours, theirs)
+    return line
+
+
 @contextmanager
 def if_slow(why: Callable[[], str], after_s: float) -> Iterator[None]:
     """Give notice if the block takes longer than ``after_s`` s."""
@@ -48,8 +72,15 @@ def tell_once(line: str) -> None:
         tell(line)
 
 
+def pass_on(name: str, line: str) -> None:
+    """Tell a line of another process, at work on a name."""
+    _recent.append(line)
+    tell(f"{name}: {line}")
+
+
 def tell(line: str) -> None:
     """Log ``line``, and pass it to the listener."""
+    line = shown(line)
     _log.info(line)
     if listener is not None:
         listener(line)

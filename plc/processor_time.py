@@ -1,4 +1,4 @@
-"""Processor time of the calling thread: what work takes, whoever else has the processor."""
+"""Processor time of the calling thread, independent of other programs."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ _LEAST_STEPS = 50
 
 @cache
 def thread_clock() -> Callable[[], float]:
-    """Return what counts this thread's processor time in s; the wall's where that is coarse.
+    """Return a clock of this thread's processor time in s, or of the wall's.
 
     Windows counts in steps of 16 ms, and says nothing of it; so do some sandboxes. So the clock is
     read until it must have gone on, once in a process.

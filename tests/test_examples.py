@@ -34,6 +34,7 @@ TESTED = {
     "sidecar.mjs": "test_node_conceals_through_the_socket",
     "gaps.ipynb": "test_the_notebook_runs_and_its_fills_are_better_than_silence",
     "c/conceal.c": "tests/plc/embed/test_library.py",
+    "c/CMakeLists.txt": "tests/plc/embed/test_library.py",
     "relay/": "tests/plc/apps/test_relay_examples.py",
 }
 

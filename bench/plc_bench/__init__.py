@@ -1,1 +1,1 @@
-"""Metrics, timing and comparisons: what proves the engine's latency and quality."""
+"""Metrics, timing and comparisons of the engine."""

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Lose packets of a WAV file, conceal them with libplc, and write what is heard.
  *
  *   plc c build --out build

@@ -268,7 +268,7 @@ def _change(
 def content_features(
     averages: NDArray[np.float64], flux_db: float, out: NDArray[np.float64]
 ) -> None:
-    """Write what was heard, in the order of :data:`FEATURES`; the flux as it is given.
+    """Write the features in the order of :data:`FEATURES`; flux is given.
 
     Parameters
     ----------

@@ -179,7 +179,7 @@ def look_back(
     score: NDArray[np.float32],
     features: NDArray[np.float32],
 ) -> tuple[float, float, int]:
-    """Return what :func:`edge_period` does; write what :func:`expect` needs to know.
+    """Return the value of :func:`edge_period`; write the input of :func:`expect`.
 
     Parameters
     ----------
@@ -414,7 +414,7 @@ def _runs_into(
     gap: float,
     beyond: NDArray[np.float32],
 ) -> float:
-    """Repeat the last cycle beyond the gap; return how alike it is to what is known there."""
+    """Repeat the last cycle beyond the gap; return its likeness to known samples."""
     pieces = int(gap / _CHUNK) + 1
     width = gap / pieces
     phase = 0.0

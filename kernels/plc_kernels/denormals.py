@@ -122,5 +122,5 @@ def flush_denormals() -> int:
 
 @kernel
 def restore_denormals(before: int) -> None:
-    """Put back what :func:`flush_denormals` returned, in the same thread."""
+    """Restore the state that :func:`flush_denormals` returned, in the same thread."""
     _write_control(before)  # type: ignore[call-arg]  # numba passes the context

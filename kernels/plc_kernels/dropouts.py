@@ -130,7 +130,7 @@ def _bitten(rate: int, row: NDArray[np.float32], first: int, begin: int, stop: i
 def _copied(
     rate: int, row: NDArray[np.float32], first: int, longest: int, anchor: int
 ) -> tuple[int, int, int]:
-    """Return begin, end and lag of the copy around an anchor; lag 0: there is none."""
+    """Return begin, end and lag of the copy at an anchor; lag 0 without one."""
     least = int(_LEAST_LAG_MS * rate / 1000.0)
     moving = 0
     for i in range(anchor + 1, anchor + _ALIKE):
@@ -159,7 +159,7 @@ def _copied(
 
 @part
 def _go_on(rate: int, row: NDArray[np.float32], past: int, state: NDArray[np.int64]) -> int:
-    """Return where what was going on before the packet ends."""
+    """Return the end, in the packet, of a dropout that began before it."""
     kind, lag, stop = state[KIND], state[LAG], past
     if kind == NOTHING:
         return past
@@ -225,7 +225,7 @@ def _find_copies(
     state: NDArray[np.int64],
     marked: NDArray[np.int8],
 ) -> None:
-    """Mark the blocks that say again what stood before."""
+    """Mark the blocks that repeat earlier samples."""
     end = row.size
     first = past - state[KNOWN]
     longest = past - int(MORE_MS * rate / 1000.0)
@@ -297,7 +297,7 @@ def find_dropouts(
     marked: NDArray[np.int8],
     parts: NDArray[np.int64],
 ) -> int:
-    """Find what of a packet is a dropout; make it part of the past.
+    """Find the dropouts of a packet; add the packet to the past.
 
     Parameters
     ----------

@@ -96,7 +96,7 @@ def allowed_level(
     energies: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> None:
-    """Write how loud a concealment may be, from what was received lately.
+    """Write the loudest level allowed for a concealment, from received samples.
 
     Parameters
     ----------

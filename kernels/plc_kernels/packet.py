@@ -1,4 +1,4 @@
-"""Between packets, shape (n, channels), and the engine's rows, shape (channels, n)."""
+"""Conversion of packets, shape (n, channels), to the engine's rows and back."""
 
 import math
 

@@ -257,7 +257,7 @@ def best_lags(
 
 @kernel
 def flattened_at(ring: NDArray[np.float32], end: int, out: NDArray[np.float32]) -> None:
-    """Write what stands in a ring, its spectrum flattened.
+    """Write the samples of a ring, their spectrum flattened.
 
     Parameters
     ----------
@@ -395,7 +395,7 @@ def weigh_passages(
     normal: NDArray[np.float64],
     shares: NDArray[np.float64],
 ) -> None:
-    """Write the weights of passages whose sum is nearest the newest samples.
+    """Write the weights of passages that best sum to the newest samples.
 
     Least squares with a little ridge, on flattened spectra, by Cholesky. Those that are too quiet
     have no share.

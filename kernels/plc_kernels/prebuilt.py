@@ -79,7 +79,7 @@ class PrebuiltCache:
         return numba.core.compiler.CompileResult._rebuild(target_context, *pickle.loads(code))
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep what numba compiled; numba calls this."""
+        """Keep a compiled function; numba calls this."""
         if _recorded is not None:
             _recorded[f"{self._name}{sig}"] = dumps(data._reduce())
         self._behind.save_overload(sig, data)
@@ -90,12 +90,19 @@ class PrebuiltCache:
 
     @property
     def prebuilt(self) -> bool:
-        """Whether the package has machine code of this kernel that runs here."""
+        """True if the package has machine code of this kernel for this processor."""
         return any(name.startswith(f"{self._name}(") for name in _code())
 
 
+def levels_here() -> tuple[str, ...]:
+    """Return the levels that this processor can run, the lowest first."""
+    has = {name for name, there in llvm.get_host_cpu_features().items() if there}
+    names = [target.name for target in targets_of(machine())]
+    return tuple(name for name in names if _NEEDS.get(name, set()) <= has)
+
+
 def level() -> str | None:
-    """Return the level whose machine code is taken, ``"x86-64-v3"`` for example; None: none is."""
+    """Return the level of the prebuilt machine code, such as ``"x86-64-v3"``, or None."""
     return _found()[0]
 
 
@@ -109,16 +116,15 @@ def _found() -> tuple[str | None, dict[str, bytes]]:
     settings: Any = config  # numba makes its attributes at import
     if settings.CPU_NAME or settings.CPU_FEATURES or settings.BOUNDSCHECK:
         return None, {}
-    has = {name for name, there in llvm.get_host_cpu_features().items() if there}
-    for target in reversed(targets_of(machine())):
-        path = FOLDER / f"{target.name}.kernels"
-        if not (path.is_file() and _NEEDS.get(target.name, set()) <= has):
+    for name in reversed(levels_here()):
+        path = FOLDER / f"{name}.kernels"
+        if not path.is_file():
             continue
         # A damaged installation is compiled anew.
         with contextlib.suppress(OSError, pickle.UnpicklingError, EOFError, ValueError, TypeError):
             made_of, kernels = pickle.loads(path.read_bytes())
-            if made_of == _made_of(target.name):
-                return target.name, kernels
+            if made_of == _made_of(name):
+                return name, kernels
     return None, {}
 
 
@@ -128,13 +134,13 @@ def _made_of(name: str) -> tuple[object, ...]:
 
 
 def record() -> None:
-    """Take nothing prebuilt from here on, and remember what is compiled."""
+    """Use no prebuilt code from here on, and collect compiled code."""
     global _recorded
     _recorded = {}
 
 
 def write_recorded(name: str, path: Path, kernels: Iterable[Any]) -> None:
-    """Write what was compiled since :func:`record` as that of a level.
+    """Write the code compiled since :func:`record` as that of a level.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Linear prediction of one channel: set out from a fit, go on, and meet what comes from beyond."""
+"""Linear prediction of one channel: start, continue, and join samples behind a gap."""
 
 import numpy as np
 from numpy.typing import NDArray

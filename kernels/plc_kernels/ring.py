@@ -57,7 +57,7 @@ _fence: Any = intrinsic(_make_fence)
 def write_ring(
     header: NDArray[np.int64], ring: NDArray[np.float32], samples: NDArray[np.float32]
 ) -> int:
-    """Write what fits; return its samples per channel.
+    """Write the samples that fit; return their number per channel.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def write_ring(
 def read_ring(
     header: NDArray[np.int64], ring: NDArray[np.float32], samples: NDArray[np.float32]
 ) -> int:
-    """Read what is there, up to all of ``samples``; return how many of each channel that was.
+    """Read up to all of ``samples``; return the number of each channel.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def take_in(
     flagged: bool,
     samples: NDArray[np.float32],
 ) -> None:
-    """Do what an input's callback does: write what the device gives, count what has no room.
+    """Work of an input's callback: write its samples, count those without room.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def give_out(
     flagged: bool,
     samples: NDArray[np.float32],
 ) -> None:
-    """Do what an output's callback does: read what is played, fill up with silence, and count.
+    """Work of an output's callback: read samples, fill up with silence, count.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Processes of our own, and the signals of a terminal.
+"""Child processes, and their share of a terminal's signals.
 
 Ctrl-C goes to every process of a terminal at once. A child that is still importing has nothing to
 say but a traceback, and one that works would end before it is asked to. So children are started
@@ -20,7 +20,7 @@ END_S = 2.0
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Start processes within this: SIGINT does not reach them, and us when they are started."""
+    """Block SIGINT while children start; deliver it to the parent afterwards."""
     known = hasattr(signal, "pthread_sigmask")  # not on Windows
     if not known or threading.current_thread() is not threading.main_thread():
         yield
@@ -47,7 +47,7 @@ def running() -> set[BaseProcess]:
 
 
 def end(processes: Iterable[BaseProcess]) -> None:
-    """End processes: by SIGTERM, and those that do not heed it by force."""
+    """End processes by SIGTERM, and by SIGKILL if they ignore it."""
     processes = list(processes)
     for process in processes:
         process.terminate()

@@ -1,4 +1,4 @@
-"""A page to choose what a repair fills, by ear.
+"""A page to choose by ear which places a repair fills.
 
 What is ticked is saved by the page as a zip file of labels, one file for each recording that was
 looked at, which ``plc repair --gaps`` and ``plc inpaint --gaps`` read.
@@ -158,7 +158,7 @@ def _table(places: list[_Place]) -> str:
 
 
 def _choices(report: RepairReport, places: list[_Place], shown: dict[int, int]) -> dict[str, Any]:
-    """Return what the page's script needs: files of labels, and the lines of each place."""
+    """Return the page script's data: label files, and the lines of each place."""
     looked = [each for each in report.outcomes if each.state not in (FAILED, NOT_LOOKED_AT)]
     return {
         "files": [names_beside(each.name)[0] for each in looked],

@@ -9,6 +9,7 @@ same version.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from plc import notice
 from plc.apps.workers import ATTEMPTS, Failure, attempt
 from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
@@ -82,14 +83,24 @@ def _connected(address: str, jobs: int) -> Any:
 def _tasks(
     ray: Any, work: Callable[[_Item], _T], items: Sequence[_Item], name: Callable[[_Item], str]
 ) -> Iterator[tuple[int, _T | Failure]]:
-    task = ray.remote(num_cpus=1, max_retries=RETRIES)(attempt)
+    task = ray.remote(num_cpus=1, max_retries=RETRIES)(_noted)
     shared = ray.put(work)
     numbers = {task.remote(shared, item, name(item)): n for n, item in enumerate(items)}
     while numbers:
         for done in ray.wait(list(numbers), num_returns=1)[0]:
             number = numbers.pop(done)
             try:
-                yield number, ray.get(done)
+                answer, lines = ray.get(done)
+                for line in lines:
+                    notice.pass_on(name(items[number]), line)
+                yield number, answer
             except ray.exceptions.RayError as error:
                 reason = f"its process died: {type(error).__name__}"
                 yield number, Failure(name(items[number]), reason)
+
+
+def _noted(work: Callable[[_Item], _T], item: _Item, name: str) -> tuple[_T | Failure, list[str]]:
+    """Return what an item gave, and what was noticed meanwhile: a task."""
+    lines: list[str] = []
+    notice.listener = lines.append
+    return attempt(work, item, name), lines

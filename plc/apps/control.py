@@ -144,7 +144,7 @@ class ControlServer:
                 return
 
     def _answer(self, line: bytes) -> bytes:
-        """Return the answer to a request; what nobody foresaw is answered, too."""
+        """Return the answer to a request; an unexpected error is an answer, too."""
         try:
             said = {"ok": True, "result": self._handle(line)}
             return json.dumps(plain(said), allow_nan=False).encode()
@@ -191,7 +191,7 @@ class ControlServer:
 
 
 def request(path: Path, **asked: Any) -> Any:
-    """Ask the relay whose socket is there; return its answer.
+    """Send a request to the relay at a socket; return its answer.
 
     Raises
     ------
@@ -214,7 +214,7 @@ def request(path: Path, **asked: Any) -> Any:
             f"no relay answers at {path}: {in_a_line(error)}; start one with --control {path}"
         ) from error
     if not isinstance(answer, dict):
-        raise NetworkError(f"the relay at {path} has closed the connection; see what it says")
+        raise NetworkError(f"the relay at {path} has closed the connection; see its output")
     if not answer.get("ok"):
         raise ConfigError(str(answer.get("error")))
     return answer.get("result")

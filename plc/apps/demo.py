@@ -1,15 +1,18 @@
 """The demonstration: lose packets of two bundled recordings, conceal them, and show the result.
 
 For a clip of music and one of speech it writes what a listener would hear under each method, the
-trace, a picture, and a page to listen to, and measures how far that is from the original and the
-time each lost packet took. Speech is judged by whatever judges of speech the caller has. All
-methods see the same losses and run through :class:`plc.Concealer`.
+trace, a picture, and a page to listen to, and measures how far that is from the original. All
+methods see the same losses. They run through :class:`plc.Concealer` without a time limit, so that
+every machine makes the same sound; codecs with a concealment of their own, and judges of speech,
+are the caller's. The time that a lost packet takes is measured beside that, as a live stream gets
+it: a few seconds in real time, with the engine's defaults.
 """
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from html import escape
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -18,21 +21,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.apps import listening
-from plc.apps.picture import LossyClip, draw
+from plc.apps.picture import LossyClip, around_gap, draw
 from plc.audio.files import AudioWriter, read_audio
 from plc.audio.loss import GilbertElliott, write_trace
 from plc.audio.quality import lsd_db, nmse_db
 from plc.engine.concealer import Concealer
 from plc.engine.config import samples_of_packet
-from plc.errors import AudioFileError, MissingExtraError
+from plc.errors import AudioFileError, MissingExtraError, PlcError
 from plc.repair.recordings import in_packets
 
 CLIPS = ("music", "speech")
 SPEECH = "speech"
 PAGE = "index.html"
-# What the table compares, by method: the usual remedy, linear prediction as published, ours.
-LABELS = {"repeat": "repeat", "lpc": "LPC", "auto": "plc"}
+# What the table compares, by method: the usual remedies, linear prediction as published, ours.
+LABELS = {"repeat": "repeat", "pitch": "pitch", "lpc": "LPC", "auto": "plc"}
+OURS = LABELS["auto"]
 LOSSY = "lossy"
+HOW = {
+    LOSSY: "silence",
+    "repeat": "the last packet again",
+    "pitch": "the last pitch period again, as in telephones and browsers",
+    "LPC": "linear prediction as published, Marafioti et al. 2019",
+    OURS: "this engine",
+}
+"""How each fills a gap; a rival's is the caller's."""
+# In real time, for the column of time: some twenty losses of each clip.
+_LIVE_S = 3.0
 # What the picture has room for.
 _DRAWN = (LOSSY, "repeat", "plc")
 _ORIGINAL = "original"
@@ -46,8 +60,25 @@ Judge = Callable[[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """A way of playing that is no method of the engine.
+
+    Attributes
+    ----------
+    how : str
+        How it fills a gap.
+    play : callable
+        Takes the original, shape (n, 1), which packets are lost, samples of a packet, and the rate
+        in Hz; returns what is heard, shape (n, 1) or longer. One that cannot raises PlcError.
+    """
+
+    how: str
+    play: Callable[[NDArray[np.float32], NDArray[np.bool_], int, int], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DemoRow:
-    """How one way of playing did on one clip."""
+    """Scores and time of one way of playing one clip."""
 
     clip: str
     label: str
@@ -58,11 +89,22 @@ class DemoRow:
     """Error over the lost samples, :func:`plc.audio.quality.nmse_db`."""
     lsd_db: float
     """Distance of the spectra around losses, :func:`plc.audio.quality.lsd_db`."""
-    p50_ms: float | None
-    """Time a lost packet took, median; None where nothing was computed."""
-    p99_ms: float | None
+    how: str
+    """How a gap is filled."""
+    p50_ms: float | None = None
+    """Time that a lost packet took live, median; None but for the engine."""
+    p99_ms: float | None = None
+    limit_ms: float | None = None
+    """The engine's limit for that time."""
     scores: dict[str, float] = field(default_factory=dict)
     """What judges of speech say, by their names; higher is better."""
+
+    @property
+    def time(self) -> str:
+        """The time as text, with the limit; empty where there is none."""
+        if self.p50_ms is None:
+            return ""
+        return f"{self.p50_ms:.2f} / {self.p99_ms:.2f} of {self.limit_ms:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +124,8 @@ class DemoReport:
     """The page to listen to, in the folder."""
     judge_problem: str | None
     """Why a judge of speech was not heard."""
+    rival_problem: str | None
+    """Why a rival did not play."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything by name, for JSON."""
@@ -98,6 +142,8 @@ def run(
     pictures: bool = True,
     overwrite: bool = True,
     judges: Mapping[str, Judge] | None = None,
+    rivals: Mapping[str, Rival] | None = None,
+    live_s: float = _LIVE_S,
     progress: Callable[[str], None] | None = None,
 ) -> DemoReport:
     """Conceal the bundled clips; write audio, pictures and a page.
@@ -117,6 +163,10 @@ def run(
         without.
     judges : mapping from str to Judge, optional
         What speech is judged by; one that lacks its library is left out.
+    rivals : mapping from str to Rival, optional
+        What else plays, by label; one that lacks its library is left out.
+    live_s : float
+        Seconds of each clip that are pushed in real time, to time lost packets; 0: none.
     progress : callable, optional
         Called with the name of each step.
     """
@@ -127,11 +177,11 @@ def run(
     except OSError as error:
         raise AudioFileError(f"cannot make the folder {folder}: {error.strerror}") from error
     if not overwrite:
-        _check_folder(folder)
+        _check_folder(folder, rivals or {})
     rows: list[DemoRow] = []
     drawn: list[str] = []
     problem: str | None = None
-    bench = _Bench(dict(judges or {}))
+    bench = _Bench(dict(judges or {}), dict(rivals or {}), live_s)
     heard: list[listening.Clip] = []
     for clip in CLIPS:
         stream = _stream(clip, model, packet_ms, seed)
@@ -149,7 +199,8 @@ def run(
     _tell(progress, "page")
     about = "Two recordings, played as a listener would hear them. "
     about += f"Packets of {packet_ms:g} ms were lost in bursts, the same for all. {_CREDITS}"
-    page = listening.page("Packets lost and concealed", about, "", heard, "Red marks are losses.")
+    marks = "Red marks are losses. On the right one gap: the original grey, what was played blue."
+    page = listening.page("Packets lost and concealed", about, _table(rows), heard, marks)
     listening.write(folder / PAGE, page)
     return DemoReport(
         folder=str(folder),
@@ -162,20 +213,39 @@ def run(
         picture_problem=problem,
         page=PAGE,
         judge_problem=bench.problem,
+        rival_problem=bench.rival_problem,
     )
 
 
 class _Bench:
-    """Judges of speech; those that lack their library leave it."""
+    """Judges of speech and rivals; one whose library is missing is left out."""
 
-    def __init__(self, judges: dict[str, Judge]) -> None:
+    def __init__(self, judges: dict[str, Judge], rivals: dict[str, Rival], live_s: float) -> None:
         self.judges = judges
+        self.rivals = rivals
+        self.live_s = live_s
         self.problem: str | None = None
+        self.rival_problem: str | None = None
+
+    def played(self, stream: LossyClip) -> dict[str, NDArray[np.float32]]:
+        """Return what the rivals make of a stream, by label."""
+        found = {}
+        for label, rival in list(self.rivals.items()):
+            try:
+                heard = rival.play(
+                    stream.original[:, None], stream.lost, stream.packet_samples, stream.sample_rate
+                )
+            except PlcError as error:
+                self.rival_problem = f"{label}: {error}"
+                del self.rivals[label]
+            else:
+                found[label] = heard[: len(stream.original), 0]
+        return found
 
     def scores(
         self, stream: LossyClip, played: NDArray[np.float32], lost: NDArray[np.bool_]
     ) -> dict[str, float]:
-        """Return what each says of speech as it was played."""
+        """Return each judge's score of the speech as it was played."""
         found = {}
         for name, judge in list(self.judges.items()):
             try:
@@ -188,8 +258,10 @@ class _Bench:
         return found
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder whose files of these names are foreign."""
+def _check_folder(folder: Path, rivals: Iterable[str]) -> None:
+    """Raise if some of the files exist, but not those of an earlier demonstration."""
+    # A demonstration may have been without these, or may be of an earlier version.
+    newer = [f"-{label.lower()}.wav" for label in ("pitch", *rivals)]
     names = [
         f"{clip}{ending}"
         for clip in CLIPS
@@ -197,9 +269,10 @@ def _check_folder(folder: Path) -> None:
             ".trace",
             *(f"-{label.lower()}.wav" for label in ("original", LOSSY, *LABELS.values())),
         )
+        if ending not in newer
     ]
     there = [name for name in names if (folder / name).exists()]
-    optional = (*(f"{clip}.png" for clip in CLIPS), PAGE)
+    optional = (*(f"{clip}{ending}" for clip in CLIPS for ending in (".png", *newer)), PAGE)
     further = [name for name in optional if (folder / name).exists()]
     if 0 < len(there) < len(names) or (further and not there):
         name = (there or further)[0]
@@ -238,15 +311,22 @@ def _play_all(
     """Play a stream in every way; write each to a file."""
     lost = np.repeat(stream.lost, stream.packet_samples)[: len(stream.original)]
     played = {LOSSY: np.where(lost, np.float32(0.0), stream.original)}
-    took_ms: dict[str, NDArray[np.float64]] = {LOSSY: np.empty(0)}
-    for method, label in LABELS.items():
-        _tell(progress, f"{clip}: {label}")
-        played[label], took_ms[label] = _play(stream, method)
+    *methods, ours = LABELS
+    for method in methods:
+        _tell(progress, f"{clip}: {LABELS[method]}")
+        played[LABELS[method]] = _play(stream, method)
+    _tell(progress, f"{clip}: {', '.join([*bench.rivals, LABELS[ours]])}")
+    played |= bench.played(stream)
+    played[LABELS[ours]] = _play(stream, ours)
+    if bench.live_s:
+        _tell(progress, f"{clip}: {OURS}, {bench.live_s:g} s in real time")
+    took_ms, limit_ms = _time_live(stream, bench.live_s)
     _write(folder / f"{clip}-original.wav", stream.original, stream.sample_rate)
     rows = []
     for label, signal in played.items():
         name = f"{clip}-{label.lower()}.wav"
         _write(folder / name, signal, stream.sample_rate)
+        is_timed = label == OURS and took_ms.size > 0
         rows.append(
             DemoRow(
                 clip=clip,
@@ -255,16 +335,18 @@ def _play_all(
                 lost_share=float(stream.lost.mean()),
                 nmse_db=nmse_db(stream.original, signal, lost),
                 lsd_db=lsd_db(stream.original, signal, lost, stream.sample_rate),
-                p50_ms=_percentile(took_ms[label], 50),
-                p99_ms=_percentile(took_ms[label], 99),
+                how=HOW[label] if label in HOW else bench.rivals[label].how,
+                p50_ms=float(np.percentile(took_ms, 50)) if is_timed else None,
+                p99_ms=float(np.percentile(took_ms, 99)) if is_timed else None,
+                limit_ms=limit_ms if is_timed else None,
                 scores=bench.scores(stream, signal, lost) if clip == SPEECH else {},
             )
         )
     return rows, played
 
 
-def _play(stream: LossyClip, method: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return a concealer's output and its time for each lost packet, ms."""
+def _play(stream: LossyClip, method: str) -> NDArray[np.float32]:
+    """Return a concealer's output."""
     concealer = Concealer(
         sample_rate=stream.sample_rate,
         channels=1,
@@ -274,12 +356,71 @@ def _play(stream: LossyClip, method: str) -> tuple[NDArray[np.float32], NDArray[
     )
     packets = in_packets(stream.original[:, None], stream.packet_samples)
     played = np.empty_like(packets)
-    took_ns = np.empty(len(packets))
     for i, packet in enumerate(packets):
-        begin_ns = time.perf_counter_ns()
         played[i] = concealer.push(None if stream.lost[i] else packet)
-        took_ns[i] = time.perf_counter_ns() - begin_ns
-    return played.reshape(-1)[: len(stream.original)], took_ns[stream.lost] / 1e6
+    return played.reshape(-1)[: len(stream.original)]
+
+
+def _time_live(stream: LossyClip, seconds: float) -> tuple[NDArray[np.float64], float]:
+    """Push the beginning of a stream in real time, with the engine's defaults.
+
+    Returns
+    -------
+    float64, shape (n,)
+        What each lost packet took inside ``push``, ms.
+    float
+        The limit for it, ms.
+    """
+    packet_s = stream.packet_samples / stream.sample_rate
+    packets = in_packets(stream.original[:, None], stream.packet_samples)
+    packets = packets[: round(seconds / packet_s)]
+    took_s = np.zeros(len(packets))
+    with Concealer(
+        sample_rate=stream.sample_rate, channels=1, packet_samples=stream.packet_samples
+    ) as concealer:
+        begin_s = time.perf_counter()
+        for i, packet in enumerate(packets):
+            time.sleep(max(0.0, begin_s + (i + 1) * packet_s - time.perf_counter()))
+            turn_s = time.perf_counter()
+            concealer.push(None if stream.lost[i] else packet)
+            took_s[i] = time.perf_counter() - turn_s
+        limit_ms = concealer.config.time_limit_ms
+    return 1000 * took_s[stream.lost[: len(packets)]], limit_ms
+
+
+def _table(rows: list[DemoRow]) -> str:
+    """Return the table of the page."""
+    judges = list(dict.fromkeys(name for row in rows for name in row.scores))
+    headings = [
+        "clip",
+        "played",
+        "a gap is filled by",
+        "error, dB",
+        "spectral distance, dB",
+        *judges,
+    ]
+    timed = any(row.p50_ms is not None for row in rows)
+    headings += ["time live, ms"] if timed else []
+    lines: list[list[tuple[str, float | None]]] = []
+    for row in rows:
+        wave = row.clip != SPEECH
+        line: list[tuple[str, float | None]]
+        line = [(text, None) for text in (row.clip, row.label, row.how)]
+        line.append((f"{row.nmse_db:+.1f}", row.nmse_db) if wave else ("", None))
+        line.append((f"{row.lsd_db:.1f}", row.lsd_db))
+        line += [
+            (f"{row.scores[name]:.2f}", row.scores[name]) if name in row.scores else ("", None)
+            for name in judges
+        ]
+        line += [(row.time, row.p99_ms)] if timed else []
+        lines.append(line)
+    about = "Error: over the lost samples, silence has 0 dB. Spectral distance: around the gaps. "
+    about += "Of both lower is better"
+    about += f", of {' and '.join(judges)} (1 to 5) higher. " if judges else ". "
+    if timed:
+        about += "Time: inside push for a lost packet of a stream in real time, median "
+        about += "and 99th percentile, and the limit."
+    return f'{listening.table(headings, lines)}<p class="note">{escape(about)}</p>'
 
 
 def _to_hear(
@@ -298,11 +439,12 @@ def _to_hear(
         sample_rate=stream.sample_rate,
         versions=versions,
         lost=np.repeat(stream.lost, stream.packet_samples)[: len(stream.original)],
+        near=around_gap(stream),
     )
 
 
 def _note(row: DemoRow) -> str:
-    """Return what of a row stands beside its player: of speech no error of its wave."""
+    """Return a row's line beside its player; for speech without waveform error."""
     scores = [f"{name} {score:.2f}" for name, score in row.scores.items()]
     wave = [] if row.clip == SPEECH else [f"error {row.nmse_db:+.1f} dB"]
     return " · ".join([*wave, *scores, f"spectral distance {row.lsd_db:.1f} dB"])
@@ -314,10 +456,6 @@ def _captioned(
     """Return the signals of the picture, by the caption of their row."""
     drawn = [row for row in rows if row.label in _DRAWN]
     return {f"{row.label}: error {row.nmse_db:+.1f} dB": played[row.label] for row in drawn}
-
-
-def _percentile(values: NDArray[np.float64], percent: float) -> float | None:
-    return float(np.percentile(values, percent)) if values.size else None
 
 
 def _write(path: Path, signal: NDArray[np.float32], sample_rate: int) -> None:

@@ -61,7 +61,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
-    """Where compiled kernels are kept."""
+    """Folder of compiled kernels, and its state."""
 
     folder: str | None
     """None where numba found no place: every process then compiles anew."""

@@ -130,7 +130,7 @@ def _try(model: Manifest, provider: str) -> Trial:
 
 
 def network_facts(health: NetworkHealth) -> list[tuple[str, str]]:
-    """Return the findings as lines for people: what runs where, and a line for each provider."""
+    """Return the findings as lines for people, one for each provider."""
     if health.runtime is None:
         return [("networks", health.problems[-1])]
     lines = [

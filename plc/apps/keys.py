@@ -11,7 +11,7 @@ _KEYS_MAX = 64
 
 @contextlib.contextmanager
 def open_keys() -> Iterator[Callable[[], str] | None]:
-    """Take keys without Enter; yield what returns those pressed since, or None.
+    """Read keys without Enter; yield a function that returns those pressed since.
 
     None where there is no terminal to read from, and on Windows. Ctrl-C stays what it is.
     """

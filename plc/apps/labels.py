@@ -21,6 +21,7 @@ class ZippedLabels:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.url = str(path)
         try:
             with zipfile.ZipFile(path) as archive:
                 self._members = {each.filename: each for each in archive.infolist()}
@@ -29,7 +30,7 @@ class ZippedLabels:
             raise AudioFileError(f"cannot read the labels in {path}: {reason}") from error
 
     def stamp(self, name: str) -> str:
-        """Return what changes when a file does; an empty text if there is none."""
+        """Return a text that changes when a file does; empty if it is missing."""
         about = self._members.get(name)
         return "" if about is None else f"{about.file_size} {about.CRC:08x}"
 
@@ -64,7 +65,9 @@ def labels_at(url: str) -> Place | ZippedLabels:
         return ZippedLabels(Path(url))
     labels = place(url)
     if isinstance(labels, Folder) and not labels.path.is_dir():
-        raise AudioFileError(f"{url} is no folder; name one with NAME.txt of recordings, or a .zip")
+        raise AudioFileError(
+            f"{url} is not a folder; name one with NAME.txt of recordings, or a .zip"
+        )
     return labels
 
 

@@ -26,6 +26,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from plc.apps.waveform import waveform_svg
 from plc.audio.files import AUDIO_SUFFIXES
 from plc.audio.whole import behind, check_new, write_whole
 from plc.errors import AudioFileError, MissingExtraError
@@ -62,6 +63,8 @@ class Clip:
     """bool, shape (n,)."""
     seen: tuple[int, ...] = ()
     """Channels whose mean its pictures show; none: all."""
+    near: tuple[int, int] | None = None
+    """Samples between which each waveform is shown; None: no waveforms."""
 
 
 def page(
@@ -106,7 +109,7 @@ def write(path: Path, text: str) -> None:
 
 
 def check(path: Path, overwrite: bool) -> None:
-    """Refuse to write over a page that is none of ours.
+    """Raise if the file exists and this program did not write it.
 
     Raises
     ------
@@ -114,7 +117,7 @@ def check(path: Path, overwrite: bool) -> None:
         If there is another file, or no folder to write into.
     """
     if not path.parent.is_dir():
-        raise AudioFileError(f"{path.parent} is no folder; make it first to write {path.name}")
+        raise AudioFileError(f"{path.parent} is not a folder; make it first to write {path.name}")
     if path.is_dir():
         raise AudioFileError(f"{path} is a folder; name a page in it, such as report.html")
     if behind(path).suffix.lower() in AUDIO_SUFFIXES:
@@ -132,17 +135,25 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[tuple[str, float | No
     rows : sequence of sequence of (str, float or None)
         What each cell shows, and the number to sort by, if any.
     """
-    head = "".join(f"<th scope=col>{escape(heading)}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(_cell(*cell) for cell in row)}</tr>" for row in rows)
+    texts = [all(row[column][1] is None for row in rows) for column in range(len(headings))]
+    marks = [" class=text" if text else "" for text in texts]
+    head = "".join(
+        f"<th scope=col{mark}>{escape(heading)}</th>"
+        for heading, mark in zip(headings, marks, strict=True)
+    )
+    body = "".join(
+        f"<tr>{''.join(_cell(*cell, mark) for cell, mark in zip(row, marks, strict=True))}</tr>"
+        for row in rows
+    )
     return (
         f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
 
-def _cell(text: str, value: float | None) -> str:
+def _cell(text: str, value: float | None, mark: str) -> str:
     data = "" if value is None or not math.isfinite(value) else f' data-value="{value:.9g}"'
-    return f"<td{data}>{escape(text)}</td>"
+    return f"<td{data}{mark}>{escape(text)}</td>"
 
 
 @cache
@@ -183,6 +194,7 @@ def _described(number: int, clip: Clip) -> dict[str, Any]:
                 "label": version.name,
                 "scores": version.note,
                 "picture": _picture(mono(samples, clip.seen), clip, loudest_db),
+                "near": _near(stored[0], samples if place else None, clip),
             }
         )
     return {
@@ -206,8 +218,19 @@ def _picture(signal: NDArray[np.float64], clip: Clip, loudest_db: float) -> str 
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
+def _near(original: NDArray[np.int16], played: NDArray[np.int16] | None, clip: Clip) -> str | None:
+    """Return the waveform of a version as a data URL; None if none is wanted."""
+    if clip.near is None:
+        return None
+    cut = slice(*clip.near)
+    sent = mono(original[cut], clip.seen)
+    heard = None if played is None else mono(played[cut], clip.seen)
+    svg = waveform_svg(sent, heard, clip.lost[cut], 1.25 * float(np.abs(sent).max()) or 1.0)
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
 def as_integers(signal: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Return samples as int16, clipped; what is not finite becomes silence."""
+    """Return samples as int16, clipped; NaN and infinity become silence."""
     scaled = np.rint(np.nan_to_num(signal, posinf=0.0, neginf=0.0).astype(np.float64) * 32768)
     return scaled.clip(-32768, 32767).astype(np.int16)
 
@@ -230,7 +253,7 @@ def difference_or_whole(
 def spectrogram_png(
     signal: NDArray[np.float64], lost: NDArray[np.bool_], sample_rate: int, loudest_db: float
 ) -> bytes:
-    """Return a spectrogram as PNG; red marks show what was lost.
+    """Return a spectrogram as PNG; red marks show lost packets.
 
     Parameters
     ----------

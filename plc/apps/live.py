@@ -94,7 +94,7 @@ class LiveConfig:
 
 
 class LiveEngine:
-    """One stream: what the source has, through the impairment and the playout, to the sink.
+    """One stream: from the source through impairment and playout to the sink.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ class LiveEngine:
 
     @property
     def done(self) -> bool:
-        """Whether the stream was stopped and played to its end."""
+        """True if the stream was stopped and played to its end."""
         return self._drained and self.sink.waiting_s == 0.0
 
     def close(self) -> None:
@@ -307,7 +307,7 @@ class Live:
             leave()
 
     def _step(self, now_s: float) -> int:
-        """Do a step; count what nobody foresaw, until nothing else comes."""
+        """Do a step; count unexpected errors, and raise one that repeats."""
         try:
             done = self.engine.step(now_s)
         except Exception as error:
@@ -326,11 +326,11 @@ class Live:
 
     @property
     def scheduling(self) -> str:
-        """How the engine's thread is scheduled."""
+        """Scheduling class of the engine's thread."""
         return self._priority.describe()
 
     def tend(self) -> None:
-        """See to the devices; raise what the engine raised, if it did."""
+        """Service the devices; re-raise an error of the engine."""
         if self._failure is not None:
             raise self._failure
         self._priority.tend()

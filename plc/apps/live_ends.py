@@ -17,7 +17,7 @@ from plc.engine.stats import TimeHistogram
 from plc.errors import NetworkError
 from plc.rtp.codecs import Codec, samples_per_tick
 from plc.rtp.config import ReceiverConfig
-from plc.rtp.latch import Latch, RateCap
+from plc.rtp.latch import Latch, RateCap, may_open
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import Malformed, is_rtcp, ssrc_of
@@ -252,7 +252,7 @@ class DeviceSource:
         self._waiting = self._waiting[whole:]
 
     def _begin(self, stream: DeviceStream) -> None:
-        """Begin with a device that was opened; what an earlier one left over is dropped."""
+        """Begin with an opened device; drop samples left by an earlier one."""
         self._resumes = self._stream is not None
         self._stream = stream
         rate, channels = self._codec.sample_rate, self._codec.channels
@@ -294,7 +294,7 @@ class NetworkSource:
     Parameters
     ----------
     endpoint : Endpoint
-        Where to listen.
+        Address to listen at.
     stats : LiveStats
         Where to count.
     config : ReceiverConfig
@@ -306,6 +306,7 @@ class NetworkSource:
         self.latch = Latch(config.allow)
         self.srtp = None if config.key is None else SrtpReceiver(config.key)
         self._cap = RateCap(config.packets_per_s)
+        self._strangers = RateCap(config.packets_per_s)
         self._stats = stats
         self._stopped = False
         self._last: tuple[Address, bytes, float] | None = None
@@ -327,7 +328,12 @@ class NetworkSource:
         if self._stopped:
             return
         for came, sender in self.port.arrived():
-            datagram = came if self.srtp is None else self.srtp.open(came)
+            datagram: bytes | None = came
+            if self.srtp is not None:
+                if not may_open(self.latch, self._strangers, sender, ours_s):
+                    self._stats.refused_datagrams += 1
+                    continue
+                datagram = self.srtp.open(came)
             if datagram is None:
                 continue
             if not (self.latch.admits(sender, datagram, ours_s) and self._cap.take(ours_s)):
@@ -358,7 +364,7 @@ class NetworkSource:
 
     @property
     def sender(self) -> Address:
-        """Who sent the newest datagram that was admitted."""
+        """Sender of the newest datagram that was admitted."""
         return ("", 0) if self._last is None else self._last[0]
 
     def believe(self, datagram: bytes, verdict: Verdict | Malformed | None) -> bool:

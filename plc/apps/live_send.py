@@ -48,7 +48,7 @@ class SendConfig:
 
 
 class NetworkSink:
-    """Sends what an input device gives.
+    """Sends the samples of an input device.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class NetworkSink:
         self.source.stop()
 
     def report(self) -> dict[str, Any]:
-        """Return what was counted, by name."""
+        """Return the counters by name."""
         return {
             "to": str(self.to),
             "packets_sent": self.packets,

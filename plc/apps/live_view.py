@@ -81,7 +81,7 @@ def render(live: "Live") -> "RenderableType":
     table.add_row("reserve", f"{reserve_ms:.0f} ms kept ready; {starved} samples not in time")
     table.add_row("clocks", f"{1e6 * playout.stretch:+.0f} ppm, {live.scheduling} scheduling")
     switch = "concealment off" if playout.conceals else "concealment on"
-    table.add_row("keys", f"c: {switch}; Ctrl-C: play what was received, then end")
+    table.add_row("keys", f"c: {switch}; Ctrl-C: play the received packets, then end")
     return table
 
 
@@ -99,7 +99,7 @@ def _device(port: "DevicePort") -> "Text":
 
 
 def _latencies(ports: "Sequence[DevicePort]") -> str:
-    """Return what the devices add to the delay, in words."""
+    """Return the delay that the devices add, in words."""
     latencies_s = [port.stream.latency_s for port in ports if port.stream is not None]
     return f"; the cards add {1000.0 * sum(latencies_s):.0f} ms" if latencies_s else ""
 
@@ -111,14 +111,14 @@ def _times(times: TimeHistogram) -> str:
 
 @contextlib.contextmanager
 def open_view(stream: TextIO) -> Iterator[Callable[["Live"], None]]:
-    """Open the view on a terminal; yield what draws a stream in it."""
+    """Open the view on a terminal; yield a function that draws a stream."""
     with open_display(stream) as draw:
         yield lambda live: draw(render(live))
 
 
 @contextlib.contextmanager
 def open_display(stream: TextIO) -> Iterator[Callable[["RenderableType"], None]]:
-    """Open a display that stays in its place on a terminal; yield what draws in it."""
+    """Open a display that stays in its place; yield a function that draws."""
     from rich.console import Console
     from rich.live import Live as Display
 

@@ -361,14 +361,14 @@ class Exporter:
 
     @property
     def url(self) -> str:
-        """Where a browser on this machine finds it."""
+        """Address for a browser on this machine."""
         host = self.endpoint.host
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.endpoint.port}/metrics"
 
     def add(self, stream: str, collect: Collect) -> None:
-        """Serve also what ``collect`` returns of a stream; it runs in another thread."""
+        """Serve a stream's metrics too; ``collect`` runs in another thread."""
         self._collects = self._collects | {stream: collect}
         self._pages.clear()
 
@@ -378,7 +378,7 @@ class Exporter:
         self._pages.clear()
 
     def serve_health(self, health: Health) -> None:
-        """Serve what ``health`` returns, at ``/healthz``."""
+        """Serve the answer of ``health`` at ``/healthz``."""
         self._health = health
 
     def _health_page(self, _accept: str) -> tuple[int, str, bytes]:

@@ -201,7 +201,7 @@ def perform_midi(player: Player, midi: Path, seed: int = 0) -> Performance:
 
 
 def within(pitch: int, lowest: int, highest: int) -> int | None:
-    """Return a pitch, or its nearest octave from lowest to highest; None: there is none."""
+    """Return a pitch or its nearest octave within bounds; None without any."""
     if pitch < lowest:
         pitch += _OCTAVE * math.ceil((lowest - pitch) / _OCTAVE)
     elif pitch > highest:

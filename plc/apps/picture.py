@@ -119,6 +119,19 @@ def loudest_gap(stream: LossyClip, start: int, stop: int) -> tuple[int, int]:
     return int(first), int(last)
 
 
+def around_gap(stream: LossyClip) -> tuple[int, int]:
+    """Return the samples around the gap that the picture shows from near."""
+    stretch = detail(stream.lost, stream.packet_samples, stream.sample_rate, len(stream.original))
+    return _near(stream, loudest_gap(stream, *stretch))
+
+
+def _near(stream: LossyClip, gap: tuple[int, int]) -> tuple[int, int]:
+    margin = round(_ZOOM_MARGIN_S * stream.sample_rate)
+    first = max(0, gap[0] - margin)
+    length = round(_ZOOM_S * stream.sample_rate)
+    return first, min(len(stream.original), gap[1] + margin, first + length)
+
+
 def _draw_spectrogram(
     axes: "Axes",
     stream: LossyClip,
@@ -158,9 +171,7 @@ def _draw_waveform(
     signal: NDArray[np.float32],
     gap: tuple[int, int],
 ) -> None:
-    margin = round(_ZOOM_MARGIN_S * stream.sample_rate)
-    first = max(0, gap[0] - margin)
-    last = min(len(signal), gap[1] + margin, first + round(_ZOOM_S * stream.sample_rate))
+    first, last = _near(stream, gap)
     time_ms = (np.arange(first, last) - gap[0]) * 1000 / stream.sample_rate
     axes.axvspan(0.0, (gap[1] - gap[0]) * 1000 / stream.sample_rate, color=_LOST_COLOUR, alpha=0.1)
     axes.plot(time_ms, stream.original[first:last], color="0.6", linewidth=2.2)

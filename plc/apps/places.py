@@ -64,22 +64,22 @@ class Place(Protocol):
         """Move a file of a scratch folder to its place, whole."""
 
     def stamp(self, name: str) -> str:
-        """Return what changes when a file does; an empty text if there is none."""
+        """Return a text that changes when a file does; empty if it is missing."""
 
     def identity(self, name: str) -> tuple[int, int] | None:
-        """Return what the system knows a file by, None if nothing."""
+        """Return the system's identity of a file; None if it has none."""
 
     def holds(self, other: "Place", name: str) -> bool:
         """Return whether a file of another place would stand in this one."""
 
     def digest(self, name: str) -> str | None:
-        """Return the SHA-256 of a file, None if there is none."""
+        """Return the SHA-256 of a file; None if it is missing."""
 
     def folds_case(self) -> bool:
         """Return whether ``A`` and ``a`` are one name."""
 
     def read(self, name: str) -> bytes | None:
-        """Return a small file, None if there is none."""
+        """Return a small file; None if it is missing."""
 
     def write(self, name: str, data: bytes, folder: Path) -> None:
         """Write a small file, whole or not at all; in the making it lies in a scratch folder."""
@@ -119,7 +119,7 @@ class Folder:
     def recordings(self, results: Place) -> Listing:
         """Return all recordings below it, but for hidden ones."""
         if not self.path.is_dir():
-            raise AudioFileError(f"{self.path} is no folder; name a folder of recordings")
+            raise AudioFileError(f"{self.path} is not a folder; name a folder of recordings")
         found = Listing()
 
         def refuse(path: Path, reason: str) -> None:

@@ -39,7 +39,7 @@ _claiming = threading.Lock()
 
 
 def places_of(path: Path) -> Places:
-    """Return what identifies a file, by whatever name: itself, and its place in its folder."""
+    """Return a file's identities: its own, and its place in its folder."""
     real = Path(os.path.realpath(path))
     found: set[tuple[object, ...]] = set()
     try:

@@ -13,9 +13,10 @@ All is a state machine with the clock passed in; :func:`plc.rtp.udp.serve` runs 
 Lanes may be added and removed while it runs: another thread makes them, which takes time, and
 closes them; the one that serves takes them over between two turns (:meth:`Relay.turn`).
 
-A packet sent too late is worth nothing, a recording can wait: its blocks are played in the order of
-time between the packets that came in, however late those are read, so that a process that was held
-up loses none of them.
+Blocks are played in the order of time between the packets that came in, however late those are
+read, so that a process that was held up loses none of them. A recording can wait for that; a packet
+sent too late is worth nothing, so a stream that is sent waits for 0.3 s at most, as where its port
+is flooded.
 """
 
 import contextlib
@@ -43,6 +44,9 @@ from plc.rtp.udp import Address, Endpoint, UdpPort, is_multicast, serve
 from plc.runtime.priority import Level, Priority, Wish, aside
 from plc.runtime.standing import StandingThread
 
+# Blocks wait so long for what came before them and is not read yet: in that time several seconds of
+# 1 ms packets are read. A flood is never read to its end, nor is anything where time is short.
+_UNREAD_MAX_S = 0.3
 # Blocks of a recording played before the other streams, and the ports, have their turn.
 _RECORDED_AT_ONCE = 64
 _WATCH_S = 1.0
@@ -88,6 +92,7 @@ class Lane:
         self.stopped = False
         self.ended = False
         self._held: list[NDArray[np.float32]] = []
+        self._unread_since_s = math.inf
         self.joined = threading.Event()
         self.left = threading.Event()
         self._closed = False
@@ -123,19 +128,33 @@ class Lane:
 
     @property
     def drained(self) -> bool:
-        """Whether all datagrams that came have been read."""
+        """True if all datagrams that came have been read."""
         return all(port.drained for port in self.ports)
+
+    def is_due(self, now_s: float) -> bool:
+        """Tell whether a block is due and what came before it read."""
+        due_s = self.stream.next_s
+        if due_s > now_s:
+            return False
+        unread = [port for port in self.ports if port is not self._rtcp and not port.drained]
+        if not unread:
+            self._unread_since_s = math.inf
+            return True
+        if all(port.heard_s >= due_s for port in unread):
+            return True
+        self._unread_since_s = min(self._unread_since_s, now_s)
+        return now_s - self._unread_since_s >= _UNREAD_MAX_S
 
     @property
     def next_s(self) -> float:
-        """When a block or reports are due."""
+        """Time at which a block or reports are due."""
         reports = self.stream.reports
         block_s = math.inf if self.ended else self.stream.next_s
         return block_s if reports is None else min(block_s, reports.next_s)
 
     @property
     def played_out(self) -> bool:
-        """Whether all that was received is played."""
+        """True if all that was received is played."""
         return self.ended or self.stream.drained
 
     def receive(self, number: int, datagram: bytes, source: Address, now_s: float) -> None:
@@ -152,16 +171,16 @@ class Lane:
 
     def _receive_report(self, datagram: bytes, source: Address, now_s: float) -> None:
         """Take in RTCP of the sender or of a receiver."""
-        if self.stream.srtp_receivers:
-            opened = self.stream.srtp_receivers[0].open(datagram)
-            if opened is None or not is_rtcp(opened):
-                return
-            datagram = opened
         sender = self.stream.latch.source
         is_sender = sender is not None and source[0] == sender[0]
         if not is_sender and not self._is_target(source[0]):
             self.stream.stats.refused_datagrams += 1
             return
+        if self.stream.srtp_receivers:
+            opened = self.stream.srtp_receivers[0].open(datagram)
+            if opened is None or not is_rtcp(opened):
+                return
+            datagram = opened
         if is_sender:
             self.stream.note_farewell(datagram, now_s)
         assert self.stream.reports is not None
@@ -169,7 +188,7 @@ class Lane:
             self._upstream = source
 
     def _is_target(self, host: str) -> bool:
-        """Tell whether a receiver of what is sent may be there: anybody, of a group."""
+        """Tell whether an address may be that of a receiver."""
         target = self.target
         return not isinstance(target, Recorder) and (is_multicast(target[0]) or host == target[0])
 
@@ -258,7 +277,7 @@ class Lane:
         return report
 
     def media(self) -> AudioMedia:
-        """Return the description of what is sent to a host."""
+        """Return the description of the stream sent to a host."""
         to, receiver = self.config.to, self.config.receiver
         assert isinstance(to, Endpoint)
         return AudioMedia(
@@ -395,17 +414,17 @@ class Relay:
 
     @property
     def ports(self) -> Sequence[UdpPort]:
-        """Those of all streams, in order."""
+        """Ports of all streams, in order."""
         return self._ports
 
     @property
     def next_s(self) -> float:
-        """When the next block of any stream is due."""
+        """Time at which the next block of any stream is due."""
         return min((lane.next_s for lane in self.lanes), default=math.inf)
 
     @property
     def done(self) -> bool:
-        """Whether every stream was played to its end, or none goes on."""
+        """True if every stream was played to its end, or none goes on."""
         targets = [lane.target for lane in self.lanes]
         failed = all(isinstance(each, Recorder) and each.error for each in targets)
         if not self._stays and (failed or all(lane.ended for lane in self.lanes)):
@@ -483,7 +502,7 @@ class Relay:
         while due := [
             (lane.stream.next_s, number)
             for number, lane in enumerate(self.lanes)
-            if lane.stream.next_s <= now_s and not lane.stream.records
+            if not lane.stream.records and lane.is_due(now_s)
         ]:
             for _, number in sorted(due):
                 self.lanes[number].send_due(now_s, self._clock)

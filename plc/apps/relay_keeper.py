@@ -112,7 +112,7 @@ class RelayKeeper:
         return lane.report()
 
     def replace(self, configs: Sequence[RelayConfig]) -> dict[str, Any]:
-        """Make these the relay's streams; those that are the same go on untouched.
+        """Set the relay's streams; unchanged ones go on untouched.
 
         Returns
         -------
@@ -138,13 +138,13 @@ class RelayKeeper:
         return done
 
     def _swap(self, lane: Lane, config: RelayConfig) -> None:
-        """Put a stream in another's place; what can be seen before is refused before."""
+        """Put a stream in another's place; check first, and refuse before a change."""
         old = lane.config
         if isinstance(config.to, Path):
             if isinstance(old.to, Path) and places_of(old.to) & places_of(config.to):
                 raise ConfigError(
-                    f"{config.to} holds what was recorded so far; give another file (it goes on as "
-                    "it was)"
+                    f"{config.to} holds the recording so far; give another file (the stream goes "
+                    "on as it was)"
                 )
             self._check(config)
         self._remove(lane.name)

@@ -26,7 +26,7 @@ from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import ConfigError
 from plc.rtp.codecs import check_frame, samples_per_tick
 from plc.rtp.config import ReceiverConfig
-from plc.rtp.latch import Latch, RateCap
+from plc.rtp.latch import Latch, RateCap, may_open
 from plc.rtp.mismatch import Told
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packetizer import Packetizer
@@ -146,11 +146,12 @@ class PathStats:
 
 
 class _Path:
-    """A way by which a stream comes: whose datagrams count, and how many."""
+    """A path of a stream: its sender's latch and its counters."""
 
     def __init__(self, receiver: ReceiverConfig) -> None:
         self.latch = Latch(receiver.allow)
         self.cap = RateCap(receiver.packets_per_s)
+        self.strangers = RateCap(receiver.packets_per_s)
         self.srtp = None if receiver.key is None else SrtpReceiver(receiver.key)
         self.stats = PathStats()
 
@@ -201,17 +202,17 @@ class StreamRelay:
 
     @property
     def latch(self) -> Latch:
-        """Whose datagrams count; of the first path."""
+        """Latch of the first path: the sender that counts."""
         return self.paths[0].latch
 
     @property
     def records(self) -> bool:
-        """Whether it goes to a file."""
+        """True if it goes to a file."""
         return isinstance(self.config.to, Path)
 
     @property
     def next_s(self) -> float:
-        """When the next block is due; infinite before anything was received."""
+        """Time at which the next block is due; infinite before anything was received."""
         return self._begin_s + self._ticks * self._period_s
 
     def receive(self, datagram: bytes, source: Address, now_s: float, number: int = 0) -> None:
@@ -223,6 +224,9 @@ class StreamRelay:
             self._begin_s += now_s - self.next_s
         if path.srtp is not None:
             # First of all: what nobody with the key has sent takes neither place nor rate.
+            if not may_open(path.latch, path.strangers, source, now_s):
+                stats.capped_datagrams += 1
+                return
             opened = path.srtp.open(datagram)
             if opened is None:
                 return
@@ -276,7 +280,7 @@ class StreamRelay:
 
     @property
     def may_have_ended(self) -> bool:
-        """Whether what is played now may be after the end."""
+        """True if what is played now may be after the end."""
         may_end = self._left_s < math.inf or self.end_after_s < math.inf
         return may_end and self._ssrc is not None and self.playout.drained
 
@@ -332,7 +336,7 @@ class StreamRelay:
         return packet if self.srtp_sender is None else self.srtp_sender.seal(packet)
 
     def tell(self, where: str, note: Callable[..., None]) -> None:
-        """Note what came and is not as configured."""
+        """Note packets that differ from the configuration."""
         self.told.tell(where, note)
         self._srtp_told.tell(where, note)
 
@@ -342,7 +346,7 @@ class StreamRelay:
 
     @property
     def drained(self) -> bool:
-        """Whether everything received has been played."""
+        """True if everything received has been played."""
         return self.playout.drained
 
     def report(self) -> dict[str, Any]:

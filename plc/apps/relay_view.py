@@ -59,6 +59,6 @@ def _row(lane: "Lane", now_s: float) -> list["RenderableType"]:
 
 @contextlib.contextmanager
 def open_relay_view(stream: TextIO) -> Iterator[Callable[["Relay"], None]]:
-    """Open the view on a terminal; yield what draws a relay in it."""
+    """Open the view on a terminal; yield a function that draws a relay."""
     with open_display(stream) as draw:
         yield lambda relay: draw(render_relay(relay, time.monotonic()))

@@ -107,7 +107,7 @@ def _work(
     answer: "multiprocessing.connection.Connection",
     run: Run,
 ) -> None:
-    """Be a worker: relay, and send the reports, or what went wrong, back."""
+    """Relay as a worker process; send reports or the error back."""
     # A terminal's signals are for the parent, which hands them on: here a second one would end at
     # once.
     if hasattr(os, "setpgrp"):

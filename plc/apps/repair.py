@@ -14,7 +14,6 @@ since it was written, is not touched (:mod:`plc.apps.repair_records`), and a rec
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +23,7 @@ from typing import Any
 
 from plc import notice
 from plc.apps.cluster import as_done_on
-from plc.apps.labels import label_of, labels_at
+from plc.apps.labels import ZippedLabels, label_of, labels_at
 from plc.apps.places import OWN, Entry, Folder, Place, place, same
 from plc.apps.repair_records import ABOUT, LOCK, Keeper, made_of, read_record
 from plc.apps.repaired import Repaired
@@ -58,7 +57,7 @@ _OTHER_SUFFIX = ".flac"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairSettings:
-    """How recordings are repaired.
+    """Settings of the repair of recordings.
 
     Attributes
     ----------
@@ -176,7 +175,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairReport:
-    """Result of :func:`run_repair`; of a dry run, what would become of each recording."""
+    """Result of :func:`run_repair`; of a dry run, the planned results."""
 
     source: str
     target: str
@@ -199,7 +198,7 @@ class RepairReport:
         return sum(each.duration_s for each in done) / processor_s if done else None
 
     def repaired(self) -> list[Repaired]:
-        """Return what was repaired, for pictures and pages; of places of this machine."""
+        """Return the repaired recordings on this machine, for pictures and pages."""
         return [
             Repaired(
                 each.name,
@@ -341,7 +340,7 @@ def run_repair(
 
 
 def _timed(job: Job) -> Callable[..., Outcome]:
-    """Return what makes a job's outcome, with the time since now."""
+    """Return a function that makes a job's outcome, with the time since now."""
     start_s, processor_s = time.perf_counter(), time.process_time()
 
     def outcome(**told: Any) -> Outcome:
@@ -356,24 +355,33 @@ def _timed(job: Job) -> Callable[..., Outcome]:
 
 
 def look(job: Job) -> Outcome:
-    """Tell what :func:`repair` would do, and write nothing."""
+    """Report what :func:`repair` would do; write nothing."""
     outcome = _timed(job)
-    try:
-        with scratch() as folder:
-            source = place(job.source).fetch(job.name, folder)
-            damage = _damage(job, source, folder)
-            result = job.result if damage.gaps_s else job.name
-            Keeper(place(job.target), job.name, job.key, job.overwrite, folder).check(result)
-            samples = damage.samples
-            samples = count_samples(source) if samples is None else samples
-            gaps = _spans(damage, samples)
-            return outcome(**damage.told, result=result, samples=samples, gaps=gaps)
-    except PlcError as error:
-        return outcome(state=FAILED, reason=in_a_line(error))
+    with notice.renamed():
+        try:
+            with scratch() as folder:
+                source = _fetched(place(job.source), job.name, folder)
+                damage = _damage(job, source, folder)
+                result = job.result if damage.gaps_s else job.name
+                Keeper(place(job.target), job.name, job.key, job.overwrite, folder).check(result)
+                samples = damage.samples
+                samples = count_samples(source) if samples is None else samples
+                gaps = _spans(damage, samples)
+                return outcome(**damage.told, result=result, samples=samples, gaps=gaps)
+        except PlcError as error:
+            return outcome(state=FAILED, reason=notice.shown(in_a_line(error)))
+
+
+def _fetched(files: Place | ZippedLabels, name: str, folder: Path) -> Path:
+    """Fetch a file; notices name it as the place does."""
+    path = files.fetch(name, folder)
+    if path.is_relative_to(folder):
+        notice.rename(path, f"{files.url}/{name}")
+    return path
 
 
 def _spans(damage: "_Damage", samples: int) -> tuple[tuple[int, int], ...]:
-    """Return what would be filled, in samples, of any channel; refuse what a repair does."""
+    """Return the samples to fill, in any channel; raise as a repair would."""
     if not damage.gaps_s:
         return ()
     holes = gaps_in_samples(damage.gaps_s, damage.sample_rate, samples)
@@ -385,23 +393,20 @@ def repair(job: Job) -> Outcome:
     """Repair one recording and keep its record: the work of a worker."""
     outcome = _timed(job)
     sources, targets = place(job.source), place(job.target)
-    try:
-        with targets.scratch() as folder:
-            keeper = Keeper(targets, job.name, job.key, job.overwrite, folder)
-            try:
+    with notice.renamed():
+        try:
+            with targets.scratch() as folder:
+                keeper = Keeper(targets, job.name, job.key, job.overwrite, folder)
                 done = outcome(**_repaired(job, sources, keeper, folder))
                 keeper.note(asdict(done))
                 return done
-            except PlcError as error:
-                reason = in_a_line(error).replace(f"{folder / _MADE}{os.sep}", "")
-    except PlcError as error:
-        reason = in_a_line(error)
-    return outcome(state=FAILED, reason=reason)
+        except PlcError as error:
+            return outcome(state=FAILED, reason=notice.shown(in_a_line(error)))
 
 
 def _repaired(job: Job, sources: Place, keeper: Keeper, folder: Path) -> dict[str, Any]:
     """Find and fill; return the fields of the outcome."""
-    source = sources.fetch(job.name, folder)
+    source = _fetched(sources, job.name, folder)
     damage = _damage(job, source, folder)
     samples = damage.samples
     result = job.result if damage.gaps_s else job.name
@@ -409,6 +414,7 @@ def _repaired(job: Job, sources: Place, keeper: Keeper, folder: Path) -> dict[st
     told: dict[str, Any] = {**damage.told, "result": result}
     made = folder / _MADE / PurePosixPath(result).name
     made.parent.mkdir()
+    notice.rename(made, f"{job.target}/{result}")
     if not damage.gaps_s:
         _copy(source, made)
         keeper.store(made, result)
@@ -477,7 +483,8 @@ def _damage(job: Job, source: Path, folder: Path) -> _Damage:
         )
     labels = labels_at(job.settings.gaps)
     name, _ = label_of(labels, job.name)
-    gaps_s = read_gaps(labels.fetch(name, folder), rate, may_be_empty=True) if name else []
+    path = _fetched(labels, name, folder) if name else None
+    gaps_s = read_gaps(path, rate, may_be_empty=True) if path else []
     findings = tuple(
         Finding(
             start=round(gap[0] * rate),
@@ -510,7 +517,7 @@ def _copy(source: Path, made: Path) -> None:
 
 
 def _results(names: Iterable[str], folds: bool) -> dict[str, str]:
-    """Return what each recording becomes if it is damaged; no two are the same.
+    """Return the name of each recording's result; no two are the same.
 
     What cannot keep its format, and would take the name of another one, keeps its suffix, too:
     ``a.aiff`` beside ``a.flac`` becomes ``a.aiff.flac``. An empty name is where that is taken, too.
@@ -570,7 +577,7 @@ def _refusal(
 
 
 def _earlier(targets: Place, job: Job) -> Outcome | None:
-    """Return what an earlier run did with the same source and settings."""
+    """Return an earlier run's outcome with the same source and settings."""
     record = read_record(targets, job.name)
     told = record.outcome
     if record.key != job.key or not isinstance(told, dict):

@@ -1,4 +1,4 @@
-"""Records of ``plc repair``: what became of each recording, and hashes of what was written.
+"""Records of ``plc repair``: the outcome of each recording, and hashes of results.
 
 A result is replaced only where its record has the hash of what stands there: whatever another
 program or a person made of it since, stays. A hash is noted before its result gets its name, so
@@ -92,7 +92,7 @@ class Keeper:
         self._written = read_record(targets, name).written
 
     def check(self, result: str) -> bool:
-        """Refuse to replace what is not known; return whether something is there.
+        """Raise if the result's place holds an unknown file; tell whether it exists.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class Keeper:
         self._written[result] = [new]
 
     def note(self, outcome: dict[str, Any]) -> None:
-        """Write what became of the recording."""
+        """Write the outcome of the recording."""
         self._write(outcome)
 
     def _write(self, outcome: dict[str, Any]) -> None:

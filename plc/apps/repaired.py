@@ -27,7 +27,7 @@ _BEFORE, _AFTER = "before", "after"
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """A recording whose gaps were filled.
+    """A repaired recording and its gaps.
 
     Attributes
     ----------
@@ -159,7 +159,7 @@ def write_page(
     if refused:
         rows = [[(source, None), (reason, None)] for source, reason in refused]
         tables.append(f"<h2>Failed</h2>{listening.table(['recording', 'why'], rows)}")
-    marks = "Red marks are what was filled."
+    marks = "Red marks are the filled gaps."
     listening.write(path, listening.page("Repaired", about, "".join(tables), clips, marks))
 
 
@@ -227,9 +227,10 @@ def _draw(path: Path, one: Repaired, excerpt: Excerpt) -> None:
 
 def _clip(one: Repaired, excerpt: Excerpt) -> listening.Clip:
     lost_ms = 1000 * np.count_nonzero(excerpt.lost) / one.sample_rate
+    first = excerpt.start + int(np.argmax(excerpt.lost))
     return listening.Clip(
         name=one.name,
-        what=f"{place_in_time(excerpt.start / one.sample_rate)} · {lost_ms:.1f} ms filled"
+        what=f"{place_in_time(first / one.sample_rate)} · {lost_ms:.1f} ms filled"
         f"{which(excerpt.channels)}",
         sample_rate=one.sample_rate,
         versions=[

@@ -253,7 +253,7 @@ def _open(host: str, port: int) -> _Server:
 
 
 def _joined(entry: str) -> str:
-    """Return a script and all that it imports as one; what is imported comes first."""
+    """Return a script joined with all its imports, imports first."""
     parts: dict[str, str] = {}
 
     def add(name: str) -> None:

@@ -117,7 +117,7 @@ def in_processes(
                     children.end([worker.process])
                 else:
                     if isinstance(answer, _Notice):
-                        notice.tell(f"{name(items[number])}: {answer.line}")
+                        notice.pass_on(name(items[number]), answer.line)
                         continue
                     worker.number = None
                     yield number, answer
@@ -141,7 +141,7 @@ def _employ(
     items: Sequence[_Item],
     name: Callable[[_Item], str],
 ) -> None:
-    """Give idle workers what waits, and start those that are missing."""
+    """Give waiting items to idle workers; start missing workers."""
     idle = [worker for worker in workers if worker.number is None]
     while waiting and (idle or len(workers) < jobs):
         if not idle:
@@ -167,7 +167,7 @@ def _started(work: Callable[[_Item], _T]) -> _Worker:
 
 
 def _serve(pipe: Any, work: Callable[[_Item], _T]) -> None:
-    """Work on items until there are no more: what a process does."""
+    """Work on items until there are no more, in a process."""
     children.raise_on_term()
     _end_with_parent()
     sending = threading.Lock()

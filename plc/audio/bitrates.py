@@ -1,4 +1,4 @@
-"""Bit rates of lossy codings: what a file has, and libsndfile's settings for as much.
+"""Bit rates of lossy codings: a file's rate, and libsndfile's settings for it.
 
 A second coding at a lower rate would lose more of a recording than its repair gives, so a result
 gets at least the rate of its source.

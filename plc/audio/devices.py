@@ -1,4 +1,4 @@
-"""Sound cards, whichever library opens them: what there is, which one is meant, and keeping it.
+"""Sound cards, for any library: list, find by name, keep open.
 
 A :class:`Backend` lists devices and opens streams; :mod:`plc.audio.portaudio` has the real ones. A
 stream fills or empties a :class:`~plc.audio.ring.Ring` by itself. :class:`DevicePort` keeps one
@@ -54,7 +54,7 @@ class DeviceStream(Protocol):
 
     @property
     def active(self) -> bool:
-        """Whether it still runs, as far as the library knows."""
+        """True if it still runs, as far as the library knows."""
         ...
 
     def close(self) -> None:

@@ -309,7 +309,7 @@ class AudioWriter:
 
     @property
     def lossy(self) -> bool:
-        """Whether what is written is not what is read."""
+        """True if the coding changes samples."""
         return self.subtype not in _BITS and self.subtype not in _BYTES
 
     def _as_good(self, film: AudioReader, channels: int, sample_rate: int) -> int:
@@ -335,7 +335,7 @@ class AudioWriter:
             self.written_samples += len(piece)
 
     def _stored(self, piece: NDArray[np.float32]) -> NDArray[np.float32] | NDArray[np.int32]:
-        """Return ``piece`` as the coding stores it; count what does not fit."""
+        """Return ``piece`` as the coding stores it; count clipped samples."""
         bits = _BITS.get(self.subtype)
         if bits is None:
             unsound = ~np.isfinite(piece)
@@ -394,7 +394,7 @@ class AudioWriter:
             os.replace(self._partial, self._place)
         except OSError as error:
             raise AudioFileError(
-                f"cannot name {self.path}: {_reason(error)}; what was written is in {self._partial}"
+                f"cannot name {self.path}: {_reason(error)}; the result is in {self._partial}"
             ) from error
 
     def discard(self) -> None:
@@ -467,7 +467,9 @@ def check_target(target: Path, source: Path | None = None, overwrite: bool = Tru
     if target.is_dir():
         raise AudioFileError(f"{target} is a folder; name a file in it")
     if not target.parent.is_dir():
-        raise AudioFileError(f"{target.parent} is no folder; make it first to write {target.name}")
+        raise AudioFileError(
+            f"{target.parent} is not a folder; make it first to write {target.name}"
+        )
     if not os.access(target.parent, os.W_OK):
         raise AudioFileError(f"{target.parent} is not writable; choose another place")
     if source is not None and target.exists() and source.exists() and target.samefile(source):
@@ -491,13 +493,13 @@ def check_bitrate(target: Path, subtype: str, bitrate: int | None) -> None:
         )
     if not _BITRATES[0] <= bitrate <= _BITRATES[1]:
         raise AudioFileError(
-            f"a bit rate of {bitrate / 1000:g} kbit/s is none that is written; give "
+            f"a bit rate of {bitrate / 1000:g} kbit/s is not possible; give "
             f"{_BITRATES[0] / 1000:g}k to {_BITRATES[1] / 1000:g}k, such as 192k"
         )
 
 
 def _check_media(target: Path) -> None:
-    """Refuse what PyAV writes where there is none."""
+    """Raise for a format that needs PyAV where PyAV is missing."""
     try:
         media.library()
     except MissingExtraError as error:
@@ -604,7 +606,7 @@ class _Libsndfile:
     def _damaged(self, done: int, reason: str) -> AudioFileError:
         return AudioFileError(
             f"{self.path} is truncated or damaged after about {done / self.sample_rate:.3f} s "
-            f"({reason}); copy it again, or save what is left with: ffmpeg -i FILE rescued.wav"
+            f"({reason}); copy it again, or save the rest with: ffmpeg -i FILE rescued.wav"
         )
 
     def tags(self) -> Tags:
@@ -617,7 +619,7 @@ class _Libsndfile:
 
 
 def _mended(path: Path) -> riff.Mended | None:
-    """Return a WAV file whose headers are not so, with others; tell what is missing."""
+    """Return a WAV file with valid headers; give notice of missing parts."""
     with path.open("rb") as file:
         head = file.read(12)
         if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":

@@ -27,8 +27,6 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from plc.audio.media import missing
-
 _MARK = b"fLaC"
 _STREAMINFO_BYTES = 34
 _TAG_HEAD = 10
@@ -42,6 +40,7 @@ _BITS = {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}
 _CHANNELS = (1, 2, 3, 4, 5, 6, 7, 8, 2, 2, 2)
 # Frames that are decoded at once, as long as they are sound.
 _GROUP = 32
+_MISSING_SAMPLES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class Frames:
 
 
 def search(path: Path) -> Frames | None:
-    """Return the frames of a FLAC file; None for what is none."""
+    """Return the frames of a FLAC file; None if it is not one."""
     with path.open("rb") as file:
         head = file.read(_TAG_HEAD)
         if not head.startswith((_MARK, b"ID3")):
@@ -128,8 +127,24 @@ def pieces(path: Path, found: Frames, samples: int) -> Iterator[NDArray[np.float
     yield from missing(samples - done, channels)
 
 
+def missing(samples: int, channels: int) -> Iterator[NDArray[np.float32]]:
+    """Yield NaN for samples that are missing."""
+    for start in range(0, samples, _MISSING_SAMPLES):
+        yield np.full((min(_MISSING_SAMPLES, samples - start), channels), np.nan, np.float32)
+
+
+def start_of(packet: bytes, streaminfo: bytes) -> int | None:
+    """Return the first sample of a frame, as its header says; None for what is no frame."""
+    least, fixed = (int.from_bytes(streaminfo[k : k + 2], "big") for k in (0, 2))
+    number = int.from_bytes(streaminfo[10:18], "big")
+    stream = number >> 44, (number >> 41 & 7) + 1, (number >> 36 & 31) + 1
+    header = packet[:_HEADER_BYTES_MAX]
+    frame = _parsed(header, 0, stream, fixed if least == fixed else 0)
+    return None if frame is None else frame.start
+
+
 def _behind_blocks(data: mmap.mmap, begin: int) -> int:
-    """Return where the audio begins; blocks whose sizes are wrong are passed over."""
+    """Return the start of the audio; skip metadata blocks of wrong size."""
     at, last = begin, False
     while not last and at + 4 < len(data):
         last = bool(data[at] & 0x80)
@@ -213,7 +228,7 @@ def _crc8(data: bytes) -> int:
 
 
 def _in_order(found: Sequence[Frame], samples: int) -> list[Frame]:
-    """Return the longest row of frames whose samples follow each other.
+    """Return the longest run of frames with consecutive samples.
 
     What only looks like a header does not fit into it.
     """

@@ -1,4 +1,4 @@
-"""Which packets are lost: loss models and trace files.
+"""Loss of packets: loss models and trace files.
 
 A *model* (:class:`Bernoulli`, :class:`GilbertElliott`) says how likely losses are, a *source*
 hands out the trace of one stream piece by piece. However a source's trace is cut into pieces, it
@@ -26,7 +26,7 @@ _LONGEST_RUN = 2**40
 
 
 class LossSource(Protocol):
-    """Where the trace of one stream comes from, piece by piece."""
+    """Source of one stream's trace, piece by piece."""
 
     def take(self, packets: int) -> NDArray[np.bool_]:
         """Return the next ``packets`` of the trace: bool, shape (packets,), True = lost."""
@@ -290,7 +290,7 @@ def _check_share(loss: float) -> None:
 
 
 def _first_fault(path: str | Path, text: bytes) -> str:
-    """Return where ``text`` holds something else than 0 and 1, and what."""
+    """Return place and text of the first character other than 0 and 1."""
     for number, line in enumerate(re.split(rb"\r\n|\r|\n", text), start=1):
         fault = re.search(rb"[^01\s,][^\s,]*|(?<=[01])[^01\s,]+", line)
         if fault:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc import notice
+from plc.audio import flac_frames
 from plc.audio.tag_values import Picture, Tags, mapped, mime_of
 from plc.errors import AudioFileError, MissingExtraError, why
 from plc.extras import install_command
@@ -63,7 +64,6 @@ _JUMP_MOST_S, _STAMP_S = 600, 0.003
 # Frames that need those before them: one, which they overlap with; those of MP3 also begin in
 # bytes that are left over in the last ones (the "bit reservoir").
 _REACHES = {"mp3": 3}
-_MISSING_SAMPLES = 1 << 16
 _COPIED = ("video", "audio", "subtitle")
 
 # FFmpeg's names and those of Vorbis comments; and what says something of a container alone.
@@ -143,7 +143,7 @@ class MediaDecoder:
         self.container: Any = _opened(av, path)
         if not self.container.streams.audio:
             self.container.close()
-            raise AudioFileError(f"{path} is no audio file: FFmpeg finds no sound in it")
+            raise AudioFileError(f"{path} is not an audio file: FFmpeg finds no sound in it")
         self.audio: Any = self.container.streams.audio[0]
         # Without a coding that FFmpeg knows, such as PCM of 0 bits, there is nothing to ask.
         known = self.audio.codec_context is not None
@@ -152,7 +152,7 @@ class MediaDecoder:
         if not (self.sample_rate > 0 and self.channels > 0):
             self.container.close()
             raise AudioFileError(
-                f"{path} is no audio file that can be read: its header names no coding, sample "
+                f"{path} is not an audio file that can be read: its header names no coding, sample "
                 "rate or channels that there are"
             )
         self.codec: str | None = self.audio.codec_context.codec.canonical_name
@@ -183,7 +183,7 @@ class MediaDecoder:
                 beyond.append(piece[len(inside) :])
         if 0 < done < stop:
             if stop - done <= _CUT_S * self.sample_rate:
-                yield from missing(stop - done, self.channels)
+                yield from flac_frames.missing(stop - done, self.channels)
             else:
                 tell_cut(self.path, (stop - done) / self.sample_rate)
         # More than a frame is no padding: the header is wrong.
@@ -210,14 +210,17 @@ class MediaDecoder:
             for packet in self.container.demux(self.audio):
                 # The empty packet at the end asks for what is left of the one before.
                 stamp = _samples_of(packet, self.sample_rate) if packet.size else stamp
+                told = self._told_start(packet)
+                stamp = stamp if told is None else told
                 try:
                     frames = packet.decode()
                 except self.av.error.FFmpegError:
                     place.fail(stamp)
                     continue
                 for frame in frames:
-                    absent, stale = place.take(_samples_of(frame, self.sample_rate), frame.samples)
-                    yield from missing(absent, self.channels)
+                    start = _samples_of(frame, self.sample_rate) if told is None else told
+                    absent, stale = place.take(start, frame.samples)
+                    yield from flac_frames.missing(absent, self.channels)
                     for part in resampler.resample(frame):
                         piece = np.ascontiguousarray(part.to_ndarray().T, np.float32)
                         if stale:
@@ -232,7 +235,16 @@ class MediaDecoder:
             ) from error
         if place.failed and not place.done:
             raise AudioFileError(f"{self.path} is damaged: nothing in it can be decoded")
-        yield from missing(place.absent_at_end(), self.channels)
+        yield from flac_frames.missing(place.absent_at_end(), self.channels)
+
+    def _told_start(self, packet: Any) -> int | None:
+        """Return where a frame of FLAC in Ogg begins.
+
+        Stamps go on behind an absent page, up to the end of the next one.
+        """
+        if self.codec != "flac" or self.container.format.name != "ogg" or not packet.size:
+            return None
+        return flac_frames.start_of(bytes(packet), self.audio.codec_context.extradata or b"")
 
     def tags(self) -> Tags:
         """Return names, values and covers."""
@@ -322,12 +334,6 @@ class _Place:
             whole = round(gap / length)
             return max(0, whole * length)
         return gap if gap > max(samples // 2, round(_STAMP_S * self._rate)) else 0
-
-
-def missing(samples: int, channels: int) -> Iterator[NDArray[np.float32]]:
-    """Yield NaN for samples that are missing."""
-    for start in range(0, samples, _MISSING_SAMPLES):
-        yield np.full((min(_MISSING_SAMPLES, samples - start), channels), np.nan, np.float32)
 
 
 def tell_cut(path: Path, missing_s: float) -> None:
@@ -454,7 +460,7 @@ class MediaEncoder:
         return packets
 
     def write(self, block: NDArray[np.float32] | NDArray[np.int32]) -> None:
-        """Append samples: float32, or int32 whose leading bits are stored; shape (n, channels).
+        """Append samples: float32 or left-aligned int32, shape (n, channels).
 
         Raises
         ------
@@ -480,7 +486,7 @@ class MediaEncoder:
             self._mux(self._film.packets(self._position / self._rate))
 
     def close(self) -> None:
-        """Write what is left, the rest of the film too; raise OSError if that fails."""
+        """Write the rest, also of the video; raise OSError if that fails."""
         container, self._container = self._container, None
         if container is None:
             return
@@ -529,7 +535,7 @@ class _Film:
 
     @classmethod
     def open(cls, av: ModuleType, path: Path | None) -> Self | None:
-        """Open a film; return None for what is none that FFmpeg reads."""
+        """Open a video file; return None if FFmpeg cannot read it."""
         if path is None:
             return None
         try:
@@ -542,7 +548,7 @@ class _Film:
         return None
 
     def copy_to(self, container: Any, stream: Any) -> None:
-        """Add a stream of ours to a file that is written."""
+        """Add a copy of an input stream to an output file."""
         made = container.add_stream_from_template(stream)
         _describe(stream, made)
         self._copies[stream.index] = made
@@ -607,7 +613,7 @@ def _opened(av: ModuleType, path: Path) -> Any:
             return av.open(path.open("rb"))
     except (av.error.FFmpegError, OSError) as error:
         raise AudioFileError(
-            f"{path} is no audio file that libsndfile or FFmpeg reads ({_reason(error)})"
+            f"{path} is not an audio file that libsndfile or FFmpeg reads ({_reason(error)})"
         ) from error
 
 

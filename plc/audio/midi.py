@@ -1,4 +1,4 @@
-"""Standard MIDI files: which notes sound when.
+"""Standard MIDI files: notes with their times.
 
 References
 ----------
@@ -151,7 +151,7 @@ def _read_track(track: bytes, most: int, events: list[_Event]) -> int:
 
 
 def _number(track: bytes, at: int) -> tuple[int, int]:
-    """Return a number of up to four bytes, and what follows it."""
+    """Return a number of up to four bytes, and the rest."""
     value = 0
     for place in range(at, at + 4):
         byte = track[place]

@@ -15,12 +15,18 @@ References
 ISO/IEC 11172-3, clause 2.4; ISO/IEC 13818-3.
 """
 
+import heapq
+import io
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plc import notice
+from plc.audio import media
 from plc.audio.tags_id3 import tag_bytes
+from plc.notice import counted
 
 _KBITRATES = {
     3: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -34,6 +40,12 @@ _SYNC = re.compile(b"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
 _DECODER_DELAY = 529
 _LAME_DELAY_AT = 141
 _MARKS = (b"Xing", b"Info")
+# Frames on either side of a hole whose mean size is that of those which it had.
+_NEAR = 4
+# A file that ends sooner than its coder says by more than this was cut, not damaged.
+_CUT_S = 1.0
+# What a stream's length in bytes may be wrong by: more than half of what a decoder takes.
+_BYTES_OFF = 0.005
 _FILE_BYTES_MAX = 1 << 30
 
 
@@ -63,7 +75,7 @@ class Mended:
 
 
 def mend(path: Path) -> Mended | None:
-    """Return a damaged MP3 file mended; None for a sound one, or what is none."""
+    """Return a damaged MP3 file mended; None if it is sound or no MP3."""
     with path.open("rb") as file:
         try:
             begin = tag_bytes(file)
@@ -80,34 +92,146 @@ def mend(path: Path) -> Mended | None:
     if first is None:
         return None
     frames = _frames(data, begin, data[first.at : first.at + 4])
-    return _mended(data, begin, frames)
+    holes = _holes(data, begin, frames)
+    if holes.cut:
+        rate = _rate(data[frames[0].at : frames[0].at + 4])
+        media.tell_cut(path, holes.cut * _samples(data[first.at : first.at + 4]) / rate)
+    elif holes.told is None and holes.rooms[-1]:
+        notice.tell_once(
+            f"{path}: {counted(holes.rooms[-1], 'byte')} at its end are no frame of MP3 and were "
+            "left out"
+        )
+    return _mended(data, begin, frames, holes)
 
 
-def _mended(data: bytes, begin: int, frames: Sequence[_Frame]) -> Mended | None:
+@dataclass(frozen=True, slots=True)
+class _Holes:
+    """Bytes between frames that are no frames.
+
+    Attributes
+    ----------
+    counts : list of int
+        Frames that are missing before each frame, and behind the last one.
+    rooms : list of int
+        Bytes at these places that are no tag.
+    told : int or None
+        How many the coder says that there were, its own first one too.
+    cut : int
+        Frames that are missing at the end of a file that was cut short.
+    """
+
+    counts: list[int]
+    rooms: list[int]
+    told: int | None
+    cut: int
+
+
+def _holes(data: bytes, begin: int, frames: Sequence[_Frame]) -> _Holes:
+    """Count missing frames by bytes and the coder's count."""
+    first = frames[0]
+    head = data[first.at : first.at + 4]
+    ends = [begin, *(frame.at + frame.size for frame in frames)]
+    starts = [*(frame.at for frame in frames), len(data)]
+    rooms = [
+        start - _behind_tags(data, end, start) if start > end else 0
+        for end, start in zip(ends, starts, strict=True)
+    ]
+    sums = [0, *itertools.accumulate(frame.size for frame in frames)]
+    smallest = min(frame.size for frame in frames)
+    wanted = [0.0] * len(rooms)
+    counts = [0] * len(rooms)
+    for k, room in enumerate(rooms):
+        if room:
+            low, high = max(0, k - _NEAR), min(len(frames), k + _NEAR)
+            wanted[k] = room * (high - low) / (sums[high] - sums[low])
+            counts[k] = max(round(wanted[k]), int(room >= smallest))
+    told = _told(data, first, head)
+    if told is None or told < len(frames):
+        # What follows the last frame may be anything.
+        counts[-1] = 0
+        return _Holes(counts, rooms, told, 0)
+    rest = _share(told - len(frames), counts, wanted, [room // smallest for room in rooms])
+    if rooms[-1] and rest * _samples(head) <= _CUT_S * _rate(head):
+        counts[-1] += rest
+        rest = 0
+    # Coders that count their own first frame promise one too many.
+    return _Holes(counts, rooms, told, rest if rest > 1 else 0)
+
+
+def _share(absent: int, counts: list[int], wanted: Sequence[float], most: Sequence[int]) -> int:
+    """Share a known number of frames out among holes, in place; return what does not fit."""
+    rest = absent - sum(counts)
+    step = 1 if rest > 0 else -1
+    for least in (1, 0):
+        heap = [(step * (counts[k] - want), k) for k, want in enumerate(wanted) if want]
+        heapq.heapify(heap)
+        while rest and heap:
+            _, k = heapq.heappop(heap)
+            if least <= counts[k] + step and (step < 0 or counts[k] < most[k]):
+                counts[k] += step
+                rest -= step
+                heapq.heappush(heap, (step * (counts[k] - wanted[k]), k))
+    return max(0, rest)
+
+
+def _behind_tags(data: bytes, at: int, stop: int) -> int:
+    """Return where tags between frames, or behind them, end."""
+    while at < stop:
+        head = data[at : at + 16]
+        if head.startswith(b"ID3"):
+            size = tag_bytes(io.BytesIO(head))
+        elif head.startswith(b"TAG+"):
+            size = 227
+        elif head.startswith(b"TAG"):
+            size = 128
+        elif head.startswith(b"APETAGEX"):
+            size = 32 + int.from_bytes(head[12:16], "little")
+        elif head.startswith(b"LYRICSBEGIN"):
+            end = data.find(b"LYRICS200", at, stop)
+            size = end + 9 - at if end >= 0 else stop - at
+        else:
+            return at
+        at += size
+    return stop
+
+
+def _mended(
+    data: bytes, begin: int, frames: Sequence[_Frame], holes: _Holes | None = None
+) -> Mended | None:
     """Replace holes between frames by silent ones."""
-    mean = sum(frame.size for frame in frames) / len(frames)
-    parts, missing, number = [data[:begin]], [], 0
-    at = begin
+    holes = holes or _holes(data, begin, frames)
     head = data[frames[0].at : frames[0].at + 4]
-    samples = 1152 if head[1] >> 3 & 3 == 3 else 576
+    samples = _samples(head)
     offset = _offset(data, frames[0], head)
     # Of the smallest, so that a file cannot grow: a hole has as many as there is room for.
     model = min(frames, key=lambda frame: frame.size)
     silent = _silent(head[:2] + data[model.at + 2 : model.at + 3] + head[3:], model.size)
-    absent = _absent(data, frames, begin, head)
+    parts, missing, number, silenced = [], [], 0, 0
+    at = begin
     for k, frame in enumerate(frames):
-        count = absent or round((frame.at - at) / mean) if frame.at > at else 0
+        count = holes.counts[k]
         if count:
-            parts += [silent] * count
-            last = number + count + _stale(data, frames, k, at == begin)
-            missing.append((number * samples - offset, last * samples - offset))
+            parts.append(silent * count)
+            stale = _stale(data, frames, k)
+            missing.append((number * samples - offset, (number + count + stale) * samples - offset))
             number += count
-        parts.append(data[frame.at : frame.at + frame.size])
+            silenced = max(silenced, k + stale - 1)
+        elif holes.rooms[k] and k and holes.told is not None:
+            parts[-1] = _lengthened(parts[-1], data[at : frame.at])
+        content = data[frame.at : frame.at + frame.size]
+        parts.append(_silenced(content) if k < silenced else content)
         number += 1
         at = frame.at + frame.size
-    parts.append(data[at:])
+    if count := holes.counts[-1]:
+        parts.append(silent * count)
+        missing.append((number * samples - offset, (number + count) * samples - offset))
     inside = [(max(0, start), stop) for start, stop in missing if stop > 0]
-    return Mended(b"".join(parts), tuple(inside)) if inside else None
+    more = holes.told is not None and len(frames) > holes.told + 1
+    # A decoder complains about a length that is not so, on the terminal of whoever called it.
+    stream = _retold(b"".join(parts), head, number - 1 if more else 0)
+    if not holes.rooms[-1] and stream == data[begin:at]:
+        return None
+    return Mended(data[:begin] + stream, tuple(inside))
 
 
 def _frames(data: bytes, begin: int, like: bytes) -> list[_Frame]:
@@ -117,15 +241,24 @@ def _frames(data: bytes, begin: int, like: bytes) -> list[_Frame]:
     while True:
         size = _size(data[at : at + 4], like)
         frame = _Frame(at, size) if size else _resync(data, at, like)
+        if not size and frames and at + 4 <= len(data):
+            # One that reaches beyond the next one's header has a wrong length itself.
+            inside = _resync(data, frames[-1].at + 4, like, at)
+            if inside is not None and inside.at < at:
+                frames.pop()
+                frame = inside
         if frame is None or frame.at + frame.size > len(data):
             return frames
         frames.append(frame)
         at = frame.at + frame.size
 
 
-def _resync(data: bytes, at: int, like: bytes | None) -> _Frame | None:
-    """Return the next frame that two others follow, or the end."""
-    for sync in _SYNC.finditer(data, at, len(data) - 3):
+def _resync(data: bytes, at: int, like: bytes | None, before: int | None = None) -> _Frame | None:
+    """Return the next frame that two others, or the end, follow.
+
+    Where it has to begin before a place, two others must follow.
+    """
+    for sync in _SYNC.finditer(data, at, before or len(data) - 3):
         at = sync.start()
         head = data[at : at + 4]
         size = _size(head, like or head)
@@ -135,13 +268,15 @@ def _resync(data: bytes, at: int, like: bytes | None) -> _Frame | None:
             if not step:
                 break
             place, follow = place + step, follow + 1
-        if size and (follow == 2 or (like is not None and place + 4 > len(data))):
+        if size and (
+            follow == 2 or (like is not None and before is None and place + 4 > len(data))
+        ):
             return _Frame(at, size)
     return None
 
 
 def _size(head: bytes, like: bytes) -> int:
-    """Return a frame's length in bytes; 0 for what is no header of the stream."""
+    """Return a frame's length in bytes; 0 if no header is there."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xFE != like[1] & 0xFE:
         return 0
     if head[1] & 0xE0 != 0xE0 or head[1] >> 1 & 3 != _LAYER_3 or head[2] & 0x0C != like[2] & 0x0C:
@@ -167,10 +302,8 @@ def _silent(head: bytes, size: int) -> bytes:
     return bytes([head[0], head[1] | 1, head[2], head[3]]) + bytes(size - 4)
 
 
-def _stale(data: bytes, frames: Sequence[_Frame], first: int, at_begin: bool) -> int:
+def _stale(data: bytes, frames: Sequence[_Frame], first: int) -> int:
     """Return how many frames from ``first`` on a hole damages."""
-    if at_begin:
-        return 1
     held = 0
     for number in range(first, len(frames)):
         frame = frames[number]
@@ -184,25 +317,82 @@ def _stale(data: bytes, frames: Sequence[_Frame], first: int, at_begin: bool) ->
     return len(frames) - first
 
 
-def _absent(data: bytes, frames: Sequence[_Frame], begin: int, head: bytes) -> int:
-    """Return how many frames the only hole had, by the coder's count; 0 where that is not known."""
-    ends = [begin, *(frame.at + frame.size for frame in frames)]
-    holes = sum(frame.at > end for frame, end in zip(frames, ends, strict=False))
-    place, side = _side(head)
-    mark = frames[0].at + place + side
-    if holes != 1 or data[mark : mark + 4] not in _MARKS or not data[mark + 7] & 1:
-        return 0
-    count = int.from_bytes(data[mark + 8 : mark + 12], "big") + 1 - len(frames)
-    return count if 0 < count <= len(frames) else 0
+def _silenced(frame: bytes) -> bytes:
+    """Return a frame silenced, its bytes kept for those behind it."""
+    begin, side = _side(frame)
+    # The first bits say where its bytes begin.
+    kept = 9 if frame[1] >> 3 & 3 == 3 else 8
+    told = int.from_bytes(frame[begin : begin + 2], "big") >> 16 - kept << 16 - kept
+    return frame[:begin] + told.to_bytes(2, "big") + bytes(side - 2) + frame[begin + side :]
+
+
+def _mark(frame_at: int, data: bytes, head: bytes) -> int:
+    """Return where the coder's own frame says what it knows; -1 where there is none."""
+    begin, side = _side(head)
+    mark = frame_at + begin + side
+    return mark if data[mark : mark + 4] in _MARKS else -1
+
+
+def _told(data: bytes, first: _Frame, head: bytes) -> int | None:
+    """Return the coder's count of frames, with its own."""
+    mark = _mark(first.at, data, head)
+    if mark < 0 or not data[mark + 7] & 1:
+        return None
+    return int.from_bytes(data[mark + 8 : mark + 12], "big") + 1
+
+
+def _retold(stream: bytes, head: bytes, count: int) -> bytes:
+    """Return a stream whose coder's frame states its true length.
+
+    Parameters
+    ----------
+    stream : bytes
+        Its frames.
+    head : bytes
+        Of the first one.
+    count : int
+        Frames behind it; 0 leaves what it says.
+    """
+    mark = _mark(0, stream, head)
+    if mark < 0:
+        return stream
+    flags, place = stream[mark + 7], mark + 8
+    for flag, value, least in ((1, count, 1), (2, len(stream), _BYTES_OFF * len(stream))):
+        if flags & flag:
+            told = int.from_bytes(stream[place : place + 4], "big")
+            if value and abs(value - told) >= least:
+                stream = stream[:place] + value.to_bytes(4, "big") + stream[place + 4 :]
+            place += 4
+    return stream
+
+
+def _lengthened(frame: bytes, rest: bytes) -> bytes:
+    """Return a frame with its rest and its true bit rate."""
+    whole = len(frame) + len(rest)
+    for byte in range(frame[2] & 15, 256, 16):
+        for padded in (byte & ~2, byte | 2):
+            head = frame[:2] + bytes([padded]) + frame[3:4]
+            if _size(head, head) == whole:
+                return head + frame[4:] + rest
+    return frame
+
+
+def _samples(head: bytes) -> int:
+    """Return the samples of a frame."""
+    return 1152 if head[1] >> 3 & 3 == 3 else 576
+
+
+def _rate(head: bytes) -> int:
+    """Return the sample rate in Hz."""
+    return _RATES[head[1] >> 3 & 3][head[2] >> 2 & 3]
 
 
 def _offset(data: bytes, first: _Frame, head: bytes) -> int:
-    """Return how much a decoder cuts off at the beginning: what the coder's first frame says."""
-    begin, side = _side(head)
-    mark = first.at + begin + side
-    if data[mark : mark + 4] not in _MARKS:
+    """Return the samples that a decoder cuts off at the start, by the first frame."""
+    mark = _mark(first.at, data, head)
+    if mark < 0:
         return 0
     told = data[mark + _LAME_DELAY_AT : mark + _LAME_DELAY_AT + 3]
     delay = int.from_bytes(told, "big") >> 12
-    samples = 1152 if head[1] >> 3 & 3 == 3 else 576
-    return samples + (delay + _DECODER_DELAY if data[mark + 120 : mark + 124].strip(b"\0") else 0)
+    known = data[mark + 120 : mark + 124].strip(b"\0")
+    return _samples(head) + (delay + _DECODER_DELAY if known else 0)

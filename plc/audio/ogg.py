@@ -63,14 +63,19 @@ def pages_of(packets: Sequence[tuple[bytes, int]], stream: int, number: int) -> 
         for end in (*(NO_POSITION,) * (len(each) - 1), position)
     ]
     joined, data = b"".join(lengths), b"".join(packet for packet, _ in packets)
-    flags = at = 0
-    for count, first in enumerate(range(0, len(joined), SEGMENTS_MAX)):
+    flags = at = first = 0
+    while first < len(joined):
         segments = joined[first : first + SEGMENTS_MAX]
+        # libsndfile finds no place on a last page that begins within a packet.
+        if whole := len(segments.rstrip(b"\xff")):
+            segments = segments[:whole]
         size = sum(segments)
-        ended = [end for end in ends[first : first + SEGMENTS_MAX] if end != NO_POSITION]
+        ended = [end for end in ends[first : first + len(segments)] if end != NO_POSITION]
         position = ended[-1] if ended else NO_POSITION
-        yield Page(flags, position, stream, number + count, segments, data[at : at + size])
+        yield Page(flags, position, stream, number, segments, data[at : at + size])
         at += size
+        first += len(segments)
+        number += 1
         flags = CONTINUED if segments[-1] == SEGMENTS_MAX else 0
 
 

@@ -58,7 +58,7 @@ class _Packet:
 
 
 class _Coding(Protocol):
-    """A coding whose packets tell their samples."""
+    """A coding that states the samples of a packet."""
 
     rate: int
     skipped: int
@@ -74,7 +74,7 @@ class _Coding(Protocol):
 
 
 class _Opus:
-    """Packets of Opus, whose first byte says how long they are."""
+    """Packets of Opus; the first byte states their length."""
 
     rate = 48_000
 
@@ -165,7 +165,7 @@ def _modes(setup: bytes) -> list[bool]:
 
 
 def mend(path: Path) -> Mended | None:
-    """Return a damaged Ogg file mended; None for a sound one, or what cannot be read anyway."""
+    """Return a damaged Ogg file mended; None if sound or not readable."""
     with path.open("rb") as file:
         if file.read(4) != ogg.MARK:
             return None
@@ -173,15 +173,31 @@ def mend(path: Path) -> Mended | None:
             if len(data) > _FILE_BYTES_MAX:
                 return None
             pages = _intact(data)
-    if not pages or len({page.stream for page in pages}) > 1 or not pages[0].flags & ogg.FIRST:
+    if not pages or not pages[0].flags & ogg.FIRST:
         return None
+    streams, chained = {page.stream for page in pages}, False
+    if len(streams) > 1:
+        # Those of a film begin together.
+        begins = [k for k, page in enumerate(pages) if page.flags & ogg.FIRST]
+        if begins == [*range(len(begins))]:
+            return None
+        notice.tell_once(
+            f"{path} holds {len(streams)} recordings, one behind another (chained Ogg): only the "
+            "first is read; take them apart to have all"
+        )
+        pages = [page for page in pages if page.stream == pages[0].stream]
+        # libsndfile gets no length of a file that holds more.
+        chained = True
     if not pages[-1].flags & ogg.LAST:
         notice.tell_once(
             f"{path} has no last page: its end may be missing; it is read as far as it goes"
         )
     packets = list(_packets(pages))
     coding = _coding(packets)
-    return None if coding is None else _mended(coding, packets, pages[0])
+    mended = None if coding is None else _mended(coding, packets, pages[0])
+    if mended is None and chained:
+        return Mended(b"".join(page.packed() for page in pages), ())
+    return mended
 
 
 def _intact(data: mmap.mmap | bytes) -> list[ogg.Page]:
@@ -284,7 +300,7 @@ def _mended(coding: _Coding, packets: Sequence[_Packet], first: ogg.Page) -> Men
 
 
 def _groups(packets: Sequence[_Packet]) -> Iterator[list[_Packet]]:
-    """Yield packets up to one whose end is known."""
+    """Yield packets up to each one with a known end."""
     group: list[_Packet] = []
     for packet in packets:
         group.append(packet)
@@ -324,7 +340,7 @@ class _Made:
         return [(packet, max(0, end - self.lead)) for packet, end in self._written]
 
     def append(self, group: Sequence[_Packet]) -> None:
-        """Append packets up to one whose end is known."""
+        """Append packets up to one with a known end."""
         absent, start = self._absent(group), self._done
         for packet in group:
             begin = self._done
@@ -368,7 +384,7 @@ class _Made:
         return absent if 0 < absent <= most else 0
 
     def _held(self, group: Sequence[_Packet]) -> list[int]:
-        """Return how many samples each packet adds; what overlaps with a missing one is missing."""
+        """Return the samples that each packet adds; an overlap with a missing one is missing."""
         held, before = [], self._before
         for packet in group:
             held.append(self.coding.samples(None if packet.hole else before, packet.data))

@@ -79,7 +79,7 @@ class SoundDeviceBackend:
     def open(
         self, device: Device, is_input: bool, sample_rate: int, block: int, ring: Ring
     ) -> "_SoundDeviceStream":
-        """Open a stream whose callback is machine code."""
+        """Open a stream with a callback in machine code."""
         try:
             return _SoundDeviceStream(self.library, device, is_input, sample_rate, block, ring)
         except (self.library.PortAudioError, ValueError) as error:
@@ -216,7 +216,7 @@ class PyAudioBackend:
     def open(
         self, device: Device, is_input: bool, sample_rate: int, block: int, ring: Ring
     ) -> "_PyAudioStream":
-        """Open a stream whose callback is Python that copies."""
+        """Open a stream with a Python callback that only copies."""
         try:
             return _PyAudioStream(
                 self.library, self._audio, device, is_input, sample_rate, block, ring

@@ -51,7 +51,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the audio of a file lies.
+    """Place of the audio in a file.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ def walk(file: BinaryIO, order: Order) -> Iterator[Chunk]:
 
 
 def layout(file: BinaryIO) -> Layout | None:
-    """Return where a WAV file's audio lies; None for what has none that can be found."""
+    """Return the place of a WAV file's audio; None if it is not found."""
     end = file.seek(0, os.SEEK_END)
     form, plain = b"", True
     for chunk in walk(file, "little"):
@@ -203,7 +203,7 @@ def _next(file: BinaryIO, at: int, end: int, order: Order) -> Chunk | None:
 
 
 def _named(file: BinaryIO, at: int, end: int, order: Order) -> tuple[bytes, int]:
-    """Return name and size of a chunk at a place; no name where there is none."""
+    """Return name and size of a chunk; an empty name if there is no chunk."""
     if not 12 <= at <= end - 8:
         return b"", 0
     file.seek(at)

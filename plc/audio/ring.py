@@ -34,7 +34,7 @@ class Ring:
 
     @property
     def address(self) -> int:
-        """Where the block of memory begins; it lives as long as the ring."""
+        """Address of the block of memory, valid as long as the ring."""
         return int(self._words.ctypes.data)
 
     @property

@@ -48,7 +48,7 @@ def scratch(within: Path | None = None) -> Iterator[Path]:
 
 
 def remove_leftovers(root: Path) -> None:
-    """Remove this user's folders in ``root`` whose processes were killed.
+    """Remove this user's folders in ``root`` left by killed processes.
 
     Another user could put a link in the place of a folder of theirs meanwhile.
     """

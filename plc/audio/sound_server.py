@@ -30,7 +30,7 @@ class SoundServer:
 
 
 def ask_sound_server() -> SoundServer | None:
-    """Return what the user's sound server has; None where none answers."""
+    """Return the devices of the user's sound server; None without an answer."""
     pactl = shutil.which("pactl")
     if pactl is None:
         return None

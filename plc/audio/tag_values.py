@@ -93,5 +93,5 @@ def mapped(values: Mapping[str, str], names: Mapping[str, str]) -> tuple[tuple[s
 
 
 def tell_left_out(file: BinaryIO, what: str, error: Exception) -> None:
-    """Give notice of damaged tags in a file whose others are kept."""
+    """Give notice of damaged tags that are not copied."""
     notice.tell(f"{what} in {file.name} is damaged and left out ({in_a_line(error)})")

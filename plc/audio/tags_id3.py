@@ -201,7 +201,7 @@ def _frame(name: str, data: bytes) -> bytes:
 def _syncsafe(data: bytes) -> int:
     """Return a number of which each byte holds seven bits."""
     if len(data) < 4 or any(byte & 0x80 for byte in data[:4]):
-        raise ValueError("a size in an ID3 tag is none")
+        raise ValueError("a size in an ID3 tag is invalid")
     return data[0] << 21 | data[1] << 14 | data[2] << 7 | data[3]
 
 

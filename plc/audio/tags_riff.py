@@ -74,7 +74,7 @@ def read(file: BinaryIO) -> Tags:
 
 
 def _read_chunk(name: bytes, data: bytes, aiff: bool) -> Tags:
-    """Return what a chunk says."""
+    """Return the tags of a chunk."""
     if name.lower() == b"id3 ":
         return tags_id3.parse(data)
     if name == b"LIST" and data[:4] == b"INFO":

@@ -188,7 +188,7 @@ def _packed_picture(picture: Picture) -> bytes:
 
 
 def _pages(file: BinaryIO) -> Iterator[ogg.Page]:
-    """Yield each page; what is damaged in them is not looked at."""
+    """Yield each page; checksums are not compared."""
     while head := file.read(ogg.HEAD.size):
         mark, version, flags, position, stream, number, _, count = ogg.HEAD.unpack(head)
         if mark != ogg.MARK or version != 0:

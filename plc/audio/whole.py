@@ -62,7 +62,7 @@ def behind(target: Path) -> Path:
     if hasattr(os, "getuid") and link.st_uid not in (0, os.getuid()):
         raise AudioFileError(f"{target} is a link of another user's; remove it, or name its target")
     if not is_file:
-        raise AudioFileError(f"{target} is a link to {place}, which is no file; name a file")
+        raise AudioFileError(f"{target} is a link to {place}, which is not a file; name a file")
     return place
 
 
@@ -165,7 +165,7 @@ def write_whole(path: Path, data: bytes, overwrite: bool = True) -> None:
 
 
 def leftovers(place: Path) -> list[Path]:
-    """Return what killed processes left of ``place``: files in the making that nobody holds."""
+    """Return unfinished files of killed processes at ``place``."""
     name = re.compile(
         rf"({re.escape(_beginning(place))}[0-9a-f]{{{2 * _UNIQUE_BYTES}}}\.part)(\.tags)?", re.S
     )
@@ -179,7 +179,7 @@ def leftovers(place: Path) -> list[Path]:
 
 
 def remove_leftovers(place: Path) -> None:
-    """Remove what processes left that were killed while they wrote ``place``."""
+    """Remove unfinished files of killed processes at ``place``."""
     for path in leftovers(place):
         with contextlib.suppress(OSError):
             path.unlink()

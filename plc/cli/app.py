@@ -50,7 +50,7 @@ from plc.extras import install_command
 from plc.notice import counted
 
 if TYPE_CHECKING:
-    from plc.apps.demo import DemoReport, Judge
+    from plc.apps.demo import DemoReport, Judge, Rival
     from plc.apps.doctor import Health
     from plc.audio.loss import LossSource
     from plc.repair.batch import Pair
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from plc.repair.recordings import ConcealReport, InpaintReport, Progress
 
 # Panels of plc --help, in its order.
-_FILES, _HERE, _MEASURE = "Files", "What runs here", "Measure and train"
+_FILES, _HERE, _MEASURE = "Files", "This machine", "Measure and train"
 
 
 class _Refusing(TyperGroup):
@@ -213,10 +213,9 @@ def demo(
             pictures=picture,
             overwrite=overwrite,
             judges=_speech_judges(),
+            rivals=_rivals(),
             progress=tell,
         )
-    if report.picture_problem:
-        say(f"plc: no picture: {report.picture_problem}", err=True)
     print_json(report.as_dict()) if as_json else _print_demo(report)
 
 
@@ -323,7 +322,7 @@ def inpaint(
     ] = None,
     mask: Annotated[
         Path | None,
-        typer.Option(help="A .npy of bools, or an audio file that is not zero where one misses."),
+        typer.Option(help="A .npy of bools, or an audio file that is not zero at missing samples."),
     ] = None,
     trace: Trace = None,
     loop: Loop = False,
@@ -345,17 +344,18 @@ def inpaint(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fill gaps of recordings from both of their sides.
+    """Fill gaps of recordings from both sides.
 
-    Without --gap, --gaps, --mask and --trace the gaps are what plc detect finds.
+    Without --gap, --gaps, --mask and --trace, plc detect finds the gaps.
 
     Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
     Longer gaps, and fast, get a blend of predictions from both sides.
     With --trace the gaps are its lost packets, filled better than plc conceal does.
     For several recordings --gaps, --mask and --trace may be folders of NAME.txt and so on.
-    Method gacela invents what may have been in gaps of music: each of --variants is another one.
+    Method gacela invents music for a gap; --variants writes several inventions.
     """
     from plc.models.kinds import KINDS
+    from plc.networks.inpaint import kind_of_filler
     from plc.repair.marks import parse_gap
     from plc.repair.recordings import inpaint_file
 
@@ -369,14 +369,14 @@ def inpaint(
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--gap") from None
     varied = [name for name, kind in KINDS.items() if kind.variants]
-    if variants > 1 and method not in varied:
+    if variants > 1 and kind_of_filler(method, model) not in varied:
         raise typer.BadParameter(
             f"method {method} has one result; --method {' or '.join(varied)} has many",
             param_hint="--variants",
         )
     if asked.given and given.any:
         raise typer.BadParameter(
-            "they choose among what is found, and the gaps are given",
+            "they choose among findings, but the gaps are given",
             param_hint="--kinds, --min-confidence, --longest-ms",
         )
     selection = asked.selection()
@@ -461,7 +461,7 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Examine this machine: what runs, and how fast."""
+    """Examine this machine: which parts run, and how fast."""
     if methods:
         _print_methods(as_json)
         return
@@ -509,7 +509,7 @@ def _handed_on(command: Callable[[typer.Context], None]) -> None:
 
 @_handed_on
 def bench(ctx: typer.Context) -> None:
-    """Measure quality and latency; plc bench --help lists what."""
+    """Measure quality and latency; plc bench --help lists the commands."""
     _benchmark(ctx.args)
 
 
@@ -599,31 +599,38 @@ def _print_demo(report: "DemoReport") -> None:
     table.add_column("clip")
     table.add_column("played")
     judges = list(dict.fromkeys(name for row in report.rows for name in row.scores))
-    for heading in ("error", "spectral distance", *judges, "time, p50 / p99"):
+    for heading in ("error", "spectral distance", *judges, "time live, ms"):
         table.add_column(heading, justify="right")
     last = ""
     for row in report.rows:
         if last and row.clip != last:
             table.add_section()
         clip = "" if row.clip == last else f"{row.clip}, {100 * row.lost_share:.0f} % lost"
-        times = "" if row.p50_ms is None else f"{row.p50_ms:.2f} / {row.p99_ms:.2f} ms"
         # Of speech nobody hears whether the wave is the same.
         nmse = "" if row.clip == "speech" else f"{row.nmse_db:+.1f} dB"
         scores = [f"{row.scores[name]:.2f}" if name in row.scores else "" for name in judges]
-        table.add_row(clip, row.label, nmse, f"{row.lsd_db:.1f} dB", *scores, times)
+        table.add_row(clip, row.label, nmse, f"{row.lsd_db:.1f} dB", *scores, row.time)
         last = row.clip
     shown = console()
     shown.print(table)
-    shown.print(
+    lines = [
         "error: over the lost samples, silence has 0 dB; spectral distance: around the gaps; lower "
-        "is better.\ntime: inside push, for a lost packet.",
-        soft_wrap=True,
-    )
+        "is better.",
+        "time live: inside push for a lost packet, in real time: median / p99 of the limit.",
+    ]
     if judges:
-        shown.print(f"{' and '.join(judges)}: of speech, 1 to 5; higher is better.")
-    else:
-        missing = report.judge_problem or f"they need speechmos and {install_command('bench')}"
-        shown.print(f"No PLCMOS and PESQ of speech: {missing}", soft_wrap=True)
+        lines.append(f"{' and '.join(judges)}: of speech, 1 to 5; higher is better.")
+    # What is optional, and how to have it.
+    left_out = [name for name in ("PLCMOS", "PESQ") if name not in judges]
+    if left_out:
+        command = f"pip install --no-deps speechmos; {install_command('bench')}"
+        lines.append(f"To score speech by {' and '.join(left_out)}, too: {command}")
+    if report.rival_problem:
+        lines.append(f"To hear a codec beside it: {report.rival_problem}")
+    if report.picture_problem:
+        lines.append(f"To see spectrograms, too: {install_command('plots')}")
+    for line in lines:
+        shown.print(printable(line), soft_wrap=True, markup=False, highlight=False)
     shown.print(printable(f"listen: {report.folder}/{report.page}"), soft_wrap=True)
     pictures = f"; pictures: {', '.join(report.pictures)}" if report.pictures else ""
     heard = f"{report.folder}/CLIP-PLAYED.wav, such as {report.rows[-1].file}"
@@ -637,6 +644,17 @@ def _speech_judges() -> "dict[str, Judge]":
     except ImportError:
         return {}
     return {METRICS[name].label: METRICS[name].score for name in ("plcmos", "pesq")}
+
+
+def _rivals() -> "dict[str, Rival]":
+    """Return codecs that conceal by themselves, if the benchmarks are installed."""
+    try:
+        from plc_bench.peers.opus import peer
+    except ImportError:
+        return {}
+    from plc.apps.demo import Rival
+
+    return {"Opus": Rival(how="its decoder, at 64 kb/s", play=peer("opus").play)}
 
 
 def _print_conceal(report: "ConcealReport", work: batch.Work, pair: "Pair") -> None:

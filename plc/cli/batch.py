@@ -27,9 +27,9 @@ _DEFAULT_SUFFIX = ".wav"
 
 
 def named(value: str) -> Path:
-    """Return a path; an empty name is none."""
+    """Return a path; raise BadParameter for an empty name."""
     if not value:
-        raise typer.BadParameter("an empty name is no file; name a file, a folder or -")
+        raise typer.BadParameter("an empty name is not a file; name a file, a folder or -")
     return Path(value)
 
 
@@ -77,7 +77,10 @@ Format = Annotated[
 Bitrate = Annotated[
     int | None,
     typer.Option(
-        parser=bitrate_of, metavar="BIT/S", help="Of MP3, Opus and AAC: 192k.", show_default=False
+        parser=bitrate_of,
+        metavar="BIT/S",
+        help="Bit rate of MP3, Opus and AAC: 192k.",
+        show_default=False,
     ),
 ]
 Picture = Annotated[
@@ -86,7 +89,7 @@ Picture = Annotated[
 ]
 Page = Annotated[
     Path | None,
-    typer.Option("--report", metavar="HTML", help="Write a page of what was done, to listen to."),
+    typer.Option("--report", metavar="HTML", help="Write a page with the results, to listen to."),
 ]
 
 
@@ -118,7 +121,7 @@ F = TypeVar("F", bound=_Filled)
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where recordings are damaged, as options say it; files may be folders of one for each."""
+    """Options that state damaged places; a folder has a file for each recording."""
 
     gap: Sequence[str]
     gaps: Path | None
@@ -129,7 +132,7 @@ class Places:
 
     @property
     def any(self) -> bool:
-        """Whether any option says so."""
+        """True if any option says so."""
         return bool(self.gap or self.gaps or self.mask or self.trace)
 
     def of(self, pair: "Pair") -> "list[Stretch]":
@@ -197,7 +200,7 @@ class Work:
     def looked_at(
         self, what: str, do: "Callable[[Pair, Progress], R]"
     ) -> "Iterator[tuple[Pair, R]]":
-        """Yield what is told of every recording; one that fails is noted."""
+        """Yield the report on each recording; note one that fails."""
         for number, pair in enumerate(self.pairs, start=1):
             which = f"{number} of {len(self.pairs)}: {pair.name}" if self.to_folder else what
             try:
@@ -245,7 +248,7 @@ class Work:
         picture: Path | None,
         page: Path | None,
     ) -> None:
-        """Print what was done, by ``tell`` or as JSON, and draw it; end with 1 if one failed."""
+        """Print and draw the results; end with status 1 if one failed."""
         if as_json:
             self.print_json(done)
         else:
@@ -299,7 +302,7 @@ class Work:
     def _show(
         self, done: "Sequence[tuple[Pair, _Filled]]", picture: Path | None, page: Path | None
     ) -> None:
-        """Draw what was done, and write the page of it."""
+        """Draw the results, and write the page."""
         if (picture is None and page is None) or not done:
             return
         from plc.apps.repaired import Repaired, draw_repairs, write_page
@@ -325,7 +328,7 @@ class Work:
 def recordings(
     sources: Sequence[Path], target: Path | None, suffix: str | None = None
 ) -> Iterator[Work]:
-    """Find the recordings; give stdin a file, and what is written at the end to stdout.
+    """Find the recordings; read stdin and write stdout through files.
 
     Without a target they are only looked at.
     """
@@ -371,7 +374,7 @@ def _stdin(folder: Path) -> Path:
 
 
 def belonging(given: Path, pair: "Pair", suffixes: Sequence[str]) -> Path:
-    """Return the file that says what to do with a recording: the given one, or one of a folder.
+    """Return the file of places for a recording: the given one, or one of a folder.
 
     Raises
     ------
@@ -404,7 +407,7 @@ def _labels(given: Path, pair: "Pair", folder: Path) -> Path:
 
 @contextmanager
 def bar(what: str) -> "Iterator[Callable[..., None]]":
-    """Show a bar on stderr, if that is a terminal; yield what updates it, as rich does."""
+    """Show a bar on stderr, if that is a terminal; yield its update function."""
     from rich.console import Console
     from rich.progress import Progress as Bar
 

@@ -1,4 +1,4 @@
-"""The command that looks for damage, and what others say of it."""
+"""The command ``plc detect``, and its findings for other commands."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,7 +52,7 @@ def detect(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the damage of recordings, knowing nothing of it.
+    """Find damage in recordings.
 
     Muted and faded dropouts of up to 1 s, blocks that repeat, clicks, NaN.
     Confidence: 0.5, as likely as not, to 1, certain.
@@ -88,7 +88,7 @@ def detect(
 
 
 def _beside(given: Path, work: batch.Work, suffix: str, overwrite: bool) -> dict[Path, Path]:
-    """Return what is made of each recording; refuse it if it cannot be written."""
+    """Return the files to be made of each recording; raise if one cannot be written."""
     from plc.audio.whole import check_new
     from plc.repair.batch import check_no_source, check_targets, make_folders
     from plc.repair.marks import names_beside
@@ -111,7 +111,7 @@ def _beside(given: Path, work: batch.Work, suffix: str, overwrite: bool) -> dict
 def gaps_to_fill(
     pair: "Pair", work: batch.Work, selection: "Selection", overwrite: bool, as_json: bool
 ) -> "list[Stretch]":
-    """Return the damage of a recording as gaps; say what was found."""
+    """Return the damage of a recording as gaps, and print the findings."""
     from plc.audio.files import check_target
     from plc.errors import AudioFileError
     from plc.repair.detect.files import detect_file
@@ -182,7 +182,7 @@ def _found(report: "DetectReport") -> str:
 
 
 def _doubtful(report: "DetectReport") -> str:
-    """Return what is told of doubtful places; nothing without any."""
+    """Return the lines on doubtful places; empty without any."""
     doubts = [each.doubt for each in report.doubtful]
     if not doubts:
         return ""

@@ -60,13 +60,20 @@ c = typer.Typer(name="c", help="The engine as a C library.", no_args_is_help=Tru
     "build",
     epilog=examples(
         "plc c build --out build",
+        "plc c build --prefix $HOME/.local              for pkg-config and CMake",
         "cc examples/c/conceal.c -o conceal -Ibuild -Lbuild -lplc -Wl,-rpath,$PWD/build",
         "plc c build --out pi --target aarch64          for a Raspberry Pi",
         "plc c build --out page --target wasm32         plc.wasm, for browsers",
     ),
 )
 def build(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the library and plc.h.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for all files beside each other.")
+    ] = None,
+    prefix: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Install instead: into include and lib of this folder."),
+    ] = None,
     target: Annotated[
         Literal["host", "x86_64", "aarch64", "wasm32"],
         typer.Option(help="Processors to build for; host: this one's family."),
@@ -74,13 +81,21 @@ def build(
 ) -> None:
     """Build libplc: linear prediction as a C library that needs no Python.
 
-    DIR gets libplc.so, libplc.a, plc.h and plc.pc, or plc.wasm. For x86_64 there is code for
-    x86-64-v2, v3 and v4 in one library. It needs gcc; from other processors
-    gcc-aarch64-linux-gnu for aarch64, lld for wasm32. See docs/embedding.md.
+    DIR gets libplc.so, libplc.a, plc.h and plc.pc, or plc.wasm; a prefix also what CMake reads. For
+    x86_64 there is code for x86-64-v2, v3 and v4 in one library. It needs gcc; from other
+    processors gcc-aarch64-linux-gnu for aarch64, lld for wasm32. See docs/embedding.md.
     """
     from plc.embed.library import build_library
 
-    built = build_library(out, target, lambda line: say(f"plc: {line}", err=True))
+    folder = out or prefix
+    if folder is None or (out and prefix):
+        raise typer.BadParameter(
+            "give one of them: --out for a folder of its own, --prefix to install",
+            param_hint="--out / --prefix",
+        )
+    built = build_library(
+        folder, target, lambda line: say(f"plc: {line}", err=True), prefix=prefix is not None
+    )
     for path in built.files:
         say(path)
     if built.flags:
@@ -102,21 +117,21 @@ def wheel(
     level: Annotated[
         list[str] | None,
         typer.Option(
-            help="x86-64-v2, x86-64-v3 or x86-64-v4; may be repeated.", show_default="all three"
+            help="x86-64-v2, x86-64-v3 or x86-64-v4; may be repeated.",
+            show_default="all that run here",
         ),
     ] = None,
 ) -> None:
-    """Make a wheel whose first start compiles nothing.
+    """Make a wheel with compiled kernels, so that no start compiles.
 
     To a wheel of these sources it adds the kernels' machine code for each level of x86-64, and
     libplc with plc.h. A level takes about a minute. The new wheel is for Linux on x86-64 and this
     version of Python; with other versions of numba or llvmlite it compiles as any other. It needs
     gcc and the Python package wheel.
     """
-    from plc.embed.wheel import LEVELS, build_wheel
+    from plc.embed.wheel import build_wheel
 
-    levels = tuple(level or LEVELS)
-    made = build_wheel(source, out, levels, lambda line: say(f"plc: {line}", err=True))
+    made = build_wheel(source, out, level, lambda line: say(f"plc: {line}", err=True))
     say(made)
 
 

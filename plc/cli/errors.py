@@ -1,4 +1,4 @@
-"""How the command ends where something goes wrong outside of it: a line on stderr, and a status.
+"""Errors of the command: a line on stderr, and an exit status.
 
 One place for all commands. Errors of ours say what they have to; those of the system get what
 Python leaves out of them: the file, and that a disk is full. A fault of ours keeps its traceback.

@@ -75,7 +75,7 @@ def write(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Write what a generator makes, and print where.
+    """Write the sounds of a generator, and print their files.
 
     Raises
     ------

@@ -66,7 +66,7 @@ _IMPAIR_HELP = (
 
 
 def impairment_of(text: str) -> "ImpairConfig":
-    """Return what ``loss=10%,burst=2,jitter=30`` asks for; raise BadParameter if it is nothing."""
+    """Return the impairment of ``loss=10%,burst=2,jitter=30``; raise BadParameter."""
     from plc.errors import ConfigError
     from plc.rtp.impair import ImpairConfig
 
@@ -103,7 +103,7 @@ def devices(
     ] = "all",
     as_json: AsJson = False,
 ) -> None:
-    """List the sound cards by library, and what the sound server has.
+    """List the sound cards by library, and the sound server's devices.
 
     With PulseAudio or PipeWire, PULSE_SOURCE=NAME and PULSE_SINK=NAME before plc live choose a
     source and a sink for the device pulse, or default.
@@ -309,7 +309,7 @@ def live(
 def _ends(
     source: str, to: str | None, from_: str | None, peer: str | None, dscp: int | None
 ) -> "tuple[str | Endpoint | None, SendConfig | None]":
-    """Return what is played, and what is sent."""
+    """Return the receiving and the sending end."""
     from plc.apps.live_send import SendConfig
     from plc.rtp.udp import parse_endpoint
 
@@ -322,7 +322,7 @@ def _ends(
         raise typer.BadParameter("--in is the device whose sound is sent; give RTP by --from")
     if to is None:
         if dscp is not None:
-            raise typer.BadParameter("--dscp goes with --to or --peer: it marks what is sent")
+            raise typer.BadParameter("--dscp goes with --to or --peer: it marks sent packets")
         heard = source if from_ is None and from_network else from_
         return (source if heard is None else parse_endpoint(heard)), None
     send = SendConfig(device=source, to=parse_endpoint(to), dscp=dscp)

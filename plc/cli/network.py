@@ -62,14 +62,14 @@ def relay(
         list[str] | None,
         typer.Option(
             metavar="udp://HOST:PORT",
-            help="Where a stream comes in; two with a comma: two paths of it. May be repeated.",
+            help="Address that receives a stream; two with a comma: two paths. May be repeated.",
         ),
     ] = None,
     to: Annotated[
         list[str] | None,
         typer.Option(
             metavar="udp://HOST:PORT|FILE|device:DEV",
-            help="Where it goes: one for each --listen, in order; a device takes one stream.",
+            help="Target of each --listen, in order; a device takes one stream.",
         ),
     ] = None,
     received: RelayedOptions,
@@ -159,7 +159,8 @@ def send(
     to: Annotated[
         str,
         typer.Option(
-            metavar="udp://HOST:PORT", help="Where to; two with a comma: by two paths (ST 2022-7)."
+            metavar="udp://HOST:PORT",
+            help="Address to send to; two with a comma: two paths (ST 2022-7).",
         ),
     ],
     codec: Codec = "l16",
@@ -236,8 +237,8 @@ def send(
 
 
 def impair(
-    listen: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to listen.")],
-    to: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Where to send on to.")],
+    listen: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Address to listen at.")],
+    to: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Address to send to.")],
     loss: Loss = 0.0,
     burst: Burst = 1.5,
     trace: LoopedTrace = None,

@@ -146,9 +146,7 @@ PacketMs = Annotated[
 ]
 Priority = Annotated[
     Literal["auto", "realtime", "normal"],
-    typer.Option(
-        help="Of the audio's threads: before other programs if allowed, or else fail, or never."
-    ),
+    typer.Option(help="Priority of audio threads: above others if allowed, required, or ordinary."),
 ]
 Lookahead = Annotated[
     int, typer.Option(metavar="PACKETS", help="Packets to wait for before playing.", min=0)
@@ -158,16 +156,17 @@ LookaheadMs = Annotated[
     typer.Option(metavar="MS", help="The same in ms, rounded up to packets.", min=0.0),
 ]
 Method = Annotated[
-    str, typer.Option(callback=known_method, help="How: auto, or one of plc doctor --methods.")
+    str, typer.Option(callback=known_method, help="Method: auto, or one of plc doctor --methods.")
 ]
 FileMethod = Annotated[
-    str, typer.Option(callback=known_file_method, help="How: auto, or one of plc doctor --methods.")
+    str,
+    typer.Option(callback=known_file_method, help="Method: auto, or one of plc doctor --methods."),
 ]
 Model = Annotated[
     str,
     typer.Option(
         metavar="NAME|FILE",
-        help="Network: auto chooses by content, ar is none, others: see plc models.",
+        help="Network: auto chooses by content, ar means none, others: see plc models.",
     ),
 ]
 Loss = Annotated[
@@ -237,7 +236,7 @@ KeyFile = Annotated[
 
 
 def key_of(key: str | None, key_file: Path | None) -> "SrtpKey | None":
-    """Return the key that options give; raise ConfigError if there is none in them."""
+    """Return the key that options give; raise ConfigError without one."""
     from plc.rtp.srtp import parse_key, read_key
 
     if key is not None and key_file is not None:
@@ -317,7 +316,7 @@ class ReceiverOptions:
         bool,
         typer.Option(
             "--detect-dropouts",
-            help="Conceal what of received packets is cut off, stuck or said again, too.",
+            help="Also conceal cut-off, stuck or repeated sound inside received packets.",
         ),
     ] = False
 
@@ -377,7 +376,7 @@ class RelayedOptions(ReceiverOptions):
     """Options of a stream that is received and sent on."""
 
     rtcp: Annotated[
-        bool, typer.Option("--rtcp", help="Take and send reports (RTCP), on the ports after.")
+        bool, typer.Option("--rtcp", help="Receive and send RTCP reports, on the next ports.")
     ] = False
     dscp: Dscp = None
     end_after_s: Annotated[
@@ -425,14 +424,14 @@ class SelectionOptions:
         typer.Option(metavar="KIND,…", help="Only these kinds of damage.", show_default="all"),
     ] = None
     min_confidence: Annotated[
-        float, typer.Option(metavar="0…1", help="Only damage as sure as this.")
+        float, typer.Option(metavar="0…1", help="Only damage of at least this confidence.")
     ] = 0.0
     longest_ms: Annotated[
         float, typer.Option(metavar="MS", help="Only damage up to this long.", show_default="any")
     ] = math.inf
 
     def selection(self) -> "Selection":
-        """Return what is asked for; raise ConfigError if that cannot be."""
+        """Return the selection; raise ConfigError if it is impossible."""
         from plc.repair.detect.selection import Selection
 
         kinds = (self.kinds or "").split(",") if self.kinds is not None else []
@@ -444,7 +443,7 @@ class SelectionOptions:
 
     @property
     def given(self) -> bool:
-        """Whether any is."""
+        """True if any is."""
         return self != SelectionOptions()
 
 
@@ -470,7 +469,7 @@ def _target(text: str) -> "Endpoint | Path":
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command whose dataclass parameters are groups of options."""
+    """Return a command with groups of options as dataclass parameters."""
     parameters: list[inspect.Parameter] = []
     groups: dict[str, type[Any]] = {}
     for name, parameter in inspect.signature(command, eval_str=True).parameters.items():

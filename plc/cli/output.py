@@ -16,7 +16,7 @@ Quality = Literal["fast", "good", "best"]
 
 
 def say(text: object, *, err: bool = False) -> None:
-    """Print a line; what came from outside cannot command the terminal, nor make a second one."""
+    """Print a line; control characters from outside are written out."""
     typer.echo(printable(text), err=err)
 
 

@@ -63,7 +63,7 @@ class RelaySession:
 
     @property
     def changes(self) -> bool:
-        """Whether streams may come and go while it runs."""
+        """True if streams may come and go while it runs."""
         return self._file is not None or self._control is not None
 
     def check(self, configs: "Sequence[RelayConfig]") -> None:
@@ -129,7 +129,7 @@ class RelaySession:
         self._hangups.append(None)
 
     def look(self, relay: "Relay") -> None:
-        """Do what is due, once a second."""
+        """Do the tasks of each second."""
         from plc.apps.systemd import notify, reloading
 
         if relay.serving.is_set() and not self._is_ready:
@@ -159,7 +159,7 @@ class RelaySession:
             self.note("reloaded", says=f"{self._file}: {in_words(done)}", **done)
 
     def reload(self) -> dict[str, Any]:
-        """Read the file again; return what became of the streams.
+        """Read the file again; return the outcome for each stream.
 
         Raises
         ------
@@ -180,7 +180,7 @@ class RelaySession:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End what serves the operator."""
+        """End the operator's services."""
         from plc.apps.systemd import notify
 
         notify("STOPPING=1")

@@ -50,7 +50,10 @@ def repair(
     ],
     out: Annotated[
         str,
-        typer.Option(metavar="FOLDER|URL", help="Where the results go; begun ones are gone on."),
+        typer.Option(
+            metavar="FOLDER|URL",
+            help="Folder or bucket of the results; a run begun there continues.",
+        ),
     ],
     asked: SelectionOptions,
     gaps: Annotated[
@@ -89,9 +92,9 @@ def repair(
 ) -> None:
     """Find and repair the damage of a folder or bucket of recordings.
 
-    A run that ended is gone on with by the same command: what is done stays as it is.
-    Sound recordings are copied, and those whose places are all doubtful or left out by the
-    options, or that have no labels.
+    The same command continues a run that ended; finished results stay as they are.
+    Undamaged recordings are copied, as are those without labels and those whose places are
+    all doubtful or excluded by options.
     Records lie in .plc-repair below --out.
     """
     import os
@@ -100,14 +103,14 @@ def repair(
     from plc.apps.repaired import check_page
 
     if not source or not out:
-        raise typer.BadParameter("an empty name is no folder")
+        raise typer.BadParameter("an empty name is not a folder")
     if page is not None:
         check_page(page, overwrite)
         if "://" in source or ("://" in out and not dry_run):
             raise ConfigError("--report needs source and --out on this machine")
     if asked.given and gaps is not None:
         raise typer.BadParameter(
-            "they choose among what is found, and the gaps are given",
+            "they choose among findings, but the gaps are given",
             param_hint="--kinds, --min-confidence, --longest-ms",
         )
     settings = RepairSettings(

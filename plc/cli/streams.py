@@ -54,7 +54,7 @@ class RelayFile:
 
 
 def read_relay_file(path: Path) -> RelayFile:
-    """Return what a TOML file says; raise ConfigError where it is wrong."""
+    """Return the settings of a TOML file; raise ConfigError for an error."""
     from plc.errors import ConfigError
 
     tables, settings = read_tables(path)
@@ -95,11 +95,11 @@ def read_tables(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def _content_of(path: Path) -> bytes:
-    """Return all of a file; what is none would let a reader wait for ever."""
+    """Return the whole content of a regular file; raise for others."""
     from plc.errors import ConfigError
 
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ConfigError(f"{path} is no file; give one in TOML")
+        raise ConfigError(f"{path} is not a file; give one in TOML")
     with path.open("rb") as file:
         content = file.read(_FILE_BYTES_MAX + 1)
     if len(content) > _FILE_BYTES_MAX:
@@ -234,7 +234,7 @@ def reload_streams(control: Control, as_json: AsJson = False) -> None:
 
 
 def in_words(done: dict[str, Any]) -> str:
-    """Return what became of the streams at a reload, in a line."""
+    """Return the outcome of a reload for the streams, as a line."""
     said = [f"{len(done[what])} {what}" for what in ("added", "removed", "changed", "kept")]
     said += [f"{name} failed: {why}" for name, why in done["failed"].items()]
     return ", ".join(said)

@@ -58,7 +58,7 @@ class Watch:
             self._exporter.remove(stream)
 
     def serve_health(self, health: "Health") -> None:
-        """Serve what ``health`` returns beside the metrics, at ``/healthz``."""
+        """Serve the answer of ``health`` beside the metrics, at ``/healthz``."""
         if self._exporter is not None:
             self._exporter.serve_health(health)
 

@@ -28,8 +28,8 @@ def web(
 ) -> None:
     """Hear and see the engine in a browser: clips, files or the microphone.
 
-    The page needs no network. Ctrl-C or SIGTERM end the server. What --export writes works on any
-    server of files, and from a disk.
+    The page needs no network. Ctrl-C or SIGTERM end the server. An exported page works on any
+    web server, and from a disk.
     """
     from plc.apps.web import export as write
     from plc.apps.web import run_web
@@ -47,4 +47,4 @@ def web(
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command(rich_help_panel="What runs here")(web)
+    app.command(rich_help_panel="This machine")(web)

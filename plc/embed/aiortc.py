@@ -211,7 +211,7 @@ class ConcealedTrack(MediaStreamTrack):
         self._there = np.zeros(0, np.bool_)
 
     def _restart(self, position: int) -> None:
-        """Begin a new line there; what is not whole of the old one is dropped."""
+        """Begin a new time line; drop an incomplete packet of the old one."""
         self.restarts += 1
         self._flush()
         self._line = self._line[:0]

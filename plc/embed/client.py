@@ -1,4 +1,4 @@
-"""A client of ``plc serve``, in Python: an example of the protocol, and what the tests use."""
+"""A client of ``plc serve`` in Python: an example of the protocol, used by tests."""
 
 import contextlib
 import json
@@ -129,7 +129,7 @@ class Client:
         return counters
 
     def end(self) -> Packet:
-        """End the stream; return what its lookahead held, shape (delay, channels)."""
+        """End the stream; return the samples of its lookahead, shape (delay, channels)."""
         self._send(pack(Kind.END))
         payload = self._receive(Kind.BYE).payload
         self.close()

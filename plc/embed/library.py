@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import plc
+from plc.embed.packaging import SHARED, SONAME, header, package
 from plc.embed.toolchain import ARCHIVER, ARM_COMPILER, COMPILER, X86_COMPILER, Tool, find, run
 from plc.embed.wasm import build_wasm
 from plc.errors import ConfigError
@@ -22,7 +22,6 @@ from plc_kernels.stream import layout
 from plc_kernels.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
 
 HERE = Path(__file__).parent
-HEADER = HERE / "plc.h"
 SOURCE = HERE / "plc.c"
 CARRIED = HERE / "libplc"
 """Built already, in a wheel for one platform (:mod:`plc.embed.wheel`)."""
@@ -51,17 +50,8 @@ _PLACES = (
     "LONGEST_BURST",
 )
 
-_FILES = ("libplc.so", "libplc.a", HEADER.name, "plc.pc")
-_PKG_CONFIG = """\
-libdir=${{pcfiledir}}
-
-Name: libplc
-Description: Packet-loss concealment of music and speech
-Version: {version}
-Libs: -L${{libdir}} -lplc
-Libs.private: -lm
-Cflags: -I${{libdir}}
-"""
+BUILT = (SHARED, "libplc.a", "plc.h")
+"""What compilers make; links and texts are added to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +79,12 @@ class Library:
 
 
 def build_library(
-    folder: str | Path, target: str = HOST, tell: Callable[[str], None] = lambda line: None
+    folder: str | Path,
+    target: str = HOST,
+    tell: Callable[[str], None] = lambda line: None,
+    prefix: bool = False,
 ) -> Library:
-    """Build the library, and put its header beside it.
+    """Build the library, with its header and what tells other programs' builds of it.
 
     Where the package carries it built, it is copied.
 
@@ -103,12 +96,14 @@ def build_library(
         ``"host"``, ``"x86_64"``, ``"aarch64"`` or ``"wasm32"``.
     tell : callable
         Called with a line for each thing done, from any thread.
+    prefix : bool
+        Install into ``include`` and ``lib`` of the folder, as packages do, with what CMake reads.
 
     Raises
     ------
     ConfigError
-        If the target is unknown, a compiler or linker is not there or fails, or the folder cannot
-        be written.
+        If the target is unknown or is not installed so, a compiler or linker is not there or fails,
+        or the folder cannot be written.
     """
     if target not in FAMILIES:
         raise ConfigError(f"target is {target!r}; give {', '.join(FAMILIES)}")
@@ -119,25 +114,39 @@ def build_library(
     family = machine() if target == HOST else target
     if family not in FAMILIES:
         raise ConfigError(f"libplc is for {', '.join(FAMILIES[1:])}, and this machine is {family}")
+    if family == WASM32 and prefix:
+        raise ConfigError("the module of wasm32 is one file for a page; it is not installed")
     into = Path(folder).resolve()
     try:
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into) as work:
-            carried = family == X86_64 and CARRIED.is_dir()
-            build = _build_module if family == WASM32 else _copy if carried else _build_objects
-            made = build(family, Path(work), tell)
-            files = [into / path.name for path in made]
+            ready = Path(work, "ready")
+            ready.mkdir()
+            made = _make(family, Path(work), ready, prefix, tell)
+            files = [into / path.relative_to(ready) for path in made]
             for path, final in zip(made, files, strict=True):
+                final.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(final)  # a program that uses the one before keeps it
     except OSError as error:
         raise ConfigError(f"cannot write to {into}: {error.strerror}") from error
-    flags = "" if family == WASM32 else f"-I{into} -L{into} -lplc -Wl,-rpath,{into}"
+    include, lib = (into / "include", into / "lib") if prefix else (into, into)
+    flags = "" if family == WASM32 else f"-I{include} -L{lib} -lplc -Wl,-rpath,{lib}"
     return Library(family=family, files=files, flags=flags)
+
+
+def _make(
+    family: str, work: Path, ready: Path, prefix: bool, tell: Callable[[str], None]
+) -> list[Path]:
+    """Compile in one folder; put all that is to be kept into another."""
+    if family == WASM32:
+        return [path.replace(ready / path.name) for path in _build_module(family, work, tell)]
+    carried = family == X86_64 and CARRIED.is_dir()
+    return package((_copy if carried else _build_objects)(family, work, tell), ready, prefix)
 
 
 def _copy(family: str, work: Path, tell: Callable[[str], None]) -> list[Path]:
     tell(f"copying libplc for {family}, which this package carries")
-    return [Path(shutil.copy(CARRIED / name, work)) for name in _FILES]
+    return [Path(shutil.copy(CARRIED / name, work)) for name in BUILT]
 
 
 def _build_module(family: str, work: Path, tell: Callable[[str], None]) -> list[Path]:
@@ -148,7 +157,7 @@ def _build_module(family: str, work: Path, tell: Callable[[str], None]) -> list[
 
 
 def _build_objects(family: str, work: Path, tell: Callable[[str], None]) -> list[Path]:
-    """Compile and link in a folder; return what is to be kept."""
+    """Compile and link in a folder; return the files to keep."""
     compiler = find(compiler_for(family))
     archiver = find(ARCHIVER)
     targets = targets_of(family)
@@ -164,12 +173,11 @@ def _build_objects(family: str, work: Path, tell: Callable[[str], None]) -> list
 
     tell(f"compiling the step for {', '.join(each.name for each in targets)}")
     objects = [str(glue), *map(str, emitted(targets, work, done))]
-    shared, archive = work / "libplc.so", work / "libplc.a"
-    checks = ["-Wl,--no-undefined", "-Wl,-z,relro,-z,now", "-Wl,-soname,libplc.so"]
+    shared, archive = work / SHARED, work / "libplc.a"
+    checks = ["-Wl,--no-undefined", "-Wl,-z,relro,-z,now", f"-Wl,-soname,{SONAME}"]
     run([*compiler, "-shared", *checks, *objects, "-lm", "-o", str(shared)])
     run([*archiver, "rcs", str(archive), *objects])
-    (work / "plc.pc").write_text(_PKG_CONFIG.format(version=plc.__version__))
-    return [work / name for name in _FILES]
+    return [work / name for name in BUILT]
 
 
 def compiler_for(family: str) -> Tool:
@@ -194,15 +202,14 @@ def emitted(
 
 
 def write_sources(work: Path, targets: list[Target]) -> None:
-    """Copy the sources to a folder, and write ``step.h`` for these targets."""
-    shutil.copy(HEADER, work / HEADER.name)
+    """Write the sources to a folder, with ``step.h`` for these targets."""
+    (work / "plc.h").write_text(header())
     shutil.copy(SOURCE, work / SOURCE.name)
-    lines = [f'#define PLC_VERSION "{plc.__version__}"']
     steps = [
         f'X({each.suffix.removeprefix("_")}, {_LEVELS.get(each.name, 0)}, "{each.name}")'
         for each in targets
     ]
-    lines.append(f"#define PLC_STEPS(X) {' '.join(steps)}")
+    lines = [f"#define PLC_STEPS(X) {' '.join(steps)}"]
     lines += [f"#define PLCK_{name} {getattr(layout, name)}" for name in _PLACES]
     lines.append(f"#define PLCK_RUNGS {len(STEADY_MS)}")
     lines.append(f"#define PLCK_COUNTERS {layout.LADDER - layout.STATS}")

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The C side of libplc: checks what comes from outside, and hands it to the compiled step.
  *
  * step.h is written where this is compiled: the step's functions for each type of processor, and
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PLC_BUILD
 #include "plc.h"
 #include "step.h"
 
@@ -21,6 +23,13 @@
 /* What the step answers beside the flags of plc.h: a draft is ready. */
 #define WANTS_FILL 8
 #define FLAGS (PLC_CONCEALED | PLC_CROSSFADED | PLC_REFUSED)
+
+/* What programs were compiled with: a change here takes another PLC_VERSION_MAJOR. */
+#if UINTPTR_MAX == UINT64_MAX
+_Static_assert(sizeof(plc_options) == 56, "the ABI");
+_Static_assert(sizeof(plc_counters) == 104, "the ABI");
+_Static_assert(sizeof(plc_draft) == 24, "the ABI");
+#endif
 
 /* The step for one type of processor. */
 typedef struct step {

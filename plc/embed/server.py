@@ -96,7 +96,7 @@ class Conversation:
 
     @property
     def greeted(self) -> bool:
-        """Whether there is a stream."""
+        """True if there is a stream."""
         return self._stream is not None
 
     def answer(self) -> bytes | bytearray | None:

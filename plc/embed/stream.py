@@ -15,7 +15,7 @@ _FULL_SCALE = 32768.0
 
 
 class Format(IntEnum):
-    """How a sample is stored; little-endian where bytes travel."""
+    """Format of a sample; little-endian where bytes travel."""
 
     FLOAT32 = 1
     """Full scale 1.0."""

@@ -39,7 +39,7 @@ def listen_at(path: Path) -> socket.socket:
 
 
 def _make_way(path: Path) -> None:
-    """Remove a socket whose server is gone; refuse to touch anything else."""
+    """Remove a socket without server; raise for any other file."""
     try:
         mode = path.lstat().st_mode
     except OSError:

@@ -12,11 +12,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from plc.embed.library import CARRIED, build_library
+from plc.embed.library import BUILT, CARRIED, build_library
 from plc.embed.toolchain import run
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import run_for
-from plc_kernels.prebuilt import FOLDER
+from plc_kernels.prebuilt import FOLDER, levels_here
 from plc_kernels.targets import TARGETS, X86_64, machine, targets_of
 
 LEVELS = tuple(target.name for target in targets_of(X86_64))
@@ -28,7 +28,7 @@ _PACKAGE = Path(__file__).parents[1]
 def build_wheel(
     wheel: str | Path,
     folder: str | Path,
-    levels: Sequence[str] = LEVELS,
+    levels: Sequence[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write a wheel for Linux on x86-64 and this version of Python.
@@ -39,8 +39,9 @@ def build_wheel(
         One with these very sources, for any platform.
     folder : path
         Where to; made if it is not there.
-    levels : sequence of str
-        For which processors: of ``"x86-64-v2"``, ``"x86-64-v3"``, ``"x86-64-v4"``.
+    levels : sequence of str, optional
+        For which processors: of ``"x86-64-v2"``, ``"x86-64-v3"``, ``"x86-64-v4"``. By default all
+        that this processor can run: kernels are recorded while they run.
     tell : callable
         Called with a line for each thing done.
 
@@ -52,16 +53,29 @@ def build_wheel(
     Raises
     ------
     ConfigError
-        If the wheel cannot be read or has other sources, a level is unknown, this is no Linux on
-        x86-64, a compiler or the package ``wheel`` is missing, or the folder cannot be written.
+        If the wheel cannot be read or has other sources, a level is unknown or beyond this
+        processor, this is no Linux on x86-64, a compiler or the package ``wheel`` is missing, or
+        the folder cannot be written.
     """
     if sys.platform != "linux" or machine() != X86_64:
         raise ConfigError(
             f"such wheels are for Linux on x86-64; this is {sysconfig.get_platform()}"
         )
+    here = levels_here()
+    if levels is None:
+        levels = here
+        for level in LEVELS:
+            if level not in here:
+                tell(f"no machine code for {level}; such processors take that for {here[-1]}")
     unknown = sorted(set(levels) - set(LEVELS))
     if unknown or not levels:
         raise ConfigError(f"levels are {unknown or 'none'}; give some of {', '.join(LEVELS)}")
+    beyond = sorted(set(levels) - set(here))
+    if beyond:
+        raise ConfigError(
+            f"this processor cannot run {', '.join(beyond)}, and kernels are recorded while they "
+            f"run; give some of {', '.join(here)}, or make the wheel on a newer one"
+        )
     into = Path(folder).resolve()
     try:
         into.mkdir(parents=True, exist_ok=True)
@@ -84,7 +98,11 @@ def _build(
         why = run_for(TARGETS[level], _RECORD, code / f"{level}.kernels", _PACKAGE.parent)
         if why:
             raise ConfigError(f"the kernels cannot be compiled for {level}: {why}")
-    build_library(unpacked / CARRIED.relative_to(_PACKAGE.parent), X86_64, tell)
+    carried = unpacked / CARRIED.relative_to(_PACKAGE.parent)
+    carried.mkdir()
+    library = build_library(work / "libplc", X86_64, tell).library
+    for name in BUILT:  # a wheel has no links
+        shutil.copy(library.with_name(name), carried)
     packed = work / "packed"
     packed.mkdir()
     run([sys.executable, "-m", "wheel", "pack", str(unpacked), "--dest-dir", str(packed)])

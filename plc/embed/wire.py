@@ -78,7 +78,7 @@ class Kind(IntEnum):
 
 
 class Code(IntEnum):
-    """Why the server ends a connection."""
+    """Reason for which the server ends a connection."""
 
     PROTOCOL = 1
     """The client's bytes are no frame that may come here."""
@@ -160,7 +160,7 @@ class FrameReader:
         self._end += count
 
     def next(self) -> Frame | None:
-        """Return the next whole frame, None if there is none as yet.
+        """Return the next whole frame; None until it is complete.
 
         Raises
         ------

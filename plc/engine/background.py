@@ -42,7 +42,7 @@ class Background:
 
     @property
     def unsteady(self) -> bool:
-        """Whether the last seconds were speech or changed as fast."""
+        """True if the last seconds were speech or changed as fast."""
         return bool(background.is_unsteady(self._block))
 
     @property

@@ -263,7 +263,7 @@ class Concealer:
         self._next_lost = False
 
     def describe(self) -> dict[str, Any]:
-        """Return what runs here: the format, and each ladder's rungs with their measured cost."""
+        """Return the running format, methods and rungs with their measured cost."""
         return {
             "sample_rate": self.config.sample_rate,
             "channels": self.config.channels,
@@ -288,7 +288,7 @@ class Concealer:
             self._inside.leave()
 
     def hurry(self, limit_ms: float) -> None:
-        """Begin bursts with what takes at most this long, until told otherwise.
+        """Limit the time for a lost packet, until told otherwise.
 
         For a thread that has fallen behind, as one that serves many streams does when several
         lose a packet at once. Networks are left out meanwhile.
@@ -430,7 +430,7 @@ class Concealer:
             filler.prepare(self._memory.history, self._moment_without(stop))
 
     def _fill(self, filler: Filler, flags: int) -> None:
-        """Write what the step wants to play."""
+        """Fill the part that the step asks for."""
         block, memory = self._block, self._memory
         if flags & BEGAN:
             self._moment = self._moment_now()

@@ -154,7 +154,7 @@ class StreamConfig:
 
     @property
     def prepares(self) -> bool:
-        """Whether a stream of linear prediction and networks prepares its concealments."""
+        """True if a stream of linear prediction and networks prepares its concealments."""
         return self.prepare != "never" and not self.lookahead and self.time_limit_ms < math.inf
 
     def in_words(self) -> str:
@@ -194,7 +194,7 @@ class StreamConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingConfig(StreamConfig):
-    """Settings of what is filled in a recording, which has wider limits."""
+    """Settings of repairs of recordings, with wider limits."""
 
     _most_rate: ClassVar[int] = FILE_MAX_SAMPLE_RATE
     _most_channels: ClassVar[int] = FILE_MAX_CHANNELS

@@ -151,7 +151,7 @@ class Concealers:
 
     @property
     def concealed(self) -> NDArray[np.bool_]:
-        """Which streams' last packets were made up, shape (streams,)."""
+        """True for each stream whose last packet was concealed, shape (streams,)."""
         made: NDArray[np.bool_] = self._blocks[:, FLAGS] & CONCEALED != 0
         return made
 

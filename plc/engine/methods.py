@@ -1,4 +1,4 @@
-"""The methods of concealment by name: ours, the reference of the literature, and the baselines."""
+"""The methods of concealment by name."""
 
 import re
 import time
@@ -70,7 +70,7 @@ def make_method(
     counters: NetworkCounters | None = None,
     ahead: PreparationCounters | None = None,
 ) -> Method:
-    """Return what conceals a stream by its method.
+    """Return the filler of a stream for its method.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def _prepared(
 def stream_models(
     model: str, sample_rate: int
 ) -> "tuple[dict[str, Manifest], dict[str, Manifest]]":
-    """Return the networks for a stream by content: those that continue, and those that bridge.
+    """Return the networks of a stream by content: for continuing and for bridging.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Checks of what callers push."""
+"""Checks of pushed packets and signals."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -59,7 +59,7 @@ def as_packet(packet: Packet | Samples, config: StreamConfig) -> Packet:
 
 
 def as_signal(signal: Packet | Samples) -> Packet:
-    """Return a whole signal as an array of numpy; raise :class:`PacketError` if it is none.
+    """Return a whole signal as a numpy array; raise :class:`PacketError` for others.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where a signal is lost: by packet, by sample, or as gaps."""
+"""Lost parts of a signal: by packet, by sample, or as gaps."""
 
 import operator
 from collections.abc import Iterable, Sequence

@@ -67,7 +67,7 @@ class TimeHistogram:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
-        """Return what :meth:`as_dict` described; raise ValueError, TypeError or KeyError."""
+        """Return the counters of :meth:`as_dict`; raise ValueError, TypeError or KeyError."""
         histogram = cls()
         histogram.max_ms = float(value["max_ms"])
         if not isinstance(value["counts"], Mapping):
@@ -101,7 +101,7 @@ class TimeHistogram:
         return {**_BINNING, "max_ms": self.max_ms, "counts": counts}
 
     def percentile_ms(self, percent: float) -> float:
-        """Return the duration that ``percent`` % do not exceed, to 2.4 %; 0 if there is none."""
+        """Return the duration that ``percent`` % do not exceed, to 2.4 %; 0 without any."""
         total = self.total
         if total == 0:
             return 0.0

@@ -65,7 +65,7 @@ def find(name_or_path: str | Path, folder: Path | None = None) -> Manifest:
 
 
 def models_table(models: Sequence[Manifest]) -> "Table":
-    """Return a table of networks: what each is for, how large, trained on what, how good.
+    """Return a table of networks: use, size, training, quality.
 
     Two columns, so that it can be read on a terminal of :data:`LIST_COLUMNS`.
     """
@@ -152,7 +152,7 @@ def _trained(name: str, training: Mapping[str, Any]) -> list[str]:
 
 
 def _chosen(figures: Mapping[str, float]) -> Mapping[str, float]:
-    """Return the figures of a test split; where there are none, those of what was validated."""
+    """Return the figures of a test split, or else those of validation."""
     tested = {name: value for name, value in figures.items() if name.startswith("test ")}
     return tested or {name: value for name, value in figures.items() if "draft_" not in name}
 

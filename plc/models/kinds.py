@@ -1,4 +1,4 @@
-"""The kinds of networks: what each serves, and what opens it.
+"""The kinds of networks: uses and opener of each.
 
 This table is the one place in ``plc`` that names :mod:`plc.papers`. What a line names is imported
 on use.
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind of networks: its uses, and what opens it as ``"module:name"``.
+    """A kind of networks: its uses, and its opener as ``"module:name"``.
 
     Attributes
     ----------
@@ -20,12 +20,11 @@ class Kind:
         What a network does in a stream: ``"causal"``, ``"bridge"`` or nothing.
     filler : str
         What fills a stream's gaps where the engine's own filler does not: a callable of its format,
-        lookahead, the manifest and so on (:class:`plc.networks.paper_stream.PaperFiller`).
-    refiner : str
-        What improves on the fills of a file's gaps: a callable of manifest and sample rate.
-    method : str
-        What fills a file's gaps by the method of the kind's name: a callable of model, sample rate
-        and seed.
+        lookahead, the manifest and so on
+        (:class:`plc.networks.context_encoder_stream.ContextEncoderFiller`).
+    gaps : str
+        What fills gaps of files (:class:`plc.networks.gap_filler.GapFiller`): a callable of
+        manifests, at least one, and the sample rate in Hz.
     generator : str
         What makes sounds of its own: a callable of the manifest.
     own_ports : bool
@@ -38,8 +37,7 @@ class Kind:
 
     stream: str = ""
     filler: str = ""
-    refiner: str = ""
-    method: str = ""
+    gaps: str = ""
     generator: str = ""
     own_ports: bool = True
     variants: bool = False
@@ -49,15 +47,15 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "causal": Kind(stream="causal", own_ports=False),
     "bridge": Kind(stream="bridge", own_ports=False),
-    "inpaint": Kind(refiner="plc.networks.inpaint:open_two_sided", own_ports=False),
-    "paper": Kind(
+    "inpaint": Kind(gaps="plc.networks.inpaint:open_filler", own_ports=False),
+    "context_encoder": Kind(
         stream="bridge",
-        filler="plc.networks.paper_stream:PaperFiller",
-        refiner="plc.networks.inpaint:open_encoder",
+        filler="plc.networks.context_encoder_stream:ContextEncoderFiller",
+        gaps="plc.networks.context_encoder:open_filler",
     ),
-    "restore": Kind(method="plc.papers.restore:open_method"),
-    "stroke": Kind(refiner="plc.papers.stroke:open_refiner"),
-    "gacela": Kind(method="plc.papers.gacela:open_method", variants=True, context_s=12.0),
+    "restore": Kind(gaps="plc.papers.restore:open_filler"),
+    "stroke": Kind(gaps="plc.papers.stroke:open_filler"),
+    "gacela": Kind(gaps="plc.papers.gacela:open_filler", variants=True, context_s=12.0),
     "notes": Kind(generator="plc.papers.notes:NoteGenerator"),
 }
 """For streams: fills from the past; from the past and the packets that a stream waits for. For
@@ -65,7 +63,11 @@ files: fills from both sides; the context encoder of Marafioti et al. 2019; lost
 spectrogram; a stroke of speech in one; a generator of long gaps. For none: a generator of notes."""
 
 
+FORMER: Mapping[str, str] = {"lookahead": "inpaint", "paper": "context_encoder"}
+"""Former name to the name of a kind: manifests of format 1 that have one are still read."""
+
+
 def opener(place: str) -> Callable[..., Any]:
-    """Return what ``"module:name"`` of a :class:`Kind` names."""
+    """Return the function named by ``"module:name"`` of a :class:`Kind`."""
     found: Callable[..., Any] = resolve_name(place)
     return found

@@ -19,12 +19,10 @@ from msgspec import Meta
 from plc.errors import ModelError
 from plc.jsonable import to_json
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from plc.models.kinds import KINDS
+from plc.models.kinds import FORMER, KINDS
 
 FORMAT = 1
 """Version of the manifest's fields and of the graph's inputs and outputs."""
-# What "inpaint" was called when format 1 began.
-_KIND_BEFORE = "lookahead"
 CONTENTS = ("music", "speech", "instruments", "any")
 MAX_MODEL_BYTES = 64 << 20
 """Larger ONNX files are refused; the paper's network, the largest known here, has 45 MB."""
@@ -62,9 +60,9 @@ class Manifest:
     top_hz : float or None
         Frequency of the last bin that the network sees; None: all bins.
     drafts : tuple of str
-        What stands in the gap of each line of ``spectra``, in order; none for kind ``paper``. Of
-        ``restore`` and ``stroke``: ``linear`` where lost frames are interpolated, none where they
-        are 0.
+        What stands in the gap of each line of ``spectra``, in order; none for kind
+        ``context_encoder``. Of ``restore`` and ``stroke``: ``linear`` where lost frames are
+        interpolated, none where they are 0.
     context_frames, context_frames_after : int
         Frames before and after those that the network fills.
     horizon_ms : float
@@ -164,7 +162,7 @@ class Manifest:
         return round(self.top_hz / self.bin_hz) + 1
 
     def frames(self, sample_rate: int) -> int:
-        """Return the frames that the network takes: those that touch its longest gap, and context.
+        """Return the frames of the network: those of its longest gap, and context.
 
         A frame is four hops long, so that three begin before the gap and touch it.
         """
@@ -194,8 +192,8 @@ class Manifest:
         known = {each.name for each in fields(cls)} - {"path"}
         _check_names(label, set(values), known)
         ready = {**values, "path": path}
-        if values["kind"] == _KIND_BEFORE:
-            ready["kind"] = "inpaint"
+        if isinstance(values["kind"], str):
+            ready["kind"] = FORMER.get(values["kind"], values["kind"])
         try:
             return msgspec.convert(ready, cls)
         except msgspec.ValidationError as error:
@@ -259,7 +257,7 @@ def _text(path: Path) -> str:
 
 
 def _decoded(path: Path, text: str) -> Any:
-    """Return JSON, without what Python reads beyond it: NaN, infinity, a field given twice."""
+    """Return JSON; refuse NaN, infinity and repeated fields."""
 
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is no JSON number")

@@ -1,4 +1,4 @@
-"""Look into an ONNX file without loading it: what is refused never reaches the runtime.
+"""Inspection of an ONNX file without loading it, before the runtime sees it.
 
 ONNX Runtime offers no option that forbids external data, sparse tensors or foreign operators, and
 its metadata (inputs, outputs) is to be had only after it has parsed, optimised and partly run the
@@ -100,7 +100,7 @@ MAX_NODES = 20_000
 
 @dataclass(slots=True)
 class Port:
-    """An input or output of a graph; None and names stand for what is free."""
+    """An input or output of a graph; None and names are free dimensions."""
 
     name: str = ""
     element_type: int = 0
@@ -125,7 +125,7 @@ class GraphSummary:
 
 
 def inspect_onnx(data: bytes, label: str) -> GraphSummary:
-    """Return what a plain graph says about itself.
+    """Return a summary of a plain graph; refuse any other.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ class _Walk:
     def _fields(
         self, data: memoryview, known: dict[int, str], message: str
     ) -> Iterator[tuple[str, Value]]:
-        """Yield each field's name and value; refuse those that are not known."""
+        """Yield each field's name and value; refuse unknown fields."""
         place = 0
         while place < len(data):
             tag, place = self._varint(data, place)
@@ -315,7 +315,7 @@ def check_ports(
     outputs: dict[str, tuple[tuple[int | None, ...], ...]],
     label: str,
 ) -> None:
-    """Compare a graph's inputs and outputs with what the runtime will bind.
+    """Compare a graph's inputs and outputs with those that the runtime binds.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ _PAUSE_MS, _MOST_PAUSE_MS = 1000.0, 60_000.0
 
 
 class _Source(Enum):
-    """Where the samples of a burst come from."""
+    """Source of the samples of a burst."""
 
     READY = auto()
     CARRIED = auto()
@@ -184,7 +184,7 @@ class AheadFiller(Filler):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those of the filler that prepares, then those of the fallback."""
+        """Names of the preparing filler, then those of the fallback."""
         return tuple(dict.fromkeys((*self.inner.names, *self.fallback.names)))
 
     @property
@@ -208,7 +208,7 @@ class AheadFiller(Filler):
 
     @property
     def settled(self) -> bool:
-        """Whether all that was asked for is prepared."""
+        """True if all that was asked for is prepared."""
         return self._preparer.settled or self._preparer.over.is_set()
 
     def describe(self) -> dict[str, Any]:
@@ -262,7 +262,7 @@ class AheadFiller(Filler):
             self._loud_until = self._total + self._awake
 
     def prepare(self, history: History, moment: Moment) -> None:
-        """Ask for what the next packet plays if it is lost."""
+        """Ask for the concealment of the next packet."""
         self._serial += 1
         self._since = 0
         preparer = self._preparer
@@ -330,7 +330,7 @@ class AheadFiller(Filler):
 
     @property
     def _has_time(self) -> bool:
-        """Whether the processor has time for preparations."""
+        """True if the processor has time for preparations."""
         if not self._bounded:
             return True
         return self._pause_ms <= 0.0 and CORES.may(self._claim)
@@ -396,7 +396,7 @@ class AheadFiller(Filler):
 
     @property
     def _answered(self) -> bool:
-        """Whether a network of the fallback has improved on the burst."""
+        """True if a network of the fallback has improved on the burst."""
         return isinstance(self.fallback, NetworkFiller) and self.fallback.improved
 
     def _is_for_this(self, fill: Fill) -> bool:
@@ -408,7 +408,7 @@ class AheadFiller(Filler):
         self._carried.carry_on(history, fill.fitted)
 
     def next_packet(self) -> None:
-        """Turn to what has become ready since."""
+        """Turn to results that have become ready since."""
         self._counting = True
         self._due = True
         if self._source is _Source.FITTED:
@@ -430,7 +430,7 @@ class AheadFiller(Filler):
             self._improved = improved
 
     def _keep_edge(self) -> None:
-        """Write what the present source goes on with, to be crossfaded from."""
+        """Write the present source's continuation, for the crossfade."""
         n = self._edge.shape[1]
         fill = self._fill
         if self._source is _Source.READY:
@@ -479,7 +479,7 @@ class AheadFiller(Filler):
             counters.concealed_unprepared += 1
 
     def took(self, late: bool) -> int:
-        """As :meth:`ArFiller.took`, of what was not prepared."""
+        """As :meth:`ArFiller.took`, for concealments that were not prepared."""
         return self.fallback.took(late)
 
     def pass_time(self, ms: float) -> int:

@@ -1,4 +1,4 @@
-"""Who prepares where not all streams of a process can.
+"""Choice of the streams that may prepare when cores are scarce.
 
 Preparing after every packet takes up to most of a core for one stream. The streams of a process
 share half the processors that it may use, two at most, as their threads take turns at the
@@ -61,7 +61,7 @@ class Cores:
         self._reviewed_s = float("-inf")
 
     def leave(self, claim: Claim) -> None:
-        """Remove a claim; one that is not there is none."""
+        """Remove a claim, if there is one."""
         self._claims.pop(id(claim), None)
 
     def may(self, claim: Claim) -> bool:

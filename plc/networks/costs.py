@@ -90,7 +90,7 @@ class Costs:
         return self._measured(served)
 
     def measure(self, served: Measurable, runs: int, pause_s: float) -> Cost:
-        """Run bursts, and return what they cost."""
+        """Run bursts, and return their cost."""
         counters, served.runner.counters = served.runner.counters, NetworkCounters()
         try:
             return _measure_bursts(served, runs, pause_s)

@@ -206,7 +206,7 @@ class NetworkFiller(Filler):
             served.runner.close()
 
     def played(self, block: NDArray[np.float32], received: bool) -> None:
-        """Tell the drafts; after received samples, give up what nobody will hear."""
+        """Tell the drafts; after received samples, abandon a fill of the gap before."""
         for draft in self._recalling:
             draft.played(block)
         if not received:
@@ -279,7 +279,7 @@ class NetworkFiller(Filler):
 
     @property
     def improved(self) -> bool:
-        """Whether the network's answer is in the fill of the burst."""
+        """True if the network's answer is in the fill of the burst."""
         return self._made_by_network
 
     @property

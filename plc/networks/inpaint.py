@@ -1,9 +1,7 @@
 """The networks for gaps of which both sides are known: the last step of :func:`plc.inpaint`."""
 
-import math
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 import numpy as np
@@ -16,7 +14,7 @@ from plc.models.kinds import KINDS, opener
 from plc.models.manifest import Manifest
 from plc.networks import served
 from plc.networks.drafts import Found, TwoSidedDraft
-from plc.networks.paper import AnyRateEncoder, open_context_encoder
+from plc.networks.gap_filler import GapFiller, Hints, check_kind, find_models
 from plc.networks.spectra import GapSpectra
 from plc.networks.spoken import SpokenGaps
 from plc.predict.content import speech_probability
@@ -43,54 +41,6 @@ _ALONE_MS = 128.0
 _opened = threading.local()
 
 
-class Refiner(ABC):
-    """Improves on the fill of a gap, or fills one alone; what it leaves out does nothing."""
-
-    def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
-        """As :func:`speech_around`; 0 where the answer makes no difference."""
-        return 0.0
-
-    def fill_speech(
-        self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
-    ) -> bool:
-        """Fill a gap of what is speech without doubt; return whether it did.
-
-        Parameters
-        ----------
-        row : float32, shape (n,), written from start to stop
-            One channel; known before ``start`` and from ``stop`` to ``end``.
-        start, stop, end : int
-            Places in it.
-        speech : float
-            Of :meth:`speech_share`.
-        """
-        return False
-
-    @abstractmethod
-    def refine(
-        self,
-        row: NDArray[np.float32],
-        start: int,
-        stop: int,
-        end: int,
-        doubt_db: float = math.inf,
-        speech: float | None = None,
-    ) -> bool:
-        """Improve on what fills ``row[start:stop]``; return whether it could.
-
-        Parameters
-        ----------
-        row : float32, shape (n,), written from start to stop
-            One channel; known before ``start`` and from ``stop`` to ``end``, filled between.
-        start, stop, end : int
-            Places in it.
-        doubt_db : float
-            By how much the predictors that filled the gap disagree, in dB relative to the fill.
-        speech : float or None
-            Of :meth:`speech_share`; None: that of what is known in ``row``.
-        """
-
-
 class TwoSidedNetwork:
     """One model at one sample rate.
 
@@ -108,11 +58,6 @@ class TwoSidedNetwork:
     """
 
     def __init__(self, manifest: Manifest, sample_rate: int) -> None:
-        if manifest.kind != "inpaint":
-            raise ConfigError(
-                f"model {manifest.name} is {manifest.kind}; filling gaps of a file needs a model "
-                "of kind inpaint, and method restore one of kind restore: plc models lists them"
-            )
         self._rate = sample_rate
         self._least = round(LEAST_KNOWN_MS * sample_rate / 1000.0)
         if "contour" in manifest.drafts:
@@ -133,12 +78,12 @@ class TwoSidedNetwork:
         end: int,
         found: Found,
     ) -> NDArray[np.float32] | None:
-        """Return an improvement on what fills ``row[start:stop]``, good until the next call.
+        """Return an improved fill of ``row[start:stop]``, valid until the next call.
 
         Parameters
         ----------
         row, start, stop, end
-            As for :meth:`Refiner.refine`.
+            As for :meth:`GapFiller.refine`.
         found : dict
             Keeps what was found elsewhere in the signal, for another model on the same gap.
 
@@ -166,7 +111,7 @@ class TwoSidedNetwork:
         return fill
 
     def _seen(self, known: NDArray[np.float32], first: int) -> NDArray[np.float32]:
-        """Return what the network sees, from ``first`` on; predicted where nothing is known."""
+        """Return the network's input from ``first`` on; unknown samples are predicted."""
         last = first + self._gap.samples
         seen = known[max(0, first) : last]
         if first < 0:
@@ -177,7 +122,7 @@ class TwoSidedNetwork:
         return seen
 
 
-class TwoSidedNetworks(Refiner):
+class TwoSidedNetworks(GapFiller):
     """The models that serve a file, by content; opened together.
 
     Parameters
@@ -208,7 +153,7 @@ class TwoSidedNetworks(Refiner):
         self._spoken = spoken
 
     def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
-        """As :meth:`Refiner.speech_share`."""
+        """As :meth:`GapFiller.speech_share`."""
         if self._spoken is None and len(set(self._networks.values())) == 1:
             return 0.0
         return speech_around(before, behind, self._rate)
@@ -216,7 +161,7 @@ class TwoSidedNetworks(Refiner):
     def fill_speech(
         self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
     ) -> bool:
-        """As :meth:`Refiner.fill_speech`."""
+        """As :meth:`GapFiller.fill_speech`."""
         spoken = self._spoken
         if spoken is None or speech < 1.0 or self._both_serve(spoken, start, stop, end):
             return False
@@ -227,20 +172,15 @@ class TwoSidedNetworks(Refiner):
         return True
 
     def refine(
-        self,
-        row: NDArray[np.float32],
-        start: int,
-        stop: int,
-        end: int,
-        doubt_db: float = math.inf,
-        speech: float | None = None,
+        self, row: NDArray[np.float32], start: int, stop: int, end: int, hints: Hints
     ) -> bool:
-        """As :meth:`Refiner.refine`, by the model for the content, or both."""
-        say = (doubt_db - _CERTAIN_DB) / (_DOUBTFUL_DB - _CERTAIN_DB)
+        """As :meth:`GapFiller.refine`, by the model for the content, or both."""
+        say = (hints.doubt_db - _CERTAIN_DB) / (_DOUBTFUL_DB - _CERTAIN_DB)
         if say <= 0.0:
             return False
         shares = {next(iter(self._networks)): 1.0}
         if len(set(self._networks.values())) > 1:
+            speech = hints.speech
             if speech is None:
                 speech = self.speech_share(row[:start], row[stop:end])
             shares = {"music": 1.0 - speech, "speech": speech}
@@ -264,7 +204,7 @@ class TwoSidedNetworks(Refiner):
     def _part(
         self, content: str, row: NDArray[np.float32], gap: tuple[int, int, int], found: Found
     ) -> NDArray[np.float32] | None:
-        """Return what the models for a content make of a gap."""
+        """Return the fill of a gap by the models of a content."""
         network, spoken = self._networks[content], self._spoken
         spoken_fill = spoken.fill(row, *gap) if spoken and content == "speech" else None
         if spoken_fill is not None and spoken and not self._both_serve(spoken, *gap):
@@ -274,38 +214,6 @@ class TwoSidedNetworks(Refiner):
             return spoken_fill if fill is None else fill
         # Neither knows much of the middle of a long gap, and their errors differ.
         return (fill + spoken_fill) / np.float32(2.0)
-
-
-class PaperRefiner(Refiner):
-    """The context encoder of the literature: it makes a gap anew, whatever fills it.
-
-    Parameters
-    ----------
-    network : AnyRateEncoder
-        For the rate of the rows.
-    """
-
-    def __init__(self, network: AnyRateEncoder) -> None:
-        self._network = network
-
-    def refine(
-        self,
-        row: NDArray[np.float32],
-        start: int,
-        stop: int,
-        end: int,
-        doubt_db: float = math.inf,
-        speech: float | None = None,
-    ) -> bool:
-        """As :meth:`Refiner.refine`; the horizon is 64 ms, the context 128 ms."""
-        network = self._network
-        if stop - start > network.longest or min(start, end - stop) < network.context:
-            return False
-        try:
-            row[start:stop] = network.fill(row[:end], (start, stop))
-        except ModelError:
-            return False
-        return True
 
 
 def speech_around(
@@ -326,27 +234,40 @@ def speech_around(
     return min(max(share, 0.0), 1.0)
 
 
-def open_two_sided(manifest: Manifest, sample_rate: int) -> Refiner:
+def open_filler(manifests: Sequence[Manifest], sample_rate: int) -> TwoSidedNetworks:
     """Return a model of kind ``inpaint`` for all content."""
-    return TwoSidedNetworks(dict.fromkeys(CONTENTS, manifest), sample_rate)
+    return TwoSidedNetworks(dict.fromkeys(CONTENTS, manifests[0]), sample_rate)
 
 
-def open_encoder(manifest: Manifest, sample_rate: int) -> Refiner:
-    """Return a context encoder."""
-    return PaperRefiner(
-        AnyRateEncoder(open_context_encoder(manifest, providers="cpu"), sample_rate)
-    )
-
-
-def open_refiner(model: str, sample_rate: int) -> Refiner | None:
-    """Return what ``model`` names, opened once in each thread; None for none.
+def kind_of_filler(method: str, model: str) -> str:
+    """Return the kind of the networks that fill gaps of files, ``""`` for no kind of its own.
 
     Parameters
     ----------
+    method, model : str
+        As for :func:`open_gap_filler`.
+
+    Raises
+    ------
+    ModelError
+        If the model is unknown or its manifest not sound.
+    """
+    if method != "auto":
+        return method if method in KINDS else ""
+    return "" if model in ("auto", "ar") else find(model).kind
+
+
+def open_gap_filler(method: str, model: str, sample_rate: int) -> GapFiller | None:
+    """Return the networks for gaps of files, opened once in each thread.
+
+    Parameters
+    ----------
+    method : str
+        ``"auto"``, or the name of a kind of networks that is a method for files.
     model : str
-        ``"ar"``: none. ``"auto"``: those in the package, by content; none where there is none for
-        this sample rate, ONNX Runtime is not installed, or one of them is not sound (which
-        :mod:`plc.notice` is told). Any other: a name or a path, for all content.
+        ``"auto"``: those in the package; for the method ``"auto"`` by content, and none where there
+        is none for this sample rate, ONNX Runtime is not installed, or one of them is not sound
+        (which :mod:`plc.notice` is told). ``"ar"``: none. Any other: a name or a path.
     sample_rate : int
         In Hz.
 
@@ -355,21 +276,37 @@ def open_refiner(model: str, sample_rate: int) -> Refiner | None:
     ConfigError, ModelError, MissingExtraError
         If a model that was asked for cannot be used.
     """
+    key = (method, model, sample_rate)
+    opened: dict[tuple[str, str, int], GapFiller | None]
+    opened = _opened.__dict__.setdefault("fillers", {})
+    if key not in opened:
+        opened[key] = _open(*key)
+    return opened[key]
+
+
+def _open(method: str, model: str, sample_rate: int) -> GapFiller | None:
+    if method == "auto" and model in ("auto", "ar"):
+        return _of_the_package(sample_rate) if model == "auto" else None
     if model == "ar":
-        return None
-    opened: dict[tuple[str, int], Refiner | None]
-    opened = _opened.__dict__.setdefault("networks", {})
-    if (model, sample_rate) not in opened:
-        opened[model, sample_rate] = _open(model, sample_rate)
-    return opened[model, sample_rate]
+        raise ConfigError(
+            f"method {method} is a network, and model ar is none; leave the model to auto, or name "
+            f"one of kind {method}"
+        )
+    manifests = find_models(method, model)
+    kind = manifests[0].kind if method == "auto" else method
+    place = KINDS[kind].gaps
+    if not place:
+        raise ConfigError(
+            f"model {manifests[0].name} is of kind {kind}, which fills no gaps of files: plc "
+            "models lists those that do"
+        )
+    for manifest in manifests:
+        check_kind(manifest, kind)
+    filler: GapFiller = opener(place)(manifests, sample_rate)
+    return filler
 
 
-def _open(model: str, sample_rate: int) -> Refiner | None:
-    if model != "auto":
-        manifest = find(model)
-        place = KINDS[manifest.kind].refiner or KINDS["inpaint"].refiner  # which refuses others
-        refiner: Refiner = opener(place)(manifest, sample_rate)
-        return refiner
+def _of_the_package(sample_rate: int) -> GapFiller | None:
     by_content: dict[str, Manifest] = {}
     of_speech: dict[str, Manifest] = {}
     for manifest in available():

@@ -118,7 +118,7 @@ class OpenNetworks:
                 defer(served, opener)
 
     def describe(self) -> dict[str, dict[str, str | float]]:
-        """Return the models by content: name, mode, state, and what a burst of each costs.
+        """Return the models by content: name, mode, state, cost of a burst.
 
         ``state`` is that of :attr:`ServedNetwork.state`; ``error``, where it is there, what last
         went wrong, and ``without`` which of its drafts would take too long here. One whose mode is
@@ -219,7 +219,7 @@ def _open_served(
 
 
 def _of(content: str, manifest: Manifest) -> str:
-    """Return what descriptions call a model's work."""
+    """Return a model's content, with its mode if it bridges."""
     return f"{content}, bridged" if manifest.kind == "bridge" else content
 
 

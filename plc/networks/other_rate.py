@@ -66,7 +66,7 @@ class OtherRate:
     def replace(
         self, row: NDArray[np.float32], fill: NDArray[np.float32], before: NDArray[np.float32]
     ) -> None:
-        """Put a fill in the place of what stands in a row; content above the network's stays.
+        """Put a fill into a row; keep the content above the network's rate.
 
         Parameters
         ----------

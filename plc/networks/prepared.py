@@ -218,14 +218,14 @@ class Preparer:
                 served.runner.cancel()
 
     def wake(self) -> None:
-        """Have the thread look at what the audio thread set; never waits."""
+        """Make the thread look at the audio thread's flags; never wait."""
         if self._waiting:
             self._waiting = False
             self._wakes.put(None)
 
     @property
     def settled(self) -> bool:
-        """Whether the thread sleeps, with nothing left to do."""
+        """True if the thread sleeps, with nothing left to do."""
         return self._waiting and not self._due
 
     @property
@@ -324,7 +324,7 @@ class Preparer:
         self.ready = fill
 
     def _listen(self, filler: Filler, request: Request) -> None:
-        """Have the filler take in what was played since it last did."""
+        """Give the filler the samples played since the last call."""
         history = request.history
         behind = request.total - self._heard
         self._heard = request.total

@@ -41,7 +41,7 @@ def open_on_provider(manifest: Manifest, shape: NetworkShape, provider: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class Opener:
-    """How networks are opened and measured.
+    """Functions that open and measure networks.
 
     Attributes
     ----------

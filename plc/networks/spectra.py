@@ -123,7 +123,7 @@ class GapSpectra:
                 )
 
     def hold(self, errors: NDArray[np.float64], share: float) -> None:
-        """Keep what the network made of each bin near the draft.
+        """Keep the network's answer near the draft, bin by bin.
 
         Strong bins are those that prediction knows best, and where a change costs most; the many
         weak ones, which tell how a fill sounds, are left as the network made them.
@@ -146,7 +146,7 @@ class GapSpectra:
             filled += draft
 
     def synthesise(self, out: NDArray[np.float32]) -> None:
-        """Write the gap's samples from what the network gave, shape (channels, gap_samples)."""
+        """Write the gap's samples from the network's answer, shape (channels, gap_samples)."""
         grid = self._stft
         stop = self.gap_start + self.gap_samples
         for c, filled in enumerate(self.filled):

@@ -1,4 +1,4 @@
-"""Whether to use a network, judged by how its last answers came."""
+"""Switch of a network: off after late answers, on again later."""
 
 from plc.predict.ladder import Pace
 from plc.runtime.runner import Outcome, Runner
@@ -22,7 +22,7 @@ class Switch:
 
     @property
     def on(self) -> bool:
-        """Whether to use the network."""
+        """True if the network may be used."""
         return self._pace.depth == 0
 
     def note(self, outcome: Outcome) -> bool:

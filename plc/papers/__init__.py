@@ -1,1 +1,1 @@
-"""Networks of papers: what fills gaps of files, and generates notes, from their ONNX files."""
+"""Networks of papers: fills for gaps of files, and generated notes."""

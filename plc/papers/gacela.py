@@ -1,4 +1,4 @@
-"""Fill long gaps of music by GACELA: a network that invents what may have been [1]_.
+"""Long gaps of music, filled with invented sound by GACELA [1]_.
 
 Nobody knows what was in a gap of a third of a second, so the network is not asked for the likeliest
 continuation, but for one that passes for music between what is known. Random numbers beside both
@@ -33,7 +33,7 @@ from plc.errors import ConfigError, ModelError
 from plc.limits import MAX_SAMPLE_RATE
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary
-from plc.networks.file_models import FileMethod, check_finite, check_model, opened_once
+from plc.networks.gap_filler import GapFiller, Hints, check_answer, check_rate
 from plc.networks.other_rate import OtherRate
 from plc.networks.spectral_fill import interpolated, with_phase
 from plc.runtime.providers import Signature
@@ -58,7 +58,7 @@ DECADES = 5.0
 EDGE_FRAMES = 2
 """Frames on either side of those of a gap that miss some of their samples."""
 ITERATIONS = 100
-"""Of fast Griffin-Lim, as in :mod:`plc.networks.paper`."""
+"""Of fast Griffin-Lim, as in :mod:`plc.networks.context_encoder`."""
 MIX_MS = 5.0
 """At both ends of a gap: where the draft goes over into the fill."""
 LEVEL_FRAMES = 8
@@ -101,7 +101,7 @@ class LongGapNetwork:
     """
 
     def __init__(self, manifest: Manifest, sample_rate: int) -> None:
-        check_model(manifest, KIND, sample_rate)
+        check_rate(manifest, sample_rate)
         self.name = manifest.name
         self._session = open_session(manifest, partial(long_gap_signature, 1), providers="cpu")
         self._side = self._session.inputs[0].shape[3]
@@ -138,8 +138,10 @@ class LongGapNetwork:
         begin = first + (HOP_SAMPLES - WINDOW_SAMPLES) // 2 - self._side * HOP_SAMPLES
         line = self._rate.of_row(row, start, begin, (frames - 1) * HOP_SAMPLES + WINDOW_SAMPLES)
         magnitudes = np.abs(spectra_of(line, self._plan)[_TOUCHING : _TOUCHING + frames])
-        answer = self._answer(magnitudes, seed)
         lost = self._lost_frames(frames, (-begin, samples - begin))
+        if not lost.any():  # so short a gap is no frame's loss
+            return False
+        answer = self._answer(magnitudes, seed)
         made = np.zeros(frames, np.bool_)
         made[self._side : self._side + self._gap] = True
         magnitudes[made & lost] = answer[lost[made]]
@@ -177,7 +179,7 @@ class LongGapNetwork:
         noise[0] = np.random.default_rng(seed).random(noise.shape[1:], np.float32)
         self._session.run()
         answer = self._session.output[0].T
-        check_finite(self.name, answer)
+        check_answer(self.name, answer)
         out = np.zeros((self._gap, BINS + 1), np.float32)
         out[:, :BINS] = largest * 10.0 ** ((answer - 1.0) * (DECADES / 2.0))
         return out
@@ -191,7 +193,7 @@ class LongGapNetwork:
         return lost
 
 
-class LongGaps:
+class LongGaps(GapFiller):
     """Fills long gaps by the shortest network that reaches.
 
     Parameters
@@ -202,6 +204,8 @@ class LongGaps:
         Of the recordings, in Hz.
     """
 
+    any_gap = True
+
     def __init__(self, networks: Sequence[LongGapNetwork], sample_rate: int) -> None:
         self._networks = sorted(networks, key=lambda network: network.longest)
         self._sample_rate = sample_rate
@@ -211,17 +215,13 @@ class LongGaps:
         """Samples of the recording in the longest gap that is filled."""
         return self._networks[-1].longest
 
-    def fill(self, row: NDArray[np.float32], start: int, stop: int, seed: int) -> bool:
-        """Fill a gap, as :meth:`LongGapNetwork.fill` does.
-
-        Raises
-        ------
-        ConfigError
-            If the gap is longer than any network fills.
-        """
+    def refine(
+        self, row: NDArray[np.float32], start: int, stop: int, end: int, hints: Hints
+    ) -> bool:
+        """As :meth:`GapFiller.refine`, as :meth:`LongGapNetwork.fill` does."""
         for network in self._networks:
             if stop - start <= network.longest:
-                return network.fill(row, start, stop, seed)
+                return network.fill(row, start, stop, hints.seed)
         longest = self._networks[-1]
         raise ConfigError(
             f"a gap of {1000 * (stop - start) / self._sample_rate:.1f} ms is too long for method "
@@ -231,33 +231,9 @@ class LongGaps:
         )
 
 
-def open_long_gaps(model: str, sample_rate: int) -> LongGaps:
-    """Return what ``model`` names, opened once in each thread.
-
-    Parameters
-    ----------
-    model : str
-        ``"auto"``: those in the package. Any other: a name or a path.
-    sample_rate : int
-        In Hz.
-
-    Raises
-    ------
-    ConfigError, ModelError, MissingExtraError
-        If there is none, it is for something else or not sound, or ONNX Runtime is not installed.
-    """
-    return opened_once(
-        KIND,
-        model,
-        sample_rate,
-        lambda found, rate: LongGaps([LongGapNetwork(each, rate) for each in found], rate),
-    )
-
-
-def open_method(model: str, sample_rate: int, seed: int) -> FileMethod:
-    """Return the filler of files; see :func:`open_long_gaps`."""
-    gaps = open_long_gaps(model, sample_rate)
-    return lambda row, start, stop, received: gaps.fill(row, start, stop, seed)
+def open_filler(manifests: Sequence[Manifest], sample_rate: int) -> LongGaps:
+    """Return models of kind ``gacela`` for gaps of files."""
+    return LongGaps([LongGapNetwork(each, sample_rate) for each in manifests], sample_rate)
 
 
 def long_gap_signature(batch: int, graph: GraphSummary) -> Signature:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
-from plc.networks.file_models import check_finite
+from plc.networks.gap_filler import check_answer, check_kind
 from plc.papers.representations.named import representation
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
@@ -54,11 +54,7 @@ class NoteGenerator:
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        if manifest.kind != KIND:
-            raise ConfigError(
-                f"model {manifest.name} is {manifest.kind}; notes need one of kind {KIND}: "
-                "plc models lists them"
-            )
+        check_kind(manifest, KIND)
         self.name = manifest.name
         plan, settings = (_part(manifest, name) for name in ("plan", "settings"))
         self.sample_rate = manifest.sample_rates[0]
@@ -90,7 +86,7 @@ class NoteGenerator:
         for one, pitch in zip(latents, pitches, strict=True):
             noise[0], label[0] = one, int(pitch) - self.lowest
             self._session.run()
-            check_finite(self.name, self._session.output)
+            check_answer(self.name, self._session.output)
             made.append(self._representation.inverse(self._session.output[0].copy()))
         return made
 

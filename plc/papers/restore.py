@@ -24,14 +24,14 @@ References
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError
 from plc.limits import MAX_SAMPLE_RATE
 from plc.models.manifest import Manifest
-from plc.networks.file_models import FileMethod, check_finite, check_model, opened_once
+from plc.networks.gap_filler import GapFiller, Hints, check_answer, check_drafts, check_rate
 from plc.networks.other_rate import TAPS, OtherRate
 from plc.networks.spectral_fill import bent, interpolated
 from plc.runtime.providers import Signature
@@ -66,7 +66,7 @@ _TOUCHING = FRAME_SAMPLES // HOP_SAMPLES - 1
 _LEAST = 1e-12
 
 
-class Restorer:
+class Restorer(GapFiller):
     """A network for one sample rate.
 
     Parameters
@@ -79,17 +79,14 @@ class Restorer:
     Raises
     ------
     ConfigError, ModelError, MissingExtraError
-        If the model is for something else, is not sound, or ONNX Runtime is not installed.
+        If the model takes other drafts, is not sound, or ONNX Runtime is not installed.
     """
 
+    any_gap = True
+
     def __init__(self, manifest: Manifest, sample_rate: int) -> None:
-        check_model(manifest, KIND, sample_rate)
-        if manifest.drafts not in ((), (LINEAR,)):
-            raise ConfigError(
-                f"model {manifest.name} takes the drafts {', '.join(manifest.drafts)}; method "
-                f"restore makes {LINEAR} or none"
-            )
-        self._interpolates = manifest.drafts == (LINEAR,)
+        check_rate(manifest, sample_rate)
+        self._interpolates = check_drafts(manifest, LINEAR)
         self._session = open_session(manifest, restorer_signature(1), providers="cpu")
         self._name = manifest.name
         shape = window("hann", FRAME_SAMPLES)
@@ -98,25 +95,15 @@ class Restorer:
         self._energy = (shape**2 / np.sum(shape**2)).astype(np.float32)
         self._rate = OtherRate(sample_rate, SAMPLE_RATE)
 
-    def restore(
-        self, row: NDArray[np.float32], start: int, stop: int, received: NDArray[np.bool_]
+    def refine(
+        self, row: NDArray[np.float32], start: int, stop: int, end: int, hints: Hints
     ) -> bool:
-        """Improve on the draft that fills ``row[start:stop]``; return whether it could.
+        """As :meth:`GapFiller.refine`.
 
-        Parameters
-        ----------
-        row : float32, shape (n,), written from start to stop
-            One channel: samples, filled up to ``stop``; what is lost later is not looked at.
-        start, stop : int
-            The gap. One of more than :data:`HORIZON_MS`, or at an end of the row, is left.
-        received : bool, shape (n,)
-            Which samples are no fills.
-
-        Raises
-        ------
-        ModelError
-            If the network's answer is not finite.
+        A gap of more than :data:`HORIZON_MS`, or at an end of the row, is left. What is lost later
+        is not looked at.
         """
+        received = hints.received
         samples = self._rate.samples(stop - start)
         if samples > HORIZON_MS * SAMPLE_RATE / 1000.0 or not 0 < start < stop < row.size:
             return False
@@ -158,7 +145,7 @@ class Restorer:
         flags[0] = lost
         self._session.run()
         answer = self._session.output[0, 0].T
-        check_finite(self._name, answer)
+        check_answer(self._name, answer)
         restored: NDArray[np.float32] = np.maximum(answer, 0.0) * np.float32(FULL_SCALE)
         return restored
 
@@ -190,31 +177,13 @@ def restorer_signature(batch: int) -> Signature:
     return Signature((("patch", patch), ("lost", (batch, FRAMES))), ("restored", patch))
 
 
-def open_restorer(model: str, sample_rate: int) -> Restorer:
-    """Return what ``model`` names, opened once in each thread.
-
-    Parameters
-    ----------
-    model : str
-        ``"auto"``: the one in the package. Any other: a name or a path.
-    sample_rate : int
-        In Hz.
-
-    Raises
-    ------
-    ConfigError, ModelError, MissingExtraError
-        If there is none, it is for something else or not sound, or ONNX Runtime is not installed.
-    """
-    return opened_once(KIND, model, sample_rate, lambda found, rate: Restorer(found[0], rate))
-
-
-def open_method(model: str, sample_rate: int, seed: int) -> FileMethod:
-    """Return the filler of files; see :func:`open_restorer`."""
-    return open_restorer(model, sample_rate).restore
+def open_filler(manifests: Sequence[Manifest], sample_rate: int) -> Restorer:
+    """Return a model of kind ``restore`` for gaps of files."""
+    return Restorer(manifests[0], sample_rate)
 
 
 def between_bins(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return magnitudes at twice as many bins, by cubics through four.
+    """Return magnitudes at twice the bins, by cubic interpolation.
 
     Parameters
     ----------

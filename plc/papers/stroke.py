@@ -19,17 +19,13 @@ References
 .. [1] github.com/iamhectorotero/generative-audio-inpainting: libraries/mlp, and the report there.
 """
 
-import math
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError, ModelError
-from plc.models.catalogue import find
 from plc.models.manifest import Manifest
-from plc.networks.inpaint import Refiner
+from plc.networks.gap_filler import GapFiller, Hints, check_answer, check_drafts, check_rate
 from plc.networks.spectral_fill import bent, interpolated, padded
 from plc.papers.restore import LINEAR
 from plc.runtime.providers import Signature
@@ -71,8 +67,8 @@ Network = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float3
 """Patch, shape (1, 1, 64, 64), and lost columns, shape (1, 64), to the patch restored."""
 
 
-class StrokeFiller:
-    """Improves on the fills of gaps of up to 64 ms.
+class StrokeFiller(GapFiller):
+    """The U-Net of strokes in speech: it changes magnitudes of what fills a gap of up to 64 ms.
 
     Parameters
     ----------
@@ -134,6 +130,16 @@ class StrokeFiller:
         filled = signal_of(spectra, samples, self._plan)
         return bent(filled, local, (start - origin, stop - origin), self._rate)
 
+    def refine(
+        self, row: NDArray[np.float32], start: int, stop: int, end: int, hints: Hints
+    ) -> bool:
+        """As :meth:`GapFiller.refine`; the horizon is 64 ms, the least context 21 ms."""
+        fill = self.fill(row[:end], (start, stop))
+        if fill is None:
+            return False
+        row[start:stop] = fill
+        return True
+
     def _answer(
         self,
         local: NDArray[np.float32],
@@ -168,11 +174,7 @@ class StrokeFiller:
             patch = interpolated(patch, lost)
         shown = np.ascontiguousarray(patch.T)[None, None]
         restored = np.asarray(self._network(shown, lost[None].astype(np.float32)))
-        if restored.shape != (1, 1, BINS, FRAMES) or not np.isfinite(restored).all():
-            raise ModelError(
-                f"the network answers with shape {restored.shape} or values that are not finite; "
-                f"expected finite ones of shape {(1, 1, BINS, FRAMES)}"
-            )
+        check_answer("the network", restored, ((1, 1, BINS, FRAMES),))
         logarithms = restored[0, 0, : self._bins, stroke].T * LOG_DEVIATION + LOG_MEAN
         drafted = columns[stroke, : self._bins]
         wanted = (np.exp(logarithms) / self._scale) ** SHARE
@@ -182,72 +184,20 @@ class StrokeFiller:
         return made
 
 
-class StrokeRefiner(Refiner):
-    """The U-Net of strokes in speech: it changes magnitudes of what fills a gap.
+def open_filler(manifests: Sequence[Manifest], sample_rate: int) -> StrokeFiller:
+    """Return a model of kind ``stroke`` for gaps of files.
 
-    Parameters
-    ----------
-    filler : StrokeFiller
-        For the rate of the rows.
-    """
-
-    def __init__(self, filler: StrokeFiller) -> None:
-        self._filler = filler
-
-    def refine(
-        self,
-        row: NDArray[np.float32],
-        start: int,
-        stop: int,
-        end: int,
-        doubt_db: float = math.inf,
-        speech: float | None = None,
-    ) -> bool:
-        """As :meth:`Refiner.refine`; the horizon is 64 ms, the least context 21 ms."""
-        fill = self._filler.fill(row[:end], (start, stop))
-        if fill is None:
-            return False
-        row[start:stop] = fill
-        return True
-
-
-def open_refiner(manifest: Manifest, sample_rate: int) -> Refiner:
-    """Return a model of kind ``stroke`` for gaps of files."""
-    return StrokeRefiner(open_stroke_filler(manifest, sample_rate))
-
-
-def open_stroke_filler(model: str | Path | Manifest, sample_rate: int) -> StrokeFiller:
-    """Return a filler with a network from a file.
-
-    Parameters
-    ----------
-    model : str, Path or Manifest
-        As :func:`plc.models.catalogue.find` takes it. The graph takes ``patch``, shape
-        (1, 1, 64, 64), and ``lost``, shape (1, 64), and gives ``restored``, shaped as ``patch``.
-    sample_rate : int
-        In Hz, within the manifest's.
+    The graph takes ``patch``, shape (1, 1, 64, 64), and ``lost``, shape (1, 64), and gives
+    ``restored``, shaped as ``patch``.
 
     Raises
     ------
-    ConfigError
-        If the model is of another kind, or for other rates.
-    MissingExtraError, ModelError
-        As :func:`plc.runtime.session.open_session` raises them.
+    ConfigError, ModelError, MissingExtraError
+        If the model takes other drafts, is not sound, or ONNX Runtime is not installed.
     """
-    manifest = model if isinstance(model, Manifest) else find(model)
-    low, high = manifest.sample_rates
-    if manifest.kind != KIND:
-        raise ConfigError(f"{manifest.name} is of kind {manifest.kind}; expected {KIND}")
-    if manifest.drafts not in ((), (LINEAR,)):
-        raise ConfigError(
-            f"model {manifest.name} takes the drafts {', '.join(manifest.drafts)}; expected "
-            f"{LINEAR} or none"
-        )
-    if not low <= sample_rate <= high:
-        raise ConfigError(
-            f"model {manifest.name} is for {low} to {high} Hz, the signal has {sample_rate} Hz; "
-            "resample it, or take another model: plc models lists them"
-        )
+    manifest = manifests[0]
+    check_rate(manifest, sample_rate)
+    linear = check_drafts(manifest, LINEAR)
     session = open_session(manifest, stroke_signature(1), providers="cpu")
 
     def network(patch: NDArray[np.float32], lost: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -257,7 +207,7 @@ def open_stroke_filler(model: str | Path | Manifest, sample_rate: int) -> Stroke
         restored: NDArray[np.float32] = session.output
         return restored
 
-    return StrokeFiller(network, sample_rate, LINEAR in manifest.drafts)
+    return StrokeFiller(network, sample_rate, linear)
 
 
 def stroke_signature(batch: int) -> Signature:

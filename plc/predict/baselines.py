@@ -38,7 +38,7 @@ class _Baseline(Filler):
 
 
 class ZerosFiller(_Baseline):
-    """Silence, with hard edges: what a receiver without concealment plays."""
+    """Silence, with hard edges: a receiver without concealment."""
 
     name = "zeros"
     crossfades = False

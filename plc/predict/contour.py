@@ -244,7 +244,7 @@ class ContourBridge(_Following):
 
     @property
     def followed(self) -> tuple[bool, ...]:
-        """Whether the last gap had a pitch to follow, channel by channel."""
+        """True if the last gap had a pitch to follow, channel by channel."""
         return tuple(period > 0.0 for period in self._periods)
 
     def forward(

@@ -99,7 +99,7 @@ class Method(ABC):
         """Forget the stream."""
 
     def close(self) -> None:
-        """End what runs beside the stream's thread."""
+        """End the threads beside the stream's own."""
 
 
 class Filler(Method):
@@ -138,7 +138,7 @@ class Filler(Method):
         out: NDArray[np.float32],
         moment: Moment = STEADY_MOMENT,
     ) -> bool:
-        """Write the rest of the gap up to what follows it.
+        """Write the rest of the gap, up to the next received samples.
 
         Asked only of a filler that :attr:`bridges`.
 

@@ -53,7 +53,7 @@ class History:
 
     @property
     def position(self) -> int:
-        """Where in :attr:`ring` the next sample will stand; before it stands the newest."""
+        """Index in :attr:`ring` of the next sample; the newest is before it."""
         return int(self._counts[POSITION])
 
     @property

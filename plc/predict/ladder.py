@@ -33,7 +33,7 @@ class Rung:
 
     @property
     def name(self) -> str:
-        """How ``stats`` call it."""
+        """Name in ``stats``."""
         return f"ar:{self.order_ms:g}/{self.past_ms:g}"
 
     def past_samples(self, sample_rate: int) -> int:
@@ -302,7 +302,7 @@ class Pace:
 
     @property
     def settled(self) -> bool:
-        """Whether there is nothing to come back from."""
+        """True if there is nothing to come back from."""
         return self._settled
 
     def pass_time(self, ms: float) -> int:

@@ -295,7 +295,7 @@ class ArFiller(Filler):
         out: NDArray[np.float32],
         moment: Moment = STEADY_MOMENT,
     ) -> bool:
-        """Blend what continues the past with what leads into ``after``.
+        """Blend the continuation of the past with a prediction back from ``after``.
 
         What leads in is predicted backwards. Its predictor is fitted on the far side alone if
         that is long enough, else on both sides at once, the forward prediction standing in for

@@ -1,4 +1,4 @@
-"""Music repeats itself: what came before, where a stream sounded as it does now.
+"""Earlier passages of a stream that resemble its newest samples.
 
 All that was played of the last seconds is remembered and compared with the newest samples as they
 come (:mod:`plc_kernels.passages`). When a burst begins, the passages that resemble its past most
@@ -147,7 +147,7 @@ class Passages:
         search.end += count
 
     def find(self, history: History) -> None:
-        """Sum the passages that resemble the newest samples, and what followed them.
+        """Sum the passages like the newest samples, and their continuations.
 
         A sum is no louder than any of its passages. There are none where too little was heard,
         and after silence.
@@ -255,7 +255,7 @@ def draft_from(
     lines: NDArray[np.float32],
     weight: float = 1.0,
 ) -> None:
-    """Write the drafts of a gap: the passages' sum, and what it and linear prediction make.
+    """Write the drafts of a gap from the passages and linear prediction.
 
     Parameters
     ----------

@@ -149,7 +149,7 @@ def _search(
 
 
 def _scores(signal: NDArray[np.float32], start: int, stop: int, match: int) -> NDArray[np.float64]:
-    """Return how well what begins at each place matches the surroundings: 0 to 1."""
+    """Return the match with the surroundings at each place, 0 to 1."""
     gap = stop - start
     width = gap + 2 * match
     known = signal.copy()

@@ -47,9 +47,9 @@ from plc.engine.samples import Packet, Samples, as_signal
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError, PacketError
 from plc.limits import RECOVERY_MS
-from plc.models.kinds import KINDS, opener
-from plc.networks.file_models import FileMethod
-from plc.networks.inpaint import LISTEN_S, Refiner, open_refiner
+from plc.models.kinds import KINDS
+from plc.networks.gap_filler import GapFiller, Hints
+from plc.networks.inpaint import LISTEN_S, kind_of_filler, open_gap_filler
 from plc.predict.filler import Filler
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
@@ -125,7 +125,7 @@ def inpaint(
     model : str
         Network that improves on what ``"good"`` and ``"best"`` made, for the method ``auto``: the
         package's (``"auto"``), none (``"ar"``), or a name or path. ``"auto"`` uses none where ONNX
-        Runtime is not installed. Of ``restore`` and ``gacela``, which need one: their network.
+        Runtime is not installed. A model of ``restore`` or ``gacela`` chooses that method.
     seed : int
         Of what the method ``gacela`` invents, at least 0; without effect on others.
     progress : callable, optional
@@ -228,9 +228,8 @@ def fill_gaps(
     config = RecordingConfig(
         sample_rate=sample_rate, channels=channels, method=method, budget_ms=float("inf")
     )
-    network_of_files: FileMethod | None = None
+    network = _network(quality, method, model, config.sample_rate)
     if method in FILE_METHODS:
-        network_of_files = opener(KINDS[method].method)(model, config.sample_rate, seed)
         config = replace(config, method="ar")
     rows = _as_rows(signal)
     merged = merge_gaps([*gaps, *later], rows.shape[1])
@@ -246,9 +245,6 @@ def fill_gaps(
         received[start:stop] = False
     wanted = merged[: len(merged) - len(later)]
     _make_filler(config, 0)  # an unknown method is an error without gaps, too
-    network = None
-    if QUALITIES[quality].rounds and method == "auto":
-        network = open_refiner(model, config.sample_rate)
     fills = list(made)
     done = 0
     for group in grouped(wanted, config.sample_rate, quality, config.method):
@@ -261,11 +257,9 @@ def fill_gaps(
             if progress is not None:
                 progress(done, len(wanted))
             continue
-        _fill(rows, config, gap, quality, network, received)
-        if network_of_files is not None:
-            for row in rows:
-                network_of_files(row, *gap.span, received)
-        elif guides is not None and refines(quality, config.method):
+        _fill(rows, config, gap, quality, network, Hints(received, seed=seed))
+        guided = network is None or not network.any_gap
+        if guided and guides is not None and refines(quality, config.method):
             _guide(rows, config, gap, quality, received, guides)
         _hold(rows, config.sample_rate, gap, fills)
         fills.append(gap.span)
@@ -277,7 +271,7 @@ def fill_gaps(
 def guides_of(
     signal: Packet, first: int, tracks: Sequence[Track], lost: Sequence[int]
 ) -> Guides | None:
-    """Return the channels that may tell of what others have lost; None if there are none.
+    """Return the channels that may guide the fill of others, or None.
 
     Parameters
     ----------
@@ -321,7 +315,8 @@ def _guide(
 
     def filled_by(effort: str) -> Fill:
         def fill(line: NDArray[np.float32], place: Gap) -> None:
-            _fill(line[np.newaxis], one, place, effort, None, np.ones(line.size, np.bool_))
+            heard = np.ones(line.size, np.bool_)
+            _fill(line[np.newaxis], one, place, effort, None, Hints(heard))
 
         return fill
 
@@ -346,10 +341,10 @@ def _fill(
     config: StreamConfig,
     gap: Gap,
     quality: str,
-    network: Refiner | None,
-    received: NDArray[np.bool_],
+    network: GapFiller | None,
+    hints: Hints,
 ) -> None:
-    """Fill a gap of ``rows`` from what lies before it and behind."""
+    """Fill a gap of ``rows`` from both sides."""
     context = round(CONTEXT_S * config.sample_rate)
     before = rows[:, max(0, gap.start - context) : gap.start]
     after = rows[:, gap.stop : min(gap.end, gap.stop + context)]
@@ -364,7 +359,7 @@ def _fill(
     if network is not None:
         # By the little between two gaps it is hard to tell speech.
         behind = slice(gap.stop, gap.stop + round(HEARD_S * config.sample_rate))
-        heard = rows[:, behind][:, received[behind]]
+        heard = rows[:, behind][:, hints.received[behind]]
         shares = [
             network.speech_share(row[: gap.start], near)
             for row, near in zip(rows, heard, strict=True)
@@ -373,11 +368,23 @@ def _fill(
         [network.fill_speech(row, *gap, speech) for row, speech in zip(rows, shares, strict=True)]
     ):
         _run(filler, before, after, bend, hole)
-        if refines(quality, config.method) and refinable(gap, before.shape[1]):
-            for row, speech in zip(rows, shares, strict=True):
+        drafts = refines(quality, config.method) and refinable(gap, before.shape[1])
+        for row, speech in zip(rows, shares, strict=True):
+            known = replace(hints, speech=speech)
+            if drafts:
                 doubt_db = interpolate(row, config.sample_rate, gap, QUALITIES[quality])
-                if network is not None:
-                    network.refine(row, *gap, doubt_db, speech)
+                known = replace(known, doubt_db=doubt_db)
+            if network is not None and (drafts or network.any_gap):
+                network.refine(row, *gap, known)
+
+
+def _network(quality: str, method: str, model: str, sample_rate: int) -> GapFiller | None:
+    """Return the network that fills gaps by a quality and a method; None for none."""
+    if method not in ("auto", *FILE_METHODS):
+        return None
+    if not QUALITIES[quality].rounds and kind_of_filler(method, model) not in FILE_METHODS:
+        return None
+    return open_gap_filler(method, model, sample_rate)
 
 
 def _hold(
@@ -442,7 +449,8 @@ def _land(filler: Filler, after: NDArray[np.float32], bend: int, out: NDArray[np
 
 def context_s(quality: str, method: str, model: str) -> float:
     """Return the context of a gap on either side, in seconds."""
-    if method in FILE_METHODS:
-        return max(CONTEXT_S, KINDS[method].context_s)
+    kind = kind_of_filler(method, model)
+    if kind and KINDS[kind].context_s:
+        return KINDS[kind].context_s
     networks = refines(quality, method) and method == "auto" and model != "ar"
     return REACH_S if networks else CONTEXT_S

@@ -1,4 +1,4 @@
-"""Which recordings a command works on, and where each result goes.
+"""Recordings that a command works on, and the place of each result.
 
 One file goes to one file. Several files, or folders with all recordings below them, go to a
 folder, each under its own name; what lies in sub-folders keeps them. No result takes the place of
@@ -136,7 +136,7 @@ def check_no_source(made: Path, sources: Iterable[Path]) -> None:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Return what a file or folder is known by, whatever its names; None if there is none."""
+    """Return the identity of a file or folder, whatever its name, or None."""
     try:
         about = path.stat()
     except (OSError, ValueError):
@@ -218,11 +218,11 @@ def _leads_into(path: Path, done: tuple[int, int] | None) -> bool:
 
 
 def _is_file(path: Path, refused: Refused) -> bool:
-    """Return whether there is a file, and tell what there is instead."""
+    """Return whether a file is there; tell of anything else."""
     try:
         if stat.S_ISREG(path.stat().st_mode):
             return True
-        refused(path, "it is no file but a pipe or a device")
+        refused(path, "it is a pipe or a device, not a file")
     except FileNotFoundError:
         refused(path, "it is a link to nothing" if path.is_symlink() else "it has vanished")
     except OSError as error:
@@ -231,7 +231,7 @@ def _is_file(path: Path, refused: Refused) -> bool:
 
 
 def _expanded(given: Path) -> list[Path]:
-    """Return what a pattern fits, in order; a file or folder itself."""
+    """Return the matches of a pattern, in order; a file or folder itself."""
     text = str(given)
     if os.path.lexists(given) or not glob.has_magic(text):
         return [given]

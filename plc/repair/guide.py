@@ -1,4 +1,4 @@
-"""Fill a gap of one channel by what another channel holds there.
+"""Fills of one channel from the same gap's samples of another channel.
 
 Where another channel is received in the gap and alike, it tells most of what is lost. A short
 filter leads from it to the damaged channel: least squares over what is received of both around the
@@ -119,7 +119,7 @@ def _known_around(known: NDArray[np.bool_], sample_rate: int, gap: Gap) -> tuple
 
 
 def _explained(line: _Line, guide: _Line, own: NDArray[np.bool_]) -> tuple[float, _Line] | None:
-    """Return what a guide explains of a line.
+    """Return the part of a line that a guide explains.
 
     Before it, the share of power that it does not explain; None if too little is known.
     """

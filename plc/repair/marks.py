@@ -1,4 +1,4 @@
-"""Where a recording is damaged, as people write it down.
+"""Damaged places of a recording, as people write them down.
 
 A gap is written ``START:STOP`` in seconds, or ``START-STOP`` where a place is one of::
 
@@ -152,9 +152,7 @@ def _labelled(line: str) -> Iterator[Stretch]:
         raise ConfigError(f"{line!r} is no stretch: expected 0 <= start < end, in seconds")
     if start_s == stop_s:
         name = f" {label[0]!r}" if label and label[0] else ""
-        raise ConfigError(
-            f"the label{name} at {start_s:g} s is a point; drag it over what is damaged"
-        )
+        raise ConfigError(f"the label{name} at {start_s:g} s is a point; drag it over the damage")
     _, channels = _parted(label[0]) if label else ("", ())
     yield (start_s, stop_s, channels) if channels else (start_s, stop_s)
 

@@ -403,7 +403,7 @@ def _total(counts: Iterable[int | None]) -> int | None:
 
 
 class _Window:
-    """The stretch of a recording that is in memory; what lies before it has been written."""
+    """The part of a recording in memory; earlier parts have been written."""
 
     def __init__(self, reader: AudioReader, writer: AudioWriter, progress: Progress | None) -> None:
         self.reader, self.writer, self.progress = reader, writer, progress
@@ -506,7 +506,7 @@ def _check_trace_target(trace: Path, losses: LossSource, source: Path) -> None:
 def _writer_like(
     reader: AudioReader, target: Path, overwrite: bool, bitrate: int | None = None
 ) -> AudioWriter:
-    """Return a writer of a recording's coding and tags; what killed ones left of it goes."""
+    """Return a writer of a recording's coding and tags; remove leftovers of killed ones."""
     remove_leftovers(target)
     writer = AudioWriter(
         target,
@@ -522,7 +522,7 @@ def _writer_like(
     if reader.bitrate and writer.lossy:
         notice.tell_once(
             f"{reader.path} is in a lossy coding ({reader.bitrate / 1000:.0f} kbit/s): all "
-            f"of {target} is coded anew; .flac or .wav keeps what was decoded as it is"
+            f"of {target} is coded anew; .flac or .wav keeps the decoded samples"
         )
     return writer
 

@@ -1,4 +1,4 @@
-"""Filling of a track's gaps, window by window."""
+"""Fills of a track's gaps, window by window."""
 
 import math
 from collections import deque
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.methods import FILE_METHODS
 from plc.errors import AudioFileError
+from plc.networks.inpaint import kind_of_filler
 from plc.repair.arrays import HEARD_S, context_s, fill_gaps, guides_of
 from plc.repair.edges import intact_part
 from plc.repair.gaps import Gap, Hole, Track, find_unsound, gaps_within, merge_gaps
@@ -122,7 +124,7 @@ class TrackFill:
         self._made += [(first + start, first + stop) for start, stop in holes]
 
     def holes(self) -> list[Hole]:
-        """Return what was filled."""
+        """Return the filled places."""
         return [Hole(*gap.span, self.track.channels) for gap in self.filled]
 
     def damaged_samples(self) -> int:
@@ -131,9 +133,10 @@ class TrackFill:
         return sum(gap.samples for gap in self.filled) - sum(gap.samples for gap in gaps)
 
     def refined(self) -> int | None:
-        """Count the gaps that are interpolated; None if the settings interpolate none."""
+        """Count the gaps that are interpolated; None if that is not what the settings fill by."""
         how = self.recording
-        if not refines(how.quality, how.method):
+        by_kind = kind_of_filler(how.method, how.model) in FILE_METHODS
+        if by_kind or not refines(how.quality, how.method):
             return None
         groups = grouped(self.filled, how.sample_rate, how.quality, how.method)
         return sum(

@@ -47,7 +47,7 @@ MAX_DELAY_MS = 5000.0
 
 
 class DelayMode(Enum):
-    """How the target delay is found."""
+    """Way to find the target delay."""
 
     ADAPTIVE = "adaptive"
     """A quantile of the jitter."""

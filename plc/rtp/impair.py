@@ -154,7 +154,7 @@ class Impairment:
 
     @property
     def next_s(self) -> float:
-        """When the next datagram is due; infinite if none is under way."""
+        """Time at which the next datagram is due; infinite without one."""
         return self._under_way[0][0] if self._under_way else math.inf
 
     def put(self, datagram: bytes, now_s: float) -> None:
@@ -230,12 +230,12 @@ class ImpairProxy:
 
     @property
     def next_s(self) -> float:
-        """When the next datagram is due."""
+        """Time at which the next datagram is due."""
         return self.impairment.next_s
 
     @property
     def done(self) -> bool:
-        """Whether it was stopped, and nothing is under way any more."""
+        """True if it was stopped, and nothing is under way any more."""
         return self._stopped and self.next_s == math.inf
 
     def receive(self, port: int, datagram: bytes, source: Address, now_s: float) -> None:

@@ -52,8 +52,6 @@ _SOON_SHARE = 0.25
 _STAND_S = 0.25
 # By so much sooner than any packet of the last seconds nothing comes: its stamp is wrong.
 _SOONER_S = 0.002
-# As many numbers ahead are the next one, should one or two be lost.
-_NEXT_MAX = 3
 # By how much of it the numbers and the stamps of a late packet may differ.
 _LATE_SHARE = 0.25
 # A packet longer than this is no audio packet.
@@ -139,7 +137,7 @@ class _Stamps:
         self.since_s, self.samples, self.ahead, self.came_soon = now_s, 0, 0, False
 
     def _judge(self, lasted_s: float, rate: float) -> None:
-        """Compare both with the clock: what comes late says nothing, what comes soon does."""
+        """Compare both with the clock; late packets prove nothing, early ones do."""
         sampled_s, stamped_s = self.samples / rate, (self.samples + self.ahead) / rate
         self.came_soon |= lasted_s < (1.0 - _SOON_SHARE) * stamped_s - _SOON_S
         self.are_false |= self.came_soon
@@ -221,7 +219,7 @@ class JitterBuffer:
 
     @property
     def begun(self) -> bool:
-        """Whether the first block has been played."""
+        """True if the first block has been played."""
         return self._turns.begun
 
     @property
@@ -366,8 +364,9 @@ class JitterBuffer:
         start = self._timeline.start_of(packet.timestamp)
         behind = self._sequences.behind(packet.sequence)
         transit_s = now_s - start / self._rate - self.delays.base_s
-        goes_on = -_NEXT_MAX <= behind < 0 and start == self._following
-        if abs(transit_s) > _STRAY_S and not (goes_on and transit_s > 0.0):
+        if abs(transit_s) > _STRAY_S and not (
+            transit_s > 0.0 and self._goes_on(start, -behind, samples)
+        ):
             return True
         behind_samples = self._timeline.newest - start
         if behind >= 0 and behind_samples < 0:
@@ -376,6 +375,12 @@ class JitterBuffer:
             return False
         # However many packets were sent since: late is what lies as far behind by both.
         return behind <= 0 or abs(behind_samples - behind * samples) > _LATE_SHARE * behind_samples
+
+    def _goes_on(self, start: int, steps: int, samples: int) -> bool:
+        """Tell whether a packet stands where its number says, or nearer."""
+        if self._following is None or steps <= 0:
+            return False
+        return 0 <= start - self._following <= (steps - 1) * samples
 
     def _take(self, packet: RtpPacket, samples: int, now_s: float) -> Verdict:
         """Put a packet of the believed source onto the line."""
@@ -426,8 +431,8 @@ class JitterBuffer:
             self._timeline.shift(-shift)
         wait_s = self.delays.base_s + self.delays.target_s
         late_s = now_s - follows / self._rate - wait_s
-        is_next = steps <= _NEXT_MAX and ahead <= shift
-        if self.begun and is_next and late_s > _ONSET_S and not self.buffered_samples:
+        # However many were lost before it: its stamp says no more than its number.
+        if self.begun and ahead <= shift and late_s > _ONSET_S and not self.buffered_samples:
             self._begin_again(packet, now_s)
 
     def _false_samples(self, start: int, ahead: int, now_s: float) -> int:
@@ -480,7 +485,7 @@ class JitterBuffer:
         return verdict
 
     def _take_late(self, packet: RtpPacket, samples: int, now_s: float) -> Verdict:
-        """Discard a packet whose turn has passed; move the line if all of them are such."""
+        """Discard a packet whose turn has passed; move the line if all are late."""
         self.stats.late_packets += 1
         if len(self._timeline) or not self._sequences.is_newest(packet.sequence):
             return Verdict.LATE

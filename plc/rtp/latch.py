@@ -1,4 +1,4 @@
-"""Whose datagrams count: the sender that came first, until it has been silent for long.
+"""Latch on one sender: its datagrams count until it has been silent.
 
 ::
 
@@ -54,7 +54,7 @@ _NUMBERS = struct.Struct("!xxHxxxxI")
 
 @dataclass(slots=True)
 class _Claim:
-    """Who holds, or held, the stream."""
+    """A sender's claim to the stream."""
 
     address: Address
     ssrc: int
@@ -87,7 +87,7 @@ class _Run:
 
 
 class Latch:
-    """Whose datagrams count: the first sender that is believed, until it is silent for long.
+    """Accepts one sender's datagrams until it has been silent.
 
     A sender is heard provisionally until a packet of its was accepted, and gives way to others soon
     if none is; then it keeps its place as the module's text says. While it sends, others are
@@ -217,7 +217,7 @@ class Latch:
         return claim.ssrc != self._holder.ssrc and elder.goes_on(claim.sequence, claim.ssrc)
 
     def _hear(self, source: Address, ssrc: int, sequence: int, now_s: float) -> _Run:
-        """Take in a packet of a newcomer; return what was heard of it without a break.
+        """Take in a packet of a newcomer; return its unbroken stretch.
 
         Thousands of others, with a packet each, do not displace one that goes on.
         """
@@ -304,3 +304,22 @@ class RateCap:
             return False
         self._tokens -= 1.0
         return True
+
+
+def may_open(latch: Latch, strangers: RateCap, source: Address, now_s: float) -> bool:
+    """Tell whether a sealed datagram may be opened.
+
+    Beside a known sender no more of others is opened than a stream may have: forging costs little.
+
+    Parameters
+    ----------
+    latch : Latch
+        Of the path that it came by.
+    strangers : RateCap
+        Of what others may send; a datagram of another one takes a token.
+    source : Address
+        Where it came from.
+    now_s : float
+        Time in seconds.
+    """
+    return latch.source in (None, source) or strangers.take(now_s)

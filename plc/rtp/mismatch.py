@@ -86,7 +86,7 @@ class Mismatch:
     advice: str
 
     def line(self, where: str, source: str) -> str:
-        """Return it as a sentence about what ``where`` receives from ``source``."""
+        """Return a sentence about the packets that ``where`` receives from ``source``."""
         return f"{where} receives {self.comes} from {source}, {self.expected}: {self.advice}"
 
     def particulars(self) -> dict[str, int]:
@@ -187,7 +187,7 @@ class Inspection:
             return "", f"give --payload-type {number}"
         if number == 111 and self._codec.name != "opus":
             return "", f"give --payload-type {number} --codec opus if it is that"
-        return "", f"it is not {self._codec.name} as configured; say what it is by --codec"
+        return "", f"it is not {self._codec.name} as configured; name its codec by --codec"
 
     def _are_redundant(self, blocks: list[RedBlock]) -> bool:
         return all(block.payload_type == self._payload_type for block in blocks)

@@ -21,7 +21,7 @@ _IPV6_MULTICAST_ALL = 29
 def join(
     port: socket.socket, address: tuple[str, int], interface: str | None
 ) -> Callable[[], None]:
-    """Bind a socket to a group and join that; return what leaves it.
+    """Bind a socket to a group and join it; return a function that leaves.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def join(
 
 
 def send_from(port: socket.socket, interface: str) -> None:
-    """Let a socket send to groups by that card; raise NetworkError if it is none."""
+    """Let a socket send to groups by that card; raise NetworkError without one."""
     try:
         if port.family == socket.AF_INET6:
             index = struct.pack("@I", _index(interface))

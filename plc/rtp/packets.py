@@ -137,7 +137,7 @@ def is_rtcp(datagram: bytes) -> bool:
 
 
 def ssrc_of(datagram: bytes) -> int:
-    """Return the SSRC in an RTP packet; of what is shorter than a header, that of what is there."""
+    """Return the SSRC of an RTP packet, also of an incomplete one."""
     return int.from_bytes(datagram[8:12], "big")
 
 

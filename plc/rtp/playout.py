@@ -184,7 +184,7 @@ class Playout:
 
     @property
     def drained(self) -> bool:
-        """Whether everything received was played, or a drain took too long."""
+        """True if everything received was played, or a drain took too long."""
         if not self.buffer.begun:
             return True
         waiting = self._filled - self._at + self._concealer.delay

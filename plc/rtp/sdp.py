@@ -1,4 +1,4 @@
-"""Session descriptions (SDP, RFC 8866): which RTP comes where, coded in what.
+"""Session descriptions (SDP, RFC 8866): address, codec and format of RTP streams.
 
 Of a description only its audio is looked at: port, address, codec, rate, channels, packet length,
 redundancy. What else stands there is passed over, as the standard asks.
@@ -125,7 +125,7 @@ def _paths_joined(sections: list[_Section], second_of: dict[str, str]) -> list[A
 
 
 def read_sdp(path: str | Path) -> list[AudioMedia]:
-    """Return the audio streams of a description's file; raise ConfigError if there is none."""
+    """Return the audio streams of a description's file; raise ConfigError without one."""
     try:
         with Path(path).open("rb") as file:
             text = file.read(_LARGEST_BYTES).decode("utf-8", "replace")

@@ -87,7 +87,7 @@ class RtpSender:
 
     @property
     def next_s(self) -> float:
-        """When the next packet is due; at once if none was sent yet."""
+        """Time at which the next packet is due; at once before the first."""
         if self._next is None:
             return math.inf
         if self._begin_s is None:
@@ -96,7 +96,7 @@ class RtpSender:
 
     @property
     def done(self) -> bool:
-        """Whether everything is sent."""
+        """True if everything is sent."""
         return self._next is None
 
     @property
@@ -258,7 +258,7 @@ def _check_redundancy(codec: Codec, block: int, redundancy: int) -> None:
 
 
 def blocks_of(path: str | Path, block: int, loop: bool = False) -> Iterator[NDArray[np.float32]]:
-    """Yield a recording in blocks, silence for what is missing.
+    """Yield a recording in blocks, with silence for missing samples.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ _SEEN_MASK = (1 << _SEEN_BITS) - 1
 
 
 class SequenceLog:
-    """Which numbers of a stream have come.
+    """Log of the sequence numbers that have come.
 
     Parameters
     ----------

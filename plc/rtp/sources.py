@@ -73,7 +73,7 @@ class _Audition:
 
 
 class Sources:
-    """The source that is played, and those that would like to be.
+    """The source that is played, and its rivals.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ def _decoded(coded: str) -> bytes:
 
 
 def read_key(path: Path) -> SrtpKey:
-    """Return the key in a file's first line; raise ConfigError if there is none."""
+    """Return the key in a file's first line; raise ConfigError without one."""
     try:
         with path.open("rb") as file:
             content = file.read(_KEY_FILE_BYTES)
@@ -267,7 +267,7 @@ def _why(kind: str, has_opened: bool) -> str:
     return {
         "forged": "packets that were not sealed with this key",
         "replayed": "packets that came before (replayed, or doubled on the way)",
-        "malformed": "datagrams that are no SRTP",
+        "malformed": "datagrams that are not SRTP",
         "excess": f"packets of more than {SOURCES_MAX} senders; start again for new ones",
     }[kind]
 

@@ -101,12 +101,12 @@ class Timeline:
 
     @property
     def first(self) -> PlacedPacket | None:
-        """The packet that begins first; None if there is none."""
+        """The packet that begins first, or None."""
         return self._packets[0] if self._packets else None
 
     @property
     def last(self) -> PlacedPacket | None:
-        """The packet that begins last; None if there is none."""
+        """The packet that begins last, or None."""
         return self._packets[-1] if self._packets else None
 
     @property
@@ -163,7 +163,7 @@ class Timeline:
         return Verdict.ACCEPTED
 
     def _covered(self, placed: PlacedPacket, place: int) -> bool:
-        """Tell whether the packets around ``place`` hold any of what ``placed`` does."""
+        """Tell whether packets around ``place`` overlap with ``placed``."""
         before = place > 0 and self._packets[place - 1].stop > placed.start
         after = place < len(self._packets) and self._packets[place].start < placed.stop
         return before or after

@@ -107,11 +107,11 @@ class Turns:
         self._cut_s = 0.0
 
     def hurry_as_configured(self) -> None:
-        """Do so down to what the mode allows: any delay but the fixed one may have grown."""
+        """Hurry down to the delay that the mode allows; only a fixed one cannot grow."""
         self._cut_s = self._max_s if self._holds else 0.0
 
     def pass_held(self) -> None:
-        """Take what was held for passed: what comes next stands behind it."""
+        """Count held samples as lost, and go on behind them."""
         self._timeline.position += self._held
         self._starved += self._held
         self._stats.held_samples -= self._held
@@ -229,7 +229,7 @@ class Turns:
         self._stats.merged_packets += left_out < held
 
     def _skip(self, now_s: float, kept_s: float) -> Turn:
-        """Skip what is beyond that delay; this block is concealed, and leads over the jump."""
+        """Skip the excess delay; conceal this block across the jump."""
         excess_s = self.delay_s(now_s) - kept_s
         blocks = max(1, int(excess_s * self._rate) // self._block)
         self._timeline.position += blocks * self._block

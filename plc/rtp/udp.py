@@ -68,12 +68,12 @@ class Service(Protocol):
 
     @property
     def next_s(self) -> float:
-        """When the service wants to be called next; infinite: only for datagrams."""
+        """Time of the service's next call; infinite: only for datagrams."""
         ...
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing more to do."""
+        """True if there is nothing more to do."""
         ...
 
     def receive(self, port: int, datagram: bytes, source: Address, now_s: float) -> None:
@@ -149,7 +149,7 @@ def _check_host(host: str) -> None:
 
 
 def parse_network(text: str) -> Network:
-    """Return the network in ``192.0.2.7`` or ``192.0.2.0/24``; raise ConfigError if it is none."""
+    """Return the network of ``192.0.2.7`` or ``192.0.2.0/24``; raise ConfigError for others."""
     try:
         return ip_network(text, strict=False)
     except ValueError:
@@ -219,6 +219,8 @@ class UdpPort:
         self.failed_sends = 0
         self.drained = True
         """Whether nothing was left when it was last read."""
+        self.heard_s = -math.inf
+        """Until when all that came was handed over, by the clock that serves it."""
 
     def target(self, endpoint: Endpoint) -> Address:
         """Return the address to send to, for :meth:`send`.
@@ -231,7 +233,7 @@ class UdpPort:
             If there is no such host for a socket of this kind, or no such interface.
         """
         if endpoint.port == 0:
-            raise ConfigError(f"cannot send to {endpoint}: port 0 is none; give 1 to 65535")
+            raise ConfigError(f"cannot send to {endpoint}: port 0 is not a port; give 1 to 65535")
         if endpoint.interface is not None:
             send_from(self.socket, endpoint.interface)
         try:
@@ -241,7 +243,7 @@ class UdpPort:
             raise NetworkError(f"{error} (by {kind}, as {self.endpoint} is)") from error
 
     def mark(self, dscp: int) -> None:
-        """Mark what is sent with this DSCP (RFC 2474).
+        """Set the DSCP of sent packets (RFC 2474).
 
         Raises
         ------
@@ -318,7 +320,7 @@ def is_free(endpoint: Endpoint) -> bool:
 
 
 def is_of_this_machine(host: str) -> bool:
-    """Tell whether a host is an address of this machine; one that is not found is none."""
+    """Tell whether a host is an address of this machine."""
     if is_multicast(host):
         return False
     try:
@@ -376,13 +378,14 @@ def serve(
     ends at once. What had arrived when the end came is received. A datagram is handed over with the
     time at which it came in, where the kernel tells (Linux), and the service is told a time only
     when what came before it was handed over, or a port has more than is read at once
-    (:attr:`UdpPort.drained`): what comes while the process is held up is not late for that.
+    (:attr:`UdpPort.drained`, :attr:`UdpPort.heard_s`): what comes while the process is held up is
+    not late for that, if the service waits for it.
 
     ``each_turn`` is called at least ten times a second, before each wait, and may change the
     service's ports. ``on_hangup`` is called at SIGHUP, which is then no end.
     """
     with stop_signals(on_hangup) as signals, selectors.DefaultSelector() as selector:
-        heard_s: dict[UdpPort, float] = {}
+        listening: list[UdpPort] = []
 
         def take(ready: Ready, until_s: float, turn_s: float) -> None:
             waiting = {key.data[0] for key, _ in ready}
@@ -392,9 +395,9 @@ def serve(
             began_s = clock()
             for key, _ in ready:
                 number, port = key.data
-                _take_turn(service, number, port, heard_s, turn_s, clock)
+                _take_turn(service, number, port, turn_s, clock)
                 if port.drained:
-                    heard_s[port] = max(heard_s[port], until_s)
+                    port.heard_s = max(port.heard_s, until_s)
                 now_s = clock()
                 if now_s - began_s >= turn_s:
                     if now_s >= service.next_s:
@@ -406,7 +409,7 @@ def serve(
         while not service.done and len(signals) < 2:
             if each_turn is not None:
                 each_turn()
-            _listen_to(service.ports, selector, heard_s)
+            _listen_to(service.ports, selector, listening)
             now_s = clock()
             ending = not stopping and (bool(signals) or now_s >= end_s)
             wait_s = min(service.next_s - now_s, end_s - now_s, _LONGEST_WAIT_S)
@@ -441,16 +444,14 @@ def _wait(selector: selectors.BaseSelector, wait_s: float) -> Ready:
 
 
 def _listen_to(
-    ports: Sequence[UdpPort], selector: selectors.BaseSelector, heard_s: dict[UdpPort, float]
+    ports: Sequence[UdpPort], selector: selectors.BaseSelector, listening: list[UdpPort]
 ) -> None:
     """Register those ports, by their number, and no others."""
-    if list(heard_s) == list(ports):
+    if listening == list(ports):
         return
-    for port in list(heard_s):
+    for port in listening:
         selector.unregister(port.socket)
-    times_s = {port: heard_s.get(port, -math.inf) for port in ports}
-    heard_s.clear()
-    heard_s.update(times_s)
+    listening[:] = ports
     for number, port in enumerate(ports):
         selector.register(port.socket, selectors.EVENT_READ, (number, port))
 
@@ -459,7 +460,6 @@ def _take_turn(
     service: Service,
     number: int,
     port: UdpPort,
-    heard_s: dict[UdpPort, float],
     turn_s: float,
     clock: Callable[[], float],
 ) -> None:
@@ -468,8 +468,8 @@ def _take_turn(
     for datagram, source, age_s in port.aged():
         now_s = clock()
         # No earlier than what was here before, should the wall clock be set.
-        heard_s[port] = max(heard_s[port], now_s - age_s)
-        service.receive(number, datagram, source, heard_s[port])
+        port.heard_s = max(port.heard_s, now_s - age_s)
+        service.receive(number, datagram, source, port.heard_s)
         if clock() - began_s >= turn_s:
             return
 

@@ -59,7 +59,7 @@ class EngineCache:
 
     @property
     def holds_engines(self) -> bool:
-        """Whether engines can be loaded."""
+        """True if engines can be loaded."""
         return os.path.lexists(self.folder) and not foreign(self.folder)
 
     def begin(self) -> Path:

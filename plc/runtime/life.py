@@ -117,7 +117,7 @@ def note_end(life: Living) -> None:
 
 
 def serve_requests(life: Life, open_network: Callable[[], Runnable]) -> None:
-    """Open the network, run requests, and record what ends the thread."""
+    """Open the network, run requests, and record the reason of the end."""
     try:
         give_way()
         flush_denormals()

@@ -79,7 +79,7 @@ class GapNetwork:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether the network runs on a GPU, which :meth:`keep_warm` is for."""
+        """True if the network runs on a GPU, which :meth:`keep_warm` is for."""
         return self._session.on_gpu
 
     def run(
@@ -129,7 +129,7 @@ class GapNetwork:
         return False
 
     def keep_warm(self) -> None:
-        """Run once on what lies in the buffers, for nothing; exceptions pass through."""
+        """Run once on the present buffers, for nothing; exceptions pass through."""
         self._session.run()
 
     def cancel(self) -> None:
@@ -167,7 +167,7 @@ def open_network(
     if KINDS[manifest.kind].own_ports:
         raise ConfigError(
             f"{manifest.name} is of kind {manifest.kind}, which has other inputs: plc inpaint "
-            "opens it, and of kind paper Concealer(model=...) with lookahead"
+            "opens it, and of kind context_encoder Concealer(model=...) with lookahead"
         )
     session = open_session(
         manifest,

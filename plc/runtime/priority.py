@@ -270,7 +270,7 @@ def leave() -> None:
 
 @contextlib.contextmanager
 def aside() -> Iterator[None]:
-    """Be ordinary for what computes long: opening a stream is measured, and no guard may end it."""
+    """Be an ordinary thread during a long computation, such as opening a stream."""
     asked, thread = _asked, threading.get_native_id()
     level = None if asked is None else asked.level_of(thread)
     if asked is None or level is None:
@@ -363,5 +363,5 @@ def _ask_rtkit(thread: int, level: Level) -> str:
 
 
 def _set_reset_on_fork(thread: int) -> None:
-    """Do what rtkit demands of a thread."""
+    """Set the flags that rtkit demands of a thread."""
     os.sched_setscheduler(thread, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))

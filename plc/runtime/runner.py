@@ -36,7 +36,7 @@ class Runnable(Protocol):
 
     @property
     def on_gpu(self) -> bool:
-        """Whether the network needs to be kept warm."""
+        """True if the network needs to be kept warm."""
         ...
 
     def run(
@@ -72,7 +72,7 @@ class Outcome(Enum):
 
     @property
     def usable(self) -> bool:
-        """Whether the result was written."""
+        """True if the result was written."""
         return self in (Outcome.DONE, Outcome.SLOW)
 
 
@@ -155,7 +155,7 @@ class Runner(Protocol):
         ...
 
     def take_failure(self) -> bool:
-        """Return whether what was abandoned failed, once for each."""
+        """Return whether an abandoned run failed, once for each."""
         ...
 
     def tick(self) -> None:
@@ -298,13 +298,13 @@ class DeferredRunner(InlineRunner):
         self._warm_until_s = float("-inf")
 
     def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
-        """Remember what to run; return a ticket for the result."""
+        """Store a request; return a ticket for its result."""
         self._asked = (spectra, lost)
         self._ticket += 1
         return self._ticket
 
     def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
-        """Analyse and run what was submitted last, whatever the caller's deadline."""
+        """Analyse and run the last request, whatever the caller's deadline."""
         asked, self._asked = self._asked, None
         if asked is None or ticket != self._ticket:
             return Outcome.ABSENT
@@ -315,7 +315,7 @@ class DeferredRunner(InlineRunner):
         return super().collect(self._ticket, began_s + _HELD_UP_S, out)
 
     def abandon(self) -> None:
-        """Forget what was submitted."""
+        """Forget the last request."""
         self._asked = None
 
     def tick(self) -> None:

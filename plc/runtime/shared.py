@@ -37,7 +37,7 @@ Key = tuple[str, int]
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class OpenSession:
-    """A session, and what need not be found out again."""
+    """A session and its known properties."""
 
     raw: Any
     """ONNX Runtime's."""
@@ -62,7 +62,7 @@ class SharedSessions:
         self._opening: dict[Key, threading.Lock] = {}
 
     def get(self, key: Key, open_session: Callable[[], OpenSession]) -> OpenSession:
-        """Return the session of ``key``, opened if it is not; what that raises passes through.
+        """Return the session of ``key``, opened at first use; errors pass through.
 
         Threads that ask for the same one wait for the first of them to open it.
         """
@@ -94,7 +94,7 @@ class SharedSessions:
         return shared
 
     def all(self) -> list[OpenSession]:
-        """Return those that are open."""
+        """Return the open sessions."""
         return [shared for ref in self._used.valuerefs() if (shared := ref()) is not None]
 
     def close(self) -> None:

@@ -91,7 +91,7 @@ class StandingThread:
             self.ending.wait(_PAUSE_S)
 
     def problem(self) -> str | None:
-        """Return what is wrong with the thread, if anything."""
+        """Return the thread's problem, if any."""
         if self.ending.is_set():
             return None
         if not self._thread.is_alive():
@@ -112,7 +112,7 @@ class StandingThread:
 
 
 def problems() -> list[str]:
-    """Return what is wrong with the threads of this process's servers."""
+    """Return the problems of this process's server threads."""
     found = (each.problem() for each in list(_standing.values()))
     return [each for each in found if each is not None]
 

@@ -141,7 +141,7 @@ class NetworkWorker:
 
     @property
     def _stayed(self) -> bool:
-        """Whether the thread belongs to the parent of a fork."""
+        """True if the thread belongs to the parent of a fork."""
         return self._generation != forks.generation
 
     @property

@@ -78,7 +78,7 @@ NEEDED: dict[str, list[str]] = {
     "trace": ["CLIP", "OUT"],
     "report": ["NEW"],
     "headline": ["NEW", "--out", "NEW"],
-    "paper": ["CLIP"],
+    "context-encoder": ["CLIP"],
     "fuzz": ["jitter"],
     "relay quality": ["CLIP"],
 }
@@ -103,7 +103,7 @@ WORK = (
     "plc_bench.gaps.twosided.measure_inpainting",
     "plc_bench.detection.study.measure_detection",
     "plc_bench.detection.stream.measure_streams",
-    "plc_bench.papers.paper_tables.measure_paper_tables",
+    "plc_bench.papers.context_encoder.measure_paper_tables",
     "plc_bench.papers.long_gaps.measure_long_gaps",
     "plc_bench.papers.probes.measure_probes",
     "plc_bench.timing.latency.measure",

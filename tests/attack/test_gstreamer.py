@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -240,9 +240,13 @@ pipeline.set_state(Gst.State.NULL)
 
 
 @pytest.mark.system
-def test_what_is_sealed_here_is_opened_by_gstreamer(tmp_path: Path) -> None:
-    """And by its right key alone."""
+@pytest.mark.parametrize("relayed", [False, True])
+def test_what_is_sealed_here_is_opened_by_gstreamer(tmp_path: Path, relayed: bool) -> None:
+    """And by its right key alone: what ``plc send`` sends, and what ``plc relay`` sends on."""
     need("srtpdec", "srtpenc", "udpsrc")
+    loads = 'import gi; gi.require_version("Gst", "1.0"); from gi.repository import Gst'
+    if subprocess.run(["/usr/bin/python3", "-c", loads], env=BARE, check=False).returncode:
+        pytest.skip("GStreamer is unknown to Python: apt-get install python3-gst-1.0")
     pytest.importorskip("pylibsrtp", reason="pylibsrtp is not installed")
     clip, key = tmp_path / "clip.wav", tmp_path / "key"
     soundfile.write(clip, tones(1, 48_000, 3 * 48_000), 48_000, subtype="PCM_16")
@@ -256,11 +260,17 @@ def test_what_is_sealed_here_is_opened_by_gstreamer(tmp_path: Path) -> None:
         )  # fmt: skip
         assert receiver.stdout is not None
         assert receiver.stdout.readline() == "ready\n"
-        subprocess.run(
-            [sys.executable, "-m", "plc", "send", clip, "--key-file", key,
-             "--to", f"udp://127.0.0.1:{port}"],
-            env=environment(), check=True, timeout=60,
-        )  # fmt: skip
+        with ExitStack() as stack:
+            if relayed:
+                options = ("--to", f"udp://127.0.0.1:{port}", "--key-file", key)
+                fixed = ("--sample-rate", 48_000, "--packet-ms", 10, "--fixed-delay-ms", 100)
+                port, _ = stack.enter_context(relaying(*options, *fixed))
+            subprocess.run(
+                [sys.executable, "-m", "plc", "send", clip, "--key-file", key,
+                 "--packet-ms", "10", "--to", f"udp://127.0.0.1:{port}"],
+                env=environment(), check=True, timeout=60,
+            )  # fmt: skip
+            time.sleep(0.3)
         receiver.communicate("end\n", timeout=60)
         heard[name] = out.stat().st_size
     assert heard["right"] >= 0.9 * 2 * 3 * 48_000

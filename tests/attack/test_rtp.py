@@ -206,9 +206,7 @@ def test_packets_of_any_length_are_heard_at_once_and_hold_nobody_up(
         ended.set()
         listening.join()
         reports = relay.report()
-    for port, times, report, (samples, begins_s) in zip(
-        relay.ports, arrived, reports, begins.items(), strict=True
-    ):
+    for port, times, report, samples in zip(relay.ports, arrived, reports, begins, strict=True):
         number = port.endpoint.port
         left = [at_s for at_s, (_, to, _) in zip(left_s, plan, strict=True) if to == number]
         buffer = report["jitter_buffer"]
@@ -216,8 +214,7 @@ def test_packets_of_any_length_are_heard_at_once_and_hold_nobody_up(
         assert max(np.diff(times)) <= SLACK_S, samples
         assert buffer["skipped_samples"] == 0, samples
         assert buffer["packets_received"] == len(left), samples
-        # What was handed over in time was played. A relay that is held up reads a stream of short
-        # packets too late, though they came in time.
-        in_time = (len(left) - buffer["late_packets"]) * samples
-        assert buffer["played_samples"] >= 0.9 * in_time, samples
-        assert in_time >= 0.3 * (ENDS_S - begins_s) * rate, samples
+        # Also where the relay was held up, unless for longer than it waits for what came meanwhile.
+        in_time = len(left) - buffer["late_packets"]
+        assert in_time >= 0.8 * len(left), samples
+        assert buffer["played_samples"] >= 0.98 * in_time * samples, samples

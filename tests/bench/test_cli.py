@@ -14,7 +14,7 @@ from plc_bench import cli
 from plc_bench.cli import app, main
 from plc_bench.peers import library
 from plc_bench.quality.study import load
-from tests.plc.networks.test_paper import write_paper_model
+from tests.plc.networks.test_context_encoder import write_context_encoder
 from tests.signals import tones
 
 RATE = 16_000
@@ -111,16 +111,16 @@ def test_inpaint_draws_a_curve_over_several_lengths(tmp_path: Path, clip: Path) 
 
 def test_the_papers_tables_need_a_model(clip: Path) -> None:
     with pytest.raises(ModelError, match="cannot read"):
-        run("paper", clip, "--models", "/nowhere/model.json")
+        run("context-encoder", clip, "--models", "/nowhere/model.json")
 
 
 def test_the_papers_probes_need_no_clips(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     pytest.importorskip("onnxruntime")
-    model = write_paper_model(tmp_path, is_complex=False, name="echo")
+    model = write_context_encoder(tmp_path, is_complex=False, name="echo")
     numbers, out = tmp_path / "probes.json", tmp_path / "made"
     options = ("--tones", "2", "--phases", "1", "--jobs", "1", "--save", numbers, "--out", out)
-    status, text = run("paper", "--models", model, "--probe", "tones,chirp", *options)
+    status, text = run("context-encoder", "--models", model, "--probe", "tones,chirp", *options)
     assert status == 0
     assert "pure tones" in text
     assert "five chirps" in text
@@ -140,7 +140,7 @@ def test_the_papers_probes_need_no_clips(tmp_path: Path) -> None:
 )
 def test_the_papers_experiments_are_asked_for_rightly(options: tuple[str, ...], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
-        run("paper", *options)
+        run("context-encoder", *options)
 
 
 def test_latency_reads_a_file(clip: Path) -> None:
@@ -254,23 +254,23 @@ def test_the_name_of_an_extra_is_not_taken_for_markup(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
-        raise ConfigError("pip install 'plc-engine[gpu]' brings it")
+        raise ConfigError("pip install './plc[gpu]' brings it")
 
     monkeypatch.setattr(cli, "app", fail)
     with pytest.raises(SystemExit):
         main()
-    assert capsys.readouterr().err == "error: pip install 'plc-engine[gpu]' brings it\n"
+    assert capsys.readouterr().err == "error: pip install './plc[gpu]' brings it\n"
 
 
 def test_a_failures_reason_is_not_taken_for_markup(
     monkeypatch: pytest.MonkeyPatch, clip: Path
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise ConfigError("pip install 'plc-engine[gpu]' brings it")
+        raise ConfigError("pip install './plc[gpu]' brings it")
 
     monkeypatch.setattr("plc_bench.quality.study.read_stream", fail)
     result = CliRunner().invoke(app, ["quality", str(clip), "--methods", "zeros", "--jobs", "1"])
-    assert "'plc-engine[gpu]' brings it" in result.stderr.replace("\n", " ")
+    assert "'./plc[gpu]' brings it" in result.stderr.replace("\n", " ")
 
 
 @pytest.mark.parametrize("command", sorted(typer.main.get_group(app).commands))

@@ -44,9 +44,11 @@ def test_every_class_and_function_to_call_has_an_example() -> None:
 
 
 def test_version_and_licence_are_the_same_wherever_they_stand() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, dynamic = settings["project"], settings["tool"]["setuptools"]["dynamic"]
     citation = (ROOT / "CITATION.cff").read_text()
-    assert project["version"] == plc.__version__
+    assert project["dynamic"] == ["version"]
+    assert dynamic["version"] == {"attr": "plc.__version__"}
     assert f"\nversion: {plc.__version__}\n" in citation
     recordings = (ROOT / "plc/data/LICENCE.md").read_text()
     theirs = set(re.findall(r"\((CC-[A-Z0-9.-]+)\)\]", recordings))

@@ -27,3 +27,22 @@ def test_what_is_slow_is_told_to_who_listens_only(
     monkeypatch.setattr(notice, "listener", lambda line: told.set())
     with notice.if_slow(lambda: "slow", 0.0):
         assert told.wait(10.0)
+
+
+def test_files_in_the_making_are_called_what_they_become(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    with notice.renamed():
+        notice.rename("work/7/made.mp3", "out/a.mp3")
+        notice.tell("work/7/made.mp3 is coded anew")
+        assert notice.shown("no room for work/7/made.mp3") == "no room for out/a.mp3"
+    notice.tell("work/7/made.mp3 is there")
+    assert told == ["out/a.mp3 is coded anew", "work/7/made.mp3 is there"]
+
+
+def test_what_another_process_told_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    notice.pass_on("a.mp3", "in/a.mp3 is damaged, as another process noticed")
+    notice.tell_once("in/a.mp3 is damaged, as another process noticed")
+    assert told == ["a.mp3: in/a.mp3 is damaged, as another process noticed"]

@@ -35,7 +35,7 @@ def test_torchrun_hands_every_option_on() -> None:
         ("damage", "plc train damage --data CORPUS --out damage.npz"),
         (
             "restored",
-            "plc train restored runs/damage_unet_v2 --unseen CORPUS/music/test",
+            "plc train restored runs/restore_unet_v2 --unseen CORPUS/music/test",
         ),
         (
             "contexts",

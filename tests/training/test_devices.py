@@ -8,15 +8,15 @@ torch = pytest.importorskip("torch")
 from plc_training.tasks.base import Task  # noqa: E402
 from plc_training.tasks.bridge import BridgeTask  # noqa: E402
 from plc_training.tasks.causal import CausalTask  # noqa: E402
-from plc_training.tasks.two_sided import TwoSidedTask  # noqa: E402
-from tests.training.tasks import test_bridge, test_causal, test_two_sided  # noqa: E402
+from plc_training.tasks.inpaint import InpaintTask  # noqa: E402
+from tests.training.tasks import test_bridge, test_causal, test_inpaint  # noqa: E402
 
 TASKS = {
-    "two-sided": TwoSidedTask(
-        test_two_sided.PLAN,
-        test_two_sided.SETTINGS,
-        test_two_sided.segments(),
-        test_two_sided.segments(),
+    "inpaint": InpaintTask(
+        test_inpaint.PLAN,
+        test_inpaint.SETTINGS,
+        test_inpaint.segments(),
+        test_inpaint.segments(),
     ),
     "causal": CausalTask(
         test_causal.PLAN, test_causal.SETTINGS, test_causal.segments(), test_causal.segments()

@@ -33,7 +33,7 @@ Libraries = Annotated[
 
 
 def _take_threads(count: int) -> int:
-    """Let torch have as many threads; 0: its own choice."""
+    """Set the number of torch's threads; 0 is torch's own choice."""
     if count:
         import torch
 
@@ -121,9 +121,9 @@ def train(
 ) -> None:
     """Train a network by a recipe, and keep the best weights.
 
-    plc train two_sided --data CORPUS
+    plc train inpaint --data CORPUS
 
-    torchrun --nproc-per-node 2 -m plc_training train two_sided --data CORPUS
+    torchrun --nproc-per-node 2 -m plc_training train inpaint --data CORPUS
 
     plc train CONFIG.json --data NOTES
 
@@ -306,7 +306,7 @@ def restored(
 ) -> None:
     """Score a trained restorer of damaged spectrograms.
 
-    plc train restored runs/damage_unet_v2 --unseen CORPUS/music/test
+    plc train restored runs/restore_unet_v2 --unseen CORPUS/music/test
 
     Printed are the PSNR of damaged patches, the gains of linear interpolation
     and of the network over it in dB, and the gains in structural similarity,
@@ -322,7 +322,7 @@ def restored(
     from plc_training.train.run import read_run
 
     groups = [("unseen works", unseen), ("seen works", seen or [])]
-    if read_run(run)[0].task.kind == "magnitude":
+    if read_run(run)[0].task.kind == "stroke":
         if picture is not None:
             raise typer.BadParameter(
                 "pictures are of runs of the task damage; plc train contexts draws strokes",
@@ -434,7 +434,7 @@ def restorers(
 
     plc train restorers --data CORPUS --unseen CORPUS/music/test
 
-    Each is trained by the recipe damage_brief. Printed are the gains over the
+    Each is trained by the recipe restore_brief. Printed are the gains over the
     damaged patch and over linear interpolation in dB, with 95 % intervals over
     works. Ctrl-C stops with a checkpoint; the same command continues.
     """
@@ -597,7 +597,7 @@ def export(
 ) -> None:
     """Write a run's best weights as a model: ONNX file and manifest.
 
-    plc export runs/two_sided --out models
+    plc export runs/inpaint --out models
 
     Validation segments of the run are compared first: ONNX Runtime agrees with
     torch, or nothing is written.

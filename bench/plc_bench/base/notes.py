@@ -1,4 +1,4 @@
-"""Where single notes are in their files: the table ``notes.csv``.
+"""Places of single notes in their files: the table ``notes.csv``.
 
 It has the columns ``path``, ``start_s``, ``duration_s`` and, if known, ``midi``, the pitch.
 """

@@ -1,4 +1,4 @@
-"""Waiting for a moment of a clock, such as a packet's turn.
+"""Wait for a moment of a clock, such as a packet's turn.
 
 A thread may wake before its time, as Windows lets it, or a clock in a test may pass no time: so the
 clock is asked again until the moment is there.

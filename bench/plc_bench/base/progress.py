@@ -25,7 +25,7 @@ class Meter:
         self._began = self._told = time.monotonic()
 
     def advance(self, count: float = 1) -> None:
-        """Add ``count`` to what is done."""
+        """Add ``count`` to the finished items."""
         self._bar.advance(self._task, count)
         task, now = self._bar.tasks[self._task], time.monotonic()
         if not self._bar.disable or task.total is None:

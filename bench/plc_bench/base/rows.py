@@ -1,4 +1,4 @@
-"""Scores as one table of rows, and their summary: what documents take their figures from.
+"""Scores as one table of rows, and their summary.
 
 A score has a *place* (domain, losses, length of a gap, …), a clip, a method and a metric. A summary
 has a row for each place, method and metric: the mean over the clips and its interval; with ``over``

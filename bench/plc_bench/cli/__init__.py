@@ -28,7 +28,7 @@ for _commands in (quality, gaps, detection, timing, robust, report):
 
 
 def main() -> None:
-    """Run the command; an error of ours becomes one line on stderr."""
+    """Run the command; print a :class:`plc.PlcError` as one line on stderr."""
     try:
         app()
     except Exception as error:

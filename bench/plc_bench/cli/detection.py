@@ -1,4 +1,4 @@
-"""``plc bench detect`` and ``dropouts``: damage made on purpose, and what is found of it."""
+"""``plc bench detect`` and ``dropouts``: search for damage made on purpose."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,7 @@ def detect(
     undamaged: Annotated[
         bool,
         typer.Option(
-            "--undamaged", help="Damage nothing: count what is found in kinds made up, or CLIPS."
+            "--undamaged", help="Damage nothing: count the findings in made kinds, or in CLIPS."
         ),
     ] = False,
     seams: Annotated[
@@ -53,7 +53,7 @@ def detect(
     save: Save = None,
     csv_file: CsvFile = None,
 ) -> None:
-    """Damage clips on purpose, and measure what plc detect finds.
+    """Damage clips on purpose, and measure the findings of plc detect.
 
     By kind and length: how much was found, and how many of the findings are true. The same files
     undamaged: false findings in ten minutes. With --undamaged nothing but that: without clips, of
@@ -144,7 +144,7 @@ def dropouts(
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
-    """Damage streams on purpose, and measure what detect_dropouts finds.
+    """Damage streams on purpose, and measure the findings of detect_dropouts.
 
     Mutes and repeated blocks in packets that all arrive: how much was found, how many of the
     findings are true, and what concealing them gains. False findings in undamaged streams.

@@ -1,4 +1,4 @@
-"""``plc bench inpaint``, ``paper`` and ``published``: gaps with both sides known."""
+"""``plc bench inpaint``, ``context-encoder`` and ``published``: gaps with both sides known."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -120,7 +120,7 @@ def inpaint(
     end([failure for report in reports for failure in report.failures])
 
 
-def paper(
+def context_encoder(
     sources: Annotated[
         list[Path] | None,
         typer.Argument(help="Audio files, folders or manifests (CSV); none: the probes alone."),
@@ -159,15 +159,16 @@ def paper(
     The published figures stand below those measured. Of the first network,
     --out has the best and the worst gap against linear prediction (64 ms).
 
-    plc bench paper CORPUS/music/test --probe tones,chirp --out FOLDER
+    plc bench context-encoder CORPUS/music/test --probe tones,chirp --out FOLDER
 
-    plc bench paper NOTES --notes NOTES/notes.csv --gaps-per-clip 20
+    plc bench context-encoder NOTES --notes NOTES/notes.csv --gaps-per-clip 20
     """
     from plc.errors import ConfigError
     from plc_bench.base import corpus, results
     from plc_bench.base.notes import notes_of_clips
     from plc_bench.gaps import twosided
-    from plc_bench.papers import paper_tables, probes
+    from plc_bench.papers import context_encoder as tables_of
+    from plc_bench.papers import probes
     from plc_bench.report import extremes
 
     wanted, networks = names_of(probe), names_of(models)
@@ -182,14 +183,14 @@ def paper(
         drawing = twosided.InpaintSettings(gaps_per_clip=gaps_per_clip, context="paper", seed=seed)
         bounds = notes_of_clips(notes, clips) if notes else None
         with progress_shown("clips", len(clips)) as advance:
-            reports = paper_tables.measure_paper_tables(
+            reports = tables_of.measure_paper_tables(
                 clips, networks, drawing, processes(jobs), advance, bounds
             )
         report_failures(reports[0].failures, len(clips))
     count = len(probes.probe_tones(tones)) if "tones" in wanted else 0
     with progress_shown("tones", count) as advance:
         scores = probes.measure_probes(wanted, networks, tones, phases, processes(jobs), advance)
-    tables = [paper_tables.result_table(reports)] if reports else []
+    tables = [tables_of.result_table(reports)] if reports else []
     tables += probes.result_tables(scores)
     if out:
         extremes.write_all(out, clips, reports, networks, scores)
@@ -280,5 +281,5 @@ def published(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (inpaint, paper, published, long_gaps):
+    for command in (inpaint, context_encoder, published, long_gaps):
         app.command()(command)

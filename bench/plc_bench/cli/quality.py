@@ -233,7 +233,7 @@ def phase(
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
-    """Measure how well phase is made from magnitudes.
+    """Measure the quality of phase made from magnitudes.
 
     Exits with 1 if a clip has no score.
     """
@@ -267,7 +267,7 @@ def representations(
     save: Save = None,
     csv_file: CsvFile = None,
 ) -> None:
-    """Measure what is lost when sound is written as an array.
+    """Measure the loss when sound is written as an array.
 
     Waveform, complex spectra, magnitude with phase or phase steps, mel, MFCC,
     constant-Q, NSGT and ERB: error of the inverse, size and time.

@@ -64,7 +64,7 @@ def tables(
     """Write the kept figures of benchmarks into the tables of documents.
 
     A comment before a table names the JSON files that benchmarks saved, and the
-    key of each row and column: see docs/benchmarks.md.
+    key of each row and column: see docs/measuring.md.
     """
     from plc_bench.report import figures as bench
 

@@ -37,7 +37,7 @@ def latency(
     ] = "0",
     prepare: Annotated[
         str, typer.Option(help="Prepare concealments before the loss: auto, always, never; a list.")
-    ] = "never",
+    ] = "auto",
     loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",
     burst: Annotated[str, typer.Option(help="Mean packets in a burst; a list.")] = "1.5",
     mode: Annotated[

@@ -1,1 +1,1 @@
-"""How well damage is found: damage made on purpose, and what the detector says of it."""
+"""Quality of the search for damage: damage made on purpose, and the findings."""

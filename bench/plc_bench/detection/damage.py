@@ -166,7 +166,7 @@ def _invalid(
 def _repeat(
     signal: NDArray[np.float32], start: int, stop: int, rate: int, rng: np.random.Generator
 ) -> _Piece:
-    """Repeat what stood before: one block as long, or a shorter one several times."""
+    """Repeat earlier samples: one block of the length, or a shorter one several times."""
     samples = stop - start
     blocks = [samples]
     blocks += [n for n in (round(ms * rate / 1000) for ms in _STUCK_MS) if 2 * n <= samples]
@@ -183,7 +183,7 @@ def _repeat(
 def _dropout(
     signal: NDArray[np.float32], start: int, stop: int, rate: int, rng: np.random.Generator
 ) -> _Piece:
-    """Fade down and up again; between them is nothing, or what leaked through."""
+    """Fade down and up again, to silence or to a remainder."""
     samples = stop - start
     floor = float(rng.choice([0.0, 0.01]))
     gain = np.full(samples, floor)

@@ -78,12 +78,12 @@ def measure_clips(
 
 
 def score_kind(kind: str, sample_rate: int) -> Harm:
-    """Return what is found in one undamaged kind."""
+    """Return the findings in one undamaged kind."""
     return _harm(kind, "", undamaged(kind, sample_rate), sample_rate)
 
 
 def score_clip(clip: Clip) -> Harm:
-    """Return what is found in a clip, at its own rate."""
+    """Return the findings in a clip, at its own rate."""
     read = read_clip(clip.path)
     return _harm(clip.name, clip.domain, read.signal, read.sample_rate)
 

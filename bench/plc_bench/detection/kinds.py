@@ -1,5 +1,5 @@
 # ruff: noqa: E501  (a table: one kind a line)
-"""Undamaged recordings of many kinds, made from a seed: what a repair must leave alone.
+"""Undamaged recordings of many kinds, made from a seed, that a repair must not change.
 
 Each holds something that looks like damage at a glance: digital silence, hard edges, blocks said
 again, impulses, flat tops, a channel that is silent while another sounds.

@@ -13,7 +13,7 @@ _FORMANTS = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840,
 
 @dataclass(frozen=True, slots=True)
 class Studio:
-    """Where sounds of one length are made, at one rate.
+    """Maker of sounds of one length at one rate.
 
     Attributes
     ----------
@@ -144,7 +144,7 @@ class Studio:
         return out
 
     def put(self, out: Signal, start_ms: float, sound: Signal) -> None:
-        """Add a sound to a recording; what reaches beyond its end is left out."""
+        """Add a sound to a recording, cut at its end."""
         first = self.of(start_ms)
         part = sound[: max(0, out.size - first)]
         out[first : first + part.size] += part

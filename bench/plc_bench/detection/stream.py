@@ -1,4 +1,4 @@
-"""Dropouts found in streams, and what that gains: ``plc bench dropouts``.
+"""Search for dropouts in streams, and its gain: ``plc bench dropouts``.
 
 Samples have 16 bits and arrive in packets, none of which is lost. Each clip is damaged by mutes and
 repeated blocks (:mod:`plc_bench.detection.damage`), concealed, and compared with the original, as

@@ -1,4 +1,4 @@
-"""How much of the damage is found, and what is found besides: ``plc bench detect``.
+"""Share of the damage that is found, and false findings: ``plc bench detect``.
 
 Each clip is damaged once in a lossless and once in a lossy file, at one of the sample rates;
 formats and rates take turns from clip to clip, or all are tried. The same files are also looked at
@@ -85,7 +85,7 @@ class DetectSettings:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Damage, and what was found of it.
+    """A place of damage, and its findings.
 
     Attributes
     ----------

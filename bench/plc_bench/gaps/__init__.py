@@ -1,1 +1,1 @@
-"""Filling gaps with both sides known, and the paper's tables."""
+"""Fills of gaps with both sides known, and the paper's tables."""

@@ -71,7 +71,7 @@ class GuidedReport:
     failures: list[Failure]
 
     def difference(self, gaps: Sequence[GuidedGap]) -> PairedDifference:
-        """Return what other channels add, grouped by clip."""
+        """Return the gain by other channels, grouped by clip."""
         return paired_difference(
             [gap.guided_db for gap in gaps],
             [gap.alone_db for gap in gaps],

@@ -175,7 +175,7 @@ def measure(
 
 
 def score_case(case: Case, methods: tuple[str, ...], quality: str) -> Score:
-    """Return the SNR of others' outputs, and of what ``methods`` make."""
+    """Return the SNR of others' outputs and of ``methods``."""
     damaged = case.clean.copy()
     for start, stop in case.gaps:
         damaged[start:stop] = 0.0

@@ -95,7 +95,7 @@ class InpaintSettings:
 
     @property
     def has_frame(self) -> bool:
-        """Whether a gap is long enough for SNR_MS."""
+        """True if a gap is long enough for SNR_MS."""
         return self.gap_samples >= metrics.SNR_MS_WINDOW
 
     @property
@@ -215,7 +215,7 @@ def draw_gaps(
 
 
 def lost_parts(start: int, settings: InpaintSettings, seed: int) -> list[tuple[int, int]]:
-    """Return what a gap loses: all of it, or hops drawn at random, one at least.
+    """Return the lost parts of a gap: all of it, or random hops.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ def _repaired(
     method: str,
     settings: InpaintSettings,
 ) -> NDArray[np.float32]:
-    """Return ``signal`` with what is lost filled; ``parts`` are in order."""
+    """Return ``signal`` with its lost ``parts`` filled, in order."""
     start, stop = parts[0][0], parts[-1][1]
     reach = settings.context_samples if settings.context == "paper" else signal.size
     low, high = max(0, start - reach), min(signal.size, stop + reach)

@@ -1,1 +1,1 @@
-"""Measurements of papers, and of what their networks make."""
+"""Measurements of papers and of their networks."""

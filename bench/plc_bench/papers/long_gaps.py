@@ -33,8 +33,9 @@ from rich.table import Table
 import plc
 from plc.apps.picture import blank_figure, save
 from plc.errors import ConfigError
-from plc.networks.file_models import find_models
-from plc.papers.gacela import KIND, SAMPLE_RATE, long_gap_signature, open_long_gaps
+from plc.networks.gap_filler import find_models
+from plc.networks.inpaint import open_gap_filler
+from plc.papers.gacela import KIND, SAMPLE_RATE, LongGaps, long_gap_signature
 from plc.predict.similar import MATCH_MS, find_passages
 from plc.runtime.session import open_session
 from plc_bench.base.compare import paired_difference
@@ -224,7 +225,8 @@ def filled_by_all(
     if start < 2 * _AROUND_S * SAMPLE_RATE or rms(signal[slice(*gap)]) < GAP_RMS_MIN:
         raise ConfigError(f"{path.name} is too short or too quiet for a gap in its middle")
     made = {TRUTH: signal}
-    if samples <= open_long_gaps(settings.model, SAMPLE_RATE).longest:
+    gaps = open_gap_filler(KIND, settings.model, SAMPLE_RATE)
+    if isinstance(gaps, LongGaps) and samples <= gaps.longest:
         for name, seed in ((KIND, settings.seed), (VARIANT, settings.seed + 1)):
             made[name] = _inpainted(signal, gap, KIND, settings.model, seed)
     made["copy"] = copied(signal, gap)
@@ -370,7 +372,7 @@ def _mean(gaps: Sequence[GapFills], values: Sequence[float]) -> Range:
 
 
 def _distance(gaps: Sequence[GapFills], method: str) -> Range:
-    """Return the Fréchet distance of a method's notes from what was there."""
+    """Return the Fréchet distance of a method's notes from the original's."""
 
     def of(chosen: NDArray[np.integer]) -> float:
         sets = [

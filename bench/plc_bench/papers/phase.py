@@ -1,4 +1,4 @@
-"""How well phase is made from magnitudes: ``plc bench phase CLIPS``.
+"""Quality of phase made from magnitudes: ``plc bench phase CLIPS``.
 
 From the true magnitudes of the middle of each clip, every method makes phases; the score is
 the *spectral convergence* [1]_: how far the magnitudes move when a signal is made of them,
@@ -171,7 +171,7 @@ def score_signal(
 
 
 def gap_samples(samples: int, sample_rate: int) -> NDArray[np.bool_]:
-    """Return which samples are lost: gaps of 64 ms with as much left on both sides at least."""
+    """Return a mask of lost samples: gaps of 64 ms, at least 64 ms apart."""
     period = round(_GAP_PERIOD_MS * sample_rate / 1000)
     gap = round(GAP_MS * sample_rate / 1000)
     lost = np.zeros(samples, np.bool_)

@@ -1,4 +1,4 @@
-"""Signals that show what a context encoder has learned: pure tones and chirps.
+"""Test signals for a context encoder: pure tones and chirps.
 
 A gap of 64 ms lies in the middle of 320 ms, as in the paper's segments. The settings are those of
 the notebooks that the paper's authors published:
@@ -26,7 +26,7 @@ from rich.table import Table
 
 from plc.errors import ConfigError
 from plc.models.catalogue import find
-from plc.networks.paper import (
+from plc.networks.context_encoder import (
     CONTEXT_SAMPLES,
     GAP_FRAMES,
     GAP_SAMPLES,
@@ -39,7 +39,7 @@ from plc.networks.paper import (
 from plc_bench.base.compare import summarise
 from plc_bench.base.workers import Failure, as_done
 from plc_bench.gaps.twosided import InpaintSettings, filled
-from plc_bench.papers.paper_tables import BEFORE_PHASE, REFERENCE, opened_encoder, with_fill
+from plc_bench.papers.context_encoder import BEFORE_PHASE, REFERENCE, opened_encoder, with_fill
 from plc_bench.scores import metrics
 
 CHIRP = "chirp"
@@ -63,7 +63,7 @@ PUBLISHED_CHIRP = {"magnitude, music": 1.51, REFERENCE: -1.32}
 
 
 class Tone(NamedTuple):
-    """A frequency in Hz, and what it belongs to."""
+    """A frequency in Hz, and its place among the training frequencies."""
 
     place: str
     frequency_hz: float

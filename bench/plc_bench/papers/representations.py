@@ -276,7 +276,7 @@ def _judge(sample_rate: int) -> Stft:
 
 @cache
 def _warm(name: str, sample_rate: int) -> None:
-    """Compile what a representation needs, once in a process."""
+    """Compile the kernels of a representation, once in a process."""
     kind = representation(name, sample_rate, _WARM_SAMPLES)
     tone = np.sin(np.arange(_WARM_SAMPLES, dtype=np.float32) / 10)
     kind.inverse(kind.forward(tone))

@@ -27,7 +27,7 @@ class Contender(Protocol):
 
     @property
     def coded(self) -> bool:
-        """Whether it codes the audio: it gets the intact signal and loses packets itself."""
+        """True if it codes the audio: it gets the intact signal and loses packets itself."""
         ...
 
     def play(

@@ -169,7 +169,7 @@ class _Codec:
                 else self._decoder.decode(coded.raw[:size], frame)
             )
             if played is None:
-                raise PeerError("libopus cannot decode what it coded")
+                raise PeerError("libopus cannot decode its own packets")
             out[k * frame : (k + 1) * frame] = played
         return out[skipped * frame :]
 

@@ -1,1 +1,1 @@
-"""How well streams are concealed: conditions, contenders, studies and their tables."""
+"""Quality of the concealment of streams: conditions, contenders, studies and their tables."""

@@ -1,4 +1,4 @@
-"""How a clip is damaged: the packets it is cut into, and which of them are lost.
+"""Conditions of a clip: its packets, and the lost ones among them.
 
 Losses come from a Gilbert-Elliott model or from a trace. Either way they follow from the clip's
 file name, so that a clip is damaged in the same way whatever runs beside it: the name seeds the

@@ -40,7 +40,7 @@ class PacedEngine:
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
-        """Return what a listener hears."""
+        """Return the samples that a listener hears."""
         concealer = plc.Concealer(
             sample_rate=sample_rate,
             channels=signal.shape[1],

@@ -1,4 +1,4 @@
-"""Whether streams under losses are taken for speech: ``plc bench told``.
+"""Share of streams under losses that are taken for speech: ``plc bench told``.
 
 A stream hears received samples alone. What it takes them for is asked when a burst begins, as the
 engine asks, and each clip counts once.
@@ -88,7 +88,7 @@ def measure_told(
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> Told:
-    """Ask all clips in ``jobs`` processes what they are taken for.
+    """Classify all clips in ``jobs`` processes.
 
     Parameters
     ----------

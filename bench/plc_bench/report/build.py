@@ -121,7 +121,7 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse to write over a page that is none of ours."""
+    """Raise if the page exists and this program did not write it."""
     try:
         page = (out / "index.html").read_text(encoding="utf-8", errors="replace")
     except OSError:

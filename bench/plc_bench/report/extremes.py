@@ -1,4 +1,4 @@
-"""The folder of ``plc bench paper``: what its figures look and sound like.
+"""The folder of ``plc bench context-encoder``: pictures and sounds of its best and worst gaps.
 
 Figure 4 of the paper shows a gap that the network fills better than linear prediction, and one that
 it fills worse. Of the gaps that were scored, those of the largest and the smallest difference in
@@ -16,11 +16,11 @@ from plc.apps import picture
 from plc.audio.files import AudioWriter
 from plc.errors import AudioFileError, why
 from plc.models.catalogue import find
-from plc.networks.paper import GAP_SAMPLES, SAMPLE_RATE
+from plc.networks.context_encoder import GAP_SAMPLES, SAMPLE_RATE
 from plc_bench.base.corpus import read_clip
 from plc_bench.gaps.twosided import GapScores, InpaintReport, InpaintSettings, filled
 from plc_bench.papers import probes
-from plc_bench.papers.paper_tables import REFERENCE, opened_encoder, with_fill
+from plc_bench.papers.context_encoder import REFERENCE, opened_encoder, with_fill
 from plc_bench.report import charts
 
 CHIRP_PICTURE, TONES_PICTURE = "chirp.png", "tones.png"

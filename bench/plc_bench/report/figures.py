@@ -1,4 +1,4 @@
-"""Figures in documents, taken from what benchmarks saved: ``plc bench tables``.
+"""Figures in documents, taken from saved benchmarks: ``plc bench tables``.
 
 A comment before a Markdown table names files beside the document, the key of each column and that
 of each row; together they name one row of the files' summaries (:mod:`plc_bench.base.rows`)::
@@ -121,7 +121,9 @@ def _renewed_block(block: re.Match[str], path: Path) -> str:
             if key is not None and _NUMBER.search(cells[number]):
                 figure = _find(rows, common | key, where)
                 cells[number] = _written(cells[number], figure, styles[number])
-    body = "".join(f"| {' | '.join(cells)} |\n".replace("|  |", "| |") for cells in table)
+    body = "".join(
+        "|" + "".join(f" {cell} |" if cell else " |" for cell in cells) + "\n" for cells in table
+    )
     kept = block.group(0)[: block.start("body") - block.start()]
     return kept + (body if block["body"].endswith("\n") else body.rstrip("\n"))
 
@@ -191,4 +193,5 @@ def _styled(value: float, like: str, styles: Sequence[str]) -> str:
         text = text[1:]
     if value < 0 and float(f"{value:.{digits}f}") != 0:
         return ("-" if like.startswith("-") else _MINUS) + text
-    return f"+{text}" if any(one.startswith("+") for one in styles) else text
+    signed = not like[0].isdigit() and like[0] != "."
+    return f"+{text}" if signed and any(one.startswith("+") for one in styles) else text

@@ -135,7 +135,7 @@ def _trials(path: Path, study: Study) -> list[dict[str, Any]]:
     except ValueError as error:
         raise ConfigError(f"{path} is no JSON: {error}") from error
     if not isinstance(said, dict) or said.get("format") != FORMAT:
-        raise ConfigError(f"{path} is no file of the blind test (format {FORMAT})")
+        raise ConfigError(f"{path} is not a file of the blind test (format {FORMAT})")
     trials, listener = said.get("trials"), said.get("listener")
     if not isinstance(trials, list) or not isinstance(listener, str):
         raise ConfigError(f"{path} has no trials or no listener")
@@ -163,7 +163,7 @@ def _add(result: Ratings, trial: dict[str, Any], known: set[str]) -> None:
         first, second, choice = trial["a"], trial["b"], trial["choice"]
         _check_known((first, second), known)
         if choice not in (first, second, "none"):
-            raise ValueError(f"choice {choice!r} is none of the two")
+            raise ValueError(f"choice {choice!r} is neither of the two")
         result.preferences.append(Preference(*who, first, second, choice))
 
 

@@ -70,7 +70,7 @@ class ToneResult:
 
     @property
     def passed(self) -> bool:
-        """Whether all three hold."""
+        """True if all three limits hold."""
         return (
             self.zero_runs == 0
             and self.step_ratio <= STEP_RATIO_MAX

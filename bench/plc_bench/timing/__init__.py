@@ -1,1 +1,1 @@
-"""How long concealment takes: latency, throughput, accelerators."""
+"""Time that concealment takes: latency, throughput, accelerators."""

@@ -96,7 +96,7 @@ class BusyReport:
 
 @dataclass(slots=True)
 class _Heard:
-    """A running phase: pushes its packets, and notes what was concealed."""
+    """A running phase: pushes its packets, and notes the concealed ones."""
 
     concealer: plc.Concealer
     packets: Sequence[NDArray[np.float32]]
@@ -133,7 +133,7 @@ class _Heard:
         self.pushed += 1
 
     def end(self) -> None:
-        """Count what the phase missed and changed."""
+        """Count the misses and changes of the phase."""
         stats = self.concealer.stats
         self.misses = stats.deadline_misses - self.misses
         self.changes = stats.rung_changes - self.changes

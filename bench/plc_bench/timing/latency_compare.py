@@ -70,7 +70,7 @@ class Change:
 
     @property
     def significant(self) -> bool:
-        """Whether 1 lies outside the interval."""
+        """True if 1 lies outside the interval."""
         return not self.low <= 1.0 <= self.high
 
     @property

@@ -78,7 +78,7 @@ def time_back_to_back(
     collector: bool = False,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Timed:
-    """Time each call, after as many calls of a null loop.
+    """Time each call, after a null loop of equal length.
 
     Parameters
     ----------

@@ -121,7 +121,7 @@ def _percentiles(times_ms: NDArray[np.float64]) -> dict[str, float]:
 
 
 def paced_table(report: PacedReport) -> Table:
-    """Return the percentiles, and what was counted."""
+    """Return the percentiles and counters."""
     settings = report.settings
     share = report.prepared_share
     prepared = "nothing" if share is None else f"{100 * share:.1f} %"

@@ -206,7 +206,7 @@ def _cost(
 def _drive(
     group: plc.Concealers, packets: NDArray[np.float32], arrived: NDArray[np.bool_]
 ) -> tuple[float, list[float], NDArray[np.float32]]:
-    """Push all ticks; return processor time, wall time of each tick, and what was played."""
+    """Push all ticks; return processor time, wall time of each tick, and output."""
     played = np.empty_like(packets)
     ticks_s = []
     began = time.process_time()

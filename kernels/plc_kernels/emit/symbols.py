@@ -1,4 +1,4 @@
-"""Which symbols an object file expects from elsewhere."""
+"""Undefined symbols of an object file."""
 
 import struct
 from collections.abc import Iterator

@@ -36,7 +36,7 @@ _ANY_LENGTH = ir.IntType(64)(1 << 40)
 
 
 class Kind(Enum):
-    """How an argument of a kernel comes from those of C."""
+    """Conversion of a kernel's argument from those of C."""
 
     WORDS = auto()
     """A pointer to int64: an array."""
@@ -314,7 +314,7 @@ def _head(target: Target, compiler: Any) -> str:
 
 
 def _traps(module: Any) -> str:
-    """Return a module that has what only raising an exception needs: it ends the program.
+    """Return a module of traps for the functions that raise an exception.
 
     numba compiles a path for arrays of different lengths, which no kernel here takes, and one for
     arrays whose last user goes, where all here are made of addresses.

@@ -166,7 +166,7 @@ class Nsgt:
         *,
         equal: slice = _NONE,
     ) -> Self:
-        """Return what a frame needs.
+        """Return the memory of a frame.
 
         Parameters
         ----------

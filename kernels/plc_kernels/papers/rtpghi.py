@@ -98,7 +98,7 @@ def adopt(
     phase: NDArray[np.float32],
     time_gradient: NDArray[np.float32],
 ) -> None:
-    """Take a frame whose phase is known.
+    """Take a frame with known phase.
 
     Parameters
     ----------

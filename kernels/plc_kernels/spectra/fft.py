@@ -146,7 +146,7 @@ class RealFft:
 
     @classmethod
     def allocate(cls, n: int, dtype: type = np.float32) -> Self:
-        """Return what transforms of ``n`` samples need.
+        """Return the memory of transforms of ``n`` samples.
 
         Parameters
         ----------

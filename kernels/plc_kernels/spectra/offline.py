@@ -41,7 +41,7 @@ def integrate_phase(
     plan: Stft,
     phase: NDArray[np.float32],
 ) -> None:
-    """Integrate the phase gradient from what is known (PGHI, :mod:`plc_kernels.spectra.pghi`).
+    """Integrate the phase gradient from known phases (PGHI, :mod:`plc_kernels.spectra.pghi`).
 
     Parameters
     ----------

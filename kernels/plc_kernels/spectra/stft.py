@@ -51,7 +51,7 @@ class Stft:
 
     @classmethod
     def allocate(cls, window: NDArray[np.floating], hop: int, n_fft: int | None = None) -> Self:
-        """Return what a grid of ``window`` every ``hop`` samples needs.
+        """Return the memory of a grid of ``window`` every ``hop`` samples.
 
         Parameters
         ----------

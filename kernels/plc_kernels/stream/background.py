@@ -115,7 +115,7 @@ def channel_state(block: Block, c: int) -> NoiseState:
 
 @part
 def start_background(block: Block) -> None:
-    """Forget what was heard."""
+    """Forget the background."""
     for c in range(block[CHANNELS]):
         start_noise(channel_state(block, c), np.uint64(block[SEED]) + np.uint64(c))
     doubles(block, CONTENT_AVERAGES, AVERAGES)[:] = 0.0
@@ -253,7 +253,7 @@ def _knows(block: Block) -> bool:
 
 @inlined
 def _tell(block: Block) -> None:
-    """Tell speech from music anew, after a frame; what was speech is given up late."""
+    """Classify the content after a frame; speech is given up late."""
     if know_content(block):
         told = words(block, CONTENT_COUNTS, _CONTENT_COUNTS)
         features = doubles(block, CONTENT_FEATURES, len(FEATURES))

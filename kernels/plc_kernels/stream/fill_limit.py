@@ -65,7 +65,7 @@ _NOISE_RATIO = 10.0
 
 @part
 def start_limit(block: Block) -> None:
-    """Forget what was received."""
+    """Forget the received levels."""
     words(block, LEVEL_SLOTS, block[LEVEL_SIZE])[:] = -1
     block[NEWEST] = 0
     reals(block)[RECEIVED_SHARE] = 1.0
@@ -84,7 +84,7 @@ def begin_limit(block: Block) -> None:
 
 @part
 def follow_newest(block: Block, slot: int) -> None:
-    """Take in the packet that was added last: what arrived of it, and what did not.
+    """Take in the newest packet: its received and its lost samples.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The memory of a stream: one block of 64-bit words, and what stands where in it.
+"""The memory of a stream: one block of 64-bit words, and its layout.
 
 It begins with words that have names here: settings, places of the arrays, state and counters. The
 arrays follow. Nothing in it is an address, so that a block can be copied, kept and sent::

@@ -174,7 +174,7 @@ def extend(block: Block, out: NDArray[np.float32]) -> None:
 
 @part
 def bridge(block: Block, after: NDArray[np.float32], known: int, gap: int) -> bool:
-    """Blend the continued past with what leads into the far side.
+    """Blend the continued past with a prediction back from the far side.
 
     What leads in is predicted backwards. Its predictor is fitted on the far side alone if that is
     long enough, else on both sides at once, the forward prediction standing in for the gap. Each

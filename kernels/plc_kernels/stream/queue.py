@@ -202,7 +202,7 @@ def gap_from(block: Block, begin: int) -> int:
 
 @part
 def copy_after(block: Block, begin: int, gap: int, out: NDArray[np.float32]) -> int:
-    """Copy what arrived right after a gap; return its length.
+    """Copy the samples received right after a gap; return their number.
 
     Parameters
     ----------

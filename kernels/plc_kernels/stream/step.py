@@ -1,4 +1,4 @@
-"""One stream's step: a packet in, the packet whose turn it is out.
+"""One stream's step: a packet in, the packet due out.
 
 Where the samples of a concealment come from outside, :func:`step` ends early, says what it needs,
 and is called again to go on::
@@ -275,7 +275,7 @@ def _pack(block: Block, out: int) -> None:
 
 @inlined
 def _decide(block: Block, arrived: bool, far_side_known: bool) -> int:
-    """Return what to do with the part whose turn it is."""
+    """Return the action for the part that is due."""
     if arrived:
         return _RECOVER if block[IN_BURST] else _RECEIVED
     if not block[IN_BURST] or block[RECOVERED]:
@@ -296,7 +296,7 @@ def _faded(block: Block) -> bool:
 
 @part
 def _begin_part(block: Block) -> int:
-    """Begin the next part: play it, or say what it needs."""
+    """Begin the next part: play it, or state what it needs."""
     begin = block[PART_BEGIN] = block[PART_STOP]
     arrived, stop = queue.part_of(block, block[SLOT], begin)
     block[PART_STOP] = stop
@@ -359,7 +359,7 @@ def _begin_burst(block: Block, gap: int) -> None:
 
 @inlined
 def _fill(block: Block) -> None:
-    """Write what the part needs by the step's own prediction."""
+    """Fill the part by the step's own prediction."""
     channels = block[CHANNELS]
     if block[PLAY] == _BRIDGE:
         if block[BRIDGED] > 0 or block[BRIDGE] == 0:
@@ -377,7 +377,7 @@ def _fill(block: Block) -> None:
 
 @part
 def _finish(block: Block) -> int:
-    """Play the part with what was written for it."""
+    """Play the part with its fill."""
     if block[PLAY] == _RECOVER:
         _recover(block)
         return CROSSFADED | _play_recovered(block)
@@ -524,6 +524,6 @@ def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> boo
 
 @kernel
 def look_ahead(block: Block) -> None:
-    """Write what the content is now, as a burst would."""
+    """Write the present content, as a burst would."""
     block[UNSTEADY] = background.is_unsteady(block)
     block[SPEECH] = background.is_speech(block)

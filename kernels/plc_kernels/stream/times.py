@@ -1,4 +1,4 @@
-"""How long packets took: histograms with logarithmic bins."""
+"""Histograms of the time for packets, with logarithmic bins."""
 
 import math
 

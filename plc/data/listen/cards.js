@@ -83,7 +83,19 @@ class Card {
       ...(track.picture ? [spectrogram] : []),
       playhead,
     );
-    const root = element("div", { class: "track" }, button, picture);
+    const near = element("img", {
+      class: "near",
+      src: track.near,
+      alt: `Waveform of ${track.label} around one gap, the original in grey`,
+      onclick: () => this.choose(track.name),
+    });
+    const root = element(
+      "div",
+      { class: track.near ? "track with-near" : "track" },
+      button,
+      picture,
+      ...(track.near ? [near] : []),
+    );
     return { root, button, playhead, name: track.name };
   }
 

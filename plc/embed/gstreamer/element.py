@@ -78,7 +78,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
         type=bool,
         default=False,
         nick="Detect dropouts",
-        blurb="Conceal what of received buffers is cut off, stuck or said again, too",
+        blurb="Also conceal cut-off, stuck or repeated sound inside received buffers",
     )
     stats_interval = GObject.Property(
         type=int,

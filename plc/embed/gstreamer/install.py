@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from plc.errors import ConfigError
+from plc.extras import install_command
 
 _PACKAGES = (
     "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good "
@@ -85,7 +86,7 @@ def install(folder: str | Path | None = None) -> Installed:
     if loaded != ours:
         raise ConfigError(
             f"GStreamer runs Python {loaded}, this is {ours}: its compiled packages cannot be "
-            f"loaded there; python{loaded} -m venv DIR, DIR/bin/pip install plc-engine, and then "
+            f"loaded there; python{loaded} -m venv DIR, DIR/bin/{install_command()}, and then "
             "DIR/bin/plc gstreamer install"
         )
     file = target / FILE

@@ -154,7 +154,7 @@ class BufferTimeline:
         self._next = None
 
     def _advance(self, samples: Packet | None, count: int, pts: int | None) -> list[Piece]:
-        """Fill packets with ``count`` samples, lost ones if None; play those that are full."""
+        """Add ``count`` samples, lost ones if None; play each full packet."""
         size = self.packet_samples
         pieces: list[Piece] = []
         begin = 0

@@ -90,7 +90,7 @@ class Spectral(Representation, Protocol):
 
 
 def checked(values: NDArray[np.float32], shape: tuple[int, ...], what: str) -> NDArray[np.float32]:
-    """Return ``values`` as contiguous float32; refuse what does not fit a representation."""
+    """Return ``values`` as contiguous float32; raise if a representation cannot hold them."""
     if np.shape(values) != shape:
         raise ConfigError(
             f"{what} has shape {np.shape(values)}; this representation takes {shape}: make one for "

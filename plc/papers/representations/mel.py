@@ -50,7 +50,7 @@ def mel_filters(bands: int, top_hz: float, n_fft: int, sample_rate: int) -> NDAr
 def signal_of_magnitudes(
     magnitude: NDArray[np.float32], samples: int, grid: Stft, iterations: int
 ) -> Samples:
-    """Return a signal whose spectra have nearly these magnitudes.
+    """Return a signal with nearly these spectral magnitudes.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Constant runs that no sound makes: what a recorder wrote for lost packets, and dropped samples.
+"""Constant runs: dropped samples, and a recorder's marks of lost packets.
 
 A decoder that was given bytes of zero writes a constant of any level, full scale of µ-law, say, for
 a packet or several. Clipping, square waves and steps are constant, too; but clipping is entered by

@@ -354,7 +354,7 @@ def foretold(
 
 
 def _missing_db(row: NDArray[np.float32], place: int, length: int, sample_rate: int) -> float:
-    """Return by how much less comes than what went before lets expect."""
+    """Return the level missing against the expectation from the past."""
     ms = sample_rate / 1000
     past = row[max(0, place - round(_PAST_MS * ms)) : place]
     order = min(round(_ORDER_MS * ms), past.size // 3)

@@ -61,7 +61,7 @@ class Finding:
 
     @property
     def gaps(self) -> tuple[tuple[int, int], ...]:
-        """Return what is lost, in samples, or all of it."""
+        """Return the lost samples, or the whole place."""
         return self.parts or ((self.start, self.stop),)
 
 

@@ -1,4 +1,4 @@
-"""Levels over time, for what looks for holes in them.
+"""Levels over time, for the search for holes.
 
 The energy of a sample alone falls to nothing wherever a low tone passes through zero. Here it is
 taken together with that of its slope, scaled so that both weigh the same: a steady tone has a

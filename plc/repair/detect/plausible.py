@@ -1,4 +1,4 @@
-"""Which findings are damage, and which are probably meant so.
+"""Plausibility of findings: damage, or probably intended.
 
 A gate, a rest, a Morse sign or a drum machine cuts sound off as damage does. One place cannot tell
 which it is; all of a recording can. A finding is doubtful where
@@ -178,7 +178,7 @@ def _of_repeats(repeats: _Places) -> Iterator[tuple[int, str]]:
 def _regular(
     places: _Places, width_s: float, periods_s: tuple[float, float]
 ) -> Iterator[tuple[int, str]]:
-    """Yield what recurs, and the seams that recur in no time."""
+    """Yield the recurring findings, and recurring seams."""
     marked = _recurring(places.start_s, places.stop_s, width_s, periods_s) & ~places.seam
     starts, stops = places.start_s[places.seam], places.stop_s[places.seam]
     marked[places.seam] = _recurring(starts, stops, width_s, _SEAM_PERIODS_S)
@@ -208,7 +208,7 @@ def _on_grid(places: _Places) -> bool:
 
 
 def _alike(places: _Places, doubts: list[str]) -> Iterator[int]:
-    """Yield the places most of whose neighbours are doubtful."""
+    """Yield the places with mostly doubtful neighbours."""
     doubtful = np.array([bool(doubts[number]) for number in places.numbers], np.bool_)
     sums = np.concatenate([[0], np.cumsum(doubtful)])
     low, high = (np.searchsorted(places.start_s, each) for each in places.around())
@@ -236,7 +236,7 @@ def _unsure(findings: Sequence[Finding], doubts: list[str], sample_rate: int) ->
 
 
 def _without_inner_clicks(findings: list[Finding]) -> list[Finding]:
-    """Leave out the clicks within other damage; what is filled is filled once."""
+    """Leave out the clicks within other damage."""
     kept: list[Finding] = []
     until = dict.fromkeys({each for finding in findings for each in finding.channels}, 0)
     for each in findings:

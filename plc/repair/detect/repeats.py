@@ -1,4 +1,4 @@
-"""Repeated blocks: stretches that say again what stood just before them.
+"""Blocks that repeat the samples just before them.
 
 The recording, thinned out to 8 kHz, is compared with itself 4 to 165 ms ago. A candidate is a
 stretch of at least that length which is the same, while before and behind it is not: periodic sound
@@ -158,7 +158,7 @@ def _innovation(
 
 
 def _correlation(x: NDArray[np.float64], part: slice, lag: int, step: int) -> float:
-    """Return the correlation with what stands a lag before; 0 outside."""
+    """Return the correlation with the samples a lag before; 0 outside."""
     if part.start < lag or part.stop > x.size or part.stop <= part.start:
         return 0.0
     here, there = x[part.start : part.stop : step], x[part.start - lag : part.stop - lag : step]
@@ -173,7 +173,7 @@ def _running_power(thin: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _repetitions(thin: NDArray[np.float32], rate: float) -> NDArray[np.float64]:
-    """Return what :func:`repeat_starts` finds at all lags, shape (frames, 7)."""
+    """Return the starts of :func:`repeat_starts` at all lags, shape (frames, 7)."""
     frames = thin.size // _FRAME
     found = np.zeros((frames, 7))
     powers = _running_power(thin)

@@ -53,7 +53,7 @@ def is_seam(row: NDArray[np.float32], each: Candidate, sample_rate: int) -> bool
 
 
 def _is_one_sound(row: NDArray[np.float32], start: int, stop: int, sample_rate: int) -> bool:
-    """Return whether what stands before a place goes on behind it."""
+    """Return whether the sound before a place goes on behind it."""
     side = round(_SIDE_MS * sample_rate / 1000)
     if start < side or stop + side > row.size:
         return False
@@ -78,7 +78,7 @@ def _leaps(row: NDArray[np.float32], place: int, behind: int, sample_rate: int) 
 
 
 def _missed_db(row: NDArray[np.float32], place: int, skip: int, sample_rate: int) -> float:
-    """Return the error of what is foreseen ``skip`` samples behind a place."""
+    """Return the prediction error ``skip`` samples behind a place."""
     ms = sample_rate / 1000
     past = row[max(0, place - round(_PAST_MS * ms)) : max(0, place)].astype(np.float64)
     order, samples = round(_ORDER_MS * ms), max(8, round(_FUTURE_MS * ms))

@@ -74,7 +74,7 @@ class Detector:
         """Findings up to ``_told`` that may go on behind it."""
 
     def push(self, block: NDArray[np.float32]) -> list[Finding]:
-        """Return what is found, now that ``block`` is known.
+        """Return the findings up to ``block``.
 
         Parameters
         ----------

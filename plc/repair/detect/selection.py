@@ -1,4 +1,4 @@
-"""Which findings a user asks for."""
+"""A user's selection of findings."""
 
 import math
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from plc.repair.detect.findings import KINDS, Finding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Findings to be told of and filled: those that meet all three.
+    """Findings to be listed and filled: they meet all three limits.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Selection:
     longest_ms: float = math.inf
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be selected."""
+        """Raise for an impossible selection."""
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown:
             raise ConfigError(f"no kind of damage is {unknown[0]!r}; known: {', '.join(KINDS)}")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from plc.errors import ConfigError
-from plc.networks.paper import ContextEncoder
+from plc.networks.context_encoder import ContextEncoder
 from plc_bench.papers import probes
 from plc_bench.papers.probes import (
     BETWEEN_NOTES,
@@ -21,7 +21,7 @@ from plc_bench.papers.probes import (
     score_chirp,
     tone,
 )
-from tests.plc.networks.test_paper import write_paper_model
+from tests.plc.networks.test_context_encoder import write_context_encoder
 
 RATE = 16_000
 # Of the spectra of 512 samples in sixteen times as many points.
@@ -85,7 +85,7 @@ def test_scores_of_tones_are_means_over_their_phases(
 ) -> None:
     monkeypatch.setattr(probes, "opened_encoder", lambda model: silent())
     monkeypatch.setattr(probes, "_SEMITONES", 1)
-    model = write_paper_model(tmp_path, is_complex=False, name="silent")
+    model = write_context_encoder(tmp_path, is_complex=False, name="silent")
     done: list[None] = []
     scores = measure_probes(["tones"], [str(model)], 2, 2, 1, lambda: done.append(None))
     assert [score.probe for score in scores] == [

@@ -11,10 +11,10 @@ pytest.importorskip("onnxruntime")
 
 from plc.errors import AudioFileError
 from plc_bench.gaps.twosided import InpaintSettings
-from plc_bench.papers.paper_tables import measure_paper_tables, opened_encoder
+from plc_bench.papers.context_encoder import measure_paper_tables, opened_encoder
 from plc_bench.papers.probes import measure_probes
 from plc_bench.report.extremes import write_all
-from tests.plc.networks.test_paper import write_paper_model
+from tests.plc.networks.test_context_encoder import write_context_encoder
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -24,7 +24,7 @@ def test_the_best_and_the_worst_gap_are_written(tmp_path: Path) -> None:
     clips = [tmp_path / "tones.wav", tmp_path / "noise.wav"]
     for clip, signal in zip(clips, (tones(1, RATE, 3 * RATE), noise(2, 3 * RATE)), strict=True):
         soundfile.write(clip, signal, RATE, subtype="FLOAT")
-    model = str(write_paper_model(tmp_path, is_complex=False, name="echo"))
+    model = str(write_context_encoder(tmp_path, is_complex=False, name="echo"))
     drawing = InpaintSettings(gaps_per_clip=2, context="paper")
     reports = measure_paper_tables(clips, [model], drawing)
     scores = measure_probes(["chirp"], [model])

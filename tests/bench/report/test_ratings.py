@@ -89,7 +89,7 @@ def test_the_sign_test_is_exact() -> None:
     ("text", "said"),
     [
         ("no json", "is no JSON"),
-        ("[]", "no file of the blind test"),
+        ("[]", "not a file of the blind test"),
         ('{"format": "plc-ratings-1"}', "has no trials"),
         ('{"format": "plc-ratings-1", "listener": "a", "trials": [3]}', "not as the blind test"),
         ('{"format": "plc-ratings-1", "listener": "a", "trials": []}', "say of which study"),

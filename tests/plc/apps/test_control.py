@@ -442,7 +442,7 @@ def test_a_change_that_would_replace_what_was_recorded_is_refused(tmp_path: Path
     with served([a]) as (relay, keeper):
         kept = relay.lanes[0]
         done = keeper.replace([changed(a, seed=2)])
-        assert "holds what was recorded so far" in done["failed"]["a"]
+        assert "holds the recording so far" in done["failed"]["a"]
         assert relay.lanes == [kept]
         assert not kept.stopped
 
@@ -466,14 +466,14 @@ def test_a_file_that_says_nothing_is_a_fault(tmp_path: Path) -> None:
     path.write_text("stream = []\n" + "#" * (1 << 20))
     with pytest.raises(ConfigError, match="has more than"):
         read_relay_file(path)
-    with pytest.raises(ConfigError, match="is no file"):
+    with pytest.raises(ConfigError, match="is not a file"):
         read_relay_file(tmp_path)
 
 
 @unix
 def test_a_pipe_in_place_of_the_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ConfigError, match="is no file"):
+    with pytest.raises(ConfigError, match="is not a file"):
         read_relay_file(tmp_path / "pipe")
 
 

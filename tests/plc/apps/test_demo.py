@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+import xml.etree.ElementTree as ET
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from plc.apps.demo import CLIPS, LABELS, LOSSY, SPEECH, clip_audio, run
+from plc.apps.demo import CLIPS, LABELS, LOSSY, OURS, SPEECH, Rival, clip_audio, run
 from plc.audio.files import read_audio
 from plc.audio.loss import read_trace
 from plc.audio.quality import nmse_db
-from plc.errors import AudioFileError, MissingExtraError
+from plc.errors import AudioFileError, MissingExtraError, PlcError
 
 BUNDLE_BYTES_MAX = 1_000_000
 
@@ -40,7 +41,7 @@ def test_the_bundle_is_small_and_each_clip_has_a_licence() -> None:
 
 
 def test_the_demo_compares_all_ways_on_the_same_losses(tmp_path: Path) -> None:
-    report = run(tmp_path / "new" / "folder", seed=3, pictures=False)
+    report = run(tmp_path / "new" / "folder", seed=3, pictures=False, live_s=0.0)
     folder = Path(report.folder)
     assert [(row.clip, row.label) for row in report.rows] == [
         (clip, label) for clip in CLIPS for label in (LOSSY, *LABELS.values())
@@ -52,7 +53,7 @@ def test_the_demo_compares_all_ways_on_the_same_losses(tmp_path: Path) -> None:
         # The file has 16 bits, the row was computed before.
         measured = nmse_db(original, played, lost[: len(original)])
         assert row.nmse_db == pytest.approx(measured, abs=0.02)
-        assert (row.p50_ms is None) == (row.label == LOSSY)
+        assert row.p50_ms is None
     assert report.pictures == ()
     assert report.picture_problem is None
 
@@ -65,7 +66,7 @@ def test_speech_is_judged_by_those_who_can(tmp_path: Path) -> None:
     def absent(original: Any, played: Any, lost: Any, sample_rate: int) -> float:
         raise MissingExtraError("pip install it")
 
-    report = run(tmp_path, pictures=False, judges={"peak": peak, "absent": absent})
+    report = run(tmp_path, pictures=False, live_s=0.0, judges={"peak": peak, "absent": absent})
     assert report.judge_problem == "pip install it"
     for row in report.rows:
         assert list(row.scores) == (["peak"] if row.clip == SPEECH else [])
@@ -73,8 +74,66 @@ def test_speech_is_judged_by_those_who_can(tmp_path: Path) -> None:
             assert (row.scores["peak"] == 0.0) == (row.label == LOSSY)
 
 
+def test_rivals_play_beside_and_one_that_cannot_is_left_out(tmp_path: Path) -> None:
+    def inverted(signal: Any, lost: Any, packet_samples: int, sample_rate: int) -> Any:
+        assert signal.shape == (clip_samples[sample_rate], 1)
+        assert lost.size == -(-len(signal) // packet_samples)
+        return np.concatenate([-signal, signal])  # longer: whole packets
+
+    def absent(*stream: Any) -> Any:
+        raise PlcError("apt-get install it")
+
+    signals = [clip_audio(clip) for clip in CLIPS]
+    clip_samples = {sample_rate: len(signal) for signal, sample_rate in signals}
+    rivals = {"Codec": Rival(how="turns it over", play=inverted), "No": Rival(how="", play=absent)}
+    report = run(tmp_path, pictures=False, live_s=0.0, rivals=rivals)
+    assert report.rival_problem == "No: apt-get install it"
+    rows = [row for row in report.rows if row.label == "Codec"]
+    assert [(row.clip, row.how) for row in rows] == [(clip, "turns it over") for clip in CLIPS]
+    for row in rows:
+        assert row.nmse_db == pytest.approx(20 * np.log10(2.0), abs=1e-3)
+        heard = read_audio(tmp_path / row.file)[0][:, 0]
+        np.testing.assert_allclose(heard, -clip_audio(row.clip)[0], atol=2**-14)
+    assert "turns it over" in (tmp_path / report.page).read_text(encoding="utf-8")
+    # The folder may be written again, with a rival more or less.
+    run(tmp_path, pictures=False, live_s=0.0, rivals=rivals, overwrite=False)
+    (tmp_path / "music-pitch.wav").unlink()
+    run(tmp_path, pictures=False, live_s=0.0, rivals={}, overwrite=False)
+
+
+def test_the_engine_alone_is_timed_as_a_live_stream_with_its_defaults(tmp_path: Path) -> None:
+    report = run(tmp_path, pictures=False, live_s=1.0)
+    for row in report.rows:
+        if row.label != OURS:
+            assert (row.time, row.p50_ms, row.limit_ms) == ("", None, None)
+            continue
+        assert row.limit_ms == 5.0  # a quarter of a packet
+        assert row.p50_ms is not None
+        assert row.p99_ms is not None
+        assert 0.0 < row.p50_ms <= row.p99_ms
+        assert row.time == f"{row.p50_ms:.2f} / {row.p99_ms:.2f} of 5"
+
+
+def test_the_page_shows_the_table_and_one_gap_from_near(tmp_path: Path) -> None:
+    report = run(tmp_path, pictures=False, live_s=0.0)
+    page = (tmp_path / report.page).read_text(encoding="utf-8")
+    for row in report.rows:
+        for text in (row.clip, row.label, row.how):
+            assert f"<td class=text>{text}</td>" in page
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)
+    assert found is not None
+    for clip in json.loads(found[1]):
+        for track in clip["tracks"]:
+            head, _, data = track["near"].partition(",")
+            assert head == "data:image/svg+xml;base64"
+            svg = ET.fromstring(base64.b64decode(data))
+            lines = svg.findall("{http://www.w3.org/2000/svg}polyline")
+            assert len(lines) == (1 if track["name"] == "reference" else 2)
+            assert len(svg.findall("{http://www.w3.org/2000/svg}rect")) >= 2  # paper, and a loss
+
+
 def test_the_page_holds_every_version_and_refers_to_nothing(tmp_path: Path) -> None:
-    report = run(tmp_path, pictures=False)
+    report = run(tmp_path, pictures=False, live_s=0.0)
     page = (tmp_path / report.page).read_text(encoding="utf-8")
     assert not re.search(r'(?:src|href)="(?!data:)', page)
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)
@@ -97,7 +156,7 @@ def test_on_the_music_ours_is_better_than_repeating_by_5_db_and_than_silence_by_
     tmp_path: Path,
 ) -> None:
     # Without a limit, so that a busy machine does not choose a cheaper rung.
-    report = run(tmp_path, pictures=False)
+    report = run(tmp_path, pictures=False, live_s=0.0)
     rows = {row.label: row for row in report.rows if row.clip == "music"}
     assert rows[LOSSY].nmse_db == pytest.approx(0.0)
     assert rows["plc"].nmse_db < -2.0

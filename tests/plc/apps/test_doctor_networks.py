@@ -45,7 +45,7 @@ def test_a_network_that_runs_nowhere_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_the_papers_network_and_low_rates_are_no_problem(tmp_path: Path) -> None:
-    paper = Manifest.read(write_model(tmp_path, name="paper", kind="paper"))
+    paper = Manifest.read(write_model(tmp_path, name="paper", kind="context_encoder"))
     speech = Manifest.read(write_model(tmp_path, name="pass", sample_rates=[8_000, 16_000]))
     health = examine_networks([paper, speech])
     assert health.problems == ()

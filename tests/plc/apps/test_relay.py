@@ -946,6 +946,6 @@ def test_a_sender_that_finds_no_way_leaves_no_socket_open(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("plc.rtp.send.sending_port", open_port)
     packetizer = Packetizer(L16(RATE, 1), ssrc=7, sequence=0, timestamp=0)
-    with pytest.raises(ConfigError, match="port 0 is none"):
+    with pytest.raises(ConfigError, match="port 0 is not a port"):
         RtpSender([], packetizer, Endpoint("127.0.0.1", 9), second=HERE)
     assert [port.socket.fileno() for port in opened] == [-1, -1]

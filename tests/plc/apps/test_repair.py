@@ -19,6 +19,7 @@ import psutil
 import pytest
 import soundfile
 
+from plc import notice
 from plc.apps import repair
 from plc.apps.places import OWN
 from plc.apps.repair import (
@@ -106,6 +107,27 @@ def test_damaged_tapes_are_repaired_and_sound_ones_copied(archive: Path) -> None
     assert [one.name for one in report.repaired()] == ["a.wav", "side/b.wav"]
     told = json.loads(json.dumps(report.as_dict()))
     assert (told["repaired"], told["sound"], told["failed"]) == (2, 1, 0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_results_and_labels_are_named_as_their_user_does(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    signal_, rate = read_audio(archive / "tapes/a.wav")
+    soundfile.write(archive / "tapes/side/lossy.mp3", signal_, rate)
+    with zipfile.ZipFile(archive / "labels.zip", "w") as labels:
+        labels.writestr("side/lossy.mp3.txt", "0.5\t0.52")
+        labels.writestr("side/b.wav.txt", "0.5\tsoon")
+    settings = RepairSettings(gaps=str(archive / "labels.zip"), method="ar")
+    report = run(archive, settings=settings)
+    assert states(report)["side/lossy.mp3"] == REPAIRED
+    (line,) = [line for line in told if "coded anew" in line]
+    assert f"all of {archive / 'out/side/lossy.mp3'} is coded anew" in line
+    (reason,) = [each.reason for each in report.outcomes if each.state == FAILED]
+    assert f"{archive / 'labels.zip'}/side/b.wav.txt" in reason
+    assert not [line for line in [*told, reason] if OWN in line]
 
 
 @pytest.mark.usefixtures("at_once")
@@ -279,7 +301,7 @@ def test_what_cannot_be_repaired_is_refused(archive: Path) -> None:
         run_repair(tapes, tapes + "/", settings)
     with pytest.raises(ConfigError, match="source and target"):
         run_repair(tapes, str(archive / "labels/../tapes"), settings)
-    with pytest.raises(AudioFileError, match="no folder"):
+    with pytest.raises(AudioFileError, match="not a folder"):
         run_repair(str(archive / "none"), str(archive / "out"), settings)
     with pytest.raises(AudioFileError, match="no recordings"):
         run_repair(str(archive / "labels"), str(archive / "out"), settings)

@@ -53,7 +53,7 @@ def test_the_page_shows_the_damaged_channel_and_plays_all(
     for (signal, clip, _), stereo in zip(shown, (excerpt.before, excerpt.after), strict=True):
         np.testing.assert_allclose(signal, stereo[:, 1], atol=1e-4)
         assert clip.versions[0].signal.shape[1] == 2
-    assert "25.0 ms filled · channel 2" in page.read_text().replace("\\u00b7", "·")
+    assert "0:00:01.00 · 25.0 ms filled · channel 2" in page.read_text().replace("\\u00b7", "·")
 
 
 def test_the_picture_shows_the_damaged_channel(

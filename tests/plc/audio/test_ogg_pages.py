@@ -104,6 +104,67 @@ def test_a_page_that_is_damaged_or_absent_is_nan_and_all_else_as_it_was(
     assert f"{path} is damaged: 1 place" in notices[0]
 
 
+def test_pages_that_are_written_anew_begin_with_a_packet() -> None:
+    sizes = [int(size) for size in np.random.default_rng(7).integers(1, 700, 900)]
+    packets = [(bytes([k % 256]) * size, 960 * (k + 1)) for k, size in enumerate(sizes)]
+    pages = list(ogg.pages_of(packets, 5, 2))
+    assert [page.number for page in pages] == list(range(2, 2 + len(pages)))
+    assert all(len(page.segments) <= ogg.SEGMENTS_MAX for page in pages)
+    assert not [page for page in pages if page.flags & ogg.CONTINUED]
+    found = [each.data for each in ogg_pages._packets(pages)]
+    assert found == [packet for packet, _ in packets]
+    assert pages[-1].position == packets[-1][1]
+    (large, *rest) = ogg.pages_of([(bytes(200_000), 9), (b"b", 10)], 5, 0)
+    assert not large.flags & ogg.CONTINUED
+    assert [bool(page.flags & ogg.CONTINUED) for page in rest] == [True] * len(rest)
+    assert [each.data for each in ogg_pages._packets([large, *rest])] == [bytes(200_000), b"b"]
+
+
+@pytest.mark.parametrize(("suffix", "rate", "channels"), CODED)
+def test_recordings_behind_one_another_are_told_and_the_first_is_read(
+    tmp_path: Path, suffix: str, rate: int, channels: int, notices: list[str]
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    pages = written(path, suffix, rate, channels)
+    truth, content = read_audio(path)[0], path.read_bytes()
+    other = [page._replace(stream=page.stream ^ 1) for page in ogg_pages._intact(content)]
+    behind = b"".join(page.packed() for page in other)
+    path.write_bytes(content + behind)
+    np.testing.assert_array_equal(read_audio(path)[0], truth)
+    (line,) = notices
+    assert "holds 2 recordings" in line
+    path.write_bytes(content)
+    harm(path, pages, "absent", (2,))
+    path.write_bytes(path.read_bytes() + behind)
+    check(path, truth, (2,))
+
+
+@pytest.mark.parametrize("how", ["absent", "a bit in the samples"])
+def test_a_damaged_page_of_flac_in_ogg_is_missing_at_its_place(
+    tmp_path: Path, how: str, notices: list[str]
+) -> None:
+    av = pytest.importorskip("av", reason="PyAV comes with the extra media")
+    path = tmp_path / "a.oga"
+    signal = (tones(1, 48_000, 60 * 4_608) * 30_000).astype(np.int16)
+    with av.open(str(path), "w", format="ogg") as container:
+        stream = container.add_stream("flac", rate=48_000, layout="mono")
+        stream.format = "s16"
+        for start in range(0, len(signal), 4_608):
+            block = signal[None, start : start + 4_608].copy()
+            frame = av.AudioFrame.from_ndarray(block, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 48_000, start
+            container.mux(stream.encode(frame))
+    truth = read_audio(path)[0]
+    pages = pages_of(path.read_bytes())
+    harm(path, pages, how, (len(pages) // 2,))
+    found = read_audio(path)[0]
+    lost = np.isnan(found[:, 0])
+    assert len(found) == len(truth)
+    assert 0 < np.count_nonzero(lost) < len(truth) // 2
+    np.testing.assert_array_equal(found[~lost], truth[~lost])
+    assert "is damaged: 1 place" in notices[0]
+
+
 def test_what_is_missing_is_found_and_filled(tmp_path: Path) -> None:
     path, target = tmp_path / "a.ogg", tmp_path / "b.wav"
     pages = written(path, ".ogg", 16_000, 1)

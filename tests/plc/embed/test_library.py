@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 import plc
 from plc.cli import embed
 from plc.embed import library
-from plc.embed.library import HEADER, Library, build_library, write_sources
+from plc.embed.library import Library, build_library, write_sources
+from plc.embed.packaging import SHARED, SONAME, header
 from plc.embed.stream import Flag, Format
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import environment_of
@@ -268,8 +269,7 @@ def test_the_c_side_passes_the_sanitizers(
 ) -> None:
     flags = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     folder = built.library.parent
-    for path in (HEADER, folder / "libplc.a"):
-        shutil.copy(path, tmp_path)
+    shutil.copy(folder / "libplc.a", tmp_path)
     subprocess.run(["ar", "d", "libplc.a", "plc.o"], cwd=tmp_path, check=True)
     write_sources(tmp_path, targets_of(machine()))
     program = tmp_path / "probe"
@@ -308,12 +308,15 @@ def test_valgrind_finds_nothing(built: Library, probe: tuple[str, ...]) -> None:
 @pytest.mark.system
 def test_the_library_needs_libc_and_libm_alone(built: Library) -> None:
     folder = built.library.parent
-    assert {path.name for path in built.files} == {"libplc.so", "libplc.a", "plc.h", "plc.pc"}
+    names = {SHARED, SONAME, "libplc.so", "libplc.a", "plc.h", "plc.pc"}
+    assert {path.name for path in built.files} == names
+    assert {path.resolve() for path in folder.glob("libplc.so*")} == {built.library}
     needed = run("readelf", "-d", built.library).stdout
+    assert f"Library soname: [{SONAME}]" in needed
     libraries = set(re.findall(r"Shared library: \[(.*?)\]", needed))
     assert libraries <= {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2"}
     exported = run("nm", "-D", "--defined-only", "-j", built.library).stdout.split()
-    declared = re.findall(r"^PLC_API [^;(]*?(\w+)\(", HEADER.read_text(), re.MULTILINE)
+    declared = re.findall(r"^PLC_API [^;(]*?(\w+)\(", header(), re.MULTILINE)
     assert sorted(exported) == sorted(declared)
     run("ar", "x", folder / "libplc.a", "--output", folder)
     objects = list(folder.glob("step-*.o"))
@@ -332,6 +335,59 @@ def test_pkg_config_tells_the_flags(built: Library) -> None:
         command = ["pkg-config", *options, "plc"]
         told += subprocess.check_output(command, env=environment, text=True)
     assert told.split() == [plc.__version__, f"-I{folder}", f"-L{folder}", "-lplc"]
+
+
+@pytest.mark.system
+def test_installed_it_is_found_by_pkg_config_and_cmake_and_plays_the_same(
+    built: Library, recordings: Path, tmp_path: Path
+) -> None:
+    needs("pkg-config", "cmake", "make")
+    app = typer.Typer()
+    embed.register(app)
+    first = tmp_path / "first"
+    result = CliRunner().invoke(app, ["c", "build", "--prefix", str(first)])
+    assert result.exit_code == 0, result.output
+    prefix = first.rename(tmp_path / "installed")  # may be moved
+    there = {str(path.relative_to(prefix)) for path in prefix.rglob("*") if not path.is_dir()}
+    assert there == {
+        *(f"lib/{name}" for name in (SHARED, SONAME, "libplc.so", "libplc.a")),
+        "include/plc.h",
+        "lib/pkgconfig/plc.pc",
+        "lib/cmake/plc/plcConfig.cmake",
+        "lib/cmake/plc/plcConfigVersion.cmake",
+    }
+    expected = conceal_all(compiled(EXAMPLE, built), recordings, "flat", cases=[0, 9])
+
+    environment = os.environ | {"PKG_CONFIG_PATH": str(prefix / "lib" / "pkgconfig")}
+    told = subprocess.check_output(
+        ["pkg-config", "--cflags", "--libs", "plc"], env=environment, text=True
+    )
+    by_pkg_config = tmp_path / "conceal"
+    command = ["gcc", *WARNINGS, str(EXAMPLE), "-o", str(by_pkg_config), *told.split()]
+    subprocess.run([*command, f"-Wl,-rpath,{prefix}/lib"], check=True)
+
+    by_cmake = tmp_path / "cmake" / "conceal"
+    assert (EXAMPLE.parent / "CMakeLists.txt").is_file()
+    folders = ("-S", EXAMPLE.parent, "-B", by_cmake.parent)
+    done = run("cmake", *folders, f"-DCMAKE_PREFIX_PATH={prefix}")
+    assert done.returncode == 0, done.stderr
+    assert run("cmake", "--build", by_cmake.parent).returncode == 0
+    for suffix, program in (("pkg-config", by_pkg_config), ("cmake", by_cmake)):
+        assert f"[{SONAME}]" in run("readelf", "-d", program).stdout
+        heard = conceal_all(program, recordings, suffix, cases=[0, 9])
+        for one, other in zip(heard, expected, strict=True):
+            assert np.array_equal(one, other), suffix
+
+    versions = prefix / "lib" / "cmake" / "plc" / "plcConfigVersion.cmake"
+    major = int(plc.__version__.partition(".")[0])
+    for wanted, fits in ((plc.__version__, "TRUE"), (f"{major + 1}.0", "FALSE")):
+        script = tmp_path / "version.cmake"
+        script.write_text(
+            f"set(PACKAGE_FIND_VERSION {wanted})\n"
+            f"set(PACKAGE_FIND_VERSION_MAJOR {wanted.partition('.')[0]})\n"
+            f'include("{versions}")\nmessage(STATUS "${{PACKAGE_VERSION_COMPATIBLE}}")\n'
+        )
+        assert run("cmake", "-P", script).stdout.split()[-1] == fits
 
 
 @pytest.mark.system
@@ -374,13 +430,13 @@ def test_the_command_builds_and_says_how_to_compile(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert f"cc program.c -I{tmp_path} -L{tmp_path} -lplc" in result.stdout
     assert "compiled the step for" in result.stderr
-    assert (tmp_path / "plc.h").read_text() == HEADER.read_text()
+    assert (tmp_path / "plc.h").read_text() == header()
     result = CliRunner().invoke(app, ["c", "build", "--out", str(tmp_path), "--target", "wasm32"])
     assert result.stdout.split() == [str(tmp_path / "plc.wasm")]
 
 
 def test_the_header_agrees_with_the_engine(tmp_path: Path) -> None:
-    text = HEADER.read_text()
+    text = header()
     for name, value in (*Flag.__members__.items(), *Format.__members__.items()):
         assert f"PLC_{name} = {value.value}" in text
     assert f"{len(STEADY_MS) - 1}: the cheapest" in text
@@ -395,7 +451,44 @@ def test_the_header_agrees_with_the_engine(tmp_path: Path) -> None:
     write_sources(tmp_path, targets_of("x86_64"))
     written = (tmp_path / "step.h").read_text()
     assert set(re.findall(r"PLCK_\w+", source)) == set(re.findall(r"PLCK_\w+", written))
-    assert f'#define PLC_VERSION "{plc.__version__}"' in written
+
+
+def test_the_header_has_the_version_and_exports_on_every_system(tmp_path: Path) -> None:
+    needs("gcc")
+    path = tmp_path / "plc.h"
+    path.write_text(header())
+    assert "@" not in header()
+    assert header().startswith("/* SPDX-License-Identifier: MIT */\n")
+    assert library.SOURCE.read_text().startswith("/* SPDX-License-Identifier: MIT */\n")
+    major, minor, patch = plc.__version__.split(".")
+    for line in (
+        f"_MAJOR {major}\n",
+        f"_MINOR {minor}\n",
+        f"_PATCH {patch}\n",
+        f' "{plc.__version__}"\n',
+    ):
+        assert f"#define PLC_VERSION{line}" in header()
+    exports = {
+        "": '__attribute__((visibility("default")))',
+        "-DPLC_STATIC": "",
+        "-D_WIN32": "__declspec(dllimport)",
+        "-D_WIN32 -DPLC_BUILD": "__declspec(dllexport)",
+        "-D_WIN32 -DPLC_STATIC": "",
+    }
+    for flags, before in exports.items():
+        seen = run("gcc", "-E", "-P", "-xc", *flags.split(), path).stdout
+        declared = f"{before} const char *plc_version(void);".strip()
+        assert declared in map(str.strip, seen.splitlines()), flags
+
+
+@pytest.mark.parametrize("options", [[], ["--out", "a", "--prefix", "b"]])
+def test_the_command_takes_one_folder(options: list[str]) -> None:
+    app = typer.Typer()
+    embed.register(app)
+    result = CliRunner().invoke(app, ["c", "build", *options])
+    assert result.exit_code == 2
+    assert "--out" in result.output
+    assert "--prefix" in result.output
 
 
 def test_an_unknown_target_and_a_folder_that_cannot_be_written_are_refused(
@@ -403,6 +496,8 @@ def test_an_unknown_target_and_a_folder_that_cannot_be_written_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="target is 'pdp11'; give host, x86_64, aarch64, wasm32"):
         build_library(tmp_path, "pdp11")
+    with pytest.raises(ConfigError, match="one file for a page; it is not installed"):
+        build_library(tmp_path, "wasm32", prefix=True)
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot write to"):
         build_library(tmp_path / "file", "x86_64")

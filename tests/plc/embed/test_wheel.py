@@ -27,6 +27,18 @@ def test_levels_are_of_x86_64(tmp_path: Path) -> None:
         build_wheel(a_wheel(tmp_path), tmp_path, [])
 
 
+def test_a_level_beyond_this_processor_is_refused_and_left_out_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plc.embed.wheel.levels_here", lambda: LEVELS[:2])
+    with pytest.raises(ConfigError, match=r"cannot run x86-64-v4.*give some of x86-64-v2, x86-"):
+        build_wheel(a_wheel(tmp_path), tmp_path, LEVELS)
+    told: list[str] = []
+    with pytest.raises(ConfigError, match="wheel unpack"):
+        build_wheel(tmp_path / "none.whl", tmp_path / "out", tell=told.append)
+    assert told == ["no machine code for x86-64-v4; such processors take that for x86-64-v3"]
+
+
 def test_a_file_that_is_no_wheel_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "plc_engine-0.1.0-py3-none-any.whl"
     path.write_bytes(b"no archive")

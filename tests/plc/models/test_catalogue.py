@@ -111,7 +111,7 @@ def test_the_command_lists_within_80_columns(columns: str) -> None:
         assert f" {model.name} " in result.stdout
     # Words are whole: nothing is squeezed into a column that is too narrow for it.
     assert "parameters" in result.stdout
-    assert "two_sided_music_longer, " in result.stdout
+    assert "inpaint_music_longer, " in result.stdout
 
 
 def test_names_are_whole_however_narrow_the_list() -> None:

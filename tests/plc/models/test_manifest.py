@@ -169,7 +169,7 @@ def test_fields_that_contradict_each_other_are_refused(
 def test_a_lookahead_model_may_see_frames_after_the_gap_and_the_papers_has_no_drafts() -> None:
     ahead = {**VALID, "kind": "inpaint", "context_frames_after": 4}
     assert Manifest.from_fields(ahead).context_frames_after == 4
-    for kind in ("paper", "restore"):
+    for kind in ("context_encoder", "restore"):
         assert Manifest.from_fields({**VALID, "kind": kind, "drafts": []}).drafts == ()
 
 

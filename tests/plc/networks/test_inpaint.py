@@ -16,13 +16,14 @@ from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
 from plc.networks import drafts as drafts_module
 from plc.networks import inpaint as module
+from plc.networks.context_encoder import open_context_encoder
 from plc.networks.drafts import TwoSidedDraft
-from plc.networks.inpaint import TwoSidedNetworks, open_refiner, speech_around
-from plc.networks.paper import open_context_encoder
+from plc.networks.gap_filler import Hints
+from plc.networks.inpaint import TwoSidedNetworks, open_gap_filler, speech_around
 from plc.networks.spectra import GapSpectra
 from plc.predict.sides import bridged_along_the_pitch
 from plc.predict.similar import find_passages
-from tests.plc.networks.test_paper import write_paper_model
+from tests.plc.networks.test_context_encoder import write_context_encoder
 from tests.plc.tiny_models import write_model
 from tests.signals import noise, tones, voice
 
@@ -37,6 +38,10 @@ def _model(folder: Path, graph: str = "last", **changes: Any) -> str:
         "top_hz": 8000.0,
     } | changes
     return str(write_model(folder, graph, **settings))
+
+
+def hints(row: NDArray[np.float32], doubt_db: float = np.inf) -> Hints:
+    return Hints(np.ones(row.size, np.bool_), doubt_db)
 
 
 def test_a_network_that_gives_the_last_draft_back_changes_nothing(tmp_path: Path) -> None:
@@ -113,11 +118,11 @@ def test_a_damaged_contour_is_a_clear_error_or_leaves_gaps_to_the_interpolation(
     monkeypatch.setattr(module, "contour_model", damaged)
     monkeypatch.setattr(module, "available", lambda: [find(path)])
     with pytest.raises(ModelError, match=r"contour\.npz"):
-        open_refiner(path, RATE)
+        open_gap_filler("auto", path, RATE)
     told: list[str] = []
     monkeypatch.setattr(notice, "tell", told.append)
-    monkeypatch.setattr(module._opened, "networks", {}, raising=False)
-    assert open_refiner("auto", RATE) is None
+    monkeypatch.setattr(module._opened, "fillers", {}, raising=False)
+    assert open_gap_filler("auto", "auto", RATE) is None
     assert "contour.npz" in told[0]
 
 
@@ -143,7 +148,7 @@ def test_networks_that_see_unlike_stretches_search_once(
     signal = np.tile(noise(11, 6_000), 4)
     row = signal.copy()
     row[14_000:14_640] = 0.0
-    assert networks.refine(row, 14_000, 14_640, row.size)
+    assert networks.refine(row, 14_000, 14_640, row.size, hints(row))
     assert searched == [1]
     error, truth = row[14_000:14_640] - signal[14_000:14_640], signal[14_000:14_640]
     assert np.dot(error, error) < 0.1 * np.dot(truth, truth)
@@ -223,16 +228,16 @@ def test_fast_and_the_plain_ladder_use_no_network(tmp_path: Path) -> None:
         )
 
 
-def test_a_causal_model_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_fills_no_gaps_of_files_is_refused(tmp_path: Path) -> None:
     model = str(write_model(tmp_path, "last", drafts=("ar",), top_hz=8000.0))
-    with pytest.raises(ConfigError, match="kind inpaint"):
+    with pytest.raises(ConfigError, match="of kind causal, which fills no gaps of files"):
         inpaint(tones(6, RATE, RATE), [(4000, 4800)], sample_rate=RATE, model=model)
 
 
 def test_a_gap_is_filled_by_the_papers_network(tmp_path: Path) -> None:
     signal = tones(7, RATE, RATE)
     start, stop = 6000, 6900
-    model = write_paper_model(tmp_path, is_complex=False)
+    model = write_context_encoder(tmp_path, is_complex=False)
     filled = inpaint(signal, [(start, stop), (14_500, 15_400)], sample_rate=RATE, model=str(model))
     hidden = signal.copy()
     hidden[start:stop] = 0.0
@@ -248,7 +253,7 @@ def test_a_gap_is_filled_by_the_papers_network(tmp_path: Path) -> None:
 
 
 def test_the_papers_network_is_for_16_khz_and_more(tmp_path: Path) -> None:
-    model = str(write_paper_model(tmp_path, is_complex=False))
+    model = str(write_context_encoder(tmp_path, is_complex=False))
     with pytest.raises(ConfigError, match="for 16000 to 192000 Hz"):
         inpaint(tones(8, 8_000, 8_000), [(4000, 4100)], sample_rate=8_000, model=model)
 
@@ -272,7 +277,9 @@ def test_the_networks_say_grows_with_the_doubt(tmp_path: Path) -> None:
         row = signal.copy()
         row[4000:4800] *= 0.5
         filled = row[4000:4800].copy()
-        assert networks.refine(row, 4000, 4800, row.size, doubt_db) == (doubt_db > -38.0)
+        assert networks.refine(row, 4000, 4800, row.size, hints(row, doubt_db)) == (
+            doubt_db > -38.0
+        )
         moved.append(row[4000:4800] - filled)
     assert not moved[0].any()
     assert not moved[1].any()
@@ -284,8 +291,8 @@ def test_the_networks_say_grows_with_the_doubt(tmp_path: Path) -> None:
 
 def test_a_network_is_opened_once(tmp_path: Path) -> None:
     model = _model(tmp_path)
-    assert open_refiner(model, RATE) is open_refiner(model, RATE)
-    assert open_refiner("ar", RATE) is None
+    assert open_gap_filler("auto", model, RATE) is open_gap_filler("auto", model, RATE)
+    assert open_gap_filler("auto", "ar", RATE) is None
 
 
 @pytest.mark.parametrize(("clip", "share"), [("music", 0.0), ("speech", 1.0)])
@@ -305,7 +312,7 @@ def test_where_one_network_serves_all_nobody_asks_what_it_is(
     networks = TwoSidedNetworks({"music": manifest, "speech": manifest}, RATE)
     monkeypatch.setattr(module, "speech_around", None)
     row = tones(9, RATE, RATE)
-    assert networks.refine(row, 4000, 4800, row.size)
+    assert networks.refine(row, 4000, 4800, row.size, hints(row))
 
 
 def test_where_the_content_is_in_doubt_both_networks_are_heard(
@@ -319,7 +326,7 @@ def test_where_the_content_is_in_doubt_both_networks_are_heard(
         monkeypatch.setattr(module, "speech_around", lambda *_, share=share: share)
         row = signal.copy()
         row[4000:4800] *= 0.5
-        assert networks.refine(row, 4000, 4800, row.size)
+        assert networks.refine(row, 4000, 4800, row.size, hints(row))
         fills[share] = row[4000:4800]
     assert np.abs(fills[1.0] - fills[0.0]).max() > 1e-3
     mixed = 0.75 * fills[0.0] + 0.25 * fills[1.0]

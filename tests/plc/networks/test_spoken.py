@@ -11,7 +11,7 @@ from plc import conceal, inpaint
 from plc.audio.loss import gaps_of
 from plc.engine.samples import Packet
 from plc.models.catalogue import find, models_folder
-from plc.networks.inpaint import open_refiner
+from plc.networks.inpaint import open_gap_filler
 from plc.networks.spoken import SpokenGaps
 
 RATE = 16_000
@@ -48,7 +48,7 @@ def test_a_file_is_filled_better_than_a_stream_that_waits(speech: NDArray[np.flo
 
 def test_short_gaps_of_speech_need_no_other_draft(speech: NDArray[np.float32]) -> None:
     start, stop = 2 * RATE, 2 * RATE + 2 * PACKET
-    refiner = open_refiner("auto", RATE)
+    refiner = open_gap_filler("auto", "auto", RATE)
     spoken = SpokenGaps(find("speech"), find("speech-bridge"), RATE)
     made = spoken.fill(speech, start, stop, speech.size)
     assert refiner is not None

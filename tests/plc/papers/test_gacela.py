@@ -17,6 +17,7 @@ from plc.cli.app import app
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
 from plc.models.onnx_file import inspect_onnx
+from plc.networks.gap_filler import Hints
 from plc.papers.gacela import (
     BINS,
     DECADES,
@@ -202,6 +203,23 @@ def test_a_gap_at_an_end_is_left_to_prediction(model: str) -> None:
         np.testing.assert_array_equal(made, drafted)
 
 
+def test_a_gap_that_no_frame_misses_is_left_to_prediction(model: str) -> None:
+    x = song(44_100)
+    made = inpaint(x, [(20_000, 20_030)], sample_rate=44_100, method=KIND, model=model)
+    drafted = inpaint(x, [(20_000, 20_030)], sample_rate=44_100, method="ar")
+    np.testing.assert_array_equal(made, drafted)
+
+
+def test_naming_its_model_is_choosing_the_method(model: str) -> None:
+    x, gap = song(44_100), [(30_000, 45_000)]
+    fills = [
+        inpaint(x, gap, sample_rate=44_100, method=method, model=model, seed=2, quality=quality)
+        for method, quality in ((KIND, "good"), ("auto", "good"), (KIND, "fast"), ("auto", "fast"))
+    ]
+    np.testing.assert_array_equal(fills[0], fills[1])
+    np.testing.assert_array_equal(fills[2], fills[3])
+
+
 def test_a_gap_is_filled_by_the_shortest_network_that_reaches(tmp_path: Path) -> None:
     networks = []
     for frames in (64, 32):
@@ -210,13 +228,14 @@ def test_a_gap_is_filled_by_the_shortest_network_that_reaches(tmp_path: Path) ->
         networks.append(LongGapNetwork(manifest, SAMPLE_RATE))
     gaps = LongGaps(networks, SAMPLE_RATE)
     x = song(SAMPLE_RATE, 2.5)
+    hints = Hints(np.ones(x.size, np.bool_))
     for samples, chosen in ((8192, 1), (8193, 0), (16_384, 0)):
         expected, found = x.copy(), x.copy()
         assert networks[chosen].fill(expected, 18_000, 18_000 + samples, 0)
-        assert gaps.fill(found, 18_000, 18_000 + samples, 0)
+        assert gaps.refine(found, 18_000, 18_000 + samples, x.size, hints)
         assert np.array_equal(expected, found)
     with pytest.raises(ConfigError, match=r"743\.1 ms is too long .* of-64 fills up to 743\.0 ms"):
-        gaps.fill(x, 18_000, 18_000 + 16_385, 0)
+        gaps.refine(x, 18_000, 18_000 + 16_385, x.size, hints)
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path, model: str) -> None:
@@ -228,7 +247,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, model: str) -> None:
         fill(model="ar")
     with pytest.raises(ConfigError, match="seed is -1; expected at least 0"):
         fill(model=model, seed=-1)
-    with pytest.raises(ConfigError, match="needs one of kind gacela"):
+    with pytest.raises(ConfigError, match="expected kind gacela"):
         fill(model="music")
     with pytest.raises(ConfigError, match="for 22050 to 192000 Hz, the recording has 16000 Hz"):
         inpaint(x, [(12_000, 15_000)], sample_rate=16_000, method=KIND, model=model)

@@ -44,7 +44,7 @@ def changed(**fields: object) -> Manifest:
 
 
 def test_models_that_are_no_generators_are_refused() -> None:
-    with pytest.raises(ConfigError, match="model speech is causal; notes need one of kind notes"):
+    with pytest.raises(ConfigError, match="model speech is of kind causal; expected kind notes"):
         NoteGenerator(find("speech"))
     training = dict(find("notes-mel").training)
     with pytest.raises(ModelError, match="training lacks its settings"):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from plc import inpaint
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
+from plc.networks.gap_filler import Hints
 from plc.papers import stroke
-from plc.papers.stroke import BINS, FRAMES, StrokeFiller, StrokeRefiner, open_stroke_filler
+from plc.papers.stroke import BINS, FRAMES, StrokeFiller, open_filler
 from plc.runtime.providers import Signature
 from tests.signals import tones
 
@@ -29,6 +31,10 @@ class Oracle:
     ) -> NDArray[np.float32]:
         self.patch, self.lost = patch[0, 0].copy(), lost[0] > 0
         return patch if self.truth is None else self.truth[None, None]
+
+
+def hints(row: NDArray[np.float32]) -> Hints:
+    return Hints(np.ones(row.size, np.bool_))
 
 
 def patch_of(x: NDArray[np.float32], first: int, hop: int) -> NDArray[np.float32]:
@@ -129,8 +135,8 @@ def test_what_lies_outside_the_gap_is_left() -> None:
     x, (start, stop) = damaged(24_000, 32.0)
     row = x.copy()
     row[start:stop] *= 0.5
-    filler = StrokeRefiner(StrokeFiller(Oracle(), 24_000, linear=True))
-    assert filler.refine(row, start, stop, row.size)
+    filler = StrokeFiller(Oracle(), 24_000, linear=True)
+    assert filler.refine(row, start, stop, row.size, hints(row))
     outside = np.ones(row.size, np.bool_)
     outside[start:stop] = False
     assert np.array_equal(row[outside], x[outside])
@@ -140,17 +146,17 @@ def test_what_lies_outside_the_gap_is_left() -> None:
 def test_gaps_too_long_or_too_near_an_end_keep_their_draft() -> None:
     rate = 24_000
     x = tones(0, rate, rate)
-    filler = StrokeRefiner(StrokeFiller(Oracle(), rate, linear=True))
+    filler = StrokeFiller(Oracle(), rate, linear=True)
     for start, stop, end in (
         (8000, 8000 + 1537, rate),
         (8000, 9000, 9000 + 9 * 64 - 1),
         (9 * 64 - 1, 1200, rate),
     ):
         row = x.copy()
-        assert not filler.refine(row, start, stop, end)
+        assert not filler.refine(row, start, stop, end, hints(row))
         assert np.array_equal(row, x)
-    assert filler.refine(x.copy(), 9 * 64, 1200, rate)
-    assert filler.refine(x.copy(), 8000, 9000, 9000 + 9 * 64)
+    assert filler.refine(x.copy(), 9 * 64, 1200, rate, hints(x))
+    assert filler.refine(x.copy(), 8000, 9000, 9000 + 9 * 64, hints(x))
 
 
 def test_what_lies_beyond_what_is_known_is_not_looked_at() -> None:
@@ -159,10 +165,10 @@ def test_what_lies_beyond_what_is_known_is_not_looked_at() -> None:
     row, other = x.copy(), x.copy()
     other[9600:] = np.nan
     network = Oracle()
-    filler = StrokeRefiner(StrokeFiller(network, rate, linear=True))
-    assert filler.refine(row, 8000, 8768, 9600)
+    filler = StrokeFiller(network, rate, linear=True)
+    assert filler.refine(row, 8000, 8768, 9600, hints(row))
     first = network.patch
-    assert filler.refine(other, 8000, 8768, 9600)
+    assert filler.refine(other, 8000, 8768, 9600, hints(row))
     assert np.array_equal(first, network.patch)
     assert np.array_equal(row[8000:8768], other[8000:8768])
     # Columns that reach beyond are those before them.
@@ -170,11 +176,15 @@ def test_what_lies_beyond_what_is_known_is_not_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [np.zeros((BINS, 3), np.float32), np.full((BINS, FRAMES), np.nan, np.float32)]
+    ("answer", "said"),
+    [
+        (np.zeros((BINS, 3), np.float32), "the network answers with shape"),
+        (np.full((BINS, FRAMES), np.nan, np.float32), "the network answers with values that are"),
+    ],
 )
-def test_an_answer_without_sense_is_refused(answer: NDArray[np.float32]) -> None:
+def test_an_answer_without_sense_is_refused(answer: NDArray[np.float32], said: str) -> None:
     x, gap = damaged(24_000, 32.0)
-    with pytest.raises(ModelError, match="the network answers with shape"):
+    with pytest.raises(ModelError, match=said):
         StrokeFiller(Oracle(answer), 24_000, linear=True).fill(x, gap)
 
 
@@ -203,17 +213,15 @@ def manifest(**changes: object) -> Manifest:
     return Manifest.from_fields(fields | changes, Path("strokes.json"))
 
 
-@pytest.mark.parametrize(
-    ("changes", "rate", "said"),
-    [
-        ({"kind": "restore"}, 24_000, "strokes is of kind restore; expected stroke"),
-        ({}, 8_000, "is for 16000 to 48000 Hz, the signal has 8000 Hz"),
-        ({"drafts": ["forward"]}, 24_000, "takes the drafts forward; expected linear or none"),
-    ],
-)
-def test_other_models_are_refused(changes: dict[str, object], rate: int, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        open_stroke_filler(manifest(**changes), rate)
+def test_a_model_with_other_drafts_is_refused() -> None:
+    with pytest.raises(ConfigError, match="takes the drafts forward; expected linear or none"):
+        open_filler([manifest(drafts=["forward"])], 24_000)
+
+
+def test_the_packages_model_is_refused_at_other_rates() -> None:
+    x = tones(0, 8_000, 8_000)
+    with pytest.raises(ConfigError, match="for 16000 to 48000 Hz, the recording has 8000 Hz"):
+        inpaint(x, [(4000, 4100)], sample_rate=8_000, model="unet-speech")
 
 
 def test_the_signature_is_that_of_the_graph() -> None:

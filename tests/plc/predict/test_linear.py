@@ -143,11 +143,11 @@ def test_a_bridge_beats_an_extension_on_a_gliding_tone(gap: int, known: int) -> 
         history = remembered(x[:begin])
         truth = x[begin : begin + gap]
         one_sided = extended(filler(), history, gap)
-        two_sided = np.empty((1, gap), np.float32)
+        inpaint = np.empty((1, gap), np.float32)
         bridging = filler(reach=max(gap, known))
         bridging.begin(history)
-        bridging.bridge(history, x[None, begin + gap : begin + gap + known], two_sided)
-        errors.append((nmse_db(one_sided[0], truth), nmse_db(two_sided[0], truth)))
+        bridging.bridge(history, x[None, begin + gap : begin + gap + known], inpaint)
+        errors.append((nmse_db(one_sided[0], truth), nmse_db(inpaint[0], truth)))
     one_sided_db, two_sided_db = np.mean(errors, 0)
     assert two_sided_db < one_sided_db - 3.0
 

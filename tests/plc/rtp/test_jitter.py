@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from plc.errors import ConfigError
@@ -593,15 +593,21 @@ MODES = [DelayMode.ADAPTIVE, FIXED]
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("gap_s", [0.15, 0.4, 1.0, 3.5])
+@pytest.mark.parametrize("lost", [0, 1, 3, 8])
 def test_the_onset_of_a_sentence_is_played_where_stamps_stood_still(
-    mode: DelayMode, gap_s: float
+    mode: DelayMode, gap_s: float, lost: int
 ) -> None:
-    arrivals = [(k * TICK_S + k // 50 * gap_s, rtp(k)) for k in range(500)]
+    """However many of its first packets were lost: not one that came is."""
+    arrivals = [
+        (k * TICK_S + k // 50 * gap_s, rtp(k)) for k in range(500) if k < 50 or k % 50 >= lost
+    ]
     run = Run(make(mode, 60.0)).feed(arrivals, arrivals[-1][0] + 0.1)
-    assert {*range(50, 490)} <= set(run.numbers())
+    assert {k for k in range(50, 490) if k % 50 >= lost} <= set(run.numbers())
     stats = run.buffer.stats
-    assert stats.lost_packets == stats.late_packets == stats.source_changes == 0
-    assert stats.silent_samples >= 8 * (gap_s - 0.08) * RATE
+    assert stats.lost_packets == 9 * lost
+    assert stats.late_packets == stats.source_changes == 0
+    if not lost:
+        assert stats.silent_samples >= 8 * (gap_s - 0.08) * RATE
 
 
 @pytest.mark.parametrize("stall_s", [0.15, 0.3, 0.6])
@@ -704,6 +710,8 @@ def _sent(seed: int) -> tuple[list[tuple[float, RtpPacket]], float]:
 
 @examples(60, few=12)
 @given(st.integers(0, 2**32 - 1))
+@example(1048576)  # three packets lost before the first of a sentence
+@example(7133)
 def test_what_any_sender_sends_is_played_if_it_came_in_time(seed: int) -> None:
     arrivals, ends_s = _sent(seed)
     buffer = make(FIXED, 80.0)

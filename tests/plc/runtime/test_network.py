@@ -236,7 +236,7 @@ def test_settings_out_of_range_are_refused(
 
 def test_the_papers_network_is_not_opened_as_one_of_drafts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="which has other inputs"):
-        open_network(write_model(tmp_path, kind="paper"), SHAPE)
+        open_network(write_model(tmp_path, kind="context_encoder"), SHAPE)
 
 
 def test_a_signature_holds_the_contracts_shapes(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """Real-time priority: asked once, taken by threads, given up where one spins."""
 
+import json
 import os
+import shutil
 import signal
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -15,6 +18,9 @@ from plc import Concealer
 from plc.errors import ConfigError
 from plc.runtime import priority as of
 from plc.runtime.priority import Level, Priority, aside, take
+from tests.processes import environment
+
+resource = pytest.importorskip("resource")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="schedulers are Linux's")
 
@@ -168,3 +174,55 @@ def test_rtkit_is_asked_where_the_kernel_refuses(
     with Priority(tell=told.append) as asked:
         assert not asked.granted
     assert "rtkit: no such service" in told[0]
+
+
+UNPRIVILEGED = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+COMMANDS = {
+    "relay": ["relay", "--listen", "udp://127.0.0.1:0", "--to", "udp://127.0.0.1:9"],
+    "two workers": ["relay", "--workers", "2"]
+    + 2 * ["--listen", "udp://127.0.0.1:0", "--to", "udp://127.0.0.1:9"],
+    "live": ["live", "--in", "udp://127.0.0.1:0"],
+    "serve": ["serve", "--socket", "served.sock"],
+}
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", [*COMMANDS, "doctor"])
+def test_without_the_right_a_program_says_so_once_and_runs(name: str, tmp_path: Path) -> None:
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root, to give its rights away, and setpriv")
+
+    def forbid() -> None:
+        resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
+
+    command = [*UNPRIVILEGED, sys.executable, "-m", "plc"]
+    if name == "doctor":
+        said = subprocess.run(
+            [*command, "doctor", "--json"], cwd=tmp_path, env=environment(), preexec_fn=forbid,
+            capture_output=True, text=True, timeout=300, check=False,
+        ).stdout  # fmt: skip
+        real_time = json.loads(said)["real_time"]
+        assert not real_time["fifo_scheduler"]
+        assert "LimitRTPRIO" in real_time["fifo_hint"]
+        return
+    program = subprocess.Popen(
+        [*command, *COMMANDS[name]], cwd=tmp_path, env=environment(), preexec_fn=forbid,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert program.stderr is not None
+    said = ""
+    for line in program.stderr:
+        said += line
+        # Several workers do not say where they listen, and live may not come so far.
+        if "127.0.0.1" in line or "listening" in line or name in ("live", "two workers"):
+            break
+    if name == "two workers":
+        time.sleep(5.0)
+    if name == "live" and "no real-time" not in said:  # without a sound card or PortAudio
+        said += program.communicate(timeout=60)[1]
+        pytest.skip(f"plc live does not run here: {said}")
+    program.terminate()
+    said += program.communicate(timeout=60)[1]
+    assert said.count("no real-time priority (Operation not permitted)") == 1, said
+    assert said.count("plc doctor says what to do") == 1
+    assert "Traceback" not in said

@@ -14,7 +14,7 @@ pytest.importorskip("soxr")
 import plc
 from plc.audio.loss import GilbertElliott
 from plc.errors import ConfigError
-from plc.networks.paper import CONTEXT_SAMPLES, GAP_SAMPLES
+from plc.networks.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES
 from plc.predict.history import History
 from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller
@@ -24,12 +24,12 @@ from plc_bench.base.workers import score_clips
 from plc_bench.scores.metrics import rms
 from plc_training.data import segments as module
 from plc_training.data.library import Decoded, decode_library, find_library, read_samples
-from plc_training.data.segments import CausalPlan, Segments, TwoSidedPlan, prepare_segments
-from plc_training.tasks.paper_plan import PaperPlan, at_their_level, trimmed
+from plc_training.data.segments import CausalPlan, InpaintPlan, Segments, prepare_segments
+from plc_training.tasks.context_encoder_plan import ContextEncoderPlan, at_their_level, trimmed
 from tests.signals import glide, noise, tones, voice
 from tests.training.clips import RATE, write_clips, write_manifest
 
-TWO_SIDED = TwoSidedPlan(
+TWO_SIDED = InpaintPlan(
     margin=704, gaps_ms=(32.0, 20.0), contexts_ms=(64.0,), per_second={"music": 6.0, "any": 6.0}
 )
 CAUSAL = CausalPlan(
@@ -79,7 +79,9 @@ def test_lines_are_alike_outside_the_gap_and_the_first_is_the_truth() -> None:
 
 def test_drafts_are_made_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("plc.repair.arrays.open_refiner", lambda model, _: asked.append(model))
+    monkeypatch.setattr(
+        "plc.repair.arrays.open_gap_filler", lambda _, model, __: asked.append(model)
+    )
     next(TWO_SIDED.cut(signal(), "music", np.random.default_rng(0)))
     assert asked == ["ar"]
 
@@ -104,7 +106,7 @@ def test_domains_without_a_share_give_nothing() -> None:
 
 def test_silence_gives_nothing() -> None:
     x = np.zeros(2 * RATE, np.float32)
-    for plan in (TWO_SIDED, CAUSAL, PaperPlan(domains=("any",))):
+    for plan in (TWO_SIDED, CAUSAL, ContextEncoderPlan(domains=("any",))):
         assert not list(plan.cut(x, "any", np.random.default_rng(0)))
 
 
@@ -173,7 +175,7 @@ def test_causal_drafts_know_nothing_of_the_future() -> None:
 
 def test_the_papers_segments_follow_each_other_every_32_ms() -> None:
     x = signal()
-    cut = list(PaperPlan(domains=("any",)).cut(x, "any", np.random.default_rng(0)))
+    cut = list(ContextEncoderPlan(domains=("any",)).cut(x, "any", np.random.default_rng(0)))
     assert len(cut) == (x.size - 5120) // 512 + 1
     for k, (lines, gap) in enumerate(cut):
         assert gap == GAP_SAMPLES
@@ -183,7 +185,7 @@ def test_the_papers_segments_follow_each_other_every_32_ms() -> None:
 def test_a_segment_whose_gap_is_silent_is_dropped_by_the_paper() -> None:
     x = signal()[: 5120 + 512]
     x[CONTEXT_SAMPLES : CONTEXT_SAMPLES + GAP_SAMPLES] = 0.0
-    [(lines, _)] = PaperPlan(domains=("any",)).cut(x, "any", np.random.default_rng(0))
+    [(lines, _)] = ContextEncoderPlan(domains=("any",)).cut(x, "any", np.random.default_rng(0))
     np.testing.assert_array_equal(lines[0], x[512:])
 
 
@@ -191,7 +193,7 @@ def test_silence_at_both_ends_is_left_out_by_the_paper() -> None:
     loud = signal()[: 2 * 5120]
     silence = np.full(4096, 0.001)
     x = np.concatenate([silence, loud, silence]).astype(np.float32)
-    plan = PaperPlan(domains=("any",))
+    plan = ContextEncoderPlan(domains=("any",))
     found = trimmed(x, plan.silence_rms)
     # Frames of 1024 every 512: the first and the last that hold enough of what is loud.
     first = (found.ctypes.data - x.ctypes.data) // x.itemsize
@@ -213,7 +215,7 @@ def test_each_note_of_a_file_is_a_clip_where_bounds_are_known(tmp_path: Path) ->
     notes, whole = decoded
     assert notes.clip.notes == ((0.0, 1.0), (1.5, 0.8))
     assert whole.clip.notes == ()
-    plan = PaperPlan(domains=("instruments",), silence_rms=0.0)
+    plan = ContextEncoderPlan(domains=("instruments",), silence_rms=0.0)
     cache = tmp_path / "segments"
     found, _ = prepare_segments(plan, [notes], cache)
     x = read_samples(notes)
@@ -350,7 +352,7 @@ def test_a_library_of_silence_is_refused(tmp_path: Path) -> None:
 
 def test_the_papers_lines_get_their_level_back() -> None:
     x = 0.1 * signal()
-    cut = list(PaperPlan(domains=("any",)).cut(x, "any", np.random.default_rng(0)))
+    cut = list(ContextEncoderPlan(domains=("any",)).cut(x, "any", np.random.default_rng(0)))
     peaks = np.array([np.abs(lines).max() for lines, _ in cut], np.float32)
     scaled = np.stack(
         [np.rint(lines * (30_000 / p)) for (lines, _), p in zip(cut, peaks, strict=True)]

@@ -12,7 +12,7 @@ for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr"):
 from typer.testing import CliRunner  # noqa: E402
 
 from plc.errors import ConfigError, ModelError  # noqa: E402
-from plc.networks.paper import SAMPLE_RATE  # noqa: E402
+from plc.networks.context_encoder import SAMPLE_RATE  # noqa: E402
 from plc.papers.representations.named import EXACT, REPRESENTATIONS  # noqa: E402
 from plc_bench.scores.metrics import snr_db  # noqa: E402
 from plc_training.cli import app  # noqa: E402
@@ -25,7 +25,7 @@ from plc_training.papers.represented import (  # noqa: E402
     RepresentedSettings,
     RepresentedTask,
 )
-from plc_training.tasks.paper_plan import PaperPlan  # noqa: E402
+from plc_training.tasks.context_encoder_plan import ContextEncoderPlan  # noqa: E402
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
 from tests.signals import sine, tones  # noqa: E402
 from tests.training.clips import write_clips, write_manifest  # noqa: E402
@@ -43,7 +43,7 @@ def segments(count: int = 4) -> Segments:
 
 def task(name: str) -> RepresentedTask:
     settings = RepresentedSettings(representation=name, width=8, blocks=1)
-    return RepresentedTask(PaperPlan(domains=("music",)), settings, segments(), segments())
+    return RepresentedTask(ContextEncoderPlan(domains=("music",)), settings, segments(), segments())
 
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)

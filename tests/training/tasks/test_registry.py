@@ -18,6 +18,7 @@ from torch import Tensor, nn  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from plc.errors import ConfigError  # noqa: E402
+from plc.models.kinds import KINDS  # noqa: E402
 from plc.models.manifest import Manifest  # noqa: E402
 from plc_training.cli import app  # noqa: E402
 from plc_training.data.segments import CausalPlan, Segments  # noqa: E402
@@ -32,10 +33,10 @@ from plc_training.tasks.base import (  # noqa: E402
     TaskChoice,
     grid_fields,
 )
-from plc_training.tasks.registry import TASKS  # noqa: E402
+from plc_training.tasks.registry import FORMER, TASKS  # noqa: E402
 from plc_training.train.journal import Journal  # noqa: E402
 from plc_training.train.loop import CHECKPOINT, Event  # noqa: E402
-from plc_training.train.recipe import parse_recipe  # noqa: E402
+from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
 from tests.training.clips import write_clips  # noqa: E402
 
 RECIPE = """
@@ -182,7 +183,7 @@ def test_a_registered_task_trains_resumes_and_exports(
 @pytest.mark.parametrize(
     ("old", "new", "match"),
     [
-        ('"gain"', '"gian"', "task.kind is 'gian'; expected two_sided or .* or gain$"),
+        ('"gain"', '"gian"', "task.kind is 'gian'; expected inpaint or .* or gain$"),
         ("margin = 160", "margin = 0", "data.margin is 0; expected above 0"),
         ("power = 2.0", "power = 3.0", "settings.power is 3; expected 1 or 2"),
         ("power = 2.0", "power = -1.0", "settings.power is -1.0; expected a number, at least 0"),
@@ -200,3 +201,26 @@ def test_a_registered_task_refuses_mistakes_by_name(old: str, new: str, match: s
     assert old in RECIPE
     with pytest.raises(ConfigError, match=f"mine.toml: {match}"):
         parse_recipe(RECIPE.replace(old, new, 1), "mine", "mine.toml")
+
+
+def test_each_kind_of_models_has_the_name_of_its_task() -> None:
+    assert set(KINDS) <= set(TASKS)
+    assert not set(FORMER) & set(TASKS)
+    assert set(FORMER.values()) <= set(TASKS)
+
+
+@pytest.mark.parametrize("former", ["two_sided", "damage", "magnitude", "paper_magnitude"])
+def test_a_recipe_with_a_former_name_of_a_task_is_read(former: str) -> None:
+    recipes = {"two_sided": "tiny", "damage": "restore_brief", "magnitude": "stroke_unet_voices"}
+    recipe = read_recipe(recipes.get(former, "context_encoder"))
+    text = recipe.text.replace(f'kind = "{recipe.task.kind}"', f'kind = "{former}"')
+    assert text != recipe.text
+    assert parse_recipe(text, "former", "former").task.kind == recipe.task.kind
+
+
+def test_the_former_complex_task_is_a_setting_of_the_context_encoder() -> None:
+    recipe = read_recipe("context_encoder_complex")
+    text = recipe.text.replace('kind = "context_encoder"', 'kind = "paper_complex"')
+    text = text.replace("complex = true\n", "")
+    assert "complex = " not in text
+    assert parse_recipe(text, "former", "former").settings == recipe.settings

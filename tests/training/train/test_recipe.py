@@ -9,11 +9,11 @@ pytest.importorskip("lightning_fabric")
 
 from plc.errors import ConfigError
 from plc.networks.drafts import BridgeDraft, ContourDraft, PitchDraft
-from plc_training.data.segments import TwoSidedPlan
-from plc_training.tasks.paper import PaperSettings
-from plc_training.tasks.paper_plan import PaperPlan
+from plc_training.data.segments import InpaintPlan
+from plc_training.tasks.context_encoder import ContextEncoderSettings
+from plc_training.tasks.context_encoder_plan import ContextEncoderPlan
+from plc_training.tasks.inpaint import InpaintSettings
 from plc_training.tasks.registry import TASKS
-from plc_training.tasks.two_sided import TwoSidedSettings
 from plc_training.train.recipe import (
     MODEL_PREFIX,
     Recipe,
@@ -31,8 +31,8 @@ def parsed(text: str) -> Recipe:
 
 def test_a_recipe_becomes_what_it_says() -> None:
     recipe = parsed(TEXT)
-    assert isinstance(recipe.train, TwoSidedPlan)
-    assert isinstance(recipe.settings, TwoSidedSettings)
+    assert isinstance(recipe.train, InpaintPlan)
+    assert isinstance(recipe.settings, InpaintSettings)
     assert recipe.train == recipe.valid
     assert recipe.train.gaps_ms == (32.0, 40.0)
     assert recipe.train.per_second == {"music": 6.0, "any": 6.0}
@@ -73,15 +73,15 @@ def test_splits_differ_in_what_they_name() -> None:
     text = TEXT.replace("[settings]", "[data.valid]\nseed = 5\ngaps_ms = [40.0]\n\n[settings]")
     recipe = parsed(text)
     assert (recipe.train.seed, recipe.valid.seed) == (0, 5)
-    assert isinstance(recipe.valid, TwoSidedPlan)
+    assert isinstance(recipe.valid, InpaintPlan)
     assert recipe.valid.gaps_ms == (40.0,)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "match"),
     [
-        ('kind = "two_sided"', 'kind = "sideways"', "task.kind is 'sideways'; expected two_sided"),
-        ('kind = "two_sided"', "", "task.kind is missing; expected a text"),
+        ('kind = "inpaint"', 'kind = "sideways"', "task.kind is 'sideways'; expected inpaint"),
+        ('kind = "inpaint"', "", "task.kind is missing; expected a text"),
         ("margin = 704", "margin = 704.5", r"data.margin is 704.5; expected a whole number"),
         ("margin = 704", "margins = 704", "data.margins is unknown; known: sample_rate, margin"),
         ("margin = 704", "margin = 100", "data.margin is 100 samples; .* need at least"),
@@ -111,7 +111,7 @@ def test_splits_differ_in_what_they_name() -> None:
             "model.horizon_ms is -1.0; expected a number, at least 0",
         ),
         ("[model]\n", "[model]\nweight_bits = 4\n", "model.weight_bits is 4; known: 16, 8"),
-        ("[model]\n", "[model]\nhorizon_ms = 9.0\n", "is for causal models, not two_sided"),
+        ("[model]\n", "[model]\nhorizon_ms = 9.0\n", "is for causal models, not inpaint"),
         ("[model]", "[modle]", "modle is unknown; known: task, data"),
         ("[task]", "[task", "not valid TOML"),
     ],
@@ -146,11 +146,11 @@ def test_lines_of_different_lengths_are_refused() -> None:
 
 
 def test_the_papers_recipes_take_a_width_and_a_loss() -> None:
-    text = read_recipe("paper_magnitude").text
+    text = read_recipe("context_encoder").text
     recipe = parsed(text)
-    assert isinstance(recipe.train, PaperPlan)
-    assert recipe.settings == PaperSettings(width=1, loss="published")
-    with pytest.raises(ConfigError, match=r"settings\.gru is unknown; known: width, loss"):
+    assert isinstance(recipe.train, ContextEncoderPlan)
+    assert recipe.settings == ContextEncoderSettings(width=1, loss="published")
+    with pytest.raises(ConfigError, match=r"settings\.gru is unknown; known: width, complex, loss"):
         parsed(text + "\n[settings]\ngru = 3\n")
     with pytest.raises(ConfigError, match=r"settings\.width is 3; expected 1 or 4 or 16"):
         parsed(text + "\n[settings]\nwidth = 3\n")
@@ -183,10 +183,10 @@ def test_the_fingerprint_tells_what_changes_the_weights() -> None:
 @pytest.mark.parametrize(
     ("name", "fingerprint"),
     [
-        ("two_sided", "f47fcb42711a3bbe"),
+        ("inpaint", "f47fcb42711a3bbe"),
         ("causal_music_passages", "db8dc5acd8effb8f"),
         ("bridge_speech_contour", "f0be91427841eab1"),
-        ("paper_complex", "32a0492ca35e2095"),
+        ("context_encoder_complex", "32a0492ca35e2095"),
     ],
 )
 def test_runs_that_began_under_a_shipped_recipe_continue(name: str, fingerprint: str) -> None:

@@ -74,7 +74,7 @@ _Piece = tuple[
 
 
 class Plan(Protocol):
-    """Which segments to make; a dataclass, of which the cache's names are made."""
+    """Choice of segments to make; a dataclass, from which the cache's names follow."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -129,7 +129,7 @@ class NotePlan(Protocol):
 
     @property
     def single_notes(self) -> bool:
-        """Whether it does, where their bounds are known."""
+        """True if each segment is of one note, by known bounds."""
         ...
 
     @property
@@ -139,7 +139,7 @@ class NotePlan(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TwoSidedPlan:
+class InpaintPlan:
     """Gaps of which both sides are known.
 
     Attributes
@@ -348,7 +348,7 @@ class _Bursts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgePlan(SegmentPlan):
-    """Gaps of a stream that waits for packets: the past, and what came right after the gap.
+    """Gaps of a stream with lookahead: the past, and the samples after the gap.
 
     As for :class:`CausalPlan`, but that the stream has lookahead. Of a burst that outlasts it the
     last packets are the gap; what was played of it before belongs to the past.

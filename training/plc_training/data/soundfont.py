@@ -43,7 +43,7 @@ _END_OF_TRACK = b"\xff\x2f\x00"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
-    """Which notes to render.
+    """Choice of notes to render.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Notes:
     soundfont: Path = SOUNDFONT
 
     def __post_init__(self) -> None:
-        """Refuse what MIDI does not have."""
+        """Raise for values outside MIDI's range."""
         for name, least in (("programs", 0), ("pitches", 0), ("velocities", 1)):
             values = getattr(self, name)
             if not values or min(values) < least or max(values) > 127:

@@ -315,7 +315,7 @@ def fit(
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """How a model is fitted, and what it says."""
+    """A way to fit a model, and its answer."""
 
     fitted: Callable[
         [NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]], NDArray[np.float64]

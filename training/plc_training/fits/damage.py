@@ -1,4 +1,4 @@
-"""Training of the networks that say whether a candidate is damage (``plc.repair.detect.judge``).
+"""Training of the networks that judge candidates of damage (``plc.repair.detect.judge``).
 
     plc train damage --data CORPUS --out damage.npz
 

@@ -62,7 +62,7 @@ class EarlyAdapter(nn.Module):
         self.frames = frames
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what it adds, shape (batch, outputs, frames)."""
+        """Return the addition, shape (batch, outputs, frames)."""
         place = torch.arange(x.shape[-1])
         made: Tensor = self.up(self.down(x)) * (place < self.frames).to(x)
         return made

@@ -289,7 +289,7 @@ class VariationalCode(nn.Module):
         return out.reshape(-1, *self.shape)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state of a copy: without the last batch, whose gradient cannot be copied."""
+        """Return the state for a copy, without the last batch."""
         return {**self.__dict__, "divergence": None}
 
 
@@ -388,7 +388,7 @@ class Chain(nn.Module):
 
 
 class Residual(nn.Module):
-    """Network whose output is taken away from its input's first channel."""
+    """Network that returns its input's first channel less its own output."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -424,7 +424,7 @@ class Dual(nn.Module):
         return out
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state of a copy: without the last batch, whose gradient cannot be copied."""
+        """Return the state for a copy, without the last batch."""
         return {**self.__dict__, "before": None}
 
 

@@ -1,7 +1,7 @@
 """Short trainings of all restorers of damaged spectrograms, compared.
 
-Each network of the registry is trained by the recipe ``damage_brief``, in a folder of its own below
-a common one; a training that was stopped goes on, one that ended stays as it is.
+Each network of the registry is trained by the recipe ``restore_brief``, in a folder of its own
+below a common one; a training that was stopped goes on, one that ended stays as it is.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from plc_training.papers.restorers import RESTORERS
 from plc_training.train.recipe import Recipe, recipe_with
 from plc_training.train.run import Place, run_recipes
 
-BRIEF = "damage_brief"
+BRIEF = "restore_brief"
 """The recipe."""
 
 

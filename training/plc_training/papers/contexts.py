@@ -18,7 +18,7 @@ import numpy as np
 from plc.errors import ConfigError
 from plc_bench.report.charts import Curve, Panel, draw_panels
 from plc_bench.report.palette import line_style
-from plc_training.papers.magnitude import COLUMN_MS
+from plc_training.papers.stroke import COLUMN_MS
 from plc_training.papers.strokes import METHODS, Strokes, open_inpainter, score_strokes
 from plc_training.train.journal import read_log
 from plc_training.train.recipe import Recipe, parse_recipe
@@ -33,7 +33,7 @@ _LEAST_KNOWN = 12
 _STEP_COLUMNS = 1024
 _RECIPE = """\
 [task]
-kind = "magnitude"
+kind = "stroke"
 valid_segments = 96
 leave_out = ["ast_*", "vctk_*", "pv_*", "kerstin_*"]
 
@@ -89,7 +89,7 @@ class Pair:
 
     @property
     def context_ms(self) -> float:
-        """Length of what is known on either side."""
+        """Length of the known samples on either side."""
         return (self.frames - self.columns) / 2 * COLUMN_MS
 
     @property

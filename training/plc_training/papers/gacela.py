@@ -332,7 +332,7 @@ def _gaps(levels: Tensor, layout: Layout) -> Tensor:
 
 
 def _hidden(sides: Tensor) -> Tensor:
-    """Return sides without what touches the gap.
+    """Return sides without the frames that touch the gap.
 
     There, frames repeat the nearest whole one.
     """

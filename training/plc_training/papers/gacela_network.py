@@ -280,7 +280,7 @@ class Gacela(nn.Module):
         return gaps
 
     def views(self, levels: Tensor) -> list[Tensor]:
-        """Return what each critic looks at: gaps within their sides, averaged over time.
+        """Return each critic's input: gaps within their sides, averaged over time.
 
         Parameters
         ----------

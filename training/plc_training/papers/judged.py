@@ -298,7 +298,7 @@ class Scorer:
 
 
 def frames_of(notes: NoteSet) -> Frames:
-    """Return what a transcriber hears in each frame of each note.
+    """Return a transcriber's output in each frame of each note.
 
     Raises
     ------

@@ -66,7 +66,7 @@ class NoteSet:
 
     @cached_property
     def features(self) -> Tensor:
-        """Return what judges see: float32, shape (notes, bins, frames), 0 to 1."""
+        """Return the judges' input: float32, shape (notes, bins, frames), 0 to 1."""
         grid = make_grid(self.sample_rate)
         shape = (len(self), grid.bins, grid.frames(self.sounds.shape[1]))
         levels = np.empty(shape, np.float32)
@@ -84,7 +84,7 @@ def gather_notes(
     display: Display,
     splits: Sequence[str] = ("train", "valid"),
 ) -> NoteSet:
-    """Return a library's notes whose pitch is known and in range.
+    """Return a library's notes with a known pitch in range.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ _CONTENTS: Mapping[str, Content] = {
 
 
 def content_of(channels: tuple[str, ...]) -> Content | None:
-    """Return what a representation's channels hold; None: neither amplitudes nor magnitudes."""
+    """Return the content of a representation's channels, or None."""
     return _CONTENTS.get(channels[0])
 
 
@@ -69,7 +69,7 @@ class Levels(nn.Module):
         self.register_buffer("quiet", torch.ones(()))
 
     def fit(self, arrays: Tensor) -> None:
-        """Take the range, and what is quiet, from arrays of notes."""
+        """Fit the range and the quiet level to arrays of notes."""
         if self._content is not None:
             self.quiet.copy_(self._magnitude(arrays).max() * self._share)
         held = self._held(arrays)
@@ -83,7 +83,7 @@ class Levels(nn.Module):
         return scaled
 
     def forward(self, scaled: Tensor) -> Tensor:
-        """Return the arrays of scaled ones; what is out of range is held at its bounds."""
+        """Return the arrays of scaled ones, clipped to their bounds."""
         held: Tensor = scaled.clamp(-1.0, 1.0) * self.reach + self.middle
         if self._content is None:
             return held
@@ -94,7 +94,7 @@ class Levels(nn.Module):
         return torch.cat([heard.log() + self.quiet.log(), held[:, 1:]], 1)
 
     def _held(self, arrays: Tensor) -> Tensor:
-        """Return arrays whose magnitudes are logarithms above the quiet."""
+        """Return arrays with magnitudes as logarithms above the quiet."""
         if self._content is None:
             return arrays
         heard = self._magnitude(arrays) / self.quiet

@@ -394,7 +394,7 @@ class NotesTask(SessionTask):
 
 
 class _Notes:
-    """Segments whose pitch is known and in range."""
+    """Segments with a known pitch in range."""
 
     def __init__(self, segments: Segments, kind: Representation, settings: NotesSettings) -> None:
         pitches = segments.pitches.astype(np.int64)

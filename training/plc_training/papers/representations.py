@@ -1,4 +1,4 @@
-"""Which representation serves a network of gaps best: one network on each, compared by sound.
+"""Comparison of representations for a network of gaps, by sound.
 
 Each representation has a run of the recipe ``represented`` in a folder of its name. On held-out
 clips, gaps are those of ``plc bench inpaint`` and of the paper's tables; fills are made of straight
@@ -18,7 +18,7 @@ import torch
 
 from plc.apps.picture import blank_figure, save
 from plc.errors import ConfigError
-from plc.networks.paper import CONTEXT_SAMPLES, GAP_SAMPLES, ITERATIONS, SAMPLE_RATE
+from plc.networks.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, ITERATIONS, SAMPLE_RATE
 from plc.networks.spectral_fill import bent, with_phase
 from plc.papers.representations.base import Array, Samples, Spectral
 from plc.papers.representations.named import REPRESENTATIONS

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plc.errors import ConfigError, ModelError
-from plc.networks.paper import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
+from plc.networks.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
 from plc.papers.representations.base import Array, Samples, Spectral
 from plc.papers.representations.named import REPRESENTATIONS, representation
 from plc.papers.representations.spectral import BIN_HZ, Waveform
@@ -51,7 +51,7 @@ from plc_training.tasks.base import (
     TaskChoice,
     check_choice,
 )
-from plc_training.tasks.paper_plan import PaperPlan
+from plc_training.tasks.context_encoder_plan import ContextEncoderPlan
 
 SEGMENT_SAMPLES = 2 * CONTEXT_SAMPLES + GAP_SAMPLES
 GAP = (CONTEXT_SAMPLES, CONTEXT_SAMPLES + GAP_SAMPLES)
@@ -113,7 +113,7 @@ class GapArrays:
         return segment / level + self._noise, level
 
     def silenced(self, segment: Samples) -> Samples:
-        """Return a prepared segment whose gap is silent but for the noise."""
+        """Return a prepared segment with a silent gap, but for the noise."""
         silent = segment.copy()
         silent[slice(*GAP)] = self._noise[slice(*GAP)]
         return silent
@@ -203,13 +203,17 @@ class RepresentedTask(SessionTask):
     """
 
     kind = "represented"
-    plan_type = PaperPlan
+    plan_type = ContextEncoderPlan
     settings_type = RepresentedSettings
     above_zero = ("shift_ms",)
     ports = Ports(("damaged", "filled"), "array", {"damaged": {0: "batch"}, "filled": {0: "batch"}})
 
     def __init__(
-        self, plan: PaperPlan, settings: RepresentedSettings, train: Segments, valid: Segments
+        self,
+        plan: ContextEncoderPlan,
+        settings: RepresentedSettings,
+        train: Segments,
+        valid: Segments,
     ) -> None:
         self._settings, self._train, self._valid = settings, train, valid
         self.arrays = GapArrays(settings.representation)
@@ -217,7 +221,11 @@ class RepresentedTask(SessionTask):
 
     @classmethod
     def check(
-        cls, plan: PaperPlan, settings: RepresentedSettings, choice: TaskChoice, card: ModelCard
+        cls,
+        plan: ContextEncoderPlan,
+        settings: RepresentedSettings,
+        choice: TaskChoice,
+        card: ModelCard,
     ) -> None:
         """Check one plan of a recipe against its settings.
 
@@ -308,7 +316,7 @@ class RepresentedTask(SessionTask):
         """
         raise ModelError(
             f"{card.name} is an experiment on representations; the engine runs the networks of "
-            "paper_magnitude"
+            "context_encoder"
         )
 
 

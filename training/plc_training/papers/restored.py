@@ -20,8 +20,8 @@ from plc.errors import ConfigError
 from plc.papers.restore import FRAMES, HOP_SAMPLES, PATCH_SAMPLES, SAMPLE_RATE
 from plc_bench.base.compare import PairedDifference, paired_difference
 from plc_bench.base.corpus import clip_seed, find_clips, read_clip
-from plc_training.papers.damage import DamageTask, batch_of
 from plc_training.papers.damaged import draw_lost, loud_patches, psnr_db, ssim
+from plc_training.papers.restore import RestoreTask, batch_of
 from plc_training.papers.restorers import Restorer
 from plc_training.train.run import open_best
 
@@ -77,7 +77,7 @@ class Restored:
         )
 
 
-def open_restorer(folder: Path) -> tuple[DamageTask, Restorer]:
+def open_restorer(folder: Path) -> tuple[RestoreTask, Restorer]:
     """Return the task of a run, and its best network.
 
     Raises
@@ -85,19 +85,19 @@ def open_restorer(folder: Path) -> tuple[DamageTask, Restorer]:
     ConfigError
         If the folder holds no run of this task, or no best weights yet.
     """
-    task, network = open_best(folder, DamageTask)
+    task, network = open_best(folder, RestoreTask)
     assert isinstance(network, Restorer)
     return task, network
 
 
 def score_clips_of(
-    task: DamageTask, network: Restorer, sources: Sequence[Path], most: int = 0
+    task: RestoreTask, network: Restorer, sources: Sequence[Path], most: int = 0
 ) -> Restored:
     """Return the scores of the clips in folders or files.
 
     Parameters
     ----------
-    task : DamageTask
+    task : RestoreTask
         Makes the network's inputs.
     network : Restorer
         Ready to judge.
@@ -160,14 +160,14 @@ def table(restored: Restored) -> list[str]:
     return lines
 
 
-def draw_patch(path: Path, task: DamageTask, network: Restorer, clip: Path, share: float) -> None:
+def draw_patch(path: Path, task: RestoreTask, network: Restorer, clip: Path, share: float) -> None:
     """Draw one patch of a clip: damaged, repaired twice, and true.
 
     Parameters
     ----------
     path : Path
         The picture, a PNG.
-    task : DamageTask
+    task : RestoreTask
         Makes the network's inputs.
     network : Restorer
         Ready to judge.
@@ -240,7 +240,7 @@ def _patches(path: Path, most: int) -> NDArray[np.float32]:
 
 @torch.no_grad()
 def _scores(
-    task: DamageTask, network: Restorer, lines: NDArray[np.float32], lost: NDArray[np.bool_]
+    task: RestoreTask, network: Restorer, lines: NDArray[np.float32], lost: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the PSNR and similarity of every repair, shape (3, patches) each."""
     batch = batch_of(lines, lost)

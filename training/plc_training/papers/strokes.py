@@ -39,16 +39,16 @@ from plc_kernels.spectra.offline import signal_of, spectra_of
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import window
 from plc_training.papers.damaged import centred, interpolated
-from plc_training.papers.magnitude import (
+from plc_training.papers.restorers import Restorer
+from plc_training.papers.stroke import (
     COLUMN_MS,
-    MagnitudeTask,
+    StrokeTask,
     batch_of,
     log_magnitudes,
     patch_samples,
     spoken_part,
     squared_steps,
 )
-from plc_training.papers.restorers import Restorer
 from plc_training.train.run import open_best
 
 METHODS = ("linear", "lpc", "auto", "network")
@@ -102,7 +102,7 @@ class Strokes:
         return f"{found.mean:{form}} ({found.interval(form)})"
 
 
-def open_inpainter(folder: Path) -> tuple[MagnitudeTask, Restorer]:
+def open_inpainter(folder: Path) -> tuple[StrokeTask, Restorer]:
     """Return the task of a run, and its best network.
 
     Raises
@@ -110,14 +110,14 @@ def open_inpainter(folder: Path) -> tuple[MagnitudeTask, Restorer]:
     ConfigError
         If the folder holds no run of this task, or no best weights yet.
     """
-    task, network = open_best(folder, MagnitudeTask)
+    task, network = open_best(folder, StrokeTask)
     restorer = task.exported(network)
     assert isinstance(restorer, Restorer)
     return task, restorer
 
 
 def score_strokes(
-    task: MagnitudeTask,
+    task: StrokeTask,
     network: Restorer,
     sources: Sequence[Path],
     columns: int,
@@ -129,7 +129,7 @@ def score_strokes(
 
     Parameters
     ----------
-    task : MagnitudeTask
+    task : StrokeTask
         Makes the network's inputs.
     network : Restorer
         Ready to judge.
@@ -178,7 +178,7 @@ def score_strokes(
 
 
 def score_lengths(
-    task: MagnitudeTask, network: Restorer, sources: Sequence[Path], most: int = 0
+    task: StrokeTask, network: Restorer, sources: Sequence[Path], most: int = 0
 ) -> list[str]:
     """Return tables of the scores of strokes of :data:`LENGTHS`, as :func:`score_strokes`."""
     lines = []
@@ -207,7 +207,7 @@ def table(strokes: Strokes) -> list[str]:
 
 @torch.no_grad()
 def _scores(
-    task: MagnitudeTask,
+    task: StrokeTask,
     network: Restorer,
     x: NDArray[np.float32],
     start: int,
@@ -247,7 +247,7 @@ def _scores(
 
 
 def _filled(x: NDArray[np.float32], gap: tuple[int, int], method: str) -> NDArray[np.float32]:
-    """Return a clip with its gap filled from what lies around."""
+    """Return a clip with its gap filled from its surroundings."""
     low = max(0, gap[0] - _AROUND)
     around = x[low : gap[1] + _AROUND]
     filled = x.copy()

@@ -125,7 +125,7 @@ class Ports:
 
     @property
     def free_frames(self) -> bool:
-        """Whether the graph is exported for any number of frames."""
+        """True if the graph is exported for any number of frames."""
         return any("frames" in names.values() for names in self.axes.values())
 
 

@@ -5,13 +5,13 @@ from pkgutil import resolve_name
 from plc_training.tasks.base import Task
 from plc_training.tasks.bridge import BridgeTask
 from plc_training.tasks.causal import CausalTask
+from plc_training.tasks.context_encoder import ContextEncoderTask
 from plc_training.tasks.heard import HeardBridgeTask, HeardTask
-from plc_training.tasks.paper import PaperComplexTask, PaperMagnitudeTask
-from plc_training.tasks.two_sided import TwoSidedTask
+from plc_training.tasks.inpaint import InpaintTask
 
 _OF_PAPERS = (
-    "damage:DamageTask",
-    "magnitude:MagnitudeTask",
+    "restore:RestoreTask",
+    "stroke:StrokeTask",
     "gacela:GacelaTask",
     "notes:NotesTask",
     "represented:RepresentedTask",
@@ -20,14 +20,28 @@ _OF_PAPERS = (
 TASKS: dict[str, type[Task]] = {
     task.kind: task
     for task in (
-        TwoSidedTask,
+        InpaintTask,
         CausalTask,
         HeardTask,
         HeardBridgeTask,
         BridgeTask,
-        PaperMagnitudeTask,
-        PaperComplexTask,
+        ContextEncoderTask,
         *(resolve_name(f"plc_training.papers.{place}") for place in _OF_PAPERS),
     )
 }
 """One line for each task."""
+
+FORMER: dict[str, str] = {
+    "two_sided": "inpaint",
+    "damage": "restore",
+    "magnitude": "stroke",
+    "paper_magnitude": "context_encoder",
+    "paper_complex": "context_encoder",
+}
+"""Former name to the name of a task: recipes and runs that have one are still read."""
+
+FORMER_SETTINGS: dict[str, dict[str, object]] = {
+    "paper_magnitude": {"complex": False},
+    "paper_complex": {"complex": True},
+}
+"""Former name to the settings that it stood for."""

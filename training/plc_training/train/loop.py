@@ -114,7 +114,7 @@ class Event:
 
 
 class Reason(Enum):
-    """Why training ended."""
+    """Reason for the end of a training."""
 
     DONE = "all steps are done"
     PATIENCE = "no new best for as long as the recipe waits"

@@ -1,0 +1,272 @@
+"""Make a release, and check it: ``python .ci/release.py --out dist``.
+
+It builds the source archive and from it the wheel, adds machine code and ``libplc`` to a second
+wheel (``plc c wheel``), checks what is in all three, and runs the last in a new environment with
+empty caches. ``--pure`` leaves the second wheel out, which takes minutes of compiling. The version
+stands in ``plc/__init__.py``. It needs the packages build and wheel.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {
+    "plc": "plc",
+    "kernels/plc_kernels": "plc_kernels",
+    "bench/plc_bench": "plc_bench",
+    "training/plc_training": "plc_training",
+}
+"""Folder here: folder in a wheel."""
+
+LICENCES = ("LICENSE", "plc/data/LICENCE.md")
+_LICENCE = "MIT AND CC-BY-SA-3.0"
+# Text, under the licence of the program; of all else a licence is named.
+_TEXT = {
+    ".c",
+    ".cc",
+    ".css",
+    ".html",
+    ".in",
+    ".js",
+    ".json",
+    ".md",
+    ".mjs",
+    ".py",
+    ".toml",
+    ".typed",
+}
+_SOUND = {".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"}
+_CLIPS = {"plc/data/music.flac", "plc/data/speech.flac"}
+_MODELS = "plc/data/models/"
+# What `plc c wheel` adds, and setuptools to a source archive.
+_COMPILED = re.compile(
+    r"plc_kernels/machine_code/x86-64-v[234]\.kernels|plc/embed/libplc/(libplc\.(so\.[\d.]+|a)|plc\.h)"
+)
+_BY_SETUPTOOLS = re.compile(r"PKG-INFO|setup\.cfg|plc_engine\.egg-info/[\w-]+(\.txt)?")
+FIRST_SOUND_S = 3.0
+
+
+def version() -> str:
+    """Return the version, from its one place."""
+    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "plc/__init__.py").read_text(), re.M)
+    assert found is not None
+    return found[1]
+
+
+def tracked() -> list[str]:
+    """Return the files that belong to the project."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    told = subprocess.check_output(command, cwd=ROOT, text=True)
+    return [name for name in told.splitlines() if (ROOT / name).is_file()]
+
+
+def problems_of_papers() -> list[str]:
+    """Return where the papers that name the version name another one."""
+    expected = {
+        "CITATION.cff": f"\nversion: {version()}\n",
+        "CHANGELOG.md": f"\n## {version()}\n",
+    }
+    return [
+        f"{name} has no line {line.strip()!r}"
+        for name, line in expected.items()
+        if line not in (ROOT / name).read_text()
+    ]
+
+
+def problems_of_wheel(path: Path, compiled: bool = False) -> list[str]:
+    """Return what is wrong with a wheel, in words; nothing is good.
+
+    Parameters
+    ----------
+    path : path
+        The wheel.
+    compiled : bool
+        Whether it has machine code and ``libplc``.
+    """
+    with zipfile.ZipFile(path) as archive:
+        broken = archive.testzip()
+        if broken:
+            return [f"{broken} is broken"]
+        files = {name: archive.read(name) for name in archive.namelist()}
+    about = f"plc_engine-{version()}.dist-info"
+    code = {name for name in files if not name.startswith(f"{about}/")}
+    expected = {
+        there + name.removeprefix(here)
+        for name in tracked()
+        for here, there in PACKAGES.items()
+        if name.startswith(f"{here}/")
+    }
+    added = {name for name in code if _COMPILED.fullmatch(name)}
+    found = [f"{name} is missing" for name in sorted(expected - code)]
+    found += [f"{name} does not belong in a wheel" for name in sorted(code - expected - added)]
+    if compiled:
+        for what in (r".*\.kernels", r".*libplc\.so\.[\d.]+", r".*libplc\.a", r".*/plc\.h"):
+            if not any(re.fullmatch(what, name) for name in added):
+                found.append(f"there is no {what}")
+    elif added:
+        found.append(f"{min(added)} does not belong in a wheel for every machine")
+    found += _problems_of_data({name: files[name] for name in code - added})
+    metadata = files.get(f"{about}/METADATA", b"").decode()
+    lines = [f"Version: {version()}", f"License-Expression: {_LICENCE}"]
+    lines += [f"License-File: {name}" for name in LICENCES]
+    found += [f"METADATA has no line {line!r}" for line in lines if f"\n{line}\n" not in metadata]
+    for name in LICENCES:
+        if files.get(f"{about}/licenses/{name}") != (ROOT / name).read_bytes():
+            found.append(f"the licence {name} is missing, or another")
+    return found
+
+
+def problems_of_sources(path: Path) -> list[str]:
+    """Return what is wrong with a source archive, in words; nothing is good."""
+    with tarfile.open(path) as archive:
+        top = f"plc_engine-{version()}/"
+        files = {
+            member.name.removeprefix(top): archive.extractfile(member).read()  # type: ignore[union-attr]
+            for member in archive
+            if member.isfile()
+        }
+    known = tracked()
+    # Tests belong to sources, as who packages them runs them; recordings do not.
+    needed = {name for name in known if name.startswith((*PACKAGES, "tests/", "examples/"))}
+    needed |= {*LICENCES, "pyproject.toml", "README.md", "CHANGELOG.md", "constraints.txt"}
+    found = [f"{name} is missing" for name in sorted(needed - set(files))]
+    foreign = [name for name in files if not _BY_SETUPTOOLS.fullmatch(name)]
+    found += [f"{name} does not belong here" for name in sorted(set(foreign) - set(known))]
+    return found + _problems_of_data(files)
+
+
+def _problems_of_data(files: dict[str, bytes]) -> list[str]:
+    """Return what is wrong with recordings, weights and tables, and their licences."""
+    found = []
+    recordings = {name for name in files if Path(name).suffix.lower() in _SOUND}
+    found += [f"{name} is a recording" for name in sorted(recordings - _CLIPS)]
+    licence = files.get("plc/data/LICENCE.md", b"").decode()
+    headings = " ".join(re.findall(r"^## (.*)$", licence, re.M))
+    for name in sorted(files):
+        path = Path(name)
+        if name.startswith(_MODELS):
+            if path.suffix == ".json":
+                found += _problems_of_model(name, files)
+            elif path.with_suffix(".json").as_posix() not in files:
+                found.append(f"{name} has no manifest")
+        elif name.startswith("plc/") and path.suffix not in _TEXT and path.name not in headings:
+            found.append(f"{name}: plc/data/LICENCE.md does not name its licence")
+    return found
+
+
+def _problems_of_model(name: str, files: dict[str, bytes]) -> list[str]:
+    manifest = json.loads(files[name])
+    weights = files.get(name.removesuffix(".json") + ".onnx")
+    found = [] if manifest.get("licence") else [f"{name} names no licence"]
+    if weights is None:
+        return [*found, f"{name}: its weights are missing"]
+    if hashlib.sha256(weights).hexdigest() != manifest["sha256"]:
+        found.append(f"{name}: its weights are not those that it states")
+    return found
+
+
+def problems_of_installation(wheel: Path, work: Path, compiled: bool) -> list[str]:
+    """Install a wheel into a new environment, run it, and return what is wrong."""
+    python = work / "environment" / "bin" / "python"
+    home = work / "home"
+    home.mkdir()
+    # PYTHONPATH would show pip this checkout as installed.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    _run(sys.executable, "-m", "venv", work / "environment", env=clean)
+    install = ("-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", f"{wheel}[cpu]")
+    _run(python, *install, cwd=home, env=clean)
+    _run(python, "-m", "pip", "check", cwd=home, env=clean)
+    # Nothing of this machine's caches or settings.
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "MPLBACKEND": "Agg"}
+    plc = work / "environment" / "bin" / "plc"
+    found = []
+    told = _run(plc, "--version", cwd=home, env=environment)
+    if told.split() != ["plc", version()]:
+        found.append(f"plc --version says {told!r}")
+    where = "import plc, pathlib; print(pathlib.Path(plc.__file__).parent / 'data/speech.flac')"
+    clip = _run(python, "-c", where, cwd=home, env=environment).strip()
+    began = time.perf_counter(), _processor_s()
+    _run(plc, "conceal", clip, "heard.wav", "--loss", "10%", cwd=home, env=environment)
+    took = time.perf_counter() - began[0], _processor_s() - began[1]
+    print(
+        f"first start to a recording concealed: {took[0]:.1f} s, {took[1]:.1f} s of processor time"
+    )
+    # Of both the lesser, so that other programs on the machine do not count.
+    if compiled and min(took) > FIRST_SOUND_S:
+        found.append(f"the first start took {min(took):.1f} s; the limit is {FIRST_SOUND_S:g} s")
+    if compiled and any(home.rglob("*step_many*.nbc")):
+        found.append("the first start compiled the step, as the machine code did not fit")
+    for command in (["demo", "--out", "demo"], ["doctor"]):
+        print(_run(plc, *command, cwd=home, env=environment))
+    if compiled:
+        _run(plc, "c", "build", "--prefix", "prefix", cwd=home, env=environment | {"CC": "false"})
+    return found
+
+
+def _processor_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _run(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> str:
+    print("$", *command, flush=True)
+    done = subprocess.run(
+        [str(each) for each in command],
+        cwd=cwd,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{done.stdout}\nerror: status {done.returncode}")
+    return done.stdout
+
+
+def main() -> int:
+    """Make and check; return the status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for the files")
+    parser.add_argument("--pure", action="store_true", help="no wheel with machine code")
+    given = parser.parse_args()
+    out = given.out.resolve()
+    found = problems_of_papers()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        _run(sys.executable, "-m", "build", "--outdir", work / "plain", ROOT)
+        (sources,) = (work / "plain").glob("*.tar.gz")
+        (plain,) = (work / "plain").glob("*.whl")
+        files = [sources, plain]
+        found += [f"{sources.name}: {each}" for each in problems_of_sources(sources)]
+        found += [f"{plain.name}: {each}" for each in problems_of_wheel(plain)]
+        if not given.pure and not found:
+            _run(sys.executable, "-m", "plc", "c", "wheel", plain, "--out", work / "compiled")
+            files += (work / "compiled").glob("*.whl")
+            found += [f"{files[-1].name}: {each}" for each in problems_of_wheel(files[-1], True)]
+        if not found:
+            found += problems_of_installation(files[-1], work, not given.pure)
+        for problem in found:
+            print(f"error: {problem}", file=sys.stderr)
+        if found:
+            return 1
+        out.mkdir(parents=True, exist_ok=True)
+        for path in files:
+            (out / path.name).write_bytes(path.read_bytes())
+            print(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {out / path.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

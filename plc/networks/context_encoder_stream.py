@@ -1,0 +1,597 @@
+"""The context encoder in a stream that waits: gaps filled as in files, where there is time.
+
+The network looks at 128 ms on either side of a window of 64 ms, so a stream has to wait for 192 ms.
+What the stream holds then is the gap and both its sides, long before the gap is due. It is asked
+as soon as its context is there, and has until the gap's turn::
+
+    heard |~~~~ history ~~~~|~ held ~|  gap  |~~~~~~~~~~ held ~~~~~~~~~|  newest packet
+          |<------------ 192 ms ---->|<---------- 192 ms ------------->|
+             in the worker: STFT ─▶ network ─▶ PGHI ─▶ n x fast Griffin-Lim ─▶ inverse STFT
+    due      linear prediction bridges the gap; the fill replaces the bridge if it is there
+
+The fill is that of :class:`~plc.networks.context_encoder.ContextEncoder`. Everything is there for
+PGHI: phases known on both sides. The network is asked about three windows around the gap, as in
+files, or about one, and the iterations *n* are those that fit 0.6 of the time until the gap is due,
+100 at most, by costs measured when the stream is opened. Without a time limit all are
+done, as in files. The gap and further losses in the network's context are continued into from both
+sides first; of the gap at a rate above 16 kHz, that is what remains of it above 8 kHz.
+
+A fill that is late is dropped and counted, and the bridge of linear prediction is played. So it is
+for gaps that are not one whole, longer than 64 ms or the longest bridge of the stream, or so
+near the end of what is known that the context is not there.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.errors import ConfigError
+from plc.models.manifest import Manifest
+from plc.networks.context_encoder import (
+    EXTENSIONS,
+    GAP_FRAMES,
+    GAP_SAMPLES,
+    HOP_SAMPLES,
+    ITERATIONS,
+    AnyRateEncoder,
+    ContextEncoder,
+    encoder_signature,
+    spans_at,
+)
+from plc.networks.costs import ANSWER_WITHIN_S
+from plc.networks.opened import ANSWER_BY, ANSWER_SHARE
+from plc.networks.served import OPEN_S, no_answer
+from plc.networks.switch import Switch, state_of
+from plc.predict.filler import STEADY_MOMENT, Filler, Moment
+from plc.predict.history import History
+from plc.predict.ladder import Rung
+from plc.predict.linear import ArFiller
+from plc.predict.sides import continued
+from plc.runtime.providers import Signature
+from plc.runtime.runner import (
+    NO_TICKET,
+    InlineRunner,
+    NetworkCounters,
+    Outcome,
+    Runner,
+)
+from plc.runtime.session import open_session
+from plc.runtime.worker import NetworkWorker
+from plc_kernels.stream.layout import ARRIVED, MASK, PACKET, PART_STOP, QUEUE, SLOT
+from plc_kernels.stream.queue import LOST, WHOLE
+
+WINDOWS = (EXTENSIONS, ("centred",))
+"""Where the network's window lies around a gap: the dearer way first."""
+# Of longer gaps some windows are the same, and the network is asked about fewer than three.
+_DEAREST_SHARE = 1.0 - 2.0 * HOP_SAMPLES / GAP_SAMPLES
+# What a network is measured by: runs, and iterations beside none.
+_RUNS = 3
+_MEASURED_ITERATIONS = 20
+# What continues a side into a loss, of which the network sees others than its own from a distance.
+_CONTEXT_RUNG = Rung(10.0, 50.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """Windows around a gap and iterations that a fill may take."""
+
+    extensions: tuple[str, ...] = EXTENSIONS
+    iterations: int = ITERATIONS
+
+
+@dataclass(slots=True)
+class Grant:
+    """The effort of the next fill, for the thread that makes it."""
+
+    effort: Effort = field(default_factory=Effort)
+
+
+@dataclass(frozen=True, slots=True)
+class FillCost:
+    """Time of a fill in ms, the least measured; inf without an answer."""
+
+    fills_ms: tuple[float, ...]
+    """Without iterations, for each of :data:`WINDOWS`."""
+    iteration_ms: float
+
+    def effort_in(self, limit_ms: float) -> Effort | None:
+        """Return the most that fits a time; None if nothing does."""
+        for extensions, fill_ms in zip(WINDOWS, self.fills_ms, strict=True):
+            if fill_ms <= limit_ms:
+                most = (limit_ms - fill_ms) / max(self.iteration_ms, 1e-6)
+                return Effort(extensions, int(min(most, ITERATIONS)))
+        return None
+
+
+_costs: dict[tuple[object, ...], FillCost] = {}
+"""Those measured in this process."""
+
+
+class StreamEncoder:
+    """A context encoder for runners: samples around a gap in, the gap's samples out.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Of kind ``paper``.
+    provider : str
+        As for :func:`plc.runtime.session.open_session`.
+    grant : Grant
+        Read at the beginning of each run.
+    sample_rate : int
+        Of the stream, in Hz.
+    channels : int
+        Rows of a run.
+    horizon : int
+        Samples of the longest gap.
+
+    Raises
+    ------
+    ConfigError, MissingExtraError, ModelError
+        As :func:`plc.runtime.session.open_session` raises them.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        provider: str,
+        grant: Grant,
+        sample_rate: int,
+        channels: int,
+        horizon: int,
+    ) -> None:
+        self._grant = grant
+        self._sample_rate = sample_rate
+        # For two windows of three rows the third is left as it is.
+        self._sessions = [
+            open_session(manifest, partial(encoder_signature, len(extensions)), providers=provider)
+            for extensions in WINDOWS
+        ]
+        self._encoder = AnyRateEncoder(ContextEncoder(self._answers), sample_rate)
+        made = np.zeros((channels, horizon), np.float32)
+        self.run(
+            *rehearsal(channels, horizon, sample_rate), made
+        )  # what is first in a process is slow
+
+    @property
+    def on_gpu(self) -> bool:
+        """True if the network needs to be kept warm."""
+        return self._sessions[0].on_gpu
+
+    def _answers(self, contexts: NDArray[np.float32]) -> NDArray[np.float32]:
+        windows = contexts.shape[0]
+        session = self._sessions[windows == 1]
+        np.copyto(session.inputs[0][:windows], contexts)
+        session.run()
+        answers: NDArray[np.float32] = session.output[:windows]
+        return answers
+
+    def run(
+        self,
+        spectra: NDArray[np.float32],
+        lost: NDArray[np.float32],
+        out: NDArray[np.float32],
+    ) -> bool:
+        """Write the samples of the gap; return True.
+
+        Parameters
+        ----------
+        spectra : float32, shape (channels, 2 * side)
+            Samples, in place of spectra: the gap begins at the side of :func:`spans_at`.
+        lost : float32, shape (1, 2 * side)
+            1 where nothing is known, else 0.
+        out : float32, shape (channels, horizon), written
+            From its beginning on.
+
+        Raises
+        ------
+        ModelError
+            If the network's answer is not sound.
+        """
+        effort = self._grant.effort
+        missing = lost[0] > 0.0
+        start = self._encoder.side
+        gap = _run_length(missing, start)
+        for row, made in zip(spectra, out, strict=True):
+            line = _patched(row, missing, start, self._sample_rate)
+            made[:gap] = self._encoder.fill(
+                line, (start, start + gap), effort.extensions, effort.iterations
+            )
+        return True
+
+    def keep_warm(self) -> None:
+        """Run once for nothing."""
+        for session in self._sessions:
+            session.run()
+
+    def cancel(self) -> None:
+        """Cancel a run of the network in another thread."""
+        for session in self._sessions:
+            session.cancel()
+
+
+class ContextEncoderFiller(Filler):
+    """Linear prediction, and a context encoder for gaps with both sides known.
+
+    Parameters
+    ----------
+    sample_rate, channels, packet_samples, limit_ms, reach
+        As for :class:`~plc.predict.linear.ArFiller`.
+    lookahead : int
+        Packets that the stream waits for.
+    manifest : Manifest
+        Of kind ``paper``.
+    clock : callable
+        Returns seconds.
+    provider : str
+        What the network runs on.
+    counters : NetworkCounters or None
+        Where runs are counted; None: new ones.
+
+    Raises
+    ------
+    ConfigError
+        If the stream has less than 16 kHz, packets of more than 64 ms or too little lookahead.
+    ModelError, MissingExtraError
+        If the model is not sound, or ONNX Runtime is not installed.
+    """
+
+    bridges = True
+
+    def __init__(
+        self,
+        sample_rate: int,
+        channels: int,
+        packet_samples: int,
+        lookahead: int,
+        manifest: Manifest,
+        limit_ms: float = float("inf"),
+        reach: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+        provider: str = "auto",
+        counters: NetworkCounters | None = None,
+    ) -> None:
+        _check_stream(manifest, sample_rate, packet_samples, lookahead)
+        self._manifest = manifest
+        self._clock = clock
+        self._limit_ms = limit_ms
+        self._packet = packet_samples
+        self._packet_ms = 1000.0 * packet_samples / sample_rate
+        self._sample_rate = sample_rate
+        longest, self._context, self._side = spans_at(sample_rate)
+        self.horizon = horizon = min(reach, longest)
+        """Samples of the longest gap for the network."""
+        self.ar = ArFiller(sample_rate, channels, packet_samples, limit_ms, reach)
+        self.past_samples = max(self.ar.past_samples, self._side)
+        self._samples = np.zeros((channels, 2 * self._side), np.float32)
+        self._lost = np.zeros((1, 2 * self._side), np.float32)
+        self._held = np.zeros((channels, lookahead * packet_samples), np.float32)
+        self._missing = np.zeros(lookahead * packet_samples, np.bool_)
+        self._made = np.zeros((channels, horizon), np.float32)
+        self._slots = lookahead + 1
+        self._grant = Grant()
+        self.switch = Switch()
+        self.runner: Runner = self._opened_runner(provider)
+        self._cost: FillCost | None = None
+        self._why = ""
+        if not isinstance(self.runner, InlineRunner):
+            self._cost = self._known_cost(provider)
+            self._leave_out_if_slow()
+        self.counters = self.runner.counters = counters or NetworkCounters()
+        self._memory: Any = None
+        self._forget()
+
+    def _opened_runner(self, provider: str) -> Runner:
+        channels = self._samples.shape[0]
+        signature = Signature(
+            (("samples", self._samples.shape), ("lost", self._lost.shape)),
+            ("gap", self._made.shape),
+        )
+        opened = partial(
+            StreamEncoder,
+            self._manifest,
+            provider,
+            self._grant,
+            self._sample_rate,
+            channels,
+            self.horizon,
+        )
+        if self._limit_ms == float("inf"):
+            return InlineRunner(opened(), signature, self._clock)
+        worker = NetworkWorker(opened, signature, clock=self._clock)
+        worker.wait_until_open(OPEN_S)
+        return worker
+
+    def _known_cost(self, provider: str) -> FillCost:
+        key = (self._manifest.sha256, self._sample_rate, *self._made.shape, provider)
+        if key not in _costs:
+            cost = self._measured_cost()
+            if float("inf") in cost.fills_ms:
+                return cost
+            _costs[key] = cost
+        return _costs[key]
+
+    def _measured_cost(self) -> FillCost:
+        """Run trial fills, and return their cost."""
+        samples, lost = rehearsal(*self._made.shape, self._sample_rate)
+        fills_ms = []
+        for extensions in WINDOWS:
+            self._grant.effort = Effort(extensions, 0)
+            least_ms = float("inf")
+            for _ in range(_RUNS):
+                began_s = self._clock()
+                ticket = self.runner.submit(samples, lost)
+                outcome = self.runner.collect(ticket, began_s + ANSWER_WITHIN_S, self._made)
+                if not outcome.usable:
+                    return FillCost((float("inf"),) * len(WINDOWS), 0.0)
+                least_ms = min(least_ms, 1e3 * (self._clock() - began_s))
+            fills_ms.append(least_ms)
+        return FillCost(tuple(fills_ms), self._iteration_ms(samples))
+
+    def _iteration_ms(self, samples: NDArray[np.float32]) -> float:
+        """Return the cost of an iteration, measured without the network."""
+        silent = ContextEncoder(lambda contexts: np.abs(contexts[:, 0, :, :GAP_FRAMES]))
+        encoder = AnyRateEncoder(silent, self._sample_rate)
+        gap = (self._side, self._side + self.horizon)
+        least_ms = []
+        for iterations in (0, _MEASURED_ITERATIONS):
+            times_ms = []
+            for _ in range(_RUNS):
+                began_s = self._clock()
+                for row in samples:
+                    encoder.fill(row, gap, WINDOWS[-1], iterations)
+                times_ms.append(1e3 * (self._clock() - began_s))
+            least_ms.append(min(times_ms))
+        return max(least_ms[1] - least_ms[0], 0.0) / _MEASURED_ITERATIONS
+
+    def _leave_out_if_slow(self) -> None:
+        """Close a network that is too slow for this lookahead."""
+        assert self._cost is not None, "it was measured"
+        spare = (self._slots - 1) * self._packet - self._side
+        turns = spare // self._packet + 1
+        if self._cost.effort_in(self._granted_ms(turns)) is not None:
+            return
+        self.runner.close()
+        least_ms = min(self._cost.fills_ms)
+        if least_ms == float("inf"):
+            self._why = no_answer()
+            return
+        needed = math.ceil(least_ms / self._granted_ms(1))
+        packets = math.ceil(self._side / self._packet) + needed - 1
+        self._why = (
+            f"a fill takes {least_ms:.1f} ms of the {self._granted_ms(turns):.1f} ms "
+            f"there are; lookahead={packets} ({packets * self._packet_ms:g} ms) would do"
+        )
+
+    def _granted_ms(self, turns: int) -> float:
+        """Return the time for a fill that is due after some packets."""
+        return ANSWER_SHARE * turns * self._packet_ms
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The model, then the rungs of linear prediction."""
+        return (self._network_name, *self.ar.names)
+
+    @property
+    def _network_name(self) -> str:
+        return f"network:{self._manifest.name}"
+
+    @property
+    def name(self) -> str:
+        """The model or rung behind the samples last written."""
+        return self._network_name if self._by_network else self.ar.name
+
+    def describe(self) -> dict[str, Any]:
+        """Return the description of linear prediction, and the model."""
+        found: dict[str, str | float] = {"model": self._manifest.name}
+        if self._why:
+            found |= {"mode": "left out", "why": self._why}
+        else:
+            found["mode"] = "inline" if isinstance(self.runner, InlineRunner) else "worker"
+            found["state"] = state_of(self.runner, self.switch)
+        if self._cost is not None and float("inf") not in self._cost.fills_ms:
+            found["cost_ms"] = round(self._cost.fills_ms[0], 4)
+            found["least_cost_ms"] = round(self._cost.fills_ms[-1], 4)
+            found["iteration_ms"] = round(self._cost.iteration_ms, 4)
+        if self.runner.last_error:
+            found["error"] = self.runner.last_error
+        networks = {f"{content}, bridged": found for content in ("music", "speech")}
+        return self.ar.describe() | {"networks": networks}
+
+    def attach(self, memory: Any) -> None:
+        """Take the memory of the stream, which holds pending packets."""
+        channels = self._samples.shape[0]
+        self._memory = memory
+        self._states = memory.array(ARRIVED, np.int64, self._slots)
+        self._queue = memory.array(QUEUE, np.float32, self._slots, channels, self._packet)
+        self._parts_lost = memory.array(MASK, np.int8, self._slots, self._packet)
+
+    def reset(self) -> None:
+        """Forget the stream; the network stays open."""
+        self.ar.reset()
+        self.runner.abandon()
+        self.switch.reset()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._position = 0
+        self._by_network = False
+        self._ticket = NO_TICKET
+        self._asked = (-1, 0)
+
+    def close(self) -> None:
+        """End the network's thread."""
+        self.runner.close()
+
+    def played(self, block: NDArray[np.float32], received: bool) -> None:
+        """Follow the stream, and ask for the next gap."""
+        self._position += block.shape[1]
+        if self._ticket != NO_TICKET and self._position > self._asked[0]:
+            self._abandon()  # it was not bridged as a whole
+        if received:
+            self.runner.tick()
+            if self.runner.take_failure():
+                self.switch.note(Outcome.FAILED)
+        memory = self._memory
+        if self._why or memory is None or self._asked[0] >= self._position:
+            return
+        if memory.block[PART_STOP] == memory.block[PACKET] and self._look():
+            self._ask(received)
+
+    def _abandon(self) -> None:
+        self.runner.abandon()
+        self._ticket = NO_TICKET
+
+    def _look(self) -> bool:
+        """Copy the stream's samples; return whether a gap may have its context."""
+        n, slots = self._packet, self._slots
+        playing = int(self._memory.block[SLOT])
+        gaps = (np.flatnonzero(self._states != WHOLE) - playing - 1) % slots
+        # The last of this order is the packet that was played.
+        if gaps.size == 0 or (slots - 1 - int(gaps.min())) * n < self._side:
+            return False
+        for k in range(slots - 1):
+            slot = (playing + 1 + k) % slots
+            held = slice(k * n, (k + 1) * n)
+            self._held[:, held] = self._queue[slot]
+            state = self._states[slot]
+            if state in (LOST, WHOLE):
+                self._missing[held] = state == LOST
+            else:
+                np.not_equal(self._parts_lost[slot], 0, out=self._missing[held])
+        return bool(self._missing.any())
+
+    def _ask(self, received: bool) -> None:
+        """Submit the next gap once its context is there."""
+        begin = int(self._missing.argmax())
+        if begin == 0 and not received:  # the rest of one
+            return
+        gap = _run_length(self._missing, begin)
+        known = self._missing.size - begin
+        past = min(begin, self._side)
+        before = min(self._memory.history.filled + begin, self._side)
+        if known < self._side:
+            return
+        self._asked = (self._position + begin, gap)
+        if gap > self.horizon or before < self._context:
+            return
+        if not self.switch.on:
+            self.counters.network_off += 1
+            self.switch.note_off()
+            return
+        if self._cost is not None:
+            granted_ms = self._granted_ms(begin // self._packet + 1)
+            self._grant.effort = self._cost.effort_in(granted_ms) or Effort(WINDOWS[-1], 0)
+        held = slice(begin, begin + self._side)
+        for c, row in enumerate(self._samples):
+            self._memory.history.newest(c, row[: self._side - past])
+            row[self._side - past : self._side] = self._held[c, begin - past : begin]
+            row[self._side :] = self._held[c, held]
+        self._lost[0, self._side :] = self._missing[held]
+        self._samples[:, self._side :][:, self._missing[held]] = 0.0
+        self._ticket = self.runner.submit(self._samples, self._lost)
+
+    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
+        """Fit linear prediction."""
+        self._by_network = False
+        self.ar.begin(history, moment)
+
+    def extend(self, out: NDArray[np.float32]) -> None:
+        """Write the continuation by linear prediction."""
+        self._by_network = False
+        self.ar.extend(out)
+
+    def bridge(
+        self,
+        history: History,
+        after: NDArray[np.float32],
+        out: NDArray[np.float32],
+        moment: Moment = STEADY_MOMENT,
+    ) -> bool:
+        """Bridge the gap by linear prediction; play the network's fill if it is there."""
+        limit_ms = min(self._limit_ms, moment.limit_ms)
+        deadline_s = self._clock() + ANSWER_BY * limit_ms / 1000.0
+        self._by_network = False
+        landed = self.ar.bridge(history, after, out, moment)
+        if self._ticket == NO_TICKET or self._asked != (self._position, out.shape[1]):
+            return landed
+        outcome = self.runner.collect(self._ticket, deadline_s, self._made)
+        self._ticket = NO_TICKET
+        self.switch.note(outcome)
+        if not outcome.usable:
+            return landed
+        out[:] = self._made[:, : out.shape[1]]
+        self._by_network = True
+        return True  # both ends meet what is known
+
+    def took(self, late: bool) -> int:
+        """As :meth:`ArFiller.took`; a network switched off or on counts as a step, too."""
+        return self.ar.took(late) + self.switch.take_turns()
+
+    def pass_time(self, ms: float) -> int:
+        """As :meth:`ArFiller.pass_time`; a network switched on again counts as a step, too."""
+        self.switch.pass_time(ms)
+        return self.ar.pass_time(ms) + self.switch.take_turns()
+
+
+def rehearsal(
+    channels: int, horizon: int, sample_rate: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return samples and losses of a trial fill of three windows."""
+    longest, _, side = spans_at(sample_rate)
+    gap = min(horizon, int(_DEAREST_SHARE * longest))
+    samples = np.random.default_rng(0).standard_normal((channels, 2 * side))
+    lost = np.zeros((1, 2 * side), np.float32)
+    lost[0, side : side + gap] = 1.0
+    return samples.astype(np.float32), lost
+
+
+def _check_stream(
+    manifest: Manifest, sample_rate: int, packet_samples: int, lookahead: int
+) -> None:
+    longest, _, side = spans_at(sample_rate)
+    per_ms = sample_rate / 1000.0
+    if packet_samples > longest:
+        raise ConfigError(
+            f"model {manifest.name} fills gaps of up to {longest / per_ms:g} ms, the stream "
+            f"has packets of {packet_samples / per_ms:g} ms; give shorter ones"
+        )
+    least = math.ceil(side / packet_samples)
+    if lookahead < least:
+        raise ConfigError(
+            f"model {manifest.name} looks at {side / per_ms:g} ms from a gap's beginning "
+            f"on, and lookahead is {lookahead} packets ({lookahead * packet_samples / per_ms:g} "
+            f"ms); give at least {least} ({least * packet_samples / per_ms:g} ms)"
+        )
+
+
+def _run_length(missing: NDArray[np.bool_], begin: int) -> int:
+    """Return how many samples are missing in a row."""
+    there = ~missing[begin:]
+    return int(there.argmax()) if there.any() else there.size
+
+
+def _patched(
+    row: NDArray[np.float32], lost: NDArray[np.bool_], first: int, sample_rate: int
+) -> NDArray[np.float32]:
+    """Return a copy with predicted samples for the losses from ``first`` on."""
+    line = row.copy()
+    begin = first
+    while lost[begin:].any():
+        start = begin + int(lost[begin:].argmax())
+        gap = _run_length(lost, start)
+        stop = start + gap
+        further = lost[stop:]
+        end = stop + (int(further.argmax()) if further.any() else further.size)
+        ramp = (np.arange(gap, dtype=np.float32) + 0.5) / gap
+        forward = continued(line[begin:start], gap, sample_rate, _CONTEXT_RUNG)
+        backward = continued(line[stop:end][::-1], gap, sample_rate, _CONTEXT_RUNG)[::-1]
+        line[start:stop] = (1.0 - ramp) * forward + ramp * backward
+        begin = stop
+    return line

@@ -1,0 +1,63 @@
+"""Links between documents lead somewhere, and their figures are those that benchmarks saved."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from plc_bench.report.figures import stale_lines, tables_in
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "bench/**/*.md", "examples/**/*.md", "training/*.md")
+    for path in ROOT.glob(pattern)
+)
+_CODE = re.compile(r"^```.*?^```|^    .*?$|`[^`\n]*`", re.M | re.S)
+
+
+def anchors_of(text: str) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ +(.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    found: set[str] = set()
+    for heading in headings:
+        words = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        numbered = (words if not number else f"{words}-{number}" for number in range(len(headings)))
+        found.add(next(name for name in numbered if name not in found))
+    return found
+
+
+def broken_links(page: Path) -> Iterator[str]:
+    """Yield the links of a page to files or headings that are not there."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", _CODE.sub("", page.read_text("utf-8"))):
+        name, _, anchor = target.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path = (page.parent / name).resolve() if name else page
+        if not path.exists() or (anchor and anchor not in anchors_of(path.read_text("utf-8"))):
+            yield target
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    assert list(broken_links(page)) == []
+
+
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One: `two`, three\n[a](#one-two-three) [b](#four) [c](other.md) `[d](gone.md)`\n"
+        "[e](https://example.org/#x) [f](page.md#one-two-three)\n"
+    )
+    assert list(broken_links(page)) == ["#four", "other.md"]
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_figures_are_those_that_benchmarks_saved(page: Path) -> None:
+    assert stale_lines(page) == []
+
+
+@pytest.mark.parametrize(("name", "tables"), [("README.md", 1), ("docs/benchmarks.md", 7)])
+def test_tables_of_quality_are_taken_from_files(name: str, tables: int) -> None:
+    assert tables_in(ROOT / name) >= tables

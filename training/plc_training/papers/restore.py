@@ -1,0 +1,274 @@
+"""The task of damaged spectrograms: 128 frames, 12 to 88 of them lost.
+
+Patches and scores are those of the document (:mod:`plc_training.papers.damaged`), networks those of
+:mod:`plc_training.papers.restorers`. ``settings.form`` names one of two trainings:
+
+``published``
+    The document's: the network sees the damaged patch and answers with the whole one; the loss is
+    the mean squared error.
+``interpolated``
+    The network sees linear interpolation and corrects it; the loss is the error in dB, so that
+    quiet patches count as much as loud ones, as they do in the figure. Far fewer steps are needed.
+
+In both, known frames are passed on as they are.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from plc.errors import ConfigError
+from plc.models.manifest import Manifest
+from plc.papers.restore import (
+    HORIZON_MS,
+    KIND,
+    LINEAR,
+    PATCH_SAMPLES,
+    POINTS,
+    RATES,
+    SAMPLE_RATE,
+    restorer_signature,
+)
+from plc.runtime.providers import Signature
+from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
+from plc_training.papers.blocks import Dual, VariationalCode
+from plc_training.papers.damaged import (
+    damaged,
+    draw_lost,
+    interpolated,
+    loud_patches,
+    magnitudes,
+    psnr_db,
+)
+from plc_training.papers.restorers import (
+    PUBLISHED_WIDTH,
+    RESTORERS,
+    Form,
+    Restorer,
+    level_of,
+)
+from plc_training.tasks.base import (
+    Amount,
+    Count,
+    ModelCard,
+    Ports,
+    SessionTask,
+    Settings,
+    TaskChoice,
+    check_choice,
+)
+
+RESTORER_PORTS = Ports(("patch", "lost"), "restored", {"patch": {0: "batch"}, "lost": {0: "batch"}})
+"""Of restorers, whatever their patches."""
+# Narrower networks have layers without channels.
+_WIDTH_MIN = 4
+_VALIDATION_BATCH = 32
+# Squared error far below that of any repair, so that none at all has a finite loss in dB.
+_LEAST_ERROR = 1e-16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestorePlan(SegmentPlan):
+    """Plan of consecutive patches, without silent ones.
+
+    Attributes
+    ----------
+    domains : tuple of str
+        Domains to use.
+    shift_ms : float
+        From one patch to the next.
+    seed : int
+        Without effect, except for the names in the cache: losses are drawn with each batch.
+    speeds : tuple of float
+        At which each clip is heard, as a tape is played.
+    """
+
+    sample_rate: ClassVar[int] = SAMPLE_RATE
+    domains: tuple[str, ...]
+    shift_ms: float = 512.0
+    seed: int = 0
+    speeds: tuple[float, ...] = (1.0,)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a patch."""
+        return PATCH_SAMPLES
+
+    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
+        shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
+        for patch in loud_patches(x, shift):
+            yield patch[None], 0
+
+
+class RestoreSettings(Settings, frozen=True, kw_only=True):
+    """Settings of the task.
+
+    Attributes
+    ----------
+    network : str
+        Of :data:`plc_training.papers.restorers.RESTORERS`.
+    width : int
+        Channels of its first level; 32 as published.
+    form : str
+        ``"published"`` or ``"interpolated"``.
+    divergence_weight : float
+        Of the variational network's term in the loss.
+    """
+
+    network: str = "unet-v2"
+    width: Count = PUBLISHED_WIDTH
+    form: Form = "published"
+    divergence_weight: Amount = 1e-6
+
+
+class RestoreTask(SessionTask):
+    """Batches, loss and validation figures of damaged spectrograms."""
+
+    kind = "restore"
+    plan_type = RestorePlan
+    settings_type = RestoreSettings
+    above_zero = ("shift_ms",)
+    ports = RESTORER_PORTS
+
+    def __init__(
+        self, plan: RestorePlan, settings: RestoreSettings, train: Segments, valid: Segments
+    ) -> None:
+        self._settings = settings
+        self._train, self._valid = train, valid
+        self._network: nn.Module | None = None
+
+    @classmethod
+    def check(
+        cls, plan: RestorePlan, settings: RestoreSettings, choice: TaskChoice, card: ModelCard
+    ) -> None:
+        """Check one plan of a recipe against its settings.
+
+        Raises
+        ------
+        ConfigError
+            If they cannot be trained.
+        """
+        super().check(plan, settings, choice, card)
+        check_restorer(settings.network, settings.width)
+
+    def make_network(self) -> Restorer:
+        """Return the network with random weights; the loss keeps a reference."""
+        settings = self._settings
+        network = Restorer(settings.network, settings.width, settings.form)
+        self._network = network
+        return network
+
+    def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return random patches, reversed in time at random, and their lost frames."""
+        chosen = rng.integers(self._train.gaps.size, size=size)
+        samples = self._train.at_their_level(chosen)[:, 0]
+        reverse = rng.random(size) < 0.5
+        samples[reverse] = samples[reverse, ::-1]
+        return batch_of(samples, draw_lost(size, rng))
+
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the damaged or interpolated patches, and the lost frames."""
+        begin = interpolated if self._settings.form == "interpolated" else damaged
+        return begin(batch["truth"], batch["lost"]), batch["lost"].float()
+
+    def repairs(self, network: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Return the damaged patches, their interpolation, and the network's repair."""
+        truth, lost = batch["truth"], batch["lost"]
+        return damaged(truth, lost), interpolated(truth, lost), network(*self.inputs(batch))
+
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return the mean squared error, or the mean error in dB."""
+        truth = batch["truth"]
+        loss = self._error(output, truth)
+        assert self._network is not None, "make_network comes first"
+        for module in self._network.modules():
+            if isinstance(module, Dual) and module.before is not None and self._network.training:
+                loss = loss + self._error(module.before * self._level(batch), truth)
+            if isinstance(module, VariationalCode) and module.divergence is not None:
+                loss = loss + self._settings.divergence_weight * module.divergence
+        return loss
+
+    def _level(self, batch: dict[str, Tensor]) -> Tensor | float:
+        """Return the divisor of the network's patches."""
+        if self._settings.form == "published":
+            return 1.0
+        return level_of(self.inputs(batch)[0])
+
+    def _error(self, output: Tensor, truth: Tensor) -> Tensor:
+        errors = (output - truth).flatten(1).square().mean(1)
+        if self._settings.form == "published":
+            return errors.mean()
+        return 10.0 * torch.log10(errors + _LEAST_ERROR).mean()
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return figures of the validation patches; their losses are always the same.
+
+        Patches that lost nothing but silence are left out: there is nothing to repair.
+
+        Returns
+        -------
+        dict
+            ``gain_db``: mean PSNR above that of the damaged patches; ``over_linear_db``: above that
+            of linear interpolation; ``psnr_db``: the mean itself.
+        """
+        device = next(network.parameters()).device
+        count = self._valid.gaps.size
+        lost = draw_lost(count, np.random.default_rng(0))
+        parts = []
+        for begin in range(0, count, _VALIDATION_BATCH):
+            part = slice(begin, begin + _VALIDATION_BATCH)
+            batch = batch_of(self._valid.at_their_level(part)[:, 0], lost[part])
+            batch = {name: value.to(device) for name, value in batch.items()}
+            repairs = self.repairs(network, batch)
+            parts.append(torch.stack([psnr_db(repair, batch["truth"]) for repair in repairs]))
+        scores = torch.cat(parts, dim=1)
+        before, linear, ours = scores[:, scores.isfinite().all(0)].mean(1).tolist()
+        return {"gain_db": ours - before, "over_linear_db": ours - linear, "psnr_db": ours}
+
+    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+        """Return the manifest's fields of kind, grid, drafts and gaps."""
+        return {
+            "sample_rates": card.sample_rates or RATES,
+            "drafts": (LINEAR,) if self._settings.form == "interpolated" else (),
+            "kind": KIND,
+            "bin_hz": SAMPLE_RATE / POINTS,
+            "top_hz": None,
+            "context_frames": 0,
+            "context_frames_after": 0,
+            "horizon_ms": HORIZON_MS,
+        }
+
+    def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
+        """Return names and shapes of the graph's inputs and output."""
+        return restorer_signature(inputs[0].shape[0])
+
+
+def check_restorer(network: str, width: int) -> None:
+    """Refuse an unknown or too narrow restorer.
+
+    Raises
+    ------
+    ConfigError
+        If the network is unknown or too narrow.
+    """
+    check_choice("settings.network", network, RESTORERS)
+    if width < _WIDTH_MIN:
+        raise ConfigError(f"settings.width is {width}; expected at least {_WIDTH_MIN}")
+
+
+def batch_of(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str, Tensor]:
+    """Return a batch of the task.
+
+    Parameters
+    ----------
+    samples : float32, shape (batch, 8384)
+        Of the patches, full scale 1.0.
+    lost : bool, shape (batch, 128)
+        Their lost frames.
+    """
+    return {"truth": magnitudes(torch.from_numpy(samples)), "lost": torch.from_numpy(lost)}
