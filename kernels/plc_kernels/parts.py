@@ -138,9 +138,10 @@ class _EntryCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba has no t
         library._reload_init.update(kept._reload_init)
         library._final_module.link_in(kept._final_module, preserve=True)
         library._linking_libraries += kept._linking_libraries
-        context.create_cpython_wrapper(
-            library, result.fndesc, result.environment, result.call_helper, release_gil=True
-        )
+        with context.push_code_library(library):  # a conversion of the result may compile
+            context.create_cpython_wrapper(
+                library, result.fndesc, result.environment, result.call_helper, release_gil=True
+            )
         function = context.get_executable(library, result.fndesc, result.environment)
         result = result._replace(library=library, entry_point=function, metadata={})
         for environment in result._find_referenced_environments():

@@ -60,7 +60,10 @@ def outer(x):
 @kernel
 def called():
     return outer(np.zeros(4))
-outer(np.zeros(4))
+@kernel
+def steady(x):
+    return True
+assert outer(np.zeros(4)) == 6.0 + 3.0 and steady(np.zeros(4)) is True
 print(*[module.name for module in made], len(put.overloads))
 """
 
@@ -115,7 +118,7 @@ def test_only_what_python_calls_becomes_machine_code_and_once_for_all_constants(
 ) -> None:
     (package / "counted.py").write_text(COUNTED)
     # The first is numba's own counting of references, once in a process.
-    assert run(package, "import plc_kernels.counted").split() == ["nrt", "outer", "1"]
+    assert run(package, "import plc_kernels.counted").split() == ["nrt", "outer", "steady", "1"]
 
 
 @pytest.mark.system
