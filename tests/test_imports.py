@@ -27,7 +27,7 @@ COMMAND = "plc.cli.app"
 # is in no sub-package is a layer of its own name.
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "plc": (
-        ("errors", "extras", "limits", "jsonable", "notice", "processor_time"),
+        ("errors", "extras", "limits", "jsonable", "kept_costs", "notice", "processor_time"),
         ("predict", "models", "audio"),
         ("runtime",),
         ("networks",),

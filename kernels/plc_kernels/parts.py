@@ -9,12 +9,28 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from llvmlite import binding as llvm
 from numba import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.dispatcher import _FunctionCompiler  # type: ignore[attr-defined]  # not in stubs
 from numba.core.typed_passes import NativeLowering
+
+
+class _Entry(JITCodeLibrary):
+    """Machine code that Python calls, and no other function is linked with."""
+
+    def _get_module_for_linking(self) -> Any:
+        """Return the names that Python asks for; numba keeps them beside the machine code."""
+        names = [
+            each.name
+            for each in self._final_module.functions
+            if not each.is_declaration and each.linkage is llvm.Linkage.external
+        ]
+        return llvm.parse_assembly(
+            "\n".join(f'define void @"{name}"() {{ ret void }}' for name in names)
+        )
 
 
 class _NoEngine:
@@ -133,7 +149,8 @@ class _EntryCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba has no t
         self.text.compile(args)
         result = self.text.overloads[tuple(args)]
         context, kept = result.target_context, result.library
-        library = context.codegen().create_library(result.fndesc.qualname)
+        make: Any = _Entry
+        library = make(context.codegen(), result.fndesc.qualname)
         library.enable_object_caching()
         library._reload_init.update(kept._reload_init)
         library._final_module.link_in(kept._final_module, preserve=True)
@@ -161,4 +178,6 @@ def call_from_python(dispatcher: Any, text: Any) -> Any:
     dispatcher._compiler.text = text
     dispatcher.get_call_template = text.get_call_template
     dispatcher.get_overload = text.get_overload
+    # What comes from the cache needs none of numba's extensions.
+    dispatcher._compilation_chain_init_hook = lambda: None
     return dispatcher

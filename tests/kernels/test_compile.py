@@ -121,6 +121,12 @@ def test_only_what_python_calls_becomes_machine_code_and_once_for_all_constants(
     assert run(package, "import plc_kernels.counted").split() == ["nrt", "outer", "steady", "1"]
 
 
+def test_a_start_from_the_cache_loads_no_compiler(package: Path) -> None:
+    program = f"{PROGRAM}\nimport sys; print('numba.np.linalg' in sys.modules)"
+    assert run(package, program).split() == ["7.0", "0", "True"]
+    assert run(package, program).split() == ["7.0", "1", "False"]
+
+
 @pytest.mark.system
 def test_a_cached_kernel_is_renewed_when_the_file_of_its_callee_changes(package: Path) -> None:
     assert run_caller(package) == (7.0, 0)
