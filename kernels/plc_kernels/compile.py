@@ -20,6 +20,9 @@ _F = TypeVar("_F", bound=Callable[..., object])
 # drop isfinite() checks, and a corrupt packet would then reach the speaker.
 _FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
 
+# Without "reassoc" and "afn": sums are taken as they are written, and the same everywhere.
+_EXACT = {"contract", "arcp", "nsz"}
+
 _PART: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
@@ -122,7 +125,19 @@ def part(function: _F) -> "Dispatcher[_F]":
 
     Without the code by which Python calls it, numba takes half as long.
     """
-    compiled: Dispatcher[_F] = njit(pipeline_class=PartPipeline, **_PART)(function)
+    return _part(function, _PART)
+
+
+def exact_part(function: _F) -> "Dispatcher[_F]":
+    """Compile ``function`` as :func:`part` does, with its sums in their order.
+
+    Of what is written so that rounding errors cancel.
+    """
+    return _part(function, {**_PART, "fastmath": _EXACT})
+
+
+def _part(function: _F, settings: dict[str, Any]) -> "Dispatcher[_F]":
+    compiled: Dispatcher[_F] = njit(pipeline_class=PartPipeline, **settings)(function)
     if isinstance(compiled, Dispatcher):
         keep_text(compiled)
     return compiled

@@ -30,7 +30,7 @@ NEEDED = ("numpy", "numba", "soundfile", "typer", "rich")
 OPTIONAL = {
     "matplotlib": f"the picture of plc demo: {install_command('plots')}",
     "av": f"AAC, M4A, WMA, video: {install_command('media')}",
-    "onnxruntime": f"networks on a CPU: {install_command('cpu')}",
+    "onnxruntime": f"networks of bridges and files on a CPU: {install_command('cpu')}",
     "onnxruntime-gpu": f"networks on a GPU: {install_command('gpu')}",
     "sounddevice": f"live audio: {install_command('live')}",
 }
@@ -154,8 +154,7 @@ def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None
     tell("calibrating ladders")
     ladders = _ladders(problems)
     network = examine_networks(progress=tell)
-    if network.runtime is not None:
-        problems += network.problems
+    problems += network.problems
     versions = {name: _version(name) for name in (*NEEDED, *OPTIONAL)}
     problems += [f"{name} is not installed" for name in NEEDED if versions[name] is None]
     return Health(

@@ -1,9 +1,10 @@
 """Examine the networks on this machine, for ``plc doctor``.
 
-Every installed provider is tried by itself with every network of the package, for installed is not
-the same as working; opening it is timed as a stream would have to wait for it.
+The kernels and every installed provider are tried by themselves with every network of the package,
+for installed is not the same as working; opening it is timed as a stream would have to wait for it.
 """
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
 from plc.runtime.attempts import TELLS
 from plc.runtime.bound import SessionReport
-from plc.runtime.network import NetworkShape, open_network
+from plc.runtime.native import NATIVE, open_native
+from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
 from plc.runtime.providers import gpu_name, installed_providers
 from plc.runtime.session import runtime
 from plc_kernels.own_folder import cache_root
@@ -55,7 +57,7 @@ class NetworkHealth:
     runtime: str | None
     """Version of ONNX Runtime; None if it is not installed."""
     providers: tuple[str, ...] = ()
-    """Installed ones, the preferred first."""
+    """The kernels and ONNX Runtime's, the preferred first."""
     gpu: str = ""
     cache: Path = field(default_factory=cache_root)
     """Folder of compiled engines; only TensorRT needs it."""
@@ -85,11 +87,12 @@ def examine_networks(
             models = []
             problems.append(in_a_line(error))
     names = tuple(model.name for model in models)
-    try:
+    version, on_gpu, gpu = None, [], ""
+    with contextlib.suppress(MissingExtraError):
         ort = runtime()
-    except MissingExtraError as error:
-        return NetworkHealth(runtime=None, models=names, problems=(*problems, in_a_line(error)))
-    providers = tuple(installed_providers(ort))
+        version, gpu = str(ort.__version__), gpu_name()
+        on_gpu = [name for name in installed_providers(ort) if name != "cpu"]
+    providers = (*on_gpu, NATIVE, "cpu")
     trials = []
     for model in models:
         if KINDS[model.kind].own_ports:
@@ -97,26 +100,35 @@ def examine_networks(
         for provider in providers:
             tell(f"trying {model.name} on {provider}")
             with quiet_libraries():
-                trials.append(_try(model, provider))
+                if trial := _try(model, provider):
+                    trials.append(trial)
     for name in names:
         tried = [trial for trial in trials if trial.model == name]
-        if tried and all(trial.report is None for trial in tried):
+        nowhere = all(trial.report is None for trial in tried)
+        if tried and nowhere and (version is not None or tried[0].provider == NATIVE):
             problems.append(f"{name} runs nowhere: {tried[-1].problem}")
     return NetworkHealth(
-        runtime=str(ort.__version__),
+        runtime=version,
         providers=providers,
-        gpu=gpu_name(),
+        gpu=gpu,
         models=names,
         trials=tuple(trials),
         problems=tuple(problems),
     )
 
 
-def _try(model: Manifest, provider: str) -> Trial:
+def _try(model: Manifest, provider: str) -> Trial | None:
+    """Time a network on a provider; None where the kernels do not know its graph."""
     rate = min(max(SAMPLE_RATE, model.sample_rates[0]), model.sample_rates[1])
     shape = NetworkShape(model.bins(rate), model.frames(rate))
     try:
-        network = open_network(model, shape, providers=provider)
+        if provider == NATIVE:
+            session = open_native(model, network_signature(model, shape))
+            if session is None:
+                return None
+            network = GapNetwork(model, session)
+        else:
+            network = open_network(model, shape, providers=provider)
     except PlcError as error:
         return Trial(model=model.name, provider=provider, report=None, problem=in_a_line(error))
     times_s = []
@@ -131,10 +143,8 @@ def _try(model: Manifest, provider: str) -> Trial:
 
 def network_facts(health: NetworkHealth) -> list[tuple[str, str]]:
     """Return the findings as lines for people, one for each provider."""
-    if health.runtime is None:
-        return [("networks", health.problems[-1])]
     lines = [
-        ("ONNX Runtime", health.runtime),
+        ("ONNX Runtime", health.runtime or "not installed"),
         ("GPU", health.gpu or "none that nvidia-smi knows"),
         ("networks", _verdict(health)),
     ]

@@ -15,7 +15,9 @@ and a reserve, which grows with each time that it did not suffice.
 Time is what the output device has played (:class:`~plc.apps.live_ends.PlayClock`): packets arrive,
 and blocks are due, by that clock. So the jitter buffer sees the input's clock drift against the
 output's, as it does with a sender's, and takes it up in the same way; and a device that calls in
-bursts costs delay, not samples. An input that goes away is an outage, an output that goes away lets
+bursts costs delay, not samples. Packets of the network are read before the blocks that they are in
+time for are played, as in the relay: an engine that was held up loses none of them. An input that
+goes away is an outage, an output that goes away lets
 the stream go on unheard.
 
 :class:`LiveEngine` is a state machine with the clock passed in; :func:`run_live` gives it a thread
@@ -117,6 +119,8 @@ class LiveEngine:
         The jitter buffer and the concealer.
     stats : LiveStats
         What happened.
+    behind : bool
+        Whether a block that is due waits for datagrams that are not read yet.
     """
 
     def __init__(
@@ -159,26 +163,54 @@ class LiveEngine:
                 self.close()
                 raise
         self.stopping = False
+        self.behind = False
 
-    def step(self, ours_s: float) -> int:
-        """Do the work due by our clock; return the number of blocks made."""
+    def step(self, ours_s: float, clock: Callable[[], float] | None = None) -> int:
+        """Do the work due by our clock; return the number of blocks made.
+
+        With ``clock``, ours as it goes on meanwhile, packets came when the system received them;
+        without one, now.
+        """
         if self.sender is not None:
             self.sender.step(ours_s)
         if self.sink.update(ours_s):
             self.playout.buffer.hurry()
         now_s = self.sink.clock.now_s
-        for datagram in self.source.datagrams(ours_s):
-            self.impairment.put(datagram, now_s)
-            if isinstance(self.source, NetworkSource):
-                self._take_due(now_s)
-        self._take_due(now_s)
         if isinstance(self.source, NetworkSource):
-            self._take_leave(self.source.farewells())
-        blocks = 0
+            self._hear(self.source, ours_s, now_s, clock)
+        else:
+            for datagram in self.source.datagrams(ours_s):
+                self.impairment.put(datagram, now_s)
+            self._take_due(now_s)
+        blocks, self.behind = 0, False
         while not self._drained and (due_s := self.sink.due_s()) is not None:
+            self.behind = not self._has_heard(due_s + ours_s - now_s, ours_s)
+            if self.behind:
+                break
             self._play(due_s, ours_s)
             blocks += 1
         return blocks
+
+    def _hear(
+        self,
+        source: NetworkSource,
+        ours_s: float,
+        now_s: float,
+        clock: Callable[[], float] | None,
+    ) -> None:
+        """Take in datagrams, each at the time at which it came."""
+        for datagram, at_s in source.datagrams(ours_s, clock):
+            came_s = now_s + at_s - ours_s
+            self.impairment.put(datagram, came_s)
+            self._take_due(came_s)
+        if source.drained:
+            self._take_due(now_s)
+        self._take_leave(source.farewells())
+
+    def _has_heard(self, until_s: float, ours_s: float) -> bool:
+        """Tell whether what came until then is read, if it comes from the network."""
+        source = self.source
+        return not isinstance(source, NetworkSource) or source.has_heard(until_s, ours_s)
 
     def _take_leave(self, ended: set[int]) -> None:
         """Let another source be heard at once if the known one ended."""
@@ -300,7 +332,7 @@ class Live:
                 began_s = clock()
                 if self._step(began_s):
                     engine.stats.step_time.add(1000.0 * (clock() - began_s))
-                time.sleep(_POLL_S)
+                time.sleep(0.0 if engine.behind else _POLL_S)
         except BaseException as error:
             self._failure = error
         finally:
@@ -309,7 +341,7 @@ class Live:
     def _step(self, now_s: float) -> int:
         """Do a step; count unexpected errors, and raise one that repeats."""
         try:
-            done = self.engine.step(now_s)
+            done = self.engine.step(now_s, self._clock)
         except Exception as error:
             self.faults += 1
             self._in_a_row += 1

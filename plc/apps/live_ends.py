@@ -5,7 +5,7 @@ The output end also keeps the stream's time: see :class:`PlayClock`.
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from plc.rtp.packets import Malformed, is_rtcp, ssrc_of
 from plc.rtp.rtcp import ended_by
 from plc.rtp.sequence import DROPOUT_MAX
 from plc.rtp.srtp import SrtpReceiver
-from plc.rtp.udp import Address, Endpoint, UdpPort
+from plc.rtp.udp import Address, Backlog, Endpoint, UdpPort
 
 MAX_RESERVE_S = 0.5
 # An output's clock is not believed to be further on than that from what it last confirmed.
@@ -311,6 +311,7 @@ class NetworkSource:
         self._stopped = False
         self._last: tuple[Address, bytes, float] | None = None
         self._ended: set[int] = set()
+        self._backlog = Backlog([self.port])
         self._rtcp = _open_rtcp(self.port.endpoint)
 
     def close(self) -> None:
@@ -323,26 +324,43 @@ class NetworkSource:
         """Take nothing more in."""
         self._stopped = True
 
-    def datagrams(self, ours_s: float) -> Iterator[bytes]:
-        """Yield the sender's datagrams."""
+    def datagrams(
+        self, ours_s: float, clock: Callable[[], float] | None = None
+    ) -> Iterator[tuple[bytes, float]]:
+        """Yield the sender's datagrams, and when each came."""
         if self._stopped:
             return
-        for came, sender in self.port.arrived():
+        port = self.port
+        for came, sender, age_s in port.aged():
+            at_s = ours_s if clock is None else clock() - age_s
+            # No earlier than what was here before, should the wall clock be set.
+            port.heard_s = at_s = max(port.heard_s, at_s)
             datagram: bytes | None = came
             if self.srtp is not None:
-                if not may_open(self.latch, self._strangers, sender, ours_s):
+                if not may_open(self.latch, self._strangers, sender, at_s):
                     self._stats.refused_datagrams += 1
                     continue
                 datagram = self.srtp.open(came)
             if datagram is None:
                 continue
-            if not (self.latch.admits(sender, datagram, ours_s) and self._cap.take(ours_s)):
+            if not (self.latch.admits(sender, datagram, at_s) and self._cap.take(at_s)):
                 self._stats.refused_datagrams += 1
             elif is_rtcp(datagram):
                 self._ended.update(ended_by(datagram))
             else:
-                self._last = sender, datagram, ours_s
-                yield datagram
+                self._last = sender, datagram, at_s
+                yield datagram, at_s
+        if port.drained:
+            port.heard_s = max(port.heard_s, ours_s)
+
+    @property
+    def drained(self) -> bool:
+        """True if all datagrams that came have been read."""
+        return self._stopped or self.port.drained
+
+    def has_heard(self, until_s: float, ours_s: float) -> bool:
+        """Tell whether all that came until then is handed over, or was waited for too long."""
+        return self._stopped or self._backlog.is_read(until_s, ours_s)
 
     def farewells(self) -> set[int]:
         """Return the sources that ended (RTCP BYE) since the last call."""

@@ -40,13 +40,10 @@ from plc.apps.relay_workers import run_workers
 from plc.errors import ConfigError, NetworkError
 from plc.rtp.packets import is_rtcp
 from plc.rtp.sdp import AudioMedia
-from plc.rtp.udp import Address, Endpoint, UdpPort, is_multicast, serve
+from plc.rtp.udp import Address, Backlog, Endpoint, UdpPort, is_multicast, serve
 from plc.runtime.priority import Level, Priority, Wish, aside
 from plc.runtime.standing import StandingThread
 
-# Blocks wait so long for what came before them and is not read yet: in that time several seconds of
-# 1 ms packets are read. A flood is never read to its end, nor is anything where time is short.
-_UNREAD_MAX_S = 0.3
 # Blocks of a recording played before the other streams, and the ports, have their turn.
 _RECORDED_AT_ONCE = 64
 _WATCH_S = 1.0
@@ -92,7 +89,6 @@ class Lane:
         self.stopped = False
         self.ended = False
         self._held: list[NDArray[np.float32]] = []
-        self._unread_since_s = math.inf
         self.joined = threading.Event()
         self.left = threading.Event()
         self._closed = False
@@ -101,6 +97,7 @@ class Lane:
         try:
             self.ports += _open_ports(config)
             self._rtcp = self.ports[-1] if config.rtcp else None
+            self._backlog = Backlog([port for port in self.ports if port is not self._rtcp])
             self.target = self._open_target()
         except BaseException:
             self._close_ports()
@@ -134,16 +131,7 @@ class Lane:
     def is_due(self, now_s: float) -> bool:
         """Tell whether a block is due and what came before it read."""
         due_s = self.stream.next_s
-        if due_s > now_s:
-            return False
-        unread = [port for port in self.ports if port is not self._rtcp and not port.drained]
-        if not unread:
-            self._unread_since_s = math.inf
-            return True
-        if all(port.heard_s >= due_s for port in unread):
-            return True
-        self._unread_since_s = min(self._unread_since_s, now_s)
-        return now_s - self._unread_since_s >= _UNREAD_MAX_S
+        return due_s <= now_s and self._backlog.is_read(due_s, now_s)
 
     @property
     def next_s(self) -> float:

@@ -32,6 +32,7 @@ from plc.audio.files import WRITABLE_SUFFIXES, AudioReader, count_samples
 from plc.audio.scratch import scratch
 from plc.engine.spans import merge_spans
 from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line, why
+from plc.repair.arrays import FillSettings
 from plc.repair.batch import folded
 from plc.repair.detect.files import detect_file
 from plc.repair.detect.findings import Finding
@@ -420,16 +421,9 @@ def _repaired(job: Job, sources: Place, keeper: Keeper, folder: Path) -> dict[st
         keeper.store(made, result)
         length = count_samples(source) if samples is None else samples
         return {**told, "samples": length}
-    settings = job.settings
-    report = inpaint_file(
-        source,
-        made,
-        damage.gaps_s,
-        quality=settings.quality,
-        method=settings.method,
-        model=settings.model,
-        bitrate=settings.bitrate,
-    )
+    asked = job.settings
+    settings = FillSettings(asked.quality, asked.method, asked.model)
+    report = inpaint_file(source, made, damage.gaps_s, settings=settings, bitrate=asked.bitrate)
     keeper.store(made, result)
     return {**told, "samples": report.samples, "gaps": report.gaps}
 

@@ -18,7 +18,7 @@ import io
 import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -534,33 +534,50 @@ def _open(path: Path) -> _Decoder:
     return media.MediaDecoder(av, path)
 
 
+class _Part:
+    """A recording as libsndfile reads it, NaN where it is missing."""
+
+    def __init__(self, file: str | bytes | io.IOBase, mended: mp3_frames.Mended | None) -> None:
+        self.file = soundfile.SoundFile(file)
+        self.sample_rate: int = self.file.samplerate
+        self.channels: int = self.file.channels
+        scale = self.sample_rate / (mended.rate or self.sample_rate) if mended else 1.0
+        self._missing = [
+            (math.floor(start * scale), math.ceil(stop * scale))
+            for start, stop in (mended.missing if mended else ())
+        ]
+
+    def pieces(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples."""
+        done = 0
+        while len(piece := self.file.read(_READ_SAMPLES, "float32", always_2d=True)):
+            for start, stop in self._missing:
+                piece[max(0, start - done) : max(0, stop - done)] = np.nan
+            done += len(piece)
+            yield piece
+
+
 class _Libsndfile:
     """A file that libsndfile reads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._frames_lost: tuple[tuple[int, int], ...] = ()
-        self._mended: io.RawIOBase | io.BytesIO | None = _mended(path)
-        whole = None if self._mended else mp3_frames.mend(path) or ogg_pages.mend(path)
+        self._source: io.RawIOBase | io.BytesIO | None = _mended(path)
+        whole = None if self._source else mp3_frames.mend(path) or ogg_pages.mend(path)
         if whole is not None:
-            self._mended = io.BytesIO(whole.data)
-        self.file = soundfile.SoundFile(self._mended or _library_name(path))
-        self.sample_rate: int = self.file.samplerate
-        if whole is not None:
-            scale = self.sample_rate / (whole.rate or self.sample_rate)
-            self._frames_lost = tuple(
-                (math.floor(start * scale), math.ceil(stop * scale))
-                for start, stop in whole.missing
-            )
-        self.channels: int = self.file.channels
+            self._source = io.BytesIO(whole.data)
+        first = _Part(self._source or _library_name(path), whole)
+        self.file = first.file
+        self._parts = [first, *(_like(first, whole.behind, path) if whole else ())]
+        self.sample_rate = first.sample_rate
+        self.channels = first.channels
         self.subtype: str | None = self.file.subtype
         self.codec: str | None = None
-        self.expected_samples: int | None = self.file.frames
+        frames = sum(part.file.frames for part in self._parts)
+        self.expected_samples: int | None = frames
         # An MP3 file without a complete header only has an estimate of its length.
-        self.samples: int | None = None if self.file.format == "MP3" else self.file.frames
-        self.bitrate = bitrates.of_file(
-            path, self.file.subtype, self.file.frames / self.sample_rate
-        )
+        self.samples: int | None = None if self.file.format == "MP3" else frames
+        self.bitrate = bitrates.of_file(path, self.file.subtype, frames / self.sample_rate)
         self._frames = flac_frames.search(path) if self.file.format == "FLAC" else None
         if self._frames is not None and self._frames.frames:
             self.samples = self.expected_samples = self._length(self._frames)
@@ -586,9 +603,7 @@ class _Libsndfile:
         done = 0
         try:
             if self._frames is None or self._frames.complete:
-                while len(piece := self.file.read(_READ_SAMPLES, "float32", always_2d=True)):
-                    for start, stop in self._frames_lost:
-                        piece[max(0, start - done) : max(0, stop - done)] = np.nan
+                for piece in (piece for part in self._parts for piece in part.pieces()):
                     done += len(piece)
                     yield piece
         except (soundfile.LibsndfileError, OSError) as error:
@@ -613,9 +628,29 @@ class _Libsndfile:
         return read_tags(self.path)
 
     def close(self) -> None:
-        self.file.close()
-        if self._mended is not None:
-            self._mended.close()
+        for part in self._parts:
+            part.file.close()
+        if self._source is not None:
+            self._source.close()
+
+
+def _like(first: _Part, behind: Sequence[mp3_frames.Mended], path: Path) -> Iterator[_Part]:
+    """Yield the recordings behind the first one in a file that have its rate and channels."""
+    left_out = 0
+    for mended in behind:
+        with contextlib.suppress(soundfile.LibsndfileError):
+            part = _Part(io.BytesIO(mended.data), mended)
+            if (part.sample_rate, part.channels) == (first.sample_rate, first.channels):
+                yield part
+                continue
+            part.file.close()
+        left_out += 1
+    if behind:
+        others = f"; {left_out} of another sample rate or number of channels left out"
+        notice.tell_once(
+            f"{path} holds {len(behind) + 1} recordings, one behind another (chained Ogg): they "
+            f"are read as one, with the tags of the first{others if left_out else ''}"
+        )
 
 
 def _mended(path: Path) -> riff.Mended | None:

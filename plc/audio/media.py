@@ -155,6 +155,8 @@ class MediaDecoder:
                 f"{path} is not an audio file that can be read: its header names no coding, sample "
                 "rate or channels that there are"
             )
+        # A stream's own changes while it is decoded.
+        self.layout: str = self.audio.layout.name
         self.codec: str | None = self.audio.codec_context.codec.canonical_name
         self.subtype: str | None = _SUBTYPES.get(self.codec or "")
         if self.codec in ("flac", "alac") and self.audio.codec_context.format.bytes > 2:
@@ -200,9 +202,7 @@ class MediaDecoder:
 
     def _decoded(self) -> Iterator[NDArray[np.float32]]:
         """Yield samples at the places of their stamps, NaN between."""
-        resampler = self.av.AudioResampler(
-            format="fltp", layout=self.audio.layout, rate=self.sample_rate
-        )
+        samples_of = _Samples(self)
         lossless = self.audio.codec_context.codec.lossless
         place = _Place(self.sample_rate, 0 if lossless else _REACHES.get(self.codec or "", 1))
         stamp = None
@@ -219,15 +219,14 @@ class MediaDecoder:
                     continue
                 for frame in frames:
                     start = _samples_of(frame, self.sample_rate) if told is None else told
-                    absent, stale = place.take(start, frame.samples)
+                    length = round(frame.samples * self.sample_rate / frame.sample_rate)
+                    absent, stale = place.take(start, length)
                     yield from flac_frames.missing(absent, self.channels)
-                    for part in resampler.resample(frame):
-                        piece = np.ascontiguousarray(part.to_ndarray().T, np.float32)
+                    for piece in samples_of.frame(frame, place.done - length):
                         if stale:
                             piece[:] = np.nan
                         yield piece
-            for part in resampler.resample(None):
-                yield np.ascontiguousarray(part.to_ndarray().T, np.float32)
+            yield from samples_of.rest()
         except (self.av.error.FFmpegError, OSError) as error:
             raise AudioFileError(
                 f"{self.path} is damaged after about {place.done / self.sample_rate:.3f} s "
@@ -268,6 +267,46 @@ class MediaDecoder:
     def close(self) -> None:
         """Close the file."""
         self.container.close()
+
+
+class _Samples:
+    """Samples of decoded frames, of the stream's first rate and channels whatever follows."""
+
+    def __init__(self, decoder: MediaDecoder) -> None:
+        self._decoder = decoder
+        self._resampler: Any = None
+        self._like: tuple[object, ...] = ()
+
+    def frame(self, frame: Any, done: int) -> Iterator[NDArray[np.float32]]:
+        """Yield those of the next frame, which begins after ``done`` samples."""
+        like = frame.sample_rate, frame.layout.name, frame.format.name
+        if like != self._like:
+            yield from self.rest()
+            ours = self._decoder
+            if self._like:
+                notice.tell_once(
+                    f"{ours.path} goes on with {frame.sample_rate} Hz, {frame.layout.name} at "
+                    f"{done / ours.sample_rate:.3f} s: that is read as {ours.sample_rate} Hz, "
+                    f"{ours.layout}"
+                )
+            self._like = like
+            # FFmpeg would lower one channel by 3 dB to make several of it.
+            layout = "mono" if frame.layout.nb_channels == 1 else ours.layout
+            self._resampler = ours.av.AudioResampler(
+                format="fltp", layout=layout, rate=ours.sample_rate
+            )
+        yield from self._resampled(frame)
+
+    def rest(self) -> Iterator[NDArray[np.float32]]:
+        """Yield what the last frame has left."""
+        if self._resampler is not None:
+            yield from self._resampled(None)
+
+    def _resampled(self, frame: Any) -> Iterator[NDArray[np.float32]]:
+        for part in self._resampler.resample(frame):
+            piece = part.to_ndarray().T
+            copies = self._decoder.channels // piece.shape[1]
+            yield np.ascontiguousarray(np.repeat(piece, copies, axis=1), np.float32)
 
 
 class _Place:

@@ -67,11 +67,14 @@ class Mended:
         What of its samples is none of the recording.
     rate : int
         Of these samples, in Hz; 0 is that of the file.
+    behind : tuple of Mended
+        Further recordings in the same file.
     """
 
     data: bytes
     missing: tuple[tuple[int, int], ...]
     rate: int = 0
+    behind: tuple["Mended", ...] = ()
 
 
 def mend(path: Path) -> Mended | None:

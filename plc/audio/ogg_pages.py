@@ -12,6 +12,9 @@ packets of silence for the samples that are missing between two pages::
 Opus needs the packet before to decode one, Vorbis overlaps with it: the first packet behind a hole
 counts as missing with it.
 
+Recordings that stand one behind another in a file (a chain) are taken apart, as most decoders read
+no more than the first.
+
 References
 ----------
 RFC 3533 (Ogg), RFC 6716 and 7845 (Opus); "Vorbis I", clauses 4.2 and 4.3.
@@ -19,7 +22,8 @@ RFC 3533 (Ogg), RFC 6716 and 7845 (Opus); "Vorbis I", clauses 4.2 and 4.3.
 
 import mmap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -165,7 +169,7 @@ def _modes(setup: bytes) -> list[bool]:
 
 
 def mend(path: Path) -> Mended | None:
-    """Return a damaged Ogg file mended; None if sound or not readable."""
+    """Return a damaged or chained Ogg file mended; None if sound or not readable."""
     with path.open("rb") as file:
         if file.read(4) != ogg.MARK:
             return None
@@ -175,29 +179,33 @@ def mend(path: Path) -> Mended | None:
             pages = _intact(data)
     if not pages or not pages[0].flags & ogg.FIRST:
         return None
-    streams, chained = {page.stream for page in pages}, False
-    if len(streams) > 1:
-        # Those of a film begin together.
-        begins = [k for k, page in enumerate(pages) if page.flags & ogg.FIRST]
-        if begins == [*range(len(begins))]:
-            return None
-        notice.tell_once(
-            f"{path} holds {len(streams)} recordings, one behind another (chained Ogg): only the "
-            "first is read; take them apart to have all"
-        )
-        pages = [page for page in pages if page.stream == pages[0].stream]
-        # libsndfile gets no length of a file that holds more.
-        chained = True
-    if not pages[-1].flags & ogg.LAST:
+    links = list(_links(pages))
+    if not links:
+        return None
+    if len({page.stream for page in pages} - {link[0].stream for link in links}):
+        notice.tell_once(f"{path} holds sound whose first page is missing: that is left out")
+    if not all(link[-1].flags & ogg.LAST for link in links):
         notice.tell_once(
             f"{path} has no last page: its end may be missing; it is read as far as it goes"
         )
-    packets = list(_packets(pages))
-    coding = _coding(packets)
-    mended = None if coding is None else _mended(coding, packets, pages[0])
-    if mended is None and chained:
-        return Mended(b"".join(page.packed() for page in pages), ())
-    return mended
+    mended = [_mended(link) for link in links]
+    # libsndfile gets no length of a file that holds more than one stream.
+    if len(links) == 1 and len(links[0]) == len(pages):
+        return mended[0]
+    first, *others = [
+        Mended(b"".join(page.packed() for page in link), ()) if each is None else each
+        for each, link in zip(mended, links, strict=True)
+    ]
+    return replace(first, behind=tuple(others))
+
+
+def _links(pages: Sequence[ogg.Page]) -> Iterator[list[ogg.Page]]:
+    """Yield the pages of each recording; nothing where streams begin together, as in a film."""
+    begins = [k for k, page in enumerate(pages) if page.flags & ogg.FIRST]
+    if begins[1:2] == [1]:
+        return
+    for start, stop in pairwise([*begins, len(pages)]):
+        yield [page for page in pages[start:stop] if page.stream == pages[start].stream]
 
 
 def _intact(data: mmap.mmap | bytes) -> list[ogg.Page]:
@@ -281,17 +289,22 @@ def _coding(packets: list[_Packet]) -> _Coding | None:
         return None
 
 
-def _mended(coding: _Coding, packets: Sequence[_Packet], first: ogg.Page) -> Mended | None:
+def _mended(link: Sequence[ogg.Page]) -> Mended | None:
     """Write a stream anew, with silence where packets are missing; None if none are."""
+    packets = list(_packets(link))
+    coding = _coding(packets)
+    if coding is None:
+        return None
     made = _Made(coding)
     for group in _groups(packets):
         made.append(group)
     if not made.harmed:
         return None
-    pages = list(ogg.pages_of([(coding.headers[0], 0)], first.stream, 0))
+    stream = link[0].stream
+    pages = list(ogg.pages_of([(coding.headers[0], 0)], stream, 0))
     pages[0] = pages[0]._replace(flags=ogg.FIRST)
     for part in ([(header, 0) for header in coding.headers[1:]], made.positions()):
-        pages += ogg.pages_of(part, first.stream, len(pages))
+        pages += ogg.pages_of(part, stream, len(pages))
     pages[-1] = pages[-1]._replace(flags=pages[-1].flags | ogg.LAST)
     offset = made.lead + coding.skipped
     missing = [(max(0, start - offset), stop - offset) for start, stop in made.missing]

@@ -185,6 +185,7 @@ Variants = Annotated[
         metavar="K", help="Write K fills, of seeds from --seed on: OUT-1, OUT-2, …", min=1, max=99
     ),
 ]
+Loop = Annotated[bool, typer.Option("--loop", help="Repeat the trace at its end.")]
 Trace = Annotated[
     Path | None,
     typer.Option(help="Lost packets: a text file, 0 or 1 for each packet, 1 = lost."),

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -53,3 +55,16 @@ def left_out(report: dict[str, Any], refused: int) -> str:
     }
     found = [f"{count} {what}" for what, count in counts.items() if count]
     return f"; packets left out: {', '.join(found)}" if found else ""
+
+
+@contextmanager
+def status() -> Iterator[Any]:
+    """Show the current step on stderr, if that is a terminal."""
+    from rich.console import Console
+
+    shown = Console(stderr=True)
+    if not shown.is_terminal:
+        yield None
+        return
+    with shown.status("starting") as line:
+        yield line.update

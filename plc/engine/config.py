@@ -65,15 +65,16 @@ class StreamConfig:
     method : str
         One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``.
     model : str
-        Network to use: ``"auto"`` chooses one by content where ONNX Runtime is installed,
+        Network to use: ``"auto"`` chooses one by content (for bridges only with ONNX Runtime),
         ``"ar"`` is linear prediction alone, any other is a model's name or path.
     budget_ms : float or None
         Time a concealment may take; None takes a quarter of the packet, ``inf`` sets no limit.
     seed : int
         Of the comfort noise: same seed, same samples.
     provider : str
-        What ONNX Runtime runs the network on: ``"auto"`` is the first that works of TensorRT, CUDA
-        and the CPU; ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is that one.
+        What runs the network: ``"auto"`` is a GPU where ONNX Runtime has one that works, else
+        compiled kernels for the package's causal networks and ONNX Runtime for others;
+        ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is ONNX Runtime on that one.
     prepare : str
         Whether a thread prepares the next concealment after each received packet, where there is a
         time limit and no lookahead: ``"auto"``, where a network conceals, as far as a packet's

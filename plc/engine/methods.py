@@ -220,8 +220,9 @@ def stream_models(
     ----------
     model : str
         ``"ar"``: none. ``"auto"``: those in the package that know this sample rate, the one for
-        music alone where there is none for speech; none where ONNX Runtime is not installed. Any
-        other: a name or a path, for all content; a context encoder counts as one that bridges.
+        music alone where there is none for speech; none that bridges where ONNX Runtime is not
+        installed. Any other: a name or a path, for all content; a context encoder counts as one
+        that bridges.
     sample_rate : int
         In Hz.
 
@@ -244,10 +245,12 @@ def stream_models(
                     f"{', '.join(known[:-1])} or {known[-1]}: plc models lists them"
                 )
             by_kind[kind] = {"music": manifest, "speech": manifest}
-        elif find_spec("onnxruntime") is not None:
+        else:
+            # Those of the package that are causal are run as kernels.
+            kinds = by_kind if find_spec("onnxruntime") is not None else ("causal",)
             for manifest in available():
                 low, high = manifest.sample_rates
-                if manifest.kind in by_kind and low <= sample_rate <= high:
+                if manifest.kind in kinds and low <= sample_rate <= high:
                     by_kind[manifest.kind][manifest.content] = manifest
             causal = by_kind["causal"]
             if "music" in causal and "speech" not in causal:

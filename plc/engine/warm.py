@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from plc import notice
+from plc.compiled import lies_compiled
 from plc.engine.config import StreamConfig
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
@@ -122,14 +123,7 @@ def _why_slow() -> str:
 
 def compiled() -> int:
     """Return the number of these kernels that lie compiled here."""
-    count = 0
-    for kernel in AUDIO_PATH:
-        # numba offers no other way to ask; without it the count is 0 and nothing else changes.
-        cache = getattr(kernel, "_cache", None)
-        load_index: Any = getattr(getattr(cache, "_cache_file", None), "_load_index", dict)
-        with contextlib.suppress(Exception):  # damaged, or being replaced by another process
-            count += bool(getattr(cache, "prebuilt", False) or load_index())
-    return count
+    return sum(map(lies_compiled, AUDIO_PATH))
 
 
 def cache_folder() -> Path | None:

@@ -56,7 +56,7 @@ class Opener:
 
 
 OPENER = Opener()
-"""Opens networks in ONNX Runtime, and measures them once in a process."""
+"""Opens networks, and measures them once in a process."""
 
 DraftOf = TypeVar("DraftOf", bound=Draft)
 

@@ -36,7 +36,7 @@ References
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,6 +76,47 @@ CONTEXT_S = 0.5
 """Longest context on each side of a gap, without a network."""
 HEARD_S = 2.0 * LISTEN_S
 """Behind a gap: of it what was received tells what kind of sound it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class FillSettings:
+    """How gaps are filled, as :func:`inpaint` describes it.
+
+    Raises
+    ------
+    ConfigError
+        If the quality or the seed is not possible.
+    """
+
+    quality: str = "good"
+    method: str = "auto"
+    model: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.quality not in QUALITIES:
+            raise ConfigError(f"quality is {self.quality!r}; known: {', '.join(QUALITIES)}")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}; expected at least 0")
+
+    @property
+    def context_s(self) -> float:
+        """Return the context of a gap on either side, in seconds."""
+        kind = kind_of_filler(self.method, self.model)
+        if kind and KINDS[kind].context_s:
+            return KINDS[kind].context_s
+        refined = refines(self.quality, self.method)
+        return REACH_S if refined and self.method == "auto" and self.model != "ar" else CONTEXT_S
+
+    def network(self, sample_rate: int) -> GapFiller | None:
+        """Return the network that fills gaps; None for none."""
+        if self.method not in ("auto", *FILE_METHODS):
+            return None
+        by_kind = kind_of_filler(self.method, self.model) in FILE_METHODS
+        if not QUALITIES[self.quality].rounds and not by_kind:
+            return None
+        return open_gap_filler(self.method, self.model, sample_rate)
 
 
 _Report = Callable[[int, int], None]
@@ -158,6 +199,7 @@ def inpaint(
     stream = RecordingConfig(
         sample_rate=sample_rate, packet_samples=packet_samples, packet_ms=packet_ms
     )
+    settings = FillSettings(quality, method, model, seed)
     samples, channels = signal.shape[0], signal.size // signal.shape[0]
     holes = holes_of(lost, samples, channels, stream.packet_samples)
     tracks = tracks_of(holes, samples, channels)
@@ -178,10 +220,7 @@ def inpaint(
             spans,
             (),
             (),
-            quality,
-            method,
-            model,
-            seed,
+            settings,
             report,
             guides_of(filled, 0, tracks, where) if gaps else None,
         )
@@ -195,10 +234,7 @@ def fill_gaps(
     gaps: Sequence[tuple[int, int]],
     made: Sequence[tuple[int, int]],
     later: Sequence[tuple[int, int]],
-    quality: str,
-    method: str,
-    model: str,
-    seed: int = 0,
+    settings: FillSettings,
     progress: _Report | None = None,
     guides: Guides | None = None,
 ) -> Packet:
@@ -210,8 +246,10 @@ def fill_gaps(
         Samples; what stands in the gaps is not looked at.
     gaps : sequence of (start, stop)
         In samples, stop excluded.
-    sample_rate, quality, method, model, seed, progress
+    sample_rate, progress
         As for :func:`inpaint`.
+    settings : FillSettings
+        How they are filled.
     made : sequence of (start, stop)
         Stretches before the gaps, in order, that are no part of the recording but fills: a gap is
         filled from them, too, but no louder for them.
@@ -220,15 +258,12 @@ def fill_gaps(
     guides : Guides, optional
         Other channels of the same recording, that tell of what is lost.
     """
-    if quality not in QUALITIES:
-        raise ConfigError(f"quality is {quality!r}; known: {', '.join(QUALITIES)}")
-    if seed < 0:
-        raise ConfigError(f"seed is {seed}; expected at least 0")
+    quality, method = settings.quality, settings.method
     channels = signal.size // signal.shape[0]
     config = RecordingConfig(
         sample_rate=sample_rate, channels=channels, method=method, budget_ms=float("inf")
     )
-    network = _network(quality, method, model, config.sample_rate)
+    network = settings.network(config.sample_rate)
     if method in FILE_METHODS:
         config = replace(config, method="ar")
     rows = _as_rows(signal)
@@ -257,7 +292,7 @@ def fill_gaps(
             if progress is not None:
                 progress(done, len(wanted))
             continue
-        _fill(rows, config, gap, quality, network, Hints(received, seed=seed))
+        _fill(rows, config, gap, quality, network, Hints(received, seed=settings.seed))
         guided = network is None or not network.any_gap
         if guided and guides is not None and refines(quality, config.method):
             _guide(rows, config, gap, quality, received, guides)
@@ -378,15 +413,6 @@ def _fill(
                 network.refine(row, *gap, known)
 
 
-def _network(quality: str, method: str, model: str, sample_rate: int) -> GapFiller | None:
-    """Return the network that fills gaps by a quality and a method; None for none."""
-    if method not in ("auto", *FILE_METHODS):
-        return None
-    if not QUALITIES[quality].rounds and kind_of_filler(method, model) not in FILE_METHODS:
-        return None
-    return open_gap_filler(method, model, sample_rate)
-
-
 def _hold(
     rows: NDArray[np.float32], sample_rate: int, gap: Gap, fills: list[tuple[int, int]]
 ) -> None:
@@ -445,12 +471,3 @@ def _land(filler: Filler, after: NDArray[np.float32], bend: int, out: NDArray[np
     filler.extend(beyond)
     n = min(bend, out.shape[1])
     out[:, out.shape[1] - n :] += crossfade_ramp(n) * (after[:, :1] - beyond)
-
-
-def context_s(quality: str, method: str, model: str) -> float:
-    """Return the context of a gap on either side, in seconds."""
-    kind = kind_of_filler(method, model)
-    if kind and KINDS[kind].context_s:
-        return KINDS[kind].context_s
-    networks = refines(quality, method) and method == "auto" and model != "ar"
-    return REACH_S if networks else CONTEXT_S

@@ -23,11 +23,13 @@ from plc.engine.concealer import Concealer
 from plc.engine.config import PACKET_MS, StreamSettings, samples_of_packet
 from plc.engine.spans import merge_spans
 from plc.errors import TraceError
+from plc.repair.arrays import FillSettings
 from plc.repair.gaps import Hole, Stretch, gaps_in_samples, tracks_of
 from plc.repair.track_fill import Recording, TrackFill
 
 # Packets read and written at once.
 _BLOCK_PACKETS = 64
+_USUAL = FillSettings()
 
 Progress = Callable[[int, int | None], None]
 """Called with the samples done, and the expected samples (None if unknown)."""
@@ -288,10 +290,7 @@ def inpaint_file(
     target: str | Path,
     gaps_s: Iterable[Stretch],
     *,
-    quality: str = "good",
-    method: str = "auto",
-    model: str = "auto",
-    seed: int = 0,
+    settings: FillSettings = _USUAL,
     overwrite: bool = True,
     bitrate: int | None = None,
     progress: Progress | None = None,
@@ -305,13 +304,8 @@ def inpaint_file(
     gaps_s : iterable of (float, float) or (float, float, channels)
         Start and end of each gap in seconds, in any order; those that overlap or touch are one.
         Channels, from 0 on, where not all are lost: the others stay as they are.
-    quality : str
-        ``"fast"``, ``"good"`` or ``"best"``, as of :func:`plc.inpaint`; of gaps longer than
-        :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP` each makes the same.
-    method : str
-        As of :func:`plc.inpaint`.
-    model, seed
-        As of :func:`plc.inpaint`.
+    settings : FillSettings
+        How they are filled, as :func:`plc.inpaint` describes it.
     overwrite : bool
         Whether a file that is there may be replaced.
     bitrate : int, optional
@@ -337,10 +331,7 @@ def inpaint_file(
                 source=str(source),
                 sample_rate=reader.sample_rate,
                 samples=samples,
-                quality=quality,
-                method=method,
-                model=model,
-                seed=seed,
+                settings=settings,
             )
             fills = [TrackFill(track, tracks, recording) for track in tracks if track.gaps]
             jobs = [(fill, group) for fill in fills for group in fill.groups()]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from plc.engine.methods import FILE_METHODS
 from plc.errors import AudioFileError
 from plc.networks.inpaint import kind_of_filler
-from plc.repair.arrays import HEARD_S, context_s, fill_gaps, guides_of
+from plc.repair.arrays import HEARD_S, FillSettings, fill_gaps, guides_of
 from plc.repair.edges import intact_part
 from plc.repair.gaps import Gap, Hole, Track, find_unsound, gaps_within, merge_gaps
 from plc.repair.interpolate import refinable, refines
@@ -20,15 +20,12 @@ from plc.repair.joint import grouped
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """A recording and its settings, as of :func:`plc.inpaint`."""
+    """A recording, and how its gaps are filled."""
 
     source: str
     sample_rate: int
     samples: int
-    quality: str
-    method: str
-    model: str
-    seed: int
+    settings: FillSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +59,12 @@ class TrackFill:
         self.track, self.tracks, self.recording = track, tracks, recording
         self.filled: list[Gap] = []
         self._made: deque[tuple[int, int]] = deque()
-        how = recording
-        self._context = math.ceil(context_s(how.quality, how.method, how.model) * how.sample_rate)
+        self._context = math.ceil(recording.settings.context_s * recording.sample_rate)
 
     def groups(self) -> Iterator[Group]:
         """Yield the gaps as they are filled together."""
-        how, gaps, done = self.recording, self.track.gaps, 0
-        for group in grouped(gaps, how.sample_rate, how.quality, how.method):
+        how, gaps, done = self.recording.settings, self.track.gaps, 0
+        for group in grouped(gaps, self.recording.sample_rate, how.quality, how.method):
             done += len(group)
             yield Group(group, gaps[done:])
 
@@ -93,7 +89,7 @@ class TrackFill:
         """
         while self._made and self._made[0][1] <= first:
             self._made.popleft()
-        how, where = self.recording, self.track.channels
+        where = self.track.channels
         own = signal[:, where]
         last = first + len(own)
         more = gaps_within(group.behind, first, last)
@@ -108,14 +104,11 @@ class TrackFill:
         holes[-1] = (holes[-1][0], wide.stop)
         signal[:, where] = fill_gaps(
             own,
-            how.sample_rate,
+            self.recording.sample_rate,
             holes,
             earlier,
             later,
-            how.quality,
-            how.method,
-            how.model,
-            how.seed,
+            self.recording.settings,
             guides=guides_of(signal, first, self.tracks, where),
         )
         self.filled += [
@@ -134,11 +127,11 @@ class TrackFill:
 
     def refined(self) -> int | None:
         """Count the gaps that are interpolated; None if that is not what the settings fill by."""
-        how = self.recording
+        how = self.recording.settings
         by_kind = kind_of_filler(how.method, how.model) in FILE_METHODS
         if by_kind or not refines(how.quality, how.method):
             return None
-        groups = grouped(self.filled, how.sample_rate, how.quality, how.method)
+        groups = grouped(self.filled, self.recording.sample_rate, how.quality, how.method)
         return sum(
             len(each) for each in groups if len(each) > 1 or refinable(each[0], each[0].start)
         )

@@ -50,6 +50,9 @@ _STAMP = struct.Struct("@ll")
 _STAMPS = sys.platform == "linux"
 # Reads of each port when the end comes.
 _LAST_READS = 256
+# What is due waits so long for what came before it and is not read yet: seconds of 1 ms packets are
+# read meanwhile. A flood is never read to its end, nor is anything where time is short.
+_UNREAD_MAX_S = 0.3
 # Held up by more than this while it waited, the loop looks again at what has arrived.
 _HELD_UP_S = 0.005
 # Shorter waits are none.
@@ -303,6 +306,36 @@ class UdpPort:
             self._leave()
             self._leave = None
         self.socket.close()
+
+
+class Backlog:
+    """Tells whether what came at ports before a time has been read.
+
+    So blocks go in the order of time between the packets that came in, however late those are read:
+    who was held up loses none of them. Nothing waits for longer than 0.3 s, as in a flood.
+
+    Parameters
+    ----------
+    ports : sequence of UdpPort
+        Where the packets come in.
+    """
+
+    __slots__ = ("_ports", "_since_s")
+
+    def __init__(self, ports: Sequence[UdpPort]) -> None:
+        self._ports = ports
+        self._since_s = math.inf
+
+    def is_read(self, until_s: float, now_s: float) -> bool:
+        """Tell whether all that came until then is read, or was waited for too long."""
+        unread = [port for port in self._ports if not port.drained]
+        if not unread:
+            self._since_s = math.inf
+            return True
+        if all(port.heard_s >= until_s for port in unread):
+            return True
+        self._since_s = min(self._since_s, now_s)
+        return now_s - self._since_s >= _UNREAD_MAX_S
 
 
 def sending_port(to: Endpoint) -> UdpPort:

@@ -19,7 +19,7 @@ class SessionReport:
 
     model: str
     provider: str
-    """The provider in use, a key of :data:`plc.runtime.providers.PROVIDERS`."""
+    """The provider in use, a key of :data:`plc.runtime.providers.PROVIDERS`, or ``native``."""
     refused: dict[str, str] = field(default_factory=dict)
     """Reasons by provider, for those that were tried before."""
     notes: list[str] = field(default_factory=list)

@@ -8,7 +8,9 @@ counts failures and raises none.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +19,31 @@ from plc.errors import ConfigError, in_a_line
 from plc.models.catalogue import find
 from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
-from plc.runtime.bound import BoundSession
-from plc.runtime.providers import Signature
+from plc.runtime.bound import SessionReport
+from plc.runtime.native import open_native
+from plc.runtime.providers import Signature, gpu_installed
 from plc.runtime.session import open_session
+
+
+class Session(Protocol):
+    """A graph with fixed inputs and output: ONNX Runtime's, or kernels."""
+
+    report: SessionReport
+    inputs: list[NDArray[np.float32]]
+    output: NDArray[np.float32]
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU."""
+        ...
+
+    def run(self) -> None:
+        """Compute the output."""
+        ...
+
+    def cancel(self) -> None:
+        """Cancel a run in another thread, if possible."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +92,7 @@ class GapNetwork:
         Why the last of these was not.
     """
 
-    def __init__(self, manifest: Manifest, session: BoundSession) -> None:
+    def __init__(self, manifest: Manifest, session: Session) -> None:
         self.manifest = manifest
         self.report = session.report
         self.runs = 0
@@ -155,7 +179,10 @@ def open_network(
         manifest itself.
     shape : NetworkShape
         Of every inference.
-    providers, threads, cuda_graph, clock
+    providers
+        ``"auto"``: a GPU that works, else the kernels of :mod:`plc.runtime.native` where they know
+        the graph, else ONNX Runtime on the CPU. All else as for :func:`open_session`.
+    threads, cuda_graph, clock
         As for :func:`open_session`.
 
     Raises
@@ -169,12 +196,24 @@ def open_network(
             f"{manifest.name} is of kind {manifest.kind}, which has other inputs: plc inpaint "
             "opens it, and of kind context_encoder Concealer(model=...) with lookahead"
         )
-    session = open_session(
+    signature = network_signature(manifest, shape)
+    open_it = partial(
+        open_session,
         manifest,
-        network_signature(manifest, shape),
+        signature,
         providers=providers,
         threads=threads,
         cuda_graph=cuda_graph,
         clock=clock,
     )
-    return GapNetwork(manifest, session)
+    if providers != "auto":
+        return GapNetwork(manifest, open_it())
+    first = open_it() if gpu_installed() else None
+    if first is not None and first.on_gpu:
+        return GapNetwork(manifest, first)
+    native = open_native(manifest, signature, clock)
+    if native is None:
+        return GapNetwork(manifest, first or open_it())
+    if first is not None:
+        native.report.refused = first.report.refused
+    return GapNetwork(manifest, native)

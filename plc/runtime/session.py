@@ -119,7 +119,7 @@ def open_session(
         data, graph = None, known.graph
     if callable(signature):
         signature = signature(graph)
-    _check_graph(graph, manifest, signature)
+    check_graph(graph, manifest, signature)
     ort = runtime()
     opener = _Opener(ort, manifest, data, graph, signature, threads, cuda_graph, clock)
     session = open_first(wanted_providers(ort, providers), opener.open_one, manifest)
@@ -141,7 +141,7 @@ def runtime() -> ModuleType:
             return importlib.import_module("onnxruntime")
     except ImportError as error:
         raise MissingExtraError(
-            f"networks need ONNX Runtime: {install_command('cpu')} or, with an NVIDIA GPU, "
+            f"this network needs ONNX Runtime: {install_command('cpu')} or, with an NVIDIA GPU, "
             f"{install_command('gpu')} ({error})"
         ) from error
 
@@ -159,7 +159,14 @@ def _without_telemetry() -> Iterator[None]:
         os.environ.pop(_NO_TELEMETRY, None)
 
 
-def _check_graph(found: GraphSummary, manifest: Manifest, signature: Signature) -> None:
+def check_graph(found: GraphSummary, manifest: Manifest, signature: Signature) -> None:
+    """Check a graph against its manifest and what will be bound.
+
+    Raises
+    ------
+    ModelError
+        If version, inputs or output differ.
+    """
     label = str(manifest.onnx_path)
     if found.opset != manifest.opset:
         raise ModelError(

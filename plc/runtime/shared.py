@@ -23,7 +23,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from plc.models.onnx_file import GraphSummary
 from plc.runtime.providers import Signature
@@ -51,17 +51,29 @@ class OpenSession:
     """What it has been run with."""
 
 
-class SharedSessions:
+class Sized(Protocol):
+    """Something opened from an ONNX file."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file."""
+        ...
+
+
+Opened = TypeVar("Opened", bound=Sized)
+
+
+class SharedSessions(Generic[Opened]):
     """The sessions of a process; every method is for any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._used: weakref.WeakValueDictionary[Key, OpenSession]
+        self._used: weakref.WeakValueDictionary[Key, Opened]
         self._used = weakref.WeakValueDictionary()
-        self._recent: OrderedDict[Key, OpenSession] = OrderedDict()
+        self._recent: OrderedDict[Key, Opened] = OrderedDict()
         self._opening: dict[Key, threading.Lock] = {}
 
-    def get(self, key: Key, open_session: Callable[[], OpenSession]) -> OpenSession:
+    def get(self, key: Key, open_session: Callable[[], Opened]) -> Opened:
         """Return the session of ``key``, opened at first use; errors pass through.
 
         Threads that ask for the same one wait for the first of them to open it.
@@ -76,12 +88,12 @@ class SharedSessions:
                 with self._lock:
                     self._opening.pop(key, None)
 
-    def find(self, key: Key) -> OpenSession | None:
+    def find(self, key: Key) -> Opened | None:
         """Return the session of ``key`` if it is open."""
         with self._lock:
             return self._used.get(key)
 
-    def _keep(self, key: Key, shared: OpenSession) -> OpenSession:
+    def _keep(self, key: Key, shared: Opened) -> Opened:
         """Note a session as used last; drop the oldest ones."""
         dropped = []  # so that they are closed outside the lock
         with self._lock:
@@ -93,7 +105,7 @@ class SharedSessions:
         dropped.clear()
         return shared
 
-    def all(self) -> list[OpenSession]:
+    def all(self) -> list[Opened]:
         """Return the open sessions."""
         return [shared for ref in self._used.valuerefs() if (shared := ref()) is not None]
 
@@ -105,7 +117,7 @@ class SharedSessions:
         dropped.clear()
 
 
-sessions = SharedSessions()
+sessions: SharedSessions[OpenSession] = SharedSessions()
 _of_parents: list[OpenSession] = []
 """Of a parent: a thread of it may have been inside, so they are never closed here."""
 

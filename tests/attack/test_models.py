@@ -19,6 +19,7 @@ from plc.networks.costs import Costs
 from plc.networks.drafts import TwoSidedDraft
 from plc.networks.served import Opener
 from plc.repair import arrays
+from plc.repair.arrays import FillSettings
 from plc.repair.recordings import inpaint_file
 from plc_bench.scores.loudness import LOUDEST_FILL_DB, Loudness
 from tests.plc.tiny_models import onnx, write_bridge, write_model
@@ -253,7 +254,9 @@ def test_a_file_of_many_gaps_is_no_louder_at_its_end(
     source, target = tmp_path / "in.wav", tmp_path / "out.wav"
     soundfile.write(source, known, RATE, subtype="FLOAT")
     model = inpainting(tmp_path, name="many")
-    inpaint_file(source, target, [(a / RATE, b / RATE) for a, b in gaps], model=model)
+    inpaint_file(
+        source, target, [(a / RATE, b / RATE) for a, b in gaps], settings=FillSettings(model=model)
+    )
     filled, _ = soundfile.read(target, dtype="float32", always_2d=True)
     loudness = Loudness(RATE, signal.shape[0])
     loudness.receive(known)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import pickle
 import signal
 import socket
 import subprocess
@@ -21,7 +22,6 @@ from numpy.typing import NDArray
 from plc.rtp.codecs import Codec, Opus, open_codec
 from plc.rtp.libopus import repeated_samples
 from plc.rtp.packets import RtpPacket, build_rtp
-from tests.attack.test_rtp import send
 from tests.plc.apps.served_relay import free_port
 from tests.processes import environment
 from tests.signals import sine, voice
@@ -34,6 +34,17 @@ OTHER = 9999
 """Packet of a second source."""
 
 Plan = list[tuple[float, bytes]]
+
+SENDING = """
+import pickle, socket, sys, time
+plan = pickle.load(open(sys.argv[1], "rb"))
+out = socket.socket(type=socket.SOCK_DGRAM)
+begin_s = time.monotonic()
+for at_s, port, packet in plan:
+    time.sleep(max(0.0, begin_s + at_s - time.monotonic()))
+    out.sendto(packet, ("127.0.0.1", port))
+"""
+"""In a process of its own: a thread beside the tests waits for the interpreter."""
 
 
 @dataclass
@@ -224,7 +235,8 @@ def relayed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[st
         for _ in all_:
             next(line for line in relay.stderr if " -> " in line)
         plan = [(at_s, listens[name], p) for name, s in all_.items() for at_s, p in s.plan]
-        send(sorted(plan, key=lambda each: each[0]), folder)()
+        (folder / "plan").write_bytes(pickle.dumps(sorted(plan, key=lambda each: each[0])))
+        subprocess.run([sys.executable, "-c", SENDING, folder / "plan"], check=True)
         time.sleep(0.5)
     finally:
         relay.send_signal(signal.SIGTERM)

@@ -531,9 +531,12 @@ def _description(clips: Sequence[Clip], settings: StudySettings) -> dict[str, An
 
 def _models() -> dict[str, str]:
     """Return the hashes of the networks that ``auto`` chooses among, by name."""
-    if find_spec("onnxruntime") is None:
-        return {}
-    return {manifest.name: manifest.sha256 for manifest in available()}
+    runtime = find_spec("onnxruntime") is not None
+    return {
+        manifest.name: manifest.sha256
+        for manifest in available()
+        if runtime or manifest.kind == "causal"
+    }
 
 
 def _digest(path: Path) -> str | None:

@@ -25,6 +25,8 @@ _JUMP, _JUMP_STEPS = 0.02, 2.5
 _STILL = 0.25
 # What stands still so far on both sides of a place makes it a step of a stair.
 _STEP_MS = 1.0, 3.0
+# So much around a place stands still where it lies in a stair; a hole there is longer than steps.
+_STAIR_MS, _STAIR_STILL, _STAIR_TIMES = 15.0, 0.9, 2.0
 # Runs by which a value is known as what the recorder wrote.
 _KNOWN_RUNS = 3
 
@@ -74,6 +76,26 @@ def is_step(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> boo
     if np.ptp(before) > 0 or np.ptp(behind) > 0:
         return False
     return bool(before[0] != behind[0] or (place.kind != "click" and before[0] != 0))
+
+
+def is_stair(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> bool:
+    """Return whether a place lies among constant levels.
+
+    So do the samples of a sound that was held, and a square wave: their levels fall and come back,
+    and are the same again, at each step. A hole in it stands still for longer than its steps.
+    """
+    side = round(_STAIR_MS * sample_rate / 1000)
+    sides = row[max(0, place.start - side) : place.start], row[place.stop : place.stop + side]
+    among = all(
+        each.size == side and np.mean(np.diff(each) == 0) >= _STAIR_STILL and bool(each.any())
+        for each in sides
+    )
+    inner = _longest_still(row[place.start : place.stop])
+    return among and inner < _STAIR_TIMES * max(_longest_still(each) for each in sides)
+
+
+def _longest_still(part: NDArray[np.float32]) -> int:
+    return max((last - first for first, last in runs(np.diff(part) == 0)), default=0)
 
 
 def _written(

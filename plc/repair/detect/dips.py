@@ -43,7 +43,9 @@ _AROUND_MS, _QUIET = 3000.0, 0.005
 _CROWD_MS, _CROWD_DB = 80.0, 10.0
 _ORDER_MS, _PAST_MS, _FUTURE_MS = 1.5, 25.0, 4.0
 # Beside a hole between pulses: what is looked at, how much of it is silent, relative to its peak.
-_PULSES_MS, _PULSES_SILENT, _PULSES_LEVEL = 4.0, 0.6, 0.02
+_PULSES_MS, _PULSES_SILENT, _PULSES_LEVEL = 8.0, 0.5, 0.1
+# Beside a long hole in a pause: what is looked at, and its level relative to what is further away.
+_PAUSE_MS, _PAUSE_NEAR_MS, _PAUSE_FAR_MS, _PAUSE_LEVEL = 100.0, 15.0, 400.0, 10 ** (-12 / 20)
 _SPECTRUM_MS = 12.0
 # Length of a ramp; an edge from -4 to -18 dB in so long is none of a fade.
 _RAMP_MS = 0.75, 8.0
@@ -394,6 +396,35 @@ def is_between_pulses(row: NDArray[np.float32], hole: Candidate, sample_rate: in
     side = round(_PULSES_MS * sample_rate / 1000)
     sides = row[max(0, hole.start - side) : hole.start], row[hole.stop : hole.stop + side]
     return all(_silent_share(each) >= _PULSES_SILENT for each in sides)
+
+
+def is_in_pause(row: NDArray[np.float32], hole: Candidate, sample_rate: int) -> bool:
+    """Return whether a long hole is entered and left where sound is quiet.
+
+    A gate that makes pauses silent shuts when speech has died away to the noise of the room, and
+    opens in it or at the first sound.
+
+    Parameters
+    ----------
+    row : float32, shape (n,)
+        The channel, finite.
+    hole : Candidate
+        What was found there.
+    sample_rate : int
+        In Hz.
+    """
+    ms = sample_rate / 1000
+    near, far = round(_PAUSE_NEAR_MS * ms), round(_PAUSE_FAR_MS * ms)
+    if hole.stop - hole.start < _PAUSE_MS * ms:
+        return False
+    sides = row[max(0, hole.start - far) : hole.start][::-1], row[hole.stop : hole.stop + far]
+    return all(
+        each.size > 2 * near and _rms(each[:near]) < _PAUSE_LEVEL * _rms(each) for each in sides
+    )
+
+
+def _rms(part: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean(np.square(part, dtype=np.float64))))
 
 
 def _silent_share(part: NDArray[np.float32]) -> float:

@@ -40,8 +40,8 @@ class Finding:
         Whether a recorder wrote a constant or a few zeros there, which no sound makes.
     seam : bool
         Whether a machine cut a sound there that goes on; it may do so regularly.
-    pulses : bool
-        Whether it lies between the short pulses of one sound.
+    stutter : bool
+        Whether a long block takes the place of another one: such places make no others seams.
     """
 
     start: int
@@ -53,7 +53,7 @@ class Finding:
     parts: tuple[tuple[int, int], ...] = ()
     written: bool = False
     seam: bool = False
-    pulses: bool = False
+    stutter: bool = False
 
     def among(self, channels: int) -> tuple[int, ...]:
         """Return its channels; none where all of a recording's are damaged."""
@@ -76,7 +76,8 @@ class Candidate:
     parts: tuple[tuple[int, int], ...] = ()
     written: bool = False
     seam: bool = False
-    pulses: bool = False
+    stutter: bool = False
+    doubt: str = ""
 
 
 def runs(marked: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

@@ -6,6 +6,8 @@ which it is; all of a recording can. A finding is doubtful where
 * it recurs regularly (:mod:`plc.repair.detect.rhythm`), and so more than an accident would,
 * holes make up too much of the 20 s around, the less the longer they are: lost packets are short
   and may be many, long holes are rare,
+* it lies between the pulses of one sound, or sound has died away before it and begins quietly
+  behind it (:mod:`plc.repair.detect.dips`),
 * sound is faded out and in again over a long hole, or a stutter is long,
 * repeated blocks are many, and lie on no grid as lost packets do,
 * most of what is found around is doubtful,
@@ -15,7 +17,9 @@ Constants that a recorder wrote (:mod:`plc.repair.detect.constant`) and samples 
 (:mod:`plc.repair.detect.alternate`) are made by no gate and no instrument: nobody doubts them,
 however regular they are, and they make nothing beside them doubtful. Seams
 (:mod:`plc.repair.detect.seams`) may be regular, unless they come as quickly as the strokes of a
-roll, and many; one of them is never alone.
+roll, and many; one of them is never alone. Where a third of the places around are seams, the others
+are taken for seams, too: not every jump is heard in loud noise. As many stutters say that they are
+none.
 
 Doubtful places are told of, and not filled. Only the findings are needed for that, no samples.
 """
@@ -31,6 +35,7 @@ from plc.repair.detect.rhythm import regular
 
 REGULAR = "recurs regularly"
 PULSES = "between pulses of one sound"
+PAUSE = "in a pause"
 TOO_MUCH = "too much of the recording"
 FADED = "faded on both sides"
 STUTTER = "a long stutter"
@@ -51,10 +56,10 @@ _PACKET_S, _CLICK_S = 0.02, 0.004
 # record turns so evenly as a metronome that a machine made.
 _PERIODS_S, _CLICK_PERIODS_S, _SLOW_PERIODS_S = (0.04, 4.0), (0.008, 0.7), (0.7, 4.0)
 _EVEN_S, _EVEN_SAMPLES, _EVEN_SHARE = 1e-4, 2.2, 0.75
-# Seams that come again sooner are made by a gate.
-_SEAM_PERIODS_S = (0.04, 0.2)
+# Seams that come again sooner are made by a gate; that share of the places around makes all seams.
+_SEAM_PERIODS_S, _SEAM_SHARE = (0.04, 0.2), 1 / 3
 # More repeats in a second must lie on a grid: of such packets, so many of them, so well.
-_MANY_REPEATS, _REPEATS_A_S, _SEAMS_A_S = 8, 1.0, 4.0
+_MANY_REPEATS, _REPEATS_A_S, _SEAMS_A_S = 8, 2.5, 4.0
 _GRIDS_S, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5
 # Around a place so many others are doubtful, and such a share.
 _NEIGHBOURS, _NEIGHBOUR_SHARE = 4, 0.5
@@ -70,11 +75,19 @@ class _Places:
     start_s: NDArray[np.float64]
     stop_s: NDArray[np.float64]
     seam: NDArray[np.bool_]
+    stutter: NDArray[np.bool_]
     total_s: float
 
     @property
     def length_s(self) -> NDArray[np.float64]:
         return self.stop_s - self.start_s
+
+    def with_company(self) -> "_Places":
+        """Return the places, all of them seams where enough around are."""
+        low, high = (np.searchsorted(self.start_s, each) for each in self.around())
+        sums = np.concatenate([[0], np.cumsum(self.seam * 1 - self.stutter)])
+        share = (sums[high] - sums[low]) / np.maximum(high - low, 1)
+        return replace(self, seam=self.seam | (share >= _SEAM_SHARE) & (high - low > 1))
 
     def around(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return start and stop of the window around each place."""
@@ -102,7 +115,7 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
     samples, sample_rate : int
         Of the recording.
     """
-    doubts = [""] * len(findings)
+    doubts = [each.doubt for each in findings]
     for channel in sorted({each for finding in findings for each in finding.channels}):
         groups = (
             _places(findings, channel, kinds, samples / sample_rate, sample_rate)
@@ -122,10 +135,7 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
             doubts[number] = doubts[number] or ALIKE
     for number in _unsure(findings, doubts, sample_rate):
         doubts[number] = UNSURE
-    weighed = [
-        replace(each, doubt=doubt or (PULSES if each.pulses else ""))
-        for each, doubt in zip(findings, doubts, strict=True)
-    ]
+    weighed = [replace(each, doubt=doubt) for each, doubt in zip(findings, doubts, strict=True)]
     return _without_inner_clicks(weighed)
 
 
@@ -141,8 +151,11 @@ def _places(
         np.array([getattr(findings[number], name) for number in numbers], np.float64) / rate
         for name in ("start", "stop")
     )
-    seam = np.array([findings[number].seam for number in numbers], np.bool_)
-    return _Places(numbers, start, stop, seam, total_s)
+    seam, stutter = (
+        np.array([getattr(findings[number], name) for number in numbers], np.bool_)
+        for name in ("seam", "stutter")
+    )
+    return _Places(numbers, start, stop, seam, stutter, total_s).with_company()
 
 
 def _of_holes(holes: _Places, findings: Sequence[Finding]) -> Iterator[tuple[int, str]]:
@@ -208,8 +221,11 @@ def _on_grid(places: _Places) -> bool:
 
 
 def _alike(places: _Places, doubts: list[str]) -> Iterator[int]:
-    """Yield the places with mostly doubtful neighbours."""
-    doubtful = np.array([bool(doubts[number]) for number in places.numbers], np.bool_)
+    """Yield the places with mostly doubtful neighbours.
+
+    Pauses that a gate made silent say nothing of what lies between them.
+    """
+    doubtful = np.array([doubts[number] not in ("", PAUSE) for number in places.numbers], np.bool_)
     sums = np.concatenate([[0], np.cumsum(doubtful)])
     low, high = (np.searchsorted(places.start_s, each) for each in places.around())
     inside = sums[high] - sums[low]

@@ -2,30 +2,43 @@
 
 A buffer that overruns says a block again, leaves one out, or puts a little silence between two. On
 both sides of the seam is one sound, of one level and one spectrum, and the wave jumps there as it
-does nowhere around: a predictor of what stands before misses what comes. A beat, a sign or a gate
-begins or ends a sound, and cuts out more of it. So a seam is damage, however regularly seams come.
+does nowhere around: predictors miss one sample there, forwards and backwards, by more than any
+other. A beat, a sign or a gate begins or ends a sound, and cuts out more of it. So a seam is
+damage, however regularly seams come.
+
+A block that a buffer said again was put in: the wave jumps where it begins, and goes on behind it
+as if nothing had been. A stutter that was made on purpose takes the place of what it covers, and
+ends in a jump, too; so does a packet that is played in place of a lost one, but that is shorter.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.repair.detect.clicks import Errors
 from plc.repair.detect.dips import foretold
 from plc.repair.detect.findings import Candidate
 from plc.repair.detect.levels import change_db
 
 # Longest block said again, and longest silence: a buffer's, not a note's or a rest's.
 _LONGEST_MS = {"repeat": 100.0, "silence": 22.0, "click": 3.0}
+# Longest block that takes the place of another one: a packet's.
+_REPLACED_MS = 45.0
 # What is compared on both sides, and how far its level and spectrum may differ.
 _SIDE_MS, _LEVEL_DB, _SPECTRUM_DB = 12.0, 10.0, 9.5
 # Of a side, so much may be zero.
 _ZERO = 0.25
-# The predictor's order and past, and what it is to foresee; such places lie so far apart.
+# A jump is so many times the largest error from there to there beside it, and that of 16 bits.
+_JUMP, _NEAR_MS, _FAR_MS, _LEAST = 1.25, 0.8, 12.0, 3e-5
+# Samples by which an edge may be off.
+_OFF = 2
+# Across a click: the predictor's order and past, and what it is to foresee; and the distance of the
+# other such places.
 _ORDER_MS, _PAST_MS, _FUTURE_MS, _APART_MS, _PLACES = 1.5, 25.0, 0.5, 2.0, 8
 # Its error is so large at a seam, relative to what came and to the largest error of those places.
 _MISSED_DB, _MORE_DB = -9.0, 3.0
 
 
-def is_seam(row: NDArray[np.float32], each: Candidate, sample_rate: int) -> bool:
+def is_seam(row: NDArray[np.float32], each: Candidate, sample_rate: int, errors: Errors) -> bool:
     """Return whether a place is a seam of one sound.
 
     Parameters
@@ -36,20 +49,76 @@ def is_seam(row: NDArray[np.float32], each: Candidate, sample_rate: int) -> bool
         What was found there.
     sample_rate : int
         In Hz.
+    errors : Errors
+        From :func:`plc.repair.detect.clicks.residual`.
     """
     ms = sample_rate / 1000
-    if each.stop - each.start > _LONGEST_MS.get(each.kind, 0.0) * ms:
+    length = each.stop - each.start
+    if length > _LONGEST_MS.get(each.kind, 0.0) * ms:
         return False
     if not _is_one_sound(row, each.start, each.stop, sample_rate):
         return False
     if each.kind == "silence":
         return True
-    jumps = _leaps(row, each.start, each.start, sample_rate)
     if each.kind == "repeat":
-        return jumps or _leaps(row, each.stop, each.stop, sample_rate)
+        begins = jumps_at(errors, each, sample_rate)[0] >= _JUMP
+        return begins and not is_stutter(each, sample_rate, errors)
     return _leaps(row, each.start, each.stop, sample_rate) and _leaps(
         row[::-1], row.size - each.stop, row.size - each.start, sample_rate
     )
+
+
+def is_stutter(each: Candidate, sample_rate: int, errors: Errors) -> bool:
+    """Return whether a block said again takes the place of more than a packet.
+
+    Parameters
+    ----------
+    each : Candidate
+        The place.
+    sample_rate : int
+        In Hz.
+    errors : Errors
+        From :func:`plc.repair.detect.clicks.residual`.
+    """
+    long = each.kind == "repeat" and each.stop - each.start > _REPLACED_MS * sample_rate / 1000
+    return long and jumps_at(errors, each, sample_rate)[1] >= _JUMP
+
+
+def jumps_at(errors: Errors, each: Candidate, sample_rate: int) -> tuple[float, float]:
+    """Return how far the wave jumps at both ends of a place.
+
+    Relative to the largest error outside of it. A jump is missed from either side; the attack of a
+    stroke from one.
+
+    Parameters
+    ----------
+    errors : Errors
+        From :func:`plc.repair.detect.clicks.residual`.
+    each : Candidate
+        The place.
+    sample_rate : int
+        In Hz.
+    """
+    forward, backward = errors
+    turned = backward[::-1], forward[::-1]
+    size = forward.size
+    return (
+        _jump(errors, each.start, sample_rate),
+        _jump(turned, size - each.stop, sample_rate),
+    )
+
+
+def _jump(errors: Errors, place: int, sample_rate: int) -> float:
+    """Return the error at a place, relative to that before it."""
+    near, far = (round(ms * sample_rate / 1000) for ms in (_NEAR_MS, _FAR_MS))
+    jumps = []
+    for number, error in enumerate(errors):
+        before = np.abs(error[max(0, place - far) : max(0, place - near)])
+        at = np.abs(error[max(0, place - number - _OFF) : place - number + _OFF + 1])
+        if not before.size or not at.size:
+            return 0.0
+        jumps.append(float(at.max()) / max(float(before.max()), _LEAST))
+    return min(jumps)
 
 
 def _is_one_sound(row: NDArray[np.float32], start: int, stop: int, sample_rate: int) -> bool:
@@ -68,7 +137,8 @@ def _is_one_sound(row: NDArray[np.float32], start: int, stop: int, sample_rate: 
 def _leaps(row: NDArray[np.float32], place: int, behind: int, sample_rate: int) -> bool:
     """Return whether the sound before ``place`` foretells nothing ``behind`` it.
 
-    It must foretell as much elsewhere in the same past.
+    It must foretell as much elsewhere in the same past. An impulse that was added to a sound leaves
+    what comes behind it as it was foretold; where a block was left out, other sound comes.
     """
     skip, apart = behind - place, round(_APART_MS * sample_rate / 1000)
     missed = _missed_db(row, place, skip, sample_rate)

@@ -24,7 +24,7 @@ from plc.errors import ConfigError
 from plc.limits import FILE_MAX_CHANNELS, FILE_MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc.repair.detect import alternate, clicks, constant, dips, lone, repeats, seams
 from plc.repair.detect.findings import Candidate, Finding, runs
-from plc.repair.detect.plausible import weigh
+from plc.repair.detect.plausible import PAUSE, PULSES, weigh
 from plc_kernels.packet import INT16_SCALE
 
 _CORE_S, _CONTEXT_S = 16.0, 3.0
@@ -205,7 +205,8 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
                 parts=each.parts,
                 written=each.written and other.written,
                 seam=each.seam and other.seam,
-                pulses=each.pulses or other.pulses,
+                stutter=each.stutter or other.stutter,
+                doubt=each.doubt or other.doubt,
             )
             return
     found.append(
@@ -218,7 +219,8 @@ def _join(found: list[Finding], each: Candidate, channel: int) -> None:
             parts=each.parts,
             written=each.written,
             seam=each.seam,
-            pulses=each.pulses,
+            stutter=each.stutter,
+            doubt=each.doubt,
         )
     )
 
@@ -244,19 +246,38 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     errors = clicks.residual(sound, rate)
     in_pauses = lone.find(sound, rate)
     quiet = lone.without(sound, in_pauses)
-    holes = [
-        replace(each, pulses=dips.is_between_pulses(sound, each, rate))
-        for each in dips.find(quiet, rate)
-        if not constant.is_step(quiet, each, rate)
+    holes = [each for each in dips.find(quiet, rate) if not constant.is_step(quiet, each, rate)]
+    uneven = [
+        replace(each, doubt=_doubt(sound, each, rate))
+        for each in [*holes, *repeats.find(sound, rate, errors)]
+        if _is_cut_off(each) or not constant.is_stair(sound, each, rate)
     ]
-    made = [*stuck, *holes, *repeats.find(sound, rate, errors)]
+    made = [*stuck, *uneven]
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
     edge = round(_EDGE_MS * rate / 1000)
     single = [
         each for each in clicks.find(sound, rate, errors) if not constant.is_step(sound, each, rate)
     ]
     told = _within(_chosen(single, [*kept, *in_pauses], edge), first, last)
-    return invalid + [replace(each, seam=seams.is_seam(sound, each, rate)) for each in told]
+    return invalid + [
+        replace(
+            each,
+            seam=seams.is_seam(sound, each, rate, errors),
+            stutter=seams.is_stutter(each, rate, errors),
+        )
+        for each in told
+    ]
+
+
+def _is_cut_off(each: Candidate) -> bool:
+    return each.kind == "silence" and each.confidence == 1.0
+
+
+def _doubt(row: NDArray[np.float32], place: Candidate, rate: int) -> str:
+    """Return why a place is probably meant to be so, by what lies beside it."""
+    if dips.is_between_pulses(row, place, rate):
+        return PULSES
+    return PAUSE if place.kind != "repeat" and dips.is_in_pause(row, place, rate) else ""
 
 
 def _within(kept: list[Candidate], first: int, last: int) -> list[Candidate]:

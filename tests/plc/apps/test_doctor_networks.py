@@ -9,8 +9,10 @@ from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_fa
 from plc.errors import ModelError
 from plc.extras import install_command
 from plc.jsonable import to_json
+from plc.models.catalogue import find
 from plc.models.manifest import Manifest
 from plc.runtime.attempts import TELLS
+from plc.runtime.native import NATIVE
 from plc.runtime.network import GapNetwork, NetworkShape, open_network
 from tests.plc.tiny_models import write_model
 
@@ -24,7 +26,10 @@ def test_every_network_is_tried_on_every_installed_provider(tmp_path: Path) -> N
     assert health.problems == ()
     assert health.providers[-1] == "cpu"
     assert {(trial.model, trial.provider) for trial in health.trials} == {
-        (model, provider) for model in ("pass", "lost") for provider in health.providers
+        (model, provider)
+        for model in ("pass", "lost")
+        for provider in health.providers
+        if provider != NATIVE
     }
     assert "trying pass on cpu" in told
     facts = dict(network_facts(health))
@@ -52,11 +57,26 @@ def test_the_papers_network_and_low_rates_are_no_problem(tmp_path: Path) -> None
     assert {trial.model for trial in health.trials} == {"pass"}
 
 
-def test_without_the_runtime_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_runtime_the_kernels_run_and_the_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    health = examine_networks([])
+    health = examine_networks([find("speech-narrowband"), find("speech-bridge")])
     assert health.runtime is None
-    assert install_command("cpu") in dict(network_facts(health))["networks"]
+    assert health.problems == ()
+    facts = dict(network_facts(health))
+    assert facts["networks"] == "1 of 2 on native; 1 of 2 nowhere: speech-bridge"
+    assert facts["on native"].startswith("1 of 1, ms a gap: speech-narrowband ")
+    assert install_command("cpu") in facts["on cpu"]
+
+
+def test_the_networks_line_says_which_runs(tmp_path: Path) -> None:
+    health = examine_networks([find("speech-narrowband"), Manifest.read(write_model(tmp_path))])
+    assert health.problems == ()
+    *on_gpu, native, cpu = health.providers
+    assert (native, cpu) == (NATIVE, "cpu")
+    if not any(t.report for t in health.trials if t.provider in on_gpu):
+        assert dict(network_facts(health))["networks"] == "1 of 2 on native; 1 of 2 on cpu"
 
 
 def test_the_packages_own_networks_work_here() -> None:
@@ -102,6 +122,7 @@ def test_providers_that_do_not_work_take_a_line_each_with_the_remedy(
     assert [name for name, _ in facts if name.startswith("on ")] == [
         "on tensorrt",
         "on cuda",
+        "on native",
         "on cpu",
     ]
     for name in ("on tensorrt", "on cuda"):

@@ -15,6 +15,7 @@ from plc.audio import media
 from plc.audio.files import AudioReader, AudioWriter, read_audio
 from plc.audio.tag_values import Picture, Tags
 from plc.errors import AudioFileError, MissingExtraError
+from plc.repair.arrays import FillSettings
 from plc.repair.recordings import inpaint_file
 from tests.signals import tones
 
@@ -117,7 +118,9 @@ def test_a_films_pictures_and_other_sounds_are_copied(
 ) -> None:
     before, after = film(tmp_path / f"a.{source}"), tmp_path / f"b.{target}"
     gap = (20_000, 20_500)
-    inpaint_file(before, after, [(gap[0] / RATE, gap[1] / RATE)], method="zeros")
+    inpaint_file(
+        before, after, [(gap[0] / RATE, gap[1] / RATE)], settings=FillSettings(method="zeros")
+    )
     streams, kept = copied(before), copied(after)
     assert kept.keys() == streams.keys()
     for index, packets in streams.items():
@@ -215,7 +218,9 @@ def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_source_that_is_no_film_copies_nothing(tmp_path: Path) -> None:
     with AudioWriter(tmp_path / "a.wav", RATE, 2) as writer:
         writer.write(stereo())
-    inpaint_file(tmp_path / "a.wav", tmp_path / "b.mkv", [(0.5, 0.51)], method="zeros")
+    inpaint_file(
+        tmp_path / "a.wav", tmp_path / "b.mkv", [(0.5, 0.51)], settings=FillSettings(method="zeros")
+    )
     with av.open(str(tmp_path / "b.mkv")) as container:
         kinds: list[Any] = [stream.type for stream in container.streams]
     assert kinds == ["audio"]
@@ -301,3 +306,37 @@ def test_packets_that_fail_or_are_missing_leave_nan_and_the_length(
     kept = ~lost[:shared]
     error = found[:shared][kept] - truth[:shared][kept]
     assert np.sqrt(np.mean(error**2)) < 0.05 * np.sqrt(np.mean(truth**2))
+
+
+def adts(rate: int, layout: str) -> bytes:
+    """Return 2 s of a tone in AAC without a container."""
+    av, coded = media.library(), io.BytesIO()
+    channels = 2 if layout == "stereo" else 1
+    signal = 0.3 * np.sin(2 * np.pi * 440.0 / rate * np.arange(2 * rate))
+    with av.open(coded, "w", format="adts") as container:
+        stream = container.add_stream("aac", rate=rate, layout=layout)
+        planes = np.tile(signal.astype(np.float32), (channels, 1))
+        frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
+        frame.sample_rate = rate
+        container.mux(stream.encode(frame) + stream.encode(None))
+    return coded.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("rate", "layout"), [(44_100, "mono"), (48_000, "stereo"), (22_050, "stereo")]
+)
+def test_a_stream_that_changes_its_rate_or_channels_is_read_on(
+    tmp_path: Path, rate: int, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    path = tmp_path / "a.aac"
+    path.write_bytes(adts(44_100, "stereo") + adts(rate, layout))
+    found, found_rate = read_audio(path)
+    assert found_rate == 44_100
+    assert found.shape[1] == 2
+    assert abs(len(found) - 4 * 44_100) < 3 * 2 * 1024
+    levels = [np.sqrt(np.mean(part**2)) for part in (found[30_000:60_000], found[-60_000:-30_000])]
+    assert levels == pytest.approx([0.3 / np.sqrt(2)] * 2, rel=0.05)
+    (line,) = told
+    assert f"goes on with {rate} Hz, {layout}" in line

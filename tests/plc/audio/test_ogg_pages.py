@@ -12,6 +12,7 @@ from plc import notice
 from plc.audio import ogg, ogg_pages
 from plc.audio.files import AudioReader, AudioWriter, read_audio
 from plc.audio.tag_values import Tags
+from plc.repair.arrays import FillSettings
 from plc.repair.detect.files import detect_file
 from plc.repair.recordings import inpaint_file
 from tests.signals import noise, tones
@@ -120,23 +121,58 @@ def test_pages_that_are_written_anew_begin_with_a_packet() -> None:
     assert [each.data for each in ogg_pages._packets([large, *rest])] == [bytes(200_000), b"b"]
 
 
+def chained(content: bytes, number: int) -> bytes:
+    """Return a recording as a link of a chain, under a stream number of its own."""
+    pages = [page._replace(stream=page.stream ^ number) for page in ogg_pages._intact(content)]
+    return b"".join(page.packed() for page in pages)
+
+
+@pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize(("suffix", "rate", "channels"), CODED)
-def test_recordings_behind_one_another_are_told_and_the_first_is_read(
-    tmp_path: Path, suffix: str, rate: int, channels: int, notices: list[str]
+def test_recordings_behind_one_another_are_read_as_one(
+    tmp_path: Path, suffix: str, rate: int, channels: int, number: int, notices: list[str]
 ) -> None:
     path = tmp_path / f"a{suffix}"
     pages = written(path, suffix, rate, channels)
     truth, content = read_audio(path)[0], path.read_bytes()
-    other = [page._replace(stream=page.stream ^ 1) for page in ogg_pages._intact(content)]
-    behind = b"".join(page.packed() for page in other)
-    path.write_bytes(content + behind)
-    np.testing.assert_array_equal(read_audio(path)[0], truth)
+    bitrate = AudioReader(path).bitrate
+    path.write_bytes(content + chained(content, number))
+    joined = np.concatenate([truth, truth])
+    np.testing.assert_array_equal(read_audio(path)[0], joined)
+    with AudioReader(path) as reader:
+        assert reader.samples == len(joined)
+        assert reader.bitrate == pytest.approx(bitrate, rel=0.03)
     (line,) = notices
     assert "holds 2 recordings" in line
-    path.write_bytes(content)
-    harm(path, pages, "absent", (2,))
-    path.write_bytes(path.read_bytes() + behind)
-    check(path, truth, (2,))
+    for harmed in (0, 1):
+        path.write_bytes(content)
+        harm(path, pages, "absent", (2,))
+        links = [path.read_bytes(), chained(content, number)]
+        path.write_bytes(b"".join(links if harmed == 0 else links[::-1]))
+        check(path, joined, (2,))
+
+
+def test_of_recordings_behind_one_another_those_of_another_kind_are_left_out_and_told(
+    tmp_path: Path, notices: list[str]
+) -> None:
+    paths = [tmp_path / f"{number}.ogg" for number in range(4)]
+    for path, (rate, channels) in zip(
+        paths, [(16_000, 1), (44_100, 1), (16_000, 2), (16_000, 1)], strict=True
+    ):
+        written(path, ".ogg", rate, channels)
+    truth = read_audio(paths[0])[0]
+    links = [chained(path.read_bytes(), number) for number, path in enumerate(paths)]
+    paths[0].write_bytes(b"".join(links))
+    np.testing.assert_array_equal(read_audio(paths[0])[0], np.concatenate([truth, truth]))
+    (line,) = notices
+    assert "holds 4 recordings" in line
+    assert "2 of another sample rate or number of channels" in line
+    notices.clear()
+    headless = links[3][pages_of(links[3])[0][1] :]
+    paths[0].write_bytes(links[0] + headless)
+    np.testing.assert_array_equal(read_audio(paths[0])[0], truth)
+    (line,) = notices
+    assert "whose first page is missing" in line
 
 
 @pytest.mark.parametrize("how", ["absent", "a bit in the samples"])
@@ -172,7 +208,12 @@ def test_what_is_missing_is_found_and_filled(tmp_path: Path) -> None:
     harm(path, pages, "absent", (2,))
     (found,) = detect_file(path).findings
     assert found.kind == "invalid"
-    inpaint_file(path, target, [(found.start / 16_000, found.stop / 16_000)], method="ar")
+    inpaint_file(
+        path,
+        target,
+        [(found.start / 16_000, found.stop / 16_000)],
+        settings=FillSettings(method="ar"),
+    )
     filled = read_audio(target)[0]
     assert len(filled) == len(truth)
     assert np.isfinite(filled).all()

@@ -19,6 +19,7 @@ from plc.audio.tag_values import Picture, Tags
 from plc.audio.tags import read_tags
 from plc.audio.tags_id3 import parse
 from plc.errors import AudioFileError
+from plc.repair.arrays import FillSettings
 from plc.repair.recordings import conceal_file, inpaint_file, lose_file
 from tests.signals import tones
 
@@ -113,7 +114,9 @@ def test_the_chunks_of_a_broadcast_wav_are_kept_to_the_byte(tmp_path: Path, comm
     source = with_chunks(write(tmp_path / "a.wav"), CHUNKS)
     target = tmp_path / "b.wav"
     if command == "inpaint":
-        inpaint_file(source, target, [(0.5, 0.51)], quality="fast", model="ar")
+        inpaint_file(
+            source, target, [(0.5, 0.51)], settings=FillSettings(quality="fast", model="ar")
+        )
     else:
         make = conceal_file if command == "conceal" else lose_file
         make(source, target, GilbertElliott(0.1).source(1))

@@ -30,6 +30,7 @@ from plc.papers.restore import (
     Restorer,
     between_bins,
 )
+from plc.repair.arrays import FillSettings
 from plc.repair.recordings import inpaint_file
 from plc_bench.base.corpus import read_clip
 from plc_bench.scores.metrics import snr_ms_db
@@ -164,8 +165,7 @@ def test_a_file_is_restored_as_an_array_is(tmp_path: Path) -> None:
         tmp_path / "source.wav",
         tmp_path / "target.wav",
         [(start / rate, stop / rate) for start, stop in gaps],
-        quality="fast",
-        method="restore",
+        settings=FillSettings(quality="fast", method="restore"),
     )
     expected = inpaint(x, gaps, sample_rate=rate, quality="fast", method="restore")
     np.testing.assert_array_equal(read_audio(tmp_path / "target.wav")[0][:, 0], expected)

@@ -8,6 +8,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import inpaint
+from plc.repair.arrays import FillSettings
 from plc.repair.edges import EDGE_SAMPLES, intact_part, widen
 from plc.repair.gaps import Gap, merge_gaps
 from plc.repair.recordings import inpaint_file
@@ -104,7 +105,9 @@ def test_damaged_samples_of_a_file_are_counted(tmp_path: Path) -> None:
     broken = damaged(signal, 4, True, 1.0)
     source, target = tmp_path / "in.wav", tmp_path / "out.wav"
     soundfile.write(source, broken, RATE, subtype="FLOAT")
-    report = inpaint_file(source, target, [(a / RATE, b / RATE) for a, b in GAPS], model="ar")
+    report = inpaint_file(
+        source, target, [(a / RATE, b / RATE) for a, b in GAPS], settings=FillSettings(model="ar")
+    )
     assert report.damaged_samples == report.as_dict()["damaged_samples"] == 8
     assert report.gaps == tuple((a, b + 4) for a, b in GAPS)
     heard = soundfile.read(target, dtype="float32")[0]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from plc import inpaint
 from plc.audio.files import read_audio
 from plc.engine.samples import Packet
+from plc.repair.arrays import FillSettings
 from plc.repair.recordings import inpaint_file
 from tests.signals import noise, tones
 
@@ -89,7 +90,7 @@ def test_a_file_is_guided_as_an_array_is(tmp_path: Path) -> None:
         (61_500, 61_900, (1,)),
     ]
     given_s = [(start / RATE, stop / RATE, where) for start, stop, where in given]
-    inpaint_file(source, target, given_s, method="ar")
+    inpaint_file(source, target, given_s, settings=FillSettings(method="ar"))
     expected = inpaint(truth, given, sample_rate=RATE, method="ar")
     np.testing.assert_array_equal(read_audio(target)[0], expected)
     error = (expected - truth)[40_000:40_480, 0]

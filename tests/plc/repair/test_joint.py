@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from plc import inpaint
+from plc.repair.arrays import FillSettings
 from plc.repair.gaps import merge_gaps
 from plc.repair.joint import _solved, grouped
 from plc.repair.recordings import inpaint_file
@@ -83,7 +84,9 @@ def test_a_file_is_filled_like_an_array(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "in.wav", x, RATE, subtype="FLOAT")
     gaps = [*lost_at(x, places), (45_000, 45_400)]
     seconds = [(start / RATE, stop / RATE) for start, stop in gaps]
-    report = inpaint_file(tmp_path / "in.wav", tmp_path / "out.wav", seconds, model="ar")
+    report = inpaint_file(
+        tmp_path / "in.wav", tmp_path / "out.wav", seconds, settings=FillSettings(model="ar")
+    )
     assert report.gaps == tuple(gaps)
     assert report.refined_gaps == len(gaps)
     filled = soundfile.read(tmp_path / "out.wav", dtype="float32")[0]

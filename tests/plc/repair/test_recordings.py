@@ -12,6 +12,7 @@ from plc.audio import flac_frames
 from plc.audio.files import read_audio
 from plc.audio.loss import Bernoulli, GilbertElliott, TraceLosses, read_trace
 from plc.errors import AudioFileError, ConfigError, TraceError
+from plc.repair.arrays import FillSettings
 from plc.repair.detect.files import detect_file
 from plc.repair.interpolate import LONGEST_REFINED_GAP
 from plc.repair.recordings import (
@@ -180,7 +181,10 @@ def test_a_file_is_inpainted_as_an_array_is(source: Path, quality: str, method: 
     # Two of them within one another's context, one far from both.
     gaps = [(2000, 2320), (2900, 3060), (24_000, 24_320)]
     report = inpaint_file(
-        source, target, [(a / RATE, b / RATE) for a, b in gaps], quality=quality, method=method
+        source,
+        target,
+        [(a / RATE, b / RATE) for a, b in gaps],
+        settings=FillSettings(quality=quality, method=method),
     )
     assert report.gaps == tuple(gaps)
     expected = inpaint(stereo(), gaps, sample_rate=RATE, quality=quality, method=method)
@@ -202,7 +206,12 @@ def test_what_a_gap_held_is_not_looked_at(source: Path) -> None:
 def test_a_gap_at_either_end_is_filled(source: Path) -> None:
     target = source.with_name("target.wav")
     gaps = [(0, 160), (SAMPLES - 160, SAMPLES)]
-    inpaint_file(source, target, [(a / RATE, b / RATE) for a, b in gaps], quality="fast")
+    inpaint_file(
+        source,
+        target,
+        [(a / RATE, b / RATE) for a, b in gaps],
+        settings=FillSettings(quality="fast"),
+    )
     filled = read_audio(target)[0]
     np.testing.assert_array_equal(filled, inpaint(stereo(), gaps, sample_rate=RATE, quality="fast"))
     assert filled[:160].any()
@@ -223,7 +232,9 @@ def test_the_report_counts_the_gaps_that_were_refined(
     gaps = [(0, 160), (1000, 1160), (start, at_most), (14_000, 14_000 + longer - start)]
     gaps.append((SAMPLES - 160, SAMPLES))
     gaps_s = [(a / RATE, b / RATE) for a, b in gaps]
-    report = inpaint_file(source, target, gaps_s, quality=quality, method=method)
+    report = inpaint_file(
+        source, target, gaps_s, settings=FillSettings(quality=quality, method=method)
+    )
     assert report.gaps == tuple(gaps)
     assert report.refined_gaps == report.as_dict()["refined_gaps"] == refined
 
@@ -234,7 +245,7 @@ def test_what_is_not_counted_as_refined_is_the_blend(source: Path) -> None:
     for (start, stop), refined in cases.items():
         gap_s = [(start / RATE, stop / RATE)]
         report = inpaint_file(source, good, gap_s)
-        inpaint_file(source, fast, gap_s, quality="fast")
+        inpaint_file(source, fast, gap_s, settings=FillSettings(quality="fast"))
         assert report.refined_gaps == refined
         same = np.array_equal(read_audio(good)[0], read_audio(fast)[0])
         assert same == (refined == 0), (start, stop)
@@ -269,7 +280,12 @@ def test_a_file_is_searched_for_passages_far_from_the_gap(tmp_path: Path) -> Non
     damaged[gap[0] : gap[1]] = 0.0
     source, target = tmp_path / "loop.wav", tmp_path / "filled.wav"
     soundfile.write(source, damaged, RATE, subtype="FLOAT")
-    inpaint_file(source, target, [(gap[0] / RATE, gap[1] / RATE)], model="music-inpaint")
+    inpaint_file(
+        source,
+        target,
+        [(gap[0] / RATE, gap[1] / RATE)],
+        settings=FillSettings(model="music-inpaint"),
+    )
     filled = read_audio(target)[0][gap[0] : gap[1], 0]
     error = filled - signal[gap[0] : gap[1]]
     # Of noise nothing can be predicted: a second away is all that is known of it.
@@ -380,7 +396,9 @@ def test_recordings_of_many_channels_and_high_rates_are_repaired(
     report = detect_file(tmp_path / "a.wav")
     assert [(each.start, each.stop) for each in report.findings] == [(gap.start, gap.stop)]
     assert len(report.findings[0].channels) == channels
-    inpaint_file(tmp_path / "a.wav", tmp_path / "b.wav", report.gaps_s, quality="fast")
+    inpaint_file(
+        tmp_path / "a.wav", tmp_path / "b.wav", report.gaps_s, settings=FillSettings(quality="fast")
+    )
     filled = soundfile.read(tmp_path / "b.wav", always_2d=True)[0]
     error = np.sum((filled[gap] - signal[gap]) ** 2)
     assert 10 * np.log10(np.sum(signal[gap] ** 2) / error) > 15.0

@@ -13,6 +13,7 @@ from plc.apps.repair import REPAIRED, RepairSettings, run_repair
 from plc.audio.files import read_audio
 from plc.engine.samples import Packet
 from plc.errors import ConfigError
+from plc.repair.arrays import FillSettings
 from plc.repair.detect.files import detect_file, write_labels
 from plc.repair.gaps import Stretch
 from plc.repair.marks import read_gaps
@@ -58,7 +59,7 @@ def test_holes_of_one_channel_are_found_and_filled_in_it_alone(tmp_path: Path) -
     holes = written(source, harmed(recording()))
     report = detect_file(source)
     assert {gap[2:] for gap in report.gaps_s} == {((0,),)}
-    done = inpaint_file(source, target, report.gaps_s, method="ar")
+    done = inpaint_file(source, target, report.gaps_s, settings=FillSettings(method="ar"))
     filled = read_audio(target)[0]
     np.testing.assert_array_equal(filled[:, 1], truth[:, 1])
     assert gain_db(truth[:, 0], holes[:, 0], filled[:, 0]) >= 8.0
@@ -109,7 +110,7 @@ def test_each_channel_is_filled_as_a_recording_of_its_own(tmp_path: Path) -> Non
         for channel, gaps in own.items()
         for start, stop in gaps
     ]
-    report = inpaint_file(source, target, gaps_s, method="ar")
+    report = inpaint_file(source, target, gaps_s, settings=FillSettings(method="ar"))
     assert report.gaps == ((8000, 8600), (9000, 9160), (40_000, 40_300))
     assert report.holes == (
         (8000, 8320, (0,)),

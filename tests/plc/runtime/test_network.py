@@ -99,7 +99,8 @@ def test_running_allocates_nothing_on_this_side(tmp_path: Path) -> None:
 def test_a_cancelled_run_counts_as_failed_and_the_next_one_works(tmp_path: Path) -> None:
     network = open_network(write_model(tmp_path), SHAPE)
     spectra, lost, out = gaps(SHAPE)
-    session: Any = network._session.opened.raw
+    bound: Any = network._session
+    session = bound.opened.raw
     plain = session.run_with_iobinding
 
     def cancelled(*arguments: Any) -> None:

@@ -11,7 +11,8 @@ import pytest
 from plc.errors import ModelError
 from plc.models.onnx_file import GraphSummary
 from plc.runtime import shared
-from plc.runtime.network import NetworkShape, open_network
+from plc.runtime.bound import BoundSession
+from plc.runtime.network import GapNetwork, NetworkShape, open_network
 from plc.runtime.shared import OpenSession, SharedSessions
 from tests.plc.tiny_models import write_model
 
@@ -22,10 +23,16 @@ OTHER_SHAPE = NetworkShape(bins=9, frames=10)
 
 
 @pytest.fixture(autouse=True)
-def sessions(monkeypatch: pytest.MonkeyPatch) -> SharedSessions:
-    made = SharedSessions()
+def sessions(monkeypatch: pytest.MonkeyPatch) -> SharedSessions[OpenSession]:
+    made: SharedSessions[OpenSession] = SharedSessions()
     monkeypatch.setattr(shared, "sessions", made)
     return made
+
+
+def session_of(network: GapNetwork) -> BoundSession:
+    """Return what runs a network."""
+    assert isinstance(network._session, BoundSession)
+    return network._session
 
 
 def fake(size: int = 1) -> OpenSession:
@@ -37,16 +44,16 @@ def test_streams_of_one_network_share_its_session_and_no_memory(tmp_path: Path) 
     first, second, wider = (
         open_network(path, shape, providers="cpu") for shape in (SHAPE, SHAPE, OTHER_SHAPE)
     )
-    opened = first._session.opened
-    assert opened is second._session.opened is wider._session.opened
+    opened = session_of(first).opened
+    assert opened is session_of(second).opened is session_of(wider).opened
     assert len(opened.proved) == 2
-    assert not np.shares_memory(first._session.inputs[0], second._session.inputs[0])
-    assert not np.shares_memory(first._session.output, second._session.output)
+    assert not np.shares_memory(session_of(first).inputs[0], session_of(second).inputs[0])
+    assert not np.shares_memory(session_of(first).output, session_of(second).output)
     first.cancel()  # of one stream, not of the other
-    spectra, lost = (np.zeros_like(array) for array in second._session.inputs)
-    assert second.run(spectra, lost, np.zeros_like(second._session.output))
+    spectra, lost = (np.zeros_like(array) for array in session_of(second).inputs)
+    assert second.run(spectra, lost, np.zeros_like(session_of(second).output))
     threaded = open_network(path, SHAPE, providers="cpu", threads=2)
-    assert threaded._session.opened is not opened
+    assert session_of(threaded).opened is not opened
 
 
 def test_a_file_that_was_replaced_is_another_network(tmp_path: Path) -> None:
@@ -59,11 +66,11 @@ def test_a_file_that_was_replaced_is_another_network(tmp_path: Path) -> None:
         open_network(path, SHAPE, providers="cpu")
     shutil.copy(other.with_suffix(".json"), path.with_suffix(".json"))
     second = open_network(path, SHAPE, providers="cpu")
-    assert second._session.opened is not first._session.opened
+    assert session_of(second).opened is not session_of(first).opened
     assert second.manifest.sha256 != first.manifest.sha256
 
 
-def test_what_nobody_uses_is_kept_while_it_is_small(sessions: SharedSessions) -> None:
+def test_what_nobody_uses_is_kept_while_it_is_small(sessions: SharedSessions[OpenSession]) -> None:
     half = shared.KEPT_BYTES // 2
     used = sessions.get(("used", 1), lambda: fake(shared.KEPT_BYTES))
     for name in ("a", "b", "c"):
@@ -82,7 +89,7 @@ def test_what_nobody_uses_is_kept_while_it_is_small(sessions: SharedSessions) ->
     assert sessions.all() == [used]
 
 
-def test_threads_that_ask_at_once_open_it_once(sessions: SharedSessions) -> None:
+def test_threads_that_ask_at_once_open_it_once(sessions: SharedSessions[OpenSession]) -> None:
     together = threading.Barrier(8)
     opened: list[int] = []
     got: list[OpenSession] = []
@@ -104,7 +111,7 @@ def test_threads_that_ask_at_once_open_it_once(sessions: SharedSessions) -> None
     assert len(set(map(id, got))) == 1
 
 
-def test_one_that_cannot_be_opened_is_tried_again(sessions: SharedSessions) -> None:
+def test_one_that_cannot_be_opened_is_tried_again(sessions: SharedSessions[OpenSession]) -> None:
     def refuse() -> OpenSession:
         raise RuntimeError("not now")
 

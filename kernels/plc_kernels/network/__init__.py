@@ -1,0 +1,1 @@
+"""Networks as kernels on flat arrays: functions, products, a forward pass."""

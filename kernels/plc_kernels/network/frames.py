@@ -1,0 +1,505 @@
+"""The causal network (speech, music), run on a plan and its weights.
+
+::
+
+    spectra ─▶ features ─▶ enter ─▶ mix ─▶ recurrent ─▶ join ─▶ head ─▶ gains, magnitudes ─▶ fill
+    (context and gap)     └ convolutions over 3 frames ┘└ the frames that touch the gap ┘
+
+It is what ``plc_training.networks.frames.FramesNet`` computes, from the same weights. A convolution
+over three frames is one product, as three rows in a row are one row of three times as many numbers:
+nothing is copied. A run takes the same time whatever it is given, asks for no memory, and calls no
+function of the C library.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.compile import exact_part, kernel, part
+from plc_kernels.network.functions import exp, log, sigmoid, tanh
+from plc_kernels.network.plan import (
+    BANDS,
+    BEGUN,
+    BINS,
+    CONTEXT,
+    DRAFT_SHARE,
+    DRAFTS,
+    EARLY,
+    ENTER,
+    ENTER_BIAS,
+    ENTERED,
+    FEATURE_ROWS,
+    FEATURES,
+    FILLED,
+    FRAMES,
+    GATES,
+    GIVEN,
+    GIVEN_BIAS,
+    GIVEN_ROWS,
+    GROUPS,
+    HEAD,
+    HEAD_BIAS,
+    HEAD_DOWN,
+    HEAD_EARLY_BIAS,
+    HEAD_UP,
+    JOIN,
+    JOIN_BIAS,
+    JOIN_DOWN,
+    JOIN_EARLY_BIAS,
+    JOIN_UP,
+    JOINED,
+    LOGIT_ROWS,
+    LOGITS,
+    LOW,
+    MIX,
+    MIX_BIAS,
+    MIXED,
+    POWERS,
+    RANK,
+    RECURRENT,
+    RECURRENT_BIAS,
+    SEEN,
+    SPECTRA,
+    START,
+    SUMS,
+    UNITS,
+    USED,
+    WIDTH,
+    ZEROS,
+)
+from plc_kernels.network.product import LANES, TILE_ROWS, Reals, multiply, row
+
+F = np.float32
+Plan = NDArray[np.int64]
+
+# As in training: plc_training.networks.frames.
+_LEAK, _FLOOR, _SILENCE = F(0.1), F(1e-4), F(1e-14)
+_LEVEL_FLOOR, _LOUDEST, _DAMPING = F(1e-6), F(3.0), F(3e-3)
+_THIRD, _TIME = F(1.0 / 3.0), F(1.0 / 32.0)
+_ZERO, _ONE, _TWO = F(0.0), F(1.0), F(2.0)
+# Of a type that numba compiles no kernels of their own for, as it does for constants of Python.
+_NO_STEP: Any = np.int64(0)
+_ONE_ROW: Any = np.int64(1)
+
+
+@kernel
+def run_frames(
+    plan: Plan, weights: Reals, spectra: Reals, lost: Reals, work: Reals, out: Reals
+) -> None:
+    """Fill gaps of one batch, one after the other.
+
+    Parameters
+    ----------
+    plan, weights
+        From :func:`~plc_kernels.network.plan.plan_frames`.
+    spectra : float32, shape (batch * drafts * 2 * bins * frames,)
+        Real and imaginary parts of every draft's bins.
+    lost : float32, shape (batch * frames,)
+        Share of each frame's samples that lies in the gap.
+    work : float32, shape (plan[WORK],), overwritten
+    out : float32, shape (batch * 2 * bins * frames behind the context,), written
+    """
+    frames, spectrum = plan[FRAMES], 2 * plan[BINS]
+    many, made = plan[DRAFTS] * frames * spectrum, (frames - plan[CONTEXT]) * spectrum
+    for b in range(lost.size // frames):
+        _run(
+            plan,
+            weights,
+            row(spectra, b * many, many),
+            row(lost, b * frames, frames),
+            work,
+            row(out, b * made, made),
+        )
+
+
+@part
+def _run(plan: Plan, weights: Reals, spectra: Reals, lost: Reals, work: Reals, out: Reals) -> None:
+    frames, width, wide = plan[FRAMES], plan[WIDTH], plan[FEATURES]
+    drafts, spectrum, touching = plan[DRAFTS], 2 * plan[BINS], plan[FRAMES] - plan[CONTEXT]
+    by_bin = spectra
+    spectra = row(work, plan[SPECTRA], drafts * frames * spectrum)
+    for d in range(drafts):
+        part = d * frames * spectrum
+        _turn(frames, row(by_bin, part, frames * spectrum), row(spectra, part, frames * spectrum))
+    level = _measure(plan, spectra)
+    _featurise(plan, spectra, lost, level, work)
+    entered = row(work, plan[ENTERED], (frames + 2) * width)
+    _clear_ends(entered, width)
+    inner = row(entered, width, frames * width)
+    _layer(
+        weights,
+        plan[ENTER],
+        plan[ENTER_BIAS],
+        3 * wide,
+        width,
+        row(work, plan[FEATURE_ROWS], (frames + 2) * wide),
+        wide,
+        frames,
+        inner,
+        width,
+    )
+    _leak(inner)
+    mixed = row(work, plan[MIXED], (frames + 1) * 2 * width)
+    _clear(row(mixed, frames * 2 * width, 2 * width))
+    _layer(
+        weights,
+        plan[MIX],
+        plan[MIX_BIAS],
+        3 * width,
+        width,
+        entered,
+        width,
+        frames,
+        mixed,
+        2 * width,
+    )
+    for t in range(frames):
+        _leak_and_add(row(mixed, t * 2 * width, width), row(inner, t * width, width))
+    _remember(plan, weights, mixed, work)
+    _answer(plan, weights, work)
+    filled = row(work, plan[FILLED], touching * spectrum)
+    _weigh(plan, weights, spectra, level, work, filled)
+    _turn(spectrum, filled, out)
+
+
+@part
+def _turn(columns: int, x: Reals, out: Reals) -> None:
+    """Write a matrix's columns as rows."""
+    rows = x.size // columns
+    for c in range(columns):
+        line = row(out, c * rows, rows)
+        for r in range(rows):
+            line[r] = x[r * columns + c]
+
+
+@exact_part
+def _measure(plan: Plan, spectra: Reals) -> np.float32:
+    """Return the level: the mean magnitude of the last draft before the gap.
+
+    Its last bit is in every feature: it is summed in one order everywhere.
+    """
+    bins, used, context = plan[BINS], plan[USED], plan[CONTEXT]
+    at = (plan[DRAFTS] - 1) * plan[FRAMES] * 2 * bins
+    total = 0.0
+    for t in range(context):
+        re = row(spectra, at + t * 2 * bins, used)
+        im = row(spectra, at + t * 2 * bins + bins, used)
+        some = _ZERO
+        for k in range(used):
+            some += np.sqrt(re[k] * re[k] + im[k] * im[k] + _SILENCE)
+        total += some + (bins - used) * np.sqrt(_SILENCE)
+    level: np.float32 = F(total / (context * bins)) + _LEVEL_FLOOR
+    return level
+
+
+@part
+def _featurise(plan: Plan, spectra: Reals, lost: Reals, level: np.float32, work: Reals) -> None:
+    """Write rows of features: logarithms of magnitudes, likeness of drafts, loss and time."""
+    bins, seen, last = plan[BINS], plan[SEEN], plan[DRAFTS] - 1
+    frames, wide, bands = plan[FRAMES], plan[FEATURES], plan[BANDS]
+    rows = row(work, plan[FEATURE_ROWS], (frames + 2) * wide)
+    _clear_ends(rows, wide)
+    powers = row(work, plan[POWERS], bins)
+    own_powers = row(work, plan[POWERS] + bins, bins)
+    for t in range(frames):
+        features = row(rows, (t + 1) * wide, wide)
+        own = row(spectra, (last * frames + t) * 2 * bins, 2 * bins)
+        _multiply_spectra(own, own, plan[USED], own_powers)
+        _add_silence(own_powers)
+        _logarithms(own_powers, level, row(features, last * seen, bins))
+        _add_up(bands, own_powers, row(own_powers, 0, seen))
+        for d in range(last):
+            other = row(spectra, (d * frames + t) * 2 * bins, 2 * bins)
+            _multiply_spectra(other, other, plan[USED], powers)
+            _add_silence(powers)
+            _add_up(bands, powers, row(powers, 0, seen))
+            _logarithms(row(powers, 0, seen), level, row(features, d * seen, seen))
+            likeness = row(features, last * seen + bins + d * seen, seen)
+            _divide_by_roots(powers, own_powers, likeness)
+            products = row(work, plan[LOGIT_ROWS], bins)
+            _multiply_spectra(other, own, plan[USED], products)
+            _add_up(bands, products, row(products, 0, seen))
+            for k in range(seen):
+                likeness[k] *= products[k]
+        features[wide - 2] = lost[t]
+        features[wide - 1] = F(t) * _TIME
+
+
+@part
+def _multiply_spectra(a: Reals, b: Reals, used: int, out: Reals) -> None:
+    """Write ``a`` times ``b``'s conjugate, its real part; 0 beyond ``used``."""
+    bins = out.size
+    a_im, b_im = row(a, bins, bins), row(b, bins, bins)
+    for k in range(used):
+        out[k] = a[k] * b[k] + a_im[k] * b_im[k]
+    for k in range(used, bins):
+        out[k] = _ZERO
+
+
+@part
+def _add_silence(powers: Reals) -> None:
+    for k in range(powers.size):
+        powers[k] += _SILENCE
+
+
+@part
+def _add_up(bands: int, x: Reals, out: Reals) -> None:
+    """Add neighbours up; ``out`` may be the beginning of ``x``."""
+    if bands == 1:
+        return
+    for j in range(out.size):
+        total = _ZERO
+        for k in range(j * bands, min((j + 1) * bands, x.size)):
+            total += x[k]
+        out[j] = total
+
+
+@part
+def _logarithms(powers: Reals, level: np.float32, out: Reals) -> None:
+    share = _ONE / level
+    for k in range(out.size):
+        out[k] = log(np.sqrt(powers[k]) * share + _FLOOR) * _THIRD + _ONE
+
+
+@part
+def _divide_by_roots(p: Reals, q: Reals, out: Reals) -> None:
+    for k in range(out.size):
+        out[k] = _ONE / (np.sqrt(p[k]) * np.sqrt(q[k]))
+
+
+@part
+def _layer(
+    weights: Reals,
+    w: int,
+    bias: int,
+    count: int,
+    outputs: int,
+    x: Reals,
+    x_step: int,
+    rows: int,
+    y: Reals,
+    y_step: int,
+) -> None:
+    """Write a layer: rows times the weights at ``w``, plus a bias."""
+    multiply(
+        x,
+        x_step,
+        rows,
+        row(weights, w, outputs * count),
+        count,
+        outputs // LANES,
+        row(weights, bias, outputs),
+        _NO_STEP,
+        y,
+        y_step,
+    )
+
+
+@part
+def _clear(x: Reals) -> None:
+    for k in range(x.size):
+        x[k] = _ZERO
+
+
+@part
+def _clear_ends(x: Reals, width: int) -> None:
+    _clear(row(x, 0, width))
+    _clear(row(x, x.size - width, width))
+
+
+@part
+def _leak(x: Reals) -> None:
+    for k in range(x.size):
+        v = x[k]
+        x[k] = v if v > _ZERO else _LEAK * v
+
+
+@part
+def _leak_and_add(x: Reals, added: Reals) -> None:
+    for k in range(x.size):
+        v = x[k]
+        x[k] = (v if v > _ZERO else _LEAK * v) + added[k]
+
+
+@part
+def _remember(plan: Plan, weights: Reals, mixed: Reals, work: Reals) -> None:
+    """Write the recurrent layers' states behind their inputs, frame by frame."""
+    width, frames, units, gates = plan[WIDTH], plan[FRAMES], plan[UNITS], plan[GATES]
+    sums, before = row(work, plan[SUMS], gates), row(work, plan[START], units)
+    _clear(before)
+    for g in range(plan[GROUPS]):
+        given = row(work, plan[GIVEN_ROWS], frames * gates)
+        _layer(
+            weights,
+            plan[GIVEN] + g * units * gates,
+            plan[GIVEN_BIAS] + g * gates,
+            units,
+            gates,
+            row(mixed, g * units, mixed.size - g * units),
+            2 * width,
+            frames,
+            given,
+            gates,
+        )
+        held = before
+        for t in range(frames):
+            _layer(
+                weights,
+                plan[RECURRENT] + g * units * gates,
+                plan[RECURRENT_BIAS] + g * gates,
+                units,
+                gates,
+                held,
+                _NO_STEP,
+                _ONE_ROW,
+                sums,
+                _NO_STEP,
+            )
+            now = row(mixed, (2 * t + 1) * width + g * units, units)
+            _gate(row(given, t * gates, gates), sums, held, now)
+            held = now
+
+
+@part
+def _gate(given: Reals, sums: Reals, held: Reals, now: Reals) -> None:
+    """Write the next state of a recurrent layer."""
+    n = now.size
+    for k in range(2 * n):
+        sums[k] = sigmoid(given[k] + sums[k])
+    keep, own, offered = row(sums, 0, n), row(sums, 2 * n, n), row(given, 2 * n, n)
+    reset = row(sums, n, n)
+    for k in range(n):
+        own[k] = tanh(offered[k] + reset[k] * own[k])
+    for k in range(n):
+        now[k] = own[k] + keep[k] * (held[k] - own[k])
+
+
+@part
+def _answer(plan: Plan, weights: Reals, work: Reals) -> None:
+    """Write the logits of the frames that touch the gap."""
+    width, context, logits = plan[WIDTH], plan[CONTEXT], plan[LOGITS]
+    touching = plan[FRAMES] - context
+    x = row(work, plan[MIXED] + (context - 1) * 2 * width, (touching + 2) * 2 * width)
+    joined = row(work, plan[JOINED], touching * width)
+    _layer_with_early(
+        plan,
+        weights,
+        plan[JOIN],
+        plan[JOIN_BIAS],
+        plan[JOIN_DOWN],
+        plan[JOIN_UP],
+        plan[JOIN_EARLY_BIAS],
+        6 * width,
+        width,
+        x,
+        2 * width,
+        work,
+        joined,
+    )
+    _leak(joined)
+    _layer_with_early(
+        plan,
+        weights,
+        plan[HEAD],
+        plan[HEAD_BIAS],
+        plan[HEAD_DOWN],
+        plan[HEAD_UP],
+        plan[HEAD_EARLY_BIAS],
+        width,
+        logits,
+        joined,
+        width,
+        work,
+        row(work, plan[LOGIT_ROWS], touching * logits),
+    )
+
+
+@part
+def _layer_with_early(
+    plan: Plan,
+    weights: Reals,
+    w: int,
+    bias: int,
+    down: int,
+    up: int,
+    early_bias: int,
+    count: int,
+    outputs: int,
+    x: Reals,
+    x_step: int,
+    work: Reals,
+    y: Reals,
+) -> None:
+    """Write a layer's products; those of the first frames begin with what an adapter makes."""
+    rows, early, rank = plan[FRAMES] - plan[CONTEXT], plan[EARLY], plan[RANK]
+    first = min(early, rows - TILE_ROWS)
+    behind = row(x, first * x_step, x.size - first * x_step)
+    later = row(y, first * outputs, (rows - first) * outputs)
+    _layer(weights, w, bias, count, outputs, behind, x_step, rows - first, later, outputs)
+    if early == 0:
+        return
+    low, begun = row(work, plan[LOW], early * rank), row(work, plan[BEGUN], early * outputs)
+    _layer(weights, down, plan[ZEROS], count, rank, x, x_step, early, low, rank)
+    _layer(weights, up, early_bias, rank, outputs, low, rank, early, begun, outputs)
+    multiply(
+        x,
+        x_step,
+        early,
+        row(weights, w, outputs * count),
+        count,
+        outputs // LANES,
+        begun,
+        outputs,
+        y,
+        outputs,
+    )
+
+
+@part
+def _weigh(
+    plan: Plan, weights: Reals, spectra: Reals, level: np.float32, work: Reals, out: Reals
+) -> None:
+    """Write the weighted sum of the drafts, and what its phase adds."""
+    drafts, bins, used = plan[DRAFTS], plan[BINS], plan[USED]
+    frames, context, logits = plan[FRAMES], plan[CONTEXT], plan[LOGITS]
+    share = weights[plan[DRAFT_SHARE]]
+    for t in range(frames - context):
+        head = row(work, plan[LOGIT_ROWS] + t * logits, logits)
+        y = row(out, t * 2 * bins, 2 * bins)
+        _clear(y)
+        for d in range(drafts):
+            x = row(spectra, (d * frames + context + t) * 2 * bins, 2 * bins)
+            _add_draft(row(head, d * bins, bins), x, y)
+        _grow(row(head, drafts * bins, bins), level, y)
+        own = row(spectra, ((drafts - 1) * frames + context + t) * 2 * bins, 2 * bins)
+        for k in range(2 * bins):
+            y[k] += share * (own[k] - y[k])
+        for k in range(used, bins):
+            y[k], y[bins + k] = own[k], own[bins + k]
+
+
+@part
+def _add_draft(logits: Reals, x: Reals, y: Reals) -> None:
+    bins = logits.size
+    x_im, y_im = row(x, bins, bins), row(y, bins, bins)
+    for k in range(bins):
+        logits[k] = _TWO * sigmoid(logits[k])
+    for k in range(bins):
+        y[k] += logits[k] * x[k]
+        y_im[k] += logits[k] * x_im[k]
+
+
+@part
+def _grow(added: Reals, level: np.float32, y: Reals) -> None:
+    """Add magnitudes along the phase of what stands there."""
+    bins = added.size
+    y_im = row(y, bins, bins)
+    low = _DAMPING * level
+    for k in range(bins):
+        most = added[k] if added[k] < _LOUDEST else _LOUDEST
+        size = np.sqrt(y[k] * y[k] + y_im[k] * y_im[k] + _SILENCE)
+        added[k] = _ONE + exp(most) * level / (size + low)
+    for k in range(bins):
+        y[k] *= added[k]
+        y_im[k] *= added[k]

@@ -1,0 +1,324 @@
+"""The plan of a causal network: its sizes, and where its weights and its rows lie.
+
+Two arrays are a network: ``plan`` (int64, the words below) and ``weights`` (float32, in the order
+in which products read them). Both are written once and read by all streams. A run has a caller's
+memory ``work`` (float32, ``plan[WORK]`` numbers).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.network.product import LANES, TILE_PANELS, TILE_ROWS, in_panels
+
+# Sizes.
+(
+    DRAFTS,
+    BINS,
+    USED,
+    BANDS,
+    SEEN,
+    FEATURES,
+    WIDTH,
+    GROUPS,
+    UNITS,
+    GATES,
+    CONTEXT,
+    FRAMES,
+    RANK,
+    EARLY,
+    LOGITS,
+) = range(15)
+"""Drafts; bins of a spectrum, and those of them that the network sees; bins in a band of the other
+drafts, and bands; features of a frame; channels of the layers; recurrent layers side by side, units
+of each, and the numbers of its gates in whole panels; frames before the gap, and all; inputs of the
+early adapters in whole panels, and the frames that these change; outputs of a frame in whole
+panels."""
+
+# Where things lie in the weights.
+(
+    ENTER,
+    ENTER_BIAS,
+    MIX,
+    MIX_BIAS,
+    GIVEN,
+    GIVEN_BIAS,
+    RECURRENT,
+    RECURRENT_BIAS,
+    JOIN,
+    JOIN_BIAS,
+    HEAD,
+    HEAD_BIAS,
+    JOIN_DOWN,
+    JOIN_UP,
+    JOIN_EARLY_BIAS,
+    HEAD_DOWN,
+    HEAD_UP,
+    HEAD_EARLY_BIAS,
+    ZEROS,
+    DRAFT_SHARE,
+) = range(15, 35)
+
+# Where rows lie in the memory of a run, and its size.
+(
+    FEATURE_ROWS,
+    ENTERED,
+    MIXED,
+    GIVEN_ROWS,
+    SUMS,
+    START,
+    JOINED,
+    LOW,
+    BEGUN,
+    LOGIT_ROWS,
+    POWERS,
+    SPECTRA,
+    FILLED,
+    WORK,
+) = range(35, 49)
+
+COUNT = 49
+"""Words of a plan."""
+
+
+# Of anything: beyond, a run's memory would have no bound.
+_MOST = 1 << 15
+
+
+class UnfitError(ValueError):
+    """The weights are not those of such a network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramesSizes:
+    """Sizes of a causal network that its weights do not tell.
+
+    Attributes
+    ----------
+    drafts, bins, context_frames, frames : int
+        Of its input; the gap begins behind the context.
+    bands : int
+        Number of bins in a band of the other drafts' features.
+    top_bin : bool
+        Whether it sees the topmost bin.
+    early_frames : int
+        Frames that its early adapters change, where it has them.
+    draft_share : float
+        Share of the last draft in what it returns.
+    """
+
+    drafts: int
+    bins: int
+    context_frames: int
+    frames: int
+    bands: int = 1
+    top_bin: bool = True
+    early_frames: int = 0
+    draft_share: float = 0.0
+
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+def plan_frames(
+    tensors: Tensors, sizes: FramesSizes
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the plan and the weights of a causal network.
+
+    Adapters of all frames are added to the weights that they change. Those of the first frames stay
+    apart: they are 1 % of the work.
+
+    Parameters
+    ----------
+    tensors : mapping
+        By name as the training has them (``enter.weight``, ``gru.parts.0.inputs``, …), the
+        recurrent ones as ONNX has them.
+    sizes : FramesSizes
+        What these do not tell.
+
+    Raises
+    ------
+    UnfitError
+        If a tensor is missing or has another shape, or a size is one that the kernels do not take.
+    """
+    _require(min(sizes.drafts, sizes.bins, sizes.bands, sizes.context_frames) >= 1, "its sizes")
+    _require(max(sizes.drafts, sizes.bins, sizes.frames) <= _MOST, "its sizes")
+    _require(0.0 <= sizes.draft_share <= 1.0, "its share of the draft")
+    made = _Weights(tensors)
+    touching = sizes.frames - sizes.context_frames
+    width = made.shape("mix.bias", 1)[0]
+    names = [name for name in tensors if name.startswith("gru.parts.")]
+    groups = len({name.split(".")[2] for name in names}) or 1
+    seen = -(-sizes.bins // sizes.bands)
+    outputs = (sizes.drafts + 1) * sizes.bins
+    made.plan[[DRAFTS, BINS, USED, BANDS]] = (
+        sizes.drafts,
+        sizes.bins,
+        sizes.bins - (not sizes.top_bin),
+        sizes.bands,
+    )
+    made.plan[SEEN] = seen
+    made.plan[FEATURES] = features = sizes.bins + 2 * (sizes.drafts - 1) * seen + 2
+    made.plan[[WIDTH, GROUPS, UNITS]] = width, groups, width // groups
+    made.plan[GATES] = _whole(3 * (width // groups))
+    made.plan[[CONTEXT, FRAMES]] = sizes.context_frames, sizes.frames
+    made.plan[LOGITS] = _whole(outputs)
+    _require(touching >= TILE_ROWS, "too few frames")
+    _require(width % LANES == 0 and width % groups == 0, "its width")
+    _require(made.plan[GATES] >= TILE_PANELS * LANES, "its width")
+    made.convolution("enter", (width, features, 3), ENTER, ENTER_BIAS)
+    made.convolution("mix", (width, width, 3), MIX, MIX_BIAS)
+    made.recurrent(groups, width // groups)
+    join, head = (width, 2 * width, 3), (outputs, width, 1)
+    join_bias = made.convolution("join", join, JOIN, JOIN_BIAS)
+    head_bias = made.convolution("head", head, HEAD, HEAD_BIAS)
+    if "early_join.down.weight" in tensors:
+        _require(TILE_ROWS <= sizes.early_frames <= touching, "its early frames")
+        made.plan[EARLY] = sizes.early_frames
+        made.early("early_join", join, join_bias, JOIN_DOWN, JOIN_UP, JOIN_EARLY_BIAS)
+        made.early("early_head", head, head_bias, HEAD_DOWN, HEAD_UP, HEAD_EARLY_BIAS)
+    made.keep(ZEROS, np.zeros(made.plan[RANK]))
+    made.keep(DRAFT_SHARE, np.array([sizes.draft_share]))
+    _lay_out_work(made.plan, touching)
+    return made.plan, np.concatenate(made.parts)
+
+
+def _lay_out_work(plan: NDArray[np.int64], touching: int) -> None:
+    """Write where rows lie in the memory of a run."""
+    frames, width, early = plan[FRAMES], plan[WIDTH], plan[EARLY]
+    at = 0
+    for place, need in (
+        # Rows of zeros stand before the first frame and behind the last.
+        (FEATURE_ROWS, (frames + 2) * plan[FEATURES]),
+        (ENTERED, (frames + 2) * width),
+        (MIXED, (frames + 1) * 2 * width),
+        (GIVEN_ROWS, plan[GROUPS] * frames * plan[GATES]),
+        (SUMS, plan[GATES]),
+        (START, plan[UNITS]),
+        (JOINED, touching * width),
+        (LOW, early * plan[RANK]),
+        (BEGUN, early * max(width, plan[LOGITS])),
+        (LOGIT_ROWS, touching * plan[LOGITS]),
+        (POWERS, 2 * plan[BINS]),
+        (SPECTRA, plan[DRAFTS] * frames * 2 * plan[BINS]),
+        (FILLED, touching * 2 * plan[BINS]),
+    ):
+        plan[place] = at
+        at += _whole(need)
+    plan[WORK] = at
+
+
+class _Weights:
+    """Weights in the making: what was kept so far, and where."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        self.plan = np.zeros(COUNT, np.int64)
+        self.parts: list[NDArray[np.float32]] = []
+        self._tensors = tensors
+        self._size = 0
+
+    def keep(self, place: int, values: NDArray[Any]) -> None:
+        """Append values, filled up with zeros to whole panels."""
+        self.plan[place] = self._size
+        part = np.zeros(_whole(values.size), np.float32)
+        part[: values.size] = values.ravel()
+        self.parts.append(part)
+        self._size += part.size
+
+    def shape(self, name: str, dimensions: int) -> tuple[int, ...]:
+        """Return a tensor's shape."""
+        _require(name in self._tensors, f"there is no {name}")
+        shape = self._tensors[name].shape
+        _require(len(shape) == dimensions and min(shape, default=0) > 0, f"{name} is {shape}")
+        return shape
+
+    def tensor(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return a tensor in float32; refuse another shape, NaN and infinity."""
+        _require(name in self._tensors, f"there is no {name}")
+        values = self._tensors[name]
+        _require(values.shape == shape, f"{name} is {values.shape} instead of {shape}")
+        values = values.astype(np.float32)
+        _require(bool(np.isfinite(values).all()), f"{name} is not finite")
+        return values
+
+    def convolution(
+        self, name: str, shape: tuple[int, int, int], place: int, bias: int
+    ) -> NDArray[np.float32]:
+        """Keep a convolution with its adapter, if it has one; return its bias."""
+        outputs, inputs, taps = shape
+        weight = _rows(self.tensor(f"{name}.weight", shape)).copy()
+        offset = self.tensor(f"{name}.bias", (outputs,))
+        if f"{name}.down.weight" in self._tensors:
+            rank = self.shape(f"{name}.down.weight", 3)[0]
+            down = _rows(self.tensor(f"{name}.down.weight", (rank, inputs, taps)))
+            up = _rows(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))
+            for r in range(rank):  # in one order everywhere, which a library's product is not
+                weight += np.multiply.outer(down[:, r], up[r])
+            offset = offset + self.tensor(f"{name}.up.bias", (outputs,))
+        self.keep(place, in_panels(weight))
+        self.keep(bias, offset)
+        return offset
+
+    def early(
+        self,
+        name: str,
+        shape: tuple[int, int, int],
+        of_layer: NDArray[np.float32],
+        down: int,
+        up: int,
+        bias: int,
+    ) -> None:
+        """Keep an adapter of the first frames; add its layer's bias to its own."""
+        outputs, inputs, taps = shape
+        rank = self.shape(f"{name}.down.weight", 3)[0]
+        _require(self.plan[RANK] in (0, _whole(rank)), "its early adapters")
+        self.plan[RANK] = _whole(rank)
+        low = _rows(self.tensor(f"{name}.down.weight", (rank, inputs, taps)))
+        high = np.zeros((_whole(rank), outputs), np.float32)
+        high[:rank] = _rows(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))
+        self.keep(down, in_panels(low))
+        self.keep(up, in_panels(high))
+        self.keep(bias, of_layer + self.tensor(f"{name}.up.bias", (outputs,)))
+
+    def recurrent(self, groups: int, units: int) -> None:
+        """Keep the recurrent layers; biases that are only added are added up."""
+        names = [f"gru.parts.{g}" for g in range(groups)] if groups > 1 else ["gru"]
+        kept: tuple[list[NDArray[np.float32]], ...] = ([], [], [], [])
+        for name in names:
+            by_input = self.tensor(f"{name}.inputs", (1, 3 * units, units))[0]
+            by_state = self.tensor(f"{name}.recurrent", (1, 3 * units, units))[0]
+            given, own = self.tensor(f"{name}.biases", (1, 6 * units))[0].reshape(2, -1)
+            given, own = given.copy(), own.copy()
+            given[: 2 * units] += own[: 2 * units]
+            own[: 2 * units] = 0.0
+            kept[0].append(in_panels(by_input.T))
+            kept[1].append(_filled_up(given))
+            kept[2].append(in_panels(by_state.T))
+            kept[3].append(_filled_up(own))
+        places = GIVEN, GIVEN_BIAS, RECURRENT, RECURRENT_BIAS
+        for place, values in zip(places, kept, strict=True):
+            self.keep(place, np.concatenate(values))
+
+
+def _rows(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (outputs, inputs, taps) as (taps * inputs, outputs)."""
+    return weight.transpose(2, 1, 0).reshape(-1, weight.shape[0])
+
+
+def _whole(n: int) -> int:
+    """Return ``n`` rounded up to whole panels."""
+    return -(-int(n) // LANES) * LANES
+
+
+def _filled_up(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    wide = np.zeros(_whole(values.size), np.float32)
+    wide[: values.size] = values
+    return wide
+
+
+def _require(fits: bool, what: str) -> None:
+    if not fits:
+        raise UnfitError(what)

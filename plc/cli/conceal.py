@@ -1,0 +1,110 @@
+"""The command ``plc conceal``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plc.cli import batch
+from plc.cli.lose import MaybeBurst, MaybeLoss, losses_of
+from plc.cli.options import (
+    AsJson,
+    Lookahead,
+    LookaheadMs,
+    Loop,
+    Method,
+    Model,
+    PacketMs,
+    Seed,
+    Trace,
+    examples,
+    packets_of,
+)
+from plc.cli.output import Overwrite
+from plc.notice import counted
+
+if TYPE_CHECKING:
+    from plc.repair.batch import Pair
+    from plc.repair.recordings import ConcealReport, Progress
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    lines = examples(
+        "plc conceal damaged.wav good.wav --trace lost.trace",
+        "plc conceal clean.flac heard.flac --loss 10% --burst 3 --packet-ms 20",
+        "plc conceal clean.wav heard.wav --loss 5% --lookahead 1 --json",
+        "plc conceal clean.wav heard.wav --loss 5% --model my/paper.json --lookahead-ms 200",
+        "plc conceal damaged/ good/ --trace traces/ --report report.html",
+    )
+    app.command(rich_help_panel="Files", epilog=lines)(conceal)
+
+
+def conceal(
+    sources: batch.Sources,
+    target: batch.Target,
+    trace: Trace = None,
+    loop: Loop = False,
+    loss: MaybeLoss = None,
+    burst: MaybeBurst = None,
+    seed: Seed = 0,
+    packet_ms: PacketMs = 10.0,
+    lookahead: Lookahead = 0,
+    lookahead_ms: LookaheadMs = None,
+    method: Method = "auto",
+    model: Model = "auto",
+    budget_ms: Annotated[
+        float,
+        typer.Option(
+            metavar="MS", help="Time limit for a lost packet; a shorter one gives cheaper methods."
+        ),
+    ] = float("inf"),
+    file_format: batch.Format = None,
+    bitrate: batch.Bitrate = None,
+    picture: batch.Picture = None,
+    page: batch.Page = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Conceal lost packets of recordings, as a receiver would.
+
+    With --trace the recording is damaged: samples of its lost packets are ignored.
+    With --loss the recording is intact, and packets of it are lost first.
+    For several recordings --trace may be a folder of NAME.trace.
+    """
+    from plc.repair.recordings import conceal_file
+
+    packets = packets_of(lookahead, lookahead_ms, packet_ms)
+    with batch.recordings(sources, target, file_format) as work:
+        work.check_shown(picture, page, overwrite)
+
+        def conceal_one(pair: "Pair", progress: "Progress") -> "ConcealReport":
+            given = None if trace is None else batch.belonging(trace, pair, (".trace",))
+            return conceal_file(
+                pair.source,
+                pair.target,
+                losses_of(given, loop, loss, burst, seed),
+                packet_ms=packet_ms,
+                lookahead=packets,
+                method=method,
+                model=model,
+                budget_ms=budget_ms,
+                seed=seed,
+                overwrite=overwrite,
+                bitrate=bitrate,
+                progress=progress,
+            )
+
+        done = work.each("concealing", conceal_one)
+        work.finish(done, _print_conceal, as_json=as_json, picture=picture, page=page)
+
+
+def _print_conceal(report: "ConcealReport", work: batch.Work, pair: "Pair") -> None:
+    share = 100 * report.lost_packets / report.packets
+    work.say(
+        f"{f'{pair.name}: ' if work.to_folder else ''}concealed {report.lost_packets} of "
+        f"{counted(report.packets, 'packet')} ({share:.1f} %), {report.duration_s:.2f} s of audio "
+        f"in {report.elapsed_s:.2f} s ({report.real_time_factor:.0f} x real time)"
+    )
+    invalid = report.stats["invalid_packets"]
+    if invalid:
+        work.say(f"and {counted(invalid, 'packet')} with NaN or infinity in it")

@@ -1,0 +1,170 @@
+"""The command ``plc inpaint``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plc.cli import batch
+from plc.cli.detect import gaps_to_fill
+from plc.cli.options import (
+    AsJson,
+    FileMethod,
+    FillSeed,
+    Loop,
+    Model,
+    PacketMs,
+    SelectionOptions,
+    Trace,
+    Variants,
+    examples,
+    with_options,
+)
+from plc.cli.output import Overwrite, Quality
+from plc.errors import ConfigError
+from plc.notice import counted
+
+if TYPE_CHECKING:
+    from plc.repair.batch import Pair
+    from plc.repair.gaps import Stretch
+    from plc.repair.recordings import InpaintReport, Progress
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    lines = examples(
+        "plc inpaint damaged.wav good.wav                finds the gaps itself",
+        "plc inpaint damaged.wav good.wav --gap 1.250:1.314 --gap 1:07.5-1:07.52",
+        "plc inpaint damaged.flac good.flac --gaps labels.txt --quality best --picture gaps.png",
+        "plc inpaint lossy.wav good.wav --trace lossy.trace --packet-ms 20",
+        "plc inpaint film.mkv good.mkv --mask missing.npy",
+        "plc inpaint damaged/ good/ --gaps labels/ --format flac --report report.html",
+        "plc inpaint damaged.wav good.wav --method restore   lost frames, by a network to 8 kHz",
+        "plc inpaint song.wav good.wav --gap 3.1:3.4 --method gacela --variants 5",
+        "plc inpaint - - --gap 1.250:1.314 <damaged.wav >good.wav",
+    )
+    app.command(rich_help_panel="Files", epilog=lines)(inpaint)
+
+
+@with_options
+def inpaint(
+    sources: batch.Sources,
+    target: batch.Target,
+    asked: SelectionOptions,
+    gap: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="START:STOP",
+            help="A gap in seconds, or START-STOP in 1:02.5, 62500ms, 2756250smp; may be repeated.",
+        ),
+    ] = None,
+    gaps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Gaps, one a line, or Audacity labels; a folder or .zip for several files."
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="A .npy of bools, or an audio file that is not zero at missing samples."),
+    ] = None,
+    trace: Trace = None,
+    loop: Loop = False,
+    packet_ms: PacketMs = 10.0,
+    quality: Annotated[
+        Quality,
+        typer.Option(
+            case_sensitive=False, help="Quality; best takes several times longer than good."
+        ),
+    ] = "good",
+    method: FileMethod = "auto",
+    model: Model = "auto",
+    seed: FillSeed = 0,
+    variants: Variants = 1,
+    file_format: batch.Format = None,
+    bitrate: batch.Bitrate = None,
+    picture: batch.Picture = None,
+    page: batch.Page = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fill gaps of recordings from both sides.
+
+    Without --gap, --gaps, --mask and --trace, plc detect finds the gaps.
+
+    Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
+    Longer gaps, and fast, get a blend of predictions from both sides.
+    With --trace the gaps are its lost packets, filled better than plc conceal does.
+    For several recordings --gaps, --mask and --trace may be folders of NAME.txt and so on.
+    Method gacela invents music for a gap; --variants writes several inventions.
+    """
+    from plc.models.kinds import KINDS
+    from plc.networks.inpaint import kind_of_filler
+    from plc.repair.arrays import FillSettings
+    from plc.repair.marks import parse_gap
+    from plc.repair.recordings import inpaint_file
+
+    given = batch.Places(
+        gap=gap or [], gaps=gaps, mask=mask, trace=trace, loop=loop, packet_ms=packet_ms
+    )
+    try:
+        for text in gap or []:
+            if "smp" not in text:  # those are checked where the sample rate is known
+                parse_gap(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="--gap") from None
+    varied = [name for name, kind in KINDS.items() if kind.variants]
+    if variants > 1 and kind_of_filler(method, model) not in varied:
+        raise typer.BadParameter(
+            f"method {method} has one result; --method {' or '.join(varied)} has many",
+            param_hint="--variants",
+        )
+    if asked.given and given.any:
+        raise typer.BadParameter(
+            "they choose among findings, but the gaps are given",
+            param_hint="--kinds, --min-confidence, --longest-ms",
+        )
+    selection = asked.selection()
+    with batch.recordings(sources, target, file_format) as work:
+        numbers = work.vary(variants)
+        work.check_shown(picture, page, overwrite)
+        found: dict[Path, list[Stretch]] = {}
+
+        def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":
+            gaps_s = given.of(pair) or found.get(pair.source)
+            if not gaps_s:
+                told = gaps_to_fill(pair, work, selection, overwrite, as_json)
+                gaps_s = found[pair.source] = told
+            return inpaint_file(
+                pair.source,
+                pair.target,
+                gaps_s,
+                settings=FillSettings(quality, method, model, seed + numbers[pair.target]),
+                overwrite=overwrite,
+                bitrate=bitrate,
+                progress=progress,
+            )
+
+        done = work.each("inpainting", inpaint_one)
+        work.finish(done, _print_inpaint, as_json=as_json, picture=picture, page=page)
+
+
+def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> None:
+    from plc.repair.interpolate import LONGEST_REFINED_GAP
+
+    gaps = len(report.gaps)
+    filled_ms = 1000 * sum(stop - start for start, stop in report.gaps) / report.sample_rate
+    where = "stdout" if work.to_stdout else pair.target
+    work.say(f"filled {counted(gaps, 'gap')}, {filled_ms:.1f} ms of {where}")
+    partial = sum(len(hole.channels) < report.channels for hole in report.holes)
+    if partial:
+        work.say(f"{partial} of them not in all channels: what the others hold there is as it was")
+    if report.damaged_samples:
+        damaged = counted(report.damaged_samples, "damaged sample")
+        work.say(f"with {damaged} beside them: muted, at full scale, or an isolated jump")
+    if report.refined_gaps is not None and report.refined_gaps < gaps:
+        longest_ms = 1000 * LONGEST_REFINED_GAP / report.sample_rate
+        work.say(
+            f"refined {report.refined_gaps} of {counted(gaps, 'gap')}: not those longer than "
+            f"{longest_ms:.0f} ms, nor those with nothing to go by on one side"
+        )
