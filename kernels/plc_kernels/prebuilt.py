@@ -148,6 +148,11 @@ def record() -> None:
     _recorded = {}
 
 
+def recording() -> bool:
+    """Return whether compiled code is collected, which only this process's is."""
+    return _recorded is not None
+
+
 def write_recorded(name: str, path: Path, kernels: Iterable[Any]) -> None:
     """Write the code compiled since :func:`record` as that of a level.
 
