@@ -46,18 +46,24 @@ def shown(line: str) -> str:
 
 
 @contextmanager
-def if_slow(why: Callable[[], str], after_s: float) -> Iterator[None]:
-    """Give notice if the block takes longer than ``after_s`` s."""
+def if_slow(why: Callable[[], str], after_s: float, every_s: float | None = None) -> Iterator[None]:
+    """Give notice if the block takes longer than ``after_s`` s, and again every so many s."""
     if listener is None and not _log.isEnabledFor(logging.INFO):
         yield
         return
-    timer = threading.Timer(after_s, lambda: tell(why()))
-    timer.daemon = True
-    timer.start()
+    over = threading.Event()
+
+    def watch() -> None:
+        wait_s: float | None = after_s
+        while wait_s is not None and not over.wait(wait_s):
+            tell(why())
+            wait_s = every_s
+
+    threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        over.set()
 
 
 def counted(number: int, noun: str) -> str:

@@ -27,7 +27,10 @@ JOINING = ("plc.cli.demo", "plc.cli.measure")
 # is in no sub-package is a layer of its own name.
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "plc": (
-        ("errors", "extras", "limits", "jsonable", "notice", "processor_time", "compiled"),
+        (
+            *("errors", "extras", "limits", "jsonable", "notice", "processor_time", "compiled"),
+            "kept_costs",
+        ),
         ("predict", "models", "audio"),
         ("runtime",),
         ("networks",),

@@ -11,7 +11,7 @@ from numba import config, njit
 from numba.core.dispatcher import Dispatcher
 
 from plc_kernels.own_folder import foreign, own_folder
-from plc_kernels.parts import TextCompiler
+from plc_kernels.parts import PartPipeline, call_from_python, keep_text
 from plc_kernels.prebuilt import SOURCES, PrebuiltCache
 
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -62,6 +62,7 @@ def kernel(function: _F) -> "Dispatcher[_F]":
     if isinstance(compiled, Dispatcher):  # unless numba is told not to compile
         cached: Any = compiled
         cached._cache = PrebuiltCache(function, cached._cache)
+        call_from_python(cached, keep_text(njit(**_PART)(function)))
     return compiled
 
 
@@ -124,8 +125,7 @@ def part(function: _F) -> "Dispatcher[_F]":
 
     Without the code by which Python calls it, numba takes half as long.
     """
-    compiled: Dispatcher[_F] = njit(pipeline_class=TextCompiler, **_PART)(function)
-    return compiled
+    return _part(function, _PART)
 
 
 def exact_part(function: _F) -> "Dispatcher[_F]":
@@ -133,8 +133,13 @@ def exact_part(function: _F) -> "Dispatcher[_F]":
 
     Of what is written so that rounding errors cancel.
     """
-    settings = {**_PART, "fastmath": _EXACT}
-    compiled: Dispatcher[_F] = njit(pipeline_class=TextCompiler, **settings)(function)
+    return _part(function, {**_PART, "fastmath": _EXACT})
+
+
+def _part(function: _F, settings: dict[str, Any]) -> "Dispatcher[_F]":
+    compiled: Dispatcher[_F] = njit(pipeline_class=PartPipeline, **settings)(function)
+    if isinstance(compiled, Dispatcher):
+        keep_text(compiled)
     return compiled
 
 

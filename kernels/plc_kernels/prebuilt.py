@@ -20,6 +20,8 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 from numba import config
+from numba.core.caching import NullCache
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from plc_kernels.targets import machine, targets_of
@@ -73,10 +75,17 @@ class PrebuiltCache:
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the machine code for a signature, or None; numba calls this."""
         code = _code().get(f"{self._name}{sig}")
+        # What numba would load beside that, its tables for compiling, takes half a second.
+        rtsys.initialize(target_context)
         if code is None or _recorded is not None:
-            return self._behind.load_overload(sig, target_context)
-        target_context.refresh()
+            return self._load_behind(sig, target_context)
         return numba.core.compiler.CompileResult._rebuild(target_context, *pickle.loads(code))
+
+    def _load_behind(self, sig: Any, target_context: Any) -> Any:
+        if isinstance(self._behind, NullCache):
+            return None
+        with self._behind._guard_against_spurious_io_errors():
+            return self._behind._load_overload(sig, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled function; numba calls this."""
@@ -137,6 +146,11 @@ def record() -> None:
     """Use no prebuilt code from here on, and collect compiled code."""
     global _recorded
     _recorded = {}
+
+
+def recording() -> bool:
+    """Return whether compiled code is collected, which only this process's is."""
+    return _recorded is not None
 
 
 def write_recorded(name: str, path: Path, kernels: Iterable[Any]) -> None:

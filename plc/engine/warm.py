@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from plc import notice
-from plc.compiled import lies_compiled
+from plc.compiled import can_compile_beside, compile_beside, lies_compiled
 from plc.engine.config import StreamConfig
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.prediction import StepPrediction
 from plc.engine.stats import TimeHistogram
+from plc.networks.cores import usable_cores
 from plc.predict.contour import ContourBridge, PitchContour
 from plc.predict.history import History
 from plc.predict.ladder import Ladders, Rung
@@ -26,6 +28,7 @@ from plc.predict.passages import Passages, draft_from
 from plc_kernels import ar, contour, denormals, dropouts, fade, history, passages, pitch, predict
 from plc_kernels.compile import refused
 from plc_kernels.own_folder import own_folder
+from plc_kernels.prebuilt import recording
 from plc_kernels.spectra import stft
 from plc_kernels.stream import fill_limit, layout, many, start, step, times
 
@@ -78,8 +81,10 @@ _LONGEST_WAIT_S = 180.0
 _POLL_S = 0.02
 # From a warm cache it takes less, where the processor has time.
 _SLOW_S = 2.5
+_PROGRESS_S = 10.0
 _WAITING = "waiting for another process of yours that compiles the kernels, for a minute at most"
-_COMPILING = "compiling the kernels, once on this machine: about a minute"
+_COMPILING = "compiling the kernels, once on this machine: half a minute to a minute"
+_PROGRESS = "compiling the kernels: {} of {} are there"
 _LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
 
 _lock = threading.RLock()
@@ -108,17 +113,29 @@ def warm_up() -> None:
             return
         for why in refused:
             notice.tell(why)
-        with notice.if_slow(_why_slow, _SLOW_S), _one_process_at_a_time():
+        with notice.if_slow(_Why(), _SLOW_S, _PROGRESS_S), _one_process_at_a_time():
             _run_all()
         for kernel in AUDIO_PATH:
             kernel.disable_compile()
         _warm = True
 
 
-def _why_slow() -> str:
-    if _waiting:
-        return _WAITING
-    return _LOADING if compiled() == len(AUDIO_PATH) else _COMPILING
+class _Why:
+    """Reason why a start is slow; from the second time on, how far it is."""
+
+    def __init__(self) -> None:
+        self._told = ""
+
+    def __call__(self) -> str:
+        """Return it in words."""
+        count = compiled()
+        line = _LOADING if count == len(AUDIO_PATH) else _COMPILING
+        if _waiting:
+            line = _WAITING
+        elif line == self._told == _COMPILING:
+            return _PROGRESS.format(count, len(AUDIO_PATH))
+        self._told = line
+        return line
 
 
 def compiled() -> int:
@@ -168,6 +185,56 @@ def _one_process_at_a_time() -> Iterator[None]:
 
 
 def _run_all() -> None:
+    """Run every kernel; those of an empty cache are compiled by two processes.
+
+    The step, which takes as long as all the others, is this one's. Each then takes what the other
+    has compiled from the cache; where the other cannot be started, or fails, this one compiles all.
+    """
+    process = _started() if _is_worth_a_process() else None
+    try:
+        _run_step()
+        for run in reversed(_OTHERS):
+            run()
+    finally:
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+def run_beside() -> None:
+    """Run what is not the step, in a process beside the one that runs all."""
+    for run in _OTHERS:
+        run()
+
+
+def _is_worth_a_process() -> bool:
+    return (
+        compiled() == 0
+        and cache_folder() is not None
+        and not recording()
+        and usable_cores() > 1
+        and can_compile_beside()
+    )
+
+
+def _started() -> "subprocess.Popen[bytes] | None":
+    return compile_beside("from plc.engine import warm; warm.run_beside()")
+
+
+def _run_step() -> None:
+    config = StreamConfig(sample_rate=8000, packet_samples=64)
+    rung = Rung(4.0, 16.0)
+    memory = StreamMemory(config, StepPrediction(Ladders(8000, 1, 64, rungs=(rung, rung))))
+    block, inbox, missing = memory.block, memory.inbox, memory.missing
+    many.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
+    step.look_ahead(block)
+    layout.reach_of(8000, 64, 0)
+    times.note_time(block)
+    start.forget_stream(block)
+    denormals.restore_denormals(denormals.flush_denormals())
+
+
+def _run_prediction() -> None:
     samples = np.zeros(256, np.float32)
     work = ar.ArWorkspace.allocate(256, 8)
     predictor = np.zeros(9)
@@ -181,6 +248,10 @@ def _run_all() -> None:
     fade.mix_by_cosine(samples, samples.copy())
     fade.mix_by_error(1.0, 1.0, samples, samples.copy())
     pitch.best_lag(samples, 32, 16, np.zeros(8, np.float32))
+    fill_limit.hold_within(1.0, 1.0, 8, 0.1, 4, np.ones(3), np.ones(8), samples.copy())
+
+
+def _run_voices() -> None:
     # With no file read: a damaged one is the affair of whoever needs it.
     shapes = (contour.FEATURES, contour.FEATURES, (8, contour.FEATURES), 8, (8, 8), 8)
     blank = [np.ones(shape, np.float32) for shape in (*shapes, (contour.POINTS, 8), contour.POINTS)]
@@ -193,16 +264,22 @@ def _run_all() -> None:
     bridge.forward(history, tone, lambda out: None, 40, np.zeros((1, 64), np.float32))
     points = np.zeros((2, contour.POINTS), np.float32)
     contour.turn(points[0], 5.0, points[1])
+
+
+def _run_passages() -> None:
     repeated = Passages(8000, 1, 64, 64)
     history = History(1, repeated.past_samples)
     sound = np.tile(np.random.default_rng(0).standard_normal((1, 4096), np.float32), 2)
     history.append(sound, trusted=True)
     repeated.listen(sound)
-    rung = Rung(4.0, 16.0)
-    filler = ArFiller(8000, 1, 64, rung=rung)
+    filler = ArFiller(8000, 1, 64, rung=Rung(4.0, 16.0))
     filler.begin(history)
     lines = np.zeros((1, 2, 128), np.float32)
     draft_from(repeated, history, filler, lines)
+
+
+def _run_spectra() -> None:
+    samples = np.zeros(256, np.float32)
     grid = stft.Stft.allocate(np.ones(32), 8)
     tables = (grid.hop, grid.factors, grid.twiddles, grid.scratch, grid.frame)
     spectrum = np.zeros(grid.bins, np.complex64)
@@ -211,17 +288,13 @@ def _run_all() -> None:
     stft.synthesise_frames(
         parts, samples, 0, grid.window, grid.dual, *tables, spectrum, samples.copy()
     )
-    config = StreamConfig(sample_rate=8000, packet_samples=64)
-    finder = DropoutFinder(config)
+
+
+def _run_dropouts() -> None:
+    finder = DropoutFinder(StreamConfig(sample_rate=8000, packet_samples=64))
     finder.look_at(np.zeros((64, 1), np.float32))
     finder.skip()
-    memory = StreamMemory(config, StepPrediction(Ladders(8000, 1, 64, rungs=(rung, rung))))
-    block, inbox, missing = memory.block, memory.inbox, memory.missing
-    many.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
-    step.look_ahead(block)
-    layout.reach_of(8000, 64, 0)
-    times.note_time(block)
-    start.forget_stream(block)
     TimeHistogram().add(0.0)
-    fill_limit.hold_within(1.0, 1.0, 8, 0.1, 4, np.ones(3), np.ones(8), samples.copy())
-    denormals.restore_denormals(denormals.flush_denormals())
+
+
+_OTHERS = (_run_voices, _run_passages, _run_spectra, _run_prediction, _run_dropouts)

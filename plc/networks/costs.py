@@ -1,4 +1,4 @@
-"""Costs of networks on this machine, measured once in a process."""
+"""Costs of networks on this machine, measured once in a process or in one before it."""
 
 import os
 import threading
@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from plc.kept_costs import find_cost, keep_cost
 from plc.models.manifest import Manifest
 from plc.networks.drafts import Draft
 from plc.networks.spectra import GapSpectra
@@ -62,9 +63,16 @@ class Measurable(Protocol):
 
 
 class Costs:
-    """Measures costs of bursts, and remembers them for later streams; for any thread."""
+    """Measures costs of bursts, and remembers them for later streams; for any thread.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    kept : bool
+        Whether costs are those of earlier processes, too (:mod:`plc.kept_costs`).
+    """
+
+    def __init__(self, kept: bool = False) -> None:
+        self._kept = kept
         self._known: dict[tuple[object, ...], Cost] = {}
         self._measuring = threading.Lock()
 
@@ -76,9 +84,21 @@ class Costs:
         """
         if isinstance(served.runner, InlineRunner):
             return UNKNOWN
-        if _key(served) not in self._known:
+        if _key(served) not in self._known and not self._find(served):
             return self._measured(served)
         return self._known[_key(served)] if self._answers(served) else _NO_ANSWER
+
+    def _find(self, served: Measurable) -> bool:
+        """Take the cost of an earlier process, if there is one; that of a GPU is not kept."""
+        if not self._kept or served.runner.on_gpu:
+            return False
+        key = _key(served)
+        found = find_cost(key, 3)
+        if found is not None:
+            burst_ms, asking_ms, draft_ms = found.values
+            measurements = _MOST_MEASUREMENTS if found.recent else 1
+            self._known[key] = Cost(burst_ms, asking_ms, measurements, draft_ms)
+        return found is not None
 
     def again(self, served: Measurable) -> Cost | None:
         """Measure the cost once more; None where that was done often enough."""
@@ -128,10 +148,12 @@ class Costs:
                 )
             if cost.burst_ms > 0.0:
                 self._known[key] = cost
+                if self._kept and not served.runner.on_gpu:
+                    keep_cost(key, cost.burst_ms, cost.asking_ms, cost.draft_ms)
         return cost
 
 
-COSTS = Costs()
+COSTS = Costs(kept=True)
 """Those of this process."""
 
 if hasattr(os, "register_at_fork"):

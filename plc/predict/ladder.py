@@ -1,11 +1,11 @@
 """The rungs of linear prediction, their costs, and the choice among them.
 
 A rung is an order and a past. Long orders on long pasts are better on music as far as they can
-be afforded; speech changes too fast for a long past to help. Costs are measured once for each
-process, at construction, and the rung is chosen before the work begins: the budget is kept by
-choosing cheaper work, never by interrupting it. Should the machine turn out slower than it was
-then, :class:`Pace` steps down, and up again after a calm while. What a rung costs is the thread's
-own processor time: that others had the processor says nothing about the rung.
+be afforded; speech changes too fast for a long past to help. Costs are measured at construction,
+once a day on a machine (:mod:`plc.kept_costs`), and the rung is chosen before the work begins: the
+budget is kept by choosing cheaper work, never by interrupting it. Should the machine turn out
+slower than it was then, :class:`Pace` steps down, and up again after a calm while. What a rung
+costs is the thread's own processor time: that others had the processor says nothing about the rung.
 """
 
 import math
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from plc.kept_costs import find_cost, keep_cost
 from plc.processor_time import thread_clock
 from plc_kernels.ar import ArWorkspace, burg, extrapolate
 from plc_kernels.predict import LEAST_PAST_SAMPLES as LEAST_PAST_SAMPLES
@@ -57,31 +58,56 @@ _CALL_MS = 0.015
 _CALIBRATION_RUNS = 5
 
 _costs: dict[tuple[int, int], tuple[float, float]] = {}
+_earlier: set[tuple[int, int]] = set()
+"""Those of them that an earlier process measured, long ago."""
 
 
 def measure_cost(order: int, past: int) -> tuple[float, float]:
-    """Measure the ms of one fit, and of extrapolating 1000 samples.
+    """Return the ms of one fit, and of extrapolating 1000 samples.
 
-    The least of a few runs on noise; measured once in a process and then remembered.
+    The least of a few runs on noise; measured once in a process, or in one before it, and then
+    remembered.
     """
     key = (order, past)
     if key not in _costs:
-        x = np.random.default_rng(0).standard_normal(past).astype(np.float32)
-        work = ArWorkspace.allocate(past, order)
-        predictor = np.empty(order + 1)
-        line = np.zeros(order + 250)
-        fit_s = extend_s = float("inf")
-        clock = thread_clock()
-        for _ in range(_CALIBRATION_RUNS):
-            begin = clock()
-            burg(order, x, work.forward, work.backward, work.mirror, predictor)
-            middle = clock()
-            extrapolate(predictor[1:], line)
-            end = clock()
-            fit_s = min(fit_s, middle - begin)
-            extend_s = min(extend_s, end - middle)
-        _costs[key] = (1e3 * fit_s, 4e3 * extend_s)
+        found = find_cost(("ar", *key), 2)
+        if found is None:
+            _costs[key] = _measured(order, past)
+        else:
+            _costs[key] = found.values[0], found.values[1]
+            if not found.recent:
+                _earlier.add(key)
     return _costs[key]
+
+
+def measure_again(order: int, past: int) -> bool:
+    """Measure a cost that an earlier process measured long ago; return whether it was such."""
+    key = (order, past)
+    if key not in _earlier:
+        return False
+    _earlier.discard(key)
+    _costs[key] = _measured(order, past)
+    return True
+
+
+def _measured(order: int, past: int) -> tuple[float, float]:
+    x = np.random.default_rng(0).standard_normal(past).astype(np.float32)
+    work = ArWorkspace.allocate(past, order)
+    predictor = np.empty(order + 1)
+    line = np.zeros(order + 250)
+    fit_s = extend_s = float("inf")
+    clock = thread_clock()
+    for _ in range(_CALIBRATION_RUNS):
+        begin = clock()
+        burg(order, x, work.forward, work.backward, work.mirror, predictor)
+        middle = clock()
+        extrapolate(predictor[1:], line)
+        end = clock()
+        fit_s = min(fit_s, middle - begin)
+        extend_s = min(extend_s, end - middle)
+    cost = (1e3 * fit_s, 4e3 * extend_s)
+    keep_cost(("ar", order, past), *cost)
+    return cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +152,8 @@ def affordable(
         cost_ms = 0.0
         if limit_ms != float("inf"):
             cost_ms = channels * _cost_ms(order, past, extension, reach)
+            if cost_ms > HEADROOM * limit_ms and measure_again(order, past):
+                cost_ms = channels * _cost_ms(order, past, extension, reach)
         if cost_ms <= HEADROOM * limit_ms or rung is rungs[-1]:
             steps.append(Step(rung, order, past, cost_ms))
     return tuple(steps)

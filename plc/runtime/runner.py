@@ -150,6 +150,11 @@ class Runner(Protocol):
         """``starting``, ``ready``, ``busy``, ``ended``, ``given up`` or ``closed``."""
         ...
 
+    @property
+    def on_gpu(self) -> bool:
+        """True if the network runs on a GPU."""
+        ...
+
     def abandon(self) -> None:
         """Give up the result of the last submission."""
         ...
@@ -250,6 +255,11 @@ class InlineRunner:
             return Outcome.SLOW
         self.counters.network_done += 1
         return Outcome.DONE
+
+    @property
+    def on_gpu(self) -> bool:
+        """As :attr:`Runner.on_gpu`."""
+        return self._network.on_gpu
 
     def abandon(self) -> None:
         """Forget the newest result, but not that it failed."""

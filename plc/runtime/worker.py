@@ -140,6 +140,12 @@ class NetworkWorker:
         return "busy" if self._owed else "ready"
 
     @property
+    def on_gpu(self) -> bool:
+        """As :attr:`Runner.on_gpu`; False while the network is not open."""
+        network = self._life.network
+        return network is not None and network.on_gpu
+
+    @property
     def _stayed(self) -> bool:
         """True if the thread belongs to the parent of a fork."""
         return self._generation != forks.generation

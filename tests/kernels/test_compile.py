@@ -38,6 +38,34 @@ shifted(3.0)
 prebuilt.FOLDER.mkdir()
 prebuilt.write_recorded("x86-64-v2", prebuilt.FOLDER / "x86-64-v2.kernels", [shifted])
 """
+COUNTED = """
+import numpy as np
+from numba.core.codegen import JITCPUCodegen
+from plc_kernels.compile import kernel, part
+made = []
+add = JITCPUCodegen._add_module
+JITCPUCodegen._add_module = lambda self, module: made.append(module) or add(self, module)
+@part
+def put(x, at, value):
+    x[at] = value
+@kernel
+def total(x):
+    put(x, 0, 1.0)
+    put(x, 1, 2.0)
+    return np.sum(x)
+@kernel
+def outer(x):
+    put(x, 2, 3.0)
+    return total(x) + np.max(x)
+@kernel
+def called():
+    return outer(np.zeros(4))
+@kernel
+def steady(x):
+    return True
+assert outer(np.zeros(4)) == 6.0 + 3.0 and steady(np.zeros(4)) is True
+print(*[module.name for module in made], len(put.overloads))
+"""
 
 
 @pytest.fixture
@@ -83,6 +111,20 @@ def test_the_kernels_of_papers_leave_the_engines_machine_code_valid(tmp_path: Pa
     path = package / "spectra" / "fft.py"
     path.write_text(path.read_text() + "\n# changed\n")
     assert digest_of(package) != before
+
+
+def test_only_what_python_calls_becomes_machine_code_and_once_for_all_constants(
+    package: Path,
+) -> None:
+    (package / "counted.py").write_text(COUNTED)
+    # The first is numba's own counting of references, once in a process.
+    assert run(package, "import plc_kernels.counted").split() == ["nrt", "outer", "steady", "1"]
+
+
+def test_a_start_from_the_cache_loads_no_compiler(package: Path) -> None:
+    program = f"{PROGRAM}\nimport sys; print('numba.np.linalg' in sys.modules)"
+    assert run(package, program).split() == ["7.0", "0", "True"]
+    assert run(package, program).split() == ["7.0", "1", "False"]
 
 
 @pytest.mark.system

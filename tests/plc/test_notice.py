@@ -21,12 +21,15 @@ def test_what_is_slow_is_told_to_who_listens_only(
 ) -> None:
     monkeypatch.setattr(notice, "listener", None)
     caplog.set_level(logging.WARNING, logger="plc")
+    before = threading.active_count()
     with notice.if_slow(lambda: "slow", 0.0):
-        assert not [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
-    told = threading.Event()
-    monkeypatch.setattr(notice, "listener", lambda line: told.set())
+        assert threading.active_count() == before
+    told = threading.Semaphore(0)
+    monkeypatch.setattr(notice, "listener", lambda line: told.release())
     with notice.if_slow(lambda: "slow", 0.0):
-        assert told.wait(10.0)
+        assert told.acquire(timeout=10.0)
+    with notice.if_slow(lambda: "slow", 0.0, 0.0):
+        assert all(told.acquire(timeout=10.0) for _ in range(3))
 
 
 def test_files_in_the_making_are_called_what_they_become(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,57 @@ def test_a_program_is_told_why_it_waits(monkeypatch: pytest.MonkeyPatch) -> None
     assert not told
 
 
+def test_a_program_is_told_how_far_compiling_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = [0, 5, len(warm.AUDIO_PATH)]
+    monkeypatch.setattr(warm, "compiled", lambda: counts.pop(0))
+    why = warm._Why()
+    assert why() == warm._COMPILING
+    assert why() == f"compiling the kernels: 5 of {len(warm.AUDIO_PATH)} are there"
+    assert why() == warm._LOADING
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(1)", "import time; time.sleep(600.0)"])
+def test_what_the_process_beside_does_not_compile_this_one_does(
+    monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", program])
+    ran: list[str] = []
+    monkeypatch.setattr(warm, "_is_worth_a_process", lambda: True)
+    monkeypatch.setattr(warm, "_started", lambda: process)
+    monkeypatch.setattr(warm, "_run_step", lambda: ran.append("step"))
+    monkeypatch.setattr(warm, "_OTHERS", tuple(lambda k=k: ran.append(k) for k in "abc"))
+    warm._run_all()
+    assert ran == ["step", "c", "b", "a"]
+    assert process.returncode is not None
+    ran.clear()
+    warm.run_beside()
+    assert ran == ["a", "b", "c"]
+
+
+def test_a_process_beside_is_started_for_an_empty_cache_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(warm, "compiled", lambda: 0)
+    monkeypatch.setattr(warm, "usable_cores", lambda: 2)
+    monkeypatch.setattr(warm, "cache_folder", lambda: Path("folder"))
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3.12")
+    assert warm._is_worth_a_process()
+    for name, answer in (
+        ("compiled", 1),
+        ("usable_cores", 1),
+        ("cache_folder", None),
+        ("recording", True),
+    ):
+        with monkeypatch.context() as other:
+            other.setattr(warm, name, lambda answer=answer: answer)
+            assert not warm._is_worth_a_process()
+    for program in ("/opt/daw/host", "", None):
+        monkeypatch.setattr(sys, "executable", program)
+        assert not warm._is_worth_a_process()
+    monkeypatch.setattr(sys, "executable", "/dev/null/python")
+    assert warm._started() is None
+
+
 def test_a_cache_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     class File:
         def __init__(self, index: dict[str, str] | None) -> None:

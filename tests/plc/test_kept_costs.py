@@ -1,0 +1,122 @@
+"""Costs of earlier processes: which are taken, and what a damaged file does."""
+
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from plc import kept_costs
+from plc.kept_costs import find_cost, keep_cost
+from plc.networks import costs as costs_module
+from plc.networks.costs import Cost, Costs
+from plc.predict import ladder
+from plc.predict.ladder import STEADY, affordable
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path))
+    return tmp_path / "costs"
+
+
+def after(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    now = time.time() + seconds
+    monkeypatch.setattr(kept_costs, "time", SimpleNamespace(time=lambda: now))
+
+
+def test_a_cost_is_kept_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_cost("a", 2) is None
+    keep_cost("a", 1.5, 2.0)
+    keep_cost("b", 3.0)
+    assert find_cost("a", 2) == ((1.5, 2.0), True)
+    assert find_cost("b", 1) == ((3.0,), True)
+    after(monkeypatch, 3600.0)
+    assert find_cost("a", 2) == ((1.5, 2.0), False)
+    after(monkeypatch, 90_000.0)
+    assert find_cost("a", 2) is None
+    after(monkeypatch, -3600.0)  # the clock was set back
+    assert find_cost("a", 2) is None
+
+
+@pytest.mark.parametrize("written", ["", "[]", "{", "[" * 100_000, "{\"'a'\": [1, NaN, -1]}", "\0"])
+def test_a_damaged_file_holds_no_costs(folder: Path, written: str) -> None:
+    keep_cost("a", 1.5, 2.0)
+    (path,) = folder.iterdir()
+    path.write_text(written)
+    assert find_cost("a", 2) is None
+    keep_cost("a", 1.5, 2.0)
+    assert find_cost("a", 2) == ((1.5, 2.0), True)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan"), "1", None, [1.0]])
+def test_what_is_no_cost_is_not_taken(folder: Path, value: object) -> None:
+    keep_cost("a", 1.0)
+    (path,) = folder.iterdir()
+    path.write_text(json.dumps({"'a'": [time.time(), value]}))
+    assert find_cost("a", 1) is None
+
+
+def test_without_a_folder_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLC_CACHE_DIR", "/dev/null/nowhere")
+    keep_cost("a", 1.0)
+    assert find_cost("a", 1) is None
+
+
+def test_a_rung_is_measured_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    fit = ladder.burg
+
+    def burg(order: int, *given: Any) -> object:
+        measured.append(order)
+        return fit(order, *given)
+
+    monkeypatch.setattr(ladder, "burg", burg)
+
+    def rungs_of_a_process(limit_ms: float) -> int:
+        monkeypatch.setattr(ladder, "_costs", {})
+        monkeypatch.setattr(ladder, "_earlier", set())
+        measured.clear()
+        affordable(STEADY, 8_000, 1, 80, 0, limit_ms)
+        return len(set(measured))
+
+    of_all = rungs_of_a_process(1e6)
+    assert of_all > 2
+    assert rungs_of_a_process(1e6) == 0
+    assert rungs_of_a_process(1e-6) == 0
+    after(monkeypatch, 3600.0)
+    assert rungs_of_a_process(1e6) == 0
+    assert rungs_of_a_process(1e-6) == of_all  # each is too dear: the machine may have been busy
+
+
+def test_a_network_is_measured_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Costs, "_answers", lambda self, served: True)
+    found: list[Cost] = []
+    monkeypatch.setattr(Costs, "measure", lambda *_: found.pop(0))
+    served: Any = SimpleNamespace(
+        manifest=SimpleNamespace(sha256="0"),
+        draft=SimpleNamespace(names=("ar",)),
+        gap=SimpleNamespace(shape=(1, 2, 3), rows=np.zeros((1, 64), np.float32)),
+        provider="auto",
+        runner=SimpleNamespace(on_gpu=False),
+        cost=Cost(9.0, 1.0),
+    )
+    found[:] = [Cost(9.0, 1.0, draft_ms=0.5)]
+    assert Costs(kept=True).of(served) == Cost(9.0, 1.0, 1, 0.5)
+    costs = Costs(kept=True)  # another process
+    assert costs.of(served) == Cost(9.0, 1.0, costs_module._MOST_MEASUREMENTS, 0.5)
+    assert costs.again(served) is None
+    after(monkeypatch, 3600.0)
+    costs = Costs(kept=True)
+    assert costs.of(served) == Cost(9.0, 1.0, 1, 0.5)
+    found[:] = [Cost(3.0, 2.0, draft_ms=0.4)]
+    assert costs.again(served) == Cost(3.0, 1.0, 2, 0.4)
+    assert Costs(kept=True).of(served).burst_ms == 3.0
+    found[:] = [Cost(2.0, 1.0), Cost(1.0, 1.0), Cost(4.0, 1.0)]
+    assert Costs().of(served).burst_ms == 2.0
+    served.runner.on_gpu = True
+    assert Costs(kept=True).of(served).burst_ms == 1.0
+    assert Costs(kept=True).of(served).burst_ms == 4.0
