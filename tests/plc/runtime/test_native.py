@@ -346,7 +346,7 @@ def test_kernels_that_do_not_lie_compiled_are_compiled_beside(
     monkeypatch.setattr(native, "_warm", set())
     monkeypatch.setattr(native, "_beside", None)
     monkeypatch.setattr(native, "lies_compiled", lambda kernel: there)
-    monkeypatch.setattr("subprocess.Popen", _Process)
+    monkeypatch.setattr("plc.compiled.compile_beside", _Process)
     native.compile_beside()
     native.compile_beside()
     begun: Any = native._beside
