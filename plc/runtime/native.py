@@ -12,7 +12,6 @@ always the same work.
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,8 +23,8 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from plc import notice
-from plc.compiled import lies_compiled
+from plc import compiled, notice
+from plc.compiled import can_compile_beside, lies_compiled
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary, read_graph
 from plc.runtime.bound import SessionReport
@@ -187,17 +186,9 @@ def compile_beside() -> None:
         kept = hasattr(getattr(run_frames, "_cache", None), "cache_path")
         if run_frames in _warm or _beside is not None or not kept or lies_compiled(run_frames):
             return
-        code = f"from {__name__} import run_frames, warm_up; warm_up(run_frames)"
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        quiet = subprocess.DEVNULL
-        with contextlib.suppress(OSError):  # then the first network compiles
-            _beside = subprocess.Popen(
-                [sys.executable, "-c", code],
-                env=environment,
-                stdin=quiet,
-                stdout=quiet,
-                stderr=quiet,
-            )
+        if can_compile_beside():
+            program = f"from {__name__} import run_frames, warm_up; warm_up(run_frames)"
+            _beside = compiled.compile_beside(program)
 
 
 def warm_up(kernel: Any) -> None:

@@ -135,7 +135,7 @@ def _measure(plan: Plan, spectra: Reals) -> np.float32:
         some = _ZERO
         for k in range(bins):
             some += np.sqrt(re[k] * re[k] + im[k] * im[k] + _SILENCE)
-        total += some
+        total += float(some)
     level: np.float32 = F(total / (rows * bins)) + _LEVEL_FLOOR
     return level
 
