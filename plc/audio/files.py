@@ -534,7 +534,7 @@ def _open(path: Path) -> _Decoder:
     return media.MediaDecoder(av, path)
 
 
-class _Forward(soundfile.SoundFile):
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
     """A file that is read once from its beginning.
 
     The library seeks to where it is after each block. In MP3 that loses what the next frames need

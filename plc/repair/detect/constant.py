@@ -28,8 +28,10 @@ _STILL = 0.25
 _STEP_MS = 1.0, 3.0
 # What stands still so far on one side of a click makes it an end.
 _END_MS = 1.5, 8.0
-# So much around a place stands still where it lies in a stair, or so few levels are there.
-_STAIR_MS, _STAIR_STILL, _STAIR_LEVELS = 15.0, 0.9, 6
+# So much around a place stands still where it lies in a stair, and so much of it away from zero; or
+# so few levels are there. Still is what changes by no more of the peak in a millisecond.
+_STAIR_MS, _STAIR_STILL, _STAIR_HIGH, _STAIR_LEVELS = 15.0, 0.7, 0.3, 6
+_STAIR_SLOPE, _STAIR_LEVEL = 0.1, 0.2
 # A hole in one is longer than its steps, and the spectrum is the same behind it.
 _STAIR_TIMES, _STAIR_CHANGE_DB = 2.0, 6.0
 # Runs by which a value is known as what the recorder wrote.
@@ -105,11 +107,17 @@ def is_stair(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> bo
     and are the same again, at each step. A hole in one of them stands still for longer.
     """
     sides = _sides_of(row, place, sample_rate)
-    among = all(_stands(each) for each in sides)
+    ms, inner = sample_rate / 1000, row[place.start : place.stop]
+    among = all(_stands(each, ms) for each in sides)
     if place.kind == "repeat":
-        return among or _stands(row[place.start : place.stop])
-    steps = max(_longest_still(each) for each in sides)
-    return among and _longest_still(row[place.start : place.stop]) < _STAIR_TIMES * steps
+        return among or _stands(inner, ms)
+    if not among:
+        return False
+    peak = max(_peak(each) for each in sides)
+    longest = [
+        max(map(np.ptp, runs(_still(each, peak, ms))), default=0) for each in (inner, *sides)
+    ]
+    return longest[0] < _STAIR_TIMES * max(longest[1:])
 
 
 def is_between_tones(row: NDArray[np.float32], hole: Candidate, sample_rate: int) -> bool:
@@ -127,7 +135,7 @@ def is_between_tones(row: NDArray[np.float32], hole: Candidate, sample_rate: int
         In Hz.
     """
     sides = _sides_of(row, hole, sample_rate)
-    stand = [_stands(each) for each in sides]
+    stand = [_stands(each, sample_rate / 1000) for each in sides]
     if not all(stand):
         return any(stand)
     size = min(each.size for each in sides)
@@ -141,17 +149,25 @@ def _sides_of(
     return row[max(0, place.start - side) : place.start], row[place.stop : place.stop + side]
 
 
-def _stands(part: NDArray[np.float32]) -> bool:
-    """Return whether sound is made of constant levels."""
+def _stands(part: NDArray[np.float32], ms: float) -> bool:
+    """Return whether sound is made of levels, and short ways between them."""
     if part.size < _SIDE or not part.any():
         return False
-    still = float(np.mean(np.diff(part) == 0)) >= _STAIR_STILL
-    loud = float(np.abs(part).max()) >= _JUMP
-    return still or (loud and np.unique(part).size <= _STAIR_LEVELS)
+    peak = _peak(part)
+    if peak >= _JUMP and np.unique(part).size <= _STAIR_LEVELS:
+        return True
+    still = _still(part, peak, ms)
+    level = np.abs(part[1:]) >= _STAIR_LEVEL * peak
+    return bool(np.mean(still) >= _STAIR_STILL and np.mean(still & level) >= _STAIR_HIGH)
 
 
-def _longest_still(part: NDArray[np.float32]) -> int:
-    return max((last - first for first, last in runs(np.diff(part) == 0)), default=0)
+def _still(part: NDArray[np.float32], peak: float, ms: float) -> NDArray[np.bool_]:
+    """Return where sound changes by a small part of its peak in a millisecond."""
+    return np.asarray(np.abs(np.diff(part)) * ms <= _STAIR_SLOPE * peak, np.bool_)
+
+
+def _peak(part: NDArray[np.float32]) -> float:
+    return float(np.abs(part).max(initial=0.0))
 
 
 def _written(

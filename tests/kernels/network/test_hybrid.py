@@ -66,7 +66,8 @@ def _convolve(tensors: Tensors, name: str, x: Wide, stride: int) -> Wide:
     seen = np.lib.stride_tricks.sliding_window_view(padded, (5, 3), axis=(1, 2))[:, ::stride]
     y = np.einsum("oikl,ibtkl->obt", weight, seen)
     y = y + tensors[f"{name}.convolution.bias"][:, None, None]
-    return np.where(y > 0.0, y, 0.1 * y)
+    out: Wide = np.where(y > 0.0, y, 0.1 * y)
+    return out
 
 
 def _sigmoid(x: Wide) -> Wide:

@@ -115,7 +115,7 @@ def test_of_real_losses_the_kernels_make_what_onnx_runtime_makes(
     signal = soxr.resample(signal[: 4 * clip_rate, 0], clip_rate, rate)
     packet = rate // 50
     trace = GilbertElliott(0.2, 1.5).trace(signal.size // packet, 2)
-    settings = {"lookahead": 1} if name == "speech-bridge" else {}
+    settings: dict[str, Any] = {"lookahead": 1} if name == "speech-bridge" else {}
     with Concealer(rate, 1, packet, model=name, budget_ms=float("inf"), **settings) as concealer:
         for k, lost in enumerate(trace):
             heard = signal[k * packet : (k + 1) * packet, None]
@@ -336,7 +336,7 @@ def test_kernels_that_do_not_lie_compiled_are_compiled_beside(
         _cache = SimpleNamespace(cache_path="somewhere")
 
         def compile(self, signature: object) -> None:
-            assert native._beside is None or native._beside.waited
+            assert native._beside is None or native._beside.waited  # type: ignore[attr-defined]
 
         def disable_compile(self) -> None:
             """Do nothing."""
