@@ -21,7 +21,7 @@ import llvmlite.binding as llvm
 import numba
 from numba import config
 from numba.core.caching import NullCache
-from numba.core.runtime import rtsys
+from numba.core.runtime.nrt import rtsys
 from numba.core.serialize import dumps
 
 from plc_kernels.targets import machine, targets_of
