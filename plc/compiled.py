@@ -1,6 +1,9 @@
-"""What of the kernels lies compiled on this machine."""
+"""What of the kernels lies compiled on this machine, and a process that compiles beside."""
 
 import contextlib
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -12,3 +15,21 @@ def lies_compiled(kernel: Any) -> bool:
     with contextlib.suppress(Exception):  # damaged, or being replaced by another process
         return bool(getattr(cache, "prebuilt", False) or load_index())
     return False
+
+
+def can_compile_beside() -> bool:
+    """Return True if another process can be started; a program may name itself as Python."""
+    return Path(sys.executable or "").stem.startswith("python")
+
+
+def compile_beside(program: str) -> "subprocess.Popen[bytes] | None":
+    """Start Python on a program that compiles, with this process's modules; None: it cannot."""
+    # Not with the folder in which it runs, which -c puts in front.
+    program = f"import sys; sys.path[:] = {sys.path!r}; {program}"
+    nowhere = subprocess.DEVNULL
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", program], stdin=nowhere, stdout=nowhere, stderr=nowhere
+        )
+    except OSError:
+        return None

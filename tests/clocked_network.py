@@ -3,6 +3,7 @@
 So the outcome of a service does not depend on what else the machine does.
 """
 
+import gc
 import selectors
 import socket
 import time
@@ -46,14 +47,14 @@ class ClockedNetwork:
     ----------
     now_s : float
         The time.
-    gone : list of (float, Address)
-        What the service has sent: when, and where to.
+    gone : list of (float, Address, bytes)
+        What the service has sent: when, where to, and the datagram.
     """
 
     def __init__(self, plan: Iterator[Planned], spent: Callable[[], float]) -> None:
         self.now_s = 0.0
         self.sent = 0
-        self.gone: list[tuple[float, Address]] = []
+        self.gone: list[tuple[float, Address, bytes]] = []
         self._plan = plan
         self._next = next(plan, None)
         self._spent = spent
@@ -114,9 +115,11 @@ def on_network(monkeypatch: pytest.MonkeyPatch, network: Network) -> Iterator[Ne
     """Let ports be read, and waits end, by a network's clock."""
 
     def send(port: UdpPort, datagram: bytes, target: Address) -> None:
-        network.gone.append((network.clock(), target))
+        network.gone.append((network.clock(), target, datagram))
         _SEND(port, datagram, target)
 
+    gc.collect()
+    gc.freeze()  # as the programs do: what tests before this one left is not walked
     with monkeypatch.context() as patched:
         patched.setattr(udp, "_wait", network.wait)
         patched.setattr(UdpPort, "_read", lambda port: network.read(port))
@@ -125,3 +128,4 @@ def on_network(monkeypatch: pytest.MonkeyPatch, network: Network) -> Iterator[Ne
             yield network
         finally:
             network.close()
+            gc.unfreeze()

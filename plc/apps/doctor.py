@@ -30,7 +30,7 @@ NEEDED = ("numpy", "numba", "soundfile", "typer", "rich")
 OPTIONAL = {
     "matplotlib": f"the picture of plc demo: {install_command('plots')}",
     "av": f"AAC, M4A, WMA, video: {install_command('media')}",
-    "onnxruntime": f"networks of bridges and files on a CPU: {install_command('cpu')}",
+    "onnxruntime": f"networks of files on a CPU: {install_command('cpu')}",
     "onnxruntime-gpu": f"networks on a GPU: {install_command('gpu')}",
     "sounddevice": f"live audio: {install_command('live')}",
 }

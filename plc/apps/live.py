@@ -56,7 +56,7 @@ from plc.rtp.impair import ImpairConfig, Impairment
 from plc.rtp.mismatch import Told
 from plc.rtp.playout import Playout
 from plc.rtp.srtp import SrtpReceiver, SrtpTold, merged
-from plc.rtp.udp import Endpoint, stop_signals
+from plc.rtp.udp import Endpoint, UdpPort, stop_signals
 from plc.runtime import standing
 from plc.runtime.priority import Level, Priority, Wish, leave, take
 
@@ -102,8 +102,8 @@ class LiveEngine:
     ----------
     config : LiveConfig
         Its settings.
-    source : DevicePort or Endpoint
-        The input.
+    source : DevicePort, Endpoint or UdpPort
+        The input; an open port is closed with the engine.
     output : DevicePort
         The output.
     losses : LossSource, optional
@@ -126,7 +126,7 @@ class LiveEngine:
     def __init__(
         self,
         config: LiveConfig,
-        source: DevicePort | Endpoint,
+        source: DevicePort | Endpoint | UdpPort,
         output: DevicePort,
         losses: LossSource | None = None,
         send: SendConfig | None = None,
@@ -136,14 +136,14 @@ class LiveEngine:
         self.stats = LiveStats()
         receiver, stream = config.receiver, config.receiver.stream
         local = Float32(stream.sample_rate, stream.channels)
-        self.playout = Playout(receiver, None if isinstance(source, Endpoint) else local)
+        self.playout = Playout(receiver, local if isinstance(source, DevicePort) else None)
         self._told = Told(self.playout.inspection)
         self.impairment = Impairment(config.impair, stream.seed, losses)
         self.source: DeviceSource | NetworkSource
-        if isinstance(source, Endpoint):
-            self.source = NetworkSource(source, self.stats, receiver)
-        else:
+        if isinstance(source, DevicePort):
             self.source = DeviceSource(source, local, stream.packet_samples, self.stats)
+        else:
+            self.source = NetworkSource(source, self.stats, receiver)
         self.srtp_receivers: list[SrtpReceiver] = []
         if isinstance(self.source, NetworkSource) and self.source.srtp is not None:
             self.srtp_receivers.append(self.source.srtp)
@@ -427,7 +427,7 @@ def without_pauses() -> Iterator[None]:
 def run_live(
     config: LiveConfig,
     backend: Backend,
-    source: str | Endpoint,
+    source: str | Endpoint | UdpPort,
     output: str,
     *,
     losses: LossSource | None = None,
@@ -446,7 +446,7 @@ def run_live(
         The stream.
     backend : Backend
         Of the devices.
-    source : str or Endpoint
+    source : str, Endpoint or UdpPort
         The input: a device, as for :func:`~plc.audio.devices.find_device`, or where RTP comes in.
     output : str
         The output device.
@@ -485,7 +485,7 @@ def run_live(
     if isinstance(device, str):
         ports.insert(0, port(device, True))
     # The engine first: what it compiles takes time in which nothing would be played.
-    played = source if isinstance(source, Endpoint) else ports[0]
+    played = ports[0] if isinstance(source, str) else source
     with Priority(priority) as asked:
         engine = LiveEngine(config, played, ports[-1], losses, send, ports[0])
         live = Live(engine, backend, ports, priority=asked)

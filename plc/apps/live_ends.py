@@ -293,16 +293,18 @@ class NetworkSource:
 
     Parameters
     ----------
-    endpoint : Endpoint
-        Address to listen at.
+    listen : Endpoint or UdpPort
+        Address to listen at, or the open port.
     stats : LiveStats
         Where to count.
     config : ReceiverConfig
         Permitted senders, rate and key.
     """
 
-    def __init__(self, endpoint: Endpoint, stats: LiveStats, config: ReceiverConfig) -> None:
-        self.port = UdpPort(endpoint)
+    def __init__(
+        self, listen: Endpoint | UdpPort, stats: LiveStats, config: ReceiverConfig
+    ) -> None:
+        self.port = listen if isinstance(listen, UdpPort) else UdpPort(listen)
         self.latch = Latch(config.allow)
         self.srtp = None if config.key is None else SrtpReceiver(config.key)
         self._cap = RateCap(config.packets_per_s)

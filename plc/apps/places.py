@@ -63,6 +63,9 @@ class Place(Protocol):
     def store(self, path: Path, name: str, overwrite: bool) -> None:
         """Move a file of a scratch folder to its place, whole."""
 
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+
     def stamp(self, name: str) -> str:
         """Return a text that changes when a file does; empty if it is missing."""
 
@@ -152,6 +155,13 @@ class Folder:
         target = self._made(name)
         whole.take_over(path, target)
         self._move(path, target, overwrite)
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        try:
+            (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise AudioFileError(f"cannot remove {self.path / name}: {why(error)}") from error
 
     def stamp(self, name: str) -> str:
         """Return its size and when it was changed."""
@@ -293,6 +303,10 @@ class Bucket:
     def store(self, path: Path, name: str, overwrite: bool) -> None:
         """Copy a file there; object stores show it when it is complete."""
         self._asked(lambda: self._files.put_file(str(path), self._at(name)))
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        self._asked(lambda: self._files.rm_file(self._at(name)))
 
     def stamp(self, name: str) -> str:
         """Return its size and its tag."""

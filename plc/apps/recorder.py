@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from plc import notice
 from plc.audio.files import AudioWriter
 from plc.errors import ConfigError, PlcError
+from plc.repair.batch import folded, folds_case
 from plc.runtime.priority import Level, leave, take
 
 WAITING_MAX_S = 60.0
@@ -44,7 +45,8 @@ def places_of(path: Path) -> Places:
     found: set[tuple[object, ...]] = set()
     try:
         folder = real.parent.stat()
-        found.add((folder.st_dev, folder.st_ino, real.name))
+        name = folded(real.name) if folds_case(real.parent) else real.name
+        found.add((folder.st_dev, folder.st_ino, name))
     except OSError:  # there is no such folder
         found.add((str(real),))
     with contextlib.suppress(OSError):

@@ -38,6 +38,7 @@ from plc.apps.recorder import Recorder, check_apart
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.apps.relay_workers import run_workers
 from plc.errors import ConfigError, NetworkError
+from plc.rtp.latch import RateCap
 from plc.rtp.packets import is_rtcp
 from plc.rtp.sdp import AudioMedia
 from plc.rtp.udp import Address, Backlog, Endpoint, UdpPort, is_multicast, serve
@@ -47,6 +48,8 @@ from plc.runtime.standing import StandingThread
 # Blocks of a recording played before the other streams, and the ports, have their turn.
 _RECORDED_AT_ONCE = 64
 _WATCH_S = 1.0
+# Datagrams of RTCP at its port; a sender or a receiver sends one in a second or two.
+_REPORTS_PER_S = 100.0
 # Streams that a new file takes away are played to their ends in the watch's turn.
 _RELOAD_MAX_S = 120.0
 # Pairs of ports tried where any will do.
@@ -104,6 +107,7 @@ class Lane:
             self.stream.close()
             raise
         self._upstream: Address | None = None
+        self._reports_cap = RateCap(_REPORTS_PER_S)
 
     def _open_target(self) -> Address | Recorder:
         to = self.config.to
@@ -163,6 +167,9 @@ class Lane:
         is_sender = sender is not None and source[0] == sender[0]
         if not is_sender and not self._is_target(source[0]):
             self.stream.stats.refused_datagrams += 1
+            return
+        if not self._reports_cap.take(now_s):
+            self.stream.stats.capped_datagrams += 1
             return
         if self.stream.srtp_receivers:
             opened = self.stream.srtp_receivers[0].open(datagram)

@@ -91,6 +91,8 @@ class Job:
         The places, and its path below the source.
     result : str
         Path of what it becomes if it is damaged.
+    others : tuple of str
+        Further paths that the result of an earlier run may have.
     stamp, labels : str
         What changes when the recording does, and when its labels do; no labels, an empty text.
     settings : RepairSettings
@@ -103,6 +105,7 @@ class Job:
     target: str
     name: str
     result: str
+    others: tuple[str, ...]
     stamp: str
     labels: str
     settings: RepairSettings
@@ -194,7 +197,9 @@ class RepairReport:
 
         Of what this run did; None if that is nothing.
         """
-        done = [each for each in self.outcomes if each.processor_s and not each.before]
+        done = [
+            each for each in self.outcomes if each.processor_s and each.samples and not each.before
+        ]
         processor_s = sum(each.processor_s for each in done)
         return sum(each.duration_s for each in done) / processor_s if done else None
 
@@ -284,13 +289,20 @@ def run_repair(
     listing = sources.recordings(targets)
     if not listing.entries and not listing.refused:
         raise AudioFileError(f"{source} holds no recordings")
-    results = _results([entry.name for entry in listing.entries], targets.folds_case())
+    folds = targets.folds_case()
+    results = _results([entry.name for entry in listing.entries], folds)
+    taken = set(map(folded if folds else str, [*results, *results.values()]))
     jobs = [
         Job(
             source=source,
             target=target,
             name=entry.name,
             result=results[entry.name],
+            others=tuple(
+                name
+                for name in _results_of(entry.name)
+                if (folded(name) if folds else name) not in taken
+            ),
             stamp=entry.stamp,
             labels="" if labels is None else label_of(labels, entry.name)[1],
             settings=settings,
@@ -399,6 +411,8 @@ def repair(job: Job) -> Outcome:
             with targets.scratch() as folder:
                 keeper = Keeper(targets, job.name, job.key, job.overwrite, folder)
                 done = outcome(**_repaired(job, sources, keeper, folder))
+                # It was called otherwise where it was sound, or had other neighbours.
+                keeper.drop({job.name, job.result, *job.others} - {done.result})
                 keeper.note(asdict(done))
                 return done
         except PlcError as error:
@@ -523,14 +537,22 @@ def _results(names: Iterable[str], folds: bool) -> dict[str, str]:
     for name in names:
         found[name] = name if taken.setdefault(known(name), name) == name else ""
     for name in found:
-        path = PurePosixPath(name)
-        if not found[name] or path.suffix.lower() in WRITABLE_SUFFIXES:
+        wanted = _results_of(name)
+        if not found[name] or not wanted:
             continue
-        wanted = [path.with_suffix(_OTHER_SUFFIX), path.with_name(f"{path.name}{_OTHER_SUFFIX}")]
-        free = [each.as_posix() for each in wanted if known(each.as_posix()) not in taken]
+        free = [each for each in wanted if known(each) not in taken]
         found[name] = free[0] if free else ""
         taken[known(found[name])] = name
     return found
+
+
+def _results_of(name: str) -> tuple[str, ...]:
+    """Return what a recording may become that cannot keep its format; the first if it is free."""
+    path = PurePosixPath(name)
+    if path.suffix.lower() in WRITABLE_SUFFIXES:
+        return ()
+    named = path.with_suffix(_OTHER_SUFFIX), path.with_name(f"{path.name}{_OTHER_SUFFIX}")
+    return tuple(each.as_posix() for each in named)
 
 
 def _refused(
@@ -583,7 +605,8 @@ def _earlier(targets: Place, job: Job) -> Outcome | None:
         return None
     if job.settings.gaps is not None and not job.labels and outcome.state == SOUND:
         outcome = replace(outcome, state=NOT_LOOKED_AT)  # as earlier versions called it
-    here = outcome.result and ".." not in PurePosixPath(outcome.result).parts
+    # With other neighbours it has another name.
+    here = outcome.result in (job.name, job.result)
     return outcome if here and targets.stamp(outcome.result) else None
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path, PurePosixPath
 from types import UnionType
@@ -126,6 +127,24 @@ class Keeper:
         self._write({"name": self._name, "state": "begun"})
         self._targets.store(made, result, there)
         self._written[result] = [new]
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Remove former results of the recording unless they were changed since.
+
+        Raises
+        ------
+        AudioFileError
+            If one cannot be removed.
+        """
+        for name in names:
+            known = self._written.get(name)
+            if not known:
+                continue
+            there = self._targets.digest(name)
+            if there in known:
+                self._targets.remove(name)
+            if there is None or there in known:
+                del self._written[name]
 
     def note(self, outcome: dict[str, Any]) -> None:
         """Write the outcome of the recording."""

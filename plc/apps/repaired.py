@@ -13,6 +13,7 @@ from plc.audio.files import AudioReader
 from plc.errors import AudioFileError, why
 from plc.notice import counted
 from plc.repair.gaps import Hole
+from plc.repair.marks import names_beside
 
 # What is heard and seen before a gap and after it.
 _MARGIN_S = 0.7
@@ -104,7 +105,7 @@ def check_pictures(path: Path, many: bool, overwrite: bool) -> None:
 
 def picture_of(path: Path, name: str, many: bool) -> Path:
     """Return where the picture of a recording stands."""
-    return path / f"{name}.png" if many else path
+    return path / names_beside(name, ".png")[0] if many else path
 
 
 def draw_repairs(path: Path, repaired: Sequence[Repaired], many: bool) -> None:

@@ -534,11 +534,23 @@ def _open(path: Path) -> _Decoder:
     return media.MediaDecoder(av, path)
 
 
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
+    """A file that is read once from its beginning.
+
+    The library seeks to where it is after each block. In MP3 that loses what the next frames need
+    of the last ones: their first milliseconds were muted, every 16384 samples.
+    """
+
+    def seekable(self) -> bool:
+        """Return False."""
+        return False
+
+
 class _Part:
     """A recording as libsndfile reads it, NaN where it is missing."""
 
     def __init__(self, file: str | bytes | io.IOBase, mended: mp3_frames.Mended | None) -> None:
-        self.file = soundfile.SoundFile(file)
+        self.file = _Forward(file)
         self.sample_rate: int = self.file.samplerate
         self.channels: int = self.file.channels
         scale = self.sample_rate / (mended.rate or self.sample_rate) if mended else 1.0

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from plc.audio.sound_server import SoundServer
     from plc.rtp.config import ReceiverConfig
     from plc.rtp.impair import ImpairConfig
-    from plc.rtp.udp import Endpoint, Network
+    from plc.rtp.udp import Endpoint, Network, UdpPort
 
 _BACKENDS = ("sounddevice", "pyaudio")
 # run_live calls its watch this often.
@@ -193,6 +193,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 _PEER_PORT = 5004
 _PAIR = 2
 _PORT_MAX = 65_535
+_DEVICE_ONLY = "--in is the device whose sound is sent; give RTP by --from"
 
 
 def _take_preset(context: typer.Context, name: str | None) -> str | None:
@@ -267,59 +268,70 @@ def live(
     from plc.audio.loss import TraceLosses, read_trace
     from plc.rtp.impair import ImpairConfig
 
-    played, send = _ends(source, to, from_, peer, dscp)
-    if isinstance(played, str):
-        received = replace(received, codec="l16")
-    receiver = received.config(seed)
-    if peer is not None and not receiver.allow:
-        assert send is not None
-        receiver = replace(receiver, allow=_only(send.to.host))
-    if played is None:
-        assert send is not None
-        if any((impair, trace, view, metrics)):
-            raise typer.BadParameter(
-                "--impair, --trace, --view and --metrics go with a stream that is played: give "
-                "--from udp://HOST:PORT, too"
-            )
-        running = {"duration_s": duration_s, "give_up_s": give_up_s, "priority": priority}
-        _send(send, receiver, backend, log_json=log_json, as_json=as_json, **running)
-        return
-    config = LiveConfig(
-        receiver=receiver,
-        impair=ImpairConfig() if impair is None else impairment_of(impair),
-        reserve_ms=reserve_ms,
-    )
-    play(
-        config,
-        played,
-        output,
-        backend=backend,
-        losses=None if trace is None else TraceLosses(read_trace(trace), loop=True),
-        send=send,
-        duration_s=duration_s,
-        give_up_s=give_up_s,
-        priority=priority,
-        view=view,
-        metrics=metrics,
-        log_json=log_json,
-        as_json=as_json,
-    )
+    with contextlib.ExitStack() as held:
+        played, send = _ends(source, to, from_, peer, dscp, held)
+        if isinstance(played, str):
+            received = replace(received, codec="l16")
+        receiver = received.config(seed)
+        if peer is not None and not receiver.allow:
+            assert send is not None
+            receiver = replace(receiver, allow=_only(send.to.host))
+        if played is None:
+            assert send is not None
+            if any((impair, trace, view, metrics)):
+                raise typer.BadParameter(
+                    "--impair, --trace, --view and --metrics go with a stream that is played: give "
+                    "--from udp://HOST:PORT, too"
+                )
+            running = {"duration_s": duration_s, "give_up_s": give_up_s, "priority": priority}
+            _send(send, receiver, backend, log_json=log_json, as_json=as_json, **running)
+            return
+        config = LiveConfig(
+            receiver=receiver,
+            impair=ImpairConfig() if impair is None else impairment_of(impair),
+            reserve_ms=reserve_ms,
+        )
+        play(
+            config,
+            played,
+            output,
+            backend=backend,
+            losses=None if trace is None else TraceLosses(read_trace(trace), loop=True),
+            send=send,
+            duration_s=duration_s,
+            give_up_s=give_up_s,
+            priority=priority,
+            view=view,
+            metrics=metrics,
+            log_json=log_json,
+            as_json=as_json,
+        )
 
 
 def _ends(
-    source: str, to: str | None, from_: str | None, peer: str | None, dscp: int | None
-) -> "tuple[str | Endpoint | None, SendConfig | None]":
-    """Return the receiving and the sending end."""
+    source: str,
+    to: str | None,
+    from_: str | None,
+    peer: str | None,
+    dscp: int | None,
+    held: contextlib.ExitStack,
+) -> "tuple[str | Endpoint | UdpPort | None, SendConfig | None]":
+    """Return the receiving and the sending end; an open port is closed with ``held``."""
     from plc.apps.live_send import SendConfig
-    from plc.rtp.udp import parse_endpoint
+    from plc.rtp.udp import UdpPort, parse_endpoint
 
     if peer is not None:
         if to is not None or from_ is not None:
             raise typer.BadParameter("--peer stands for --to and --from; give it or them")
-        to, from_ = _both_ends(peer)
+        if source.startswith("udp://"):
+            raise typer.BadParameter(_DEVICE_ONLY)
+        far, near = _both_ends(peer)
+        if isinstance(near, UdpPort):
+            held.callback(near.close)
+        return near, SendConfig(device=source, to=far, dscp=dscp)
     from_network = source.startswith("udp://")
     if from_network and (to is not None or from_ is not None):
-        raise typer.BadParameter("--in is the device whose sound is sent; give RTP by --from")
+        raise typer.BadParameter(_DEVICE_ONLY)
     if to is None:
         if dscp is not None:
             raise typer.BadParameter("--dscp goes with --to or --peer: it marks sent packets")
@@ -336,9 +348,10 @@ def _only(host: str) -> "tuple[Network, ...]":
     return () if is_multicast(host) else addresses_of(host)
 
 
-def _both_ends(peer: str) -> tuple[str, str]:
-    """Return the ends of both directions with a peer."""
-    from plc.rtp.udp import Endpoint, is_free, is_of_this_machine, parse_endpoint
+def _both_ends(peer: str) -> "tuple[Endpoint, Endpoint | UdpPort]":
+    """Return the ends of both directions with a peer; of one on this machine the open port."""
+    from plc.errors import NetworkError
+    from plc.rtp.udp import Endpoint, UdpPort, is_of_this_machine, parse_endpoint
 
     bare = peer.count(":") > 1 and not peer.startswith("[")
     host = f"[{peer}]" if bare else peer
@@ -346,13 +359,16 @@ def _both_ends(peer: str) -> tuple[str, str]:
     far = parse_endpoint(host if has_port else f"{host}:{_PEER_PORT}", "HOST or HOST:PORT")
     here = "::" if ":" in far.host else "0.0.0.0"
     if not is_of_this_machine(far.host):
-        return str(far), str(Endpoint(here, far.port))
-    # Two on one machine: who comes first has the port, the other one the next pair's.
+        return far, Endpoint(here, far.port)
+    # Two on one machine: who comes first has the port, from now on, the other one the next pair's.
     near, other = far.port, far.port + (_PAIR if far.port + _PAIR <= _PORT_MAX else -_PAIR)
-    if not is_free(Endpoint(here, near)):
+    try:
+        port = UdpPort(Endpoint(here, near))
+    except NetworkError:
         near, other = other, near
+        port = UdpPort(Endpoint(here, near))
     say(f"plc: {far.host} is this machine: heard at port {near}, sent to {other}", err=True)
-    return str(Endpoint(far.host, other)), str(Endpoint(here, near))
+    return Endpoint(far.host, other), port
 
 
 def _send(
@@ -381,7 +397,7 @@ def _send(
 
 def play(
     config: "LiveConfig",
-    source: "str | Endpoint",
+    source: "str | Endpoint | UdpPort",
     output: str,
     *,
     backend: str = "sounddevice",

@@ -13,6 +13,7 @@ from numba.core.dispatcher import Dispatcher
 
 from plc.engine.warm import warm_up
 from plc.engine.whole import conceal
+from plc.runtime import native
 from plc_kernels.prebuilt import PrebuiltCache, record, write_recorded
 
 _RATES = (8_000, 16_000, 48_000)
@@ -25,6 +26,8 @@ def main() -> None:
     warm_up()
     for rate in _RATES:
         _conceal_a_second(rate)
+    for kernel in native.KERNELS:
+        native.warm_up(kernel)
     write_recorded(level, Path(path), _kernels())
 
 

@@ -65,7 +65,7 @@ class StreamConfig:
     method : str
         One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``.
     model : str
-        Network to use: ``"auto"`` chooses one by content (for bridges only with ONNX Runtime),
+        Network to use: ``"auto"`` chooses one by content,
         ``"ar"`` is linear prediction alone, any other is a model's name or path.
     budget_ms : float or None
         Time a concealment may take; None takes a quarter of the packet, ``inf`` sets no limit.
@@ -73,7 +73,7 @@ class StreamConfig:
         Of the comfort noise: same seed, same samples.
     provider : str
         What runs the network: ``"auto"`` is a GPU where ONNX Runtime has one that works, else
-        compiled kernels for the package's causal networks and ONNX Runtime for others;
+        compiled kernels for the package's networks and ONNX Runtime for other graphs;
         ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is ONNX Runtime on that one.
     prepare : str
         Whether a thread prepares the next concealment after each received packet, where there is a

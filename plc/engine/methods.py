@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from plc.engine.config import StreamConfig
@@ -220,9 +219,8 @@ def stream_models(
     ----------
     model : str
         ``"ar"``: none. ``"auto"``: those in the package that know this sample rate, the one for
-        music alone where there is none for speech; none that bridges where ONNX Runtime is not
-        installed. Any other: a name or a path, for all content; a context encoder counts as one
-        that bridges.
+        music alone where there is none for speech. Any other: a name or a path, for all
+        content; a context encoder counts as one that bridges.
     sample_rate : int
         In Hz.
 
@@ -246,11 +244,9 @@ def stream_models(
                 )
             by_kind[kind] = {"music": manifest, "speech": manifest}
         else:
-            # Those of the package that are causal are run as kernels.
-            kinds = by_kind if find_spec("onnxruntime") is not None else ("causal",)
             for manifest in available():
                 low, high = manifest.sample_rates
-                if manifest.kind in kinds and low <= sample_rate <= high:
+                if manifest.kind in by_kind and low <= sample_rate <= high:
                     by_kind[manifest.kind][manifest.content] = manifest
             causal = by_kind["causal"]
             if "music" in causal and "speech" not in causal:

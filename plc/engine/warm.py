@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from plc import notice
-from plc.compiled import lies_compiled
+from plc.compiled import can_compile_beside, compile_beside, lies_compiled
 from plc.engine.config import StreamConfig
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
@@ -214,24 +213,12 @@ def _is_worth_a_process() -> bool:
         and cache_folder() is not None
         and not recording()
         and usable_cores() > 1
-        # A program that embeds Python may name itself here.
-        and Path(sys.executable or "").stem.startswith("python")
+        and can_compile_beside()
     )
 
 
 def _started() -> "subprocess.Popen[bytes] | None":
-    # Not with the folder in which it runs, which -c puts in front.
-    program = f"import sys; sys.path[:] = {sys.path!r}; from plc.engine import warm; "
-    nowhere = subprocess.DEVNULL
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-c", f"{program}warm.run_beside()"],
-            stdin=nowhere,
-            stdout=nowhere,
-            stderr=nowhere,
-        )
-    except OSError:
-        return None
+    return compile_beside("from plc.engine import warm; warm.run_beside()")
 
 
 def _run_step() -> None:

@@ -14,6 +14,7 @@ that is silent where the recording is sound.
 """
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -37,6 +38,7 @@ _CHANNELS = re.compile(r"\s*\[\s*(\d{1,4}(?:\s*,\s*\d{1,4})*)\s*\]\s*$", re.ASCI
 # Lines of Audacity's label tracks that say which frequencies the label before them covers.
 _FREQUENCIES = "\\"
 _BLOCK_SAMPLES = 2**16
+_NAME_BYTES_MAX = 255
 
 
 def parse_gap(text: str, sample_rate: int | None = None) -> Stretch:
@@ -160,10 +162,14 @@ def _labelled(line: str) -> Iterator[Stretch]:
 def names_beside(name: str, suffix: str = ".txt") -> tuple[str, str]:
     """Return the names of a file about a recording.
 
-    ``a.wav.txt`` is of ``a.wav`` alone, ``a.txt`` of ``a.flac``, too.
+    ``a.wav.txt`` is of ``a.wav`` alone, ``a.txt`` of ``a.flac``, too. Both are the latter where the
+    former is longer than disks take.
     """
     path = PurePath(name)
-    return path.with_name(f"{path.name}{suffix}").as_posix(), path.with_suffix(suffix).as_posix()
+    own, shared = f"{path.name}{suffix}", path.with_suffix(suffix).as_posix()
+    if len(os.fsencode(own)) > _NAME_BYTES_MAX:
+        return shared, shared
+    return path.with_name(own).as_posix(), shared
 
 
 def read_mask(path: str | Path, samples: int, channels: int = 1) -> list[Hole]:

@@ -10,10 +10,11 @@
 has no socket and no clock but those passed in. Packets are built and parsed by aiortc's classes.
 """
 
+import itertools
 import math
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
@@ -36,6 +37,10 @@ _MIDDLE_PARTS = 1 << 16
 _JITTER_GAIN = 1.0 / 16.0
 _CNAME = 1
 _BYE = 203
+# A compound fits an Ethernet packet (section 6.1), and has a packet of each kind or two. The parser
+# makes 85 ms of work of 65 kB with 8000 goodbyes.
+_COMPOUND_BYTES = 1500
+_COMPOUND_PACKETS = 32
 # aiortc's parser raises these for what is no RTCP.
 _UNREADABLE = (ValueError, IndexError, struct.error)
 
@@ -61,17 +66,30 @@ class ReportStats:
     unreadable: int = 0
 
 
+def _packets_of(datagram: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield kind, count and bytes of each packet of a compound, the last perhaps cut short."""
+    at = 0
+    while at + 4 <= len(datagram) and datagram[at] >> 6 == 2:
+        size = 4 * (1 + int.from_bytes(datagram[at + 2 : at + 4], "big"))
+        yield datagram[at + 1], datagram[at] & 31, datagram[at : at + size]
+        at += size
+
+
+def _is_compound(datagram: bytes) -> bool:
+    """Tell whether a datagram is no longer than a compound may be."""
+    packets = itertools.islice(_packets_of(datagram), _COMPOUND_PACKETS + 1)
+    return len(datagram) <= _COMPOUND_BYTES and sum(1 for _ in packets) <= _COMPOUND_PACKETS
+
+
 def ended_by(datagram: bytes) -> list[int]:
     """Return the SSRCs that RTCP takes leave of (RFC 3550, section 6.6)."""
     ended: list[int] = []
-    at = 0
-    while at + 4 <= len(datagram) and datagram[at] >> 6 == 2:
-        count, kind = datagram[at] & 31, datagram[at + 1]
-        size = 4 * (1 + int.from_bytes(datagram[at + 2 : at + 4], "big"))
-        packet = datagram[at : at + size]
+    if not _is_compound(datagram):
+        return ended
+    for kind, count, packet in _packets_of(datagram):
+        size = 4 * (1 + int.from_bytes(packet[2:4], "big"))
         if kind == _BYE and len(packet) == size >= 4 + 4 * count:
             ended += struct.unpack_from(f"!{count}I", packet, 4)
-        at += size
     return ended
 
 
@@ -228,6 +246,9 @@ class Reports:
         The source is that of the received stream.
         """
         rtp = self._rtp
+        if not _is_compound(datagram):
+            self.stats.unreadable += 1
+            return False
         try:
             packets = rtp.RtcpPacket.parse(datagram)
         except _UNREADABLE:

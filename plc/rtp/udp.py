@@ -225,6 +225,10 @@ class UdpPort:
         self.heard_s = -math.inf
         """Until when all that came was handed over, by the clock that serves it."""
 
+    def __str__(self) -> str:
+        """Return where it listens."""
+        return str(self.endpoint)
+
     def target(self, endpoint: Endpoint) -> Address:
         """Return the address to send to, for :meth:`send`.
 
@@ -341,15 +345,6 @@ class Backlog:
 def sending_port(to: Endpoint) -> UdpPort:
     """Return a port of any number that can send there."""
     return UdpPort(Endpoint("::" if ":" in to.host else "0.0.0.0", 0))
-
-
-def is_free(endpoint: Endpoint) -> bool:
-    """Tell whether a port can be listened on."""
-    try:
-        UdpPort(endpoint).close()
-    except NetworkError:
-        return False
-    return True
 
 
 def is_of_this_machine(host: str) -> bool:

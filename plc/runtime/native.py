@@ -1,29 +1,30 @@
-"""Causal networks without ONNX Runtime: their graphs as kernels.
+"""Networks of streams without ONNX Runtime: their graphs as kernels.
 
 The ONNX file stays the model's only file: its weights are read from it, in 25 ms, and put into the
 order of :mod:`plc_kernels.network`. All streams of a process share them. A graph is run so only if
 it is one that the kernels were compared with, to the last node; what other graphs compute is ONNX
 Runtime's to know.
 
-A run takes 0.4 to 1 ms on one thread, half of ONNX Runtime's time, always the same work.
+A run takes 0.4 to 1 ms on one thread (a bridge 3 ms), half to two thirds of ONNX Runtime's time,
+always the same work.
 """
 
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from plc import notice
-from plc.compiled import lies_compiled
+from plc import compiled, notice
+from plc.compiled import can_compile_beside, lies_compiled
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary, read_graph
 from plc.runtime.bound import SessionReport
@@ -31,40 +32,99 @@ from plc.runtime.providers import Signature
 from plc.runtime.session import check_graph
 from plc.runtime.shared import SharedSessions
 from plc.runtime.weights import check_weights, read_weights
+from plc_kernels.network import hybrid_plan
+from plc_kernels.network import plan as frames_plan
 from plc_kernels.network.frames import run_frames
-from plc_kernels.network.plan import BINS, WORK, FramesSizes, UnfitError, plan_frames
+from plc_kernels.network.hybrid import run_hybrid
+from plc_kernels.network.hybrid_plan import HybridSizes, plan_hybrid
+from plc_kernels.network.plan import FramesSizes, Tensors, UnfitError, plan_frames
 
 NATIVE = "native"
 """What reports call the kernels, as they call a provider by its name."""
 
-KERNELS = (run_frames,)
+KERNELS: tuple[Any, ...] = (run_frames, run_hybrid)
 """The kernels that networks call."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Structure:
-    """Sizes of a known graph, as :class:`FramesSizes` has them."""
+Planned = tuple[NDArray[np.int64], NDArray[np.float32]]
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """A graph that kernels compute."""
+
+    kind: str
     context_frames: int
-    bands: int = 1
-    top_bin: bool = True
-    early_frames: int = 0
-    draft_share: float = 0.0
+    context_frames_after: int = 0
+    kernel: Any
+    plan: Callable[[Tensors, int, int, int], Planned]
+    """Takes tensors by name, drafts, bins and frames; returns the plan and the weights."""
+    work: int
+    """Word of the plan that says how much memory a run takes."""
+
+
+def _frames(context_frames: int, **sizes: Any) -> _Known:
+    """Return a causal graph of sizes as :class:`FramesSizes` has them."""
+
+    def plan(tensors: Tensors, drafts: int, bins: int, frames: int) -> Planned:
+        given = FramesSizes(
+            drafts=drafts, bins=bins, frames=frames, context_frames=context_frames, **sizes
+        )
+        return plan_frames(tensors, given)
+
+    return _Known(
+        kind="causal",
+        context_frames=context_frames,
+        kernel=run_frames,
+        plan=plan,
+        work=frames_plan.WORK,
+    )
+
+
+def _hybrid(context_frames: int, context_frames_after: int, names: dict[str, str]) -> _Known:
+    """Return a bridging graph; ``names`` are those that it has for some tensors."""
+
+    def plan(tensors: Tensors, drafts: int, bins: int, frames: int) -> Planned:
+        named = {ours: tensors[theirs] for ours, theirs in names.items() if theirs in tensors}
+        for ramp in {"places", "times"} & set(named):
+            named[ramp] = named[ramp].ravel()
+        sizes = HybridSizes(
+            drafts=drafts,
+            bins=bins,
+            frames=frames,
+            context_frames=context_frames,
+            context_frames_after=context_frames_after,
+        )
+        return plan_hybrid({**tensors, **named}, sizes)
+
+    return _Known(
+        kind="bridge",
+        context_frames=context_frames,
+        context_frames_after=context_frames_after,
+        kernel=run_hybrid,
+        plan=plan,
+        work=hybrid_plan.WORK,
+    )
 
 
 # By the fingerprint of the graph. A new one is entered with tests/plc/runtime/test_native.py, which
 # compares the kernels with ONNX Runtime.
-_KNOWN = {
-    "32a158f92e44c7cc60d86e5d0581595ea1cefe45fe7d78fa57f6a2fc5547ba6a": _Structure(  # speech
+_KNOWN: dict[str, _Known] = {
+    "32a158f92e44c7cc60d86e5d0581595ea1cefe45fe7d78fa57f6a2fc5547ba6a": _frames(  # speech
         context_frames=16, early_frames=6, draft_share=0.25
     ),
-    "e42a6ec5be86b8d129f6ff5c9522fe48f1e118c7e803307eb7f1299442e24b8a": _Structure(
+    "e42a6ec5be86b8d129f6ff5c9522fe48f1e118c7e803307eb7f1299442e24b8a": _frames(
         context_frames=16,
         top_bin=False,
         draft_share=0.25,  # speech-narrowband
     ),
-    "509a3920d09e84dc978c20a3d1eaa58f6715221251ea21f9112b099e2f0f610a": _Structure(  # music
+    "509a3920d09e84dc978c20a3d1eaa58f6715221251ea21f9112b099e2f0f610a": _frames(  # music
         context_frames=12, bands=4
+    ),
+    "1e39502b13fe850eb9917b791e700e473d64783852bcdadd0a447441055f3b89": _hybrid(  # speech-bridge
+        context_frames=16,
+        context_frames_after=1,
+        names={"spread.weight": "val_527", "places": "view", "times": "view_1"},
     ),
 }
 
@@ -75,7 +135,7 @@ _COMPILING = "compiling the networks' kernels, once on this machine: some 10 s"
 _LONGEST_WAIT_S = 60.0
 
 _lock = threading.RLock()
-_warm = False
+_warm: set[Any] = set()
 _beside: subprocess.Popen[bytes] | None = None
 """A process that compiles."""
 
@@ -84,9 +144,14 @@ _beside: subprocess.Popen[bytes] | None = None
 class _Model:
     """A network as streams share it."""
 
+    kernel: Any
+    """None: the graph is ONNX Runtime's."""
     plan: NDArray[np.int64]
-    """Empty: the graph is ONNX Runtime's."""
     weights: NDArray[np.float32]
+    work: int
+    """Numbers of memory that a run takes."""
+    bins: int
+    """What the plan was made for."""
     graph: GraphSummary
     bytes: int
     """Of the ONNX file."""
@@ -111,40 +176,32 @@ if hasattr(os, "register_at_fork"):
 
 
 def compile_beside() -> None:
-    """Begin to compile what does not lie compiled, in another process; return at once.
+    """Begin to compile what causal networks call, in another process; return at once.
 
-    For programs that compile or compute something else before they open a network.
+    For programs that compile or compute something else before they open a network. Nothing begins
+    where it lies compiled, or would not be kept.
     """
     global _beside
     with _lock:
-        kept = all(hasattr(getattr(kernel, "_cache", None), "cache_path") for kernel in KERNELS)
-        if _warm or _beside is not None or not kept or all(map(lies_compiled, KERNELS)):
+        kept = hasattr(getattr(run_frames, "_cache", None), "cache_path")
+        if run_frames in _warm or _beside is not None or not kept or lies_compiled(run_frames):
             return
-        code = f"from {__name__} import warm_up; warm_up()"
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        quiet = subprocess.DEVNULL
-        with contextlib.suppress(OSError):  # then the first network compiles
-            _beside = subprocess.Popen(
-                [sys.executable, "-c", code],
-                env=environment,
-                stdin=quiet,
-                stdout=quiet,
-                stderr=quiet,
-            )
+        if can_compile_beside():
+            program = f"from {__name__} import run_frames, warm_up; warm_up(run_frames)"
+            _beside = compiled.compile_beside(program)
 
 
-def warm_up() -> None:
-    """Compile or load the kernels, once; afterwards nothing is compiled in a stream."""
-    global _warm
+def warm_up(kernel: Any) -> None:
+    """Compile or load one of :data:`KERNELS`, once; afterwards nothing is compiled in a stream."""
     reals = types.Array(types.float32, 1, "C")
     with _lock, notice.if_slow(lambda: _COMPILING, _SLOW_S):
-        if not _warm:
+        if kernel not in _warm:
             if _beside is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     _beside.wait(_LONGEST_WAIT_S)
-            run_frames.compile((types.Array(types.int64, 1, "C"), *[reals] * 5))
-            run_frames.disable_compile()
-            _warm = True
+            kernel.compile((types.Array(types.int64, 1, "C"), *[reals] * 5))
+            kernel.disable_compile()
+            _warm.add(kernel)
 
 
 class NativeSession:
@@ -155,20 +212,19 @@ class NativeSession:
 
     on_gpu = False
 
-    def __init__(
-        self, name: str, plan: NDArray[np.int64], weights: NDArray[np.float32], signature: Signature
-    ) -> None:
+    def __init__(self, name: str, model: _Model, signature: Signature) -> None:
         self.report = SessionReport(model=name, provider=NATIVE)
         spectra, lost = (np.zeros(shape, np.float32) for _, shape in signature.inputs)
-        work = np.zeros(plan[WORK], np.float32)
+        work = np.zeros(model.work, np.float32)
         self.inputs = [spectra, lost]
         self.output = np.zeros(signature.output[1], np.float32)
         given = spectra.ravel(), lost.ravel(), work, self.output.ravel()
-        self._arguments = (plan, weights, *given)
+        self._kernel = model.kernel
+        self._arguments = (model.plan, model.weights, *given)
 
     def run(self) -> None:
         """Compute the output."""
-        run_frames(*self._arguments)
+        self._kernel(*self._arguments)
 
     def cancel(self) -> None:
         """Do nothing: a run ends in time by itself."""
@@ -195,7 +251,7 @@ def open_native(
     ModelError
         If the files are not sound.
     """
-    if manifest.kind != "causal":
+    if manifest.kind not in {each.kind for each in _KNOWN.values()}:
         return None
     begin_s = clock()
     bins, frames = signature.inputs[0][1][3:]
@@ -205,12 +261,12 @@ def open_native(
         model = _models.get(key, partial(_read, manifest, bins, frames))
     else:
         check_weights(manifest)
-    if not model.plan.size or model.plan[BINS] != bins:
+    if model.kernel is None or model.bins != bins:
         return None
     check_graph(model.graph, manifest, signature)
-    session = NativeSession(manifest.name, model.plan, model.weights, signature)
+    session = NativeSession(manifest.name, model, signature)
     middle_s = clock()
-    warm_up()
+    warm_up(model.kernel)
     session.run()
     session.report.load_ms = 1e3 * (middle_s - begin_s)
     session.report.warm_up_ms = 1e3 * (clock() - middle_s)
@@ -218,15 +274,23 @@ def open_native(
 
 
 def _read(manifest: Manifest, bins: int, frames: int) -> _Model:
-    """Read a network; its plan is empty where the graph is not known."""
+    """Read a network; it has no kernel where the graph is not known."""
     data = read_weights(manifest)
     graph = read_graph(data, str(manifest.onnx_path))
-    plan, weights = np.zeros(0, np.int64), np.zeros(0, np.float32)
-    structure = _KNOWN.get(graph.fingerprint)
-    if structure is not None and structure.context_frames == manifest.context_frames:
-        sizes = FramesSizes(
-            drafts=len(manifest.drafts), bins=bins, frames=frames, **asdict(structure)
-        )
+    known = _KNOWN.get(graph.fingerprint)
+    if known is not None and _is_of(manifest, known):
         with contextlib.suppress(UnfitError):  # ONNX Runtime will say why
-            plan, weights = plan_frames(graph.weights(), sizes)
-    return _Model(plan, weights, graph.summary, manifest.bytes)
+            plan, weights = known.plan(graph.weights(), len(manifest.drafts), bins, frames)
+            work = int(plan[known.work])
+            return _Model(known.kernel, plan, weights, work, bins, graph.summary, manifest.bytes)
+    nothing = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    return _Model(None, *nothing, 0, bins, graph.summary, manifest.bytes)
+
+
+def _is_of(manifest: Manifest, known: _Known) -> bool:
+    """Tell whether a manifest is of a known graph, as far as the graph does not tell."""
+    contexts = known.context_frames, known.context_frames_after
+    return manifest.kind == known.kind and contexts == (
+        manifest.context_frames,
+        manifest.context_frames_after,
+    )

@@ -2,9 +2,12 @@
 
 import math
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,10 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import Concealer
-from plc.apps.live_ends import PlayClock
+from plc.apps.live import LiveConfig, LiveEngine
+from plc.apps.live_ends import NetworkSource, PlayClock
 from plc.apps.relay_stream import RelayConfig, StreamRelay
+from plc.audio.devices import DevicePort
 from plc.engine.stats import TimeHistogram
 from plc.networks import served
 from plc.networks.costs import Costs
@@ -26,6 +31,7 @@ from plc.rtp.playout import Playout
 from plc.rtp.timeline import PACKETS_MAX
 from plc.rtp.udp import Endpoint
 from tests.plc import configs
+from tests.plc.fake_devices import FakeBackend, card
 from tests.plc.tiny_models import write_model
 from tests.signals import tones
 
@@ -336,3 +342,42 @@ def test_the_clock_of_an_output_goes_on_when_ours_is_set_back(back_s: float, dev
     assert steps.min() >= 0.0
     after = seen[JUMP_AT + round(AGAIN_WITHIN_S / TICK_S) :]
     assert after[-1] - after[0] == pytest.approx((len(after) - 1) * TICK_S, rel=0.02)
+
+
+@pytest.mark.parametrize("jump_s", [-1e9, -3600.0, -0.5, 0.5, 3600.0, 1e9])
+def test_a_wall_clock_that_is_set_changes_nothing_of_a_live_stream(
+    jump_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Datagrams are stamped by that clock, and may wait while it is set, to and fro."""
+    backend = FakeBackend(cards=[card(0, "card", 0, 1)])
+    port = DevicePort(backend, "card", False, RATE, 1, BLOCK / RATE)
+    port.open(0.0)
+    config = configs.changed(
+        LiveConfig(),
+        sample_rate=RATE,
+        packet_samples=BLOCK,
+        budget_ms=math.inf,
+        model="ar",
+        delay=DelayConfig(mode=DelayMode.FIXED, delay_ms=60),
+    )
+    engine = LiveEngine(config, Endpoint("127.0.0.1", 0), port)
+    assert isinstance(engine.source, NetworkSource)
+    packetizer, real, packets = Packetizer(L16(RATE, 1), ssrc=1), time.time, 200
+    address = ("127.0.0.1", engine.source.port.endpoint.port)
+
+    def wall(set_by_s: float) -> float:
+        return real() + set_by_s
+
+    engine.step(0.0, lambda: 0.0)
+    with closing(engine), socket.socket(type=socket.SOCK_DGRAM) as out:
+        for k in range(packets):
+            now_s = 0.01 * (k + 1)
+            out.sendto(packetizer.pack(np.full((BLOCK, 1), np.float32(0.1))), address)
+            set_by_s = jump_s * (k // 20 % 2)
+            monkeypatch.setattr(time, "time", partial(wall, set_by_s))
+            backend.stream(False).take(BLOCK)
+            engine.step(now_s, partial(float, now_s))
+    received = engine.playout.received
+    assert (received.packets_received, received.late_packets) == (packets, 0)
+    assert received.played_samples >= (packets - 8) * BLOCK
+    assert (received.skipped_samples, received.source_changes) == (0, 0)

@@ -11,6 +11,7 @@ pytest.importorskip("aiortc")
 
 from aiortc.rtp import (
     RtcpByePacket,
+    RtcpPacket,
     RtcpReceiverInfo,
     RtcpRrPacket,
     RtcpSdesPacket,
@@ -24,7 +25,7 @@ from plc.apps.relay_stream import RelayConfig
 from plc.rtp.codecs import L16
 from plc.rtp.packetizer import Packetizer
 from plc.rtp.packets import RtpPacket
-from plc.rtp.rtcp import Reports
+from plc.rtp.rtcp import Reports, ended_by
 from plc.rtp.udp import Address, Endpoint
 from tests.plc.configs import changed
 
@@ -197,5 +198,58 @@ def test_a_goodbye_in_anybodys_name_ends_no_stream() -> None:
         assert made.stream.latch.source == OWNER
         buffer = made.stream.playout.report()["jitter_buffer"]
         assert (buffer["packets_received"], buffer["source_changes"]) == (40, 0)
+    finally:
+        made.close()
+
+
+ENDLESS = {
+    "reports": struct.pack("!BBHI", 0x80, 201, 1, SENDER),
+    "goodbyes": struct.pack("!BBHI", 0x81, 203, 1, SENDER),
+    "heads": struct.pack("!BBH", 0x80, 202, 0),
+    "of an extended kind": struct.pack("!BBHI", 0x80, 207, 1, SENDER),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_a_compound_of_thousands_is_neither_parsed_nor_believed(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hold up all streams of a relay for a tenth of a second."""
+    parsed: list[int] = []
+    parse = RtcpPacket.parse
+
+    def noted(data: bytes) -> Any:
+        parsed.append(len(data))
+        return parse(data)
+
+    monkeypatch.setattr(RtcpPacket, "parse", noted)
+    reports = Reports(RATE, OURS, "here", seed=1)
+    for size in (65_504, 1504, 264):
+        datagram = (ENDLESS[kind] * 65_536)[:size]
+        reports.receive(datagram, 1.0)
+        assert ended_by(datagram) == []
+    assert (parsed, reports.stats.unreadable) == ([], 3)
+    reports.receive(ENDLESS[kind] * 32, 1.0)
+    assert len(parsed) == 1
+
+
+def test_an_item_list_without_end_is_not_walked() -> None:
+    """One packet, of one chunk, of 32 000 empty items."""
+    endless = struct.pack("!BBHI", 0x81, 202, 16_000, SENDER) + b"\x08\0" * 31_998
+    reports = Reports(RATE, OURS, "here", seed=1)
+    reports.receive(endless, 1.0)
+    assert reports.stats.unreadable == 1
+
+
+@pytest.mark.parametrize("source", [NEXT, ("239.1.2.3", 9999), ("127.0.0.1", 9999)])
+def test_a_flood_of_reports_is_capped(source: Address) -> None:
+    made = lane()
+    try:
+        assert made.stream.reports is not None
+        for k in range(2000):
+            made.receive(len(made.ports) - 1, sender_report(), source, 0.4 + 0.0005 * k)
+        stats = made.stream.stats
+        assert made.stream.reports.stats.received <= 200
+        assert stats.capped_datagrams + stats.refused_datagrams >= 1800
     finally:
         made.close()

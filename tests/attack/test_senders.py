@@ -1,15 +1,11 @@
-"""Senders whose numbers, stamps, sources and packets fit no rule, through ``plc relay`` itself."""
+"""Senders whose numbers, stamps, sources and packets fit no rule, through a relay and its ports.
 
-import contextlib
+Time is the processor time that the relay takes: what comes in time does not depend on others.
+"""
+
 import json
-import pickle
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,32 +15,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from plc.apps.relay import Relay
+from plc.cli.streams import read_relay_file
 from plc.rtp.codecs import Codec, Opus, open_codec
 from plc.rtp.libopus import repeated_samples
 from plc.rtp.packets import RtpPacket, build_rtp
-from tests.plc.apps.served_relay import free_port
-from tests.processes import environment
+from plc.rtp.udp import serve
+from tests.clocked_network import ClockedNetwork, on_network, processor_time
 from tests.signals import sine, voice
-
-pytestmark = pytest.mark.realtime
 
 RATE = 16_000
 SECONDS = 5.0
 OTHER = 9999
 """Packet of a second source."""
+SINK = 9000
+"""Port of the first stream's receiver, who is not there."""
 
 Plan = list[tuple[float, bytes]]
-
-SENDING = """
-import pickle, socket, sys, time
-plan = pickle.load(open(sys.argv[1], "rb"))
-out = socket.socket(type=socket.SOCK_DGRAM)
-begin_s = time.monotonic()
-for at_s, port, packet in plan:
-    time.sleep(max(0.0, begin_s + at_s - time.monotonic()))
-    out.sendto(packet, ("127.0.0.1", port))
-"""
-"""In a process of its own: a thread beside the tests waits for the interpreter."""
 
 
 @dataclass
@@ -167,37 +154,6 @@ def senders() -> dict[str, Sender]:
     }
 
 
-class Sink:
-    """Takes what the relay sends at several ports."""
-
-    def __init__(self, names: list[str]) -> None:
-        self.taken: dict[str, list[bytes]] = {name: [] for name in names}
-        self.ports: dict[str, int] = {}
-        self._ended = threading.Event()
-        self._sockets = []
-        for name in names:
-            one = socket.socket(type=socket.SOCK_DGRAM)
-            one.bind(("127.0.0.1", 0))
-            one.setblocking(False)
-            self.ports[name] = one.getsockname()[1]
-            self._sockets.append((name, one))
-        self._thread = threading.Thread(target=self._take)
-        self._thread.start()
-
-    def _take(self) -> None:
-        while not self._ended.wait(0.005):
-            for name, one in self._sockets:
-                with contextlib.suppress(BlockingIOError):
-                    while True:
-                        self.taken[name].append(one.recv(4096))
-
-    def close(self) -> None:
-        self._ended.set()
-        self._thread.join()
-        for _, one in self._sockets:
-            one.close()
-
-
 def numbers_in(packets: list[bytes], samples: int) -> set[int]:
     """Return which packets are in what the relay sent, at least nine tenths of each."""
     if not samples:
@@ -211,45 +167,32 @@ def numbers_in(packets: list[bytes], samples: int) -> set[int]:
 def relayed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str, Any], set[int]]]:
     """Send all senders' packets through one relay; return its report and the numbers it sent."""
     pytest.importorskip("av", reason="PyAV is not installed")
-    folder: Path = tmp_path_factory.mktemp("relay")
-    all_, listens = senders(), {}
-    sink = Sink(list(all_))
-    text = ""
-    for name, sender in all_.items():
-        listens[name] = free_port()
-        given = {"sample_rate": RATE, "fixed_delay_ms": 60, "packet_ms": 20.0, "model": "ar"}
+    file: Path = tmp_path_factory.mktemp("relay") / "relay.toml"
+    all_, text = senders(), ""
+    given = {"sample_rate": RATE, "fixed_delay_ms": 60, "packet_ms": 20.0, "model": "ar"}
+    for place, (name, sender) in enumerate(all_.items()):
         lines = "\n".join(
             f"{key} = {json.dumps(to)}" for key, to in (given | sender.options).items()
         )
         text += (
-            f'[[stream]]\nname = "{name}"\nlisten = "udp://127.0.0.1:{listens[name]}"\n'
-            f'to = "udp://127.0.0.1:{sink.ports[name]}"\n{lines}\n'
+            f'[[stream]]\nname = "{name}"\nlisten = "udp://127.0.0.1:0"\n'
+            f'to = "udp://127.0.0.1:{SINK + place}"\n{lines}\n'
         )
-    (folder / "relay.toml").write_text(text)
-    relay = subprocess.Popen(
-        [sys.executable, "-m", "plc", "relay", "--config", folder / "relay.toml", "--json"],
-        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert relay.stderr is not None
-        for _ in all_:
-            next(line for line in relay.stderr if " -> " in line)
-        plan = [(at_s, listens[name], p) for name, s in all_.items() for at_s, p in s.plan]
-        (folder / "plan").write_bytes(pickle.dumps(sorted(plan, key=lambda each: each[0])))
-        subprocess.run([sys.executable, "-c", SENDING, folder / "plan"], check=True)
-        time.sleep(0.5)
-    finally:
-        relay.send_signal(signal.SIGTERM)
-        out, errors = relay.communicate(timeout=60)
-        sink.close()
-    assert relay.returncode == 0, errors
-    assert "Traceback" not in errors
+    file.write_text(text)
+    taken: dict[str, list[bytes]] = {name: [] for name in all_}
+    with closing(Relay(read_relay_file(file).streams, lambda: network.clock())) as relay:
+        ports = dict(zip(all_, relay.ports, strict=True))
+        plan = [(at_s, ports[name], p) for name, s in all_.items() for at_s, p in s.plan]
+        plan.sort(key=lambda each: each[0])
+        network = ClockedNetwork(iter(plan), processor_time())
+        with pytest.MonkeyPatch.context() as patched, on_network(patched, network):
+            serve(relay, clock=network.clock, duration_s=plan[-1][0] + 0.5)
+        reports = relay.report()
+    for _, (_, port), packet in network.gone:
+        taken[list(all_)[port - SINK]].append(packet)
     return {
-        report["name"]: (
-            report,
-            numbers_in(sink.taken[report["name"]], all_[report["name"]].packet),
-        )
-        for report in json.loads(out)
+        report["name"]: (report, numbers_in(taken[report["name"]], all_[report["name"]].packet))
+        for report in reports
     }
 
 

@@ -113,6 +113,25 @@ def _two_squares(s: Studio, hertz: float, cents: float) -> Signal:
     return 0.2 * s.joined(s.square(note, 400.0) + s.square(note * apart, 400.0) for note in notes)
 
 
+def _lead(s: Studio, duty: float, cents: float, cutoff_hz: float, rest_ms: float = 0.0) -> Signal:
+    """Return notes of a synthesizer: two pulse waves, or saws, through a filter of one pole."""
+
+    def line() -> Iterator[Signal]:
+        while True:
+            ms, hertz = s.rng.choice([250.0, 500.0]), 110.0 * 2 ** (s.rng.integers(36) / 12)
+            both = [
+                s.square(each, ms, duty) if duty else 2.0 * ((s.time(ms) * each) % 1.0) - 1.0
+                for each in (hertz, hertz * 2 ** (cents / 1200))
+            ]
+            yield s.fade(0.2 * (both[0] + both[1]), 4.0, s.rng.choice([3.0, 30.0]))
+            yield s.rest(s.rng.choice([0.0, rest_ms]))
+
+    place = np.arange(s.of(4.0))
+    taps = np.exp(-2 * np.pi * cutoff_hz / s.rate * place)
+    made: Signal = np.convolve(s.joined(line()), taps / taps.sum())[: s.samples]
+    return made
+
+
 def _stutter(s: Studio, block_ms: float, times: int, every_ms: float = 2000.0) -> Signal:
     out = s.music()
     block = s.of(block_ms)
@@ -469,6 +488,11 @@ UNDAMAGED: dict[str, Maker] = {
     "two squares, nearly in tune, high": lambda s: _two_squares(s, 440.0, 6.0),
     "two squares, less in tune": lambda s: _two_squares(s, 440.0, 10.0),
     "two squares, less in tune, low": lambda s: _two_squares(s, 110.0, 10.0),
+    "lead of two pulses, filtered": lambda s: _lead(s, 0.25, 12.0, 5000.0),
+    "lead of two thin pulses, filtered, with rests": lambda s: _lead(s, 0.125, 8.0, 7000.0, 150.0),
+    "lead of two squares, filtered": lambda s: _lead(s, 0.5, 6.0, 6000.0),
+    "lead of two saws": lambda s: _lead(s, 0.0, 8.0, 3000.0),
+    "lead of two saws, with rests": lambda s: _lead(s, 0.0, 12.0, 20_000.0, 150.0),
 }  # fmt: skip
 """Name to maker; shape (n,) or (n, 2)."""
 

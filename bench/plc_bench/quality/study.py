@@ -535,7 +535,7 @@ def _models() -> dict[str, str]:
     return {
         manifest.name: manifest.sha256
         for manifest in available()
-        if runtime or manifest.kind == "causal"
+        if runtime or manifest.kind in ("causal", "bridge")
     }
 
 

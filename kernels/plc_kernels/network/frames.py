@@ -121,7 +121,7 @@ def _run(plan: Plan, weights: Reals, spectra: Reals, lost: Reals, work: Reals, o
     spectra = row(work, plan[SPECTRA], drafts * frames * spectrum)
     for d in range(drafts):
         part = d * frames * spectrum
-        _turn(frames, row(by_bin, part, frames * spectrum), row(spectra, part, frames * spectrum))
+        turn(frames, row(by_bin, part, frames * spectrum), row(spectra, part, frames * spectrum))
     level = _measure(plan, spectra)
     _featurise(plan, spectra, lost, level, work)
     entered = row(work, plan[ENTERED], (frames + 2) * width)
@@ -141,7 +141,7 @@ def _run(plan: Plan, weights: Reals, spectra: Reals, lost: Reals, work: Reals, o
     )
     _leak(inner)
     mixed = row(work, plan[MIXED], (frames + 1) * 2 * width)
-    _clear(row(mixed, frames * 2 * width, 2 * width))
+    clear(row(mixed, frames * 2 * width, 2 * width))
     _layer(
         weights,
         plan[MIX],
@@ -160,11 +160,11 @@ def _run(plan: Plan, weights: Reals, spectra: Reals, lost: Reals, work: Reals, o
     _answer(plan, weights, work)
     filled = row(work, plan[FILLED], touching * spectrum)
     _weigh(plan, weights, spectra, level, work, filled)
-    _turn(spectrum, filled, out)
+    turn(spectrum, filled, out)
 
 
 @part
-def _turn(columns: int, x: Reals, out: Reals) -> None:
+def turn(columns: int, x: Reals, out: Reals) -> None:
     """Write a matrix's columns as rows."""
     rows = x.size // columns
     for c in range(columns):
@@ -297,15 +297,16 @@ def _layer(
 
 
 @part
-def _clear(x: Reals) -> None:
+def clear(x: Reals) -> None:
+    """Write zeros."""
     for k in range(x.size):
         x[k] = _ZERO
 
 
 @part
 def _clear_ends(x: Reals, width: int) -> None:
-    _clear(row(x, 0, width))
-    _clear(row(x, x.size - width, width))
+    clear(row(x, 0, width))
+    clear(row(x, x.size - width, width))
 
 
 @part
@@ -327,7 +328,7 @@ def _remember(plan: Plan, weights: Reals, mixed: Reals, work: Reals) -> None:
     """Write the recurrent layers' states behind their inputs, frame by frame."""
     width, frames, units, gates = plan[WIDTH], plan[FRAMES], plan[UNITS], plan[GATES]
     sums, before = row(work, plan[SUMS], gates), row(work, plan[START], units)
-    _clear(before)
+    clear(before)
     for g in range(plan[GROUPS]):
         given = row(work, plan[GIVEN_ROWS], frames * gates)
         _layer(
@@ -357,12 +358,12 @@ def _remember(plan: Plan, weights: Reals, mixed: Reals, work: Reals) -> None:
                 _NO_STEP,
             )
             now = row(mixed, (2 * t + 1) * width + g * units, units)
-            _gate(row(given, t * gates, gates), sums, held, now)
+            gate(row(given, t * gates, gates), sums, held, now)
             held = now
 
 
 @part
-def _gate(given: Reals, sums: Reals, held: Reals, now: Reals) -> None:
+def gate(given: Reals, sums: Reals, held: Reals, now: Reals) -> None:
     """Write the next state of a recurrent layer."""
     n = now.size
     for k in range(2 * n):
@@ -467,7 +468,7 @@ def _weigh(
     for t in range(frames - context):
         head = row(work, plan[LOGIT_ROWS] + t * logits, logits)
         y = row(out, t * 2 * bins, 2 * bins)
-        _clear(y)
+        clear(y)
         for d in range(drafts):
             x = row(spectra, (d * frames + context + t) * 2 * bins, 2 * bins)
             _add_draft(row(head, d * bins, bins), x, y)

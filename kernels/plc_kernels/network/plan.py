@@ -84,8 +84,8 @@ COUNT = 49
 """Words of a plan."""
 
 
-# Of anything: beyond, a run's memory would have no bound.
-_MOST = 1 << 15
+MOST = 1 << 15
+"""Of anything: beyond, a run's memory would have no bound."""
 
 
 class UnfitError(ValueError):
@@ -144,10 +144,10 @@ def plan_frames(
     UnfitError
         If a tensor is missing or has another shape, or a size is one that the kernels do not take.
     """
-    _require(min(sizes.drafts, sizes.bins, sizes.bands, sizes.context_frames) >= 1, "its sizes")
-    _require(max(sizes.drafts, sizes.bins, sizes.frames) <= _MOST, "its sizes")
-    _require(0.0 <= sizes.draft_share <= 1.0, "its share of the draft")
-    made = _Weights(tensors)
+    require(min(sizes.drafts, sizes.bins, sizes.bands, sizes.context_frames) >= 1, "its sizes")
+    require(max(sizes.drafts, sizes.bins, sizes.frames) <= MOST, "its sizes")
+    require(0.0 <= sizes.draft_share <= 1.0, "its share of the draft")
+    made = Weights(tensors, COUNT)
     touching = sizes.frames - sizes.context_frames
     width = made.shape("mix.bias", 1)[0]
     names = [name for name in tensors if name.startswith("gru.parts.")]
@@ -163,12 +163,12 @@ def plan_frames(
     made.plan[SEEN] = seen
     made.plan[FEATURES] = features = sizes.bins + 2 * (sizes.drafts - 1) * seen + 2
     made.plan[[WIDTH, GROUPS, UNITS]] = width, groups, width // groups
-    made.plan[GATES] = _whole(3 * (width // groups))
+    made.plan[GATES] = whole(3 * (width // groups))
     made.plan[[CONTEXT, FRAMES]] = sizes.context_frames, sizes.frames
-    made.plan[LOGITS] = _whole(outputs)
-    _require(touching >= TILE_ROWS, "too few frames")
-    _require(width % LANES == 0 and width % groups == 0, "its width")
-    _require(made.plan[GATES] >= TILE_PANELS * LANES, "its width")
+    made.plan[LOGITS] = whole(outputs)
+    require(touching >= TILE_ROWS, "too few frames")
+    require(width % LANES == 0 and width % groups == 0, "its width")
+    require(made.plan[GATES] >= TILE_PANELS * LANES, "its width")
     made.convolution("enter", (width, features, 3), ENTER, ENTER_BIAS)
     made.convolution("mix", (width, width, 3), MIX, MIX_BIAS)
     made.recurrent(groups, width // groups)
@@ -176,7 +176,7 @@ def plan_frames(
     join_bias = made.convolution("join", join, JOIN, JOIN_BIAS)
     head_bias = made.convolution("head", head, HEAD, HEAD_BIAS)
     if "early_join.down.weight" in tensors:
-        _require(TILE_ROWS <= sizes.early_frames <= touching, "its early frames")
+        require(TILE_ROWS <= sizes.early_frames <= touching, "its early frames")
         made.plan[EARLY] = sizes.early_frames
         made.early("early_join", join, join_bias, JOIN_DOWN, JOIN_UP, JOIN_EARLY_BIAS)
         made.early("early_head", head, head_bias, HEAD_DOWN, HEAD_UP, HEAD_EARLY_BIAS)
@@ -207,15 +207,23 @@ def _lay_out_work(plan: NDArray[np.int64], touching: int) -> None:
         (FILLED, touching * 2 * plan[BINS]),
     ):
         plan[place] = at
-        at += _whole(need)
+        at += whole(need)
     plan[WORK] = at
 
 
-class _Weights:
-    """Weights in the making: what was kept so far, and where."""
+class Weights:
+    """Weights in the making: what was kept so far, and where.
 
-    def __init__(self, tensors: Tensors) -> None:
-        self.plan = np.zeros(COUNT, np.int64)
+    Parameters
+    ----------
+    tensors : mapping
+        By name.
+    words : int
+        Of the plan.
+    """
+
+    def __init__(self, tensors: Tensors, words: int) -> None:
+        self.plan = np.zeros(words, np.int64)
         self.parts: list[NDArray[np.float32]] = []
         self._tensors = tensors
         self._size = 0
@@ -223,25 +231,25 @@ class _Weights:
     def keep(self, place: int, values: NDArray[Any]) -> None:
         """Append values, filled up with zeros to whole panels."""
         self.plan[place] = self._size
-        part = np.zeros(_whole(values.size), np.float32)
+        part = np.zeros(whole(values.size), np.float32)
         part[: values.size] = values.ravel()
         self.parts.append(part)
         self._size += part.size
 
     def shape(self, name: str, dimensions: int) -> tuple[int, ...]:
         """Return a tensor's shape."""
-        _require(name in self._tensors, f"there is no {name}")
+        require(name in self._tensors, f"there is no {name}")
         shape = self._tensors[name].shape
-        _require(len(shape) == dimensions and min(shape, default=0) > 0, f"{name} is {shape}")
+        require(len(shape) == dimensions and min(shape, default=0) > 0, f"{name} is {shape}")
         return shape
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return a tensor in float32; refuse another shape, NaN and infinity."""
-        _require(name in self._tensors, f"there is no {name}")
+        require(name in self._tensors, f"there is no {name}")
         values = self._tensors[name]
-        _require(values.shape == shape, f"{name} is {values.shape} instead of {shape}")
+        require(values.shape == shape, f"{name} is {values.shape} instead of {shape}")
         values = values.astype(np.float32)
-        _require(bool(np.isfinite(values).all()), f"{name} is not finite")
+        require(bool(np.isfinite(values).all()), f"{name} is not finite")
         return values
 
     def convolution(
@@ -274,10 +282,10 @@ class _Weights:
         """Keep an adapter of the first frames; add its layer's bias to its own."""
         outputs, inputs, taps = shape
         rank = self.shape(f"{name}.down.weight", 3)[0]
-        _require(self.plan[RANK] in (0, _whole(rank)), "its early adapters")
-        self.plan[RANK] = _whole(rank)
+        require(self.plan[RANK] in (0, whole(rank)), "its early adapters")
+        self.plan[RANK] = whole(rank)
         low = _rows(self.tensor(f"{name}.down.weight", (rank, inputs, taps)))
-        high = np.zeros((_whole(rank), outputs), np.float32)
+        high = np.zeros((whole(rank), outputs), np.float32)
         high[:rank] = _rows(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))
         self.keep(down, in_panels(low))
         self.keep(up, in_panels(high))
@@ -295,9 +303,9 @@ class _Weights:
             given[: 2 * units] += own[: 2 * units]
             own[: 2 * units] = 0.0
             kept[0].append(in_panels(by_input.T))
-            kept[1].append(_filled_up(given))
+            kept[1].append(filled_up(given))
             kept[2].append(in_panels(by_state.T))
-            kept[3].append(_filled_up(own))
+            kept[3].append(filled_up(own))
         places = GIVEN, GIVEN_BIAS, RECURRENT, RECURRENT_BIAS
         for place, values in zip(places, kept, strict=True):
             self.keep(place, np.concatenate(values))
@@ -308,17 +316,19 @@ def _rows(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return weight.transpose(2, 1, 0).reshape(-1, weight.shape[0])
 
 
-def _whole(n: int) -> int:
+def whole(n: int) -> int:
     """Return ``n`` rounded up to whole panels."""
     return -(-int(n) // LANES) * LANES
 
 
-def _filled_up(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    wide = np.zeros(_whole(values.size), np.float32)
+def filled_up(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return values with zeros up to whole panels."""
+    wide = np.zeros(whole(values.size), np.float32)
     wide[: values.size] = values
     return wide
 
 
-def _require(fits: bool, what: str) -> None:
+def require(fits: bool, what: str) -> None:
+    """Raise an :class:`UnfitError` that says what does not fit."""
     if not fits:
         raise UnfitError(what)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.repair.detect.findings import Candidate, runs
+from plc.repair.detect.levels import change_db
 
 # Constant runs at any level: shortest and longest, and what is looked at on both sides.
 _RUN_MS, _LONGEST_MS, _SIDE_MS = 4.5, 1000.0, 4.0
@@ -25,8 +26,14 @@ _JUMP, _JUMP_STEPS = 0.02, 2.5
 _STILL = 0.25
 # What stands still so far on both sides of a place makes it a step of a stair.
 _STEP_MS = 1.0, 3.0
-# So much around a place stands still where it lies in a stair; a hole there is longer than steps.
-_STAIR_MS, _STAIR_STILL, _STAIR_TIMES = 15.0, 0.9, 2.0
+# What stands still so far on one side of a click makes it an end.
+_END_MS = 1.5, 8.0
+# So much around a place stands still where it lies in a stair, and so much of it away from zero; or
+# so few levels are there. Still is what changes by no more of the peak in a millisecond.
+_STAIR_MS, _STAIR_STILL, _STAIR_HIGH, _STAIR_LEVELS = 15.0, 0.7, 0.3, 6
+_STAIR_SLOPE, _STAIR_LEVEL = 0.1, 0.2
+# A hole in one is longer than its steps, and the spectrum is the same behind it.
+_STAIR_TIMES, _STAIR_CHANGE_DB = 2.0, 6.0
 # Runs by which a value is known as what the recorder wrote.
 _KNOWN_RUNS = 3
 
@@ -34,12 +41,18 @@ _KNOWN_RUNS = 3
 _ZEROS, _GRID_ZEROS, _ZEROS_MS = 5, 4, 4.5
 # Level beside them, in full scale and relative to the smallest samples of the recording around.
 _LEVEL, _SMALL, _SMALL_TIMES, _AROUND_MS = 10 ** (-54 / 20), 0.02, 4.0, 500.0
+# A wave that comes to rest is that near to zero in the last samples, of the level in more of them.
+_NEAREST, _SETTLED, _WIDE = 4, 0.02, 40
 # Samples beside a run, at least; and the part of that level that is enough on a grid.
 _SIDE, _GRID_DEPTH = 12, 0.3
 # Of the times that a wave crosses zero, the share at which it may stop there.
 _STOP_SHARE = 0.25
 # A share of zeros within this is no loss of samples but a gap between pulses.
 _SHARE, _SHARE_MS = 0.25, 50.0
+# Of so many runs on either side, one with the same samples beside it, as far as that, is a wave's.
+_SHAPES, _SHAPE_ERROR = 8, 0.01
+# More of them around, and half of all, make all of a wave's.
+_FEW_SHAPES = 1
 # Frames in which zeros come again: so many runs, and such a share of all.
 _FRAME_MS, _GRID_RUNS, _GRID_SHARE = (5.0, 40.0), 5, 0.6
 
@@ -78,24 +91,83 @@ def is_step(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> boo
     return bool(before[0] != behind[0] or (place.kind != "click" and before[0] != 0))
 
 
+def is_end(row: NDArray[np.float32], click: Candidate, sample_rate: int) -> bool:
+    """Return whether a click is where sound ends in a constant, or begins from one."""
+    near, far = (round(each * sample_rate / 1000) for each in _END_MS)
+    if click.start < far or click.stop + far > row.size:
+        return False
+    sides = row[click.start - far : click.start - near], row[click.stop + near : click.stop + far]
+    return bool((np.ptp(sides[0]) > 0) != (np.ptp(sides[1]) > 0))
+
+
 def is_stair(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> bool:
     """Return whether a place lies among constant levels.
 
     So do the samples of a sound that was held, and a square wave: their levels fall and come back,
-    and are the same again, at each step. A hole in it stands still for longer than its steps.
+    and are the same again, at each step. A hole in one of them stands still for longer.
     """
+    sides = _sides_of(row, place, sample_rate)
+    ms, inner = sample_rate / 1000, row[place.start : place.stop]
+    among = all(_stands(each, ms) for each in sides)
+    if place.kind == "repeat":
+        return among or _stands(inner, ms)
+    if not among:
+        return False
+    peak = max(_peak(each) for each in sides)
+    longest = [
+        max(map(np.ptp, runs(_still(each, peak, ms))), default=0) for each in (inner, *sides)
+    ]
+    return longest[0] < _STAIR_TIMES * max(longest[1:])
+
+
+def is_between_tones(row: NDArray[np.float32], hole: Candidate, sample_rate: int) -> bool:
+    """Return whether a wave of constant levels ends or begins at a hole.
+
+    A generator cuts its tones hard. Where the same wave stands on both sides, it was one tone.
+
+    Parameters
+    ----------
+    row : float32, shape (n,)
+        The channel, finite.
+    hole : Candidate
+        What was found there.
+    sample_rate : int
+        In Hz.
+    """
+    sides = _sides_of(row, hole, sample_rate)
+    stand = [_stands(each, sample_rate / 1000) for each in sides]
+    if not all(stand):
+        return any(stand)
+    size = min(each.size for each in sides)
+    return change_db(sides[0][-size:], sides[1][:size], sample_rate) > _STAIR_CHANGE_DB
+
+
+def _sides_of(
+    row: NDArray[np.float32], place: Candidate, sample_rate: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     side = round(_STAIR_MS * sample_rate / 1000)
-    sides = row[max(0, place.start - side) : place.start], row[place.stop : place.stop + side]
-    among = all(
-        each.size == side and np.mean(np.diff(each) == 0) >= _STAIR_STILL and bool(each.any())
-        for each in sides
-    )
-    inner = _longest_still(row[place.start : place.stop])
-    return among and inner < _STAIR_TIMES * max(_longest_still(each) for each in sides)
+    return row[max(0, place.start - side) : place.start], row[place.stop : place.stop + side]
 
 
-def _longest_still(part: NDArray[np.float32]) -> int:
-    return max((last - first for first, last in runs(np.diff(part) == 0)), default=0)
+def _stands(part: NDArray[np.float32], ms: float) -> bool:
+    """Return whether sound is made of levels, and short ways between them."""
+    if part.size < _SIDE or not part.any():
+        return False
+    peak = _peak(part)
+    if peak >= _JUMP and np.unique(part).size <= _STAIR_LEVELS:
+        return True
+    still = _still(part, peak, ms)
+    level = np.abs(part[1:]) >= _STAIR_LEVEL * peak
+    return bool(np.mean(still) >= _STAIR_STILL and np.mean(still & level) >= _STAIR_HIGH)
+
+
+def _still(part: NDArray[np.float32], peak: float, ms: float) -> NDArray[np.bool_]:
+    """Return where sound changes by a small part of its peak in a millisecond."""
+    return np.asarray(np.abs(np.diff(part)) * ms <= _STAIR_SLOPE * peak, np.bool_)
+
+
+def _peak(part: NDArray[np.float32]) -> float:
+    return float(np.abs(part).max(initial=0.0))
 
 
 def _written(
@@ -132,6 +204,7 @@ def _dropped(row: NDArray[np.float32], sample_rate: int) -> list[tuple[int, int]
         and _is_alone(silent, run, round(_SHARE_MS * ms))
         and _depth(row, run, ms) >= _GRID_DEPTH
     ]
+    rare = _without_shapes(row, rare, round(_AROUND_MS * ms))
     certain = [run for run in rare if run[1] - run[0] >= _ZEROS and _depth(row, run, ms) >= 1.0]
     grid = _grid_of([start for start, _ in certain], ms)
     if grid is None:
@@ -181,6 +254,42 @@ def _depth(row: NDArray[np.float32], run: tuple[int, int], ms: float) -> float:
     levels = [float(np.sqrt(np.mean(np.square(each)))) for each in sides]
     edge = float(max(abs(row[start - 1]), abs(row[stop])))
     return min(*levels, edge) / least
+
+
+def _without_shapes(
+    row: NDArray[np.float32], rare: list[tuple[int, int]], reach: int
+) -> list[tuple[int, int]]:
+    """Return the runs but those of a wave that stands still in each of its periods."""
+    starts = np.array([start for start, _ in rare])
+    shapes = [_settles(row, run) or _recurs(row, rare, number) for number, run in enumerate(rare)]
+    sums = np.concatenate([[0], np.cumsum(shapes)])
+    low, high = (np.searchsorted(starts, starts + each) for each in (-reach, reach))
+    around = sums[high] - sums[low]
+    crowd = (around > _FEW_SHAPES) & (2 * around >= high - low)
+    return [run for run, is_so, among in zip(rare, shapes, crowd, strict=True) if not is_so | among]
+
+
+def _settles(row: NDArray[np.float32], run: tuple[int, int]) -> bool:
+    """Return whether a wave comes to rest on one side of a run."""
+    start, stop = run
+    sides = row[max(0, start - _WIDE) : start], row[stop : stop + _WIDE][::-1]
+    return any(
+        float(np.abs(each[-_NEAREST:]).max()) < _SETTLED * float(np.sqrt(np.mean(np.square(each))))
+        for each in sides
+    )
+
+
+def _recurs(row: NDArray[np.float32], rare: list[tuple[int, int]], number: int) -> bool:
+    """Return whether the samples beside a run stand beside another one near by."""
+    low, high = max(0, number - _SHAPES), number + _SHAPES + 1
+    sides = [_beside(row, run) for run in rare[low:high]]
+    own = sides.pop(number - low)
+    least = _SHAPE_ERROR * float(own @ own)
+    return any(float((own - each) @ (own - each)) <= least for each in sides)
+
+
+def _beside(row: NDArray[np.float32], run: tuple[int, int]) -> NDArray[np.float32]:
+    return np.concatenate([row[run[0] - _SIDE : run[0]], row[run[1] : run[1] + _SIDE]])
 
 
 def _grid_of(starts: list[int], ms: float) -> tuple[int, int] | None:

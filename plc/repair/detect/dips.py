@@ -104,16 +104,27 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
             found.append(Candidate(start, stop, kind, confidence))
     spans = np.array([hole[:2] for hole in holes], np.int64).reshape(-1, 2)
     return [
-        each for each in found if not _is_cycle(each, spans, ms) and not _is_rest(row, each, ms)
+        each
+        for each in found
+        if not is_cycle(each.start, each.stop, spans, ms) and not _is_rest(row, each, ms)
     ]
 
 
-def _is_cycle(each: Candidate, spans: NDArray[np.int64], ms: float) -> bool:
-    """Return whether a hole is one of a tone's cycles.
+def is_cycle(start: int, stop: int, spans: NDArray[np.int64], ms: float) -> bool:
+    """Return whether a place lies in one of a tone's cycles.
 
     It then has many like it around, or is one of a series equally far apart.
+
+    Parameters
+    ----------
+    start, stop : int
+        The place.
+    spans : int64, shape (n, 2)
+        Start and stop of all places that are looked at.
+    ms : float
+        Samples in a millisecond.
     """
-    start, length = each.start, each.stop - each.start
+    length = stop - start
     slack = 2 * HOP_MS * ms
     lengths = spans[:, 1] - spans[:, 0]
     similar = (2 * lengths + slack >= length) & (lengths <= 2 * length + slack)

@@ -6,7 +6,8 @@ which it is; all of a recording can. A finding is doubtful where
 * it recurs regularly (:mod:`plc.repair.detect.rhythm`), and so more than an accident would,
 * holes make up too much of the 20 s around, the less the longer they are: lost packets are short
   and may be many, long holes are rare,
-* it lies between the pulses of one sound, or sound has died away before it and begins quietly
+* it lies between the pulses of one sound, or between different square waves
+  (:mod:`plc.repair.detect.constant`), or sound has died away before it and begins quietly
   behind it (:mod:`plc.repair.detect.dips`),
 * sound is faded out and in again over a long hole, or a stutter is long,
 * repeated blocks are many, and lie on no grid as lost packets do,
@@ -31,11 +32,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.repair.detect.findings import Finding
-from plc.repair.detect.rhythm import regular
+from plc.repair.detect.rhythm import on_beats, regular
 
 REGULAR = "recurs regularly"
 PULSES = "between pulses of one sound"
 PAUSE = "in a pause"
+TONES = "between tones of a generator"
 TOO_MUCH = "too much of the recording"
 FADED = "faded on both sides"
 STUTTER = "a long stutter"
@@ -55,6 +57,7 @@ _PACKET_S, _CLICK_S = 0.02, 0.004
 # A tick that comes again more slowly may be a scratch: a record of 78 turns takes 0.77 s. But no
 # record turns so evenly as a metronome that a machine made.
 _PERIODS_S, _CLICK_PERIODS_S, _SLOW_PERIODS_S = (0.04, 4.0), (0.008, 0.7), (0.7, 4.0)
+_BEATS_S = (0.05, 0.7)
 _EVEN_S, _EVEN_SAMPLES, _EVEN_SHARE = 1e-4, 2.2, 0.75
 # Seams that come again sooner are made by a gate; that share of the places around makes all seams.
 _SEAM_PERIODS_S, _SEAM_SHARE = (0.04, 0.2), 1 / 3
@@ -63,6 +66,8 @@ _MANY_REPEATS, _REPEATS_A_S, _SEAMS_A_S = 8, 2.5, 4.0
 _GRIDS_S, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5
 # Around a place so many others are doubtful, and such a share.
 _NEIGHBOURS, _NEIGHBOUR_SHARE = 4, 0.5
+# Of holes of so many seconds and more, fewer are enough.
+_LONG, _LONG_S = 2, 0.06
 # Confidences: what needs no other, and what another one must have.
 _SURE, _CERTAIN = 0.95, 0.98
 
@@ -127,11 +132,12 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
             *_of_repeats(repeats),
             *_regular(clicks, _CLICK_S, _CLICK_PERIODS_S),
             *_slow(clicks, sample_rate),
+            *_beats(clicks),
         ]
         for number, doubt in named:
             doubts[number] = doubts[number] or doubt
         both = _places(findings, channel, _HOLES + _REPEATS, samples / sample_rate, sample_rate)
-        for number in _alike(both, doubts):
+        for number in (*_alike(both, doubts, _NEIGHBOURS), *_alike(_long(holes), doubts, _LONG)):
             doubts[number] = doubts[number] or ALIKE
     for number in _unsure(findings, doubts, sample_rate):
         doubts[number] = UNSURE
@@ -205,6 +211,12 @@ def _slow(clicks: _Places, sample_rate: int) -> list[tuple[int, str]]:
     return found if len(found) >= _EVEN_SHARE * len(clicks.numbers) else []
 
 
+def _beats(clicks: _Places) -> Iterator[tuple[int, str]]:
+    """Yield the clicks on beats, where notes begin and end."""
+    marked = on_beats(clicks.start_s, _CLICK_S, *_BEATS_S)
+    yield from ((clicks.numbers[place], REGULAR) for place in np.flatnonzero(marked))
+
+
 def _recurring(
     start_s: NDArray[np.float64],
     stop_s: NDArray[np.float64],
@@ -220,7 +232,20 @@ def _on_grid(places: _Places) -> bool:
     return any(abs(each.mean()) > _ON_GRID for each in turns if each.size)
 
 
-def _alike(places: _Places, doubts: list[str]) -> Iterator[int]:
+def _long(holes: _Places) -> _Places:
+    """Return the long ones of a channel's holes."""
+    kept = np.flatnonzero(holes.length_s >= _LONG_S)
+    return _Places(
+        [holes.numbers[place] for place in kept],
+        holes.start_s[kept],
+        holes.stop_s[kept],
+        holes.seam[kept],
+        holes.stutter[kept],
+        holes.total_s,
+    )
+
+
+def _alike(places: _Places, doubts: list[str], fewest: int) -> Iterator[int]:
     """Yield the places with mostly doubtful neighbours.
 
     Pauses that a gate made silent say nothing of what lies between them.
@@ -229,7 +254,7 @@ def _alike(places: _Places, doubts: list[str]) -> Iterator[int]:
     sums = np.concatenate([[0], np.cumsum(doubtful)])
     low, high = (np.searchsorted(places.start_s, each) for each in places.around())
     inside = sums[high] - sums[low]
-    marked = (inside >= _NEIGHBOURS) & (inside >= _NEIGHBOUR_SHARE * (high - low))
+    marked = (inside >= fewest) & (inside >= _NEIGHBOUR_SHARE * (high - low))
     yield from (places.numbers[place] for place in np.flatnonzero(marked))
 
 

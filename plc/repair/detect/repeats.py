@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.repair.detect.clicks import Errors
+from plc.repair.detect.dips import is_cycle
 from plc.repair.detect.findings import Candidate
 from plc.repair.detect.judge import judge_of
+from plc.repair.detect.plausible import REGULAR
 from plc_kernels.repeats import lag_errors, repeat_starts
 
 _LOW_RATE = 8000
@@ -57,14 +59,18 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Can
     thin = _thinned(row, factor)
     ms = sample_rate / 1000
     found = []
-    for start, stop, features, lag in candidates(row, sample_rate, errors):
-        confidence = judge.confidence(features)
-        if confidence < 0.5:
-            continue
+    likely = [
+        (start, stop, confidence, lag)
+        for start, stop, features, lag in candidates(row, sample_rate, errors)
+        if (confidence := judge.confidence(features)) >= 0.5
+    ]
+    spans = np.array([each[:2] for each in likely], np.int64).reshape(-1, 2)
+    for start, stop, confidence, lag in likely:
+        doubt = REGULAR if is_cycle(start, stop, spans, ms) else ""
         first, block = _first_copy(row, (start, stop), lag, round(_LAGS_MS[0] * ms))
         is_tone = stop - first > max(_TONE_MS * ms, _TONE_BLOCKS * block)
         if not is_tone and not _is_pattern(thin, row, (start, stop), lag, factor):
-            found.append(Candidate(first, stop, "repeat", confidence))
+            found.append(Candidate(first, stop, "repeat", confidence, doubt=doubt))
     return found
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 # Places that are looked at together, by halves; periods are the distances of so many of them.
 _TOGETHER, _AHEAD = 24, 8
 _FEWEST = 4
+# A distance is of so many beats at most, and a tempo is fitted so often.
+_BEATS, _FITS = 16, 3
 # Chance explains what is more likely than this, in all the places together.
 _LIKELY = 2e-4
 
@@ -68,6 +70,63 @@ def _recurring(
             behind = np.abs(times_s[None, :] - times_s[row][:, None] - period) <= width_s / 2
             found |= behind.any(axis=0)
     return found
+
+
+def on_beats(
+    times_s: NDArray[np.float64], width_s: float, shortest_s: float, longest_s: float
+) -> NDArray[np.bool_]:
+    """Return which places lie on the beats of one tempo, however many beats are left out.
+
+    Parameters
+    ----------
+    times_s, width_s, shortest_s, longest_s
+        As for :func:`regular`; a beat is no longer than the last.
+    """
+    found = np.zeros(times_s.size, np.bool_)
+    step = _TOGETHER // 2
+    firsts = range(0, max(1, times_s.size - step), step)
+    for first in firsts:
+        part = slice(first, first + _TOGETHER)
+        if times_s[part].size > _FEWEST:
+            limit = _LIKELY / len(firsts)
+            found[part] |= _on_beat(times_s[part], width_s, shortest_s, longest_s, limit)
+    return found
+
+
+def _on_beat(
+    times_s: NDArray[np.float64], width_s: float, shortest_s: float, longest_s: float, limit: float
+) -> NDArray[np.bool_]:
+    """Return the places on the best tempo, or none."""
+    best = np.zeros(times_s.size, np.bool_)
+    beats = np.diff(times_s)[:, None] / np.arange(1, _BEATS + 1)
+    beats = np.unique(beats[(beats >= shortest_s) & (beats <= longest_s)])
+    for beat_s in beats:
+        hits, numbers, fitted_s = _fitted(times_s, float(beat_s), width_s)
+        if hits.sum() <= max(_FEWEST, int(best.sum())):
+            continue
+        whole_s = fitted_s * math.gcd(*np.diff(numbers[hits]).tolist())
+        # Phase and tempo are fitted to two of the places.
+        chance = beats.size * _tail(int(hits.sum()) - 2, times_s.size - 2, width_s / fitted_s)
+        if whole_s <= longest_s and chance < limit:
+            best = hits
+    return best
+
+
+def _fitted(
+    times_s: NDArray[np.float64], beat_s: float, width_s: float
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], float]:
+    """Return the places on a tempo that is fitted to them, their beats, and the tempo."""
+    turns = times_s / beat_s
+    phase = float(np.angle(np.exp(2j * np.pi * turns).mean()) / (2 * np.pi))
+    for _ in range(_FITS):
+        numbers = np.rint(turns - phase).astype(np.int64)
+        hits = np.abs(times_s - (numbers + phase) * beat_s) <= width_s / 2
+        if np.unique(numbers[hits]).size < 2:
+            break
+        beat_s, first_s = np.polyfit(numbers[hits], times_s[hits], 1).tolist()
+        phase = first_s / beat_s
+        turns = times_s / beat_s
+    return hits, numbers, float(beat_s)
 
 
 def _tail(hits: int, of: int, chance: float) -> float:

@@ -24,7 +24,7 @@ from plc.errors import ConfigError
 from plc.limits import FILE_MAX_CHANNELS, FILE_MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc.repair.detect import alternate, clicks, constant, dips, lone, repeats, seams
 from plc.repair.detect.findings import Candidate, Finding, runs
-from plc.repair.detect.plausible import PAUSE, PULSES, weigh
+from plc.repair.detect.plausible import PAUSE, PULSES, TONES, weigh
 from plc_kernels.packet import INT16_SCALE
 
 _CORE_S, _CONTEXT_S = 16.0, 3.0
@@ -248,15 +248,17 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     quiet = lone.without(sound, in_pauses)
     holes = [each for each in dips.find(quiet, rate) if not constant.is_step(quiet, each, rate)]
     uneven = [
-        replace(each, doubt=_doubt(sound, each, rate))
+        replace(each, doubt=each.doubt or _doubt(sound, each, rate))
         for each in [*holes, *repeats.find(sound, rate, errors)]
-        if _is_cut_off(each) or not constant.is_stair(sound, each, rate)
+        if not constant.is_stair(sound, each, rate)
     ]
     made = [*stuck, *uneven]
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
     edge = round(_EDGE_MS * rate / 1000)
     single = [
-        each for each in clicks.find(sound, rate, errors) if not constant.is_step(sound, each, rate)
+        each
+        for each in clicks.find(sound, rate, errors)
+        if not constant.is_step(sound, each, rate) and not constant.is_end(sound, each, rate)
     ]
     told = _within(_chosen(single, [*kept, *in_pauses], edge), first, last)
     return invalid + [
@@ -269,15 +271,15 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     ]
 
 
-def _is_cut_off(each: Candidate) -> bool:
-    return each.kind == "silence" and each.confidence == 1.0
-
-
 def _doubt(row: NDArray[np.float32], place: Candidate, rate: int) -> str:
     """Return why a place is probably meant to be so, by what lies beside it."""
     if dips.is_between_pulses(row, place, rate):
         return PULSES
-    return PAUSE if place.kind != "repeat" and dips.is_in_pause(row, place, rate) else ""
+    if place.kind == "repeat":
+        return ""
+    if constant.is_between_tones(row, place, rate):
+        return TONES
+    return PAUSE if dips.is_in_pause(row, place, rate) else ""
 
 
 def _within(kept: list[Candidate], first: int, last: int) -> list[Candidate]:

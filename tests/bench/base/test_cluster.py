@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from plc import notice
 from plc.apps import cluster
 from plc.errors import ConfigError
 from plc_bench.base.corpus import find_named_clips
@@ -33,6 +34,7 @@ def ended() -> Iterator[None]:
 
 
 def work(number: int) -> int:
+    notice.tell(f"half of {number} is missing")
     if number == 2:
         raise ValueError("no twos")
     if number == 3:
@@ -43,11 +45,14 @@ def work(number: int) -> int:
 def test_items_are_done_and_a_process_that_dies_fails_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
     monkeypatch.setattr(cluster, "RETRIES", 0)
     done = dict(cluster.as_done_on("local", work, [0, 1, 2, 3], 1, str))
     assert (done[0], done[1]) == (0, 10)
     assert done[2] == Failure("2", "ValueError: no twos")
     assert done[3] == Failure("3", "its process died: WorkerCrashedError")
+    assert sorted(told) == [f"{number}: half of {number} is missing" for number in (0, 1, 2)]
 
 
 def test_no_items_need_no_cluster() -> None:

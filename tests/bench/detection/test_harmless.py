@@ -45,6 +45,13 @@ def test_a_repair_changes_at_most_one_per_cent_of_an_undamaged_kind(kind: str) -
     assert harm.changed <= MOST_CHANGED, harm
 
 
+@pytest.mark.deep
+@pytest.mark.parametrize("kind", UNDAMAGED)
+def test_so_it_does_at_a_high_rate(kind: str) -> None:
+    harm = score_kind(kind, 48_000)
+    assert harm.changed <= MOST_CHANGED, harm
+
+
 def test_a_filled_place_counts_in_its_channels_alone() -> None:
     found = Finding(start=0, stop=50, kind="silence", confidence=1.0, channels=(1,))
     assert changed_share([found], 100, 2) == 0.25

@@ -28,6 +28,7 @@ from plc.apps.systemd import notify
 from plc.cli.relay_session import RelaySession
 from plc.cli.streams import read_relay_file, stream_of
 from plc.errors import ConfigError, NetworkError
+from plc.repair.batch import folds_case
 from plc.rtp.udp import Endpoint, UdpPort, serve
 from plc.runtime import standing
 from tests.plc.apps.served_relay import BLOCK, HERE, RATE, comes_true, send
@@ -431,6 +432,34 @@ def test_a_file_in_use_is_refused_by_any_name(tmp_path: Path) -> None:
                 run_relay([changed(CONFIG, to=file), changed(CONFIG, to=other)], duration_s=0.0)
         keeper.remove("a")
         assert keeper.add(changed(CONFIG, name="b", to=other_name(file))) == "b"
+
+
+def test_a_hard_link_to_what_stands_there_is_refused(tmp_path: Path) -> None:
+    file, link = tmp_path / "a.wav", tmp_path / "b.wav"
+    file.write_bytes(b"an earlier recording")
+    link.hardlink_to(file)
+    with (
+        served([changed(CONFIG, name="a", to=file)]) as (_, keeper),
+        pytest.raises(ConfigError, match="where another stream goes"),
+    ):
+        keeper.add(changed(CONFIG, name="b", to=link))
+
+
+@pytest.mark.parametrize("folds", [True, False])
+def test_letters_of_another_case_are_another_name_where_the_folder_says_so(
+    folds: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also before any of the two is there."""
+    if folds_case(tmp_path):
+        pytest.skip("this file system has no case")
+    monkeypatch.setattr("plc.apps.recorder.folds_case", lambda _: folds)
+    with served([changed(CONFIG, name="a", to=tmp_path / "\xe9cho.wav")]) as (_, keeper):
+        other = changed(CONFIG, name="b", to=tmp_path / "E\u0301CHO.wav")
+        if not folds:
+            assert keeper.add(other) == "b"
+            return
+        with pytest.raises(ConfigError, match="where another stream goes"):
+            keeper.add(other)
 
 
 def other_name(file: Path) -> Path:

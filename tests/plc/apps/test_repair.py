@@ -21,7 +21,7 @@ import soundfile
 
 from plc import notice
 from plc.apps import repair
-from plc.apps.places import OWN
+from plc.apps.places import OWN, place
 from plc.apps.repair import (
     DOUBTFUL,
     FAILED,
@@ -407,6 +407,9 @@ def test_a_bucket_is_repaired_into_a_bucket(archive: Path, bucket: str) -> None:
     )
     again = run_repair(f"{bucket}/tapes", f"{bucket}/out", settings)
     assert all(each.before for each in again.outcomes)
+    results = place(f"{bucket}/out")
+    results.remove("sound.wav")
+    assert results.digest("sound.wav") is None
 
 
 @pytest.mark.system

@@ -101,6 +101,34 @@ def test_a_result_improved_by_hand_outlives_a_touch_of_its_source(tmp_path: Path
     assert (tmp_path / "out/a.wav").read_bytes() == MINE
 
 
+def test_a_result_by_another_name_does_not_stay_beside_the_new_one(tmp_path: Path) -> None:
+    tape(tmp_path / "tapes/a.aiff")
+    out = tmp_path / "out"
+
+    def results() -> set[str]:
+        run(tmp_path)
+        return {path.name for path in out.iterdir() if path.is_file()}
+
+    assert results() == {"a.aiff"}
+    damage(tmp_path, "a.aiff")
+    assert results() == {"a.flac"}
+    (tmp_path / "labels/a.txt").write_text("")
+    assert results() == {"a.aiff"}
+    damage(tmp_path, "a.aiff")
+    (out / "a.aiff").write_bytes(MINE)
+    assert results() == {"a.aiff", "a.flac"}
+    assert (out / "a.aiff").read_bytes() == MINE
+    # What is another recording's now is left to it.
+    tape(tmp_path / "tapes/a.flac", 1)
+    report = run(tmp_path, overwrite=True)
+    assert states(report) == {"a.aiff": REPAIRED, "a.flac": REPAIRED}
+    assert {path.name for path in out.iterdir() if path.is_file()} == {
+        "a.aiff",
+        "a.aiff.flac",
+        "a.flac",
+    }
+
+
 def test_changed_labels_are_worked_on(tmp_path: Path) -> None:
     tape(tmp_path / "tapes/a.wav")
     damage(tmp_path, "a.wav")

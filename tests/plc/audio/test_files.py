@@ -500,6 +500,27 @@ TAG = b"ID3\3\0\0\0\0\x1f\x00" + bytes(0x1F * 128)
 NOISE = np.random.default_rng(3).bytes(3000)
 
 
+@pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".opus"])
+@pytest.mark.parametrize("level", [0.0, 0.5, 0.9])
+def test_a_lossy_file_is_read_block_by_block_as_at_once(
+    tmp_path: Path, suffix: str, level: float
+) -> None:
+    rate, path = 48_000, tmp_path / f"a{suffix}"
+    # Soft and loud in turn: the coder saves bytes for what follows.
+    loud = np.repeat(np.random.default_rng(4).uniform(0.02, 1.0, 60), rate // 10)
+    signal = (loud * tones(3, rate, loud.size)).astype(np.float32)
+    kind = "MP3" if suffix == ".mp3" else "OGG"
+    subtype = {".mp3": "MPEG_LAYER_III", ".ogg": "VORBIS", ".opus": "OPUS"}[suffix]
+    given: Any = {"bitrate_mode": "VARIABLE"} if suffix == ".mp3" else {}
+    with soundfile.SoundFile(
+        path, "w", rate, 1, subtype, format=kind, compression_level=level, **given
+    ) as file:
+        for start in range(0, signal.size, 2**15):
+            file.write(signal[start : start + 2**15])
+    at_once = soundfile.read(path, dtype="float32", always_2d=True)[0]
+    np.testing.assert_array_equal(read_audio(path)[0], at_once)
+
+
 @pytest.mark.parametrize("mode", ["VARIABLE", "CONSTANT"])
 @pytest.mark.parametrize(
     ("where", "what"),

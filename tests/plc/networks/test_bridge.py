@@ -46,6 +46,7 @@ class _Seen:
     """A runner that keeps what it was given, and answers as ``outcome`` says, with silence."""
 
     last_error = ""
+    on_gpu = False
 
     def __init__(self, outcome: Outcome) -> None:
         self.counters = NetworkCounters()

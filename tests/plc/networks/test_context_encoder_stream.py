@@ -173,6 +173,8 @@ def test_further_losses_in_the_context_are_predicted_from_both_sides(
 class _Scripted:
     """A runner with given outcomes, whose answers are all 0.25."""
 
+    on_gpu = False
+
     def __init__(self, outcome: Outcome, counters: Any) -> None:
         self.outcome = outcome
         self.counters = counters

@@ -205,6 +205,7 @@ class _Late:
     """A runner whose results come too late, except those of some bursts."""
 
     last_error = ""
+    on_gpu = False
 
     def __init__(self, outcomes: list[Outcome]) -> None:
         self.counters = NetworkCounters()

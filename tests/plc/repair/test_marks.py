@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from plc.apps.repaired import picture_of
 from plc.errors import AudioFileError, ConfigError
-from plc.repair.marks import channel_mark, parse_gap, read_gaps, read_mask
+from plc.repair.marks import channel_mark, names_beside, parse_gap, read_gaps, read_mask
 
 RATE = 8_000
 
@@ -154,3 +155,16 @@ def test_a_mask_that_is_none_is_refused(tmp_path: Path) -> None:
         read_mask(path, 10)
     with pytest.raises(AudioFileError, match="cannot read"):
         read_mask(tmp_path / "none.wav", 10)
+
+
+@pytest.mark.parametrize("stem", ["n" * 250, "é" * 125])
+def test_labels_of_a_name_as_long_as_a_disk_takes_are_written_and_read(
+    tmp_path: Path, stem: str
+) -> None:
+    assert names_beside("side/a.wav") == ("side/a.wav.txt", "side/a.txt")
+    own, shared = names_beside(f"side/{stem}.wav")
+    assert own == shared == f"side/{stem}.txt"
+    (tmp_path / "side").mkdir()
+    (tmp_path / own).write_text("")
+    picture = picture_of(tmp_path, f"side/{stem}.wav", many=True)
+    assert picture == tmp_path / f"side/{stem}.png"

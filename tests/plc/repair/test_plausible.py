@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from plc import detect
+from plc.repair.detect.rhythm import on_beats
 from plc_bench.detection.damage import through
 from plc_bench.detection.kinds import UNDAMAGED, undamaged
 from tests.signals import glide, tones
@@ -136,3 +137,27 @@ def test_a_slow_metronome_is_doubted_and_a_scratch_that_turns_is_not() -> None:
         found = [each for each in detect(x, sample_rate=RATE) if each.kind == "click"]
         assert len(found) >= 8
         assert {bool(each.doubt) for each in found} == {even}
+
+
+@pytest.mark.parametrize("start", [0.0, 0.37])
+def test_places_on_the_beats_of_a_tempo_are_told_from_drawn_ones(start: float) -> None:
+    rng = np.random.default_rng(11)
+    beats = np.array([3, 8, 11, 26, 30, 39, 44, 46])
+    times_s = start + 0.125 * beats + rng.uniform(-1e-3, 1e-3, beats.size)
+    assert on_beats(times_s, 0.004, 0.05, 0.7).all()
+    assert not on_beats(times_s * 8, 0.004, 0.05, 0.7).any()
+    for _ in range(20):
+        assert not on_beats(np.sort(rng.uniform(0.0, 6.0, 8)), 0.004, 0.05, 0.7).any()
+
+
+def test_where_a_tone_is_cut_before_silence_is_no_click() -> None:
+    x = 0.3 * np.sin(2 * np.pi * 425.0 * np.arange(4 * RATE) / RATE).astype("f4")
+    for start in (9_003, 27_011, 47_101):
+        x[start : start + 12_000] = 0.0
+    assert [each for each in detect(x, sample_rate=RATE) if each.kind == "click"] == []
+
+
+@pytest.mark.parametrize("kind", ["game", "lead of two pulses, filtered"])
+def test_what_a_synthesizer_plays_is_left_alone(kind: str) -> None:
+    found = detect(undamaged(kind, 44_100), sample_rate=44_100)
+    assert [each for each in found if not each.doubt] == []
