@@ -7,14 +7,15 @@ numba's is called, and not before it is linked to its caller where a part is.
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from llvmlite import binding as llvm
-from numba import types
+from numba import config, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.dispatcher import _FunctionCompiler  # type: ignore[attr-defined]  # not in stubs
+from numba.core.registry import cpu_target
 from numba.core.typed_passes import NativeLowering
 
 
@@ -44,6 +45,8 @@ class _Text(JITCodeLibrary):
     """A function as text, optimised with what it calls once another function calls it."""
 
     codegen: Any = _NoEngine()
+    optimised: ClassVar[list[Any]] = []
+    """Those whose whole text is kept."""
     _whole: Any = None
 
     def finalize(self) -> None:
@@ -73,6 +76,7 @@ class _Text(JITCodeLibrary):
             self._optimise()
             self._whole = super()._get_module_for_linking()  # type: ignore[no-untyped-call]
             this._final_module = alone
+            self.optimised.append(self)
         return self._whole
 
     def _optimise(self) -> None:
@@ -181,3 +185,33 @@ def call_from_python(dispatcher: Any, text: Any) -> Any:
     # What comes from the cache needs none of numba's extensions.
     dispatcher._compilation_chain_init_hook = lambda: None
     return dispatcher
+
+
+def compiled_text(dispatcher: Any, args: tuple[Any, ...]) -> Any:
+    """Return numba's result for a kernel's text."""
+    text = dispatcher._compiler.text
+    text.compile(args)
+    return text.overloads[args]
+
+
+def whole_text(dispatcher: Any, args: tuple[Any, ...]) -> str:
+    """Return the text of a kernel with all that it calls, optimised as its machine code is."""
+    result = compiled_text(dispatcher, args)
+    module = result.library._get_module_for_linking().clone()
+    module.get_function(result.fndesc.llvm_func_name).linkage = "external"
+    return str(module)
+
+
+def optimise_for(processor: str) -> None:
+    """Optimise texts for a type of processor from here on, those that are written already, too."""
+    codegen = cpu_target.target_context.codegen()
+    settings: Any = config  # numba makes its attributes at import
+    options = {"opt": settings.OPT}
+    codegen._customize_tm_options(options)
+    options["cpu"] = processor
+    codegen._tm = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        **options
+    )
+    for library in _Text.optimised:
+        library._whole = library._shared_module = None
+    _Text.optimised.clear()

@@ -95,7 +95,8 @@ def _build(
     code.mkdir()
     for k, level in enumerate(levels):
         tell(f"compiling the kernels for {level} ({k + 1} of {len(levels)}), about a minute")
-        why = run_for(TARGETS[level], _RECORD, code / f"{level}.kernels", _PACKAGE.parent)
+        arguments = [level, str(code / f"{level}.kernels")]
+        why = run_for(TARGETS[level], _RECORD, arguments, _PACKAGE.parent)
         if why:
             raise ConfigError(f"the kernels cannot be compiled for {level}: {why}")
     carried = unpacked / CARRIED.relative_to(_PACKAGE.parent)

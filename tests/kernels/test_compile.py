@@ -67,6 +67,30 @@ assert outer(np.zeros(4)) == 6.0 + 3.0 and steady(np.zeros(4)) is True
 print(*[module.name for module in made], len(put.overloads))
 """
 
+TEXTS = """
+import hashlib
+import numpy as np
+from numba import types
+from plc_kernels import parts
+from plc_kernels.compile import kernel, part
+@part
+def scale(x, y):
+    for i in range(len(x)):
+        y[i] += np.float32(2.0) * x[i]
+@kernel
+def inner(x, y):
+    scale(x, y)
+    return np.sum(y)
+@kernel
+def outer(x, y):
+    return inner(x, y) + x[0]
+def tell(*processors):
+    row = types.Array(types.float32, 1, "C")
+    for processor in processors:
+        parts.optimise_for(processor)
+        print(hashlib.sha256(parts.whole_text(outer, (row, row)).encode()).hexdigest())
+"""
+
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
@@ -119,6 +143,22 @@ def test_only_what_python_calls_becomes_machine_code_and_once_for_all_constants(
     (package / "counted.py").write_text(COUNTED)
     # The first is numba's own counting of references, once in a process.
     assert run(package, "import plc_kernels.counted").split() == ["nrt", "outer", "steady", "1"]
+
+
+@pytest.mark.skipif(machine() != X86_64, reason="levels are known for x86-64")
+def test_a_text_is_optimised_for_one_type_of_processor_after_another(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "0")  # numba names functions by the order of a set
+    (package / "texts.py").write_text(TEXTS)
+    told = [
+        run(
+            package, f"from plc_kernels.texts import tell; tell(*{names})", processor=names[0]
+        ).split()
+        for names in (["x86-64-v2", "x86-64-v3", "x86-64-v2"], ["x86-64-v3"])
+    ]
+    (older, newer, again), (alone,) = told
+    assert older == again != newer == alone
 
 
 def test_a_start_from_the_cache_loads_no_compiler(package: Path) -> None:

@@ -15,6 +15,7 @@ from plc.networks import costs as costs_module
 from plc.networks.costs import Cost, Costs
 from plc.predict import ladder
 from plc.predict.ladder import STEADY, affordable
+from plc_kernels.ar import burg
 
 
 @pytest.fixture(autouse=True)
@@ -68,13 +69,12 @@ def test_without_a_folder_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_rung_is_measured_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[int] = []
-    fit: Any = ladder.__dict__["burg"]
 
-    def burg(order: int, *given: Any) -> object:
+    def fit(order: int, *given: Any) -> object:
         measured.append(order)
-        return fit(order, *given)
+        return burg(order, *given)
 
-    monkeypatch.setattr(ladder, "burg", burg)
+    monkeypatch.setattr(ladder, "burg", fit)
 
     def rungs_of_a_process(limit_ms: float) -> int:
         monkeypatch.setattr(ladder, "_costs", {})

@@ -1,8 +1,7 @@
-"""Emit the step's object files, each in a process of its own.
+"""Emit the step's object files, those of a family of processors in a process of its own.
 
-That takes a minute or more for each, so they are kept for as long as the sources of the kernels,
-numba and llvmlite stay as they are, in a folder that only this user can write to
-(:mod:`~plc_kernels.own_folder`).
+That takes a minute, so they are kept for as long as the sources of the kernels, numba and llvmlite
+stay as they are, in a folder that only this user can write to (:mod:`~plc_kernels.own_folder`).
 """
 
 import contextlib
@@ -12,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -51,20 +50,25 @@ def emit_objects(
         If a file cannot be emitted.
     """
     sources = _sources()
-
-    def emit(target: Target) -> Path:
-        path = folder / f"step-{target.name}.o"
+    paths = {target: folder / f"step-{target.name}.o" for target in targets}
+    missing: dict[str, list[Target]] = {}
+    for target, path in paths.items():
         kept = _kept(target, sources)
         if kept is None or not kept.is_file():
-            _emit(target, path)
-            _keep(path, kept)
+            missing.setdefault(target.family, []).append(target)
         else:
             shutil.copyfile(kept, path)
-        done(target.name)
-        return path
+            done(target.name)
+
+    def emit(family: list[Target]) -> None:
+        _emit(family, folder)
+        for target in family:
+            _keep(paths[target], _kept(target, sources))
+            done(target.name)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return list(pool.map(emit, targets))
+        list(pool.map(emit, missing.values()))
+    return list(paths.values())
 
 
 def environment_of(target: Target) -> dict[str, str]:
@@ -109,14 +113,15 @@ def _keep(path: Path, kept: Path | None) -> None:
             old.unlink()
 
 
-def _emit(target: Target, path: Path) -> None:
-    why = run_for(target, _WORKER, path)
+def _emit(family: list[Target], folder: Path) -> None:
+    names = [target.name for target in family]
+    why = run_for(family[0], _WORKER, [str(folder), *names])
     if why:
-        raise EmitError(f"the step cannot be compiled for {target.name}: {why}")
+        raise EmitError(f"the step cannot be compiled for {', '.join(names)}: {why}")
 
 
-def run_for(target: Target, module: str, path: Path, *folders: Path) -> str:
-    """Run ``module TARGET FILE`` where numba compiles for a type of processor.
+def run_for(target: Target, module: str, arguments: Sequence[str], *folders: Path) -> str:
+    """Run a module where numba compiles for a type of processor.
 
     In a process of its own, as numba reads the type once, and with an empty cache.
 
@@ -126,8 +131,8 @@ def run_for(target: Target, module: str, path: Path, *folders: Path) -> str:
         The type.
     module : str
         To run.
-    path : path
-        The file.
+    arguments : sequence of str
+        Its own.
     folders : path
         Where else than beside the kernels Python looks for modules.
 
@@ -141,7 +146,7 @@ def run_for(target: Target, module: str, path: Path, *folders: Path) -> str:
     given["PYTHONPATH"] = os.pathsep.join(paths)
     with tempfile.TemporaryDirectory() as cache:  # cached kernels have no text
         variables = given | environment_of(target) | {"NUMBA_CACHE_DIR": cache}
-        command = [sys.executable, "-m", module, target.name, str(path)]
+        command = [sys.executable, "-m", module, *arguments]
         result = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if not result.returncode:
         return ""

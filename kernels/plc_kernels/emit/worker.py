@@ -1,9 +1,10 @@
-"""Write the step's object file for one type of processor: ``worker TARGET FILE``.
+"""Write the step's object files for types of processors of a family: ``worker FOLDER TARGET…``.
 
-For a type of this machine's family, the code is numba's own to the last bit: what numba would run,
-as it optimised it for that type, only translated to a file instead of memory. For another family it
-is the same text before any optimisation, with that family's sizes of memory, and LLVM's ordinary
-passes over it. Between the two, sums differ by their order.
+For types of this machine's family, the code is numba's own to the last bit: what numba would run,
+as it would optimise it for that type, only translated to a file instead of memory. numba writes the
+text once, and it is optimised for each type. For another family it is the same text before any
+optimisation, with that family's sizes of memory, and LLVM's ordinary passes over it. Between the
+two, sums differ by their order.
 
 :mod:`~plc_kernels.emit.objects` starts this with numba's variables set.
 """
@@ -24,7 +25,9 @@ from numba.core import cgutils
 from numba.np.arrayobj import populate_array
 
 from plc_kernels import denormals
+from plc_kernels.compile import kernel
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
+from plc_kernels.parts import compiled_text, optimise_for, whole_text
 from plc_kernels.stream import entry
 from plc_kernels.stream.layout import HEADER
 from plc_kernels.stream.step import DRAIN, GO_ON, PUSH, step
@@ -73,9 +76,13 @@ class View:
     arguments: tuple[tuple[Kind, int], ...]
 
 
+# By itself, as no kernel here contains it.
+_STEP: Any = kernel(step.py_func)
+
+
 def _step(action: int, pointers: str, *given: tuple[Kind, int]) -> View:
     """Return a view of the step; ``given`` follow the action."""
-    return View(step, pointers, ((Kind.WORDS, 0), (Kind.CONSTANT, action), *given))
+    return View(_STEP, pointers, ((Kind.WORDS, 0), (Kind.CONSTANT, action), *given))
 
 
 _LOST = (Kind.CONSTANT, 0), (Kind.FLAG, 2), (Kind.FALSE, 0), (Kind.WORDS, 0), (Kind.CONSTANT, 0)
@@ -145,15 +152,15 @@ define void @plck_write_control(i64 %value) {
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write an object file; for :mod:`~plc_kernels.emit.objects`."""
-    name, path = arguments
+    """Write ``step-TARGET.o`` for each; for :mod:`~plc_kernels.emit.objects`."""
+    folder, *names = arguments
     warnings.simplefilter("ignore")  # that code for other processors cannot be cached
-    target = TARGETS[name]
-    code = object_code(target)
-    strange = undefined_symbols(code) - MATHEMATICS - MEMORY
-    if strange:
-        raise SystemExit(f"the code for {name} calls {', '.join(sorted(strange))}")
-    Path(path).write_bytes(code)
+    for name in names:
+        code = object_code(TARGETS[name])
+        strange = undefined_symbols(code) - MATHEMATICS - MEMORY
+        if strange:
+            raise SystemExit(f"the code for {name} calls {', '.join(sorted(strange))}")
+        Path(folder, f"step-{name}.o").write_bytes(code)
 
 
 def object_code(target: Target) -> bytes:
@@ -169,7 +176,9 @@ def object_code(target: Target) -> bytes:
         codemodel="default",
     )
     at_home = target.family == machine()
-    if not at_home:
+    if at_home:
+        optimise_for(target.processor)
+    else:
         _stand_in()
     denormals.generate_for(target.family)
     kernels = {view.kernel: _types(view) for view in FUNCTIONS.values()}
@@ -218,8 +227,7 @@ def _types(view: View) -> tuple[Any, ...]:
 
 def _text(kernel: Any, types_: tuple[Any, ...]) -> str:
     """Return LLVM's text of a kernel and everything that it calls."""
-    kernel.compile(types_)
-    text = kernel.overloads[types_].library.get_llvm_str() + "\ndeclare void @llvm.trap()\n"
+    text = whole_text(kernel, types_) + "\ndeclare void @llvm.trap()\n"
     # What tells how two arrays differ in shape is a hundred functions on text.
     return re.sub(
         r"^(define [^\n]*raise_with_shape_context[^\n]*\{)$.*?^\}$",
@@ -232,7 +240,7 @@ def _text(kernel: Any, types_: tuple[Any, ...]) -> str:
 def _twin(name: str, view: View) -> str:
     """Return LLVM's text of C's function, which calls numba's."""
     types_ = _types(view)
-    result = view.kernel.overloads[types_]
+    result = compiled_text(view.kernel, types_)
     context, returned = result.target_context, result.signature.return_type
     module = ir.Module(name=f"{name}.c")
     module.triple = llvm.get_process_triple()

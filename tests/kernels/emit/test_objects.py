@@ -22,9 +22,10 @@ def test_an_object_file_is_emitted_once_until_its_sources_change(
 ) -> None:
     emitted: list[str] = []
 
-    def emit(target: Target, path: Path) -> None:
-        emitted.append(target.name)
-        path.write_text(f"{target.name} {len(emitted)}")
+    def emit(family: list[Target], folder: Path) -> None:
+        for target in family:
+            emitted.append(target.name)
+            (folder / f"step-{target.name}.o").write_text(f"{target.name} {len(emitted)}")
 
     monkeypatch.setattr(objects, "_emit", emit)
     told: list[str] = []
@@ -45,7 +46,9 @@ def test_without_a_folder_of_ones_own_nothing_is_kept(
 ) -> None:
     (tmp_path / "cache").mkdir(mode=0o777)
     os.chmod(tmp_path / "cache", 0o777)
-    monkeypatch.setattr(objects, "_emit", lambda target, path: path.write_text("made"))
+    monkeypatch.setattr(
+        objects, "_emit", lambda *_: (tmp_path / "step-x86-64-v3.o").write_text("made")
+    )
     assert emit_objects([V3], tmp_path)[0].read_text() == "made"
     assert not list((tmp_path / "cache").rglob("*.o"))
 
