@@ -25,8 +25,10 @@ _INSIDE_RATIO, _LEAST_INSIDE = 3.0, 2e-4
 _NOISE = 1.5e-5
 # Where so many sounds are all that short, and so little else sounds, clicks are what was recorded.
 _FRAME_MS, _SHORT_FRAMES, _FEWEST, _SHORT_SHARE, _SOUNDING = 5.0, 3, 8, 0.9, 0.08
-CONFIDENCE = 0.95
-"""Of each click that is found here."""
+# Longer ones a mouth makes, too.
+_SHORT_MS = 1.2
+CONFIDENCE, LONG_CONFIDENCE = 0.95, 0.9
+"""Of short clicks that are found here, and of long ones."""
 
 
 def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
@@ -62,7 +64,9 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
             _INSIDE_RATIO * loud[place], _LEAST_INSIDE
         )
         places = np.flatnonzero(inside) + place - near
-        found.append(Candidate(int(places[0]) - 1, int(places[-1]) + 2, "click", CONFIDENCE))
+        is_short = places[-1] - places[0] <= _SHORT_MS * ms
+        confidence = CONFIDENCE if is_short else LONG_CONFIDENCE
+        found.append(Candidate(int(places[0]) - 1, int(places[-1]) + 2, "click", confidence))
     return found
 
 
