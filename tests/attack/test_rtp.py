@@ -121,6 +121,7 @@ def packets_of(samples: int, rate: int, begins_s: float) -> Iterator[tuple[float
         yield at_s, packetizer.pack(signal)
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize("rate", [48_000, 44_100])
 def test_packets_of_any_length_are_heard_at_once_and_hold_nobody_up(
     rate: int, monkeypatch: pytest.MonkeyPatch

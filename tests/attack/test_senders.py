@@ -31,6 +31,8 @@ OTHER = 9999
 SINK = 9000
 """Port of the first stream's receiver, who is not there."""
 
+pytestmark = pytest.mark.realtime  # processor time: not in a process that ran other tests
+
 Plan = list[tuple[float, bytes]]
 
 

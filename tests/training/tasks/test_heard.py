@@ -223,7 +223,7 @@ def test_the_distance_of_roots_is_that_of_magnitudes() -> None:
     task = Deaf(segments)
     batch = task._heard(segments, np.arange(2), 0)
     truth = batch["truth"]
-    assert float(task._root_distance(truth, batch)) == 0.0
+    assert float(task._root_distance(truth, batch)) == pytest.approx(0.0, abs=1e-10)
     assert float(task._root_distance(4.0 * truth, batch)) == pytest.approx(1.0, abs=0.05)
     assert float(task._root_distance(-truth, batch)) == pytest.approx(0.0, abs=1e-6)
     silent = torch.zeros_like(truth).requires_grad_()
