@@ -17,8 +17,7 @@ and blocks are due, by that clock. So the jitter buffer sees the input's clock d
 output's, as it does with a sender's, and takes it up in the same way; and a device that calls in
 bursts costs delay, not samples. Packets of the network are read before the blocks that they are in
 time for are played, as in the relay: an engine that was held up loses none of them. An input that
-goes away is an outage, an output that goes away lets
-the stream go on unheard.
+goes away is an outage, an output that goes away lets the stream go on unheard.
 
 :class:`LiveEngine` is a state machine with the clock passed in; :func:`run_live` gives it a thread
 of its own.

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.repair.detect.findings import Candidate, runs
+from plc.repair.detect.findings import Candidate, runs, sides_of
 from plc.repair.detect.levels import change_db
 
 # Constant runs at any level: shortest and longest, and what is looked at on both sides.
@@ -106,8 +106,8 @@ def is_stair(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> bo
     So do the samples of a sound that was held, and a square wave: their levels fall and come back,
     and are the same again, at each step. A hole in one of them stands still for longer.
     """
-    sides = _sides_of(row, place, sample_rate)
     ms, inner = sample_rate / 1000, row[place.start : place.stop]
+    sides = sides_of(row, place, round(_STAIR_MS * ms))
     among = all(_stands(each, ms) for each in sides)
     if place.kind == "repeat":
         return among or _stands(inner, ms)
@@ -134,19 +134,13 @@ def is_between_tones(row: NDArray[np.float32], hole: Candidate, sample_rate: int
     sample_rate : int
         In Hz.
     """
-    sides = _sides_of(row, hole, sample_rate)
-    stand = [_stands(each, sample_rate / 1000) for each in sides]
+    ms = sample_rate / 1000
+    sides = sides_of(row, hole, round(_STAIR_MS * ms))
+    stand = [_stands(each, ms) for each in sides]
     if not all(stand):
         return any(stand)
     size = min(each.size for each in sides)
     return change_db(sides[0][-size:], sides[1][:size], sample_rate) > _STAIR_CHANGE_DB
-
-
-def _sides_of(
-    row: NDArray[np.float32], place: Candidate, sample_rate: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    side = round(_STAIR_MS * sample_rate / 1000)
-    return row[max(0, place.start - side) : place.start], row[place.stop : place.stop + side]
 
 
 def _stands(part: NDArray[np.float32], ms: float) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.repair.detect.findings import Candidate, runs
+from plc.repair.detect.findings import Candidate, runs, sides_of
 from plc.repair.detect.judge import judge_of
 from plc.repair.detect.levels import (
     FLOOR_DB,
@@ -144,8 +144,7 @@ def is_cycle(start: int, stop: int, spans: NDArray[np.int64], ms: float) -> bool
 
 def _is_rest(row: NDArray[np.float32], each: Candidate, ms: float) -> bool:
     """Return whether a beat ends a hole after sound died away."""
-    side = round(_RUN_SIDE_MS * ms)
-    sides = row[max(0, each.start - side) : each.start], row[each.stop : each.stop + side]
+    sides = sides_of(row, each, round(_RUN_SIDE_MS * ms))
     if each.stop - each.start < _UNLIKE_MS * ms or not all(part.size for part in sides):
         return False
     rms = [float(np.sqrt(np.mean(np.square(part)))) for part in sides]
@@ -404,8 +403,7 @@ def is_between_pulses(row: NDArray[np.float32], hole: Candidate, sample_rate: in
     sample_rate : int
         In Hz.
     """
-    side = round(_PULSES_MS * sample_rate / 1000)
-    sides = row[max(0, hole.start - side) : hole.start], row[hole.stop : hole.stop + side]
+    sides = sides_of(row, hole, round(_PULSES_MS * sample_rate / 1000))
     return all(_silent_share(each) >= _PULSES_SILENT for each in sides)
 
 
@@ -428,9 +426,10 @@ def is_in_pause(row: NDArray[np.float32], hole: Candidate, sample_rate: int) -> 
     near, far = round(_PAUSE_NEAR_MS * ms), round(_PAUSE_FAR_MS * ms)
     if hole.stop - hole.start < _PAUSE_MS * ms:
         return False
-    sides = row[max(0, hole.start - far) : hole.start][::-1], row[hole.stop : hole.stop + far]
+    before, behind = sides_of(row, hole, far)
     return all(
-        each.size > 2 * near and _rms(each[:near]) < _PAUSE_LEVEL * _rms(each) for each in sides
+        each.size > 2 * near and _rms(each[:near]) < _PAUSE_LEVEL * _rms(each)
+        for each in (before[::-1], behind)
     )
 
 

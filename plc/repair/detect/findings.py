@@ -84,3 +84,10 @@ def runs(marked: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """Yield start and stop of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
     yield from map(tuple, edges.reshape(-1, 2).tolist())
+
+
+def sides_of(
+    row: NDArray[np.float32], place: Candidate, samples: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the samples before and behind a place; fewer at an end of the recording."""
+    return row[max(0, place.start - samples) : place.start], row[place.stop : place.stop + samples]

@@ -6,6 +6,7 @@ not explain, by the binomial distribution and all periods that are tried, is reg
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,14 +35,29 @@ def regular(
     shortest_s, longest_s : float
         Periods that count.
     """
+
+    def recurring(part_s: NDArray[np.float64], limit: float) -> NDArray[np.bool_]:
+        return _recurring(part_s, width_s, shortest_s, longest_s, limit)
+
+    return _together(times_s, _FEWEST, recurring)
+
+
+def _together(
+    times_s: NDArray[np.float64],
+    fewest: int,
+    find: Callable[[NDArray[np.float64], float], NDArray[np.bool_]],
+) -> NDArray[np.bool_]:
+    """Return which places are found in parts of all, which overlap by half.
+
+    ``find`` is given a part, and what chance explains in it where all parts are tried.
+    """
     found = np.zeros(times_s.size, np.bool_)
     step = _TOGETHER // 2
     firsts = range(0, max(1, times_s.size - step), step)
     for first in firsts:
         part = slice(first, first + _TOGETHER)
-        if times_s[part].size >= _FEWEST:
-            limit = _LIKELY / len(firsts)
-            found[part] |= _recurring(times_s[part], width_s, shortest_s, longest_s, limit)
+        if times_s[part].size >= fewest:
+            found[part] |= find(times_s[part], _LIKELY / len(firsts))
     return found
 
 
@@ -82,15 +98,11 @@ def on_beats(
     times_s, width_s, shortest_s, longest_s
         As for :func:`regular`; a beat is no longer than the last.
     """
-    found = np.zeros(times_s.size, np.bool_)
-    step = _TOGETHER // 2
-    firsts = range(0, max(1, times_s.size - step), step)
-    for first in firsts:
-        part = slice(first, first + _TOGETHER)
-        if times_s[part].size > _FEWEST:
-            limit = _LIKELY / len(firsts)
-            found[part] |= _on_beat(times_s[part], width_s, shortest_s, longest_s, limit)
-    return found
+
+    def on_beat(part_s: NDArray[np.float64], limit: float) -> NDArray[np.bool_]:
+        return _on_beat(part_s, width_s, shortest_s, longest_s, limit)
+
+    return _together(times_s, _FEWEST + 1, on_beat)
 
 
 def _on_beat(
