@@ -4,11 +4,12 @@ So the outcome of a service does not depend on what else the machine does.
 """
 
 import gc
+import math
 import selectors
 import socket
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -21,16 +22,27 @@ Planned = tuple[float, UdpPort, bytes]
 """When a datagram is sent, where to, and what it is."""
 
 
-def processor_time() -> Callable[[], float]:
-    """Return a clock's step: the processor time that this thread has used since the last."""
-    seen_s = time.thread_time()
+class Looks:
+    """The cost of a look at the clock: always the same, whatever the machine does besides.
 
-    def spent() -> float:
-        nonlocal seen_s
-        before_s, seen_s = seen_s, time.thread_time()
-        return seen_s - before_s
+    Attributes
+    ----------
+    longest_s : float
+        Processor time of this thread between two looks, at most: what no other stream could stop.
+    """
 
-    return spent
+    COST_S = 2e-5
+    """About what the work between two looks takes on an idle core."""
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+        self._seen_s = math.inf
+
+    def __call__(self) -> float:
+        """Return what this look adds to the time, in seconds."""
+        before_s, self._seen_s = self._seen_s, time.thread_time()
+        self.longest_s = max(self.longest_s, self._seen_s - before_s)
+        return self.COST_S
 
 
 class ClockedNetwork:
@@ -40,30 +52,30 @@ class ClockedNetwork:
     ----------
     plan : iterator of Planned
         What is sent, in order of time.
-    spent : callable
-        Returns what each look at the clock adds, in seconds.
 
     Attributes
     ----------
     now_s : float
         The time.
+    looks : Looks
+        What its clock's looks cost.
     gone : list of (float, Address, bytes)
         What the service has sent: when, where to, and the datagram.
     """
 
-    def __init__(self, plan: Iterator[Planned], spent: Callable[[], float]) -> None:
+    def __init__(self, plan: Iterator[Planned]) -> None:
         self.now_s = 0.0
+        self.looks = Looks()
         self.sent = 0
         self.gone: list[tuple[float, Address, bytes]] = []
         self._plan = plan
         self._next = next(plan, None)
-        self._spent = spent
         self._out = socket.socket(type=socket.SOCK_DGRAM)
         self._under_way: defaultdict[int, deque[tuple[bytes, float]]] = defaultdict(deque)
 
     def clock(self) -> float:
         """Return the time; each look costs some."""
-        self.now_s += self._spent()
+        self.now_s += self.looks()
         return self.now_s
 
     def wait(self, selector: selectors.BaseSelector, wait_s: float) -> Ready:

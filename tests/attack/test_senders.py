@@ -1,6 +1,6 @@
 """Senders whose numbers, stamps, sources and packets fit no rule, through a relay and its ports.
 
-Time is the processor time that the relay takes: what comes in time does not depend on others.
+Time goes on by the relay's looks at its clock: what comes in time does not depend on the machine.
 """
 
 import json
@@ -21,7 +21,7 @@ from plc.rtp.codecs import Codec, Opus, open_codec
 from plc.rtp.libopus import repeated_samples
 from plc.rtp.packets import RtpPacket, build_rtp
 from plc.rtp.udp import serve
-from tests.clocked_network import ClockedNetwork, on_network, processor_time
+from tests.clocked_network import ClockedNetwork, on_network
 from tests.signals import sine, voice
 
 RATE = 16_000
@@ -30,8 +30,6 @@ OTHER = 9999
 """Packet of a second source."""
 SINK = 9000
 """Port of the first stream's receiver, who is not there."""
-
-pytestmark = pytest.mark.realtime  # processor time: not in a process that ran other tests
 
 Plan = list[tuple[float, bytes]]
 
@@ -186,7 +184,7 @@ def relayed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[st
         ports = dict(zip(all_, relay.ports, strict=True))
         plan = [(at_s, ports[name], p) for name, s in all_.items() for at_s, p in s.plan]
         plan.sort(key=lambda each: each[0])
-        network = ClockedNetwork(iter(plan), processor_time())
+        network = ClockedNetwork(iter(plan))
         with pytest.MonkeyPatch.context() as patched, on_network(patched, network):
             serve(relay, clock=network.clock, duration_s=plan[-1][0] + 0.5)
         reports = relay.report()
