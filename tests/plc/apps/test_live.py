@@ -388,7 +388,7 @@ class Held(ClockedNetwork):
         self._port, packetizer = engine.source.port, Packetizer(L16(RATE, 1), ssrc=1)
         block = noise(1, RATE // 1000)[:, None]
         plan = ((0.001 * k, self._port, packetizer.pack(block)) for k in range(SENT))
-        super().__init__(plan, lambda: 15e-6)
+        super().__init__(plan)
         self._engine, self._card = engine, backend.stream(False)
         self._stranger = socket.socket(type=socket.SOCK_DGRAM)
         self._flood = flood
