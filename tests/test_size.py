@@ -20,19 +20,19 @@ MOST_PARAMETERS, MOST_ATTRIBUTES = 9, 25
 MORE_PARAMETERS = {
     "plc.apps.demo.run": 11,
     "plc.apps.live.run_live": 11,
-    "plc.networks.context_encoder_stream.ContextEncoderFiller.__init__": 10,
-    "plc.networks.filler.NetworkFiller.__init__": 13,
-    "plc.networks.opened.OpenNetworks.__init__": 11,
-    "plc.networks.opened._open_served": 11,
-    "plc.networks.served.open_served": 10,
+    "plc.networks.streams.context_encoder.ContextEncoderFiller.__init__": 10,
+    "plc.networks.streams.filler.NetworkFiller.__init__": 13,
+    "plc.networks.streams.opened.OpenNetworks.__init__": 11,
+    "plc.networks.streams.opened._open_served": 11,
+    "plc.networks.streams.served.open_served": 10,
     "plc.repair.arrays.inpaint": 10,
     "plc.rtp.send.open_sender": 13,
     "plc_training.papers.blocks.UNet.__init__": 11,
 }
 MORE_ATTRIBUTES = {
-    "plc.networks.ahead.AheadFiller": 43,
-    "plc.networks.context_encoder_stream.ContextEncoderFiller": 31,
-    "plc.networks.prepared.Preparer": 30,
+    "plc.networks.streams.ahead.AheadFiller": 43,
+    "plc.networks.streams.context_encoder.ContextEncoderFiller": 31,
+    "plc.networks.streams.prepared.Preparer": 30,
     "plc.rtp.playout.Playout": 29,
 }
 

@@ -99,7 +99,7 @@ def inpaint(
     Method gacela invents music for a gap; --variants writes several inventions.
     """
     from plc.models.kinds import KINDS
-    from plc.networks.inpaint import kind_of_filler
+    from plc.networks.files.inpaint import kind_of_filler
     from plc.repair.arrays import FillSettings
     from plc.repair.marks import parse_gap
     from plc.repair.recordings import inpaint_file

@@ -112,7 +112,7 @@ def make_method(
         if config.prepares and (models or config.prepare == "always"):
             return _prepared(config, models, clock, counters, ahead)
         if models or (bridges and reach):
-            from plc.networks.filler import NetworkFiller
+            from plc.networks.streams.filler import NetworkFiller
 
             return NetworkFiller(
                 *stream,
@@ -162,9 +162,9 @@ def _prepared(
     ahead: PreparationCounters | None,
 ) -> Filler:
     """Return the ladder, prepared after each received packet."""
-    from plc.networks.ahead import PREPARE_SHARE, AheadFiller
-    from plc.networks.filler import NetworkFiller
-    from plc.networks.served import is_prompt
+    from plc.networks.streams.ahead import PREPARE_SHARE, AheadFiller
+    from plc.networks.streams.filler import NetworkFiller
+    from plc.networks.streams.served import is_prompt
 
     stream = (config.sample_rate, config.channels, config.packet_samples)
     bounded = config.prepare == "auto"

@@ -19,7 +19,7 @@ from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.prediction import StepPrediction
 from plc.engine.stats import TimeHistogram
-from plc.networks.cores import usable_cores
+from plc.networks.streams.cores import usable_cores
 from plc.predict.contour import ContourBridge, PitchContour
 from plc.predict.history import History
 from plc.predict.ladder import Ladders, Rung

@@ -21,9 +21,9 @@ class Kind:
     filler : str
         What fills a stream's gaps where the engine's own filler does not: a callable of its format,
         lookahead, the manifest and so on
-        (:class:`plc.networks.context_encoder_stream.ContextEncoderFiller`).
+        (:class:`plc.networks.streams.context_encoder.ContextEncoderFiller`).
     gaps : str
-        What fills gaps of files (:class:`plc.networks.gap_filler.GapFiller`): a callable of
+        What fills gaps of files (:class:`plc.networks.files.gap_filler.GapFiller`): a callable of
         manifests, at least one, and the sample rate in Hz.
     generator : str
         What makes sounds of its own: a callable of the manifest.
@@ -47,11 +47,11 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "causal": Kind(stream="causal", own_ports=False),
     "bridge": Kind(stream="bridge", own_ports=False),
-    "inpaint": Kind(gaps="plc.networks.inpaint:open_filler", own_ports=False),
+    "inpaint": Kind(gaps="plc.networks.files.inpaint:open_filler", own_ports=False),
     "context_encoder": Kind(
         stream="bridge",
-        filler="plc.networks.context_encoder_stream:ContextEncoderFiller",
-        gaps="plc.networks.context_encoder:open_filler",
+        filler="plc.networks.streams.context_encoder:ContextEncoderFiller",
+        gaps="plc.networks.files.context_encoder:open_filler",
     ),
     "restore": Kind(gaps="plc.papers.restore:open_filler"),
     "stroke": Kind(gaps="plc.papers.stroke:open_filler"),

@@ -10,9 +10,9 @@ samples every 256, with the levels of seconds on either side::
 
 The edge frames of a side touch the gap. The network sees the nearest whole frame in their place;
 those that miss more than a little are interpolated between it and the generated ones. Generated
-frames are brought to the levels of what is known at both ends, band by band. Then phase is
-made as in :mod:`plc.networks.spectral_fill`, and the samples are mixed with a draft at both ends.
-In a shorter gap only its own frames are generated.
+frames are brought to the levels of what is known at both ends, band by band. Then phase is made as
+in :mod:`plc.networks.files.spectral_fill`, and the samples are mixed with a draft at both ends. In
+a shorter gap only its own frames are generated.
 
 *Above 11 kHz* the network knows nothing: there stays the draft that filled the gap before.
 
@@ -33,9 +33,9 @@ from plc.errors import ConfigError, ModelError
 from plc.limits import MAX_SAMPLE_RATE
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary
-from plc.networks.gap_filler import GapFiller, Hints, check_answer, check_rate
-from plc.networks.other_rate import OtherRate
-from plc.networks.spectral_fill import interpolated, with_phase
+from plc.networks.files.gap_filler import GapFiller, Hints, check_answer, check_rate
+from plc.networks.files.other_rate import OtherRate
+from plc.networks.files.spectral_fill import interpolated, with_phase
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
 from plc_kernels.fade import crossfade_ramp
@@ -58,7 +58,7 @@ DECADES = 5.0
 EDGE_FRAMES = 2
 """Frames on either side of those of a gap that miss some of their samples."""
 ITERATIONS = 100
-"""Of fast Griffin-Lim, as in :mod:`plc.networks.context_encoder`."""
+"""Of fast Griffin-Lim, as in :mod:`plc.networks.files.context_encoder`."""
 MIX_MS = 5.0
 """At both ends of a gap: where the draft goes over into the fill."""
 LEVEL_FRAMES = 8

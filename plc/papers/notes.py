@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
-from plc.networks.gap_filler import check_answer, check_kind
+from plc.networks.files.gap_filler import check_answer, check_kind
 from plc.papers.representations.named import representation
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session

@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 
 from plc.limits import MAX_SAMPLE_RATE
 from plc.models.manifest import Manifest
-from plc.networks.gap_filler import GapFiller, Hints, check_answer, check_drafts, check_rate
-from plc.networks.other_rate import TAPS, OtherRate
-from plc.networks.spectral_fill import bent, interpolated
+from plc.networks.files.gap_filler import GapFiller, Hints, check_answer, check_drafts, check_rate
+from plc.networks.files.other_rate import TAPS, OtherRate
+from plc.networks.files.spectral_fill import bent, interpolated
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
 from plc_kernels.spectra.offline import signal_of, spectra_of

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.models.manifest import Manifest
-from plc.networks.gap_filler import GapFiller, Hints, check_answer, check_drafts, check_rate
-from plc.networks.spectral_fill import bent, interpolated, padded
+from plc.networks.files.gap_filler import GapFiller, Hints, check_answer, check_drafts, check_rate
+from plc.networks.files.spectral_fill import bent, interpolated, padded
 from plc.papers.restore import LINEAR
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session

@@ -20,9 +20,10 @@ Three qualities, each the start of the next, and a network that improves on the 
     0.5 dB worse than a single round on voices and at 40 ms gaps of instruments.) In gaps of up to
     25 ms they are the five of ``good``.
 
-The network (:mod:`plc.networks.inpaint`) is given the result and each side's own continuation,
-and weighs them bin by bin; it is trained with ``good``. Where the predictors agree with each other
-it has nothing to add: their errors are then as small as the differences between them.
+The network (:mod:`plc.networks.files.inpaint`) is given the result and each side's own
+continuation, and weighs them bin by bin; it is trained with ``good``. Where the predictors agree
+with each other it has nothing to add: their errors are then as small as the differences between
+them.
 
 The system is solved by its Cholesky factor and never regularised: at the peaks of a tonal
 spectrum its eigenvalues are 1e-8 of its diagonal and below, and they are what carries the tones.
@@ -48,8 +49,8 @@ from plc.engine.warm import warm_up
 from plc.errors import ConfigError, PacketError
 from plc.limits import RECOVERY_MS
 from plc.models.kinds import KINDS
-from plc.networks.gap_filler import GapFiller, Hints
-from plc.networks.inpaint import LISTEN_S, kind_of_filler, open_gap_filler
+from plc.networks.files.gap_filler import GapFiller, Hints
+from plc.networks.files.inpaint import LISTEN_S, kind_of_filler, open_gap_filler
 from plc.predict.filler import Filler
 from plc.predict.history import History
 from plc.predict.linear import ArFiller

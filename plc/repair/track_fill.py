@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plc.engine.methods import FILE_METHODS
 from plc.errors import AudioFileError
-from plc.networks.inpaint import kind_of_filler
+from plc.networks.files.inpaint import kind_of_filler
 from plc.repair.arrays import HEARD_S, FillSettings, fill_gaps, guides_of
 from plc.repair.edges import intact_part
 from plc.repair.gaps import Gap, Hole, Track, find_unsound, gaps_within, merge_gaps

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
-from plc.errors import in_a_line as in_a_line  # plc.networks.ahead takes it from here
+from plc.errors import in_a_line as in_a_line  # plc.networks.streams.ahead takes it from here
 from plc.runtime.providers import Signature
 
 Clock = Callable[[], float]

@@ -20,9 +20,9 @@ from plc.apps.live_ends import NetworkSource, PlayClock
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.audio.devices import DevicePort
 from plc.engine.stats import TimeHistogram
-from plc.networks import served
-from plc.networks.costs import Costs
-from plc.networks.served import Opener
+from plc.networks.streams import served
+from plc.networks.streams.costs import Costs
+from plc.networks.streams.served import Opener
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.latch import LAPSE_S, QUIET_S, RateCap

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 pytest.importorskip("onnxruntime")
 
 from plc import Concealer, inpaint
-from plc.networks import served
-from plc.networks.costs import Costs
 from plc.networks.drafts import TwoSidedDraft
-from plc.networks.served import Opener
+from plc.networks.streams import served
+from plc.networks.streams.costs import Costs
+from plc.networks.streams.served import Opener
 from plc.repair import arrays
 from plc.repair.arrays import FillSettings
 from plc.repair.recordings import inpaint_file

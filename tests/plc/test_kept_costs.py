@@ -11,8 +11,8 @@ import pytest
 
 from plc import kept_costs
 from plc.kept_costs import find_cost, keep_cost
-from plc.networks import costs as costs_module
-from plc.networks.costs import Cost, Costs
+from plc.networks.streams import costs as costs_module
+from plc.networks.streams.costs import Cost, Costs
 from plc.predict import ladder
 from plc.predict.ladder import STEADY, affordable
 from plc_kernels.ar import burg

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from plc.errors import ConfigError
-from plc.networks.cores import usable_cores
+from plc.networks.streams.cores import usable_cores
 
 Number = TypeVar("Number", int, float)
 

@@ -2,9 +2,10 @@
 
 Networks of the paper's kind, from model files, fill the gaps that ``plc bench inpaint`` draws; the
 reference is ``lpc``. All see 128 ms on either side of 64 ms; a gap of 48 ms lies in the middle of
-one of 64 ms. The network treats it as 64 ms in three ways (:mod:`plc.networks.context_encoder`),
-and as in the paper its score is the mean of those of the three fills. Filling once from the mean of
-the three answers is another row, ``mean of answers``: the program of the paper's authors does that.
+one of 64 ms. The network treats it as 64 ms in three ways
+(:mod:`plc.networks.files.context_encoder`), and as in the paper its score is the mean of those of
+the three fills. Filling once from the mean of the three answers is another row, ``mean of
+answers``: the program of the paper's authors does that.
 
 ``before phase`` scores those answers as they are, before any phase is made; the authors' notebooks
 have the same within 0.1 dB of the finished fill.
@@ -22,7 +23,7 @@ from rich.table import Table
 
 from plc.errors import ConfigError
 from plc.models.catalogue import find
-from plc.networks.context_encoder import (
+from plc.networks.files.context_encoder import (
     EXTENSIONS,
     GAP_SAMPLES,
     HOP_SAMPLES,

@@ -33,8 +33,8 @@ from rich.table import Table
 import plc
 from plc.apps.picture import blank_figure, save
 from plc.errors import ConfigError
-from plc.networks.gap_filler import find_models
-from plc.networks.inpaint import open_gap_filler
+from plc.networks.files.gap_filler import find_models
+from plc.networks.files.inpaint import open_gap_filler
 from plc.papers.gacela import KIND, SAMPLE_RATE, LongGaps, long_gap_signature
 from plc.predict.similar import MATCH_MS, find_passages
 from plc.runtime.session import open_session

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from plc.errors import ConfigError
 from plc.models.catalogue import find
-from plc.networks.context_encoder import (
+from plc.networks.files.context_encoder import (
     CONTEXT_SAMPLES,
     GAP_FRAMES,
     GAP_SAMPLES,

@@ -16,7 +16,7 @@ from plc.apps import picture
 from plc.audio.files import AudioWriter
 from plc.errors import AudioFileError, why
 from plc.models.catalogue import find
-from plc.networks.context_encoder import GAP_SAMPLES, SAMPLE_RATE
+from plc.networks.files.context_encoder import GAP_SAMPLES, SAMPLE_RATE
 from plc_bench.base.corpus import read_clip
 from plc_bench.gaps.twosided import GapScores, InpaintReport, InpaintSettings, filled
 from plc_bench.papers import probes

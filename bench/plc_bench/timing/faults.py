@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
-from plc.networks import context_encoder_stream, served
+from plc.networks.streams import context_encoder, served
 from plc.runtime.network import open_network
 from plc.runtime.runner import Runnable
 
@@ -101,9 +101,9 @@ def faulty_networks(fault: str) -> Iterator[Callable[[], None]]:
             opener(*arguments, **settings), FAULTS[fault], armed
         )
 
-    encoder = context_encoder_stream.StreamEncoder
+    encoder = context_encoder.StreamEncoder
     with (
         patch.object(served, "open_network", faulty(open_network)),
-        patch.object(context_encoder_stream, "StreamEncoder", faulty(encoder)),
+        patch.object(context_encoder, "StreamEncoder", faulty(encoder)),
     ):
         yield lambda: armed.append(True)

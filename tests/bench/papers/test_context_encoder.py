@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from plc.errors import ConfigError
-from plc.networks.context_encoder import ContextEncoder
+from plc.networks.files.context_encoder import ContextEncoder
 from plc_bench.base.notes import NoteTable
 from plc_bench.gaps.twosided import (
     InpaintReport,
@@ -25,7 +25,7 @@ from plc_bench.papers.context_encoder import (
     result_table,
     score_gap,
 )
-from tests.plc.networks.test_context_encoder import write_context_encoder
+from tests.plc.networks.files.test_context_encoder import write_context_encoder
 from tests.signals import glide, tones
 
 RATE = 16_000

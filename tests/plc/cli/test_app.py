@@ -145,7 +145,7 @@ def test_the_context_encoder_conceals_a_file_and_names_the_lookahead_it_needs(
     clip: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime")
-    from tests.plc.networks.test_context_encoder import write_context_encoder
+    from tests.plc.networks.files.test_context_encoder import write_context_encoder
 
     model, target = write_context_encoder(tmp_path, False), clip.with_name("b.wav")
     given = ("conceal", clip, target, "--loss", "5%", "--model", model, "--json")

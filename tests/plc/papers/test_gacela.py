@@ -17,7 +17,7 @@ from plc.cli.app import app
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
 from plc.models.onnx_file import inspect_onnx
-from plc.networks.gap_filler import Hints
+from plc.networks.files.gap_filler import Hints
 from plc.papers.gacela import (
     BINS,
     DECADES,

@@ -15,7 +15,7 @@ from plc import Concealer, inpaint
 from plc.audio.files import read_audio
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import available, find
-from plc.networks.spectral_fill import interpolated
+from plc.networks.files.spectral_fill import interpolated
 from plc.papers.restore import (
     BINS,
     FRAME_SAMPLES,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from plc import inpaint
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
-from plc.networks.gap_filler import Hints
+from plc.networks.files.gap_filler import Hints
 from plc.papers import stroke
 from plc.papers.stroke import BINS, FRAMES, StrokeFiller, open_filler
 from plc.runtime.providers import Signature

@@ -23,8 +23,8 @@ from plc.errors import MissingExtraError, ModelError
 from plc.extras import install_command
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
-from plc.networks import served as served_module
-from plc.networks.served import Opener
+from plc.networks.streams import served as served_module
+from plc.networks.streams.served import Opener
 from plc.runtime import native
 from plc.runtime import network as network_module
 from plc.runtime.bound import SessionReport

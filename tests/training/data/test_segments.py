@@ -14,7 +14,7 @@ pytest.importorskip("soxr")
 import plc
 from plc.audio.loss import GilbertElliott
 from plc.errors import ConfigError
-from plc.networks.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES
+from plc.networks.files.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES
 from plc.predict.history import History
 from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller

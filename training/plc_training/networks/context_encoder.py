@@ -45,8 +45,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plc.networks.context_encoder import CONTEXT_FRAMES, GAP_FRAMES
-from plc.networks.context_encoder import WINDOW_SAMPLES as _WINDOW_SAMPLES
+from plc.networks.files.context_encoder import CONTEXT_FRAMES, GAP_FRAMES
+from plc.networks.files.context_encoder import WINDOW_SAMPLES as _WINDOW_SAMPLES
 
 BINS = _WINDOW_SAMPLES // 2 + 1
 CODE = 2048

@@ -18,8 +18,8 @@ import torch
 
 from plc.apps.picture import blank_figure, save
 from plc.errors import ConfigError
-from plc.networks.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, ITERATIONS, SAMPLE_RATE
-from plc.networks.spectral_fill import bent, with_phase
+from plc.networks.files.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, ITERATIONS, SAMPLE_RATE
+from plc.networks.files.spectral_fill import bent, with_phase
 from plc.papers.representations.base import Array, Samples, Spectral
 from plc.papers.representations.named import REPRESENTATIONS
 from plc.papers.representations.spectral import WINDOW

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plc.errors import ConfigError, ModelError
-from plc.networks.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
+from plc.networks.files.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
 from plc.papers.representations.base import Array, Samples, Spectral
 from plc.papers.representations.named import REPRESENTATIONS, representation
 from plc.papers.representations.spectral import BIN_HZ, Waveform

@@ -1,7 +1,7 @@
 """The task of the paper: 64 ms gaps between 128 ms contexts.
 
 A segment is 5120 samples at 16 kHz with the gap in its middle; contexts, gap and grid are those of
-:mod:`plc.networks.context_encoder`. The loss is that of the paper [1]_: of each segment
+:mod:`plc.networks.files.context_encoder`. The loss is that of the paper [1]_: of each segment
 
     F = ||S - S'||^2 / (1 / c + ||S||^2)                            (2), c = 5
     T = F + lambda / 2 * sum w^2                                    (3), lambda = 0.01
@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plc.models.manifest import Manifest
-from plc.networks.context_encoder import (
+from plc.networks.files.context_encoder import (
     CONTEXT_FRAMES,
     CONTEXT_SAMPLES,
     GAP_FRAMES,

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.networks.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
+from plc.networks.files.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
 from plc_bench.scores.metrics import GAP_RMS_MIN, SILENCE_RMS, heard_span, rms
 from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
 

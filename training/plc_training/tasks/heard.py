@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from plc.errors import ConfigError
 from plc.limits import RECOVERY_MS
 from plc.models.catalogue import find
-from plc.networks.filler import LEAVE_MS
+from plc.networks.streams.filler import LEAVE_MS
 from plc_bench.scores.speech import SPEECH_RATE, plcmos_path
 from plc_kernels.fade import crossfade_ramp
 from plc_training.data.segments import Segments

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.concealer import Concealer
-from plc.networks.bridge import BridgeNetwork
-from plc.networks.filler import NetworkFiller
+from plc.networks.streams.bridge import BridgeNetwork
+from plc.networks.streams.filler import NetworkFiller
 from plc.predict.history import History
 from plc.runtime.runner import NetworkCounters
 from plc_training.data.segments import BridgePlan, Pieces, Samples

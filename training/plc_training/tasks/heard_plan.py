@@ -25,8 +25,8 @@ from plc.audio.loss import GilbertElliott, gaps_of
 from plc.errors import ConfigError, ModelError
 from plc.limits import RECOVERY_MS
 from plc.models.catalogue import find
-from plc.networks.filler import LEAVE_MS
 from plc.networks.spectra import GapSpectra
+from plc.networks.streams.filler import LEAVE_MS
 from plc.runtime.network import open_network
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp

@@ -7,10 +7,10 @@ from typing import Any, Generic, TypeVar
 from plc.errors import ConfigError
 from plc.limits import MUSIC_RATE
 from plc.models.manifest import Manifest
-from plc.networks.costs import ANSWER_WITHIN_S, COSTS, UNKNOWN, Cost, Costs
 from plc.networks.drafts import CAUSAL_DRAFTS, BridgeDraft, BurstDraft, Draft, PredictionDraft
 from plc.networks.spectra import GapSpectra
-from plc.networks.switch import Switch, state_of
+from plc.networks.streams.costs import ANSWER_WITHIN_S, COSTS, UNKNOWN, Cost, Costs
+from plc.networks.streams.switch import Switch, state_of
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
 from plc.runtime.runner import (
     DeferredRunner,
@@ -83,7 +83,7 @@ class ServedNetwork(Generic[DraftOf]):
 
     @property
     def state(self) -> str:
-        """As :func:`~plc.networks.switch.state_of`."""
+        """As :func:`~plc.networks.streams.switch.state_of`."""
         return state_of(self.runner, self.switch)
 
     @property

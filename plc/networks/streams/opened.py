@@ -10,7 +10,7 @@ from plc.errors import MissingExtraError, ModelError, in_a_line
 from plc.limits import MUSIC_RATE
 from plc.models.manifest import Manifest
 from plc.networks.drafts import BridgeDraft, BurstDraft
-from plc.networks.served import (
+from plc.networks.streams.served import (
     Opener,
     ServedNetwork,
     defer,
@@ -50,7 +50,7 @@ class OpenNetworks:
     limit_ms : float
         Time that the first concealment of a burst may take.
     reach, models, bridges, counters, clock, provider, optional, opener, ahead
-        As for :class:`~plc.networks.filler.NetworkFiller`.
+        As for :class:`~plc.networks.streams.filler.NetworkFiller`.
 
     Attributes
     ----------

@@ -17,11 +17,11 @@ from plc.audio.loss import GilbertElliott
 from plc.audio.quality import lsd_db, nmse_db
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.models.manifest import Manifest
-from plc.networks import served
-from plc.networks.costs import Cost, Costs
 from plc.networks.drafts import ContourDraft, PassageDraft
-from plc.networks.filler import NetworkFiller
-from plc.networks.served import Opener
+from plc.networks.streams import served
+from plc.networks.streams.costs import Cost, Costs
+from plc.networks.streams.filler import NetworkFiller
+from plc.networks.streams.served import Opener
 from plc.predict import ladder
 from plc.predict.contour import PitchContour
 from plc.predict.filler import STEADY_MOMENT, Moment
@@ -30,7 +30,7 @@ from plc.predict.ladder import Rung, Step
 from plc.predict.linear import ArFiller
 from plc.predict.passages import Passages, draft_from
 from plc.runtime.runner import NetworkCounters, Outcome
-from tests.plc.networks.fake_costs import FixedCosts, MeasuredCosts, costing
+from tests.plc.networks.streams.fake_costs import FixedCosts, MeasuredCosts, costing
 from tests.plc.tiny_models import write_model
 from tests.signals import noise, tones
 from tests.signals import voice as voice_signal

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from plc.networks.costs import Cost, Costs, Measurable
-from plc.networks.served import Opener
+from plc.networks.streams.costs import Cost, Costs, Measurable
+from plc.networks.streams.served import Opener
 
 
 class FixedCosts(Costs):

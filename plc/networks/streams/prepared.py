@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.networks.filler import NetworkFiller
-from plc.networks.opened import ONSET_MS
+from plc.networks.streams.filler import NetworkFiller
+from plc.networks.streams.opened import ONSET_MS
 from plc.predict.filler import Filler, Moment
 from plc.predict.history import History
 from plc.predict.linear import ArFiller, Fitted

@@ -12,11 +12,11 @@ from plc.errors import ConfigError, MissingExtraError, ModelError, in_a_line
 from plc.models.catalogue import available, find
 from plc.models.kinds import KINDS, opener
 from plc.models.manifest import Manifest
-from plc.networks import served
 from plc.networks.drafts import Found, TwoSidedDraft
-from plc.networks.gap_filler import GapFiller, Hints, check_kind, find_models
+from plc.networks.files.gap_filler import GapFiller, Hints, check_kind, find_models
+from plc.networks.files.spoken import SpokenGaps
 from plc.networks.spectra import GapSpectra
-from plc.networks.spoken import SpokenGaps
+from plc.networks.streams import served
 from plc.predict.content import speech_probability
 from plc.predict.contour import contour_model
 from plc.predict.sides import continued

@@ -9,12 +9,12 @@ as soon as its context is there, and has until the gap's turn::
              in the worker: STFT ─▶ network ─▶ PGHI ─▶ n x fast Griffin-Lim ─▶ inverse STFT
     due      linear prediction bridges the gap; the fill replaces the bridge if it is there
 
-The fill is that of :class:`~plc.networks.context_encoder.ContextEncoder`. Everything is there for
-PGHI: phases known on both sides. The network is asked about three windows around the gap, as in
+The fill is that of :class:`~plc.networks.files.context_encoder.ContextEncoder`. Everything is there
+for PGHI: phases known on both sides. The network is asked about three windows around the gap, as in
 files, or about one, and the iterations *n* are those that fit 0.6 of the time until the gap is due,
-100 at most, by costs measured when the stream is opened. Without a time limit all are
-done, as in files. The gap and further losses in the network's context are continued into from both
-sides first; of the gap at a rate above 16 kHz, that is what remains of it above 8 kHz.
+100 at most, by costs measured when the stream is opened. Without a time limit all are done, as in
+files. The gap and further losses in the network's context are continued into from both sides first;
+of the gap at a rate above 16 kHz, that is what remains of it above 8 kHz.
 
 A fill that is late is dropped and counted, and the bridge of linear prediction is played. So it is
 for gaps that are not one whole, longer than 64 ms or the longest bridge of the stream, or so
@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError
 from plc.models.manifest import Manifest
-from plc.networks.context_encoder import (
+from plc.networks.files.context_encoder import (
     EXTENSIONS,
     GAP_FRAMES,
     GAP_SAMPLES,
@@ -44,10 +44,10 @@ from plc.networks.context_encoder import (
     encoder_signature,
     spans_at,
 )
-from plc.networks.costs import ANSWER_WITHIN_S
-from plc.networks.opened import ANSWER_BY, ANSWER_SHARE
-from plc.networks.served import OPEN_S, no_answer
-from plc.networks.switch import Switch, state_of
+from plc.networks.streams.costs import ANSWER_WITHIN_S
+from plc.networks.streams.opened import ANSWER_BY, ANSWER_SHARE
+from plc.networks.streams.served import OPEN_S, no_answer
+from plc.networks.streams.switch import Switch, state_of
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import Rung

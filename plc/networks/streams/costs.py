@@ -43,7 +43,7 @@ _NO_ANSWER = Cost(float("inf"), float("inf"))
 
 
 class Measurable(Protocol):
-    """A network that is open for a stream (:class:`~plc.networks.served.ServedNetwork`)."""
+    """A network that is open for a stream (:class:`~plc.networks.streams.served.ServedNetwork`)."""
 
     manifest: Manifest
     gap: GapSpectra

@@ -18,7 +18,7 @@ packet's time for itself, while the network has that packet's whole duration for
 one for speech in short packets at the rates of music, which are over before it could answer.
 
 **With lookahead** a gap whose end has arrived is bridged before its first packet is due, and a
-network for that (:mod:`plc.networks.bridge`), where there is one for the content, improves
+network for that (:mod:`plc.networks.streams.bridge`), where there is one for the content, improves
 on the bridge in that packet's time.
 
 The draft is always finished first, so there is always something to play, and there is no step
@@ -34,12 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.models.manifest import Manifest
-from plc.networks import served as served_module
-from plc.networks.bridge import BridgeNetwork
 from plc.networks.drafts import BurstDraft
-from plc.networks.opened import ANSWER_BY, ONSET_MS, OpenNetworks
-from plc.networks.served import Opener, ServedNetwork
 from plc.networks.spectra import EDGE_MS
+from plc.networks.streams import served as served_module
+from plc.networks.streams.bridge import BridgeNetwork
+from plc.networks.streams.opened import ANSWER_BY, ONSET_MS, OpenNetworks
+from plc.networks.streams.served import Opener, ServedNetwork
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import HEADROOM
@@ -85,10 +85,10 @@ class NetworkFiller(Filler):
     counters : NetworkCounters or None
         Where runs are counted; None: new ones.
     opener : Opener or None
-        How networks are opened and measured; None: :data:`plc.networks.served.OPENER`.
+        How networks are opened and measured; None: :data:`plc.networks.streams.served.OPENER`.
     ahead : bool
         Whether bursts are prepared before they begin, in a thread that has the time for it
-        (:mod:`plc.networks.ahead`): networks then run in the caller's thread.
+        (:mod:`plc.networks.streams.ahead`): networks then run in the caller's thread.
 
     Raises
     ------

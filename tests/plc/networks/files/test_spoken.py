@@ -11,8 +11,8 @@ from plc import conceal, inpaint
 from plc.audio.loss import gaps_of
 from plc.engine.samples import Packet
 from plc.models.catalogue import find, models_folder
-from plc.networks.inpaint import open_gap_filler
-from plc.networks.spoken import SpokenGaps
+from plc.networks.files.inpaint import open_gap_filler
+from plc.networks.files.spoken import SpokenGaps
 
 RATE = 16_000
 PACKET = 160

@@ -14,7 +14,7 @@ from plc import inpaint
 from plc.audio.quality import ratio_db
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
-from plc.networks.context_encoder import (
+from plc.networks.files.context_encoder import (
     EXTENSIONS,
     AnyRateEncoder,
     ContextEncoder,
@@ -240,7 +240,7 @@ def test_the_weights_are_read_once_and_sessions_opened_when_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnxruntime")
-    from plc.networks import context_encoder
+    from plc.networks.files import context_encoder
     from plc.runtime import session, weights
 
     reads: list[str] = []

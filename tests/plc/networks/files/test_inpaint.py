@@ -15,15 +15,15 @@ from plc import inpaint, notice
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
 from plc.networks import drafts as drafts_module
-from plc.networks import inpaint as module
-from plc.networks.context_encoder import open_context_encoder
 from plc.networks.drafts import TwoSidedDraft
-from plc.networks.gap_filler import Hints
-from plc.networks.inpaint import TwoSidedNetworks, open_gap_filler, speech_around
+from plc.networks.files import inpaint as module
+from plc.networks.files.context_encoder import open_context_encoder
+from plc.networks.files.gap_filler import Hints
+from plc.networks.files.inpaint import TwoSidedNetworks, open_gap_filler, speech_around
 from plc.networks.spectra import GapSpectra
 from plc.predict.sides import bridged_along_the_pitch
 from plc.predict.similar import find_passages
-from tests.plc.networks.test_context_encoder import write_context_encoder
+from tests.plc.networks.files.test_context_encoder import write_context_encoder
 from tests.plc.tiny_models import write_model
 from tests.signals import noise, tones, voice
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.networks.drafts import BridgeDraft
-from plc.networks.served import ServedNetwork
+from plc.networks.streams.served import ServedNetwork
 from plc.predict.history import History
 from plc.runtime.runner import NetworkCounters
 

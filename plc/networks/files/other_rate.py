@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.networks.spectral_fill import padded
+from plc.networks.files.spectral_fill import padded
 from plc_kernels.resample import resample, sinc_table
 
 TAPS = 64

@@ -1,9 +1,9 @@
 """Gaps of speech in files, filled as streams that wait fill them.
 
-The networks of streams were trained on the short and frequent gaps of lost packets and by judges
-of whole clips; the two-sided one (:mod:`plc.networks.inpaint`) on single gaps and by the distance
-to the truth. So a gap of speech gets what a stream with enough lookahead would play, without its
-fades::
+The networks of streams were trained on the short and frequent gaps of lost packets and by judges of
+whole clips; the two-sided one (:mod:`plc.networks.files.inpaint`) on single gaps and by the
+distance to the truth. So a gap of speech gets what a stream with enough lookahead would play,
+without its fades::
 
     |~~~ known ~~~|-- continued: causal network --|-- bridged: network for bridges --|~~~ known ~~~|
                                                   |<---- at most its horizon ------->|
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.models.manifest import Manifest
-from plc.networks.filler import NetworkFiller
+from plc.networks.streams.filler import NetworkFiller
 from plc.predict.filler import Moment
 from plc.predict.history import History
 from plc.predict.linear import LEAST_KNOWN

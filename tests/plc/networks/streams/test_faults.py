@@ -13,11 +13,11 @@ pytest.importorskip("onnxruntime")
 
 from plc import Concealer
 from plc.audio.loss import GilbertElliott
-from plc.networks import costs as costs_module
-from plc.networks import served
-from plc.networks.costs import Costs
-from plc.networks.filler import NetworkFiller
-from plc.networks.served import Opener
+from plc.networks.streams import costs as costs_module
+from plc.networks.streams import served
+from plc.networks.streams.costs import Costs
+from plc.networks.streams.filler import NetworkFiller
+from plc.networks.streams.served import Opener
 from plc.runtime.worker import NetworkWorker
 from tests.plc.tiny_models import write_model
 from tests.signals import tones

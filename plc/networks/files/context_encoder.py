@@ -40,9 +40,9 @@ from plc.limits import MAX_SAMPLE_RATE
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary
-from plc.networks.gap_filler import GapFiller, Hints, check_answer, check_kind
-from plc.networks.other_rate import OtherRate
-from plc.networks.spectral_fill import bent, padded, with_phase
+from plc.networks.files.gap_filler import GapFiller, Hints, check_answer, check_kind
+from plc.networks.files.other_rate import OtherRate
+from plc.networks.files.spectral_fill import bent, padded, with_phase
 from plc.runtime.bound import BoundSession
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from plc.networks.cores import Claim, Cores, usable_cores
+from plc.networks.streams.cores import Claim, Cores, usable_cores
 
 
 class _Clock:

@@ -1,8 +1,8 @@
 """Concealments prepared before the loss: a loss costs the audio thread a copy.
 
-A :class:`~plc.networks.prepared.Preparer` makes in a thread of its own, after each received packet,
-what would be played if the next one were lost: the best prediction that a packet's duration has
-time for, drafts, network and synthesis. A burst then plays from one of three sources::
+A :class:`~plc.networks.streams.prepared.Preparer` makes in a thread of its own, after each received
+packet, what would be played if the next one were lost: the best prediction that a packet's duration
+has time for, drafts, network and synthesis. A burst then plays from one of three sources::
 
     ready        the preparation: copied
     carried on   its predictors, where a burst has come to its end before the thread went on
@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ModelError
-from plc.networks.cores import CORES, Claim
-from plc.networks.filler import NetworkFiller
-from plc.networks.prepared import MARGIN_PACKETS, NOTHING, Fill, Opener, Preparer, Request
 from plc.networks.spectra import EDGE_MS
+from plc.networks.streams.cores import CORES, Claim
+from plc.networks.streams.filler import NetworkFiller
+from plc.networks.streams.prepared import MARGIN_PACKETS, NOTHING, Fill, Opener, Preparer, Request
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import HEADROOM

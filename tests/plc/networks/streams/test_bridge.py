@@ -13,10 +13,10 @@ from plc import Concealer, conceal
 from plc.engine import methods
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
-from plc.networks.costs import Costs
 from plc.networks.drafts import BridgeDraft
-from plc.networks.filler import NetworkFiller
-from plc.networks.served import Opener
+from plc.networks.streams.costs import Costs
+from plc.networks.streams.filler import NetworkFiller
+from plc.networks.streams.served import Opener
 from plc.predict import contour, ladder
 from plc.predict.filler import Filler, Moment
 from plc.predict.history import History
@@ -24,7 +24,7 @@ from plc.predict.ladder import Rung, Step
 from plc.predict.linear import ArFiller, Sides
 from plc.runtime.runner import NetworkCounters, Outcome
 from plc_kernels.stream.layout import FLUX_DB
-from tests.plc.networks.fake_costs import costing
+from tests.plc.networks.streams.fake_costs import costing
 from tests.plc.tiny_models import write_bridge, write_model
 from tests.signals import glide, tones
 from tests.signals import voice as voice_of

@@ -22,13 +22,13 @@ from plc import Concealer
 from plc.audio.loss import GilbertElliott
 from plc.engine.config import StreamConfig
 from plc.errors import ConfigError, ModelError
-from plc.networks import served
-from plc.networks.ahead import AheadFiller
+from plc.networks.streams import served
+from plc.networks.streams.ahead import AheadFiller
 from plc.predict.filler import STEADY_MOMENT, Moment
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc.runtime import life
-from tests.plc.networks.fake_costs import costing
+from tests.plc.networks.streams.fake_costs import costing
 from tests.processes import environment
 from tests.signals import nmse_db, tones, voice
 
@@ -251,7 +251,7 @@ def test_a_thread_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_threads_in_good_health_earn_restarts_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plc.networks.ahead._HEALTHY", 10)
+    monkeypatch.setattr("plc.networks.streams.ahead._HEALTHY", 10)
     concealer = _stream(monkeypatch, lambda: None)
     filler = _ahead(concealer)
     filler._restarts = 1

@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from plc import Concealer, conceal
 from plc.errors import ConfigError, ModelError
-from plc.networks import context_encoder_stream
-from plc.networks.context_encoder import (
+from plc.networks.files.context_encoder import (
     EXTENSIONS,
     SIDE_SAMPLES,
     AnyRateEncoder,
     ContextEncoder,
     open_context_encoder,
 )
-from plc.networks.context_encoder_stream import ContextEncoderFiller, Effort, FillCost
+from plc.networks.streams import context_encoder
+from plc.networks.streams.context_encoder import ContextEncoderFiller, Effort, FillCost
 from plc.runtime.runner import Outcome
-from tests.plc.networks.test_context_encoder import write_context_encoder
+from tests.plc.networks.files.test_context_encoder import write_context_encoder
 from tests.signals import noise, tones
 
 pytest.importorskip("onnxruntime")
@@ -56,7 +56,7 @@ def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         ContextEncoderFiller, "_measured_cost", lambda self: FillCost((1.0, 0.5), 0.01)
     )
-    monkeypatch.setattr(context_encoder_stream, "_costs", {})
+    monkeypatch.setattr(context_encoder, "_costs", {})
 
 
 def played(
@@ -237,7 +237,7 @@ def test_a_network_that_is_late_again_and_again_is_switched_off(tmp_path: Path) 
 def test_a_late_answer_is_dropped_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt: None
 ) -> None:
-    class Slow(context_encoder_stream.StreamEncoder):
+    class Slow(context_encoder.StreamEncoder):
         armed = False
 
         def run(self, *arrays: NDArray[np.float32]) -> bool:
@@ -245,7 +245,7 @@ def test_a_late_answer_is_dropped_and_counted(
                 time.sleep(0.15)
             return super().run(*arrays)
 
-    monkeypatch.setattr(context_encoder_stream, "StreamEncoder", Slow)
+    monkeypatch.setattr(context_encoder, "StreamEncoder", Slow)
     signal = tones(8, RATE, 12_000, level=0.3)[:, None]
     settings = {"packet_samples": PACKET, "lookahead": LOOKAHEAD, "budget_ms": 50.0}
     path = write_context_encoder(tmp_path, False)
@@ -322,7 +322,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         ContextEncoderFiller, "_measured_cost", lambda self: FillCost((90.0, 30.0), 1.0)
     )
-    monkeypatch.setattr(context_encoder_stream, "_costs", {})
+    monkeypatch.setattr(context_encoder, "_costs", {})
 
 
 @pytest.mark.usefixtures("slow")

@@ -1,0 +1,1 @@
+"""Fill gaps of files with networks: both sides are known."""

@@ -1,0 +1,1 @@
+"""Fill gaps of streams with networks, within a limit of time."""
