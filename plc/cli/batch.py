@@ -347,8 +347,9 @@ def recordings(
         refusals: list[tuple[str, str]] = []
 
         def refuse(path: Path, reason: str) -> None:
-            say(f"plc: {path}: {reason}", err=True)
-            refusals.append((str(path), reason))
+            name = _told(path, folder)
+            say(f"plc: {name}: {reason}", err=True)
+            refusals.append((name, reason))
 
         try:
             found, to_folder = pairs(sources, target, suffix, refuse)

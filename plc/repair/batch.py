@@ -52,7 +52,8 @@ def pairs(
     suffix : str, optional
         Of the results, such as ``.flac``; by default each source's own.
     refused : callable, optional
-        Takes what cannot be read; by default that is an AudioFileError.
+        Takes what cannot be read, or not be written in its own format; by default that is an
+        AudioFileError.
 
     Raises
     ------
@@ -81,11 +82,14 @@ def pairs(
         raise AudioFileError(
             f"{target} is a file; several recordings go to a folder: name one, or a new one"
         )
-    found = [
-        Pair(source, target / _named(name, suffix), str(name))
-        for given in sources
-        for source, name in _below(given, target, refused)
-    ]
+    found = []
+    for given in sources:
+        for source, name in _below(given, target, refused):
+            result = name if suffix is None else name.with_suffix(suffix)
+            if result.suffix.lower() in WRITABLE_SUFFIXES:
+                found.append(Pair(source, target / result, str(name)))
+            else:
+                refused(source, _not_written(source))
     check_targets(found)
     return found, True
 
@@ -258,13 +262,9 @@ def _below(given: Path, target: Path | None, refused: Refused) -> list[tuple[Pat
     return [(path, path.relative_to(given)) for path in paths]
 
 
-def _named(name: Path, suffix: str | None) -> Path:
-    """Return a result's name below its folder."""
-    if suffix is not None:
-        return name.with_suffix(suffix)
-    if name.suffix.lower() not in WRITABLE_SUFFIXES:
-        raise AudioFileError(
-            f"{name}: {name.suffix or 'a file without a suffix'} is not written; choose a format "
-            "for the results, such as --format flac"
-        )
-    return name
+def _not_written(source: Path) -> str:
+    """Return why a recording has no result in its own format."""
+    return (
+        f"{source.suffix or 'a file without a suffix'} is not written; choose a format for the "
+        "results, such as --format flac"
+    )

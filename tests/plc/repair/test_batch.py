@@ -72,6 +72,21 @@ def test_what_cannot_go_there_is_refused(folder: Path, tmp_path: Path) -> None:
         make_folders([tmp_path / "file/below/a.wav"])
 
 
+def test_what_cannot_keep_its_format_is_told_and_the_rest_is_done(
+    folder: Path, tmp_path: Path
+) -> None:
+    (folder / "side/tape.aiff").touch()
+    told: dict[str, str] = {}
+    found, to_folder = pairs(
+        [folder], tmp_path / "out", None, lambda path, why: told.update({path.name: why})
+    )
+    assert to_folder
+    assert [pair.name for pair in found] == ["a.wav", "b.FLAC", "side/a.wav", "side/film.mkv"]
+    assert list(told) == ["tape.aiff"]
+    assert "--format flac" in told["tape.aiff"]
+    assert len(pairs([folder], tmp_path / "out", ".flac")[0]) == 5
+
+
 def test_no_result_takes_the_place_of_another_recording(folder: Path) -> None:
     (folder / "in/a.wav").parent.mkdir()
     (folder / "in/a.wav").write_text("another")
