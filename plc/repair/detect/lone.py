@@ -2,12 +2,14 @@
 
 There a predictor has nothing to predict, and the level falls before the click and rises at it as
 at a hole. So these are looked for first, by level alone, and holes in what is left without them. A
-stroke rings on; a click is over at once, and the background behind it is that before it.
+stroke rings on; a click is over at once, and the background behind it is that before it. What a
+mouth makes in a pause is longer, or has few frequencies (:mod:`plc.repair.detect.clicks`).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.repair.detect.clicks import NARROW_CONFIDENCE, flatness
 from plc.repair.detect.findings import Candidate, runs
 
 # A click is over within the first; the background is what lies between it and the second.
@@ -25,8 +27,10 @@ _INSIDE_RATIO, _LEAST_INSIDE = 3.0, 2e-4
 _NOISE = 1.5e-5
 # Where so many sounds are all that short, and so little else sounds, clicks are what was recorded.
 _FRAME_MS, _SHORT_FRAMES, _FEWEST, _SHORT_SHARE, _SOUNDING = 5.0, 3, 8, 0.9, 0.08
-# Longer ones a mouth makes, too.
-_SHORT_MS = 1.2
+# Longer ones a mouth makes, too; as long as a click is what exceeds a share of its peak.
+_SHORT_MS, _LENGTH_SHARE = 1.2, 0.1
+# The spectrum of a click is flatter, with so much around it.
+_FLATNESS, _AROUND_MS = 0.45, 0.3
 CONFIDENCE, LONG_CONFIDENCE = 0.95, 0.9
 """Of short clicks that are found here, and of long ones."""
 
@@ -64,10 +68,20 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
             _INSIDE_RATIO * loud[place], _LEAST_INSIDE
         )
         places = np.flatnonzero(inside) + place - near
-        is_short = places[-1] - places[0] <= _SHORT_MS * ms
-        confidence = CONFIDENCE if is_short else LONG_CONFIDENCE
+        main = places[height[places] > _LENGTH_SHARE * peak]
+        confidence = _confidence(row, int(main[0]), int(main[-1]), sample_rate)
         found.append(Candidate(int(places[0]) - 1, int(places[-1]) + 2, "click", confidence))
     return found
+
+
+def _confidence(row: NDArray[np.float32], first: int, last: int, sample_rate: int) -> float:
+    """Return how certain a click from ``first`` to ``last`` is, by its length and frequencies."""
+    ms = sample_rate / 1000
+    if last - first > _SHORT_MS * ms:
+        return LONG_CONFIDENCE
+    around = round(_AROUND_MS * ms)
+    click = row[max(0, first - around) : last + around + 1]
+    return NARROW_CONFIDENCE if flatness(click, sample_rate) < _FLATNESS else CONFIDENCE
 
 
 def is_all(row: NDArray[np.float32], sample_rate: int) -> bool:

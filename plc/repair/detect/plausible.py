@@ -13,6 +13,7 @@ which it is; all of a recording can. A finding is doubtful where
 * repeated blocks are many, and lie on no grid as lost packets do,
 * most of what is found around is doubtful,
 * the detector is not sure of it, and nothing certain is found within 10 s: damage is rarely alone.
+  Nor are the clicks of a scratched record: likely ones are enough if they are many.
 
 Constants that a recorder wrote (:mod:`plc.repair.detect.constant`) and samples lost in turn
 (:mod:`plc.repair.detect.alternate`) are made by no gate and no instrument: nobody doubts them,
@@ -31,6 +32,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.repair.detect.clicks import NARROW_CONFIDENCE
 from plc.repair.detect.findings import Finding
 from plc.repair.detect.rhythm import on_beats, regular
 
@@ -68,8 +70,9 @@ _GRIDS_S, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5
 _NEIGHBOURS, _NEIGHBOUR_SHARE = 4, 0.5
 # Of holes of so many seconds and more, fewer are enough.
 _LONG, _LONG_S = 2, 0.06
-# Confidences: what needs no other, and what another one must have.
+# Confidences: what needs no other, what another one must have, and what so many clicks must have.
 _SURE, _CERTAIN = 0.95, 0.98
+_LIKELY, _LIKELY_CLICKS = NARROW_CONFIDENCE, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,19 +264,27 @@ def _alike(places: _Places, doubts: list[str], fewest: int) -> Iterator[int]:
 def _unsure(findings: Sequence[Finding], doubts: list[str], sample_rate: int) -> Iterator[int]:
     """Yield places that are not sure and have nothing certain around.
 
-    Of two seams each makes the other certain.
+    Of two seams each makes the other certain, and so do likely clicks that are many.
     """
-    certain = [
-        not doubt and (each.seam or each.confidence >= _CERTAIN)
-        for each, doubt in zip(findings, doubts, strict=True)
-    ]
-    starts = np.array([each.start for each, is_so in zip(findings, certain, strict=True) if is_so])
-    reach = _WINDOW_S / 2 * sample_rate
-    for number, each in enumerate(findings):
-        if not doubts[number] and each.confidence < _SURE:
-            low, high = np.searchsorted(starts, [each.start - reach, each.start + reach])
-            if high - low == certain[number]:
-                yield number
+    sound = np.array([not doubt for doubt in doubts], np.bool_)
+    starts = np.array([each.start for each in findings])
+    confidence = np.array([each.confidence for each in findings])
+    is_click = np.array([each.kind == "click" for each in findings], np.bool_)
+    is_seam = np.array([each.seam for each in findings], np.bool_)
+
+    def around(marked: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return how many of the marked places are within reach of each."""
+        places, reach = starts[marked], _WINDOW_S / 2 * sample_rate
+        low, high = (np.searchsorted(places, starts + each) for each in (-reach, reach))
+        return high - low
+
+    likely = sound & is_click & (confidence >= _LIKELY)
+    certain = sound & (confidence >= _CERTAIN)
+    joined = certain | sound & is_seam
+    certain |= joined & ((around(joined) > 1) | (confidence >= _SURE))
+    unsure = sound & (confidence < _SURE) & (around(certain) == 0)
+    unsure &= ~(likely & (around(likely) >= _LIKELY_CLICKS))
+    yield from np.flatnonzero(unsure).tolist()
 
 
 def _without_inner_clicks(findings: list[Finding]) -> list[Finding]:

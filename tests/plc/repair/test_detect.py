@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from plc import ConfigError, Detector, Finding, PacketError, detect
 from plc.errors import AudioFileError
+from plc.repair.detect.clicks import flatness
 from plc.repair.detect.files import detect_file, write_labels
 from plc.repair.detect.findings import KINDS, runs
 from plc.repair.detect.levels import FLOOR_DB, level_db
@@ -75,6 +76,16 @@ def test_a_click_is_found() -> None:
     x = music()
     x[60_000] += 0.6
     assert only(detect(x, sample_rate=RATE), 60_000, 60_001).kind == "click"
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 192_000])
+def test_the_spectrum_of_a_click_is_flat_and_that_of_a_mouth_is_not(rate: int) -> None:
+    samples = rate // 1000
+    click = np.zeros(samples)
+    click[samples // 3] = 0.4
+    ring = sine(900.0, rate, samples) * np.exp(-4.0 * np.arange(samples) / samples)
+    assert flatness(click, rate) == pytest.approx(1.0)
+    assert flatness(ring, rate) < 0.3
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e7])

@@ -1,7 +1,11 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from plc import detect
+from plc import Finding, detect
+from plc.repair.detect.plausible import weigh
 from plc.repair.detect.rhythm import on_beats
 from plc_bench.detection.damage import through
 from plc_bench.detection.kinds import UNDAMAGED, undamaged
@@ -54,6 +58,73 @@ def test_a_click_in_a_pause_is_found_and_the_pause_stays(floor_db: float) -> Non
     x[27_000] += 0.3
     clicks = [each for each in detect(x, sample_rate=RATE) if each.kind == "click"]
     assert any(each.start <= 27_000 < each.stop for each in clicks)
+
+
+def in_a_pause(click: NDArray[np.float32], places: Sequence[int]) -> list[Finding]:
+    """Return the clicks that are found in a pause with one at each of the places."""
+    x = tones(3, RATE, 12 * RATE)
+    x[2 * RATE : 10 * RATE] = 0.0
+    x += (1e-3 * np.random.default_rng(1).standard_normal(x.size)).astype("f4")
+    for place in places:
+        x[place : place + click.size] += click
+    found = detect(x, sample_rate=RATE)
+    return [
+        each
+        for each in found
+        if any(each.start <= place + click.size and place <= each.stop for place in places)
+        and each.kind == "click"
+    ]
+
+
+def ringing(hertz: float) -> NDArray[np.float32]:
+    """Return a click as a mouth makes it: of one resonance, and over within a millisecond."""
+    time_s = np.arange(24) / RATE
+    wave = np.sin(2 * np.pi * hertz * time_s) * np.exp(-time_s / 2.5e-4)
+    click: NDArray[np.float32] = (0.1 * wave / np.abs(wave).max()).astype(np.float32)
+    return click
+
+
+@pytest.mark.parametrize("hertz", [600.0, 900.0, 1200.0])
+def test_a_single_click_of_few_frequencies_is_doubted(hertz: float) -> None:
+    [found] = in_a_pause(ringing(hertz), [80_000])
+    assert found.doubt
+
+
+def test_many_clicks_of_few_frequencies_are_damage() -> None:
+    places = [40_003, 57_011, 61_503, 90_020, 101_017, 133_333, 140_211]
+    found = in_a_pause(ringing(900.0), places)
+    assert len(found) == len(places)
+    assert not any(each.doubt for each in found)
+
+
+@pytest.mark.parametrize("container", ["wav", "mp3", "ogg"])
+@pytest.mark.parametrize("floor_db", [-95.0, -70.0, -60.0, -50.0])
+def test_a_single_click_in_a_pause_is_not_doubted_after_coding(
+    container: str, floor_db: float
+) -> None:
+    x = tones(3, RATE, 4 * RATE)
+    x[24_000:31_000] = 0.0
+    x += (10 ** (floor_db / 20) * np.random.default_rng(1).standard_normal(x.size)).astype("f4")
+    x[27_000] += 0.1
+    found = detect(through(container, x, RATE), sample_rate=RATE)
+    clicks = [each for each in found if each.kind == "click" and each.start <= 27_000 < each.stop]
+    assert clicks
+    assert not any(each.doubt for each in clicks)
+
+
+def found_at(second: float, kind: str, confidence: float, seam: bool = False) -> Finding:
+    start = round(second * RATE)
+    return Finding(
+        start=start, stop=start + 20, kind=kind, confidence=confidence, channels=(0,), seam=seam
+    )
+
+
+def test_what_is_doubted_itself_makes_nothing_else_sure() -> None:
+    repeat, seam = found_at(1.0, "repeat", 0.6), found_at(3.0, "click", 0.8, seam=True)
+    assert [bool(each.doubt) for each in weigh([repeat, seam], 9 * RATE, RATE)] == [True, True]
+    other = found_at(5.0, "click", 0.8, seam=True)
+    among = weigh([repeat, seam, other], 9 * RATE, RATE)
+    assert [bool(each.doubt) for each in among] == [False] * 3
 
 
 def test_what_a_recorder_wrote_is_damage_however_regular() -> None:
