@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel
+from plc_kernels.compile import inlined, kernel, part
+from plc_kernels.history import newest
 
 STEPS = 16
 """Of 5 ms, that are looked back."""
@@ -28,6 +29,8 @@ PAST_MS = 115.0
 """What :func:`look_back` reads."""
 MOST_BEND = 1.25
 """Largest ratio by which a draft is read faster or slower."""
+VOICED = 0.6
+"""Cycles less alike than that are no voice's."""
 
 _SHORTEST_MS = 2.0
 _STEP_MS = 5.0
@@ -42,6 +45,14 @@ _LEVEL_FLOOR = 1e-8
 _USUAL_MS = 6.25
 # No period moves further within a gap, also where the network meets unknown input.
 _MOST_DRIFT = 0.4
+# The pitch is measured at this rate, or up to twice it: whole numbers of samples become one.
+_LOOK_RATE = 16_000
+# Around so long after the past's end the period of a draft is measured, and with this share of
+# tolerance.
+_OWN_AT_MS = 10.0
+_OWN_STRAY = 0.1
+# For that so much is looked at on either side: half a template and half of the longest period.
+_OWN_AROUND_MS = 20.0
 # Cycles are crossfaded over their last part.
 _SEAM = 0.3
 # The pace changes in a straight line within this number of samples.
@@ -65,6 +76,56 @@ class ContourModel(NamedTuple):
     middle_bias: NDArray[np.float32]
     leave: NDArray[np.float32]
     leave_bias: NDArray[np.float32]
+
+
+class ContourSpace(NamedTuple):
+    """Scratch memory for one voice at a time: of sizes that :func:`contour_sizes` tells.
+
+    ``seen`` (looked,), what was looked at last; ``score`` (looked,); ``around`` (2 * around,);
+    ``features`` (FEATURES,); ``layers`` (2, width), as :func:`expect` wants it.
+    """
+
+    seen: NDArray[np.float32]
+    score: NDArray[np.float32]
+    around: NDArray[np.float32]
+    features: NDArray[np.float32]
+    layers: NDArray[np.float32]
+
+
+@inlined
+def _every(rate: int) -> int:
+    """Return the samples that become one to look at."""
+    return int(max(rate // _LOOK_RATE, 1))
+
+
+@inlined
+def _own_at(rate: int) -> int:
+    """Return the samples behind the past's end around which a draft's own period is measured."""
+    return int(np.rint(rate * _OWN_AT_MS / 1000.0))
+
+
+@kernel
+def contour_sizes(rate: int, samples: int) -> tuple[int, int, int, int]:
+    """Return what drafts along a contour take.
+
+    Parameters
+    ----------
+    rate : int
+        In Hz.
+    samples : int
+        Of a draft.
+
+    Returns
+    -------
+    (int, int, int, int)
+        Samples of the past; samples to predict, more than a draft has, as they may be read faster;
+        and of :class:`ContourSpace` the samples looked at, and those on either side of a place.
+    """
+    every = _every(rate)
+    looked = int(rate * PAST_MS / 1000.0) // every + 1
+    around = int(np.rint(rate * _OWN_AROUND_MS / 1000.0)) // every
+    predicted = max(int(samples * MOST_BEND) + 4, _own_at(rate) + around * every)
+    return looked * every, predicted, looked, around
 
 
 @kernel
@@ -475,3 +536,157 @@ def bend(
 @kernel
 def _bounded(pace: float) -> float:
     return min(max(pace, 1.0 / MOST_BEND), MOST_BEND)
+
+
+@kernel
+def look(
+    rate: int,
+    model: ContourModel,
+    space: ContourSpace,
+    past: NDArray[np.float32],
+    points: NDArray[np.float32],
+) -> tuple[float, int]:
+    """Return the period at the end of ``past`` and its best lag; write what is expected of it.
+
+    Parameters
+    ----------
+    rate : int
+        In Hz.
+    model : ContourModel
+        What expects the contour.
+    space : ContourSpace
+        Written.
+    past : float32, shape (past samples,)
+        Newest last.
+    points : float32, shape (POINTS,), written where there is a pitch
+
+    Returns
+    -------
+    (float, int)
+        In samples; the period is 0 where there is no pitch.
+    """
+    every = _every(rate)
+    thin_out(past, every, space.seen)
+    period, alike, lag = look_back(space.seen, rate / every, space.score, space.features)
+    if alike < VOICED:
+        return 0.0, lag * every
+    expect(space.features, model, space.layers, points)
+    return period * every, lag * every
+
+
+@kernel
+def bend_along(
+    rate: int,
+    space: ContourSpace,
+    line: NDArray[np.float32],
+    known: int,
+    period: float,
+    points: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Bend a prediction to the contour.
+
+    Parameters
+    ----------
+    rate, space
+        As for :func:`look`.
+    line : float32, shape (known + n,)
+        ``known`` samples of the past, and what was predicted of the samples to predict.
+    period, points
+        From :func:`look`.
+    out : float32, shape (m,), written
+    """
+    every = _every(rate)
+    around = space.around
+    first = known + _own_at(rate) - around.size // 2 * every
+    own = period
+    if first >= 0:
+        thin_out(line[first:], every, around)
+        found, alike = period_around(
+            around, around.size // 2, period / every, _OWN_STRAY, rate / every, space.score
+        )
+        own = found * every if alike > 0.0 else period
+    bend(line, known, own, period, points, float(rate), out)
+
+
+@kernel
+def follow(
+    rate: int,
+    model: ContourModel,
+    space: ContourSpace,
+    ring: NDArray[np.float32],
+    position: int,
+    lines: NDArray[np.float32],
+    points: NDArray[np.float32],
+    periods: NDArray[np.float64],
+    lags: NDArray[np.int64],
+) -> None:
+    """Look at what all channels played last.
+
+    Parameters
+    ----------
+    rate, model, space
+        As for :func:`look`.
+    ring : float32, shape (channels, capacity)
+        What was played.
+    position : int
+        Where its next sample will stand.
+    lines : float32, shape (channels, past samples + samples to predict), its past written
+    points : float32, shape (channels, POINTS), written
+    periods : float64, shape (channels,), written
+    lags : int64, shape (channels,), written
+    """
+    known = space.seen.size * _every(rate)
+    for c in range(periods.size):
+        past = lines[c, :known]
+        newest(ring[c], position, past)
+        periods[c], lags[c] = look(rate, model, space, past, points[c])
+
+
+@kernel
+def draft(
+    rate: int,
+    space: ContourSpace,
+    lines: NDArray[np.float32],
+    points: NDArray[np.float32],
+    periods: NDArray[np.float64],
+    lags: NDArray[np.int64],
+    start: int,
+    rows: NDArray[np.float32],
+) -> None:
+    """Write two drafts of a gap: the last cycle, repeated, and the prediction, bent.
+
+    Where there is no pitch, what was last like the end is repeated, and the prediction is left as
+    it is.
+
+    Parameters
+    ----------
+    rate, space
+        As for :func:`look`.
+    lines : float32, shape (channels, past samples + samples to predict), read and written
+        Written by :func:`follow`, and the prediction, which becomes the second draft.
+    points, periods, lags
+        From :func:`follow`.
+    start : int
+        The gap's first sample in a row.
+    rows : float32, shape (2 * channels, samples), written from ``start`` on
+        Both drafts, channel after channel.
+    """
+    known = space.seen.size * _every(rate)
+    for c in range(periods.size):
+        line = lines[c]
+        again, bent = rows[2 * c, start:], rows[2 * c + 1, start:]
+        if periods[c] > 0.0:
+            repeat_cycle(line[:known], periods[c], points[c], float(rate), again)
+            bend_along(rate, space, line, known, periods[c], points[c], bent)
+        else:
+            _repeat(line[known - lags[c] : known], again)
+            bent[:] = line[known : known + bent.size]
+        line[known : known + bent.size] = bent
+
+
+@part
+def _repeat(period: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Write copies of ``period``."""
+    for i in range(out.size):
+        out[i] = period[i % period.size]

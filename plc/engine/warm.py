@@ -35,12 +35,12 @@ from plc_kernels.stream import fill_limit, layout, many, start, step, times
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
     ar.extrapolate,
-    contour.bend,
-    contour.expect,
-    contour.look_back,
+    contour.bend_along,
+    contour.contour_sizes,
+    contour.draft,
+    contour.follow,
+    contour.look,
     contour.meet,
-    contour.period_around,
-    contour.repeat_cycle,
     contour.thin_out,
     contour.turn,
     denormals.flush_denormals,
@@ -263,6 +263,7 @@ def _run_voices() -> None:
     voice.draft(history, lambda out: None, np.zeros((1, 2, 64), np.float32))
     bridge.forward(history, tone, lambda out: None, 40, np.zeros((1, 64), np.float32))
     points = np.zeros((2, contour.POINTS), np.float32)
+    contour.bend_along(8000, voice.space, tone[0], 64, 20.0, points[0], np.zeros(64, np.float32))
     contour.turn(points[0], 5.0, points[1])
 
 

@@ -169,7 +169,7 @@ class ContourDraft(BurstDraft):
     ) -> None:
         """As :meth:`BurstDraft.write`."""
         self._write_past(history, rows)
-        ar.resume(self._contour.draft(history, ar.extend, rows[:, :, self._past :]))
+        ar.resume(self._contour.draft(history, ar.extend, rows, self._past))
 
     def rehearse(self) -> Callable[[], object]:
         """As :meth:`Draft.rehearse`: a sound with a pitch."""

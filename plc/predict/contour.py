@@ -19,37 +19,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ModelError
-from plc.predict.baselines import repeat_period
 from plc.predict.history import History
 from plc_kernels.contour import (
     FEATURES,
-    MOST_BEND,
-    PAST_MS,
     POINT_MS,
     POINTS,
     ContourModel,
-    bend,
-    expect,
-    look_back,
+    ContourSpace,
+    bend_along,
+    contour_sizes,
+    draft,
+    follow,
+    look,
     meet,
-    period_around,
-    repeat_cycle,
     thin_out,
     turn,
 )
 from plc_kernels.stream.layout import RUN_ON_MS as RUN_ON_MS
 
 _FILE = "data/contour.npz"
-# The pitch is measured at this rate, or up to twice it: whole numbers of samples become one.
-_LOOK_RATE = 16_000
-# Cycles less alike than that are no voice's.
-VOICED = 0.6
-# Around so long after the past's end the period of a draft is measured, and with this share of
-# tolerance.
-_OWN_AT_MS = 10.0
-_OWN_STRAY = 0.1
-# For that so much is looked at on either side: half a template and half of the longest period.
-_OWN_AROUND_MS = 20.0
 # So much behind a gap says whether a contour runs into it, and it is followed if it does so well.
 _MEET_MS = 10.0
 _MET = 0.0
@@ -63,80 +51,22 @@ class _Following:
     def __init__(
         self, sample_rate: int, channels: int, samples: int, model: ContourModel | None = None
     ) -> None:
-        self._rate = float(sample_rate)
-        self._every = max(sample_rate // _LOOK_RATE, 1)
-        """Samples that become one to look at."""
-        self._look_rate = self._rate / self._every
-        looked = int(sample_rate * PAST_MS / 1000.0) // self._every + 1
-        self.past_samples = looked * self._every
-        around = round(sample_rate * _OWN_AROUND_MS / 1000.0) // self._every
-        self._own_at = round(sample_rate * _OWN_AT_MS / 1000.0)
-        self._own_samples = self._own_at + around * self._every
-        """Of a draft, that are read to measure its own period."""
-        self._seen = np.zeros(looked, np.float32)
-        """What was looked at last."""
-        self._score = np.zeros(looked, np.float32)
-        self._around = np.zeros(2 * around, np.float32)
-        self._features = np.zeros(FEATURES, np.float32)
+        self._rate = sample_rate
+        self.past_samples, predicted, looked, around = contour_sizes(sample_rate, samples)
         self._model = model or contour_model()
         width = max(FEATURES, self._model.enter.shape[0], self._model.middle.shape[0])
-        self._work = np.zeros((2, width), np.float32)
-        longest = self.past_samples + self._predicted(samples)
-        self._lines = np.zeros((channels, longest), np.float32)
+        self.space = ContourSpace(
+            seen=np.zeros(looked, np.float32),
+            score=np.zeros(looked, np.float32),
+            around=np.zeros(2 * around, np.float32),
+            features=np.zeros(FEATURES, np.float32),
+            layers=np.zeros((2, width), np.float32),
+        )
+        self._lines = np.zeros((channels, self.past_samples + predicted), np.float32)
         """The past, and what was predicted of what follows."""
         self._points = np.zeros((channels, POINTS), np.float32)
-        self._periods = [0.0] * channels
+        self._periods = np.zeros(channels)
         """In samples; 0 where there is no pitch to follow."""
-
-    def _predicted(self, samples: int) -> int:
-        """Return the samples to predict for a draft."""
-        return max(int(samples * MOST_BEND) + 4, self._own_samples)
-
-    def _look(self, past: NDArray[np.float32], points: NDArray[np.float32]) -> tuple[float, int]:
-        """Return the period at the end of ``past``, and its best lag.
-
-        In samples; the period is 0 where there is no pitch, else ``points`` is written: what is
-        expected of it.
-        """
-        thin_out(past, self._every, self._seen)
-        period, alike, lag = look_back(self._seen, self._look_rate, self._score, self._features)
-        if alike < VOICED:
-            return 0.0, lag * self._every
-        expect(self._features, self._model, self._work, points)
-        return period * self._every, lag * self._every
-
-    def _bend_all(self, out: NDArray[np.float32]) -> None:
-        """Write the predictions bent to the contour, shape (channels, n)."""
-        known = self.past_samples
-        for c, period in enumerate(self._periods):
-            if period:
-                self._bend(self._lines[c], known, period, self._points[c], out[c])
-            else:
-                out[c] = self._lines[c, known : known + out.shape[1]]
-
-    def _bend(
-        self,
-        line: NDArray[np.float32],
-        known: int,
-        period: float,
-        points: NDArray[np.float32],
-        out: NDArray[np.float32],
-    ) -> None:
-        """Write the prediction in ``line``, bent to the contour."""
-        first = known + self._own_at - self._around.size // 2 * self._every
-        own = period
-        if first >= 0:
-            thin_out(line[first:], self._every, self._around)
-            found, alike = period_around(
-                self._around,
-                self._around.size // 2,
-                period / self._every,
-                _OWN_STRAY,
-                self._look_rate,
-                self._score,
-            )
-            own = found * self._every if alike > 0.0 else period
-        bend(line, known, own, period, points, self._rate, out)
 
 
 class PitchContour(_Following):
@@ -163,7 +93,7 @@ class PitchContour(_Following):
         self, sample_rate: int, channels: int, samples: int, model: ContourModel | None = None
     ) -> None:
         super().__init__(sample_rate, channels, samples, model)
-        self._lags = [1] * channels
+        self._lags = np.ones(channels, np.int64)
 
     @property
     def ahead(self) -> int:
@@ -174,7 +104,8 @@ class PitchContour(_Following):
         self,
         history: History,
         predict: Callable[[NDArray[np.float32]], None],
-        out: NDArray[np.float32],
+        rows: NDArray[np.float32],
+        start: int = 0,
     ) -> NDArray[np.float32]:
         """Write both drafts of a gap.
 
@@ -184,33 +115,23 @@ class PitchContour(_Following):
             The past.
         predict : callable
             Writes what linear prediction says comes next, shape (channels, n).
-        out : float32, shape (channels, 2, n), written
+        rows : float32, shape (channels, 2, start + n), C-contiguous, written from ``start`` on
             The last cycle, repeated, and the prediction, bent.
+        start : int
+            The gap's first sample.
 
         Returns
         -------
         float32, shape (channels, past samples + n)
             The past and the bent prediction, until the next draft.
         """
-        known = self.past_samples
-        for c, line in enumerate(self._lines):
-            history.newest(c, line[:known])
-            self._periods[c], self._lags[c] = self._look(line[:known], self._points[c])
-        predict(self._lines[:, known:])
-        self._repeat(out[:, 0])
-        self._bend_all(out[:, 1])
-        bent = self._lines[:, : known + out.shape[2]]
-        bent[:, known:] = out[:, 1]
-        return bent
-
-    def _repeat(self, out: NDArray[np.float32]) -> None:
-        """Write the last cycle again and again, shape (channels, n)."""
-        for c, period in enumerate(self._periods):
-            past = self._lines[c, : self.past_samples]
-            if period:
-                repeat_cycle(past, period, self._points[c], self._rate, out[c])
-            else:
-                repeat_period(past[None, -self._lags[c] :], 0, out[c : c + 1])
+        known, lines, space = self.past_samples, self._lines, self.space
+        found = self._points, self._periods, self._lags
+        follow(self._rate, self._model, space, history.ring, history.position, lines, *found)
+        predict(lines[:, known:])
+        flat = rows.reshape(-1, rows.shape[2])
+        draft(self._rate, space, lines, *found, start, flat)
+        return lines[:, : known + rows.shape[2] - start]
 
 
 class ContourBridge(_Following):
@@ -237,6 +158,7 @@ class ContourBridge(_Following):
         run_on = round(sample_rate * RUN_ON_MS / 1000.0)
         super().__init__(sample_rate, channels, gap + run_on, model)
         self._far_line = np.zeros(self._lines.shape[1], np.float32)
+        self._every = self.past_samples // self.space.seen.size
         met = round(sample_rate * _MEET_MS / 1000.0) // self._every
         self._beyond = np.zeros(2 * met, np.float32)
         self._expected = np.zeros(POINTS, np.float32)
@@ -245,7 +167,7 @@ class ContourBridge(_Following):
     @property
     def followed(self) -> tuple[bool, ...]:
         """True if the last gap had a pitch to follow, channel by channel."""
-        return tuple(period > 0.0 for period in self._periods)
+        return tuple(bool(period > 0.0) for period in self._periods)
 
     def forward(
         self,
@@ -278,24 +200,33 @@ class ContourBridge(_Following):
             self._periods[c] = 0.0
             if 1000.0 * gap / self._rate > _LONGEST_MS:
                 continue
-            period, _ = self._look(line[:known], self._expected)
+            period, _ = look(self._rate, self._model, self.space, line[:known], self._expected)
             if not period:
                 continue
             thin_out(after[c], self._every, beyond[met:])
             alike = meet(
-                self._seen,
+                self.space.seen,
                 period / self._every,
                 self._expected,
-                self._look_rate,
+                self._rate / self._every,
                 gap / self._every,
                 beyond,
-                self._score,
+                self.space.score,
                 self._points[c],
             )
             if alike > _MET:
                 self._periods[c] = period
         predict(self._lines[:, known : known + self._predicted(out.shape[1])])
-        self._bend_all(out)
+        for c, period in enumerate(self._periods):
+            line = self._lines[c]
+            if period:
+                bend_along(self._rate, self.space, line, known, period, self._points[c], out[c])
+            else:
+                out[c] = line[known : known + out.shape[1]]
+
+    def _predicted(self, samples: int) -> int:
+        """Return the samples to predict for a draft."""
+        return int(contour_sizes(self._rate, samples)[1])
 
     def backward(
         self,
@@ -329,7 +260,8 @@ class ContourBridge(_Following):
         line[:known] = far_side[far_side.size - known :]
         predict(line[known:])
         end = turn(self._points[c], 1000.0 * gap / self._rate, self._turned)
-        self._bend(line, known, period * math.exp(end), self._turned, out)
+        behind = period * math.exp(end)
+        bend_along(self._rate, self.space, line, known, behind, self._turned, out)
 
 
 @cache

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numba.core.runtime.nrt import rtsys
 
-from plc.predict.contour import contour_model
+from plc.predict.contour import PitchContour, contour_model
 from plc_kernels import (
     ar,
     click,
@@ -40,6 +40,14 @@ PAST = np.sin(np.arange(920, dtype=np.float32) / 8.0)
 POINTS = np.zeros(contour.POINTS, np.float32)
 LOOKED = np.zeros(contour.FEATURES, np.float32)
 SCORE = np.zeros(160, np.float32)
+VOICED = np.resize(PAST, (1, 921))
+SPACE = PitchContour(8000, 1, 80).space
+VOICES = (
+    np.zeros((1, 921 + 240), np.float32),
+    np.zeros((1, contour.POINTS), np.float32),
+    np.zeros(1),
+    np.ones(1, np.int64),
+)
 LAGS = np.array([60, 90])
 DROPPED = np.zeros((2, dropouts.STATE_WORDS), np.int64)
 GAPS = np.zeros(81, np.int64)
@@ -110,6 +118,11 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (contour.meet, (PAST, 50.0, POINTS, 8000.0, 160.0, X.copy(), SCORE, POINTS.copy())),
     (contour.turn, (POINTS, 20.0, POINTS.copy())),
     (contour.bend, (PAST, 100, 50.0, 50.0, POINTS, 8000.0, X)),
+    (contour.contour_sizes, (8000, 80)),
+    (contour.look, (8000, contour_model(), SPACE, VOICED[0], POINTS.copy())),
+    (contour.bend_along, (8000, SPACE, PAST, 400, 50.0, POINTS, X.copy())),
+    (contour.follow, (8000, contour_model(), SPACE, VOICED, 0, *VOICES)),
+    (contour.draft, (8000, SPACE, *VOICES, 20, np.zeros((2, 100), np.float32))),
 ]
 
 

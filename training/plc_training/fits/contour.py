@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc.errors import ConfigError
-from plc.predict.contour import VOICED
 from plc_kernels.compile import kernel
 from plc_kernels.contour import (
     FEATURES,
@@ -26,6 +25,7 @@ from plc_kernels.contour import (
     PAST_MS,
     POINT_MS,
     POINTS,
+    VOICED,
     ContourModel,
     look_back,
     period_around,
