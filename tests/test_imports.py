@@ -65,7 +65,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
             "ring",
             "toeplitz",
         ),
-        ("predict",),
+        ("predict", "burst"),
         ("rungs",),
         ("stream", "papers"),
         ("emit",),

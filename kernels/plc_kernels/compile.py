@@ -136,6 +136,14 @@ def exact_part(function: _F) -> "Dispatcher[_F]":
     return _part(function, {**_PART, "fastmath": _EXACT})
 
 
+def rounded_part(function: _F) -> "Dispatcher[_F]":
+    """Compile ``function`` as :func:`part` does, with each operation rounded as NumPy rounds it.
+
+    Of what a network's answer depends on so much that a last bit is seen.
+    """
+    return _part(function, {**_PART, "fastmath": False})
+
+
 def _part(function: _F, settings: dict[str, Any]) -> "Dispatcher[_F]":
     compiled: Dispatcher[_F] = njit(pipeline_class=PartPipeline, **settings)(function)
     if isinstance(compiled, Dispatcher):

@@ -19,22 +19,38 @@ from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.prediction import StepPrediction
 from plc.engine.stats import TimeHistogram
+from plc.networks.spectra import make_grid
 from plc.networks.streams.cores import usable_cores
 from plc.predict.contour import ContourBridge, PitchContour
 from plc.predict.history import History
 from plc.predict.ladder import Ladders, Rung
 from plc.predict.linear import ArFiller
 from plc.predict.passages import Passages, draft_from
-from plc_kernels import ar, contour, denormals, dropouts, fade, history, passages, pitch, predict
+from plc_kernels import (
+    ar,
+    burst,
+    contour,
+    denormals,
+    dropouts,
+    fade,
+    history,
+    passages,
+    pitch,
+    predict,
+)
 from plc_kernels.compile import refused
 from plc_kernels.own_folder import own_folder
 from plc_kernels.prebuilt import recording
-from plc_kernels.spectra import stft
+from plc_kernels.spectra import gap
 from plc_kernels.stream import fill_limit, layout, many, start, step, times
 
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
     ar.extrapolate,
+    burst.begin_fill,
+    burst.play_fill,
+    burst.take_over,
+    burst.weigh_recalled,
     contour.bend_along,
     contour.contour_sizes,
     contour.draft,
@@ -50,6 +66,11 @@ AUDIO_PATH: tuple[Any, ...] = (
     fade.crossfade,
     fade.mix_by_cosine,
     fade.mix_by_error,
+    gap.analyse_rows,
+    gap.hold_answer,
+    gap.mark_gap,
+    gap.open_grid,
+    gap.synthesise_gap,
     history.append,
     history.newest,
     layout.lay_out,
@@ -69,8 +90,6 @@ AUDIO_PATH: tuple[Any, ...] = (
     start.forget_stream,
     start.open_stream,
     step.look_ahead,
-    stft.analyse_frames,
-    stft.synthesise_frames,
     times.count_time,
     times.note_time,
 )
@@ -280,15 +299,20 @@ def _run_passages() -> None:
 
 
 def _run_spectra() -> None:
-    samples = np.zeros(256, np.float32)
-    grid = stft.Stft.allocate(np.ones(32), 8)
-    tables = (grid.hop, grid.factors, grid.twiddles, grid.scratch, grid.frame)
-    spectrum = np.zeros(grid.bins, np.complex64)
-    parts = np.zeros((2, grid.bins, 4), np.float32)
-    stft.analyse_frames(samples, 0, grid.window, *tables, spectrum, parts)
-    stft.synthesise_frames(
-        parts, samples, 0, grid.window, grid.dual, *tables, spectrum, samples.copy()
-    )
+    grid = make_grid(32)
+    lines = np.zeros((2, 256), np.float32)
+    spectra, filled = np.zeros((2, 2, 17, 8), np.float32), np.zeros((1, 2, 17, 6), np.float32)
+    lost, (ramp, line) = np.zeros((1, 8), np.float32), np.ones((2, 16), np.float32)
+    made = np.zeros((1, 16), np.float32)
+    gap.mark_gap(32, 40, 16, 8.0, False, lost, ramp)
+    gap.analyse_rows(grid, lines, spectra)
+    gap.hold_answer(grid, spectra, 2, np.ones(1), 0.1, filled)
+    gap.synthesise_gap(grid, lines, 2, filled, 16, ramp, line, made)
+    fill = made.copy()
+    burst.begin_fill(lines, 40, 16, fill)
+    burst.weigh_recalled(lines, 40, 1.0, made)
+    burst.take_over(lines, 40, 0, line, line, made, fill)
+    burst.play_fill(fill[0], lines[1, 40:], 0, line)
 
 
 def _run_dropouts() -> None:

@@ -20,15 +20,21 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError
 from plc.models.manifest import Manifest
 from plc.runtime.network import NetworkShape
-from plc_kernels.spectra.stft import Stft, analyse_frames, synthesise_frames
-from plc_kernels.spectra.windows import grid_window_samples, window
-
-EDGE_MS = 1.0
-"""Time in which the fill takes over from the draft at an edge of the gap."""
-_OVERLAP = 4
-_LEAST_POWER = 1e-30
-_INSIDE = _OVERLAP - 1
-"""Frames that begin before the gap and touch it."""
+from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
+from plc_kernels.spectra.gap import (
+    EDGE_MS as EDGE_MS,
+)
+from plc_kernels.spectra.gap import (
+    INSIDE,
+    OVERLAP,
+    Grid,
+    analyse_rows,
+    hold_answer,
+    mark_gap,
+    open_grid,
+    synthesise_gap,
+)
+from plc_kernels.spectra.windows import grid_window_samples
 
 
 class GapSpectra:
@@ -49,6 +55,10 @@ class GapSpectra:
     rows : float32, shape (channels, drafts, samples)
         To be filled in by the caller; the gap begins at :attr:`gap_start`, and zeros stand for
         what is not known.
+    lines : float32, shape (channels * drafts, samples)
+        The same memory, for kernels.
+    made : float32, shape (channels, horizon)
+        What :meth:`synthesise` wrote last.
     spectra, lost, filled : float32
         What the network takes and gives, as :meth:`plc.runtime.network.GapNetwork.run` has it.
 
@@ -65,62 +75,51 @@ class GapSpectra:
                 f"model {manifest.name} is for {low} to {high} Hz, the stream has {sample_rate} Hz"
             )
         size = grid_window_samples(sample_rate, manifest.bin_hz)
-        self._stft = Stft.allocate(window("hann", size), size // _OVERLAP)
-        self._hop = hop = self._stft.hop
+        self._grid = make_grid(size)
         self._context = manifest.context_frames
         self.horizon = manifest.horizon_samples(sample_rate)
         frames = manifest.frames(sample_rate)
         touching = frames - manifest.context_frames - manifest.context_frames_after
-        self.gap_start = (manifest.context_frames + _INSIDE) * hop
+        hop = size // OVERLAP
+        self.gap_start = (manifest.context_frames + INSIDE) * hop
         samples = (frames - 1) * hop + size
         drafts = len(manifest.drafts)
         bins = manifest.bins(sample_rate)
-        self.rows = np.zeros((channels, drafts, samples), np.float32)
-        self.spectra = np.zeros((channels, drafts, 2, bins, frames), np.float32)
+        self.lines = np.zeros((channels * drafts, samples), np.float32)
+        self.rows = self.lines.reshape(channels, drafts, samples)
+        self._by_row = np.zeros((channels * drafts, 2, bins, frames), np.float32)
+        self.spectra = self._by_row.reshape(channels, drafts, 2, bins, frames)
         self.filled = np.zeros((channels, 2, bins, touching), np.float32)
         self.lost = np.zeros((channels, frames), np.float32)
         self.shape = NetworkShape(bins=bins, frames=frames, batch=channels)
-        self._spectrum = np.zeros(self._stft.bins, np.complex64)
         self._edge = EDGE_MS * sample_rate / 1000.0
         self._two_sided = manifest.context_frames_after > 0
         self._ramp = np.zeros(self.horizon, np.float32)
-        self._made = np.zeros(self.horizon, np.float32)
+        self._line = np.zeros(self.horizon, np.float32)
+        self.made = np.zeros((channels, self.horizon), np.float32)
         self.set_gap(self.horizon)
 
     @property
     def samples(self) -> int:
         """Samples of a row."""
-        return self.rows.shape[2]
+        return self.lines.shape[1]
 
     def set_gap(self, gap_samples: int) -> None:
         """Say how long the gap is, at most :attr:`horizon`."""
-        size, hop = self._stft.window.size, self._hop
-        begins = np.arange(self.lost.shape[1]) * hop
-        stop = self.gap_start + gap_samples
-        inside = np.minimum(begins + size, stop) - np.maximum(begins, self.gap_start)
-        self.lost[:] = np.maximum(inside, 0) / size
-        place = np.arange(gap_samples) + 0.5
-        ramp = np.minimum(place, place[::-1]) if self._two_sided else place
         self.gap_samples = gap_samples
-        np.minimum(ramp / self._edge, 1.0, out=self._ramp[:gap_samples], casting="unsafe")
+        mark_gap(
+            self._grid.window.size,
+            self.gap_start,
+            gap_samples,
+            self._edge,
+            self._two_sided,
+            self.lost,
+            self._ramp,
+        )
 
     def analyse(self) -> None:
         """Make the spectra of the rows."""
-        grid = self._stft
-        for rows, spectra in zip(self.rows, self.spectra, strict=True):
-            for row, out in zip(rows, spectra, strict=True):
-                analyse_frames(
-                    row,
-                    0,
-                    grid.window,
-                    grid.hop,
-                    grid.factors,
-                    grid.twiddles,
-                    grid.scratch,
-                    grid.frame,
-                    self._spectrum,
-                    out,
-                )
+        analyse_rows(self._grid, self.lines, self._by_row)
 
     def hold(self, errors: NDArray[np.float64], share: float) -> None:
         """Keep the network's answer near the draft, bin by bin.
@@ -135,35 +134,38 @@ class GapSpectra:
         share : float
             Of the mean power of that error in a bin: what a bin may depart by at most.
         """
-        touching = slice(self._context, self._context + self.filled.shape[3])
-        energy = float(np.square(self._stft.window, dtype=np.float64).sum())
-        for filled, spectra, error in zip(self.filled, self.spectra, errors, strict=True):
-            draft = spectra[-1, :, :, touching]
-            filled -= draft
-            most = np.float32(max(share * error * energy, _LEAST_POWER))
-            power = np.square(filled[0]) + np.square(filled[1])
-            filled *= np.sqrt(most / np.maximum(power, most))
-            filled += draft
+        hold_answer(self._grid, self._by_row, self._context, errors, share, self.filled)
 
-    def synthesise(self, out: NDArray[np.float32]) -> None:
-        """Write the gap's samples from the network's answer, shape (channels, gap_samples)."""
-        grid = self._stft
-        stop = self.gap_start + self.gap_samples
-        for c, filled in enumerate(self.filled):
-            draft = self.rows[c, -1]
-            synthesise_frames(
-                filled,
-                draft,
-                self._context * grid.hop,
-                grid.window,
-                grid.dual,
-                grid.hop,
-                grid.factors,
-                grid.twiddles,
-                grid.scratch,
-                grid.frame,
-                self._spectrum,
-                self._made[: self.gap_samples],
-            )
-            out[c] = draft[self.gap_start : stop]
-            out[c] += self._ramp[: self.gap_samples] * (self._made[: self.gap_samples] - out[c])
+    def synthesise(self) -> NDArray[np.float32]:
+        """Return the gap's samples from the network's answer, shape (channels, gap_samples).
+
+        A view of :attr:`made`, until the next call.
+        """
+        synthesise_gap(
+            self._grid,
+            self.lines,
+            self._context,
+            self.filled,
+            self.gap_samples,
+            self._ramp,
+            self._line,
+            self.made,
+        )
+        return self.made[:, : self.gap_samples]
+
+
+def make_grid(size: int) -> Grid:
+    """Return the tables and the scratch memory of frames of ``size`` samples."""
+    window, dual, frame = np.zeros((3, size), np.float32)
+    factors = np.zeros(MOST_FACTORS, np.int64)
+    twiddles = np.zeros((2, twiddle_count(size)), np.float32)
+    passes = open_grid(window, dual, factors, twiddles)
+    return Grid(
+        window=window,
+        dual=dual,
+        factors=factors[:passes].copy(),
+        twiddles=twiddles,
+        scratch=np.zeros((4, size // 2), np.float32),
+        frame=frame,
+        spectrum=np.zeros(size // 2 + 1, np.complex64),
+    )

@@ -68,7 +68,6 @@ class TwoSidedNetwork:
         except ConfigError as error:
             raise ConfigError(f"model {manifest.name}: {error}") from error
         self._network = served.OPENER.network(manifest, gap.shape, "auto")
-        self._fill = np.zeros((1, gap.horizon), np.float32)
 
     def fill(
         self,
@@ -106,8 +105,7 @@ class TwoSidedNetwork:
         gap.analyse()
         if not self._network.run(gap.spectra, gap.lost, gap.filled):
             return None
-        gap.synthesise(self._fill[:, :length])
-        fill: NDArray[np.float32] = self._fill[0, :length]
+        fill: NDArray[np.float32] = gap.synthesise()[0]
         return fill
 
     def _seen(self, known: NDArray[np.float32], first: int) -> NDArray[np.float32]:

@@ -79,5 +79,5 @@ class BridgeNetwork:
         outcome = served.runner.collect(ticket, deadline_s, gap.filled)
         served.switch.note(outcome)
         if outcome.usable:
-            gap.synthesise(out)
+            out[:] = gap.synthesise()
         return outcome.usable

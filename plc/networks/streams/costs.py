@@ -173,7 +173,7 @@ def _run(served: Measurable) -> tuple[Outcome, float, float]:
     asked_s = served.clock()
     outcome = served.runner.collect(ticket, asked_s + ANSWER_WITHIN_S, gap.filled)
     if outcome.usable:
-        gap.synthesise(np.zeros((gap.rows.shape[0], gap.horizon), np.float32))
+        gap.synthesise()
     return outcome, asked_s, served.clock()
 
 

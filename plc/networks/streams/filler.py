@@ -38,17 +38,25 @@ from plc.networks.drafts import BurstDraft
 from plc.networks.spectra import EDGE_MS
 from plc.networks.streams import served as served_module
 from plc.networks.streams.bridge import BridgeNetwork
-from plc.networks.streams.opened import ANSWER_BY, ONSET_MS, OpenNetworks
+from plc.networks.streams.opened import ANSWER_BY, OpenNetworks
 from plc.networks.streams.served import Opener, ServedNetwork
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import HEADROOM
 from plc.predict.linear import ArFiller
 from plc.runtime.runner import NO_TICKET, DeferredRunner, NetworkCounters, Outcome
-from plc_kernels.fade import crossfade, crossfade_ramp
+from plc_kernels.burst import (
+    LEAVE_MS as LEAVE_MS,
+)
+from plc_kernels.burst import (
+    ONSET_MS,
+    begin_fill,
+    play_fill,
+    take_over,
+    weigh_recalled,
+)
+from plc_kernels.fade import crossfade_ramp
 
-LEAVE_MS = 5.0
-"""At the end of the horizon the fill returns to the draft within this time."""
 # Until so long into the fade of a burst, and into the noise behind it, a network for bridges helps
 # the received samples in: chosen on validation clips (docs/notebook.md).
 _LATE_MS = 1000.0
@@ -56,8 +64,6 @@ _LATE_MS = 1000.0
 # concealment for the most part. They and what the network makes of them then weigh less, and
 # nothing below the second share.
 _ALL_RECEIVED_SHARE, _NONE_RECEIVED_SHARE = 0.6, 0.45
-# What a network makes of passages may overshoot its drafts by this much; beyond, it is held.
-_OVERSHOOT = 1.5
 # No bin of a fill departs from its draft by more than this share of the power that the draft's
 # error has in a bin, as a rehearsal tells it: chosen on validation clips (docs/notebook.md).
 _ERROR_SHARE = 0.1
@@ -156,7 +162,6 @@ class NetworkFiller(Filler):
         pasts = [max(v.gap.gap_start, v.draft.past_samples) for v in self.networks]
         self.past_samples = max([self.ar.past_samples, *pasts])
         self._fill = np.zeros((channels, longest), np.float32)
-        self._made = np.zeros((channels, longest), np.float32)
         self._leave = crossfade_ramp(round(sample_rate * LEAVE_MS / 1000.0))
         self._enter = crossfade_ramp(round(sample_rate * EDGE_MS / 1000.0))
         self._late = round(sample_rate * _LATE_MS / 1000.0)
@@ -235,7 +240,7 @@ class NetworkFiller(Filler):
             return
         gap = served.gap
         served.draft.write(history, self.ar, gap.rows, self._weight)
-        self._fill[:, : gap.horizon] = gap.rows[:, -1, gap.gap_start :][:, : gap.horizon]
+        begin_fill(gap.lines, gap.gap_start, gap.horizon, self._fill)
         self._submit(served)
         if served.prompt and self._ticket != NO_TICKET:
             self._collect(served, self._deadline_s)
@@ -315,41 +320,14 @@ class NetworkFiller(Filler):
         if not outcome.usable:
             return
         gap = served.gap
-        made = self._made[:, : gap.horizon]
         if served.draft.errors is not None:
             gap.hold(served.draft.errors, _ERROR_SHARE)
-        gap.synthesise(made)
+        gap.synthesise()
         if served.draft.recalls:
-            self._weigh(served, made)
-        leave = min(self._leave.size, gap.horizon)
-        end = gap.gap_start + gap.horizon
-        now = self._position
-        enter = min(self._enter.size, gap.horizon - now)
-        for c in range(made.shape[0]):
-            draft = gap.rows[c, -1, end - leave : end]
-            crossfade(draft, self._leave[-leave:], made[c, gap.horizon - leave :])
-            if now:
-                crossfade(
-                    made[c, now : now + enter], self._enter[:enter], self._fill[c, now:][:enter]
-                )
-                self._fill[c, now + enter : gap.horizon] = made[c, now + enter :]
-            else:  # it begins as the draft already
-                self._fill[c, : gap.horizon] = made[c]
+            weigh_recalled(gap.lines, gap.gap_start, self._weight, gap.made)
+        now, ramps = self._position, (self._enter, self._leave)
+        take_over(gap.lines, gap.gap_start, now, *ramps, gap.made, self._fill)
         self._made_by_network = True
-
-    def _weigh(self, served: ServedNetwork[BurstDraft], made: NDArray[np.float32]) -> None:
-        """Limit a fill to 1.5 times the peak of its drafts.
-
-        Where little was received it stays near the draft.
-        """
-        if self._weight < 1.0:
-            draft = served.gap.rows[:, -1, served.gap.gap_start :][:, : made.shape[1]]
-            made -= draft
-            made *= np.float32(self._weight)
-            made += draft
-        for row, rows in zip(made, served.gap.rows, strict=True):
-            limit = _OVERSHOOT * max(float(rows.max()), -float(rows.min()))
-            np.clip(row, -limit, limit, out=row)
 
     def extend(self, out: NDArray[np.float32]) -> None:
         """Write the next samples of the fill; then of the draft, then of linear prediction."""
@@ -358,16 +336,12 @@ class NetworkFiller(Filler):
             return
         gap = self._served.gap
         done = 0
-        parts = (self._fill[:, : gap.horizon], gap.rows[:, -1, gap.gap_start :])
-        for part in parts:
-            take = min(out.shape[1] - done, part.shape[1] - self._position)
-            if take > 0:
-                out[:, done : done + take] = part[:, self._position : self._position + take]
-                self._position += take
-                done += take
+        for c, row in enumerate(out):
+            fill, draft = self._fill[c, : gap.horizon], gap.rows[c, -1, gap.gap_start :]
+            done = play_fill(fill, draft, self._position, row)
         if done < out.shape[1]:
             self.ar.extend(out[:, done:])
-            self._position += out.shape[1] - done
+        self._position += out.shape[1]
 
     def bridge(
         self,

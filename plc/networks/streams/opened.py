@@ -26,10 +26,8 @@ from plc.runtime.runner import (
     NetworkCounters,
     Runner,
 )
+from plc_kernels.burst import ONSET_MS
 
-# A network that no packet waits for takes over no earlier: until here a long prediction is as good,
-# and the network is trained from here on.
-ONSET_MS = 10.0
 # An answer is waited for until this share of the time limit: it has to become samples, too.
 ANSWER_BY = 0.85
 # Shares of the time limit that a network may take of a burst's first packet, where that waits for

@@ -27,7 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.networks.streams.filler import NetworkFiller
-from plc.networks.streams.opened import ONSET_MS
 from plc.predict.filler import Filler, Moment
 from plc.predict.history import History
 from plc.predict.linear import ArFiller, Fitted
@@ -35,6 +34,7 @@ from plc.processor_time import thread_clock
 from plc.runtime.life import give_way, note_end, start_thread
 from plc.runtime.priority import Level, take
 from plc.runtime.runner import DeferredRunner, PreparationCounters
+from plc_kernels.burst import ONSET_MS
 from plc_kernels.denormals import flush_denormals
 
 Opener = Callable[[], ArFiller | NetworkFiller]

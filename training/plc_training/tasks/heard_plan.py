@@ -257,10 +257,8 @@ class _Network:
         gap.analyse()
         if not self._network.run(gap.spectra, gap.lost, gap.filled):
             raise ModelError(f"the model does not answer: {self._network.last_error}")
-        made = np.empty((1, gap.horizon), np.float32)
-        gap.synthesise(made)
         end = gap.gap_start + gap.horizon
-        fill: NDArray[np.float32] = made[0]
+        fill: NDArray[np.float32] = gap.synthesise()[0].copy()
         draft = gap.rows[0, -1, end - self._leave.size : end]
         crossfade(draft, self._leave, fill[-self._leave.size :])
         return fill
