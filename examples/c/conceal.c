@@ -13,6 +13,7 @@
  *   --packet SAMPLES     length of a packet (default: 10 ms)
  *   --lookahead PACKETS  wait so long, and fill gaps from both sides
  *   --rung N             0: the best prediction (default), ..., 11: the cheapest
+ *   --models DIR         conceal speech with the networks that "plc c models --out DIR" wrote
  *   --processor LEVEL    v2, v3 or v4: what a processor of that type makes
  */
 #include <ctype.h>
@@ -173,7 +174,7 @@ static void write_trace(const char *name, const char *trace) {
 }
 
 typedef struct settings {
-    const char *in, *out, *trace, *write_trace;
+    const char *in, *out, *trace, *write_trace, *models;
     double share, burst;
     uint64_t seed;
     uint32_t packet, lookahead, rung, processor;
@@ -183,7 +184,7 @@ static void usage(void) {
     fprintf(stderr, "usage: conceal IN.wav OUT.wav (--trace FILE | --loss SHARE [--burst PACKETS] "
                     "[--seed N])\n"
                     "               [--write-trace FILE] [--packet SAMPLES] [--lookahead PACKETS]\n"
-                    "               [--rung N] [--processor v2|v3|v4]\n");
+                    "               [--rung N] [--models DIR] [--processor v2|v3|v4]\n");
     exit(2);
 }
 
@@ -203,7 +204,7 @@ static double real(const char *text, double least, double most) {
 }
 
 static settings read_settings(int count, char **given) {
-    settings set = {NULL, NULL, NULL, NULL, -1.0, 1.0, 0, 0, 0, 0, PLC_PROCESSOR_BEST};
+    settings set = {NULL, NULL, NULL, NULL, NULL, -1.0, 1.0, 0, 0, 0, 0, PLC_PROCESSOR_BEST};
     int i;
     for (i = 1; i < count; i++) {
         const char *name = given[i], *value = i + 1 < count ? given[i + 1] : NULL;
@@ -220,6 +221,8 @@ static settings read_settings(int count, char **given) {
             set.trace = value;
         else if (!strcmp(name, "--write-trace"))
             set.write_trace = value;
+        else if (!strcmp(name, "--models"))
+            set.models = value;
         else if (!strcmp(name, "--loss"))
             set.share = real(value, 0.0, 1.0);
         else if (!strcmp(name, "--burst"))
@@ -264,6 +267,22 @@ static void check(int64_t code, const char *call) {
         stop(plc_error(code), call);
 }
 
+/* Return the model of a folder for a sample rate, or NULL if it has none. */
+static plc_model *load_model(const char *folder, uint32_t sample_rate) {
+    static const char *const names[] = {"speech.plcm", "speech-narrowband.plcm"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        char path[4096];
+        plc_model *model;
+        if (snprintf(path, sizeof path, "%s/%s", folder, names[k]) >= (int)sizeof path)
+            stop("is too long a name", folder);
+        check(plc_model_load(&model, path), path);
+        if (plc_model_serves(model, sample_rate) == 1)
+            return model;
+        check(plc_model_close(model), path);
+    }
+    return NULL;
+}
+
 int main(int count, char **given) {
     settings set = read_settings(count, given);
     wav audio = read_wav(set.in);
@@ -272,6 +291,7 @@ int main(int count, char **given) {
     size_t packets = (audio.length + packet - 1) / packet, delay, k;
     char *trace = set.trace ? read_trace(set.trace, packets)
                             : lose(packets, set.share, set.burst, set.seed);
+    plc_model *model = set.models ? load_model(set.models, audio.sample_rate) : NULL;
     plc_counters counters;
     plc_options options;
     plc_stream *stream;
@@ -285,6 +305,7 @@ int main(int count, char **given) {
     options.lookahead = set.lookahead;
     options.rung = set.rung;
     options.processor = set.processor;
+    options.model = model;
     check(plc_open(&stream, &options), "plc_open");
 
     delay = (size_t)plc_delay(stream);
@@ -314,6 +335,10 @@ int main(int count, char **given) {
            (unsigned long long)counters.packets, (unsigned long long)counters.lost_packets,
            (unsigned long long)counters.concealed_samples,
            (unsigned long long)counters.concealment_events, plc_processor(stream));
+    if (model)
+        printf("%llu of them with a network\n", (unsigned long long)counters.network_samples);
     check(plc_close(stream), "plc_close");
+    if (model)
+        check(plc_model_close(model), "plc_model_close");
     return 0;
 }

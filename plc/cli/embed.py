@@ -103,6 +103,26 @@ def build(
 
 
 @c.command(
+    "models",
+    epilog=examples(
+        "plc c models --out models",
+        "./conceal damaged.wav heard.wav --trace lost.trace --models models",
+    ),
+)
+def models(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files.")],
+) -> None:
+    """Write the networks that libplc can run, each as one flat file for plc_model_open.
+
+    They are those of streams of speech: NAME.plcm, as "plc models" names them.
+    """
+    from plc.embed.models import write_models
+
+    for path in write_models(out):
+        say(path)
+
+
+@c.command(
     "wheel",
     epilog=examples(
         "python -m build --wheel && plc c wheel dist/plc_engine-*.whl --out dist",

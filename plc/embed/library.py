@@ -18,7 +18,7 @@ from plc.embed.wasm import build_wasm
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.rungs import STEADY_MS
-from plc_kernels.stream import layout
+from plc_kernels.stream import entry, layout, model
 from plc_kernels.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
 
 HERE = Path(__file__).parent
@@ -49,6 +49,7 @@ _PLACES = (
     "FILLS_LIMITED",
     "LONGEST_BURST",
 )
+_MODEL_WORDS = ("MAGIC_AT", "BYTES", "CHECKSUM", "LOWEST_RATE", "HIGHEST_RATE", "WORDS")
 
 BUILT = (SHARED, "libplc.a", "plc.h")
 """What compilers make; links and texts are added to it."""
@@ -212,5 +213,8 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     lines = [f"#define PLC_STEPS(X) {' '.join(steps)}"]
     lines += [f"#define PLCK_{name} {getattr(layout, name)}" for name in _PLACES]
     lines.append(f"#define PLCK_RUNGS {len(STEADY_MS)}")
+    lines.append(f"#define PLCK_NETWORK_SAMPLES {layout.RUNG_SAMPLES + entry.NETWORK_PLACE}")
+    lines.append(f"#define PLCK_MODEL_MAGIC INT64_C({model.MAGIC})")
+    lines += [f"#define PLCK_MODEL_{name} {getattr(model, name)}" for name in _MODEL_WORDS]
     lines.append(f"#define PLCK_COUNTERS {layout.LADDER - layout.STATS}")
     (work / "step.h").write_text("\n".join(lines) + "\n")

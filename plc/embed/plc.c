@@ -6,6 +6,8 @@
  */
 #include <math.h>
 #include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,20 +16,23 @@
 #include "step.h"
 
 #define MAGIC 0x31434c50u /* "PLC1" */
+#define MODEL_MAGIC 0x4d434c50u /* "PLCM" */
 #define ALIGNMENT 64u
 #define SETTINGS 16
 #define MOST_CHANNELS 8u
 #define LOUDEST 1e6f
 /* The fill goes back to the draft within this time, and within half of its length. */
 #define LEAVE_S 0.005f
-/* What the step answers beside the flags of plc.h: a draft is ready. */
+/* What the step answers beside the flags of plc.h: a draft is ready; and the packet is not done. */
 #define WANTS_FILL 8
+#define MORE 512
 #define FLAGS (PLC_CONCEALED | PLC_CROSSFADED | PLC_REFUSED)
 
 /* What programs were compiled with: a change here takes another PLC_VERSION_MAJOR. */
 #if UINTPTR_MAX == UINT64_MAX
-_Static_assert(sizeof(plc_options) == 56, "the ABI");
-_Static_assert(sizeof(plc_counters) == 104, "the ABI");
+_Static_assert(sizeof(plc_options) == 64 && offsetof(plc_options, model) == 56, "the ABI");
+_Static_assert(sizeof(plc_counters) == 112 && offsetof(plc_counters, network_samples) == 104,
+               "the ABI");
 _Static_assert(sizeof(plc_draft) == 24, "the ABI");
 #endif
 
@@ -40,6 +45,7 @@ typedef struct step {
     void (*reset)(int64_t *block);
     int64_t (*push)(int64_t *block, const void *packet, int64_t arrived, const int64_t *missing,
                     int64_t parts, void *out, int64_t integer);
+    void (*fill)(int64_t *block, const int64_t *model, int64_t flags);
     int64_t (*resume)(int64_t *block, void *out, int64_t integer);
     int64_t (*drain)(int64_t *block, void *out, int64_t integer);
 } step;
@@ -50,15 +56,23 @@ typedef struct step {
     void plck_reset_##suffix(int64_t *);                                                          \
     int64_t plck_push_##suffix(int64_t *, const void *, int64_t, const int64_t *, int64_t, void *, \
                                int64_t);                                                          \
+    void plck_fill_##suffix(int64_t *, const int64_t *, int64_t);                                 \
     int64_t plck_resume_##suffix(int64_t *, void *, int64_t);                                     \
     int64_t plck_drain_##suffix(int64_t *, void *, int64_t);
 PLC_STEPS(DECLARE)
 
 #define ENTRY(suffix, level, name)                                                         \
     {name, level, plck_size_##suffix, plck_open_##suffix, plck_reset_##suffix,             \
-     plck_push_##suffix, plck_resume_##suffix, plck_drain_##suffix},
+     plck_push_##suffix, plck_fill_##suffix,   plck_resume_##suffix, plck_drain_##suffix},
 static const step steps[] = {PLC_STEPS(ENTRY)};
 #define STEPS (sizeof steps / sizeof *steps)
+
+/* A model: where its flat file lies, whose words are those of plc_kernels/stream/model.py. */
+struct plc_model {
+    uint32_t magic;
+    const int64_t *words;
+    void *memory; /* what plc_model_load allocated, or NULL */
+};
 
 /* A stream: this, then the step's block, then room for a fill. */
 struct plc_stream {
@@ -70,6 +84,7 @@ struct plc_stream {
     uint32_t leave_samples;
     plc_fill fill;
     void *user;
+    const int64_t *model; /* NULL: none */
     void *memory;  /* what plc_open allocated, or NULL */
     int64_t *block;
     float *filled; /* NULL without `fill` */
@@ -120,13 +135,27 @@ static int choose(uint32_t wanted) {
     return found;
 }
 
+static int is_aligned(const void *memory, uint32_t size) { return (uintptr_t)memory % size == 0; }
+
+static int is_model(const plc_model *model) {
+    return model && is_aligned(model, sizeof(void *)) && model->magic == MODEL_MAGIC;
+}
+
+/* Return the model in options, which programs of before there were any do not have. */
+static const plc_model *model_of(const plc_options *options) {
+    return options->struct_size == sizeof *options ? options->model : NULL;
+}
+
 /* Check the options; write the step's settings. Return 0, or an error. */
 static int settings_of(const plc_options *options, int64_t *settings) {
     int64_t rate, packet, lookahead;
+    const plc_model *model;
     if (!options)
         return PLC_ERROR_ARGUMENT;
-    if (options->struct_size != sizeof *options)
+    if (options->struct_size != sizeof *options &&
+        options->struct_size != offsetof(plc_options, model))
         return PLC_ERROR_STRUCT;
+    model = model_of(options);
     rate = options->sample_rate;
     packet = options->packet_samples;
     lookahead = options->lookahead;
@@ -142,6 +171,10 @@ static int settings_of(const plc_options *options, int64_t *settings) {
         return PLC_ERROR_LOOKAHEAD;
     if (options->rung >= PLCK_RUNGS)
         return PLC_ERROR_RUNG;
+    if (model && !is_model(model))
+        return PLC_ERROR_MODEL;
+    if (model && !plc_model_serves(model, options->sample_rate))
+        return PLC_ERROR_MODEL_RATE;
     memset(settings, 0, SETTINGS * sizeof *settings);
     settings[0] = rate;
     settings[1] = options->channels;
@@ -150,6 +183,7 @@ static int settings_of(const plc_options *options, int64_t *settings) {
     settings[4] = options->seed;
     settings[5] = options->rung;
     settings[6] = options->fill != NULL;
+    settings[7] = model ? (int64_t)(uintptr_t)model->words : 0;
     return 0;
 }
 
@@ -158,8 +192,6 @@ static size_t rounded(size_t size) { return (size + ALIGNMENT - 1) / ALIGNMENT *
 static size_t fill_bytes(const plc_options *options) {
     return options->fill ? sizeof(float) * options->channels * options->packet_samples : 0;
 }
-
-static int is_aligned(const void *memory, uint32_t size) { return (uintptr_t)memory % size == 0; }
 
 /* Take a stream, or say why not. */
 static int enter(plc_stream *stream) {
@@ -174,6 +206,66 @@ static int enter(plc_stream *stream) {
 
 static void leave(plc_stream *stream) {
     atomic_store_explicit(&stream->busy, 0, memory_order_release);
+}
+
+int plc_model_open(plc_model **model, const void *data, size_t size) {
+    const int64_t *words = data;
+    uint64_t sum = 0;
+    if (!model || !data || !is_aligned(data, sizeof *words))
+        return PLC_ERROR_ARGUMENT;
+    if (size < PLCK_MODEL_WORDS * sizeof *words || size % sizeof *words ||
+        words[PLCK_MODEL_MAGIC_AT] != PLCK_MODEL_MAGIC || (uint64_t)words[PLCK_MODEL_BYTES] != size)
+        return PLC_ERROR_MODEL;
+    for (size_t k = PLCK_MODEL_CHECKSUM + 1; k < size / sizeof *words; k++)
+        sum += (uint64_t)words[k];
+    if (sum != (uint64_t)words[PLCK_MODEL_CHECKSUM])
+        return PLC_ERROR_MODEL;
+    *model = malloc(sizeof **model);
+    if (!*model)
+        return PLC_ERROR_MEMORY;
+    **model = (plc_model){MODEL_MAGIC, words, NULL};
+    return 0;
+}
+
+int plc_model_load(plc_model **model, const char *path) {
+    FILE *file;
+    void *data = NULL;
+    long size = -1;
+    int code = PLC_ERROR_FILE;
+    if (!model || !path)
+        return PLC_ERROR_ARGUMENT;
+    file = fopen(path, "rb");
+    if (!file)
+        return code;
+    if (!fseek(file, 0, SEEK_END) && (size = ftell(file)) > 0 && !fseek(file, 0, SEEK_SET)) {
+        data = malloc((size_t)size);
+        if (!data)
+            code = PLC_ERROR_MEMORY;
+        else if (fread(data, 1, (size_t)size, file) == (size_t)size)
+            code = plc_model_open(model, data, (size_t)size);
+    }
+    fclose(file);
+    if (code)
+        free(data);
+    else
+        (*model)->memory = data;
+    return code;
+}
+
+int plc_model_serves(const plc_model *model, uint32_t sample_rate) {
+    if (!is_model(model))
+        return PLC_ERROR_MODEL;
+    return sample_rate >= model->words[PLCK_MODEL_LOWEST_RATE] &&
+           sample_rate <= model->words[PLCK_MODEL_HIGHEST_RATE];
+}
+
+int plc_model_close(plc_model *model) {
+    if (!is_model(model))
+        return PLC_ERROR_MODEL;
+    model->magic = 0;
+    free(model->memory);
+    free(model);
+    return 0;
 }
 
 void plc_options_init(plc_options *options) {
@@ -225,6 +317,7 @@ int plc_open_in(plc_stream **stream, const plc_options *options, void *memory, s
     opened->leave_samples = (uint32_t)(LEAVE_S * (float)options->sample_rate);
     opened->fill = options->fill;
     opened->user = options->user;
+    opened->model = settings[7] ? model_of(options)->words : NULL;
     opened->block = (int64_t *)((char *)opened + rounded(sizeof *opened));
     memset(opened->block, 0, (size_t)steps[place].size(settings)); /* no sample is chance's */
     steps[place].open(opened->block, settings);
@@ -286,8 +379,11 @@ static void improve(plc_stream *stream) {
 /* Go on after `flags` of the step, until the packet is done; return the flags of plc.h. */
 static int finish(plc_stream *stream, int64_t flags, void *out) {
     int64_t all = flags;
-    while (flags & WANTS_FILL) {
-        improve(stream);
+    while (flags & MORE) {
+        if (stream->model)
+            steps[stream->step].fill(stream->block, stream->model, flags);
+        if (stream->fill && flags & WANTS_FILL)
+            improve(stream);
         flags = steps[stream->step].resume(stream->block, out, stream->sample_bytes == 2);
         all |= flags;
     }
@@ -393,7 +489,8 @@ int plc_stats(plc_stream *stream, plc_counters *counters) {
     int code;
     if (!counters)
         return PLC_ERROR_ARGUMENT;
-    if (counters->struct_size != sizeof *counters)
+    if (counters->struct_size != sizeof *counters &&
+        counters->struct_size != offsetof(plc_counters, network_samples))
         return PLC_ERROR_STRUCT;
     code = enter(stream);
     if (code)
@@ -412,6 +509,8 @@ int plc_stats(plc_stream *stream, plc_counters *counters) {
     counters->bridged_samples = (uint64_t)block[PLCK_BRIDGED_SAMPLES];
     counters->fills_limited = (uint64_t)block[PLCK_FILLS_LIMITED];
     counters->longest_burst_samples = (uint64_t)block[PLCK_LONGEST_BURST];
+    if (counters->struct_size == sizeof *counters)
+        counters->network_samples = (uint64_t)block[PLCK_NETWORK_SAMPLES];
     leave(stream);
     return 0;
 }
@@ -463,6 +562,13 @@ const char *plc_error(int64_t code) {
         return "options.rung is out of range; supported: 0, the best, to 11, the cheapest";
     case PLC_ERROR_PROCESSOR:
         return "this processor is not of the type in options.processor, or older than x86-64-v2";
+    case PLC_ERROR_MODEL:
+        return "there is no model here that this library knows, or it is damaged; write it with "
+               "plc c models";
+    case PLC_ERROR_MODEL_RATE:
+        return "options.model is for other sample rates";
+    case PLC_ERROR_FILE:
+        return "the file cannot be read";
     default:
         return "";
     }

@@ -273,6 +273,25 @@ def open_native(
     return session
 
 
+def planned(manifest: Manifest, sample_rate: int) -> Planned | None:
+    """Return the plan and the weights of a model; None if the graph is not a known causal one.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Read from a file; the weights lie beside it.
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    ModelError
+        If the files are not sound.
+    """
+    model = _read(manifest, manifest.bins(sample_rate), manifest.frames(sample_rate))
+    return (model.plan, model.weights) if model.kernel is run_frames else None
+
+
 def _read(manifest: Manifest, bins: int, frames: int) -> _Model:
     """Read a network; it has no kernel where the graph is not known."""
     data = read_weights(manifest)

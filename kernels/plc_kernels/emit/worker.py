@@ -28,7 +28,7 @@ from plc_kernels import denormals
 from plc_kernels.compile import kernel
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.parts import compiled_text, optimise_for, whole_text
-from plc_kernels.stream import entry
+from plc_kernels.stream import entry, network
 from plc_kernels.stream.layout import HEADER
 from plc_kernels.stream.step import DRAIN, GO_ON, PUSH, step
 from plc_kernels.targets import TARGETS, WASM32, Target, machine
@@ -100,6 +100,12 @@ FUNCTIONS = {
         (Kind.WORDS, 3),
         (Kind.NUMBER, 4),
         (Kind.ADDRESS, 5),
+    ),
+    # block, model, flags
+    "plck_fill": View(
+        network.fill_part,
+        "ppi",
+        ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.NUMBER, 2)),
     ),
     # block, out, integer
     "plck_resume": _step(GO_ON, "ppi", *_LOST, (Kind.ADDRESS, 1)),

@@ -211,6 +211,16 @@ def _lay_out_work(plan: NDArray[np.int64], touching: int) -> None:
     plan[WORK] = at
 
 
+def operations(plan: NDArray[np.int64]) -> int:
+    """Return the multiply-adds of a run: what it takes is in proportion to them."""
+    frames, touching = int(plan[FRAMES]), int(plan[FRAMES] - plan[CONTEXT])
+    width, units, gates = int(plan[WIDTH]), int(plan[UNITS]), int(plan[GATES])
+    logits, early, rank = int(plan[LOGITS]), int(plan[EARLY]), int(plan[RANK])
+    before = 3 * width * (int(plan[FEATURES]) + width) + 2 * int(plan[GROUPS]) * units * gates
+    behind = 6 * width * width + width * logits
+    return frames * before + touching * behind + early * rank * (8 * width + logits)
+
+
 class Weights:
     """Weights in the making: what was kept so far, and where.
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel, part
 from plc_kernels.rungs import STEADY_MS, UNSTEADY_MS, order_of, past_samples
+from plc_kernels.stream import network
 from plc_kernels.stream.layout import (
     BRIDGES,
     CHANNELS,
@@ -22,11 +23,14 @@ from plc_kernels.stream.layout import (
     LOOKAHEAD,
     MAX_CHANNELS,
     MAX_STEPS,
+    NETWORK,
+    NETWORK_RUNG,
     NOISE_RUNG,
     PACKET,
     RATE,
     SEAM,
     SEED,
+    SIZE,
     STEADY_STEPS,
     UNSTEADY_STEPS,
     Block,
@@ -43,6 +47,9 @@ _MAX_LOOKAHEAD_MS = 2000
 _PAST_MS = np.array(STEADY_MS + UNSTEADY_MS)
 _COSTS = _PAST_MS[:, 0] * _PAST_MS[:, 1]
 """Of each rung, as orders times pasts: what its fit takes is in proportion to that."""
+# Among the names of rungs, behind the steps of both ladders.
+_NOISE_PLACE = 2 * MAX_STEPS
+NETWORK_PLACE = _NOISE_PLACE + 1
 _RUNGS = len(STEADY_MS)
 _ALL_RUNGS = len(_PAST_MS)
 
@@ -55,7 +62,8 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     ----------
     settings : int64, shape (SETTINGS,)
         Sample rate in Hz, channels, samples of a packet, packets of lookahead, seed, first rung of
-        the ladders, and 1 if drafts are shown; the rest is 0.
+        the ladders, 1 if drafts are shown, and the address of a network's flat file
+        (:mod:`~plc_kernels.stream.model`), or 0; the rest is 0.
     header : int64, shape (HEADER,), written
 
     Returns
@@ -64,7 +72,7 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
         Bytes.
     """
     rate, channels, packet, lookahead = settings[0], settings[1], settings[2], settings[3]
-    first, seam = settings[5], settings[6]
+    first, seam, model = settings[5], settings[6], settings[7]
     if rate < MIN_RATE or rate > MAX_RATE or channels < 1 or channels > MAX_CHANNELS:
         return 0
     most = (_MAX_PACKET_MS * rate + 999) // 1000
@@ -93,8 +101,15 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
         unsteady += 1
     place = LADDER + 3 * MAX_STEPS
     header[UNSTEADY_STEPS] = _write_ladder(rate, unsteady, _ALL_RUNGS, header, place, MAX_STEPS)
-    header[NOISE_RUNG] = 2 * MAX_STEPS
-    return lay_out(header)
+    header[NOISE_RUNG] = _NOISE_PLACE
+    if not model:
+        return lay_out(header)
+    if not network.measure(model, header):
+        return 0
+    header[NETWORK_RUNG] = NETWORK_PLACE
+    lay_out(header)
+    network.add_places(model, header)
+    return int(header[SIZE])
 
 
 @part
@@ -130,6 +145,8 @@ def open_block(settings: NDArray[np.int64], block: Block) -> None:
     numbers[LIMIT_MS] = np.inf
     numbers[COSTS:] = 0.0
     open_stream(block)
+    if block[NETWORK]:
+        network.open_network(block)
 
 
 @kernel

@@ -237,8 +237,15 @@ LADDER = RUNG_SAMPLES + MAX_RUNGS
 """First of the steps of both ladders, steady and unsteady: three words each, order, samples fitted
 on and place among the names of rungs."""
 
+NETWORK = LADDER + 2 * MAX_STEPS * 3
+"""Whether the stream has a network, which the step asks for fills."""
+NETWORK_PAST, NETWORK_RUNG = NETWORK + 1, NETWORK + 2
+"""Samples of history that it reads, and its place among the names of rungs."""
+NETWORK_WORDS = NETWORK + 3
+"""First of the words of :mod:`~plc_kernels.stream.network`."""
+
 # The numbers among the words are read as float64.
-REALS = LADDER + 2 * MAX_STEPS * 3
+REALS = NETWORK + 56
 (
     RECEIVED_SHARE,
     FLUX_DB,
@@ -348,6 +355,7 @@ doubles = _view(types.float64, 1)
 double_rows = _view(types.float64, 2)
 words = _view(types.int64, 1)
 unsigned = _view(types.uint64, 1)
+float_blocks = _view(types.float32, 4)
 complexes = _view(types.complex64, 1)
 byte_rows = _view(types.int8, 2)
 integer_rows = _view(types.int16, 2)
@@ -366,7 +374,7 @@ def samples_of(rate: int, ms: float) -> int:
 
 
 @part
-def _place(block: Block, word: int, size: int) -> None:
+def place(block: Block, word: int, size: int) -> None:
     """Give an array of ``size`` bytes its place."""
     block[word] = block[SIZE]
     block[SIZE] += (size + 63) // 64 * 64
@@ -436,70 +444,71 @@ def lay_out(block: Block) -> int:
                 order = max(order, block[LADDER + 3 * k])
                 past = max(past, block[LADDER + 3 * k + 1])
         block[PAST] = past
+    block[PAST] = max(block[PAST], block[NETWORK_PAST])
     block[MOST_ORDER] = order
     fit = block[FIT_SAMPLES] = past + 2 * reach if block[INSIDE] else 0
     through = reach + block[MEET] if block[INSIDE] else 0
     block[REALS_AT] = 8 * REALS
     block[SIZE] = 8 * HEADER
-    _place(block, RING, 4 * channels * past)
-    _place(block, QUEUE, 4 * slots * channels * packet)
-    _place(block, MASK, slots * packet)
-    _place(block, ARRIVED, 8 * slots)
-    _place(block, MISSING, 16 * (packet + 1))
-    _place(block, INBOX, 4 * channels * packet)
-    _place(block, PLAYING, 4 * channels * packet)
-    _place(block, FILL, 4 * channels * packet)
-    _place(block, NOISE, 4 * channels * packet)
-    _place(block, GAIN, 4 * packet)
-    _place(block, BRIDGE_ROWS, 4 * channels * reach)
-    _place(block, AFTER, 4 * channels * reach)
-    _place(block, RAMP, 4 * block[RAMP_SAMPLES])
-    _place(block, QUICK_RAMP, 4 * block[RAMP_SAMPLES])
-    _place(block, LEVEL_SLOTS, 8 * size)
-    _place(block, LEVEL_COUNTS, 8 * size)
-    _place(block, LEVEL_PEAKS, 4 * channels * size)
-    _place(block, LEVEL_ENERGIES, 8 * channels * size)
-    _place(block, LEVEL_ALLOWED, 8 * channels * 4)
-    _place(block, LEVEL_STATE, 8 * channels * 3)
-    _place(block, LEVEL_RECENT, 8 * channels * hop)
-    _place(block, LEVEL_QUIETEST, 8 * channels)
-    _place(block, LEVEL_NOISE, 8 * channels)
-    _place(block, HEARD_FRAME, 4 * channels * frame)
-    _place(block, HALF_FRAME, 4 * channels * (frame // 2))
-    _place(block, FACTORS, 8 * MOST_FACTORS)
-    _place(block, TWIDDLES, 8 * block[N_TWIDDLES])
-    _place(block, SCRATCH, 4 * 4 * (frame // 2))
-    _place(block, WINDOWS, 4 * 2 * frame)
-    _place(block, FRAME, 4 * frame)
-    _place(block, SPECTRUM, 8 * bins)
-    _place(block, LEVELS, 4 * channels * ROWS * bins)
-    _place(block, BANDS, 4 * channels * block[N_BANDS])
-    _place(block, NOISE_COUNTS, 8 * channels * 4)
-    _place(block, FLUX, 4 * channels * 2)
-    _place(block, NOISE_TAIL, 4 * channels * (frame // 2))
-    _place(block, RANDOM, 8 * channels)
-    _place(block, POWER_SUM, 4 * bins)
-    _place(block, CONTENT_AVERAGES, 8 * AVERAGES)
-    _place(block, CONTENT_LOGS, 8 * (APART_FRAMES + 1) * CHANGE_BINS)
-    _place(block, CONTENT_COUNTS, 8 * 5)
-    _place(block, CONTENT_FEATURES, 8 * len(FEATURES))
-    _place(block, FIT_FORWARD, 4 * fit)
-    _place(block, FIT_BACKWARD, 4 * fit)
-    _place(block, FIT_MIRROR, 8 * (order + 1))
-    _place(block, PREDICTOR, 8 * (order + 1))
-    _place(block, TAPS, 8 * channels * order)
-    _place(block, RECENT, 8 * channels * order)
-    _place(block, LINE, 8 * (order + CHUNK))
-    _place(block, FIT_PAST, 4 * fit)
-    _place(block, LEAD_IN, 4 * through)
-    _place(block, THROUGH, 4 * channels * through)
-    _place(block, ORDERS, 8 * channels)
-    _place(block, LIMITS, 8 * channels)
-    _place(block, TIMES, 8 * 2 * TIME_BINS)
+    place(block, RING, 4 * channels * block[PAST])
+    place(block, QUEUE, 4 * slots * channels * packet)
+    place(block, MASK, slots * packet)
+    place(block, ARRIVED, 8 * slots)
+    place(block, MISSING, 16 * (packet + 1))
+    place(block, INBOX, 4 * channels * packet)
+    place(block, PLAYING, 4 * channels * packet)
+    place(block, FILL, 4 * channels * packet)
+    place(block, NOISE, 4 * channels * packet)
+    place(block, GAIN, 4 * packet)
+    place(block, BRIDGE_ROWS, 4 * channels * reach)
+    place(block, AFTER, 4 * channels * reach)
+    place(block, RAMP, 4 * block[RAMP_SAMPLES])
+    place(block, QUICK_RAMP, 4 * block[RAMP_SAMPLES])
+    place(block, LEVEL_SLOTS, 8 * size)
+    place(block, LEVEL_COUNTS, 8 * size)
+    place(block, LEVEL_PEAKS, 4 * channels * size)
+    place(block, LEVEL_ENERGIES, 8 * channels * size)
+    place(block, LEVEL_ALLOWED, 8 * channels * 4)
+    place(block, LEVEL_STATE, 8 * channels * 3)
+    place(block, LEVEL_RECENT, 8 * channels * hop)
+    place(block, LEVEL_QUIETEST, 8 * channels)
+    place(block, LEVEL_NOISE, 8 * channels)
+    place(block, HEARD_FRAME, 4 * channels * frame)
+    place(block, HALF_FRAME, 4 * channels * (frame // 2))
+    place(block, FACTORS, 8 * MOST_FACTORS)
+    place(block, TWIDDLES, 8 * block[N_TWIDDLES])
+    place(block, SCRATCH, 4 * 4 * (frame // 2))
+    place(block, WINDOWS, 4 * 2 * frame)
+    place(block, FRAME, 4 * frame)
+    place(block, SPECTRUM, 8 * bins)
+    place(block, LEVELS, 4 * channels * ROWS * bins)
+    place(block, BANDS, 4 * channels * block[N_BANDS])
+    place(block, NOISE_COUNTS, 8 * channels * 4)
+    place(block, FLUX, 4 * channels * 2)
+    place(block, NOISE_TAIL, 4 * channels * (frame // 2))
+    place(block, RANDOM, 8 * channels)
+    place(block, POWER_SUM, 4 * bins)
+    place(block, CONTENT_AVERAGES, 8 * AVERAGES)
+    place(block, CONTENT_LOGS, 8 * (APART_FRAMES + 1) * CHANGE_BINS)
+    place(block, CONTENT_COUNTS, 8 * 5)
+    place(block, CONTENT_FEATURES, 8 * len(FEATURES))
+    place(block, FIT_FORWARD, 4 * fit)
+    place(block, FIT_BACKWARD, 4 * fit)
+    place(block, FIT_MIRROR, 8 * (order + 1))
+    place(block, PREDICTOR, 8 * (order + 1))
+    place(block, TAPS, 8 * channels * order)
+    place(block, RECENT, 8 * channels * order)
+    place(block, LINE, 8 * (order + CHUNK))
+    place(block, FIT_PAST, 4 * fit)
+    place(block, LEAD_IN, 4 * through)
+    place(block, THROUGH, 4 * channels * through)
+    place(block, ORDERS, 8 * channels)
+    place(block, LIMITS, 8 * channels)
+    place(block, TIMES, 8 * 2 * TIME_BINS)
     several = channels > 1
-    _place(block, GUIDE_ROWS, 4 * 3 * guide_samples(block) if several else 0)
-    _place(block, GUIDE_FIT, 8 * 3 * (guide_order(block) + 1) if several else 0)
+    place(block, GUIDE_ROWS, 4 * 3 * guide_samples(block) if several else 0)
+    place(block, GUIDE_FIT, 8 * 3 * (guide_order(block) + 1) if several else 0)
     rehearsed = guide_order(block) + samples_of(rate, REHEARSED_MS)
-    _place(block, GUIDE_LINES, 8 * 2 * rehearsed if several else 0)
-    _place(block, GUIDE_GAINS, 8 * 2 * channels if several else 0)
+    place(block, GUIDE_LINES, 8 * 2 * rehearsed if several else 0)
+    place(block, GUIDE_GAINS, 8 * 2 * channels if several else 0)
     return int(block[SIZE])

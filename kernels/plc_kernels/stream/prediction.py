@@ -19,6 +19,7 @@ from plc_kernels.predict import (
 )
 from plc_kernels.rungs import HEADROOM
 from plc_kernels.stream.layout import (
+    BRIDGE_ROWS,
     BURST_MS,
     CHANNELS,
     CHUNK,
@@ -145,8 +146,9 @@ def begin(block: Block) -> None:
         block[FITTED_AT] = block[PLAYED_AT]
 
 
-@inlined
-def _extend_channel(block: Block, c: int, out: NDArray[np.float32]) -> None:
+@part
+def extend_channel(block: Block, c: int, out: NDArray[np.float32]) -> None:
+    """Write the predicted next samples of a channel."""
     channels, most = block[CHANNELS], block[MOST_ORDER]
     order = words(block, ORDERS, channels)[c]
     go_on(
@@ -169,22 +171,59 @@ def extend(block: Block, out: NDArray[np.float32]) -> None:
     out : float32, shape (channels, n), written
     """
     for c in range(out.shape[0]):
-        _extend_channel(block, c, out[c])
+        extend_channel(block, c, out[c])
+
+
+@inlined
+def through_rows(block: Block) -> NDArray[np.float32]:
+    """Return what a gap's near side goes on with, shape (channels, n): through it and beyond."""
+    rows: NDArray[np.float32] = float_rows(
+        block, THROUGH, (block[CHANNELS], block[REACH] + block[MEET])
+    )
+    return rows
 
 
 @part
-def bridge(block: Block, after: NDArray[np.float32], known: int, gap: int) -> bool:
-    """Blend the continued past with a prediction back from the far side.
+def samples_ahead(block: Block, known: int, gap: int) -> int:
+    """Return the samples of :func:`through_rows` that a bridge takes.
 
-    What leads in is predicted backwards. Its predictor is fitted on the far side alone if that is
-    long enough, else on both sides at once, the forward prediction standing in for the gap. Each
-    prediction runs on for 5 ms beyond the gap, and is weighted by how well it meets the samples
-    there. The bridge becomes the first ``gap`` samples of THROUGH.
+    These are no more than the gap where too little is known behind it for one.
 
     Parameters
     ----------
     block
         Of the stream.
+    known : int
+        Samples known behind the gap.
+    gap : int
+        Samples to fill.
+    """
+    wanted = block[LADDER + 3 * block[STEP] + 1]
+    known, past = min(known, wanted), min(wanted, block[HISTORY_FILLED])
+    if known < LEAST_KNOWN or _bridging_order(block, past, gap, known) < 2:
+        return gap
+    return int(gap + min(block[MEET], past, known))
+
+
+@inlined
+def _bridging_order(block: Block, past: int, gap: int, known: int) -> int:
+    order = block[LADDER + 3 * block[STEP]]
+    return int(min(order, known, (past + gap + known) // SAMPLES_PER_COEFFICIENT))
+
+
+@part
+def land(block: Block, after: NDArray[np.float32], known: int, gap: int) -> bool:
+    """Blend the continued past with a prediction back from the far side.
+
+    What leads in is predicted backwards. Its predictor is fitted on the far side alone if that is
+    long enough, else on both sides at once, the forward prediction standing in for the gap. Each
+    prediction runs on for 5 ms beyond the gap, and is weighted by how well it meets the samples
+    there. The bridge becomes the first ``gap`` samples of BRIDGE_ROWS.
+
+    Parameters
+    ----------
+    block
+        Of the stream, with :func:`samples_ahead` samples of :func:`through_rows`.
     after : float32, shape (channels, m)
         What follows the gap.
     known : int
@@ -197,16 +236,15 @@ def bridge(block: Block, after: NDArray[np.float32], known: int, gap: int) -> bo
     bool
         Whether it ends where ``after`` begins; if not, too little of that was known.
     """
-    step = LADDER + 3 * block[STEP]
-    wanted = block[step + 1]
-    known = min(known, wanted)
-    past = min(wanted, block[HISTORY_FILLED])
-    order = min(block[step], known, (past + gap + known) // SAMPLES_PER_COEFFICIENT)
+    wanted = block[LADDER + 3 * block[STEP] + 1]
+    known, past = min(known, wanted), min(wanted, block[HISTORY_FILLED])
+    order = _bridging_order(block, past, gap, known)
     channels = block[CHANNELS]
-    through = float_rows(block, THROUGH, (channels, block[REACH] + block[MEET]))
+    through = through_rows(block)
+    bridge = float_rows(block, BRIDGE_ROWS, (channels, block[REACH]))
+    for c in range(channels):
+        bridge[c, :gap] = through[c, :gap]
     if known < LEAST_KNOWN or order < 2:
-        for c in range(channels):
-            _extend_channel(block, c, through[c, :gap])
         return False
     block[FITTED_STEP] = -1
     meet = min(block[MEET], past, known)
@@ -215,7 +253,6 @@ def bridge(block: Block, after: NDArray[np.float32], known: int, gap: int) -> bo
     ring = float_rows(block, RING, (channels, block[PAST]))
     far_side = x[past + gap :]
     for c in range(channels):
-        _extend_channel(block, c, through[c, : gap + meet])
         newest(ring[c], block[HISTORY_AT], x[:past])
         for i in range(gap):
             x[past + i] = through[c, i]
@@ -226,7 +263,7 @@ def bridge(block: Block, after: NDArray[np.float32], known: int, gap: int) -> bo
         stages = _fit(block, order, far_side if known >= ALONE * order else x)
         block[FITTED] = 1
         _set_out(block, c, far_side, 1, stages)
-        _extend_channel(block, c, lead_in)
+        extend_channel(block, c, lead_in)
         backward_error = error_power(lead_in[gap:], x[past - meet : past], 1)
-        mix_by_error(forward_error, backward_error, lead_in[:gap], through[c, :gap])
+        mix_by_error(forward_error, backward_error, lead_in[:gap], bridge[c, :gap])
     return True

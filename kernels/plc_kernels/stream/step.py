@@ -60,7 +60,7 @@ from plc_kernels.stream.layout import (
     LONGEST_BURST,
     LOOKAHEAD,
     LOST_PACKETS,
-    MEET,
+    NETWORK,
     NOISE,
     NOISE_RUNG,
     PACKET,
@@ -88,7 +88,6 @@ from plc_kernels.stream.layout import (
     SLOT,
     SPEECH,
     STEADY_HOLD,
-    THROUGH,
     TOTAL_SAMPLES,
     UNSTEADY,
     UNSTEADY_HOLD,
@@ -241,9 +240,10 @@ def _play(block: Block) -> int:
     while block[PART_STOP] < block[PACKET]:
         flags |= _begin_part(block)
         if flags & MORE:
-            if block[INSIDE]:
+            outside = not block[INSIDE] or block[NETWORK]
+            if not outside:
                 _fill(block)
-            if not block[INSIDE] or (block[SEAM] and flags & WANTS_FILL):
+            if outside or (block[SEAM] and flags & WANTS_FILL):
                 block[WAITS] = 1
                 return flags
             flags &= ~(MORE | WANTS_FILL | WANTS_BRIDGE | GOES_ON | BEGAN)
@@ -366,11 +366,11 @@ def _fill(block: Block) -> None:
             return
         after = float_rows(block, AFTER, (channels, block[REACH]))
         gap = block[BRIDGE]
-        block[LANDED] = prediction.bridge(block, after, block[KNOWN], gap)
-        made = float_rows(block, THROUGH, (channels, block[REACH] + block[MEET]))
-        rows = float_rows(block, BRIDGE_ROWS, (channels, block[REACH]))
+        through = prediction.through_rows(block)
+        ahead = prediction.samples_ahead(block, block[KNOWN], gap)
         for c in range(channels):
-            rows[c, :gap] = made[c, :gap]
+            prediction.extend_channel(block, c, through[c, :ahead])
+        block[LANDED] = prediction.land(block, after, block[KNOWN], gap)
     elif not (block[FADES] and _faded(block)):
         prediction.extend(block, float_rows(block, FILL, (channels, block[FILL_SAMPLES])))
 

@@ -14,6 +14,7 @@ from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
 from plc_kernels.stream import entry, layout
 from plc_kernels.stream.layout import Block
 from plc_kernels.stream.many import step_many
+from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.step import DRAIN, GO_ON, MORE, PUSH, WANTS_FILL
 
 LINE = 8
@@ -150,6 +151,8 @@ class Stream:
     Parameters
     ----------
     settings : int64, shape (SETTINGS,)
+    model : int64, shape (n,), or None
+        Flat file of its network.
 
     Attributes
     ----------
@@ -159,7 +162,10 @@ class Stream:
         What it showed on the way.
     """
 
-    def __init__(self, settings: NDArray[np.int64]) -> None:
+    def __init__(self, settings: NDArray[np.int64], model: NDArray[np.int64] | None = None) -> None:
+        self._model = model
+        settings = settings.copy()
+        settings[7] = 0 if model is None else model.ctypes.data
         header = np.zeros(layout.HEADER, np.int64)
         size = entry.prepare(settings, header)
         assert size
@@ -205,6 +211,8 @@ class Stream:
         around = (integer, gaps, len(missing), place, 0, 1)
         flags = step_many(block[None], action, place, 0, *around)
         while flags & MORE:
+            if self._model is not None:
+                fill_part(block, self._model.ctypes.data, flags)
             if flags & WANTS_FILL:
                 n = int(block[layout.FILL_SAMPLES])
                 begin = int(block[layout.FILL]) // 8

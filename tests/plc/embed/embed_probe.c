@@ -1,6 +1,7 @@
 /* Misuse libplc in every way that must not hurt, and use it from two threads: silence is success. */
 #include <math.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -213,9 +214,9 @@ static void refused_calls(void) {
     CHECK(!*plc_processor(stream) && !*plc_processor(NULL));
     CHECK(plc_close(NULL) == PLC_ERROR_ARGUMENT);
     CHECK(!*plc_error(0) && !*plc_error(7) && !*plc_error(INT64_MIN));
-    for (k = 1; k <= 14; k++)
+    for (k = 1; k <= 17; k++)
         CHECK(*plc_error(-(int64_t)k));
-    CHECK(!*plc_error(-15));
+    CHECK(!*plc_error(-18));
     CHECK(strchr(plc_version(), '.') != NULL);
     free(memory);
 }
@@ -361,7 +362,31 @@ static void fills(void) {
     CHECK(plc_close(stream) == 0);
 }
 
+static void misuse_models(void) {
+    static int64_t words[64];
+    plc_options options = options_of(1);
+    plc_model *model = NULL;
+    plc_stream *stream = NULL;
+    CHECK(plc_model_open(NULL, words, sizeof words) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_model_open(&model, NULL, sizeof words) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_model_open(&model, (char *)words + 1, 256) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_model_open(&model, words, 8) == PLC_ERROR_MODEL);
+    CHECK(plc_model_open(&model, words, sizeof words) == PLC_ERROR_MODEL);
+    CHECK(plc_model_load(NULL, "model") == PLC_ERROR_ARGUMENT);
+    CHECK(plc_model_load(&model, NULL) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_model_load(&model, "no/such/file") == PLC_ERROR_FILE);
+    CHECK(plc_model_serves(NULL, 16000) == PLC_ERROR_MODEL);
+    CHECK(plc_model_close(NULL) == PLC_ERROR_MODEL);
+    CHECK(model == NULL);
+    options.model = (const plc_model *)words;
+    CHECK(plc_open(&stream, &options) == PLC_ERROR_MODEL);
+    options.struct_size = offsetof(plc_options, model); /* a program that knows of no models */
+    CHECK(plc_open(&stream, &options) == 0);
+    CHECK(plc_close(stream) == 0);
+}
+
 int main(void) {
+    misuse_models();
     two_threads();
     one_stream_from_two_threads();
     refused_options();

@@ -21,6 +21,7 @@ import plc
 from plc.cli import embed
 from plc.embed import library
 from plc.embed.library import Library, build_library, write_sources
+from plc.embed.models import write_models
 from plc.embed.packaging import SHARED, SONAME, header
 from plc.embed.stream import Flag, Format
 from plc.errors import ConfigError
@@ -66,6 +67,7 @@ CASES = [
     Case(48_000, 2, "FLOAT", 960, 1),
     Case(48_000, 1, "PCM_16", 960, 2),
 ]
+LISTED: list[list[object]] = [[c.rate, c.channels, c.subtype, c.packet, c.lookahead] for c in CASES]
 SECONDS = 1.5
 ALL = range(len(CASES))
 # Long orders and short packets: a minute each under qemu.
@@ -171,16 +173,74 @@ def conceal_all(
     return heard
 
 
-def reference(folder: Path, level: str) -> list[NDArray[np.float64]]:
+def reference(
+    folder: Path, level: str, cases: list[list[object]] = LISTED, program: str = REFERENCE
+) -> list[NDArray[np.float64]]:
     """Return what the engine in Python makes of the same, compiled for a type of processor."""
     environment = os.environ | environment_of(TARGETS[f"x86-64-{level}"])
     environment["PYTHONPATH"] = os.pathsep.join(map(str, (ROOT, ROOT / "kernels")))
-    cases = [[c.rate, c.channels, c.subtype, c.packet, c.lookahead] for c in CASES]
-    command = [sys.executable, "-c", REFERENCE, str(folder), json.dumps(cases)]
+    command = [sys.executable, "-c", program, str(folder), json.dumps(cases)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    made = [np.load(folder / f"{k}.npy") for k in range(len(CASES))]
+    made = [np.load(folder / f"{k}.npy") for k in range(len(cases))]
     return [each / 32768.0 if each.dtype == np.int16 else each.astype(float) for each in made]
+
+
+NETWORKS = [
+    # Sample rate, format, samples of a packet, packets of lookahead.
+    (8_000, "PCM_16", 160, 0),
+    (16_000, "FLOAT", 320, 0),
+    (16_000, "PCM_16", 160, 1),
+    (48_000, "FLOAT", 480, 0),
+]
+# As REFERENCE, with the networks for speech alone, which is what C has.
+SPOKEN = REFERENCE.replace('method="ar", ', 'prepare="never", ').replace(
+    "from plc import Concealer",
+    """
+from plc import Concealer
+from plc.engine import methods
+from plc.models.catalogue import find
+def speech_alone(_, rate):
+    return {"speech": find("speech" if rate >= 16_000 else "speech-narrowband")}, {}
+methods.stream_models = speech_alone
+""",
+)
+
+
+@on_x86
+@pytest.mark.system
+def test_c_conceals_speech_with_a_network_as_python_does_bit_for_bit(
+    built: Library, tmp_path: Path
+) -> None:
+    signal, recorded = soundfile.read(ROOT / "plc" / "data" / "speech.flac")
+    program = compiled(EXAMPLE, built)
+    models = tmp_path / "models"
+    written = write_models(models)
+    assert [each.name for each in written] == ["speech.plcm", "speech-narrowband.plcm"]
+    heard = []
+    for k, (rate, subtype, packet, lookahead) in enumerate(NETWORKS):
+        # Sound of up to 8 kHz at the most, whatever the rate.
+        one = signal[: int(2.5 * recorded)]
+        one = np.repeat(one, rate // recorded) if rate >= recorded else one[:: recorded // rate]
+        recording = tmp_path / f"{k}.wav"
+        soundfile.write(recording, one, rate, subtype)
+        command: list[str | Path] = [program, recording, tmp_path / f"{k}-c.wav"]
+        command += ["--packet", str(packet), "--lookahead", str(lookahead), "--processor", "v3"]
+        command += ["--loss", "25%", "--burst", "2.5", "--write-trace", tmp_path / f"{k}.lost"]
+        done = run(*command, "--models", models)
+        assert done.returncode == 0, done.stderr
+        served = re.search(r"^(\d+) of them with a network$", done.stdout, re.MULTILINE)
+        assert served is not None
+        assert int(served[1]) > 0
+        heard.append(soundfile.read(tmp_path / f"{k}-c.wav", always_2d=True)[0])
+    spoilt = bytearray((models / "speech.plcm").read_bytes())
+    spoilt[-1000] ^= 1
+    (models / "speech.plcm").write_bytes(spoilt)
+    done = run(*command, "--models", models)
+    assert (done.returncode, "damaged" in done.stderr) == (1, True), done.stderr
+    cases = [[rate, 1, subtype, n, ahead] for rate, subtype, n, ahead in NETWORKS]
+    for c, python in zip(heard, reference(tmp_path, "v3", cases, SPOKEN), strict=True):
+        assert np.array_equal(c, python)
 
 
 def can_be(level: str) -> bool:
