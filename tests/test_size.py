@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # in the commit why the lines are worth it.
 THOUSANDS = {
     "plc": 49.1,
-    "kernels": 13.2,
+    "kernels": 13.4,
     "bench": 19.0,
     "training": 15.0,
 }

@@ -81,9 +81,10 @@ def build(
 ) -> None:
     """Build libplc: linear prediction as a C library that needs no Python.
 
-    DIR gets libplc.so, libplc.a, plc.h and plc.pc, or plc.wasm; a prefix also what CMake reads. For
-    x86_64 there is code for x86-64-v2, v3 and v4 in one library. It needs gcc; from other
-    processors gcc-aarch64-linux-gnu for aarch64, lld for wasm32. See docs/embedding.md.
+    DIR gets libplc.so, libplc.a, plc.h, plc.pc and plc_ladspa.so (a plugin that conceals dropouts),
+    or plc.wasm; a prefix also what CMake reads. For x86_64 there is code for x86-64-v2, v3 and v4
+    in one library. It needs gcc; from other processors gcc-aarch64-linux-gnu for aarch64, lld for
+    wasm32. See docs/embedding.md.
     """
     from plc.embed.library import build_library
 

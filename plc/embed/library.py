@@ -12,17 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from plc.embed.packaging import SHARED, SONAME, header, package
+from plc.embed.packaging import PLUGIN, SHARED, SONAME, header, package
 from plc.embed.toolchain import ARCHIVER, ARM_COMPILER, COMPILER, X86_COMPILER, Tool, find, run
 from plc.embed.wasm import build_wasm
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.rungs import STEADY_MS
-from plc_kernels.stream import entry, layout, model
+from plc_kernels.stream import dropouts, entry, layout, model
 from plc_kernels.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
 
 HERE = Path(__file__).parent
 SOURCE = HERE / "plc.c"
+PLUGIN_SOURCE = HERE / "plc_ladspa.c"
 CARRIED = HERE / "libplc"
 """Built already, in a wheel for one platform (:mod:`plc.embed.wheel`)."""
 HOST = "host"
@@ -51,7 +52,7 @@ _PLACES = (
 )
 _MODEL_WORDS = ("MAGIC_AT", "BYTES", "CHECKSUM", "LOWEST_RATE", "HIGHEST_RATE", "WORDS")
 
-BUILT = (SHARED, "libplc.a", "plc.h")
+BUILT = (SHARED, "libplc.a", "plc.h", PLUGIN)
 """What compilers make; links and texts are added to it."""
 
 
@@ -178,6 +179,9 @@ def _build_objects(family: str, work: Path, tell: Callable[[str], None]) -> list
     checks = ["-Wl,--no-undefined", "-Wl,-z,relro,-z,now", f"-Wl,-soname,{SONAME}"]
     run([*compiler, "-shared", *checks, *objects, "-lm", "-o", str(shared)])
     run([*archiver, "rcs", str(archive), *objects])
+    # Its own copy of the library, unseen by the host: plugins are moved to folders of theirs.
+    inside = [f"-I{work}", str(PLUGIN_SOURCE), str(archive), "-lm", "-Wl,--exclude-libs,ALL"]
+    run([*compiler, *CFLAGS, "-shared", *checks[:2], *inside, "-o", str(work / PLUGIN)])
     return [work / name for name in BUILT]
 
 
@@ -216,5 +220,6 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     lines.append(f"#define PLCK_NETWORK_SAMPLES {layout.RUNG_SAMPLES + entry.NETWORK_PLACE}")
     lines.append(f"#define PLCK_MODEL_MAGIC INT64_C({model.MAGIC})")
     lines += [f"#define PLCK_MODEL_{name} {getattr(model, name)}" for name in _MODEL_WORDS]
+    lines.append(f"#define PLCK_PARTS {dropouts.PARTS}")
     lines.append(f"#define PLCK_COUNTERS {layout.LADDER - layout.STATS}")
     (work / "step.h").write_text("\n".join(lines) + "\n")

@@ -14,6 +14,8 @@ _SHORT = "libplc.so"
 SONAME = f"{_SHORT}.{_NUMBERS['MAJOR']}"
 SHARED = f"{_SHORT}.{plc.__version__}"
 """The shared library; the soname and ``libplc.so`` are links to it."""
+PLUGIN = "plc_ladspa.so"
+"""The library as a plugin; hosts look for such in a folder ``ladspa``."""
 
 _PKG_CONFIG = """\
 libdir=${{pcfiledir}}{lib}
@@ -74,7 +76,7 @@ def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
     Parameters
     ----------
     built : list of path
-        The shared library, the archive and the header.
+        The shared library, the archive, the header and the plugin.
     folder : path
         Where to; made if it is not there.
     prefix : bool
@@ -89,13 +91,14 @@ def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
     lib, include = (folder / "lib", folder / "include") if prefix else (folder, folder)
     config = lib / "pkgconfig" if prefix else folder
     cmake = lib / "cmake" / "plc"
-    for each in (lib, include, config, *([cmake] if prefix else [])):
+    places = {"plc.h": include, PLUGIN: lib / "ladspa" if prefix else folder}
+    for each in (lib, config, *places.values(), *([cmake] if prefix else [])):
         each.mkdir(parents=True, exist_ok=True)
-    files = [path.replace((include if path.suffix == ".h" else lib) / path.name) for path in built]
+    files = [path.replace(places.get(path.name, lib) / path.name) for path in built]
     for name, target in ((SONAME, SHARED), (_SHORT, SONAME)):
         (lib / name).symlink_to(target)
         files.append(lib / name)
-    places = {"lib": "/..", "include": "/../../include"} if prefix else {"lib": "", "include": ""}
+    apart = {"lib": "/..", "include": "/../../include"} if prefix else {"lib": "", "include": ""}
     texts = {config / "plc.pc": _PKG_CONFIG}
     if prefix:
         texts[cmake / "plcConfig.cmake"] = _CMAKE
@@ -107,7 +110,7 @@ def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
                 major=_NUMBERS["MAJOR"],
                 soname=SONAME,
                 shared=SHARED,
-                **places,
+                **apart,
             )
         )
     return [*files, *texts]

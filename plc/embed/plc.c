@@ -30,8 +30,8 @@
 
 /* What programs were compiled with: a change here takes another PLC_VERSION_MAJOR. */
 #if UINTPTR_MAX == UINT64_MAX
-_Static_assert(sizeof(plc_options) == 64 && offsetof(plc_options, model) == 56, "the ABI");
-_Static_assert(sizeof(plc_counters) == 112 && offsetof(plc_counters, network_samples) == 104,
+_Static_assert(sizeof(plc_options) == 72 && offsetof(plc_options, model) == 56, "the ABI");
+_Static_assert(sizeof(plc_counters) == 120 && offsetof(plc_counters, network_samples) == 104,
                "the ABI");
 _Static_assert(sizeof(plc_draft) == 24, "the ABI");
 #endif
@@ -48,6 +48,11 @@ typedef struct step {
     void (*fill)(int64_t *block, const int64_t *model, int64_t flags);
     int64_t (*resume)(int64_t *block, void *out, int64_t integer);
     int64_t (*drain)(int64_t *block, void *out, int64_t integer);
+    int64_t (*search_size)(const int64_t *settings);
+    int64_t (*search_open)(int64_t *memory, const int64_t *settings);
+    int64_t (*search)(int64_t *memory, const void *packet, int64_t integer);
+    void (*search_nothing)(int64_t *memory);
+    void (*search_reset)(int64_t *memory);
 } step;
 
 #define DECLARE(suffix, level, name)                                                              \
@@ -58,12 +63,19 @@ typedef struct step {
                                int64_t);                                                          \
     void plck_fill_##suffix(int64_t *, const int64_t *, int64_t);                                 \
     int64_t plck_resume_##suffix(int64_t *, void *, int64_t);                                     \
-    int64_t plck_drain_##suffix(int64_t *, void *, int64_t);
+    int64_t plck_drain_##suffix(int64_t *, void *, int64_t);                                      \
+    int64_t plck_search_size_##suffix(const int64_t *);                                           \
+    int64_t plck_search_open_##suffix(int64_t *, const int64_t *);                                \
+    int64_t plck_search_##suffix(int64_t *, const void *, int64_t);                               \
+    void plck_search_nothing_##suffix(int64_t *);                                                 \
+    void plck_search_reset_##suffix(int64_t *);
 PLC_STEPS(DECLARE)
 
 #define ENTRY(suffix, level, name)                                                         \
     {name, level, plck_size_##suffix, plck_open_##suffix, plck_reset_##suffix,             \
-     plck_push_##suffix, plck_fill_##suffix,   plck_resume_##suffix, plck_drain_##suffix},
+     plck_push_##suffix, plck_fill_##suffix,   plck_resume_##suffix, plck_drain_##suffix,  \
+     plck_search_size_##suffix, plck_search_open_##suffix, plck_search_##suffix,           \
+     plck_search_nothing_##suffix, plck_search_reset_##suffix},
 static const step steps[] = {PLC_STEPS(ENTRY)};
 #define STEPS (sizeof steps / sizeof *steps)
 
@@ -88,6 +100,8 @@ struct plc_stream {
     void *memory;  /* what plc_open allocated, or NULL */
     int64_t *block;
     float *filled; /* NULL without `fill` */
+    int64_t *found; /* memory of the search for dropouts; NULL: not searched */
+    uint64_t detected;
 };
 
 #if defined(__x86_64__)
@@ -146,6 +160,10 @@ static const plc_model *model_of(const plc_options *options) {
     return options->struct_size == sizeof *options ? options->model : NULL;
 }
 
+static int detects(const plc_options *options) {
+    return options->struct_size == sizeof *options && options->detect_dropouts;
+}
+
 /* Check the options; write the step's settings. Return 0, or an error. */
 static int settings_of(const plc_options *options, int64_t *settings) {
     int64_t rate, packet, lookahead;
@@ -191,6 +209,10 @@ static size_t rounded(size_t size) { return (size + ALIGNMENT - 1) / ALIGNMENT *
 
 static size_t fill_bytes(const plc_options *options) {
     return options->fill ? sizeof(float) * options->channels * options->packet_samples : 0;
+}
+
+static size_t search_bytes(const plc_options *options, const int64_t *settings) {
+    return detects(options) ? (size_t)steps[0].search_size(settings) : 0;
 }
 
 /* Take a stream, or say why not. */
@@ -289,13 +311,14 @@ int64_t plc_size(const plc_options *options) {
         return PLC_ERROR_LOOKAHEAD; /* all else was checked */
     /* Memory may begin anywhere. */
     return (int64_t)(ALIGNMENT - 1 + rounded(sizeof(plc_stream)) + (size_t)block +
-                     rounded(fill_bytes(options)));
+                     rounded(fill_bytes(options)) + search_bytes(options, settings));
 }
 
 int plc_open_in(plc_stream **stream, const plc_options *options, void *memory, size_t room) {
     int64_t settings[SETTINGS];
     int64_t size = plc_size(options);
     plc_stream *opened;
+    char *after;
     int place;
     if (size < 0)
         return (int)size;
@@ -321,8 +344,14 @@ int plc_open_in(plc_stream **stream, const plc_options *options, void *memory, s
     opened->block = (int64_t *)((char *)opened + rounded(sizeof *opened));
     memset(opened->block, 0, (size_t)steps[place].size(settings)); /* no sample is chance's */
     steps[place].open(opened->block, settings);
+    after = (char *)opened->block + steps[place].size(settings);
     if (options->fill)
-        opened->filled = (float *)((char *)opened->block + steps[place].size(settings));
+        opened->filled = (float *)after;
+    if (detects(options)) {
+        opened->found = (int64_t *)(after + rounded(fill_bytes(options)));
+        memset(opened->found, 0, search_bytes(options, settings));
+        steps[place].search_open(opened->found, settings);
+    }
     atomic_init(&opened->busy, 0);
     opened->magic = MAGIC;
     *stream = opened;
@@ -390,6 +419,27 @@ static int finish(plc_stream *stream, int64_t flags, void *out) {
     return (int)(all & FLAGS);
 }
 
+/* Push a packet as the step takes it: where it is searched for dropouts, those are missing parts. */
+static int push(plc_stream *stream, const void *packet, const int64_t *missing, int64_t parts,
+                void *out) {
+    const step *step = &steps[stream->step];
+    int64_t integer = stream->sample_bytes == 2;
+    if (stream->found && (!packet || parts)) {
+        step->search_nothing(stream->found);
+    } else if (stream->found) {
+        parts = step->search(stream->found, packet, integer);
+        missing = (int64_t *)((char *)stream->found + stream->found[PLCK_PARTS]);
+        stream->detected += parts > 0;
+        if (parts == 1 && missing[0] == 0 && missing[1] == stream->packet_samples) {
+            packet = NULL;
+            parts = 0;
+        }
+    }
+    return finish(stream,
+                  step->push(stream->block, packet, packet != NULL, missing, parts, out, integer),
+                  out);
+}
+
 int plc_push(plc_stream *stream, const void *packet, void *out) {
     return plc_push_part(stream, packet, NULL, 0, out);
 }
@@ -412,10 +462,7 @@ int plc_push_part(plc_stream *stream, const void *packet, const int64_t *missing
             code = PLC_ERROR_MISSING;
     }
     if (!code)
-        code = finish(stream,
-                      steps[stream->step].push(stream->block, packet, packet != NULL, missing,
-                                               (int64_t)parts, out, stream->sample_bytes == 2),
-                      out);
+        code = push(stream, packet, missing, (int64_t)parts, out);
     leave(stream);
     return code;
 }
@@ -445,6 +492,12 @@ int64_t plc_delay(plc_stream *stream) {
     return samples;
 }
 
+static void forget(plc_stream *stream) {
+    steps[stream->step].reset(stream->block);
+    if (stream->found)
+        steps[stream->step].search_reset(stream->found);
+}
+
 int64_t plc_flush(plc_stream *stream, void *out, size_t room) {
     int64_t counters[PLCK_COUNTERS];
     int64_t *counted;
@@ -469,7 +522,7 @@ int64_t plc_flush(plc_stream *stream, void *out, size_t room) {
                steps[stream->step].drain(stream->block, place, stream->sample_bytes == 2), place);
     }
     memcpy(counters, counted, sizeof counters);
-    steps[stream->step].reset(stream->block);
+    forget(stream);
     memcpy(counted, counters, sizeof counters);
     leave(stream);
     return (int64_t)samples;
@@ -479,7 +532,8 @@ int plc_reset(plc_stream *stream) {
     int code = enter(stream);
     if (code)
         return code;
-    steps[stream->step].reset(stream->block);
+    forget(stream);
+    stream->detected = 0;
     leave(stream);
     return 0;
 }
@@ -509,8 +563,10 @@ int plc_stats(plc_stream *stream, plc_counters *counters) {
     counters->bridged_samples = (uint64_t)block[PLCK_BRIDGED_SAMPLES];
     counters->fills_limited = (uint64_t)block[PLCK_FILLS_LIMITED];
     counters->longest_burst_samples = (uint64_t)block[PLCK_LONGEST_BURST];
-    if (counters->struct_size == sizeof *counters)
+    if (counters->struct_size == sizeof *counters) {
         counters->network_samples = (uint64_t)block[PLCK_NETWORK_SAMPLES];
+        counters->detected_dropouts = stream->detected;
+    }
     leave(stream);
     return 0;
 }

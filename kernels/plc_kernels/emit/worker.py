@@ -28,7 +28,7 @@ from plc_kernels import denormals
 from plc_kernels.compile import kernel
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.parts import compiled_text, optimise_for, whole_text
-from plc_kernels.stream import entry, network
+from plc_kernels.stream import dropouts, entry, network
 from plc_kernels.stream.layout import HEADER
 from plc_kernels.stream.step import DRAIN, GO_ON, PUSH, step
 from plc_kernels.targets import TARGETS, WASM32, Target, machine
@@ -110,6 +110,14 @@ FUNCTIONS = {
     # block, out, integer
     "plck_resume": _step(GO_ON, "ppi", *_LOST, (Kind.ADDRESS, 1)),
     "plck_drain": _step(DRAIN, "ppi", *_LOST, (Kind.ADDRESS, 1)),
+    # settings; memory, settings; memory, packet, integer
+    "plck_search_size": View(dropouts.lay_out_search, "p", ((Kind.WORDS, 0), (Kind.SCRATCH, 0))),
+    "plck_search_open": View(dropouts.lay_out_search, "pp", ((Kind.WORDS, 1), (Kind.WORDS, 0))),
+    "plck_search": View(
+        dropouts.search, "ppi", ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.FLAG, 2))
+    ),
+    "plck_search_nothing": View(dropouts.search_nothing, "p", ((Kind.WORDS, 0),)),
+    "plck_search_reset": View(dropouts.forget_search, "p", ((Kind.WORDS, 0),)),
 }
 """What is emitted."""
 # Python's and numba's own functions.

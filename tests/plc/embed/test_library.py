@@ -22,7 +22,7 @@ from plc.cli import embed
 from plc.embed import library
 from plc.embed.library import Library, build_library, write_sources
 from plc.embed.models import write_models
-from plc.embed.packaging import SHARED, SONAME, header
+from plc.embed.packaging import PLUGIN, SHARED, SONAME, header
 from plc.embed.stream import Flag, Format
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import environment_of
@@ -104,12 +104,6 @@ def needs(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    needs("gcc")
-    return build_library(tmp_path_factory.mktemp("libplc"))
 
 
 def compiled(source: Path, built: Library, *flags: str, compiler: str = "gcc") -> Path:
@@ -368,7 +362,7 @@ def test_valgrind_finds_nothing(built: Library, probe: tuple[str, ...]) -> None:
 @pytest.mark.system
 def test_the_library_needs_libc_and_libm_alone(built: Library) -> None:
     folder = built.library.parent
-    names = {SHARED, SONAME, "libplc.so", "libplc.a", "plc.h", "plc.pc"}
+    names = {SHARED, SONAME, "libplc.so", "libplc.a", "plc.h", "plc.pc", PLUGIN}
     assert {path.name for path in built.files} == names
     assert {path.resolve() for path in folder.glob("libplc.so*")} == {built.library}
     needed = run("readelf", "-d", built.library).stdout
@@ -412,6 +406,7 @@ def test_installed_it_is_found_by_pkg_config_and_cmake_and_plays_the_same(
     assert there == {
         *(f"lib/{name}" for name in (SHARED, SONAME, "libplc.so", "libplc.a")),
         "include/plc.h",
+        f"lib/ladspa/{PLUGIN}",
         "lib/pkgconfig/plc.pc",
         "lib/cmake/plc/plcConfig.cmake",
         "lib/cmake/plc/plcConfigVersion.cmake",

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/* plc_ladspa.so: a plugin of libplc for hosts of LADSPA. See docs/embedding.md.
+ *
+ * Audio in which something cut sound off, or said a block again, comes out without that. A host calls
+ * run() with blocks of any length; the library takes packets. So audio lags by a packet and the
+ * lookahead, which the port "latency" tells, as hosts expect. All memory is allocated when the plugin
+ * is made, for the longest packet and the deepest lookahead: run() allocates nothing, and opens the
+ * stream anew where a control of its shape changed.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plc.h"
+
+/* ---- what a host knows: LADSPA 1.1, whose header is not needed to build this ------------------ */
+
+typedef struct {
+    int hints;
+    float lower, upper;
+} range;
+
+typedef struct descriptor {
+    unsigned long id;
+    const char *label;
+    int properties;
+    const char *name, *maker, *copyright;
+    unsigned long ports;
+    const int *kinds;
+    const char *const *names;
+    const range *ranges;
+    void *data;
+    void *(*instantiate)(const struct descriptor *, unsigned long sample_rate);
+    void (*connect_port)(void *, unsigned long port, float *place);
+    void (*activate)(void *);
+    void (*run)(void *, unsigned long samples);
+    void (*run_adding)(void *, unsigned long samples);
+    void (*set_run_adding_gain)(void *, float gain);
+    void (*deactivate)(void *);
+    void (*cleanup)(void *);
+} descriptor;
+
+enum { INPUT = 1, OUTPUT = 2, CONTROL = 4, AUDIO = 8 };
+enum { BELOW = 1, ABOVE = 2, TOGGLED = 4, LOGARITHMIC = 16, INTEGER = 32 };
+enum { BY_MIDDLE = 0xC0, BY_0 = 0x200, BY_1 = 0x240 };
+enum { HARD_REAL_TIME = 4 };
+
+/* ---- the plugin ----------------------------------------------------------------------------- */
+
+#define CHANNELS 2u
+#define LEAST_MS 2.5f
+#define MOST_MS 40.0f
+#define MOST_LOOKAHEAD 4u
+/* Between what is concealed and what is only delayed. */
+#define FADE_S 0.005f
+
+enum { PACKET_MS, LOOKAHEAD, DETECT, BYPASS, LATENCY, IN_1, OUT_1, IN_2, OUT_2, PORTS };
+
+/* What a stream is opened with. */
+typedef struct {
+    uint32_t packet, lookahead, detect;
+} shape;
+
+typedef struct {
+    uint32_t channels;
+    float *ports[PORTS];
+    plc_options options;
+    shape shape;
+    plc_stream *stream;
+    void *memory;
+    size_t room;
+    float *packet;    /* that comes in, then the one that goes out; interleaved */
+    float *delayed;   /* what came in, for the bypass: a ring of `latency` frames */
+    uint32_t latency; /* samples of each channel */
+    uint32_t filled, at;
+    float concealed, step; /* share of what is concealed, and what it changes by in a sample */
+} plugin;
+
+static float control_of(const plugin *self, int port, float otherwise) {
+    float value = self->ports[port] ? *self->ports[port] : otherwise;
+    return isfinite(value) ? value : otherwise;
+}
+
+static uint32_t clamped(float value, float least, float most) {
+    return (uint32_t)lrintf(fminf(fmaxf(value, least), most));
+}
+
+static shape wanted(const plugin *self) {
+    float rate = (float)self->options.sample_rate / 1000.0f;
+    float ms = control_of(self, PACKET_MS, 10.0f);
+    return (shape){clamped(ms * rate, LEAST_MS * rate, MOST_MS * rate),
+                   clamped(control_of(self, LOOKAHEAD, 0.0f), 0.0f, MOST_LOOKAHEAD),
+                   control_of(self, DETECT, 1.0f) > 0.0f};
+}
+
+static int64_t take_shape(plugin *self, shape shape) {
+    self->options.packet_samples = shape.packet;
+    self->options.lookahead = shape.lookahead;
+    self->options.detect_dropouts = shape.detect;
+    return plc_size(&self->options);
+}
+
+static void open_stream(plugin *self, shape shape) {
+    size_t frame = self->channels * sizeof(float);
+    take_shape(self, shape);
+    self->stream = NULL;
+    plc_open_in(&self->stream, &self->options, self->memory, self->room);
+    self->shape = shape;
+    self->latency = shape.packet * (1 + shape.lookahead);
+    self->filled = self->at = 0;
+    memset(self->packet, 0, shape.packet * frame);
+    memset(self->delayed, 0, self->latency * frame);
+}
+
+static void cleanup(void *handle) {
+    plugin *self = handle;
+    free(self->memory);
+    free(self->packet);
+    free(self->delayed);
+    free(self);
+}
+
+static void *instantiate(const descriptor *kind, unsigned long sample_rate) {
+    plugin *self = calloc(1, sizeof *self);
+    uint32_t longest;
+    if (!self)
+        return NULL;
+    self->channels = kind->ports == PORTS ? CHANNELS : 1;
+    plc_options_init(&self->options);
+    self->options.sample_rate = sample_rate < UINT32_MAX ? (uint32_t)sample_rate : UINT32_MAX;
+    self->options.channels = self->channels;
+    longest = (uint32_t)ceilf(MOST_MS * (float)self->options.sample_rate / 1000.0f);
+    for (uint32_t lookahead = 0; lookahead <= MOST_LOOKAHEAD; lookahead++)
+        for (float ms = LEAST_MS; ms <= MOST_MS; ms += 0.5f) {
+            float rate = (float)self->options.sample_rate / 1000.0f;
+            int64_t size = take_shape(self, (shape){(uint32_t)lrintf(ms * rate), lookahead, 1});
+            if (size > (int64_t)self->room)
+                self->room = (size_t)size;
+        }
+    self->step = 1.0f / (FADE_S * (float)self->options.sample_rate);
+    if (self->room) { /* else the sample rate is out of range */
+        size_t frame = self->channels * sizeof(float);
+        self->memory = malloc(self->room);
+        self->packet = malloc(longest * frame);
+        self->delayed = malloc(longest * (1 + MOST_LOOKAHEAD) * frame);
+    }
+    if (!self->memory || !self->packet || !self->delayed) {
+        cleanup(self);
+        return NULL;
+    }
+    return self;
+}
+
+static void connect_port(void *handle, unsigned long port, float *place) {
+    if (port < PORTS)
+        ((plugin *)handle)->ports[port] = place;
+}
+
+static void activate(void *handle) {
+    plugin *self = handle;
+    self->concealed = control_of(self, BYPASS, 0.0f) > 0.0f ? 0.0f : 1.0f;
+    open_stream(self, wanted(self));
+}
+
+/* Take a frame of the host, and give it the one whose turn it is. */
+static void exchange(plugin *self, unsigned long i, float toward) {
+    float *packet = self->packet + self->filled * self->channels;
+    float *delayed = self->delayed + self->at * self->channels;
+    float in[CHANNELS], share = self->concealed;
+    for (uint32_t c = 0; c < self->channels; c++)
+        in[c] = self->ports[IN_1 + 2 * c][i]; /* all, before any goes out: buffers may be the same */
+    for (uint32_t c = 0; c < self->channels; c++) {
+        float kept = delayed[c], made = packet[c];
+        self->ports[OUT_1 + 2 * c][i] = share >= 1.0f ? made
+                                        : share <= 0.0f ? kept
+                                                        : kept + share * (made - kept);
+        delayed[c] = packet[c] = in[c];
+    }
+    self->concealed = fminf(fmaxf(share + toward, 0.0f), 1.0f);
+    self->at = self->at + 1 < self->latency ? self->at + 1 : 0;
+    if (++self->filled == self->shape.packet) {
+        self->filled = 0;
+        plc_push(self->stream, self->packet, self->packet);
+    }
+}
+
+static void run(void *handle, unsigned long samples) {
+    plugin *self = handle;
+    shape shape = wanted(self);
+    float toward = control_of(self, BYPASS, 0.0f) > 0.0f ? -self->step : self->step;
+    if (memcmp(&shape, &self->shape, sizeof shape) != 0)
+        open_stream(self, shape);
+    for (unsigned long i = 0; i < samples; i++)
+        exchange(self, i, toward);
+    if (self->ports[LATENCY])
+        *self->ports[LATENCY] = (float)self->latency;
+}
+
+static const int kinds[PORTS] = {INPUT | CONTROL, INPUT | CONTROL,  INPUT | CONTROL,
+                                 INPUT | CONTROL, OUTPUT | CONTROL, INPUT | AUDIO,
+                                 OUTPUT | AUDIO,  INPUT | AUDIO,    OUTPUT | AUDIO};
+static const char *const names[PORTS] = {"Packet length (ms)", "Lookahead (packets)",
+                                         "Detect dropouts",    "Bypass",
+                                         "latency",            "Input",
+                                         "Output",             "Input, right",
+                                         "Output, right"};
+static const range ranges[PORTS] = {{BELOW | ABOVE | LOGARITHMIC | BY_MIDDLE, LEAST_MS, MOST_MS},
+                                    {BELOW | ABOVE | INTEGER | BY_0, 0, MOST_LOOKAHEAD},
+                                    {BELOW | ABOVE | INTEGER | BY_1, 0, 1}, /* GStreamer switches toggles off */
+                                    {TOGGLED | BY_0, 0, 1},
+                                    {0, 0, 0},
+                                    {0, 0, 0},
+                                    {0, 0, 0},
+                                    {0, 0, 0},
+                                    {0, 0, 0}};
+
+/* Numbers below 1000 are for plugins that are not registered. */
+#define DESCRIPTOR(number, label, name, ports)                                             \
+    {number,      label,        HARD_REAL_TIME, name, "the plc authors", "MIT", ports, kinds, \
+     names,       ranges,       NULL,           instantiate, connect_port, activate, run,  \
+     NULL,        NULL,         NULL,           cleanup}
+static const descriptor plugins[] = {
+    DESCRIPTOR(930, "plc_mono", "plc: conceal dropouts (mono)", IN_2),
+    DESCRIPTOR(931, "plc_stereo", "plc: conceal dropouts (stereo)", PORTS)};
+
+#if defined(_WIN32)
+__declspec(dllexport)
+#else
+__attribute__((visibility("default")))
+#endif
+const descriptor *ladspa_descriptor(unsigned long index) {
+    return index < sizeof plugins / sizeof *plugins ? &plugins[index] : NULL;
+}
