@@ -487,7 +487,8 @@ def test_in_a_hurry_bursts_begin_with_what_is_quick(model: str) -> None:
     if model == "auto":
         pytest.importorskip("onnxruntime")
     signal = tones(1, 48_000, 40 * 480).reshape(-1, 480, 1)
-    with closing(Concealer(budget_ms=1e6, model=model)) as concealer:
+    # What a thread had time to prepare is quick, too.
+    with closing(Concealer(budget_ms=1e6, model=model, prepare="never")) as concealer:
         cheapest = concealer.describe()["ladders"]["steady"][-1]["rung"]
         for k, packet in enumerate(signal):
             concealer.hurry(0.0 if k < 30 else float("inf"))
