@@ -34,7 +34,7 @@ from plc_kernels.noise import frame_samples
 from plc_kernels.packet import pack_float32, pack_int16, unpack_float32, unpack_int16
 from plc_kernels.pitch import best_lag
 from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
-from plc_kernels.toeplitz import solve_toeplitz
+from plc_kernels.toeplitz import solve_toeplitz, solve_toeplitz_at
 
 RATE = 48_000
 PACKET_SAMPLES = 480
@@ -73,6 +73,20 @@ def test_solve_toeplitz(benchmark: BenchmarkFixture, unknowns: int) -> None:
     def solve() -> bool:
         x[:] = right_hand_side
         return bool(solve_toeplitz(column, upper, generators, x))
+
+    assert benchmark(solve)
+
+
+def test_solve_toeplitz_at(benchmark: BenchmarkFixture) -> None:
+    predictor = fit_burg(piece(RATE // 2), 144)
+    column = np.correlate(predictor, predictor, "full")[144:].copy()
+    places = np.arange(0, 720, 2)
+    right_hand_side = piece(places.size).astype(np.float64)
+    lower, x = np.empty((places.size, places.size)), np.empty(places.size)
+
+    def solve() -> bool:
+        x[:] = right_hand_side
+        return bool(solve_toeplitz_at(column, places, lower, x))
 
     assert benchmark(solve)
 

@@ -1,4 +1,4 @@
-"""Solve symmetric positive definite Toeplitz systems in O(n^2).
+"""Solve symmetric positive definite Toeplitz systems in O(n^2), and parts of them.
 
 Least-squares interpolation ends in such a system, and at the spectral peaks of tonal music it is
 as ill-conditioned as float64 allows. Levinson's recursion loses those peaks; Schur's algorithm
@@ -86,4 +86,64 @@ def solve_toeplitz(
         for i in range(1, row.size):
             total -= row[i] * found[i]
         found[0] = total / row[0]
+    return True
+
+
+@kernel
+def solve_toeplitz_at(
+    column: NDArray[np.float64],
+    places: NDArray[np.int64],
+    lower: NDArray[np.float64],
+    x: NDArray[np.float64],
+) -> bool:
+    """Solve for some of a Toeplitz matrix's rows and columns: gaps that lie near each other.
+
+    Parameters
+    ----------
+    column : float64, shape (m,)
+        First column of the whole matrix, which is 0 from row ``m`` on.
+    places : int64, shape (n,)
+        The rows that are taken, which are also the columns, in order.
+    lower : float64, shape (n, n), written
+        Scratch memory: holds the Cholesky factor where it is not 0.
+    x : float64, shape (n,), read and written
+        Right-hand side; holds the solution afterwards.
+
+    Returns
+    -------
+    bool
+        False if the matrix is not positive definite as far as rounding can tell; ``x`` is then
+        undefined.
+    """
+    reach = column.size
+    begin = 0  # of what is not 0 in a row; it never falls, so it serves the rows above as well
+    for i in range(places.size):
+        row = lower[i]
+        while places[i] - places[begin] >= reach:
+            begin += 1
+        for j in range(begin, i):
+            mine = row[begin:j]
+            other = lower[j, begin:j]
+            total = column[places[i] - places[j]]
+            for k in range(mine.size):
+                total -= mine[k] * other[k]
+            row[j] = total / lower[j, j]
+        mine = row[begin:i]
+        found = x[begin:i]
+        pivot, total = column[0], x[i]
+        for k in range(mine.size):
+            pivot -= mine[k] * mine[k]
+            total -= mine[k] * found[k]
+        if not pivot > 0.0:
+            return False
+        row[i] = math.sqrt(pivot)
+        x[i] = total / row[i]
+    for i in range(places.size - 1, -1, -1):
+        while begin > 0 and places[i] - places[begin - 1] < reach:
+            begin -= 1
+        x[i] /= lower[i, i]
+        mine = lower[i, begin:i]
+        found = x[begin:i]
+        for k in range(mine.size):
+            found[k] -= mine[k] * x[i]
     return True

@@ -68,6 +68,10 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
         toeplitz.solve_toeplitz,
         (np.eye(8)[0].copy(), np.empty((8, 8)), np.empty((2, 8)), np.ones(8)),
     ),
+    (
+        toeplitz.solve_toeplitz_at,
+        (np.eye(8)[0].copy(), np.arange(8), np.empty((8, 8)), np.ones(8)),
+    ),
     (click.click_ratio, (96, np.ones(480), np.ones(480), np.arange(480) // 96 == 2)),
     (
         content.follow_content,
