@@ -13,6 +13,7 @@
  *   --packet SAMPLES     length of a packet (default: 10 ms)
  *   --lookahead PACKETS  wait so long, and fill gaps from both sides
  *   --rung N             0: the best prediction (default), ..., 11: the cheapest
+ *   --work N             millions of multiply-adds that a lost packet may take (0: no limit)
  *   --models DIR         conceal speech with the networks that "plc c models --out DIR" wrote
  *   --processor LEVEL    v2, v3 or v4: what a processor of that type makes
  */
@@ -175,7 +176,7 @@ static void write_trace(const char *name, const char *trace) {
 
 typedef struct settings {
     const char *in, *out, *trace, *write_trace, *models;
-    double share, burst;
+    double share, burst, work;
     uint64_t seed;
     uint32_t packet, lookahead, rung, processor;
 } settings;
@@ -184,7 +185,7 @@ static void usage(void) {
     fprintf(stderr, "usage: conceal IN.wav OUT.wav (--trace FILE | --loss SHARE [--burst PACKETS] "
                     "[--seed N])\n"
                     "               [--write-trace FILE] [--packet SAMPLES] [--lookahead PACKETS]\n"
-                    "               [--rung N] [--models DIR] [--processor v2|v3|v4]\n");
+                    "               [--rung N] [--work N] [--models DIR] [--processor v2|v3|v4]\n");
     exit(2);
 }
 
@@ -204,7 +205,7 @@ static double real(const char *text, double least, double most) {
 }
 
 static settings read_settings(int count, char **given) {
-    settings set = {NULL, NULL, NULL, NULL, NULL, -1.0, 1.0, 0, 0, 0, 0, PLC_PROCESSOR_BEST};
+    settings set = {NULL, NULL, NULL, NULL, NULL, -1.0, 1.0, 0.0, 0, 0, 0, 0, PLC_PROCESSOR_BEST};
     int i;
     for (i = 1; i < count; i++) {
         const char *name = given[i], *value = i + 1 < count ? given[i + 1] : NULL;
@@ -221,6 +222,8 @@ static settings read_settings(int count, char **given) {
             set.trace = value;
         else if (!strcmp(name, "--write-trace"))
             set.write_trace = value;
+        else if (!strcmp(name, "--work"))
+            set.work = real(value, 0.0, 1e6);
         else if (!strcmp(name, "--models"))
             set.models = value;
         else if (!strcmp(name, "--loss"))
@@ -306,6 +309,7 @@ int main(int count, char **given) {
     options.rung = set.rung;
     options.processor = set.processor;
     options.model = model;
+    options.work_limit = (uint64_t)(1e6 * set.work);
     check(plc_open(&stream, &options), "plc_open");
 
     delay = (size_t)plc_delay(stream);

@@ -30,7 +30,7 @@
 
 /* What programs were compiled with: a change here takes another PLC_VERSION_MAJOR. */
 #if UINTPTR_MAX == UINT64_MAX
-_Static_assert(sizeof(plc_options) == 72 && offsetof(plc_options, model) == 56, "the ABI");
+_Static_assert(sizeof(plc_options) == 80 && offsetof(plc_options, model) == 56, "the ABI");
 _Static_assert(sizeof(plc_counters) == 120 && offsetof(plc_counters, network_samples) == 104,
                "the ABI");
 _Static_assert(sizeof(plc_draft) == 24, "the ABI");
@@ -164,6 +164,12 @@ static int detects(const plc_options *options) {
     return options->struct_size == sizeof *options && options->detect_dropouts;
 }
 
+static int64_t limit_of(const plc_options *options) {
+    if (options->struct_size != sizeof *options)
+        return 0;
+    return options->work_limit > INT64_MAX ? INT64_MAX : (int64_t)options->work_limit;
+}
+
 /* Check the options; write the step's settings. Return 0, or an error. */
 static int settings_of(const plc_options *options, int64_t *settings) {
     int64_t rate, packet, lookahead;
@@ -201,6 +207,7 @@ static int settings_of(const plc_options *options, int64_t *settings) {
     settings[4] = options->seed;
     settings[5] = options->rung;
     settings[6] = options->fill != NULL;
+    settings[8] = limit_of(options);
     settings[7] = model ? (int64_t)(uintptr_t)model->words : 0;
     return 0;
 }
@@ -290,11 +297,16 @@ int plc_model_close(plc_model *model) {
     return 0;
 }
 
+#undef plc_options_init
 void plc_options_init(plc_options *options) {
-    if (!options)
+    plc_options_init_sized(options, offsetof(plc_options, model));
+}
+
+void plc_options_init_sized(plc_options *options, size_t size) {
+    if (!options || size < offsetof(plc_options, model))
         return;
-    memset(options, 0, sizeof *options);
-    options->struct_size = sizeof *options;
+    memset(options, 0, size);
+    options->struct_size = (uint32_t)size;
     options->sample_rate = 48000;
     options->channels = 1;
     options->packet_samples = 480;

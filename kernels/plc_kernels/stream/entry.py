@@ -24,6 +24,7 @@ from plc_kernels.stream.layout import (
     MAX_CHANNELS,
     MAX_STEPS,
     NETWORK,
+    NETWORK_PAST,
     NETWORK_RUNG,
     NOISE_RUNG,
     PACKET,
@@ -35,6 +36,7 @@ from plc_kernels.stream.layout import (
     UNSTEADY_STEPS,
     Block,
     lay_out,
+    reach_of,
     reals,
 )
 from plc_kernels.stream.start import forget_counts, forget_stream, open_stream
@@ -47,6 +49,9 @@ _MAX_LOOKAHEAD_MS = 2000
 _PAST_MS = np.array(STEADY_MS + UNSTEADY_MS)
 _COSTS = _PAST_MS[:, 0] * _PAST_MS[:, 1]
 """Of each rung, as orders times pasts: what its fit takes is in proportion to that."""
+# In multiply-adds of a network that take as long: of a fit for each coefficient and sample, of a
+# prediction likewise; and the share of a network's own that its drafts and spectra take besides.
+_FIT_WORK, _PREDICTION_WORK, _BESIDE = 8, 4, 0.25
 # Among the names of rungs, behind the steps of both ladders.
 _NOISE_PLACE = 2 * MAX_STEPS
 NETWORK_PLACE = _NOISE_PLACE + 1
@@ -62,8 +67,9 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     ----------
     settings : int64, shape (SETTINGS,)
         Sample rate in Hz, channels, samples of a packet, packets of lookahead, seed, first rung of
-        the ladders, 1 if drafts are shown, and the address of a network's flat file
-        (:mod:`~plc_kernels.stream.model`), or 0; the rest is 0.
+        the ladders, 1 if drafts are shown, the address of a network's flat file
+        (:mod:`~plc_kernels.stream.model`) or 0, and the most that a lost packet may take, in
+        multiply-adds of a network, or 0 for no limit; the rest is 0.
     header : int64, shape (HEADER,), written
 
     Returns
@@ -72,7 +78,7 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
         Bytes.
     """
     rate, channels, packet, lookahead = settings[0], settings[1], settings[2], settings[3]
-    first, seam, model = settings[5], settings[6], settings[7]
+    first, seam, model, limit = settings[5], settings[6], settings[7], settings[8]
     if rate < MIN_RATE or rate > MAX_RATE or channels < 1 or channels > MAX_CHANNELS:
         return 0
     most = (_MAX_PACKET_MS * rate + 999) // 1000
@@ -81,7 +87,7 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     deepest = max(1, _MAX_LOOKAHEAD_MS * rate // (1000 * packet))
     if lookahead < 0 or lookahead > deepest or first < 0 or first >= _RUNGS:
         return 0
-    if seam < 0 or seam > 1:
+    if seam < 0 or seam > 1 or limit < 0:
         return 0
     header[:] = 0
     header[RATE] = rate
@@ -95,21 +101,46 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     header[FADES] = 1
     header[CROSSFADES] = 1
     header[BRIDGES] = 1
+    taken = 0
+    if model:
+        if not network.measure(model, header):
+            return 0
+        header[NETWORK_RUNG] = NETWORK_PLACE
+        taken = int((1.0 + _BESIDE) * channels * network.operations(model))
+        if limit and taken + _work(header, _ALL_RUNGS - 1) > limit:
+            header[NETWORK] = header[NETWORK_PAST] = taken = 0
+    while first < _RUNGS - 1 and limit and _work(header, first) > limit:
+        first += 1
     header[STEADY_STEPS] = _write_ladder(rate, first, _RUNGS, header, LADDER, 0)
     unsteady = _RUNGS
-    while unsteady < _ALL_RUNGS - 1 and _COSTS[unsteady] > _COSTS[first]:
+    while unsteady < _ALL_RUNGS - 1 and (
+        _COSTS[unsteady] > _COSTS[first] or (limit and taken + _work(header, unsteady) > limit)
+    ):
         unsteady += 1
     place = LADDER + 3 * MAX_STEPS
     header[UNSTEADY_STEPS] = _write_ladder(rate, unsteady, _ALL_RUNGS, header, place, MAX_STEPS)
     header[NOISE_RUNG] = _NOISE_PLACE
-    if not model:
-        return lay_out(header)
-    if not network.measure(model, header):
-        return 0
-    header[NETWORK_RUNG] = NETWORK_PLACE
     lay_out(header)
-    network.add_places(model, header)
+    if header[NETWORK]:
+        network.add_places(model, header)
     return int(header[SIZE])
+
+
+@part
+def _work(header: Block, rung: int) -> int:
+    """Return what a lost packet takes at a rung, in multiply-adds of a network."""
+    rate, packet = header[RATE], header[PACKET]
+    past = past_samples(_PAST_MS[rung, 1], rate)
+    order = order_of(_PAST_MS[rung, 0], _PAST_MS[rung, 1], rate)
+    fitted, predicted = past, packet
+    if header[NETWORK] and rung >= _RUNGS:  # which serves what changes fast
+        predicted += network.predicted(header)
+    if header[LOOKAHEAD]:
+        reach = reach_of(rate, packet, header[LOOKAHEAD])
+        fitted += past + 2 * reach
+        predicted += 2 * reach
+    work = order * (_FIT_WORK * fitted + _PREDICTION_WORK * predicted)
+    return int(header[CHANNELS] * work)
 
 
 @part

@@ -199,6 +199,18 @@ def measure(model: int, header: Block) -> bool:
     return True
 
 
+@inlined
+def operations(model: int) -> int:
+    """Return the multiply-adds of a run."""
+    return _word(model, of.OPERATIONS)
+
+
+@inlined
+def predicted(header: Block) -> int:
+    """Return the samples that prediction drafts for a burst."""
+    return int(header[PREDICTED])
+
+
 @part
 def add_places(model: int, header: Block) -> None:
     """Give the arrays of a network their places, behind those of the stream."""

@@ -84,6 +84,22 @@ def test_the_ranges_are_those_of_the_concealer(
     assert (size_of(settings_of(rate, channels, packet, lookahead)) > 0) == allowed
 
 
+@pytest.mark.parametrize("lookahead", [0, 1])
+def test_a_limit_of_work_begins_both_ladders_lower(lookahead: int) -> None:
+    begins = []
+    for limit in (0, 2**62, 10**8, 10**7, 10**6, 1):
+        settings, header = settings_of(48_000, 1, 480, lookahead), np.zeros(layout.HEADER, np.int64)
+        settings[8] = limit
+        assert entry.prepare(settings, header)
+        begins.append([header[layout.LADDER + 3 * k : layout.LADDER + 3 * k + 2] for k in (0, 16)])
+    orders = np.array(begins)[:, :, 0]
+    assert (orders[0] == orders[1]).all()
+    assert (np.diff(orders, axis=0) <= 0).all()
+    assert (orders[2] < orders[1]).tolist() == [True, False]
+    # Half a millisecond's order on 4 ms, where nothing is cheap enough.
+    assert np.array(begins)[-1].tolist() == [[24, 192], [24, 192]]
+
+
 @pytest.mark.parametrize("rate", [8000, 11_025, 48_000, 192_000])
 @pytest.mark.parametrize("first", [0, 3, len(UNSTEADY) - 1, len(STEADY) - 1])
 def test_the_ladders_are_those_of_the_engine_from_a_rung_on(rate: int, first: int) -> None:

@@ -94,6 +94,18 @@ def test_a_model_is_for_its_rates(models: dict[str, NDArray[np.int64]]) -> None:
         assert (entry.prepare(settings, header) > 0) == fits
 
 
+def test_a_network_that_exceeds_the_limit_of_work_is_not_used(
+    models: dict[str, NDArray[np.int64]],
+) -> None:
+    sizes = []
+    for limit in (0, 10**8, 10**7):
+        settings, header = settings_of(packet=320), np.zeros(layout.HEADER, np.int64)
+        settings[7:9] = models["speech"].ctypes.data, limit
+        sizes.append(entry.prepare(settings, header))
+        assert header[layout.NETWORK] == (limit != 10**7)
+    assert sizes[0] == sizes[1] > sizes[2] > 0
+
+
 def test_a_flat_file_has_its_size_and_its_checksum(models: dict[str, NDArray[np.int64]]) -> None:
     for words in models.values():
         assert words[of.MAGIC_AT] == of.MAGIC

@@ -380,7 +380,9 @@ static void misuse_models(void) {
     CHECK(model == NULL);
     options.model = (const plc_model *)words;
     CHECK(plc_open(&stream, &options) == PLC_ERROR_MODEL);
-    options.struct_size = offsetof(plc_options, model); /* a program that knows of no models */
+    (plc_options_init)(&options); /* a program that knows of no models */
+    CHECK(options.struct_size == offsetof(plc_options, model));
+    CHECK(options.model == (const plc_model *)words);
     CHECK(plc_open(&stream, &options) == 0);
     CHECK(plc_close(stream) == 0);
 }
