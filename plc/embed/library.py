@@ -34,6 +34,7 @@ _COMPILERS = {X86_64: X86_COMPILER, AARCH64: ARM_COMPILER}
 # As plc.h numbers them.
 _LEVELS = {"x86-64-v2": 2, "x86-64-v3": 3, "x86-64-v4": 4}
 _PLACES = (
+    "NETWORK",
     "FILL",
     "FILL_SAMPLES",
     "STATS",

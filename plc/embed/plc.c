@@ -352,10 +352,11 @@ int plc_open_in(plc_stream **stream, const plc_options *options, void *memory, s
     opened->leave_samples = (uint32_t)(LEAVE_S * (float)options->sample_rate);
     opened->fill = options->fill;
     opened->user = options->user;
-    opened->model = settings[7] ? model_of(options)->words : NULL;
     opened->block = (int64_t *)((char *)opened + rounded(sizeof *opened));
     memset(opened->block, 0, (size_t)steps[place].size(settings)); /* no sample is chance's */
     steps[place].open(opened->block, settings);
+    if (opened->block[PLCK_NETWORK]) /* unless it exceeds the limit of work */
+        opened->model = model_of(options)->words;
     after = (char *)opened->block + steps[place].size(settings);
     if (options->fill)
         opened->filled = (float *)after;

@@ -1,6 +1,8 @@
-/* Push random packets to random streams: random_packets PACKETS SEED [RUNG]; silence is success.
+/* Push random packets to random streams: random_packets PACKETS SEED [RUNG [MODEL...]]; silence is
+ * success.
  *
- * RUNG is the best that is used; the best takes long where a program is emulated.
+ * RUNG is the best that is used; the best takes long where a program is emulated. Of the streams that
+ * a MODEL is for, most have it.
  *
  * All memory that the library gets ends where a page begins that nobody may touch, so that a read or
  * write beyond it ends the program, in code that no sanitizer looks into, too. Nothing may be
@@ -17,6 +19,9 @@
 
 static uint64_t state;
 static uint32_t best_rung;
+static plc_model *models[8];
+static uint32_t model_count;
+static uint64_t by_networks;
 static long allocations;
 
 /* glibc's own, beneath those of this program; sanitizers have others, and count nothing. */
@@ -131,7 +136,7 @@ static size_t improve(void *user, const plc_draft *draft) {
 static plc_options some_options(void) {
     static const uint32_t rates[] = {8000, 11025, 16000, 32000, 44100, 48000, 96000, 192000};
     plc_options options;
-    uint32_t least, most;
+    uint32_t least, most, k;
     plc_options_init(&options);
     options.sample_rate = rates[below(8)];
     if (!below(4))
@@ -151,6 +156,11 @@ static plc_options some_options(void) {
         options.rung = best_rung;
     options.seed = (int64_t)below(1000) - 500;
     options.fill = below(3) ? NULL : improve;
+    if (!below(3))
+        options.work_limit = 1000000u * below(200);
+    for (k = 0; k < model_count; k++)
+        if (plc_model_serves(models[k], options.sample_rate) == 1 && below(4))
+            options.model = models[k];
     return options;
 }
 
@@ -216,7 +226,10 @@ static uint32_t one_stream(uint32_t packets) {
     if (counters.packets != pushed || counters.lost_packets != lost ||
         counters.partial_packets != parted || counters.invalid_packets != refused)
         stop("the counters are wrong");
+    by_networks += counters.network_samples;
     concealed = counters.concealed_samples;
+    if (counters.network_samples > concealed)
+        stop("a network concealed more than was concealed");
     if (concealed > counters.total_samples_received)
         stop("more was concealed than played");
     if (plc_reset(stream) || plc_stats(stream, &counters) || counters.packets)
@@ -232,6 +245,25 @@ static uint32_t one_stream(uint32_t packets) {
     return packets;
 }
 
+/* Open a model that ends where nobody may read. */
+static void open_model(const char *path) {
+    FILE *file = fopen(path, "rb");
+    guarded memory;
+    long size;
+    if (!file || fseek(file, 0, SEEK_END) || (size = ftell(file)) <= 0 || fseek(file, 0, SEEK_SET))
+        stop("no model");
+    memory = guard((size_t)size);
+    if (fread(memory.memory, 1, (size_t)size, file) != (size_t)size)
+        stop("no model");
+    fclose(file);
+    if (plc_model_open(&models[model_count++], memory.memory, (size_t)size))
+        stop("plc_model_open");
+    if (mprotect(memory.begin, memory.mapped, PROT_READ) ||
+        mprotect(memory.begin + memory.mapped - (size_t)sysconf(_SC_PAGESIZE),
+                 (size_t)sysconf(_SC_PAGESIZE), PROT_NONE))
+        stop("no guard");
+}
+
 int main(int count, char **given) {
     uint64_t packets = count > 1 ? strtoull(given[1], NULL, 10) : 100000, done = 0;
     state = (count > 2 ? strtoull(given[2], NULL, 10) : 1) * 2 + 1;
@@ -241,7 +273,14 @@ int main(int count, char **given) {
     if (allocations != 1)
         stop("allocations are not counted");
 #endif
+    for (int k = 4; k < count && model_count < 8; k++)
+        open_model(given[k]);
     while (done < packets)
         done += one_stream(20 + below(200));
+    if (model_count && !by_networks)
+        stop("no network was asked");
+    for (uint32_t k = 0; k < model_count; k++)
+        if (plc_model_close(models[k]))
+            stop("plc_model_close");
     return 0;
 }

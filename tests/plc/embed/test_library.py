@@ -317,6 +317,18 @@ def test_random_packets_touch_no_others_memory_and_allocate_nothing(
 
 
 @pytest.mark.system
+@pytest.mark.parametrize(
+    "packets", [20_000, pytest.param(1_000_000, marks=pytest.mark.deep)], ids=str
+)
+def test_random_packets_touch_no_others_memory_with_networks(
+    built: Library, tmp_path: Path, packets: int
+) -> None:
+    program = compiled(HERE / "random_packets.c", built, "-DCOUNT_ALLOCATIONS")
+    done = run(program, str(packets), "5", "4", *write_models(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.system
 @pytest.mark.parametrize("probe", [("random_packets.c", "100000", "2"), ("embed_probe.c",)])
 def test_the_c_side_passes_the_sanitizers(
     built: Library, tmp_path: Path, probe: tuple[str, ...]
