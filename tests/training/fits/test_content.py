@@ -17,6 +17,7 @@ from plc_kernels.content import FEATURES as STREAM_FEATURES
 from plc_kernels.content import STREAM_MODEL, logit
 from plc_training.fits import content
 from plc_training.fits.content import Group
+from tests.examples import is_deep
 from tests.signals import tones
 from tests.training.clips import RATE, write_clips, write_manifest
 
@@ -33,6 +34,14 @@ def test_a_regression_tells_two_kinds_apart() -> None:
     assert np.argmax(np.abs(model[2, : len(FEATURES)])) == 2
 
 
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few are enough for what is easily told apart."""
+    if not is_deep():
+        monkeypatch.setattr(content, "_STEPS", 300)
+
+
+@pytest.mark.usefixtures("few_steps")
 def test_a_network_tells_what_no_regression_does() -> None:
     rng = np.random.default_rng(3)
     found = rng.standard_normal((2000, len(STREAM_FEATURES)))
@@ -83,6 +92,7 @@ def test_one_kind_is_refused_in_one_line(tmp_path: Path, domain: str) -> None:
     assert said.endswith("none" if domain == "any" else domain)
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_the_command_prints_a_model_and_its_errors(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     rows = []
