@@ -363,6 +363,14 @@ def test_help_names_the_longest_gap_that_is_refined() -> None:
     assert f"up to {LONGEST_REFINED_GAP} samples ({longest_ms:.0f} ms at 48 kHz)" in text
 
 
+@pytest.fixture
+def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the demonstration push nothing in real time; tests/plc/apps/test_demo.py does."""
+    times_ms = np.array([0.2, 0.3])
+    monkeypatch.setattr("plc.apps.demo._time_live", lambda stream, seconds: (times_ms, 5.0))
+
+
+@pytest.mark.usefixtures("untimed")
 def test_the_demo_writes_what_it_says(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="comes with the extra plots")
     result = run("demo", "--out", tmp_path, "--json")
@@ -377,6 +385,7 @@ def test_the_demo_writes_what_it_says(tmp_path: Path) -> None:
     assert all((tmp_path / name).stat().st_size > 50_000 for name in report["pictures"])
 
 
+@pytest.mark.usefixtures("untimed")
 def test_the_demo_prints_a_table_and_does_without_matplotlib(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -397,6 +406,7 @@ def test_the_demo_prints_a_table_and_does_without_matplotlib(
     assert not list(tmp_path.glob("*.png"))
 
 
+@pytest.mark.usefixtures("untimed")
 def test_the_demo_ends_calmly_where_judges_and_codecs_are_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -671,10 +681,13 @@ def test_what_is_sent_or_relayed_into_files_asks_before_it_begins(clip: Path) ->
     assert target.read_text() == "somebody's"
 
 
+@pytest.mark.usefixtures("untimed")
 def test_a_demonstration_renews_its_own_folder_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("plc.apps.demo.LABELS", {"repeat": "repeat"})
+    for module in ("plc_bench.scores.registry", "plc_bench.peers.opus"):
+        monkeypatch.setitem(sys.modules, module, None)
     mine = ("demo", "--no-picture", "--out")
     run(*mine, tmp_path / "new")
     run(*mine, tmp_path / "new")
