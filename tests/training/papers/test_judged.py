@@ -154,7 +154,12 @@ def test_runs_are_judged_from_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     asked: list[tuple[object, ...]] = []
     given = ([run], heard, unseen, tmp_path / "cache", 16, 0, 2)
     found_once = cache(lambda: judge_runs(*given, resamples=30))
-    monkeypatch.setattr(judged, "judge_runs", lambda *each: asked.append(each) or found_once())
+
+    def note_and_find(*each: object) -> object:
+        asked.append(each)
+        return found_once()
+
+    monkeypatch.setattr(judged, "judge_runs", note_and_find)
     said = CliRunner().invoke(app, [*words, "--json", "--picture", str(picture)])
     assert said.exit_code == 0, said.output
     found = json.loads(said.stdout)
