@@ -18,8 +18,8 @@ from tests.processes import environment
 # More workers than these cost memory, and wait for the longest tests all the same.
 MOST_WORKERS = 8
 
-# Attacks, benchmarks and trainings: half of the time, and no program of a user runs them.
-SLOW = tuple(Path(__file__).parent / folder for folder in ("attack", "bench", "training"))
+# Trainings, attacks and benchmarks: half of the time, and no program of a user runs them.
+SLOW = tuple(Path(__file__).parent / folder for folder in ("training", "attack", "bench"))
 
 os.environ["NUMBA_NRT_STATS"] = "1"  # counts the allocations of kernels
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -67,7 +67,15 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what lies in a folder of slow tests."""
+    """Mark as slow what lies in a folder of slow tests; begin with those, as no worker waits then
+    for the last one's longest file.
+    """
     for item in items:
-        if any(folder in item.path.parents for folder in SLOW):
+        if _slow(item):
             item.add_marker("slow")
+    items.sort(key=lambda item: -_slow(item))
+
+
+def _slow(item: pytest.Item) -> int:
+    """Return 0 of a test outside the slow folders; the longer a folder's tests take, the more."""
+    return sum(item.path.is_relative_to(folder) * (len(SLOW) - k) for k, folder in enumerate(SLOW))
