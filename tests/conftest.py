@@ -21,6 +21,15 @@ MOST_WORKERS = 8
 # Trainings, attacks and benchmarks: half of the time, and no program of a user runs them.
 SLOW = tuple(Path(__file__).parent / folder for folder in ("training", "attack", "bench"))
 
+_WARM_UP = """
+from plc.engine import warm
+from plc.runtime import native
+native.compile_beside()
+warm.warm_up()
+for kernel in native.KERNELS:
+    native.warm_up(kernel)
+"""
+
 os.environ["NUMBA_NRT_STATS"] = "1"  # counts the allocations of kernels
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -50,8 +59,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the kernels before workers start, which would compile the same ones side by side."""
     if config.getoption("numprocesses", 0) and not hasattr(config, "workerinput"):
-        code = "from plc.engine.warm import warm_up; warm_up()"
-        subprocess.run([sys.executable, "-c", code], env=environment(), check=True)
+        subprocess.run([sys.executable, "-c", _WARM_UP], env=environment(), check=True)
 
 
 @pytest.hookimpl(wrapper=True)

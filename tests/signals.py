@@ -1,5 +1,6 @@
 """Signals that the tests make (seeded, float32, full scale 1.0), and their error."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,20 @@ def glide(seed: int, sample_rate: int, samples: int, level: float = 0.1) -> NDAr
 
 def tones(seed: int, sample_rate: int, samples: int, level: float = 0.1) -> NDArray[np.float32]:
     """Return a chord of decaying harmonics over a little noise: music, as far as a test needs."""
+    return _tones(seed, sample_rate, samples, level).copy()
+
+
+@lru_cache(maxsize=100)  # a second takes 10 ms, and tests of one property ask for the same again
+def _tones(seed: int, sample_rate: int, samples: int, level: float) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
     t = np.arange(samples) / sample_rate
     out = 0.01 * rng.standard_normal(samples)
     for f0_hz in rng.uniform(110.0, 880.0, 3):
         for harmonic in range(1, 9):
             phase = rng.uniform(0, 2 * np.pi)
-            decay = np.exp(-t * rng.uniform(0.2, 1.5))
+            per_second = rng.uniform(0.2, 1.5)
             if f0_hz * harmonic < 0.45 * sample_rate:
+                decay = np.exp(-t * per_second)
                 out += decay / harmonic * np.sin(2 * np.pi * f0_hz * harmonic * t + phase)
     return (level * out / np.std(out)).astype(np.float32)
 

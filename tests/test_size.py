@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,13 @@ MORE_ATTRIBUTES = {
 }
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    """Yield modules with their names; not commands, nor kernels, whose arrays come one by one."""
+@cache
+def modules() -> tuple[tuple[str, ast.Module], ...]:
+    """Return modules with their names; not commands, nor kernels, whose arrays come one by one."""
+    return tuple(_modules())
+
+
+def _modules() -> Iterator[tuple[str, ast.Module]]:
     for folder in (ROOT, ROOT / "bench", ROOT / "training"):
         for package in ("plc", "plc_bench", "plc_training"):
             for path in sorted((folder / package).rglob("*.py")):
