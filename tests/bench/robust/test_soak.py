@@ -34,7 +34,11 @@ class Engine:
 
 
 def run_with(
-    monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Array], Array], at: int = 100, seed: int = 4
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Array], Array],
+    at: int = 100,
+    seed: int = 4,
+    packets: int = 3000,
 ) -> SoakReport:
     """Soak an engine some of whose packets, from the ``at``-th on, are spoilt."""
 
@@ -49,7 +53,7 @@ def run_with(
     monkeypatch.setattr(plc, "Concealer", Spoilt)
     # float32 streams only: what a fake plays before a packet has arrived is not the question.
     monkeypatch.setattr(bench, "_draw_stream", lambda rng: Stream(8000, 80, 2, 1, int16=False))
-    return soak(3000, seed)
+    return soak(packets, seed)
 
 
 def test_an_engine_that_keeps_its_promises_has_no_violations(
@@ -75,7 +79,7 @@ def test_an_engine_that_keeps_its_promises_has_no_violations(
 def test_a_broken_promise_is_a_violation(
     monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Array], Array], message: str
 ) -> None:
-    report = run_with(monkeypatch, spoil)
+    report = run_with(monkeypatch, spoil, packets=1000)
     assert any(message in violation for violation in report.violations), report.violations
 
 

@@ -1,5 +1,7 @@
 """Generated notes: labels from the library, growth, turns, figures, and a run from audio."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from typer.testing import CliRunner  # noqa: E402
 from plc.apps.notes import latents  # noqa: E402
 from plc.cli.app import app as plc_app  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
+from plc.models.manifest import Manifest  # noqa: E402
 from plc.papers.notes import NoteGenerator  # noqa: E402
 from plc.papers.representations.named import REPRESENTATIONS  # noqa: E402
 from plc_training.cli import app  # noqa: E402
@@ -264,12 +267,24 @@ def test_the_recipes_differ_in_the_representation_alone() -> None:
     assert len({repr(each | {"representation": ""}) for each in settings}) == 1
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Manifest]]:
+    """Return the folder of a run of a representation, and its model."""
+
+    @cache
+    def of(name: str) -> tuple[Path, Manifest]:
+        text = RECIPE.replace('"complex"', f'"{name}"\nlabel_gain = 6.0\nquiet_db = 60.0')
+        folder, _ = a_run(tmp_path_factory.mktemp(name), text)
+        return folder, export_run(folder, folder / "models").manifest
+
+    return of
+
+
 @pytest.mark.parametrize("name", ["waveform", "complex", "magnitude-if"])
-def test_a_model_without_torch_plays_what_the_run_plays(tmp_path: Path, name: str) -> None:
-    text = RECIPE.replace('"complex"', f'"{name}"\nlabel_gain = 6.0\nquiet_db = 60.0')
-    folder, _ = a_run(tmp_path, text)
-    made = export_run(folder, tmp_path / "models")
-    manifest = made.manifest
+def test_a_model_without_torch_plays_what_the_run_plays(
+    exported: Callable[[str], tuple[Path, Manifest]], name: str
+) -> None:
+    folder, manifest = exported(name)
     assert (manifest.kind, manifest.sample_rates) == ("notes", (RATE, RATE))
     assert manifest.horizon_ms == pytest.approx(1000 * SAMPLES / RATE)
     ours, theirs = open_generator(folder), NoteGenerator(manifest)
@@ -284,10 +299,11 @@ def test_a_model_without_torch_plays_what_the_run_plays(tmp_path: Path, name: st
     assert not np.allclose(first, second)
 
 
-def test_a_midi_file_is_played_by_run_and_model(tmp_path: Path) -> None:
+def test_a_midi_file_is_played_by_run_and_model(
+    exported: Callable[[str], tuple[Path, Manifest]], tmp_path: Path
+) -> None:
     mido = pytest.importorskip("mido")
-    folder, _ = a_run(tmp_path)
-    export_run(folder, tmp_path / "models")
+    folder, manifest = exported("complex")
     song = mido.MidiFile(ticks_per_beat=480)
     messages = [(60, 480), (84, 240), (70, 240)]
     track = mido.MidiTrack()
@@ -298,7 +314,7 @@ def test_a_midi_file_is_played_by_run_and_model(tmp_path: Path) -> None:
     song.save(tmp_path / "song.mid")
     midi = ["--midi", str(tmp_path / "song.mid")]
     by_run = ["train", "generate", str(folder)]
-    by_model = ["generate", "--model", str(tmp_path / "models" / "notes.json")]
+    by_model = ["generate", "--model", str(manifest.path)]
     for number, (command, words) in enumerate(((app, by_run), (plc_app, by_model))):
         target = tmp_path / f"song{number}.wav"
         said = CliRunner().invoke(command, [*words, "from-midi", *midi, "--out", str(target)])
