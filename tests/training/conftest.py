@@ -12,14 +12,3 @@ def denormals() -> Iterator[None]:
     yield
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Two threads that wait for each other are slow where other tests run beside them."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -30,7 +30,6 @@ from plc_training.tasks.context_encoder_plan import ContextEncoderPlan  # noqa: 
 from tests.signals import tones  # noqa: E402
 
 RATE = 16_000
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def lines(count: int) -> NDArray[np.int16]:

@@ -19,8 +19,6 @@ from plc_training.papers.blocks import (  # noqa: E402
 )
 from plc_training.papers.restorers import RESTORERS, Restorer  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # What the document's program prints (for the last two, the layers of its files by arithmetic).
 PUBLISHED = {
     "unet": 18_872_545,

@@ -6,8 +6,6 @@ torch = pytest.importorskip("torch")
 
 from plc_training.papers.columns import Columns  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_a_column_depends_on_all_others_and_on_its_place() -> None:
     torch.manual_seed(0)

@@ -30,8 +30,6 @@ from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
 from tests.signals import sine, tones  # noqa: E402
 from tests.training.clips import write_clips, write_manifest  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def segments(count: int = 4) -> Segments:
     samples = np.stack([tones(seed, SAMPLE_RATE, SEGMENT_SAMPLES) for seed in range(count)])

@@ -55,8 +55,6 @@ from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
 from tests.signals import tones  # noqa: E402
 from tests.training.clips import write_clips  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 RECIPE = """
 [task]
 kind = "stroke"
