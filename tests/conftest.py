@@ -21,6 +21,9 @@ MOST_WORKERS = 8
 # Trainings, attacks and benchmarks: half of the time, and no program of a user runs them.
 SLOW = tuple(Path(__file__).parent / folder for folder in ("training", "attack", "bench"))
 
+# Of kernels that no stream calls; whatever tests them finds them compiled.
+COMPILING = ("test_allocation.py", "test_entry.py")
+
 _WARM_UP = """
 from plc.engine import warm
 from plc.runtime import native
@@ -79,13 +82,15 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what lies in a folder of slow tests; begin with those, as no worker waits then
-    for the last one's longest file.
+    """Mark as slow what lies in a folder of slow tests; order files for several workers.
+
+    What is slow comes first: no worker waits then for the last one's longest file. After it what
+    compiles kernels that neighbours use: side by side those would compile the same ones.
     """
     for item in items:
         if _slow(item):
             item.add_marker("slow")
-    items.sort(key=lambda item: -_slow(item))
+    items.sort(key=lambda item: (-_slow(item), item.path.name not in COMPILING))
 
 
 def _slow(item: pytest.Item) -> int:

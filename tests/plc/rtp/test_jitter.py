@@ -472,7 +472,7 @@ def drift_for(
 
 
 @pytest.mark.parametrize(("ppm", "mode"), [(-500, DelayMode.ADAPTIVE), (500, FIXED)])
-def test_a_day_of_drift_leaves_the_delay_where_it_was(ppm: float, mode: DelayMode) -> None:
+def test_hours_of_drift_leave_the_delay_where_it_was(ppm: float, mode: DelayMode) -> None:
     # 24 h at 500 ppm are 43 s, and 4 h are 7 s.
     packet = 24 * PACKET
     buffer, delays = drift_for(24.0 if is_deep() else 4.0, ppm, 0.02, packet, mode)
