@@ -508,6 +508,7 @@ def test_the_header_agrees_with_the_engine(tmp_path: Path) -> None:
         assert f"PLC_{name} = {value.value}" in text
     assert f"{len(STEADY_MS) - 1}: the cheapest" in text
     counted = set(layout.COUNTERS) - {"deadline_misses", "rung_changes"}
+    counted |= {"network_samples", "detected_dropouts"}  # a rung's samples; and C's own
     struct = re.search(r"typedef struct plc_counters \{(.*?)\}", text, re.DOTALL)
     assert struct is not None
     assert set(re.findall(r"uint64_t (\w+);", struct[1])) == counted
@@ -526,7 +527,8 @@ def test_the_header_has_the_version_and_exports_on_every_system(tmp_path: Path) 
     path.write_text(header())
     assert "@" not in header()
     assert header().startswith("/* SPDX-License-Identifier: MIT */\n")
-    assert library.SOURCE.read_text().startswith("/* SPDX-License-Identifier: MIT */\n")
+    for source in (library.SOURCE, library.PLUGIN_SOURCE):
+        assert source.read_text().startswith("/* SPDX-License-Identifier: MIT */\n")
     major, minor, patch = plc.__version__.split(".")
     for line in (
         f"_MAJOR {major}\n",
