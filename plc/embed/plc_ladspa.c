@@ -51,6 +51,8 @@ enum { HARD_REAL_TIME = 4 };
 #define LEAST_MS 2.5f
 #define MOST_MS 40.0f
 #define MOST_LOOKAHEAD 4u
+/* Most operations that a lost packet may take: about 1 ms, within which hosts want their block. */
+#define WORK 40000000u
 /* Between what is concealed and what is only delayed. */
 #define FADE_S 0.005f
 
@@ -129,6 +131,7 @@ static void *instantiate(const descriptor *kind, unsigned long sample_rate) {
     plc_options_init(&self->options);
     self->options.sample_rate = sample_rate < UINT32_MAX ? (uint32_t)sample_rate : UINT32_MAX;
     self->options.channels = self->channels;
+    self->options.work_limit = WORK;
     longest = (uint32_t)ceilf(MOST_MS * (float)self->options.sample_rate / 1000.0f);
     for (uint32_t lookahead = 0; lookahead <= MOST_LOOKAHEAD; lookahead++)
         for (float ms = LEAST_MS; ms <= MOST_MS; ms += 0.5f) {
