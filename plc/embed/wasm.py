@@ -15,8 +15,8 @@ from plc_kernels.emit.symbols import MATHEMATICS
 from plc_kernels.targets import TARGETS
 
 EXPORTS = (
-    *("plck_size", "plck_open", "plck_reset", "plck_push", "plck_resume", "plck_drain"),
-    "__heap_base",
+    *("plck_size", "plck_open", "plck_reset", "plck_push", "plck_fill", "plck_resume"),
+    *("plck_drain", "__heap_base"),
 )
 _STACK_BYTES = 1 << 18
 

@@ -457,7 +457,7 @@ def _bridge(block: Block) -> None:
 
 @kernel
 def fill_part(block: Block, model: int, flags: int) -> None:
-    """Fill the part that the step asks for.
+    """Fill the part that the step asks for; without a network in the block leave it as it is.
 
     Parameters
     ----------
@@ -468,6 +468,8 @@ def fill_part(block: Block, model: int, flags: int) -> None:
     flags : int
         What the step answered.
     """
+    if not block[NETWORK]:
+        return
     before = flush_denormals()
     if flags & BEGAN:
         _begin(block, model)

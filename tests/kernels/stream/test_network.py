@@ -18,6 +18,7 @@ from plc.engine import methods
 from plc.models.catalogue import find
 from plc_kernels.stream import entry, layout, network
 from plc_kernels.stream import model as of
+from plc_kernels.stream.step import GOES_ON, WANTS_FILL
 from tests.kernels.stream.blocks import Stream, settings_of
 from tests.kernels.test_allocation import assert_allocates_nothing
 
@@ -104,6 +105,16 @@ def test_a_network_that_exceeds_the_limit_of_work_is_not_used(
         sizes.append(entry.prepare(settings, header))
         assert header[layout.NETWORK] == (limit != 10**7)
     assert sizes[0] == sizes[1] > sizes[2] > 0
+
+
+def test_a_stream_without_a_network_is_left_as_it_is() -> None:
+    stream = Stream(settings_of(packet=320))
+    for packet in speech(16_000, 1)[:16_000].reshape(50, 320):
+        stream.push(packet[:, None])
+    stream.push(None)
+    before = stream.block.copy()
+    network.fill_part(stream.block, 0, GOES_ON | WANTS_FILL)
+    np.testing.assert_array_equal(stream.block, before)
 
 
 def test_a_flat_file_has_its_size_and_its_checksum(models: dict[str, NDArray[np.int64]]) -> None:
