@@ -6,12 +6,14 @@
                  step.mjs      its streams
                  worklet.mjs   the AudioWorklet: packets, losses, what is heard (lanes, losses)
                  page.mjs      controls, sources, pictures, figures
+                 network.mjs   the network for speech, fetched when the reader asks for it
                  index.html    what all of that is put into, with the bundled recordings
 
 The page is one file without references, so that it also works from a disk: there a browser lets a
 page read no file beside it. Scripts are joined here, by their import lines. The worklet goes in as
 text, WebAssembly and recordings as base64. The page's policy names its scripts by their hashes and
-permits no connection at all.
+permits connections to the page's own server alone: for the network, a flat file beside the page,
+which is made here of the model that ships.
 """
 
 import base64
@@ -34,6 +36,9 @@ from plc.rtp.udp import stop_signals
 
 LARGEST_WASM_BYTES = 300_000
 DEFAULT_PORT = 8765
+NETWORK = "speech"
+"""The model that the page fetches, from a file of this name beside it."""
+NETWORK_FILE = f"{NETWORK}.plcm"
 _IMPORT = re.compile(r'^import .* from "\./(\w+)\.mjs";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const|class|function|async)", re.MULTILINE)
 # Stands in every page of ours.
@@ -62,6 +67,21 @@ def page() -> bytes:
     return Template(_text("index.html")).substitute(values).encode()
 
 
+@cache
+def network() -> bytes:
+    """Return the file beside the page: the network for speech.
+
+    Raises
+    ------
+    ModelError
+        If its files in the package are not sound.
+    """
+    from plc.embed.models import flat_file
+    from plc.models.catalogue import find
+
+    return flat_file(find(NETWORK)) or b""
+
+
 def policy() -> str:
     """Return the page's content security policy.
 
@@ -73,6 +93,7 @@ def policy() -> str:
             f"script-src {_hash(_joined('page'))} 'strict-dynamic' 'wasm-unsafe-eval'",
             f"style-src {_hash(_text('page.css'))}",
             "img-src data:",
+            "connect-src 'self'",
             "base-uri 'none'",
             "form-action 'none'",
         )
@@ -80,7 +101,7 @@ def policy() -> str:
 
 
 def export(folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Write the page into a folder.
+    """Write the page into a folder, and the network for speech beside it.
 
     Parameters
     ----------
@@ -98,6 +119,8 @@ def export(folder: str | Path, *, overwrite: bool = False) -> Path:
     ------
     AudioFileError
         If another page is there, or the folder cannot be written.
+    ModelError
+        If the network's files in the package are not sound.
     """
     path = Path(folder) / "index.html"
     try:
@@ -105,13 +128,14 @@ def export(folder: str | Path, *, overwrite: bool = False) -> Path:
         if path.exists() and not overwrite and _OWN_PAGE.encode() not in path.read_bytes():
             raise AudioFileError(f"{path} is another page; give --overwrite, or another folder")
         path.write_bytes(page())
+        path.with_name(NETWORK_FILE).write_bytes(network())
     except OSError as error:
         raise AudioFileError(f"cannot write {path}: {why(error)}") from error
     return path
 
 
 class WebServer:
-    """Serves the page at ``/`` until closed, from threads of its own.
+    """Serves the page at ``/``, with the network beside it, until closed, from threads of its own.
 
     Parameters
     ----------
@@ -181,7 +205,7 @@ def run_web(host: str, port: int, *, duration_s: float, announce: Callable[[str]
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one request with the page."""
+    """Answers one request with the page, or the network."""
 
     protocol_version = "HTTP/1.1"
     timeout = _LIMIT_S
@@ -199,11 +223,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def _answer(self, with_body: bool) -> None:
-        found = self.path.partition("?")[0] in ("/", "/index.html")
-        body = page() if found else b"Not found; the page is at /\n"
-        self.send_response(200 if found else 404)
+        status, kind, body = _found(self.path.partition("?")[0])
+        self.send_response(status)
         headers = {
-            "Content-Type": f"text/{'html' if found else 'plain'}; charset=utf-8",
+            "Content-Type": kind,
             "Content-Length": str(len(body)),
             "Cache-Control": "no-cache",
             "Content-Security-Policy": f"{policy()}; frame-ancestors 'none'",
@@ -223,6 +246,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Say nothing of a request."""
+
+
+def _found(path: str) -> tuple[int, str, bytes]:
+    """Return the answer to a path: its status, its type and its body."""
+    if path in ("/", "/index.html"):
+        return 200, "text/html; charset=utf-8", page()
+    if path == f"/{NETWORK_FILE}":
+        return 200, "application/octet-stream", network()
+    return 404, "text/plain; charset=utf-8", b"Not found; the page is at /\n"
 
 
 class _Server(ThreadingHTTPServer):

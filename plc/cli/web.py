@@ -28,7 +28,7 @@ def web(
 ) -> None:
     """Hear and see the engine in a browser: clips, files or the microphone.
 
-    The page needs no network. Ctrl-C or SIGTERM end the server. An exported page works on any
+    The page needs no internet. Ctrl-C or SIGTERM end the server. An exported page works on any
     web server, and from a disk.
     """
     from plc.apps.web import export as write

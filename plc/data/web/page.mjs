@@ -1,9 +1,11 @@
 // The page: what the reader chose, the audio graph that plays it, and the figures.
 
 import { Level, clockStep } from "./figures.mjs";
-import { BUFFER_S, Mirror, RUNGS, affordableRung, limitOf, warm } from "./measure.mjs";
+import { BUFFER_S, Mirror, RUNGS, affordableRung, affordsNetwork, limitOf, warm } from "./measure.mjs";
+import { canFetch, fetchNetwork } from "./network.mjs";
 import { Picture } from "./picture.mjs";
 import { Refusal, openBytes, openFile, openMicrophone } from "./sources.mjs";
+import { serves } from "./step.mjs";
 
 const PACKETS_MS = [2.5, 5, 10, 20, 40, 60, 120];
 const GAP_MS = 100;
@@ -26,8 +28,10 @@ const pictures = {
 };
 const levels = { in: new Level(), out: new Level() };
 const rungs = new Map();
+const affords = new Map();
 
 let module = null;
+let model = null;
 let context = null;
 let volume = null;
 let source = null;
@@ -37,7 +41,7 @@ let node = null;
 let stream = null;
 let running = false;
 let playing = "";
-let counted = { packets: 0, lost: 0, concealed: 0 };
+let counted = { packets: 0, lost: 0, concealed: 0, concealedSamples: 0, networkSamples: 0 };
 
 // ---- what the reader chose ----------------------------------------------------------------------
 
@@ -180,6 +184,7 @@ function closeSource() {
   sourceKey = "";
 }
 
+// What the stream is opened with, and what became of the wish for a network.
 async function settingsOf() {
   const { sampleRate } = context;
   const settings = {
@@ -189,19 +194,47 @@ async function settingsOf() {
     lookahead: Number($("lookahead").value),
     seed: 1,
   };
+  settings.rung = await rungOf(settings);
+  const network = await networkOf(settings);
+  return { ...settings, model: network === "" ? model : null, network };
+}
+
+async function rungOf(settings) {
   const wanted = $("rung").value;
-  if (wanted !== "auto") {
-    const given = { ...settings, rung: Number(wanted) };
-    await warm(module, given);
-    return given;
+  if (wanted === "auto") return kept(rungs, settings, affordableRung);
+  await warm(module, { ...settings, rung: Number(wanted) });
+  return Number(wanted);
+}
+
+// Why no network serves, or nothing if it does.
+async function networkOf(settings) {
+  if (!$("network").checked) return "not asked for";
+  if (!model && !(await fetchModel())) return "it could not be fetched";
+  if (!serves(model, settings.sampleRate)) return "it is not for this sample rate";
+  const fast = await kept(affords, settings, (_, each) => affordsNetwork(module, { ...each, model }));
+  return fast ? "" : "it takes longer than that here";
+}
+
+async function fetchModel() {
+  state("Fetching the network…");
+  try {
+    model = await fetchNetwork();
+  } catch (error) {
+    $("network").checked = false;
+    tell(error);
   }
+  return model;
+}
+
+// What a function says of settings, asked once.
+async function kept(answers, settings, ask) {
   const key = JSON.stringify(settings);
-  if (!rungs.has(key)) rungs.set(key, await affordableRung(module, settings));
-  return { ...settings, rung: rungs.get(key) };
+  if (!answers.has(key)) answers.set(key, await ask(module, settings));
+  return answers.get(key);
 }
 
 function openNode(settings) {
-  const { channels, packetSamples, sampleRate, rung } = settings;
+  const { channels, packetSamples, sampleRate, rung, network } = settings;
   node = new AudioWorkletNode(context, "plc", {
     channelCount: channels,
     channelCountMode: "explicit",
@@ -221,7 +254,8 @@ function openNode(settings) {
   $("engine").textContent =
     `Packets of ${packetSamples} samples. Prediction: rung ${rung + 1} of ${RUNGS}` +
     `${rung === 0 ? ", the best" : ""}. A lost packet should take at most ` +
-    `${Math.round(limitOf(settings))} µs.`;
+    `${Math.round(limitOf(settings))} µs. ` +
+    (network === "" ? "The network conceals speech." : `The network does not serve: ${network}.`);
 }
 
 function dropNode() {
@@ -272,8 +306,10 @@ function showFigures() {
   $("lost-share").textContent =
     counted.packets ? `${((100 * counted.lost) / counted.packets).toFixed(1)} %` : "";
   $("concealed").textContent = counted.concealed;
+  $("by-network").textContent = counted.networkSamples;
+  $("by-prediction").textContent = counted.concealedSamples - counted.networkSamples;
   if (context?.playbackStats) $("dropouts").textContent = context.playbackStats.underrunEvents;
-  for (const kind of ["received", "lost"]) {
+  for (const kind of ["received", "lost", "network"]) {
     const summary = stream.mirror[kind].summary();
     const cells = $(`times-${kind}`).querySelectorAll("td");
     ["p50", "p99", "max"].forEach((name, i) => {
@@ -334,7 +370,9 @@ function listen() {
     if (running && (target.value !== "file" || file)) refresh();
   });
   $("file").addEventListener("change", () => $("file").files[0] && takeFile($("file").files[0]));
-  for (const id of ["lookahead", "rung"]) $(id).addEventListener("change", () => running && refresh());
+  for (const id of ["lookahead", "rung", "network"]) {
+    $(id).addEventListener("change", () => running && refresh());
+  }
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("select, input[type=file], summary");
     if (!$("keys").checked || typing || event.ctrlKey || event.altKey || event.metaKey) return;
@@ -375,6 +413,10 @@ async function begin() {
   listen();
   clock = clockStep();
   $("clock").textContent = `Steps of this browser’s clock: ${Math.round(clock)} µs.`;
+  if (!canFetch()) {
+    $("network").disabled = true;
+    $("network-said").textContent = "4.5 MB, over http alone: browsers let a file read no other";
+  }
   $("dropouts-cell").hidden = !("playbackStats" in (window.AudioContext?.prototype ?? {}));
   setInterval(showFigures, FIGURES_MS);
   try {

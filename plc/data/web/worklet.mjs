@@ -28,7 +28,10 @@ class Concealing extends AudioWorkletProcessor {
       { length: REPORTS }, () => new Float32Array(each * (1 + 2 * this.packet.length)),
     );
     this.report = this.spare.pop();
-    this.message = { samples: this.report, packets: 0, lost: 0, concealed: 0, packetsInReport: each };
+    this.message = {
+      samples: this.report, packets: 0, lost: 0, concealed: 0, packetsInReport: each,
+      concealedSamples: 0, networkSamples: 0,
+    };
     this.transfer = [this.report.buffer];
     this.port.onmessage = ({ data }) => this.take(data);
   }
@@ -78,6 +81,8 @@ class Concealing extends AudioWorkletProcessor {
     this.reported = 0;
     if (this.report === null) return;
     message.samples = this.report;
+    message.concealedSamples = lanes.step.concealedSamples;
+    message.networkSamples = lanes.step.networkSamples;
     this.transfer[0] = this.report.buffer;
     this.port.postMessage(message, this.transfer);
     this.report = null;

@@ -20,8 +20,17 @@ import pytest
 
 from plc import Concealer
 from plc.apps import web
+from plc.audio.files import read_audio
 from plc.audio.loss import GilbertElliott
+from plc.embed.models import SUFFIX, flat_file
+from plc.engine import methods
 from plc.errors import AudioFileError, NetworkError
+from plc.models.catalogue import find
+from plc_kernels.network.frames import run_frames
+from plc_kernels.network.plan import COUNT
+from plc_kernels.stream import entry, layout
+from plc_kernels.stream import model as of
+from plc_kernels.stream import network as streams
 from tests.plc.cli.test_app import refusal, run
 from tests.processes import environment
 from tests.signals import glide, noise, tones
@@ -29,7 +38,10 @@ from tests.signals import glide, noise, tones
 HERE = Path(__file__).parent
 DATA = Path(web.__file__).parents[1] / "data"
 NODE = shutil.which("node")
-CHECKS = ("losses", "lanes", "switching", "spectrum", "figures", "rungs", "refusals", "reset")
+CHECKS = (
+    *("losses", "lanes", "switching", "spectrum", "figures", "rungs", "refusals", "models"),
+    *("affords", "reset"),
+)
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed (Debian: nodejs)")
 
 
@@ -73,11 +85,16 @@ def test_the_page_refers_to_no_other_file(parts: Parts) -> None:
     assert "@import" not in parts.texts["style"]
     assert "url(" not in parts.texts["style"]
     script = parts.texts["module"] + parts.texts["worklet"]
-    assert not re.search(r"\b(fetch|XMLHttpRequest|WebSocket|EventSource|sendBeacon)\b", script)
+    assert not re.search(r"\b(XMLHttpRequest|WebSocket|EventSource|sendBeacon)\b", script)
+    assert re.findall(r"\bfetch\(\w*\)", script) == ["fetch(FILE)"]
+    assert f"{web.NETWORK}{SUFFIX}" == web.NETWORK_FILE
+    assert f'const FILE = "{web.NETWORK_FILE}";' in script
     assert not re.search(r"innerHTML|insertAdjacentHTML|\beval\(|new Function", script)
 
 
-def test_the_policy_names_the_script_and_the_style_and_permits_no_connection(parts: Parts) -> None:
+def test_the_policy_names_script_and_style_and_permits_connections_to_its_server(
+    parts: Parts,
+) -> None:
     assert parts.policy == web.policy()
     rules = dict(rule.split(" ", 1) for rule in parts.policy.split("; "))
     assert rules["default-src"] == "'none'"
@@ -86,7 +103,7 @@ def test_the_policy_names_the_script_and_the_style_and_permits_no_connection(par
         assert f"'sha256-{base64.b64encode(digest).decode()}'" in rules[rule].split()
     assert "unsafe-inline" not in parts.policy
     assert "'unsafe-eval'" not in parts.policy
-    assert "connect-src" not in rules
+    assert rules["connect-src"] == "'self'"
 
 
 def test_the_page_holds_the_step_and_the_recordings_as_they_are(parts: Parts) -> None:
@@ -125,7 +142,7 @@ def answer(server: web.WebServer, method: str, path: str) -> tuple[int, dict[str
     return found
 
 
-def test_the_server_gives_the_page_and_nothing_else(server: web.WebServer) -> None:
+def test_the_server_gives_the_page_the_network_and_nothing_else(server: web.WebServer) -> None:
     for path in ("/", "/index.html", "/?a=b"):
         status, headers, body = answer(server, "GET", path)
         assert (status, body) == (200, web.page())
@@ -136,7 +153,16 @@ def test_the_server_gives_the_page_and_nothing_else(server: web.WebServer) -> No
         assert headers["server"] == "plc"
     status, headers, body = answer(server, "HEAD", "/")
     assert (status, int(headers["content-length"]), body) == (200, len(web.page()), b"")
-    for path in ("/plc.wasm", "/../pyproject.toml", "/%2e%2e/", "/index.htm"):
+    status, headers, body = answer(server, "GET", "/speech.plcm")
+    assert (status, body) == (200, flat_file(find("speech")))
+    assert headers["content-type"] == "application/octet-stream"
+    for path in (
+        "/plc.wasm",
+        "/speech-narrowband.plcm",
+        "/../pyproject.toml",
+        "/%2e%2e/",
+        "/index.htm",
+    ):
         assert answer(server, "GET", path)[0] == 404
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert answer(server, method, "/")[0] == 501
@@ -198,8 +224,9 @@ def test_the_page_is_written_and_written_again(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     for _ in range(2):
         assert run("web", "--export", folder).stdout.split() == [str(folder / "index.html")]
-        assert [path.name for path in folder.iterdir()] == ["index.html"]
+        assert sorted(path.name for path in folder.iterdir()) == ["index.html", "speech.plcm"]
         assert (folder / "index.html").read_bytes() == web.page()
+        assert (folder / "speech.plcm").read_bytes() == web.network()
 
 
 def test_another_page_is_kept(tmp_path: Path) -> None:
@@ -234,10 +261,36 @@ def test_every_check_is_listed() -> None:
     assert json.loads(node(HERE / "web_parts.mjs", DATA / "web", "names")) == list(CHECKS)
 
 
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("network") / web.NETWORK_FILE
+    path.write_bytes(web.network())
+    return path
+
+
 @needs_node
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_part_of_the_page_in_node(check: str) -> None:
-    node(HERE / "web_parts.mjs", DATA / "web", check)
+def test_a_part_of_the_page_in_node(check: str, network: Path) -> None:
+    node(HERE / "web_parts.mjs", DATA / "web", check, network)
+
+
+def test_the_page_reads_the_words_that_kernels_write() -> None:
+    script = (DATA / "web/step.mjs").read_text()
+    for name, place in (
+        ("CONCEALED_SAMPLES", layout.CONCEALED_SAMPLES),
+        ("NETWORK_SAMPLES", layout.RUNG_SAMPLES + entry.NETWORK_PLACE),
+        ("SETTINGS_WORDS", entry.SETTINGS),
+    ):
+        assert f"const {name} = {place};" in script
+    words = f"bytes: {of.BYTES}, lowestRate: {of.LOWEST_RATE}, highestRate: {of.HIGHEST_RATE}"
+    assert f"const MODEL = {{ {words}, words: {of.WORDS} }};" in script
+    assert f'const MAGIC = "{of.MAGIC.to_bytes(8, "little").decode()}";' in script
+
+
+def test_the_page_tells_the_size_of_the_network() -> None:
+    said = f"{len(web.network()) / 1e6:.1f} MB"
+    assert said in (DATA / "web/index.html").read_text()
+    assert said in (DATA / "web/page.mjs").read_text()
 
 
 # Rate, channels, packet in samples, lookahead in packets, signal.
@@ -318,6 +371,99 @@ def test_what_the_browser_plays_is_what_python_plays(tmp_path: Path) -> None:
         lag = settings["lookahead"]
         concealed = np.array(answered["flags"]) & 1
         np.testing.assert_array_equal(concealed[lag:], trace[: len(trace) - lag])
+
+
+# ---- the network, in node ------------------------------------------------------------------------
+
+SPOKEN = [(16_000, 1, 320, 0), (16_000, 2, 160, 1), (48_000, 1, 480, 0), (48_000, 1, 960, 0)]
+
+
+def spoken(
+    format_: tuple[int, int, int, int], network: Path, folder: Path
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Conceal speech in node; return its packets, the trace and what the stream answered."""
+    rate, channels, packet, lookahead = format_
+    signal, recorded = read_audio(DATA / "speech.flac")
+    one = np.repeat(signal[: int(2.5 * recorded), 0], rate // recorded)
+    both = np.stack([one, 0.5 * one[::-1]][:channels], 1)
+    packets = both[: one.size // packet * packet].reshape(-1, packet, channels)
+    trace = GilbertElliott(0.25, 2.5).trace(len(packets), seed=3)
+    np.ascontiguousarray(packets, np.float32).tofile(folder / "in")
+    settings = {"sampleRate": rate, "channels": channels, "packetSamples": packet}
+    job = {
+        "settings": {**settings, "lookahead": lookahead},
+        "trace": trace.astype(int).tolist(),
+        "packets": str(folder / "in"),
+        "model": str(network),
+        "out": str(folder / "out"),
+        "block": str(folder / "block"),
+    }
+    (folder / "jobs.json").write_text(json.dumps([job]))
+    files = DATA / "web/step.mjs", DATA / "web/plc.wasm", folder / "jobs.json"
+    (answered,) = json.loads(node(HERE / "web_step.mjs", *files))
+    return packets, trace, answered
+
+
+@needs_node
+@pytest.mark.system
+@pytest.mark.parametrize("format_", SPOKEN)
+def test_the_network_serves_in_the_browser_where_it_serves_in_python(
+    format_: tuple[int, int, int, int],
+    network: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In samples they part where bursts are long: a network makes much of its drafts' last digits.
+
+    Most samples agree to 1e-5, and what differs lies 28 dB below the concealment (48 kHz, 10 ms) or
+    further. Between types of x86-64, samples differ by up to 5e-3.
+    """
+    # With lookahead Python's own choice is a bridge.
+    monkeypatch.setattr(methods, "stream_models", lambda *_: ({"speech": find("speech")}, {}))
+    packets, trace, answered = spoken(format_, network, tmp_path)
+    concealer = Concealer(*format_, budget_ms=float("inf"), prepare="never")
+    expected: Any = np.stack(
+        [concealer.push(None if lost else each) for each, lost in zip(packets, trace, strict=True)]
+    )
+    heard: Any = np.fromfile(tmp_path / "out", np.float32).reshape(expected.shape)
+    assert answered["network"] == concealer.stats.rung_samples["network:speech"] > 0
+    assert answered["concealed"] == concealer.stats.concealed_samples
+    assert not answered["grew"]
+    lag = format_[3]
+    concealed = trace[: len(trace) - lag]
+    apart, played = (each[lag:][concealed] for each in (heard - expected, expected))
+    assert np.median(np.abs(apart)) < 1e-4
+    assert np.mean(apart**2) < 0.005 * np.mean(played**2)
+
+
+@needs_node
+@pytest.mark.parametrize("format_", SPOKEN[:1])
+def test_the_network_in_the_module_computes_what_it_computes_in_python(
+    format_: tuple[int, int, int, int], network: Path, tmp_path: Path
+) -> None:
+    spoken(format_, network, tmp_path)
+    block = np.fromfile(tmp_path / "block", np.int64)
+    model = np.fromfile(network, np.int64)
+
+    def floats(words: Any, place: int, shape: Any) -> Any:
+        return words.view(np.uint8)[place:].view(np.float32)[: int(np.prod(shape))].copy()
+
+    drafts, bins, frames, context = block[
+        [streams.DRAFTS, streams.BINS, streams.FRAMES, streams.CONTEXT]
+    ]
+    found = floats(block, block[streams.FILLED], (2, bins, frames - context))
+    answer = np.zeros_like(found)
+    run_frames(
+        model[model[of.PLAN_AT] // 8 :][:COUNT],
+        floats(model, model[of.WEIGHTS_AT], model[of.N_WEIGHTS]),
+        floats(block, block[streams.SPECTRA], (drafts, 2, bins, frames)),
+        floats(block, block[streams.LOST], frames),
+        np.zeros(model[of.WORK], np.float32),
+        answer,
+    )
+    largest = np.abs(answer).max()
+    assert largest > 1e-3
+    np.testing.assert_allclose(found, answer, rtol=0, atol=1e-5 * largest)
 
 
 # ---- the compiled step ---------------------------------------------------------------------------

@@ -275,6 +275,80 @@ def test_a_file_is_chosen_and_another_dropped(
     visit.close()
 
 
+# ---- the network ---------------------------------------------------------------------------------
+
+# A clock by which nothing takes long: the network is in time also where the machine is busy.
+QUICK = "const now = performance.now.bind(performance); performance.now = () => now() / 20;"
+
+
+def test_the_network_is_fetched_when_asked_and_serves_speech(
+    browser: Browser, addresses: dict[str, str]
+) -> None:
+    visit = Visit(browser, addresses["http"], before=QUICK)
+    visit.choose("source", "speech")
+    visit.slide("share", 30)
+    visit.start()
+    visit.played(20)
+    assert "The network does not serve: not asked for." in visit.text("#engine")
+    assert len(visit.requests) == 1
+    visit.page.check("#network")
+    visit.page.wait_for_function(
+        "() => document.querySelector('#engine').textContent.includes('network conceals speech')"
+    )
+    assert visit.requests[1:] == [f"{addresses['http']}speech.plcm"]
+    visit.page.wait_for_function(
+        "() => Number(document.querySelector('#by-network').textContent) > 20000"
+    )
+    assert visit.text("#times-network td:nth-child(2)").removeprefix("< ").isdigit()
+    visit.page.uncheck("#network")
+    visit.page.wait_for_function(
+        "() => document.querySelector('#engine').textContent.includes('not asked for')"
+    )
+    visit.page.check("#network")
+    visit.page.wait_for_function(
+        "() => document.querySelector('#engine').textContent.includes('network conceals speech')"
+    )
+    visit.close(requests=2)
+
+
+def test_a_network_that_is_too_slow_for_the_packets_does_not_serve(
+    browser: Browser, addresses: dict[str, str]
+) -> None:
+    visit = Visit(browser, addresses["http"])
+    visit.choose("source", "speech")
+    visit.slide("packet", 0)  # 2.5 ms
+    visit.page.check("#network")
+    visit.start()
+    visit.played(100)
+    assert "does not serve: it takes longer than that here" in visit.text("#engine")
+    assert visit.number("#by-network") == 0
+    visit.close(requests=2)
+
+
+def test_a_network_that_cannot_be_fetched_is_said_and_prediction_plays(
+    browser: Browser, addresses: dict[str, str]
+) -> None:
+    visit = Visit(
+        browser, addresses["http"], before="window.fetch = async () => new Response('no')"
+    )
+    visit.page.check("#network")
+    visit.page.click("#start:enabled")
+    assert "The network cannot be fetched" in visit.trouble()
+    visit.settled("Playing: Music")
+    assert not visit.page.is_checked("#network")
+    assert "does not serve: it could not be fetched" in visit.text("#engine")
+    visit.close()
+
+
+def test_a_page_from_a_disk_says_that_it_fetches_nothing(
+    browser: Browser, addresses: dict[str, str]
+) -> None:
+    visit = Visit(browser, addresses["file"])
+    visit.page.wait_for_selector("#network:disabled")
+    assert "over http alone" in visit.text("#network-said")
+    visit.close()
+
+
 # ---- what goes wrong -----------------------------------------------------------------------------
 
 
@@ -409,7 +483,7 @@ def test_every_control_has_a_name_and_can_be_reached_by_keyboard(
     visit.page.wait_for_selector("#start:enabled")
     visit.page.evaluate("document.querySelector('details').open = true")
     reached = []
-    for _ in range(16):
+    for _ in range(17):
         visit.page.keyboard.press("Tab")
         reached.append(
             visit.page.evaluate("document.activeElement.id || document.activeElement.name")
@@ -418,6 +492,7 @@ def test_every_control_has_a_name_and_can_be_reached_by_keyboard(
         "start",
         "source",
         "lane",
+        "network",
         "share",
         "burst",
         "packet",

@@ -1,13 +1,14 @@
-// node web_parts.mjs FOLDER CHECK: the page's parts that need no browser, one check for each.
+// node web_parts.mjs FOLDER CHECK MODEL: the page's parts that need no browser, one check for each.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-const [folder, check] = process.argv.slice(2);
+const [folder, check, network] = process.argv.slice(2);
 const load = (name) => import(pathToFileURL(join(folder, name)));
 const module = () => new WebAssembly.Module(readFileSync(join(folder, "plc.wasm")));
+const model = () => new Uint8Array(readFileSync(network));
 const near = (a, b, apart) => assert.ok(Math.abs(a - b) <= apart, `${a} is not within ${apart} of ${b}`);
 
 const RATE = 48000;
@@ -152,6 +153,40 @@ const checks = {
     const bytes = [0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 2, 14, 1, 3, 101, 110, 118, 6,
       ...Buffer.from("getpid"), 0, 0];
     assert.throws(() => open(new WebAssembly.Module(Uint8Array.from(bytes)), settings), /needs getpid/);
+  },
+
+  // What is no network, not a whole one or for other rates is told before a stream is opened.
+  async models() {
+    const { isModel, open, serves } = await load("step.mjs");
+    const whole = model();
+    const other = whole.slice();
+    other[0] ^= 1;
+    for (const each of [new Uint8Array(0), whole.subarray(0, 64), whole.subarray(0, -8), other]) {
+      assert.ok(!isModel(each) && !serves(each, 16000));
+    }
+    assert.deepEqual([8000, 16000, 48000, 96000, 192000].map((rate) => serves(whole, rate)),
+      [false, true, true, true, false]);
+    const narrow = { ...settings, sampleRate: 8000, packetSamples: 80, model: whole };
+    assert.throws(() => open(module(), narrow), { name: "RangeError", message: /no network for 8000 Hz/ });
+  },
+
+  // What the cost of a network is measured on is told to be speech, so that it runs.
+  async affords() {
+    const { affordsNetwork, Mirror, voice } = await load("measure.mjs");
+    for (const sampleRate of [16000, 44100, 48000]) {
+      const packetSamples = sampleRate / 50;
+      const all = { ...settings, sampleRate, packetSamples, model: model() };
+      const mirror = new Mirror(module(), all);
+      const signal = voice(sampleRate);
+      for (let k = 0; k < 150; k++) {
+        const at = (k % 50) * packetSamples;
+        mirror.push(signal.subarray(at, at + packetSamples), k > 75 && k % 6 === 0);
+      }
+      assert.equal(mirror.network.count, 12);
+      assert.equal(mirror.lost.count, 0);
+    }
+    assert.equal(typeof await affordsNetwork(module(), { ...settings, model: model() }), "boolean");
+    assert.equal(await affordsNetwork(module(), { ...settings, packetSamples: 48, model: model() }), false);
   },
 
   async reset() {

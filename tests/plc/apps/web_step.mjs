@@ -1,6 +1,7 @@
 // node web_step.mjs STEP.mjs STEP.wasm JOB.json: runs streams through the compiled step.
 //
-// A job: {settings, trace (1 = lost), packets (file of float32), out (file, written)}.
+// A job: {settings, trace (1 = lost), packets (file of float32), model (file, or none), out (file,
+// written), block (file, or none, written: its block at the end)}.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
@@ -8,9 +9,10 @@ import { pathToFileURL } from "node:url";
 const [glue, wasm, list] = process.argv.slice(2);
 const { open } = await import(pathToFileURL(glue));
 const module = new WebAssembly.Module(readFileSync(wasm));
+const jobs = JSON.parse(readFileSync(list, "utf8"));
 const answers = [];
-for (const { settings, trace, packets, out } of JSON.parse(readFileSync(list, "utf8"))) {
-  const stream = open(module, settings);
+for (const { settings, trace, packets, model, out, block } of jobs) {
+  const stream = open(module, { ...settings, model: model ? new Uint8Array(readFileSync(model)) : null });
   const samples = settings.channels * settings.packetSamples;
   const given = new Float32Array(new Uint8Array(readFileSync(packets)).buffer);
   const heard = new Float32Array(given.length);
@@ -21,7 +23,9 @@ for (const { settings, trace, packets, out } of JSON.parse(readFileSync(list, "u
     return stream.flags;
   });
   writeFileSync(out, new Uint8Array(heard.buffer));
+  if (block) writeFileSync(block, new Uint8Array(buffer, stream.block, stream.inAt - stream.block));
   // A memory that grew would have left the views without one.
-  answers.push({ flags, grew: stream.out.buffer !== buffer || buffer.byteLength === 0 });
+  const grew = stream.out.buffer !== buffer || buffer.byteLength === 0;
+  answers.push({ flags, grew, concealed: stream.concealedSamples, network: stream.networkSamples });
 }
 console.log(JSON.stringify(answers));
