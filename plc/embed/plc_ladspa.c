@@ -48,8 +48,9 @@ enum { HARD_REAL_TIME = 4 };
 /* ---- the plugin ----------------------------------------------------------------------------- */
 
 #define CHANNELS 2u
-#define LEAST_MS 2.5f
-#define MOST_MS 40.0f
+/* Packets are of whole half milliseconds: how much memory any of them takes can be tried out. */
+#define LEAST_HALF_MS 5
+#define MOST_HALF_MS 80
 #define MOST_LOOKAHEAD 4u
 /* Most operations that a lost packet may take: about 1 ms, within which hosts want their block. */
 #define WORK 40000000u
@@ -87,10 +88,13 @@ static uint32_t clamped(float value, float least, float most) {
     return (uint32_t)lrintf(fminf(fmaxf(value, least), most));
 }
 
+static uint32_t packet_of(const plugin *self, uint32_t half_ms) {
+    return (uint32_t)((half_ms * (uint64_t)self->options.sample_rate + 1000) / 2000);
+}
+
 static shape wanted(const plugin *self) {
-    float rate = (float)self->options.sample_rate / 1000.0f;
-    float ms = control_of(self, PACKET_MS, 10.0f);
-    return (shape){clamped(ms * rate, LEAST_MS * rate, MOST_MS * rate),
+    float half_ms = 2.0f * control_of(self, PACKET_MS, 10.0f);
+    return (shape){packet_of(self, clamped(half_ms, LEAST_HALF_MS, MOST_HALF_MS)),
                    clamped(control_of(self, LOOKAHEAD, 0.0f), 0.0f, MOST_LOOKAHEAD),
                    control_of(self, DETECT, 1.0f) > 0.0f};
 }
@@ -132,11 +136,10 @@ static void *instantiate(const descriptor *kind, unsigned long sample_rate) {
     self->options.sample_rate = sample_rate < UINT32_MAX ? (uint32_t)sample_rate : UINT32_MAX;
     self->options.channels = self->channels;
     self->options.work_limit = WORK;
-    longest = (uint32_t)ceilf(MOST_MS * (float)self->options.sample_rate / 1000.0f);
+    longest = packet_of(self, MOST_HALF_MS);
     for (uint32_t lookahead = 0; lookahead <= MOST_LOOKAHEAD; lookahead++)
-        for (float ms = LEAST_MS; ms <= MOST_MS; ms += 0.5f) {
-            float rate = (float)self->options.sample_rate / 1000.0f;
-            int64_t size = take_shape(self, (shape){(uint32_t)lrintf(ms * rate), lookahead, 1});
+        for (uint32_t half_ms = LEAST_HALF_MS; half_ms <= MOST_HALF_MS; half_ms++) {
+            int64_t size = take_shape(self, (shape){packet_of(self, half_ms), lookahead, 1});
             if (size > (int64_t)self->room)
                 self->room = (size_t)size;
         }
@@ -207,9 +210,11 @@ static const char *const names[PORTS] = {"Packet length (ms)", "Lookahead (packe
                                          "latency",            "Input",
                                          "Output",             "Input, right",
                                          "Output, right"};
-static const range ranges[PORTS] = {{BELOW | ABOVE | LOGARITHMIC | BY_MIDDLE, LEAST_MS, MOST_MS},
+static const range ranges[PORTS] = {{BELOW | ABOVE | LOGARITHMIC | BY_MIDDLE, LEAST_HALF_MS / 2.0f,
+                                     MOST_HALF_MS / 2.0f},
                                     {BELOW | ABOVE | INTEGER | BY_0, 0, MOST_LOOKAHEAD},
-                                    {BELOW | ABOVE | INTEGER | BY_1, 0, 1}, /* GStreamer switches toggles off */
+                                    /* No toggle: GStreamer begins with those off. */
+                                    {BELOW | ABOVE | INTEGER | BY_1, 0, 1},
                                     {TOGGLED | BY_0, 0, 1},
                                     {0, 0, 0},
                                     {0, 0, 0},
@@ -218,10 +223,10 @@ static const range ranges[PORTS] = {{BELOW | ABOVE | LOGARITHMIC | BY_MIDDLE, LE
                                     {0, 0, 0}};
 
 /* Numbers below 1000 are for plugins that are not registered. */
-#define DESCRIPTOR(number, label, name, ports)                                             \
-    {number,      label,        HARD_REAL_TIME, name, "the plc authors", "MIT", ports, kinds, \
-     names,       ranges,       NULL,           instantiate, connect_port, activate, run,  \
-     NULL,        NULL,         NULL,           cleanup}
+#define DESCRIPTOR(number, label, name, ports)                                              \
+    {number, label,  HARD_REAL_TIME, name,        "the plc authors", "MIT",    ports, kinds, \
+     names,  ranges, NULL,           instantiate, connect_port,      activate, run,   NULL,  \
+     NULL,   NULL,   cleanup}
 static const descriptor plugins[] = {
     DESCRIPTOR(930, "plc_mono", "plc: conceal dropouts (mono)", IN_2),
     DESCRIPTOR(931, "plc_stereo", "plc: conceal dropouts (stereo)", PORTS)};

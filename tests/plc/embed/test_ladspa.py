@@ -206,6 +206,20 @@ def test_controls_change_while_it_runs_and_any_value_is_taken(built: Library) ->
         assert np.array_equal(out[9600:], signal[: len(out) - 9600])
 
 
+def test_every_shape_has_its_memory(built: Library) -> None:
+    """At 44.1 kHz a packet of 35.2 ms would take more than any of whole half milliseconds."""
+    signal = cut(music(2, 0.7))
+    with closing(Host(built, 2, 44_100)) as host:
+        host.set(LOOKAHEAD, 4.0)
+        for ms in (2.5, 10.0, 35.2, 35.3, 40.0):
+            host.set(PACKET_MS, ms)
+            heard = host.run(signal)
+            latency = int(host.controls[LATENCY])
+            assert latency == 5 * round(round(2 * ms) / 2 * 44.1)
+            # Where no stream is open, what came in is played a packet later.
+            assert not heard[:latency].any()
+
+
 def test_samples_that_are_none_are_concealed(built: Library) -> None:
     signal = music(1, 0.5)
     signal[9_700:9_800] = np.nan
