@@ -155,34 +155,22 @@ static int is_model(const plc_model *model) {
     return model && is_aligned(model, sizeof(void *)) && model->magic == MODEL_MAGIC;
 }
 
-/* Return the model in options, which programs of before there were any do not have. */
-static const plc_model *model_of(const plc_options *options) {
-    return options->struct_size == sizeof *options ? options->model : NULL;
-}
-
-static int detects(const plc_options *options) {
-    return options->struct_size == sizeof *options && options->detect_dropouts;
-}
-
-static int64_t limit_of(const plc_options *options) {
-    if (options->struct_size != sizeof *options)
-        return 0;
-    return options->work_limit > INT64_MAX ? INT64_MAX : (int64_t)options->work_limit;
-}
-
-/* Check the options; write the step's settings. Return 0, or an error. */
-static int settings_of(const plc_options *options, int64_t *settings) {
-    int64_t rate, packet, lookahead;
-    const plc_model *model;
-    if (!options)
+/* Copy options, also of a program from before there were models: what it has not is 0. */
+static int complete(const plc_options *given, plc_options *options) {
+    if (!given)
         return PLC_ERROR_ARGUMENT;
-    if (options->struct_size != sizeof *options &&
-        options->struct_size != offsetof(plc_options, model))
+    if (given->struct_size != sizeof *given && given->struct_size != offsetof(plc_options, model))
         return PLC_ERROR_STRUCT;
-    model = model_of(options);
-    rate = options->sample_rate;
-    packet = options->packet_samples;
-    lookahead = options->lookahead;
+    memset(options, 0, sizeof *options);
+    memcpy(options, given, given->struct_size);
+    return 0;
+}
+
+/* Check complete options; write the step's settings. Return 0, or an error. */
+static int settings_of(const plc_options *options, int64_t *settings) {
+    int64_t rate = options->sample_rate, packet = options->packet_samples;
+    int64_t lookahead = options->lookahead;
+    const plc_model *model = options->model;
     if (rate < 8000 || rate > 192000)
         return PLC_ERROR_SAMPLE_RATE;
     if (options->channels < 1 || options->channels > MOST_CHANNELS)
@@ -207,8 +195,8 @@ static int settings_of(const plc_options *options, int64_t *settings) {
     settings[4] = options->seed;
     settings[5] = options->rung;
     settings[6] = options->fill != NULL;
-    settings[8] = limit_of(options);
     settings[7] = model ? (int64_t)(uintptr_t)model->words : 0;
+    settings[8] = options->work_limit > INT64_MAX ? INT64_MAX : (int64_t)options->work_limit;
     return 0;
 }
 
@@ -219,7 +207,7 @@ static size_t fill_bytes(const plc_options *options) {
 }
 
 static size_t search_bytes(const plc_options *options, const int64_t *settings) {
-    return detects(options) ? (size_t)steps[0].search_size(settings) : 0;
+    return options->detect_dropouts ? (size_t)steps[0].search_size(settings) : 0;
 }
 
 /* Take a stream, or say why not. */
@@ -313,8 +301,9 @@ void plc_options_init_sized(plc_options *options, size_t size) {
     options->format = PLC_FLOAT32;
 }
 
-int64_t plc_size(const plc_options *options) {
-    int64_t settings[SETTINGS], block;
+/* Write the step's settings for complete options; return the bytes of a stream, or an error. */
+static int64_t size_of(const plc_options *options, int64_t *settings) {
+    int64_t block;
     int code = settings_of(options, settings);
     if (code)
         return code;
@@ -326,12 +315,23 @@ int64_t plc_size(const plc_options *options) {
                      rounded(fill_bytes(options)) + search_bytes(options, settings));
 }
 
-int plc_open_in(plc_stream **stream, const plc_options *options, void *memory, size_t room) {
+int64_t plc_size(const plc_options *options) {
     int64_t settings[SETTINGS];
-    int64_t size = plc_size(options);
+    plc_options whole;
+    int code = complete(options, &whole);
+    return code ? code : size_of(&whole, settings);
+}
+
+int plc_open_in(plc_stream **stream, const plc_options *given, void *memory, size_t room) {
+    int64_t settings[SETTINGS], size;
+    plc_options whole;
+    const plc_options *options = &whole;
     plc_stream *opened;
     char *after;
-    int place;
+    int place, code = complete(given, &whole);
+    if (code)
+        return code;
+    size = size_of(options, settings);
     if (size < 0)
         return (int)size;
     if (!stream || !memory)
@@ -341,7 +341,6 @@ int plc_open_in(plc_stream **stream, const plc_options *options, void *memory, s
     place = choose(options->processor);
     if (place < 0)
         return place;
-    settings_of(options, settings);
     opened = (plc_stream *)(((uintptr_t)memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
     memset(opened, 0, sizeof *opened);
     opened->step = (uint32_t)place;
@@ -356,11 +355,11 @@ int plc_open_in(plc_stream **stream, const plc_options *options, void *memory, s
     memset(opened->block, 0, (size_t)steps[place].size(settings)); /* no sample is chance's */
     steps[place].open(opened->block, settings);
     if (opened->block[PLCK_NETWORK]) /* unless it exceeds the limit of work */
-        opened->model = model_of(options)->words;
+        opened->model = options->model->words;
     after = (char *)opened->block + steps[place].size(settings);
     if (options->fill)
         opened->filled = (float *)after;
-    if (detects(options)) {
+    if (options->detect_dropouts) {
         opened->found = (int64_t *)(after + rounded(fill_bytes(options)));
         memset(opened->found, 0, search_bytes(options, settings));
         steps[place].search_open(opened->found, settings);
