@@ -21,11 +21,6 @@ MOST_PARAMETERS, MOST_ATTRIBUTES = 9, 25
 MORE_PARAMETERS = {
     "plc.apps.demo.run": 11,
     "plc.apps.live.run_live": 11,
-    "plc.networks.streams.context_encoder.ContextEncoderFiller.__init__": 10,
-    "plc.networks.streams.filler.NetworkFiller.__init__": 13,
-    "plc.networks.streams.opened.OpenNetworks.__init__": 11,
-    "plc.networks.streams.opened._open_served": 11,
-    "plc.networks.streams.served.open_served": 10,
     "plc.repair.arrays.inpaint": 10,
     "plc.rtp.send.open_sender": 13,
     "plc_training.papers.blocks.UNet.__init__": 11,

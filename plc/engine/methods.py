@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from plc_kernels.stream.layout import FADE_MS, STEADY_HOLD_MS
 
 if TYPE_CHECKING:
     from plc.models.manifest import Manifest
+    from plc.networks.streams.served import StreamContext
 
 METHODS: dict[str, str] = {
     "auto": "the best there is here: a network where one is for the content, on linear prediction",
@@ -96,35 +98,29 @@ def make_method(
     if method in LADDER_METHODS:
         networks = "ar" if method == "ar" else config.model
         models, bridges = stream_models(networks, config.sample_rate)
+        if not (models or bridges or config.prepares):
+            return StepPrediction(Ladders(*stream, config.time_limit_ms, reach))
+        from plc.networks.streams.served import StreamContext
+
+        context = StreamContext(
+            *stream,
+            limit_ms=config.time_limit_ms,
+            reach=reach,
+            clock=clock,
+            provider=config.provider,
+            optional=config.model == config.provider == "auto",
+            counters=counters or NetworkCounters(),
+        )
         for manifest in bridges.values():
             if place := KINDS[manifest.kind].filler:
-                filler: Filler = opener(place)(
-                    *stream,
-                    config.lookahead,
-                    manifest,
-                    config.time_limit_ms,
-                    reach,
-                    clock,
-                    config.provider,
-                    counters,
-                )
+                filler: Filler = opener(place)(context, config.lookahead, manifest)
                 return filler
         if config.prepares and (models or config.prepare == "always"):
-            return _prepared(config, models, clock, counters, ahead)
+            return _prepared(config, context, models, ahead)
         if models or (bridges and reach):
             from plc.networks.streams.filler import NetworkFiller
 
-            return NetworkFiller(
-                *stream,
-                models,
-                config.time_limit_ms,
-                reach,
-                clock,
-                config.provider,
-                bridges if reach else {},
-                optional=config.model == config.provider == "auto",
-                counters=counters,
-            )
+            return NetworkFiller(context, models, bridges if reach else {})
         return StepPrediction(Ladders(*stream, config.time_limit_ms, reach))
     rung = rung_of(method, config.sample_rate)
     if rung is not None:
@@ -156,17 +152,16 @@ def make_filler(config: StreamConfig, reach: int) -> Filler:
 
 def _prepared(
     config: StreamConfig,
+    context: "StreamContext",
     models: "dict[str, Manifest]",
-    clock: Callable[[], float],
-    counters: NetworkCounters | None,
-    ahead: PreparationCounters | None,
+    counters: PreparationCounters | None,
 ) -> Filler:
     """Return the ladder, prepared after each received packet."""
     from plc.networks.streams.ahead import PREPARE_SHARE, AheadFiller
     from plc.networks.streams.filler import NetworkFiller
     from plc.networks.streams.served import is_prompt
 
-    stream = (config.sample_rate, config.channels, config.packet_samples)
+    stream = context.stream
     bounded = config.prepare == "auto"
     limit_ms = PREPARE_SHARE * config.packet_ms if bounded else float("inf")
 
@@ -175,16 +170,7 @@ def _prepared(
     ) -> ArFiller | NetworkFiller:
         if not given:
             return ArFiller(*stream, within_ms / HEADROOM if ahead else within_ms)
-        return NetworkFiller(
-            *stream,
-            given,
-            within_ms,
-            clock=clock,
-            provider=config.provider,
-            optional=config.model == config.provider == "auto",
-            counters=counters,
-            ahead=ahead,
-        )
+        return NetworkFiller(replace(context, limit_ms=within_ms, reach=0, ahead=ahead), given)
 
     def open_fallback(inner: ArFiller | NetworkFiller) -> ArFiller | NetworkFiller:
         opened = [served.manifest for served in getattr(inner, "networks", ())]
@@ -206,7 +192,7 @@ def _prepared(
         longest + tail,
         tail,
         bounded,
-        ahead,
+        counters,
     )
 
 

@@ -19,8 +19,8 @@ class Kind:
     stream : str
         What a network does in a stream: ``"causal"``, ``"bridge"`` or nothing.
     filler : str
-        What fills a stream's gaps where the engine's own filler does not: a callable of its format,
-        lookahead, the manifest and so on
+        What fills a stream's gaps where the engine's own filler does not: a callable of a
+        :class:`~plc.networks.streams.served.StreamContext`, the lookahead and the manifest
         (:class:`plc.networks.streams.context_encoder.ContextEncoderFiller`).
     gaps : str
         What fills gaps of files (:class:`plc.networks.files.gap_filler.GapFiller`): a callable of

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from plc.models.manifest import Manifest
 from plc.networks.streams.filler import NetworkFiller
+from plc.networks.streams.served import StreamContext
 from plc.predict.filler import Moment
 from plc.predict.history import History
 from plc.predict.linear import LEAST_KNOWN
@@ -51,12 +52,9 @@ class SpokenGaps:
         self._longest = self.horizon + min(causal.horizon_samples(sample_rate), continued)
         self._after = round(_AFTER_S * sample_rate)
         self._filler = NetworkFiller(
-            sample_rate,
-            1,
-            self.horizon,
+            StreamContext(sample_rate, 1, self.horizon, reach=self._after),
             {"speech": causal},
-            reach=self._after,
-            bridges={"speech": bridge},
+            {"speech": bridge},
         )
         self._least = max(served.gap.gap_start for served in self._filler.networks)
         self._fill = np.zeros((1, self._longest), np.float32)

@@ -22,8 +22,6 @@ near the end of what is known that the context is not there.
 """
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -46,7 +44,7 @@ from plc.networks.files.context_encoder import (
 )
 from plc.networks.streams.costs import ANSWER_WITHIN_S
 from plc.networks.streams.opened import ANSWER_BY, ANSWER_SHARE
-from plc.networks.streams.served import OPEN_S, no_answer
+from plc.networks.streams.served import OPEN_S, StreamContext, no_answer
 from plc.networks.streams.switch import Switch, state_of
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
@@ -57,7 +55,6 @@ from plc.runtime.providers import Signature
 from plc.runtime.runner import (
     NO_TICKET,
     InlineRunner,
-    NetworkCounters,
     Outcome,
     Runner,
 )
@@ -221,18 +218,12 @@ class ContextEncoderFiller(Filler):
 
     Parameters
     ----------
-    sample_rate, channels, packet_samples, limit_ms, reach
-        As for :class:`~plc.predict.linear.ArFiller`.
+    context : StreamContext
+        The stream, and the conditions that the network runs under.
     lookahead : int
         Packets that the stream waits for.
     manifest : Manifest
         Of kind ``paper``.
-    clock : callable
-        Returns seconds.
-    provider : str
-        What the network runs on.
-    counters : NetworkCounters or None
-        Where runs are counted; None: new ones.
 
     Raises
     ------
@@ -246,28 +237,22 @@ class ContextEncoderFiller(Filler):
 
     def __init__(
         self,
-        sample_rate: int,
-        channels: int,
-        packet_samples: int,
+        context: StreamContext,
         lookahead: int,
         manifest: Manifest,
-        limit_ms: float = float("inf"),
-        reach: int = 0,
-        clock: Callable[[], float] = time.perf_counter,
-        provider: str = "auto",
-        counters: NetworkCounters | None = None,
     ) -> None:
+        sample_rate, channels, packet_samples = context.stream
         _check_stream(manifest, sample_rate, packet_samples, lookahead)
         self._manifest = manifest
-        self._clock = clock
-        self._limit_ms = limit_ms
+        self._clock = context.clock
+        self._limit_ms = context.limit_ms
         self._packet = packet_samples
-        self._packet_ms = 1000.0 * packet_samples / sample_rate
+        self._packet_ms = context.packet_ms
         self._sample_rate = sample_rate
         longest, self._context, self._side = spans_at(sample_rate)
-        self.horizon = horizon = min(reach, longest)
+        self.horizon = horizon = min(context.reach, longest)
         """Samples of the longest gap for the network."""
-        self.ar = ArFiller(sample_rate, channels, packet_samples, limit_ms, reach)
+        self.ar = ArFiller(sample_rate, channels, packet_samples, context.limit_ms, context.reach)
         self.past_samples = max(self.ar.past_samples, self._side)
         self._samples = np.zeros((channels, 2 * self._side), np.float32)
         self._lost = np.zeros((1, 2 * self._side), np.float32)
@@ -277,13 +262,13 @@ class ContextEncoderFiller(Filler):
         self._slots = lookahead + 1
         self._grant = Grant()
         self.switch = Switch()
-        self.runner: Runner = self._opened_runner(provider)
+        self.runner: Runner = self._opened_runner(context.provider)
         self._cost: FillCost | None = None
         self._why = ""
         if not isinstance(self.runner, InlineRunner):
-            self._cost = self._known_cost(provider)
+            self._cost = self._known_cost(context.provider)
             self._leave_out_if_slow()
-        self.counters = self.runner.counters = counters or NetworkCounters()
+        self.counters = self.runner.counters = context.counters
         self._memory: Any = None
         self._forget()
 

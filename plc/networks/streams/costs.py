@@ -48,12 +48,16 @@ class Measurable(Protocol):
     manifest: Manifest
     gap: GapSpectra
     runner: Runner
-    provider: str
     cost: Cost
 
     @property
+    def provider(self) -> str:
+        """What it was asked to run on."""
+        ...
+
+    @property
     def clock(self) -> Clock:
-        """The runner's."""
+        """The stream's."""
         ...
 
     @property

@@ -26,8 +26,8 @@ where the one takes over from the other. Which model serves a burst follows from
 ladder's rungs do.
 """
 
-import time
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,15 +36,14 @@ from numpy.typing import NDArray
 from plc.models.manifest import Manifest
 from plc.networks.drafts import BurstDraft
 from plc.networks.spectra import EDGE_MS
-from plc.networks.streams import served as served_module
 from plc.networks.streams.bridge import BridgeNetwork
 from plc.networks.streams.opened import ANSWER_BY, OpenNetworks
-from plc.networks.streams.served import Opener, ServedNetwork
+from plc.networks.streams.served import ServedNetwork, StreamContext
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import HEADROOM
 from plc.predict.linear import ArFiller
-from plc.runtime.runner import NO_TICKET, DeferredRunner, NetworkCounters, Outcome
+from plc.runtime.runner import NO_TICKET, DeferredRunner, Outcome
 from plc_kernels.burst import (
     LEAVE_MS as LEAVE_MS,
 )
@@ -74,27 +73,13 @@ class NetworkFiller(Filler):
 
     Parameters
     ----------
-    sample_rate, channels, packet_samples, limit_ms, reach
-        As for :class:`~plc.predict.linear.ArFiller`.
+    context : StreamContext
+        The stream, and the conditions that networks run under.
     models : mapping
         Manifests of causal models by content: ``"music"`` for what holds its tones, ``"speech"``
         for what glides and stops. Either may be missing; the moment of a burst says what it is.
-    clock : callable
-        Returns seconds.
-    provider : str
-        What the networks run on: ``"auto"``, ``"tensorrt"``, ``"cuda"`` or ``"cpu"``.
     bridges : mapping
         Manifests of models of kind ``bridge`` by content, for streams with lookahead.
-    optional : bool
-        Whether a model that cannot be opened is left out, which :meth:`describe` then tells,
-        instead of being an error.
-    counters : NetworkCounters or None
-        Where runs are counted; None: new ones.
-    opener : Opener or None
-        How networks are opened and measured; None: :data:`plc.networks.streams.served.OPENER`.
-    ahead : bool
-        Whether bursts are prepared before they begin, in a thread that has the time for it
-        (:mod:`plc.networks.streams.ahead`): networks then run in the caller's thread.
 
     Raises
     ------
@@ -106,37 +91,17 @@ class NetworkFiller(Filler):
 
     def __init__(
         self,
-        sample_rate: int,
-        channels: int,
-        packet_samples: int,
+        context: StreamContext,
         models: Mapping[str, Manifest],
-        limit_ms: float = float("inf"),
-        reach: int = 0,
-        clock: Callable[[], float] = time.perf_counter,
-        provider: str = "auto",
         bridges: Mapping[str, Manifest] = {},
-        optional: bool = False,
-        counters: NetworkCounters | None = None,
-        opener: Opener | None = None,
-        ahead: bool = False,
     ) -> None:
-        self.counters = counters or NetworkCounters()
-        self._clock = clock
-        self._limit_ms = float("-inf") if ahead else limit_ms
+        sample_rate, channels, packet_samples = context.stream
+        limit_ms, ahead = context.limit_ms, context.ahead
+        self.counters = context.counters
+        self._clock = context.clock
+        self._limit_ms = -math.inf if ahead else limit_ms
         self._wait_s = ANSWER_BY * limit_ms / 1000.0
-        self._opened = opened = OpenNetworks(
-            (sample_rate, channels, packet_samples),
-            limit_ms,
-            reach,
-            models,
-            bridges,
-            self.counters,
-            clock,
-            provider,
-            optional,
-            opener or served_module.OPENER,
-            ahead,
-        )
+        self._opened = opened = OpenNetworks(context, models, bridges)
         self._networks = opened.causal
         self._bridges = {
             content: BridgeNetwork(served) for content, served in opened.bridges.items()
@@ -154,7 +119,7 @@ class NetworkFiller(Filler):
             channels,
             max(packet_samples, beyond),
             spread * (limit_ms - taken_ms),
-            reach,
+            context.reach,
             unsteady_limit_ms=spread * (limit_ms - max(taken_ms, opened.taken_ms("speech"))),
         )
         # Only these listen to what is played.

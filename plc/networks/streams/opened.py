@@ -1,8 +1,7 @@
 """The networks of a stream: opened, timed, and kept if they answer in its time."""
 
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 from plc import notice
@@ -11,8 +10,8 @@ from plc.limits import MUSIC_RATE
 from plc.models.manifest import Manifest
 from plc.networks.drafts import BridgeDraft, BurstDraft
 from plc.networks.streams.served import (
-    Opener,
     ServedNetwork,
+    StreamContext,
     defer,
     is_prompt,
     leave_passages,
@@ -20,12 +19,7 @@ from plc.networks.streams.served import (
     open_served,
 )
 from plc.predict.linear import LEAST_KNOWN
-from plc.runtime.runner import (
-    DeferredRunner,
-    InlineRunner,
-    NetworkCounters,
-    Runner,
-)
+from plc.runtime.runner import DeferredRunner, InlineRunner, Runner
 from plc_kernels.burst import ONSET_MS
 
 # An answer is waited for until this share of the time limit: it has to become samples, too.
@@ -43,11 +37,7 @@ class OpenNetworks:
 
     Parameters
     ----------
-    stream : (int, int, int)
-        Sample rate, channels and samples of a packet.
-    limit_ms : float
-        Time that the first concealment of a burst may take.
-    reach, models, bridges, counters, clock, provider, optional, opener, ahead
+    context, models, bridges
         As for :class:`~plc.networks.streams.filler.NetworkFiller`.
 
     Attributes
@@ -65,40 +55,20 @@ class OpenNetworks:
 
     def __init__(
         self,
-        stream: tuple[int, int, int],
-        limit_ms: float,
-        reach: int,
+        context: StreamContext,
         models: Mapping[str, Manifest],
         bridges: Mapping[str, Manifest],
-        counters: NetworkCounters,
-        clock: Callable[[], float],
-        provider: str,
-        optional: bool,
-        opener: Opener,
-        ahead: bool = False,
     ) -> None:
-        sample_rate, _, packet_samples = stream
-        self._limit_ms = limit_ms
-        self._ahead = ahead
-        self._packet_ms = 1000.0 * packet_samples / sample_rate
+        self._context = context
         # Of one that no packet waits for: the packets that pass before it takes over.
-        self._spare_ms = self._packet_ms * math.ceil(ONSET_MS / self._packet_ms)
+        self._spare_ms = context.packet_ms * math.ceil(ONSET_MS / context.packet_ms)
         self._left_out: dict[str, dict[str, str | float]] = {}
-        networks_of = partial(
-            _open_served,
-            stream=stream,
-            limit_ms=limit_ms,
-            reach=reach,
-            counters=counters,
-            clock=clock,
-            provider=provider,
-            left_out=self._left_out,
-            optional=optional,
-            opener=opener,
-            ahead=ahead,
-        )
-        self.causal: dict[str, ServedNetwork[BurstDraft]] = self._affordable(networks_of(models))
-        if sample_rate >= MUSIC_RATE and "music" in self.causal and "speech" in self._left_out:
+        self.causal: dict[str, ServedNetwork[BurstDraft]] = self._affordable(self._opened(models))
+        if (
+            context.sample_rate >= MUSIC_RATE
+            and "music" in self.causal
+            and "speech" in self._left_out
+        ):
             # It is better than none, and as good on percussion that passes for speech.
             self.causal["speech"] = self.causal["music"]
             self._left_out["speech"]["instead"] = self.causal["music"].manifest.name
@@ -106,14 +76,18 @@ class OpenNetworks:
         fitting = {
             content: manifest
             for content, manifest in bridges.items()
-            if LEAST_KNOWN <= packet_samples <= manifest.horizon_samples(sample_rate)
+            if LEAST_KNOWN
+            <= context.packet_samples
+            <= manifest.horizon_samples(context.sample_rate)
         }
-        self.bridges: dict[str, ServedNetwork[BridgeDraft]] = self._affordable(networks_of(fitting))
+        self.bridges: dict[str, ServedNetwork[BridgeDraft]] = self._affordable(
+            self._opened(fitting)
+        )
         opened: list[ServedNetwork[Any]] = [*self.causal.values(), *self.bridges.values()]
         self.each = tuple({id(served): served for served in opened}.values())
-        if ahead:
+        if context.ahead:
             for served in self.each:
-                defer(served, opener)
+                defer(served)
 
     def describe(self) -> dict[str, dict[str, str | float]]:
         """Return the models by content: name, mode, state, cost of a burst.
@@ -128,16 +102,44 @@ class OpenNetworks:
         held = {_of(key, kind[key].manifest): kind[key] for kind in kinds for key in kind}
         return {of: _described(served) for of, served in held.items()} | self._left_out
 
+    def _opened(self, models: Mapping[str, Manifest]) -> dict[str, ServedNetwork[Any]]:
+        """Open models by content; one that serves two contents alike is opened once.
+
+        One that cannot be opened is left out if it is optional, else an error.
+        """
+        context = self._context
+        networks: dict[str, ServedNetwork[Any]] = {}
+        refused: dict[str, dict[str, str | float]] = {}
+        for content, manifest in models.items():
+            prompt = is_prompt(manifest, content, context.stream, context.ahead)
+            alike = [v for v in networks.values() if v.manifest is manifest and v.prompt == prompt]
+            if alike:
+                networks[content] = alike[0]
+                continue
+            if manifest.name in refused:
+                self._left_out[_of(content, manifest)] = refused[manifest.name]
+                continue
+            try:
+                networks[content] = open_served(manifest, content, context)
+            except (ModelError, MissingExtraError) as error:
+                if not context.optional:
+                    raise
+                why = in_a_line(error)
+                refused[manifest.name] = {"model": manifest.name, "mode": "left out", "why": why}
+                self._left_out[_of(content, manifest)] = refused[manifest.name]
+                notice.tell(f"the network {manifest.name} is left out: {why}")
+        return networks
+
     def _affordable(self, networks: dict[str, ServedNetwork[Any]]) -> dict[str, ServedNetwork[Any]]:
         """Return the models that leave their drafts enough of a packet's time; end the others."""
         afforded = {}
         for content, served in networks.items():
             least_ms = self._least_limit_ms(served)
             while (
-                least_ms > self._limit_ms or self._slow_passages(served)
+                least_ms > self._context.limit_ms or self._slow_passages(served)
             ) and served.measure_again():
                 least_ms = self._least_limit_ms(served)
-            if least_ms <= self._limit_ms:
+            if least_ms <= self._context.limit_ms:
                 if self._slow_passages(served):
                     leave_passages(served)
                 afforded[content] = served
@@ -148,13 +150,13 @@ class OpenNetworks:
             if least_ms == float("inf"):
                 del found["cost_ms"]
                 found["why"] = no_answer()
-            elif least_ms <= self._packet_ms and not self._ahead:
+            elif least_ms <= self._context.packet_ms and not self._context.ahead:
                 found["budget_ms"] = math.ceil(10.0 * least_ms) / 10.0
             self._left_out[_of(content, served.manifest)] = found
         return afforded
 
     def _slow_passages(self, served: ServedNetwork[Any]) -> bool:
-        most_ms = _PASSAGES_SHARE * self._limit_ms
+        most_ms = _PASSAGES_SHARE * self._context.limit_ms
         return served.draft.recalls and served.cost.draft_ms > most_ms
 
     def _least_limit_ms(self, served: ServedNetwork[Any]) -> float:
@@ -166,54 +168,12 @@ class OpenNetworks:
 
     def taken_ms(self, content: str) -> float:
         """Return the time that networks take of a burst's first packet."""
-        if self._limit_ms == float("inf"):
+        if self._context.limit_ms == float("inf"):
             return 0.0
         kinds: tuple[dict[str, ServedNetwork[Any]], ...] = (self.causal, self.bridges)
         held = [kind[content] for kind in kinds if content in kind]
-        after_ms = (1.0 - ANSWER_BY) * self._limit_ms
+        after_ms = (1.0 - ANSWER_BY) * self._context.limit_ms
         return max((v.first_ms + after_ms * v.prompt for v in held), default=0.0)
-
-
-def _open_served(
-    models: Mapping[str, Manifest],
-    stream: tuple[int, int, int],
-    limit_ms: float,
-    reach: int,
-    counters: NetworkCounters,
-    clock: Callable[[], float],
-    provider: str,
-    left_out: dict[str, dict[str, str | float]],
-    optional: bool,
-    opener: Opener,
-    ahead: bool,
-) -> dict[str, ServedNetwork[Any]]:
-    """Open models by content; one that serves two contents alike is opened once.
-
-    One that cannot be opened is written into ``left_out`` if it is optional, else an error.
-    """
-    networks: dict[str, ServedNetwork[Any]] = {}
-    refused: dict[str, dict[str, str | float]] = {}
-    for content, manifest in models.items():
-        prompt = is_prompt(manifest, content, stream, ahead)
-        alike = [v for v in networks.values() if v.manifest is manifest and v.prompt == prompt]
-        if alike:
-            networks[content] = alike[0]
-            continue
-        if manifest.name in refused:
-            left_out[_of(content, manifest)] = refused[manifest.name]
-            continue
-        try:
-            networks[content] = open_served(
-                manifest, content, stream, limit_ms, reach, counters, clock, provider, opener, ahead
-            )
-        except (ModelError, MissingExtraError) as error:
-            if not optional:
-                raise
-            why = in_a_line(error)
-            refused[manifest.name] = {"model": manifest.name, "mode": "left out", "why": why}
-            left_out[_of(content, manifest)] = refused[manifest.name]
-            notice.tell(f"the network {manifest.name} is left out: {why}")
-    return networks
 
 
 def _of(content: str, manifest: Manifest) -> str:

@@ -1,7 +1,9 @@
 """One network, open for a stream: its memory, its drafts, its thread and its cost."""
 
+import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from plc.errors import ConfigError
@@ -58,6 +60,57 @@ class Opener:
 OPENER = Opener()
 """Opens networks, and measures them once in a process."""
 
+
+@dataclass(frozen=True, slots=True)
+class StreamContext:
+    """A stream, and the conditions that its networks run under.
+
+    Attributes
+    ----------
+    sample_rate, channels, packet_samples
+        The format, in Hz and samples.
+    limit_ms : float
+        Time that the first concealment of a burst may take.
+    reach : int
+        The longest bridge that will be asked for, and the most samples known beyond it.
+    clock : callable
+        Returns seconds.
+    provider : str
+        What the networks run on: ``"auto"``, ``"tensorrt"``, ``"cuda"`` or ``"cpu"``.
+    optional : bool
+        Whether a model that cannot be opened is left out, instead of being an error.
+    ahead : bool
+        Whether bursts are prepared before they begin, in a thread that has the time for it
+        (:mod:`plc.networks.streams.ahead`): networks then run in the caller's thread.
+    counters : NetworkCounters
+        Where runs are counted.
+    opener : Opener
+        How networks are opened and measured.
+    """
+
+    sample_rate: int
+    channels: int
+    packet_samples: int
+    limit_ms: float = math.inf
+    reach: int = 0
+    clock: Callable[[], float] = time.perf_counter
+    provider: str = "auto"
+    optional: bool = False
+    ahead: bool = False
+    counters: NetworkCounters = field(default_factory=NetworkCounters)
+    opener: Opener = field(default_factory=lambda: OPENER)
+
+    @property
+    def stream(self) -> tuple[int, int, int]:
+        """Sample rate, channels and samples of a packet."""
+        return self.sample_rate, self.channels, self.packet_samples
+
+    @property
+    def packet_ms(self) -> float:
+        """A packet's duration."""
+        return 1000.0 * self.packet_samples / self.sample_rate
+
+
 DraftOf = TypeVar("DraftOf", bound=Draft)
 
 
@@ -66,20 +119,24 @@ class ServedNetwork(Generic[DraftOf]):
     """One model, open for a stream."""
 
     manifest: Manifest
-    stream: tuple[int, int, int]
-    """Sample rate, channels and samples of a packet."""
+    context: StreamContext
     gap: GapSpectra
     runner: Runner
     draft: DraftOf
     prompt: bool
     """Whether the first packet of a burst waits for it."""
-    provider: str
-    """As it was asked for."""
-    clock: Callable[[], float]
-    """The runner's."""
-    costs: Costs
     switch: Switch
     cost: Cost = UNKNOWN
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The stream's."""
+        return self.context.clock
+
+    @property
+    def provider(self) -> str:
+        """What it was asked to run on."""
+        return self.context.provider
 
     @property
     def state(self) -> str:
@@ -99,32 +156,25 @@ class ServedNetwork(Generic[DraftOf]):
 
     def measure_again(self) -> bool:
         """Measure the cost once more, unless that was done often; return whether it was."""
-        cost = self.costs.again(self)
+        cost = self.context.opener.costs.again(self)
         self.cost = cost or self.cost
         return cost is not None
 
 
 def leave_passages(served: ServedNetwork[BurstDraft]) -> None:
     """Draft by linear prediction alone from now on."""
-    served.draft = PredictionDraft(served.stream, served.gap.gap_start, served.draft.ahead)
+    served.draft = PredictionDraft(served.context.stream, served.gap.gap_start, served.draft.ahead)
     served.cost = replace(served.cost, draft_ms=0.0)
 
 
 def open_served(
     manifest: Manifest,
     content: str,
-    stream: tuple[int, int, int],
-    limit_ms: float,
-    reach: int,
-    counters: NetworkCounters,
-    clock: Callable[[], float],
-    provider: str,
-    opener: Opener,
-    ahead: bool = False,
+    context: StreamContext,
 ) -> ServedNetwork[Any]:
     """Open a model: in the caller's thread if there is no time limit, else in one of its own.
 
-    One that is run ``ahead`` gets a thread without a time limit, too (:func:`defer`).
+    One that is run ahead of the loss gets a thread without a time limit, too (:func:`defer`).
 
     Raises
     ------
@@ -137,50 +187,46 @@ def open_served(
             f"model {manifest.name} takes the drafts {', '.join(manifest.drafts)}; "
             f"a stream makes {made} for one that is {manifest.kind}"
         )
-    gap = GapSpectra(manifest, *stream[:2])
-    draft = _draft_of(manifest, gap, stream, reach)
+    gap = GapSpectra(manifest, context.sample_rate, context.channels)
+    draft = _draft_of(manifest, gap, context)
     signature = network_signature(manifest, gap.shape)
 
     def opened() -> Runnable:
-        return opener.network(manifest, gap.shape, provider)
+        return context.opener.network(manifest, gap.shape, context.provider)
 
     runner: Runner
-    if limit_ms == float("inf") and not ahead:
-        runner = InlineRunner(opened(), signature, clock)
+    if context.limit_ms == math.inf and not context.ahead:
+        runner = InlineRunner(opened(), signature, context.clock)
     else:
-        worker = NetworkWorker(opened, signature, clock=clock)
+        worker = NetworkWorker(opened, signature, clock=context.clock)
         worker.wait_until_open(OPEN_S)
         runner = worker
-    runner.counters = counters
+    runner.counters = context.counters
     served = ServedNetwork(
         manifest=manifest,
-        stream=stream,
+        context=context,
         gap=gap,
         runner=runner,
         draft=draft,
-        prompt=is_prompt(manifest, content, stream, ahead),
-        provider=provider,
-        clock=clock,
-        costs=opener.costs,
+        prompt=is_prompt(manifest, content, context.stream, context.ahead),
         switch=Switch(),
     )
-    served.cost = opener.costs.of(served)
+    served.cost = context.opener.costs.of(served)
     return served
 
 
-def defer(served: ServedNetwork[Any], opener: Opener) -> None:
+def defer(served: ServedNetwork[Any]) -> None:
     """Move a model to the caller's thread, which runs it when collecting.
 
     Until then it has a worker, as one that hangs has to be found out.
     """
-    counters = served.runner.counters
+    context, shape = served.context, served.gap.shape
     served.runner.close()
-    shape = served.gap.shape
-    network = opener.network(served.manifest, shape, served.provider)
+    network = context.opener.network(served.manifest, shape, context.provider)
     served.runner = DeferredRunner(
-        network, network_signature(served.manifest, shape), served.gap.analyse, served.clock
+        network, network_signature(served.manifest, shape), served.gap.analyse, context.clock
     )
-    served.runner.counters = counters
+    served.runner.counters = context.counters
 
 
 def is_prompt(
@@ -206,11 +252,9 @@ def no_answer() -> str:
     return f"it did not answer within {ANSWER_WITHIN_S:g} s"
 
 
-def _draft_of(
-    manifest: Manifest, gap: GapSpectra, stream: tuple[int, int, int], reach: int
-) -> Draft:
-    past = gap.gap_start
+def _draft_of(manifest: Manifest, gap: GapSpectra, context: StreamContext) -> Draft:
+    stream, past = context.stream, gap.gap_start
     if manifest.kind == "bridge":
         follows = manifest.drafts == BridgeDraft.ALONG_THE_PITCH
-        return BridgeDraft(stream, past, gap.samples, gap.horizon, reach, follows)
+        return BridgeDraft(stream, past, gap.samples, gap.horizon, context.reach, follows)
     return CAUSAL_DRAFTS[manifest.drafts](stream, past, gap.samples - past)

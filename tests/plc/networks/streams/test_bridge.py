@@ -16,7 +16,7 @@ from plc.models.manifest import Manifest
 from plc.networks.drafts import BridgeDraft
 from plc.networks.streams.costs import Costs
 from plc.networks.streams.filler import NetworkFiller
-from plc.networks.streams.served import Opener
+from plc.networks.streams.served import Opener, StreamContext
 from plc.predict import contour, ladder
 from plc.predict.filler import Filler, Moment
 from plc.predict.history import History
@@ -75,7 +75,7 @@ class _Seen:
 
 def _filler(folder: Path, runner: _Seen | None = None) -> NetworkFiller:
     manifest = Manifest.read(write_bridge(folder))
-    filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+    filler = NetworkFiller(StreamContext(RATE, 1, PACKET, reach=LONGEST), {}, {"music": manifest})
     if runner:
         filler.networks[0].runner = runner
     return filler
@@ -173,7 +173,9 @@ def test_drafts_follow_the_pitch_where_the_model_was_trained_so(tmp_path: Path) 
     errors = {}
     for drafts in (BridgeDraft.PLAIN, BridgeDraft.ALONG_THE_PITCH):
         manifest = Manifest.read(write_bridge(tmp_path, drafts=drafts))
-        filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+        filler = NetworkFiller(
+            StreamContext(RATE, 1, PACKET, reach=LONGEST), {}, {"music": manifest}
+        )
         history = History(1, filler.past_samples)
         history.append(x[None, :place], trusted=True)
         out = np.zeros((1, LONGEST), np.float32)
@@ -198,7 +200,7 @@ def test_a_gap_that_is_none_for_the_model_or_half_played_follows_no_pitch(
 ) -> None:
     model = write_bridge(tmp_path, drafts=BridgeDraft.ALONG_THE_PITCH, horizon_ms=horizon_ms)
     bridges = {"music": Manifest.read(model)}
-    filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges=bridges)
+    filler = NetworkFiller(StreamContext(RATE, 1, PACKET, reach=LONGEST), {}, bridges)
     filler.networks[0].runner = _Seen(Outcome.LATE)
     plain = ArFiller(RATE, 1, PACKET, reach=LONGEST)
     made = _bridged(filler, gap=LONGEST, whole=whole)
@@ -236,7 +238,7 @@ def test_following_the_pitch_is_part_of_what_a_bridge_costs(
         manifest = Manifest.read(write_bridge(tmp_path, drafts=drafts))
         settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s, "reach": LONGEST}
         settings["opener"] = Opener(costs=Costs())
-        filler = NetworkFiller(RATE, 1, PACKET, {}, bridges={"speech": manifest}, **settings)
+        filler = NetworkFiller(StreamContext(RATE, 1, PACKET, **settings), {}, {"speech": manifest})
         assert filler.networks[0].first_ms == pytest.approx(cost_ms)
         filler.close()
 
@@ -268,7 +270,7 @@ def test_whatever_it_makes_there_is_no_click(tmp_path: Path) -> None:
 def test_a_gap_longer_than_its_horizon_is_left_alone(tmp_path: Path) -> None:
     manifest = Manifest.read(write_bridge(tmp_path, horizon_ms=20.0))
     runner = _Seen(Outcome.DONE)
-    filler = NetworkFiller(RATE, 1, PACKET, {}, reach=LONGEST, bridges={"music": manifest})
+    filler = NetworkFiller(StreamContext(RATE, 1, PACKET, reach=LONGEST), {}, {"music": manifest})
     filler.networks[0].runner = runner
     _bridged(filler, gap=2 * PACKET)
     assert runner.asked == 0
@@ -354,7 +356,7 @@ def test_a_gap_too_long_for_it_is_left_to_the_causal_network(
     causal = Manifest.read(write_model(tmp_path, "lost", drafts=("ar",), top_hz=8000.0))
     bridge = Manifest.read(write_bridge(tmp_path))
     filler = NetworkFiller(
-        RATE, 1, PACKET, {"speech": causal}, reach=3 * PACKET, bridges={"speech": bridge}
+        StreamContext(RATE, 1, PACKET, reach=3 * PACKET), {"speech": causal}, {"speech": bridge}
     )
     history = History(1, filler.past_samples)
     history.append(SIGNAL[None, :RATE], trusted=True)
@@ -391,14 +393,9 @@ def test_a_network_for_speech_takes_no_time_from_tones(
     # What is left is that and the time after the answer.
     for content, steady_ms in (("speech", 10.0), ("music", 4.5)):
         made = NetworkFiller(
-            RATE,
-            1,
-            PACKET,
+            StreamContext(RATE, 1, PACKET, limit_ms=10.0, reach=LONGEST, opener=costing(4.0, 1.0)),
             {},
-            limit_ms=10.0,
-            reach=LONGEST,
-            bridges={content: manifest},
-            opener=costing(4.0, 1.0),
+            {content: manifest},
         )
         assert made.ar.steady[0].cost_ms == steady_ms
         assert made.ar.unsteady[0].cost_ms == 4.5

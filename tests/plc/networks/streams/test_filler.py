@@ -21,7 +21,7 @@ from plc.networks.drafts import ContourDraft, PassageDraft
 from plc.networks.streams import served
 from plc.networks.streams.costs import Cost, Costs
 from plc.networks.streams.filler import NetworkFiller
-from plc.networks.streams.served import Opener
+from plc.networks.streams.served import Opener, StreamContext
 from plc.predict import ladder
 from plc.predict.contour import PitchContour
 from plc.predict.filler import STEADY_MOMENT, Moment
@@ -46,7 +46,7 @@ def _model(folder: Path, graph: str = "last", **changes: Any) -> Manifest:
 
 
 def _filler(manifest: Manifest, content: str = "speech") -> NetworkFiller:
-    return NetworkFiller(RATE, 1, PACKET, {content: manifest})
+    return NetworkFiller(StreamContext(RATE, 1, PACKET), {content: manifest})
 
 
 def _history(samples: NDArray[np.float32], filler: NetworkFiller | ArFiller) -> History:
@@ -140,7 +140,7 @@ def test_one_for_music_is_opened_once_for_all_content_and_no_packet_waits_for_it
     tmp_path: Path,
 ) -> None:
     manifest = _model(tmp_path, "lost", content="music")
-    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest, "speech": manifest})
+    filler = NetworkFiller(StreamContext(RATE, 1, PACKET), {"music": manifest, "speech": manifest})
     assert len(filler.networks) == 1
     signal = tones(4, RATE, RATE)
     for content in ("music", "speech"):
@@ -404,7 +404,7 @@ def test_where_one_for_speech_is_too_slow_that_of_music_serves_at_its_rates(
         content: _model(tmp_path, content=content, name=content) for content in ("music", "speech")
     }
     opener = Opener(costs=FixedCosts({"music": Cost(1.0, 0.1), "speech": Cost(9.0, 0.1)}))
-    filler = NetworkFiller(rate, 1, rate // 50, models, limit_ms=5.0, opener=opener)
+    filler = NetworkFiller(StreamContext(rate, 1, rate // 50, limit_ms=5.0, opener=opener), models)
     found = filler.describe()["networks"]
     assert (found["music"]["mode"], found["speech"]["mode"]) == ("worker", "left out")
     assert found["speech"].get("instead") == ("music" if instead else None)
@@ -423,7 +423,9 @@ def test_one_that_would_always_be_late_or_costs_the_ladder_too_much_is_left_out(
 ) -> None:
     opener = costing(burst_ms, asking_ms)
     manifest = _model(tmp_path, content="music")
-    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=2.5, opener=opener)
+    filler = NetworkFiller(
+        StreamContext(RATE, 1, PACKET, limit_ms=2.5, opener=opener), {"music": manifest}
+    )
     assert len(filler.networks) == afforded
     plain = ArFiller(RATE, 1, PACKET, 2.5)
     assert afforded or filler.ar.steady == plain.steady
@@ -438,7 +440,9 @@ def test_asking_takes_its_time_from_the_ladder(
     # One that is waited for leaves time to become samples, too.
     for content, left_ms in (("music", 9.5), ("speech", 5.5)):
         manifest = _model(tmp_path, content=content)
-        filler = NetworkFiller(RATE, 1, PACKET, {content: manifest}, limit_ms=10.0, opener=opener)
+        filler = NetworkFiller(
+            StreamContext(RATE, 1, PACKET, limit_ms=10.0, opener=opener), {content: manifest}
+        )
         assert filler.ar.unsteady[0].cost_ms == left_ms
         filler.close()
 
@@ -471,7 +475,7 @@ def test_following_the_pitch_is_part_of_what_a_burst_costs(
         manifest = _model(tmp_path, drafts=drafts)
         settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s}
         settings["opener"] = Opener(costs=Costs())
-        filler = NetworkFiller(RATE, 1, PACKET, {"speech": manifest}, **settings)
+        filler = NetworkFiller(StreamContext(RATE, 1, PACKET, **settings), {"speech": manifest})
         assert filler.networks[0].first_ms == pytest.approx(cost_ms)
         assert filler.describe()["networks"]["speech"]["cost_ms"] == pytest.approx(cost_ms)
         filler.close()
@@ -561,13 +565,15 @@ def test_passages_that_take_too_long_are_not_looked_for(
     played = {}
     for limit_ms, cost_ms in ((8.0, 3.0), (7.0, 0.0)):
         filler = NetworkFiller(
-            RATE,
-            1,
-            PACKET,
+            StreamContext(
+                RATE,
+                1,
+                PACKET,
+                limit_ms=limit_ms,
+                clock=lambda: now_s,
+                opener=Opener(costs=Costs()),
+            ),
             {"music": manifest},
-            limit_ms=limit_ms,
-            clock=lambda: now_s,
-            opener=Opener(costs=Costs()),
         )
         said = filler.describe()["networks"]["music"]
         assert said["cost_ms"] == pytest.approx(cost_ms)
@@ -593,7 +599,9 @@ def test_passages_that_were_slow_once_are_timed_again(
     found = [Cost(1.0, 0.1, draft_ms=9.0), Cost(1.0, 0.1, draft_ms=0.5)]
     opener = Opener(costs=MeasuredCosts(lambda *_: found.pop(0)))
     manifest = _model(tmp_path, drafts=PassageDraft.names, content="music")
-    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0, opener=opener)
+    filler = NetworkFiller(
+        StreamContext(RATE, 1, PACKET, limit_ms=10.0, opener=opener), {"music": manifest}
+    )
     said = filler.describe()["networks"]["music"]
     assert "without" not in said
     assert said["cost_ms"] == pytest.approx(1.5)
@@ -607,7 +615,9 @@ def test_a_network_that_hangs_while_its_passages_are_timed_again_is_left_out(
     found = [Cost(1.0, 0.1, draft_ms=9.0), Cost(float("inf"), float("inf"))]
     opener = Opener(costs=MeasuredCosts(lambda *_: found.pop(0)))
     manifest = _model(tmp_path, drafts=PassageDraft.names, content="music")
-    filler = NetworkFiller(RATE, 1, PACKET, {"music": manifest}, limit_ms=10.0, opener=opener)
+    filler = NetworkFiller(
+        StreamContext(RATE, 1, PACKET, limit_ms=10.0, opener=opener), {"music": manifest}
+    )
     said = filler.describe()["networks"]["music"]
     assert said["mode"] == "left out"
     assert "did not answer" in str(said["why"])
@@ -635,7 +645,7 @@ def test_a_packet_waits_for_speech_where_it_is_long_enough(
     tmp_path: Path, rate: int, packet: int, content: str, prompt: bool
 ) -> None:
     manifest = _model(tmp_path, drafts=ContourDraft.names, content="speech")
-    filler = NetworkFiller(rate, 1, packet, {content: manifest})
+    filler = NetworkFiller(StreamContext(rate, 1, packet), {content: manifest})
     assert filler.networks[0].prompt == prompt
     moment = SPEECH._replace(content=content)
     filler.begin(_history(tones(3, rate, rate), filler), moment)
@@ -663,7 +673,8 @@ def test_costs_are_measured_once_for_many_streams_and_again_where_they_are_too_h
 
     def opened(rate: int, limit_ms: float) -> int:
         filler = NetworkFiller(
-            rate, 1, rate // 100, {"speech": manifest}, limit_ms=limit_ms, opener=opener
+            StreamContext(rate, 1, rate // 100, limit_ms=limit_ms, opener=opener),
+            {"speech": manifest},
         )
         count = len(filler.networks)
         filler.close()
@@ -683,7 +694,7 @@ def test_costs_are_measured_once_for_many_streams_and_again_where_they_are_too_h
 def test_what_comes_after_the_horizon_is_not_played(tmp_path: Path) -> None:
     # A packet a little longer than the horizon: its end is no place for a crossfade.
     manifest = _model(tmp_path, "lost", content="music", horizon_ms=10.0)
-    filler = NetworkFiller(RATE, 1, 162, {"music": manifest})
+    filler = NetworkFiller(StreamContext(RATE, 1, 162), {"music": manifest})
     filler.begin(_history(tones(5, RATE, RATE), filler))
     out = np.zeros((1, 162), np.float32)
     filler.extend(out)
