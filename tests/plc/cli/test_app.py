@@ -537,7 +537,7 @@ def test_damage_is_found_and_restored(clip: Path) -> None:
     changed = np.flatnonzero((filled != lost).any(axis=1))
     assert rate // 2 <= changed[0] <= changed[-1] < rate // 2 + rate // 50
     text = misuse("conceal", clip, target, "--loss", "10%", "--method", "restore")
-    assert "unknown method 'restore'" in text
+    assert "restore fills gaps of recordings: give it to plc inpaint" in text
     gap = ("--gap", "0.5:0.52")
     text = refusal(
         "inpaint", clip, clip.with_name("b.wav"), *gap, "--method", "restore", "--model", "music"
