@@ -83,7 +83,7 @@ def impairment_of(text: str) -> "ImpairConfig":
         else:
             known = ", ".join([*_SHARES, *_NUMBERS])
             raise typer.BadParameter(
-                f"{part.strip()!r} is no impairment; give name=value of {known}, or in_order"
+                f"{part.strip()!r} is not an impairment; give name=value of {known}, or in_order"
             )
     try:
         return ImpairConfig(**settings)

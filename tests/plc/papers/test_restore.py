@@ -200,7 +200,7 @@ def test_the_packages_network_is_nearer_to_music_than_straight_lines_are() -> No
 @pytest.mark.parametrize(
     ("model", "rate", "said"),
     [
-        ("ar", 16_000, "method restore is a network, and model ar is none"),
+        ("ar", 16_000, "method restore needs a network, and model ar means none"),
         ("music-inpaint", 16_000, "music-inpaint is of kind inpaint; expected kind restore"),
         ("auto", 8_000, "restore-music is for 16000 to 192000 Hz, the recording has 8000 Hz"),
     ],
