@@ -162,7 +162,7 @@ class ControlServer:
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
-            raise ConfigError("the request is no line of JSON") from None
+            raise ConfigError("the request is not a line of JSON") from None
         wanted = request.get("do") if isinstance(request, dict) else None
         handler = self._handlers.get(wanted) if isinstance(wanted, str) else None
         if handler is None:

@@ -262,7 +262,7 @@ class Bucket:
                 f"{url}: {error}; s3 needs s3fs: {install_command('scale')}"
             ) from error
         except ValueError as error:
-            raise ConfigError(f"{url} is no place that fsspec knows: {error}") from error
+            raise ConfigError(f"{url} is not a place that fsspec knows: {error}") from error
         self._root = posixpath.normpath(str(root))
         self.root = f"{type(self._files).__name__}:{self._root}"
         """Equal for all of its URLs."""

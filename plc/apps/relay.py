@@ -376,7 +376,7 @@ class Relay:
         stays: bool = False,
     ) -> None:
         if not configs and not stays:
-            raise ConfigError("a relay needs a stream at least")
+            raise ConfigError("a relay needs at least one stream")
         self._clock = (lambda now_s: now_s) if clock is None else (lambda _: clock())
         self._stays = stays
         self._stopped_s = math.inf

@@ -99,7 +99,7 @@ def check_pictures(path: Path, many: bool, overwrite: bool) -> None:
             raise AudioFileError(f"cannot make the folder {path}: {why(error)}") from error
         return
     if path.suffix.lower() != ".png":
-        raise AudioFileError(f"{path} is no name of a picture; give one that ends in .png")
+        raise AudioFileError(f"{path} is not the name of a picture; give one that ends in .png")
     listening.check(path, overwrite)
 
 

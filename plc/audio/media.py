@@ -103,7 +103,7 @@ def library() -> ModuleType:
         import av.error
     except ImportError as error:
         raise MissingExtraError(
-            f"PyAV reads many formats more: {install_command('media')}"
+            f"PyAV reads many more formats: {install_command('media')}"
         ) from error
     return av
 

@@ -80,11 +80,13 @@ def read_midi(path: Path) -> Score:
     except OSError as error:
         raise AudioFileError(f"cannot read {path}: {why(error)}") from error
     if len(data) > MOST_BYTES:
-        raise AudioFileError(f"{path} is larger than {MOST_BYTES >> 20} MB; that is no MIDI file")
+        raise AudioFileError(f"{path} is larger than {MOST_BYTES >> 20} MB: not a MIDI file")
     try:
         division, events = _parsed(data)
     except (ValueError, IndexError, struct.error) as error:
-        raise AudioFileError(f"{path} is no whole MIDI file of format 0 or 1: {error}") from error
+        raise AudioFileError(
+            f"{path} is not a whole MIDI file of format 0 or 1: {error}"
+        ) from error
     return _score(path, division, events)
 
 
@@ -96,7 +98,7 @@ def _parsed(data: bytes) -> tuple[int, list[_Event]]:
     """Return a file's division, and its notes and tempos in order; raise ValueError."""
     mark, size, form, tracks, division = struct.unpack_from(">4sIHHh", data)
     if mark != b"MThd" or form > 1 or not division:
-        raise ValueError("its header is none")
+        raise ValueError("it has no MIDI header")
     at, left = 8 + size, MOST_EVENTS
     events: list[_Event] = []
     while tracks:

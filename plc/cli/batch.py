@@ -43,7 +43,7 @@ def bitrate_of(value: str | int) -> int:
     text = str(value).strip().lower()
     number, factor = (text[:-1], 1000) if text.endswith("k") else (text, 1)
     if not number.isascii() or not number.isdigit() or len(number) > 9:
-        raise typer.BadParameter(f"{text} is no bit rate; give 192k, or 192000")
+        raise typer.BadParameter(f"{text} is not a bit rate; give 192k, or 192000")
     return int(number) * factor
 
 

@@ -200,6 +200,7 @@ def _print_installed(installed: "Installed") -> None:
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     panel = "For other programs"
-    app.command(rich_help_panel=panel)(serve)
+    lines = examples("plc serve --socket /run/user/1000/plc.sock")
+    app.command(rich_help_panel=panel, epilog=lines)(serve)
     app.add_typer(c, rich_help_panel=panel)
     app.add_typer(gstreamer, rich_help_panel=panel)

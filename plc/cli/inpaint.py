@@ -158,13 +158,13 @@ def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> N
     work.say(f"filled {counted(gaps, 'gap')}, {filled_ms:.1f} ms of {where}")
     partial = sum(len(hole.channels) < report.channels for hole in report.holes)
     if partial:
-        work.say(f"{partial} of them not in all channels: what the others hold there is as it was")
+        work.say(f"{partial} of them in some channels only; the other channels are unchanged")
     if report.damaged_samples:
         damaged = counted(report.damaged_samples, "damaged sample")
         work.say(f"with {damaged} beside them: muted, at full scale, or an isolated jump")
     if report.refined_gaps is not None and report.refined_gaps < gaps:
         longest_ms = 1000 * LONGEST_REFINED_GAP / report.sample_rate
         work.say(
-            f"refined {report.refined_gaps} of {counted(gaps, 'gap')}: not those longer than "
-            f"{longest_ms:.0f} ms, nor those with nothing to go by on one side"
+            f"refined {report.refined_gaps} of {counted(gaps, 'gap')}; gaps longer than "
+            f"{longest_ms:.0f} ms, or with sound on one side only, are not refined"
         )

@@ -25,6 +25,7 @@ from plc.cli.options import (
     ReceiverOptions,
     Seed,
     View,
+    examples,
     heard_nothing,
     share,
     with_options,
@@ -60,8 +61,8 @@ _NUMBERS = {
     "queue": "queue_ms",
 }
 _IMPAIR_HELP = (
-    "Simulated network: loss=10%,burst=2,delay=20,jitter=30,reorder=1%,reorder_by=30,"
-    "duplicate=1%,rate=128,queue=100,in_order (ms, packets, kbit/s)."
+    "Simulated network, such as loss=10%,jitter=30. Shares: loss, reorder, duplicate; "
+    "packets: burst; ms: delay, jitter, reorder_by, queue; kbit/s: rate; and in_order."
 )
 
 
@@ -82,7 +83,7 @@ def impairment_of(text: str) -> "ImpairConfig":
         else:
             known = ", ".join([*_SHARES, *_NUMBERS])
             raise typer.BadParameter(
-                f"{part.strip()!r} is no impairment; give name=value of {known}, or in_order"
+                f"{part.strip()!r} is not an impairment; give name=value of {known}, or in_order"
             )
     try:
         return ImpairConfig(**settings)
@@ -479,5 +480,11 @@ def _print_device(direction: str, device: dict[str, Any], starved: int = 0) -> N
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (live, devices):
-        app.command(rich_help_panel="Live and on the wire")(with_options(command))
+    panel = "Live and on the wire"
+    lines = examples(
+        "plc live --impair loss=10%,burst=2,jitter=30",
+        "plc live --peer studio.example --preset stage --key-file call.key",
+        "plc live --from udp://0.0.0.0:5004 --codec opus --packet-ms 20",
+    )
+    app.command(rich_help_panel=panel, epilog=lines)(with_options(live))
+    app.command(rich_help_panel=panel)(devices)

@@ -98,7 +98,11 @@ def _print_health(health: "Health") -> None:
         # Text: the brackets of an extra are no markup.
         table.add_row(name, Text(printable_lines(value)))
     shown.print(table)
-    ladders = Table(title="What conceals, calibrated here")
+    ladders = Table(
+        title="Predictions and networks, timed on this machine",
+        caption="steady: tones; unsteady: speech and fast changes\n"
+        "what takes longer than the budget is prepared before the loss",
+    )
     for heading in ("stream", "budget", "rung that a burst begins with"):
         ladders.add_column(heading)
     for ladder in health.ladders:

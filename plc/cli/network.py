@@ -31,6 +31,7 @@ from plc.cli.options import (
     SdpOut,
     Seed,
     View,
+    examples,
     heard_nothing,
     key_of,
     paths_of,
@@ -42,7 +43,7 @@ from plc.cli.relay_session import RelaySession
 from plc.notice import counted, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from plc.apps.relay import Relay
     from plc.apps.relay_stream import RelayConfig
@@ -303,8 +304,19 @@ def impair(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (relay, send, impair):
-        app.command(rich_help_panel="Live and on the wire")(with_options(command))
+    shown: dict[Callable[..., None], tuple[str, ...]] = {
+        relay: (
+            "plc relay --listen udp://0.0.0.0:5004 --to udp://192.0.2.9:5006",
+            "plc relay --listen udp://0.0.0.0:5004 --to heard.wav --end-after-s 5",
+            "plc relay --config relay.toml --control /run/plc/relay.sock --metrics :9464",
+        ),
+        send: ("plc send clean.wav --to udp://192.0.2.9:5004 --codec opus --packet-ms 20 --fec",),
+        impair: ("plc impair --listen udp://127.0.0.1:5004 --to udp://127.0.0.1:5005 --loss 10%",),
+    }
+    for command, lines in shown.items():
+        app.command(rich_help_panel="Live and on the wire", epilog=examples(*lines))(
+            with_options(command)
+        )
 
 
 def _relay_to_device(
@@ -358,7 +370,9 @@ def _source(
         ]
         _tell_not_played(described)
     if len(to) != len(sources):
-        raise typer.BadParameter(f"{len(sources)} streams come in; give as many --to ({len(to)})")
+        raise typer.BadParameter(
+            f"{counted(len(sources), 'stream')} to receive, {len(to)} --to; give one for each"
+        )
     pairs = zip(sources, to, strict=True)
     streams = []
     for (text, options, beside), target in pairs:

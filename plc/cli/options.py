@@ -41,7 +41,7 @@ def share(value: str | float) -> float:
     except ValueError:
         share = -1.0
     if not 0.0 <= share <= 1.0:
-        raise typer.BadParameter(f"{text} is no share; give 0% to 100%, or 0 to 1, such as 10%")
+        raise typer.BadParameter(f"{text} is not a share; give 0% to 100%, or 0 to 1, such as 10%")
     return share
 
 
@@ -57,7 +57,7 @@ def safety_of(value: str | float) -> float:
     except ValueError:
         number = math.nan
     if not 0.0 <= number <= 1.0:
-        raise typer.BadParameter(f"{text} is no safety; give {', '.join(SAFETIES)}, or 0 to 1")
+        raise typer.BadParameter(f"{text} is not a safety; give {', '.join(SAFETIES)}, or 0 to 1")
     return number
 
 
@@ -74,7 +74,7 @@ def dscp_of(value: str | int) -> int:
     if number is None and text.isascii() and text.isdigit() and len(text) < 4:
         number = int(text)
     if number is None or not 0 <= number <= 63:
-        raise typer.BadParameter(f"{text} is no DSCP; give 0 to 63, ef, or af11 to af43")
+        raise typer.BadParameter(f"{text} is not a DSCP; give 0 to 63, ef, or af11 to af43")
     return number
 
 
@@ -82,8 +82,10 @@ def known_method(method: str) -> str:
     """Return a method's name; raise BadParameter if it is unknown."""
     if method == "auto":
         return method
-    from plc import METHODS
+    from plc.engine.methods import FILE_METHODS, METHODS
 
+    if method in FILE_METHODS:
+        raise typer.BadParameter(f"{method} fills gaps of recordings: give it to plc inpaint")
     return _among(METHODS, method)
 
 
@@ -112,7 +114,7 @@ def packet_length(value: str | float) -> float | str:
     try:
         return float(text.removesuffix("ms"))
     except ValueError:
-        raise typer.BadParameter(f"{text} is no length; give ms, or samples: 352smp") from None
+        raise typer.BadParameter(f"{text} is not a length; give ms, or samples: 352smp") from None
 
 
 def packets_of(lookahead: int, lookahead_ms: float | None, packet_ms: float | str) -> int:
@@ -129,7 +131,7 @@ def packets_of(lookahead: int, lookahead_ms: float | None, packet_ms: float | st
             param_hint="--lookahead-ms",
         )
     if not math.isfinite(lookahead_ms):
-        raise typer.BadParameter(f"{lookahead_ms} is no time", param_hint="--lookahead-ms")
+        raise typer.BadParameter(f"{lookahead_ms} is not a time", param_hint="--lookahead-ms")
     if not packet_ms > 0.0:
         return lookahead  # the packet's length is refused first
     packets = lookahead_ms / packet_ms

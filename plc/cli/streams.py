@@ -75,7 +75,7 @@ def read_tables(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # TOML's, and UTF-8's
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+        raise ConfigError(f"{path} is not TOML: {error}") from error
     defaults, tables = content.pop("defaults", {}), content.pop("stream", None)
     says_nothing = tables is None
     tables = [] if says_nothing else tables

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from plc.cli.options import Duration
+from plc.cli.options import Duration, examples
 from plc.cli.output import Overwrite, say
 
 
@@ -47,4 +47,5 @@ def web(
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command(rich_help_panel="This machine")(web)
+    lines = examples("plc web", "plc web --export page      page/index.html, for any web server")
+    app.command(rich_help_panel="This machine", epilog=lines)(web)

@@ -45,7 +45,7 @@ def _make_way(path: Path) -> None:
     except OSError:
         return  # nothing is there; or the bind will say what is wrong
     if not stat.S_ISSOCK(mode):
-        raise NetworkError(f"{path} is there and no socket; take another path, or remove it")
+        raise NetworkError(f"{path} is not a socket; take another path, or remove it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

@@ -58,7 +58,7 @@ class StreamConfig:
         Samples of each channel in a packet: 1 to 120 ms of them, any number; 10 ms by default.
     packet_ms : float
         The same in ms, rounded to whole samples; give one of the two. Afterwards both are known,
-        this one exactly. In :func:`dataclasses.replace` leave the other one open: None.
+        this one exactly. In ``dataclasses.replace`` leave the other one open: None.
     lookahead : int
         Packets by which the output is delayed so that a gap's end can be heard before it is
         filled; at most 2 s.

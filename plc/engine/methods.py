@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from plc.networks.streams.served import StreamContext
 
 METHODS: dict[str, str] = {
-    "auto": "the best there is here: a network where one is for the content, on linear prediction",
+    "auto": "linear prediction, improved by a network where one fits the content and the time",
     "ar": "linear prediction (Burg) at the order and past that time and content allow",
     "lpc": "the reference of Marafioti et al. 2019: Burg of order 1000 on 2048 samples",
     "burg": "Burg of order 5 ms on 50 ms; burg:ORDER_MS/PAST_MS for any other",
     "pitch": "the last pitch period, repeated",
     "repeat": "the last packet, repeated",
-    "magnitude": "spectral magnitudes held, or drawn in a line across the gap",
+    "magnitude": "spectral magnitudes held, or interpolated across the gap",
     "zeros": "silence, with hard edges",
 }
 """Name to description; ``burg:ORDER_MS/PAST_MS`` is understood too."""
 
 FILE_METHODS: dict[str, str] = {
-    "restore": "files alone: gaps as lost frames of a spectrogram, restored by a network to 8 kHz",
-    "gacela": "files alone: a network invents gaps of up to 743 ms, to 11 kHz; a seed, a variant",
+    "restore": "plc inpaint, repair: gaps to 256 ms as lost frames of a spectrogram, to 8 kHz",
+    "gacela": "plc inpaint, repair: a network invents gaps to 743 ms; --seed varies them",
 }
 """Name to description: of those that fill gaps of recordings, and conceal no stream."""
 
@@ -225,7 +225,7 @@ def stream_models(
             if not kind:
                 known = [name for name, each in KINDS.items() if each.stream]
                 raise ConfigError(
-                    f"model {manifest.name} is {manifest.kind}; a stream needs one that is "
+                    f"model {manifest.name} is of kind {manifest.kind}; a stream needs one of "
                     f"{', '.join(known[:-1])} or {known[-1]}: plc models lists them"
                 )
             by_kind[kind] = {"music": manifest, "speech": manifest}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from plc.errors import ModelError, printable_lines
 from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
+from plc.notice import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -129,11 +130,12 @@ def _cell(text: str) -> "Text":
 def _purpose(model: Manifest) -> str:
     if KINDS[model.kind].generator:
         return f"{model.content}, generated notes of {model.horizon_ms:g} ms"
-    return f"{model.content}, {model.kind}, gaps to {model.horizon_ms:g} ms"
+    return f"{model.content}, {model.kind}, gaps to {model.horizon_ms:.3g} ms"
 
 
 def _rates(model: Manifest) -> str:
-    return f"{model.sample_rates[0] / 1000:g} to {model.sample_rates[1] / 1000:g} kHz"
+    low, high = (f"{rate / 1000:g}" for rate in model.sample_rates)
+    return f"{high} kHz" if low == high else f"{low} to {high} kHz"
 
 
 def _trained(name: str, training: Mapping[str, Any]) -> list[str]:
@@ -147,7 +149,7 @@ def _trained(name: str, training: Mapping[str, Any]) -> list[str]:
         lines += [f"{domain}: {count} segments" for domain, count in segments.items()]
     sources = training.get("sources")
     if isinstance(sources, Mapping) and sources:
-        lines.append(f"{len(sources)} sources: plc models {name}")
+        lines.append(f"{counted(len(sources), 'source')}: plc models {name}")
     return lines
 
 

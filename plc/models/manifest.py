@@ -245,7 +245,7 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_MANIFEST_BYTES + 1)
         if len(data) > MAX_MANIFEST_BYTES:
-            raise ModelError(f"{path}: over {MAX_MANIFEST_BYTES >> 20} MB; that is no manifest")
+            raise ModelError(f"{path}: over {MAX_MANIFEST_BYTES >> 20} MB; that is not a manifest")
         return data.decode("utf-8")
     except OSError as error:
         raise ModelError(
@@ -260,7 +260,7 @@ def _decoded(path: Path, text: str) -> Any:
     """Return JSON; refuse NaN, infinity and repeated fields."""
 
     def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is no JSON number")
+        raise ValueError(f"{constant} is not a JSON number")
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)
@@ -271,7 +271,7 @@ def _decoded(path: Path, text: str) -> Any:
     try:
         return json.loads(text, parse_constant=refuse, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: no valid JSON: {error}; export the model again") from error
+        raise ModelError(f"{path}: not valid JSON: {error}; export the model again") from error
 
 
 def _told(error: str, values: Mapping[str, Any]) -> str:

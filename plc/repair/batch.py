@@ -65,7 +65,7 @@ def pairs(
     """
     if suffix is not None and suffix.lower() not in WRITABLE_SUFFIXES:
         raise ConfigError(
-            f"{suffix!r} is no format that is written; give one of {', '.join(WRITABLE_SUFFIXES)}"
+            f"{suffix!r} cannot be written; give one of {', '.join(WRITABLE_SUFFIXES)}"
         )
     sources = [path for given in sources for path in _expanded(given)]
     if target is None:

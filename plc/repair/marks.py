@@ -95,7 +95,7 @@ def _seconds(place: str, gap: str, sample_rate: int | None) -> float:
         if unit != "smp":
             return number / 1000 if unit == "ms" else number
         if sample_rate is None:
-            raise ConfigError(f"gap {gap!r} is in samples, of a sample rate nobody has told")
+            raise ConfigError(f"gap {gap!r} is in samples, and the sample rate is unknown")
         return number / sample_rate
     clock = _CLOCK.fullmatch(place)
     if not clock or float(clock[3]) >= 60 or (clock[1] and float(clock[2]) >= 60):
@@ -149,9 +149,9 @@ def _labelled(line: str) -> Iterator[Stretch]:
     try:
         start_s, stop_s = float(start.replace(",", ".")), float(stop.replace(",", "."))
     except ValueError:
-        raise ConfigError(f"{line!r} is no label: expected start, end and text") from None
+        raise ConfigError(f"{line!r} is not a label: expected start, end and text") from None
     if not (math.isfinite(start_s) and math.isfinite(stop_s) and 0 <= start_s <= stop_s):
-        raise ConfigError(f"{line!r} is no stretch: expected 0 <= start < end, in seconds")
+        raise ConfigError(f"{line!r} is not a stretch: expected 0 <= start < end, in seconds")
     if start_s == stop_s:
         name = f" {label[0]!r}" if label and label[0] else ""
         raise ConfigError(f"the label{name} at {start_s:g} s is a point; drag it over the damage")

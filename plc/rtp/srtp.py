@@ -82,7 +82,7 @@ def _decoded(coded: str) -> bytes:
         return base64.b64decode(coded.encode(), validate=True)
     except (ValueError, binascii.Error):
         # From None: the error's text may hold what was given.
-        raise ConfigError(f"the SRTP key is no Base64; {_EXPECTED}") from None
+        raise ConfigError(f"the SRTP key is not Base64; {_EXPECTED}") from None
 
 
 def read_key(path: Path) -> SrtpKey:

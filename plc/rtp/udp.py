@@ -133,7 +133,7 @@ def parse_endpoint(text: str, expected: str = "udp://HOST:PORT") -> Endpoint:
     host = host.removeprefix("[").removesuffix("]")
     is_url = colon and host and port.isascii() and port.isdigit() and "://" not in rest
     if not is_url or bool(with_interface) != bool(interface):
-        raise ConfigError(f"{text!r} is no endpoint; expected {expected}")
+        raise ConfigError(f"{text!r} is not an endpoint; expected {expected}")
     if len(port.lstrip("0")) > _PORT_DIGITS or int(port) > 65535:
         raise ConfigError(f"port is {port[:20]}; supported: 0 to 65535, 0 for any that is free")
     _check_host(host)
@@ -146,8 +146,8 @@ def _check_host(host: str) -> None:
         host.encode("idna")
     except UnicodeError:
         raise ConfigError(
-            f"{host[:_HOST_CHARACTERS]!r} is no host; its parts between dots have 1 to 63 letters, "
-            "digits or hyphens"
+            f"{host[:_HOST_CHARACTERS]!r} is not a host; its parts between dots have 1 to 63 "
+            "letters, digits or hyphens"
         ) from None
 
 
@@ -156,7 +156,9 @@ def parse_network(text: str) -> Network:
     try:
         return ip_network(text, strict=False)
     except ValueError:
-        raise ConfigError(f"{text!r} is no address; expected one such as 192.0.2.0/24") from None
+        raise ConfigError(
+            f"{text!r} is not an address; expected one such as 192.0.2.0/24"
+        ) from None
 
 
 def is_multicast(host: str) -> bool:

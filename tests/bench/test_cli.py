@@ -307,7 +307,7 @@ def test_options_that_would_change_nothing_are_refused(
         ("zeros,nonsense@lookahead1@model=ar", "method is 'nonsense'"),
         ("auto@model=speach", "model is 'speach'; in the package"),
         ("auto@model=./none.json", "none.json"),
-        ("auto@model=music-inpaint", "a stream needs one that is causal"),
+        ("auto@model=music-inpaint", "a stream needs one of causal"),
         ("zeros,opus:64k:loud", "'loud' is not understood"),
         ("zeros,opus@lookahead1", "'opus@lookahead1' is not understood"),
         ("zeros,neteq:48k", "neteq has no options"),

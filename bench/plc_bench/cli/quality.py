@@ -199,7 +199,7 @@ def told(
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
-    """Measure how often streams under losses are taken for speech.
+    """Measure how often streams under losses are classified as speech.
 
     At the beginnings of bursts, from 0.6 s on, as the engine asks.
 
@@ -267,7 +267,7 @@ def representations(
     save: Save = None,
     csv_file: CsvFile = None,
 ) -> None:
-    """Measure the loss when sound is written as an array.
+    """Measure what arrays of time and frequency lose of a sound.
 
     Waveform, complex spectra, magnitude with phase or phase steps, mel, MFCC,
     constant-Q, NSGT and ERB: error of the inverse, size and time.

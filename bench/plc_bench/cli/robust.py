@@ -25,7 +25,7 @@ def soak(
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
-    """Push a million packets of everything: random losses, an hour's outage, silence, NaN.
+    """Push a million packets: random losses, an hour's outage, silence, NaN.
 
     Exits with 1 if a length was wrong, a sample not finite, or memory grew.
     """
@@ -79,7 +79,7 @@ def fuzz(
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
-    """Give random, damaged and disordered input to a surface.
+    """Give random, damaged and disordered input to a parser, playout or buffer.
 
     Ends with a traceback if the input breaks it.
     """

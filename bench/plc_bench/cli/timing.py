@@ -222,7 +222,7 @@ def busy(
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
-    """Push a stream alone, beside busy processes, and alone again: which rungs, how close.
+    """Compare rungs and error of a stream alone and beside busy processes.
 
     On real clips:  plc bench busy CORPUS/music/valid
 

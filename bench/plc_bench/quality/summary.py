@@ -409,7 +409,7 @@ def _by_gap(study: Study, metric: str) -> Table:
     table = Table(
         f"By length of the gap: {registry.label(metric)}",
         ["method", *[_gap_heading(low_ms, high_ms) for low_ms, high_ms in classes]],
-        note="All conditions together; mean over clips, with how many gaps were heard.",
+        note="All conditions together; mean over clips, number of gaps in brackets.",
     )
     for method in study.methods:
         points = gap_curve(study, method, metric)

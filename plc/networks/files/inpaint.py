@@ -287,8 +287,8 @@ def _open(method: str, model: str, sample_rate: int) -> GapFiller | None:
         return _of_the_package(sample_rate) if model == "auto" else None
     if model == "ar":
         raise ConfigError(
-            f"method {method} is a network, and model ar is none; leave the model to auto, or name "
-            f"one of kind {method}"
+            f"method {method} needs a network, and model ar means none; leave the model to auto, "
+            f"or name one of kind {method}"
         )
     manifests = find_models(method, model)
     kind = manifests[0].kind if method == "auto" else method

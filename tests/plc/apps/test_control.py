@@ -193,7 +193,7 @@ def test_a_file_says_what_the_options_say(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("= 1", "is no TOML"),
+        ("= 1", "is not TOML"),
         ("stream = 3", r"expected tables \[\[stream\]\]"),
         ("[[stream]]\nlisten = 5", 'stream 1: give listen = "udp://HOST:PORT"'),
         ("[[stream]]\nlisten = 'udp://a:1'", 'stream 1: give to = "udp://HOST:PORT"'),
@@ -210,7 +210,7 @@ def test_a_file_says_what_the_options_say(tmp_path: Path) -> None:
         ),
         (
             "[[stream]]\nlisten = 'udp://a:1'\nto = 'udp://b:1'\nsafety = 'bold'",
-            "stream 1: bold is no safety",
+            "stream 1: bold is not a safety",
         ),
         (
             "[[stream]]\nlisten = 'udp://a:1,udp://a:2,udp://a:3'\nto = 'udp://b:1'",
@@ -296,7 +296,7 @@ def test_the_program_follows_its_file_its_socket_and_systemd(tmp_path: Path) -> 
         assert set(states) == {"one", "two"}
         request(control, do="remove", name="two")
         path.write_text("nonsense")
-        with pytest.raises(ConfigError, match="is no TOML"):
+        with pytest.raises(ConfigError, match="is not TOML"):
             request(control, do="reload")
         assert [each["packets_received"] for each in request(control, do="list")] == [20]
         relay.send_signal(15)

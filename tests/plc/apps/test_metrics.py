@@ -134,7 +134,7 @@ def test_several_streams_share_a_metric_and_differ_by_their_label(exporter: Expo
 def test_an_address_that_is_taken_or_none_is_refused(exporter: Exporter) -> None:
     with pytest.raises(NetworkError, match="take another port"):
         Exporter(f"127.0.0.1:{exporter.endpoint.port}")
-    with pytest.raises(ConfigError, match=r"is no endpoint; expected \[HOST\]:PORT"):
+    with pytest.raises(ConfigError, match=r"is not an endpoint; expected \[HOST\]:PORT"):
         Exporter("nonsense")
 
 

@@ -68,9 +68,12 @@ def test_a_key_struck_twice_sounds_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"", "no whole MIDI file"),
-        (b"RIFF" + bytes(100), "no whole MIDI file"),
-        (b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x01\xe0MTrk\x00\x00\x00\x40\x00\x90", "no whole"),
+        (b"", "is not a whole MIDI file of format 0 or 1"),
+        (b"RIFF" + bytes(100), "is not a whole MIDI file of format 0 or 1"),
+        (
+            b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x01\xe0MTrk\x00\x00\x00\x40\x00\x90",
+            "not a whole",
+        ),
         (b"MThd\x00\x00\x00\x06\x00\x00\x00\x01\x01\xe0MTrk\x00\x00\x00\x04\x00\xff\x2f\x00", "no"),
     ],
 )

@@ -284,13 +284,13 @@ def test_what_cannot_become_of_recordings_is_told(damaged: Path, tmp_path: Path)
     file.touch()
     loss = ("--loss", "5%")
     assert "several recordings go to a folder" in refusal("conceal", damaged, file, *loss)
-    assert "no format that is written" in refusal(
+    assert "cannot be written; give one of" in refusal(
         "conceal", damaged, tmp_path / "out", *loss, "--format", "xyz"
     )
     assert "takes no bit rate" in refusal(
         "conceal", damaged / "a.wav", tmp_path / "b.wav", *loss, "--bitrate", "64k"
     )
-    assert "no bit rate; give 192k" in misuse(
+    assert "not a bit rate; give 192k" in misuse(
         "conceal", damaged / "a.wav", tmp_path / "b.wav", *loss, "--bitrate", "much"
     )
     assert "ends in .png" in refusal(
@@ -537,7 +537,7 @@ def test_damage_is_found_and_restored(clip: Path) -> None:
     changed = np.flatnonzero((filled != lost).any(axis=1))
     assert rate // 2 <= changed[0] <= changed[-1] < rate // 2 + rate // 50
     text = misuse("conceal", clip, target, "--loss", "10%", "--method", "restore")
-    assert "unknown method 'restore'" in text
+    assert "restore fills gaps of recordings: give it to plc inpaint" in text
     gap = ("--gap", "0.5:0.52")
     text = refusal(
         "inpaint", clip, clip.with_name("b.wav"), *gap, "--method", "restore", "--model", "music"
@@ -720,7 +720,7 @@ def test_a_word_that_is_no_choice_is_misuse_and_the_choices_are_told(
 
 @pytest.mark.parametrize("host", ["a..b", ".", "a" * 64, "\udcff", "xn--a\u0080"])
 def test_a_host_that_is_none_is_refused_where_it_is_given(clip: Path, host: str) -> None:
-    assert "is no host" in refusal("send", clip, "--to", f"udp://{host}:5")
+    assert "is not a host" in refusal("send", clip, "--to", f"udp://{host}:5")
 
 
 def test_many_doubtful_places_do_not_hide_the_damage(clip: Path) -> None:

@@ -1,5 +1,6 @@
 """What every command of ``plc`` has in common."""
 
+import re
 from typing import Any
 
 import pytest
@@ -30,6 +31,22 @@ def test_h_is_help_everywhere(name: str) -> None:
     assert short.exit_code == long.exit_code == 0
     assert short.output == long.output
     assert "Usage: " in short.output
+
+
+WITH_EXAMPLES = [n for n in COMMANDS if n.count(" ") == 1 and n[4:] not in {*PASSED_ON, "devices"}]
+
+
+@pytest.mark.parametrize("name", sorted(WITH_EXAMPLES))
+def test_help_has_examples(name: str) -> None:
+    assert f"\n {name} " in help_of(name, "-h").output.partition("Examples")[2]
+
+
+def test_help_says_every_impairment_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = help_of("plc live", "-h").output.partition("--impair")[2].partition("--trace")[0]
+    names = "loss reorder duplicate burst delay jitter reorder_by queue rate in_order"
+    assert set(names.split()) <= set(re.findall(r"\w+", text))
+    assert "…" not in text
 
 
 @pytest.mark.parametrize("name", sorted(PASSED_ON))

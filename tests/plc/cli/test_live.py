@@ -50,11 +50,11 @@ def test_an_impairment_is_read_from_names_and_values() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("lost=10%", "'lost=10%' is no impairment; give name=value of loss, "),
-        ("loss", "'loss' is no impairment"),
-        ("", "'' is no impairment"),
+        ("lost=10%", "'lost=10%' is not an impairment; give name=value of loss, "),
+        ("loss", "'loss' is not an impairment"),
+        ("", "'' is not an impairment"),
         ("burst=many", "burst is 'many'; give a number"),
-        ("loss=120%", "120% is no share"),
+        ("loss=120%", "120% is not a share"),
         ("loss=50%,burst=0.5", "it is 1 or more"),
         ("jitter=-1", "supported: 0 to 60000 ms"),
     ],
@@ -278,7 +278,7 @@ def test_devices_say_what_the_sound_server_has(monkeypatch: pytest.MonkeyPatch) 
         (["--in", "udp://a:1", "--peer", "b"], "--in is the device whose sound is sent"),
         (["--to", "udp://b:1", "--impair", "loss=1%"], "go with a stream that is played"),
         (["--dscp", "ef"], "--dscp goes with --to or --peer"),
-        (["--to", "udp://b:1", "--dscp", "loud"], "loud is no DSCP"),
+        (["--to", "udp://b:1", "--dscp", "loud"], "loud is not a DSCP"),
     ],
 )
 def test_ends_that_contradict_each_other_are_refused(

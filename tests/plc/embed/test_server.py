@@ -332,7 +332,7 @@ def test_the_socket_is_for_its_owner_alone(sidecar: Sidecar) -> None:
 def test_what_is_no_socket_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "letter"
     path.write_text("dear")
-    with pytest.raises(NetworkError, match="is there and no socket"):
+    with pytest.raises(NetworkError, match="is not a socket"):
         Sidecar(path)
     assert path.read_text() == "dear"
 

@@ -11,6 +11,7 @@ from plc.cli.app import app
 from plc.errors import ModelError
 from plc.models.catalogue import available, find, model_table, models_folder, models_table
 from plc.models.manifest import Manifest
+from plc.notice import counted
 from tests.plc.models.test_manifest import VALID
 
 
@@ -125,11 +126,19 @@ def test_every_model_in_the_package_says_what_it_has_heard_and_under_which_licen
     for model in available():
         sources = model.training["sources"]
         assert sources
-        assert f"{len(sources)} sources: plc models {model.name}" in listed
+        assert f"{counted(len(sources), 'source')}: plc models {model.name}" in listed
         shown = printed(model_table(model))
         for source, licence in sources.items():
             assert f"{source}: {licence}" in shown
         assert all(earlier in listed for earlier in model.training["after"])
+
+
+def test_one_source_and_one_rate_are_named_as_such() -> None:
+    training = {"recipe": "a", "steps": 1, "sources": {"b": "MIT"}}
+    fields = {**VALID, "sample_rates": [8000, 8000], "horizon_ms": 371.519, "training": training}
+    listed = printed(models_table([Manifest.from_fields(fields)]))
+    assert "1 source: plc models" in listed
+    assert "gaps to 372 ms; 8 kHz" in listed
 
 
 def printed(table: Table, width: int = 250) -> str:

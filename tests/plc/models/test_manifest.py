@@ -200,7 +200,7 @@ def test_an_absent_a_huge_and_a_binary_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot read"):
         Manifest.read(tmp_path)
     (tmp_path / "huge.json").write_bytes(b" " * (1 << 20) + b" {}")
-    with pytest.raises(ModelError, match="no manifest"):
+    with pytest.raises(ModelError, match="not a manifest"):
         Manifest.read(tmp_path / "huge.json")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ModelError, match="UTF-8"):

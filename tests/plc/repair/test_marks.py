@@ -71,9 +71,9 @@ def test_a_label_track_of_audacity_is_read(tmp_path: Path) -> None:
     assert read_gaps(path) == [(0.5, 0.6), (1.25, 1.5), (2.0, 3.0)]
     for line, said in [
         ("0.5\t0.5\tnote\n", "line 1: the label 'note' at 0.5 s is a point"),
-        ("0.6\t0.5\tx\n", "no stretch"),
-        ("a\tb\tx\n", "no label"),
-        ("nan\t1\t\n", "no stretch"),
+        ("0.6\t0.5\tx\n", "is not a stretch"),
+        ("a\tb\tx\n", "is not a label"),
+        ("nan\t1\t\n", "is not a stretch"),
     ]:
         path.write_text(line)
         with pytest.raises(ConfigError, match=said):

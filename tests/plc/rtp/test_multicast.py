@@ -120,5 +120,5 @@ def test_the_card_of_a_group_stands_in_its_address() -> None:
         assert str(parse_endpoint(text)) == text
     assert parse_endpoint(f"{GROUP}:7?interface=192.0.2.1") == Endpoint(GROUP, 7, "192.0.2.1")
     for text in (f"udp://{GROUP}:5004?interface=", f"udp://{GROUP}:5004?ttl=1"):
-        with pytest.raises(ConfigError, match="no endpoint"):
+        with pytest.raises(ConfigError, match="not an endpoint"):
             parse_endpoint(text)

@@ -325,7 +325,8 @@ def test_a_model_that_is_not_for_streams_is_refused(tmp_path: Path) -> None:
         write_model(tmp_path, "last", kind="inpaint", context_frames_after=2, top_hz=8000.0)
     )
     with pytest.raises(
-        ConfigError, match="inpaint; a stream needs one that is causal, bridge or context_encoder"
+        ConfigError,
+        match="of kind inpaint; a stream needs one of causal, bridge or context_encoder",
     ):
         Concealer(RATE, 1, PACKET, model=model)
     with pytest.raises(ModelError, match="in the package"):
