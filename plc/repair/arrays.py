@@ -56,7 +56,7 @@ from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc.predict.sides import SIDE_RUNG
 from plc.predict.similar import REACH_S
-from plc.repair.edges import EDGE_SAMPLES, widen
+from plc.repair.edges import widen
 from plc.repair.gaps import (
     Gap,
     Track,
@@ -70,6 +70,7 @@ from plc.repair.guide import Fill, Guides, follow
 from plc.repair.interpolate import QUALITIES, interpolate, refinable, refines
 from plc.repair.joint import grouped, interpolate_together
 from plc.repair.limit import hold_between
+from plc_kernels.edges import EDGE_SAMPLES
 from plc_kernels.fade import crossfade_ramp
 from plc_kernels.packet import INT16_SCALE
 

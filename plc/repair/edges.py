@@ -12,28 +12,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plc.engine.samples import Packet
 from plc.repair.gaps import Gap
-from plc_kernels.ar import fit_burg
+from plc_kernels.edges import LEAST_EDGE_SAMPLES, EdgeSpace, count_damaged, edge_sizes
 from plc_kernels.packet import INT16_SCALE
-
-EDGE_SAMPLES = 16
-"""Beside a gap: no more of them are looked at."""
-# Of the predictor, and of the samples that it is fitted to.
-_ORDER_MS, _PAST_MS = 2.0, 30.0
-# Less says nothing.
-_LEAST_SAMPLES = 96
-# Below that RMS of what it is fitted to a muted sample is neither heard nor told from others.
-_QUIET = 1e-3
-# What 16 bits hold as zero is muted, what lies at full scale clipped.
-_MUTED, _CLIPPED = 0.5 / INT16_SCALE, 0.99
-# How far a sample lies from its prediction, relative to the largest error before: a muted or
-# clipped one, and any other. Chosen on 19 000 edges of the training clips: with these 4 that are
-# intact are taken for damaged, and what muting and clipping leave unfound is about 1 % of their
-# error's energy.
-_STRANGE, _JUMP = 0.5, 12.0
 
 
 def widen(signal: Packet, gaps: Sequence[Gap], sample_rate: int) -> list[Gap]:
@@ -77,8 +60,7 @@ def intact_part(
     (int, int)
         Start and stop; those given where nothing is damaged.
     """
-    reach = round(_PAST_MS * sample_rate / 1000.0) + EDGE_SAMPLES
-    order = round(_ORDER_MS * sample_rate / 1000.0)
+    reach, order = edge_sizes(sample_rate)
     after_gap, before_gap = ends
     head, tail = signal[start : min(stop, start + reach)], signal[max(start, stop - reach) : stop]
     cut_head = _damaged(head[::-1], order) if after_gap else 0
@@ -88,24 +70,11 @@ def intact_part(
 
 def _damaged(signal: Packet, order: int) -> int:
     """Count the damaged samples at the end of any channel."""
-    if len(signal) < _LEAST_SAMPLES + EDGE_SAMPLES:
+    n = len(signal)
+    if n < LEAST_EDGE_SAMPLES:
         return 0
-    rows = signal.reshape(len(signal), -1).T.astype(np.float64)
+    rows = np.array(signal.reshape(n, -1).T, np.float32)
     if signal.dtype == np.int16:
         rows /= INT16_SCALE
-    return max(_damaged_line(row, order) for row in rows)
-
-
-def _damaged_line(line: NDArray[np.float64], order: int) -> int:
-    past, edge = line[:-EDGE_SAMPLES], np.abs(line[-EDGE_SAMPLES:])
-    rms = float(np.sqrt(np.mean(past**2)))
-    if not rms > 0.0:
-        return 0
-    error = np.abs(np.convolve(line, fit_burg(past, min(order, past.size // 3)), "valid"))
-    usual, strange = error[:-EDGE_SAMPLES].max(), error[-EDGE_SAMPLES:]
-    for odd in ((edge < _MUTED) & (rms > _QUIET), edge >= _CLIPPED):
-        run = EDGE_SAMPLES if odd.all() else int(np.argmin(odd[::-1]))
-        if run and strange[EDGE_SAMPLES - run :].max() > _STRANGE * usual:
-            return run
-    jumps = np.flatnonzero(strange > _JUMP * usual)
-    return EDGE_SAMPLES - int(jumps[0]) if jumps.size else 0
+    space = EdgeSpace(np.empty((2, n), np.float32), np.empty((3, order + 1)), np.empty(n))
+    return max(count_damaged(row, order, True, space) for row in rows)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.content import APART_FRAMES, AVERAGES, CHANGE_BINS, FEATURES
+from plc_kernels.edges import edge_sizes
 from plc_kernels.level import FORGET_S, HOLD_S, LATELY_S
 from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, FRAME_MS, ROWS
 from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
@@ -123,8 +124,11 @@ samples of the stream for which a fit to steady content is used again, 0 for non
     GUIDE_FIT,
     GUIDE_LINES,
     GUIDE_GAINS,
+    EDGE_ROWS,
+    EDGE_FIT,
+    EDGE_LINE,
     REALS_AT,
-) = range(16, 77)
+) = range(16, 80)
 
 # Lengths that follow from the settings.
 (
@@ -147,7 +151,7 @@ samples of the stream for which a fit to steady content is used again, 0 for non
     N_BANDS,
     MOST_ORDER,
     FIT_SAMPLES,
-) = range(77, 96)
+) = range(80, 99)
 
 # State.
 (
@@ -193,8 +197,8 @@ samples of the stream for which a fit to steady content is used again, 0 for non
     TAKES,
     FLAGS,
     KEPT,
-) = range(96, 138)
-QUICK = 138
+) = range(99, 141)
+QUICK = 141
 """First of a word for each channel."""
 
 COUNTERS = (
@@ -214,7 +218,7 @@ COUNTERS = (
     "longest_burst_samples",
 )
 """What a stream counts, in the order of its words from :data:`STATS` on."""
-STATS = 146
+STATS = 154
 (
     TOTAL_SAMPLES,
     CONCEALED_SAMPLES,
@@ -231,7 +235,7 @@ STATS = 146
     RUNG_CHANGES,
     LONGEST_BURST,
 ) = range(STATS, STATS + len(COUNTERS))
-RUNG_SAMPLES = 160
+RUNG_SAMPLES = 168
 """First of :data:`MAX_RUNGS` words: concealed samples by rung."""
 LADDER = RUNG_SAMPLES + MAX_RUNGS
 """First of the steps of both ladders, steady and unsteady: three words each, order, samples fitted
@@ -512,4 +516,8 @@ def lay_out(block: Block) -> int:
     rehearsed = guide_order(block) + samples_of(rate, REHEARSED_MS)
     place(block, GUIDE_LINES, 8 * 2 * rehearsed if several else 0)
     place(block, GUIDE_GAINS, 8 * 2 * channels if several else 0)
+    looked, order = edge_sizes(rate)
+    place(block, EDGE_ROWS, 4 * 3 * looked)
+    place(block, EDGE_FIT, 8 * 3 * (order + 1))
+    place(block, EDGE_LINE, 8 * looked)
     return int(block[SIZE])

@@ -21,7 +21,7 @@ from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.fade import burst_gain, crossfade, fade_into
 from plc_kernels.history import append
 from plc_kernels.packet import pack_float32, pack_int16
-from plc_kernels.stream import background, fill_limit, neighbours, prediction, queue
+from plc_kernels.stream import background, edge, fill_limit, neighbours, prediction, queue
 from plc_kernels.stream.layout import (
     AFTER,
     AGE,
@@ -402,6 +402,7 @@ def _play_recovered(block: Block) -> int:
     begin, stop = block[PART_BEGIN], block[PART_STOP]
     background.listen(block, queue.slot_rows(block, block[SLOT]), begin, stop)
     _remember(block, 1)
+    edge.mend(block)
     return PLAYED | RECEIVED
 
 

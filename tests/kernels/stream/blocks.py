@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.content import APART_FRAMES, AVERAGES, CHANGE_BINS, FEATURES
+from plc_kernels.edges import edge_sizes
 from plc_kernels.level import LATELY_S
 from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, ROWS, frame_samples
 from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
@@ -57,6 +58,7 @@ def arrays_of(header: Block) -> dict[int, tuple[type, tuple[int, ...]]]:
     def samples(ms: float) -> int:
         return round(rate * ms / 1000.0)
 
+    looked, edge_order = edge_sizes(rate)
     reach = min((slots - 1) * n, max(samples(layout.STEADY_HOLD_MS), n))
     ramp = max(1, samples(layout.RECOVERY_MS))
     hop = max(1, samples(layout.SLOT_MS))
@@ -135,6 +137,9 @@ def arrays_of(header: Block) -> dict[int, tuple[type, tuple[int, ...]]]:
             (2, guide_order + samples(layout.REHEARSED_MS) if several else 0),
         ),
         layout.GUIDE_GAINS: (f8, (channels if several else 0, 2)),
+        layout.EDGE_ROWS: (f4, (3, looked)),
+        layout.EDGE_FIT: (f8, (3, edge_order + 1)),
+        layout.EDGE_LINE: (f8, (looked,)),
     }
 
 

@@ -20,7 +20,7 @@ from plc.engine.methods import rung_of
 from plc.predict.filler import Moment
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
-from plc_kernels import content, level, noise
+from plc_kernels import content, edges, level, noise
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp, fade_into
 from plc_kernels.packet import INT16_SCALE
@@ -394,9 +394,28 @@ class Reference:
                 self._recover(block, self._burst)
             self.background.listen(received)
         self._history.append(block, trusted)
+        if received is not None:
+            self._mend()
         self._played += block.shape[1]
         self.counts["total_samples_received"] += block.shape[1]
         return block
+
+    def _mend(self) -> None:
+        """Predict what is damaged at the history's end from what stands before."""
+        history = self._history
+        looked, order = edges.edge_sizes(self._rate)
+        n = min(looked, history.filled)
+        if n < edges.LEAST_EDGE_SAMPLES:
+            return
+        space = edges.EdgeSpace(np.empty((2, n), np.float32), np.empty((3, order + 1)), np.empty(n))
+        for c, ring in enumerate(history.ring):
+            row = np.empty(n, np.float32)
+            history.newest(c, row)
+            count = edges.count_damaged(row, order, False, space)
+            if count:
+                edges.mend_end(row, count, order, space)
+                ring[np.arange(history.position - count, history.position)] = row[n - count :]
+                self.reached.add("mended")
 
     def _conceal(self, parts: Sequence[Part]) -> tuple[Rows, bool]:
         """Return the concealment of the first part, and whether to trust it."""

@@ -15,7 +15,7 @@ from plc.audio.loss import GilbertElliott
 from plc.engine.stats import Stats
 from plc.predict import ladder
 from tests.examples import examples
-from tests.signals import glide, nmse_db, noise, sine, tones
+from tests.signals import glide, nmse_db, noise, sine, tones, voice
 
 RECOVERY_SAMPLES = 120
 """2.5 ms at 48 kHz."""
@@ -178,6 +178,27 @@ def test_tonal_music_is_concealed_at_the_measured_quality() -> None:
     plain = nmse_db(conceal(signal, trace, method="burg:5/50"), signal, where)
     assert ours < -12.0
     assert ours < plain - 1.5
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_damaged_sample_before_a_loss_is_played_and_not_gone_on_from(
+    value: float, channels: int
+) -> None:
+    voiced = voice(16_000, 0.5, 180.0, 0.8)[50:7090]  # no zero at the end of packet 19
+    signal = np.repeat(voiced[:, None], channels, axis=1)
+    packets = signal.reshape(-1, 320, channels)
+    touched = packets.copy()
+    touched[19, -2:, -1] = value
+    played = []
+    for stream in (packets, touched):
+        concealer = Concealer(16_000, channels, 320, method="ar", budget_ms=np.inf)
+        played.append([concealer.push(packet).copy() for packet in stream[:20]])
+        assert np.array_equal(played[-1], stream[:20])
+        played[-1].append(concealer.push(None).copy())
+    intact, mended = (each[-1] for each in played)
+    assert float(np.sum((mended - intact) ** 2)) < 0.05 * float(np.sum(intact**2))
+    assert np.array_equal(mended[:, :-1], intact[:, :-1])
 
 
 def test_lookahead_is_better_than_none() -> None:

@@ -30,6 +30,7 @@ ALL_THERE_IS = {
     "quick recovery",
     "limit",
     "limit by age",
+    "mended",
     "quieter background",
     "steady ladder",
     "unsteady ladder",
@@ -72,7 +73,15 @@ def hiss(seed: int, rate: int, samples: int) -> NDArray[np.float32]:
     return noise(seed, samples)
 
 
-SIGNALS = {each.__name__: each for each in (syllables, beats, falling, gated, hiss, glide, tones)}
+def muted(seed: int, rate: int, samples: int) -> NDArray[np.float32]:
+    """Return a voice of which samples are missing here and there, also before losses."""
+    gone = np.random.default_rng(seed).random(samples) < 0.05
+    return np.where(gone, np.float32(0.0), falling(seed, rate, samples))
+
+
+SIGNALS = {
+    each.__name__: each for each in (syllables, beats, falling, gated, hiss, glide, tones, muted)
+}
 
 actions = st.one_of(
     st.tuples(st.just("receive"), st.one_of(st.integers(1, 60), st.integers(100, 400))),

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from plc import inpaint
 from plc.repair.arrays import FillSettings
-from plc.repair.edges import EDGE_SAMPLES, intact_part, widen
+from plc.repair.edges import intact_part, widen
 from plc.repair.gaps import Gap, merge_gaps
 from plc.repair.recordings import inpaint_file
+from plc_kernels.edges import EDGE_SAMPLES
 from tests.signals import noise, tones, voice
 
 RATE = 16_000
