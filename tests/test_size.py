@@ -26,7 +26,6 @@ MORE_PARAMETERS = {
     "plc_training.papers.blocks.UNet.__init__": 11,
 }
 MORE_ATTRIBUTES = {
-    "plc.networks.streams.ahead.AheadFiller": 43,
     "plc.networks.streams.context_encoder.ContextEncoderFiller": 31,
     "plc.networks.streams.prepared.Preparer": 30,
     "plc.rtp.playout.Playout": 29,

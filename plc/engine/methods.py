@@ -157,8 +157,9 @@ def _prepared(
     counters: PreparationCounters | None,
 ) -> Filler:
     """Return the ladder, prepared after each received packet."""
-    from plc.networks.streams.ahead import PREPARE_SHARE, AheadFiller
+    from plc.networks.streams.ahead import AheadFiller
     from plc.networks.streams.filler import NetworkFiller
+    from plc.networks.streams.pace import PREPARE_SHARE
     from plc.networks.streams.served import is_prompt
 
     stream = context.stream

@@ -14,7 +14,6 @@ Predictors of an earlier packet are not used: those of 20 ms ago are worse than 
 """
 
 import time
-import weakref
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
@@ -25,42 +24,29 @@ from numpy.typing import NDArray
 
 from plc.errors import ModelError
 from plc.networks.spectra import EDGE_MS
-from plc.networks.streams.cores import CORES, Claim
 from plc.networks.streams.filler import NetworkFiller
-from plc.networks.streams.prepared import MARGIN_PACKETS, NOTHING, Fill, Opener, Preparer, Request
+from plc.networks.streams.pace import PreparationPace
+from plc.networks.streams.prepared import (
+    MARGIN_PACKETS,
+    NOTHING,
+    Fill,
+    Opener,
+    Preparer,
+    PreparerKeeper,
+    Request,
+)
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import HEADROOM
 from plc.predict.linear import ArFiller
-from plc.runtime import forks
 from plc.runtime.runner import PreparationCounters, in_a_line
 from plc_kernels.fade import crossfade, crossfade_ramp
 
-PREPARE_SHARE = 0.6
-"""Share of a packet's duration that a preparation may take where it is bounded."""
 # Waiting for models to load and be measured, at construction.
 _OPEN_S = 120.0
-# A preparation that takes longer hangs; its thread is replaced, so often at most, and once more for
-# each so many preparations in time.
-_HANG_S = 5.0
-_RESTARTS = 3
-_HEALTHY = 10_000
 # Mean power of silence (-60 dBFS), and the time behind a louder block in which it is prepared.
 _SILENT_POWER = 1e-6
 _AWAKE_MS = 250.0
-# Of about so many preparations this share has to be ready in time: below the first the next is
-# cheaper, above the second, after a while, as dear as before. That while doubles where it fails.
-_KEPT_MEMORY = 32
-_LOW, _HIGH = 0.85, 0.95
-_CALM_MS = 1000.0
-_MOST_CALM_MS = 16_000.0
-# Each step down takes so much off the time for prediction.
-_STEP = 0.7
-_STEPS = 5
-# At the lowest step less than this share is a waste of time: there is a pause, and each time a
-# longer one until most are in time again.
-_LEAST_KEPT = 0.3
-_PAUSE_MS, _MOST_PAUSE_MS = 1000.0, 60_000.0
 
 
 class _Source(Enum):
@@ -69,6 +55,25 @@ class _Source(Enum):
     READY = auto()
     CARRIED = auto()
     FITTED = auto()
+
+
+class _Seam:
+    """The crossfade from one source to the next."""
+
+    def __init__(self, channels: int, samples: int) -> None:
+        self.edge = np.zeros((channels, samples), np.float32)
+        self.left = 0
+        self._ramp = crossfade_ramp(samples)
+
+    def blend(self, out: NDArray[np.float32]) -> None:
+        """Crossfade from what is kept of the source before, if something is."""
+        n = min(self.left, out.shape[1])
+        if not n:
+            return
+        for edge, row in zip(self.edge, out, strict=True):
+            crossfade(row[:n], self._ramp[:n], edge[:n])
+            row[:n] = edge[:n]
+        self.left = 0
 
 
 class AheadFiller(Filler):
@@ -114,19 +119,11 @@ class AheadFiller(Filler):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = counters or PreparationCounters()
-        self._clock = clock
         self._limit_ms = limit_ms
         rate, channels, packet = stream
-        self._packet_ms = 1000.0 * packet / rate
-        self._bounded = bounded
-        self._new_preparer = partial(
-            Preparer, open_filler, stream, 2 * packet + tail, longest, self.counters, clock
-        )
-        self._restarts = _RESTARTS
-        self._healthy = 0
-        self._generation = forks.generation
-        self._preparer = preparer = self._new_preparer()
-        self._start()
+        new = partial(Preparer, open_filler, stream, 2 * packet + tail, longest, self.counters)
+        self._keeper = PreparerKeeper(new, self.counters, clock)
+        preparer = self._preparer
         if not preparer.opened.wait(_OPEN_S):
             raise ModelError(f"nothing was ready to prepare concealments after {_OPEN_S:g} s")
         filler = preparer.filler
@@ -137,24 +134,19 @@ class AheadFiller(Filler):
         ar = filler if isinstance(filler, ArFiller) else filler.ar
         self.fallback = open_fallback(filler)
         """What fits a burst that was not prepared."""
-        self._top_ms = ar.steady[0].cost_ms / HEADROOM
+        self.pace = PreparationPace(
+            bounded, 1000.0 * packet / rate, ar.steady[0].cost_ms / HEADROOM
+        )
         dearest = max((*ar.steady, *ar.unsteady), key=lambda step: step.order)
         self._carried = ArFiller(*stream, rung=dearest.rung)
         self._improves = filler is not ar
         self._most = filler.past_samples
         read = max(filler.past_samples, self.fallback.past_samples)
         self.past_samples = read + (MARGIN_PACKETS + 1) * packet
-        self._edge = np.zeros((channels, max(1, round(rate * EDGE_MS / 1000.0))), np.float32)
-        self._ramp = crossfade_ramp(self._edge.shape[1])
-        self._edge_left = 0
+        self._seam = _Seam(channels, max(1, round(rate * EDGE_MS / 1000.0)))
         self._awake = round(rate * _AWAKE_MS / 1000.0)
-        self._claim = Claim(PREPARE_SHARE)
-        if bounded:
-            CORES.enter(self._claim)
-            weakref.finalize(self, CORES.leave, self._claim).atexit = False
         self._epoch = 0
         self._serial = NOTHING
-        self._closed = False
         self._history: History | None = None
         self._forget()
 
@@ -163,24 +155,18 @@ class AheadFiller(Filler):
         self._since = 1
         self._loud_until = 0
         self._asked = NOTHING
-        self._kept = 1.0
-        self._depth = 0
-        self._calm_ms = 0.0
-        self._patience_ms = _CALM_MS
-        self._climbed = False
-        self._pause_ms = 0.0
-        self._next_pause_ms = _PAUSE_MS
+        self.pace.reset()
         self._due = False
         self._source = _Source.FITTED
         self._fill: Fill | None = None
         self._position = 0
         self._improved = False
         self._counting = False
-        self._edge_left = 0
+        self._seam.left = 0
 
-    def _start(self) -> None:
-        self._preparer.start()
-        weakref.finalize(self, self._preparer.end).atexit = False
+    @property
+    def _preparer(self) -> Preparer:
+        return self._keeper.preparer
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -199,12 +185,11 @@ class AheadFiller(Filler):
     @property
     def state(self) -> str:
         """``on``; ``paused`` for want of processor time; ``ended``; or ``closed``."""
-        if self._closed:
+        if self._keeper.closed:
             return "closed"
         if self._preparer.over.is_set():
             return "ended"
-        paused = self._bounded and (self._pause_ms > 0.0 or not self._claim.granted)
-        return "paused" if paused else "on"
+        return "paused" if self.pace.paused else "on"
 
     @property
     def settled(self) -> bool:
@@ -242,14 +227,10 @@ class AheadFiller(Filler):
 
     def close(self) -> None:
         """End the thread."""
-        if self._closed:
-            return
-        self._closed = True
-        self.fallback.close()
-        CORES.leave(self._claim)
-        if self._generation == forks.generation:
-            self._preparer.end()
-            self._preparer.over.wait(1.0)
+        if not self._keeper.closed:
+            self.fallback.close()
+            self.pace.close()
+            self._keeper.close()
 
     def played(self, block: NDArray[np.float32], received: bool) -> None:
         """Follow how far the history has come, and whether it is silent."""
@@ -268,49 +249,15 @@ class AheadFiller(Filler):
         preparer = self._preparer
         if self._asked != NOTHING:
             ready = preparer.ready
-            self._follow(ready is not None and ready.serial == self._asked)
+            kept = ready is not None and ready.serial == self._asked
+            self._keeper.follow(kept)
+            self.pace.follow(kept)
             self._asked = NOTHING
-        if preparer.cost_ms > 0.0:
-            self._claim.share = preparer.cost_ms / self._packet_ms
-        if not self._silent and self._has_time and self._attend():
+        self.pace.spend(preparer.cost_ms)
+        if not self._silent and self.pace.has_time() and self._keeper.attend(self._total):
             self.counters.preparations += 1
             self._asked = self._serial
-            self._ask(history, moment, self._most_ms)
-
-    def _follow(self, kept: bool) -> None:
-        """Step down or up by how many preparations were ready in time."""
-        self._healthy += kept
-        if self._healthy >= _HEALTHY:
-            self._healthy = 0
-            self._restarts = min(self._restarts + 1, _RESTARTS)
-        if not self._bounded:
-            return
-        self._kept += (kept - self._kept) / _KEPT_MEMORY
-        self._calm_ms += self._packet_ms
-        if self._kept < _LOW and self._depth < _STEPS:
-            if self._climbed:  # what was tried last has failed
-                self._patience_ms = min(2.0 * self._patience_ms, _MOST_CALM_MS)
-            self._step_to(self._depth + 1)
-        elif self._kept < _LEAST_KEPT:
-            self._pause_ms = self._next_pause_ms
-            self._next_pause_ms = min(2.0 * self._next_pause_ms, _MOST_PAUSE_MS)
-            self._kept = _LOW
-        elif self._kept > _HIGH and self._calm_ms > self._patience_ms:
-            self._next_pause_ms = _PAUSE_MS
-            if self._climbed:
-                self._patience_ms = max(0.5 * self._patience_ms, _CALM_MS)
-            self._step_to(max(self._depth - 1, 0))
-
-    def _step_to(self, depth: int) -> None:
-        self._climbed = depth < self._depth
-        self._depth = depth
-        self._kept = _HIGH
-        self._calm_ms = 0.0
-
-    @property
-    def _most_ms(self) -> float:
-        """Time for prediction, as moments state it."""
-        return self._top_ms * _STEP**self._depth if self._depth else float("inf")
+            self._ask(history, moment, self.pace.most_ms)
 
     @property
     def _silent(self) -> bool:
@@ -328,44 +275,12 @@ class AheadFiller(Filler):
         self._preparer.request = Request(self._serial, self._epoch, self._total, view, moment)
         self._due = True
 
-    @property
-    def _has_time(self) -> bool:
-        """True if the processor has time for preparations."""
-        if not self._bounded:
-            return True
-        return self._pause_ms <= 0.0 and CORES.may(self._claim)
-
-    def _attend(self) -> bool:
-        """Replace a thread that ended or hangs; return whether there is one."""
-        if self._closed:
-            return False
-        preparer = self._preparer
-        stayed = self._generation != forks.generation
-        since_s = preparer.busy_since_s
-        hangs = since_s is not None and self._clock() - since_s > _HANG_S
-        if stayed or hangs or preparer.over.is_set():
-            if not stayed and self._restarts <= 0:
-                return False
-            self._restarts -= not stayed
-            self._generation = forks.generation
-            if hangs:
-                preparer.end()
-            self._preparer = self._new_preparer()
-            self._preparer.total = self._total
-            self.counters.preparers_restarted += 1
-            try:
-                self._start()
-            except RuntimeError as error:  # there is no thread to be had, or none any more
-                self._preparer.error = error
-                self._preparer.over.set()
-        return self._preparer.opened.is_set() and not self._preparer.over.is_set()
-
     def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
         """Begin with the prepared fill, else with a fit within the limit."""
         self._history = history
         self._position = 0
         self._counting = True
-        self._edge_left = 0
+        self._seam.left = 0
         preparer = self._preparer
         asked = self._since == 0 and self._asked != NOTHING
         if not asked:
@@ -374,7 +289,7 @@ class AheadFiller(Filler):
         preparer.burst = self._serial
         preparer.playing = self._fill = fill = preparer.ready
         self._due = True
-        CORES.lost(self._claim)
+        self.pace.lost()
         if fill is not None and self._is_for_this(fill):
             self._source = _Source.READY
             self._improved = fill.prompt
@@ -387,8 +302,8 @@ class AheadFiller(Filler):
             late
             and not self._answered
             and not self._silent
-            and self._pause_ms <= 0.0
-            and self._attend()
+            and not self.pace.pausing
+            and self._keeper.attend(self._total)
         ):
             # A network's answer may be there for the packets after this one.
             self._ask(history, moment, self._limit_ms)
@@ -423,7 +338,7 @@ class AheadFiller(Filler):
                 if position != fill.improved_from:
                     self._keep_edge()
                 self._improved = True
-        elif fill.reach > position + self._edge.shape[1]:
+        elif fill.reach > position + self._seam.edge.shape[1]:
             self._keep_edge()
             self._source = _Source.READY
             self._preparer.playing = self._fill = fill
@@ -431,16 +346,17 @@ class AheadFiller(Filler):
 
     def _keep_edge(self) -> None:
         """Write the present source's continuation, for the crossfade."""
-        n = self._edge.shape[1]
+        edge = self._seam.edge
+        n = edge.shape[1]
         fill = self._fill
         if self._source is _Source.READY:
             assert fill is not None, "it is the source"
             if fill.reach < self._position + n:
                 return
-            fill.read(self._position, self._improved, self._edge)
+            fill.read(self._position, self._improved, edge)
         else:
-            self._beside().extend(self._edge)
-        self._edge_left = n
+            self._beside().extend(edge)
+        self._seam.left = n
 
     def _beside(self) -> ArFiller | NetworkFiller:
         return self._carried if self._source is _Source.CARRIED else self.fallback
@@ -458,12 +374,7 @@ class AheadFiller(Filler):
                 self._carry_on(self._history, fill)
         if self._source is not _Source.READY:
             self._beside().extend(out)
-        if self._edge_left:
-            edge = min(self._edge_left, n)
-            for c, row in enumerate(out):
-                crossfade(row[:edge], self._ramp[:edge], self._edge[c, :edge])
-                row[:edge] = self._edge[c, :edge]
-            self._edge_left = 0
+        self._seam.blend(out)
         self._position += n
         if self._counting:
             self._count()
@@ -484,7 +395,7 @@ class AheadFiller(Filler):
 
     def pass_time(self, ms: float) -> int:
         """Wake the thread at the end of a packet."""
-        self._pause_ms = max(0.0, self._pause_ms - ms)
+        self.pace.pass_time(ms)
         if self._due:
             self._due = False
             self._preparer.wake()

@@ -20,6 +20,7 @@ more than the margin was played while it was read, the result is thrown away.
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from plc.predict.filler import Filler, Moment
 from plc.predict.history import History
 from plc.predict.linear import ArFiller, Fitted
 from plc.processor_time import thread_clock
+from plc.runtime import forks
 from plc.runtime.life import give_way, note_end, start_thread
 from plc.runtime.priority import Level, take
 from plc.runtime.runner import DeferredRunner, PreparationCounters
@@ -45,6 +47,11 @@ NOTHING = 0
 MARGIN_PACKETS = 4
 """Packets that may be played while a preparation reads the history."""
 _FILLS = 3
+# A preparation that takes longer hangs; its thread is replaced, so often at most, and once more for
+# each so many preparations in time.
+_HANG_S = 5.0
+_RESTARTS = 3
+_HEALTHY = 10_000
 # A burst is extended by about this much at a time, so that what is ready can be played.
 _PIECE_MS = 20.0
 # Of the mean of the cost: the last of so many preparations.
@@ -362,3 +369,97 @@ class Preparer:
             filler.extend(fill.draft[:, fill.reach : stop])
             fill.reach = stop
         fill.complete = True
+
+
+class PreparerKeeper:
+    """Keeps a thread that prepares: one that ended, or hangs, is replaced.
+
+    Parameters
+    ----------
+    new : callable
+        Given a clock, returns a preparer that has not started.
+    counters : PreparationCounters
+        Where replacements are counted.
+    clock : callable
+        Returns seconds; tells a thread that hangs.
+
+    Attributes
+    ----------
+    preparer : Preparer
+        The present one.
+    restarts : int
+        How often it may still be replaced.
+    closed : bool
+        Whether it was closed.
+
+    Raises
+    ------
+    RuntimeError
+        If no thread can be started, or the process is ending.
+    """
+
+    def __init__(
+        self,
+        new: Callable[[Callable[[], float]], Preparer],
+        counters: PreparationCounters,
+        clock: Callable[[], float],
+    ) -> None:
+        self._new, self._counters, self._clock = new, counters, clock
+        self.restarts = _RESTARTS
+        self.closed = False
+        self._healthy = 0
+        self._generation = forks.generation
+        self.preparer = new(clock)
+        self._start()
+
+    def _start(self) -> None:
+        self.preparer.start()
+        weakref.finalize(self, self.preparer.end).atexit = False
+
+    def follow(self, kept: bool) -> None:
+        """Hear whether a preparation was ready in time: many that were allow another restart."""
+        self._healthy += kept
+        if self._healthy >= _HEALTHY:
+            self._healthy = 0
+            self.restarts = min(self.restarts + 1, _RESTARTS)
+
+    def attend(self, total: int) -> bool:
+        """Replace a thread that ended or hangs; return whether there is one.
+
+        Parameters
+        ----------
+        total : int
+            Samples played.
+        """
+        if self.closed:
+            return False
+        preparer = self.preparer
+        stayed = self._generation != forks.generation
+        since_s = preparer.busy_since_s
+        hangs = since_s is not None and self._clock() - since_s > _HANG_S
+        if stayed or hangs or preparer.over.is_set():
+            if not stayed and self.restarts <= 0:
+                return False
+            self.restarts -= not stayed
+            self._generation = forks.generation
+            if hangs:
+                preparer.end()
+            self._replace(total)
+        return self.preparer.opened.is_set() and not self.preparer.over.is_set()
+
+    def _replace(self, total: int) -> None:
+        self.preparer = self._new(self._clock)
+        self.preparer.total = total
+        self._counters.preparers_restarted += 1
+        try:
+            self._start()
+        except RuntimeError as error:  # there is no thread to be had, or none any more
+            self.preparer.error = error
+            self.preparer.over.set()
+
+    def close(self) -> None:
+        """End the thread, and wait a moment for it."""
+        self.closed = True
+        if self._generation == forks.generation:
+            self.preparer.end()
+            self.preparer.over.wait(1.0)

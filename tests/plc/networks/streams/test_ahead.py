@@ -236,10 +236,10 @@ def test_a_thread_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
     while hang[0]:
         assert time.monotonic() < end_s
         time.sleep(1e-3)
-    filler._clock = lambda: time.monotonic() + 10.0
+    filler._keeper._clock = lambda: time.monotonic() + 10.0
     concealer.push(packets[1])
     assert filler._preparer.opened.wait(PATIENCE_S)
-    filler._clock = time.monotonic
+    filler._keeper._clock = time.monotonic
     for packet in packets[2:20]:
         concealer.push(packet)
         _settle(concealer)
@@ -251,14 +251,14 @@ def test_a_thread_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_threads_in_good_health_earn_restarts_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plc.networks.streams.ahead._HEALTHY", 10)
+    monkeypatch.setattr("plc.networks.streams.prepared._HEALTHY", 10)
     concealer = _stream(monkeypatch, lambda: None)
     filler = _ahead(concealer)
-    filler._restarts = 1
+    filler._keeper.restarts = 1
     for packet in np.resize(SIGNAL, (32, PACKET, 1)):
         concealer.push(packet)
         _settle(concealer)
-    assert filler._restarts == 3
+    assert filler._keeper.restarts == 3
     concealer.close()
 
 
@@ -266,17 +266,17 @@ def test_too_late_steps_down_and_calm_up(monkeypatch: pytest.MonkeyPatch) -> Non
     gate = threading.Event()
     concealer = _stream(monkeypatch, lambda: gate.wait(PATIENCE_S), prepare="auto")
     filler = _ahead(concealer)
-    filler._top_ms = 1.0
+    filler.pace._top_ms = 1.0
     packets = np.resize(SIGNAL, (400, PACKET, 1))
     for packet in packets[:20]:
         concealer.push(packet)
-    assert filler._depth > 0
-    assert filler._most_ms < 1.0
+    assert filler.pace.depth > 0
+    assert filler.pace.most_ms < 1.0
     gate.set()
     for packet in packets:
         concealer.push(packet)
         _settle(concealer)
-    assert filler._depth < 3
+    assert filler.pace.depth < 3
     concealer.close()
 
 
@@ -487,7 +487,7 @@ def test_what_is_not_prepared_has_the_network_that_answers_at_once(
         if prepare == "auto":
             _ahead(concealer)._preparer.end()
             assert _ahead(concealer)._preparer.over.wait(PATIENCE_S)
-            _ahead(concealer)._restarts = 0
+            _ahead(concealer)._keeper.restarts = 0
         played = _play(concealer, signal, trace, wait=False)
         samples[prepare] = concealer.stats.rung_samples["network:speech"]
         error_db[prepare] = nmse_db(played, signal, np.repeat(trace, PACKET)[:, None])

@@ -1,0 +1,122 @@
+"""How much a stream prepares: as much as is ready in time, and as the processor has time for."""
+
+import weakref
+
+from plc.networks.streams.cores import CORES, Claim
+
+PREPARE_SHARE = 0.6
+"""Share of a packet's duration that a preparation may take where it is bounded."""
+# Of about so many preparations this share has to be ready in time: below the first the next is
+# cheaper, above the second, after a while, as dear as before. That while doubles where it fails.
+_KEPT_MEMORY = 32
+_LOW, _HIGH = 0.85, 0.95
+_CALM_MS = 1000.0
+_MOST_CALM_MS = 16_000.0
+# Each step down takes so much off the time for prediction.
+_STEP = 0.7
+_STEPS = 5
+# At the lowest step less than this share is a waste of time: there is a pause, and each time a
+# longer one until most are in time again.
+_LEAST_KEPT = 0.3
+_PAUSE_MS, _MOST_PAUSE_MS = 1000.0, 60_000.0
+
+
+class PreparationPace:
+    """Steps down and up by how many preparations were ready in time.
+
+    Parameters
+    ----------
+    bounded : bool
+        Whether there are steps, pauses and a claim to the processor at all.
+    packet_ms : float
+        A packet's duration.
+    top_ms : float
+        Time for prediction at the first step below the top, before it is made less.
+
+    Attributes
+    ----------
+    depth : int
+        Steps below the top.
+    """
+
+    def __init__(self, bounded: bool, packet_ms: float, top_ms: float) -> None:
+        self._bounded = bounded
+        self._packet_ms = packet_ms
+        self._top_ms = top_ms
+        self._claim = Claim(PREPARE_SHARE)
+        if bounded:
+            CORES.enter(self._claim)
+            weakref.finalize(self, CORES.leave, self._claim).atexit = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Return to the top."""
+        self.depth = 0
+        self._kept = 1.0
+        self._calm_ms = 0.0
+        self._patience_ms = _CALM_MS
+        self._climbed = False
+        self._pause_ms = 0.0
+        self._next_pause_ms = _PAUSE_MS
+
+    def close(self) -> None:
+        """Leave the processor to others."""
+        CORES.leave(self._claim)
+
+    def follow(self, kept: bool) -> None:
+        """Hear whether a preparation was ready in time."""
+        if not self._bounded:
+            return
+        self._kept += (kept - self._kept) / _KEPT_MEMORY
+        self._calm_ms += self._packet_ms
+        if self._kept < _LOW and self.depth < _STEPS:
+            if self._climbed:  # what was tried last has failed
+                self._patience_ms = min(2.0 * self._patience_ms, _MOST_CALM_MS)
+            self._step_to(self.depth + 1)
+        elif self._kept < _LEAST_KEPT:
+            self._pause_ms = self._next_pause_ms
+            self._next_pause_ms = min(2.0 * self._next_pause_ms, _MOST_PAUSE_MS)
+            self._kept = _LOW
+        elif self._kept > _HIGH and self._calm_ms > self._patience_ms:
+            self._next_pause_ms = _PAUSE_MS
+            if self._climbed:
+                self._patience_ms = max(0.5 * self._patience_ms, _CALM_MS)
+            self._step_to(max(self.depth - 1, 0))
+
+    def _step_to(self, depth: int) -> None:
+        self._climbed = depth < self.depth
+        self.depth = depth
+        self._kept = _HIGH
+        self._calm_ms = 0.0
+
+    def spend(self, cost_ms: float) -> None:
+        """Hear what a preparation costs."""
+        if cost_ms > 0.0:
+            self._claim.share = cost_ms / self._packet_ms
+
+    def lost(self) -> None:
+        """Hear that a packet is lost: streams that lose come first."""
+        CORES.lost(self._claim)
+
+    def pass_time(self, ms: float) -> None:
+        """Advance the stream's time."""
+        self._pause_ms = max(0.0, self._pause_ms - ms)
+
+    @property
+    def most_ms(self) -> float:
+        """Time for prediction, as moments state it."""
+        return self._top_ms * _STEP**self.depth if self.depth else float("inf")
+
+    @property
+    def pausing(self) -> bool:
+        """True for a while after most preparations came too late at the lowest step."""
+        return self._pause_ms > 0.0
+
+    @property
+    def paused(self) -> bool:
+        """True if nothing is prepared for want of time."""
+        return self._bounded and (self.pausing or not self._claim.granted)
+
+    def has_time(self) -> bool:
+        """Return whether the processor has time for a preparation now; review claims if due."""
+        return not self._bounded or (not self.pausing and CORES.may(self._claim))
