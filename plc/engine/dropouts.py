@@ -11,10 +11,14 @@ import numpy as np
 
 from plc.engine.config import StreamConfig
 from plc.engine.samples import INT16, Packet
-from plc_kernels.dropouts import LAG_MS, MORE_MS, STATE_WORDS, find_dropouts, skip_packet
-from plc_kernels.packet import INT16_SCALE
-
-_SCALE = np.float32(1.0 / INT16_SCALE)
+from plc_kernels.stream.dropouts import (
+    HEAD,
+    PARTS,
+    forget_search,
+    lay_out_search,
+    search,
+    search_nothing,
+)
 
 
 class DropoutFinder:
@@ -28,14 +32,12 @@ class DropoutFinder:
 
     def __init__(self, config: StreamConfig) -> None:
         n = config.packet_samples
-        past_ms = max(LAG_MS, config.packet_ms) + MORE_MS
-        past = round(past_ms * config.sample_rate / 1000.0)
-        self._rate, self._packet = config.sample_rate, n
-        self._lines = np.zeros((config.channels, past + n), np.float32)
-        self._new = self._lines[:, past:].T
-        self._states = np.zeros((config.channels, STATE_WORDS), np.int64)
-        self._marked = np.zeros((config.channels, n), np.int8)
-        self._parts = np.zeros(n + 1, np.int64)
+        head = np.zeros(HEAD, np.int64)
+        size = lay_out_search(np.array([config.sample_rate, config.channels, n]), head)
+        self._memory = np.zeros(size // 8, np.int64)
+        self._memory[:HEAD] = head
+        parts = int(head[PARTS]) // 8
+        self._parts = self._memory[parts : parts + n + 1]
 
     def look_at(self, packet: Packet) -> Sequence[tuple[int, int]]:
         """Return the parts of a packet that are dropouts, in order.
@@ -45,16 +47,10 @@ class DropoutFinder:
 
         Parameters
         ----------
-        packet : float32 or int16, shape (packet_samples, channels)
+        packet : float32 or int16, shape (packet_samples, channels), C-contiguous
             As it arrived.
         """
-        if packet.dtype == INT16:
-            np.multiply(packet, _SCALE, out=self._new)
-        else:
-            np.copyto(self._new, packet)
-        count = find_dropouts(
-            self._rate, self._packet, self._lines, self._states, self._marked, self._parts
-        )
+        count = search(self._memory, packet.ctypes.data, packet.dtype == INT16)
         if not count:
             return ()
         ends = self._parts[: 2 * count].tolist()
@@ -62,8 +58,8 @@ class DropoutFinder:
 
     def skip(self) -> None:
         """Take note of a packet that did not arrive as a whole."""
-        skip_packet(self._rate, self._packet, self._states)
+        search_nothing(self._memory)
 
     def forget(self) -> None:
         """Make it as new."""
-        self._states.fill(0)
+        forget_search(self._memory)

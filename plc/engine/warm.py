@@ -31,7 +31,6 @@ from plc_kernels import (
     burst,
     contour,
     denormals,
-    dropouts,
     fade,
     history,
     passages,
@@ -42,7 +41,7 @@ from plc_kernels.compile import refused
 from plc_kernels.own_folder import own_folder
 from plc_kernels.prebuilt import recording
 from plc_kernels.spectra import gap
-from plc_kernels.stream import fill_limit, layout, many, start, step, times
+from plc_kernels.stream import dropouts, fill_limit, layout, many, start, step, times
 
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
@@ -61,8 +60,10 @@ AUDIO_PATH: tuple[Any, ...] = (
     contour.turn,
     denormals.flush_denormals,
     denormals.restore_denormals,
-    dropouts.find_dropouts,
-    dropouts.skip_packet,
+    dropouts.forget_search,
+    dropouts.lay_out_search,
+    dropouts.search,
+    dropouts.search_nothing,
     fade.crossfade,
     fade.mix_by_cosine,
     fade.mix_by_error,
@@ -318,7 +319,9 @@ def _run_spectra() -> None:
 def _run_dropouts() -> None:
     finder = DropoutFinder(StreamConfig(sample_rate=8000, packet_samples=64))
     finder.look_at(np.zeros((64, 1), np.float32))
+    finder.look_at(np.zeros((64, 1), np.int16))
     finder.skip()
+    finder.forget()
     TimeHistogram().add(0.0)
 
 

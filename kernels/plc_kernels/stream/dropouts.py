@@ -1,4 +1,4 @@
-"""The search for dropouts, for callers that have addresses and no arrays: C.
+"""The search for dropouts of a stream, for Python and C.
 
 Its memory is a piece of its own beside the step's block: words that say where its arrays lie, then
 the arrays of :func:`plc_kernels.dropouts.find_dropouts`.

@@ -1,13 +1,13 @@
-"""The search for dropouts that C calls, against the one that Python calls."""
+"""The search for dropouts in its own memory, against the kernel that it runs."""
 
 import numpy as np
 import pytest
 
-from plc.engine.config import StreamConfig
-from plc.engine.dropouts import DropoutFinder
+from plc_kernels.dropouts import STATE_WORDS, find_dropouts, skip_packet
 from plc_kernels.stream.dropouts import (
     HEAD,
     PARTS,
+    PAST,
     SIZE,
     forget_search,
     lay_out_search,
@@ -32,20 +32,25 @@ def test_the_same_parts_are_found(rate: int, channels: int, packet: int, integer
     size = lay_out_search(np.array([rate, channels, packet]), head)
     memory = np.zeros(size // 8, np.int64)
     memory[:HEAD] = head
-    finder = DropoutFinder(StreamConfig(sample_rate=rate, channels=channels, packet_samples=packet))
+    past = int(head[PAST])
+    lines = np.zeros((channels, past + packet), np.float32)
+    states = np.zeros((channels, STATE_WORDS), np.int64)
+    marked, wanted = np.zeros((channels, packet), np.int8), np.zeros(packet + 1, np.int64)
     found = 0
     for k, each in enumerate(packets):
         if k == 40:
             forget_search(memory)
-            finder.forget()
+            states[:] = 0
         if k % 19 == 18:
             search_nothing(memory)
-            finder.skip()
+            skip_packet(rate, packet, states)
             continue
         given = np.ascontiguousarray(each)
         parts = search(memory, given.ctypes.data, integer)
         ends = memory[memory[PARTS] // 8 :][: 2 * parts].reshape(-1, 2).tolist()
-        assert [tuple(each) for each in ends] == list(finder.look_at(given)), k
+        lines[:, past:] = given.T.astype(np.float32) / (32_768.0 if integer else 1.0)
+        assert parts == find_dropouts(rate, packet, lines, states, marked, wanted), k
+        assert ends == wanted[: 2 * parts].reshape(-1, 2).tolist(), k
         found += parts
     assert found > 10
     assert memory[SIZE] == size
