@@ -1,11 +1,12 @@
 """The command ``plc conceal``."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plc.cli import batch
-from plc.cli.lose import MaybeBurst, MaybeLoss, losses_of
+from plc.cli.lose import NOTHING_LOST, MaybeBurst, MaybeLoss, losses_of
 from plc.cli.options import (
     AsJson,
     Lookahead,
@@ -95,10 +96,11 @@ def conceal(
             )
 
         done = work.each("concealing", conceal_one)
-        work.finish(done, _print_conceal, as_json=as_json, picture=picture, page=page)
+        printed = partial(_print_conceal, trace is not None)
+        work.finish(done, printed, as_json=as_json, picture=picture, page=page)
 
 
-def _print_conceal(report: "ConcealReport", work: batch.Work, pair: "Pair") -> None:
+def _print_conceal(traced: bool, report: "ConcealReport", work: batch.Work, pair: "Pair") -> None:
     share = 100 * report.lost_packets / report.packets
     work.say(
         f"{f'{pair.name}: ' if work.to_folder else ''}concealed {report.lost_packets} of "
@@ -108,3 +110,5 @@ def _print_conceal(report: "ConcealReport", work: batch.Work, pair: "Pair") -> N
     invalid = report.stats["invalid_packets"]
     if invalid:
         work.say(f"and {counted(invalid, 'packet')} with NaN or infinity in it")
+    if not report.lost_packets and not traced:
+        work.say(NOTHING_LOST)

@@ -69,6 +69,12 @@ def lose(
         f"({lost_share:.1f} %) in "
         f"{counted(report.bursts, 'burst')}: {target}, {report.trace}"
     )
+    if not report.lost_packets:
+        say(NOTHING_LOST)
+
+
+NOTHING_LOST = "no packet was lost: give another --seed, a shorter --burst or a higher --loss"
+"""Said where losses drawn at random hit nothing."""
 
 
 def losses_of(

@@ -105,6 +105,17 @@ def test_a_recording_of_which_everything_is_lost_is_silence(clip: Path) -> None:
     assert read_trace(clip.with_name("lose.trace")).all()
 
 
+def test_losses_that_hit_nothing_are_told(clip: Path, tmp_path: Path) -> None:
+    for command in ("conceal", "lose"):
+        result = run(command, clip, tmp_path / f"{command}.wav", "--loss", "0.1%", "--burst", 500)
+        assert " 0 of" in result.output
+        assert "no packet was lost" in result.output
+    trace = tmp_path / "none.trace"
+    trace.write_text("0\n" * 10)
+    result = run("conceal", clip, tmp_path / "traced.wav", "--trace", trace)
+    assert "no packet was lost" not in result.output
+
+
 def test_losing_everything_leaves_no_say_to_a_mean_burst(clip: Path) -> None:
     target = clip.with_name("b.wav")
     for command in ("conceal", "lose"):
