@@ -18,17 +18,25 @@ _NOBODY = 65534
 
 
 def cache_root() -> Path:
-    """Return the user's folder for this package's caches: ``PLC_CACHE_DIR`` or the system's."""
+    """Return the user's folder for this package's caches: ``PLC_CACHE_DIR`` or the system's.
+
+    That may be a link, which is followed here: systemd gives a service with ``DynamicUser=`` one.
+
+    Raises
+    ------
+    RuntimeError
+        If nobody knows this user's home, or the links are a circle.
+    """
     given = os.environ.get("PLC_CACHE_DIR")
     if given:
-        return Path(given)
+        return Path(given).resolve()
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "plc-engine"
+    return (base / "plc-engine").resolve()
 
 
 def own_folder(name: str) -> tuple[Path | None, str]:

@@ -169,6 +169,24 @@ def test_a_folder_of_ones_own_is_made_for_nobody_else(
     assert mode_of(folder) == mode_of(folder.parent) == 0o700
 
 
+@pytest.mark.parametrize("name", ["PLC_CACHE_DIR", "XDG_CACHE_HOME"])
+def test_the_users_own_folder_may_be_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As that of a service of systemd with a user of its own is."""
+    monkeypatch.delenv("PLC_CACHE_DIR", raising=False)
+    real = tmp_path / "private"
+    real.mkdir(mode=0o700)
+    link = tmp_path / ("caches" if name == "PLC_CACHE_DIR" else "home/plc-engine")
+    link.parent.mkdir(mode=0o700, exist_ok=True)
+    link.symlink_to(real)
+    monkeypatch.setenv(name, str(link if name == "PLC_CACHE_DIR" else link.parent))
+    assert own_folder.own_folder("kernels") == (real / "kernels", "")
+    real.chmod(0o777)
+    monkeypatch.setenv("PLC_CACHE_DIR", str(link))
+    assert own_folder.own_folder("kernels")[0] is None
+
+
 def test_without_a_home_the_folder_is_a_temporary_one_of_this_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,6 +171,7 @@ def test_systemd_runs_the_unit_reloads_it_and_starts_it_again(tmp_path: Path) ->
             assert int(system.of_unit("NRestarts")) == began + 1
             assert sent_and_heard(*first, ssrc=8 + began) >= 40
 
+        assert "kernels are not kept" not in system.inside("cat", "/var/cache/relay.log")
         started_s = time.monotonic()
         system.inside("systemctl", "stop", "plc-relay")
         assert time.monotonic() - started_s < 20.0
