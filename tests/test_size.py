@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 # Thousands of lines that a part of the product may have. Whoever exceeds one raises it, and says
 # in the commit why the lines are worth it.
 THOUSANDS = {
-    "plc": 49.1,
-    "kernels": 13.6,
+    "plc": 49.3,
+    "kernels": 13.7,
     "bench": 19.0,
     "training": 15.0,
 }
@@ -21,6 +21,7 @@ MOST_PARAMETERS, MOST_ATTRIBUTES = 9, 25
 MORE_PARAMETERS = {
     "plc.apps.demo.run": 11,
     "plc.apps.live.run_live": 11,
+    "plc.engine.many.Concealers.__init__": 10,
     "plc.repair.arrays.inpaint": 10,
     "plc.rtp.send.open_sender": 13,
     "plc_training.papers.blocks.UNet.__init__": 11,

@@ -76,8 +76,8 @@ def network() -> bytes:
     ModelError
         If its files in the package are not sound.
     """
-    from plc.embed.models import flat_file
     from plc.models.catalogue import find
+    from plc.networks.flat import flat_file
 
     return flat_file(find(NETWORK)) or b""
 

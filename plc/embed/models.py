@@ -1,33 +1,12 @@
-"""Models as flat files, which C and WebAssembly read in place of ONNX."""
+"""The package's models as flat files, for C and WebAssembly."""
 
 from pathlib import Path
 
 from plc.errors import ConfigError
 from plc.models.catalogue import available
-from plc.models.manifest import Manifest
-from plc.networks.drafts import ContourDraft
-from plc.predict.contour import contour_model
-from plc.runtime.native import planned
-from plc_kernels.stream.model import flat_model
+from plc.networks.flat import flat_file
 
 SUFFIX = ".plcm"
-
-
-def flat_file(manifest: Manifest) -> bytes | None:
-    """Return a model as a flat file; None if it is not one that C can run.
-
-    Raises
-    ------
-    ModelError
-        If its files are not sound.
-    """
-    if manifest.drafts != ContourDraft.names or manifest.top_hz is None:
-        return None
-    found = planned(manifest, manifest.sample_rates[0])
-    if found is None:
-        return None
-    grid = manifest.horizon_ms, manifest.bin_hz
-    return flat_model(*found, contour_model(), manifest.sample_rates, *grid)
 
 
 def write_models(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numba.core.dispatcher import Dispatcher
 
+from plc.engine import networks
 from plc.engine.warm import warm_up
 from plc.engine.whole import conceal
 from plc.runtime import native
@@ -28,6 +29,7 @@ def main() -> None:
         _conceal_a_second(rate)
     for kernel in native.KERNELS:
         native.warm_up(kernel)
+    networks.warm_up()
     write_recorded(level, Path(path), _kernels())
 
 

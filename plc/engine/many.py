@@ -2,8 +2,10 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from plc.engine.config import OPEN, StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method
+from plc.engine.networks import model_for
 from plc.engine.one_thread import OneThread
 from plc.engine.prediction import StepPrediction
 from plc.engine.samples import INT16, Packet, Samples, as_packets, check_arrived, check_out
@@ -19,23 +22,27 @@ from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError
 from plc.predict.filler import Method
-from plc.predict.ladder import SERVER, Ladders
+from plc.predict.ladder import SERVER, SERVER_DRAFTS, Ladders
 from plc.runtime import forks
 from plc_kernels.stream.layout import FLAGS, REFIT, TAKES
-from plc_kernels.stream.many import step_many
+from plc_kernels.stream.many import conceal_many, step_many
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import CONCEALED, PUSH
 
 MAX_STREAMS = 65_536
 # On steady content a fit serves so long: half of it would cost a quarter more, and gain little.
 _REFIT_MS = 50.0
+# In shorter packets most bursts are over before a network answers: it costs twenty times what
+# prediction does, and is not heard (docs/notebook.md, "Networks on servers").
+_SHORT_MS = 5.0
 
 
 class Concealers:
-    """Many streams of one format, concealed by linear prediction.
+    """Many streams of one format, concealed by linear prediction, and of speech by a network.
 
     One call pushes a packet of each, in compiled code that holds no lock of Python's. The samples
-    are those of as many :class:`~plc.Concealer` objects.
+    are those of as many :class:`~plc.Concealer` objects without a time limit, or streams of
+    ``libplc``, whose only networks are those for speech.
 
     Parameters
     ----------
@@ -44,8 +51,12 @@ class Concealers:
     sample_rate, channels, packet_samples, lookahead, packet_ms
         As for :class:`~plc.StreamConfig`.
     method : str
-        ``"server"``: two short rungs, for tens of microseconds a lost packet; ``"ar"``: the best
-        rungs; or ``burg:ORDER_MS/PAST_MS``.
+        ``"server"``: linear prediction by two short rungs, for tens of microseconds a lost packet,
+        and the network where packets are of 5 ms or more. ``"auto"``: the best rungs, for
+        milliseconds, and the network. ``"ar"``: the best rungs alone. Or ``burg:ORDER_MS/PAST_MS``.
+    model : str
+        Network: ``"auto"`` takes that for speech at the sample rate, up to 96 kHz, for about a
+        millisecond a burst of speech; ``"ar"`` takes none.
     threads : int
         That share the streams; 1 to 64.
     seed : int
@@ -85,6 +96,7 @@ class Concealers:
         *,
         packet_ms: float = OPEN,
         method: str = "server",
+        model: str = "auto",
         threads: int = 1,
         seed: int = 0,
     ) -> None:
@@ -98,25 +110,33 @@ class Concealers:
             packet_samples=packet_samples,
             packet_ms=packet_ms,
             lookahead=lookahead,
-            method="ar" if method == "server" else method,
-            model="ar",
+            method="auto" if method == "server" else method,
+            model=model,
             budget_ms=math.inf,
             seed=seed,
         )
+        if model not in ("auto", "ar"):
+            raise ConfigError(f"model is {model!r}; many streams take auto or ar")
         warm_up()
+        short = method == "server" and config.packet_ms < _SHORT_MS
+        self._model = None if short else model_for(config)
         chosen: Method
         if method == "server":
-            ladders = Ladders(sample_rate, channels, config.packet_samples, rungs=SERVER)
+            rungs = SERVER if self._model is None else SERVER_DRAFTS
+            ladders = Ladders(sample_rate, channels, config.packet_samples, rungs=rungs)
             chosen = StepPrediction(ladders)
         else:
-            chosen = make_method(config, 0)
+            chosen = make_method(replace(config, method="ar") if method == "auto" else config, 0)
         if chosen.ladders is None:
             raise ConfigError(
-                f"method is {method!r}; many streams take server, ar or burg:ORDER_MS/PAST_MS"
+                f"method is {method!r}; many streams take server, auto, ar or burg:ORDER_MS/PAST_MS"
             )
-        size = StreamMemory(config, chosen).block.size
+        size = StreamMemory(config, chosen, model=self._model).block.size
         self._blocks = np.zeros((streams, size), np.int64)
-        memories = [StreamMemory(config, chosen, self._blocks[k], seed + k) for k in range(streams)]
+        memories = [
+            StreamMemory(config, chosen, self._blocks[k], seed + k, self._model)
+            for k in range(streams)
+        ]
         refit = round(sample_rate * _REFIT_MS / 1000.0) if method == "server" else 0
         self._blocks[:, REFIT] = refit
         self.stats = tuple(Stats(memory) for memory in memories)
@@ -140,7 +160,7 @@ class Concealers:
 
     def __repr__(self) -> str:
         """Return the format, the method and the counters of all streams."""
-        config = replace(self.config, method=self._name, model="auto")
+        config = replace(self.config, method=self._name)
         streams = len(self.stats)
         return f"<Concealers of {streams} streams of {config.in_words()}; {in_words(self.stats)}>"
 
@@ -191,23 +211,22 @@ class Concealers:
         else:
             check_out(out, integer, self._shape)
         self._blocks[:, TAKES] = there
-        arguments = (
-            self._blocks,
-            PUSH,
-            whole.ctypes.data,
-            whole.strides[0],
-            integer,
-            self._missing,
-            0,
-            out.ctypes.data,
-        )
-        if self._pool is None:
-            step_many(*arguments, 0, self._shape[0])
-            return out
-        others = [self._pool.submit(step_many, *arguments, *share) for share in self._shares[1:]]
-        step_many(*arguments, *self._shares[0])
-        wait(others)
+        given = whole.ctypes.data, whole.strides[0], integer, self._missing
+        place = out.ctypes.data
+        if self._model is None:
+            self._share(partial(step_many, self._blocks, PUSH, *given, 0, place))
+        else:
+            self._share(partial(conceal_many, self._blocks, self._model.address, *given, place))
         return out
+
+    def _share(self, work: Callable[[int, int], object]) -> None:
+        """Do work on all streams: on those of each share in a thread."""
+        if self._pool is None:
+            work(0, self._shape[0])
+            return
+        others = [self._pool.submit(work, *share) for share in self._shares[1:]]
+        work(*self._shares[0])
+        wait(others)
 
     def reset(self, stream: int | None = None) -> None:
         """Make a stream as new, or all of them, statistics included.

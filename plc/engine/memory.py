@@ -1,6 +1,6 @@
 """A stream's block of memory, and Python's views of it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,11 @@ from plc.engine.config import StreamConfig
 from plc.predict.filler import Method
 from plc.predict.history import History
 from plc.predict.ladder import Ladders
-from plc_kernels.stream import layout
+from plc_kernels.stream import layout, network
 from plc_kernels.stream.start import open_stream
+
+if TYPE_CHECKING:
+    from plc.networks.flat import FlatModel
 
 _WORD = 8
 _ALIGNED = 64
@@ -29,6 +32,9 @@ class StreamMemory:
         Where the block is to be; None: in memory of its own.
     seed : int or None
         Of the comfort noise; None: that of ``config``.
+    model : FlatModel or None
+        The network that the step asks for fills (:mod:`plc_kernels.stream.network`); for the
+        stream's rate.
 
     Attributes
     ----------
@@ -50,6 +56,7 @@ class StreamMemory:
         method: Method,
         memory: NDArray[np.int64] | None = None,
         seed: int | None = None,
+        model: "FlatModel | None" = None,
     ) -> None:
         header = np.zeros(layout.HEADER, np.int64)
         numbers = header[layout.REALS :].view(np.float64)
@@ -69,7 +76,12 @@ class StreamMemory:
         if method.ladders is not None:
             header[layout.INSIDE] = True
             _write_ladders(method.ladders, header, numbers)
-        size = layout.lay_out(header)
+        if model is None:
+            size = layout.lay_out(header)
+        else:
+            header[layout.NETWORK_RUNG] = len(self.rungs)
+            self.rungs += (f"network:{model.name}",)
+            size = network.lay_out_network(model.address, header)
         if memory is None:
             own = np.empty((size + _ALIGNED) // _WORD, np.int64)
             begin = (-own.ctypes.data % _ALIGNED) // _WORD
@@ -80,6 +92,8 @@ class StreamMemory:
         self.numbers = self.block[layout.REALS : layout.HEADER].view(np.float64)
         self.numbers[layout.LIMIT_MS] = config.time_limit_ms
         open_stream(self.block)
+        if model is not None:
+            network.open_network(self.block)
         channels, n = config.channels, config.packet_samples
         self.inbox = self.block.ctypes.data + int(self.block[layout.INBOX])
         self.missing = self.array(layout.MISSING, np.int64, 2 * (n + 1))

@@ -52,6 +52,9 @@ UNSTEADY = tuple(Rung(*rung) for rung in UNSTEADY_MS)
 """For content that glides and stops: speech."""
 SERVER = (Rung(4.0, 20.0), Rung(2.5, 15.0))
 """For tens of microseconds a lost packet, steady and unsteady."""
+SERVER_DRAFTS = (SERVER[0], UNSTEADY[0])
+"""The same where a network for speech improves on drafts: it makes little of those of short rungs
+(docs/notebook.md, "Networks on servers")."""
 
 # What a channel costs beside its kernels: calls, copies, the level. Measured 10 to 15 µs.
 _CALL_MS = 0.015

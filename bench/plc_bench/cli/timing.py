@@ -327,8 +327,9 @@ def server(
     sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 48_000,
     packet_samples: Annotated[int, typer.Option(min=1, help="Samples of a packet.")] = 64,
     method: Annotated[
-        str, typer.Option(help="Of server, ar, burg:ORDER_MS/PAST_MS; a list.")
+        str, typer.Option(help="Of server, auto, ar, burg:ORDER_MS/PAST_MS; a list.")
     ] = "server,ar",
+    model: Annotated[str, typer.Option(help="auto, or ar: without a network.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="That share the streams.")] = 1,
     loss: Loss = 0.0476,
     burst: Burst = 1.5,
@@ -350,6 +351,7 @@ def server(
         packet_samples=packet_samples,
         threads=threads,
         methods=tuple(names_of(method)),
+        model=model,
         loss=loss,
         mean_burst=burst,
         longest=longest,

@@ -41,6 +41,8 @@ class ServerSettings:
         Of :class:`plc.Concealers`.
     methods : tuple of str
         Likewise, one after the other.
+    model : str
+        Likewise.
     loss, mean_burst : float
         Share of packets lost, and mean packets in a burst, of at most ``longest`` packets.
     longest : int
@@ -58,6 +60,7 @@ class ServerSettings:
     packet_samples: int = 64
     threads: int = 1
     methods: tuple[str, ...] = ("server", "ar")
+    model: str = "auto"
     loss: float = 0.0476
     mean_burst: float = 1.5
     longest: int = 3
@@ -89,6 +92,10 @@ class ServerCost:
         Processor time of a packet.
     cores : float
         Processor time by the time that the streams last.
+    a_core, a_core_received : float
+        Streams that a core has time for: so, and where all is received.
+    by_networks : float
+        Share of the concealed samples that a network made.
     tick_ms : dict
         Wall time of a call for all streams: p50, p99 and max.
     nmse_db : float
@@ -101,6 +108,9 @@ class ServerCost:
     received_us: float
     concealed_us: float
     cores: float
+    a_core: float
+    a_core_received: float
+    by_networks: float
     tick_ms: dict[str, float]
     nmse_db: float
 
@@ -178,18 +188,21 @@ def _cost(
         1,
         settings.packet_samples,
         method=method,
+        model=settings.model,
         threads=settings.threads,
     )
     try:
         clean_s, _, _ = _drive(group, packets, np.ones_like(arrived))
         group.reset()
         spent_s, ticks_s, played = _drive(group, packets, arrived)
+        by_networks = _by_networks(group)
     finally:
         group.close()
     received, concealed = int(arrived.sum()), int((~arrived).sum())
     each_s = clean_s / arrived.size
     error = (played - packets)[~arrived].astype(np.float64)
     truth = packets[~arrived].astype(np.float64)
+    lasts_s = settings.ticks * settings.packet_samples / settings.sample_rate
     p50, p99, most = np.percentile(1e3 * np.array(ticks_s), (50, 99, 100))
     return ServerCost(
         method,
@@ -197,10 +210,24 @@ def _cost(
         concealed,
         1e6 * each_s,
         1e6 * (spent_s - received * each_s) / max(concealed, 1),
-        spent_s * settings.sample_rate / (settings.ticks * settings.packet_samples),
+        spent_s / lasts_s,
+        settings.streams * lasts_s / spent_s,
+        settings.streams * lasts_s / clean_s,
+        by_networks,
         {"p50": float(p50), "p99": float(p99), "max": float(most)},
         10.0 * float(np.log10(np.sum(error**2) / max(np.sum(truth**2), 1e-30) + 1e-30)),
     )
+
+
+def _by_networks(group: plc.Concealers) -> float:
+    """Return the share of concealed samples that a network made."""
+    made = [
+        count
+        for stats in group.stats
+        for rung, count in stats.rung_samples.items()
+        if rung.startswith("network:")
+    ]
+    return sum(made) / max(sum(stats.concealed_samples for stats in group.stats), 1)
 
 
 def _drive(
@@ -225,7 +252,8 @@ def server_table(report: ServerReport) -> Table:
         f"{settings.sample_rate} Hz, {settings.threads} thread(s)",
         (
             *("method", "received", "concealed", "µs a received", "µs a concealed", "cores"),
-            *("tick p50 ms", "p99 ms", "max ms", "NMSE dB"),
+            *("streams a core", "none lost", "by networks", "tick p50 ms", "p99 ms", "max ms"),
+            "NMSE dB",
         ),
     )
     for one in report.costs:
@@ -236,6 +264,9 @@ def server_table(report: ServerReport) -> Table:
             f"{one.received_us:.2f}",
             f"{one.concealed_us:.1f}",
             f"{one.cores:.2f}",
+            f"{one.a_core:.0f}",
+            f"{one.a_core_received:.0f}",
+            f"{one.by_networks:.0%}",
             *(f"{one.tick_ms[name]:.2f}" for name in ("p50", "p99", "max")),
             f"{one.nmse_db:.2f}",
         )

@@ -78,9 +78,13 @@ from plc_kernels.stream.layout import (
     float_blocks,
     float_rows,
     floats,
+    lay_out,
     place,
     samples_of,
     words,
+)
+from plc_kernels.stream.layout import (
+    SIZE as LAID_OUT,
 )
 from plc_kernels.stream.step import BEGAN, GOES_ON, WANTS_BRIDGE, WANTS_FILL
 
@@ -253,7 +257,25 @@ def _known(block: Block) -> int:
     return int(contour_sizes(block[RATE], 0)[0])
 
 
-@part
+@kernel
+def lay_out_network(model: int, header: Block) -> int:
+    """Lay out a stream with a network; return the size of its block, 0 if the rate is another's.
+
+    Parameters
+    ----------
+    model : int
+        Address of a flat file.
+    header : int64, shape (HEADER,), read and written
+        As :func:`~plc_kernels.stream.layout.lay_out` takes it, with NETWORK_RUNG.
+    """
+    if not measure(model, header):
+        return 0
+    lay_out(header)
+    add_places(model, header)
+    return int(header[LAID_OUT])
+
+
+@kernel
 def open_network(block: Block) -> None:
     """Write the tables of a stream's network."""
     size = block[SIZE]

@@ -13,9 +13,9 @@ import plc
 from plc import Concealer
 from plc.audio.files import read_audio
 from plc.audio.loss import GilbertElliott
-from plc.embed.models import flat_file
 from plc.engine import methods
 from plc.models.catalogue import find
+from plc.networks.flat import flat_file
 from plc_kernels.stream import entry, layout, network
 from plc_kernels.stream import model as of
 from plc_kernels.stream.step import GOES_ON, WANTS_FILL

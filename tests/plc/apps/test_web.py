@@ -22,10 +22,11 @@ from plc import Concealer
 from plc.apps import web
 from plc.audio.files import read_audio
 from plc.audio.loss import GilbertElliott
-from plc.embed.models import SUFFIX, flat_file
+from plc.embed.models import SUFFIX
 from plc.engine import methods
 from plc.errors import AudioFileError, NetworkError
 from plc.models.catalogue import find
+from plc.networks.flat import flat_file
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.plan import COUNT
 from plc_kernels.stream import entry, layout

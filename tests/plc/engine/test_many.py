@@ -59,7 +59,7 @@ def test_each_stream_plays_what_it_plays_alone(dtype: type, lookahead: int, thre
 def test_the_rungs_for_servers_conceal_and_are_counted() -> None:
     packets, arrived = packets_of(2), losses(2)
     arrived[0] = True
-    group = Concealers(2, RATE, 1, PACKET)
+    group = Concealers(2, RATE, 1, PACKET, model="ar")
     played = np.empty_like(packets)
     made = np.zeros_like(arrived)
     for tick in range(TICKS):
@@ -118,7 +118,7 @@ def test_one_stream_or_all_begin_anew() -> None:
     [
         ({"streams": 0}, "streams is 0; give 1 to 65536"),
         ({"streams": 1, "threads": 0}, "threads is 0; give 1 to 64"),
-        ({"streams": 1, "method": "zeros"}, "many streams take server, ar or burg"),
+        ({"streams": 1, "method": "zeros"}, "many streams take server, auto, ar or burg"),
         ({"streams": 1, "sample_rate": 7}, "sample_rate is 7"),
     ],
 )

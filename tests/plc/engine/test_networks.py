@@ -1,0 +1,172 @@
+"""Many streams with a network are what they are one by one."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from plc import Concealer, Concealers
+from plc.engine import methods
+from plc.errors import ConfigError, ModelError
+from plc.models.catalogue import find
+from plc.networks import flat
+from plc_kernels.stream import entry, layout
+from plc_kernels.stream.many import conceal_many
+from tests.examples import examples
+from tests.kernels.stream.blocks import Stream, settings_of
+from tests.kernels.stream.test_network import speech
+from tests.kernels.test_allocation import assert_allocates_nothing
+
+
+def packets_of(rate: int, channels: int, packet: int, streams: int, dtype: type) -> NDArray[Any]:
+    """Return speech from another place for each stream, (ticks, streams, packet, channels)."""
+    signal = speech(rate, channels)
+    ticks = len(signal) // packet
+    rows = [np.roll(signal[: ticks * packet], -k * 7919, axis=0) for k in range(streams)]
+    whole = np.stack(rows).reshape(streams, ticks, packet, channels).transpose(1, 0, 2, 3)
+    scaled = np.rint(32_767 * whole) if dtype is np.int16 else whole
+    return np.ascontiguousarray(scaled.astype(dtype))
+
+
+def single(rate: int, channels: int, packet: int, lookahead: int, seed: int) -> Stream:
+    """Return a stream as C runs it."""
+    model = flat.shared_model("speech" if rate >= 16_000 else "speech-narrowband")
+    assert model is not None
+    return Stream(settings_of(rate, channels, packet, lookahead, seed), model.words)
+
+
+@examples(30, few=6)
+@given(
+    rate=st.sampled_from([8000, 16_000, 48_000]),
+    channels=st.integers(1, 2),
+    packet_ms=st.sampled_from([2.5, 10, 20]),
+    lookahead=st.integers(0, 1),
+    dtype=st.sampled_from([np.float32, np.int16]),
+    threads=st.integers(1, 2),
+    loss=st.floats(0.05, 0.5),
+    seed=st.integers(0, 1000),
+)
+def test_each_stream_plays_what_it_plays_alone(
+    rate: int,
+    channels: int,
+    packet_ms: float,
+    lookahead: int,
+    dtype: type,
+    threads: int,
+    loss: float,
+    seed: int,
+) -> None:
+    n, streams = round(rate * packet_ms / 1000), 3
+    packets = packets_of(rate, channels, n, streams, dtype)[: round(1500 / packet_ms)]
+    rng = np.random.default_rng(seed)
+    arrived = rng.random(packets.shape[:2]) >= loss
+    arrived[0] = True  # an int16 stream is one from its first packet on
+    joins = {int(rng.integers(1, len(packets))): int(rng.integers(0, streams)) for _ in range(2)}
+    group = Concealers(
+        streams, rate, channels, n, lookahead, method="auto", threads=threads, seed=seed
+    )
+    alone = [single(rate, channels, n, lookahead, seed + k) for k in range(streams)]
+    for tick, (given_packets, there) in enumerate(zip(packets, arrived, strict=True)):
+        if tick in joins:
+            group.reset(joins[tick])
+            entry.reset(alone[joins[tick]].block)
+        played = group.push(given_packets, there)
+        for k, one in enumerate(alone):
+            expected = one.push(given_packets[k] if there[k] else None)
+            np.testing.assert_array_equal(played[k], expected, err_msg=f"{tick} {k}")
+    for stats, one in zip(group.stats, alone, strict=True):
+        network = next(name for name in stats.rung_samples if name.startswith("network:"))
+        served = one.block[layout.RUNG_SAMPLES + entry.NETWORK_PLACE]
+        assert stats.rung_samples[network] == served
+        assert stats.concealed_samples == one.counter("concealed_samples")
+    group.close()
+
+
+def test_a_stream_plays_what_a_concealer_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The Concealer's own choice is music's network for music.
+    with monkeypatch.context() as patched:
+        patched.setattr(methods, "stream_models", lambda *_: ({"speech": find("speech")}, {}))
+        concealer = Concealer(16_000, 1, 320, budget_ms=math.inf, prepare="never")
+    group = Concealers(1, 16_000, 1, 320, method="auto")
+    packets = packets_of(16_000, 1, 320, 1, np.float32)
+    lost = np.random.default_rng(2).random(len(packets)) < 0.2
+    for packet, gone in zip(packets, lost, strict=True):
+        expected = concealer.push(None if gone else packet[0])
+        np.testing.assert_array_equal(group.push(packet, ~gone[None])[0], expected)
+    served = group.stats[0].rung_samples["network:speech"]
+    assert served == concealer.stats.rung_samples["network:speech"] > 0
+
+
+@pytest.mark.parametrize(
+    ("rate", "method", "model", "network"),
+    [
+        (48_000, "server", "auto", "network:speech"),
+        (8_000, "auto", "auto", "network:speech-narrowband"),
+        (48_000, "server", "ar", None),
+        (48_000, "ar", "auto", None),
+        (48_000, "burg:5/30", "auto", None),
+        (96_000, "server", "auto", "network:speech"),
+        (192_000, "server", "auto", None),
+    ],
+)
+def test_speech_has_the_network_for_its_rate(
+    rate: int, method: str, model: str, network: str | None
+) -> None:
+    (stats,) = Concealers(1, rate, 1, method=method, model=model).stats
+    assert [name for name in stats.rungs if name.startswith("network:")] == [network] * bool(
+        network
+    )
+
+
+def test_a_model_by_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match="model is 'speech'; many streams take auto or ar"):
+        Concealers(1, model="speech")
+
+
+def test_a_network_that_cannot_be_read_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(name: str) -> None:
+        raise ModelError(f"{name} is cut short")
+
+    monkeypatch.setattr(flat, "shared_model", broken)
+    with caplog.at_level("INFO", "plc"):
+        group = Concealers(1)
+    assert "the network for speech is left out: speech is cut short" in caplog.text
+    assert set(group.stats[0].rungs) == {"ar:4/20", "ar:2.5/15", "noise"}
+
+
+def test_a_model_is_one_for_all_streams_and_written_by_none() -> None:
+    model = flat.shared_model("speech")
+    assert model is not None
+    assert model is flat.shared_model("speech")
+    assert model.address % 64 == 0
+    with pytest.raises(ValueError, match="read-only"):
+        model.words[0] = 1
+    assert flat.shared_model("music") is None
+
+
+def test_rungs_for_servers_have_a_network_where_it_answers_in_time() -> None:
+    (short,) = Concealers(1, packet_ms=4.9).stats
+    (long,) = Concealers(1, packet_ms=5.0).stats
+    (best,) = Concealers(1, packet_ms=4.9, method="auto").stats
+    assert short.rungs == ("ar:4/20", "ar:2.5/15", "noise")
+    assert long.rungs == ("ar:4/20", "ar:15/30", "noise", "network:speech")
+    assert best.rungs[-1] == "network:speech"
+
+
+def test_the_step_with_a_network_allocates_nothing() -> None:
+    model = flat.shared_model("speech")
+    assert model is not None
+    stream = single(16_000, 1, 320, 0, 0)
+    for packet in speech(16_000, 1)[:16_000].reshape(50, 320):
+        stream.push(packet[:, None])
+    block, box = stream.block[None], np.zeros((320, 1), np.float32)
+    stream.block[layout.TAKES] = 0
+    given_box = box.ctypes.data, 0, False, np.zeros(2, np.int64), box.ctypes.data
+    assert_allocates_nothing(conceal_many, (block, model.address, *given_box, 0, 1))
+    assert stream.block[layout.RUNG_SAMPLES + entry.NETWORK_PLACE]
