@@ -30,6 +30,7 @@ from plc_kernels.stream.layout import (
     PACKET,
     RATE,
     SEAM,
+    SECOND,
     SEED,
     SIZE,
     STEADY_STEPS,
@@ -39,10 +40,13 @@ from plc_kernels.stream.layout import (
     reach_of,
     reals,
 )
+from plc_kernels.stream.preparation import add_second, open_second
 from plc_kernels.stream.start import forget_counts, forget_stream, open_stream
 
 SETTINGS = 16
 """Words of the settings."""
+BESIDE = 2
+"""Of the settings: bursts are prepared while packets are pushed, too."""
 MIN_RATE, MAX_RATE = 8000, 192_000
 _MAX_PACKET_MS = 120
 _MAX_LOOKAHEAD_MS = 2000
@@ -68,8 +72,10 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     settings : int64, shape (SETTINGS,)
         Sample rate in Hz, channels, samples of a packet, packets of lookahead, seed, first rung of
         the ladders, 1 if drafts are shown, the address of a network's flat file
-        (:mod:`~plc_kernels.stream.model`) or 0, and the most that a lost packet may take, in
-        multiply-adds of a network, or 0 for no limit; the rest is 0.
+        (:mod:`~plc_kernels.stream.model`) or 0, the most that a lost packet may take, in
+        multiply-adds of a network, or 0 for no limit, and whether bursts are prepared
+        (:mod:`~plc_kernels.stream.preparation`): 0, 1 between pushes, 2 beside them, too. The rest
+        is 0.
     header : int64, shape (HEADER,), written
 
     Returns
@@ -87,7 +93,7 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     deepest = max(1, _MAX_LOOKAHEAD_MS * rate // (1000 * packet))
     if lookahead < 0 or lookahead > deepest or first < 0 or first >= _RUNGS:
         return 0
-    if seam < 0 or seam > 1 or limit < 0:
+    if seam < 0 or seam > 1 or limit < 0 or settings[9] < 0 or settings[9] > BESIDE:
         return 0
     header[:] = 0
     header[RATE] = rate
@@ -123,6 +129,8 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     lay_out(header)
     if header[NETWORK]:
         network.add_places(model, header)
+    if settings[9] and not lookahead:
+        add_second(header, settings[9] == BESIDE)
     return int(header[SIZE])
 
 
@@ -178,6 +186,8 @@ def open_block(settings: NDArray[np.int64], block: Block) -> None:
     open_stream(block)
     if block[NETWORK]:
         network.open_network(block)
+    if block[SECOND]:
+        open_second(block, settings[9] == BESIDE)
 
 
 @kernel

@@ -248,8 +248,14 @@ NETWORK_PAST, NETWORK_RUNG = NETWORK + 1, NETWORK + 2
 NETWORK_WORDS = NETWORK + 3
 """First of the words of :mod:`~plc_kernels.stream.network`."""
 
+DRAFT, LEFT, PREPARED_AT, SECOND, TAKEN = range(NETWORK + 56, NETWORK + 61)
+"""Of :mod:`~plc_kernels.stream.preparation`, in streams that have it: where the prediction of a
+packet lies, and the samples of each channel that are left of it; the sample of the stream that a
+prepared burst begins with, below 0 for none; where the second set of words lies, 0: there is none;
+and whether this burst was prepared."""
+
 # The numbers among the words are read as float64.
-REALS = NETWORK + 56
+REALS = NETWORK + 64
 (
     RECEIVED_SHARE,
     FLUX_DB,
@@ -383,6 +389,21 @@ def place(block: Block, word: int, size: int) -> None:
     """Give an array of ``size`` bytes its place."""
     block[word] = block[SIZE]
     block[SIZE] += (size + 63) // 64 * 64
+
+
+@inlined
+def second_set(block: Block) -> Block:
+    """Return the second set of words, shape (HEADER,), a block of its own."""
+    return words(block, SECOND, HEADER)  # type: ignore[no-any-return]
+
+
+@part
+def swap_places(block: Block, word: int) -> None:
+    """Give an array's place to the second set, for that of its own."""
+    second, apart = second_set(block), block[SECOND]
+    there = second[word] + apart
+    second[word] = block[word] - apart
+    block[word] = there
 
 
 @inlined

@@ -71,6 +71,7 @@ from plc_kernels.stream.layout import (
     RUNG,
     SPEECH,
     STEP,
+    TAKEN,
     Block,
     complexes,
     double_rows,
@@ -81,6 +82,8 @@ from plc_kernels.stream.layout import (
     lay_out,
     place,
     samples_of,
+    second_set,
+    swap_places,
     words,
 )
 from plc_kernels.stream.layout import (
@@ -142,9 +145,16 @@ samples of the crossfades; and whether a burst's first packet waits for the netw
     LAYERS,
 ) = range(NETWORK_WORDS + 16, NETWORK_WORDS + 43)
 # State of a burst.
-SERVES, POSITION, PENDING, IMPROVED = range(NETWORK_WORDS + 43, NETWORK_WORDS + 47)
-"""Whether the network serves it; samples of it that were played; whether it has yet to answer; and
-whether its answer is in the fill."""
+SERVES, POSITION, PENDING, IMPROVED, ANSWERED = range(NETWORK_WORDS + 43, NETWORK_WORDS + 48)
+"""Whether the network serves it; samples of it that were played; whether the network's answer is
+still to be taken; whether it is in the fill; and whether it is in MADE."""
+
+PLACES = LINES, LAYERS + 1
+"""First of the words of places, and the one after the last."""
+SWAPPED = (LINES, FILLS, MADE)
+"""Arrays of a burst, which a prepared one brings along."""
+NO, SOUND, NO_SOUND = range(3)
+"""Of ANSWERED."""
 
 _PROMPT_PACKET_MS = 20.0
 """From MUSIC_RATE on the first packet waits for the network only if it is as long as that."""
@@ -361,6 +371,7 @@ def _begin(block: Block, model: int) -> None:
     block[POSITION] = 0
     block[PENDING] = 0
     block[IMPROVED] = 0
+    block[ANSWERED] = NO
     block[SERVES] = block[SPEECH] != 0 and block[HISTORY_FILLED] >= block[START]
     if not block[SERVES]:
         return
@@ -397,13 +408,31 @@ def _draft(block: Block, model: int) -> None:
             recent[k] = voices[c, end - orders[c] + k]
 
 
+@inlined
+def _take_prepared(block: Block) -> None:
+    """Begin a burst as it was prepared."""
+    second = second_set(block)
+    for word in SWAPPED:
+        swap_places(block, word)
+    for word in range(SERVES, ANSWERED + 1):
+        block[word] = second[word]
+
+
 @part
-def _improve(block: Block, model: int) -> None:
-    """Run the network; crossfade from the draft to its answer, unless that is no sound."""
+def prepare_burst(block: Block, model: int) -> None:
+    """Do all of a burst that prediction has begun, up to the network's answer."""
+    _begin(block, model)
+    if block[PENDING]:
+        _answer(block, model)
+
+
+@part
+def _answer(block: Block, model: int) -> None:
+    """Run the network; write what it makes of the draft to MADE."""
     channels, horizon = block[CHANNELS], block[HORIZON]
     rows, bins, frames = channels * block[DRAFTS], block[BINS], block[FRAMES]
     touching = frames - block[CONTEXT]
-    block[PENDING] = 0
+    block[ANSWERED] = NO_SOUND
     grid, lines = _grid(block), _lines(block)
     analyse_rows(grid, lines, float_blocks(block, SPECTRA, (rows, 2, bins, frames)))
     answer = floats(block, FILLED, channels * 2 * bins * touching)
@@ -418,7 +447,6 @@ def _improve(block: Block, model: int) -> None:
     for i in range(answer.size):
         if not np.isfinite(answer[i]):
             return
-    made = float_rows(block, MADE, (channels, horizon))
     synthesise_gap(
         grid,
         lines,
@@ -427,15 +455,26 @@ def _improve(block: Block, model: int) -> None:
         horizon,
         floats(block, GAP_RAMP, horizon),
         floats(block, LINE, horizon),
-        made,
+        float_rows(block, MADE, (channels, horizon)),
     )
+    block[ANSWERED] = SOUND
+
+
+@part
+def _improve(block: Block, model: int) -> None:
+    """Crossfade from the draft to the network's answer, unless that is no sound."""
+    block[PENDING] = 0
+    if block[ANSWERED] == NO:
+        _answer(block, model)
+    if block[ANSWERED] == NO_SOUND:
+        return
     take_over(
-        lines,
+        _lines(block),
         block[START],
         block[POSITION],
         floats(block, ENTER_RAMP, block[ENTER]),
         floats(block, LEAVE_RAMP, block[LEAVE]),
-        made,
+        float_rows(block, MADE, (block[CHANNELS], block[HORIZON])),
         _fills(block),
     )
     block[IMPROVED] = 1
@@ -493,7 +532,9 @@ def fill_part(block: Block, model: int, flags: int) -> None:
     if not block[NETWORK]:
         return
     before = flush_denormals()
-    if flags & BEGAN:
+    if flags & BEGAN and block[TAKEN]:
+        _take_prepared(block)
+    elif flags & BEGAN:
         _begin(block, model)
     if flags & GOES_ON:
         _go_on(block, model)

@@ -26,6 +26,7 @@ from plc_kernels.stream.layout import (
     COSTS,
     DECAY,
     DEPTH,
+    DRAFT,
     FIT_BACKWARD,
     FIT_FORWARD,
     FIT_MIRROR,
@@ -39,20 +40,25 @@ from plc_kernels.stream.layout import (
     HISTORY_TRUSTED,
     LADDER,
     LEAD_IN,
+    LEFT,
     LIMITS,
     LINE,
     MAX_STEPS,
     MEET,
     MOST_ORDER,
     ORDERS,
+    PACKET,
     PAST,
     PLAYED_AT,
     PREDICTOR,
+    PREPARED_AT,
     REACH,
     RECENT,
     REFIT,
     RING,
     RUNG,
+    SECOND,
+    SPEECH,
     STEADY_STEPS,
     STEP,
     TAPS,
@@ -65,8 +71,13 @@ from plc_kernels.stream.layout import (
     float_rows,
     floats,
     reals,
+    second_set,
+    swap_places,
     words,
 )
+
+SWAPPED = (TAPS, RECENT, ORDERS, LIMITS, DRAFT, LEFT)
+"""Arrays of a burst's prediction, which a prepared burst brings along."""
 
 
 @inlined
@@ -135,6 +146,8 @@ def begin(block: Block) -> None:
     again = block[FITTED_STEP] == block[STEP] and block[PLAYED_AT] < until
     for c in range(channels):
         newest(ring[c], block[HISTORY_AT], x)
+        if block[SECOND]:
+            words(block, LEFT, channels)[c] = 0
         if again and 1 < orders[c] <= past:
             recent = double_rows(block, RECENT, (channels, block[MOST_ORDER]))[c]
             set_out_again(x, recent[: orders[c]])
@@ -146,17 +159,60 @@ def begin(block: Block) -> None:
         block[FITTED_AT] = block[PLAYED_AT]
 
 
+@inlined
+def take_prepared(block: Block) -> bool:
+    """Begin a burst with the prediction that was prepared for it; return whether there is one."""
+    if not block[SECOND] or block[PREPARED_AT] != block[PLAYED_AT]:
+        return False
+    second = second_set(block)
+    choose_step(block)
+    alike = second[UNSTEADY] == block[UNSTEADY] and second[SPEECH] == block[SPEECH]
+    if not alike or second[STEP] != block[STEP]:
+        return False
+    for word in SWAPPED:
+        swap_places(block, word)
+    block[FITTED] = 1
+    block[FITTED_AT] = second[FITTED_AT]
+    block[FITTED_STEP] = second[FITTED_STEP]
+    return True
+
+
+@part
+def draft_packet(block: Block) -> None:
+    """Predict a packet beforehand."""
+    channels, n = block[CHANNELS], block[PACKET]
+    for c in range(channels):
+        extend_channel(block, c, float_rows(block, DRAFT, (channels, n))[c])
+    words(block, LEFT, channels)[:] = n
+
+
+@inlined
+def _take_drafted(block: Block, c: int, out: NDArray[np.float32]) -> int:
+    """Write what is left of a drafted packet; return its samples."""
+    channels, n = block[CHANNELS], block[PACKET]
+    left = words(block, LEFT, channels)
+    taken = min(left[c], out.size)
+    draft = float_rows(block, DRAFT, (channels, n))[c, n - left[c] :]
+    for i in range(taken):
+        out[i] = draft[i]
+    left[c] -= taken
+    return int(taken)
+
+
 @part
 def extend_channel(block: Block, c: int, out: NDArray[np.float32]) -> None:
     """Write the predicted next samples of a channel."""
     channels, most = block[CHANNELS], block[MOST_ORDER]
+    done = _take_drafted(block, c, out) if block[SECOND] else 0
+    if done == out.size:
+        return
     order = words(block, ORDERS, channels)[c]
     go_on(
         double_rows(block, TAPS, (channels, most))[c, :order],
         doubles(block, LIMITS, channels)[c],
         double_rows(block, RECENT, (channels, most))[c, :order],
         doubles(block, LINE, most + CHUNK)[: order + CHUNK],
-        out,
+        out[done:],
     )
 
 

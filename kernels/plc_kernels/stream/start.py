@@ -40,6 +40,7 @@ from plc_kernels.stream.layout import (
     PACKET,
     PAST,
     POSITION,
+    PREPARED_AT,
     PUSHED,
     QUICK_RAMP,
     QUICK_RECOVERY_MS,
@@ -48,6 +49,7 @@ from plc_kernels.stream.layout import (
     RATE,
     RING,
     RUNG,
+    SECOND,
     SHARE_RATE,
     SHARE_S,
     SLOT,
@@ -66,6 +68,7 @@ from plc_kernels.stream.layout import (
     floats,
     reals,
     samples_of,
+    second_set,
     words,
 )
 
@@ -133,5 +136,8 @@ def forget_stream(block: Block) -> None:
     block[RUNG] = block[LADDER + 2]
     block[FITTED] = 0
     block[FITTED_STEP] = -1
+    block[PREPARED_AT] = -1
+    if block[SECOND]:
+        second_set(block)[PREPARED_AT] = -1
     start_limit(block)
     start_background(block)

@@ -88,6 +88,7 @@ from plc_kernels.stream.layout import (
     SLOT,
     SPEECH,
     STEADY_HOLD,
+    TAKEN,
     TOTAL_SAMPLES,
     UNSTEADY,
     UNSTEADY_HOLD,
@@ -353,7 +354,8 @@ def _begin_burst(block: Block, gap: int) -> None:
     block[KEPT] = -1
     fill_limit.begin_limit(block)
     block[EVENTS] += 1
-    if block[INSIDE]:
+    block[TAKEN] = gap == 0 and prediction.take_prepared(block)
+    if block[INSIDE] and not block[TAKEN]:
         prediction.begin(block)
 
 

@@ -16,6 +16,7 @@ from plc_kernels.stream import entry, layout
 from plc_kernels.stream.layout import Block
 from plc_kernels.stream.many import step_many
 from plc_kernels.stream.network import fill_part
+from plc_kernels.stream.preparation import look, prepare
 from plc_kernels.stream.step import DRAIN, GO_ON, MORE, PUSH, WANTS_FILL
 
 LINE = 8
@@ -32,10 +33,12 @@ def settings_of(
     seed: int = 0,
     first: int = 0,
     seam: int = 0,
+    prepares: int = 0,
 ) -> NDArray[np.int64]:
     """Return what :func:`plc_kernels.stream.entry.prepare` takes."""
     settings = np.zeros(entry.SETTINGS, np.int64)
     settings[:7] = rate, channels, packet, lookahead, seed, first, seam
+    settings[9] = prepares
     return settings
 
 
@@ -195,6 +198,15 @@ class Stream:
         if packet is not None:
             self.dtype = packet.dtype
         return self._run(PUSH, packet, missing, gain)
+
+    def look(self) -> bool:
+        """Begin to prepare the burst that begins with the next packet."""
+        return look(self.block, int(self.block[layout.POSITION] + self.block[layout.PACKET]))
+
+    def prepare(self) -> None:
+        """Prepare the burst that was seen last."""
+        address = 0 if self._model is None else self._model.ctypes.data
+        self.block[layout.PREPARED_AT] = prepare(self.block, address)
 
     def flush(self, packets: int) -> NDArray[Any]:
         """Return the last packets."""

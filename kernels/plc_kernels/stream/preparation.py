@@ -1,0 +1,214 @@
+"""A burst made before it begins, in a second set of what a burst writes.
+
+:func:`look` copies the state of the stream between two pushes, and :func:`prepare` makes of it what
+would be played if the next packets were lost: fit, drafts, the network's answer. Both write nothing
+but the second set. A burst that begins where the set was made for takes it over by swapping places
+(:func:`~plc_kernels.stream.prediction.take_prepared`), and plays the same samples as without::
+
+    push | received      look ─ prepare ─ PREPARED_AT            push | lost
+    ─────┴─ block ────────▶ second set ───────────────▶ swapped ───┴─▶ played
+
+The second set is a block within the block: its words are a copy, its places lead to arrays of its
+own or, where only the stream's can be in use, back to that. With arrays of its own throughout
+(``apart``) another thread may prepare while packets are pushed. Whoever calls sees to it that
+
+* :func:`look` is not asked for the sample that the set was made for already;
+* no push began before it had copied all, or else the copy is not used;
+* PREPARED_AT of the block is written once :func:`prepare` has ended, before a push.
+"""
+
+from plc_kernels.compile import inlined, kernel, part
+from plc_kernels.denormals import flush_denormals, restore_denormals
+from plc_kernels.stream import background, network, prediction
+from plc_kernels.stream.layout import (
+    BURST_MS,
+    CHANNELS,
+    DRAFT,
+    FIT_BACKWARD,
+    FIT_FORWARD,
+    FIT_MIRROR,
+    FIT_PAST,
+    HEADER,
+    HURRY_MS,
+    IN_BURST,
+    LEFT,
+    LIMITS,
+    LINE,
+    MOST_ORDER,
+    NETWORK,
+    ORDERS,
+    PACKET,
+    PAST,
+    PLAYED_AT,
+    PREDICTOR,
+    PREPARED_AT,
+    REALS_AT,
+    RECOVERED,
+    REFIT,
+    RING,
+    SECOND,
+    SIZE,
+    SPEECH,
+    TAPS,
+    UNSTEADY,
+    Block,
+    double_rows,
+    doubles,
+    float_rows,
+    place,
+    reals,
+    second_set,
+    words,
+)
+
+_BESIDE = (RING, FIT_FORWARD, FIT_BACKWARD, FIT_MIRROR, PREDICTOR, LINE, FIT_PAST)
+_BESIDE_NETWORK = (
+    network.SPECTRA,
+    network.FILLED,
+    network.WORK,
+    network.SCRATCH,
+    network.FRAME,
+    network.SPECTRUM,
+    network.LINE,
+    network.VOICES,
+    network.POINTS_AT,
+    network.PERIODS,
+    network.LAGS,
+    network.SEEN,
+    network.SCORE,
+    network.AROUND_AT,
+    network.FEATURES_AT,
+    network.LAYERS,
+)
+"""Arrays that pushes write or work in."""
+_FIRST_PLACE, _LAST_PLACE = network.PLACES
+
+
+@inlined
+def _is_place(word: int) -> bool:
+    """Tell whether a word is an array's place."""
+    own = word in (DRAFT, LEFT)
+    return bool(own or RING <= word < REALS_AT or _FIRST_PLACE <= word < _LAST_PLACE)
+
+
+@part
+def _extent(block: Block, word: int) -> int:
+    """Return the bytes of an array, with those up to the next one."""
+    begin, stop = block[word], block[SECOND]
+    for other in range(HEADER):
+        if _is_place(other) and begin < block[other] < stop:
+            stop = block[other]
+    return int(stop - begin)
+
+
+@part
+def _place_again(block: Block, word: int, at: int, second: Block) -> int:
+    """Give an array a second place; return where the next may lie."""
+    if second.size:
+        second[word] = at - block[SECOND]
+    return int(at + _extent(block, word))
+
+
+@part
+def _lay_out_second(block: Block, apart: bool, second: Block) -> int:
+    """Write the places of the second set, unless that is empty; return where they end."""
+    at = block[SECOND] + 8 * HEADER
+    for word in prediction.SWAPPED:
+        at = _place_again(block, word, at, second)
+    if apart:
+        for word in _BESIDE:
+            at = _place_again(block, word, at, second)
+    if block[NETWORK]:
+        for word in network.SWAPPED:
+            at = _place_again(block, word, at, second)
+        if apart:
+            for word in _BESIDE_NETWORK:
+                at = _place_again(block, word, at, second)
+    return at
+
+
+@kernel
+def add_second(header: Block, apart: bool) -> int:
+    """Make room for a second set behind all else; return the size of the block.
+
+    Parameters
+    ----------
+    header : int64, shape (HEADER,), read and written
+        Of a stream that is laid out, whose prediction is the step's own and which has no lookahead.
+    apart : bool
+        Whether packets may be pushed while a burst is prepared.
+    """
+    place(header, DRAFT, 4 * header[CHANNELS] * header[PACKET])
+    place(header, LEFT, 8 * header[CHANNELS])
+    place(header, SECOND, 0)
+    header[SIZE] = _lay_out_second(header, apart, header[:0])
+    return int(header[SIZE])
+
+
+@kernel
+def open_second(block: Block, apart: bool) -> None:
+    """Write the places of the second set, in a block that is a stream otherwise."""
+    second = second_set(block)
+    for word in range(HEADER):
+        second[word] = block[word] - block[SECOND] if _is_place(word) else block[word]
+    second[REALS_AT] = block[REALS_AT]
+    _lay_out_second(block, apart, second)
+    second[PREPARED_AT] = block[PREPARED_AT] = -1
+
+
+@kernel
+def look(block: Block, at: int) -> bool:
+    """Copy the state of a stream; return whether a burst would begin if the next packet were lost.
+
+    Parameters
+    ----------
+    block
+        Of a stream with a second set, read; that set is written.
+    at : int
+        Sample of the stream that the next packet begins with: POSITION + PACKET.
+    """
+    second = second_set(block)
+    second[PREPARED_AT] = -1
+    if block[IN_BURST] and not block[RECOVERED]:
+        return False
+    for word in range(HEADER):
+        if word != PREPARED_AT and word != REALS_AT and not _is_place(word):
+            second[word] = block[word]
+    second[PLAYED_AT] = at
+    second[UNSTEADY] = background.is_unsteady(block)
+    second[SPEECH] = background.is_speech(block)
+    channels, most = block[CHANNELS], block[MOST_ORDER]
+    if second[RING] + block[SECOND] != block[RING]:
+        float_rows(second, RING, (channels, block[PAST]))[:] = float_rows(
+            block, RING, (channels, block[PAST])
+        )
+    if block[REFIT]:
+        double_rows(second, TAPS, (channels, most))[:] = double_rows(block, TAPS, (channels, most))
+        words(second, ORDERS, channels)[:] = words(block, ORDERS, channels)
+        doubles(second, LIMITS, channels)[:] = doubles(block, LIMITS, channels)
+    return True
+
+
+@kernel
+def prepare(block: Block, model: int) -> int:
+    """Make the burst that :func:`look` saw begin; return the sample that it begins with.
+
+    Parameters
+    ----------
+    block
+        Of the stream; its second set is read and written.
+    model : int
+        Address of its network's flat file; not read where it has none.
+    """
+    before = flush_denormals()
+    second = second_set(block)
+    numbers = reals(second)
+    numbers[BURST_MS] = numbers[HURRY_MS]
+    prediction.begin(second)
+    if second[NETWORK]:
+        network.prepare_burst(second, model)
+    if not second[NETWORK] or not second[network.SERVES]:
+        prediction.draft_packet(second)
+    restore_denormals(before)
+    second[PREPARED_AT] = second[PLAYED_AT]
+    return int(second[PREPARED_AT])
