@@ -15,6 +15,7 @@
  *   --rung N             0: the best prediction (default), ..., 11: the cheapest
  *   --work N             millions of multiply-adds that a lost packet may take (0: no limit)
  *   --models DIR         conceal speech with the networks that "plc c models --out DIR" wrote
+ *   --prepare 1          make ready after each packet what is played if the next is lost
  *   --processor LEVEL    v2, v3 or v4: what a processor of that type makes
  */
 #include <ctype.h>
@@ -178,14 +179,15 @@ typedef struct settings {
     const char *in, *out, *trace, *write_trace, *models;
     double share, burst, work;
     uint64_t seed;
-    uint32_t packet, lookahead, rung, processor;
+    uint32_t packet, lookahead, rung, processor, prepare;
 } settings;
 
 static void usage(void) {
     fprintf(stderr, "usage: conceal IN.wav OUT.wav (--trace FILE | --loss SHARE [--burst PACKETS] "
                     "[--seed N])\n"
                     "               [--write-trace FILE] [--packet SAMPLES] [--lookahead PACKETS]\n"
-                    "               [--rung N] [--work N] [--models DIR] [--processor v2|v3|v4]\n");
+                    "               [--rung N] [--work N] [--models DIR] [--prepare 1]\n"
+                    "               [--processor v2|v3|v4]\n");
     exit(2);
 }
 
@@ -205,7 +207,7 @@ static double real(const char *text, double least, double most) {
 }
 
 static settings read_settings(int count, char **given) {
-    settings set = {NULL, NULL, NULL, NULL, NULL, -1.0, 1.0, 0.0, 0, 0, 0, 0, PLC_PROCESSOR_BEST};
+    settings set = {NULL, NULL, NULL, NULL, NULL, -1.0, 1.0, 0.0, 0, 0, 0, 0, PLC_PROCESSOR_BEST, 0};
     int i;
     for (i = 1; i < count; i++) {
         const char *name = given[i], *value = i + 1 < count ? given[i + 1] : NULL;
@@ -238,6 +240,8 @@ static settings read_settings(int count, char **given) {
             set.lookahead = (uint32_t)real(value, 0.0, 1e6);
         else if (!strcmp(name, "--rung"))
             set.rung = (uint32_t)real(value, 0.0, 1e6);
+        else if (!strcmp(name, "--prepare"))
+            set.prepare = (uint32_t)real(value, 0.0, 1.0);
         else if (!strcmp(name, "--processor") && value[0] == 'v')
             set.processor = (uint32_t)real(value + 1, 2.0, 4.0);
         else
@@ -310,6 +314,7 @@ int main(int count, char **given) {
     options.processor = set.processor;
     options.model = model;
     options.work_limit = (uint64_t)(1e6 * set.work);
+    options.prepare = set.prepare;
     check(plc_open(&stream, &options), "plc_open");
 
     delay = (size_t)plc_delay(stream);
@@ -321,6 +326,8 @@ int main(int count, char **given) {
         /* The output is behind the input, so that it can take the place of what was read. */
         cut(&audio, k * packet, packet, block);
         check(plc_push(stream, trace[k] == '1' ? NULL : block, block), "plc_push");
+        if (set.prepare)
+            check(plc_prepare(stream), "plc_prepare");
         if (k >= set.lookahead)
             paste(&audio, (k - set.lookahead) * packet, packet, block);
     }

@@ -35,6 +35,9 @@ _COMPILERS = {X86_64: X86_COMPILER, AARCH64: ARM_COMPILER}
 _LEVELS = {"x86-64-v2": 2, "x86-64-v3": 3, "x86-64-v4": 4}
 _PLACES = (
     "NETWORK",
+    "POSITION",
+    "PREPARED_AT",
+    "SECOND",
     "FILL",
     "FILL_SAMPLES",
     "STATS",
@@ -217,6 +220,7 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     ]
     lines = [f"#define PLC_STEPS(X) {' '.join(steps)}"]
     lines += [f"#define PLCK_{name} {getattr(layout, name)}" for name in _PLACES]
+    lines.append(f"#define PLCK_BESIDE {entry.BESIDE}")
     lines.append(f"#define PLCK_RUNGS {len(STEADY_MS)}")
     lines.append(f"#define PLCK_NETWORK_SAMPLES {layout.RUNG_SAMPLES + entry.NETWORK_PLACE}")
     lines.append(f"#define PLCK_MODEL_MAGIC INT64_C({model.MAGIC})")

@@ -46,6 +46,8 @@ typedef struct step {
     int64_t (*push)(int64_t *block, const void *packet, int64_t arrived, const int64_t *missing,
                     int64_t parts, void *out, int64_t integer);
     void (*fill)(int64_t *block, const int64_t *model, int64_t flags);
+    int64_t (*look)(int64_t *block, int64_t at);
+    int64_t (*prepare)(int64_t *block, const int64_t *model);
     int64_t (*resume)(int64_t *block, void *out, int64_t integer);
     int64_t (*drain)(int64_t *block, void *out, int64_t integer);
     int64_t (*search_size)(const int64_t *settings);
@@ -62,6 +64,8 @@ typedef struct step {
     int64_t plck_push_##suffix(int64_t *, const void *, int64_t, const int64_t *, int64_t, void *, \
                                int64_t);                                                          \
     void plck_fill_##suffix(int64_t *, const int64_t *, int64_t);                                 \
+    int64_t plck_look_##suffix(int64_t *, int64_t);                                               \
+    int64_t plck_prepare_##suffix(int64_t *, const int64_t *);                                    \
     int64_t plck_resume_##suffix(int64_t *, void *, int64_t);                                     \
     int64_t plck_drain_##suffix(int64_t *, void *, int64_t);                                      \
     int64_t plck_search_size_##suffix(const int64_t *);                                           \
@@ -73,7 +77,8 @@ PLC_STEPS(DECLARE)
 
 #define ENTRY(suffix, level, name)                                                         \
     {name, level, plck_size_##suffix, plck_open_##suffix, plck_reset_##suffix,             \
-     plck_push_##suffix, plck_fill_##suffix,   plck_resume_##suffix, plck_drain_##suffix,  \
+     plck_push_##suffix, plck_fill_##suffix,   plck_look_##suffix, plck_prepare_##suffix,  \
+     plck_resume_##suffix, plck_drain_##suffix,                                            \
      plck_search_size_##suffix, plck_search_open_##suffix, plck_search_##suffix,           \
      plck_search_nothing_##suffix, plck_search_reset_##suffix},
 static const step steps[] = {PLC_STEPS(ENTRY)};
@@ -102,6 +107,11 @@ struct plc_stream {
     float *filled; /* NULL without `fill` */
     int64_t *found; /* memory of the search for dropouts; NULL: not searched */
     uint64_t detected;
+    /* Of plc_prepare, which may run beside a push but beside nothing else: whether it runs; whether
+     * the stream is taken alone; the sample that the next packet begins with; and the one that a
+     * prepared burst does, which a push takes only if it had been prepared when that push began. */
+    atomic_uint preparing, alone;
+    _Atomic int64_t next, prepared;
 };
 
 #if defined(__x86_64__)
@@ -196,6 +206,7 @@ static int settings_of(const plc_options *options, int64_t *settings) {
     settings[5] = options->rung;
     settings[6] = options->fill != NULL;
     settings[7] = model ? (int64_t)(uintptr_t)model->words : 0;
+    settings[9] = options->prepare ? PLCK_BESIDE : 0;
     settings[8] = options->work_limit > INT64_MAX ? INT64_MAX : (int64_t)options->work_limit;
     return 0;
 }
@@ -222,7 +233,20 @@ static int enter(plc_stream *stream) {
 }
 
 static void leave(plc_stream *stream) {
+    atomic_store(&stream->alone, 0);
     atomic_store_explicit(&stream->busy, 0, memory_order_release);
+}
+
+/* Take a stream, from who prepares its bursts too, or say why not. */
+static int enter_alone(plc_stream *stream) {
+    int code = enter(stream);
+    if (code)
+        return code;
+    atomic_store(&stream->alone, 1);
+    if (!atomic_load(&stream->preparing))
+        return 0;
+    leave(stream);
+    return PLC_ERROR_BUSY;
 }
 
 int plc_model_open(plc_model **model, const void *data, size_t size) {
@@ -365,6 +389,10 @@ int plc_open_in(plc_stream **stream, const plc_options *given, void *memory, siz
         steps[place].search_open(opened->found, settings);
     }
     atomic_init(&opened->busy, 0);
+    atomic_init(&opened->preparing, 0);
+    atomic_init(&opened->alone, 0);
+    atomic_init(&opened->next, 0);
+    atomic_init(&opened->prepared, -1);
     opened->magic = MAGIC;
     *stream = opened;
     return 0;
@@ -431,11 +459,17 @@ static int finish(plc_stream *stream, int64_t flags, void *out) {
     return (int)(all & FLAGS);
 }
 
+static void note_next(plc_stream *stream) {
+    int64_t next = stream->block[PLCK_POSITION] + stream->packet_samples;
+    atomic_store_explicit(&stream->next, next, memory_order_release);
+}
+
 /* Push a packet as the step takes it: where it is searched for dropouts, those are missing parts. */
 static int push(plc_stream *stream, const void *packet, const int64_t *missing, int64_t parts,
                 void *out) {
     const step *step = &steps[stream->step];
     int64_t integer = stream->sample_bytes == 2;
+    int flags;
     if (stream->found && (!packet || parts)) {
         step->search_nothing(stream->found);
     } else if (stream->found) {
@@ -447,9 +481,12 @@ static int push(plc_stream *stream, const void *packet, const int64_t *missing, 
             parts = 0;
         }
     }
-    return finish(stream,
-                  step->push(stream->block, packet, packet != NULL, missing, parts, out, integer),
-                  out);
+    stream->block[PLCK_PREPARED_AT] = atomic_load_explicit(&stream->prepared, memory_order_acquire);
+    flags = finish(stream,
+                   step->push(stream->block, packet, packet != NULL, missing, parts, out, integer),
+                   out);
+    note_next(stream);
+    return flags;
 }
 
 int plc_push(plc_stream *stream, const void *packet, void *out) {
@@ -504,8 +541,40 @@ int64_t plc_delay(plc_stream *stream) {
     return samples;
 }
 
+/* Prepare the burst that would begin with the next packet; return 1 if it is ready, else 0. What is
+ * ready is written no more until that packet was pushed, whose push may take it. */
+static int prepare(plc_stream *stream) {
+    const step *step = &steps[stream->step];
+    int64_t at = atomic_load_explicit(&stream->next, memory_order_acquire);
+    if (!stream->block[PLCK_SECOND])
+        return 0;
+    if (atomic_load_explicit(&stream->prepared, memory_order_relaxed) == at)
+        return 1;
+    if (!step->look(stream->block, at) || atomic_load(&stream->next) != at)
+        return 0;
+    step->prepare(stream->block, stream->model);
+    atomic_store_explicit(&stream->prepared, at, memory_order_release);
+    return atomic_load(&stream->next) == at;
+}
+
+int plc_prepare(plc_stream *stream) {
+    int code = PLC_ERROR_BUSY;
+    if (!stream || !is_aligned(stream, ALIGNMENT))
+        return PLC_ERROR_ARGUMENT;
+    if (stream->magic != MAGIC)
+        return PLC_ERROR_STREAM;
+    if (atomic_exchange(&stream->preparing, 1))
+        return code;
+    if (!atomic_load(&stream->alone))
+        code = prepare(stream);
+    atomic_store(&stream->preparing, 0);
+    return code;
+}
+
 static void forget(plc_stream *stream) {
     steps[stream->step].reset(stream->block);
+    note_next(stream);
+    atomic_store_explicit(&stream->prepared, -1, memory_order_relaxed);
     if (stream->found)
         steps[stream->step].search_reset(stream->found);
 }
@@ -514,7 +583,7 @@ int64_t plc_flush(plc_stream *stream, void *out, size_t room) {
     int64_t counters[PLCK_COUNTERS];
     int64_t *counted;
     size_t samples, bytes;
-    int code = enter(stream);
+    int code = enter_alone(stream);
     if (code)
         return code;
     samples = (size_t)stream->lookahead * stream->packet_samples;
@@ -541,7 +610,7 @@ int64_t plc_flush(plc_stream *stream, void *out, size_t room) {
 }
 
 int plc_reset(plc_stream *stream) {
-    int code = enter(stream);
+    int code = enter_alone(stream);
     if (code)
         return code;
     forget(stream);
@@ -584,7 +653,7 @@ int plc_stats(plc_stream *stream, plc_counters *counters) {
 }
 
 int plc_close(plc_stream *stream) {
-    int code = enter(stream);
+    int code = enter_alone(stream);
     if (code)
         return code;
     stream->magic = 0;

@@ -151,15 +151,22 @@ def embedding_sidecar(
 
 @embedding.command("c")
 def embedding_c(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Audio files or folders to push, with the network; else two tones."),
+    ] = None,
     packets: Packets = 20_000,
     lost_every: Annotated[int, typer.Option(min=0, help="Period of lost packets; 0: none.")] = 50,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Prepare for a loss after each packet, untimed.")
+    ] = False,
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
     """Time plc_push in a C program, in µs."""
     from plc_bench.robust import embedding as bench
 
-    result = bench.push_from_c(packets, lost_every)
+    result = bench.push_from_c(packets, lost_every, prepare=prepare, clips=tuple(sources or ()))
     tables = [_facts(report, f"Packets of {name}") for name, report in result.items()]
     show(result, tables, as_json, save)
 

@@ -22,11 +22,13 @@ import numpy as np
 
 from plc.embed.client import Client
 from plc.embed.library import build_library
+from plc.embed.models import write_models
 from plc.embed.stream import EmbeddedConfig, Flag, Format
 from plc.embed.wire import HEADER
 from plc.engine.samples import Packet
 from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import NetworkError
+from plc_bench.base.corpus import find_clips, read_clip
 from plc_bench.base.pace import turns
 from plc_bench.base.synth import music
 from plc_kernels.targets import X86_64, machine
@@ -34,6 +36,7 @@ from plc_kernels.targets import X86_64, machine
 _Result = TypeVar("_Result")
 
 _START_S = 60.0
+_RATE = 48_000
 _SETTLE_PACKETS = 200
 _SERVE = "import sys; from plc.embed.server import run_sidecar; run_sidecar(sys.argv[1])"
 _ECHO = (
@@ -181,7 +184,11 @@ def _until_there(attempt: Callable[[], _Result]) -> _Result:
 
 
 def push_from_c(
-    packets: int, lost_every: int, sizes: tuple[int, ...] = (64, 480)
+    packets: int,
+    lost_every: int,
+    sizes: tuple[int, ...] = (64, 480),
+    prepare: bool = False,
+    clips: tuple[Path, ...] = (),
 ) -> dict[str, dict[str, object]]:
     """Time ``plc_push`` in a C program, in µs.
 
@@ -193,6 +200,10 @@ def push_from_c(
         Period of the lost packets; 0: none.
     sizes : tuple of int
         Samples of a packet.
+    prepare : bool
+        Whether ``plc_prepare`` is called after each, untimed.
+    clips : tuple of Path
+        Audio files or folders to push, with the network for speech; none: two tones, without it.
 
     Returns
     -------
@@ -205,10 +216,18 @@ def push_from_c(
         source = Path(__file__).parent / "push_cost.c"
         compiler = ["cc", "-O2", "-D_GNU_SOURCE", str(source), "-o", str(program), "-lm"]
         subprocess.run([*compiler, *built.flags.split()], check=True)
+        more = [str(int(prepare))]
+        if clips:
+            sound = Path(folder) / "sound.f32"
+            parts = [read_clip(clip, _RATE).signal[:, 0] for clip in find_clips(clips)]
+            np.concatenate(parts).astype(np.float32).tofile(sound)
+            model = next(path for path in write_models(Path(folder)) if path.stem == "speech")
+            more += [str(sound), str(model)]
         levels = (2, 3, 4) if machine() == X86_64 else (0,)
         reports: dict[str, dict[str, object]] = {}
         for size, level in itertools.product(sizes, levels):
             command = [str(program), str(packets), str(lost_every), str(size), str(level)]
+            command += more
             done = subprocess.run(command, capture_output=True, text=True, check=not level)
             if done.returncode == 0:  # else this processor is not of the type
                 report = json.loads(done.stdout)

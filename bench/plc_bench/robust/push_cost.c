@@ -1,6 +1,9 @@
-/* Time plc_push from C: push_cost PACKETS LOST_EVERY PACKET_SAMPLES [LEVEL]; prints JSON, times in µs.
+/* Time plc_push from C: push_cost PACKETS LOST_EVERY PACKET_SAMPLES [LEVEL [PREPARE [SOUND [MODEL]]]];
+ * prints JSON, times in µs.
  *
- * 48 kHz, mono, float32. LEVEL is 2, 3 or 4 for code for x86-64-v2, -v3 or -v4.
+ * 48 kHz, mono, float32. LEVEL is 2, 3 or 4 for code for x86-64-v2, -v3 or -v4, 0 for the best. PREPARE
+ * is 1 to prepare after each packet. SOUND is a file of samples alone, played over and over; without
+ * it two tones. With MODEL bursts of speech have that network.
  */
 #include <math.h>
 #include <stdio.h>
@@ -12,9 +15,9 @@
 
 #define SETTLE 400
 
-static double now_us(void) {
+static double now_us(clockid_t clock) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return 1e6 * (double)now.tv_sec + 1e-3 * (double)now.tv_nsec;
 }
 
@@ -32,6 +35,20 @@ static void report(const char *name, double *times, long count) {
     printf("}");
 }
 
+/* Return all samples of a file, and their number. */
+static float *read_sound(const char *name, long *count) {
+    FILE *file = fopen(name, "rb");
+    float *sound = NULL;
+    if (!file || fseek(file, 0, SEEK_END) || (*count = ftell(file) / 4) < 1 ||
+        !(sound = malloc(4 * (size_t)*count)) || fseek(file, 0, SEEK_SET) ||
+        fread(sound, 4, (size_t)*count, file) != (size_t)*count) {
+        fprintf(stderr, "%s cannot be read\n", name);
+        exit(1);
+    }
+    fclose(file);
+    return sound;
+}
+
 static void stop(int64_t code) {
     fprintf(stderr, "%s\n", plc_error(code));
     exit(1);
@@ -41,7 +58,11 @@ int main(int count, char **given) {
     long packets = count > 1 ? atol(given[1]) : 20000, every = count > 2 ? atol(given[2]) : 0;
     long samples = count > 3 ? atol(given[3]) : 480, got = 0, made = 0, k, i;
     double *received = malloc(sizeof(double) * (size_t)packets);
-    double *concealed = malloc(sizeof(double) * (size_t)packets), opened = now_us();
+    double *concealed = malloc(sizeof(double) * (size_t)packets);
+    double *worked = malloc(sizeof(double) * (size_t)packets), opened = now_us(CLOCK_MONOTONIC);
+    long length = 0, ready = 0;
+    float *sound = count > 6 ? read_sound(given[6], &length) : NULL;
+    plc_model *model = NULL;
     float *packet = malloc(sizeof(float) * (size_t)samples), *out = calloc((size_t)samples, 4);
     uint32_t seed = 1;
     plc_stream *stream;
@@ -50,28 +71,36 @@ int main(int count, char **given) {
     plc_options_init(&options);
     options.packet_samples = (uint32_t)samples;
     options.processor = count > 4 ? (uint32_t)atol(given[4]) : PLC_PROCESSOR_BEST;
+    options.prepare = count > 5 && atol(given[5]);
+    if (count > 7 && (code = plc_model_load(&model, given[7])))
+        stop(code);
+    options.model = model;
     code = plc_open(&stream, &options);
     if (code)
         stop(code);
-    opened = now_us() - opened;
+    opened = now_us(CLOCK_MONOTONIC) - opened;
     for (k = -SETTLE; k < packets; k++) {
         int flags, lost = every && k > 0 && k % every == 0;
-        double began;
+        double began, spent;
         for (i = 0; i < samples; i++) {
             double t = (double)((k + SETTLE) * samples + i) / 48000.0;
             seed = seed * 1664525u + 1013904223u;
-            packet[i] = (float)(0.2 * sin(6.2831853 * 440.0 * t) + 0.1 * sin(6.2831853 * 1234.5 * t) +
+            packet[i] = sound ? sound[((k + SETTLE) * samples + i) % length] : (float)(0.2 * sin(6.2831853 * 440.0 * t) + 0.1 * sin(6.2831853 * 1234.5 * t) +
                                 1e-3 * ((double)seed / 4294967296.0 - 0.5));
         }
-        began = now_us();
+        spent = now_us(CLOCK_THREAD_CPUTIME_ID);
+        began = now_us(CLOCK_MONOTONIC);
         flags = plc_push(stream, lost ? NULL : packet, out);
-        began = now_us() - began;
+        began = now_us(CLOCK_MONOTONIC) - began;
+        spent = now_us(CLOCK_THREAD_CPUTIME_ID) - spent;
         if (flags < 0)
             stop(flags);
+        if (options.prepare)
+            ready += plc_prepare(stream) == 1;
         if (k < 0)
             continue;
         if (flags & PLC_CONCEALED)
-            concealed[made++] = began;
+            worked[made] = spent, concealed[made++] = began;
         else if (!(flags & PLC_CROSSFADED))
             received[got++] = began;
     }
@@ -80,6 +109,8 @@ int main(int count, char **given) {
     report("received_us", received, got);
     printf(", ");
     report("concealed_us", concealed, made);
-    printf("}\n");
+    printf(", ");
+    report("concealed_processor_us", worked, made);
+    printf(", \"prepared\": %ld}\n", ready);
     return plc_close(stream);
 }

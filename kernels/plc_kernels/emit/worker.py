@@ -28,7 +28,7 @@ from plc_kernels import denormals
 from plc_kernels.compile import kernel
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.parts import compiled_text, optimise_for, whole_text
-from plc_kernels.stream import dropouts, entry, network
+from plc_kernels.stream import dropouts, entry, network, preparation
 from plc_kernels.stream.layout import HEADER
 from plc_kernels.stream.step import DRAIN, GO_ON, PUSH, step
 from plc_kernels.targets import TARGETS, WASM32, Target, machine
@@ -107,6 +107,9 @@ FUNCTIONS = {
         "ppi",
         ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.NUMBER, 2)),
     ),
+    # block, at; block, model
+    "plck_look": View(preparation.look, "pi", ((Kind.WORDS, 0), (Kind.NUMBER, 1))),
+    "plck_prepare": View(preparation.prepare, "pp", ((Kind.WORDS, 0), (Kind.ADDRESS, 1))),
     # block, out, integer
     "plck_resume": _step(GO_ON, "ppi", *_LOST, (Kind.ADDRESS, 1)),
     "plck_drain": _step(DRAIN, "ppi", *_LOST, (Kind.ADDRESS, 1)),

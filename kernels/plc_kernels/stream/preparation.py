@@ -106,7 +106,7 @@ def _place_again(block: Block, word: int, at: int, second: Block) -> int:
     """Give an array a second place; return where the next may lie."""
     if second.size:
         second[word] = at - block[SECOND]
-    return int(at + _extent(block, word))
+    return at + _extent(block, word)
 
 
 @part
@@ -124,7 +124,7 @@ def _lay_out_second(block: Block, apart: bool, second: Block) -> int:
         if apart:
             for word in _BESIDE_NETWORK:
                 at = _place_again(block, word, at, second)
-    return at
+    return int(at)
 
 
 @kernel
@@ -157,8 +157,8 @@ def open_second(block: Block, apart: bool) -> None:
 
 
 @kernel
-def look(block: Block, at: int) -> bool:
-    """Copy the state of a stream; return whether a burst would begin if the next packet were lost.
+def look(block: Block, at: int) -> int:
+    """Copy the state of a stream; return 1 if a burst would begin with the next packet, else 0.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def look(block: Block, at: int) -> bool:
     second = second_set(block)
     second[PREPARED_AT] = -1
     if block[IN_BURST] and not block[RECOVERED]:
-        return False
+        return 0
     for word in range(HEADER):
         if word != PREPARED_AT and word != REALS_AT and not _is_place(word):
             second[word] = block[word]
@@ -186,7 +186,7 @@ def look(block: Block, at: int) -> bool:
         double_rows(second, TAPS, (channels, most))[:] = double_rows(block, TAPS, (channels, most))
         words(second, ORDERS, channels)[:] = words(block, ORDERS, channels)
         doubles(second, LIMITS, channels)[:] = doubles(block, LIMITS, channels)
-    return True
+    return 1
 
 
 @kernel

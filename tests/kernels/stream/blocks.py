@@ -201,7 +201,8 @@ class Stream:
 
     def look(self) -> bool:
         """Begin to prepare the burst that begins with the next packet."""
-        return look(self.block, int(self.block[layout.POSITION] + self.block[layout.PACKET]))
+        at = int(self.block[layout.POSITION] + self.block[layout.PACKET])
+        return bool(look(self.block, at))
 
     def prepare(self) -> None:
         """Prepare the burst that was seen last."""

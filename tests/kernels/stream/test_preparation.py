@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 pytest.importorskip("onnx")
 
 from plc.networks.flat import shared_model
-from plc_kernels.stream import entry, layout, network, preparation
+from plc_kernels.stream import entry, layout, network, prediction, preparation
 from tests.examples import examples
 from tests.kernels.stream.blocks import Stream, settings_of
 from tests.kernels.stream.test_network import speech
@@ -76,6 +76,7 @@ def test_what_is_prepared_is_what_is_played_without(
     prepared, plain = pair(rate, channels, n, prepares, networked, rate * refit_ms // 1000)
     rng = np.random.default_rng(seed)
     taken = 0
+    ready = False
     for k, packet in enumerate(signal_of(rate, channels, n, sung)[: round(1500 / packet_ms)]):
         lost = rng.random() < 0.2
         missing = [(0, n // 2)] if not lost and rng.random() < 0.05 and n > 2 else []
@@ -85,7 +86,10 @@ def test_what_is_prepared_is_what_is_played_without(
         np.testing.assert_array_equal(prepared.push(given_packet, missing), expected, f"{k}")
         began = prepared.counter("concealment_events") > events
         taken += began and prepared.block[layout.TAKEN]
-        if rng.random() < often and prepared.look():
+        if began and lost:
+            assert prepared.block[layout.TAKEN] == ready
+        ready = rng.random() < often and prepared.look()
+        if ready:
             if rng.random() < 0.1:
                 prepared.move()
             prepared.prepare()
@@ -144,7 +148,7 @@ def test_the_second_set_lies_apart_from_all_else(prepares: int) -> None:
     prepared, plain = pair(16_000, 2, 320, prepares)
     block = prepared.block
     second = block[block[layout.SECOND] // 8 :][: layout.HEADER]
-    own = [*preparation.prediction.SWAPPED, *network.SWAPPED]
+    own = [*prediction.SWAPPED, *network.SWAPPED]
     shared = {layout.WINDOWS, network.WINDOW, network.ENTER_RAMP}
     beside = {layout.RING, network.WORK, layout.FIT_PAST}
     end = block[layout.SECOND] + 8 * layout.HEADER

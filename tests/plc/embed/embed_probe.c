@@ -1,6 +1,8 @@
 /* Misuse libplc in every way that must not hurt, and use it from two threads: silence is success. */
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +127,61 @@ static void one_stream_from_two_threads(void) {
     CHECK(both[0].done + both[1].done + both[0].busy + both[1].busy == 2 * HAMMERED);
     CHECK((int)counters.packets == both[0].done + both[1].done);
     CHECK(plc_close(both[0].stream) == 0);
+}
+
+typedef struct preparer {
+    plc_stream *stream;
+    atomic_int ended, ready;
+    int other;
+} preparer;
+
+static void *prepare(void *given) {
+    preparer *mine = given;
+    while (!atomic_load(&mine->ended)) {
+        int code = plc_prepare(mine->stream);
+        atomic_fetch_add(&mine->ready, code == 1);
+        mine->other += code < 0;
+        sched_yield();
+    }
+    return NULL;
+}
+
+/* What is prepared beside the pushes, or between them, changes no sample. */
+static void prepared(void) {
+    plc_options options = options_of(0);
+    plc_stream *stream = opened(options);
+    preparer beside = {NULL, 0, 0, 0};
+    float packet[PACKET];
+    pthread_t thread;
+    int k;
+    CHECK(plc_prepare(NULL) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_prepare(stream) == 0); /* options.prepare is 0 */
+    play(stream, 0, alone[0]);
+    CHECK(plc_close(stream) == 0);
+    options.prepare = 1;
+    beside.stream = opened(options);
+    pthread_create(&thread, NULL, prepare, &beside);
+    for (k = 0; k < PACKETS; k++) {
+        int ready = atomic_load(&beside.ready) + 1; /* the first may be of the packet before */
+        sound(packet, k, 0);
+        CHECK(plc_push(beside.stream, k % 7 == 5 ? NULL : packet, together[0] + k * PACKET) >= 0);
+        while (k % 14 == 4 && atomic_load(&beside.ready) <= ready)
+            sched_yield();
+    }
+    atomic_store(&beside.ended, 1);
+    pthread_join(thread, NULL);
+    CHECK(memcmp(alone[0], together[0], sizeof alone[0]) == 0);
+    CHECK(beside.other == 0);
+    CHECK(plc_reset(beside.stream) == 0);
+    CHECK(plc_prepare(beside.stream) == 1);
+    for (k = 0; k < PACKETS; k++) {
+        sound(packet, k, 0);
+        CHECK(plc_push(beside.stream, k % 7 == 5 ? NULL : packet, together[1] + k * PACKET) >= 0);
+        CHECK(plc_prepare(beside.stream) == (k % 7 != 5));
+        CHECK(plc_prepare(beside.stream) == (k % 7 != 5));
+    }
+    CHECK(memcmp(alone[0], together[1], sizeof alone[0]) == 0);
+    CHECK(plc_close(beside.stream) == 0);
 }
 
 static void refused_options(void) {
@@ -391,6 +448,7 @@ int main(void) {
     misuse_models();
     two_threads();
     one_stream_from_two_threads();
+    prepared();
     refused_options();
     refused_calls();
     lookahead();

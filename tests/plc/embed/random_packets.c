@@ -155,6 +155,7 @@ static plc_options some_options(void) {
     if (options.rung < best_rung)
         options.rung = best_rung;
     options.seed = (int64_t)below(1000) - 500;
+    options.prepare = below(2);
     options.fill = below(3) ? NULL : improve;
     if (!below(3))
         options.work_limit = 1000000u * below(200);
@@ -210,6 +211,11 @@ static uint32_t one_stream(uint32_t packets) {
         if (flags < 0)
             stop(plc_error(flags));
         check_sound(place, &options);
+        if (options.prepare && below(2)) {
+            int ready = plc_prepare(stream);
+            if (ready < 0 || (options.lookahead && ready))
+                stop("plc_prepare");
+        }
         pushed++;
         lost += (uint32_t)is_lost;
         parted += parts > 0;

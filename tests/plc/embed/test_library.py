@@ -141,7 +141,12 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def conceal_all(
-    program: Path, folder: Path, suffix: str, *prefix: str, cases: Sequence[int] = ALL
+    program: Path,
+    folder: Path,
+    suffix: str,
+    *prefix: str,
+    cases: Sequence[int] = ALL,
+    prepare: str = "0",
 ) -> list[NDArray[np.float64]]:
     """Run the example on recordings; return what it wrote, float64, shape (n, channels)."""
     heard = []
@@ -157,7 +162,7 @@ def conceal_all(
         level = re.search(r"v\d", suffix)
         command += ["--processor", level[0]] if level else []
         command += ["--packet", str(case.packet), "--lookahead", str(case.lookahead)]
-        done = run(*command)
+        done = run(*command, "--prepare", prepare)
         assert done.returncode == 0, done.stderr
         found = re.match(r"(\d+) packets, (\d+) lost: (\d+) samples concealed", done.stdout)
         assert found is not None
@@ -227,6 +232,10 @@ def test_c_conceals_speech_with_a_network_as_python_does_bit_for_bit(
         assert served is not None
         assert int(served[1]) > 0
         heard.append(soundfile.read(tmp_path / f"{k}-c.wav", always_2d=True)[0])
+        command[2] = tmp_path / f"{k}-prepared.wav"
+        assert run(*command, "--models", models, "--prepare", "1").stdout == done.stdout
+        ahead = soundfile.read(tmp_path / f"{k}-prepared.wav", always_2d=True)[0]
+        assert np.array_equal(ahead, heard[-1])
     spoilt = bytearray((models / "speech.plcm").read_bytes())
     spoilt[-1000] ^= 1
     (models / "speech.plcm").write_bytes(spoilt)
@@ -255,8 +264,10 @@ def test_c_plays_what_python_plays_bit_for_bit(
     if not can_be(level):
         pytest.skip(f"this processor is no x86-64-{level}")
     heard = conceal_all(compiled(EXAMPLE, built), recordings, level)
-    for case, c, python in zip(CASES, heard, reference(recordings, level), strict=True):
+    ahead = conceal_all(built.library.parent / EXAMPLE.stem, recordings, level, prepare="1")
+    for case, c, a, python in zip(CASES, heard, ahead, reference(recordings, level), strict=True):
         assert np.array_equal(c, python), case
+        assert np.array_equal(a, python), case
 
 
 @on_x86
