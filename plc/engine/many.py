@@ -6,7 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self
+from time import perf_counter
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,11 +24,15 @@ from plc.engine.warm import warm_up
 from plc.errors import ConfigError
 from plc.predict.filler import Method
 from plc.predict.ladder import SERVER, SERVER_DRAFTS, Ladders
+from plc.processor_time import thread_clock
 from plc.runtime import forks
-from plc_kernels.stream.layout import FLAGS, REFIT, TAKES
+from plc_kernels.stream.layout import FLAGS, PREPARED_AT, REFIT, TAKES
 from plc_kernels.stream.many import conceal_many, step_many
+from plc_kernels.stream.preparation import expect_losses, prepare_between
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import CONCEALED, PUSH
+
+_Result = TypeVar("_Result")
 
 MAX_STREAMS = 65_536
 # On steady content a fit serves so long: half of it would cost a quarter more, and gain little.
@@ -35,6 +40,8 @@ _REFIT_MS = 50.0
 # In shorter packets most bursts are over before a network answers: it costs twenty times what
 # prediction does, and is not heard (docs/notebook.md, "Networks on servers").
 _SHORT_MS = 5.0
+# Of the mean of the processor time of a preparation: the last of so many.
+_COST_MEMORY = 16
 
 
 class Concealers:
@@ -141,6 +148,12 @@ class Concealers:
         self._blocks[:, REFIT] = refit
         self.stats = tuple(Stats(memory) for memory in memories)
         self._missing = np.zeros(2, np.int64)
+        self._expected = np.zeros(streams)
+        self._turns = np.zeros(streams, np.int64)
+        self._turn = itertools.count(1)
+        self._prepared: list[int] = []
+        self._cost_s = 0.0
+        self._cpu_clock = thread_clock()
         self._shape = (streams, config.packet_samples, channels)
         shares = min(threads, streams)
         bounds = np.linspace(0, streams, shares + 1).astype(int).tolist()
@@ -217,16 +230,80 @@ class Concealers:
             self._share(partial(step_many, self._blocks, PUSH, *given, 0, place))
         else:
             self._share(partial(conceal_many, self._blocks, self._model.address, *given, place))
+        for k in self._prepared:
+            self.stats[k].ahead.concealed_prepared += int(self._blocks[k, PREPARED_AT]) < 0
+        self._prepared = []
         return out
 
-    def _share(self, work: Callable[[int, int], object]) -> None:
+    def _share(self, work: Callable[[int, int], _Result]) -> list[_Result]:
         """Do work on all streams: on those of each share in a thread."""
         if self._pool is None:
-            work(0, self._shape[0])
-            return
+            return [work(0, self._shape[0])]
         others = [self._pool.submit(work, *share) for share in self._shares[1:]]
-        work(*self._shares[0])
+        own = work(*self._shares[0])
         wait(others)
+        return [own, *(each.result() for each in others)]
+
+    def prepare(self, budget_ms: float) -> int:
+        """Prepare for losses in time that is left until the next packets; return for how many.
+
+        A lost packet that was prepared takes the next :meth:`push` about 0.03 ms instead of 1 to 2;
+        the samples are the same. Streams of speech are prepared, those first whose next packet is
+        lost most likely, by their losses so far; those as likely, within a factor of two, in turn.
+        Music, silence, and streams without a network or with lookahead need no preparation.
+
+        Parameters
+        ----------
+        budget_ms : float
+            Of this call, in each of its threads. What would take longer is not begun.
+
+        Raises
+        ------
+        ConfigError
+            If the time is below 0.
+        ConcurrentPushError
+            If another thread is inside.
+        """
+        if not budget_ms >= 0.0:
+            raise ConfigError(f"budget_ms is {budget_ms}; give a time of 0 ms or more")
+        self._enter()
+        try:
+            return self._prepare(perf_counter() + budget_ms / 1000.0)
+        finally:
+            self._inside.leave()
+
+    def _prepare(self, end_s: float) -> int:
+        if self._model is None or self.config.lookahead:
+            return 0
+        expect_losses(self._blocks, self._expected)
+        ready = [k for share in self._share(partial(self._prepare_share, end_s)) for k in share]
+        for k in ready:
+            self.stats[k].ahead.preparations += 1
+        self._prepared += ready
+        return len(ready)
+
+    def _prepare_share(self, end_s: float, first: int, stop: int) -> list[int]:
+        """Prepare streams of a share until a time; return them."""
+        assert self._model is not None, "it prepares with one"
+        ready = []
+        for k in self._in_order(first, stop):
+            if perf_counter() + self._cost_s >= end_s:
+                break
+            began_s = self._cpu_clock()
+            prepare_between(self._blocks[k], self._model.address)
+            self._cost_s += (self._cpu_clock() - began_s - self._cost_s) / _COST_MEMORY
+            self._turns[k] = next(self._turn)
+            ready.append(k)
+        return ready
+
+    def _in_order(self, first: int, stop: int) -> list[int]:
+        """Return streams of a share, those first that most need a preparation."""
+        expected = self._expected[first:stop]
+        places = np.flatnonzero(expected)
+        likeliest = -np.floor(np.log2(expected[places]))
+        order = np.lexsort((self._turns[first + places], likeliest))
+        ordered: list[int] = (first + places[order]).tolist()
+        return ordered
 
     def reset(self, stream: int | None = None) -> None:
         """Make a stream as new, or all of them, statistics included.
@@ -246,6 +323,7 @@ class Concealers:
             for k in streams if stream is None else (stream,):
                 forget_stream(self._blocks[k])
                 self.stats[k].reset()
+                self._prepared = [each for each in self._prepared if each != k]
         finally:
             self._inside.leave()
 

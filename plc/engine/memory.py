@@ -9,7 +9,7 @@ from plc.engine.config import StreamConfig
 from plc.predict.filler import Method
 from plc.predict.history import History
 from plc.predict.ladder import Ladders
-from plc_kernels.stream import layout, network
+from plc_kernels.stream import layout, network, preparation
 from plc_kernels.stream.start import open_stream
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class StreamMemory:
         Of the comfort noise; None: that of ``config``.
     model : FlatModel or None
         The network that the step asks for fills (:mod:`plc_kernels.stream.network`); for the
-        stream's rate.
+        stream's rate. Without lookahead bursts may then be prepared
+        (:mod:`plc_kernels.stream.preparation`).
 
     Attributes
     ----------
@@ -82,6 +83,9 @@ class StreamMemory:
             header[layout.NETWORK_RUNG] = len(self.rungs)
             self.rungs += (f"network:{model.name}",)
             size = network.lay_out_network(model.address, header)
+        prepares = model is not None and not config.lookahead
+        if prepares:
+            size = preparation.add_second(header, False)
         if memory is None:
             own = np.empty((size + _ALIGNED) // _WORD, np.int64)
             begin = (-own.ctypes.data % _ALIGNED) // _WORD
@@ -94,6 +98,8 @@ class StreamMemory:
         open_stream(self.block)
         if model is not None:
             network.open_network(self.block)
+        if prepares:
+            preparation.open_second(self.block, False)
         channels, n = config.channels, config.packet_samples
         self.inbox = self.block.ctypes.data + int(self.block[layout.INBOX])
         self.missing = self.array(layout.MISSING, np.int64, 2 * (n + 1))

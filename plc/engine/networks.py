@@ -9,7 +9,7 @@ from plc import notice
 from plc.engine.config import StreamConfig
 from plc.engine.methods import stream_models
 from plc.errors import ModelError, in_a_line
-from plc_kernels.stream import many, network
+from plc_kernels.stream import many, network, preparation
 
 if TYPE_CHECKING:
     from plc.networks.flat import FlatModel
@@ -19,6 +19,10 @@ _BLOCKS = types.Array(types.int64, 2, "C")
 KERNELS: tuple[tuple[Any, tuple[Any, ...]], ...] = (
     (network.lay_out_network, (_NUMBER, _WORDS)),
     (network.open_network, (_WORDS,)),
+    (preparation.add_second, (_WORDS, types.boolean)),
+    (preparation.open_second, (_WORDS, types.boolean)),
+    (preparation.prepare_between, (_WORDS, _NUMBER)),
+    (preparation.expect_losses, (_BLOCKS, types.Array(types.float64, 1, "C"))),
     (many.conceal_many, (_BLOCKS, *[_NUMBER] * 3, types.boolean, _WORDS, *[_NUMBER] * 3)),
 )
 """What streams with a network call, and with which types."""

@@ -330,6 +330,9 @@ def server(
         str, typer.Option(help="Of server, auto, ar, burg:ORDER_MS/PAST_MS; a list.")
     ] = "server,ar",
     model: Annotated[str, typer.Option(help="auto, or ar: without a network.")] = "auto",
+    prepare_ms: Annotated[
+        float, typer.Option(min=0.0, help="Time for preparations after each tick, untimed.")
+    ] = 0.0,
     threads: Annotated[int, typer.Option(min=1, help="That share the streams.")] = 1,
     loss: Loss = 0.0476,
     burst: Burst = 1.5,
@@ -352,6 +355,7 @@ def server(
         threads=threads,
         methods=tuple(names_of(method)),
         model=model,
+        prepare_ms=prepare_ms,
         loss=loss,
         mean_burst=burst,
         longest=longest,

@@ -43,6 +43,8 @@ class ServerSettings:
         Likewise, one after the other.
     model : str
         Likewise.
+    prepare_ms : float
+        Time for :meth:`plc.Concealers.prepare` after each tick; 0: it is not called.
     loss, mean_burst : float
         Share of packets lost, and mean packets in a burst, of at most ``longest`` packets.
     longest : int
@@ -61,6 +63,7 @@ class ServerSettings:
     threads: int = 1
     methods: tuple[str, ...] = ("server", "ar")
     model: str = "auto"
+    prepare_ms: float = 0.0
     loss: float = 0.0476
     mean_burst: float = 1.5
     longest: int = 3
@@ -96,6 +99,8 @@ class ServerCost:
         Streams that a core has time for: so, and where all is received.
     by_networks : float
         Share of the concealed samples that a network made.
+    prepared : float
+        Share of the bursts that were prepared.
     tick_ms : dict
         Wall time of a call for all streams: p50, p99 and max.
     nmse_db : float
@@ -111,6 +116,7 @@ class ServerCost:
     a_core: float
     a_core_received: float
     by_networks: float
+    prepared: float
     tick_ms: dict[str, float]
     nmse_db: float
 
@@ -192,10 +198,10 @@ def _cost(
         threads=settings.threads,
     )
     try:
-        clean_s, _, _ = _drive(group, packets, np.ones_like(arrived))
+        clean_s, _, _ = _drive(group, packets, np.ones_like(arrived), 0.0)
         group.reset()
-        spent_s, ticks_s, played = _drive(group, packets, arrived)
-        by_networks = _by_networks(group)
+        spent_s, ticks_s, played = _drive(group, packets, arrived, settings.prepare_ms)
+        by_networks, prepared = _by_networks(group), _prepared(group)
     finally:
         group.close()
     received, concealed = int(arrived.sum()), int((~arrived).sum())
@@ -214,6 +220,7 @@ def _cost(
         settings.streams * lasts_s / spent_s,
         settings.streams * lasts_s / clean_s,
         by_networks,
+        prepared,
         {"p50": float(p50), "p99": float(p99), "max": float(most)},
         10.0 * float(np.log10(np.sum(error**2) / max(np.sum(truth**2), 1e-30) + 1e-30)),
     )
@@ -230,8 +237,17 @@ def _by_networks(group: plc.Concealers) -> float:
     return sum(made) / max(sum(stats.concealed_samples for stats in group.stats), 1)
 
 
+def _prepared(group: plc.Concealers) -> float:
+    """Return the share of bursts that were prepared."""
+    bursts = sum(stats.concealment_events for stats in group.stats)
+    return sum(stats.ahead.concealed_prepared for stats in group.stats) / max(bursts, 1)
+
+
 def _drive(
-    group: plc.Concealers, packets: NDArray[np.float32], arrived: NDArray[np.bool_]
+    group: plc.Concealers,
+    packets: NDArray[np.float32],
+    arrived: NDArray[np.bool_],
+    prepare_ms: float,
 ) -> tuple[float, list[float], NDArray[np.float32]]:
     """Push all ticks; return processor time, wall time of each tick, and output."""
     played = np.empty_like(packets)
@@ -241,6 +257,8 @@ def _drive(
         at = time.perf_counter()
         group.push(packets[tick], arrived[tick], played[tick])
         ticks_s.append(time.perf_counter() - at)
+        if prepare_ms:
+            group.prepare(prepare_ms)
     return time.process_time() - began, ticks_s, played
 
 
@@ -252,7 +270,15 @@ def server_table(report: ServerReport) -> Table:
         f"{settings.sample_rate} Hz, {settings.threads} thread(s)",
         (
             *("method", "received", "concealed", "µs a received", "µs a concealed", "cores"),
-            *("streams a core", "none lost", "by networks", "tick p50 ms", "p99 ms", "max ms"),
+            *(
+                "streams a core",
+                "none lost",
+                "by networks",
+                "prepared",
+                "tick p50 ms",
+                "p99 ms",
+                "max ms",
+            ),
             "NMSE dB",
         ),
     )
@@ -267,6 +293,7 @@ def server_table(report: ServerReport) -> Table:
             f"{one.a_core:.0f}",
             f"{one.a_core_received:.0f}",
             f"{one.by_networks:.0%}",
+            f"{one.prepared:.0%}",
             *(f"{one.tick_ms[name]:.2f}" for name in ("p50", "p99", "max")),
             f"{one.nmse_db:.2f}",
         )

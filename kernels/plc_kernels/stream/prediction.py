@@ -171,6 +171,7 @@ def take_prepared(block: Block) -> bool:
         return False
     for word in SWAPPED:
         swap_places(block, word)
+    block[PREPARED_AT] = -1
     block[FITTED] = 1
     block[FITTED_AT] = second[FITTED_AT]
     block[FITTED_STEP] = second[FITTED_STEP]

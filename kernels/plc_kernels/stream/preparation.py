@@ -17,6 +17,9 @@ own or, where only the stream's can be in use, back to that. With arrays of its 
 * PREPARED_AT of the block is written once :func:`prepare` has ended, before a push.
 """
 
+import numpy as np
+from numpy.typing import NDArray
+
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.stream import background, network, prediction
@@ -24,6 +27,7 @@ from plc_kernels.stream.layout import (
     BURST_MS,
     CHANNELS,
     DRAFT,
+    EVENTS,
     FIT_BACKWARD,
     FIT_FORWARD,
     FIT_MIRROR,
@@ -34,15 +38,20 @@ from plc_kernels.stream.layout import (
     LEFT,
     LIMITS,
     LINE,
+    LOST_PACKETS,
     MOST_ORDER,
     NETWORK,
     ORDERS,
     PACKET,
+    PACKETS,
     PAST,
     PLAYED_AT,
+    PLAYING,
+    POSITION,
     PREDICTOR,
     PREPARED_AT,
     REALS_AT,
+    RECEIVED_SHARE,
     RECOVERED,
     REFIT,
     RING,
@@ -55,12 +64,17 @@ from plc_kernels.stream.layout import (
     double_rows,
     doubles,
     float_rows,
+    floats,
     place,
     reals,
     second_set,
     words,
 )
 
+# Mean power of silence: -60 dBFS. A loss in it is not heard.
+_SILENT_POWER = 1e-6
+# A stream counts as having lost one packet of so many before it had any.
+_PRIOR_PACKETS = 100
 _BESIDE = (RING, FIT_FORWARD, FIT_BACKWARD, FIT_MIRROR, PREDICTOR, LINE, FIT_PAST)
 _BESIDE_NETWORK = (
     network.SPECTRA,
@@ -212,3 +226,56 @@ def prepare(block: Block, model: int) -> int:
     restore_denormals(before)
     second[PREPARED_AT] = second[PLAYED_AT]
     return int(second[PREPARED_AT])
+
+
+@kernel
+def prepare_between(block: Block, model: int) -> bool:
+    """Prepare the burst that would begin with the next packet; return whether it is ready.
+
+    Parameters
+    ----------
+    block, model
+        As for :func:`prepare`; nothing is pushed meanwhile.
+    """
+    at = block[POSITION] + block[PACKET]
+    if block[PREPARED_AT] != at:
+        if not look(block, at):
+            return False
+        block[PREPARED_AT] = prepare(block, model)
+    return True
+
+
+@kernel
+def expect_losses(blocks: NDArray[np.int64], expected: NDArray[np.float64]) -> None:
+    """Estimate how likely each stream's next packet begins a burst that its network conceals.
+
+    Parameters
+    ----------
+    blocks : int64, shape (streams, words)
+        Of streams with a network and a second set.
+    expected : float64, shape (streams,), written
+        0 where there would be no such burst: during one, in music and in silence; and where it is
+        ready. Else the bursts
+        for each packet received, which is the Gilbert model's way into a burst, and the share of
+        the last half second that was lost, as the Gilbert-Elliott model's bad state lasts.
+    """
+    for k in range(blocks.shape[0]):
+        block = blocks[k]
+        expected[k] = 0.0
+        done = block[PREPARED_AT] == block[POSITION] + block[PACKET]
+        goes_on = block[IN_BURST] and not block[RECOVERED]
+        if done or goes_on or not background.is_speech(block) or _is_silent(block):
+            continue
+        received = block[PACKETS] - block[LOST_PACKETS]
+        begins = (block[EVENTS] + 1.0) / (received + _PRIOR_PACKETS)
+        expected[k] = begins + 1.0 - reals(block)[RECEIVED_SHARE]
+
+
+@inlined
+def _is_silent(block: Block) -> bool:
+    """Tell whether the packet played last is silence."""
+    played = floats(block, PLAYING, block[CHANNELS] * block[PACKET])
+    energy = np.float32(0.0)
+    for i in range(played.size):
+        energy += played[i] * played[i]
+    return bool(energy < _SILENT_POWER * played.size)

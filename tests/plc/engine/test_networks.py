@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import Concealer, Concealers
-from plc.engine import methods
+from plc.engine import many, methods
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
 from plc.networks import flat
@@ -20,6 +20,7 @@ from tests.examples import examples
 from tests.kernels.stream.blocks import Stream, settings_of
 from tests.kernels.stream.test_network import speech
 from tests.kernels.test_allocation import assert_allocates_nothing
+from tests.signals import tones
 
 
 def packets_of(rate: int, channels: int, packet: int, streams: int, dtype: type) -> NDArray[Any]:
@@ -170,3 +171,100 @@ def test_the_step_with_a_network_allocates_nothing() -> None:
     given_box = box.ctypes.data, 0, False, np.zeros(2, np.int64), box.ctypes.data
     assert_allocates_nothing(conceal_many, (block, model.address, *given_box, 0, 1))
     assert stream.block[layout.RUNG_SAMPLES + entry.NETWORK_PLACE]
+
+
+def prepared_by(group: Concealers) -> int:
+    return sum(stats.ahead.preparations for stats in group.stats)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_is_prepared_is_what_is_played(threads: int) -> None:
+    packets = packets_of(16_000, 1, 320, 4, np.float32)
+    arrived = np.random.default_rng(6).random(packets.shape[:2]) > 0.2
+    group, plain = Concealers(4, 16_000, 1, 320, threads=threads), Concealers(4, 16_000, 1, 320)
+    for tick, (given_packets, there) in enumerate(zip(packets, arrived, strict=True)):
+        expected = plain.push(given_packets, there)
+        np.testing.assert_array_equal(group.push(given_packets, there), expected)
+        if tick % 3:
+            group.prepare(math.inf)
+            assert group.prepare(math.inf) == 0
+        if tick == 60:
+            for each in (group, plain):
+                each.reset(1)
+    played = sum(stats.ahead.concealed_prepared for stats in group.stats)
+    assert 10 < played < prepared_by(group)
+    assert prepared_by(plain) == 0
+    group.close()
+
+
+class Work:
+    """A clock that preparations alone move on, by a millisecond each."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, group: Concealers) -> None:
+        self.now_s = 0.0
+        self.prepared: list[int] = []
+        self._group = group
+        monkeypatch.setattr(many, "perf_counter", lambda: self.now_s)
+        monkeypatch.setattr(many, "prepare_between", self.prepare)
+        monkeypatch.setattr(group, "_cpu_clock", lambda: self.now_s)
+
+    def prepare(self, block: NDArray[np.int64], address: int) -> bool:
+        (place,) = np.flatnonzero(self._group._blocks[:, 0] == block[0])
+        self.prepared.append(int(place))
+        self.now_s += 1e-3
+        return True
+
+
+def spoken_to(streams: int) -> Concealers:
+    """Return streams of speech a second long, of which the last lost packets.
+
+    The rate, which nothing looks at any more, numbers them.
+    """
+    group = Concealers(streams, 16_000, 1, 320)
+    signal = speech(16_000, 1)[:16_000].reshape(50, 320, 1)
+    there = np.ones(streams, bool)
+    for tick, packet in enumerate(signal):
+        there[-1] = tick % 5 > 0
+        group.push(np.stack([packet] * streams), there)
+    group._blocks[:, 0] = range(streams)
+    return group
+
+
+def test_streams_that_lose_packets_come_first_the_others_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    group = spoken_to(5)
+    work = Work(monkeypatch, group)
+    for _ in range(4):
+        first = len(work.prepared)
+        assert group.prepare(2.9) > 1
+        assert work.prepared[first] == 4
+    others = [k for k in work.prepared if k != 4]
+    assert others[:4] == [0, 1, 2, 3]
+    assert sorted(set(others)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("budget_ms", "least", "most"), [(0.0, 0, 0), (3.1, 3, 4), (1e9, 5, 5)])
+def test_no_more_is_begun_than_there_is_time_for(
+    monkeypatch: pytest.MonkeyPatch, budget_ms: float, least: int, most: int
+) -> None:
+    group = spoken_to(5)
+    work = Work(monkeypatch, group)
+    assert least <= group.prepare(budget_ms) <= most
+    assert work.now_s * 1e3 <= budget_ms + 1.0
+
+
+def test_music_silence_and_lookahead_need_no_preparation() -> None:
+    ticks = 50
+    chord = tones(1, 16_000, ticks * 320).reshape(ticks, 320, 1)
+    group = Concealers(2, 16_000, 1, 320)
+    for packet in chord:
+        group.push(np.stack([packet, 0 * packet]), np.ones(2, bool))
+    assert group.prepare(math.inf) == 0
+    delayed = Concealers(1, 16_000, 1, 320, lookahead=1)
+    for packet in speech(16_000, 1)[:16_000].reshape(ticks, 320, 1):
+        delayed.push(packet[None], np.ones(1, bool))
+    assert delayed.prepare(math.inf) == 0
+    assert Concealers(1, 16_000, 1, 320, model="ar").prepare(math.inf) == 0
+    with pytest.raises(ConfigError, match="budget_ms is -1; give a time of 0 ms or more"):
+        delayed.prepare(-1)
