@@ -347,6 +347,7 @@ class Concealers:
         if self._inside.enter():
             for block in self._blocks:
                 forget_stream(block)
+            self._prepared = []
         if self._pool is not None and self._generation != forks.generation:
             self._pool = self._new_pool()
         self._generation = forks.generation

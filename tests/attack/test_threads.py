@@ -137,6 +137,7 @@ def test_many_threads_that_push_as_they_like_get_sound_or_an_error() -> None:
 
 GROUP_CALLS: dict[str, Callable[[Concealers], object]] = {
     "push": lambda group: group.push(np.stack([PACKETS[0]] * 3), np.ones(3, bool)),
+    "prepare": lambda group: group.prepare(1.0),
     "reset": lambda group: group.reset(1),
     "reset all": lambda group: group.reset(),
     "close": lambda group: group.close(),
@@ -149,13 +150,13 @@ def played_by_many(
     """Return many streams during one of whose calls somebody else calls."""
     group = Concealers(3, RATE, 1, PACKET, threads=threads)
     gate = Gate()
-    step: Any = vars(many)["step_many"]
+    step: Any = vars(many)["conceal_many"]
 
     def slow(*arguments: Any) -> object:
         gate()
         return step(*arguments)
 
-    monkeypatch.setattr(many, "step_many", slow)
+    monkeypatch.setattr(many, "conceal_many", slow)
     out: list[Packet] = []
     for tick in range(60):
         packets, arrived = np.stack([PACKETS[tick + k] for k in range(3)]), np.ones(3, bool)
