@@ -366,7 +366,7 @@ def server(
     settings.check()
     with progress_shown("methods", len(settings.methods)) as advance:
         report = bench.measure(settings, lambda: advance(1))
-    show(report, [bench.server_table(report)], as_json, save)
+    show(report, bench.server_tables(report), as_json, save)
 
 
 def register(app: typer.Typer) -> None:

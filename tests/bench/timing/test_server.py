@@ -8,7 +8,7 @@ import soundfile
 
 from plc.errors import ConfigError
 from plc_bench.timing import server
-from plc_bench.timing.server import ServerSettings, measure, server_table
+from plc_bench.timing.server import ServerSettings, measure, server_tables
 from tests.signals import tones
 
 SMALL = ServerSettings(streams=3, packet_samples=64, seconds=0.3, methods=("server", "burg:5/30"))
@@ -26,7 +26,7 @@ def test_every_method_is_driven_with_the_same_losses() -> None:
         assert cost.cores > 0.0
         assert cost.nmse_db < 0.0
         assert cost.tick_ms["p50"] <= cost.tick_ms["p99"] <= cost.tick_ms["max"]
-    assert len(server_table(report).rows) == 2
+    assert [len(table.rows) for table in server_tables(report)] == [2, 2]
 
 
 def test_no_burst_is_longer_than_asked() -> None:
@@ -50,3 +50,23 @@ def test_streams_stand_at_different_places_of_a_clip(tmp_path: Path) -> None:
 def test_a_load_that_says_nothing_is_refused(loss: float, seconds: float) -> None:
     with pytest.raises(ConfigError, match="give a share between 0 and 1"):
         measure(ServerSettings(loss=loss, seconds=seconds))
+
+
+def test_the_network_and_preparations_are_counted() -> None:
+    clip = Path(server.__file__).parents[3] / "plc" / "data" / "speech.flac"
+    report = measure(
+        ServerSettings(
+            streams=2,
+            sample_rate=16_000,
+            packet_samples=320,
+            seconds=2.0,
+            loss=0.2,
+            methods=("server",),
+            prepare_ms=1000.0,
+            clips=(clip,),
+        )
+    )
+    (cost,) = report.costs
+    assert 0.0 < cost.by_networks <= 1.0
+    assert 0.0 < cost.prepared <= 1.0
+    assert 0.0 < cost.a_core < cost.a_core_received
