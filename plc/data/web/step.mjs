@@ -14,8 +14,8 @@ const PAGE_BYTES = 65536;
 const SETTINGS_WORDS = 16;
 // Words of a block, as plc_kernels/stream/layout.py has them: concealed samples, and those of them
 // that a network made.
-const CONCEALED_SAMPLES = 147;
-const NETWORK_SAMPLES = 193;
+const CONCEALED_SAMPLES = 155;
+const NETWORK_SAMPLES = 201;
 // Words of a network's flat file, as plc_kernels/stream/model.py has them.
 const MODEL = { bytes: 1, lowestRate: 4, highestRate: 5, words: 27 };
 const MAGIC = "plcmodl1";
