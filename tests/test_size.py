@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 # Thousands of lines that a part of the product may have. Whoever exceeds one raises it, and says
 # in the commit why the lines are worth it.
 THOUSANDS = {
-    "plc": 49.1,
-    "kernels": 13.6,
+    "plc": 49.3,
+    "kernels": 14.2,
     "bench": 19.0,
     "training": 15.0,
 }

@@ -51,7 +51,6 @@ _PLACES = (
     "FILLS_LIMITED",
     "LONGEST_BURST",
 )
-_MODEL_WORDS = ("MAGIC_AT", "BYTES", "CHECKSUM", "LOWEST_RATE", "HIGHEST_RATE", "WORDS")
 
 BUILT = (SHARED, "libplc.a", "plc.h", PLUGIN)
 """What compilers make; links and texts are added to it."""
@@ -219,8 +218,8 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     lines += [f"#define PLCK_{name} {getattr(layout, name)}" for name in _PLACES]
     lines.append(f"#define PLCK_RUNGS {len(STEADY_MS)}")
     lines.append(f"#define PLCK_NETWORK_SAMPLES {layout.RUNG_SAMPLES + entry.NETWORK_PLACE}")
-    lines.append(f"#define PLCK_MODEL_MAGIC INT64_C({model.MAGIC})")
-    lines += [f"#define PLCK_MODEL_{name} {getattr(model, name)}" for name in _MODEL_WORDS]
+    for name in ("LOWEST_RATE", "HIGHEST_RATE"):
+        lines.append(f"#define PLCK_MODEL_{name} {getattr(model, name)}")
     lines.append(f"#define PLCK_PARTS {dropouts.PARTS}")
     lines.append(f"#define PLCK_COUNTERS {layout.LADDER - layout.STATS}")
     (work / "step.h").write_text("\n".join(lines) + "\n")

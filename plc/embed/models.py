@@ -1,4 +1,4 @@
-"""Models as flat files, which C and WebAssembly read in place of ONNX."""
+"""Models as files that C and WebAssembly read in place of ONNX."""
 
 from pathlib import Path
 
@@ -7,14 +7,15 @@ from plc.models.catalogue import available
 from plc.models.manifest import Manifest
 from plc.networks.drafts import ContourDraft
 from plc.predict.contour import contour_model
-from plc.runtime.native import planned
+from plc.runtime.native import planned, planned_apart
 from plc_kernels.stream.model import flat_model
+from plc_kernels.stream.model_file import pack
 
 SUFFIX = ".plcm"
 
 
 def flat_file(manifest: Manifest) -> bytes | None:
-    """Return a model as a flat file; None if it is not one that C can run.
+    """Return a model's block in memory; None if it is not one that C can run.
 
     Raises
     ------
@@ -28,6 +29,21 @@ def flat_file(manifest: Manifest) -> bytes | None:
         return None
     grid = manifest.horizon_ms, manifest.bin_hz
     return flat_model(*found, contour_model(), manifest.sample_rates, *grid)
+
+
+def model_file(manifest: Manifest) -> bytes | None:
+    """Return a model's file, of which C makes that block; None if there is no such.
+
+    Raises
+    ------
+    ModelError
+        If its files are not sound.
+    """
+    block, found = flat_file(manifest), planned_apart(manifest, manifest.sample_rates[0])
+    if block is None or found is None:
+        return None
+    _, weights, adapters = found
+    return pack(block, weights, adapters)
 
 
 def write_models(folder: Path) -> list[Path]:
@@ -45,7 +61,7 @@ def write_models(folder: Path) -> list[Path]:
     ModelError
         If a model's files are not sound.
     """
-    files = {f"{each.name}{SUFFIX}": flat_file(each) for each in available()}
+    files = {f"{each.name}{SUFFIX}": model_file(each) for each in available()}
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
