@@ -1,4 +1,4 @@
-"""What of the kernels lies compiled on this machine, and a process that compiles beside."""
+"""What of the kernels lies compiled on this machine, how it is called, and who compiles beside."""
 
 import contextlib
 import subprocess
@@ -15,6 +15,30 @@ def lies_compiled(kernel: Any) -> bool:
     with contextlib.suppress(Exception):  # damaged, or being replaced by another process
         return bool(getattr(cache, "prebuilt", False) or load_index())
     return False
+
+
+class DirectCall:
+    """A kernel as Python calls it in each packet: numba looks at the types of arguments no more.
+
+    That takes 0.4 µs of ten arguments. They must be of the types that the kernel was compiled for.
+
+    Attributes
+    ----------
+    run : callable
+        The kernel, from :meth:`settle` on without numba's dispatcher.
+    """
+
+    __slots__ = ("_kernel", "run")
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+        self.run: Any = kernel
+
+    def settle(self) -> None:
+        """Call it directly from here on, if it is compiled for arguments of one kind."""
+        found = list(getattr(self._kernel, "overloads", {}).values())
+        if len(found) == 1:
+            self.run = found[0].entry_point
 
 
 def can_compile_beside() -> bool:

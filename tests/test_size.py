@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 # Thousands of lines that a part of the product may have. Whoever exceeds one raises it, and says
 # in the commit why the lines are worth it.
 THOUSANDS = {
-    "plc": 49.4,
-    "kernels": 14.1,
+    "plc": 49.5,
+    "kernels": 14.6,
     "bench": 19.0,
     "training": 15.0,
 }

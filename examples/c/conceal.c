@@ -14,6 +14,7 @@
  *   --lookahead PACKETS  wait so long, and fill gaps from both sides
  *   --rung N             0: the best prediction (default), ..., 11: the cheapest
  *   --work N             millions of multiply-adds that a lost packet may take (0: no limit)
+ *   --limit-ms MS        processor time that it may take: measured here, then a limit of work
  *   --models DIR         conceal speech with the networks that "plc c models --out DIR" wrote
  *   --prepare 1          make ready after each packet what is played if the next is lost
  *   --processor LEVEL    v2, v3 or v4: what a processor of that type makes
@@ -22,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "plc.h"
 
@@ -177,7 +179,7 @@ static void write_trace(const char *name, const char *trace) {
 
 typedef struct settings {
     const char *in, *out, *trace, *write_trace, *models;
-    double share, burst, work;
+    double share, burst, work, limit_ms;
     uint64_t seed;
     uint32_t packet, lookahead, rung, processor, prepare;
 } settings;
@@ -186,8 +188,8 @@ static void usage(void) {
     fprintf(stderr, "usage: conceal IN.wav OUT.wav (--trace FILE | --loss SHARE [--burst PACKETS] "
                     "[--seed N])\n"
                     "               [--write-trace FILE] [--packet SAMPLES] [--lookahead PACKETS]\n"
-                    "               [--rung N] [--work N] [--models DIR] [--prepare 1]\n"
-                    "               [--processor v2|v3|v4]\n");
+                    "               [--rung N] [--work N | --limit-ms MS] [--models DIR]\n"
+                    "               [--prepare 1] [--processor v2|v3|v4]\n");
     exit(2);
 }
 
@@ -207,7 +209,7 @@ static double real(const char *text, double least, double most) {
 }
 
 static settings read_settings(int count, char **given) {
-    settings set = {NULL, NULL, NULL, NULL, NULL, -1.0, 1.0, 0.0, 0, 0, 0, 0, PLC_PROCESSOR_BEST, 0};
+    settings set = {.share = -1.0, .burst = 1.0, .processor = PLC_PROCESSOR_BEST};
     int i;
     for (i = 1; i < count; i++) {
         const char *name = given[i], *value = i + 1 < count ? given[i + 1] : NULL;
@@ -226,6 +228,8 @@ static settings read_settings(int count, char **given) {
             set.write_trace = value;
         else if (!strcmp(name, "--work"))
             set.work = real(value, 0.0, 1e6);
+        else if (!strcmp(name, "--limit-ms"))
+            set.limit_ms = real(value, 0.001, 1e6);
         else if (!strcmp(name, "--models"))
             set.models = value;
         else if (!strcmp(name, "--loss"))
@@ -290,6 +294,22 @@ static plc_model *load_model(const char *folder, uint32_t sample_rate) {
     return NULL;
 }
 
+static double cpu_ms(void) { return 1e3 * (double)clock() / CLOCKS_PER_SEC; }
+
+/* Return the operations that this processor does in a time, as a stream of these options tells. */
+static uint64_t work_in(double limit_ms, const plc_options *options) {
+    double per_ms = 0.0;
+    plc_stream *stream;
+    check(plc_open(&stream, options), "plc_open");
+    for (int k = 0; k < 3; k++) { /* the fastest counts: something else may have run meanwhile */
+        double begin = cpu_ms(), done = (double)plc_calibrate(stream), spent = cpu_ms() - begin;
+        if (spent > 0.0 && done / spent > per_ms)
+            per_ms = done / spent;
+    }
+    check(plc_close(stream), "plc_close");
+    return (uint64_t)(limit_ms * per_ms);
+}
+
 int main(int count, char **given) {
     settings set = read_settings(count, given);
     wav audio = read_wav(set.in);
@@ -313,7 +333,8 @@ int main(int count, char **given) {
     options.rung = set.rung;
     options.processor = set.processor;
     options.model = model;
-    options.work_limit = (uint64_t)(1e6 * set.work);
+    options.work_limit = set.limit_ms > 0.0 ? work_in(set.limit_ms, &options)
+                                             : (uint64_t)(1e6 * set.work);
     options.prepare = set.prepare;
     check(plc_open(&stream, &options), "plc_open");
 

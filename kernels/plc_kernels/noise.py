@@ -204,14 +204,16 @@ def track_noise(state: NoiseState) -> None:
         value = spectrum[k]
         powers[k] = value.real * value.real + value.imag * value.imag
     _measure_change(powers, state.levels[_LAST], floor, counts, state.flux)
-    for k in range(bins):
-        begin = max(0, k - _NEIGHBOURS)
-        end = min(bins, k + _NEIGHBOURS + 1)
+    for k in range(_NEIGHBOURS):
+        _smooth(powers, k, keep, smoothed)
+        _smooth(powers, bins - 1 - k, keep, smoothed)
+    for k in range(_NEIGHBOURS, bins - _NEIGHBOURS):
         power = np.float32(0.0)
-        for j in range(begin, end):
-            power += powers[j]
-        power /= end - begin
+        for j in range(-_NEIGHBOURS, _NEIGHBOURS + 1):
+            power += powers[k + j]
+        power /= 2 * _NEIGHBOURS + 1
         smoothed[k] = keep * smoothed[k] + (np.float32(1.0) - keep) * power
+    for k in range(bins):
         running[k] = min(running[k], smoothed[k])
     counts[0] += 1
     counts[2] += 1
@@ -228,6 +230,19 @@ def track_noise(state: NoiseState) -> None:
         if least < np.inf:
             floor[k] = _BIAS * least
     _measure_flux(powers, state.bands, state.flux)
+
+
+@kernel
+def _smooth(
+    powers: NDArray[np.float32], k: int, keep: np.float32, smoothed: NDArray[np.float32]
+) -> None:
+    """Smooth the power of a bin near an end of the spectrum."""
+    begin, end = max(0, k - _NEIGHBOURS), min(powers.size, k + _NEIGHBOURS + 1)
+    power = np.float32(0.0)
+    for j in range(begin, end):
+        power += powers[j]
+    power /= end - begin
+    smoothed[k] = keep * smoothed[k] + (np.float32(1.0) - keep) * power
 
 
 @kernel

@@ -1,19 +1,19 @@
-"""The engine in a browser: one page, which a server or a folder gives to it.
+"""The engine in a browser: a page, and a module for pages of others; served, or in a folder.
 
 ::
 
-    plc/data/web/plc.wasm     the compiled step, as ``plc_kernels`` has it
-                 step.mjs      its streams
+    plc/data/web/plc.wasm      the compiled step, as ``plc_kernels`` has it
+                 plc.mjs       its streams: the module, which the page uses, too
                  worklet.mjs   the AudioWorklet: packets, losses, what is heard (lanes, losses)
-                 page.mjs      controls, sources, pictures, figures
-                 network.mjs   the network for speech, fetched when the reader asks for it
+                 page.mjs      controls, sources, pictures, figures, what is saved
                  index.html    what all of that is put into, with the bundled recordings
+                 plc.html      what the module's documentation is put into, with example.mjs
 
 The page is one file without references, so that it also works from a disk: there a browser lets a
 page read no file beside it. Scripts are joined here, by their import lines. The worklet goes in as
-text, WebAssembly and recordings as base64. The page's policy names its scripts by their hashes and
-permits connections to the page's own server alone: for the network, a flat file beside the page,
-which is made here of the model that ships.
+text, WebAssembly and recordings as base64; WebAssembly stands in the module for others, too.
+Policies name scripts by their hashes and permit connections to the page's own server alone: for the
+networks, files beside the page, which are made here of the models that ship.
 """
 
 import base64
@@ -23,7 +23,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -36,11 +37,12 @@ from plc.rtp.udp import stop_signals
 
 LARGEST_WASM_BYTES = 300_000
 DEFAULT_PORT = 8765
-NETWORK = "speech"
-"""The model that the page fetches, from a file of this name beside it."""
-NETWORK_FILE = f"{NETWORK}.plcm"
+NETWORKS = "speech", "speech-narrowband"
+"""The models that pages fetch, from files of these names beside them."""
 _IMPORT = re.compile(r'^import .* from "\./(\w+)\.mjs";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const|class|function|async)", re.MULTILINE)
+# What stands in the module's place for WebAssembly.
+_NO_ENGINE = 'const ENGINE = "";'
 # Stands in every page of ours.
 _OWN_PAGE = "<title>plc in the browser</title>"
 _POLL_S = 0.1
@@ -48,49 +50,107 @@ _LIMIT_S = 10.0
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebFile:
+    """A file that a server or a folder gives.
+
+    Attributes
+    ----------
+    kind : str
+        Its media type.
+    make : callable
+        Returns its bytes, made once.
+    use : str
+        What a reader does with it.
+    """
+
+    kind: str
+    make: Callable[[], bytes]
+    use: str
+
+
 @cache
 def page() -> bytes:
     """Return the page: one HTML file, UTF-8, without references to others."""
-    from plc import __version__
-
-    script, style = _joined("page"), _text("page.css")
-    values = {
-        "policy": escape(policy()),
-        "style": style,
-        "script": script,
-        "worklet": _joined("worklet"),
-        "wasm": _base64("web/plc.wasm"),
-        "music": _base64("music.flac"),
-        "speech": _base64("speech.flac"),
-        "version": __version__,
-    }
-    return Template(_text("index.html")).substitute(values).encode()
+    return _filled(
+        "index.html",
+        script=_joined("page"),
+        worklet=_joined("worklet"),
+        wasm=_base64("web/plc.wasm"),
+        music=_base64("music.flac"),
+        speech=_base64("speech.flac"),
+    )
 
 
 @cache
-def network() -> bytes:
-    """Return the file beside the page: the network for speech.
+def module() -> bytes:
+    """Return the module for pages of others: one file with the compiled step in it."""
+    engine = f'const ENGINE = "{_base64("web/plc.wasm")}";'
+    return _text("plc.mjs").replace(_NO_ENGINE, engine).encode()
+
+
+@cache
+def manual() -> bytes:
+    """Return the module's documentation, with an example that runs in it."""
+    return _filled("plc.html", script=_text("example.mjs"))
+
+
+@cache
+def network(name: str = NETWORKS[0]) -> bytes:
+    """Return a network's file, which lies beside the page.
 
     Raises
     ------
     ModelError
         If its files in the package are not sound.
     """
+    from plc.embed.models import model_file
     from plc.models.catalogue import find
-    from plc.networks.flat import flat_file
 
-    return flat_file(find(NETWORK)) or b""
+    return model_file(find(name)) or b""
 
 
-def policy() -> str:
-    """Return the page's content security policy.
+FILES = {
+    "index.html": WebFile(
+        kind="text/html; charset=utf-8",
+        make=page,
+        use="the page: put all files on a web server, or open this one from the folder",
+    ),
+    **{
+        f"{name}.plcm": WebFile(
+            kind="application/octet-stream",
+            make=partial(network, name),
+            use=f"a network for {rates}: page and module fetch it from beside them when asked",
+        )
+        for name, rates in zip(
+            NETWORKS, ("speech, from 16 kHz on", "speech below 16 kHz"), strict=True
+        )
+    },
+    "plc.mjs": WebFile(
+        kind="text/javascript; charset=utf-8",
+        make=module,
+        use="the engine for pages of yours: import { Concealer, fetchModel } from it",
+    ),
+    "plc.html": WebFile(
+        kind="text/html; charset=utf-8",
+        make=manual,
+        use="its documentation, with an example that runs (from a server)",
+    ),
+}
+"""What is beside each other on a server or in a folder, by name."""
 
-    ``strict-dynamic`` lets the page's own script, and nothing else, load the worklet from a text.
+
+def policy(script: str | None = None) -> str:
+    """Return the content security policy of a page with this script of its own.
+
+    That of the page itself has ``strict-dynamic``, which lets that script, and nothing else, load
+    the worklet from a text. Other pages import the module from their server.
     """
+    others = "'strict-dynamic'" if script is None else "'self'"
     return "; ".join(
         (
             "default-src 'none'",
-            f"script-src {_hash(_joined('page'))} 'strict-dynamic' 'wasm-unsafe-eval'",
+            f"script-src {_hash(script or _joined('page'))} {others} 'wasm-unsafe-eval'",
             f"style-src {_hash(_text('page.css'))}",
             "img-src data:",
             "connect-src 'self'",
@@ -100,8 +160,8 @@ def policy() -> str:
     )
 
 
-def export(folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Write the page into a folder, and the network for speech beside it.
+def export(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+    """Write the page into a folder, and beside it the networks and the module.
 
     Parameters
     ----------
@@ -112,30 +172,31 @@ def export(folder: str | Path, *, overwrite: bool = False) -> Path:
 
     Returns
     -------
-    Path
-        The page.
+    list of Path
+        All of :data:`FILES`; the page first.
 
     Raises
     ------
     AudioFileError
         If another page is there, or the folder cannot be written.
     ModelError
-        If the network's files in the package are not sound.
+        If a network's files in the package are not sound.
     """
-    path = Path(folder) / "index.html"
+    written = [Path(folder) / name for name in FILES]
+    path = written[0]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not overwrite and _OWN_PAGE.encode() not in path.read_bytes():
             raise AudioFileError(f"{path} is another page; give --overwrite, or another folder")
-        path.write_bytes(page())
-        path.with_name(NETWORK_FILE).write_bytes(network())
+        for path, file in zip(written, FILES.values(), strict=True):
+            path.write_bytes(file.make())
     except OSError as error:
         raise AudioFileError(f"cannot write {path}: {why(error)}") from error
-    return path
+    return written
 
 
 class WebServer:
-    """Serves the page at ``/``, with the network beside it, until closed, from threads of its own.
+    """Serves the page at ``/``, and :data:`FILES`, until closed, from threads of its own.
 
     Parameters
     ----------
@@ -205,7 +266,7 @@ def run_web(host: str, port: int, *, duration_s: float, announce: Callable[[str]
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one request with the page, or the network."""
+    """Answers one request with a file."""
 
     protocol_version = "HTTP/1.1"
     timeout = _LIMIT_S
@@ -223,13 +284,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def _answer(self, with_body: bool) -> None:
-        status, kind, body = _found(self.path.partition("?")[0])
+        status, kind, body, given = _found(self.path.partition("?")[0])
         self.send_response(status)
         headers = {
             "Content-Type": kind,
             "Content-Length": str(len(body)),
             "Cache-Control": "no-cache",
-            "Content-Security-Policy": f"{policy()}; frame-ancestors 'none'",
+            "Content-Security-Policy": f"{given}; frame-ancestors 'none'",
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
             "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
@@ -248,13 +309,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing of a request."""
 
 
-def _found(path: str) -> tuple[int, str, bytes]:
-    """Return the answer to a path: its status, its type and its body."""
-    if path in ("/", "/index.html"):
-        return 200, "text/html; charset=utf-8", page()
-    if path == f"/{NETWORK_FILE}":
-        return 200, "application/octet-stream", network()
-    return 404, "text/plain; charset=utf-8", b"Not found; the page is at /\n"
+def _found(path: str) -> tuple[int, str, bytes, str]:
+    """Return the answer to a path: its status, its type, its body and its policy."""
+    name = path.removeprefix("/") or "index.html"
+    if name not in FILES:
+        return 404, "text/plain; charset=utf-8", b"Not found; the page is at /\n", policy()
+    own = policy(_text("example.mjs")) if name == "plc.html" else policy()
+    return 200, FILES[name].kind, FILES[name].make(), own
 
 
 class _Server(ThreadingHTTPServer):
@@ -282,6 +343,21 @@ def _open(host: str, port: int) -> _Server:
             "for any"
         ) from error
     return server
+
+
+def _filled(name: str, *, script: str, **values: str) -> bytes:
+    """Return a page with its script, and what else stands in it."""
+    from plc import __version__
+
+    given = policy(None if name == "index.html" else script)
+    text = Template(_text(name)).substitute(
+        values,
+        policy=escape(given),
+        style=_text("page.css"),
+        script=script,
+        version=__version__,
+    )
+    return text.encode()
 
 
 def _joined(entry: str) -> str:

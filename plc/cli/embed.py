@@ -113,7 +113,7 @@ def build(
 def models(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files.")],
 ) -> None:
-    """Write the networks that libplc can run, each as one flat file for plc_model_open.
+    """Write the networks that libplc can run, each as one file for plc_model_load.
 
     They are those of streams of speech: NAME.plcm, as "plc models" names them.
     """

@@ -21,7 +21,9 @@ def web(
     ] = 8765,
     export: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write the page into this folder instead of serving it."),
+        typer.Option(
+            metavar="DIR", help="Write the page and the module into this folder; serve nothing."
+        ),
     ] = None,
     overwrite: Overwrite = False,
     duration_s: Duration = math.inf,
@@ -29,13 +31,15 @@ def web(
     """Hear and see the engine in a browser: clips, files or the microphone.
 
     The page needs no internet. Ctrl-C or SIGTERM end the server. An exported page works on any
-    web server, and from a disk.
+    web server, and from a disk; beside it is a module for pages of your own (plc.html says how).
     """
+    from plc.apps.web import FILES, run_web
     from plc.apps.web import export as write
-    from plc.apps.web import run_web
 
     if export is not None:
-        say(write(export, overwrite=overwrite))
+        for path in write(export, overwrite=overwrite):
+            say(path)
+            say(f"plc: {path.name}: {FILES[path.name].use}", err=True)
         return
     run_web(
         host,

@@ -54,7 +54,6 @@ _PLACES = (
     "FILLS_LIMITED",
     "LONGEST_BURST",
 )
-_MODEL_WORDS = ("MAGIC_AT", "BYTES", "CHECKSUM", "LOWEST_RATE", "HIGHEST_RATE", "WORDS")
 
 BUILT = (SHARED, "libplc.a", "plc.h", PLUGIN)
 """What compilers make; links and texts are added to it."""
@@ -223,8 +222,8 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     lines.append(f"#define PLCK_BESIDE {entry.BESIDE}")
     lines.append(f"#define PLCK_RUNGS {len(STEADY_MS)}")
     lines.append(f"#define PLCK_NETWORK_SAMPLES {layout.RUNG_SAMPLES + entry.NETWORK_PLACE}")
-    lines.append(f"#define PLCK_MODEL_MAGIC INT64_C({model.MAGIC})")
-    lines += [f"#define PLCK_MODEL_{name} {getattr(model, name)}" for name in _MODEL_WORDS]
+    for name in ("LOWEST_RATE", "HIGHEST_RATE"):
+        lines.append(f"#define PLCK_MODEL_{name} {getattr(model, name)}")
     lines.append(f"#define PLCK_PARTS {dropouts.PARTS}")
     lines.append(f"#define PLCK_COUNTERS {layout.LADDER - layout.STATS}")
     (work / "step.h").write_text("\n".join(lines) + "\n")

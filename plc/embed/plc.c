@@ -55,6 +55,9 @@ typedef struct step {
     int64_t (*search)(int64_t *memory, const void *packet, int64_t integer);
     void (*search_nothing)(int64_t *memory);
     void (*search_reset)(int64_t *memory);
+    int64_t (*calibrate)(int64_t *block, const int64_t *model);
+    int64_t (*model_size)(const void *file, int64_t size);
+    int64_t (*model_open)(const void *file, int64_t size, void *block);
 } step;
 
 #define DECLARE(suffix, level, name)                                                              \
@@ -72,7 +75,10 @@ typedef struct step {
     int64_t plck_search_open_##suffix(int64_t *, const int64_t *);                                \
     int64_t plck_search_##suffix(int64_t *, const void *, int64_t);                               \
     void plck_search_nothing_##suffix(int64_t *);                                                 \
-    void plck_search_reset_##suffix(int64_t *);
+    void plck_search_reset_##suffix(int64_t *);                                                   \
+    int64_t plck_calibrate_##suffix(int64_t *, const int64_t *);                                  \
+    int64_t plck_model_size_##suffix(const void *, int64_t);                                      \
+    int64_t plck_model_open_##suffix(const void *, int64_t, void *);
 PLC_STEPS(DECLARE)
 
 #define ENTRY(suffix, level, name)                                                         \
@@ -80,18 +86,22 @@ PLC_STEPS(DECLARE)
      plck_push_##suffix, plck_fill_##suffix,   plck_look_##suffix, plck_prepare_##suffix,  \
      plck_resume_##suffix, plck_drain_##suffix,                                            \
      plck_search_size_##suffix, plck_search_open_##suffix, plck_search_##suffix,           \
-     plck_search_nothing_##suffix, plck_search_reset_##suffix},
+     plck_search_nothing_##suffix, plck_search_reset_##suffix, plck_calibrate_##suffix,    \
+     plck_model_size_##suffix, plck_model_open_##suffix},
 static const step steps[] = {PLC_STEPS(ENTRY)};
 #define STEPS (sizeof steps / sizeof *steps)
 
-/* A model: where its flat file lies, whose words are those of plc_kernels/stream/model.py. */
+/* A model: this, then its block, whose words are those of plc_kernels/stream/model.py. */
 struct plc_model {
     uint32_t magic;
-    const int64_t *words;
-    void *memory; /* what plc_model_load allocated, or NULL */
+    void *memory; /* what plc_model_open allocated, or NULL */
+    int64_t *words;
 };
 
-/* A stream: this, then the step's block, then room for a fill. */
+/* Who cuts audio into packets: the caller, or plc_push_n. */
+enum { BY_NOBODY, BY_CALLER, BY_US };
+
+/* A stream: this, then the step's block, then what plc_push_n gathers, then room for a fill. */
 struct plc_stream {
     uint32_t magic;
     atomic_uint busy;
@@ -99,11 +109,17 @@ struct plc_stream {
     uint32_t sample_bytes;
     uint32_t packet_samples, channels, lookahead;
     uint32_t leave_samples;
+    uint32_t cut;      /* BY_… */
+    uint32_t gathered; /* samples of each channel */
+    uint32_t gaps;     /* parts of these that did not arrive */
+    int played;        /* flags of the packet that plc_push_n plays */
     plc_fill fill;
     void *user;
     const int64_t *model; /* NULL: none */
     void *memory;  /* what plc_open allocated, or NULL */
     int64_t *block;
+    int64_t *missing; /* for plc_push_n: begin and end of each of its gaps */
+    char *packet;     /* likewise: what was gathered, then what is yet to be played */
     float *filled; /* NULL without `fill` */
     int64_t *found; /* memory of the search for dropouts; NULL: not searched */
     uint64_t detected;
@@ -217,6 +233,16 @@ static size_t fill_bytes(const plc_options *options) {
     return options->fill ? sizeof(float) * options->channels * options->packet_samples : 0;
 }
 
+static size_t packet_bytes(const plc_options *options) {
+    return (size_t)options->packet_samples * options->channels *
+           (options->format == PLC_FLOAT32 ? 4 : 2);
+}
+
+/* Between two gaps something arrived. */
+static size_t missing_bytes(const plc_options *options) {
+    return 2 * sizeof(int64_t) * (options->packet_samples / 2 + 1);
+}
+
 static size_t search_bytes(const plc_options *options, const int64_t *settings) {
     return options->detect_dropouts ? (size_t)steps[0].search_size(settings) : 0;
 }
@@ -249,23 +275,48 @@ static int enter_alone(plc_stream *stream) {
     return PLC_ERROR_BUSY;
 }
 
-int plc_model_open(plc_model **model, const void *data, size_t size) {
-    const int64_t *words = data;
-    uint64_t sum = 0;
-    if (!model || !data || !is_aligned(data, sizeof *words))
+int64_t plc_model_size(const void *data, size_t size) {
+    int64_t block;
+    if (!data || !is_aligned(data, sizeof(int64_t)))
         return PLC_ERROR_ARGUMENT;
-    if (size < PLCK_MODEL_WORDS * sizeof *words || size % sizeof *words ||
-        words[PLCK_MODEL_MAGIC_AT] != PLCK_MODEL_MAGIC || (uint64_t)words[PLCK_MODEL_BYTES] != size)
+    block = size > INT64_MAX ? 0 : steps[0].model_size(data, (int64_t)size);
+    if (block <= 0)
         return PLC_ERROR_MODEL;
-    for (size_t k = PLCK_MODEL_CHECKSUM + 1; k < size / sizeof *words; k++)
-        sum += (uint64_t)words[k];
-    if (sum != (uint64_t)words[PLCK_MODEL_CHECKSUM])
+    /* Memory may begin anywhere. */
+    return (int64_t)(ALIGNMENT - 1 + rounded(sizeof(plc_model)) + (size_t)block);
+}
+
+int plc_model_open_in(plc_model **model, const void *data, size_t size, void *memory, size_t room) {
+    int64_t needed = model && memory ? plc_model_size(data, size) : PLC_ERROR_ARGUMENT;
+    plc_model *opened;
+    if (needed < 0)
+        return (int)needed;
+    if (room < (size_t)needed)
+        return PLC_ERROR_ROOM;
+    opened = (plc_model *)(((uintptr_t)memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    *opened = (plc_model){0, NULL, (int64_t *)((char *)opened + rounded(sizeof *opened))};
+    if (!steps[0].model_open(data, (int64_t)size, opened->words))
         return PLC_ERROR_MODEL;
-    *model = malloc(sizeof **model);
-    if (!*model)
-        return PLC_ERROR_MEMORY;
-    **model = (plc_model){MODEL_MAGIC, words, NULL};
+    opened->magic = MODEL_MAGIC;
+    *model = opened;
     return 0;
+}
+
+int plc_model_open(plc_model **model, const void *data, size_t size) {
+    int64_t needed = model ? plc_model_size(data, size) : PLC_ERROR_ARGUMENT;
+    void *memory;
+    int code;
+    if (needed < 0)
+        return (int)needed;
+    memory = malloc((size_t)needed);
+    if (!memory)
+        return PLC_ERROR_MEMORY;
+    code = plc_model_open_in(model, data, size, memory, (size_t)needed);
+    if (code)
+        free(memory);
+    else
+        (*model)->memory = memory;
+    return code;
 }
 
 int plc_model_load(plc_model **model, const char *path) {
@@ -286,10 +337,7 @@ int plc_model_load(plc_model **model, const char *path) {
             code = plc_model_open(model, data, (size_t)size);
     }
     fclose(file);
-    if (code)
-        free(data);
-    else
-        (*model)->memory = data;
+    free(data);
     return code;
 }
 
@@ -305,7 +353,6 @@ int plc_model_close(plc_model *model) {
         return PLC_ERROR_MODEL;
     model->magic = 0;
     free(model->memory);
-    free(model);
     return 0;
 }
 
@@ -336,6 +383,7 @@ static int64_t size_of(const plc_options *options, int64_t *settings) {
         return PLC_ERROR_LOOKAHEAD; /* all else was checked */
     /* Memory may begin anywhere. */
     return (int64_t)(ALIGNMENT - 1 + rounded(sizeof(plc_stream)) + (size_t)block +
+                     rounded(missing_bytes(options)) + rounded(packet_bytes(options)) +
                      rounded(fill_bytes(options)) + search_bytes(options, settings));
 }
 
@@ -381,6 +429,10 @@ int plc_open_in(plc_stream **stream, const plc_options *given, void *memory, siz
     if (opened->block[PLCK_NETWORK]) /* unless it exceeds the limit of work */
         opened->model = options->model->words;
     after = (char *)opened->block + steps[place].size(settings);
+    opened->missing = (int64_t *)after;
+    opened->packet = after + rounded(missing_bytes(options));
+    memset(opened->packet, 0, packet_bytes(options));
+    after = opened->packet + rounded(packet_bytes(options));
     if (options->fill)
         opened->filled = (float *)after;
     if (options->detect_dropouts) {
@@ -489,6 +541,113 @@ static int push(plc_stream *stream, const void *packet, const int64_t *missing, 
     return flags;
 }
 
+static size_t frame_bytes(const plc_stream *stream) {
+    return (size_t)stream->channels * stream->sample_bytes;
+}
+
+/* Make a stream as new, but for its counter of dropouts. */
+static void forget(plc_stream *stream) {
+    steps[stream->step].reset(stream->block);
+    note_next(stream);
+    atomic_store_explicit(&stream->prepared, -1, memory_order_relaxed);
+    if (stream->found)
+        steps[stream->step].search_reset(stream->found);
+    stream->cut = BY_NOBODY;
+    stream->gathered = stream->gaps = 0;
+    stream->played = 0;
+    memset(stream->packet, 0, stream->packet_samples * frame_bytes(stream));
+}
+
+/* Give samples of the packet that is played, and gather as many in their place. */
+static void exchange(plc_stream *stream, const char *samples, char *out, size_t bytes) {
+    char *place = stream->packet + stream->gathered * frame_bytes(stream);
+    char given[512]; /* `out` may be `samples` */
+    while (bytes) {
+        size_t n = bytes < sizeof given ? bytes : sizeof given;
+        if (samples)
+            memcpy(given, samples, n);
+        else
+            memset(given, 0, n);
+        memcpy(out, place, n);
+        memcpy(place, given, n);
+        samples = samples ? samples + n : NULL;
+        place += n;
+        out += n;
+        bytes -= n;
+    }
+}
+
+/* Note that the next samples of the packet did not arrive. */
+static void miss(plc_stream *stream, size_t samples) {
+    int64_t begin = stream->gathered, *gap = stream->missing + 2 * stream->gaps;
+    if (stream->gaps && gap[-1] == begin) {
+        gap[-1] += (int64_t)samples;
+        return;
+    }
+    gap[0] = begin;
+    gap[1] = begin + (int64_t)samples;
+    stream->gaps++;
+}
+
+/* Push what was gathered. */
+static int push_gathered(plc_stream *stream) {
+    int whole = stream->gaps == 1 && stream->missing[0] == 0 &&
+                stream->missing[1] == (int64_t)stream->packet_samples;
+    int flags = push(stream, whole ? NULL : stream->packet, stream->missing,
+                     whole ? 0 : (int64_t)stream->gaps, stream->packet);
+    stream->gathered = stream->gaps = 0;
+    return flags;
+}
+
+int plc_push_n(plc_stream *stream, const void *samples, size_t count, void *out) {
+    int flags = 0, code = enter(stream);
+    const char *in = samples;
+    char *to = out;
+    if (code)
+        return code;
+    if (count && (!out || !is_aligned(samples, stream->sample_bytes) ||
+                  !is_aligned(out, stream->sample_bytes)))
+        code = PLC_ERROR_ARGUMENT;
+    else if (stream->cut == BY_CALLER)
+        code = PLC_ERROR_MIXED;
+    if (code) {
+        leave(stream);
+        return code;
+    }
+    stream->cut = BY_US;
+    while (count) {
+        size_t n = stream->packet_samples - stream->gathered, bytes;
+        n = count < n ? count : n;
+        bytes = n * frame_bytes(stream);
+        exchange(stream, in, to, bytes);
+        if (!in)
+            miss(stream, n);
+        flags |= stream->played;
+        stream->gathered += (uint32_t)n;
+        in = in ? in + bytes : NULL;
+        to += bytes;
+        count -= n;
+        if (stream->gathered == stream->packet_samples) {
+            stream->played = push_gathered(stream);
+            flags |= stream->played & PLC_REFUSED;
+            stream->played &= ~PLC_REFUSED;
+        }
+    }
+    leave(stream);
+    return flags;
+}
+
+int64_t plc_calibrate(plc_stream *stream) {
+    int64_t operations;
+    int code = enter_alone(stream);
+    if (code)
+        return code;
+    operations = steps[stream->step].calibrate(stream->block, stream->model);
+    forget(stream);
+    leave(stream);
+    return operations;
+}
+
 int plc_push(plc_stream *stream, const void *packet, void *out) {
     return plc_push_part(stream, packet, NULL, 0, out);
 }
@@ -504,14 +663,18 @@ int plc_push_part(plc_stream *stream, const void *packet, const int64_t *missing
         code = PLC_ERROR_ARGUMENT;
     else if (parts > stream->packet_samples)
         code = PLC_ERROR_MISSING;
+    else if (stream->cut == BY_US)
+        code = PLC_ERROR_MIXED;
     for (size_t k = 0; !code && k < parts; k++) {
         int64_t before = k ? missing[2 * k - 1] : -1;
         if (missing[2 * k] <= before || missing[2 * k + 1] <= missing[2 * k] ||
             missing[2 * k + 1] > (int64_t)stream->packet_samples)
             code = PLC_ERROR_MISSING;
     }
-    if (!code)
+    if (!code) {
+        stream->cut = BY_CALLER;
         code = push(stream, packet, missing, (int64_t)parts, out);
+    }
     leave(stream);
     return code;
 }
@@ -531,12 +694,18 @@ int plc_push_many(plc_stream *const *streams, size_t count, const void *const *p
     return first;
 }
 
+/* Return the samples of each channel by which the output lags. */
+static size_t delay_of(const plc_stream *stream) {
+    size_t packets = stream->lookahead + (stream->cut == BY_US);
+    return packets * stream->packet_samples;
+}
+
 int64_t plc_delay(plc_stream *stream) {
     int code = enter(stream);
     int64_t samples;
     if (code)
         return code;
-    samples = (int64_t)stream->lookahead * stream->packet_samples;
+    samples = (int64_t)delay_of(stream);
     leave(stream);
     return samples;
 }
@@ -571,23 +740,41 @@ int plc_prepare(plc_stream *stream) {
     return code;
 }
 
-static void forget(plc_stream *stream) {
-    steps[stream->step].reset(stream->block);
-    note_next(stream);
-    atomic_store_explicit(&stream->prepared, -1, memory_order_relaxed);
-    if (stream->found)
-        steps[stream->step].search_reset(stream->found);
+/* Write samples of the packet that plc_push_n would play next, from `begin` on, as many as are
+ * `left`; return how many. */
+static size_t give(const plc_stream *stream, size_t begin, size_t left, char *out) {
+    size_t n = stream->packet_samples - begin, frame = frame_bytes(stream);
+    n = left < n ? left : n;
+    memcpy(out, stream->packet + begin * frame, n * frame);
+    return n;
+}
+
+/* Write the last samples of a stream. */
+static void play_out(plc_stream *stream, size_t samples, char *out) {
+    size_t at = 0, frame = frame_bytes(stream);
+    if (stream->cut == BY_US)
+        at = give(stream, stream->gathered, samples, out);
+    if (stream->gathered) { /* the rest of that packet does not arrive */
+        miss(stream, stream->packet_samples - stream->gathered);
+        push_gathered(stream);
+        at += give(stream, 0, samples - at, out + at * frame);
+    }
+    for (uint32_t k = 0; k < stream->lookahead; k++) {
+        finish(stream,
+               steps[stream->step].drain(stream->block, stream->packet, stream->sample_bytes == 2),
+               stream->packet);
+        at += give(stream, 0, samples - at, out + at * frame);
+    }
 }
 
 int64_t plc_flush(plc_stream *stream, void *out, size_t room) {
     int64_t counters[PLCK_COUNTERS];
     int64_t *counted;
-    size_t samples, bytes;
+    size_t samples;
     int code = enter_alone(stream);
     if (code)
         return code;
-    samples = (size_t)stream->lookahead * stream->packet_samples;
-    bytes = (size_t)stream->packet_samples * stream->channels * stream->sample_bytes;
+    samples = delay_of(stream);
     if (samples && (!out || !is_aligned(out, stream->sample_bytes)))
         code = PLC_ERROR_ARGUMENT;
     else if (room < samples)
@@ -597,11 +784,7 @@ int64_t plc_flush(plc_stream *stream, void *out, size_t room) {
         return code;
     }
     counted = stream->block + PLCK_STATS;
-    for (uint32_t k = 0; k < stream->lookahead; k++) {
-        void *place = (char *)out + k * bytes;
-        finish(stream,
-               steps[stream->step].drain(stream->block, place, stream->sample_bytes == 2), place);
-    }
+    play_out(stream, samples, out);
     memcpy(counters, counted, sizeof counters);
     forget(stream);
     memcpy(counted, counters, sizeof counters);
@@ -704,6 +887,8 @@ const char *plc_error(int64_t code) {
                "plc c models";
     case PLC_ERROR_MODEL_RATE:
         return "options.model is for other sample rates";
+    case PLC_ERROR_MIXED:
+        return "one stream takes packets by plc_push, or samples by plc_push_n, until plc_reset";
     case PLC_ERROR_FILE:
         return "the file cannot be read";
     default:

@@ -2,14 +2,16 @@
 /* plc_ladspa.so: a plugin of libplc for hosts of LADSPA. See docs/embedding.md.
  *
  * Audio in which something cut sound off, or said a block again, comes out without that. A host calls
- * run() with blocks of any length; the library takes packets. So audio lags by a packet and the
- * lookahead, which the port "latency" tells, as hosts expect. All memory is allocated when the plugin
- * is made, for the longest packet and the deepest lookahead: run() allocates nothing, and opens the
- * stream anew where a control of its shape changed.
+ * run() with blocks of any length, which plc_push_n takes: audio lags by a packet and the lookahead,
+ * which the port "latency" tells, as hosts expect. All memory is allocated when the plugin is made, for
+ * the longest packet and the deepest lookahead: run() allocates nothing, and opens the stream anew
+ * where a control of its shape changed.
  */
+#define _POSIX_C_SOURCE 199309L
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "plc.h"
 
@@ -52,8 +54,14 @@ enum { HARD_REAL_TIME = 4 };
 #define LEAST_HALF_MS 5
 #define MOST_HALF_MS 80
 #define MOST_LOOKAHEAD 4u
-/* Most operations that a lost packet may take: about 1 ms, within which hosts want their block. */
+/* Most operations that a lost packet may take: about 1 ms, within which hosts want their block. Where
+ * the processor is slower, they are halved until they take no more than that and a half. */
 #define WORK 40000000u
+#define MOST_MS 1.5
+#define LEAST_WORK (WORK >> 6)
+#define CALIBRATIONS 3
+/* Samples of each channel that are taken at a time. */
+#define FRAMES 64u
 /* Between what is concealed and what is only delayed. */
 #define FADE_S 0.005f
 
@@ -72,10 +80,9 @@ typedef struct {
     plc_stream *stream;
     void *memory;
     size_t room;
-    float *packet;    /* that comes in, then the one that goes out; interleaved */
-    float *delayed;   /* what came in, for the bypass: a ring of `latency` frames */
+    float *delayed;   /* what came in, for the bypass: a ring of `latency` samples, interleaved */
     uint32_t latency; /* samples of each channel */
-    uint32_t filled, at;
+    uint32_t at;
     float concealed, step; /* share of what is concealed, and what it changes by in a sample */
 } plugin;
 
@@ -113,15 +120,33 @@ static void open_stream(plugin *self, shape shape) {
     plc_open_in(&self->stream, &self->options, self->memory, self->room);
     self->shape = shape;
     self->latency = shape.packet * (1 + shape.lookahead);
-    self->filled = self->at = 0;
-    memset(self->packet, 0, shape.packet * frame);
+    self->at = 0;
     memset(self->delayed, 0, self->latency * frame);
+}
+
+static double cpu_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return 1e3 * (double)now.tv_sec + 1e-6 * (double)now.tv_nsec;
+}
+
+/* Set the limit of work to what this processor does in time. */
+static void calibrate(plugin *self) {
+    double per_ms = 0.0;
+    open_stream(self, (shape){packet_of(self, MOST_HALF_MS), 0, 0});
+    for (int k = 0; self->stream && k < CALIBRATIONS; k++) {
+        double begin = cpu_ms(), done = (double)plc_calibrate(self->stream);
+        per_ms = fmax(per_ms, done / (cpu_ms() - begin));
+    }
+    self->options.work_limit = WORK;
+    while (self->options.work_limit > LEAST_WORK &&
+           (double)self->options.work_limit > MOST_MS * per_ms)
+        self->options.work_limit /= 2;
 }
 
 static void cleanup(void *handle) {
     plugin *self = handle;
     free(self->memory);
-    free(self->packet);
     free(self->delayed);
     free(self);
 }
@@ -135,7 +160,6 @@ static void *instantiate(const descriptor *kind, unsigned long sample_rate) {
     plc_options_init(&self->options);
     self->options.sample_rate = sample_rate < UINT32_MAX ? (uint32_t)sample_rate : UINT32_MAX;
     self->options.channels = self->channels;
-    self->options.work_limit = WORK;
     longest = packet_of(self, MOST_HALF_MS);
     for (uint32_t lookahead = 0; lookahead <= MOST_LOOKAHEAD; lookahead++)
         for (uint32_t half_ms = LEAST_HALF_MS; half_ms <= MOST_HALF_MS; half_ms++) {
@@ -147,13 +171,13 @@ static void *instantiate(const descriptor *kind, unsigned long sample_rate) {
     if (self->room) { /* else the sample rate is out of range */
         size_t frame = self->channels * sizeof(float);
         self->memory = malloc(self->room);
-        self->packet = malloc(longest * frame);
         self->delayed = malloc(longest * (1 + MOST_LOOKAHEAD) * frame);
     }
-    if (!self->memory || !self->packet || !self->delayed) {
+    if (!self->memory || !self->delayed) {
         cleanup(self);
         return NULL;
     }
+    calibrate(self);
     return self;
 }
 
@@ -168,25 +192,25 @@ static void activate(void *handle) {
     open_stream(self, wanted(self));
 }
 
-/* Take a frame of the host, and give it the one whose turn it is. */
-static void exchange(plugin *self, unsigned long i, float toward) {
-    float *packet = self->packet + self->filled * self->channels;
-    float *delayed = self->delayed + self->at * self->channels;
-    float in[CHANNELS], share = self->concealed;
-    for (uint32_t c = 0; c < self->channels; c++)
-        in[c] = self->ports[IN_1 + 2 * c][i]; /* all, before any goes out: buffers may be the same */
-    for (uint32_t c = 0; c < self->channels; c++) {
-        float kept = delayed[c], made = packet[c];
-        self->ports[OUT_1 + 2 * c][i] = share >= 1.0f ? made
-                                        : share <= 0.0f ? kept
-                                                        : kept + share * (made - kept);
-        delayed[c] = packet[c] = in[c];
-    }
-    self->concealed = fminf(fmaxf(share + toward, 0.0f), 1.0f);
-    self->at = self->at + 1 < self->latency ? self->at + 1 : 0;
-    if (++self->filled == self->shape.packet) {
-        self->filled = 0;
-        plc_push(self->stream, self->packet, self->packet);
+/* Take samples of the host from `begin` on, and give it those whose turn it is. */
+static void exchange(plugin *self, unsigned long begin, uint32_t count, float toward) {
+    uint32_t channels = self->channels, c, i;
+    float in[FRAMES * CHANNELS], made[FRAMES * CHANNELS];
+    for (c = 0; c < channels; c++)
+        for (i = 0; i < count; i++)
+            in[i * channels + c] = self->ports[IN_1 + 2 * c][begin + i];
+    plc_push_n(self->stream, in, count, made);
+    for (i = 0; i < count; i++) {
+        float *delayed = self->delayed + self->at * channels, share = self->concealed;
+        for (c = 0; c < channels; c++) {
+            float kept = delayed[c], other = made[i * channels + c];
+            self->ports[OUT_1 + 2 * c][begin + i] = share >= 1.0f   ? other
+                                                    : share <= 0.0f ? kept
+                                                                    : kept + share * (other - kept);
+            delayed[c] = in[i * channels + c];
+        }
+        self->concealed = fminf(fmaxf(share + toward, 0.0f), 1.0f);
+        self->at = self->at + 1 < self->latency ? self->at + 1 : 0;
     }
 }
 
@@ -196,8 +220,8 @@ static void run(void *handle, unsigned long samples) {
     float toward = control_of(self, BYPASS, 0.0f) > 0.0f ? -self->step : self->step;
     if (memcmp(&shape, &self->shape, sizeof shape) != 0)
         open_stream(self, shape);
-    for (unsigned long i = 0; i < samples; i++)
-        exchange(self, i, toward);
+    for (unsigned long i = 0; i < samples; i += FRAMES)
+        exchange(self, i, samples - i < FRAMES ? (uint32_t)(samples - i) : FRAMES, toward);
     if (self->ports[LATENCY])
         *self->ports[LATENCY] = (float)self->latency;
 }

@@ -16,7 +16,7 @@ from plc_kernels.targets import TARGETS
 
 EXPORTS = (
     *("plck_size", "plck_open", "plck_reset", "plck_push", "plck_fill", "plck_resume"),
-    *("plck_drain", "__heap_base"),
+    *("plck_drain", "plck_model_size", "plck_model_open", "__heap_base"),
 )
 _STACK_BYTES = 1 << 18
 

@@ -30,6 +30,7 @@ from typing import Any, Self, Unpack
 
 import numpy as np
 
+from plc.compiled import DirectCall
 from plc.engine.config import OPEN, StreamConfig, StreamSettings
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
@@ -91,6 +92,11 @@ from plc_kernels.stream.step import (
 )
 from plc_kernels.stream.times import CONCEALED as CONCEALED_TIME
 from plc_kernels.stream.times import GOOD as GOOD_TIME
+
+_step = DirectCall(step_many)
+_look_ahead = DirectCall(look_ahead)
+_flush_denormals = DirectCall(flush_denormals)
+_restore_denormals = DirectCall(restore_denormals)
 
 # Of a stream, so many packets are looked at for samples far above full scale.
 _SCALE_PACKETS = 100
@@ -189,6 +195,8 @@ class Concealer:
             **settings,
         )
         warm_up()
+        for kernel in (_step, _look_ahead, _flush_denormals, _restore_denormals):
+            kernel.settle()
         config = self.config
         n, channels = config.packet_samples, config.channels
         reach = int(reach_of(config.sample_rate, n, config.lookahead))
@@ -358,7 +366,7 @@ class Concealer:
         self._integer = integer
         box = self._int16_box if integer else self._float_box
         if arrived is not None:
-            np.copyto(box, arrived if arrived.ndim > 1 else arrived.reshape(self._shape))
+            box[...] = arrived if arrived.ndim > 1 else arrived.reshape(self._shape)
             if self._scale_unseen:
                 self._scale_unseen = 0 if tell_scale(box) else self._scale_unseen - 1
         received = arrived is not None
@@ -372,7 +380,7 @@ class Concealer:
         if out is None:
             out = box.copy()
         else:
-            np.copyto(out, box)
+            out[...] = box
         self._note_time(flags, judged, 1e3 * (self._clock() - began))
         return out
 
@@ -395,17 +403,17 @@ class Concealer:
         block, inbox, gaps = self._block, self._inbox, len(missing)
         block[TAKES] = arrived
         integer, missing_parts = self._integer, self._missing
-        flags = step_many(self._blocks, action, inbox, 0, integer, missing_parts, gaps, inbox, 0, 1)
+        flags = _step.run(self._blocks, action, inbox, 0, integer, missing_parts, gaps, inbox, 0, 1)
         filler = self._filler
         if filler is not None:
-            before = flush_denormals()
+            before = _flush_denormals.run()
             try:
                 while self._tell(filler, flags):
-                    flags = step_many(
+                    flags = _step.run(
                         self._blocks, GO_ON, inbox, 0, integer, missing_parts, 0, inbox, 0, 1
                     )
             finally:
-                restore_denormals(before)
+                _restore_denormals.run(before)
         self._next_lost = flags & NEXT_LOST != 0
         return int(flags)
 
@@ -465,7 +473,7 @@ class Concealer:
     def _moment_without(self, samples: int) -> Moment:
         """Return the state of a burst that would begin with lost samples."""
         block, numbers = self._block, self._numbers
-        look_ahead(block)
+        _look_ahead.run(block)
         share = float(numbers[RECEIVED_SHARE])
         return Moment(
             unsteady=bool(block[UNSTEADY]),

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from plc import compiled, notice
 from plc.compiled import can_compile_beside, lies_compiled
 from plc.models.manifest import Manifest
-from plc.models.onnx_file import GraphSummary, read_graph
+from plc.models.onnx_file import Graph, GraphSummary, read_graph
 from plc.runtime.bound import SessionReport
 from plc.runtime.providers import Signature
 from plc.runtime.session import check_graph
@@ -37,7 +37,15 @@ from plc_kernels.network import plan as frames_plan
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.hybrid import run_hybrid
 from plc_kernels.network.hybrid_plan import HybridSizes, plan_hybrid
-from plc_kernels.network.plan import FramesSizes, Tensors, UnfitError, plan_frames
+from plc_kernels.network.plan import (
+    Adapter,
+    FramesSizes,
+    Tensors,
+    UnfitError,
+    add_adapters,
+    plan_apart,
+    plan_frames,
+)
 
 NATIVE = "native"
 """What reports call the kernels, as they call a provider by its name."""
@@ -47,6 +55,7 @@ KERNELS: tuple[Any, ...] = (run_frames, run_hybrid)
 
 
 Planned = tuple[NDArray[np.int64], NDArray[np.float32]]
+PlannedApart = tuple[NDArray[np.int64], NDArray[np.float32], list[Adapter]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +68,8 @@ class _Known:
     kernel: Any
     plan: Callable[[Tensors, int, int, int], Planned]
     """Takes tensors by name, drafts, bins and frames; returns the plan and the weights."""
+    apart: Callable[[Tensors, int, int, int], PlannedApart] | None = None
+    """Likewise, with adapters not yet added to the weights; None: a graph without such."""
     work: int
     """Word of the plan that says how much memory a run takes."""
 
@@ -66,17 +77,17 @@ class _Known:
 def _frames(context_frames: int, **sizes: Any) -> _Known:
     """Return a causal graph of sizes as :class:`FramesSizes` has them."""
 
-    def plan(tensors: Tensors, drafts: int, bins: int, frames: int) -> Planned:
-        given = FramesSizes(
+    def given(drafts: int, bins: int, frames: int) -> FramesSizes:
+        return FramesSizes(
             drafts=drafts, bins=bins, frames=frames, context_frames=context_frames, **sizes
         )
-        return plan_frames(tensors, given)
 
     return _Known(
         kind="causal",
         context_frames=context_frames,
         kernel=run_frames,
-        plan=plan,
+        plan=lambda tensors, *of: plan_frames(tensors, given(*of)),
+        apart=lambda tensors, *of: plan_apart(tensors, given(*of)),
         work=frames_plan.WORK,
     )
 
@@ -276,6 +287,18 @@ def open_native(
 def planned(manifest: Manifest, sample_rate: int) -> Planned | None:
     """Return the plan and the weights of a model; None if the graph is not a known causal one.
 
+    Parameters and errors are those of :func:`planned_apart`.
+    """
+    found = planned_apart(manifest, sample_rate)
+    if found is None:
+        return None
+    plan, weights, adapters = found
+    return plan, add_adapters(weights, adapters)
+
+
+def planned_apart(manifest: Manifest, sample_rate: int) -> PlannedApart | None:
+    """Return the plan, the weights and the adapters of a model, or None.
+
     Parameters
     ----------
     manifest : Manifest
@@ -288,16 +311,24 @@ def planned(manifest: Manifest, sample_rate: int) -> Planned | None:
     ModelError
         If the files are not sound.
     """
-    model = _read(manifest, manifest.bins(sample_rate), manifest.frames(sample_rate))
-    return (model.plan, model.weights) if model.kernel is run_frames else None
+    graph, known = _read_graph(manifest)
+    if known is None or known.apart is None:
+        return None
+    sizes = len(manifest.drafts), manifest.bins(sample_rate), manifest.frames(sample_rate)
+    return known.apart(graph.weights(), *sizes)
+
+
+def _read_graph(manifest: Manifest) -> tuple[Graph, _Known | None]:
+    """Read a network; return also what is known of its graph."""
+    graph = read_graph(read_weights(manifest), str(manifest.onnx_path))
+    known = _KNOWN.get(graph.fingerprint)
+    return graph, known if known is not None and _is_of(manifest, known) else None
 
 
 def _read(manifest: Manifest, bins: int, frames: int) -> _Model:
     """Read a network; it has no kernel where the graph is not known."""
-    data = read_weights(manifest)
-    graph = read_graph(data, str(manifest.onnx_path))
-    known = _KNOWN.get(graph.fingerprint)
-    if known is not None and _is_of(manifest, known):
+    graph, known = _read_graph(manifest)
+    if known is not None:
         with contextlib.suppress(UnfitError):  # ONNX Runtime will say why
             plan, weights = known.plan(graph.weights(), len(manifest.drafts), bins, frames)
             work = int(plan[known.work])

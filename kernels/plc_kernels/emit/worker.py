@@ -28,7 +28,7 @@ from plc_kernels import denormals
 from plc_kernels.compile import kernel
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.parts import compiled_text, optimise_for, whole_text
-from plc_kernels.stream import dropouts, entry, network, preparation
+from plc_kernels.stream import dropouts, entry, model_file, network, preparation
 from plc_kernels.stream.layout import HEADER
 from plc_kernels.stream.step import DRAIN, GO_ON, PUSH, step
 from plc_kernels.targets import TARGETS, WASM32, Target, machine
@@ -110,6 +110,15 @@ FUNCTIONS = {
     # block, at; block, model
     "plck_look": View(preparation.look, "pi", ((Kind.WORDS, 0), (Kind.NUMBER, 1))),
     "plck_prepare": View(preparation.prepare, "pp", ((Kind.WORDS, 0), (Kind.ADDRESS, 1))),
+    # block, model
+    "plck_calibrate": View(entry.calibrate, "pp", ((Kind.WORDS, 0), (Kind.ADDRESS, 1))),
+    # file, size; file, size, block
+    "plck_model_size": View(model_file.block_size, "pi", ((Kind.ADDRESS, 0), (Kind.NUMBER, 1))),
+    "plck_model_open": View(
+        model_file.open_block,
+        "pip",
+        ((Kind.ADDRESS, 0), (Kind.NUMBER, 1), (Kind.ADDRESS, 2)),
+    ),
     # block, out, integer
     "plck_resume": _step(GO_ON, "ppi", *_LOST, (Kind.ADDRESS, 1)),
     "plck_drain": _step(DRAIN, "ppi", *_LOST, (Kind.ADDRESS, 1)),

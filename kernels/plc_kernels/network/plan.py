@@ -5,7 +5,7 @@ in which products read them). Both are written once and read by all streams. A r
 memory ``work`` (float32, ``plan[WORK]`` numbers).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +93,24 @@ class UnfitError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """What is added to a layer's weights: the product of two small matrices.
+
+    Attributes
+    ----------
+    place : int
+        Of the layer's first panel among the weights.
+    down : float32, shape (inputs, rank)
+    up : float32, shape (rank, outputs)
+        Filled up with zeros to whole panels.
+    """
+
+    place: int
+    down: NDArray[np.float32]
+    up: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FramesSizes:
     """Sizes of a causal network that its weights do not tell.
 
@@ -129,7 +147,16 @@ def plan_frames(
     """Return the plan and the weights of a causal network.
 
     Adapters of all frames are added to the weights that they change. Those of the first frames stay
-    apart: they are 1 % of the work.
+    apart: they are 1 % of the work. Parameters and errors are those of :func:`plan_apart`.
+    """
+    plan, weights, adapters = plan_apart(tensors, sizes)
+    return plan, add_adapters(weights, adapters)
+
+
+def plan_apart(
+    tensors: Tensors, sizes: FramesSizes
+) -> tuple[NDArray[np.int64], NDArray[np.float32], list[Adapter]]:
+    """Return the plan of a causal network, its weights, and what is yet to be added to them.
 
     Parameters
     ----------
@@ -152,7 +179,6 @@ def plan_frames(
     width = made.shape("mix.bias", 1)[0]
     names = [name for name in tensors if name.startswith("gru.parts.")]
     groups = len({name.split(".")[2] for name in names}) or 1
-    seen = -(-sizes.bins // sizes.bands)
     outputs = (sizes.drafts + 1) * sizes.bins
     made.plan[[DRAFTS, BINS, USED, BANDS]] = (
         sizes.drafts,
@@ -160,55 +186,114 @@ def plan_frames(
         sizes.bins - (not sizes.top_bin),
         sizes.bands,
     )
-    made.plan[SEEN] = seen
-    made.plan[FEATURES] = features = sizes.bins + 2 * (sizes.drafts - 1) * seen + 2
-    made.plan[[WIDTH, GROUPS, UNITS]] = width, groups, width // groups
-    made.plan[GATES] = whole(3 * (width // groups))
+    made.plan[[WIDTH, GROUPS]] = width, groups
     made.plan[[CONTEXT, FRAMES]] = sizes.context_frames, sizes.frames
-    made.plan[LOGITS] = whole(outputs)
+    has_early = "early_join.down.weight" in tensors
+    if has_early:
+        made.plan[RANK] = whole(made.shape("early_join.down.weight", 3)[0])
+        made.plan[EARLY] = sizes.early_frames
+    lay_out(made.plan)
     require(touching >= TILE_ROWS, "too few frames")
     require(width % LANES == 0 and width % groups == 0, "its width")
     require(made.plan[GATES] >= TILE_PANELS * LANES, "its width")
-    made.convolution("enter", (width, features, 3), ENTER, ENTER_BIAS)
+    made.convolution("enter", (width, int(made.plan[FEATURES]), 3), ENTER, ENTER_BIAS)
     made.convolution("mix", (width, width, 3), MIX, MIX_BIAS)
     made.recurrent(groups, width // groups)
     join, head = (width, 2 * width, 3), (outputs, width, 1)
     join_bias = made.convolution("join", join, JOIN, JOIN_BIAS)
     head_bias = made.convolution("head", head, HEAD, HEAD_BIAS)
-    if "early_join.down.weight" in tensors:
+    if has_early:
         require(TILE_ROWS <= sizes.early_frames <= touching, "its early frames")
-        made.plan[EARLY] = sizes.early_frames
         made.early("early_join", join, join_bias, JOIN_DOWN, JOIN_UP, JOIN_EARLY_BIAS)
         made.early("early_head", head, head_bias, HEAD_DOWN, HEAD_UP, HEAD_EARLY_BIAS)
     made.keep(ZEROS, np.zeros(made.plan[RANK]))
     made.keep(DRAFT_SHARE, np.array([sizes.draft_share]))
-    _lay_out_work(made.plan, touching)
-    return made.plan, np.concatenate(made.parts)
+    return made.plan, np.concatenate(made.parts), made.adapters
 
 
-def _lay_out_work(plan: NDArray[np.int64], touching: int) -> None:
-    """Write where rows lie in the memory of a run."""
-    frames, width, early = plan[FRAMES], plan[WIDTH], plan[EARLY]
-    at = 0
-    for place, need in (
-        # Rows of zeros stand before the first frame and behind the last.
-        (FEATURE_ROWS, (frames + 2) * plan[FEATURES]),
-        (ENTERED, (frames + 2) * width),
-        (MIXED, (frames + 1) * 2 * width),
-        (GIVEN_ROWS, plan[GROUPS] * frames * plan[GATES]),
-        (SUMS, plan[GATES]),
-        (START, plan[UNITS]),
-        (JOINED, touching * width),
-        (LOW, early * plan[RANK]),
-        (BEGUN, early * max(width, plan[LOGITS])),
-        (LOGIT_ROWS, touching * plan[LOGITS]),
-        (POWERS, 2 * plan[BINS]),
-        (SPECTRA, plan[DRAFTS] * frames * 2 * plan[BINS]),
-        (FILLED, touching * 2 * plan[BINS]),
+def lay_out(plan: NDArray[np.int64]) -> int:
+    """Write all that follows from a plan's sizes; return the numbers of weights.
+
+    Kernels call it, too (:mod:`plc_kernels.stream.model_file`).
+
+    Parameters
+    ----------
+    plan : int64, shape (COUNT,), read and written
+        With drafts, bins, used ones, bands, width, groups, context, frames, rank and early frames.
+    """
+    drafts, bins, width, groups = plan[DRAFTS], plan[BINS], plan[WIDTH], plan[GROUPS]
+    frames, rank, early = plan[FRAMES], plan[RANK], plan[EARLY]
+    units, touching = width // groups, frames - plan[CONTEXT]
+    seen = -(-bins // plan[BANDS])
+    features = bins + 2 * (drafts - 1) * seen + 2
+    gates = -(-3 * units // LANES) * LANES
+    logits = -(-(drafts + 1) * bins // LANES) * LANES
+    plan[SEEN], plan[FEATURES], plan[UNITS] = seen, features, units
+    plan[GATES], plan[LOGITS] = gates, logits
+    adapts = rank > 0
+    weights = 0
+    for k, need in enumerate(
+        (
+            3 * features * width,
+            width,
+            3 * width * width,
+            width,
+            width * gates,
+            groups * gates,
+            width * gates,
+            groups * gates,
+            6 * width * width,
+            width,
+            width * logits,
+            logits,
+            6 * width * rank,
+            rank * width,
+            width * adapts,
+            width * rank,
+            rank * logits,
+            logits * adapts,
+            rank,
+        )
     ):
-        plan[place] = at
-        at += whole(need)
+        plan[ENTER + k] = weights
+        weights += -(-need // LANES) * LANES
+    plan[DRAFT_SHARE] = weights
+    at = 0
+    for k, need in enumerate(
+        (
+            # Rows of zeros stand before the first frame and behind the last.
+            (frames + 2) * features,
+            (frames + 2) * width,
+            (frames + 1) * 2 * width,
+            groups * frames * gates,
+            gates,
+            units,
+            touching * width,
+            early * rank,
+            early * max(width, logits),
+            touching * logits,
+            2 * bins,
+            drafts * frames * 2 * bins,
+            touching * 2 * bins,
+        )
+    ):
+        plan[FEATURE_ROWS + k] = at
+        at += -(-need // LANES) * LANES
     plan[WORK] = at
+    return int(weights + LANES)
+
+
+def add_adapters(weights: NDArray[np.float32], adapters: Sequence[Adapter]) -> NDArray[np.float32]:
+    """Return the weights with adapters added to those of their layers."""
+    made = weights.copy()
+    for each in adapters:
+        inputs, rank = each.down.shape
+        panels = each.up.reshape(rank, -1, 1, LANES)
+        layer = made[each.place : each.place + inputs * each.up.shape[1]]
+        layer = layer.reshape(-1, inputs, LANES)
+        for r in range(rank):  # in one order everywhere, which a library's product is not
+            layer += each.down[:, r, None] * panels[r]
+    return made
 
 
 def operations(plan: NDArray[np.int64]) -> int:
@@ -235,6 +320,7 @@ class Weights:
     def __init__(self, tensors: Tensors, words: int) -> None:
         self.plan = np.zeros(words, np.int64)
         self.parts: list[NDArray[np.float32]] = []
+        self.adapters: list[Adapter] = []
         self._tensors = tensors
         self._size = 0
 
@@ -265,16 +351,16 @@ class Weights:
     def convolution(
         self, name: str, shape: tuple[int, int, int], place: int, bias: int
     ) -> NDArray[np.float32]:
-        """Keep a convolution with its adapter, if it has one; return its bias."""
+        """Keep a convolution, and its adapter apart; return its bias, with the adapter's."""
         outputs, inputs, taps = shape
-        weight = _rows(self.tensor(f"{name}.weight", shape)).copy()
+        weight = _rows(self.tensor(f"{name}.weight", shape))
         offset = self.tensor(f"{name}.bias", (outputs,))
         if f"{name}.down.weight" in self._tensors:
             rank = self.shape(f"{name}.down.weight", 3)[0]
             down = _rows(self.tensor(f"{name}.down.weight", (rank, inputs, taps)))
-            up = _rows(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))
-            for r in range(rank):  # in one order everywhere, which a library's product is not
-                weight += np.multiply.outer(down[:, r], up[r])
+            up = np.zeros((rank, whole(outputs)), np.float32)
+            up[:, :outputs] = _rows(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))
+            self.adapters.append(Adapter(place=self._size, down=down, up=up))
             offset = offset + self.tensor(f"{name}.up.bias", (outputs,))
         self.keep(place, in_panels(weight))
         self.keep(bias, offset)
@@ -292,8 +378,7 @@ class Weights:
         """Keep an adapter of the first frames; add its layer's bias to its own."""
         outputs, inputs, taps = shape
         rank = self.shape(f"{name}.down.weight", 3)[0]
-        require(self.plan[RANK] in (0, whole(rank)), "its early adapters")
-        self.plan[RANK] = whole(rank)
+        require(self.plan[RANK] == whole(rank), "its early adapters")
         low = _rows(self.tensor(f"{name}.down.weight", (rank, inputs, taps)))
         high = np.zeros((whole(rank), outputs), np.float32)
         high[:rank] = _rows(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))

@@ -6,17 +6,20 @@ Prediction is the step's own, at the rungs from a first one on, whatever they co
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel, part
+from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.rungs import STEADY_MS, UNSTEADY_MS, order_of, past_samples
-from plc_kernels.stream import network
+from plc_kernels.stream import network, prediction
 from plc_kernels.stream.layout import (
     BRIDGES,
     CHANNELS,
     COSTS,
     CROSSFADES,
     FADES,
+    FILL,
     FIRST_RUNG,
     HEADER,
+    HISTORY_FILLED,
+    HISTORY_TRUSTED,
     INSIDE,
     LADDER,
     LIMIT_MS,
@@ -28,14 +31,18 @@ from plc_kernels.stream.layout import (
     NETWORK_RUNG,
     NOISE_RUNG,
     PACKET,
+    PAST,
     RATE,
+    RING,
     SEAM,
     SECOND,
     SEED,
     SIZE,
     STEADY_STEPS,
+    STEP,
     UNSTEADY_STEPS,
     Block,
+    float_rows,
     lay_out,
     reach_of,
     reals,
@@ -56,6 +63,7 @@ _COSTS = _PAST_MS[:, 0] * _PAST_MS[:, 1]
 # In multiply-adds of a network that take as long: of a fit for each coefficient and sample, of a
 # prediction likewise; and the share of a network's own that its drafts and spectra take besides.
 _FIT_WORK, _PREDICTION_WORK, _BESIDE = 8, 4, 0.25
+_CALIBRATION = 100_000_000
 # Among the names of rungs, behind the steps of both ladders.
 _NOISE_PLACE = 2 * MAX_STEPS
 NETWORK_PLACE = _NOISE_PLACE + 1
@@ -71,7 +79,7 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     ----------
     settings : int64, shape (SETTINGS,)
         Sample rate in Hz, channels, samples of a packet, packets of lookahead, seed, first rung of
-        the ladders, 1 if drafts are shown, the address of a network's flat file
+        the ladders, 1 if drafts are shown, the address of a network's block
         (:mod:`~plc_kernels.stream.model`) or 0, the most that a lost packet may take, in
         multiply-adds of a network, or 0 for no limit, and whether bursts are prepared
         (:mod:`~plc_kernels.stream.preparation`): 0, 1 between pushes, 2 beside them, too. The rest
@@ -147,8 +155,13 @@ def _work(header: Block, rung: int) -> int:
         reach = reach_of(rate, packet, header[LOOKAHEAD])
         fitted += past + 2 * reach
         predicted += 2 * reach
-    work = order * (_FIT_WORK * fitted + _PREDICTION_WORK * predicted)
-    return int(header[CHANNELS] * work)
+    return _work_of(header, order, fitted, predicted)
+
+
+@inlined
+def _work_of(header: Block, order: int, fitted: int, predicted: int) -> int:
+    """Return what it takes to fit a predictor to samples and to predict others."""
+    return int(header[CHANNELS] * order * (_FIT_WORK * fitted + _PREDICTION_WORK * predicted))
 
 
 @part
@@ -188,6 +201,50 @@ def open_block(settings: NDArray[np.int64], block: Block) -> None:
         network.open_network(block)
     if block[SECOND]:
         open_second(block, settings[9] == BESIDE)
+
+
+@kernel
+def calibrate(block: Block, model: int) -> int:
+    """Conceal noise, as what begins a burst does, and make the stream as new.
+
+    A caller times it to know how much a processor does in a time, for the limit of
+    :func:`prepare`.
+
+    Parameters
+    ----------
+    block
+        Of a stream.
+    model : int
+        Address of its network's block; not read where it has none.
+
+    Returns
+    -------
+    int
+        What was done, in multiply-adds of a network: at least 100 million.
+    """
+    channels, packet = block[CHANNELS], block[PACKET]
+    ring = float_rows(block, RING, (channels, block[PAST]))
+    fill = float_rows(block, FILL, (channels, packet))
+    done = 0
+    while done < _CALIBRATION:
+        reset(block)
+        noise = 1
+        for c in range(channels):
+            for i in range(block[PAST]):
+                noise = (noise * 1103515245 + 12345) & 0x7FFFFFFF  # ISO C's example of rand()
+                ring[c, i] = noise / 2.0**31 - 0.5
+        block[HISTORY_FILLED] = block[HISTORY_TRUSTED] = block[PAST]
+        prediction.begin(block)
+        prediction.extend(block, fill)
+        step = LADDER + 3 * block[STEP]
+        predicted = packet
+        if block[NETWORK]:
+            predicted += network.predicted(block)
+            network.try_out(block, model)
+            done += int((1.0 + _BESIDE) * channels * network.operations(model))
+        done += _work_of(block, block[step], block[step + 1], predicted)
+    reset(block)
+    return int(done)
 
 
 @kernel

@@ -370,6 +370,10 @@ float_blocks = _view(types.float32, 4)
 complexes = _view(types.complex64, 1)
 byte_rows = _view(types.int8, 2)
 integer_rows = _view(types.int16, 2)
+halves = _view(types.uint16, 1)
+"""float16 numbers, as their bits."""
+bits = _view(types.uint32, 1)
+"""float32 numbers, as their bits."""
 
 
 @inlined

@@ -1,12 +1,13 @@
-"""A model as one flat file: what C and WebAssembly read in place of ONNX.
+"""A model in memory: what C and WebAssembly have in place of ONNX.
 
-It is words (int64) that have names here, then arrays, each at a multiple of 64 bytes:
-little-endian, with no address in it, so that it can be mapped, and shared by all streams::
+It is a block of words (int64) that have names here, then arrays, each at a multiple of 64 bytes:
+little-endian, with no address in it, so that it can be moved, and shared by all streams::
 
     0            WORDS                                                  model[BYTES] bytes
     | named words | plan | weights | the network that expects a contour …  |
 
-The ONNX file stays the model's source: :func:`flat_model` is given what was read from it.
+The ONNX file stays the model's source: :func:`flat_model` is given what was read from it. The
+file from which the block is made is half as long (:mod:`~plc_kernels.stream.model_file`).
 """
 
 from typing import Any
@@ -14,13 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.contour import ContourModel
+from plc_kernels.contour import FEATURES, POINTS, ContourModel
 from plc_kernels.network import plan as frames_plan
 
 MAGIC = int.from_bytes(b"plcmodl1", "little")
 """Of this order of words."""
 SPEECH_CONTENT = 1
 """It serves what is told to be speech."""
+SPEECH_DRAFTS = 2
+"""A cycle that is repeated, and prediction; both follow a contour."""
 
 (
     MAGIC_AT,
@@ -44,7 +47,7 @@ SPEECH_CONTENT = 1
     WEIGHTS_AT,
     CONTOUR_AT,
 ) = range(20)
-"""The magic number; bytes of the file; sum of all words behind that one; content; Hz; the horizon
+"""The magic number; bytes of the block; sum of all words behind that one; content; Hz; the horizon
 in ms and the distance of bins in Hz, as float64; drafts; bins, frames of context and all frames
 of the network; numbers of memory that a run takes; its multiply-adds; layers of the network that
 expects a contour; numbers of the weights; and the places of the arrays in bytes. The last is the
@@ -61,7 +64,7 @@ def flat_model(
     horizon_ms: float,
     bin_hz: float,
 ) -> bytes:
-    """Return the file of a causal network for speech, whose drafts follow a contour.
+    """Return the block of a causal network for speech, whose drafts follow a contour.
 
     Parameters
     ----------
@@ -78,31 +81,50 @@ def flat_model(
     words[[MAGIC_AT, CONTENT, N_WEIGHTS]] = MAGIC, SPEECH_CONTENT, weights.size
     words[[LOWEST_RATE, HIGHEST_RATE]] = rates
     words[[HORIZON_MS, BIN_HZ]] = np.array([horizon_ms, bin_hz]).view(np.int64)
-    words[[DRAFTS, BINS, CONTEXT, FRAMES, WORK]] = plan[
-        [
-            frames_plan.DRAFTS,
-            frames_plan.BINS,
-            frames_plan.CONTEXT,
-            frames_plan.FRAMES,
-            frames_plan.WORK,
-        ]
-    ]
-    words[OPERATIONS] = frames_plan.operations(plan)
     words[[CONTOUR_WIDE, CONTOUR_NARROW]] = contour.enter_bias.size, contour.middle_bias.size
-    arrays: list[NDArray[Any]] = [plan, weights, *contour]
-    parts: list[NDArray[Any]] = [words]
-    size = _whole(words.nbytes)
-    for word, values in zip(range(PLAN_AT, WORDS), arrays, strict=True):
-        words[word] = size
-        size = _whole(size + values.nbytes)
-        parts.append(np.ascontiguousarray(values))
+    words[OPERATIONS] = frames_plan.operations(plan)
+    take_sizes(words, plan)
+    block = np.zeros(lay_out(words) // 8, np.int64)
+    arrays: list[NDArray[Any]] = [words, plan, weights, *contour]
+    for place, values in zip((0, *words[PLAN_AT:WORDS]), arrays, strict=True):
+        numbers = np.ascontiguousarray(values).view(np.uint8).ravel()
+        block.view(np.uint8)[place : place + numbers.size] = numbers
+    block[CHECKSUM] = block[CHECKSUM + 1 :].sum()
+    return block.tobytes()
+
+
+def take_sizes(words: NDArray[np.int64], plan: NDArray[np.int64]) -> None:
+    """Write what a plan says: among the words it is at hand.
+
+    Kernels call it, too.
+    """
+    words[DRAFTS], words[BINS] = plan[frames_plan.DRAFTS], plan[frames_plan.BINS]
+    words[CONTEXT], words[FRAMES] = plan[frames_plan.CONTEXT], plan[frames_plan.FRAMES]
+    words[WORK] = plan[frames_plan.WORK]
+
+
+def lay_out(words: NDArray[np.int64]) -> int:
+    """Write where the arrays lie, which follows from their sizes; return the bytes of the block.
+
+    Kernels call it, too.
+    """
+    wide, narrow = words[CONTOUR_WIDE], words[CONTOUR_NARROW]
+    size = -(-8 * WORDS // _ALIGNED) * _ALIGNED
+    for k, need in enumerate(
+        (
+            np.int64(8 * frames_plan.COUNT),
+            4 * words[N_WEIGHTS],
+            np.int64(4 * FEATURES),
+            np.int64(4 * FEATURES),
+            4 * wide * FEATURES,
+            4 * wide,
+            4 * narrow * wide,
+            4 * narrow,
+            4 * POINTS * narrow,
+            np.int64(4 * POINTS),
+        )
+    ):
+        words[PLAN_AT + k] = size
+        size += -(-need // _ALIGNED) * _ALIGNED
     words[BYTES] = size
-    data = np.zeros(size // 8, np.int64)
-    for place, part in zip((0, *words[PLAN_AT:WORDS]), parts, strict=True):
-        data.view(np.uint8)[place : place + part.nbytes] = part.view(np.uint8).ravel()
-    data[CHECKSUM] = data[CHECKSUM + 1 :].sum()
-    return data.tobytes()
-
-
-def _whole(size: int) -> int:
-    return -(-size // _ALIGNED) * _ALIGNED
+    return int(size)

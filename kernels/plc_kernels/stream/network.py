@@ -1,9 +1,8 @@
 """A stream's network: a burst's drafts, its fill, and what of it is played.
 
 The step asks for a fill where a stream has a network (:mod:`~plc_kernels.stream.step`), and
-:func:`fill_part` is the answer. The model is a flat file in memory
-(:mod:`~plc_kernels.stream.model`), which many streams may read; all that is written lies in the
-block.
+:func:`fill_part` is the answer. The model is a block in memory (:mod:`~plc_kernels.stream.model`),
+which many streams may read; all that is written lies in the stream's block.
 """
 
 import numpy as np
@@ -156,6 +155,9 @@ SWAPPED = (LINES, FILLS, MADE)
 NO, SOUND, NO_SOUND = range(3)
 """Of ANSWERED."""
 
+# A file may come from anywhere: no network of a stream sees more.
+_MOST_S = 4
+
 _PROMPT_PACKET_MS = 20.0
 """From MUSIC_RATE on the first packet waits for the network only if it is as long as that."""
 
@@ -179,7 +181,7 @@ def measure(model: int, header: Block) -> bool:
     Parameters
     ----------
     model : int
-        Address of a flat file.
+        Address of its block, which is sound (:mod:`~plc_kernels.stream.model_file`).
     header : int64, shape (HEADER,), read and written
         With the settings.
     """
@@ -208,6 +210,10 @@ def measure(model: int, header: Block) -> bool:
     header[LEAVE] = samples_of(rate, LEAVE_MS)
     short = header[PACKET] < rate * _PROMPT_PACKET_MS / 1000.0
     header[PROMPT] = not (rate >= MUSIC_RATE and short)
+    if header[BINS] > size // 2 + 1 or header[SAMPLES] > _MOST_S * rate:
+        return False
+    if header[HORIZON] < 1 or header[START] + header[HORIZON] > header[SAMPLES]:
+        return False
     header[NETWORK] = 1
     header[NETWORK_PAST] = max(header[START], known)
     return True
@@ -383,6 +389,15 @@ def _begin(block: Block, model: int) -> None:
 
 
 @part
+def try_out(block: Block, model: int) -> None:
+    """Do what a burst's first packet takes, whatever was played, so that a caller may time it."""
+    block[SPEECH] = 1
+    _begin(block, model)
+    if block[PENDING]:
+        _improve(block, model)
+
+
+@part
 def _draft(block: Block, model: int) -> None:
     """Write the past and both drafts; prediction goes on from the end of the last."""
     channels, start, rate = block[CHANNELS], block[START], block[RATE]
@@ -525,7 +540,7 @@ def fill_part(block: Block, model: int, flags: int) -> None:
     block
         Of the stream.
     model : int
-        Address of its network's flat file.
+        Address of its network's block.
     flags : int
         What the step answered.
     """

@@ -3,7 +3,7 @@
 // All lanes see the same losses and the same delay. The one that is heard is faded over to the next
 // in 10 ms. Nothing is allocated after construction.
 
-import { CONCEALED, open } from "./step.mjs";
+import { CONCEALED, Concealer } from "./plc.mjs";
 
 export const LANES = ["silence", "repetition", "plc", "original"];
 
@@ -14,7 +14,7 @@ export class Lanes {
     const { sampleRate, channels, packetSamples, lookahead = 0 } = settings;
     const samples = channels * packetSamples;
     this.channels = channels;
-    this.step = open(module, settings);
+    this.step = new Concealer({ ...settings, module });
     // Packets whose turn to play has not come: as many as the step waits for, and one.
     this.pending = Array.from({ length: lookahead + 1 }, () => new Float32Array(samples));
     this.pendingLost = new Uint8Array(lookahead + 1);

@@ -3,7 +3,7 @@
 
 import { Times } from "./figures.mjs";
 import { Losses } from "./losses.mjs";
-import { open } from "./step.mjs";
+import { Concealer } from "./plc.mjs";
 
 export const RUNGS = 12;
 // The browser's buffer of audio, in seconds, as the page asks for it.
@@ -22,7 +22,7 @@ const ONSET_S = 0.01;
 
 export class Mirror {
   constructor(module, settings) {
-    this.step = open(module, settings);
+    this.step = new Concealer({ ...settings, module });
     this.received = new Times();
     this.lost = new Times();
     this.network = new Times();
@@ -109,7 +109,7 @@ function chord(sampleRate) {
 // timed to the end.
 function costOf(module, settings, signal, limit) {
   const { sampleRate, channels, packetSamples, model } = settings;
-  const step = open(module, settings);
+  const step = new Concealer({ ...settings, module });
   const lost = model ? 1 + Math.ceil((ONSET_S * sampleRate) / packetSamples) : 1;
   const sums = new Float64Array(lost);
   const packet = new Float32Array(channels * packetSamples);

@@ -2,15 +2,17 @@
 
 import { Level, clockStep } from "./figures.mjs";
 import { BUFFER_S, Mirror, RUNGS, affordableRung, affordsNetwork, limitOf, warm } from "./measure.mjs";
-import { canFetch, fetchNetwork } from "./network.mjs";
 import { Picture } from "./picture.mjs";
+import { fetchModel, modelFor } from "./plc.mjs";
+import { Recorder } from "./recorder.mjs";
 import { Refusal, openBytes, openFile, openMicrophone } from "./sources.mjs";
-import { serves } from "./step.mjs";
 
 const PACKETS_MS = [2.5, 5, 10, 20, 40, 60, 120];
 const GAP_MS = 100;
 const FADE_S = 0.015;
 const FIGURES_MS = 200;
+// A browser may take so long to begin to write a file.
+const KEEP_MS = 60_000;
 const CLIPS = { music: "Music", speech: "Speech" };
 const SPOKEN = { silence: "silence", repetition: "repetition", plc: "plc", original: "original" };
 
@@ -29,9 +31,11 @@ const pictures = {
 const levels = { in: new Level(), out: new Level() };
 const rungs = new Map();
 const affords = new Map();
+// Files of networks, by name.
+const models = new Map();
 
 let module = null;
-let model = null;
+let recorder = null;
 let context = null;
 let volume = null;
 let source = null;
@@ -196,7 +200,8 @@ async function settingsOf() {
   };
   settings.rung = await rungOf(settings);
   const network = await networkOf(settings);
-  return { ...settings, model: network === "" ? model : null, network };
+  const name = modelFor(sampleRate);
+  return { ...settings, model: network === "" ? models.get(name) : null, network, name };
 }
 
 async function rungOf(settings) {
@@ -209,21 +214,26 @@ async function rungOf(settings) {
 // Why no network serves, or nothing if it does.
 async function networkOf(settings) {
   if (!$("network").checked) return "not asked for";
-  if (!model && !(await fetchModel())) return "it could not be fetched";
-  if (!serves(model, settings.sampleRate)) return "it is not for this sample rate";
+  const name = modelFor(settings.sampleRate);
+  if (name === null) return "there is none for this sample rate";
+  if (!models.has(name) && !(await fetchNetwork(name, settings.sampleRate))) {
+    return "it could not be fetched";
+  }
+  const model = models.get(name);
   const fast = await kept(affords, settings, (_, each) => affordsNetwork(module, { ...each, model }));
   return fast ? "" : "it takes longer than that here";
 }
 
-async function fetchModel() {
+async function fetchNetwork(name, sampleRate) {
   state("Fetching the network…");
   try {
-    model = await fetchNetwork();
-  } catch (error) {
+    models.set(name, await fetchModel(sampleRate));
+  } catch {
     $("network").checked = false;
-    tell(error);
+    tell(new Refusal(`The network cannot be fetched. Is ${name}.plcm beside the page, whole, and ` +
+      "does its server still run?"));
   }
-  return model;
+  return models.has(name);
 }
 
 // What a function says of settings, asked once.
@@ -234,7 +244,7 @@ async function kept(answers, settings, ask) {
 }
 
 function openNode(settings) {
-  const { channels, packetSamples, sampleRate, rung, network } = settings;
+  const { channels, packetSamples, sampleRate, rung, network, name } = settings;
   node = new AudioWorkletNode(context, "plc", {
     channelCount: channels,
     channelCountMode: "explicit",
@@ -246,6 +256,7 @@ function openNode(settings) {
     refresh();
     tell(new Refusal("The engine stopped in the audio thread. Start it again."));
   };
+  if (recorder?.channels !== channels) recorder = new Recorder(sampleRate, channels);
   stream = { samples: channels * packetSamples, channels, mirror: new Mirror(module, settings) };
   node.port.onmessage = ({ data }) => take(data);
   pictures.in.open(sampleRate);
@@ -255,7 +266,7 @@ function openNode(settings) {
     `Packets of ${packetSamples} samples. Prediction: rung ${rung + 1} of ${RUNGS}` +
     `${rung === 0 ? ", the best" : ""}. A lost packet should take at most ` +
     `${Math.round(limitOf(settings))} µs. ` +
-    (network === "" ? "The network conceals speech." : `The network does not serve: ${network}.`);
+    (network === "" ? `The network “${name}” conceals speech.` : `The network does not serve: ${network}.`);
 }
 
 function dropNode() {
@@ -282,6 +293,7 @@ function take(report) {
     pictures.out.push(samples, played, played + n, channels, lost);
     levels.in.push(samples, original, original + n);
     levels.out.push(samples, played, played + n);
+    recorder.push(samples, played, played + n);
     mirror.push(samples.subarray(original, original + n), lost);
   }
   counted = report;
@@ -301,6 +313,7 @@ function showFigures() {
     meter.nextElementSibling.textContent = silent ? "–" : `${Math.round(db)} dB`.replace("-", "−");
   }
   if (!stream) return;
+  $("save").disabled = !recorder?.seconds;
   $("packets").textContent = counted.packets;
   $("lost").textContent = counted.lost;
   $("lost-share").textContent =
@@ -326,7 +339,16 @@ const time = (us) => (us < clock ? `< ${Math.round(clock)}` : String(Math.round(
 function toggle() {
   if ($("start").disabled) return;
   running = !running;
+  if (running) recorder = null;
   refresh();
+}
+
+// What was heard since the last start.
+function save() {
+  const address = URL.createObjectURL(recorder.wav());
+  const link = Object.assign(document.createElement("a"), { href: address, download: "heard.wav" });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), KEEP_MS);
 }
 
 function give(message) {
@@ -348,6 +370,7 @@ function lose() {
 function listen() {
   $("start").addEventListener("click", toggle);
   $("gap").addEventListener("click", lose);
+  $("save").addEventListener("click", save);
   $("lanes").addEventListener("change", () => {
     say();
     give({ lane: chosen("lane") });
@@ -413,9 +436,9 @@ async function begin() {
   listen();
   clock = clockStep();
   $("clock").textContent = `Steps of this browser’s clock: ${Math.round(clock)} µs.`;
-  if (!canFetch()) {
+  if (location.protocol === "file:") {
     $("network").disabled = true;
-    $("network-said").textContent = "4.5 MB, over http alone: browsers let a file read no other";
+    $("network-said").textContent = "2.4 MB, over http alone: browsers let a file read no other";
   }
   $("dropouts-cell").hidden = !("playbackStats" in (window.AudioContext?.prototype ?? {}));
   setInterval(showFigures, FIGURES_MS);

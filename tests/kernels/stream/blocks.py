@@ -12,7 +12,7 @@ from plc_kernels.edges import edge_sizes
 from plc_kernels.level import LATELY_S
 from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, ROWS, frame_samples
 from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
-from plc_kernels.stream import entry, layout
+from plc_kernels.stream import entry, layout, model_file
 from plc_kernels.stream.layout import Block
 from plc_kernels.stream.many import step_many
 from plc_kernels.stream.network import fill_part
@@ -49,6 +49,20 @@ def block_of(words: int, apart: int = 0) -> Block:
     block = memory[begin : begin + words]
     block[:] = 0
     return block
+
+
+def opened(file: bytes) -> Block | None:
+    """Return the block that a model's file makes, between guards; None if the file is refused."""
+    given = np.frombuffer(file, np.int64).copy()
+    size = model_file.block_size(given.ctypes.data, given.nbytes)
+    if not size:
+        return None
+    block = block_of(size // 8)
+    sound = model_file.open_block(given.ctypes.data, given.nbytes, block.ctypes.data)
+    memory = block.base
+    assert isinstance(memory, np.ndarray)
+    assert int((memory == GUARD).sum()) >= memory.size - block.size
+    return block if sound else None
 
 
 def arrays_of(header: Block) -> dict[int, tuple[type, tuple[int, ...]]]:

@@ -13,28 +13,30 @@ import plc
 from plc import Concealer
 from plc.audio.files import read_audio
 from plc.audio.loss import GilbertElliott
+from plc.embed.models import model_file
 from plc.engine import methods
 from plc.models.catalogue import find
-from plc.networks.flat import flat_file
 from plc_kernels.stream import entry, layout, network
 from plc_kernels.stream import model as of
 from plc_kernels.stream.step import GOES_ON, WANTS_FILL
-from tests.kernels.stream.blocks import Stream, settings_of
+from tests.kernels.stream.blocks import Stream, opened, settings_of
 from tests.kernels.test_allocation import assert_allocates_nothing
 
 SECONDS = 2.5
 LOSS = GilbertElliott(0.25, 2.5)
 
 
-def flat(name: str) -> NDArray[np.int64]:
-    data = flat_file(find(name))
+def model(name: str) -> NDArray[np.int64]:
+    data = model_file(find(name))
     assert data is not None
-    return np.frombuffer(data, np.int64).copy()
+    block = opened(data)
+    assert block is not None
+    return block
 
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, NDArray[np.int64]]:
-    return {name: flat(name) for name in ("speech", "speech-narrowband")}
+    return {name: model(name) for name in ("speech", "speech-narrowband")}
 
 
 def speech(rate: int, channels: int) -> NDArray[np.float32]:
@@ -95,6 +97,19 @@ def test_a_model_is_for_its_rates(models: dict[str, NDArray[np.int64]]) -> None:
         assert (entry.prepare(settings, header) > 0) == fits
 
 
+@pytest.mark.parametrize(
+    ("word", "value"), [(of.BIN_HZ, 400.0), (of.HORIZON_MS, 900.0), (of.FRAMES, 800)]
+)
+def test_a_model_whose_gap_does_not_fit_its_frames_serves_no_rate(
+    word: int, value: float, models: dict[str, NDArray[np.int64]]
+) -> None:
+    model = models["speech"].copy()
+    model[word : word + 1] = value if word == of.FRAMES else np.array([value]).view(np.int64)
+    settings = settings_of(16_000)
+    settings[7] = model.ctypes.data
+    assert entry.prepare(settings, np.zeros(layout.HEADER, np.int64)) == 0
+
+
 def test_a_network_that_exceeds_the_limit_of_work_is_not_used(
     models: dict[str, NDArray[np.int64]],
 ) -> None:
@@ -117,7 +132,7 @@ def test_a_stream_without_a_network_is_left_as_it_is() -> None:
     np.testing.assert_array_equal(stream.block, before)
 
 
-def test_a_flat_file_has_its_size_and_its_checksum(models: dict[str, NDArray[np.int64]]) -> None:
+def test_a_block_has_its_size_and_its_checksum(models: dict[str, NDArray[np.int64]]) -> None:
     for words in models.values():
         assert words[of.MAGIC_AT] == of.MAGIC
         assert words[of.BYTES] == words.nbytes

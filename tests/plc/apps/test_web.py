@@ -22,16 +22,17 @@ from plc import Concealer
 from plc.apps import web
 from plc.audio.files import read_audio
 from plc.audio.loss import GilbertElliott
-from plc.embed.models import SUFFIX
+from plc.embed.models import SUFFIX, model_file
 from plc.engine import methods
 from plc.errors import AudioFileError, NetworkError
 from plc.models.catalogue import find
-from plc.networks.flat import flat_file
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.plan import COUNT
 from plc_kernels.stream import entry, layout
 from plc_kernels.stream import model as of
+from plc_kernels.stream import model_file as stored
 from plc_kernels.stream import network as streams
+from tests.kernels.stream.blocks import opened
 from tests.plc.cli.test_app import refusal, run
 from tests.processes import environment
 from tests.signals import glide, noise, tones
@@ -41,9 +42,13 @@ DATA = Path(web.__file__).parents[1] / "data"
 NODE = shutil.which("node")
 CHECKS = (
     *("losses", "lanes", "switching", "spectrum", "figures", "rungs", "refusals", "models"),
-    *("affords", "reset"),
+    *("affords", "reset", "stream", "recorder"),
 )
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed (Debian: nodejs)")
+
+
+def text(name: str) -> str:
+    return (DATA / "web" / name).read_text()
 
 
 class Parts(HTMLParser):
@@ -87,9 +92,10 @@ def test_the_page_refers_to_no_other_file(parts: Parts) -> None:
     assert "url(" not in parts.texts["style"]
     script = parts.texts["module"] + parts.texts["worklet"]
     assert not re.search(r"\b(XMLHttpRequest|WebSocket|EventSource|sendBeacon)\b", script)
-    assert re.findall(r"\bfetch\(\w*\)", script) == ["fetch(FILE)"]
-    assert f"{web.NETWORK}{SUFFIX}" == web.NETWORK_FILE
-    assert f'const FILE = "{web.NETWORK_FILE}";' in script
+    assert set(re.findall(r"\bfetch\([^)]*\)", script)) == {"fetch(file)"}
+    assert {f"{name}{SUFFIX}" for name in web.NETWORKS} == set(web.FILES) & {
+        name for name in web.FILES if name.endswith(SUFFIX)
+    }
     assert not re.search(r"innerHTML|insertAdjacentHTML|\beval\(|new Function", script)
 
 
@@ -155,11 +161,16 @@ def test_the_server_gives_the_page_the_network_and_nothing_else(server: web.WebS
     status, headers, body = answer(server, "HEAD", "/")
     assert (status, int(headers["content-length"]), body) == (200, len(web.page()), b"")
     status, headers, body = answer(server, "GET", "/speech.plcm")
-    assert (status, body) == (200, flat_file(find("speech")))
+    assert (status, body) == (200, model_file(find("speech")))
     assert headers["content-type"] == "application/octet-stream"
+    for name, file in web.FILES.items():
+        status, headers, body = answer(server, "GET", f"/{name}")
+        assert (status, headers["content-type"], body) == (200, file.kind, file.make())
+    status, headers, body = answer(server, "GET", "/plc.html")
+    assert f"{web.policy(text('example.mjs'))};" in headers["content-security-policy"]
     for path in (
         "/plc.wasm",
-        "/speech-narrowband.plcm",
+        "/music.plcm",
         "/../pyproject.toml",
         "/%2e%2e/",
         "/index.htm",
@@ -221,13 +232,44 @@ def test_an_address_for_other_machines_comes_with_a_warning() -> None:
 # ---- the folder ----------------------------------------------------------------------------------
 
 
-def test_the_page_is_written_and_written_again(tmp_path: Path) -> None:
+def test_the_files_are_written_and_written_again(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     for _ in range(2):
-        assert run("web", "--export", folder).stdout.split() == [str(folder / "index.html")]
-        assert sorted(path.name for path in folder.iterdir()) == ["index.html", "speech.plcm"]
-        assert (folder / "index.html").read_bytes() == web.page()
-        assert (folder / "speech.plcm").read_bytes() == web.network()
+        result = run("web", "--export", folder)
+        assert result.stdout.split() == [str(folder / name) for name in web.FILES]
+        for name, file in web.FILES.items():
+            assert (folder / name).read_bytes() == file.make()
+            assert f"plc: {name}: {file.use}\n" in result.stderr
+        assert {path.name for path in folder.iterdir()} == set(web.FILES)
+    assert (folder / "index.html").read_bytes() == web.page()
+
+
+def test_the_module_is_the_pages_own_with_the_step_in_it() -> None:
+    made = web.module().decode()
+    found = re.search(r'^const ENGINE = "([A-Za-z0-9+/=]+)";$', made, re.MULTILINE)
+    assert found is not None
+    assert base64.b64decode(found[1], validate=True) == (DATA / "web/plc.wasm").read_bytes()
+    assert made.replace(found[1], "") == text("plc.mjs")
+    assert "import " not in re.sub(r"//.*", "", made)
+
+
+def test_the_documentation_names_all_that_the_module_has() -> None:
+    manual, source = web.manual().decode(), text("plc.mjs")
+    names = re.findall(
+        r"^export (?:const|class|function|async function) (\w+)", source, re.MULTILINE
+    )
+    counters = re.search(r"const COUNTERS = {(.*?)}", source, re.DOTALL)
+    settings = re.search(r"constructor\({(.*?)}\)", source, re.DOTALL)
+    assert counters is not None
+    assert settings is not None
+    for name in (
+        *names,
+        *re.findall(r"(\w+):", counters[1]),
+        *re.findall(r"(\w+)(?: = [^,]*)?,", settings[1]),
+        *("push", "flush", "reset", "flags", "delay", "RangeError"),
+    ):
+        assert re.search(rf"\b{name}\b", manual), name
+    assert f"{len(web.network()) / 1e6:.1f} MB" in manual
 
 
 def test_another_page_is_kept(tmp_path: Path) -> None:
@@ -264,7 +306,7 @@ def test_every_check_is_listed() -> None:
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("network") / web.NETWORK_FILE
+    path = tmp_path_factory.mktemp("network") / "speech.plcm"
     path.write_bytes(web.network())
     return path
 
@@ -275,17 +317,41 @@ def test_a_part_of_the_page_in_node(check: str, network: Path) -> None:
     node(HERE / "web_parts.mjs", DATA / "web", check, network)
 
 
+@needs_node
+def test_the_exported_module_runs_without_other_files(network: Path, tmp_path: Path) -> None:
+    (tmp_path / "plc.mjs").write_bytes(web.module())
+    program = """
+import { readFileSync } from "node:fs";
+import { Concealer, compiled } from "./plc.mjs";
+const model = new Uint8Array(readFileSync(process.argv[2]));
+for (const given of [{}, { model }, { module: compiled() }]) {
+  const concealer = new Concealer({ sampleRate: 16000, packetSamples: 320, ...given });
+  for (let k = 0; k < 20; k++) concealer.push(k % 5 === 4 ? null : new Float32Array(320).fill(0.1));
+  console.log(concealer.counters.lostPackets);
+}
+"""
+    (tmp_path / "run.mjs").write_text(program)
+    assert node(tmp_path / "run.mjs", network).split() == ["4"] * 3
+
+
 def test_the_page_reads_the_words_that_kernels_write() -> None:
-    script = (DATA / "web/step.mjs").read_text()
-    for name, place in (
-        ("CONCEALED_SAMPLES", layout.CONCEALED_SAMPLES),
-        ("NETWORK_SAMPLES", layout.RUNG_SAMPLES + entry.NETWORK_PLACE),
-        ("SETTINGS_WORDS", entry.SETTINGS),
-    ):
-        assert f"const {name} = {place};" in script
-    words = f"bytes: {of.BYTES}, lowestRate: {of.LOWEST_RATE}, highestRate: {of.HIGHEST_RATE}"
+    script = (DATA / "web/plc.mjs").read_text()
+    assert f"const SETTINGS_WORDS = {entry.SETTINGS};" in script
+    counted = {name: layout.STATS + k for k, name in enumerate(layout.COUNTERS)}
+    counted["network_samples"] = layout.RUNG_SAMPLES + entry.NETWORK_PLACE
+    for name in ("deadline_misses", "rung_changes", "partial_packets"):
+        del counted[name]
+    block = re.search(r"const COUNTERS = {(.*?)}", script, re.DOTALL)
+    assert block is not None
+    said = {name: int(place) for name, place in re.findall(r"(\w+): (\d+),", block[1])}
+    assert said == {re.sub(r"_(\w)", lambda m: m[1].upper(), k): v for k, v in counted.items()}
+    for name in web.NETWORKS:
+        assert f'["{name}", {", ".join(map(str, find(name).sample_rates))}]' in script
+    words = f"lowestRate: {of.LOWEST_RATE}, highestRate: {of.HIGHEST_RATE}"
     assert f"const MODEL = {{ {words}, words: {of.WORDS} }};" in script
-    assert f'const MAGIC = "{of.MAGIC.to_bytes(8, "little").decode()}";' in script
+    words = f"bytes: {stored.BYTES}, blockBytes: {stored.BLOCK_BYTES}, parts: {stored.PARTS}"
+    assert f"const FILE = {{ {words}, head: {stored.HEAD} }};" in script
+    assert f'const MAGIC = "{stored.MAGIC.to_bytes(8, "little").decode()}";' in script
 
 
 def test_the_page_tells_the_size_of_the_network() -> None:
@@ -345,7 +411,7 @@ def test_what_the_browser_plays_is_what_python_plays(tmp_path: Path) -> None:
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     said = node(
         HERE / "web_step.mjs",
-        DATA / "web/step.mjs",
+        DATA / "web/plc.mjs",
         DATA / "web/plc.wasm",
         tmp_path / "jobs.json",
     )
@@ -400,7 +466,7 @@ def spoken(
         "block": str(folder / "block"),
     }
     (folder / "jobs.json").write_text(json.dumps([job]))
-    files = DATA / "web/step.mjs", DATA / "web/plc.wasm", folder / "jobs.json"
+    files = DATA / "web/plc.mjs", DATA / "web/plc.wasm", folder / "jobs.json"
     (answered,) = json.loads(node(HERE / "web_step.mjs", *files))
     return packets, trace, answered
 
@@ -444,7 +510,8 @@ def test_the_network_in_the_module_computes_what_it_computes_in_python(
 ) -> None:
     spoken(format_, network, tmp_path)
     block = np.fromfile(tmp_path / "block", np.int64)
-    model = np.fromfile(network, np.int64)
+    model = opened(network.read_bytes())
+    assert model is not None
 
     def floats(words: Any, place: int, shape: Any) -> Any:
         return words.view(np.uint8)[place:].view(np.float32)[: int(np.prod(shape))].copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ def browser(playwright: Any) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    exported = web.export(tmp_path_factory.mktemp("web"))
+    exported = web.export(tmp_path_factory.mktemp("web"))[0]
     with web.WebServer(port=0) as server:
         yield {"http": server.url, "file": exported.as_uri()}
 
@@ -277,6 +278,8 @@ def test_a_file_is_chosen_and_another_dropped(
 
 # ---- the network ---------------------------------------------------------------------------------
 
+SERVES = """() =>
+  document.querySelector('#engine').textContent.includes('The network “speech” conceals speech.')"""
 # A clock by which nothing takes long: the network is in time also where the machine is busy.
 QUICK = "const now = performance.now.bind(performance); performance.now = () => now() / 20;"
 
@@ -292,9 +295,7 @@ def test_the_network_is_fetched_when_asked_and_serves_speech(
     assert "The network does not serve: not asked for." in visit.text("#engine")
     assert len(visit.requests) == 1
     visit.page.check("#network")
-    visit.page.wait_for_function(
-        "() => document.querySelector('#engine').textContent.includes('network conceals speech')"
-    )
+    visit.page.wait_for_function(SERVES)
     assert visit.requests[1:] == [f"{addresses['http']}speech.plcm"]
     visit.page.wait_for_function(
         "() => Number(document.querySelector('#by-network').textContent) > 20000"
@@ -305,8 +306,31 @@ def test_the_network_is_fetched_when_asked_and_serves_speech(
         "() => document.querySelector('#engine').textContent.includes('not asked for')"
     )
     visit.page.check("#network")
+    visit.page.wait_for_function(SERVES)
+    visit.close(requests=2)
+
+
+# A sound output of 8 kHz, as some headsets have.
+NARROW = """
+const Own = window.AudioContext;
+window.AudioContext = class extends Own {
+  constructor(options) { super({ ...options, sampleRate: 8000 }); }
+};
+"""
+
+
+def test_below_16_khz_the_narrowband_network_is_fetched(
+    browser: Browser, addresses: dict[str, str]
+) -> None:
+    visit = Visit(browser, addresses["http"], before=QUICK + NARROW)
+    visit.choose("source", "speech")
+    visit.slide("share", 30)
+    visit.page.check("#network")
+    visit.start()
+    assert "The network “speech-narrowband” conceals speech." in visit.text("#engine")
+    assert visit.requests[1:] == [f"{addresses['http']}speech-narrowband.plcm"]
     visit.page.wait_for_function(
-        "() => document.querySelector('#engine').textContent.includes('network conceals speech')"
+        "() => Number(document.querySelector('#by-network').textContent) > 3000"
     )
     visit.close(requests=2)
 
@@ -347,6 +371,51 @@ def test_a_page_from_a_disk_says_that_it_fetches_nothing(
     visit.page.wait_for_selector("#network:disabled")
     assert "over http alone" in visit.text("#network-said")
     visit.close()
+
+
+# ---- what is saved, and the module ---------------------------------------------------------------
+
+
+def test_what_was_heard_is_saved_as_a_wav_file(
+    browser: Browser, addresses: dict[str, str], tmp_path: Path
+) -> None:
+    visit = Visit(browser, addresses["http"])
+    visit.slide("share", 0)
+    assert visit.page.is_disabled("#save")
+    visit.start()
+    visit.played(100)
+    visit.page.click("#start")
+    visit.settled("Stopped")
+    with visit.page.expect_download() as download:
+        visit.page.click("#save:enabled")
+    assert download.value.suggested_filename == "heard.wav"
+    download.value.save_as(tmp_path / "heard.wav")
+    saved, rate = soundfile.read(tmp_path / "heard.wav")
+    assert rate == visit.page.evaluate("new AudioContext().sampleRate")
+    assert 100 * 0.02 <= saved.size / rate < 60.0
+    assert np.sqrt(np.mean(saved**2)) > 0.01
+    visit.close()
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_the_modules_example_conceals_what_a_codec_lost(
+    browser: Browser, addresses: dict[str, str], size: dict[str, int]
+) -> None:
+    address = addresses["http"]
+    visit = Visit(browser, f"{address}plc.html", viewport=size)
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    assert "new Receiver(await fetchModel(sampleRate))" in visit.text("#source")
+    visit.page.click("#run")
+    visit.page.wait_for_selector("#play-concealed:enabled")
+    counters = json.loads(visit.text("#result"))
+    assert counters["packets"] >= 200
+    assert counters["lostPackets"] == 20
+    assert counters["concealedSamples"] == 20 * 960
+    assert counters["networkSamples"] > 0
+    visit.page.click("#play-concealed")
+    visit.page.click("#play-lost")
+    assert visit.requests == [f"{address}{name}" for name in ("plc.html", "plc.mjs", "speech.plcm")]
+    visit.close(requests=3)
 
 
 # ---- what goes wrong -----------------------------------------------------------------------------

@@ -53,7 +53,7 @@ const checks = {
   // Each lane is what it says, and all lag alike.
   async lanes() {
     const { Lanes } = await load("lanes.mjs");
-    const { open } = await load("step.mjs");
+    const { Concealer } = await load("plc.mjs");
     const packets = 40;
     const trace = Array.from({ length: packets }, (_, k) => [9, 10, 20, 33].includes(k));
     for (const [channels, lookahead] of [[1, 0], [2, 0], [1, 2]]) {
@@ -65,7 +65,7 @@ const checks = {
       for (const lane of ["silence", "repetition", "plc", "original"]) {
         heard[lane] = played(new Lanes(module(), all, lane), signal, trace);
       }
-      const step = open(module(), all);
+      const step = new Concealer({ ...all, module: module() });
       trace.forEach((lost, k) => {
         const own = step.push(lost ? null : signal.subarray(k * n, (k + 1) * n));
         assert.deepEqual(heard.plc.subarray(k * n, (k + 1) * n), own);
@@ -143,21 +143,21 @@ const checks = {
 
   // Settings out of range are refused in words, and so is a module that needs what is not here.
   async refusals() {
-    const { open } = await load("step.mjs");
+    const { Concealer } = await load("plc.mjs");
     const wrong = [{ sampleRate: 7999 }, { sampleRate: 192001 }, { channels: 9 }, { packetSamples: 5761 },
       { packetSamples: 31 }, { lookahead: 201 }];
     for (const each of wrong) {
-      assert.throws(() => open(module(), { ...settings, ...each }), { name: "RangeError", message: /8000 to 192000/ });
+      assert.throws(() => new Concealer({ ...settings, ...each, module: module() }), { name: "RangeError", message: /8000 to 192000/ });
     }
     // (module (import "env" "getpid" (func)))
     const bytes = [0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 2, 14, 1, 3, 101, 110, 118, 6,
       ...Buffer.from("getpid"), 0, 0];
-    assert.throws(() => open(new WebAssembly.Module(Uint8Array.from(bytes)), settings), /needs getpid/);
+    assert.throws(() => new Concealer({ ...settings, module: new WebAssembly.Module(Uint8Array.from(bytes)) }), /needs getpid/);
   },
 
   // What is no network, not a whole one or for other rates is told before a stream is opened.
   async models() {
-    const { isModel, open, serves } = await load("step.mjs");
+    const { Concealer, isModel, modelFor, serves } = await load("plc.mjs");
     const whole = model();
     const other = whole.slice();
     other[0] ^= 1;
@@ -167,7 +167,13 @@ const checks = {
     assert.deepEqual([8000, 16000, 48000, 96000, 192000].map((rate) => serves(whole, rate)),
       [false, true, true, true, false]);
     const narrow = { ...settings, sampleRate: 8000, packetSamples: 80, model: whole };
-    assert.throws(() => open(module(), narrow), { name: "RangeError", message: /no network for 8000 Hz/ });
+    assert.throws(() => new Concealer({ ...narrow, module: module() }), { name: "RangeError", message: /no network for 8000 Hz/ });
+    const damaged = whole.slice();
+    damaged[whole.length - 1000] ^= 1;
+    assert.throws(() => new Concealer({ ...settings, model: damaged, module: module() }), { name: "RangeError", message: /damaged/ });
+    assert.throws(() => new Concealer({ ...settings, model: other, module: module() }), { name: "RangeError", message: /or none/ });
+    assert.deepEqual([7999, 8000, 15999, 16000, 96000, 96001].map(modelFor),
+      [null, "speech-narrowband", "speech-narrowband", "speech", "speech", null]);
   },
 
   // What the cost of a network is measured on is told to be speech, so that it runs.
@@ -190,14 +196,65 @@ const checks = {
   },
 
   async reset() {
-    const { open } = await load("step.mjs");
-    const stream = open(module(), settings);
+    const { Concealer } = await load("plc.mjs");
+    const stream = new Concealer({ ...settings, module: module() });
     const signal = sine(30);
     const run = () => Array.from({ length: 30 }, (_, k) =>
       Array.from(stream.push(k % 7 === 6 ? null : signal.subarray(k * PACKET, (k + 1) * PACKET))));
     const first = run();
     stream.reset();
     assert.deepEqual(run(), first);
+  },
+
+  // Packets of another length are refused, counters go on, what the lookahead holds comes out.
+  async stream() {
+    const { CONCEALED, CROSSFADED, Concealer, REFUSED } = await load("plc.mjs");
+    const ahead = new Concealer({ ...settings, lookahead: 2, module: module() });
+    const signal = sine(12);
+    const packet = (k) => signal.subarray(k * PACKET, (k + 1) * PACKET);
+    const heard = Array.from({ length: 12 }, (_, k) => Array.from(ahead.push(k === 8 ? null : packet(k))));
+    assert.equal(ahead.delay, 2 * PACKET);
+    const rest = ahead.flush();
+    assert.equal(rest.length, 2 * PACKET);
+    assert.deepEqual(heard[7], Array.from(packet(5)));
+    assert.deepEqual(Array.from(rest), Array.from(signal.subarray(10 * PACKET)));
+    const { concealedSamples, lostPackets, packets, totalSamplesReceived } = ahead.counters;
+    assert.deepEqual({ concealedSamples, lostPackets, packets, totalSamplesReceived },
+      { concealedSamples: PACKET, lostPackets: 1, packets: 12, totalSamplesReceived: 12 * PACKET });
+    assert.deepEqual(Array.from(ahead.push(packet(0))), Array(PACKET).fill(0));
+    const plain = new Concealer({ ...settings, module: module() });
+    assert.throws(() => plain.push(new Float32Array(PACKET - 1)), { name: "RangeError", message: /480 samples, not 479/ });
+    for (const each of [NaN, 0.5, 2]) {
+      assert.throws(() => new Concealer({ ...settings, packetSamples: each, module: module() }), { name: "RangeError" });
+    }
+    plain.push(packet(0));
+    assert.equal(plain.flags, 0);
+    plain.push(null);
+    assert.equal(plain.flags, CONCEALED);
+    plain.push(packet(2));
+    assert.equal(plain.flags, CROSSFADED);
+    plain.push(new Float32Array(PACKET).fill(NaN));
+    assert.equal(plain.flags, CONCEALED | REFUSED);
+  },
+
+  async recorder() {
+    const { Recorder } = await load("recorder.mjs");
+    const recorder = new Recorder(8000, 2);
+    const given = Float32Array.from({ length: 50000 }, (_, i) => Math.sin(i) * 1.1);
+    recorder.push(given, 10, 50000);
+    near(recorder.seconds, 49990 / 16000, 1e-9);
+    const bytes = new DataView(await recorder.wav().arrayBuffer());
+    assert.equal(bytes.byteLength, 44 + 2 * 49990);
+    assert.equal(bytes.getUint32(40, true), 2 * 49990);
+    assert.deepEqual([20, 22, 32, 34].map((at) => bytes.getUint16(at, true)), [1, 2, 4, 16]);
+    for (const k of [0, 1, 15999, 16000, 49989]) {
+      const value = Math.min(1, Math.max(-1, given[10 + k]));
+      near(bytes.getInt16(44 + 2 * k, true) / 32767, value, 1e-4);
+    }
+    for (let k = 0; k < 310; k++) recorder.push(new Float32Array(16000).fill(k / 400), 0, 16000);
+    assert.ok(recorder.seconds <= 300 && recorder.seconds > 299);
+    const newest = new DataView(await recorder.wav().arrayBuffer());
+    near(newest.getInt16(newest.byteLength - 2, true) / 32767, 309 / 400, 1e-4);
   },
 };
 

@@ -7,12 +7,13 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
 const [glue, wasm, list] = process.argv.slice(2);
-const { open } = await import(pathToFileURL(glue));
+const { Concealer } = await import(pathToFileURL(glue));
 const module = new WebAssembly.Module(readFileSync(wasm));
 const jobs = JSON.parse(readFileSync(list, "utf8"));
 const answers = [];
 for (const { settings, trace, packets, model, out, block } of jobs) {
-  const stream = open(module, { ...settings, model: model ? new Uint8Array(readFileSync(model)) : null });
+  const file = model ? new Uint8Array(readFileSync(model)) : null;
+  const stream = new Concealer({ ...settings, module, model: file });
   const samples = settings.channels * settings.packetSamples;
   const given = new Float32Array(new Uint8Array(readFileSync(packets)).buffer);
   const heard = new Float32Array(given.length);

@@ -271,9 +271,9 @@ static void refused_calls(void) {
     CHECK(!*plc_processor(stream) && !*plc_processor(NULL));
     CHECK(plc_close(NULL) == PLC_ERROR_ARGUMENT);
     CHECK(!*plc_error(0) && !*plc_error(7) && !*plc_error(INT64_MIN));
-    for (k = 1; k <= 17; k++)
+    for (k = 1; k <= 18; k++)
         CHECK(*plc_error(-(int64_t)k));
-    CHECK(!*plc_error(-18));
+    CHECK(!*plc_error(-19));
     CHECK(strchr(plc_version(), '.') != NULL);
     free(memory);
 }
@@ -429,6 +429,11 @@ static void misuse_models(void) {
     CHECK(plc_model_open(&model, (char *)words + 1, 256) == PLC_ERROR_ARGUMENT);
     CHECK(plc_model_open(&model, words, 8) == PLC_ERROR_MODEL);
     CHECK(plc_model_open(&model, words, sizeof words) == PLC_ERROR_MODEL);
+    CHECK(plc_model_size(NULL, sizeof words) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_model_size((char *)words + 1, 256) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_model_size(words, sizeof words) == PLC_ERROR_MODEL);
+    CHECK(plc_model_size(words, (size_t)-8) == PLC_ERROR_MODEL);
+    CHECK(plc_model_open_in(&model, words, 256, words, sizeof words) == PLC_ERROR_MODEL);
     CHECK(plc_model_load(NULL, "model") == PLC_ERROR_ARGUMENT);
     CHECK(plc_model_load(&model, NULL) == PLC_ERROR_ARGUMENT);
     CHECK(plc_model_load(&model, "no/such/file") == PLC_ERROR_FILE);
@@ -444,8 +449,110 @@ static void misuse_models(void) {
     CHECK(plc_close(stream) == 0);
 }
 
+/* Frames of any length make the same as packets with missing parts, a packet later. */
+static void frames_of_any_length(void) {
+    static float sent[PACKETS * PACKET], played[(PACKETS + 2) * PACKET], tail[2 * PACKET];
+    static float packets[PACKETS * PACKET];
+    static char missed[PACKETS * PACKET];
+    for (uint32_t lookahead = 0; lookahead < 2; lookahead++) {
+        plc_options options = options_of(3);
+        plc_stream *stream;
+        plc_counters counters;
+        int any = 0, k, at = 0, lag = (int)lookahead * PACKET;
+        uint32_t chance = 12345 + lookahead;
+        options.lookahead = lookahead;
+        options.rung = 11; /* many gaps */
+        stream = opened(options);
+        CHECK(plc_delay(stream) == lag);
+        for (k = 0; k < PACKETS; k++)
+            sound(sent + k * PACKET, k, 1);
+        memcpy(played, sent, sizeof sent);
+        while (at < PACKETS * PACKET) {
+            int n = (int)((chance = chance * 1103515245u + 12345u) >> 16) % (k % 9 ? 90 : 700);
+            int lost = (chance >> 8) % 5 == 0;
+            if (n > PACKETS * PACKET - at)
+                n = PACKETS * PACKET - at;
+            memset(missed + at, lost, (size_t)n);
+            any |= plc_push_n(stream, lost ? NULL : played + at, (size_t)n, played + at);
+            at += n;
+            k++;
+        }
+        CHECK(any > 0 && any & PLC_CONCEALED && any & PLC_CROSSFADED && !(any & PLC_REFUSED));
+        CHECK(plc_push(stream, sent, packets) == PLC_ERROR_MIXED);
+        CHECK(plc_push_n(stream, NULL, 0, NULL) == 0);
+        CHECK(plc_push_n(stream, (char *)sent + 1, 9, packets) == PLC_ERROR_ARGUMENT);
+        CHECK(plc_push_n(stream, sent, 9, NULL) == PLC_ERROR_ARGUMENT);
+        CHECK(plc_push_n(NULL, sent, 9, packets) == PLC_ERROR_ARGUMENT);
+        CHECK(plc_delay(stream) == lag + PACKET);
+        counters.struct_size = sizeof counters;
+        CHECK(plc_stats(stream, &counters) == 0 && counters.packets == PACKETS);
+        CHECK(plc_flush(stream, tail, (size_t)lag) == PLC_ERROR_ROOM);
+        CHECK(plc_flush(stream, tail, sizeof tail / sizeof *tail) == lag + PACKET);
+        memcpy(played + PACKETS * PACKET, tail, (size_t)(lag + PACKET) * sizeof *tail);
+        CHECK(plc_delay(stream) == lag);
+        CHECK(plc_reset(stream) == 0);
+        for (k = 0; k < PACKETS; k++) {
+            int64_t missing[PACKET + 2], *end = missing;
+            for (int i = 0; i < PACKET; i++) {
+                if (missed[k * PACKET + i] && !(i && missed[k * PACKET + i - 1]))
+                    *end++ = i;
+                if (missed[k * PACKET + i] && (i + 1 == PACKET || !missed[k * PACKET + i + 1]))
+                    *end++ = i + 1;
+            }
+            if (end == missing + 2 && missing[0] == 0 && missing[1] == PACKET)
+                CHECK(plc_push(stream, NULL, packets + k * PACKET) >= 0);
+            else
+                CHECK(plc_push_part(stream, sent + k * PACKET, missing,
+                                    (size_t)(end - missing) / 2, packets + k * PACKET) >= 0);
+        }
+        CHECK(plc_push_n(stream, sent, 1, tail) == PLC_ERROR_MIXED);
+        CHECK(plc_flush(stream, tail, (size_t)lag) == lag);
+        CHECK(memcmp(played + PACKET, packets, sizeof packets) == 0);
+        CHECK(memcmp(played + (PACKETS + 1) * PACKET, tail, (size_t)lag * sizeof *tail) == 0);
+        CHECK(plc_close(stream) == 0);
+    }
+}
+
+/* Half a packet that was gathered comes out at the end. */
+static void a_last_frame(void) {
+    float sent[2 * PACKET], played[2 * PACKET], tail[2 * PACKET];
+    for (uint32_t lookahead = 0; lookahead < 2; lookahead++) {
+        plc_options options = options_of(3);
+        plc_stream *stream;
+        int n = PACKET + 100, lag = (int)(lookahead + 1) * PACKET;
+        options.lookahead = lookahead;
+        stream = opened(options);
+        sound(sent, 0, 1);
+        sound(sent + PACKET, 1, 1);
+        CHECK(plc_push_n(stream, sent, (size_t)n, played) >= 0);
+        CHECK(plc_flush(stream, tail, 2 * PACKET) == lag);
+        if (lag < n)
+            CHECK(memcmp(tail, sent + n - lag, (size_t)lag * sizeof *tail) == 0);
+        else
+            CHECK(memcmp(tail + lag - n, sent, (size_t)n * sizeof *sent) == 0);
+        CHECK(plc_close(stream) == 0);
+    }
+}
+
+static void calibrated(void) {
+    plc_stream *stream = opened(options_of(0));
+    int64_t done;
+    play(stream, 0, alone[0]);
+    CHECK(plc_reset(stream) == 0);
+    CHECK(plc_push(stream, NULL, together[0]) >= 0);
+    done = plc_calibrate(stream);
+    CHECK(done >= 100000000 && done < 200000000);
+    play(stream, 0, together[0]);
+    CHECK(memcmp(alone[0], together[0], sizeof alone[0]) == 0);
+    CHECK(plc_close(stream) == 0);
+    CHECK(plc_calibrate(NULL) == PLC_ERROR_ARGUMENT);
+}
+
 int main(void) {
     misuse_models();
+    frames_of_any_length();
+    a_last_frame();
+    calibrated();
     two_threads();
     one_stream_from_two_threads();
     prepared();

@@ -4,22 +4,17 @@
  * RUNG is the best that is used; the best takes long where a program is emulated. Of the streams that
  * a MODEL is for, most have it.
  *
- * All memory that the library gets ends where a page begins that nobody may touch, so that a read or
- * write beyond it ends the program, in code that no sanitizer looks into, too. Nothing may be
- * allocated between plc_open_in and plc_close: malloc itself counts.
+ * All memory that the library gets ends where nobody may touch it (guarded.h), and that of models may
+ * not be written. Nothing may be allocated between plc_open_in and plc_close: malloc itself counts.
  */
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+#include "guarded.h"
 #include "plc.h"
 
-static uint64_t state;
 static uint32_t best_rung;
 static plc_model *models[8];
+static guarded model_memory[8];
 static uint32_t model_count;
 static uint64_t by_networks;
 static long allocations;
@@ -47,40 +42,6 @@ void *aligned_alloc(size_t alignment, size_t size) {
     return __libc_memalign(alignment, size);
 }
 #endif
-
-static uint32_t below(uint32_t end) {
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
-    return (uint32_t)((state * 2685821657736338717u >> 32) % end);
-}
-
-static void stop(const char *what) {
-    fprintf(stderr, "%s\n", what);
-    exit(1);
-}
-
-typedef struct guarded {
-    char *begin; /* of the mapping */
-    size_t mapped;
-    char *memory;
-} guarded;
-
-static guarded guard(size_t size) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    guarded made;
-    made.mapped = (size + page - 1) / page * page + page;
-    made.begin = mmap(NULL, made.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (made.begin == MAP_FAILED)
-        stop("no memory");
-    if (mprotect(made.begin + made.mapped - page, page, PROT_NONE))
-        stop("no guard");
-    made.memory = made.begin + made.mapped - page - size;
-    memset(made.begin, 0x7E, made.mapped - page); /* what was not written is no silence: 1e301 */
-    return made;
-}
-
-static void unguard(guarded *made) { munmap(made->begin, made->mapped); }
 
 static float sample(void) {
     switch (below(400)) {
@@ -173,6 +134,29 @@ static void check_sound(const void *out, const plc_options *options) {
                 stop("what came out is no sound");
 }
 
+/* Push frames of any length to a stream. */
+static void push_frames(plc_stream *stream, const plc_options *options, guarded in, guarded out,
+                        uint32_t packets) {
+    size_t frame = options->channels * (options->format == PLC_FLOAT32 ? sizeof(float) : 2);
+    size_t room = options->packet_samples * frame, kind = below(10), k;
+    for (k = 0; k < 2 * packets; k++) {
+        size_t count = below(4) ? below(options->packet_samples + 1) : options->packet_samples;
+        size_t skipped = room - count * frame;
+        char *place = (below(2) ? out.memory : in.memory) + skipped;
+        int flags;
+        fill(in.memory, options, (uint32_t)kind, (uint32_t)k * options->packet_samples);
+        flags = plc_push_n(stream, below(6) ? in.memory + skipped : NULL, count, place);
+        if (flags < 0)
+            stop(plc_error(flags));
+    }
+    if (plc_push(stream, in.memory, out.memory) != PLC_ERROR_MIXED)
+        stop("both ways to push");
+    if (plc_delay(stream) != (int64_t)(options->lookahead + 1) * options->packet_samples)
+        stop("plc_delay");
+    if (plc_flush(stream, NULL, 0) != PLC_ERROR_ARGUMENT)
+        stop("plc_flush");
+}
+
 static uint32_t one_stream(uint32_t packets) {
     plc_options options = some_options();
     size_t bytes = (size_t)options.packet_samples * options.channels *
@@ -189,10 +173,17 @@ static uint32_t one_stream(uint32_t packets) {
     memory = guard((size_t)size);
     in = guard(bytes);
     out = guard(bytes);
-    tail = guard(bytes * options.lookahead);
+    tail = guard(bytes * (options.lookahead + 1));
     before = allocations;
     if (plc_open_in(&stream, &options, memory.memory, (size_t)size))
         stop("plc_open_in");
+    if (!below(5)) {
+        push_frames(stream, &options, in, out, packets);
+        if (plc_flush(stream, tail.memory, (size_t)plc_delay(stream)) < 0 || plc_reset(stream))
+            stop("plc_flush");
+    }
+    if (!below(20) && plc_calibrate(stream) < 100000000)
+        stop("plc_calibrate");
     for (k = 0; k < packets; k++) {
         int flags, is_lost = below(10) < (k / 8 % 3 == 2 ? 6u : 1u);
         size_t parts = is_lost || below(12) ? 0 : 1 + below(3), p;
@@ -251,23 +242,24 @@ static uint32_t one_stream(uint32_t packets) {
     return packets;
 }
 
-/* Open a model that ends where nobody may read. */
-static void open_model(const char *path) {
-    FILE *file = fopen(path, "rb");
-    guarded memory;
-    long size;
-    if (!file || fseek(file, 0, SEEK_END) || (size = ftell(file)) <= 0 || fseek(file, 0, SEEK_SET))
-        stop("no model");
-    memory = guard((size_t)size);
-    if (fread(memory.memory, 1, (size_t)size, file) != (size_t)size)
-        stop("no model");
-    fclose(file);
-    if (plc_model_open(&models[model_count++], memory.memory, (size_t)size))
-        stop("plc_model_open");
-    if (mprotect(memory.begin, memory.mapped, PROT_READ) ||
-        mprotect(memory.begin + memory.mapped - (size_t)sysconf(_SC_PAGESIZE),
-                 (size_t)sysconf(_SC_PAGESIZE), PROT_NONE))
+static void protect(guarded *made, int how) {
+    if (mprotect(made->begin, made->mapped - (size_t)sysconf(_SC_PAGESIZE), how))
         stop("no guard");
+}
+
+/* Open a model that nobody may write, from a file that is gone then. */
+static void open_model(const char *path) {
+    size_t size;
+    guarded file = read_guarded(path, &size);
+    int64_t needed = plc_model_size(file.memory, size);
+    if (needed < 0)
+        stop(plc_error(needed));
+    model_memory[model_count] = guard((size_t)needed);
+    if (plc_model_open_in(&models[model_count], file.memory, size,
+                          model_memory[model_count].memory, (size_t)needed))
+        stop("plc_model_open_in");
+    unguard(&file);
+    protect(&model_memory[model_count++], PROT_READ);
 }
 
 int main(int count, char **given) {
@@ -285,8 +277,11 @@ int main(int count, char **given) {
         done += one_stream(20 + below(200));
     if (model_count && !by_networks)
         stop("no network was asked");
-    for (uint32_t k = 0; k < model_count; k++)
+    for (uint32_t k = 0; k < model_count; k++) {
+        protect(&model_memory[k], PROT_READ | PROT_WRITE);
         if (plc_model_close(models[k]))
             stop("plc_model_close");
+        unguard(&model_memory[k]);
+    }
     return 0;
 }

@@ -236,6 +236,11 @@ def test_c_conceals_speech_with_a_network_as_python_does_bit_for_bit(
         assert run(*command, "--models", models, "--prepare", "1").stdout == done.stdout
         ahead = soundfile.read(tmp_path / f"{k}-prepared.wav", always_2d=True)[0]
         assert np.array_equal(ahead, heard[-1])
+    for limit_ms, serves in (("0.001", False), ("1000", True)):
+        done = run(*command, "--models", models, "--limit-ms", limit_ms)
+        served = re.search(r"^(\d+) of them with a network$", done.stdout, re.MULTILINE)
+        assert served is not None
+        assert (int(served[1]) > 0) == serves
     spoilt = bytearray((models / "speech.plcm").read_bytes())
     spoilt[-1000] ^= 1
     (models / "speech.plcm").write_bytes(spoilt)
@@ -340,10 +345,14 @@ def test_random_packets_touch_no_others_memory_with_networks(
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("probe", [("random_packets.c", "100000", "2"), ("embed_probe.c",)])
+@pytest.mark.parametrize(
+    "probe",
+    [("random_packets.c", "100000", "2"), ("random_models.c", "10000", "6"), ("embed_probe.c",)],
+)
 def test_the_c_side_passes_the_sanitizers(
     built: Library, tmp_path: Path, probe: tuple[str, ...]
 ) -> None:
+    models = write_models(tmp_path) if "models" in probe[0] else []
     flags = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     folder = built.library.parent
     shutil.copy(folder / "libplc.a", tmp_path)
@@ -353,7 +362,7 @@ def test_the_c_side_passes_the_sanitizers(
     sources = [HERE / probe[0], tmp_path / "plc.c", tmp_path / "libplc.a"]
     command = ["gcc", *WARNINGS, *flags, f"-I{tmp_path}", *map(str, sources), "-lm"]
     subprocess.run([*command, "-o", str(program)], check=True, capture_output=True, text=True)
-    done = run(program, *probe[1:])
+    done = run(program, *probe[1:], *models)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

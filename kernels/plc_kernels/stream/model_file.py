@@ -1,0 +1,323 @@
+"""A model's file: half as long as the model in memory, which is made of it when it is opened.
+
+A model in memory is a block of words and arrays (:mod:`~plc_kernels.stream.model`). Most of its
+weights are float16 numbers, or became float32 only when adapters were added to them, so the file
+holds float16, and the adapters apart; what is read from it is that block, bit for bit. It is words
+(int64, little-endian), then parts of the block in their order, then the adapters, each filled up to
+words::
+
+    0         HEAD
+    | named words | kind, words of the block … | part | part | … | adapter | adapter | … |
+
+    part       int64 as they are, or float16 of the float32 numbers
+    adapter    place in bytes, inputs, outputs, rank; then float32: down (inputs, rank), up (rank,
+               outputs), outputs being whole panels
+
+A file may come from anywhere: nothing is read beyond its end or written beyond the block. Places
+within the block are not taken from it but follow from the sizes, and these are checked.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.compile import inlined, kernel, part, rounded_part
+from plc_kernels.contour import FEATURES
+from plc_kernels.network import plan as frames_plan
+from plc_kernels.network.plan import Adapter
+from plc_kernels.network.product import LANES, TILE_PANELS, TILE_ROWS
+from plc_kernels.stream import model as of
+from plc_kernels.stream.layout import bits, doubles, floats, halves, words
+
+MAGIC = int.from_bytes(b"plcmodl2", "little")
+"""Of this order of words."""
+MAGIC_AT, BYTES, CHECKSUM, BLOCK_BYTES, PARTS, ADAPTERS = range(6)
+"""The magic number; bytes of the file; sum of all words behind that one; bytes of the block; and
+the numbers of parts and of adapters."""
+HEAD = 6
+AS_IT_IS, HALF = range(2)
+"""Kinds of parts."""
+_ADAPTER_WORDS = 4
+_MOST_WORDS = 1 << 24
+# The widest layers of the network that expects a contour, and its largest number: no sum of it
+# becomes infinite.
+_WIDEST, _LARGEST, _LEAST_SCALE = 1024, 1e4, 1e-6
+_MOST_FRAMES, _MOST_WIDTH = 1024, 4096
+
+_lay_out_plan = part(frames_plan.lay_out)
+_operations = part(frames_plan.operations)
+_lay_out_block = part(of.lay_out)
+_take_sizes = part(of.take_sizes)
+
+
+def pack(block: bytes, weights: NDArray[np.float32], adapters: Sequence[Adapter]) -> bytes:
+    """Return the file of a model.
+
+    Parameters
+    ----------
+    block : bytes
+        From :func:`~plc_kernels.stream.model.flat_model`.
+    weights : float32, shape (n,)
+        Its weights before adapters were added.
+    adapters : sequence of Adapter
+        These.
+    """
+    given = np.frombuffer(block, np.int64).copy()
+    place = int(given[of.WEIGHTS_AT])
+    given.view(np.float32)[place // 4 : place // 4 + weights.size] = weights
+    kinds, data = _parts(given)
+    for each in adapters:
+        (inputs, rank), outputs = each.down.shape, each.up.shape[1]
+        head = np.array([place + 4 * each.place, inputs, outputs, rank])
+        numbers = np.zeros(2 * _adapter_words(inputs, outputs, rank), np.float32)
+        numbers[: rank * (inputs + outputs)] = np.append(each.down, each.up)
+        data += [head, numbers.view(np.int64)]
+    words = np.zeros(HEAD, np.int64)
+    words[[MAGIC_AT, BLOCK_BYTES]] = MAGIC, len(block)
+    words[[PARTS, ADAPTERS]] = len(kinds), len(adapters)
+    file = np.concatenate([words, np.array(kinds, np.int64).ravel(), *data])
+    file[BYTES] = file.nbytes
+    file[CHECKSUM] = file[CHECKSUM + 1 :].sum()
+    return file.tobytes()
+
+
+def _parts(block: NDArray[np.int64]) -> tuple[list[tuple[int, int]], list[NDArray[np.int64]]]:
+    """Return kind and words of each part of a block, and what the file has of it."""
+    numbers = block.view(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        short = numbers.astype(np.float16)
+        fits = short.astype(np.float32).view(np.int32) == numbers.view(np.int32)
+        fits &= np.isfinite(short)
+    fits_all = fits.reshape(-1, LANES).all(axis=1)
+    ends = np.flatnonzero(np.diff(fits_all)) + 1
+    kinds, data = [], []
+    for run in np.split(np.arange(fits_all.size), ends):
+        first, stop = run[0] * LANES, (run[-1] + 1) * LANES
+        kind = HALF if fits_all[run[0]] else AS_IT_IS
+        kinds.append((kind, (stop - first) // 2))
+        data.append(short[first:stop].view(np.int64) if kind else block[first // 2 : stop // 2])
+    return kinds, data
+
+
+def _adapter_words(inputs: int, outputs: int, rank: int) -> int:
+    """Return the words of an adapter's numbers."""
+    return (rank * (inputs + outputs) + 1) // 2
+
+
+_words_of = part(_adapter_words)
+
+
+@kernel
+def block_size(file: int, size: int) -> int:
+    """Return the bytes of the block that a file makes; 0 if it is no whole file of a model.
+
+    Parameters
+    ----------
+    file : int
+        Its address, a multiple of 8.
+    size : int
+        Its bytes.
+    """
+    count = size // 8
+    if size % 8 or count < HEAD or count > _MOST_WORDS:
+        return 0
+    given = words(file, 0, count)
+    if given[MAGIC_AT] != MAGIC or given[BYTES] != size or given[CHECKSUM] != _sum(given):
+        return 0
+    parts, adapters, block = given[PARTS], given[ADAPTERS], given[BLOCK_BYTES]
+    if parts < 1 or parts > count or adapters < 0 or adapters > count:
+        return 0
+    at, made = HEAD + 2 * parts, 0
+    if at > count:
+        return 0
+    for k in range(parts):
+        kind, length = given[HEAD + 2 * k], given[HEAD + 2 * k + 1]
+        if length < 1 or length > _MOST_WORDS:
+            return 0
+        if kind != AS_IT_IS and (kind != HALF or length % 2):
+            return 0
+        made += length
+        at += length if kind == AS_IT_IS else length // 2
+        if at > count:
+            return 0
+    if block != 8 * made or block < 8 * of.WORDS:
+        return 0
+    for _ in range(adapters):
+        if at + _ADAPTER_WORDS > count or not _fits(given[at : at + _ADAPTER_WORDS], block):
+            return 0
+        inputs, outputs, rank = given[at + 1], given[at + 2], given[at + 3]
+        at += _ADAPTER_WORDS + _words_of(inputs, outputs, rank)
+        if at > count:
+            return 0
+    return int(block) if at == count else 0
+
+
+@part
+def _sum(given: NDArray[np.int64]) -> int:
+    """Return the checksum of a file, or of a block, whose words stand in the same places."""
+    total = 0
+    for k in range(CHECKSUM + 1, given.size):
+        total += given[k]
+    return total
+
+
+@part
+def _fits(adapter: NDArray[np.int64], block: int) -> bool:
+    """Tell whether an adapter is for weights within a block."""
+    at, inputs, outputs, rank = adapter[0], adapter[1], adapter[2], adapter[3]
+    if at < 0 or at % 4 or at > block or rank < 1 or rank > _MOST_WIDTH:
+        return False
+    if (
+        inputs < 1
+        or inputs > _MOST_WORDS
+        or outputs < 1
+        or outputs > _MOST_WORDS
+        or outputs % LANES
+    ):
+        return False
+    return bool(4 * inputs * outputs <= block - at)
+
+
+@kernel
+def open_block(file: int, size: int, block: int) -> int:
+    """Make the block of a model; return 1, or 0 if it is not sound.
+
+    Parameters
+    ----------
+    file, size
+        As for :func:`block_size`.
+    block : int
+        Address of as many bytes as that told, a multiple of 8, written.
+    """
+    room = block_size(file, size)
+    if room == 0:
+        return 0
+    given = words(file, 0, size // 8)
+    at, made = file + 8 * (HEAD + 2 * given[PARTS]), block
+    for k in range(given[PARTS]):
+        length = given[HEAD + 2 * k + 1]
+        if given[HEAD + 2 * k] == AS_IT_IS:
+            words(made, 0, length)[:] = words(at, 0, length)
+            at += 8 * length
+        else:
+            _widen(halves(at, 0, 2 * length), bits(made, 0, 2 * length))
+            at += 4 * length
+        made += 8 * length
+    for _ in range(given[ADAPTERS]):
+        adapter = words(at, 0, _ADAPTER_WORDS)
+        _add_adapter(block + adapter[0], adapter, at + 8 * _ADAPTER_WORDS)
+        at += 8 * (_ADAPTER_WORDS + _words_of(adapter[1], adapter[2], adapter[3]))
+    return 1 if _is_sound(block, room) else 0
+
+
+@inlined
+def _wide(half: int) -> int:
+    """Return a float16's float32, both as their bits."""
+    low = half & 0x3FF
+    exponent = half >> 10 & 31
+    sign = (half & 0x8000) << 16
+    if exponent:
+        return sign | (exponent + 112) << 23 | low << 13
+    if low == 0:
+        return sign
+    exponent = 113  # a number without the bit that others have before the point
+    while low < 0x400:
+        low <<= 1
+        exponent -= 1
+    return sign | exponent << 23 | (low & 0x3FF) << 13
+
+
+@part
+def _widen(given: NDArray[np.uint16], out: NDArray[np.uint32]) -> None:
+    for i in range(given.size):
+        out[i] = _wide(np.int64(given[i]))  # type: ignore[arg-type]  # numba: an int
+
+
+@rounded_part
+def _add_adapter(layer: int, adapter: NDArray[np.int64], numbers: int) -> None:
+    """Add an adapter to a layer, as :func:`~plc_kernels.network.plan.add_adapters` does."""
+    inputs, outputs, rank = adapter[1], adapter[2], adapter[3]
+    down = floats(numbers, 0, inputs * rank)
+    up = floats(numbers + 4 * inputs * rank, 0, rank * outputs)
+    weights = floats(layer, 0, inputs * outputs)
+    for p in range(outputs // LANES):
+        for i in range(inputs):
+            panel = weights[(p * inputs + i) * LANES : (p * inputs + i + 1) * LANES]
+            for r in range(rank):
+                begin = r * outputs + p * LANES
+                for k in range(LANES):
+                    panel[k] += down[i * rank + r] * up[begin + k]
+
+
+@part
+def _is_sound(block: int, size: int) -> bool:
+    """Tell whether a block is one that streams can use; write its places as its sizes say."""
+    named = words(block, 0, of.WORDS)
+    if named[of.MAGIC_AT] != of.MAGIC or named[of.CONTENT] != of.SPEECH_CONTENT:
+        return False
+    lowest, highest = named[of.LOWEST_RATE], named[of.HIGHEST_RATE]
+    if lowest < 1 or highest < lowest or highest > 192_000:
+        return False
+    reals = doubles(block, 0, of.WORDS)
+    if not (1.0 <= reals[of.HORIZON_MS] <= 1000.0 and 1.0 <= reals[of.BIN_HZ] <= 1000.0):
+        return False
+    wide, narrow, count = named[of.CONTOUR_WIDE], named[of.CONTOUR_NARROW], named[of.N_WEIGHTS]
+    if min(wide, narrow) < 1 or max(wide, narrow) > _WIDEST or count < 1 or count > size // 4:
+        return False
+    if _lay_out_block(named) != size:
+        return False
+    plan = words(block + named[of.PLAN_AT], 0, frames_plan.COUNT)
+    if not _is_plan(plan) or _lay_out_plan(plan) != count:
+        return False
+    _take_sizes(named, plan)
+    named[of.OPERATIONS] = _operations(plan)
+    contour = block + named[of.CONTOUR_AT]
+    scale = floats(block + named[of.CONTOUR_AT + 1], 0, FEATURES)
+    if not _are_small(floats(contour, 0, (block + size - contour) // 4)):
+        return False
+    for k in range(FEATURES):
+        if not scale[k] >= _LEAST_SCALE:
+            return False
+    return bool(named[of.CHECKSUM] == _sum(words(block, 0, size // 8)))
+
+
+@part
+def _are_small(numbers: NDArray[np.float32]) -> bool:
+    small = True
+    for k in range(numbers.size):
+        small &= bool(abs(numbers[k]) <= _LARGEST)
+    return small
+
+
+@part
+def _is_plan(plan: NDArray[np.int64]) -> bool:
+    """Tell whether a plan's sizes are some that the kernels take."""
+    bins, used, width, groups = (
+        plan[frames_plan.BINS],
+        plan[frames_plan.USED],
+        plan[frames_plan.WIDTH],
+        plan[frames_plan.GROUPS],
+    )
+    frames, context = plan[frames_plan.FRAMES], plan[frames_plan.CONTEXT]
+    rank, early = plan[frames_plan.RANK], plan[frames_plan.EARLY]
+    if plan[frames_plan.DRAFTS] != of.SPEECH_DRAFTS or bins < 1 or bins > frames_plan.MOST:
+        return False
+    if (
+        used < bins - 1
+        or used > bins
+        or plan[frames_plan.BANDS] < 1
+        or plan[frames_plan.BANDS] > bins
+    ):
+        return False
+    if width < LANES or width > _MOST_WIDTH or width % LANES or groups < 1 or groups > width:
+        return False
+    if width % groups or 3 * (width // groups) <= (TILE_PANELS - 1) * LANES:
+        return False
+    if context < 1 or frames > _MOST_FRAMES or frames - context < TILE_ROWS:
+        return False
+    if rank == 0 or early == 0:
+        return bool(rank == early)
+    if rank < LANES or rank > _MOST_WIDTH or rank % LANES:
+        return False
+    return bool(TILE_ROWS <= early <= frames - context)

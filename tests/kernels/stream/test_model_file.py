@@ -1,0 +1,173 @@
+"""A model's file: the block that it makes is Python's bit for bit, and no other file makes one."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("onnx")
+
+from plc.embed.models import model_file
+from plc.models.catalogue import find
+from plc.networks.flat import flat_file
+from plc_kernels.network import plan as frames_plan
+from plc_kernels.stream import model as of
+from plc_kernels.stream import model_file as stored
+from tests.kernels.stream.blocks import opened
+
+NAMES = ("speech", "speech-narrowband")
+Words = NDArray[np.int64]
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    made = {name: model_file(find(name)) for name in NAMES}
+    return {name: each for name, each in made.items() if each is not None}
+
+
+def expected(name: str) -> bytes:
+    """Return the block, made of what Python's own streams compute with."""
+    made = flat_file(find(name))
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_makes_the_block_bit_for_bit(name: str, files: dict[str, bytes]) -> None:
+    block = opened(files[name])
+    assert block is not None
+    assert block.tobytes() == expected(name)
+    assert len(files[name]) < 0.54 * block.nbytes
+    assert len(files[name]) < {"speech": 2.4e6, "speech-narrowband": 1.4e6}[name]
+
+
+def test_halves_of_every_kind_come_back() -> None:
+    """All float16 numbers: zeros of both signs, and those below the smallest normal one, too."""
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    numbers = bits[np.isfinite(bits.view(np.float16))].view(np.float16)
+    numbers = np.pad(numbers, (0, -numbers.size % 16))
+    kinds, data = stored._parts(numbers.astype(np.float32).view(np.int64))
+    assert kinds == [(stored.HALF, numbers.size // 2)]
+    given, out = data[0].view(np.uint16), np.zeros(numbers.size, np.uint32)
+    for k in range(numbers.size):
+        out[k] = stored._wide.py_func(int(given[k]))
+    np.testing.assert_array_equal(out, numbers.astype(np.float32).view(np.uint32))
+
+
+def resealed(words: Words) -> bytes:
+    """Return a file with the checksum that its words have."""
+    words[stored.CHECKSUM] = words[stored.CHECKSUM + 1 :].sum()
+    return words.tobytes()
+
+
+def test_a_damaged_file_is_refused(files: dict[str, bytes]) -> None:
+    file = files["speech-narrowband"]
+    for damaged in (b"", file[:8], file[:64], file[:-8], file + bytes(8)):
+        assert opened(damaged) is None
+    for at in (0, 8, 16, 24, 40, len(file) // 2, len(file) - 1):
+        spoilt = bytearray(file)
+        spoilt[at] ^= 1
+        assert opened(bytes(spoilt)) is None
+
+
+# Words of the file, or of the block in it, and what someone writes there.
+FILE_WORDS = [
+    *((stored.BLOCK_BYTES, value) for value in (0, 64, 1 << 40)),
+    *((stored.PARTS, value) for value in (0, -1, 13, 1 << 60)),
+    *((stored.ADAPTERS, value) for value in (-1, 1, 1 << 60)),
+    *((stored.HEAD, value) for value in (-1, 2)),
+    *((stored.HEAD + 1, value) for value in (-8, 0, 1 << 23, 1 << 60)),
+]
+BLOCK_WORDS = [
+    (of.MAGIC_AT, 0),
+    (of.BYTES, 64),
+    (of.CONTENT, 2),
+    (of.LOWEST_RATE, 0),
+    (of.HIGHEST_RATE, 1 << 40),
+    (of.HORIZON_MS, 0),
+    (of.HORIZON_MS, int(np.array(np.nan).view(np.int64))),
+    (of.BIN_HZ, int(np.array(1e-9).view(np.int64))),
+    *((word, 5) for word in (of.DRAFTS, of.BINS, of.CONTEXT, of.FRAMES, of.WORK, of.OPERATIONS)),
+    *((of.CONTOUR_WIDE, value) for value in (0, 1 << 40)),
+    *((of.N_WEIGHTS, value) for value in (0, 1, 1 << 60)),
+    *((place, 0) for place in (of.PLAN_AT, of.WEIGHTS_AT, of.CONTOUR_AT)),
+]
+
+
+@pytest.mark.parametrize(("word", "value"), FILE_WORDS)
+def test_a_file_with_another_order_is_refused(
+    word: int, value: int, files: dict[str, bytes]
+) -> None:
+    words = np.frombuffer(files["speech-narrowband"], np.int64).copy()
+    words[word] = value
+    assert opened(resealed(words)) is None
+
+
+def with_block_word(file: bytes, word: int, value: int) -> bytes:
+    """Return a file whose block has another word in its first part, both checksums right."""
+    words = np.frombuffer(file, np.int64).copy()
+    begin = stored.HEAD + 2 * int(words[stored.PARTS])
+    change = np.int64(value) - words[begin + word]
+    words[begin + word] = value
+    words[begin + of.CHECKSUM] += change
+    return resealed(words)
+
+
+@pytest.mark.parametrize(("word", "value"), BLOCK_WORDS)
+def test_a_block_that_does_not_agree_with_itself_is_refused(
+    word: int, value: int, files: dict[str, bytes]
+) -> None:
+    assert opened(with_block_word(files["speech-narrowband"], word, value)) is None
+
+
+@pytest.mark.parametrize("word", range(frames_plan.COUNT))
+@pytest.mark.parametrize("value", [-1, 0, 3, 1 << 40])
+def test_a_plan_that_is_not_its_sizes_own_is_refused(
+    word: int, value: int, files: dict[str, bytes]
+) -> None:
+    file = files["speech-narrowband"]
+    words = np.frombuffer(file, np.int64)
+    begin = stored.HEAD + 2 * int(words[stored.PARTS])
+    plan = int(words[begin + of.PLAN_AT]) // 8
+    if words[begin + plan + word] != value:
+        assert opened(with_block_word(file, plan + word, value)) is None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e5])
+def test_a_contour_that_could_become_no_number_is_refused(
+    value: float, files: dict[str, bytes]
+) -> None:
+    block = np.frombuffer(expected("speech-narrowband"), np.int64).copy()
+    place = int(block[of.CONTOUR_AT + 2]) // 4
+    block.view(np.float32)[place] = value
+    assert opened(repacked(block)) is None
+    block.view(np.float32)[place] = 0.5
+    assert opened(repacked(block)) is not None
+
+
+def repacked(block: Words) -> bytes:
+    """Return the file of a block that was changed."""
+    block[of.CHECKSUM] = block[of.CHECKSUM + 1 :].sum()
+    return stored.pack(block.tobytes(), np.zeros(0, np.float32), [])
+
+
+def test_weights_without_bounds_are_a_models_own_affair(files: dict[str, bytes]) -> None:
+    """A network's answer is looked at when it is there: no place follows from it."""
+    block = np.frombuffer(expected("speech-narrowband"), np.int64).copy()
+    weights: Any = block.view(np.float32)[int(block[of.WEIGHTS_AT]) // 4 :]
+    weights[:100] = np.nan
+    assert opened(repacked(block)) is not None
+
+
+def test_random_damage_makes_no_block_that_ends_elsewhere(files: dict[str, bytes]) -> None:
+    rng = np.random.default_rng(5)
+    whole = np.frombuffer(files["speech"], np.int64)
+    begin = stored.HEAD + 2 * int(whole[stored.PARTS])
+    head = begin + of.WORDS + frames_plan.COUNT + 8
+    numbers = np.array([-1, 0, 1, 2, 7, 1 << 20, 1 << 31, 1 << 62])
+    for _ in range(300):
+        words = whole.copy()
+        for place in rng.integers(0, head, rng.integers(1, 4)):
+            words[place] = rng.choice(numbers) if rng.integers(2) else words[place] ^ 1
+        opened(resealed(words))

@@ -1,0 +1,60 @@
+/* Memory that ends where a page begins that nobody may touch, so that a read or write beyond it ends the
+ * program, in code that no sanitizer looks into, too; and random numbers.
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static uint64_t state;
+
+static uint32_t below(uint32_t end) {
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
+    return (uint32_t)((state * 2685821657736338717u >> 32) % end);
+}
+
+static void stop(const char *what) {
+    fprintf(stderr, "%s\n", what);
+    exit(1);
+}
+
+typedef struct guarded {
+    char *begin; /* of the mapping */
+    size_t mapped;
+    char *memory;
+} guarded;
+
+static guarded guard(size_t size) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    guarded made;
+    made.mapped = (size + page - 1) / page * page + page;
+    made.begin = mmap(NULL, made.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (made.begin == MAP_FAILED)
+        stop("no memory");
+    if (mprotect(made.begin + made.mapped - page, page, PROT_NONE))
+        stop("no guard");
+    made.memory = made.begin + made.mapped - page - size;
+    memset(made.begin, 0x7E, made.mapped - page); /* what was not written is no silence: 1e301 */
+    return made;
+}
+
+static void unguard(guarded *made) { munmap(made->begin, made->mapped); }
+
+/* Read a file. */
+static guarded read_guarded(const char *path, size_t *size) {
+    FILE *file = fopen(path, "rb");
+    guarded made;
+    long end;
+    if (!file || fseek(file, 0, SEEK_END) || (end = ftell(file)) <= 0 || fseek(file, 0, SEEK_SET))
+        stop("no file");
+    made = guard((size_t)end);
+    if (fread(made.memory, 1, (size_t)end, file) != (size_t)end)
+        stop("no file");
+    fclose(file);
+    *size = (size_t)end;
+    return made;
+}
