@@ -65,7 +65,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
             "ring",
             "toeplitz",
         ),
-        ("predict", "burst", "edges"),
+        ("predict", "burst", "bridge", "edges"),
         ("rungs",),
         ("stream", "papers"),
         ("emit",),

@@ -28,6 +28,7 @@ from plc.predict.linear import ArFiller
 from plc.predict.passages import Passages, draft_from
 from plc_kernels import (
     ar,
+    bridge,
     burst,
     contour,
     denormals,
@@ -46,18 +47,18 @@ from plc_kernels.stream import dropouts, fill_limit, layout, many, start, step, 
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
     ar.extrapolate,
+    bridge.draw_up,
     burst.begin_fill,
     burst.play_fill,
     burst.take_over,
     burst.weigh_recalled,
-    contour.bend_along,
+    contour.bend_far,
+    contour.bend_near,
     contour.contour_sizes,
+    contour.cross,
     contour.draft,
     contour.follow,
-    contour.look,
-    contour.meet,
-    contour.thin_out,
-    contour.turn,
+    contour.met_samples,
     denormals.flush_denormals,
     denormals.restore_denormals,
     dropouts.forget_search,
@@ -276,15 +277,15 @@ def _run_voices() -> None:
     shapes = (contour.FEATURES, contour.FEATURES, (8, contour.FEATURES), 8, (8, 8), 8)
     blank = [np.ones(shape, np.float32) for shape in (*shapes, (contour.POINTS, 8), contour.POINTS)]
     voice = PitchContour(8000, 1, 64, contour.ContourModel(*blank))
-    bridge = ContourBridge(8000, 1, 64, contour.ContourModel(*blank))
+    crossed = ContourBridge(8000, 1, 64, contour.ContourModel(*blank))
     history = History(1, voice.past_samples)
     tone = np.sin(np.arange(history.capacity) / 8.0, dtype=np.float32)[None]
     history.append(tone, trusted=True)
     voice.draft(history, lambda out: None, np.zeros((1, 2, 64), np.float32))
-    bridge.forward(history, tone, lambda out: None, 40, np.zeros((1, 64), np.float32))
-    points = np.zeros((2, contour.POINTS), np.float32)
-    contour.bend_along(8000, voice.space, tone[0], 64, 20.0, points[0], np.zeros(64, np.float32))
-    contour.turn(points[0], 5.0, points[1])
+    line, out, points = tone[0], np.zeros((1, 64), np.float32), np.zeros(contour.POINTS, np.float32)
+    crossed.forward(history, tone, lambda out: None, 40, out)
+    contour.bend_far(8000, crossed.space, crossed.crossing, line, 64, 20.0, points, 40, out[0])
+    bridge.draw_up(line, 0, line, line, out[0], line, line, 64, np.zeros((3, 256), np.float32))
 
 
 def _run_passages() -> None:

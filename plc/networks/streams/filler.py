@@ -44,6 +44,7 @@ from plc.predict.history import History
 from plc.predict.ladder import HEADROOM
 from plc.predict.linear import ArFiller
 from plc.runtime.runner import NO_TICKET, DeferredRunner, Outcome
+from plc_kernels.bridge import LATE_MS
 from plc_kernels.burst import (
     LEAVE_MS as LEAVE_MS,
 )
@@ -56,9 +57,6 @@ from plc_kernels.burst import (
 )
 from plc_kernels.fade import crossfade_ramp
 
-# Until so long into the fade of a burst, and into the noise behind it, a network for bridges helps
-# the received samples in: chosen on validation clips (docs/notebook.md).
-_LATE_MS = 1000.0
 # Where less than the first share of the last half second was received, passages of the past are
 # concealment for the most part. They and what the network makes of them then weigh less, and
 # nothing below the second share.
@@ -129,7 +127,7 @@ class NetworkFiller(Filler):
         self._fill = np.zeros((channels, longest), np.float32)
         self._leave = crossfade_ramp(round(sample_rate * LEAVE_MS / 1000.0))
         self._enter = crossfade_ramp(round(sample_rate * EDGE_MS / 1000.0))
-        self._late = round(sample_rate * _LATE_MS / 1000.0)
+        self._late = round(sample_rate * LATE_MS / 1000.0)
         self._onset = round(sample_rate * ONSET_MS / 1000.0)
         self.late_samples = 0
         self._deadline_s = 0.0
