@@ -66,7 +66,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
             "toeplitz",
         ),
         ("predict", "burst", "bridge", "edges"),
-        ("rungs",),
+        ("rungs", "recall"),
         ("stream", "papers"),
         ("emit",),
     ),
