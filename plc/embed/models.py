@@ -5,13 +5,21 @@ from pathlib import Path
 from plc.errors import ConfigError
 from plc.models.catalogue import available
 from plc.models.manifest import Manifest
-from plc.networks.drafts import ContourDraft
+from plc.networks.drafts import BridgeDraft, ContourDraft, PassageDraft
 from plc.predict.contour import contour_model
 from plc.runtime.native import planned, planned_apart
-from plc_kernels.stream.model import flat_model
+from plc_kernels.stream.model import MUSIC, SPEECH, SPEECH_BRIDGES, flat_model
 from plc_kernels.stream.model_file import pack
 
 SUFFIX = ".plcm"
+ALL = f"all{SUFFIX}"
+"""The file that holds all of them, one after another."""
+_SERVES = {
+    ContourDraft.names: SPEECH,
+    BridgeDraft.ALONG_THE_PITCH: SPEECH_BRIDGES,
+    PassageDraft.names: MUSIC,
+}
+"""By the drafts that a model takes."""
 
 
 def flat_file(manifest: Manifest) -> bytes | None:
@@ -22,13 +30,15 @@ def flat_file(manifest: Manifest) -> bytes | None:
     ModelError
         If its files are not sound.
     """
-    if manifest.drafts != ContourDraft.names or manifest.top_hz is None:
+    serves = _SERVES.get(manifest.drafts)
+    if serves is None or manifest.top_hz is None:
         return None
     found = planned(manifest, manifest.sample_rates[0])
     if found is None:
         return None
     grid = manifest.horizon_ms, manifest.bin_hz
-    return flat_model(*found, contour_model(), manifest.sample_rates, *grid)
+    contour = None if serves == MUSIC else contour_model()
+    return flat_model(serves, *found, contour, manifest.sample_rates, *grid)
 
 
 def model_file(manifest: Manifest) -> bytes | None:
@@ -52,7 +62,7 @@ def write_models(folder: Path) -> list[Path]:
     Parameters
     ----------
     folder : path
-        Where to; made if it is not there. Files are ``NAME.plcm``.
+        Where to; made if it is not there. Files are ``NAME.plcm``, and :data:`ALL`.
 
     Raises
     ------
@@ -61,14 +71,15 @@ def write_models(folder: Path) -> list[Path]:
     ModelError
         If a model's files are not sound.
     """
-    files = {f"{each.name}{SUFFIX}": model_file(each) for each in available()}
+    found = {each.name: model_file(each) for each in available()}
+    files = {f"{name}{SUFFIX}": data for name, data in found.items() if data is not None}
+    files[ALL] = b"".join(files.values())
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            if data is not None:
-                (folder / name).write_bytes(data)
-                written.append(folder / name)
+            (folder / name).write_bytes(data)
+            written.append(folder / name)
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror}") from error
     return written

@@ -50,6 +50,7 @@ AUDIO_PATH: tuple[Any, ...] = (
     bridge.draw_up,
     burst.begin_fill,
     burst.play_fill,
+    burst.recalled_weight,
     burst.take_over,
     burst.weigh_recalled,
     contour.bend_far,
@@ -312,7 +313,7 @@ def _run_spectra() -> None:
     gap.synthesise_gap(grid, lines, 2, filled, 16, ramp, line, made)
     fill = made.copy()
     burst.begin_fill(lines, 40, 16, fill)
-    burst.weigh_recalled(lines, 40, 1.0, made)
+    burst.weigh_recalled(lines, 40, burst.recalled_weight(1.0), made)
     burst.take_over(lines, 40, 0, line, line, made, fill)
     burst.play_fill(fill[0], lines[1, 40:], 0, line)
 

@@ -245,11 +245,17 @@ NETWORK = LADDER + 2 * MAX_STEPS * 3
 """Whether the stream has a network, which the step asks for fills."""
 NETWORK_PAST, NETWORK_RUNG = NETWORK + 1, NETWORK + 2
 """Samples of history that it reads, and its place among the names of rungs."""
-NETWORK_WORDS = NETWORK + 3
+LISTENS = NETWORK + 3
+"""Whether a network hears all that is played: the step then answers part by part."""
+NETWORK_WORDS = NETWORK + 4
 """First of the words of :mod:`~plc_kernels.stream.network`."""
+SPEECH_NET, MUSIC_NET, BRIDGE_NET = NETWORK + 32, NETWORK + 60, NETWORK + 88
+"""First of the words that :mod:`~plc_kernels.stream.gap` has for each network."""
+BRIDGE_WORDS, RECALL_WORDS = NETWORK + 116, NETWORK + 144
+"""First of those of :mod:`~plc_kernels.stream.bridge` and :mod:`~plc_kernels.stream.recall`."""
 
 # The numbers among the words are read as float64.
-REALS = NETWORK + 56
+REALS = NETWORK + 176
 (
     RECEIVED_SHARE,
     FLUX_DB,
@@ -265,7 +271,8 @@ REALS = NETWORK + 56
     DECAY,
     SPEECH_LOGIT,
     SHARE_RATE,
-) = range(14)
+    RECALL_WEIGHT,
+) = range(15)
 COSTS = 16
 """First of a number for each step of both ladders: its cost in ms."""
 REAL_WORDS = COSTS + 2 * MAX_STEPS
