@@ -15,7 +15,7 @@
  *   --rung N             0: the best prediction (default), ..., 11: the cheapest
  *   --work N             millions of multiply-adds that a lost packet may take (0: no limit)
  *   --limit-ms MS        processor time that it may take: measured here, then a limit of work
- *   --models DIR         conceal speech with the networks that "plc c models --out DIR" wrote
+ *   --models FILE        conceal with the networks in a file of "plc c models", such as all.plcm
  *   --prepare 1          make ready after each packet what is played if the next is lost
  *   --processor LEVEL    v2, v3 or v4: what a processor of that type makes
  */
@@ -188,7 +188,7 @@ static void usage(void) {
     fprintf(stderr, "usage: conceal IN.wav OUT.wav (--trace FILE | --loss SHARE [--burst PACKETS] "
                     "[--seed N])\n"
                     "               [--write-trace FILE] [--packet SAMPLES] [--lookahead PACKETS]\n"
-                    "               [--rung N] [--work N | --limit-ms MS] [--models DIR]\n"
+                    "               [--rung N] [--work N | --limit-ms MS] [--models FILE]\n"
                     "               [--prepare 1] [--processor v2|v3|v4]\n");
     exit(2);
 }
@@ -278,19 +278,13 @@ static void check(int64_t code, const char *call) {
         stop(plc_error(code), call);
 }
 
-/* Return the model of a folder for a sample rate, or NULL if it has none. */
-static plc_model *load_model(const char *folder, uint32_t sample_rate) {
-    static const char *const names[] = {"speech.plcm", "speech-narrowband.plcm"};
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-        char path[4096];
-        plc_model *model;
-        if (snprintf(path, sizeof path, "%s/%s", folder, names[k]) >= (int)sizeof path)
-            stop("is too long a name", folder);
-        check(plc_model_load(&model, path), path);
-        if (plc_model_serves(model, sample_rate) == 1)
-            return model;
-        check(plc_model_close(model), path);
-    }
+/* Return a model, or NULL if it is for other sample rates. */
+static plc_model *load_model(const char *path, uint32_t sample_rate) {
+    plc_model *model;
+    check(plc_model_load(&model, path), path);
+    if (plc_model_serves(model, sample_rate) == 1)
+        return model;
+    check(plc_model_close(model), path);
     return NULL;
 }
 

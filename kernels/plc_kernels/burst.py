@@ -17,6 +17,13 @@ LEAVE_MS = 5.0
 ONSET_MS = 10.0
 """A network that no packet waits for takes over no earlier: until here a long prediction is as
 good, and the network is trained from here on."""
+ERROR_SHARE = 0.1
+"""No bin of a fill that was rehearsed departs from its draft by more than this share of the power
+that the draft's error has in a bin: chosen on validation clips (docs/notebook.md)."""
+# Where less than the first share of the last half second was received, passages of the past are
+# concealment for the most part. They and what the network makes of them then weigh less, and
+# nothing below the second share.
+_ALL_RECEIVED_SHARE, _NONE_RECEIVED_SHARE = 0.6, 0.45
 # What a network makes of passages may overshoot its drafts by this much; beyond, it is held.
 _OVERSHOOT = 1.5
 
@@ -40,6 +47,18 @@ def begin_fill(
     drafts = lines.shape[0] // fill.shape[0]
     for c in range(fill.shape[0]):
         fill[c, :horizon] = lines[(c + 1) * drafts - 1, begin : begin + horizon]
+
+
+@kernel
+def recalled_weight(received_share: float) -> float:
+    """Return the weight of passages where that share of the last half second was received."""
+    return float(_weight(received_share))
+
+
+@rounded_part
+def _weight(received_share: float) -> float:
+    span = _ALL_RECEIVED_SHARE - _NONE_RECEIVED_SHARE
+    return min(max((received_share - _NONE_RECEIVED_SHARE) / span, 0.0), 1.0)
 
 
 @kernel

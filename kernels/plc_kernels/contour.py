@@ -63,6 +63,11 @@ _CHUNK = 32
 _SLOPES = 20
 _STEEPEST, _LONG_MS = 0.5, 60.0
 _UNLIKELY = 0.3
+# So much behind a gap says whether a contour runs into it, and it is followed if it does so well.
+_MEET_MS = 10.0
+_MET = 0.0
+# Longer gaps' contours are not followed: much further it is not known how a pitch goes on.
+_LONGEST_GAP_MS = POINTS * POINT_MS
 
 
 class ContourModel(NamedTuple):
@@ -90,6 +95,17 @@ class ContourSpace(NamedTuple):
     around: NDArray[np.float32]
     features: NDArray[np.float32]
     layers: NDArray[np.float32]
+
+
+class CrossingSpace(NamedTuple):
+    """Scratch memory for a voice's way through a gap.
+
+    ``beyond`` (2 * :func:`met_samples`,); ``expected`` and ``turned`` (POINTS,), contours.
+    """
+
+    beyond: NDArray[np.float32]
+    expected: NDArray[np.float32]
+    turned: NDArray[np.float32]
 
 
 @inlined
@@ -126,6 +142,12 @@ def contour_sizes(rate: int, samples: int) -> tuple[int, int, int, int]:
     around = int(np.rint(rate * _OWN_AROUND_MS / 1000.0)) // every
     predicted = max(int(samples * MOST_BEND) + 4, _own_at(rate) + around * every)
     return looked * every, predicted, looked, around
+
+
+@kernel
+def met_samples(rate: int) -> int:
+    """Return the samples behind a gap, as they are looked at, that say where a contour leads."""
+    return int(np.rint(rate * _MEET_MS / 1000.0)) // _every(rate)
 
 
 @kernel
@@ -607,6 +629,109 @@ def bend_along(
         )
         own = found * every if alike > 0.0 else period
     bend(line, known, own, period, points, float(rate), out)
+
+
+@kernel
+def cross(
+    rate: int,
+    model: ContourModel,
+    space: ContourSpace,
+    crossing: CrossingSpace,
+    past: NDArray[np.float32],
+    after: NDArray[np.float32],
+    gap: int,
+    points: NDArray[np.float32],
+) -> float:
+    """Return the period at the end of ``past`` of a voice whose way through a gap is known.
+
+    Parameters
+    ----------
+    rate, model, space, past
+        As for :func:`look`.
+    crossing : CrossingSpace
+        Written.
+    after : float32, shape (n,)
+        What is known behind the gap.
+    gap : int
+        Its samples.
+    points : float32, shape (POINTS,), written where there is a pitch
+        The contour on which it arrives in step with what is known.
+
+    Returns
+    -------
+    float
+        In samples; 0 where there is no pitch, it does not arrive, or the gap is too long.
+    """
+    if 1000.0 * gap / rate > _LONGEST_GAP_MS:
+        return 0.0
+    period, _ = look(rate, model, space, past, crossing.expected)
+    if period == 0.0:
+        return 0.0
+    every = _every(rate)
+    met = min(crossing.beyond.size // 2, after.size // every)
+    beyond = crossing.beyond[: 2 * met]
+    thin_out(after, every, beyond[met:])
+    alike = meet(
+        space.seen,
+        period / every,
+        crossing.expected,
+        rate / every,
+        gap / every,
+        beyond,
+        space.score,
+        points,
+    )
+    return period if alike > _MET else 0.0
+
+
+@kernel
+def bend_near(
+    rate: int,
+    space: ContourSpace,
+    line: NDArray[np.float32],
+    known: int,
+    period: float,
+    points: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Bend a prediction as :func:`bend_along`; without a period leave it as it is."""
+    if period > 0.0:
+        bend_along(rate, space, line, known, period, points, out)
+    else:
+        out[:] = line[known : known + out.size]
+
+
+@kernel
+def bend_far(
+    rate: int,
+    space: ContourSpace,
+    crossing: CrossingSpace,
+    line: NDArray[np.float32],
+    known: int,
+    period: float,
+    points: NDArray[np.float32],
+    gap: int,
+    out: NDArray[np.float32],
+) -> None:
+    """Bend what leads back into a gap to the contour through it.
+
+    Parameters
+    ----------
+    rate, space
+        As for :func:`look`.
+    crossing : CrossingSpace
+        Written.
+    line : float32, shape (known + n,)
+        ``known`` samples from behind the gap, in reverse, and the prediction that continues them.
+    period, points
+        From :func:`cross`.
+    gap : int
+        Its samples.
+    out : float32, shape (m,), written
+        From the gap's end.
+    """
+    end = turn(points, 1000.0 * gap / rate, crossing.turned)
+    bend_along(rate, space, line, known, period * math.exp(end), crossing.turned, out)
 
 
 @kernel

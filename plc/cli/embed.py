@@ -79,7 +79,7 @@ def build(
         typer.Option(help="Processors to build for; host: this one's family."),
     ] = "host",
 ) -> None:
-    """Build libplc: linear prediction as a C library that needs no Python.
+    """Build libplc: the engine as a C library that needs no Python.
 
     DIR gets libplc.so, libplc.a, plc.h, plc.pc and plc_ladspa.so (a plugin that conceals dropouts),
     or plc.wasm; a prefix also what CMake reads. For x86_64 there is code for x86-64-v2, v3 and v4
@@ -107,7 +107,7 @@ def build(
     "models",
     epilog=examples(
         "plc c models --out models",
-        "./conceal damaged.wav heard.wav --trace lost.trace --models models",
+        "./conceal damaged.wav heard.wav --trace lost.trace --models models/all.plcm",
     ),
 )
 def models(
@@ -115,7 +115,8 @@ def models(
 ) -> None:
     """Write the networks that libplc can run, each as one file for plc_model_load.
 
-    They are those of streams of speech: NAME.plcm, as "plc models" names them.
+    They are those of streams: NAME.plcm, as "plc models" names them, and all.plcm, which holds them
+    one after another: a stream takes those that are for its rate, its content and its lookahead.
     """
     from plc.embed.models import write_models
 

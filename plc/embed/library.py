@@ -1,4 +1,4 @@
-"""Build ``libplc``: the engine's linear prediction as a C library without Python.
+"""Build ``libplc``: the engine as a C library without Python.
 
 The step of a stream is compiled ahead of time (:mod:`plc_kernels.emit`), for x86-64 at three levels
 of which each stream takes the best; ``plc.c`` checks arguments around it. For WebAssembly it is the
@@ -18,7 +18,7 @@ from plc.embed.wasm import build_wasm
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.rungs import STEADY_MS
-from plc_kernels.stream import dropouts, entry, layout, model
+from plc_kernels.stream import dropouts, entry, layout, model, model_file
 from plc_kernels.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
 
 HERE = Path(__file__).parent
@@ -222,7 +222,8 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     lines.append(f"#define PLCK_BESIDE {entry.BESIDE}")
     lines.append(f"#define PLCK_RUNGS {len(STEADY_MS)}")
     lines.append(f"#define PLCK_NETWORK_SAMPLES {layout.RUNG_SAMPLES + entry.NETWORK_PLACE}")
-    for name in ("LOWEST_RATE", "HIGHEST_RATE"):
+    lines.append(f"#define PLCK_FILE_BYTES {model_file.BYTES}")
+    for name in ("BYTES", "LOWEST_RATE", "HIGHEST_RATE"):
         lines.append(f"#define PLCK_MODEL_{name} {getattr(model, name)}")
     lines.append(f"#define PLCK_PARTS {dropouts.PARTS}")
     lines.append(f"#define PLCK_COUNTERS {layout.LADDER - layout.STATS}")

@@ -10,6 +10,8 @@ from plc.runtime.native import planned_apart
 from plc_kernels.stream.model_file import pack
 
 SUFFIX = ".plcm"
+ALL = f"all{SUFFIX}"
+"""The file that holds all of them, one after another."""
 
 
 def model_file(manifest: Manifest) -> bytes | None:
@@ -33,7 +35,7 @@ def write_models(folder: Path) -> list[Path]:
     Parameters
     ----------
     folder : path
-        Where to; made if it is not there. Files are ``NAME.plcm``.
+        Where to; made if it is not there. Files are ``NAME.plcm``, and :data:`ALL`.
 
     Raises
     ------
@@ -42,14 +44,15 @@ def write_models(folder: Path) -> list[Path]:
     ModelError
         If a model's files are not sound.
     """
-    files = {f"{each.name}{SUFFIX}": model_file(each) for each in available()}
+    found = {each.name: model_file(each) for each in available()}
+    files = {f"{name}{SUFFIX}": data for name, data in found.items() if data is not None}
+    files[ALL] = b"".join(files.values())
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            if data is not None:
-                (folder / name).write_bytes(data)
-                written.append(folder / name)
+            (folder / name).write_bytes(data)
+            written.append(folder / name)
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror}") from error
     return written

@@ -91,11 +91,13 @@ PLC_STEPS(DECLARE)
 static const step steps[] = {PLC_STEPS(ENTRY)};
 #define STEPS (sizeof steps / sizeof *steps)
 
-/* A model: this, then its block, whose words are those of plc_kernels/stream/model.py. */
+/* A model: this, then the blocks of its networks, one after another, whose words are those of
+ * plc_kernels/stream/model.py. */
 struct plc_model {
     uint32_t magic;
     void *memory; /* what plc_model_open allocated, or NULL */
     int64_t *words;
+    size_t size; /* bytes of all blocks */
 };
 
 /* Who cuts audio into packets: the caller, or plc_push_n. */
@@ -224,6 +226,7 @@ static int settings_of(const plc_options *options, int64_t *settings) {
     settings[7] = model ? (int64_t)(uintptr_t)model->words : 0;
     settings[9] = options->prepare ? PLCK_BESIDE : 0;
     settings[8] = options->work_limit > INT64_MAX ? INT64_MAX : (int64_t)options->work_limit;
+    settings[10] = model ? (int64_t)model->size : 0;
     return 0;
 }
 
@@ -275,15 +278,41 @@ static int enter_alone(plc_stream *stream) {
     return PLC_ERROR_BUSY;
 }
 
+/* Return the bytes of the file that begins here, of `left` that are left; 0: there is none. */
+static size_t file_bytes(const char *file, size_t left) {
+    int64_t bytes;
+    if (left < (PLCK_FILE_BYTES + 1) * sizeof bytes)
+        return 0;
+    memcpy(&bytes, file + PLCK_FILE_BYTES * sizeof bytes, sizeof bytes);
+    return bytes > 0 && (uint64_t)bytes <= left ? (size_t)bytes : 0;
+}
+
+/* Return the bytes of the blocks of all files, 0 if one is none; write them, unless `words` is NULL. */
+static int64_t open_files(const char *data, size_t size, char *words) {
+    int64_t all = 0;
+    size_t at = 0;
+    do {
+        size_t bytes = file_bytes(data + at, size - at);
+        int64_t block = bytes ? steps[0].model_size(data + at, (int64_t)bytes) : 0;
+        if (block <= 0)
+            return 0;
+        if (words && !steps[0].model_open(data + at, (int64_t)bytes, words + all))
+            return 0;
+        all += block;
+        at += bytes;
+    } while (at < size);
+    return all;
+}
+
 int64_t plc_model_size(const void *data, size_t size) {
-    int64_t block;
+    int64_t blocks;
     if (!data || !is_aligned(data, sizeof(int64_t)))
         return PLC_ERROR_ARGUMENT;
-    block = size > INT64_MAX ? 0 : steps[0].model_size(data, (int64_t)size);
-    if (block <= 0)
+    blocks = open_files(data, size, NULL);
+    if (blocks <= 0)
         return PLC_ERROR_MODEL;
     /* Memory may begin anywhere. */
-    return (int64_t)(ALIGNMENT - 1 + rounded(sizeof(plc_model)) + (size_t)block);
+    return (int64_t)(ALIGNMENT - 1 + rounded(sizeof(plc_model)) + (size_t)blocks);
 }
 
 int plc_model_open_in(plc_model **model, const void *data, size_t size, void *memory, size_t room) {
@@ -294,8 +323,9 @@ int plc_model_open_in(plc_model **model, const void *data, size_t size, void *me
     if (room < (size_t)needed)
         return PLC_ERROR_ROOM;
     opened = (plc_model *)(((uintptr_t)memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-    *opened = (plc_model){0, NULL, (int64_t *)((char *)opened + rounded(sizeof *opened))};
-    if (!steps[0].model_open(data, (int64_t)size, opened->words))
+    *opened = (plc_model){0, NULL, (int64_t *)((char *)opened + rounded(sizeof *opened)), 0};
+    opened->size = (size_t)open_files(data, size, (char *)opened->words);
+    if (!opened->size)
         return PLC_ERROR_MODEL;
     opened->magic = MODEL_MAGIC;
     *model = opened;
@@ -344,8 +374,14 @@ int plc_model_load(plc_model **model, const char *path) {
 int plc_model_serves(const plc_model *model, uint32_t sample_rate) {
     if (!is_model(model))
         return PLC_ERROR_MODEL;
-    return sample_rate >= model->words[PLCK_MODEL_LOWEST_RATE] &&
-           sample_rate <= model->words[PLCK_MODEL_HIGHEST_RATE];
+    for (size_t at = 0; at < model->size;) {
+        const int64_t *words = model->words + at / sizeof *words;
+        if (sample_rate >= words[PLCK_MODEL_LOWEST_RATE] &&
+            sample_rate <= words[PLCK_MODEL_HIGHEST_RATE])
+            return 1;
+        at += (size_t)words[PLCK_MODEL_BYTES];
+    }
+    return 0;
 }
 
 int plc_model_close(plc_model *model) {
@@ -500,9 +536,11 @@ static void improve(plc_stream *stream) {
 /* Go on after `flags` of the step, until the packet is done; return the flags of plc.h. */
 static int finish(plc_stream *stream, int64_t flags, void *out) {
     int64_t all = flags;
-    while (flags & MORE) {
-        if (stream->model)
+    for (;;) {
+        if (stream->model) /* it may also have to hear what was played */
             steps[stream->step].fill(stream->block, stream->model, flags);
+        if (!(flags & MORE))
+            break;
         if (stream->fill && flags & WANTS_FILL)
             improve(stream);
         flags = steps[stream->step].resume(stream->block, out, stream->sample_bytes == 2);

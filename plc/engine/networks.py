@@ -41,8 +41,10 @@ def model_for(config: StreamConfig) -> "FlatModel | None":
     from plc.networks.flat import shared_model
 
     manifest = stream_models("auto", config.sample_rate)[0].get("speech")
+    if manifest is None or manifest.content != "speech":  # music's hears all that is played
+        return None
     try:
-        model = None if manifest is None else shared_model(manifest.name)
+        model = shared_model(manifest.name)
     except ModelError as error:
         notice.tell(f"the network for speech is left out: {in_a_line(error)}")
         return None

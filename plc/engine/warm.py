@@ -28,14 +28,15 @@ from plc.predict.linear import ArFiller
 from plc.predict.passages import Passages, draft_from
 from plc_kernels import (
     ar,
+    bridge,
     burst,
     contour,
     denormals,
     fade,
     history,
-    passages,
     pitch,
     predict,
+    recall,
 )
 from plc_kernels.compile import refused
 from plc_kernels.own_folder import own_folder
@@ -46,18 +47,19 @@ from plc_kernels.stream import dropouts, fill_limit, layout, many, start, step, 
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
     ar.extrapolate,
+    bridge.draw_up,
     burst.begin_fill,
     burst.play_fill,
+    burst.recalled_weight,
     burst.take_over,
     burst.weigh_recalled,
-    contour.bend_along,
+    contour.bend_far,
+    contour.bend_near,
     contour.contour_sizes,
+    contour.cross,
     contour.draft,
     contour.follow,
-    contour.look,
-    contour.meet,
-    contour.thin_out,
-    contour.turn,
+    contour.met_samples,
     denormals.flush_denormals,
     denormals.restore_denormals,
     dropouts.forget_search,
@@ -77,17 +79,17 @@ AUDIO_PATH: tuple[Any, ...] = (
     layout.lay_out,
     layout.reach_of,
     many.step_many,
-    passages.add_passages,
-    passages.best_lags,
-    passages.follow_lags,
-    passages.innovation_share,
-    passages.refine_lags,
-    passages.thin_flattened,
-    passages.weigh_passages,
     pitch.best_lag,
     predict.error_power,
     predict.go_on,
     predict.set_out,
+    recall.forget,
+    recall.join,
+    recall.listen,
+    recall.recall,
+    recall.recall_sizes,
+    recall.rehearse,
+    recall.trust,
     start.forget_stream,
     start.open_stream,
     step.look_ahead,
@@ -276,15 +278,15 @@ def _run_voices() -> None:
     shapes = (contour.FEATURES, contour.FEATURES, (8, contour.FEATURES), 8, (8, 8), 8)
     blank = [np.ones(shape, np.float32) for shape in (*shapes, (contour.POINTS, 8), contour.POINTS)]
     voice = PitchContour(8000, 1, 64, contour.ContourModel(*blank))
-    bridge = ContourBridge(8000, 1, 64, contour.ContourModel(*blank))
+    crossed = ContourBridge(8000, 1, 64, contour.ContourModel(*blank))
     history = History(1, voice.past_samples)
     tone = np.sin(np.arange(history.capacity) / 8.0, dtype=np.float32)[None]
     history.append(tone, trusted=True)
     voice.draft(history, lambda out: None, np.zeros((1, 2, 64), np.float32))
-    bridge.forward(history, tone, lambda out: None, 40, np.zeros((1, 64), np.float32))
-    points = np.zeros((2, contour.POINTS), np.float32)
-    contour.bend_along(8000, voice.space, tone[0], 64, 20.0, points[0], np.zeros(64, np.float32))
-    contour.turn(points[0], 5.0, points[1])
+    line, out, points = tone[0], np.zeros((1, 64), np.float32), np.zeros(contour.POINTS, np.float32)
+    crossed.forward(history, tone, lambda out: None, 40, out)
+    contour.bend_far(8000, crossed.space, crossed.crossing, line, 64, 20.0, points, 40, out[0])
+    bridge.draw_up(line, 0, line, line, out[0], line, line, 64, np.zeros((3, 256), np.float32))
 
 
 def _run_passages() -> None:
@@ -311,7 +313,7 @@ def _run_spectra() -> None:
     gap.synthesise_gap(grid, lines, 2, filled, 16, ramp, line, made)
     fill = made.copy()
     burst.begin_fill(lines, 40, 16, fill)
-    burst.weigh_recalled(lines, 40, 1.0, made)
+    burst.weigh_recalled(lines, 40, burst.recalled_weight(1.0), made)
     burst.take_over(lines, 40, 0, line, line, made, fill)
     burst.play_fill(fill[0], lines[1, 40:], 0, line)
 

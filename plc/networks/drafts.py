@@ -34,6 +34,7 @@ from plc.predict.linear import ArFiller, Sides
 from plc.predict.passages import Passages, draft_from
 from plc.predict.sides import bridged_along_the_pitch, continued
 from plc.predict.similar import REACH_S, SimilarPassages, find_passages
+from plc_kernels.bridge import draw_up
 
 Found = dict[tuple[int, int], SimilarPassages | None]
 """By a gap's start and stop: the passages like its surroundings, or none."""
@@ -317,16 +318,11 @@ class BridgeDraft(Draft):
             The bridge that :meth:`bridge` built.
         rows : float32, shape (channels, 3, samples), written
         """
-        start, stop = self._past, self._past + out.shape[1]
-        until = min(stop + after.shape[1], rows.shape[2])
-        drafts = (self._sides.forward, self._sides.backward, out)
+        sides, ring, position = self._sides, history.ring, history.position
         for c, channel in enumerate(rows):
-            history.newest(c, channel[0, :start])
-            for row, draft in zip(channel, drafts, strict=True):
-                row[:start] = channel[0, :start]
-                row[start:stop] = draft[c, : stop - start]
-                row[stop:until] = after[c, : until - stop]
-                row[until:] = self._sides.beyond[c, : row.size - until]
+            behind = after[c], sides.beyond[c]
+            draft = sides.forward[c], sides.backward[c], out[c]
+            draw_up(ring[c], position, *draft, *behind, self._past, channel)
 
     def rehearse(self) -> Callable[[], object] | None:
         """As :meth:`Draft.rehearse`: both sides have a pitch."""

@@ -8,12 +8,18 @@ from numpy.typing import NDArray
 
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
-from plc.networks.drafts import ContourDraft
+from plc.networks.drafts import BridgeDraft, ContourDraft, PassageDraft
 from plc.predict.contour import contour_model
 from plc.runtime.native import planned
-from plc_kernels.stream.model import flat_model
+from plc_kernels.stream.model import MUSIC, SPEECH, SPEECH_BRIDGES, flat_model
 
 _ALIGNED = 64
+_SERVES = {
+    ContourDraft.names: SPEECH,
+    BridgeDraft.ALONG_THE_PITCH: SPEECH_BRIDGES,
+    PassageDraft.names: MUSIC,
+}
+"""By the drafts that a model takes."""
 
 
 class FlatModel(NamedTuple):
@@ -37,13 +43,15 @@ def flat_file(manifest: Manifest) -> bytes | None:
     ModelError
         If its files are not sound.
     """
-    if manifest.drafts != ContourDraft.names or manifest.top_hz is None:
+    serves = _SERVES.get(manifest.drafts)
+    if serves is None or manifest.top_hz is None:
         return None
     found = planned(manifest, manifest.sample_rates[0])
     if found is None:
         return None
     grid = manifest.horizon_ms, manifest.bin_hz
-    return flat_model(*found, contour_model(), manifest.sample_rates, *grid)
+    contour = None if serves == MUSIC else contour_model()
+    return flat_model(serves, *found, contour, manifest.sample_rates, *grid)
 
 
 @cache

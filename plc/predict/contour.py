@@ -9,7 +9,6 @@ contour is the one on which the voice arrives in step with them.
 
 import importlib.resources
 import io
-import math
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -22,27 +21,21 @@ from plc.errors import ModelError
 from plc.predict.history import History
 from plc_kernels.contour import (
     FEATURES,
-    POINT_MS,
     POINTS,
     ContourModel,
     ContourSpace,
-    bend_along,
+    CrossingSpace,
+    bend_far,
+    bend_near,
     contour_sizes,
+    cross,
     draft,
     follow,
-    look,
-    meet,
-    thin_out,
-    turn,
+    met_samples,
 )
 from plc_kernels.stream.layout import RUN_ON_MS as RUN_ON_MS
 
 _FILE = "data/contour.npz"
-# So much behind a gap says whether a contour runs into it, and it is followed if it does so well.
-_MEET_MS = 10.0
-_MET = 0.0
-# Longer gaps' contours are not followed: much further it is not known how a pitch goes on.
-_LONGEST_MS = POINTS * POINT_MS
 
 
 class _Following:
@@ -158,11 +151,12 @@ class ContourBridge(_Following):
         run_on = round(sample_rate * RUN_ON_MS / 1000.0)
         super().__init__(sample_rate, channels, gap + run_on, model)
         self._far_line = np.zeros(self._lines.shape[1], np.float32)
-        self._every = self.past_samples // self.space.seen.size
-        met = round(sample_rate * _MEET_MS / 1000.0) // self._every
-        self._beyond = np.zeros(2 * met, np.float32)
-        self._expected = np.zeros(POINTS, np.float32)
-        self._turned = np.zeros(POINTS, np.float32)
+        expected, turned = np.zeros((2, POINTS), np.float32)
+        self.crossing = CrossingSpace(
+            beyond=np.zeros(2 * met_samples(sample_rate), np.float32),
+            expected=expected,
+            turned=turned,
+        )
 
     @property
     def followed(self) -> tuple[bool, ...]:
@@ -192,37 +186,15 @@ class ContourBridge(_Following):
         out : float32, shape (channels, n), written
             From the gap's beginning.
         """
-        known = self.past_samples
-        met = min(self._beyond.size // 2, after.shape[1] // self._every)
-        beyond = self._beyond[: 2 * met]
+        known, rate, space = self.past_samples, self._rate, self.space
         for c, line in enumerate(self._lines):
-            history.newest(c, line[:known])
-            self._periods[c] = 0.0
-            if 1000.0 * gap / self._rate > _LONGEST_MS:
-                continue
-            period, _ = look(self._rate, self._model, self.space, line[:known], self._expected)
-            if not period:
-                continue
-            thin_out(after[c], self._every, beyond[met:])
-            alike = meet(
-                self.space.seen,
-                period / self._every,
-                self._expected,
-                self._rate / self._every,
-                gap / self._every,
-                beyond,
-                self.space.score,
-                self._points[c],
-            )
-            if alike > _MET:
-                self._periods[c] = period
+            past = line[:known]
+            history.newest(c, past)
+            found = self.crossing, past, after[c], gap, self._points[c]
+            self._periods[c] = cross(rate, self._model, space, *found)
         predict(self._lines[:, known : known + self._predicted(out.shape[1])])
         for c, period in enumerate(self._periods):
-            line = self._lines[c]
-            if period:
-                bend_along(self._rate, self.space, line, known, period, self._points[c], out[c])
-            else:
-                out[c] = line[known : known + out.shape[1]]
+            bend_near(rate, space, self._lines[c], known, period, self._points[c], out[c])
 
     def _predicted(self, samples: int) -> int:
         """Return the samples to predict for a draft."""
@@ -259,9 +231,8 @@ class ContourBridge(_Following):
         line = self._far_line[: known + self._predicted(out.size)]
         line[:known] = far_side[far_side.size - known :]
         predict(line[known:])
-        end = turn(self._points[c], 1000.0 * gap / self._rate, self._turned)
-        behind = period * math.exp(end)
-        bend_along(self._rate, self.space, line, known, behind, self._turned, out)
+        through = known, period, self._points[c], gap
+        bend_far(self._rate, self.space, self.crossing, line, *through, out)
 
 
 @cache

@@ -15,7 +15,6 @@ from plc.predict.history import History
 from plc.predict.ladder import LEAST_PAST_SAMPLES, Ladders, Pace, Rung, Step, within
 from plc_kernels.ar import ArWorkspace, burg
 from plc_kernels.fade import mix_by_error
-from plc_kernels.passages import innovation_share
 from plc_kernels.predict import (
     ALONE,
     SAMPLES_PER_COEFFICIENT,
@@ -26,13 +25,8 @@ from plc_kernels.predict import (
 from plc_kernels.predict import (
     LEAST_KNOWN as LEAST_KNOWN,
 )
+from plc_kernels.recall import COMPARED_MS, REHEARSED_MS, join, rehearse
 from plc_kernels.stream.layout import CHUNK, DECAY_MS
-
-# Of the innovations of so long before a gap, one in so many tells whether another line's are alike.
-_COMPARED_MS = 35.0
-_EVERY = 8
-REHEARSED_MS = 10.0
-"""How much of what was played is predicted, to see how well that goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +111,7 @@ class ArFiller(Filler):
         self._recent = np.zeros((channels, most))
         self._line = np.zeros(most + CHUNK)
         self._meet = round(sample_rate * RUN_ON_MS / 1000.0)
-        self._compared = round(sample_rate * _COMPARED_MS / 1000.0)
+        self._compared = round(sample_rate * COMPARED_MS / 1000.0)
         self._rehearsed = np.zeros(round(sample_rate * REHEARSED_MS / 1000.0), np.float32)
         self._before = np.zeros(most)
         self._lead_in = np.zeros(reach + self._meet, np.float32)
@@ -240,21 +234,20 @@ class ArFiller(Filler):
             if not there[c]:
                 self._predict(c, made)
                 continue
-            order = min(self._orders[c], past)
+            order = self._orders[c]
             known = self._past[: min(order + self._compared, past)]
             history.newest(c, known)
-            line = beside[c, past - known.size : past]
-            share = innovation_share(self._taps[c, :order], known, line, _EVERY)
-            part = np.float32(weights[c] * share) * beside[c, past - order :]
-            self._recent[c, :order] -= part[:order]
-            self._predict(c, made)
-            limit = max(self._limits[c], float(peaks[c]))
-            made += part[order:]
-            np.clip(made, -limit, limit, out=made)
-            kept = min(order, made.size)
-            self._recent[c, : order - kept] = known[known.size - order + kept :]
-            self._recent[c, order - kept : order] = made[made.size - kept :]
-            self._limits[c] = limit
+            self._limits[c] = join(
+                self._taps[c, :order],
+                self._limits[c],
+                self._recent[c, :order],
+                known,
+                beside[c],
+                float(peaks[c]),
+                float(weights[c]),
+                self._line[: order + CHUNK],
+                made,
+            )
 
     def rehearse(self, history: History, errors: NDArray[np.float64]) -> None:
         """Write the mean square error of predicting the newest samples.
@@ -272,11 +265,9 @@ class ArFiller(Filler):
         for c, order in enumerate(self._orders):
             known = self._past[: order + made.size]
             history.newest(c, known)
-            before = self._before[:order]
-            before[:] = known[:order]
             taps, line = self._taps[c, :order], self._line[: order + CHUNK]
-            go_on(taps, self._limits[c], before, line, made)
-            errors[c] = error_power(made, known[order:], 0)
+            before = self._before[:order]
+            errors[c] = rehearse(taps, self._limits[c], known, before, line, made)
 
     def _predict(self, c: int, out: NDArray[np.float32]) -> None:
         order = self._orders[c]

@@ -15,44 +15,26 @@ linear prediction. How much of the passages' innovation the signal had just befo
 The files' counterpart, which sees both sides of a gap, is :mod:`plc.predict.similar`.
 """
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
 from plc.predict.history import History
-from plc.predict.linear import REHEARSED_MS, ArFiller
-from plc_kernels.passages import (
-    LAG_ROW,
-    LINE_ROW,
-    ROWS,
-    add_passages,
-    best_lags,
-    follow_lags,
-    refine_lags,
-    thin_flattened,
-    weigh_passages,
+from plc.predict.linear import ArFiller
+from plc_kernels.passages import LAG_ROW, LINE_ROW, ROWS
+from plc_kernels.recall import (
+    LEAST_LAG_MS,
+    PASSAGES,
+    PIECE,
+    REHEARSED_MS,
+    RecallSpace,
+    Search,
+    forget,
+    listen,
+    recall,
+    recall_sizes,
+    trust,
 )
-from plc_kernels.predict import error_power
-
-REACH_S = 8.0
-"""How far back is searched."""
-MATCH_MS = 80.0
-"""Of the newest samples: what the passages' sum comes near to."""
-LEAST_LAG_MS = 120.0
-"""Nearer passages are not taken: what followed them has to reach through the draft."""
-# Their share in the search falls by e within this time.
-_FORGET_MS = 60.0
-# What lags are put right on.
-_REFINE_MS = 40.0
-_PASSAGES = 24
-# The search runs at about this rate: 8 kHz take twice its time for little (training/README.md).
-_SEARCH_HZ = 6000
-# Below this power nothing is known of a prediction.
-_LEAST_POWER = 1e-20
-# Samples of the search that are taken in at once at most.
-_PIECE = 256
 
 
 class Passages:
@@ -82,28 +64,32 @@ class Passages:
             )
         self.sample_rate = sample_rate
         """In Hz."""
-        self._stride = stride = max(1, round(sample_rate / _SEARCH_HZ))
-        match = round(sample_rate * MATCH_MS / 1000.0)
+        stride, self.past_samples, _, refined, match = recall_sizes(sample_rate)
         self.known = max(match, past)
         """Samples of :attr:`sum` before the gap."""
-        self.past_samples = round(sample_rate * REACH_S)
-        """Samples of history that it reads."""
-        self._least = -(-least // stride) + 1  # a lag may move by a stride
-        self._decay = math.exp(-1000.0 * stride / (sample_rate * _FORGET_MS))
-        lags = self.past_samples // stride // ROWS * ROWS
-        self._searches = [_Search(lags) for _ in range(channels)]
-        self._thinned = np.zeros(_PIECE + 1, np.float32)
-        self._weights = np.zeros(_PIECE + 3 * ROWS, np.float32)
-        self._every = np.zeros(ROWS * LAG_ROW, np.float32)
-        refined = round(sample_rate * _REFINE_MS / 1000.0)
-        self._newest = np.zeros(refined, np.float32)
-        self._around = np.zeros(refined + 2 * stride, np.float32)
-        self._template = np.zeros(match, np.float32)
-        self._matched = np.zeros((_PASSAGES, match), np.float32)
-        self._normal = np.zeros((_PASSAGES, _PASSAGES))
-        self._shares = np.zeros(_PASSAGES)
-        self._lags = np.zeros(_PASSAGES, np.int64)
-        self._scores = np.zeros(_PASSAGES, np.float32)
+        self._searches = [
+            Search(
+                thinning=np.zeros(4),
+                line=np.zeros(ROWS * LINE_ROW, np.float32),
+                power=np.zeros(ROWS * LINE_ROW, np.float32),
+                correlation=np.zeros(ROWS * LAG_ROW, np.float32),
+                end=np.zeros(1, np.int64),
+            )
+            for _ in range(channels)
+        ]
+        self._space = RecallSpace(
+            thinned=np.zeros(PIECE + 1, np.float32),
+            weights=np.zeros(PIECE + 3 * ROWS, np.float32),
+            every=np.zeros(ROWS * LAG_ROW, np.float32),
+            newest=np.zeros(refined, np.float32),
+            around=np.zeros(refined + 2 * stride, np.float32),
+            template=np.zeros(match, np.float32),
+            matched=np.zeros((PASSAGES, match), np.float32),
+            normal=np.zeros((PASSAGES, PASSAGES)),
+            shares=np.zeros(PASSAGES),
+            lags=np.zeros(PASSAGES, np.int64),
+            scores=np.zeros(PASSAGES, np.float32),
+        )
         self.found = np.zeros(channels, np.bool_)
         """Of which channels there are passages."""
         self.sum = np.zeros((channels, self.known + ahead), np.float32)
@@ -119,32 +105,12 @@ class Passages:
     def reset(self) -> None:
         """Forget the stream."""
         for search in self._searches:
-            search.reset()
+            forget(self.sample_rate, search)
 
     def listen(self, block: NDArray[np.float32]) -> None:
         """Take in a played block, shape (channels, n), C-contiguous."""
-        n = block.shape[1]
-        piece = _PIECE * self._stride
-        for c, search in enumerate(self._searches):
-            for begin in range(0, n, piece):
-                stop = min(begin + piece, n)
-                self._listen(search, block[c], begin, stop)
-
-    def _listen(self, search: "_Search", line: NDArray[np.float32], begin: int, stop: int) -> None:
-        stride = self._stride
-        count = thin_flattened(line, begin, stop, stride, search.thinning, self._thinned)
-        follow_lags(
-            self._thinned,
-            count,
-            search.room_for(count),
-            search.lags,
-            self._decay,
-            search.line,
-            search.power,
-            self._weights,
-            search.correlation,
-        )
-        search.end += count
+        for search, line in zip(self._searches, block, strict=True):
+            listen(self.sample_rate, self._space, search, line)
 
     def find(self, history: History) -> None:
         """Sum the passages like the newest samples, and their continuations.
@@ -157,15 +123,13 @@ class Passages:
         history : History
             Of at least :attr:`past_samples`; all of it was listened to.
         """
+        where = history.position, history.filled
         for c, search in enumerate(self._searches):
-            row = history.ring[c]
-            lags = self._lags_of(search, row, history)
-            self.found[c] = lags.size > 0
-            if lags.size:
-                line, peak = self.sum[c], self.peaks[c : c + 1]
-                where = (row, history.position)
-                add_passages(*where, lags, self._shares, self.known, peak, line)
-                np.clip(line, -peak[0], peak[0], out=line)
+            given = self._space, search, history.ring[c], *where, self.sum[c]
+            peak = recall(self.sample_rate, self.known, *given)
+            self.found[c] = peak >= 0.0
+            if self.found[c]:
+                self.peaks[c] = peak
 
     def trust(self, history: History) -> NDArray[np.float64]:
         """Return the weight of each channel's passages, shape (channels,), 0 to 1.
@@ -173,79 +137,13 @@ class Passages:
         It is 1 where they come as near to the newest samples as the prediction whose errors are
         :attr:`errors`, and less where they stay further away.
         """
+        newest = self._rehearsed
         for c, error in enumerate(self.errors):
-            newest = self._rehearsed
             history.newest(c, newest)
-            own = error_power(self.sum[c, self.known - newest.size : self.known], newest, 0)
-            self._trust[c] = min(1.0, 2.0 * error / max(error + own, _LEAST_POWER))
-        return self._trust
-
-    def _lags_of(
-        self, search: "_Search", row: NDArray[np.float32], history: History
-    ) -> NDArray[np.int64]:
-        """Return the lags of a channel's passages, their shares written."""
-        stride = self._stride
-        longest = history.filled - self.known - 2
-        most = min(longest // stride - 1, search.lags)
-        found = 0
-        if most >= self._least:
-            found = best_lags(
-                search.correlation,
-                search.power,
-                search.lags,
-                search.end - 1,
-                self._least,
-                most,
-                self._every,
-                self._lags,
-                self._scores,
+            self._trust[c] = trust(
+                error, self.sum[c, self.known - newest.size : self.known], newest
             )
-        lags = self._lags[:found]
-        if found:
-            lags *= stride
-            where = (row, history.position)
-            refine_lags(*where, stride, self._newest, self._around, lags)
-            weigh_passages(*where, lags, self._template, self._matched, self._normal, self._shares)
-        return lags
-
-
-class _Search:
-    """Memory of a channel's search, in rows (:mod:`plc_kernels.passages`).
-
-    Parameters
-    ----------
-    lags : int
-        To be searched.
-    """
-
-    __slots__ = ("correlation", "end", "lags", "line", "power", "thinning")
-
-    def __init__(self, lags: int) -> None:
-        self.thinning = np.zeros(4)
-        self.line = np.zeros(ROWS * LINE_ROW, np.float32)
-        self.power = np.zeros_like(self.line)
-        self.correlation = np.zeros(ROWS * LAG_ROW, np.float32)
-        self.lags = lags
-        self.end = lags
-
-    def reset(self) -> None:
-        """Forget the channel."""
-        self.thinning.fill(0.0)
-        self.line.fill(0.0)
-        self.power.fill(0.0)
-        self.correlation.fill(0.0)
-        self.end = self.lags
-
-    def room_for(self, count: int) -> int:
-        """Return a place for new samples behind the others; make room if needed."""
-        if self.end + count > 2 * self.lags + _PIECE:
-            columns = (self.end - self.lags) // ROWS
-            kept = self.lags // ROWS + 1
-            for rows in (self.line, self.power):
-                for row in rows.reshape(ROWS, LINE_ROW):
-                    row[:kept] = row[columns : columns + kept]
-            self.end -= ROWS * columns
-        return self.end
+        return self._trust
 
 
 def draft_from(

@@ -114,6 +114,7 @@ def _hybrid(context_frames: int, context_frames_after: int, names: dict[str, str
         context_frames_after=context_frames_after,
         kernel=run_hybrid,
         plan=plan,
+        apart=lambda tensors, *of: (*plan(tensors, *of), []),
         work=hybrid_plan.WORK,
     )
 
@@ -285,7 +286,7 @@ def open_native(
 
 
 def planned(manifest: Manifest, sample_rate: int) -> Planned | None:
-    """Return the plan and the weights of a model; None if the graph is not a known causal one.
+    """Return the plan and the weights of a model; None if the graph is not known.
 
     Parameters and errors are those of :func:`planned_apart`.
     """

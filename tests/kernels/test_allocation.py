@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numba.core.runtime.nrt import rtsys
 
-from plc.predict.contour import PitchContour, contour_model
+from plc.predict.contour import ContourBridge, PitchContour, contour_model
 from plc_kernels import (
     ar,
     click,
@@ -42,6 +42,7 @@ LOOKED = np.zeros(contour.FEATURES, np.float32)
 SCORE = np.zeros(160, np.float32)
 VOICED = np.resize(PAST, (1, 921))
 SPACE = PitchContour(8000, 1, 80).space
+CROSSING = ContourBridge(8000, 1, 80).crossing
 VOICES = (
     np.zeros((1, 921 + 240), np.float32),
     np.zeros((1, contour.POINTS), np.float32),
@@ -125,6 +126,13 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (contour.contour_sizes, (8000, 80)),
     (contour.look, (8000, contour_model(), SPACE, VOICED[0], POINTS.copy())),
     (contour.bend_along, (8000, SPACE, PAST, 400, 50.0, POINTS, X.copy())),
+    (contour.met_samples, (8000,)),
+    (
+        contour.cross,
+        (8000, contour_model(), SPACE, CROSSING, VOICED[0], PAST, 160, POINTS.copy()),
+    ),
+    (contour.bend_near, (8000, SPACE, PAST, 400, 50.0, POINTS, X.copy())),
+    (contour.bend_far, (8000, SPACE, CROSSING, PAST, 400, 50.0, POINTS, 160, X.copy())),
     (contour.follow, (8000, contour_model(), SPACE, VOICED, 0, *VOICES)),
     (contour.draft, (8000, SPACE, *VOICES, 20, np.zeros((2, 100), np.float32))),
 ]

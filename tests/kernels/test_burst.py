@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc_kernels.burst import begin_fill, play_fill, take_over, weigh_recalled
+from plc_kernels.burst import begin_fill, play_fill, recalled_weight, take_over, weigh_recalled
 from plc_kernels.fade import crossfade_ramp
 from tests.kernels.test_allocation import assert_allocates_nothing
 from tests.signals import noise
@@ -78,3 +78,10 @@ def test_they_allocate_nothing() -> None:
     assert_allocates_nothing(weigh_recalled, (lines(), BEGIN, 0.5, made()))
     out = np.zeros(9, np.float32)
     assert_allocates_nothing(play_fill, (made()[0], drafts()[0], 36, out))
+
+
+@pytest.mark.parametrize(
+    ("received", "weight"), [(0.0, 0.0), (0.45, 0.0), (0.525, 0.5), (0.6, 1.0), (1.0, 1.0)]
+)
+def test_passages_weigh_less_where_little_was_received(received: float, weight: float) -> None:
+    assert recalled_weight(received) == pytest.approx(weight)

@@ -132,6 +132,13 @@ FUNCTIONS = {
     "plck_search_reset": View(dropouts.forget_search, "p", ((Kind.WORDS, 0),)),
 }
 """What is emitted."""
+# Modules of plc_kernels.stream whose loops are few: what they cost a page is their size. Without
+# two functions, of which one contains the other, that listen to all that is played.
+_SMALL = (
+    *("entry", "layout", "start", "tables", "gap", "network", "bridge", "recall"),
+    "model_file",
+)
+_NOT_SMALL = ("fill_part", "hear")
 # Python's and numba's own functions.
 _INTERPRETER = ("Py", "_Py", "NRT_", "numba_")
 
@@ -210,6 +217,8 @@ def object_code(target: Target) -> bytes:
     kernels = {view.kernel: _types(view) for view in FUNCTIONS.values()}
     modules = [_text(kernel, types_) for kernel, types_ in kernels.items()]
     modules += [_twin(name + target.suffix, view) for name, view in FUNCTIONS.items()]
+    if target.family == WASM32:
+        modules = [_made_small(text) for text in modules]
     if not at_home:
         modules = [_moved(text, target, compiler) for text in modules]
         modules.append(_moved(_CONTROL[target.family], target, compiler))
@@ -229,6 +238,8 @@ def object_code(target: Target) -> bytes:
         settings = llvm.create_pipeline_tuning_options(speed_level=3)
         settings.loop_vectorization = True
         settings.slp_vectorization = True
+        # A page fetches the module: loops that are written out several times are no faster in it.
+        settings.loop_unrolling = settings.loop_interleaving = target.family != WASM32
         builder = llvm.create_pass_builder(compiler, settings)
         passes = builder.getModulePassManager()
     passes.run(linked, builder)
@@ -340,6 +351,17 @@ def _moved(text: str, target: Target, compiler: Any) -> str:
         flags=re.MULTILINE | re.DOTALL,
     )
     return _head(target, compiler) + text
+
+
+def _made_small(text: str) -> str:
+    """Return text with the functions marked that are to become small rather than fast."""
+    modules, others = (
+        "|".join(f"{len(name)}{name}" for name in names) for names in (_SMALL, _NOT_SMALL)
+    )
+    name = rf"(?:_ZN11plc_kernels6stream(?:{modules})(?!{others})|plck_(?:size|open|reset)\b)"
+    return re.sub(
+        rf"^(define [^\n]*@{name}[^\n]*\))([^\n)]*\{{)$", r"\1 optsize\2", text, flags=re.MULTILINE
+    )
 
 
 def _head(target: Target, compiler: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from plc_kernels.compile import exact_part, kernel, part
+from plc_kernels.compile import exact_part, kernel, part, rounded_part
 from plc_kernels.network.frames import Plan, clear, gate, turn
 from plc_kernels.network.functions import exp, log
 from plc_kernels.network.hybrid_plan import (
@@ -140,7 +140,7 @@ def _measure(plan: Plan, spectra: Reals) -> np.float32:
     return level
 
 
-@part
+@rounded_part
 def _featurise(
     plan: Plan, weights: Reals, spectra: Reals, lost: Reals, level: np.float32, work: Reals
 ) -> None:
@@ -366,9 +366,13 @@ def _remember(plan: Plan, weights: Reals, work: Reals) -> None:
             y[k] += added[k]
 
 
-@part
+@rounded_part
 def _answer(plan: Plan, weights: Reals, spectra: Reals, level: np.float32, work: Reals) -> None:
-    """Write the weighted sum of the drafts, and what is added along its phase."""
+    """Write the weighted sum of the drafts, and what is added along its phase.
+
+    As :func:`_featurise`, of two products: which of them is fused with the sum is not left to the
+    compiler, which chooses anew where this is compiled into another kernel.
+    """
     drafts, bins, frames = plan[DRAFTS], plan[BINS], plan[FRAMES]
     spare, inner = plan[SPARE], plan[INNER]
     block = plan[BLOCKS + (2 * plan[LEVELS] - 1) * B_WORDS :]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.network.plan import MOST, Tensors, Weights, filled_up, require, whole
+from plc_kernels.network.plan import MOST, Tensors, Weights, filled_up, require
 from plc_kernels.network.product import LANES, TILE_PANELS, TILE_ROWS, in_panels
 
 # Sizes.
@@ -77,6 +77,10 @@ BLOCKS = 33
 ) = range(8)
 B_WORDS = 8
 
+MOST_LEVELS = 8
+MOST_WORDS = BLOCKS + 2 * MOST_LEVELS * B_WORDS
+"""A plan has no more."""
+
 TAPS, FRAME_TAPS = 5, 3
 BORDER = TAPS // 2
 """Bins of zeros on either side of a grid's frame."""
@@ -122,7 +126,7 @@ def plan_hybrid(
     require(max(sizes.drafts, sizes.bins, sizes.frames) <= MOST, "its sizes")
     require(sizes.context_frames_after >= 0, "its sizes")
     levels = len([name for name in tensors if name.startswith("down.") and "bias" in name])
-    require(1 <= levels <= 8, "its levels")
+    require(1 <= levels <= MOST_LEVELS, "its levels")
     made = Weights(tensors, BLOCKS + 2 * levels * B_WORDS)
     plan = made.plan
     features = sizes.drafts + 2 * (sizes.drafts - 1) + 3
@@ -141,7 +145,12 @@ def plan_hybrid(
     require(3 * units >= TILE_PANELS * LANES, "its width")
     words = sizes.drafts, sizes.bins, sizes.frames, first, inner, spare, levels, features
     plan[: len(words)] = words
-    plan[[UNITS, BOTTOM]] = units, bottom
+    plan[UNITS] = units
+    for name, number in (("down", 0), ("up", levels)):
+        for k in range(levels):
+            outputs = made.shape(f"{name}.{k}.convolution.bias", 1)[0]
+            plan[BLOCKS + (number + k) * B_WORDS + B_MADE] = outputs
+    lay_out(plan)
     made.keep(PLACES, made.tensor("places", (sizes.bins,)))
     made.keep(TIMES, made.tensor("times", (sizes.frames,)))
     for k in range(levels):
@@ -159,7 +168,6 @@ def plan_hybrid(
     head = made.tensor("head.weight", (outputs, low, 1, 1))[:, :, 0, 0]
     made.keep(HEAD, in_panels(head.T))
     made.keep(HEAD_BIAS, filled_up(made.tensor("head.bias", (outputs,))))
-    _lay_out_work(plan, levels)
     return plan, np.concatenate(made.parts)
 
 
@@ -175,8 +183,6 @@ def _block(
     """Keep a block: by what it takes, by frame, by panel; the last panel overlaps the others."""
     require(outputs >= LANES, "its channels")
     at = BLOCKS + number * B_WORDS
-    skip = taken[1] if len(taken) > 1 else 0
-    made.plan[at : at + B_WEIGHTS] = bins, taken[0], skip, made_bins, outputs
     weight = made.tensor(f"{name}.convolution.weight", (outputs, sum(taken), TAPS, FRAME_TAPS))
     begins = [min(LANES * p, outputs - LANES) for p in range(-(-outputs // LANES))]
     panels = []
@@ -208,35 +214,104 @@ def _recurrent(made: Weights, units: int, bins: int, channels: int) -> None:
     made.keep(SPREAD_BIAS, made.tensor("spread.bias", (bottom,))[ours])
 
 
-def _lay_out_work(plan: NDArray[np.int64], levels: int) -> None:
-    """Write where rows lie in the memory of a run."""
-    frames, inner, bins = plan[FRAMES], plan[INNER], plan[BINS]
-    blocks = plan[BLOCKS:].reshape(2 * levels, B_WORDS)
-    down, up = blocks[:levels], blocks[levels:]
-    at = 0
+def lay_out(plan: NDArray[np.int64]) -> int:
+    """Write all that follows from a plan's sizes; return the numbers of weights.
+
+    Kernels call it, too (:mod:`plc_kernels.stream.model_file`).
+
+    Parameters
+    ----------
+    plan : int64, shape (at least BLOCKS + 2 * levels * B_WORDS,), read and written
+        With drafts, bins, frames, first, inner and spare ones, levels, units, and the channels that
+        each block makes.
+    """
+    drafts, bins, frames = plan[DRAFTS], plan[BINS], plan[FRAMES]
+    inner, levels, units = plan[INNER], plan[LEVELS], plan[UNITS]
+    plan[FEATURES] = features = drafts + 2 * (drafts - 1) + 3
+    low, rows = features, bins
+    for k in range(levels):
+        at = BLOCKS + k * B_WORDS
+        plan[at + B_BINS], plan[at + B_LOW], plan[at + B_SKIP] = rows, low, 0
+        rows = (rows + 1) // 2
+        low = plan[at + B_MADE]
+        plan[at + B_MADE_BINS] = rows
+    plan[BOTTOM] = bottom = rows * low
+    for j in range(levels):
+        at, beside = BLOCKS + (levels + j) * B_WORDS, BLOCKS + (levels - 1 - j) * B_WORDS
+        plan[at + B_BINS], plan[at + B_MADE_BINS] = (
+            plan[beside + B_MADE_BINS],
+            plan[beside + B_BINS],
+        )
+        plan[at + B_LOW], plan[at + B_SKIP] = low, plan[beside + B_LOW]
+        low = plan[at + B_MADE]
+    weights = bins * 0
+    for place, need in ((PLACES, bins), (TIMES, frames)):
+        plan[place] = weights
+        weights += -(-need // LANES) * LANES
+    raised, wide, one, work = inner * bottom, bins * 0, bins * 0, bins * 0
+    for b in range(2 * levels):
+        at = BLOCKS + b * B_WORDS
+        outputs, made_bins = plan[at + B_MADE], plan[at + B_MADE_BINS]
+        panels = -(-outputs // LANES) * LANES
+        plan[at + B_WEIGHTS] = weights
+        weights += FRAME_TAPS * TAPS * (plan[at + B_LOW] + plan[at + B_SKIP]) * panels
+        plan[at + B_BIAS] = weights
+        weights += panels
+        one = max(one, made_bins * outputs)
+        if b >= levels:
+            raised = max(raised, inner * made_bins * outputs)
+            wide = max(wide, inner * (made_bins + 2 * BORDER) * plan[at + B_LOW])
     for place, need in (
-        (SPECTRA, plan[DRAFTS] * frames * 2 * bins),
-        (SIZES, (plan[FEATURES] + 1) * bins),
-        (GIVEN_ROWS, frames * 3 * plan[UNITS]),
-        (SUMS, 3 * plan[UNITS]),
-        (START, plan[UNITS]),
-        (STATES, frames * 2 * plan[UNITS]),
-        (RAISED, inner * max(plan[BOTTOM], (up[:, B_MADE_BINS] * up[:, B_MADE]).max())),
-        (WIDE, inner * ((up[:, B_MADE_BINS] + 2 * BORDER) * up[:, B_LOW]).max()),
-        (ONE, (blocks[:, B_MADE_BINS] * blocks[:, B_MADE]).max()),
-        (OTHER, (blocks[:, B_MADE_BINS] * blocks[:, B_MADE]).max()),
+        (GIVEN, 6 * bottom * units),
+        (GIVEN_BIAS, 6 * units),
+        (RECURRENT, 6 * units * units),
+        (RECURRENT_BIAS, 6 * units),
+        (SPREAD, 2 * units * bottom),
+        (SPREAD_BIAS, bottom),
+        (HEAD, low * LANES),
+        (HEAD_BIAS, LANES + bins * 0),
+    ):
+        plan[place] = weights
+        weights += -(-need // LANES) * LANES
+    for place, need in (
+        (SPECTRA, drafts * frames * 2 * bins),
+        (SIZES, (features + 1) * bins),
+        (GIVEN_ROWS, frames * 3 * units),
+        (SUMS, 3 * units),
+        (START, units),
+        (STATES, frames * 2 * units),
+        (RAISED, raised),
+        (WIDE, wide),
+        (ONE, one),
+        (OTHER, one),
         (LOGITS, bins * LANES),
         (FILLED, (inner - 2 * plan[SPARE]) * 2 * bins),
-        *(
-            (BLOCKS + k * B_WORDS + B_ROWS, frames * (each[B_BINS] + 2 * BORDER) * each[B_LOW])
-            for k, each in enumerate(down)
-        ),
-        # What the lowest block downwards makes is what the first one upwards takes.
-        (
-            BLOCKS + levels * B_WORDS + B_ROWS,
-            frames * (up[0, B_BINS] + 2 * BORDER) * up[0, B_LOW],
-        ),
     ):
-        plan[place] = at
-        at += whole(need)
-    plan[WORK] = at
+        plan[place] = work
+        work += -(-need // LANES) * LANES
+    # What the lowest block downwards makes is what the first one upwards takes.
+    for b in range(levels + 1):
+        at = BLOCKS + b * B_WORDS
+        plan[at + B_ROWS] = work
+        need = frames * (plan[at + B_BINS] + 2 * BORDER) * plan[at + B_LOW]
+        work += -(-need // LANES) * LANES
+    plan[WORK] = work
+    return int(weights)
+
+
+def operations(plan: NDArray[np.int64]) -> int:
+    """Return the multiply-adds of a run: what it takes is in proportion to them.
+
+    Kernels call it, too.
+    """
+    frames, inner, levels = plan[FRAMES], plan[INNER], plan[LEVELS]
+    units, bottom = plan[UNITS], plan[BOTTOM]
+    done = 6 * frames * units * (bottom + units) + 2 * inner * units * bottom
+    for b in range(2 * levels):
+        at = BLOCKS + b * B_WORDS
+        count = TAPS * FRAME_TAPS * (plan[at + B_LOW] + plan[at + B_SKIP])
+        done += (
+            (frames if b < levels else inner) * plan[at + B_MADE_BINS] * plan[at + B_MADE] * count
+        )
+    last = BLOCKS + (2 * levels - 1) * B_WORDS
+    return int(done + inner * plan[BINS] * plan[last + B_MADE] * LANES)

@@ -27,7 +27,6 @@ from plc_kernels.stream.layout import (
     MAX_CHANNELS,
     MAX_STEPS,
     NETWORK,
-    NETWORK_PAST,
     NETWORK_RUNG,
     NOISE_RUNG,
     PACKET,
@@ -38,6 +37,7 @@ from plc_kernels.stream.layout import (
     SECOND,
     SEED,
     SIZE,
+    SPEECH,
     STEADY_STEPS,
     STEP,
     UNSTEADY_STEPS,
@@ -79,11 +79,11 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     ----------
     settings : int64, shape (SETTINGS,)
         Sample rate in Hz, channels, samples of a packet, packets of lookahead, seed, first rung of
-        the ladders, 1 if drafts are shown, the address of a network's block
+        the ladders, 1 if drafts are shown, the address of networks' blocks
         (:mod:`~plc_kernels.stream.model`) or 0, the most that a lost packet may take, in
-        multiply-adds of a network, or 0 for no limit, and whether bursts are prepared
-        (:mod:`~plc_kernels.stream.preparation`): 0, 1 between pushes, 2 beside them, too. The rest
-        is 0.
+        multiply-adds of a network, or 0 for no limit, whether bursts are prepared
+        (:mod:`~plc_kernels.stream.preparation`): 0, 1 between pushes, 2 beside them, too; and the
+        bytes of the networks' blocks where there are several; the rest is 0.
     header : int64, shape (HEADER,), written
 
     Returns
@@ -117,12 +117,18 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     header[BRIDGES] = 1
     taken = 0
     if model:
-        if not network.measure(model, header):
+        if not network.choose(model, settings[10], header):
             return 0
+        network.measure(model, header)
         header[NETWORK_RUNG] = NETWORK_PLACE
-        taken = int((1.0 + _BESIDE) * channels * network.operations(model))
-        if limit and taken + _work(header, _ALL_RUNGS - 1) > limit:
-            header[NETWORK] = header[NETWORK_PAST] = taken = 0
+        taken = _network_work(model, header)
+        while (
+            limit
+            and taken
+            and (taken + _work(header, _ALL_RUNGS - 1) > limit or _work(header, _RUNGS - 1) > limit)
+        ):
+            network.leave_out(model, header)
+            taken = _network_work(model, header)
     while first < _RUNGS - 1 and limit and _work(header, first) > limit:
         first += 1
     header[STEADY_STEPS] = _write_ladder(rate, first, _RUNGS, header, LADDER, 0)
@@ -136,10 +142,16 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     header[NOISE_RUNG] = _NOISE_PLACE
     lay_out(header)
     if header[NETWORK]:
-        network.add_places(model, header)
+        network.add_places(header)
     if settings[9] and not lookahead:
         add_second(header, settings[9] == BESIDE)
     return int(header[SIZE])
+
+
+@part
+def _network_work(model: int, header: Block) -> int:
+    """Return what the dearest run of a network takes, with all that is around it."""
+    return int((1.0 + _BESIDE) * header[CHANNELS] * network.operations(model, header))
 
 
 @part
@@ -148,14 +160,15 @@ def _work(header: Block, rung: int) -> int:
     rate, packet = header[RATE], header[PACKET]
     past = past_samples(_PAST_MS[rung, 1], rate)
     order = order_of(_PAST_MS[rung, 0], _PAST_MS[rung, 1], rate)
-    fitted, predicted = past, packet
-    if header[NETWORK] and rung >= _RUNGS:  # which serves what changes fast
-        predicted += network.predicted(header)
+    fitted, predicted, searched = past, packet, 0
+    if header[NETWORK]:
+        ahead, searched = network.drafted(header, rung >= _RUNGS)
+        predicted += ahead
     if header[LOOKAHEAD]:
         reach = reach_of(rate, packet, header[LOOKAHEAD])
         fitted += past + 2 * reach
         predicted += 2 * reach
-    return _work_of(header, order, fitted, predicted)
+    return _work_of(header, order, fitted, predicted) + int(header[CHANNELS] * searched)
 
 
 @inlined
@@ -239,9 +252,10 @@ def calibrate(block: Block, model: int) -> int:
         step = LADDER + 3 * block[STEP]
         predicted = packet
         if block[NETWORK]:
-            predicted += network.predicted(block)
-            network.try_out(block, model)
-            done += int((1.0 + _BESIDE) * channels * network.operations(model))
+            ran = network.try_out(block, model)
+            ahead, searched = network.drafted(block, block[SPEECH] != 0)
+            predicted += ahead
+            done += int(channels * ((1.0 + _BESIDE) * ran + searched))
         done += _work_of(block, block[step], block[step + 1], predicted)
     reset(block)
     return int(done)
@@ -252,3 +266,5 @@ def reset(block: Block) -> None:
     """Make a stream as new: history, background and statistics."""
     forget_counts(block)
     forget_stream(block)
+    if block[NETWORK]:
+        network.forget_network(block)

@@ -245,17 +245,23 @@ NETWORK = LADDER + 2 * MAX_STEPS * 3
 """Whether the stream has a network, which the step asks for fills."""
 NETWORK_PAST, NETWORK_RUNG = NETWORK + 1, NETWORK + 2
 """Samples of history that it reads, and its place among the names of rungs."""
-NETWORK_WORDS = NETWORK + 3
+LISTENS = NETWORK + 3
+"""Whether a network hears all that is played: the step then answers part by part."""
+NETWORK_WORDS = NETWORK + 4
 """First of the words of :mod:`~plc_kernels.stream.network`."""
+SPEECH_NET, MUSIC_NET, BRIDGE_NET = NETWORK + 32, NETWORK + 60, NETWORK + 88
+"""First of the words that :mod:`~plc_kernels.stream.gap` has for each network."""
+BRIDGE_WORDS, RECALL_WORDS = NETWORK + 116, NETWORK + 144
+"""First of those of :mod:`~plc_kernels.stream.bridge` and :mod:`~plc_kernels.stream.recall`."""
 
-DRAFT, LEFT, PREPARED_AT, SECOND, TAKEN = range(NETWORK + 56, NETWORK + 61)
+DRAFT, LEFT, PREPARED_AT, SECOND, TAKEN = range(NETWORK + 171, NETWORK + 176)
 """Of :mod:`~plc_kernels.stream.preparation`, in streams that have it: where the prediction of a
 packet lies, and the samples of each channel that are left of it; the sample of the stream that a
 prepared burst begins with, below 0 for none; where the second set of words lies, 0: there is none;
 and whether this burst was prepared."""
 
 # The numbers among the words are read as float64.
-REALS = NETWORK + 64
+REALS = NETWORK + 176
 (
     RECEIVED_SHARE,
     FLUX_DB,
@@ -271,7 +277,8 @@ REALS = NETWORK + 64
     DECAY,
     SPEECH_LOGIT,
     SHARE_RATE,
-) = range(14)
+    RECALL_WEIGHT,
+) = range(15)
 COSTS = 16
 """First of a number for each step of both ladders: its cost in ms."""
 REAL_WORDS = COSTS + 2 * MAX_STEPS

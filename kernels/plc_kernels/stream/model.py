@@ -6,6 +6,8 @@ little-endian, with no address in it, so that it can be moved, and shared by all
     0            WORDS                                                  model[BYTES] bytes
     | named words | plan | weights | the network that expects a contour …  |
 
+Blocks may follow one another: a stream takes those that are for its content and rate.
+
 The ONNX file stays the model's source: :func:`flat_model` is given what was read from it. The
 file from which the block is made is half as long (:mod:`~plc_kernels.stream.model_file`).
 """
@@ -16,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.contour import FEATURES, POINTS, ContourModel
+from plc_kernels.network import hybrid_plan
 from plc_kernels.network import plan as frames_plan
 
 MAGIC = int.from_bytes(b"plcmodl1", "little")
 """Of this order of words."""
-SPEECH_CONTENT = 1
-"""It serves what is told to be speech."""
-SPEECH_DRAFTS = 2
-"""A cycle that is repeated, and prediction; both follow a contour."""
+SPEECH, SPEECH_BRIDGES, MUSIC = 1, 2, 3
+"""It serves what is told to be speech, bursts or gaps whose end has arrived; or bursts of music,
+and of speech where there is no other."""
+BURST_DRAFTS, BRIDGE_DRAFTS = 2, 3
+"""Drafts of a burst, and of a gap whose end has arrived."""
 
 (
     MAGIC_AT,
@@ -47,45 +51,57 @@ SPEECH_DRAFTS = 2
     WEIGHTS_AT,
     CONTOUR_AT,
 ) = range(20)
-"""The magic number; bytes of the block; sum of all words behind that one; content; Hz; the horizon
-in ms and the distance of bins in Hz, as float64; drafts; bins, frames of context and all frames
-of the network; numbers of memory that a run takes; its multiply-adds; layers of the network that
-expects a contour; numbers of the weights; and the places of the arrays in bytes. The last is the
-first of a word for each array of :class:`~plc_kernels.contour.ContourModel`."""
+"""The magic number; bytes of the block; sum of all words behind that one; what it serves; Hz; the
+horizon in ms and the distance of bins in Hz, as float64; drafts; bins, frames of context before the
+gap and all frames of the network; numbers of memory that a run takes; its multiply-adds; layers of
+the network that expects a contour, 0 for music; numbers of the weights; and the places of the
+arrays in bytes. The last is the first of a word for each array of
+:class:`~plc_kernels.contour.ContourModel`."""
 WORDS = CONTOUR_AT + len(ContourModel._fields)
 _ALIGNED = 64
 
 
 def flat_model(
+    serves: int,
     plan: NDArray[np.int64],
     weights: NDArray[np.float32],
-    contour: ContourModel,
+    contour: ContourModel | None,
     rates: tuple[int, int],
     horizon_ms: float,
     bin_hz: float,
 ) -> bytes:
-    """Return the block of a causal network for speech, whose drafts follow a contour.
+    """Return the block of a network of streams.
 
     Parameters
     ----------
+    serves : int
+        One of the constants of the module.
     plan, weights
-        From :func:`~plc_kernels.network.plan.plan_frames`.
-    contour : ContourModel
-        What expects the contour.
+        From :func:`~plc_kernels.network.plan.plan_frames`, or
+        :func:`~plc_kernels.network.hybrid_plan.plan_hybrid` of what serves bridges.
+    contour : ContourModel or None
+        What expects the contour that drafts of speech follow; None for music.
     rates : (int, int)
         Lowest and highest sample rate in Hz.
     horizon_ms, bin_hz : float
         Longest gap that it fills, and the distance of its bins.
     """
     words = np.zeros(WORDS, np.int64)
-    words[[MAGIC_AT, CONTENT, N_WEIGHTS]] = MAGIC, SPEECH_CONTENT, weights.size
+    words[[MAGIC_AT, CONTENT, N_WEIGHTS]] = MAGIC, serves, weights.size
     words[[LOWEST_RATE, HIGHEST_RATE]] = rates
     words[[HORIZON_MS, BIN_HZ]] = np.array([horizon_ms, bin_hz]).view(np.int64)
-    words[[CONTOUR_WIDE, CONTOUR_NARROW]] = contour.enter_bias.size, contour.middle_bias.size
-    words[OPERATIONS] = frames_plan.operations(plan)
+    given: list[NDArray[Any]] = [np.zeros(0)] * len(ContourModel._fields)
+    if contour is not None:
+        given = list(contour)
+        sizes = contour.enter_bias.size, contour.middle_bias.size
+        words[[CONTOUR_WIDE, CONTOUR_NARROW]] = sizes
+    if serves == SPEECH_BRIDGES:
+        words[OPERATIONS] = hybrid_plan.operations(plan)
+    else:
+        words[OPERATIONS] = frames_plan.operations(plan)
     take_sizes(words, plan)
     block = np.zeros(lay_out(words) // 8, np.int64)
-    arrays: list[NDArray[Any]] = [words, plan, weights, *contour]
+    arrays: list[NDArray[Any]] = [words, plan, weights, *given]
     for place, values in zip((0, *words[PLAN_AT:WORDS]), arrays, strict=True):
         numbers = np.ascontiguousarray(values).view(np.uint8).ravel()
         block.view(np.uint8)[place : place + numbers.size] = numbers
@@ -98,9 +114,14 @@ def take_sizes(words: NDArray[np.int64], plan: NDArray[np.int64]) -> None:
 
     Kernels call it, too.
     """
-    words[DRAFTS], words[BINS] = plan[frames_plan.DRAFTS], plan[frames_plan.BINS]
-    words[CONTEXT], words[FRAMES] = plan[frames_plan.CONTEXT], plan[frames_plan.FRAMES]
-    words[WORK] = plan[frames_plan.WORK]
+    if words[CONTENT] == SPEECH_BRIDGES:
+        words[DRAFTS], words[BINS] = plan[hybrid_plan.DRAFTS], plan[hybrid_plan.BINS]
+        words[CONTEXT] = plan[hybrid_plan.FIRST] + plan[hybrid_plan.SPARE]
+        words[FRAMES], words[WORK] = plan[hybrid_plan.FRAMES], plan[hybrid_plan.WORK]
+    else:
+        words[DRAFTS], words[BINS] = plan[frames_plan.DRAFTS], plan[frames_plan.BINS]
+        words[CONTEXT], words[FRAMES] = plan[frames_plan.CONTEXT], plan[frames_plan.FRAMES]
+        words[WORK] = plan[frames_plan.WORK]
 
 
 def lay_out(words: NDArray[np.int64]) -> int:
@@ -109,19 +130,21 @@ def lay_out(words: NDArray[np.int64]) -> int:
     Kernels call it, too.
     """
     wide, narrow = words[CONTOUR_WIDE], words[CONTOUR_NARROW]
+    planned = hybrid_plan.MOST_WORDS if words[CONTENT] == SPEECH_BRIDGES else frames_plan.COUNT
+    follows = min(wide, 1)
     size = -(-8 * WORDS // _ALIGNED) * _ALIGNED
     for k, need in enumerate(
         (
-            np.int64(8 * frames_plan.COUNT),
+            np.int64(8 * planned),
             4 * words[N_WEIGHTS],
-            np.int64(4 * FEATURES),
-            np.int64(4 * FEATURES),
+            4 * FEATURES * follows,
+            4 * FEATURES * follows,
             4 * wide * FEATURES,
             4 * wide,
             4 * narrow * wide,
             4 * narrow,
             4 * POINTS * narrow,
-            np.int64(4 * POINTS),
+            4 * POINTS * follows,
         )
     ):
         words[PLAN_AT + k] = size

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, part, rounded_part
 from plc_kernels.contour import FEATURES
+from plc_kernels.network import hybrid_plan
 from plc_kernels.network import plan as frames_plan
 from plc_kernels.network.plan import Adapter
 from plc_kernels.network.product import LANES, TILE_PANELS, TILE_ROWS
@@ -45,8 +46,10 @@ _MOST_WORDS = 1 << 24
 _WIDEST, _LARGEST, _LEAST_SCALE = 1024, 1e4, 1e-6
 _MOST_FRAMES, _MOST_WIDTH = 1024, 4096
 
-_lay_out_plan = part(frames_plan.lay_out)
-_operations = part(frames_plan.operations)
+_lay_out_frames = part(frames_plan.lay_out)
+_operations_of_frames = part(frames_plan.operations)
+_lay_out_hybrid = part(hybrid_plan.lay_out)
+_operations_of_hybrid = part(hybrid_plan.operations)
 _lay_out_block = part(of.lay_out)
 _take_sizes = part(of.take_sizes)
 
@@ -254,7 +257,7 @@ def _add_adapter(layer: int, adapter: NDArray[np.int64], numbers: int) -> None:
 def _is_sound(block: int, size: int) -> bool:
     """Tell whether a block is one that streams can use; write its places as its sizes say."""
     named = words(block, 0, of.WORDS)
-    if named[of.MAGIC_AT] != of.MAGIC or named[of.CONTENT] != of.SPEECH_CONTENT:
+    if named[of.MAGIC_AT] != of.MAGIC or not of.SPEECH <= named[of.CONTENT] <= of.MUSIC:
         return False
     lowest, highest = named[of.LOWEST_RATE], named[of.HIGHEST_RATE]
     if lowest < 1 or highest < lowest or highest > 192_000:
@@ -263,23 +266,80 @@ def _is_sound(block: int, size: int) -> bool:
     if not (1.0 <= reals[of.HORIZON_MS] <= 1000.0 and 1.0 <= reals[of.BIN_HZ] <= 1000.0):
         return False
     wide, narrow, count = named[of.CONTOUR_WIDE], named[of.CONTOUR_NARROW], named[of.N_WEIGHTS]
-    if min(wide, narrow) < 1 or max(wide, narrow) > _WIDEST or count < 1 or count > size // 4:
+    follows = 0 if named[of.CONTENT] == of.MUSIC else 1  # a contour
+    if min(wide, narrow) < follows or max(wide, narrow) > follows * _WIDEST:
+        return False
+    if count < 1 or count > size // 4:
         return False
     if _lay_out_block(named) != size:
         return False
-    plan = words(block + named[of.PLAN_AT], 0, frames_plan.COUNT)
-    if not _is_plan(plan) or _lay_out_plan(plan) != count:
+    if _numbers_of(named, block + named[of.PLAN_AT]) != count:
         return False
-    _take_sizes(named, plan)
-    named[of.OPERATIONS] = _operations(plan)
     contour = block + named[of.CONTOUR_AT]
     scale = floats(block + named[of.CONTOUR_AT + 1], 0, FEATURES)
     if not _are_small(floats(contour, 0, (block + size - contour) // 4)):
         return False
-    for k in range(FEATURES):
+    for k in range(follows * FEATURES):
         if not scale[k] >= _LEAST_SCALE:
             return False
     return bool(named[of.CHECKSUM] == _sum(words(block, 0, size // 8)))
+
+
+@part
+def _numbers_of(named: NDArray[np.int64], at: int) -> int:
+    """Return the weights of the plan at an address, 0 if it is none; write what it says."""
+    if named[of.CONTENT] == of.SPEECH_BRIDGES:
+        plan = words(at, 0, hybrid_plan.MOST_WORDS)
+        if not _is_hybrid(plan):
+            return 0
+        count = _lay_out_hybrid(plan)
+        if plan[hybrid_plan.BOTTOM] % LANES:
+            return 0
+        named[of.OPERATIONS] = _operations_of_hybrid(plan)
+    else:
+        plan = words(at, 0, frames_plan.COUNT)
+        if not _is_plan(plan):
+            return 0
+        count = _lay_out_frames(plan)
+        named[of.OPERATIONS] = _operations_of_frames(plan)
+    _take_sizes(named, plan)
+    return int(count)
+
+
+@part
+def _is_hybrid(plan: NDArray[np.int64]) -> bool:
+    """Tell whether the sizes of a plan for bridges are some that the kernels take."""
+    bins, frames, levels = (
+        plan[hybrid_plan.BINS],
+        plan[hybrid_plan.FRAMES],
+        plan[hybrid_plan.LEVELS],
+    )
+    first, inner, spare = (
+        plan[hybrid_plan.FIRST],
+        plan[hybrid_plan.INNER],
+        plan[hybrid_plan.SPARE],
+    )
+    units = plan[hybrid_plan.UNITS]
+    if plan[hybrid_plan.DRAFTS] != of.BRIDGE_DRAFTS or bins < 1 or bins > frames_plan.MOST:
+        return False
+    if frames < 1 or frames > _MOST_FRAMES or levels < 1 or levels > hybrid_plan.MOST_LEVELS:
+        return False
+    if spare < 0 or spare > 2 or first < 0 or first + spare < 1 or first > frames:
+        return False
+    if inner < TILE_ROWS or inner <= 2 * spare or inner > frames - first:
+        return False
+    if units < 1 or units > _MOST_WIDTH or 3 * units % LANES or 3 * units < TILE_PANELS * LANES:
+        return False
+    rows = bins
+    for _ in range(levels):
+        rows = (rows + 1) // 2
+    if rows < TILE_ROWS:
+        return False
+    for b in range(2 * levels):
+        made = plan[hybrid_plan.BLOCKS + b * hybrid_plan.B_WORDS + hybrid_plan.B_MADE]
+        if made < LANES or made > _MOST_WIDTH:
+            return False
+    return True
 
 
 @part
@@ -301,7 +361,7 @@ def _is_plan(plan: NDArray[np.int64]) -> bool:
     )
     frames, context = plan[frames_plan.FRAMES], plan[frames_plan.CONTEXT]
     rank, early = plan[frames_plan.RANK], plan[frames_plan.EARLY]
-    if plan[frames_plan.DRAFTS] != of.SPEECH_DRAFTS or bins < 1 or bins > frames_plan.MOST:
+    if plan[frames_plan.DRAFTS] != of.BURST_DRAFTS or bins < 1 or bins > frames_plan.MOST:
         return False
     if (
         used < bins - 1

@@ -1,25 +1,29 @@
-"""A stream's network: a burst's drafts, its fill, and what of it is played.
+"""A stream's networks: a burst's drafts, its fill, and what of it is played.
 
 The step asks for a fill where a stream has a network (:mod:`~plc_kernels.stream.step`), and
-:func:`fill_part` is the answer. The model is a block in memory (:mod:`~plc_kernels.stream.model`),
-which many streams may read; all that is written lies in the stream's block.
+:func:`fill_part` is the answer; gaps whose end has arrived are those of
+:mod:`~plc_kernels.stream.bridge`, and what music draws on is in
+:mod:`~plc_kernels.stream.recall`. The model is blocks in memory, one after another
+(:mod:`~plc_kernels.stream.model`), which many streams may read; all that is written lies in the
+stream's block.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.burst import (
+    ERROR_SHARE,
     LEAVE_MS,
     ONSET_MS,
     begin_fill,
     play_fill,
+    recalled_weight,
     take_over,
+    weigh_recalled,
 )
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.contour import (
-    FEATURES,
     POINTS,
-    ContourModel,
     ContourSpace,
     contour_sizes,
     draft,
@@ -30,31 +34,56 @@ from plc_kernels.fade import write_ramp
 from plc_kernels.history import newest
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.plan import COUNT
-from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
-from plc_kernels.spectra.gap import (
-    EDGE_MS,
-    INSIDE,
-    OVERLAP,
-    Grid,
-    analyse_rows,
-    mark_gap,
-    open_grid,
-    synthesise_gap,
-)
+from plc_kernels.spectra.gap import EDGE_MS, INSIDE, OVERLAP, hold_answer
+from plc_kernels.stream import bridge, prediction, recall
 from plc_kernels.stream import model as of
-from plc_kernels.stream import prediction
+from plc_kernels.stream.gap import (
+    CONTEXT,
+    FILE_AT,
+    FILLED,
+    GAP_WORDS,
+    GRID,
+    HORIZON,
+    LINE,
+    LINES,
+    MADE,
+    SAMPLES,
+    SPECTRA,
+    START,
+    analyse,
+    flat_filled,
+    flat_lost,
+    flat_spectra,
+    gap_filled,
+    gap_grid,
+    gap_lines,
+    gap_made,
+    gap_spectra,
+    is_sound,
+    measure_gap,
+    open_gap,
+    place_gap,
+    synthesise,
+    there,
+)
 from plc_kernels.stream.layout import (
     AFTER,
     BRIDGE,
+    BRIDGE_NET,
     CHANNELS,
+    FADING,
     FILL,
     FILL_SAMPLES,
+    GAP,
     HISTORY_AT,
     HISTORY_FILLED,
     KNOWN,
     LADDER,
     LANDED,
+    LATE,
+    LISTENS,
     MOST_ORDER,
+    MUSIC_NET,
     MUSIC_RATE,
     NETWORK,
     NETWORK_PAST,
@@ -65,71 +94,60 @@ from plc_kernels.stream.layout import (
     PAST,
     RATE,
     REACH,
+    RECALL_WEIGHT,
+    RECEIVED_SHARE,
     RECENT,
     RING,
     RUNG,
+    SIZE,
     SPEECH,
+    SPEECH_NET,
     STEP,
     TAKEN,
     Block,
-    complexes,
     double_rows,
     doubles,
-    float_blocks,
     float_rows,
     floats,
     lay_out,
     place,
+    reals,
     samples_of,
     second_set,
     swap_places,
     words,
 )
-from plc_kernels.stream.layout import (
-    SIZE as LAID_OUT,
+from plc_kernels.stream.step import BEGAN, GOES_ON, MORE, PLAYED, WANTS_BRIDGE, WANTS_FILL
+from plc_kernels.stream.tables import (
+    GRID_TABLES,
+    SPACE_WORDS,
+    contour_of,
+    contour_width,
+    frame_size,
+    place_space,
+    real_of,
+    space_of,
+    word_of,
 )
-from plc_kernels.stream.step import BEGAN, GOES_ON, WANTS_BRIDGE, WANTS_FILL
 
-# Sizes that follow from the model and the rate.
+# What follows from the models and the stream.
 (
-    DRAFTS,
-    BINS,
-    FRAMES,
-    CONTEXT,
-    SIZE,
-    START,
-    SAMPLES,
-    HORIZON,
+    LONGEST,
     PREDICTED,
     LOOKED,
     AROUND,
     WIDTH,
-    PASSES,
     ENTER,
     LEAVE,
     PROMPT,
-) = range(NETWORK_WORDS, NETWORK_WORDS + 16)
-"""Rows of a channel; bins, frames, and those of context; samples of a frame; the gap's first sample
-in a row, a row's samples, and those that the network fills; of the contour, as
-:func:`~plc_kernels.contour.contour_sizes` has them; width of its layers; passes of the transform;
-samples of the crossfades; and whether a burst's first packet waits for the network."""
+    WORK_SIZE,
+) = range(NETWORK_WORDS, NETWORK_WORDS + 9)
+"""Samples of the longest fill; of speech's contour, as :func:`~plc_kernels.contour.contour_sizes`
+has them; width of its layers; samples of the crossfades; whether a burst's first packet waits for
+speech's network; and numbers of memory for a run of any network."""
 # Where arrays lie.
 (
-    LINES,
-    SPECTRA,
-    FILLED,
-    LOST,
     WORK,
-    WINDOW,
-    DUAL,
-    FACTORS,
-    TWIDDLES,
-    SCRATCH,
-    FRAME,
-    SPECTRUM,
-    GAP_RAMP,
-    LINE,
-    MADE,
     FILLS,
     ENTER_RAMP,
     LEAVE_RAMP,
@@ -137,134 +155,223 @@ samples of the crossfades; and whether a burst's first packet waits for the netw
     POINTS_AT,
     PERIODS,
     LAGS,
-    SEEN,
-    SCORE,
-    AROUND_AT,
-    FEATURES_AT,
-    LAYERS,
-) = range(NETWORK_WORDS + 16, NETWORK_WORDS + 43)
+    SPACE,
+) = range(NETWORK_WORDS + 9, NETWORK_WORDS + 18)
 # State of a burst.
-SERVES, POSITION, PENDING, IMPROVED, ANSWERED = range(NETWORK_WORDS + 43, NETWORK_WORDS + 48)
-"""Whether the network serves it; samples of it that were played; whether the network's answer is
-still to be taken; whether it is in the fill; and whether it is in MADE."""
-
-PLACES = LINES, LAYERS + 1
-"""First of the words of places, and the one after the last."""
-SWAPPED = (LINES, FILLS, MADE)
-"""Arrays of a burst, which a prepared one brings along."""
+SERVED, POSITION, PENDING, IMPROVED, ANSWERED = range(SPACE + SPACE_WORDS, SPACE + SPACE_WORDS + 5)
+"""First of the words of the network that serves it, 0: none; samples of it that were played;
+whether the network's answer is still to be taken; whether it is in the fill; and whether its
+samples are made."""
 NO, SOUND, NO_SOUND = range(3)
 """Of ANSWERED."""
 
+SWAPPED = (SPEECH_NET + LINES, SPEECH_NET + MADE, FILLS)
+"""Arrays of a burst of speech, which a prepared one brings along."""
+BESIDE = (
+    SPEECH_NET + SPECTRA,
+    SPEECH_NET + FILLED,
+    SPEECH_NET + LINE,
+    *range(SPEECH_NET + GRID + GRID_TABLES, SPEECH_NET + GAP_WORDS),
+    WORK,
+    *range(VOICES, SPACE + SPACE_WORDS),
+)
+"""Arrays that speech's network and what is around it work in."""
+
+_NETS = (SPEECH_NET, MUSIC_NET, BRIDGE_NET)
 # A file may come from anywhere: no network of a stream sees more.
 _MOST_S = 4
-
 _PROMPT_PACKET_MS = 20.0
 """From MUSIC_RATE on the first packet waits for the network only if it is as long as that."""
 
 
-@inlined
-def _word(model: int, word: int) -> int:
-    """Return a word of a model at an address."""
-    return int(words(model, 0, of.WORDS)[word])
-
-
-@inlined
-def _real(model: int, word: int) -> float:
-    """Return a word of a model that is a float64."""
-    return float(doubles(model, 0, of.WORDS)[word])
-
-
 @part
-def measure(model: int, header: Block) -> bool:
-    """Write what a network takes; return whether it is for the stream's rate.
+def choose(model: int, size: int, header: Block) -> bool:
+    """Choose those of a file's networks that are for a stream; return whether one is for its rate.
 
     Parameters
     ----------
     model : int
-        Address of its block, which is sound (:mod:`~plc_kernels.stream.model_file`).
+        Address of the block of a network, or of several that follow one another; all are sound
+        (:mod:`~plc_kernels.stream.model_file`).
+    size : int
+        Bytes of all; 0: one block.
     header : int64, shape (HEADER,), read and written
         With the settings.
     """
     rate = header[RATE]
-    if _word(model, of.MAGIC_AT) != of.MAGIC:
-        return False
-    if rate < _word(model, of.LOWEST_RATE) or rate > _word(model, of.HIGHEST_RATE):
-        return False
-    size = 4 * int(np.rint(rate / (4.0 * _real(model, of.BIN_HZ))))
+    for net in _NETS:
+        header[net + FILE_AT] = -1
+    found = False
+    at = 0
+    while True:
+        one = model + at
+        if word_of(one, of.MAGIC_AT) != of.MAGIC:
+            return False
+        if _fits(one, rate):
+            found = True
+            serves = word_of(one, of.CONTENT)
+            if serves == of.SPEECH and not there(header, SPEECH_NET):
+                header[SPEECH_NET + FILE_AT] = at
+            elif serves == of.MUSIC and not there(header, MUSIC_NET):
+                header[MUSIC_NET + FILE_AT] = at
+            elif serves == of.SPEECH_BRIDGES and bridge.fits(one, header):
+                header[BRIDGE_NET + FILE_AT] = at
+        at += word_of(one, of.BYTES)
+        if at >= size:
+            return found
+
+
+@inlined
+def _fits(model: int, rate: int) -> bool:
+    """Tell whether a network is for a rate, and its gap within its frames there."""
+    size = frame_size(model, rate)
     hop = size // OVERLAP
-    header[DRAFTS] = _word(model, of.DRAFTS)
-    header[BINS] = _word(model, of.BINS)
-    header[FRAMES] = _word(model, of.FRAMES)
-    header[CONTEXT] = _word(model, of.CONTEXT)
-    header[SIZE] = size
-    header[START] = (header[CONTEXT] + INSIDE) * hop
-    header[SAMPLES] = (header[FRAMES] - 1) * hop + size
-    header[HORIZON] = samples_of(rate, _real(model, of.HORIZON_MS))
-    known, predicted, looked, around = contour_sizes(rate, header[SAMPLES] - header[START])
-    header[PREDICTED] = predicted
-    header[LOOKED] = looked
-    header[AROUND] = around
-    wide, narrow = _word(model, of.CONTOUR_WIDE), _word(model, of.CONTOUR_NARROW)
-    header[WIDTH] = max(FEATURES, max(wide, narrow))
-    header[ENTER] = samples_of(rate, EDGE_MS)
-    header[LEAVE] = samples_of(rate, LEAVE_MS)
-    short = header[PACKET] < rate * _PROMPT_PACKET_MS / 1000.0
-    header[PROMPT] = not (rate >= MUSIC_RATE and short)
-    if header[BINS] > size // 2 + 1 or header[SAMPLES] > _MOST_S * rate:
-        return False
-    if header[HORIZON] < 1 or header[START] + header[HORIZON] > header[SAMPLES]:
-        return False
-    header[NETWORK] = 1
-    header[NETWORK_PAST] = max(header[START], known)
-    return True
+    samples = (word_of(model, of.FRAMES) - 1) * hop + size
+    horizon = samples_of(rate, real_of(model, of.HORIZON_MS))
+    start = (word_of(model, of.CONTEXT) + INSIDE) * hop
+    own = word_of(model, of.LOWEST_RATE) <= rate <= word_of(model, of.HIGHEST_RATE)
+    return bool(own and 1 <= horizon <= samples - start and samples <= _MOST_S * rate)
 
 
 @inlined
-def operations(model: int) -> int:
-    """Return the multiply-adds of a run."""
-    return _word(model, of.OPERATIONS)
+def network_of(block: Block, net: int, model: int) -> int:
+    """Return the address of a network in the models' file at an address."""
+    return int(model + block[net + FILE_AT])
 
 
 @inlined
-def predicted(header: Block) -> int:
-    """Return the samples that prediction drafts for a burst."""
-    return int(header[PREDICTED])
+def _operations(model: int, header: Block, net: int) -> int:
+    """Return the multiply-adds of a run; 0 for a network that is not there."""
+    return word_of(network_of(header, net, model), of.OPERATIONS) if there(header, net) else 0
+
+
+@inlined
+def _dearest(model: int, header: Block) -> int:
+    dearest = SPEECH_NET
+    for net in _NETS:
+        if _operations(model, header, net) > _operations(model, header, dearest):
+            dearest = net
+    return dearest
 
 
 @part
-def add_places(model: int, header: Block) -> None:
-    """Give the arrays of a network their places, behind those of the stream."""
-    channels, size, horizon = header[CHANNELS], header[SIZE], header[HORIZON]
-    rows = channels * header[DRAFTS]
-    spectrum = 2 * header[BINS]
-    touching = header[FRAMES] - header[CONTEXT]
-    place(header, LINES, 4 * rows * header[SAMPLES])
-    place(header, SPECTRA, 4 * rows * spectrum * header[FRAMES])
-    place(header, FILLED, 4 * channels * spectrum * touching)
-    place(header, LOST, 4 * channels * header[FRAMES])
-    place(header, WORK, 4 * _word(model, of.WORK))
-    place(header, WINDOW, 4 * size)
-    place(header, DUAL, 4 * size)
-    place(header, FACTORS, 8 * MOST_FACTORS)
-    place(header, TWIDDLES, 4 * 2 * twiddle_count(size))
-    place(header, SCRATCH, 4 * 4 * (size // 2))
-    place(header, FRAME, 4 * size)
-    place(header, SPECTRUM, 8 * (size // 2 + 1))
-    place(header, GAP_RAMP, 4 * horizon)
-    place(header, LINE, 4 * horizon)
-    place(header, MADE, 4 * channels * horizon)
-    place(header, FILLS, 4 * channels * horizon)
+def leave_out(model: int, header: Block) -> None:
+    """Take the dearest network of those that were chosen out again."""
+    header[_dearest(model, header) + FILE_AT] = -1
+    measure(model, header)
+
+
+@part
+def operations(model: int, header: Block) -> int:
+    """Return the multiply-adds of the dearest run: a packet has one."""
+    return _operations(model, header, _dearest(model, header))
+
+
+@part
+def measure(model: int, header: Block) -> None:
+    """Write what the networks take that were chosen.
+
+    Parameters
+    ----------
+    model : int
+        Address of the file.
+    header : int64, shape (HEADER,), read and written
+        With the settings.
+    """
+    past = work = 0
+    for net in _NETS:
+        if there(header, net):
+            work = max(work, word_of(network_of(header, net, model), of.WORK))
+    header[WORK_SIZE] = work
+    header[LONGEST] = 0
+    if there(header, SPEECH_NET):
+        past = _measure_speech(network_of(header, SPEECH_NET, model), header)
+    if there(header, MUSIC_NET):
+        _measure_burst(header, MUSIC_NET, network_of(header, MUSIC_NET, model))
+        past = max(past, recall.measure(header))
+    if there(header, BRIDGE_NET):
+        past = max(past, bridge.measure(network_of(header, BRIDGE_NET, model), header))
+    header[LISTENS] = there(header, MUSIC_NET)
+    header[ENTER] = samples_of(header[RATE], EDGE_MS)
+    header[LEAVE] = samples_of(header[RATE], LEAVE_MS)
+    header[NETWORK] = past > 0
+    header[NETWORK_PAST] = past
+
+
+@part
+def _measure_burst(header: Block, net: int, model: int) -> None:
+    touching = word_of(model, of.FRAMES) - word_of(model, of.CONTEXT)
+    measure_gap(header, net, model, touching)
+    header[LONGEST] = max(header[LONGEST], header[net + HORIZON])
+
+
+@part
+def _measure_speech(model: int, header: Block) -> int:
+    """Write what the network for speech takes; return the samples of history that it reads."""
+    rate = header[RATE]
+    _measure_burst(header, SPEECH_NET, model)
+    start = header[SPEECH_NET + START]
+    known, predicted, looked, around = contour_sizes(rate, header[SPEECH_NET + SAMPLES] - start)
+    header[PREDICTED] = predicted
+    header[LOOKED] = looked
+    header[AROUND] = around
+    header[WIDTH] = contour_width(model)
+    short = header[PACKET] < rate * _PROMPT_PACKET_MS / 1000.0
+    header[PROMPT] = not (rate >= MUSIC_RATE and short)
+    return max(int(start), known)
+
+
+@inlined
+def drafted(header: Block, unsteady: bool) -> tuple[int, int]:
+    """Return what a lost packet's drafts take beside its samples.
+
+    Parameters
+    ----------
+    header : int64, shape (HEADER,)
+    unsteady : bool
+        Whether what is lost changes fast, as speech does.
+
+    Returns
+    -------
+    (int, int)
+        Samples to predict, and multiply-adds of the search for passages.
+    """
+    ahead = searched = 0
+    if there(header, MUSIC_NET) and not (unsteady and there(header, SPEECH_NET)):
+        ahead = header[MUSIC_NET + SAMPLES] - header[MUSIC_NET + START]
+        searched = recall.operations(header)
+    if unsteady and there(header, SPEECH_NET):
+        ahead = header[PREDICTED]
+    if unsteady and there(header, BRIDGE_NET):
+        ahead = max(ahead, bridge.predicted(header))
+    return ahead, searched
+
+
+@part
+def add_places(header: Block) -> None:
+    """Give the arrays of the networks their places, behind those of the stream."""
+    place(header, WORK, 4 * header[WORK_SIZE])  # of one run at a time
+    place(header, FILLS, 4 * header[CHANNELS] * header[LONGEST])
     place(header, ENTER_RAMP, 4 * header[ENTER])
     place(header, LEAVE_RAMP, 4 * header[LEAVE])
+    if there(header, SPEECH_NET):
+        _add_speech(header)
+    if there(header, MUSIC_NET):
+        place_gap(header, MUSIC_NET)
+        recall.add_places(header)
+    if there(header, BRIDGE_NET):
+        bridge.add_places(header)
+
+
+@part
+def _add_speech(header: Block) -> None:
+    channels = header[CHANNELS]
+    place_gap(header, SPEECH_NET)
     place(header, VOICES, 4 * channels * (_known(header) + header[PREDICTED]))
     place(header, POINTS_AT, 4 * channels * POINTS)
     place(header, PERIODS, 8 * channels)
     place(header, LAGS, 8 * channels)
-    place(header, SEEN, 4 * header[LOOKED])
-    place(header, SCORE, 4 * header[LOOKED])
-    place(header, AROUND_AT, 4 * 2 * header[AROUND])
-    place(header, FEATURES_AT, 4 * FEATURES)
-    place(header, LAYERS, 4 * 2 * header[WIDTH])
+    place_space(header, SPACE, header[LOOKED], header[AROUND], header[WIDTH])
 
 
 @inlined
@@ -284,124 +391,99 @@ def lay_out_network(model: int, header: Block) -> int:
     header : int64, shape (HEADER,), read and written
         As :func:`~plc_kernels.stream.layout.lay_out` takes it, with NETWORK_RUNG.
     """
-    if not measure(model, header):
+    if not choose(model, 0, header):
         return 0
+    measure(model, header)
     lay_out(header)
-    add_places(model, header)
-    return int(header[LAID_OUT])
+    add_places(header)
+    return int(header[SIZE])
 
 
 @kernel
 def open_network(block: Block) -> None:
-    """Write the tables of a stream's network."""
-    size = block[SIZE]
-    block[PASSES] = open_grid(
-        floats(block, WINDOW, size),
-        floats(block, DUAL, size),
-        words(block, FACTORS, MOST_FACTORS),
-        float_rows(block, TWIDDLES, (2, twiddle_count(size))),
-    )
-    mark_gap(
-        size,
-        block[START],
-        block[HORIZON],
-        EDGE_MS * block[RATE] / 1000.0,
-        False,
-        float_rows(block, LOST, (block[CHANNELS], block[FRAMES])),
-        floats(block, GAP_RAMP, block[HORIZON]),
-    )
+    """Write the tables of a stream's networks."""
+    for net in _NETS:
+        if there(block, net):
+            open_gap(block, net, net == BRIDGE_NET)
     write_ramp(floats(block, ENTER_RAMP, block[ENTER]))
     write_ramp(floats(block, LEAVE_RAMP, block[LEAVE]))
+    forget_network(block)
 
 
-@inlined
-def _grid(block: Block) -> Grid:
-    size = block[SIZE]
-    return Grid(
-        floats(block, WINDOW, size),
-        floats(block, DUAL, size),
-        words(block, FACTORS, block[PASSES]),
-        float_rows(block, TWIDDLES, (2, twiddle_count(size))),
-        float_rows(block, SCRATCH, (4, size // 2)),
-        floats(block, FRAME, size),
-        complexes(block, SPECTRUM, size // 2 + 1),
-    )
+@part
+def forget_network(block: Block) -> None:
+    """Begin anew: nothing was played."""
+    if block[LISTENS]:
+        recall.forget_played(block)
 
 
 @inlined
 def _space(block: Block) -> ContourSpace:
-    return ContourSpace(
-        floats(block, SEEN, block[LOOKED]),
-        floats(block, SCORE, block[LOOKED]),
-        floats(block, AROUND_AT, 2 * block[AROUND]),
-        floats(block, FEATURES_AT, FEATURES),
-        float_rows(block, LAYERS, (2, block[WIDTH])),
-    )
-
-
-@inlined
-def _contour(model: int) -> ContourModel:
-    """Return a model's network that expects a contour."""
-    wide, narrow = _word(model, of.CONTOUR_WIDE), _word(model, of.CONTOUR_NARROW)
-    at = of.CONTOUR_AT
-    return ContourModel(
-        floats(model + _word(model, at), 0, FEATURES),
-        floats(model + _word(model, at + 1), 0, FEATURES),
-        float_rows(model + _word(model, at + 2), 0, (wide, FEATURES)),
-        floats(model + _word(model, at + 3), 0, wide),
-        float_rows(model + _word(model, at + 4), 0, (narrow, wide)),
-        floats(model + _word(model, at + 5), 0, narrow),
-        float_rows(model + _word(model, at + 6), 0, (POINTS, narrow)),
-        floats(model + _word(model, at + 7), 0, POINTS),
-    )
-
-
-@inlined
-def _lines(block: Block) -> NDArray[np.float32]:
-    """Return the drafts, shape (channels * drafts, samples)."""
-    rows: NDArray[np.float32] = float_rows(
-        block, LINES, (block[CHANNELS] * block[DRAFTS], block[SAMPLES])
-    )
-    return rows
+    return space_of(block, SPACE, block[LOOKED], block[AROUND], block[WIDTH])
 
 
 @inlined
 def _fills(block: Block) -> NDArray[np.float32]:
-    rows: NDArray[np.float32] = float_rows(block, FILLS, (block[CHANNELS], block[HORIZON]))
+    rows: NDArray[np.float32] = float_rows(block, FILLS, (block[CHANNELS], block[LONGEST]))
     return rows
+
+
+@inlined
+def _choose_net(block: Block) -> int:
+    """Return the first word of the network that continues the past; 0: none."""
+    net = SPEECH_NET if block[SPEECH] and there(block, SPEECH_NET) else MUSIC_NET
+    if not there(block, net) or block[HISTORY_FILLED] < block[net + START]:
+        return 0
+    if net == MUSIC_NET and reals(block)[RECALL_WEIGHT] == 0.0:
+        return 0
+    bridged = block[GAP] > 0 and bridge.serves(block, block[GAP])
+    return 0 if bridged else net
 
 
 @part
 def _begin(block: Block, model: int) -> None:
     """Draft a burst that prediction has begun, and have the network improve on the draft."""
+    numbers = reals(block)
+    numbers[RECALL_WEIGHT] = recalled_weight(numbers[RECEIVED_SHARE])
     block[POSITION] = 0
     block[PENDING] = 0
     block[IMPROVED] = 0
     block[ANSWERED] = NO
-    block[SERVES] = block[SPEECH] != 0 and block[HISTORY_FILLED] >= block[START]
-    if not block[SERVES]:
+    block[bridge.BRIDGED_BY] = 0
+    block[LATE] = bridge.late_samples(block)
+    net = block[SERVED] = _choose_net(block)
+    if net == 0:
         return
-    _draft(block, model)
-    begin_fill(_lines(block), block[START], block[HORIZON], _fills(block))
+    if net == MUSIC_NET:
+        recall.write_drafts(block, numbers[RECALL_WEIGHT])
+    else:
+        _draft_speech(block, network_of(block, net, model))
+    begin_fill(gap_lines(block, net), block[net + START], block[net + HORIZON], _fills(block))
     block[PENDING] = 1
-    if block[PROMPT]:
+    if net == SPEECH_NET and block[PROMPT]:
         _improve(block, model)
 
 
 @part
-def try_out(block: Block, model: int) -> None:
-    """Do what a burst's first packet takes, whatever was played, so that a caller may time it."""
-    block[SPEECH] = 1
+def try_out(block: Block, model: int) -> int:
+    """Do what a burst's first packet takes, whatever was played, so that a caller may time it.
+
+    Return the multiply-adds of the network's run.
+    """
+    block[SPEECH] = there(block, SPEECH_NET)
+    reals(block)[RECEIVED_SHARE] = 1.0
     _begin(block, model)
-    if block[PENDING]:
-        _improve(block, model)
+    if not block[PENDING]:
+        return 0
+    _improve(block, model)
+    return _operations(model, block, block[SERVED])
 
 
 @part
-def _draft(block: Block, model: int) -> None:
+def _draft_speech(block: Block, model: int) -> None:
     """Write the past and both drafts; prediction goes on from the end of the last."""
-    channels, start, rate = block[CHANNELS], block[START], block[RATE]
-    lines, space = _lines(block), _space(block)
+    channels, start, rate = block[CHANNELS], block[SPEECH_NET + START], block[RATE]
+    lines, space = gap_lines(block, SPEECH_NET), _space(block)
     ring = float_rows(block, RING, (channels, block[PAST]))
     known = _known(block)
     voices = float_rows(block, VOICES, (channels, known + block[PREDICTED]))
@@ -411,12 +493,12 @@ def _draft(block: Block, model: int) -> None:
         past = lines[2 * c + 1, :start]
         newest(ring[c], block[HISTORY_AT], past)
         lines[2 * c, :start] = past
-    follow(rate, _contour(model), space, ring, block[HISTORY_AT], voices, points, periods, lags)
+    follow(rate, contour_of(model), space, ring, block[HISTORY_AT], voices, points, periods, lags)
     for c in range(channels):
         prediction.extend_channel(block, c, voices[c, known:])
     draft(rate, space, voices, points, periods, lags, start, lines)
     orders = words(block, ORDERS, channels)
-    end = known + block[SAMPLES] - start
+    end = known + block[SPEECH_NET + SAMPLES] - start
     for c in range(channels):
         recent = double_rows(block, RECENT, (channels, block[MOST_ORDER]))[c]
         for k in range(orders[c]):
@@ -429,67 +511,93 @@ def _take_prepared(block: Block) -> None:
     second = second_set(block)
     for word in SWAPPED:
         swap_places(block, word)
-    for word in range(SERVES, ANSWERED + 1):
+    for word in range(SERVED, ANSWERED + 1):
         block[word] = second[word]
+    block[bridge.BRIDGED_BY] = 0
+    block[LATE] = 0
+
+
+@inlined
+def left_to_music(block: Block) -> bool:
+    """Return whether a burst would be music's network's, if any's."""
+    return there(block, MUSIC_NET) and not (block[SPEECH] and there(block, SPEECH_NET))
+
+
+@inlined
+def is_place(word: int) -> bool:
+    """Tell whether a word is the place of an array of a network."""
+    if WORK <= word < SPACE + SPACE_WORDS:
+        return True
+    for net in _NETS:
+        if net + LINES <= word < net + GAP_WORDS:
+            return True
+    return bool(recall.FIRST_PLACE <= word <= recall.PLAYED)
 
 
 @part
-def prepare_burst(block: Block, model: int) -> None:
-    """Do all of a burst that prediction has begun, up to the network's answer."""
+def prepare_burst(block: Block, model: int) -> bool:
+    """Do all of a burst that prediction has begun, up to the network's answer.
+
+    Of what is left to music's network, which is asked later, nothing is done. Return whether
+    prediction alone plays the burst.
+    """
+    if left_to_music(block):
+        return False
     _begin(block, model)
     if block[PENDING]:
         _answer(block, model)
+    return not block[SERVED]
 
 
 @part
 def _answer(block: Block, model: int) -> None:
-    """Run the network; write what it makes of the draft to MADE."""
-    channels, horizon = block[CHANNELS], block[HORIZON]
-    rows, bins, frames = channels * block[DRAFTS], block[BINS], block[FRAMES]
-    touching = frames - block[CONTEXT]
+    """Run the network; make samples of what it makes of the draft."""
+    net = block[SERVED]
     block[ANSWERED] = NO_SOUND
-    grid, lines = _grid(block), _lines(block)
-    analyse_rows(grid, lines, float_blocks(block, SPECTRA, (rows, 2, bins, frames)))
-    answer = floats(block, FILLED, channels * 2 * bins * touching)
+    analyse(block, net)
+    own = network_of(block, net, model)
     run_frames(
-        words(model + _word(model, of.PLAN_AT), 0, COUNT),
-        floats(model + _word(model, of.WEIGHTS_AT), 0, _word(model, of.N_WEIGHTS)),
-        floats(block, SPECTRA, rows * 2 * bins * frames),
-        floats(block, LOST, channels * frames),
-        floats(block, WORK, _word(model, of.WORK)),
-        answer,
+        words(own + word_of(own, of.PLAN_AT), 0, COUNT),
+        floats(own + word_of(own, of.WEIGHTS_AT), 0, word_of(own, of.N_WEIGHTS)),
+        flat_spectra(block, net),
+        flat_lost(block, net),
+        floats(block, WORK, block[WORK_SIZE]),
+        flat_filled(block, net),
     )
-    for i in range(answer.size):
-        if not np.isfinite(answer[i]):
-            return
-    synthesise_gap(
-        grid,
-        lines,
-        block[CONTEXT],
-        float_blocks(block, FILLED, (channels, 2, bins, touching)),
-        horizon,
-        floats(block, GAP_RAMP, horizon),
-        floats(block, LINE, horizon),
-        float_rows(block, MADE, (channels, horizon)),
-    )
+    if not is_sound(block, net):
+        return
+    if net == MUSIC_NET:
+        hold_answer(
+            gap_grid(block, net),
+            gap_spectra(block, net),
+            block[net + CONTEXT],
+            recall.errors(block),
+            ERROR_SHARE,
+            gap_filled(block, net),
+        )
+    synthesise(block, net, block[net + HORIZON])
+    if net == MUSIC_NET:
+        weight = reals(block)[RECALL_WEIGHT]
+        weigh_recalled(gap_lines(block, net), block[net + START], weight, gap_made(block, net))
     block[ANSWERED] = SOUND
 
 
 @part
 def _improve(block: Block, model: int) -> None:
     """Crossfade from the draft to the network's answer, unless that is no sound."""
+    net = block[SERVED]
     block[PENDING] = 0
     if block[ANSWERED] == NO:
         _answer(block, model)
     if block[ANSWERED] == NO_SOUND:
         return
     take_over(
-        _lines(block),
-        block[START],
+        gap_lines(block, net),
+        block[net + START],
         block[POSITION],
         floats(block, ENTER_RAMP, block[ENTER]),
         floats(block, LEAVE_RAMP, block[LEAVE]),
-        float_rows(block, MADE, (block[CHANNELS], block[HORIZON])),
+        gap_made(block, net),
         _fills(block),
     )
     block[IMPROVED] = 1
@@ -498,8 +606,9 @@ def _improve(block: Block, model: int) -> None:
 @inlined
 def _go_on(block: Block, model: int) -> None:
     """Take the answer of a network that the burst's first packet did not wait for."""
-    if block[SERVES] and block[PENDING] and block[POSITION] >= samples_of(block[RATE], ONSET_MS):
-        if block[POSITION] >= block[HORIZON]:
+    net = block[SERVED]
+    if net and block[PENDING] and block[POSITION] >= samples_of(block[RATE], ONSET_MS):
+        if block[POSITION] >= block[net + HORIZON]:
             block[PENDING] = 0
         else:
             _improve(block, model)
@@ -509,58 +618,87 @@ def _go_on(block: Block, model: int) -> None:
 def _extend(block: Block, c: int, out: NDArray[np.float32]) -> None:
     """Write a channel's next samples: of the fill, of the draft, then of prediction."""
     done = 0
-    if block[SERVES]:
-        row = _lines(block)[(c + 1) * block[DRAFTS] - 1]
-        done = play_fill(_fills(block)[c], row[block[START] :], block[POSITION], out)
+    net = block[SERVED]
+    if net:
+        lines = gap_lines(block, net)
+        row = lines[(c + 1) * (lines.shape[0] // block[CHANNELS]) - 1]
+        fill = _fills(block)[c, : block[net + HORIZON]]
+        done = play_fill(fill, row[block[net + START] :], block[POSITION], out)
     if done < out.size:
         prediction.extend_channel(block, c, out[done:])
 
 
-@inlined
-def _bridge(block: Block) -> None:
+@part
+def _bridge(block: Block, model: int) -> None:
     """Bridge a gap whose end has come, with the fill as its near side."""
+    own = network_of(block, BRIDGE_NET, model)
     channels, gap = block[CHANNELS], block[BRIDGE]
+    if block[FADING]:  # what the burst began with would go on at full level
+        block[SERVED] = 0
+        prediction.begin(block)
     through = prediction.through_rows(block)
     n = prediction.samples_ahead(block, block[KNOWN], gap)
-    for c in range(channels):
-        _extend(block, c, through[c, :n])
-    block[POSITION] += n
-    after = float_rows(block, AFTER, (channels, block[REACH]))
-    block[LANDED] = prediction.land(block, after, block[KNOWN], gap)
+    # What was played of a burst is not in step with what follows.
+    along = n > gap and block[GAP] > 0 and bridge.serves(block, gap)
+    if along:
+        bridge.go_through(block, own, gap, n)
+    else:
+        for c in range(channels):
+            _extend(block, c, through[c, :n])
+        block[POSITION] += n
+    if bridge.takes_part(block):
+        block[LANDED] = bridge.land(block, gap, along)
+    else:
+        after = float_rows(block, AFTER, (channels, block[REACH]))
+        block[LANDED] = prediction.land(block, after, block[KNOWN], gap)
     if block[LANDED]:
-        block[SERVES] = 0
+        block[SERVED] = 0
+        if bridge.serves(block, gap):
+            bridge.improve(block, own, gap, floats(block, WORK, block[WORK_SIZE]))
 
 
 @kernel
 def fill_part(block: Block, model: int, flags: int) -> None:
-    """Fill the part that the step asks for; without a network in the block leave it as it is.
+    """Fill the part that the step asks for, or hear what was played.
+
+    Without a network in the block leave it as it is.
 
     Parameters
     ----------
     block
         Of the stream.
     model : int
-        Address of its network's block.
+        Address of its networks' blocks.
     flags : int
         What the step answered.
     """
     if not block[NETWORK]:
         return
     before = flush_denormals()
-    if flags & BEGAN and block[TAKEN]:
+    if block[LISTENS] and flags & PLAYED:
+        recall.hear(block)
+    elif flags & MORE:
+        _fill(block, model, flags)
+    restore_denormals(before)
+
+
+@inlined
+def _fill(block: Block, model: int, flags: int) -> None:
+    if flags & BEGAN and block[TAKEN] and not left_to_music(block):
         _take_prepared(block)
     elif flags & BEGAN:
         _begin(block, model)
     if flags & GOES_ON:
         _go_on(block, model)
     if flags & WANTS_BRIDGE:
-        _bridge(block)
+        _bridge(block, model)
     if flags & WANTS_FILL:
         n = block[FILL_SAMPLES]
         rows = float_rows(block, FILL, (block[CHANNELS], n))
         for c in range(rows.shape[0]):
             _extend(block, c, rows[c])
         block[POSITION] += n
-    improved = block[SERVES] and block[IMPROVED] and block[POSITION] <= block[HORIZON]
-    block[RUNG] = block[NETWORK_RUNG] if improved else block[LADDER + 3 * block[STEP] + 2]
-    restore_denormals(before)
+    net = block[SERVED]
+    improved = net > 0 and block[IMPROVED] and block[POSITION] <= block[net + HORIZON]
+    made = improved or block[bridge.BRIDGED_BY]
+    block[RUNG] = block[NETWORK_RUNG] if made else block[LADDER + 3 * block[STEP] + 2]

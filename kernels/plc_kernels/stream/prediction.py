@@ -109,7 +109,8 @@ def _fit(block: Block, order: int, x: NDArray[np.float32]) -> int:
 
 
 @inlined
-def _set_out(block: Block, c: int, x: NDArray[np.float32], backwards: int, stages: int) -> None:
+def set_out_from(block: Block, c: int, x: NDArray[np.float32], backwards: int, stages: int) -> None:
+    """Set a channel out from samples with the predictor that was fitted last."""
     channels, most = block[CHANNELS], block[MOST_ORDER]
     order, limit = set_out(
         x,
@@ -153,7 +154,7 @@ def begin(block: Block) -> None:
             set_out_again(x, recent[: orders[c]])
         else:
             stages = _fit(block, order, x) if past >= LEAST_PAST_SAMPLES else 0
-            _set_out(block, c, x, 0, stages)
+            set_out_from(block, c, x, 0, stages)
     if not again:
         block[FITTED_STEP] = block[STEP]
         block[FITTED_AT] = block[PLAYED_AT]
@@ -241,10 +242,8 @@ def through_rows(block: Block) -> NDArray[np.float32]:
 
 
 @part
-def samples_ahead(block: Block, known: int, gap: int) -> int:
-    """Return the samples of :func:`through_rows` that a bridge takes.
-
-    These are no more than the gap where too little is known behind it for one.
+def bridgeable(block: Block, known: int, gap: int) -> tuple[int, int, int]:
+    """Return what a bridge is fitted on.
 
     Parameters
     ----------
@@ -254,28 +253,121 @@ def samples_ahead(block: Block, known: int, gap: int) -> int:
         Samples known behind the gap.
     gap : int
         Samples to fill.
+
+    Returns
+    -------
+    (int, int, int)
+        Samples before the gap, and behind it; and the order, 0 if too little is known.
     """
-    wanted = block[LADDER + 3 * block[STEP] + 1]
+    step = LADDER + 3 * block[STEP]
+    wanted = block[step + 1]
     known, past = min(known, wanted), min(wanted, block[HISTORY_FILLED])
-    if known < LEAST_KNOWN or _bridging_order(block, past, gap, known) < 2:
-        return gap
-    return int(gap + min(block[MEET], past, known))
+    order = min(block[step], known, (past + gap + known) // SAMPLES_PER_COEFFICIENT)
+    if known < LEAST_KNOWN or order < 2:
+        order = 0
+    return past, known, order
 
 
 @inlined
-def _bridging_order(block: Block, past: int, gap: int, known: int) -> int:
-    order = block[LADDER + 3 * block[STEP]]
-    return int(min(order, known, (past + gap + known) // SAMPLES_PER_COEFFICIENT))
+def _met(block: Block, past: int, known: int) -> int:
+    """Return the samples on either side of a gap that both predictions are compared with."""
+    return int(min(block[MEET], past, known))
+
+
+@part
+def samples_ahead(block: Block, known: int, gap: int) -> int:
+    """Return the samples of :func:`through_rows` that a bridge takes.
+
+    These are no more than the gap where too little is known behind it for one; arguments are those
+    of :func:`bridgeable`.
+    """
+    past, known, order = bridgeable(block, known, gap)
+    return gap + _met(block, past, known) if order > 0 else gap
+
+
+@part
+def turn_back(block: Block, c: int, after: NDArray[np.float32], known: int, gap: int) -> int:
+    """Set a channel out backwards from behind a gap; return the stages of its fit.
+
+    It is fitted on the far side alone if that is long enough, else on both sides at once, the
+    forward prediction standing in for the gap.
+
+    Parameters
+    ----------
+    block
+        Of the stream, with :func:`samples_ahead` samples of :func:`through_rows`.
+    c : int
+        The channel.
+    after : float32, shape (at least known,)
+        What follows the gap.
+    known, gap : int
+        As for :func:`bridgeable`, which tells an order.
+    """
+    past, known, order = bridgeable(block, known, gap)
+    x = floats(block, FIT_PAST, block[FIT_SAMPLES])[: past + gap + known]
+    newest(float_rows(block, RING, (block[CHANNELS], block[PAST]))[c], block[HISTORY_AT], x[:past])
+    through = through_rows(block)[c]
+    far_side = x[past + gap :]
+    for i in range(gap):
+        x[past + i] = through[i]
+    for i in range(known):
+        far_side[i] = after[i]
+    # The predictor of a stationary signal serves in both directions.
+    stages = _fit(block, order, far_side if known >= ALONE * order else x)
+    block[FITTED] = 1
+    set_out_from(block, c, far_side, 1, stages)
+    return stages
+
+
+@inlined
+def far_side_row(block: Block, known: int, gap: int) -> NDArray[np.float32]:
+    """Return the samples behind the gap that :func:`turn_back` looked at, shape (known,)."""
+    past, known, _ = bridgeable(block, known, gap)
+    x: NDArray[np.float32] = floats(block, FIT_PAST, block[FIT_SAMPLES])
+    return x[past + gap : past + gap + known]
+
+
+@inlined
+def lead_in_row(block: Block, n: int) -> NDArray[np.float32]:
+    """Return what leads back into a gap, shape (n,): through it and beyond, in reverse."""
+    row: NDArray[np.float32] = floats(block, LEAD_IN, block[REACH] + block[MEET])[:n]
+    return row
+
+
+@part
+def meet_sides(block: Block, c: int, known: int, gap: int) -> None:
+    """Blend both predictions of a channel, weighted by how well they meet the other side.
+
+    Both run on for 5 ms beyond the gap: what leads in from the far side stands in
+    :func:`lead_in_row`, and what :func:`turn_back` was fitted on where that left it.
+    """
+    past, known, _ = bridgeable(block, known, gap)
+    meet = _met(block, past, known)
+    x = floats(block, FIT_PAST, block[FIT_SAMPLES])
+    lead_in = lead_in_row(block, gap + meet)
+    through = through_rows(block)[c]
+    far_side = x[past + gap : past + gap + meet]
+    forward_error = error_power(through[gap : gap + meet], far_side, 0)
+    backward_error = error_power(lead_in[gap:], x[past - meet : past], 1)
+    bridge = float_rows(block, BRIDGE_ROWS, (block[CHANNELS], block[REACH]))[c, :gap]
+    mix_by_error(forward_error, backward_error, lead_in[:gap], bridge)
+
+
+@part
+def begin_bridge(block: Block, gap: int) -> None:
+    """Write the near side's prediction to BRIDGE_ROWS."""
+    channels = block[CHANNELS]
+    through = through_rows(block)
+    bridge = float_rows(block, BRIDGE_ROWS, (channels, block[REACH]))
+    for c in range(channels):
+        bridge[c, :gap] = through[c, :gap]
 
 
 @part
 def land(block: Block, after: NDArray[np.float32], known: int, gap: int) -> bool:
     """Blend the continued past with a prediction back from the far side.
 
-    What leads in is predicted backwards. Its predictor is fitted on the far side alone if that is
-    long enough, else on both sides at once, the forward prediction standing in for the gap. Each
-    prediction runs on for 5 ms beyond the gap, and is weighted by how well it meets the samples
-    there. The bridge becomes the first ``gap`` samples of BRIDGE_ROWS.
+    The bridge becomes the first ``gap`` samples of BRIDGE_ROWS.
 
     Parameters
     ----------
@@ -283,44 +375,22 @@ def land(block: Block, after: NDArray[np.float32], known: int, gap: int) -> bool
         Of the stream, with :func:`samples_ahead` samples of :func:`through_rows`.
     after : float32, shape (channels, m)
         What follows the gap.
-    known : int
-        Samples of it.
-    gap : int
-        Samples to fill.
+    known, gap : int
+        As for :func:`bridgeable`.
 
     Returns
     -------
     bool
         Whether it ends where ``after`` begins; if not, too little of that was known.
     """
-    wanted = block[LADDER + 3 * block[STEP] + 1]
-    known, past = min(known, wanted), min(wanted, block[HISTORY_FILLED])
-    order = _bridging_order(block, past, gap, known)
-    channels = block[CHANNELS]
-    through = through_rows(block)
-    bridge = float_rows(block, BRIDGE_ROWS, (channels, block[REACH]))
-    for c in range(channels):
-        bridge[c, :gap] = through[c, :gap]
-    if known < LEAST_KNOWN or order < 2:
+    begin_bridge(block, gap)
+    _, _, order = bridgeable(block, known, gap)
+    if order == 0:
         return False
     block[FITTED_STEP] = -1
-    meet = min(block[MEET], past, known)
-    x = floats(block, FIT_PAST, block[FIT_SAMPLES])[: past + gap + known]
-    lead_in = floats(block, LEAD_IN, block[REACH] + block[MEET])[: gap + meet]
-    ring = float_rows(block, RING, (channels, block[PAST]))
-    far_side = x[past + gap :]
-    for c in range(channels):
-        newest(ring[c], block[HISTORY_AT], x[:past])
-        for i in range(gap):
-            x[past + i] = through[c, i]
-        for i in range(known):
-            far_side[i] = after[c, i]
-        forward_error = error_power(through[c, gap : gap + meet], far_side[:meet], 0)
-        # The predictor of a stationary signal serves in both directions.
-        stages = _fit(block, order, far_side if known >= ALONE * order else x)
-        block[FITTED] = 1
-        _set_out(block, c, far_side, 1, stages)
+    lead_in = lead_in_row(block, samples_ahead(block, known, gap))
+    for c in range(block[CHANNELS]):
+        turn_back(block, c, after[c], known, gap)
         extend_channel(block, c, lead_in)
-        backward_error = error_power(lead_in[gap:], x[past - meet : past], 1)
-        mix_by_error(forward_error, backward_error, lead_in[:gap], bridge[c, :gap])
+        meet_sides(block, c, known, gap)
     return True

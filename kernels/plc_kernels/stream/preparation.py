@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.stream import background, network, prediction
+from plc_kernels.stream.gap import there
 from plc_kernels.stream.layout import (
     BURST_MS,
     CHANNELS,
@@ -58,6 +59,7 @@ from plc_kernels.stream.layout import (
     SECOND,
     SIZE,
     SPEECH,
+    SPEECH_NET,
     TAPS,
     UNSTEADY,
     Block,
@@ -76,33 +78,14 @@ _SILENT_POWER = 1e-6
 # A stream counts as having lost one packet of so many before it had any.
 _PRIOR_PACKETS = 100
 _BESIDE = (RING, FIT_FORWARD, FIT_BACKWARD, FIT_MIRROR, PREDICTOR, LINE, FIT_PAST)
-_BESIDE_NETWORK = (
-    network.SPECTRA,
-    network.FILLED,
-    network.WORK,
-    network.SCRATCH,
-    network.FRAME,
-    network.SPECTRUM,
-    network.LINE,
-    network.VOICES,
-    network.POINTS_AT,
-    network.PERIODS,
-    network.LAGS,
-    network.SEEN,
-    network.SCORE,
-    network.AROUND_AT,
-    network.FEATURES_AT,
-    network.LAYERS,
-)
 """Arrays that pushes write or work in."""
-_FIRST_PLACE, _LAST_PLACE = network.PLACES
 
 
 @inlined
 def _is_place(word: int) -> bool:
     """Tell whether a word is an array's place."""
     own = word in (DRAFT, LEFT)
-    return bool(own or RING <= word < REALS_AT or _FIRST_PLACE <= word < _LAST_PLACE)
+    return bool(own or RING <= word < REALS_AT or network.is_place(word))
 
 
 @part
@@ -132,11 +115,11 @@ def _lay_out_second(block: Block, apart: bool, second: Block) -> int:
     if apart:
         for word in _BESIDE:
             at = _place_again(block, word, at, second)
-    if block[NETWORK]:
+    if block[NETWORK] and there(block, SPEECH_NET):
         for word in network.SWAPPED:
             at = _place_again(block, word, at, second)
         if apart:
-            for word in _BESIDE_NETWORK:
+            for word in network.BESIDE:
                 at = _place_again(block, word, at, second)
     return int(at)
 
@@ -219,9 +202,7 @@ def prepare(block: Block, model: int) -> int:
     numbers = reals(second)
     numbers[BURST_MS] = numbers[HURRY_MS]
     prediction.begin(second)
-    if second[NETWORK]:
-        network.prepare_burst(second, model)
-    if not second[NETWORK] or not second[network.SERVES]:
+    if not second[NETWORK] or network.prepare_burst(second, model):
         prediction.draft_packet(second)
     restore_denormals(before)
     second[PREPARED_AT] = second[PLAYED_AT]

@@ -57,6 +57,7 @@ from plc_kernels.stream.layout import (
     LANDED,
     LATE,
     LIMIT_MS,
+    LISTENS,
     LONGEST_BURST,
     LOOKAHEAD,
     LOST_PACKETS,
@@ -184,7 +185,7 @@ def step(
     elif block[WAITS]:
         block[WAITS] = 0
         flags = _finish(block)
-        if not block[INSIDE] and block[PART_STOP] < block[PACKET]:
+        if _tells(block) and block[PART_STOP] < block[PACKET]:
             flags |= MORE
             more = False
     if more:
@@ -249,9 +250,15 @@ def _play(block: Block) -> int:
                 return flags
             flags &= ~(MORE | WANTS_FILL | WANTS_BRIDGE | GOES_ON | BEGAN)
             flags |= _finish(block)
-        elif not block[INSIDE] and block[PART_STOP] < block[PACKET]:
+        elif _tells(block) and block[PART_STOP] < block[PACKET]:
             return flags | MORE
     return flags
+
+
+@inlined
+def _tells(block: Block) -> bool:
+    """Return whether the caller hears of each part that was played, one at a time."""
+    return bool(not block[INSIDE] or block[LISTENS])
 
 
 @inlined

@@ -44,28 +44,20 @@ from plc.predict.history import History
 from plc.predict.ladder import HEADROOM
 from plc.predict.linear import ArFiller
 from plc.runtime.runner import NO_TICKET, DeferredRunner, Outcome
+from plc_kernels.bridge import LATE_MS
 from plc_kernels.burst import (
-    LEAVE_MS as LEAVE_MS,
-)
-from plc_kernels.burst import (
+    ERROR_SHARE,
     ONSET_MS,
     begin_fill,
     play_fill,
+    recalled_weight,
     take_over,
     weigh_recalled,
 )
+from plc_kernels.burst import (
+    LEAVE_MS as LEAVE_MS,
+)
 from plc_kernels.fade import crossfade_ramp
-
-# Until so long into the fade of a burst, and into the noise behind it, a network for bridges helps
-# the received samples in: chosen on validation clips (docs/notebook.md).
-_LATE_MS = 1000.0
-# Where less than the first share of the last half second was received, passages of the past are
-# concealment for the most part. They and what the network makes of them then weigh less, and
-# nothing below the second share.
-_ALL_RECEIVED_SHARE, _NONE_RECEIVED_SHARE = 0.6, 0.45
-# No bin of a fill departs from its draft by more than this share of the power that the draft's
-# error has in a bin, as a rehearsal tells it: chosen on validation clips (docs/notebook.md).
-_ERROR_SHARE = 0.1
 
 
 class NetworkFiller(Filler):
@@ -129,7 +121,7 @@ class NetworkFiller(Filler):
         self._fill = np.zeros((channels, longest), np.float32)
         self._leave = crossfade_ramp(round(sample_rate * LEAVE_MS / 1000.0))
         self._enter = crossfade_ramp(round(sample_rate * EDGE_MS / 1000.0))
-        self._late = round(sample_rate * _LATE_MS / 1000.0)
+        self._late = round(sample_rate * LATE_MS / 1000.0)
         self._onset = round(sample_rate * ONSET_MS / 1000.0)
         self.late_samples = 0
         self._deadline_s = 0.0
@@ -192,8 +184,7 @@ class NetworkFiller(Filler):
         self._deadline_s = self._clock() + self._wait_s
         self.ar.begin(history, moment)
         self._position = 0
-        span = _ALL_RECEIVED_SHARE - _NONE_RECEIVED_SHARE
-        self._weight = min(max((moment.received_share - _NONE_RECEIVED_SHARE) / span, 0.0), 1.0)
+        self._weight = recalled_weight(moment.received_share)
         self._made_by_network = False
         self._bridged_by = ""
         self._abandon()
@@ -286,7 +277,7 @@ class NetworkFiller(Filler):
             return
         gap = served.gap
         if served.draft.errors is not None:
-            gap.hold(served.draft.errors, _ERROR_SHARE)
+            gap.hold(served.draft.errors, ERROR_SHARE)
         gap.synthesise()
         if served.draft.recalls:
             weigh_recalled(gap.lines, gap.gap_start, self._weight, gap.made)

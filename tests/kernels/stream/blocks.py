@@ -174,7 +174,7 @@ class Stream:
     ----------
     settings : int64, shape (SETTINGS,)
     model : int64, shape (n,), or None
-        Flat file of its network.
+        Flat files of its networks, one after another.
 
     Attributes
     ----------
@@ -187,7 +187,7 @@ class Stream:
     def __init__(self, settings: NDArray[np.int64], model: NDArray[np.int64] | None = None) -> None:
         self._model = model
         settings = settings.copy()
-        settings[7] = 0 if model is None else model.ctypes.data
+        settings[7], settings[10] = (0, 0) if model is None else (model.ctypes.data, model.nbytes)
         header = np.zeros(layout.HEADER, np.int64)
         size = entry.prepare(settings, header)
         assert size
@@ -242,9 +242,11 @@ class Stream:
         block[layout.TAKES] = arrived
         around = (integer, gaps, len(missing), place, 0, 1)
         flags = step_many(block[None], action, place, 0, *around)
-        while flags & MORE:
+        while True:
             if self._model is not None:
                 fill_part(block, self._model.ctypes.data, flags)
+            if not flags & MORE:
+                break
             if flags & WANTS_FILL:
                 n = int(block[layout.FILL_SAMPLES])
                 begin = int(block[layout.FILL]) // 8

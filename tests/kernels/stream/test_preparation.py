@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 pytest.importorskip("onnx")
 
 from plc.networks.flat import shared_model
-from plc_kernels.stream import entry, layout, network, prediction, preparation
+from plc_kernels.stream import entry, gap, layout, network, prediction, preparation
 from tests.examples import examples
 from tests.kernels.stream.blocks import Stream, settings_of
 from tests.kernels.stream.test_network import speech
@@ -149,7 +149,7 @@ def test_the_second_set_lies_apart_from_all_else(prepares: int) -> None:
     block = prepared.block
     second = block[block[layout.SECOND] // 8 :][: layout.HEADER]
     own = [*prediction.SWAPPED, *network.SWAPPED]
-    shared = {layout.WINDOWS, network.WINDOW, network.ENTER_RAMP}
+    shared = {layout.WINDOWS, layout.SPEECH_NET + gap.GRID, network.ENTER_RAMP}
     beside = {layout.RING, network.WORK, layout.FIT_PAST}
     end = block[layout.SECOND] + 8 * layout.HEADER
     for word in own:

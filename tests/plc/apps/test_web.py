@@ -28,10 +28,10 @@ from plc.errors import AudioFileError, NetworkError
 from plc.models.catalogue import find
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.plan import COUNT
-from plc_kernels.stream import entry, layout
+from plc_kernels.stream import entry, gap, layout
 from plc_kernels.stream import model as of
 from plc_kernels.stream import model_file as stored
-from plc_kernels.stream import network as streams
+from plc_kernels.stream.layout import SPEECH_NET
 from tests.kernels.stream.blocks import opened
 from tests.plc.cli.test_app import refusal, run
 from tests.processes import environment
@@ -516,16 +516,15 @@ def test_the_network_in_the_module_computes_what_it_computes_in_python(
     def floats(words: Any, place: int, shape: Any) -> Any:
         return words.view(np.uint8)[place:].view(np.float32)[: int(np.prod(shape))].copy()
 
-    drafts, bins, frames, context = block[
-        [streams.DRAFTS, streams.BINS, streams.FRAMES, streams.CONTEXT]
-    ]
-    found = floats(block, block[streams.FILLED], (2, bins, frames - context))
+    own = block[SPEECH_NET:]
+    drafts, bins, frames, touching = own[[gap.DRAFTS, gap.BINS, gap.FRAMES, gap.TOUCHING]]
+    found = floats(block, own[gap.FILLED], (2, bins, touching))
     answer = np.zeros_like(found)
     run_frames(
         model[model[of.PLAN_AT] // 8 :][:COUNT],
         floats(model, model[of.WEIGHTS_AT], model[of.N_WEIGHTS]),
-        floats(block, block[streams.SPECTRA], (drafts, 2, bins, frames)),
-        floats(block, block[streams.LOST], frames),
+        floats(block, own[gap.SPECTRA], (drafts, 2, bins, frames)),
+        floats(block, own[gap.LOST], frames),
         np.zeros(model[of.WORK], np.float32),
         answer,
     )

@@ -186,47 +186,49 @@ def reference(
 
 
 NETWORKS = [
-    # Sample rate, format, samples of a packet, packets of lookahead.
-    (8_000, "PCM_16", 160, 0),
-    (16_000, "FLOAT", 320, 0),
-    (16_000, "PCM_16", 160, 1),
-    (48_000, "FLOAT", 480, 0),
+    # Recording, sample rate, format, samples of a packet, packets of lookahead.
+    ("speech", 8_000, "PCM_16", 160, 0),
+    ("speech", 8_000, "FLOAT", 160, 1),
+    ("speech", 16_000, "FLOAT", 320, 0),
+    ("speech", 16_000, "PCM_16", 160, 1),
+    ("speech", 16_000, "FLOAT", 320, 2),
+    ("speech", 48_000, "FLOAT", 480, 0),
+    ("speech", 48_000, "PCM_16", 960, 1),
+    ("speech", 48_000, "FLOAT", 480, 2),
+    ("music", 16_000, "PCM_16", 160, 0),
+    ("music", 48_000, "FLOAT", 480, 0),
+    ("music", 48_000, "PCM_16", 240, 0),
+    ("music", 48_000, "FLOAT", 960, 1),
 ]
-# As REFERENCE, with the networks for speech alone, which is what C has.
-SPOKEN = REFERENCE.replace('method="ar", ', 'prepare="never", ').replace(
-    "from plc import Concealer",
-    """
-from plc import Concealer
-from plc.engine import methods
-from plc.models.catalogue import find
-def speech_alone(_, rate):
-    return {"speech": find("speech" if rate >= 16_000 else "speech-narrowband")}, {}
-methods.stream_models = speech_alone
-""",
-)
+# As REFERENCE, with the networks that the content asks for.
+AUTO = REFERENCE.replace('method="ar", ', 'prepare="never", ')
+
+
+def recording(name: str, rate: int) -> NDArray[np.float64]:
+    """Return 2.5 s of a recording at a rate, with no more of its spectrum than it has."""
+    signal, recorded = soundfile.read(ROOT / "plc" / "data" / f"{name}.flac")
+    some = signal[: int(2.5 * recorded)]
+    return np.repeat(some, rate // recorded) if rate >= recorded else some[:: recorded // rate]
 
 
 @on_x86
 @pytest.mark.system
-def test_c_conceals_speech_with_a_network_as_python_does_bit_for_bit(
+def test_c_conceals_with_networks_as_python_does_bit_for_bit(
     built: Library, tmp_path: Path
 ) -> None:
-    signal, recorded = soundfile.read(ROOT / "plc" / "data" / "speech.flac")
     program = compiled(EXAMPLE, built)
     models = tmp_path / "models"
     written = write_models(models)
-    assert [each.name for each in written] == ["speech.plcm", "speech-narrowband.plcm"]
+    names = ["music.plcm", "speech.plcm", "speech-bridge.plcm", "speech-narrowband.plcm"]
+    assert [each.name for each in written] == [*names, "all.plcm"]
+    whole = models / "all.plcm"
     heard = []
-    for k, (rate, subtype, packet, lookahead) in enumerate(NETWORKS):
-        # Sound of up to 8 kHz at the most, whatever the rate.
-        one = signal[: int(2.5 * recorded)]
-        one = np.repeat(one, rate // recorded) if rate >= recorded else one[:: recorded // rate]
-        recording = tmp_path / f"{k}.wav"
-        soundfile.write(recording, one, rate, subtype)
-        command: list[str | Path] = [program, recording, tmp_path / f"{k}-c.wav"]
+    for k, (name, rate, subtype, packet, lookahead) in enumerate(NETWORKS):
+        soundfile.write(tmp_path / f"{k}.wav", recording(name, rate), rate, subtype)
+        command: list[str | Path] = [program, tmp_path / f"{k}.wav", tmp_path / f"{k}-c.wav"]
         command += ["--packet", str(packet), "--lookahead", str(lookahead), "--processor", "v3"]
         command += ["--loss", "25%", "--burst", "2.5", "--write-trace", tmp_path / f"{k}.lost"]
-        done = run(*command, "--models", models)
+        done = run(*command, "--models", whole)
         assert done.returncode == 0, done.stderr
         served = re.search(r"^(\d+) of them with a network$", done.stdout, re.MULTILINE)
         assert served is not None
@@ -237,18 +239,20 @@ def test_c_conceals_speech_with_a_network_as_python_does_bit_for_bit(
         ahead = soundfile.read(tmp_path / f"{k}-prepared.wav", always_2d=True)[0]
         assert np.array_equal(ahead, heard[-1])
     for limit_ms, serves in (("0.001", False), ("1000", True)):
-        done = run(*command, "--models", models, "--limit-ms", limit_ms)
+        done = run(*command, "--models", whole, "--limit-ms", limit_ms)
         served = re.search(r"^(\d+) of them with a network$", done.stdout, re.MULTILINE)
         assert served is not None
         assert (int(served[1]) > 0) == serves
-    spoilt = bytearray((models / "speech.plcm").read_bytes())
+    spoilt = bytearray(whole.read_bytes())
     spoilt[-1000] ^= 1
-    (models / "speech.plcm").write_bytes(spoilt)
-    done = run(*command, "--models", models)
+    whole.write_bytes(spoilt)
+    done = run(*command, "--models", whole)
     assert (done.returncode, "damaged" in done.stderr) == (1, True), done.stderr
-    cases = [[rate, 1, subtype, n, ahead] for rate, subtype, n, ahead in NETWORKS]
-    for c, python in zip(heard, reference(tmp_path, "v3", cases, SPOKEN), strict=True):
-        assert np.array_equal(c, python)
+    cases = [[rate, 1, subtype, n, ahead] for _, rate, subtype, n, ahead in NETWORKS]
+    for case, c, python in zip(
+        NETWORKS, heard, reference(tmp_path, "v3", cases, AUTO), strict=True
+    ):
+        assert np.array_equal(c, python), case
 
 
 def can_be(level: str) -> bool:

@@ -148,7 +148,7 @@ def test_a_model_is_one_for_all_streams_and_written_by_none() -> None:
     assert model.address % 64 == 0
     with pytest.raises(ValueError, match="read-only"):
         model.words[0] = 1
-    assert flat.shared_model("music") is None
+    assert flat.shared_model("music-inpaint") is None
 
 
 def test_rungs_for_servers_have_a_network_where_it_answers_in_time() -> None:

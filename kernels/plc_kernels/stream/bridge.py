@@ -1,0 +1,371 @@
+"""A stream's network for gaps whose end has arrived: it improves on the bridge of prediction.
+
+What it sees is drawn up by :mod:`plc_kernels.bridge`. Where nothing of the burst was played before,
+both sides follow the contour of a voice's pitch through the gap. As for
+:mod:`~plc_kernels.stream.network`, which asks for it, the model is a flat file, and all that is
+written lies in the block.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.bridge import LATE_MS, draw_up
+from plc_kernels.compile import inlined, part
+from plc_kernels.contour import (
+    POINTS,
+    CrossingSpace,
+    bend_far,
+    bend_near,
+    contour_sizes,
+    cross,
+    met_samples,
+)
+from plc_kernels.history import newest
+from plc_kernels.network import hybrid_plan
+from plc_kernels.network.hybrid import run_hybrid
+from plc_kernels.predict import LEAST_KNOWN
+from plc_kernels.stream import model as of
+from plc_kernels.stream import prediction
+from plc_kernels.stream.gap import (
+    HORIZON,
+    SAMPLES,
+    START,
+    analyse,
+    flat_filled,
+    flat_lost,
+    flat_spectra,
+    gap_lines,
+    gap_made,
+    is_sound,
+    mark,
+    measure_gap,
+    place_gap,
+    synthesise,
+    there,
+)
+from plc_kernels.stream.layout import (
+    AFTER,
+    BRIDGE_NET,
+    BRIDGE_ROWS,
+    BRIDGE_WORDS,
+    CHANNELS,
+    FITTED_STEP,
+    HISTORY_AT,
+    HISTORY_FILLED,
+    KNOWN,
+    LOOKAHEAD,
+    PACKET,
+    PAST,
+    RATE,
+    REACH,
+    RING,
+    RUN_ON_MS,
+    SPEECH,
+    Block,
+    doubles,
+    float_rows,
+    floats,
+    place,
+    reach_of,
+    samples_of,
+    words,
+)
+from plc_kernels.stream.tables import (
+    SPACE_WORDS,
+    contour_of,
+    contour_width,
+    place_space,
+    real_of,
+    space_of,
+    word_of,
+)
+
+_SIDES = 3
+"""Drafts of a channel: from the past, from what follows, and both blended."""
+
+# What follows from the model and the stream.
+SIDE, AHEAD, LOOKED, AROUND, WIDTH, MET = range(BRIDGE_WORDS, BRIDGE_WORDS + 6)
+"""Samples of a prediction that is bent, and of one behind the gap; of the contour, as
+:mod:`~plc_kernels.stream.network` has them; and the samples that it meets."""
+# Where arrays lie.
+(
+    VOICES,
+    FAR_VOICE,
+    CONTOURS,
+    PERIODS,
+    MET_AT,
+    EXPECTED,
+    TURNED,
+    FORWARD,
+    BACKWARD,
+    BEYOND,
+    SPACE,
+) = range(BRIDGE_WORDS + 6, BRIDGE_WORDS + 17)
+BRIDGED_BY = SPACE + SPACE_WORDS
+"""State of a burst: whether the network made its bridge."""
+
+
+@inlined
+def _plan(model: int) -> NDArray[np.int64]:
+    plan: NDArray[np.int64] = words(model + word_of(model, of.PLAN_AT), 0, hybrid_plan.MOST_WORDS)
+    return plan
+
+
+@part
+def fits(model: int, header: Block) -> bool:
+    """Return whether a network for bridges can be asked in a stream.
+
+    Parameters
+    ----------
+    model : int
+        Address of its flat file.
+    header : int64, shape (HEADER,)
+        With the settings.
+    """
+    packet = header[PACKET]
+    # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
+    longest = samples_of(header[RATE], real_of(model, of.HORIZON_MS))
+    return bool(header[LOOKAHEAD] > 0 and LEAST_KNOWN <= packet <= longest)
+
+
+@part
+def measure(model: int, header: Block) -> int:
+    """Write what a network for bridges takes; return the samples of history that it reads."""
+    rate, plan = header[RATE], _plan(model)
+    touching = plan[hybrid_plan.INNER] - 2 * plan[hybrid_plan.SPARE]
+    measure_gap(header, BRIDGE_NET, model, touching)
+    run_on = samples_of(rate, RUN_ON_MS)
+    known, side, looked, around = contour_sizes(rate, header[BRIDGE_NET + HORIZON] + run_on)
+    header[SIDE] = side
+    header[AHEAD] = header[BRIDGE_NET + SAMPLES] - header[BRIDGE_NET + START]
+    header[LOOKED] = looked
+    header[AROUND] = around
+    header[WIDTH] = contour_width(model)
+    header[MET] = met_samples(rate)
+    return max(int(header[BRIDGE_NET + START]), known)
+
+
+@inlined
+def predicted(header: Block) -> int:
+    """Return the samples that are predicted for a bridge, besides those of both sides."""
+    reach = reach_of(header[RATE], header[PACKET], header[LOOKAHEAD])
+    return int(2 * max(header[SIDE] - reach, 0) + header[AHEAD])
+
+
+@part
+def add_places(header: Block) -> None:
+    """Give the arrays of a network for bridges their places."""
+    channels, reach = header[CHANNELS], header[REACH]
+    line = _known(header) + header[SIDE]
+    place_gap(header, BRIDGE_NET)
+    place(header, VOICES, 4 * channels * line)
+    place(header, FAR_VOICE, 4 * line)
+    place(header, CONTOURS, 4 * channels * POINTS)
+    place(header, PERIODS, 8 * channels)
+    place(header, MET_AT, 4 * 2 * header[MET])
+    place(header, EXPECTED, 4 * POINTS)
+    place(header, TURNED, 4 * POINTS)
+    place(header, FORWARD, 4 * channels * reach)
+    place(header, BACKWARD, 4 * channels * reach)
+    place(header, BEYOND, 4 * channels * header[AHEAD])
+    place_space(header, SPACE, header[LOOKED], header[AROUND], header[WIDTH])
+
+
+@inlined
+def _known(block: Block) -> int:
+    """Return the samples of a side that a contour is followed from."""
+    return int(contour_sizes(block[RATE], 0)[0])
+
+
+@inlined
+def takes_part(block: Block) -> bool:
+    """Return whether there is a network for the burst's bridges."""
+    return bool(there(block, BRIDGE_NET) and block[SPEECH] != 0)
+
+
+@inlined
+def serves(block: Block, gap: int) -> bool:
+    """Return whether a gap is one for the network."""
+    known = block[HISTORY_FILLED] >= block[BRIDGE_NET + START]
+    return bool(takes_part(block) and known and gap <= block[BRIDGE_NET + HORIZON])
+
+
+@inlined
+def late_samples(block: Block) -> int:
+    """Return the samples into a burst's fade in which a bridge is still wanted."""
+    return samples_of(block[RATE], LATE_MS) if takes_part(block) else 0
+
+
+@inlined
+def _voices(block: Block) -> NDArray[np.float32]:
+    """Return the near side of each channel, shape (channels, known + predicted)."""
+    rows: NDArray[np.float32] = float_rows(
+        block, VOICES, (block[CHANNELS], _known(block) + block[SIDE])
+    )
+    return rows
+
+
+@inlined
+def _crossing(block: Block) -> CrossingSpace:
+    return CrossingSpace(
+        floats(block, MET_AT, 2 * block[MET]),
+        floats(block, EXPECTED, POINTS),
+        floats(block, TURNED, POINTS),
+    )
+
+
+@part
+def go_through(block: Block, model: int, gap: int, n: int) -> None:
+    """Predict the near side through a gap, along the contour that meets the far side.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    model : int
+        Address of the network's flat file.
+    gap, n : int
+        Samples of the gap, and those of :func:`~plc_kernels.stream.prediction.through_rows` to
+        write.
+    """
+    channels, rate, known = block[CHANNELS], block[RATE], _known(block)
+    ring = float_rows(block, RING, (channels, block[PAST]))
+    after = float_rows(block, AFTER, (channels, block[REACH]))
+    through = prediction.through_rows(block)
+    voices, contours = _voices(block), float_rows(block, CONTOURS, (channels, POINTS))
+    periods = doubles(block, PERIODS, channels)
+    space = space_of(block, SPACE, block[LOOKED], block[AROUND], block[WIDTH])
+    many = contour_sizes(rate, n)[1]
+    for c in range(channels):
+        past = voices[c, :known]
+        newest(ring[c], block[HISTORY_AT], past)
+        periods[c] = cross(
+            rate,
+            contour_of(model),
+            space,
+            _crossing(block),
+            past,
+            after[c, : block[KNOWN]],
+            gap,
+            contours[c],
+        )
+    for c in range(channels):
+        line = voices[c]
+        prediction.extend_channel(block, c, line[known : known + many])
+        bend_near(rate, space, line, known, periods[c], contours[c], through[c, :n])
+
+
+@part
+def _lead_in(block: Block, c: int, along: bool, gap: int, out: NDArray[np.float32]) -> None:
+    """Write how the far side leads back into the gap, in reverse."""
+    period = doubles(block, PERIODS, block[CHANNELS])[c] if along else 0.0
+    if period == 0.0:
+        prediction.extend_channel(block, c, out)
+        return
+    rate = block[RATE]
+    far_side = prediction.far_side_row(block, block[KNOWN], gap)
+    known = min(far_side.size, _known(block))
+    line = floats(block, FAR_VOICE, _known(block) + block[SIDE])
+    line = line[: known + contour_sizes(rate, out.size)[1]]
+    for i in range(known):
+        line[i] = far_side[known - 1 - i]
+    prediction.extend_channel(block, c, line[known:])
+    bend_far(
+        rate,
+        space_of(block, SPACE, block[LOOKED], block[AROUND], block[WIDTH]),
+        _crossing(block),
+        line,
+        known,
+        period,
+        float_rows(block, CONTOURS, (block[CHANNELS], POINTS))[c],
+        gap,
+        out,
+    )
+
+
+@part
+def land(block: Block, gap: int, along: bool) -> bool:
+    """Blend both sides as :func:`~plc_kernels.stream.prediction.land` does, and keep them.
+
+    Parameters
+    ----------
+    block
+        Of the stream, with the near side in
+        :func:`~plc_kernels.stream.prediction.through_rows`.
+    gap : int
+        Samples to fill.
+    along : bool
+        Whether :func:`go_through` wrote the near side.
+    """
+    channels, known = block[CHANNELS], block[KNOWN]
+    prediction.begin_bridge(block, gap)
+    _, _, order = prediction.bridgeable(block, known, gap)
+    if order == 0:
+        return False
+    block[FITTED_STEP] = -1
+    lead_in = prediction.lead_in_row(block, prediction.samples_ahead(block, known, gap))
+    after = float_rows(block, AFTER, (channels, block[REACH]))
+    through = prediction.through_rows(block)
+    forward = float_rows(block, FORWARD, (channels, block[REACH]))
+    backward = float_rows(block, BACKWARD, (channels, block[REACH]))
+    beyond = float_rows(block, BEYOND, (channels, block[AHEAD]))
+    for c in range(channels):
+        stages = prediction.turn_back(block, c, after[c], known, gap)
+        _lead_in(block, c, along, gap, lead_in)
+        for i in range(gap):
+            forward[c, i] = through[c, i]
+            backward[c, i] = lead_in[gap - 1 - i]
+        prediction.set_out_from(block, c, after[c, :known], 0, stages)
+        prediction.extend_channel(block, c, beyond[c])
+        prediction.meet_sides(block, c, known, gap)
+    return True
+
+
+@part
+def improve(block: Block, model: int, gap: int, work: NDArray[np.float32]) -> None:
+    """Have the network improve on the bridge in BRIDGE_ROWS, unless its answer is no sound.
+
+    Parameters
+    ----------
+    block
+        Of the stream, whose gap :func:`land` bridged.
+    model : int
+        Address of the network's flat file.
+    gap : int
+        Samples of the gap, one for the network.
+    work : float32, shape (at least the network's,), written
+    """
+    channels, known = block[CHANNELS], block[KNOWN]
+    bridge = float_rows(block, BRIDGE_ROWS, (channels, block[REACH]))
+    ring = float_rows(block, RING, (channels, block[PAST]))
+    after = float_rows(block, AFTER, (channels, block[REACH]))
+    lines = gap_lines(block, BRIDGE_NET)
+    for c in range(channels):
+        draw_up(
+            ring[c],
+            block[HISTORY_AT],
+            float_rows(block, FORWARD, (channels, block[REACH]))[c],
+            float_rows(block, BACKWARD, (channels, block[REACH]))[c],
+            bridge[c, :gap],
+            after[c, :known],
+            float_rows(block, BEYOND, (channels, block[AHEAD]))[c],
+            block[BRIDGE_NET + START],
+            lines[_SIDES * c : _SIDES * (c + 1)],
+        )
+    mark(block, BRIDGE_NET, gap, True)
+    analyse(block, BRIDGE_NET)
+    run_hybrid(
+        _plan(model),
+        floats(model + word_of(model, of.WEIGHTS_AT), 0, word_of(model, of.N_WEIGHTS)),
+        flat_spectra(block, BRIDGE_NET),
+        flat_lost(block, BRIDGE_NET),
+        work,
+        flat_filled(block, BRIDGE_NET),
+    )
+    if not is_sound(block, BRIDGE_NET):
+        return
+    synthesise(block, BRIDGE_NET, gap)
+    made = gap_made(block, BRIDGE_NET)
+    for c in range(channels):
+        bridge[c, :gap] = made[c, :gap]
+    block[BRIDGED_BY] = 1
