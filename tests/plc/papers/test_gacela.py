@@ -342,7 +342,8 @@ def test_the_command_writes_variants_that_differ(tmp_path: Path, model: str) -> 
 def test_the_command_refuses_variants_of_what_has_one_result(tmp_path: Path, model: str) -> None:
     soundfile.write(tmp_path / "in.wav", song(44_100), 44_100)
     paths = (tmp_path / "in.wav", tmp_path / "out.wav", "--gap", "0.7:0.9", "--variants", 2)
-    assert "method auto has one result" in run(*paths, status=2)
+    assert "method ar of quality good has one result" in run(*paths, "--method", "ar", status=2)
+    assert "quality fast has one result" in run(*paths, "--quality", "fast", status=2)
     options = ("--method", KIND, "--model", model)
     said = run(tmp_path / "in.wav", "-", *paths[2:], *options, status=1)
     assert "stdout takes one variant" in said
