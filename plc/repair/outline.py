@@ -113,7 +113,7 @@ class Outline:
 
     def _likeness(
         self, sides: Sequence[tuple[NDArray[np.intp], NDArray[np.float32]]]
-    ) -> NDArray[np.float64]:
+    ) -> NDArray[np.floating]:
         """Return the likeness at each shift in frames, the first that of all frames but one.
 
         Parameters
@@ -133,7 +133,7 @@ class Outline:
             line[rows] = pattern
             return spectrum * np.conj(np.fft.rfft(line, size))
 
-        def back(spectrum: NDArray[np.complexfloating]) -> NDArray[np.float64]:
+        def back(spectrum: NDArray[np.complexfloating]) -> NDArray[np.floating]:
             return np.roll(np.fft.irfft(spectrum, size), frames - 1)[: 2 * frames - 1]
 
         products = [np.zeros(size // 2 + 1, np.complex64) for _ in sides]
@@ -144,7 +144,9 @@ class Outline:
             spectrum = np.fft.rfft(course, size)
             for (rows, weights), product in zip(sides, products, strict=True):
                 product += at_shifts(rows, weights * course[rows], spectrum)
-        energy, known = (np.fft.rfft(each, size) for each in (energies, self._known))
+        energy, known = (
+            np.fft.rfft(each, size) for each in (energies, self._known.astype(np.float32))
+        )
         found = []
         for (rows, weights), product in zip(sides, products, strict=True):
             there = np.maximum(back(at_shifts(rows, weights, known)), 0.0)
@@ -154,7 +156,7 @@ class Outline:
             likeness = (back(product) + least) / (np.sqrt(power) + least + 1e-9)
             likeness[there < _LEAST_KNOWN * float(weights.sum())] = _NONE
             found.append(likeness)
-        worse: NDArray[np.float64] = np.min(found, axis=0)
+        worse: NDArray[np.floating] = np.min(found, axis=0)
         return worse
 
     def _whole(self, start: int, stop: int) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Long gaps: copies, distances, and a report from clips to its table."""
+"""Long gaps: distances, and a report from clips to its table."""
 
 from pathlib import Path
 
