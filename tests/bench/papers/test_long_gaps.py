@@ -76,9 +76,9 @@ def test_every_fill_is_scored_beside_what_was_there(tmp_path: Path) -> None:
 def test_gaps_beyond_the_network_are_scored_without_it(tmp_path: Path) -> None:
     model = write_generator(tmp_path)
     clip = write(tmp_path, "a.wav", repeating(3))
-    found = score_clip(clip, LongGapSettings(gap_ms=600.0, model=model))
+    found = score_clip(clip, LongGapSettings(gap_ms=900.0, model=model))
     assert list(found.fills) == ["truth", "auto", "fade"]
-    report = measure_long_gaps([clip], LongGapSettings(gap_ms=600.0, model=model))
+    report = measure_long_gaps([clip], LongGapSettings(gap_ms=900.0, model=model))
     assert report.variants_db is None
     assert result_table(report).row_count == 3
 
