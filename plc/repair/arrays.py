@@ -175,7 +175,9 @@ def inpaint(
         of more than :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP` samples are filled as by
         ``"fast"``.
     method : str
-        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``; ``lpc`` sees 2048 samples on
+        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``. ``auto`` copies the most similar
+        passage of the signal to gaps of 100 to 1500 ms in music (:mod:`plc.repair.copied`), where
+        others fade out and in; but not with quality ``"fast"``. ``lpc`` sees 2048 samples on
         each side, as in the paper. ``restore`` fills gaps of up to 256 ms as lost frames of a
         spectrogram, up to 8 kHz; above, and in longer gaps, it is ``ar``. ``gacela`` invents what
         may have been in a long gap of music, up to 11 kHz.
@@ -184,7 +186,8 @@ def inpaint(
         package's (``"auto"``), none (``"ar"``), or a name or path. ``"auto"`` uses none where ONNX
         Runtime is not installed. A model of ``restore`` or ``gacela`` chooses that method.
     seed : int
-        Of what the method ``gacela`` invents, at least 0; without effect on others.
+        Of what the method ``gacela`` invents, at least 0. By the method ``auto``, how many better
+        places are passed over for what is copied to a long gap; without effect on others.
     progress : callable, optional
         Called after each gap with the gaps filled and the gaps in all.
 
