@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # Thousands of lines that a part of the product may have. Whoever exceeds one raises it, and says
 # in the commit why the lines are worth it.
 THOUSANDS = {
-    "plc": 49.5,
+    "plc": 50.4,
     "kernels": 16.6,
     "bench": 19.0,
     "training": 15.0,

@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
         "plc inpaint film.mkv good.mkv --mask missing.npy",
         "plc inpaint damaged/ good/ --gaps labels/ --format flac --report report.html",
         "plc inpaint damaged.wav good.wav --method restore   lost frames, by a network to 8 kHz",
+        "plc inpaint song.wav good.wav --gap 3.1:3.9 --variants 5     copied from five places",
         "plc inpaint song.wav good.wav --gap 3.1:3.4 --method gacela --variants 5",
         "plc inpaint - - --gap 1.250:1.314 <damaged.wav >good.wav",
     )
@@ -94,9 +95,11 @@ def inpaint(
 
     Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
     Longer gaps, and fast, get a blend of predictions from both sides.
+    Method auto copies a similar passage of the recording to gaps of 100 to 1500 ms in music.
     With --trace the gaps are its lost packets, filled better than plc conceal does.
     For several recordings --gaps, --mask and --trace may be folders of NAME.txt and so on.
-    Method gacela invents music for a gap; --variants writes several inventions.
+    Method gacela invents music for a gap.
+    --variants writes several inventions, or copies from the best place, the next best, ….
     """
     from plc.models.kinds import KINDS
     from plc.networks.files.inpaint import kind_of_filler
@@ -114,9 +117,11 @@ def inpaint(
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--gap") from None
     varied = [name for name, kind in KINDS.items() if kind.variants]
-    if variants > 1 and kind_of_filler(method, model) not in varied:
+    copies = FillSettings(quality, method, model, seed).copies
+    if variants > 1 and not copies and kind_of_filler(method, model) not in varied:
         raise typer.BadParameter(
-            f"method {method} has one result; --method {' or '.join(varied)} has many",
+            f"method {method} of quality {quality} has one result; --method "
+            f"{' or '.join(('auto', *varied))} of quality good or best has many",
             param_hint="--variants",
         )
     if asked.given and given.any:
@@ -162,9 +167,18 @@ def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> N
     if report.damaged_samples:
         damaged = counted(report.damaged_samples, "damaged sample")
         work.say(f"with {damaged} beside them: muted, at full scale, or an isolated jump")
-    if report.refined_gaps is not None and report.refined_gaps < gaps:
+    copied = sum(gap.copied_from is not None for gap in report.long_gaps)
+    for gap in report.long_gaps:
+        begin_s, ms = (
+            1.0 / report.sample_rate * each for each in (gap.start, 1000 * (gap.stop - gap.start))
+        )
+        how = f"faded out and in: {gap.reason}"
+        if gap.copied_from is not None:
+            how = f"copied from {gap.copied_from / report.sample_rate:.3f} s"
+        work.say(f"at {begin_s:.3f} s, {ms:.0f} ms: {how}")
+    if report.refined_gaps is not None and report.refined_gaps < gaps - copied:
         longest_ms = 1000 * LONGEST_REFINED_GAP / report.sample_rate
         work.say(
-            f"refined {report.refined_gaps} of {counted(gaps, 'gap')}; gaps longer than "
+            f"refined {report.refined_gaps} of {counted(gaps - copied, 'gap')}; gaps longer than "
             f"{longest_ms:.0f} ms, or with sound on one side only, are not refined"
         )

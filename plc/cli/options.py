@@ -179,7 +179,12 @@ Burst = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
 FillSeed = Annotated[
-    int, typer.Option(help="Of method gacela: another seed, another fill.", min=0, max=2**31 - 1)
+    int,
+    typer.Option(
+        help="Another seed, another fill by gacela; of copies, how many better places are left.",
+        min=0,
+        max=2**31 - 1,
+    ),
 ]
 Variants = Annotated[
     int,

@@ -45,7 +45,7 @@ METHODS: dict[str, str] = {
 
 FILE_METHODS: dict[str, str] = {
     "restore": "plc inpaint, repair: gaps to 256 ms as lost frames of a spectrogram, to 8 kHz",
-    "gacela": "plc inpaint, repair: a network invents gaps to 743 ms; --seed varies them",
+    "gacela": "plc inpaint, repair: a network invents gaps to 1500 ms; --seed varies them",
 }
 """Name to description: of those that fill gaps of recordings, and conceal no stream."""
 

@@ -12,7 +12,8 @@ The edge frames of a side touch the gap. The network sees the nearest whole fram
 those that miss more than a little are interpolated between it and the generated ones. Generated
 frames are brought to the levels of what is known at both ends, band by band. Then phase is made as
 in :mod:`plc.networks.files.spectral_fill`, and the samples are mixed with a draft at both ends. In
-a shorter gap only its own frames are generated.
+a shorter gap only its own frames are generated; for a longer one, up to twice the network's, the
+generated levels are stretched in time, before they have a phase.
 
 *Above 11 kHz* the network knows nothing: there stays the draft that filled the gap before.
 
@@ -67,6 +68,8 @@ LEVEL_BANDS = 40
 """In which levels are compared, of equal width in mel."""
 LEVEL_LIMIT_DB = 20.0
 """By which a band is raised or lowered at the most."""
+STRETCH = 2.05
+"""Times the frames of its network that a gap may have."""
 # A frame that misses no more of its window's energy counts as known.
 _LITTLE = 0.05
 # Frames that touch a gap's first sample and begin before it.
@@ -91,8 +94,8 @@ class LongGapNetwork:
     ----------
     name : str
         Of the model.
-    longest : int
-        Samples of the recording in the longest gap that it fills.
+    unstretched, longest : int
+        Samples of the recording in the longest gap that it fills without and with stretching.
 
     Raises
     ------
@@ -107,7 +110,8 @@ class LongGapNetwork:
         self._side = self._session.inputs[0].shape[3]
         self._gap = self._session.output.shape[2]
         self._rate = OtherRate(sample_rate, SAMPLE_RATE)
-        self.longest = int(self._gap * HOP_SAMPLES * self._rate.step)
+        self.unstretched = int(self._gap * HOP_SAMPLES * self._rate.step)
+        self.longest = int(STRETCH * self.unstretched)
         shape = window("hann", WINDOW_SAMPLES)
         self._plan = Stft.allocate(shape, HOP_SAMPLES)
         self._energy = shape**2 / np.sum(shape**2)
@@ -132,18 +136,19 @@ class LongGapNetwork:
         if not 0 < start < stop < row.size:
             return False
         samples = self._rate.samples(stop - start)
-        frames = self._gap + 2 * self._side
+        inside = max(self._gap, -(-samples // HOP_SAMPLES))
+        frames = inside + 2 * self._side
         # Sample 0 is the gap's first one. Generated frames are centred in and around the gap.
-        first = (samples - self._gap * HOP_SAMPLES) // 2
+        first = (samples - inside * HOP_SAMPLES) // 2
         begin = first + (HOP_SAMPLES - WINDOW_SAMPLES) // 2 - self._side * HOP_SAMPLES
         line = self._rate.of_row(row, start, begin, (frames - 1) * HOP_SAMPLES + WINDOW_SAMPLES)
         magnitudes = np.abs(spectra_of(line, self._plan)[_TOUCHING : _TOUCHING + frames])
         lost = self._lost_frames(frames, (-begin, samples - begin))
         if not lost.any():  # so short a gap is no frame's loss
             return False
-        answer = self._answer(magnitudes, seed)
+        answer = stretched(self._answer(magnitudes, seed), inside)
         made = np.zeros(frames, np.bool_)
-        made[self._side : self._side + self._gap] = True
+        made[self._side : self._side + inside] = True
         magnitudes[made & lost] = answer[lost[made]]
         bring_to_level(magnitudes, made & lost, ~lost)
         places = np.flatnonzero(lost)
@@ -194,7 +199,7 @@ class LongGapNetwork:
 
 
 class LongGaps(GapFiller):
-    """Fills long gaps by the shortest network that reaches.
+    """Fills long gaps by the shortest network that reaches, else by the longest one, stretched.
 
     Parameters
     ----------
@@ -219,10 +224,12 @@ class LongGaps(GapFiller):
         self, row: NDArray[np.float32], start: int, stop: int, end: int, hints: Hints
     ) -> bool:
         """As :meth:`GapFiller.refine`, as :meth:`LongGapNetwork.fill` does."""
-        for network in self._networks:
-            if stop - start <= network.longest:
-                return network.fill(row, start, stop, hints.seed)
         longest = self._networks[-1]
+        for network in self._networks:
+            if stop - start <= network.unstretched:
+                return network.fill(row, start, stop, hints.seed)
+        if stop - start <= longest.longest:
+            return longest.fill(row, start, stop, hints.seed)
         raise ConfigError(
             f"a gap of {1000 * (stop - start) / self._sample_rate:.1f} ms is too long for method "
             f"{KIND}: model {longest.name} fills up to "
@@ -270,6 +277,17 @@ def weights(samples: int) -> NDArray[np.float32]:
     share[: ramp.size] = ramp
     share[samples - ramp.size :] = ramp[::-1]
     return share
+
+
+def stretched(frames: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Return frames on straight lines between given ones, in time: shape (count, bins)."""
+    if count == len(frames):
+        return frames
+    places = np.linspace(0.0, len(frames) - 1.0, count)
+    low = np.minimum(places.astype(np.intp), len(frames) - 2)
+    share = (places - low).astype(np.float32)[:, None]
+    line: NDArray[np.float32] = frames[low] + share * (frames[low + 1] - frames[low])
+    return line
 
 
 def levels_of(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:

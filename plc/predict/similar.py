@@ -156,7 +156,7 @@ def _scores(signal: NDArray[np.float32], start: int, stop: int, match: int) -> N
     known[start:stop] = 0.0
     template = known[start - match : stop + match]
     places = max(known.size - width + 1, 0)
-    size = _smooth(known.size)
+    size = fast_length(known.size)
     products = np.fft.rfft(known, size) * np.conj(np.fft.rfft(template, size))
     correlation = np.fft.irfft(products, size)[:places]
     sums = np.concatenate([[0.0], np.cumsum(known**2, dtype=np.float64)])
@@ -187,7 +187,7 @@ def _best(scores: NDArray[np.float64]) -> NDArray[np.int64]:
     return begins
 
 
-def _smooth(least: int) -> int:
+def fast_length(least: int) -> int:
     """Return a length with a fast transform, at least ``least``."""
     best = 1 << (least - 1).bit_length()
     for odd in (9, 15, 5, 3):

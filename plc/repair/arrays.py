@@ -36,8 +36,9 @@ References
    arXiv 2403.04433.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,6 +57,7 @@ from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc.predict.sides import SIDE_RUNG
 from plc.predict.similar import REACH_S
+from plc.repair.copied import Passages
 from plc.repair.edges import widen
 from plc.repair.gaps import (
     Gap,
@@ -109,7 +111,15 @@ class FillSettings:
         if kind and KINDS[kind].context_s:
             return KINDS[kind].context_s
         refined = refines(self.quality, self.method)
-        return REACH_S if refined and self.method == "auto" and self.model != "ar" else CONTEXT_S
+        if refined and self.method == "auto" and self.model != "ar":
+            return REACH_S
+        return LISTEN_S if self.copies else CONTEXT_S
+
+    @property
+    def copies(self) -> bool:
+        """Return whether long gaps of music get similar passages of the recording."""
+        by_kind = kind_of_filler(self.method, self.model) in FILE_METHODS
+        return self.method == "auto" and not by_kind and refines(self.quality, self.method)
 
     def network(self, sample_rate: int) -> GapFiller | None:
         """Return the network that fills gaps; None for none."""
@@ -122,6 +132,10 @@ class FillSettings:
 
 
 _Report = Callable[[int, int], None]
+Copy = Callable[[NDArray[np.float32], Gap, NDArray[np.bool_]], None]
+"""Copies a passage into a gap of rows with a draft, of which some samples were received."""
+# Of an array, read at once.
+_BLOCK_SAMPLES = 1 << 16
 
 
 def inpaint(
@@ -161,7 +175,9 @@ def inpaint(
         of more than :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP` samples are filled as by
         ``"fast"``.
     method : str
-        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``; ``lpc`` sees 2048 samples on
+        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``. ``auto`` copies the most similar
+        passage of the signal to gaps of 100 to 1500 ms in music (:mod:`plc.repair.copied`), where
+        others fade out and in; but not with quality ``"fast"``. ``lpc`` sees 2048 samples on
         each side, as in the paper. ``restore`` fills gaps of up to 256 ms as lost frames of a
         spectrogram, up to 8 kHz; above, and in longer gaps, it is ``ar``. ``gacela`` invents what
         may have been in a long gap of music, up to 11 kHz.
@@ -170,7 +186,8 @@ def inpaint(
         package's (``"auto"``), none (``"ar"``), or a name or path. ``"auto"`` uses none where ONNX
         Runtime is not installed. A model of ``restore`` or ``gacela`` chooses that method.
     seed : int
-        Of what the method ``gacela`` invents, at least 0; without effect on others.
+        Of what the method ``gacela`` invents, at least 0. By the method ``auto``, how many better
+        places are passed over for what is copied to a long gap; without effect on others.
     progress : callable, optional
         Called after each gap with the gaps filled and the gaps in all.
 
@@ -208,7 +225,9 @@ def inpaint(
     out = signal.copy()
     by_channel, filled = out.reshape(samples, -1), signal.reshape(samples, -1)
     done, total = 0, sum(len(track.gaps) for track in tracks)
-    for where, gaps in tracks:
+    passages = Passages(sample_rate, tracks, partial(_blocks, filled), seed)
+    for track in tracks:
+        where, gaps = track
         own = filled[:, where]
         spans = [gap.span for gap in widen(own, gaps, stream.sample_rate)]
 
@@ -225,6 +244,7 @@ def inpaint(
             settings,
             report,
             guides_of(filled, 0, tracks, where) if gaps else None,
+            partial(passages.fill, track, 0) if settings.copies else None,
         )
         done += len(gaps)
     return out
@@ -239,6 +259,7 @@ def fill_gaps(
     settings: FillSettings,
     progress: _Report | None = None,
     guides: Guides | None = None,
+    copy: Copy | None = None,
 ) -> Packet:
     """Fill the gaps of a signal that holds earlier fills.
 
@@ -259,6 +280,8 @@ def fill_gaps(
         Gaps behind the others, which stay as they are.
     guides : Guides, optional
         Other channels of the same recording, that tell of what is lost.
+    copy : callable, optional
+        :meth:`~plc.repair.copied.Passages.fill`, of the gaps' track and the signal's place.
     """
     quality, method = settings.quality, settings.method
     channels = signal.size // signal.shape[0]
@@ -295,6 +318,8 @@ def fill_gaps(
                 progress(done, len(wanted))
             continue
         _fill(rows, config, gap, quality, network, Hints(received, seed=settings.seed))
+        if copy is not None:
+            copy(rows, gap, received)
         guided = network is None or not network.any_gap
         if guided and guides is not None and refines(quality, config.method):
             _guide(rows, config, gap, quality, received, guides)
@@ -329,6 +354,12 @@ def guides_of(
             begin, end = start - EDGE_SAMPLES - first, stop + EDGE_SAMPLES - first
             known[where, max(0, begin) : max(0, end)] = False
     return Guides(_as_rows(signal[:, others]), known[others])
+
+
+def _blocks(signal: Packet) -> Iterator[NDArray[np.float32]]:
+    """Yield samples of shape (n, channels), full scale 1.0."""
+    for start in range(0, len(signal), _BLOCK_SAMPLES):
+        yield _as_rows(signal[start : start + _BLOCK_SAMPLES]).T
 
 
 def _as_rows(signal: Packet) -> NDArray[np.float32]:

@@ -7,8 +7,9 @@ second. The target has exactly the length of the source; delays are taken out.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -24,6 +25,7 @@ from plc.engine.config import PACKET_MS, StreamSettings, samples_of_packet
 from plc.engine.spans import merge_spans
 from plc.errors import TraceError
 from plc.repair.arrays import FillSettings
+from plc.repair.copied import LongGap, Passages
 from plc.repair.gaps import Hole, Stretch, gaps_in_samples, tracks_of
 from plc.repair.track_fill import Recording, TrackFill
 
@@ -111,6 +113,9 @@ class InpaintReport:
         Number of them that were interpolated. The others are longer than
         :data:`~plc.repair.interpolate.LONGEST_REFINED_GAP`, or next to nothing is known on one
         side, and got the blend. None where the quality or the method interpolates none.
+    long_gaps : tuple of LongGap
+        What filled the gaps that are long, and from where; none where the method or the quality
+        copies nothing.
     elapsed_s : float
         Reading and writing included.
     clipped_samples : int
@@ -124,6 +129,7 @@ class InpaintReport:
     holes: tuple[Hole, ...]
     damaged_samples: int
     refined_gaps: int | None
+    long_gaps: tuple[LongGap, ...]
     elapsed_s: float
     clipped_samples: int
 
@@ -327,11 +333,13 @@ def inpaint_file(
         start_s = time.perf_counter()
         with _writer_like(reader, target, overwrite, bitrate) as writer:
             window = _Window(reader, writer, progress)
+            passages = Passages(reader.sample_rate, tracks, partial(_blocks, source), settings.seed)
             recording = Recording(
                 source=str(source),
                 sample_rate=reader.sample_rate,
                 samples=samples,
                 settings=settings,
+                passages=passages if settings.copies else None,
             )
             fills = [TrackFill(track, tracks, recording) for track in tracks if track.gaps]
             jobs = [(fill, group) for fill in fills for group in fill.groups()]
@@ -347,6 +355,7 @@ def inpaint_file(
             holes=tuple(sorted(hole for fill in fills for hole in fill.holes())),
             damaged_samples=sum(fill.damaged_samples() for fill in fills),
             refined_gaps=_total(fill.refined() for fill in fills),
+            long_gaps=tuple(passages.told),
             elapsed_s=time.perf_counter() - start_s,
             clipped_samples=writer.clipped_samples,
         )
@@ -386,6 +395,12 @@ def lost_gaps(
             (start / rate, min(stop, samples) / rate)
             for start, stop in gaps_of(lost, packet_samples)
         ]
+
+
+def _blocks(source: Path) -> Iterator[NDArray[np.float32]]:
+    """Read a recording in blocks of a second."""
+    with AudioReader(source) as reader:
+        yield from reader.stream(reader.sample_rate)
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from plc.engine.methods import FILE_METHODS
 from plc.errors import AudioFileError
 from plc.networks.files.inpaint import kind_of_filler
 from plc.repair.arrays import HEARD_S, FillSettings, fill_gaps, guides_of
+from plc.repair.copied import Passages
 from plc.repair.edges import intact_part
 from plc.repair.gaps import Gap, Hole, Track, find_unsound, gaps_within, merge_gaps
 from plc.repair.interpolate import refinable, refines
@@ -26,6 +28,8 @@ class Recording:
     sample_rate: int
     samples: int
     settings: FillSettings
+    passages: Passages | None = None
+    """What long gaps are filled with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class TrackFill:
             later[0] = (wide.end, later[0][1])
         holes[0] = (wide.start, holes[0][1])
         holes[-1] = (holes[-1][0], wide.stop)
+        passages = self.recording.passages
         signal[:, where] = fill_gaps(
             own,
             self.recording.sample_rate,
@@ -110,6 +115,7 @@ class TrackFill:
             later,
             self.recording.settings,
             guides=guides_of(signal, first, self.tracks, where),
+            copy=partial(passages.fill, self.track, first) if passages else None,
         )
         self.filled += [
             Gap(*(first + place for place in each)) for each in merge_gaps(holes, wide.end)
@@ -131,7 +137,11 @@ class TrackFill:
         by_kind = kind_of_filler(how.method, how.model) in FILE_METHODS
         if by_kind or not refines(how.quality, how.method):
             return None
-        groups = grouped(self.filled, self.recording.sample_rate, how.quality, how.method)
+        passages = self.recording.passages
+        told = passages.told if passages else []
+        copied = {(gap.start, gap.channels) for gap in told if gap.copied_from is not None}
+        gaps = [gap for gap in self.filled if (gap.start, self.track.channels) not in copied]
+        groups = grouped(gaps, self.recording.sample_rate, how.quality, how.method)
         return sum(
             len(each) for each in groups if len(each) > 1 or refinable(each[0], each[0].start)
         )

@@ -216,7 +216,7 @@ def long_gaps(
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
-    """Fill long gaps in music: invented, copied, faded.
+    """Fill long gaps in music: invented, as auto fills them (copied), faded.
 
     FAD: Fréchet distance of the notes of all fills. LSD: log-spectral distance, in dB.
     Step: at an edge, in usual steps nearby. FAD needs basic-pitch.

@@ -5,9 +5,8 @@ joins with what is known. Each clip has one gap in its middle, which is filled b
 
 ``gacela``
     A network that invents (:mod:`plc.papers.gacela`), where there is one for the length.
-``copy``
-    The passage of the clip whose surroundings resemble the gap's most, put in whole as in [1]_,
-    where features are compared; here it is samples.
+``auto``
+    What users get: the most similar passage of the clip (:mod:`plc.repair.copied`), as in [1]_.
 ``fade``
     Linear prediction from both sides, which fades out towards the middle.
 
@@ -36,7 +35,6 @@ from plc.errors import ConfigError
 from plc.networks.files.gap_filler import find_models
 from plc.networks.files.inpaint import open_gap_filler
 from plc.papers.gacela import KIND, SAMPLE_RATE, LongGaps, long_gap_signature
-from plc.predict.similar import MATCH_MS, find_passages
 from plc.runtime.session import open_session
 from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import read_clip
@@ -44,17 +42,14 @@ from plc_bench.base.results import counted
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.frechet import FRAME_HOP, frechet_distance, note_frames
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
-from plc_kernels.fade import crossfade_ramp
 
-METHODS = (KIND, "copy", "fade")
+METHODS = (KIND, "auto", "fade")
 TRUTH = "truth"
 VARIANT = "gacela, another seed"
 # Around a gap, for the notes in it.
 _AROUND_S = 1.0
 # On either side of an edge: what its level is taken from, and its usual steps.
 _EDGE_MS = 20.0
-# Mixed at the ends of a copied passage.
-_MIX_MS = 10.0
 # On either side of a gap, in a picture.
 _SHOWN_S = 0.4
 _FRAME, _HOP = 1024, 256
@@ -229,7 +224,7 @@ def filled_by_all(
     if isinstance(gaps, LongGaps) and samples <= gaps.longest:
         for name, seed in ((KIND, settings.seed), (VARIANT, settings.seed + 1)):
             made[name] = _inpainted(signal, gap, KIND, settings.model, seed)
-    made["copy"] = copied(signal, gap)
+    made["auto"] = _inpainted(signal, gap, "auto", "auto", 0)
     made["fade"] = _inpainted(signal, gap, "ar", "auto", 0)
     return made, gap
 
@@ -275,42 +270,6 @@ def draw_fills(path: Path, clip: Path, settings: LongGapSettings) -> None:
         ax.tick_params(labelsize=7)
     axes[0].set_ylabel("kHz", fontsize=7)
     save(figure, path)
-
-
-def copied(signal: NDArray[np.float32], gap: tuple[int, int]) -> NDArray[np.float32]:
-    """Return a signal with its most similar passage in the gap.
-
-    Both ends are mixed with linear prediction.
-
-    Parameters
-    ----------
-    signal : float32, shape (n,)
-        What stands in the gap is not looked at.
-    gap : (int, int)
-        First sample of the gap and first after it.
-    """
-    start, stop = gap
-    out = _inpainted(signal, gap, "ar", "auto", 0)
-    known = signal.copy()
-    known[start:stop] = 0.0
-    found = find_passages(known, start, stop, SAMPLE_RATE)
-    if found is None:
-        return out
-    match = round(MATCH_MS * SAMPLE_RATE / 1000.0)
-    around = np.r_[0:match, stop - start + match : stop - start + 2 * match]
-    wanted = known[start - match + around]
-    passages = known[found.begins[:, None] + around]
-    products = passages @ wanted
-    best = int(np.argmax(products / np.sqrt((passages**2).sum(axis=1) + 1e-12)))
-    begin = int(found.begins[best]) + match
-    gain = products[best] / float((passages[best] ** 2).sum() + 1e-12)
-    passage = np.float32(gain) * known[begin : begin + stop - start]
-    weight = np.ones(stop - start, np.float32)
-    ramp = crossfade_ramp(round(_MIX_MS * SAMPLE_RATE / 1000.0))
-    weight[: ramp.size] = ramp
-    weight[weight.size - ramp.size :] = ramp[::-1]
-    out[start:stop] += weight * (passage - out[start:stop])
-    return out
 
 
 def spectral_distance_db(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

@@ -25,6 +25,7 @@ from plc.papers.gacela import (
     KIND,
     RATES,
     SAMPLE_RATE,
+    STRETCH,
     WINDOW_SAMPLES,
     LongGapNetwork,
     LongGaps,
@@ -32,6 +33,7 @@ from plc.papers.gacela import (
     bring_to_level,
     levels_of,
     long_gap_signature,
+    stretched,
 )
 from plc_bench.scores.metrics import rms
 from tests.plc.tiny_models import OPSET, onnx, write_bytes
@@ -136,7 +138,7 @@ def test_true_magnitudes_give_nearly_the_true_spectrum(
     truth = song(rate, seed=4)
     network = LongGapNetwork(find(model), rate)
     start = round(0.6 * rate)
-    stop = start + int(share * network.longest)
+    stop = start + int(share * network.unstretched)
     wanted: list[NDArray[np.float32]] = []
 
     def keep(magnitudes: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
@@ -158,6 +160,28 @@ def test_true_magnitudes_give_nearly_the_true_spectrum(
     error = np.sum((made[:low] - true[:low]) ** 2) / np.sum(true[:low] ** 2)
     assert error < 0.15
     assert rms(row[inside]) == pytest.approx(rms(truth[inside]), rel=0.2)
+
+
+def test_levels_are_stretched_to_a_longer_gap(model: str) -> None:
+    rate = SAMPLE_RATE
+    x = song(rate, seconds=2.6, seed=8)
+    network = LongGapNetwork(find(model), rate)
+    assert network.longest == int(STRETCH * GAP_SAMPLES)
+    start = rate
+    row = x.copy()
+    row[start : start + network.longest] = 0.0
+    assert network.fill(row, start, start + network.longest, seed=1)
+    assert np.array_equal(row[:start], x[:start])
+    assert np.array_equal(row[start + network.longest :], x[start + network.longest :])
+    for part in np.array_split(row[start : start + network.longest], 8):
+        assert 0.3 < rms(part) / rms(x) < 3.0
+
+
+def test_stretched_frames_lie_on_straight_lines() -> None:
+    frames = np.array([[0.0, 1.0], [2.0, 5.0], [4.0, 1.0]], np.float32)
+    assert stretched(frames, 3) is frames
+    expected = [[0.0, 1.0], [1.0, 3.0], [2.0, 5.0], [3.0, 3.0], [4.0, 1.0]]
+    np.testing.assert_allclose(stretched(frames, 5), expected, atol=1e-6)
 
 
 def test_a_seed_is_a_fill(model: str) -> None:
@@ -229,20 +253,20 @@ def test_a_gap_is_filled_by_the_shortest_network_that_reaches(tmp_path: Path) ->
     gaps = LongGaps(networks, SAMPLE_RATE)
     x = song(SAMPLE_RATE, 2.5)
     hints = Hints(np.ones(x.size, np.bool_))
-    for samples, chosen in ((8192, 1), (8193, 0), (16_384, 0)):
+    for samples, chosen in ((8192, 1), (8193, 0), (16_384, 0), (33_587, 0)):
         expected, found = x.copy(), x.copy()
         assert networks[chosen].fill(expected, 18_000, 18_000 + samples, 0)
         assert gaps.refine(found, 18_000, 18_000 + samples, x.size, hints)
         assert np.array_equal(expected, found)
-    with pytest.raises(ConfigError, match=r"743\.1 ms is too long .* of-64 fills up to 743\.0 ms"):
-        gaps.refine(x, 18_000, 18_000 + 16_385, x.size, hints)
+    with pytest.raises(ConfigError, match=r"1523\.3 ms is too long .* up to 1523\.2 ms"):
+        gaps.refine(x, 18_000, 18_000 + 33_588, x.size, hints)
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path, model: str) -> None:
     x = song(22_050)
     fill = partial(inpaint, x, [(12_000, 15_000)], sample_rate=22_050, method=KIND)
-    with pytest.raises(ConfigError, match=r"a gap of 544\.2 ms is too long for method gacela"):
-        inpaint(x, [(12_000, 24_000)], sample_rate=22_050, method=KIND, model=model)
+    with pytest.raises(ConfigError, match=r"a gap of 771\.0 ms is too long for method gacela"):
+        inpaint(x, [(12_000, 29_000)], sample_rate=22_050, method=KIND, model=model)
     with pytest.raises(ConfigError, match="model ar means none"):
         fill(model="ar")
     with pytest.raises(ConfigError, match="seed is -1; expected at least 0"):
@@ -342,7 +366,8 @@ def test_the_command_writes_variants_that_differ(tmp_path: Path, model: str) -> 
 def test_the_command_refuses_variants_of_what_has_one_result(tmp_path: Path, model: str) -> None:
     soundfile.write(tmp_path / "in.wav", song(44_100), 44_100)
     paths = (tmp_path / "in.wav", tmp_path / "out.wav", "--gap", "0.7:0.9", "--variants", 2)
-    assert "method auto has one result" in run(*paths, status=2)
+    assert "method ar of quality good has one result" in run(*paths, "--method", "ar", status=2)
+    assert "quality fast has one result" in run(*paths, "--quality", "fast", status=2)
     options = ("--method", KIND, "--model", model)
     said = run(tmp_path / "in.wav", "-", *paths[2:], *options, status=1)
     assert "stdout takes one variant" in said
