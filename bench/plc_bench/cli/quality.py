@@ -201,7 +201,8 @@ def told(
 ) -> None:
     """Measure how often streams under losses are classified as speech.
 
-    At the beginnings of bursts, from 0.6 s on, as the engine asks.
+    At the beginnings of bursts, from 0.6 s on, as the engine asks; by domain, and for each
+    instrument or other work.
 
     plc bench told CORPUS/speech/test CORPUS/music/test --loss 55% --burst 3
     """
@@ -219,7 +220,7 @@ def told(
     with progress_shown("clips", len(clips)) as advance:
         found = bench.measure_told(clips, conditions, sample_rate, seed, processes(jobs), advance)
     report_failures(found.failures, len(clips))
-    show(found, [bench.told_table(found)], as_json, save)
+    show(found, [bench.told_table(found), bench.works_table(found)], as_json, save)
     end(found.failures)
 
 
