@@ -235,7 +235,7 @@ def test_c_conceals_with_networks_as_python_does_bit_for_bit(
         assert int(served[1]) > 0
         heard.append(soundfile.read(tmp_path / f"{k}-c.wav", always_2d=True)[0])
         command[2] = tmp_path / f"{k}-prepared.wav"
-        assert run(*command, "--models", models, "--prepare", "1").stdout == done.stdout
+        assert run(*command, "--models", whole, "--prepare", "1").stdout == done.stdout
         ahead = soundfile.read(tmp_path / f"{k}-prepared.wav", always_2d=True)[0]
         assert np.array_equal(ahead, heard[-1])
     for limit_ms, serves in (("0.001", False), ("1000", True)):
