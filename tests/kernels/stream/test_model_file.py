@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-pytest.importorskip("onnx")
-
 from plc.embed.models import model_file
 from plc.models.catalogue import find
 from plc.networks.flat import flat_file

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-pytest.importorskip("onnx")
-
 import plc
 from plc import Concealer
 from plc.audio.files import read_audio

@@ -6,8 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-pytest.importorskip("onnx")
-
 from plc.networks.flat import shared_model
 from plc_kernels.stream import entry, gap, layout, network, prediction, preparation
 from tests.examples import examples
