@@ -1,6 +1,6 @@
 """Damaged samples at the end of what is known, told by a short linear predictor."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,11 @@ class EdgeSpace(NamedTuple):
     errors: NDArray[np.float32]
     fit: NDArray[np.float64]
     line: NDArray[np.float64]
+
+    @classmethod
+    def allocate(cls, samples: int, order: int) -> Self:
+        """Return memory for so many samples and a predictor of that order."""
+        return cls(np.empty((2, samples), np.float32), np.empty((3, order + 1)), np.empty(samples))
 
 
 @kernel

@@ -24,8 +24,6 @@ from plc.predict.linear import ArFiller
 from plc_kernels.passages import LAG_ROW, LINE_ROW, ROWS
 from plc_kernels.recall import (
     LEAST_LAG_MS,
-    PASSAGES,
-    PIECE,
     REHEARSED_MS,
     RecallSpace,
     Search,
@@ -64,7 +62,7 @@ class Passages:
             )
         self.sample_rate = sample_rate
         """In Hz."""
-        stride, self.past_samples, _, refined, match = recall_sizes(sample_rate)
+        _, self.past_samples, _, _, match = recall_sizes(sample_rate)
         self.known = max(match, past)
         """Samples of :attr:`sum` before the gap."""
         self._searches = [
@@ -77,19 +75,7 @@ class Passages:
             )
             for _ in range(channels)
         ]
-        self._space = RecallSpace(
-            thinned=np.zeros(PIECE + 1, np.float32),
-            weights=np.zeros(PIECE + 3 * ROWS, np.float32),
-            every=np.zeros(ROWS * LAG_ROW, np.float32),
-            newest=np.zeros(refined, np.float32),
-            around=np.zeros(refined + 2 * stride, np.float32),
-            template=np.zeros(match, np.float32),
-            matched=np.zeros((PASSAGES, match), np.float32),
-            normal=np.zeros((PASSAGES, PASSAGES)),
-            shares=np.zeros(PASSAGES),
-            lags=np.zeros(PASSAGES, np.int64),
-            scores=np.zeros(PASSAGES, np.float32),
-        )
+        self._space = RecallSpace.allocate(sample_rate)
         self.found = np.zeros(channels, np.bool_)
         """Of which channels there are passages."""
         self.sum = np.zeros((channels, self.known + ahead), np.float32)

@@ -76,5 +76,5 @@ def _damaged(signal: Packet, order: int) -> int:
     rows = np.array(signal.reshape(n, -1).T, np.float32)
     if signal.dtype == np.int16:
         rows /= INT16_SCALE
-    space = EdgeSpace(np.empty((2, n), np.float32), np.empty((3, order + 1)), np.empty(n))
+    space = EdgeSpace.allocate(n, order)
     return max(count_damaged(row, order, True, space) for row in rows)

@@ -16,7 +16,7 @@ from tests.signals import noise, tones, voice
 
 RATE = 16_000
 SAMPLES, ORDER = edge_sizes(RATE)
-SPACE = EdgeSpace(np.empty((2, SAMPLES), np.float32), np.empty((3, ORDER + 1)), np.empty(SAMPLES))
+SPACE = EdgeSpace.allocate(SAMPLES, ORDER)
 SIGNALS = {
     "voice": voice(RATE, 0.5, 180.0, 0.8),
     "tones": tones(3, RATE // 2, RATE),

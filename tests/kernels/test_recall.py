@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 from plc_kernels.passages import LAG_ROW, LINE_ROW, ROWS, innovation_share
 from plc_kernels.predict import error_power, go_on
 from plc_kernels.recall import (
-    PASSAGES,
-    PIECE,
     RecallSpace,
     Search,
     forget,
@@ -31,23 +29,6 @@ def work() -> NDArray[np.float64]:
     return np.zeros(ORDER + 64)
 
 
-def space() -> RecallSpace:
-    stride, _, _, refined, match = recall_sizes(RATE)
-    return RecallSpace(
-        thinned=np.zeros(PIECE + 1, np.float32),
-        weights=np.zeros(PIECE + 3 * ROWS, np.float32),
-        every=np.zeros(ROWS * LAG_ROW, np.float32),
-        newest=np.zeros(refined, np.float32),
-        around=np.zeros(refined + 2 * stride, np.float32),
-        template=np.zeros(match, np.float32),
-        matched=np.zeros((PASSAGES, match), np.float32),
-        normal=np.zeros((PASSAGES, PASSAGES)),
-        shares=np.zeros(PASSAGES),
-        lags=np.zeros(PASSAGES, np.int64),
-        scores=np.zeros(PASSAGES, np.float32),
-    )
-
-
 def search() -> Search:
     rows, lags = np.full((2, ROWS * LINE_ROW), np.nan, np.float32), ROWS * LAG_ROW
     fresh = Search(
@@ -59,7 +40,7 @@ def search() -> Search:
 
 def heard(x: NDArray[np.float32], packet: int) -> tuple[Search, NDArray[np.float32]]:
     """Return a search that listened to ``x``, and the ring that holds it."""
-    found, room = search(), space()
+    found, room = search(), RecallSpace.allocate(RATE)
     for begin in range(0, x.size, packet):
         listen(RATE, room, found, x[begin : begin + packet])
     ring = np.zeros(int(recall_sizes(RATE)[1]), np.float32)
@@ -74,7 +55,7 @@ def test_what_was_played_before_is_summed_with_what_followed(packet: int) -> Non
     found, ring = heard(x, packet)
     known = 640
     out = np.full(known + AHEAD, np.nan, np.float32)
-    peak = recall(RATE, known, space(), found, ring, x.size, x.size, out)
+    peak = recall(RATE, known, RecallSpace.allocate(RATE), found, ring, x.size, x.size, out)
     truth = np.tile(bar, 5)[17_000 - known : 17_000 + AHEAD]
     assert np.mean((out - truth) ** 2) < 0.02 * np.mean(truth**2)
     assert np.abs(out).max() <= peak <= np.abs(bar).max()
@@ -84,11 +65,13 @@ def test_there_are_no_passages_of_little_or_of_silence() -> None:
     out = np.zeros(700, np.float32)
     for x in (noise(3, 900), np.zeros(20_000, np.float32)):
         found, ring = heard(x, 80)
-        assert recall(RATE, 640, space(), found, ring, x.size, x.size, out) == -1.0
+        assert (
+            recall(RATE, 640, RecallSpace.allocate(RATE), found, ring, x.size, x.size, out) == -1.0
+        )
 
 
 def test_a_search_that_listens_for_long_keeps_its_last_seconds() -> None:
-    room, found = space(), search()
+    room, found = RecallSpace.allocate(RATE), search()
     lags = int(recall_sizes(RATE)[2])
     for second in range(30):
         listen(RATE, room, found, noise(second, RATE))
@@ -142,7 +125,7 @@ def test_passages_that_stay_further_away_weigh_less(
 
 
 def test_nothing_is_allocated() -> None:
-    room, found, x = space(), search(), noise(8, 480)
+    room, found, x = RecallSpace.allocate(RATE), search(), noise(8, 480)
     ring, out = np.resize(x, 64_000), np.zeros(700, np.float32)
     assert_allocates_nothing(forget, (RATE, found))
     assert_allocates_nothing(listen, (RATE, room, found, x))

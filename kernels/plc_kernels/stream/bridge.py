@@ -73,6 +73,7 @@ from plc_kernels.stream.layout import (
 from plc_kernels.stream.tables import (
     SPACE_WORDS,
     contour_of,
+    contour_past,
     contour_width,
     place_space,
     real_of,
@@ -156,7 +157,7 @@ def predicted(header: Block) -> int:
 def add_places(header: Block) -> None:
     """Give the arrays of a network for bridges their places."""
     channels, reach = header[CHANNELS], header[REACH]
-    line = _known(header) + header[SIDE]
+    line = contour_past(header) + header[SIDE]
     place_gap(header, BRIDGE_NET)
     place(header, VOICES, 4 * channels * line)
     place(header, FAR_VOICE, 4 * line)
@@ -169,12 +170,6 @@ def add_places(header: Block) -> None:
     place(header, BACKWARD, 4 * channels * reach)
     place(header, BEYOND, 4 * channels * header[AHEAD])
     place_space(header, SPACE, header[LOOKED], header[AROUND], header[WIDTH])
-
-
-@inlined
-def _known(block: Block) -> int:
-    """Return the samples of a side that a contour is followed from."""
-    return int(contour_sizes(block[RATE], 0)[0])
 
 
 @inlined
@@ -200,7 +195,7 @@ def late_samples(block: Block) -> int:
 def _voices(block: Block) -> NDArray[np.float32]:
     """Return the near side of each channel, shape (channels, known + predicted)."""
     rows: NDArray[np.float32] = float_rows(
-        block, VOICES, (block[CHANNELS], _known(block) + block[SIDE])
+        block, VOICES, (block[CHANNELS], contour_past(block) + block[SIDE])
     )
     return rows
 
@@ -228,7 +223,7 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
         Samples of the gap, and those of :func:`~plc_kernels.stream.prediction.through_rows` to
         write.
     """
-    channels, rate, known = block[CHANNELS], block[RATE], _known(block)
+    channels, rate, known = block[CHANNELS], block[RATE], contour_past(block)
     ring = float_rows(block, RING, (channels, block[PAST]))
     after = float_rows(block, AFTER, (channels, block[REACH]))
     through = prediction.through_rows(block)
@@ -264,8 +259,8 @@ def _lead_in(block: Block, c: int, along: bool, gap: int, out: NDArray[np.float3
         return
     rate = block[RATE]
     far_side = prediction.far_side_row(block, block[KNOWN], gap)
-    known = min(far_side.size, _known(block))
-    line = floats(block, FAR_VOICE, _known(block) + block[SIDE])
+    known = min(far_side.size, contour_past(block))
+    line = floats(block, FAR_VOICE, contour_past(block) + block[SIDE])
     line = line[: known + contour_sizes(rate, out.size)[1]]
     for i in range(known):
         line[i] = far_side[known - 1 - i]

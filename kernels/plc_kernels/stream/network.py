@@ -122,6 +122,7 @@ from plc_kernels.stream.tables import (
     GRID_TABLES,
     SPACE_WORDS,
     contour_of,
+    contour_past,
     contour_width,
     frame_size,
     place_space,
@@ -367,17 +368,11 @@ def add_places(header: Block) -> None:
 def _add_speech(header: Block) -> None:
     channels = header[CHANNELS]
     place_gap(header, SPEECH_NET)
-    place(header, VOICES, 4 * channels * (_known(header) + header[PREDICTED]))
+    place(header, VOICES, 4 * channels * (contour_past(header) + header[PREDICTED]))
     place(header, POINTS_AT, 4 * channels * POINTS)
     place(header, PERIODS, 8 * channels)
     place(header, LAGS, 8 * channels)
     place_space(header, SPACE, header[LOOKED], header[AROUND], header[WIDTH])
-
-
-@inlined
-def _known(block: Block) -> int:
-    """Return the samples of the past that a contour is expected from."""
-    return int(contour_sizes(block[RATE], 0)[0])
 
 
 @kernel
@@ -485,7 +480,7 @@ def _draft_speech(block: Block, model: int) -> None:
     channels, start, rate = block[CHANNELS], block[SPEECH_NET + START], block[RATE]
     lines, space = gap_lines(block, SPEECH_NET), _space(block)
     ring = float_rows(block, RING, (channels, block[PAST]))
-    known = _known(block)
+    known = contour_past(block)
     voices = float_rows(block, VOICES, (channels, known + block[PREDICTED]))
     points = float_rows(block, POINTS_AT, (channels, POINTS))
     periods, lags = doubles(block, PERIODS, channels), words(block, LAGS, channels)
@@ -513,8 +508,6 @@ def _take_prepared(block: Block) -> None:
         swap_places(block, word)
     for word in range(SERVED, ANSWERED + 1):
         block[word] = second[word]
-    block[bridge.BRIDGED_BY] = 0
-    block[LATE] = 0
 
 
 @inlined
@@ -531,7 +524,7 @@ def is_place(word: int) -> bool:
     for net in _NETS:
         if net + LINES <= word < net + GAP_WORDS:
             return True
-    return bool(recall.FIRST_PLACE <= word <= recall.PLAYED)
+    return bool(recall.THINNING <= word <= recall.PLAYED)
 
 
 @part

@@ -6,11 +6,12 @@ Arrays that belong together have places in words one after another, the first of
 import numpy as np
 
 from plc_kernels.compile import inlined, part
-from plc_kernels.contour import FEATURES, POINTS, ContourModel, ContourSpace
+from plc_kernels.contour import FEATURES, POINTS, ContourModel, ContourSpace, contour_sizes
 from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
 from plc_kernels.spectra.gap import Grid, open_grid
 from plc_kernels.stream import model as of
 from plc_kernels.stream.layout import (
+    RATE,
     Block,
     complexes,
     doubles,
@@ -81,6 +82,12 @@ def grid_of(block: Block, at: int, size: int, passes: int) -> Grid:
         floats(block, at + 5, size),
         complexes(block, at + 6, size // 2 + 1),
     )
+
+
+@inlined
+def contour_past(block: Block) -> int:
+    """Return the samples of the past that a contour is expected from."""
+    return int(contour_sizes(block[RATE], 0)[0])
 
 
 @inlined

@@ -407,7 +407,7 @@ class Reference:
         n = min(looked, history.filled)
         if n < edges.LEAST_EDGE_SAMPLES:
             return
-        space = edges.EdgeSpace(np.empty((2, n), np.float32), np.empty((3, order + 1)), np.empty(n))
+        space = edges.EdgeSpace.allocate(n, order)
         for c, ring in enumerate(history.ring):
             row = np.empty(n, np.float32)
             history.newest(c, row)
