@@ -1,5 +1,6 @@
-"""Processor time of the calling thread, independent of other programs."""
+"""Processor time of the calling thread, independent of other programs, and processors."""
 
+import os
 import time
 from collections.abc import Callable
 from functools import cache
@@ -24,3 +25,9 @@ def is_fine(clock: Callable[[], float]) -> bool:
     """Return whether a clock's steps are short against a concealment."""
     readings = [clock() for _ in range(_READINGS)]
     return len(set(readings)) > _LEAST_STEPS
+
+
+def usable_cores() -> int:
+    """Return how many processors this process may run on; all where the system does not tell."""
+    known = getattr(os, "sched_getaffinity", None)
+    return len(known(0)) if known else os.cpu_count() or 1

@@ -29,7 +29,6 @@ from plc.engine.concealer import Concealer
 from plc.engine.config import samples_of_packet
 from plc.errors import AudioFileError, MissingExtraError, PlcError
 from plc.repair.recordings import in_packets
-from plc.runtime import native
 
 CLIPS = ("music", "speech")
 SPEECH = "speech"
@@ -179,7 +178,6 @@ def run(
         raise AudioFileError(f"cannot make the folder {folder}: {error.strerror}") from error
     if not overwrite:
         _check_folder(folder, rivals or {})
-    native.compile_beside()  # a first start compiles other kernels meanwhile
     rows: list[DemoRow] = []
     drawn: list[str] = []
     problem: str | None = None

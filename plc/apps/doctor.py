@@ -22,7 +22,7 @@ from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_fa
 from plc.errors import PlcError, in_a_line
 from plc.extras import install_command
 from plc.jsonable import to_json
-from plc.networks.streams.cores import usable_cores
+from plc.processor_time import usable_cores
 from plc.runtime.priority import ADVICE, Level, locks_memory, refusal_of
 
 # Distribution and its purpose; the first ones always are.

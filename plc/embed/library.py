@@ -15,10 +15,11 @@ from pathlib import Path
 from plc.embed.packaging import PLUGIN, SHARED, SONAME, header, package
 from plc.embed.toolchain import ARCHIVER, ARM_COMPILER, COMPILER, X86_COMPILER, Tool, find, run
 from plc.embed.wasm import build_wasm
+from plc.engine.networks import NETS
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.rungs import STEADY_MS
-from plc_kernels.stream import dropouts, entry, layout, model, model_file
+from plc_kernels.stream import dropouts, entry, layout, model, model_file, preparation
 from plc_kernels.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
 
 HERE = Path(__file__).parent
@@ -219,9 +220,10 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     ]
     lines = [f"#define PLC_STEPS(X) {' '.join(steps)}"]
     lines += [f"#define PLCK_{name} {getattr(layout, name)}" for name in _PLACES]
-    lines.append(f"#define PLCK_BESIDE {entry.BESIDE}")
+    lines.append(f"#define PLCK_BESIDE {preparation.BESIDE}")
     lines.append(f"#define PLCK_RUNGS {len(STEADY_MS)}")
     lines.append(f"#define PLCK_NETWORK_SAMPLES {layout.RUNG_SAMPLES + entry.NETWORK_PLACE}")
+    lines.append(f"#define PLCK_NETWORKS {len(NETS)}")
     lines.append(f"#define PLCK_FILE_BYTES {model_file.BYTES}")
     for name in ("BYTES", "LOWEST_RATE", "HIGHEST_RATE"):
         lines.append(f"#define PLCK_MODEL_{name} {getattr(model, name)}")

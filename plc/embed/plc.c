@@ -842,7 +842,7 @@ int plc_reset(plc_stream *stream) {
 
 int plc_stats(plc_stream *stream, plc_counters *counters) {
     const int64_t *block;
-    int code;
+    int code, k;
     if (!counters)
         return PLC_ERROR_ARGUMENT;
     if (counters->struct_size != sizeof *counters &&
@@ -866,7 +866,9 @@ int plc_stats(plc_stream *stream, plc_counters *counters) {
     counters->fills_limited = (uint64_t)block[PLCK_FILLS_LIMITED];
     counters->longest_burst_samples = (uint64_t)block[PLCK_LONGEST_BURST];
     if (counters->struct_size == sizeof *counters) {
-        counters->network_samples = (uint64_t)block[PLCK_NETWORK_SAMPLES];
+        counters->network_samples = 0;
+        for (k = 0; k < PLCK_NETWORKS; k++)
+            counters->network_samples += (uint64_t)block[PLCK_NETWORK_SAMPLES + k];
         counters->detected_dropouts = stream->detected;
     }
     leave(stream);

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numba.core.dispatcher import Dispatcher
 
-from plc.engine import networks
 from plc.engine.warm import warm_up
 from plc.engine.whole import conceal
 from plc.runtime import native
@@ -24,12 +23,11 @@ def main() -> None:
     """Do what the module says."""
     level, path = sys.argv[1:]
     record()
-    warm_up()
+    warm_up(fillers=True)
     for rate in _RATES:
         _conceal_a_second(rate)
     for kernel in native.KERNELS:
         native.warm_up(kernel)
-    networks.warm_up()
     write_recorded(level, Path(path), _kernels())
 
 

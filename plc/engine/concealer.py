@@ -23,7 +23,6 @@ nothing grows (temporaries of some KB come and go, and the array returned, unles
 brings one), no lock is taken, no kernel is compiled, and nothing that a packet holds can raise.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self, Unpack
@@ -34,7 +33,7 @@ from plc.compiled import DirectCall
 from plc.engine.config import OPEN, StreamConfig, StreamSettings
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
-from plc.engine.methods import make_method
+from plc.engine.methods import bursts_ahead, make_method
 from plc.engine.one_thread import OneThread
 from plc.engine.samples import (
     INT16,
@@ -49,7 +48,7 @@ from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.processor_time import thread_clock
-from plc.runtime.runner import NetworkCounters, PreparationCounters
+from plc.runtime.runner import NetworkCounters
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.stream.layout import (
     BRIDGE,
@@ -61,11 +60,11 @@ from plc_kernels.stream.layout import (
     KNOWN,
     LANDED,
     LATE,
+    LISTENS,
     PART_BEGIN,
     PART_STOP,
     RECEIVED_SHARE,
     RUNG,
-    SHARE_RATE,
     SPEECH,
     SPENT_MS,
     TAKES,
@@ -74,6 +73,7 @@ from plc_kernels.stream.layout import (
     reach_of,
 )
 from plc_kernels.stream.many import step_many
+from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import (
     BEGAN,
@@ -88,13 +88,12 @@ from plc_kernels.stream.step import (
     RECEIVED,
     WANTS_BRIDGE,
     WANTS_FILL,
-    look_ahead,
 )
 from plc_kernels.stream.times import CONCEALED as CONCEALED_TIME
 from plc_kernels.stream.times import GOOD as GOOD_TIME
 
 _step = DirectCall(step_many)
-_look_ahead = DirectCall(look_ahead)
+_fill_part = DirectCall(fill_part)
 _flush_denormals = DirectCall(flush_denormals)
 _restore_denormals = DirectCall(restore_denormals)
 
@@ -195,20 +194,24 @@ class Concealer:
             **settings,
         )
         warm_up()
-        for kernel in (_step, _look_ahead, _flush_denormals, _restore_denormals):
+        for kernel in (_step, _fill_part, _flush_denormals, _restore_denormals):
             kernel.settle()
         config = self.config
         n, channels = config.packet_samples, config.channels
         reach = int(reach_of(config.sample_rate, n, config.lookahead))
-        network, ahead = NetworkCounters(), PreparationCounters()
-        self._method = method = make_method(config, reach, clock, network, ahead)
+        counters = NetworkCounters()
+        self._method = method = make_method(config, reach, clock, counters)
         self._filler = method.filler
+        if self._filler is not None:
+            warm_up(fillers=True)
         self._memory = memory = StreamMemory(config, method)
         method.attach(memory)
-        self.stats = Stats(memory, network=network, ahead=ahead)
+        self.stats = Stats(memory, network=counters)
         self._rungs = {name: k for k, name in enumerate(memory.rungs)}
+        self._networks = 0 if method.step_networks is None else method.step_networks.models.address
+        self._served = MORE | (PLAYED if memory.block[LISTENS] else 0)
+        self._ahead = bursts_ahead(config, memory, method, self.stats.ahead)
         self._limit_ms = config.time_limit_ms
-        self._packet_ms = config.packet_ms
         self._clock = clock
         if cpu_clock is None:
             cpu_clock = thread_clock() if clock is time.perf_counter else clock
@@ -216,11 +219,10 @@ class Concealer:
         self._cpu_began = 0.0
         self._inside = OneThread("Concealer")
         self._dropouts = DropoutFinder(config) if config.detect_dropouts else None
-        self._block, self._numbers = memory.block, memory.numbers
+        self._block = memory.block
         self._blocks = memory.block[None]
         self._inbox, self._missing = memory.inbox, memory.missing
         self._float_box, self._int16_box = memory.box(np.float32), memory.box(np.int16)
-        self._shape = (n, channels)
         self._integer = False
         self._scale_unseen = _SCALE_PACKETS
         self._next_lost = False
@@ -264,6 +266,8 @@ class Concealer:
 
     def _forget(self) -> None:
         self._method.reset()
+        if self._ahead is not None:
+            self._ahead.reset()
         forget_stream(self._block)
         if self._dropouts is not None:
             self._dropouts.forget()
@@ -279,10 +283,14 @@ class Concealer:
             "lookahead": self.config.lookahead,
             "delay_ms": self.config.lookahead * self.config.packet_ms,
             "budget_ms": self._limit_ms,
-        } | self._method.describe()
+        } | self._described()
+
+    def _described(self) -> dict[str, Any]:
+        found = self._method.describe()
+        return found if self._ahead is None else found | {"prepared": self._ahead.describe()}
 
     def close(self) -> None:
-        """End the threads of the networks, if there are any; a burst now gets the draft.
+        """Prepare nothing more, and end threads of networks; a burst now gets the draft.
 
         Raises
         ------
@@ -292,6 +300,8 @@ class Concealer:
         self._enter()
         try:
             self._method.close()
+            if self._ahead is not None:
+                self._ahead.close()
         finally:
             self._inside.leave()
 
@@ -306,7 +316,7 @@ class Concealer:
         limit_ms : float
             Where it is less than the stream's own; ``inf``: that again.
         """
-        self._numbers[HURRY_MS] = limit_ms
+        self._memory.numbers[HURRY_MS] = limit_ms
 
     def push(
         self,
@@ -361,12 +371,12 @@ class Concealer:
         integer = self._integer if arrived is None else arrived.dtype == INT16
         if missing:
             check_missing(missing, self.config)
-        if out is not None:
-            check_out(out, integer, self._shape)
-        self._integer = integer
         box = self._int16_box if integer else self._float_box
+        if out is not None:
+            check_out(out, integer, box.shape)
+        self._integer = integer
         if arrived is not None:
-            box[...] = arrived if arrived.ndim > 1 else arrived.reshape(self._shape)
+            box[...] = arrived if arrived.ndim > 1 else arrived.reshape(box.shape)
             if self._scale_unseen:
                 self._scale_unseen = 0 if tell_scale(box) else self._scale_unseen - 1
         received = arrived is not None
@@ -376,12 +386,16 @@ class Concealer:
         judged = self._next_lost or not received or bool(missing)
         if judged:
             self._cpu_began = self._cpu_clock()
+        if self._ahead is not None:
+            self._ahead.offer()
         flags = self._step(PUSH, received, missing)
         if out is None:
             out = box.copy()
         else:
             out[...] = box
         self._note_time(flags, judged, 1e3 * (self._clock() - began))
+        if self._ahead is not None:
+            self._ahead.follow(flags & CONCEALED != 0, self.config.packet_ms)
         return out
 
     def _without_dropouts(
@@ -405,7 +419,9 @@ class Concealer:
         integer, missing_parts = self._integer, self._missing
         flags = _step.run(self._blocks, action, inbox, 0, integer, missing_parts, gaps, inbox, 0, 1)
         filler = self._filler
-        if filler is not None:
+        if self._networks:
+            flags = self._with_networks(flags)
+        elif filler is not None:
             before = _flush_denormals.run()
             try:
                 while self._tell(filler, flags):
@@ -416,6 +432,16 @@ class Concealer:
                 _restore_denormals.run(before)
         self._next_lost = flags & NEXT_LOST != 0
         return int(flags)
+
+    def _with_networks(self, flags: int) -> int:
+        """Have the networks fill parts of the packet, and hear what they listen to."""
+        block, inbox, integer, missing = self._block, self._inbox, self._integer, self._missing
+        while True:
+            if flags & self._served:
+                _fill_part.run(block, self._networks, flags)
+            if not flags & MORE:
+                return flags
+            flags = _step.run(self._blocks, GO_ON, inbox, 0, integer, missing, 0, inbox, 0, 1)
 
     def _tell(self, filler: Filler, flags: int) -> bool:
         """Serve the filler's hooks for an answer; return whether there is MORE."""
@@ -434,8 +460,6 @@ class Concealer:
         playing = self._memory.playing
         whole = stop - begin == n
         filler.played(playing if whole else playing[:, begin:stop].copy(), received)
-        if received and filler.prepares and stop == n:
-            filler.prepare(self._memory.history, self._moment_without(stop))
 
     def _fill(self, filler: Filler, flags: int) -> None:
         """Fill the part that the step asks for."""
@@ -449,7 +473,7 @@ class Concealer:
         if flags & WANTS_BRIDGE:
             known, gap = int(block[KNOWN]), int(block[BRIDGE])
             moment = self._moment._replace(
-                fading=bool(block[FADING]), limit_ms=float(self._numbers[BURST_MS])
+                fading=bool(block[FADING]), limit_ms=float(self._memory.numbers[BURST_MS])
             )
             block[LANDED] = filler.bridge(
                 memory.history, memory.after[:, :known], memory.bridge[:, :gap], moment
@@ -461,24 +485,13 @@ class Concealer:
 
     def _moment_now(self) -> Moment:
         """Return the state of the burst that begins."""
-        block, numbers = self._block, self._numbers
+        block, numbers = self._block, self._memory.numbers
         return Moment(
             unsteady=bool(block[UNSTEADY]),
             content="speech" if block[SPEECH] else "music",
             gap_samples=int(block[GAP]),
             received_share=float(numbers[RECEIVED_SHARE]),
             limit_ms=float(numbers[BURST_MS]),
-        )
-
-    def _moment_without(self, samples: int) -> Moment:
-        """Return the state of a burst that would begin with lost samples."""
-        block, numbers = self._block, self._numbers
-        _look_ahead.run(block)
-        share = float(numbers[RECEIVED_SHARE])
-        return Moment(
-            unsteady=bool(block[UNSTEADY]),
-            content="speech" if block[SPEECH] else "music",
-            received_share=share * math.exp(float(numbers[SHARE_RATE]) * samples),
         )
 
     def flush(self) -> Packet:
@@ -510,7 +523,7 @@ class Concealer:
 
     def _note_time(self, flags: int, judged: bool, elapsed_ms: float) -> None:
         concealed = flags & CONCEALED != 0
-        self._numbers[SPENT_MS] = elapsed_ms
+        self._memory.numbers[SPENT_MS] = elapsed_ms
         self._block[TIMED] = CONCEALED_TIME if concealed else GOOD_TIME
         if concealed:
             stats = self.stats
@@ -519,6 +532,6 @@ class Concealer:
                 # What others did with the processor meanwhile says nothing about the rung.
                 spent_ms = 1e3 * (self._cpu_clock() - self._cpu_began)
                 stats.rung_changes += self._method.took(spent_ms > self._limit_ms)
-        changes = self._method.pass_time(self._packet_ms)
+        changes = self._method.pass_time(self.config.packet_ms)
         if changes:
             self.stats.rung_changes += changes

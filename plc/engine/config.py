@@ -72,14 +72,14 @@ class StreamConfig:
     seed : int
         Of the comfort noise: same seed, same samples.
     provider : str
-        What runs the network: ``"auto"`` is a GPU where ONNX Runtime has one that works, else
-        compiled kernels for the package's networks and ONNX Runtime for other graphs;
-        ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is ONNX Runtime on that one.
+        What runs the network: ``"auto"`` is the compiled step for the package's networks and those
+        of the same graph, and ONNX Runtime for others; ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is
+        ONNX Runtime on that one.
     prepare : str
         Whether a thread prepares the next concealment after each received packet, where there is a
-        time limit and no lookahead: ``"auto"``, where a network conceals, as far as a packet's
-        duration and the other streams of the process leave it time; ``"always"``, at the top rung;
-        or ``"never"``.
+        time limit and no lookahead: ``"auto"``, where a network of the step conceals, as far as a
+        packet's duration and the other streams of the process leave it time; ``"always"``, at the
+        top rung; or ``"never"``.
     detect_dropouts : bool
         Whether packets that arrive but hold a dropout count as lost there: silence that cuts
         sound off, a stuck sample, or a block said again.

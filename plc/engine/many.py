@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from plc.engine.config import OPEN, StreamConfig
 from plc.engine.memory import StreamMemory
-from plc.engine.methods import make_method
-from plc.engine.networks import model_for
+from plc.engine.methods import LADDER_METHODS, make_method, stream_models
+from plc.engine.network_choice import step_networks
+from plc.engine.networks import StepNetworks
 from plc.engine.one_thread import OneThread
 from plc.engine.prediction import StepPrediction
 from plc.engine.samples import INT16, Packet, Samples, as_packets, check_arrived, check_out
@@ -26,14 +27,16 @@ from plc.predict.filler import Method
 from plc.predict.ladder import SERVER, SERVER_DRAFTS, Ladders
 from plc.processor_time import thread_clock
 from plc.runtime import forks
-from plc_kernels.stream.layout import FLAGS, PREPARED_AT, REFIT, TAKES
-from plc_kernels.stream.many import conceal_many, step_many
-from plc_kernels.stream.preparation import expect_losses, prepare_between
+from plc_kernels.stream.layout import FLAGS, PACKET, POSITION, PREPARED_AT, REFIT, TAKES
+from plc_kernels.stream.many import step_many
+from plc_kernels.stream.network import fill_part
+from plc_kernels.stream.preparation import BETWEEN, expect_losses, look, prepare
 from plc_kernels.stream.start import forget_stream
-from plc_kernels.stream.step import CONCEALED, PUSH
+from plc_kernels.stream.step import CONCEALED, GO_ON, MORE, PUSH
 
 _Result = TypeVar("_Result")
 
+_step: Any = step_many
 MAX_STREAMS = 65_536
 # On steady content a fit serves so long: half of it would cost a quarter more, and gain little.
 _REFIT_MS = 50.0
@@ -126,24 +129,26 @@ class Concealers:
             raise ConfigError(f"model is {model!r}; many streams take auto or ar")
         warm_up()
         short = method == "server" and config.packet_ms < _SHORT_MS
-        self._model = None if short else model_for(config)
+        networks = None if short else _networks_of(config)
+        prepares = BETWEEN if networks is not None and not config.lookahead else 0
         chosen: Method
         if method == "server":
-            rungs = SERVER if self._model is None else SERVER_DRAFTS
+            rungs = SERVER if networks is None else SERVER_DRAFTS
             ladders = Ladders(sample_rate, channels, config.packet_samples, rungs=rungs)
-            chosen = StepPrediction(ladders)
+            chosen = StepPrediction(ladders, networks, prepares)
+        elif method in LADDER_METHODS:
+            ladders = Ladders(sample_rate, channels, config.packet_samples)
+            chosen = StepPrediction(ladders, networks, prepares)
         else:
-            chosen = make_method(replace(config, method="ar") if method == "auto" else config, 0)
+            chosen = make_method(config, 0)
         if chosen.ladders is None:
             raise ConfigError(
                 f"method is {method!r}; many streams take server, auto, ar or burg:ORDER_MS/PAST_MS"
             )
-        size = StreamMemory(config, chosen, model=self._model).block.size
+        self._model = 0 if networks is None else networks.models.address
+        size = StreamMemory(config, chosen).block.size
         self._blocks = np.zeros((streams, size), np.int64)
-        memories = [
-            StreamMemory(config, chosen, self._blocks[k], seed + k, self._model)
-            for k in range(streams)
-        ]
+        memories = [StreamMemory(config, chosen, self._blocks[k], seed + k) for k in range(streams)]
         refit = round(sample_rate * _REFIT_MS / 1000.0) if method == "server" else 0
         self._blocks[:, REFIT] = refit
         self.stats = tuple(Stats(memory) for memory in memories)
@@ -225,15 +230,20 @@ class Concealers:
             check_out(out, integer, self._shape)
         self._blocks[:, TAKES] = there
         given = whole.ctypes.data, whole.strides[0], integer, self._missing
-        place = out.ctypes.data
-        if self._model is None:
-            self._share(partial(step_many, self._blocks, PUSH, *given, 0, place))
-        else:
-            self._share(partial(conceal_many, self._blocks, self._model.address, *given, place))
+        self._share(partial(self._push_share, given, out.ctypes.data))
         for k in self._prepared:
             self.stats[k].ahead.concealed_prepared += int(self._blocks[k, PREPARED_AT]) < 0
         self._prepared = []
         return out
+
+    def _push_share(self, given: Any, out: int, first: int, stop: int) -> None:
+        """Push the packets of a share of the streams, and have their networks fill losses."""
+        blocks, model = self._blocks, self._model
+        _step(blocks, PUSH, *given, 0, out, first, stop)
+        for k in (first + np.flatnonzero(blocks[first:stop, FLAGS] & MORE)).tolist():
+            while blocks[k, FLAGS] & MORE:
+                fill_part(blocks[k], model, blocks[k, FLAGS])
+                _step(blocks, GO_ON, *given, 0, out, k, k + 1)
 
     def _share(self, work: Callable[[int, int], _Result]) -> list[_Result]:
         """Do work on all streams: on those of each share in a thread."""
@@ -273,7 +283,7 @@ class Concealers:
             self._inside.leave()
 
     def _prepare(self, end_s: float) -> int:
-        if self._model is None or self.config.lookahead:
+        if not self._model or self.config.lookahead:
             return 0
         expect_losses(self._blocks, self._expected)
         ready = [k for share in self._share(partial(self._prepare_share, end_s)) for k in share]
@@ -284,13 +294,14 @@ class Concealers:
 
     def _prepare_share(self, end_s: float, first: int, stop: int) -> list[int]:
         """Prepare streams of a share until a time; return them."""
-        assert self._model is not None, "it prepares with one"
         ready = []
         for k in self._in_order(first, stop):
             if perf_counter() + self._cost_s >= end_s:
                 break
             began_s = self._cpu_clock()
-            prepare_between(self._blocks[k], self._model.address)
+            block = self._blocks[k]
+            if look(block, block[POSITION] + block[PACKET]):
+                block[PREPARED_AT] = prepare(block, self._model)
             self._cost_s += (self._cpu_clock() - began_s - self._cost_s) / _COST_MEMORY
             self._turns[k] = next(self._turn)
             ready.append(k)
@@ -354,3 +365,14 @@ class Concealers:
 
     def _new_pool(self) -> ThreadPoolExecutor | None:
         return ThreadPoolExecutor(len(self._shares) - 1) if len(self._shares) > 1 else None
+
+
+def _networks_of(config: StreamConfig) -> StepNetworks | None:
+    """Return the network for speech of many streams; None: there is none."""
+    if config.method != "auto" or config.model == "ar":
+        return None
+    manifest = stream_models("auto", config.sample_rate)[0].get("speech")
+    if manifest is None or manifest.content != "speech":  # music's hears all that is played
+        return None
+    found = step_networks(config, {"speech": manifest}, math.inf, optional=True)
+    return found if found is not None and found.chosen else None

@@ -1,6 +1,6 @@
 """A stream's block of memory, and Python's views of it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,6 @@ from plc.predict.history import History
 from plc.predict.ladder import Ladders
 from plc_kernels.stream import layout, network, preparation
 from plc_kernels.stream.start import open_stream
-
-if TYPE_CHECKING:
-    from plc.networks.flat import FlatModel
 
 _WORD = 8
 _ALIGNED = 64
@@ -32,10 +29,6 @@ class StreamMemory:
         Where the block is to be; None: in memory of its own.
     seed : int or None
         Of the comfort noise; None: that of ``config``.
-    model : FlatModel or None
-        The network that the step asks for fills (:mod:`plc_kernels.stream.network`); for the
-        stream's rate. Without lookahead bursts may then be prepared
-        (:mod:`plc_kernels.stream.preparation`).
 
     Attributes
     ----------
@@ -57,7 +50,6 @@ class StreamMemory:
         method: Method,
         memory: NDArray[np.int64] | None = None,
         seed: int | None = None,
-        model: "FlatModel | None" = None,
     ) -> None:
         header = np.zeros(layout.HEADER, np.int64)
         numbers = header[layout.REALS :].view(np.float64)
@@ -77,15 +69,18 @@ class StreamMemory:
         if method.ladders is not None:
             header[layout.INSIDE] = True
             _write_ladders(method.ladders, header, numbers)
-        if model is None:
+        networks = method.step_networks
+        if networks is not None and not networks.chosen:
+            networks = None
+        if networks is None:
             size = layout.lay_out(header)
         else:
             header[layout.NETWORK_RUNG] = len(self.rungs)
-            self.rungs += (f"network:{model.name}",)
-            size = network.lay_out_network(model.address, header)
-        prepares = model is not None and not config.lookahead
-        if prepares:
-            size = preparation.add_second(header, False)
+            self.rungs += networks.names
+            header[layout.HEARD_LATER] = method.prepares == preparation.SHARING
+            size = networks.lay_out(header)
+        if method.prepares:
+            size = preparation.add_second(header, method.prepares)
         if memory is None:
             own = np.empty((size + _ALIGNED) // _WORD, np.int64)
             begin = (-own.ctypes.data % _ALIGNED) // _WORD
@@ -96,10 +91,11 @@ class StreamMemory:
         self.numbers = self.block[layout.REALS : layout.HEADER].view(np.float64)
         self.numbers[layout.LIMIT_MS] = config.time_limit_ms
         open_stream(self.block)
-        if model is not None:
+        if networks is not None:
+            self.numbers[layout.NETWORK_MS : layout.NETWORK_MS + 3] = networks.costs_ms()
             network.open_network(self.block)
-        if prepares:
-            preparation.open_second(self.block, False)
+        if method.prepares:
+            preparation.open_second(self.block, method.prepares)
         channels, n = config.channels, config.packet_samples
         self.inbox = self.block.ctypes.data + int(self.block[layout.INBOX])
         self.missing = self.array(layout.MISSING, np.int64, 2 * (n + 1))

@@ -1,16 +1,18 @@
 """The methods of concealment by name."""
 
+import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
+from plc.engine.ahead import BurstsAhead
 from plc.engine.config import StreamConfig
+from plc.engine.memory import StreamMemory
+from plc.engine.network_choice import step_networks
+from plc.engine.pace import PREPARE_SHARE, PreparationPace
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError
-from plc.limits import RECOVERY_MS
 from plc.models.kinds import KINDS, opener
 from plc.predict.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
 from plc.predict.filler import Filler, Method
@@ -25,11 +27,10 @@ from plc.predict.ladder import (
 from plc.predict.linear import ArFiller
 from plc.predict.lpc import LpcFiller
 from plc.runtime.runner import NetworkCounters, PreparationCounters
-from plc_kernels.stream.layout import FADE_MS, STEADY_HOLD_MS
+from plc_kernels.stream.preparation import SHARING
 
 if TYPE_CHECKING:
     from plc.models.manifest import Manifest
-    from plc.networks.streams.served import StreamContext
 
 METHODS: dict[str, str] = {
     "auto": "linear prediction, improved by a network where one fits the content and the time",
@@ -52,6 +53,8 @@ FILE_METHODS: dict[str, str] = {
 LADDER_METHODS = ("auto", "ar")
 """Those that are the ladder itself."""
 
+# Every rung fits that.
+_LONGEST_MS = 1e6
 _PLAIN_BURG = Rung(5.0, 50.0)
 
 FILLERS: dict[str, Callable[[int, int, int], Filler]] = {
@@ -69,7 +72,6 @@ def make_method(
     reach: int,
     clock: Callable[[], float] = time.perf_counter,
     counters: NetworkCounters | None = None,
-    ahead: PreparationCounters | None = None,
 ) -> Method:
     """Return the filler of a stream for its method.
 
@@ -83,8 +85,6 @@ def make_method(
         Returns seconds; what the network's deadline is measured with.
     counters : NetworkCounters or None
         Where the network's runs are counted.
-    ahead : PreparationCounters or None
-        Where prepared concealments are counted.
 
     Raises
     ------
@@ -100,6 +100,11 @@ def make_method(
         models, bridges = stream_models(networks, config.sample_rate)
         if not (models or bridges or config.prepares):
             return StepPrediction(Ladders(*stream, config.time_limit_ms, reach))
+        own_filler = any(KINDS[manifest.kind].filler for manifest in bridges.values())
+        if config.provider == "auto" and not own_filler:
+            step = _in_the_step(config, models, bridges if reach else {}, reach)
+            if step is not None:
+                return step
         from plc.networks.streams.served import StreamContext
 
         context = StreamContext(
@@ -108,15 +113,18 @@ def make_method(
             reach=reach,
             clock=clock,
             provider=config.provider,
-            optional=config.model == config.provider == "auto",
             counters=counters or NetworkCounters(),
         )
         for manifest in bridges.values():
             if place := KINDS[manifest.kind].filler:
                 filler: Filler = opener(place)(context, config.lookahead, manifest)
                 return filler
-        if config.prepares and (models or config.prepare == "always"):
-            return _prepared(config, context, models, ahead)
+        if config.prepares and config.prepare == "always":
+            raise ConfigError(
+                f"prepare is 'always', and provider {config.provider!r}, model {config.model!r}: "
+                "only what runs in the compiled step is prepared; give provider 'auto', and a "
+                "model of the package"
+            )
         if models or (bridges and reach):
             from plc.networks.streams.filler import NetworkFiller
 
@@ -126,6 +134,34 @@ def make_method(
     if rung is not None:
         return StepPrediction(Ladders(*stream, reach=reach, rungs=(rung, rung)))
     return FILLERS[method](*stream)
+
+
+def _in_the_step(
+    config: StreamConfig,
+    models: "dict[str, Manifest]",
+    bridges: "dict[str, Manifest]",
+    reach: int,
+) -> StepPrediction | None:
+    """Return linear prediction with networks in the compiled step; None if it cannot run them."""
+    limit_ms = config.time_limit_ms
+    manifests = dict(models)
+    if models.get("speech") is models.get("music") is not None and config.model == "auto":
+        del manifests["speech"]  # music's network serves speech, too
+    if "speech" in bridges:
+        manifests["speech, bridged"] = bridges["speech"]
+    prepares = SHARING if config.prepares and (models or config.prepare == "always") else 0
+    within_ms = max(limit_ms, preparation_ms(config)) if prepares else limit_ms
+    networks = None
+    if manifests:
+        networks = step_networks(config, manifests, within_ms, config.model == "auto")
+        if networks is None:
+            return None
+    # Rungs that fit no limit are timed, too: a burst that was not prepared has one.
+    measured_ms = min(within_ms, _LONGEST_MS) if limit_ms < math.inf else limit_ms
+    ladders = Ladders(
+        config.sample_rate, config.channels, config.packet_samples, measured_ms, reach
+    )
+    return StepPrediction(ladders, networks, prepares, limit_ms)
 
 
 def make_filler(config: StreamConfig, reach: int) -> Filler:
@@ -150,51 +186,34 @@ def make_filler(config: StreamConfig, reach: int) -> Filler:
     return FILLERS[config.method](*stream)
 
 
-def _prepared(
-    config: StreamConfig,
-    context: "StreamContext",
-    models: "dict[str, Manifest]",
-    counters: PreparationCounters | None,
-) -> Filler:
-    """Return the ladder, prepared after each received packet."""
-    from plc.networks.streams.ahead import AheadFiller
-    from plc.networks.streams.filler import NetworkFiller
-    from plc.networks.streams.pace import PREPARE_SHARE
-    from plc.networks.streams.served import is_prompt
+def bursts_ahead(
+    config: StreamConfig, memory: StreamMemory, method: Method, counters: PreparationCounters
+) -> BurstsAhead | None:
+    """Return what prepares a stream's bursts; None if nothing does.
 
-    stream = context.stream
+    Parameters
+    ----------
+    config, memory, method
+        Of the stream.
+    counters : PreparationCounters
+        Where prepared concealments are counted.
+    """
+    if not method.prepares or method.ladders is None:
+        return None
     bounded = config.prepare == "auto"
-    limit_ms = PREPARE_SHARE * config.packet_ms if bounded else float("inf")
+    most_ms = preparation_ms(config)
+    dearest_ms = method.ladders.steady[0].cost_ms / HEADROOM
+    networks = method.step_networks
+    if networks is not None:
+        dearest_ms += max(networks.costs_ms())
+    pace = PreparationPace(bounded, config.packet_ms, min(most_ms, dearest_ms))
+    address = 0 if networks is None else networks.models.address
+    return BurstsAhead(memory, address, pace, counters, most_ms)
 
-    def opened_with(
-        given: "dict[str, Manifest]", within_ms: float, ahead: bool
-    ) -> ArFiller | NetworkFiller:
-        if not given:
-            return ArFiller(*stream, within_ms / HEADROOM if ahead else within_ms)
-        return NetworkFiller(replace(context, limit_ms=within_ms, reach=0, ahead=ahead), given)
 
-    def open_fallback(inner: ArFiller | NetworkFiller) -> ArFiller | NetworkFiller:
-        opened = [served.manifest for served in getattr(inner, "networks", ())]
-        prompt = {  # the others answer no sooner than the thread, asked when a burst begins
-            content: model
-            for content, model in models.items()
-            if model in opened and is_prompt(model, content, stream)
-        }
-        return opened_with(prompt, config.time_limit_ms, False)
-
-    per_ms = config.sample_rate / 1000.0
-    longest = round((STEADY_HOLD_MS + FADE_MS) * per_ms) + config.packet_samples
-    tail = round(RECOVERY_MS * per_ms)
-    return AheadFiller(
-        stream,
-        partial(opened_with, models, limit_ms, True),
-        open_fallback,
-        config.time_limit_ms,
-        longest + tail,
-        tail,
-        bounded,
-        counters,
-    )
+def preparation_ms(config: StreamConfig) -> float:
+    """Return the time that a preparation may take; ``inf`` for as much as it takes."""
+    return PREPARE_SHARE * config.packet_ms if config.prepare == "auto" else math.inf
 
 
 def stream_models(

@@ -1,62 +1,75 @@
-"""The networks of many streams, which run inside their step."""
+"""The networks that run inside a stream's step."""
 
-from functools import cache
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from numba import types
+import numpy as np
+from numpy.typing import NDArray
 
-from plc import notice
-from plc.engine.config import StreamConfig
-from plc.engine.methods import stream_models
-from plc.errors import ModelError, in_a_line
-from plc_kernels.stream import many, network, preparation
+from plc_kernels.stream import layout, network
+from plc_kernels.stream.gap import FILE_AT
 
 if TYPE_CHECKING:
-    from plc.networks.flat import FlatModel
+    from plc.networks.flat import FlatModels
 
-_WORDS, _NUMBER = types.Array(types.int64, 1, "C"), types.int64
-_BLOCKS = types.Array(types.int64, 2, "C")
-KERNELS: tuple[tuple[Any, tuple[Any, ...]], ...] = (
-    (network.lay_out_network, (_NUMBER, _WORDS)),
-    (network.open_network, (_WORDS,)),
-    (preparation.add_second, (_WORDS, types.boolean)),
-    (preparation.open_second, (_WORDS, types.boolean)),
-    (preparation.prepare_between, (_WORDS, _NUMBER)),
-    (preparation.expect_losses, (_BLOCKS, types.Array(types.float64, 1, "C"))),
-    (many.conceal_many, (_BLOCKS, *[_NUMBER] * 3, types.boolean, _WORDS, *[_NUMBER] * 3)),
-)
-"""What streams with a network call, and with which types."""
-
-_SLOW_S = 1.0
-_COMPILING = "compiling the step with networks, once on this machine: half a minute to a minute"
+NETS = {
+    "speech": layout.SPEECH_NET,
+    "music": layout.MUSIC_NET,
+    "speech, bridged": layout.BRIDGE_NET,
+}
+"""By content, in the order of their names among those of rungs: their first words."""
 
 
-def model_for(config: StreamConfig) -> "FlatModel | None":
-    """Return the network for speech of streams, ready to run in their step; None: there is none.
+@dataclass(frozen=True, slots=True, eq=False)
+class StepNetworks:
+    """Networks of a stream.
 
-    One whose files are not sound is left out, which a notice tells.
+    Attributes
+    ----------
+    models : FlatModels
+        In memory.
+    chosen : dict
+        By content of :data:`NETS`: name and cost in ms of those that serve.
+    left_out : dict
+        By content: what :meth:`describe` says of those that do not.
+    for_all : bool
+        Whether the one for speech serves all content.
     """
-    if config.method != "auto" or config.model == "ar":
-        return None
-    from plc.networks.flat import shared_model
 
-    manifest = stream_models("auto", config.sample_rate)[0].get("speech")
-    if manifest is None or manifest.content != "speech":  # music's hears all that is played
-        return None
-    try:
-        model = shared_model(manifest.name)
-    except ModelError as error:
-        notice.tell(f"the network for speech is left out: {in_a_line(error)}")
-        return None
-    if model is not None:
-        warm_up()
-    return model
+    models: "FlatModels"
+    chosen: dict[str, tuple[str, float]]
+    left_out: dict[str, dict[str, Any]]
+    for_all: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in ``stats`` in the order of :data:`NETS`, "" for one that is not there."""
+        last = max(map(tuple(NETS).index, self.chosen), default=-1)
+        names = tuple(NETS)[: last + 1]
+        return tuple(f"network:{self.chosen[of][0]}" if of in self.chosen else "" for of in names)
 
-@cache
-def warm_up() -> None:
-    """Compile or load the kernels, once; afterwards nothing is compiled in a stream."""
-    with notice.if_slow(lambda: _COMPILING, _SLOW_S):
-        for kernel, signature in KERNELS:
-            kernel.compile(signature)
-            kernel.disable_compile()
+    def lay_out(self, header: NDArray[np.int64]) -> int:
+        """Lay out a stream with these networks; return the bytes of its block."""
+        size = self.models.words.nbytes
+        network.choose_networks(self.models.address, size, header)
+        for of, net in NETS.items():
+            if of not in self.chosen:
+                header[net + FILE_AT] = -1
+        header[layout.ONE_FOR_ALL] = self.for_all
+        return network.lay_out_network(self.models.address, header)
+
+    def costs_ms(self) -> list[float]:
+        """Return the cost of each of :data:`NETS`, 0 where there is none."""
+        return [self.chosen[of][1] if of in self.chosen else 0.0 for of in NETS]
+
+    def describe(self, on: bool) -> dict[str, dict[str, Any]]:
+        """Return the networks by content: model, mode, state, cost of a burst.
+
+        Of one that is left out ``why`` or ``budget_ms``, what it would serve in.
+        """
+        state = {"mode": "step", "state": "on" if on else "off"}
+        served = {
+            of: {"model": name, **state, **({"cost_ms": round(cost_ms, 4)} if cost_ms else {})}
+            for of, (name, cost_ms) in self.chosen.items()
+        }
+        return served | self.left_out

@@ -1,28 +1,44 @@
-"""Linear prediction that a stream's step makes itself."""
+"""What a stream's step makes itself: linear prediction, and what networks make of it."""
 
 from typing import Any
 
 from plc.engine.memory import StreamMemory
+from plc.engine.networks import StepNetworks
 from plc.predict.filler import Method
-from plc.predict.ladder import Ladders, Pace
+from plc.predict.ladder import HEADROOM, Ladders, Pace
 from plc_kernels.stream.layout import DEPTH, FITTED, RUNG, UNSTEADY
 
 
 class StepPrediction(Method):
-    """The ladders of linear prediction, and the choice among their rungs.
+    """The ladders of linear prediction, the choice among their rungs, and the networks.
 
     Parameters
     ----------
     ladders : Ladders
         Of the stream.
+    networks : StepNetworks or None
+        Of the stream.
+    prepares : int
+        Whether bursts are prepared: 0, or a way of :mod:`plc_kernels.stream.preparation`.
+    limit_ms : float
+        Time that the first concealment of a burst may take, if it was not prepared.
     """
 
     bridges = True
 
-    def __init__(self, ladders: Ladders) -> None:
+    def __init__(
+        self,
+        ladders: Ladders,
+        networks: StepNetworks | None = None,
+        prepares: int = 0,
+        limit_ms: float = float("inf"),
+    ) -> None:
         self.ladders: Ladders = ladders
+        self.step_networks = networks
+        self.prepares = prepares
         self.past_samples = ladders.past_samples
         self.pace = Pace()
+        self._limit_ms = limit_ms
         self._names = ladders.names
         self._memory: StreamMemory | None = None
 
@@ -37,8 +53,10 @@ class StepPrediction(Method):
 
     @property
     def name(self) -> str:
-        """The rung in use."""
-        return self._names[0 if self._memory is None else int(self._memory.block[RUNG])]
+        """The rung or network in use."""
+        if self._memory is None:
+            return self._names[0]
+        return self._memory.rungs[int(self._memory.block[RUNG])]
 
     def reset(self) -> None:
         """Return to the top of the ladder."""
@@ -52,14 +70,16 @@ class StepPrediction(Method):
     def took(self, late: bool) -> int:
         """Hear whether a concealment took too long; return the steps down the ladder for it.
 
-        Packets for which nothing was fitted are cheap at any rung, and say nothing.
+        Packets for which nothing was fitted are cheap at any rung, and say nothing. Below the last
+        rung there are no networks.
         """
         if self._memory is None or not self._memory.block[FITTED]:
             return 0
         self._memory.block[FITTED] = 0
         unsteady = self._memory.block[UNSTEADY]
         steps = self.ladders.unsteady if unsteady else self.ladders.steady
-        changes = self.pace.note(late, len(steps) - 1)
+        last = len(steps) - (self.step_networks is None)
+        changes = self.pace.note(late, last)
         self._use_depth()
         return changes
 
@@ -72,5 +92,15 @@ class StepPrediction(Method):
         return changes
 
     def describe(self) -> dict[str, Any]:
-        """Return the method, and each ladder's rungs with their measured cost."""
-        return self.ladders.describe()
+        """Return the method, its networks, and each ladder's rungs with their measured cost."""
+        found = self.ladders.describe()
+        if self.step_networks is not None:
+            ladder = max(len(self.ladders.steady), len(self.ladders.unsteady))
+            found["networks"] = self.step_networks.describe(self.pace.depth < ladder)
+        if self.prepares:
+            found["fallback"] = {
+                of: [each for each in steps if each["cost_ms"] <= HEADROOM * self._limit_ms]
+                or steps[-1:]
+                for of, steps in found["ladders"].items()
+            }
+        return found

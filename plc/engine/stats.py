@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from plc.engine.memory import StreamMemory
 from plc.runtime.runner import NetworkCounters, PreparationCounters
-from plc_kernels.stream.layout import COUNTERS, MAX_RUNGS, TIME_BINS
+from plc_kernels.stream.layout import (
+    ANSWERS,
+    COUNTERS,
+    MAX_RUNGS,
+    NETWORK,
+    TIME_BINS,
+    UNSOUND,
+)
 from plc_kernels.stream.times import BINS_PER_DECADE, FIRST_MS, count_time, note_time
 
 # Counters that W3C names, by its names; the meanings are the same.
@@ -147,12 +154,12 @@ class Stats:
 
     __slots__ = (
         "_memory",
+        "_network",
         "_rung_samples",
         "_times",
         "_words",
         "ahead",
         "detected_dropouts",
-        "network",
         "rungs",
     )
 
@@ -195,8 +202,7 @@ class Stats:
     ) -> None:
         self._memory = memory
         self.rungs = tuple(rungs) if memory is None else memory.rungs
-        self.network = network or NetworkCounters()
-        """What became of the network's runs."""
+        self._network = network or NetworkCounters()
         self.ahead = ahead or PreparationCounters()
         """How far concealments were prepared before the loss."""
         self.detected_dropouts = 0
@@ -213,10 +219,20 @@ class Stats:
         self._times = (TimeHistogram.over(*good), TimeHistogram.over(*concealed))
 
     @property
+    def network(self) -> NetworkCounters:
+        """What became of the networks' runs."""
+        counted = self._network
+        if self._memory is not None and self._memory.block[NETWORK]:
+            counted.network_runs = int(self._memory.block[ANSWERS])
+            counted.network_failed = int(self._memory.block[UNSOUND])
+            counted.network_done = counted.network_runs - counted.network_failed
+        return counted
+
+    @property
     def rung_samples(self) -> dict[str, int]:
         """Concealed samples by the rung that made them."""
         counts = self._rung_samples[: len(self.rungs)].tolist()
-        return dict(zip(self.rungs, counts, strict=True))
+        return {name: n for name, n in zip(self.rungs, counts, strict=True) if name}
 
     @property
     def good_time(self) -> TimeHistogram:
@@ -240,6 +256,8 @@ class Stats:
         self._settle()
         self._words.fill(0)
         self._rung_samples.fill(0)
+        if self._memory is not None:
+            self._memory.block[[ANSWERS, UNSOUND]] = 0
         self.detected_dropouts = 0
         for each in (*self._times, self.network, self.ahead):
             each.reset()

@@ -6,11 +6,12 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from plc import notice
 from plc.compiled import can_compile_beside, compile_beside, lies_compiled
@@ -20,12 +21,12 @@ from plc.engine.memory import StreamMemory
 from plc.engine.prediction import StepPrediction
 from plc.engine.stats import TimeHistogram
 from plc.networks.spectra import make_grid
-from plc.networks.streams.cores import usable_cores
 from plc.predict.contour import ContourBridge, PitchContour
 from plc.predict.history import History
 from plc.predict.ladder import Ladders, Rung
 from plc.predict.linear import ArFiller
 from plc.predict.passages import Passages, draft_from
+from plc.processor_time import usable_cores
 from plc_kernels import (
     ar,
     bridge,
@@ -42,11 +43,49 @@ from plc_kernels.compile import refused
 from plc_kernels.own_folder import own_folder
 from plc_kernels.prebuilt import recording
 from plc_kernels.spectra import gap
-from plc_kernels.stream import dropouts, fill_limit, layout, many, start, step, times
+from plc_kernels.stream import (
+    dropouts,
+    fill_limit,
+    layout,
+    many,
+    network,
+    preparation,
+    start,
+    step,
+    times,
+)
 
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
     ar.extrapolate,
+    denormals.flush_denormals,
+    denormals.restore_denormals,
+    dropouts.forget_search,
+    dropouts.lay_out_search,
+    dropouts.search,
+    dropouts.search_nothing,
+    layout.lay_out,
+    layout.reach_of,
+    many.step_many,
+    network.choose_networks,
+    network.cost_of,
+    network.fill_part,
+    network.lay_out_network,
+    network.open_network,
+    preparation.add_second,
+    preparation.ask,
+    preparation.expect_losses,
+    preparation.expected_losses,
+    preparation.look,
+    preparation.open_second,
+    preparation.prepare,
+    start.forget_stream,
+    start.open_stream,
+    times.count_time,
+    times.note_time,
+)
+"""Every kernel that a stream may call whose samples the step makes."""
+FILLERS: tuple[Any, ...] = (
     bridge.draw_up,
     burst.begin_fill,
     burst.play_fill,
@@ -60,15 +99,10 @@ AUDIO_PATH: tuple[Any, ...] = (
     contour.draft,
     contour.follow,
     contour.met_samples,
-    denormals.flush_denormals,
-    denormals.restore_denormals,
-    dropouts.forget_search,
-    dropouts.lay_out_search,
-    dropouts.search,
-    dropouts.search_nothing,
     fade.crossfade,
     fade.mix_by_cosine,
     fade.mix_by_error,
+    fill_limit.hold_within,
     gap.analyse_rows,
     gap.hold_answer,
     gap.mark_gap,
@@ -76,9 +110,6 @@ AUDIO_PATH: tuple[Any, ...] = (
     gap.synthesise_gap,
     history.append,
     history.newest,
-    layout.lay_out,
-    layout.reach_of,
-    many.step_many,
     pitch.best_lag,
     predict.error_power,
     predict.go_on,
@@ -90,13 +121,8 @@ AUDIO_PATH: tuple[Any, ...] = (
     recall.recall_sizes,
     recall.rehearse,
     recall.trust,
-    start.forget_stream,
-    start.open_stream,
-    step.look_ahead,
-    times.count_time,
-    times.note_time,
 )
-"""Every kernel that a stream may call."""
+"""Those that a stream calls, too, whose samples a filler makes."""
 
 # Compiling everything takes less, even on a slow core.
 _LONGEST_WAIT_S = 180.0
@@ -110,7 +136,8 @@ _PROGRESS = "compiling the kernels: {} of {} are there"
 _LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
 
 _lock = threading.RLock()
-_warm = False
+_warm: list[tuple[Any, ...]] = []
+"""Those that are compiled."""
 _waiting = False
 """For another process."""
 
@@ -121,48 +148,60 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def warm_up() -> None:
-    """Run every kernel of the audio path once, then forbid compiling.
+def warm_up(fillers: bool = False) -> None:
+    """Compile or load every kernel of the audio path once, then forbid compiling.
 
     From then on an unforeseen type raises ``TypeError`` instead of stalling a stream for
-    seconds. The first call in a process takes about a second from a warm cache and a
+    seconds. The first call in a process takes about half a second from a warm cache and half a
     minute from an empty one, during which other processes wait to find it full; further calls
     return at once.
+
+    Parameters
+    ----------
+    fillers : bool
+        Whether kernels are wanted, too, that only fillers call: methods that are no linear
+        prediction, and networks that ONNX Runtime runs. A stream with such a method asks for them.
     """
-    global _warm
+    _warm_up(AUDIO_PATH, _run_all)
+    if fillers:
+        _warm_up(FILLERS, _run_fillers)
+
+
+def _warm_up(kernels: tuple[Any, ...], run: Callable[[], None]) -> None:
     with _lock:
-        if _warm:
+        if kernels in _warm:
             return
         for why in refused:
             notice.tell(why)
-        with notice.if_slow(_Why(), _SLOW_S, _PROGRESS_S), _one_process_at_a_time():
-            _run_all()
-        for kernel in AUDIO_PATH:
+        with notice.if_slow(_Why(kernels), _SLOW_S, _PROGRESS_S), _one_process_at_a_time():
+            run()
+        for kernel in kernels:
             kernel.disable_compile()
-        _warm = True
+        _warm.append(kernels)
 
 
 class _Why:
     """Reason why a start is slow; from the second time on, how far it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: tuple[Any, ...]) -> None:
+        self._kernels = kernels
         self._told = ""
 
     def __call__(self) -> str:
         """Return it in words."""
-        count = compiled()
-        line = _LOADING if count == len(AUDIO_PATH) else _COMPILING
+        count = compiled(self._kernels)
+        line = _LOADING if count == len(self._kernels) else _COMPILING
         if _waiting:
             line = _WAITING
         elif line == self._told == _COMPILING:
-            return _PROGRESS.format(count, len(AUDIO_PATH))
+            return _PROGRESS.format(count, len(self._kernels))
         self._told = line
         return line
 
 
-def compiled() -> int:
+def compiled(kernels: tuple[Any, ...] = AUDIO_PATH) -> int:
     """Return the number of these kernels that lie compiled here."""
-    return sum(map(lies_compiled, AUDIO_PATH))
+    return sum(map(lies_compiled, kernels))
 
 
 def cache_folder() -> Path | None:
@@ -207,16 +246,16 @@ def _one_process_at_a_time() -> Iterator[None]:
 
 
 def _run_all() -> None:
-    """Run every kernel; those of an empty cache are compiled by two processes.
+    """Compile or load every kernel; those of an empty cache are compiled by two processes.
 
-    The step, which takes as long as all the others, is this one's. Each then takes what the other
-    has compiled from the cache; where the other cannot be started, or fails, this one compiles all.
+    The step is this one's, and the networks, which take as long, the other's. Each then takes what
+    the other has compiled from the cache; where the other cannot be started, or fails, this one
+    compiles all.
     """
     process = _started() if _is_worth_a_process() else None
     try:
         _run_step()
-        for run in reversed(_OTHERS):
-            run()
+        run_beside()
     finally:
         if process is not None:
             process.kill()
@@ -224,8 +263,15 @@ def _run_all() -> None:
 
 
 def run_beside() -> None:
-    """Run what is not the step, in a process beside the one that runs all."""
-    for run in _OTHERS:
+    """Compile what is not the step, in a process beside the one that compiles all."""
+    for kernel, signature in _NETWORKS:
+        if not kernel.signatures:
+            kernel.compile(signature)
+    _run_dropouts()
+
+
+def _run_fillers() -> None:
+    for run in (_run_voices, _run_passages, _run_spectra, _run_prediction):
         run()
 
 
@@ -249,20 +295,19 @@ def _run_step() -> None:
     memory = StreamMemory(config, StepPrediction(Ladders(8000, 1, 64, rungs=(rung, rung))))
     block, inbox, missing = memory.block, memory.inbox, memory.missing
     many.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
-    step.look_ahead(block)
     layout.reach_of(8000, 64, 0)
     times.note_time(block)
     start.forget_stream(block)
     denormals.restore_denormals(denormals.flush_denormals())
+    samples, work = np.zeros(256, np.float32), ar.ArWorkspace.allocate(256, 8)
+    ar.burg(8, samples, work.forward, work.backward, work.mirror, np.zeros(9))
+    ar.extrapolate(np.zeros(8), np.zeros(16))
 
 
 def _run_prediction() -> None:
     samples = np.zeros(256, np.float32)
-    work = ar.ArWorkspace.allocate(256, 8)
     predictor = np.zeros(9)
     taps = np.zeros(8)
-    ar.burg(8, samples, work.forward, work.backward, work.mirror, predictor)
-    ar.extrapolate(taps, np.zeros(16))
     predict.error_power(samples, samples, 0)
     predict.set_out(samples, 0, 8, predictor, 0.5, taps, np.zeros(8))
     predict.go_on(taps, 1.0, np.zeros(8), np.zeros(16), samples.copy())
@@ -327,4 +372,20 @@ def _run_dropouts() -> None:
     TimeHistogram().add(0.0)
 
 
-_OTHERS = (_run_voices, _run_passages, _run_spectra, _run_prediction, _run_dropouts)
+_WORDS, _NUMBER = types.Array(types.int64, 1, "C"), types.int64
+_BLOCKS = types.Array(types.int64, 2, "C")
+_NETWORKS: tuple[tuple[Any, tuple[Any, ...]], ...] = (
+    (network.choose_networks, (_NUMBER, _NUMBER, _WORDS)),
+    (network.cost_of, (_NUMBER, _WORDS, _NUMBER)),
+    (network.lay_out_network, (_NUMBER, _WORDS)),
+    (network.open_network, (_WORDS,)),
+    (network.fill_part, (_WORDS, _NUMBER, _NUMBER)),
+    (preparation.add_second, (_WORDS, _NUMBER)),
+    (preparation.open_second, (_WORDS, _NUMBER)),
+    (preparation.look, (_WORDS, _NUMBER)),
+    (preparation.ask, (_WORDS,)),
+    (preparation.prepare, (_WORDS, _NUMBER)),
+    (preparation.expected_losses, (_WORDS,)),
+    (preparation.expect_losses, (_BLOCKS, types.Array(types.float64, 1, "C"))),
+)
+"""What streams with networks call, and those that prepare, with which types."""

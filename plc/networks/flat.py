@@ -1,12 +1,10 @@
-"""Models as flat files, which the compiled step reads in place of ONNX (:mod:`.stream.model`)."""
+"""Models as blocks in memory, which the step reads in place of ONNX (:mod:`.stream.model`)."""
 
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.models.catalogue import find
 from plc.models.manifest import Manifest
 from plc.networks.drafts import BridgeDraft, ContourDraft, PassageDraft
 from plc.predict.contour import contour_model
@@ -22,12 +20,13 @@ _SERVES = {
 """By the drafts that a model takes."""
 
 
-class FlatModel(NamedTuple):
-    """A model of the package in memory, which streams share and nobody writes."""
+class FlatModels(NamedTuple):
+    """Models in memory, one after another, which streams share and nobody writes."""
 
-    name: str
+    names: dict[int, str]
+    """By the byte that each begins with."""
     words: NDArray[np.int64]
-    """Of its flat file, from a multiple of 64 bytes on."""
+    """Of their blocks, from a multiple of 64 bytes on."""
 
     @property
     def address(self) -> int:
@@ -36,7 +35,7 @@ class FlatModel(NamedTuple):
 
 
 def flat_file(manifest: Manifest) -> bytes | None:
-    """Return a model as a flat file; None if it is not one that C can run.
+    """Return a model as a block; None if it is not one that the step can run.
 
     Raises
     ------
@@ -54,22 +53,35 @@ def flat_file(manifest: Manifest) -> bytes | None:
     return flat_model(serves, *found, contour, manifest.sample_rates, *grid)
 
 
-@cache
-def shared_model(name: str) -> FlatModel | None:
-    """Return a model of the package, made once in a process; None if it has no flat file.
+_shared: dict[tuple[str, ...], FlatModels | None] = {}
+"""By the checksums of the models' files."""
+
+
+def shared_models(*manifests: Manifest) -> FlatModels | None:
+    """Return models, made once in a process; None if one of them has no block.
 
     Raises
     ------
     ModelError
-        If there is no such model, or its files are not sound.
+        If their files are not sound.
     """
-    data = flat_file(find(name))
-    if data is None:
+    key = tuple(manifest.sha256 for manifest in manifests)
+    if key not in _shared:
+        blocks = [flat_file(manifest) for manifest in manifests]
+        _shared[key] = _joined(manifests, [each for each in blocks if each is not None])
+    return _shared[key]
+
+
+def _joined(manifests: tuple[Manifest, ...], blocks: list[bytes]) -> FlatModels | None:
+    if len(blocks) < len(manifests):
         return None
+    data = b"".join(blocks)
+    places = np.cumsum([0, *map(len, blocks)]).tolist()
     memory = np.empty(len(data) + _ALIGNED, np.uint8)
     begin = -memory.ctypes.data % _ALIGNED
     aligned = memory[begin : begin + len(data)]
     aligned[:] = np.frombuffer(data, np.uint8)
     words = aligned.view(np.int64)
     words.flags.writeable = False
-    return FlatModel(name, words)
+    names = {place: each.name for place, each in zip(places, manifests, strict=False)}
+    return FlatModels(names, words)

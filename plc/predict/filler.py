@@ -8,7 +8,6 @@ the :class:`~plc.Concealer`'s affair, so that every method is treated alike::
         ╰───▶ bridge    (the far side of the gap is known)
 
     played     after each block, received or concealed
-    prepare    after each received packet
     took       after each packet of which something was concealed
     pass_time  after each packet
 
@@ -56,6 +55,10 @@ class Method(ABC):
 
     ladders: "Ladders | None" = None
     """Rungs of linear prediction that the stream's step makes itself; None: it asks a filler."""
+    step_networks: Any = None
+    """Networks that run in the step: :class:`plc.engine.networks.StepNetworks`, or None."""
+    prepares: int = 0
+    """Whether bursts are prepared: 0, or a way of :mod:`plc_kernels.stream.preparation`."""
     crossfades: bool = True
     """Whether the first received samples are blended with what the method says they would be."""
     fades: bool = True
@@ -105,8 +108,6 @@ class Method(ABC):
 class Filler(Method):
     """Makes the samples of a gap, for all channels of a stream."""
 
-    prepares: bool = False
-    """Whether :meth:`prepare` does anything."""
     late_samples: int = 0
     """Samples of the fade of the burst begun last during which a bridge is still wanted."""
 
@@ -114,12 +115,6 @@ class Filler(Method):
     def filler(self) -> "Filler":
         """Return itself."""
         return self
-
-    def prepare(self, history: History, moment: Moment) -> None:
-        """Take the state of a burst that would begin next.
-
-        Called after each received packet of a filler that :attr:`prepares`.
-        """
 
     def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
         """Prepare for a gap after the samples in ``history``."""

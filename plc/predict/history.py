@@ -42,10 +42,6 @@ class History:
         history._counts = counts
         return history
 
-    def view(self, position: int, filled: int, trusted: int) -> "History":
-        """Return a history on the same memory, ending at a position."""
-        return History.over(self._ring, np.array((position, filled, trusted)))
-
     @property
     def ring(self) -> NDArray[np.float32]:
         """The memory, shape (channels, samples), for kernels that search it."""

@@ -47,28 +47,6 @@ class Sides:
     beyond: NDArray[np.float32]
 
 
-@dataclass(slots=True)
-class Fitted:
-    """Predictors of all channels, as a burst began with them.
-
-    Attributes
-    ----------
-    orders, limits : list
-        Of each channel: coefficients, and the largest sample that a prediction may have.
-    taps : float64, shape (channels, n)
-        Coefficients; n is the largest order.
-    """
-
-    orders: list[int]
-    limits: list[float]
-    taps: NDArray[np.float64]
-
-    @classmethod
-    def allocate(cls, channels: int, order: int) -> "Fitted":
-        """Return memory for predictors up to an order."""
-        return cls([0] * channels, [0.0] * channels, np.zeros((channels, order)))
-
-
 class ArFiller(Filler):
     """Linear prediction by Burg's method at an affordable rung.
 
@@ -181,28 +159,6 @@ class ArFiller(Filler):
         for c, line in enumerate(lines):
             order = self._orders[c]
             self._recent[c, :order] = line[line.size - order :]
-
-    @property
-    def most_coefficients(self) -> int:
-        """The largest order of its rungs."""
-        return self._ladders.most_coefficients
-
-    def keep(self, fitted: Fitted) -> None:
-        """Copy the predictors of the burst that was begun last."""
-        for c, order in enumerate(self._orders):
-            fitted.orders[c] = order
-            fitted.limits[c] = self._limits[c]
-            fitted.taps[c, :order] = self._taps[c, :order]
-
-    def carry_on(self, history: History, fitted: Fitted) -> None:
-        """Continue ``history`` with predictors that were fitted before its newest samples."""
-        for c, order in enumerate(fitted.orders):
-            self._orders[c] = order
-            self._limits[c] = fitted.limits[c]
-            self._taps[c, :order] = fitted.taps[c, :order]
-            newest = self._past[:order]
-            history.newest(c, newest)
-            self._recent[c, :order] = newest
 
     def join(
         self,

@@ -11,7 +11,6 @@ always the same work.
 
 import contextlib
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -23,8 +22,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from plc import compiled, notice
-from plc.compiled import can_compile_beside, lies_compiled
+from plc import notice
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import Graph, GraphSummary, read_graph
 from plc.runtime.bound import SessionReport
@@ -148,8 +146,6 @@ _LONGEST_WAIT_S = 60.0
 
 _lock = threading.RLock()
 _warm: set[Any] = set()
-_beside: subprocess.Popen[bytes] | None = None
-"""A process that compiles."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -174,9 +170,8 @@ _models: SharedSessions[_Model] = SharedSessions()
 
 def _begin_child() -> None:
     """Take new locks, which a thread of the parent may hold."""
-    global _models, _beside
+    global _models
     _models = SharedSessions()
-    _beside = None
     _lock.release()
 
 
@@ -187,30 +182,11 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def compile_beside() -> None:
-    """Begin to compile what causal networks call, in another process; return at once.
-
-    For programs that compile or compute something else before they open a network. Nothing begins
-    where it lies compiled, or would not be kept.
-    """
-    global _beside
-    with _lock:
-        kept = hasattr(getattr(run_frames, "_cache", None), "cache_path")
-        if run_frames in _warm or _beside is not None or not kept or lies_compiled(run_frames):
-            return
-        if can_compile_beside():
-            program = f"from {__name__} import run_frames, warm_up; warm_up(run_frames)"
-            _beside = compiled.compile_beside(program)
-
-
 def warm_up(kernel: Any) -> None:
     """Compile or load one of :data:`KERNELS`, once; afterwards nothing is compiled in a stream."""
     reals = types.Array(types.float32, 1, "C")
     with _lock, notice.if_slow(lambda: _COMPILING, _SLOW_S):
         if kernel not in _warm:
-            if _beside is not None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    _beside.wait(_LONGEST_WAIT_S)
             kernel.compile((types.Array(types.int64, 1, "C"), *[reals] * 5))
             kernel.disable_compile()
             _warm.add(kernel)

@@ -19,14 +19,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError
-from plc.errors import in_a_line as in_a_line  # plc.networks.streams.ahead takes it from here
+from plc.errors import ConfigError, in_a_line
 from plc.runtime.providers import Signature
 
 Clock = Callable[[], float]
 
 NO_TICKET = 0
-_HELD_UP_S = 0.05
 KEEP_WARM_S = 0.01
 """Idle time after which a GPU is run for nothing."""
 
@@ -115,15 +113,15 @@ class PreparationCounters:
     concealed_prepared: int = 0
     """Played from what lay ready."""
     concealed_stale: int = 0
-    """Fitted or carried on inside ``push``: the preparation was not ready, or came to its end."""
+    """Fitted inside ``push``: the preparation was not ready."""
     concealed_unprepared: int = 0
-    """Fitted inside ``push``: no preparation was asked for."""
+    """Fitted inside ``push``: no preparation was asked for, or the gap began within a packet."""
     preparations: int = 0
     """Packets after which a preparation was asked for."""
     preparations_failed: int = 0
     """Preparations that ended in an exception."""
     preparers_restarted: int = 0
-    """Threads replaced because they had ended, hung or stayed with the parent of a fork."""
+    """Threads replaced because they stayed with the parent of a fork."""
 
     def reset(self) -> None:
         """Set everything to 0."""
@@ -278,63 +276,3 @@ class InlineRunner:
 
     def close(self) -> None:
         """Do nothing: there is no thread."""
-
-
-class DeferredRunner(InlineRunner):
-    """Runs the network in the thread that collects, and only then.
-
-    For a thread beside the audio, which prepares what may never be asked for: a submission that is
-    abandoned costs nothing. Deadlines are left to whoever plays the result; what takes 50 ms is
-    :attr:`Outcome.SLOW`, as it holds up all that is prepared.
-
-    Parameters
-    ----------
-    network, signature, clock
-        As for :class:`InlineRunner`.
-    analyse : callable
-        Writes what was submitted, before it is run.
-    """
-
-    def __init__(
-        self,
-        network: Runnable,
-        signature: Signature,
-        analyse: Callable[[], object],
-        clock: Clock = time.perf_counter,
-    ) -> None:
-        super().__init__(network, signature, clock)
-        self._analyse = analyse
-        self._asked: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
-        self._warm_until_s = float("-inf")
-
-    def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
-        """Store a request; return a ticket for its result."""
-        self._asked = (spectra, lost)
-        self._ticket += 1
-        return self._ticket
-
-    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
-        """Analyse and run the last request, whatever the caller's deadline."""
-        asked, self._asked = self._asked, None
-        if asked is None or ticket != self._ticket:
-            return Outcome.ABSENT
-        self._analyse()
-        began_s = self._clock()
-        self._ticket = super().submit(*asked)
-        self._warm_until_s = self._end_s + KEEP_WARM_S
-        return super().collect(self._ticket, began_s + _HELD_UP_S, out)
-
-    def abandon(self) -> None:
-        """Forget the last request."""
-        self._asked = None
-
-    def tick(self) -> None:
-        """Run a GPU for nothing that was idle for long."""
-        if self._network.on_gpu and self._clock() >= self._warm_until_s:
-            self.counters.network_warm_runs += 1
-            self._network.keep_warm()
-            self._warm_until_s = self._clock() + KEEP_WARM_S
-
-    def cancel(self) -> None:
-        """Make a run in another thread end soon."""
-        self._network.cancel()

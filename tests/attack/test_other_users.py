@@ -323,14 +323,14 @@ def test_a_lock_of_ones_own_is_waited_for_and_said_so(
     monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path))
     told = []
     monkeypatch.setattr(warm, "_LONGEST_WAIT_S", 0.2)
-    monkeypatch.setattr("time.sleep", lambda seconds: told.append(warm._Why()()))
+    monkeypatch.setattr("time.sleep", lambda seconds: told.append(warm._Why(warm.AUDIO_PATH)()))
     with warm._one_process_at_a_time():
         (lock,) = (tmp_path / "locks").iterdir()
         assert mode_of(lock) == 0o600
         with warm._one_process_at_a_time():
             pass
     assert set(told) == {warm._WAITING}
-    assert warm._Why()() != warm._WAITING
+    assert warm._Why(warm.AUDIO_PATH)() != warm._WAITING
 
 
 @AS_ROOT

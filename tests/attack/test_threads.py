@@ -150,13 +150,13 @@ def played_by_many(
     """Return many streams during one of whose calls somebody else calls."""
     group = Concealers(3, RATE, 1, PACKET, threads=threads)
     gate = Gate()
-    step: Any = vars(many)["conceal_many"]
+    step: Any = vars(many)["_step"]
 
     def slow(*arguments: Any) -> object:
         gate()
         return step(*arguments)
 
-    monkeypatch.setattr(many, "conceal_many", slow)
+    monkeypatch.setattr(many, "_step", slow)
     out: list[Packet] = []
     for tick in range(60):
         packets, arrived = np.stack([PACKETS[tick + k] for k in range(3)]), np.ones(3, bool)

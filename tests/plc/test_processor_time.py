@@ -1,9 +1,10 @@
+import os
 import time
 from collections.abc import Callable
 
 import pytest
 
-from plc.processor_time import is_fine, thread_clock
+from plc.processor_time import is_fine, thread_clock, usable_cores
 
 
 def stepping(step_s: float) -> Callable[[], float]:
@@ -35,3 +36,13 @@ def test_where_the_threads_time_is_coarse_the_walls_is_taken(
         assert thread_clock() is time.perf_counter
     finally:
         thread_clock.cache_clear()
+
+
+def test_processors_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert usable_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cores() == 12
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cores() == 1

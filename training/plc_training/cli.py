@@ -16,7 +16,7 @@ from plc.cli.generate import Count, LatentSeed, Midi, Out, Way
 from plc.cli.options import HELP, AsJson
 from plc.cli.output import Overwrite, say
 from plc.errors import ConfigError, PlcError, printable
-from plc.networks.streams.cores import usable_cores
+from plc.processor_time import usable_cores
 from plc_kernels.own_folder import cache_root
 
 STOPPED = 130

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from plc.apps.doctor import cpu_name
 from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
-from plc.networks.streams.cores import usable_cores
+from plc.processor_time import usable_cores
 
 MOST_LOAD = 256
 """Processes; more would say more about the machine's memory than about its scheduler."""

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from plc.errors import ConfigError
-from plc.networks.streams.cores import usable_cores
+from plc.processor_time import usable_cores
 
 Number = TypeVar("Number", int, float)
 

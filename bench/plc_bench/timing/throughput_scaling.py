@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from plc.apps import children
-from plc.networks.streams.cores import usable_cores
+from plc.processor_time import usable_cores
 from plc_bench.timing.stream import TimedStream
 from plc_bench.timing.throughput import Crowd
 

@@ -45,6 +45,7 @@ from plc_kernels.stream.gap import (
 )
 from plc_kernels.stream.layout import (
     AFTER,
+    ANSWERS,
     BRIDGE_NET,
     BRIDGE_ROWS,
     BRIDGE_WORDS,
@@ -61,6 +62,7 @@ from plc_kernels.stream.layout import (
     RING,
     RUN_ON_MS,
     SPEECH,
+    UNSOUND,
     Block,
     doubles,
     float_rows,
@@ -81,6 +83,8 @@ from plc_kernels.stream.tables import (
     word_of,
 )
 
+PLACE = 2
+"""Of the network among those of a stream."""
 _SIDES = 3
 """Drafts of a channel: from the past, from what follows, and both blended."""
 
@@ -174,8 +178,9 @@ def add_places(header: Block) -> None:
 
 @inlined
 def takes_part(block: Block) -> bool:
-    """Return whether there is a network for the burst's bridges."""
-    return bool(there(block, BRIDGE_NET) and block[SPEECH] != 0)
+    """Return whether there is a network for the burst's bridges, and time for it."""
+    wanted = there(block, BRIDGE_NET) and block[SPEECH]
+    return bool(wanted and prediction.has_time(block, PLACE))
 
 
 @inlined
@@ -357,7 +362,9 @@ def improve(block: Block, model: int, gap: int, work: NDArray[np.float32]) -> No
         work,
         flat_filled(block, BRIDGE_NET),
     )
+    block[ANSWERS] += 1
     if not is_sound(block, BRIDGE_NET):
+        block[UNSOUND] += 1
         return
     synthesise(block, BRIDGE_NET, gap)
     made = gap_made(block, BRIDGE_NET)

@@ -47,22 +47,20 @@ from plc_kernels.stream.layout import (
     reach_of,
     reals,
 )
-from plc_kernels.stream.preparation import add_second, open_second
+from plc_kernels.stream.preparation import BESIDE, add_second, open_second
 from plc_kernels.stream.start import forget_counts, forget_stream, open_stream
 
 SETTINGS = 16
 """Words of the settings."""
-BESIDE = 2
-"""Of the settings: bursts are prepared while packets are pushed, too."""
 MIN_RATE, MAX_RATE = 8000, 192_000
 _MAX_PACKET_MS = 120
 _MAX_LOOKAHEAD_MS = 2000
 _PAST_MS = np.array(STEADY_MS + UNSTEADY_MS)
 _COSTS = _PAST_MS[:, 0] * _PAST_MS[:, 1]
 """Of each rung, as orders times pasts: what its fit takes is in proportion to that."""
-# In multiply-adds of a network that take as long: of a fit for each coefficient and sample, of a
-# prediction likewise; and the share of a network's own that its drafts and spectra take besides.
-_FIT_WORK, _PREDICTION_WORK, _BESIDE = 8, 4, 0.25
+# In multiply-adds of a network that take as long: of a fit for each coefficient and sample, and of
+# a prediction likewise.
+_FIT_WORK, _PREDICTION_WORK = 8, 4
 _CALIBRATION = 100_000_000
 # Among the names of rungs, behind the steps of both ladders.
 _NOISE_PLACE = 2 * MAX_STEPS
@@ -144,14 +142,14 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     if header[NETWORK]:
         network.add_places(header)
     if settings[9] and not lookahead:
-        add_second(header, settings[9] == BESIDE)
+        add_second(header, settings[9])
     return int(header[SIZE])
 
 
 @part
 def _network_work(model: int, header: Block) -> int:
     """Return what the dearest run of a network takes, with all that is around it."""
-    return int((1.0 + _BESIDE) * header[CHANNELS] * network.operations(model, header))
+    return int((1.0 + network.BESIDE_RUN) * header[CHANNELS] * network.operations(model, header))
 
 
 @part
@@ -213,7 +211,7 @@ def open_block(settings: NDArray[np.int64], block: Block) -> None:
     if block[NETWORK]:
         network.open_network(block)
     if block[SECOND]:
-        open_second(block, settings[9] == BESIDE)
+        open_second(block, settings[9])
 
 
 @kernel
@@ -255,7 +253,7 @@ def calibrate(block: Block, model: int) -> int:
             ran = network.try_out(block, model)
             ahead, searched = network.drafted(block, block[SPEECH] != 0)
             predicted += ahead
-            done += int(channels * ((1.0 + _BESIDE) * ran + searched))
+            done += int(channels * ((1.0 + network.BESIDE_RUN) * ran + searched))
         done += _work_of(block, block[step], block[step + 1], predicted)
     reset(block)
     return int(done)
@@ -266,5 +264,3 @@ def reset(block: Block) -> None:
     """Make a stream as new: history, background and statistics."""
     forget_counts(block)
     forget_stream(block)
-    if block[NETWORK]:
-        network.forget_network(block)

@@ -244,7 +244,8 @@ on and place among the names of rungs."""
 NETWORK = LADDER + 2 * MAX_STEPS * 3
 """Whether the stream has a network, which the step asks for fills."""
 NETWORK_PAST, NETWORK_RUNG = NETWORK + 1, NETWORK + 2
-"""Samples of history that it reads, and its place among the names of rungs."""
+"""Samples of history that they read, and the place of the first among the names of rungs: those for
+speech, for music and for bridges of speech follow one another."""
 LISTENS = NETWORK + 3
 """Whether a network hears all that is played: the step then answers part by part."""
 NETWORK_WORDS = NETWORK + 4
@@ -259,9 +260,16 @@ DRAFT, LEFT, PREPARED_AT, SECOND, TAKEN = range(NETWORK + 171, NETWORK + 176)
 packet lies, and the samples of each channel that are left of it; the sample of the stream that a
 prepared burst begins with, below 0 for none; where the second set of words lies, 0: there is none;
 and whether this burst was prepared."""
+AWAKE_UNTIL, HEARD_LATER, EPOCH = range(NETWORK + 176, NETWORK + 179)
+"""Of the same: the sample from which on all that was played lately is silence; whether what music's
+network draws on is taken in when a burst is prepared, and not in each push; and how often the
+stream began anew."""
+ONE_FOR_ALL, ANSWERS, UNSOUND = range(NETWORK + 179, NETWORK + 182)
+"""Whether speech's network serves all content; and how often networks were asked, and answered with
+what is no sound."""
 
 # The numbers among the words are read as float64.
-REALS = NETWORK + 176
+REALS = NETWORK + 184
 (
     RECEIVED_SHARE,
     FLUX_DB,
@@ -278,10 +286,14 @@ REALS = NETWORK + 176
     SPEECH_LOGIT,
     SHARE_RATE,
     RECALL_WEIGHT,
-) = range(15)
+    PREPARE_MS,
+) = range(16)
 COSTS = 16
 """First of a number for each step of both ladders: its cost in ms."""
-REAL_WORDS = COSTS + 2 * MAX_STEPS
+NETWORK_MS = COSTS + 2 * MAX_STEPS
+"""First of a number for each network, those for speech, music and bridges: what it takes of a
+packet, its drafts included, in ms. The step leaves a network out for which there is no time."""
+REAL_WORDS = NETWORK_MS + 8
 HEADER = REALS + REAL_WORDS
 """Words before the arrays."""
 

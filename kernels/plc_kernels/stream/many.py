@@ -1,12 +1,11 @@
-"""The step of many streams of one format, in one call: alone, or with their network."""
+"""The step of many streams of one format, in one call."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
 from plc_kernels.stream.layout import FLAGS, TAKES
-from plc_kernels.stream.network import fill_part
-from plc_kernels.stream.step import GO_ON, MORE, PUSH, step
+from plc_kernels.stream.step import step
 
 
 @kernel
@@ -51,37 +50,3 @@ def step_many(
         flags = step(block, action, packets + at, integer, takes, missing, count, out + at)
         block[FLAGS] = flags
     return flags
-
-
-@kernel
-def conceal_many(
-    blocks: NDArray[np.int64],
-    model: int,
-    packets: int,
-    stride: int,
-    integer: bool,
-    missing: NDArray[np.int64],
-    out: int,
-    first: int,
-    stop: int,
-) -> None:
-    """Have each stream take in a packet and play one, with its network.
-
-    Parameters
-    ----------
-    blocks, packets, stride, integer, missing, out, first, stop
-        As for :func:`step_many`; no packet has missing parts.
-    model : int
-        Address of the flat file of the network that the blocks were laid out for.
-    """
-    for k in range(first, stop):
-        block = blocks[k]
-        at = k * stride
-        takes = block[TAKES] != 0
-        action, flags = PUSH, MORE
-        while flags & MORE:
-            flags = step(block, action, packets + at, integer, takes, missing, 0, out + at)
-            if flags & MORE:
-                fill_part(block, model, flags)
-            action = GO_ON
-        block[FLAGS] = flags

@@ -68,6 +68,7 @@ from plc_kernels.stream.gap import (
 )
 from plc_kernels.stream.layout import (
     AFTER,
+    ANSWERS,
     BRIDGE,
     BRIDGE_NET,
     CHANNELS,
@@ -75,6 +76,7 @@ from plc_kernels.stream.layout import (
     FILL,
     FILL_SAMPLES,
     GAP,
+    HEARD_LATER,
     HISTORY_AT,
     HISTORY_FILLED,
     KNOWN,
@@ -104,6 +106,7 @@ from plc_kernels.stream.layout import (
     SPEECH_NET,
     STEP,
     TAKEN,
+    UNSOUND,
     Block,
     double_rows,
     doubles,
@@ -165,23 +168,41 @@ whether the network's answer is still to be taken; whether it is in the fill; an
 samples are made."""
 NO, SOUND, NO_SOUND = range(3)
 """Of ANSWERED."""
+SPEECHS_PLACE, MUSICS_PLACE = 0, 1
+"""Places of the networks of bursts among the names of rungs, from NETWORK_RUNG on, and in
+NETWORK_MS; bridges' is the next."""
 
-SWAPPED = (SPEECH_NET + LINES, SPEECH_NET + MADE, FILLS)
-"""Arrays of a burst of speech, which a prepared one brings along."""
-BESIDE = (
-    SPEECH_NET + SPECTRA,
-    SPEECH_NET + FILLED,
-    SPEECH_NET + LINE,
-    *range(SPEECH_NET + GRID + GRID_TABLES, SPEECH_NET + GAP_WORDS),
+SWAPPED = (
+    FILLS,
+    SPEECH_NET + LINES,
+    SPEECH_NET + MADE,
+    MUSIC_NET + LINES,
+    MUSIC_NET + MADE,
+)
+"""Arrays of a burst, where they are there, which a prepared one brings along."""
+WORKED_IN = (
     WORK,
     *range(VOICES, SPACE + SPACE_WORDS),
+    *(
+        word
+        for net in (SPEECH_NET, MUSIC_NET)
+        for word in (
+            net + SPECTRA,
+            net + FILLED,
+            net + LINE,
+            *range(net + GRID + GRID_TABLES, net + GAP_WORDS),
+        )
+    ),
+    *recall.WORKED_IN,
 )
-"""Arrays that speech's network and what is around it work in."""
+"""Arrays that the networks of bursts and what is around them work in."""
 
 _NETS = (SPEECH_NET, MUSIC_NET, BRIDGE_NET)
 # A file may come from anywhere: no network of a stream sees more.
 _MOST_S = 4
-_PROMPT_PACKET_MS = 20.0
+BESIDE_RUN = 0.25
+"""What a network's drafts and spectra take beside its run, as a share of that."""
+PROMPT_PACKET_MS = 5.0
 """From MUSIC_RATE on the first packet waits for the network only if it is as long as that."""
 
 
@@ -292,7 +313,8 @@ def measure(model: int, header: Block) -> None:
         past = max(past, recall.measure(header))
     if there(header, BRIDGE_NET):
         past = max(past, bridge.measure(network_of(header, BRIDGE_NET, model), header))
-    header[LISTENS] = there(header, MUSIC_NET)
+    header[HEARD_LATER] = header[HEARD_LATER] and there(header, MUSIC_NET)
+    header[LISTENS] = there(header, MUSIC_NET) and not header[HEARD_LATER]
     header[ENTER] = samples_of(header[RATE], EDGE_MS)
     header[LEAVE] = samples_of(header[RATE], LEAVE_MS)
     header[NETWORK] = past > 0
@@ -317,7 +339,7 @@ def _measure_speech(model: int, header: Block) -> int:
     header[LOOKED] = looked
     header[AROUND] = around
     header[WIDTH] = contour_width(model)
-    short = header[PACKET] < rate * _PROMPT_PACKET_MS / 1000.0
+    short = header[PACKET] < rate * PROMPT_PACKET_MS / 1000.0
     header[PROMPT] = not (rate >= MUSIC_RATE and short)
     return max(int(start), known)
 
@@ -376,18 +398,44 @@ def _add_speech(header: Block) -> None:
 
 
 @kernel
-def lay_out_network(model: int, header: Block) -> int:
-    """Lay out a stream with a network; return the size of its block, 0 if the rate is another's.
+def choose_networks(model: int, size: int, header: Block) -> bool:
+    """Choose the networks of a stream (:func:`choose`), and write what they take."""
+    if not choose(model, size, header):
+        return False
+    measure(model, header)
+    return True
+
+
+@kernel
+def cost_of(model: int, header: Block, net: int) -> int:
+    """Return the multiply-adds of a network's run and of what is around it, of all channels.
 
     Parameters
     ----------
     model : int
-        Address of a flat file.
-    header : int64, shape (HEADER,), read and written
-        As :func:`~plc_kernels.stream.layout.lay_out` takes it, with NETWORK_RUNG.
+        Address of the networks' blocks.
+    header : int64, shape (HEADER,)
+        Of a stream that has them.
+    net : int
+        First of the network's words.
     """
-    if not choose(model, 0, header):
-        return 0
+    searched = recall.operations(header) if net == MUSIC_NET and there(header, net) else 0
+    run = (1.0 + BESIDE_RUN) * _operations(model, header, net)
+    return int(header[CHANNELS] * (run + searched))
+
+
+@kernel
+def lay_out_network(model: int, header: Block) -> int:
+    """Lay out a stream with networks; return the size of its block.
+
+    Parameters
+    ----------
+    model : int
+        Address of the networks' blocks.
+    header : int64, shape (HEADER,), read and written
+        As :func:`~plc_kernels.stream.layout.lay_out` takes it, with NETWORK_RUNG and what
+        :func:`choose_networks` wrote; networks whose FILE_AT is below 0 since are left out.
+    """
     measure(model, header)
     lay_out(header)
     add_places(header)
@@ -402,14 +450,6 @@ def open_network(block: Block) -> None:
             open_gap(block, net, net == BRIDGE_NET)
     write_ramp(floats(block, ENTER_RAMP, block[ENTER]))
     write_ramp(floats(block, LEAVE_RAMP, block[LEAVE]))
-    forget_network(block)
-
-
-@part
-def forget_network(block: Block) -> None:
-    """Begin anew: nothing was played."""
-    if block[LISTENS]:
-        recall.forget_played(block)
 
 
 @inlined
@@ -429,7 +469,9 @@ def _choose_net(block: Block) -> int:
     net = SPEECH_NET if block[SPEECH] and there(block, SPEECH_NET) else MUSIC_NET
     if not there(block, net) or block[HISTORY_FILLED] < block[net + START]:
         return 0
-    if net == MUSIC_NET and reals(block)[RECALL_WEIGHT] == 0.0:
+    if net == MUSIC_NET and (reals(block)[RECALL_WEIGHT] == 0.0 or block[HEARD_LATER]):
+        return 0
+    if not prediction.has_time(block, MUSICS_PLACE if net == MUSIC_NET else SPEECHS_PLACE):
         return 0
     bridged = block[GAP] > 0 and bridge.serves(block, block[GAP])
     return 0 if bridged else net
@@ -505,15 +547,15 @@ def _take_prepared(block: Block) -> None:
     """Begin a burst as it was prepared."""
     second = second_set(block)
     for word in SWAPPED:
-        swap_places(block, word)
+        if block[word]:
+            swap_places(block, word)
     for word in range(SERVED, ANSWERED + 1):
         block[word] = second[word]
-
-
-@inlined
-def left_to_music(block: Block) -> bool:
-    """Return whether a burst would be music's network's, if any's."""
-    return there(block, MUSIC_NET) and not (block[SPEECH] and there(block, SPEECH_NET))
+    reals(block)[RECALL_WEIGHT] = reals(second)[RECALL_WEIGHT]
+    block[LATE] = second[LATE]
+    block[bridge.BRIDGED_BY] = 0
+    if block[ANSWERED] != NO and not block[PENDING]:
+        _count_answer(block)
 
 
 @inlined
@@ -529,15 +571,18 @@ def is_place(word: int) -> bool:
 
 @part
 def prepare_burst(block: Block, model: int) -> bool:
-    """Do all of a burst that prediction has begun, up to the network's answer.
+    """Do all of a burst that prediction has begun; return whether prediction alone plays it.
 
-    Of what is left to music's network, which is asked later, nothing is done. Return whether
-    prediction alone plays the burst.
+    The answer of speech's network is in the fill, as it costs the first packet nothing now; that of
+    music's is ready for the packet that takes it.
     """
-    if left_to_music(block):
-        return False
+    if block[HEARD_LATER]:
+        recall.catch_up(block)
+        block[HEARD_LATER] = 0
     _begin(block, model)
-    if block[PENDING]:
+    if block[PENDING] and block[SERVED] == SPEECH_NET:
+        _improve(block, model)
+    elif block[PENDING]:
         _answer(block, model)
     return not block[SERVED]
 
@@ -575,6 +620,12 @@ def _answer(block: Block, model: int) -> None:
     block[ANSWERED] = SOUND
 
 
+@inlined
+def _count_answer(block: Block) -> None:
+    block[ANSWERS] += 1
+    block[UNSOUND] += block[ANSWERED] == NO_SOUND
+
+
 @part
 def _improve(block: Block, model: int) -> None:
     """Crossfade from the draft to the network's answer, unless that is no sound."""
@@ -582,6 +633,7 @@ def _improve(block: Block, model: int) -> None:
     block[PENDING] = 0
     if block[ANSWERED] == NO:
         _answer(block, model)
+    _count_answer(block)
     if block[ANSWERED] == NO_SOUND:
         return
     take_over(
@@ -677,7 +729,7 @@ def fill_part(block: Block, model: int, flags: int) -> None:
 
 @inlined
 def _fill(block: Block, model: int, flags: int) -> None:
-    if flags & BEGAN and block[TAKEN] and not left_to_music(block):
+    if flags & BEGAN and block[TAKEN]:
         _take_prepared(block)
     elif flags & BEGAN:
         _begin(block, model)
@@ -693,5 +745,9 @@ def _fill(block: Block, model: int, flags: int) -> None:
         block[POSITION] += n
     net = block[SERVED]
     improved = net > 0 and block[IMPROVED] and block[POSITION] <= block[net + HORIZON]
-    made = improved or block[bridge.BRIDGED_BY]
-    block[RUNG] = block[NETWORK_RUNG] if made else block[LADDER + 3 * block[STEP] + 2]
+    if block[bridge.BRIDGED_BY]:
+        block[RUNG] = block[NETWORK_RUNG] + bridge.PLACE
+    elif improved:
+        block[RUNG] = block[NETWORK_RUNG] + (MUSICS_PLACE if net == MUSIC_NET else SPEECHS_PLACE)
+    else:
+        block[RUNG] = block[LADDER + 3 * block[STEP] + 2]

@@ -46,6 +46,7 @@ from plc_kernels.stream.layout import (
     MAX_STEPS,
     MEET,
     MOST_ORDER,
+    NETWORK_MS,
     ORDERS,
     PACKET,
     PAST,
@@ -76,6 +77,8 @@ from plc_kernels.stream.layout import (
     words,
 )
 
+NETWORK_SHARE = 0.6
+"""Of a packet's time, which a network may take at most."""
 SWAPPED = (TAPS, RECENT, ORDERS, LIMITS, DRAFT, LEFT)
 """Arrays of a burst's prediction, which a prepared burst brings along."""
 
@@ -87,12 +90,33 @@ def choose_step(block: Block) -> None:
     steps = block[UNSTEADY_STEPS] if block[UNSTEADY] else block[STEADY_STEPS]
     numbers = reals(block)
     step = first + steps - 1
+    most_ms = HEADROOM * numbers[BURST_MS] - _network_ms(block)
     for k in range(first + block[DEPTH], first + steps):
-        if numbers[COSTS + k] <= HEADROOM * numbers[BURST_MS]:
+        if numbers[COSTS + k] <= most_ms:
             step = k
             break
     block[STEP] = step
     block[RUNG] = block[LADDER + 3 * step + 2]
+
+
+@inlined
+def has_time(block: Block, network: int) -> bool:
+    """Tell whether a lost packet has time for a network: the first, second or third of NETWORK_MS.
+
+    Where concealments take too long (DEPTH), the rungs go first and the networks last.
+    """
+    numbers = reals(block)
+    steps = block[UNSTEADY_STEPS] if block[UNSTEADY] else block[STEADY_STEPS]
+    takes_ms = numbers[NETWORK_MS + network]
+    return bool(takes_ms <= NETWORK_SHARE * numbers[BURST_MS] and block[DEPTH] < steps)
+
+
+@inlined
+def _network_ms(block: Block) -> float:
+    """Return what the network takes that a burst would have, if it has time for one."""
+    numbers = reals(block)
+    network = 0 if block[SPEECH] and numbers[NETWORK_MS] > 0.0 else 1
+    return float(numbers[NETWORK_MS + network]) if has_time(block, network) else 0.0
 
 
 @inlined
@@ -166,14 +190,14 @@ def take_prepared(block: Block) -> bool:
     if not block[SECOND] or block[PREPARED_AT] != block[PLAYED_AT]:
         return False
     second = second_set(block)
-    choose_step(block)
-    alike = second[UNSTEADY] == block[UNSTEADY] and second[SPEECH] == block[SPEECH]
-    if not alike or second[STEP] != block[STEP]:
+    if second[UNSTEADY] != block[UNSTEADY] or second[SPEECH] != block[SPEECH]:
         return False
     for word in SWAPPED:
         swap_places(block, word)
     block[PREPARED_AT] = -1
-    block[FITTED] = 1
+    block[STEP] = second[STEP]
+    block[RUNG] = second[RUNG]
+    block[FITTED] = 0
     block[FITTED_AT] = second[FITTED_AT]
     block[FITTED_STEP] = second[FITTED_STEP]
     return True

@@ -9,12 +9,18 @@ but the second set. A burst that begins where the set was made for takes it over
     ─────┴─ block ────────▶ second set ───────────────▶ swapped ───┴─▶ played
 
 The second set is a block within the block: its words are a copy, its places lead to arrays of its
-own or, where only the stream's can be in use, back to that. With arrays of its own throughout
-(``apart``) another thread may prepare while packets are pushed. Whoever calls sees to it that
+own or, where only the stream's can be in use, back to that. Whoever calls sees to it that
 
 * :func:`look` is not asked for the sample that the set was made for already;
 * no push began before it had copied all, or else the copy is not used;
 * PREPARED_AT of the block is written once :func:`prepare` has ended, before a push.
+
+There are three ways::
+
+    BETWEEN   nothing is pushed while a burst is prepared
+    BESIDE    packets may be: what a push writes is copied by look(), of music 8 s of history
+    SHARING   they may be, and nothing large is copied: history and what was heard are read where
+              they stand. A push meanwhile spoils what is prepared, which nobody wants any more.
 """
 
 import numpy as np
@@ -22,11 +28,12 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.denormals import flush_denormals, restore_denormals
-from plc_kernels.stream import background, network, prediction
-from plc_kernels.stream.gap import there
+from plc_kernels.stream import background, network, prediction, recall
 from plc_kernels.stream.layout import (
+    AWAKE_UNTIL,
     BURST_MS,
     CHANNELS,
+    DEPTH,
     DRAFT,
     EVENTS,
     FIT_BACKWARD,
@@ -34,23 +41,25 @@ from plc_kernels.stream.layout import (
     FIT_MIRROR,
     FIT_PAST,
     HEADER,
-    HURRY_MS,
     IN_BURST,
     LEFT,
+    LIMIT_MS,
     LIMITS,
     LINE,
     LOST_PACKETS,
     MOST_ORDER,
     NETWORK,
+    ONE_FOR_ALL,
     ORDERS,
     PACKET,
     PACKETS,
-    PAST,
     PLAYED_AT,
     PLAYING,
     POSITION,
     PREDICTOR,
+    PREPARE_MS,
     PREPARED_AT,
+    RATE,
     REALS_AT,
     RECEIVED_SHARE,
     RECOVERED,
@@ -59,16 +68,15 @@ from plc_kernels.stream.layout import (
     SECOND,
     SIZE,
     SPEECH,
-    SPEECH_NET,
     TAPS,
     UNSTEADY,
     Block,
     double_rows,
     doubles,
-    float_rows,
     floats,
     place,
     reals,
+    samples_of,
     second_set,
     words,
 )
@@ -77,8 +85,14 @@ from plc_kernels.stream.layout import (
 _SILENT_POWER = 1e-6
 # A stream counts as having lost one packet of so many before it had any.
 _PRIOR_PACKETS = 100
-_BESIDE = (RING, FIT_FORWARD, FIT_BACKWARD, FIT_MIRROR, PREDICTOR, LINE, FIT_PAST)
-"""Arrays that pushes write or work in."""
+_AWAKE_MS = 250.0
+"""What is behind a louder packet is prepared for so long."""
+BETWEEN, BESIDE, SHARING = 1, 2, 3
+"""Whether packets may be pushed while a burst is prepared: the module says how."""
+_COPIED = (RING, *recall.SEARCH)
+"""Arrays that pushes write."""
+_WORKED_IN = (FIT_FORWARD, FIT_BACKWARD, FIT_MIRROR, PREDICTOR, LINE, FIT_PAST)
+"""Arrays that they work in."""
 
 
 @inlined
@@ -107,49 +121,55 @@ def _place_again(block: Block, word: int, at: int, second: Block) -> int:
 
 
 @part
-def _lay_out_second(block: Block, apart: bool, second: Block) -> int:
+def _has_second(block: Block, word: int, how: int) -> bool:
+    """Tell whether an array has a second place."""
+    if not _is_place(word) or not block[word]:
+        return False
+    if word in prediction.SWAPPED or (block[NETWORK] and word in network.SWAPPED):
+        return True
+    if how == BETWEEN:
+        return False
+    if word in _COPIED:
+        return how == BESIDE
+    return bool(word in _WORKED_IN or (block[NETWORK] and word in network.WORKED_IN))
+
+
+@part
+def _lay_out_second(block: Block, how: int, second: Block) -> int:
     """Write the places of the second set, unless that is empty; return where they end."""
     at = block[SECOND] + 8 * HEADER
-    for word in prediction.SWAPPED:
-        at = _place_again(block, word, at, second)
-    if apart:
-        for word in _BESIDE:
+    for word in range(HEADER):
+        if _has_second(block, word, how):
             at = _place_again(block, word, at, second)
-    if block[NETWORK] and there(block, SPEECH_NET):
-        for word in network.SWAPPED:
-            at = _place_again(block, word, at, second)
-        if apart:
-            for word in network.BESIDE:
-                at = _place_again(block, word, at, second)
     return int(at)
 
 
 @kernel
-def add_second(header: Block, apart: bool) -> int:
+def add_second(header: Block, how: int) -> int:
     """Make room for a second set behind all else; return the size of the block.
 
     Parameters
     ----------
     header : int64, shape (HEADER,), read and written
         Of a stream that is laid out, whose prediction is the step's own and which has no lookahead.
-    apart : bool
-        Whether packets may be pushed while a burst is prepared.
+    how : int
+        BETWEEN, BESIDE or SHARING.
     """
     place(header, DRAFT, 4 * header[CHANNELS] * header[PACKET])
     place(header, LEFT, 8 * header[CHANNELS])
     place(header, SECOND, 0)
-    header[SIZE] = _lay_out_second(header, apart, header[:0])
+    header[SIZE] = _lay_out_second(header, how, header[:0])
     return int(header[SIZE])
 
 
 @kernel
-def open_second(block: Block, apart: bool) -> None:
+def open_second(block: Block, how: int) -> None:
     """Write the places of the second set, in a block that is a stream otherwise."""
     second = second_set(block)
     for word in range(HEADER):
         second[word] = block[word] - block[SECOND] if _is_place(word) else block[word]
     second[REALS_AT] = block[REALS_AT]
-    _lay_out_second(block, apart, second)
+    _lay_out_second(block, how, second)
     second[PREPARED_AT] = block[PREPARED_AT] = -1
 
 
@@ -173,12 +193,12 @@ def look(block: Block, at: int) -> int:
             second[word] = block[word]
     second[PLAYED_AT] = at
     second[UNSTEADY] = background.is_unsteady(block)
-    second[SPEECH] = background.is_speech(block)
+    second[SPEECH] = background.is_speech(block) or block[ONE_FOR_ALL]
     channels, most = block[CHANNELS], block[MOST_ORDER]
-    if second[RING] + block[SECOND] != block[RING]:
-        float_rows(second, RING, (channels, block[PAST]))[:] = float_rows(
-            block, RING, (channels, block[PAST])
-        )
+    for word in _COPIED:
+        if block[word] and second[word] + block[SECOND] != block[word]:
+            n = _extent(block, word) // 8
+            words(second, word, n)[:] = words(block, word, n)
     if block[REFIT]:
         double_rows(second, TAPS, (channels, most))[:] = double_rows(block, TAPS, (channels, most))
         words(second, ORDERS, channels)[:] = words(block, ORDERS, channels)
@@ -200,7 +220,8 @@ def prepare(block: Block, model: int) -> int:
     before = flush_denormals()
     second = second_set(block)
     numbers = reals(second)
-    numbers[BURST_MS] = numbers[HURRY_MS]
+    numbers[BURST_MS] = numbers[LIMIT_MS] = numbers[PREPARE_MS]
+    second[DEPTH] = 0
     prediction.begin(second)
     if not second[NETWORK] or network.prepare_burst(second, model):
         prediction.draft_packet(second)
@@ -210,20 +231,15 @@ def prepare(block: Block, model: int) -> int:
 
 
 @kernel
-def prepare_between(block: Block, model: int) -> bool:
-    """Prepare the burst that would begin with the next packet; return whether it is ready.
+def ask(block: Block) -> int:
+    """Look, unless no loss would be heard; return the sample that the burst would begin with.
 
-    Parameters
-    ----------
-    block, model
-        As for :func:`prepare`; nothing is pushed meanwhile.
+    -1 where there is nothing to prepare: in silence that has lasted, and during a burst.
     """
     at = block[POSITION] + block[PACKET]
-    if block[PREPARED_AT] != at:
-        if not look(block, at):
-            return False
-        block[PREPARED_AT] = prepare(block, model)
-    return True
+    if not _is_silent(block):
+        block[AWAKE_UNTIL] = at + samples_of(block[RATE], _AWAKE_MS)
+    return int(at) if at <= block[AWAKE_UNTIL] and look(block, at) else -1
 
 
 @kernel
@@ -247,9 +263,15 @@ def expect_losses(blocks: NDArray[np.int64], expected: NDArray[np.float64]) -> N
         goes_on = block[IN_BURST] and not block[RECOVERED]
         if done or goes_on or not background.is_speech(block) or _is_silent(block):
             continue
-        received = block[PACKETS] - block[LOST_PACKETS]
-        begins = (block[EVENTS] + 1.0) / (received + _PRIOR_PACKETS)
-        expected[k] = begins + 1.0 - reals(block)[RECEIVED_SHARE]
+        expected[k] = expected_losses(block)
+
+
+@kernel
+def expected_losses(block: Block) -> float:
+    """Return how likely the next packet begins a burst, as :func:`expect_losses` has it."""
+    received = block[PACKETS] - block[LOST_PACKETS]
+    begins = (block[EVENTS] + 1.0) / (received + _PRIOR_PACKETS)
+    return float(begins + 1.0 - reals(block)[RECEIVED_SHARE])
 
 
 @inlined

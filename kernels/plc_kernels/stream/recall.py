@@ -1,7 +1,7 @@
 """A stream's network for music: what it hears, and a burst's drafts from passages of the past.
 
-All that is played is listened to, part by part (:mod:`plc_kernels.recall`); the history reaches as
-far back as passages are searched.
+All that is played is listened to (:mod:`plc_kernels.recall`): part by part, or where a thread
+prepares bursts when it does so. The history reaches as far back as passages are searched.
 """
 
 import numpy as np
@@ -30,6 +30,7 @@ from plc_kernels.stream.gap import SAMPLES, START, gap_lines
 from plc_kernels.stream.layout import (
     CHANNELS,
     CHUNK,
+    EPOCH,
     HISTORY_AT,
     HISTORY_FILLED,
     LIMITS,
@@ -40,6 +41,7 @@ from plc_kernels.stream.layout import (
     PART_BEGIN,
     PART_STOP,
     PAST,
+    PLAYED_AT,
     PLAYING,
     RATE,
     RECALL_WORDS,
@@ -61,7 +63,8 @@ _LINE, _LAGS = ROWS * LINE_ROW, ROWS * LAG_ROW
 
 # Sizes, as plc_kernels.recall has them; samples of the sum before the gap; and lags.
 STRIDE, REFINED, MATCH, KNOWN, SEARCHED = range(RECALL_WORDS, RECALL_WORDS + 5)
-# Where arrays lie.
+# Where arrays lie. The last of ENDS are the sample of the stream up to which it was listened to,
+# and that stream's EPOCH.
 (
     THINNING,
     HEARD,
@@ -86,6 +89,10 @@ STRIDE, REFINED, MATCH, KNOWN, SEARCHED = range(RECALL_WORDS, RECALL_WORDS + 5)
     REHEARSED,
     PLAYED,
 ) = range(RECALL_WORDS + 5, RECALL_WORDS + 27)
+SEARCH = (THINNING, HEARD, POWERS, CORRELATIONS, ENDS)
+"""Arrays of what was heard."""
+WORKED_IN = tuple(range(THINNED, PLAYED + 1))
+"""Those that drafts are made in."""
 
 
 @part
@@ -118,7 +125,7 @@ def add_places(header: Block) -> None:
     place(header, HEARD, 4 * _LINE * channels)
     place(header, POWERS, 4 * _LINE * channels)
     place(header, CORRELATIONS, 4 * _LAGS * channels)
-    place(header, ENDS, 8 * channels)
+    place(header, ENDS, 8 * (channels + 2))
     place(header, THINNED, 4 * (PIECE + 1))
     place(header, WEIGHTS, 4 * (PIECE + 3 * ROWS))
     place(header, EVERY, 4 * _LAGS)
@@ -168,20 +175,61 @@ def _space(block: Block) -> RecallSpace:
     )
 
 
+@inlined
+def _seen(block: Block) -> NDArray[np.int64]:
+    """Return the sample up to which the stream was listened to, and its EPOCH, shape (2,)."""
+    ends: NDArray[np.int64] = words(block, ENDS, block[CHANNELS] + 2)
+    return ends[block[CHANNELS] :]
+
+
 @part
-def forget_played(block: Block) -> None:
-    """Begin anew: nothing was played."""
+def _begin_anew(block: Block) -> bool:
+    """Forget what was heard of the stream before this one; return whether there was such a one."""
+    seen = _seen(block)
+    if seen[1] == block[EPOCH]:
+        return False
+    seen[1] = block[EPOCH]
     for c in range(block[CHANNELS]):
         forget(block[RATE], _search(block, c))
+    return True
 
 
 @part
 def hear(block: Block) -> None:
     """Take in the part that was played."""
+    _begin_anew(block)
     channels, begin, stop = block[CHANNELS], block[PART_BEGIN], block[PART_STOP]
     rows = float_rows(block, PLAYING, (channels, block[PACKET]))
     for c in range(channels):
         listen(block[RATE], _space(block), _search(block, c), rows[c, begin:stop])
+
+
+@part
+def catch_up(block: Block) -> None:
+    """Take in what was played since the last call, as far as the history has it.
+
+    Parameters
+    ----------
+    block
+        Of the stream, whose next sample is PLAYED_AT.
+    """
+    channels = block[CHANNELS]
+    seen = _seen(block)
+    behind = block[PLAYED_AT] - seen[0]
+    if behind > block[HISTORY_FILLED]:
+        seen[1] = -1
+    if _begin_anew(block):
+        behind = block[HISTORY_FILLED]
+    seen[0] = block[PLAYED_AT]
+    ring = float_rows(block, RING, (channels, block[PAST]))
+    most = min(block[PACKET], block[MOST_ORDER] + samples_of(block[RATE], COMPARED_MS))
+    while behind > 0:
+        played = floats(block, PLAYED, min(behind, most))
+        behind -= played.size
+        position = block[HISTORY_AT] - behind
+        for c in range(channels):
+            newest(ring[c], position if position >= 0 else position + block[PAST], played)
+            listen(block[RATE], _space(block), _search(block, c), played)
 
 
 @inlined
@@ -211,6 +259,7 @@ def write_drafts(block: Block, weight: float) -> None:
     weight : float
         Of the passages, 0 to 1.
     """
+    _begin_anew(block)
     channels, start, known = block[CHANNELS], block[MUSIC_NET + START], block[KNOWN]
     lines = gap_lines(block, MUSIC_NET)
     ahead = lines.shape[1] - start

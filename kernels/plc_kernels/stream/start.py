@@ -11,12 +11,15 @@ from plc_kernels.spectra.fft import MOST_FACTORS, plan_fft
 from plc_kernels.stream.background import start_background
 from plc_kernels.stream.fill_limit import start_limit
 from plc_kernels.stream.layout import (
+    ANSWERS,
     ARRIVED,
+    AWAKE_UNTIL,
     CHANNELS,
     CONCEALED_MAX_MS,
     DECAY,
     DECAY_MS,
     DEPTH,
+    EPOCH,
     FACTORS,
     FITTED,
     FITTED_STEP,
@@ -40,6 +43,7 @@ from plc_kernels.stream.layout import (
     PACKET,
     PAST,
     POSITION,
+    PREPARE_MS,
     PREPARED_AT,
     PUSHED,
     QUICK_RAMP,
@@ -62,6 +66,7 @@ from plc_kernels.stream.layout import (
     TIMED,
     TIMES,
     TWIDDLES,
+    UNSOUND,
     WINDOWS,
     Block,
     float_rows,
@@ -91,7 +96,7 @@ def open_stream(block: Block) -> None:
     numbers[DECAY] = math.exp(-1000.0 / (rate * DECAY_MS))
     least = SPEECH_FROM if rate < MUSIC_RATE else MUSIC_RATE_SPEECH_FROM
     numbers[SPEECH_LOGIT] = math.log(least / (1.0 - least))
-    numbers[HURRY_MS] = np.inf
+    numbers[HURRY_MS] = numbers[PREPARE_MS] = np.inf
     write_ramp(floats(block, RAMP, block[RAMP_SAMPLES]))
     quick = floats(block, QUICK_RAMP, block[RAMP_SAMPLES])
     quick[:] = np.float32(1.0)
@@ -111,6 +116,8 @@ def open_stream(block: Block) -> None:
 def forget_counts(block: Block) -> None:
     """Set the statistics to 0."""
     block[STATS:LADDER] = 0
+    block[ANSWERS] = 0
+    block[UNSOUND] = 0
     block[TIMED] = 0
     words(block, TIMES, 2 * TIME_BINS)[:] = 0
     numbers = reals(block)
@@ -136,6 +143,8 @@ def forget_stream(block: Block) -> None:
     block[RUNG] = block[LADDER + 2]
     block[FITTED] = 0
     block[FITTED_STEP] = -1
+    block[EPOCH] += 1
+    block[AWAKE_UNTIL] = 0
     block[PREPARED_AT] = -1
     if block[SECOND]:
         second_set(block)[PREPARED_AT] = -1

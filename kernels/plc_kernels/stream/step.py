@@ -16,7 +16,7 @@ and is called again to go on::
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import inlined, kernel, part
+from plc_kernels.compile import inlined, part
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.fade import burst_gain, crossfade, fade_into
 from plc_kernels.history import append
@@ -64,6 +64,7 @@ from plc_kernels.stream.layout import (
     NETWORK,
     NOISE,
     NOISE_RUNG,
+    ONE_FOR_ALL,
     PACKET,
     PACKETS,
     PART_BEGIN,
@@ -128,7 +129,8 @@ MORE = 512
 NEXT_LOST = 1024
 """Of the packet that is played next a part is known to be lost."""
 
-_RECEIVED, _RECOVER, _EXTEND, _BRIDGE, _NOISE = range(5)
+_RECEIVED, _RECOVER, _EXTEND, _BRIDGE, PLAYS_NOISE = range(5)
+"""What is done for a part of a packet, in PLAY."""
 
 # Where the concealment differs from the received samples by more than this share of their energy,
 # a long crossfade only spoils received samples. Not in unsteady content (docs/notebook.md).
@@ -231,8 +233,7 @@ def share_time(block: Block) -> None:
     """Share the packet's time among its bursts."""
     numbers = reals(block)
     gaps = queue.gaps_in(block, block[SLOT])
-    share_ms = numbers[LIMIT_MS] / gaps if gaps > 1 else np.inf
-    numbers[BURST_MS] = min(numbers[HURRY_MS], share_ms)
+    numbers[BURST_MS] = min(numbers[HURRY_MS], numbers[LIMIT_MS] / max(gaps, 1))
 
 
 @inlined
@@ -293,7 +294,7 @@ def _decide(block: Block, arrived: bool, far_side_known: bool) -> int:
     # A bridge may begin up to LATE samples after the level began to fall.
     if far_side_known and block[AGE] < block[HOLD] + block[LATE]:
         return _BRIDGE
-    return _NOISE if block[FADES] and _faded(block) else _EXTEND
+    return PLAYS_NOISE if block[FADES] and _faded(block) else _EXTEND
 
 
 @inlined
@@ -348,7 +349,7 @@ def _begin_part(block: Block) -> int:
 def _begin_burst(block: Block, gap: int) -> None:
     """Begin a burst; ``gap`` samples are bridged as a whole."""
     block[UNSTEADY] = background.is_unsteady(block)
-    block[SPEECH] = background.is_speech(block)
+    block[SPEECH] = background.is_speech(block) or block[ONE_FOR_ALL]
     block[GAP] = gap
     block[IN_BURST] = 1
     block[HOLD] = block[UNSTEADY_HOLD] if block[UNSTEADY] else block[STEADY_HOLD]
@@ -446,7 +447,7 @@ def _conceal(block: Block) -> int:
         trusted = True
     else:
         trusted = _continue_burst(block, fill)
-    silent = block[PLAY] == _NOISE
+    silent = block[PLAY] == PLAYS_NOISE
     block[RUNG_SAMPLES + (block[NOISE_RUNG] if silent else block[RUNG])] += n
     block[SILENT_SAMPLES] += n if silent else 0
     block[CONCEALED_SAMPLES] += n
@@ -530,10 +531,3 @@ def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> boo
         error += difference * difference
         energy += received[i] * received[i]
     return error > _APART * energy
-
-
-@kernel
-def look_ahead(block: Block) -> None:
-    """Write the present content, as a burst would."""
-    block[UNSTEADY] = background.is_unsteady(block)
-    block[SPEECH] = background.is_speech(block)

@@ -26,7 +26,6 @@ where the one takes over from the other. Which model serves a burst follows from
 ladder's rungs do.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,9 +40,8 @@ from plc.networks.streams.opened import ANSWER_BY, OpenNetworks
 from plc.networks.streams.served import ServedNetwork, StreamContext
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
-from plc.predict.ladder import HEADROOM
 from plc.predict.linear import ArFiller
-from plc.runtime.runner import NO_TICKET, DeferredRunner, Outcome
+from plc.runtime.runner import NO_TICKET, Outcome
 from plc_kernels.bridge import LATE_MS
 from plc_kernels.burst import (
     ERROR_SHARE,
@@ -88,10 +86,10 @@ class NetworkFiller(Filler):
         bridges: Mapping[str, Manifest] = {},
     ) -> None:
         sample_rate, channels, packet_samples = context.stream
-        limit_ms, ahead = context.limit_ms, context.ahead
+        limit_ms = context.limit_ms
         self.counters = context.counters
         self._clock = context.clock
-        self._limit_ms = -math.inf if ahead else limit_ms
+        self._limit_ms = limit_ms
         self._wait_s = ANSWER_BY * limit_ms / 1000.0
         self._opened = opened = OpenNetworks(context, models, bridges)
         self._networks = opened.causal
@@ -105,14 +103,13 @@ class NetworkFiller(Filler):
         beyond = max((v.draft.ahead for v in self.networks), default=0)
         # What is taken for speech is unsteady, so that its networks take nothing from tones.
         taken_ms = opened.taken_ms("music")
-        spread = 1.0 / HEADROOM if ahead else 1.0  # ahead of the loss no packet waits
         self.ar = ArFiller(
             sample_rate,
             channels,
             max(packet_samples, beyond),
-            spread * (limit_ms - taken_ms),
+            limit_ms - taken_ms,
             context.reach,
-            unsteady_limit_ms=spread * (limit_ms - max(taken_ms, opened.taken_ms("speech"))),
+            unsteady_limit_ms=limit_ms - max(taken_ms, opened.taken_ms("speech")),
         )
         # Only these listen to what is played.
         self._recalling = [v.draft for v in self.networks if v.draft.recalls]
@@ -219,7 +216,7 @@ class NetworkFiller(Filler):
         return None if self._hurried(moment) else self._bridges.get(moment.content)
 
     def _hurried(self, moment: Moment) -> bool:
-        """Tell whether time is too short for networks; ahead of the loss there always is."""
+        """Tell whether time is too short for networks."""
         return moment.limit_ms < self._limit_ms
 
     def next_packet(self) -> None:
@@ -232,27 +229,6 @@ class NetworkFiller(Filler):
             return
         self._collect(served, self._clock() + self._wait_s)
 
-    @property
-    def drafted(self) -> int:
-        """Samples of the burst that lie drafted for the network; 0: none serves it."""
-        served = self._served
-        return 0 if served is None else served.gap.samples - served.gap.gap_start
-
-    @property
-    def improved(self) -> bool:
-        """True if the network's answer is in the fill of the burst."""
-        return self._made_by_network
-
-    @property
-    def serving(self) -> tuple[str, int]:
-        """The model that serves the burst, and the end of its fill."""
-        served = self._served
-        return ("", 0) if served is None else (served.name, served.gap.horizon)
-
-    def seek(self, position: int) -> None:
-        """Continue from a sample of the burst."""
-        self._position = position
-
     def _abandon(self) -> None:
         """Give up a pending answer."""
         if self._ticket != NO_TICKET and self._served is not None:
@@ -264,8 +240,7 @@ class NetworkFiller(Filler):
             self.counters.network_off += 1
             served.switch.note_off()
             return
-        if not isinstance(served.runner, DeferredRunner):  # which does that when it runs
-            served.gap.analyse()
+        served.gap.analyse()
         self._ticket = served.runner.submit(served.gap.spectra, served.gap.lost)
 
     def _collect(self, served: ServedNetwork[BurstDraft], deadline_s: float) -> None:

@@ -4,22 +4,19 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from plc import notice
-from plc.errors import MissingExtraError, ModelError, in_a_line
 from plc.limits import MUSIC_RATE
 from plc.models.manifest import Manifest
 from plc.networks.drafts import BridgeDraft, BurstDraft
 from plc.networks.streams.served import (
     ServedNetwork,
     StreamContext,
-    defer,
     is_prompt,
     leave_passages,
     no_answer,
     open_served,
 )
 from plc.predict.linear import LEAST_KNOWN
-from plc.runtime.runner import DeferredRunner, InlineRunner, Runner
+from plc.runtime.runner import InlineRunner, Runner
 from plc_kernels.burst import ONSET_MS
 
 # An answer is waited for until this share of the time limit: it has to become samples, too.
@@ -85,16 +82,13 @@ class OpenNetworks:
         )
         opened: list[ServedNetwork[Any]] = [*self.causal.values(), *self.bridges.values()]
         self.each = tuple({id(served): served for served in opened}.values())
-        if context.ahead:
-            for served in self.each:
-                defer(served)
 
     def describe(self) -> dict[str, dict[str, str | float]]:
         """Return the models by content: name, mode, state, cost of a burst.
 
         ``state`` is that of :attr:`ServedNetwork.state`; ``error``, where it is there, what last
         went wrong, and ``without`` which of its drafts would take too long here. One whose mode is
-        ``"left out"`` cannot be opened or does not answer, which ``why`` tells, or takes too much
+        ``"left out"`` does not answer, which ``why`` tells, or takes too much
         of the stream's time; ``budget_ms``, where it is there, is what it would serve in, and
         ``instead`` the model that serves its content meanwhile.
         """
@@ -103,31 +97,16 @@ class OpenNetworks:
         return {of: _described(served) for of, served in held.items()} | self._left_out
 
     def _opened(self, models: Mapping[str, Manifest]) -> dict[str, ServedNetwork[Any]]:
-        """Open models by content; one that serves two contents alike is opened once.
-
-        One that cannot be opened is left out if it is optional, else an error.
-        """
+        """Open models by content; one that serves two contents alike is opened once."""
         context = self._context
         networks: dict[str, ServedNetwork[Any]] = {}
-        refused: dict[str, dict[str, str | float]] = {}
         for content, manifest in models.items():
-            prompt = is_prompt(manifest, content, context.stream, context.ahead)
+            prompt = is_prompt(manifest, content, context.stream)
             alike = [v for v in networks.values() if v.manifest is manifest and v.prompt == prompt]
             if alike:
                 networks[content] = alike[0]
                 continue
-            if manifest.name in refused:
-                self._left_out[_of(content, manifest)] = refused[manifest.name]
-                continue
-            try:
-                networks[content] = open_served(manifest, content, context)
-            except (ModelError, MissingExtraError) as error:
-                if not context.optional:
-                    raise
-                why = in_a_line(error)
-                refused[manifest.name] = {"model": manifest.name, "mode": "left out", "why": why}
-                self._left_out[_of(content, manifest)] = refused[manifest.name]
-                notice.tell(f"the network {manifest.name} is left out: {why}")
+            networks[content] = open_served(manifest, content, context)
         return networks
 
     def _affordable(self, networks: dict[str, ServedNetwork[Any]]) -> dict[str, ServedNetwork[Any]]:
@@ -150,7 +129,7 @@ class OpenNetworks:
             if least_ms == float("inf"):
                 del found["cost_ms"]
                 found["why"] = no_answer()
-            elif least_ms <= self._context.packet_ms and not self._context.ahead:
+            elif least_ms <= self._context.packet_ms:
                 found["budget_ms"] = math.ceil(10.0 * least_ms) / 10.0
             self._left_out[_of(content, served.manifest)] = found
         return afforded
@@ -182,9 +161,7 @@ def _of(content: str, manifest: Manifest) -> str:
 
 
 def _mode_of(runner: Runner) -> str:
-    """Return where a network runs: ``worker``, ``inline``, or ``ahead`` of the loss."""
-    if isinstance(runner, DeferredRunner):
-        return "ahead"
+    """Return where a network runs: ``worker`` or ``inline``."""
     return "inline" if isinstance(runner, InlineRunner) else "worker"
 
 

@@ -15,23 +15,19 @@ from plc.networks.streams.costs import ANSWER_WITHIN_S, COSTS, UNKNOWN, Cost, Co
 from plc.networks.streams.switch import Switch, state_of
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
 from plc.runtime.runner import (
-    DeferredRunner,
     InlineRunner,
     NetworkCounters,
     Runnable,
     Runner,
 )
 from plc.runtime.worker import NetworkWorker
+from plc_kernels.stream.network import PROMPT_PACKET_MS
 
 DRAFTS = {
     "causal": tuple(CAUSAL_DRAFTS),
     "bridge": (BridgeDraft.PLAIN, BridgeDraft.ALONG_THE_PITCH),
 }
 """By kind: the drafts that a stream can make for a model, the last being what it improves on."""
-# From MUSIC_RATE on the first packet waits for a model for speech only if it is as long as that: in
-# 10 ms at 48 kHz it would seldom be there in time, and those that follow gain nearly as much alone
-# (docs/design.md).
-_PROMPT_PACKET_MS = 20.0
 OPEN_S = 120.0
 """Waiting for a model to load and warm up, at construction."""
 
@@ -77,11 +73,6 @@ class StreamContext:
         Returns seconds.
     provider : str
         What the networks run on: ``"auto"``, ``"tensorrt"``, ``"cuda"`` or ``"cpu"``.
-    optional : bool
-        Whether a model that cannot be opened is left out, instead of being an error.
-    ahead : bool
-        Whether bursts are prepared before they begin, in a thread that has the time for it
-        (:mod:`plc.networks.streams.ahead`): networks then run in the caller's thread.
     counters : NetworkCounters
         Where runs are counted.
     opener : Opener
@@ -95,8 +86,6 @@ class StreamContext:
     reach: int = 0
     clock: Callable[[], float] = time.perf_counter
     provider: str = "auto"
-    optional: bool = False
-    ahead: bool = False
     counters: NetworkCounters = field(default_factory=NetworkCounters)
     opener: Opener = field(default_factory=lambda: OPENER)
 
@@ -174,8 +163,6 @@ def open_served(
 ) -> ServedNetwork[Any]:
     """Open a model: in the caller's thread if there is no time limit, else in one of its own.
 
-    One that is run ahead of the loss gets a thread without a time limit, too (:func:`defer`).
-
     Raises
     ------
     ConfigError, ModelError, MissingExtraError
@@ -195,7 +182,7 @@ def open_served(
         return context.opener.network(manifest, gap.shape, context.provider)
 
     runner: Runner
-    if context.limit_ms == math.inf and not context.ahead:
+    if context.limit_ms == math.inf:
         runner = InlineRunner(opened(), signature, context.clock)
     else:
         worker = NetworkWorker(opened, signature, clock=context.clock)
@@ -208,42 +195,22 @@ def open_served(
         gap=gap,
         runner=runner,
         draft=draft,
-        prompt=is_prompt(manifest, content, context.stream, context.ahead),
+        prompt=is_prompt(manifest, content, context.stream),
         switch=Switch(),
     )
     served.cost = context.opener.costs.of(served)
     return served
 
 
-def defer(served: ServedNetwork[Any]) -> None:
-    """Move a model to the caller's thread, which runs it when collecting.
-
-    Until then it has a worker, as one that hangs has to be found out.
-    """
-    context, shape = served.context, served.gap.shape
-    served.runner.close()
-    network = context.opener.network(served.manifest, shape, context.provider)
-    served.runner = DeferredRunner(
-        network, network_signature(served.manifest, shape), served.gap.analyse, context.clock
-    )
-    served.runner.counters = context.counters
-
-
-def is_prompt(
-    manifest: Manifest, content: str, stream: tuple[int, int, int], ahead: bool = False
-) -> bool:
+def is_prompt(manifest: Manifest, content: str, stream: tuple[int, int, int]) -> bool:
     """Tell whether a burst's first packet waits for the model.
 
     ``content`` is the one that it serves; ``stream`` is sample rate, channels and packet samples.
-    What is prepared ``ahead`` has the time for it in short packets, too.
     """
     sample_rate, _, packet_samples = stream
     of_music = manifest.content == "music" or content == "music"
-    short = (
-        not ahead
-        and sample_rate >= MUSIC_RATE
-        and packet_samples < sample_rate * _PROMPT_PACKET_MS / 1000.0
-    )
+    shortest = sample_rate * PROMPT_PACKET_MS / 1000.0
+    short = sample_rate >= MUSIC_RATE and packet_samples < shortest
     return manifest.kind == "bridge" or not (of_music or short)
 
 

@@ -13,9 +13,12 @@ from plc import Concealer, Concealers
 from plc.engine import many, methods
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
+from plc.models.manifest import Manifest
 from plc.networks import flat
 from plc_kernels.stream import entry, layout
-from plc_kernels.stream.many import conceal_many
+from plc_kernels.stream.many import step_many
+from plc_kernels.stream.network import fill_part
+from plc_kernels.stream.step import GO_ON, MORE, PUSH
 from tests.examples import examples
 from tests.kernels.stream.blocks import Stream, settings_of
 from tests.kernels.stream.test_network import speech
@@ -35,7 +38,7 @@ def packets_of(rate: int, channels: int, packet: int, streams: int, dtype: type)
 
 def single(rate: int, channels: int, packet: int, lookahead: int, seed: int) -> Stream:
     """Return a stream as C runs it."""
-    model = flat.shared_model("speech" if rate >= 16_000 else "speech-narrowband")
+    model = flat.shared_models(find("speech" if rate >= 16_000 else "speech-narrowband"))
     assert model is not None
     return Stream(settings_of(rate, channels, packet, lookahead, seed), model.words)
 
@@ -131,24 +134,24 @@ def test_a_model_by_name_is_refused() -> None:
 def test_a_network_that_cannot_be_read_is_left_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(name: str) -> None:
-        raise ModelError(f"{name} is cut short")
+    def broken(manifest: Manifest) -> None:
+        raise ModelError(f"{manifest.name} is cut short")
 
-    monkeypatch.setattr(flat, "shared_model", broken)
+    monkeypatch.setattr(flat, "shared_models", broken)
     with caplog.at_level("INFO", "plc"):
         group = Concealers(1)
-    assert "the network for speech is left out: speech is cut short" in caplog.text
+    assert "the network speech is left out: speech is cut short" in caplog.text
     assert set(group.stats[0].rungs) == {"ar:4/20", "ar:2.5/15", "noise"}
 
 
 def test_a_model_is_one_for_all_streams_and_written_by_none() -> None:
-    model = flat.shared_model("speech")
+    model = flat.shared_models(find("speech"))
     assert model is not None
-    assert model is flat.shared_model("speech")
+    assert model is flat.shared_models(find("speech"))
     assert model.address % 64 == 0
     with pytest.raises(ValueError, match="read-only"):
         model.words[0] = 1
-    assert flat.shared_model("music-inpaint") is None
+    assert flat.shared_models(find("music-inpaint")) is None
 
 
 def test_rungs_for_servers_have_a_network_where_it_answers_in_time() -> None:
@@ -161,15 +164,19 @@ def test_rungs_for_servers_have_a_network_where_it_answers_in_time() -> None:
 
 
 def test_the_step_with_a_network_allocates_nothing() -> None:
-    model = flat.shared_model("speech")
+    model = flat.shared_models(find("speech"))
     assert model is not None
     stream = single(16_000, 1, 320, 0, 0)
     for packet in speech(16_000, 1)[:16_000].reshape(50, 320):
         stream.push(packet[:, None])
     block, box = stream.block[None], np.zeros((320, 1), np.float32)
     stream.block[layout.TAKES] = 0
-    given_box = box.ctypes.data, 0, False, np.zeros(2, np.int64), box.ctypes.data
-    assert_allocates_nothing(conceal_many, (block, model.address, *given_box, 0, 1))
+    place = box.ctypes.data
+    around = place, 0, False, np.zeros(2, np.int64), 0, place, 0, 1
+    flags = step_many(block, PUSH, *around)
+    assert flags & MORE
+    assert_allocates_nothing(fill_part, (stream.block, model.address, flags))
+    step_many(block, GO_ON, *around)
     assert stream.block[layout.RUNG_SAMPLES + entry.NETWORK_PLACE]
 
 
@@ -205,14 +212,15 @@ class Work:
         self.prepared: list[int] = []
         self._group = group
         monkeypatch.setattr(many, "perf_counter", lambda: self.now_s)
-        monkeypatch.setattr(many, "prepare_between", self.prepare)
+        monkeypatch.setattr(many, "look", lambda *_: True)
+        monkeypatch.setattr(many, "prepare", self.prepare)
         monkeypatch.setattr(group, "_cpu_clock", lambda: self.now_s)
 
-    def prepare(self, block: NDArray[np.int64], address: int) -> bool:
+    def prepare(self, block: NDArray[np.int64], address: int) -> int:
         (place,) = np.flatnonzero(self._group._blocks[:, 0] == block[0])
         self.prepared.append(int(place))
         self.now_s += 1e-3
-        return True
+        return -1
 
 
 def spoken_to(streams: int) -> Concealers:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -74,11 +74,11 @@ def test_a_program_is_told_why_it_waits(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(warm, "_run_all", lambda: heard.wait(30.0))
     for compiled, line in ((-1, warm._COMPILING), (0, warm._LOADING)):
         heard.clear()
-        monkeypatch.setattr(warm, "_warm", False)
-        monkeypatch.setattr(warm, "compiled", lambda compiled=compiled: compiled)
+        monkeypatch.setattr(warm, "_warm", [])
+        monkeypatch.setattr(warm, "compiled", lambda *_, compiled=compiled: compiled)
         warm.warm_up()
         assert told.pop() == line
-    monkeypatch.setattr(warm, "_warm", False)
+    monkeypatch.setattr(warm, "_warm", [])
     monkeypatch.setattr(warm, "_SLOW_S", 60.0)
     monkeypatch.setattr(warm, "_run_all", lambda: None)
     warm.warm_up()
@@ -87,8 +87,8 @@ def test_a_program_is_told_why_it_waits(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_program_is_told_how_far_compiling_is(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = [0, 5, len(warm.AUDIO_PATH)]
-    monkeypatch.setattr(warm, "compiled", lambda: counts.pop(0))
-    why = warm._Why()
+    monkeypatch.setattr(warm, "compiled", lambda kernels: counts.pop(0))
+    why = warm._Why(warm.AUDIO_PATH)
     assert why() == warm._COMPILING
     assert why() == f"compiling the kernels: 5 of {len(warm.AUDIO_PATH)} are there"
     assert why() == warm._LOADING
@@ -103,13 +103,10 @@ def test_what_the_process_beside_does_not_compile_this_one_does(
     monkeypatch.setattr(warm, "_is_worth_a_process", lambda: True)
     monkeypatch.setattr(warm, "_started", lambda: process)
     monkeypatch.setattr(warm, "_run_step", lambda: ran.append("step"))
-    monkeypatch.setattr(warm, "_OTHERS", tuple(lambda k=k: ran.append(k) for k in "abc"))
+    monkeypatch.setattr(warm, "run_beside", lambda: ran.append("beside"))
     warm._run_all()
-    assert ran == ["step", "c", "b", "a"]
+    assert ran == ["step", "beside"]
     assert process.returncode is not None
-    ran.clear()
-    warm.run_beside()
-    assert ran == ["a", "b", "c"]
 
 
 def test_a_process_beside_is_started_for_an_empty_cache_alone(
@@ -150,8 +147,7 @@ def test_a_cache_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) ->
         SimpleNamespace(_cache=SimpleNamespace(_cache_file=File(index)))
         for index in (None, {}, {"key": "file"})
     )
-    monkeypatch.setattr(warm, "AUDIO_PATH", (*kernels, SimpleNamespace()))
-    assert warm.compiled() == 1
+    assert warm.compiled((*kernels, SimpleNamespace())) == 1
 
 
 def test_warming_up_again_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +158,7 @@ def test_warming_up_again_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_threads_that_warm_up_at_once_run_the_kernels_once(monkeypatch: pytest.MonkeyPatch) -> None:
     warm.warm_up()
-    monkeypatch.setattr(warm, "_warm", False)
+    monkeypatch.setattr(warm, "_warm", [])
     run_all = warm._run_all
     runs: list[int] = []
     finished_before_run: list[bool] = []
@@ -198,26 +194,26 @@ def _types(kernel: Any) -> set[tuple[object, ...]]:
 
 
 def test_every_kernel_is_compiled_for_one_set_of_types_and_closed() -> None:
-    warm.warm_up()
-    for kernel in warm.AUDIO_PATH:
+    warm.warm_up(fillers=True)
+    for kernel in warm.AUDIO_PATH + warm.FILLERS:
         assert len(_types(kernel)) == 1, kernel.__name__
         assert not kernel._can_compile, kernel.__name__
 
 
 def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
     # Those that others call are compiled with them; these are called from Python.
-    from plc.engine import concealer, memory, stats
+    from plc.engine import ahead, concealer, memory, network_choice, networks, stats
     from plc.predict import baselines, contour, history, linear, lpc, passages
 
-    modules = (concealer, memory, stats, history)
-    used = {
-        value
-        for module in (*modules, baselines, contour, linear, lpc, passages)
-        for value in vars(module).values()
-        if hasattr(value, "disable_compile")
-    }
-    assert used <= set(warm.AUDIO_PATH)
-    assert len(used) >= 20
+    def used(*modules: ModuleType) -> set[Any]:
+        values = [value for module in modules for value in vars(module).values()]
+        return {value for value in values if hasattr(value, "disable_compile")}
+
+    by_step = used(concealer, memory, stats, ahead, networks, network_choice)
+    assert by_step <= {*warm.AUDIO_PATH}
+    by_fillers = used(baselines, contour, linear, lpc, passages, history)
+    assert by_fillers <= {*warm.AUDIO_PATH, *warm.FILLERS}
+    assert len(by_step | by_fillers) >= 30
 
 
 @pytest.mark.parametrize(
@@ -233,7 +229,7 @@ def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
 def test_another_type_is_an_error_instead_of_a_compilation(
     kernel: Any, arguments: tuple[Any, ...]
 ) -> None:
-    warm.warm_up()
+    warm.warm_up(fillers=True)
     before = list(kernel.signatures)
     with pytest.raises(TypeError, match="No matching definition"):
         kernel(*arguments)

@@ -9,7 +9,6 @@ import sys
 import tracemalloc
 from importlib.resources import files
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from plc.errors import MissingExtraError, ModelError
 from plc.extras import install_command
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
+from plc.networks import flat
 from plc.networks.streams import served as served_module
 from plc.networks.streams.served import Opener
 from plc.runtime import native
@@ -116,7 +116,8 @@ def test_of_real_losses_the_kernels_make_what_onnx_runtime_makes(
     packet = rate // 50
     trace = GilbertElliott(0.2, 1.5).trace(signal.size // packet, 2)
     settings: dict[str, Any] = {"lookahead": 1} if name == "speech-bridge" else {}
-    with Concealer(rate, 1, packet, model=name, budget_ms=float("inf"), **settings) as concealer:
+    settings |= {"model": name, "provider": "cpu", "budget_ms": float("inf")}
+    with Concealer(rate, 1, packet, **settings) as concealer:
         for k, lost in enumerate(trace):
             heard = signal[k * packet : (k + 1) * packet, None]
             concealer.push(None if lost else heard.astype(np.float32))
@@ -154,7 +155,7 @@ def test_without_onnx_runtime_a_stream_has_its_networks() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.strip() == (
-        "{'music': 'music', 'speech': 'speech', 'speech, bridged': 'speech-bridge'}"
+        "{'speech': 'speech', 'music': 'music', 'speech, bridged': 'speech-bridge'}"
     ), done.stderr
 
 
@@ -209,6 +210,7 @@ def test_without_onnx_runtime_a_network_of_another_graph_says_what_to_install(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(native, "_KNOWN", {})
     monkeypatch.setattr(native, "_models", SharedSessions())
+    monkeypatch.setattr(flat, "_shared", {})
     _copied(tmp_path)
     with pytest.raises(MissingExtraError, match=re.escape(install_command("cpu"))):
         Concealer(8_000, 1, 160, model=str(tmp_path / "mine.json"))
@@ -313,65 +315,3 @@ def test_every_kernel_is_closed_to_further_compilation() -> None:
         native.warm_up(kernel)
         assert not kernel._can_compile
         assert len(kernel.signatures) == 1
-
-
-class _Process:
-    """A process that compiles, as far as :mod:`plc.runtime.native` knows it."""
-
-    def __init__(self, program: str) -> None:
-        assert "warm_up(run_frames)" in program
-        self.waited = False
-
-    def wait(self, timeout: float) -> None:
-        """Note that someone waits."""
-        assert timeout > 0.0
-        self.waited = True
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_kernels_that_do_not_lie_compiled_are_compiled_beside(
-    monkeypatch: pytest.MonkeyPatch, there: bool
-) -> None:
-    class Kernel:
-        _cache = SimpleNamespace(cache_path="somewhere")
-
-        def compile(self, signature: object) -> None:
-            assert native._beside is None or native._beside.waited  # type: ignore[attr-defined]
-
-        def disable_compile(self) -> None:
-            """Do nothing."""
-
-    kernel = Kernel()
-    monkeypatch.setattr(native, "run_frames", kernel)
-    monkeypatch.setattr(native, "_warm", set())
-    monkeypatch.setattr(native, "_beside", None)
-    monkeypatch.setattr(native, "lies_compiled", lambda kernel: there)
-    monkeypatch.setattr("plc.compiled.compile_beside", _Process)
-    native.compile_beside()
-    native.compile_beside()
-    begun: Any = native._beside
-    assert (begun is None) == there
-    native.warm_up(kernel)
-    if begun is not None:
-        assert begun.waited
-    monkeypatch.setattr(native, "_beside", None)
-    native.compile_beside()
-    assert native._beside is None, "begun for kernels that are loaded"
-
-
-def test_what_is_compiled_beside_is_found(tmp_path: Path) -> None:
-    code = (
-        "from plc.runtime import native\n"
-        "from plc.compiled import lies_compiled\n"
-        "native.compile_beside(); native._beside.wait(120)\n"
-        "print(lies_compiled(native.run_frames))\n"
-    )
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "NUMBA_CACHE_DIR": str(tmp_path),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.strip() == "True", done.stderr

@@ -156,7 +156,7 @@ def _concealed(
         packet_samples=packet,
         lookahead=lookahead,
         budget_ms=float("inf"),
-        prepare="never",
+        provider="cpu",
     )
     filler = concealer._filler
     assert isinstance(filler, NetworkFiller), "ONNX Runtime comes with the extra for training"

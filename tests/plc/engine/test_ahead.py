@@ -20,15 +20,9 @@ from numpy.typing import NDArray
 import plc
 from plc import Concealer
 from plc.audio.loss import GilbertElliott
-from plc.engine.config import StreamConfig
-from plc.errors import ConfigError, ModelError
-from plc.networks.streams import served
-from plc.networks.streams.ahead import AheadFiller
-from plc.predict.filler import STEADY_MOMENT, Moment
-from plc.predict.history import History
-from plc.predict.linear import ArFiller
-from plc.runtime import life
-from tests.plc.networks.streams.fake_costs import costing
+from plc.engine import ahead
+from plc.engine.ahead import BurstsAhead
+from plc.errors import ConfigError
 from tests.processes import environment
 from tests.signals import nmse_db, tones, voice
 
@@ -38,10 +32,10 @@ PATIENCE_S = 60.0
 Trace = NDArray[np.bool_]
 
 
-def _ahead(concealer: Concealer) -> AheadFiller:
-    filler = concealer._filler
-    assert isinstance(filler, AheadFiller)
-    return filler
+def _ahead(concealer: Concealer) -> BurstsAhead:
+    bursts = concealer._ahead
+    assert bursts is not None
+    return bursts
 
 
 def _settle(concealer: Concealer) -> None:
@@ -84,8 +78,6 @@ def _voice(seed: int, rate: int, samples: int) -> NDArray[np.float32]:
 def test_with_time_it_plays_what_a_stream_without_a_limit_does(
     rate: int, packet: int, channels: int, method: str, make: Any
 ) -> None:
-    if method == "auto":
-        pytest.importorskip("onnxruntime")
     packets = rate // packet + 30
     signal = make(7, rate, packets * packet).astype(np.float32)
     signal = np.ascontiguousarray(np.stack([signal, 0.5 * signal[::-1]][:channels], axis=1))
@@ -105,44 +97,32 @@ def test_with_time_it_plays_what_a_stream_without_a_limit_does(
     finally:
         prepared.close()
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    ahead = prepared.stats.ahead
-    assert ahead.concealed_stale == 0
-    assert ahead.concealed_prepared > 0
-    assert ahead.concealed_unprepared <= 1  # before anything was received
+    counted = prepared.stats.ahead
+    assert counted.concealed_stale == 0
+    assert counted.concealed_prepared > 0
+    assert counted.concealed_unprepared <= 1  # before anything was received
     assert prepared.stats.rung_samples == unlimited.stats.rung_samples
 
 
-class _Watched(ArFiller):
-    """Linear prediction whose :meth:`begin` may be held up, or fail."""
+def _watch(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Have each preparation begin with ``act``."""
+    prepare = ahead._prepare.run
 
-    def __init__(self, act: Callable[[], object]) -> None:
-        super().__init__(RATE, 1, PACKET)
-        self._act = act
+    def watched(*arguments: Any) -> int:
+        act()
+        return int(prepare(*arguments))
 
-    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
-        self._act()
-        super().begin(history, moment)
+    monkeypatch.setattr(ahead._prepare, "run", watched)
 
 
 def _stream(
     monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], **settings: Any
 ) -> Concealer:
     """Return a stream whose preparations begin with ``act``."""
-
-    def make(config: StreamConfig, *rest: Any) -> AheadFiller:
-        return AheadFiller(
-            (RATE, 1, PACKET),
-            lambda: _Watched(act),
-            lambda _: ArFiller(RATE, 1, PACKET, config.time_limit_ms),
-            config.time_limit_ms,
-            4 * RATE // 10,
-            40,
-            config.prepare == "auto",
-            rest[-1],
-        )
-
-    monkeypatch.setattr("plc.engine.concealer.make_method", make)
-    return Concealer(RATE, 1, PACKET, model="ar", **({"prepare": "always"} | settings))
+    given: dict[str, Any] = {"method": "ar", "prepare": "always"}
+    concealer = Concealer(RATE, 1, PACKET, **(given | settings))
+    _watch(monkeypatch, act)
+    return concealer
 
 
 def _unprepared(signal: NDArray[np.float32], trace: Trace) -> NDArray[Any]:
@@ -165,30 +145,8 @@ def test_what_is_not_ready_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
         released.set()
         concealer.close()
     np.testing.assert_allclose(found, _unprepared(SIGNAL, TRACE), atol=1e-6)
-    ahead = concealer.stats.ahead
-    assert (ahead.concealed_prepared, ahead.concealed_stale) == (0, TRACE.sum())
-
-
-def test_a_burst_turns_to_what_became_ready_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = threading.Event()
-    gate.set()
-    concealer = _stream(monkeypatch, lambda: gate.wait(PATIENCE_S))
-    signal = SIGNAL.reshape(-1, PACKET, 1)
-    for packet in signal[:29]:
-        concealer.push(packet)
-        _settle(concealer)
-    gate.clear()
-    concealer.push(signal[29])
-    first = concealer.push(None)
-    gate.set()
-    _settle(concealer)
-    second = concealer.push(None)
-    concealer.close()
-    ahead = concealer.stats.ahead
-    assert (ahead.concealed_stale, ahead.concealed_prepared) == (1, 1)
-    steps = np.abs(np.diff(np.concatenate([first, second])[:, 0]))
-    assert steps[PACKET - 1] <= steps.max() * 1.001
-    assert np.abs(second[:, 0] - signal[31, :, 0]).max() < 0.5 * np.abs(signal[31]).max()
+    counted = concealer.stats.ahead
+    assert (counted.concealed_prepared, counted.concealed_stale) == (0, TRACE.sum())
 
 
 def test_a_preparation_that_raises_costs_no_packet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,94 +161,79 @@ def test_a_preparation_that_raises_costs_no_packet(monkeypatch: pytest.MonkeyPat
     concealer.close()
 
 
-def test_a_thread_that_ends_is_replaced_and_then_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    def die() -> None:
-        raise SystemExit
+def test_a_thread_that_ends_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = [True]
 
-    concealer = _stream(monkeypatch, die, budget_ms=1000.0)
-    packets = SIGNAL.reshape(-1, PACKET, 1)
-    out = []
-    for lost, packet in zip(TRACE, packets, strict=True):
-        out.append(concealer.push(None if lost else packet))
-        _ahead(concealer)._preparer.over.wait(0.05)
-    np.testing.assert_allclose(np.concatenate(out), _unprepared(SIGNAL, TRACE), atol=1e-6)
-    assert concealer.stats.ahead.preparers_restarted == 3
-    assert concealer.describe()["prepared"]["state"] == "ended"
-    concealer.close()
+    def die_once() -> None:
+        if ends and ends.pop():
+            raise SystemExit
 
-
-def test_a_thread_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    released = threading.Event()
-    hang = [True]
-
-    def act() -> None:
-        if hang[0]:
-            hang[0] = False
-            released.wait(PATIENCE_S)
-
-    concealer = _stream(monkeypatch, act)
-    filler = _ahead(concealer)
-    packets = SIGNAL.reshape(-1, PACKET, 1)
-    concealer.push(packets[0])
+    concealer = _stream(monkeypatch, die_once, budget_ms=1000.0)
+    concealer.push(SIGNAL[:PACKET])
     end_s = time.monotonic() + PATIENCE_S
-    while hang[0]:
+    preparer = ahead._preparer
+    assert preparer is not None
+    while ends or not preparer.over.is_set():
         assert time.monotonic() < end_s
         time.sleep(1e-3)
-    filler._keeper._clock = lambda: time.monotonic() + 10.0
-    concealer.push(packets[1])
-    assert filler._preparer.opened.wait(PATIENCE_S)
-    filler._keeper._clock = time.monotonic
-    for packet in packets[2:20]:
-        concealer.push(packet)
-        _settle(concealer)
-    concealer.push(None)
-    released.set()
-    assert concealer.stats.ahead.preparers_restarted == 1
-    assert concealer.stats.ahead.concealed_prepared == 1
-    concealer.close()
-
-
-def test_threads_in_good_health_earn_restarts_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plc.networks.streams.prepared._HEALTHY", 10)
-    concealer = _stream(monkeypatch, lambda: None)
-    filler = _ahead(concealer)
-    filler._keeper.restarts = 1
-    for packet in np.resize(SIGNAL, (32, PACKET, 1)):
-        concealer.push(packet)
-        _settle(concealer)
-    assert filler._keeper.restarts == 3
+    found = _play(concealer, SIGNAL, TRACE)
+    assert concealer.stats.ahead.concealed_prepared == TRACE.sum()
+    assert np.isfinite(found).all()
     concealer.close()
 
 
 def test_too_late_steps_down_and_calm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
-    concealer = _stream(monkeypatch, lambda: gate.wait(PATIENCE_S), prepare="auto")
-    filler = _ahead(concealer)
-    filler.pace._top_ms = 1.0
+    concealer = _stream(monkeypatch, lambda: gate.wait(PATIENCE_S), prepare="auto", method="auto")
+    pace = _ahead(concealer)._pace
+    pace._top_ms = 1.0
     packets = np.resize(SIGNAL, (400, PACKET, 1))
     for packet in packets[:20]:
         concealer.push(packet)
-    assert filler.pace.depth > 0
-    assert filler.pace.most_ms < 1.0
+    assert pace.depth > 0
+    assert pace.most_ms < 1.0
     gate.set()
     for packet in packets:
         concealer.push(packet)
         _settle(concealer)
-    assert filler.pace.depth < 3
+    assert pace.depth < 3
     concealer.close()
 
 
-def test_an_error_at_opening_is_the_streams() -> None:
-    def fail() -> ArFiller:
-        raise ModelError("not sound")
+def test_streams_that_lose_more_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, gate = threading.Event(), threading.Event()
+    order: list[int] = []
+    prepare = ahead._prepare.run
 
-    with pytest.raises(ModelError, match="not sound"):
-        AheadFiller((RATE, 1, PACKET), fail, lambda inner: inner, 2.5, RATE, 40, False)
+    def watched(block: NDArray[np.int64], address: int) -> int:
+        order.append(next(k for k, each in enumerate(streams) if each._block is block))
+        held.set()
+        gate.wait(PATIENCE_S)
+        return int(prepare(block, address))
+
+    streams = [Concealer(RATE, 1, PACKET, method="ar", prepare="always") for _ in range(4)]
+    for lossy in (1, 3):
+        for k in range(lossy):
+            streams[lossy].push(SIGNAL[:PACKET])
+            _settle(streams[lossy])
+            streams[lossy].push(None if k < lossy else SIGNAL[:PACKET])
+    monkeypatch.setattr(ahead._prepare, "run", watched)
+    streams[0].push(SIGNAL[:PACKET])
+    assert held.wait(PATIENCE_S)
+    for each in streams[1:]:
+        each.push(SIGNAL[:PACKET])
+    gate.set()
+    for each in streams:
+        _settle(each)
+        each.close()
+    assert order == [0, 3, 1, 2]
 
 
 def test_a_stream_faster_than_its_time_pauses_preparing(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    concealer = _stream(monkeypatch, lambda: released.wait(PATIENCE_S), prepare="auto")
+    concealer = _stream(
+        monkeypatch, lambda: released.wait(PATIENCE_S), prepare="auto", method="auto"
+    )
     packets = np.resize(SIGNAL, (100, PACKET, 1))
     for packet in packets:
         concealer.push(packet)
@@ -323,20 +266,10 @@ def test_a_closed_stream_goes_on_without_preparation() -> None:
     concealer = Concealer(RATE, 1, PACKET, method="ar", prepare="always", budget_ms=1000.0)
     concealer.close()
     concealer.close()
-    assert _ahead(concealer)._preparer.over.wait(PATIENCE_S)
     found = _play(concealer, SIGNAL, TRACE)
     np.testing.assert_allclose(found, _unprepared(SIGNAL, TRACE), atol=1e-6)
     assert concealer.stats.ahead.concealed_unprepared == TRACE.sum()
     assert concealer.describe()["prepared"]["state"] == "closed"
-
-
-def test_the_thread_ends_with_its_stream() -> None:
-    concealer = Concealer(RATE, 1, PACKET, method="ar", prepare="always")
-    preparer = _ahead(concealer)._preparer
-    concealer.push(SIGNAL[:PACKET])
-    del concealer
-    gc.collect()
-    assert preparer.over.wait(PATIENCE_S)
 
 
 def test_the_statistics_and_the_description_say_what_was_ready() -> None:
@@ -380,13 +313,12 @@ def test_in_a_hurry_it_plays_what_is_ready() -> None:
     concealer.hurry(1e-6)
     concealer.push(None)
     assert concealer.stats.ahead.concealed_prepared == 1
-    top = _ahead(concealer).inner.names[0]
+    top = concealer.describe()["ladders"]["steady"][0]["rung"]
     assert concealer.stats.rung_samples[top] == PACKET
     concealer.close()
 
 
-def test_a_gap_inside_a_packet_is_prepared_when_it_begins_where_there_are_networks() -> None:
-    pytest.importorskip("onnxruntime")
+def test_a_gap_that_begins_inside_a_packet_is_not_prepared() -> None:
     concealer = Concealer(RATE, 1, PACKET, prepare="always")
     packets = SIGNAL.reshape(-1, PACKET, 1)
     for packet in packets[:20]:
@@ -395,8 +327,8 @@ def test_a_gap_inside_a_packet_is_prepared_when_it_begins_where_there_are_networ
     concealer.push(packets[20], missing=[(60, PACKET)])
     _settle(concealer)
     concealer.push(None)
-    ahead = concealer.stats.ahead
-    assert (ahead.concealed_prepared, ahead.concealed_unprepared) == (1, 1)
+    counted = concealer.stats.ahead
+    assert (counted.concealed_prepared, counted.concealed_unprepared) == (0, 2)
     concealer.close()
 
 
@@ -415,7 +347,8 @@ def test_memory_does_not_grow() -> None:
     finally:
         tracemalloc.stop()
     assert grown < 20_000
-    assert _ahead(concealer)._preparer._wakes.qsize() <= 2
+    assert ahead._preparer is not None
+    assert ahead._preparer._wakes.qsize() <= 2
     concealer.close()
 
 
@@ -428,11 +361,10 @@ def test_an_unknown_setting_is_refused(prepare: Any) -> None:
 @pytest.mark.parametrize(
     "settings", [{"prepare": "never"}, {"lookahead": 1}, {"budget_ms": math.inf}, {"method": "lpc"}]
 )
-def test_where_nothing_is_prepared_there_is_no_thread(settings: dict[str, Any]) -> None:
-    threads = len(life.running)
+def test_where_it_makes_no_sense_nothing_is_prepared(settings: dict[str, Any]) -> None:
     concealer = Concealer(RATE, 1, PACKET, **({"model": "ar"} | settings))
-    assert not isinstance(concealer._filler, AheadFiller)
-    assert len(life.running) == threads
+    assert concealer._ahead is None
+    assert "prepared" not in concealer.describe()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
@@ -464,19 +396,20 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_by_default_a_stream_prepares_where_a_network_conceals() -> None:
-    with_network = Concealer(RATE, 1, PACKET)
-    try:
-        assert isinstance(with_network._filler, AheadFiller)
-    finally:
-        with_network.close()
-    assert Concealer(RATE, 1, PACKET, model="ar")._filler is None
+    with Concealer(RATE, 1, PACKET) as with_network:
+        assert with_network._ahead is not None
+    assert Concealer(RATE, 1, PACKET, model="ar")._ahead is None
+
+
+def test_only_the_step_is_prepared() -> None:
+    with pytest.raises(ConfigError, match="only what runs in the compiled step is prepared"):
+        Concealer(RATE, 1, PACKET, provider="cpu", prepare="always")
 
 
 def test_what_is_not_prepared_has_the_network_that_answers_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A voice whose preparations never come sounds as without preparation."""
-    monkeypatch.setattr(served, "OPENER", costing(2.0, 0.5))  # slow machines leave it out
     signal, rate = soundfile.read(Path(plc.__file__).parent / "data/speech.flac", dtype="float32")
     assert rate == RATE
     trace = GilbertElliott(0.1, 1.5).trace(200, 3)
@@ -485,9 +418,7 @@ def test_what_is_not_prepared_has_the_network_that_answers_at_once(
     for prepare in ("auto", "never"):
         concealer = Concealer(RATE, 1, PACKET, prepare=prepare, budget_ms=1000.0)
         if prepare == "auto":
-            _ahead(concealer)._preparer.end()
-            assert _ahead(concealer)._preparer.over.wait(PATIENCE_S)
-            _ahead(concealer)._keeper.restarts = 0
+            monkeypatch.setattr(_ahead(concealer), "_ask", lambda: None)
         played = _play(concealer, signal, trace, wait=False)
         samples[prepare] = concealer.stats.rung_samples["network:speech"]
         error_db[prepare] = nmse_db(played, signal, np.repeat(trace, PACKET)[:, None])

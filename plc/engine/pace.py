@@ -1,9 +1,5 @@
 """How much a stream prepares: as much as is ready in time, and as the processor has time for."""
 
-import weakref
-
-from plc.networks.streams.cores import CORES, Claim
-
 PREPARE_SHARE = 0.6
 """Share of a packet's duration that a preparation may take where it is bounded."""
 # Of about so many preparations this share has to be ready in time: below the first the next is
@@ -27,7 +23,7 @@ class PreparationPace:
     Parameters
     ----------
     bounded : bool
-        Whether there are steps, pauses and a claim to the processor at all.
+        Whether there are steps and pauses at all.
     packet_ms : float
         A packet's duration.
     top_ms : float
@@ -43,10 +39,6 @@ class PreparationPace:
         self._bounded = bounded
         self._packet_ms = packet_ms
         self._top_ms = top_ms
-        self._claim = Claim(PREPARE_SHARE)
-        if bounded:
-            CORES.enter(self._claim)
-            weakref.finalize(self, CORES.leave, self._claim).atexit = False
         self.reset()
 
     def reset(self) -> None:
@@ -58,10 +50,6 @@ class PreparationPace:
         self._climbed = False
         self._pause_ms = 0.0
         self._next_pause_ms = _PAUSE_MS
-
-    def close(self) -> None:
-        """Leave the processor to others."""
-        CORES.leave(self._claim)
 
     def follow(self, kept: bool) -> None:
         """Hear whether a preparation was ready in time."""
@@ -89,34 +77,16 @@ class PreparationPace:
         self._kept = _HIGH
         self._calm_ms = 0.0
 
-    def spend(self, cost_ms: float) -> None:
-        """Hear what a preparation costs."""
-        if cost_ms > 0.0:
-            self._claim.share = cost_ms / self._packet_ms
-
-    def lost(self) -> None:
-        """Hear that a packet is lost: streams that lose come first."""
-        CORES.lost(self._claim)
-
     def pass_time(self, ms: float) -> None:
         """Advance the stream's time."""
         self._pause_ms = max(0.0, self._pause_ms - ms)
 
     @property
     def most_ms(self) -> float:
-        """Time for prediction, as moments state it."""
+        """Time for a preparation; ``inf``: all that it may take."""
         return self._top_ms * _STEP**self.depth if self.depth else float("inf")
 
     @property
-    def pausing(self) -> bool:
+    def paused(self) -> bool:
         """True for a while after most preparations came too late at the lowest step."""
         return self._pause_ms > 0.0
-
-    @property
-    def paused(self) -> bool:
-        """True if nothing is prepared for want of time."""
-        return self._bounded and (self.pausing or not self._claim.granted)
-
-    def has_time(self) -> bool:
-        """Return whether the processor has time for a preparation now; review claims if due."""
-        return not self._bounded or (not self.pausing and CORES.may(self._claim))

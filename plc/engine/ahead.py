@@ -1,0 +1,280 @@
+"""Bursts prepared before the loss: a loss costs the audio thread next to nothing.
+
+After each received packet the step looks at the stream as it is, and one thread of the process
+makes what would be played if the next packets were lost: fit, drafts, network, samples
+(:mod:`plc_kernels.stream.preparation`). What is ready when that packet is lost is taken over by
+swapping places; what is not is fitted in ``push``, within the stream's time limit::
+
+    audio thread    received ─ ask ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄ lost: swap, play
+                                │                        ▲
+    preparer                    ╰─ fit, draft, network ──╯
+
+**Hand-over.** A second set of what a burst writes has one owner at a time: whoever took the
+stream's token, which takes one operation and never waits. So the audio thread asks again only once
+the last preparation is done.
+
+**Many streams.** The thread takes those first that most likely lose their next packet, by their own
+losses so far, and of these what it has time for: what becomes too late is left out. It has the
+least priority of all, so that it never holds up audio.
+"""
+
+import queue
+import threading
+from typing import Any
+
+from plc.compiled import DirectCall
+from plc.engine.memory import StreamMemory
+from plc.engine.pace import PreparationPace
+from plc.errors import in_a_line
+from plc.processor_time import thread_clock
+from plc.runtime import forks
+from plc.runtime.life import give_way, note_end, start_thread
+from plc.runtime.priority import Level, take
+from plc.runtime.runner import PreparationCounters
+from plc_kernels.denormals import flush_denormals
+from plc_kernels.stream import layout, preparation
+from plc_kernels.stream.step import PLAYS_NOISE
+
+_ask = DirectCall(preparation.ask)
+_expected_losses = DirectCall(preparation.expected_losses)
+_prepare = DirectCall(preparation.prepare)
+
+# Of the mean of the cost: the last of so many preparations.
+_COST_MEMORY = 32
+_NOTHING = -1
+
+
+class _Preparer:
+    """The thread that prepares the bursts of a process."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self._asking: dict[int, BurstsAhead] = {}  # whose operations are atomic
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._waiting = False
+        self._unwanted = False
+
+    def ask(self, bursts: "BurstsAhead") -> None:
+        """Have a stream's next burst prepared; never wait."""
+        self._asking[id(bursts)] = bursts
+        if self._waiting:
+            self._waiting = False
+            self._wakes.put(None)
+
+    def forget(self, bursts: "BurstsAhead") -> None:
+        """Prepare a stream no more."""
+        self._asking.pop(id(bursts), None)
+
+    def end(self) -> None:
+        """Ask the thread to end, soon."""
+        self._unwanted = True
+        self._wakes.put(None)
+
+    def serve(self) -> None:
+        """Prepare what is asked for until the process ends."""
+        try:
+            give_way()
+            flush_denormals()
+            take(Level.PREPARING)
+            while not self._unwanted:
+                self._rest()
+                while self._asking and not self._unwanted:
+                    self._next().prepare()
+        finally:
+            note_end(self)
+
+    def _rest(self) -> None:
+        self._waiting = True
+        if not self._asking:
+            self._wakes.get()
+        self._waiting = False
+
+    def _next(self) -> "BurstsAhead":
+        """Take the stream that most likely loses its next packet."""
+        asking = list(self._asking.values())
+        first = asking[0]
+        if len(asking) > 1:
+            first = max(asking, key=lambda each: each.expected)
+        self._asking.pop(id(first), None)
+        return first
+
+
+_preparer: _Preparer | None = None
+_generation = -1
+
+
+def _running() -> _Preparer | None:
+    """Return the thread's state, started if it is not; None if no thread is to be had."""
+    global _preparer, _generation
+    ended = _preparer is None or _preparer.over.is_set()
+    if ended or _generation != forks.generation:
+        new = _Preparer()
+        try:
+            start_thread(new, new.serve)
+        except RuntimeError:  # the process is ending
+            return None
+        _preparer, _generation = new, forks.generation
+    return _preparer
+
+
+class BurstsAhead:
+    """The bursts of one stream, prepared in the process's thread for it.
+
+    Parameters
+    ----------
+    memory : StreamMemory
+        Of the stream, whose method prepares (:data:`~plc_kernels.stream.preparation.SHARING`).
+    address : int
+        Of its networks' blocks.
+    pace : PreparationPace
+        How much is prepared.
+    counters : PreparationCounters
+        Where concealments are counted.
+    most_ms : float
+        Time that a preparation may take; ``inf``: as much as it takes.
+    """
+
+    def __init__(
+        self,
+        memory: StreamMemory,
+        address: int,
+        pace: PreparationPace,
+        counters: PreparationCounters,
+        most_ms: float,
+    ) -> None:
+        for kernel in (_ask, _expected_losses, _prepare):
+            kernel.settle()
+        self.cost_ms = 0.0
+        self.error = ""
+        self.closed = False
+        self._memory, self._address = memory, address
+        self._block, self._numbers = memory.block, memory.numbers
+        self._pace = pace
+        self._counters = counters
+        self._most_ms = most_ms
+        self._cpu_clock = thread_clock()
+        self._token = [True]
+        self._generation = forks.generation
+        self._serial = 0
+        self._ready = (0, _NOTHING)
+        self._asked = _NOTHING
+        _running()
+
+    @property
+    def state(self) -> str:
+        """``on``; ``paused`` for want of processor time; or ``closed``."""
+        if self.closed:
+            return "closed"
+        return "paused" if self._pace.paused else "on"
+
+    @property
+    def settled(self) -> bool:
+        """True if all that was asked for is prepared."""
+        asking = _preparer is not None and id(self) in _preparer._asking
+        return bool(self._token) and not asking
+
+    @property
+    def expected(self) -> float:
+        """How likely the next packet is lost."""
+        return float(_expected_losses.run(self._block))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the state, the mean cost, and the share of lost packets that was ready."""
+        counted = self._counters
+        asked = counted.concealed_prepared + counted.concealed_stale + counted.concealed_unprepared
+        return {
+            "state": self.state,
+            "cost_ms": round(self.cost_ms, 4),
+            "share": counted.concealed_prepared / asked if asked else None,
+        } | ({"error": self.error} if self.error else {})
+
+    def offer(self) -> None:
+        """Tell the step, before a push, which burst is ready."""
+        serial, at = self._ready
+        self._block[layout.PREPARED_AT] = at if serial == self._serial else _NOTHING
+
+    def follow(self, concealed: bool, packet_ms: float) -> None:
+        """Count the packet that was pushed, and ask for the burst after it.
+
+        Parameters
+        ----------
+        concealed : bool
+            Whether something of it was.
+        packet_ms : float
+            Its length.
+        """
+        if concealed:
+            self._count()
+        self._pace.pass_time(packet_ms)
+        if not self.closed:
+            self._ask()
+
+    def _count(self) -> None:
+        block, counters = self._block, self._counters
+        if block[layout.PLAY] == PLAYS_NOISE:
+            return
+        began = block[layout.POSITION] + block[layout.PACKET] - block[layout.AGE]
+        if block[layout.TAKEN]:
+            counters.concealed_prepared += 1
+        elif self._asked == began:
+            counters.concealed_stale += 1
+        else:
+            counters.concealed_unprepared += 1
+
+    def _ask(self) -> None:
+        """Have the burst prepared that begins with the next packet, if one would be heard."""
+        if self._block[layout.IN_BURST] and not self._block[layout.RECOVERED]:
+            return
+        if self._generation != forks.generation:  # the thread stayed with the parent
+            self._generation = forks.generation
+            self._counters.preparers_restarted += 1
+            self._token = [True]
+        asked, self._asked = self._asked, _NOTHING
+        try:
+            self._token.pop()
+        except IndexError:  # the last preparation is not done
+            self._pace.follow(False)
+            self._asked = asked
+            return
+        if asked != _NOTHING:
+            self._pace.follow(self._ready == (self._serial, asked))
+        self._ready = (self._serial, _NOTHING)
+        at = -1 if self._pace.paused else _ask.run(self._block)
+        self._token.append(True)
+        if at < 0:
+            return
+        preparer = _running()
+        if preparer is not None:
+            self._numbers[layout.PREPARE_MS] = min(self._most_ms, self._pace.most_ms)
+            self._asked = at
+            self._counters.preparations += 1
+            preparer.ask(self)
+
+    def prepare(self) -> None:
+        """Make the burst that was asked for last; the process's thread calls this."""
+        serial = self._serial
+        try:
+            self._token.pop()
+        except IndexError:  # the audio thread asks anew
+            return
+        began_s = self._cpu_clock()
+        try:
+            self._ready = (serial, int(_prepare.run(self._block, self._address)))
+        except Exception as error:
+            self.error = in_a_line(error)
+            self._counters.preparations_failed += 1
+        finally:
+            self.cost_ms += (1e3 * (self._cpu_clock() - began_s) - self.cost_ms) / _COST_MEMORY
+            self._token.append(True)
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        self._serial += 1
+        self._asked = _NOTHING
+        self._pace.reset()
+
+    def close(self) -> None:
+        """Prepare nothing from here on."""
+        self.closed = True
+        if _preparer is not None:
+            _preparer.forget(self)

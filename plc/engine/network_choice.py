@@ -1,0 +1,151 @@
+"""The networks of a stream, chosen by its format and by what they cost here."""
+
+import math
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc import notice
+from plc.engine.config import StreamConfig
+from plc.engine.memory import StreamMemory
+from plc.engine.networks import NETS, StepNetworks
+from plc.engine.prediction import StepPrediction
+from plc.errors import ModelError, in_a_line
+from plc.kept_costs import find_cost, keep_cost
+from plc.predict.ladder import Ladders, Rung
+from plc.processor_time import thread_clock
+from plc_kernels.stream import layout, many, network, step
+from plc_kernels.stream.gap import FILE_AT
+from plc_kernels.stream.prediction import NETWORK_SHARE
+from plc_kernels.stream.start import forget_stream
+
+if TYPE_CHECKING:
+    from plc.models.manifest import Manifest
+    from plc.networks.flat import FlatModels
+
+_RUNS = 5
+# Where it cannot be measured: what slow machines can do.
+_WORK_PER_MS = 500_000.0
+
+
+def step_networks(
+    config: StreamConfig, manifests: dict[str, "Manifest"], within_ms: float, optional: bool
+) -> StepNetworks | None:
+    """Return the networks that serve a stream; None if one of them cannot run in a step.
+
+    Parameters
+    ----------
+    config : StreamConfig
+        Of the stream.
+    manifests : dict
+        By content of :data:`NETS`.
+    within_ms : float
+        Time for a burst's first packet, in ``push`` or ahead of it.
+    optional : bool
+        Whether one that is not sound is left out, which a notice tells, instead of an error.
+
+    Raises
+    ------
+    ModelError
+        If a model's files are not sound.
+    """
+    from plc.networks.flat import shared_models
+
+    left_out: dict[str, dict[str, Any]] = {}
+    sound: dict[str, Manifest] = {}
+    for of, manifest in manifests.items():
+        try:
+            if shared_models(manifest) is None:
+                return None
+            sound[of] = manifest
+        except ModelError as error:
+            if not optional:
+                raise
+            why = in_a_line(error)
+            left_out[of] = {"model": manifest.name, "mode": "left out", "why": why}
+            notice.tell(f"the network {manifest.name} is left out: {why}")
+    apart = {manifest.sha256: manifest for manifest in sound.values()}
+    models = shared_models(*apart.values()) if sound else None
+    if models is None:
+        return StepNetworks(_no_models(), {}, left_out) if left_out else None
+    header = _header_of(config)
+    network.choose_networks(models.address, models.words.nbytes, header)
+    per_ms = math.inf if within_ms == math.inf else _work_per_ms()
+    chosen: dict[str, tuple[str, float]] = {}
+    for of, net in NETS.items():
+        if header[net + FILE_AT] < 0:
+            continue
+        name = models.names[int(header[net + FILE_AT])]
+        cost_ms = network.cost_of(models.address, header, net) / per_ms
+        if cost_ms <= NETWORK_SHARE * within_ms:
+            chosen[of] = name, cost_ms
+            continue
+        budget_ms = math.ceil(10.0 * cost_ms / NETWORK_SHARE) / 10.0
+        left_out[of] = {"model": name, "mode": "left out", "cost_ms": round(cost_ms, 4)}
+        if budget_ms <= config.packet_ms:
+            left_out[of]["budget_ms"] = budget_ms
+    by_name = config.model != "auto"
+    return StepNetworks(models, chosen, left_out, by_name and "music" not in chosen)
+
+
+def _no_models() -> "FlatModels":
+    from plc.networks.flat import FlatModels
+
+    return FlatModels({}, np.zeros(0, np.int64))
+
+
+def _header_of(config: StreamConfig) -> NDArray[np.int64]:
+    header = np.zeros(layout.HEADER, np.int64)
+    header[layout.RATE] = config.sample_rate
+    header[layout.CHANNELS] = config.channels
+    header[layout.PACKET] = config.packet_samples
+    header[layout.LOOKAHEAD] = config.lookahead
+    return header
+
+
+@cache
+def _work_per_ms() -> float:
+    """Return the multiply-adds of a network that a ms of this processor has time for.
+
+    Measured with the package's network for speech, once a day on a machine.
+    """
+    found = find_cost("networks", 1)
+    if found is not None and found.values[0] > 0.0:
+        return found.values[0]
+    from plc.models.catalogue import find
+    from plc.networks.flat import shared_models
+
+    try:
+        models = shared_models(find("speech"))
+    except ModelError:
+        models = None
+    if models is None:
+        return _WORK_PER_MS
+    config = StreamConfig(sample_rate=16_000, packet_ms=20.0, budget_ms=math.inf)
+    rung = Rung(4.0, 16.0)
+    ladders = Ladders(16_000, 1, config.packet_samples, rungs=(rung, rung))
+    networks = StepNetworks(models, {"speech": ("speech", 0.0)}, {}, for_all=True)
+    memory = StreamMemory(config, StepPrediction(ladders, networks))
+    work = network.cost_of(models.address, memory.block, layout.SPEECH_NET)
+    per_ms = work / min(_burst_ms(memory, models.address) for _ in range(_RUNS))
+    keep_cost("networks", per_ms)
+    return per_ms
+
+
+def _burst_ms(memory: StreamMemory, address: int) -> float:
+    """Return the time that a network takes for the first packet of a burst of noise."""
+    forget_stream(memory.block)
+    memory.history.ring[:] = np.random.default_rng(0).standard_normal(memory.history.ring.shape)
+    block = memory.block
+    block[layout.HISTORY_FILLED] = block[layout.HISTORY_TRUSTED] = block[layout.PAST]
+    block[layout.TAKES] = 0
+    inbox, missing = memory.inbox, memory.missing
+    flags = many.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
+    clock = thread_clock()
+    began = clock()
+    network.fill_part(block, address, flags)
+    spent_ms = 1e3 * (clock() - began)
+    many.step_many(block[None], step.GO_ON, inbox, 0, False, missing, 0, inbox, 0, 1)
+    return max(spent_ms, 1e-3)
