@@ -248,13 +248,16 @@ def _one_process_at_a_time() -> Iterator[None]:
 def _run_all() -> None:
     """Compile or load every kernel; those of an empty cache are compiled by two processes.
 
-    The step is this one's, and the networks, which take as long, the other's. Each then takes what
-    the other has compiled from the cache; where the other cannot be started, or fails, this one
-    compiles all.
+    The step is this one's, and the networks, which take as long, the other's. This one then takes
+    them from the cache; where the other cannot be started, or fails, it compiles all.
     """
     process = _started() if _is_worth_a_process() else None
     try:
         _run_step()
+        _run_dropouts()
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LONGEST_WAIT_S)
         run_beside()
     finally:
         if process is not None:
@@ -263,11 +266,10 @@ def _run_all() -> None:
 
 
 def run_beside() -> None:
-    """Compile what is not the step, in a process beside the one that compiles all."""
+    """Compile the networks, in a process beside the one that compiles all."""
     for kernel, signature in _NETWORKS:
         if not kernel.signatures:
             kernel.compile(signature)
-    _run_dropouts()
 
 
 def _run_fillers() -> None:

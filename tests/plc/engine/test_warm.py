@@ -103,9 +103,11 @@ def test_what_the_process_beside_does_not_compile_this_one_does(
     monkeypatch.setattr(warm, "_is_worth_a_process", lambda: True)
     monkeypatch.setattr(warm, "_started", lambda: process)
     monkeypatch.setattr(warm, "_run_step", lambda: ran.append("step"))
+    monkeypatch.setattr(warm, "_run_dropouts", lambda: ran.append("dropouts"))
     monkeypatch.setattr(warm, "run_beside", lambda: ran.append("beside"))
+    monkeypatch.setattr(warm, "_LONGEST_WAIT_S", 1.0)
     warm._run_all()
-    assert ran == ["step", "beside"]
+    assert ran == ["step", "dropouts", "beside"]
     assert process.returncode is not None
 
 
