@@ -4,14 +4,15 @@
 
     plc/data/web/plc.wasm      the compiled step, as ``plc_kernels`` has it
                  plc.mjs       its streams: the module, which the page uses, too
-                 worklet.mjs   the AudioWorklet: packets, losses, what is heard (lanes, losses)
+                 worklet.mjs   the AudioWorklet: cuts its input into packets, plays the worker's
+                 worker.mjs    the engine: loses packets, conceals (lanes, losses, measure)
                  page.mjs      controls, sources, pictures, figures, what is saved
                  index.html    what all of that is put into, with the bundled recordings
                  plc.html      what the module's documentation is put into, with example.mjs
 
 The page is one file without references, so that it also works from a disk: there a browser lets a
-page read no file beside it. Scripts are joined here, by their import lines. The worklet goes in as
-text, WebAssembly and recordings as base64; WebAssembly stands in the module for others, too.
+page read no file beside it. Scripts are joined here, by their import lines. Worklet and worker go
+in as text, WebAssembly and recordings as base64; WebAssembly stands in the module for others, too.
 Policies name scripts by their hashes and permit connections to the page's own server alone: for the
 networks, files beside the page, which are made here of the models that ship.
 """
@@ -35,10 +36,15 @@ from typing import Any, Self
 from plc.errors import AudioFileError, NetworkError, why
 from plc.rtp.udp import stop_signals
 
-LARGEST_WASM_BYTES = 300_000
+LARGEST_WASM_BYTES = 200_000
 DEFAULT_PORT = 8765
-NETWORKS = "speech", "speech-narrowband"
-"""The models that pages fetch, from files of these names beside them."""
+NETWORKS = {
+    "speech": "speech, from 16 kHz on",
+    "speech-narrowband": "speech below 16 kHz",
+    "music": "music, from 16 kHz on",
+    "speech-bridge": "gaps in speech, with a lookahead, up to 48 kHz",
+}
+"""The models that pages fetch, from files of these names beside them, and what they are for."""
 _IMPORT = re.compile(r'^import .* from "\./(\w+)\.mjs";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const|class|function|async)", re.MULTILINE)
 # What stands in the module's place for WebAssembly.
@@ -76,6 +82,7 @@ def page() -> bytes:
         "index.html",
         script=_joined("page"),
         worklet=_joined("worklet"),
+        worker=_joined("worker"),
         wasm=_base64("web/plc.wasm"),
         music=_base64("music.flac"),
         speech=_base64("speech.flac"),
@@ -96,7 +103,7 @@ def manual() -> bytes:
 
 
 @cache
-def network(name: str = NETWORKS[0]) -> bytes:
+def network(name: str = "speech") -> bytes:
     """Return a network's file, which lies beside the page.
 
     Raises
@@ -120,11 +127,9 @@ FILES = {
         f"{name}.plcm": WebFile(
             kind="application/octet-stream",
             make=partial(network, name),
-            use=f"a network for {rates}: page and module fetch it from beside them when asked",
+            use=f"a network for {serves}: page and module fetch it from beside them when asked",
         )
-        for name, rates in zip(
-            NETWORKS, ("speech, from 16 kHz on", "speech below 16 kHz"), strict=True
-        )
+        for name, serves in NETWORKS.items()
     },
     "plc.mjs": WebFile(
         kind="text/javascript; charset=utf-8",
@@ -144,13 +149,15 @@ def policy(script: str | None = None) -> str:
     """Return the content security policy of a page with this script of its own.
 
     That of the page itself has ``strict-dynamic``, which lets that script, and nothing else, load
-    the worklet from a text. Other pages import the module from their server.
+    the worklet from a text, and permits workers made of texts. Other pages import the module from
+    their server.
     """
     others = "'strict-dynamic'" if script is None else "'self'"
     return "; ".join(
         (
             "default-src 'none'",
             f"script-src {_hash(script or _joined('page'))} {others} 'wasm-unsafe-eval'",
+            *(["worker-src blob:"] if script is None else []),
             f"style-src {_hash(_text('page.css'))}",
             "img-src data:",
             "connect-src 'self'",

@@ -2,23 +2,39 @@
 
 It exports the functions of :mod:`plc_kernels.stream.entry` as C sees them (pointers are i32, all
 numbers i64), its ``memory`` and ``__heap_base``, the first byte that is free. It imports the
-mathematics that it needs (``sin``, ``log`` …) from ``env``.
+mathematics that it needs (``sin``, ``log`` …) from ``env``. A section of its own, ``plc``, says in
+JSON where things lie in a stream's block: what ``step.h`` is for C.
 """
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from plc.embed.toolchain import WASM_LINKER, find, run
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.emit.symbols import MATHEMATICS
+from plc_kernels.stream import bridge, entry, gap, layout, network
 from plc_kernels.targets import TARGETS
 
 EXPORTS = (
     *("plck_size", "plck_open", "plck_reset", "plck_push", "plck_fill", "plck_resume"),
-    *("plck_drain", "plck_model_size", "plck_model_open", "__heap_base"),
+    *(
+        "plck_drain",
+        "plck_look",
+        "plck_prepare",
+        "plck_model_size",
+        "plck_model_open",
+        "__heap_base",
+    ),
 )
+SECTION = "plc"
+"""The section that says where things lie."""
 _STACK_BYTES = 1 << 18
+# No clock is read there, and packets come whole.
+_NOT_COUNTED = ("partial_packets", "deadline_misses", "rung_changes")
 
 
 def build_wasm(module: Path, work: Path, done: Callable[[str], None] = lambda name: None) -> None:
@@ -58,3 +74,38 @@ def build_wasm(module: Path, work: Path, done: Callable[[str], None] = lambda na
             *("-o", str(module)),
         ]
     )
+    with module.open("ab") as file:
+        file.write(_section(SECTION, json.dumps(places(), separators=(",", ":"))))
+
+
+def places() -> dict[str, Any]:
+    """Return where things lie, in words of a block, by the names that ``plc.mjs`` has for them."""
+    counters = {name: layout.STATS + k for k, name in enumerate(layout.COUNTERS)}
+    counters["network_samples"] = layout.RUNG_SAMPLES + entry.NETWORK_PLACE
+    return {
+        "settings": entry.SETTINGS,
+        "words": layout.HEADER,
+        "position": layout.POSITION,
+        "preparedAt": layout.PREPARED_AT,
+        "served": network.SERVED,
+        "bridgedBy": bridge.BRIDGED_BY,
+        "networks": {
+            "speech": layout.SPEECH_NET + gap.FILE_AT,
+            "music": layout.MUSIC_NET + gap.FILE_AT,
+            "bridges": layout.BRIDGE_NET + gap.FILE_AT,
+        },
+        "counters": {
+            re.sub(r"_(\w)", lambda found: found[1].upper(), name): place
+            for name, place in counters.items()
+            if name not in _NOT_COUNTED
+        },
+    }
+
+
+def _section(name: str, text: str) -> bytes:
+    """Return a custom section, as the WebAssembly specification, 5.5.3, has it."""
+    content = bytes([len(name)]) + name.encode() + text.encode()
+    size, left = b"", len(content)
+    while left >= 0x80:
+        size, left = size + bytes([left & 0x7F | 0x80]), left >> 7
+    return b"\0" + size + bytes([left]) + content

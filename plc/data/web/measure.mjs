@@ -1,16 +1,12 @@
-// The time inside the step. Browsers give the audio thread no clock, so the page runs the same step
-// once more on the packets that the audio thread reports, and times that.
+// What is fast enough here, in the thread that asks.
 
-import { Times } from "./figures.mjs";
 import { Losses } from "./losses.mjs";
 import { Concealer } from "./plc.mjs";
 
 export const RUNGS = 12;
-// The browser's buffer of audio, in seconds, as the page asks for it.
-export const BUFFER_S = 0.02;
-// A lost packet may take half of its duration, and half of the browser's buffer; as in plc.Concealer,
-// a rung is chosen that takes 72 % of the limit.
-const BUDGET_SHARE = 0.5;
+// A lost packet may take so much of its duration; as in plc.Concealer, a rung is chosen that takes
+// 72 % of the limit.
+const BUDGET_SHARE = 0.75;
 const CALM_SHARE = 0.72;
 const WARM_MS = 250;
 const PAST_S = 1.5;
@@ -20,34 +16,13 @@ const BURSTS = 5;
 // Where the first lost packet does not wait for the network, the first after this time does.
 const ONSET_S = 0.01;
 
-export class Mirror {
-  constructor(module, settings) {
-    this.step = new Concealer({ ...settings, module });
-    this.received = new Times();
-    this.lost = new Times();
-    this.network = new Times();
-  }
-
-  // Takes a packet, interleaved, and whether it was lost.
-  push(packet, lost) {
-    const before = this.step.networkSamples;
-    const began = performance.now();
-    this.step.push(lost ? null : packet);
-    const spent = 1000 * (performance.now() - began);
-    const served = this.step.networkSamples > before;
-    (served ? this.network : lost ? this.lost : this.received).add(spent);
-  }
-}
-
 // The time that a lost packet may take, in microseconds.
 export function limitOf({ packetSamples, sampleRate }) {
-  return 1e6 * BUDGET_SHARE * Math.min(packetSamples / sampleRate, BUFFER_S);
+  return (1e6 * BUDGET_SHARE * packetSamples) / sampleRate;
 }
 
-// Runs the step until the browser has compiled it as well as it can, so that the audio thread does
-// not wait for that: threads share the code.
-export async function warm(module, settings) {
-  const signal = settings.model ? voice(settings.sampleRate) : chord(settings.sampleRate);
+// Runs the step until the browser has compiled it as well as it can.
+export async function warm(module, settings, signal = chord(settings.sampleRate)) {
   const end = performance.now() + WARM_MS;
   while (performance.now() < end) {
     costOf(module, settings, signal, 0);
@@ -67,12 +42,13 @@ export async function affordableRung(module, settings) {
   return RUNGS - 1;
 }
 
-// Whether the network in the settings is fast enough here. It may take the whole limit, as it
-// always does the same work.
-export async function affordsNetwork(module, settings) {
+// Whether the network in the settings, for "speech", "music" or "bridges", is fast enough here. It may
+// take the whole limit, as it always does the same work.
+export async function affordsNetwork(module, settings, use = "speech") {
   const limit = limitOf(settings);
-  await warm(module, settings);
-  return costOf(module, settings, voice(settings.sampleRate), limit) <= limit;
+  const signal = (use === "music" ? chord : voice)(settings.sampleRate);
+  await warm(module, settings, signal);
+  return costOf(module, settings, signal, limit) <= limit;
 }
 
 // A second of syllables, of a voice and of noise in turn: what is told to be speech.
@@ -93,7 +69,7 @@ export function voice(sampleRate) {
 
 // A second of steady tones, over a little noise: what takes longest, as music is fitted on a longer
 // past than speech.
-function chord(sampleRate) {
+export function chord(sampleRate) {
   const noise = new Losses({ seed: 1 });
   return Float32Array.from({ length: sampleRate }, (_, i) => {
     let sum = 0.001 * (noise.draw() - 0.5);
@@ -104,33 +80,36 @@ function chord(sampleRate) {
   });
 }
 
-// The mean time of the first lost packet of a burst, or of that which waits for the network, in
-// microseconds, in the quietest of some rounds. The mean, as some browsers' clocks have steps of 1 ms. What is far beyond the limit is not
-// timed to the end.
+// The mean time of that packet of a burst which takes longest, in microseconds, in the quietest of some
+// rounds: the first lost one, that which waits for the network, or with a lookahead one behind the burst.
+// The mean, as some browsers' clocks have steps of 1 ms. What is far beyond the limit is not timed to
+// the end.
 function costOf(module, settings, signal, limit) {
-  const { sampleRate, channels, packetSamples, model } = settings;
-  const step = new Concealer({ ...settings, module });
+  const { sampleRate, channels, packetSamples, lookahead = 0, model } = settings;
+  const step = new Concealer({ ...settings, prepare: false, module });
   const lost = model ? 1 + Math.ceil((ONSET_S * sampleRate) / packetSamples) : 1;
-  const sums = new Float64Array(lost);
+  const sums = new Float64Array(lost + lookahead);
   const packet = new Float32Array(channels * packetSamples);
   let at = 0;
-  const receive = (seconds) => {
-    for (let k = Math.ceil((seconds * sampleRate) / packetSamples); k > 0; k--) {
-      for (let i = 0; i < packet.length; i += channels) {
-        packet.fill(signal[at], i, i + channels);
-        at = (at + 1) % signal.length;
-      }
-      step.push(packet);
+  const next = () => {
+    for (let i = 0; i < packet.length; i += channels) {
+      packet.fill(signal[at], i, i + channels);
+      at = (at + 1) % signal.length;
     }
+    return packet;
+  };
+  const receive = (seconds) => {
+    for (let k = Math.ceil((seconds * sampleRate) / packetSamples); k > 0; k--) step.push(next());
   };
   receive(PAST_S);
   let least = Infinity;
   for (let round = 0; round < ROUNDS; round++) {
     sums.fill(0);
     for (let burst = 0; burst < BURSTS; burst++) {
-      for (let k = 0; k < lost; k++) {
+      for (let k = 0; k < sums.length; k++) {
+        const given = k < lost ? null : next();
         const began = performance.now();
-        step.push(null);
+        step.push(given);
         sums[k] += performance.now() - began;
       }
       if (1000 * Math.max(...sums) > 2 * BURSTS * limit) return Infinity;

@@ -1,20 +1,24 @@
 // The page: what the reader chose, the audio graph that plays it, and the figures.
 
 import { Level, clockStep } from "./figures.mjs";
-import { BUFFER_S, Mirror, RUNGS, affordableRung, affordsNetwork, limitOf, warm } from "./measure.mjs";
+import { RUNGS, limitOf } from "./measure.mjs";
 import { Picture } from "./picture.mjs";
 import { fetchModel, modelFor } from "./plc.mjs";
 import { Recorder } from "./recorder.mjs";
 import { Refusal, openBytes, openFile, openMicrophone } from "./sources.mjs";
 
+// The browser's buffer of audio.
+const BUFFER_S = 0.02;
 const PACKETS_MS = [2.5, 5, 10, 20, 40, 60, 120];
 const GAP_MS = 100;
 const FADE_S = 0.015;
-const FIGURES_MS = 200;
+const SHOWN_MS = 200;
 // A browser may take so long to begin to write a file.
 const KEEP_MS = 60_000;
 const CLIPS = { music: "Music", speech: "Speech" };
 const SPOKEN = { silence: "silence", repetition: "repetition", plc: "plc", original: "original" };
+// What networks are for, and what they do then.
+const DOES = { speech: "conceals speech", music: "conceals music", bridges: "bridges gaps in speech" };
 
 const $ = (id) => document.getElementById(id);
 const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
@@ -29,10 +33,8 @@ const pictures = {
   out: new Picture($("picture-out"), { still }),
 };
 const levels = { in: new Level(), out: new Level() };
-const rungs = new Map();
-const affords = new Map();
-// Files of networks, by name.
-const models = new Map();
+// The names of networks that the worker has.
+const atHand = new Set();
 
 let module = null;
 let recorder = null;
@@ -43,9 +45,12 @@ let sourceKey = "";
 let file = null;
 let node = null;
 let stream = null;
+let worker = null;
+let answered = null;
 let running = false;
 let playing = "";
-let counted = { packets: 0, lost: 0, concealed: 0, concealedSamples: 0, networkSamples: 0 };
+let counted = null;
+let output = { delayS: 0, dropouts: 0 };
 
 // ---- what the reader chose ----------------------------------------------------------------------
 
@@ -75,6 +80,48 @@ function tell(error) {
 function show(playing) {
   $("start").textContent = playing ? "Stop" : "Start";
   $("start").setAttribute("aria-pressed", String(playing));
+}
+
+// ---- the worker ---------------------------------------------------------------------------------
+
+function openWorker() {
+  if (worker) return;
+  const script = new Blob([$("worker").textContent], { type: "text/javascript" });
+  const address = URL.createObjectURL(script);
+  worker = new Worker(address);
+  worker.onmessage = ({ data }) => hear(data);
+  worker.onerror = (event) => {
+    event.preventDefault();
+    stopped(new Refusal(`The engine stopped. Start it again. (${event.message})`));
+  };
+  worker.postMessage({ compiled: module });
+}
+
+// What it says: the answer to what was asked, or what the engine did.
+function hear({ answer, refused, samples, figures }) {
+  if (samples) take(samples);
+  else if (figures) counted = figures;
+  else if (refused !== undefined) answered?.reject(new Error(refused));
+  else answered?.resolve(answer);
+}
+
+// Asks it one question, and waits for the answer.
+function ask(question, transfer = []) {
+  return new Promise((resolve, reject) => {
+    answered = { resolve, reject };
+    worker.postMessage(question, transfer);
+  });
+}
+
+function stopped(error) {
+  answered?.reject(error);
+  answered = null;
+  worker?.terminate();
+  worker = null;
+  atHand.clear();
+  running = false;
+  refresh();
+  tell(error);
 }
 
 // ---- the audio graph ----------------------------------------------------------------------------
@@ -116,12 +163,13 @@ async function play() {
   state("Preparing…");
   $("trouble").hidden = true;
   await openContext();
+  openWorker();
   await hush();
   dropNode();
   await openSource();
   const settings = await settingsOf();
   if (stale) return;
-  openNode(settings);
+  await openNode(settings);
   source.node.connect(node).connect(volume);
   // Where the browser waits for the reader, it goes on with the next press of a button.
   context.resume();
@@ -188,7 +236,8 @@ function closeSource() {
   sourceKey = "";
 }
 
-// What the stream is opened with, and what became of the wish for a network.
+// What the stream is opened with: settings, the names of its networks by what they are for, and why
+// others that were asked for do not serve.
 async function settingsOf() {
   const { sampleRate } = context;
   const settings = {
@@ -196,77 +245,77 @@ async function settingsOf() {
     channels: source.channels,
     packetSamples: Math.round((packetMs() / 1000) * sampleRate),
     lookahead: Number($("lookahead").value),
+    prepare: $("prepare").checked,
     seed: 1,
   };
-  settings.rung = await rungOf(settings);
-  const network = await networkOf(settings);
-  const name = modelFor(sampleRate);
-  return { ...settings, model: network === "" ? models.get(name) : null, network, name };
-}
-
-async function rungOf(settings) {
-  const wanted = $("rung").value;
-  if (wanted === "auto") return kept(rungs, settings, affordableRung);
-  await warm(module, { ...settings, rung: Number(wanted) });
-  return Number(wanted);
-}
-
-// Why no network serves, or nothing if it does.
-async function networkOf(settings) {
-  if (!$("network").checked) return "not asked for";
-  const name = modelFor(settings.sampleRate);
-  if (name === null) return "there is none for this sample rate";
-  if (!models.has(name) && !(await fetchNetwork(name, settings.sampleRate))) {
-    return "it could not be fetched";
+  const names = {};
+  const lacks = {};
+  for (const use of Object.keys(DOES).filter((each) => $(`network-${each}`).checked)) {
+    const name = modelFor(sampleRate, use);
+    if (name === null) lacks[use] = "there is none for this sample rate";
+    else if (use === "bridges" && !settings.lookahead) lacks[use] = "it needs a lookahead";
+    else if (!(await fetchNetwork(use, name))) lacks[use] = "it could not be fetched";
+    else names[use] = name;
   }
-  const model = models.get(name);
-  const fast = await kept(affords, settings, (_, each) => affordsNetwork(module, { ...each, model }));
-  return fast ? "" : "it takes longer than that here";
+  state("Measuring…");
+  const { rung, fast } = await ask({ measure: { settings, rung: $("rung").value, names } });
+  for (const use of Object.keys(names)) if (!fast[use]) lacks[use] = "it takes longer than that here";
+  return { ...settings, rung, names: fast, lacks };
 }
 
-async function fetchNetwork(name, sampleRate) {
+// Fetches a network, unless it is here; returns whether it is.
+async function fetchNetwork(use, name) {
+  if (atHand.has(name)) return true;
   state("Fetching the network…");
   try {
-    models.set(name, await fetchModel(sampleRate));
+    const bytes = await fetchModel(context.sampleRate, [use]);
+    await ask({ fetched: { name, bytes } });
+    atHand.add(name);
   } catch {
-    $("network").checked = false;
+    $(`network-${use}`).checked = false;
     tell(new Refusal(`The network cannot be fetched. Is ${name}.plcm beside the page, whole, and ` +
       "does its server still run?"));
   }
-  return models.has(name);
+  return atHand.has(name);
 }
 
-// What a function says of settings, asked once.
-async function kept(answers, settings, ask) {
-  const key = JSON.stringify(settings);
-  if (!answers.has(key)) answers.set(key, await ask(module, settings));
-  return answers.get(key);
-}
-
-function openNode(settings) {
-  const { channels, packetSamples, sampleRate, rung, network, name } = settings;
+async function openNode({ names, lacks, ...settings }) {
+  const { channels, packetSamples, sampleRate } = settings;
+  const { port1, port2 } = new MessageChannel();
+  const begin = { settings, names: Object.values(names), losses: { ...losses(), seed: 1 }, lane: chosen("lane") };
+  const serving = await ask({ open: { ...begin, port: port1 } }, [port1]);
   node = new AudioWorkletNode(context, "plc", {
     channelCount: channels,
     channelCountMode: "explicit",
     outputChannelCount: [channels],
-    processorOptions: { module, settings, losses: { ...losses(), seed: 1 }, lane: chosen("lane") },
+    processorOptions: { channels, packetSamples },
   });
-  node.onprocessorerror = () => {
-    running = false;
-    refresh();
-    tell(new Refusal("The engine stopped in the audio thread. Start it again."));
-  };
+  node.onprocessorerror = () => stopped(new Refusal("The audio thread stopped. Start it again."));
+  node.port.onmessage = ({ data }) => { output = data; };
+  node.port.postMessage({ worker: port2 }, [port2]);
   if (recorder?.channels !== channels) recorder = new Recorder(sampleRate, channels);
-  stream = { samples: channels * packetSamples, channels, mirror: new Mirror(module, settings) };
-  node.port.onmessage = ({ data }) => take(data);
+  stream = { samples: channels * packetSamples, channels };
+  counted = null;
+  output = { delayS: 0, dropouts: 0 };
   pictures.in.open(sampleRate);
   pictures.out.open(sampleRate);
   $("span").textContent = `The pictures show the last ${pictures.in.seconds.toFixed(1)} s.`;
-  $("engine").textContent =
-    `Packets of ${packetSamples} samples. Prediction: rung ${rung + 1} of ${RUNGS}` +
-    `${rung === 0 ? ", the best" : ""}. A lost packet should take at most ` +
-    `${Math.round(limitOf(settings))} µs. ` +
-    (network === "" ? `The network “${name}” conceals speech.` : `The network does not serve: ${network}.`);
+  explain(settings, names, serving, lacks);
+}
+
+// Says what the stream conceals with.
+function explain(settings, names, serving, lacks) {
+  const { packetSamples, rung } = settings;
+  for (const use of Object.keys(names)) if (!serving.includes(use)) lacks[use] = "its packets are too long or too short";
+  const said = [
+    `Packets of ${packetSamples} samples. Prediction: rung ${rung + 1} of ${RUNGS}${rung === 0 ? ", the best" : ""}.`,
+    `A lost packet may take ${(limitOf(settings) / 1000).toFixed(1)} ms.`,
+    ...serving.map((use) => `The network “${names[use]}” ${DOES[use]}.`),
+    ...Object.entries(lacks).map(([use, why]) => `The network for ${use} does not serve: ${why}.`),
+  ];
+  if (!serving.length && !Object.keys(lacks).length) said.push("No network is asked for.");
+  $("engine").textContent = said.join(" ");
+  $("rung-said").textContent = `, rung ${rung + 1} of ${RUNGS}`;
 }
 
 function dropNode() {
@@ -274,17 +323,19 @@ function dropNode() {
   node.port.onmessage = null;
   node.onprocessorerror = null;
   node.port.postMessage({ end: true });
+  worker?.postMessage({ close: true });
   node.disconnect();
   source?.node.disconnect();
   node = null;
   playing = "";
 }
 
-// ---- what the worklet reports -------------------------------------------------------------------
+// ---- what the worker reports --------------------------------------------------------------------
 
-function take(report) {
-  const { samples, packetsInReport: each } = report;
-  const { samples: n, channels, mirror } = stream;
+function take(samples) {
+  if (!node) return;
+  const { samples: n, channels } = stream;
+  const each = samples.length / (1 + 2 * n);
   for (let k = 0; k < each; k++) {
     const lost = samples[k] === 1;
     const original = each + k * n;
@@ -294,12 +345,10 @@ function take(report) {
     levels.in.push(samples, original, original + n);
     levels.out.push(samples, played, played + n);
     recorder.push(samples, played, played + n);
-    mirror.push(samples.subarray(original, original + n), lost);
   }
-  counted = report;
   if (playing) state(playing);
   playing = "";
-  node.port.postMessage({ samples }, [samples.buffer]);
+  worker.postMessage({ samples }, [samples.buffer]);
 }
 
 function showFigures() {
@@ -312,21 +361,20 @@ function showFigures() {
     meter.firstElementChild.style.transform = `scaleX(${silent ? 0 : 1 + db / 60})`;
     meter.nextElementSibling.textContent = silent ? "–" : `${Math.round(db)} dB`.replace("-", "−");
   }
-  if (!stream) return;
   $("save").disabled = !recorder?.seconds;
-  $("packets").textContent = counted.packets;
-  $("lost").textContent = counted.lost;
-  $("lost-share").textContent =
-    counted.packets ? `${((100 * counted.lost) / counted.packets).toFixed(1)} %` : "";
-  $("concealed").textContent = counted.concealed;
-  $("by-network").textContent = counted.networkSamples;
-  $("by-prediction").textContent = counted.concealedSamples - counted.networkSamples;
-  if (context?.playbackStats) $("dropouts").textContent = context.playbackStats.underrunEvents;
-  for (const kind of ["received", "lost", "network"]) {
-    const summary = stream.mirror[kind].summary();
+  if (!counted) return;
+  const { packets, lost, concealed, times } = counted;
+  $("packets").textContent = packets;
+  $("lost").textContent = lost;
+  $("lost-share").textContent = packets ? `${((100 * lost) / packets).toFixed(1)} %` : "";
+  $("concealed").textContent = concealed;
+  $("delay").textContent = Math.round(1000 * output.delayS);
+  $("dropouts").textContent = output.dropouts + (context?.playbackStats?.underrunEvents ?? 0);
+  for (const [kind, count, summary] of times) {
     const cells = $(`times-${kind}`).querySelectorAll("td");
+    cells[0].textContent = count;
     ["p50", "p99", "max"].forEach((name, i) => {
-      cells[i].textContent = summary ? time(summary[name]) : "–";
+      cells[i + 1].textContent = summary ? time(summary[name]) : "–";
     });
   }
 }
@@ -351,8 +399,8 @@ function save() {
   setTimeout(() => URL.revokeObjectURL(address), KEEP_MS);
 }
 
-function give(message) {
-  node?.port.postMessage(message);
+function give(order) {
+  worker?.postMessage(order);
 }
 
 function takeFile(given) {
@@ -393,7 +441,10 @@ function listen() {
     if (running && (target.value !== "file" || file)) refresh();
   });
   $("file").addEventListener("change", () => $("file").files[0] && takeFile($("file").files[0]));
-  for (const id of ["lookahead", "rung", "network"]) {
+  $("network-bridges").addEventListener("change", ({ target }) => {
+    if (target.checked && $("lookahead").value === "0") $("lookahead").value = "1";
+  });
+  for (const id of ["lookahead", "rung", "prepare", ...Object.keys(DOES).map((use) => `network-${use}`)]) {
     $(id).addEventListener("change", () => running && refresh());
   }
   document.addEventListener("keydown", (event) => {
@@ -437,11 +488,10 @@ async function begin() {
   clock = clockStep();
   $("clock").textContent = `Steps of this browser’s clock: ${Math.round(clock)} µs.`;
   if (location.protocol === "file:") {
-    $("network").disabled = true;
-    $("network-said").textContent = "2.4 MB, over http alone: browsers let a file read no other";
+    for (const use of Object.keys(DOES)) $(`network-${use}`).disabled = true;
+    $("networks-said").textContent = "over http alone: browsers let a file read no other";
   }
-  $("dropouts-cell").hidden = !("playbackStats" in (window.AudioContext?.prototype ?? {}));
-  setInterval(showFigures, FIGURES_MS);
+  setInterval(showFigures, SHOWN_MS);
   try {
     module = await WebAssembly.compile(bytesOf("wasm"));
   } catch (error) {

@@ -21,28 +21,20 @@ export const REFUSED = 4;
 const MORE = 512;
 const FLAGS = 7;
 const PAGE_BYTES = 65536;
-const SETTINGS_WORDS = 16;
-// Words of a block, as plc_kernels/stream/layout.py has them: what a stream counts.
-const COUNTERS = {
-  totalSamplesReceived: 154,
-  concealedSamples: 155,
-  silentConcealedSamples: 156,
-  concealmentEvents: 157,
-  packets: 158,
-  lostPackets: 159,
-  invalidPackets: 161,
-  crossfadedSamples: 162,
-  bridgedSamples: 163,
-  fillsLimited: 164,
-  longestBurstSamples: 167,
-  networkSamples: 201,
-};
+// The section of the engine's module that says where things lie in a stream's block.
+const SECTION = "plc";
 // Words of a network's file, as plc_kernels/stream/model_file.py has them, and of the block that is
 // made of it (plc_kernels/stream/model.py), which its first part begins.
-const FILE = { bytes: 1, blockBytes: 3, parts: 4, head: 6 };
+const FILE = { bytes: 1, parts: 4, head: 6 };
 const MODEL = { lowestRate: 4, highestRate: 5, words: 27 };
 const MAGIC = "plcmodl2";
-const MODELS = [["speech", 16000, 96000], ["speech-narrowband", 8000, 15999]];
+// The networks by what they are for: bursts of speech and of music, and with a lookahead gaps in
+// speech whose end has arrived. Each with its lowest and highest sample rate in Hz.
+const MODELS = {
+  speech: [["speech", 16000, 96000], ["speech-narrowband", 8000, 15999]],
+  music: [["music", 16000, 192000]],
+  bridges: [["speech-bridge", 8000, 48000]],
+};
 
 // Functions of C's library that Math lacks.
 const FURTHER = { exp2: (x) => 2 ** x, exp10: (x) => 10 ** x, fmod: (x, y) => x % y };
@@ -84,38 +76,72 @@ function decoded(text) {
   return bytes;
 }
 
-// The name of the network for a sample rate in Hz, or null: there is none.
-export function modelFor(sampleRate) {
-  const found = MODELS.find(([, lowest, highest]) => lowest <= sampleRate && sampleRate <= highest);
-  return found ? found[0] : null;
+// The name of the network for a sample rate in Hz and "speech", "music" or "bridges"; null: there is
+// none.
+export function modelFor(sampleRate, use = "speech") {
+  const serves = ([, lowest, highest]) => lowest <= sampleRate && sampleRate <= highest;
+  return MODELS[use].find(serves)?.[0] ?? null;
 }
 
-// The file of the network for a sample rate, fetched from a folder; null where there is none for it.
-// Throws Error if the folder does not have it, or it did not come whole.
-export async function fetchModel(sampleRate, folder = "./") {
-  const name = modelFor(sampleRate);
-  if (name === null) return null;
-  const file = `${folder}${name}.plcm`;
+// The networks for a sample rate and these uses, fetched from a folder, as one file; null where there
+// is none. Throws Error if the folder does not have one, or it did not come whole.
+export async function fetchModel(sampleRate, uses = ["speech"], folder = "./") {
+  const names = uses.map((use) => modelFor(sampleRate, use)).filter((name) => name !== null);
+  return names.length ? joined(await Promise.all(names.map((name) => fetched(`${folder}${name}.plcm`)))) : null;
+}
+
+async function fetched(file) {
   const answer = await fetch(file).catch(() => null);
   const bytes = answer?.ok ? new Uint8Array(await answer.arrayBuffer().catch(() => [])) : null;
   if (bytes && isModel(bytes)) return bytes;
   throw new Error(`the network cannot be fetched from ${file}`);
 }
 
-// Whether these bytes are a network's file (`plc c models`), as far as its beginning tells. What
-// makes a stream checks it whole.
-export function isModel(model) {
-  if (model.length < 8 * MODEL.words) return false;
-  if (!Array.from(MAGIC).every((letter, i) => model[i] === letter.charCodeAt(0))) return false;
-  return wordOf(model, FILE.bytes) === model.length && firstWord(model) <= model.length / 8;
+// Files of networks, one after another: a model of all of them.
+export function joined(models) {
+  const all = new Uint8Array(models.reduce((sum, each) => sum + each.length, 0));
+  let at = 0;
+  for (const each of models) {
+    all.set(each, at);
+    at += each.length;
+  }
+  return all;
 }
 
-// Whether a network serves this sample rate in Hz.
+// The files of a model (`plc c models`), one after another; none where it is not made of such alone, as
+// far as their beginnings tell. What makes a stream checks them whole.
+function filesOf(model) {
+  const files = [];
+  for (let at = 0; at < model.length; at += files.at(-1).length) {
+    const file = model.subarray(at, at + bytesOfFile(model.subarray(at)));
+    if (!file.length) return [];
+    files.push(file);
+  }
+  return files;
+}
+
+// The bytes of the file that begins here; 0: there is none, or not all of it.
+function bytesOfFile(rest) {
+  if (rest.length < 8 * MODEL.words) return 0;
+  if (!Array.from(MAGIC).every((letter, i) => rest[i] === letter.charCodeAt(0))) return 0;
+  const bytes = wordOf(rest, FILE.bytes);
+  const whole = bytes % 8 === 0 && bytes >= 8 * MODEL.words && bytes <= rest.length;
+  const named = firstWord(rest);
+  return whole && named >= FILE.head && named + MODEL.words <= bytes / 8 ? bytes : 0;
+}
+
+// Whether these bytes are a network's file, or several, as far as their beginnings tell.
+export function isModel(model) {
+  return filesOf(model).length > 0;
+}
+
+// Whether a network of them serves this sample rate in Hz.
 export function serves(model, sampleRate) {
-  if (!isModel(model)) return false;
-  const named = firstWord(model);
-  return wordOf(model, named + MODEL.lowestRate) <= sampleRate &&
-    sampleRate <= wordOf(model, named + MODEL.highestRate);
+  return filesOf(model).some((file) => {
+    const named = firstWord(file);
+    return wordOf(file, named + MODEL.lowestRate) <= sampleRate &&
+      sampleRate <= wordOf(file, named + MODEL.highestRate);
+  });
 }
 
 const wordOf = (model, place) =>
@@ -126,31 +152,48 @@ const firstWord = (model) => FILE.head + 2 * wordOf(model, FILE.parts);
 
 const aligned = (address) => (address + 63) & ~63;
 
+// Where things lie in a stream's block, in words: as the engine says.
+function placesIn(module) {
+  const [section] = WebAssembly.Module.customSections(module, SECTION);
+  if (!section) throw new Error("the module is not the engine");
+  return JSON.parse(String.fromCharCode(...new Uint8Array(section)));
+}
+
 // One stream.
 export class Concealer {
   // Settings: sampleRate in Hz, channels, packetSamples of each channel, lookahead in packets by
   // which the output is delayed, rung of the ladder of predictors (0 is the best, 11 the cheapest),
-  // seed of the comfort noise, model: the file of a network for speech (of which the stream keeps a
-  // copy), or null; module: what compiled() returns, where it is at hand.
-  // Throws RangeError if one is out of its range, the network does not serve the rate, or is damaged.
+  // seed of the comfort noise, model: the files of networks (of which the stream keeps a copy), or
+  // null; prepare: whether prepare() will be called; module: what compiled() returns, where it is at
+  // hand.
+  // Throws RangeError if one is out of its range, no network serves the rate, or one is damaged.
   constructor({
     sampleRate, channels = 1, packetSamples, lookahead = 0, rung = 0, seed = 0, model = null,
-    module = compiled(),
+    prepare = false, module = compiled(),
   }) {
-    if (model && !isModel(model)) throw new RangeError("the model is damaged, or none");
+    const files = model ? filesOf(model) : [];
+    if (model && !files.length) {
+      throw new RangeError("the model is no file of a network, nor several, or not whole");
+    }
     if (model && !serves(model, sampleRate)) {
       throw new RangeError(`the model has no network for ${sampleRate} Hz`);
     }
     const { exports } = new WebAssembly.Instance(module, mathematics(module));
     const { memory } = exports;
+    this.places = placesIn(module);
     const settings = aligned(exports.__heap_base.value);
-    this.block = aligned(settings + 8 * SETTINGS_WORDS);
-    this.model = 0;
+    const models = aligned(settings + 8 * this.places.settings);
+    this.block = models;
+    files.forEach((file, k) => this.takeFile(exports, file, k));
+    this.model = model ? models : 0;
     reserve(memory, this.block);
-    if (model) this.takeModel(exports, model);
-    const words = [sampleRate, channels, packetSamples, lookahead, seed, rung, 0, this.model];
+    this.prepares = prepare && lookahead === 0;
+    const words = [
+      sampleRate, channels, packetSamples, lookahead, seed, rung, 0, this.model, 0,
+      this.prepares ? 1 : 0, this.block - models,
+    ];
     const whole = words.every(Number.isSafeInteger);
-    const set = new BigInt64Array(memory.buffer, settings, SETTINGS_WORDS).fill(0n);
+    const set = new BigInt64Array(memory.buffer, settings, this.places.settings).fill(0n);
     if (whole) words.forEach((word, i) => { set[i] = BigInt(word); });
     const bytes = whole ? Number(exports.plck_size(settings)) : 0;
     if (!bytes) {
@@ -167,30 +210,33 @@ export class Concealer {
     this.exports = exports;
     this.in = new Float32Array(memory.buffer, this.inAt, samples);
     this.out = new Float32Array(memory.buffer, this.outAt, samples);
-    this.words = new BigInt64Array(memory.buffer, this.block, COUNTERS.networkSamples + 1);
+    // Each word in two halves.
+    this.halves = new Int32Array(memory.buffer, this.block, 2 * this.places.words);
+    this.preparedAt = new BigInt64Array(memory.buffer, this.block + 8 * this.places.preparedAt, 1);
+    this.packetSamples = packetSamples;
     this.lookahead = lookahead;
     // Samples of each channel by which the output lags.
     this.delay = lookahead * packetSamples;
-    // What was done in the last push: a sum of CONCEALED, CROSSFADED and REFUSED.
-    this.flags = 0;
     exports.plck_open(this.block, settings);
+    // Which networks of the model the stream uses.
+    this.networks = Object.keys(MODELS).filter((use) => model && this.word(this.places.networks[use]) >= 0);
+    this.forget();
   }
 
-  // Makes a network of its file, which lies where the stream will.
-  takeModel(exports, model) {
+  // Makes a network of its file, which lies where the next one or the stream will.
+  takeFile(exports, file, k) {
     const { memory } = exports;
-    const bytes = wordOf(model, FILE.blockBytes);
-    const after = aligned(this.block + Math.min(bytes, 2 * model.length));
-    reserve(memory, after + model.length);
-    const file = new Uint8Array(memory.buffer, after, model.length);
-    file.set(model);
-    const size = Number(exports.plck_model_size(after, BigInt(model.length)));
-    if (size !== bytes || !exports.plck_model_open(after, BigInt(model.length), this.block)) {
-      throw new RangeError("the model is damaged");
+    const at = aligned(this.block + 2 * file.length); // a network takes no more
+    reserve(memory, at + file.length);
+    const there = new Uint8Array(memory.buffer, at, file.length);
+    there.set(file);
+    const bytes = Number(exports.plck_model_size(at, BigInt(file.length)));
+    const sound = bytes > 0 && bytes <= 2 * file.length;
+    if (!sound || !exports.plck_model_open(at, BigInt(file.length), this.block)) {
+      throw new RangeError(`the model is damaged: its ${k + 1}. file`);
     }
-    file.fill(0);
-    this.model = this.block;
-    this.block = after;
+    there.fill(0);
+    this.block += bytes;
   }
 
   // Takes a packet, interleaved, or null for one that was lost. Returns what to play: a view that
@@ -208,17 +254,34 @@ export class Concealer {
     return this.finish(exports.plck_push(block, inAt, arrived, 0, 0n, outAt, 0n));
   }
 
+  // Makes what would be played if the next packet were lost, so that its loss costs little: the samples
+  // are the same. It takes as long as a lost packet; call it between pushes where there is that time.
+  // Returns whether it is ready: not with a lookahead, and not within a burst, which goes on anyway.
+  prepare() {
+    const { block, exports, model, places, preparedAt } = this;
+    const at = this.word(places.position) + this.packetSamples;
+    if (!this.prepares) return false;
+    if (this.word(places.preparedAt) === at) return true;
+    if (!exports.plck_look(block, BigInt(at))) return false;
+    preparedAt[0] = exports.plck_prepare(block, model);
+    return true;
+  }
+
   // What the lookahead holds, `delay` samples of each channel; then the stream begins anew, with its
   // counters as they are.
   flush() {
-    const { exports, block, in: { length }, lookahead, outAt } = this;
+    const { exports, block, in: { length }, lookahead, outAt, places } = this;
     const rest = new Float32Array(lookahead * length);
     for (let k = 0; k < lookahead; k++) {
       rest.set(this.finish(exports.plck_drain(block, outAt, 0n)), k * length);
     }
-    const counted = Object.values(COUNTERS).map((word) => this.words[word]);
+    const counted = Object.values(places.counters).map((word) => this.word(word));
+    const { served } = this;
     this.reset();
-    Object.values(COUNTERS).forEach((word, i) => { this.words[word] = counted[i]; });
+    this.served = served;
+    const counts = new BigInt64Array(this.halves.buffer, block, places.words);
+    Object.values(places.counters).forEach((word, i) => { counts[word] = BigInt(counted[i]); });
+    this.remember();
     return rest;
   }
 
@@ -226,36 +289,87 @@ export class Concealer {
     const { exports, block, model, outAt } = this;
     let flags = Number(begun);
     let all = flags;
-    while (flags & MORE) {
-      exports.plck_fill(block, model, BigInt(flags));
+    for (;;) {
+      if (model) exports.plck_fill(block, model, BigInt(flags)); // it may also have to hear what was played
+      if (!(flags & MORE)) break;
       flags = Number(exports.plck_resume(block, outAt, 0n));
       all |= flags;
     }
     this.flags = all & FLAGS;
+    this.note();
     return this.out;
   }
 
-  // Samples of each channel that were concealed so far, and those of them that the network made.
+  // Notes what has concealed since the last push.
+  note() {
+    const { before, concealedSamples, networkSamples, silentSamples } = this;
+    const more = concealedSamples - before.concealedSamples;
+    this.servedBy = null;
+    if (more) {
+      const network = networkSamples > before.networkSamples;
+      const noise = silentSamples > before.silentSamples;
+      this.servedBy = network ? this.servingNetwork() : noise ? "noise" : "prediction";
+      this.served[this.servedBy] += more;
+    }
+    this.remember();
+  }
+
+  remember() {
+    const { before, concealedSamples, networkSamples, silentSamples } = this;
+    before.concealedSamples = concealedSamples;
+    before.networkSamples = networkSamples;
+    before.silentSamples = silentSamples;
+  }
+
+  // Which network made what was played last.
+  servingNetwork() {
+    const { places } = this;
+    if (this.word(places.bridgedBy)) return "bridges";
+    return this.word(places.served) === places.networks.speech ? "speech" : "music";
+  }
+
+  // A word of the block, as a number.
+  word(place) {
+    return (this.halves[2 * place] >>> 0) + 2 ** 32 * this.halves[2 * place + 1];
+  }
+
+  // Samples of each channel that were concealed so far, and those of them that networks made, or that
+  // are noise alone.
   get concealedSamples() {
-    return Number(this.words[COUNTERS.concealedSamples]);
+    return this.word(this.places.counters.concealedSamples);
   }
 
   get networkSamples() {
-    return Number(this.words[COUNTERS.networkSamples]);
+    return this.word(this.places.counters.networkSamples);
+  }
+
+  get silentSamples() {
+    return this.word(this.places.counters.silentConcealedSamples);
   }
 
   // All that was counted since the beginning, by name; samples once for all channels. Names that
   // WebRTC's statistics have are theirs.
   get counters() {
     return Object.fromEntries(
-      Object.entries(COUNTERS).map(([name, word]) => [name, Number(this.words[word])]),
+      Object.entries(this.places.counters).map(([name, word]) => [name, this.word(word)]),
     );
   }
 
   // As new, with the same settings.
   reset() {
     this.exports.plck_reset(this.block);
+    this.forget();
+  }
+
+  forget() {
+    // What was done in the last push: a sum of CONCEALED, CROSSFADED and REFUSED.
     this.flags = 0;
+    // What concealed in it: a name of those in `served`, or null.
+    this.servedBy = null;
+    // Concealed samples of each channel, by what made them.
+    this.served = { prediction: 0, speech: 0, music: 0, bridges: 0, noise: 0 };
+    // The counters behind the last push.
+    this.before = { concealedSamples: 0, networkSamples: 0, silentSamples: 0 };
   }
 }
 

@@ -1,92 +1,99 @@
-// The AudioWorklet: cuts its input into packets, loses some, plays the lanes, reports what it did.
+// The AudioWorklet: hands its input to the worker in packets, and plays what comes back. It does no
+// more than copy, so that it takes the same time whatever is lost.
 //
-// Its output lags by one packet: while a packet fills, the one before it is played. Reports go to
-// the page in buffers that the page hands back; where none is back in time, a report is left out.
+// Buffers go round: filled with input here, with what is to be played in the worker, and played here.
+// Where none is back in time silence is played, and the delay grows by it.
 
-import { Lanes } from "./lanes.mjs";
-import { Losses } from "./losses.mjs";
+// What is waited for before the first packet is played, and the longest delay.
+const RESERVE_S = 0.04;
+const LONGEST_S = 0.5;
+const FEWEST = 4;
 
-const REPORT_S = 0.02;
-const REPORTS = 16;
-
-class Concealing extends AudioWorkletProcessor {
-  constructor({ processorOptions: { module, settings, losses, lane } }) {
+class Playing extends AudioWorkletProcessor {
+  constructor({ processorOptions: { channels, packetSamples } }) {
     super();
-    const { sampleRate, channels, packetSamples } = settings;
     this.channels = channels;
-    this.lanes = new Lanes(module, settings, lane);
-    this.losses = new Losses(losses);
-    this.packet = new Float32Array(channels * packetSamples);
-    this.playing = new Float32Array(channels * packetSamples);
+    this.buffers = Math.max(FEWEST, Math.ceil((LONGEST_S * sampleRate) / packetSamples));
+    this.spare = Array.from({ length: this.buffers }, () => new Float32Array(channels * packetSamples));
+    this.filling = this.spare.pop();
     this.filled = 0;
+    this.queue = [];
+    this.playing = null;
+    this.played = 0;
+    // Whether nothing is played, and the packets that are waited for then.
+    this.waits = true;
+    this.reserve = Math.ceil((RESERVE_S * sampleRate) / packetSamples);
+    this.worker = null;
+    this.dropouts = 0;
     this.ended = false;
-    // A report: for each packet whether it was lost, then the packets, then what was played.
-    const each = Math.max(1, Math.round((REPORT_S * sampleRate) / packetSamples));
-    this.inReport = each;
-    this.reported = 0;
-    this.spare = Array.from(
-      { length: REPORTS }, () => new Float32Array(each * (1 + 2 * this.packet.length)),
-    );
-    this.report = this.spare.pop();
-    this.message = {
-      samples: this.report, packets: 0, lost: 0, concealed: 0, packetsInReport: each,
-      concealedSamples: 0, networkSamples: 0,
+    this.port.onmessage = ({ data: { worker, end } }) => {
+      if (worker) {
+        this.worker = worker;
+        worker.onmessage = ({ data }) => this.queue.push(data);
+      }
+      if (end) this.ended = true;
     };
-    this.transfer = [this.report.buffer];
-    this.port.onmessage = ({ data }) => this.take(data);
-  }
-
-  take({ samples, lane, losses, gapPackets, end }) {
-    if (samples) this.spare.push(samples);
-    if (lane) this.lanes.choose(lane);
-    if (losses) this.losses.set(losses.share, losses.burst);
-    if (gapPackets) this.losses.force(gapPackets);
-    if (end) this.ended = true;
   }
 
   process([input], [output]) {
-    const { channels, packet } = this;
-    const count = output[0].length;
-    for (let i = 0; i < count; i++) {
-      const at = this.filled * channels;
-      for (let c = 0; c < channels; c++) {
-        packet[at + c] = c < input.length ? input[c][i] : 0;
-        output[c][i] = this.playing[at + c];
-      }
-      this.filled += 1;
-      if (at + channels === packet.length) {
-        this.filled = 0;
-        this.playing = this.lanes.push(packet, this.losses.next());
-        this.note();
-      }
-    }
+    this.play(output);
+    this.take(input, output[0].length);
     return !this.ended;
   }
 
-  // Puts the packet just played into the report; sends it when it is full.
-  note() {
-    const { lanes, message, packet } = this;
-    message.packets += 1;
-    if (lanes.lost) message.lost += 1;
-    if (lanes.concealed) message.concealed += 1;
-    if (this.report === null && this.reported === 0) this.report = this.spare.pop() ?? null;
-    if (this.report !== null) {
-      const original = this.inReport + this.reported * packet.length;
-      this.report[this.reported] = lanes.lost ? 1 : 0;
-      this.report.set(lanes.original, original);
-      this.report.set(this.playing, original + this.inReport * packet.length);
+  take(input, count) {
+    const { channels } = this;
+    for (let i = 0; i < count; i++) {
+      const at = this.filled * channels;
+      for (let c = 0; c < channels; c++) this.filling[at + c] = c < input.length ? input[c][i] : 0;
+      this.filled += 1;
+      if (at + channels === this.filling.length) this.give();
     }
-    this.reported += 1;
-    if (this.reported < this.inReport) return;
-    this.reported = 0;
-    if (this.report === null) return;
-    message.samples = this.report;
-    message.concealedSamples = lanes.step.concealedSamples;
-    message.networkSamples = lanes.step.networkSamples;
-    this.transfer[0] = this.report.buffer;
-    this.port.postMessage(message, this.transfer);
-    this.report = null;
+  }
+
+  // Hands over a packet. Where the worker has all others, it is left out.
+  give() {
+    this.filled = 0;
+    if (!this.worker || !this.spare.length) return;
+    this.worker.postMessage(this.filling, [this.filling.buffer]);
+    this.filling = this.spare.pop();
+  }
+
+  // Plays what is there; the rest of the output is silence.
+  play(output) {
+    const { channels } = this;
+    for (let i = 0; i < output[0].length; i++) {
+      if (this.playing === null && !this.next()) return;
+      for (let c = 0; c < channels; c++) output[c][i] = this.playing[this.played + c];
+      this.played += channels;
+      if (this.played === this.playing.length) {
+        this.spare.push(this.playing);
+        this.playing = null;
+      }
+    }
+  }
+
+  // Takes the packet that is due; returns whether it is there.
+  next() {
+    if (this.queue.length < this.reserve) {
+      if (!this.waits) this.dropouts += 1;
+      this.waits = true;
+      return false;
+    }
+    if (this.waits) this.tell();
+    this.waits = false;
+    this.reserve = 1;
+    this.playing = this.queue.shift();
+    this.played = 0;
+    return true;
+  }
+
+  // Tells the page the delay, of which there is news where playing begins, and the dropouts.
+  tell() {
+    const packets = this.buffers - this.spare.length - 1;
+    const delayed = packets * this.filling.length + this.filled * this.channels;
+    this.port.postMessage({ delayS: delayed / (this.channels * sampleRate), dropouts: this.dropouts });
   }
 }
 
-registerProcessor("plc", Concealing);
+registerProcessor("plc", Playing);

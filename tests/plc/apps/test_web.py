@@ -23,15 +23,16 @@ from plc.apps import web
 from plc.audio.files import read_audio
 from plc.audio.loss import GilbertElliott
 from plc.embed.models import SUFFIX, model_file
-from plc.engine import methods
+from plc.embed.wasm import SECTION, places
 from plc.errors import AudioFileError, NetworkError
 from plc.models.catalogue import find
+from plc_kernels.burst import ERROR_SHARE
 from plc_kernels.network.frames import run_frames
-from plc_kernels.network.plan import COUNT
-from plc_kernels.stream import entry, gap, layout
+from plc_kernels.network.hybrid import run_hybrid
+from plc_kernels.spectra.gap import Grid, hold_answer
+from plc_kernels.stream import gap, layout, recall
 from plc_kernels.stream import model as of
 from plc_kernels.stream import model_file as stored
-from plc_kernels.stream.layout import SPEECH_NET
 from tests.kernels.stream.blocks import opened
 from tests.plc.cli.test_app import refusal, run
 from tests.processes import environment
@@ -41,8 +42,8 @@ HERE = Path(__file__).parent
 DATA = Path(web.__file__).parents[1] / "data"
 NODE = shutil.which("node")
 CHECKS = (
-    *("losses", "lanes", "switching", "spectrum", "figures", "rungs", "refusals", "models"),
-    *("affords", "reset", "stream", "recorder"),
+    *("losses", "lanes", "switching", "worklet", "spectrum", "figures", "rungs", "refusals"),
+    *("models", "fetching", "prepare", "affords", "reset", "stream", "recorder"),
 )
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed (Debian: nodejs)")
 
@@ -90,7 +91,7 @@ def test_the_page_refers_to_no_other_file(parts: Parts) -> None:
     assert set(parts.references) == {"data:,", licence}  # the icon, and links to read
     assert "@import" not in parts.texts["style"]
     assert "url(" not in parts.texts["style"]
-    script = parts.texts["module"] + parts.texts["worklet"]
+    script = parts.texts["module"] + parts.texts["worklet"] + parts.texts["worker"]
     assert not re.search(r"\b(XMLHttpRequest|WebSocket|EventSource|sendBeacon)\b", script)
     assert set(re.findall(r"\bfetch\([^)]*\)", script)) == {"fetch(file)"}
     assert {f"{name}{SUFFIX}" for name in web.NETWORKS} == set(web.FILES) & {
@@ -111,6 +112,7 @@ def test_the_policy_names_script_and_style_and_permits_connections_to_its_server
     assert "unsafe-inline" not in parts.policy
     assert "'unsafe-eval'" not in parts.policy
     assert rules["connect-src"] == "'self'"
+    assert rules["worker-src"] == "blob:"
 
 
 def test_the_page_holds_the_step_and_the_recordings_as_they_are(parts: Parts) -> None:
@@ -170,7 +172,7 @@ def test_the_server_gives_the_page_the_network_and_nothing_else(server: web.WebS
     assert f"{web.policy(text('example.mjs'))};" in headers["content-security-policy"]
     for path in (
         "/plc.wasm",
-        "/music.plcm",
+        "/all.plcm",
         "/../pyproject.toml",
         "/%2e%2e/",
         "/index.htm",
@@ -253,23 +255,40 @@ def test_the_module_is_the_pages_own_with_the_step_in_it() -> None:
     assert "import " not in re.sub(r"//.*", "", made)
 
 
+@needs_node
+@pytest.mark.parametrize("part", ["module", "worklet", "worker"])
+def test_scripts_that_are_joined_are_one_script(part: str, parts: Parts, tmp_path: Path) -> None:
+    """Two of them may not name one thing."""
+    script = tmp_path / ("script.mjs" if part == "module" else "script.js")
+    script.write_text(parts.texts[part])
+    node("--check", script)
+
+
+def test_the_worklet_has_no_engine(parts: Parts) -> None:
+    assert "WebAssembly" not in parts.texts["worklet"]
+    assert "WebAssembly" in parts.texts["worker"]
+
+
 def test_the_documentation_names_all_that_the_module_has() -> None:
     manual, source = web.manual().decode(), text("plc.mjs")
     names = re.findall(
         r"^export (?:const|class|function|async function) (\w+)", source, re.MULTILINE
     )
-    counters = re.search(r"const COUNTERS = {(.*?)}", source, re.DOTALL)
+    served = re.search(r"this\.served = {(.*?)}", source, re.DOTALL)
     settings = re.search(r"constructor\({(.*?)}\)", source, re.DOTALL)
-    assert counters is not None
+    assert served is not None
     assert settings is not None
     for name in (
         *names,
-        *re.findall(r"(\w+):", counters[1]),
+        *places()["counters"],
+        *re.findall(r"(\w+):", served[1]),
         *re.findall(r"(\w+)(?: = [^,]*)?,", settings[1]),
-        *("push", "flush", "reset", "flags", "delay", "RangeError"),
+        *("push", "flush", "reset", "flags", "delay", "networks", "servedBy", "RangeError"),
     ):
         assert re.search(rf"\b{name}\b", manual), name
-    assert f"{len(web.network()) / 1e6:.1f} MB" in manual
+    for name in web.NETWORKS:
+        assert f"{len(web.network(name)) / 1e6:.1f} MB" in manual
+        assert f"{name}.plcm" in manual
 
 
 def test_another_page_is_kept(tmp_path: Path) -> None:
@@ -305,20 +324,21 @@ def test_every_check_is_listed() -> None:
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("network") / "speech.plcm"
-    path.write_bytes(web.network())
-    return path
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("networks")
+    for name in web.NETWORKS:
+        (folder / f"{name}.plcm").write_bytes(web.network(name))
+    return folder
 
 
 @needs_node
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_part_of_the_page_in_node(check: str, network: Path) -> None:
-    node(HERE / "web_parts.mjs", DATA / "web", check, network)
+def test_a_part_of_the_page_in_node(check: str, networks: Path) -> None:
+    node(HERE / "web_parts.mjs", DATA / "web", check, networks)
 
 
 @needs_node
-def test_the_exported_module_runs_without_other_files(network: Path, tmp_path: Path) -> None:
+def test_the_exported_module_runs_without_other_files(networks: Path, tmp_path: Path) -> None:
     (tmp_path / "plc.mjs").write_bytes(web.module())
     program = """
 import { readFileSync } from "node:fs";
@@ -331,33 +351,40 @@ for (const given of [{}, { model }, { module: compiled() }]) {
 }
 """
     (tmp_path / "run.mjs").write_text(program)
-    assert node(tmp_path / "run.mjs", network).split() == ["4"] * 3
+    assert node(tmp_path / "run.mjs", networks / "speech.plcm").split() == ["4"] * 3
 
 
-def test_the_page_reads_the_words_that_kernels_write() -> None:
-    script = (DATA / "web/plc.mjs").read_text()
-    assert f"const SETTINGS_WORDS = {entry.SETTINGS};" in script
-    counted = {name: layout.STATS + k for k, name in enumerate(layout.COUNTERS)}
-    counted["network_samples"] = layout.RUNG_SAMPLES + entry.NETWORK_PLACE
-    for name in ("deadline_misses", "rung_changes", "partial_packets"):
-        del counted[name]
-    block = re.search(r"const COUNTERS = {(.*?)}", script, re.DOTALL)
-    assert block is not None
-    said = {name: int(place) for name, place in re.findall(r"(\w+): (\d+),", block[1])}
-    assert said == {re.sub(r"_(\w)", lambda m: m[1].upper(), k): v for k, v in counted.items()}
+@needs_node
+def test_the_module_says_where_things_lie() -> None:
+    program = (
+        "const { readFileSync } = require('node:fs');"
+        "const module = new WebAssembly.Module(readFileSync(process.argv[1]));"
+        f"const [section] = WebAssembly.Module.customSections(module, '{SECTION}');"
+        "console.log(Buffer.from(section).toString());"
+    )
+    said = json.loads(node("-e", program, DATA / "web/plc.wasm"))
+    assert said == places()
+    assert set(said["counters"].values()) < set(range(layout.STATS, layout.LADDER))
+    assert f'const SECTION = "{SECTION}";' in text("plc.mjs")
+
+
+def test_the_page_reads_models_as_kernels_do() -> None:
+    script = text("plc.mjs")
     for name in web.NETWORKS:
         assert f'["{name}", {", ".join(map(str, find(name).sample_rates))}]' in script
     words = f"lowestRate: {of.LOWEST_RATE}, highestRate: {of.HIGHEST_RATE}"
     assert f"const MODEL = {{ {words}, words: {of.WORDS} }};" in script
-    words = f"bytes: {stored.BYTES}, blockBytes: {stored.BLOCK_BYTES}, parts: {stored.PARTS}"
-    assert f"const FILE = {{ {words}, head: {stored.HEAD} }};" in script
+    words = f"bytes: {stored.BYTES}, parts: {stored.PARTS}, head: {stored.HEAD}"
+    assert f"const FILE = {{ {words} }};" in script
     assert f'const MAGIC = "{stored.MAGIC.to_bytes(8, "little").decode()}";' in script
 
 
-def test_the_page_tells_the_size_of_the_network() -> None:
-    said = f"{len(web.network()) / 1e6:.1f} MB"
-    assert said in (DATA / "web/index.html").read_text()
-    assert said in (DATA / "web/page.mjs").read_text()
+def test_the_page_tells_the_sizes_of_the_networks() -> None:
+    for use, name in (("speech", "speech"), ("music", "music"), ("bridges", "speech-bridge")):
+        row = re.search(rf'for="network-{use}">.*?</label>', text("index.html"), re.DOTALL)
+        assert row is not None
+        assert f"{len(web.network(name)) / 1e6:.1f} MB" in row[0]
+    assert len(web.network()) <= 2.5e6
 
 
 # Rate, channels, packet in samples, lookahead in packets, signal.
@@ -440,28 +467,48 @@ def test_what_the_browser_plays_is_what_python_plays(tmp_path: Path) -> None:
         np.testing.assert_array_equal(concealed[lag:], trace[: len(trace) - lag])
 
 
-# ---- the network, in node ------------------------------------------------------------------------
+# ---- the networks, in node -----------------------------------------------------------------------
 
-SPOKEN = [(16_000, 1, 320, 0), (16_000, 2, 160, 1), (48_000, 1, 480, 0), (48_000, 1, 960, 0)]
+# Recording, rate, channels, samples of a packet, packets of lookahead.
+CONCEALED = [
+    ("speech", 8_000, 1, 160, 1),
+    ("speech", 16_000, 1, 320, 0),
+    ("speech", 16_000, 2, 160, 1),
+    ("speech", 48_000, 1, 480, 0),
+    ("speech", 48_000, 1, 960, 1),
+    ("music", 16_000, 2, 320, 0),
+    ("music", 48_000, 1, 480, 0),
+    ("music", 48_000, 1, 960, 1),
+]
 
 
-def spoken(
-    format_: tuple[int, int, int, int], network: Path, folder: Path
+def concealed(
+    format_: tuple[str, int, int, int, int],
+    networks: Path,
+    folder: Path,
+    *names: str,
+    once: bool = False,
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """Conceal speech in node; return its packets, the trace and what the stream answered."""
-    rate, channels, packet, lookahead = format_
-    signal, recorded = read_audio(DATA / "speech.flac")
-    one = np.repeat(signal[: int(2.5 * recorded), 0], rate // recorded)
+    """Conceal a recording in node; return its packets, the trace and what the stream answered.
+
+    ``once``: with one burst, of three packets, at its end.
+    """
+    recording, rate, channels, packet, lookahead = format_
+    signal, recorded = read_audio(DATA / f"{recording}.flac")
+    some = signal[: int(2.5 * recorded), 0]
+    one = np.repeat(some, rate // recorded) if rate >= recorded else some[:: recorded // rate]
     both = np.stack([one, 0.5 * one[::-1]][:channels], 1)
     packets = both[: one.size // packet * packet].reshape(-1, packet, channels)
     trace = GilbertElliott(0.25, 2.5).trace(len(packets), seed=3)
+    if once:
+        trace = (np.arange(len(packets)) - len(packets)) // 3 == -2
     np.ascontiguousarray(packets, np.float32).tofile(folder / "in")
     settings = {"sampleRate": rate, "channels": channels, "packetSamples": packet}
     job = {
         "settings": {**settings, "lookahead": lookahead},
         "trace": trace.astype(int).tolist(),
         "packets": str(folder / "in"),
-        "model": str(network),
+        "models": [str(networks / f"{name}.plcm") for name in names],
         "out": str(folder / "out"),
         "block": str(folder / "block"),
     }
@@ -473,61 +520,95 @@ def spoken(
 
 @needs_node
 @pytest.mark.system
-@pytest.mark.parametrize("format_", SPOKEN)
-def test_the_network_serves_in_the_browser_where_it_serves_in_python(
-    format_: tuple[int, int, int, int],
-    network: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("format_", CONCEALED)
+def test_the_networks_serve_in_the_browser_where_they_serve_in_python(
+    format_: tuple[str, int, int, int, int], networks: Path, tmp_path: Path
 ) -> None:
     """In samples they part where bursts are long: a network makes much of its drafts' last digits.
 
     Most samples agree to 1e-5, and what differs lies 28 dB below the concealment (48 kHz, 10 ms) or
     further. Between types of x86-64, samples differ by up to 5e-3.
     """
-    # With lookahead Python's own choice is a bridge.
-    monkeypatch.setattr(methods, "stream_models", lambda *_: ({"speech": find("speech")}, {}))
-    packets, trace, answered = spoken(format_, network, tmp_path)
-    concealer = Concealer(*format_, budget_ms=float("inf"), prepare="never")
+    packets, trace, answered = concealed(format_, networks, tmp_path, *web.NETWORKS)
+    concealer = Concealer(*format_[1:], budget_ms=float("inf"), prepare="never")
     expected: Any = np.stack(
         [concealer.push(None if lost else each) for each, lost in zip(packets, trace, strict=True)]
     )
     heard: Any = np.fromfile(tmp_path / "out", np.float32).reshape(expected.shape)
-    assert answered["network"] == concealer.stats.rung_samples["network:speech"] > 0
+    served = {"prediction": 0, **dict.fromkeys(("speech", "music", "bridges", "noise"), 0)}
+    uses = {"network:speech-narrowband": "speech", "network:speech-bridge": "bridges"}
+    for rung, samples in concealer.stats.rung_samples.items():
+        name = uses.get(rung, rung.removeprefix("network:"))
+        served["prediction" if name.startswith("ar:") else name] += samples
+    assert answered["served"] == served
+    assert served["music" if format_[0] == "music" else "speech"] > 0
+    assert (served["bridges"] > 0) == (format_[0] == "speech" and format_[4] > 0)
     assert answered["concealed"] == concealer.stats.concealed_samples
     assert not answered["grew"]
-    lag = format_[3]
-    concealed = trace[: len(trace) - lag]
-    apart, played = (each[lag:][concealed] for each in (heard - expected, expected))
+    lag = format_[4]
+    lost = trace[: len(trace) - lag]
+    apart, played = (each[lag:][lost] for each in (heard - expected, expected))
     assert np.median(np.abs(apart)) < 1e-4
     assert np.mean(apart**2) < 0.005 * np.mean(played**2)
 
 
+# The network, what runs it, the first of its words in the block, what it is put to.
+RUNS: list[tuple[str, Any, int, tuple[str, int, int, int, int]]] = [
+    ("speech", run_frames, layout.SPEECH_NET, ("speech", 16_000, 1, 320, 0)),
+    ("speech-narrowband", run_frames, layout.SPEECH_NET, ("speech", 8_000, 1, 160, 0)),
+    ("music", run_frames, layout.MUSIC_NET, ("music", 48_000, 1, 480, 0)),
+    ("speech-bridge", run_hybrid, layout.BRIDGE_NET, ("speech", 16_000, 1, 320, 1)),
+]
+
+GRID_BUT_WINDOW = (
+    np.zeros(1, np.float32),
+    np.zeros(1, np.int64),
+    np.zeros((2, 1), np.float32),
+    np.zeros((4, 1), np.float32),
+    np.zeros(1, np.float32),
+    np.zeros(1, np.complex64),
+)
+
+
 @needs_node
-@pytest.mark.parametrize("format_", SPOKEN[:1])
-def test_the_network_in_the_module_computes_what_it_computes_in_python(
-    format_: tuple[int, int, int, int], network: Path, tmp_path: Path
+@pytest.mark.parametrize(("name", "run_network", "place", "format_"), RUNS)
+def test_a_network_in_the_module_computes_what_it_computes_in_python(
+    name: str,
+    run_network: Any,
+    place: int,
+    format_: tuple[str, int, int, int, int],
+    networks: Path,
+    tmp_path: Path,
 ) -> None:
-    spoken(format_, network, tmp_path)
+    concealed(format_, networks, tmp_path, name, once=True)
     block = np.fromfile(tmp_path / "block", np.int64)
-    model = opened(network.read_bytes())
+    model = opened(web.network(name))
     assert model is not None
 
     def floats(words: Any, place: int, shape: Any) -> Any:
         return words.view(np.uint8)[place:].view(np.float32)[: int(np.prod(shape))].copy()
 
-    own = block[SPEECH_NET:]
+    own = block[place:]
     drafts, bins, frames, touching = own[[gap.DRAFTS, gap.BINS, gap.FRAMES, gap.TOUCHING]]
     found = floats(block, own[gap.FILLED], (2, bins, touching))
     answer = np.zeros_like(found)
-    run_frames(
-        model[model[of.PLAN_AT] // 8 :][:COUNT],
+    run_network(
+        model[model[of.PLAN_AT] // 8 : model[of.WEIGHTS_AT] // 8],
         floats(model, model[of.WEIGHTS_AT], model[of.N_WEIGHTS]),
         floats(block, own[gap.SPECTRA], (drafts, 2, bins, frames)),
         floats(block, own[gap.LOST], frames),
         np.zeros(model[of.WORK], np.float32),
         answer,
     )
+    if place == layout.MUSIC_NET:  # whose answer is held near the draft
+        hold_answer(
+            Grid(floats(block, own[gap.GRID], own[gap.SIZE]), *GRID_BUT_WINDOW),
+            floats(block, own[gap.SPECTRA], (drafts, 2, bins, frames)).reshape(drafts, 2, bins, -1),
+            own[gap.CONTEXT],
+            block[block[recall.ERRORS] // 8 :][:1].view(np.float64),
+            ERROR_SHARE,
+            answer.reshape(1, 2, bins, touching),
+        )
     largest = np.abs(answer).max()
     assert largest > 1e-3
     np.testing.assert_allclose(found, answer, rtol=0, atol=1e-5 * largest)

@@ -1,14 +1,14 @@
-// node web_parts.mjs FOLDER CHECK MODEL: the page's parts that need no browser, one check for each.
+// node web_parts.mjs FOLDER CHECK MODELS: the page's parts that need no browser, one check for each.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-const [folder, check, network] = process.argv.slice(2);
+const [folder, check, networks] = process.argv.slice(2);
 const load = (name) => import(pathToFileURL(join(folder, name)));
 const module = () => new WebAssembly.Module(readFileSync(join(folder, "plc.wasm")));
-const model = () => new Uint8Array(readFileSync(network));
+const model = (name = "speech") => new Uint8Array(readFileSync(join(networks, `${name}.plcm`)));
 const near = (a, b, apart) => assert.ok(Math.abs(a - b) <= apart, `${a} is not within ${apart} of ${b}`);
 
 const RATE = 48000;
@@ -100,6 +100,67 @@ const checks = {
     assert.equal(LANES.length, 4);
   },
 
+  // What the worker gives back is played in order and as long after the input as is told. Where it is
+  // late there is silence, and the delay grows up to a limit.
+  async worklet() {
+    const told = [];
+    let Playing = null;
+    globalThis.sampleRate = RATE;
+    globalThis.AudioWorkletProcessor = class {
+      port = { postMessage: (message) => told.push(message) };
+    };
+    globalThis.registerProcessor = (_, given) => { Playing = given; };
+    await load("worklet.mjs");
+    for (const channels of [1, 2]) {
+      told.length = 0;
+      const node = new Playing({ processorOptions: { channels, packetSamples: PACKET } });
+      const late = [];
+      let answers = true;
+      const worker = { postMessage: (packet) => (answers ? worker.onmessage({ data: packet }) : late.push(packet)) };
+      node.port.onmessage({ data: { worker } });
+      let at = 0;
+      const heard = [];
+      const render = (seconds) => {
+        for (let n = Math.round((seconds * RATE) / 128); n > 0; n--) {
+          const input = Array.from({ length: channels }, (_, c) => Float32Array.from({ length: 128 }, (_, i) => (at + i + 1) * (c + 1)));
+          const output = input.map(() => new Float32Array(128));
+          assert.ok(node.process([input], [output]));
+          if (channels === 2) output[0].forEach((x, i) => assert.equal(output[1][i], 2 * x));
+          heard.push(...output[0]);
+          at += 128;
+        }
+      };
+      const follows = () => heard.at(-1) + Math.round(told.at(-1).delayS * RATE) === at;
+      render(0.5);
+      assert.ok(follows() && told.length === 1 && told[0].dropouts === 0);
+      assert.ok(told[0].delayS >= 0.04 && told[0].delayS < 0.06);
+      const before = at;
+      answers = false;
+      render(0.1);
+      assert.equal(heard.at(-1), 0);
+      answers = true;
+      for (const packet of late.splice(0)) worker.onmessage({ data: packet });
+      render(0.1);
+      assert.ok(follows() && told.at(-1).dropouts === 1);
+      assert.ok(told.at(-1).delayS > told[0].delayS + 0.03);
+      const played = heard.filter((x) => x !== 0);
+      assert.ok(played.every((x, i) => x === i + 1)); // nothing is left out
+      assert.ok(played.length > before - 0.1 * RATE);
+      // A worker that is away for long: its packets are not kept without end.
+      answers = false;
+      render(3);
+      assert.ok(late.length <= 50);
+      answers = true;
+      for (const packet of late.splice(0)) worker.onmessage({ data: packet });
+      render(2);
+      assert.ok(told.at(-1).dropouts === 2 && told.at(-1).delayS < 0.6);
+      assert.ok(heard.at(-1) > 0);
+      node.port.onmessage({ data: { end: true } });
+      const silence = Array.from({ length: channels }, () => new Float32Array(128));
+      assert.equal(node.process([[]], [silence]), false);
+    }
+  },
+
   async spectrum() {
     const { Spectra } = await load("spectrum.mjs");
     const n = 1024;
@@ -149,6 +210,8 @@ const checks = {
     for (const each of wrong) {
       assert.throws(() => new Concealer({ ...settings, ...each, module: module() }), { name: "RangeError", message: /8000 to 192000/ });
     }
+    const empty = new WebAssembly.Module(Uint8Array.from([0, 97, 115, 109, 1, 0, 0, 0]));
+    assert.throws(() => new Concealer({ ...settings, module: empty }), /not the engine/);
     // (module (import "env" "getpid" (func)))
     const bytes = [0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 2, 14, 1, 3, 101, 110, 118, 6,
       ...Buffer.from("getpid"), 0, 0];
@@ -157,42 +220,125 @@ const checks = {
 
   // What is no network, not a whole one or for other rates is told before a stream is opened.
   async models() {
-    const { Concealer, isModel, modelFor, serves } = await load("plc.mjs");
+    const { Concealer, isModel, joined, modelFor, serves } = await load("plc.mjs");
+    const opened = (given, other = {}) => new Concealer({ ...settings, ...other, model: given, module: module() });
+    const refused = (given, message, other) => assert.throws(() => opened(given, other), { name: "RangeError", message });
     const whole = model();
     const other = whole.slice();
     other[0] ^= 1;
-    for (const each of [new Uint8Array(0), whole.subarray(0, 64), whole.subarray(0, -8), other]) {
-      assert.ok(!isModel(each) && !serves(each, 16000));
-    }
-    assert.deepEqual([8000, 16000, 48000, 96000, 192000].map((rate) => serves(whole, rate)),
-      [false, true, true, true, false]);
-    const narrow = { ...settings, sampleRate: 8000, packetSamples: 80, model: whole };
-    assert.throws(() => new Concealer({ ...narrow, module: module() }), { name: "RangeError", message: /no network for 8000 Hz/ });
     const damaged = whole.slice();
     damaged[whole.length - 1000] ^= 1;
-    assert.throws(() => new Concealer({ ...settings, model: damaged, module: module() }), { name: "RangeError", message: /damaged/ });
-    assert.throws(() => new Concealer({ ...settings, model: other, module: module() }), { name: "RangeError", message: /or none/ });
-    assert.deepEqual([7999, 8000, 15999, 16000, 96000, 96001].map(modelFor),
-      [null, "speech-narrowband", "speech-narrowband", "speech", "speech", null]);
+    const bridge = model("speech-bridge");
+    // Without an end, a beginning or the right one; or with something else before, between or behind.
+    const garbage = Uint8Array.from({ length: 4096 }, (_, i) => (i * 7919) & 255);
+    const longer = whole.slice();
+    new DataView(longer.buffer).setBigInt64(8, 1n << 62n, true);
+    const shorter = whole.slice();
+    new DataView(shorter.buffer).setBigInt64(8, 8n, true);
+    for (const each of [
+      new Uint8Array(0), whole.subarray(0, 64), whole.subarray(0, -8), whole.subarray(8), other, garbage, longer, shorter,
+      joined([whole, garbage]), joined([garbage, whole]), joined([whole, new Uint8Array(8)]), joined([whole, new Uint8Array(1)]),
+      joined([whole, whole.subarray(0, -8)]), joined([whole, other]), joined([other, whole]),
+    ]) {
+      assert.ok(!isModel(each) && !serves(each, 16000));
+      refused(each, /no file of a network, nor several, or not whole/);
+    }
+    // Sums that do not agree are found where a stream is made.
+    refused(damaged, /damaged: its 1\. file/);
+    refused(joined([bridge, damaged]), /damaged: its 2\. file/);
+    assert.deepEqual([8000, 16000, 48000, 96000, 192000].map((rate) => serves(whole, rate)),
+      [false, true, true, true, false]);
+    const narrow = { sampleRate: 8000, packetSamples: 80 };
+    refused(whole, /no network for 8000 Hz/, narrow);
+    const all = joined([whole, model("speech-narrowband"), bridge, model("music")]);
+    assert.ok(isModel(all) && serves(all, 8000) && serves(all, 192000));
+    // At any place in memory, too.
+    assert.ok(isModel(joined([new Uint8Array(3), all]).subarray(3)));
+    for (const [given, uses] of [
+      [{}, ["speech", "music"]], [{ lookahead: 1 }, ["speech", "music", "bridges"]], [narrow, ["speech"]],
+      [{ sampleRate: 192000, packetSamples: 1920, lookahead: 1 }, ["music"]],
+    ]) {
+      assert.deepEqual(opened(all, given).networks, uses);
+    }
+    assert.deepEqual(new Concealer({ ...settings, module: module() }).networks, []);
+    const names = (use) => [7999, 8000, 15999, 16000, 48000, 48001, 96000, 96001, 192000].map((rate) => modelFor(rate, use));
+    const [low, wide] = ["speech-narrowband", "speech"];
+    assert.deepEqual(names(), [null, low, low, wide, wide, wide, wide, null, null]);
+    assert.deepEqual(names("bridges"), [null, ...Array(4).fill("speech-bridge"), null, null, null, null]);
+    assert.deepEqual(names("music"), [null, null, null, ...Array(6).fill("music")]);
   },
 
-  // What the cost of a network is measured on is told to be speech, so that it runs.
-  async affords() {
-    const { affordsNetwork, Mirror, voice } = await load("measure.mjs");
-    for (const sampleRate of [16000, 44100, 48000]) {
-      const packetSamples = sampleRate / 50;
-      const all = { ...settings, sampleRate, packetSamples, model: model() };
-      const mirror = new Mirror(module(), all);
-      const signal = voice(sampleRate);
-      for (let k = 0; k < 150; k++) {
-        const at = (k % 50) * packetSamples;
-        mirror.push(signal.subarray(at, at + packetSamples), k > 75 && k % 6 === 0);
+  // What fetches gives one file of all, and says which does not come.
+  async fetching() {
+    const { fetchModel } = await load("plc.mjs");
+    const asked = [];
+    globalThis.fetch = async (file) => {
+      asked.push(file);
+      const name = file.split("/").at(-1).replace(".plcm", "");
+      if (name === "music") throw new TypeError("fetch failed");
+      return { ok: name !== "speech-bridge", arrayBuffer: async () => model(name).buffer };
+    };
+    assert.deepEqual(await fetchModel(48000), model());
+    assert.equal(await fetchModel(192000), null);
+    assert.equal((await fetchModel(8000, ["speech", "music"], "a/")).length, model("speech-narrowband").length);
+    await assert.rejects(fetchModel(48000, ["speech", "bridges"]), /cannot be fetched from \.\/speech-bridge\.plcm/);
+    await assert.rejects(fetchModel(48000, ["music"]), /music\.plcm/);
+    assert.deepEqual(asked, ["./speech.plcm", "a/speech-narrowband.plcm", "./speech.plcm", "./speech-bridge.plcm", "./music.plcm"]);
+  },
+
+  // A loss that was prepared plays the same samples, in less time.
+  async prepare() {
+    const { Concealer } = await load("plc.mjs");
+    const { voice } = await load("measure.mjs");
+    const signal = voice(RATE);
+    const run = (prepare) => {
+      const stream = new Concealer({ ...settings, model: model(), prepare, module: module() });
+      const heard = [];
+      let ready = 0;
+      for (let k = 0; k < 200; k++) {
+        const at = (k * PACKET) % signal.length;
+        heard.push(Array.from(stream.push(k > 80 && k % 9 < 2 ? null : signal.subarray(at, at + PACKET))));
+        if (k > 60 && k % 9 !== 7) ready += stream.prepare(); // one burst that was not
       }
-      assert.equal(mirror.network.count, 12);
-      assert.equal(mirror.lost.count, 0);
+      const served = { ...stream.served };
+      stream.reset();
+      assert.equal(stream.prepare(), prepare); // of a stream that heard nothing, too
+      return { heard, ready, served };
+    };
+    const [without, ahead] = [run(false), run(true)];
+    assert.deepEqual(ahead.heard, without.heard);
+    assert.deepEqual(ahead.served, without.served);
+    assert.ok(ahead.served.speech > 5000);
+    assert.equal(without.ready, 0);
+    assert.ok(ahead.ready > 90);
+    assert.equal(new Concealer({ ...settings, lookahead: 1, prepare: true, module: module() }).prepare(), false);
+  },
+
+  // What the cost of a network is measured on is told to be what it is for, so that it runs.
+  async affords() {
+    const { affordsNetwork, chord, voice } = await load("measure.mjs");
+    const { Concealer } = await load("plc.mjs");
+    const signals = { speech: voice, bridges: voice, music: chord };
+    for (const sampleRate of [16000, 44100, 48000]) {
+      for (const [use, name] of [["speech", "speech"], ["bridges", "speech-bridge"], ["music", "music"]]) {
+        const packetSamples = sampleRate / 50;
+        const lookahead = use === "bridges" ? 1 : 0;
+        const stream = new Concealer({ sampleRate, packetSamples, lookahead, model: model(name), rung: 6, module: module() });
+        const signal = signals[use](sampleRate);
+        const made = [];
+        for (let k = 0; k < 150; k++) {
+          const at = (k % 50) * packetSamples;
+          stream.push(k > 75 && k % 6 < 2 ? null : signal.subarray(at, at + packetSamples));
+          made.push(stream.servedBy);
+        }
+        assert.ok(made.filter((each) => each === use).length >= 12, `${use} ${sampleRate}`);
+      }
     }
     assert.equal(typeof await affordsNetwork(module(), { ...settings, model: model() }), "boolean");
-    assert.equal(await affordsNetwork(module(), { ...settings, packetSamples: 48, model: model() }), false);
+    const short = { ...settings, packetSamples: 48 };
+    assert.equal(await affordsNetwork(module(), { ...short, model: model() }), false);
+    assert.equal(await affordsNetwork(module(), { ...short, packetSamples: 120, lookahead: 1, model: model("speech-bridge") }, "bridges"), false);
+    assert.equal(await affordsNetwork(module(), { ...short, model: model("music") }, "music"), false);
   },
 
   async reset() {
@@ -222,6 +368,8 @@ const checks = {
     assert.deepEqual({ concealedSamples, lostPackets, packets, totalSamplesReceived },
       { concealedSamples: PACKET, lostPackets: 1, packets: 12, totalSamplesReceived: 12 * PACKET });
     assert.deepEqual(Array.from(ahead.push(packet(0))), Array(PACKET).fill(0));
+    for (const lost of [1, 1, 0, 0, 0]) ahead.push(lost ? null : packet(1));
+    assert.deepEqual(ahead.served, { prediction: 3 * PACKET, speech: 0, music: 0, bridges: 0, noise: 0 });
     const plain = new Concealer({ ...settings, module: module() });
     assert.throws(() => plain.push(new Float32Array(PACKET - 1)), { name: "RangeError", message: /480 samples, not 479/ });
     for (const each of [NaN, 0.5, 2]) {
@@ -229,12 +377,18 @@ const checks = {
     }
     plain.push(packet(0));
     assert.equal(plain.flags, 0);
+    assert.equal(plain.servedBy, null);
     plain.push(null);
     assert.equal(plain.flags, CONCEALED);
+    assert.equal(plain.servedBy, "prediction");
     plain.push(packet(2));
     assert.equal(plain.flags, CROSSFADED);
+    assert.equal(plain.servedBy, null);
     plain.push(new Float32Array(PACKET).fill(NaN));
     assert.equal(plain.flags, CONCEALED | REFUSED);
+    for (let k = 0; k < 30; k++) plain.push(null);
+    assert.equal(plain.servedBy, "noise");
+    assert.equal(plain.served.prediction + plain.served.noise, plain.concealedSamples);
   },
 
   async recorder() {
