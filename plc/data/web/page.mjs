@@ -245,7 +245,6 @@ async function settingsOf() {
     channels: source.channels,
     packetSamples: Math.round((packetMs() / 1000) * sampleRate),
     lookahead: Number($("lookahead").value),
-    prepare: $("prepare").checked,
     seed: 1,
   };
   const names = {};
@@ -282,8 +281,14 @@ async function fetchNetwork(use, name) {
 async function openNode({ names, lacks, ...settings }) {
   const { channels, packetSamples, sampleRate } = settings;
   const { port1, port2 } = new MessageChannel();
-  const begin = { settings, names: Object.values(names), losses: { ...losses(), seed: 1 }, lane: chosen("lane") };
-  const serving = await ask({ open: { ...begin, port: port1 } }, [port1]);
+  const begin = {
+    settings: { ...settings, prepare: $("prepare").checked },
+    names: Object.values(names),
+    losses: { ...losses(), seed: 1 },
+    lane: chosen("lane"),
+    port: port1,
+  };
+  const serving = await ask({ open: begin }, [port1]);
   node = new AudioWorkletNode(context, "plc", {
     channelCount: channels,
     channelCountMode: "explicit",

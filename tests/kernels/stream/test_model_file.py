@@ -9,12 +9,19 @@ from numpy.typing import NDArray
 from plc.embed.models import model_file
 from plc.models.catalogue import find
 from plc.networks.flat import flat_file
+from plc_kernels.network import hybrid_plan
 from plc_kernels.network import plan as frames_plan
 from plc_kernels.stream import model as of
 from plc_kernels.stream import model_file as stored
 from tests.kernels.stream.blocks import opened
 
-NAMES = ("speech", "speech-narrowband")
+# With the most bytes that each may have: pages fetch them.
+NAMES = {
+    "speech": 2.4e6,
+    "speech-narrowband": 1.4e6,
+    "music": 5.2e6,
+    "speech-bridge": 1.1e6,
+}
 Words = NDArray[np.int64]
 
 
@@ -36,8 +43,9 @@ def test_a_file_makes_the_block_bit_for_bit(name: str, files: dict[str, bytes]) 
     block = opened(files[name])
     assert block is not None
     assert block.tobytes() == expected(name)
-    assert len(files[name]) < 0.54 * block.nbytes
-    assert len(files[name]) < {"speech": 2.4e6, "speech-narrowband": 1.4e6}[name]
+    halved = 1.0 if name == "music" else 0.54  # whose weights are float32 in its ONNX file
+    assert len(files[name]) <= halved * block.nbytes
+    assert len(files[name]) < NAMES[name]
 
 
 def test_halves_of_every_kind_come_back() -> None:
@@ -59,8 +67,9 @@ def resealed(words: Words) -> bytes:
     return words.tobytes()
 
 
-def test_a_damaged_file_is_refused(files: dict[str, bytes]) -> None:
-    file = files["speech-narrowband"]
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_file_is_refused(name: str, files: dict[str, bytes]) -> None:
+    file = files[name]
     for damaged in (b"", file[:8], file[:64], file[:-8], file + bytes(8)):
         assert opened(damaged) is None
     for at in (0, 8, 16, 24, 40, len(file) // 2, len(file) - 1):
@@ -132,6 +141,22 @@ def test_a_plan_that_is_not_its_sizes_own_is_refused(
         assert opened(with_block_word(file, plan + word, value)) is None
 
 
+def test_a_plan_for_bridges_that_is_not_its_sizes_own_is_refused() -> None:
+    rng = np.random.default_rng(7)
+    whole = np.frombuffer(expected("speech-bridge"), np.int64)
+    plan = int(whole[of.PLAN_AT]) // 8
+    levels = int(whole[plan + hybrid_plan.LEVELS])
+    words = hybrid_plan.BLOCKS + 2 * levels * hybrid_plan.B_WORDS
+    # Blocks behind the first one upwards have no rows of their own.
+    rows = hybrid_plan.BLOCKS + hybrid_plan.B_ROWS
+    unread = {rows + b * hybrid_plan.B_WORDS for b in range(levels + 1, 2 * levels)}
+    for word in sorted({*range(words)} - unread):
+        block = whole.copy()
+        value = rng.choice([each for each in (-1, 0, 3, 1 << 40) if each != block[plan + word]])
+        block[plan + word] = value
+        assert opened(repacked(block)) is None, (word, value)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e5])
 def test_a_contour_that_could_become_no_number_is_refused(
     value: float, files: dict[str, bytes]
@@ -158,9 +183,12 @@ def test_weights_without_bounds_are_a_models_own_affair(files: dict[str, bytes])
     assert opened(repacked(block)) is not None
 
 
-def test_random_damage_makes_no_block_that_ends_elsewhere(files: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("name", ["speech", "music", "speech-bridge"])
+def test_random_damage_makes_no_block_that_ends_elsewhere(
+    name: str, files: dict[str, bytes]
+) -> None:
     rng = np.random.default_rng(5)
-    whole = np.frombuffer(files["speech"], np.int64)
+    whole = np.frombuffer(files[name], np.int64)
     begin = stored.HEAD + 2 * int(whole[stored.PARTS])
     head = begin + of.WORDS + frames_plan.COUNT + 8
     numbers = np.array([-1, 0, 1, 2, 7, 1 << 20, 1 << 31, 1 << 62])

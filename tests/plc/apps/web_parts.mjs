@@ -268,6 +268,43 @@ const checks = {
     assert.deepEqual(names("music"), [null, null, null, ...Array(6).fill("music")]);
   },
 
+  // Files that were changed at random are refused in words, or conceal.
+  async damage() {
+    const { Concealer, joined } = await load("plc.mjs");
+    const { Losses } = await load("losses.mjs");
+    const { voice } = await load("measure.mjs");
+    const draws = new Losses({ seed: 3 });
+    const below = (end) => Math.floor(end * draws.draw());
+    const engine = module();
+    const signal = voice(16000);
+    const parts = ["speech-narrowband", "speech-bridge", "speech"].map((name) => model(name));
+    let refused = 0;
+    for (let k = 0; k < 240; k++) {
+      const files = parts.filter((_, i) => i === k % 3 || below(3) === 0).map((each) => each.slice());
+      const words = new BigInt64Array(files[below(files.length)].buffer);
+      for (let n = 1 + below(3); n > 0; n--) {
+        const at = below(below(4) ? 200 : words.length);
+        words[at] = [0n, -1n, 1n << 40n, 1n << 62n, words[at] + 1n, words[at] ^ (1n << BigInt(below(63)))][below(6)];
+      }
+      if (below(4)) words[2] = BigInt.asIntN(64, words.subarray(3).reduce((sum, each) => sum + each, 0n));
+      const given = joined(files).subarray(0, below(8) ? undefined : below(1e6));
+      try {
+        const lookahead = below(2);
+        const stream = new Concealer({ sampleRate: 16000, packetSamples: 320, lookahead, model: given, prepare: true, rung: 9, module: engine });
+        for (let p = 0; p < 60; p++) {
+          const heard = stream.push(p > 40 && p % 4 > 1 ? null : signal.subarray(320 * (p % 50), 320 * (p % 50) + 320));
+          assert.ok(heard.every((x) => Math.abs(x) < 10));
+          stream.prepare();
+        }
+      } catch (error) {
+        assert.equal(error.name, "RangeError", error.stack);
+        assert.match(error.message, /the model (is no file|is damaged|has no network)/);
+        refused += 1;
+      }
+    }
+    assert.ok(refused > 100 && refused < 240);
+  },
+
   // What fetches gives one file of all, and says which does not come.
   async fetching() {
     const { fetchModel } = await load("plc.mjs");

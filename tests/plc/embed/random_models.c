@@ -1,5 +1,7 @@
 /* Open files of models that were changed at random: random_models COUNT SEED MODEL...; silence is success.
  *
+ * Some have several models, one after another, of which one is changed; some have something else before,
+ * or behind.
  * A third of them keep the checksums that they had; of the others the file's is made right, and that of
  * the block where what was changed stands in both as it is. What opens all the same, conceals.
  */
@@ -9,8 +11,12 @@
 #include "plc.h"
 
 /* Words of a file and of the block in its first part: plc_kernels/stream/model_file.py, model.py. */
-enum { CHECKSUM = 2, PARTS = 4, HEAD = 6, BLOCK_CHECKSUM = 2, NAMED = 27, PLAN = 56 };
+enum { BYTES = 1, CHECKSUM = 2, PARTS = 4, HEAD = 6, BLOCK_CHECKSUM = 2, NAMED = 27 };
+/* Parts that are changed: some files have thousands. */
+#define FIRST_PARTS 20
 #define PACKET 320
+
+static uint64_t served; /* samples by networks */
 
 static int64_t number(int64_t before) {
     static const int64_t some[] = {0, 1, -1, 2, 7, 16, 4096, 1 << 20, INT64_C(1) << 40, INT64_MAX, INT64_MIN};
@@ -26,13 +32,15 @@ static int64_t number(int64_t before) {
 
 /* Change some words, most near the beginning, where all is that others follow from. */
 static void damage(int64_t *words, size_t count) {
-    size_t begin = HEAD + 2 * (size_t)words[PARTS], k;
+    size_t parts = (size_t)words[PARTS], begin = HEAD + 2 * parts, first = (size_t)words[HEAD + 1], k;
     int right = below(3) > 0;
+    parts = parts < FIRST_PARTS ? parts : FIRST_PARTS;
     for (k = 1 + below(3); k; k--) {
-        size_t place = below(8) ? below(HEAD + 2 * 18 + NAMED + PLAN) : below((uint32_t)count);
+        size_t place = below(8) == 0  ? below((uint32_t)count)
+                       : below(3) == 0 ? below((uint32_t)(HEAD + 2 * parts))
+                                       : begin + below((uint32_t)first);
         int64_t made = number(words[place]);
-        if (right && place >= begin && place < begin + NAMED + PLAN && begin + BLOCK_CHECKSUM < count &&
-            place != begin + BLOCK_CHECKSUM)
+        if (right && place >= begin && place < begin + first && place != begin + BLOCK_CHECKSUM)
             words[begin + BLOCK_CHECKSUM] =
                 (int64_t)((uint64_t)words[begin + BLOCK_CHECKSUM] + (uint64_t)made - (uint64_t)words[place]);
         words[place] = made;
@@ -45,14 +53,49 @@ static void damage(int64_t *words, size_t count) {
     }
 }
 
+/* Change one of the files that follow one another. */
+static void damage_one(int64_t *words, size_t count) {
+    size_t files = 0, at = 0, k;
+    for (; at < count; at += (size_t)words[at + BYTES] / 8)
+        files++;
+    at = 0;
+    for (k = below((uint32_t)files); k; k--)
+        at += (size_t)words[at + BYTES] / 8;
+    damage(words + at, (size_t)words[at + BYTES] / 8);
+}
+
+/* Put up to 64 words of anything before a file, or behind it. */
+static guarded lengthened(guarded file, size_t *size) {
+    size_t more = 8 * (1 + below(64)), before = below(2) ? more : 0, k;
+    guarded made = guard(*size + more);
+    for (k = 0; k < *size + more; k++)
+        made.memory[k] = (char)below(256);
+    memcpy(made.memory + before, file.memory, *size);
+    unguard(&file);
+    *size += more;
+    return made;
+}
+
+/* Return a sample of syllables, of a voice and of hissing in turn: what is told to be speech. */
+static float voice(double t) {
+    double voiced = fmax(0.0, sin(25.13 * t)), sum = 0.0;
+    double phase = 754.0 * t - 40.0 * cos(6.283 * t), hissing = fmod(t, 1.0) < 0.5 ? 1.0 - voiced : 0.0;
+    for (int k = 1; k < 20; k++)
+        sum += sin(k * phase) / k;
+    return (float)(0.1 * (voiced * sum + hissing * (below(1000) / 1000.0 - 0.5)));
+}
+
 static void conceal(const plc_model *model) {
     static const uint32_t rates[] = {8000, 15999, 16000, 44100, 96000};
     float packet[PACKET];
     plc_options options;
+    plc_counters counters;
     plc_options_init(&options);
     options.packet_samples = PACKET;
     options.rung = 8;
     options.model = model;
+    options.lookahead = below(3);
+    options.prepare = below(2);
     for (size_t r = 0; r < sizeof rates / sizeof *rates; r++) {
         plc_stream *stream;
         int64_t size;
@@ -67,17 +110,17 @@ static void conceal(const plc_model *model) {
         if (plc_open_in(&stream, &options, memory.memory, (size_t)size))
             stop("plc_open_in");
         for (int k = 0; k < 80; k++) {
-            for (int i = 0; i < PACKET; i++) {
-                double t = (double)(k * PACKET + i) / rates[r];
-                double loud = fmax(0.0, sin(25.0 * t));
-                packet[i] = (float)(loud * (0.2 * sin(880.0 * t) + 0.1 * sin(1760.0 * t)) + 1e-3 * below(99) / 99.0);
-            }
-            if (plc_push(stream, k > 40 && k % 5 > 2 ? NULL : packet, packet) < 0)
+            for (int i = 0; i < PACKET; i++)
+                packet[i] = voice((double)(k * PACKET + i) / rates[r]);
+            if (plc_push(stream, k > 40 && k % 5 > 2 ? NULL : packet, packet) < 0 || plc_prepare(stream) < 0)
                 stop("plc_push");
             for (int i = 0; i < PACKET; i++)
                 if (!(fabsf(packet[i]) < 2e6f))
                     stop("what came out is no sound");
         }
+        counters.struct_size = sizeof counters;
+        plc_stats(stream, &counters);
+        served += counters.network_samples;
         plc_close(stream);
         unguard(&memory);
     }
@@ -95,8 +138,11 @@ int main(int count, char **given) {
             size_t cut = 8 * below((uint32_t)(size / 8));
             size -= cut;
             data += cut; /* what is left ends where nobody may read, too */
+        } else if (!below(16)) {
+            file = lengthened(file, &size);
+            data = file.memory;
         } else if (k >= (uint32_t)(count - 3)) { /* one of each is as it is */
-            damage((int64_t *)data, size / 8);
+            damage_one((int64_t *)data, size / 8);
         }
         needed = plc_model_size(data, size);
         if (needed > 0) {
@@ -117,7 +163,9 @@ int main(int count, char **given) {
             unguard(&file);
         }
     }
-    if (!opened)
-        stop("no file was opened");
+    if (!opened || !served)
+        stop("no file was opened, or no network served");
+    if (getenv("TELL"))
+        printf("%u opened\n", opened);
     return 0;
 }

@@ -351,7 +351,12 @@ def test_random_packets_touch_no_others_memory_with_networks(
 @pytest.mark.system
 @pytest.mark.parametrize(
     "probe",
-    [("random_packets.c", "100000", "2"), ("random_models.c", "10000", "6"), ("embed_probe.c",)],
+    [
+        ("random_packets.c", "100000", "2"),
+        ("random_models.c", "5000", "6"),
+        pytest.param(("random_models.c", "50000", "7"), marks=pytest.mark.deep),
+        ("embed_probe.c",),
+    ],
 )
 def test_the_c_side_passes_the_sanitizers(
     built: Library, tmp_path: Path, probe: tuple[str, ...]
