@@ -4,7 +4,7 @@
 // Buffers go round: filled with input here, with what is to be played in the worker, and played here.
 // Where none is back in time silence is played, and the delay grows by it.
 
-// What is waited for before the first packet is played, and the longest delay.
+// What is waited for before packets are played, and the longest delay.
 const RESERVE_S = 0.04;
 const LONGEST_S = 0.5;
 const FEWEST = 4;
@@ -75,14 +75,13 @@ class Playing extends AudioWorkletProcessor {
 
   // Takes the packet that is due; returns whether it is there.
   next() {
-    if (this.queue.length < this.reserve) {
+    if (this.queue.length < (this.waits ? this.reserve : 1)) {
       if (!this.waits) this.dropouts += 1;
       this.waits = true;
       return false;
     }
     if (this.waits) this.tell();
     this.waits = false;
-    this.reserve = 1;
     this.playing = this.queue.shift();
     this.played = 0;
     return true;

@@ -524,10 +524,10 @@ def concealed(
 def test_the_networks_serve_in_the_browser_where_they_serve_in_python(
     format_: tuple[str, int, int, int, int], networks: Path, tmp_path: Path
 ) -> None:
-    """In samples they part where bursts are long: a network makes much of its drafts' last digits.
+    """In speech they part where bursts are long: networks make much of their drafts' last digits.
 
     Most samples agree to 1e-5, and what differs lies 28 dB below the concealment (48 kHz, 10 ms) or
-    further. Between types of x86-64, samples differ by up to 5e-3.
+    further. Between types of x86-64, samples of speech differ by up to 5e-3.
     """
     packets, trace, answered = concealed(format_, networks, tmp_path, *web.NETWORKS)
     concealer = Concealer(*format_[1:], budget_ms=float("inf"), prepare="never")
@@ -550,6 +550,8 @@ def test_the_networks_serve_in_the_browser_where_they_serve_in_python(
     apart, played = (each[lag:][lost] for each in (heard - expected, expected))
     assert np.median(np.abs(apart)) < 1e-4
     assert np.mean(apart**2) < 0.005 * np.mean(played**2)
+    if format_[0] == "music":
+        assert np.abs(apart).max() < 1e-3
 
 
 # The network, what runs it, the first of its words in the block, what it is put to.
