@@ -76,8 +76,7 @@ class Playing extends AudioWorkletProcessor {
   // Takes the packet that is due; returns whether it is there.
   next() {
     if (this.queue.length < (this.waits ? this.reserve : 1)) {
-      if (!this.waits) this.dropouts += 1;
-      this.waits = true;
+      if (!this.waits) this.starve();
       return false;
     }
     if (this.waits) this.tell();
@@ -87,7 +86,13 @@ class Playing extends AudioWorkletProcessor {
     return true;
   }
 
-  // Tells the page the delay, of which there is news where playing begins, and the dropouts.
+  starve() {
+    this.waits = true;
+    this.dropouts += 1;
+    this.tell();
+  }
+
+  // Tells the page the delay and the dropouts.
   tell() {
     const packets = this.buffers - this.spare.length - 1;
     const delayed = packets * this.filling.length + this.filled * this.channels;

@@ -205,8 +205,15 @@ HEARD = (
 
 
 def heard(visit: Visit) -> Any:
-    """Return the newest 0.7 s that the worklet played."""
-    return np.array(visit.page.evaluate(HEARD))
+    """Return 0.7 s that the worklet played without a dropout, as busy machines make them."""
+    for _ in range(10):
+        before = visit.number("#dropouts")
+        visit.played(visit.number("#packets") + 60)  # 1.2 s
+        newest = np.array(visit.page.evaluate(HEARD))
+        visit.page.wait_for_timeout(300)  # until dropouts of that time are shown
+        if visit.number("#dropouts") == before:
+            break
+    return newest
 
 
 def test_the_keys_choose_what_is_heard(browser: Browser, addresses: dict[str, str]) -> None:
@@ -221,7 +228,6 @@ def test_the_keys_choose_what_is_heard(browser: Browser, addresses: dict[str, st
         assert visit.text("#heard") == name
         assert visit.page.is_checked(f"input[name=lane][value={name}]")
         visit.played(5)
-        visit.played(visit.number("#packets") + 60)  # 1.2 s
         gaps[name] = np.mean(heard(visit) == 0.0)
     assert 0.05 < gaps["silence"] < 0.7
     assert all(gaps[name] < 0.02 for name in ("original", "repetition", "plc")), gaps
