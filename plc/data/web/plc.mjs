@@ -188,21 +188,10 @@ export class Concealer {
     this.model = model ? models : 0;
     reserve(memory, this.block);
     this.prepares = prepare && lookahead === 0;
-    const words = [
+    const bytes = this.sizeOf(exports, settings, [
       sampleRate, channels, packetSamples, lookahead, seed, rung, 0, this.model, 0,
       this.prepares ? 1 : 0, this.block - models,
-    ];
-    const whole = words.every(Number.isSafeInteger);
-    const set = new BigInt64Array(memory.buffer, settings, this.places.settings).fill(0n);
-    if (whole) words.forEach((word, i) => { set[i] = BigInt(word); });
-    const bytes = whole ? Number(exports.plck_size(settings)) : 0;
-    if (!bytes) {
-      throw new RangeError(
-        `the engine does not take ${sampleRate} Hz, ${channels} channels, packets of ` +
-        `${packetSamples} samples and a lookahead of ${lookahead} packets; it takes 8000 to ` +
-        "192000 Hz, 1 to 8 channels, packets of 1 to 120 ms and a lookahead of up to 2 s",
-      );
-    }
+    ]);
     const samples = channels * packetSamples;
     this.inAt = aligned(this.block + bytes);
     this.outAt = aligned(this.inAt + 4 * samples);
@@ -221,6 +210,21 @@ export class Concealer {
     // Which networks of the model the stream uses.
     this.networks = Object.keys(MODELS).filter((use) => model && this.word(this.places.networks[use]) >= 0);
     this.forget();
+  }
+
+  // Writes settings; returns the bytes of the stream's block.
+  sizeOf(exports, settings, words) {
+    const whole = words.every(Number.isSafeInteger);
+    const set = new BigInt64Array(exports.memory.buffer, settings, this.places.settings).fill(0n);
+    if (whole) words.forEach((word, i) => { set[i] = BigInt(word); });
+    const bytes = whole ? Number(exports.plck_size(settings)) : 0;
+    if (bytes) return bytes;
+    const [sampleRate, channels, packetSamples, lookahead] = words;
+    throw new RangeError(
+      `the engine does not take ${sampleRate} Hz, ${channels} channels, packets of ` +
+      `${packetSamples} samples and a lookahead of ${lookahead} packets; it takes 8000 to ` +
+      "192000 Hz, 1 to 8 channels, packets of 1 to 120 ms and a lookahead of up to 2 s",
+    );
   }
 
   // Makes a network of its file, which lies where the next one or the stream will.
