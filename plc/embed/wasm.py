@@ -16,7 +16,7 @@ from plc.embed.toolchain import WASM_LINKER, find, run
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.emit.symbols import MATHEMATICS
-from plc_kernels.stream import bridge, entry, gap, layout, network
+from plc_kernels.stream import bridge, entry, gap, layout
 from plc_kernels.targets import TARGETS
 
 EXPORTS = (
@@ -81,19 +81,18 @@ def build_wasm(module: Path, work: Path, done: Callable[[str], None] = lambda na
 def places() -> dict[str, Any]:
     """Return where things lie, in words of a block, by the names that ``plc.mjs`` has for them."""
     counters = {name: layout.STATS + k for k, name in enumerate(layout.COUNTERS)}
-    counters["network_samples"] = layout.RUNG_SAMPLES + entry.NETWORK_PLACE
+    made = layout.RUNG_SAMPLES + entry.NETWORK_PLACE
     return {
         "settings": entry.SETTINGS,
         "words": layout.HEADER,
         "position": layout.POSITION,
         "preparedAt": layout.PREPARED_AT,
-        "served": network.SERVED,
-        "bridgedBy": bridge.BRIDGED_BY,
         "networks": {
             "speech": layout.SPEECH_NET + gap.FILE_AT,
             "music": layout.MUSIC_NET + gap.FILE_AT,
             "bridges": layout.BRIDGE_NET + gap.FILE_AT,
         },
+        "networkSamples": {"speech": made, "music": made + 1, "bridges": made + bridge.PLACE},
         "counters": {
             re.sub(r"_(\w)", lambda found: found[1].upper(), name): place
             for name, place in counters.items()

@@ -279,12 +279,13 @@ export class Concealer {
     for (let k = 0; k < lookahead; k++) {
       rest.set(this.finish(exports.plck_drain(block, outAt, 0n)), k * length);
     }
-    const counted = Object.values(places.counters).map((word) => this.word(word));
+    const kept = [...Object.values(places.counters), ...Object.values(places.networkSamples)];
+    const counted = kept.map((word) => this.word(word));
     const { served } = this;
     this.reset();
     this.served = served;
     const counts = new BigInt64Array(this.halves.buffer, block, places.words);
-    Object.values(places.counters).forEach((word, i) => { counts[word] = BigInt(counted[i]); });
+    kept.forEach((word, i) => { counts[word] = BigInt(counted[i]); });
     this.remember();
     return rest;
   }
@@ -306,30 +307,24 @@ export class Concealer {
 
   // Notes what has concealed since the last push.
   note() {
-    const { before, concealedSamples, networkSamples, silentSamples } = this;
+    const { before, concealedSamples, places: { networkSamples }, silentSamples } = this;
     const more = concealedSamples - before.concealedSamples;
     this.servedBy = null;
     if (more) {
-      const network = networkSamples > before.networkSamples;
+      const made = Object.keys(networkSamples)
+        .find((name) => this.word(networkSamples[name]) > before[name]);
       const noise = silentSamples > before.silentSamples;
-      this.servedBy = network ? this.servingNetwork() : noise ? "noise" : "prediction";
+      this.servedBy = made ?? (noise ? "noise" : "prediction");
       this.served[this.servedBy] += more;
     }
     this.remember();
   }
 
   remember() {
-    const { before, concealedSamples, networkSamples, silentSamples } = this;
+    const { before, concealedSamples, places: { networkSamples }, silentSamples } = this;
     before.concealedSamples = concealedSamples;
-    before.networkSamples = networkSamples;
     before.silentSamples = silentSamples;
-  }
-
-  // Which network made what was played last.
-  servingNetwork() {
-    const { places } = this;
-    if (this.word(places.bridgedBy)) return "bridges";
-    return this.word(places.served) === places.networks.speech ? "speech" : "music";
+    for (const name in networkSamples) before[name] = this.word(networkSamples[name]);
   }
 
   // A word of the block, as a number.
@@ -344,7 +339,7 @@ export class Concealer {
   }
 
   get networkSamples() {
-    return this.word(this.places.counters.networkSamples);
+    return Object.values(this.places.networkSamples).reduce((sum, word) => sum + this.word(word), 0);
   }
 
   get silentSamples() {
@@ -354,9 +349,9 @@ export class Concealer {
   // All that was counted since the beginning, by name; samples once for all channels. Names that
   // WebRTC's statistics have are theirs.
   get counters() {
-    return Object.fromEntries(
-      Object.entries(this.places.counters).map(([name, word]) => [name, this.word(word)]),
-    );
+    const { networkSamples, places } = this;
+    const counted = Object.entries(places.counters).map(([name, word]) => [name, this.word(word)]);
+    return { ...Object.fromEntries(counted), networkSamples };
   }
 
   // As new, with the same settings.
@@ -373,7 +368,7 @@ export class Concealer {
     // Concealed samples of each channel, by what made them.
     this.served = { prediction: 0, speech: 0, music: 0, bridges: 0, noise: 0 };
     // The counters behind the last push.
-    this.before = { concealedSamples: 0, networkSamples: 0, silentSamples: 0 };
+    this.before = { concealedSamples: 0, silentSamples: 0, speech: 0, music: 0, bridges: 0 };
   }
 }
 
