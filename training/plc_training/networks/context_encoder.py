@@ -59,6 +59,8 @@ WIDTHS = (1, 4, 16)
 _EPSILON, _MOMENTUM = 1e-3, 0.01
 # Far below the quietest 16-bit sample: silence remains silence.
 _LEAST_LEVEL = 1e-7
+# The export to ONNX drops addends near zero, and silence would then be divided by zero.
+_UP = 1e5
 
 Pair = tuple[int, int]
 
@@ -88,7 +90,7 @@ class ContextEncoderNet(nn.Module):
         code = CODE // width
         connected = nn.Linear(code, code, bias=False)
         nn.init.xavier_uniform_(connected.weight)
-        self.connected = nn.Sequential(connected, nn.ReLU(), _normal1d(code))
+        self.connected = nn.Sequential(connected, nn.ReLU(), normal1d(code))
         self._side = math.isqrt(code // SEEN)
         self._seen = 128 // width
         self.rise = nn.Sequential(
@@ -116,7 +118,7 @@ class ContextEncoderNet(nn.Module):
             Magnitudes, possibly negative (their absolute value counts), or real and imaginary
             parts.
         """
-        level = (context.square().mean((1, 2, 3), keepdim=True) + _LEAST_LEVEL**2).sqrt()
+        level = level_of(context)
         x = (context / level).transpose(2, 3)
         code = self.encoder(x.contiguous(memory_format=torch.channels_last))
         code = self.connected(code.permute(0, 2, 3, 1).flatten(1))
@@ -216,6 +218,18 @@ def _half_spectrum(x: Tensor, points: int) -> Tensor:
     return spectra
 
 
+def level_of(context: Tensor) -> Tensor:
+    """Return the level of contexts, shape (batch, 1, 1, 1); that of silence is not 0."""
+    power = (_UP * context).square().mean((1, 2, 3), keepdim=True)
+    level: Tensor = (power + (_UP * _LEAST_LEVEL) ** 2).sqrt() / _UP
+    return level
+
+
+def normal1d(channels: int) -> nn.Module:
+    """Return batch normalisation with TensorFlow's defaults."""
+    return nn.BatchNorm1d(channels, eps=_EPSILON, momentum=_MOMENTUM)
+
+
 def same_padding(size: int, kernel: int, stride: int) -> Pair:
     """Return the zeros before and after of TensorFlow's "same" convolution."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
@@ -231,10 +245,6 @@ def _convolution(taken: int, given: int, kernel: Pair, stride: Pair, size: Pair)
 
 def _deconvolution(deconvolution: SameDeconvolution) -> list[nn.Module]:
     return [deconvolution, nn.ReLU(), _normal2d(deconvolution.given)]
-
-
-def _normal1d(channels: int) -> nn.Module:
-    return nn.BatchNorm1d(channels, eps=_EPSILON, momentum=_MOMENTUM)
 
 
 def _normal2d(channels: int) -> nn.Module:
