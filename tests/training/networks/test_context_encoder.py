@@ -240,6 +240,31 @@ def test_the_loss_in_decibels_is_the_figure_and_counts_all_gaps_alike() -> None:
     assert found == pytest.approx(-30.0, abs=0.1)
 
 
+def test_a_line_network_begins_with_the_loss_of_straight_lines_and_lowers_it() -> None:
+    torch.manual_seed(5)
+    segments = lines(2)
+    settings = ContextEncoderSettings(width=16, line=True, loss="decibel")
+    task = task_on(1, segments, settings)
+    network = task.make_network()
+    batch = {"lines": torch.from_numpy(segments.astype(np.float32) / 32768)}
+    given, wanted = task.inputs(batch)[0].numpy(), task.target(batch).numpy()
+    logs = np.log(np.hypot(given[:, 0::2], given[:, 1::2]).astype(np.float64))
+    shares = np.arange(1, 12) / 12
+    line = np.exp((1 - shares) * logs[:, 0, :, 12:13] + shares * logs[:, 1, :, 3:4])
+    ratios = np.square(line - wanted).sum((1, 2)) / np.square(wanted).sum((1, 2))
+    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(6):
+        loss = task.loss(network(*task.inputs(batch)), batch)
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    # But for the weights' term.
+    assert losses[0] == pytest.approx(10 * np.log10(ratios).mean(), abs=0.1)
+    assert losses[-1] < losses[0] - 0.4
+
+
 def test_batches_follow_from_the_generator_alone() -> None:
     segments = lines(3)
     task = task_on(1, segments)

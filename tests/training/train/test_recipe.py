@@ -150,10 +150,17 @@ def test_the_papers_recipes_take_a_width_and_a_loss() -> None:
     recipe = parsed(text)
     assert isinstance(recipe.train, ContextEncoderPlan)
     assert recipe.settings == ContextEncoderSettings(width=1, loss="published")
-    with pytest.raises(ConfigError, match=r"settings\.gru is unknown; known: width, complex, loss"):
+    with pytest.raises(ConfigError, match=r"settings\.gru is unknown; known: width, complex, line"):
         parsed(text + "\n[settings]\ngru = 3\n")
     with pytest.raises(ConfigError, match=r"settings\.width is 3; expected 1 or 4 or 16"):
         parsed(text + "\n[settings]\nwidth = 3\n")
+
+
+def test_what_is_added_to_straight_lines_are_magnitudes() -> None:
+    text = read_recipe("context_encoder_line").text
+    assert parsed(text).settings == ContextEncoderSettings(width=4, line=True, loss="decibel")
+    with pytest.raises(ConfigError, match="line adds to magnitudes"):
+        parsed(text.replace("line = true", "line = true\ncomplex = true"))
 
 
 def test_an_unknown_name_is_answered_by_those_that_exist() -> None:

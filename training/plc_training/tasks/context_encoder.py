@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from plc.errors import ConfigError
 from plc.models.manifest import Manifest
 from plc.networks.files.context_encoder import (
     CONTEXT_FRAMES,
@@ -48,8 +49,9 @@ from plc.networks.files.context_encoder import (
 from plc.runtime.providers import Signature
 from plc_training.data.segments import Segments
 from plc_training.networks.context_encoder import ContextEncoderNet
+from plc_training.networks.line_encoder import LineEncoderNet
 from plc_training.networks.spectral import Grid
-from plc_training.tasks.base import ModelCard, Ports, SessionTask, Settings
+from plc_training.tasks.base import ModelCard, Ports, SessionTask, Settings, TaskChoice
 from plc_training.tasks.context_encoder_plan import ContextEncoderPlan, at_their_level
 
 SEGMENT_SAMPLES = 2 * CONTEXT_SAMPLES + GAP_SAMPLES
@@ -74,12 +76,16 @@ class ContextEncoderSettings(Settings, frozen=True, kw_only=True):
         Divisor of every layer's channels; 1: the published network.
     complex : bool
         Whether it answers with real and imaginary parts; otherwise with magnitudes.
+    line : bool
+        Whether it answers with what it adds to straight lines
+        (:mod:`plc_training.networks.line_encoder`), magnitudes; otherwise it is the published one.
     loss : str
         ``"published"``: equation (2); ``"decibel"``: the error in dB.
     """
 
     width: Literal[1, 4, 16] = 1
     complex: bool = False
+    line: bool = False
     loss: Literal["published", "decibel"] = "published"
 
 
@@ -107,6 +113,25 @@ class ContextEncoderTask(SessionTask):
         self._settings = settings
         self._weights: list[nn.Parameter] = []
 
+    @classmethod
+    def check(
+        cls,
+        plan: ContextEncoderPlan,
+        settings: ContextEncoderSettings,
+        choice: TaskChoice,
+        card: ModelCard,
+    ) -> None:
+        """Check one plan of a recipe against its settings.
+
+        Raises
+        ------
+        ConfigError
+            If they cannot be trained.
+        """
+        super().check(plan, settings, choice, card)
+        if settings.line and settings.complex:
+            raise ConfigError("settings.line adds to magnitudes; expected complex = false")
+
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps."""
         return {
@@ -127,9 +152,14 @@ class ContextEncoderTask(SessionTask):
         gap = (shape[0], *parts, WINDOW_SAMPLES // 2 + 1, GAP_FRAMES)
         return Signature((("context", shape),), ("gap", gap))
 
-    def make_network(self) -> ContextEncoderNet:
+    def make_network(self) -> nn.Module:
         """Return the network with random weights; the loss keeps references."""
-        network = ContextEncoderNet(1 + self._settings.complex, self._settings.width)
+        settings = self._settings
+        network: nn.Module
+        if settings.line:
+            network = LineEncoderNet(settings.width)
+        else:
+            network = ContextEncoderNet(1 + settings.complex, settings.width)
         self._weights = list(network.parameters())
         return network
 

@@ -49,7 +49,7 @@ _CONFIGURATION = "plc_training.papers.configuration:recipe_of_json"
 _T = TypeVar("_T")
 _TABLES = ("task", "data", "settings", "schedule", "model")
 # Settings, by default 0, that tasks did not always have.
-_LATER_SETTINGS = ("roots", "early_adapters", "early_frames")
+_LATER_SETTINGS = ("roots", "early_adapters", "early_frames", "line")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
