@@ -25,12 +25,17 @@ SLOW = tuple(Path(__file__).parent / folder for folder in ("training", "attack",
 COMPILING = ("test_allocation.py", "test_entry.py")
 
 _WARM_UP = """
+from plc.compiled import compile_beside
 from plc.engine import warm
 from plc.runtime import native
-native.compile_beside()
+others = "[native.warm_up(kernel) for kernel in native.KERNELS]"
+beside = compile_beside(
+    "from plc.engine import warm; from plc.runtime import native; warm._run_fillers(); " + others
+)
 warm.warm_up()
-for kernel in native.KERNELS:
-    native.warm_up(kernel)
+if beside is not None:
+    beside.wait()
+warm.warm_up(fillers=True)
 """
 
 os.environ["NUMBA_NRT_STATS"] = "1"  # counts the allocations of kernels
