@@ -1,4 +1,4 @@
-"""Bit rates of lossy codings: a file's rate, and libsndfile's settings for it.
+"""Bit rates of lossy codings: a file's, those that a coding has, and libsndfile's settings.
 
 A second coding at a lower rate would lose more of a recording than its repair gives, so a result
 gets at least the rate of its source.
@@ -16,13 +16,43 @@ from plc.audio.tags_id3 import tag_bytes
 from plc.audio.tags_vorbis import headers_of
 
 LOSSY = ("MPEG_LAYER_III", "VORBIS", "OPUS")
+# Codings by the names that FFmpeg and libsndfile have for them.
+_MP3, _OPUS = ("MPEG_LAYER_III", "mp3"), ("OPUS", "opus")
 # Bit rates of MP3 in kbit/s by the least sample rate, and those of Opus for a channel: what 1 and
 # 0 of libsndfile's compression level stand for.
 _MP3_KBITRATES = ((32_000, 32, 320), (16_000, 8, 160), (0, 8, 64))
 _OPUS_KBITRATES = (6, 256)
-# All that MP3 has, from 32 kHz on and below.
+# At a level of 1 libsndfile makes no MP3.
+_MP3_LEVEL_MOST = 0.999
+# All that MP3 has, from 32 kHz on and below; AC-3's.
 _MP3_STEPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MP3_LOW_STEPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_AC3_STEPS = (
+    32,
+    40,
+    48,
+    56,
+    64,
+    80,
+    96,
+    112,
+    128,
+    160,
+    192,
+    224,
+    256,
+    320,
+    384,
+    448,
+    512,
+    576,
+    640,
+)
+# What FFmpeg's coder keeps to within a tenth, in bits a sample, measured with noise; it makes no
+# less than 8 kbit/s.
+_AAC_BITS, _AAC_LEAST = (1 / 3, 4.5), 8_000
+# Of a frame of 1536 samples, which has 2048 words of 16 bits at the most.
+_EAC3_BITS, _EAC3_LEAST = 2048 * 16 / 1536, 32_000
 # An average is counted from a file's bytes, its headers too.
 _COUNTED = 0.98
 _VORBIS_STEPS = 20
@@ -58,27 +88,64 @@ def of_file(path: Path, subtype: str, duration_s: float) -> int | None:
     return max(named, round(8 * (path.stat().st_size - beside) / duration_s))
 
 
-def least_of(subtype: str, sample_rate: int, bitrate: int) -> int:
-    """Return the lowest rate of a coding that is not below another."""
-    if subtype != "MPEG_LAYER_III":
-        return bitrate
-    steps = _MP3_STEPS if sample_rate >= _MP3_KBITRATES[0][0] else _MP3_LOW_STEPS
-    return next(
-        (1000 * step for step in steps if 1000 * step >= _COUNTED * bitrate), 1000 * steps[-1]
-    )
+def nearest(coding: str, sample_rate: int, channels: int, bitrate: int) -> int:
+    """Return the nearest bit rate that a coding has.
+
+    Parameters
+    ----------
+    coding : str
+        libsndfile's subtype, or FFmpeg's name of a codec; another rate is returned for none but
+        MP3, Opus, AAC, AC-3 and E-AC-3.
+    sample_rate, channels : int
+        Of the sound.
+    bitrate : int
+        In bit/s.
+    """
+    if steps := _steps(coding, sample_rate):
+        return min(steps, key=lambda step: abs(step - bitrate))
+    least, most = bitrate, bitrate
+    if coding in _OPUS:
+        least, most = (1000 * channels * rate for rate in _OPUS_KBITRATES)
+    elif coding == "aac":
+        least, most = (round(bits * sample_rate * channels) for bits in _AAC_BITS)
+        least = max(least, _AAC_LEAST)
+    elif coding == "eac3":
+        least, most = _EAC3_LEAST, int(_EAC3_BITS * sample_rate)
+    return min(max(bitrate, least), most)
+
+
+def least_of(coding: str, sample_rate: int, channels: int, bitrate: int) -> int:
+    """Return the lowest rate of a coding that is not below another; its highest if all are."""
+    steps = _steps(coding, sample_rate)
+    enough = [step for step in steps if step >= _COUNTED * bitrate]
+    return nearest(coding, sample_rate, channels, min(enough, default=bitrate))
 
 
 def level(subtype: str, sample_rate: int, channels: int, bitrate: int) -> float:
-    """Return libsndfile's nearest compression level for a bit rate."""
+    """Return libsndfile's compression level for a bit rate that the coding has."""
     if subtype == "VORBIS":
         return _vorbis_level(sample_rate, channels, bitrate)
-    if subtype == "OPUS":
+    if subtype in _OPUS:
         least, most = (1000 * channels * rate for rate in _OPUS_KBITRATES)
-    else:
-        least, most = next(
-            (1000 * low, 1000 * high) for rate, low, high in _MP3_KBITRATES if sample_rate >= rate
-        )
-    return 1.0 - (min(max(bitrate, least), most) - least) / (most - least)
+        return 1.0 - (bitrate - least) / (most - least)
+    least, most = _mp3_range(sample_rate)
+    return min(1.0 - (bitrate - least) / (most - least), _MP3_LEVEL_MOST)
+
+
+def _mp3_range(sample_rate: int) -> tuple[int, int]:
+    return next(
+        (1000 * low, 1000 * high) for rate, low, high in _MP3_KBITRATES if sample_rate >= rate
+    )
+
+
+def _steps(coding: str, sample_rate: int) -> list[int]:
+    """Return the bit rates of a coding that has steps; none of others."""
+    if coding == "ac3":
+        return [1000 * step for step in _AC3_STEPS]
+    if coding not in _MP3:
+        return []
+    steps = _MP3_STEPS if sample_rate >= _MP3_KBITRATES[0][0] else _MP3_LOW_STEPS
+    return [1000 * step for step in steps if 1000 * step <= _mp3_range(sample_rate)[1]]
 
 
 @functools.lru_cache(maxsize=64)

@@ -74,8 +74,6 @@ _PROBE_BYTES, _PROBE_BLOCKS = 2**16, 4
 # What libsndfile hands over at once to be cut to the caller's blocks.
 _READ_SAMPLES = 2**14
 
-_BITRATES = (6_000, 2_048_000)
-
 WRITABLE_SUFFIXES = (*_CONTAINERS, *media.FORMATS)
 _OTHERS = (".aif", ".aiff", ".aifc", ".au", ".caf", ".oga", ".rf64", ".w64", ".wave")
 AUDIO_SUFFIXES = frozenset((*WRITABLE_SUFFIXES, *media.READ_SUFFIXES, *_OTHERS))
@@ -280,7 +278,7 @@ class AudioWriter:
         check_target(self.path)
         codec = film.codec if film else None
         container, self.subtype = _coding(self.path, codec, source_subtype)
-        check_bitrate(self.path, self.subtype, bitrate)
+        check_bitrate(self.path, self.subtype, sample_rate, channels, bitrate)
         if bitrate is None and film is not None and film.bitrate and self.lossy:
             bitrate = self._as_good(film, channels, sample_rate)
         self._sample_bytes = _BYTES.get(self.subtype, 0) * channels
@@ -315,9 +313,10 @@ class AudioWriter:
     def _as_good(self, film: AudioReader, channels: int, sample_rate: int) -> int:
         """Return a bit rate not below that of the source."""
         assert film.bitrate
+        least = film.bitrate
         if self.path.suffix.lower() in media.FORMATS:
-            return max(film.bitrate, media.BITRATE_OF_A_CHANNEL * channels)
-        return bitrates.least_of(self.subtype, sample_rate, film.bitrate)
+            least = max(least, media.BITRATE_OF_A_CHANNEL * channels)
+        return bitrates.least_of(self.subtype, sample_rate, channels, least)
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Append ``block``: float32, shape (n, channels), full scale 1.0."""
@@ -477,8 +476,10 @@ def check_target(target: Path, source: Path | None = None, overwrite: bool = Tru
     check_new(target, overwrite)
 
 
-def check_bitrate(target: Path, subtype: str, bitrate: int | None) -> None:
-    """Refuse a bit rate that the coding cannot have.
+def check_bitrate(
+    target: Path, subtype: str, sample_rate: int, channels: int, bitrate: int | None
+) -> None:
+    """Refuse a bit rate that the coding does not have.
 
     Raises
     ------
@@ -491,10 +492,12 @@ def check_bitrate(target: Path, subtype: str, bitrate: int | None) -> None:
         raise AudioFileError(
             f"{target} would be {subtype}, which takes no bit rate; .mp3, .opus, .m4a and .mp4 do"
         )
-    if not _BITRATES[0] <= bitrate <= _BITRATES[1]:
+    nearest = bitrates.nearest(subtype, sample_rate, channels, bitrate)
+    if nearest != bitrate:
         raise AudioFileError(
-            f"a bit rate of {bitrate / 1000:g} kbit/s is not possible; give "
-            f"{_BITRATES[0] / 1000:g}k to {_BITRATES[1] / 1000:g}k, such as 192k"
+            f"{target.suffix} has no bit rate of {bitrate / 1000:g} kbit/s for "
+            f"{counted(channels, 'channel')} at {sample_rate} Hz; the nearest is "
+            f"{nearest / 1000:g}k"
         )
 
 

@@ -301,6 +301,10 @@ def test_what_cannot_become_of_recordings_is_told(damaged: Path, tmp_path: Path)
     assert "takes no bit rate" in refusal(
         "conceal", damaged / "a.wav", tmp_path / "b.wav", *loss, "--bitrate", "64k"
     )
+    assert "the nearest is 160k" in refusal(
+        "conceal", damaged / "a.wav", tmp_path / "b.mp3", *loss, "--bitrate", "999k"
+    )
+    assert not (tmp_path / "b.mp3").exists()
     assert "not a bit rate; give 192k" in misuse(
         "conceal", damaged / "a.wav", tmp_path / "b.wav", *loss, "--bitrate", "much"
     )
