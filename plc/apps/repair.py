@@ -34,6 +34,7 @@ from plc.engine.spans import merge_spans
 from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line, why
 from plc.repair.arrays import FillSettings
 from plc.repair.batch import folded
+from plc.repair.copied import LongGap
 from plc.repair.detect.files import detect_file
 from plc.repair.detect.findings import Finding
 from plc.repair.detect.selection import EVERYTHING, Selection
@@ -146,6 +147,8 @@ class Outcome:
         The kind of each place that is filled.
     findings : tuple of Finding
         These, and the doubtful ones.
+    long_gaps : tuple of LongGap
+        What filled the gaps that are long, and from where.
     elapsed_s, processor_s : float
         What it took: time, and time of processors.
     left_out : int
@@ -165,6 +168,7 @@ class Outcome:
     gaps: tuple[tuple[int, int], ...] = ()
     found: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    long_gaps: tuple[LongGap, ...] = ()
     elapsed_s: float = 0.0
     processor_s: float = 0.0
     left_out: int = 0
@@ -218,6 +222,7 @@ class RepairReport:
                     for place in each.findings
                     if not place.doubt
                 ),
+                each.long_gaps,
             )
             for each in self.outcomes
             if each.state == REPAIRED
@@ -439,7 +444,8 @@ def _repaired(job: Job, sources: Place, keeper: Keeper, folder: Path) -> dict[st
     settings = FillSettings(asked.quality, asked.method, asked.model)
     report = inpaint_file(source, made, damage.gaps_s, settings=settings, bitrate=asked.bitrate)
     keeper.store(made, result)
-    return {**told, "samples": report.samples, "gaps": report.gaps}
+    told |= {"samples": report.samples, "gaps": report.gaps, "long_gaps": report.long_gaps}
+    return told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

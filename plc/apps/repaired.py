@@ -12,6 +12,7 @@ from plc.apps.picture import LossyClip, blank_figure, draw
 from plc.audio.files import AudioReader
 from plc.errors import AudioFileError, why
 from plc.notice import counted
+from plc.repair.copied import LongGap
 from plc.repair.gaps import Hole
 from plc.repair.marks import names_beside
 
@@ -52,6 +53,8 @@ class Repaired:
     found: tuple[str, ...] = ()
     holes: tuple[Hole, ...] = ()
     """What is lost of which channels; none: the gaps are of all."""
+    long_gaps: tuple[LongGap, ...] = ()
+    """What filled the gaps that are long."""
 
     def channels_in(self, start: int, stop: int) -> tuple[int, ...]:
         """Return the channels that have holes in a stretch; none where all may have."""
@@ -157,6 +160,8 @@ def write_page(
     if len(clips) < gaps:
         about += f" To listen to: the {len(clips)} longest."
     tables = [_gap_table(repaired)]
+    if any(one.long_gaps for one in repaired):
+        tables.append(f"<h2>Long gaps</h2>{_long_gap_table(repaired)}")
     if refused:
         rows = [[(source, None), (reason, None)] for source, reason in refused]
         tables.append(f"<h2>Failed</h2>{listening.table(['recording', 'why'], rows)}")
@@ -232,7 +237,7 @@ def _clip(one: Repaired, excerpt: Excerpt) -> listening.Clip:
     return listening.Clip(
         name=one.name,
         what=f"{place_in_time(first / one.sample_rate)} · {lost_ms:.1f} ms filled"
-        f"{which(excerpt.channels)}",
+        f"{which(excerpt.channels)}{_how(one, excerpt)}",
         sample_rate=one.sample_rate,
         versions=[
             listening.Version(name=_BEFORE, signal=excerpt.before),
@@ -241,6 +246,13 @@ def _clip(one: Repaired, excerpt: Excerpt) -> listening.Clip:
         lost=excerpt.lost,
         seen=excerpt.channels,
     )
+
+
+def _how(one: Repaired, excerpt: Excerpt) -> str:
+    """Return how the long gaps of an excerpt were filled, as the end of a line."""
+    stop = excerpt.start + len(excerpt.lost)
+    inside = [gap for gap in one.long_gaps if gap.start < stop and gap.stop > excerpt.start]
+    return "".join(f" · {how}" for how in dict.fromkeys(gap.how(one.sample_rate) for gap in inside))
 
 
 def which(channels: Sequence[int]) -> str:
@@ -266,6 +278,18 @@ def _gap_table(repaired: Iterable[Repaired]) -> str:
         rows.append(row)
     headings = ["recording", "gaps", "filled, ms", "longest, ms"]
     return listening.table([*headings, *(["found"] if with_kinds else [])], rows)
+
+
+def _long_gap_table(repaired: Iterable[Repaired]) -> str:
+    rows: list[list[tuple[str, float | None]]] = []
+    for one in repaired:
+        for gap in one.long_gaps:
+            begin_s = gap.start / one.sample_rate
+            ms = 1000 * (gap.stop - gap.start) / one.sample_rate
+            how = f"{gap.how(one.sample_rate)}{which(gap.channels) if one.holes else ''}"
+            at = place_in_time(begin_s), begin_s
+            rows.append([(one.name, None), at, (f"{ms:.0f}", ms), (how, None)])
+    return listening.table(["recording", "at", "ms", "filled"], rows)
 
 
 def kinds(found: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from plc.notice import counted
 
 if TYPE_CHECKING:
     from plc.repair.batch import Pair
+    from plc.repair.copied import LongGap
     from plc.repair.gaps import Hole, Stretch
     from plc.repair.recordings import Progress
 
@@ -113,6 +114,9 @@ class _Filled(_Report, Protocol):
 
     @property
     def holes(self) -> "tuple[Hole, ...]": ...
+
+    @property
+    def long_gaps(self) -> "tuple[LongGap, ...]": ...
 
 
 R = TypeVar("R", bound=_Report)
@@ -315,6 +319,7 @@ class Work:
                 report.sample_rate,
                 report.gaps,
                 holes=report.holes,
+                long_gaps=report.long_gaps,
             )
             for pair, report in done
         ]

@@ -169,13 +169,7 @@ def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> N
         work.say(f"with {damaged} beside them: muted, at full scale, or an isolated jump")
     copied = sum(gap.copied_from is not None for gap in report.long_gaps)
     for gap in report.long_gaps:
-        begin_s, ms = (
-            1.0 / report.sample_rate * each for each in (gap.start, 1000 * (gap.stop - gap.start))
-        )
-        how = f"faded out and in: {gap.reason}"
-        if gap.copied_from is not None:
-            how = f"copied from {gap.copied_from / report.sample_rate:.3f} s"
-        work.say(f"at {begin_s:.3f} s, {ms:.0f} ms: {how}")
+        work.say(gap.told(report.sample_rate))
     if report.refined_gaps is not None and report.refined_gaps < gaps - copied:
         longest_ms = 1000 * LONGEST_REFINED_GAP / report.sample_rate
         work.say(

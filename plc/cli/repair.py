@@ -191,6 +191,16 @@ def _print(report: "RepairReport") -> None:
         )
     width = None if sys.stdout.isatty() else _WIDTH
     Console(width=width, highlight=False, markup=False).print(table)
+    lines = [
+        f"{printable(each.name)}: {gap.told(each.sample_rate)}"
+        for each in report.outcomes
+        for gap in each.long_gaps
+        if not each.before
+    ]
+    for line in lines[:_ROWS]:
+        say(line)
+    if len(lines) > _ROWS:
+        say(f"and {len(lines) - _ROWS} long gaps more: --json has all")
     if len(shown) < len(report.outcomes):
         say(f"and {len(report.outcomes) - len(shown)} more: --json has all")
     always = {REPAIRED, SOUND, FAILED}

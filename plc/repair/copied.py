@@ -84,6 +84,17 @@ class LongGap:
     copied_from: int | None
     reason: str = ""
 
+    def how(self, sample_rate: int) -> str:
+        """Return how it was filled, as text."""
+        if self.copied_from is None:
+            return f"faded out and in: {self.reason}"
+        return f"copied from {self.copied_from / sample_rate:.3f} s"
+
+    def told(self, sample_rate: int) -> str:
+        """Return a line that says where it is, how long, and how it was filled."""
+        begin_s, ms = self.start / sample_rate, 1000 * (self.stop - self.start) / sample_rate
+        return f"at {begin_s:.3f} s, {ms:.0f} ms: {self.how(sample_rate)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:

@@ -59,6 +59,11 @@ class ConcealReport:
         return tuple(Hole(*gap) for gap in self.gaps)
 
     @property
+    def long_gaps(self) -> tuple[LongGap, ...]:
+        """Those filled with copies: none."""
+        return ()
+
+    @property
     def duration_s(self) -> float:
         """Length of the recording."""
         return self.samples / self.sample_rate

@@ -367,3 +367,35 @@ def test_the_command_says_what_filled_a_gap_and_from_where(tmp_path: Path) -> No
             "reason": "nothing is similar enough",
         }
     ]
+
+
+def test_an_archive_and_the_pages_say_what_filled_a_gap_and_from_where(tmp_path: Path) -> None:
+    song = music(25) + noise(25, 3 * PERIOD, 0.01)
+    for folder in ("tapes", "labels"):
+        (tmp_path / folder).mkdir()
+    soundfile.write(tmp_path / "tapes/a.wav", song, RATE, subtype="FLOAT")
+    (tmp_path / "labels/a.wav.txt").write_text(f"{GAP[0]}smp-{GAP[1]}smp\n")
+
+    def run(*arguments: object) -> str:
+        result = CliRunner().invoke(app, list(map(str, arguments)))
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    begins_s = [(GAP[0] + sign * PERIOD) / RATE for sign in (-1, 1)]
+    hows = [f"copied from {begin_s:.3f} s" for begin_s in begins_s]
+    repair = ["repair", tmp_path / "tapes", "--out", tmp_path / "out", "--jobs", 1]
+    repair += ["--gaps", tmp_path / "labels", "--report"]
+    said = run(*repair, tmp_path / "first.html")
+    (how,) = [how for how in hows if how in said]
+    assert f"a.wav: at {GAP[0] / RATE:.3f} s, 370 ms: {how}" in said
+    # The next run leaves what is done, and knows it from its record.
+    told = json.loads(run(*repair, tmp_path / "second.html", "--json"))["outcomes"][0]
+    assert told["before"]
+    assert told["long_gaps"][0]["copied_from"] in [GAP[0] - PERIOD, GAP[0] + PERIOD]
+    run(
+        *("inpaint", tmp_path / "tapes/a.wav", tmp_path / "b.wav", "--report"),
+        *(tmp_path / "third.html", "--gap", f"{GAP[0]}smp-{GAP[1]}smp"),
+    )
+    for page in ("first", "second", "third"):
+        content = (tmp_path / f"{page}.html").read_text()
+        assert content.count(how) == 2, page  # in the table, and with what is heard
