@@ -2,8 +2,8 @@
 
 What it sees is drawn up by :mod:`plc_kernels.bridge`. Where nothing of the burst was played before,
 both sides follow the contour of a voice's pitch through the gap. As for
-:mod:`~plc_kernels.stream.network`, which asks for it, the model is a flat file, and all that is
-written lies in the block.
+:mod:`~plc_kernels.stream.network`, which asks for it, the model is a block in memory, and all that
+is written lies in the stream's block.
 """
 
 import numpy as np
@@ -123,7 +123,7 @@ def fits(model: int, header: Block) -> bool:
     Parameters
     ----------
     model : int
-        Address of its flat file.
+        Address of its block in memory.
     header : int64, shape (HEADER,)
         With the settings.
     """
@@ -223,7 +223,7 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
     block
         Of the stream.
     model : int
-        Address of the network's flat file.
+        Address of the network's block in memory.
     gap, n : int
         Samples of the gap, and those of :func:`~plc_kernels.stream.prediction.through_rows` to
         write.
@@ -330,7 +330,7 @@ def improve(block: Block, model: int, gap: int, work: NDArray[np.float32]) -> No
     block
         Of the stream, whose gap :func:`land` bridged.
     model : int
-        Address of the network's flat file.
+        Address of the network's block in memory.
     gap : int
         Samples of the gap, one for the network.
     work : float32, shape (at least the network's,), written

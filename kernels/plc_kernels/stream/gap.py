@@ -78,7 +78,7 @@ def measure_gap(header: Block, net: int, model: int, touching: int) -> None:
     net : int
         First of the network's words.
     model : int
-        Address of its flat file.
+        Address of its block in memory.
     touching : int
         Frames that touch the gap.
     """
