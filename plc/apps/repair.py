@@ -28,12 +28,12 @@ from plc.apps.places import OWN, Entry, Folder, Place, place, same
 from plc.apps.repair_records import ABOUT, LOCK, Keeper, made_of, read_record
 from plc.apps.repaired import Repaired
 from plc.apps.workers import Failure, in_processes
-from plc.audio.files import WRITABLE_SUFFIXES, AudioReader, count_samples
+from plc.audio.files import AudioReader, count_samples
 from plc.audio.scratch import scratch
 from plc.engine.spans import merge_spans
 from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line, why
 from plc.repair.arrays import FillSettings
-from plc.repair.batch import folded
+from plc.repair.batch import folded, other_names, results_of
 from plc.repair.copied import LongGap
 from plc.repair.detect.files import detect_file
 from plc.repair.detect.findings import Finding
@@ -53,8 +53,6 @@ _LABEL = "label"
 _FIRST_SETTINGS = ("gaps", "quality", "method", "model", "bitrate")
 # Where a result lies before it is stored.
 _MADE = "made"
-# What a source becomes that cannot be written in its own format.
-_OTHER_SUFFIX = ".flac"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,7 +293,7 @@ def run_repair(
     if not listing.entries and not listing.refused:
         raise AudioFileError(f"{source} holds no recordings")
     folds = targets.folds_case()
-    results = _results([entry.name for entry in listing.entries], folds)
+    results = results_of([entry.name for entry in listing.entries], folds)
     taken = set(map(folded if folds else str, [*results, *results.values()]))
     jobs = [
         Job(
@@ -305,7 +303,7 @@ def run_repair(
             result=results[entry.name],
             others=tuple(
                 name
-                for name in _results_of(entry.name)
+                for name in other_names(entry.name)
                 if (folded(name) if folds else name) not in taken
             ),
             stamp=entry.stamp,
@@ -528,37 +526,6 @@ def _copy(source: Path, made: Path) -> None:
         shutil.copy2(source, made)
     except OSError as error:
         raise AudioFileError(f"cannot copy {source}: {why(error)}") from error
-
-
-def _results(names: Iterable[str], folds: bool) -> dict[str, str]:
-    """Return the name of each recording's result; no two are the same.
-
-    What cannot keep its format, and would take the name of another one, keeps its suffix, too:
-    ``a.aiff`` beside ``a.flac`` becomes ``a.aiff.flac``. An empty name is where that is taken, too.
-    """
-    known = folded if folds else str
-    found: dict[str, str] = {}
-    # Each is copied under its own name if it is sound.
-    taken: dict[str, str] = {}
-    for name in names:
-        found[name] = name if taken.setdefault(known(name), name) == name else ""
-    for name in found:
-        wanted = _results_of(name)
-        if not found[name] or not wanted:
-            continue
-        free = [each for each in wanted if known(each) not in taken]
-        found[name] = free[0] if free else ""
-        taken[known(found[name])] = name
-    return found
-
-
-def _results_of(name: str) -> tuple[str, ...]:
-    """Return what a recording may become that cannot keep its format; the first if it is free."""
-    path = PurePosixPath(name)
-    if path.suffix.lower() in WRITABLE_SUFFIXES:
-        return ()
-    named = path.with_suffix(_OTHER_SUFFIX), path.with_name(f"{path.name}{_OTHER_SUFFIX}")
-    return tuple(each.as_posix() for each in named)
 
 
 def _refused(

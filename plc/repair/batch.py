@@ -1,8 +1,9 @@
 """Recordings that a command works on, and the place of each result.
 
 One file goes to one file. Several files, or folders with all recordings below them, go to a
-folder, each under its own name; what lies in sub-folders keeps them. No result takes the place of
-a recording: places are compared by what the system knows of them, not by their names.
+folder, each under its own name; what lies in sub-folders keeps them. What is in a format that is
+not written becomes FLAC. No result takes the place of a recording: places are compared by what the
+system knows of them, not by their names.
 """
 
 import glob
@@ -10,12 +11,15 @@ import os
 import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from plc import notice
 from plc.audio.files import AUDIO_SUFFIXES, WRITABLE_SUFFIXES
 from plc.errors import AudioFileError, ConfigError, why
+
+# What a recording becomes whose own format is not written.
+_OTHER_SUFFIX = ".flac"
 
 Refused = Callable[[Path, str], object]
 """Called with what lies in a folder and cannot be worked on, and why."""
@@ -50,10 +54,9 @@ def pairs(
         A file for a single file, otherwise a folder; it is made if it does not exist. None where
         recordings are only looked at: each is its own target.
     suffix : str, optional
-        Of the results, such as ``.flac``; by default each source's own.
+        Of the results, such as ``.flac``; by default as :func:`results_of` names them.
     refused : callable, optional
-        Takes what cannot be read, or not be written in its own format; by default that is an
-        AudioFileError.
+        Takes what cannot be read; by default that is an AudioFileError.
 
     Raises
     ------
@@ -82,16 +85,57 @@ def pairs(
         raise AudioFileError(
             f"{target} is a file; several recordings go to a folder: name one, or a new one"
         )
+    below = [each for given in sources for each in _below(given, target, refused)]
+    results = results_of((str(name) for _, name in below), folds_case(target))
     found = []
-    for given in sources:
-        for source, name in _below(given, target, refused):
-            result = name if suffix is None else name.with_suffix(suffix)
-            if result.suffix.lower() in WRITABLE_SUFFIXES:
-                found.append(Pair(source, target / result, str(name)))
-            else:
-                refused(source, _not_written(source))
+    for source, name in below:
+        result = results[str(name)] or name if suffix is None else name.with_suffix(suffix)
+        found.append(Pair(source, target / result, str(name)))
+        if suffix is None and found[-1].target.suffix != source.suffix:
+            notice.tell(
+                f"{source}: {source.suffix or 'its format'} is not written; it becomes "
+                f"{found[-1].target}"
+            )
     check_targets(found)
     return found, True
+
+
+def results_of(names: Iterable[str], folds: bool) -> dict[str, str]:
+    """Return the name of each recording's result; no two are the same.
+
+    What cannot keep its format, and would take the name of another one, keeps its suffix, too:
+    ``a.aiff`` beside ``a.flac`` becomes ``a.aiff.flac``. An empty name is where that is taken, too.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Paths of the recordings below their folder.
+    folds : bool
+        Whether ``A`` and ``a`` are one name where the results go.
+    """
+    known = folded if folds else str
+    found: dict[str, str] = {}
+    # A sound one is copied under its own name by plc repair.
+    taken: dict[str, str] = {}
+    for name in names:
+        found[name] = name if taken.setdefault(known(name), name) == name else ""
+    for name in found:
+        wanted = other_names(name)
+        if not found[name] or not wanted:
+            continue
+        free = [each for each in wanted if known(each) not in taken]
+        found[name] = free[0] if free else ""
+        taken[known(found[name])] = name
+    return found
+
+
+def other_names(name: str) -> tuple[str, ...]:
+    """Return what a recording may become that cannot keep its format; the first if it is free."""
+    path = PurePosixPath(name)
+    if path.suffix.lower() in WRITABLE_SUFFIXES:
+        return ()
+    named = path.with_suffix(_OTHER_SUFFIX), path.with_name(f"{path.name}{_OTHER_SUFFIX}")
+    return tuple(each.as_posix() for each in named)
 
 
 def check_targets(found: Iterable[Pair]) -> None:
@@ -260,11 +304,3 @@ def _below(given: Path, target: Path | None, refused: Refused) -> list[tuple[Pat
             f"{given} holds no recordings; looked for {', '.join(sorted(AUDIO_SUFFIXES))}"
         )
     return [(path, path.relative_to(given)) for path in paths]
-
-
-def _not_written(source: Path) -> str:
-    """Return why a recording has no result in its own format."""
-    return (
-        f"{source.suffix or 'a file without a suffix'} is not written; choose a format for the "
-        "results, such as --format flac"
-    )

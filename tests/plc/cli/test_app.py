@@ -273,21 +273,23 @@ def test_a_folder_is_concealed_into_another_format(damaged: Path, tmp_path: Path
     assert sorted(path.name for path in out.rglob("*.*")) == ["a.mp3", "b.mp3"]
 
 
-def test_a_format_that_is_not_written_keeps_no_other_from_its_result(
+def test_a_format_that_is_not_written_becomes_flac_with_every_command(
     damaged: Path, tmp_path: Path
 ) -> None:
     (damaged / "side/b.flac").unlink()
     soundfile.write(damaged / "side/tape.aiff", tones(3, RATE, RATE), RATE, format="AIFF")
-    arguments = ["inpaint", damaged, tmp_path / "out", "--gap", "0.5:0.52", "--method", "ar"]
-    result = run(*arguments, "--json", status=1)
-    assert "tape.aiff: .aiff is not written; choose a format" in result.stderr
-    assert result.stderr.splitlines()[-1] == "plc: 1 of 2 files failed"
-    told = json.loads(result.stdout)
-    assert [each["source"] for each in told["files"]] == [str(damaged / "a.wav")]
-    assert [each["source"] for each in told["refused"]] == [str(damaged / "side/tape.aiff")]
-    run(*arguments, "-y", "--format", "flac")
-    done = [path.name for path in (tmp_path / "out").rglob("*.flac")]
-    assert sorted(done) == ["a.flac", "tape.flac"]
+    (tmp_path / "labels/side").mkdir(parents=True)
+    for name in ("a.wav.txt", "side/tape.aiff.txt"):
+        (tmp_path / "labels" / name).write_text("0.5:0.52\n")
+    inpainted, repaired = tmp_path / "inpainted", tmp_path / "repaired"
+    gaps = ("--gaps", tmp_path / "labels", "--method", "ar")
+    run("inpaint", damaged, inpainted, *gaps)
+    run("repair", damaged, "--out", repaired, *gaps, "--jobs", 1)
+    made = [
+        {name: (out / name).read_bytes() for name in ("a.wav", "side/tape.flac")}
+        for out in (inpainted, repaired)
+    ]
+    assert made[0] == made[1]
 
 
 def test_what_cannot_become_of_recordings_is_told(damaged: Path, tmp_path: Path) -> None:

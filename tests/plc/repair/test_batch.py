@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from plc import notice
 from plc.errors import AudioFileError, ConfigError
 from plc.repair import batch
 from plc.repair.batch import check_no_source, make_folders, pairs
@@ -65,26 +66,29 @@ def test_what_cannot_go_there_is_refused(folder: Path, tmp_path: Path) -> None:
         pairs([tmp_path / "empty"], tmp_path / "out")
     with pytest.raises(ConfigError, match="cannot be written"):
         pairs(two, tmp_path / "out", ".xyz")
-    with pytest.raises(AudioFileError, match="--format flac"):
-        pairs([folder / "a.wma", folder / "b.FLAC"], tmp_path / "out")
     (tmp_path / "file").touch()
     with pytest.raises(AudioFileError, match="cannot make the folder"):
         make_folders([tmp_path / "file/below/a.wav"])
 
 
-def test_what_cannot_keep_its_format_is_told_and_the_rest_is_done(
-    folder: Path, tmp_path: Path
+def test_what_cannot_keep_its_format_becomes_flac_and_that_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "side/tape.aiff").touch()
-    told: dict[str, str] = {}
-    found, to_folder = pairs(
-        [folder], tmp_path / "out", None, lambda path, why: told.update({path.name: why})
-    )
+    for name in ("side/tape.aiff", "side/b.wma", "side/b.flac"):
+        (folder / name).touch()
+    out, told = tmp_path / "out", list[str]()
+    monkeypatch.setattr(notice, "listener", told.append)
+    found, to_folder = pairs([folder], out)
     assert to_folder
-    assert [pair.name for pair in found] == ["a.wav", "b.FLAC", "side/a.wav", "side/film.mkv"]
-    assert list(told) == ["tape.aiff"]
-    assert "--format flac" in told["tape.aiff"]
-    assert len(pairs([folder], tmp_path / "out", ".flac")[0]) == 5
+    made = {pair.name: pair.target.relative_to(out).as_posix() for pair in found}
+    kept = ["a.wav", "b.FLAC", "side/a.wav", "side/b.flac", "side/film.mkv"]
+    others = {"side/tape.aiff": "side/tape.flac", "side/b.wma": "side/b.wma.flac"}
+    assert made == {name: name for name in kept} | others
+    assert len(told) == 2
+    assert told[1].endswith(f"tape.aiff: .aiff is not written; it becomes {out / 'side/tape.flac'}")
+    (folder / "side/b.flac").unlink()
+    assert len(pairs([folder], out, ".flac")[0]) == 6
+    assert len(told) == 2
 
 
 def test_no_result_takes_the_place_of_another_recording(folder: Path) -> None:
