@@ -41,9 +41,9 @@ def quality(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="By comma: nmse sdr lsd mel level click zeros fad visqol-audio, for speech plcmos "
-            "dnsmos pesq stoi visqol; with suffix _single or _30ms of such bursts alone. "
-            "\\[default: nmse,lsd; with --out all but fad, visqol-audio and those of speech]"
+            help="By comma: nmse sdr lsd mel level click zeros fad peaq visqol-audio, for speech "
+            "plcmos dnsmos distillmos pesq stoi visqol; with suffix _single or _30ms of such "
+            "bursts alone. \\[default: nmse,lsd; with --out all but fad to visqol]"
         ),
     ] = None,
     loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",

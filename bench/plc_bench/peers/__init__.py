@@ -26,7 +26,9 @@ PEERS = {
 }
 """A line of help for each, by name."""
 
-NOT_COMPARABLE = {"neteq": frozenset({"nmse", "sdr", "lsd", "mel", "level", "click", "stoi"})}
+NOT_COMPARABLE = {
+    "neteq": frozenset({"nmse", "sdr", "lsd", "mel", "level", "click", "peaq", "stoi"})
+}
 """Metrics that are not meaningful for a peer, by name.
 
 NetEq shifts the signal in time, so metrics by sample, by frame or at a gap's edges compare

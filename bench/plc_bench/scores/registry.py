@@ -8,8 +8,8 @@ same metric over the losses of that class alone. What a class is follows from th
 ``30ms``    bursts of 30 ms or more, however many packets that is
 ==========  =====================================================
 
-PLCMOS, DNSMOS, PESQ, STOI and ViSQOL for speech judge a whole clip of speech; of a clip whose
-domain is music or instruments they are not defined.
+PLCMOS, DNSMOS, Distill-MOS, PESQ, STOI and ViSQOL for speech judge a whole clip of speech; of one
+whose domain is music or instruments they are not defined.
 """
 
 import math
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from plc.audio.loss import bursts_of
 from plc.errors import ConfigError
 from plc_bench.base.corpus import resample
-from plc_bench.scores import frechet, metrics, similarity, speech
+from plc_bench.scores import distilled, frechet, metrics, peaq, similarity, speech
 from plc_bench.scores.metrics import Mask, Signal
 
 # From here on a concealer must invent: linear prediction of music holds about 20 to 40 ms.
@@ -83,6 +83,10 @@ def _dnsmos(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -
     return speech.dnsmos(_as_speech(estimate, sample_rate))
 
 
+def _distillmos(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
+    return distilled.distillmos(_as_speech(estimate, sample_rate))
+
+
 def _pesq(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
     return speech.pesq_wb(_as_speech(reference, sample_rate), _as_speech(estimate, sample_rate))
 
@@ -104,6 +108,11 @@ def _visqol_audio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: 
     )
 
 
+def _peaq(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
+    rate = peaq.SAMPLE_RATE
+    return peaq.grade(_at(reference, sample_rate, rate), _at(estimate, sample_rate, rate))
+
+
 def _fad(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
     return frechet.fad_notes(reference, estimate, sample_rate)
 
@@ -119,10 +128,12 @@ METRICS = {
     "fad": Metric("FAD notes", True, 4, _fad, of_bursts=False),
     "plcmos": Metric("PLCMOS", False, 2, _plcmos, of_bursts=False, of_speech=True),
     "dnsmos": Metric("DNSMOS", False, 2, _dnsmos, of_bursts=False, of_speech=True),
+    "distillmos": Metric("Distill-MOS", False, 2, _distillmos, of_bursts=False, of_speech=True),
     "pesq": Metric("PESQ", False, 2, _pesq, of_bursts=False, of_speech=True),
     "stoi": Metric("STOI", False, 3, _stoi, of_bursts=False, of_speech=True),
     "visqol": Metric("ViSQOL speech", False, 2, _visqol, of_bursts=False, of_speech=True),
     "visqol-audio": Metric("ViSQOL audio", False, 2, _visqol_audio, of_bursts=False),
+    "peaq": Metric("PEAQ", False, 2, _peaq, of_bursts=False),
 }
 
 BURST_CLASSES = {"single": "single packets", "30ms": f"{LONG_BURST_MS:g} ms and more"}
@@ -286,5 +297,10 @@ def _as_speech(signal: Signal, sample_rate: int) -> NDArray[np.float32]:
 
 def _mono(signal: Signal, sample_rate: int, wanted: int) -> NDArray[np.float32]:
     """Mix to mono at another sample rate."""
-    mono: NDArray[np.float32] = np.asarray(signal, np.float32).mean(axis=1)
-    return mono if sample_rate == wanted else resample(mono, sample_rate, wanted)
+    return _at(np.asarray(signal, np.float32).mean(axis=1), sample_rate, wanted)
+
+
+def _at(signal: Signal, sample_rate: int, wanted: int) -> NDArray[np.float32]:
+    """Return a signal at another sample rate."""
+    samples = np.asarray(signal, np.float32)
+    return samples if sample_rate == wanted else resample(samples, sample_rate, wanted)

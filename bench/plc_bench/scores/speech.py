@@ -1,5 +1,7 @@
 """Scores of speech: PLCMOS, DNSMOS, PESQ and STOI, each from the library that defines it.
 
+Distill-MOS is in :mod:`plc_bench.scores.distilled`.
+
 All of them want 16 kHz mono. None of them was made for music, and PLCMOS says so itself. Each
 library is imported when first asked for; an absent one is a
 :class:`~plc.errors.MissingExtraError` that names the command that brings it.
@@ -12,7 +14,8 @@ stands in front of them and after them is computed here.
 import importlib.util
 import math
 import warnings
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,18 @@ _PLCMOS = "plcmos_models/plcmos_v2.onnx"
 _SPEECHMOS_COMMAND = "pip install --no-deps speechmos"
 
 
+def remembered(judge: Callable[[Signal], float]) -> Callable[[Signal], float]:
+    """Keep the last score of a judge that needs no reference: codecs have two references."""
+    kept = lru_cache(maxsize=1)(lambda samples: judge(np.frombuffer(samples, np.float32)))
+
+    @wraps(judge)
+    def score(signal: Signal) -> float:
+        return kept(np.asarray(signal, np.float32).tobytes())
+
+    return score
+
+
+@remembered
 def plcmos(signal: Signal) -> float:
     """Return the score of PLCMOS v2, about 1 to 5; higher is better.
 
@@ -71,6 +86,7 @@ def plcmos(signal: Signal) -> float:
     return float(np.mean(scores))
 
 
+@remembered
 def dnsmos(signal: Signal) -> float:
     """Return the overall score that DNSMOS P.835 predicts, about 1 to 5; higher is better.
 
