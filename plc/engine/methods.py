@@ -132,7 +132,8 @@ def make_method(
         return StepPrediction(Ladders(*stream, config.time_limit_ms, reach))
     rung = rung_of(method, config.sample_rate)
     if rung is not None:
-        return StepPrediction(Ladders(*stream, reach=reach, rungs=(rung, rung)))
+        ladders = Ladders(*stream, reach=reach, rungs=(rung, rung))
+        return StepPrediction(ladders, from_onsets=False)
     return FILLERS[method](*stream)
 
 

@@ -20,6 +20,8 @@ class StepPrediction(Method):
         Of the stream.
     prepares : int
         Whether bursts are prepared: 0, or a way of :mod:`plc_kernels.stream.preparation`.
+    from_onsets : bool
+        Whether a predictor is fitted to a sound from its onset on.
     limit_ms : float
         Time that the first concealment of a burst may take, if it was not prepared.
     """
@@ -32,8 +34,10 @@ class StepPrediction(Method):
         networks: StepNetworks | None = None,
         prepares: int = 0,
         limit_ms: float = float("inf"),
+        from_onsets: bool = True,
     ) -> None:
         self.ladders: Ladders = ladders
+        self.from_onsets = from_onsets
         self.step_networks = networks
         self.prepares = prepares
         self.past_samples = ladders.past_samples

@@ -114,6 +114,7 @@ FILLERS: tuple[Any, ...] = (
     predict.error_power,
     predict.go_on,
     predict.set_out,
+    predict.sound_begins,
     recall.forget,
     recall.join,
     recall.listen,
@@ -311,6 +312,7 @@ def _run_prediction() -> None:
     predictor = np.zeros(9)
     taps = np.zeros(8)
     predict.error_power(samples, samples, 0)
+    predict.sound_begins(8000, samples)
     predict.set_out(samples, 0, 8, predictor, 0.5, taps, np.zeros(8))
     predict.go_on(taps, 1.0, np.zeros(8), np.zeros(16), samples.copy())
     fade.crossfade(samples, samples, samples.copy())

@@ -21,6 +21,7 @@ from plc_kernels.predict import (
     error_power,
     go_on,
     set_out,
+    sound_begins,
 )
 from plc_kernels.predict import (
     LEAST_KNOWN as LEAST_KNOWN,
@@ -55,7 +56,8 @@ class ArFiller(Filler):
     sample_rate, channels, packet_samples, limit_ms, reach, unsteady_limit_ms
         As for :class:`~plc.predict.ladder.Ladders`.
     rung : Rung or None
-        One rung for all content, whatever it costs; None chooses from the ladders.
+        One rung for all content, whatever it costs; None chooses from the ladders, and fits to a
+        sound from its onset on.
     """
 
     bridges = True
@@ -82,6 +84,7 @@ class ArFiller(Filler):
         samples = self.past_samples + 2 * reach
         self._work = ArWorkspace.allocate(samples, most)
         self._past = np.zeros(samples, np.float32)
+        self._rate, self._from_onsets = sample_rate, rung is None
         self._decay = math.exp(-1000.0 / (sample_rate * DECAY_MS))
         self._fitted = False
         self._predictor = np.zeros(most + 1)
@@ -130,10 +133,16 @@ class ArFiller(Filler):
         work = self._work
         for c in range(len(self._orders)):
             history.newest(c, x)
+            sound = x[sound_begins(self._rate, x) if self._from_onsets else 0 :]
+            most = order
+            if sound.size < past:
+                most = min(order, sound.size // SAMPLES_PER_COEFFICIENT)
             stages = 0
-            if past >= LEAST_PAST_SAMPLES:
-                stages = burg(order, x, work.forward, work.backward, work.mirror, self._predictor)
-            self._set_out_from(c, x, stages)
+            if sound.size >= LEAST_PAST_SAMPLES:
+                stages = burg(
+                    most, sound, work.forward, work.backward, work.mirror, self._predictor
+                )
+            self._set_out_from(c, sound, stages)
 
     def _set_out_from(
         self, c: int, x: NDArray[np.float32], stages: int, backwards: int = 0

@@ -17,6 +17,7 @@ from plc_kernels.stream.layout import (
     FADES,
     FILL,
     FIRST_RUNG,
+    FROM_ONSETS,
     HEADER,
     HISTORY_FILLED,
     HISTORY_TRUSTED,
@@ -111,6 +112,7 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     header[SEAM] = seam
     header[INSIDE] = 1
     header[FADES] = 1
+    header[FROM_ONSETS] = 1
     header[CROSSFADES] = 1
     header[BRIDGES] = 1
     taken = 0

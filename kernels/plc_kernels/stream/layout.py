@@ -267,6 +267,8 @@ stream began anew."""
 ONE_FOR_ALL, ANSWERS, UNSOUND = range(NETWORK + 179, NETWORK + 182)
 """Whether speech's network serves all content; and how often networks were asked, and answered with
 what is no sound."""
+FROM_ONSETS = NETWORK + 182
+"""Whether prediction is fitted to a sound from its onset on; it is a setting."""
 
 # The numbers among the words are read as float64.
 REALS = NETWORK + 184

@@ -16,6 +16,7 @@ from plc_kernels.predict import (
     go_on,
     set_out,
     set_out_again,
+    sound_begins,
 )
 from plc_kernels.rungs import HEADROOM
 from plc_kernels.stream.layout import (
@@ -35,6 +36,7 @@ from plc_kernels.stream.layout import (
     FITTED,
     FITTED_AT,
     FITTED_STEP,
+    FROM_ONSETS,
     HISTORY_AT,
     HISTORY_FILLED,
     HISTORY_TRUSTED,
@@ -53,6 +55,7 @@ from plc_kernels.stream.layout import (
     PLAYED_AT,
     PREDICTOR,
     PREPARED_AT,
+    RATE,
     REACH,
     RECENT,
     REFIT,
@@ -150,6 +153,16 @@ def set_out_from(block: Block, c: int, x: NDArray[np.float32], backwards: int, s
 
 
 @part
+def _fit_from_onset(block: Block, c: int, order: int, x: NDArray[np.float32]) -> None:
+    """Fit a channel's predictor to its newest samples, and set it out from them."""
+    sound = x[sound_begins(block[RATE], x) if block[FROM_ONSETS] else 0 :]
+    if sound.size < x.size:
+        order = min(order, sound.size // SAMPLES_PER_COEFFICIENT)
+    stages = _fit(block, order, sound) if sound.size >= LEAST_PAST_SAMPLES else 0
+    set_out_from(block, c, sound, 0, stages)
+
+
+@part
 def begin(block: Block) -> None:
     """Fit every channel's predictor to the newest samples."""
     choose_step(block)
@@ -177,8 +190,7 @@ def begin(block: Block) -> None:
             recent = double_rows(block, RECENT, (channels, block[MOST_ORDER]))[c]
             set_out_again(x, recent[: orders[c]])
         else:
-            stages = _fit(block, order, x) if past >= LEAST_PAST_SAMPLES else 0
-            set_out_from(block, c, x, 0, stages)
+            _fit_from_onset(block, c, order, x)
     if not again:
         block[FITTED_STEP] = block[STEP]
         block[FITTED_AT] = block[PLAYED_AT]

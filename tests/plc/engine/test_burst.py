@@ -4,6 +4,8 @@ At 16 kHz a burst of tones is played at full level for 60 ms, one of a voice for
 takes 100 ms, and a bridge spans 60 ms at most.
 """
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -149,3 +151,26 @@ def test_a_voice_fades_earlier() -> None:
     for _ in range(20):
         concealer.push(None)
     assert concealer.stats.silent_concealed_samples == (20 - 12) * PACKET
+
+
+@pytest.mark.parametrize("method", ["ar", "auto"])
+@pytest.mark.parametrize(
+    ("rate", "packet", "known"), [(8000, 160, 1), (16_000, 320, 2), (48_000, 480, 2)]
+)
+def test_a_tone_that_has_just_begun_keeps_its_level(
+    method: str, rate: int, packet: int, known: int
+) -> None:
+    """20 ms of two tones (of DTMF) are played on at their level until the fade."""
+    silent, packets = rate // packet, 60 * rate // (1000 * packet)
+    time_s = np.arange((known + packets) * packet) / rate
+    signal = 0.2 * (np.sin(2 * np.pi * 697 * time_s) + np.sin(2 * np.pi * 1209 * time_s))
+    noise = 1e-4 * np.random.default_rng(0).standard_normal(silent * packet + signal.size)
+    noise[silent * packet :] += signal
+    whole = noise.astype(np.float32).reshape(-1, packet, 1)
+    concealer = Concealer(rate, 1, packet, method=method, budget_ms=math.inf)
+    for k, heard in enumerate(whole):
+        lost = k >= silent + known
+        played = concealer.push(None if lost else heard)
+        if lost:
+            level_db = 10 * np.log10(np.square(played).mean() / np.square(heard).mean())
+            assert abs(level_db) < 3.0, k - silent - known
