@@ -136,7 +136,13 @@ class LatencySettings(TimedStream):
         )
 
     def open(self, mode: str = STEADY) -> plc.Concealer:
-        """Return an engine on the wall's clock; back to back there is no time to prepare."""
+        """Return an engine on the wall's clock; back to back there is no time to prepare.
+
+        Networks that go wrong are ONNX Runtime's: those of the step have no thread, and no way to.
+        """
+        provider = "auto" if self.provider == _NO_PROVIDER else self.provider
+        if self.fault != NO_FAULT and provider == "auto":
+            provider = "cpu"
         return plc.Concealer(
             sample_rate=self.sample_rate,
             channels=self.channels,
@@ -146,7 +152,7 @@ class LatencySettings(TimedStream):
             model=self.model,
             budget_ms=self.budget_ms,
             prepare="never" if mode == BACK_TO_BACK else self.prepare,
-            provider="auto" if self.provider == _NO_PROVIDER else self.provider,
+            provider=provider,
         )
 
     def trace(self, mode: str) -> NDArray[np.bool_]:
