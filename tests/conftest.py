@@ -28,14 +28,14 @@ _WARM_UP = """
 from plc.compiled import compile_beside
 from plc.engine import warm
 from plc.runtime import native
-others = "[native.warm_up(kernel) for kernel in native.KERNELS]"
 beside = compile_beside(
-    "from plc.engine import warm; from plc.runtime import native; warm._run_fillers(); " + others
+    "from plc.engine import warm; from plc.runtime import native; "
+    "warm._run_network_fillers(); [native.warm_up(kernel) for kernel in native.KERNELS]"
 )
 warm.warm_up()
 if beside is not None:
     beside.wait()
-warm.warm_up(fillers=True)
+warm.warm_up(networks=True)
 """
 
 os.environ["NUMBA_NRT_STATS"] = "1"  # counts the allocations of kernels

@@ -230,21 +230,21 @@ class BurstsAhead:
             self._counters.preparers_restarted += 1
             self._token = [True]
         asked, self._asked = self._asked, _NOTHING
-        try:
-            self._token.pop()
-        except IndexError:  # the last preparation is not done
-            self._pace.follow(False)
-            self._asked = asked
-            return
         if asked != _NOTHING:
             self._pace.follow(self._ready == (self._serial, asked))
-        self._ready = (self._serial, _NOTHING)
-        at = -1 if self._pace.paused else _ask.run(self._block)
-        self._token.append(True)
-        if at < 0:
+        if self._pace.paused:
             return
+        try:
+            self._token.pop()
+        except IndexError:  # the last preparation is not done, so that this one is too late
+            self._asked = int(self._block[layout.POSITION] + self._block[layout.PACKET])
+            self._counters.preparations += 1
+            return
+        self._ready = (self._serial, _NOTHING)
+        at = _ask.run(self._block)
+        self._token.append(True)
         preparer = _running()
-        if preparer is not None:
+        if at >= 0 and preparer is not None:
             self._numbers[layout.PREPARE_MS] = min(self._most_ms, self._pace.most_ms)
             self._asked = at
             self._counters.preparations += 1

@@ -33,7 +33,7 @@ from plc.compiled import DirectCall
 from plc.engine.config import OPEN, StreamConfig, StreamSettings
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
-from plc.engine.methods import bursts_ahead, make_method
+from plc.engine.methods import LADDER_METHODS, bursts_ahead, make_method
 from plc.engine.one_thread import OneThread
 from plc.engine.samples import (
     INT16,
@@ -203,7 +203,7 @@ class Concealer:
         self._method = method = make_method(config, reach, clock, counters)
         self._filler = method.filler
         if self._filler is not None:
-            warm_up(fillers=True)
+            warm_up(fillers=True, networks=config.method in LADDER_METHODS)
         self._memory = memory = StreamMemory(config, method)
         method.attach(memory)
         self.stats = Stats(memory, network=counters)

@@ -86,6 +86,20 @@ AUDIO_PATH: tuple[Any, ...] = (
 )
 """Every kernel that a stream may call whose samples the step makes."""
 FILLERS: tuple[Any, ...] = (
+    fade.crossfade,
+    fade.mix_by_cosine,
+    fade.mix_by_error,
+    fill_limit.hold_within,
+    history.append,
+    history.newest,
+    pitch.best_lag,
+    predict.error_power,
+    predict.go_on,
+    predict.set_out,
+    predict.sound_begins,
+)
+"""Those that a stream calls, too, whose samples a filler makes."""
+NETWORK_FILLERS: tuple[Any, ...] = (
     bridge.draw_up,
     burst.begin_fill,
     burst.play_fill,
@@ -99,22 +113,11 @@ FILLERS: tuple[Any, ...] = (
     contour.draft,
     contour.follow,
     contour.met_samples,
-    fade.crossfade,
-    fade.mix_by_cosine,
-    fade.mix_by_error,
-    fill_limit.hold_within,
     gap.analyse_rows,
     gap.hold_answer,
     gap.mark_gap,
     gap.open_grid,
     gap.synthesise_gap,
-    history.append,
-    history.newest,
-    pitch.best_lag,
-    predict.error_power,
-    predict.go_on,
-    predict.set_out,
-    predict.sound_begins,
     recall.forget,
     recall.join,
     recall.listen,
@@ -123,7 +126,7 @@ FILLERS: tuple[Any, ...] = (
     recall.rehearse,
     recall.trust,
 )
-"""Those that a stream calls, too, whose samples a filler makes."""
+"""And those around networks that ONNX Runtime runs."""
 
 # Compiling everything takes less, even on a slow core.
 _LONGEST_WAIT_S = 180.0
@@ -149,7 +152,7 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def warm_up(fillers: bool = False) -> None:
+def warm_up(fillers: bool = False, networks: bool = False) -> None:
     """Compile or load every kernel of the audio path once, then forbid compiling.
 
     From then on an unforeseen type raises ``TypeError`` instead of stalling a stream for
@@ -160,12 +163,16 @@ def warm_up(fillers: bool = False) -> None:
     Parameters
     ----------
     fillers : bool
-        Whether kernels are wanted, too, that only fillers call: methods that are no linear
-        prediction, and networks that ONNX Runtime runs. A stream with such a method asks for them.
+        Whether kernels are wanted, too, that only fillers call, as methods are that are no linear
+        prediction. A stream with such a method asks for them.
+    networks : bool
+        Whether those are, too, that fillers call whose networks ONNX Runtime runs.
     """
     _warm_up(AUDIO_PATH, _run_all)
-    if fillers:
-        _warm_up(FILLERS, _run_fillers)
+    if fillers or networks:
+        _warm_up(FILLERS, _run_prediction)
+    if networks:
+        _warm_up(NETWORK_FILLERS, _run_network_fillers)
 
 
 def _warm_up(kernels: tuple[Any, ...], run: Callable[[], None]) -> None:
@@ -257,6 +264,7 @@ def _run_all() -> None:
         _run_step()
         _run_dropouts()
         if process is not None:
+            _run_prediction()  # wanted soon, and there is time
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_LONGEST_WAIT_S)
         run_beside()
@@ -273,8 +281,8 @@ def run_beside() -> None:
             kernel.compile(signature)
 
 
-def _run_fillers() -> None:
-    for run in (_run_voices, _run_passages, _run_spectra, _run_prediction):
+def _run_network_fillers() -> None:
+    for run in (_run_voices, _run_passages, _run_spectra):
         run()
 
 
@@ -311,6 +319,9 @@ def _run_prediction() -> None:
     samples = np.zeros(256, np.float32)
     predictor = np.zeros(9)
     taps = np.zeros(8)
+    past = History(1, 64)
+    past.append(samples[None, :32], trusted=True)
+    past.newest(0, samples[:8].copy())
     predict.error_power(samples, samples, 0)
     predict.sound_begins(8000, samples)
     predict.set_out(samples, 0, 8, predictor, 0.5, taps, np.zeros(8))

@@ -215,7 +215,7 @@ def prepare(block: Block, model: int) -> int:
     block
         Of the stream; its second set is read and written.
     model : int
-        Address of its network's flat file; not read where it has none.
+        Address of its networks' blocks; not read where it has none.
     """
     before = flush_denormals()
     second = second_set(block)

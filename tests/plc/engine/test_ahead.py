@@ -291,10 +291,12 @@ def test_silence_is_not_prepared() -> None:
     packets = SIGNAL.reshape(-1, PACKET, 1)
     for packet in packets[:10]:
         concealer.push(packet)
+        _settle(concealer)
     asked = concealer.stats.ahead.preparations
     assert asked == 10
     for _ in range(100):
         concealer.push(np.full((PACKET, 1), 5e-4, np.float32))
+        _settle(concealer)
     behind = concealer.stats.ahead.preparations - asked
     assert 20 <= behind <= 26
     concealer.push(None)

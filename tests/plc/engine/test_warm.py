@@ -104,10 +104,11 @@ def test_what_the_process_beside_does_not_compile_this_one_does(
     monkeypatch.setattr(warm, "_started", lambda: process)
     monkeypatch.setattr(warm, "_run_step", lambda: ran.append("step"))
     monkeypatch.setattr(warm, "_run_dropouts", lambda: ran.append("dropouts"))
+    monkeypatch.setattr(warm, "_run_prediction", lambda: ran.append("prediction"))
     monkeypatch.setattr(warm, "run_beside", lambda: ran.append("beside"))
     monkeypatch.setattr(warm, "_LONGEST_WAIT_S", 1.0)
     warm._run_all()
-    assert ran == ["step", "dropouts", "beside"]
+    assert ran == ["step", "dropouts", "prediction", "beside"]
     assert process.returncode is not None
 
 
@@ -196,8 +197,8 @@ def _types(kernel: Any) -> set[tuple[object, ...]]:
 
 
 def test_every_kernel_is_compiled_for_one_set_of_types_and_closed() -> None:
-    warm.warm_up(fillers=True)
-    for kernel in warm.AUDIO_PATH + warm.FILLERS:
+    warm.warm_up(networks=True)
+    for kernel in warm.AUDIO_PATH + warm.FILLERS + warm.NETWORK_FILLERS:
         assert len(_types(kernel)) == 1, kernel.__name__
         assert not kernel._can_compile, kernel.__name__
 
@@ -214,7 +215,7 @@ def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
     by_step = used(concealer, memory, stats, ahead, networks, network_choice)
     assert by_step <= {*warm.AUDIO_PATH}
     by_fillers = used(baselines, contour, linear, lpc, passages, history)
-    assert by_fillers <= {*warm.AUDIO_PATH, *warm.FILLERS}
+    assert by_fillers <= {*warm.AUDIO_PATH, *warm.FILLERS, *warm.NETWORK_FILLERS}
     assert len(by_step | by_fillers) >= 30
 
 
@@ -231,7 +232,7 @@ def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
 def test_another_type_is_an_error_instead_of_a_compilation(
     kernel: Any, arguments: tuple[Any, ...]
 ) -> None:
-    warm.warm_up(fillers=True)
+    warm.warm_up(networks=True)
     before = list(kernel.signatures)
     with pytest.raises(TypeError, match="No matching definition"):
         kernel(*arguments)
