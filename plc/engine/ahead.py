@@ -124,8 +124,6 @@ class BurstsAhead:
     ----------
     memory : StreamMemory
         Of the stream, whose method prepares (:data:`~plc_kernels.stream.preparation.SHARING`).
-    address : int
-        Of its networks' blocks.
     pace : PreparationPace
         How much is prepared.
     counters : PreparationCounters
@@ -137,7 +135,6 @@ class BurstsAhead:
     def __init__(
         self,
         memory: StreamMemory,
-        address: int,
         pace: PreparationPace,
         counters: PreparationCounters,
         most_ms: float,
@@ -147,8 +144,7 @@ class BurstsAhead:
         self.cost_ms = 0.0
         self.error = ""
         self.closed = False
-        self._memory, self._address = memory, address
-        self._block, self._numbers = memory.block, memory.numbers
+        self._block, self._numbers, self._model = memory.block, memory.numbers, memory.model
         self._pace = pace
         self._counters = counters
         self._most_ms = most_ms
@@ -193,19 +189,17 @@ class BurstsAhead:
         serial, at = self._ready
         self._block[layout.PREPARED_AT] = at if serial == self._serial else _NOTHING
 
-    def follow(self, concealed: bool, packet_ms: float) -> None:
+    def follow(self, concealed: bool) -> None:
         """Count the packet that was pushed, and ask for the burst after it.
 
         Parameters
         ----------
         concealed : bool
             Whether something of it was.
-        packet_ms : float
-            Its length.
         """
         if concealed:
             self._count()
-        self._pace.pass_time(packet_ms)
+        self._pace.pass_packet()
         if not self.closed:
             self._ask()
 
@@ -259,7 +253,7 @@ class BurstsAhead:
             return
         began_s = self._cpu_clock()
         try:
-            self._ready = (serial, int(_prepare.run(self._block, self._address)))
+            self._ready = (serial, int(_prepare.run(self._block, self._model)))
         except Exception as error:
             self.error = in_a_line(error)
             self._counters.preparations_failed += 1

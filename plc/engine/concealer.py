@@ -208,7 +208,7 @@ class Concealer:
         method.attach(memory)
         self.stats = Stats(memory, network=counters)
         self._rungs = {name: k for k, name in enumerate(memory.rungs)}
-        self._networks = 0 if method.step_networks is None else method.step_networks.models.address
+        self._networks = memory.model
         self._served = MORE | (PLAYED if memory.block[LISTENS] else 0)
         self._ahead = bursts_ahead(config, memory, method, self.stats.ahead)
         self._limit_ms = config.time_limit_ms
@@ -395,7 +395,7 @@ class Concealer:
             out[...] = box
         self._note_time(flags, judged, 1e3 * (self._clock() - began))
         if self._ahead is not None:
-            self._ahead.follow(flags & CONCEALED != 0, self.config.packet_ms)
+            self._ahead.follow(flags & CONCEALED != 0)
         return out
 
     def _without_dropouts(

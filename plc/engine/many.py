@@ -145,8 +145,8 @@ class Concealers:
             raise ConfigError(
                 f"method is {method!r}; many streams take server, auto, ar or burg:ORDER_MS/PAST_MS"
             )
-        self._model = 0 if networks is None else networks.models.address
-        size = StreamMemory(config, chosen).block.size
+        first = StreamMemory(config, chosen)
+        size, self._model = first.block.size, first.model
         self._blocks = np.zeros((streams, size), np.int64)
         memories = [StreamMemory(config, chosen, self._blocks[k], seed + k) for k in range(streams)]
         refit = round(sample_rate * _REFIT_MS / 1000.0) if method == "server" else 0

@@ -36,6 +36,8 @@ class StreamMemory:
         All of it; the words are named in :mod:`plc_kernels.stream.layout`.
     numbers : float64, shape (REAL_WORDS,)
         The numbers among the words.
+    model : int
+        Address of its networks' blocks; 0: it has none.
     inbox : int
         Address of the packet that goes in and of the one that comes out.
     history : History
@@ -73,6 +75,7 @@ class StreamMemory:
         networks = method.step_networks
         if networks is not None and not networks.chosen:
             networks = None
+        self.model = 0 if networks is None else networks.models.address
         if networks is None:
             size = layout.lay_out(header)
         else:

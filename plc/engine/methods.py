@@ -98,11 +98,11 @@ def make_method(
     if method in LADDER_METHODS:
         networks = "ar" if method == "ar" else config.model
         models, bridges = stream_models(networks, config.sample_rate)
-        if not (models or bridges or config.prepares):
-            return StepPrediction(Ladders(*stream, config.time_limit_ms, reach))
         own_filler = any(KINDS[manifest.kind].filler for manifest in bridges.values())
-        if config.provider == "auto" and not own_filler:
-            step = _in_the_step(config, models, bridges if reach else {}, reach)
+        if not reach and not own_filler:
+            bridges = {}
+        if not own_filler and (config.provider == "auto" or not (models or bridges)):
+            step = _in_the_step(config, models, bridges, reach)
             if step is not None:
                 return step
         from plc.networks.streams.served import StreamContext
@@ -125,11 +125,9 @@ def make_method(
                 "only what runs in the compiled step is prepared; give provider 'auto', and a "
                 "model of the package"
             )
-        if models or (bridges and reach):
-            from plc.networks.streams.filler import NetworkFiller
+        from plc.networks.streams.filler import NetworkFiller
 
-            return NetworkFiller(context, models, bridges if reach else {})
-        return StepPrediction(Ladders(*stream, config.time_limit_ms, reach))
+        return NetworkFiller(context, models, bridges)
     rung = rung_of(method, config.sample_rate)
     if rung is not None:
         ladders = Ladders(*stream, reach=reach, rungs=(rung, rung))
@@ -208,8 +206,7 @@ def bursts_ahead(
     if networks is not None:
         dearest_ms += max(networks.costs_ms())
     pace = PreparationPace(bounded, config.packet_ms, min(most_ms, dearest_ms))
-    address = 0 if networks is None else networks.models.address
-    return BurstsAhead(memory, address, pace, counters, most_ms)
+    return BurstsAhead(memory, pace, counters, most_ms)
 
 
 def preparation_ms(config: StreamConfig) -> float:

@@ -51,25 +51,16 @@ def step_networks(
     ModelError
         If a model's files are not sound.
     """
-    from plc.networks.flat import shared_models
-
     left_out: dict[str, dict[str, Any]] = {}
-    sound: dict[str, Manifest] = {}
-    for of, manifest in manifests.items():
-        try:
-            if shared_models(manifest) is None:
-                return None
-            sound[of] = manifest
-        except ModelError as error:
-            if not optional:
-                raise
-            why = in_a_line(error)
-            left_out[of] = {"model": manifest.name, "mode": "left out", "why": why}
-            notice.tell(f"the network {manifest.name} is left out: {why}")
-    apart = {manifest.sha256: manifest for manifest in sound.values()}
-    models = shared_models(*apart.values()) if sound else None
+    try:
+        models = _shared(manifests)
+    except ModelError:
+        if not optional:
+            raise
+        left_out = _unsound(manifests)
+        models = _shared({of: manifests[of] for of in manifests if of not in left_out})
     if models is None:
-        return StepNetworks(_no_models(), {}, left_out) if left_out else None
+        return StepNetworks(None, {}, left_out) if len(left_out) == len(manifests) else None
     header = _header_of(config)
     network.choose_networks(models.address, models.words.nbytes, header)
     per_ms = math.inf if within_ms == math.inf else _work_per_ms()
@@ -90,10 +81,25 @@ def step_networks(
     return StepNetworks(models, chosen, left_out, by_name and "music" not in chosen)
 
 
-def _no_models() -> "FlatModels":
-    from plc.networks.flat import FlatModels
+def _shared(manifests: dict[str, "Manifest"]) -> "FlatModels | None":
+    """Return models, each once; None if there are none, or one has no block."""
+    from plc.networks.flat import shared_models
 
-    return FlatModels({}, np.zeros(0, np.int64))
+    apart = {manifest.sha256: manifest for manifest in manifests.values()}
+    return shared_models(*apart.values()) if apart else None
+
+
+def _unsound(manifests: dict[str, "Manifest"]) -> dict[str, dict[str, Any]]:
+    """Return by content what is said of the models that are not sound, and tell it."""
+    found: dict[str, dict[str, Any]] = {}
+    for of, manifest in manifests.items():
+        try:
+            _shared({of: manifest})
+        except ModelError as error:
+            why = in_a_line(error)
+            found[of] = {"model": manifest.name, "mode": "left out", "why": why}
+            notice.tell(f"the network {manifest.name} is left out: {why}")
+    return found
 
 
 def _header_of(config: StreamConfig) -> NDArray[np.int64]:

@@ -26,8 +26,8 @@ class StepNetworks:
 
     Attributes
     ----------
-    models : FlatModels
-        In memory.
+    models : FlatModels or None
+        In memory; None where none is sound.
     chosen : dict
         By content of :data:`NETS`: name and cost in ms of those that serve.
     left_out : dict
@@ -36,7 +36,7 @@ class StepNetworks:
         Whether the one for speech serves all content.
     """
 
-    models: "FlatModels"
+    models: "FlatModels | None"
     chosen: dict[str, tuple[str, float]]
     left_out: dict[str, dict[str, Any]]
     for_all: bool = False
@@ -50,6 +50,7 @@ class StepNetworks:
 
     def lay_out(self, header: NDArray[np.int64]) -> int:
         """Lay out a stream with these networks; return the bytes of its block."""
+        assert self.models is not None, "some were chosen"
         size = self.models.words.nbytes
         network.choose_networks(self.models.address, size, header)
         for of, net in NETS.items():

@@ -77,9 +77,9 @@ class PreparationPace:
         self._kept = _HIGH
         self._calm_ms = 0.0
 
-    def pass_time(self, ms: float) -> None:
-        """Advance the stream's time."""
-        self._pause_ms = max(0.0, self._pause_ms - ms)
+    def pass_packet(self) -> None:
+        """Advance the stream's time by a packet."""
+        self._pause_ms = max(0.0, self._pause_ms - self._packet_ms)
 
     @property
     def most_ms(self) -> float:

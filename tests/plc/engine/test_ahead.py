@@ -427,3 +427,10 @@ def test_what_is_not_prepared_has_the_network_that_answers_at_once(
         concealer.close()
     assert samples["auto"] == samples["never"] > 0
     assert abs(error_db["auto"] - error_db["never"]) < 0.2
+
+
+@pytest.mark.parametrize("method", ["ar", "auto"])
+def test_without_a_network_a_provider_changes_nothing(method: str) -> None:
+    settings: dict[str, Any] = {"method": method, "model": "ar", "provider": "cpu"}
+    with Concealer(RATE, 1, PACKET, prepare="always", **settings) as concealer:
+        assert concealer._ahead is not None
