@@ -28,6 +28,7 @@ from plc_training.tasks.context_encoder import (  # noqa: E402
 )
 from plc_training.tasks.context_encoder_plan import ContextEncoderPlan  # noqa: E402
 from tests.signals import tones  # noqa: E402
+from tests.training.networks.exported import exported  # noqa: E402
 
 RATE = 16_000
 
@@ -333,23 +334,9 @@ def test_a_few_steps_lower_the_loss(outputs: int) -> None:
 # torch's own exporter warns of its internals.
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_an_exported_network_answers_as_it_did(network: ContextEncoderNet, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    path = tmp_path / "paper.onnx"
-    torch.onnx.export(
-        network,
-        (contexts(2),),
-        path,
-        input_names=["context"],
-        output_names=["gap"],
-        dynamic_shapes={"context": {0: torch.export.Dim("batch")}},
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    exported_answer = exported(network, contexts(2), tmp_path / "paper.onnx")
     for given in (contexts(1), contexts(3), torch.zeros(1, 4, 257, 16)):
-        (found,) = session.run(["gap"], {"context": given.numpy()})
+        found = exported_answer(given)
         with torch.no_grad():
             expected = network(given).numpy()
         assert np.abs(found - expected).max() < 1e-4 * max(1.0, np.abs(expected).max())

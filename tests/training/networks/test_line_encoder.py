@@ -13,6 +13,7 @@ from torch import Tensor  # noqa: E402
 from plc.networks.files.context_encoder import ContextEncoder  # noqa: E402
 from plc_bench.scores.metrics import snr_ms_db  # noqa: E402
 from plc_training.networks.line_encoder import LineEncoderNet  # noqa: E402
+from tests.training.networks.exported import exported  # noqa: E402
 
 RATE = 16_000
 
@@ -106,22 +107,9 @@ def test_its_straight_lines_already_fill_a_gap_in_tones() -> None:
 # torch's own exporter warns of its internals.
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_an_exported_network_answers_as_it_did(tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    made, path = network(), tmp_path / "line.onnx"
-    torch.onnx.export(
-        made,
-        (contexts(2),),
-        path,
-        input_names=["context"],
-        output_names=["gap"],
-        dynamic_shapes={"context": {0: torch.export.Dim("batch")}},
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    made = network()
+    exported_answer = exported(made, contexts(2), tmp_path / "line.onnx")
     silence = torch.zeros(1, 4, 257, 16)
     for given in (contexts(1), contexts(3), silence):
-        (found,) = session.run(["gap"], {"context": given.numpy()})
+        found = exported_answer(given)
         np.testing.assert_allclose(found, answer(made, given), rtol=1e-3, atol=1e-4)
