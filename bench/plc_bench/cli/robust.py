@@ -160,13 +160,23 @@ def embedding_c(
     prepare: Annotated[
         bool, typer.Option("--prepare", help="Prepare for a loss after each packet, untimed.")
     ] = False,
+    share: Annotated[
+        float,
+        typer.Option(
+            "--work-share",
+            min=0.0,
+            max=1.0,
+            help="Most of its duration that a lost packet may take (work_limit); 0: no limit.",
+        ),
+    ] = 0.0,
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
     """Time plc_push in a C program, in µs."""
     from plc_bench.robust import embedding as bench
 
-    result = bench.push_from_c(packets, lost_every, prepare=prepare, clips=tuple(sources or ()))
+    clips = tuple(sources or ())
+    result = bench.push_from_c(packets, lost_every, prepare=prepare, share=share, clips=clips)
     tables = [_facts(report, f"Packets of {name}") for name, report in result.items()]
     show(result, tables, as_json, save)
 

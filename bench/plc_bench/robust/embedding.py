@@ -188,6 +188,7 @@ def push_from_c(
     lost_every: int,
     sizes: tuple[int, ...] = (64, 480),
     prepare: bool = False,
+    share: float = 0.0,
     clips: tuple[Path, ...] = (),
 ) -> dict[str, dict[str, object]]:
     """Time ``plc_push`` in a C program, in µs.
@@ -202,6 +203,8 @@ def push_from_c(
         Samples of a packet.
     prepare : bool
         Whether ``plc_prepare`` is called after each, untimed.
+    share : float
+        Most of a packet's duration that a lost one may take (``work_limit``); 0: no limit.
     clips : tuple of Path
         Audio files or folders to push, with the network for speech; none: two tones, without it.
 
@@ -216,7 +219,7 @@ def push_from_c(
         source = Path(__file__).parent / "push_cost.c"
         compiler = ["cc", "-O2", "-D_GNU_SOURCE", str(source), "-o", str(program), "-lm"]
         subprocess.run([*compiler, *built.flags.split()], check=True)
-        more = [str(int(prepare))]
+        more = [str(int(prepare)), str(share)]
         if clips:
             sound = Path(folder) / "sound.f32"
             parts = [read_clip(clip, _RATE).signal[:, 0] for clip in find_clips(clips)]

@@ -1,8 +1,9 @@
-/* Time plc_push from C: push_cost PACKETS LOST_EVERY PACKET_SAMPLES [LEVEL [PREPARE [SOUND [MODEL]]]];
+/* Time plc_push from C: push_cost PACKETS LOST_EVERY PACKET_SAMPLES [LEVEL [PREPARE [SHARE [SOUND [MODEL]]]]];
  * prints JSON, times in µs.
  *
  * 48 kHz, mono, float32. LEVEL is 2, 3 or 4 for code for x86-64-v2, -v3 or -v4, 0 for the best. PREPARE
- * is 1 to prepare after each packet. SOUND is a file of samples alone, played over and over; without
+ * is 1 to prepare after each packet. SHARE of a packet's duration is what a lost one may take (work_limit), 0
+ * without a limit. SOUND is a file of samples alone, played over and over; without
  * it two tones. With MODEL bursts of speech have that network.
  */
 #include <math.h>
@@ -54,6 +55,21 @@ static void stop(int64_t code) {
     exit(1);
 }
 
+/* Limit a lost packet to a share of its duration, by the most operations in 1 ms of three runs. */
+static void limit(plc_options *options, double share) {
+    double most = 0.0;
+    plc_stream *stream;
+    int k, code = plc_open(&stream, options);
+    if (code)
+        stop(code);
+    for (k = 0; k < 3; k++) {
+        double began = now_us(CLOCK_THREAD_CPUTIME_ID), operations = (double)plc_calibrate(stream);
+        most = fmax(most, 1e3 * operations / (now_us(CLOCK_THREAD_CPUTIME_ID) - began));
+    }
+    plc_close(stream);
+    options->work_limit = (uint64_t)(most * share * 1e3 * options->packet_samples / options->sample_rate);
+}
+
 int main(int count, char **given) {
     long packets = count > 1 ? atol(given[1]) : 20000, every = count > 2 ? atol(given[2]) : 0;
     long samples = count > 3 ? atol(given[3]) : 480, got = 0, made = 0, k, i;
@@ -61,7 +77,7 @@ int main(int count, char **given) {
     double *concealed = malloc(sizeof(double) * (size_t)packets);
     double *worked = malloc(sizeof(double) * (size_t)packets), opened = now_us(CLOCK_MONOTONIC);
     long length = 0, ready = 0;
-    float *sound = count > 6 ? read_sound(given[6], &length) : NULL;
+    float *sound = count > 7 ? read_sound(given[7], &length) : NULL;
     plc_model *model = NULL;
     float *packet = malloc(sizeof(float) * (size_t)samples), *out = calloc((size_t)samples, 4);
     uint32_t seed = 1;
@@ -72,9 +88,11 @@ int main(int count, char **given) {
     options.packet_samples = (uint32_t)samples;
     options.processor = count > 4 ? (uint32_t)atol(given[4]) : PLC_PROCESSOR_BEST;
     options.prepare = count > 5 && atol(given[5]);
-    if (count > 7 && (code = plc_model_load(&model, given[7])))
+    if (count > 8 && (code = plc_model_load(&model, given[8])))
         stop(code);
     options.model = model;
+    if (count > 6 && atof(given[6]) > 0.0)
+        limit(&options, atof(given[6]));
     code = plc_open(&stream, &options);
     if (code)
         stop(code);
