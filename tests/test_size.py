@@ -27,7 +27,7 @@ MORE_PARAMETERS = {
     "plc_training.papers.blocks.UNet.__init__": 11,
 }
 MORE_ATTRIBUTES = {
-    "plc.networks.streams.context_encoder.ContextEncoderFiller": 31,
+    "plc.networks.streams.context_encoder.ContextEncoderFiller": 27,
     "plc.rtp.playout.Playout": 29,
 }
 

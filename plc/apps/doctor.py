@@ -359,9 +359,5 @@ def ladder_text(ladder: Ladder) -> str:
             line += ": too slow here, left out"
             if "budget_ms" in network:
                 line += f"; budget_ms={network['budget_ms']:g} would do"
-        if "without" in network:
-            line += f", without {network['without']}: too slow here"
-        if "instead" in network:
-            line += f"; {network['instead']} serves instead"
         lines.append(line)
     return "\n".join(lines)

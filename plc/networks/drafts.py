@@ -29,7 +29,6 @@ from plc.errors import ConfigError
 from plc.predict.baselines import PitchFiller
 from plc.predict.contour import ContourBridge, PitchContour
 from plc.predict.history import History
-from plc.predict.ladder import STEADY
 from plc.predict.linear import ArFiller, Sides
 from plc.predict.passages import Passages, draft_from
 from plc.predict.sides import bridged_along_the_pitch, continued
@@ -38,8 +37,6 @@ from plc_kernels.bridge import draw_up
 
 Found = dict[tuple[int, int], SimilarPassages | None]
 """By a gap's start and stop: the passages like its surroundings, or none."""
-# Audio that passages take in after each packet, as a part of their cost.
-_HEARD_S = 0.02
 
 
 class Draft:
@@ -65,10 +62,6 @@ class Draft:
 
     def played(self, block: NDArray[np.float32]) -> None:
         """Take in a block that was played, shape (channels, n), C-contiguous."""
-
-    def rehearse(self) -> Callable[[], object] | None:
-        """Return a call with the cost of a draft besides prediction; None: no cost."""
-        return None
 
     def reset(self) -> None:
         """Forget the stream."""
@@ -160,7 +153,6 @@ class ContourDraft(BurstDraft):
     def __init__(self, stream: tuple[int, int, int], past: int, ahead: int) -> None:
         super().__init__(stream, past, ahead)
         sample_rate, channels, _ = stream
-        self._shape = (channels, 2, ahead)
         self._contour = PitchContour(sample_rate, channels, ahead)
         self.ahead = self._contour.ahead
         self.past_samples = self._contour.past_samples
@@ -171,12 +163,6 @@ class ContourDraft(BurstDraft):
         """As :meth:`BurstDraft.write`."""
         self._write_past(history, rows)
         ar.resume(self._contour.draft(history, ar.extend, rows, self._past))
-
-    def rehearse(self) -> Callable[[], object]:
-        """As :meth:`Draft.rehearse`: a sound with a pitch."""
-        history, _ = _voiced(self._shape[0], self.past_samples, 0)
-        out = np.zeros(self._shape, np.float32)
-        return lambda: self._contour.draft(history, _predict_silence, out)
 
 
 class PassageDraft(BurstDraft):
@@ -202,33 +188,6 @@ class PassageDraft(BurstDraft):
     def played(self, block: NDArray[np.float32]) -> None:
         """As :meth:`Draft.played`."""
         self._passages.listen(block)
-
-    def rehearse(self) -> Callable[[], object]:
-        """As :meth:`Draft.rehearse`: music that repeats; forgets the stream."""
-        passages = self._passages
-        channels, rate = passages.sum.shape[0], passages.sample_rate
-        history = History(channels, passages.past_samples)
-        rng = np.random.default_rng(1)
-        bar = rng.standard_normal((channels, history.capacity // 16), np.float32)
-        sound: NDArray[np.float32] = np.tile(bar, 2)
-        for _ in range(8):
-            history.append(sound, trusted=True)
-        passages.listen(sound)
-        packet = np.ascontiguousarray(sound[:, : round(_HEARD_S * rate)])
-        ar = ArFiller(rate, channels, 1, rung=STEADY[0])
-        ar.begin(history)
-        sample = np.zeros((channels, 1), np.float32)
-
-        def draft() -> None:
-            passages.find(history)
-            ar.rehearse(history, passages.errors)
-            beside = passages.sum[:, : passages.known + 1]
-            ar.join(
-                history, beside, passages.peaks, passages.trust(history), passages.found, sample
-            )
-            passages.listen(packet)
-
-        return draft
 
     def reset(self) -> None:
         """As :meth:`Draft.reset`."""
@@ -265,7 +224,7 @@ class BridgeDraft(Draft):
         sample_rate, channels, _ = stream
         self.names = self.ALONG_THE_PITCH if follows else self.PLAIN
         self.ahead = samples - past
-        self._past, self._horizon = past, horizon
+        self._past = past
         self._contour = ContourBridge(sample_rate, channels, horizon) if follows else None
         self.past_samples = self._contour.past_samples if self._contour else 0
         self._sides = Sides(
@@ -323,22 +282,6 @@ class BridgeDraft(Draft):
             behind = after[c], sides.beyond[c]
             draft = sides.forward[c], sides.backward[c], out[c]
             draw_up(ring[c], position, *draft, *behind, self._past, channel)
-
-    def rehearse(self) -> Callable[[], object] | None:
-        """As :meth:`Draft.rehearse`: both sides have a pitch."""
-        contour = self._contour
-        if contour is None:
-            return None
-        channels, gap = self._sides.forward.shape[0], self._horizon
-        history, after = _voiced(channels, contour.past_samples, gap)
-        side = np.zeros((channels, gap), np.float32)
-
-        def bridge() -> None:
-            contour.forward(history, after, _predict_silence, gap, side)
-            for c in range(channels):
-                contour.backward(c, after[c, ::-1], _predict_silence, gap, side[c])
-
-        return bridge
 
 
 class TwoSidedDraft:
@@ -450,16 +393,3 @@ CAUSAL_DRAFTS: dict[tuple[str, ...], type[BurstDraft]] = {
     draft.names: draft for draft in (PredictionDraft, PitchDraft, ContourDraft, PassageDraft)
 }
 """What draws up the drafts of a model of kind ``causal``, by their names."""
-
-
-def _voiced(channels: int, past: int, gap: int) -> tuple[History, NDArray[np.float32]]:
-    """Return a past with a pitch, and the sound after a gap."""
-    cycle = np.random.default_rng(1).standard_normal(past // 12)
-    sound = np.tile(np.resize(cycle, past + 2 * gap), (channels, 1)).astype(np.float32)
-    history = History(channels, past)
-    history.append(sound[:, :past], trusted=True)
-    return history, np.ascontiguousarray(sound[:, past + gap :])
-
-
-def _predict_silence(out: NDArray[np.float32]) -> None:
-    out.fill(0.0)

@@ -195,8 +195,6 @@ class Ladders:
     rungs : tuple of two Rung, or None
         One rung for steady and one for unsteady content, whatever they cost; None chooses from the
         ladders.
-    unsteady_limit_ms : float or None
-        As ``limit_ms``, where the content is unsteady; None: the same.
     """
 
     def __init__(
@@ -207,16 +205,12 @@ class Ladders:
         limit_ms: float = math.inf,
         reach: int = 0,
         rungs: tuple[Rung, Rung] | None = None,
-        unsteady_limit_ms: float | None = None,
     ) -> None:
-        ladders = (STEADY, UNSTEADY)
-        limits_ms = (limit_ms, limit_ms if unsteady_limit_ms is None else unsteady_limit_ms)
-        if rungs is not None:
-            ladders = ((rungs[0],), (rungs[1],))
-            limits_ms = (math.inf, math.inf)
+        ladders = (STEADY, UNSTEADY) if rungs is None else tuple((rung,) for rung in rungs)
+        most_ms = limit_ms if rungs is None else math.inf
         self.steady, self.unsteady = (
             affordable(ladder, sample_rate, channels, packet_samples, reach, most_ms)
-            for ladder, most_ms in zip(ladders, limits_ms, strict=True)
+            for ladder in ladders
         )
         steps = self.steady + self.unsteady
         self.past_samples = max(step.past for step in steps)

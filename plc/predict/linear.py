@@ -53,7 +53,7 @@ class ArFiller(Filler):
 
     Parameters
     ----------
-    sample_rate, channels, packet_samples, limit_ms, reach, unsteady_limit_ms
+    sample_rate, channels, packet_samples, limit_ms, reach
         As for :class:`~plc.predict.ladder.Ladders`.
     rung : Rung or None
         One rung for all content, whatever it costs; None chooses from the ladders, and fits to a
@@ -70,11 +70,10 @@ class ArFiller(Filler):
         limit_ms: float = float("inf"),
         reach: int = 0,
         rung: Rung | None = None,
-        unsteady_limit_ms: float | None = None,
     ) -> None:
         rungs = None if rung is None else (rung, rung)
         self._ladders = ladders = Ladders(
-            sample_rate, channels, packet_samples, limit_ms, reach, rungs, unsteady_limit_ms
+            sample_rate, channels, packet_samples, limit_ms, reach, rungs
         )
         self.steady, self.unsteady = ladders.steady, ladders.unsteady
         self.past_samples, most = ladders.past_samples, ladders.most_coefficients

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from plc.runtime.priority import Level, leave, take
 from plc.runtime.providers import Signature
@@ -23,16 +23,12 @@ KEEP_WARM = -2
 EXIT_S = 5.0
 
 
-StartThread = Callable[[Callable[..., object], tuple[Any, ...]], object]
-"""``_thread.start_new_thread``: unlike ``threading.Thread.start`` it does not wait."""
-
-
 class Life:
-    """State shared by one worker thread and its caller; a replaced thread keeps its own."""
+    """State shared by one worker thread and its caller; a fork's child has another."""
 
-    def __init__(self, signature: Signature, results: "queue.SimpleQueue[int]") -> None:
+    def __init__(self, signature: Signature) -> None:
         self.requests: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self.results = results
+        self.results: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.slot = Slot(signature)
         self.opened = threading.Event()
         """Set when the network is ready or has failed to open."""
@@ -84,14 +80,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def start_thread(
-    life: Living,
-    serve: Callable[[], object],
-    start: StartThread = _thread.start_new_thread,
-) -> None:
+def start_thread(life: Living, serve: Callable[[], object]) -> None:
     """Run ``serve`` in a thread that the process awaits at its end.
 
-    ``serve`` ends with :func:`note_end`.
+    ``serve`` ends with :func:`note_end`. The caller does not wait for the thread to begin, as
+    ``threading.Thread.start`` does.
 
     Raises
     ------
@@ -103,7 +96,7 @@ def start_thread(
     try:
         if exiting.is_set():
             raise RuntimeError("the process is ending")
-        start(serve, ())
+        _thread.start_new_thread(serve, ())
     except RuntimeError:
         running.discard(life)
         raise
@@ -130,7 +123,7 @@ def serve_requests(life: Life, open_network: Callable[[], Runnable]) -> None:
                 break
             life.sound = _run(life, life.network, ticket)
             life.results.put(ticket)
-    except BaseException as error:  # a thread that dies in silence would never be replaced
+    except BaseException as error:  # whoever waits has to hear of it
         life.error = error
     finally:
         life.network = None  # the session goes in the thread that made it

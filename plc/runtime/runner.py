@@ -10,7 +10,6 @@ Two implementations of :class:`Runner`::
 which says what either costs.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -25,8 +24,6 @@ from plc.runtime.providers import Signature
 Clock = Callable[[], float]
 
 NO_TICKET = 0
-KEEP_WARM_S = 0.01
-"""Idle time after which a GPU is run for nothing."""
 
 
 class Runnable(Protocol):
@@ -59,19 +56,17 @@ class Outcome(Enum):
     """Result of a submission."""
 
     DONE = "done"
-    SLOW = "slow"
-    """Done, but after the deadline; only inline, where the time is spent anyway."""
     LATE = "late"
     """Not there at the deadline."""
     FAILED = "failed"
     """An exception, NaN, or a worker that ended."""
     ABSENT = "absent"
-    """Never submitted: the network is starting, busy with a late one, or has given up."""
+    """Never submitted: the network is starting, busy with a late one, or its thread has ended."""
 
     @property
     def usable(self) -> bool:
         """True if the result was written."""
-        return self in (Outcome.DONE, Outcome.SLOW)
+        return self is Outcome.DONE
 
 
 @dataclass(slots=True)
@@ -87,11 +82,11 @@ class NetworkCounters:
     network_failed: int = 0
     """Submissions that ended in an exception, NaN or infinity."""
     network_refused: int = 0
-    """Submissions not taken: starting, busy with a late one, or given up."""
+    """Submissions not taken: starting, busy with a late one, or its thread has ended."""
     network_dropped: int = 0
     """Results after their deadline, or no longer wanted."""
     network_restarts: int = 0
-    """Workers replaced because they had ended or hung."""
+    """Threads replaced because they stayed with the parent of a fork."""
     network_warm_runs: int = 0
     """Inferences made only to keep a GPU warm."""
     network_off: int = 0
@@ -145,24 +140,15 @@ class Runner(Protocol):
 
     @property
     def state(self) -> str:
-        """``starting``, ``ready``, ``busy``, ``ended``, ``given up`` or ``closed``."""
-        ...
-
-    @property
-    def on_gpu(self) -> bool:
-        """True if the network runs on a GPU."""
+        """``starting``, ``ready``, ``busy``, ``hung``, ``ended`` or ``closed``."""
         ...
 
     def abandon(self) -> None:
         """Give up the result of the last submission."""
         ...
 
-    def take_failure(self) -> bool:
-        """Return whether an abandoned run failed, once for each."""
-        ...
-
-    def tick(self) -> None:
-        """Note a packet's time without a gap."""
+    def tick(self) -> bool:
+        """Note a packet's time without a gap; return whether an abandoned run has failed."""
         ...
 
     def close(self) -> None:
@@ -192,87 +178,63 @@ class Slot:
 class InlineRunner:
     """Run the network in the caller's thread, without a time limit.
 
-    A result after the deadline is :attr:`Outcome.SLOW`: counted as late and yet given. The time is
-    spent already, and the samples then do not depend on how fast the machine was.
-
     Parameters
     ----------
     network : Runnable
         Opened in this thread, for ``signature``.
     signature : Signature
         Shapes of what will be submitted.
-    clock : callable
-        Returns seconds.
     """
 
-    def __init__(
-        self, network: Runnable, signature: Signature, clock: Clock = time.perf_counter
-    ) -> None:
+    state = "ready"
+
+    def __init__(self, network: Runnable, signature: Signature) -> None:
         self.counters = NetworkCounters()
         self.last_error = ""
         self._network = network
-        self._clock = clock
         self._slot = Slot(signature)
-        self._fresh = False
-        """Whether the newest result was not collected yet."""
-        self._ticket = NO_TICKET
+        self._serial = self._ticket = NO_TICKET
+        """Of the newest submission, and of it as long as it was not collected."""
         self._sound = False
         self._failed = False
-        self._end_s = 0.0
-
-    @property
-    def state(self) -> str:
-        """Always ready."""
-        return "ready"
+        """Whether what was abandoned failed."""
 
     def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
         """Run; return a ticket for the result."""
         self._slot.check(spectra)
         self.counters.network_runs += 1
-        self._ticket += 1
+        self._serial += 1
+        self._ticket = self._serial
         try:
             self._sound = self._network.run(spectra, lost, self._slot.out)
         except Exception as error:
             self._sound = False
             self.last_error = in_a_line(error)
-        self._end_s = self._clock()
-        self._fresh = True
         return self._ticket
 
     def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
-        """Copy the newest submission's result, once."""
-        fresh, self._fresh = self._fresh, False
-        if not fresh or ticket != self._ticket:
+        """Copy the newest submission's result, once, whatever the deadline."""
+        known, self._ticket = self._ticket, NO_TICKET
+        if ticket == NO_TICKET or ticket != known:
             return Outcome.ABSENT
         if not self._sound:
             self.counters.network_failed += 1
             return Outcome.FAILED
         np.copyto(out, self._slot.out)
-        if self._end_s > deadline_s:
-            self.counters.network_late += 1
-            return Outcome.SLOW
         self.counters.network_done += 1
         return Outcome.DONE
 
-    @property
-    def on_gpu(self) -> bool:
-        """As :attr:`Runner.on_gpu`."""
-        return self._network.on_gpu
-
     def abandon(self) -> None:
         """Forget the newest result, but not that it failed."""
-        if self._fresh and not self._sound:
+        if self._ticket != NO_TICKET and not self._sound:
             self.counters.network_failed += 1
             self._failed = True
-        self._fresh = False
+        self._ticket = NO_TICKET
 
-    def take_failure(self) -> bool:
-        """As :meth:`Runner.take_failure`."""
+    def tick(self) -> bool:
+        """As :meth:`Runner.tick`."""
         failed, self._failed = self._failed, False
         return failed
-
-    def tick(self) -> None:
-        """Do nothing: a CPU does not cool down."""
 
     def close(self) -> None:
         """Do nothing: there is no thread."""

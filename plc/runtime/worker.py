@@ -10,10 +10,9 @@ old ticket and is dropped; until then the slot is busy, and submissions in the m
 refused rather than queued: a backlog would make every later one late, too. The late run is
 cancelled, which on a CPU ends it at its next node.
 
-**Broken workers.** A thread that ended or that has been busy for ``hang_s``
-is replaced by a new one with a new session and new memory, at most ``restarts`` times. A thread
-that hangs cannot be stopped from outside; it is left alone, and finds when it wakes that it is
-not wanted any more.
+**Broken workers.** Nothing more is submitted to a thread that ended, or that has been busy since it
+was given something. A thread that hangs cannot be stopped from outside; it is left alone, and finds
+when it wakes that it is not wanted any more.
 
 **Forks.** A thread stays with the parent. The child's copy of a worker finds that at its first
 submission or tick, waits for nothing that the thread would have given, and starts another, which
@@ -24,7 +23,6 @@ turn (docs/notebook.md, "Time"). In return the caller goes on at its deadline. S
 a time limit has a worker, and only work without a limit runs inline.
 """
 
-import _thread
 import queue
 import threading
 import time
@@ -37,19 +35,14 @@ from numpy.typing import NDArray
 
 from plc.errors import ModelError, in_a_line
 from plc.runtime import forks
-from plc.runtime.life import CLOSE, KEEP_WARM, Life, StartThread, serve_requests, start_thread
+from plc.runtime.life import CLOSE, KEEP_WARM, Life, serve_requests, start_thread
 from plc.runtime.providers import Signature
-from plc.runtime.runner import (
-    KEEP_WARM_S,
-    NO_TICKET,
-    Clock,
-    NetworkCounters,
-    Outcome,
-    Runnable,
-)
+from plc.runtime.runner import NO_TICKET, Clock, NetworkCounters, Outcome, Runnable
 
-# A worker earns one restart back with this number of results in time.
-_HEALTHY = 10_000
+HANG_S = 5.0
+"""Time after which a busy worker is said to hang."""
+KEEP_WARM_S = 0.01
+"""Idle time after which a GPU is run for nothing."""
 
 
 class NetworkWorker:
@@ -61,48 +54,25 @@ class NetworkWorker:
     Parameters
     ----------
     open_network : callable
-        Returns the network, opened for ``signature``; called in the worker, and again in each
-        that replaces it.
+        Returns the network, opened for ``signature``; called in the worker, and again in the child
+        of a fork.
     signature : Signature
         Shapes of what will be submitted.
     clock : callable
         Returns seconds.
-    restarts : int
-        Workers that may be replaced before it gives up; one more after each 10 000 results in time,
-        up to that number again.
-    hang_s : float
-        Time after which a busy worker is replaced.
-    keep_warm_s : float
-        Idle time after which :meth:`tick` runs a GPU for nothing.
-    make_queue, start_thread : callable
-        Return a queue of results; start a thread of a function and its arguments, without waiting
-        for it.
     """
 
     def __init__(
         self,
         open_network: Callable[[], Runnable],
         signature: Signature,
-        *,
         clock: Clock = time.perf_counter,
-        restarts: int = 3,
-        hang_s: float = 5.0,
-        keep_warm_s: float = KEEP_WARM_S,
-        make_queue: Callable[[], "queue.SimpleQueue[int]"] = queue.SimpleQueue,
-        start_thread: StartThread = _thread.start_new_thread,
     ) -> None:
         self.counters = NetworkCounters()
         self.last_error = ""
         self._open_network = open_network
         self._signature = signature
-        self._make_queue = make_queue
-        self._start_thread = start_thread
         self._clock = clock
-        self._restarts = self._restarts_left = restarts
-        self._healthy = 0
-        """Results in time since a worker was replaced, or a restart earned back."""
-        self._hang_s = hang_s
-        self._keep_warm_s = keep_warm_s
         self._serial = NO_TICKET
         self._pending = NO_TICKET
         """Submitted and not collected yet."""
@@ -116,12 +86,11 @@ class NetworkWorker:
         """When the worker was last given something."""
         self._closed = False
         self._generation = forks.generation
-        self._life = Life(self._signature, self._make_queue())
+        self._life = Life(signature)
         self._start()
 
     def _start(self) -> None:
-        serve = partial(serve_requests, self._life, self._open_network)
-        start_thread(self._life, serve, self._start_thread)
+        start_thread(self._life, partial(serve_requests, self._life, self._open_network))
         weakref.finalize(self, self._life.end).atexit = False
 
     @property
@@ -132,27 +101,17 @@ class NetworkWorker:
         if self._stayed:
             return "starting"
         if self._life.over.is_set():
-            return "given up" if self._restarts_left <= 0 else "ended"
-        if self._hangs and self._restarts_left <= 0:
-            return "given up"
+            return "ended"
         if not self._life.opened.is_set():
             return "starting"
-        return "busy" if self._owed else "ready"
-
-    @property
-    def on_gpu(self) -> bool:
-        """As :attr:`Runner.on_gpu`; False while the network is not open."""
-        network = self._life.network
-        return network is not None and network.on_gpu
+        if not self._owed:
+            return "ready"
+        return "hung" if self._clock() - self._since_s > HANG_S else "busy"
 
     @property
     def _stayed(self) -> bool:
         """True if the thread belongs to the parent of a fork."""
         return self._generation != forks.generation
-
-    @property
-    def _hangs(self) -> bool:
-        return bool(self._owed) and self._clock() - self._since_s > self._hang_s
 
     def wait_until_open(self, timeout_s: float) -> None:
         """Wait for the network to be opened; not for the audio thread.
@@ -186,7 +145,7 @@ class NetworkWorker:
         if self._stayed:
             self._begin_child()
         self.abandon()  # drops a result that was not collected
-        self._attend()
+        self._take_results()
         life = self._life
         slot = life.slot
         slot.check(spectra)
@@ -229,8 +188,7 @@ class NetworkWorker:
             if done == ticket:
                 break
             if done == CLOSE:
-                self.last_error = f"the worker ended: {in_a_line(life.error or SystemExit())}"
-                self.counters.network_failed += 1
+                self._note_end()
                 return Outcome.FAILED
         self._owed = NO_TICKET
         if not life.sound:
@@ -238,10 +196,6 @@ class NetworkWorker:
             return Outcome.FAILED
         np.copyto(out, life.slot.out)
         self.counters.network_done += 1
-        self._healthy += 1
-        if self._healthy >= _HEALTHY:
-            self._healthy = 0
-            self._restarts_left = min(self._restarts_left + 1, self._restarts)
         return Outcome.DONE
 
     def _next_result(self, wait_s: float) -> int | None:
@@ -262,6 +216,10 @@ class NetworkWorker:
         else:
             self.last_error = getattr(life.network, "last_error", "") or "the result was not usable"
 
+    def _note_end(self) -> None:
+        self.last_error = f"the worker ended: {in_a_line(self._life.error or SystemExit())}"
+        self.counters.network_failed += 1
+
     def abandon(self) -> None:
         """Give up the last submission: its burst ended before the answer.
 
@@ -272,53 +230,44 @@ class NetworkWorker:
             self._abandoned = self._pending
         self._pending = NO_TICKET
 
-    def take_failure(self) -> bool:
-        """As :meth:`Runner.take_failure`."""
+    def tick(self) -> bool:
+        """As :meth:`Runner.tick`; keep an idle GPU warm."""
+        if self._stayed:
+            self._begin_child()
+        self._take_results()
+        self._keep_warm()
         failed, self._failed = self._failed, False
         return failed
 
-    def tick(self) -> None:
-        """Note a packet's time; keep an idle GPU warm."""
-        if self._stayed:
-            self._begin_child()
-        self._attend()
-        life = self._life
-        network = life.network
+    def _keep_warm(self) -> None:
+        network = self._life.network
         if self._closed or network is None or self._owed or not network.on_gpu:
             return
-        if self._clock() - self._since_s >= self._keep_warm_s:
+        if self._clock() - self._since_s >= KEEP_WARM_S:
             self._owed = KEEP_WARM
             self._since_s = self._clock()
             self.counters.network_warm_runs += 1
-            life.requests.put(KEEP_WARM)
+            self._life.requests.put(KEEP_WARM)
 
-    def _attend(self) -> None:
-        """Take late results; replace a worker that ended or hangs."""
-        if self._pending:
-            return  # collect will see to it
-        life = self._life
-        while (done := self._next_result(0.0)) is not None:
-            if done == self._owed:
-                self._owed = NO_TICKET
-                if done == KEEP_WARM:
-                    continue
-                if done == self._abandoned and not life.sound:
-                    self._note_failure()
-                    self._failed = True
-                else:
-                    self.counters.network_dropped += 1
-        ended = life.over.is_set()
-        if (ended or self._hangs) and not self._closed and self._restarts_left > 0:
-            self._replace(hung=not ended)
+    def _take_results(self) -> None:
+        """Take results that nobody waits for."""
+        while not self._pending and (done := self._next_result(0.0)) is not None:
+            if done == CLOSE and not self._closed:
+                self._note_end()
+            if done != self._owed:
+                continue
+            self._owed = NO_TICKET
+            if done == self._abandoned and not self._life.sound:
+                self._note_failure()
+                self._failed = True
+            elif done != KEEP_WARM:
+                self.counters.network_dropped += 1
 
     def _begin_child(self) -> None:
         """Replace a thread that stayed with the parent of a fork."""
         self._generation = forks.generation
         self._pending = self._owed = self._abandoned = NO_TICKET
-        self._renew()
-
-    def _renew(self) -> None:
-        self._life = Life(self._signature, self._make_queue())
+        self._life = Life(self._signature)
         try:
             if self._closed:
                 raise RuntimeError("it was closed")
@@ -327,16 +276,6 @@ class NetworkWorker:
         except RuntimeError as error:  # no thread can be started
             self._life.error = error
             self._life.over.set()
-
-    def _replace(self, hung: bool) -> None:
-        life = self._life
-        life.end()
-        why = "hung" if hung else f"ended: {in_a_line(life.error or SystemExit())}"
-        self.last_error = f"the worker {why}"
-        self._restarts_left -= 1
-        self._healthy = 0
-        self._pending = self._owed = NO_TICKET
-        self._renew()
 
     def close(self, timeout_s: float = 1.0) -> None:
         """End the worker; wait for it no longer than that."""

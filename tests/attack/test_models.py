@@ -15,9 +15,8 @@ pytest.importorskip("onnxruntime")
 
 from plc import Concealer, inpaint
 from plc.networks.drafts import TwoSidedDraft
+from plc.networks.files import inpaint as inpaint_module
 from plc.networks.streams import served
-from plc.networks.streams.costs import Costs
-from plc.networks.streams.served import Opener
 from plc.repair import arrays
 from plc.repair.arrays import FillSettings
 from plc.repair.recordings import inpaint_file
@@ -75,11 +74,12 @@ def lies(
     """Have every network lie from here on; return those that were opened."""
     opened: list[_Liar] = []
 
-    def open_network(*_: object) -> _Liar:
+    def open_network(*_: object, **__: object) -> _Liar:
         opened.append(_Liar(levels, checks))
         return opened[-1]
 
-    monkeypatch.setattr(served, "OPENER", Opener(open_network, Costs()))
+    for module in (served, inpaint_module):
+        monkeypatch.setattr(module, "open_network", open_network)
     return opened
 
 

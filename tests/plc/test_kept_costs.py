@@ -6,13 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from plc import kept_costs
 from plc.kept_costs import find_cost, keep_cost
-from plc.networks.streams import costs as costs_module
-from plc.networks.streams.costs import Cost, Costs
 from plc.predict import ladder
 from plc.predict.ladder import STEADY, affordable
 from plc_kernels.ar import burg
@@ -90,33 +87,3 @@ def test_a_rung_is_measured_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
     after(monkeypatch, 3600.0)
     assert rungs_of_a_process(1e6) == 0
     assert rungs_of_a_process(1e-6) == of_all  # each is too dear: the machine may have been busy
-
-
-def test_a_network_is_measured_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Costs, "_answers", lambda self, served: True)
-    found: list[Cost] = []
-    monkeypatch.setattr(Costs, "measure", lambda *_: found.pop(0))
-    served: Any = SimpleNamespace(
-        manifest=SimpleNamespace(sha256="0"),
-        draft=SimpleNamespace(names=("ar",)),
-        gap=SimpleNamespace(shape=(1, 2, 3), rows=np.zeros((1, 64), np.float32)),
-        provider="auto",
-        runner=SimpleNamespace(on_gpu=False),
-        cost=Cost(9.0, 1.0),
-    )
-    found[:] = [Cost(9.0, 1.0, draft_ms=0.5)]
-    assert Costs(kept=True).of(served) == Cost(9.0, 1.0, 1, 0.5)
-    costs = Costs(kept=True)  # another process
-    assert costs.of(served) == Cost(9.0, 1.0, costs_module._MOST_MEASUREMENTS, 0.5)
-    assert costs.again(served) is None
-    after(monkeypatch, 3600.0)
-    costs = Costs(kept=True)
-    assert costs.of(served) == Cost(9.0, 1.0, 1, 0.5)
-    found[:] = [Cost(3.0, 2.0, draft_ms=0.4)]
-    assert costs.again(served) == Cost(3.0, 1.0, 2, 0.4)
-    assert Costs(kept=True).of(served).burst_ms == 3.0
-    found[:] = [Cost(2.0, 1.0), Cost(1.0, 1.0), Cost(4.0, 1.0)]
-    assert Costs().of(served).burst_ms == 2.0
-    served.runner.on_gpu = True
-    assert Costs(kept=True).of(served).burst_ms == 1.0
-    assert Costs(kept=True).of(served).burst_ms == 4.0

@@ -357,7 +357,6 @@ def many_streams(subject: Subject, settings: GpuSettings) -> dict[str, Any]:
         "outcomes": counts,
         "missed_share": 1.0 - counts[Outcome.DONE.value] / max(filled, 1),
         "times": _summary(times_ms),
-        "restarts": sum(each.counters.network_restarts for each in workers.values()),
         "warm_runs": sum(each.counters.network_warm_runs for each in workers.values()),
     }
 

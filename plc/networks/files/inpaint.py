@@ -16,10 +16,10 @@ from plc.networks.drafts import Found, TwoSidedDraft
 from plc.networks.files.gap_filler import GapFiller, Hints, check_kind, find_models
 from plc.networks.files.spoken import SpokenGaps
 from plc.networks.spectra import GapSpectra
-from plc.networks.streams import served
 from plc.predict.content import speech_probability
 from plc.predict.contour import contour_model
 from plc.predict.sides import continued
+from plc.runtime.network import open_network
 
 CONTENTS = ("music", "speech")
 LEAST_KNOWN_MS = 30.0
@@ -67,7 +67,7 @@ class TwoSidedNetwork:
             self._draft = TwoSidedDraft(manifest.drafts, sample_rate, gap.gap_start)
         except ConfigError as error:
             raise ConfigError(f"model {manifest.name}: {error}") from error
-        self._network = served.OPENER.network(manifest, gap.shape, "auto")
+        self._network = open_network(manifest, gap.shape)
 
     def fill(
         self,

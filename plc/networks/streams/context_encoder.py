@@ -22,6 +22,7 @@ near the end of what is known that the context is not there.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -33,7 +34,6 @@ from plc.errors import ConfigError
 from plc.models.manifest import Manifest
 from plc.networks.files.context_encoder import (
     EXTENSIONS,
-    GAP_FRAMES,
     GAP_SAMPLES,
     HOP_SAMPLES,
     ITERATIONS,
@@ -42,24 +42,16 @@ from plc.networks.files.context_encoder import (
     encoder_signature,
     spans_at,
 )
-from plc.networks.streams.costs import ANSWER_WITHIN_S
-from plc.networks.streams.opened import ANSWER_BY, ANSWER_SHARE
-from plc.networks.streams.served import OPEN_S, StreamContext, no_answer
-from plc.networks.streams.switch import Switch, state_of
+from plc.networks.streams.served import ANSWER_BY, StreamContext, described
+from plc.networks.streams.switch import Switch
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller
 from plc.predict.sides import continued
 from plc.runtime.providers import Signature
-from plc.runtime.runner import (
-    NO_TICKET,
-    InlineRunner,
-    Outcome,
-    Runner,
-)
+from plc.runtime.runner import NO_TICKET, Outcome, Runner
 from plc.runtime.session import open_session
-from plc.runtime.worker import NetworkWorker
 from plc_kernels.stream.layout import ARRIVED, MASK, PACKET, PART_STOP, QUEUE, SLOT
 from plc_kernels.stream.queue import LOST, WHOLE
 
@@ -67,9 +59,13 @@ WINDOWS = (EXTENSIONS, ("centred",))
 """Where the network's window lies around a gap: the dearer way first."""
 # Of longer gaps some windows are the same, and the network is asked about fewer than three.
 _DEAREST_SHARE = 1.0 - 2.0 * HOP_SAMPLES / GAP_SAMPLES
-# What a network is measured by: runs, and iterations beside none.
+# By which a fill is timed.
 _RUNS = 3
-_MEASURED_ITERATIONS = 20
+# Of the time until a gap is due, what a fill may take.
+_ANSWER_SHARE = 0.6
+Trial = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+"""Samples and losses around a gap, and room for the gap."""
+
 # What continues a side into a loss, of which the network sees others than its own from a distance.
 _CONTEXT_RUNG = Rung(10.0, 50.0)
 
@@ -82,16 +78,9 @@ class Effort:
     iterations: int = ITERATIONS
 
 
-@dataclass(slots=True)
-class Grant:
-    """The effort of the next fill, for the thread that makes it."""
-
-    effort: Effort = field(default_factory=Effort)
-
-
 @dataclass(frozen=True, slots=True)
 class FillCost:
-    """Time of a fill in ms, the least measured; inf without an answer."""
+    """Time of a fill in ms, the least measured."""
 
     fills_ms: tuple[float, ...]
     """Without iterations, for each of :data:`WINDOWS`."""
@@ -106,8 +95,14 @@ class FillCost:
         return None
 
 
-_costs: dict[tuple[object, ...], FillCost] = {}
-"""Those measured in this process."""
+@dataclass(slots=True)
+class Grant:
+    """What a filler and the thread that fills for it tell each other."""
+
+    effort: Effort = field(default_factory=Effort)
+    """Of the next fill."""
+    cost: FillCost | None = None
+    """Of fills in this stream; None without a time limit."""
 
 
 class StreamEncoder:
@@ -117,16 +112,12 @@ class StreamEncoder:
     ----------
     manifest : Manifest
         Of kind ``paper``.
-    provider : str
-        As for :func:`plc.runtime.session.open_session`.
-    grant : Grant
-        Read at the beginning of each run.
-    sample_rate : int
-        Of the stream, in Hz.
-    channels : int
-        Rows of a run.
+    context : StreamContext
+        The stream; where it has a time limit, trial fills are timed.
     horizon : int
         Samples of the longest gap.
+    grant : Grant
+        Read at the beginning of each run; the cost is written.
 
     Raises
     ------
@@ -135,26 +126,40 @@ class StreamEncoder:
     """
 
     def __init__(
-        self,
-        manifest: Manifest,
-        provider: str,
-        grant: Grant,
-        sample_rate: int,
-        channels: int,
-        horizon: int,
+        self, manifest: Manifest, context: StreamContext, horizon: int, grant: Grant
     ) -> None:
         self._grant = grant
-        self._sample_rate = sample_rate
+        self._sample_rate = context.sample_rate
         # For two windows of three rows the third is left as it is.
         self._sessions = [
-            open_session(manifest, partial(encoder_signature, len(extensions)), providers=provider)
+            open_session(
+                manifest,
+                partial(encoder_signature, len(extensions)),
+                providers=context.provider,
+            )
             for extensions in WINDOWS
         ]
-        self._encoder = AnyRateEncoder(ContextEncoder(self._answers), sample_rate)
-        made = np.zeros((channels, horizon), np.float32)
-        self.run(
-            *rehearsal(channels, horizon, sample_rate), made
-        )  # what is first in a process is slow
+        self._encoder = AnyRateEncoder(ContextEncoder(self._answers), context.sample_rate)
+        trial = (
+            *rehearsal(context.channels, horizon, context.sample_rate),
+            np.zeros((context.channels, horizon), np.float32),
+        )
+        self.run(*trial)  # what is first in a process is slow
+        if context.limit_ms != math.inf:
+            grant.cost = self._cost_of(trial, context.clock)
+
+    def _cost_of(self, trial: Trial, clock: Callable[[], float]) -> FillCost:
+        def least_ms(extensions: tuple[str, ...], iterations: int) -> float:
+            times_ms = []
+            for _ in range(_RUNS):
+                began_s = clock()
+                self._fill(*trial, Effort(extensions, iterations))
+                times_ms.append(1e3 * (clock() - began_s))
+            return min(times_ms)
+
+        fills_ms = tuple(least_ms(extensions, 0) for extensions in WINDOWS)
+        all_ms = least_ms(WINDOWS[-1], ITERATIONS)
+        return FillCost(fills_ms, max(all_ms - fills_ms[-1], 0.0) / ITERATIONS)
 
     @property
     def on_gpu(self) -> bool:
@@ -191,16 +196,24 @@ class StreamEncoder:
         ModelError
             If the network's answer is not sound.
         """
-        effort = self._grant.effort
+        self._fill(spectra, lost, out, self._grant.effort)
+        return True
+
+    def _fill(
+        self,
+        samples: NDArray[np.float32],
+        lost: NDArray[np.float32],
+        out: NDArray[np.float32],
+        effort: Effort,
+    ) -> None:
         missing = lost[0] > 0.0
         start = self._encoder.side
         gap = _run_length(missing, start)
-        for row, made in zip(spectra, out, strict=True):
+        for row, made in zip(samples, out, strict=True):
             line = _patched(row, missing, start, self._sample_rate)
             made[:gap] = self._encoder.fill(
                 line, (start, start + gap), effort.extensions, effort.iterations
             )
-        return True
 
     def keep_warm(self) -> None:
         """Run once for nothing."""
@@ -244,11 +257,8 @@ class ContextEncoderFiller(Filler):
         sample_rate, channels, packet_samples = context.stream
         _check_stream(manifest, sample_rate, packet_samples, lookahead)
         self._manifest = manifest
-        self._clock = context.clock
-        self._limit_ms = context.limit_ms
+        self._stream = context
         self._packet = packet_samples
-        self._packet_ms = context.packet_ms
-        self._sample_rate = sample_rate
         longest, self._context, self._side = spans_at(sample_rate)
         self.horizon = horizon = min(context.reach, longest)
         """Samples of the longest gap for the network."""
@@ -262,101 +272,37 @@ class ContextEncoderFiller(Filler):
         self._slots = lookahead + 1
         self._grant = Grant()
         self.switch = Switch()
-        self.runner: Runner = self._opened_runner(context.provider)
-        self._cost: FillCost | None = None
-        self._why = ""
-        if not isinstance(self.runner, InlineRunner):
-            self._cost = self._known_cost(context.provider)
-            self._leave_out_if_slow()
-        self.counters = self.runner.counters = context.counters
-        self._memory: Any = None
-        self._forget()
-
-    def _opened_runner(self, provider: str) -> Runner:
-        channels = self._samples.shape[0]
         signature = Signature(
             (("samples", self._samples.shape), ("lost", self._lost.shape)),
             ("gap", self._made.shape),
         )
-        opened = partial(
-            StreamEncoder,
-            self._manifest,
-            provider,
-            self._grant,
-            self._sample_rate,
-            channels,
-            self.horizon,
-        )
-        if self._limit_ms == float("inf"):
-            return InlineRunner(opened(), signature, self._clock)
-        worker = NetworkWorker(opened, signature, clock=self._clock)
-        worker.wait_until_open(OPEN_S)
-        return worker
+        open_it = partial(StreamEncoder, manifest, context, horizon, self._grant)
+        self.runner: Runner = context.runner(open_it, signature)
+        self.counters = context.counters
+        self._why = self._why_too_slow()
+        if self._why:
+            self.runner.close()
+        self._memory: Any = None
+        self._forget()
 
-    def _known_cost(self, provider: str) -> FillCost:
-        key = (self._manifest.sha256, self._sample_rate, *self._made.shape, provider)
-        if key not in _costs:
-            cost = self._measured_cost()
-            if float("inf") in cost.fills_ms:
-                return cost
-            _costs[key] = cost
-        return _costs[key]
-
-    def _measured_cost(self) -> FillCost:
-        """Run trial fills, and return their cost."""
-        samples, lost = rehearsal(*self._made.shape, self._sample_rate)
-        fills_ms = []
-        for extensions in WINDOWS:
-            self._grant.effort = Effort(extensions, 0)
-            least_ms = float("inf")
-            for _ in range(_RUNS):
-                began_s = self._clock()
-                ticket = self.runner.submit(samples, lost)
-                outcome = self.runner.collect(ticket, began_s + ANSWER_WITHIN_S, self._made)
-                if not outcome.usable:
-                    return FillCost((float("inf"),) * len(WINDOWS), 0.0)
-                least_ms = min(least_ms, 1e3 * (self._clock() - began_s))
-            fills_ms.append(least_ms)
-        return FillCost(tuple(fills_ms), self._iteration_ms(samples))
-
-    def _iteration_ms(self, samples: NDArray[np.float32]) -> float:
-        """Return the cost of an iteration, measured without the network."""
-        silent = ContextEncoder(lambda contexts: np.abs(contexts[:, 0, :, :GAP_FRAMES]))
-        encoder = AnyRateEncoder(silent, self._sample_rate)
-        gap = (self._side, self._side + self.horizon)
-        least_ms = []
-        for iterations in (0, _MEASURED_ITERATIONS):
-            times_ms = []
-            for _ in range(_RUNS):
-                began_s = self._clock()
-                for row in samples:
-                    encoder.fill(row, gap, WINDOWS[-1], iterations)
-                times_ms.append(1e3 * (self._clock() - began_s))
-            least_ms.append(min(times_ms))
-        return max(least_ms[1] - least_ms[0], 0.0) / _MEASURED_ITERATIONS
-
-    def _leave_out_if_slow(self) -> None:
-        """Close a network that is too slow for this lookahead."""
-        assert self._cost is not None, "it was measured"
+    def _why_too_slow(self) -> str:
+        """Return why the network cannot serve this lookahead; empty if it can."""
+        cost = self._grant.cost
         spare = (self._slots - 1) * self._packet - self._side
-        turns = spare // self._packet + 1
-        if self._cost.effort_in(self._granted_ms(turns)) is not None:
-            return
-        self.runner.close()
-        least_ms = min(self._cost.fills_ms)
-        if least_ms == float("inf"):
-            self._why = no_answer()
-            return
+        most_ms = self._granted_ms(spare // self._packet + 1)
+        if cost is None or cost.effort_in(most_ms) is not None:
+            return ""
+        least_ms = min(cost.fills_ms)
         needed = math.ceil(least_ms / self._granted_ms(1))
         packets = math.ceil(self._side / self._packet) + needed - 1
-        self._why = (
-            f"a fill takes {least_ms:.1f} ms of the {self._granted_ms(turns):.1f} ms "
-            f"there are; lookahead={packets} ({packets * self._packet_ms:g} ms) would do"
+        return (
+            f"a fill takes {least_ms:.1f} ms of the {most_ms:.1f} ms there are; "
+            f"lookahead={packets} ({packets * self._stream.packet_ms:g} ms) would do"
         )
 
     def _granted_ms(self, turns: int) -> float:
         """Return the time for a fill that is due after some packets."""
-        return ANSWER_SHARE * turns * self._packet_ms
+        return _ANSWER_SHARE * turns * self._stream.packet_ms
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -375,17 +321,16 @@ class ContextEncoderFiller(Filler):
     def describe(self) -> dict[str, Any]:
         """Return the description of linear prediction, and the model."""
         found: dict[str, str | float] = {"model": self._manifest.name}
-        if self._why:
-            found |= {"mode": "left out", "why": self._why}
-        else:
-            found["mode"] = "inline" if isinstance(self.runner, InlineRunner) else "worker"
-            found["state"] = state_of(self.runner, self.switch)
-        if self._cost is not None and float("inf") not in self._cost.fills_ms:
-            found["cost_ms"] = round(self._cost.fills_ms[0], 4)
-            found["least_cost_ms"] = round(self._cost.fills_ms[-1], 4)
-            found["iteration_ms"] = round(self._cost.iteration_ms, 4)
-        if self.runner.last_error:
-            found["error"] = self.runner.last_error
+        cost = self._grant.cost
+        if cost is not None:
+            found["cost_ms"] = round(cost.fills_ms[0], 4)
+            found["least_cost_ms"] = round(cost.fills_ms[-1], 4)
+            found["iteration_ms"] = round(cost.iteration_ms, 4)
+        found |= (
+            {"mode": "left out", "why": self._why}
+            if self._why
+            else described(self.runner, self.switch)
+        )
         networks = {f"{content}, bridged": found for content in ("music", "speech")}
         return self.ar.describe() | {"networks": networks}
 
@@ -419,10 +364,8 @@ class ContextEncoderFiller(Filler):
         self._position += block.shape[1]
         if self._ticket != NO_TICKET and self._position > self._asked[0]:
             self._abandon()  # it was not bridged as a whole
-        if received:
-            self.runner.tick()
-            if self.runner.take_failure():
-                self.switch.note(Outcome.FAILED)
+        if received and self.runner.tick():
+            self.switch.note(Outcome.FAILED)
         memory = self._memory
         if self._why or memory is None or self._asked[0] >= self._position:
             return
@@ -470,9 +413,9 @@ class ContextEncoderFiller(Filler):
             self.counters.network_off += 1
             self.switch.note_off()
             return
-        if self._cost is not None:
+        if self._grant.cost is not None:
             granted_ms = self._granted_ms(begin // self._packet + 1)
-            self._grant.effort = self._cost.effort_in(granted_ms) or Effort(WINDOWS[-1], 0)
+            self._grant.effort = self._grant.cost.effort_in(granted_ms) or Effort(WINDOWS[-1], 0)
         held = slice(begin, begin + self._side)
         for c, row in enumerate(self._samples):
             self._memory.history.newest(c, row[: self._side - past])
@@ -500,8 +443,8 @@ class ContextEncoderFiller(Filler):
         moment: Moment = STEADY_MOMENT,
     ) -> bool:
         """Bridge the gap by linear prediction; play the network's fill if it is there."""
-        limit_ms = min(self._limit_ms, moment.limit_ms)
-        deadline_s = self._clock() + ANSWER_BY * limit_ms / 1000.0
+        limit_ms = min(self._stream.limit_ms, moment.limit_ms)
+        deadline_s = self._stream.clock() + ANSWER_BY * limit_ms / 1000.0
         self._by_network = False
         landed = self.ar.bridge(history, after, out, moment)
         if self._ticket == NO_TICKET or self._asked != (self._position, out.shape[1]):

@@ -18,8 +18,12 @@ packet's time for itself, while the network has that packet's whole duration for
 one for speech in short packets at the rates of music, which are over before it could answer.
 
 **With lookahead** a gap whose end has arrived is bridged before its first packet is due, and a
-network for that (:mod:`plc.networks.streams.bridge`), where there is one for the content, improves
-on the bridge in that packet's time.
+network for that, where there is one for the content, improves on the bridge in that packet's time.
+What lies beyond what it sees is predicted::
+
+    forward     |~~ played ~~|-- from the past ----|~~ arrived ~~|-- predicted --|
+    backward    |~~ played ~~|-- from what follows-|~~ arrived ~~|-- predicted --|
+    bridge      |~~ played ~~|-- both, blended ----|~~ arrived ~~|-- predicted --|
 
 The draft is always finished first, so there is always something to play, and there is no step
 where the one takes over from the other. Which model serves a burst follows from the content, as the
@@ -33,14 +37,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.models.manifest import Manifest
-from plc.networks.drafts import BurstDraft
+from plc.networks.drafts import BridgeDraft, BurstDraft
 from plc.networks.spectra import EDGE_MS
-from plc.networks.streams.bridge import BridgeNetwork
-from plc.networks.streams.opened import ANSWER_BY, OpenNetworks
-from plc.networks.streams.served import ServedNetwork, StreamContext
+from plc.networks.streams.served import ANSWER_BY, ServedNetwork, StreamContext, open_networks
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
-from plc.predict.linear import ArFiller
+from plc.predict.linear import LEAST_KNOWN, ArFiller
 from plc.runtime.runner import NO_TICKET, Outcome
 from plc_kernels.bridge import LATE_MS
 from plc_kernels.burst import (
@@ -91,26 +93,20 @@ class NetworkFiller(Filler):
         self._clock = context.clock
         self._limit_ms = limit_ms
         self._wait_s = ANSWER_BY * limit_ms / 1000.0
-        self._opened = opened = OpenNetworks(context, models, bridges)
-        self._networks = opened.causal
-        self._bridges = {
-            content: BridgeNetwork(served) for content, served in opened.bridges.items()
+        self._networks: dict[str, ServedNetwork[BurstDraft]] = open_networks(models, context)
+        fitting = {
+            content: manifest
+            for content, manifest in bridges.items()
+            if LEAST_KNOWN <= packet_samples <= manifest.horizon_samples(sample_rate)
         }
-        self.networks = opened.each
+        self._bridges: dict[str, ServedNetwork[BridgeDraft]] = open_networks(fitting, context)
+        opened: list[ServedNetwork[Any]] = [*self._networks.values(), *self._bridges.values()]
+        self.networks = tuple({id(served): served for served in opened}.values())
         """The models that are open, each once."""
-        networks = self._networks.values()
-        longest = max((v.gap.horizon for v in networks), default=0)
+        longest = max((v.gap.horizon for v in self._networks.values()), default=0)
         beyond = max((v.draft.ahead for v in self.networks), default=0)
-        # What is taken for speech is unsteady, so that its networks take nothing from tones.
-        taken_ms = opened.taken_ms("music")
-        self.ar = ArFiller(
-            sample_rate,
-            channels,
-            max(packet_samples, beyond),
-            limit_ms - taken_ms,
-            context.reach,
-            unsteady_limit_ms=limit_ms - max(taken_ms, opened.taken_ms("speech")),
-        )
+        longest_packet = max(packet_samples, beyond)
+        self.ar = ArFiller(sample_rate, channels, longest_packet, limit_ms, context.reach)
         # Only these listen to what is played.
         self._recalling = [v.draft for v in self.networks if v.draft.recalls]
         pasts = [max(v.gap.gap_start, v.draft.past_samples) for v in self.networks]
@@ -124,6 +120,8 @@ class NetworkFiller(Filler):
         self._deadline_s = 0.0
         self._bridged_by = ""
         self._served: ServedNetwork[BurstDraft] | None = None
+        self._at_work: ServedNetwork[Any] | None = None
+        """What drafts were made for since the last packet."""
         self._ticket = NO_TICKET
         self._made_by_network = False
         self._position = 0
@@ -146,12 +144,14 @@ class NetworkFiller(Filler):
 
     def describe(self) -> dict[str, Any]:
         """Return the description of linear prediction, and the models by content."""
-        return self.ar.describe() | {"networks": self._opened.describe()}
+        causal = {content: served.describe() for content, served in self._networks.items()}
+        bridges = {f"{of}, bridged": served.describe() for of, served in self._bridges.items()}
+        return self.ar.describe() | {"networks": causal | bridges}
 
     def reset(self) -> None:
         """Forget the stream; the networks stay open."""
         self.ar.reset()
-        self._served = None
+        self._served = self._at_work = None
         self._bridged_by = ""
         self._ticket = NO_TICKET
         for served in self.networks:
@@ -172,47 +172,64 @@ class NetworkFiller(Filler):
             return
         self._abandon()
         for served in self.networks:
-            served.runner.tick()
-            if served.runner.take_failure():
+            if served.runner.tick():
                 served.switch.note(Outcome.FAILED)
 
     def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
         """Draft the horizon, and have the network improve on it."""
         self._deadline_s = self._clock() + self._wait_s
-        self.ar.begin(history, moment)
         self._position = 0
         self._weight = recalled_weight(moment.received_share)
         self._made_by_network = False
         self._bridged_by = ""
         self._abandon()
-        network = self._bridge(moment)
-        usable = network is not None and network.served.switch.on
-        self.late_samples = self._late if usable else 0
-        self._served = served = self._choose(network, history, moment)
+        bridge = self._bridge(moment)
+        if bridge is not None and not bridge.switch.on:
+            bridge = None
+        self.late_samples = self._late if bridge is not None else 0
+        self._served = served = self._choose(bridge, history, moment)
+        self._predict(history, moment, served, bridge if moment.gap_samples else None)
         if served is None:
             return
         gap = served.gap
+        self._at_work = served
         served.draft.write(history, self.ar, gap.rows, self._weight)
         begin_fill(gap.lines, gap.gap_start, gap.horizon, self._fill)
-        self._submit(served)
+        if served.switch.on:
+            gap.analyse()
+            self._ticket = served.runner.submit(gap.spectra, gap.lost)
         if served.prompt and self._ticket != NO_TICKET:
             self._collect(served, self._deadline_s)
 
+    def _predict(
+        self, history: History, moment: Moment, *drafted: ServedNetwork[Any] | None
+    ) -> None:
+        """Begin linear prediction in the time that networks leave to it."""
+        left = min((each.left for each in drafted if each is not None), default=1.0)
+        limit_ms = min(left * self._limit_ms, moment.limit_ms)
+        self.ar.begin(history, moment._replace(limit_ms=limit_ms))
+
     def _choose(
-        self, network: BridgeNetwork | None, history: History, moment: Moment
+        self, bridge: ServedNetwork[BridgeDraft] | None, history: History, moment: Moment
     ) -> ServedNetwork[BurstDraft] | None:
-        """Return the model that continues the past, or None."""
+        """Return the model that continues the past, or None; ``bridge`` will be asked if it can."""
         served = self._networks.get(moment.content)
         if served is None or self._hurried(moment) or history.filled < served.gap.gap_start:
             return None
         if served.draft.recalls and self._weight == 0.0:
             return None
-        bridged = moment.gap_samples
-        if bridged and network is not None and network.ready(history, bridged):
+        if moment.gap_samples and bridge is not None and bridge.serves(history, moment.gap_samples):
             return None
-        return served
+        return served if self._drafts_for(served) else None
 
-    def _bridge(self, moment: Moment) -> BridgeNetwork | None:
+    def _drafts_for(self, served: ServedNetwork[Any]) -> bool:
+        """Return whether to make drafts for a network; count a concealment for which it is off."""
+        if not served.switch.on:
+            self.counters.network_off += 1
+            served.switch.note_off()
+        return served.switch.drafts
+
+    def _bridge(self, moment: Moment) -> ServedNetwork[BridgeDraft] | None:
         return None if self._hurried(moment) else self._bridges.get(moment.content)
 
     def _hurried(self, moment: Moment) -> bool:
@@ -234,14 +251,6 @@ class NetworkFiller(Filler):
         if self._ticket != NO_TICKET and self._served is not None:
             self._served.runner.abandon()
         self._ticket = NO_TICKET
-
-    def _submit(self, served: ServedNetwork[BurstDraft]) -> None:
-        if not served.switch.on:
-            self.counters.network_off += 1
-            served.switch.note_off()
-            return
-        served.gap.analyse()
-        self._ticket = served.runner.submit(served.gap.spectra, served.gap.lost)
 
     def _collect(self, served: ServedNetwork[BurstDraft], deadline_s: float) -> None:
         """Crossfade from the draft to the network's fill, if in time."""
@@ -282,31 +291,62 @@ class NetworkFiller(Filler):
         moment: Moment = STEADY_MOMENT,
     ) -> bool:
         """Bridge the gap up to ``after``, and improve on the bridge."""
-        network = self._bridge(moment)
+        served = self._bridge(moment)
+        if served and not (served.serves(history, out.shape[1]) and self._drafts_for(served)):
+            served = None
         if not moment.gap_samples:  # the burst began earlier, and this packet has its own time
             self._deadline_s = self._clock() + self._wait_s
         if moment.fading:  # what the burst began with would go on at full level
             self._abandon()
             self._served = None
-            self.ar.begin(history, moment)
-        if network is None:
+            self._predict(history, moment, served)
+        if served is None:
             landed = self.ar.bridge_from(self.extend, history, after, out)
         else:
-            whole = moment.gap_samples > 0 and network.serves(history, out.shape[1])
-            landed = network.draft.bridge(self.ar, self.extend, history, after, out, whole)
+            self._at_work = served
+            whole = moment.gap_samples > 0
+            landed = served.draft.bridge(self.ar, self.extend, history, after, out, whole)
         if landed:
             self._abandon()
             self._served = None  # linear prediction has set out from the far side
-        if (
-            landed
-            and network is not None
-            and network.improve(history, after, out, self._deadline_s, self.counters)
-        ):
-            self._bridged_by = network.served.name
+            if (
+                served is not None
+                and served.switch.on
+                and self._improve(served, history, after, out)
+            ):
+                self._bridged_by = served.name
         return landed
 
+    def _improve(
+        self,
+        served: ServedNetwork[BridgeDraft],
+        history: History,
+        after: NDArray[np.float32],
+        out: NDArray[np.float32],
+    ) -> bool:
+        """Improve on the bridge in ``out``; return whether the network is on and could, in time."""
+        if not served.switch.on:
+            return False
+        gap = served.gap
+        gap.set_gap(out.shape[1])
+        served.draft.write(history, after, out, gap.rows)
+        gap.analyse()
+        ticket = served.runner.submit(gap.spectra, gap.lost)
+        outcome = served.runner.collect(ticket, self._deadline_s, gap.filled)
+        served.switch.note(outcome)
+        if outcome.usable:
+            out[:] = gap.synthesise()
+        return outcome.usable
+
     def took(self, late: bool) -> int:
-        """As :meth:`ArFiller.took`; networks switched off or on count as steps, too."""
+        """As :meth:`ArFiller.took`; networks switched off or on count as steps, too.
+
+        Where drafts for a network were made, it is the network that took too long.
+        """
+        served, self._at_work = self._at_work, None
+        if late and served is not None:
+            served.switch.note(Outcome.LATE)
+            late = False
         return self.ar.took(late) + self._switched()
 
     def pass_time(self, ms: float) -> int:

@@ -1,25 +1,26 @@
-"""One network, open for a stream: its memory, its drafts, its thread and its cost."""
+"""The networks of a stream that ONNX Runtime runs: memory, drafts, thread and switch of each.
+
+None is timed beforehand: one that is too slow for the stream misses its first deadlines, where its
+draft is played, and is switched off.
+"""
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from plc.errors import ConfigError
 from plc.limits import MUSIC_RATE
 from plc.models.manifest import Manifest
-from plc.networks.drafts import CAUSAL_DRAFTS, BridgeDraft, BurstDraft, Draft, PredictionDraft
+from plc.networks.drafts import CAUSAL_DRAFTS, BridgeDraft, Draft
 from plc.networks.spectra import GapSpectra
-from plc.networks.streams.costs import ANSWER_WITHIN_S, COSTS, UNKNOWN, Cost, Costs
-from plc.networks.streams.switch import Switch, state_of
-from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
-from plc.runtime.runner import (
-    InlineRunner,
-    NetworkCounters,
-    Runnable,
-    Runner,
-)
+from plc.networks.streams.switch import Switch
+from plc.predict.history import History
+from plc.runtime.network import network_signature, open_network
+from plc.runtime.providers import Signature
+from plc.runtime.runner import InlineRunner, NetworkCounters, Runnable, Runner
 from plc.runtime.worker import NetworkWorker
 from plc_kernels.stream.network import PROMPT_PACKET_MS
 
@@ -28,33 +29,13 @@ DRAFTS = {
     "bridge": (BridgeDraft.PLAIN, BridgeDraft.ALONG_THE_PITCH),
 }
 """By kind: the drafts that a stream can make for a model, the last being what it improves on."""
-OPEN_S = 120.0
-"""Waiting for a model to load and warm up, at construction."""
-
-
-def open_on_provider(manifest: Manifest, shape: NetworkShape, provider: str) -> GapNetwork:
-    """Return a model's network, ready to run on a shape (:func:`open_network`)."""
-    return open_network(manifest, shape, providers=provider)
-
-
-@dataclass(frozen=True, slots=True)
-class Opener:
-    """Functions that open and measure networks.
-
-    Attributes
-    ----------
-    network : callable
-        Opens a model for a shape on a provider.
-    costs : Costs
-        What bursts cost.
-    """
-
-    network: Callable[[Manifest, NetworkShape, str], Runnable] = open_on_provider
-    costs: Costs = COSTS
-
-
-OPENER = Opener()
-"""Opens networks, and measures them once in a process."""
+ANSWER_BY = 0.85
+"""Share of the time limit until which an answer is waited for: it has to become samples, too."""
+# Shares of the time limit that are linear prediction's: where a burst's first packet waits for the
+# answer, and where it only asks.
+_LEFT_BY_ANSWER, _LEFT_BY_ASKING = 0.4, 0.6
+# Waiting for a model to load and warm up, at construction.
+_OPEN_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +56,6 @@ class StreamContext:
         What the networks run on: ``"auto"``, ``"tensorrt"``, ``"cuda"`` or ``"cpu"``.
     counters : NetworkCounters
         Where runs are counted.
-    opener : Opener
-        How networks are opened and measured.
     """
 
     sample_rate: int
@@ -87,7 +66,6 @@ class StreamContext:
     clock: Callable[[], float] = time.perf_counter
     provider: str = "auto"
     counters: NetworkCounters = field(default_factory=NetworkCounters)
-    opener: Opener = field(default_factory=lambda: OPENER)
 
     @property
     def stream(self) -> tuple[int, int, int]:
@@ -99,6 +77,23 @@ class StreamContext:
         """A packet's duration."""
         return 1000.0 * self.packet_samples / self.sample_rate
 
+    def runner(self, open_it: Callable[[], Runnable], signature: Signature) -> Runner:
+        """Open a network: in the caller's thread if there is no time limit, else in its own.
+
+        Raises
+        ------
+        Exception
+            Whatever opening it raises.
+        """
+        runner: Runner
+        if self.limit_ms == math.inf:
+            runner = InlineRunner(open_it(), signature)
+        else:
+            runner = worker = NetworkWorker(open_it, signature, self.clock)
+            worker.wait_until_open(_OPEN_S)
+        runner.counters = self.counters
+        return runner
+
 
 DraftOf = TypeVar("DraftOf", bound=Draft)
 
@@ -108,66 +103,64 @@ class ServedNetwork(Generic[DraftOf]):
     """One model, open for a stream."""
 
     manifest: Manifest
-    context: StreamContext
     gap: GapSpectra
     runner: Runner
     draft: DraftOf
     prompt: bool
     """Whether the first packet of a burst waits for it."""
-    switch: Switch
-    cost: Cost = UNKNOWN
-
-    @property
-    def clock(self) -> Callable[[], float]:
-        """The stream's."""
-        return self.context.clock
-
-    @property
-    def provider(self) -> str:
-        """What it was asked to run on."""
-        return self.context.provider
-
-    @property
-    def state(self) -> str:
-        """As :func:`~plc.networks.streams.switch.state_of`."""
-        return state_of(self.runner, self.switch)
-
-    @property
-    def first_ms(self) -> float:
-        """Time that the first packet of a burst pays: its drafts, and the run or the asking."""
-        network_ms = self.cost.burst_ms if self.prompt else self.cost.asking_ms
-        return self.cost.draft_ms + network_ms
+    switch: Switch = field(default_factory=Switch)
 
     @property
     def name(self) -> str:
         """Its name in ``stats``."""
         return f"network:{self.manifest.name}"
 
-    def measure_again(self) -> bool:
-        """Measure the cost once more, unless that was done often; return whether it was."""
-        cost = self.context.opener.costs.again(self)
-        self.cost = cost or self.cost
-        return cost is not None
+    @property
+    def left(self) -> float:
+        """Share of the time limit that it leaves to the prediction of its drafts."""
+        return _LEFT_BY_ANSWER if self.prompt and self.switch.on else _LEFT_BY_ASKING
+
+    def serves(self, history: History, gap_samples: int) -> bool:
+        """Tell whether it can be asked about a gap of which the end has arrived."""
+        return gap_samples <= self.gap.horizon and history.filled >= self.gap.gap_start
+
+    def describe(self) -> dict[str, str]:
+        """Return its name, where it runs, whether it is in use, and what last went wrong."""
+        return {"model": self.manifest.name} | described(self.runner, self.switch)
 
 
-def leave_passages(served: ServedNetwork[BurstDraft]) -> None:
-    """Draft by linear prediction alone from now on."""
-    served.draft = PredictionDraft(served.context.stream, served.gap.gap_start, served.draft.ahead)
-    served.cost = replace(served.cost, draft_ms=0.0)
+def described(runner: Runner, switch: Switch) -> dict[str, str]:
+    """Return mode and state of a network, and its last error if there is one.
+
+    ``state`` is ``on``; ``off`` while it is too often late or fails; ``ended`` or ``hung`` if its
+    thread is.
+    """
+    found = {"mode": "inline" if isinstance(runner, InlineRunner) else "worker"}
+    lost = runner.state in ("ended", "hung")
+    found["state"] = runner.state if lost else "on" if switch.on else "off"
+    return found | ({"error": runner.last_error} if runner.last_error else {})
 
 
-def open_served(
-    manifest: Manifest,
-    content: str,
-    context: StreamContext,
-) -> ServedNetwork[Any]:
-    """Open a model: in the caller's thread if there is no time limit, else in one of its own.
+def open_networks(
+    models: Mapping[str, Manifest], context: StreamContext
+) -> dict[str, ServedNetwork[Any]]:
+    """Open models by content; one that serves two contents alike is opened once.
 
     Raises
     ------
     ConfigError, ModelError, MissingExtraError
-        If the model takes other drafts or is not sound, or ONNX Runtime is not installed.
+        If a model is not for this stream, takes other drafts or is not sound, or ONNX Runtime is
+        not installed.
     """
+    networks: dict[str, ServedNetwork[Any]] = {}
+    for content, manifest in models.items():
+        prompt = _is_prompt(manifest, content, context)
+        alike = [v for v in networks.values() if v.manifest is manifest and v.prompt == prompt]
+        networks[content] = alike[0] if alike else _opened(manifest, prompt, context)
+    return networks
+
+
+def _opened(manifest: Manifest, prompt: bool, context: StreamContext) -> ServedNetwork[Any]:
     if manifest.drafts not in DRAFTS[manifest.kind]:
         made = " or ".join(", ".join(drafts) for drafts in DRAFTS[manifest.kind])
         raise ConfigError(
@@ -176,47 +169,17 @@ def open_served(
         )
     gap = GapSpectra(manifest, context.sample_rate, context.channels)
     draft = _draft_of(manifest, gap, context)
-    signature = network_signature(manifest, gap.shape)
-
-    def opened() -> Runnable:
-        return context.opener.network(manifest, gap.shape, context.provider)
-
-    runner: Runner
-    if context.limit_ms == math.inf:
-        runner = InlineRunner(opened(), signature, context.clock)
-    else:
-        worker = NetworkWorker(opened, signature, clock=context.clock)
-        worker.wait_until_open(OPEN_S)
-        runner = worker
-    runner.counters = context.counters
-    served = ServedNetwork(
-        manifest=manifest,
-        context=context,
-        gap=gap,
-        runner=runner,
-        draft=draft,
-        prompt=is_prompt(manifest, content, context.stream),
-        switch=Switch(),
-    )
-    served.cost = context.opener.costs.of(served)
-    return served
+    open_it = partial(open_network, manifest, gap.shape, providers=context.provider)
+    runner = context.runner(open_it, network_signature(manifest, gap.shape))
+    return ServedNetwork(manifest, gap, runner, draft, prompt)
 
 
-def is_prompt(manifest: Manifest, content: str, stream: tuple[int, int, int]) -> bool:
-    """Tell whether a burst's first packet waits for the model.
-
-    ``content`` is the one that it serves; ``stream`` is sample rate, channels and packet samples.
-    """
-    sample_rate, _, packet_samples = stream
+def _is_prompt(manifest: Manifest, content: str, context: StreamContext) -> bool:
+    """Tell whether a burst's first packet waits for the model that serves a content."""
     of_music = manifest.content == "music" or content == "music"
-    shortest = sample_rate * PROMPT_PACKET_MS / 1000.0
-    short = sample_rate >= MUSIC_RATE and packet_samples < shortest
+    shortest = context.sample_rate * PROMPT_PACKET_MS / 1000.0
+    short = context.sample_rate >= MUSIC_RATE and context.packet_samples < shortest
     return manifest.kind == "bridge" or not (of_music or short)
-
-
-def no_answer() -> str:
-    """Return why a network with an infinite cost is not used."""
-    return f"it did not answer within {ANSWER_WITHIN_S:g} s"
 
 
 def _draft_of(manifest: Manifest, gap: GapSpectra, context: StreamContext) -> Draft:

@@ -24,7 +24,6 @@ from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
 from plc.networks import flat
 from plc.networks.streams import served as served_module
-from plc.networks.streams.served import Opener
 from plc.runtime import native
 from plc.runtime import network as network_module
 from plc.runtime.bound import SessionReport
@@ -105,10 +104,10 @@ def test_of_real_losses_the_kernels_make_what_onnx_runtime_makes(
     soxr = pytest.importorskip("soxr")
     apart: list[float] = []
 
-    def open_both(manifest: Manifest, shape: NetworkShape, provider: str) -> Runnable:
+    def open_both(manifest: Manifest, shape: NetworkShape, providers: str) -> Runnable:
         return _Both(manifest, shape, apart)
 
-    monkeypatch.setattr(served_module, "OPENER", Opener(network=open_both))
+    monkeypatch.setattr(served_module, "open_network", open_both)
     clip = "music" if name == "music" else "speech"
     path = str(files("plc") / "data" / f"{clip}.flac")
     signal, clip_rate = soundfile.read(path, dtype="float32", always_2d=True)

@@ -10,7 +10,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -88,24 +87,8 @@ def hang(fake: Fake) -> None:
     assert fake.gate.wait(PATIENCE_S)
 
 
-class Threads:
-    """Starts threads, and knows the newest."""
-
-    newest: threading.Thread
-
-    def __call__(self, run: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        self.newest = threading.Thread(target=run, args=arguments, daemon=True)
-        self.newest.start()
-
-    def have_ended(self, wait_s: float = PATIENCE_S) -> bool:
-        self.newest.join(wait_s)
-        return not self.newest.is_alive()
-
-
-def start(network: Runnable, clock: Clock | None = None, **settings: Any) -> NetworkWorker:
-    worker = NetworkWorker(
-        lambda: network, SIGNATURE, clock=clock or Clock(), hang_s=5.0, **settings
-    )
+def start(network: Runnable, clock: Clock | None = None) -> NetworkWorker:
+    worker = NetworkWorker(lambda: network, SIGNATURE, clock or Clock())
     worker.wait_until_open(PATIENCE_S)
     return worker
 
@@ -118,13 +101,14 @@ def hanging() -> Iterator[Fake]:
     fake.gate.set()
 
 
-def wait_for_ready(worker: NetworkWorker) -> None:
-    """Tick until the worker has given back what it had, or is replaced."""
+def wait_for_ready(worker: NetworkWorker) -> list[bool]:
+    """Tick until the worker has given back what it had; return what the ticks said."""
     pause = threading.Event()
+    told = []
     for _ in range(60_000):
-        worker.tick()
+        told.append(worker.tick())
         if worker.state == "ready":
-            return
+            return told
         pause.wait(0.001)
     pytest.fail(f"the worker is {worker.state}")
 
@@ -132,9 +116,7 @@ def wait_for_ready(worker: NetworkWorker) -> None:
 @pytest.fixture(params=["inline", "worker"])
 def line(request: pytest.FixtureRequest) -> Iterator[Runner]:
     fake = Fake()
-    made: Runner = (
-        InlineRunner(fake, SIGNATURE, Clock()) if request.param == "inline" else start(fake)
-    )
+    made: Runner = InlineRunner(fake, SIGNATURE) if request.param == "inline" else start(fake)
     yield made
     made.close()
 
@@ -175,7 +157,7 @@ def fail(fake: Fake) -> None:
 @pytest.mark.parametrize("inline", [True, False])
 def test_an_exception_is_counted_and_the_next_submission_works(inline: bool) -> None:
     fake = Fake(fail)
-    line: Runner = InlineRunner(fake, SIGNATURE, Clock()) if inline else start(fake)
+    line: Runner = InlineRunner(fake, SIGNATURE) if inline else start(fake)
     out = empty()
     assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
     assert (out == 7.0).all()
@@ -190,28 +172,12 @@ def test_an_exception_is_counted_and_the_next_submission_works(inline: bool) -> 
 def test_a_result_that_is_not_sound_is_not_given(inline: bool) -> None:
     fake = Fake()
     fake.sound = False
-    line: Runner = InlineRunner(fake, SIGNATURE, Clock()) if inline else start(fake)
+    line: Runner = InlineRunner(fake, SIGNATURE) if inline else start(fake)
     out = empty()
     assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
     assert (out == 7.0).all()
     assert line.counters.network_failed == 1
     line.close()
-
-
-def test_inline_a_slow_result_is_counted_as_late_and_given() -> None:
-    clock = Clock()
-
-    def take_time(fake: Fake) -> None:
-        clock.now_s += 0.004
-
-    line = InlineRunner(Fake(take_time), SIGNATURE, clock)
-    out = empty()
-    assert line.collect(line.submit(*gap(1.0)), 0.003, out) is Outcome.SLOW
-    assert (out == 3.0).all()
-    assert Outcome.SLOW.usable
-    assert (line.counters.network_late, line.counters.network_done) == (1, 0)
-    line.tick()
-    assert line.collect(line.submit(*gap(1.0)), 0.009, out) is Outcome.DONE
 
 
 def test_a_hung_run_is_late_at_the_deadline_and_its_result_is_never_given(hanging: Fake) -> None:
@@ -258,7 +224,8 @@ class Watched(queue.SimpleQueue[int]):
 def test_no_call_waits_longer_than_until_the_deadline(hanging: Fake) -> None:
     clock = Clock()
     watched = Watched()
-    worker = start(hanging, clock, make_queue=lambda: watched)
+    worker = start(hanging, clock)
+    worker._life.results = watched
     clock.now_s = 100.0
     ticket = worker.submit(*gap(1.0))
     assert worker.collect(ticket, 100.003, empty()) is Outcome.LATE
@@ -278,7 +245,8 @@ def test_a_deadline_that_has_passed_takes_a_result_that_is_there() -> None:
             super().put(item)
             finished.set()
 
-    worker = start(Fake(), make_queue=Telling)
+    worker = start(Fake())
+    worker._life.results = Telling()
     ticket = worker.submit(*gap(1.0))
     assert finished.wait(PATIENCE_S)
     out = empty()
@@ -311,53 +279,6 @@ def test_ticks_between_submission_and_collection_lose_nothing() -> None:
     worker.close()
 
 
-def test_what_nobody_will_collect_neither_cools_a_gpu_nor_hides_that_the_worker_hangs(
-    hanging: Fake,
-) -> None:
-    clock = Clock()
-    warm = Fake(on_gpu=True)
-    opened = iter([hanging, warm])
-    worker = NetworkWorker(lambda: next(opened), SIGNATURE, clock=clock, hang_s=5.0)
-    worker.wait_until_open(PATIENCE_S)
-    ticket = worker.submit(*gap(1.0))
-    clock.now_s = 6.0
-    worker.tick()
-    assert worker.counters.network_restarts == 0, "it is still waited for"
-    worker.abandon()
-    worker.tick()
-    assert worker.counters.network_restarts == 1
-    assert worker.collect(ticket, NO_HURRY_S, empty()) is Outcome.ABSENT
-    wait_for_ready(worker)
-    worker.submit(*gap(1.0))
-    worker.abandon()
-    wait_for_ready(worker)
-    assert worker.counters.network_dropped == 1
-    clock.now_s += 1.0
-    worker.tick()
-    assert worker.counters.network_warm_runs >= 1
-    worker.close()
-
-
-def test_long_health_earns_restarts_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plc.runtime.worker._HEALTHY", 2)
-
-    def die_every_third_time(fake: Fake) -> None:
-        if fake.runs % 3 == 0:
-            raise SystemExit("killed")
-
-    threads = Threads()
-    worker = start(Fake(die_every_third_time), restarts=1, start_thread=threads)
-    for _ in range(5):
-        for expected in (Outcome.DONE, Outcome.DONE, Outcome.FAILED):
-            worker.wait_until_open(PATIENCE_S)
-            assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, empty()) is expected
-        assert threads.have_ended()
-        worker.tick()
-    assert worker.counters.network_restarts == 5
-    assert worker.state != "given up"
-    worker.close()
-
-
 def test_a_result_that_nobody_collects_is_dropped() -> None:
     worker = start(Fake())
     first = worker.submit(*gap(1.0))
@@ -378,81 +299,96 @@ def end_thread(fake: Fake) -> None:
         raise SystemExit("killed")
 
 
-def test_a_worker_that_dies_is_noticed_at_once_and_replaced() -> None:
-    networks = [Fake(end_thread), Fake()]
-    opened = iter(networks)
-    worker = NetworkWorker(lambda: next(opened), SIGNATURE, clock=Clock())
-    worker.wait_until_open(PATIENCE_S)
+def test_a_worker_that_dies_is_noticed_at_once_and_asked_no_more() -> None:
+    worker = start(Fake(end_thread))
     out = empty()
     # A collection that did not notice would be late, after a minute.
     assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
     assert "killed" in worker.last_error
-    wait_for_ready(worker)
-    assert worker.collect(worker.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.DONE
-    assert (out == 3.0).all()
-    assert worker.counters.network_restarts == 1
-    assert networks[1].runs == 1
-    worker.close()
-
-
-def test_a_worker_that_keeps_dying_is_given_up() -> None:
-    def always_end(fake: Fake) -> None:
-        raise SystemExit("killed again")
-
-    threads = Threads()
-    worker = start(Fake(always_end), restarts=2, start_thread=threads)
-    for _ in range(3):
-        worker.wait_until_open(PATIENCE_S)
-        ticket = worker.submit(*gap(1.0))
-        assert worker.collect(ticket, NO_HURRY_S, empty()) is Outcome.FAILED
-        assert threads.have_ended()
-        worker.tick()
-    assert worker.state == "given up"
     for _ in range(10):
+        worker.tick()
         assert worker.submit(*gap(1.0)) == NO_TICKET
-    assert worker.counters.network_restarts == 2
-    assert worker.counters.network_failed == 3
-    assert worker.counters.network_refused == 10
+    assert worker.state == "ended"
+    assert (worker.counters.network_failed, worker.counters.network_refused) == (1, 10)
     worker.close()
 
 
-def test_a_worker_that_hangs_for_long_is_replaced_and_shares_no_memory(hanging: Fake) -> None:
+def test_a_worker_that_dies_in_a_run_that_nobody_waited_for_is_told_of() -> None:
+    worker = start(Fake(end_thread))
+    worker.submit(*gap(1.0))
+    worker.abandon()
+    assert worker._life.over.wait(PATIENCE_S)
+    pause = threading.Event()
+    for _ in range(60_000):
+        worker.tick()
+        if worker.counters.network_failed:
+            break
+        pause.wait(0.001)
+    worker.tick()
+    assert worker.counters.network_failed == 1
+    assert worker.last_error == "the worker ended: killed"
+    worker.close(PATIENCE_S)
+    worker.tick()
+    assert worker.counters.network_failed == 1
+
+
+def test_a_worker_that_hangs_is_asked_no_more_until_it_wakes(hanging: Fake) -> None:
     clock = Clock()
-    good = Fake()
-    opened = iter([hanging, good])
-    worker = NetworkWorker(lambda: next(opened), SIGNATURE, clock=clock, hang_s=5.0)
-    worker.wait_until_open(PATIENCE_S)
+    worker = start(hanging, clock)
     ticket = worker.submit(*gap(1.0))
     assert worker.collect(ticket, 0.0, empty()) is Outcome.LATE
-    clock.now_s = 4.9
-    worker.tick()
-    assert worker.counters.network_restarts == 0
-    clock.now_s = 5.1
-    worker.tick()
-    assert worker.counters.network_restarts == 1
-    assert worker.last_error == "the worker hung"
+    for now_s, state in ((4.9, "busy"), (5.1, "hung")):
+        clock.now_s = now_s
+        worker.tick()
+        assert worker.state == state
+        assert worker.submit(*gap(1.0)) == NO_TICKET
+    hanging.gate.set()
     wait_for_ready(worker)
-    ticket = worker.submit(*gap(10.0))
-    hanging.gate.set()  # the old thread wakes up and finishes, unwanted
     out = empty()
-    assert worker.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
+    assert worker.collect(worker.submit(*gap(10.0)), NO_HURRY_S, out) is Outcome.DONE
     assert (out == 21.0).all()
-    assert worker.counters.network_restarts == 1
-    assert good.runs == 1
     worker.close()
+
+
+def test_what_nobody_will_collect_does_not_cool_a_gpu() -> None:
+    clock = Clock()
+    worker = start(Fake(on_gpu=True), clock)
+    worker.submit(*gap(1.0))
+    clock.now_s += 1.0
+    worker.tick()
+    assert worker.counters.network_warm_runs == 0, "it is still waited for"
+    worker.abandon()
+    wait_for_ready(worker)
+    assert worker.counters.network_dropped == 1
+    clock.now_s += 1.0
+    worker.tick()
+    assert worker.counters.network_warm_runs >= 1
+    worker.close()
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_failure_that_nobody_waited_for_is_told_once(inline: bool) -> None:
+    fake = Fake(fail)
+    line: Runner = InlineRunner(fake, SIGNATURE) if inline else start(fake)
+    line.submit(*gap(1.0))
+    line.abandon()
+    told = wait_for_ready(line) if isinstance(line, NetworkWorker) else [line.tick()]
+    assert [*told, line.tick()].count(True) == 1
+    assert line.counters.network_failed == 1
+    line.close()
 
 
 def test_opening_errors_reach_whoever_waits_and_nobody_else() -> None:
     def refuse() -> Runnable:
         raise ModelError("no such network")
 
-    worker = NetworkWorker(refuse, SIGNATURE, restarts=0)
+    worker = NetworkWorker(refuse, SIGNATURE)
     with pytest.raises(ModelError, match="no such network"):
         worker.wait_until_open(PATIENCE_S)
     assert worker.submit(*gap(1.0)) == NO_TICKET
     worker.tick()
     assert worker.collect(NO_TICKET, NO_HURRY_S, empty()) is Outcome.ABSENT
-    assert worker.state == "given up"
+    assert worker.state == "ended"
     worker.close()
 
 
@@ -463,7 +399,7 @@ def test_while_it_opens_submissions_are_refused_and_waiting_has_an_end() -> None
         assert gate.wait(PATIENCE_S)
         return Fake()
 
-    worker = NetworkWorker(open_slowly, SIGNATURE, clock=Clock())
+    worker = NetworkWorker(open_slowly, SIGNATURE, Clock())
     assert worker.state == "starting"
     assert worker.submit(*gap(1.0)) == NO_TICKET
     with pytest.raises(ModelError, match="not ready after 0 s"):
@@ -475,10 +411,9 @@ def test_while_it_opens_submissions_are_refused_and_waiting_has_an_end() -> None
 
 
 def test_closing_ends_the_thread_and_what_comes_after_is_refused() -> None:
-    threads = Threads()
-    worker = start(Fake(), start_thread=threads)
+    worker = start(Fake())
     worker.close(PATIENCE_S)
-    assert threads.have_ended()
+    assert worker._life.over.is_set()
     assert worker.state == "closed"
     assert worker.submit(*gap(1.0)) == NO_TICKET
     worker.tick()
@@ -487,25 +422,24 @@ def test_closing_ends_the_thread_and_what_comes_after_is_refused() -> None:
 
 
 def test_closing_does_not_wait_for_a_thread_that_hangs(hanging: Fake) -> None:
-    threads = Threads()
-    worker = start(hanging, start_thread=threads)
+    worker = start(hanging)
     worker.submit(*gap(1.0))
     assert hanging.entered.wait(PATIENCE_S)
     worker.close(0.0)
-    assert not threads.have_ended(wait_s=0.0)
+    assert not worker._life.over.is_set()
     assert hanging.cancelled == 1
     hanging.gate.set()
-    assert threads.have_ended()  # it finds that it is not wanted
+    assert worker._life.over.wait(PATIENCE_S)  # it finds that it is not wanted
 
 
 def test_a_worker_that_is_forgotten_ends_its_thread() -> None:
-    threads = Threads()
-    worker = start(Fake(), start_thread=threads)
+    worker = start(Fake())
+    life = worker._life
     forgotten = weakref.ref(worker)
     del worker
     gc.collect()
     assert forgotten() is None
-    assert threads.have_ended()
+    assert life.over.wait(PATIENCE_S)
 
 
 PRELUDE = """
@@ -552,28 +486,6 @@ def main():
 plc.runtime.life.EXIT_S = float(sys.argv[2])
 main()
 """
-UNTIRING = """
-def play():
-    while True:
-        worker.submit(*GAP)
-        worker.tick()
-        if plc.runtime.life.exiting.is_set():
-            ticked.set()
-
-freed.set()
-worker = start()
-threading.Thread(target=play, daemon=True).start()
-begun.wait()
-"""
-# What is registered first runs last: after plc.runtime.worker's own.
-TELLING = """
-@atexit.register
-def tell():
-    ticked.wait()
-    ticked.clear()
-    ticked.wait()
-    print("restarts:", worker.counters.network_restarts)
-"""
 
 
 def run_program(code: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -595,13 +507,6 @@ def test_a_process_waits_for_the_runs_of_forgotten_workers_but_not_for_ever(
     done = run_program(PRELUDE + SETTING + FORGETFUL, run, wait_s)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["opened", "cancelled", "cancelled", *says.split()]
-
-
-def test_a_stream_that_goes_on_while_the_process_ends_gets_no_other_worker() -> None:
-    done = run_program(PRELUDE + TELLING + SETTING + UNTIRING, "goes on")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines().count("opened") == 1
-    assert "restarts: 0" in done.stdout
 
 
 def test_an_idle_gpu_is_kept_warm_on_ticks_one_run_at_a_time(hanging: Fake) -> None:
@@ -716,7 +621,7 @@ def test_a_network_runs_in_the_thread_that_opened_it(tmp_path: Path) -> None:
     worker = NetworkWorker(
         lambda: open_network(manifest, shape),
         network_signature(manifest, shape),
-        clock=Clock(),
+        Clock(),
     )
     worker.wait_until_open(PATIENCE_S)
     rng = np.random.default_rng(0)

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.concealer import Concealer
-from plc.networks.streams.bridge import BridgeNetwork
+from plc.networks.drafts import BridgeDraft
 from plc.networks.streams.filler import NetworkFiller
+from plc.networks.streams.served import ServedNetwork
 from plc.predict.history import History
-from plc.runtime.runner import NetworkCounters
 from plc_training.data.segments import BridgePlan, Pieces, Samples
 from plc_training.tasks.heard_plan import (
     JUDGED,
@@ -121,26 +121,24 @@ class HeardBridgePlan(PiecesPlan):
         return lines
 
 
-class _Recorder(BridgeNetwork):
-    """A network for bridges that keeps its drafts and fills."""
+def _record(filler: NetworkFiller) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Return a list that gets the drafts and the fill of each bridge that a network improves."""
+    made: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    improve = filler._improve
 
-    def __init__(self, network: BridgeNetwork) -> None:
-        super().__init__(network.served)
-        self.made: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
-
-    def improve(
-        self,
+    def improve_and_keep(
+        served: ServedNetwork[BridgeDraft],
         history: History,
         after: NDArray[np.float32],
         out: NDArray[np.float32],
-        deadline_s: float,
-        counters: NetworkCounters,
     ) -> bool:
-        done = super().improve(history, after, out, deadline_s, counters)
+        done = improve(served, history, after, out)
         if done:
-            gap = self.served.gap
-            self.made.append((gap.rows[0, :, gap.gap_start :].copy(), out[0].copy()))
+            made.append((served.gap.rows[0, :, served.gap.gap_start :].copy(), out[0].copy()))
         return done
+
+    filler._improve = improve_and_keep  # type: ignore[method-assign]  # of this object alone
+    return made
 
 
 def _concealed(
@@ -160,14 +158,13 @@ def _concealed(
     )
     filler = concealer._filler
     assert isinstance(filler, NetworkFiller), "ONNX Runtime comes with the extra for training"
-    bridges = filler._bridges
-    recorder = bridges["speech"] = _Recorder(bridges["speech"])
+    fills = _record(filler)
     played = np.zeros(x.size + lookahead * packet, np.float32)
     found = []
     for k, gone in enumerate(np.append(lost, np.zeros(lookahead, np.bool_))):
         begin = k * packet
         block = x[begin : begin + packet, None] if k < lost.size else np.zeros((packet, 1), x.dtype)
         played[begin : begin + packet] = concealer.push(None if gone else block)[:, 0]
-        found += [(begin - lookahead * packet, *made) for made in recorder.made]
-        recorder.made.clear()
+        found += [(begin - lookahead * packet, *made) for made in fills]
+        fills.clear()
     return played[lookahead * packet :], found

@@ -14,17 +14,15 @@ from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
 from plc.networks import flat
 from plc.networks.drafts import BridgeDraft
-from plc.networks.streams.costs import Costs
 from plc.networks.streams.filler import NetworkFiller
-from plc.networks.streams.served import Opener, StreamContext
-from plc.predict import contour, ladder
+from plc.networks.streams.served import StreamContext
+from plc.predict import ladder
 from plc.predict.filler import Filler, Moment
 from plc.predict.history import History
 from plc.predict.ladder import Rung, Step
 from plc.predict.linear import ArFiller, Sides
 from plc.runtime.runner import NetworkCounters, Outcome
 from plc_kernels.stream.layout import FLUX_DB
-from tests.plc.networks.streams.fake_costs import costing
 from tests.plc.tiny_models import write_bridge, write_model
 from tests.signals import glide, tones
 from tests.signals import voice as voice_of
@@ -65,10 +63,8 @@ class _Seen:
 
     def abandon(self) -> None: ...
 
-    def take_failure(self) -> bool:
+    def tick(self) -> bool:
         return False
-
-    def tick(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -222,27 +218,6 @@ def test_a_damaged_contour_leaves_the_model_out_and_says_why(
     assert "contour.npz" in str(said["why"])
 
 
-def test_following_the_pitch_is_part_of_what_a_bridge_costs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now_s = 0.0
-    follow = contour.ContourBridge.forward
-
-    def slowly(self: contour.ContourBridge, *args: Any) -> None:
-        nonlocal now_s
-        now_s += 0.004
-        follow(self, *args)
-
-    monkeypatch.setattr(contour.ContourBridge, "forward", slowly)
-    for drafts, cost_ms in ((BridgeDraft.PLAIN, 0.0), (BridgeDraft.ALONG_THE_PITCH, 4.0)):
-        manifest = Manifest.read(write_bridge(tmp_path, drafts=drafts))
-        settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s, "reach": LONGEST}
-        settings["opener"] = Opener(costs=Costs())
-        filler = NetworkFiller(StreamContext(RATE, 1, PACKET, **settings), {}, {"speech": manifest})
-        assert filler.networks[0].first_ms == pytest.approx(cost_ms)
-        filler.close()
-
-
 def test_a_late_answer_leaves_the_bridge(tmp_path: Path) -> None:
     runner = _Seen(Outcome.LATE)
     filler = _filler(tmp_path, runner)
@@ -253,6 +228,33 @@ def test_a_late_answer_leaves_the_bridge(tmp_path: Path) -> None:
     assert filler.name in filler.ar.names
     assert runner.asked == 2  # then it is switched off
     assert filler.counters.network_off == 1
+
+
+def test_drafts_of_bridges_that_take_too_long_are_left_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filler = _filler(tmp_path, runner := _Seen(Outcome.DONE))
+    drafted: list[int] = []
+    bridge = BridgeDraft.bridge
+
+    def noted(self: BridgeDraft, *given: Any) -> bool:
+        drafted.append(1)
+        return bridge(self, *given)
+
+    monkeypatch.setattr(BridgeDraft, "bridge", noted)
+    for _ in range(4):
+        _bridged(filler)
+        filler.took(late=True)
+    assert (len(drafted), runner.asked) == (4, 2)
+    np.testing.assert_array_equal(
+        _bridged(filler), _bridged(ArFiller(RATE, 1, PACKET, reach=LONGEST))
+    )
+    for _ in range(40):
+        _bridged(filler)
+        filler.took(late=False)
+        filler.pass_time(100.0)
+    assert runner.asked > 2
+    assert filler.describe()["networks"]["music, bridged"]["state"] == "on"
 
 
 def test_whatever_it_makes_there_is_no_click(tmp_path: Path) -> None:
@@ -387,16 +389,12 @@ def test_the_one_that_comes_along_runs_at_every_rate_it_names(rate: int) -> None
 def test_a_network_for_speech_takes_no_time_from_tones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A rung that costs what it was to fit.
-    monkeypatch.setattr(ladder, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),))
-    manifest = Manifest.read(write_bridge(tmp_path))
-    # What is left is that and the time after the answer.
-    for content, steady_ms in (("speech", 10.0), ("music", 4.5)):
-        made = NetworkFiller(
-            StreamContext(RATE, 1, PACKET, limit_ms=10.0, reach=LONGEST, opener=costing(4.0, 1.0)),
-            {},
-            {content: manifest},
-        )
-        assert made.ar.steady[0].cost_ms == steady_ms
-        assert made.ar.unsteady[0].cost_ms == 4.5
-        made.close()
+    rungs = [Step(Rung(5.0, 50.0 + k), 80, 800, cost_ms) for k, cost_ms in enumerate((7.0, 2.0))]
+    monkeypatch.setattr(ladder, "affordable", lambda *_: tuple(rungs))
+    context = StreamContext(RATE, 1, PACKET, limit_ms=10.0, reach=LONGEST)
+    filler = NetworkFiller(context, {}, {"speech": Manifest.read(write_bridge(tmp_path))})
+    history = History(1, filler.past_samples)
+    for content, gap, rung in (("music", PACKET, 0), ("speech", PACKET, 1), ("speech", 0, 0)):
+        filler.begin(history, Moment(content=content, gap_samples=gap))
+        assert filler.ar._step is rungs[rung]
+    filler.close()

@@ -18,7 +18,12 @@ from plc.networks.files.context_encoder import (
     open_context_encoder,
 )
 from plc.networks.streams import context_encoder
-from plc.networks.streams.context_encoder import ContextEncoderFiller, Effort, FillCost
+from plc.networks.streams.context_encoder import (
+    ContextEncoderFiller,
+    Effort,
+    FillCost,
+    StreamEncoder,
+)
 from plc.runtime.runner import Outcome
 from tests.plc.networks.files.test_context_encoder import write_context_encoder
 from tests.signals import noise, tones
@@ -53,10 +58,7 @@ def stream(model: Path, **settings: Any) -> Concealer:
 @pytest.fixture
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let fills cost little, whatever else the machine has to do while they are timed."""
-    monkeypatch.setattr(
-        ContextEncoderFiller, "_measured_cost", lambda self: FillCost((1.0, 0.5), 0.01)
-    )
-    monkeypatch.setattr(context_encoder, "_costs", {})
+    monkeypatch.setattr(StreamEncoder, "_cost_of", lambda *_: FillCost((1.0, 0.5), 0.01))
 
 
 def played(
@@ -192,10 +194,9 @@ class _Scripted:
         return self.outcome
 
     def abandon(self) -> None: ...
-    def take_failure(self) -> bool:
+    def tick(self) -> bool:
         return False
 
-    def tick(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -316,13 +317,20 @@ def test_a_fill_with_less_effort_is_a_files_with_as_much(tmp_path: Path) -> None
     np.testing.assert_allclose(heard[slice(*gap), 0], expected, atol=1e-6)
 
 
+def test_fills_are_timed_where_there_is_a_time_limit(tmp_path: Path) -> None:
+    path = write_context_encoder(tmp_path, False)
+    settings = {"packet_samples": PACKET, "lookahead": LOOKAHEAD, "provider": "cpu"}
+    with stream(path, budget_ms=1e6, **settings) as concealer:
+        found = concealer.describe()["networks"]["music, bridged"]
+        assert found["cost_ms"] > found["least_cost_ms"] > found["iteration_ms"] > 0.0
+    found = stream(path, **settings).describe()["networks"]["music, bridged"]
+    assert not {"cost_ms", "least_cost_ms", "iteration_ms"} & set(found)
+
+
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every fill cost 30 ms, whatever it is."""
-    monkeypatch.setattr(
-        ContextEncoderFiller, "_measured_cost", lambda self: FillCost((90.0, 30.0), 1.0)
-    )
-    monkeypatch.setattr(context_encoder, "_costs", {})
+    monkeypatch.setattr(StreamEncoder, "_cost_of", lambda *_: FillCost((90.0, 30.0), 1.0))
 
 
 @pytest.mark.usefixtures("slow")

@@ -19,9 +19,8 @@ from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.models.manifest import Manifest
 from plc.networks.drafts import ContourDraft, PassageDraft
 from plc.networks.streams import served
-from plc.networks.streams.costs import Cost, Costs
 from plc.networks.streams.filler import NetworkFiller
-from plc.networks.streams.served import Opener, StreamContext
+from plc.networks.streams.served import StreamContext
 from plc.predict import ladder
 from plc.predict.contour import PitchContour
 from plc.predict.filler import STEADY_MOMENT, Moment
@@ -30,7 +29,6 @@ from plc.predict.ladder import Rung, Step
 from plc.predict.linear import ArFiller
 from plc.predict.passages import Passages, draft_from
 from plc.runtime.runner import NetworkCounters, Outcome
-from tests.plc.networks.streams.fake_costs import FixedCosts, MeasuredCosts, costing
 from tests.plc.tiny_models import write_model
 from tests.signals import noise, tones
 from tests.signals import voice as voice_signal
@@ -227,10 +225,8 @@ class _Late:
 
     def abandon(self) -> None: ...
 
-    def take_failure(self) -> bool:
+    def tick(self) -> bool:
         return False
-
-    def tick(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -274,6 +270,39 @@ def test_repeated_misses_switch_the_network_off_and_calm_brings_it_back(tmp_path
     assert filler.name == "network:last"
     assert filler.describe()["networks"]["speech"]["state"] == "on"
     assert switched == 1
+
+
+def test_packets_that_take_too_long_turn_off_the_network_and_then_its_drafts(
+    tmp_path: Path,
+) -> None:
+    """Where drafts were made it is they that are left, not the best prediction."""
+    signal = voice_signal(RATE, 0.5, 120.0, 1.0)
+    filler = _filler(_model(tmp_path, "last", drafts=ContourDraft.names))
+    filler.networks[0].runner = runner = _Late([Outcome.DONE])
+    history = _history(signal, filler)
+    out = np.zeros((1, 480), np.float32)
+    asked, drafted, steps = [], [], []
+    plain = ArFiller(RATE, 1, PACKET)
+    plain.begin(history, SPEECH)
+    predicted = np.zeros_like(out)
+    plain.extend(predicted)
+    for _ in range(5):
+        filler.begin(history, SPEECH)
+        filler.extend(out)
+        asked.append(runner.asked)
+        drafted.append(bool(np.abs(out - predicted).max() > 1e-3))
+        steps.append(filler.took(late=True))
+    assert asked == [1, 2, 2, 2, 2]
+    assert drafted == [True, True, True, True, False]
+    assert steps == [0, 1, 0, 1, 0]
+    assert filler.ar.pace.depth == 0
+    assert filler.counters.network_off == 3
+    for _ in range(40):
+        filler.begin(history, SPEECH)
+        filler.took(late=False)
+        filler.pass_time(100.0)
+    assert runner.asked > 2
+    assert filler.describe()["networks"]["speech"]["state"] == "on"
 
 
 def test_there_is_no_click_when_the_network_takes_over(tmp_path: Path) -> None:
@@ -348,27 +377,6 @@ def test_a_live_stream_uses_a_worker_and_counts(tmp_path: Path) -> None:
     assert np.isfinite(_play(concealer, signal, trace)).all()
 
 
-def test_a_network_that_takes_too_long_is_left_out_and_the_description_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = str(write_model(tmp_path, "last", drafts=("ar",), top_hz=8000.0, content="speech"))
-    # What a packet waits for may take 0.6 of the budget; more than a packet is no budget.
-    for cost_ms, budget_ms, mode, needed_ms in (
-        (3.0, 5.0, "worker", None),
-        (3.5, 5.0, "left out", 5.9),
-        (6.5, 5.0, "left out", None),
-    ):
-        monkeypatch.setattr(served, "OPENER", costing(cost_ms, 0.5))
-        settings: dict[str, Any] = {"model": model, "budget_ms": budget_ms, "prepare": "never"}
-        concealer = Concealer(RATE, 1, PACKET, **settings)
-        found = concealer.describe()["networks"]["speech"]
-        assert (found["model"], found["mode"], found["cost_ms"]) == ("last", mode, cost_ms)
-        assert found.get("budget_ms") == needed_ms
-        assert found.get("state") == ("on" if mode == "worker" else None)
-        concealer.push(None)
-        concealer.close()
-
-
 @pytest.mark.parametrize(
     "rate", [8_000, 11_025, 12_000, 15_999, 16_000, 22_050, 44_100, 48_000, 96_000]
 )
@@ -397,55 +405,26 @@ def test_at_every_rate_the_packages_networks_improve_on_the_draft(
     assert level["ar"] < level["auto"] < -0.5
 
 
-@pytest.mark.parametrize(("rate", "instead"), [(16_000, False), (48_000, True)])
-def test_where_one_for_speech_is_too_slow_that_of_music_serves_at_its_rates(
-    tmp_path: Path, rate: int, instead: bool
-) -> None:
-    models = {
-        content: _model(tmp_path, content=content, name=content) for content in ("music", "speech")
-    }
-    opener = Opener(costs=FixedCosts({"music": Cost(1.0, 0.1), "speech": Cost(9.0, 0.1)}))
-    filler = NetworkFiller(StreamContext(rate, 1, rate // 50, limit_ms=5.0, opener=opener), models)
-    found = filler.describe()["networks"]
-    assert (found["music"]["mode"], found["speech"]["mode"]) == ("worker", "left out")
-    assert found["speech"].get("instead") == ("music" if instead else None)
-    filler.begin(History(1, filler.past_samples), SPEECH)
-    assert len(filler.networks) == 1
-    assert ("speech" in filler._networks) == instead
-    filler.close()
-
-
-@pytest.mark.parametrize(
-    ("burst_ms", "asking_ms", "afforded"),
-    [(12.1, 0.9, True), (12.2, 0.9, False), (3.0, 1.1, False)],
-)
-def test_one_that_would_always_be_late_or_costs_the_ladder_too_much_is_left_out(
-    tmp_path: Path, burst_ms: float, asking_ms: float, afforded: bool
-) -> None:
-    opener = costing(burst_ms, asking_ms)
-    manifest = _model(tmp_path, content="music")
-    filler = NetworkFiller(
-        StreamContext(RATE, 1, PACKET, limit_ms=2.5, opener=opener), {"music": manifest}
-    )
-    assert len(filler.networks) == afforded
-    plain = ArFiller(RATE, 1, PACKET, 2.5)
-    assert afforded or filler.ar.steady == plain.steady
-    filler.close()
-
-
-def test_asking_takes_its_time_from_the_ladder(
+def test_a_network_takes_its_time_from_the_ladder_while_it_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opener = costing(3.0, 0.5)
-    monkeypatch.setattr(ladder, "affordable", lambda *of: (Step(Rung(5.0, 50.0), 80, 800, of[-1]),))
-    # One that is waited for leaves time to become samples, too.
-    for content, left_ms in (("music", 9.5), ("speech", 5.5)):
-        manifest = _model(tmp_path, content=content)
-        filler = NetworkFiller(
-            StreamContext(RATE, 1, PACKET, limit_ms=10.0, opener=opener), {content: manifest}
-        )
-        assert filler.ar.unsteady[0].cost_ms == left_ms
-        filler.close()
+    costs_ms = (7.0, 5.0, 3.0, 0.1)
+    rungs = [Step(Rung(5.0, 50.0 + k), 80, 800, cost_ms) for k, cost_ms in enumerate(costs_ms)]
+    monkeypatch.setattr(ladder, "affordable", lambda *_: tuple(rungs))
+    # A packet that waits for the answer leaves time for that, too.
+    for content, while_on in (("music", 2), ("speech", 3)):
+        context = StreamContext(RATE, 1, PACKET, limit_ms=10.0)
+        filler = NetworkFiller(context, {content: _model(tmp_path, content=content)})
+        filler.networks[0].runner.close()
+        filler.networks[0].runner = _Late([Outcome.DONE])
+        history = _history(tones(7, RATE, RATE), filler)
+        found = []
+        for _ in range(6):
+            filler.begin(history, SPEECH._replace(content=content))
+            found.append(filler.ar._step)
+            filler.took(late=len(found) <= 4)
+        asked, off, without = [rungs[while_on]] * 2, [rungs[2]] * 2, [rungs[0]] * 2
+        assert found == [*asked, *off, *without]
 
 
 def test_a_draft_shorter_than_the_order_is_followed_by_prediction(tmp_path: Path) -> None:
@@ -457,28 +436,6 @@ def test_a_draft_shorter_than_the_order_is_followed_by_prediction(tmp_path: Path
         out = np.zeros((1, 2 * PACKET), np.float32)
         filler.extend(out)
         assert np.abs(out).max() > 0.01
-        filler.close()
-
-
-def test_following_the_pitch_is_part_of_what_a_burst_costs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now_s = 0.0
-    follow = PitchContour.draft
-
-    def slowly(self: PitchContour, *args: Any) -> None:
-        nonlocal now_s
-        now_s += 0.004
-        follow(self, *args)
-
-    monkeypatch.setattr(PitchContour, "draft", slowly)
-    for drafts, cost_ms in ((("pitch", "ar"), 0.0), (ContourDraft.names, 4.0)):
-        manifest = _model(tmp_path, drafts=drafts)
-        settings: dict[str, Any] = {"limit_ms": 1e6, "clock": lambda: now_s}
-        settings["opener"] = Opener(costs=Costs())
-        filler = NetworkFiller(StreamContext(RATE, 1, PACKET, **settings), {"speech": manifest})
-        assert filler.networks[0].first_ms == pytest.approx(cost_ms)
-        assert filler.describe()["networks"]["speech"]["cost_ms"] == pytest.approx(cost_ms)
         filler.close()
 
 
@@ -549,82 +506,6 @@ def test_a_stream_begun_anew_takes_no_passage_of_the_one_before(tmp_path: Path) 
     concealer.close()
 
 
-def test_passages_that_take_too_long_are_not_looked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now_s = 0.0
-    find = Passages.find
-
-    def slowly(self: Passages, history: History) -> None:
-        nonlocal now_s
-        now_s += 0.003
-        find(self, history)
-
-    monkeypatch.setattr(Passages, "find", slowly)
-    signal = _beats(2.5)
-    manifest = _model(tmp_path, "pass", drafts=PassageDraft.names, content="music")
-    played = {}
-    for limit_ms, cost_ms in ((8.0, 3.0), (7.0, 0.0)):
-        filler = NetworkFiller(
-            StreamContext(
-                RATE,
-                1,
-                PACKET,
-                limit_ms=limit_ms,
-                clock=lambda: now_s,
-                opener=Opener(costs=Costs()),
-            ),
-            {"music": manifest},
-        )
-        said = filler.describe()["networks"]["music"]
-        assert said["cost_ms"] == pytest.approx(cost_ms)
-        assert said.get("without") == (None if cost_ms else "passages")
-        history = _history(signal, filler)
-        filler.played(signal[None], received=True)
-        filler.begin(history)
-        played[limit_ms] = np.zeros((1, PACKET), np.float32)
-        filler.extend(played[limit_ms])
-        filler.close()
-    plain = ArFiller(RATE, 1, PACKET, rung=None)
-    plain.begin(_history(signal, plain))
-    wanted = np.zeros((1, PACKET), np.float32)
-    plain.extend(wanted)
-    assert np.abs(played[8.0] - wanted).max() > 0.01
-    # A rung below the ladder's best may have been taken for time.
-    assert np.abs(played[7.0] - wanted).max() < 0.5 * np.abs(played[8.0] - wanted).max()
-
-
-def test_passages_that_were_slow_once_are_timed_again(
-    tmp_path: Path,
-) -> None:
-    found = [Cost(1.0, 0.1, draft_ms=9.0), Cost(1.0, 0.1, draft_ms=0.5)]
-    opener = Opener(costs=MeasuredCosts(lambda *_: found.pop(0)))
-    manifest = _model(tmp_path, drafts=PassageDraft.names, content="music")
-    filler = NetworkFiller(
-        StreamContext(RATE, 1, PACKET, limit_ms=10.0, opener=opener), {"music": manifest}
-    )
-    said = filler.describe()["networks"]["music"]
-    assert "without" not in said
-    assert said["cost_ms"] == pytest.approx(1.5)
-    assert not found
-    filler.close()
-
-
-def test_a_network_that_hangs_while_its_passages_are_timed_again_is_left_out(
-    tmp_path: Path,
-) -> None:
-    found = [Cost(1.0, 0.1, draft_ms=9.0), Cost(float("inf"), float("inf"))]
-    opener = Opener(costs=MeasuredCosts(lambda *_: found.pop(0)))
-    manifest = _model(tmp_path, drafts=PassageDraft.names, content="music")
-    filler = NetworkFiller(
-        StreamContext(RATE, 1, PACKET, limit_ms=10.0, opener=opener), {"music": manifest}
-    )
-    said = filler.describe()["networks"]["music"]
-    assert said["mode"] == "left out"
-    assert "did not answer" in str(said["why"])
-    filler.close()
-
-
 def test_a_horizon_beyond_passages_is_refused(tmp_path: Path) -> None:
     manifest = _model(tmp_path, drafts=PassageDraft.names, horizon_ms=200.0)
     with pytest.raises(ConfigError, match="shorter horizon"):
@@ -660,38 +541,6 @@ def test_a_packet_waits_for_speech_where_it_is_long_enough(
     assert made[-1] == "network:last"
 
 
-def test_costs_are_measured_once_for_many_streams_and_again_where_they_are_too_high(
-    tmp_path: Path,
-) -> None:
-    measured: list[float] = []
-
-    def measure(runs: int, pause_s: float) -> Cost:
-        measured.append(pause_s)
-        return Cost(9.0 - len(measured), 0.1)
-
-    opener = Opener(costs=MeasuredCosts(measure))
-    manifest = _model(tmp_path)
-
-    def opened(rate: int, limit_ms: float) -> int:
-        filler = NetworkFiller(
-            StreamContext(rate, 1, rate // 100, limit_ms=limit_ms, opener=opener),
-            {"speech": manifest},
-        )
-        count = len(filler.networks)
-        filler.close()
-        return count
-
-    assert [opened(RATE, 1000.0) for _ in range(3)] == [1, 1, 1]
-    assert len(measured) == 1
-    assert measured[0] > 0.0  # a network that just ran is faster than one that is asked again
-    assert opened(48_000, 1000.0)  # at another rate spectra cost something else
-    assert len(measured) == 2
-    assert not opened(RATE, 1.0)
-    assert len(measured) == 4
-    assert not opened(RATE, 1.0)  # it was measured often enough
-    assert len(measured) == 4
-
-
 def test_what_comes_after_the_horizon_is_not_played(tmp_path: Path) -> None:
     # A packet a little longer than the horizon: its end is no place for a crossfade.
     manifest = _model(tmp_path, "lost", content="music", horizon_ms=10.0)
@@ -712,10 +561,10 @@ def test_what_comes_after_the_horizon_is_not_played(tmp_path: Path) -> None:
 def test_what_cannot_be_opened_is_an_error(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def refuse(*_: object) -> Any:
+    def refuse(*_: object, **__: object) -> Any:
         raise error
 
-    monkeypatch.setattr(served, "OPENER", Opener(network=refuse))
+    monkeypatch.setattr(served, "open_network", refuse)
     for budget_ms in (5.0, float("inf")):
         with pytest.raises(type(error), match=str(error)):
             Concealer(RATE, 1, PACKET, provider="cpu", budget_ms=budget_ms)

@@ -7,7 +7,7 @@ from plc.runtime.runner import Outcome
 
 
 def test_two_misses_turn_it_off() -> None:
-    for second in (Outcome.FAILED, Outcome.LATE, Outcome.SLOW):
+    for second in (Outcome.FAILED, Outcome.LATE):
         switch = Switch()
         assert not switch.note(Outcome.LATE)
         assert switch.on
@@ -17,7 +17,7 @@ def test_two_misses_turn_it_off() -> None:
 
 def test_turns_are_counted_until_they_are_taken_or_forgotten() -> None:
     switch = Switch()
-    for _ in range(4):
+    for _ in range(2):
         switch.note(Outcome.LATE)
     assert not switch.on
     assert (switch.take_turns(), switch.take_turns()) == (1, 0)
@@ -29,6 +29,20 @@ def test_turns_are_counted_until_they_are_taken_or_forgotten() -> None:
     switch.note(Outcome.FAILED)
     switch.reset()
     assert switch.take_turns() == 0
+
+
+def test_what_is_late_while_it_is_off_turns_its_drafts_off_too() -> None:
+    switch = Switch()
+    for k in range(4):
+        assert switch.drafts
+        switch.note(Outcome.LATE)
+        assert switch.on == (k == 0)
+    assert not switch.drafts
+    for _ in range(3):
+        switch.note_off()
+    assert switch.pass_time(1e6)
+    assert switch.drafts
+    assert not switch.on
 
 
 def _seconds_until_on(switch: Switch, loss_every: int) -> float:
