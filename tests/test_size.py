@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 # Thousands of lines that a part of the product may have. Whoever exceeds one raises it, and says
 # in the commit why the lines are worth it.
 THOUSANDS = {
-    "plc": 50.4,
+    "plc": 48.9,
+    "plc/networks plc/predict plc/runtime": 8.0,
     "kernels": 16.8,
     "bench": 19.8,
     "training": 15.0,
@@ -77,7 +78,8 @@ def attributes(node: ast.ClassDef) -> set[str]:
 
 @pytest.mark.parametrize("part", THOUSANDS)
 def test_a_part_of_the_product_has_no_more_lines_than_its_budget(part: str) -> None:
-    lines = sum(len(path.read_text().splitlines()) for path in (ROOT / part).rglob("*.py"))
+    paths = (path for folder in part.split() for path in (ROOT / folder).rglob("*.py"))
+    lines = sum(len(path.read_text().splitlines()) for path in paths)
     assert lines <= 1000 * THOUSANDS[part]
 
 

@@ -6,7 +6,7 @@ from plc.errors import ConfigError
 from plc.models.catalogue import available
 from plc.models.manifest import Manifest
 from plc.networks.flat import flat_file
-from plc.runtime.native import planned_apart
+from plc.runtime.native import planned
 from plc_kernels.stream.model_file import pack
 
 SUFFIX = ".plcm"
@@ -22,7 +22,7 @@ def model_file(manifest: Manifest) -> bytes | None:
     ModelError
         If its files are not sound.
     """
-    block, found = flat_file(manifest), planned_apart(manifest, manifest.sample_rates[0])
+    block, found = flat_file(manifest), planned(manifest, manifest.sample_rates[0])
     if block is None or found is None:
         return None
     _, weights, adapters = found

@@ -9,6 +9,7 @@ from plc.models.manifest import Manifest
 from plc.networks.drafts import BridgeDraft, ContourDraft, PassageDraft
 from plc.predict.contour import contour_model
 from plc.runtime.native import planned
+from plc_kernels.network.plan import add_adapters
 from plc_kernels.stream.model import MUSIC, SPEECH, SPEECH_BRIDGES, flat_model
 
 _ALIGNED = 64
@@ -48,9 +49,11 @@ def flat_file(manifest: Manifest) -> bytes | None:
     found = planned(manifest, manifest.sample_rates[0])
     if found is None:
         return None
+    plan, weights, adapters = found
     grid = manifest.horizon_ms, manifest.bin_hz
     contour = None if serves == MUSIC else contour_model()
-    return flat_model(serves, *found, contour, manifest.sample_rates, *grid)
+    weights = add_adapters(weights, adapters)
+    return flat_model(serves, plan, weights, contour, manifest.sample_rates, *grid)
 
 
 _shared: dict[tuple[str, ...], FlatModels | None] = {}

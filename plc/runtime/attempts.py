@@ -3,7 +3,6 @@
 An attempt is a callable that returns a session or raises :class:`RefusedError`.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from plc.errors import ModelError, in_a_line
 from plc.models.manifest import Manifest
+from plc.runtime import forks
 from plc.runtime.bound import BoundSession
 from plc.runtime.engine_cache import EngineCache
 
@@ -32,24 +32,14 @@ class AbsentError(RefusedError):
     """A provider did not start at all."""
 
 
-class _Gpu:
-    """Use of a GPU; CUDA does not work in a forked child."""
-
-    used = False
-    of_parent = False
-
-    @classmethod
-    def begin_child(cls) -> None:
-        cls.of_parent = cls.of_parent or cls.used
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_Gpu.begin_child)
+_gpu_since: int | None = None
+"""Generation of the process that first used a GPU; CUDA does not work in its children."""
 
 
 def note_gpu() -> None:
     """Remember that this process is about to use a GPU."""
-    _Gpu.used = True
+    global _gpu_since
+    _gpu_since = forks.generation if _gpu_since is None else _gpu_since
 
 
 def open_first(
@@ -64,7 +54,7 @@ def open_first(
     """
     refused: dict[str, str] = {}
     for name in names:
-        if name != "cpu" and _Gpu.of_parent:
+        if name != "cpu" and _gpu_since not in (None, forks.generation):
             refused[name] = "this process is a fork of one that uses the GPU; CUDA forbids it"
             continue
         try:
@@ -81,14 +71,12 @@ def open_first(
 
 
 def open_with_graph(
-    open_it: Callable[[bool], BoundSession], wanted: bool, name: str, notes: list[str]
+    open_it: Callable[[bool], BoundSession], name: str, notes: list[str]
 ) -> BoundSession:
-    """Return a session with captured graphs if wanted and working.
+    """Return a session with captured graphs if they work.
 
     ``open_it`` is called with whether graphs are captured.
     """
-    if not wanted:
-        return open_it(False)
     try:
         session = open_it(True)
     except AbsentError:

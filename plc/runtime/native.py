@@ -42,7 +42,6 @@ from plc_kernels.network.plan import (
     UnfitError,
     add_adapters,
     plan_apart,
-    plan_frames,
 )
 
 NATIVE = "native"
@@ -52,8 +51,8 @@ KERNELS: tuple[Any, ...] = (run_frames, run_hybrid)
 """The kernels that networks call."""
 
 
-Planned = tuple[NDArray[np.int64], NDArray[np.float32]]
-PlannedApart = tuple[NDArray[np.int64], NDArray[np.float32], list[Adapter]]
+Planned = tuple[NDArray[np.int64], NDArray[np.float32], list[Adapter]]
+"""A plan, its weights, and adapters that are not yet added to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +64,7 @@ class _Known:
     context_frames_after: int = 0
     kernel: Any
     plan: Callable[[Tensors, int, int, int], Planned]
-    """Takes tensors by name, drafts, bins and frames; returns the plan and the weights."""
-    apart: Callable[[Tensors, int, int, int], PlannedApart] | None = None
-    """Likewise, with adapters not yet added to the weights; None: a graph without such."""
+    """Takes tensors by name, drafts, bins and frames."""
     work: int
     """Word of the plan that says how much memory a run takes."""
 
@@ -75,17 +72,17 @@ class _Known:
 def _frames(context_frames: int, **sizes: Any) -> _Known:
     """Return a causal graph of sizes as :class:`FramesSizes` has them."""
 
-    def given(drafts: int, bins: int, frames: int) -> FramesSizes:
-        return FramesSizes(
+    def plan(tensors: Tensors, drafts: int, bins: int, frames: int) -> Planned:
+        given = FramesSizes(
             drafts=drafts, bins=bins, frames=frames, context_frames=context_frames, **sizes
         )
+        return plan_apart(tensors, given)
 
     return _Known(
         kind="causal",
         context_frames=context_frames,
         kernel=run_frames,
-        plan=lambda tensors, *of: plan_frames(tensors, given(*of)),
-        apart=lambda tensors, *of: plan_apart(tensors, given(*of)),
+        plan=plan,
         work=frames_plan.WORK,
     )
 
@@ -104,7 +101,7 @@ def _hybrid(context_frames: int, context_frames_after: int, names: dict[str, str
             context_frames=context_frames,
             context_frames_after=context_frames_after,
         )
-        return plan_hybrid({**tensors, **named}, sizes)
+        return *plan_hybrid({**tensors, **named}, sizes), []
 
     return _Known(
         kind="bridge",
@@ -112,7 +109,6 @@ def _hybrid(context_frames: int, context_frames_after: int, names: dict[str, str
         context_frames_after=context_frames_after,
         kernel=run_hybrid,
         plan=plan,
-        apart=lambda tensors, *of: (*plan(tensors, *of), []),
         work=hybrid_plan.WORK,
     )
 
@@ -218,11 +214,7 @@ class NativeSession:
         """Do nothing: a run ends in time by itself."""
 
 
-def open_native(
-    manifest: Manifest,
-    signature: Signature,
-    clock: Callable[[], float] = time.perf_counter,
-) -> NativeSession | None:
+def open_native(manifest: Manifest, signature: Signature) -> NativeSession | None:
     """Return a session that is verified and warm; None if the graph is not known.
 
     Parameters
@@ -231,8 +223,6 @@ def open_native(
         Read from a file; the weights lie beside it.
     signature : Signature
         Shapes of the inputs and the output.
-    clock : callable
-        Returns seconds, for the report.
 
     Raises
     ------
@@ -241,7 +231,7 @@ def open_native(
     """
     if manifest.kind not in {each.kind for each in _KNOWN.values()}:
         return None
-    begin_s = clock()
+    begin_s = time.perf_counter()
     bins, frames = signature.inputs[0][1][3:]
     key = manifest.sha256, frames
     model = _models.find(key)
@@ -253,28 +243,16 @@ def open_native(
         return None
     check_graph(model.graph, manifest, signature)
     session = NativeSession(manifest.name, model, signature)
-    middle_s = clock()
+    middle_s = time.perf_counter()
     warm_up(model.kernel)
     session.run()
     session.report.load_ms = 1e3 * (middle_s - begin_s)
-    session.report.warm_up_ms = 1e3 * (clock() - middle_s)
+    session.report.warm_up_ms = 1e3 * (time.perf_counter() - middle_s)
     return session
 
 
 def planned(manifest: Manifest, sample_rate: int) -> Planned | None:
-    """Return the plan and the weights of a model; None if the graph is not known.
-
-    Parameters and errors are those of :func:`planned_apart`.
-    """
-    found = planned_apart(manifest, sample_rate)
-    if found is None:
-        return None
-    plan, weights, adapters = found
-    return plan, add_adapters(weights, adapters)
-
-
-def planned_apart(manifest: Manifest, sample_rate: int) -> PlannedApart | None:
-    """Return the plan, the weights and the adapters of a model, or None.
+    """Return the plan, the weights and the adapters of a model; None if its graph is not known.
 
     Parameters
     ----------
@@ -289,10 +267,10 @@ def planned_apart(manifest: Manifest, sample_rate: int) -> PlannedApart | None:
         If the files are not sound.
     """
     graph, known = _read_graph(manifest)
-    if known is None or known.apart is None:
+    if known is None:
         return None
     sizes = len(manifest.drafts), manifest.bins(sample_rate), manifest.frames(sample_rate)
-    return known.apart(graph.weights(), *sizes)
+    return known.plan(graph.weights(), *sizes)
 
 
 def _read_graph(manifest: Manifest) -> tuple[Graph, _Known | None]:
@@ -307,8 +285,9 @@ def _read(manifest: Manifest, bins: int, frames: int) -> _Model:
     graph, known = _read_graph(manifest)
     if known is not None:
         with contextlib.suppress(UnfitError):  # ONNX Runtime will say why
-            plan, weights = known.plan(graph.weights(), len(manifest.drafts), bins, frames)
-            work = int(plan[known.work])
+            sizes = len(manifest.drafts), bins, frames
+            plan, weights, adapters = known.plan(graph.weights(), *sizes)
+            weights, work = add_adapters(weights, adapters), int(plan[known.work])
             return _Model(known.kernel, plan, weights, work, bins, graph.summary, manifest.bytes)
     nothing = np.zeros(0, np.int64), np.zeros(0, np.float32)
     return _Model(None, *nothing, 0, bins, graph.summary, manifest.bytes)

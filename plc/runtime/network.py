@@ -5,8 +5,7 @@
 counts failures and raises none.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -86,17 +85,13 @@ class GapNetwork:
         Of the model.
     report : SessionReport
         Where it runs.
-    runs, failed : int
-        Inferences, and those whose result was not usable.
     last_error : str
-        Why the last of these was not.
+        Why the last result that was not usable was not.
     """
 
     def __init__(self, manifest: Manifest, session: Session) -> None:
         self.manifest = manifest
         self.report = session.report
-        self.runs = 0
-        self.failed = 0
         self.last_error = ""
         self._session = session
         self._finite = np.empty(session.output.shape, np.bool_)
@@ -136,7 +131,6 @@ class GapNetwork:
             )
         np.copyto(own_spectra, spectra)
         np.copyto(own_lost, lost)
-        self.runs += 1
         try:
             session.run()
         except Exception as error:  # ONNX Runtime's have no common class of their own
@@ -148,7 +142,6 @@ class GapNetwork:
         return True
 
     def _fail(self, why: str) -> bool:
-        self.failed += 1
         self.last_error = why
         return False
 
@@ -166,9 +159,6 @@ def open_network(
     shape: NetworkShape,
     *,
     providers: str | Sequence[str] = "auto",
-    threads: int = 1,
-    cuda_graph: bool = True,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> GapNetwork:
     """Return a network that is verified, bound and warm.
 
@@ -182,8 +172,6 @@ def open_network(
     providers
         ``"auto"``: a GPU that works, else the kernels of :mod:`plc.runtime.native` where they know
         the graph, else ONNX Runtime on the CPU. All else as for :func:`open_session`.
-    threads, cuda_graph, clock
-        As for :func:`open_session`.
 
     Raises
     ------
@@ -197,21 +185,13 @@ def open_network(
             "opens it, and of kind context_encoder Concealer(model=...) with lookahead"
         )
     signature = network_signature(manifest, shape)
-    open_it = partial(
-        open_session,
-        manifest,
-        signature,
-        providers=providers,
-        threads=threads,
-        cuda_graph=cuda_graph,
-        clock=clock,
-    )
+    open_it = partial(open_session, manifest, signature, providers=providers)
     if providers != "auto":
         return GapNetwork(manifest, open_it())
     first = open_it() if gpu_installed() else None
     if first is not None and first.on_gpu:
         return GapNetwork(manifest, first)
-    native = open_native(manifest, signature, clock)
+    native = open_native(manifest, signature)
     if native is None:
         return GapNetwork(manifest, first or open_it())
     if first is not None:

@@ -30,12 +30,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from plc.errors import ConfigError, MissingExtraError, ModelError, in_a_line
+from plc.errors import MissingExtraError, ModelError, in_a_line
 from plc.extras import install_command
 from plc.models.manifest import Manifest
 from plc.models.onnx_file import GraphSummary, check_ports, inspect_onnx
@@ -76,9 +77,6 @@ def open_session(
     signature: Signature | Callable[[GraphSummary], Signature],
     *,
     providers: str | Sequence[str] = "auto",
-    threads: int = 1,
-    cuda_graph: bool = True,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> BoundSession:
     """Return a session that is verified, bound and warm.
 
@@ -91,12 +89,6 @@ def open_session(
     providers : "auto", a name or a sequence of names
         Keys of :data:`plc.runtime.providers.PROVIDERS`, in the order to try; ``"auto"`` tries all
         installed ones.
-    threads : int
-        Of a CPU session, 1 to 64.
-    cuda_graph : bool
-        Whether a GPU may replay captured graphs.
-    clock : callable
-        Returns seconds, for the report.
 
     Raises
     ------
@@ -105,12 +97,10 @@ def open_session(
     ModelError
         If the model is refused, or no provider runs it.
     ConfigError
-        If a setting is unknown or out of its range.
+        If a provider is unknown or not installed.
     """
-    if not 1 <= threads <= 64:
-        raise ConfigError(f"threads is {threads!r}; supported: 1 to 64")
-    begin_s = clock()
-    known = shared.sessions.find((manifest.sha256, threads))
+    begin_s = time.perf_counter()
+    known = shared.sessions.find(manifest.sha256)
     if known is None:
         data = read_weights(manifest)
         graph = inspect_onnx(data, str(manifest.onnx_path))
@@ -121,10 +111,10 @@ def open_session(
         signature = signature(graph)
     check_graph(graph, manifest, signature)
     ort = runtime()
-    opener = _Opener(ort, manifest, data, graph, signature, threads, cuda_graph, clock)
+    opener = _Opener(ort, manifest, data, graph, signature)
     session = open_first(wanted_providers(ort, providers), opener.open_one, manifest)
     session.report.notes = opener.notes
-    session.report.load_ms = 1e3 * (clock() - begin_s) - session.report.warm_up_ms
+    session.report.load_ms = 1e3 * (time.perf_counter() - begin_s) - session.report.warm_up_ms
     return session
 
 
@@ -176,37 +166,25 @@ def check_graph(found: GraphSummary, manifest: Manifest, signature: Signature) -
     check_ports(found, dict(signature.inputs), {name: (shape,)}, label)
 
 
+@dataclass(slots=True)
 class _Opener:
     """Opens a network on one provider after the other."""
 
-    def __init__(
-        self,
-        ort: ModuleType,
-        manifest: Manifest,
-        data: bytes | None,
-        graph: GraphSummary,
-        signature: Signature,
-        threads: int,
-        cuda_graph: bool,
-        clock: Callable[[], float],
-    ) -> None:
-        self.notes: list[str] = []
-        self._ort = ort
-        self._manifest = manifest
-        self._data = data
-        self._graph = graph
-        self._signature = signature
-        self._threads = threads
-        self._cuda_graph = cuda_graph
-        self._clock = clock
-        self._reference: BoundSession | None = None
-        self._missing: list[str] = []
+    ort: ModuleType
+    manifest: Manifest
+    data: bytes | None
+    """The weights as they were verified; None: read again where they are needed."""
+    graph: GraphSummary
+    signature: Signature
+    notes: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    """Libraries that the provider lacks."""
 
     def open_one(self, name: str) -> BoundSession:
         """Return a warm session on one provider; raise :class:`RefusedError` if it fails."""
         if name == "cpu":
             return self._warm(name, [CPU_OPTIONS])
-        self._missing = load_libraries(self._ort, name)
+        self.missing = load_libraries(self.ort, name)
         note_gpu()
         if name == "cuda":
             return self._on_gpu(name, lambda graph: [cuda_options(graph)])
@@ -217,86 +195,86 @@ class _Opener:
             raise RefusedError(f"its engines cannot be kept: {error}") from error
 
     def _on_gpu(self, name: str, options: Callable[[bool], list[Options]]) -> BoundSession:
-        return open_with_graph(
-            lambda graph: self._warm(name, options(graph)), self._cuda_graph, name, self.notes
-        )
+        return open_with_graph(lambda graph: self._warm(name, options(graph)), name, self.notes)
 
     def _on_tensorrt(self, folder: Path) -> BoundSession:
         def options(graph: bool) -> list[Options]:
             # Nodes that TensorRT does not know run on CUDA.
-            return [tensorrt_options(folder, self._signature, graph), cuda_options(False)]
+            return [tensorrt_options(folder, self.signature, graph), cuda_options(False)]
 
         return self._on_gpu("tensorrt", options)
 
     def _identity(self) -> dict[str, str]:
         """Return everything that an engine depends on."""
         return {
-            "model": self._manifest.sha256,
-            "onnxruntime": str(self._ort.__version__),
-            "build": str(getattr(self._ort, "get_build_info", str)()),
-            "cuda": str(getattr(self._ort, "cuda_version", "")),
+            "model": self.manifest.sha256,
+            "onnxruntime": str(self.ort.__version__),
+            "build": str(getattr(self.ort, "get_build_info", str)()),
+            "cuda": str(getattr(self.ort, "cuda_version", "")),
             "tensorrt": tensorrt_version(),
             "device": gpu_name(),
-            "shapes": str(self._signature),
+            "shapes": str(self.signature),
         }
 
     def _warm(self, name: str, providers: list[Options]) -> BoundSession:
         """Return a session that was run and, on a GPU, compared."""
-        begin_s = self._clock()
         session = self._session(name, providers)
-        middle_s = self._clock()
+        begin_s = time.perf_counter()
         prove(session, self._on_cpu)
-        session.report.warm_up_ms = 1e3 * (self._clock() - middle_s)
-        session.report.load_ms = 1e3 * (middle_s - begin_s)
+        session.report.warm_up_ms = 1e3 * (time.perf_counter() - begin_s)
         return session
 
     def _on_cpu(self) -> BoundSession:
         """Return the CPU session that a GPU is compared with."""
-        if self._reference is None:
-            self._reference = self._session("cpu", [CPU_OPTIONS])
-        return self._reference
+        return self._session("cpu", [CPU_OPTIONS])
 
     def _session(self, name: str, providers: list[Options]) -> BoundSession:
+        on_gpu = name != "cpu"
         try:
-            opened = self._shared() if name == "cpu" else self._opened(name, providers)
-            session = BoundSession(
-                self._ort,
-                opened,
-                self._signature,
-                on_gpu=name != "cpu",
-                reopen=partial(_reopened, self._manifest, self._graph, self._threads),
+            opened = (
+                self._opened(name, providers)
+                if on_gpu
+                else _shared(self.manifest, self.graph, self.data)
             )
+            reopen = partial(_shared, self.manifest, self.graph)
+            session = BoundSession(self.ort, opened, self.signature, on_gpu, reopen)
         except RefusedError:
             raise
         except Exception as error:  # ONNX Runtime's have no common class of their own
             raise RefusedError(in_a_line(error)) from error
         session.report = SessionReport(
-            model=self._manifest.name, provider=name, nodes=dict(opened.nodes)
+            model=self.manifest.name, provider=name, nodes=dict(opened.nodes)
         )
         return session
 
-    def _shared(self) -> OpenSession:
-        return _shared_session(self._ort, self._manifest, self._read, self._graph, self._threads)
-
     def _opened(self, name: str, providers: list[Options]) -> OpenSession:
         """Open a session on a GPU, for one stream."""
-        with quiet(self._ort):
-            raw = self._ort.InferenceSession(
-                self._read(),
-                _options(self._ort, self._threads),
-                providers=[*providers, CPU_OPTIONS],
-                enable_fallback=0,
-            )
-        used = raw.get_providers()[0]
+        with quiet(self.ort):
+            opened = _open(self.manifest, self.graph, self.data, [*providers, CPU_OPTIONS])
+        used = opened.raw.get_providers()[0]
         if used != PROVIDERS[name]:
-            raise AbsentError(_absence(self._ort, used, self._missing))
-        return OpenSession(raw, self._manifest.bytes, _assigned_nodes(raw), self._graph)
+            raise AbsentError(_absence(self.ort, used, self.missing))
+        return opened
 
-    def _read(self) -> bytes:
-        """Return the weights as they were verified."""
-        if self._data is None:
-            self._data = read_weights(self._manifest)
-        return self._data
+
+def _shared(manifest: Manifest, graph: GraphSummary, data: bytes | None = None) -> OpenSession:
+    """Return the shared session of a model on the CPU, in a fork's child one of its own."""
+    return shared.sessions.get(
+        manifest.sha256, partial(_open, manifest, graph, data, [CPU_OPTIONS])
+    )
+
+
+def _open(
+    manifest: Manifest, graph: GraphSummary, data: bytes | None, providers: list[Options]
+) -> OpenSession:
+    ort = runtime()
+    raw = ort.InferenceSession(
+        read_weights(manifest) if data is None else data,
+        _options(ort),
+        providers=providers,
+        enable_fallback=0,
+    )
+    return OpenSession(raw, manifest.bytes, _assigned_nodes(raw), graph)
 
 
 def _absence(ort: ModuleType, used: str, missing: Sequence[str]) -> str:
@@ -309,9 +287,9 @@ def _absence(ort: ModuleType, used: str, missing: Sequence[str]) -> str:
     )
 
 
-def _options(ort: ModuleType, threads: int) -> Any:
+def _options(ort: ModuleType) -> Any:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -323,29 +301,6 @@ def _options(ort: ModuleType, threads: int) -> Any:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return options
-
-
-def _shared_session(
-    ort: ModuleType,
-    manifest: Manifest,
-    read: Callable[[], bytes],
-    graph: GraphSummary,
-    threads: int,
-) -> OpenSession:
-    """Return the shared session of a model on the CPU."""
-
-    def open_it() -> OpenSession:
-        raw = ort.InferenceSession(
-            read(), _options(ort, threads), providers=[CPU_OPTIONS], enable_fallback=0
-        )
-        return OpenSession(raw, manifest.bytes, _assigned_nodes(raw), graph)
-
-    return shared.sessions.get((manifest.sha256, threads), open_it)
-
-
-def _reopened(manifest: Manifest, graph: GraphSummary, threads: int) -> OpenSession:
-    """Return the session on the CPU that replaces a parent process's."""
-    return _shared_session(runtime(), manifest, partial(read_weights, manifest), graph, threads)
 
 
 def _assigned_nodes(session: Any) -> dict[str, int]:

@@ -21,7 +21,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -31,8 +31,8 @@ from plc.runtime.providers import Signature
 KEPT_BYTES = 16 << 20
 """Of ONNX files whose sessions stay open without a user; those in the package have 11 MB."""
 
-Key = tuple[str, int]
-"""SHA-256 of the ONNX file, threads of a run."""
+Key = Hashable
+"""SHA-256 of the ONNX file, and whatever else two sessions of it differ by."""
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
@@ -108,13 +108,6 @@ class SharedSessions(Generic[Opened]):
     def all(self) -> list[Opened]:
         """Return the open sessions."""
         return [shared for ref in self._used.valuerefs() if (shared := ref()) is not None]
-
-    def close(self) -> None:
-        """Drop sessions without a user."""
-        with self._lock:
-            dropped = list(self._recent.values())
-            self._recent.clear()
-        dropped.clear()
 
 
 sessions: SharedSessions[OpenSession] = SharedSessions()

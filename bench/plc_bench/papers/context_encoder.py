@@ -231,7 +231,7 @@ def _rows(names: Sequence[str], gap_ms: float) -> tuple[str, ...]:
 @cache
 def opened_encoder(model: str) -> ContextEncoder:
     """Return a network, opened once in each process."""
-    return open_context_encoder(model, providers="cpu")
+    return open_context_encoder(model)
 
 
 def _inner(start: int, gap_ms: float) -> tuple[int, int]:

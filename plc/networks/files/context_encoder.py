@@ -308,9 +308,7 @@ def spans_at(sample_rate: int) -> tuple[int, int, int]:
     )
 
 
-def open_context_encoder(
-    model: str | Path | Manifest, *, providers: str | Sequence[str] = "auto", threads: int = 1
-) -> ContextEncoder:
+def open_context_encoder(model: str | Path | Manifest) -> ContextEncoder:
     """Return an encoder with a network from a file.
 
     The session for one window is opened here, those for several when they are first needed.
@@ -320,8 +318,6 @@ def open_context_encoder(
     model : str, Path or Manifest
         As :func:`plc.models.catalogue.find` takes it. The graph takes ``context``, shape
         (batch, 4, 257, 16), and gives ``gap``, shape (batch, 257, 11) or (batch, 2, 257, 11).
-    providers, threads
-        As :func:`plc.runtime.session.open_session` takes them.
 
     Raises
     ------
@@ -335,9 +331,7 @@ def open_context_encoder(
 
     @cache
     def opened(batch: int) -> BoundSession:
-        return open_session(
-            manifest, partial(encoder_signature, batch), providers=providers, threads=threads
-        )
+        return open_session(manifest, partial(encoder_signature, batch), providers="cpu")
 
     opened(1)
 
@@ -353,7 +347,7 @@ def open_context_encoder(
 
 def open_filler(manifests: Sequence[Manifest], sample_rate: int) -> AnyRateEncoder:
     """Return a context encoder for gaps of files."""
-    return AnyRateEncoder(open_context_encoder(manifests[0], providers="cpu"), sample_rate)
+    return AnyRateEncoder(open_context_encoder(manifests[0]), sample_rate)
 
 
 def encoder_signature(batch: int, graph: GraphSummary) -> Signature:

@@ -142,15 +142,14 @@ def test_a_session_is_proved_once_and_a_run_that_raises_refuses_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "with_graph", "captured", "note"),
+    ("with_graph", "captured", "note"),
     [
-        (True, None, True, ""),
-        (False, None, False, ""),
-        (True, RefusedError("a node runs on the CPU"), False, "cuda without CUDA graphs: a node"),
+        (None, True, ""),
+        (RefusedError("a node runs on the CPU"), False, "cuda without CUDA graphs: a node"),
     ],
 )
-def test_graphs_are_captured_where_they_are_wanted_and_work(
-    wanted: bool, with_graph: Exception | None, captured: bool, note: str
+def test_graphs_are_captured_where_they_work(
+    with_graph: Exception | None, captured: bool, note: str
 ) -> None:
     notes: list[str] = []
 
@@ -159,7 +158,7 @@ def test_graphs_are_captured_where_they_are_wanted_and_work(
             raise with_graph
         return Session()
 
-    session = open_with_graph(open_it, wanted, "cuda", notes)
+    session = open_with_graph(open_it, "cuda", notes)
     assert session.report.cuda_graph == captured
     assert "".join(notes).startswith(note)
     assert bool(notes) == bool(note)
@@ -173,7 +172,7 @@ def test_a_provider_that_does_not_start_is_not_tried_again_without_graphs() -> N
         raise AbsentError("no device")
 
     with pytest.raises(AbsentError):
-        open_with_graph(open_it, True, "cuda", [])
+        open_with_graph(open_it, "cuda", [])
     assert tried == [True]
 
 

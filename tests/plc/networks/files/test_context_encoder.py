@@ -228,7 +228,7 @@ def test_a_model_file_fills_as_its_formula_does(tmp_path: Path, is_complex: bool
     def formula(contexts: NDArray[np.float32]) -> NDArray[np.float32]:
         return contexts[:, :2, :, :11] if is_complex else contexts[:, 0, :, :11]
 
-    encoder = open_context_encoder(write_context_encoder(tmp_path, is_complex), providers="cpu")
+    encoder = open_context_encoder(write_context_encoder(tmp_path, is_complex))
     x = tones(9, RATE, 9000)
     for gap_samples in (1024, 768):  # one window, and three
         gap = (START, START + gap_samples)
@@ -251,14 +251,14 @@ def test_the_weights_are_read_once_and_sessions_opened_when_needed(
         reads.append(manifest.name)
         return read(manifest)
 
-    def bound(ort: Any, opened: Any, signature: Signature, **rest: Any) -> BoundSession:
+    def bound(ort: Any, opened: Any, signature: Signature, *rest: Any) -> BoundSession:
         batches.append(signature.output[1][0])
-        return bind(ort, opened, signature, **rest)
+        return bind(ort, opened, signature, *rest)
 
     for module in (context_encoder, session, weights):
         monkeypatch.setattr(module, "read_weights", counted, raising=False)
     monkeypatch.setattr(session, "BoundSession", bound)
-    encoder = open_context_encoder(write_context_encoder(tmp_path, True), providers="cpu")
+    encoder = open_context_encoder(write_context_encoder(tmp_path, True))
     assert batches == [1]
     x = tones(9, RATE, 9000)
     for gap_samples in (1024, 768, 768):
@@ -280,7 +280,7 @@ def test_the_packages_networks_fill_gaps_of_music(model: str, least_db: float) -
     with as_file(files("plc") / "data" / "music.flac") as path:
         recorded, rate = soundfile.read(path, dtype="float32")
     music = soxr.resample(recorded, rate, RATE).astype(np.float32)
-    encoder = open_context_encoder(model, providers="cpu")
+    encoder = open_context_encoder(model)
     scores = []
     for start in range(8000, music.size - 8000, 16_000):
         filled = music.copy()
@@ -292,7 +292,7 @@ def test_the_packages_networks_fill_gaps_of_music(model: str, least_db: float) -
 
 def test_the_packages_network_answers_with_silence_between_silent_contexts() -> None:
     pytest.importorskip("onnxruntime")
-    encoder = open_context_encoder("context-encoder", providers="cpu")
+    encoder = open_context_encoder("context-encoder")
     filled = encoder.fill(np.zeros(8000, np.float32), (3000, 4024))
     assert np.abs(filled).max() < 1e-6
 
@@ -345,7 +345,7 @@ def test_files_are_filled_at_their_own_rate(tmp_path: Path) -> None:
     gap = (19_200, 21_600)
     filled = inpaint(row, [gap], sample_rate=48_000, model=str(path))
     drafted = inpaint(row, [gap], sample_rate=48_000, method="ar").astype(np.float32)
-    encoder = AnyRateEncoder(open_context_encoder(path, providers="cpu"), 48_000)
+    encoder = AnyRateEncoder(open_context_encoder(path), 48_000)
     np.testing.assert_allclose(filled[slice(*gap)], encoder.fill(drafted, gap), atol=1e-6)
     assert np.abs(filled[slice(*gap)] - drafted[slice(*gap)]).max() > 1e-3
     assert np.array_equal(

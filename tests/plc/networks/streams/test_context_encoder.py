@@ -44,7 +44,7 @@ def model(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 def in_file(model: Path, signal: NDArray[np.float32], gap: tuple[int, int]) -> NDArray[np.float32]:
     """Return a gap as files have it, shape (samples, channels)."""
-    encoder = open_context_encoder(model, providers="cpu")
+    encoder = open_context_encoder(model)
     rows = [encoder.fill(np.ascontiguousarray(row), gap) for row in signal.T]
     return np.stack(rows, axis=1)
 
@@ -112,7 +112,7 @@ def test_a_stream_of_another_rate_is_filled_nearly_as_a_file(model: Path, rate: 
     concealer = stream(model, sample_rate=rate, packet_samples=packet, lookahead=LOOKAHEAD)
     heard = played(concealer, signal, {40, 41})
     gap = (40 * packet, 42 * packet)
-    encoder = AnyRateEncoder(open_context_encoder(model, providers="cpu"), rate)
+    encoder = AnyRateEncoder(open_context_encoder(model), rate)
     # There is nothing above 8 kHz, so what stands in the gap hardly matters.
     expected = encoder.fill(signal[:, 0].copy(), gap)
     error = float(np.square(heard[slice(*gap), 0] - expected).sum())
@@ -312,7 +312,7 @@ def test_a_fill_with_less_effort_is_a_files_with_as_much(tmp_path: Path) -> None
     filler._grant.effort = Effort(("centred",), 7)
     heard = played(concealer, signal, {40})
     gap = (40 * PACKET, 41 * PACKET)
-    encoder = open_context_encoder(path, providers="cpu")
+    encoder = open_context_encoder(path)
     expected = encoder.fill(signal[:, 0].copy(), gap, ("centred",), 7)
     np.testing.assert_allclose(heard[slice(*gap), 0], expected, atol=1e-6)
 
