@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from plc.engine.concealer import Concealer
     from plc.engine.config import StreamConfig
-    from plc.engine.many import Concealers
     from plc.engine.methods import METHODS
+    from plc.engine.pool import ConcealerPool
     from plc.engine.stats import Stats
     from plc.engine.warm import warm_up
     from plc.engine.whole import conceal
     from plc.errors import (
         AudioFileError,
+        CapacityError,
         ConcurrentPushError,
         ConfigError,
         MissingExtraError,
@@ -42,8 +43,9 @@ __version__ = "0.1.0"
 __all__ = [
     "METHODS",
     "AudioFileError",
+    "CapacityError",
     "Concealer",
-    "Concealers",
+    "ConcealerPool",
     "ConcurrentPushError",
     "ConfigError",
     "Detector",
@@ -66,8 +68,9 @@ __all__ = [
 _HOMES = {
     "METHODS": "plc.engine.methods",
     "AudioFileError": "plc.errors",
+    "CapacityError": "plc.errors",
     "Concealer": "plc.engine.concealer",
-    "Concealers": "plc.engine.many",
+    "ConcealerPool": "plc.engine.pool",
     "ConcurrentPushError": "plc.errors",
     "ConfigError": "plc.errors",
     "Detector": "plc.repair.detect.search",

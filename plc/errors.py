@@ -4,6 +4,7 @@
 
     PlcError
     ├── ConfigError        a setting that cannot work            (also a ValueError)
+    ├── CapacityError      more streams than there is time for  (also a RuntimeError)
     ├── PacketError        a packet of the wrong shape or type   (also a ValueError)
     ├── ConcurrentPushError  two threads at one stream           (also a RuntimeError)
     ├── AudioFileError     a file that cannot be read or written (also an OSError)
@@ -30,6 +31,10 @@ class PlcError(Exception):
 
 class ConfigError(PlcError, ValueError):
     """A setting is out of its range or contradicts another."""
+
+
+class CapacityError(PlcError, RuntimeError):
+    """More streams are to join a pool than it has time for."""
 
 
 class PacketError(PlcError, ValueError):

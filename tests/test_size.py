@@ -22,7 +22,6 @@ MOST_PARAMETERS, MOST_ATTRIBUTES = 9, 25
 MORE_PARAMETERS = {
     "plc.apps.demo.run": 11,
     "plc.apps.live.run_live": 11,
-    "plc.engine.many.Concealers.__init__": 10,
     "plc.repair.arrays.inpaint": 10,
     "plc.rtp.send.open_sender": 13,
     "plc_training.papers.blocks.UNet.__init__": 11,

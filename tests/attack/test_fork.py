@@ -18,7 +18,7 @@ PATIENCE_S = 120.0
 PRELUDE = """
 import multiprocessing, os, signal, sys, threading, time
 import numpy as np
-from plc import Concealer, Concealers
+from plc import Concealer, ConcealerPool
 
 packet = (0.3 * np.sin(np.arange(480) / 9.0)).astype(np.float32)[:, None]
 
@@ -241,33 +241,35 @@ if sys.platform == "linux":
 
 def test_many_streams_go_on_in_the_child_with_threads_of_its_own() -> None:
     run_program("""
-many = Concealers(4, 16_000, 1, 160, threads=3)
+many = ConcealerPool(threads=3)
+ids = many.open(4, sample_rate=16_000, packet_samples=160)
 several, arrived = np.zeros((4, 160, 1), np.float32), np.ones(4, bool)
-many.push(several, arrived)
+many.push(ids, several, arrived)
 child = os.fork()
 if child == 0:
     for _ in range(20):
-        many.push(several, arrived)
+        many.push(ids, several, arrived)
     many.close()
 else:
     wait_for(child)
-    many.push(several, arrived)
+    many.push(ids, several, arrived)
     many.close()
 """)
 
 
 def test_many_streams_that_a_thread_was_inside_of_begin_anew_in_the_child() -> None:
     run_program("""
-many = Concealers(2, 16_000, 1, 160, method="ar")
+many = ConcealerPool()
+ids = many.open(2, sample_rate=16_000, packet_samples=160, method="ar")
 sound = np.stack([packet.reshape(-1)[:160, None]] * 2)
 for _ in range(20):
-    many.push(sound, np.ones(2, bool))
+    many.push(ids, sound, np.ones(2, bool))
 many._inside.enter()  # as in midst of a push of another thread
 child = os.fork()
 if child == 0:
-    assert not many.push(sound, np.zeros(2, bool)).any()  # nothing was heard
+    assert not many.push(ids, sound, np.zeros(2, bool)).any()  # nothing was heard
 else:
     wait_for(child)
     many._inside.leave()
-    assert many.push(sound, np.zeros(2, bool)).any()
+    assert many.push(ids, sound, np.zeros(2, bool)).any()
 """)

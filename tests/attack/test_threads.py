@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc import Concealer, Concealers, ConcurrentPushError, PlcError
+from plc import Concealer, ConcealerPool, ConcurrentPushError, PlcError
 from plc.embed.server import Conversation
 from plc.embed.stream import EmbeddedStream
 from plc.embed.wire import HEADER, LOST, Kind, pack, pack_hello, parse_error
-from plc.engine import many
+from plc.engine import pool
 from plc.engine.samples import Packet
 from tests.plc import configs
 from tests.signals import tones
@@ -135,58 +135,61 @@ def test_many_threads_that_push_as_they_like_get_sound_or_an_error() -> None:
     assert np.isfinite(concealer.push(None)).all()
 
 
-GROUP_CALLS: dict[str, Callable[[Concealers], object]] = {
-    "push": lambda group: group.push(np.stack([PACKETS[0]] * 3), np.ones(3, bool)),
-    "prepare": lambda group: group.prepare(1.0),
-    "reset": lambda group: group.reset(1),
-    "reset all": lambda group: group.reset(),
-    "close": lambda group: group.close(),
+Call = Callable[[ConcealerPool, NDArray[np.int64]], object]
+POOL_CALLS: dict[str, Call] = {
+    "push": lambda pool, ids: pool.push(ids, np.stack([PACKETS[0]] * 3), np.ones(3, bool)),
+    "push of one": lambda pool, ids: pool.push(ids[1:2], PACKETS[0][None], np.ones(1, bool)),
+    "open": lambda pool, ids: pool.open(1, sample_rate=RATE, packet_samples=PACKET),
+    "prepare": lambda pool, ids: pool.prepare(1.0),
+    "reset": lambda pool, ids: pool.reset(ids[1:2]),
+    "reset all": lambda pool, ids: pool.reset(),
+    "close one": lambda pool, ids: pool.close(ids[1:2]),
+    "close": lambda pool, ids: pool.close(),
 }
 
 
-def played_by_many(
-    monkeypatch: pytest.MonkeyPatch, threads: int, disturb: Callable[[Concealers], object] | None
-) -> Packet:
+def played_by_many(monkeypatch: pytest.MonkeyPatch, threads: int, disturb: Call | None) -> Packet:
     """Return many streams during one of whose calls somebody else calls."""
-    group = Concealers(3, RATE, 1, PACKET, threads=threads)
+    group = ConcealerPool(threads)
+    ids = group.open(3, sample_rate=RATE, packet_samples=PACKET)
     gate = Gate()
-    step: Any = vars(many)["_step"]
+    step: Any = vars(pool)["_step"]
 
     def slow(*arguments: Any) -> object:
         gate()
         return step(*arguments)
 
-    monkeypatch.setattr(many, "_step", slow)
+    monkeypatch.setattr(pool, "_step", slow)
     out: list[Packet] = []
     for tick in range(60):
         packets, arrived = np.stack([PACKETS[tick + k] for k in range(3)]), np.ones(3, bool)
         arrived[tick % 3] = tick % 4 != 3
         if tick != 31:
-            out.append(group.push(packets, arrived))
+            out.append(group.push(ids, packets, arrived))
             continue
         gate.shut = True
-        push = functools.partial(group.push, packets, arrived)
+        push = functools.partial(group.push, ids, packets, arrived)
         thread = threading.Thread(target=lambda push=push: out.append(push()))
         thread.start()
         assert gate.reached.wait(PATIENCE_S)
         if disturb is not None:
-            with pytest.raises(ConcurrentPushError, match="this Concealers, which serves one"):
-                disturb(group)
+            with pytest.raises(ConcurrentPushError, match="this ConcealerPool, which serves one"):
+                disturb(group, ids)
         gate.shut = False
         gate.opened.set()
         thread.join(PATIENCE_S)
+    assert [stats.packets for stats in group.stats(ids)] == [60] * 3
     group.close()
-    assert [stats.packets for stats in group.stats] == [60] * 3
     played: NDArray[np.float32] = np.concatenate(out, dtype=np.float32)
     return played
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("call", GROUP_CALLS)
+@pytest.mark.parametrize("call", POOL_CALLS)
 def test_a_second_call_for_many_streams_is_refused_and_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, call: str, threads: int
 ) -> None:
-    disturbed = played_by_many(monkeypatch, threads, GROUP_CALLS[call])
+    disturbed = played_by_many(monkeypatch, threads, POOL_CALLS[call])
     np.testing.assert_array_equal(disturbed, played_by_many(monkeypatch, threads, None))
 
 

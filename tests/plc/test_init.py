@@ -39,7 +39,7 @@ def test_the_examples_of_the_docstrings_are_true(home: str) -> None:
 
 
 def test_every_class_and_function_to_call_has_an_example() -> None:
-    for name in ("Concealer", "Concealers", "conceal", "inpaint"):
+    for name in ("Concealer", "ConcealerPool", "conceal", "inpaint"):
         assert ">>>" in (getattr(plc, name).__doc__ or "")
 
 

@@ -1,9 +1,9 @@
 """Cost of many streams on a server that mixes them: ``plc bench server``.
 
-All streams have one format and push their packets in one call (:class:`plc.Concealers`), tick after
-tick, as fast as it goes. What a received packet costs is measured without losses; what a concealed
-one costs, by the processor time that losses add. The default load is that of a mixer of 150 players
-[1]_: 112,500 received and 5,625 lost packets of 64 samples a second.
+All streams have one format and push their packets in one call of a :class:`plc.ConcealerPool`, tick
+after tick, as fast as it goes. What a received packet costs is measured without losses; what a
+concealed one costs, by the processor time that losses add. The default load is that of a mixer of
+150 players [1]_: 112,500 received and 5,625 lost packets of 64 samples a second.
 
 References
 ----------
@@ -11,7 +11,7 @@ References
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,13 +38,13 @@ class ServerSettings:
     Attributes
     ----------
     streams, sample_rate, packet_samples, threads : int
-        Of :class:`plc.Concealers`.
+        Of :meth:`plc.ConcealerPool.open`, and of the pool.
     methods : tuple of str
         Likewise, one after the other.
     model : str
         Likewise.
     prepare_ms : float
-        Time for :meth:`plc.Concealers.prepare` after each tick; 0: it is not called.
+        Time for :meth:`plc.ConcealerPool.prepare` after each tick; 0: it is not called.
     loss, mean_burst : float
         Share of packets lost, and mean packets in a burst, of at most ``longest`` packets.
     longest : int
@@ -188,22 +188,18 @@ def _cost(
     packets: NDArray[np.float32],
     arrived: NDArray[np.bool_],
 ) -> ServerCost:
-    group = plc.Concealers(
-        settings.streams,
-        settings.sample_rate,
-        1,
-        settings.packet_samples,
-        method=method,
-        model=settings.model,
-        threads=settings.threads,
-    )
-    try:
-        clean_s, _, _ = _drive(group, packets, np.ones_like(arrived), 0.0)
-        group.reset()
-        spent_s, ticks_s, played = _drive(group, packets, arrived, settings.prepare_ms)
-        by_networks, prepared = _by_networks(group), _prepared(group)
-    finally:
-        group.close()
+    with plc.ConcealerPool(settings.threads, expected_loss=0.0) as pool:
+        ids = pool.open(
+            settings.streams,
+            sample_rate=settings.sample_rate,
+            packet_samples=settings.packet_samples,
+            method=method,
+            model=settings.model,
+        )
+        clean_s, _, _ = _drive(pool, ids, packets, np.ones_like(arrived), 0.0)
+        pool.reset()
+        spent_s, ticks_s, played = _drive(pool, ids, packets, arrived, settings.prepare_ms)
+        by_networks, prepared = _by_networks(pool.stats(ids)), _prepared(pool.stats(ids))
     received, concealed = int(arrived.sum()), int((~arrived).sum())
     each_s = clean_s / arrived.size
     error = (played - packets)[~arrived].astype(np.float64)
@@ -226,25 +222,26 @@ def _cost(
     )
 
 
-def _by_networks(group: plc.Concealers) -> float:
+def _by_networks(streams: Sequence[plc.Stats]) -> float:
     """Return the share of concealed samples that a network made."""
     made = [
         count
-        for stats in group.stats
+        for stats in streams
         for rung, count in stats.rung_samples.items()
         if rung.startswith("network:")
     ]
-    return sum(made) / max(sum(stats.concealed_samples for stats in group.stats), 1)
+    return sum(made) / max(sum(stats.concealed_samples for stats in streams), 1)
 
 
-def _prepared(group: plc.Concealers) -> float:
+def _prepared(streams: Sequence[plc.Stats]) -> float:
     """Return the share of bursts that were prepared."""
-    bursts = sum(stats.concealment_events for stats in group.stats)
-    return sum(stats.ahead.concealed_prepared for stats in group.stats) / max(bursts, 1)
+    bursts = sum(stats.concealment_events for stats in streams)
+    return sum(stats.ahead.concealed_prepared for stats in streams) / max(bursts, 1)
 
 
 def _drive(
-    group: plc.Concealers,
+    pool: plc.ConcealerPool,
+    ids: NDArray[np.int64],
     packets: NDArray[np.float32],
     arrived: NDArray[np.bool_],
     prepare_ms: float,
@@ -255,10 +252,10 @@ def _drive(
     began = time.process_time()
     for tick in range(len(packets)):
         at = time.perf_counter()
-        group.push(packets[tick], arrived[tick], played[tick])
+        pool.push(ids, packets[tick], arrived[tick], played[tick])
         ticks_s.append(time.perf_counter() - at)
         if prepare_ms:
-            group.prepare(prepare_ms)
+            pool.prepare(prepare_ms)
     return time.process_time() - began, ticks_s, played
 
 

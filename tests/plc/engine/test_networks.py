@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc import Concealer, Concealers
-from plc.engine import many, methods
+from plc import Concealer, ConcealerPool
+from plc.engine import methods, pool
+from plc.engine.stats import Stats
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
@@ -70,19 +71,26 @@ def test_each_stream_plays_what_it_plays_alone(
     arrived = rng.random(packets.shape[:2]) >= loss
     arrived[0] = True  # an int16 stream is one from its first packet on
     joins = {int(rng.integers(1, len(packets))): int(rng.integers(0, streams)) for _ in range(2)}
-    group = Concealers(
-        streams, rate, channels, n, lookahead, method="auto", threads=threads, seed=seed
+    group = ConcealerPool(threads)
+    ids = group.open(
+        streams,
+        sample_rate=rate,
+        channels=channels,
+        packet_samples=n,
+        lookahead=lookahead,
+        method="auto",
+        seed=seed,
     )
     alone = [single(rate, channels, n, lookahead, seed + k) for k in range(streams)]
     for tick, (given_packets, there) in enumerate(zip(packets, arrived, strict=True)):
         if tick in joins:
-            group.reset(joins[tick])
+            group.reset(ids[[joins[tick]]])
             entry.reset(alone[joins[tick]].block)
-        played = group.push(given_packets, there)
+        played = group.push(ids, given_packets, there)
         for k, one in enumerate(alone):
             expected = one.push(given_packets[k] if there[k] else None)
             np.testing.assert_array_equal(played[k], expected, err_msg=f"{tick} {k}")
-    for stats, one in zip(group.stats, alone, strict=True):
+    for stats, one in zip(group.stats(ids), alone, strict=True):
         network = next(name for name in stats.rung_samples if name.startswith("network:"))
         served = one.block[layout.RUNG_SAMPLES + entry.NETWORK_PLACE]
         assert stats.rung_samples[network] == served
@@ -95,14 +103,21 @@ def test_a_stream_plays_what_a_concealer_plays(monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as patched:
         patched.setattr(methods, "stream_models", lambda *_: ({"speech": find("speech")}, {}))
         concealer = Concealer(16_000, 1, 320, budget_ms=math.inf, prepare="never")
-    group = Concealers(1, 16_000, 1, 320, method="auto")
+    group = ConcealerPool()
+    ids = group.open(1, sample_rate=16_000, packet_samples=320, method="auto")
     packets = packets_of(16_000, 1, 320, 1, np.float32)
     lost = np.random.default_rng(2).random(len(packets)) < 0.2
     for packet, gone in zip(packets, lost, strict=True):
         expected = concealer.push(None if gone else packet[0])
-        np.testing.assert_array_equal(group.push(packet, ~gone[None])[0], expected)
-    served = group.stats[0].rung_samples["network:speech"]
+        np.testing.assert_array_equal(group.push(ids, packet, ~gone[None])[0], expected)
+    served = group.stats(ids)[0].rung_samples["network:speech"]
     assert served == concealer.stats.rung_samples["network:speech"] > 0
+
+
+def counters(**settings: Any) -> Stats:
+    """Return those of a stream of a pool, which is dropped."""
+    pool = ConcealerPool()
+    return pool.stats(pool.open(1, **settings))[0]
 
 
 @pytest.mark.parametrize(
@@ -120,15 +135,10 @@ def test_a_stream_plays_what_a_concealer_plays(monkeypatch: pytest.MonkeyPatch) 
 def test_speech_has_the_network_for_its_rate(
     rate: int, method: str, model: str, network: str | None
 ) -> None:
-    (stats,) = Concealers(1, rate, 1, method=method, model=model).stats
+    stats = counters(sample_rate=rate, method=method, model=model)
     assert [name for name in stats.rungs if name.startswith("network:")] == [network] * bool(
         network
     )
-
-
-def test_a_model_by_name_is_refused() -> None:
-    with pytest.raises(ConfigError, match="model is 'speech'; many streams take auto or ar"):
-        Concealers(1, model="speech")
 
 
 def test_a_network_that_cannot_be_read_is_left_out(
@@ -139,9 +149,9 @@ def test_a_network_that_cannot_be_read_is_left_out(
 
     monkeypatch.setattr(flat, "shared_models", broken)
     with caplog.at_level("INFO", "plc"):
-        group = Concealers(1)
+        stats = counters()
     assert "the network speech is left out: speech is cut short" in caplog.text
-    assert set(group.stats[0].rungs) == {"ar:4/20", "ar:2.5/15", "noise"}
+    assert set(stats.rungs) == {"ar:4/20", "ar:2.5/15", "noise"}
 
 
 def test_a_model_is_one_for_all_streams_and_written_by_none() -> None:
@@ -155,9 +165,8 @@ def test_a_model_is_one_for_all_streams_and_written_by_none() -> None:
 
 
 def test_rungs_for_servers_have_a_network_where_it_answers_in_time() -> None:
-    (short,) = Concealers(1, packet_ms=4.9).stats
-    (long,) = Concealers(1, packet_ms=5.0).stats
-    (best,) = Concealers(1, packet_ms=4.9, method="auto").stats
+    short, long = counters(packet_ms=4.9), counters(packet_ms=5.0)
+    best = counters(packet_ms=4.9, method="auto")
     assert short.rungs == ("ar:4/20", "ar:2.5/15", "noise")
     assert long.rungs == ("ar:4/20", "ar:15/30", "noise", "network:speech")
     assert best.rungs[-1] == "network:speech"
@@ -180,61 +189,62 @@ def test_the_step_with_a_network_allocates_nothing() -> None:
     assert stream.block[layout.RUNG_SAMPLES + entry.NETWORK_PLACE]
 
 
-def prepared_by(group: Concealers) -> int:
-    return sum(stats.ahead.preparations for stats in group.stats)
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 def test_what_is_prepared_is_what_is_played(threads: int) -> None:
     packets = packets_of(16_000, 1, 320, 4, np.float32)
     arrived = np.random.default_rng(6).random(packets.shape[:2]) > 0.2
-    group, plain = Concealers(4, 16_000, 1, 320, threads=threads), Concealers(4, 16_000, 1, 320)
+    group, plain = ConcealerPool(threads), ConcealerPool()
+    ids = group.open(4, sample_rate=16_000, packet_samples=320)
+    np.testing.assert_array_equal(plain.open(4, sample_rate=16_000, packet_samples=320), ids)
+    others = group.open(2, sample_rate=16_000, packet_samples=320, model="ar")
     for tick, (given_packets, there) in enumerate(zip(packets, arrived, strict=True)):
-        expected = plain.push(given_packets, there)
-        np.testing.assert_array_equal(group.push(given_packets, there), expected)
+        expected = plain.push(ids, given_packets, there)
+        np.testing.assert_array_equal(group.push(ids, given_packets, there), expected)
+        group.push(others, given_packets[:2], there[:2])
         if tick % 3:
             group.prepare(math.inf)
             assert group.prepare(math.inf) == 0
         if tick == 60:
             for each in (group, plain):
-                each.reset(1)
-    played = sum(stats.ahead.concealed_prepared for stats in group.stats)
-    assert 10 < played < prepared_by(group)
-    assert prepared_by(plain) == 0
+                each.reset(ids[1:2])
+    played = sum(stats.ahead.concealed_prepared for stats in group.stats(ids))
+    assert 10 < played < sum(stats.ahead.preparations for stats in group.stats(ids))
+    for each, not_prepared in ((group, others), (plain, ids)):
+        assert sum(stats.ahead.preparations for stats in each.stats(not_prepared)) == 0
     group.close()
 
 
 class Work:
     """A clock that preparations alone move on, by a millisecond each."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, group: Concealers) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, group: ConcealerPool) -> None:
         self.now_s = 0.0
         self.prepared: list[int] = []
-        self._group = group
-        monkeypatch.setattr(many, "perf_counter", lambda: self.now_s)
-        monkeypatch.setattr(many, "look", lambda *_: True)
-        monkeypatch.setattr(many, "prepare", self.prepare)
+        monkeypatch.setattr(pool, "perf_counter", lambda: self.now_s)
+        monkeypatch.setattr(pool, "look", lambda *_: True)
+        monkeypatch.setattr(pool, "prepare", self.prepare)
         monkeypatch.setattr(group, "_cpu_clock", lambda: self.now_s)
 
     def prepare(self, block: NDArray[np.int64], address: int) -> int:
-        (place,) = np.flatnonzero(self._group._blocks[:, 0] == block[0])
-        self.prepared.append(int(place))
+        self.prepared.append(int(block[0]))
         self.now_s += 1e-3
         return -1
 
 
-def spoken_to(streams: int) -> Concealers:
+def spoken_to(streams: int) -> ConcealerPool:
     """Return streams of speech a second long, of which the last lost packets.
 
     The rate, which nothing looks at any more, numbers them.
     """
-    group = Concealers(streams, 16_000, 1, 320)
+    group = ConcealerPool()
+    ids = group.open(streams, sample_rate=16_000, packet_samples=320)
     signal = speech(16_000, 1)[:16_000].reshape(50, 320, 1)
     there = np.ones(streams, bool)
     for tick, packet in enumerate(signal):
         there[-1] = tick % 5 > 0
-        group.push(np.stack([packet] * streams), there)
-    group._blocks[:, 0] = range(streams)
+        group.push(ids, np.stack([packet] * streams), there)
+    for run in group._runs(group._find(ids)):
+        run.rows[:, 0] = range(streams)
     return group
 
 
@@ -265,14 +275,15 @@ def test_no_more_is_begun_than_there_is_time_for(
 def test_music_silence_and_lookahead_need_no_preparation() -> None:
     ticks = 50
     chord = tones(1, 16_000, ticks * 320).reshape(ticks, 320, 1)
-    group = Concealers(2, 16_000, 1, 320)
-    for packet in chord:
-        group.push(np.stack([packet, 0 * packet]), np.ones(2, bool))
+    group = ConcealerPool()
+    steady = group.open(2, sample_rate=16_000, packet_samples=320)
+    delayed = group.open(1, sample_rate=16_000, packet_samples=320, lookahead=1)
+    alone = group.open(1, sample_rate=16_000, packet_samples=320, model="ar")
+    spoken = speech(16_000, 1)[:16_000].reshape(ticks, 1, 320, 1)
+    for packet, words in zip(chord, spoken, strict=True):
+        group.push(steady, np.stack([packet, 0 * packet]), np.ones(2, bool))
+        for ids in (delayed, alone):
+            group.push(ids, words, np.ones(1, bool))
     assert group.prepare(math.inf) == 0
-    delayed = Concealers(1, 16_000, 1, 320, lookahead=1)
-    for packet in speech(16_000, 1)[:16_000].reshape(ticks, 320, 1):
-        delayed.push(packet[None], np.ones(1, bool))
-    assert delayed.prepare(math.inf) == 0
-    assert Concealers(1, 16_000, 1, 320, model="ar").prepare(math.inf) == 0
     with pytest.raises(ConfigError, match="budget_ms is -1; give a time of 0 ms or more"):
-        delayed.prepare(-1)
+        group.prepare(-1)

@@ -1,0 +1,413 @@
+"""Many streams in one call are what they are one by one."""
+
+import dataclasses
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from plc import Concealer, ConcealerPool
+from plc.engine import pool as pool_module
+from plc.engine.pool_costs import Costs
+from plc.errors import CapacityError, ConfigError, PacketError
+from plc_kernels.stream.layout import REFIT
+from tests.examples import examples
+from tests.kernels.stream.test_network import speech
+from tests.signals import glide, noise, tones
+
+RATE = 16_000
+PACKET = 160
+TICKS = 60
+# As a dict, so that settings may stand beside it.
+FORMAT: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET}
+
+
+def packets_of(streams: int, dtype: type = np.float32) -> NDArray[np.float32]:
+    """Return a piece for each stream, shape (ticks, streams, packet_samples, 1)."""
+    n = TICKS * PACKET
+    rows = [glide(k, RATE, n) if k % 2 else tones(k, RATE, n) for k in range(streams)]
+    signal = np.stack(rows).reshape(streams, TICKS, PACKET, 1).transpose(1, 0, 2, 3)
+    if dtype is np.int16:
+        signal = np.round(signal * 20_000)
+    return np.ascontiguousarray(signal.astype(dtype))
+
+
+def losses(streams: int) -> NDArray[np.bool_]:
+    arrived = np.random.default_rng(3).random((TICKS, streams)) > 0.2
+    arrived[30:50, 0] = False  # past the fade
+    return arrived
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+@pytest.mark.parametrize(("lookahead", "threads"), [(0, 1), (2, 3)])
+def test_each_stream_plays_what_it_plays_alone(dtype: type, lookahead: int, threads: int) -> None:
+    streams = 5
+    packets, arrived = packets_of(streams, dtype), losses(streams)
+    pool = ConcealerPool(threads)
+    ids = pool.open(
+        streams,
+        sample_rate=RATE,
+        packet_samples=PACKET,
+        lookahead=lookahead,
+        method="burg:5/30",
+        seed=7,
+    )
+    alone = [
+        Concealer(RATE, 1, PACKET, lookahead, method="burg:5/30", seed=7 + k)
+        for k in range(streams)
+    ]
+    for tick in range(TICKS):
+        played = pool.push(ids, packets[tick], arrived[tick])
+        assert played.dtype == dtype
+        for k, one in enumerate(alone):
+            expected = one.push(packets[tick, k] if arrived[tick, k] else None)
+            if dtype is np.float32 or tick > 0:
+                np.testing.assert_array_equal(played[k], expected)
+    for stats, one in zip(pool.stats(ids), alone, strict=True):
+        assert stats.concealed_samples == one.stats.concealed_samples
+        assert stats.concealment_events == one.stats.concealment_events
+    pool.close()
+
+
+FORMATS: tuple[dict[str, Any], ...] = (
+    {"sample_rate": 16_000, "packet_samples": 160, "method": "burg:5/30"},
+    {"sample_rate": 8_000, "packet_samples": 64, "channels": 2, "method": "burg:4/20"},
+    {"sample_rate": 16_000, "packet_samples": 160, "method": "burg:5/30", "lookahead": 1},
+)
+
+
+@dataclasses.dataclass
+class Member:
+    """A stream of a pool, and the same stream alone."""
+
+    id: int
+    format: int
+    alone: Concealer
+    heard: int = 0
+
+    def packet(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        one = self.alone.config
+        t = np.arange(self.heard, self.heard + one.packet_samples)[:, None]
+        self.heard += one.packet_samples
+        tone = np.sin(2 * np.pi * (300 + 50 * (self.id % 7)) * t / one.sample_rate)
+        noisy = 0.3 * tone + 0.01 * rng.standard_normal((len(t), one.channels))
+        return noisy.astype(np.float32)
+
+
+@examples(40, few=8)
+@given(seed=st.integers(0, 10_000), threads=st.integers(1, 3), most=st.integers(2, 150))
+def test_streams_that_join_and_leave_change_nothing_of_the_others(
+    seed: int, threads: int, most: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    members: list[Member] = []
+    gone: list[int] = []
+    with ConcealerPool(threads) as pool:
+        for _ in range(25):
+            if rng.random() < 0.5:
+                of, count = int(rng.integers(len(FORMATS))), int(rng.integers(1, most))
+                first = int(rng.integers(100))
+                joined = pool.open(count, **FORMATS[of], seed=first)
+                assert not set(joined.tolist()) & ({each.id for each in members} | set(gone))
+                members += [
+                    Member(int(one), of, Concealer(**FORMATS[of], seed=first + k))
+                    for k, one in enumerate(joined[:5])
+                ]
+                pool.close(joined[5:])
+                gone += joined[5:].tolist()
+            if members and rng.random() < 0.3:
+                left = members.pop(int(rng.integers(len(members))))
+                pool.close([left.id])
+                gone.append(left.id)
+            assert len(pool) == len(members)
+            for of in rng.permutation(len(FORMATS)).tolist():
+                due = [each for each in members if each.format == of and rng.random() < 0.9]
+                if not due:
+                    continue
+                rng.shuffle(due)
+                packets = np.stack([each.packet(rng) for each in due])
+                there = rng.random(len(due)) > 0.2
+                ids = np.array([each.id for each in due])
+                played = pool.push(ids, packets, there)
+                for k, each in enumerate(due):
+                    expected = each.alone.push(packets[k] if there[k] else None)
+                    np.testing.assert_array_equal(played[k], expected)
+                if not due[0].alone.config.lookahead:
+                    np.testing.assert_array_equal(pool.concealed(ids)[~there], True)
+    for stale in gone[:3]:
+        with pytest.raises(ConfigError, match=f"no stream has the id {stale}"):
+            pool.stats([stale])
+
+
+def test_memory_is_given_back_where_neighbours_have_left() -> None:
+    pool = ConcealerPool()
+    ids = pool.open(200, **FORMAT, model="ar")
+    assert sum(shelf is not None for shelf in pool._shelves) == 4
+    pool.close(ids[10:])
+    assert sum(shelf is not None for shelf in pool._shelves) == 1
+    more = pool.open(60, **FORMAT, model="ar")
+    assert len(pool._shelves) == 4
+    assert len(pool) == 70
+    packets = np.zeros((70, PACKET, 1), np.float32)
+    every = np.concatenate([ids[:10], more])
+    assert pool.push(every, packets, np.ones(70, bool)).shape == packets.shape
+    pool.close()
+    assert len(pool) == 0
+    assert pool._shelves == [None] * 4
+    assert pool._formats == {}
+
+
+def test_the_rungs_for_servers_conceal_and_are_counted() -> None:
+    packets, arrived = packets_of(2), losses(2)
+    arrived[0] = True
+    pool = ConcealerPool()
+    ids = pool.open(2, **FORMAT, model="ar")
+    played = np.empty_like(packets)
+    made = np.zeros_like(arrived)
+    for tick in range(TICKS):
+        pool.push(ids, packets[tick], arrived[tick], played[tick])
+        made[tick] = pool.concealed(ids)
+    np.testing.assert_array_equal(made, ~arrived)
+    np.testing.assert_array_equal(played[0], packets[0])
+    lost = ~arrived[:, 0]
+    lost[30:50] = False
+    error = played[lost, 0] - packets[lost, 0]
+    assert np.sum(error**2) < 0.5 * np.sum(packets[lost, 0] ** 2)
+    stats, _ = pool.stats(ids)
+    assert set(stats.rung_samples) == {"ar:4/20", "ar:2.5/15", "noise"}
+    assert sum(stats.rung_samples.values()) == stats.concealed_samples
+
+
+def test_a_fit_serves_again_for_a_while_in_steady_content_alone() -> None:
+    """The same burst twice within 50 ms costs one fit; the streams still differ from no refit."""
+    tone = tones(1, RATE, TICKS * PACKET).reshape(TICKS, 1, PACKET, 1)
+    arrived = np.ones((TICKS, 1), bool)
+    arrived[[40, 42]] = False
+    served, fitted = ConcealerPool(), ConcealerPool()
+    ids = served.open(1, **FORMAT)
+    np.testing.assert_array_equal(fitted.open(1, **FORMAT), ids)
+    (shelf,) = fitted._shelves
+    assert shelf is not None
+    shelf.blocks[:, REFIT] = 0
+    for tick in range(TICKS):
+        one = served.push(ids, tone[tick], arrived[tick])
+        other = fitted.push(ids, tone[tick], arrived[tick])
+        assert np.array_equal(one, other) == (tick < 42 or tick > 43)
+
+
+def test_out_may_be_the_packets_themselves() -> None:
+    packets, arrived = packets_of(3), losses(3)
+    pool = ConcealerPool()
+    one, other = (pool.open(3, **FORMAT) for _ in range(2))
+    for tick in range(TICKS):
+        expected = pool.push(one, packets[tick], arrived[tick])
+        there = packets[tick].copy()
+        assert pool.push(other, there, arrived[tick], there) is there
+        np.testing.assert_array_equal(there, expected)
+
+
+def test_one_stream_or_all_begin_anew() -> None:
+    packets, arrived = packets_of(2), losses(2)
+    pool = ConcealerPool()
+    ids = pool.open(2, **FORMAT)
+    first = [pool.push(ids, packets[tick], arrived[tick]) for tick in range(TICKS)]
+    pool.reset(ids[1:])
+    assert [stats.packets for stats in pool.stats(ids)] == [TICKS, 0]
+    pool.reset()
+    again = [pool.push(ids, packets[tick], arrived[tick]) for tick in range(TICKS)]
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"count": 0}, "count is 0; give 1 to 65536 in all, of which 65536 are free"),
+        ({"count": 65_537}, "count is 65537; give 1 to 65536 in all"),
+        ({"method": "zeros"}, "streams of a pool take server, auto, ar or burg"),
+        ({"model": "music"}, "model is 'music'; streams of a pool take auto or ar"),
+        ({"sample_rate": 7}, "sample_rate is 7"),
+    ],
+)
+def test_a_wrong_setting_names_what_would_do(setting: dict[str, int], message: str) -> None:
+    pool = ConcealerPool()
+    with pytest.raises(ConfigError, match=message):
+        pool.open(**setting)  # type: ignore[arg-type]  # on purpose
+    assert len(pool) == 0
+
+
+@pytest.mark.parametrize("threads", [0, 65])
+def test_a_pool_has_threads(threads: int) -> None:
+    with pytest.raises(ConfigError, match=f"threads is {threads}; give 1 to 64"):
+        ConcealerPool(threads)
+
+
+def test_wrong_ids_are_refused_and_no_stream_goes_on() -> None:
+    pool = ConcealerPool()
+    ids, others = (
+        pool.open(2, **FORMAT),
+        pool.open(1, sample_rate=8_000, packet_samples=PACKET),
+    )
+    packets, arrived = np.zeros((2, PACKET, 1), np.float32), np.ones(2, bool)
+    wrong = [
+        ([ids[0], ids[0]], f"the id {ids[0]} is given twice"),
+        ([ids[0], 1 << 40], "no stream has the id 1099511627776"),
+        ([ids[0], -1], "no stream has the id -1"),
+        ([ids[0], others[0]], "ids are of 16000 Hz, .* and of 8000 Hz, .*; push each format in a"),
+        ([], "ids is empty"),
+        (ids.astype(float), r"ids is float64 \(2,\); give what open returned"),
+        (ids[:, None], r"ids is int64 \(2, 1\); give what open returned"),
+    ]
+    for given_ids, message in wrong:
+        with pytest.raises(ConfigError, match=message):
+            pool.push(given_ids, packets, arrived)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(ConfigError, match="no stream has the id -1"):
+        pool.reset([-1])
+    assert [stats.packets for stats in pool.stats([*ids, *others])] == [0, 0, 0]
+
+
+def test_wrong_arrays_are_refused_and_no_stream_goes_on() -> None:
+    pool = ConcealerPool()
+    ids = pool.open(2, **FORMAT)
+    packets, arrived = np.zeros((2, PACKET, 1), np.float32), np.ones(2, bool)
+    wrong = [
+        ((packets[:1], arrived), "packets is float32"),
+        ((packets.astype(np.float64), arrived), r"give np.asarray\(packets, np.float32\)$"),
+        ((packets.swapaxes(1, 2), arrived), r"push np.swapaxes\(packets, 1, 2\)$"),
+        ((packets[..., 0], arrived), r"push packets\[..., None\]$"),
+        (([packets.tolist()], arrived), "packets is list; give a numpy array"),
+        ((packets, arrived[:1]), "arrived is .*; give bool of shape"),
+        ((packets, arrived.astype(int)), "arrived is .*; give bool of shape"),
+        ((packets, arrived, packets[:, :80]), "out must be"),
+        ((packets, arrived, packets.astype(np.int16)), "out must be"),
+    ]
+    for arguments, message in wrong:
+        with pytest.raises(PacketError, match=message):
+            pool.push(ids, *arguments)  # type: ignore[arg-type]  # on purpose
+    assert pool.stats(ids)[0].packets == 0
+
+
+def test_a_packet_with_nan_is_lost_to_its_stream_alone() -> None:
+    pool = ConcealerPool()
+    ids = pool.open(2, **FORMAT)
+    signal = noise(1, 2 * PACKET).reshape(2, PACKET, 1)
+    for _ in range(5):
+        pool.push(ids, signal, np.ones(2, bool))
+    bad = signal.copy()
+    bad[0, 3] = np.nan
+    played = pool.push(ids, bad, np.ones(2, bool))
+    assert np.isfinite(played).all()
+    assert pool.concealed(ids).tolist() == [True, False]
+    assert [stats.invalid_packets for stats in pool.stats(ids)] == [1, 0]
+
+
+def test_tensors_of_torch_are_taken() -> None:
+    torch = pytest.importorskip("torch")
+    packets, arrived = packets_of(2), losses(2)
+    pool = ConcealerPool()
+    one, other = (pool.open(2, **FORMAT) for _ in range(2))
+    for tick in range(5):
+        given = (torch.from_numpy(each[tick]) for each in (packets, arrived))
+        played = pool.push(torch.from_numpy(one), *given)
+        np.testing.assert_array_equal(played, pool.push(other, packets[tick], arrived[tick]))
+
+
+def test_leaving_it_ends_the_threads_and_one_thread_can_go_on() -> None:
+    packets, arrived = packets_of(4), losses(4)
+    before = threading.active_count()
+    with ConcealerPool(threads=3) as pool:
+        ids = pool.open(4, **FORMAT)
+        for tick in range(5):
+            pool.push(ids, packets[tick], arrived[tick])
+        assert threading.active_count() > before
+    assert threading.active_count() == before
+    with pytest.raises(ConfigError, match="it was never open, or left"):
+        pool.push(ids, packets[5], arrived[5])
+    ids = pool.open(4, **FORMAT)
+    assert pool.push(ids, packets[5], arrived[5]).shape == packets[5].shape
+    assert threading.active_count() == before
+
+
+def test_its_text_tells_the_formats_and_the_losses_of_all() -> None:
+    pool = ConcealerPool()
+    assert repr(pool).startswith("<ConcealerPool of no streams; packets=0")
+    ids = pool.open(3, **FORMAT)
+    pool.push(ids, np.zeros((3, PACKET, 1), np.float32), np.array([True, False, False]))
+    pool.open(2, sample_rate=8_000, packet_samples=80, method="ar")
+    assert repr(pool) == (
+        "<ConcealerPool of 3 streams of 16000 Hz, 1 channel, packets of 160 samples (10 ms), "
+        "lookahead 0, method 'server', no time limit; 2 streams of 8000 Hz, 1 channel, packets of "
+        "80 samples (10 ms), lookahead 0, method 'ar', no time limit; packets=3 lost_packets=2 "
+        "concealed_samples=320 concealment_events=2>"
+    )
+
+
+def costing(monkeypatch: pytest.MonkeyPatch, received_ms: float, lost_ms: float) -> None:
+    """Let packets of all streams cost that."""
+    monkeypatch.setattr(pool_module, "measure", lambda *_: Costs(received_ms, lost_ms))
+    monkeypatch.setattr(pool_module, "usable_cores", lambda: 2)
+
+
+def test_no_more_streams_join_than_there_is_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    costing(monkeypatch, 0.1, 2.0)
+    # Of 10 ms each takes 0.9 * 0.1 + 0.1 * 2.0 = 0.29 ms of two cores.
+    pool = ConcealerPool(threads=3, expected_loss=0.1)
+    assert pool.capacity(**FORMAT) == 68
+    ids = pool.open(60, **FORMAT)
+    assert pool.capacity(**FORMAT) == 8
+    with pytest.raises(CapacityError, match=r"9 more streams of 16000 Hz.* are 1 too many"):
+        pool.open(9, **FORMAT)
+    assert len(pool) == 60
+    pool.close(ids[:10])
+    pool.open(18, **FORMAT)
+    assert pool.capacity(**FORMAT) == 0
+    assert ConcealerPool(threads=1, expected_loss=0.0).capacity(**FORMAT) == 100
+    with pytest.raises(ConfigError, match="expected_loss is 2; give a share of 0 to 1"):
+        ConcealerPool(expected_loss=2)
+
+
+def test_what_a_stream_costs_is_measured() -> None:
+    pool = ConcealerPool()
+    assert 0 < pool.capacity(**FORMAT) < pool.capacity(**FORMAT, model="ar")
+    (served, plain) = pool._formats.values()
+    assert 0.0 < plain.costs.received_ms < plain.costs.lost_ms < served.costs.lost_ms
+    waits = pool.capacity(**FORMAT, lookahead=2, method="burg:5/30")
+    assert waits > 0
+
+
+def test_bursts_without_time_have_the_cheapest_prediction_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    costing(monkeypatch, 0.1, 1.0)
+    streams = 4
+    pool = ConcealerPool()
+    ids = pool.open(streams, **FORMAT, method="auto", model="ar")
+    packets = packets_of(streams)
+    lost_in = [tick for tick in range(20, TICKS) if tick % 4 == 0]
+    for tick in range(TICKS):
+        there = np.full(streams, tick not in lost_in)
+        # Time for four received and two lost ones.
+        played = pool.push(ids, packets[tick], there, budget_ms=2.5)
+        assert np.isfinite(played).all()
+    for stats in pool.stats(ids):
+        assert stats.rung_samples["ar:0.5/4"] == len(lost_in) // 2 * PACKET
+        assert stats.concealed_samples == len(lost_in) * PACKET
+
+
+def test_a_burst_that_was_spared_has_no_network_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    costing(monkeypatch, 0.1, 1.0)
+    signal = speech(16_000, 1)
+    packets = signal[: len(signal) // 320 * 320].reshape(-1, 1, 320, 1)
+    lost = np.arange(len(packets)) % 10 > 6
+    made = {}
+    for budget_ms in (0.0, np.inf):
+        pool = ConcealerPool()
+        ids = pool.open(1, sample_rate=16_000, packet_samples=320)
+        for packet, gone in zip(packets, lost, strict=True):
+            pool.push(ids, packet, ~gone[None], budget_ms=budget_ms)
+        made[budget_ms] = pool.stats(ids)[0].rung_samples["network:speech"]
+    assert made[0.0] == 0
+    assert made[np.inf] > 0
