@@ -10,6 +10,7 @@ it, and how often somebody stood there before::
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -205,7 +206,7 @@ class ConcealerPool:
     """
 
     def __init__(self, threads: int = 1, expected_loss: float = 0.05) -> None:
-        if not 1 <= threads <= 64:
+        if not 1 <= _integer(threads) <= 64:
             raise ConfigError(f"threads is {threads}; give 1 to 64")
         if not 0.0 <= expected_loss <= 1.0:
             raise ConfigError(f"expected_loss is {expected_loss}; give a share of 0 to 1")
@@ -285,7 +286,7 @@ class ConcealerPool:
         self._enter()
         try:
             room = MAX_STREAMS - self._streams
-            if not 1 <= count <= room:
+            if not 1 <= _integer(count) <= room:
                 raise ConfigError(
                     f"count is {count}; give 1 to {MAX_STREAMS} in all, of which {room} are free"
                 )
@@ -441,13 +442,14 @@ class ConcealerPool:
         Raises
         ------
         ConfigError
-            If an id is none of a stream or is given twice, or they are of several formats; no
-            stream is advanced.
+            If an id is none of a stream or is given twice, they are of several formats, or the time
+            is below 0; no stream is advanced.
         PacketError
             If an array has another shape or dtype; no stream is advanced.
         ConcurrentPushError
             If another thread is inside, which goes on untouched.
         """
+        _check_budget(budget_ms)
         self._enter()
         try:
             return self._push(self._find(ids), packets, arrived, out, budget_ms)
@@ -525,8 +527,10 @@ class ConcealerPool:
             work()
             return
         others = [self._pool.submit(work) for _ in range(self._threads - 1)]
-        work()
-        wait(others)
+        try:
+            work()
+        finally:  # nobody is at work on a stream when this call ends, interrupted or not
+            wait(others)
         for each in others:
             each.result()
 
@@ -585,8 +589,7 @@ class ConcealerPool:
         ConcurrentPushError
             If another thread is inside.
         """
-        if not budget_ms >= 0.0:
-            raise ConfigError(f"budget_ms is {budget_ms}; give a time of 0 ms or more")
+        _check_budget(budget_ms)
         self._enter()
         try:
             end_s = perf_counter() + budget_ms / 1000.0
@@ -776,6 +779,19 @@ def _taken_from(waiting: list[_Run]) -> Iterator[_Run]:
             yield waiting.pop()
         except IndexError:
             return
+
+
+def _integer(value: int) -> int:
+    """Return a number's value as an integer, 0 if it is none."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        return 0
+
+
+def _check_budget(budget_ms: float) -> None:
+    if not budget_ms >= 0.0:
+        raise ConfigError(f"budget_ms is {budget_ms}; give a time of 0 ms or more")
 
 
 def _checked(settings: PoolSettings) -> tuple[StreamConfig, str]:

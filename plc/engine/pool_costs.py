@@ -17,6 +17,8 @@ from plc_kernels.stream.step import GO_ON, MORE, PUSH
 
 _RECEIVED, _LOST = 40, 3
 """Packets of noise that are pushed to measure."""
+# Less is not to be measured by a clock.
+_LEAST_MS = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ def measure(config: StreamConfig, chosen: StepPrediction) -> Costs:
         lost_ms.append(push(False) + sum(push(True) for _ in range(config.lookahead)))
         for _ in range(_RECEIVED):  # past the recovery
             push(True)
+    received_ms = max(received_ms, _LEAST_MS)
     return Costs(received_ms, max(min(lost_ms) - config.lookahead * received_ms, received_ms))
 
 

@@ -226,6 +226,7 @@ def test_one_stream_or_all_begin_anew() -> None:
     ("setting", "message"),
     [
         ({"count": 0}, "count is 0; give 1 to 65536 in all, of which 65536 are free"),
+        ({"count": 1.5}, "count is 1.5; give 1 to 65536 in all"),
         ({"count": 65_537}, "count is 65537; give 1 to 65536 in all"),
         ({"method": "zeros"}, "streams of a pool take server, auto, ar or burg"),
         ({"model": "music"}, "model is 'music'; streams of a pool take auto or ar"),
@@ -239,7 +240,7 @@ def test_a_wrong_setting_names_what_would_do(setting: dict[str, int], message: s
     assert len(pool) == 0
 
 
-@pytest.mark.parametrize("threads", [0, 65])
+@pytest.mark.parametrize("threads", [0, 65, 1.5])
 def test_a_pool_has_threads(threads: int) -> None:
     with pytest.raises(ConfigError, match=f"threads is {threads}; give 1 to 64"):
         ConcealerPool(threads)
@@ -266,6 +267,9 @@ def test_wrong_ids_are_refused_and_no_stream_goes_on() -> None:
             pool.push(given_ids, packets, arrived)  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ConfigError, match="no stream has the id -1"):
         pool.reset([-1])
+    for budget_ms in (-1.0, np.nan):
+        with pytest.raises(ConfigError, match=f"budget_ms is {budget_ms}; give a time of 0 ms"):
+            pool.push(ids, packets, arrived, budget_ms=budget_ms)
     assert [stats.packets for stats in pool.stats([*ids, *others])] == [0, 0, 0]
 
 
