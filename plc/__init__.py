@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ModelError,
         PacketError,
         PlcError,
+        SnapshotError,
         TraceError,
     )
     from plc.repair.arrays import inpaint
@@ -54,6 +55,7 @@ __all__ = [
     "ModelError",
     "PacketError",
     "PlcError",
+    "SnapshotError",
     "Stats",
     "StreamConfig",
     "TraceError",
@@ -79,6 +81,7 @@ _HOMES = {
     "ModelError": "plc.errors",
     "PacketError": "plc.errors",
     "PlcError": "plc.errors",
+    "SnapshotError": "plc.errors",
     "Stats": "plc.engine.stats",
     "StreamConfig": "plc.engine.config",
     "TraceError": "plc.errors",

@@ -9,6 +9,7 @@
     ├── ConcurrentPushError  two threads at one stream           (also a RuntimeError)
     ├── AudioFileError     a file that cannot be read or written (also an OSError)
     ├── TraceError         a trace that does not fit             (also a ValueError)
+    ├── SnapshotError      a stream's snapshot that is refused   (also a ValueError)
     ├── ModelError         a network that is refused             (also a ValueError)
     ├── NetworkError       a socket that cannot be opened        (also an OSError)
     ├── DeviceError        a sound card that cannot be opened    (also an OSError)
@@ -51,6 +52,10 @@ class AudioFileError(PlcError, OSError):
 
 class TraceError(PlcError, ValueError):
     """A trace file is malformed or does not fit the audio."""
+
+
+class SnapshotError(PlcError, ValueError):
+    """A stream's snapshot was changed, or is of another version, format or key."""
 
 
 class ModelError(PlcError, ValueError):

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from plc.engine import snapshots
 from plc.engine.config import OPEN, StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import LADDER_METHODS, make_method, stream_models
@@ -69,6 +70,33 @@ _COST_MEMORY = 16
 Ids = NDArray[np.int64]
 
 
+class PoolSettings(TypedDict, total=False):
+    """Settings of streams of a pool.
+
+    Attributes
+    ----------
+    sample_rate, channels, packet_samples, lookahead, packet_ms, seed
+        As for :class:`~plc.StreamConfig`; the streams that join together count their seeds on.
+    method : str
+        ``"server"``, the default: linear prediction by two short rungs, for tens of microseconds a
+        lost packet, and the network where packets are of 5 ms or more. ``"auto"``: the best rungs,
+        for milliseconds, and the network. ``"ar"``: the best rungs alone. Or
+        ``burg:ORDER_MS/PAST_MS``.
+    model : str
+        Network: ``"auto"``, the default, takes that for speech at the sample rate, up to 96 kHz,
+        for about a millisecond a burst of speech; ``"ar"`` takes none.
+    """
+
+    sample_rate: int
+    channels: int
+    packet_samples: int
+    packet_ms: float
+    lookahead: int
+    method: str
+    model: str
+    seed: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Format:
     """Streams that differ by their seeds alone.
@@ -87,6 +115,8 @@ class _Format:
         Whether bursts are prepared.
     costs : Costs
         Of a stream's packets, here.
+    layout : str
+        Of blocks, for snapshots.
     free : list of int
         Places on its shelves that nobody has, the last of them to be taken first.
     """
@@ -98,12 +128,26 @@ class _Format:
     model: int
     prepares: bool
     costs: Costs
+    layout: str
     free: list[int] = field(default_factory=list)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Samples of a packet, and channels."""
         return self.config.packet_samples, self.config.channels
+
+    @property
+    def settings(self) -> PoolSettings:
+        """With which its streams are opened."""
+        config = self.config
+        return {
+            "sample_rate": config.sample_rate,
+            "channels": config.channels,
+            "packet_samples": config.packet_samples,
+            "lookahead": config.lookahead,
+            "method": self.name,
+            "model": config.model,
+        }
 
     def cores(self, loss: float) -> float:
         """Return the share of a core that a stream takes, of which that share is lost."""
@@ -137,33 +181,6 @@ class _Run:
     def packets(self) -> slice:
         """Where their packets are."""
         return slice(self.at, self.at + self.stop - self.first)
-
-
-class PoolSettings(TypedDict, total=False):
-    """Settings of streams of a pool.
-
-    Attributes
-    ----------
-    sample_rate, channels, packet_samples, lookahead, packet_ms, seed
-        As for :class:`~plc.StreamConfig`; the streams that join together count their seeds on.
-    method : str
-        ``"server"``, the default: linear prediction by two short rungs, for tens of microseconds a
-        lost packet, and the network where packets are of 5 ms or more. ``"auto"``: the best rungs,
-        for milliseconds, and the network. ``"ar"``: the best rungs alone. Or
-        ``burg:ORDER_MS/PAST_MS``.
-    model : str
-        Network: ``"auto"``, the default, takes that for speech at the sample rate, up to 96 kHz,
-        for about a millisecond a burst of speech; ``"ar"`` takes none.
-    """
-
-    sample_rate: int
-    channels: int
-    packet_samples: int
-    packet_ms: float
-    lookahead: int
-    method: str
-    model: str
-    seed: int
 
 
 class ConcealerPool:
@@ -282,25 +299,27 @@ class ConcealerPool:
         ConcurrentPushError
             If another thread is inside.
         """
-        config, name = _checked(settings)
         self._enter()
         try:
-            room = MAX_STREAMS - self._streams
-            if not 1 <= _integer(count) <= room:
-                raise ConfigError(
-                    f"count is {count}; give 1 to {MAX_STREAMS} in all, of which {room} are free"
-                )
-            found = self._format(config, name)
-            time_for = self._time_for(found)
-            if count > time_for:
-                raise CapacityError(
-                    f"{count} more streams of {config.in_words()} are {count - time_for} too many "
-                    f"for {self._cores} cores, where {self._expected_loss:.0%} is lost: let "
-                    "others leave, or give more threads, another method or a lower expected_loss"
-                )
-            return self._join(found, count, config.seed)
+            return self._open(count, *_checked(settings))
         finally:
             self._inside.leave()
+
+    def _open(self, count: int, config: StreamConfig, name: str) -> Ids:
+        room = MAX_STREAMS - self._streams
+        if not 1 <= _integer(count) <= room:
+            raise ConfigError(
+                f"count is {count}; give 1 to {MAX_STREAMS} in all, of which {room} are free"
+            )
+        found = self._format(config, name)
+        time_for = self._time_for(found)
+        if count > time_for:
+            raise CapacityError(
+                f"{count} more streams of {config.in_words()} are {count - time_for} too many "
+                f"for {self._cores} cores, where {self._expected_loss:.0%} is lost: let "
+                "others leave, or give more threads, another method or a lower expected_loss"
+            )
+        return self._join(found, count, config.seed)
 
     def capacity(self, **settings: Unpack[PoolSettings]) -> int:
         """Return how many more streams of such a format the pool has time for.
@@ -314,10 +333,9 @@ class ConcealerPool:
         ConcurrentPushError
             If another thread is inside.
         """
-        config, name = _checked(settings)
         self._enter()
         try:
-            return self._time_for(self._format(config, name))
+            return self._time_for(self._format(*_checked(settings)))
         finally:
             self._inside.leave()
 
@@ -517,7 +535,7 @@ class ConcealerPool:
     def _count_prepared(self, places: Ids) -> None:
         """Count the bursts that were ready, and have been played."""
         for place in places[self._ready[places]].tolist():
-            block = self._shelf(place // _SHELF).blocks[place % _SHELF]
+            block = self._block(place)
             self._of(place).ahead.concealed_prepared += int(block[PREPARED_AT]) < 0
         self._ready[places] = False
 
@@ -655,7 +673,7 @@ class ConcealerPool:
 
     def _forget(self, places: Ids) -> None:
         for place in places.tolist():
-            forget_stream(self._shelf(place // _SHELF).blocks[place % _SHELF])
+            forget_stream(self._block(place))
             self._of(place).reset()
         self._ready[places] = False
 
@@ -699,10 +717,92 @@ class ConcealerPool:
         used = {id(shelf.format) for shelf in self._shelves if shelf is not None}
         self._formats = {key: each for key, each in self._formats.items() if id(each) in used}
 
+    def snapshot(self, ids: ArrayLike, key: bytes) -> list[bytes]:
+        """Return streams as bytes, from which another process can go on with them.
+
+        A snapshot holds what was played lately, and state: about as many bytes as the stream takes
+        of memory, at most. It is signed, not encrypted.
+
+        Parameters
+        ----------
+        ids : int64, shape (streams,)
+            Of streams, which go on here.
+        key : bytes
+            At least 16, secret, and the same in all processes that hand streams over.
+
+        Raises
+        ------
+        ConfigError
+            If an id is none of a stream or is given twice, or the key is too short.
+        ConcurrentPushError
+            If another thread is inside.
+        """
+        snapshots.check_key(key)
+        self._enter()
+        try:
+            packed = []
+            for place in self._find(ids).tolist():
+                one, block = self._shelf(place // _SHELF).format, self._block(place)
+                packed.append(snapshots.pack(block, dict(one.settings), one.layout, key))
+            return packed
+        finally:
+            self._inside.leave()
+
+    def restore(self, streams: Iterable[bytes], key: bytes) -> Ids:
+        """Let streams of snapshots join, as they were; return their ids: int64, shape (streams,).
+
+        They play on what they would have played where they were, on a processor of the same type
+        bit for bit. Of their statistics the counters are kept, and how samples were made.
+
+        Parameters
+        ----------
+        streams : iterable of bytes
+            Of :meth:`snapshot`.
+        key : bytes
+            That they are signed with.
+
+        Raises
+        ------
+        SnapshotError
+            If one was changed or cut, or is of another key, version, network or format.
+        ConfigError
+            If the key is too short.
+        CapacityError
+            If they are more than there is time for.
+        ConcurrentPushError
+            If another thread is inside.
+
+        Notes
+        -----
+        After an error none of them has joined.
+        """
+        snapshots.check_key(key)
+        unpacked = [snapshots.unpack(each, key) for each in streams]
+        joined = np.empty(0, np.int64)
+        self._enter()
+        try:
+            for head, body in unpacked:
+                new = self._open(1, *_checked(cast(PoolSettings, head.settings)))
+                joined = np.append(joined, new)
+                place = int(new[0]) % _PLACES
+                layout = self._shelf(place // _SHELF).format.layout
+                snapshots.fill(self._block(place), head, body, layout)
+        except BaseException:
+            self._leave(joined % _PLACES)
+            raise
+        finally:
+            self._inside.leave()
+        return joined
+
+    def _block(self, place: int) -> NDArray[np.int64]:
+        """Return the block of a stream."""
+        block: NDArray[np.int64] = self._shelf(place // _SHELF).blocks[place % _SHELF]
+        return block
+
     def _enter(self) -> None:
         if self._inside.enter():  # a fork took a thread from its midst: no stream is whole
             for place in self._all.tolist():
-                forget_stream(self._shelf(place // _SHELF).blocks[place % _SHELF])
+                forget_stream(self._block(place))
             self._ready[:] = False
         if self._pool is not None and self._generation != forks.generation:
             self._pool = self._new_pool()
@@ -834,8 +934,16 @@ def _new_format(config: StreamConfig, name: str) -> _Format:
             f"method is {name!r}; streams of a pool take server, auto, ar or burg:ORDER_MS/PAST_MS"
         )
     first = StreamMemory(config, chosen)
-    costs = measure(config, chosen)
-    return _Format(config, name, chosen, first.block.size, first.model, bool(prepares), costs)
+    return _Format(
+        config,
+        name,
+        chosen,
+        first.block.size,
+        first.model,
+        bool(prepares),
+        measure(config, chosen),
+        snapshots.layout_of(first.block),
+    )
 
 
 def _networks_of(config: StreamConfig) -> StepNetworks | None:

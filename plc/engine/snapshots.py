@@ -1,0 +1,132 @@
+"""Streams as bytes, to go on in another process.
+
+A snapshot is a head, the stream's block, and a signature over both::
+
+    "plcsnap1" │ size of the head │ head: JSON        │ block: zlib │ HMAC-SHA256
+    8 bytes    │ 4, little-endian │ as :class:`_Head` │             │ 32 bytes (RFC 2104)
+
+The signature is checked before anything else is looked at: a block that somebody made up would have
+compiled code read and write anywhere.
+"""
+
+import hashlib
+import hmac
+import struct
+import zlib
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+import plc
+from plc.errors import ConfigError, SnapshotError
+from plc_kernels.stream.layout import HEADER
+
+LEAST_KEY = 16
+"""Bytes of the shortest key."""
+_MAGIC = b"plcsnap1"
+_SIZE = struct.Struct("<I")
+_SIGNATURE = hashlib.sha256().digest_size
+# Zeros and what was not used are most of what there is to win; samples hardly get smaller.
+_LEVEL = 1
+
+
+class Head(msgspec.Struct, forbid_unknown_fields=True):
+    """What a snapshot says of itself.
+
+    Attributes
+    ----------
+    plc : str
+        Version of the package.
+    layout : str
+        :func:`layout_of` of the format's streams.
+    settings : dict
+        With which the stream was opened.
+    """
+
+    plc: str
+    layout: str
+    settings: dict[str, Any]
+
+
+def layout_of(block: NDArray[np.int64]) -> str:
+    """Return what two processes must have in common to hand a stream over: their blocks' layout.
+
+    Parameters
+    ----------
+    block : int64, shape (words,)
+        Of a new stream of a format.
+    """
+    return hashlib.sha256(block[:HEADER].tobytes() + _SIZE.pack(block.size)).hexdigest()
+
+
+def check_key(key: bytes) -> None:
+    """Raise a :class:`ConfigError` if a key is none, or can be guessed."""
+    if not isinstance(key, bytes) or len(key) < LEAST_KEY:
+        raise ConfigError(
+            f"key is {type(key).__name__} of {len(key) if isinstance(key, bytes) else 0}; give "
+            f"{LEAST_KEY} secret bytes or more, such as secrets.token_bytes(32), to all processes"
+        )
+
+
+def pack(block: NDArray[np.int64], settings: dict[str, Any], layout: str, key: bytes) -> bytes:
+    """Return a stream as bytes.
+
+    Parameters
+    ----------
+    block : int64, shape (words,)
+    settings : dict
+        With which it was opened.
+    layout : str
+        Of :func:`layout_of`.
+    key : bytes
+        For the signature.
+    """
+    head = msgspec.json.encode(Head(plc.__version__, layout, settings))
+    body = zlib.compress(block.tobytes(), _LEVEL)
+    signed = b"".join([_MAGIC, _SIZE.pack(len(head)), head, body])
+    return signed + hmac.digest(key, signed, "sha256")
+
+
+def unpack(snapshot: bytes, key: bytes) -> tuple[Head, bytes]:
+    """Return the head and the packed block of a snapshot.
+
+    Raises
+    ------
+    SnapshotError
+        If it is none, was changed, was signed with another key, or is of another version.
+    """
+    whole = bytes(snapshot)
+    if len(whole) < len(_MAGIC) + _SIZE.size + _SIGNATURE or not whole.startswith(_MAGIC):
+        raise SnapshotError(f"these {len(whole)} bytes are no snapshot of a stream")
+    signed, signature = whole[:-_SIGNATURE], whole[-_SIGNATURE:]
+    if not hmac.compare_digest(hmac.digest(key, signed, "sha256"), signature):
+        raise SnapshotError("the snapshot was changed, cut, or signed with another key")
+    (size,) = _SIZE.unpack_from(signed, len(_MAGIC))
+    begin = len(_MAGIC) + _SIZE.size
+    head = msgspec.json.decode(signed[begin : begin + size], type=Head)
+    if head.plc != plc.__version__:
+        raise SnapshotError(
+            f"the snapshot is of plc {head.plc}, this is {plc.__version__}: hand streams over "
+            "between processes of one version"
+        )
+    return head, signed[begin + size :]
+
+
+def fill(block: NDArray[np.int64], head: Head, body: bytes, layout: str) -> None:
+    """Make a new stream what a snapshot was.
+
+    Raises
+    ------
+    SnapshotError
+        If blocks are laid out otherwise here; the stream is as before.
+    """
+    unpacker = zlib.decompressobj()
+    words = unpacker.decompress(body, block.nbytes + 1)
+    if head.layout != layout or len(words) != block.nbytes:
+        raise SnapshotError(
+            "the snapshot's stream is laid out otherwise than here: its process has other networks "
+            "or kernels"
+        )
+    block[:] = np.frombuffer(words, np.int64)

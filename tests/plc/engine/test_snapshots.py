@@ -1,0 +1,166 @@
+"""Streams that go on in another pool, or another process."""
+
+import hmac
+import json
+import multiprocessing
+import struct
+from functools import cache
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import plc
+from plc import ConcealerPool
+from plc.engine import pool as pool_module
+from plc.engine.pool_costs import Costs
+from plc.errors import CapacityError, ConfigError, SnapshotError
+from tests.examples import examples
+from tests.kernels.stream.test_network import speech
+
+KEY = bytes(range(16))
+FORMAT: dict[str, Any] = {"sample_rate": 16_000, "packet_samples": 320}
+
+
+def packets_of(streams: int) -> NDArray[np.float32]:
+    """Return speech from another place for each stream, shape (ticks, streams, 320, 1)."""
+    signal = speech(16_000, 1)
+    signal = signal[: len(signal) // 320 * 320]
+    rows = [np.roll(signal, -7919 * k).reshape(-1, 320, 1) for k in range(streams)]
+    return np.stack(rows, axis=1)
+
+
+def losses(ticks: int, streams: int) -> NDArray[np.bool_]:
+    return np.random.default_rng(5).random((ticks, streams)) > 0.2
+
+
+@pytest.mark.parametrize("settings", [{}, {"method": "auto"}, {"model": "ar"}, {"lookahead": 1}])
+def test_a_stream_goes_on_in_another_pool(settings: dict[str, Any]) -> None:
+    packets = packets_of(3)
+    arrived = losses(len(packets), 3)
+    here, there = ConcealerPool(), ConcealerPool(threads=2)
+    there.open(5, **FORMAT, model="ar")
+    ids = here.open(3, **FORMAT, **settings, seed=3)
+    for tick in range(100):
+        here.push(ids, packets[tick], arrived[tick])
+        here.prepare(np.inf if tick % 2 else 0.0)
+    moved = there.restore(here.snapshot(ids, KEY), KEY)
+    assert [stats.packets for stats in there.stats(moved)] == [100] * 3
+    for one, other in zip(here.stats(ids), there.stats(moved), strict=True):
+        assert one.rung_samples == other.rung_samples
+    for tick in range(100, len(packets)):
+        played = there.push(moved, packets[tick], arrived[tick])
+        np.testing.assert_array_equal(played, here.push(ids, packets[tick], arrived[tick]))
+        here.prepare(np.inf if tick % 3 else 0.0)
+    there.close()
+
+
+@cache
+def of_a_stream() -> bytes:
+    """Return a snapshot."""
+    pool = ConcealerPool()
+    ids = pool.open(1, **FORMAT, model="ar")
+    pool.push(ids, packets_of(1)[9], np.ones(1, bool))
+    (snapshot,) = pool.snapshot(ids, KEY)
+    return snapshot
+
+
+@examples(200, few=40)
+@given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+def test_what_was_changed_or_cut_is_refused(at: float, bit: int, cut: bool) -> None:
+    whole = of_a_stream()
+    changed, place = bytearray(whole), int(at * len(whole))
+    changed[place] ^= 1 << bit
+    pool = ConcealerPool()
+    with pytest.raises(SnapshotError):
+        pool.restore([whole, bytes(changed[:place] if cut else changed)], KEY)
+    assert len(pool) == 0
+
+
+def signed(signed_part: bytes) -> bytes:
+    return signed_part + hmac.digest(KEY, signed_part, "sha256")
+
+
+def with_head(**changes: str) -> bytes:
+    """Return the snapshot with another head, rightly signed."""
+    whole = of_a_stream()
+    (size,) = struct.unpack_from("<I", whole, 8)
+    head = json.loads(whole[12 : 12 + size]) | changes
+    new = json.dumps(head).encode()
+    return signed(whole[:8] + struct.pack("<I", len(new)) + new + whole[12 + size : -32])
+
+
+def test_what_another_version_or_layout_made_is_refused() -> None:
+    pool = ConcealerPool()
+    assert len(pool.restore([with_head()], KEY)) == 1
+    for changes, message in [
+        (
+            {"plc": "0.0.9"},
+            f"is of plc 0.0.9, this is {plc.__version__}: hand streams over between",
+        ),
+        ({"layout": "0" * 64}, "laid out otherwise than here"),
+    ]:
+        with pytest.raises(SnapshotError, match=message):
+            pool.restore([with_head(), with_head(**changes)], KEY)
+        assert len(pool) == 1
+    with pytest.raises(SnapshotError, match="these 3 bytes are no snapshot of a stream"):
+        pool.restore([b"abc"], KEY)
+    with pytest.raises(SnapshotError, match="signed with another key"):
+        pool.restore([of_a_stream()], KEY[::-1])
+
+
+@pytest.mark.parametrize("key", [b"short", "a text of sixteen", None])
+def test_a_key_is_secret_bytes(key: Any) -> None:
+    pool = ConcealerPool()
+    ids = pool.open(1, **FORMAT, model="ar")
+    for call in (lambda: pool.snapshot(ids, key), lambda: pool.restore([of_a_stream()], key)):
+        with pytest.raises(ConfigError, match="give 16 secret bytes or more"):
+            call()
+
+
+def test_streams_for_which_there_is_no_time_are_not_restored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_module, "measure", lambda *_: Costs(9.0, 9.0))
+    pool = ConcealerPool()
+    with pytest.raises(CapacityError):
+        pool.restore([of_a_stream()] * 3, KEY)
+    assert len(pool) == 0
+
+
+def serve(connection: Connection, packets: NDArray[np.float32], arrived: NDArray[np.bool_]) -> None:
+    """Serve streams, and tell after each half second how they stand, until killed."""
+    pool = ConcealerPool()
+    ids = pool.open(packets.shape[1], **FORMAT)
+    for tick, (packet, there) in enumerate(zip(packets, arrived, strict=True), 1):
+        played = pool.push(ids, packet, there)
+        if tick % 25 == 0:
+            connection.send((tick, pool.snapshot(ids, KEY), played))
+            connection.recv()
+
+
+def test_streams_of_a_worker_that_is_killed_go_on_elsewhere() -> None:
+    packets = packets_of(4)
+    arrived = losses(len(packets), 4)
+    here, theirs = multiprocessing.get_context("spawn").Pipe()
+    worker = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(theirs, packets, arrived), daemon=True
+    )
+    worker.start()
+    for _ in range(3):
+        assert here.poll(240.0)
+        tick, told, _ = here.recv()
+        if tick < 75:
+            here.send(None)
+    worker.kill()
+    worker.join()
+    undisturbed, other = ConcealerPool(), ConcealerPool()
+    ids, moved = undisturbed.open(4, **FORMAT), other.restore(told, KEY)
+    for k, (packet, there) in enumerate(zip(packets, arrived, strict=True)):
+        expected = undisturbed.push(ids, packet, there)
+        if k >= tick:
+            np.testing.assert_array_equal(other.push(moved, packet, there), expected)
