@@ -13,9 +13,9 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, Self, TypedDict, Unpack, cast
+from typing import Any, Self, Unpack, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,17 +23,12 @@ from numpy.typing import ArrayLike, NDArray
 from plc.engine import snapshots
 from plc.engine.config import OPEN, StreamConfig
 from plc.engine.memory import StreamMemory
-from plc.engine.methods import LADDER_METHODS, make_method, stream_models
-from plc.engine.network_choice import step_networks
-from plc.engine.networks import StepNetworks
 from plc.engine.one_thread import OneThread
-from plc.engine.pool_costs import Costs, measure
-from plc.engine.prediction import StepPrediction
+from plc.engine.pool_format import Format, PoolSettings, checked, new_format
 from plc.engine.samples import INT16, Packet, Samples, as_packets, check_arrived, check_out
 from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
 from plc.errors import CapacityError, ConfigError
-from plc.predict.ladder import SERVER, SERVER_DRAFTS, Ladders
 from plc.processor_time import thread_clock, usable_cores
 from plc.runtime import forks
 from plc_kernels.stream.layout import (
@@ -50,7 +45,7 @@ from plc_kernels.stream.layout import (
 )
 from plc_kernels.stream.many import step_many
 from plc_kernels.stream.network import fill_part
-from plc_kernels.stream.preparation import BETWEEN, expect_losses, look, prepare
+from plc_kernels.stream.preparation import expect_losses, look, prepare
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import CONCEALED, GO_ON, MORE, PUSH
 
@@ -61,104 +56,17 @@ _PLACES = 2**24
 """More than there can be: each of 65536 streams may be the last one on a shelf."""
 # On steady content a fit serves so long: half of it would cost a quarter more, and gain little.
 _REFIT_MS = 50.0
-# In shorter packets most bursts are over before a network answers: it costs twenty times what
-# prediction does, and is not heard (docs/notebook.md, "Networks on servers").
-_SHORT_MS = 5.0
 # Of the mean of the processor time of a preparation: the last of so many.
 _COST_MEMORY = 16
 
 Ids = NDArray[np.int64]
 
 
-class PoolSettings(TypedDict, total=False):
-    """Settings of streams of a pool.
-
-    Attributes
-    ----------
-    sample_rate, channels, packet_samples, lookahead, packet_ms, seed
-        As for :class:`~plc.StreamConfig`; the streams that join together count their seeds on.
-    method : str
-        ``"server"``, the default: linear prediction by two short rungs, for tens of microseconds a
-        lost packet, and the network where packets are of 5 ms or more. ``"auto"``: the best rungs,
-        for milliseconds, and the network. ``"ar"``: the best rungs alone. Or
-        ``burg:ORDER_MS/PAST_MS``.
-    model : str
-        Network: ``"auto"``, the default, takes that for speech at the sample rate, up to 96 kHz,
-        for about a millisecond a burst of speech; ``"ar"`` takes none.
-    """
-
-    sample_rate: int
-    channels: int
-    packet_samples: int
-    packet_ms: float
-    lookahead: int
-    method: str
-    model: str
-    seed: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Format:
-    """Streams that differ by their seeds alone.
-
-    Attributes
-    ----------
-    name : str
-        Of the method.
-    chosen : StepPrediction
-        What conceals.
-    words : int
-        Of a stream's block.
-    model : int
-        Address of the networks' blocks; 0: there are none.
-    prepares : bool
-        Whether bursts are prepared.
-    costs : Costs
-        Of a stream's packets, here.
-    layout : str
-        Of blocks, for snapshots.
-    free : list of int
-        Places on its shelves that nobody has, the last of them to be taken first.
-    """
-
-    config: StreamConfig
-    name: str
-    chosen: StepPrediction
-    words: int
-    model: int
-    prepares: bool
-    costs: Costs
-    layout: str
-    free: list[int] = field(default_factory=list)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Samples of a packet, and channels."""
-        return self.config.packet_samples, self.config.channels
-
-    @property
-    def settings(self) -> PoolSettings:
-        """With which its streams are opened."""
-        config = self.config
-        return {
-            "sample_rate": config.sample_rate,
-            "channels": config.channels,
-            "packet_samples": config.packet_samples,
-            "lookahead": config.lookahead,
-            "method": self.name,
-            "model": config.model,
-        }
-
-    def cores(self, loss: float) -> float:
-        """Return the share of a core that a stream takes, of which that share is lost."""
-        return self.costs.cores(self.config.packet_ms, loss)
-
-
 @dataclass(slots=True, eq=False)
 class _Shelf:
     """Memory of neighbours: int64, shape (64, words); ``used`` rows were taken at some time."""
 
-    format: _Format
+    format: Format
     blocks: NDArray[np.int64]
     used: int = 0
 
@@ -229,7 +137,7 @@ class ConcealerPool:
             raise ConfigError(f"expected_loss is {expected_loss}; give a share of 0 to 1")
         self._expected_loss = expected_loss
         self._load = 0.0
-        self._formats: dict[tuple[StreamConfig, str], _Format] = {}
+        self._formats: dict[tuple[StreamConfig, str], Format] = {}
         self._shelves: list[_Shelf | None] = []
         # Of each place: the stream's id, -1 where there is none; how often it was taken.
         self._ids = np.full(0, -1, np.int64)
@@ -301,7 +209,7 @@ class ConcealerPool:
         """
         self._enter()
         try:
-            return self._open(count, *_checked(settings))
+            return self._open(count, *checked(settings))
         finally:
             self._inside.leave()
 
@@ -335,25 +243,25 @@ class ConcealerPool:
         """
         self._enter()
         try:
-            return self._time_for(self._format(*_checked(settings)))
+            return self._time_for(self._format(*checked(settings)))
         finally:
             self._inside.leave()
 
-    def _time_for(self, found: _Format) -> int:
+    def _time_for(self, found: Format) -> int:
         left = self._cores - self._load
         more = int(max(left, 0.0) / found.cores(self._expected_loss))
         return min(more, MAX_STREAMS - self._streams)
 
-    def _format(self, config: StreamConfig, name: str) -> _Format:
+    def _format(self, config: StreamConfig, name: str) -> Format:
         """Return the format of streams, made if there was none such before."""
         key = replace(config, packet_ms=OPEN, seed=0), name
         found = self._formats.get(key)
         if found is None:
             warm_up()
-            found = self._formats[key] = _new_format(*key)
+            found = self._formats[key] = new_format(*key)
         return found
 
-    def _join(self, found: _Format, count: int, seed: int) -> Ids:
+    def _join(self, found: Format, count: int, seed: int) -> Ids:
         while len(found.free) < count:
             self._add_shelf(found)
         refit = found.config.sample_rate * _REFIT_MS / 1000.0 if found.name == "server" else 0.0
@@ -374,7 +282,7 @@ class ConcealerPool:
         joined: Ids = self._ids[places]
         return joined
 
-    def _add_shelf(self, found: _Format) -> None:
+    def _add_shelf(self, found: Format) -> None:
         """Put up a shelf, at the first number that is free."""
         # Not touched before a stream stands there: the memory of empty rows is not used.
         shelf = _Shelf(found, np.zeros((_SHELF, found.words), np.int64))
@@ -782,7 +690,7 @@ class ConcealerPool:
         self._enter()
         try:
             for head, body in unpacked:
-                new = self._open(1, *_checked(cast(PoolSettings, head.settings)))
+                new = self._open(1, *checked(cast(PoolSettings, head.settings)))
                 joined = np.append(joined, new)
                 place = int(new[0]) % _PLACES
                 layout = self._shelf(place // _SHELF).format.layout
@@ -866,7 +774,7 @@ class _Tick:
         _step(run.shelf.blocks, action, given, *self._around, out, run.first, run.stop)
 
 
-def _set_free(one: _Format, places: Iterable[int]) -> None:
+def _set_free(one: Format, places: Iterable[int]) -> None:
     """Let streams to come have places; they take the lowest first, so that they stand together."""
     one.free.extend(places)
     one.free.sort(reverse=True)
@@ -892,66 +800,3 @@ def _integer(value: int) -> int:
 def _check_budget(budget_ms: float) -> None:
     if not budget_ms >= 0.0:
         raise ConfigError(f"budget_ms is {budget_ms}; give a time of 0 ms or more")
-
-
-def _checked(settings: PoolSettings) -> tuple[StreamConfig, str]:
-    """Return settings, and the method by its name here; raise ConfigError if one will not do."""
-    name, model = settings.get("method", "server"), settings.get("model", "auto")
-    if model not in ("auto", "ar"):
-        raise ConfigError(f"model is {model!r}; streams of a pool take auto or ar")
-    method = "auto" if name == "server" else name
-    return StreamConfig(**(settings | {"method": method}), budget_ms=math.inf), name
-
-
-def _new_format(config: StreamConfig, name: str) -> _Format:
-    """Return a format of streams.
-
-    Parameters
-    ----------
-    config : StreamConfig
-        Without a seed of their own.
-    name : str
-        The method.
-
-    Raises
-    ------
-    ConfigError
-        If many streams have no such method.
-    """
-    short = name == "server" and config.packet_ms < _SHORT_MS
-    networks = None if short else _networks_of(config)
-    prepares = BETWEEN if networks is not None and not config.lookahead else 0
-    stream = config.sample_rate, config.channels, config.packet_samples
-    if name == "server":
-        rungs = SERVER if networks is None else SERVER_DRAFTS
-        chosen = StepPrediction(Ladders(*stream, rungs=rungs), networks, prepares)
-    elif name in LADDER_METHODS:
-        chosen = StepPrediction(Ladders(*stream), networks, prepares)
-    elif isinstance(found := make_method(config, 0), StepPrediction):
-        chosen = found
-    else:
-        raise ConfigError(
-            f"method is {name!r}; streams of a pool take server, auto, ar or burg:ORDER_MS/PAST_MS"
-        )
-    first = StreamMemory(config, chosen)
-    return _Format(
-        config,
-        name,
-        chosen,
-        first.block.size,
-        first.model,
-        bool(prepares),
-        measure(config, chosen),
-        snapshots.layout_of(first.block),
-    )
-
-
-def _networks_of(config: StreamConfig) -> StepNetworks | None:
-    """Return the network for speech of many streams; None: there is none."""
-    if config.method != "auto" or config.model == "ar":
-        return None
-    manifest = stream_models("auto", config.sample_rate)[0].get("speech")
-    if manifest is None or manifest.content != "speech":  # music's hears all that is played
-        return None
-    found = step_networks(config, {"speech": manifest}, math.inf, optional=True)
-    return found if found is not None and found.chosen else None

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from plc import Concealer, ConcealerPool
 from plc.engine import pool as pool_module
-from plc.engine.pool_costs import Costs
+from plc.engine import pool_format
+from plc.engine.pool_format import Costs
 from plc.errors import CapacityError, ConfigError, PacketError
 from plc_kernels.stream.layout import REFIT
 from tests.examples import examples
@@ -351,7 +352,7 @@ def test_its_text_tells_the_formats_and_the_losses_of_all() -> None:
 
 def costing(monkeypatch: pytest.MonkeyPatch, received_ms: float, lost_ms: float) -> None:
     """Let packets of all streams cost that."""
-    monkeypatch.setattr(pool_module, "measure", lambda *_: Costs(received_ms, lost_ms))
+    monkeypatch.setattr(pool_format, "_measure", lambda *_: Costs(received_ms, lost_ms))
     monkeypatch.setattr(pool_module, "usable_cores", lambda: 2)
 
 

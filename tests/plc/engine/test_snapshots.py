@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 import plc
 from plc import ConcealerPool
-from plc.engine import pool as pool_module
-from plc.engine.pool_costs import Costs
+from plc.engine import pool_format
+from plc.engine.pool_format import Costs
 from plc.errors import CapacityError, ConfigError, SnapshotError
 from tests.examples import examples
 from tests.kernels.stream.test_network import speech
@@ -125,7 +125,7 @@ def test_a_key_is_secret_bytes(key: Any) -> None:
 def test_streams_for_which_there_is_no_time_are_not_restored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pool_module, "measure", lambda *_: Costs(9.0, 9.0))
+    monkeypatch.setattr(pool_format, "_measure", lambda *_: Costs(9.0, 9.0))
     pool = ConcealerPool()
     with pytest.raises(CapacityError):
         pool.restore([of_a_stream()] * 3, KEY)
