@@ -330,9 +330,10 @@ def server(
         str, typer.Option(help="Of server, auto, ar, burg:ORDER_MS/PAST_MS; a list.")
     ] = "server,ar",
     model: Annotated[str, typer.Option(help="auto, or ar: without a network.")] = "auto",
-    prepare_ms: Annotated[
-        float, typer.Option(min=0.0, help="Time for preparations after each tick, untimed.")
-    ] = 0.0,
+    paced: Annotated[
+        bool,
+        typer.Option("--paced", help="In real time; what a tick leaves of it prepares bursts."),
+    ] = False,
     threads: Annotated[int, typer.Option(min=1, help="That share the streams.")] = 1,
     loss: Loss = 0.0476,
     burst: Burst = 1.5,
@@ -345,6 +346,8 @@ def server(
     """Measure many streams that one call pushes, as on mix servers.
 
     On real clips:  plc bench server CORPUS/music/valid --seconds 5
+
+    In real time:  plc bench server CLIPS --streams 100 --packet-samples 480 --paced --seconds 30
     """
     from plc_bench.timing import server as bench
 
@@ -355,7 +358,7 @@ def server(
         threads=threads,
         methods=tuple(names_of(method)),
         model=model,
-        prepare_ms=prepare_ms,
+        paced=paced,
         loss=loss,
         mean_burst=burst,
         longest=longest,

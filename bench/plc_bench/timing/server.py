@@ -10,6 +10,7 @@ References
 .. [1] https://github.com/jamulussoftware/jamulus/issues/3895
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import plc
 from plc.audio.loss import GilbertElliott
 from plc.errors import ConfigError
 from plc_bench.base.corpus import find_clips, read_clip
+from plc_bench.base.pace import turns
 from plc_bench.base.surroundings import machine_facts
 from plc_bench.base.synth import music
 from plc_bench.base.tables import Table
@@ -29,6 +31,8 @@ from plc_bench.base.tables import Table
 # Streams stand at places of the piece that are so far apart.
 _APART_S = 0.37
 _PIECE_S = 10.0
+# Of a packet's time: what a tick may take of it with all that is prepared.
+_BUDGET_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +47,9 @@ class ServerSettings:
         Likewise, one after the other.
     model : str
         Likewise.
-    prepare_ms : float
-        Time for :meth:`plc.ConcealerPool.prepare` after each tick; 0: it is not called.
+    paced : bool
+        Whether ticks with losses come in real time, and what they leave of it prepares; else one
+        follows the other, and nothing is prepared.
     loss, mean_burst : float
         Share of packets lost, and mean packets in a burst, of at most ``longest`` packets.
     longest : int
@@ -63,7 +68,7 @@ class ServerSettings:
     threads: int = 1
     methods: tuple[str, ...] = ("server", "ar")
     model: str = "auto"
-    prepare_ms: float = 0.0
+    paced: bool = False
     loss: float = 0.0476
     mean_burst: float = 1.5
     longest: int = 3
@@ -102,7 +107,9 @@ class ServerCost:
     prepared : float
         Share of the bursts that were prepared.
     tick_ms : dict
-        Wall time of a call for all streams: p50, p99 and max.
+        Wall time of a call for all streams, from its turn on if paced: p50, p99 and max.
+    late_per_mille : float
+        Of 1000 such calls: how many ended when the next one was due.
     nmse_db : float
         Of the concealed samples.
     """
@@ -118,6 +125,7 @@ class ServerCost:
     by_networks: float
     prepared: float
     tick_ms: dict[str, float]
+    late_per_mille: float
     nmse_db: float
 
 
@@ -188,6 +196,7 @@ def _cost(
     packets: NDArray[np.float32],
     arrived: NDArray[np.bool_],
 ) -> ServerCost:
+    tick_s = settings.packet_samples / settings.sample_rate
     with plc.ConcealerPool(settings.threads, expected_loss=0.0) as pool:
         ids = pool.open(
             settings.streams,
@@ -196,15 +205,17 @@ def _cost(
             method=method,
             model=settings.model,
         )
-        clean_s, _, _ = _drive(pool, ids, packets, np.ones_like(arrived), 0.0)
+        clean_s, _, _ = _drive(pool, ids, packets, np.ones_like(arrived))
         pool.reset()
-        spent_s, ticks_s, played = _drive(pool, ids, packets, arrived, settings.prepare_ms)
+        spent_s, ticks_s, played = _drive(
+            pool, ids, packets, arrived, tick_s if settings.paced else 0.0
+        )
         by_networks, prepared = _by_networks(pool.stats(ids)), _prepared(pool.stats(ids))
     received, concealed = int(arrived.sum()), int((~arrived).sum())
     each_s = clean_s / arrived.size
     error = (played - packets)[~arrived].astype(np.float64)
     truth = packets[~arrived].astype(np.float64)
-    lasts_s = settings.ticks * settings.packet_samples / settings.sample_rate
+    lasts_s = settings.ticks * tick_s
     p50, p99, most = np.percentile(1e3 * np.array(ticks_s), (50, 99, 100))
     return ServerCost(
         method,
@@ -218,6 +229,7 @@ def _cost(
         by_networks,
         prepared,
         {"p50": float(p50), "p99": float(p99), "max": float(most)},
+        1000.0 * float(np.mean(np.array(ticks_s) > tick_s)),
         10.0 * float(np.log10(np.sum(error**2) / max(np.sum(truth**2), 1e-30) + 1e-30)),
     )
 
@@ -244,18 +256,27 @@ def _drive(
     ids: NDArray[np.int64],
     packets: NDArray[np.float32],
     arrived: NDArray[np.bool_],
-    prepare_ms: float,
+    tick_s: float = 0.0,
 ) -> tuple[float, list[float], NDArray[np.float32]]:
-    """Push all ticks; return processor time, wall time of each tick, and output."""
+    """Push all ticks; return processor time, wall time of each tick, and output.
+
+    Parameters
+    ----------
+    tick_s : float
+        A packet's duration, where ticks are paced; they have three quarters of it, and
+        preparations what is left of those. 0: one after the other.
+    """
     played = np.empty_like(packets)
+    most_s = _BUDGET_SHARE * tick_s if tick_s else math.inf
     ticks_s = []
     began = time.process_time()
-    for tick in range(len(packets)):
-        at = time.perf_counter()
-        pool.push(ids, packets[tick], arrived[tick], played[tick])
-        ticks_s.append(time.perf_counter() - at)
-        if prepare_ms:
-            pool.prepare(prepare_ms)
+    for tick, due_s in zip(range(len(packets)), turns(tick_s), strict=False):
+        at_s = due_s if tick_s else time.perf_counter()
+        budget_ms = 1e3 * max(at_s + most_s - time.perf_counter(), 0.0)
+        pool.push(ids, packets[tick], arrived[tick], played[tick], budget_ms=budget_ms)
+        ticks_s.append(time.perf_counter() - at_s)
+        if tick_s:
+            pool.prepare(1e3 * max(most_s - ticks_s[-1], 0.0))
     return time.process_time() - began, ticks_s, played
 
 
@@ -272,7 +293,7 @@ def server_tables(report: ServerReport) -> list[Table]:
     )
     played = Table(
         "A call for all streams, and what it played",
-        ("method", "p50 ms", "p99 ms", "max ms", "by networks", "prepared", "NMSE dB"),
+        ("method", "p50 ms", "p99 ms", "max ms", "late ‰", "by networks", "prepared", "NMSE dB"),
     )
     for one in report.costs:
         costs.add(
@@ -288,6 +309,7 @@ def server_tables(report: ServerReport) -> list[Table]:
         played.add(
             one.method,
             *(f"{one.tick_ms[name]:.2f}" for name in ("p50", "p99", "max")),
+            f"{one.late_per_mille:.1f}",
             f"{one.by_networks:.0%}",
             f"{one.prepared:.0%}",
             f"{one.nmse_db:.2f}",

@@ -62,11 +62,12 @@ def test_the_network_and_preparations_are_counted() -> None:
             seconds=2.0,
             loss=0.2,
             methods=("server",),
-            prepare_ms=1000.0,
+            paced=True,
             clips=(clip,),
         )
     )
     (cost,) = report.costs
     assert 0.0 < cost.by_networks <= 1.0
     assert 0.0 < cost.prepared <= 1.0
+    assert 0.0 <= cost.late_per_mille <= 1000.0
     assert 0.0 < cost.a_core < cost.a_core_received
