@@ -14,6 +14,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any, Self, Unpack, cast
 
@@ -44,10 +45,9 @@ from plc_kernels.stream.layout import (
     TAKES,
 )
 from plc_kernels.stream.many import step_many
-from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.preparation import expect_losses, look, prepare
 from plc_kernels.stream.start import forget_stream
-from plc_kernels.stream.step import CONCEALED, GO_ON, MORE, PUSH
+from plc_kernels.stream.step import CONCEALED, GO_ON, PUSH
 
 _step: Any = step_many
 MAX_STREAMS = 65_536
@@ -92,12 +92,12 @@ class _Run:
 
 
 class ConcealerPool:
-    """Many streams, concealed by linear prediction, and of speech by a network.
+    """Many streams, concealed together.
 
     One call pushes a packet of each of any streams of one format, in compiled code that holds no
-    lock of Python's. The samples are those of as many :class:`~plc.Concealer` objects without a
-    time limit, or streams of ``libplc``, whose only networks are those for speech; streams that
-    join or leave change nothing of the others.
+    lock of Python's. With ``method="auto"`` the samples are those of as many
+    :class:`~plc.Concealer` objects without a time limit; streams that join or leave change nothing
+    of the others.
 
     Parameters
     ----------
@@ -414,7 +414,7 @@ class ConcealerPool:
             rows[:, TAKES] = came
             rows[came, DEPTH] = 0
             rows[hurried[run.packets], DEPTH] = MAX_STEPS
-        self._serve(_Tick(runs, one.model, whole, integer, self._missing, out).work)
+        self._serve(_Tick(runs, whole, self._missing, out).work)
         self._count_prepared(places)
         return out
 
@@ -721,51 +721,40 @@ class ConcealerPool:
 
 
 class _Tick:
-    """A packet of each of some streams: runs of rows first, then networks' fills, by any threads.
+    """A packet of each of some streams: runs of rows first, then networks, by any threads.
 
     Parameters
     ----------
     runs : list of _Run
         Rows that are to be pushed.
-    model : int
-        Address of their networks' blocks.
     packets, out : float32 or int16, shape (streams, packet_samples, channels)
         That come, and that are to be played.
-    integer : bool
-        Whether they are int16.
     missing : int64
         That no part of a packet is missing.
     """
 
     def __init__(
-        self,
-        runs: list[_Run],
-        model: int,
-        packets: Any,
-        integer: bool,
-        missing: NDArray[np.int64],
-        out: Packet,
+        self, runs: list[_Run], packets: Any, missing: NDArray[np.int64], out: Packet
     ) -> None:
         self._runs = runs[::-1]
-        self._model = model
+        self._format = runs[0].shelf.format
         self._packets, self._out = packets, out
         self._stride = packets.strides[0]
-        self._around = self._stride, integer, missing, 0
-        self._losses: list[_Run] = []
+        self._around = self._stride, packets.dtype == INT16, missing, 0
+        self._waiting: list[_Run] = []
 
     def work(self) -> None:
-        """Push run after run, and fill loss after loss, until there is none left."""
+        """Push run after run, and serve stream after stream, until there is none left."""
         for run in _taken_from(self._runs):
             self._step(PUSH, run)
-            lost = np.flatnonzero(run.rows[:, FLAGS] & MORE)
-            self._losses += [
-                _Run(run.shelf, run.first + k, run.first + k + 1, run.at + k) for k in lost.tolist()
+            waiting = np.flatnonzero(run.rows[:, FLAGS] & self._format.served)
+            self._waiting += [
+                _Run(run.shelf, run.first + k, run.first + k + 1, run.at + k)
+                for k in waiting.tolist()
             ]
-        for loss in _taken_from(self._losses):
-            block = loss.rows[0]
-            while block[FLAGS] & MORE:
-                fill_part(block, self._model, block[FLAGS])
-                self._step(GO_ON, loss)
+        for one in _taken_from(self._waiting):
+            go_on = partial(self._step, GO_ON, one)
+            self._format.serve(one.rows[0], go_on)
 
     def _step(self, action: int, run: _Run) -> None:
         """Have rows take in their packets, which lie as if the shelf's first row had one, too."""

@@ -4,25 +4,27 @@ import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plc.engine import snapshots
 from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
-from plc.engine.methods import LADDER_METHODS, make_method, stream_models
+from plc.engine.methods import make_method, stream_models
 from plc.engine.network_choice import step_networks
 from plc.engine.networks import StepNetworks
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError
 from plc.predict.ladder import SERVER, SERVER_DRAFTS, Ladders
 from plc.processor_time import thread_clock
-from plc_kernels.stream.layout import TAKES
+from plc_kernels.stream.layout import FLAGS, LISTENS, TAKES, reach_of
 from plc_kernels.stream.many import step_many
 from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.preparation import BETWEEN
-from plc_kernels.stream.step import GO_ON, MORE, PUSH
+from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH
 
 # In shorter packets most bursts are over before a network answers: it costs twenty times what
 # prediction does, and is not heard (docs/notebook.md, "Networks on servers").
@@ -42,12 +44,11 @@ class PoolSettings(TypedDict, total=False):
         As for :class:`~plc.StreamConfig`; the streams that join together count their seeds on.
     method : str
         ``"server"``, the default: linear prediction by two short rungs, for tens of microseconds a
-        lost packet, and the network where packets are of 5 ms or more. ``"auto"``: the best rungs,
-        for milliseconds, and the network. ``"ar"``: the best rungs alone. Or
-        ``burg:ORDER_MS/PAST_MS``.
+        lost packet, and where packets are of 5 ms or more the network for speech. ``"auto"``,
+        ``"ar"`` or ``burg:ORDER_MS/PAST_MS``: what a :class:`~plc.Concealer` without a time limit
+        does, for milliseconds.
     model : str
-        Network: ``"auto"``, the default, takes that for speech at the sample rate, up to 96 kHz,
-        for about a millisecond a burst of speech; ``"ar"`` takes none.
+        ``"auto"``, the default, or ``"ar"``: no network.
     """
 
     sample_rate: int
@@ -81,7 +82,10 @@ class Costs:
         return ((1.0 - loss) * self.received_ms + loss * self.lost_ms) / packet_ms
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+_FREE = Costs(0.0, 0.0)
+
+
+@dataclass(slots=True, eq=False)
 class Format:
     """Streams that differ by their seeds alone.
 
@@ -95,12 +99,14 @@ class Format:
         Of a stream's block.
     model : int
         Address of the networks' blocks; 0: there are none.
+    served : int
+        Answers of the step for which networks have something to do.
     prepares : bool
         Whether bursts are prepared.
-    costs : Costs
-        Of a stream's packets, here.
     layout : str
         Of blocks, for snapshots.
+    costs : Costs
+        Of a stream's packets, here.
     free : list of int
         Places on its shelves that nobody has, the last of them to be taken first.
     """
@@ -110,15 +116,34 @@ class Format:
     chosen: StepPrediction
     words: int
     model: int
+    served: int
     prepares: bool
-    costs: Costs
     layout: str
+    costs: Costs = _FREE
     free: list[int] = field(default_factory=list)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Samples of a packet, and channels."""
         return self.config.packet_samples, self.config.channels
+
+    def serve(self, block: NDArray[np.int64], go_on: Callable[[], object]) -> None:
+        """Have networks fill parts of a packet, and hear what they listen to.
+
+        Parameters
+        ----------
+        block : int64, shape (words,)
+            Of a stream whose step has answered.
+        go_on : callable
+            Goes on with the step.
+        """
+        while True:
+            flags = int(block[FLAGS])
+            if flags & self.served:
+                fill_part(block, self.model, flags)
+            if not flags & MORE:
+                return
+            go_on()
 
     @property
     def settings(self) -> PoolSettings:
@@ -162,38 +187,47 @@ def new_format(config: StreamConfig, name: str) -> Format:
     ConfigError
         If many streams have no such method.
     """
-    short = name == "server" and config.packet_ms < _SHORT_MS
-    networks = None if short else _networks_of(config)
-    prepares = BETWEEN if networks is not None and not config.lookahead else 0
-    stream = config.sample_rate, config.channels, config.packet_samples
-    if name == "server":
-        rungs = SERVER if networks is None else SERVER_DRAFTS
-        chosen = StepPrediction(Ladders(*stream, rungs=rungs), networks, prepares)
-    elif name in LADDER_METHODS:
-        chosen = StepPrediction(Ladders(*stream), networks, prepares)
-    elif isinstance(found := make_method(config, 0), StepPrediction):
-        chosen = found
-    else:
-        raise ConfigError(
-            f"method is {name!r}; streams of a pool take server, auto, ar or burg:ORDER_MS/PAST_MS"
-        )
+    chosen = _server(config) if name == "server" else _as_alone(config, name)
+    if chosen.step_networks is not None and not config.lookahead:
+        chosen = StepPrediction(chosen.ladders, chosen.step_networks, BETWEEN)
     first = StreamMemory(config, chosen)
-    return Format(
+    found = Format(
         config,
         name,
         chosen,
         first.block.size,
         first.model,
-        bool(prepares),
-        _measure(config, chosen),
+        MORE | (PLAYED if first.block[LISTENS] else 0),
+        bool(chosen.prepares),
         snapshots.layout_of(first.block),
     )
+    found.costs = _measure(found)
+    return found
 
 
-def _networks_of(config: StreamConfig) -> StepNetworks | None:
-    """Return the network for speech of many streams; None: there is none."""
-    if config.method != "auto" or config.model == "ar":
-        return None
+def _as_alone(config: StreamConfig, name: str) -> StepPrediction:
+    """Return what conceals a stream that is not in a pool."""
+    reach = int(reach_of(config.sample_rate, config.packet_samples, config.lookahead))
+    chosen = make_method(config, reach)
+    if not isinstance(chosen, StepPrediction):
+        raise ConfigError(
+            f"method is {name!r}; streams of a pool take server, auto, ar or burg:ORDER_MS/PAST_MS"
+        )
+    return chosen
+
+
+def _server(config: StreamConfig) -> StepPrediction:
+    """Return short rungs, and the network for speech where it answers in time."""
+    networks = None
+    if config.model == "auto" and config.packet_ms >= _SHORT_MS:
+        networks = _speech(config)
+    rungs = SERVER if networks is None else SERVER_DRAFTS
+    stream = config.sample_rate, config.channels, config.packet_samples
+    return StepPrediction(Ladders(*stream, rungs=rungs), networks)
+
+
+def _speech(config: StreamConfig) -> StepNetworks | None:
+    """Return the network for speech; None: there is none."""
     manifest = stream_models("auto", config.sample_rate)[0].get("speech")
     if manifest is None or manifest.content != "speech":  # music's hears all that is played
         return None
@@ -201,48 +235,43 @@ def _networks_of(config: StreamConfig) -> StepNetworks | None:
     return found if found is not None and found.chosen else None
 
 
-def _measure(config: StreamConfig, chosen: StepPrediction) -> Costs:
-    """Push noise through a stream of its own.
-
-    Parameters
-    ----------
-    config : StreamConfig
-    chosen : StepPrediction
-        What conceals.
-    """
-    networks = chosen.step_networks
+def _measure(of: Format) -> Costs:
+    """Push noise through a stream of its own."""
+    networks = of.chosen.step_networks
     if networks is not None:  # noise is to be taken for its content
         networks = replace(networks, for_all=True)
-    memory = StreamMemory(config, StepPrediction(chosen.ladders, networks))
-    noise = 0.1 * np.random.default_rng(0).standard_normal((config.packet_samples, config.channels))
-    memory.box(np.float32)[:] = noise
-    push = _pusher(memory)
+    memory = StreamMemory(of.config, StepPrediction(of.chosen.ladders, networks))
+    shape = of.config.packet_samples, of.config.channels
+    memory.box(np.float32)[:] = 0.1 * np.random.default_rng(0).standard_normal(shape)
+    push = _pusher(of, memory)
     push(True)  # reads all the code that it runs
     push(False)
     received_ms = statistics.median(push(True) for _ in range(_RECEIVED))
     lost_ms = []
     for _ in range(_LOST):
-        lost_ms.append(push(False) + sum(push(True) for _ in range(config.lookahead)))
+        lost_ms.append(push(False) + sum(push(True) for _ in range(of.config.lookahead)))
         for _ in range(_RECEIVED):  # past the recovery
             push(True)
     received_ms = max(received_ms, _LEAST_MS)
-    return Costs(received_ms, max(min(lost_ms) - config.lookahead * received_ms, received_ms))
+    more_ms = of.config.lookahead * received_ms
+    return Costs(received_ms, max(min(lost_ms) - more_ms, received_ms))
 
 
-def _pusher(memory: StreamMemory) -> Callable[[bool], float]:
+def _pusher(of: Format, memory: StreamMemory) -> Callable[[bool], float]:
     """Return what pushes a packet that came or did not, and returns the ms that took."""
     clock = thread_clock()
     blocks, block = memory.block[None], memory.block
     out = np.empty_like(memory.box(np.float32))
 
+    def step(action: int) -> None:
+        place = out.ctypes.data
+        step_many(blocks, action, memory.inbox, 0, False, memory.missing, 0, place, 0, 1)
+
     def push(there: bool) -> float:
-        around = memory.inbox, 0, False, memory.missing, 0, out.ctypes.data, 0, 1
         began_s = clock()
         block[TAKES] = there
-        flags = step_many(blocks, PUSH, *around)
-        while flags & MORE:
-            fill_part(block, memory.model, flags)
-            flags = step_many(blocks, GO_ON, *around)
+        step(PUSH)
+        of.serve(block, partial(step, GO_ON))
         return 1e3 * (clock() - began_s)
 
     return push
