@@ -176,7 +176,7 @@ def inpaint(
         ``"fast"``.
     method : str
         One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``. ``auto`` copies the most similar
-        passage of the signal to gaps of 100 to 1500 ms in music (:mod:`plc.repair.copied`), where
+        passage of the signal to gaps of 100 to 1500 ms in music (``plc.repair.copied``), where
         others fade out and in; but not with quality ``"fast"``. ``lpc`` sees 2048 samples on
         each side, as in the paper. ``restore`` fills gaps of up to 256 ms as lost frames of a
         spectrogram, up to 8 kHz; above, and in longer gaps, it is ``ar``. ``gacela`` invents what
