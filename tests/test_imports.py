@@ -65,7 +65,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
             "ring",
             "toeplitz",
         ),
-        ("predict", "burst", "bridge", "edges"),
+        ("predict", "burst", "bridge", "edges", "noise_filling"),
         ("rungs", "recall"),
         ("stream", "papers"),
         ("emit",),

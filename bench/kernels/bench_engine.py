@@ -30,7 +30,8 @@ from plc_kernels.fade import (
     mix_by_cosine,
     mix_by_error,
 )
-from plc_kernels.noise import frame_samples
+from plc_kernels.noise import NoiseState, frame_samples, recent_levels, track_noise
+from plc_kernels.noise_filling import Filling, aim_at, fill_noise
 from plc_kernels.packet import pack_float32, pack_int16, unpack_float32, unpack_int16
 from plc_kernels.pitch import best_lag
 from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
@@ -125,6 +126,20 @@ def test_comfort_noise_of_half_a_frame(benchmark: BenchmarkFixture) -> None:
     background = Background(1, RATE, 0)
     background.listen(piece(RATE)[None])
     benchmark(background.make_noise, np.empty((1, frame_samples(RATE) // 2), np.float32))
+
+
+def test_recent_levels(benchmark: BenchmarkFixture) -> None:
+    state = NoiseState.allocate(RATE, 0)
+    state.frame[:] = piece(state.frame.size)
+    track_noise(state)
+    benchmark(recent_levels, state, np.empty(state.spectrum.size, np.float32))
+
+
+def test_fill_noise(benchmark: BenchmarkFixture) -> None:
+    filling = Filling.allocate(RATE)
+    aim_at(RATE, np.full(frame_samples(RATE) // 2 + 1, 1e-4, np.float32), filling)
+    begin, full = RATE // 50, RATE // 25
+    benchmark(fill_noise, full, begin, full, filling, np.zeros(PACKET_SAMPLES, np.float32))
 
 
 def test_best_lag(benchmark: BenchmarkFixture) -> None:

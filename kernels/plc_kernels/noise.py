@@ -31,7 +31,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel
+from plc_kernels.compile import kernel, part
 from plc_kernels.spectra.fft import RealFft, irfft, rfft
 
 FRAME_MS = 20.0
@@ -64,8 +64,13 @@ _NEIGHBOURS = 2
 _BIAS = np.float32(2.26)
 BAND_HZ = 200.0
 BAND_LIMIT_HZ = 4000.0
+# What recent levels keep of the past with each frame: the last 100 ms count most. They are means of
+# fourth roots, which are near those of logarithms: a beat does not count as the level of what is
+# between. Power over that mean of white noise: Gamma(5/4) ** -4.
+_RECENT_KEEP = np.float32(0.8)
+_RECENT_BIAS = np.float32(1.4815)
 # Rows of :attr:`NoiseState.levels`; the last is workspace.
-POWERS, FLOOR, _LAST, _SMOOTHED, _RUNNING, _MINIMA = range(6)
+POWERS, FLOOR, _LAST, _SMOOTHED, _ROOTS, _RUNNING, _MINIMA = range(7)
 _OPENED = _MINIMA + SUBWINDOWS
 ROWS = _OPENED + 2
 # Bands this far below the loudest one the frame holds do not count as changing.
@@ -155,9 +160,16 @@ def start_noise(state: NoiseState, seed: np.uint64) -> None:
     state.flux[0] = 0.0
     state.flux[1] = _NOISE_CHANGE_DB
     state.tail[:] = np.float32(0.0)
+    state.random[0] = first_random(seed)
+
+
+@kernel
+def first_random(seed: np.uint64) -> np.uint64:
+    """Return what random numbers begin with."""
     # An odd multiplier spreads neighbouring seeds; xorshift must not start at 0.
     mixed = seed * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x2545F4914F6CDD1D)
-    state.random[0] = mixed | np.uint64(1)
+    first: np.uint64 = mixed | np.uint64(1)
+    return first
 
 
 @kernel
@@ -203,6 +215,7 @@ def track_noise(state: NoiseState) -> None:
     for k in range(bins):
         value = spectrum[k]
         powers[k] = value.real * value.real + value.imag * value.imag
+    _follow_roots(powers, np.float32(0.0) if first else _RECENT_KEEP, state.levels[_ROOTS])
     _measure_change(powers, state.levels[_LAST], floor, counts, state.flux)
     for k in range(_NEIGHBOURS):
         _smooth(powers, k, keep, smoothed)
@@ -232,17 +245,58 @@ def track_noise(state: NoiseState) -> None:
     _measure_flux(powers, state.bands, state.flux)
 
 
+@part
+def _follow_roots(
+    powers: NDArray[np.float32], keep: np.float32, roots: NDArray[np.float32]
+) -> None:
+    for k in range(powers.size):
+        root = np.sqrt(np.sqrt(powers[k]))
+        roots[k] = root + keep * (roots[k] - root)
+
+
+@kernel
+def recent_levels(state: NoiseState, out: NDArray[np.float32]) -> None:
+    """Write what is like noise in the last received frames, as the mean square of its samples.
+
+    Peaks narrower than ``OPENING_BINS`` are taken off: tones.
+
+    Parameters
+    ----------
+    state : NoiseState
+        Of :func:`track_noise`; the workspace is written.
+    out : float32, shape (n // 2 + 1,), written
+        Power of each bin of the windowed frame, over the window's energy.
+    """
+    roots, opened, smoothed = state.levels[_ROOTS], state.levels[_OPENED:], state.frame[: out.size]
+    # The window's energy is 3/8 of its samples.
+    scale = _RECENT_BIAS * np.float32(8.0 / (3.0 * state.frame.size))
+    for k in range(out.size):
+        root = roots[k] * roots[k]
+        out[k] = scale * root * root
+    for k in range(out.size):
+        smoothed[k] = _mean_around(out, k)
+    _open(smoothed, opened)
+    for k in range(out.size):
+        out[k] = min(smoothed[k], _OPENING_GAIN * opened[1, k])
+
+
 @kernel
 def _smooth(
     powers: NDArray[np.float32], k: int, keep: np.float32, smoothed: NDArray[np.float32]
 ) -> None:
     """Smooth the power of a bin near an end of the spectrum."""
+    power = _mean_around(powers, k)
+    smoothed[k] = keep * smoothed[k] + (np.float32(1.0) - keep) * power
+
+
+@part
+def _mean_around(powers: NDArray[np.float32], k: int) -> np.float32:
+    """Return the mean power of a bin and its neighbours, as far as there are any."""
     begin, end = max(0, k - _NEIGHBOURS), min(powers.size, k + _NEIGHBOURS + 1)
     power = np.float32(0.0)
     for j in range(begin, end):
         power += powers[j]
-    power /= end - begin
-    smoothed[k] = keep * smoothed[k] + (np.float32(1.0) - keep) * power
+    return power / np.float32(end - begin)
 
 
 @kernel
@@ -300,15 +354,22 @@ def _measure_flux(
     flux[0] = 10.0 * change / bands.size if audible and bands.size > 0 else -1.0
 
 
-@kernel
-def _uniform(random: NDArray[np.uint64]) -> float:
-    """Return the next number in (0, 1]: xorshift64*, G. Marsaglia 2003 and S. Vigna 2016."""
+@part
+def next_random(random: NDArray[np.uint64]) -> np.uint64:
+    """Return the next 64 bits: xorshift64*, G. Marsaglia 2003 and S. Vigna 2016."""
     x = random[0]
     x ^= x >> np.uint64(12)
     x ^= x << np.uint64(25)
     x ^= x >> np.uint64(27)
     random[0] = x
-    return (np.float64((x * np.uint64(0x2545F4914F6CDD1D)) >> np.uint64(11)) + 1.0) * 2.0**-53
+    drawn: np.uint64 = x * np.uint64(0x2545F4914F6CDD1D)
+    return drawn
+
+
+@kernel
+def _uniform(random: NDArray[np.uint64]) -> float:
+    """Return the next number in (0, 1]."""
+    return (np.float64(next_random(random) >> np.uint64(11)) + 1.0) * 2.0**-53
 
 
 @kernel

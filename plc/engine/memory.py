@@ -66,6 +66,7 @@ class StreamMemory:
         header[layout.CROSSFADES] = method.crossfades
         header[layout.BRIDGES] = method.bridges
         header[layout.FROM_ONSETS] = method.from_onsets
+        header[layout.FILLS_NOISE] = method.fills_noise
         header[layout.PAST] = max(method.past_samples, 1)
         self.rungs = (*method.names, "noise")
         header[layout.NOISE_RUNG] = len(method.names)

@@ -37,7 +37,7 @@ class StepPrediction(Method):
         from_onsets: bool = True,
     ) -> None:
         self.ladders: Ladders = ladders
-        self.from_onsets = from_onsets
+        self.from_onsets = self.fills_noise = from_onsets
         self.step_networks = networks
         self.prepares = prepares
         self.past_samples = ladders.past_samples

@@ -63,6 +63,8 @@ class Method(ABC):
     """Whether bursts are prepared: 0, or a way of :mod:`plc_kernels.stream.preparation`."""
     crossfades: bool = True
     """Whether the first received samples are blended with what the method says they would be."""
+    fills_noise: bool = False
+    """Whether noise keeps the level of the bands of its fills of music."""
     fades: bool = True
     """Whether a long burst fades into comfort noise."""
     bridges: bool = False

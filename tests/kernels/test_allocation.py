@@ -18,6 +18,7 @@ from plc_kernels import (
     fade,
     level,
     noise,
+    noise_filling,
     packet,
     passages,
     pitch,
@@ -32,6 +33,8 @@ PREDICTOR = np.zeros(65)
 ROWS = np.ones((2, 240), np.float32)
 STATE = noise.NoiseState.allocate(16_000, 0)
 NOISE_POWERS = STATE.levels[noise.POWERS]
+RECENT = np.zeros(STATE.spectrum.size, np.float32)
+FILLING = noise_filling.Filling.allocate(16_000)
 HEARD = content.ContentState.allocate()
 FEATURES = np.zeros(len(content.FEATURES))
 RING_HEADER = np.zeros(ring.HEADER, np.int64)
@@ -98,6 +101,9 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (level.hold_level, (1.0, 1.0, 10.0, 0.01, 10, np.zeros(3), np.zeros(20), X)),
     (noise.track_noise, (STATE,)),
     (noise.comfort_noise, (1.0, STATE, STATE.tail.copy())),
+    (noise.recent_levels, (STATE, RECENT)),
+    (noise_filling.aim_at, (16_000, RECENT, FILLING)),
+    (noise_filling.fill_noise, (0, 160, 320, FILLING, X)),
     (repeats.lag_errors, (40, 8, X, np.zeros(31))),
     (repeats.repeat_starts, (40, 8, 4, np.zeros(31), np.zeros(31), np.zeros((30, 7)))),
     (packet.unpack_float32, (np.ones((240, 2), np.float32), 0, 240, ROWS)),

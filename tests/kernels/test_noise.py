@@ -10,6 +10,7 @@ from plc_kernels.noise import (
     NoiseState,
     comfort_noise,
     frame_samples,
+    recent_levels,
     track_noise,
 )
 from tests.signals import noise, sine, tones
@@ -149,3 +150,25 @@ def test_a_frame_is_even_and_20_ms(sample_rate: int) -> None:
     n = frame_samples(sample_rate)
     assert n % 2 == 0
     assert abs(1000 * n / sample_rate - 20) < 0.2
+
+
+def test_recent_levels_are_those_of_noise_without_tones() -> None:
+    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    found = []
+    levels = np.zeros(state.spectrum.size, np.float32)
+    for seed in range(20):
+        listen(state, noise(seed, SAMPLE_RATE, 0.1) + sine(2000.0, SAMPLE_RATE, SAMPLE_RATE, 0.5))
+        recent_levels(state, levels)
+        found.append(levels.copy())
+    db = 10 * np.log10(np.mean(found, 0) / 0.01)
+    assert np.abs(db[10:-10]).max() < 2.5
+    assert abs(db[10:-10].mean()) < 0.7
+
+
+def test_recent_levels_forget_within_a_quarter_of_a_second() -> None:
+    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    levels = np.zeros(state.spectrum.size, np.float32)
+    listen(state, noise(1, SAMPLE_RATE, 0.1))
+    listen(state, noise(2, SAMPLE_RATE // 4, 0.001))
+    recent_levels(state, levels)
+    assert levels[10:-10].mean() < 0.01 * 10**-2.5

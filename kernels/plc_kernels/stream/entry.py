@@ -16,6 +16,7 @@ from plc_kernels.stream.layout import (
     CROSSFADES,
     FADES,
     FILL,
+    FILLS_NOISE,
     FIRST_RUNG,
     FROM_ONSETS,
     HEADER,
@@ -113,6 +114,7 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     header[INSIDE] = 1
     header[FADES] = 1
     header[FROM_ONSETS] = 1
+    header[FILLS_NOISE] = 1
     header[CROSSFADES] = 1
     header[BRIDGES] = 1
     taken = 0

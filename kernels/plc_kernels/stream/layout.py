@@ -24,6 +24,7 @@ from plc_kernels.content import APART_FRAMES, AVERAGES, CHANGE_BINS, FEATURES
 from plc_kernels.edges import edge_sizes
 from plc_kernels.level import FORGET_S, HOLD_S, LATELY_S
 from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, FRAME_MS, ROWS
+from plc_kernels.noise_filling import LEVEL_ROWS, filling_samples
 from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
 
 Block = NDArray[np.int64]
@@ -127,8 +128,18 @@ samples of the stream for which a fit to steady content is used again, 0 for non
     EDGE_ROWS,
     EDGE_FIT,
     EDGE_LINE,
+    FILLING_WINDOWS,
+    FILLING_FACTORS,
+    FILLING_TWIDDLES,
+    FILLING_SCRATCH,
+    FILLING_FRAME,
+    FILLING_SPECTRUM,
+    FILLING_PAST,
+    FILLING_NOISE,
+    FILLING_LEVELS,
+    FILLING_RANDOM,
     REALS_AT,
-) = range(16, 80)
+) = range(16, 90)
 
 # Lengths that follow from the settings.
 (
@@ -151,7 +162,10 @@ samples of the stream for which a fit to steady content is used again, 0 for non
     N_BANDS,
     MOST_ORDER,
     FIT_SAMPLES,
-) = range(80, 99)
+    FILLING_SAMPLES,
+    N_FILLING_FACTORS,
+    N_FILLING_TWIDDLES,
+) = range(90, 112)
 
 # State.
 (
@@ -197,8 +211,9 @@ samples of the stream for which a fit to steady content is used again, 0 for non
     TAKES,
     FLAGS,
     KEPT,
-) = range(99, 141)
-QUICK = 141
+    FILLING_AGE,
+) = range(112, 155)
+QUICK = 155
 """First of a word for each channel."""
 
 COUNTERS = (
@@ -218,7 +233,7 @@ COUNTERS = (
     "longest_burst_samples",
 )
 """What a stream counts, in the order of its words from :data:`STATS` on."""
-STATS = 154
+STATS = 170
 (
     TOTAL_SAMPLES,
     CONCEALED_SAMPLES,
@@ -235,7 +250,7 @@ STATS = 154
     RUNG_CHANGES,
     LONGEST_BURST,
 ) = range(STATS, STATS + len(COUNTERS))
-RUNG_SAMPLES = 168
+RUNG_SAMPLES = 184
 """First of :data:`MAX_RUNGS` words: concealed samples by rung."""
 LADDER = RUNG_SAMPLES + MAX_RUNGS
 """First of the steps of both ladders, steady and unsteady: three words each, order, samples fitted
@@ -269,6 +284,8 @@ ONE_FOR_ALL, ANSWERS, UNSOUND = range(NETWORK + 179, NETWORK + 182)
 what is no sound."""
 FROM_ONSETS = NETWORK + 182
 """Whether prediction is fitted to a sound from its onset on; it is a setting."""
+FILLS_NOISE = NETWORK + 183
+"""Whether fills keep the level of their bands (:mod:`~plc_kernels.noise_filling`), another one."""
 
 # The numbers among the words are read as float64.
 REALS = NETWORK + 184
@@ -495,7 +512,9 @@ def lay_out(block: Block) -> int:
                 order = max(order, block[LADDER + 3 * k])
                 past = max(past, block[LADDER + 3 * k + 1])
         block[PAST] = past
-    block[PAST] = max(block[PAST], block[NETWORK_PAST])
+    short = block[FILLING_SAMPLES] = filling_samples(rate) if block[FILLS_NOISE] else 0
+    block[N_FILLING_TWIDDLES] = twiddle_count(short) if short else 0
+    block[PAST] = max(block[PAST], block[NETWORK_PAST], short)
     block[MOST_ORDER] = order
     fit = block[FIT_SAMPLES] = past + 2 * reach if block[INSIDE] else 0
     through = reach + block[MEET] if block[INSIDE] else 0
@@ -566,4 +585,14 @@ def lay_out(block: Block) -> int:
     place(block, EDGE_ROWS, 4 * 3 * looked)
     place(block, EDGE_FIT, 8 * 3 * (order + 1))
     place(block, EDGE_LINE, 8 * looked)
+    place(block, FILLING_WINDOWS, 4 * 2 * short)
+    place(block, FILLING_FACTORS, 8 * MOST_FACTORS)
+    place(block, FILLING_TWIDDLES, 4 * 2 * block[N_FILLING_TWIDDLES])
+    place(block, FILLING_SCRATCH, 4 * 4 * (short // 2))
+    place(block, FILLING_FRAME, 4 * short)
+    place(block, FILLING_SPECTRUM, 8 * (short // 2 + 1))
+    place(block, FILLING_PAST, 4 * channels * short)
+    place(block, FILLING_NOISE, 4 * channels * short)
+    place(block, FILLING_LEVELS, 4 * channels * LEVEL_ROWS * (short // 2 + 1))
+    place(block, FILLING_RANDOM, 8)
     return int(block[SIZE])

@@ -21,6 +21,11 @@ from plc_kernels.stream.layout import (
     DEPTH,
     EPOCH,
     FACTORS,
+    FILLING_FACTORS,
+    FILLING_SAMPLES,
+    FILLING_TWIDDLES,
+    FILLING_WINDOWS,
+    FILLS_NOISE,
     FITTED,
     FITTED_STEP,
     FRAME_SAMPLES,
@@ -37,6 +42,8 @@ from plc_kernels.stream.layout import (
     MUSIC_RATE,
     MUSIC_RATE_SPEECH_FROM,
     N_FACTORS,
+    N_FILLING_FACTORS,
+    N_FILLING_TWIDDLES,
     N_TWIDDLES,
     NOISE_MEAN_MS,
     NOISE_SMOOTHING,
@@ -76,6 +83,7 @@ from plc_kernels.stream.layout import (
     second_set,
     words,
 )
+from plc_kernels.stream.noise_filling import start_filling
 
 
 @kernel
@@ -107,6 +115,13 @@ def open_stream(block: Block) -> None:
         words(block, FACTORS, MOST_FACTORS),
         float_rows(block, TWIDDLES, (2, block[N_TWIDDLES])),
     )
+    if block[FILLS_NOISE]:
+        noise_windows(float_rows(block, FILLING_WINDOWS, (2, block[FILLING_SAMPLES])))
+        block[N_FILLING_FACTORS] = plan_fft(
+            block[FILLING_SAMPLES],
+            words(block, FILLING_FACTORS, MOST_FACTORS),
+            float_rows(block, FILLING_TWIDDLES, (2, block[N_FILLING_TWIDDLES])),
+        )
     block[DEPTH] = 0
     forget_counts(block)
     forget_stream(block)
@@ -150,3 +165,4 @@ def forget_stream(block: Block) -> None:
         second_set(block)[PREPARED_AT] = -1
     start_limit(block)
     start_background(block)
+    start_filling(block)

@@ -101,6 +101,7 @@ from plc_kernels.stream.layout import (
     integer_rows,
     reals,
 )
+from plc_kernels.stream.noise_filling import begin_filling, fill_noises
 from plc_kernels.stream.times import note_time
 
 PUSH, GO_ON, DRAIN = range(3)
@@ -361,6 +362,7 @@ def _begin_burst(block: Block, gap: int) -> None:
     block[LANDED] = 0
     block[KEPT] = -1
     fill_limit.begin_limit(block)
+    begin_filling(block)
     block[EVENTS] += 1
     block[TAKEN] = gap == 0 and prediction.take_prepared(block)
     if block[INSIDE] and not block[TAKEN]:
@@ -472,10 +474,15 @@ def _conceal(block: Block) -> int:
 
 @part
 def _continue_burst(block: Block, fill: NDArray[np.float32]) -> bool:
-    """Fade the burst's next samples as its age asks; return whether to trust them."""
+    """Keep the level of the burst's next samples, or fade them, as its age asks.
+
+    Return whether to trust them.
+    """
     n = fill.shape[1]
     age = block[AGE]
     faded = _faded(block)
+    if not (block[FADES] and faded):
+        fill_noises(block, fill)
     block[AGE] += n
     if not block[FADES] or block[AGE] <= block[HOLD]:
         return True

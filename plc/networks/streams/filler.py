@@ -80,6 +80,7 @@ class NetworkFiller(Filler):
     """
 
     bridges = True
+    fills_noise = True
 
     def __init__(
         self,

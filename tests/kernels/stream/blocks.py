@@ -11,6 +11,7 @@ from plc_kernels.content import APART_FRAMES, AVERAGES, CHANGE_BINS, FEATURES
 from plc_kernels.edges import edge_sizes
 from plc_kernels.level import LATELY_S
 from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, ROWS, frame_samples
+from plc_kernels.noise_filling import LEVEL_ROWS, filling_samples
 from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
 from plc_kernels.stream import entry, layout, model_file
 from plc_kernels.stream.layout import Block
@@ -76,6 +77,7 @@ def arrays_of(header: Block) -> dict[int, tuple[type, tuple[int, ...]]]:
         return round(rate * ms / 1000.0)
 
     looked, edge_order = edge_sizes(rate)
+    short = int(filling_samples(rate)) if header[layout.FILLS_NOISE] else 0
     reach = min((slots - 1) * n, max(samples(layout.STEADY_HOLD_MS), n))
     ramp = max(1, samples(layout.RECOVERY_MS))
     hop = max(1, samples(layout.SLOT_MS))
@@ -157,6 +159,16 @@ def arrays_of(header: Block) -> dict[int, tuple[type, tuple[int, ...]]]:
         layout.EDGE_ROWS: (f4, (3, looked)),
         layout.EDGE_FIT: (f8, (3, edge_order + 1)),
         layout.EDGE_LINE: (f8, (looked,)),
+        layout.FILLING_WINDOWS: (f4, (2, short)),
+        layout.FILLING_FACTORS: (i8, (MOST_FACTORS,)),
+        layout.FILLING_TWIDDLES: (f4, (2, int(twiddle_count(short)) if short else 0)),
+        layout.FILLING_SCRATCH: (f4, (4, short // 2)),
+        layout.FILLING_FRAME: (f4, (short,)),
+        layout.FILLING_SPECTRUM: (np.complex64, (short // 2 + 1,)),
+        layout.FILLING_PAST: (f4, (channels, short)),
+        layout.FILLING_NOISE: (f4, (channels, short)),
+        layout.FILLING_LEVELS: (f4, (channels, LEVEL_ROWS, short // 2 + 1)),
+        layout.FILLING_RANDOM: (np.uint64, (1,)),
     }
 
 

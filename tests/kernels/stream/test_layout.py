@@ -61,12 +61,13 @@ def test_named_words_do_not_overlap() -> None:
         *range(layout.RATE, layout.SIZE),
         layout.SIZE,
         *ARRAYS,
-        *range(layout.REALS_AT, layout.FIT_SAMPLES + 1),
-        *range(layout.PUSHED, layout.KEPT + 1),
+        *range(layout.REALS_AT, layout.N_FILLING_TWIDDLES + 1),
+        *range(layout.PUSHED, layout.FILLING_AGE + 1),
         *range(layout.QUICK, layout.QUICK + layout.MAX_CHANNELS),
         *range(layout.STATS, layout.STATS + len(layout.COUNTERS)),
         *range(layout.RUNG_SAMPLES, layout.RUNG_SAMPLES + layout.MAX_RUNGS),
         *range(layout.LADDER, layout.LADDER + 3 * 2 * layout.MAX_STEPS),
+        *range(layout.NETWORK, layout.FILLS_NOISE + 1),
         *range(layout.REALS, layout.REALS + layout.COSTS + 2 * layout.MAX_STEPS),
     ]
     assert len(set(words)) == len(words)

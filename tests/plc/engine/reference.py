@@ -20,7 +20,7 @@ from plc.engine.methods import rung_of
 from plc.predict.filler import Moment
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
-from plc_kernels import content, edges, level, noise
+from plc_kernels import content, edges, level, noise, noise_filling
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp, fade_into
 from plc_kernels.packet import INT16_SCALE
@@ -53,6 +53,7 @@ class Burst:
     bridged: int = 0
     bridge: int = 0
     landed: bool = False
+    filled: int = 0
 
     @property
     def faded(self) -> bool:
@@ -320,6 +321,7 @@ class Reference:
         self._filler = ArFiller(rate, channels, self._n, reach=self._reach, rung=self._rung)
         self._history = History(channels, self._filler.past_samples)
         self.background = Background(channels, rate, self._seed)
+        self._fillings = [noise_filling.Filling.allocate(rate, self._seed) for _ in range(channels)]
         self.limit = Limit(channels, rate, delay)
         self._waiting: deque[list[Part]] = deque()
         self._pushed = 0
@@ -458,6 +460,8 @@ class Reference:
             self.reached.add("a loss while recovering")
         self._filler.begin(self._history, Moment(unsteady=unsteady, gap_samples=gap))
         self.limit.begin()
+        for c, filling in enumerate(self._fillings):
+            self._history.newest(c, filling.past)
         self.counts["concealment_events"] += 1
         self._burst = burst = Burst(self._holds[unsteady], self._fade)
         return burst
@@ -469,6 +473,8 @@ class Reference:
         burst.age += n
         if not faded:
             self._filler.extend(out)
+            if self._rung is None and burst.hold == self._holds[0]:
+                self._fill_noise(out, burst)
         if burst.age <= burst.hold:
             return out, True
         behind = self.background.make_noise(n)
@@ -484,6 +490,23 @@ class Reference:
         for c in range(self._channels):
             fade_into(behind[c], gain, out[c])
         return out, False
+
+    def _fill_noise(self, out: Rows, burst: Burst) -> None:
+        """Keep the level of the bands of a burst's next samples."""
+        age = burst.filled
+        burst.filled += out.shape[1]
+        begin, full = (
+            round(self._rate * ms / 1000.0)
+            for ms in (noise_filling.BEGIN_MS, noise_filling.FULL_MS)
+        )
+        for row, state, filling in zip(out, self.background.states, self._fillings, strict=True):
+            first = noise_filling.first_frame(begin, filling.past.size)
+            if age <= first < burst.filled:
+                recent = np.zeros(state.spectrum.size, np.float32)
+                noise.recent_levels(state, recent)
+                noise_filling.aim_at(self._rate, recent, filling)
+                self.reached.add("noise filling")
+            noise_filling.fill_noise(age, begin, full, filling, row)
 
     def _build_bridge(self, burst: Burst, parts: Sequence[Part], gap: int) -> None:
         """Fill the rest of the gap at once, from both sides."""

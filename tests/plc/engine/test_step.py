@@ -30,6 +30,7 @@ ALL_THERE_IS = {
     "quick recovery",
     "limit",
     "limit by age",
+    "noise filling",
     "mended",
     "quieter background",
     "steady ladder",
