@@ -274,7 +274,7 @@ def recent_levels(state: NoiseState, out: NDArray[np.float32]) -> None:
         root = roots[k] * roots[k]
         out[k] = scale * root * root
     for k in range(out.size):
-        smoothed[k] = _mean_around(out, k)
+        smoothed[k] = mean_around(out, k, _NEIGHBOURS)
     _open(smoothed, opened)
     for k in range(out.size):
         out[k] = min(smoothed[k], _OPENING_GAIN * opened[1, k])
@@ -285,18 +285,21 @@ def _smooth(
     powers: NDArray[np.float32], k: int, keep: np.float32, smoothed: NDArray[np.float32]
 ) -> None:
     """Smooth the power of a bin near an end of the spectrum."""
-    power = _mean_around(powers, k)
-    smoothed[k] = keep * smoothed[k] + (np.float32(1.0) - keep) * power
-
-
-@part
-def _mean_around(powers: NDArray[np.float32], k: int) -> np.float32:
-    """Return the mean power of a bin and its neighbours, as far as there are any."""
     begin, end = max(0, k - _NEIGHBOURS), min(powers.size, k + _NEIGHBOURS + 1)
     power = np.float32(0.0)
     for j in range(begin, end):
         power += powers[j]
-    return power / np.float32(end - begin)
+    power /= end - begin
+    smoothed[k] = keep * smoothed[k] + (np.float32(1.0) - keep) * power
+
+
+@part
+def mean_around(powers: NDArray[np.float32], k: int, neighbours: int) -> np.float32:
+    """Return the mean power of a bin and its neighbours; the spectrum's ends count on beyond it."""
+    power = np.float32(0.0)
+    for j in range(k - neighbours, k + neighbours + 1):
+        power += powers[min(max(j, 0), powers.size - 1)]
+    return power / np.float32(2 * neighbours + 1)
 
 
 @kernel

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel, part
-from plc_kernels.noise import first_random, next_random, noise_windows
+from plc_kernels.noise import first_random, mean_around, next_random, noise_windows
 from plc_kernels.spectra.fft import RealFft, irfft, rfft
 
 BEGIN_MS, FULL_MS = 20.0, 40.0
@@ -133,26 +133,23 @@ def _measure(filling: Filling) -> None:
         value = spectrum[k]
         powers[k] = scale * (value.real * value.real + value.imag * value.imag)
     for k in range(powers.size):
-        begin, end = max(0, k - _NEIGHBOURS), min(powers.size, k + _NEIGHBOURS + 1)
-        total = np.float32(0.0)
-        for j in range(begin, end):
-            total += powers[j]
-        now[k] = total / (end - begin)
+        now[k] = mean_around(powers, k, _NEIGHBOURS)
 
 
 @part
 def _begin(filling: Filling) -> None:
     """Take in what was before the burst, and forget the last one."""
-    _measure(filling)
-    filling.levels[_BEFORE] = filling.levels[_NOW]
-    filling.levels[_HELD] = filling.levels[_NOW]
-    filling.noise[:] = np.float32(0.0)
+    before, held, now = filling.levels[_BEFORE], filling.levels[_HELD], filling.levels[_NOW]
+    for k in range(now.size):
+        before[k] = now[k]
+        held[k] = now[k]
+    for i in range(filling.noise.size):
+        filling.noise[i] = 0.0
 
 
 @part
 def _make(filling: Filling) -> None:
     """Make half a frame of noise, of the power that the fill lacks."""
-    _measure(filling)
     spectrum, frame, noise = filling.spectrum, filling.frame, filling.noise
     before, target = filling.levels[_BEFORE], filling.levels[_TARGET]
     held, now = filling.levels[_HELD], filling.levels[_NOW]
@@ -195,14 +192,18 @@ def fill_noise(age: int, begin: int, full: int, filling: Filling, row: NDArray[n
         at = age + done
         into = at % half
         if into == 0:
-            if at == 0:
-                _begin(filling)
-            elif at >= first:
-                _make(filling)
-            past[:half] = past[half:]
+            if at == 0 or at >= first:
+                _measure(filling)
+                if at == 0:
+                    _begin(filling)
+                else:
+                    _make(filling)
+            for i in range(half):
+                past[i] = past[half + i]
         take = min(half - into, row.size - done)
         fill = row[done : done + take]
-        past[half + into : half + into + take] = fill
+        for i in range(take):
+            past[half + into + i] = fill[i]
         _add(noise[into : into + take], at - begin, full - begin, fill)
         done += take
 
