@@ -26,8 +26,8 @@ log-spectral distance without it (docs/notebook.md)."""
 _FRAME_MS = 16.0 / 3.0
 # Noise rises from the first to the second: below, the waveform is foretold too well.
 _LOW_HZ, _WHOLE_HZ = 1600.0, 2000.0
-# The level of noise under that of the past: -1 dB.
-_GAIN = np.float32(10.0**-0.1)
+# A fill that has lost less than 3 dB gets none; what is well predicted fluctuates by as much.
+_LEAST_LOSS = np.float32(2.0)
 # No bin gets more than what the last frame before the burst had around it, and 3 dB.
 _MOST_RISE = np.float32(2.0)
 # Share of the past in the fill's spectrum.
@@ -115,7 +115,7 @@ def aim_at(sample_rate: int, recent: NDArray[np.float32], filling: Filling) -> N
         share = np.float32(k * wider - at)
         power = recent[at] + share * (recent[at + 1] - recent[at])
         rise = min(max((k * hz - _LOW_HZ) / (_WHOLE_HZ - _LOW_HZ), 0.0), 1.0)
-        target[k] = _GAIN * power * np.float32(rise * rise)
+        target[k] = power * np.float32(rise * rise)
     target[target.size - 1] = np.float32(0.0)
 
 
@@ -149,14 +149,14 @@ def _begin(filling: Filling) -> None:
 
 @part
 def _make(filling: Filling) -> None:
-    """Make half a frame of noise, of the power that the fill lacks."""
+    """Make half a frame of noise: with it the fill has its level, or 3 dB less."""
     spectrum, frame, noise = filling.spectrum, filling.frame, filling.noise
     before, target = filling.levels[_BEFORE], filling.levels[_TARGET]
     held, now = filling.levels[_HELD], filling.levels[_NOW]
     scale = np.float32(0.5 * frame.size)
     for k in range(held.size):
         held[k] = now[k] + _KEEP * (held[k] - now[k])
-        lacking = min(target[k], _MOST_RISE * before[k]) - held[k]
+        lacking = min(target[k], _MOST_RISE * before[k]) - _LEAST_LOSS * held[k]
         magnitude = np.sqrt(scale * max(lacking, np.float32(0.0)))
         drawn = next_random(filling.random)
         re = magnitude if drawn >> np.uint64(63) else -magnitude
