@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 pytest.importorskip("onnxruntime")
 
 from plc import Concealer, conceal
+from plc.engine import network_choice
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
 from plc.networks import flat
@@ -211,6 +212,9 @@ def test_a_damaged_contour_leaves_the_model_out_and_says_why(
 
     monkeypatch.setattr(flat, "contour_model", damaged)
     monkeypatch.setattr(flat, "_shared", {})
+    # As in a process before which none has measured what networks cost.
+    monkeypatch.setattr(network_choice, "_work_per_ms", network_choice._work_per_ms.__wrapped__)
+    monkeypatch.setattr(network_choice, "find_cost", lambda *_: None)
     concealer = Concealer(**STREAM)
     assert concealer.describe()["networks"]["music"]["state"] == "on"
     said = concealer.describe()["networks"]["speech, bridged"]
