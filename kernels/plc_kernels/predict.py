@@ -19,12 +19,14 @@ ALONE = 4
 
 # A sound that began within the past, behind at least this much that was quieter by so many dB: what
 # was before it is no past of it.
-_QUIET_MS, _QUIET_DB, _SLOT_MS = 10.0, 20.0, 5.0
+_QUIET_MS, _QUIET_DB, SLOT_MS = 10.0, 20.0, 5.0
 
 
 @kernel
 def sound_begins(rate: int, x: NDArray[np.float32]) -> int:
     """Return where the sound at the end of a signal began, if it was quiet before; else 0.
+
+    It began within :data:`SLOT_MS` from there on.
 
     A predictor that is fitted across such an onset lets the sound die away: a tone that began
     20 ms ago loses 4, 17 and 29 dB in the next three times 20 ms, and 0, 0 and 1 dB where it is
@@ -37,7 +39,7 @@ def sound_begins(rate: int, x: NDArray[np.float32]) -> int:
     x : float32, shape (n,)
         The newest samples.
     """
-    slot = max(1, int(rate * _SLOT_MS / 1000.0))
+    slot = max(1, int(rate * SLOT_MS / 1000.0))
     loud = max(int(rate * _QUIET_MS / 1000.0), LEAST_PAST_SAMPLES)
     if x.size <= loud + slot:
         return 0
@@ -53,7 +55,7 @@ def sound_begins(rate: int, x: NDArray[np.float32]) -> int:
             power += x[i] * x[i]
         quiet = quiet + 1 if power <= most else 0
         end -= slot
-        if quiet * _SLOT_MS >= _QUIET_MS:
+        if quiet * SLOT_MS >= _QUIET_MS:
             return end + quiet * slot
     return 0
 

@@ -25,7 +25,7 @@ from plc_kernels.passages import (
     thin_flattened,
     weigh_passages,
 )
-from plc_kernels.predict import error_power, go_on
+from plc_kernels.predict import SLOT_MS, error_power, go_on, sound_begins
 
 REACH_S = 8.0
 """How far back is searched."""
@@ -308,6 +308,7 @@ def _share(error: float, own: float) -> float:
 
 @kernel
 def rehearse(
+    rate: int,
     taps: NDArray[np.float64],
     limit: float,
     known: NDArray[np.float32],
@@ -317,22 +318,34 @@ def rehearse(
 ) -> float:
     """Return the mean square error of predicting the newest samples.
 
+    Of a sound that began lately, no predictor foretells the onset: only what is behind it counts,
+    and there is no error where that is too short to tell.
+
     Parameters
     ----------
+    rate : int
+        In Hz; 0 if the predictor was fitted to what was before the sound, too.
     taps, limit, line
         As for :func:`~plc_kernels.predict.go_on`.
-    known : float32, shape (order + n,)
+    known : float32, shape (at least order + n,)
         The newest samples.
     before : float64, shape (order,), written
         Scratch.
-    made : float32, shape (n,), written
+    made : float32, shape (n,), its first samples written
         What is predicted of the last.
     """
     order = taps.size
+    first = known.size - order - made.size
+    begins = sound_begins(rate, known) if rate else 0
+    if begins:
+        first = max(first, begins + int(rate * SLOT_MS / 1000.0))
+    rest = known.size - first - order
+    if rest <= 0:
+        return 0.0
     for k in range(order):
-        before[k] = known[k]
-    go_on(taps, limit, before, line, made)
-    return float(error_power(made, known[order:], 0))
+        before[k] = known[first + k]
+    go_on(taps, limit, before, line, made[:rest])
+    return float(error_power(made[:rest], known[first + order :], 0))
 
 
 @kernel

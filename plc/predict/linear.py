@@ -82,7 +82,8 @@ class ArFiller(Filler):
         self._step: Step = self.steady[0]
         samples = self.past_samples + 2 * reach
         self._work = ArWorkspace.allocate(samples, most)
-        self._past = np.zeros(samples, np.float32)
+        self._compared = round(sample_rate * COMPARED_MS / 1000.0)
+        self._past = np.zeros(max(samples, most + self._compared), np.float32)
         self._rate, self._from_onsets = sample_rate, rung is None
         self._decay = math.exp(-1000.0 / (sample_rate * DECAY_MS))
         self._fitted = False
@@ -91,7 +92,6 @@ class ArFiller(Filler):
         self._recent = np.zeros((channels, most))
         self._line = np.zeros(most + CHUNK)
         self._meet = round(sample_rate * RUN_ON_MS / 1000.0)
-        self._compared = round(sample_rate * COMPARED_MS / 1000.0)
         self._rehearsed = np.zeros(round(sample_rate * REHEARSED_MS / 1000.0), np.float32)
         self._before = np.zeros(most)
         self._lead_in = np.zeros(reach + self._meet, np.float32)
@@ -223,15 +223,16 @@ class ArFiller(Filler):
         history : History
             What :meth:`begin` looked at.
         errors : float64, shape (channels,), written
-            Of the last 10 ms.
+            Of the last 10 ms; of a sound that began in them, of what is behind its onset.
         """
         made = self._rehearsed
         for c, order in enumerate(self._orders):
-            known = self._past[: order + made.size]
+            known = self._past[: order + self._compared]
             history.newest(c, known)
             taps, line = self._taps[c, :order], self._line[: order + CHUNK]
             before = self._before[:order]
-            errors[c] = rehearse(taps, self._limits[c], known, before, line, made)
+            rate = self._rate if self._from_onsets else 0
+            errors[c] = rehearse(rate, taps, self._limits[c], known, before, line, made)
 
     def _predict(self, c: int, out: NDArray[np.float32]) -> None:
         order = self._orders[c]

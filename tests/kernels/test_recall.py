@@ -105,11 +105,24 @@ def test_after_a_short_line_the_past_is_still_seen() -> None:
 
 def test_a_rehearsal_predicts_the_newest_samples() -> None:
     known, made, before = noise(6, ORDER + 20), np.zeros(20, np.float32), np.zeros(ORDER)
-    error = rehearse(TAPS, LIMIT, known, before, work(), made)
+    error = rehearse(0, TAPS, LIMIT, known, before, work(), made)
     expected = np.zeros(20, np.float32)
     go_on(TAPS, LIMIT, known[:ORDER].astype(float), work(), expected)
     np.testing.assert_array_equal(made, expected)
     assert error == error_power(expected, known[ORDER:], 0)
+
+
+def test_an_onset_is_no_error_of_the_rehearsal() -> None:
+    # 1 kHz repeats after 40 samples, and began so many samples ago.
+    taps, made, before = np.eye(1, 40)[0], np.zeros(80, np.float32), np.zeros(40)
+    for since in (81, 100, 119, 160, 300):
+        known = 1e-4 * noise(8, 440)
+        known[-since:] += np.sin(0.25 * np.pi * np.arange(since)).astype(np.float32)
+        across, behind = (
+            rehearse(rate, taps, LIMIT, known, before, np.zeros(104), made) for rate in (0, RATE)
+        )
+        assert behind < 1e-6
+        assert (across > 0.01) == (since < 120)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +145,6 @@ def test_nothing_is_allocated() -> None:
     assert_allocates_nothing(recall, (RATE, 640, room, found, ring, 0, 64_000, out))
     assert_allocates_nothing(trust, (0.1, x, x))
     recent = np.zeros(ORDER)
-    assert_allocates_nothing(rehearse, (TAPS, LIMIT, x[:28], recent, work(), x[:20].copy()))
+    assert_allocates_nothing(rehearse, (RATE, TAPS, LIMIT, x[:28], recent, work(), x[:20].copy()))
     beside = out[:100]
     assert_allocates_nothing(join, (TAPS, LIMIT, recent, x[:60], beside, 1.0, 0.5, work(), x[:20]))

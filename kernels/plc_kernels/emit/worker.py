@@ -139,6 +139,8 @@ _SMALL = (
     "model_file",
 )
 _NOT_SMALL = ("fill_part", "hear")
+# What several places call a few times a burst: there once.
+_APART = "_ZN11plc_kernels(?:7predict12sound_begins|7predict7set_out|7history6newest)"
 # Python's and numba's own functions.
 _INTERPRETER = ("Py", "_Py", "NRT_", "numba_")
 
@@ -359,8 +361,16 @@ def _made_small(text: str) -> str:
         "|".join(f"{len(name)}{name}" for name in names) for names in (_SMALL, _NOT_SMALL)
     )
     name = rf"(?:_ZN11plc_kernels6stream(?:{modules})(?!{others})|plck_(?:size|open|reset)\b)"
+    return _marked(_marked(text, name, "optsize"), _APART, "noinline")
+
+
+def _marked(text: str, name: str, attribute: str) -> str:
+    """Return text with an attribute of the functions whose names begin so."""
     return re.sub(
-        rf"^(define [^\n]*@{name}[^\n]*\))([^\n)]*\{{)$", r"\1 optsize\2", text, flags=re.MULTILINE
+        rf"^(define [^\n]*@{name}[^\n]*\))([^\n)]*\{{)$",
+        rf"\1 {attribute}\2",
+        text,
+        flags=re.MULTILINE,
     )
 
 

@@ -31,6 +31,7 @@ from plc_kernels.stream.layout import (
     CHANNELS,
     CHUNK,
     EPOCH,
+    FROM_ONSETS,
     HISTORY_AT,
     HISTORY_FILLED,
     LIMITS,
@@ -293,9 +294,10 @@ def _join(block: Block, c: int, weight: float, rows: NDArray[np.float32]) -> Non
     line = doubles(block, PREDICTED, most + CHUNK)[: order + CHUNK]
     made = floats(block, REHEARSED, samples_of(block[RATE], REHEARSED_MS))
     errors(block)[c] = rehearse(
+        block[RATE] if block[FROM_ONSETS] else 0,
         taps,
         limits[c],
-        _newest(block, c, order + made.size),
+        _newest(block, c, order + samples_of(block[RATE], COMPARED_MS)),
         doubles(block, BEFORE, most)[:order],
         line,
         made,
