@@ -136,7 +136,6 @@ class ConcealerPool:
         if not 0.0 <= expected_loss <= 1.0:
             raise ConfigError(f"expected_loss is {expected_loss}; give a share of 0 to 1")
         self._expected_loss = expected_loss
-        self._load = 0.0
         self._formats: dict[tuple[StreamConfig, str], Format] = {}
         self._shelves: list[_Shelf | None] = []
         # Of each place: the stream's id, -1 where there is none; how often it was taken.
@@ -147,9 +146,7 @@ class ConcealerPool:
         self._expected = np.zeros(0)
         self._turns = np.zeros(0, np.int64)
         self._hurried = np.zeros(0, np.int64)
-        self._marks = np.zeros(0, np.int64)
         self._turn = itertools.count(1)
-        self._streams = 0
         self._missing = np.zeros(2, np.int64)
         self._cost_s = 0.0
         self._cpu_clock = thread_clock()
@@ -169,20 +166,15 @@ class ConcealerPool:
 
     def __len__(self) -> int:
         """Return the number of streams."""
-        return self._streams
+        return sum(each.count for each in self._formats.values())
 
     def __repr__(self) -> str:
         """Return the formats with their streams, and the counters of all."""
-        formats = []
-        for each in self._formats.values():
-            count = sum(
-                int(np.sum(self._ids[self._places_of(number)] >= 0))
-                for number, shelf in enumerate(self._shelves)
-                if shelf is not None and shelf.format is each
-            )
-            if count:
-                config = replace(each.config, method=each.name)
-                formats.append(f"{count} streams of {config.in_words()}")
+        formats = [
+            f"{each.count} streams of {replace(each.config, method=each.name).in_words()}"
+            for each in self._formats.values()
+            if each.count
+        ]
         counters = in_words([stats for stats in self._stats if stats is not None])
         return f"<ConcealerPool of {'; '.join(formats) or 'no streams'}; {counters}>"
 
@@ -214,7 +206,7 @@ class ConcealerPool:
             self._inside.leave()
 
     def _open(self, count: int, config: StreamConfig, name: str) -> Ids:
-        room = MAX_STREAMS - self._streams
+        room = MAX_STREAMS - len(self)
         if not 1 <= _integer(count) <= room:
             raise ConfigError(
                 f"count is {count}; give 1 to {MAX_STREAMS} in all, of which {room} are free"
@@ -248,9 +240,10 @@ class ConcealerPool:
             self._inside.leave()
 
     def _time_for(self, found: Format) -> int:
-        left = self._cores - self._load
-        more = int(max(left, 0.0) / found.cores(self._expected_loss))
-        return min(more, MAX_STREAMS - self._streams)
+        loss = self._expected_loss
+        load = sum(each.count * each.cores(loss) for each in self._formats.values())
+        more = int(max(self._cores - load, 0.0) / found.cores(loss))
+        return min(more, MAX_STREAMS - len(self))
 
     def _format(self, config: StreamConfig, name: str) -> Format:
         """Return the format of streams, made if there was none such before."""
@@ -275,10 +268,9 @@ class ConcealerPool:
             self._stats[place] = Stats(memory)
         self._ready[places] = False
         self._turns[places] = self._hurried[places] = 0
-        self._load += count * found.cores(self._expected_loss)
         self._ids[places] = places + _PLACES * self._taken[places]
         self._taken[places] += 1
-        self._streams += count
+        found.count += count
         joined: Ids = self._ids[places]
         return joined
 
@@ -293,9 +285,8 @@ class ConcealerPool:
             self._stats += [None] * _SHELF
             more = np.zeros(_SHELF, np.int64)
             self._ids = np.append(self._ids, more - 1)
-            self._taken, self._turns, self._hurried, self._marks = (
-                np.append(each, more)
-                for each in (self._taken, self._turns, self._hurried, self._marks)
+            self._taken, self._turns, self._hurried = (
+                np.append(each, more) for each in (self._taken, self._turns, self._hurried)
             )
             self._ready = np.append(self._ready, more != 0)
             self._expected = np.append(self._expected, 0.0 * more)
@@ -325,15 +316,15 @@ class ConcealerPool:
             raise ConfigError(
                 f"no stream has the id {given[~known][0]}: it was never open, or left"
             )
-        order = np.arange(places.size)
-        self._marks[places] = order
-        twice = self._marks[places] != order
-        if twice.any():
-            raise ConfigError(f"the id {given[twice][0]} is given twice; give each once")
+        values, counts = np.unique(given, return_counts=True)
+        if values.size < given.size:
+            raise ConfigError(f"the id {values[counts > 1][0]} is given twice; give each once")
         return places
 
     def _runs(self, places: Ids) -> Iterator[_Run]:
         """Yield rows that stand side by side, in the order that is given."""
+        if not places.size:
+            return
         breaks = np.flatnonzero((np.diff(places) != 1) | (places[1:] % _SHELF == 0)) + 1
         for at, stop in itertools.pairwise((0, *breaks.tolist(), places.size)):
             number, row = divmod(int(places[at]), _SHELF)
@@ -390,7 +381,7 @@ class ConcealerPool:
         out: Packet | None,
         budget_ms: float,
     ) -> Packet:
-        runs = list(self._runs(places)) if places.size else []
+        runs = list(self._runs(places))
         if not runs:
             raise ConfigError("ids is empty; give those of the streams that are due")
         one = runs[0].shelf.format
@@ -474,7 +465,7 @@ class ConcealerPool:
         """
         places = self._find(ids)
         made = np.zeros(places.size, bool)
-        for run in self._runs(places) if places.size else ():
+        for run in self._runs(places):
             made[run.packets] = run.rows[:, FLAGS] & CONCEALED != 0
         return made
 
@@ -609,21 +600,17 @@ class ConcealerPool:
 
     def _leave(self, places: Ids) -> None:
         self._ids[places] = -1
-        self._streams -= places.size
         for number in np.unique(places // _SHELF).tolist():
             one = self._shelf(number).format
             left = places[places // _SHELF == number].tolist()
             for place in left:
                 self._stats[place] = None
             _set_free(one, left)
-            self._load -= len(left) * one.cores(self._expected_loss)
+            one.count -= len(left)
             if (self._ids[self._places_of(number)] < 0).all():
                 self._shelves[number] = None
                 one.free[:] = [place for place in one.free if place // _SHELF != number]
-        if not self._streams:
-            self._load = 0.0  # without what rounding left
-        used = {id(shelf.format) for shelf in self._shelves if shelf is not None}
-        self._formats = {key: each for key, each in self._formats.items() if id(each) in used}
+        self._formats = {key: each for key, each in self._formats.items() if each.count}
 
     def snapshot(self, ids: ArrayLike, key: bytes) -> list[bytes]:
         """Return streams as bytes, from which another process can go on with them.

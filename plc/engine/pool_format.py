@@ -107,6 +107,8 @@ class Format:
         Of blocks, for snapshots.
     costs : Costs
         Of a stream's packets, here.
+    count : int
+        Its streams.
     free : list of int
         Places on its shelves that nobody has, the last of them to be taken first.
     """
@@ -120,6 +122,7 @@ class Format:
     prepares: bool
     layout: str
     costs: Costs = _FREE
+    count: int = 0
     free: list[int] = field(default_factory=list)
 
     @property
