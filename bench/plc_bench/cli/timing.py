@@ -323,7 +323,7 @@ def server(
         list[Path] | None,
         typer.Argument(help="Audio files or folders to push; else a made piece of music."),
     ] = None,
-    streams: Annotated[int, typer.Option(min=1, help="Number of streams.")] = 158,
+    streams: Annotated[int, typer.Option(min=1, max=65_536, help="Number of streams.")] = 158,
     sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 48_000,
     packet_samples: Annotated[int, typer.Option(min=1, help="Samples of a packet.")] = 64,
     method: Annotated[
