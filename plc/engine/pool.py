@@ -85,6 +85,12 @@ class _Run:
         """Their blocks."""
         return self.shelf.blocks[self.first : self.stop]
 
+    def part(self, first: int, stop: int) -> "list[_Run]":
+        """Return the run of the rows from ``first`` to ``stop`` of these; of none, none."""
+        begin = self.first
+        part = replace(self, first=begin + first, stop=begin + stop, at=self.at + first)
+        return [part] if stop > first else []
+
     @property
     def packets(self) -> slice:
         """Where their packets are."""
@@ -352,9 +358,9 @@ class ConcealerPool:
         out : same dtype and shape, C-contiguous, optional
             Array to write to and return; may be ``packets``. Without it a new one is made.
         budget_ms : float
-            Time for this call. Of the bursts that begin in it, those for which there is none have
-            the cheapest prediction and no network: first those of streams that were spared that
-            more often.
+            Time for this call. Bursts that begin in it, were not prepared, and have no time left
+            have the cheapest prediction and no network: first those of streams that were spared
+            that more often.
 
         Raises
         ------
@@ -367,9 +373,10 @@ class ConcealerPool:
             If another thread is inside, which goes on untouched.
         """
         _check_budget(budget_ms)
+        end_s = perf_counter() + budget_ms / 1000.0
         self._enter()
         try:
-            return self._push(self._find(ids), packets, arrived, out, budget_ms)
+            return self._push(self._find(ids), packets, arrived, out, end_s)
         finally:
             self._inside.leave()
 
@@ -379,7 +386,7 @@ class ConcealerPool:
         packets: Packet | Samples,
         arrived: ArrayLike,
         out: Packet | None,
-        budget_ms: float,
+        end_s: float,
     ) -> Packet:
         runs = list(self._runs(places))
         if not runs:
@@ -399,37 +406,29 @@ class ConcealerPool:
             out = np.empty_like(whole)
         else:
             check_out(out, integer, shape)
-        hurried = self._hurry(places, runs, there, budget_ms)
         for run in runs:
             rows, came = run.rows, there[run.packets]
             rows[:, TAKES] = came
             rows[came, DEPTH] = 0
-            rows[hurried[run.packets], DEPTH] = MAX_STEPS
-        self._serve(_Tick(runs, whole, self._missing, out).work)
+        bursts: list[_Run] = []
+        if end_s < math.inf:
+            runs, bursts = _apart(runs, self._beginning(places, runs, there))
+            bursts.sort(key=lambda one: self._hurried[places[one.at]])  # the last is served first
+        tick = _Tick(runs, bursts, end_s, whole, self._missing, out)
+        self._serve(tick.work)
+        self._hurried[places[np.array(tick.hurried, np.int64)]] += 1
         self._count_prepared(places)
         return out
 
-    def _hurry(
-        self, places: Ids, runs: list[_Run], there: NDArray[np.bool_], budget_ms: float
+    def _beginning(
+        self, places: Ids, runs: list[_Run], there: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
-        """Return whose bursts begin now, and have no time for more than the least."""
-        hurried = np.zeros(places.size, bool)
-        costs = runs[0].shelf.format.costs
-        left_ms = self._cores * budget_ms - places.size * costs.received_ms
-        lost = int(np.sum(~there))
-        if lost * costs.lost_ms <= left_ms or not lost:
-            return hurried
+        """Return whose bursts begin now, and were not prepared."""
         begins = ~there & ~self._ready[places]
         for run in runs:
             rows = run.rows
             begins[run.packets] &= (rows[:, IN_BURST] == 0) | (rows[:, RECOVERED] != 0)
-        (new,) = np.nonzero(begins)
-        afforded = max(int(left_ms / costs.lost_ms), 0)
-        order = np.argsort(self._hurried[places[new]], kind="stable")[::-1]
-        late = new[order[afforded:]]
-        hurried[late] = True
-        self._hurried[places[late]] += 1
-        return hurried
+        return begins
 
     def _count_prepared(self, places: Ids) -> None:
         """Count the bursts that were ready, and have been played."""
@@ -708,23 +707,41 @@ class ConcealerPool:
 
 
 class _Tick:
-    """A packet of each of some streams: runs of rows first, then networks, by any threads.
+    """A packet of each of some streams, by any threads: rows, their networks, and then bursts.
 
     Parameters
     ----------
     runs : list of _Run
         Rows that are to be pushed.
+    bursts : list of _Run
+        Rows whose bursts begin, each by itself, the first one last.
+    end_s : float
+        By ``perf_counter``: bursts that would take longer have the cheapest prediction.
     packets, out : float32 or int16, shape (streams, packet_samples, channels)
         That come, and that are to be played.
     missing : int64
         That no part of a packet is missing.
+
+    Attributes
+    ----------
+    hurried : list of int
+        Packets whose bursts had no time.
     """
 
     def __init__(
-        self, runs: list[_Run], packets: Any, missing: NDArray[np.int64], out: Packet
+        self,
+        runs: list[_Run],
+        bursts: list[_Run],
+        end_s: float,
+        packets: Any,
+        missing: NDArray[np.int64],
+        out: Packet,
     ) -> None:
         self._runs = runs[::-1]
-        self._format = runs[0].shelf.format
+        self._bursts = bursts
+        self._format = one = (runs or bursts)[0].shelf.format
+        self._latest_s = end_s - one.costs.lost_ms / 1000.0
+        self.hurried: list[int] = []
         self._packets, self._out = packets, out
         self._stride = packets.strides[0]
         self._around = self._stride, packets.dtype == INT16, missing, 0
@@ -735,19 +752,40 @@ class _Tick:
         for run in _taken_from(self._runs):
             self._step(PUSH, run)
             waiting = np.flatnonzero(run.rows[:, FLAGS] & self._format.served)
-            self._waiting += [
-                _Run(run.shelf, run.first + k, run.first + k + 1, run.at + k)
-                for k in waiting.tolist()
-            ]
+            for k in waiting.tolist():
+                self._waiting += run.part(k, k + 1)
         for one in _taken_from(self._waiting):
-            go_on = partial(self._step, GO_ON, one)
-            self._format.serve(one.rows[0], go_on)
+            self._serve(one)
+        for one in _taken_from(self._bursts):
+            if perf_counter() > self._latest_s:
+                one.rows[:, DEPTH] = MAX_STEPS
+                self.hurried.append(one.at)
+            self._step(PUSH, one)
+            self._serve(one)
+
+    def _serve(self, one: _Run) -> None:
+        """Have the networks of a stream fill what it lacks."""
+        self._format.serve(one.rows[0], partial(self._step, GO_ON, one))
 
     def _step(self, action: int, run: _Run) -> None:
         """Have rows take in their packets, which lie as if the shelf's first row had one, too."""
         shift = (run.at - run.first) * self._stride
         given, out = self._packets.ctypes.data + shift, self._out.ctypes.data + shift
         _step(run.shelf.blocks, action, given, *self._around, out, run.first, run.stop)
+
+
+def _apart(runs: list[_Run], begins: NDArray[np.bool_]) -> tuple[list[_Run], list[_Run]]:
+    """Return runs without the rows whose bursts begin, and each of those, a run of its own."""
+    others: list[_Run] = []
+    bursts: list[_Run] = []
+    for run in runs:
+        first = 0
+        for k in np.flatnonzero(begins[run.packets]).tolist():
+            others += run.part(first, k)
+            bursts += run.part(k, k + 1)
+            first = k + 1
+        others += run.part(first, run.stop - run.first)
+    return others, bursts
 
 
 def _set_free(one: Format, places: Iterable[int]) -> None:
