@@ -1,0 +1,86 @@
+"""python -m pytest bench/kernels/bench_network.py --benchmark-enable
+
+What a batch of bursts gains: speech's network for 1, 8 and 64 of them; after other programs have
+taken the caches; and the layer that alone has one row at a time, beside what it costs a row among
+others.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from plc.engine.methods import stream_models
+from plc.runtime.native import planned
+from plc_kernels.compile import kernel
+from plc_kernels.network import plan as of
+from plc_kernels.network.frames import run_frames
+from plc_kernels.network.plan import add_adapters
+from plc_kernels.network.product import LANES, TILE_ROWS, Reals, multiply
+
+# Four bytes each: more than the caches of most processors have.
+_OTHERS = 40_000_000
+
+
+_TIMES = 100
+
+
+@kernel
+def _multiply_often(
+    x: Reals, units: int, rows: int, weights: Reals, gates: int, start: Reals, y: Reals
+) -> None:
+    for _ in range(_TIMES):
+        multiply(x, units, rows, weights, units, gates // LANES, start, 0, y, gates)
+
+
+def _network() -> tuple[NDArray[np.int64], Reals]:
+    manifest = stream_models("auto", 16_000)[0]["speech"]
+    assert manifest is not None
+    found = planned(manifest, manifest.sample_rates[0])
+    assert found is not None
+    plan, weights, adapters = found
+    return plan, add_adapters(weights, adapters)
+
+
+@pytest.mark.parametrize(("bursts", "cold"), [(1, False), (8, False), (64, False), (1, True)])
+def test_network_of_speech(benchmark: BenchmarkFixture, bursts: int, cold: bool) -> None:
+    plan, weights = _network()
+    frames, spectrum = int(plan[of.FRAMES]), 2 * int(plan[of.BINS])
+    made = frames - int(plan[of.CONTEXT])
+    rng = np.random.default_rng(0)
+    given = (
+        plan,
+        weights,
+        rng.standard_normal(bursts * int(plan[of.DRAFTS]) * spectrum * frames, np.float32),
+        np.zeros(bursts * frames, np.float32),
+        np.zeros(int(plan[of.WORK]), np.float32),
+        np.zeros(bursts * spectrum * made, np.float32),
+    )
+    others = np.zeros(_OTHERS, np.float32)
+
+    def take_caches() -> None:
+        if cold:
+            others.__iadd__(1.0)
+
+    benchmark.group = "network of speech"
+    benchmark.extra_info["bursts"] = bursts
+    run_frames(*given)
+    timed: Any = benchmark  # its methods have no types
+    timed.pedantic(run_frames, given, setup=take_caches, rounds=max(4, 200 // bursts))
+
+
+@pytest.mark.parametrize("rows", [1, TILE_ROWS])
+def test_recurrent_layer(benchmark: BenchmarkFixture, rows: int) -> None:
+    plan, _ = _network()
+    units, gates = int(plan[of.UNITS]), int(plan[of.GATES])
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal(units * gates, np.float32)
+    x, y = rng.standard_normal(rows * units, np.float32), np.zeros(rows * gates, np.float32)
+    start = np.zeros(gates, np.float32)
+    benchmark.group = f"recurrent layer, {_TIMES} times"
+    benchmark.extra_info["rows"] = rows
+    given = x, units, rows, weights, gates, start, y
+    _multiply_often(*given)
+    benchmark(_multiply_often, *given)
