@@ -50,8 +50,9 @@ _SOUND = {".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"}
 _CLIPS = {"plc/data/music.flac", "plc/data/speech.flac"}
 _MODELS = "plc/data/models/"
 # What `plc c wheel` adds, and setuptools to a source archive.
+_LIBRARY = (r"libplc\.so\.[\d.]+", r"libplc\.a", r"plc\.h", r"plc_ladspa\.so")
 _COMPILED = re.compile(
-    r"plc_kernels/machine_code/x86-64-v[234]\.kernels|plc/embed/libplc/(libplc\.(so\.[\d.]+|a)|plc\.h)"
+    rf"plc_kernels/machine_code/x86-64-v[234]\.kernels|plc/embed/libplc/({'|'.join(_LIBRARY)})"
 )
 _BY_SETUPTOOLS = re.compile(r"PKG-INFO|setup\.cfg|plc_engine\.egg-info/[\w-]+(\.txt)?")
 FIRST_SOUND_S = 3.0
@@ -111,8 +112,8 @@ def problems_of_wheel(path: Path, compiled: bool = False) -> list[str]:
     found = [f"{name} is missing" for name in sorted(expected - code)]
     found += [f"{name} does not belong in a wheel" for name in sorted(code - expected - added)]
     if compiled:
-        for what in (r".*\.kernels", r".*libplc\.so\.[\d.]+", r".*libplc\.a", r".*/plc\.h"):
-            if not any(re.fullmatch(what, name) for name in added):
+        for what in (r"x86-64-v[234]\.kernels", *_LIBRARY):
+            if not any(re.fullmatch(f".*/{what}", name) for name in added):
                 found.append(f"there is no {what}")
     elif added:
         found.append(f"{min(added)} does not belong in a wheel for every machine")
