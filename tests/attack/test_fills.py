@@ -286,6 +286,7 @@ def test_files_with_regular_losses_are_no_louder_for_them(
 )
 @example("music", 8000, 60.0, (0.5, 23), 0, 2.5)
 @example("music", 48_000, 1.33, (0.8860203650100661, 0), 0, 2.5)
+@example("speech", 48_000, 1.33, "011", 0, 2.5)
 def test_no_losses_make_a_fill_louder_than_what_was_received(
     content: str,
     sample_rate: int,

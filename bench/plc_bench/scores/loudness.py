@@ -34,6 +34,7 @@ class Loudness:
         self._received = np.zeros((lately, 2))
         self._place = 0
         self._lost = 0
+        self._unheard = math.ceil(_POWER_MS / 1000.0 * sample_rate / packet_samples)
 
     def receive(self, packet: NDArray[np.float32] | None) -> None:
         """Add a packet, float32, shape (n, channels); None is lost.
@@ -43,6 +44,7 @@ class Loudness:
         if packet is None:
             self._lost += 1
             return
+        self._unheard = max(0, self._unheard - 1)
         size = len(self._received)
         self._received[(self._place + np.arange(min(self._lost, size))) % size] = 0.0
         self._place = (self._place + self._lost) % size
@@ -53,8 +55,11 @@ class Loudness:
     def excess_db(self, fill: NDArray[np.float32]) -> float:
         """Return a concealment's level over the loudest recent packet, in dB.
 
-        Peak against peak and power over 5 ms against power over 5 ms; the greater of the two.
+        Peak against peak and power over 5 ms against power over 5 ms; the greater of the two. -inf
+        before 5 ms were received: nobody knows how loud the sound is.
         """
+        if self._unheard:
+            return -math.inf
         loudest = np.maximum(self._received.max(axis=0), (_LEAST, _LEAST**2))
         peak, power = np.maximum(self._levels(fill), 1e-30) / loudest
         return max(20.0 * math.log10(peak), 10.0 * math.log10(power))
