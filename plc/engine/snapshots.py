@@ -2,17 +2,18 @@
 
 A snapshot is a head, the stream's block, and a signature over both::
 
-    "plcsnap1" │ size of the head │ head: JSON        │ block: zlib │ HMAC-SHA256
-    8 bytes    │ 4, little-endian │ as :class:`_Head` │             │ 32 bytes (RFC 2104)
+    "plcsnap2" │ size of the head │ head: JSON       │ block │ HMAC-SHA256
+    8 bytes    │ 4, little-endian │ as :class:`Head` │       │ 32 bytes (RFC 2104)
 
-The signature is checked before anything else is looked at: a block that somebody made up would have
-compiled code read and write anywhere.
+Of the block there are a bit for each word, whether it is not 0, and the words that are not: a
+general compression makes a quarter less of it, and takes fifteen times as long. The signature is
+checked before anything else is looked at: a block that somebody made up would have compiled code
+read and write anywhere.
 """
 
 import hashlib
 import hmac
 import struct
-import zlib
 from typing import Any
 
 import msgspec
@@ -25,11 +26,9 @@ from plc_kernels.stream.layout import HEADER
 
 LEAST_KEY = 16
 """Bytes of the shortest key."""
-_MAGIC = b"plcsnap1"
+_MAGIC = b"plcsnap2"
 _SIZE = struct.Struct("<I")
 _SIGNATURE = hashlib.sha256().digest_size
-# Zeros and what was not used are most of what there is to win; samples hardly get smaller.
-_LEVEL = 1
 
 
 class Head(msgspec.Struct, forbid_unknown_fields=True):
@@ -84,8 +83,9 @@ def pack(block: NDArray[np.int64], settings: dict[str, Any], layout: str, key: b
         For the signature.
     """
     head = msgspec.json.encode(Head(plc.__version__, layout, settings))
-    body = zlib.compress(block.tobytes(), _LEVEL)
-    signed = b"".join([_MAGIC, _SIZE.pack(len(head)), head, body])
+    used = block != 0
+    body = np.packbits(used).tobytes(), block[used].tobytes()
+    signed = b"".join([_MAGIC, _SIZE.pack(len(head)), head, *body])
     return signed + hmac.digest(key, signed, "sha256")
 
 
@@ -122,11 +122,12 @@ def fill(block: NDArray[np.int64], head: Head, body: bytes, layout: str) -> None
     SnapshotError
         If blocks are laid out otherwise here; the stream is as before.
     """
-    unpacker = zlib.decompressobj()
-    words = unpacker.decompress(body, block.nbytes + 1)
-    if head.layout != layout or len(words) != block.nbytes:
+    if head.layout != layout:
         raise SnapshotError(
             "the snapshot's stream is laid out otherwise than here: its process has other networks "
             "or kernels"
         )
-    block[:] = np.frombuffer(words, np.int64)
+    mask = -(-block.size // 8)  # bytes
+    used = np.unpackbits(np.frombuffer(body[:mask], np.uint8), count=block.size).astype(bool)
+    block[:] = 0
+    block[used] = np.frombuffer(body[mask:], np.int64)
