@@ -46,13 +46,23 @@ def test_streams_stand_at_different_places_of_a_clip(tmp_path: Path) -> None:
     assert not np.array_equal(packets[:, 0], packets[:, 1])
 
 
-@pytest.mark.parametrize(("loss", "seconds"), [(0.0, 1.0), (1.0, 1.0), (0.1, 0.0)])
+@pytest.mark.parametrize(("loss", "seconds"), [(-0.1, 1.0), (1.0, 1.0), (0.1, 0.0)])
 def test_a_load_that_says_nothing_is_refused(loss: float, seconds: float) -> None:
-    with pytest.raises(ConfigError, match="give a share between 0 and 1"):
+    with pytest.raises(ConfigError, match="give a share of 0 or more"):
         measure(ServerSettings(loss=loss, seconds=seconds))
 
 
-def test_the_network_and_preparations_are_counted() -> None:
+def test_a_load_without_losses_has_the_time_of_its_ticks_alone() -> None:
+    report = measure(ServerSettings(streams=2, seconds=0.1, loss=0.0, methods=("server",)))
+    (cost,) = report.costs
+    assert (cost.concealed, cost.mix) == (0, {})
+    assert cost.tick_ms["p50"] > 0.0
+    costs, played = server_tables(report)
+    assert costs.rows[0][4].text == "-"
+    assert [cell.text for cell in played.rows[0][-2:]] == ["-", "-"]
+
+
+def test_rungs_networks_and_preparations_are_counted() -> None:
     clip = Path(server.__file__).parents[3] / "plc" / "data" / "speech.flac"
     report = measure(
         ServerSettings(
@@ -67,7 +77,9 @@ def test_the_network_and_preparations_are_counted() -> None:
         )
     )
     (cost,) = report.costs
-    assert 0.0 < cost.by_networks <= 1.0
+    assert sum(cost.mix.values()) == pytest.approx(1.0)
+    assert list(cost.mix.values()) == sorted(cost.mix.values(), reverse=True)
+    assert 0.0 < cost.mix["network:speech"] < 1.0
     assert 0.0 < cost.prepared <= 1.0
     assert 0.0 <= cost.late_per_mille <= 1000.0
     assert 0.0 < cost.a_core < cost.a_core_received
