@@ -54,7 +54,7 @@ def asked_by_panels() -> list[str]:
 @pytest.mark.parametrize("name", ["alerts.yml", "grafana.json"])
 def test_rules_and_panels_ask_for_metrics_that_are_served(name: str) -> None:
     text = "\n".join(asked_by_panels()) if name.endswith(".json") else text_of(name)
-    asked = set(re.findall(r"\bplc_[a-z_]+", text))
+    asked = set(re.findall(r"(?<![:\w])plc_[a-z_]+", text))  # what rules record has : before it
     assert len(asked) >= 8
     assert asked <= SERVED
 
@@ -78,6 +78,24 @@ def test_service_and_container_watch_the_port_of_the_file() -> None:
     assert "LimitRTPRIO=20" in service
     assert "LimitMEMLOCK=infinity" in service
     assert "CPUSchedulingPolicy" not in service
+
+
+def test_units_are_the_same_but_for_what_each_instance_has_alone() -> None:
+    def settings(name: str) -> set[str]:
+        lines = text_of(name).splitlines()
+        return {line for line in lines if line and not line.startswith(("#", "Description"))}
+
+    one, several = settings("plc-relay.service"), settings("plc-relay@.service")
+    assert sorted(one - several) == [
+        "ExecStart=/opt/plc/bin/plc relay --config /etc/plc/relay.toml",
+        "RuntimeDirectory=plc",
+    ]
+    assert sorted(several - one) == [
+        "ExecStart=/opt/plc/bin/plc relay --config /etc/plc/relay.toml"
+        " --metrics 127.0.0.1:%i --control /run/plc-%i/relay.sock",
+        "RuntimeDirectory=plc-%i",
+        "User=plc-relay",
+    ]
 
 
 def test_metrics_have_names_that_prometheus_advises() -> None:
@@ -137,9 +155,13 @@ def test_promtool_has_nothing_to_say(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
 )
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    unit = tmp_path / "plc-relay.service"
-    unit.write_text(text_of("plc-relay.service").replace("/opt/plc/bin/plc", sys.executable))
+@pytest.mark.parametrize(
+    ("name", "as_started"),
+    [("plc-relay.service", "plc-relay.service"), ("plc-relay@.service", "plc-relay@9464.service")],
+)
+def test_systemd_takes_the_unit(name: str, as_started: str, tmp_path: Path) -> None:
+    unit = tmp_path / as_started
+    unit.write_text(text_of(name).replace("/opt/plc/bin/plc", sys.executable))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True
     )
