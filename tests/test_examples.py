@@ -36,6 +36,7 @@ TESTED = {
     "c/conceal.c": "tests/plc/embed/test_library.py",
     "c/CMakeLists.txt": "tests/plc/embed/test_library.py",
     "relay/": "tests/plc/apps/test_relay_examples.py",
+    "scaling/": "tests/test_scaling.py",
 }
 
 
