@@ -6,11 +6,13 @@ this machine's is changed.
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.plc.apps.served_relay import comes_true, free_port, health, sent_and_heard, stream
+from tests.plc.apps.served_relay import comes_true, free_port, health, send, sent_and_heard, stream
 from tests.processes import ROOT
 
-UNIT = ROOT / "examples" / "relay" / "plc-relay.service"
+UNITS = sorted((ROOT / "examples" / "relay").glob("plc-relay*.service"))
 SYSTEMD = Path("/lib/systemd/systemd")
 # Python, its packages and the checkout stand where a service may read: it sees no home and no /tmp.
 BOOT = """
@@ -42,7 +44,7 @@ mkdir -p /etc/plc /etc/systemd/system/plc-relay.service.d
 while read -r from to; do mkdir -p "$to"; mount --bind "$from" "$to"; done </run/given/folders
 cp /run/given/relay.toml /etc/plc/relay.toml
 cp /run/given/plc /opt/plc/bin/plc
-cp /run/given/plc-relay.service /etc/systemd/system/
+cp /run/given/plc-relay*.service /etc/systemd/system/
 cp /run/given/short.conf /etc/systemd/system/plc-relay.service.d/
 printf '[Unit]\\nDescription=Trial\\n' >/run/systemd/system/trial.target
 mount -t proc proc /proc
@@ -96,8 +98,8 @@ class Booted:
         except (ValueError, OSError):  # its first process has not begun
             return False
 
-    def of_unit(self, name: str) -> str:
-        return self.inside("systemctl", "show", "plc-relay", "--property", name, "--value")
+    def of_unit(self, name: str, unit: str = "plc-relay") -> str:
+        return self.inside("systemctl", "show", unit, "--property", name, "--value")
 
     def write(self, path: str, text: str) -> None:
         self.inside("sh", "-c", 'printf %s "$1" >"$2"', "sh", text, path)
@@ -115,7 +117,8 @@ def booted(folder: Path, relay_file: str) -> Iterator[Booted]:
     program = folder / "plc"
     program.write_text(PROGRAM.format(python=python.name))
     program.chmod(0o755)
-    shutil.copy(UNIT, folder / UNIT.name)
+    for unit in UNITS:
+        shutil.copy(unit, folder)
     (folder / "short.conf").write_text(SHORT)
     spaces = ["unshare", "--mount", "--pid", "--fork", "--cgroup", "--ipc", "--uts", "--kill-child"]
     tried = "mount -t tmpfs tmpfs /mnt && mount -t cgroup -o none,name=systemd cgroup /mnt"
@@ -177,3 +180,36 @@ def test_systemd_runs_the_unit_reloads_it_and_starts_it_again(tmp_path: Path) ->
         assert time.monotonic() - started_s < 20.0
         assert (system.of_unit("ActiveState"), system.of_unit("Result")) == ("inactive", "success")
         assert health(web) == 0
+
+
+@pytest.mark.deep
+@pytest.mark.system
+@pytest.mark.skipif(not SYSTEMD.exists(), reason="systemd is not installed")
+@pytest.mark.skipif(shutil.which("nsenter") is None, reason="nsenter is not installed")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_two_of_the_template_unit_share_a_port(tmp_path: Path) -> None:
+    ports = [free_port(socket.SOCK_STREAM) for _ in range(2)]
+    listen, to = free_port(), free_port()
+    file = "[defaults]\nshare_port = true\n" + stream("a", listen, to)
+    with booted(tmp_path, file) as system:
+        units = [f"plc-relay@{port}" for port in ports]
+        system.inside("systemctl", "start", *units)
+        processes = [system.of_unit("MainPID", unit) for unit in units]
+        users = {system.inside("stat", "-c", "%U", f"/proc/{process}") for process in processes}
+        assert users == {"plc-relay"}
+        for port in ports:
+            assert health(port) == 200
+            system.inside("test", "-S", f"/run/plc-{port}/relay.sock")
+
+        def all_receive() -> bool:  # a sender each, which the kernel deals to the one or the other
+            send(listen, 20)
+            return all(received(port) > 0.0 for port in ports)
+
+        assert comes_true(all_receive)
+
+
+def received(port: int) -> float:
+    """Return the packets that a relay has received, by its metrics."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30.0) as page:
+        found = re.search(r"^plc_packets_received_total\{.*\} (.*)$", page.read().decode(), re.M)
+    return float(found[1]) if found is not None else 0.0
