@@ -24,7 +24,7 @@ brings one), no lock is taken, no kernel is compiled, and nothing that a packet 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Self, Unpack
 
 import numpy as np
@@ -38,6 +38,7 @@ from plc.engine.one_thread import OneThread
 from plc.engine.samples import (
     INT16,
     Packet,
+    Parts,
     Samples,
     as_packet,
     check_missing,
@@ -322,7 +323,7 @@ class Concealer:
         self,
         packet: Packet | Samples | None,
         out: Packet | None = None,
-        missing: Sequence[tuple[int, int]] = (),
+        missing: Parts = (),
     ) -> Packet:
         """Take the next packet; return the packet to play.
 
@@ -364,7 +365,7 @@ class Concealer:
         self,
         packet: Packet | Samples | None,
         out: Packet | None,
-        missing: Sequence[tuple[int, int]],
+        missing: Parts,
     ) -> Packet:
         began = self._clock()
         arrived = None if packet is None else as_packet(packet, self.config)
@@ -381,7 +382,7 @@ class Concealer:
                 self._scale_unseen = 0 if tell_scale(box) else self._scale_unseen - 1
         received = arrived is not None
         if self._dropouts is not None:
-            received, missing = self._without_dropouts(self._dropouts, received, box, missing)
+            received, missing = self._dropouts.look_through(box, received, missing, self.stats)
         # An unsound packet is not known to be lost before the step has looked at it.
         judged = self._next_lost or not received or bool(missing)
         if judged:
@@ -398,19 +399,7 @@ class Concealer:
             self._ahead.follow(flags & CONCEALED != 0)
         return out
 
-    def _without_dropouts(
-        self, finder: DropoutFinder, received: bool, box: Packet, missing: Sequence[tuple[int, int]]
-    ) -> tuple[bool, Sequence[tuple[int, int]]]:
-        """Return whether any of a packet is there, and its missing parts."""
-        if not received or missing:
-            finder.skip()
-            return received, missing
-        found = finder.look_at(box)
-        self.stats.detected_dropouts += bool(found)
-        whole = found == ((0, self.config.packet_samples),)
-        return not whole, () if whole else found
-
-    def _step(self, action: int, arrived: bool, missing: Sequence[tuple[int, int]]) -> int:
+    def _step(self, action: int, arrived: bool, missing: Parts) -> int:
         """Replace the packet in the inbox by the one to play; return flags."""
         for k, part in enumerate(missing):
             self._missing[2 * k : 2 * k + 2] = part

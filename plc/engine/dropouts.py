@@ -5,15 +5,16 @@ old block in the place of sound. Such packets arrive; here they are recognised, 
 (:mod:`plc_kernels.dropouts`).
 """
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import NDArray
 
 from plc.engine.config import StreamConfig
-from plc.engine.samples import INT16, Packet
+from plc.engine.samples import INT16, Packet, Parts
+from plc.engine.stats import Stats
 from plc_kernels.stream.dropouts import (
     HEAD,
     PARTS,
+    SIZE,
     forget_search,
     lay_out_search,
     search,
@@ -28,18 +29,49 @@ class DropoutFinder:
     ----------
     config : StreamConfig
         Of the stream.
+    memory : int64, shape (:meth:`words`,), or None
+        Where it is to be; None: in memory of its own.
     """
 
-    def __init__(self, config: StreamConfig) -> None:
-        n = config.packet_samples
-        head = np.zeros(HEAD, np.int64)
-        size = lay_out_search(np.array([config.sample_rate, config.channels, n]), head)
-        self._memory = np.zeros(size // 8, np.int64)
+    def __init__(self, config: StreamConfig, memory: NDArray[np.int64] | None = None) -> None:
+        head = _head_of(config)
+        self._memory = np.empty(self.words(config), np.int64) if memory is None else memory
+        self._memory.fill(0)
         self._memory[:HEAD] = head
         parts = int(head[PARTS]) // 8
-        self._parts = self._memory[parts : parts + n + 1]
+        self._parts = self._memory[parts : parts + config.packet_samples + 1]
+        self._whole = ((0, config.packet_samples),)
 
-    def look_at(self, packet: Packet) -> Sequence[tuple[int, int]]:
+    @staticmethod
+    def words(config: StreamConfig) -> int:
+        """Return the words of memory that it takes."""
+        return int(_head_of(config)[SIZE]) // 8
+
+    def look_through(
+        self, packet: Packet, received: bool, missing: Parts, stats: Stats
+    ) -> tuple[bool, Parts]:
+        """Return whether any of a packet is there, and its missing parts.
+
+        Parameters
+        ----------
+        packet : float32 or int16, shape (packet_samples, channels), C-contiguous
+            The stream's next.
+        received : bool
+            Whether it arrived.
+        missing : sequence of (int, int)
+            Parts of it that did not.
+        stats : Stats
+            Where dropouts are counted.
+        """
+        if not received or missing:
+            self.skip()
+            return received, missing
+        found = self.look_at(packet)
+        stats.detected_dropouts += bool(found)
+        whole = found == self._whole
+        return not whole, () if whole else found
+
+    def look_at(self, packet: Packet) -> Parts:
         """Return the parts of a packet that are dropouts, in order.
 
         The begin of one that is not in all channels says of which it is
@@ -63,3 +95,10 @@ class DropoutFinder:
     def forget(self) -> None:
         """Make it as new."""
         forget_search(self._memory)
+
+
+def _head_of(config: StreamConfig) -> NDArray[np.int64]:
+    head = np.zeros(HEAD, np.int64)
+    stream = config.sample_rate, config.channels, config.packet_samples
+    lay_out_search(np.array(stream), head)
+    return head

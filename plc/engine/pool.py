@@ -11,11 +11,12 @@ it, and how often somebody stood there before::
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, Self, Unpack, cast
 
 import numpy as np
@@ -23,13 +24,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from plc.engine import snapshots
 from plc.engine.config import OPEN, StreamConfig
+from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.one_thread import OneThread
 from plc.engine.pool_format import Format, PoolSettings, checked, new_format
-from plc.engine.samples import INT16, Packet, Samples, as_packets, check_arrived, check_out
+from plc.engine.samples import (
+    INT16,
+    Packet,
+    Parts,
+    Samples,
+    as_packets,
+    check_arrived,
+    check_missing,
+    check_out,
+)
 from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
-from plc.errors import CapacityError, ConfigError
+from plc.errors import CapacityError, ConfigError, PacketError
 from plc.processor_time import thread_clock, usable_cores
 from plc.runtime import forks
 from plc_kernels.stream.layout import (
@@ -60,6 +71,8 @@ _REFIT_MS = 50.0
 _COST_MEMORY = 16
 
 Ids = NDArray[np.int64]
+_NOTHING = np.zeros(0, np.int64)
+_WHOLE: Mapping[int, Parts] = MappingProxyType({})
 
 
 @dataclass(slots=True, eq=False)
@@ -73,12 +86,16 @@ class _Shelf:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Rows side by side: ``first`` to ``stop`` of a shelf; the first packet is the ``at``-th."""
+    """Rows side by side: ``first`` to ``stop`` of a shelf; the first packet is the ``at``-th.
+
+    Where parts of packets are ``missing``, begin and end of each, it is one row.
+    """
 
     shelf: _Shelf
     first: int
     stop: int
     at: int
+    missing: NDArray[np.int64] = field(default_factory=lambda: _NOTHING)
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -153,7 +170,7 @@ class ConcealerPool:
         self._turns = np.zeros(0, np.int64)
         self._hurried = np.zeros(0, np.int64)
         self._turn = itertools.count(1)
-        self._missing = np.zeros(2, np.int64)
+        self._finders: dict[int, DropoutFinder] = {}
         self._cost_s = 0.0
         self._cpu_clock = thread_clock()
         self._threads = threads
@@ -269,9 +286,11 @@ class ConcealerPool:
             shelf, row = self._shelf(place // _SHELF), place % _SHELF
             block = shelf.blocks[row]
             shelf.used = max(shelf.used, row + 1)
-            memory = StreamMemory(found.config, found.chosen, block, seed + k)
+            memory = StreamMemory(found.config, found.chosen, block[: found.words], seed + k)
             block[REFIT] = round(refit)
             self._stats[place] = Stats(memory)
+            if found.search_words:
+                self._finders[place] = DropoutFinder(found.config, block[found.words :])
         self._ready[places] = False
         self._turns[places] = self._hurried[places] = 0
         self._ids[places] = places + _PLACES * self._taken[places]
@@ -283,7 +302,7 @@ class ConcealerPool:
     def _add_shelf(self, found: Format) -> None:
         """Put up a shelf, at the first number that is free."""
         # Not touched before a stream stands there: the memory of empty rows is not used.
-        shelf = _Shelf(found, np.zeros((_SHELF, found.words), np.int64))
+        shelf = _Shelf(found, np.zeros((_SHELF, found.words + found.search_words), np.int64))
         number = next((k for k, each in enumerate(self._shelves) if each is None), None)
         if number is None:
             number = len(self._shelves)
@@ -343,6 +362,7 @@ class ConcealerPool:
         arrived: ArrayLike,
         out: Packet | None = None,
         *,
+        missing: Mapping[int, Parts] = _WHOLE,
         budget_ms: float = math.inf,
     ) -> Packet:
         """Take the next packet of streams of one format; return the packets to play.
@@ -357,6 +377,9 @@ class ConcealerPool:
             Which of them did.
         out : same dtype and shape, C-contiguous, optional
             Array to write to and return; may be ``packets``. Without it a new one is made.
+        missing : mapping of int to sequence of (int, int)
+            Parts that did not arrive, of packets that did, by their place in ``packets``: as
+            :meth:`plc.Concealer.push` takes them.
         budget_ms : float
             Time for this call. Bursts that begin in it, were not prepared, and have no time left
             have the cheapest prediction and no network: first those of streams that were spared
@@ -368,7 +391,8 @@ class ConcealerPool:
             If an id is none of a stream or is given twice, they are of several formats, or the time
             is below 0; no stream is advanced.
         PacketError
-            If an array has another shape or dtype; no stream is advanced.
+            If an array has another shape or dtype, or ``missing`` is no such parts; no stream is
+            advanced.
         ConcurrentPushError
             If another thread is inside, which goes on untouched.
         """
@@ -376,7 +400,7 @@ class ConcealerPool:
         end_s = perf_counter() + budget_ms / 1000.0
         self._enter()
         try:
-            return self._push(self._find(ids), packets, arrived, out, end_s)
+            return self._push(self._find(ids), packets, arrived, out, missing, end_s)
         finally:
             self._inside.leave()
 
@@ -386,6 +410,7 @@ class ConcealerPool:
         packets: Packet | Samples,
         arrived: ArrayLike,
         out: Packet | None,
+        missing: Mapping[int, Parts],
         end_s: float,
     ) -> Packet:
         runs = list(self._runs(places))
@@ -406,6 +431,12 @@ class ConcealerPool:
             out = np.empty_like(whole)
         else:
             check_out(out, integer, shape)
+        for at, parts in missing.items():
+            if not 0 <= at < places.size:
+                raise PacketError(f"missing has parts of packet {at}; there are {places.size}")
+            check_missing(parts, one.config)
+        there, missing = self._look_through(places, whole, there, missing)
+        runs = _parted(runs, there, missing)
         for run in runs:
             rows, came = run.rows, there[run.packets]
             rows[:, TAKES] = came
@@ -414,7 +445,7 @@ class ConcealerPool:
         if end_s < math.inf:
             runs, bursts = _apart(runs, self._beginning(places, runs, there))
             bursts.sort(key=lambda one: self._hurried[places[one.at]])  # the last is served first
-        tick = _Tick(runs, bursts, end_s, whole, self._missing, out)
+        tick = _Tick(runs, bursts, end_s, whole, out)
         self._serve(tick.work)
         self._hurried[places[np.array(tick.hurried, np.int64)]] += 1
         self._count_prepared(places)
@@ -427,8 +458,30 @@ class ConcealerPool:
         begins = ~there & ~self._ready[places]
         for run in runs:
             rows = run.rows
+            begins[run.packets] |= run.missing.size > 0
             begins[run.packets] &= (rows[:, IN_BURST] == 0) | (rows[:, RECOVERED] != 0)
         return begins
+
+    def _look_through(
+        self,
+        places: Ids,
+        packets: Any,
+        there: NDArray[np.bool_],
+        missing: Mapping[int, Parts],
+    ) -> tuple[NDArray[np.bool_], Mapping[int, Parts]]:
+        """Return which packets are there, and their missing parts, without dropouts."""
+        if not self._finders:
+            return there, missing
+        there, missing = there.copy(), dict(missing)
+        for at, place in enumerate(places.tolist()):
+            finder = self._finders.get(place)
+            if finder is not None:
+                parts = missing.get(at, ())
+                stats = self._of(place)
+                there[at], missing[at] = finder.look_through(
+                    packets[at], bool(there[at]), parts, stats
+                )
+        return there, missing
 
     def _count_prepared(self, places: Ids) -> None:
         """Count the bursts that were ready, and have been played."""
@@ -571,9 +624,14 @@ class ConcealerPool:
 
     def _forget(self, places: Ids) -> None:
         for place in places.tolist():
-            forget_stream(self._block(place))
+            self._forget_stream(place)
             self._of(place).reset()
         self._ready[places] = False
+
+    def _forget_stream(self, place: int) -> None:
+        forget_stream(self._block(place))
+        if place in self._finders:
+            self._finders[place].forget()
 
     def close(self, ids: ArrayLike | None = None) -> None:
         """Let streams leave; without ids all of them, and end the threads.
@@ -604,6 +662,7 @@ class ConcealerPool:
             left = places[places // _SHELF == number].tolist()
             for place in left:
                 self._stats[place] = None
+                self._finders.pop(place, None)
             _set_free(one, left)
             one.count -= len(left)
             if (self._ids[self._places_of(number)] < 0).all():
@@ -696,7 +755,7 @@ class ConcealerPool:
     def _enter(self) -> None:
         if self._inside.enter():  # a fork took a thread from its midst: no stream is whole
             for place in self._all.tolist():
-                forget_stream(self._block(place))
+                self._forget_stream(place)
             self._ready[:] = False
         if self._pool is not None and self._generation != forks.generation:
             self._pool = self._new_pool()
@@ -719,8 +778,6 @@ class _Tick:
         By ``perf_counter``: bursts that would take longer have the cheapest prediction.
     packets, out : float32 or int16, shape (streams, packet_samples, channels)
         That come, and that are to be played.
-    missing : int64
-        That no part of a packet is missing.
 
     Attributes
     ----------
@@ -734,7 +791,6 @@ class _Tick:
         bursts: list[_Run],
         end_s: float,
         packets: Any,
-        missing: NDArray[np.int64],
         out: Packet,
     ) -> None:
         self._runs = runs[::-1]
@@ -744,7 +800,7 @@ class _Tick:
         self.hurried: list[int] = []
         self._packets, self._out = packets, out
         self._stride = packets.strides[0]
-        self._around = self._stride, packets.dtype == INT16, missing, 0
+        self._integer = packets.dtype == INT16
         self._waiting: list[_Run] = []
 
     def work(self) -> None:
@@ -771,7 +827,8 @@ class _Tick:
         """Have rows take in their packets, which lie as if the shelf's first row had one, too."""
         shift = (run.at - run.first) * self._stride
         given, out = self._packets.ctypes.data + shift, self._out.ctypes.data + shift
-        _step(run.shelf.blocks, action, given, *self._around, out, run.first, run.stop)
+        around = self._stride, self._integer, run.missing, run.missing.size // 2
+        _step(run.shelf.blocks, action, given, *around, out, run.first, run.stop)
 
 
 def _apart(runs: list[_Run], begins: NDArray[np.bool_]) -> tuple[list[_Run], list[_Run]]:
@@ -786,6 +843,18 @@ def _apart(runs: list[_Run], begins: NDArray[np.bool_]) -> tuple[list[_Run], lis
             first = k + 1
         others += run.part(first, run.stop - run.first)
     return others, bursts
+
+
+def _parted(runs: list[_Run], there: NDArray[np.bool_], missing: Mapping[int, Parts]) -> list[_Run]:
+    """Return runs, with each row of which parts are missing in one of its own."""
+    partial = np.zeros(there.size, bool)
+    partial[[at for at, parts in missing.items() if parts and there[at]]] = True
+    if not partial.any():
+        return runs
+    others, alone = _apart(runs, partial)
+    return others + [
+        replace(run, missing=np.array(missing[run.at], np.int64).ravel()) for run in alone
+    ]
 
 
 def _set_free(one: Format, places: Iterable[int]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from plc.engine import snapshots
 from plc.engine.config import StreamConfig
+from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method, stream_models
 from plc.engine.network_choice import step_networks
@@ -49,6 +50,8 @@ class PoolSettings(TypedDict, total=False):
         does, for milliseconds.
     model : str
         ``"auto"``, the default, or ``"ar"``: no network.
+    detect_dropouts : bool
+        As for a :class:`~plc.Concealer`.
     """
 
     sample_rate: int
@@ -59,6 +62,7 @@ class PoolSettings(TypedDict, total=False):
     method: str
     model: str
     seed: int
+    detect_dropouts: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ class Format:
         What conceals.
     words : int
         Of a stream's block.
+    search_words : int
+        Of its search for dropouts, which lies behind it.
     model : int
         Address of the networks' blocks; 0: there are none.
     served : int
@@ -117,6 +123,7 @@ class Format:
     name: str
     chosen: StepPrediction
     words: int
+    search_words: int
     model: int
     served: int
     prepares: bool
@@ -159,6 +166,7 @@ class Format:
             "lookahead": config.lookahead,
             "method": self.name,
             "model": config.model,
+            "detect_dropouts": config.detect_dropouts,
         }
 
     def cores(self, loss: float) -> float:
@@ -199,6 +207,7 @@ def new_format(config: StreamConfig, name: str) -> Format:
         name,
         chosen,
         first.block.size,
+        DropoutFinder.words(config) if config.detect_dropouts else 0,
         first.model,
         MORE | (PLAYED if first.block[LISTENS] else 0),
         bool(chosen.prepares),

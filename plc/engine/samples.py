@@ -12,6 +12,8 @@ from plc.limits import FILE_MAX_CHANNELS
 from plc.notice import tell_once
 
 Packet = NDArray[np.float32] | NDArray[np.int16]
+Parts = Sequence[tuple[int, int]]
+"""Parts of a packet: the first sample of each, and the one after its last."""
 
 FLOAT32, INT16 = np.dtype(np.float32), np.dtype(np.int16)
 _TAKEN = "float32 (full scale 1.0) or int16"
@@ -185,7 +187,7 @@ def check_arrived(arrived: Any, streams: int) -> NDArray[np.bool_]:
     return there
 
 
-def check_missing(missing: Sequence[tuple[int, int]], config: StreamConfig) -> None:
+def check_missing(missing: Parts, config: StreamConfig) -> None:
     """Raise a :class:`PacketError` unless these are parts of a packet, in order."""
     n = config.packet_samples
     at = -1

@@ -418,3 +418,90 @@ def test_a_burst_that_was_spared_has_no_network_later(monkeypatch: pytest.Monkey
         made[budget_ms] = pool.stats(ids)[0].rung_samples["network:speech"]
     assert made[0.0] == 0
     assert made[np.inf] > 0
+
+
+@examples(30, few=6)
+@given(
+    seed=st.integers(0, 10_000),
+    integer=st.booleans(),
+    detect=st.booleans(),
+    lookahead=st.integers(0, 1),
+)
+def test_missing_parts_and_dropouts_are_concealed_as_of_one_stream(
+    seed: int, integer: bool, detect: bool, lookahead: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    streams = 5
+    packets = packets_of(streams, np.int16 if integer else np.float32)
+    around: dict[str, Any] = {"method": "burg:5/30", "lookahead": lookahead, "seed": 3}
+    around["detect_dropouts"] = detect
+    pool = ConcealerPool(threads=2)
+    ids = pool.open(streams, **FORMAT, **around)
+    alone = [Concealer(**FORMAT, **(around | {"seed": 3 + k})) for k in range(streams)]
+    for tick in range(TICKS):
+        given_packets = packets[tick].copy()
+        for k in np.flatnonzero(rng.random(streams) < 0.2).tolist():
+            begin, stop = np.sort(rng.integers(0, PACKET + 1, 2))
+            given_packets[k, begin:stop] = 0  # a dropout, whole or in part
+        missing = {k: parts_of(rng) for k in range(streams) if rng.random() < 0.3}
+        there = rng.random(streams) > 0.2
+        order = rng.permutation(streams)
+        budget_ms = np.inf if tick % 2 else 1e9
+        played = pool.push(
+            ids[order],
+            given_packets[order],
+            there[order],
+            missing={at: missing[k] for at, k in enumerate(order.tolist()) if k in missing},
+            budget_ms=budget_ms,
+        )
+        for at, k in enumerate(order.tolist()):
+            packet = given_packets[k] if there[k] else None
+            expected = alone[k].push(packet, missing=missing.get(k, ()) if there[k] else ())
+            if expected.dtype == played.dtype:
+                np.testing.assert_array_equal(played[at], expected)
+    for stats, one in zip(pool.stats(ids), alone, strict=True):
+        assert stats.as_dict()["detected_dropouts"] == one.stats.detected_dropouts
+        assert stats.partial_packets == one.stats.partial_packets
+        assert stats.concealed_samples == one.stats.concealed_samples
+        assert (stats.detected_dropouts > 0) == detect
+    pool.close()
+
+
+def parts_of(rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Return one or two parts of a packet."""
+    ends = np.sort(rng.choice(PACKET + 1, 2 * int(rng.integers(1, 3)), replace=False)).tolist()
+    return list(zip(ends[::2], ends[1::2], strict=True))
+
+
+def test_wrong_parts_are_refused_and_no_stream_goes_on() -> None:
+    pool = ConcealerPool()
+    ids = pool.open(2, **FORMAT)
+    packets, arrived = np.zeros((2, PACKET, 1), np.float32), np.ones(2, bool)
+    for missing, message in (
+        ({2: [(0, 8)]}, "missing has parts of packet 2; there are 2"),
+        ({-1: [(0, 8)]}, "missing has parts of packet -1; there are 2"),
+        ({1: [(8, 8)]}, r"missing is \[\(8, 8\)\]; give parts of 0 to 160"),
+    ):
+        with pytest.raises(PacketError, match=message):
+            pool.push(ids, packets, arrived, missing=missing)
+    assert [stats.packets for stats in pool.stats(ids)] == [0, 0]
+
+
+def test_a_stream_begun_anew_searches_its_dropouts_anew() -> None:
+    pool = ConcealerPool()
+    one, other = (
+        pool.open(1, **FORMAT, detect_dropouts=True),
+        pool.open(1, **FORMAT, detect_dropouts=True),
+    )
+    packets = packets_of(1)
+    packets[20:, :, 30:90] = 0.0
+    everything = np.ones(1, bool)
+    for tick in range(TICKS):
+        pool.push(one, packets[tick], everything)
+    pool.reset(one)
+    for tick in range(TICKS):
+        again = pool.push(one, packets[tick], everything)
+        np.testing.assert_array_equal(again, pool.push(other, packets[tick], everything))
+    assert pool.stats(one)[0].detected_dropouts == pool.stats(other)[0].detected_dropouts > 0
+    pool.close(one)
+    assert len(pool._finders) == 1

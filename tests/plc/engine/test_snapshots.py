@@ -38,7 +38,10 @@ def losses(ticks: int, streams: int) -> NDArray[np.bool_]:
     return np.random.default_rng(5).random((ticks, streams)) > 0.2
 
 
-@pytest.mark.parametrize("settings", [{}, {"method": "auto"}, {"model": "ar"}, {"lookahead": 1}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"method": "auto"}, {"model": "ar"}, {"lookahead": 1}, {"detect_dropouts": True}],
+)
 def test_a_stream_goes_on_in_another_pool(settings: dict[str, Any]) -> None:
     packets = packets_of(3)
     arrived = losses(len(packets), 3)
