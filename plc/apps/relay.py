@@ -312,7 +312,7 @@ def _open_ports(config: RelayConfig) -> list[UdpPort]:
         if config.rtcp:
             opened += _open_pair(config.listen)
         else:
-            opened.append(UdpPort(config.listen))
+            opened.append(UdpPort(config.listen, shared=config.share_port))
         if config.second is not None:
             opened.insert(1, UdpPort(config.second))
     except BaseException:

@@ -34,7 +34,7 @@ from plc.rtp.packets import RtpPacket, is_rtcp, parse_rtp, ssrc_of
 from plc.rtp.playout import Playout
 from plc.rtp.rtcp import Reports, ended_by
 from plc.rtp.srtp import SrtpReceiver, SrtpSender, SrtpTold, check_sealable, merged
-from plc.rtp.udp import Address, Endpoint
+from plc.rtp.udp import Address, Endpoint, is_multicast
 
 # Ticks that are this much overdue are left out: the machine slept.
 _OVERDUE_S = 1.0
@@ -76,6 +76,9 @@ class RelayConfig:
     end_after_s : float
         A recording ends when its stream was silent for this time; infinite: only when it says so
         (RTCP BYE). What was made after the last packet is not in it.
+    share_port : bool
+        Whether other relays on this machine may listen there, too: each takes the senders that the
+        kernel gives it. Of one path without RTCP, to a port of this machine.
     name : str
         What it is called in reports, events and metrics; empty: the endpoint that listens.
     """
@@ -88,6 +91,7 @@ class RelayConfig:
     rtcp: bool = False
     dscp: int | None = None
     end_after_s: float = math.inf
+    share_port: bool = False
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -101,6 +105,11 @@ class RelayConfig:
             )
         if self.second is not None and self.second == self.listen and self.listen.port:
             raise ConfigError(f"both paths are {self.listen}; give two ports, groups or cards")
+        if self.share_port and (self.rtcp or self.second or is_multicast(self.listen.host)):
+            raise ConfigError(
+                "share_port goes without rtcp, a second path and multicast: what belongs together "
+                "would reach several processes"
+            )
         block = self.receiver.stream.packet_samples
         check_frame(self.receiver.codec, block)
         if self.receiver.key is None:

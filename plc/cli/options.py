@@ -395,6 +395,12 @@ class RelayedOptions(ReceiverOptions):
             show_default="never",
         ),
     ] = math.inf
+    share_port: Annotated[
+        bool,
+        typer.Option(
+            "--share-port", help="Let other relays listen there, too; each has its own senders."
+        ),
+    ] = False
 
     def relayed(self, listen: str, to: str, name: str = "") -> "RelayConfig":
         """Return the stream between two ends; raise ConfigError where something is wrong.
@@ -419,6 +425,7 @@ class RelayedOptions(ReceiverOptions):
             rtcp=self.rtcp,
             dscp=self.dscp,
             end_after_s=self.end_after_s,
+            share_port=self.share_port,
             name=name,
         )
 

@@ -190,6 +190,9 @@ class UdpPort:
     ----------
     endpoint : Endpoint
         Where to listen; port 0 takes any.
+    shared : bool
+        Whether other processes of this user may listen there, too (SO_REUSEPORT): the kernel gives
+        all datagrams of a sender's address and port to one of them.
 
     Raises
     ------
@@ -197,7 +200,7 @@ class UdpPort:
         If that is not possible.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, *, shared: bool = False) -> None:
         family, address = _resolve(endpoint)
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
@@ -206,6 +209,8 @@ class UdpPort:
         if _STAMPS:
             self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         try:
+            if shared:
+                _share(self.socket)
             if is_multicast(address[0]):
                 self._leave = join(self.socket, address, endpoint.interface)
             else:
@@ -360,6 +365,12 @@ def is_of_this_machine(host: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _share(port: socket.socket) -> None:
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise NetworkError("this system shares no ports (SO_REUSEPORT); give each process its own")
+    port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 def _enlarge(port: socket.socket) -> None:

@@ -1,18 +1,21 @@
 """Streams of 24 bits and 1 ms by two paths (ST 2022-7): what one path loses, the other brings."""
 
+import contextlib
 import math
 import random
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from plc.apps.relay import Relay
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.errors import ConfigError
 from plc.rtp.codecs import L24
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.packetizer import Packetizer
-from plc.rtp.udp import Endpoint
+from plc.rtp.udp import Endpoint, UdpPort, step
 from tests.plc.configs import changed
 from tests.signals import noise
 
@@ -181,3 +184,31 @@ def test_paths_and_marks_that_cannot_be_are_refused() -> None:
         changed(CONFIG, second=Endpoint("127.0.0.1", 5004))
     with pytest.raises(ConfigError, match="dscp is 64; supported: 0 to 63"):
         changed(CONFIG, dscp=64)
+
+
+@pytest.mark.parametrize(
+    "apart",
+    [{}, {"rtcp": True, "second": None}, {"second": None, "listen": Endpoint("239.69.1.1", 5004)}],
+)
+def test_what_belongs_together_is_not_shared_out(apart: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="share_port goes without rtcp, a second path and multi"):
+        changed(CONFIG, share_port=True, **apart)
+
+
+def test_two_relays_share_a_port_and_each_relays_its_sender() -> None:
+    alone = changed(CONFIG, share_port=True, second=None, listen=Endpoint("127.0.0.1", 0))
+    relays = [Relay([alone])]
+    listen = relays[0].ports[0].endpoint
+    relays.append(Relay([changed(alone, listen=listen)]))
+    with contextlib.ExitStack() as opened:
+        for relay in relays:
+            opened.callback(relay.close)
+        for sender in (UdpPort(Endpoint("127.0.0.1", 0)) for _ in range(64)):
+            opened.callback(sender.close)
+            if not all(relay.streams[0].stats.datagrams_received for relay in relays):
+                for packet in packets_of(as_sent(3 * BLOCK, 7)):
+                    sender.send(packet, ("127.0.0.1", listen.port))
+                for relay in relays:
+                    step(relay, 0.0)
+        sources = {relay.streams[0].latch.source for relay in relays}
+        assert len(sources - {None}) == 2

@@ -1,9 +1,13 @@
 """Services on UDP ports: their turns, and their end."""
 
+import contextlib
 import socket
 import time
 from collections.abc import Sequence
 
+import pytest
+
+from plc.errors import NetworkError
 from plc.rtp.udp import Address, Endpoint, UdpPort, serve
 
 
@@ -49,3 +53,25 @@ def test_a_turn_that_ends_with_the_last_datagram_leaves_the_port_drained() -> No
     assert service.received == 1
     assert service.advanced <= 50
     assert port.drained
+
+
+def test_all_datagrams_of_a_sender_reach_one_of_the_ports_that_share_a_number() -> None:
+    first = UdpPort(Endpoint("127.0.0.1", 0), shared=True)
+    second = UdpPort(first.endpoint, shared=True)
+    senders = [UdpPort(Endpoint("127.0.0.1", 0)) for _ in range(32)]
+    for k in range(3):
+        for sender in senders:
+            sender.send(bytes([k]), ("127.0.0.1", first.endpoint.port))
+    heard = [[source[1] for _, source in port.arrived(at_most=200)] for port in (first, second)]
+    for port in (first, second, *senders):
+        port.close()
+    assert sorted(heard[0] + heard[1]) == sorted(3 * [each.endpoint.port for each in senders])
+    assert set(heard[0]).isdisjoint(heard[1])
+    assert heard[0]
+    assert heard[1]
+
+
+def test_a_port_is_shared_only_by_who_says_so() -> None:
+    port = UdpPort(Endpoint("127.0.0.1", 0), shared=True)
+    with contextlib.closing(port), pytest.raises(NetworkError, match="cannot listen on"):
+        UdpPort(port.endpoint)
