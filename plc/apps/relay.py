@@ -145,6 +145,11 @@ class Lane:
         return block_s if reports is None else min(block_s, reports.next_s)
 
     @property
+    def failed(self) -> bool:
+        """True if its recording cannot be written any more."""
+        return isinstance(self.target, Recorder) and bool(self.target.error)
+
+    @property
     def played_out(self) -> bool:
         """True if all that was received is played."""
         return self.ended or self.stream.drained
@@ -388,7 +393,8 @@ class Relay:
         """Set with the first turn: from then on signals are heard."""
         self.lanes: list[Lane] = []
         self._ports: list[UdpPort] = []
-        self._places: list[tuple[Lane, int]] = []
+        self._places: list[tuple[Lane, int, int]] = []
+        self._due: list[float] = []
         try:
             for config in configs:
                 self.lanes.append(Lane(config))
@@ -399,8 +405,15 @@ class Relay:
 
     def _place_ports(self) -> None:
         # New lists: other threads may be reading the ones before.
-        self._places = [(lane, number) for lane in self.lanes for number in range(len(lane.ports))]
-        self._ports = [lane.ports[number] for lane, number in self._places]
+        self._places = [
+            (lane, at, number)
+            for at, lane in enumerate(self.lanes)
+            for number in range(len(lane.ports))
+        ]
+        self._ports = [lane.ports[number] for lane, _, number in self._places]
+        # Of each lane, renewed where it may have changed: asking all in each turn of many streams
+        # took as long as serving them (docs/notebook.md).
+        self._due = [lane.next_s for lane in self.lanes]
 
     @property
     def streams(self) -> list[StreamRelay]:
@@ -415,14 +428,14 @@ class Relay:
     @property
     def next_s(self) -> float:
         """Time at which the next block of any stream is due."""
-        return min((lane.next_s for lane in self.lanes), default=math.inf)
+        return min(self._due, default=math.inf)
 
     @property
     def done(self) -> bool:
         """True if every stream was played to its end, or none goes on."""
-        targets = [lane.target for lane in self.lanes]
-        failed = all(isinstance(each, Recorder) and each.error for each in targets)
-        if not self._stays and (failed or all(lane.ended for lane in self.lanes)):
+        if not self._stays and (
+            all(lane.failed for lane in self.lanes) or all(lane.ended for lane in self.lanes)
+        ):
             return True
         return self._stopped_s < math.inf and all(lane.played_out for lane in self.lanes)
 
@@ -486,23 +499,28 @@ class Relay:
     def receive(self, port: int, datagram: bytes, source: Address, now_s: float) -> None:
         """Take in a datagram that came at ``now_s``, unless stopped."""
         if now_s < self._stopped_s:
-            lane, number = self._places[port]
+            lane, at, number = self._places[port]
             lane.receive(number, datagram, source, now_s)
+            self._due[at] = lane.next_s
 
     def advance(self, now_s: float) -> None:
         """Send due blocks, oldest first, one of each stream in turn."""
-        for lane in self.lanes:
+        places = [at for at, due_s in enumerate(self._due) if due_s <= now_s]
+        lanes = [self.lanes[at] for at in places]
+        for lane in lanes:
             if lane.stream.records:
                 lane.catch_up(now_s, self._clock)
+        sending = [lane for lane in lanes if not lane.stream.records]
         while due := [
             (lane.stream.next_s, number)
-            for number, lane in enumerate(self.lanes)
-            if not lane.stream.records and lane.is_due(now_s)
+            for number, lane in enumerate(sending)
+            if lane.is_due(now_s)
         ]:
             for _, number in sorted(due):
-                self.lanes[number].send_due(now_s, self._clock)
-        for lane in self.lanes:
+                sending[number].send_due(now_s, self._clock)
+        for at, lane in zip(places, lanes, strict=True):
             lane.report_on(now_s)
+            self._due[at] = lane.next_s
 
     def stop(self, now_s: float) -> None:
         """Stop receiving; the packets held are still played."""

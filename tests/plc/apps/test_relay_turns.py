@@ -8,7 +8,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from plc.apps.relay import Relay
+from plc.apps.relay import Lane, Relay
 from plc.apps.relay_stream import RelayConfig
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
@@ -113,3 +113,24 @@ def test_a_flood_does_not_stop_the_sound(monkeypatch: pytest.MonkeyPatch) -> Non
     assert max(np.diff(gone_s)) <= 0.1
     late_s = np.array(gone_s) - gone_s[0] - TICK_S * np.arange(len(gone_s))
     assert late_s[-1] <= 0.01
+
+
+def test_a_turn_asks_only_the_streams_that_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = 10
+    asked: list[Lane] = []
+    is_due = Lane.is_due
+    monkeypatch.setattr(
+        Lane, "is_due", lambda lane, now_s: asked.append(lane) or is_due(lane, now_s)
+    )
+    with closing(Relay([CONFIG] * streams)) as relay:
+        packetizers = [Packetizer(L16(RATE, 1), ssrc=k + 1) for k in range(streams)]
+        for tick in range(20):
+            for k, packetizer in enumerate(packetizers):
+                now_s = TICK_S * (tick + k / streams)
+                packet = packetizer.pack(noise(k, BLOCK)[:, None])
+                relay.receive(k, packet, ("192.0.2.1", 4000), now_s)
+                asked.clear()
+                relay.advance(now_s)
+                assert len(set(asked)) <= 2
+                assert relay.next_s == min(lane.next_s for lane in relay.lanes)
+        assert all(each["relay"]["packets_sent"] > 10 for each in relay.report())
