@@ -71,9 +71,9 @@ def models(
 
 
 def _print_methods(as_json: bool) -> None:
-    from plc.engine.methods import FILE_METHODS, METHODS
+    from plc.engine.methods import FILE_METHODS, METHODS, STREAM_METHODS
 
-    methods = METHODS | FILE_METHODS
+    methods = METHODS | STREAM_METHODS | FILE_METHODS
     if as_json:
         print_json(methods)
         return

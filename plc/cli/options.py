@@ -82,11 +82,11 @@ def known_method(method: str) -> str:
     """Return a method's name; raise BadParameter if it is unknown."""
     if method == "auto":
         return method
-    from plc.engine.methods import FILE_METHODS, METHODS
+    from plc.engine.methods import FILE_METHODS, METHODS, STREAM_METHODS
 
     if method in FILE_METHODS:
         raise typer.BadParameter(f"{method} fills gaps of recordings: give it to plc inpaint")
-    return _among(METHODS, method)
+    return _among(METHODS | STREAM_METHODS, method)
 
 
 def known_file_method(method: str) -> str:

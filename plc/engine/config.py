@@ -63,7 +63,8 @@ class StreamConfig:
         Packets by which the output is delayed so that a gap's end can be heard before it is
         filled; at most 2 s.
     method : str
-        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``.
+        One of :data:`~plc.METHODS`, ``burg:ORDER_MS/PAST_MS``, or ``"server"``: short linear
+        prediction and the network for speech, for processes with many streams.
     model : str
         Network to use: ``"auto"`` chooses one by content,
         ``"ar"`` is linear prediction alone, any other is a model's name or path.

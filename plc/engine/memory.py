@@ -68,6 +68,7 @@ class StreamMemory:
         header[layout.FROM_ONSETS] = method.from_onsets
         header[layout.FILLS_NOISE] = method.fills_noise
         header[layout.PAST] = max(method.past_samples, 1)
+        header[layout.REFIT] = round(config.sample_rate * method.refit_ms / 1000.0)
         self.rungs = (*method.names, "noise")
         header[layout.NOISE_RUNG] = len(method.names)
         if method.ladders is not None:

@@ -10,6 +10,7 @@ from plc.engine.ahead import BurstsAhead
 from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.network_choice import step_networks
+from plc.engine.networks import StepNetworks
 from plc.engine.pace import PREPARE_SHARE, PreparationPace
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError
@@ -21,6 +22,8 @@ from plc.predict.ladder import (
     LEAST_PAST_SAMPLES,
     MAX_ORDER,
     MAX_PAST_SAMPLES,
+    SERVER,
+    SERVER_DRAFTS,
     Ladders,
     Rung,
 )
@@ -44,6 +47,11 @@ METHODS: dict[str, str] = {
 }
 """Name to description; ``burg:ORDER_MS/PAST_MS`` is understood too."""
 
+STREAM_METHODS: dict[str, str] = {
+    "server": "short linear prediction, and the network for speech: for many streams at once",
+}
+"""Name to description: of those that conceal streams, and fill no gaps of recordings."""
+
 FILE_METHODS: dict[str, str] = {
     "restore": "plc inpaint, repair: gaps to 256 ms as lost frames of a spectrogram, to 8 kHz",
     "gacela": "plc inpaint, repair: a network invents gaps to 1500 ms; --seed varies them",
@@ -56,6 +64,11 @@ LADDER_METHODS = ("auto", "ar")
 # Every rung fits that.
 _LONGEST_MS = 1e6
 _PLAIN_BURG = Rung(5.0, 50.0)
+# In shorter packets most bursts are over before a network answers: it costs twenty times what
+# prediction does, and is not heard (docs/notebook.md, "Networks on servers").
+_SHORT_MS = 5.0
+# On steady content a fit serves so long: half of it would cost a quarter more, and gain little.
+_REFIT_MS = 50.0
 
 FILLERS: dict[str, Callable[[int, int, int], Filler]] = {
     "zeros": ZerosFiller,
@@ -128,6 +141,8 @@ def make_method(
         from plc.networks.streams.filler import NetworkFiller
 
         return NetworkFiller(context, models, bridges)
+    if method in STREAM_METHODS:
+        return _server(config)
     rung = rung_of(method, config.sample_rate)
     if rung is not None:
         ladders = Ladders(*stream, reach=reach, rungs=(rung, rung))
@@ -161,6 +176,28 @@ def _in_the_step(
         config.sample_rate, config.channels, config.packet_samples, measured_ms, reach
     )
     return StepPrediction(ladders, networks, prepares, limit_ms)
+
+
+def _server(config: StreamConfig) -> StepPrediction:
+    """Return short rungs, and the network for speech where it answers in time."""
+    networks = None
+    if config.model == "auto" and config.packet_ms >= _SHORT_MS:
+        networks = _speech(config)
+    rungs = SERVER if networks is None else SERVER_DRAFTS
+    stream = config.sample_rate, config.channels, config.packet_samples
+    limit_ms = config.time_limit_ms
+    ladders = Ladders(*stream, rungs=rungs)
+    return StepPrediction(ladders, networks, limit_ms=limit_ms, refit_ms=_REFIT_MS)
+
+
+def _speech(config: StreamConfig) -> StepNetworks | None:
+    """Return the network for speech; None: there is none."""
+    manifest = stream_models("auto", config.sample_rate)[0].get("speech")
+    if manifest is None or manifest.content != "speech":  # music's hears all that is played
+        return None
+    within_ms = math.inf if config.time_limit_ms == math.inf else config.packet_ms
+    found = step_networks(config, {"speech": manifest}, within_ms, optional=True)
+    return found if found is not None and found.chosen else None
 
 
 def make_filler(config: StreamConfig, reach: int) -> Filler:
@@ -275,6 +312,8 @@ def rung_of(method: str, sample_rate: int) -> Rung | None:
             f"method {method} fills gaps of recordings (plc inpaint) and conceals no stream; "
             f"known: {', '.join(METHODS)}"
         )
+    if method in STREAM_METHODS:
+        raise ConfigError(f"method {method} conceals streams and fills no gaps of recordings")
     explicit = re.fullmatch(r"burg:(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", method)
     if explicit is None:
         raise ConfigError(

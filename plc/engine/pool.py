@@ -52,7 +52,6 @@ from plc_kernels.stream.layout import (
     POSITION,
     PREPARED_AT,
     RECOVERED,
-    REFIT,
     TAKES,
 )
 from plc_kernels.stream.many import step_many
@@ -65,8 +64,6 @@ MAX_STREAMS = 65_536
 _SHELF = 64
 _PLACES = 2**24
 """More than there can be: each of 65536 streams may be the last one on a shelf."""
-# On steady content a fit serves so long: half of it would cost a quarter more, and gain little.
-_REFIT_MS = 50.0
 # Of the mean of the processor time of a preparation: the last of so many.
 _COST_MEMORY = 16
 
@@ -159,7 +156,7 @@ class ConcealerPool:
         if not 0.0 <= expected_loss <= 1.0:
             raise ConfigError(f"expected_loss is {expected_loss}; give a share of 0 to 1")
         self._expected_loss = expected_loss
-        self._formats: dict[tuple[StreamConfig, str], Format] = {}
+        self._formats: dict[StreamConfig, Format] = {}
         self._shelves: list[_Shelf | None] = []
         # Of each place: the stream's id, -1 where there is none; how often it was taken.
         self._ids = np.full(0, -1, np.int64)
@@ -194,7 +191,7 @@ class ConcealerPool:
     def __repr__(self) -> str:
         """Return the formats with their streams, and the counters of all."""
         formats = [
-            f"{each.count} streams of {replace(each.config, method=each.name).in_words()}"
+            f"{each.count} streams of {each.config.in_words()}"
             for each in self._formats.values()
             if each.count
         ]
@@ -224,17 +221,17 @@ class ConcealerPool:
         """
         self._enter()
         try:
-            return self._open(count, *checked(settings))
+            return self._open(count, checked(settings))
         finally:
             self._inside.leave()
 
-    def _open(self, count: int, config: StreamConfig, name: str) -> Ids:
+    def _open(self, count: int, config: StreamConfig) -> Ids:
         room = MAX_STREAMS - len(self)
         if not 1 <= _integer(count) <= room:
             raise ConfigError(
                 f"count is {count}; give 1 to {MAX_STREAMS} in all, of which {room} are free"
             )
-        found = self._format(config, name)
+        found = self._format(config)
         time_for = self._time_for(found)
         if count > time_for:
             raise CapacityError(
@@ -258,7 +255,7 @@ class ConcealerPool:
         """
         self._enter()
         try:
-            return self._time_for(self._format(*checked(settings)))
+            return self._time_for(self._format(checked(settings)))
         finally:
             self._inside.leave()
 
@@ -268,26 +265,24 @@ class ConcealerPool:
         more = int(max(self._cores - load, 0.0) / found.cores(loss))
         return min(more, MAX_STREAMS - len(self))
 
-    def _format(self, config: StreamConfig, name: str) -> Format:
+    def _format(self, config: StreamConfig) -> Format:
         """Return the format of streams, made if there was none such before."""
-        key = replace(config, packet_ms=OPEN, seed=0), name
+        key = replace(config, packet_ms=OPEN, seed=0)
         found = self._formats.get(key)
         if found is None:
             warm_up()
-            found = self._formats[key] = new_format(*key)
+            found = self._formats[key] = new_format(key)
         return found
 
     def _join(self, found: Format, count: int, seed: int) -> Ids:
         while len(found.free) < count:
             self._add_shelf(found)
-        refit = found.config.sample_rate * _REFIT_MS / 1000.0 if found.name == "server" else 0.0
         places = np.array([found.free.pop() for _ in range(count)])
         for k, place in enumerate(places.tolist()):
             shelf, row = self._shelf(place // _SHELF), place % _SHELF
             block = shelf.blocks[row]
             shelf.used = max(shelf.used, row + 1)
             memory = StreamMemory(found.config, found.chosen, block[: found.words], seed + k)
-            block[REFIT] = round(refit)
             self._stats[place] = Stats(memory)
             if found.search_words:
                 self._finders[place] = DropoutFinder(found.config, block[found.words :])
@@ -735,7 +730,7 @@ class ConcealerPool:
         self._enter()
         try:
             for head, body in unpacked:
-                new = self._open(1, *checked(cast(PoolSettings, head.settings)))
+                new = self._open(1, checked(cast(PoolSettings, head.settings)))
                 joined = np.append(joined, new)
                 place = int(new[0]) % _PLACES
                 layout = self._shelf(place // _SHELF).format.layout

@@ -14,12 +14,9 @@ from plc.engine import snapshots
 from plc.engine.config import StreamConfig
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
-from plc.engine.methods import make_method, stream_models
-from plc.engine.network_choice import step_networks
-from plc.engine.networks import StepNetworks
+from plc.engine.methods import make_method
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError
-from plc.predict.ladder import SERVER, SERVER_DRAFTS, Ladders
 from plc.processor_time import thread_clock
 from plc_kernels.stream.layout import FLAGS, LISTENS, TAKES, reach_of
 from plc_kernels.stream.many import step_many
@@ -27,9 +24,6 @@ from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.preparation import BETWEEN
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH
 
-# In shorter packets most bursts are over before a network answers: it costs twenty times what
-# prediction does, and is not heard (docs/notebook.md, "Networks on servers").
-_SHORT_MS = 5.0
 _RECEIVED, _LOST = 40, 3
 """Packets of noise that are pushed to measure."""
 # Less is not to be measured by a clock.
@@ -95,8 +89,6 @@ class Format:
 
     Attributes
     ----------
-    name : str
-        Of the method.
     chosen : StepPrediction
         What conceals.
     words : int
@@ -120,7 +112,6 @@ class Format:
     """
 
     config: StreamConfig
-    name: str
     chosen: StepPrediction
     words: int
     search_words: int
@@ -164,7 +155,7 @@ class Format:
             "channels": config.channels,
             "packet_samples": config.packet_samples,
             "lookahead": config.lookahead,
-            "method": self.name,
+            "method": config.method,
             "model": config.model,
             "detect_dropouts": config.detect_dropouts,
         }
@@ -174,37 +165,41 @@ class Format:
         return self.costs.cores(self.config.packet_ms, loss)
 
 
-def checked(settings: PoolSettings) -> tuple[StreamConfig, str]:
-    """Return settings, and the method by its name here; raise ConfigError if one will not do."""
-    name, model = settings.get("method", "server"), settings.get("model", "auto")
+def checked(settings: PoolSettings) -> StreamConfig:
+    """Return settings of streams; raise ConfigError if one will not do."""
+    model = settings.get("model", "auto")
     if model not in ("auto", "ar"):
         raise ConfigError(f"model is {model!r}; streams of a pool take auto or ar")
-    method = "auto" if name == "server" else name
-    return StreamConfig(**(settings | {"method": method}), budget_ms=math.inf), name
+    return StreamConfig(**({"method": "server"} | settings), budget_ms=math.inf)
 
 
-def new_format(config: StreamConfig, name: str) -> Format:
+def new_format(config: StreamConfig) -> Format:
     """Return a format of streams.
 
     Parameters
     ----------
     config : StreamConfig
         Without a seed of their own.
-    name : str
-        The method.
 
     Raises
     ------
     ConfigError
         If many streams have no such method.
     """
-    chosen = _server(config) if name == "server" else _as_alone(config, name)
+    reach = int(reach_of(config.sample_rate, config.packet_samples, config.lookahead))
+    chosen = make_method(config, reach)
+    if not isinstance(chosen, StepPrediction):
+        raise ConfigError(
+            f"method is {config.method!r}; streams of a pool take server, auto, ar or "
+            "burg:ORDER_MS/PAST_MS"
+        )
     if chosen.step_networks is not None and not config.lookahead:
-        chosen = StepPrediction(chosen.ladders, chosen.step_networks, BETWEEN)
+        chosen = StepPrediction(
+            chosen.ladders, chosen.step_networks, BETWEEN, refit_ms=chosen.refit_ms
+        )
     first = StreamMemory(config, chosen)
     found = Format(
         config,
-        name,
         chosen,
         first.block.size,
         DropoutFinder.words(config) if config.detect_dropouts else 0,
@@ -215,36 +210,6 @@ def new_format(config: StreamConfig, name: str) -> Format:
     )
     found.costs = _measure(found)
     return found
-
-
-def _as_alone(config: StreamConfig, name: str) -> StepPrediction:
-    """Return what conceals a stream that is not in a pool."""
-    reach = int(reach_of(config.sample_rate, config.packet_samples, config.lookahead))
-    chosen = make_method(config, reach)
-    if not isinstance(chosen, StepPrediction):
-        raise ConfigError(
-            f"method is {name!r}; streams of a pool take server, auto, ar or burg:ORDER_MS/PAST_MS"
-        )
-    return chosen
-
-
-def _server(config: StreamConfig) -> StepPrediction:
-    """Return short rungs, and the network for speech where it answers in time."""
-    networks = None
-    if config.model == "auto" and config.packet_ms >= _SHORT_MS:
-        networks = _speech(config)
-    rungs = SERVER if networks is None else SERVER_DRAFTS
-    stream = config.sample_rate, config.channels, config.packet_samples
-    return StepPrediction(Ladders(*stream, rungs=rungs), networks)
-
-
-def _speech(config: StreamConfig) -> StepNetworks | None:
-    """Return the network for speech; None: there is none."""
-    manifest = stream_models("auto", config.sample_rate)[0].get("speech")
-    if manifest is None or manifest.content != "speech":  # music's hears all that is played
-        return None
-    found = step_networks(config, {"speech": manifest}, math.inf, optional=True)
-    return found if found is not None and found.chosen else None
 
 
 def _measure(of: Format) -> Costs:

@@ -24,6 +24,8 @@ class StepPrediction(Method):
         Whether a predictor is fitted to a sound from its onset on.
     limit_ms : float
         Time that the first concealment of a burst may take, if it was not prepared.
+    refit_ms : float
+        For so long a fit to steady content serves further bursts.
     """
 
     bridges = True
@@ -35,11 +37,13 @@ class StepPrediction(Method):
         prepares: int = 0,
         limit_ms: float = float("inf"),
         from_onsets: bool = True,
+        refit_ms: float = 0.0,
     ) -> None:
         self.ladders: Ladders = ladders
         self.from_onsets = self.fills_noise = from_onsets
         self.step_networks = networks
         self.prepares = prepares
+        self.refit_ms = refit_ms
         self.past_samples = ladders.past_samples
         self.pace = Pace()
         self._limit_ms = limit_ms

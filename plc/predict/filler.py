@@ -59,6 +59,8 @@ class Method(ABC):
     """Networks that run in the step: :class:`plc.engine.networks.StepNetworks`, or None."""
     from_onsets: bool = False
     """Whether the step's prediction is fitted to a sound from its onset on."""
+    refit_ms: float = 0.0
+    """For so long a fit to steady content serves further bursts."""
     prepares: int = 0
     """Whether bursts are prepared: 0, or a way of :mod:`plc_kernels.stream.preparation`."""
     crossfades: bool = True

@@ -18,7 +18,7 @@ from plc.apps.demo import clip_audio
 from plc.audio.files import read_audio
 from plc.audio.loss import GilbertElliott, read_trace, write_trace
 from plc.cli.app import app
-from plc.engine.methods import FILE_METHODS
+from plc.engine.methods import FILE_METHODS, STREAM_METHODS
 from plc.repair.interpolate import LONGEST_REFINED_GAP
 from tests.processes import environment
 from tests.signals import tones
@@ -531,7 +531,7 @@ def test_help_teaches_by_examples() -> None:
 
 def test_methods_are_listed_with_what_they_do() -> None:
     text = run("doctor", "--methods").stdout
-    known = METHODS | FILE_METHODS
+    known = METHODS | STREAM_METHODS | FILE_METHODS
     assert all(name in text for name in known)
     assert json.loads(run("doctor", "--methods", "--json").stdout) == known
 

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from plc.engine.config import StreamConfig
-from plc.engine.methods import METHODS, make_method, rung_of, stream_models
+from plc.engine.methods import METHODS, make_filler, make_method, rung_of, stream_models
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError, ModelError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
@@ -162,3 +162,8 @@ def test_a_stream_has_the_networks_that_help_at_its_rate(
     assert {content: manifest.name for content, manifest in causal.items()} == served
     expected = {"speech": "speech-bridge"} if bridged else {}
     assert {content: manifest.name for content, manifest in bridges.items()} == expected
+
+
+def test_a_method_of_streams_fills_no_recording() -> None:
+    with pytest.raises(ConfigError, match="method server conceals streams and fills no gaps"):
+        make_filler(StreamConfig(method="server"), 480)

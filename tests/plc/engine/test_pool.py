@@ -505,3 +505,22 @@ def test_a_stream_begun_anew_searches_its_dropouts_anew() -> None:
     assert pool.stats(one)[0].detected_dropouts == pool.stats(other)[0].detected_dropouts > 0
     pool.close(one)
     assert len(pool._finders) == 1
+
+
+def test_server_is_a_method_of_single_streams_too() -> None:
+    signal = speech(16_000, 1)
+    packets = signal[: len(signal) // 320 * 320].reshape(-1, 1, 320, 1)
+    lost = np.random.default_rng(1).random(len(packets)) < 0.2
+    settings: dict[str, Any] = {"sample_rate": 16_000, "packet_samples": 320}
+    pool, alone = ConcealerPool(), Concealer(**settings, method="server", budget_ms=np.inf)
+    hurried = Concealer(**settings, method="server")
+    hurried.hurry(0.001)
+    ids = pool.open(1, **settings)
+    for packet, gone in zip(packets, lost, strict=True):
+        given_packet = None if gone else packet[0]
+        played = pool.push(ids, packet, ~gone[None])
+        np.testing.assert_array_equal(played[0], alone.push(given_packet))
+        hurried.push(given_packet)
+    assert alone.stats.rung_samples["network:speech"] > 0
+    assert hurried.stats.rung_samples["network:speech"] == 0
+    assert hurried.describe()["networks"]["speech"]["mode"] == "step"
