@@ -116,13 +116,31 @@ def relay_load(
     streams: Annotated[int, typer.Option(min=1, help="Streams of 48 kHz L16.")] = 64,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     seconds: Annotated[float, typer.Option(min=0.1, help="Duration.")] = 10.0,
+    loss: Loss = 0.05,
+    method: Method = "auto",
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
-    """Relay streams in real time, 5 % lost, and count late packets."""
+    """Relay streams in real time, speech and music, and count late packets."""
     from plc_bench.robust import transport
 
-    result = transport.load(streams, workers, seconds)
+    result = transport.load(streams, workers, seconds, loss, method)
+    show(result, [_facts(result)], as_json, save)
+
+
+@relay.command("cost")
+def relay_cost(
+    streams: Annotated[int, typer.Option(min=1, help="Streams of 48 kHz L16.")] = 32,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each stream.")] = 5.0,
+    loss: Loss = 0.05,
+    method: Method = "auto",
+    as_json: AsJson = False,
+    save: Save = None,
+) -> None:
+    """Time a relayed packet in simulated time: what it takes of a processor."""
+    from plc_bench.robust import transport
+
+    result = transport.cost(streams, seconds, loss, method)
     show(result, [_facts(result)], as_json, save)
 
 

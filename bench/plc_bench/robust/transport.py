@@ -6,19 +6,22 @@ counts late packets.
 """
 
 import math
+import multiprocessing
 import resource
 import socket
-import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc import StreamConfig, conceal
-from plc.apps.relay import run_relay
+from plc.apps.demo import CLIPS, clip_audio
+from plc.apps.relay import Relay, run_relay
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.audio.files import AudioReader
 from plc.audio.loss import GilbertElliott
@@ -33,6 +36,10 @@ from plc.rtp.udp import Endpoint, UdpPort
 from plc_bench.base.pace import turns
 
 _SOURCE = ("192.0.2.1", 5004)
+# Ticks before a stream plays, and its concealer knows it.
+_BEGIN = 150
+# A sender is there within this time.
+_START_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,30 +146,81 @@ class Load:
     """Sent more than a packet length after they were due."""
     lateness_p99_ms: float
     lost_share: float
+    by_networks: float
+    """Share of the concealed samples."""
     cpu_s_per_s: float
-    """Of the workers: 1 is a core."""
+    """Of the workers, with their start: 1 is a core."""
 
 
-def load(streams: int = 64, workers: int = 2, seconds: float = 10.0, loss: float = 0.05) -> Load:
-    """Relay mono streams of 48 kHz L16, 10 ms packets, with losses."""
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Processor time of a relayed packet in us, without the loop that waits for packets."""
+
+    streams: int
+    method: str
+    loss: float
+    receive_us: float
+    send_us: float
+    """With the jitter buffer, the concealment and the socket."""
+
+
+def cost(streams: int = 32, seconds: float = 5.0, loss: float = 0.05, method: str = "auto") -> Cost:
+    """Relay streams in simulated time, none prepared, and time both ends in this thread."""
+    sink = UdpPort(Endpoint("127.0.0.1", 0))
+    stream = StreamConfig(method=method, prepare="never")
+    receiver = ReceiverConfig(stream=stream)
+    config = RelayConfig(listen=sink.endpoint, to=sink.endpoint, receiver=receiver)
+    relay = Relay([replace(config, listen=Endpoint("127.0.0.1", 0))] * streams)
+    spent_s = np.zeros(2)
+    ticks = round(100 * seconds)
+    for k, at, packet in islice(_packets(streams, loss), (ticks + _BEGIN) * streams):
+        port, now_s = relay.ports[at], (k + at / streams) / 100
+        if packet is not None:
+            sink.send(packet, ("127.0.0.1", port.endpoint.port))
+        began_s = time.thread_time()
+        for datagram, source in port.arrived():
+            relay.receive(at, datagram, source, now_s)
+        received_s = time.thread_time()
+        relay.advance(now_s)
+        if k >= _BEGIN:
+            spent_s += received_s - began_s, time.thread_time() - received_s
+    relay.close()
+    sink.close()
+    receive_us, send_us = (1e6 * spent_s / (ticks * streams)).tolist()
+    return Cost(streams, method, loss, receive_us, send_us)
+
+
+def load(
+    streams: int = 64,
+    workers: int = 2,
+    seconds: float = 10.0,
+    loss: float = 0.05,
+    method: str = "auto",
+) -> Load:
+    """Relay mono streams of 48 kHz L16, 10 ms packets, with losses; a process sends them."""
     sink = UdpPort(Endpoint("127.0.0.1", 0))
     ports = [UdpPort(Endpoint("127.0.0.1", 0)) for _ in range(streams)]
     listens = [port.endpoint for port in ports]
     for port in ports:
         port.close()
-    configs = [RelayConfig(listen=listen, to=sink.endpoint) for listen in listens]
-    stopping = threading.Event()
-    sender = threading.Thread(target=_send_all, args=(listens, loss, stopping), daemon=True)
+    receiver = ReceiverConfig(stream=StreamConfig(method=method))
+    configs = [RelayConfig(listen=at, to=sink.endpoint, receiver=receiver) for at in listens]
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    sender = context.Process(target=_send_all, args=(listens, loss, ready), daemon=True)
     sender.start()
+    ready.wait(_START_S)
     reports = run_relay(configs, workers=workers, duration_s=seconds)
-    stopping.set()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN if workers > 1 else resource.RUSAGE_SELF)
+    sender.terminate()
     sender.join()
     sink.close()
-    used = resource.getrusage(resource.RUSAGE_CHILDREN if workers > 1 else resource.RUSAGE_SELF)
     sent = sum(report["relay"]["packets_sent"] for report in reports)
     late = sum(report["relay"]["late_packets_sent"] for report in reports)
     expected = sum(report["jitter_buffer"]["packets_expected"] for report in reports)
     lost = sum(report["jitter_buffer"]["lost_packets"] for report in reports)
+    rungs = [report["concealment"]["rung_samples"] for report in reports]
+    by_networks = sum(n for each in rungs for name, n in each.items() if "network" in name)
     return Load(
         streams=streams,
         workers=workers,
@@ -171,27 +229,40 @@ def load(streams: int = 64, workers: int = 2, seconds: float = 10.0, loss: float
         late_share=late / max(1, sent),
         lateness_p99_ms=max(report["relay"]["lateness_ms"]["p99"] for report in reports),
         lost_share=lost / max(1, expected),
+        by_networks=by_networks / max(1, sum(sum(each.values()) for each in rungs)),
         cpu_s_per_s=(used.ru_utime + used.ru_stime) / seconds,
     )
 
 
-def _send_all(listens: Sequence[Endpoint], loss: float, stopping: threading.Event) -> None:
-    """Send a tone with noise to every stream until told to stop."""
-    rng = np.random.default_rng(0)
-    t = np.arange(48_000) / 48_000
-    tone = 0.2 * np.sin(2 * np.pi * 440 * t) + 0.01 * rng.standard_normal(t.size)
+def _packets(streams: int, loss: float) -> Iterator[tuple[int, int, bytes | None]]:
+    """Yield tick, stream and packet of each, without end: speech or music; None: it is lost."""
     codec = L16(48_000, 1)
-    payloads = [codec.encode(part[:, None]) for part in tone.astype(np.float32).reshape(-1, 480)]
-    sources = [GilbertElliott(loss).source(seed) for seed in range(len(listens))]
+    clips = [_payloads(codec, name) for name in CLIPS]
+    sources = [GilbertElliott(loss).source(seed) if loss else None for seed in range(streams)]
+    for k in count():
+        for at, source in enumerate(sources):
+            clip = clips[at % len(clips)]
+            head = RtpPacket(96, k % 2**16, 480 * k % 2**32, 1, clip[(k + 37 * at) % len(clip)])
+            lost = source is not None and source.take(1)[0]
+            yield k, at, None if lost else build_rtp(head)
+
+
+def _payloads(codec: L16, name: str) -> list[bytes]:
+    """Return a clip of the package in packets of 10 ms."""
+    signal, rate = clip_audio(name)
+    at = np.arange(signal.size * 48_000 // rate) * rate / 48_000
+    rows = np.interp(at, np.arange(signal.size), signal)[: at.size // 480 * 480].reshape(-1, 480)
+    return [codec.encode(row[:, None]) for row in rows.astype(np.float32)]
+
+
+def _send_all(listens: Sequence[Endpoint], loss: float, ready: Event) -> None:
+    """Send to every stream, one after another in each packet's time, until ended."""
+    every = turns(0.01 / len(listens), time.monotonic)
+    ready.set()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
-        for k, _ in enumerate(turns(0.01, time.monotonic)):
-            if stopping.is_set():
-                return
-            head = RtpPacket(96, k % 2**16, 480 * k % 2**32, 1, payloads[k % 100])
-            packet = build_rtp(head)
-            for source, listen in zip(sources, listens, strict=True):
-                if not source.take(1)[0]:
-                    out.sendto(packet, (listen.host, listen.port))
+        for _, (_, at, packet) in zip(every, _packets(len(listens), loss), strict=False):
+            if packet is not None:
+                out.sendto(packet, (listens[at].host, listens[at].port))
 
 
 def quality_of_file(file: Path, seconds: float) -> Quality:
