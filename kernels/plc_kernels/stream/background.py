@@ -39,6 +39,7 @@ from plc_kernels.stream.layout import (
     HEARD_FRAME,
     LEVELS,
     MADE,
+    MUSIC_RATE,
     N_BANDS,
     N_FACTORS,
     N_TWIDDLES,
@@ -152,8 +153,15 @@ def is_speech(block: Block) -> bool:
 
 @kernel
 def is_unsteady(block: Block) -> bool:
-    """Return whether the last seconds were speech or changed as fast."""
-    return bool(reals(block)[FLUX_DB] > _UNSTEADY_DB or is_speech(block))
+    """Return whether the last seconds were speech, or changed as fast and may be.
+
+    Music that changes fast is predicted better by what is for steady content (docs/notebook.md,
+    "Speech or music"); below 32 kHz there is less music, and less to tell it by.
+    """
+    if is_speech(block):
+        return True
+    is_music = block[RATE] >= MUSIC_RATE and _knows(block)
+    return bool(reals(block)[FLUX_DB] > _UNSTEADY_DB and not is_music)
 
 
 @kernel
