@@ -14,7 +14,7 @@ from pathlib import Path
 
 from plc.embed.packaging import PLUGIN, SHARED, SONAME, header, package
 from plc.embed.toolchain import ARCHIVER, ARM_COMPILER, COMPILER, X86_COMPILER, Tool, find, run
-from plc.embed.wasm import build_wasm
+from plc.embed.wasm import COUNTED, build_wasm
 from plc.engine.networks import NETS
 from plc.errors import ConfigError
 from plc_kernels.emit.objects import EmitError, emit_objects
@@ -34,27 +34,7 @@ CFLAGS = ("-O2", "-std=c11", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra",
 _COMPILERS = {X86_64: X86_COMPILER, AARCH64: ARM_COMPILER}
 # As plc.h numbers them.
 _LEVELS = {"x86-64-v2": 2, "x86-64-v3": 3, "x86-64-v4": 4}
-_PLACES = (
-    "NETWORK",
-    "POSITION",
-    "PREPARED_AT",
-    "SECOND",
-    "FILL",
-    "FILL_SAMPLES",
-    "STATS",
-    "TOTAL_SAMPLES",
-    "CONCEALED_SAMPLES",
-    "SILENT_SAMPLES",
-    "EVENTS",
-    "PACKETS",
-    "LOST_PACKETS",
-    "PARTIAL_PACKETS",
-    "INVALID_PACKETS",
-    "CROSSFADED_SAMPLES",
-    "BRIDGED_SAMPLES",
-    "FILLS_LIMITED",
-    "LONGEST_BURST",
-)
+_PLACES = ("NETWORK", "POSITION", "PREPARED_AT", "SECOND", "FILL", "FILL_SAMPLES", "STATS")
 
 BUILT = (SHARED, "libplc.a", "plc.h", PLUGIN)
 """What compilers make; links and texts are added to it."""
@@ -220,6 +200,8 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     ]
     lines = [f"#define PLC_STEPS(X) {' '.join(steps)}"]
     lines += [f"#define PLCK_{name} {getattr(layout, name)}" for name in _PLACES]
+    counted = " ".join(f"X({name}, {word})" for name, word in COUNTED.items())
+    lines.append(f"#define PLCK_COUNTED(X) {counted}")
     lines.append(f"#define PLCK_BESIDE {preparation.BESIDE}")
     lines.append(f"#define PLCK_RUNGS {len(STEADY_MS)}")
     lines.append(f"#define PLCK_NETWORK_SAMPLES {layout.RUNG_SAMPLES + entry.NETWORK_PLACE}")

@@ -853,18 +853,9 @@ int plc_stats(plc_stream *stream, plc_counters *counters) {
         return code;
     block = stream->block;
     counters->zero = 0;
-    counters->total_samples_received = (uint64_t)block[PLCK_TOTAL_SAMPLES];
-    counters->concealed_samples = (uint64_t)block[PLCK_CONCEALED_SAMPLES];
-    counters->silent_concealed_samples = (uint64_t)block[PLCK_SILENT_SAMPLES];
-    counters->concealment_events = (uint64_t)block[PLCK_EVENTS];
-    counters->packets = (uint64_t)block[PLCK_PACKETS];
-    counters->lost_packets = (uint64_t)block[PLCK_LOST_PACKETS];
-    counters->partial_packets = (uint64_t)block[PLCK_PARTIAL_PACKETS];
-    counters->invalid_packets = (uint64_t)block[PLCK_INVALID_PACKETS];
-    counters->crossfaded_samples = (uint64_t)block[PLCK_CROSSFADED_SAMPLES];
-    counters->bridged_samples = (uint64_t)block[PLCK_BRIDGED_SAMPLES];
-    counters->fills_limited = (uint64_t)block[PLCK_FILLS_LIMITED];
-    counters->longest_burst_samples = (uint64_t)block[PLCK_LONGEST_BURST];
+#define COUNT(name, word) counters->name = (uint64_t)block[word];
+    PLCK_COUNTED(COUNT)
+#undef COUNT
     if (counters->struct_size == sizeof *counters) {
         counters->network_samples = 0;
         for (k = 0; k < PLCK_NETWORKS; k++)

@@ -33,8 +33,9 @@ EXPORTS = (
 SECTION = "plc"
 """The section that says where things lie."""
 _STACK_BYTES = 1 << 18
-# No clock is read there, and packets come whole.
-_NOT_COUNTED = ("partial_packets", "deadline_misses", "rung_changes")
+_CLOCKED = ("deadline_misses", "rung_changes")
+COUNTED = {name: layout.STATS + k for k, name in enumerate(layout.COUNTERS) if name not in _CLOCKED}
+"""Words of the counters by their names, but of those that need a clock: C reads none."""
 
 
 def build_wasm(module: Path, work: Path, done: Callable[[str], None] = lambda name: None) -> None:
@@ -80,7 +81,6 @@ def build_wasm(module: Path, work: Path, done: Callable[[str], None] = lambda na
 
 def places() -> dict[str, Any]:
     """Return where things lie, in words of a block, by the names that ``plc.mjs`` has for them."""
-    counters = {name: layout.STATS + k for k, name in enumerate(layout.COUNTERS)}
     made = layout.RUNG_SAMPLES + entry.NETWORK_PLACE
     return {
         "settings": entry.SETTINGS,
@@ -95,8 +95,8 @@ def places() -> dict[str, Any]:
         "networkSamples": {"speech": made, "music": made + 1, "bridges": made + bridge.PLACE},
         "counters": {
             re.sub(r"_(\w)", lambda found: found[1].upper(), name): place
-            for name, place in counters.items()
-            if name not in _NOT_COUNTED
+            for name, place in COUNTED.items()
+            if name != "partial_packets"  # packets come whole there
         },
     }
 

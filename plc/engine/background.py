@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.predict.baselines import ZerosFiller
-from plc_kernels.content import FEATURES
 from plc_kernels.stream import background
 from plc_kernels.stream.layout import CONTENT_FEATURES, FLUX_DB
 from plc_kernels.stream.start import forget_stream
@@ -60,9 +59,7 @@ class Background:
         """
         if not background.know_content(self._block):
             return None
-        features: NDArray[np.float64] = self._memory.array(
-            CONTENT_FEATURES, np.float64, len(FEATURES)
-        )
+        features: NDArray[np.float64] = self._memory.array(CONTENT_FEATURES)
         return features
 
     def interrupt(self) -> None:

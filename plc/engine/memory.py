@@ -102,42 +102,34 @@ class StreamMemory:
             network.open_network(self.block)
         if method.prepares:
             preparation.open_second(self.block, method.prepares)
-        channels, n = config.channels, config.packet_samples
         self.inbox = self.block.ctypes.data + int(self.block[layout.INBOX])
-        self.missing = self.array(layout.MISSING, np.int64, 2 * (n + 1))
-        self.playing = self.array(layout.PLAYING, np.float32, channels, n)
-        self.fill = self.array(layout.FILL, np.float32, channels * n)
-        reach = int(self.block[layout.REACH])
-        self.bridge = self.array(layout.BRIDGE_ROWS, np.float32, channels, reach)
-        self.after = self.array(layout.AFTER, np.float32, channels, reach)
-        ring = self.array(layout.RING, np.float32, channels, int(self.block[layout.PAST]))
+        self.missing = self.array(layout.MISSING).reshape(-1)
+        self.playing = self.array(layout.PLAYING)
+        self.fill = self.array(layout.FILL).reshape(-1)
+        self.bridge = self.array(layout.BRIDGE_ROWS)
+        self.after = self.array(layout.AFTER)
         self.history = History.over(
-            ring, self.block[layout.HISTORY_AT : layout.HISTORY_TRUSTED + 1]
+            self.array(layout.RING),
+            self.block[layout.HISTORY_AT : layout.HISTORY_TRUSTED + 1],
         )
         self.counters = self.block[layout.STATS : layout.STATS + len(layout.COUNTERS)]
         self.rung_samples = self.block[layout.RUNG_SAMPLES : layout.LADDER]
 
-    def array(self, word: int, dtype: type, *shape: int) -> Any:
+    def array(self, word: int) -> NDArray[Any]:
         """Return an array of the block, as :mod:`plc_kernels.stream.layout` names it."""
-        begin = int(self.block[word]) // _WORD
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return (
-            self.block[begin : begin + -(-size // _WORD)]
-            .view(dtype)[: int(np.prod(shape))]
-            .reshape(shape)
-        )
+        return layout.TABLE.view(self.block, word)
 
     def box(self, dtype: type) -> Any:
         """Return the inbox as an array, shape (packet_samples, channels)."""
-        n, channels = int(self.block[layout.PACKET]), int(self.block[layout.CHANNELS])
-        return self.array(layout.INBOX, dtype, n, channels)
+        box = self.array(layout.INBOX)
+        return box.reshape(-1).view(dtype)[: box.size].reshape(box.shape)
 
     @property
     def times(
         self,
     ) -> tuple[tuple[NDArray[np.int64], NDArray[np.float64]], ...]:
         """Bins and longest duration of received packets, and of concealed ones."""
-        bins = self.array(layout.TIMES, np.int64, 2, layout.TIME_BINS)
+        bins = self.array(layout.TIMES)
         return tuple(
             (bins[k], self.numbers[most : most + 1])
             for k, most in enumerate((layout.GOOD_MAX_MS, layout.CONCEALED_MAX_MS))

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 import plc
 from plc.errors import ConfigError, SnapshotError
+from plc_kernels.prebuilt import SOURCES
 from plc_kernels.stream.layout import HEADER
 
 LEAST_KEY = 16
@@ -50,14 +51,17 @@ class Head(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def layout_of(block: NDArray[np.int64]) -> str:
-    """Return what two processes must have in common to hand a stream over: their blocks' layout.
+    """Return what two processes must have in common to hand a stream over.
+
+    That is what their kernels write in a block, and where.
 
     Parameters
     ----------
     block : int64, shape (words,)
         Of a new stream of a format.
     """
-    return hashlib.sha256(block[:HEADER].tobytes() + _SIZE.pack(block.size)).hexdigest()
+    words = block[:HEADER].tobytes() + _SIZE.pack(block.size)
+    return hashlib.sha256(SOURCES + words).hexdigest()
 
 
 def check_key(key: bytes) -> None:

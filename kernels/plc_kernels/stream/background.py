@@ -9,18 +9,17 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.content import (
-    APART_FRAMES,
-    AVERAGES,
     BINS,
-    CHANGE_BINS,
-    FEATURES,
     MEMORY_FRAMES,
     STREAM_MODEL,
     content_features,
     follow_content,
     logit,
 )
-from plc_kernels.noise import POWERS, ROWS, NoiseState, comfort_noise, start_noise, track_noise
+from plc_kernels.noise import POWERS, NoiseState, comfort_noise, start_noise, track_noise
+from plc_kernels.stream.arrays import (
+    Block,
+)
 from plc_kernels.stream.layout import (
     BANDS,
     CHANNELS,
@@ -33,16 +32,16 @@ from plc_kernels.stream.layout import (
     FLUX_DB,
     FLUX_FRAMES,
     FRAME,
+    FRAME_BINS,
     FRAME_SAMPLES,
     HALF_FRAME,
+    HALF_SAMPLES,
     HEARD,
     HEARD_FRAME,
     LEVELS,
     MADE,
     MUSIC_RATE,
-    N_BANDS,
     N_FACTORS,
-    N_TWIDDLES,
     NOISE_COUNTS,
     NOISE_S,
     NOISE_TAIL,
@@ -55,15 +54,8 @@ from plc_kernels.stream.layout import (
     SPEECH_LOGIT,
     TWIDDLES,
     WINDOWS,
-    Block,
-    complexes,
-    double_rows,
-    doubles,
-    float_rows,
-    floats,
+    array,
     reals,
-    unsigned,
-    words,
 )
 
 # Change of the band levels between frames, in dB, averaged as below: most moments of speech are
@@ -86,31 +78,26 @@ _PRIOR_DB = 3.6
 _NOISE_HOLD_S = 3.0
 _NOISE_FALL_DB_PER_S = 6.0
 _NOISE_END_DB = -40.0
-# Numbers of a channel that are counted, and of the content; the last is whether it is speech.
-_COUNTS = 4
-_CONTENT_COUNTS = 5
+# Of what is counted of the content: whether it is speech.
 _TOLD = 4
 
 
 @part
 def channel_state(block: Block, c: int) -> NoiseState:
     """Return a channel's memory for :mod:`plc_kernels.noise`; workspace is shared."""
-    channels, n, bands = block[CHANNELS], block[FRAME_SAMPLES], block[N_BANDS]
-    half = n // 2
-    bins = half + 1
     return NoiseState(
-        words(block, FACTORS, block[N_FACTORS]),
-        float_rows(block, TWIDDLES, (2, block[N_TWIDDLES])),
-        float_rows(block, SCRATCH, (4, half)),
-        float_rows(block, WINDOWS, (2, n)),
-        floats(block, FRAME, n),
-        complexes(block, SPECTRUM, bins),
-        float_rows(block, LEVELS, (channels * ROWS, bins))[c * ROWS : (c + 1) * ROWS],
-        floats(block, BANDS, channels * bands)[c * bands : (c + 1) * bands],
-        words(block, NOISE_COUNTS, channels * _COUNTS)[c * _COUNTS : (c + 1) * _COUNTS],
-        floats(block, FLUX, channels * 2)[c * 2 : (c + 1) * 2],
-        floats(block, NOISE_TAIL, channels * half)[c * half : (c + 1) * half],
-        unsigned(block, RANDOM, channels)[c : c + 1],
+        array(block, FACTORS)[: block[N_FACTORS]],
+        array(block, TWIDDLES),
+        array(block, SCRATCH),
+        array(block, WINDOWS),
+        array(block, FRAME),
+        array(block, SPECTRUM),
+        array(block, LEVELS)[c],
+        array(block, BANDS)[c],
+        array(block, NOISE_COUNTS)[c],
+        array(block, FLUX)[c],
+        array(block, NOISE_TAIL)[c],
+        array(block, RANDOM)[c : c + 1],
     )
 
 
@@ -119,15 +106,15 @@ def start_background(block: Block) -> None:
     """Forget the background."""
     for c in range(block[CHANNELS]):
         start_noise(channel_state(block, c), np.uint64(block[SEED]) + np.uint64(c))
-    doubles(block, CONTENT_AVERAGES, AVERAGES)[:] = 0.0
-    double_rows(block, CONTENT_LOGS, (APART_FRAMES + 1, CHANGE_BINS))[:] = 0.0
-    words(block, CONTENT_COUNTS, _CONTENT_COUNTS)[:] = 0
+    array(block, CONTENT_AVERAGES)[:] = 0.0
+    array(block, CONTENT_LOGS)[:] = 0.0
+    array(block, CONTENT_COUNTS)[:] = 0
     numbers = reals(block)
     numbers[NOISE_S] = 0.0
     numbers[FLUX_DB] = _PRIOR_DB
     block[FLUX_FRAMES] = _PRIOR_FRAMES
     block[HEARD] = 0
-    block[MADE] = block[FRAME_SAMPLES] // 2
+    block[MADE] = block[HALF_SAMPLES]
 
 
 @kernel
@@ -136,9 +123,9 @@ def know_content(block: Block) -> bool:
     if not _knows(block):
         return False
     content_features(
-        doubles(block, CONTENT_AVERAGES, AVERAGES),
+        array(block, CONTENT_AVERAGES),
         reals(block)[FLUX_DB],
-        doubles(block, CONTENT_FEATURES, len(FEATURES)),
+        array(block, CONTENT_FEATURES),
     )
     return True
 
@@ -148,7 +135,7 @@ def is_speech(block: Block) -> bool:
     """Return whether the last seconds leave little doubt that it is speech."""
     if not _knows(block):
         return bool(reals(block)[FLUX_DB] > _SPEECH_DB)
-    return bool(words(block, CONTENT_COUNTS, _CONTENT_COUNTS)[_TOLD])
+    return bool(array(block, CONTENT_COUNTS)[_TOLD])
 
 
 @kernel
@@ -168,7 +155,7 @@ def is_unsteady(block: Block) -> bool:
 def interrupt(block: Block) -> None:
     """Drop a half-filled frame; measure no change across a loss."""
     block[HEARD] = 0
-    words(block, CONTENT_COUNTS, _COUNTS)[3] = 0
+    array(block, CONTENT_COUNTS)[3] = 0
 
 
 @kernel
@@ -185,7 +172,7 @@ def listen(block: Block, rows: NDArray[np.float32], begin: int, stop: int) -> No
     """
     reals(block)[NOISE_S] = 0.0
     size = block[FRAME_SAMPLES]
-    frame = float_rows(block, HEARD_FRAME, (block[CHANNELS], size))
+    frame = array(block, HEARD_FRAME)
     done = begin
     while done < stop:
         fill = block[HEARD]
@@ -201,8 +188,7 @@ def listen(block: Block, rows: NDArray[np.float32], begin: int, stop: int) -> No
 
 @inlined
 def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
-    bins = block[FRAME_SAMPLES] // 2 + 1
-    powers = floats(block, POWER_SUM, bins)
+    powers = array(block, POWER_SUM)
     powers[:] = np.float32(0.0)
     flux_db = -1.0
     for c in range(frame.shape[0]):
@@ -211,14 +197,14 @@ def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
         track_noise(state)
         flux_db = max(flux_db, float(state.flux[0]))
         power = state.levels[POWERS]
-        for k in range(bins):
+        for k in range(powers.size):
             powers[k] += power[k]
-    if bins >= BINS:
+    if powers.size >= BINS:
         follow_content(
             powers,
-            doubles(block, CONTENT_AVERAGES, AVERAGES),
-            double_rows(block, CONTENT_LOGS, (APART_FRAMES + 1, CHANGE_BINS)),
-            words(block, CONTENT_COUNTS, _COUNTS),
+            array(block, CONTENT_AVERAGES),
+            array(block, CONTENT_LOGS),
+            array(block, CONTENT_COUNTS),
         )
     if flux_db >= 0.0:
         numbers = reals(block)
@@ -237,8 +223,8 @@ def make_noise(block: Block, out: NDArray[np.float32]) -> None:
         Of the stream.
     out : float32, shape (channels, n), written
     """
-    half = block[FRAME_SAMPLES] // 2
-    noise = float_rows(block, HALF_FRAME, (block[CHANNELS], half))
+    half = block[HALF_SAMPLES]
+    noise = array(block, HALF_FRAME)
     done = 0
     while done < out.shape[1]:
         if block[MADE] == half:
@@ -254,17 +240,17 @@ def make_noise(block: Block, out: NDArray[np.float32]) -> None:
 @inlined
 def _knows(block: Block) -> bool:
     """Return whether enough was heard to tell speech from music."""
-    counts = words(block, CONTENT_COUNTS, _COUNTS)
+    counts = array(block, CONTENT_COUNTS)
     few = counts[1] < _LEAST_LOUD_FRAMES or counts[2] < _LEAST_CHANGES
-    return bool(block[FRAME_SAMPLES] // 2 + 1 >= BINS and not few)
+    return bool(block[FRAME_BINS] >= BINS and not few)
 
 
 @inlined
 def _tell(block: Block) -> None:
     """Classify the content after a frame; speech is given up late."""
     if know_content(block):
-        told = words(block, CONTENT_COUNTS, _CONTENT_COUNTS)
-        features = doubles(block, CONTENT_FEATURES, len(FEATURES))
+        told = array(block, CONTENT_COUNTS)
+        features = array(block, CONTENT_FEATURES)
         least = _REMAINS_LOGIT if told[_TOLD] else reals(block)[SPEECH_LOGIT]
         told[_TOLD] = 1 if logit(STREAM_MODEL, features) > least else 0
 

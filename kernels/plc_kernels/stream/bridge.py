@@ -26,6 +26,7 @@ from plc_kernels.network.hybrid import run_hybrid
 from plc_kernels.predict import LEAST_KNOWN
 from plc_kernels.stream import model as of
 from plc_kernels.stream import prediction
+from plc_kernels.stream.arrays import Block, fixed, floats, words
 from plc_kernels.stream.gap import (
     HORIZON,
     SAMPLES,
@@ -48,7 +49,7 @@ from plc_kernels.stream.layout import (
     ANSWERS,
     BRIDGE_NET,
     BRIDGE_ROWS,
-    BRIDGE_WORDS,
+    BRIDGE_TABLE,
     CHANNELS,
     FITTED_STEP,
     HISTORY_AT,
@@ -56,28 +57,22 @@ from plc_kernels.stream.layout import (
     KNOWN,
     LOOKAHEAD,
     PACKET,
-    PAST,
     RATE,
     REACH,
     RING,
     RUN_ON_MS,
     SPEECH,
     UNSOUND,
-    Block,
-    doubles,
-    float_rows,
-    floats,
+    array,
     place,
     reach_of,
     samples_of,
-    words,
 )
 from plc_kernels.stream.tables import (
-    SPACE_WORDS,
+    SPACE_TABLE,
     contour_of,
     contour_past,
-    contour_width,
-    place_space,
+    measure_space,
     real_of,
     space_of,
     word_of,
@@ -88,25 +83,27 @@ PLACE = 2
 _SIDES = 3
 """Drafts of a channel: from the past, from what follows, and both blended."""
 
+_word, _array = BRIDGE_TABLE.word, BRIDGE_TABLE.array
 # What follows from the model and the stream.
-SIDE, AHEAD, LOOKED, AROUND, WIDTH, MET = range(BRIDGE_WORDS, BRIDGE_WORDS + 6)
-"""Samples of a prediction that is bent, and of one behind the gap; of the contour, as
-:mod:`~plc_kernels.stream.network` has them; and the samples that it meets."""
-# Where arrays lie.
-(
-    VOICES,
-    FAR_VOICE,
-    CONTOURS,
-    PERIODS,
-    MET_AT,
-    EXPECTED,
-    TURNED,
-    FORWARD,
-    BACKWARD,
-    BEYOND,
-    SPACE,
-) = range(BRIDGE_WORDS + 6, BRIDGE_WORDS + 17)
-BRIDGED_BY = SPACE + SPACE_WORDS
+SIDE = _word()
+AHEAD = _word()
+VOICE = _word()
+MET = _word()
+"""Samples of a prediction that is bent, and of one behind the gap; of the first with what a contour
+is expected from; and those that it meets, of both sides."""
+VOICES = _array(np.float32, CHANNELS, VOICE)
+FAR_VOICE = _array(np.float32, VOICE)
+CONTOURS = _array(np.float32, CHANNELS, fixed(POINTS))
+PERIODS = _array(np.float64, CHANNELS)
+MET_AT = _array(np.float32, MET)
+EXPECTED = _array(np.float32, fixed(POINTS))
+TURNED = _array(np.float32, fixed(POINTS))
+FORWARD = _array(np.float32, CHANNELS, REACH)
+BACKWARD = _array(np.float32, CHANNELS, REACH)
+BEYOND = _array(np.float32, CHANNELS, AHEAD)
+SPACE = BRIDGE_TABLE.include(SPACE_TABLE)
+_ROWS = BRIDGE_TABLE.rows(range(VOICES, BRIDGE_TABLE.next))
+BRIDGED_BY = _word()
 """State of a burst: whether the network made its bridge."""
 
 
@@ -140,13 +137,12 @@ def measure(model: int, header: Block) -> int:
     touching = plan[hybrid_plan.INNER] - 2 * plan[hybrid_plan.SPARE]
     measure_gap(header, BRIDGE_NET, model, touching)
     run_on = samples_of(rate, RUN_ON_MS)
-    known, side, looked, around = contour_sizes(rate, header[BRIDGE_NET + HORIZON] + run_on)
+    known, side, _, _ = contour_sizes(rate, header[BRIDGE_NET + HORIZON] + run_on)
     header[SIDE] = side
+    header[VOICE] = known + side
     header[AHEAD] = header[BRIDGE_NET + SAMPLES] - header[BRIDGE_NET + START]
-    header[LOOKED] = looked
-    header[AROUND] = around
-    header[WIDTH] = contour_width(model)
-    header[MET] = met_samples(rate)
+    measure_space(header, SPACE, model)
+    header[MET] = 2 * met_samples(rate)
     return max(int(header[BRIDGE_NET + START]), known)
 
 
@@ -160,20 +156,8 @@ def predicted(header: Block) -> int:
 @part
 def add_places(header: Block) -> None:
     """Give the arrays of a network for bridges their places."""
-    channels, reach = header[CHANNELS], header[REACH]
-    line = contour_past(header) + header[SIDE]
     place_gap(header, BRIDGE_NET)
-    place(header, VOICES, 4 * channels * line)
-    place(header, FAR_VOICE, 4 * line)
-    place(header, CONTOURS, 4 * channels * POINTS)
-    place(header, PERIODS, 8 * channels)
-    place(header, MET_AT, 4 * 2 * header[MET])
-    place(header, EXPECTED, 4 * POINTS)
-    place(header, TURNED, 4 * POINTS)
-    place(header, FORWARD, 4 * channels * reach)
-    place(header, BACKWARD, 4 * channels * reach)
-    place(header, BEYOND, 4 * channels * header[AHEAD])
-    place_space(header, SPACE, header[LOOKED], header[AROUND], header[WIDTH])
+    place(header, 0, _ROWS)
 
 
 @inlined
@@ -199,18 +183,16 @@ def late_samples(block: Block) -> int:
 @inlined
 def _voices(block: Block) -> NDArray[np.float32]:
     """Return the near side of each channel, shape (channels, known + predicted)."""
-    rows: NDArray[np.float32] = float_rows(
-        block, VOICES, (block[CHANNELS], contour_past(block) + block[SIDE])
-    )
+    rows: NDArray[np.float32] = array(block, VOICES)
     return rows
 
 
 @inlined
 def _crossing(block: Block) -> CrossingSpace:
     return CrossingSpace(
-        floats(block, MET_AT, 2 * block[MET]),
-        floats(block, EXPECTED, POINTS),
-        floats(block, TURNED, POINTS),
+        array(block, MET_AT),
+        array(block, EXPECTED),
+        array(block, TURNED),
     )
 
 
@@ -229,12 +211,12 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
         write.
     """
     channels, rate, known = block[CHANNELS], block[RATE], contour_past(block)
-    ring = float_rows(block, RING, (channels, block[PAST]))
-    after = float_rows(block, AFTER, (channels, block[REACH]))
+    ring = array(block, RING)
+    after = array(block, AFTER)
     through = prediction.through_rows(block)
-    voices, contours = _voices(block), float_rows(block, CONTOURS, (channels, POINTS))
-    periods = doubles(block, PERIODS, channels)
-    space = space_of(block, SPACE, block[LOOKED], block[AROUND], block[WIDTH])
+    voices, contours = _voices(block), array(block, CONTOURS)
+    periods = array(block, PERIODS)
+    space = space_of(block, SPACE)
     many = contour_sizes(rate, n)[1]
     for c in range(channels):
         past = voices[c, :known]
@@ -258,26 +240,26 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
 @part
 def _lead_in(block: Block, c: int, along: bool, gap: int, out: NDArray[np.float32]) -> None:
     """Write how the far side leads back into the gap, in reverse."""
-    period = doubles(block, PERIODS, block[CHANNELS])[c] if along else 0.0
+    period = array(block, PERIODS)[c] if along else 0.0
     if period == 0.0:
         prediction.extend_channel(block, c, out)
         return
     rate = block[RATE]
     far_side = prediction.far_side_row(block, block[KNOWN], gap)
     known = min(far_side.size, contour_past(block))
-    line = floats(block, FAR_VOICE, contour_past(block) + block[SIDE])
+    line = array(block, FAR_VOICE)
     line = line[: known + contour_sizes(rate, out.size)[1]]
     for i in range(known):
         line[i] = far_side[known - 1 - i]
     prediction.extend_channel(block, c, line[known:])
     bend_far(
         rate,
-        space_of(block, SPACE, block[LOOKED], block[AROUND], block[WIDTH]),
+        space_of(block, SPACE),
         _crossing(block),
         line,
         known,
         period,
-        float_rows(block, CONTOURS, (block[CHANNELS], POINTS))[c],
+        array(block, CONTOURS)[c],
         gap,
         out,
     )
@@ -304,11 +286,11 @@ def land(block: Block, gap: int, along: bool) -> bool:
         return False
     block[FITTED_STEP] = -1
     lead_in = prediction.lead_in_row(block, prediction.samples_ahead(block, known, gap))
-    after = float_rows(block, AFTER, (channels, block[REACH]))
+    after = array(block, AFTER)
     through = prediction.through_rows(block)
-    forward = float_rows(block, FORWARD, (channels, block[REACH]))
-    backward = float_rows(block, BACKWARD, (channels, block[REACH]))
-    beyond = float_rows(block, BEYOND, (channels, block[AHEAD]))
+    forward = array(block, FORWARD)
+    backward = array(block, BACKWARD)
+    beyond = array(block, BEYOND)
     for c in range(channels):
         stages = prediction.turn_back(block, c, after[c], known, gap)
         _lead_in(block, c, along, gap, lead_in)
@@ -336,19 +318,19 @@ def improve(block: Block, model: int, gap: int, work: NDArray[np.float32]) -> No
     work : float32, shape (at least the network's,), written
     """
     channels, known = block[CHANNELS], block[KNOWN]
-    bridge = float_rows(block, BRIDGE_ROWS, (channels, block[REACH]))
-    ring = float_rows(block, RING, (channels, block[PAST]))
-    after = float_rows(block, AFTER, (channels, block[REACH]))
+    bridge = array(block, BRIDGE_ROWS)
+    ring = array(block, RING)
+    after = array(block, AFTER)
     lines = gap_lines(block, BRIDGE_NET)
     for c in range(channels):
         draw_up(
             ring[c],
             block[HISTORY_AT],
-            float_rows(block, FORWARD, (channels, block[REACH]))[c],
-            float_rows(block, BACKWARD, (channels, block[REACH]))[c],
+            array(block, FORWARD)[c],
+            array(block, BACKWARD)[c],
             bridge[c, :gap],
             after[c, :known],
-            float_rows(block, BEYOND, (channels, block[AHEAD]))[c],
+            array(block, BEYOND)[c],
             block[BRIDGE_NET + START],
             lines[_SIDES * c : _SIDES * (c + 1)],
         )

@@ -10,21 +10,37 @@ from numpy.typing import NDArray
 from plc_kernels.compile import kernel
 from plc_kernels.dropouts import LAG_MS, MORE_MS, STATE_WORDS, find_dropouts, skip_packet
 from plc_kernels.packet import unpack_float32, unpack_int16
-from plc_kernels.stream.layout import (
+from plc_kernels.stream.arrays import (
     Block,
-    byte_rows,
+    BlockTable,
+    fixed,
     float_rows,
     integer_rows,
-    samples_of,
-    word_rows,
-    words,
+    place_arrays,
+    view_of,
 )
+from plc_kernels.stream.layout import samples_of
 
-(RATE, CHANNELS, PACKET, PAST, SIZE, LINES, STATES, MARKED, PARTS) = range(9)
-"""Words of the memory: Hz; channels; samples of a packet and of what is kept before it; bytes in
-all; then the offset of each array in bytes."""
+_table = BlockTable()
+_word, _array = _table.word, _table.array
+RATE = _word()
+CHANNELS = _word()
+PACKET = _word()
+PAST = _word()
+"""Hz; channels; samples of a packet and of what is kept before it."""
+SIZE = _word()
+"""Of the memory, in bytes."""
+_LINE = _word()
+_MOST = _word()
+"""Samples of a line; the most dropouts of a packet, with one more."""
+STATES = _array(np.int64, CHANNELS, fixed(STATE_WORDS))
+PARTS = _array(np.int64, _MOST)
+LINES = _array(np.float32, CHANNELS, _LINE)
+MARKED = _array(np.int8, CHANNELS, PACKET)
+_ROWS = _table.rows(_table.arrays)
 HEAD = 16
 """Words before the arrays."""
+_array_of = view_of(_table)
 
 
 @kernel
@@ -40,15 +56,8 @@ def lay_out_search(settings: NDArray[np.int64], head: Block) -> int:
     rate, channels, packet = settings[0], settings[1], settings[2]
     past = samples_of(rate, max(LAG_MS, 1000.0 * packet / rate) + MORE_MS)
     head[RATE], head[CHANNELS], head[PACKET], head[PAST] = rate, channels, packet, past
-    size = 8 * HEAD
-    head[STATES] = size
-    size += 8 * channels * STATE_WORDS
-    head[PARTS] = size
-    size += 8 * (packet + 1)
-    head[LINES] = size
-    size += 4 * channels * (past + packet)
-    head[MARKED] = size
-    head[SIZE] = (size + channels * packet + 7) // 8 * 8
+    head[_LINE], head[_MOST] = past + packet, packet + 1
+    head[SIZE] = place_arrays(head, 0, _ROWS, 8 * HEAD)
     return int(head[SIZE])
 
 
@@ -67,7 +76,7 @@ def search(memory: Block, packet: int, integer: bool) -> int:
         Whether it is int16, not float32.
     """
     channels, n, past = memory[CHANNELS], memory[PACKET], memory[PAST]
-    lines = float_rows(memory, LINES, (channels, past + n))
+    lines = _array_of(memory, LINES)
     if integer:
         unpack_int16(integer_rows(packet, 0, (n, channels)), 0, n, lines[:, past:])
     else:
@@ -77,9 +86,9 @@ def search(memory: Block, packet: int, integer: bool) -> int:
             memory[RATE],
             n,
             lines,
-            word_rows(memory, STATES, (channels, STATE_WORDS)),
-            byte_rows(memory, MARKED, (channels, n)),
-            words(memory, PARTS, n + 1),
+            _array_of(memory, STATES),
+            _array_of(memory, MARKED),
+            _array_of(memory, PARTS),
         )
     )
 
@@ -93,8 +102,7 @@ def search_nothing(memory: Block) -> None:
     memory : int64, read and written
         As of :func:`search`.
     """
-    states = word_rows(memory, STATES, (memory[CHANNELS], STATE_WORDS))
-    skip_packet(memory[RATE], memory[PACKET], states)
+    skip_packet(memory[RATE], memory[PACKET], _array_of(memory, STATES))
 
 
 @kernel
@@ -106,4 +114,4 @@ def forget_search(memory: Block) -> None:
     memory : int64, read and written
         As of :func:`search`.
     """
-    word_rows(memory, STATES, (memory[CHANNELS], STATE_WORDS))[:] = 0
+    _array_of(memory, STATES)[:] = 0

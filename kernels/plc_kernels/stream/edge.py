@@ -10,25 +10,20 @@ from plc_kernels.edges import (
     LEAST_EDGE_SAMPLES,
     EdgeSpace,
     count_damaged,
-    edge_sizes,
     is_extreme,
     mend_end,
 )
 from plc_kernels.history import newest
+from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
-    CHANNELS,
     EDGE_FIT,
     EDGE_LINE,
+    EDGE_NUMBERS,
     EDGE_ROWS,
     HISTORY_AT,
     HISTORY_FILLED,
-    PAST,
-    RATE,
     RING,
-    Block,
-    double_rows,
-    doubles,
-    float_rows,
+    array,
 )
 
 
@@ -37,7 +32,7 @@ def mend(block: Block) -> None:
     """Mend the history's end, after a received part, where it is damaged."""
     if block[HISTORY_FILLED] < LEAST_EDGE_SAMPLES:
         return
-    ring = float_rows(block, RING, (block[CHANNELS], block[PAST]))
+    ring = array(block, RING)
     last = (block[HISTORY_AT] if block[HISTORY_AT] else ring.shape[1]) - 1
     for c in range(ring.shape[0]):
         if is_extreme(ring[c, last]):
@@ -46,15 +41,10 @@ def mend(block: Block) -> None:
 
 @part
 def _mend_channel(block: Block, c: int) -> None:
-    looked, order = edge_sizes(block[RATE])
-    rows = float_rows(block, EDGE_ROWS, (3, looked))
-    space = EdgeSpace(
-        rows[1:],
-        double_rows(block, EDGE_FIT, (3, order + 1)),
-        doubles(block, EDGE_LINE, looked),
-    )
-    x = rows[0, : min(looked, block[HISTORY_FILLED])]
-    ring = float_rows(block, RING, (block[CHANNELS], block[PAST]))[c]
+    rows, order = array(block, EDGE_ROWS), block[EDGE_NUMBERS] - 1
+    space = EdgeSpace(rows[1:], array(block, EDGE_FIT), array(block, EDGE_LINE))
+    x = rows[0, : min(rows.shape[1], block[HISTORY_FILLED])]
+    ring = array(block, RING)[c]
     newest(ring, block[HISTORY_AT], x)
     count = count_damaged(x, order, False, space)
     if not count:

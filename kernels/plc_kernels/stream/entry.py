@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.rungs import STEADY_MS, UNSTEADY_MS, order_of, past_samples
 from plc_kernels.stream import network, prediction
+from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
     BRIDGES,
     CHANNELS,
@@ -43,8 +44,7 @@ from plc_kernels.stream.layout import (
     STEADY_STEPS,
     STEP,
     UNSTEADY_STEPS,
-    Block,
-    float_rows,
+    array,
     lay_out,
     reach_of,
     reals,
@@ -238,8 +238,8 @@ def calibrate(block: Block, model: int) -> int:
         What was done, in multiply-adds of a network: at least 100 million.
     """
     channels, packet = block[CHANNELS], block[PACKET]
-    ring = float_rows(block, RING, (channels, block[PAST]))
-    fill = float_rows(block, FILL, (channels, packet))
+    ring = array(block, RING)
+    fill = array(block, FILL)
     done = 0
     while done < _CALIBRATION:
         reset(block)

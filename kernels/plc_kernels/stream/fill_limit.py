@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.level import allowed_level, follow_level, hold_level, quieten, quietest_power
+from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
     BEGINS,
-    CHANNELS,
     GLIDE,
     HOP,
     LEVEL_ALLOWED,
@@ -28,7 +28,6 @@ from plc_kernels.stream.layout import (
     LEVEL_QUIETEST,
     LEVEL_REACH,
     LEVEL_RECENT,
-    LEVEL_SIZE,
     LEVEL_SLOTS,
     LEVEL_STATE,
     NEWEST,
@@ -38,12 +37,8 @@ from plc_kernels.stream.layout import (
     RECEIVED_SHARE,
     SHARE_RATE,
     SMOOTHING,
-    Block,
-    double_rows,
-    doubles,
-    float_rows,
+    array,
     reals,
-    words,
 )
 from plc_kernels.stream.queue import part_of, slot_rows
 
@@ -66,20 +61,19 @@ _NOISE_RATIO = 10.0
 @part
 def start_limit(block: Block) -> None:
     """Forget the received levels."""
-    words(block, LEVEL_SLOTS, block[LEVEL_SIZE])[:] = -1
+    array(block, LEVEL_SLOTS)[:] = -1
     block[NEWEST] = 0
     reals(block)[RECEIVED_SHARE] = 1.0
-    double_rows(block, LEVEL_STATE, (block[CHANNELS], 3))[:] = 0.0
+    array(block, LEVEL_STATE)[:] = 0.0
     begin_limit(block)
 
 
 @part
 def begin_limit(block: Block) -> None:
     """Note the begin of a burst."""
-    channels = block[CHANNELS]
-    double_rows(block, LEVEL_STATE, (channels, 3))[:, 0] = 1.0
+    array(block, LEVEL_STATE)[:, 0] = 1.0
     block[BEGINS] = 1
-    doubles(block, LEVEL_NOISE, channels)[:] = 0.0
+    array(block, LEVEL_NOISE)[:] = 0.0
 
 
 @part
@@ -94,7 +88,7 @@ def follow_newest(block: Block, slot: int) -> None:
         Where it stands in the queue.
     """
     numbers = reals(block)
-    size, hop = block[LEVEL_SIZE], block[HOP]
+    hop = block[HOP]
     position = (block[PUSHED] - 1) * block[PACKET]
     begin = 0
     while begin < block[PACKET]:
@@ -109,10 +103,10 @@ def follow_newest(block: Block, slot: int) -> None:
                 stop,
                 position,
                 hop,
-                words(block, LEVEL_SLOTS, size),
-                words(block, LEVEL_COUNTS, size),
-                float_rows(block, LEVEL_PEAKS, (block[CHANNELS], size)),
-                double_rows(block, LEVEL_ENERGIES, (block[CHANNELS], size)),
+                array(block, LEVEL_SLOTS),
+                array(block, LEVEL_COUNTS),
+                array(block, LEVEL_PEAKS),
+                array(block, LEVEL_ENERGIES),
             )
         else:
             numbers[RECEIVED_SHARE] *= remembered
@@ -141,19 +135,18 @@ def limit_noise(block: Block, position: int, noise: NDArray[np.float32]) -> None
         Samples of the stream played before it.
     noise : float32, shape (channels, n), read and written
     """
-    channels, size = block[CHANNELS], block[LEVEL_SIZE]
-    quietest = doubles(block, LEVEL_QUIETEST, channels)
+    quietest = array(block, LEVEL_QUIETEST)
     quietest_power(
         _newest_at(block, position),
         block[HOP],
         block[LEVEL_HOLD],
-        words(block, LEVEL_SLOTS, size),
-        words(block, LEVEL_COUNTS, size),
-        double_rows(block, LEVEL_ENERGIES, (channels, size)),
+        array(block, LEVEL_SLOTS),
+        array(block, LEVEL_COUNTS),
+        array(block, LEVEL_ENERGIES),
         quietest,
     )
-    power = doubles(block, LEVEL_NOISE, channels)
-    for c in range(channels):
+    power = array(block, LEVEL_NOISE)
+    for c in range(noise.shape[0]):
         most = _NOISE_RATIO * quietest[c]
         quieten(most, reals(block)[NOISE_SMOOTHING], power[c : c + 1], noise[c])
 
@@ -171,25 +164,25 @@ def hold(block: Block, position: int, rows: NDArray[np.float32]) -> bool:
     rows : float32, shape (channels, n), read and written
     """
     numbers = reals(block)
-    channels, size, hop = block[CHANNELS], block[LEVEL_SIZE], block[HOP]
-    allowed = double_rows(block, LEVEL_ALLOWED, (channels, 4))
+    hop = block[HOP]
+    allowed = array(block, LEVEL_ALLOWED)
     allowed_level(
         _newest_at(block, position),
         hop,
         block[LEVEL_HOLD],
         block[LEVEL_FORGET],
         block[LEVEL_LATELY],
-        words(block, LEVEL_SLOTS, size),
-        words(block, LEVEL_COUNTS, size),
-        float_rows(block, LEVEL_PEAKS, (channels, size)),
-        double_rows(block, LEVEL_ENERGIES, (channels, size)),
+        array(block, LEVEL_SLOTS),
+        array(block, LEVEL_COUNTS),
+        array(block, LEVEL_PEAKS),
+        array(block, LEVEL_ENERGIES),
         allowed,
     )
     by_age = numbers[RECEIVED_SHARE] < _MOSTLY_RECEIVED
-    states = double_rows(block, LEVEL_STATE, (channels, 3))
-    recent = double_rows(block, LEVEL_RECENT, (channels, hop))
+    states = array(block, LEVEL_STATE)
+    recent = array(block, LEVEL_RECENT)
     acted = False
-    for c in range(channels):
+    for c in range(rows.shape[0]):
         peak, power = allowed[c, 0], allowed[c, 1]
         if not by_age and peak > _SILENCE:
             peak, power = allowed[c, 2], allowed[c, 3]

@@ -18,47 +18,65 @@ from plc_kernels.spectra.gap import (
     synthesise_gap,
 )
 from plc_kernels.stream import model as of
+from plc_kernels.stream.arrays import Block, BlockTable, fixed, view_of
 from plc_kernels.stream.layout import (
+    BRIDGE_NET,
     CHANNELS,
+    MUSIC_NET,
+    NET_WORDS,
     RATE,
-    Block,
-    float_blocks,
-    float_rows,
-    floats,
+    SPEECH_NET,
+    TABLE,
     place,
     samples_of,
 )
 from plc_kernels.stream.tables import (
-    GRID_WORDS,
+    GRID_SIZE,
+    GRID_TABLE,
+    GRID_WORKED_IN,
     frame_size,
     grid_of,
-    place_grid,
+    measure_grid,
     real_of,
     word_of,
     write_grid,
 )
 
+_table = BlockTable(stop=NET_WORDS)
+_word, _array = _table.word, _table.array
+
 # Sizes that follow from the model and the rate.
-(
-    FILE_AT,
-    DRAFTS,
-    BINS,
-    FRAMES,
-    CONTEXT,
-    TOUCHING,
-    SIZE,
-    START,
-    SAMPLES,
-    HORIZON,
-    PASSES,
-) = range(11)
+FILE_AT = _word()
+DRAFTS = _word()
+BINS = _word()
+FRAMES = _word()
+CONTEXT = _word()
+TOUCHING = _word()
+START = _word()
+SAMPLES = _word()
+HORIZON = _word()
 """Place of the network in the file, -1: none; rows of a channel; bins, frames, those of context
-before the gap, and those that touch it; samples of a frame; the gap's first sample in a row, a
-row's samples, and those of the longest gap; and passes of the transform."""
-# Where arrays lie.
-LINES, SPECTRA, FILLED, LOST, RAMP, LINE, MADE, GRID = range(11, 19)
-GAP_WORDS = GRID + GRID_WORDS
-"""Words of a set."""
+before the gap, and those that touch it; the gap's first sample in a row, a row's samples, and those
+of the longest gap."""
+FILLS = _word()
+ROWS = _word()
+"""Channels, and rows of all of them."""
+LINES = _array(np.float32, ROWS, SAMPLES)
+SPECTRA = _array(np.float32, ROWS, fixed(2), BINS, FRAMES)
+FILLED = _array(np.float32, FILLS, fixed(2), BINS, TOUCHING)
+LOST = _array(np.float32, FILLS, FRAMES)
+RAMP = _array(np.float32, HORIZON)
+LINE = _array(np.float32, HORIZON)
+MADE = _array(np.float32, FILLS, HORIZON)
+GRID = _table.include(GRID_TABLE)
+SIZE = GRID + GRID_SIZE
+"""Samples of a frame."""
+WORKED_IN = (SPECTRA, FILLED, LINE, *(GRID + word for word in GRID_WORKED_IN))
+"""Arrays that hold nothing from one answer to the next."""
+_ROWS = _table.rows(_table.arrays)
+_array_of = view_of(_table)
+for _net in (SPEECH_NET, MUSIC_NET, BRIDGE_NET):
+    TABLE.include(_table, _net)
 
 
 @inlined
@@ -90,7 +108,9 @@ def measure_gap(header: Block, net: int, model: int, touching: int) -> None:
     header[net + FRAMES] = word_of(model, of.FRAMES)
     header[net + CONTEXT] = word_of(model, of.CONTEXT)
     header[net + TOUCHING] = touching
-    header[net + SIZE] = size
+    measure_grid(header, net + GRID, size)
+    header[net + FILLS] = header[CHANNELS]
+    header[net + ROWS] = header[CHANNELS] * header[net + DRAFTS]
     header[net + START] = (header[net + CONTEXT] + INSIDE) * hop
     header[net + SAMPLES] = (header[net + FRAMES] - 1) * hop + size
     header[net + HORIZON] = samples_of(rate, real_of(model, of.HORIZON_MS))
@@ -99,22 +119,13 @@ def measure_gap(header: Block, net: int, model: int, touching: int) -> None:
 @part
 def place_gap(header: Block, net: int) -> None:
     """Give the arrays of a network's gap their places."""
-    channels, horizon = header[CHANNELS], header[net + HORIZON]
-    rows, spectrum = channels * header[net + DRAFTS], 2 * header[net + BINS]
-    place(header, net + LINES, 4 * rows * header[net + SAMPLES])
-    place(header, net + SPECTRA, 4 * rows * spectrum * header[net + FRAMES])
-    place(header, net + FILLED, 4 * channels * spectrum * header[net + TOUCHING])
-    place(header, net + LOST, 4 * channels * header[net + FRAMES])
-    place(header, net + RAMP, 4 * horizon)
-    place(header, net + LINE, 4 * horizon)
-    place(header, net + MADE, 4 * channels * horizon)
-    place_grid(header, net + GRID, header[net + SIZE])
+    place(header, net, _ROWS)
 
 
 @part
 def open_gap(block: Block, net: int, both: bool) -> None:
     """Write the tables of a network's gap, for the longest one; ``both`` as for :func:`mark`."""
-    block[net + PASSES] = write_grid(block, net + GRID, block[net + SIZE])
+    write_grid(block, net + GRID)
     mark(block, net, block[net + HORIZON], both)
 
 
@@ -127,70 +138,63 @@ def mark(block: Block, net: int, gap: int, both: bool) -> None:
         gap,
         EDGE_MS * block[RATE] / 1000.0,
         both,
-        float_rows(block, net + LOST, (block[CHANNELS], block[net + FRAMES])),
-        floats(block, net + RAMP, block[net + HORIZON]),
+        _array_of(block, LOST, net),
+        _array_of(block, RAMP, net),
     )
 
 
 @inlined
 def gap_grid(block: Block, net: int) -> Grid:
     """Return the grid of a network's frames."""
-    return grid_of(block, net + GRID, block[net + SIZE], block[net + PASSES])
+    return grid_of(block, net + GRID)
 
 
 @inlined
 def gap_lines(block: Block, net: int) -> NDArray[np.float32]:
     """Return the drafts, shape (channels * drafts, samples)."""
-    count = block[CHANNELS] * block[net + DRAFTS]
-    rows: NDArray[np.float32] = float_rows(block, net + LINES, (count, block[net + SAMPLES]))
+    rows: NDArray[np.float32] = _array_of(block, LINES, net)
     return rows
 
 
 @inlined
 def gap_spectra(block: Block, net: int) -> NDArray[np.float32]:
     """Return the drafts' spectra, shape (channels * drafts, 2, bins, frames)."""
-    count = block[CHANNELS] * block[net + DRAFTS]
-    bins, frames = block[net + BINS], block[net + FRAMES]
-    rows: NDArray[np.float32] = float_blocks(block, net + SPECTRA, (count, 2, bins, frames))
+    rows: NDArray[np.float32] = _array_of(block, SPECTRA, net)
     return rows
 
 
 @inlined
 def gap_filled(block: Block, net: int) -> NDArray[np.float32]:
     """Return the network's answer, shape (channels, 2, bins, touching)."""
-    shape = (block[CHANNELS], 2, block[net + BINS], block[net + TOUCHING])
-    rows: NDArray[np.float32] = float_blocks(block, net + FILLED, shape)
+    rows: NDArray[np.float32] = _array_of(block, FILLED, net)
     return rows
 
 
 @inlined
 def gap_made(block: Block, net: int) -> NDArray[np.float32]:
     """Return what was made of the answer, shape (channels, horizon)."""
-    shape = (block[CHANNELS], block[net + HORIZON])
-    rows: NDArray[np.float32] = float_rows(block, net + MADE, shape)
+    rows: NDArray[np.float32] = _array_of(block, MADE, net)
     return rows
 
 
 @inlined
 def flat_spectra(block: Block, net: int) -> NDArray[np.float32]:
     """Return the drafts' spectra as one row, for a network."""
-    count = block[CHANNELS] * block[net + DRAFTS] * block[net + FRAMES]
-    row: NDArray[np.float32] = floats(block, net + SPECTRA, 2 * block[net + BINS] * count)
+    row: NDArray[np.float32] = _array_of(block, SPECTRA, net).reshape(-1)
     return row
 
 
 @inlined
 def flat_lost(block: Block, net: int) -> NDArray[np.float32]:
     """Return each frame's share in the gap as one row, for a network."""
-    row: NDArray[np.float32] = floats(block, net + LOST, block[CHANNELS] * block[net + FRAMES])
+    row: NDArray[np.float32] = _array_of(block, LOST, net).reshape(-1)
     return row
 
 
 @inlined
 def flat_filled(block: Block, net: int) -> NDArray[np.float32]:
     """Return the network's answer as one row."""
-    count = block[CHANNELS] * block[net + TOUCHING]
-    row: NDArray[np.float32] = floats(block, net + FILLED, 2 * block[net + BINS] * count)
+    row: NDArray[np.float32] = _array_of(block, FILLED, net).reshape(-1)
     return row
 
 
@@ -219,7 +223,7 @@ def synthesise(block: Block, net: int, gap: int) -> None:
         block[net + CONTEXT],
         gap_filled(block, net),
         gap,
-        floats(block, net + RAMP, block[net + HORIZON]),
-        floats(block, net + LINE, block[net + HORIZON]),
+        _array_of(block, RAMP, net),
+        _array_of(block, LINE, net),
         gap_made(block, net),
     )

@@ -9,14 +9,7 @@ arrays follow. Nothing in it is an address, so that a block can be copied, kept 
 :func:`lay_out` follows the settings and tells the size; :func:`open_stream` fills the block.
 """
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, part
@@ -26,8 +19,15 @@ from plc_kernels.level import FORGET_S, HOLD_S, LATELY_S
 from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, FRAME_MS, ROWS
 from plc_kernels.noise_filling import LEVEL_ROWS, filling_samples
 from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
-
-Block = NDArray[np.int64]
+from plc_kernels.stream.arrays import (
+    Block,
+    BlockTable,
+    doubles,
+    fixed,
+    place_arrays,
+    view_of,
+    words,
+)
 
 MAX_CHANNELS = 8
 MAX_STEPS = 16
@@ -37,284 +37,308 @@ MAX_RUNGS = 64
 TIME_BINS = 1000
 """Of a histogram of durations: 100 a decade from 10 ns on."""
 
-# Words of the settings: they are written before lay_out().
-(
-    RATE,
-    CHANNELS,
-    PACKET,
-    LOOKAHEAD,
-    SEED,
-    FIRST_RUNG,
-    SEAM,
-    INSIDE,
-    FADES,
-    CROSSFADES,
-    BRIDGES,
-    PAST,
-    STEADY_STEPS,
-    UNSTEADY_STEPS,
-    NOISE_RUNG,
-    REFIT,
-) = range(16)
-"""Hz; number of channels; samples of a packet; packets of lookahead; seed of the noise (modulo
-2**64); for :mod:`~plc_kernels.stream.entry`: the first rung of both ladders, and whether a caller
-wants to see drafts. Then what a filler is like: whether prediction is the step's own, whether long
-bursts fade, whether their end is crossfaded, whether what follows a gap is made use of, and the
-samples of history. The steps of both ladders; the place of noise among the names of rungs; and the
-samples of the stream for which a fit to steady content is used again, 0 for none."""
+TABLE = BlockTable()
+"""Of the block: its words and arrays, those of other modules included."""
+_word, _array = TABLE.word, TABLE.array
 
-# Where things lie: the size of the block in bytes, then the offset of each array in bytes.
-(
-    SIZE,
-    RING,
-    QUEUE,
-    MASK,
-    ARRIVED,
-    MISSING,
-    INBOX,
-    PLAYING,
-    FILL,
-    NOISE,
-    GAIN,
-    BRIDGE_ROWS,
-    AFTER,
-    RAMP,
-    QUICK_RAMP,
-    LEVEL_SLOTS,
-    LEVEL_COUNTS,
-    LEVEL_PEAKS,
-    LEVEL_ENERGIES,
-    LEVEL_ALLOWED,
-    LEVEL_STATE,
-    LEVEL_RECENT,
-    LEVEL_QUIETEST,
-    LEVEL_NOISE,
-    HEARD_FRAME,
-    HALF_FRAME,
-    FACTORS,
-    TWIDDLES,
-    SCRATCH,
-    WINDOWS,
-    FRAME,
-    SPECTRUM,
-    LEVELS,
-    BANDS,
-    NOISE_COUNTS,
-    FLUX,
-    NOISE_TAIL,
-    RANDOM,
-    POWER_SUM,
-    CONTENT_AVERAGES,
-    CONTENT_LOGS,
-    CONTENT_COUNTS,
-    CONTENT_FEATURES,
-    FIT_FORWARD,
-    FIT_BACKWARD,
-    FIT_MIRROR,
-    PREDICTOR,
-    TAPS,
-    RECENT,
-    LINE,
-    FIT_PAST,
-    LEAD_IN,
-    THROUGH,
-    ORDERS,
-    LIMITS,
-    TIMES,
-    GUIDE_ROWS,
-    GUIDE_FIT,
-    GUIDE_LINES,
-    GUIDE_GAINS,
-    EDGE_ROWS,
-    EDGE_FIT,
-    EDGE_LINE,
-    FILLING_WINDOWS,
-    FILLING_FACTORS,
-    FILLING_TWIDDLES,
-    FILLING_SCRATCH,
-    FILLING_FRAME,
-    FILLING_SPECTRUM,
-    FILLING_PAST,
-    FILLING_NOISE,
-    FILLING_LEVELS,
-    FILLING_RANDOM,
-    REALS_AT,
-) = range(16, 90)
+# Settings: they are written before lay_out().
+RATE = _word()
+CHANNELS = _word()
+PACKET = _word()
+LOOKAHEAD = _word()
+SEED = _word()
+"""Hz; number of channels; samples of a packet; packets of lookahead; seed of the noise (modulo
+2**64)."""
+FIRST_RUNG = _word()
+SEAM = _word()
+"""For :mod:`~plc_kernels.stream.entry`: the first rung of both ladders, and whether a caller wants
+to see drafts."""
+INSIDE = _word()
+FADES = _word()
+CROSSFADES = _word()
+BRIDGES = _word()
+PAST = _word()
+"""What a filler is like: whether prediction is the step's own, whether long bursts fade, whether
+their end is crossfaded, whether what follows a gap is made use of, and the samples of history."""
+STEADY_STEPS = _word()
+UNSTEADY_STEPS = _word()
+NOISE_RUNG = _word()
+REFIT = _word()
+"""The steps of both ladders; the place of noise among the names of rungs; and the samples of the
+stream for which a fit to steady content is used again, 0 for none."""
+FROM_ONSETS = _word()
+FILLS_NOISE = _word()
+"""Whether prediction is fitted to a sound from its onset on, and whether fills keep the level of
+their bands (:mod:`~plc_kernels.noise_filling`)."""
 
 # Lengths that follow from the settings.
-(
-    REACH,
-    RAMP_SAMPLES,
-    FADE_SAMPLES,
-    STEADY_HOLD,
-    UNSTEADY_HOLD,
-    MEET,
-    HOP,
-    GLIDE,
-    LEVEL_SIZE,
-    LEVEL_HOLD,
-    LEVEL_FORGET,
-    LEVEL_LATELY,
-    LEVEL_REACH,
-    FRAME_SAMPLES,
-    N_FACTORS,
-    N_TWIDDLES,
-    N_BANDS,
-    MOST_ORDER,
-    FIT_SAMPLES,
-    FILLING_SAMPLES,
-    N_FILLING_FACTORS,
-    N_FILLING_TWIDDLES,
-) = range(90, 112)
+SLOTS = _word()
+MISSING_PARTS = _word()
+"""Packets that are held; and the most missing parts of one, with one more."""
+REACH = _word()
+RAMP_SAMPLES = _word()
+FADE_SAMPLES = _word()
+STEADY_HOLD = _word()
+UNSTEADY_HOLD = _word()
+MEET = _word()
+HOP = _word()
+GLIDE = _word()
+LEVEL_SIZE = _word()
+LEVEL_HOLD = _word()
+LEVEL_FORGET = _word()
+LEVEL_LATELY = _word()
+LEVEL_REACH = _word()
+FRAME_SAMPLES = _word()
+HALF_SAMPLES = _word()
+FRAME_BINS = _word()
+N_FACTORS = _word()
+N_TWIDDLES = _word()
+N_BANDS = _word()
+MOST_ORDER = _word()
+FIT_SAMPLES = _word()
+FIT_NUMBERS = _word()
+LINE_NUMBERS = _word()
+THROUGH_SAMPLES = _word()
+"""Of a prediction: samples that it may be fitted on, coefficients with the one before them, numbers
+of a line that is extrapolated, and samples through a gap and beyond."""
+GUIDE_SAMPLES = _word()
+GUIDE_ORDER = _word()
+GUIDE_NUMBERS = _word()
+GUIDE_LINE = _word()
+"""Of the comparison of channels: samples of the history, order of the predictor, its coefficients
+with the one before them, and samples that are rehearsed with those before. 0 for one channel."""
+EDGE_SAMPLES = _word()
+EDGE_NUMBERS = _word()
+FILLING_SAMPLES = _word()
+FILLING_HALF = _word()
+FILLING_BINS = _word()
+N_FILLING_FACTORS = _word()
+N_FILLING_TWIDDLES = _word()
+
+SIZE = _word()
+"""Of the block, in bytes."""
+# Arrays: each word holds the offset in bytes.
+RING = _array(np.float32, CHANNELS, PAST)
+QUEUE = _array(np.float32, SLOTS, CHANNELS, PACKET)
+MASK = _array(np.int8, SLOTS, PACKET)
+ARRIVED = _array(np.int64, SLOTS)
+MISSING = _array(np.int64, MISSING_PARTS, fixed(2))
+INBOX = _array(np.float32, PACKET, CHANNELS)
+PLAYING = _array(np.float32, CHANNELS, PACKET)
+FILL = _array(np.float32, CHANNELS, PACKET)
+NOISE = _array(np.float32, CHANNELS, PACKET)
+GAIN = _array(np.float32, PACKET)
+BRIDGE_ROWS = _array(np.float32, CHANNELS, REACH)
+AFTER = _array(np.float32, CHANNELS, REACH)
+RAMP = _array(np.float32, RAMP_SAMPLES)
+QUICK_RAMP = _array(np.float32, RAMP_SAMPLES)
+LEVEL_SLOTS = _array(np.int64, LEVEL_SIZE)
+LEVEL_COUNTS = _array(np.int64, LEVEL_SIZE)
+LEVEL_PEAKS = _array(np.float32, CHANNELS, LEVEL_SIZE)
+LEVEL_ENERGIES = _array(np.float64, CHANNELS, LEVEL_SIZE)
+LEVEL_ALLOWED = _array(np.float64, CHANNELS, fixed(4))
+LEVEL_STATE = _array(np.float64, CHANNELS, fixed(3))
+LEVEL_RECENT = _array(np.float64, CHANNELS, HOP)
+LEVEL_QUIETEST = _array(np.float64, CHANNELS)
+LEVEL_NOISE = _array(np.float64, CHANNELS)
+HEARD_FRAME = _array(np.float32, CHANNELS, FRAME_SAMPLES)
+HALF_FRAME = _array(np.float32, CHANNELS, HALF_SAMPLES)
+FACTORS = _array(np.int64, fixed(MOST_FACTORS))
+TWIDDLES = _array(np.float32, fixed(2), N_TWIDDLES)
+SCRATCH = _array(np.float32, fixed(4), HALF_SAMPLES)
+WINDOWS = _array(np.float32, fixed(2), FRAME_SAMPLES)
+FRAME = _array(np.float32, FRAME_SAMPLES)
+SPECTRUM = _array(np.complex64, FRAME_BINS)
+LEVELS = _array(np.float32, CHANNELS, fixed(ROWS), FRAME_BINS)
+BANDS = _array(np.float32, CHANNELS, N_BANDS)
+NOISE_COUNTS = _array(np.int64, CHANNELS, fixed(4))
+FLUX = _array(np.float32, CHANNELS, fixed(2))
+NOISE_TAIL = _array(np.float32, CHANNELS, HALF_SAMPLES)
+RANDOM = _array(np.uint64, CHANNELS)
+POWER_SUM = _array(np.float32, FRAME_BINS)
+CONTENT_AVERAGES = _array(np.float64, fixed(AVERAGES))
+CONTENT_LOGS = _array(np.float64, fixed(APART_FRAMES + 1), fixed(CHANGE_BINS))
+CONTENT_COUNTS = _array(np.int64, fixed(5))
+CONTENT_FEATURES = _array(np.float64, fixed(len(FEATURES)))
+FIT_FORWARD = _array(np.float32, FIT_SAMPLES)
+FIT_BACKWARD = _array(np.float32, FIT_SAMPLES)
+FIT_MIRROR = _array(np.float64, FIT_NUMBERS)
+PREDICTOR = _array(np.float64, FIT_NUMBERS)
+TAPS = _array(np.float64, CHANNELS, MOST_ORDER)
+RECENT = _array(np.float64, CHANNELS, MOST_ORDER)
+LINE = _array(np.float64, LINE_NUMBERS)
+FIT_PAST = _array(np.float32, FIT_SAMPLES)
+LEAD_IN = _array(np.float32, THROUGH_SAMPLES)
+THROUGH = _array(np.float32, CHANNELS, THROUGH_SAMPLES)
+ORDERS = _array(np.int64, CHANNELS)
+LIMITS = _array(np.float64, CHANNELS)
+TIMES = _array(np.int64, fixed(2), fixed(TIME_BINS))
+GUIDE_ROWS = _array(np.float32, fixed(3), GUIDE_SAMPLES)
+GUIDE_FIT = _array(np.float64, fixed(3), GUIDE_NUMBERS)
+GUIDE_LINES = _array(np.float64, fixed(2), GUIDE_LINE)
+GUIDE_GAINS = _array(np.float64, CHANNELS, fixed(2))
+EDGE_ROWS = _array(np.float32, fixed(3), EDGE_SAMPLES)
+EDGE_FIT = _array(np.float64, fixed(3), EDGE_NUMBERS)
+EDGE_LINE = _array(np.float64, EDGE_SAMPLES)
+FILLING_WINDOWS = _array(np.float32, fixed(2), FILLING_SAMPLES)
+FILLING_FACTORS = _array(np.int64, fixed(MOST_FACTORS))
+FILLING_TWIDDLES = _array(np.float32, fixed(2), N_FILLING_TWIDDLES)
+FILLING_SCRATCH = _array(np.float32, fixed(4), FILLING_HALF)
+FILLING_FRAME = _array(np.float32, FILLING_SAMPLES)
+FILLING_SPECTRUM = _array(np.complex64, FILLING_BINS)
+FILLING_PAST = _array(np.float32, CHANNELS, FILLING_SAMPLES)
+FILLING_NOISE = _array(np.float32, CHANNELS, FILLING_SAMPLES)
+FILLING_LEVELS = _array(np.float32, CHANNELS, fixed(LEVEL_ROWS), FILLING_BINS)
+FILLING_RANDOM = _array(np.uint64, fixed(1))
+_ROWS = TABLE.rows(range(RING, TABLE.next))
+DRAFT = _array(np.float32, CHANNELS, PACKET)
+LEFT = _array(np.int64, CHANNELS)
+"""Of :mod:`~plc_kernels.stream.preparation`, in streams that have it: where the prediction of a
+packet lies, and the samples of each channel that are left of it."""
+SECOND = _word()
+"""Where the second set of words lies, 0: there is none."""
+REALS_AT = _word()
 
 # State.
-(
-    PUSHED,
-    SLOT,
-    POSITION,
-    PLAYED_AT,
-    PART_BEGIN,
-    PART_STOP,
-    PLAY,
-    CONCEALED_NOW,
-    HISTORY_AT,
-    HISTORY_FILLED,
-    HISTORY_TRUSTED,
-    IN_BURST,
-    HOLD,
-    LATE,
-    AGE,
-    RECOVERED,
-    BRIDGED,
-    BRIDGE,
-    LANDED,
-    KNOWN,
-    GAP,
-    FILL_SAMPLES,
-    UNSTEADY,
-    SPEECH,
-    FADING,
-    NEWEST,
-    BEGINS,
-    HEARD,
-    MADE,
-    FLUX_FRAMES,
-    DEPTH,
-    STEP,
-    FITTED,
-    RUNG,
-    INTEGER,
-    TIMED,
-    WAITS,
-    FITTED_AT,
-    FITTED_STEP,
-    TAKES,
-    FLAGS,
-    KEPT,
-    FILLING_AGE,
-) = range(112, 155)
-QUICK = 155
+PUSHED = _word()
+SLOT = _word()
+POSITION = _word()
+PLAYED_AT = _word()
+PART_BEGIN = _word()
+PART_STOP = _word()
+PLAY = _word()
+CONCEALED_NOW = _word()
+HISTORY_AT = _word()
+HISTORY_FILLED = _word()
+HISTORY_TRUSTED = _word()
+IN_BURST = _word()
+HOLD = _word()
+LATE = _word()
+AGE = _word()
+RECOVERED = _word()
+BRIDGED = _word()
+BRIDGE = _word()
+LANDED = _word()
+KNOWN = _word()
+GAP = _word()
+FILL_SAMPLES = _word()
+UNSTEADY = _word()
+SPEECH = _word()
+FADING = _word()
+NEWEST = _word()
+BEGINS = _word()
+HEARD = _word()
+MADE = _word()
+FLUX_FRAMES = _word()
+DEPTH = _word()
+STEP = _word()
+FITTED = _word()
+RUNG = _word()
+INTEGER = _word()
+TIMED = _word()
+WAITS = _word()
+FITTED_AT = _word()
+FITTED_STEP = _word()
+TAKES = _word()
+FLAGS = _word()
+KEPT = _word()
+FILLING_AGE = _word()
+QUICK = _word(MAX_CHANNELS)
 """First of a word for each channel."""
+NETWORK = _word()
+"""Whether the stream has a network, which the step asks for fills."""
+NETWORK_PAST = _word()
+NETWORK_RUNG = _word()
+"""Samples of history that they read, and the place of the first among the names of rungs: those for
+speech, for music and for bridges of speech follow one another."""
+LISTENS = _word()
+"""Whether a network hears all that is played: the step then answers part by part."""
+PREPARED_AT = _word()
+TAKEN = _word()
+"""The sample of the stream that a prepared burst begins with, below 0 for none; and whether this
+burst was prepared."""
+AWAKE_UNTIL = _word()
+HEARD_LATER = _word()
+EPOCH = _word()
+"""The sample from which on all that was played lately is silence; whether what music's network
+draws on is taken in when a burst is prepared, and not in each push; and how often the stream began
+anew."""
+ONE_FOR_ALL = _word()
+ANSWERS = _word()
+UNSOUND = _word()
+"""Whether speech's network serves all content; and how often networks were asked, and answered with
+what is no sound."""
 
-COUNTERS = (
-    "total_samples_received",
-    "concealed_samples",
-    "silent_concealed_samples",
-    "concealment_events",
-    "packets",
-    "lost_packets",
-    "partial_packets",
-    "invalid_packets",
-    "crossfaded_samples",
-    "bridged_samples",
-    "fills_limited",
-    "deadline_misses",
-    "rung_changes",
-    "longest_burst_samples",
-)
+_counted: list[str] = []
+STATS = TABLE.next
+
+
+def _counter(name: str) -> int:
+    _counted.append(name)
+    return _word()
+
+
+TOTAL_SAMPLES = _counter("total_samples_received")
+CONCEALED_SAMPLES = _counter("concealed_samples")
+SILENT_SAMPLES = _counter("silent_concealed_samples")
+EVENTS = _counter("concealment_events")
+PACKETS = _counter("packets")
+LOST_PACKETS = _counter("lost_packets")
+PARTIAL_PACKETS = _counter("partial_packets")
+INVALID_PACKETS = _counter("invalid_packets")
+CROSSFADED_SAMPLES = _counter("crossfaded_samples")
+BRIDGED_SAMPLES = _counter("bridged_samples")
+FILLS_LIMITED = _counter("fills_limited")
+DEADLINE_MISSES = _counter("deadline_misses")
+RUNG_CHANGES = _counter("rung_changes")
+LONGEST_BURST = _counter("longest_burst_samples")
+COUNTERS = tuple(_counted)
 """What a stream counts, in the order of its words from :data:`STATS` on."""
-STATS = 170
-(
-    TOTAL_SAMPLES,
-    CONCEALED_SAMPLES,
-    SILENT_SAMPLES,
-    EVENTS,
-    PACKETS,
-    LOST_PACKETS,
-    PARTIAL_PACKETS,
-    INVALID_PACKETS,
-    CROSSFADED_SAMPLES,
-    BRIDGED_SAMPLES,
-    FILLS_LIMITED,
-    DEADLINE_MISSES,
-    RUNG_CHANGES,
-    LONGEST_BURST,
-) = range(STATS, STATS + len(COUNTERS))
-RUNG_SAMPLES = 184
-"""First of :data:`MAX_RUNGS` words: concealed samples by rung."""
-LADDER = RUNG_SAMPLES + MAX_RUNGS
+RUNG_SAMPLES = _word(MAX_RUNGS)
+"""First of a word for each rung: concealed samples by rung."""
+LADDER = _word(2 * MAX_STEPS * 3)
 """First of the steps of both ladders, steady and unsteady: three words each, order, samples fitted
 on and place among the names of rungs."""
 
-NETWORK = LADDER + 2 * MAX_STEPS * 3
-"""Whether the stream has a network, which the step asks for fills."""
-NETWORK_PAST, NETWORK_RUNG = NETWORK + 1, NETWORK + 2
-"""Samples of history that they read, and the place of the first among the names of rungs: those for
-speech, for music and for bridges of speech follow one another."""
-LISTENS = NETWORK + 3
-"""Whether a network hears all that is played: the step then answers part by part."""
-NETWORK_WORDS = NETWORK + 4
-"""First of the words of :mod:`~plc_kernels.stream.network`."""
-SPEECH_NET, MUSIC_NET, BRIDGE_NET = NETWORK + 32, NETWORK + 60, NETWORK + 88
+# Room for the words that other modules declare.
+NETWORK_TABLE = TABLE.room(28)
+BRIDGE_TABLE = TABLE.room(23)
+RECALL_TABLE = TABLE.room(32)
+"""Of :mod:`~plc_kernels.stream.network`, :mod:`~plc_kernels.stream.bridge` and
+:mod:`~plc_kernels.stream.recall`."""
+NET_WORDS = 30
+SPEECH_NET, MUSIC_NET, BRIDGE_NET = _word(NET_WORDS), _word(NET_WORDS), _word(NET_WORDS)
 """First of the words that :mod:`~plc_kernels.stream.gap` has for each network."""
-BRIDGE_WORDS, RECALL_WORDS = NETWORK + 116, NETWORK + 144
-"""First of those of :mod:`~plc_kernels.stream.bridge` and :mod:`~plc_kernels.stream.recall`."""
-
-DRAFT, LEFT, PREPARED_AT, SECOND, TAKEN = range(NETWORK + 171, NETWORK + 176)
-"""Of :mod:`~plc_kernels.stream.preparation`, in streams that have it: where the prediction of a
-packet lies, and the samples of each channel that are left of it; the sample of the stream that a
-prepared burst begins with, below 0 for none; where the second set of words lies, 0: there is none;
-and whether this burst was prepared."""
-AWAKE_UNTIL, HEARD_LATER, EPOCH = range(NETWORK + 176, NETWORK + 179)
-"""Of the same: the sample from which on all that was played lately is silence; whether what music's
-network draws on is taken in when a burst is prepared, and not in each push; and how often the
-stream began anew."""
-ONE_FOR_ALL, ANSWERS, UNSOUND = range(NETWORK + 179, NETWORK + 182)
-"""Whether speech's network serves all content; and how often networks were asked, and answered with
-what is no sound."""
-FROM_ONSETS = NETWORK + 182
-"""Whether prediction is fitted to a sound from its onset on; it is a setting."""
-FILLS_NOISE = NETWORK + 183
-"""Whether fills keep the level of their bands (:mod:`~plc_kernels.noise_filling`), another one."""
 
 # The numbers among the words are read as float64.
-REALS = NETWORK + 184
-(
-    RECEIVED_SHARE,
-    FLUX_DB,
-    NOISE_S,
-    HURRY_MS,
-    LIMIT_MS,
-    BURST_MS,
-    SPENT_MS,
-    GOOD_MAX_MS,
-    CONCEALED_MAX_MS,
-    SMOOTHING,
-    NOISE_SMOOTHING,
-    DECAY,
-    SPEECH_LOGIT,
-    SHARE_RATE,
-    RECALL_WEIGHT,
-    PREPARE_MS,
-) = range(16)
-COSTS = 16
+_reals = BlockTable()
+_real = _reals.word
+RECEIVED_SHARE = _real()
+FLUX_DB = _real()
+NOISE_S = _real()
+HURRY_MS = _real()
+LIMIT_MS = _real()
+BURST_MS = _real()
+SPENT_MS = _real()
+GOOD_MAX_MS = _real()
+CONCEALED_MAX_MS = _real()
+SMOOTHING = _real()
+NOISE_SMOOTHING = _real()
+DECAY = _real()
+SPEECH_LOGIT = _real()
+SHARE_RATE = _real()
+RECALL_WEIGHT = _real()
+PREPARE_MS = _real()
+COSTS = _real(2 * MAX_STEPS)
 """First of a number for each step of both ladders: its cost in ms."""
-NETWORK_MS = COSTS + 2 * MAX_STEPS
+NETWORK_MS = _real(3)
 """First of a number for each network, those for speech, music and bridges: what it takes of a
 packet, its drafts included, in ms. The step leaves a network out for which there is no time."""
-REAL_WORDS = NETWORK_MS + 8
-HEADER = REALS + REAL_WORDS
-"""Words before the arrays."""
+REAL_WORDS = _reals.next
+REALS = _word(REAL_WORDS)
+_word(-TABLE.next % 8)
+HEADER = TABLE.next
+"""Words before the arrays: a multiple of 64 bytes."""
 
 RECOVERY_MS = 2.5
 """Crossfade from a concealment into the first received samples."""
@@ -352,66 +376,8 @@ CHUNK = 1024
 """Samples that are extrapolated at a time."""
 
 
-def _view(dtype: Any, dimensions: int) -> Any:
-    """Return a maker of arrays on a block, or at an address.
-
-    It is called with the block and the word that holds the array's place, or with an address and 0,
-    and then with the array's shape.
-    """
-
-    @intrinsic
-    def view(_context: Any, memory: Any, word: Any, shape: Any) -> Any:
-        array = types.Array(dtype, dimensions, "C")
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            place, where, extent = arguments
-            byte = ir.IntType(8).as_pointer()
-            if isinstance(memory, types.Array):
-                begin = context.make_array(memory)(context, builder, place).data
-                offset = builder.load(builder.gep(begin, [where]))
-                data = builder.gep(builder.bitcast(begin, byte), [offset])
-            else:
-                data = builder.inttoptr(place, byte)
-            sizes = cgutils.unpack_tuple(builder, extent) if dimensions > 1 else [extent]
-            itemsize = context.get_abi_sizeof(context.get_data_type(dtype))
-            strides = [context.get_constant(types.intp, itemsize)]
-            for size in reversed(sizes[1:]):
-                strides.insert(0, builder.mul(strides[0], size))
-            made = context.make_array(array)(context, builder)
-            populate_array(
-                made,
-                data=builder.bitcast(data, made.data.type),
-                shape=sizes,
-                strides=strides,
-                itemsize=itemsize,
-                meminfo=None,
-            )
-            return made._getvalue()
-
-        extents = types.intp if dimensions == 1 else types.UniTuple(types.intp, dimensions)
-        place = memory if isinstance(memory, types.Array) else types.intp
-        return array(place, types.intp, extents), generate
-
-    return view
-
-
-floats = _view(types.float32, 1)
-"""``floats(block, WORD, n)``: float32, shape (n,)."""
-float_rows = _view(types.float32, 2)
-"""``float_rows(block, WORD, (rows, n))``: float32, shape (rows, n)."""
-doubles = _view(types.float64, 1)
-double_rows = _view(types.float64, 2)
-words = _view(types.int64, 1)
-word_rows = _view(types.int64, 2)
-unsigned = _view(types.uint64, 1)
-float_blocks = _view(types.float32, 4)
-complexes = _view(types.complex64, 1)
-byte_rows = _view(types.int8, 2)
-integer_rows = _view(types.int16, 2)
-halves = _view(types.uint16, 1)
-"""float16 numbers, as their bits."""
-bits = _view(types.uint32, 1)
-"""float32 numbers, as their bits."""
+array = view_of(TABLE)
+"""``array(block, WORD)``: an array of the table, in kernels."""
 
 
 @inlined
@@ -427,10 +393,9 @@ def samples_of(rate: int, ms: float) -> int:
 
 
 @part
-def place(block: Block, word: int, size: int) -> None:
-    """Give an array of ``size`` bytes its place."""
-    block[word] = block[SIZE]
-    block[SIZE] += (size + 63) // 64 * 64
+def place(block: Block, base: int, rows: NDArray[np.int64]) -> None:
+    """Give arrays of a table (:meth:`~plc_kernels.stream.arrays.Table.rows`) the next places."""
+    block[SIZE] = place_arrays(block, base, rows, block[SIZE])
 
 
 @inlined
@@ -446,19 +411,6 @@ def swap_places(block: Block, word: int) -> None:
     there = second[word] + apart
     second[word] = block[word] - apart
     block[word] = there
-
-
-@inlined
-def guide_samples(block: Block) -> int:
-    """Return the samples by which channels are compared."""
-    return int(min(block[PAST], samples_of(block[RATE], GUIDE_MS)))
-
-
-@inlined
-def guide_order(block: Block) -> int:
-    """Return the order of the predictor of that comparison."""
-    order = min(samples_of(block[RATE], GUIDE_ORDER_MS), GUIDE_MOST_ORDER)
-    return min(order, guide_samples(block) // 4)
 
 
 @kernel
@@ -481,29 +433,50 @@ def lay_out(block: Block) -> int:
     int
         Bytes.
     """
-    rate, channels, packet = block[RATE], block[CHANNELS], block[PACKET]
-    slots = block[LOOKAHEAD] + 1
-    delay = block[LOOKAHEAD] * packet
+    _measure(block)
+    _measure_prediction(block)
+    block[REALS_AT] = 8 * REALS
+    block[SIZE] = 8 * HEADER
+    place(block, 0, _ROWS)
+    return int(block[SIZE])
+
+
+@inlined
+def _measure(block: Block) -> None:
+    """Write the lengths that follow from rate, channels, packet and lookahead."""
+    rate, packet = block[RATE], block[PACKET]
+    block[SLOTS] = block[LOOKAHEAD] + 1
+    block[MISSING_PARTS] = packet + 1
     block[STEADY_HOLD] = samples_of(rate, STEADY_HOLD_MS)
     block[UNSTEADY_HOLD] = samples_of(rate, UNSTEADY_HOLD_MS)
     block[FADE_SAMPLES] = samples_of(rate, FADE_MS)
     block[RAMP_SAMPLES] = max(1, samples_of(rate, RECOVERY_MS))
     block[MEET] = samples_of(rate, RUN_ON_MS)
-    reach = block[REACH] = reach_of(rate, packet, block[LOOKAHEAD])
+    block[REACH] = reach_of(rate, packet, block[LOOKAHEAD])
     hop = block[HOP] = max(1, samples_of(rate, SLOT_MS))
     block[GLIDE] = max(1, samples_of(rate, GLIDE_MS))
     block[LEVEL_HOLD] = samples_of(1000, 1000.0 * HOLD_S / SLOT_MS)
     block[LEVEL_FORGET] = samples_of(1000, 1000.0 * FORGET_S / SLOT_MS)
     block[LEVEL_LATELY] = samples_of(1000, 1000.0 * LATELY_S / SLOT_MS)
     block[LEVEL_REACH] = samples_of(1000, (STEADY_HOLD_MS + FADE_MS) / SLOT_MS)
-    size = block[LEVEL_SIZE] = block[LEVEL_LATELY] + (delay + hop - 1) // hop + 2
+    delay = block[LOOKAHEAD] * packet
+    block[LEVEL_SIZE] = block[LEVEL_LATELY] + (delay + hop - 1) // hop + 2
     frame = block[FRAME_SAMPLES] = 2 * int(np.rint(rate * FRAME_MS / 2000.0))
-    bins = frame // 2 + 1
+    block[HALF_SAMPLES], block[FRAME_BINS] = frame // 2, frame // 2 + 1
     width = max(1, int(np.rint(BAND_HZ * frame / rate)))
     block[N_BANDS] = int(min(BAND_LIMIT_HZ, rate / 2) * frame / rate) // width
     block[N_TWIDDLES] = twiddle_count(frame)
-    order = 0
-    past = block[PAST]
+    looked, order = edge_sizes(rate)
+    block[EDGE_SAMPLES], block[EDGE_NUMBERS] = looked, order + 1
+    short = block[FILLING_SAMPLES] = filling_samples(rate) if block[FILLS_NOISE] else 0
+    block[FILLING_HALF], block[FILLING_BINS] = short // 2, short // 2 + 1
+    block[N_FILLING_TWIDDLES] = twiddle_count(short) if short else 0
+
+
+@inlined
+def _measure_prediction(block: Block) -> None:
+    """Write the lengths that the ladders ask for, and the samples of history."""
+    rate, order, past = block[RATE], 0, block[PAST]
     if block[INSIDE]:
         past = 1
         for k in range(2 * MAX_STEPS):
@@ -511,88 +484,12 @@ def lay_out(block: Block) -> int:
             if k % MAX_STEPS < steps:
                 order = max(order, block[LADDER + 3 * k])
                 past = max(past, block[LADDER + 3 * k + 1])
-        block[PAST] = past
-    short = block[FILLING_SAMPLES] = filling_samples(rate) if block[FILLS_NOISE] else 0
-    block[N_FILLING_TWIDDLES] = twiddle_count(short) if short else 0
-    block[PAST] = max(block[PAST], block[NETWORK_PAST], short)
-    block[MOST_ORDER] = order
-    fit = block[FIT_SAMPLES] = past + 2 * reach if block[INSIDE] else 0
-    through = reach + block[MEET] if block[INSIDE] else 0
-    block[REALS_AT] = 8 * REALS
-    block[SIZE] = 8 * HEADER
-    place(block, RING, 4 * channels * block[PAST])
-    place(block, QUEUE, 4 * slots * channels * packet)
-    place(block, MASK, slots * packet)
-    place(block, ARRIVED, 8 * slots)
-    place(block, MISSING, 16 * (packet + 1))
-    place(block, INBOX, 4 * channels * packet)
-    place(block, PLAYING, 4 * channels * packet)
-    place(block, FILL, 4 * channels * packet)
-    place(block, NOISE, 4 * channels * packet)
-    place(block, GAIN, 4 * packet)
-    place(block, BRIDGE_ROWS, 4 * channels * reach)
-    place(block, AFTER, 4 * channels * reach)
-    place(block, RAMP, 4 * block[RAMP_SAMPLES])
-    place(block, QUICK_RAMP, 4 * block[RAMP_SAMPLES])
-    place(block, LEVEL_SLOTS, 8 * size)
-    place(block, LEVEL_COUNTS, 8 * size)
-    place(block, LEVEL_PEAKS, 4 * channels * size)
-    place(block, LEVEL_ENERGIES, 8 * channels * size)
-    place(block, LEVEL_ALLOWED, 8 * channels * 4)
-    place(block, LEVEL_STATE, 8 * channels * 3)
-    place(block, LEVEL_RECENT, 8 * channels * hop)
-    place(block, LEVEL_QUIETEST, 8 * channels)
-    place(block, LEVEL_NOISE, 8 * channels)
-    place(block, HEARD_FRAME, 4 * channels * frame)
-    place(block, HALF_FRAME, 4 * channels * (frame // 2))
-    place(block, FACTORS, 8 * MOST_FACTORS)
-    place(block, TWIDDLES, 8 * block[N_TWIDDLES])
-    place(block, SCRATCH, 4 * 4 * (frame // 2))
-    place(block, WINDOWS, 4 * 2 * frame)
-    place(block, FRAME, 4 * frame)
-    place(block, SPECTRUM, 8 * bins)
-    place(block, LEVELS, 4 * channels * ROWS * bins)
-    place(block, BANDS, 4 * channels * block[N_BANDS])
-    place(block, NOISE_COUNTS, 8 * channels * 4)
-    place(block, FLUX, 4 * channels * 2)
-    place(block, NOISE_TAIL, 4 * channels * (frame // 2))
-    place(block, RANDOM, 8 * channels)
-    place(block, POWER_SUM, 4 * bins)
-    place(block, CONTENT_AVERAGES, 8 * AVERAGES)
-    place(block, CONTENT_LOGS, 8 * (APART_FRAMES + 1) * CHANGE_BINS)
-    place(block, CONTENT_COUNTS, 8 * 5)
-    place(block, CONTENT_FEATURES, 8 * len(FEATURES))
-    place(block, FIT_FORWARD, 4 * fit)
-    place(block, FIT_BACKWARD, 4 * fit)
-    place(block, FIT_MIRROR, 8 * (order + 1))
-    place(block, PREDICTOR, 8 * (order + 1))
-    place(block, TAPS, 8 * channels * order)
-    place(block, RECENT, 8 * channels * order)
-    place(block, LINE, 8 * (order + CHUNK))
-    place(block, FIT_PAST, 4 * fit)
-    place(block, LEAD_IN, 4 * through)
-    place(block, THROUGH, 4 * channels * through)
-    place(block, ORDERS, 8 * channels)
-    place(block, LIMITS, 8 * channels)
-    place(block, TIMES, 8 * 2 * TIME_BINS)
-    several = channels > 1
-    place(block, GUIDE_ROWS, 4 * 3 * guide_samples(block) if several else 0)
-    place(block, GUIDE_FIT, 8 * 3 * (guide_order(block) + 1) if several else 0)
-    rehearsed = guide_order(block) + samples_of(rate, REHEARSED_MS)
-    place(block, GUIDE_LINES, 8 * 2 * rehearsed if several else 0)
-    place(block, GUIDE_GAINS, 8 * 2 * channels if several else 0)
-    looked, order = edge_sizes(rate)
-    place(block, EDGE_ROWS, 4 * 3 * looked)
-    place(block, EDGE_FIT, 8 * 3 * (order + 1))
-    place(block, EDGE_LINE, 8 * looked)
-    place(block, FILLING_WINDOWS, 4 * 2 * short)
-    place(block, FILLING_FACTORS, 8 * MOST_FACTORS)
-    place(block, FILLING_TWIDDLES, 4 * 2 * block[N_FILLING_TWIDDLES])
-    place(block, FILLING_SCRATCH, 4 * 4 * (short // 2))
-    place(block, FILLING_FRAME, 4 * short)
-    place(block, FILLING_SPECTRUM, 8 * (short // 2 + 1))
-    place(block, FILLING_PAST, 4 * channels * short)
-    place(block, FILLING_NOISE, 4 * channels * short)
-    place(block, FILLING_LEVELS, 4 * channels * LEVEL_ROWS * (short // 2 + 1))
-    place(block, FILLING_RANDOM, 8)
-    return int(block[SIZE])
+    block[PAST] = max(past, block[NETWORK_PAST], block[FILLING_SAMPLES])
+    block[MOST_ORDER], block[FIT_NUMBERS], block[LINE_NUMBERS] = order, order + 1, order + CHUNK
+    block[FIT_SAMPLES] = past + 2 * block[REACH] if block[INSIDE] else 0
+    block[THROUGH_SAMPLES] = block[REACH] + block[MEET] if block[INSIDE] else 0
+    if block[CHANNELS] > 1:
+        guide = block[GUIDE_SAMPLES] = min(block[PAST], samples_of(rate, GUIDE_MS))
+        order = min(samples_of(rate, GUIDE_ORDER_MS), GUIDE_MOST_ORDER, guide // 4)
+        block[GUIDE_ORDER], block[GUIDE_NUMBERS] = order, order + 1
+        block[GUIDE_LINE] = order + samples_of(rate, REHEARSED_MS)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from plc_kernels.contour import FEATURES, POINTS, ContourModel
 from plc_kernels.network import hybrid_plan
 from plc_kernels.network import plan as frames_plan
+from plc_kernels.stream.arrays import BlockTable
 
 MAGIC = int.from_bytes(b"plcmodl1", "little")
 """Of this order of words."""
@@ -29,35 +30,35 @@ and of speech where there is no other."""
 BURST_DRAFTS, BRIDGE_DRAFTS = 2, 3
 """Drafts of a burst, and of a gap whose end has arrived."""
 
-(
-    MAGIC_AT,
-    BYTES,
-    CHECKSUM,
-    CONTENT,
-    LOWEST_RATE,
-    HIGHEST_RATE,
-    HORIZON_MS,
-    BIN_HZ,
-    DRAFTS,
-    BINS,
-    CONTEXT,
-    FRAMES,
-    WORK,
-    OPERATIONS,
-    CONTOUR_WIDE,
-    CONTOUR_NARROW,
-    N_WEIGHTS,
-    PLAN_AT,
-    WEIGHTS_AT,
-    CONTOUR_AT,
-) = range(20)
+_table = BlockTable()
+_word = _table.word
+MAGIC_AT = _word()
+BYTES = _word()
+CHECKSUM = _word()
+CONTENT = _word()
+LOWEST_RATE = _word()
+HIGHEST_RATE = _word()
+HORIZON_MS = _word()
+BIN_HZ = _word()
+DRAFTS = _word()
+BINS = _word()
+CONTEXT = _word()
+FRAMES = _word()
+WORK = _word()
+OPERATIONS = _word()
+CONTOUR_WIDE = _word()
+CONTOUR_NARROW = _word()
+N_WEIGHTS = _word()
+PLAN_AT = _word()
+WEIGHTS_AT = _word()
+CONTOUR_AT = _word(len(ContourModel._fields))
 """The magic number; bytes of the block; sum of all words behind that one; what it serves; Hz; the
 horizon in ms and the distance of bins in Hz, as float64; drafts; bins, frames of context before the
 gap and all frames of the network; numbers of memory that a run takes; its multiply-adds; layers of
 the network that expects a contour, 0 for music; numbers of the weights; and the places of the
 arrays in bytes. The last is the first of a word for each array of
 :class:`~plc_kernels.contour.ContourModel`."""
-WORDS = CONTOUR_AT + len(ContourModel._fields)
+WORDS = _table.next
 _ALIGNED = 64
 
 

@@ -29,7 +29,7 @@ from plc_kernels.network import plan as frames_plan
 from plc_kernels.network.plan import Adapter
 from plc_kernels.network.product import LANES, TILE_PANELS, TILE_ROWS
 from plc_kernels.stream import model as of
-from plc_kernels.stream.layout import bits, doubles, floats, halves, words
+from plc_kernels.stream.arrays import bits, doubles, floats, halves, words
 
 MAGIC = int.from_bytes(b"plcmodl2", "little")
 """Of this order of words."""

@@ -13,24 +13,19 @@ from numpy.typing import NDArray
 from plc_kernels.ar import burg, extrapolate, taps_of
 from plc_kernels.compile import part
 from plc_kernels.history import newest
+from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
     CHANNELS,
     GUIDE_FIT,
     GUIDE_GAINS,
     GUIDE_LINES,
+    GUIDE_ORDER,
     GUIDE_ROWS,
+    GUIDE_SAMPLES,
     HISTORY_AT,
     HISTORY_FILLED,
-    PAST,
-    RATE,
-    REHEARSED_MS,
     RING,
-    Block,
-    double_rows,
-    float_rows,
-    guide_order,
-    guide_samples,
-    samples_of,
+    array,
 )
 
 # Errors below -100 dBFS are nothing to compare.
@@ -50,13 +45,12 @@ def compare(block: Block, kept: int) -> None:
     kept : int
         Channels that arrived, bit by bit.
     """
-    channels, order = block[CHANNELS], guide_order(block)
-    gains = double_rows(block, GUIDE_GAINS, (channels, 2))
-    lines = double_rows(block, GUIDE_LINES, (2, order + samples_of(block[RATE], REHEARSED_MS)))
+    channels, order = block[CHANNELS], block[GUIDE_ORDER]
+    gains, lines = array(block, GUIDE_GAINS), array(block, GUIDE_LINES)
     for lost in range(channels):
         gains[lost, 0] = -1.0
         gains[lost, 1] = 0.0
-        if kept >> lost & 1 or block[HISTORY_FILLED] < guide_samples(block) or order < 4:
+        if kept >> lost & 1 or block[HISTORY_FILLED] < block[GUIDE_SAMPLES] or order < 4:
             continue
         _rehearse(block, lost, lines[0])
         best = _LEAST_ALIKE
@@ -73,10 +67,8 @@ def compare(block: Block, kept: int) -> None:
 @part
 def _rehearse(block: Block, channel: int, line: NDArray[np.float64]) -> None:
     """Write the errors of a prediction of the newest samples."""
-    n, order = guide_samples(block), guide_order(block)
-    rows = float_rows(block, GUIDE_ROWS, (3, n))
-    fit = double_rows(block, GUIDE_FIT, (3, order + 1))
-    ring = float_rows(block, RING, (block[CHANNELS], block[PAST]))
+    n, order = block[GUIDE_SAMPLES], block[GUIDE_ORDER]
+    rows, fit, ring = array(block, GUIDE_ROWS), array(block, GUIDE_FIT), array(block, RING)
     newest(ring[channel], block[HISTORY_AT], rows[0])
     known = n - (line.size - order)
     burg(order, rows[0, :known], rows[1], rows[2], fit[0], fit[1])
@@ -118,7 +110,7 @@ def guide(
     fill : float32, shape (channels, n), read and written
         As predicted.
     """
-    gains = double_rows(block, GUIDE_GAINS, (block[CHANNELS], 2))
+    gains = array(block, GUIDE_GAINS)
     for lost in range(block[CHANNELS]):
         source, gain = int(gains[lost, 0]), np.float32(gains[lost, 1])
         if kept >> lost & 1 or source < 0 or not kept >> source & 1:

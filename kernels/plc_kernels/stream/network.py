@@ -24,7 +24,6 @@ from plc_kernels.burst import (
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.contour import (
     POINTS,
-    ContourSpace,
     contour_sizes,
     draft,
     follow,
@@ -37,18 +36,14 @@ from plc_kernels.network.plan import COUNT
 from plc_kernels.spectra.gap import EDGE_MS, INSIDE, OVERLAP, hold_answer
 from plc_kernels.stream import bridge, prediction, recall
 from plc_kernels.stream import model as of
+from plc_kernels.stream.arrays import Block, fixed, float_rows, floats, words
 from plc_kernels.stream.gap import (
     CONTEXT,
     FILE_AT,
-    FILLED,
-    GAP_WORDS,
-    GRID,
     HORIZON,
-    LINE,
     LINES,
     MADE,
     SAMPLES,
-    SPECTRA,
     START,
     analyse,
     flat_filled,
@@ -65,6 +60,9 @@ from plc_kernels.stream.gap import (
     place_gap,
     synthesise,
     there,
+)
+from plc_kernels.stream.gap import (
+    WORKED_IN as GAP_WORKED_IN,
 )
 from plc_kernels.stream.layout import (
     AFTER,
@@ -84,18 +82,15 @@ from plc_kernels.stream.layout import (
     LANDED,
     LATE,
     LISTENS,
-    MOST_ORDER,
     MUSIC_NET,
     MUSIC_RATE,
     NETWORK,
     NETWORK_PAST,
     NETWORK_RUNG,
-    NETWORK_WORDS,
+    NETWORK_TABLE,
     ORDERS,
     PACKET,
-    PAST,
     RATE,
-    REACH,
     RECALL_WEIGHT,
     RECEIVED_SHARE,
     RECENT,
@@ -107,62 +102,56 @@ from plc_kernels.stream.layout import (
     STEP,
     TAKEN,
     UNSOUND,
-    Block,
-    double_rows,
-    doubles,
-    float_rows,
-    floats,
+    array,
     lay_out,
     place,
     reals,
     samples_of,
     second_set,
     swap_places,
-    words,
 )
 from plc_kernels.stream.step import BEGAN, GOES_ON, MORE, PLAYED, WANTS_BRIDGE, WANTS_FILL
 from plc_kernels.stream.tables import (
-    GRID_TABLES,
-    SPACE_WORDS,
+    SPACE_TABLE,
     contour_of,
     contour_past,
-    contour_width,
     frame_size,
-    place_space,
+    measure_space,
     real_of,
     space_of,
     word_of,
 )
 
+_word, _array = NETWORK_TABLE.word, NETWORK_TABLE.array
 # What follows from the models and the stream.
-(
-    LONGEST,
-    PREDICTED,
-    LOOKED,
-    AROUND,
-    WIDTH,
-    ENTER,
-    LEAVE,
-    PROMPT,
-    WORK_SIZE,
-) = range(NETWORK_WORDS, NETWORK_WORDS + 9)
-"""Samples of the longest fill; of speech's contour, as :func:`~plc_kernels.contour.contour_sizes`
-has them; width of its layers; samples of the crossfades; whether a burst's first packet waits for
-speech's network; and numbers of memory for a run of any network."""
-# Where arrays lie.
-(
-    WORK,
-    FILLS,
-    ENTER_RAMP,
-    LEAVE_RAMP,
-    VOICES,
-    POINTS_AT,
-    PERIODS,
-    LAGS,
-    SPACE,
-) = range(NETWORK_WORDS + 9, NETWORK_WORDS + 18)
+LONGEST = _word()
+PREDICTED = _word()
+VOICE = _word()
+ENTER = _word()
+LEAVE = _word()
+PROMPT = _word()
+WORK_SIZE = _word()
+"""Samples of the longest fill; those that are predicted along speech's contour
+(:func:`~plc_kernels.contour.contour_sizes`), and these with what it is expected from; samples of
+the crossfades; whether a burst's first packet waits for speech's network; and numbers of memory for
+a run of any network."""
+WORK = _array(np.float32, WORK_SIZE)
+FILLS = _array(np.float32, CHANNELS, LONGEST)
+ENTER_RAMP = _array(np.float32, ENTER)
+LEAVE_RAMP = _array(np.float32, LEAVE)
+_ROWS = NETWORK_TABLE.rows(range(WORK, NETWORK_TABLE.next))
+VOICES = _array(np.float32, CHANNELS, VOICE)
+POINTS_AT = _array(np.float32, CHANNELS, fixed(POINTS))
+PERIODS = _array(np.float64, CHANNELS)
+LAGS = _array(np.int64, CHANNELS)
+SPACE = NETWORK_TABLE.include(SPACE_TABLE)
+_SPEECH_ROWS = NETWORK_TABLE.rows(range(VOICES, NETWORK_TABLE.next))
 # State of a burst.
-SERVED, POSITION, PENDING, IMPROVED, ANSWERED = range(SPACE + SPACE_WORDS, SPACE + SPACE_WORDS + 5)
+SERVED = _word()
+POSITION = _word()
+PENDING = _word()
+IMPROVED = _word()
+ANSWERED = _word()
 """First of the words of the network that serves it, 0: none; samples of it that were played;
 whether the network's answer is still to be taken; whether it is in the fill; and whether its
 samples are made."""
@@ -182,17 +171,8 @@ SWAPPED = (
 """Arrays of a burst, where they are there, which a prepared one brings along."""
 WORKED_IN = (
     WORK,
-    *range(VOICES, SPACE + SPACE_WORDS),
-    *(
-        word
-        for net in (SPEECH_NET, MUSIC_NET)
-        for word in (
-            net + SPECTRA,
-            net + FILLED,
-            net + LINE,
-            *range(net + GRID + GRID_TABLES, net + GAP_WORDS),
-        )
-    ),
+    *range(VOICES, SERVED),
+    *(net + word for net in (SPEECH_NET, MUSIC_NET) for word in GAP_WORKED_IN),
     *recall.WORKED_IN,
 )
 """Arrays that the networks of bursts and what is around them work in."""
@@ -334,11 +314,10 @@ def _measure_speech(model: int, header: Block) -> int:
     rate = header[RATE]
     _measure_burst(header, SPEECH_NET, model)
     start = header[SPEECH_NET + START]
-    known, predicted, looked, around = contour_sizes(rate, header[SPEECH_NET + SAMPLES] - start)
+    known, predicted, _, _ = contour_sizes(rate, header[SPEECH_NET + SAMPLES] - start)
     header[PREDICTED] = predicted
-    header[LOOKED] = looked
-    header[AROUND] = around
-    header[WIDTH] = contour_width(model)
+    header[VOICE] = known + predicted
+    measure_space(header, SPACE, model)
     short = header[PACKET] < rate * PROMPT_PACKET_MS / 1000.0
     header[PROMPT] = not (rate >= MUSIC_RATE and short)
     return max(int(start), known)
@@ -373,28 +352,15 @@ def drafted(header: Block, unsteady: bool) -> tuple[int, int]:
 @part
 def add_places(header: Block) -> None:
     """Give the arrays of the networks their places, behind those of the stream."""
-    place(header, WORK, 4 * header[WORK_SIZE])  # of one run at a time
-    place(header, FILLS, 4 * header[CHANNELS] * header[LONGEST])
-    place(header, ENTER_RAMP, 4 * header[ENTER])
-    place(header, LEAVE_RAMP, 4 * header[LEAVE])
+    place(header, 0, _ROWS)
     if there(header, SPEECH_NET):
-        _add_speech(header)
+        place_gap(header, SPEECH_NET)
+        place(header, 0, _SPEECH_ROWS)
     if there(header, MUSIC_NET):
         place_gap(header, MUSIC_NET)
         recall.add_places(header)
     if there(header, BRIDGE_NET):
         bridge.add_places(header)
-
-
-@part
-def _add_speech(header: Block) -> None:
-    channels = header[CHANNELS]
-    place_gap(header, SPEECH_NET)
-    place(header, VOICES, 4 * channels * (contour_past(header) + header[PREDICTED]))
-    place(header, POINTS_AT, 4 * channels * POINTS)
-    place(header, PERIODS, 8 * channels)
-    place(header, LAGS, 8 * channels)
-    place_space(header, SPACE, header[LOOKED], header[AROUND], header[WIDTH])
 
 
 @kernel
@@ -448,18 +414,13 @@ def open_network(block: Block) -> None:
     for net in _NETS:
         if there(block, net):
             open_gap(block, net, net == BRIDGE_NET)
-    write_ramp(floats(block, ENTER_RAMP, block[ENTER]))
-    write_ramp(floats(block, LEAVE_RAMP, block[LEAVE]))
-
-
-@inlined
-def _space(block: Block) -> ContourSpace:
-    return space_of(block, SPACE, block[LOOKED], block[AROUND], block[WIDTH])
+    write_ramp(array(block, ENTER_RAMP))
+    write_ramp(array(block, LEAVE_RAMP))
 
 
 @inlined
 def _fills(block: Block) -> NDArray[np.float32]:
-    rows: NDArray[np.float32] = float_rows(block, FILLS, (block[CHANNELS], block[LONGEST]))
+    rows: NDArray[np.float32] = array(block, FILLS)
     return rows
 
 
@@ -520,12 +481,12 @@ def try_out(block: Block, model: int) -> int:
 def _draft_speech(block: Block, model: int) -> None:
     """Write the past and both drafts; prediction goes on from the end of the last."""
     channels, start, rate = block[CHANNELS], block[SPEECH_NET + START], block[RATE]
-    lines, space = gap_lines(block, SPEECH_NET), _space(block)
-    ring = float_rows(block, RING, (channels, block[PAST]))
+    lines, space = gap_lines(block, SPEECH_NET), space_of(block, SPACE)
+    ring = array(block, RING)
     known = contour_past(block)
-    voices = float_rows(block, VOICES, (channels, known + block[PREDICTED]))
-    points = float_rows(block, POINTS_AT, (channels, POINTS))
-    periods, lags = doubles(block, PERIODS, channels), words(block, LAGS, channels)
+    voices = array(block, VOICES)
+    points = array(block, POINTS_AT)
+    periods, lags = array(block, PERIODS), array(block, LAGS)
     for c in range(channels):
         past = lines[2 * c + 1, :start]
         newest(ring[c], block[HISTORY_AT], past)
@@ -534,10 +495,10 @@ def _draft_speech(block: Block, model: int) -> None:
     for c in range(channels):
         prediction.extend_channel(block, c, voices[c, known:])
     draft(rate, space, voices, points, periods, lags, start, lines)
-    orders = words(block, ORDERS, channels)
+    orders = array(block, ORDERS)
     end = known + block[SPEECH_NET + SAMPLES] - start
     for c in range(channels):
-        recent = double_rows(block, RECENT, (channels, block[MOST_ORDER]))[c]
+        recent = array(block, RECENT)[c]
         for k in range(orders[c]):
             recent[k] = voices[c, end - orders[c] + k]
 
@@ -556,17 +517,6 @@ def _take_prepared(block: Block) -> None:
     block[bridge.BRIDGED_BY] = 0
     if block[ANSWERED] != NO and not block[PENDING]:
         _count_answer(block)
-
-
-@inlined
-def is_place(word: int) -> bool:
-    """Tell whether a word is the place of an array of a network."""
-    if WORK <= word < SPACE + SPACE_WORDS:
-        return True
-    for net in _NETS:
-        if net + LINES <= word < net + GAP_WORDS:
-            return True
-    return bool(recall.THINNING <= word <= recall.PLAYED)
 
 
 @part
@@ -599,7 +549,7 @@ def _answer(block: Block, model: int) -> None:
         floats(own + word_of(own, of.WEIGHTS_AT), 0, word_of(own, of.N_WEIGHTS)),
         flat_spectra(block, net),
         flat_lost(block, net),
-        floats(block, WORK, block[WORK_SIZE]),
+        array(block, WORK),
         flat_filled(block, net),
     )
     if not is_sound(block, net):
@@ -640,8 +590,8 @@ def _improve(block: Block, model: int) -> None:
         gap_lines(block, net),
         block[net + START],
         block[POSITION],
-        floats(block, ENTER_RAMP, block[ENTER]),
-        floats(block, LEAVE_RAMP, block[LEAVE]),
+        array(block, ENTER_RAMP),
+        array(block, LEAVE_RAMP),
         gap_made(block, net),
         _fills(block),
     )
@@ -694,12 +644,12 @@ def _bridge(block: Block, model: int) -> None:
     if bridge.takes_part(block):
         block[LANDED] = bridge.land(block, gap, along)
     else:
-        after = float_rows(block, AFTER, (channels, block[REACH]))
+        after = array(block, AFTER)
         block[LANDED] = prediction.land(block, after, block[KNOWN], gap)
     if block[LANDED]:
         block[SERVED] = 0
         if bridge.serves(block, gap):
-            bridge.improve(block, own, gap, floats(block, WORK, block[WORK_SIZE]))
+            bridge.improve(block, own, gap, array(block, WORK))
 
 
 @kernel

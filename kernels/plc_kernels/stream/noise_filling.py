@@ -13,12 +13,12 @@ from plc_kernels.noise import first_random, recent_levels
 from plc_kernels.noise_filling import (
     BEGIN_MS,
     FULL_MS,
-    LEVEL_ROWS,
     Filling,
     aim_at,
     fill_noise,
     first_frame,
 )
+from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.background import channel_state
 from plc_kernels.stream.layout import (
     CHANNELS,
@@ -35,44 +35,33 @@ from plc_kernels.stream.layout import (
     FILLING_TWIDDLES,
     FILLING_WINDOWS,
     FILLS_NOISE,
-    FRAME_SAMPLES,
     HISTORY_AT,
     N_FILLING_FACTORS,
-    N_FILLING_TWIDDLES,
-    PAST,
     POWER_SUM,
     RATE,
     RING,
     SEED,
     SPEECH,
     UNSTEADY,
-    Block,
-    complexes,
-    float_rows,
-    floats,
+    array,
     samples_of,
-    unsigned,
-    words,
 )
 
 
 @inlined
 def _filling(block: Block, c: int) -> Filling:
     """Return a channel's memory; workspace is shared."""
-    channels, n = block[CHANNELS], block[FILLING_SAMPLES]
-    bins = n // 2 + 1
-    rows = c * LEVEL_ROWS
     return Filling(
-        float_rows(block, FILLING_WINDOWS, (2, n)),
-        words(block, FILLING_FACTORS, block[N_FILLING_FACTORS]),
-        float_rows(block, FILLING_TWIDDLES, (2, block[N_FILLING_TWIDDLES])),
-        float_rows(block, FILLING_SCRATCH, (4, n // 2)),
-        floats(block, FILLING_FRAME, n),
-        complexes(block, FILLING_SPECTRUM, bins),
-        float_rows(block, FILLING_PAST, (channels, n))[c],
-        float_rows(block, FILLING_NOISE, (channels, n))[c],
-        float_rows(block, FILLING_LEVELS, (channels * LEVEL_ROWS, bins))[rows : rows + LEVEL_ROWS],
-        unsigned(block, FILLING_RANDOM, 1),
+        array(block, FILLING_WINDOWS),
+        array(block, FILLING_FACTORS)[: block[N_FILLING_FACTORS]],
+        array(block, FILLING_TWIDDLES),
+        array(block, FILLING_SCRATCH),
+        array(block, FILLING_FRAME),
+        array(block, FILLING_SPECTRUM),
+        array(block, FILLING_PAST)[c],
+        array(block, FILLING_NOISE)[c],
+        array(block, FILLING_LEVELS)[c],
+        array(block, FILLING_RANDOM),
     )
 
 
@@ -80,7 +69,7 @@ def _filling(block: Block, c: int) -> Filling:
 def start_filling(block: Block) -> None:
     """Begin the random numbers of a new stream."""
     if block[FILLS_NOISE]:
-        unsigned(block, FILLING_RANDOM, 1)[0] = first_random(np.uint64(block[SEED]))
+        array(block, FILLING_RANDOM)[0] = first_random(np.uint64(block[SEED]))
 
 
 @part
@@ -89,10 +78,8 @@ def begin_filling(block: Block) -> None:
     block[FILLING_AGE] = 0
     if not block[FILLS_NOISE]:
         return
-    channels = block[CHANNELS]
-    past = float_rows(block, FILLING_PAST, (channels, block[FILLING_SAMPLES]))
-    ring = float_rows(block, RING, (channels, block[PAST]))
-    for c in range(channels):
+    past, ring = array(block, FILLING_PAST), array(block, RING)
+    for c in range(block[CHANNELS]):
         newest(ring[c], block[HISTORY_AT], past[c])
 
 
@@ -112,12 +99,12 @@ def fill_noises(block: Block, fill: NDArray[np.float32]) -> None:
     block[FILLING_AGE] += fill.shape[1]
     begin, full = samples_of(rate, BEGIN_MS), samples_of(rate, FULL_MS)
     first = first_frame(begin, block[FILLING_SAMPLES])
-    random = unsigned(block, FILLING_RANDOM, 1)
+    random = array(block, FILLING_RANDOM)
     drawn = random[0]
     for c in range(fill.shape[0]):
         filling = _filling(block, c)
         if age <= first < age + fill.shape[1]:
-            recent = floats(block, POWER_SUM, block[FRAME_SAMPLES] // 2 + 1)
+            recent = array(block, POWER_SUM)
             recent_levels(channel_state(block, c), recent)
             aim_at(rate, recent, filling)
         # Channels that are alike stay so.

@@ -19,6 +19,7 @@ from plc_kernels.predict import (
     sound_begins,
 )
 from plc_kernels.rungs import HEADROOM
+from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
     BRIDGE_ROWS,
     BURST_MS,
@@ -32,7 +33,6 @@ from plc_kernels.stream.layout import (
     FIT_FORWARD,
     FIT_MIRROR,
     FIT_PAST,
-    FIT_SAMPLES,
     FITTED,
     FITTED_AT,
     FITTED_STEP,
@@ -47,16 +47,13 @@ from plc_kernels.stream.layout import (
     LINE,
     MAX_STEPS,
     MEET,
-    MOST_ORDER,
     NETWORK_MS,
     ORDERS,
     PACKET,
-    PAST,
     PLAYED_AT,
     PREDICTOR,
     PREPARED_AT,
     RATE,
-    REACH,
     RECENT,
     REFIT,
     RING,
@@ -69,15 +66,10 @@ from plc_kernels.stream.layout import (
     THROUGH,
     UNSTEADY,
     UNSTEADY_STEPS,
-    Block,
-    double_rows,
-    doubles,
-    float_rows,
-    floats,
+    array,
     reals,
     second_set,
     swap_places,
-    words,
 )
 
 NETWORK_SHARE = 0.6
@@ -128,28 +120,27 @@ def _fit(block: Block, order: int, x: NDArray[np.float32]) -> int:
     return burg(
         order,
         x,
-        floats(block, FIT_FORWARD, block[FIT_SAMPLES]),
-        floats(block, FIT_BACKWARD, block[FIT_SAMPLES]),
-        doubles(block, FIT_MIRROR, block[MOST_ORDER] + 1),
-        doubles(block, PREDICTOR, block[MOST_ORDER] + 1),
+        array(block, FIT_FORWARD),
+        array(block, FIT_BACKWARD),
+        array(block, FIT_MIRROR),
+        array(block, PREDICTOR),
     )
 
 
 @inlined
 def set_out_from(block: Block, c: int, x: NDArray[np.float32], backwards: int, stages: int) -> None:
     """Set a channel out from samples with the predictor that was fitted last."""
-    channels, most = block[CHANNELS], block[MOST_ORDER]
     order, limit = set_out(
         x,
         backwards,
         stages,
-        doubles(block, PREDICTOR, most + 1),
+        array(block, PREDICTOR),
         reals(block)[DECAY],
-        double_rows(block, TAPS, (channels, most))[c],
-        double_rows(block, RECENT, (channels, most))[c],
+        array(block, TAPS)[c],
+        array(block, RECENT)[c],
     )
-    words(block, ORDERS, channels)[c] = order
-    doubles(block, LIMITS, channels)[c] = limit
+    array(block, ORDERS)[c] = order
+    array(block, LIMITS)[c] = limit
 
 
 @part
@@ -175,19 +166,18 @@ def begin(block: Block) -> None:
         past = block[HISTORY_TRUSTED]
     if past < wanted:
         order = min(order, past // SAMPLES_PER_COEFFICIENT)
-    channels = block[CHANNELS]
-    ring = float_rows(block, RING, (channels, block[PAST]))
-    x = floats(block, FIT_PAST, block[FIT_SAMPLES])[:past]
-    orders = words(block, ORDERS, channels)
+    ring = array(block, RING)
+    x = array(block, FIT_PAST)[:past]
+    orders = array(block, ORDERS)
     # The fit of a voice is stale after 20 ms (docs/notebook.md, "A rung for servers").
     until = block[FITTED_AT] + (0 if block[UNSTEADY] else block[REFIT])
     again = block[FITTED_STEP] == block[STEP] and block[PLAYED_AT] < until
-    for c in range(channels):
+    for c in range(ring.shape[0]):
         newest(ring[c], block[HISTORY_AT], x)
         if block[SECOND]:
-            words(block, LEFT, channels)[c] = 0
+            array(block, LEFT)[c] = 0
         if again and 1 < orders[c] <= past:
-            recent = double_rows(block, RECENT, (channels, block[MOST_ORDER]))[c]
+            recent = array(block, RECENT)[c]
             set_out_again(x, recent[: orders[c]])
         else:
             _fit_from_onset(block, c, order, x)
@@ -218,19 +208,16 @@ def take_prepared(block: Block) -> bool:
 @part
 def draft_packet(block: Block) -> None:
     """Predict a packet beforehand."""
-    channels, n = block[CHANNELS], block[PACKET]
-    for c in range(channels):
-        extend_channel(block, c, float_rows(block, DRAFT, (channels, n))[c])
-    words(block, LEFT, channels)[:] = n
+    extend(block, array(block, DRAFT))
+    array(block, LEFT)[:] = block[PACKET]
 
 
 @inlined
 def _take_drafted(block: Block, c: int, out: NDArray[np.float32]) -> int:
     """Write what is left of a drafted packet; return its samples."""
-    channels, n = block[CHANNELS], block[PACKET]
-    left = words(block, LEFT, channels)
+    left = array(block, LEFT)
     taken = min(left[c], out.size)
-    draft = float_rows(block, DRAFT, (channels, n))[c, n - left[c] :]
+    draft = array(block, DRAFT)[c, block[PACKET] - left[c] :]
     for i in range(taken):
         out[i] = draft[i]
     left[c] -= taken
@@ -240,16 +227,15 @@ def _take_drafted(block: Block, c: int, out: NDArray[np.float32]) -> int:
 @part
 def extend_channel(block: Block, c: int, out: NDArray[np.float32]) -> None:
     """Write the predicted next samples of a channel."""
-    channels, most = block[CHANNELS], block[MOST_ORDER]
     done = _take_drafted(block, c, out) if block[SECOND] else 0
     if done == out.size:
         return
-    order = words(block, ORDERS, channels)[c]
+    order = array(block, ORDERS)[c]
     go_on(
-        double_rows(block, TAPS, (channels, most))[c, :order],
-        doubles(block, LIMITS, channels)[c],
-        double_rows(block, RECENT, (channels, most))[c, :order],
-        doubles(block, LINE, most + CHUNK)[: order + CHUNK],
+        array(block, TAPS)[c, :order],
+        array(block, LIMITS)[c],
+        array(block, RECENT)[c, :order],
+        array(block, LINE)[: order + CHUNK],
         out[done:],
     )
 
@@ -271,9 +257,7 @@ def extend(block: Block, out: NDArray[np.float32]) -> None:
 @inlined
 def through_rows(block: Block) -> NDArray[np.float32]:
     """Return what a gap's near side goes on with, shape (channels, n): through it and beyond."""
-    rows: NDArray[np.float32] = float_rows(
-        block, THROUGH, (block[CHANNELS], block[REACH] + block[MEET])
-    )
+    rows: NDArray[np.float32] = array(block, THROUGH)
     return rows
 
 
@@ -340,8 +324,8 @@ def turn_back(block: Block, c: int, after: NDArray[np.float32], known: int, gap:
         As for :func:`bridgeable`, which tells an order.
     """
     past, known, order = bridgeable(block, known, gap)
-    x = floats(block, FIT_PAST, block[FIT_SAMPLES])[: past + gap + known]
-    newest(float_rows(block, RING, (block[CHANNELS], block[PAST]))[c], block[HISTORY_AT], x[:past])
+    x = array(block, FIT_PAST)[: past + gap + known]
+    newest(array(block, RING)[c], block[HISTORY_AT], x[:past])
     through = through_rows(block)[c]
     far_side = x[past + gap :]
     for i in range(gap):
@@ -359,14 +343,14 @@ def turn_back(block: Block, c: int, after: NDArray[np.float32], known: int, gap:
 def far_side_row(block: Block, known: int, gap: int) -> NDArray[np.float32]:
     """Return the samples behind the gap that :func:`turn_back` looked at, shape (known,)."""
     past, known, _ = bridgeable(block, known, gap)
-    x: NDArray[np.float32] = floats(block, FIT_PAST, block[FIT_SAMPLES])
+    x: NDArray[np.float32] = array(block, FIT_PAST)
     return x[past + gap : past + gap + known]
 
 
 @inlined
 def lead_in_row(block: Block, n: int) -> NDArray[np.float32]:
     """Return what leads back into a gap, shape (n,): through it and beyond, in reverse."""
-    row: NDArray[np.float32] = floats(block, LEAD_IN, block[REACH] + block[MEET])[:n]
+    row: NDArray[np.float32] = array(block, LEAD_IN)[:n]
     return row
 
 
@@ -379,23 +363,21 @@ def meet_sides(block: Block, c: int, known: int, gap: int) -> None:
     """
     past, known, _ = bridgeable(block, known, gap)
     meet = _met(block, past, known)
-    x = floats(block, FIT_PAST, block[FIT_SAMPLES])
+    x = array(block, FIT_PAST)
     lead_in = lead_in_row(block, gap + meet)
     through = through_rows(block)[c]
     far_side = x[past + gap : past + gap + meet]
     forward_error = error_power(through[gap : gap + meet], far_side, 0)
     backward_error = error_power(lead_in[gap:], x[past - meet : past], 1)
-    bridge = float_rows(block, BRIDGE_ROWS, (block[CHANNELS], block[REACH]))[c, :gap]
+    bridge = array(block, BRIDGE_ROWS)[c, :gap]
     mix_by_error(forward_error, backward_error, lead_in[:gap], bridge)
 
 
 @part
 def begin_bridge(block: Block, gap: int) -> None:
     """Write the near side's prediction to BRIDGE_ROWS."""
-    channels = block[CHANNELS]
-    through = through_rows(block)
-    bridge = float_rows(block, BRIDGE_ROWS, (channels, block[REACH]))
-    for c in range(channels):
+    through, bridge = through_rows(block), array(block, BRIDGE_ROWS)
+    for c in range(block[CHANNELS]):
         bridge[c, :gap] = through[c, :gap]
 
 

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.stream import background, network, prediction, recall
+from plc_kernels.stream.arrays import Block, array_bytes, floats, words
 from plc_kernels.stream.layout import (
     AWAKE_UNTIL,
     BURST_MS,
@@ -47,7 +48,6 @@ from plc_kernels.stream.layout import (
     LIMITS,
     LINE,
     LOST_PACKETS,
-    MOST_ORDER,
     NETWORK,
     ONE_FOR_ALL,
     ORDERS,
@@ -68,17 +68,14 @@ from plc_kernels.stream.layout import (
     SECOND,
     SIZE,
     SPEECH,
+    TABLE,
     TAPS,
     UNSTEADY,
-    Block,
-    double_rows,
-    doubles,
-    floats,
+    array,
     place,
     reals,
     samples_of,
     second_set,
-    words,
 )
 
 # Mean power of silence: -60 dBFS. A loss in it is not heard.
@@ -95,35 +92,19 @@ _WORKED_IN = (FIT_FORWARD, FIT_BACKWARD, FIT_MIRROR, PREDICTOR, LINE, FIT_PAST)
 """Arrays that they work in."""
 
 
-@inlined
-def _is_place(word: int) -> bool:
-    """Tell whether a word is an array's place."""
-    own = word in (DRAFT, LEFT)
-    return bool(own or RING <= word < REALS_AT or network.is_place(word))
-
-
-@part
-def _extent(block: Block, word: int) -> int:
-    """Return the bytes of an array, with those up to the next one."""
-    begin, stop = block[word], block[SECOND]
-    for other in range(HEADER):
-        if _is_place(other) and begin < block[other] < stop:
-            stop = block[other]
-    return int(stop - begin)
-
-
-@part
-def _place_again(block: Block, word: int, at: int, second: Block) -> int:
-    """Give an array a second place; return where the next may lie."""
-    if second.size:
-        second[word] = at - block[SECOND]
-    return at + _extent(block, word)
+_PLACES = TABLE.rows(range(HEADER))
+_COPIED_PLACES = TABLE.rows(_COPIED)
+_ROWS = TABLE.rows((DRAFT, LEFT))
+_STATE = np.array(
+    [k for k in range(HEADER) if k not in TABLE.arrays and k not in (PREPARED_AT, REALS_AT)]
+)
+"""Words that a copy of the stream's state takes over."""
 
 
 @part
 def _has_second(block: Block, word: int, how: int) -> bool:
     """Tell whether an array has a second place."""
-    if not _is_place(word) or not block[word]:
+    if not block[word]:
         return False
     if word in prediction.SWAPPED or (block[NETWORK] and word in network.SWAPPED):
         return True
@@ -138,9 +119,12 @@ def _has_second(block: Block, word: int, how: int) -> bool:
 def _lay_out_second(block: Block, how: int, second: Block) -> int:
     """Write the places of the second set, unless that is empty; return where they end."""
     at = block[SECOND] + 8 * HEADER
-    for word in range(HEADER):
+    for k in range(_PLACES.shape[0]):
+        word = _PLACES[k, 0]
         if _has_second(block, word, how):
-            at = _place_again(block, word, at, second)
+            if second.size:
+                second[word] = at - block[SECOND]
+            at += array_bytes(block, 0, _PLACES[k])
     return int(at)
 
 
@@ -155,9 +139,8 @@ def add_second(header: Block, how: int) -> int:
     how : int
         BETWEEN, BESIDE or SHARING.
     """
-    place(header, DRAFT, 4 * header[CHANNELS] * header[PACKET])
-    place(header, LEFT, 8 * header[CHANNELS])
-    place(header, SECOND, 0)
+    place(header, 0, _ROWS)
+    header[SECOND] = header[SIZE]
     header[SIZE] = _lay_out_second(header, how, header[:0])
     return int(header[SIZE])
 
@@ -166,9 +149,9 @@ def add_second(header: Block, how: int) -> int:
 def open_second(block: Block, how: int) -> None:
     """Write the places of the second set, in a block that is a stream otherwise."""
     second = second_set(block)
-    for word in range(HEADER):
-        second[word] = block[word] - block[SECOND] if _is_place(word) else block[word]
-    second[REALS_AT] = block[REALS_AT]
+    second[:] = block[:HEADER]
+    for k in range(_PLACES.shape[0]):
+        second[_PLACES[k, 0]] -= block[SECOND]
     _lay_out_second(block, how, second)
     second[PREPARED_AT] = block[PREPARED_AT] = -1
 
@@ -188,21 +171,20 @@ def look(block: Block, at: int) -> int:
     second[PREPARED_AT] = -1
     if block[IN_BURST] and not block[RECOVERED]:
         return 0
-    for word in range(HEADER):
-        if word != PREPARED_AT and word != REALS_AT and not _is_place(word):
-            second[word] = block[word]
+    for word in _STATE:
+        second[word] = block[word]
     second[PLAYED_AT] = at
     second[UNSTEADY] = background.is_unsteady(block)
     second[SPEECH] = background.is_speech(block) or block[ONE_FOR_ALL]
-    channels, most = block[CHANNELS], block[MOST_ORDER]
-    for word in _COPIED:
+    for k in range(_COPIED_PLACES.shape[0]):
+        word = _COPIED_PLACES[k, 0]
         if block[word] and second[word] + block[SECOND] != block[word]:
-            n = _extent(block, word) // 8
+            n = array_bytes(block, 0, _COPIED_PLACES[k]) // 8
             words(second, word, n)[:] = words(block, word, n)
     if block[REFIT]:
-        double_rows(second, TAPS, (channels, most))[:] = double_rows(block, TAPS, (channels, most))
-        words(second, ORDERS, channels)[:] = words(block, ORDERS, channels)
-        doubles(second, LIMITS, channels)[:] = doubles(block, LIMITS, channels)
+        array(second, TAPS)[:] = array(block, TAPS)
+        array(second, ORDERS)[:] = array(block, ORDERS)
+        array(second, LIMITS)[:] = array(block, LIMITS)
     return 1
 
 

@@ -5,21 +5,18 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, part
 from plc_kernels.packet import CHANNELS_AT, LARGEST, unpack_float32, unpack_int16
+from plc_kernels.stream.arrays import Block, float_rows, integer_rows
 from plc_kernels.stream.layout import (
     ARRIVED,
     CHANNELS,
-    LOOKAHEAD,
     MASK,
     PACKET,
     POSITION,
     PUSHED,
     QUEUE,
     SLOT,
-    Block,
-    byte_rows,
-    float_rows,
-    integer_rows,
-    words,
+    SLOTS,
+    array,
 )
 
 LOST, WHOLE, PARTIAL = range(3)
@@ -31,9 +28,7 @@ _BEGIN = 2**CHANNELS_AT - 1
 @part
 def slot_rows(block: Block, slot: int) -> NDArray[np.float32]:
     """Return the packet in a slot, float32, shape (channels, packet_samples)."""
-    channels, n = block[CHANNELS], block[PACKET]
-    slots = float_rows(block, QUEUE, ((block[LOOKAHEAD] + 1) * channels, n))
-    rows: NDArray[np.float32] = slots[slot * channels : (slot + 1) * channels]
+    rows: NDArray[np.float32] = array(block, QUEUE)[slot]
     return rows
 
 
@@ -123,15 +118,14 @@ def add(block: Block, arrived: bool, missing: NDArray[np.int64], count: int) -> 
     missing, count
         As for :func:`unpack`.
     """
-    slots = block[LOOKAHEAD] + 1
-    slot = block[SLOT]
-    states = words(block, ARRIVED, slots)
+    slots, slot = block[SLOTS], block[SLOT]
+    states = array(block, ARRIVED)
     states[slot] = LOST
     if arrived:
         states[slot] = WHOLE
         if count > 0:
             states[slot] = PARTIAL
-            mask = byte_rows(block, MASK, (slots, block[PACKET]))[slot]
+            mask = array(block, MASK)[slot]
             mask[:] = np.int8(0)
             for k in range(count):
                 lost = np.int8(_lost_channels(block, missing[2 * k]))
@@ -145,11 +139,10 @@ def add(block: Block, arrived: bool, missing: NDArray[np.int64], count: int) -> 
 @part
 def part_of(block: Block, slot: int, begin: int) -> tuple[bool, int]:
     """Return whether the part at a sample arrived, and its end."""
-    slots, n = block[LOOKAHEAD] + 1, block[PACKET]
-    state = words(block, ARRIVED, slots)[slot]
+    n, state = block[PACKET], array(block, ARRIVED)[slot]
     if state != PARTIAL:
         return state == WHOLE, n
-    mask = byte_rows(block, MASK, (slots, n))[slot]
+    mask = array(block, MASK)[slot]
     stop = begin + 1
     while stop < n and mask[stop] == mask[begin]:
         stop += 1
@@ -159,11 +152,10 @@ def part_of(block: Block, slot: int, begin: int) -> tuple[bool, int]:
 @part
 def kept_at(block: Block, slot: int, begin: int) -> int:
     """Return the channels that arrived of a sample, bit by bit."""
-    slots, n = block[LOOKAHEAD] + 1, block[PACKET]
-    state = words(block, ARRIVED, slots)[slot]
+    state = array(block, ARRIVED)[slot]
     if state != PARTIAL:
         return _all_channels(block) if state == WHOLE else 0
-    lost = int(byte_rows(block, MASK, (slots, n))[slot, begin])
+    lost = int(array(block, MASK)[slot, begin])
     return _all_channels(block) & ~lost
 
 
@@ -184,7 +176,7 @@ def gap_from(block: Block, begin: int) -> int:
 
     0 if nothing after them arrived.
     """
-    slots = block[LOOKAHEAD] + 1
+    slots = block[SLOTS]
     gap = 0
     at = begin
     slot = block[SLOT]
@@ -215,7 +207,7 @@ def copy_after(block: Block, begin: int, gap: int, out: NDArray[np.float32]) -> 
     out : float32, shape (channels, n), written
         Parts are copied as long as they fit.
     """
-    slots = block[LOOKAHEAD] + 1
+    slots = block[SLOTS]
     known = 0
     passed = 0
     at = begin

@@ -26,6 +26,7 @@ from plc_kernels.recall import (
     trust,
 )
 from plc_kernels.stream import prediction
+from plc_kernels.stream.arrays import Block, fixed
 from plc_kernels.stream.gap import SAMPLES, START, gap_lines
 from plc_kernels.stream.layout import (
     CHANNELS,
@@ -45,55 +46,59 @@ from plc_kernels.stream.layout import (
     PLAYED_AT,
     PLAYING,
     RATE,
-    RECALL_WORDS,
+    RECALL_TABLE,
     RECENT,
     RING,
     TAPS,
-    Block,
-    double_rows,
-    doubles,
-    float_rows,
-    floats,
+    array,
     place,
     samples_of,
-    words,
 )
 from plc_kernels.stream.layout import LINE as PREDICTED
 
 _LINE, _LAGS = ROWS * LINE_ROW, ROWS * LAG_ROW
 
+_word, _array = RECALL_TABLE.word, RECALL_TABLE.array
 # Sizes, as plc_kernels.recall has them; samples of the sum before the gap; and lags.
-STRIDE, REFINED, MATCH, KNOWN, SEARCHED = range(RECALL_WORDS, RECALL_WORDS + 5)
-# Where arrays lie. The last of ENDS are the sample of the stream up to which it was listened to,
-# and that stream's EPOCH.
-(
-    THINNING,
-    HEARD,
-    POWERS,
-    CORRELATIONS,
-    ENDS,
-    THINNED,
-    WEIGHTS,
-    EVERY,
-    NEWEST,
-    AROUND,
-    TEMPLATE,
-    MATCHED,
-    NORMAL,
-    SHARES,
-    FOUND,
-    SCORES,
-    SUMS,
-    PEAKS,
-    ERRORS,
-    BEFORE,
-    REHEARSED,
-    PLAYED,
-) = range(RECALL_WORDS + 5, RECALL_WORDS + 27)
+STRIDE = _word()
+REFINED = _word()
+MATCH = _word()
+KNOWN = _word()
+SEARCHED = _word()
+# Lengths that follow.
+_N_ENDS = _word()
+_LOOKED = _word()
+_SUMMED = _word()
+_REHEARSED = _word()
+_LATEST = _word()
+THINNING = _array(np.float64, CHANNELS, fixed(4))
+HEARD = _array(np.float32, CHANNELS, fixed(_LINE))
+POWERS = _array(np.float32, CHANNELS, fixed(_LINE))
+CORRELATIONS = _array(np.float32, CHANNELS, fixed(_LAGS))
+ENDS = _array(np.int64, _N_ENDS)
+"""The last are the sample of the stream up to which it was listened to, and that stream's EPOCH."""
 SEARCH = (THINNING, HEARD, POWERS, CORRELATIONS, ENDS)
 """Arrays of what was heard."""
-WORKED_IN = tuple(range(THINNED, PLAYED + 1))
-"""Those that drafts are made in."""
+THINNED = _array(np.float32, fixed(PIECE + 1))
+WEIGHTS = _array(np.float32, fixed(PIECE + 3 * ROWS))
+EVERY = _array(np.float32, fixed(_LAGS))
+NEWEST = _array(np.float32, REFINED)
+AROUND = _array(np.float32, _LOOKED)
+TEMPLATE = _array(np.float32, MATCH)
+MATCHED = _array(np.float32, fixed(PASSAGES), MATCH)
+NORMAL = _array(np.float64, fixed(PASSAGES), fixed(PASSAGES))
+SHARES = _array(np.float64, fixed(PASSAGES))
+FOUND = _array(np.int64, fixed(PASSAGES))
+SCORES = _array(np.float32, fixed(PASSAGES))
+SUMS = _array(np.float32, CHANNELS, _SUMMED)
+PEAKS = _array(np.float64, CHANNELS)
+ERRORS = _array(np.float64, CHANNELS)
+BEFORE = _array(np.float64, MOST_ORDER)
+REHEARSED = _array(np.float32, _REHEARSED)
+PLAYED = _array(np.float32, _LATEST)
+WORKED_IN = tuple(range(THINNED, RECALL_TABLE.next))
+"""Arrays that drafts are made in."""
+_ROWS = RECALL_TABLE.rows(range(THINNING, RECALL_TABLE.next))
 
 
 @part
@@ -119,67 +124,47 @@ def operations(header: Block) -> int:
 @part
 def add_places(header: Block) -> None:
     """Give the arrays of the search their places."""
-    channels, most = header[CHANNELS], header[MOST_ORDER]
-    ahead = header[MUSIC_NET + SAMPLES] - header[MUSIC_NET + START]
-    rehearsed = samples_of(header[RATE], REHEARSED_MS)
-    place(header, THINNING, 8 * 4 * channels)
-    place(header, HEARD, 4 * _LINE * channels)
-    place(header, POWERS, 4 * _LINE * channels)
-    place(header, CORRELATIONS, 4 * _LAGS * channels)
-    place(header, ENDS, 8 * (channels + 2))
-    place(header, THINNED, 4 * (PIECE + 1))
-    place(header, WEIGHTS, 4 * (PIECE + 3 * ROWS))
-    place(header, EVERY, 4 * _LAGS)
-    place(header, NEWEST, 4 * header[REFINED])
-    place(header, AROUND, 4 * (header[REFINED] + 2 * header[STRIDE]))
-    place(header, TEMPLATE, 4 * header[MATCH])
-    place(header, MATCHED, 4 * PASSAGES * header[MATCH])
-    place(header, NORMAL, 8 * PASSAGES * PASSAGES)
-    place(header, SHARES, 8 * PASSAGES)
-    place(header, FOUND, 8 * PASSAGES)
-    place(header, SCORES, 4 * PASSAGES)
-    place(header, SUMS, 4 * channels * (header[KNOWN] + ahead))
-    place(header, PEAKS, 8 * channels)
-    place(header, ERRORS, 8 * channels)
-    place(header, BEFORE, 8 * most)
-    place(header, REHEARSED, 4 * rehearsed)
-    place(header, PLAYED, 4 * (most + samples_of(header[RATE], COMPARED_MS)))
+    rate, ahead = header[RATE], header[MUSIC_NET + SAMPLES] - header[MUSIC_NET + START]
+    header[_N_ENDS] = header[CHANNELS] + 2
+    header[_LOOKED] = header[REFINED] + 2 * header[STRIDE]
+    header[_SUMMED] = header[KNOWN] + ahead
+    header[_REHEARSED] = samples_of(rate, REHEARSED_MS)
+    header[_LATEST] = header[MOST_ORDER] + samples_of(rate, COMPARED_MS)
+    place(header, 0, _ROWS)
 
 
 @inlined
 def _search(block: Block, c: int) -> Search:
-    channels = block[CHANNELS]
     return Search(
-        double_rows(block, THINNING, (channels, 4))[c],
-        float_rows(block, HEARD, (channels, _LINE))[c],
-        float_rows(block, POWERS, (channels, _LINE))[c],
-        float_rows(block, CORRELATIONS, (channels, _LAGS))[c],
-        words(block, ENDS, channels)[c : c + 1],
+        array(block, THINNING)[c],
+        array(block, HEARD)[c],
+        array(block, POWERS)[c],
+        array(block, CORRELATIONS)[c],
+        array(block, ENDS)[c : c + 1],
     )
 
 
 @inlined
 def _space(block: Block) -> RecallSpace:
-    match = block[MATCH]
     return RecallSpace(
-        floats(block, THINNED, PIECE + 1),
-        floats(block, WEIGHTS, PIECE + 3 * ROWS),
-        floats(block, EVERY, _LAGS),
-        floats(block, NEWEST, block[REFINED]),
-        floats(block, AROUND, block[REFINED] + 2 * block[STRIDE]),
-        floats(block, TEMPLATE, match),
-        float_rows(block, MATCHED, (PASSAGES, match)),
-        double_rows(block, NORMAL, (PASSAGES, PASSAGES)),
-        doubles(block, SHARES, PASSAGES),
-        words(block, FOUND, PASSAGES),
-        floats(block, SCORES, PASSAGES),
+        array(block, THINNED),
+        array(block, WEIGHTS),
+        array(block, EVERY),
+        array(block, NEWEST),
+        array(block, AROUND),
+        array(block, TEMPLATE),
+        array(block, MATCHED),
+        array(block, NORMAL),
+        array(block, SHARES),
+        array(block, FOUND),
+        array(block, SCORES),
     )
 
 
 @inlined
 def _seen(block: Block) -> NDArray[np.int64]:
     """Return the sample up to which the stream was listened to, and its EPOCH, shape (2,)."""
-    ends: NDArray[np.int64] = words(block, ENDS, block[CHANNELS] + 2)
+    ends: NDArray[np.int64] = array(block, ENDS)
     return ends[block[CHANNELS] :]
 
 
@@ -199,9 +184,9 @@ def _begin_anew(block: Block) -> bool:
 def hear(block: Block) -> None:
     """Take in the part that was played."""
     _begin_anew(block)
-    channels, begin, stop = block[CHANNELS], block[PART_BEGIN], block[PART_STOP]
-    rows = float_rows(block, PLAYING, (channels, block[PACKET]))
-    for c in range(channels):
+    begin, stop = block[PART_BEGIN], block[PART_STOP]
+    rows = array(block, PLAYING)
+    for c in range(rows.shape[0]):
         listen(block[RATE], _space(block), _search(block, c), rows[c, begin:stop])
 
 
@@ -222,10 +207,10 @@ def catch_up(block: Block) -> None:
     if _begin_anew(block):
         behind = block[HISTORY_FILLED]
     seen[0] = block[PLAYED_AT]
-    ring = float_rows(block, RING, (channels, block[PAST]))
-    most = min(block[PACKET], block[MOST_ORDER] + samples_of(block[RATE], COMPARED_MS))
+    ring = array(block, RING)
+    most = min(block[PACKET], block[_LATEST])
     while behind > 0:
-        played = floats(block, PLAYED, min(behind, most))
+        played = array(block, PLAYED)[: min(behind, most)]
         behind -= played.size
         position = block[HISTORY_AT] - behind
         for c in range(channels):
@@ -236,16 +221,15 @@ def catch_up(block: Block) -> None:
 @inlined
 def _newest(block: Block, c: int, n: int) -> NDArray[np.float32]:
     """Return a channel's newest samples, shape (n,)."""
-    count = block[MOST_ORDER] + samples_of(block[RATE], COMPARED_MS)
-    played: NDArray[np.float32] = floats(block, PLAYED, count)[:n]
-    newest(float_rows(block, RING, (block[CHANNELS], block[PAST]))[c], block[HISTORY_AT], played)
+    played: NDArray[np.float32] = array(block, PLAYED)[:n]
+    newest(array(block, RING)[c], block[HISTORY_AT], played)
     return played
 
 
 @inlined
 def errors(block: Block) -> NDArray[np.float64]:
     """Return the mean square error of each channel's prediction, as it was rehearsed."""
-    row: NDArray[np.float64] = doubles(block, ERRORS, block[CHANNELS])
+    row: NDArray[np.float64] = array(block, ERRORS)
     return row
 
 
@@ -263,10 +247,9 @@ def write_drafts(block: Block, weight: float) -> None:
     _begin_anew(block)
     channels, start, known = block[CHANNELS], block[MUSIC_NET + START], block[KNOWN]
     lines = gap_lines(block, MUSIC_NET)
-    ahead = lines.shape[1] - start
-    ring = float_rows(block, RING, (channels, block[PAST]))
-    sums = float_rows(block, SUMS, (channels, known + ahead))
-    peaks = doubles(block, PEAKS, channels)
+    ring = array(block, RING)
+    sums = array(block, SUMS)
+    peaks = array(block, PEAKS)
     for c in range(channels):
         newest(ring[c], block[HISTORY_AT], lines[2 * c + 1, :start])
         peaks[c] = recall(
@@ -286,36 +269,35 @@ def write_drafts(block: Block, weight: float) -> None:
 @part
 def _join(block: Block, c: int, weight: float, rows: NDArray[np.float32]) -> None:
     """Write the drafts of a channel."""
-    channels, most, known = block[CHANNELS], block[MOST_ORDER], block[KNOWN]
-    start = block[MUSIC_NET + START]
-    order = words(block, ORDERS, channels)[c]
-    taps = double_rows(block, TAPS, (channels, most))[c, :order]
-    limits = doubles(block, LIMITS, channels)
-    line = doubles(block, PREDICTED, most + CHUNK)[: order + CHUNK]
-    made = floats(block, REHEARSED, samples_of(block[RATE], REHEARSED_MS))
+    known, start = block[KNOWN], block[MUSIC_NET + START]
+    order = array(block, ORDERS)[c]
+    taps = array(block, TAPS)[c, :order]
+    limits = array(block, LIMITS)
+    line = array(block, PREDICTED)[: order + CHUNK]
+    made = array(block, REHEARSED)
     errors(block)[c] = rehearse(
         block[RATE] if block[FROM_ONSETS] else 0,
         taps,
         limits[c],
         _newest(block, c, order + samples_of(block[RATE], COMPARED_MS)),
-        doubles(block, BEFORE, most)[:order],
+        array(block, BEFORE)[:order],
         line,
         made,
     )
-    peak = doubles(block, PEAKS, channels)[c]
+    peak = array(block, PEAKS)[c]
     if peak < 0.0:
         prediction.extend_channel(block, c, rows[1, start:])
         for i in range(rows.shape[1]):
             rows[0, i] = rows[1, i]
         return
-    beside = float_rows(block, SUMS, (channels, known + rows.shape[1] - start))[c]
+    beside = array(block, SUMS)[c]
     trusted = trust(
         errors(block)[c], beside[known - made.size : known], _newest(block, c, made.size)
     )
     limits[c] = join(
         taps,
         limits[c],
-        double_rows(block, RECENT, (channels, most))[c, :order],
+        array(block, RECENT)[c, :order],
         _newest(block, c, min(order + samples_of(block[RATE], COMPARED_MS), known)),
         beside,
         peak,

@@ -7,14 +7,14 @@ import numpy as np
 from plc_kernels.compile import kernel
 from plc_kernels.fade import write_ramp
 from plc_kernels.noise import noise_windows
-from plc_kernels.spectra.fft import MOST_FACTORS, plan_fft
+from plc_kernels.spectra.fft import plan_fft
+from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.background import start_background
 from plc_kernels.stream.fill_limit import start_limit
 from plc_kernels.stream.layout import (
     ANSWERS,
     ARRIVED,
     AWAKE_UNTIL,
-    CHANNELS,
     CONCEALED_MAX_MS,
     DECAY,
     DECAY_MS,
@@ -38,17 +38,13 @@ from plc_kernels.stream.layout import (
     IN_BURST,
     INTEGER,
     LADDER,
-    LOOKAHEAD,
     MUSIC_RATE,
     MUSIC_RATE_SPEECH_FROM,
     N_FACTORS,
     N_FILLING_FACTORS,
-    N_FILLING_TWIDDLES,
-    N_TWIDDLES,
     NOISE_MEAN_MS,
     NOISE_SMOOTHING,
     PACKET,
-    PAST,
     POSITION,
     PREPARE_MS,
     PREPARED_AT,
@@ -56,7 +52,6 @@ from plc_kernels.stream.layout import (
     QUICK_RAMP,
     QUICK_RECOVERY_MS,
     RAMP,
-    RAMP_SAMPLES,
     RATE,
     RING,
     RUNG,
@@ -64,24 +59,21 @@ from plc_kernels.stream.layout import (
     SHARE_RATE,
     SHARE_S,
     SLOT,
+    SLOTS,
     SMOOTHING,
     SPEECH_FROM,
     SPEECH_LOGIT,
     STATS,
     STEP,
-    TIME_BINS,
     TIMED,
     TIMES,
     TWIDDLES,
     UNSOUND,
     WINDOWS,
-    Block,
-    float_rows,
-    floats,
+    array,
     reals,
     samples_of,
     second_set,
-    words,
 )
 from plc_kernels.stream.noise_filling import start_filling
 
@@ -105,22 +97,22 @@ def open_stream(block: Block) -> None:
     least = SPEECH_FROM if rate < MUSIC_RATE else MUSIC_RATE_SPEECH_FROM
     numbers[SPEECH_LOGIT] = math.log(least / (1.0 - least))
     numbers[HURRY_MS] = numbers[PREPARE_MS] = np.inf
-    write_ramp(floats(block, RAMP, block[RAMP_SAMPLES]))
-    quick = floats(block, QUICK_RAMP, block[RAMP_SAMPLES])
+    write_ramp(array(block, RAMP))
+    quick = array(block, QUICK_RAMP)
     quick[:] = np.float32(1.0)
     write_ramp(quick[: max(1, samples_of(rate, QUICK_RECOVERY_MS))])
-    noise_windows(float_rows(block, WINDOWS, (2, block[FRAME_SAMPLES])))
+    noise_windows(array(block, WINDOWS))
     block[N_FACTORS] = plan_fft(
         block[FRAME_SAMPLES],
-        words(block, FACTORS, MOST_FACTORS),
-        float_rows(block, TWIDDLES, (2, block[N_TWIDDLES])),
+        array(block, FACTORS),
+        array(block, TWIDDLES),
     )
     if block[FILLS_NOISE]:
-        noise_windows(float_rows(block, FILLING_WINDOWS, (2, block[FILLING_SAMPLES])))
+        noise_windows(array(block, FILLING_WINDOWS))
         block[N_FILLING_FACTORS] = plan_fft(
             block[FILLING_SAMPLES],
-            words(block, FILLING_FACTORS, MOST_FACTORS),
-            float_rows(block, FILLING_TWIDDLES, (2, block[N_FILLING_TWIDDLES])),
+            array(block, FILLING_FACTORS),
+            array(block, FILLING_TWIDDLES),
         )
     block[DEPTH] = 0
     forget_counts(block)
@@ -134,7 +126,7 @@ def forget_counts(block: Block) -> None:
     block[ANSWERS] = 0
     block[UNSOUND] = 0
     block[TIMED] = 0
-    words(block, TIMES, 2 * TIME_BINS)[:] = 0
+    array(block, TIMES)[:] = 0
     numbers = reals(block)
     numbers[GOOD_MAX_MS] = 0.0
     numbers[CONCEALED_MAX_MS] = 0.0
@@ -143,12 +135,11 @@ def forget_counts(block: Block) -> None:
 @kernel
 def forget_stream(block: Block) -> None:
     """Make the stream as new, but for its statistics."""
-    slots = block[LOOKAHEAD] + 1
-    words(block, ARRIVED, slots)[:] = 0
+    array(block, ARRIVED)[:] = 0
     block[PUSHED] = 0
     block[SLOT] = 0
-    block[POSITION] = -slots * block[PACKET]
-    float_rows(block, RING, (block[CHANNELS], block[PAST]))[:] = np.float32(0.0)
+    block[POSITION] = -block[SLOTS] * block[PACKET]
+    array(block, RING)[:] = np.float32(0.0)
     block[HISTORY_AT] = 0
     block[HISTORY_FILLED] = 0
     block[HISTORY_TRUSTED] = 0

@@ -22,6 +22,7 @@ from plc_kernels.fade import burst_gain, crossfade, fade_into
 from plc_kernels.history import append
 from plc_kernels.packet import pack_float32, pack_int16
 from plc_kernels.stream import background, edge, fill_limit, neighbours, prediction, queue
+from plc_kernels.stream.arrays import Block, float_rows, floats, integer_rows
 from plc_kernels.stream.layout import (
     AFTER,
     AGE,
@@ -59,7 +60,6 @@ from plc_kernels.stream.layout import (
     LIMIT_MS,
     LISTENS,
     LONGEST_BURST,
-    LOOKAHEAD,
     LOST_PACKETS,
     NETWORK,
     NOISE,
@@ -70,7 +70,6 @@ from plc_kernels.stream.layout import (
     PART_BEGIN,
     PART_STOP,
     PARTIAL_PACKETS,
-    PAST,
     PLAY,
     PLAYED_AT,
     PLAYING,
@@ -88,6 +87,7 @@ from plc_kernels.stream.layout import (
     SEAM,
     SILENT_SAMPLES,
     SLOT,
+    SLOTS,
     SPEECH,
     STEADY_HOLD,
     TAKEN,
@@ -95,10 +95,7 @@ from plc_kernels.stream.layout import (
     UNSTEADY,
     UNSTEADY_HOLD,
     WAITS,
-    Block,
-    float_rows,
-    floats,
-    integer_rows,
+    array,
     reals,
 )
 from plc_kernels.stream.noise_filling import begin_filling, fill_noises
@@ -225,7 +222,7 @@ def _accept(
     if ready:
         share_time(block)
     else:
-        float_rows(block, PLAYING, (block[CHANNELS], block[PACKET]))[:] = np.float32(0.0)
+        array(block, PLAYING)[:] = np.float32(0.0)
     return REFUSED if refused else 0, ready
 
 
@@ -266,7 +263,7 @@ def _tells(block: Block) -> bool:
 @inlined
 def _next_lost(block: Block) -> int:
     """Tell whether the packet to play next has a missing part."""
-    slots = block[LOOKAHEAD] + 1
+    slots = block[SLOTS]
     if slots == 1 or block[PUSHED] < slots - 1:
         return 0
     slot = block[SLOT] + 1 if block[SLOT] + 1 < slots else 0
@@ -276,7 +273,7 @@ def _next_lost(block: Block) -> int:
 @inlined
 def _pack(block: Block, out: int) -> None:
     channels, n = block[CHANNELS], block[PACKET]
-    rows = float_rows(block, PLAYING, (channels, n))
+    rows = array(block, PLAYING)
     if block[INTEGER]:
         pack_int16(rows, integer_rows(out, 0, (n, channels)))
     else:
@@ -332,7 +329,7 @@ def _begin_part(block: Block) -> int:
     block[FILL_SAMPLES] = stop - begin
     if play == _BRIDGE:
         if block[BRIDGED] == block[BRIDGE]:
-            rows = float_rows(block, AFTER, (block[CHANNELS], block[REACH]))
+            rows = array(block, AFTER)
             block[KNOWN] = queue.copy_after(block, begin, gap, rows)
             block[BRIDGED] = 0
             block[BRIDGE] = gap
@@ -376,7 +373,7 @@ def _fill(block: Block) -> None:
     if block[PLAY] == _BRIDGE:
         if block[BRIDGED] > 0 or block[BRIDGE] == 0:
             return
-        after = float_rows(block, AFTER, (channels, block[REACH]))
+        after = array(block, AFTER)
         gap = block[BRIDGE]
         through = prediction.through_rows(block)
         ahead = prediction.samples_ahead(block, block[KNOWN], gap)
@@ -401,7 +398,7 @@ def _play_received(block: Block) -> int:
     """Play a part as it came."""
     begin, stop = block[PART_BEGIN], block[PART_STOP]
     received = queue.slot_rows(block, block[SLOT])
-    rows = float_rows(block, PLAYING, (block[CHANNELS], block[PACKET]))
+    rows = array(block, PLAYING)
     for c in range(rows.shape[0]):
         for i in range(begin, stop):
             rows[c, i] = received[c, i]
@@ -420,13 +417,12 @@ def _play_recovered(block: Block) -> int:
 
 @part
 def _remember(block: Block, trusted: int) -> None:
-    channels = block[CHANNELS]
     append(
-        float_rows(block, PLAYING, (channels, block[PACKET])),
+        array(block, PLAYING),
         block[PART_BEGIN],
         block[PART_STOP],
         trusted,
-        float_rows(block, RING, (channels, block[PAST])),
+        array(block, RING),
         block[HISTORY_AT : HISTORY_AT + 3],
     )
 
@@ -440,7 +436,7 @@ def _conceal(block: Block) -> int:
     fill = float_rows(block, FILL, (channels, n))
     if block[PLAY] == _BRIDGE:
         bridged = block[BRIDGED]
-        rows = float_rows(block, BRIDGE_ROWS, (channels, block[REACH]))
+        rows = array(block, BRIDGE_ROWS)
         for c in range(channels):
             fill[c, :] = rows[c, bridged : bridged + n]
         block[BRIDGED] += n
@@ -462,7 +458,7 @@ def _conceal(block: Block) -> int:
         neighbours.guide(block, kept, received[:, begin:stop], fill)
     block[KEPT] = kept
     block[FILLS_LIMITED] += fill_limit.hold(block, block[PLAYED_AT], fill)
-    playing = float_rows(block, PLAYING, (channels, block[PACKET]))
+    playing = array(block, PLAYING)
     for c in range(channels):
         if kept >> c & 1:
             playing[c, begin:stop] = received[c, begin:stop]
@@ -513,12 +509,12 @@ def _recover(block: Block) -> None:
         steady = not background.is_unsteady(block)
         for c in range(channels):
             block[QUICK + c] = steady and _apart(tail[c], received[c, begin : begin + n])
-    playing = float_rows(block, PLAYING, (channels, block[PACKET]))
+    playing = array(block, PLAYING)
     for c in range(channels):
         if block[KEPT] >> c & 1:
             playing[c, begin:stop] = received[c, begin:stop]
             continue
-        ramp = floats(block, QUICK_RAMP if block[QUICK + c] else RAMP, block[RAMP_SAMPLES])
+        ramp = array(block, QUICK_RAMP) if block[QUICK + c] else array(block, RAMP)
         crossfade(received[c, begin : begin + n], ramp[recovered : recovered + n], tail[c])
         playing[c, begin : begin + n] = tail[c]
         playing[c, begin + n : stop] = received[c, begin + n : stop]

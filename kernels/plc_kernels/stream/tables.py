@@ -1,6 +1,6 @@
 """What the networks of a stream have in common: words of a file, and tables and room in a block.
 
-Arrays that belong together have places in words one after another, the first of which is told.
+What belongs together has a table of its own, whose words follow a first one that is told.
 """
 
 import numpy as np
@@ -10,22 +10,52 @@ from plc_kernels.contour import FEATURES, POINTS, ContourModel, ContourSpace, co
 from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
 from plc_kernels.spectra.gap import Grid, open_grid
 from plc_kernels.stream import model as of
-from plc_kernels.stream.layout import (
-    RATE,
+from plc_kernels.stream.arrays import (
     Block,
-    complexes,
+    BlockTable,
     doubles,
+    fixed,
     float_rows,
     floats,
-    place,
+    view_of,
     words,
 )
+from plc_kernels.stream.layout import RATE
 
-GRID_WORDS, GRID_TABLES = 7, 4
-"""Places of a grid's arrays, as :class:`~plc_kernels.spectra.gap.Grid` has them, and how many of
-these are tables; the others are worked in."""
-SPACE_WORDS = 5
-"""The same of :class:`~plc_kernels.contour.ContourSpace`."""
+# A grid, as plc_kernels.spectra.gap.Grid has it.
+GRID_TABLE = BlockTable()
+_word, _array = GRID_TABLE.word, GRID_TABLE.array
+GRID_SIZE = _word()
+PASSES = _word()
+_HALF = _word()
+_BINS = _word()
+_N_TWIDDLES = _word()
+"""Samples of a frame, and passes of its transform; half of a frame, its bins, and numbers of the
+transform."""
+_WINDOW = _array(np.float32, GRID_SIZE)
+_DUAL = _array(np.float32, GRID_SIZE)
+_FACTORS = _array(np.int64, fixed(MOST_FACTORS))
+_TWIDDLES = _array(np.float32, fixed(2), _N_TWIDDLES)
+_SCRATCH = _array(np.float32, fixed(4), _HALF)
+_FRAME = _array(np.float32, GRID_SIZE)
+_SPECTRUM = _array(np.complex64, _BINS)
+GRID_WORKED_IN = (_SCRATCH, _FRAME, _SPECTRUM)
+"""Arrays of a grid that are no tables."""
+_in_grid = view_of(GRID_TABLE)
+
+# What plc_kernels.contour.ContourSpace has.
+SPACE_TABLE = BlockTable()
+_word, _array = SPACE_TABLE.word, SPACE_TABLE.array
+_LOOKED = _word()
+_AROUND = _word()
+_WIDTH = _word()
+_SEEN = _array(np.float32, _LOOKED)
+_SCORE = _array(np.float32, _LOOKED)
+_LAGS = _array(np.float32, _AROUND)
+_FEATURES = _array(np.float32, fixed(FEATURES))
+_LAYERS = _array(np.float32, fixed(2), _WIDTH)
+SPACE_WORKED_IN = tuple(SPACE_TABLE.arrays)
+_in_space = view_of(SPACE_TABLE)
 
 
 @inlined
@@ -47,40 +77,36 @@ def frame_size(model: int, rate: int) -> int:
 
 
 @part
-def place_grid(header: Block, at: int, size: int) -> None:
-    """Give a grid's arrays their places."""
-    place(header, at, 4 * size)
-    place(header, at + 1, 4 * size)
-    place(header, at + 2, 8 * MOST_FACTORS)
-    place(header, at + 3, 4 * 2 * twiddle_count(size))
-    place(header, at + 4, 4 * 4 * (size // 2))
-    place(header, at + 5, 4 * size)
-    place(header, at + 6, 8 * (size // 2 + 1))
+def measure_grid(header: Block, at: int, size: int) -> None:
+    """Write the lengths of a grid of ``size`` samples."""
+    header[at + GRID_SIZE] = size
+    header[at + _HALF] = size // 2
+    header[at + _BINS] = size // 2 + 1
+    header[at + _N_TWIDDLES] = twiddle_count(size)
 
 
 @part
-def write_grid(block: Block, at: int, size: int) -> int:
-    """Write a grid's tables; return the passes of its transform."""
-    passes: int = open_grid(
-        floats(block, at, size),
-        floats(block, at + 1, size),
-        words(block, at + 2, MOST_FACTORS),
-        float_rows(block, at + 3, (2, twiddle_count(size))),
+def write_grid(block: Block, at: int) -> None:
+    """Write a grid's tables."""
+    block[at + PASSES] = open_grid(
+        _in_grid(block, _WINDOW, at),
+        _in_grid(block, _DUAL, at),
+        _in_grid(block, _FACTORS, at),
+        _in_grid(block, _TWIDDLES, at),
     )
-    return passes
 
 
 @inlined
-def grid_of(block: Block, at: int, size: int, passes: int) -> Grid:
-    """Return a grid of ``size`` samples."""
+def grid_of(block: Block, at: int) -> Grid:
+    """Return a grid."""
     return Grid(
-        floats(block, at, size),
-        floats(block, at + 1, size),
-        words(block, at + 2, passes),
-        float_rows(block, at + 3, (2, twiddle_count(size))),
-        float_rows(block, at + 4, (4, size // 2)),
-        floats(block, at + 5, size),
-        complexes(block, at + 6, size // 2 + 1),
+        _in_grid(block, _WINDOW, at),
+        _in_grid(block, _DUAL, at),
+        _in_grid(block, _FACTORS, at)[: block[at + PASSES]],
+        _in_grid(block, _TWIDDLES, at),
+        _in_grid(block, _SCRATCH, at),
+        _in_grid(block, _FRAME, at),
+        _in_grid(block, _SPECTRUM, at),
     )
 
 
@@ -88,13 +114,6 @@ def grid_of(block: Block, at: int, size: int, passes: int) -> Grid:
 def contour_past(block: Block) -> int:
     """Return the samples of the past that a contour is expected from."""
     return int(contour_sizes(block[RATE], 0)[0])
-
-
-@inlined
-def contour_width(model: int) -> int:
-    """Return the width of the layers that expect a contour, and of their input."""
-    wide, narrow = word_of(model, of.CONTOUR_WIDE), word_of(model, of.CONTOUR_NARROW)
-    return max(FEATURES, max(wide, narrow))
 
 
 @inlined
@@ -115,22 +134,22 @@ def contour_of(model: int) -> ContourModel:
 
 
 @part
-def place_space(header: Block, at: int, looked: int, around: int, width: int) -> None:
-    """Give a contour's scratch memory its places."""
-    place(header, at, 4 * looked)
-    place(header, at + 1, 4 * looked)
-    place(header, at + 2, 4 * 2 * around)
-    place(header, at + 3, 4 * FEATURES)
-    place(header, at + 4, 4 * 2 * width)
+def measure_space(header: Block, at: int, model: int) -> None:
+    """Write the lengths of a contour's scratch memory, which a network expects."""
+    _, _, looked, around = contour_sizes(header[RATE], 0)
+    wide, narrow = word_of(model, of.CONTOUR_WIDE), word_of(model, of.CONTOUR_NARROW)
+    header[at + _LOOKED] = looked
+    header[at + _AROUND] = 2 * around
+    header[at + _WIDTH] = max(FEATURES, max(wide, narrow))
 
 
 @inlined
-def space_of(block: Block, at: int, looked: int, around: int, width: int) -> ContourSpace:
+def space_of(block: Block, at: int) -> ContourSpace:
     """Return a contour's scratch memory."""
     return ContourSpace(
-        floats(block, at, looked),
-        floats(block, at + 1, looked),
-        floats(block, at + 2, 2 * around),
-        floats(block, at + 3, FEATURES),
-        float_rows(block, at + 4, (2, width)),
+        _in_space(block, _SEEN, at),
+        _in_space(block, _SCORE, at),
+        _in_space(block, _LAGS, at),
+        _in_space(block, _FEATURES, at),
+        _in_space(block, _LAYERS, at),
     )

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
+from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
     CONCEALED_MAX_MS,
     GOOD_MAX_MS,
@@ -13,9 +14,8 @@ from plc_kernels.stream.layout import (
     TIME_BINS,
     TIMED,
     TIMES,
-    Block,
+    array,
     reals,
-    words,
 )
 
 BINS_PER_DECADE = 100
@@ -55,7 +55,6 @@ def note_time(block: Block) -> None:
     concealed = block[TIMED] == CONCEALED
     block[TIMED] = 0
     numbers = reals(block)
-    bins = words(block, TIMES, 2 * TIME_BINS)
-    first = TIME_BINS if concealed else 0
+    bins = array(block, TIMES)[1 if concealed else 0]
     most = CONCEALED_MAX_MS if concealed else GOOD_MAX_MS
-    count_time(numbers[SPENT_MS], bins[first : first + TIME_BINS], numbers[most : most + 1])
+    count_time(numbers[SPENT_MS], bins, numbers[most : most + 1])

@@ -336,11 +336,10 @@ class ContextEncoderFiller(Filler):
 
     def attach(self, memory: Any) -> None:
         """Take the memory of the stream, which holds pending packets."""
-        channels = self._samples.shape[0]
         self._memory = memory
-        self._states = memory.array(ARRIVED, np.int64, self._slots)
-        self._queue = memory.array(QUEUE, np.float32, self._slots, channels, self._packet)
-        self._parts_lost = memory.array(MASK, np.int8, self._slots, self._packet)
+        self._states = memory.array(ARRIVED)
+        self._queue = memory.array(QUEUE)
+        self._parts_lost = memory.array(MASK)
 
     def reset(self) -> None:
         """Forget the stream; the network stays open."""

@@ -7,14 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.content import APART_FRAMES, AVERAGES, CHANGE_BINS, FEATURES
-from plc_kernels.edges import edge_sizes
-from plc_kernels.level import LATELY_S
-from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, ROWS, frame_samples
-from plc_kernels.noise_filling import LEVEL_ROWS, filling_samples
-from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
 from plc_kernels.stream import entry, layout, model_file
-from plc_kernels.stream.layout import Block
+from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.many import step_many
 from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.preparation import look, prepare
@@ -66,117 +60,16 @@ def opened(file: bytes) -> Block | None:
     return block if sound else None
 
 
-def arrays_of(header: Block) -> dict[int, tuple[type, tuple[int, ...]]]:
-    """Return dtype and shape of each array of a block, by the word that holds its place."""
-    rate, channels, n = (int(header[k]) for k in (layout.RATE, layout.CHANNELS, layout.PACKET))
-    slots = int(header[layout.LOOKAHEAD]) + 1
-    past, order = int(header[layout.PAST]), int(header[layout.MOST_ORDER])
-    inside = bool(header[layout.INSIDE])
-
-    def samples(ms: float) -> int:
-        return round(rate * ms / 1000.0)
-
-    looked, edge_order = edge_sizes(rate)
-    short = int(filling_samples(rate)) if header[layout.FILLS_NOISE] else 0
-    reach = min((slots - 1) * n, max(samples(layout.STEADY_HOLD_MS), n))
-    ramp = max(1, samples(layout.RECOVERY_MS))
-    hop = max(1, samples(layout.SLOT_MS))
-    seen = round(1000.0 * LATELY_S / layout.SLOT_MS) + math.ceil((slots - 1) * n / hop) + 2
-    frame = frame_samples(rate)
-    half = frame // 2
-    bands = int(min(BAND_LIMIT_HZ, rate / 2) * frame / rate) // max(
-        1, round(BAND_HZ * frame / rate)
-    )
-    fit = past + 2 * reach if inside else 0
-    through = reach + samples(layout.RUN_ON_MS) if inside else 0
-    several = channels > 1
-    guide = min(past, samples(layout.GUIDE_MS))
-    guide_order = min(samples(layout.GUIDE_ORDER_MS), layout.GUIDE_MOST_ORDER, guide // 4)
-    f4, f8, i8 = np.float32, np.float64, np.int64
-    return {
-        layout.RING: (f4, (channels, past)),
-        layout.QUEUE: (f4, (slots, channels, n)),
-        layout.MASK: (np.int8, (slots, n)),
-        layout.ARRIVED: (i8, (slots,)),
-        layout.MISSING: (i8, (n + 1, 2)),
-        layout.INBOX: (f4, (n, channels)),
-        layout.PLAYING: (f4, (channels, n)),
-        layout.FILL: (f4, (channels, n)),
-        layout.NOISE: (f4, (channels, n)),
-        layout.GAIN: (f4, (n,)),
-        layout.BRIDGE_ROWS: (f4, (channels, reach)),
-        layout.AFTER: (f4, (channels, reach)),
-        layout.RAMP: (f4, (ramp,)),
-        layout.QUICK_RAMP: (f4, (ramp,)),
-        layout.LEVEL_SLOTS: (i8, (seen,)),
-        layout.LEVEL_COUNTS: (i8, (seen,)),
-        layout.LEVEL_PEAKS: (f4, (channels, seen)),
-        layout.LEVEL_ENERGIES: (f8, (channels, seen)),
-        layout.LEVEL_ALLOWED: (f8, (channels, 4)),
-        layout.LEVEL_STATE: (f8, (channels, 3)),
-        layout.LEVEL_RECENT: (f8, (channels, hop)),
-        layout.LEVEL_QUIETEST: (f8, (channels,)),
-        layout.LEVEL_NOISE: (f8, (channels,)),
-        layout.HEARD_FRAME: (f4, (channels, frame)),
-        layout.HALF_FRAME: (f4, (channels, half)),
-        layout.FACTORS: (i8, (MOST_FACTORS,)),
-        layout.TWIDDLES: (f4, (2, int(twiddle_count(frame)))),
-        layout.SCRATCH: (f4, (4, half)),
-        layout.WINDOWS: (f4, (2, frame)),
-        layout.FRAME: (f4, (frame,)),
-        layout.SPECTRUM: (np.complex64, (half + 1,)),
-        layout.LEVELS: (f4, (channels, ROWS, half + 1)),
-        layout.BANDS: (f4, (channels, bands)),
-        layout.NOISE_COUNTS: (i8, (channels, 4)),
-        layout.FLUX: (f4, (channels, 2)),
-        layout.NOISE_TAIL: (f4, (channels, half)),
-        layout.RANDOM: (np.uint64, (channels,)),
-        layout.POWER_SUM: (f4, (half + 1,)),
-        layout.CONTENT_AVERAGES: (f8, (AVERAGES,)),
-        layout.CONTENT_LOGS: (f8, (APART_FRAMES + 1, CHANGE_BINS)),
-        layout.CONTENT_COUNTS: (i8, (4,)),
-        layout.CONTENT_FEATURES: (f8, (len(FEATURES),)),
-        layout.FIT_FORWARD: (f4, (fit,)),
-        layout.FIT_BACKWARD: (f4, (fit,)),
-        layout.FIT_MIRROR: (f8, (order + 1,)),
-        layout.PREDICTOR: (f8, (order + 1,)),
-        layout.TAPS: (f8, (channels, order)),
-        layout.RECENT: (f8, (channels, order)),
-        layout.LINE: (f8, (order + layout.CHUNK,)),
-        layout.FIT_PAST: (f4, (fit,)),
-        layout.LEAD_IN: (f4, (through,)),
-        layout.THROUGH: (f4, (channels, through)),
-        layout.ORDERS: (i8, (channels,)),
-        layout.LIMITS: (f8, (channels,)),
-        layout.TIMES: (i8, (2, layout.TIME_BINS)),
-        layout.GUIDE_ROWS: (f4, (3, guide if several else 0)),
-        layout.GUIDE_FIT: (f8, (3, guide_order + 1 if several else 0)),
-        layout.GUIDE_LINES: (
-            f8,
-            (2, guide_order + samples(layout.REHEARSED_MS) if several else 0),
-        ),
-        layout.GUIDE_GAINS: (f8, (channels if several else 0, 2)),
-        layout.EDGE_ROWS: (f4, (3, looked)),
-        layout.EDGE_FIT: (f8, (3, edge_order + 1)),
-        layout.EDGE_LINE: (f8, (looked,)),
-        layout.FILLING_WINDOWS: (f4, (2, short)),
-        layout.FILLING_FACTORS: (i8, (MOST_FACTORS,)),
-        layout.FILLING_TWIDDLES: (f4, (2, int(twiddle_count(short)) if short else 0)),
-        layout.FILLING_SCRATCH: (f4, (4, short // 2)),
-        layout.FILLING_FRAME: (f4, (short,)),
-        layout.FILLING_SPECTRUM: (np.complex64, (short // 2 + 1,)),
-        layout.FILLING_PAST: (f4, (channels, short)),
-        layout.FILLING_NOISE: (f4, (channels, short)),
-        layout.FILLING_LEVELS: (f4, (channels, LEVEL_ROWS, short // 2 + 1)),
-        layout.FILLING_RANDOM: (np.uint64, (1,)),
-    }
-
-
 def extents(header: Block) -> Iterator[tuple[int, int]]:
-    """Yield the first byte of each array of a block, and the one after its last, in order."""
-    for word, (dtype, shape) in arrays_of(header).items():
+    """Yield the first byte of each array of a block, and the one after its last, in order.
+
+    Those of networks and of prepared bursts are not among them.
+    """
+    for word in range(layout.RING, layout.DRAFT):
+        dtype, shape = layout.TABLE.arrays[word]
+        lengths = [int(header[extent]) if extent >= 0 else -extent for extent in shape]
         begin = int(header[word])
-        yield begin, begin + math.prod(shape) * np.dtype(dtype).itemsize
+        yield begin, begin + math.prod(lengths) * dtype.itemsize
 
 
 class Stream:

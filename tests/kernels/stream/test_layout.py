@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc_kernels.stream import layout
+from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.entry import prepare
 from plc_kernels.stream.step import CONCEALED, CROSSFADED, REFUSED
 from tests.examples import examples
-from tests.kernels.stream.blocks import Stream, arrays_of, extents, settings_of
+from tests.kernels.stream.blocks import Stream, extents, settings_of
 from tests.signals import noise, tones
 
-ARRAYS = range(layout.RING, layout.REALS_AT)
 settings = st.builds(
     settings_of,
     rate=st.integers(8000, 192_000),
@@ -24,7 +24,7 @@ settings = st.builds(
 )
 
 
-def header_of(wanted: layout.Block, inside: bool) -> layout.Block:
+def header_of(wanted: Block, inside: bool) -> Block:
     """Return the header of a stream whose prediction is its own or that of a filler."""
     header = np.zeros(layout.HEADER, np.int64)
     if prepare(wanted, header) and not inside:
@@ -35,16 +35,9 @@ def header_of(wanted: layout.Block, inside: bool) -> layout.Block:
     return header
 
 
-def test_every_place_is_known_here() -> None:
-    header = header_of(settings_of(), inside=True)
-    assert list(arrays_of(header)) == list(ARRAYS)
-
-
 @examples(200)
 @given(wanted=settings, inside=st.booleans())
-def test_arrays_lie_one_after_the_other_within_the_block(
-    wanted: layout.Block, inside: bool
-) -> None:
+def test_arrays_lie_one_after_the_other_within_the_block(wanted: Block, inside: bool) -> None:
     header = header_of(wanted, inside)
     assume(header[layout.RATE])  # else the settings are out of range
     at = 8 * layout.HEADER
@@ -54,25 +47,6 @@ def test_arrays_lie_one_after_the_other_within_the_block(
         at = stop
     assert at <= header[layout.SIZE] < at + 64
     assert header[layout.REALS_AT] == 8 * layout.REALS
-
-
-def test_named_words_do_not_overlap() -> None:
-    words = [
-        *range(layout.RATE, layout.SIZE),
-        layout.SIZE,
-        *ARRAYS,
-        *range(layout.REALS_AT, layout.N_FILLING_TWIDDLES + 1),
-        *range(layout.PUSHED, layout.FILLING_AGE + 1),
-        *range(layout.QUICK, layout.QUICK + layout.MAX_CHANNELS),
-        *range(layout.STATS, layout.STATS + len(layout.COUNTERS)),
-        *range(layout.RUNG_SAMPLES, layout.RUNG_SAMPLES + layout.MAX_RUNGS),
-        *range(layout.LADDER, layout.LADDER + 3 * 2 * layout.MAX_STEPS),
-        *range(layout.NETWORK, layout.FILLS_NOISE + 1),
-        *range(layout.REALS, layout.REALS + layout.COSTS + 2 * layout.MAX_STEPS),
-    ]
-    assert len(set(words)) == len(words)
-    assert max(words) < layout.HEADER
-    assert layout.SHARE_RATE < layout.COSTS
 
 
 def spoil_gaps(stream: Stream) -> NDArray[np.bool_]:

@@ -151,7 +151,7 @@ def test_the_second_set_lies_apart_from_all_else(prepares: int) -> None:
     second = block[block[layout.SECOND] // 8 :][: layout.HEADER]
     own = [*prediction.SWAPPED, *(word for word in network.SWAPPED if block[word])]
     assert layout.MUSIC_NET + gap.MADE in own
-    shared = {layout.WINDOWS, layout.SPEECH_NET + gap.GRID, network.ENTER_RAMP}
+    shared = {layout.WINDOWS, layout.SPEECH_NET + gap.LOST, network.ENTER_RAMP}
     beside = {layout.RING, network.WORK, layout.FIT_PAST, recall.HEARD, recall.MATCHED}
     end = block[layout.SECOND] + 8 * layout.HEADER
     for word in own:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 import plc
 from plc import ConcealerPool
-from plc.engine import pool_format
+from plc.engine import pool_format, snapshots
 from plc.engine.pool_format import Costs
 from plc.errors import CapacityError, ConfigError, SnapshotError
+from plc_kernels.stream.layout import HEADER
 from tests.examples import examples
 from tests.kernels.stream.test_network import speech
 
@@ -95,6 +96,14 @@ def with_head(**changes: str) -> bytes:
     head = json.loads(whole[12 : 12 + size]) | changes
     new = json.dumps(head).encode()
     return signed(whole[:8] + struct.pack("<I", len(new)) + new + whole[12 + size : -32])
+
+
+def test_other_kernels_are_another_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = np.zeros(HEADER, np.int64)
+    here = snapshots.layout_of(block)
+    assert snapshots.layout_of(block) == here
+    monkeypatch.setattr(snapshots, "SOURCES", bytes(32))
+    assert snapshots.layout_of(block) != here
 
 
 def test_what_another_version_or_layout_made_is_refused() -> None:
