@@ -10,7 +10,7 @@ in bytes. Declaring one gives its number, a plain int, which is a constant for n
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -186,7 +186,7 @@ def _placed(builder: Any, begin: Any, word: Any) -> Any:
     return builder.gep(builder.bitcast(begin, ir.IntType(8).as_pointer()), [offset])
 
 
-def view_of(table: BlockTable) -> Any:
+def view_of(table: BlockTable) -> Callable[..., NDArray[Any]]:
     """Return the maker of views of a table's arrays, for kernels.
 
     ``array(block, WORD)`` has the dtype and the shape that the table says. WORD is a constant. With
@@ -222,8 +222,8 @@ def view_of(table: BlockTable) -> Any:
     return array
 
 
-def _view(dtype: Any, dimensions: int) -> Any:
-    """Return a maker of arrays on a block, or at an address, that no table has so.
+def _view(dtype: Any, dimensions: int) -> Callable[..., NDArray[Any]]:
+    """Return a maker of arrays at an address, or on a block but not as its table has them.
 
     It is called with the block and the word that holds the array's place, or with an address and 0,
     and then with the array's shape.
@@ -255,13 +255,7 @@ floats = _view(types.float32, 1)
 float_rows = _view(types.float32, 2)
 """``float_rows(block, WORD, (rows, n))``: float32, shape (rows, n)."""
 doubles = _view(types.float64, 1)
-double_rows = _view(types.float64, 2)
 words = _view(types.int64, 1)
-word_rows = _view(types.int64, 2)
-unsigned = _view(types.uint64, 1)
-float_blocks = _view(types.float32, 4)
-complexes = _view(types.complex64, 1)
-byte_rows = _view(types.int8, 2)
 integer_rows = _view(types.int16, 2)
 halves = _view(types.uint16, 1)
 """float16 numbers, as their bits."""

@@ -181,13 +181,6 @@ def late_samples(block: Block) -> int:
 
 
 @inlined
-def _voices(block: Block) -> NDArray[np.float32]:
-    """Return the near side of each channel, shape (channels, known + predicted)."""
-    rows: NDArray[np.float32] = array(block, VOICES)
-    return rows
-
-
-@inlined
 def _crossing(block: Block) -> CrossingSpace:
     return CrossingSpace(
         array(block, MET_AT),
@@ -214,7 +207,7 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
     ring = array(block, RING)
     after = array(block, AFTER)
     through = prediction.through_rows(block)
-    voices, contours = _voices(block), array(block, CONTOURS)
+    voices, contours = array(block, VOICES), array(block, CONTOURS)
     periods = array(block, PERIODS)
     space = space_of(block, SPACE)
     many = contour_sizes(rate, n)[1]

@@ -152,50 +152,43 @@ def gap_grid(block: Block, net: int) -> Grid:
 @inlined
 def gap_lines(block: Block, net: int) -> NDArray[np.float32]:
     """Return the drafts, shape (channels * drafts, samples)."""
-    rows: NDArray[np.float32] = _array_of(block, LINES, net)
-    return rows
+    return _array_of(block, LINES, net)
 
 
 @inlined
 def gap_spectra(block: Block, net: int) -> NDArray[np.float32]:
     """Return the drafts' spectra, shape (channels * drafts, 2, bins, frames)."""
-    rows: NDArray[np.float32] = _array_of(block, SPECTRA, net)
-    return rows
+    return _array_of(block, SPECTRA, net)
 
 
 @inlined
 def gap_filled(block: Block, net: int) -> NDArray[np.float32]:
     """Return the network's answer, shape (channels, 2, bins, touching)."""
-    rows: NDArray[np.float32] = _array_of(block, FILLED, net)
-    return rows
+    return _array_of(block, FILLED, net)
 
 
 @inlined
 def gap_made(block: Block, net: int) -> NDArray[np.float32]:
     """Return what was made of the answer, shape (channels, horizon)."""
-    rows: NDArray[np.float32] = _array_of(block, MADE, net)
-    return rows
+    return _array_of(block, MADE, net)
 
 
 @inlined
 def flat_spectra(block: Block, net: int) -> NDArray[np.float32]:
     """Return the drafts' spectra as one row, for a network."""
-    row: NDArray[np.float32] = _array_of(block, SPECTRA, net).reshape(-1)
-    return row
+    return _array_of(block, SPECTRA, net).reshape(-1)
 
 
 @inlined
 def flat_lost(block: Block, net: int) -> NDArray[np.float32]:
     """Return each frame's share in the gap as one row, for a network."""
-    row: NDArray[np.float32] = _array_of(block, LOST, net).reshape(-1)
-    return row
+    return _array_of(block, LOST, net).reshape(-1)
 
 
 @inlined
 def flat_filled(block: Block, net: int) -> NDArray[np.float32]:
     """Return the network's answer as one row."""
-    row: NDArray[np.float32] = _array_of(block, FILLED, net).reshape(-1)
-    return row
+    return _array_of(block, FILLED, net).reshape(-1)
 
 
 @part

@@ -383,7 +383,7 @@ array = view_of(TABLE)
 @inlined
 def reals(block: Block) -> NDArray[np.float64]:
     """Return the numbers among the words: float64, shape (REAL_WORDS,)."""
-    return doubles(block, REALS_AT, REAL_WORDS)  # type: ignore[no-any-return]
+    return doubles(block, REALS_AT, REAL_WORDS)
 
 
 @inlined
@@ -401,7 +401,7 @@ def place(block: Block, base: int, rows: NDArray[np.int64]) -> None:
 @inlined
 def second_set(block: Block) -> Block:
     """Return the second set of words, shape (HEADER,), a block of its own."""
-    return words(block, SECOND, HEADER)  # type: ignore[no-any-return]
+    return words(block, SECOND, HEADER)
 
 
 @part

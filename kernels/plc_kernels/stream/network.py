@@ -110,6 +110,7 @@ from plc_kernels.stream.layout import (
     second_set,
     swap_places,
 )
+from plc_kernels.stream.recall import ERRORS
 from plc_kernels.stream.step import BEGAN, GOES_ON, MORE, PLAYED, WANTS_BRIDGE, WANTS_FILL
 from plc_kernels.stream.tables import (
     SPACE_TABLE,
@@ -419,12 +420,6 @@ def open_network(block: Block) -> None:
 
 
 @inlined
-def _fills(block: Block) -> NDArray[np.float32]:
-    rows: NDArray[np.float32] = array(block, FILLS)
-    return rows
-
-
-@inlined
 def _choose_net(block: Block) -> int:
     """Return the first word of the network that continues the past; 0: none."""
     net = SPEECH_NET if block[SPEECH] and there(block, SPEECH_NET) else MUSIC_NET
@@ -456,7 +451,7 @@ def _begin(block: Block, model: int) -> None:
         recall.write_drafts(block, numbers[RECALL_WEIGHT])
     else:
         _draft_speech(block, network_of(block, net, model))
-    begin_fill(gap_lines(block, net), block[net + START], block[net + HORIZON], _fills(block))
+    begin_fill(gap_lines(block, net), block[net + START], block[net + HORIZON], array(block, FILLS))
     block[PENDING] = 1
     if net == SPEECH_NET and block[PROMPT]:
         _improve(block, model)
@@ -559,7 +554,7 @@ def _answer(block: Block, model: int) -> None:
             gap_grid(block, net),
             gap_spectra(block, net),
             block[net + CONTEXT],
-            recall.errors(block),
+            array(block, ERRORS),
             ERROR_SHARE,
             gap_filled(block, net),
         )
@@ -593,7 +588,7 @@ def _improve(block: Block, model: int) -> None:
         array(block, ENTER_RAMP),
         array(block, LEAVE_RAMP),
         gap_made(block, net),
-        _fills(block),
+        array(block, FILLS),
     )
     block[IMPROVED] = 1
 
@@ -617,7 +612,7 @@ def _extend(block: Block, c: int, out: NDArray[np.float32]) -> None:
     if net:
         lines = gap_lines(block, net)
         row = lines[(c + 1) * (lines.shape[0] // block[CHANNELS]) - 1]
-        fill = _fills(block)[c, : block[net + HORIZON]]
+        fill = array(block, FILLS)[c, : block[net + HORIZON]]
         done = play_fill(fill, row[block[net + START] :], block[POSITION], out)
     if done < out.size:
         prediction.extend_channel(block, c, out[done:])

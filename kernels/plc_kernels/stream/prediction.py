@@ -257,8 +257,7 @@ def extend(block: Block, out: NDArray[np.float32]) -> None:
 @inlined
 def through_rows(block: Block) -> NDArray[np.float32]:
     """Return what a gap's near side goes on with, shape (channels, n): through it and beyond."""
-    rows: NDArray[np.float32] = array(block, THROUGH)
-    return rows
+    return array(block, THROUGH)
 
 
 @part
@@ -343,15 +342,13 @@ def turn_back(block: Block, c: int, after: NDArray[np.float32], known: int, gap:
 def far_side_row(block: Block, known: int, gap: int) -> NDArray[np.float32]:
     """Return the samples behind the gap that :func:`turn_back` looked at, shape (known,)."""
     past, known, _ = bridgeable(block, known, gap)
-    x: NDArray[np.float32] = array(block, FIT_PAST)
-    return x[past + gap : past + gap + known]
+    return array(block, FIT_PAST)[past + gap : past + gap + known]
 
 
 @inlined
 def lead_in_row(block: Block, n: int) -> NDArray[np.float32]:
     """Return what leads back into a gap, shape (n,): through it and beyond, in reverse."""
-    row: NDArray[np.float32] = array(block, LEAD_IN)[:n]
-    return row
+    return array(block, LEAD_IN)[:n]
 
 
 @part

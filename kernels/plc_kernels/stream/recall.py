@@ -164,8 +164,7 @@ def _space(block: Block) -> RecallSpace:
 @inlined
 def _seen(block: Block) -> NDArray[np.int64]:
     """Return the sample up to which the stream was listened to, and its EPOCH, shape (2,)."""
-    ends: NDArray[np.int64] = array(block, ENDS)
-    return ends[block[CHANNELS] :]
+    return array(block, ENDS)[block[CHANNELS] :]
 
 
 @part
@@ -226,13 +225,6 @@ def _newest(block: Block, c: int, n: int) -> NDArray[np.float32]:
     return played
 
 
-@inlined
-def errors(block: Block) -> NDArray[np.float64]:
-    """Return the mean square error of each channel's prediction, as it was rehearsed."""
-    row: NDArray[np.float64] = array(block, ERRORS)
-    return row
-
-
 @part
 def write_drafts(block: Block, weight: float) -> None:
     """Write the past and both drafts; prediction goes on from the end of the last.
@@ -275,7 +267,7 @@ def _join(block: Block, c: int, weight: float, rows: NDArray[np.float32]) -> Non
     limits = array(block, LIMITS)
     line = array(block, PREDICTED)[: order + CHUNK]
     made = array(block, REHEARSED)
-    errors(block)[c] = rehearse(
+    array(block, ERRORS)[c] = rehearse(
         block[RATE] if block[FROM_ONSETS] else 0,
         taps,
         limits[c],
@@ -292,7 +284,7 @@ def _join(block: Block, c: int, weight: float, rows: NDArray[np.float32]) -> Non
         return
     beside = array(block, SUMS)[c]
     trusted = trust(
-        errors(block)[c], beside[known - made.size : known], _newest(block, c, made.size)
+        array(block, ERRORS)[c], beside[known - made.size : known], _newest(block, c, made.size)
     )
     limits[c] = join(
         taps,
