@@ -18,7 +18,7 @@ from plc_kernels.spectra.gap import (
     synthesise_gap,
 )
 from plc_kernels.stream import model as of
-from plc_kernels.stream.arrays import Block, BlockTable, fixed, view_of
+from plc_kernels.stream.arrays import Block, BlockTable, fixed, floats, view_of
 from plc_kernels.stream.layout import (
     BRIDGE_NET,
     CHANNELS,
@@ -176,19 +176,19 @@ def gap_made(block: Block, net: int) -> NDArray[np.float32]:
 @inlined
 def flat_spectra(block: Block, net: int) -> NDArray[np.float32]:
     """Return the drafts' spectra as one row, for a network."""
-    return _array_of(block, SPECTRA, net).reshape(-1)
+    return floats(block, net + SPECTRA, gap_spectra(block, net).size)
 
 
 @inlined
 def flat_lost(block: Block, net: int) -> NDArray[np.float32]:
     """Return each frame's share in the gap as one row, for a network."""
-    return _array_of(block, LOST, net).reshape(-1)
+    return floats(block, net + LOST, _array_of(block, LOST, net).size)
 
 
 @inlined
 def flat_filled(block: Block, net: int) -> NDArray[np.float32]:
     """Return the network's answer as one row."""
-    return _array_of(block, FILLED, net).reshape(-1)
+    return floats(block, net + FILLED, gap_filled(block, net).size)
 
 
 @part
