@@ -28,10 +28,17 @@ from plc_kernels.compile import part
 Block = NDArray[np.int64]
 
 _MOST_DIMENSIONS = 4
+# Tables are constants of the compiled code, of which a page fetches each byte.
+_ROW = np.int16
 
 
 def fixed(length: int) -> int:
-    """Return an extent that is the same in all blocks, as tables have it: a negative one."""
+    """Return an extent that is the same in all blocks, as tables have it: a negative one.
+
+    Longer ones than the numbers of a row can be are words.
+    """
+    if not 0 < length <= np.iinfo(_ROW).max:
+        raise ValueError(f"length is {length}; give a word for it")
     return -length
 
 
@@ -96,12 +103,12 @@ class BlockTable:
             self.arrays[first + word] = dtype, extents
         return first
 
-    def rows(self, words: Iterable[int]) -> NDArray[np.int64]:
+    def rows(self, words: Iterable[int]) -> NDArray[np.int16]:
         """Return the arrays among some words, in their order, for :func:`place_arrays`.
 
         Returns
         -------
-        int64, shape (arrays, 6)
+        int16, shape (arrays, 6)
             Word, bytes of a number, and extents, as many as there are and ones.
         """
         rows = []
@@ -109,7 +116,7 @@ class BlockTable:
             dtype, shape = self.arrays[word]
             ones = [fixed(1)] * (_MOST_DIMENSIONS - len(shape))
             rows.append((word, dtype.itemsize, *shape, *ones))
-        return np.array(rows, np.int64)
+        return np.array(rows, _ROW)
 
     def view(self, block: Block, word: int) -> NDArray[Any]:
         """Return an array of a block."""
@@ -120,7 +127,7 @@ class BlockTable:
 
 
 @part
-def array_bytes(block: Block, base: int, row: NDArray[np.int64]) -> int:
+def array_bytes(block: Block, base: int, row: NDArray[np.int16]) -> int:
     """Return the bytes that an array takes: a multiple of 64.
 
     Parameters
@@ -128,17 +135,18 @@ def array_bytes(block: Block, base: int, row: NDArray[np.int64]) -> int:
     block : int64, shape (n,)
     base : int
         Word that those of the table are counted from.
-    row : int64, shape (6,)
+    row : int16, shape (6,)
         Of :meth:`BlockTable.rows`.
     """
-    size = row[1]
+    size = int(row[1])
     for k in range(2, row.size):
-        size *= block[base + row[k]] if row[k] >= 0 else -row[k]
+        extent = int(row[k])
+        size *= block[base + extent] if extent >= 0 else -extent
     return int((size + 63) // 64 * 64)
 
 
 @part
-def place_arrays(block: Block, base: int, rows: NDArray[np.int64], at: int) -> int:
+def place_arrays(block: Block, base: int, rows: NDArray[np.int16], at: int) -> int:
     """Write where arrays lie, one after another from a byte on; return the byte behind them.
 
     Parameters
@@ -146,7 +154,7 @@ def place_arrays(block: Block, base: int, rows: NDArray[np.int64], at: int) -> i
     block : int64, shape (n,), read and written
     base : int
         Word that those of the table are counted from.
-    rows : int64, shape (arrays, 6)
+    rows : int16, shape (arrays, 6)
         Of :meth:`BlockTable.rows`.
     at : int
         A multiple of 64.

@@ -303,7 +303,7 @@ on and place among the names of rungs."""
 # Room for the words that other modules declare.
 NETWORK_TABLE = TABLE.room(28)
 BRIDGE_TABLE = TABLE.room(23)
-RECALL_TABLE = TABLE.room(32)
+RECALL_TABLE = TABLE.room(34)
 """Of :mod:`~plc_kernels.stream.network`, :mod:`~plc_kernels.stream.bridge` and
 :mod:`~plc_kernels.stream.recall`."""
 NET_WORDS = 30
@@ -393,8 +393,8 @@ def samples_of(rate: int, ms: float) -> int:
 
 
 @part
-def place(block: Block, base: int, rows: NDArray[np.int64]) -> None:
-    """Give arrays of a table (:meth:`~plc_kernels.stream.arrays.Table.rows`) the next places."""
+def place(block: Block, base: int, rows: NDArray[np.int16]) -> None:
+    """Give arrays of a table the next places; ``rows`` as from ``BlockTable.rows``."""
     block[SIZE] = place_arrays(block, base, rows, block[SIZE])
 
 

@@ -96,7 +96,8 @@ _PLACES = TABLE.rows(range(HEADER))
 _COPIED_PLACES = TABLE.rows(_COPIED)
 _ROWS = TABLE.rows((DRAFT, LEFT))
 _STATE = np.array(
-    [k for k in range(HEADER) if k not in TABLE.arrays and k not in (PREPARED_AT, REALS_AT)]
+    [k for k in range(HEADER) if k not in TABLE.arrays and k not in (PREPARED_AT, REALS_AT)],
+    np.int16,
 )
 """Words that a copy of the stream's state takes over."""
 

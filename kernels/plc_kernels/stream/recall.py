@@ -56,8 +56,6 @@ from plc_kernels.stream.layout import (
 )
 from plc_kernels.stream.layout import LINE as PREDICTED
 
-_LINE, _LAGS = ROWS * LINE_ROW, ROWS * LAG_ROW
-
 _word, _array = RECALL_TABLE.word, RECALL_TABLE.array
 # Sizes, as plc_kernels.recall has them; samples of the sum before the gap; and lags.
 STRIDE = _word()
@@ -71,17 +69,19 @@ _LOOKED = _word()
 _SUMMED = _word()
 _REHEARSED = _word()
 _LATEST = _word()
+_LINE = _word()
+_LAGS = _word()
 THINNING = _array(np.float64, CHANNELS, fixed(4))
-HEARD = _array(np.float32, CHANNELS, fixed(_LINE))
-POWERS = _array(np.float32, CHANNELS, fixed(_LINE))
-CORRELATIONS = _array(np.float32, CHANNELS, fixed(_LAGS))
+HEARD = _array(np.float32, CHANNELS, _LINE)
+POWERS = _array(np.float32, CHANNELS, _LINE)
+CORRELATIONS = _array(np.float32, CHANNELS, _LAGS)
 ENDS = _array(np.int64, _N_ENDS)
 """The last are the sample of the stream up to which it was listened to, and that stream's EPOCH."""
 SEARCH = (THINNING, HEARD, POWERS, CORRELATIONS, ENDS)
 """Arrays of what was heard."""
 THINNED = _array(np.float32, fixed(PIECE + 1))
 WEIGHTS = _array(np.float32, fixed(PIECE + 3 * ROWS))
-EVERY = _array(np.float32, fixed(_LAGS))
+EVERY = _array(np.float32, _LAGS)
 NEWEST = _array(np.float32, REFINED)
 AROUND = _array(np.float32, _LOOKED)
 TEMPLATE = _array(np.float32, MATCH)
@@ -125,6 +125,8 @@ def operations(header: Block) -> int:
 def add_places(header: Block) -> None:
     """Give the arrays of the search their places."""
     rate, ahead = header[RATE], header[MUSIC_NET + SAMPLES] - header[MUSIC_NET + START]
+    header[_LINE] = ROWS * LINE_ROW
+    header[_LAGS] = ROWS * LAG_ROW
     header[_N_ENDS] = header[CHANNELS] + 2
     header[_LOOKED] = header[REFINED] + 2 * header[STRIDE]
     header[_SUMMED] = header[KNOWN] + ahead
