@@ -7,15 +7,57 @@ backward    |~~ played ~~|-- from what follows-|~~ arrived ~~|-- predicted --|
 bridge      |~~ played ~~|-- both, blended ----|~~ arrived ~~|-- predicted --|
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel
+from plc_kernels.contour import ContourSpace, CrossingSpace, bend_along, contour_sizes, turn
 from plc_kernels.history import newest
+from plc_kernels.predict import Bridge, Predictor, extend_prediction
 
 LATE_MS = 1000.0
 """Until so long into the fade of a burst, and into the noise behind it, a network for bridges helps
 the received samples in: chosen on validation clips (docs/notebook.md)."""
+
+
+@kernel
+def lead_in_along(
+    p: Predictor,
+    c: int,
+    bridge: Bridge,
+    space: ContourSpace,
+    crossing: CrossingSpace,
+    line: NDArray[np.float32],
+    period: float,
+    points: NDArray[np.float32],
+) -> None:
+    """Write how a channel's far side leads back into a gap, along the contour through it.
+
+    Parameters
+    ----------
+    p : Predictor
+        As :func:`~plc_kernels.predict.turn_back` left it; its ``lead_in`` is written.
+    c, bridge
+        The channel, and what that was given.
+    space, crossing, period, points
+        As for :func:`~plc_kernels.contour.cross`; without a period there is no contour.
+    line : float32, shape (past + n,), written
+        Samples that a contour is expected from, and those that are predicted.
+    """
+    out = p.lead_in[: bridge.gap + bridge.meet]
+    if period == 0.0:
+        extend_prediction(p, c, out)
+        return
+    known = min(bridge.known, contour_sizes(p.rate, 0)[0])
+    begin = bridge.past + bridge.gap
+    line = line[: known + contour_sizes(p.rate, out.size)[1]]
+    for i in range(known):
+        line[i] = p.past[begin + known - 1 - i]
+    extend_prediction(p, c, line[known:])
+    period *= math.exp(turn(points, 1000.0 * bridge.gap / p.rate, crossing.turned))
+    bend_along(p.rate, space, line, known, period, crossing.turned, out)
 
 
 @kernel

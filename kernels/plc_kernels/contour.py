@@ -702,39 +702,6 @@ def bend_near(
 
 
 @kernel
-def bend_far(
-    rate: int,
-    space: ContourSpace,
-    crossing: CrossingSpace,
-    line: NDArray[np.float32],
-    known: int,
-    period: float,
-    points: NDArray[np.float32],
-    gap: int,
-    out: NDArray[np.float32],
-) -> None:
-    """Bend what leads back into a gap to the contour through it.
-
-    Parameters
-    ----------
-    rate, space
-        As for :func:`look`.
-    crossing : CrossingSpace
-        Written.
-    line : float32, shape (known + n,)
-        ``known`` samples from behind the gap, in reverse, and the prediction that continues them.
-    period, points
-        From :func:`cross`.
-    gap : int
-        Its samples.
-    out : float32, shape (m,), written
-        From the gap's end.
-    """
-    end = turn(points, 1000.0 * gap / rate, crossing.turned)
-    bend_along(rate, space, line, known, period * math.exp(end), crossing.turned, out)
-
-
-@kernel
 def follow(
     rate: int,
     model: ContourModel,

@@ -1,10 +1,20 @@
-"""Linear prediction of one channel: start, continue, and join samples behind a gap."""
+"""Linear prediction of a signal's channels: from the past, and from both sides of a gap.
+
+What is fitted, how a prediction sets out and how two of them meet is decided here alone, for a
+stream's step (:mod:`plc_kernels.stream.prediction`) and for :mod:`plc.predict.linear` alike. They
+differ in where the memory lies.
+"""
+
+import math
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.ar import extrapolate, taps_of
-from plc_kernels.compile import kernel
+from plc_kernels.ar import burg, extrapolate, taps_of
+from plc_kernels.compile import inlined, kernel, part
+from plc_kernels.fade import mix_by_error
+from plc_kernels.history import FILLED, POSITION, TRUSTED, newest
 
 OVERSHOOT = 1.5
 """A prediction may overshoot what it was fitted on by this much; beyond, it is held."""
@@ -16,10 +26,269 @@ LEAST_KNOWN = 96
 """Fewer samples beyond a gap than these do more harm than good."""
 ALONE = 4
 """The far side of a gap is fitted alone if it has this many samples for each coefficient."""
+RUN_ON_MS = 5.0
+"""Both predictions of a bridge go on so far beyond the gap, and are weighed by how they meet."""
+DECAY_MS = 0.5
+"""Where nothing can be fitted, the last sample decays with this time constant: no step."""
+CHUNK = 1024
+"""Samples that are extrapolated at a time."""
 
 # A sound that began within the past, behind at least this much that was quieter by so many dB: what
 # was before it is no past of it.
 _QUIET_MS, _QUIET_DB, SLOT_MS = 10.0, 20.0, 5.0
+
+
+class Predictor(NamedTuple):
+    """Memory of the prediction of some channels, with orders up to ``most``.
+
+    ``rate`` in Hz; ``from_onsets``, whether a fit begins at a sound's onset; ``decay``, factor from
+    sample to sample where nothing can be fitted. For a fit: float32 ``forward``, ``backward`` and
+    ``past`` (samples,); float64 ``mirror`` and ``fitted`` (most + 1,). By channel: float64 ``taps``
+    and ``recent`` (channels, most); int64 ``orders`` (channels,); float64 ``limits`` (channels,).
+    Then float64 ``line`` (most + CHUNK,); and for gaps of up to ``reach``, both beyond the gap,
+    too: float32 ``lead_in`` (reach + m,), the far side continued backwards, and ``through``
+    (channels, reach + m), the near side continued.
+    """
+
+    rate: int
+    from_onsets: bool
+    decay: float
+    forward: NDArray[np.float32]
+    backward: NDArray[np.float32]
+    past: NDArray[np.float32]
+    mirror: NDArray[np.float64]
+    fitted: NDArray[np.float64]
+    taps: NDArray[np.float64]
+    recent: NDArray[np.float64]
+    orders: NDArray[np.int64]
+    limits: NDArray[np.float64]
+    line: NDArray[np.float64]
+    lead_in: NDArray[np.float32]
+    through: NDArray[np.float32]
+
+    @classmethod
+    def allocate(
+        cls, rate: int, channels: int, past: int, most: int, reach: int, from_onsets: bool
+    ) -> Self:
+        """Return memory of its own, for fits on up to ``past`` samples."""
+        sides = np.zeros((1 + channels, reach + int(run_on_samples(rate))), np.float32)
+        fit = np.zeros((3, past + 2 * reach), np.float32)
+        rows = *fit, *np.zeros((2, most + 1)), *np.zeros((2, channels, most))
+        state = np.zeros(channels, np.int64), np.zeros(channels), np.zeros(most + CHUNK)
+        decay = math.exp(-1000.0 / (rate * DECAY_MS))
+        return cls._make((rate, from_onsets, decay, *rows, *state, sides[0], sides[1:]))
+
+
+class Bridge(NamedTuple):
+    """Samples of a gap that is bridged, and on either side of it.
+
+    ``gap``; ``past`` and ``known``, which it is fitted on; ``meet``, on either side, which both
+    predictions are compared with; and the ``order``, 0 if too little is known behind the gap. Then
+    there is nothing to meet.
+    """
+
+    gap: int
+    past: int
+    known: int
+    meet: int
+    order: int
+
+
+@kernel
+def run_on_samples(rate: int) -> int:
+    """Return the samples beyond a gap that each prediction of a bridge goes on for."""
+    return int(np.rint(rate * RUN_ON_MS / 1000.0))
+
+
+@kernel
+def begin_prediction(
+    p: Predictor,
+    ring: NDArray[np.float32],
+    counts: NDArray[np.int64],
+    order: int,
+    wanted: int,
+    unsteady: bool,
+    again: bool,
+) -> None:
+    """Fit every channel's predictor to the newest samples.
+
+    Parameters
+    ----------
+    p : Predictor
+        Written.
+    ring, counts
+        What was played, as :func:`~plc_kernels.history.append` writes them.
+    order, wanted : int
+        Coefficients, and samples to fit; fewer where less is known.
+    unsteady : bool
+        Whether the signal changes fast, as speech does.
+    again : bool
+        Whether predictors that were fitted before serve again.
+    """
+    past = min(wanted, counts[FILLED])
+    if unsteady and LEAST_PAST_SAMPLES <= counts[TRUSTED] < past:
+        # A fade or comfort noise says nothing about a voice; tones ring on behind it.
+        past = counts[TRUSTED]
+    if past < wanted:
+        order = min(order, past // SAMPLES_PER_COEFFICIENT)
+    x = p.past[:past]
+    for c in range(ring.shape[0]):
+        newest(ring[c], counts[POSITION], x)
+        if again and 1 < p.orders[c] <= past:
+            resume_prediction(p, c, x)
+        else:
+            _fit_from_onset(p, c, order, x)
+
+
+@part
+def _fit_from_onset(p: Predictor, c: int, order: int, x: NDArray[np.float32]) -> None:
+    """Fit a channel's predictor to its newest samples, and set it out from them."""
+    sound = x[sound_begins(p.rate, x) if p.from_onsets else 0 :]
+    if sound.size < x.size:
+        order = min(order, sound.size // SAMPLES_PER_COEFFICIENT)
+    stages = _fit(p, order, sound) if sound.size >= LEAST_PAST_SAMPLES else 0
+    _set_out_from(p, c, sound, 0, stages)
+
+
+@inlined
+def _fit(p: Predictor, order: int, x: NDArray[np.float32]) -> int:
+    """Fit the predictor to samples; return the stages."""
+    return burg(order, x, p.forward, p.backward, p.mirror, p.fitted)
+
+
+@inlined
+def _set_out_from(
+    p: Predictor, c: int, x: NDArray[np.float32], backwards: int, stages: int
+) -> None:
+    """Set a channel out from samples with the predictor that was fitted last."""
+    order, limit = set_out(x, backwards, stages, p.fitted, p.decay, p.taps[c], p.recent[c])
+    p.orders[c], p.limits[c] = order, limit
+
+
+@part
+def set_out(
+    x: NDArray[np.float32],
+    backwards: int,
+    stages: int,
+    predictor: NDArray[np.float64],
+    decay: float,
+    taps: NDArray[np.float64],
+    recent: NDArray[np.float64],
+) -> tuple[int, float]:
+    """Write the coefficients, and the samples that they are for; return how many, and the limit."""
+    if stages > 0:
+        taps_of(predictor[: stages + 1], taps[:stages])
+        for k in range(stages):
+            recent[k] = x[stages - 1 - k] if backwards else x[x.size - stages + k]
+    else:
+        taps[0] = decay
+        recent[0] = x[0 if backwards else x.size - 1] if x.size > 0 else np.float32(0.0)
+    peak = np.float32(0.0)
+    for i in range(x.size):
+        peak = max(peak, abs(x[i]))
+    return max(stages, 1), OVERSHOOT * float(peak)
+
+
+@kernel
+def resume_prediction(p: Predictor, c: int, x: NDArray[np.float32]) -> None:
+    """Let a channel's prediction go on from the end of ``x``, at least as long as its order."""
+    order = p.orders[c]
+    for k in range(order):
+        p.recent[c, k] = x[x.size - order + k]
+
+
+@kernel
+def extend_prediction(p: Predictor, c: int, out: NDArray[np.float32]) -> None:
+    """Write the predicted next samples of a channel, shape (n,)."""
+    order = p.orders[c]
+    line = p.line[: order + CHUNK]
+    go_on(p.taps[c, :order], p.limits[c], p.recent[c, :order], line, out)
+
+
+@kernel
+def measure_bridge(rate: int, order: int, wanted: int, filled: int, known: int, gap: int) -> Bridge:
+    """Return what a bridge is fitted on, and where its sides meet.
+
+    Parameters
+    ----------
+    rate : int
+        In Hz.
+    order, wanted : int
+        As for :func:`begin_prediction`.
+    filled, known, gap : int
+        Samples known before the gap, and behind it; and those to fill.
+    """
+    known, past = min(known, wanted), min(wanted, filled)
+    order = min(order, known, (past + gap + known) // SAMPLES_PER_COEFFICIENT)
+    if known < LEAST_KNOWN or order < 2:
+        return Bridge(gap, past, known, 0, 0)
+    return Bridge(gap, past, known, min(run_on_samples(rate), past, known), order)
+
+
+@kernel
+def turn_back(
+    p: Predictor,
+    c: int,
+    bridge: Bridge,
+    ring: NDArray[np.float32],
+    position: int,
+    after: NDArray[np.float32],
+) -> int:
+    """Set a channel out backwards from behind a gap; return the stages of its fit.
+
+    It is fitted on the far side alone if that is long enough, else on both sides at once, the
+    forward prediction standing in for the gap.
+
+    Parameters
+    ----------
+    p : Predictor
+        With the near side continued in ``through``.
+    c : int
+        The channel.
+    bridge : Bridge
+        Of an order.
+    ring : float32, shape (capacity,)
+        What was played of the channel.
+    position : int
+        Where its next sample will stand.
+    after : float32, shape (at least known,)
+        What follows the gap.
+    """
+    begin, end = bridge.past, bridge.past + bridge.gap
+    x = p.past[: end + bridge.known]
+    newest(ring, position, x[:begin])
+    for i in range(bridge.gap):
+        x[begin + i] = p.through[c, i]
+    far_side = x[end:]
+    for i in range(bridge.known):
+        far_side[i] = after[i]
+    # The predictor of a stationary signal serves in both directions.
+    alone = bridge.known >= ALONE * bridge.order
+    stages = _fit(p, bridge.order, far_side if alone else x)
+    _set_out_from(p, c, far_side, 1, stages)
+    return stages
+
+
+@kernel
+def meet_sides(p: Predictor, c: int, bridge: Bridge, out: NDArray[np.float32]) -> None:
+    """Blend both predictions of a channel, weighted by how well they meet the other side.
+
+    Both are in ``through`` and ``lead_in``, and what :func:`turn_back` was fitted on where that
+    left it; ``out``, shape (gap,), holds the near side's, and then both.
+    """
+    gap, past, stop = bridge.gap, bridge.past, bridge.gap + bridge.meet
+    forward_error = error_power(p.through[c, gap:stop], p.past[past + gap : past + stop], 0)
+    backward_error = error_power(p.lead_in[gap:stop], p.past[past - bridge.meet : past], 1)
+    mix_by_error(forward_error, backward_error, p.lead_in[:gap], out)
+
+
+@kernel
+def predict_beyond(
+    p: Predictor, c: int, stages: int, after: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """Write what comes after the samples known behind a gap, by the fit of :func:`turn_back`."""
+    _set_out_from(p, c, after, 0, stages)
+    extend_prediction(p, c, out)
 
 
 @kernel
@@ -58,67 +327,6 @@ def sound_begins(rate: int, x: NDArray[np.float32]) -> int:
         if quiet * SLOT_MS >= _QUIET_MS:
             return end + quiet * slot
     return 0
-
-
-@kernel
-def set_out(
-    x: NDArray[np.float32],
-    backwards: int,
-    stages: int,
-    predictor: NDArray[np.float64],
-    decay: float,
-    taps: NDArray[np.float64],
-    recent: NDArray[np.float64],
-) -> tuple[int, float]:
-    """Prepare to continue a signal with a fitted predictor.
-
-    Parameters
-    ----------
-    x : float32, shape (n,)
-        The signal, oldest first.
-    backwards : int
-        1 if what came before it is to be found, and not what comes after it; else 0.
-    stages : int
-        Of the fit; 0: nothing could be fitted, and the last sample decays.
-    predictor : float64, shape (order + 1,)
-        As :func:`~plc_kernels.ar.burg` writes it.
-    decay : float
-        Factor from sample to sample.
-    taps, recent : float64, shape (order,), written
-        Coefficients, and the samples that they are for.
-
-    Returns
-    -------
-    (int, float)
-        Coefficients in use, and the largest sample that the prediction may have.
-    """
-    if stages > 0:
-        taps_of(predictor[: stages + 1], taps[:stages])
-        for k in range(stages):
-            recent[k] = x[stages - 1 - k] if backwards else x[x.size - stages + k]
-    else:
-        taps[0] = decay
-        recent[0] = x[0 if backwards else x.size - 1] if x.size > 0 else np.float32(0.0)
-    peak = np.float32(0.0)
-    for i in range(x.size):
-        peak = max(peak, abs(x[i]))
-    return max(stages, 1), OVERSHOOT * float(peak)
-
-
-@kernel
-def set_out_again(x: NDArray[np.float32], recent: NDArray[np.float64]) -> None:
-    """Prepare to continue a signal with the predictor that was used last.
-
-    Parameters
-    ----------
-    x : float32, shape (n,)
-        The signal, oldest first.
-    recent : float64, shape (order,), written
-        The samples that the coefficients are for.
-    """
-    order = recent.size
-    for k in range(order):
-        recent[k] = x[x.size - order + k]
 
 
 @kernel

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, rounded_part
+from plc_kernels.history import newest
 from plc_kernels.passages import (
     LAG_ROW,
     LINE_ROW,
@@ -25,7 +26,15 @@ from plc_kernels.passages import (
     thin_flattened,
     weigh_passages,
 )
-from plc_kernels.predict import SLOT_MS, error_power, go_on, sound_begins
+from plc_kernels.predict import (
+    CHUNK,
+    SLOT_MS,
+    Predictor,
+    error_power,
+    extend_prediction,
+    go_on,
+    sound_begins,
+)
 
 REACH_S = 8.0
 """How far back is searched."""
@@ -307,67 +316,59 @@ def _share(error: float, own: float) -> float:
 
 
 @kernel
-def rehearse(
-    rate: int,
-    taps: NDArray[np.float64],
-    limit: float,
-    known: NDArray[np.float32],
-    before: NDArray[np.float64],
-    line: NDArray[np.float64],
-    made: NDArray[np.float32],
-) -> float:
-    """Return the mean square error of predicting the newest samples.
+def rehearse(p: Predictor, c: int, known: NDArray[np.float32], made: NDArray[np.float32]) -> float:
+    """Return the mean square error of predicting a channel's newest samples.
 
     Of a sound that began lately, no predictor foretells the onset: only what is behind it counts,
-    and there is no error where that is too short to tell.
+    and there is no error where that is too short to tell. A predictor that was fitted to what was
+    before the sound, too, is not spared it.
 
     Parameters
     ----------
-    rate : int
-        In Hz; 0 if the predictor was fitted to what was before the sound, too.
-    taps, limit, line
-        As for :func:`~plc_kernels.predict.go_on`.
+    p : Predictor
+        That has begun.
+    c : int
+        The channel.
     known : float32, shape (at least order + n,)
         The newest samples.
-    before : float64, shape (order,), written
-        Scratch.
     made : float32, shape (n,), its first samples written
         What is predicted of the last.
     """
-    order = taps.size
+    order = p.orders[c]
     first = known.size - order - made.size
-    begins = sound_begins(rate, known) if rate else 0
+    begins = sound_begins(p.rate, known) if p.from_onsets else 0
     if begins:
-        first = max(first, begins + int(rate * SLOT_MS / 1000.0))
+        first = max(first, begins + int(p.rate * SLOT_MS / 1000.0))
     rest = known.size - first - order
     if rest <= 0:
         return 0.0
+    before = p.mirror[:order]  # of no use but in a fit
     for k in range(order):
         before[k] = known[first + k]
-    go_on(taps, limit, before, line, made[:rest])
+    go_on(p.taps[c, :order], p.limits[c], before, p.line[: order + CHUNK], made[:rest])
     return float(error_power(made[:rest], known[first + order :], 0))
 
 
 @kernel
 def join(
-    taps: NDArray[np.float64],
-    limit: float,
-    recent: NDArray[np.float64],
+    p: Predictor,
+    c: int,
     known: NDArray[np.float32],
     beside: NDArray[np.float32],
     peak: float,
     weight: float,
-    line: NDArray[np.float64],
     out: NDArray[np.float32],
-) -> float:
-    """Predict along another line: its innovation drives the predictor; return its new limit.
+) -> None:
+    """Predict a channel along another line: its innovation drives the predictor.
 
     Parameters
     ----------
-    taps, limit, recent, line
-        As for :func:`~plc_kernels.predict.go_on`.
+    p : Predictor
+        That has begun; it goes on from the end of ``out``.
+    c : int
+        The channel.
     known : float32, shape (m,)
-        The newest samples, more than taps.
+        The newest samples, more than coefficients.
     beside : float32, shape (at least m + n,)
         What the signal may be like, up to the gap and in it.
     peak : float
@@ -376,20 +377,20 @@ def join(
         Of that line, 0 to 1.
     out : float32, shape (n,), written
     """
-    order = taps.size
+    order = p.orders[c]
+    taps, recent = p.taps[c, :order], p.recent[c, :order]
     past = beside.size - out.size
     before = beside[past - known.size : past]
     gain = np.float32(weight * innovation_share(taps, known, before, _EVERY))
     _take_off(gain, beside[past - order : past], recent)
-    go_on(taps, limit, recent, line, out)
-    limit = max(limit, peak)
+    go_on(taps, p.limits[c], recent, p.line[: order + CHUNK], out)
+    p.limits[c] = limit = max(p.limits[c], peak)
     _put_on(gain, beside[past:], np.float32(limit), out)
     kept = min(order, out.size)
     for k in range(order - kept):
         recent[k] = known[known.size - order + kept + k]
     for k in range(kept):
         recent[order - kept + k] = out[out.size - kept + k]
-    return limit
 
 
 @rounded_part
@@ -404,3 +405,59 @@ def _put_on(
 ) -> None:
     for i in range(out.size):
         out[i] = min(max(out[i] + gain * line[i], -limit), limit)
+
+
+@kernel
+def join_passages(
+    p: Predictor,
+    c: int,
+    made: NDArray[np.float32],
+    played: NDArray[np.float32],
+    ring: NDArray[np.float32],
+    position: int,
+    beside: NDArray[np.float32],
+    known: int,
+    peak: float,
+    weight: float,
+    rows: NDArray[np.float32],
+) -> float:
+    """Write a channel's drafts, and return the mean square error of a rehearsal.
+
+    These are the passages, and prediction along them. The passages count as far as :func:`trust`
+    says. Without any both drafts are prediction alone.
+
+    Parameters
+    ----------
+    p : Predictor
+        That has begun; it goes on from the end of the second draft.
+    c : int
+        The channel.
+    made, played : float32, shape (n,) and (order + m,), written
+        What is predicted of the newest samples, and these, of which m are compared.
+    ring : float32, shape (capacity,)
+        What was played of the channel.
+    position : int
+        Where its next sample will stand.
+    beside : float32, shape (known + ahead,)
+        What :func:`recall` wrote.
+    known : int
+        Samples of it before the gap.
+    peak : float
+        What that returned.
+    weight : float
+        Of passages, 0 to 1.
+    rows : float32, shape (2, past + ahead), written
+        Of the second row only what is ahead.
+    """
+    start = rows.shape[1] - (beside.size - known)
+    played = played[: p.orders[c] + int(np.rint(p.rate * COMPARED_MS / 1000.0))]
+    newest(ring, position, played)
+    error = rehearse(p, c, played, made)
+    if peak < 0.0:
+        extend_prediction(p, c, rows[1, start:])
+        rows[0, :] = rows[1, :]
+        return error
+    share = weight * trust(error, beside[known - made.size : known], played[-made.size :])
+    join(p, c, played[-min(played.size, known) :], beside, peak, share, rows[1, start:])
+    rows[0, :] = beside[known - start :]
+    return error

@@ -24,7 +24,7 @@ from plc.networks.spectra import make_grid
 from plc.predict.contour import ContourBridge, PitchContour
 from plc.predict.history import History
 from plc.predict.ladder import Ladders, Rung
-from plc.predict.linear import ArFiller
+from plc.predict.linear import ArFiller, Sides
 from plc.predict.passages import Passages, draft_from
 from plc.processor_time import usable_cores
 from plc_kernels import (
@@ -88,25 +88,28 @@ AUDIO_PATH: tuple[Any, ...] = (
 FILLERS: tuple[Any, ...] = (
     fade.crossfade,
     fade.mix_by_cosine,
-    fade.mix_by_error,
     fill_limit.hold_within,
     history.append,
     history.newest,
     pitch.best_lag,
-    predict.error_power,
-    predict.go_on,
-    predict.set_out,
-    predict.sound_begins,
+    predict.begin_prediction,
+    predict.extend_prediction,
+    predict.measure_bridge,
+    predict.meet_sides,
+    predict.predict_beyond,
+    predict.resume_prediction,
+    predict.run_on_samples,
+    predict.turn_back,
 )
 """Those that a stream calls, too, whose samples a filler makes."""
 NETWORK_FILLERS: tuple[Any, ...] = (
     bridge.draw_up,
+    bridge.lead_in_along,
     burst.begin_fill,
     burst.play_fill,
     burst.recalled_weight,
     burst.take_over,
     burst.weigh_recalled,
-    contour.bend_far,
     contour.bend_near,
     contour.contour_sizes,
     contour.cross,
@@ -119,12 +122,10 @@ NETWORK_FILLERS: tuple[Any, ...] = (
     gap.open_grid,
     gap.synthesise_gap,
     recall.forget,
-    recall.join,
+    recall.join_passages,
     recall.listen,
     recall.recall,
     recall.recall_sizes,
-    recall.rehearse,
-    recall.trust,
 )
 """And those around networks that ONNX Runtime runs."""
 
@@ -317,18 +318,16 @@ def _run_step() -> None:
 
 def _run_prediction() -> None:
     samples = np.zeros(256, np.float32)
-    predictor = np.zeros(9)
-    taps = np.zeros(8)
-    past = History(1, 64)
-    past.append(samples[None, :32], trusted=True)
+    past = History(1, 128)
+    past.append(samples[None], trusted=True)
     past.newest(0, samples[:8].copy())
-    predict.error_power(samples, samples, 0)
-    predict.sound_begins(8000, samples)
-    predict.set_out(samples, 0, 8, predictor, 0.5, taps, np.zeros(8))
-    predict.go_on(taps, 1.0, np.zeros(8), np.zeros(16), samples.copy())
+    filler = ArFiller(8000, 1, 64, reach=128, rung=Rung(4.0, 16.0))
+    filler.begin(past)
+    filler.resume(samples[None])
+    rows = np.zeros((4, 1, 128), np.float32)
+    filler.bridge_from(filler.extend, past, rows[0], rows[1, :, :64], Sides(*rows[1:]))
     fade.crossfade(samples, samples, samples.copy())
     fade.mix_by_cosine(samples, samples.copy())
-    fade.mix_by_error(1.0, 1.0, samples, samples.copy())
     pitch.best_lag(samples, 32, 16, np.zeros(8, np.float32))
     fill_limit.hold_within(1.0, 1.0, 8, 0.1, 4, np.ones(3), np.ones(8), samples.copy())
 
@@ -343,9 +342,10 @@ def _run_voices() -> None:
     tone = np.sin(np.arange(history.capacity) / 8.0, dtype=np.float32)[None]
     history.append(tone, trusted=True)
     voice.draft(history, lambda out: None, np.zeros((1, 2, 64), np.float32))
-    line, out, points = tone[0], np.zeros((1, 64), np.float32), np.zeros(contour.POINTS, np.float32)
+    line, out = tone[0], np.zeros((1, 64), np.float32)
     crossed.forward(history, tone, lambda out: None, 40, out)
-    contour.bend_far(8000, crossed.space, crossed.crossing, line, 64, 20.0, points, 40, out[0])
+    memory = predict.Predictor.allocate(8000, 1, 64, 8, 64, from_onsets=False)
+    crossed.lead_in(memory, 0, predict.measure_bridge(8000, 8, 64, 64, 96, 40))
     bridge.draw_up(line, 0, line, line, out[0], line, line, 64, np.zeros((3, 256), np.float32))
 
 

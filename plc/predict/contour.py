@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from plc.errors import ModelError
 from plc.predict.history import History
+from plc_kernels.bridge import lead_in_along
 from plc_kernels.contour import (
     FEATURES,
     POINTS,
     ContourModel,
     ContourSpace,
     CrossingSpace,
-    bend_far,
     bend_near,
     contour_sizes,
     cross,
@@ -33,7 +33,7 @@ from plc_kernels.contour import (
     follow,
     met_samples,
 )
-from plc_kernels.stream.layout import RUN_ON_MS as RUN_ON_MS
+from plc_kernels.predict import Bridge, Predictor, run_on_samples
 
 _FILE = "data/contour.npz"
 
@@ -148,8 +148,7 @@ class ContourBridge(_Following):
     def __init__(
         self, sample_rate: int, channels: int, gap: int, model: ContourModel | None = None
     ) -> None:
-        run_on = round(sample_rate * RUN_ON_MS / 1000.0)
-        super().__init__(sample_rate, channels, gap + run_on, model)
+        super().__init__(sample_rate, channels, gap + run_on_samples(sample_rate), model)
         self._far_line = np.zeros(self._lines.shape[1], np.float32)
         expected, turned = np.zeros((2, POINTS), np.float32)
         self.crossing = CrossingSpace(
@@ -200,39 +199,10 @@ class ContourBridge(_Following):
         """Return the samples to predict for a draft."""
         return int(contour_sizes(self._rate, samples)[1])
 
-    def backward(
-        self,
-        c: int,
-        far_side: NDArray[np.float32],
-        predict: Callable[[NDArray[np.float32]], None],
-        gap: int,
-        out: NDArray[np.float32],
-    ) -> None:
-        """Write the far side continued backwards through the gap and beyond.
-
-        Parameters
-        ----------
-        c : int
-            The channel.
-        far_side : float32, shape (m,)
-            What is known behind the gap, in reverse.
-        predict : callable
-            Writes what continues that, shape (n,).
-        gap : int
-            Its samples.
-        out : float32, shape (n,), written
-            From the gap's end.
-        """
-        period = self._periods[c]
-        if not period:
-            predict(out)
-            return
-        known = min(far_side.size, self.past_samples)
-        line = self._far_line[: known + self._predicted(out.size)]
-        line[:known] = far_side[far_side.size - known :]
-        predict(line[known:])
-        through = known, period, self._points[c], gap
-        bend_far(self._rate, self.space, self.crossing, line, *through, out)
+    def lead_in(self, predictor: Predictor, c: int, bridge: Bridge) -> None:
+        """Write how a channel's far side leads back into the gap, as :func:`lead_in_along`."""
+        spaces = self.space, self.crossing, self._far_line
+        lead_in_along(predictor, c, bridge, *spaces, self._periods[c], self._points[c])
 
 
 @cache

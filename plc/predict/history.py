@@ -48,6 +48,11 @@ class History:
         return self._ring
 
     @property
+    def counts(self) -> NDArray[np.int64]:
+        """Position, filled and trusted, shape (3,), for kernels."""
+        return self._counts
+
+    @property
     def position(self) -> int:
         """Index in :attr:`ring` of the next sample; the newest is before it."""
         return int(self._counts[POSITION])

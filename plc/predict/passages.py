@@ -23,16 +23,18 @@ from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc_kernels.passages import LAG_ROW, LINE_ROW, ROWS
 from plc_kernels.recall import (
+    COMPARED_MS,
     LEAST_LAG_MS,
     REHEARSED_MS,
     RecallSpace,
     Search,
     forget,
+    join_passages,
     listen,
     recall,
     recall_sizes,
-    trust,
 )
+from plc_kernels.rungs import MAX_ORDER
 
 
 class Passages:
@@ -76,16 +78,16 @@ class Passages:
             for _ in range(channels)
         ]
         self._space = RecallSpace.allocate(sample_rate)
-        self.found = np.zeros(channels, np.bool_)
-        """Of which channels there are passages."""
         self.sum = np.zeros((channels, self.known + ahead), np.float32)
         """What was found last, for each channel."""
-        self.peaks = np.zeros(channels, np.float32)
-        """The largest sample of each channel in any of the passages summed."""
+        self.peaks = np.zeros(channels)
+        """The largest sample of each channel in any of the passages summed; -1: there are none."""
         self.errors = np.zeros(channels)
         """Mean square errors of linear prediction of each channel's newest samples."""
-        self._trust = np.ones(channels)
-        self._rehearsed = np.zeros(round(sample_rate * REHEARSED_MS / 1000.0), np.float32)
+        rehearsed = round(sample_rate * REHEARSED_MS / 1000.0)
+        played = MAX_ORDER + round(sample_rate * COMPARED_MS / 1000.0)
+        self.rehearsal = np.zeros(rehearsed, np.float32), np.zeros(played, np.float32)
+        """Samples predicted again, and played ones: scratch memory of kernels."""
         self.reset()  # all memory touched now, not page by page while audio runs
 
     def reset(self) -> None:
@@ -112,24 +114,7 @@ class Passages:
         where = history.position, history.filled
         for c, search in enumerate(self._searches):
             given = self._space, search, history.ring[c], *where, self.sum[c]
-            peak = recall(self.sample_rate, self.known, *given)
-            self.found[c] = peak >= 0.0
-            if self.found[c]:
-                self.peaks[c] = peak
-
-    def trust(self, history: History) -> NDArray[np.float64]:
-        """Return the weight of each channel's passages, shape (channels,), 0 to 1.
-
-        It is 1 where they come as near to the newest samples as the prediction whose errors are
-        :attr:`errors`, and less where they stay further away.
-        """
-        newest = self._rehearsed
-        for c, error in enumerate(self.errors):
-            history.newest(c, newest)
-            self._trust[c] = trust(
-                error, self.sum[c, self.known - newest.size : self.known], newest
-            )
-        return self._trust
+            self.peaks[c] = recall(self.sample_rate, self.known, *given)
 
 
 def draft_from(
@@ -155,14 +140,10 @@ def draft_from(
     weight : float
         Of the passages, 0 to 1.
     """
-    gap = passages.sum.shape[1] - passages.known
-    past = lines.shape[2] - gap
     passages.find(history)
-    ar.rehearse(history, passages.errors)
-    weights = passages.trust(history)
-    weights *= weight
-    beside = (passages.sum, passages.peaks, weights, passages.found)
-    ar.join(history, *beside, lines[:, 1, past:])
-    lines[:, 0] = passages.sum[:, passages.known - past :]
-    if not passages.found.all():
-        lines[~passages.found, 0] = lines[~passages.found, 1]
+    for c, rows in enumerate(lines):
+        past = history.ring[c], history.position
+        found = passages.sum[c], passages.known, passages.peaks[c]
+        passages.errors[c] = join_passages(
+            ar.predictor, c, *passages.rehearsal, *past, *found, weight, rows
+        )

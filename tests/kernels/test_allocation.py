@@ -10,6 +10,7 @@ from numba.core.runtime.nrt import rtsys
 from plc.predict.contour import ContourBridge, PitchContour, contour_model
 from plc_kernels import (
     ar,
+    bridge,
     click,
     content,
     contour,
@@ -22,6 +23,7 @@ from plc_kernels import (
     packet,
     passages,
     pitch,
+    predict,
     repeats,
     ring,
     toeplitz,
@@ -52,6 +54,8 @@ VOICES = (
     np.zeros(1),
     np.ones(1, np.int64),
 )
+TURNED = predict.Predictor.allocate(8000, 1, 400, 40, 160, from_onsets=False)
+MET = predict.measure_bridge(8000, 40, 400, 400, 400, 80)
 LAGS = np.array([60, 90])
 DROPPED = np.zeros((2, dropouts.STATE_WORDS), np.int64)
 GAPS = np.zeros(81, np.int64)
@@ -138,7 +142,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
         (8000, contour_model(), SPACE, CROSSING, VOICED[0], PAST, 160, POINTS.copy()),
     ),
     (contour.bend_near, (8000, SPACE, PAST, 400, 50.0, POINTS, X.copy())),
-    (contour.bend_far, (8000, SPACE, CROSSING, PAST, 400, 50.0, POINTS, 160, X.copy())),
+    (bridge.lead_in_along, (TURNED, 0, MET, SPACE, CROSSING, PAST, 50.0, POINTS)),
     (contour.follow, (8000, contour_model(), SPACE, VOICED, 0, *VOICES)),
     (contour.draft, (8000, SPACE, *VOICES, 20, np.zeros((2, 100), np.float32))),
 ]

@@ -5,12 +5,13 @@ import pytest
 from numpy.typing import NDArray
 
 from plc_kernels.passages import LAG_ROW, LINE_ROW, ROWS, innovation_share
-from plc_kernels.predict import error_power, go_on
+from plc_kernels.predict import Predictor, error_power, extend_prediction, go_on
 from plc_kernels.recall import (
     RecallSpace,
     Search,
     forget,
     join,
+    join_passages,
     listen,
     recall,
     recall_sizes,
@@ -27,6 +28,21 @@ LIMIT = 3.0
 
 def work() -> NDArray[np.float64]:
     return np.zeros(ORDER + 64)
+
+
+def predictor(
+    x: NDArray[np.float32], taps: NDArray[np.float64] = TAPS, from_onsets: bool = False
+) -> Predictor:
+    """Return the memory of a channel's prediction by some coefficients, behind ``x``."""
+    made = Predictor.allocate(RATE, 1, 64, taps.size, 0, from_onsets)
+    made.taps[0], made.recent[0] = taps, x[-taps.size :]
+    made.orders[0], made.limits[0] = taps.size, LIMIT
+    return made
+
+
+def scratch() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what a rehearsal is made in, and what was played."""
+    return np.zeros(80, np.float32), np.zeros(ORDER + 280, np.float32)
 
 
 def search() -> Search:
@@ -84,28 +100,28 @@ def test_a_joined_line_is_prediction_of_what_the_other_does_not_explain(
     weight: float, peak: float
 ) -> None:
     known, beside = noise(4, 60), noise(5, 100 + AHEAD)
-    recent = known[-ORDER:].astype(float)
-    out = np.zeros(AHEAD, np.float32)
-    limit = join(TAPS, LIMIT, recent, known, beside, peak, weight, work(), out)
-    assert limit == max(LIMIT, peak)
+    p, out = predictor(known), np.zeros(AHEAD, np.float32)
+    join(p, 0, known, beside, peak, weight, out)
+    limit = max(LIMIT, peak)
+    assert p.limits[0] == limit
     share = weight * innovation_share(TAPS, known, beside[40:100], 8)
     rest, left = known[-ORDER:] - share * beside[100 - ORDER : 100], np.zeros(AHEAD, np.float32)
     go_on(TAPS, LIMIT, rest.astype(float), work(), left)
     expected = np.clip(left + share * beside[100:], -limit, limit)
     np.testing.assert_allclose(out, expected, atol=1e-6)
-    np.testing.assert_array_equal(recent, out[-ORDER:])
+    np.testing.assert_array_equal(p.recent[0], out[-ORDER:])
 
 
 def test_after_a_short_line_the_past_is_still_seen() -> None:
     known = noise(4, 60)
-    recent, out = known[-ORDER:].astype(float), np.zeros(3, np.float32)
-    join(TAPS, LIMIT, recent, known, noise(5, 103), 1.0, 0.5, work(), out)
-    np.testing.assert_array_equal(recent, np.append(known[-ORDER + 3 :], out))
+    p, out = predictor(known), np.zeros(3, np.float32)
+    join(p, 0, known, noise(5, 103), 1.0, 0.5, out)
+    np.testing.assert_array_equal(p.recent[0], np.append(known[-ORDER + 3 :], out))
 
 
 def test_a_rehearsal_predicts_the_newest_samples() -> None:
-    known, made, before = noise(6, ORDER + 20), np.zeros(20, np.float32), np.zeros(ORDER)
-    error = rehearse(0, TAPS, LIMIT, known, before, work(), made)
+    known, made = noise(6, ORDER + 20), np.zeros(20, np.float32)
+    error = rehearse(predictor(known), 0, known, made)
     expected = np.zeros(20, np.float32)
     go_on(TAPS, LIMIT, known[:ORDER].astype(float), work(), expected)
     np.testing.assert_array_equal(made, expected)
@@ -114,12 +130,13 @@ def test_a_rehearsal_predicts_the_newest_samples() -> None:
 
 def test_an_onset_is_no_error_of_the_rehearsal() -> None:
     # 1 kHz repeats after 40 samples, and began so many samples ago.
-    taps, made, before = np.eye(1, 40)[0], np.zeros(80, np.float32), np.zeros(40)
+    made = np.zeros(80, np.float32)
     for since in (81, 100, 119, 160, 300):
         known = 1e-4 * noise(8, 440)
         known[-since:] += np.sin(0.25 * np.pi * np.arange(since)).astype(np.float32)
         across, behind = (
-            rehearse(rate, taps, LIMIT, known, before, np.zeros(104), made) for rate in (0, RATE)
+            rehearse(predictor(known, np.eye(1, 40)[0], onsets), 0, known, made)
+            for onsets in (False, True)
         )
         assert behind < 1e-6
         assert (across > 0.01) == (since < 120)
@@ -137,6 +154,32 @@ def test_passages_that_stay_further_away_weigh_less(
     assert trust(0.0, newest, newest) == 0.0
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.6, 0.0])
+def test_passages_are_joined_as_far_as_they_come_near_to_what_was_played(weight: float) -> None:
+    played, known, start = noise(4, 640), 600, 40
+    beside = np.append(played[-known:], noise(5, AHEAD)) + noise(6, known + AHEAD, 0.3)
+    p, other, rows = predictor(played), predictor(played), np.zeros((2, start + AHEAD), np.float32)
+    error = join_passages(p, 0, *scratch(), played, 0, beside, known, 2.0, weight, rows)
+    n, compared = RATE // 100, ORDER + round(0.035 * RATE)
+    made, out = np.zeros(n, np.float32), np.zeros(AHEAD, np.float32)
+    assert error == rehearse(other, 0, played[-compared:], made)
+    share = weight * trust(error, beside[known - n : known], played[-n:])
+    join(other, 0, played[-compared:], beside, 2.0, share, out)
+    np.testing.assert_allclose(rows[1, start:], out, atol=1e-6)
+    np.testing.assert_allclose(p.recent, other.recent, atol=1e-6)
+    np.testing.assert_array_equal(rows[0], beside[known - start :])
+    assert p.limits[0] == other.limits[0]
+
+
+def test_without_passages_both_drafts_are_prediction() -> None:
+    x, rows = noise(4, 640), np.repeat(noise(1, 40 + AHEAD)[None], 2, axis=0)
+    p, alone, out = predictor(x), predictor(x), np.zeros(AHEAD, np.float32)
+    join_passages(p, 0, *scratch(), x, 0, noise(5, 600 + AHEAD), 600, -1.0, 1.0, rows)
+    extend_prediction(alone, 0, out)
+    np.testing.assert_array_equal(rows[:, 40:], [out, out])
+    np.testing.assert_array_equal(p.recent, alone.recent)
+
+
 def test_nothing_is_allocated() -> None:
     room, found, x = RecallSpace.allocate(RATE), search(), noise(8, 480)
     ring, out = np.resize(x, 64_000), np.zeros(700, np.float32)
@@ -144,7 +187,9 @@ def test_nothing_is_allocated() -> None:
     assert_allocates_nothing(listen, (RATE, room, found, x))
     assert_allocates_nothing(recall, (RATE, 640, room, found, ring, 0, 64_000, out))
     assert_allocates_nothing(trust, (0.1, x, x))
-    recent = np.zeros(ORDER)
-    assert_allocates_nothing(rehearse, (RATE, TAPS, LIMIT, x[:28], recent, work(), x[:20].copy()))
+    assert_allocates_nothing(rehearse, (predictor(x), 0, x[:28], x[:20].copy()))
     beside = out[:100]
-    assert_allocates_nothing(join, (TAPS, LIMIT, recent, x[:60], beside, 1.0, 0.5, work(), x[:20]))
+    assert_allocates_nothing(join, (predictor(x), 0, x[:60], beside, 1.0, 0.5, x[:20].copy()))
+    drafts = beside[None].repeat(2, axis=0)
+    joined = predictor(x), 0, *scratch(), x, 0, out[:640], 600
+    assert_allocates_nothing(join_passages, (*joined, 1.0, 0.5, drafts))

@@ -9,12 +9,11 @@ is written lies in the stream's block.
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.bridge import LATE_MS, draw_up
+from plc_kernels.bridge import LATE_MS, draw_up, lead_in_along
 from plc_kernels.compile import inlined, part
 from plc_kernels.contour import (
     POINTS,
     CrossingSpace,
-    bend_far,
     bend_near,
     contour_sizes,
     cross,
@@ -23,7 +22,7 @@ from plc_kernels.contour import (
 from plc_kernels.history import newest
 from plc_kernels.network import hybrid_plan
 from plc_kernels.network.hybrid import run_hybrid
-from plc_kernels.predict import LEAST_KNOWN
+from plc_kernels.predict import LEAST_KNOWN, RUN_ON_MS, Bridge, meet_sides, predict_beyond
 from plc_kernels.stream import model as of
 from plc_kernels.stream import prediction
 from plc_kernels.stream.arrays import Block, fixed, floats, words
@@ -51,7 +50,6 @@ from plc_kernels.stream.layout import (
     BRIDGE_ROWS,
     BRIDGE_TABLE,
     CHANNELS,
-    FITTED_STEP,
     HISTORY_AT,
     HISTORY_FILLED,
     KNOWN,
@@ -60,7 +58,6 @@ from plc_kernels.stream.layout import (
     RATE,
     REACH,
     RING,
-    RUN_ON_MS,
     SPEECH,
     UNSOUND,
     array,
@@ -231,68 +228,37 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
 
 
 @part
-def _lead_in(block: Block, c: int, along: bool, gap: int, out: NDArray[np.float32]) -> None:
-    """Write how the far side leads back into the gap, in reverse."""
-    period = array(block, PERIODS)[c] if along else 0.0
-    if period == 0.0:
-        prediction.extend_channel(block, c, out)
-        return
-    rate = block[RATE]
-    far_side = prediction.far_side_row(block, block[KNOWN], gap)
-    known = min(far_side.size, contour_past(block))
-    line = array(block, FAR_VOICE)
-    line = line[: known + contour_sizes(rate, out.size)[1]]
-    for i in range(known):
-        line[i] = far_side[known - 1 - i]
-    prediction.extend_channel(block, c, line[known:])
-    bend_far(
-        rate,
-        space_of(block, SPACE),
-        _crossing(block),
-        line,
-        known,
-        period,
-        array(block, CONTOURS)[c],
-        gap,
-        out,
-    )
-
-
-@part
-def land(block: Block, gap: int, along: bool) -> bool:
+def land(block: Block, sides: Bridge, along: bool) -> bool:
     """Blend both sides as :func:`~plc_kernels.stream.prediction.land` does, and keep them.
 
-    Parameters
-    ----------
-    block
-        Of the stream, with the near side in
-        :func:`~plc_kernels.stream.prediction.through_rows`.
-    gap : int
-        Samples to fill.
-    along : bool
-        Whether :func:`go_through` wrote the near side.
+    ``along`` the contour if :func:`go_through` wrote the near side.
     """
-    channels, known = block[CHANNELS], block[KNOWN]
-    prediction.begin_bridge(block, gap)
-    _, _, order = prediction.bridgeable(block, known, gap)
-    if order == 0:
+    channels, known, gap = block[CHANNELS], block[KNOWN], sides.gap
+    rows = prediction.begin_bridge(block, gap)
+    if sides.order == 0:
         return False
-    block[FITTED_STEP] = -1
-    lead_in = prediction.lead_in_row(block, prediction.samples_ahead(block, known, gap))
+    p = prediction.predictor_of(block)
     after = array(block, AFTER)
-    through = prediction.through_rows(block)
     forward = array(block, FORWARD)
     backward = array(block, BACKWARD)
     beyond = array(block, BEYOND)
     for c in range(channels):
-        stages = prediction.turn_back(block, c, after[c], known, gap)
-        _lead_in(block, c, along, gap, lead_in)
+        stages = prediction.turn_channel_back(block, c, sides, after[c])
+        lead_in_along(
+            p,
+            c,
+            sides,
+            space_of(block, SPACE),
+            _crossing(block),
+            array(block, FAR_VOICE),
+            array(block, PERIODS)[c] if along else 0.0,
+            array(block, CONTOURS)[c],
+        )
         for i in range(gap):
-            forward[c, i] = through[c, i]
-            backward[c, i] = lead_in[gap - 1 - i]
-        prediction.set_out_from(block, c, after[c, :known], 0, stages)
-        prediction.extend_channel(block, c, beyond[c])
-        prediction.meet_sides(block, c, known, gap)
+            forward[c, i] = p.through[c, i]
+            backward[c, i] = p.lead_in[gap - 1 - i]
+        predict_beyond(p, c, stages, after[c, :known], beyond[c])
+        meet_sides(p, c, sides, rows[c, :gap])
     return True
 
 

@@ -18,6 +18,8 @@ from plc_kernels.edges import edge_sizes
 from plc_kernels.level import FORGET_S, HOLD_S, LATELY_S
 from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, FRAME_MS, ROWS
 from plc_kernels.noise_filling import LEVEL_ROWS, filling_samples
+from plc_kernels.predict import CHUNK as CHUNK
+from plc_kernels.predict import RUN_ON_MS as RUN_ON_MS
 from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
 from plc_kernels.stream.arrays import (
     Block,
@@ -303,7 +305,7 @@ on and place among the names of rungs."""
 # Room for the words that other modules declare.
 NETWORK_TABLE = TABLE.room(28)
 BRIDGE_TABLE = TABLE.room(23)
-RECALL_TABLE = TABLE.room(34)
+RECALL_TABLE = TABLE.room(33)
 """Of :mod:`~plc_kernels.stream.network`, :mod:`~plc_kernels.stream.bridge` and
 :mod:`~plc_kernels.stream.recall`."""
 NET_WORDS = 30
@@ -349,8 +351,6 @@ QUICK_RECOVERY_MS = 0.5
 STEADY_HOLD_MS = 60.0
 UNSTEADY_HOLD_MS = 20.0
 FADE_MS = 100.0
-RUN_ON_MS = 5.0
-"""Both predictions of a bridge go on so far beyond the gap, and are weighed by how they meet."""
 SLOT_MS = 5.0
 """Of the record of received levels; also the time constant of the mean power."""
 GLIDE_MS = 1.0
@@ -360,8 +360,6 @@ NOISE_MEAN_MS = 20.0
 
 SHARE_S = 0.5
 """Time constant of the share of packets that were received."""
-# Where nothing can be fitted, the last sample decays with this time constant: no step.
-DECAY_MS = 0.5
 MUSIC_RATE = 32_000
 """From this rate on, in Hz, most streams are music."""
 SPEECH_FROM = 0.8
@@ -372,8 +370,6 @@ MUSIC_RATE_SPEECH_FROM = 0.85
 GUIDE_MS, REHEARSED_MS, GUIDE_ORDER_MS, GUIDE_MOST_ORDER = 25.0, 5.0, 2.0, 128
 """Of the history by which channels are compared, of its end, which is predicted, and of the
 predictor."""
-CHUNK = 1024
-"""Samples that are extrapolated at a time."""
 
 
 array = view_of(TABLE)

@@ -33,6 +33,7 @@ from plc_kernels.fade import write_ramp
 from plc_kernels.history import newest
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.plan import COUNT
+from plc_kernels.predict import resume_prediction
 from plc_kernels.spectra.gap import EDGE_MS, INSIDE, OVERLAP, hold_answer
 from plc_kernels.stream import bridge, prediction, recall
 from plc_kernels.stream import model as of
@@ -88,12 +89,10 @@ from plc_kernels.stream.layout import (
     NETWORK_PAST,
     NETWORK_RUNG,
     NETWORK_TABLE,
-    ORDERS,
     PACKET,
     RATE,
     RECALL_WEIGHT,
     RECEIVED_SHARE,
-    RECENT,
     RING,
     RUNG,
     SIZE,
@@ -490,12 +489,9 @@ def _draft_speech(block: Block, model: int) -> None:
     for c in range(channels):
         prediction.extend_channel(block, c, voices[c, known:])
     draft(rate, space, voices, points, periods, lags, start, lines)
-    orders = array(block, ORDERS)
     end = known + block[SPEECH_NET + SAMPLES] - start
     for c in range(channels):
-        recent = array(block, RECENT)[c]
-        for k in range(orders[c]):
-            recent[k] = voices[c, end - orders[c] + k]
+        resume_prediction(prediction.predictor_of(block), c, voices[c, :end])
 
 
 @inlined
@@ -627,7 +623,8 @@ def _bridge(block: Block, model: int) -> None:
         block[SERVED] = 0
         prediction.begin(block)
     through = prediction.through_rows(block)
-    n = prediction.samples_ahead(block, block[KNOWN], gap)
+    sides = prediction.bridge_of(block, block[KNOWN], gap)
+    n = gap + sides.meet
     # What was played of a burst is not in step with what follows.
     along = n > gap and block[GAP] > 0 and bridge.serves(block, gap)
     if along:
@@ -637,10 +634,10 @@ def _bridge(block: Block, model: int) -> None:
             _extend(block, c, through[c, :n])
         block[POSITION] += n
     if bridge.takes_part(block):
-        block[LANDED] = bridge.land(block, gap, along)
+        block[LANDED] = bridge.land(block, sides, along)
     else:
         after = array(block, AFTER)
-        block[LANDED] = prediction.land(block, after, block[KNOWN], gap)
+        block[LANDED] = prediction.land(block, sides, after)
     if block[LANDED]:
         block[SERVED] = 0
         if bridge.serves(block, gap):

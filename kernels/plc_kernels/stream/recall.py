@@ -18,27 +18,21 @@ from plc_kernels.recall import (
     RecallSpace,
     Search,
     forget,
-    join,
+    join_passages,
     listen,
     recall,
     recall_sizes,
-    rehearse,
-    trust,
 )
 from plc_kernels.stream import prediction
 from plc_kernels.stream.arrays import Block, fixed
 from plc_kernels.stream.gap import SAMPLES, START, gap_lines
 from plc_kernels.stream.layout import (
     CHANNELS,
-    CHUNK,
     EPOCH,
-    FROM_ONSETS,
     HISTORY_AT,
     HISTORY_FILLED,
-    LIMITS,
     MOST_ORDER,
     MUSIC_NET,
-    ORDERS,
     PACKET,
     PART_BEGIN,
     PART_STOP,
@@ -47,14 +41,11 @@ from plc_kernels.stream.layout import (
     PLAYING,
     RATE,
     RECALL_TABLE,
-    RECENT,
     RING,
-    TAPS,
     array,
     place,
     samples_of,
 )
-from plc_kernels.stream.layout import LINE as PREDICTED
 
 _word, _array = RECALL_TABLE.word, RECALL_TABLE.array
 # Sizes, as plc_kernels.recall has them; samples of the sum before the gap; and lags.
@@ -93,7 +84,6 @@ SCORES = _array(np.float32, fixed(PASSAGES))
 SUMS = _array(np.float32, CHANNELS, _SUMMED)
 PEAKS = _array(np.float64, CHANNELS)
 ERRORS = _array(np.float64, CHANNELS)
-BEFORE = _array(np.float64, MOST_ORDER)
 REHEARSED = _array(np.float32, _REHEARSED)
 PLAYED = _array(np.float32, _LATEST)
 WORKED_IN = tuple(range(THINNED, RECALL_TABLE.next))
@@ -220,11 +210,10 @@ def catch_up(block: Block) -> None:
 
 
 @inlined
-def _newest(block: Block, c: int, n: int) -> NDArray[np.float32]:
-    """Return a channel's newest samples, shape (n,)."""
-    played: NDArray[np.float32] = array(block, PLAYED)[:n]
-    newest(array(block, RING)[c], block[HISTORY_AT], played)
-    return played
+def errors(block: Block) -> NDArray[np.float64]:
+    """Return the mean square error of each channel's prediction, as it was rehearsed."""
+    row: NDArray[np.float64] = array(block, ERRORS)
+    return row
 
 
 @part
@@ -256,48 +245,19 @@ def write_drafts(block: Block, weight: float) -> None:
             block[HISTORY_FILLED],
             sums[c],
         )
+    p = prediction.predictor_of(block)
     for c in range(channels):
-        _join(block, c, weight, lines[2 * c : 2 * c + 2, :])
-
-
-@part
-def _join(block: Block, c: int, weight: float, rows: NDArray[np.float32]) -> None:
-    """Write the drafts of a channel."""
-    known, start = block[KNOWN], block[MUSIC_NET + START]
-    order = array(block, ORDERS)[c]
-    taps = array(block, TAPS)[c, :order]
-    limits = array(block, LIMITS)
-    line = array(block, PREDICTED)[: order + CHUNK]
-    made = array(block, REHEARSED)
-    array(block, ERRORS)[c] = rehearse(
-        block[RATE] if block[FROM_ONSETS] else 0,
-        taps,
-        limits[c],
-        _newest(block, c, order + samples_of(block[RATE], COMPARED_MS)),
-        array(block, BEFORE)[:order],
-        line,
-        made,
-    )
-    peak = array(block, PEAKS)[c]
-    if peak < 0.0:
-        prediction.extend_channel(block, c, rows[1, start:])
-        for i in range(rows.shape[1]):
-            rows[0, i] = rows[1, i]
-        return
-    beside = array(block, SUMS)[c]
-    trusted = trust(
-        array(block, ERRORS)[c], beside[known - made.size : known], _newest(block, c, made.size)
-    )
-    limits[c] = join(
-        taps,
-        limits[c],
-        array(block, RECENT)[c, :order],
-        _newest(block, c, min(order + samples_of(block[RATE], COMPARED_MS), known)),
-        beside,
-        peak,
-        trusted * weight,
-        line,
-        rows[1, start:],
-    )
-    for i in range(rows.shape[1]):
-        rows[0, i] = beside[known - start + i]
+        rows = lines[2 * c : 2 * c + 2]
+        errors(block)[c] = join_passages(
+            p,
+            c,
+            array(block, REHEARSED),
+            array(block, PLAYED),
+            ring[c],
+            block[HISTORY_AT],
+            sums[c],
+            known,
+            peaks[c],
+            weight,
+            rows,
+        )

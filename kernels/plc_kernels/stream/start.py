@@ -7,6 +7,7 @@ import numpy as np
 from plc_kernels.compile import kernel
 from plc_kernels.fade import write_ramp
 from plc_kernels.noise import noise_windows
+from plc_kernels.predict import DECAY_MS
 from plc_kernels.spectra.fft import plan_fft
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.background import start_background
@@ -17,7 +18,6 @@ from plc_kernels.stream.layout import (
     AWAKE_UNTIL,
     CONCEALED_MAX_MS,
     DECAY,
-    DECAY_MS,
     DEPTH,
     EPOCH,
     FACTORS,

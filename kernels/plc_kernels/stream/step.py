@@ -376,10 +376,10 @@ def _fill(block: Block) -> None:
         after = array(block, AFTER)
         gap = block[BRIDGE]
         through = prediction.through_rows(block)
-        ahead = prediction.samples_ahead(block, block[KNOWN], gap)
+        bridge = prediction.bridge_of(block, block[KNOWN], gap)
         for c in range(channels):
-            prediction.extend_channel(block, c, through[c, :ahead])
-        block[LANDED] = prediction.land(block, after, block[KNOWN], gap)
+            prediction.extend_channel(block, c, through[c, : gap + bridge.meet])
+        block[LANDED] = prediction.land(block, bridge, after)
     elif not (block[FADES] and _faded(block)):
         prediction.extend(block, float_rows(block, FILL, (channels, block[FILL_SAMPLES])))
 

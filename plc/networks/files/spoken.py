@@ -17,7 +17,7 @@ from plc.networks.streams.filler import NetworkFiller
 from plc.networks.streams.served import StreamContext
 from plc.predict.filler import Moment
 from plc.predict.history import History
-from plc.predict.linear import LEAST_KNOWN
+from plc_kernels.predict import LEAST_KNOWN
 
 # Of what follows a gap no more is looked at: the bridge's predictor is fitted to less.
 _AFTER_S = 0.5

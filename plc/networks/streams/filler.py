@@ -42,7 +42,7 @@ from plc.networks.spectra import EDGE_MS
 from plc.networks.streams.served import ANSWER_BY, ServedNetwork, StreamContext, open_networks
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
-from plc.predict.linear import LEAST_KNOWN, ArFiller
+from plc.predict.linear import ArFiller
 from plc.runtime.runner import NO_TICKET, Outcome
 from plc_kernels.bridge import LATE_MS
 from plc_kernels.burst import (
@@ -58,6 +58,7 @@ from plc_kernels.burst import (
     LEAVE_MS as LEAVE_MS,
 )
 from plc_kernels.fade import crossfade_ramp
+from plc_kernels.predict import LEAST_KNOWN
 
 
 class NetworkFiller(Filler):

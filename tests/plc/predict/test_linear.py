@@ -11,8 +11,7 @@ from plc.predict.history import History
 from plc.predict.ladder import LEAST_PAST_SAMPLES, STEADY, UNSTEADY, Pace, Rung
 from plc.predict.linear import ArFiller
 from plc_kernels.ar import fit_burg
-from plc_kernels.predict import OVERSHOOT, SAMPLES_PER_COEFFICIENT
-from plc_kernels.stream.layout import CHUNK, DECAY_MS
+from plc_kernels.predict import CHUNK, DECAY_MS, OVERSHOOT, SAMPLES_PER_COEFFICIENT
 from tests.examples import examples
 from tests.signals import glide, nmse_db, noise, sine, tones
 
@@ -274,25 +273,6 @@ def test_a_bridge_leaves_less_time_for_the_forward_fit(monkeypatch: pytest.Monke
     )
     without, with_bridge = (ArFiller(SAMPLE_RATE, 1, PACKET, 20.0, reach) for reach in (0, 320))
     assert with_bridge.steady[0].order < without.steady[0].order
-
-
-def test_a_rehearsal_tells_how_well_each_channel_is_foreseen() -> None:
-    samples = 4000
-    rough = sine(440.0, SAMPLE_RATE, samples) + noise(5, samples, 0.1)
-    history = remembered(sine(440.0, SAMPLE_RATE, samples), rough, noise(6, samples, 0.1))
-    made_by = filler(3)
-    made_by.begin(history)
-    again = filler(3)
-    again.begin(history)
-    errors = np.full(3, np.nan)
-    made_by.rehearse(history, errors)
-    assert errors[0] < 1e-6
-    assert 0.003 < errors[1] < 0.02
-    assert 0.003 < errors[2] < 0.02
-    out, expected = np.zeros((2, 3, 300), np.float32)
-    made_by.extend(out)
-    again.extend(expected)
-    np.testing.assert_array_equal(out, expected)  # the burst is predicted as if not rehearsed
 
 
 def test_a_fixed_rung_is_used_whatever_it_costs() -> None:

@@ -98,21 +98,18 @@ def test_where_nothing_is_like_it_linear_prediction_goes_on() -> None:
     assert error_db(joined, plain) < -20.0
 
 
-def test_passages_weigh_less_where_prediction_comes_nearer_to_what_was_played() -> None:
-    rate = 16_000
-    stream = Stream(rate, 1)
-    stream.hear(beats(rate, 4.0, 0.7)[:, : round(3.48 * rate)], 160)
-    stream.drafts()
-    passages, history = stream.passages, stream.history
-    assert passages.trust(history)[0] == 1.0
-    newest = np.zeros(round(0.01 * rate), np.float32)
-    history.newest(0, newest)
-    stop = passages.known
-    passages.sum[0, stop - newest.size : stop] = newest + 0.1  # an error of a hundredth
-    passages.errors[0] = 0.01
-    np.testing.assert_allclose(passages.trust(history), 1.0, rtol=1e-3)
-    passages.errors[0] = 0.01 / 3.0
-    np.testing.assert_allclose(passages.trust(history), 0.5, rtol=1e-3)
+def test_a_rehearsal_tells_how_well_each_channel_is_foreseen() -> None:
+    rate, samples = 16_000, 3000
+    tone = sine(440.0, rate, samples)
+    stream = Stream(rate, 3)
+    stream.hear(np.stack([tone, tone + noise(5, samples, 0.1), noise(6, samples, 0.1)]), 160)
+    drafts = stream.drafts()
+    errors = stream.passages.errors
+    assert errors[0] < 1e-6
+    assert 0.003 < errors[1] < 0.02
+    assert 0.003 < errors[2] < 0.02
+    expected = stream.predicted()  # the burst is predicted as if not rehearsed
+    np.testing.assert_array_equal(drafts[:, 1, stream.past :], expected)
 
 
 @pytest.mark.parametrize("heard_s", [0.0, 0.05, 0.19])
