@@ -1,5 +1,6 @@
 """The networks that run inside a stream's step."""
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,27 @@ NETS = {
 """By content, in the order of their names among those of rungs: their first words."""
 
 
+class WorkingMemory(threading.local):
+    """What networks of streams work in: one in each thread."""
+
+    def __init__(self) -> None:
+        self._numbers = np.empty(0, np.float32)
+
+    def lend(self, block: NDArray[np.int64]) -> int:
+        """Let a stream work here; return the place that its working memory had before.
+
+        Parameters
+        ----------
+        block : int64, shape (words,)
+            Of a stream whose networks work apart, or its second set.
+        """
+        if self._numbers.size < block[network.WORK_APART]:
+            self._numbers = np.empty(block[network.WORK_APART], np.float32)
+        before = int(block[network.WORK])
+        block[network.WORK] = self._numbers.ctypes.data - block.ctypes.data
+        return before
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StepNetworks:
     """Networks of a stream.
@@ -34,12 +56,16 @@ class StepNetworks:
         By content: what :meth:`describe` says of those that do not.
     for_all : bool
         Whether the one for speech serves all content.
+    works_apart : bool
+        Whether what a run works in is lent to the stream by :class:`WorkingMemory`, as many streams
+        of which few conceal at a time need one for each thread.
     """
 
     models: "FlatModels | None"
     chosen: dict[str, tuple[str, float]]
     left_out: dict[str, dict[str, Any]]
     for_all: bool = False
+    works_apart: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,6 +78,7 @@ class StepNetworks:
         """Lay out a stream with these networks; return the bytes of its block."""
         assert self.models is not None, "some were chosen"
         size = self.models.words.nbytes
+        header[network.WORK_APART] = self.works_apart
         network.choose_networks(self.models.address, size, header)
         for of, net in NETS.items():
             if of not in self.chosen:

@@ -48,14 +48,12 @@ from plc_kernels.stream.layout import (
     FLAGS,
     IN_BURST,
     MAX_STEPS,
-    PACKET,
-    POSITION,
     PREPARED_AT,
     RECOVERED,
     TAKES,
 )
 from plc_kernels.stream.many import step_many
-from plc_kernels.stream.preparation import expect_losses, look, prepare
+from plc_kernels.stream.preparation import expect_losses
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import CONCEALED, GO_ON, PUSH
 
@@ -574,8 +572,7 @@ class ConcealerPool:
             shelf = self._shelf(place // _SHELF)
             block = shelf.blocks[place % _SHELF]
             began_s = self._cpu_clock()
-            if look(block, block[POSITION] + block[PACKET]):
-                block[PREPARED_AT] = prepare(block, shelf.format.model)
+            shelf.format.prepare(block)
             self._cost_s += (self._cpu_clock() - began_s - self._cost_s) / _COST_MEMORY
             self._turns[place] = next(self._turn)
             self._of(place).ahead.preparations += 1

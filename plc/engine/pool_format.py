@@ -15,13 +15,23 @@ from plc.engine.config import StreamConfig
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method
+from plc.engine.networks import WorkingMemory
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError
 from plc.processor_time import thread_clock
-from plc_kernels.stream.layout import FLAGS, LISTENS, TAKES, reach_of
+from plc_kernels.stream.layout import (
+    FLAGS,
+    LISTENS,
+    PACKET,
+    POSITION,
+    PREPARED_AT,
+    SECOND,
+    TAKES,
+    reach_of,
+)
 from plc_kernels.stream.many import step_many
-from plc_kernels.stream.network import fill_part
-from plc_kernels.stream.preparation import BETWEEN
+from plc_kernels.stream.network import WORK, fill_part
+from plc_kernels.stream.preparation import BETWEEN, look, prepare
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH
 
 _RECEIVED, _LOST = 40, 3
@@ -81,6 +91,7 @@ class Costs:
 
 
 _FREE = Costs(0.0, 0.0)
+_memory = WorkingMemory()
 
 
 @dataclass(slots=True, eq=False)
@@ -141,10 +152,26 @@ class Format:
         while True:
             flags = int(block[FLAGS])
             if flags & self.served:
+                before = _memory.lend(block)
                 fill_part(block, self.model, flags)
+                block[WORK] = before
             if not flags & MORE:
                 return
             go_on()
+
+    def prepare(self, block: NDArray[np.int64]) -> None:
+        """Prepare for the loss of a stream's next packet.
+
+        Parameters
+        ----------
+        block : int64, shape (words,)
+        """
+        if not look(block, block[POSITION] + block[PACKET]):
+            return
+        second = block[block[SECOND] // 8 :]
+        before = _memory.lend(second)
+        block[PREPARED_AT] = prepare(block, self.model)
+        second[WORK] = before
 
     @property
     def settings(self) -> PoolSettings:
@@ -193,10 +220,10 @@ def new_format(config: StreamConfig) -> Format:
             f"method is {config.method!r}; streams of a pool take server, auto, ar or "
             "burg:ORDER_MS/PAST_MS"
         )
-    if chosen.step_networks is not None and not config.lookahead:
-        chosen = StepPrediction(
-            chosen.ladders, chosen.step_networks, BETWEEN, refit_ms=chosen.refit_ms
-        )
+    if chosen.step_networks is not None:
+        networks = replace(chosen.step_networks, works_apart=True)
+        prepares = 0 if config.lookahead else BETWEEN
+        chosen = StepPrediction(chosen.ladders, networks, prepares, refit_ms=chosen.refit_ms)
     first = StreamMemory(config, chosen)
     found = Format(
         config,

@@ -303,7 +303,7 @@ LADDER = _word(2 * MAX_STEPS * 3)
 on and place among the names of rungs."""
 
 # Room for the words that other modules declare.
-NETWORK_TABLE = TABLE.room(28)
+NETWORK_TABLE = TABLE.room(29)
 BRIDGE_TABLE = TABLE.room(23)
 RECALL_TABLE = TABLE.room(33)
 """Of :mod:`~plc_kernels.stream.network`, :mod:`~plc_kernels.stream.bridge` and

@@ -131,10 +131,11 @@ ENTER = _word()
 LEAVE = _word()
 PROMPT = _word()
 WORK_SIZE = _word()
+WORK_APART = _word()
 """Samples of the longest fill; those that are predicted along speech's contour
 (:func:`~plc_kernels.contour.contour_sizes`), and these with what it is expected from; samples of
-the crossfades; whether a burst's first packet waits for speech's network; and numbers of memory for
-a run of any network."""
+the crossfades; whether a burst's first packet waits for speech's network; numbers of memory for a
+run of any network; and 0, or as many that whoever calls lends to each run: WORK_SIZE is 0 then."""
 WORK = _array(np.float32, WORK_SIZE)
 FILLS = _array(np.float32, CHANNELS, LONGEST)
 ENTER_RAMP = _array(np.float32, ENTER)
@@ -284,7 +285,8 @@ def measure(model: int, header: Block) -> None:
     for net in _NETS:
         if there(header, net):
             work = max(work, word_of(network_of(header, net, model), of.WORK))
-    header[WORK_SIZE] = work
+    header[WORK_APART] = work if header[WORK_APART] else 0
+    header[WORK_SIZE] = work - header[WORK_APART]
     header[LONGEST] = 0
     if there(header, SPEECH_NET):
         past = _measure_speech(network_of(header, SPEECH_NET, model), header)

@@ -375,6 +375,14 @@ def test_no_more_streams_join_than_there_is_time_for(monkeypatch: pytest.MonkeyP
         ConcealerPool(expected_loss=2)
 
 
+def test_a_stream_with_the_network_for_speech_takes_less_than_a_megabyte() -> None:
+    pool = ConcealerPool(expected_loss=0.0)
+    pool.open(2, sample_rate=48_000, packet_samples=480)
+    (found,) = pool._formats.values()
+    assert found.model
+    assert 8 * found.words < 1e6
+
+
 def test_what_a_stream_costs_is_measured() -> None:
     pool = ConcealerPool()
     assert 0 < pool.capacity(**FORMAT) < pool.capacity(**FORMAT, model="ar")
