@@ -231,7 +231,7 @@ def view_of(table: BlockTable) -> Callable[..., NDArray[Any]]:
 
 
 def _view(dtype: Any, dimensions: int) -> Callable[..., NDArray[Any]]:
-    """Return a maker of arrays at an address, or on a block but not as its table has them.
+    """Return a maker of arrays at an address, or of other shapes than a block's table has.
 
     It is called with the block and the word that holds the array's place, or with an address and 0,
     and then with the array's shape.
