@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import Concealer, ConcealerPool
-from plc.engine import pool
+from plc.engine import pool, pool_format
 from plc.engine.stats import Stats
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
@@ -221,8 +221,8 @@ class Work:
         self.now_s = 0.0
         self.prepared: list[int] = []
         monkeypatch.setattr(pool, "perf_counter", lambda: self.now_s)
-        monkeypatch.setattr(pool, "look", lambda *_: True)
-        monkeypatch.setattr(pool, "prepare", self.prepare)
+        monkeypatch.setattr(pool_format, "look", lambda *_: True)
+        monkeypatch.setattr(pool_format, "prepare", self.prepare)
         monkeypatch.setattr(group, "_cpu_clock", lambda: self.now_s)
 
     def prepare(self, block: NDArray[np.int64], address: int) -> int:
