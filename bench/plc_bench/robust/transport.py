@@ -11,6 +11,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from multiprocessing.synchronize import Event
@@ -24,7 +25,7 @@ from plc.apps.demo import CLIPS, clip_audio
 from plc.apps.relay import Relay, run_relay
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.audio.files import AudioReader
-from plc.audio.loss import GilbertElliott
+from plc.audio.loss import GilbertElliott, LossSource
 from plc.audio.quality import nmse_db
 from plc.rtp.codecs import L16
 from plc.rtp.config import ReceiverConfig
@@ -166,13 +167,23 @@ class Cost:
 
 def cost(streams: int = 32, seconds: float = 5.0, loss: float = 0.05, method: str = "auto") -> Cost:
     """Relay streams in simulated time, none prepared, and time both ends in this thread."""
-    sink = UdpPort(Endpoint("127.0.0.1", 0))
-    stream = StreamConfig(method=method, prepare="never")
-    receiver = ReceiverConfig(stream=stream)
-    config = RelayConfig(listen=sink.endpoint, to=sink.endpoint, receiver=receiver)
-    relay = Relay([replace(config, listen=Endpoint("127.0.0.1", 0))] * streams)
+    with ExitStack() as opened:
+        sink = UdpPort(Endpoint("127.0.0.1", 0))
+        opened.callback(sink.close)
+        stream = StreamConfig(method=method, prepare="never")
+        receiver = ReceiverConfig(stream=stream)
+        config = RelayConfig(listen=sink.endpoint, to=sink.endpoint, receiver=receiver)
+        relay = Relay([replace(config, listen=Endpoint("127.0.0.1", 0))] * streams)
+        opened.callback(relay.close)
+        receive_us, send_us = _timed(relay, sink, streams, round(100 * seconds), loss)
+    return Cost(streams, method, loss, receive_us, send_us)
+
+
+def _timed(
+    relay: Relay, sink: UdpPort, streams: int, ticks: int, loss: float
+) -> tuple[float, float]:
+    """Return the processor time of a packet at both ends, in us."""
     spent_s = np.zeros(2)
-    ticks = round(100 * seconds)
     for k, at, packet in islice(_packets(streams, loss), (ticks + _BEGIN) * streams):
         port, now_s = relay.ports[at], (k + at / streams) / 100
         if packet is not None:
@@ -184,10 +195,8 @@ def cost(streams: int = 32, seconds: float = 5.0, loss: float = 0.05, method: st
         relay.advance(now_s)
         if k >= _BEGIN:
             spent_s += received_s - began_s, time.thread_time() - received_s
-    relay.close()
-    sink.close()
     receive_us, send_us = (1e6 * spent_s / (ticks * streams)).tolist()
-    return Cost(streams, method, loss, receive_us, send_us)
+    return receive_us, send_us
 
 
 def load(
@@ -198,23 +207,27 @@ def load(
     method: str = "auto",
 ) -> Load:
     """Relay mono streams of 48 kHz L16, 10 ms packets, with losses; a process sends them."""
-    sink = UdpPort(Endpoint("127.0.0.1", 0))
-    ports = [UdpPort(Endpoint("127.0.0.1", 0)) for _ in range(streams)]
-    listens = [port.endpoint for port in ports]
-    for port in ports:
-        port.close()
-    receiver = ReceiverConfig(stream=StreamConfig(method=method))
-    configs = [RelayConfig(listen=at, to=sink.endpoint, receiver=receiver) for at in listens]
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    sender = context.Process(target=_send_all, args=(listens, loss, ready), daemon=True)
-    sender.start()
-    ready.wait(_START_S)
-    reports = run_relay(configs, workers=workers, duration_s=seconds)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN if workers > 1 else resource.RUSAGE_SELF)
-    sender.terminate()
-    sender.join()
-    sink.close()
+    _sources(streams, loss)  # refuses a share before anything is begun
+    with ExitStack() as opened:
+        ports = []
+        for _ in range(streams + 1):
+            ports.append(UdpPort(Endpoint("127.0.0.1", 0)))
+            opened.callback(ports[-1].close)
+        sink, *inputs = ports
+        listens = [port.endpoint for port in inputs]
+        for port in inputs:
+            port.close()
+        receiver = ReceiverConfig(stream=StreamConfig(method=method))
+        configs = [RelayConfig(listen=at, to=sink.endpoint, receiver=receiver) for at in listens]
+        context = multiprocessing.get_context("spawn")
+        ready = context.Event()
+        sender = context.Process(target=_send_all, args=(listens, loss, ready), daemon=True)
+        sender.start()
+        opened.callback(sender.join)
+        opened.callback(sender.terminate)
+        ready.wait(_START_S)
+        reports = run_relay(configs, workers=workers, duration_s=seconds)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN if workers > 1 else resource.RUSAGE_SELF)
     sent = sum(report["relay"]["packets_sent"] for report in reports)
     late = sum(report["relay"]["late_packets_sent"] for report in reports)
     expected = sum(report["jitter_buffer"]["packets_expected"] for report in reports)
@@ -238,13 +251,18 @@ def _packets(streams: int, loss: float) -> Iterator[tuple[int, int, bytes | None
     """Yield tick, stream and packet of each, without end: speech or music; None: it is lost."""
     codec = L16(48_000, 1)
     clips = [_payloads(codec, name) for name in CLIPS]
-    sources = [GilbertElliott(loss).source(seed) if loss else None for seed in range(streams)]
+    sources = _sources(streams, loss)
     for k in count():
         for at, source in enumerate(sources):
             clip = clips[at % len(clips)]
             head = RtpPacket(96, k % 2**16, 480 * k % 2**32, 1, clip[(k + 37 * at) % len(clip)])
             lost = source is not None and source.take(1)[0]
             yield k, at, None if lost else build_rtp(head)
+
+
+def _sources(streams: int, loss: float) -> list[LossSource | None]:
+    """Return what loses each stream's packets."""
+    return [GilbertElliott(loss).source(seed) if loss else None for seed in range(streams)]
 
 
 def _payloads(codec: L16, name: str) -> list[bytes]:

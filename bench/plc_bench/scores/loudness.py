@@ -34,7 +34,7 @@ class Loudness:
         self._received = np.zeros((lately, 2))
         self._place = 0
         self._lost = 0
-        self._unheard = math.ceil(_POWER_MS / 1000.0 * sample_rate / packet_samples)
+        self._heard, self._enough = 0, math.ceil(_POWER_MS / 1000.0 * sample_rate / packet_samples)
 
     def receive(self, packet: NDArray[np.float32] | None) -> None:
         """Add a packet, float32, shape (n, channels); None is lost.
@@ -44,7 +44,7 @@ class Loudness:
         if packet is None:
             self._lost += 1
             return
-        self._unheard = max(0, self._unheard - 1)
+        self._heard += 1
         size = len(self._received)
         self._received[(self._place + np.arange(min(self._lost, size))) % size] = 0.0
         self._place = (self._place + self._lost) % size
@@ -56,9 +56,9 @@ class Loudness:
         """Return a concealment's level over the loudest recent packet, in dB.
 
         Peak against peak and power over 5 ms against power over 5 ms; the greater of the two. -inf
-        before 5 ms were received: nobody knows how loud the sound is.
+        where less than 5 ms of a sound were received: nobody knows how loud it is.
         """
-        if self._unheard:
+        if 0 < self._heard < self._enough:
             return -math.inf
         loudest = np.maximum(self._received.max(axis=0), (_LEAST, _LEAST**2))
         peak, power = np.maximum(self._levels(fill), 1e-30) / loudest
