@@ -17,9 +17,7 @@ from plc_kernels.content import (
     logit,
 )
 from plc_kernels.noise import POWERS, NoiseState, comfort_noise, start_noise, track_noise
-from plc_kernels.stream.arrays import (
-    Block,
-)
+from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
     BANDS,
     CHANNELS,

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +34,10 @@ mount --make-rprivate /
 mount -t tmpfs tmpfs /run
 mkdir /run/given
 mount --bind "$1" /run/given
+while read -r from to; do  # before what is mounted next hides where they come from
+  mkdir -p "/run/from$to"
+  mount --bind "$from" "/run/from$to"
+done </run/given/folders
 for folder in opt var/cache var/tmp tmp; do mount -t tmpfs tmpfs /$folder; done
 for wanted in /usr/lib/systemd/system/*.wants /etc/systemd/system/*.wants; do
   mount -t tmpfs tmpfs "$wanted"  # nothing of a machine's start runs here
@@ -41,7 +45,10 @@ done
 mkdir -p /run/etc/upper /run/etc/work /run/systemd/system /opt/plc/bin
 mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work overlay /etc
 mkdir -p /etc/plc /etc/systemd/system/plc-relay.service.d
-while read -r from to; do mkdir -p "$to"; mount --bind "$from" "$to"; done </run/given/folders
+while read -r from to; do
+  mkdir -p "$to"
+  mount --bind "/run/from$to" "$to"
+done </run/given/folders
 cp /run/given/relay.toml /etc/plc/relay.toml
 cp /run/given/plc /opt/plc/bin/plc
 cp /run/given/plc-relay*.service /etc/systemd/system/
@@ -54,6 +61,22 @@ mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
 export container=trial
 exec /lib/systemd/systemd --system --unit=trial.target --show-status=no --log-target=null
 """
+_NEEDS = (
+    pytest.mark.deep,
+    pytest.mark.system,
+    pytest.mark.skipif(not SYSTEMD.exists(), reason="systemd is not installed"),
+    pytest.mark.skipif(shutil.which("nsenter") is None, reason="nsenter is not installed"),
+    pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root"),
+)
+
+
+def under_systemd(test: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Mark a test that boots a systemd of its own, where that is possible."""
+    for mark in _NEEDS:
+        test = mark(test)
+    return test
+
+
 # A hung relay is noticed and ended sooner than by default, so that the test is shorter.
 SHORT = """
 [Service]
@@ -135,11 +158,7 @@ def booted(folder: Path, relay_file: str) -> Iterator[Booted]:
         process.wait()
 
 
-@pytest.mark.deep
-@pytest.mark.system
-@pytest.mark.skipif(not SYSTEMD.exists(), reason="systemd is not installed")
-@pytest.mark.skipif(shutil.which("nsenter") is None, reason="nsenter is not installed")
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+@under_systemd
 def test_systemd_runs_the_unit_reloads_it_and_starts_it_again(tmp_path: Path) -> None:
     web = free_port(socket.SOCK_STREAM)
     first, second = [(free_port(), free_port()) for _ in range(2)]
@@ -182,11 +201,7 @@ def test_systemd_runs_the_unit_reloads_it_and_starts_it_again(tmp_path: Path) ->
         assert health(web) == 0
 
 
-@pytest.mark.deep
-@pytest.mark.system
-@pytest.mark.skipif(not SYSTEMD.exists(), reason="systemd is not installed")
-@pytest.mark.skipif(shutil.which("nsenter") is None, reason="nsenter is not installed")
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+@under_systemd
 def test_two_of_the_template_unit_share_a_port(tmp_path: Path) -> None:
     ports = [free_port(socket.SOCK_STREAM) for _ in range(2)]
     listen, to = free_port(), free_port()
