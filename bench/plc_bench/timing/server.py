@@ -149,7 +149,7 @@ def measure(settings: ServerSettings, on_method: Callable[[], None] = lambda: No
         Called after each method.
     """
     settings.check()
-    packets = _packets(settings)
+    packets = _Packets(settings)
     arrived = _arrived(settings)
     costs = []
     for method in settings.methods:
@@ -158,22 +158,42 @@ def measure(settings: ServerSettings, on_method: Callable[[], None] = lambda: No
     return ServerReport(machine_facts(), settings, costs)
 
 
-def _packets(settings: ServerSettings) -> NDArray[np.float32]:
-    """Return the packets of all streams: float32, shape (ticks, streams, packet_samples, 1)."""
-    rate, n = settings.sample_rate, settings.packet_samples
-    if settings.clips:
-        parts = [read_clip(clip, rate).signal[:, 0] for clip in find_clips(settings.clips)]
-        piece = np.concatenate(parts)
-    else:
-        piece = music(rate, _PIECE_S)[:, 0]
-    samples = settings.ticks * n
-    rows = np.empty((settings.streams, samples), np.float32)
-    for k in range(settings.streams):
-        begin = round(k * _APART_S * rate) % piece.size
-        rows[k] = np.resize(np.roll(piece, -begin), samples)
-    return np.ascontiguousarray(
-        rows.reshape(settings.streams, settings.ticks, n, 1).transpose(1, 0, 2, 3)
-    )
+class _Packets:
+    """Packets of all streams, tick after tick: one piece, from a place of each stream's own.
+
+    Nothing but the piece and the packets of a tick is held. Memory that is touched for the first
+    time stops a process for a while, which would be measured with the ticks.
+
+    Parameters
+    ----------
+    settings : ServerSettings
+        The load.
+
+    Attributes
+    ----------
+    now : float32, shape (streams, packet_samples, 1)
+        Those of the tick that was taken last.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        rate, n = settings.sample_rate, settings.packet_samples
+        if settings.clips:
+            parts = [read_clip(clip, rate).signal[:, 0] for clip in find_clips(settings.clips)]
+            piece = np.concatenate(parts)
+        else:
+            piece = music(rate, _PIECE_S)[:, 0]
+        self._size = piece.size
+        # A packet that begins near the end goes on at the beginning.
+        self._piece = np.resize(piece, piece.size + n).astype(np.float32)
+        self._begins = [round(k * _APART_S * rate) for k in range(settings.streams)]
+        self.now = np.zeros((settings.streams, n, 1), np.float32)
+
+    def take(self, tick: int) -> None:
+        """Let those of a tick be :attr:`now`."""
+        n = self.now.shape[1]
+        for packet, begin in zip(self.now, self._begins, strict=True):
+            at = (begin + tick * n) % self._size
+            packet[:, 0] = self._piece[at : at + n]
 
 
 def _arrived(settings: ServerSettings) -> NDArray[np.bool_]:
@@ -192,10 +212,7 @@ def _arrived(settings: ServerSettings) -> NDArray[np.bool_]:
 
 
 def _cost(
-    settings: ServerSettings,
-    method: str,
-    packets: NDArray[np.float32],
-    arrived: NDArray[np.bool_],
+    settings: ServerSettings, method: str, packets: _Packets, arrived: NDArray[np.bool_]
 ) -> ServerCost:
     tick_s = settings.packet_samples / settings.sample_rate
     with plc.ConcealerPool(settings.threads, expected_loss=0.0) as pool:
@@ -206,32 +223,28 @@ def _cost(
             method=method,
             model=settings.model,
         )
-        clean_s, _, _ = _drive(pool, ids, packets, np.ones_like(arrived))
+        clean = _drive(pool, ids, packets, np.ones_like(arrived))
         pool.reset()
-        spent_s, ticks_s, played = _drive(
-            pool, ids, packets, arrived, tick_s if settings.paced else 0.0
-        )
+        lossy = _drive(pool, ids, packets, arrived, tick_s if settings.paced else 0.0)
         mix, prepared = _mix(pool.stats(ids)), _prepared(pool.stats(ids))
     received, concealed = int(arrived.sum()), int((~arrived).sum())
-    each_s = clean_s / arrived.size
-    error = (played - packets)[~arrived].astype(np.float64)
-    truth = packets[~arrived].astype(np.float64)
+    each_s = clean.spent_s / arrived.size
     lasts_s = settings.ticks * tick_s
-    p50, p99, most = np.percentile(1e3 * np.array(ticks_s), (50, 99, 100))
+    p50, p99, most = np.percentile(1e3 * lossy.ticks_s, (50, 99, 100))
     return ServerCost(
         method,
         received,
         concealed,
         1e6 * each_s,
-        1e6 * (spent_s - received * each_s) / max(concealed, 1),
-        spent_s / lasts_s,
-        settings.streams * lasts_s / spent_s,
-        settings.streams * lasts_s / clean_s,
+        1e6 * (lossy.spent_s - received * each_s) / max(concealed, 1),
+        lossy.spent_s / lasts_s,
+        settings.streams * lasts_s / lossy.spent_s,
+        settings.streams * lasts_s / clean.spent_s,
         mix,
         prepared,
         {"p50": float(p50), "p99": float(p99), "max": float(most)},
-        1000.0 * float(np.mean(np.array(ticks_s) > tick_s)),
-        10.0 * float(np.log10(np.sum(error**2) / max(np.sum(truth**2), 1e-30) + 1e-30)),
+        1000.0 * float(np.mean(lossy.ticks_s > tick_s)),
+        10.0 * float(np.log10(lossy.error / max(lossy.truth, 1e-30) + 1e-30)),
     )
 
 
@@ -249,14 +262,27 @@ def _prepared(streams: Sequence[plc.Stats]) -> float:
     return sum(stats.ahead.concealed_prepared for stats in streams) / max(bursts, 1)
 
 
+@dataclass(slots=True)
+class _Drive:
+    """What all ticks took, and how far what they played is from the truth."""
+
+    ticks_s: NDArray[np.float64]
+    """Wall time of each, from its turn on if paced."""
+    spent_s: float = 0.0
+    """Processor time of the pool."""
+    error: float = 0.0
+    truth: float = 0.0
+    """Energy of the lost packets' errors, and of the packets."""
+
+
 def _drive(
     pool: plc.ConcealerPool,
     ids: NDArray[np.int64],
-    packets: NDArray[np.float32],
+    packets: _Packets,
     arrived: NDArray[np.bool_],
     tick_s: float = 0.0,
-) -> tuple[float, list[float], NDArray[np.float32]]:
-    """Push all ticks; return processor time, wall time of each tick, and output.
+) -> _Drive:
+    """Push all ticks.
 
     Parameters
     ----------
@@ -264,18 +290,25 @@ def _drive(
         A packet's duration, where ticks are paced; they have three quarters of it, and
         preparations what is left of those. 0: one after the other.
     """
-    played = np.empty_like(packets)
+    made = _Drive(np.zeros(len(arrived)))
+    played = np.zeros_like(packets.now)
     most_s = _BUDGET_SHARE * tick_s if tick_s else math.inf
-    ticks_s = []
-    began = time.process_time()
-    for tick, due_s in zip(range(len(packets)), turns(tick_s), strict=False):
+    packets.take(0)
+    for tick, due_s in zip(range(len(arrived)), turns(tick_s), strict=False):
         at_s = due_s if tick_s else time.perf_counter()
+        began_s = time.process_time()
         budget_ms = 1e3 * max(at_s + most_s - time.perf_counter(), 0.0)
-        pool.push(ids, packets[tick], arrived[tick], played[tick], budget_ms=budget_ms)
-        ticks_s.append(time.perf_counter() - at_s)
+        pool.push(ids, packets.now, arrived[tick], played, budget_ms=budget_ms)
+        made.ticks_s[tick] = time.perf_counter() - at_s
         if tick_s:
-            pool.prepare(1e3 * max(most_s - ticks_s[-1], 0.0))
-    return time.process_time() - began, ticks_s, played
+            pool.prepare(1e3 * max(most_s - made.ticks_s[tick], 0.0))
+        made.spent_s += time.process_time() - began_s
+        lost = ~arrived[tick]
+        truth = packets.now[lost].astype(np.float64)
+        made.error += float(np.sum((played[lost] - truth) ** 2))
+        made.truth += float(np.sum(truth**2))
+        packets.take(tick + 1)
+    return made
 
 
 def server_tables(report: ServerReport) -> list[Table]:

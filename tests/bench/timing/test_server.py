@@ -41,9 +41,14 @@ def test_streams_stand_at_different_places_of_a_clip(tmp_path: Path) -> None:
     clip = tmp_path / "clip.wav"
     soundfile.write(clip, tones(1, 48_000, 96_000), 48_000, subtype="FLOAT")
     settings = ServerSettings(streams=2, seconds=0.1, clips=(clip,))
-    packets = server._packets(settings)
-    assert packets.shape == (settings.ticks, 2, 64, 1)
-    assert not np.array_equal(packets[:, 0], packets[:, 1])
+    packets = server._Packets(settings)
+    whole, rate = soundfile.read(clip, dtype="float32")
+    whole = np.resize(whole, 3 * whole.size)
+    for tick in (0, 1, settings.ticks, 96_000 // 64 - 1):  # of the last, a part is the beginning
+        packets.take(tick)
+        for stream, begin in enumerate((0, round(0.37 * rate))):
+            at = begin + 64 * tick
+            np.testing.assert_array_equal(packets.now[stream, :, 0], whole[at : at + 64])
 
 
 @pytest.mark.parametrize(("loss", "seconds"), [(-0.1, 1.0), (1.0, 1.0), (0.1, 0.0)])
