@@ -248,7 +248,7 @@ RELAY_METRICS = (
     _count("capped_datagrams", "stats.capped_datagrams", "datagrams above --packets-per-s"),
     _count("packets_sent", "stats.packets_sent", "packets sent"),
     _count("late_packets_sent", "stats.late_packets_sent", "packets sent a packet late or more"),
-    _count("skipped_packets", "stats.skipped_packets", "packets not sent as the machine slept"),
+    _count("skipped_packets", "stats.skipped_packets", "packets left out: asleep, or no time"),
     _count("unwritten_samples", "stats.unwritten_samples", "samples that a disk did not take"),
     _times("late_seconds", "stats.lateness", _SHORT_S, "time from due to sent, of packets sent"),
     _times("sent_delay_seconds", "stats.delay", _LONG_S, "delay that the relay added"),

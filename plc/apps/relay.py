@@ -38,6 +38,7 @@ from plc.apps.recorder import Recorder, check_apart
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.apps.relay_workers import run_workers
 from plc.errors import ConfigError, NetworkError
+from plc.notice import counted
 from plc.rtp.latch import RateCap
 from plc.rtp.packets import is_rtcp
 from plc.rtp.sdp import AudioMedia
@@ -154,8 +155,15 @@ class Lane:
         """True if all that was received is played."""
         return self.ended or self.stream.drained
 
-    def receive(self, number: int, datagram: bytes, source: Address, now_s: float) -> None:
-        """Take in a datagram that came at the port of that number."""
+    def receive(
+        self,
+        number: int,
+        datagram: bytes,
+        source: Address,
+        now_s: float,
+        seen_s: float | None = None,
+    ) -> None:
+        """Take in a datagram that came at the port of that number, and is read at ``seen_s``."""
         if self.stopped or self.ended:
             return
         if self.ports[number] is self._rtcp:
@@ -164,7 +172,7 @@ class Lane:
         if self.stream.records:
             while self.stream.next_s <= now_s and not self.ended:
                 self.record(now_s, now_s)
-        self.stream.receive(datagram, source, now_s, number)
+        self.stream.receive(datagram, source, now_s, number, seen_s)
 
     def _receive_report(self, datagram: bytes, source: Address, now_s: float) -> None:
         """Take in RTCP of the sender or of a receiver."""
@@ -387,6 +395,7 @@ class Relay:
         self._stopped_s = math.inf
         self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._gone: list[Lane] = []
+        self._told_left_out = 0
         self.turned_s = time.monotonic()
         """When it had its last turn, by ``time.monotonic``."""
         self.serving = threading.Event()
@@ -500,7 +509,7 @@ class Relay:
         """Take in a datagram that came at ``now_s``, unless stopped."""
         if now_s < self._stopped_s:
             lane, at, number = self._places[port]
-            lane.receive(number, datagram, source, now_s)
+            lane.receive(number, datagram, source, now_s, self._clock(now_s))
             self._due[at] = lane.next_s
 
     def advance(self, now_s: float) -> None:
@@ -529,9 +538,18 @@ class Relay:
             lane.stop()
 
     def tell(self, note: Note) -> None:
-        """Note mismatches between received streams and their settings."""
+        """Note packets that were left out, and how received streams differ from their settings."""
         for lane in self.lanes:
             lane.stream.tell(lane.name, note)
+        left_out = sum(stream.stats.skipped_packets for stream in self.streams)
+        if left_out > 2 * self._told_left_out:  # not every second
+            self._told_left_out = left_out
+            says = (
+                f"{counted(left_out, 'packet')} left out, too late to be sent: the machine slept, "
+                "or has no time for so many streams; give --workers as many as it has cores, "
+                "--method server, or larger packets"
+            )
+            note("left_out", packets=left_out, says=says)
 
     def report(self) -> list[dict[str, Any]]:
         """Return the counters of each stream."""

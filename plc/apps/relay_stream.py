@@ -40,6 +40,9 @@ from plc.rtp.udp import Address, Endpoint, is_multicast
 _OVERDUE_S = 1.0
 # The same of a recording, where nothing was received for so long.
 _RECORDING_OVERDUE_S = 30.0
+# A stream that was a packet late or more for so long has too little time: what is due is left out,
+# so that the rest is heard in time. After a standstill it may catch up as long.
+_CATCH_UP_S = 0.5
 # Share of a packet by which a block may be behind before bursts begin with less, and share of the
 # time left that they may then take: several streams that lose a packet at once share one packet's
 # time. 64 streams of which 5 % is lost, on two cores: 0.17 % late without.
@@ -134,7 +137,7 @@ class RelayStats:
     late_packets_sent: int = 0
     """Sent more than one packet length after they were due."""
     skipped_packets: int = 0
-    """Not sent: the machine was asleep when they were due."""
+    """Not sent: the machine was asleep when they were due, or had no time for them."""
     unwritten_samples: int = 0
     """Played for a recording and not in its file, whose disk was full or stood still."""
     source_changes: int = 0
@@ -205,6 +208,7 @@ class StreamRelay:
         self._overdue_s = _RECORDING_OVERDUE_S if self.records else _OVERDUE_S
         self._begin_s = math.inf
         self._due_s = math.inf
+        self._late_since_s = math.inf
         self._left_s = math.inf
         self._ssrc: int | None = None
         self._ticks = 0
@@ -224,13 +228,21 @@ class StreamRelay:
         """Time at which the next block is due; infinite before anything was received."""
         return self._begin_s + self._ticks * self._period_s
 
-    def receive(self, datagram: bytes, source: Address, now_s: float, number: int = 0) -> None:
-        """Take in a datagram that came by the path of that number."""
+    def receive(
+        self,
+        datagram: bytes,
+        source: Address,
+        now_s: float,
+        number: int = 0,
+        seen_s: float | None = None,
+    ) -> None:
+        """Take in a datagram that came by the path of that number; it is read at ``seen_s``."""
         stats, path = self.stats, self.paths[number]
         stats.datagrams_received += 1
-        if self._overdue_s < self.next_s - now_s < math.inf:
+        ahead_s = self.next_s - (now_s if seen_s is None else seen_s)
+        if self._overdue_s < ahead_s < math.inf:
             # The clock was set back: no block may wait until it is again as late as it was.
-            self._begin_s += now_s - self.next_s
+            self._begin_s -= ahead_s
         if path.srtp is not None:
             # First of all: what nobody with the key has sent takes neither place nor rate.
             if not may_open(path.latch, path.strangers, source, now_s):
@@ -310,10 +322,8 @@ class StreamRelay:
         Once it is more than a quarter of a packet behind ``seen_s``, by default ``now_s``, a burst
         begins with what takes at most a quarter of the time left.
         """
-        if now_s - self.next_s > self._overdue_s:
-            overdue = int((now_s - self.next_s) / self._period_s)
-            self._ticks += overdue
-            self.stats.skipped_packets += overdue
+        if now_s - self.next_s > self._overdue_s or self._is_late_for_long(now_s):
+            self._leave_out(int((now_s - self.next_s) / self._period_s))
         if now_s < self.next_s:
             return None
         due_s = self.next_s
@@ -330,6 +340,22 @@ class StreamRelay:
         self.peak.note(played, due_s)
         self._due_s = due_s
         return played.T
+
+    def _is_late_for_long(self, now_s: float) -> bool:
+        """Tell whether what is sent was late all the time, and does not catch up."""
+        if self.records or now_s - self.next_s <= self._period_s:
+            self._late_since_s = math.inf
+        else:
+            self._late_since_s = min(self._late_since_s, now_s)
+        return now_s - self._late_since_s > _CATCH_UP_S
+
+    def _leave_out(self, blocks: int) -> None:
+        """Go on with what is due now, as receivers will: behind that many lost packets."""
+        self._ticks += blocks
+        self.stats.skipped_packets += blocks
+        if not self.records and self.playout.buffer.begun:
+            self.packetizer.leave_out(blocks, self.playout.block)
+            self.playout.leave_out(blocks)
 
     def note_sent(self, now_s: float) -> None:
         """Count how late the block that was last played has left."""

@@ -352,6 +352,10 @@ class JitterBuffer:
         since_s = now_s if self._waits_since_s is None else self._waits_since_s
         return now_s - since_s < self.config.delay.max_delay_ms / 1000.0
 
+    def leave_out(self, blocks: int) -> None:
+        """Go on behind that many blocks: nobody has time to play them."""
+        self._turns.leave_out(blocks)
+
     def hurry(self) -> None:
         """Let the next pull cut the excess delay after a standstill."""
         self._turns.hurry()

@@ -52,7 +52,7 @@ class JitterStats:
     held_samples: int = 0
     """Concealed while waiting for what came next."""
     skipped_samples: int = 0
-    """Left out to keep within the largest delay."""
+    """Left out to keep within the largest delay, or as there was no time to play them."""
 
     @property
     def lost_packets(self) -> int:

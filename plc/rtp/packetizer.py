@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from plc.rtp.codecs import Codec, samples_per_tick
 from plc.rtp.packets import RedBlock, RtpPacket, build_red, build_rtp
+from plc.rtp.sequence import DROPOUT_MAX
 
 RED_PAYLOAD_TYPE = 100
 
@@ -76,6 +77,22 @@ class Packetizer:
         self._sequence = (self._sequence + 1) % 2**16
         self._timestamp = (self._timestamp + len(samples) // self._samples_per_tick) % 2**32
         return build_rtp(packet)
+
+    def leave_out(self, packets: int, samples: int) -> None:
+        """Give numbers and times to packets that are not made: their receiver conceals them.
+
+        More than a receiver takes for lost (RFC 3550, appendix A.1: 3000) are a pause: they have
+        times, and no numbers.
+
+        Parameters
+        ----------
+        packets, samples : int
+            How many, and of how many samples each.
+        """
+        numbers = packets if packets < DROPOUT_MAX else 0
+        self._sequence = (self._sequence + numbers) % 2**16
+        ticks = packets * (samples // self._samples_per_tick)
+        self._timestamp = (self._timestamp + ticks) % 2**32
 
     def _with_redundancy(self, payload: bytes) -> bytes:
         blocks = [

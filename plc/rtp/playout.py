@@ -86,6 +86,55 @@ class PlayoutStats:
     """Samples these two are over (W3C ``jitterBufferEmittedCount``)."""
 
 
+class _PauseNoise:
+    """The noise of a pause: how loud it is, and is to be.
+
+    Parameters
+    ----------
+    tick_s : float
+        Duration of a block.
+    """
+
+    __slots__ = ("_blocks", "_gain", "_gain_before", "_power", "_tick_s")
+
+    def __init__(self, tick_s: float) -> None:
+        self._tick_s = tick_s
+        self._power = 0.0
+        self.end()
+
+    def end(self) -> None:
+        """Note that something else is played."""
+        self._blocks = 0
+        self._gain = self._gain_before = 1.0
+
+    @property
+    def is_settled(self) -> bool:
+        """True if nothing else was played for so long that it is noise."""
+        return self._blocks * self._tick_s >= _PAUSE_S
+
+    def note(self, concealed: NDArray[np.float32]) -> None:
+        """Measure a block of it; make it as loud as its refresh."""
+        self._blocks += 1
+        share = 1.0 / min(self._blocks, max(1.0, 0.5 * _PAUSE_S / self._tick_s))
+        self._power += share * (_power_of(concealed) - self._power)
+        if self._gain != 1.0:
+            gains = np.linspace(self._gain_before, self._gain, len(concealed))
+            concealed *= gains[:, np.newaxis].astype(np.float32)
+            self._gain_before = self._gain
+
+    def takes(self, refresh: NDArray[np.float32]) -> bool:
+        """Become as loud as a refresh; tell whether that is about as loud already."""
+        power, ratio = _power_of(refresh), 10.0 ** (0.1 * _REFRESH_DB)
+        if not self._power < ratio * power < ratio * ratio * self._power:
+            return False
+        self._gain = math.sqrt(power / self._power)
+        return True
+
+
+def _power_of(samples: NDArray[np.float32]) -> float:
+    return float(np.vdot(samples, samples)) / samples.size
+
+
 class Playout:
     """One stream of RTP in, blocks of samples out.
 
@@ -142,19 +191,19 @@ class Playout:
         self._missing: list[tuple[int, int]] = []
         self._last_sequence: int | None = None
         self._refresh: PlacedPacket | None = None
-        self._noise_blocks = 0
-        self._noise_power = 0.0
-        self._noise_gain = self._noise_gain_before = 1.0
         self.conceals = True
         # Blocks as they were received, as many as the concealer holds back, and the one played.
         self._plain: deque[NDArray[np.float32]] = deque(maxlen=self._concealer.delay // block + 1)
         self._least = round(codec.sample_rate * _LEAST_MS / 1000.0)
+        self._jumped = False
+        self._edge = 0
         self.stats = PlayoutStats()
         self.delay_s = 0.0
         """By how much the last block was played later than a packet that nothing holds up could
         have been."""
         self._drift = DriftControl()
         self._tick_s = block / codec.sample_rate
+        self._noise = _PauseNoise(self._tick_s)
         self._line = np.zeros((codec.channels, CENTRE + 4 * block + 2 * TAPS), np.float32)
         self._at = float(CENTRE)
         self._drained_samples = 0
@@ -331,6 +380,11 @@ class Playout:
         self._forget_played()
         return self._played
 
+    def leave_out(self, blocks: int) -> None:
+        """Go on behind that many blocks, for which there is no time."""
+        self.buffer.leave_out(blocks)
+        self._jumped = True
+
     def _control(self, now_s: float) -> None:
         """Measure the delay, and set the speed that corrects it."""
         if not self.buffer.begun:
@@ -374,10 +428,9 @@ class Playout:
             self._plain.clear()
         if self._missing == [(0, self.block)]:
             self._concealer.push(None, self._inbox)
-            self._note_noise(self._inbox)
+            self._noise.note(self._inbox)
         else:
-            self._noise_blocks = 0
-            self._noise_gain = self._noise_gain_before = 1.0
+            self._noise.end()
             self._concealer.push(self._inbox, self._inbox, self._missing)
         block[:] = self._inbox.T if plain is None else plain.T
 
@@ -415,32 +468,29 @@ class Playout:
             self._note_hole(at, part.at)
             at = stop
         self._note_hole(at, self.block)
+        if self._jumped:
+            self._conceal_edge()
 
-    def _note_noise(self, concealed: NDArray[np.float32]) -> None:
-        """Measure the noise of a pause; make it as loud as its refresh."""
-        self._noise_blocks += 1
-        share = 1.0 / min(self._noise_blocks, max(1.0, 0.5 * _PAUSE_S / self._tick_s))
-        power = float(np.vdot(concealed, concealed)) / concealed.size
-        self._noise_power += share * (power - self._noise_power)
-        if self._noise_gain != 1.0:
-            gains = np.linspace(self._noise_gain_before, self._noise_gain, self.block)
-            concealed *= gains[:, np.newaxis].astype(np.float32)
-            self._noise_gain_before = self._noise_gain
+    def _conceal_edge(self) -> None:
+        """Conceal the first samples of the block, which do not follow those before."""
+        self._jumped = False
+        holes = [hole for hole in self._missing if hole[1] > self._least]
+        self._missing.clear()
+        self._note_hole(0, self._least)
+        for begin, stop in holes:
+            self._note_hole(max(begin, self._least), stop)
 
     def _is_refresh(self, placed: PlacedPacket, samples: NDArray[np.float32]) -> bool:
         """Tell whether a packet is as loud as the noise."""
         if placed is self._refresh:
             return True
-        if self._noise_blocks * self._tick_s < _PAUSE_S or not self.conceals:
+        if not self._noise.is_settled or not self.conceals:
             return False
         if not self.buffer.stands_alone(placed, self._last_sequence):
             return False
-        power = float(np.vdot(samples, samples)) / samples.size
-        ratio = 10.0 ** (0.1 * _REFRESH_DB)
-        if not self._noise_power < ratio * power < ratio * ratio * self._noise_power:
+        if not self._noise.takes(samples):
             return False
         self._refresh, self._last_sequence = placed, placed.sequence
-        self._noise_gain = math.sqrt(power / self._noise_power)
         self.stats.refresh_packets += 1
         return True
 

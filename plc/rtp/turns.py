@@ -110,6 +110,13 @@ class Turns:
         """Hurry down to the delay that the mode allows; only a fixed one cannot grow."""
         self._cut_s = self._max_s if self._holds else 0.0
 
+    def leave_out(self, blocks: int) -> None:
+        """Go on behind that many blocks, of which nobody has time to play what is there."""
+        if self.begun:
+            self._timeline.position += blocks * self._block
+            self._stats.skipped_samples += blocks * self._block
+            self._drop_played()
+
     def pass_held(self) -> None:
         """Count held samples as lost, and go on behind them."""
         self._timeline.position += self._held

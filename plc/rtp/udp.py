@@ -37,6 +37,9 @@ _DATAGRAM_BYTES = 65_535
 # Datagrams read from a port before the others have their turn, and the time that may take.
 _READ_AT_ONCE = 64
 _TURN_S = 0.001
+# Where there is too little time for all: reading may take this many times what the last work that
+# was due took. Packets that are read too late to be played cost their work, and are lost for it.
+_READING = 2.0
 _PORT_DIGITS = 5
 # Of a host that is none, a message keeps this much; a longer name exists nowhere.
 _HOST_CHARACTERS = 253
@@ -427,6 +430,14 @@ def serve(
     """
     with stop_signals(on_hangup) as signals, selectors.DefaultSelector() as selector:
         listening: list[UdpPort] = []
+        worked_s = 0.0
+
+        def advance_if_due(now_s: float) -> None:
+            nonlocal worked_s
+            if now_s >= service.next_s:
+                began_s = clock()
+                service.advance(now_s)
+                worked_s = clock() - began_s
 
         def take(ready: Ready, until_s: float, turn_s: float) -> None:
             waiting = {key.data[0] for key, _ in ready}
@@ -434,6 +445,7 @@ def serve(
                 # A turn may have ended with a port's last datagram: only the selector knows then.
                 port.drained = number not in waiting
             began_s = clock()
+            turn_s = max(turn_s, _READING * worked_s)
             for key, _ in ready:
                 number, port = key.data
                 _take_turn(service, number, port, turn_s, clock)
@@ -441,8 +453,7 @@ def serve(
                     port.heard_s = max(port.heard_s, until_s)
                 now_s = clock()
                 if now_s - began_s >= turn_s:
-                    if now_s >= service.next_s:
-                        service.advance(now_s)
+                    advance_if_due(now_s)
                     began_s = clock()
 
         end_s = clock() + duration_s
@@ -470,8 +481,7 @@ def serve(
                 # What is under way has its own times: a time that is over would never let it wait.
                 stopping, end_s = True, math.inf
                 service.stop(clock())
-            if now_s >= service.next_s:
-                service.advance(now_s)
+            advance_if_due(now_s)
 
 
 def _wait(selector: selectors.BaseSelector, wait_s: float) -> Ready:

@@ -1,5 +1,6 @@
 """The relay and its neighbours: streams over the loopback, by a clock of the test's own."""
 
+import itertools
 import math
 import os
 import random
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from ipaddress import ip_network
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -114,7 +115,8 @@ def test_a_block_is_late_by_when_it_left() -> None:
     for port in ports:
         port.close()
     for step_s, late in ((0.0, [0, 0, 0, 0]), (0.3 * TICK_S, [0, 0, 1, 1])):
-        times = iter(step_s * k for k in range(1000))
+        received = [-0.1] * len(configs) * 9
+        times = iter(received + [step_s * k for k in range(1000)])
         with closing(Relay(configs, lambda times=times: next(times))) as relay:  # type: ignore[misc]
             for number, stream in enumerate(relay.streams):
                 for packet in packets_of(tones(number, RATE, 9 * BLOCK)):
@@ -267,6 +269,62 @@ def test_a_machine_that_slept_does_not_send_what_is_long_past() -> None:
         relay.play(3600.0)
     assert relay.stats.packets_sent - sent < 5
     assert relay.stats.skipped_packets > 300_000
+
+
+def test_packets_for_which_there_is_no_time_are_left_out_and_the_rest_is_in_time() -> None:
+    """Each block takes an eighth longer than it lasts; numbers and times tell what is missing."""
+    signal_ = as_sent(noise(5, 6 * RATE))
+    arriving = sent_at(packets_of(signal_))
+    relay, now_s = StreamRelay(CONFIG), 0.0
+    sent: list[RtpPacket] = []
+    while now_s < 5.9:
+        while arriving and arriving[0][0] <= now_s:
+            at_s, datagram, source = arriving.pop(0)
+            relay.receive(datagram, source, at_s)
+        played = relay.play(now_s)
+        if played is None:
+            now_s += 0.1 * TICK_S
+            continue
+        packet = parse_rtp(relay.packetizer.pack(played))
+        assert isinstance(packet, RtpPacket)
+        sent.append(packet)
+        now_s += 1.125 * TICK_S
+        relay.note_sent(now_s)
+    stats = relay.report()["relay"]
+    assert stats["lateness_ms"]["max"] < 100.0  # the half second, an eighth of it, and a packet
+    made = stats["packets_sent"] + stats["skipped_packets"]
+    assert 0.08 < stats["skipped_packets"] / made < 0.13
+    numbers = [packet.sequence for packet in sent]
+    assert numbers[-1] - numbers[0] + 1 == made
+    assert all(a < b for a, b in itertools.pairwise(numbers))
+    decoded = [L16(RATE, 1).decode(packet.payload) for packet in sent]
+    heard = [block[:, 0] for block in decoded if block is not None]
+    begin = find(signal_, heard[20]) - sent[20].timestamp
+    as_timed = [
+        np.array_equal(block, signal_[begin + packet.timestamp :][:BLOCK])
+        for packet, block in zip(sent, heard, strict=True)
+    ]
+    assert np.mean(as_timed) > 0.9  # what is concealed, or faded into, is not
+
+
+def test_a_pause_longer_than_receivers_conceal_has_times_and_no_numbers() -> None:
+    packetizer = Packetizer(L16(RATE, 1), ssrc=1)
+    block = np.zeros((BLOCK, 1), np.float32)
+    packetizer.leave_out(2999, BLOCK)
+    packetizer.leave_out(3000, BLOCK)
+    packet = parse_rtp(packetizer.pack(block))
+    assert isinstance(packet, RtpPacket)
+    assert (packet.sequence, packet.timestamp) == (2999, 5999 * BLOCK)
+
+
+def test_packets_that_are_left_out_are_told_and_not_every_second() -> None:
+    with closing(Relay([CONFIG])) as relay:
+        told: list[dict[str, Any]] = []
+        for left_out in (0, 3, 4, 6, 7):
+            relay.streams[0].stats.skipped_packets = left_out
+            relay.tell(lambda event, **particulars: told.append({"event": event, **particulars}))
+    assert [(each["event"], each["packets"]) for each in told] == [("left_out", 3), ("left_out", 7)]
+    assert told[0]["says"].startswith("3 packets left out")
 
 
 def test_packets_sent_are_numbered_and_timed_without_a_gap() -> None:

@@ -7,13 +7,14 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from plc.apps.relay import Lane, Relay
-from plc.apps.relay_stream import RelayConfig
+from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.packetizer import Packetizer
-from plc.rtp.udp import Endpoint, UdpPort, serve
+from plc.rtp.udp import Address, Endpoint, UdpPort, serve
 from tests.clocked_network import ClockedNetwork, Planned, on_network
 from tests.plc.configs import changed
 from tests.signals import noise
@@ -99,6 +100,69 @@ def test_what_came_while_the_process_was_held_up_is_heard(
             assert buffer["late_packets"] == buffer["skipped_samples"] == 0
             assert buffer["played_samples"] == PACKETS * SHORT
             assert report["relay"]["skipped_packets"] == 0
+
+
+class Overload(ClockedNetwork):
+    """Streams of whole blocks, and a process for which reading and playing them takes long.
+
+    Parameters
+    ----------
+    relay : Relay
+        Where they go.
+    read_s, play_s : float
+        What a packet takes.
+    """
+
+    def __init__(self, relay: Relay, read_s: float, play_s: float) -> None:
+        super().__init__(blocks_to(relay.ports))
+        self.read_s, self.play_s = read_s, play_s
+
+    def read(self, port: UdpPort) -> tuple[int, Address, float]:
+        read = super().read(port)
+        self.now_s += self.read_s
+        return read
+
+    def play(self, stream: StreamRelay, *when_s: float) -> NDArray[np.float32] | None:
+        played = _PLAY(stream, *when_s)
+        self.now_s += self.play_s if played is not None else 0.0
+        return played
+
+
+_PLAY = StreamRelay.play
+
+
+def blocks_to(ports: Sequence[UdpPort]) -> Iterator[Planned]:
+    """Yield the packets of a stream to each port, one stream after another."""
+    packetizers = [Packetizer(L16(RATE, 1), ssrc=k + 1) for k in range(len(ports))]
+    for number in range(round(ENDS_S / TICK_S)):
+        for k, (packetizer, port) in enumerate(zip(packetizers, ports, strict=True)):
+            at_s = (number + k / len(ports)) * TICK_S
+            yield at_s, port, packetizer.pack(noise(number, BLOCK)[:, None])
+
+
+@pytest.mark.parametrize(
+    ("load", "read_share", "least"),
+    [(0.7, 0.2, 1.0), (1.2, 0.2, 0.5), (1.2, 0.5, 0.3), (2.0, 0.25, 0.15)],
+)
+def test_with_too_little_time_what_can_be_played_is_played_in_time(
+    load: float, read_share: float, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether reading or playing takes it: what was read too late would all be thrown away."""
+    streams = 4
+    each_s = load * TICK_S / streams
+    configs = [changed(CONFIG, seed=k) for k in range(streams)]
+    with closing(Relay(configs, clock=lambda: network.clock())) as relay:
+        network = Overload(relay, read_share * each_s, (1.0 - read_share) * each_s)
+        monkeypatch.setattr(StreamRelay, "play", lambda *args: network.play(*args))
+        with on_network(monkeypatch, network):
+            serve(relay, clock=network.clock, duration_s=ENDS_S)
+        for report in relay.report():
+            buffer, sent = report["jitter_buffer"], report["relay"]
+            assert buffer["played_samples"] >= least * buffer["packets_received"] * BLOCK
+            assert sent["lateness_ms"]["p99"] < 300.0
+            assert (sent["skipped_packets"] == 0) == (load < 1.0)
+            made = sent["packets_sent"] + sent["skipped_packets"]
+            assert made == pytest.approx(buffer["packets_received"], abs=20)
 
 
 def test_a_flood_does_not_stop_the_sound(monkeypatch: pytest.MonkeyPatch) -> None:
