@@ -16,6 +16,7 @@ from plc.errors import ConfigError
 from plc_bench.base.compare import paired_difference, summarise
 
 FORMAT = "plc bench summary, 1"
+TIMES_FORMAT = "plc bench latency, 2"
 OWN_DECODE = " (own decode)"
 """Follows the name of a codec that is compared with its own loss-free decode."""
 _DIGITS = 6
@@ -105,6 +106,21 @@ def scores_of(report: Mapping[str, Any]) -> Iterator[Score]:
             yield Score(place, one["clip"], method, "snr_db", _number(value))
 
 
+def times_of(report: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield the times in a report that ``plc bench latency`` saved, a row for each statistic.
+
+    Raises
+    ------
+    KeyError
+        If it is another report.
+    """
+    for run in report["rows"]:
+        place = {"mode": run["mode"], "method": run["settings"]["method"]}
+        for time, statistics in run["times"].items():
+            for metric, value in statistics.items():
+                yield {**place, "time": time, "metric": metric, "value": value}
+
+
 def read_rows(path: Path) -> list[Row]:
     """Return the rows of a kept summary or a saved report.
 
@@ -117,6 +133,8 @@ def read_rows(path: Path) -> list[Row]:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(kept, dict) and kept.get("format") == FORMAT:
             return [dict(row) for row in kept["rows"]]
+        if isinstance(kept, dict) and kept.get("format") == TIMES_FORMAT:
+            return list(times_of(kept))
         reports = kept if isinstance(kept, list) else [kept]
         rows = [row for each in reports for row in _summary_of(each)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -33,6 +33,7 @@ from plc.engine.warm import warm_up
 from plc.errors import ConfigError
 from plc_bench.base import workers
 from plc_bench.base.corpus import read_clip
+from plc_bench.base.rows import TIMES_FORMAT
 from plc_bench.base.surroundings import background_load, check_cpu, machine_facts, pin
 from plc_bench.base.synth import music
 from plc_bench.base.workers import Failure
@@ -41,7 +42,6 @@ from plc_bench.timing.measure import Disturbances, Timed, cut, time_back_to_back
 from plc_bench.timing.stream import NETWORK_METHOD, TimedStream, check_times
 from plc_bench.timing.times import Times, summarise_times
 
-FORMAT = "plc bench latency, 2"
 BACK_TO_BACK, STEADY, IDLE_BURST = MODES = ("back-to-back", "steady", "idle-burst")
 KINDS = {
     "good": "received",
@@ -256,7 +256,7 @@ class LatencyRow:
 class LatencyReport:
     """All rows, with the machine."""
 
-    format: str = FORMAT
+    format: str = TIMES_FORMAT
     machine: dict[str, str]
     runs: int
     rows: list[LatencyRow]

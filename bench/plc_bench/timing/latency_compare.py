@@ -27,9 +27,10 @@ import numpy as np
 from plc.engine.stats import TimeHistogram
 from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
+from plc_bench.base.rows import TIMES_FORMAT
 from plc_bench.base.tables import Cell, Table
 from plc_bench.timing.faults import NO_FAULT
-from plc_bench.timing.latency import FORMAT, KINDS, LatencyReport, LatencyRow
+from plc_bench.timing.latency import KINDS, LatencyReport, LatencyRow
 
 CONFIDENCE = 0.95
 SHARES = {"p50": 0.5, "p99": 0.99}
@@ -131,7 +132,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        if report["format"] != FORMAT:
+        if report["format"] != TIMES_FORMAT:
             raise ValueError(f"format is {report['format']!r}")
         for row in report["rows"]:
             row["histograms"] = {

@@ -44,6 +44,18 @@ def test_a_codec_s_own_decode_is_marked() -> None:
     assert (own["method"], own["own"], own["value"]) == ("opus", True, 2.0)
 
 
+def test_each_statistic_of_a_time_is_a_row(tmp_path: Path) -> None:
+    times = {"concealed": {"p50_ms": 0.12, "max_ms": 1.6}}
+    run = {"mode": "steady", "settings": {"method": "auto"}, "times": times}
+    kept = {"format": "plc bench latency, 2", "rows": [run]}
+    (tmp_path / "latency.json").write_text(json.dumps(kept))
+    place = {"mode": "steady", "method": "auto", "time": "concealed"}
+    assert read_rows(tmp_path / "latency.json") == [
+        {**place, "metric": "p50_ms", "value": 0.12},
+        {**place, "metric": "max_ms", "value": 1.6},
+    ]
+
+
 def test_reports_of_gaps_and_of_published_cases_are_read(tmp_path: Path) -> None:
     gaps = [
         {"clip": "a", "start": 0, "snr_ms_db": {"lpc": 7.0}, "snr_db": {"lpc": 5.0}},
