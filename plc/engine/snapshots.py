@@ -101,6 +101,10 @@ def unpack(snapshot: bytes, key: bytes) -> tuple[Head, bytes]:
     SnapshotError
         If it is none, was changed, was signed with another key, or is of another version.
     """
+    if not isinstance(snapshot, bytes | bytearray | memoryview):
+        raise SnapshotError(
+            f"a snapshot is {type(snapshot).__name__}; give a list of those that snapshot returned"
+        )
     whole = bytes(snapshot)
     if len(whole) < len(_MAGIC) + _SIZE.size + _SIGNATURE or not whole.startswith(_MAGIC):
         raise SnapshotError(f"these {len(whole)} bytes are no snapshot of a stream")
