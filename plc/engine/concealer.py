@@ -370,8 +370,7 @@ class Concealer:
         began = self._clock()
         arrived = None if packet is None else as_packet(packet, self.config)
         integer = self._integer if arrived is None else arrived.dtype == INT16
-        if missing:
-            check_missing(missing, self.config)
+        check_missing(missing, self.config)
         box = self._int16_box if integer else self._float_box
         if out is not None:
             check_out(out, integer, box.shape)

@@ -12,9 +12,10 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
+from numbers import Real
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Self, Unpack, cast
@@ -35,12 +36,12 @@ from plc.engine.samples import (
     Samples,
     as_packets,
     check_arrived,
-    check_missing,
+    check_missing_of_many,
     check_out,
 )
 from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
-from plc.errors import CapacityError, ConfigError, PacketError
+from plc.errors import CapacityError, ConfigError
 from plc.processor_time import thread_clock, usable_cores
 from plc.runtime import forks
 from plc_kernels.stream.layout import (
@@ -55,7 +56,7 @@ from plc_kernels.stream.layout import (
 from plc_kernels.stream.many import step_many
 from plc_kernels.stream.preparation import expect_losses
 from plc_kernels.stream.start import forget_stream
-from plc_kernels.stream.step import CONCEALED, GO_ON, PUSH
+from plc_kernels.stream.step import CONCEALED, GO_ON, NEXT_LOST, PUSH
 
 _step: Any = step_many
 MAX_STREAMS = 65_536
@@ -151,7 +152,7 @@ class ConcealerPool:
     def __init__(self, threads: int = 1, expected_loss: float = 0.05) -> None:
         if not 1 <= _integer(threads) <= 64:
             raise ConfigError(f"threads is {threads}; give 1 to 64")
-        if not 0.0 <= expected_loss <= 1.0:
+        if not 0.0 <= _number(expected_loss) <= 1.0:
             raise ConfigError(f"expected_loss is {expected_loss}; give a share of 0 to 1")
         self._expected_loss = expected_loss
         self._formats: dict[StreamConfig, Format] = {}
@@ -237,7 +238,7 @@ class ConcealerPool:
                 f"for {self._cores} cores, where {self._expected_loss:.0%} is lost: let "
                 "others leave, or give more threads, another method or a lower expected_loss"
             )
-        return self._join(found, count, config.seed)
+        return self._join(found, _integer(count), config.seed)
 
     def capacity(self, **settings: Unpack[PoolSettings]) -> int:
         """Return how many more streams of such a format the pool has time for.
@@ -284,8 +285,7 @@ class ConcealerPool:
             self._stats[place] = Stats(memory)
             if found.search_words:
                 self._finders[place] = DropoutFinder(found.config, block[found.words :])
-        self._ready[places] = False
-        self._turns[places] = self._hurried[places] = 0
+        self._forget_turns(places)
         self._ids[places] = places + _PLACES * self._taken[places]
         self._taken[places] += 1
         found.count += count
@@ -369,7 +369,8 @@ class ConcealerPool:
         arrived : bool, shape (streams,)
             Which of them did.
         out : same dtype and shape, C-contiguous, optional
-            Array to write to and return; may be ``packets``. Without it a new one is made.
+            Array to write to and return; may be ``packets``, or overlap them. Without it a new one
+            is made.
         missing : mapping of int to sequence of (int, int)
             Parts that did not arrive, of packets that did, by their place in ``packets``: as
             :meth:`plc.Concealer.push` takes them.
@@ -424,19 +425,15 @@ class ConcealerPool:
             out = np.empty_like(whole)
         else:
             check_out(out, integer, shape)
-        for at, parts in missing.items():
-            if not 0 <= at < places.size:
-                raise PacketError(f"missing has parts of packet {at}; there are {places.size}")
-            check_missing(parts, one.config)
+            if np.may_share_memory(whole, out) and whole.ctypes.data != out.ctypes.data:
+                whole = whole.copy()  # it is out, moved: written before it is read
+        check_missing_of_many(missing, places.size, one.config)
         there, missing = self._look_through(places, whole, there, missing)
         runs = _parted(runs, there, missing)
-        for run in runs:
-            rows, came = run.rows, there[run.packets]
-            rows[:, TAKES] = came
-            rows[came, DEPTH] = 0
+        lacks = _told(runs, there)
         bursts: list[_Run] = []
         if end_s < math.inf:
-            runs, bursts = _apart(runs, self._beginning(places, runs, there))
+            runs, bursts = _apart(runs, self._beginning(places, runs, lacks, there))
             bursts.sort(key=lambda one: self._hurried[places[one.at]])  # the last is served first
         tick = _Tick(runs, bursts, end_s, whole, out)
         self._serve(tick.work)
@@ -445,13 +442,16 @@ class ConcealerPool:
         return out
 
     def _beginning(
-        self, places: Ids, runs: list[_Run], there: NDArray[np.bool_]
+        self,
+        places: Ids,
+        runs: list[_Run],
+        lacks: NDArray[np.bool_],
+        there: NDArray[np.bool_],
     ) -> NDArray[np.bool_]:
-        """Return whose bursts begin now, and were not prepared."""
-        begins = ~there & ~self._ready[places]
+        """Return whose bursts begin now, and were not prepared, as those of lost packets may be."""
+        begins = lacks & (there | ~self._ready[places])
         for run in runs:
             rows = run.rows
-            begins[run.packets] |= run.missing.size > 0
             begins[run.packets] &= (rows[:, IN_BURST] == 0) | (rows[:, RECOVERED] != 0)
         return begins
 
@@ -488,8 +488,10 @@ class ConcealerPool:
         if self._pool is None:
             work()
             return
-        others = [self._pool.submit(work) for _ in range(self._threads - 1)]
+        others: list[Future[None]] = []
         try:
+            for _ in range(self._threads - 1):
+                others.append(self._pool.submit(work))
             work()
         finally:  # nobody is at work on a stream when this call ends, interrupted or not
             wait(others)
@@ -517,7 +519,9 @@ class ConcealerPool:
     def stats(self, ids: ArrayLike) -> tuple[Stats, ...]:
         """Return the counters of streams, in the order of their ids.
 
-        They are views of the streams' memory: they go on counting, until the stream leaves.
+        They are views of the streams' memory: they go on counting, until the stream leaves; copy
+        before that what is to be kept, as by ``as_dict()``. A call serves many streams, so times,
+        and what was late, are not counted.
 
         Raises
         ------
@@ -618,10 +622,16 @@ class ConcealerPool:
         for place in places.tolist():
             self._forget_stream(place)
             self._of(place).reset()
+        self._forget_turns(places)
+
+    def _forget_turns(self, places: Ids) -> None:
         self._ready[places] = False
+        self._turns[places] = self._hurried[places] = 0
 
     def _forget_stream(self, place: int) -> None:
-        forget_stream(self._block(place))
+        block = self._block(place)
+        forget_stream(block)
+        block[[FLAGS, DEPTH]] = 0
         if place in self._finders:
             self._finders[place].forget()
 
@@ -823,6 +833,19 @@ class _Tick:
         _step(run.shelf.blocks, action, given, *around, out, run.first, run.stop)
 
 
+def _told(runs: list[_Run], there: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell streams whether packets arrived; return whose packet that is due lacks something."""
+    lacks = ~there
+    for run in runs:
+        rows, at, waits = run.rows, run.packets, run.shelf.format.config.lookahead > 0
+        rows[:, TAKES] = there[at]
+        if waits:
+            lacks[at] = rows[:, FLAGS] & NEXT_LOST != 0
+        rows[~lacks[at], DEPTH] = 0
+        lacks[at] |= not waits and run.missing.size > 0
+    return lacks
+
+
 def _apart(runs: list[_Run], begins: NDArray[np.bool_]) -> tuple[list[_Run], list[_Run]]:
     """Return runs without the rows whose bursts begin, and each of those, a run of its own."""
     others: list[_Run] = []
@@ -872,6 +895,11 @@ def _integer(value: int) -> int:
         return 0
 
 
+def _number(value: Any) -> float:
+    """Return a number's value, NaN if it is none."""
+    return float(value) if isinstance(value, Real) else math.nan
+
+
 def _check_budget(budget_ms: float) -> None:
-    if not budget_ms >= 0.0:
+    if not _number(budget_ms) >= 0.0:
         raise ConfigError(f"budget_ms is {budget_ms}; give a time of 0 ms or more")

@@ -194,6 +194,11 @@ class Format:
 
 def checked(settings: PoolSettings) -> StreamConfig:
     """Return settings of streams; raise ConfigError if one will not do."""
+    if unknown := sorted(settings.keys() - PoolSettings.__annotations__.keys()):
+        raise ConfigError(
+            f"streams of a pool have no setting {unknown[0]}; they have "
+            + ", ".join(PoolSettings.__annotations__)
+        )
     model = settings.get("model", "auto")
     if model not in ("auto", "ar"):
         raise ConfigError(f"model is {model!r}; streams of a pool take auto or ar")

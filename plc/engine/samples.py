@@ -1,6 +1,8 @@
 """Checks of pushed packets and signals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from operator import index
 from typing import Any, Protocol
 
 import numpy as np
@@ -191,13 +193,31 @@ def check_missing(missing: Parts, config: StreamConfig) -> None:
     """Raise a :class:`PacketError` unless these are parts of a packet, in order."""
     n = config.packet_samples
     at = -1
-    for begin, stop in missing:
-        if not at < begin < stop <= n:
-            raise PacketError(
-                f"missing is {list(missing)}; give parts of 0 to {n} in order, (begin, stop) "
-                "each, with something between them"
-            )
-        at = stop
+    try:
+        if not isinstance(missing, Sequence):  # it is gone through again
+            raise TypeError
+        for begin, stop in missing:
+            if not at < index(begin) < index(stop) <= n:
+                raise ValueError
+            at = stop
+    except (TypeError, ValueError):
+        raise PacketError(
+            f"missing is {missing}; give parts of 0 to {n} in order, (begin, stop) "
+            "each, with something between them"
+        ) from None
+
+
+def check_missing_of_many(missing: Mapping[int, Parts], streams: int, config: StreamConfig) -> None:
+    """Raise a :class:`PacketError` unless these are parts of packets, by their places."""
+    if not isinstance(missing, Mapping):
+        raise PacketError(
+            f"missing is {type(missing).__name__}; give parts by a packet's place, such as "
+            "{3: [(0, 120)]}"
+        )
+    for at, parts in missing.items():
+        if not (isinstance(at, Integral) and 0 <= at < streams):
+            raise PacketError(f"missing has parts of packet {at}; there are {streams}")
+        check_missing(parts, config)
 
 
 def check_out(out: Packet, integer: bool, shape: tuple[int, ...]) -> None:

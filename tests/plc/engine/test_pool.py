@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -212,6 +213,16 @@ def test_out_may_be_the_packets_themselves() -> None:
         np.testing.assert_array_equal(there, expected)
 
 
+@pytest.mark.parametrize("shift", [1, -1])
+def test_out_may_overlap_the_packets(shift: int) -> None:
+    pool = ConcealerPool()
+    one, other = (pool.open(3, **FORMAT) for _ in range(2))
+    memory, everything = packets_of(4)[9], np.ones(3, bool)
+    given_packets, out = (memory[1:], memory[:-1])[::shift]
+    expected = pool.push(one, given_packets, everything)
+    np.testing.assert_array_equal(pool.push(other, given_packets, everything, out), expected)
+
+
 def test_one_stream_or_all_begin_anew() -> None:
     packets, arrived = packets_of(2), losses(2)
     pool = ConcealerPool()
@@ -219,7 +230,9 @@ def test_one_stream_or_all_begin_anew() -> None:
     first = [pool.push(ids, packets[tick], arrived[tick]) for tick in range(TICKS)]
     pool.reset(ids[1:])
     assert [stats.packets for stats in pool.stats(ids)] == [TICKS, 0]
+    pool.push(ids, packets[0], np.zeros(2, bool), budget_ms=0.0)
     pool.reset()
+    assert not pool.concealed(ids).any()
     again = [pool.push(ids, packets[tick], arrived[tick]) for tick in range(TICKS)]
     np.testing.assert_array_equal(first, again)
 
@@ -233,6 +246,8 @@ def test_one_stream_or_all_begin_anew() -> None:
         ({"method": "zeros"}, "streams of a pool take server, auto, ar or burg"),
         ({"model": "music"}, "model is 'music'; streams of a pool take auto or ar"),
         ({"sample_rate": 7}, "sample_rate is 7"),
+        ({"budget_ms": 5}, "have no setting budget_ms; they have sample_rate, channels, "),
+        ({"provider": "cpu"}, "have no setting provider; they have"),
     ],
 )
 def test_a_wrong_setting_names_what_would_do(setting: dict[str, int], message: str) -> None:
@@ -240,6 +255,13 @@ def test_a_wrong_setting_names_what_would_do(setting: dict[str, int], message: s
     with pytest.raises(ConfigError, match=message):
         pool.open(**setting)  # type: ignore[arg-type]  # on purpose
     assert len(pool) == 0
+
+
+def test_streams_are_counted_whatever_integer_says_how_many() -> None:
+    pool = ConcealerPool(expected_loss=0.0)
+    for count in (np.uint8(200), np.uint8(100)):
+        pool.open(count, **FORMAT, model="ar")  # type: ignore[arg-type]
+    assert len(pool) == 300
 
 
 @pytest.mark.parametrize("threads", [0, 65, 1.5])
@@ -269,9 +291,9 @@ def test_wrong_ids_are_refused_and_no_stream_goes_on() -> None:
             pool.push(given_ids, packets, arrived)  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ConfigError, match="no stream has the id -1"):
         pool.reset([-1])
-    for budget_ms in (-1.0, np.nan):
+    for budget_ms in (-1.0, np.nan, None, "5"):
         with pytest.raises(ConfigError, match=f"budget_ms is {budget_ms}; give a time of 0 ms"):
-            pool.push(ids, packets, arrived, budget_ms=budget_ms)
+            pool.push(ids, packets, arrived, budget_ms=budget_ms)  # type: ignore[arg-type]
     assert [stats.packets for stats in pool.stats([*ids, *others])] == [0, 0, 0]
 
 
@@ -428,6 +450,42 @@ def test_a_burst_that_was_spared_has_no_network_later(monkeypatch: pytest.Monkey
     assert made[np.inf] > 0
 
 
+@pytest.mark.parametrize("lookahead", [0, 1, 3])
+def test_without_time_no_burst_has_more_than_the_cheapest_prediction(
+    lookahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costing(monkeypatch, 0.1, 1.0)
+    pool = ConcealerPool()
+    ids = pool.open(1, **FORMAT, method="auto", model="ar", lookahead=lookahead)
+    for tick, packet in enumerate(packets_of(1)):
+        pool.push(ids, packet, np.array([tick % 5 > 0]), budget_ms=0.0)
+    (stats,) = pool.stats(ids)
+    assert stats.rung_samples["ar:0.5/4"] == stats.concealed_samples > 0
+
+
+def test_no_thread_is_at_work_after_a_push_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    packets, arrived = packets_of(4), losses(4)
+    with ConcealerPool(threads=3) as pool:
+        ids = pool.open(4, **FORMAT)
+        executor: Any = pool._pool
+        submit, begun = executor.submit, list[Any]()
+
+        def late(work: Any) -> None:
+            time.sleep(0.05)
+            work()
+
+        def only_once(work: Any) -> Any:
+            if begun:
+                raise RuntimeError("can't start new thread")
+            begun.append(submit(late, work))
+            return begun[0]
+
+        monkeypatch.setattr(executor, "submit", only_once)
+        with pytest.raises(RuntimeError, match="can't start"):
+            pool.push(ids, packets[0], arrived[0])
+        assert begun[0].done()
+
+
 @examples(30, few=6)
 @given(
     seed=st.integers(0, 10_000),
@@ -489,9 +547,15 @@ def test_wrong_parts_are_refused_and_no_stream_goes_on() -> None:
         ({2: [(0, 8)]}, "missing has parts of packet 2; there are 2"),
         ({-1: [(0, 8)]}, "missing has parts of packet -1; there are 2"),
         ({1: [(8, 8)]}, r"missing is \[\(8, 8\)\]; give parts of 0 to 160"),
+        ({1.5: [(0, 8)]}, "missing has parts of packet 1.5; there are 2"),
+        ({"1": [(0, 8)]}, "missing has parts of packet 1; there are 2"),
+        (
+            [(0, 8)],
+            r"missing is list; give parts by a packet's place, such as \{3: \[\(0, 120\)\]\}",
+        ),
     ):
         with pytest.raises(PacketError, match=message):
-            pool.push(ids, packets, arrived, missing=missing)
+            pool.push(ids, packets, arrived, missing=missing)  # type: ignore[arg-type]  # on purpose
     assert [stats.packets for stats in pool.stats(ids)] == [0, 0]
 
 

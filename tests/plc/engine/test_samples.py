@@ -151,11 +151,20 @@ def test_parts_in_order_with_something_between_them_may_be_missing(edges: list[i
         [(10, 20), (15, 30)],
         [(10, 20), (5, 8)],
         [(10, 20), (150, 161)],
+        [(0.5, 3.7)],
+        [(0, 3, 1)],
+        (0, 3),
+        np.array([(0, 3), (5, 8)]),
+        iter([(0, 3)]),
+        None,
     ],
 )
-def test_other_parts_are_refused(missing: list[tuple[int, int]]) -> None:
+def test_other_parts_are_refused(missing: Any) -> None:
     with pytest.raises(PacketError, match="give parts of 0 to 160 in order"):
         check_missing(missing, CONFIG)
+    concealer = Concealer(16_000, 2, 160)
+    with pytest.raises(PacketError, match="give parts of 0 to 160 in order"):
+        concealer.push(np.zeros((160, 2), np.float32), missing=missing)
 
 
 def test_out_is_of_the_dtype_of_the_stream() -> None:
