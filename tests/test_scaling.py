@@ -1,11 +1,15 @@
 """Streams of many processes: ``examples/scaling``, with a worker that is killed."""
 
+import importlib
 import json
+import multiprocessing
 import os
 import re
+import shutil
 import signal
+import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +185,32 @@ def test_a_stream_that_ends_leaves_nothing(tmp_path: Path) -> None:
     assert not keeper.streams_of("a")
 
 
+@pytest.mark.usefixtures("all_at_once")
+def test_a_stream_that_ends_while_nobody_serves_it_leaves_nothing(tmp_path: Path) -> None:
+    ticks = ticks_of(len(SSRCS))[:41]
+    keeper = kept(tmp_path, "a", "b")
+    played_by(keeper, SSRCS, ticks[:40])
+    orphans = keeper.streams_of("a")
+    keeper.workers["a"].kill()
+    keeper.play(40, SSRCS, *ticks[40])  # it is found dead
+    for number in (41, 42):
+        keeper.play(number, [], np.empty((0, N, 1), np.float32), np.empty(0, bool))
+    assert orphans
+    assert not list(tmp_path.iterdir())
+    assert not keeper._rankings
+    assert not keeper._moved
+
+
+def test_an_ssrc_that_is_given_twice_is_refused_and_kills_no_worker(tmp_path: Path) -> None:
+    keeper = kept(tmp_path, "a", "b")
+    packets, arrived = ticks_of(2)[0]
+    for ssrcs in ([7, 7], [7], [7, 8, 9]):
+        with pytest.raises(ValueError, match="give each SSRC once, and a packet"):
+            keeper.play(0, ssrcs, packets, arrived)
+    keeper.play(0, [7, 8], packets, arrived)
+    assert set(keeper.workers) == {"a", "b"}
+
+
 def test_streams_that_a_worker_has_no_time_for_join_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +243,24 @@ def of_another_key(path: Path) -> None:
     begin_and_leave(other, 7)
 
 
+def of_other_settings(path: Path) -> None:
+    begin_and_leave(Worker(path.parent, KEY, FORMAT | {"model": "ar"}), 7)
+
+
+def a_link(path: Path) -> None:
+    path.symlink_to(path.rename(path.with_name("elsewhere")))
+
+
+def made_by(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Return what replaces a file by something else."""
+
+    def replace(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return replace
+
+
 DAMAGES = {
     "changed": changed,
     "cut": lambda path: os.truncate(path, path.stat().st_size - 100),
@@ -220,6 +268,10 @@ DAMAGES = {
     "renumbered": renumbered,
     "of another stream": lambda path: path.with_name("00000008.stream").replace(path),
     "of another key": of_another_key,
+    "of other settings": of_other_settings,
+    "a link": a_link,
+    "a pipe": made_by(os.mkfifo),
+    "a folder": made_by(os.mkdir),
 }
 
 
@@ -264,6 +316,28 @@ def test_the_snapshot_of_an_earlier_version_is_refused(
         earlier.setattr(plc, "__version__", "0.0.9")
         begin_and_leave(Worker(tmp_path, KEY, FORMAT), 7)
     check_begins_anew(Worker(tmp_path, KEY, FORMAT))
+
+
+def test_streams_are_played_where_their_snapshots_cannot_be_written(tmp_path: Path) -> None:
+    store, other = tmp_path / "store", tmp_path / "other"
+    worker, undisturbed_one = Worker(store, KEY, FORMAT, TICK_S), Worker(other, KEY, FORMAT, TICK_S)
+    assert store.stat().st_mode & 0o777 == 0o700
+    for number in range(30):
+        if number == 9:
+            assert Store(store, KEY).path(7).stat().st_mode & 0o777 == 0o600
+        if number == 10:
+            Store(store, KEY).path(7).unlink()
+            Store(store, KEY).path(7).mkdir()
+        if number == 20:
+            shutil.rmtree(store)
+        tick = tick_of(number, 7, joining=number == 0, leaving=number == 29)
+        answer, expected = worker.play(tick), undisturbed_one.play(tick)
+        np.testing.assert_array_equal(answer.packets, expected.packets)
+        assert answer.unpublished == max(number - 10 + (number == 29), 0)
+        worker.publish()
+        if number < 20:
+            assert [path.name for path in store.iterdir()] == ["00000007.stream"]
+    worker.play(Tick(30, [], [], np.empty((0, N, 1), np.float32), np.empty(0, bool), [], [7]))
 
 
 # ---- processes ----------------------------------------------------------------------------------
@@ -331,6 +405,47 @@ def test_a_worker_that_hangs_is_killed(processes: dict[str, Process]) -> None:
     assert not served.any()
     assert not keeper.workers
     assert not hangs.process.is_alive()
+
+
+def test_a_worker_that_hangs_before_it_has_read_a_large_tick_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = 2000  # 2.5 MB: more than a pipe holds
+    monkeypatch.setattr(keepers, "MOVES_A_TICK", streams)
+    hangs = Process(tmp_path, KEY, FORMAT, patience_s=0.05)
+    assert hangs.process.pid is not None
+    os.kill(hangs.process.pid, signal.SIGSTOP)
+    keeper = Keeper()
+    keeper.add("a", hangs)
+    packets, arrived = np.zeros((streams, N, 1), np.float32), np.ones(streams, bool)
+    _, served = keeper.play(0, range(streams), packets, arrived)
+    assert not served.any()
+    assert not keeper.workers
+    assert not hangs.process.is_alive()
+
+
+def test_a_worker_that_hangs_in_midst_of_its_answer_is_gone() -> None:
+    hangs = Process.__new__(Process)
+    hangs._ours, theirs = multiprocessing.Pipe()
+    hangs._patience_s = 0.01
+    keepers.be_patient(hangs._ours, hangs._patience_s)
+    os.write(theirs.fileno(), struct.pack("!i", 1000) + b"the begin of an answer")
+    with pytest.raises(GoneError):
+        hangs.answer()
+
+
+def test_an_actor_of_ray_that_fails_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="Ray comes with the extra scale")
+    workers = importlib.import_module("ray_workers")
+
+    def fail(*_: object, **__: object) -> None:
+        raise ray.exceptions.RayTaskError("play", "a traceback", ValueError("of the worker"))
+
+    monkeypatch.setattr(workers.ray, "get", fail)
+    actor = workers.Actor.__new__(workers.Actor)
+    actor._answer = None
+    with pytest.raises(GoneError):
+        actor.answer()
 
 
 # ---- the programs -------------------------------------------------------------------------------

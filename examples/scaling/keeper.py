@@ -9,7 +9,10 @@ import argparse
 import contextlib
 import json
 import multiprocessing
+import os
 import secrets
+import socket
+import struct
 import tempfile
 import time
 from collections import Counter
@@ -76,11 +79,14 @@ class Process:
         self.process.start()
         theirs.close()
         self._ours.recv()
+        be_patient(self._ours, patience_s)
 
     def ask(self, tick: Tick) -> None:
         """Send a tick."""
-        with contextlib.suppress(OSError):
+        try:
             self._ours.send(tick)
+        except OSError:  # it has ended, or reads no more: there is no answer to wait for
+            self.process.kill()
 
     def answer(self) -> Played:
         """Return what the worker plays; raise :class:`GoneError`."""
@@ -94,6 +100,14 @@ class Process:
         """Kill the process."""
         self.process.kill()
         self.process.join()
+
+
+def be_patient(pipe: Connection, patience_s: float) -> None:
+    """Have a message fail (OSError) of which no part is sent, or comes, for so long."""
+    seconds, microseconds = divmod(round(1e6 * patience_s), 1_000_000)
+    with socket.socket(fileno=os.dup(pipe.fileno())) as same:
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            same.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, microseconds))
 
 
 def serve(connection: Connection, *arguments: Any) -> None:
@@ -113,16 +127,18 @@ class Keeper:
     ----------
     workers : dict
         Handles by their names.
-    refused : Counter
-        Snapshots refused, by the worker.
+    refused, unpublished : Counter
+        Snapshots refused, and not written, by the worker.
     """
 
     def __init__(self) -> None:
         self.workers: dict[str, Handle] = {}
         self.refused: Counter[str] = Counter()
+        self.unpublished: Counter[str] = Counter()
         self._draining: set[str] = set()
         self._full: set[str] = set()
         self._of: dict[int, str] = {}
+        self._known: set[int] = set()  # until a worker has heard that they ended
         self._moved: set[int] = set()
         self._rankings: dict[int, list[str]] = {}
 
@@ -158,7 +174,14 @@ class Keeper:
         ssrcs : sequence of int
         packets : float32, shape (streams, packet_samples, channels)
         arrived : bool, shape (streams,)
+
+        Raises
+        ------
+        ValueError
+            If a stream is given twice, or without a packet.
         """
+        if not len(set(ssrcs)) == len(ssrcs) == len(packets) == len(arrived):
+            raise ValueError("give each SSRC once, and a packet and a truth value for each")
         asked = self._ask(number, ssrcs, packets, arrived)
         played = np.zeros_like(packets)
         served = np.zeros(len(ssrcs), bool)
@@ -182,10 +205,12 @@ class Keeper:
         arrived: NDArray[np.bool_],
     ) -> dict[str, Tick]:
         joining, leaving = self._moves(ssrcs)
+        self._known.update(ssrcs)
+        gone = sorted(self._known.difference(ssrcs))
+        first = next(iter(self.workers), "")
         asked = {}
         for name, worker in self.workers.items():
-            mine = self.streams_of(name)
-            ended = sorted(set(mine).difference(ssrcs))
+            ended = [ssrc for ssrc in gone if self._of.get(ssrc, first) == name]
             rows = [k for k, ssrc in enumerate(ssrcs) if self._of.get(ssrc) == name]
             given = [ssrcs[k] for k in rows], packets[rows], arrived[rows]
             asked[name] = Tick(number, joining[name], *given, leaving[name], ended)
@@ -222,12 +247,16 @@ class Keeper:
 
     def _note(self, name: str, tick: Tick, answer: Played) -> None:
         self.refused[name] = answer.refused
-        for ssrc in (*tick.leaving, *tick.ended, *answer.unserved):
-            del self._of[ssrc]
-        self._moved.difference_update(tick.joining)
-        self._moved.update(tick.leaving)
-        if tick.leaving or tick.ended:
+        self.unpublished[name] = answer.unpublished
+        if tick.leaving or self._of.keys() & tick.ended:
             self._full.discard(name)
+        for ssrc in (*tick.leaving, *tick.ended, *answer.unserved):
+            self._of.pop(ssrc, None)
+        for ssrc in tick.ended:
+            self._rankings.pop(ssrc, None)
+        self._known.difference_update(tick.ended)
+        self._moved.difference_update(tick.joining, tick.ended)
+        self._moved.update(tick.leaving)
         if answer.unserved:
             self._full.add(name)
         if name in self._draining and not self.streams_of(name):
@@ -288,7 +317,8 @@ def drive(keeper: Keeper, streams: int, seconds: float, kill_at_s: float) -> dic
             "most": round(1e3 * float(unplayed.max()) / SETTINGS["sample_rate"]),
         },
         "tick_ms": {str(q): round(float(np.percentile(took_ms, q)), 1) for q in (50, 99, 100)},
-        "refused": sum(keeper.refused.values()),
+        "refused": keeper.refused.total(),
+        "unpublished": keeper.unpublished.total(),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 from keeper import GoneError, parsed, run
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import RayError
 from streams import Played, Tick, Worker
 
 # A call of Ray takes a millisecond or two, and at times much longer.
@@ -46,7 +46,7 @@ class Actor:
         """Return what the worker plays; raise :class:`~keeper.GoneError`."""
         try:
             played: Played = ray.get(self._answer, timeout=PATIENCE_S)
-        except (RayActorError, GetTimeoutError) as error:
+        except RayError as error:  # it has ended, does not answer, or failed
             raise GoneError from error
         return played
 

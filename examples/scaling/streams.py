@@ -23,6 +23,8 @@ from plc.errors import CapacityError, SnapshotError
 
 PUBLISHED_EVERY_S = 2.0
 """Snapshots of 0.25 and of 2 s ago are worth the same (docs/scaling.md)."""
+# More than a snapshot of 8 channels at 192 kHz with all networks.
+MOST_BYTES = 2**28
 # By then a concealment has faded into noise: to have lost more changes nothing.
 MOST_LOST_S = 0.2
 
@@ -46,7 +48,8 @@ class Store:
     Parameters
     ----------
     folder : Path
-        On one machine in memory (``/dev/shm``), else on a shared file system.
+        On one machine in memory (``/dev/shm``), else on a shared file system. One that is made is
+        for its owner alone, and so are the files: they hold what was said.
     key : bytes
         At least 16, secret, and the same for all. Each snapshot is signed with a key of its own,
         for the stream and the tick: one of another stream is refused as a changed one is.
@@ -54,7 +57,7 @@ class Store:
 
     def __init__(self, folder: Path, key: bytes) -> None:
         self._folder, self._key = folder, key
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, ssrc: int) -> Path:
         """Return a stream's file: 8 bytes with the tick that comes next, and the snapshot."""
@@ -65,23 +68,48 @@ class Store:
         return hmac.digest(self._key, f"{ssrc:08x} {tick}".encode(), "sha256")
 
     def put(self, ssrc: int, tick: int, snapshot: bytes) -> None:
-        """Replace a stream's snapshot; who reads meanwhile gets the one or the other, whole."""
+        """Replace a stream's snapshot; who reads meanwhile gets the one or the other, whole.
+
+        Raises
+        ------
+        OSError
+            If the folder is full, gone, or not to be written; an older snapshot is still there.
+        """
         path = self.path(ssrc)
         new = path.with_suffix(f".{os.getpid()}")
-        new.write_bytes(tick.to_bytes(8, "little") + snapshot)
-        new.replace(path)
+        try:
+            with open(new, "wb", opener=_opened) as file:
+                file.write(tick.to_bytes(8, "little") + snapshot)
+            new.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise
 
     def get(self, ssrc: int) -> tuple[int, bytes] | None:
-        """Return the tick that comes next, and the snapshot; None: there is none."""
+        """Return the tick that comes next, and the snapshot; None: there is none.
+
+        What cannot be read, and no file of its own (a link, a pipe), is an empty snapshot: no pool
+        takes it.
+        """
         try:
-            whole = self.path(ssrc).read_bytes()
+            with open(self.path(ssrc), "rb", opener=_opened) as file:
+                whole = file.read(MOST_BYTES)
         except FileNotFoundError:
             return None
+        except OSError:
+            return 0, b""
         return int.from_bytes(whole[:8], "little"), whole[8:]
 
     def drop(self, ssrc: int) -> None:
-        """Forget a stream."""
-        self.path(ssrc).unlink(missing_ok=True)
+        """Forget a stream, if that is possible."""
+        with contextlib.suppress(OSError):
+            self.path(ssrc).unlink()
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open a file for its owner alone; follow no link, and wait for nobody."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +129,7 @@ class Tick:
     leaving : list of int
         Streams that another worker goes on with from the next tick on.
     ended : list of int
-        Streams that have ended.
+        Streams that have ended, of its own or that nobody serves.
     """
 
     number: int
@@ -125,11 +153,14 @@ class Played:
         Streams for which it has no time.
     refused : int
         Snapshots that it refused so far; such streams began anew.
+    unpublished : int
+        Snapshots that it could not write so far; such streams have an older one, or none.
     """
 
     packets: NDArray[np.float32]
     unserved: list[int]
     refused: int
+    unpublished: int
 
 
 class Worker:
@@ -140,7 +171,7 @@ class Worker:
     folder, key
         As :class:`Store` takes them.
     settings : dict
-        Of :meth:`plc.ConcealerPool.open`.
+        Of :meth:`plc.ConcealerPool.open`; snapshots of streams with others are refused.
     every_s : float
         In which each stream is published once.
     """
@@ -152,7 +183,8 @@ class Worker:
         settings: dict[str, Any],
         every_s: float = PUBLISHED_EVERY_S,
     ) -> None:
-        self._store = Store(folder, key)
+        of_settings = repr(sorted(settings.items())).encode()
+        self._store = Store(folder, hmac.digest(key, of_settings, "sha256"))
         self._settings = settings
         self._pool = plc.ConcealerPool()
         self._pool.capacity(**settings)  # compiles and measures now, not in the first tick
@@ -165,6 +197,7 @@ class Worker:
         self._due = 0.0
         self._tick = 0
         self._refused = 0
+        self._unpublished = 0
 
     def play(self, tick: Tick) -> Played:
         """Return a tick's packets."""
@@ -181,9 +214,10 @@ class Worker:
             self._publish(ssrc)
             self._leave(ssrc)
         for ssrc in tick.ended:
-            self._leave(ssrc)
+            if ssrc in self._ids:
+                self._leave(ssrc)
             self._store.drop(ssrc)
-        return Played(played, unserved, self._refused)
+        return Played(played, unserved, self._refused, self._unpublished)
 
     def publish(self) -> None:
         """Publish the streams whose turn it is, a few in each tick: call it behind each."""
@@ -198,7 +232,10 @@ class Worker:
     def _publish(self, ssrc: int) -> None:
         key = self._store.key_of(ssrc, self._tick)
         (snapshot,) = self._pool.snapshot([self._ids[ssrc]], key)
-        self._store.put(ssrc, self._tick, snapshot)
+        try:
+            self._store.put(ssrc, self._tick, snapshot)
+        except OSError:  # streams are played all the same
+            self._unpublished += 1
 
     def _leave(self, ssrc: int) -> None:
         self._pool.close([self._ids.pop(ssrc)])
