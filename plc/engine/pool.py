@@ -299,7 +299,6 @@ class ConcealerPool:
         number = next((k for k, each in enumerate(self._shelves) if each is None), None)
         if number is None:
             number = len(self._shelves)
-            self._shelves.append(shelf)
             self._stats += [None] * _SHELF
             more = np.zeros(_SHELF, np.int64)
             self._ids = np.append(self._ids, more - 1)
@@ -308,6 +307,7 @@ class ConcealerPool:
             )
             self._ready = np.append(self._ready, more != 0)
             self._expected = np.append(self._expected, 0.0 * more)
+            self._shelves.append(shelf)  # last: whatever interrupts this, the arrays suffice
         else:
             self._shelves[number] = shelf
         _set_free(found, range(number * _SHELF, (number + 1) * _SHELF))
@@ -428,7 +428,8 @@ class ConcealerPool:
             if np.may_share_memory(whole, out) and whole.ctypes.data != out.ctypes.data:
                 whole = whole.copy()  # it is out, moved: written before it is read
         check_missing_of_many(missing, places.size, one.config)
-        there, missing = self._look_through(places, whole, there, missing)
+        if one.search_words:
+            there, missing = self._look_through(places, whole, there, missing)
         runs = _parted(runs, there, missing)
         lacks = _told(runs, there)
         bursts: list[_Run] = []
@@ -463,17 +464,11 @@ class ConcealerPool:
         missing: Mapping[int, Parts],
     ) -> tuple[NDArray[np.bool_], Mapping[int, Parts]]:
         """Return which packets are there, and their missing parts, without dropouts."""
-        if not self._finders:
-            return there, missing
         there, missing = there.copy(), dict(missing)
         for at, place in enumerate(places.tolist()):
-            finder = self._finders.get(place)
-            if finder is not None:
-                parts = missing.get(at, ())
-                stats = self._of(place)
-                there[at], missing[at] = finder.look_through(
-                    packets[at], bool(there[at]), parts, stats
-                )
+            there[at], missing[at] = self._finders[place].look_through(
+                packets[at], bool(there[at]), missing.get(at, ()), self._of(place)
+            )
         return there, missing
 
     def _count_prepared(self, places: Ids) -> None:

@@ -1,5 +1,6 @@
 """Formats of streams of a pool: what conceals them, and what their packets cost here."""
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method
 from plc.engine.networks import WorkingMemory
 from plc.engine.prediction import StepPrediction
+from plc.engine.stats import Stats
 from plc.errors import ConfigError
 from plc.processor_time import thread_clock
 from plc_kernels.stream.layout import (
@@ -36,6 +38,7 @@ from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH
 
 _RECEIVED, _LOST = 40, 3
 """Packets of noise that are pushed to measure."""
+_NOISES = 8
 # Less is not to be measured by a clock.
 _LEAST_MS = 1e-4
 
@@ -250,8 +253,6 @@ def _measure(of: Format) -> Costs:
     if networks is not None:  # noise is to be taken for its content
         networks = replace(networks, for_all=True)
     memory = StreamMemory(of.config, StepPrediction(of.chosen.ladders, networks))
-    shape = of.config.packet_samples, of.config.channels
-    memory.box(np.float32)[:] = 0.1 * np.random.default_rng(0).standard_normal(shape)
     push = _pusher(of, memory)
     push(True)  # reads all the code that it runs
     push(False)
@@ -270,14 +271,23 @@ def _pusher(of: Format, memory: StreamMemory) -> Callable[[bool], float]:
     """Return what pushes a packet that came or did not, and returns the ms that took."""
     clock = thread_clock()
     blocks, block = memory.block[None], memory.block
-    out = np.empty_like(memory.box(np.float32))
+    packet = memory.box(np.float32)
+    out = np.empty_like(packet)
+    # The search for dropouts finds none in it.
+    noise = 0.1 * np.random.default_rng(0).standard_normal((_NOISES, *packet.shape), np.float32)
+    noises = itertools.cycle(noise)
+    finder = DropoutFinder(of.config) if of.search_words else None
+    stats = Stats()
 
     def step(action: int) -> None:
         place = out.ctypes.data
         step_many(blocks, action, memory.inbox, 0, False, memory.missing, 0, place, 0, 1)
 
     def push(there: bool) -> float:
+        packet[:] = next(noises)
         began_s = clock()
+        if finder is not None:
+            finder.look_through(packet, there, (), stats)
         block[TAKES] = there
         step(PUSH)
         of.serve(block, partial(step, GO_ON))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from plc import Concealer, ConcealerPool
 from plc.engine import pool as pool_module
 from plc.engine import pool_format
+from plc.engine.dropouts import DropoutFinder
 from plc.engine.pool_format import Costs
 from plc.errors import CapacityError, ConfigError, PacketError
 from plc_kernels.stream.layout import REFIT
@@ -412,6 +413,22 @@ def test_what_a_stream_costs_is_measured() -> None:
     assert 0.0 < plain.costs.received_ms < plain.costs.lost_ms < served.costs.lost_ms
     waits = pool.capacity(**FORMAT, lookahead=2, method="burg:5/30")
     assert waits > 0
+
+
+def test_the_search_for_dropouts_is_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that stands still but for the search."""
+    searched_s = 0.0
+
+    def look_through(*_: object) -> tuple[bool, tuple[()]]:
+        nonlocal searched_s
+        searched_s += 1 / 1024
+        return True, ()
+
+    monkeypatch.setattr(DropoutFinder, "look_through", look_through)
+    monkeypatch.setattr(pool_format, "thread_clock", lambda: lambda: searched_s)
+    pool = ConcealerPool(expected_loss=0.0)
+    assert pool.capacity(**FORMAT, model="ar", detect_dropouts=True) == 10
+    assert pool.capacity(**FORMAT, model="ar") == 65_536
 
 
 def test_bursts_without_time_have_the_cheapest_prediction_in_turn(
