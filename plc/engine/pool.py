@@ -13,6 +13,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Real
@@ -151,9 +152,9 @@ class ConcealerPool:
 
     def __init__(self, threads: int = 1, expected_loss: float = 0.05) -> None:
         if not 1 <= _integer(threads) <= 64:
-            raise ConfigError(f"threads is {threads}; give 1 to 64")
+            raise ConfigError(f"threads is {threads!r}; give 1 to 64")
         if not 0.0 <= _number(expected_loss) <= 1.0:
-            raise ConfigError(f"expected_loss is {expected_loss}; give a share of 0 to 1")
+            raise ConfigError(f"expected_loss is {expected_loss!r}; give a share of 0 to 1")
         self._expected_loss = expected_loss
         self._formats: dict[StreamConfig, Format] = {}
         self._shelves: list[_Shelf | None] = []
@@ -218,17 +219,14 @@ class ConcealerPool:
         ConcurrentPushError
             If another thread is inside.
         """
-        self._enter()
-        try:
+        with self._alone():
             return self._open(count, checked(settings))
-        finally:
-            self._inside.leave()
 
     def _open(self, count: int, config: StreamConfig) -> Ids:
         room = MAX_STREAMS - len(self)
         if not 1 <= _integer(count) <= room:
             raise ConfigError(
-                f"count is {count}; give 1 to {MAX_STREAMS} in all, of which {room} are free"
+                f"count is {count!r}; give 1 to {MAX_STREAMS} in all, of which {room} are free"
             )
         found = self._format(config)
         time_for = self._time_for(found)
@@ -252,11 +250,8 @@ class ConcealerPool:
         ConcurrentPushError
             If another thread is inside.
         """
-        self._enter()
-        try:
+        with self._alone():
             return self._time_for(self._format(checked(settings)))
-        finally:
-            self._inside.leave()
 
     def _time_for(self, found: Format) -> int:
         loss = self._expected_loss
@@ -392,11 +387,8 @@ class ConcealerPool:
         """
         _check_budget(budget_ms)
         end_s = perf_counter() + budget_ms / 1000.0
-        self._enter()
-        try:
+        with self._alone():
             return self._push(self._find(ids), packets, arrived, out, missing, end_s)
-        finally:
-            self._inside.leave()
 
     def _push(
         self,
@@ -551,15 +543,12 @@ class ConcealerPool:
             If another thread is inside.
         """
         _check_budget(budget_ms)
-        self._enter()
-        try:
+        with self._alone():
             end_s = perf_counter() + budget_ms / 1000.0
             waiting = self._in_order()
             ready: list[int] = []
             self._serve(lambda: self._prepare_until(end_s, waiting, ready))
             return len(ready)
-        finally:
-            self._inside.leave()
 
     def _prepare_until(self, end_s: float, waiting: list[int], ready: list[int]) -> None:
         """Prepare streams until a time, the last of ``waiting`` first."""
@@ -602,11 +591,8 @@ class ConcealerPool:
         ConcurrentPushError
             If another thread is inside.
         """
-        self._enter()
-        try:
+        with self._alone():
             self._forget(self._all if ids is None else self._find(ids))
-        finally:
-            self._inside.leave()
 
     @property
     def _all(self) -> Ids:
@@ -643,14 +629,11 @@ class ConcealerPool:
         ConcurrentPushError
             If another thread is inside.
         """
-        self._enter()
-        try:
+        with self._alone():
             self._leave(self._all if ids is None else self._find(ids))
             if ids is None and self._pool is not None:
                 self._pool.shutdown()
                 self._pool = None
-        finally:
-            self._inside.leave()
 
     def _leave(self, places: Ids) -> None:
         self._ids[places] = -1
@@ -688,15 +671,12 @@ class ConcealerPool:
             If another thread is inside.
         """
         snapshots.check_key(key)
-        self._enter()
-        try:
+        with self._alone():
             packed = []
             for place in self._find(ids).tolist():
                 one, block = self._shelf(place // _SHELF).format, self._block(place)
                 packed.append(snapshots.pack(block, dict(one.settings), one.layout, key))
             return packed
-        finally:
-            self._inside.leave()
 
     def restore(self, streams: Iterable[bytes], key: bytes) -> Ids:
         """Let streams of snapshots join, as they were; return their ids: int64, shape (streams,).
@@ -729,19 +709,17 @@ class ConcealerPool:
         snapshots.check_key(key)
         unpacked = [snapshots.unpack(each, key) for each in streams]
         joined = np.empty(0, np.int64)
-        self._enter()
-        try:
-            for head, body in unpacked:
-                new = self._open(1, checked(cast(PoolSettings, head.settings)))
-                joined = np.append(joined, new)
-                place = int(new[0]) % _PLACES
-                layout = self._shelf(place // _SHELF).format.layout
-                snapshots.fill(self._block(place), head, body, layout)
-        except BaseException:
-            self._leave(joined % _PLACES)
-            raise
-        finally:
-            self._inside.leave()
+        with self._alone():
+            try:
+                for head, body in unpacked:
+                    new = self._open(1, checked(cast(PoolSettings, head.settings)))
+                    joined = np.append(joined, new)
+                    place = int(new[0]) % _PLACES
+                    layout = self._shelf(place // _SHELF).format.layout
+                    snapshots.fill(self._block(place), head, body, layout)
+            except BaseException:
+                self._leave(joined % _PLACES)
+                raise
         return joined
 
     def _block(self, place: int) -> NDArray[np.int64]:
@@ -749,14 +727,21 @@ class ConcealerPool:
         block: NDArray[np.int64] = self._shelf(place // _SHELF).blocks[place % _SHELF]
         return block
 
-    def _enter(self) -> None:
-        if self._inside.enter():  # a fork took a thread from its midst: no stream is whole
-            for place in self._all.tolist():
-                self._forget_stream(place)
-            self._ready[:] = False
-        if self._pool is not None and self._generation != forks.generation:
-            self._pool = self._new_pool()
-        self._generation = forks.generation
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other threads out, and be whole first in a process that was forked."""
+        lost = self._inside.enter()
+        try:
+            if lost:  # the fork took a thread from its midst: no stream is whole
+                for place in self._all.tolist():
+                    self._forget_stream(place)
+                self._ready[:] = False
+            if self._pool is not None and self._generation != forks.generation:
+                self._pool = self._new_pool()
+            self._generation = forks.generation
+            yield
+        finally:
+            self._inside.leave()
 
     def _new_pool(self) -> ThreadPoolExecutor | None:
         return ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
@@ -832,12 +817,15 @@ def _told(runs: list[_Run], there: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Tell streams whether packets arrived; return whose packet that is due lacks something."""
     lacks = ~there
     for run in runs:
-        rows, at, waits = run.rows, run.packets, run.shelf.format.config.lookahead > 0
-        rows[:, TAKES] = there[at]
+        rows, at = run.rows, run.packets
+        rows[:, TAKES] = sound = there[at]
+        waits = run.shelf.format.config.lookahead > 0
         if waits:
             lacks[at] = rows[:, FLAGS] & NEXT_LOST != 0
-        rows[~lacks[at], DEPTH] = 0
-        lacks[at] |= not waits and run.missing.size > 0
+            sound = ~lacks[at]
+        rows[sound, DEPTH] = 0
+        if run.missing.size and not waits:
+            lacks[at] = True
     return lacks
 
 
@@ -897,4 +885,4 @@ def _number(value: Any) -> float:
 
 def _check_budget(budget_ms: float) -> None:
     if not _number(budget_ms) >= 0.0:
-        raise ConfigError(f"budget_ms is {budget_ms}; give a time of 0 ms or more")
+        raise ConfigError(f"budget_ms is {budget_ms!r}; give a time of 0 ms or more")

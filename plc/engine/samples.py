@@ -216,7 +216,7 @@ def check_missing_of_many(missing: Mapping[int, Parts], streams: int, config: St
         )
     for at, parts in missing.items():
         if not (isinstance(at, Integral) and 0 <= at < streams):
-            raise PacketError(f"missing has parts of packet {at}; there are {streams}")
+            raise PacketError(f"missing has parts of packet {at!r}; there are {streams}")
         check_missing(parts, config)
 
 

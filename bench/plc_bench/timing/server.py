@@ -84,7 +84,7 @@ class ServerSettings:
 
     def check(self) -> None:
         """Raise a :class:`ConfigError` if a measurement would say nothing."""
-        if not 0.0 <= self.loss < 1.0 or self.seconds <= 0.0:
+        if not 0.0 <= self.loss < 1.0 or not 0.0 < self.seconds < math.inf:
             raise ConfigError(
                 f"loss is {self.loss} and seconds {self.seconds}; give a share of 0 or more and "
                 "below 1, and a time above 0"

@@ -51,7 +51,7 @@ def test_streams_stand_at_different_places_of_a_clip(tmp_path: Path) -> None:
             np.testing.assert_array_equal(packets.now[stream, :, 0], whole[at : at + 64])
 
 
-@pytest.mark.parametrize(("loss", "seconds"), [(-0.1, 1.0), (1.0, 1.0), (0.1, 0.0)])
+@pytest.mark.parametrize(("loss", "seconds"), [(-0.1, 1.0), (1.0, 1.0), (0.1, 0.0), (0.1, np.inf)])
 def test_a_load_that_says_nothing_is_refused(loss: float, seconds: float) -> None:
     with pytest.raises(ConfigError, match="give a share of 0 or more"):
         measure(ServerSettings(loss=loss, seconds=seconds))

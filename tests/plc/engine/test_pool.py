@@ -293,7 +293,7 @@ def test_wrong_ids_are_refused_and_no_stream_goes_on() -> None:
     with pytest.raises(ConfigError, match="no stream has the id -1"):
         pool.reset([-1])
     for budget_ms in (-1.0, np.nan, None, "5"):
-        with pytest.raises(ConfigError, match=f"budget_ms is {budget_ms}; give a time of 0 ms"):
+        with pytest.raises(ConfigError, match=f"budget_ms is {budget_ms!r}; give a time of 0 ms"):
             pool.push(ids, packets, arrived, budget_ms=budget_ms)  # type: ignore[arg-type]
     assert [stats.packets for stats in pool.stats([*ids, *others])] == [0, 0, 0]
 
@@ -565,7 +565,7 @@ def test_wrong_parts_are_refused_and_no_stream_goes_on() -> None:
         ({-1: [(0, 8)]}, "missing has parts of packet -1; there are 2"),
         ({1: [(8, 8)]}, r"missing is \[\(8, 8\)\]; give parts of 0 to 160"),
         ({1.5: [(0, 8)]}, "missing has parts of packet 1.5; there are 2"),
-        ({"1": [(0, 8)]}, "missing has parts of packet 1; there are 2"),
+        ({"1": [(0, 8)]}, "missing has parts of packet '1'; there are 2"),
         (
             [(0, 8)],
             r"missing is list; give parts by a packet's place, such as \{3: \[\(0, 120\)\]\}",
