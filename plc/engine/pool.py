@@ -19,7 +19,7 @@ from functools import partial
 from numbers import Real
 from time import perf_counter
 from types import MappingProxyType
-from typing import Any, Self, Unpack, cast
+from typing import Any, Self, TypeVar, Unpack, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,6 +68,7 @@ _PLACES = 2**24
 _COST_MEMORY = 16
 
 Ids = NDArray[np.int64]
+_T = TypeVar("_T")
 _NOTHING = np.zeros(0, np.int64)
 _WHOLE: Mapping[int, Parts] = MappingProxyType({})
 
@@ -457,10 +458,15 @@ class ConcealerPool:
     ) -> tuple[NDArray[np.bool_], Mapping[int, Parts]]:
         """Return which packets are there, and their missing parts, without dropouts."""
         there, missing = there.copy(), dict(missing)
-        for at, place in enumerate(places.tolist()):
-            there[at], missing[at] = self._finders[place].look_through(
-                packets[at], bool(there[at]), missing.get(at, ()), self._of(place)
-            )
+        waiting = list(enumerate(places.tolist()))
+
+        def work() -> None:
+            for at, place in _taken_from(waiting):
+                there[at], missing[at] = self._finders[place].look_through(
+                    packets[at], bool(there[at]), missing.get(at, ()), self._of(place)
+                )
+
+        self._serve(work)
         return there, missing
 
     def _count_prepared(self, places: Ids) -> None:
@@ -861,7 +867,7 @@ def _set_free(one: Format, places: Iterable[int]) -> None:
     one.free.sort(reverse=True)
 
 
-def _taken_from(waiting: list[_Run]) -> Iterator[_Run]:
+def _taken_from(waiting: list[_T]) -> Iterator[_T]:
     """Yield what is taken from a list, which other threads take from, too."""
     while True:
         try:

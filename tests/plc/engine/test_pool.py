@@ -576,6 +576,19 @@ def test_wrong_parts_are_refused_and_no_stream_goes_on() -> None:
     assert [stats.packets for stats in pool.stats(ids)] == [0, 0]
 
 
+def test_threads_share_the_search_for_dropouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ConcealerPool(threads=2) as pool:
+        ids = pool.open(2, **FORMAT, model="ar", detect_dropouts=True)
+        meet = threading.Barrier(2)
+
+        def look_through(*_: object) -> tuple[bool, tuple[()]]:
+            meet.wait(10.0)  # for the other stream's search, on another thread
+            return True, ()
+
+        monkeypatch.setattr(DropoutFinder, "look_through", look_through)
+        pool.push(ids, packets_of(2)[0], np.ones(2, bool))
+
+
 def test_a_stream_begun_anew_searches_its_dropouts_anew() -> None:
     pool = ConcealerPool()
     one, other = (
