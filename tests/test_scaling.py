@@ -201,6 +201,14 @@ def test_a_stream_that_ends_while_nobody_serves_it_leaves_nothing(tmp_path: Path
     assert not keeper._moved
 
 
+def test_a_worker_that_has_ended_can_be_drained_and_come_back(tmp_path: Path) -> None:
+    keeper = kept(tmp_path, "a")
+    keeper.drain("b")
+    keeper.add("b", Here(tmp_path))
+    played_by(keeper, SSRCS, ticks_of(len(SSRCS))[:10])
+    assert keeper.streams_of("b")
+
+
 def test_an_ssrc_that_is_given_twice_is_refused_and_kills_no_worker(tmp_path: Path) -> None:
     keeper = kept(tmp_path, "a", "b")
     packets, arrived = ticks_of(2)[0]

@@ -149,8 +149,9 @@ class Keeper:
 
     def drain(self, name: str) -> None:
         """Let a worker's streams go on elsewhere, without a loss; without streams it is ended."""
-        self._draining.add(name)
-        self._rankings.clear()
+        if name in self.workers:  # or it has ended, and another one may have its name later
+            self._draining.add(name)
+            self._rankings.clear()
 
     def streams_of(self, name: str) -> list[int]:
         """Return the SSRCs of a worker's streams."""
@@ -185,13 +186,14 @@ class Keeper:
         asked = self._ask(number, ssrcs, packets, arrived)
         played = np.zeros_like(packets)
         served = np.zeros(len(ssrcs), bool)
+        row_of = {ssrc: row for row, ssrc in enumerate(ssrcs)}
         for name, tick in asked.items():
             try:
                 answer = self.workers[name].answer()
             except GoneError:
                 self._bury(name)
                 continue
-            rows = [ssrcs.index(ssrc) for ssrc in tick.ssrcs]
+            rows = [row_of[ssrc] for ssrc in tick.ssrcs]
             played[rows] = answer.packets
             served[rows] = [ssrc not in answer.unserved for ssrc in tick.ssrcs]
             self._note(name, tick, answer)
