@@ -37,7 +37,7 @@ from plc.engine.samples import (
     Samples,
     as_packets,
     check_arrived,
-    check_missing_of_many,
+    check_missing_many,
     check_out,
 )
 from plc.engine.stats import Stats, in_words
@@ -68,6 +68,7 @@ _PLACES = 2**24
 _COST_MEMORY = 16
 
 Ids = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 _T = TypeVar("_T")
 _NOTHING = np.zeros(0, np.int64)
 _WHOLE: Mapping[int, Parts] = MappingProxyType({})
@@ -406,11 +407,9 @@ class ConcealerPool:
         one = runs[0].shelf.format
         for run in runs:
             if run.shelf.format is not one:
-                formats = " and of ".join(
-                    each.config.in_words() for each in (one, run.shelf.format)
-                )
-                raise ConfigError(f"ids are of {formats}; push each format in a call of its own")
-        shape = (places.size, *one.shape)
+                both = " and of ".join(each.config.in_words() for each in (one, run.shelf.format))
+                raise ConfigError(f"ids are of {both}; push each format in a call of its own")
+        shape = places.size, one.config.packet_samples, one.config.channels
         whole: Any = np.ascontiguousarray(as_packets(packets, shape))
         there = check_arrived(arrived, places.size)
         integer = whole.dtype == INT16
@@ -420,7 +419,7 @@ class ConcealerPool:
             check_out(out, integer, shape)
             if np.may_share_memory(whole, out) and whole.ctypes.data != out.ctypes.data:
                 whole = whole.copy()  # it is out, moved: written before it is read
-        check_missing_of_many(missing, places.size, one.config)
+        check_missing_many(missing, places.size, one.config)
         if one.search_words:
             there, missing = self._look_through(places, whole, there, missing)
         runs = _parted(runs, there, missing)
@@ -435,13 +434,7 @@ class ConcealerPool:
         self._count_prepared(places)
         return out
 
-    def _beginning(
-        self,
-        places: Ids,
-        runs: list[_Run],
-        lacks: NDArray[np.bool_],
-        there: NDArray[np.bool_],
-    ) -> NDArray[np.bool_]:
+    def _beginning(self, places: Ids, runs: list[_Run], lacks: Bools, there: Bools) -> Bools:
         """Return whose bursts begin now, and were not prepared, as those of lost packets may be."""
         begins = lacks & (there | ~self._ready[places])
         for run in runs:
@@ -450,12 +443,8 @@ class ConcealerPool:
         return begins
 
     def _look_through(
-        self,
-        places: Ids,
-        packets: Any,
-        there: NDArray[np.bool_],
-        missing: Mapping[int, Parts],
-    ) -> tuple[NDArray[np.bool_], Mapping[int, Parts]]:
+        self, places: Ids, packets: Any, there: Bools, missing: Mapping[int, Parts]
+    ) -> tuple[Bools, Mapping[int, Parts]]:
         """Return which packets are there, and their missing parts, without dropouts."""
         there, missing = there.copy(), dict(missing)
         waiting = list(enumerate(places.tolist()))
@@ -774,12 +763,7 @@ class _Tick:
     """
 
     def __init__(
-        self,
-        runs: list[_Run],
-        bursts: list[_Run],
-        end_s: float,
-        packets: Any,
-        out: Packet,
+        self, runs: list[_Run], bursts: list[_Run], end_s: float, packets: Any, out: Packet
     ) -> None:
         self._runs = runs[::-1]
         self._bursts = bursts
@@ -819,13 +803,12 @@ class _Tick:
         _step(run.shelf.blocks, action, given, *around, out, run.first, run.stop)
 
 
-def _told(runs: list[_Run], there: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _told(runs: list[_Run], there: Bools) -> Bools:
     """Tell streams whether packets arrived; return whose packet that is due lacks something."""
     lacks = ~there
     for run in runs:
-        rows, at = run.rows, run.packets
+        rows, at, waits = run.rows, run.packets, run.shelf.format.config.lookahead > 0
         rows[:, TAKES] = sound = there[at]
-        waits = run.shelf.format.config.lookahead > 0
         if waits:
             lacks[at] = rows[:, FLAGS] & NEXT_LOST != 0
             sound = ~lacks[at]
@@ -835,7 +818,7 @@ def _told(runs: list[_Run], there: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return lacks
 
 
-def _apart(runs: list[_Run], begins: NDArray[np.bool_]) -> tuple[list[_Run], list[_Run]]:
+def _apart(runs: list[_Run], begins: Bools) -> tuple[list[_Run], list[_Run]]:
     """Return runs without the rows whose bursts begin, and each of those, a run of its own."""
     others: list[_Run] = []
     bursts: list[_Run] = []
@@ -849,7 +832,7 @@ def _apart(runs: list[_Run], begins: NDArray[np.bool_]) -> tuple[list[_Run], lis
     return others, bursts
 
 
-def _parted(runs: list[_Run], there: NDArray[np.bool_], missing: Mapping[int, Parts]) -> list[_Run]:
+def _parted(runs: list[_Run], there: Bools, missing: Mapping[int, Parts]) -> list[_Run]:
     """Return runs, with each row of which parts are missing in one of its own."""
     partial = np.zeros(there.size, bool)
     partial[[at for at, parts in missing.items() if parts and there[at]]] = True

@@ -36,9 +36,8 @@ from plc_kernels.stream.network import WORK, fill_part
 from plc_kernels.stream.preparation import BETWEEN, look, prepare
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH
 
-_RECEIVED, _LOST = 40, 3
-"""Packets of noise that are pushed to measure."""
-_NOISES = 8
+_RECEIVED, _LOST, _NOISES = 40, 3, 8
+"""Packets that are pushed to measure; so many differ, as copies would be found to be dropouts."""
 # Less is not to be measured by a clock.
 _LEAST_MS = 1e-4
 
@@ -79,18 +78,6 @@ class Costs:
     received_ms: float
     lost_ms: float
     """Of one that begins a burst and was not prepared, with the network."""
-
-    def cores(self, packet_ms: float, loss: float) -> float:
-        """Return the share of a core that a stream takes.
-
-        Parameters
-        ----------
-        packet_ms : float
-            A packet's duration.
-        loss : float
-            Share of packets lost.
-        """
-        return ((1.0 - loss) * self.received_ms + loss * self.lost_ms) / packet_ms
 
 
 _FREE = Costs(0.0, 0.0)
@@ -136,11 +123,6 @@ class Format:
     costs: Costs = _FREE
     count: int = 0
     free: list[int] = field(default_factory=list)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Samples of a packet, and channels."""
-        return self.config.packet_samples, self.config.channels
 
     def serve(self, block: NDArray[np.int64], go_on: Callable[[], object]) -> None:
         """Have networks fill parts of a packet, and hear what they listen to.
@@ -192,7 +174,8 @@ class Format:
 
     def cores(self, loss: float) -> float:
         """Return the share of a core that a stream takes, of which that share is lost."""
-        return self.costs.cores(self.config.packet_ms, loss)
+        costs = self.costs
+        return ((1.0 - loss) * costs.received_ms + loss * costs.lost_ms) / self.config.packet_ms
 
 
 def checked(settings: PoolSettings) -> StreamConfig:
@@ -273,7 +256,6 @@ def _pusher(of: Format, memory: StreamMemory) -> Callable[[bool], float]:
     blocks, block = memory.block[None], memory.block
     packet = memory.box(np.float32)
     out = np.empty_like(packet)
-    # The search for dropouts finds none in it.
     noise = 0.1 * np.random.default_rng(0).standard_normal((_NOISES, *packet.shape), np.float32)
     noises = itertools.cycle(noise)
     finder = DropoutFinder(of.config) if of.search_words else None

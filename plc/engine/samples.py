@@ -207,12 +207,11 @@ def check_missing(missing: Parts, config: StreamConfig) -> None:
         ) from None
 
 
-def check_missing_of_many(missing: Mapping[int, Parts], streams: int, config: StreamConfig) -> None:
+def check_missing_many(missing: Mapping[int, Parts], streams: int, config: StreamConfig) -> None:
     """Raise a :class:`PacketError` unless these are parts of packets, by their places."""
     if not isinstance(missing, Mapping):
         raise PacketError(
-            f"missing is {type(missing).__name__}; give parts by a packet's place, such as "
-            "{3: [(0, 120)]}"
+            f"missing is {type(missing).__name__}; give parts by place, such as {{3: [(0, 120)]}}"
         )
     for at, parts in missing.items():
         if not (isinstance(at, Integral) and 0 <= at < streams):

@@ -568,7 +568,7 @@ def test_wrong_parts_are_refused_and_no_stream_goes_on() -> None:
         ({"1": [(0, 8)]}, "missing has parts of packet '1'; there are 2"),
         (
             [(0, 8)],
-            r"missing is list; give parts by a packet's place, such as \{3: \[\(0, 120\)\]\}",
+            r"missing is list; give parts by place, such as \{3: \[\(0, 120\)\]\}",
         ),
     ):
         with pytest.raises(PacketError, match=message):
