@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # Thousands of lines that a part of the product may have. Whoever exceeds one raises it, and says
 # in the commit why the lines are worth it.
 THOUSANDS = {
-    "plc": 49.9,
+    "plc": 50.1,
     "plc/networks plc/predict plc/runtime": 7.9,
     "kernels": 17.3,
     "bench": 20.0,

@@ -98,6 +98,7 @@ _fill_part = DirectCall(fill_part)
 _flush_denormals = DirectCall(flush_denormals)
 _restore_denormals = DirectCall(restore_denormals)
 
+_WHOLE: Parts = ()
 # Of a stream, so many packets are looked at for samples far above full scale.
 _SCALE_PACKETS = 100
 
@@ -323,7 +324,7 @@ class Concealer:
         self,
         packet: Packet | Samples | None,
         out: Packet | None = None,
-        missing: Parts = (),
+        missing: Parts = _WHOLE,
     ) -> Packet:
         """Take the next packet; return the packet to play.
 
@@ -370,7 +371,8 @@ class Concealer:
         began = self._clock()
         arrived = None if packet is None else as_packet(packet, self.config)
         integer = self._integer if arrived is None else arrived.dtype == INT16
-        check_missing(missing, self.config)
+        if missing is not _WHOLE:
+            check_missing(missing, self.config)
         box = self._int16_box if integer else self._float_box
         if out is not None:
             check_out(out, integer, box.shape)
