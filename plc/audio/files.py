@@ -594,7 +594,7 @@ class _Libsndfile:
         self.samples: int | None = None if self.file.format == "MP3" else frames
         self.bitrate = bitrates.of_file(path, self.file.subtype, frames / self.sample_rate)
         self._frames = flac_frames.search(path) if self.file.format == "FLAC" else None
-        if self._frames is not None and self._frames.frames:
+        if self._frames is not None and (self._frames.frames or self._frames.samples):
             self.samples = self.expected_samples = self._length(self._frames)
         if self.samples == 0:
             self.close()
@@ -602,12 +602,12 @@ class _Libsndfile:
 
     def _length(self, frames: flac_frames.Frames) -> int:
         """Return a FLAC file's length; one that was cut short ends where its frames do."""
-        last = frames.frames[-1].stop
+        last = frames.frames[-1].stop if frames.frames else frames.samples
         held = sum(frame.stop - frame.start for frame in frames.frames)
         if last > _HELD_SHARE * held and last - held > _LOST_MOST_S * self.sample_rate:
             raise AudioFileError(
                 f"{self.path} is damaged: of {last / self.sample_rate:.0f} s only "
-                f"{held / self.sample_rate:.3f} s can be found in it"
+                f"{held / self.sample_rate:.3f} s can be found in it; copy it again, if you can"
             )
         if frames.samples - last <= _CUT_S * self.sample_rate:
             return max(frames.samples, last)
@@ -678,8 +678,15 @@ def _mended(path: Path) -> riff.Mended | None:
                 return None
             if not found.known and head[:4] == b"RIFF":
                 notice.tell_once(f"{path}: its header was never finished; it is read to its end")
+            bytes_per_s = max(1, found.bytes_per_s)
             if found.missing > riff.HEADER_BYTES:
-                media.tell_cut(path, found.missing / max(1, found.bytes_per_s))
+                media.tell_cut(path, found.missing / bytes_per_s)
+            if found.behind > _CUT_S * bytes_per_s:
+                notice.tell_once(
+                    f"{path}: its header states {(found.stop - found.start) / bytes_per_s:.3f} s; "
+                    f"what lies behind, bytes of {found.behind / bytes_per_s:.3f} s, is left out; "
+                    "if it is audio: ffmpeg -ignore_length 1 -i FILE whole.wav"
+                )
             return None if found.plain else riff.Mended(path, found)
         if head[:4] == b"FORM":
             size = os.fstat(file.fileno()).st_size

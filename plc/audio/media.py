@@ -152,14 +152,16 @@ class MediaDecoder:
         if not (self.sample_rate > 0 and self.channels > 0):
             self.container.close()
             raise AudioFileError(
-                f"{path} is not an audio file that can be read: its header names no coding, sample "
-                "rate or channels that there are"
+                f"{path} cannot be read: its header names no known coding, no sample rate or no "
+                "channels"
             )
         # A stream's own changes while it is decoded.
         self.layout: str = self.audio.layout.name
         self.codec: str | None = self.audio.codec_context.codec.canonical_name
         self.subtype: str | None = _SUBTYPES.get(self.codec or "")
-        if self.codec in ("flac", "alac") and self.audio.codec_context.format.bytes > 2:
+        # A header that is damaged may leave the width to the frames.
+        stored = self.audio.codec_context.format
+        if self.codec in ("flac", "alac") and stored is not None and stored.bytes > 2:
             self.subtype = "PCM_24"
         coder = self.audio.codec_context
         self.bitrate: int | None = None if coder.codec.lossless else coder.bit_rate or None

@@ -32,6 +32,8 @@ _HEAD = 8
 # no recording, and would be read for hours, or into memory.
 _CHUNKS_MAX = 2000
 _FORM_BYTES_MAX = 1 << 16
+# Of what lies behind the audio, so much is looked at: zeros are padding.
+_LOOKED_AT = 1 << 16
 # What may be missing of a file without a word: as much as a header with its own chunks.
 HEADER_BYTES = 128
 
@@ -61,6 +63,8 @@ class Layout:
         Of the audio in the file, in bytes.
     missing : int
         Bytes of audio that were promised and are not there.
+    behind : int
+        Bytes behind the audio that are no chunk and not zero: audio that a header does not count.
     known : bool
         Whether any header says where the audio ends.
     plain : bool
@@ -71,6 +75,7 @@ class Layout:
     start: int
     stop: int
     missing: int
+    behind: int
     known: bool
     plain: bool
 
@@ -128,7 +133,7 @@ def layout(file: BinaryIO) -> Layout | None:
         else:
             stop, missing = min(stop, end), max(0, stop - end)
         plain &= known and not wrapped
-        return Layout(form, chunk.start, stop, missing, known, plain)
+        return Layout(form, chunk.start, stop, missing, _behind(file, stop, end), known, plain)
     return None
 
 
@@ -221,6 +226,14 @@ def _is_open(file: BinaryIO, chunk: Chunk, end: int) -> bool:
     # An empty one may have others behind it.
     name, size = _named(file, chunk.start, end, "little")
     return not name or chunk.start + 8 + size > end
+
+
+def _behind(file: BinaryIO, stop: int, end: int) -> int:
+    """Return the bytes behind the audio that are in no chunk."""
+    if stop >= end or _next(file, stop, end, "little") is not None:
+        return 0
+    file.seek(stop)
+    return end - stop if any(file.read(_LOOKED_AT)) else 0
 
 
 def _head(found: Layout) -> bytes:

@@ -271,6 +271,26 @@ def test_wav_files_are_read_to_the_end_whatever_their_sizes_say(
     assert len(notices) == said, notices
 
 
+@pytest.mark.parametrize(
+    ("behind", "said"),
+    [(b"", 1), (b"LIST\x04\0\0\0INFO", 0), (bytes(1 << 16), 0)],
+    ids=["audio", "a chunk and audio", "zeros and audio"],
+)
+def test_audio_behind_the_length_of_a_header_is_left_out_and_said_so(
+    tmp_path: Path, behind: bytes, said: int, notices: list[str]
+) -> None:
+    path = tmp_path / "a.wav"
+    signal = np.tile(stereo(), (3, 1))
+    soundfile.write(path, signal, RATE, subtype="PCM_16")
+    content = path.read_bytes()
+    start = content.index(b"data") + 8
+    kept = content[: start - 4] + struct.pack("<I", 4000) + content[start : start + 4000]
+    path.write_bytes(kept + behind + content[start + 4000 :])
+    np.testing.assert_allclose(read_audio(path)[0], signal[:1000], atol=1e-4)
+    assert len(notices) == said, notices
+    assert all("header states 0.021 s" in line for line in notices)
+
+
 def test_an_empty_chunk_of_audio_before_others_holds_no_samples(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, stereo()[:0], RATE, subtype="PCM_16")
@@ -421,6 +441,18 @@ def test_pyav_reads_what_libsndfile_does_not(
     assert count_samples(path) == len(back)
     difference = back[:SAMPLES] - stereo()[: len(back)]
     assert np.sqrt(np.mean(difference**2) / np.mean(stereo() ** 2)) < tolerance
+
+
+def test_a_header_of_flac_that_is_no_frames_is_an_error_and_no_hours_of_nothing(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.flac"
+    flac(path, stereo())
+    content = bytearray(path.read_bytes())
+    content[15:23] = b"\x7f" * 8  # of the smallest and largest frame, rate, channels, length
+    path.write_bytes(bytes(content))
+    with pytest.raises(AudioFileError, match=r"of \d+ s only 0\.000 s can be found"):
+        AudioReader(path)
 
 
 # ---- damaged frames of MP3 ----------------------------------------------------------------------

@@ -207,6 +207,17 @@ def test_what_a_full_disk_left_over_reaches_no_other_file(tmp_path: Path) -> Non
     assert (tmp_path / "other").stat().st_size == 0
 
 
+def test_flac_without_rate_channels_or_width_is_an_error_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    with AudioWriter(path, RATE, 2) as writer:
+        writer.write(stereo())
+    content = bytearray(path.read_bytes())
+    content[18:26] = bytes(8)
+    path.write_bytes(bytes(content))
+    with pytest.raises(AudioFileError):
+        read_audio(path)
+
+
 def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
