@@ -100,11 +100,11 @@ class DemoRow:
     """What judges of speech say, by their names; higher is better."""
 
     @property
-    def time(self) -> str:
-        """The time as text, with the limit; empty where there is none."""
+    def times(self) -> tuple[str, str]:
+        """Median and 99th percentile as text; empty where there are none."""
         if self.p50_ms is None:
-            return ""
-        return f"{self.p50_ms:.2f} / {self.p99_ms:.2f} of {self.limit_ms:g}"
+            return "", ""
+        return f"{self.p50_ms:.2f}", f"{self.p99_ms:.2f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -400,7 +400,7 @@ def _table(rows: list[DemoRow]) -> str:
         *judges,
     ]
     timed = any(row.p50_ms is not None for row in rows)
-    headings += ["time live, ms"] if timed else []
+    headings += ["live: median, ms", "live: p99, ms"] if timed else []
     lines: list[list[tuple[str, float | None]]] = []
     for row in rows:
         wave = row.clip != SPEECH
@@ -412,14 +412,15 @@ def _table(rows: list[DemoRow]) -> str:
             (f"{row.scores[name]:.2f}", row.scores[name]) if name in row.scores else ("", None)
             for name in judges
         ]
-        line += [(row.time, row.p99_ms)] if timed else []
+        line += list(zip(row.times, (row.p50_ms, row.p99_ms), strict=True)) if timed else []
         lines.append(line)
     about = "Error: over the lost samples, silence has 0 dB. Spectral distance: around the gaps. "
     about += "Of both lower is better"
     about += f", of {' and '.join(judges)} (1 to 5) higher. " if judges else ". "
     if timed:
-        about += "Time: inside push for a lost packet of a stream in real time, median "
-        about += "and 99th percentile, and the limit."
+        limit_ms = next(row.limit_ms for row in rows if row.limit_ms is not None)
+        about += "Live: time inside push for a lost packet of a stream in real time, median "
+        about += f"and 99th percentile; its limit is {limit_ms:g} ms."
     return f'{listening.table(headings, lines)}<p class="note">{escape(about)}</p>'
 
 

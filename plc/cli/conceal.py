@@ -109,6 +109,6 @@ def _print_conceal(traced: bool, report: "ConcealReport", work: batch.Work, pair
     )
     invalid = report.stats["invalid_packets"]
     if invalid:
-        work.say(f"and {counted(invalid, 'packet')} with NaN or infinity in it")
+        work.say(f"and {counted(invalid, 'packet')} with undecodable samples, NaN or infinity")
     if not report.lost_packets and not traced:
         work.say(NOTHING_LOST)

@@ -61,7 +61,7 @@ def _print_demo(report: "DemoReport") -> None:
     table.add_column("clip")
     table.add_column("played")
     judges = list(dict.fromkeys(name for row in report.rows for name in row.scores))
-    for heading in ("error", "spectral distance", *judges, "time live, ms"):
+    for heading in ("error", "spectral distance", *judges, "live: median", "live: p99"):
         table.add_column(heading, justify="right")
     last = ""
     for row in report.rows:
@@ -71,15 +71,20 @@ def _print_demo(report: "DemoReport") -> None:
         # Of speech nobody hears whether the wave is the same.
         nmse = "" if row.clip == "speech" else f"{row.nmse_db:+.1f} dB"
         scores = [f"{row.scores[name]:.2f}" if name in row.scores else "" for name in judges]
-        table.add_row(clip, row.label, nmse, f"{row.lsd_db:.1f} dB", *scores, row.time)
+        table.add_row(clip, row.label, nmse, f"{row.lsd_db:.1f} dB", *scores, *row.times)
         last = row.clip
     shown = console()
     shown.print(table)
     lines = [
         "error: over the lost samples, silence has 0 dB; spectral distance: around the gaps; lower "
         "is better.",
-        "time live: inside push for a lost packet, in real time: median / p99 of the limit.",
     ]
+    limits_ms = [row.limit_ms for row in report.rows if row.limit_ms is not None]
+    if limits_ms:
+        lines.append(
+            "live: ms inside push for a lost packet, in real time; its limit is "
+            f"{limits_ms[0]:g} ms."
+        )
     if judges:
         lines.append(f"{' and '.join(judges)}: of speech, 1 to 5; higher is better.")
     # What is optional, and how to have it.

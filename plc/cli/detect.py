@@ -122,7 +122,7 @@ def gaps_to_fill(
     if not report.damage:
         raise AudioFileError(
             f"no damage found in {pair.source}{_doubtful(report)}{_left_out(report)}"
-            f"{_named(report)}; say where it is: --gap START:STOP, --gaps FILE, --mask FILE or "
+            f"{_named(report)}; or say where it is: --gap START:STOP, --gaps FILE, --mask FILE or "
             "--trace FILE"
         )
     if not as_json:

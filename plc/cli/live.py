@@ -211,7 +211,7 @@ def live(
         typer.Option(
             "--in",
             metavar="DEV|udp://HOST:PORT",
-            help="Input: a device's number or name (see plc devices), or an RTP port.",
+            help="Input: a device's number or name (see plc devices); udp: as --from.",
         ),
     ] = "default",
     output: Annotated[
@@ -261,7 +261,8 @@ def live(
 ) -> None:
     """Play an input on an output: through a simulated bad network, or a real one.
 
-    It waits for absent devices. Ctrl-C or SIGTERM play the received packets, then end it.
+    A device that disappears is opened again. Ctrl-C or SIGTERM play the received packets, then
+    end it.
     With meters on a terminal, the key c switches concealment off and on. With PulseAudio or
     PipeWire, PULSE_SOURCE and PULSE_SINK choose among their inputs and outputs (plc devices).
     """

@@ -272,7 +272,11 @@ class ReceiverOptions:
     safety: Annotated[
         float,
         typer.Option(
-            parser=safety_of, metavar="HOW", help="Delay: quick, normal, safe, or 0 to 1."
+            parser=safety_of,
+            metavar="HOW",
+            help="Packets that may come too late: quick (1 in 10), normal (1 in 300), safe (1 in "
+            "10 000), or 0 to 1 between.",
+            show_default="normal",
         ),
     ] = 0.5
     fixed_delay_ms: Annotated[
@@ -436,7 +440,11 @@ class SelectionOptions:
 
     kinds: Annotated[
         str | None,
-        typer.Option(metavar="KIND,…", help="Only these kinds of damage.", show_default="all"),
+        typer.Option(
+            metavar="KIND,…",
+            help="Only these kinds: silence, dropout, repeat, click, alternate, invalid.",
+            show_default="all",
+        ),
     ] = None
     min_confidence: Annotated[
         float, typer.Option(metavar="0…1", help="Only damage of at least this confidence.")

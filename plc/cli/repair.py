@@ -92,7 +92,7 @@ def repair(
 ) -> None:
     """Find and repair the damage of a folder or bucket of recordings.
 
-    The same command continues a run that ended; finished results stay as they are.
+    The same command continues a run that was stopped; finished results stay as they are.
     Undamaged recordings are copied, as are those without labels and those whose places are
     all doubtful or excluded by options.
     Records lie in .plc-repair below --out.

@@ -72,7 +72,7 @@ def models_table(models: Sequence[Manifest]) -> "Table":
     """
     from rich.table import Table
 
-    table = Table(title="networks", show_lines=True)
+    table = Table(title="networks (figures: when trained)", show_lines=True)
     table.add_column("name", no_wrap=True)
     table.add_column("for, rates, size; trained; figures", overflow="fold")
     for model in models:

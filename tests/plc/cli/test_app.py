@@ -641,7 +641,7 @@ def test_packets_with_nan_are_mentioned(tmp_path: Path) -> None:
     samples[5000] = np.nan
     soundfile.write(tmp_path / "nan.wav", samples, RATE, subtype="FLOAT")
     result = run("conceal", tmp_path / "nan.wav", tmp_path / "out.wav", "--loss", "0%")
-    assert "and 1 packet with NaN or infinity" in result.stdout
+    assert "and 1 packet with undecodable samples, NaN or infinity" in result.stdout
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
