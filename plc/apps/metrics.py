@@ -266,10 +266,14 @@ RELAY_METRICS = (
 LIVE_METRICS = (
     _count("starved_samples", "engine.stats.starved_samples", "silence played for late blocks"),
     _count("unheard_blocks", "engine.stats.unheard_blocks", "blocks made without an output"),
-    _count("absent_packets", "engine.stats.absent_packets", "packets of an input's absence"),
+    _count(
+        "absent_packets",
+        "engine.stats.absent_packets",
+        "packets concealed while the input was away",
+    ),
     _gauge("concealing", lambda live: live.engine.playout.conceals, "0 while switched off by key"),
     _times("played_delay_seconds", "engine.stats.delay", _LONG_S, "delay from input to output"),
-    _times("step_seconds", "engine.stats.step_time", _SHORT_S, "time of a visit with a block"),
+    _times("step_seconds", "engine.stats.step_time", _SHORT_S, "time that a block took to make"),
     _gauge("reserve_seconds", attrgetter("engine.sink.reserve_s"), "audio ready for the output"),
     Metric("device_losses", _devices("stats.losses"), "device losses", ("direction",)),
     Metric(

@@ -141,6 +141,21 @@ def test_damaged_files_are_samples_or_a_typed_error(
             assert held <= max(600 * reader.sample_rate, 10 * len(content)) + 10 * len(signal)
 
 
+@pytest.mark.parametrize("size", [1, 8])
+def test_no_header_of_flac_promises_more_than_ten_minutes_of_nothing(
+    tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, 0.1 * np.random.default_rng(1).standard_normal(RATE), RATE)
+    content = path.read_bytes()
+    for at in range(8, 42):
+        for byte in (b"\0", b"\x7f", b"\xff"):
+            path.write_bytes(content[:at] + byte * size + content[at + size :])
+            with contextlib.suppress(PlcError), AudioReader(path) as reader:
+                assert (reader.samples or 0) <= 600 * reader.sample_rate + RATE
+                assert sum(map(len, reader.stream(65_536))) > 0
+
+
 def _sparse(path: Path, form: bytes, size: int, told: int, long: int | None) -> None:
     """Write a file of more than 4 GB that takes no room: all of its audio is a hole."""
     sizes = b"" if long is None else struct.pack("<4sIQQQI", b"ds64", 28, size, long, long // 2, 0)

@@ -447,7 +447,7 @@ def test_a_header_of_flac_that_is_no_frames_is_an_error_and_no_hours_of_nothing(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.flac"
-    flac(path, stereo())
+    flac(path, stereo().astype(np.float64))
     content = bytearray(path.read_bytes())
     content[15:23] = b"\x7f" * 8  # of the smallest and largest frame, rate, channels, length
     path.write_bytes(bytes(content))
