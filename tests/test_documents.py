@@ -14,6 +14,7 @@ DOCUMENTS = sorted(
     for pattern in ("*.md", "docs/*.md", "bench/**/*.md", "examples/**/*.md", "training/*.md")
     for path in ROOT.glob(pattern)
 )
+_FOLDERS = ("bench", "docs", "examples", "kernels", "plc", "tests", "training")
 _CODE = re.compile(r"^```.*?^```|^    .*?$|`[^`\n]*`", re.M | re.S)
 
 
@@ -42,6 +43,27 @@ def broken_links(page: Path) -> Iterator[str]:
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     assert list(broken_links(page)) == []
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_places_of_the_checkout_that_a_page_names_are_there(page: Path) -> None:
+    named = set(re.findall(rf"`((?:{'|'.join(_FOLDERS)})/[\w./-]+)`", page.read_text("utf-8")))
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_modules_of_training_that_its_page_names_are_there() -> None:
+    sources = ROOT / "training/plc_training"
+    text = (ROOT / "training/README.md").read_text("utf-8")
+    table = text[text.index("## Modules") : text.index("\n\n`[data.train]")]
+    for cell in re.findall(r"^\| (`.*?) \|", table, re.M):
+        folder = Path()
+        for name in re.findall(r"`([\w/]+)`", cell.replace("/`:", "`")):
+            if (sources / name).is_dir():
+                folder = Path(name)
+                continue
+            folder = Path(name).parent if "/" in name else folder
+            places = [sources / f"{place / Path(name).name}.py" for place in (folder, Path())]
+            assert any(place.exists() for place in places), name
 
 
 def test_broken_links_are_found(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A new task: one class and one line of the registry bring it from audio to a model."""
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -224,3 +225,10 @@ def test_the_former_complex_task_is_a_setting_of_the_context_encoder() -> None:
     text = text.replace("complex = true\n", "")
     assert "complex = " not in text
     assert parse_recipe(text, "former", "former").settings == recipe.settings
+
+
+def test_the_page_on_training_names_every_task() -> None:
+    page = (Path(__file__).parents[3] / "training/README.md").read_text("utf-8")
+    found = re.search(r"\| `\[task\]` \| `kind` \((.*?)\);", page)
+    assert found is not None
+    assert set(re.findall(r"`(\w+)`", found[1])) == set(TASKS) - {GainTask.kind}
