@@ -169,8 +169,8 @@ def send(
     bitrate: Annotated[
         float | None,
         typer.Option(
-            metavar="KBIT_S",
-            help="Bit rate of Opus.",
+            metavar="KBIT/S",
+            help="Bit rate of Opus, in kbit/s.",
             min=6.0,
             max=510.0,
             show_default="64 a channel; 24 with --fec",

@@ -19,7 +19,7 @@ Save = Annotated[
 ]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write a row per clip and method.")]
 Jobs = Annotated[int, typer.Option(help="Processes; 0 is one for each core.")]
-Seed = Annotated[int, typer.Option(min=0, help="Another seed draws other losses.")]
+Seed = Annotated[int, typer.Option(min=0, help="Another seed draws anew.")]
 Loss = Annotated[float, typer.Option(help="Share of packets lost, 0 to 1.")]
 Burst = Annotated[float, typer.Option(help="Mean number of packets in a burst.")]
 PacketMs = Annotated[float, typer.Option(help="Packet length in ms.")]
