@@ -17,7 +17,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.errors import ConfigError, TraceError
+from plc.audio.whole import write_whole
+from plc.errors import AudioFileError, ConfigError, TraceError
 
 # Runs drawn at once. Part of what a seed means: another number gives other traces.
 _RUNS_DRAWN = 1024
@@ -260,17 +261,26 @@ def gaps_of(trace: NDArray[np.bool_], packet_samples: int) -> list[tuple[int, in
     return [(int(start), int(stop)) for start, stop in bursts_of(trace) * packet_samples]
 
 
-def write_trace(path: str | Path, trace: ArrayLike, comments: Sequence[str] = ()) -> None:
-    """Write ``trace`` to a text file for :func:`read_trace`.
+def write_trace(
+    path: str | Path, trace: ArrayLike, comments: Sequence[str] = (), overwrite: bool = True
+) -> None:
+    """Write ``trace`` to a text file for :func:`read_trace`, whole or not at all.
 
     Parameters
     ----------
     path : str or Path
-        The text file; replaced if it exists.
+        The text file.
     trace : array_like of bool, shape (packets,)
         True = lost.
     comments : sequence of str
         Lines to put on top, without the ``#``.
+    overwrite : bool
+        Whether a file that is there is replaced.
+
+    Raises
+    ------
+    TraceError
+        If it cannot be written, or is there and may not be replaced.
     """
     lost = np.asarray(trace, np.bool_)
     if lost.ndim != 1:
@@ -279,9 +289,9 @@ def write_trace(path: str | Path, trace: ArrayLike, comments: Sequence[str] = ()
     lines[:, 0] = ord("0") + lost
     head = "".join(f"# {line}\n" for line in comments)
     try:
-        Path(path).write_bytes(head.encode() + lines.tobytes())
-    except OSError as error:
-        raise TraceError(f"cannot write the trace {path}: {error.strerror}") from error
+        write_whole(Path(path), head.encode() + lines.tobytes(), overwrite)
+    except AudioFileError as error:
+        raise TraceError(str(error)) from error
 
 
 def _check_share(loss: float) -> None:

@@ -281,7 +281,8 @@ def lose_file(
                 _report(progress, samples, reader)
             whole = np.concatenate(taken)
             # Before the target gets its name: a lossy recording is of no use without its trace.
-            write_trace(trace_path, whole, [f"packets of {packet_samples} samples, 1 = lost"])
+            about = f"packets of {packet_samples} samples, 1 = lost"
+            write_trace(trace_path, whole, [about], overwrite)
         onsets = np.count_nonzero(whole[1:] & ~whole[:-1]) + whole[0]
         return LoseReport(
             samples=samples,

@@ -1,3 +1,4 @@
+import errno
 import itertools
 from pathlib import Path
 
@@ -175,8 +176,33 @@ def test_a_missing_trace_and_an_unwritable_one_say_so(tmp_path: Path) -> None:
         read_trace(tmp_path / "none.trace")
     with pytest.raises(TraceError, match="cannot write"):
         write_trace(tmp_path / "no folder" / "a.trace", [True])
+    (tmp_path / "folder.trace").mkdir()
+    with pytest.raises(TraceError, match="cannot write"):
+        write_trace(tmp_path / "folder.trace", [True])
     with pytest.raises(TraceError, match="shape"):
         write_trace(tmp_path / "a.trace", [[True], [False]])
+
+
+def test_a_trace_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.trace"
+    write_trace(path, [True])
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("plc.audio.whole.put", fail)
+    with pytest.raises(TraceError, match="disk is full"):
+        write_trace(path, [False] * 1000)
+    assert read_trace(path).tolist() == [True]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_trace_that_came_meanwhile_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.trace"
+    write_trace(path, [True])
+    with pytest.raises(TraceError, match="exists; give --overwrite"):
+        write_trace(path, [False], overwrite=False)
+    assert read_trace(path).tolist() == [True]
 
 
 def test_a_given_trace_is_handed_out_once_or_for_ever() -> None:
