@@ -465,6 +465,8 @@ def check_target(target: Path, source: Path | None = None, overwrite: bool = Tru
         _check_media(target)
     if target.is_dir():
         raise AudioFileError(f"{target} is a folder; name a file in it")
+    if target.exists() and not target.is_file():
+        raise AudioFileError(f"{target} is a pipe or a device; name a file, or - for stdout")
     if not target.parent.is_dir():
         raise AudioFileError(
             f"{target.parent} is not a folder; make it first to write {target.name}"

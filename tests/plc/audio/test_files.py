@@ -377,10 +377,12 @@ def test_targets_that_cannot_be_written_are_refused_beforehand(tmp_path: Path) -
     write(source, stereo())
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "link.wav").symlink_to(source)
+    os.mkfifo(tmp_path / "pipe.wav")
     for target, message in [
         (tmp_path / "b.aac", r"\.wav, \.flac, \.ogg, \.opus, \.mp3"),
         (tmp_path / "b", "none"),
         (tmp_path / "folder.wav", "is a folder"),
+        (tmp_path / "pipe.wav", "is a pipe or a device; name a file, or - for stdout"),
         (tmp_path / "no" / "b.wav", "make it first"),
         (source, "source itself"),
         (tmp_path / "link.wav", "source itself"),
