@@ -32,6 +32,8 @@ from plc.repair.track_fill import Recording, TrackFill
 # Packets read and written at once.
 _BLOCK_PACKETS = 64
 _USUAL = FillSettings()
+# Codings that hold more bits of a sample than float32 does.
+_FINER = {"PCM_32": "32 bits", "DOUBLE": "64-bit floats"}
 
 Progress = Callable[[int, int | None], None]
 """Called with the samples done, and the expected samples (None if unknown)."""
@@ -535,6 +537,11 @@ def _writer_like(
         notice.tell_once(
             f"{reader.path} is in a lossy coding ({reader.bitrate / 1000:.0f} kbit/s): all "
             f"of {target} is coded anew; .flac or .wav keeps the decoded samples"
+        )
+    if writer.subtype in _FINER and writer.subtype == reader.subtype:
+        notice.tell_once(
+            f"{reader.path} has samples of {_FINER[writer.subtype]}: their first 24 bits are kept, "
+            "what is below -140 dB of each is rounded"
         )
     return writer
 

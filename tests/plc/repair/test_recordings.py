@@ -326,6 +326,21 @@ def test_a_lossy_recording_keeps_its_rate_and_is_told_to_be_coded_anew(
     assert not [line for line in told if "coded anew" in line]
 
 
+@pytest.mark.parametrize("subtype", ["PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_samples_of_more_bits_than_are_kept_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtype: str
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "tell_once", told.append)
+    path, target = tmp_path / "a.wav", tmp_path / "b.wav"
+    soundfile.write(path, 0.1 * np.random.default_rng(1).standard_normal(8000), 8000, subtype)
+    conceal_file(path, target, Bernoulli(0.0).source())
+    before, after = (soundfile.read(each)[0] for each in (path, target))
+    assert np.array_equal(before, after) == (not told) == (subtype in ("PCM_24", "FLOAT"))
+    assert np.abs(before - after).max() <= 2.0**-25
+    assert soundfile.info(target).subtype == subtype
+
+
 def harmed_flac(path: Path) -> NDArray[np.float32]:
     """Write a file whose tenth frame is damaged; return what it held."""
     signal = np.stack([tones(1, 48_000, 96_000), tones(2, 48_000, 96_000)], axis=1)
