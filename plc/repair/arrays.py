@@ -39,6 +39,7 @@ References
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -99,8 +100,10 @@ class FillSettings:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.quality not in QUALITIES:
+        if not isinstance(self.quality, str) or self.quality not in QUALITIES:
             raise ConfigError(f"quality is {self.quality!r}; known: {', '.join(QUALITIES)}")
+        if not isinstance(self.seed, SupportsIndex):
+            raise ConfigError(f"seed is {self.seed!r}; give an integer")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}; expected at least 0")
 

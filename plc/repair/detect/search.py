@@ -19,9 +19,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.samples import Packet, Samples, as_signal
-from plc.errors import ConfigError
-from plc.limits import FILE_MAX_CHANNELS, FILE_MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from plc.engine.config import RecordingConfig
+from plc.engine.samples import FLOAT32, Packet, Samples, as_array, as_signal
+from plc.errors import PacketError
 from plc.repair.detect import alternate, clicks, constant, dips, lone, repeats, seams
 from plc.repair.detect.findings import Candidate, Finding, runs
 from plc.repair.detect.plausible import PAUSE, PULSES, TONES, weigh
@@ -57,15 +57,10 @@ class Detector:
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
-        if not MIN_SAMPLE_RATE <= sample_rate <= FILE_MAX_SAMPLE_RATE:
-            raise ConfigError(
-                f"sample_rate is {sample_rate} Hz; give {MIN_SAMPLE_RATE} to {FILE_MAX_SAMPLE_RATE}"
-            )
-        if not 1 <= channels <= FILE_MAX_CHANNELS:
-            raise ConfigError(f"channels is {channels}; give 1 to {FILE_MAX_CHANNELS}")
-        self._rate = sample_rate
-        self._core, self._context = (round(s * sample_rate) for s in (_CORE_S, _CONTEXT_S))
-        self._held = np.empty((0, channels), np.float32)
+        config = RecordingConfig(sample_rate=sample_rate, channels=channels)
+        self._rate = config.sample_rate
+        self._core, self._context = (round(s * self._rate) for s in (_CORE_S, _CONTEXT_S))
+        self._held = np.empty((0, config.channels), np.float32)
         self._start = 0
         """Sample that the held ones begin with."""
         self._told = 0
@@ -80,7 +75,18 @@ class Detector:
         ----------
         block : float32, shape (n, channels)
             The next samples, as many as there are.
+
+        Raises
+        ------
+        PacketError
+            If it is anything else.
         """
+        channels = self._held.shape[1]
+        block = as_array(block, "block")
+        if block.dtype != FLOAT32 or block.ndim != 2 or block.shape[1] != channels:
+            raise PacketError(
+                f"block is {block.dtype} {block.shape}; give float32 of shape (n, {channels})"
+            )
         self._held = np.concatenate([self._held, block])
         found: list[Finding] = []
         while self._start + len(self._held) >= self._told + self._core + self._context:

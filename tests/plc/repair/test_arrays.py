@@ -194,6 +194,9 @@ def test_a_wrong_signal_names_what_would_do(signal: Any, message: str) -> None:
     ("settings", "message"),
     [
         ({"quality": "perfect"}, "quality is 'perfect'; known: fast, good, best"),
+        ({"quality": ["good"]}, r"quality is \['good'\]; known: fast, good, best"),
+        ({"seed": 1.5}, r"seed is 1\.5; give an integer"),
+        ({"seed": "1"}, "seed is '1'; give an integer"),
         ({"method": "magic"}, "method is 'magic'; known: auto"),
         ({"method": "burg:60/100"}, "half"),
         ({"lost": [(90, 101)]}, "gap 90:101 does not fit a signal of 100 samples"),

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,10 +187,24 @@ def test_a_detector_holds_half_a_minute_at_most() -> None:
 
 
 def test_bad_arguments_are_refused() -> None:
-    with pytest.raises(ConfigError, match="sample_rate is 4000 Hz"):
+    with pytest.raises(ConfigError, match="sample_rate is 4000; supported: 8000 to 768000 Hz"):
         detect(music(1.0), sample_rate=4_000)
+    rates: tuple[Any, ...] = (44_100.5, 48_000.0, "48000", None)
+    for rate in rates:
+        with pytest.raises(ConfigError, match=f"sample_rate is {rate!r}; give an integer"):
+            detect(music(1.0), sample_rate=rate)
     with pytest.raises(ConfigError, match="channels is 0"):
         Detector(RATE, 0)
+    blocks: tuple[Any, ...] = (
+        np.zeros(9, np.float32),
+        np.zeros((9, 1), np.float32),
+        np.zeros((9, 2)),
+        np.zeros((9, 2), np.int16),
+        [[0.0, 0.0]],
+    )
+    for block in blocks:
+        with pytest.raises(PacketError, match="block is"):
+            Detector(RATE, 2).push(block)
     with pytest.raises(PacketError, match="float32"):
         detect(np.zeros(100), sample_rate=RATE)
 
