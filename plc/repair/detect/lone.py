@@ -27,6 +27,8 @@ _INSIDE_RATIO, _LEAST_INSIDE = 3.0, 2e-4
 _NOISE = 1.5e-5
 # Where so many sounds are all that short, and so little else sounds, clicks are what was recorded.
 _FRAME_MS, _SHORT_FRAMES, _FEWEST, _SHORT_SHARE, _SOUNDING = 5.0, 3, 8, 0.9, 0.08
+# Silence: a few steps of 16 bits.
+_SILENT = 1e-4
 # Longer ones a mouth makes, too; as long as a click is what exceeds a share of its peak.
 _SHORT_MS, _LENGTH_SHARE = 1.2, 0.1
 # The spectrum of a click is flatter, with so much around it.
@@ -98,6 +100,14 @@ def is_all(row: NDArray[np.float32], sample_rate: int) -> bool:
         and np.mean(lengths <= _SHORT_FRAMES) >= _SHORT_SHARE
         and np.mean(sounding) <= _SOUNDING
     )
+
+
+def are_only(row: NDArray[np.float32], found: list[Candidate]) -> bool:
+    """Return whether a channel is silent but for clicks.
+
+    They are what was recorded, then, such as the impulses of a measurement.
+    """
+    return bool(found) and float(np.abs(without(row, found)).max()) <= _SILENT
 
 
 def without(row: NDArray[np.float32], found: list[Candidate]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ which it is; all of a recording can. A finding is doubtful where
 * it lies between the pulses of one sound, or between different square waves
   (:mod:`plc.repair.detect.constant`), or sound has died away before it and begins quietly
   behind it (:mod:`plc.repair.detect.dips`),
+* it is a click, and nothing but clicks sounds around it,
 * sound is faded out and in again over a long hole, or a stutter is long,
 * repeated blocks are many, and lie on no grid as lost packets do,
 * most of what is found around is doubtful,
@@ -39,6 +40,7 @@ from plc.repair.detect.rhythm import on_beats, regular
 REGULAR = "recurs regularly"
 PULSES = "between pulses of one sound"
 PAUSE = "in a pause"
+ALONE = "nothing else sounds"
 TONES = "between tones of a generator"
 TOO_MUCH = "too much of the recording"
 FADED = "faded on both sides"

@@ -24,7 +24,7 @@ from plc.engine.samples import FLOAT32, Packet, Samples, as_array, as_signal
 from plc.errors import PacketError
 from plc.repair.detect import alternate, clicks, constant, dips, lone, repeats, seams
 from plc.repair.detect.findings import Candidate, Finding, runs
-from plc.repair.detect.plausible import PAUSE, PULSES, TONES, weigh
+from plc.repair.detect.plausible import ALONE, PAUSE, PULSES, TONES, weigh
 from plc_kernels.packet import INT16_SCALE
 
 _CORE_S, _CONTEXT_S = 16.0, 3.0
@@ -251,6 +251,8 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
         return invalid + _within([*thinned, *stuck], first, last)
     errors = clicks.residual(sound, rate)
     in_pauses = lone.find(sound, rate)
+    if lone.are_only(sound, in_pauses):
+        in_pauses = [replace(each, doubt=ALONE) for each in in_pauses]
     quiet = lone.without(sound, in_pauses)
     holes = [each for each in dips.find(quiet, rate) if not constant.is_step(quiet, each, rate)]
     uneven = [

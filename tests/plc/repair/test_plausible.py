@@ -76,6 +76,20 @@ def in_a_pause(click: NDArray[np.float32], places: Sequence[int]) -> list[Findin
     ]
 
 
+@pytest.mark.parametrize("seconds", [(0.5,), (0.5, 2.5, 4.5)])
+@pytest.mark.parametrize("dither", [0.0, 1 / 32768])
+def test_impulses_in_silence_are_what_was_recorded(
+    seconds: tuple[float, ...], dither: float
+) -> None:
+    rng = np.random.default_rng(3)
+    steps = rng.random(6 * RATE) - rng.random(6 * RATE) if dither else np.zeros(6 * RATE)
+    x = (np.round(steps) * dither).astype(np.float32)
+    x[[round(each * RATE) for each in seconds]] = 0.9
+    found = detect(x, sample_rate=RATE)
+    assert len(found) == len(seconds)
+    assert all(each.doubt for each in found)
+
+
 def ringing(hertz: float) -> NDArray[np.float32]:
     """Return a click as a mouth makes it: of one resonance, and over within a millisecond."""
     time_s = np.arange(24) / RATE
