@@ -34,6 +34,9 @@ _JUMP_MS, _AROUND_MS = 1.0, 12.0
 _OUTSIDE = 10.0
 # Short blocks said again and again for longer than this are a tone.
 _TONE_MS, _TONE_BLOCKS = 250.0, 8
+# A smooth wave is nowhere steeper than so many times its mean slope; within a period it is so far
+# from itself. What differs from the period before by that share of the peak, and how much may.
+_STEEPEST, _TURNED, _DIFFERENT, _DIFFERING = 2.5, 0.5, 0.1, 0.5
 # A pattern is looked for so far around, in stretches of a length, that repeat as exactly as the
 # finding does or to -60 dB; such a share of all that sounds.
 _PATTERN_MS, _PATTERN_WIDTH_MS, _PATTERN_SHARE = 1000.0, 10.0, 0.25
@@ -58,6 +61,7 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Can
     factor = max(1, sample_rate // _LOW_RATE)
     thin = _thinned(row, factor)
     ms = sample_rate / 1000
+    shortest = round(_LAGS_MS[0] * ms)
     found = []
     likely = [
         (start, stop, confidence, lag)
@@ -67,8 +71,9 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Can
     spans = np.array([each[:2] for each in likely], np.int64).reshape(-1, 2)
     for start, stop, confidence, lag in likely:
         doubt = REGULAR if is_cycle(start, stop, spans, ms) else ""
-        first, block = _first_copy(row, (start, stop), lag, round(_LAGS_MS[0] * ms))
+        first, block = _first_copy(row, (start, stop), lag, shortest)
         is_tone = stop - first > max(_TONE_MS * ms, _TONE_BLOCKS * block)
+        is_tone = is_tone or _is_one_wave(row, (start, stop), lag, shortest)
         if not is_tone and not _is_pattern(thin, row, (start, stop), lag, factor):
             found.append(Candidate(first, stop, "repeat", confidence, doubt=doubt))
     return found
@@ -286,6 +291,32 @@ def _first_copy(
         if least <= max(_SAME * error, _SAME_LEAST):
             return min(span[0], _edges(row, span, block, lag)[0]), block
     return span[0], lag
+
+
+def _is_one_wave(row: NDArray[np.float32], span: tuple[int, int], lag: int, shortest: int) -> bool:
+    """Return whether a copy goes on with a smooth wave, of a period below any block's.
+
+    A note of a synthesizer is so, and repeats itself exactly after some periods. Where a block was
+    put in, the wave jumps.
+    """
+    part = row[max(0, span[0] - lag // 2) : _inner(span).stop].astype(np.float64)
+    slope = np.diff(part)
+    if np.abs(slope).max(initial=0.0) > _STEEPEST * np.sqrt(np.mean(np.square(slope))):
+        return False
+    period = _period(part, min(shortest, part.size // 4))
+    if not period:
+        return False
+    differs = np.abs(part[period:] - part[:-period]) > _DIFFERENT * np.abs(part).max()
+    sums = np.concatenate([[0], np.cumsum(differs)])
+    return bool((sums[period:] - sums[:-period]).max() <= _DIFFERING * period)
+
+
+def _period(x: NDArray[np.float64], longest: int) -> int:
+    """Return the period below ``longest`` that a wave has; 0 if it has none."""
+    power = 2.0 * np.mean(np.square(x)) + 1e-9
+    apart = [np.mean(np.square(x[k:] - x[:-k])) / power for k in range(1, longest)]
+    turned = np.flatnonzero(np.array(apart) > _TURNED)
+    return int(turned[0] + np.argmin(apart[turned[0] :])) + 1 if turned.size else 0
 
 
 def _jump(both: NDArray[np.float64], place: int, sample_rate: int) -> float:

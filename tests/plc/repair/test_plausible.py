@@ -126,6 +126,34 @@ def test_a_single_click_in_a_pause_is_not_doubted_after_coding(
     assert not any(each.doubt for each in clicks)
 
 
+@pytest.mark.parametrize("shape", ["sine", "triangle", "organ"])
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_short_notes_of_a_synthesizer_are_no_repeated_blocks(shape: str, rate: int) -> None:
+    waves = {
+        "sine": lambda turns: np.sin(2 * np.pi * turns),
+        "triangle": lambda turns: 2 * np.abs(2 * (turns % 1) - 1) - 1,
+        "organ": lambda turns: sum(np.sin(2 * np.pi * k * turns) / k for k in (1, 2, 4)) / 1.75,
+    }
+    samples = rate // 10
+    ramp = np.minimum(np.arange(samples), samples - np.arange(samples)) / (0.003 * rate)
+    # At these rates each repeats itself to the sample after some periods.
+    line = np.random.default_rng(1).choice([262, 294, 330, 349, 392, 440, 494, 523, 880], 40)
+    line[1:][np.diff(line) == 0] = 587  # a note struck twice is said again
+    notes = [waves[shape](np.arange(samples) * hertz / rate) for hertz in line]
+    x = 0.3 * np.concatenate(notes) * np.tile(np.minimum(1, ramp), len(notes))
+    found = detect((np.round(x * 32767) / 32768).astype(np.float32), sample_rate=rate)
+    assert not [each for each in found if not each.doubt]
+
+
+@pytest.mark.parametrize("length_ms", [5, 12, 25])
+def test_a_stuck_block_of_a_tone_is_damage(length_ms: int) -> None:
+    rate = 48_000
+    x = (0.3 * np.sin(2 * np.pi * 443.7 * np.arange(4 * rate) / rate)).astype(np.float32)
+    start, block = 2 * rate, length_ms * rate // 1000
+    x[start : start + 3 * block] = np.tile(x[start - block : start], 3)
+    assert [each for each in detect(x, sample_rate=rate) if not each.doubt]
+
+
 def found_at(second: float, kind: str, confidence: float, seam: bool = False) -> Finding:
     start = round(second * RATE)
     return Finding(
