@@ -27,7 +27,7 @@ from plc.audio.loss import GilbertElliott, write_trace
 from plc.audio.quality import lsd_db, nmse_db
 from plc.engine.concealer import Concealer
 from plc.engine.config import samples_of_packet
-from plc.errors import AudioFileError, MissingExtraError, PlcError
+from plc.errors import AudioFileError, ConfigError, MissingExtraError, PlcError
 from plc.repair.recordings import in_packets
 
 CLIPS = ("music", "speech")
@@ -169,8 +169,15 @@ def run(
         Seconds of each clip that are pushed in real time, to time lost packets; 0: none.
     progress : callable, optional
         Called with the name of each step.
+
+    Raises
+    ------
+    ConfigError
+        If no packet of a clip is lost: there is nothing to compare.
+    AudioFileError
+        If the files cannot be written.
     """
-    model = GilbertElliott(loss, mean_burst)
+    streams = _streams(GilbertElliott(loss, mean_burst), packet_ms, seed)
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -183,8 +190,7 @@ def run(
     problem: str | None = None
     bench = _Bench(dict(judges or {}), dict(rivals or {}), live_s)
     heard: list[listening.Clip] = []
-    for clip in CLIPS:
-        stream = _stream(clip, model, packet_ms, seed)
+    for clip, stream in streams.items():
         write_trace(folder / f"{clip}.trace", stream.lost, [stream.title, "1 = lost"])
         clip_rows, played = _play_all(folder, clip, stream, bench, progress)
         rows += clip_rows
@@ -215,6 +221,18 @@ def run(
         judge_problem=bench.problem,
         rival_problem=bench.rival_problem,
     )
+
+
+def _streams(model: GilbertElliott, packet_ms: float, seed: int) -> dict[str, LossyClip]:
+    """Return the clips with their losses."""
+    streams = {clip: _stream(clip, model, packet_ms, seed) for clip in CLIPS}
+    for clip, stream in streams.items():
+        if not stream.lost.any():
+            raise ConfigError(
+                f"no packet of the clip {clip} was lost: give another seed, shorter bursts or a "
+                "higher loss"
+            )
+    return streams
 
 
 class _Bench:

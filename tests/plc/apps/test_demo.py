@@ -15,7 +15,7 @@ from plc.apps.demo import CLIPS, LABELS, LOSSY, OURS, SPEECH, Rival, clip_audio,
 from plc.audio.files import read_audio
 from plc.audio.loss import read_trace
 from plc.audio.quality import nmse_db
-from plc.errors import AudioFileError, MissingExtraError, PlcError
+from plc.errors import AudioFileError, ConfigError, MissingExtraError, PlcError
 
 BUNDLE_BYTES_MAX = 1_000_000
 
@@ -38,6 +38,12 @@ def test_the_bundle_is_small_and_each_clip_has_a_licence() -> None:
         section = licence.partition(f"## {clip}.flac")[2].partition("\n## ")[0]
         for word in ("title", "author", "source", "CC-BY-SA", "changes", "Debian"):
             assert word in section
+
+
+def test_a_demo_in_which_nothing_is_lost_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no packet of the clip .* was lost: give another seed"):
+        run(tmp_path / "new", loss=0.0, pictures=False, live_s=0.0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_demo_compares_all_ways_on_the_same_losses(tmp_path: Path) -> None:
