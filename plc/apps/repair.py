@@ -280,7 +280,7 @@ def run_repair(
     Raises
     ------
     AudioFileError
-        If the source holds no recordings, or another run works on the target.
+        If the source holds no recordings, the target is a file, or another run works on it.
     ConfigError
         If source and target are the same place.
     """
@@ -288,6 +288,8 @@ def run_repair(
     sources, targets = place(source), place(target)
     if same(sources, targets):
         raise ConfigError(f"{source} is source and target; name another folder for the results")
+    if isinstance(targets, Folder) and targets.path.is_file():
+        raise AudioFileError(f"{target} is a file; name a folder for the results")
     labels = None if settings.gaps is None else labels_at(settings.gaps)
     listing = sources.recordings(targets)
     if not listing.entries and not listing.refused:

@@ -305,6 +305,9 @@ def test_what_cannot_be_repaired_is_refused(archive: Path) -> None:
         run_repair(str(archive / "none"), str(archive / "out"), settings)
     with pytest.raises(AudioFileError, match="no recordings"):
         run_repair(str(archive / "labels"), str(archive / "out"), settings)
+    (archive / "file").write_text("somebody's")
+    with pytest.raises(AudioFileError, match="file is a file; name a folder for the results"):
+        run_repair(tapes, str(archive / "file"), settings)
     pytest.importorskip("fsspec", reason="fsspec comes with the extra scale")
     with pytest.raises((ConfigError, MissingExtraError), match="nosuch://"):
         run_repair("nosuch://a/b", str(archive / "out"), settings)
