@@ -757,8 +757,8 @@ def _create(
         if reason := _place_error(writer._partial):
             raise AudioFileError(f"cannot write {writer.path}: {reason}") from error
         raise AudioFileError(
-            f"{writer.path.suffix} cannot hold {channels} channels at {sample_rate} Hz "
-            f"({_reason(error)}); .wav and .flac hold any rate and up to 8 channels"
+            f"{writer.path.suffix} cannot hold {counted(channels, 'channel')} at {sample_rate} Hz "
+            f"({_reason(error)}); {media.WIDEST}"
         ) from error
 
 

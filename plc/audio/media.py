@@ -22,6 +22,7 @@ from plc.audio import flac_frames
 from plc.audio.tag_values import Picture, Tags, mapped, mime_of
 from plc.errors import AudioFileError, MissingExtraError, why
 from plc.extras import install_command
+from plc.notice import counted
 
 # FFmpeg's format of a suffix, and the codings that may be kept from the source, the first for any
 # other source.
@@ -33,6 +34,8 @@ FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
     ".mka": ("matroska", ("flac", "alac", "aac", "opus", "mp3", "ac3", "eac3", "pcm_s16le")),
     ".webm": ("webm", ("opus",)),
 }
+WIDEST = ".wav holds any rate and number of channels, .flac up to 655350 Hz and 8 channels"
+"""Said where a format cannot hold a recording."""
 # Names of files that are read, besides those that are written and those of libsndfile.
 READ_SUFFIXES = (".wma", ".aac", ".ac3", ".avi", ".mpg", ".ts", ".mts", ".m4v", ".3gp")
 _ENCODERS = {"opus": "libopus", "mp3": "libmp3lame"}
@@ -455,9 +458,8 @@ class MediaEncoder:
             self._end_films()
             beside = " beside the other streams of its source" if self._film else ""
             raise AudioFileError(
-                f"{suffix} cannot hold {channels} channels of {codec} at {sample_rate} Hz{beside} "
-                f"({_reason(error)}); .wav and .flac hold any rate and up to 8 channels, .mkv most "
-                "films"
+                f"{suffix} cannot hold {counted(channels, 'channel')} of {codec} at {sample_rate} "
+                f"Hz{beside} ({_reason(error)}); {WIDEST}, .mkv most films"
             ) from error
 
     def _add_streams(self, encoder: str, channels: int) -> Any:

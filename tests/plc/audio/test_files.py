@@ -401,14 +401,25 @@ def test_a_place_where_nothing_can_be_made_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("suffix", "sample_rate", "channels"),
-    [(".opus", 44_100, 1), (".mp3", 96_000, 2), (".mp3", RATE, 3)],
+    [
+        (".opus", 44_100, 1),
+        (".mp3", 96_000, 2),
+        (".mp3", RATE, 3),
+        (".flac", RATE, 9),
+        (".flac", 768_000, 1),
+    ],
 )
 def test_what_a_format_cannot_hold_names_those_that_can(
     tmp_path: Path, suffix: str, sample_rate: int, channels: int
 ) -> None:
-    with pytest.raises(AudioFileError, match=r"\.wav and \.flac hold"):
+    held = r"\.wav holds any rate and number of channels, \.flac up to 655350 Hz and 8 channels"
+    with pytest.raises(AudioFileError, match=held):
         AudioWriter(tmp_path / f"a{suffix}", sample_rate, channels)
     assert not os.listdir(tmp_path)
+    with AudioWriter(tmp_path / "a.wav", sample_rate, channels) as writer:
+        writer.write(np.zeros((9, channels), np.float32))
+    info = soundfile.info(tmp_path / "a.wav")
+    assert (info.samplerate, info.channels, info.frames) == (sample_rate, channels, 9)
 
 
 @pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
