@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plc.cli import batch
-from plc.cli.lose import NOTHING_LOST, MaybeBurst, MaybeLoss, losses_of
+from plc.cli.lose import NOTHING_LOST, MaybeBurst, MaybeLoss, check_losses, losses_of
 from plc.cli.options import (
     AsJson,
     Lookahead,
@@ -74,6 +74,7 @@ def conceal(
     """
     from plc.repair.recordings import conceal_file
 
+    check_losses(trace, loss, burst)
     packets = packets_of(lookahead, lookahead_ms, packet_ms)
     with batch.recordings(sources, target, file_format) as work:
         work.check_shown(picture, page, overwrite)

@@ -77,25 +77,30 @@ NOTHING_LOST = "no packet was lost: give another --seed, a shorter --burst or a 
 """Said where losses drawn at random hit nothing."""
 
 
-def losses_of(
-    trace: Path | None, loop: bool, loss: float | None, burst: float | None, seed: int
-) -> "LossSource":
-    """Return the losses that options ask for; raise BadParameter if they ask for none or two."""
-    from plc.audio.loss import Bernoulli, GilbertElliott, TraceLosses, read_trace
-
+def check_losses(trace: Path | None, loss: float | None, burst: float | None) -> None:
+    """Raise BadParameter if options ask for no losses or for two."""
     if (trace is None) == (loss is None):
         raise typer.BadParameter(
             "say which packets are lost by one of --trace FILE and --loss 10%",
             param_hint="--trace / --loss",
         )
+    if loss == 1.0 and burst is not None:
+        raise typer.BadParameter(
+            "--loss 100% is one burst without end; leave --burst out, or lose less",
+            param_hint="--burst",
+        )
+
+
+def losses_of(
+    trace: Path | None, loop: bool, loss: float | None, burst: float | None, seed: int
+) -> "LossSource":
+    """Return the losses that options ask for, as :func:`check_losses` permits."""
+    from plc.audio.loss import Bernoulli, GilbertElliott, TraceLosses, read_trace
+
+    check_losses(trace, loss, burst)
     if trace is not None:
         return TraceLosses(read_trace(trace), loop, path=trace)
     assert loss is not None
     if burst is not None:
-        if loss == 1.0:
-            raise typer.BadParameter(
-                "--loss 100% is one burst without end; leave --burst out, or lose less",
-                param_hint="--burst",
-            )
         return GilbertElliott(loss, burst).source(seed)
     return (GilbertElliott(loss) if loss < 1.0 else Bernoulli(loss)).source(seed)
