@@ -232,8 +232,8 @@ def _mask_blocks(path: Path, channels: int) -> Iterator[NDArray[np.bool_]]:
                 yield marked if channels > 1 else marked.any(axis=1, keepdims=True)
         return
     try:
-        mask = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        mask = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # of a header that is none, numpy raises many
         reason = getattr(error, "strerror", None) or "it is no NumPy array"
         raise ConfigError(f"cannot read the mask {path}: {reason}") from error
     shapes = mask.ndim == 1 or (mask.ndim == 2 and mask.shape[1] == channels)

@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 
 import numpy as np
@@ -141,9 +142,13 @@ def test_a_gap_of_no_channel_is_refused(text: str) -> None:
 
 def test_a_mask_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mask.npy"
-    path.write_bytes(b"no array")
-    with pytest.raises(ConfigError, match="cannot read the mask"):
-        read_mask(path, 10)
+    archive = io.BytesIO()
+    np.savez(archive, mask=np.ones(10, np.bool_))
+    unclosed = b"\x93NUMPY\x01\x00\x76\x00" + b"(" * 117 + b"\n"
+    for content in (b"no array", archive.getvalue(), b"PK\x03\x04", unclosed):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match="cannot read the mask"):
+            read_mask(path, 10)
     np.save(path, np.zeros((10, 2), np.bool_))
     with pytest.raises(ConfigError, match=r"expected bool, shape \(samples,\)"):
         read_mask(path, 10)
