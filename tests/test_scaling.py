@@ -222,7 +222,7 @@ def test_an_ssrc_that_is_given_twice_is_refused_and_kills_no_worker(tmp_path: Pa
 def test_streams_that_a_worker_has_no_time_for_join_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_format, "_measure", lambda *_: Costs(9.0, 9.0))  # time for two
+    monkeypatch.setattr(pool_format, "_measure", lambda *_: Costs(9.0, 9.0, 9.0))  # time for two
     ticks = ticks_of(len(SSRCS))[:20]
     keeper = kept(tmp_path, "a", "b")
     _, served = played_by(keeper, SSRCS, ticks[:10])

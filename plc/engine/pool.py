@@ -64,7 +64,7 @@ MAX_STREAMS = 65_536
 _SHELF = 64
 _PLACES = 2**24
 """More than there can be: each of 65536 streams may be the last one on a shelf."""
-# Of the mean of the processor time of a preparation: the last of so many.
+# Of the mean of the time of a preparation, or of a burst: the last of so many.
 _COST_MEMORY = 16
 
 Ids = NDArray[np.int64]
@@ -428,7 +428,7 @@ class ConcealerPool:
         if end_s < math.inf:
             runs, bursts = _apart(runs, self._beginning(places, runs, lacks, there))
             bursts.sort(key=lambda one: self._hurried[places[one.at]])  # the last is served first
-        tick = _Tick(runs, bursts, end_s, whole, out)
+        tick = _Tick(runs, bursts, end_s, self._threads, whole, out)
         self._serve(tick.work)
         self._hurried[places[np.array(tick.hurried, np.int64)]] += 1
         self._count_prepared(places)
@@ -752,7 +752,10 @@ class _Tick:
     bursts : list of _Run
         Rows whose bursts begin, each by itself, the first one last.
     end_s : float
-        By ``perf_counter``: bursts that would take longer have the cheapest prediction.
+        By ``perf_counter``: bursts that would take longer have the cheapest prediction, for which
+        there is then time.
+    threads : int
+        That work on it.
     packets, out : float32 or int16, shape (streams, packet_samples, channels)
         That come, and that are to be played.
 
@@ -763,12 +766,19 @@ class _Tick:
     """
 
     def __init__(
-        self, runs: list[_Run], bursts: list[_Run], end_s: float, packets: Any, out: Packet
+        self,
+        runs: list[_Run],
+        bursts: list[_Run],
+        end_s: float,
+        threads: int,
+        packets: Any,
+        out: Packet,
     ) -> None:
         self._runs = runs[::-1]
         self._bursts = bursts
         self._format = one = (runs or bursts)[0].shelf.format
-        self._latest_s = end_s - one.costs.lost_ms / 1000.0
+        self._end_s = end_s
+        self._hurried_s = one.costs.hurried_ms / 1000.0 / threads
         self.hurried: list[int] = []
         self._packets, self._out = packets, out
         self._stride = packets.strides[0]
@@ -785,11 +795,16 @@ class _Tick:
         for one in _taken_from(self._waiting):
             self._serve(one)
         for one in _taken_from(self._bursts):
-            if perf_counter() > self._latest_s:
+            began_s, of = perf_counter(), self._format
+            hurried = began_s + of.burst_s + len(self._bursts) * self._hurried_s > self._end_s
+            if hurried:
                 one.rows[:, DEPTH] = MAX_STEPS
                 self.hurried.append(one.at)
             self._step(PUSH, one)
             self._serve(one)
+            # Without a burst that had time, back to what one took at first.
+            took_s = of.costs.lost_ms / 1000.0 if hurried else perf_counter() - began_s
+            of.burst_s += (took_s - of.burst_s) / _COST_MEMORY
 
     def _serve(self, one: _Run) -> None:
         """Have the networks of a stream fill what it lacks."""

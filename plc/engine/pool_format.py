@@ -22,8 +22,10 @@ from plc.engine.stats import Stats
 from plc.errors import ConfigError
 from plc.processor_time import thread_clock
 from plc_kernels.stream.layout import (
+    DEPTH,
     FLAGS,
     LISTENS,
+    MAX_STEPS,
     PACKET,
     POSITION,
     PREPARED_AT,
@@ -78,9 +80,11 @@ class Costs:
     received_ms: float
     lost_ms: float
     """Of one that begins a burst and was not prepared, with the network."""
+    hurried_ms: float
+    """The same, with the cheapest prediction."""
 
 
-_FREE = Costs(0.0, 0.0)
+_FREE = Costs(0.0, 0.0, 0.0)
 _memory = WorkingMemory()
 
 
@@ -106,6 +110,8 @@ class Format:
         Of blocks, for snapshots.
     costs : Costs
         Of a stream's packets, here.
+    burst_s : float
+        Time that a burst took of late, by the wall's clock, with the network.
     count : int
         Its streams.
     free : list of int
@@ -121,6 +127,7 @@ class Format:
     prepares: bool
     layout: str
     costs: Costs = _FREE
+    burst_s: float = 0.0
     count: int = 0
     free: list[int] = field(default_factory=list)
 
@@ -227,6 +234,7 @@ def new_format(config: StreamConfig) -> Format:
         snapshots.layout_of(first.block),
     )
     found.costs = _measure(found)
+    found.burst_s = found.costs.lost_ms / 1000.0
     return found
 
 
@@ -240,14 +248,19 @@ def _measure(of: Format) -> Costs:
     push(True)  # reads all the code that it runs
     push(False)
     received_ms = statistics.median(push(True) for _ in range(_RECEIVED))
-    lost_ms = []
-    for _ in range(_LOST):
-        lost_ms.append(push(False) + sum(push(True) for _ in range(of.config.lookahead)))
-        for _ in range(_RECEIVED):  # past the recovery
-            push(True)
     received_ms = max(received_ms, _LEAST_MS)
-    more_ms = of.config.lookahead * received_ms
-    return Costs(received_ms, max(min(lost_ms) - more_ms, received_ms))
+
+    def burst_ms(depth: int) -> float:
+        spent_ms = []
+        for _ in range(_LOST):
+            memory.block[DEPTH] = depth
+            spent_ms.append(push(False) + sum(push(True) for _ in range(of.config.lookahead)))
+            memory.block[DEPTH] = 0
+            for _ in range(_RECEIVED):  # past the recovery
+                push(True)
+        return max(min(spent_ms) - of.config.lookahead * received_ms, received_ms)
+
+    return Costs(received_ms, burst_ms(0), burst_ms(MAX_STEPS))
 
 
 def _pusher(of: Format, memory: StreamMemory) -> Callable[[bool], float]:

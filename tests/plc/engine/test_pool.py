@@ -1,7 +1,6 @@
 """Many streams in one call are what they are one by one."""
 
 import dataclasses
-import itertools
 import threading
 import time
 from typing import Any
@@ -16,6 +15,7 @@ from plc import Concealer, ConcealerPool
 from plc.engine import pool as pool_module
 from plc.engine import pool_format
 from plc.engine.dropouts import DropoutFinder
+from plc.engine.pool import _Run, _Tick
 from plc.engine.pool_format import Costs
 from plc.errors import CapacityError, ConfigError, PacketError
 from plc_kernels.stream.layout import REFIT
@@ -374,9 +374,12 @@ def test_its_text_tells_the_formats_and_the_losses_of_all() -> None:
     )
 
 
-def costing(monkeypatch: pytest.MonkeyPatch, received_ms: float, lost_ms: float) -> None:
+def costing(
+    monkeypatch: pytest.MonkeyPatch, received_ms: float, lost_ms: float, hurried_ms: float = 0.0
+) -> None:
     """Let packets of all streams cost that."""
-    monkeypatch.setattr(pool_format, "_measure", lambda *_: Costs(received_ms, lost_ms))
+    costs = Costs(received_ms, lost_ms, hurried_ms)
+    monkeypatch.setattr(pool_format, "_measure", lambda *_: costs)
     monkeypatch.setattr(pool_module, "usable_cores", lambda: 2)
 
 
@@ -411,6 +414,7 @@ def test_what_a_stream_costs_is_measured() -> None:
     assert 0 < pool.capacity(**FORMAT) < pool.capacity(**FORMAT, model="ar")
     (served, plain) = pool._formats.values()
     assert 0.0 < plain.costs.received_ms < plain.costs.lost_ms < served.costs.lost_ms
+    assert served.costs.hurried_ms < served.costs.lost_ms
     waits = pool.capacity(**FORMAT, lookahead=2, method="burg:5/30")
     assert waits > 0
 
@@ -431,23 +435,33 @@ def test_the_search_for_dropouts_is_measured_too(monkeypatch: pytest.MonkeyPatch
     assert pool.capacity(**FORMAT, model="ar") == 65_536
 
 
+@pytest.mark.parametrize(("hurried_ms", "served"), [(0.0, 2), (0.3, 1)])
 def test_bursts_without_time_have_the_cheapest_prediction_in_turn(
-    monkeypatch: pytest.MonkeyPatch,
+    hurried_ms: float, served: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    costing(monkeypatch, 0.1, 1.0)
+    """There is time left for that, too, of those that wait."""
+    costing(monkeypatch, 0.1, 1.0, hurried_ms)
     streams = 4
     pool = ConcealerPool()
     ids = pool.open(streams, **FORMAT, method="auto", model="ar")
     packets = packets_of(streams)
     lost_in = [tick for tick in range(20, TICKS) if tick % 4 == 0]
-    times_s = itertools.count(0.0, 0.001)  # each burst takes a millisecond
-    monkeypatch.setattr(pool_module, "perf_counter", lambda: next(times_s))
+    now_s, serve = 0.0, _Tick._serve
+
+    def serve_for_a_millisecond(tick: _Tick, one: _Run) -> None:
+        nonlocal now_s
+        serve(tick, one)
+        now_s += 0.001
+
+    monkeypatch.setattr(_Tick, "_serve", serve_for_a_millisecond)
+    monkeypatch.setattr(pool_module, "perf_counter", lambda: now_s)
     for tick in range(TICKS):
         there = np.full(streams, tick not in lost_in)
-        played = pool.push(ids, packets[tick], there, budget_ms=3.5)  # time for two of them
+        played = pool.push(ids, packets[tick], there, budget_ms=2.5)
         assert np.isfinite(played).all()
     for stats in pool.stats(ids):
-        assert stats.rung_samples["ar:0.5/4"] == len(lost_in) // 2 * PACKET
+        spared = len(lost_in) * (streams - served) // streams
+        assert stats.rung_samples["ar:0.5/4"] == pytest.approx(spared * PACKET, abs=PACKET)
         assert stats.concealed_samples == len(lost_in) * PACKET
 
 

@@ -140,7 +140,7 @@ def test_a_key_is_secret_bytes(key: Any) -> None:
 def test_streams_for_which_there_is_no_time_are_not_restored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pool_format, "_measure", lambda *_: Costs(9.0, 9.0))
+    monkeypatch.setattr(pool_format, "_measure", lambda *_: Costs(9.0, 9.0, 9.0))
     pool = ConcealerPool()
     with pytest.raises(CapacityError):
         pool.restore([of_a_stream()] * 3, KEY)
