@@ -425,7 +425,7 @@ class ConcealerPool:
         runs = _parted(runs, there, missing)
         lacks = _told(runs, there)
         bursts: list[_Run] = []
-        if end_s < math.inf:
+        if end_s < math.inf or self._pool is not None:
             runs, bursts = _apart(runs, self._beginning(places, runs, lacks, there))
             bursts.sort(key=lambda one: self._hurried[places[one.at]])  # the last is served first
         tick = _Tick(runs, bursts, end_s, self._threads, whole, out)

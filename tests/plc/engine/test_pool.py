@@ -465,6 +465,25 @@ def test_bursts_without_time_have_the_cheapest_prediction_in_turn(
         assert stats.concealed_samples == len(lost_in) * PACKET
 
 
+def test_threads_share_the_bursts_of_streams_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams, lost = 9, 5
+    shared: list[int] = []
+    work = _Tick.work
+
+    def note(tick: _Tick) -> None:
+        shared.append(len(tick._bursts))
+        work(tick)
+
+    monkeypatch.setattr(_Tick, "work", note)
+    for threads, expected in ((1, 0), (2, lost)):
+        pool = ConcealerPool(threads=threads)
+        ids = pool.open(streams, **FORMAT)
+        shared.clear()
+        with pool:
+            pool.push(ids, packets_of(streams)[0], np.arange(streams) >= lost)
+        assert max(shared) == expected
+
+
 def test_a_burst_that_was_spared_has_no_network_later(monkeypatch: pytest.MonkeyPatch) -> None:
     costing(monkeypatch, 0.1, 1.0)
     signal = speech(16_000, 1)

@@ -1,6 +1,7 @@
 """Services on UDP ports: their turns, and their end."""
 
 import contextlib
+import selectors
 import socket
 import time
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from plc.errors import NetworkError
+from plc.rtp import udp
 from plc.rtp.udp import Address, Endpoint, UdpPort, serve
 
 
@@ -75,3 +77,22 @@ def test_a_port_is_shared_only_by_who_says_so() -> None:
     port = UdpPort(Endpoint("127.0.0.1", 0), shared=True)
     with contextlib.closing(port), pytest.raises(NetworkError, match="cannot listen on"):
         UdpPort(port.endpoint)
+
+
+@pytest.mark.skipif(not udp._STAMPS, reason="this system does not say when a datagram came")
+def test_what_comes_shortly_before_the_next_work_is_read_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process of many streams has half as many turns."""
+    slept_s: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept_s.append)
+    with (
+        selectors.DefaultSelector() as selector,
+        contextlib.closing(UdpPort(Endpoint("127.0.0.1", 0))) as listening,
+    ):
+        selector.register(listening.socket, selectors.EVENT_READ)
+        listening.send(b"x" * 20, ("127.0.0.1", listening.endpoint.port))
+        assert len(udp._wait(selector, 0.0015)) == 1
+        assert slept_s == [0.0015]
+        assert len(udp._wait(selector, 0.0095)) == 1
+        assert slept_s == [0.0015]  # what is there ended a longer wait
