@@ -220,7 +220,8 @@ class Background:
 
     @property
     def unsteady(self) -> bool:
-        return self.flux_db > hears._UNSTEADY_DB or self.speech
+        is_music = self.sample_rate >= layout.MUSIC_RATE and self.knows
+        return self.speech or (self.flux_db > hears._UNSTEADY_DB and not is_music)
 
     def interrupt(self) -> None:
         """Drop a half-filled frame; measure no change across a loss."""

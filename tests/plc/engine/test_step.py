@@ -239,6 +239,12 @@ def test_the_step_plays_what_the_reference_plays() -> None:
     assert reached == ALL_THERE_IS
 
 
+def test_music_that_changes_fast_is_taken_for_steady_by_both() -> None:
+    script = [("receive", 600), ("lose", 60), ("receive", 300), ("lose", 60), ("receive", 10)]
+    settings = {"sample_rate": 44_100, "channels": 1, "packet_samples": 831, "method": "ar"}
+    assert "steady ladder" in play_beside(settings, "beats", True, script, 0)
+
+
 def test_an_outage_of_seconds_falls_as_quiet() -> None:
     script = [("receive", 1000), ("lose", 9000), ("receive", 50), ("lose", 300), ("receive", 10)]
     settings = {"sample_rate": 8000, "channels": 1, "packet_samples": 97, "lookahead": 1}
