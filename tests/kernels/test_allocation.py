@@ -54,7 +54,7 @@ VOICES = (
     np.zeros(1),
     np.ones(1, np.int64),
 )
-TURNED = predict.Predictor.allocate(8000, 1, 400, 40, 160, from_onsets=False)
+TURNED = predict.Predictor.allocate(8000, 1, 400, 40, 240, from_onsets=False)
 MET = predict.measure_bridge(8000, 40, 400, 400, 400, 80)
 LAGS = np.array([60, 90])
 DROPPED = np.zeros((2, dropouts.STATE_WORDS), np.int64)
