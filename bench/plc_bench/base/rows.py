@@ -131,9 +131,10 @@ def read_rows(path: Path) -> list[Row]:
     """
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(kept, dict) and kept.get("format") == FORMAT:
+        form = kept.get("format") if isinstance(kept, dict) else None
+        if form == FORMAT:
             return [dict(row) for row in kept["rows"]]
-        if isinstance(kept, dict) and kept.get("format") == TIMES_FORMAT:
+        if form == TIMES_FORMAT:
             return list(times_of(kept))
         reports = kept if isinstance(kept, list) else [kept]
         rows = [row for each in reports for row in _summary_of(each)]
