@@ -28,7 +28,7 @@ MORE_PARAMETERS = {
 }
 MORE_ATTRIBUTES = {
     "plc.networks.streams.context_encoder.ContextEncoderFiller": 27,
-    "plc.rtp.playout.Playout": 28,
+    "plc.rtp.playout.Playout": 27,
 }
 
 

@@ -196,7 +196,6 @@ class Playout:
         self._plain: deque[NDArray[np.float32]] = deque(maxlen=self._concealer.delay // block + 1)
         self._least = round(codec.sample_rate * _LEAST_MS / 1000.0)
         self._jumped = False
-        self._edge = 0
         self.stats = PlayoutStats()
         self.delay_s = 0.0
         """By how much the last block was played later than a packet that nothing holds up could
