@@ -132,15 +132,15 @@ FUNCTIONS = {
     "plck_search_reset": View(dropouts.forget_search, "p", ((Kind.WORDS, 0),)),
 }
 """What is emitted."""
-# Modules of plc_kernels.stream whose loops are few: what they cost a page is their size. Without
-# two functions, of which one contains the other, that listen to all that is played.
+# Modules of plc_kernels.stream whose loops are few: what they cost a page is their size.
 _SMALL = (
     *("entry", "layout", "start", "tables", "gap", "network", "bridge", "recall"),
     "model_file",
 )
-_NOT_SMALL = ("fill_part", "hear")
-# What several places call a few times a burst: there once.
-_APART = "_ZN11plc_kernels(?:7predict12sound_begins|7predict7set_out|7history6newest)"
+# What several places call: there once, and as fast as it is elsewhere.
+_APART = (
+    "_ZN11plc_kernels(?:7predict(?:12sound_begins|7set_out)|7history6newest|8passages11follow_lags)"
+)
 # Python's and numba's own functions.
 _INTERPRETER = ("Py", "_Py", "NRT_", "numba_")
 
@@ -357,10 +357,8 @@ def _moved(text: str, target: Target, compiler: Any) -> str:
 
 def _made_small(text: str) -> str:
     """Return text with the functions marked that are to become small rather than fast."""
-    modules, others = (
-        "|".join(f"{len(name)}{name}" for name in names) for names in (_SMALL, _NOT_SMALL)
-    )
-    name = rf"(?:_ZN11plc_kernels6stream(?:{modules})(?!{others})|plck_(?:size|open|reset)\b)"
+    modules = "|".join(f"{len(name)}{name}" for name in _SMALL)
+    name = rf"(?:_ZN11plc_kernels6stream(?:{modules})|plck_(?:size|open|reset)\b)"
     return _marked(_marked(text, name, "optsize"), _APART, "noinline")
 
 

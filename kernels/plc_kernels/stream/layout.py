@@ -254,7 +254,10 @@ NETWORK_RUNG = _word()
 """Samples of history that they read, and the place of the first among the names of rungs: those for
 speech, for music and for bridges of speech follow one another."""
 LISTENS = _word()
-"""Whether a network hears all that is played: the step then answers part by part."""
+HEARD_SAMPLES = _word()
+MUSIC_AT = _word()
+"""Whether a network hears what is played: the step then answers part by part; so many samples of
+speech, after which it hears no more of it; and the last part that was not speech."""
 PREPARED_AT = _word()
 TAKEN = _word()
 """The sample of the stream that a prepared burst begins with, below 0 for none; and whether this

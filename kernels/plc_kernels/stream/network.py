@@ -76,6 +76,7 @@ from plc_kernels.stream.layout import (
     FILL_SAMPLES,
     GAP,
     HEARD_LATER,
+    HEARD_SAMPLES,
     HISTORY_AT,
     HISTORY_FILLED,
     KNOWN,
@@ -297,6 +298,7 @@ def measure(model: int, header: Block) -> None:
         past = max(past, bridge.measure(network_of(header, BRIDGE_NET, model), header))
     header[HEARD_LATER] = header[HEARD_LATER] and there(header, MUSIC_NET)
     header[LISTENS] = there(header, MUSIC_NET) and not header[HEARD_LATER]
+    header[HEARD_SAMPLES] = past if there(header, SPEECH_NET) else np.iinfo(np.int64).max
     header[ENTER] = samples_of(header[RATE], EDGE_MS)
     header[LEAVE] = samples_of(header[RATE], LEAVE_MS)
     header[NETWORK] = past > 0

@@ -77,6 +77,7 @@ from plc_kernels.stream.layout import (
     samples_of,
     second_set,
 )
+from plc_kernels.stream.step import is_heard
 
 # Mean power of silence: -60 dBFS. A loss in it is not heard.
 _SILENT_POWER = 1e-6
@@ -177,7 +178,8 @@ def look(block: Block, at: int) -> int:
     second[PLAYED_AT] = at
     second[UNSTEADY] = background.is_unsteady(block)
     second[SPEECH] = background.is_speech(block) or block[ONE_FOR_ALL]
-    for k in range(_COPIED_PLACES.shape[0]):
+    # Of speech that lasts nothing is searched: the ring alone, the first of them, is copied.
+    for k in range(_COPIED_PLACES.shape[0] if is_heard(block) else 1):
         word = _COPIED_PLACES[k, 0]
         if block[word] and second[word] + block[SECOND] != block[word]:
             n = array_bytes(block, 0, _COPIED_PLACES[k]) // 8

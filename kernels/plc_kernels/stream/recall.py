@@ -1,7 +1,8 @@
 """A stream's network for music: what it hears, and a burst's drafts from passages of the past.
 
-All that is played is listened to (:mod:`plc_kernels.recall`): part by part, or where a thread
-prepares bursts when it does so. The history reaches as far back as passages are searched.
+What is played is listened to (:mod:`plc_kernels.recall`): part by part, or where a thread
+prepares bursts when it does so. The history reaches as far back as passages are searched. Where it
+holds nothing but speech, and that has a network of its own, nothing is listened to.
 """
 
 import numpy as np
@@ -38,7 +39,6 @@ from plc_kernels.stream.layout import (
     PART_STOP,
     PAST,
     PLAYED_AT,
-    PLAYING,
     RATE,
     RECALL_TABLE,
     RING,
@@ -46,6 +46,7 @@ from plc_kernels.stream.layout import (
     place,
     samples_of,
 )
+from plc_kernels.stream.step import is_heard
 
 _word, _array = RECALL_TABLE.word, RECALL_TABLE.array
 # Sizes, as plc_kernels.recall has them; samples of the sum before the gap; and lags.
@@ -89,6 +90,8 @@ PLAYED = _array(np.float32, _LATEST)
 WORKED_IN = tuple(range(THINNED, RECALL_TABLE.next))
 """Arrays that drafts are made in."""
 _ROWS = RECALL_TABLE.rows(range(THINNING, RECALL_TABLE.next))
+# Of what was not heard a part takes in as much as is three times as long as itself.
+_AT_ONCE = 4
 
 
 @part
@@ -160,51 +163,44 @@ def _seen(block: Block) -> NDArray[np.int64]:
 
 
 @part
-def _begin_anew(block: Block) -> bool:
-    """Forget what was heard of the stream before this one; return whether there was such a one."""
-    seen = _seen(block)
-    if seen[1] == block[EPOCH]:
-        return False
-    seen[1] = block[EPOCH]
-    for c in range(block[CHANNELS]):
-        forget(block[RATE], _search(block, c))
-    return True
-
-
-@part
 def hear(block: Block) -> None:
-    """Take in the part that was played."""
-    _begin_anew(block)
-    begin, stop = block[PART_BEGIN], block[PART_STOP]
-    rows = array(block, PLAYING)
-    for c in range(rows.shape[0]):
-        listen(block[RATE], _space(block), _search(block, c), rows[c, begin:stop])
+    """Take in the part that was played, and some of what is before it and was not heard."""
+    part = block[PART_STOP] - block[PART_BEGIN]
+    _take_in(block, block[PLAYED_AT] + part, _AT_ONCE * part)
 
 
 @part
 def catch_up(block: Block) -> None:
-    """Take in what was played since the last call, as far as the history has it.
+    """Take in what was played and not heard yet, if it is of use.
 
     Parameters
     ----------
     block
         Of the stream, whose next sample is PLAYED_AT.
     """
-    channels = block[CHANNELS]
+    if is_heard(block):
+        _take_in(block, block[PLAYED_AT], block[HISTORY_FILLED])
+
+
+@part
+def _take_in(block: Block, stop: int, most: int) -> None:
+    """Take in ``most`` samples of what was played before ``stop``, as far as the history has it."""
     seen = _seen(block)
-    behind = block[PLAYED_AT] - seen[0]
-    if behind > block[HISTORY_FILLED]:
-        seen[1] = -1
-    if _begin_anew(block):
+    behind = stop - seen[0]
+    if seen[1] != block[EPOCH] or behind > block[HISTORY_FILLED]:
+        for c in range(block[CHANNELS]):
+            forget(block[RATE], _search(block, c))
         behind = block[HISTORY_FILLED]
-    seen[0] = block[PLAYED_AT]
+    left = max(behind - most, 0)
+    seen[0] = stop - left
+    seen[1] = block[EPOCH]
     ring = array(block, RING)
-    most = min(block[PACKET], block[_LATEST])
-    while behind > 0:
-        played = array(block, PLAYED)[: min(behind, most)]
+    longest = min(block[PACKET], block[_LATEST])
+    while behind > left:
+        played = array(block, PLAYED)[: min(behind - left, longest)]
+        position = block[HISTORY_AT] - behind + played.size
         behind -= played.size
-        position = block[HISTORY_AT] - behind
-        for c in range(channels):
+        for c in range(block[CHANNELS]):
             newest(ring[c], position if position >= 0 else position + block[PAST], played)
             listen(block[RATE], _space(block), _search(block, c), played)
 
@@ -227,24 +223,18 @@ def write_drafts(block: Block, weight: float) -> None:
     weight : float
         Of the passages, 0 to 1.
     """
-    _begin_anew(block)
     channels, start, known = block[CHANNELS], block[MUSIC_NET + START], block[KNOWN]
+    seen = _seen(block)
+    is_all_heard = seen[0] == block[PLAYED_AT] and seen[1] == block[EPOCH]
     lines = gap_lines(block, MUSIC_NET)
     ring = array(block, RING)
     sums = array(block, SUMS)
     peaks = array(block, PEAKS)
     for c in range(channels):
         newest(ring[c], block[HISTORY_AT], lines[2 * c + 1, :start])
-        peaks[c] = recall(
-            block[RATE],
-            known,
-            _space(block),
-            _search(block, c),
-            ring[c],
-            block[HISTORY_AT],
-            block[HISTORY_FILLED],
-            sums[c],
-        )
+        at, filled = block[HISTORY_AT], block[HISTORY_FILLED] if is_all_heard else 0
+        search = _search(block, c)
+        peaks[c] = recall(block[RATE], known, _space(block), search, ring[c], at, filled, sums[c])
     p = prediction.predictor_of(block)
     for c in range(channels):
         rows = lines[2 * c : 2 * c + 2]

@@ -46,6 +46,7 @@ from plc_kernels.stream.layout import (
     FILLS_LIMITED,
     GAIN,
     GAP,
+    HEARD_SAMPLES,
     HISTORY_AT,
     HOLD,
     HURRY_MS,
@@ -61,6 +62,7 @@ from plc_kernels.stream.layout import (
     LISTENS,
     LONGEST_BURST,
     LOST_PACKETS,
+    MUSIC_AT,
     NETWORK,
     NOISE,
     NOISE_RUNG,
@@ -119,7 +121,7 @@ WANTS_BRIDGE = 32
 GOES_ON = 64
 """The burst goes on in another packet: its filler hears of it."""
 PLAYED = 128
-"""A part of the packet was played: the samples PART_BEGIN to PART_STOP of ``PLAYING``."""
+"""A part was played that is to be heard: the samples PART_BEGIN to PART_STOP of ``PLAYING``."""
 RECEIVED = 256
 """That part had been received."""
 MORE = 512
@@ -190,6 +192,8 @@ def step(
             more = False
     if more:
         flags |= _play(block)
+    if not _tells(block):
+        flags &= ~PLAYED
     if not flags & MORE:
         _pack(block, out)
         flags |= (CONCEALED if block[CONCEALED_NOW] else 0) | _next_lost(block)
@@ -257,7 +261,13 @@ def _play(block: Block) -> int:
 @inlined
 def _tells(block: Block) -> bool:
     """Return whether the caller hears of each part that was played, one at a time."""
-    return bool(not block[INSIDE] or block[LISTENS])
+    return bool(not block[INSIDE] or (block[LISTENS] and is_heard(block)))
+
+
+@inlined
+def is_heard(block: Block) -> bool:
+    """Return whether a network for music may draw on what is played."""
+    return bool(block[PLAYED_AT] - block[MUSIC_AT] <= block[HEARD_SAMPLES])
 
 
 @inlined
@@ -308,6 +318,8 @@ def _begin_part(block: Block) -> int:
     arrived, stop = queue.part_of(block, block[SLOT], begin)
     block[PART_STOP] = stop
     block[PLAYED_AT] = block[POSITION] + begin
+    if not background.is_speech(block):
+        block[MUSIC_AT] = block[PLAYED_AT]
     block[TOTAL_SAMPLES] += stop - begin
     gap = queue.gap_from(block, begin) if block[BRIDGES] and not arrived else 0
     play = block[PLAY] = _decide(block, arrived, 0 < gap <= block[REACH])

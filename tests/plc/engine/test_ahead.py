@@ -23,6 +23,7 @@ from plc.audio.loss import GilbertElliott
 from plc.engine import ahead
 from plc.engine.ahead import BurstsAhead
 from plc.errors import ConfigError
+from tests.kernels.stream.test_network import music, speech
 from tests.processes import environment
 from tests.signals import nmse_db, tones, voice
 
@@ -83,12 +84,27 @@ def test_with_time_it_plays_what_a_stream_without_a_limit_does(
     signal = np.ascontiguousarray(np.stack([signal, 0.5 * signal[::-1]][:channels], axis=1))
     trace = GilbertElliott(0.15, 2.0).trace(packets, 5)
     trace[-30:-5] |= packet < 1600
-    settings: dict[str, Any] = {
-        "sample_rate": rate,
-        "channels": channels,
-        "packet_samples": packet,
-        "method": method,
-    }
+    _check_prepared(
+        signal,
+        trace,
+        sample_rate=rate,
+        channels=channels,
+        packet_samples=packet,
+        method=method,
+    )
+
+
+def test_music_behind_speech_that_lasted_is_concealed_as_without_a_limit() -> None:
+    """While the speech lasted, nothing was listened to."""
+    loop = music(48_000, 1)[:24_000]
+    signal = np.concatenate([speech(48_000, 1)] * 4 + [loop] * 20)
+    trace = np.zeros(len(signal) // 960, bool)
+    trace[[30, 100, 480, -9, -2, -1]] = True
+    _check_prepared(signal, trace, sample_rate=48_000, packet_samples=960)
+
+
+def _check_prepared(signal: NDArray[np.float32], trace: Trace, **settings: Any) -> None:
+    """Check that a stream that prepares plays what one without a time limit does."""
     unlimited = Concealer(**settings, budget_ms=math.inf)
     prepared = Concealer(**settings, prepare="always")
     try:

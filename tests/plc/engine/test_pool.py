@@ -18,9 +18,10 @@ from plc.engine.dropouts import DropoutFinder
 from plc.engine.pool import _Run, _Tick
 from plc.engine.pool_format import Costs
 from plc.errors import CapacityError, ConfigError, PacketError
-from plc_kernels.stream.layout import REFIT
+from plc_kernels.stream.layout import FLAGS, REFIT
+from plc_kernels.stream.step import PLAYED
 from tests.examples import examples
-from tests.kernels.stream.test_network import speech
+from tests.kernels.stream.test_network import music, speech
 from tests.signals import glide, noise, tones
 
 RATE = 16_000
@@ -407,6 +408,26 @@ def test_a_stream_with_the_network_for_speech_takes_less_than_a_megabyte() -> No
     (found,) = pool._formats.values()
     assert found.model
     assert 8 * found.words < 1e6
+
+
+def test_speech_that_lasts_is_not_listened_to_for_passages_of_music() -> None:
+    """The music behind it is, as far back as passages reach."""
+    rate, packet = 48_000, 480
+    loop = music(rate, 1)[: rate // 2]
+    packets = np.concatenate([speech(rate, 1)] * 4 + [loop] * 20).reshape(-1, 1, packet, 1)
+    pool = ConcealerPool(expected_loss=0.0)
+    ids = pool.open(1, sample_rate=rate, packet_samples=packet, method="auto")
+    heard, error = [], []
+    for number, each in enumerate(packets):
+        arrived = number < len(packets) - 3
+        out = pool.push(ids, each, np.array([arrived]))[0]
+        heard.append(bool(pool._shelf(0).blocks[0, FLAGS] & PLAYED))
+        error.append(float(np.sum((out - each[0]) ** 2) / np.sum(each[0] ** 2)))
+    assert all(heard[:800])
+    assert not any(heard[900:1000])
+    assert all(heard[-300:])
+    assert max(error[:-3]) == 0.0
+    assert max(error[-3:]) < 2e-3  # half a second ago it was the same
 
 
 def test_what_a_stream_costs_is_measured() -> None:
