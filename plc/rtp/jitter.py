@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from plc.errors import ConfigError
 from plc.rtp.delay import DelayConfig, DelayEstimator
 from plc.rtp.outcomes import JitterStats, Verdict
-from plc.rtp.packets import TIMESTAMP_BITS, RtpPacket
+from plc.rtp.packets import RtpPacket
 from plc.rtp.sequence import MISORDER_MAX, PATHS_BEHIND_MAX, SequenceLog
 from plc.rtp.sources import Sources
 from plc.rtp.timeline import BlockPart, PlacedPacket, Timeline
@@ -36,7 +36,8 @@ from plc.rtp.turns import Turn, Turns
 
 # A transit that differs this much from the base is a jump of the sender's clock.
 _STRAY_S = 3.0
-# Every packet of this long came too late, and nothing else: the line is moved to the packets.
+# For this long each packet came later than the line can wait, with nothing behind it: the line is
+# moved to the packets, or their ends alone would be played, or nothing at all.
 _LATE_S = 0.1
 _LATE_PACKETS = 3
 # The next number comes so much later than the line can wait, and nothing is there: it waited for a
@@ -413,8 +414,8 @@ class JitterBuffer:
         if self._onset is not None:
             self._judge_onset(self._onset, now_s - start / self._rate, now_s)
         if self.begun and stop <= self._timeline.position:
-            return self._take_late(packet, samples, now_s)
-        self._late.clear()
+            self.stats.late_packets += 1
+            return Verdict.LATE
         self.stats.merged_packets += self.begun and start < self._timeline.position
         return self._insert(
             PlacedPacket(
@@ -433,10 +434,19 @@ class JitterBuffer:
         shift = ahead if self._stamps.are_false else self._false_samples(start, ahead, now_s)
         if shift:
             self._timeline.shift(-shift)
-        wait_s = self.delays.base_s + self.delays.target_s
-        late_s = now_s - follows / self._rate - wait_s
+        if not self.begun:
+            return
+        place = start - shift
+        late_s = now_s - place / self._rate - self.delays.base_s - self.delays.target_s
+        ready = self.buffered_samples > 0
+        is_row = False
+        if place < self._turns.reached:
+            is_row = self._late.add(now_s)
+        elif ready or late_s <= 0.0:
+            self._late.clear()
         # However many were lost before it: its stamp says no more than its number.
-        if self.begun and ahead <= shift and late_s > _ONSET_S and not self.buffered_samples:
+        is_onset = ahead <= shift and late_s > _ONSET_S
+        if (is_row or is_onset) and not ready:
             self._begin_again(packet, now_s)
 
     def _false_samples(self, start: int, ahead: int, now_s: float) -> int:
@@ -453,19 +463,14 @@ class JitterBuffer:
         return ahead if pace_s <= self.delays.target_s else math.ceil(sooner_s * self._rate)
 
     def _begin_again(self, packet: RtpPacket, now_s: float) -> None:
-        """Move the line to a packet behind an untold pause."""
+        """Move the line to a packet that came late, behind an untold pause or not, and see on."""
         self._turns.pass_held()
-        self._move_to_late(packet.timestamp, now_s)
-
-    def _move_to_late(self, timestamp: int, now_s: float) -> int:
-        """Move the line to a packet that came late, and see on; return its place."""
-        before, onset = self._timeline.start_of(timestamp), self._onset
+        before, onset = self._timeline.start_of(packet.timestamp), self._onset
         base_s = self.delays.base_s if onset is None else onset.base_before_s
-        moved = self._move_line(timestamp, now_s)
+        moved = self._move_line(packet.timestamp, now_s)
         base_s -= (moved - before) / self._rate
         transit_s = now_s - moved / self._rate
         self._onset = _Onset(transit_s, base_s, transit_s, now_s + _STAND_S)
-        return moved
 
     def _judge_onset(self, onset: _Onset, transit_s: float, now_s: float) -> None:
         """Go back to the delay before if the network stood still."""
@@ -487,18 +492,6 @@ class JitterBuffer:
         self.stats.duplicate_packets += verdict is Verdict.DUPLICATE and not placed.redundant
         self.stats.overflow_packets += verdict is Verdict.OVERFLOW
         return verdict
-
-    def _take_late(self, packet: RtpPacket, samples: int, now_s: float) -> Verdict:
-        """Discard a packet whose turn has passed; move the line if all are late."""
-        self.stats.late_packets += 1
-        if len(self._timeline) or not self._sequences.is_newest(packet.sequence):
-            return Verdict.LATE
-        if self._late.add(now_s):
-            # Behind the numbers there are now others; media time goes on from the next packet.
-            following = (packet.timestamp + samples) % (1 << TIMESTAMP_BITS)
-            self._following = self._move_to_late(following, now_s + samples / self._rate)
-            self.stats.source_changes += 1
-        return Verdict.LATE
 
     def _move_line(self, timestamp: int, now_s: float) -> int:
         """Shift media time so that this packet waits the target delay; return its place.

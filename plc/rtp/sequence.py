@@ -71,10 +71,6 @@ class SequenceLog:
         newest = self._numbers.newest
         return 0 if newest is None else newest - self._numbers.peek(number)
 
-    def is_newest(self, number: int) -> bool:
-        """Tell whether no later number has come."""
-        return self._numbers.peek(number) == self._numbers.newest
-
     def place(self, number: int) -> int:
         """Return the place of a number, without taking it in."""
         return self._numbers.peek(number) + self._shift

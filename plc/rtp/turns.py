@@ -15,7 +15,7 @@ then it is played after all and the delay has grown by what was held, if the del
 it; if not, the packet is one of those few that may come too late, and is left out as far as it was
 concealed. Is it one beyond, then what was missing is lost, has been concealed already, and the
 line moves on by as much; the delay is what it was. So a lost packet costs no delay. The fixed mode
-never holds.
+holds only while there is less delay than it is to have: the network has become slower.
 
 Whoever plays the blocks conceals what is not there of them. The line jumps only inside such a hole,
 so that each jump is led into by a concealment and out of by its crossfade.
@@ -88,6 +88,11 @@ class Turns:
         self._held = 0
         self._starved = 0
         self._last_sequence: int | None = None
+
+    @property
+    def reached(self) -> int:
+        """Media time behind what was played, or concealed while the line waits."""
+        return self._timeline.position + self._held
 
     def delay_s(self, now_s: float) -> float:
         """Return the delay of a block pulled now."""
@@ -196,7 +201,8 @@ class Turns:
     def _starve(self, now_s: float, at: int) -> Turn:
         """Let the line wait there, as long as the delay may grow; else go on."""
         samples = self._block - at
-        if self._holds and self.delay_s(now_s) + self._block / self._rate <= self._max_s:
+        limit_s = self._max_s if self._holds else self._delays.target_s
+        if self.delay_s(now_s) + self._block / self._rate <= limit_s:
             self._held += samples
             self._stats.held_samples += samples
             return Turn.HOLD

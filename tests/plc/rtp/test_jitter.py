@@ -425,6 +425,60 @@ def test_a_sudden_detour_is_followed_within_a_second() -> None:
         assert set(run.turns[260:]) == {Turn.PLAY}
 
 
+@pytest.mark.parametrize("samples", [40, 160, 480])
+@pytest.mark.parametrize("detour_s", [0.04, 0.06, 0.08, 0.1])
+@pytest.mark.parametrize(("mode", "safety"), [(FIXED, 0.5), (DelayMode.ADAPTIVE, 0.0),
+                                              (DelayMode.ADAPTIVE, 0.5)])  # fmt: skip
+def test_a_detour_just_beyond_the_delay_costs_no_more_than_a_long_one(
+    mode: DelayMode, safety: float, detour_s: float, samples: int
+) -> None:
+    """No packet is played for its end alone, or thrown away for being as late as those before."""
+    period_s, count = samples / RATE, 16 * RATE // samples
+    arrivals = [
+        (k * period_s + detour_s * (k >= count // 2), rtp(k, samples=samples)) for k in range(count)
+    ]
+    buffer = make(mode, 60.0, block=80, safety=safety)
+    Run(buffer).feed(arrivals, 16.5, samples)
+    assert buffer.stats.played_samples >= (count - 2) * samples - 0.125 * RATE
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_losses_alone_move_no_packet_from_where_its_stamp_says(seed: int) -> None:
+    """Nothing is there when the next one comes, as if that were late."""
+    rng = np.random.default_rng(seed)
+    arrivals, stamp, gone = [], 0, 0
+    while stamp < 8 * RATE:
+        samples = 24 if stamp < 2 * RATE else PACKET
+        gone = gone - 1 if gone else 3 * (stamp > 0.2 * RATE and rng.random() < 0.1)
+        if not gone:
+            at_s = (stamp + samples) / RATE + rng.uniform(0.0, 0.005)
+            arrivals.append((at_s, samples, stamp, len(arrivals)))
+        else:
+            arrivals.append((math.inf, samples, stamp, len(arrivals)))
+        stamp += samples
+    waiting = sorted(arrivals)
+    buffer = make(block=80)
+    for tick in range(8 * RATE // 80):
+        while waiting[0][0] <= tick * 80 / RATE:
+            at_s, samples, stamp, number = waiting.pop(0)
+            buffer.put(RtpPacket(0, number, stamp, 1, b"x"), samples, at_s)
+        buffer.pull(tick * 80 / RATE)
+        for part in buffer.parts:
+            assert part.packet.start == arrivals[part.packet.sequence][2]
+
+
+def test_the_fixed_delay_is_held_again_after_a_detour_that_it_just_bears() -> None:
+    """Of each heap the first packet is too late then, and those behind it are not."""
+
+    def came_s(k: int) -> float:
+        return math.ceil(k * TICK_S / 0.06) * 0.06 + 0.08 * (k >= 200)
+
+    run = Run(make(FIXED, 100.0)).feed([(came_s(k), rtp(k)) for k in range(900)], 900 * TICK_S)
+    settled = [k for k in run.numbers() if 450 <= k < 890]
+    assert settled == [*range(450, 890)]
+    assert run.delays_s[-1] <= 0.1 + 2 * TICK_S
+
+
 def test_more_than_the_largest_delay_is_skipped() -> None:
     # The line was slow by 1 s at first; the packets that waited there come in one heap.
     arrivals = [(max(k * TICK_S, 1.0), rtp(k)) for k in range(300)]
