@@ -43,7 +43,7 @@ _LATE_PACKETS = 3
 # The next number comes so much later than the line can wait, and nothing is there: it waited for a
 # pause that the stamps do not tell, as those of senders that count only what they send.
 _ONSET_S = 0.06
-# Stamps that advance by more than the samples are compared with the clock each second; at once,
+# Stamps that advance by other than the samples are compared with the clock each second; at once,
 # where packets come by so much, and that share, sooner than they say.
 _STAMPS_S = 1.0
 _SOON_S = 0.06
@@ -110,7 +110,7 @@ class _LateRow:
 
 @dataclass(slots=True)
 class _Stamps:
-    """Packets in a row whose stamps advance by more than their samples."""
+    """Packets in a row whose stamps advance by more, or by less, than their samples."""
 
     since_s: float | None = None
     samples: int = 0
@@ -123,7 +123,7 @@ class _Stamps:
 
     def note(self, samples: int, ahead: int, rate: float, now_s: float) -> None:
         """Take in the next packet."""
-        if ahead <= 0:
+        if ahead == 0:
             self.since_s, self.are_false = None, False
         elif self.since_s is None or now_s < self.since_s:
             self._begin(now_s)
@@ -198,6 +198,8 @@ class JitterBuffer:
         self._onset: _Onset | None = None
         self._following: int | None = None
         """Media time behind the packet with the newest number."""
+        self._length = 0
+        """Samples of that packet."""
         self._waits_since_s: float | None = None
         """Since when a stream of several paths waits to hear the slower one; -inf: it was heard."""
 
@@ -385,7 +387,7 @@ class JitterBuffer:
         """Tell whether a packet stands where its number says, or nearer."""
         if self._following is None or steps <= 0:
             return False
-        return 0 <= start - self._following <= (steps - 1) * samples
+        return 0 <= start - self._following <= (steps - 1) * max(samples, self._length)
 
     def _take(self, packet: RtpPacket, samples: int, now_s: float) -> Verdict:
         """Put a packet of the believed source onto the line."""
@@ -407,7 +409,7 @@ class JitterBuffer:
             start = self._following + (steps - 1) * samples
         stop = start + samples
         if steps > 0 or self._following is None:
-            self._following = stop
+            self._following, self._length = stop, samples
         # The last packet that a block needs begins so far behind the block, at most.
         self.delays.coarseness_s = (self.block - self._timeline.unit) / self._rate
         self.delays.note(now_s - start / self._rate, now_s)
@@ -428,8 +430,9 @@ class JitterBuffer:
         if self._following is None:
             return
         start = self._timeline.start_of(packet.timestamp)
-        follows = self._following + (steps - 1) * samples
-        ahead = start - follows
+        # What is missing before it may be as long as the packet before that, too.
+        least, most = sorted(self._following + (steps - 1) * n for n in (samples, self._length))
+        ahead = start - min(max(start, least), most)
         self._stamps.note(steps * samples, ahead, self._rate, now_s)
         shift = ahead if self._stamps.are_false else self._false_samples(start, ahead, now_s)
         if shift:
@@ -463,7 +466,7 @@ class JitterBuffer:
         return ahead if pace_s <= self.delays.target_s else math.ceil(sooner_s * self._rate)
 
     def _begin_again(self, packet: RtpPacket, now_s: float) -> None:
-        """Move the line to a packet that came late, behind an untold pause or not, and see on."""
+        """Move the line to a packet that came late, and see on."""
         self._turns.pass_held()
         before, onset = self._timeline.start_of(packet.timestamp), self._onset
         base_s = self.delays.base_s if onset is None else onset.base_before_s

@@ -373,6 +373,46 @@ def test_packets_may_change_their_length_in_midstream() -> None:
 # ---- redundancy ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("lengths", [(160, 40), (40, 160), (240, 20), (480, 160), (20, 480)])
+@pytest.mark.parametrize("late", [0, 1, 2])
+@pytest.mark.parametrize("lost", [(), (-1,), (0,), (-1, 0)])
+def test_where_lengths_change_late_and_lost_packets_leave_the_others_in_their_place(
+    lengths: tuple[int, int], late: int, lost: tuple[int, ...]
+) -> None:
+    """What is missing when the first packet of another length comes may have either length."""
+    buffer = make(FIXED, 100.0, block=80)
+    stamps = [*range(0, 8000, lengths[0])]
+    change = len(stamps)
+    stamps += [*range(stamps[-1] + lengths[0], 16_000, lengths[1])]
+    samples = [lengths[k >= change] for k in range(len(stamps))]
+    # Each is sent once it is complete; late ones come behind the first of the other length.
+    arrivals = [
+        (
+            (
+                stamps[change] + samples[change] + 0.5
+                if change - late <= k < change
+                else stamps[k] + samples[k]
+            )
+            / RATE,
+            k,
+        )
+        for k in range(len(stamps))
+        if k - change not in lost
+    ]
+    played = {}
+    for tick in range(16_000 // 80 + 10):
+        while arrivals and min(arrivals)[0] <= tick * 80 / RATE:
+            arrived_s, k = min(arrivals)
+            arrivals.remove((arrived_s, k))
+            buffer.put(RtpPacket(0, k, stamps[k], 1, bytes(k % 251)), samples[k], arrived_s)
+        buffer.pull(tick * 80 / RATE)
+        for part in buffer.parts:
+            assert part.packet.start == stamps[part.packet.sequence]
+            played[part.packet.sequence] = played.get(part.packet.sequence, 0) + part.samples
+    for k in range(change - 5, change + 5):
+        assert played.get(k, 0) == (samples[k] if k - change not in lost else 0)
+
+
 def test_redundancy_fills_what_is_missing_and_nothing_else() -> None:
     lost = {10, 11, 25}
     buffer = make(FIXED, 80.0)
@@ -730,7 +770,10 @@ def test_stamps_that_jump_without_a_pause_make_no_hole(mode: DelayMode, jitter_s
     assert run.delays_s[-1] <= 0.1
 
 
-@pytest.mark.parametrize(("share", "burst"), [(1.8, 12), (1.8, 6), (1.2, 4), (0.5, 1), (0.0, 1)])
+@pytest.mark.parametrize(
+    ("share", "burst"),
+    [(1.8, 12), (1.8, 6), (1.2, 4), (0.5, 1), (0.0, 1), (0.5, 6), (0.0, 10), (0.9, 10)],
+)
 def test_stamps_of_another_speed_than_the_samples_are_not_believed(
     share: float, burst: int
 ) -> None:
@@ -739,7 +782,8 @@ def test_stamps_of_another_speed_than_the_samples_are_not_believed(
         for k in range(1200)
     ]
     run = Run(make()).feed(arrivals, 1200 * TICK_S)
-    assert run.buffer.stats.played_samples >= 0.97 * 1200 * PACKET
+    # Stamps that stand still in heaps are told after a second, of 24.
+    assert run.buffer.stats.played_samples >= 0.95 * 1200 * PACKET
 
 
 def _sent(seed: int) -> tuple[list[tuple[float, RtpPacket]], float]:
