@@ -35,6 +35,7 @@ from plc.engine.samples import (
     Packet,
     Parts,
     Samples,
+    are_sound,
     as_packets,
     check_arrived,
     check_missing_many,
@@ -426,6 +427,9 @@ class ConcealerPool:
         lacks = _told(runs, there)
         bursts: list[_Run] = []
         if end_s < math.inf or self._pool is not None:
+            if not one.config.lookahead:  # else the step before this one has looked at it
+                there = there & (lacks | are_sound(whole))
+                lacks |= ~there
             runs, bursts = _apart(runs, self._beginning(places, runs, lacks, there))
             bursts.sort(key=lambda one: self._hurried[places[one.at]])  # the last is served first
         tick = _Tick(runs, bursts, end_s, self._threads, whole, out)

@@ -12,6 +12,7 @@ from plc.engine.config import MAX_CHANNELS, StreamConfig
 from plc.errors import PacketError
 from plc.limits import FILE_MAX_CHANNELS
 from plc.notice import tell_once
+from plc_kernels.packet import LARGEST
 
 Packet = NDArray[np.float32] | NDArray[np.int16]
 Parts = Sequence[tuple[int, int]]
@@ -176,6 +177,19 @@ def as_packets(packets: Packet | Samples, shape: tuple[int, int, int]) -> Packet
             f"packet_samples, channels{mended}"
         )
     return array
+
+
+def are_sound(packets: Packet) -> NDArray[np.bool_]:
+    """Return which packets do not count as lost for what they hold: bool, shape (streams,)."""
+    if packets.dtype == INT16:
+        return np.ones(len(packets), bool)
+    values = packets.reshape(len(packets), -1)
+    with np.errstate(all="ignore"):
+        sound = np.vecdot(values, values) < LARGEST * LARGEST
+        for at in np.flatnonzero(~sound).tolist():
+            sound[at] = np.abs(values[at]).max() < LARGEST
+    found: NDArray[np.bool_] = sound
+    return found
 
 
 def check_arrived(arrived: Any, streams: int) -> NDArray[np.bool_]:

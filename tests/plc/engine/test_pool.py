@@ -534,6 +534,27 @@ def test_without_time_no_burst_has_more_than_the_cheapest_prediction(
     assert stats.rung_samples["ar:0.5/4"] == stats.concealed_samples > 0
 
 
+@pytest.mark.parametrize("lookahead", [0, 1])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e6])
+def test_a_burst_that_an_unsound_packet_begins_is_in_time_too(
+    value: float, lookahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costing(monkeypatch, 0.1, 1.0)
+    pool = ConcealerPool()
+    ids = pool.open(3, **FORMAT, method="auto", model="ar", lookahead=lookahead)
+    for tick, packets in enumerate(packets_of(3)):
+        packets[0, 3] = value if tick % 5 == 4 else 0.1
+        # Loud, but sound; and parts that are not looked at.
+        packets[1] *= 9e5 / np.abs(packets[1]).max()
+        packets[2, 3] = value
+        pool.push(ids, packets, np.ones(3, bool), missing={2: [(0, 10)]}, budget_ms=0.0)
+    first, loud, third = pool.stats(ids)
+    assert first.invalid_packets == TICKS // 5
+    assert first.rung_samples["ar:0.5/4"] == first.concealed_samples > 0
+    assert (loud.invalid_packets, loud.concealed_samples, third.invalid_packets) == (0, 0, 0)
+    assert third.rung_samples["ar:0.5/4"] > 0
+
+
 def test_no_thread_is_at_work_after_a_push_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     packets, arrived = packets_of(4), losses(4)
     with ConcealerPool(threads=3) as pool:
