@@ -135,13 +135,14 @@ class Timeline:
         self._shift += samples
 
     def jump(self, timestamp: int, earliest: int) -> int:
-        """Place this timestamp after the packets held, not before ``earliest``; return where it is.
+        """Place a timestamp behind the packets held, not before ``earliest``; return where it is.
 
-        That is whole blocks from the position: packets then fill blocks as they did before.
+        That is whole blocks from the position: packets then fill blocks as they did before. Between
+        the two is a hole, so that the one fades into the other.
         """
         self._timestamps.reset()
         self._timestamps.unwrap(timestamp)
-        due = max(earliest, self._packets[-1].stop) if self._packets else earliest
+        due = max(earliest, self._packets[-1].stop + 1) if self._packets else earliest
         due += (self.position - due) % self.block
         self._shift = due - timestamp
         return due

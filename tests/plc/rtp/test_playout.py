@@ -137,6 +137,25 @@ def test_clocks_that_differ_are_met_without_a_click_or_a_gap(ppm: float, mode: D
     assert np.abs(residual).max() < 1e-3
 
 
+@pytest.mark.parametrize("delay_ms", [60.0, 100.0, 190.0])
+def test_one_source_fades_into_the_next_though_nothing_is_lost_between_them(
+    delay_ms: float,
+) -> None:
+    codec = L16(RATE, 1)
+    signal = sine(200, RATE, 3 * RATE)[:, None]
+    arrivals = []
+    for ssrc, begin in enumerate((0, RATE + 25)):  # the second is a third of a period ahead
+        for at_s, datagram in stream(signal[begin:], codec, [160] * 100):
+            packet = bytearray(datagram)
+            packet[8:12] = ssrc.to_bytes(4, "big")
+            arrivals.append((at_s + ssrc, bytes(packet)))
+    playout = make(codec, DelayConfig(mode=DelayMode.FIXED, delay_ms=delay_ms), model="ar")
+    played = play(playout, arrivals, 215 + int(delay_ms / 10))[:, 0]
+    assert playout.received.played_samples == 2 * RATE
+    # Two samples of the tone differ by 0.04 at most, of a crossfade by more, of the step by 0.5.
+    assert np.abs(np.diff(played)).max() < 0.1
+
+
 def test_redundancy_comes_before_concealment() -> None:
     codec = L16(RATE, 1)
     signal = as_sent(noise(3, 16_000))[:, None]
