@@ -399,7 +399,7 @@ def test_where_lengths_change_late_and_lost_packets_leave_the_others_in_their_pl
         for k in range(len(stamps))
         if k - change not in lost
     ]
-    played = {}
+    played: dict[int, int] = {}
     for tick in range(16_000 // 80 + 10):
         while arrivals and min(arrivals)[0] <= tick * 80 / RATE:
             arrived_s, k = min(arrivals)
@@ -486,7 +486,8 @@ def test_a_detour_just_beyond_the_delay_costs_no_more_than_a_long_one(
 def test_losses_alone_move_no_packet_from_where_its_stamp_says(seed: int) -> None:
     """Nothing is there when the next one comes, as if that were late."""
     rng = np.random.default_rng(seed)
-    arrivals, stamp, gone = [], 0, 0
+    arrivals: list[tuple[float, int, int, int]] = []
+    stamp = gone = 0
     while stamp < 8 * RATE:
         samples = 24 if stamp < 2 * RATE else PACKET
         gone = gone - 1 if gone else 3 * (stamp > 0.2 * RATE and rng.random() < 0.1)
