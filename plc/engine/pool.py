@@ -674,7 +674,8 @@ class ConcealerPool:
             packed = []
             for place in self._find(ids).tolist():
                 one, block = self._shelf(place // _SHELF).format, self._block(place)
-                packed.append(snapshots.pack(block, dict(one.settings), one.layout, key))
+                dropouts = self._of(place).detected_dropouts
+                packed.append(snapshots.pack(block, dict(one.settings), one.layout, dropouts, key))
             return packed
 
     def restore(self, streams: Iterable[bytes], key: bytes) -> Ids:
@@ -716,6 +717,7 @@ class ConcealerPool:
                     place = int(new[0]) % _PLACES
                     layout = self._shelf(place // _SHELF).format.layout
                     snapshots.fill(self._block(place), head, body, layout)
+                    self._of(place).detected_dropouts = head.detected_dropouts
             except BaseException:
                 self._leave(joined % _PLACES)
                 raise

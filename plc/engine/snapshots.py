@@ -2,7 +2,7 @@
 
 A snapshot is a head, the stream's block, and a signature over both::
 
-    "plcsnap2" │ size of the head │ head: JSON       │ block │ HMAC-SHA256
+    "plcsnap3" │ size of the head │ head: JSON       │ block │ HMAC-SHA256
     8 bytes    │ 4, little-endian │ as :class:`Head` │       │ 32 bytes (RFC 2104)
 
 Of the block there are a bit for each word, whether it is not 0, and the words that are not: a
@@ -27,7 +27,7 @@ from plc_kernels.stream.layout import HEADER
 
 LEAST_KEY = 16
 """Bytes of the shortest key."""
-_MAGIC = b"plcsnap2"
+_MAGIC = b"plcsnap3"
 _SIZE = struct.Struct("<I")
 _SIGNATURE = hashlib.sha256().digest_size
 
@@ -43,11 +43,14 @@ class Head(msgspec.Struct, forbid_unknown_fields=True):
         :func:`layout_of` of the format's streams.
     settings : dict
         With which the stream was opened.
+    detected_dropouts : int
+        Counted so far: the one counter that is in no block.
     """
 
     plc: str
     layout: str
     settings: dict[str, Any]
+    detected_dropouts: int
 
 
 def layout_of(block: NDArray[np.int64]) -> str:
@@ -73,7 +76,9 @@ def check_key(key: bytes) -> None:
         )
 
 
-def pack(block: NDArray[np.int64], settings: dict[str, Any], layout: str, key: bytes) -> bytes:
+def pack(
+    block: NDArray[np.int64], settings: dict[str, Any], layout: str, dropouts: int, key: bytes
+) -> bytes:
     """Return a stream as bytes.
 
     Parameters
@@ -83,10 +88,12 @@ def pack(block: NDArray[np.int64], settings: dict[str, Any], layout: str, key: b
         With which it was opened.
     layout : str
         Of :func:`layout_of`.
+    dropouts : int
+        Detected so far.
     key : bytes
         For the signature.
     """
-    head = msgspec.json.encode(Head(plc.__version__, layout, settings))
+    head = msgspec.json.encode(Head(plc.__version__, layout, settings, dropouts))
     used = block != 0
     body = np.packbits(used).tobytes(), block[used].tobytes()
     signed = b"".join([_MAGIC, _SIZE.pack(len(head)), head, *body])

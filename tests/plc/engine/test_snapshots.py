@@ -45,6 +45,7 @@ def losses(ticks: int, streams: int) -> NDArray[np.bool_]:
 )
 def test_a_stream_goes_on_in_another_pool(settings: dict[str, Any]) -> None:
     packets = packets_of(3)
+    packets[50:90:8, 0, 100:200] = 0.0  # dropouts
     arrived = losses(len(packets), 3)
     here, there = ConcealerPool(), ConcealerPool(threads=2)
     there.open(5, **FORMAT, model="ar")
@@ -56,6 +57,8 @@ def test_a_stream_goes_on_in_another_pool(settings: dict[str, Any]) -> None:
     assert [stats.packets for stats in there.stats(moved)] == [100] * 3
     for one, other in zip(here.stats(ids), there.stats(moved), strict=True):
         assert one.rung_samples == other.rung_samples
+        assert one.detected_dropouts == other.detected_dropouts
+    assert (here.stats(ids)[0].detected_dropouts > 0) == settings.get("detect_dropouts", False)
     for tick in range(100, len(packets)):
         played = there.push(moved, packets[tick], arrived[tick])
         np.testing.assert_array_equal(played, here.push(ids, packets[tick], arrived[tick]))
