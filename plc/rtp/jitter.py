@@ -200,6 +200,8 @@ class JitterBuffer:
         """Media time behind the packet with the newest number."""
         self._length = 0
         """Samples of that packet."""
+        self._newest = 0
+        """Its place in the row of packets."""
         self._waits_since_s: float | None = None
         """Since when a stream of several paths waits to hear the slower one; -inf: it was heard."""
 
@@ -376,7 +378,7 @@ class JitterBuffer:
         ):
             return True
         behind_samples = self._timeline.newest - start
-        if behind >= 0 and behind_samples < 0:
+        if behind_samples < 0 and self._sequences.place(packet.sequence) <= self._newest:
             return True  # an earlier number with a later time: the numbers begin anew
         if not self._sequences.is_stray(packet.sequence):
             return False
@@ -408,8 +410,8 @@ class JitterBuffer:
         if steps < 0 and self._stamps.are_false and self._following is not None:
             start = self._following + (steps - 1) * samples
         stop = start + samples
-        if steps > 0 or self._following is None:
-            self._following, self._length = stop, samples
+        if self._following is None or sequence > self._newest:
+            self._following, self._length, self._newest = stop, samples, sequence
         # The last packet that a block needs begins so far behind the block, at most.
         self.delays.coarseness_s = (self.block - self._timeline.unit) / self._rate
         self.delays.note(now_s - start / self._rate, now_s)
@@ -430,10 +432,13 @@ class JitterBuffer:
         if self._following is None:
             return
         start = self._timeline.start_of(packet.timestamp)
-        # What is missing before it may be as long as the packet before that, too.
-        least, most = sorted(self._following + (steps - 1) * n for n in (samples, self._length))
-        ahead = start - min(max(start, least), most)
-        self._stamps.note(steps * samples, ahead, self._rate, now_s)
+        ahead = start - self._following - (steps - 1) * samples
+        if steps == 1 or self._stamps.since_s is not None:
+            self._stamps.note(steps * samples, ahead, self._rate, now_s)
+        if not self._stamps.are_false:
+            # What is missing may be as long as the packet before it, or without audio.
+            most = self._following + (steps - 1) * max(samples, self._length)
+            ahead = start - min(max(start, self._following), most)
         shift = ahead if self._stamps.are_false else self._false_samples(start, ahead, now_s)
         if shift:
             self._timeline.shift(-shift)

@@ -242,6 +242,40 @@ def test_a_pause_with_comfort_noise_is_silence_only_if_nothing_else_is_missing(
     assert {*range(36), *range(50, 70)} <= set(run.numbers())
 
 
+@pytest.mark.parametrize("loss", [0.0, 0.2])
+@pytest.mark.parametrize("mode", [DelayMode.ADAPTIVE, FIXED])
+def test_telephone_events_between_audio_cost_it_nothing_in_whatever_order_they_come(
+    mode: DelayMode, loss: float
+) -> None:
+    """They have numbers, and take no time; audio numbered before may come behind one."""
+    rng = np.random.default_rng(4)
+    arrivals: list[tuple[float, int, int | None]] = []
+    k = 0
+    for number in range(800):
+        is_event = number % 8 == 5
+        if number < 5 or rng.random() >= loss:
+            arrived_s = k * TICK_S + (rng.uniform(0.0, 0.04) if number > 4 else 0.0)
+            arrivals.append((arrived_s, number, None if is_event else k))
+        k += not is_event
+    buffer = make(mode, 80.0, safety=1.0)
+    waiting = sorted(arrivals, key=lambda arrival: arrival[0])
+    for tick in range(k + 10):
+        while waiting and waiting[0][0] <= tick * TICK_S:
+            arrived_s, number, place = waiting.pop(0)
+            if place is None:  # its stamp is that of the event's begin
+                buffer.pass_over(RtpPacket(101, number, number // 40, 1, b"0123"), arrived_s)
+            else:
+                buffer.put(RtpPacket(0, number, place * PACKET, 1, b""), PACKET, arrived_s)
+        buffer.pull(tick * TICK_S)
+        for part in buffer.parts:
+            assert part.packet.start == PACKET * (
+                part.packet.sequence - (part.packet.sequence + 2) // 8
+            )
+    audio = sum(place is not None for _, _, place in arrivals)
+    assert buffer.stats.source_changes == buffer.stats.foreign_packets == 0
+    assert buffer.stats.played_samples == audio * PACKET
+
+
 def test_packets_without_audio_of_other_sources_and_strays_are_not_counted() -> None:
     buffer = make(FIXED, 40.0)
     buffer.pass_over(rtp(0), 0.0)
