@@ -427,7 +427,7 @@ class ConcealerPool:
         lacks = _told(runs, there)
         bursts: list[_Run] = []
         if end_s < math.inf or self._pool is not None:
-            if not one.config.lookahead:  # else the step before this one has looked at it
+            if not (integer or one.config.lookahead):  # with that the step before looked at it
                 there = there & (lacks | are_sound(whole))
                 lacks |= ~there
             runs, bursts = _apart(runs, self._beginning(places, runs, lacks, there))
@@ -675,7 +675,8 @@ class ConcealerPool:
             for place in self._find(ids).tolist():
                 one, block = self._shelf(place // _SHELF).format, self._block(place)
                 dropouts = self._of(place).detected_dropouts
-                packed.append(snapshots.pack(block, dict(one.settings), one.layout, dropouts, key))
+                head = snapshots.Head(one.layout, dict(one.settings), dropouts)
+                packed.append(snapshots.pack(block, head, key))
             return packed
 
     def restore(self, streams: Iterable[bytes], key: bytes) -> Ids:

@@ -179,17 +179,14 @@ def as_packets(packets: Packet | Samples, shape: tuple[int, int, int]) -> Packet
     return array
 
 
-def are_sound(packets: Packet) -> NDArray[np.bool_]:
+def are_sound(packets: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return which packets do not count as lost for what they hold: bool, shape (streams,)."""
-    if packets.dtype == INT16:
-        return np.ones(len(packets), bool)
     values = packets.reshape(len(packets), -1)
     with np.errstate(all="ignore"):
-        sound = np.vecdot(values, values) < LARGEST * LARGEST
+        sound: NDArray[np.bool_] = np.vecdot(values, values) < LARGEST * LARGEST
         for at in np.flatnonzero(~sound).tolist():
             sound[at] = np.abs(values[at]).max() < LARGEST
-    found: NDArray[np.bool_] = sound
-    return found
+    return sound
 
 
 def check_arrived(arrived: Any, streams: int) -> NDArray[np.bool_]:

@@ -37,20 +37,20 @@ class Head(msgspec.Struct, forbid_unknown_fields=True):
 
     Attributes
     ----------
-    plc : str
-        Version of the package.
     layout : str
         :func:`layout_of` of the format's streams.
     settings : dict
         With which the stream was opened.
     detected_dropouts : int
         Counted so far: the one counter that is in no block.
+    plc : str
+        Version of the package.
     """
 
-    plc: str
     layout: str
     settings: dict[str, Any]
     detected_dropouts: int
+    plc: str = plc.__version__
 
 
 def layout_of(block: NDArray[np.int64]) -> str:
@@ -76,27 +76,21 @@ def check_key(key: bytes) -> None:
         )
 
 
-def pack(
-    block: NDArray[np.int64], settings: dict[str, Any], layout: str, dropouts: int, key: bytes
-) -> bytes:
+def pack(block: NDArray[np.int64], head: Head, key: bytes) -> bytes:
     """Return a stream as bytes.
 
     Parameters
     ----------
     block : int64, shape (words,)
-    settings : dict
-        With which it was opened.
-    layout : str
-        Of :func:`layout_of`.
-    dropouts : int
-        Detected so far.
+    head : Head
+        Of its stream.
     key : bytes
         For the signature.
     """
-    head = msgspec.json.encode(Head(plc.__version__, layout, settings, dropouts))
+    told = msgspec.json.encode(head)
     used = block != 0
     body = np.packbits(used).tobytes(), block[used].tobytes()
-    signed = b"".join([_MAGIC, _SIZE.pack(len(head)), head, *body])
+    signed = b"".join([_MAGIC, _SIZE.pack(len(told)), told, *body])
     return signed + hmac.digest(key, signed, "sha256")
 
 

@@ -92,18 +92,12 @@ class JitterConfig:
 class _LateRow:
     """Packets in order that all came too late."""
 
-    since_s: float | None = None
+    since_s: float = math.inf
     packets: int = 0
-
-    def clear(self) -> None:
-        """Forget them: a packet came in time, or the line was moved."""
-        self.since_s = None
 
     def add(self, now_s: float) -> bool:
         """Take note of one more; tell whether there are enough to move the line."""
-        if self.since_s is None:
-            self.since_s = now_s
-            self.packets = 0
+        self.since_s = min(self.since_s, now_s)
         self.packets += 1
         return self.packets >= _LATE_PACKETS and now_s - self.since_s >= _LATE_S
 
@@ -212,7 +206,7 @@ class JitterBuffer:
         self._sequences.reset()
         self._timeline.reset()
         self._turns.reset()
-        self._late.clear()
+        self._late = _LateRow()
         self._stamps = _Stamps()
         self._onset = self._following = None
         self._waits_since_s = None
@@ -450,8 +444,8 @@ class JitterBuffer:
         is_row = False
         if place < self._turns.reached:
             is_row = self._late.add(now_s)
-        elif ready or late_s <= 0.0:
-            self._late.clear()
+        elif self._late.packets and (ready or late_s <= 0.0):
+            self._late = _LateRow()
         # However many were lost before it: its stamp says no more than its number.
         is_onset = ahead <= shift and late_s > _ONSET_S
         if (is_row or is_onset) and not ready:
@@ -506,7 +500,7 @@ class JitterBuffer:
 
         Nothing is said by that about the sender's clock: the base starts from here.
         """
-        self._late.clear()
+        self._late = _LateRow()
         due = self._timeline.jump(timestamp, self._turns.place_for(now_s))
         self.delays.rebase(now_s - due / self._rate, now_s)
         return due
