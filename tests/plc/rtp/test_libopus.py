@@ -15,6 +15,7 @@ from plc.rtp.libopus import LibopusDecoder, repeated_samples
 from plc.rtp.packets import RtpPacket
 from plc.rtp.playout import Playout
 from tests.plc.configs import playout_of
+from tests.signals import voice
 
 FRAME = 960
 RATE = 48_000
@@ -92,6 +93,24 @@ def test_the_music_coder_repeats_nothing() -> None:
     payload = coder.encode(np.zeros((FRAME, 1), np.float32))
     assert repeated_samples(payload, 1) == 0
     assert coder.decode_repeated(payload) is None
+
+
+def test_what_libopus_makes_far_louder_than_full_scale_is_no_audio() -> None:
+    """Behind losses its music coder predicts the level of packets of 2.5 ms from what is gone."""
+    pytest.importorskip("av", reason="PyAV is not installed")
+    decoder = LibopusDecoder.open(1)
+    if decoder is None:
+        pytest.skip("libopus is not installed (Debian: libopus0)")
+    coder, random = Opus(1, 24_000), np.random.default_rng(5)
+    signal = np.tile(voice(RATE, 3.0, 140.0, 0.3, 1), 3).astype(np.float32)[:, None]
+    refused = 0
+    for begin in range(0, len(signal) - 120, 120):
+        payload = coder.encode(signal[begin : begin + 120])
+        if random.random() >= 0.3:
+            made = decoder.decode(payload, 120)
+            refused += made is None
+            assert made is None or np.abs(made).max() < 4.0
+    assert refused < 0.1 * len(signal) / 120
 
 
 def test_flags_are_read_as_the_rfc_has_them() -> None:
