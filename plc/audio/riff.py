@@ -65,6 +65,8 @@ class Layout:
         Bytes of audio that were promised and are not there.
     behind : int
         Bytes behind the audio that are no chunk and not zero: audio that a header does not count.
+    others : int
+        Bytes of the audio in other chunks ``data``, which few programs play.
     known : bool
         Whether any header says where the audio ends.
     plain : bool
@@ -78,6 +80,7 @@ class Layout:
     behind: int
     known: bool
     plain: bool
+    others: int = 0
 
     @property
     def bytes_per_s(self) -> int:
@@ -114,7 +117,8 @@ def layout(file: BinaryIO) -> Layout | None:
     """Return the place of a WAV file's audio; None if it is not found."""
     end = file.seek(0, os.SEEK_END)
     form, plain = b"", True
-    for chunk in walk(file, "little"):
+    chunks = walk(file, "little")
+    for chunk in chunks:
         plain &= not chunk.shift
         whole = chunk.start + chunk.size <= end
         if chunk.name == b"fmt " and whole and chunk.size <= _FORM_BYTES_MAX:
@@ -132,8 +136,11 @@ def layout(file: BinaryIO) -> Layout | None:
             stop, missing = end, 0
         else:
             stop, missing = min(stop, end), max(0, stop - end)
-        plain &= known and not wrapped
-        return Layout(form, chunk.start, stop, missing, _behind(file, stop, end), known, plain)
+        rest = chunks if stop < end else ()
+        others = sum(min(each.size, end - each.start) for each in rest if each.name == b"data")
+        plain &= known and not wrapped and not others
+        behind = _behind(file, stop, end)
+        return Layout(form, chunk.start, stop, missing, behind, known, plain, others)
     return None
 
 

@@ -291,6 +291,20 @@ def test_audio_behind_the_length_of_a_header_is_left_out_and_said_so(
     assert all("header states 0.021 s" in line for line in notices)
 
 
+@pytest.mark.parametrize("between", [b"", b"LIST\x04\0\0\0INFO"])
+def test_audio_in_a_second_chunk_is_left_out_and_said_so(
+    tmp_path: Path, between: bytes, notices: list[str]
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, stereo(), RATE, subtype="PCM_16")
+    samples = path.read_bytes()[-4 * SAMPLES :]
+    second = b"data" + struct.pack("<I", len(samples) // 2) + samples[: len(samples) // 2]
+    path.write_bytes(path.read_bytes() + between + second)
+    np.testing.assert_allclose(read_audio(path)[0], stereo(), atol=1e-4)
+    assert len(notices) == 1, notices
+    assert f"{SAMPLES / RATE / 2:.3f} s of audio in another chunk" in notices[0]
+
+
 def test_an_empty_chunk_of_audio_before_others_holds_no_samples(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, stereo()[:0], RATE, subtype="PCM_16")
