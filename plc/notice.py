@@ -47,17 +47,20 @@ def shown(line: str) -> str:
 
 @contextmanager
 def if_slow(why: Callable[[], str], after_s: float, every_s: float | None = None) -> Iterator[None]:
-    """Give notice if the block takes longer than ``after_s`` s, and again every so many s."""
+    """Give notice if the block takes longer than ``after_s`` s, and again every so many s.
+
+    What was told of another block just before is not told again: several kernels are compiled.
+    """
     if listener is None and not _log.isEnabledFor(logging.INFO):
         yield
         return
     over = threading.Event()
 
     def watch() -> None:
-        wait_s: float | None = after_s
-        while wait_s is not None and not over.wait(wait_s):
+        if not over.wait(after_s):
+            tell_once(why())
+        while every_s is not None and not over.wait(every_s):
             tell(why())
-            wait_s = every_s
 
     threading.Thread(target=watch, daemon=True).start()
     try:

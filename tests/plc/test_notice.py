@@ -2,6 +2,8 @@
 
 import logging
 import threading
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,6 +32,19 @@ def test_what_is_slow_is_told_to_who_listens_only(
         assert told.acquire(timeout=10.0)
     with notice.if_slow(lambda: "slow", 0.0, 0.0):
         assert all(told.acquire(timeout=10.0) for _ in range(3))
+
+
+def test_several_slow_blocks_tell_the_same_line_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_once(target: Callable[[], None], daemon: bool) -> SimpleNamespace:
+        return SimpleNamespace(start=target)
+
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    monkeypatch.setattr("plc.notice.threading.Thread", at_once)
+    for why in ("one of two kernels", "one of two kernels", "another kernel"):
+        with notice.if_slow(why.title, 0.0):
+            pass
+    assert [each for each in told if "Kernel" in each] == ["One Of Two Kernels", "Another Kernel"]
 
 
 def test_files_in_the_making_are_called_what_they_become(monkeypatch: pytest.MonkeyPatch) -> None:
