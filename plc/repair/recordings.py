@@ -21,9 +21,11 @@ from plc.audio.files import AudioReader, AudioWriter, check_target, count_sample
 from plc.audio.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_trace, write_trace
 from plc.audio.whole import check_new, remove_leftovers
 from plc.engine.concealer import Concealer
-from plc.engine.config import PACKET_MS, StreamSettings, samples_of_packet
+from plc.engine.config import MAX_CHANNELS, PACKET_MS, StreamSettings, samples_of_packet
 from plc.engine.spans import merge_spans
-from plc.errors import TraceError
+from plc.errors import ConfigError, TraceError
+from plc.limits import MAX_SAMPLE_RATE
+from plc.notice import counted
 from plc.repair.arrays import FillSettings
 from plc.repair.copied import LongGap, Passages
 from plc.repair.gaps import Hole, Stretch, gaps_in_samples, tracks_of
@@ -189,6 +191,11 @@ def conceal_file(
     settings.setdefault("prepare", "never")  # packets come as fast as they are taken
     check_target(target, source, overwrite)
     with AudioReader(source) as reader:
+        if reader.sample_rate > MAX_SAMPLE_RATE or reader.channels > MAX_CHANNELS:
+            raise ConfigError(
+                f"{reader.sample_rate} Hz and {counted(reader.channels, 'channel')} are more than "
+                f"a stream has ({MAX_SAMPLE_RATE}, {MAX_CHANNELS}); use plc inpaint --trace"
+            )
         packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
         _check_trace(losses, source, reader, packet_samples)
         concealer = Concealer(

@@ -393,6 +393,21 @@ def test_a_float_recording_with_nan_elsewhere_than_the_gap_leaves_without_it(
     assert report.clipped_samples == 5
 
 
+@pytest.mark.parametrize(("channels", "rate"), [(9, 48_000), (1, 384_000)])
+def test_what_no_stream_has_is_refused_and_filled_by_inpaint(
+    tmp_path: Path, channels: int, rate: int
+) -> None:
+    form = "WAVEX" if channels > 2 else "WAV"
+    signal = np.repeat(tones(1, rate, rate // 4)[:, None], channels, axis=1)
+    soundfile.write(tmp_path / "a.wav", signal, rate, "PCM_16", format=form)
+    with pytest.raises(ConfigError, match="plc inpaint --trace"):
+        conceal_file(tmp_path / "a.wav", tmp_path / "b.wav", TraceLosses(np.ones(25, np.bool_)))
+    assert not (tmp_path / "b.wav").exists()
+    fast = FillSettings(quality="fast")
+    report = inpaint_file(tmp_path / "a.wav", tmp_path / "b.wav", [(0.09, 0.1)], settings=fast)
+    assert [tuple(each) for each in report.gaps] == [(9 * rate // 100, rate // 10)]
+
+
 @pytest.mark.parametrize(
     ("channels", "rate"), [(12, 48_000), (64, 16_000), (1, 384_000), (2, 768_000)]
 )
