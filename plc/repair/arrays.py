@@ -60,18 +60,10 @@ from plc.predict.sides import SIDE_RUNG
 from plc.predict.similar import REACH_S
 from plc.repair.copied import Passages
 from plc.repair.edges import widen
-from plc.repair.gaps import (
-    Gap,
-    Track,
-    find_unsound,
-    gaps_within,
-    holes_of,
-    merge_gaps,
-    tracks_of,
-)
+from plc.repair.gaps import Gap, Track, find_unsound, gaps_within, holes_of, merge_gaps, tracks_of
 from plc.repair.guide import Fill, Guides, follow
 from plc.repair.interpolate import QUALITIES, interpolate, refinable, refines
-from plc.repair.joint import grouped, interpolate_together
+from plc.repair.joint import grouped, interpolate_together, is_system
 from plc.repair.limit import hold_between
 from plc_kernels.edges import EDGE_SAMPLES
 from plc_kernels.fade import crossfade_ramp
@@ -313,7 +305,7 @@ def fill_gaps(
     for group in grouped(wanted, config.sample_rate, quality, config.method):
         gap = group[0]
         done += len(group)
-        if len(group) > 1:
+        if is_system(group, config.sample_rate, quality, config.method):
             for row in rows:
                 interpolate_together(row, config.sample_rate, group, quality)
             fills += [each.span for each in group]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from plc.predict.ladder import Rung
 from plc.repair.gaps import Gap
-from plc.repair.interpolate import QUALITIES, Quality, refines
+from plc.repair.interpolate import QUALITIES, Quality, refinable, refines
 from plc_kernels.ar import fit_burg
 from plc_kernels.toeplitz import solve_toeplitz_at
 
@@ -33,6 +33,8 @@ from plc_kernels.toeplitz import solve_toeplitz_at
 _RUNGS = (Rung(0.75, 15.0), Rung(1.5, 30.0), Rung(3.0, 60.0), Rung(9.0, 150.0))
 # Gaps with less between them are one system; of a system, the most lost samples.
 _APART_MS, _SYSTEM_SAMPLES = 1.5, 1024
+# What is interpolated so better than by prediction and networks: single clipped or lost samples.
+_TINY_MS = 0.1
 # A longer stretch is several.
 _LONGEST_S = 10.0
 _LEAST_ORDER = 8
@@ -75,6 +77,13 @@ def grouped(gaps: Sequence[Gap], sample_rate: int, quality: str, method: str) ->
     return groups
 
 
+def is_system(group: Sequence[Gap], sample_rate: int, quality: str, method: str) -> bool:
+    """Return whether a group of :func:`grouped` is one system: several gaps, or a tiny one."""
+    gap = group[0]
+    tiny = gap.samples <= _TINY_MS * sample_rate / 1000 and refines(quality, method)
+    return len(group) > 1 or (tiny and refinable(gap, gap.start))
+
+
 def interpolate_together(
     row: NDArray[np.float32], sample_rate: int, gaps: Sequence[Gap], quality: str
 ) -> None:
@@ -87,7 +96,7 @@ def interpolate_together(
     sample_rate : int
         In Hz.
     gaps : sequence of Gap
-        Two or more, as of :func:`grouped`.
+        As :func:`is_system` says.
     quality : str
         One of :data:`~plc.repair.interpolate.QUALITIES`.
     """

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from plc import inpaint
+from plc.repair import arrays
 from plc.repair.arrays import FillSettings
 from plc.repair.gaps import merge_gaps
 from plc.repair.joint import _solved, grouped
@@ -91,3 +92,20 @@ def test_a_file_is_filled_like_an_array(tmp_path: Path) -> None:
     assert report.refined_gaps == len(gaps)
     filled = soundfile.read(tmp_path / "out.wav", dtype="float32")[0]
     np.testing.assert_allclose(filled, inpaint(x, gaps, sample_rate=RATE, model="ar"), atol=1e-6)
+
+
+def test_single_lost_samples_are_interpolated_without_prediction_and_networks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a gap of one sample is predicted")
+
+    monkeypatch.setattr(arrays, "_fill", refuse)
+    x = tones(3, RATE, 60_000) + 0.3 * glide(4, RATE, 60_000)
+    places = np.arange(5_000, 55_000, 997)
+    damaged = x.copy()
+    damaged[places] = 0.0
+    filled = inpaint(damaged, lost_at(x, places), sample_rate=RATE)
+    assert nmse_db(filled[places], x[places]) < -30.0
+    with pytest.raises(AssertionError):
+        inpaint(damaged, [(30_000, 30_010)], sample_rate=RATE)
