@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.repair.detect.findings import Candidate, runs
+from plc.repair.detect.findings import Finding, runs
 
 _PERIODS = (2, 3, 4)
 # Shortest, in lost samples, and longest stretch.
@@ -26,7 +26,7 @@ _HELD_ROUGHER, _STEPS = 1.2, 8.0
 _KEPT, _ALIKE = 0.1, 0.5
 
 
-def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
+def find(row: NDArray[np.float32], sample_rate: int) -> list[Finding]:
     """Return the stretches that lose a sample or more of each period.
 
     Parameters
@@ -36,7 +36,7 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
     sample_rate : int
         In Hz.
     """
-    found: list[Candidate] = []
+    found: list[Finding] = []
     held = np.concatenate([[False], np.diff(row) == 0])
     for lost, rougher in ((row == 0, _ROUGHER), (held, _HELD_ROUGHER)):
         for period in _PERIODS:
@@ -44,7 +44,7 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
                 free = all(stop <= each.start or each.stop <= start for each in found)
                 if free and _is_damage(row, lost, (start, stop), sample_rate / 1000, rougher):
                     parts = tuple((start + a, start + b) for a, b in runs(lost[start:stop]))
-                    found.append(Candidate(start, stop, "alternate", 1.0, parts))
+                    found.append(Finding(start, stop, "alternate", 1.0, parts=parts))
     return found
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.repair.detect.findings import Candidate
+from plc.repair.detect.findings import Finding
 from plc.repair.detect.judge import judge_of
 from plc.repair.interpolate import solve_gap
 from plc_kernels.ar import fit_burg
@@ -74,7 +74,7 @@ def residual(row: NDArray[np.float32], sample_rate: int) -> Errors:
     return forward, backward
 
 
-def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Candidate]:
+def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Finding]:
     """Return the clicks of one channel.
 
     Parameters
@@ -95,7 +95,7 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Can
             if flatness(click, sample_rate) < _FLATNESS:
                 confidence = NARROW_CONFIDENCE
         if confidence >= 0.5:
-            found.append(Candidate(start, stop, "click", confidence))
+            found.append(Finding(start, stop, "click", confidence))
     return found
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.repair.detect.findings import Candidate, runs, sides_of
+from plc.repair.detect.findings import Finding, runs, sides_of
 from plc.repair.detect.levels import change_db
 
 # Constant runs at any level: shortest and longest, and what is looked at on both sides.
@@ -57,7 +57,7 @@ _FEW_SHAPES = 1
 _FRAME_MS, _GRID_RUNS, _GRID_SHARE = (5.0, 40.0), 5, 0.6
 
 
-def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
+def find(row: NDArray[np.float32], sample_rate: int) -> list[Finding]:
     """Return the constant runs of one channel that are damage.
 
     Parameters
@@ -73,10 +73,10 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
         run for run in still if row[run[0]] and _RUN_MS * ms <= run[1] - run[0] <= _LONGEST_MS * ms
     ]
     spans = [*_written(row, long, ms), *_dropped(row, sample_rate)]
-    return [Candidate(start, stop, "silence", 1.0, written=True) for start, stop in spans]
+    return [Finding(start, stop, "silence", 1.0, written=True) for start, stop in spans]
 
 
-def is_step(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> bool:
+def is_step(row: NDArray[np.float32], place: Finding, sample_rate: int) -> bool:
     """Return whether a place is a step between constant levels.
 
     A hole in sound has sound beside it, and a click is left to the level that it began from.
@@ -91,7 +91,7 @@ def is_step(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> boo
     return bool(before[0] != behind[0] or (place.kind != "click" and before[0] != 0))
 
 
-def is_end(row: NDArray[np.float32], click: Candidate, sample_rate: int) -> bool:
+def is_end(row: NDArray[np.float32], click: Finding, sample_rate: int) -> bool:
     """Return whether a click is where sound ends in a constant, or begins from one."""
     near, far = (round(each * sample_rate / 1000) for each in _END_MS)
     if click.start < far or click.stop + far > row.size:
@@ -100,7 +100,7 @@ def is_end(row: NDArray[np.float32], click: Candidate, sample_rate: int) -> bool
     return bool((np.ptp(sides[0]) > 0) != (np.ptp(sides[1]) > 0))
 
 
-def is_stair(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> bool:
+def is_stair(row: NDArray[np.float32], place: Finding, sample_rate: int) -> bool:
     """Return whether a place lies among constant levels.
 
     So do the samples of a sound that was held, and a square wave: their levels fall and come back,
@@ -120,19 +120,17 @@ def is_stair(row: NDArray[np.float32], place: Candidate, sample_rate: int) -> bo
     return longest[0] < _STAIR_TIMES * max(longest[1:])
 
 
-def is_between_tones(row: NDArray[np.float32], hole: Candidate, sample_rate: int) -> bool:
+def is_between_tones(row: NDArray[np.float32], hole: Finding, sample_rate: int) -> bool:
     """Return whether a wave of constant levels ends or begins at a hole.
 
     A generator cuts its tones hard. Where the same wave stands on both sides, it was one tone.
 
     Parameters
     ----------
-    row : float32, shape (n,)
-        The channel, finite.
-    hole : Candidate
+    row, sample_rate
+        As for :func:`find`.
+    hole : Finding
         What was found there.
-    sample_rate : int
-        In Hz.
     """
     ms = sample_rate / 1000
     sides = sides_of(row, hole, round(_STAIR_MS * ms))

@@ -14,16 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.repair.detect.findings import Candidate, runs, sides_of
+from plc.repair.detect.findings import Finding, runs
 from plc.repair.detect.judge import judge_of
-from plc.repair.detect.levels import (
-    FLOOR_DB,
-    HOP_MS,
-    SILENT_DB,
-    change_db,
-    level_db,
-    mean_db,
-)
+from plc.repair.detect.levels import FLOOR_DB, HOP_MS, SILENT_DB, change_db, level_db, mean_db
 from plc_kernels.ar import extrapolate, fit_burg, taps_of
 
 LONGEST_MS = 1000.0
@@ -42,16 +35,10 @@ _WINDOWS_MS = (1, 3, 6)
 _AROUND_MS, _QUIET = 3000.0, 0.005
 _CROWD_MS, _CROWD_DB = 80.0, 10.0
 _ORDER_MS, _PAST_MS, _FUTURE_MS = 1.5, 25.0, 4.0
-# Beside a hole between pulses: what is looked at, how much of it is silent, relative to its peak.
-_PULSES_MS, _PULSES_SILENT, _PULSES_LEVEL = 8.0, 0.5, 0.1
-# Beside a long hole in a pause: what is looked at, and its level relative to what is further away.
-_PAUSE_MS, _PAUSE_NEAR_MS, _PAUSE_FAR_MS, _PAUSE_LEVEL = 100.0, 15.0, 400.0, 10 ** (-12 / 20)
 _SPECTRUM_MS = 12.0
 # Length of a ramp; an edge from -4 to -18 dB in so long is none of a fade.
 _RAMP_MS = 0.75, 8.0
 _STEEP_DB, _STEEP_MS = (4.0, 18.0), 1.25
-# Beside a hole of this length and more, levels are within a ratio: others are a rest and a beat.
-_UNLIKE_MS, _UNLIKE = 40.0, 10 ** (30 / 20)
 
 # Runs of equal samples: shortest, level on both sides, how far that may have fallen, and how many
 # steps of the coding it must be.
@@ -78,7 +65,7 @@ class _Hole:
     after_db: float
 
 
-def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
+def find(row: NDArray[np.float32], sample_rate: int) -> list[Finding]:
     """Return the holes of one channel.
 
     Parameters
@@ -96,18 +83,14 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
         certain = [each for each in found if start <= each.start and each.stop <= stop]
         if certain:
             if not steep and len(certain) == 1 and _ramps(row, certain[0], start, stop, ms):
-                found[found.index(certain[0])] = Candidate(start, stop, "dropout", 1.0)
+                found[found.index(certain[0])] = Finding(start, stop, "dropout", 1.0)
             continue
         confidence = judge.confidence(features)
         if confidence >= 0.5:
             kind = "silence" if steep else "dropout"
-            found.append(Candidate(start, stop, kind, confidence))
+            found.append(Finding(start, stop, kind, confidence))
     spans = np.array([hole[:2] for hole in holes], np.int64).reshape(-1, 2)
-    return [
-        each
-        for each in found
-        if not is_cycle(each.start, each.stop, spans, ms) and not _is_rest(row, each, ms)
-    ]
+    return [each for each in found if not is_cycle(each.start, each.stop, spans, ms)]
 
 
 def is_cycle(start: int, stop: int, spans: NDArray[np.int64], ms: float) -> bool:
@@ -142,23 +125,14 @@ def is_cycle(start: int, stop: int, spans: NDArray[np.int64], ms: float) -> bool
     return False
 
 
-def _is_rest(row: NDArray[np.float32], each: Candidate, ms: float) -> bool:
-    """Return whether a beat ends a hole after sound died away."""
-    sides = sides_of(row, each, round(_RUN_SIDE_MS * ms))
-    if each.stop - each.start < _UNLIKE_MS * ms or not all(part.size for part in sides):
-        return False
-    rms = [float(np.sqrt(np.mean(np.square(part)))) for part in sides]
-    return rms[1] > _UNLIKE * rms[0]
-
-
-def _ramps(row: NDArray[np.float32], run: Candidate, start: int, stop: int, ms: float) -> bool:
+def _ramps(row: NDArray[np.float32], run: Finding, start: int, stop: int, ms: float) -> bool:
     """Return whether a hole is digital silence between two ramps."""
     least, most = (length * ms for length in _RAMP_MS)
     sides = (run.start - start, stop - run.stop)
     return row[run.start] == 0 and least <= min(sides) and max(sides) <= most
 
 
-def cut_off(row: NDArray[np.float32], sample_rate: int) -> Iterator[Candidate]:
+def cut_off(row: NDArray[np.float32], sample_rate: int) -> Iterator[Finding]:
     """Yield runs of equal samples between loud ones."""
     ms = sample_rate / 1000
     steps = np.abs(np.diff(row))
@@ -184,7 +158,7 @@ def cut_off(row: NDArray[np.float32], sample_rate: int) -> Iterator[Candidate]:
         if all(_loud(near, wide, least) for near, wide in sides) and (
             row[start] == 0 or _stuck(row, steps, start, stop, ms)
         ):
-            yield Candidate(start, stop, "silence", 1.0)
+            yield Finding(start, stop, "silence", 1.0)
 
 
 def _loud(near: NDArray[np.float32], wide: NDArray[np.float32], least: float) -> bool:
@@ -214,10 +188,8 @@ def candidates(
 
     Parameters
     ----------
-    row : float32, shape (n,)
-        Samples, finite.
-    sample_rate : int
-        In Hz.
+    row, sample_rate
+        As for :func:`find`.
     """
     level = level_db(row, sample_rate)
     width = max(2, round(sample_rate / 2000))
@@ -386,61 +358,6 @@ def _change_db(row: NDArray[np.float32], start: int, stop: int, sample_rate: int
     if start < width or stop + width > row.size:
         return 20.0
     return change_db(row[start - width : start], row[stop : stop + width], sample_rate)
-
-
-def is_between_pulses(row: NDArray[np.float32], hole: Candidate, sample_rate: int) -> bool:
-    """Return whether a hole lies between the short pulses of one sound.
-
-    Two voices that are nearly in tune cancel each other: less and less of each period is left,
-    then nothing, then more and more. What stands beside such a hole is mostly silence, too.
-
-    Parameters
-    ----------
-    row : float32, shape (n,)
-        The channel, finite.
-    hole : Candidate
-        What was found there.
-    sample_rate : int
-        In Hz.
-    """
-    sides = sides_of(row, hole, round(_PULSES_MS * sample_rate / 1000))
-    return all(_silent_share(each) >= _PULSES_SILENT for each in sides)
-
-
-def is_in_pause(row: NDArray[np.float32], hole: Candidate, sample_rate: int) -> bool:
-    """Return whether a long hole is entered and left where sound is quiet.
-
-    A gate that makes pauses silent shuts when speech has died away to the noise of the room, and
-    opens in it or at the first sound.
-
-    Parameters
-    ----------
-    row : float32, shape (n,)
-        The channel, finite.
-    hole : Candidate
-        What was found there.
-    sample_rate : int
-        In Hz.
-    """
-    ms = sample_rate / 1000
-    near, far = round(_PAUSE_NEAR_MS * ms), round(_PAUSE_FAR_MS * ms)
-    if hole.stop - hole.start < _PAUSE_MS * ms:
-        return False
-    before, behind = sides_of(row, hole, far)
-    return all(
-        each.size > 2 * near and _rms(each[:near]) < _PAUSE_LEVEL * _rms(each)
-        for each in (before[::-1], behind)
-    )
-
-
-def _rms(part: NDArray[np.float32]) -> float:
-    return float(np.sqrt(np.mean(np.square(part, dtype=np.float64))))
-
-
-def _silent_share(part: NDArray[np.float32]) -> float:
-    """Return the share of samples that are far below the peak."""
-    level = np.abs(part)
-    return float(np.mean(level <= _PULSES_LEVEL * level.max())) if part.size else 0.0
 
 
 def _is_steep(hole: _Hole, level: NDArray[np.float64]) -> bool:

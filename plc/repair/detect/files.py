@@ -91,10 +91,7 @@ class DetectReport:
 
 
 def detect_file(
-    source: str | Path,
-    *,
-    selection: Selection = EVERYTHING,
-    progress: Progress | None = None,
+    source: str | Path, *, selection: Selection = EVERYTHING, progress: Progress | None = None
 ) -> DetectReport:
     """Find the damage of a recording.
 

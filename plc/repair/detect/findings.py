@@ -17,7 +17,7 @@ KINDS = {
 """Name to description."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Damage at one place of a recording.
 
@@ -30,7 +30,7 @@ class Finding:
     confidence : float
         0.5 (as likely as not, as the detector sees it) to 1 (certain).
     channels : tuple of int
-        Where it was found, from 0 on.
+        Where it was found, from 0 on; empty while one channel is looked at for itself.
     doubt : str
         Why the place is probably meant to be so; empty for damage. Doubtful places are reported,
         not filled.
@@ -48,7 +48,7 @@ class Finding:
     stop: int
     kind: str
     confidence: float
-    channels: tuple[int, ...]
+    channels: tuple[int, ...] = ()
     doubt: str = ""
     parts: tuple[tuple[int, int], ...] = ()
     written: bool = False
@@ -65,21 +65,6 @@ class Finding:
         return self.parts or ((self.start, self.stop),)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Damage in one channel of a window."""
-
-    start: int
-    stop: int
-    kind: str
-    confidence: float
-    parts: tuple[tuple[int, int], ...] = ()
-    written: bool = False
-    seam: bool = False
-    stutter: bool = False
-    doubt: str = ""
-
-
 def runs(marked: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """Yield start and stop of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
@@ -87,7 +72,7 @@ def runs(marked: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
 
 
 def sides_of(
-    row: NDArray[np.float32], place: Candidate, samples: int
+    row: NDArray[np.float32], place: Finding, samples: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the samples before and behind a place; fewer at an end of the recording."""
     return row[max(0, place.start - samples) : place.start], row[place.stop : place.stop + samples]

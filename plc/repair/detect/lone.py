@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.repair.detect.clicks import NARROW_CONFIDENCE, flatness
-from plc.repair.detect.findings import Candidate, runs
+from plc.repair.detect.findings import Finding, runs
 
 # A click is over within the first; the background is what lies between it and the second.
 _NEAR_MS, _FAR_MS = 1.6, 12.0
@@ -37,7 +37,7 @@ CONFIDENCE, LONG_CONFIDENCE = 0.95, 0.9
 """Of short clicks that are found here, and of long ones."""
 
 
-def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
+def find(row: NDArray[np.float32], sample_rate: int) -> list[Finding]:
     """Return the clicks in the pauses of one channel.
 
     Parameters
@@ -72,7 +72,7 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Candidate]:
         places = np.flatnonzero(inside) + place - near
         main = places[height[places] > _LENGTH_SHARE * peak]
         confidence = _confidence(row, int(main[0]), int(main[-1]), sample_rate)
-        found.append(Candidate(int(places[0]) - 1, int(places[-1]) + 2, "click", confidence))
+        found.append(Finding(int(places[0]) - 1, int(places[-1]) + 2, "click", confidence))
     return found
 
 
@@ -102,7 +102,7 @@ def is_all(row: NDArray[np.float32], sample_rate: int) -> bool:
     )
 
 
-def are_only(row: NDArray[np.float32], found: list[Candidate]) -> bool:
+def are_only(row: NDArray[np.float32], found: list[Finding]) -> bool:
     """Return whether a channel is silent but for clicks.
 
     They are what was recorded, then, such as the impulses of a measurement.
@@ -110,7 +110,7 @@ def are_only(row: NDArray[np.float32], found: list[Candidate]) -> bool:
     return bool(found) and float(np.abs(without(row, found)).max()) <= _SILENT
 
 
-def without(row: NDArray[np.float32], found: list[Candidate]) -> NDArray[np.float32]:
+def without(row: NDArray[np.float32], found: list[Finding]) -> NDArray[np.float32]:
     """Return a channel with straight lines where clicks were found."""
     mended = row.copy()
     for each in found:

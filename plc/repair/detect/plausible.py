@@ -3,14 +3,13 @@
 A gate, a rest, a Morse sign or a drum machine cuts sound off as damage does. One place cannot tell
 which it is; all of a recording can. A finding is doubtful where
 
-* it recurs regularly (:mod:`plc.repair.detect.rhythm`), and so more than an accident would,
+* it recurs regularly, or begins or ends on beats (:mod:`plc.repair.detect.rhythm`),
 * holes make up too much of the 20 s around, the less the longer they are: lost packets are short
   and may be many, long holes are rare,
-* it lies between the pulses of one sound, or between different square waves
-  (:mod:`plc.repair.detect.constant`), or sound has died away before it and begins quietly
-  behind it (:mod:`plc.repair.detect.dips`),
+* it lies between different square waves (:mod:`plc.repair.detect.constant`), or holes lie where
+  sounds end and begin, more than by chance (:mod:`plc.repair.detect.chance`),
 * it is a click, and nothing but clicks sounds around it,
-* sound is faded out and in again over a long hole, or a stutter is long,
+* sound is faded out and in again over a long hole, a long silence is alone, or a stutter is long,
 * repeated blocks are many, and lie on no grid as lost packets do,
 * most of what is found around is doubtful,
 * the detector is not sure of it, and nothing certain is found within 10 s: damage is rarely alone.
@@ -38,12 +37,13 @@ from plc.repair.detect.findings import Finding
 from plc.repair.detect.rhythm import on_beats, regular
 
 REGULAR = "recurs regularly"
-PULSES = "between pulses of one sound"
-PAUSE = "in a pause"
+CHOSEN = "where sounds end and begin"
 ALONE = "nothing else sounds"
 TONES = "between tones of a generator"
 TOO_MUCH = "too much of the recording"
+REST = "a long rest, and nothing else"
 FADED = "faded on both sides"
+STEADY = "a tone that goes on"
 STUTTER = "a long stutter"
 TOO_MANY = "too many repeats"
 ALIKE = "like its neighbours"
@@ -61,13 +61,13 @@ _PACKET_S, _CLICK_S = 0.02, 0.004
 # A tick that comes again more slowly may be a scratch: a record of 78 turns takes 0.77 s. But no
 # record turns so evenly as a metronome that a machine made.
 _PERIODS_S, _CLICK_PERIODS_S, _SLOW_PERIODS_S = (0.04, 4.0), (0.008, 0.7), (0.7, 4.0)
-_BEATS_S = (0.05, 0.7)
+_BEATS_S, _CLICK_BEATS_S = (0.07, 0.7), (0.05, 0.7)
 _EVEN_S, _EVEN_SAMPLES, _EVEN_SHARE = 1e-4, 2.2, 0.75
 # Seams that come again sooner are made by a gate; that share of the places around makes all seams.
 _SEAM_PERIODS_S, _SEAM_SHARE = (0.04, 0.2), 1 / 3
 # More repeats in a second must lie on a grid: of such packets, so many of them, so well.
 _MANY_REPEATS, _REPEATS_A_S, _SEAMS_A_S = 8, 2.5, 4.0
-_GRIDS_S, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5
+_GRIDS_S, _ON_GRID, _A_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5, 0.9
 # Around a place so many others are doubtful, and such a share.
 _NEIGHBOURS, _NEIGHBOUR_SHARE = 4, 0.5
 # Of holes of so many seconds and more, fewer are enough.
@@ -77,16 +77,24 @@ _SURE, _CERTAIN = 0.95, 0.98
 _LIKELY, _LIKELY_CLICKS = NARROW_CONFIDENCE, 5
 
 
+_Named = tuple[NDArray[np.int64], str]
+
+
 @dataclass(frozen=True, slots=True)
 class _Places:
     """Findings of one group in one channel, in order."""
 
-    numbers: list[int]
+    numbers: NDArray[np.int64]
     start_s: NDArray[np.float64]
     stop_s: NDArray[np.float64]
     seam: NDArray[np.bool_]
     stutter: NDArray[np.bool_]
     total_s: float
+
+    def only(self, kept: NDArray[np.bool_]) -> "_Places":
+        """Return some of the places."""
+        names = ("numbers", "start_s", "stop_s", "seam", "stutter")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
     @property
     def length_s(self) -> NDArray[np.float64]:
@@ -127,166 +135,155 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
     """
     doubts = [each.doubt for each in findings]
     for channel in sorted({each for finding in findings for each in finding.channels}):
-        groups = (
+        holes, repeats, clicks = [
             _places(findings, channel, kinds, samples / sample_rate, sample_rate)
             for kinds in (_HOLES, _REPEATS, _CLICKS)
-        )
-        holes, repeats, clicks = groups
+        ]
         named = [
             *_of_holes(holes, findings),
             *_of_repeats(repeats),
-            *_regular(clicks, _CLICK_S, _CLICK_PERIODS_S),
-            *_slow(clicks, sample_rate),
-            *_beats(clicks),
+            _regular(clicks, _CLICK_S, _CLICK_PERIODS_S),
+            _slow(clicks, sample_rate),
+            *(_on_beats(each.only(~each.seam), _BEATS_S) for each in (holes, repeats)),
+            _on_beats(clicks, _CLICK_BEATS_S),
         ]
-        for number, doubt in named:
-            doubts[number] = doubts[number] or doubt
         both = _places(findings, channel, _HOLES + _REPEATS, samples / sample_rate, sample_rate)
-        for number in (*_alike(both, doubts, _NEIGHBOURS), *_alike(_long(holes), doubts, _LONG)):
-            doubts[number] = doubts[number] or ALIKE
-    for number in _unsure(findings, doubts, sample_rate):
-        doubts[number] = UNSURE
+        for numbers, doubt in named:
+            _add(doubts, numbers, doubt)
+        alike = [_alike(both, doubts, _NEIGHBOURS)]
+        alike.append(_alike(holes.only(holes.length_s >= _LONG_S), doubts, _LONG))
+        _add(doubts, np.concatenate(alike), ALIKE)
+    _add(doubts, _rests(findings, doubts, sample_rate), REST)
+    _add(doubts, _unsure(findings, doubts, sample_rate), UNSURE)
     weighed = [replace(each, doubt=doubt) for each, doubt in zip(findings, doubts, strict=True)]
     return _without_inner_clicks(weighed)
+
+
+def _add(doubts: list[str], numbers: NDArray[np.int64], doubt: str) -> None:
+    for number in numbers:
+        doubts[number] = doubts[number] or doubt
 
 
 def _places(
     findings: Sequence[Finding], channel: int, kinds: tuple[str, ...], total_s: float, rate: int
 ) -> _Places:
-    numbers = [
-        number
+    rows = [
+        (number, each.start, each.stop, each.seam, each.stutter)
         for number, each in enumerate(findings)
         if each.kind in kinds and channel in each.channels and not each.written
     ]
-    start, stop = (
-        np.array([getattr(findings[number], name) for number in numbers], np.float64) / rate
-        for name in ("start", "stop")
-    )
-    seam, stutter = (
-        np.array([getattr(findings[number], name) for number in numbers], np.bool_)
-        for name in ("seam", "stutter")
-    )
-    return _Places(numbers, start, stop, seam, stutter, total_s).with_company()
+    numbers, start, stop, seam, stutter = np.array(rows, np.int64).reshape(-1, 5).T
+    made = _Places(numbers, start / rate, stop / rate, seam > 0, stutter > 0, total_s)
+    return made.with_company()
 
 
-def _of_holes(holes: _Places, findings: Sequence[Finding]) -> Iterator[tuple[int, str]]:
-    too_much = np.zeros(len(holes.numbers), np.bool_)
+def _of_holes(holes: _Places, findings: Sequence[Finding]) -> Iterator[_Named]:
+    too_much = np.zeros(holes.numbers.size, np.bool_)
     for least_s, most, fewest in _SHARES:
         long = holes.length_s >= least_s
         share, count = holes.shares(long)
         too_much |= long & (share > most) & (count >= fewest)
-    for place, number in enumerate(holes.numbers):
-        if too_much[place]:
-            yield number, TOO_MUCH
-        elif findings[number].kind == "dropout" and holes.length_s[place] > _FADED_S:
-            yield number, FADED
-    yield from _regular(holes, _PACKET_S, _PERIODS_S)
+    yield holes.numbers[too_much], TOO_MUCH
+    faded = np.array([findings[number].kind == "dropout" for number in holes.numbers], np.bool_)
+    yield holes.numbers[faded & (holes.length_s > _FADED_S)], FADED
+    yield _regular(holes, _PACKET_S, _PERIODS_S)
 
 
-def _of_repeats(repeats: _Places) -> Iterator[tuple[int, str]]:
-    share, count = repeats.shares(np.ones(len(repeats.numbers), np.bool_))
+def _of_repeats(repeats: _Places) -> Iterator[_Named]:
+    share, count = repeats.shares(np.ones(repeats.numbers.size, np.bool_))
     in_s = min(_WINDOW_S, repeats.total_s)
     many = (count >= _MANY_REPEATS) & (count > _REPEATS_A_S * in_s)
     many &= ~repeats.seam | (count > _SEAMS_A_S * in_s)
-    on_grid = _on_grid(repeats)
-    for place, number in enumerate(repeats.numbers):
-        if repeats.length_s[place] > _STUTTER_S:
-            yield number, STUTTER
-        elif share[place] > _REPEAT_SHARE and count[place] > 1:
-            yield number, TOO_MUCH
-        elif many[place] and not on_grid:
-            yield number, TOO_MANY
-    yield from _regular(repeats, _PACKET_S, _PERIODS_S)
+    yield repeats.numbers[repeats.length_s > _STUTTER_S], STUTTER
+    yield repeats.numbers[(share > _REPEAT_SHARE) & (count > 1)], TOO_MUCH
+    if not _grid_of(repeats.start_s, _ON_GRID):
+        yield repeats.numbers[many], TOO_MANY
+    yield _regular(repeats, _PACKET_S, _PERIODS_S)
 
 
-def _regular(
-    places: _Places, width_s: float, periods_s: tuple[float, float]
-) -> Iterator[tuple[int, str]]:
-    """Yield the recurring findings, and recurring seams."""
-    marked = _recurring(places.start_s, places.stop_s, width_s, periods_s) & ~places.seam
-    starts, stops = places.start_s[places.seam], places.stop_s[places.seam]
-    marked[places.seam] = _recurring(starts, stops, width_s, _SEAM_PERIODS_S)
-    yield from ((places.numbers[place], REGULAR) for place in np.flatnonzero(marked))
+def _regular(places: _Places, width_s: float, periods_s: tuple[float, float]) -> _Named:
+    """Return the recurring findings, and recurring seams."""
+    found = []
+    for seam, within_s in ((False, periods_s), (True, _SEAM_PERIODS_S)):
+        part = places.only(places.seam == seam)
+        edges = part.start_s, np.sort(part.stop_s)
+        marked = [regular(times_s, width_s, *within_s) for times_s in edges]
+        found.append(part.numbers[np.any(marked, axis=0)])
+    return np.concatenate(found), REGULAR
 
 
-def _slow(clicks: _Places, sample_rate: int) -> list[tuple[int, str]]:
+def _slow(clicks: _Places, sample_rate: int) -> _Named:
     """Return the ticks of a slow metronome: nearly all of a channel's clicks."""
     width_s = max(_EVEN_S, _EVEN_SAMPLES / sample_rate)
-    found = list(_regular(clicks, width_s, _SLOW_PERIODS_S))
-    return found if len(found) >= _EVEN_SHARE * len(clicks.numbers) else []
+    found, doubt = _regular(clicks, width_s, _SLOW_PERIODS_S)
+    return found[: found.size * (found.size >= _EVEN_SHARE * clicks.numbers.size)], doubt
 
 
-def _beats(clicks: _Places) -> Iterator[tuple[int, str]]:
-    """Yield the clicks on beats, where notes begin and end."""
-    marked = on_beats(clicks.start_s, _CLICK_S, *_BEATS_S)
-    yield from ((clicks.numbers[place], REGULAR) for place in np.flatnonzero(marked))
+def _on_beats(places: _Places, beats_s: tuple[float, float]) -> _Named:
+    """Return what begins or ends on beats, as notes and cuts do; all of one length do both.
 
-
-def _recurring(
-    start_s: NDArray[np.float64],
-    stop_s: NDArray[np.float64],
-    width_s: float,
-    periods_s: tuple[float, float],
-) -> NDArray[np.bool_]:
-    return regular(start_s, width_s, *periods_s) | regular(np.sort(stop_s), width_s, *periods_s)
-
-
-def _on_grid(places: _Places) -> bool:
-    """Return whether places lie on a grid of packets."""
-    turns = (np.exp(2j * np.pi * places.start_s / grid_s) for grid_s in _GRIDS_S)
-    return any(abs(each.mean()) > _ON_GRID for each in turns if each.size)
-
-
-def _long(holes: _Places) -> _Places:
-    """Return the long ones of a channel's holes."""
-    kept = np.flatnonzero(holes.length_s >= _LONG_S)
-    return _Places(
-        [holes.numbers[place] for place in kept],
-        holes.start_s[kept],
-        holes.stop_s[kept],
-        holes.seam[kept],
-        holes.stutter[kept],
-        holes.total_s,
-    )
-
-
-def _alike(places: _Places, doubts: list[str], fewest: int) -> Iterator[int]:
-    """Yield the places with mostly doubtful neighbours.
-
-    Pauses that a gate made silent say nothing of what lies between them.
+    Lost packets lie on a grid, of which beats may be a part.
     """
-    doubtful = np.array([doubts[number] not in ("", PAUSE) for number in places.numbers], np.bool_)
+    edges = [places.start_s, places.stop_s]
+    if not places.numbers.size or np.ptp(places.length_s) < _CLICK_S:
+        edges.pop()
+    times_s = np.concatenate(edges)
+    order = np.argsort(times_s, kind="stable")
+    on_beat = np.zeros(times_s.size, np.bool_)
+    on_beat[order] = on_beats(times_s[order], _CLICK_S, beats_s, _grid_of(edges[0], _A_GRID))
+    return places.numbers[on_beat.reshape(len(edges), -1).any(axis=0)], REGULAR
+
+
+def _grid_of(times_s: NDArray[np.float64], least: float) -> float:
+    """Return the widest grid of packets that places lie on so well, 0 to 1; 0 if none."""
+    turns = {each: np.exp(2j * np.pi * times_s / each) for each in _GRIDS_S if times_s.size}
+    return max((each for each, turn in turns.items() if abs(turn.mean()) > least), default=0.0)
+
+
+def _alike(places: _Places, doubts: list[str], fewest: int) -> NDArray[np.int64]:
+    """Return the places with mostly doubtful neighbours."""
+    doubtful = np.array([bool(doubts[number]) for number in places.numbers], np.bool_)
     sums = np.concatenate([[0], np.cumsum(doubtful)])
     low, high = (np.searchsorted(places.start_s, each) for each in places.around())
     inside = sums[high] - sums[low]
     marked = (inside >= fewest) & (inside >= _NEIGHBOUR_SHARE * (high - low))
-    yield from (places.numbers[place] for place in np.flatnonzero(marked))
+    found: NDArray[np.int64] = places.numbers[marked]
+    return found
 
 
-def _unsure(findings: Sequence[Finding], doubts: list[str], sample_rate: int) -> Iterator[int]:
-    """Yield places that are not sure and have nothing certain around.
+def _rests(findings: Sequence[Finding], doubts: list[str], rate: int) -> NDArray[np.int64]:
+    """Return long silences without other damage around: of lost packets so many are not alone."""
+    sound = np.array([not doubt for doubt in doubts], np.bool_)
+    holes = [each.kind == "silence" and not each.written for each in findings]
+    long = [each.stop - each.start > _FADED_S * rate for each in findings]
+    rests = sound & np.logical_and(holes, long)
+    others = sound & ~rests & np.array([each.kind != "click" for each in findings], np.bool_)
+    return np.flatnonzero(rests & (_near(findings, others, rate) == 0))
+
+
+def _unsure(findings: Sequence[Finding], doubts: list[str], rate: int) -> NDArray[np.int64]:
+    """Return places that are not sure and have nothing certain around.
 
     Of two seams each makes the other certain, and so do likely clicks that are many.
     """
     sound = np.array([not doubt for doubt in doubts], np.bool_)
-    starts = np.array([each.start for each in findings])
     confidence = np.array([each.confidence for each in findings])
     is_click = np.array([each.kind == "click" for each in findings], np.bool_)
     is_seam = np.array([each.seam for each in findings], np.bool_)
-
-    def around(marked: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return how many of the marked places are within reach of each."""
-        places, reach = starts[marked], _WINDOW_S / 2 * sample_rate
-        low, high = (np.searchsorted(places, starts + each) for each in (-reach, reach))
-        return high - low
-
     likely = sound & is_click & (confidence >= _LIKELY)
     certain = sound & (confidence >= _CERTAIN)
     joined = certain | sound & is_seam
-    certain |= joined & ((around(joined) > 1) | (confidence >= _SURE))
-    unsure = sound & (confidence < _SURE) & (around(certain) == 0)
-    unsure &= ~(likely & (around(likely) >= _LIKELY_CLICKS))
-    yield from np.flatnonzero(unsure).tolist()
+    certain |= joined & ((_near(findings, joined, rate) > 1) | (confidence >= _SURE))
+    unsure = sound & (confidence < _SURE) & (_near(findings, certain, rate) == 0)
+    unsure &= ~(likely & (_near(findings, likely, rate) >= _LIKELY_CLICKS))
+    return np.flatnonzero(unsure)
+
+
+def _near(findings: Sequence[Finding], marked: NDArray[np.bool_], rate: int) -> NDArray[np.int64]:
+    """Return how many of the marked places are within reach of each."""
+    starts, reach = np.array([each.start for each in findings]), _WINDOW_S / 2 * rate
+    low, high = (np.searchsorted(starts[marked], starts + each) for each in (-reach, reach))
+    return high - low
 
 
 def _without_inner_clicks(findings: list[Finding]) -> list[Finding]:

@@ -8,15 +8,17 @@ alike.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.repair.detect.clicks import Errors
 from plc.repair.detect.dips import is_cycle
-from plc.repair.detect.findings import Candidate
+from plc.repair.detect.findings import Finding
 from plc.repair.detect.judge import judge_of
-from plc.repair.detect.plausible import REGULAR
+from plc.repair.detect.plausible import REGULAR, STEADY
+from plc.repair.detect.seams import jumps_at
 from plc_kernels.repeats import lag_errors, repeat_starts
 
 _LOW_RATE = 8000
@@ -41,11 +43,13 @@ _STEEPEST, _TURNED, _DIFFERENT, _DIFFERING = 2.5, 0.5, 0.1, 0.5
 # finding does or to -60 dB; such a share of all that sounds.
 _PATTERN_MS, _PATTERN_WIDTH_MS, _PATTERN_SHARE = 1000.0, 10.0, 0.25
 _EQUAL, _SOUND = 1e-6, 1e-5
+# A long copy that no lossy coding changed is a tone that goes on if the wave jumps so little there.
+_STEADY_MS, _EXACT, _SMOOTH = 45.0, 1e-4, 0.6
 # A shorter block explains a stretch if its error is no larger than this.
 _SAME, _SAME_LEAST = 2.0, 1e-4
 
 
-def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Candidate]:
+def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Finding]:
     """Return the repeated blocks of one channel.
 
     Parameters
@@ -70,12 +74,16 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Can
     ]
     spans = np.array([each[:2] for each in likely], np.int64).reshape(-1, 2)
     for start, stop, confidence, lag in likely:
-        doubt = REGULAR if is_cycle(start, stop, spans, ms) else ""
         first, block = _first_copy(row, (start, stop), lag, shortest)
+        doubt = REGULAR if is_cycle(start, stop, spans, ms) else ""
+        place = Finding(first, stop, "repeat", confidence, doubt=doubt)
+        exact = stop - first > _STEADY_MS * ms and _alike(row, (start, stop), lag)[0] <= _EXACT
+        if exact and jumps_at(errors, place, sample_rate)[0] < _SMOOTH:
+            place = replace(place, doubt=doubt or STEADY)
         is_tone = stop - first > max(_TONE_MS * ms, _TONE_BLOCKS * block)
         is_tone = is_tone or _is_one_wave(row, (start, stop), lag, shortest)
         if not is_tone and not _is_pattern(thin, row, (start, stop), lag, factor):
-            found.append(Candidate(first, stop, "repeat", confidence, doubt=doubt))
+            found.append(place)
     return found
 
 

@@ -7,6 +7,7 @@ not explain, by the binomial distribution and all periods that are tried, is reg
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +36,7 @@ def regular(
     shortest_s, longest_s : float
         Periods that count.
     """
-
-    def recurring(part_s: NDArray[np.float64], limit: float) -> NDArray[np.bool_]:
-        return _recurring(part_s, width_s, shortest_s, longest_s, limit)
-
-    return _together(times_s, _FEWEST, recurring)
+    return _together(times_s, _FEWEST, partial(_recurring, width_s, shortest_s, longest_s))
 
 
 def _together(
@@ -62,7 +59,7 @@ def _together(
 
 
 def _recurring(
-    times_s: NDArray[np.float64], width_s: float, shortest_s: float, longest_s: float, limit: float
+    width_s: float, shortest_s: float, longest_s: float, times_s: NDArray[np.float64], limit: float
 ) -> NDArray[np.bool_]:
     """Return which places have another one a period away."""
     found = np.zeros(times_s.size, np.bool_)
@@ -89,37 +86,44 @@ def _recurring(
 
 
 def on_beats(
-    times_s: NDArray[np.float64], width_s: float, shortest_s: float, longest_s: float
+    times_s: NDArray[np.float64], width_s: float, beats_s: tuple[float, float], grid_s: float = 0.0
 ) -> NDArray[np.bool_]:
     """Return which places lie on the beats of one tempo, however many beats are left out.
 
     Parameters
     ----------
-    times_s, width_s, shortest_s, longest_s
-        As for :func:`regular`; a beat is no longer than the last.
+    times_s, width_s
+        As for :func:`regular`.
+    beats_s : (float, float)
+        The shortest and the longest beat.
+    grid_s : float
+        A grid that the places lie on, beats or not; 0 for none.
     """
-
-    def on_beat(part_s: NDArray[np.float64], limit: float) -> NDArray[np.bool_]:
-        return _on_beat(part_s, width_s, shortest_s, longest_s, limit)
-
-    return _together(times_s, _FEWEST + 1, on_beat)
+    find = partial(_on_beat, width_s, beats_s, max(width_s, grid_s))
+    return _together(times_s, _FEWEST + 1, find)
 
 
 def _on_beat(
-    times_s: NDArray[np.float64], width_s: float, shortest_s: float, longest_s: float, limit: float
+    width_s: float,
+    beats_s: tuple[float, float],
+    grid_s: float,
+    times_s: NDArray[np.float64],
+    limit: float,
 ) -> NDArray[np.bool_]:
     """Return the places on the best tempo, or none."""
     best = np.zeros(times_s.size, np.bool_)
     beats = np.diff(times_s)[:, None] / np.arange(1, _BEATS + 1)
-    beats = np.unique(beats[(beats >= shortest_s) & (beats <= longest_s)])
+    beats = np.unique(beats[(beats >= beats_s[0]) & (beats <= beats_s[1])])
     for beat_s in beats:
         hits, numbers, fitted_s = _fitted(times_s, float(beat_s), width_s)
         if hits.sum() <= max(_FEWEST, int(best.sum())):
             continue
         whole_s = fitted_s * math.gcd(*np.diff(numbers[hits]).tolist())
         # Phase and tempo are fitted to two of the places.
-        chance = beats.size * _tail(int(hits.sum()) - 2, times_s.size - 2, width_s / fitted_s)
-        if whole_s <= longest_s and chance < limit:
+        chance = beats.size * _tail(
+            int(hits.sum()) - 2, times_s.size - 2, min(1.0, grid_s / fitted_s)
+        )
+        if whole_s <= beats_s[1] and chance < limit:
             best = hits
     return best
 

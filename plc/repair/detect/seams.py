@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from plc.repair.detect.clicks import Errors
 from plc.repair.detect.dips import foretold
-from plc.repair.detect.findings import Candidate
+from plc.repair.detect.findings import Finding
 from plc.repair.detect.levels import change_db
 
 # Longest block said again, and longest silence: a buffer's, not a note's or a rest's.
@@ -38,14 +38,14 @@ _ORDER_MS, _PAST_MS, _FUTURE_MS, _APART_MS, _PLACES = 1.5, 25.0, 0.5, 2.0, 8
 _MISSED_DB, _MORE_DB = -9.0, 3.0
 
 
-def is_seam(row: NDArray[np.float32], each: Candidate, sample_rate: int, errors: Errors) -> bool:
+def is_seam(row: NDArray[np.float32], each: Finding, sample_rate: int, errors: Errors) -> bool:
     """Return whether a place is a seam of one sound.
 
     Parameters
     ----------
     row : float32, shape (n,)
         The channel, finite.
-    each : Candidate
+    each : Finding
         What was found there.
     sample_rate : int
         In Hz.
@@ -68,23 +68,19 @@ def is_seam(row: NDArray[np.float32], each: Candidate, sample_rate: int, errors:
     )
 
 
-def is_stutter(each: Candidate, sample_rate: int, errors: Errors) -> bool:
+def is_stutter(each: Finding, sample_rate: int, errors: Errors) -> bool:
     """Return whether a block said again takes the place of more than a packet.
 
     Parameters
     ----------
-    each : Candidate
-        The place.
-    sample_rate : int
-        In Hz.
-    errors : Errors
-        From :func:`plc.repair.detect.clicks.residual`.
+    each, sample_rate, errors
+        As for :func:`is_seam`.
     """
     long = each.kind == "repeat" and each.stop - each.start > _REPLACED_MS * sample_rate / 1000
     return long and jumps_at(errors, each, sample_rate)[1] >= _JUMP
 
 
-def jumps_at(errors: Errors, each: Candidate, sample_rate: int) -> tuple[float, float]:
+def jumps_at(errors: Errors, each: Finding, sample_rate: int) -> tuple[float, float]:
     """Return how far the wave jumps at both ends of a place.
 
     Relative to the largest error outside of it. A jump is missed from either side; the attack of a
@@ -92,20 +88,12 @@ def jumps_at(errors: Errors, each: Candidate, sample_rate: int) -> tuple[float, 
 
     Parameters
     ----------
-    errors : Errors
-        From :func:`plc.repair.detect.clicks.residual`.
-    each : Candidate
-        The place.
-    sample_rate : int
-        In Hz.
+    errors, each, sample_rate
+        As for :func:`is_seam`.
     """
     forward, backward = errors
-    turned = backward[::-1], forward[::-1]
-    size = forward.size
-    return (
-        _jump(errors, each.start, sample_rate),
-        _jump(turned, size - each.stop, sample_rate),
-    )
+    turned, behind = (backward[::-1], forward[::-1]), forward.size - each.stop
+    return _jump(errors, each.start, sample_rate), _jump(turned, behind, sample_rate)
 
 
 def _jump(errors: Errors, place: int, sample_rate: int) -> float:

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from plc.engine.config import RecordingConfig
 from plc.engine.samples import FLOAT32, Packet, Samples, as_array, as_signal
 from plc.errors import PacketError
-from plc.repair.detect import alternate, clicks, constant, dips, lone, repeats, seams
-from plc.repair.detect.findings import Candidate, Finding, runs
-from plc.repair.detect.plausible import ALONE, PAUSE, PULSES, TONES, weigh
+from plc.repair.detect import alternate, chance, clicks, constant, dips, lone, repeats, seams
+from plc.repair.detect.findings import Finding, runs
+from plc.repair.detect.plausible import ALONE, CHOSEN, TONES, weigh
 from plc_kernels.packet import INT16_SCALE
 
 _CORE_S, _CONTEXT_S = 16.0, 3.0
@@ -132,10 +132,7 @@ class Detector:
 
 
 def detect(
-    signal: Packet | Samples,
-    *,
-    sample_rate: int = 48_000,
-    progress: _Report | None = None,
+    signal: Packet | Samples, *, sample_rate: int = 48_000, progress: _Report | None = None
 ) -> list[Finding]:
     """Find damage in a signal, without knowing anything of it.
 
@@ -185,7 +182,7 @@ def detect(
 def _find(window: NDArray[np.float32], rate: int, first: int, last: int) -> list[Finding]:
     """Return the findings that start from ``first`` to ``last``, all channels together."""
     found: list[Finding] = []
-    looked: dict[int, list[Candidate]] = {}
+    looked: dict[int, list[Finding]] = {}
     for channel in range(window.shape[1]):
         row = np.ascontiguousarray(window[:, channel])
         same = next((k for k in looked if np.array_equal(window[:, k], row, equal_nan=True)), None)
@@ -195,56 +192,43 @@ def _find(window: NDArray[np.float32], rate: int, first: int, last: int) -> list
     return sorted(found, key=lambda each: (each.start, each.stop))
 
 
-def _join(found: list[Finding], each: Candidate, channel: int) -> None:
+def _join(found: list[Finding], each: Finding, channel: int) -> None:
     """Add a channel's finding to those of the channels before."""
     for k, other in enumerate(found):
         shared = min(each.stop, other.stop) - max(each.start, other.start)
         shorter = min(each.stop - each.start, other.stop - other.start)
         alike = each.kind == other.kind and each.parts == other.parts
         if alike and channel not in other.channels and shared > _SHARED * shorter:
-            found[k] = Finding(
+            found[k] = replace(
+                other,
                 start=min(each.start, other.start),
                 stop=max(each.stop, other.stop),
-                kind=each.kind,
                 confidence=max(each.confidence, other.confidence),
                 channels=(*other.channels, channel),
-                parts=each.parts,
                 written=each.written and other.written,
                 seam=each.seam and other.seam,
                 stutter=each.stutter or other.stutter,
-                doubt=each.doubt or other.doubt,
+                doubt=other.doubt or each.doubt,
             )
             return
-    found.append(
-        Finding(
-            start=each.start,
-            stop=each.stop,
-            kind=each.kind,
-            confidence=each.confidence,
-            channels=(channel,),
-            parts=each.parts,
-            written=each.written,
-            seam=each.seam,
-            stutter=each.stutter,
-            doubt=each.doubt,
-        )
-    )
+    found.append(replace(each, channels=(channel,)))
 
 
-def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list[Candidate]:
+def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list[Finding]:
     """Return the findings of one channel, none of which overlap."""
     with np.errstate(invalid="ignore"):
         unsound = ~(np.abs(row) < _LARGEST)
     invalid = [
-        Candidate(start + first, stop + first, "invalid", 1.0)
+        Finding(start + first, stop + first, "invalid", 1.0)
         for start, stop in runs(unsound[first:last])
     ]
     if row.size < _SHORTEST_MS * rate / 1000:
         return invalid
-    everywhere = [Candidate(start, stop, "invalid", 1.0) for start, stop in runs(unsound)]
+    everywhere = [Finding(start, stop, "invalid", 1.0) for start, stop in runs(unsound)]
     sound = np.where(unsound, np.float32(0.0), row)
     thinned = alternate.find(sound, rate)
     stuck = constant.find(sound, rate)
+    zeros = [each for each in stuck if not sound[each.start]]
     for each in stuck:
         sound[each.start : each.stop] = 0.0  # no anchor of a repeat, no level of a dip
     if lone.is_all(sound, rate):
@@ -255,13 +239,17 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
         in_pauses = [replace(each, doubt=ALONE) for each in in_pauses]
     quiet = lone.without(sound, in_pauses)
     holes = [each for each in dips.find(quiet, rate) if not constant.is_step(quiet, each, rate)]
-    uneven = [
-        replace(each, doubt=each.doubt or _doubt(sound, each, rate))
-        for each in [*holes, *repeats.find(sound, rate, errors)]
-        if not constant.is_stair(sound, each, rate)
+    holes = [
+        replace(each, doubt=TONES) if constant.is_between_tones(sound, each, rate) else each
+        for each in holes
     ]
-    made = [*stuck, *uneven]
+    uneven = [*holes, *repeats.find(sound, rate, errors)]
+    made = [*stuck, *(each for each in uneven if not constant.is_stair(sound, each, rate))]
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
+    for group in (zeros, [each for each in kept if each in holes and not each.doubt]):
+        if chance.is_chosen(sound, group, rate):
+            meant = {each: replace(each, written=False, doubt=CHOSEN) for each in group}
+            kept = [meant.get(each, each) for each in kept]
     edge = round(_EDGE_MS * rate / 1000)
     single = [
         each
@@ -279,22 +267,11 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     ]
 
 
-def _doubt(row: NDArray[np.float32], place: Candidate, rate: int) -> str:
-    """Return why a place is probably meant to be so, by what lies beside it."""
-    if dips.is_between_pulses(row, place, rate):
-        return PULSES
-    if place.kind == "repeat":
-        return ""
-    if constant.is_between_tones(row, place, rate):
-        return TONES
-    return PAUSE if dips.is_in_pause(row, place, rate) else ""
-
-
-def _within(kept: list[Candidate], first: int, last: int) -> list[Candidate]:
+def _within(kept: list[Finding], first: int, last: int) -> list[Finding]:
     return [each for each in kept if each.kind != "invalid" and first <= each.start < last]
 
 
-def _chosen(made: list[Candidate], kept: list[Candidate], margin: int) -> list[Candidate]:
+def _chosen(made: list[Finding], kept: list[Finding], margin: int) -> list[Finding]:
     """Add candidates to ``kept``, the most certain first, without overlaps."""
     chosen = list(kept)
     for each in sorted(made, key=lambda each: (-each.confidence, each.start)):

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from plc import detect
 from plc.repair.detect.clicks import residual
-from plc.repair.detect.findings import Candidate
+from plc.repair.detect.findings import Finding
 from plc.repair.detect.seams import is_seam, is_stutter, jumps_at
 from tests.signals import glide, tones
 
@@ -36,13 +36,13 @@ def put_in(period_s: float) -> tuple[NDArray[np.float32], list[int]]:
 def test_a_block_that_was_put_in_is_a_seam_and_a_wave_that_recurs_is_none() -> None:
     x, places = put_in(2.0)
     errors = residual(x, RATE)
-    blocks = [Candidate(place, place + LENGTH, "repeat", 1.0) for place in places]
+    blocks = [Finding(place, place + LENGTH, "repeat", 1.0) for place in places]
     assert sum(is_seam(x, each, RATE, errors) for each in blocks) >= 0.6 * len(blocks)
     assert all(jumps_at(errors, each, RATE)[1] < 1.0 for each in blocks)
     for place in places:
-        assert not is_seam(x, Candidate(place + 5000, place + 5320, "repeat", 1.0), RATE, errors)
+        assert not is_seam(x, Finding(place + 5000, place + 5320, "repeat", 1.0), RATE, errors)
     steady = tones(3, RATE, 4 * RATE)
-    wave = Candidate(RATE, RATE + LENGTH, "repeat", 1.0)
+    wave = Finding(RATE, RATE + LENGTH, "repeat", 1.0)
     assert not is_seam(steady, wave, RATE, residual(steady, RATE))
 
 
@@ -54,7 +54,7 @@ def test_a_long_block_that_takes_the_place_of_another_is_a_stutter() -> None:
         y = x.copy()
         for place in places:
             y[place : place + block] = x[place - block : place]
-        blocks = [Candidate(place, place + block, "repeat", 1.0) for place in places]
+        blocks = [Finding(place, place + block, "repeat", 1.0) for place in places]
         errors = residual(y, RATE)
         assert sum(is_stutter(each, RATE, errors) for each in blocks) >= stutters
         assert not stutters or not any(

@@ -257,10 +257,10 @@ def test_places_on_the_beats_of_a_tempo_are_told_from_drawn_ones(start: float) -
     rng = np.random.default_rng(11)
     beats = np.array([3, 8, 11, 26, 30, 39, 44, 46])
     times_s = start + 0.125 * beats + rng.uniform(-1e-3, 1e-3, beats.size)
-    assert on_beats(times_s, 0.004, 0.05, 0.7).all()
-    assert not on_beats(times_s * 8, 0.004, 0.05, 0.7).any()
+    assert on_beats(times_s, 0.004, (0.05, 0.7)).all()
+    assert not on_beats(times_s * 8, 0.004, (0.05, 0.7)).any()
     for _ in range(20):
-        assert not on_beats(np.sort(rng.uniform(0.0, 6.0, 8)), 0.004, 0.05, 0.7).any()
+        assert not on_beats(np.sort(rng.uniform(0.0, 6.0, 8)), 0.004, (0.05, 0.7)).any()
 
 
 def test_where_a_tone_is_cut_before_silence_is_no_click() -> None:
