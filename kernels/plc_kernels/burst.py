@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel, rounded_part
 from plc_kernels.fade import crossfade
+from plc_kernels.level import largest
 
 LEAVE_MS = 5.0
 """At the end of the horizon the fill returns to the draft within this time."""
@@ -81,11 +82,9 @@ def weigh_recalled(
         if weight < 1.0:
             draft = lines[(c + 1) * drafts - 1, begin : begin + horizon]
             _bring_near(draft, np.float32(weight), made[c])
-        peak = np.float32(0.0)
+        peak = 0.0
         for d in range(drafts):
-            line = lines[c * drafts + d]
-            for i in range(line.size):
-                peak = max(peak, abs(line[i]))
+            peak = max(peak, largest(lines[c * drafts + d]))
         limit = np.float32(_OVERSHOOT * peak)
         for i in range(horizon):
             made[c, i] = min(max(made[c, i], -limit), limit)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel, part
+from plc_kernels.level import largest
 from plc_kernels.packet import CHANNELS_AT
 
 (KNOWN, KIND, LENGTH, LAG, RUN, CROWD, STILL_DOUBT, COPY_DOUBT) = range(8)
@@ -100,10 +101,7 @@ def _cuts(rate: int, row: NDArray[np.float32], first: int, begin: int, length: i
         return loud
     if length < int(_STUCK_MS * rate / 1000.0):
         return False
-    peak = np.float32(0.0)
-    for i in range(begin - wide, begin):
-        peak = max(peak, abs(row[i]))
-    if value < _CLIPPED * peak:
+    if value < _CLIPPED * largest(row[begin - wide : begin]):
         return loud
     if length < int(_LOUD_RUN_MS * rate / 1000.0):
         return False

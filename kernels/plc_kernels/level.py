@@ -28,6 +28,15 @@ FALL_DB = 70.0
 
 
 @kernel
+def largest(samples: NDArray[np.float32]) -> float:
+    """Return the largest magnitude of samples, shape (n,); 0 of none."""
+    peak = np.float32(0.0)
+    for i in range(samples.size):
+        peak = max(peak, abs(samples[i]))
+    return float(peak)
+
+
+@kernel
 def follow_level(
     rows: NDArray[np.float32],
     begin: int,

@@ -15,6 +15,7 @@ from plc_kernels.ar import burg, extrapolate, taps_of
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.fade import mix_by_error
 from plc_kernels.history import FILLED, POSITION, TRUSTED, newest
+from plc_kernels.level import largest
 
 OVERSHOOT = 1.5
 """A prediction may overshoot what it was fitted on by this much; beyond, it is held."""
@@ -183,10 +184,7 @@ def set_out(
     else:
         taps[0] = decay
         recent[0] = x[0 if backwards else x.size - 1] if x.size > 0 else np.float32(0.0)
-    peak = np.float32(0.0)
-    for i in range(x.size):
-        peak = max(peak, abs(x[i]))
-    return max(stages, 1), OVERSHOOT * float(peak)
+    return max(stages, 1), OVERSHOOT * largest(x)
 
 
 @kernel

@@ -25,6 +25,7 @@ from plc.rtp.rtcp import ended_by
 from plc.rtp.sequence import DROPOUT_MAX
 from plc.rtp.srtp import SrtpReceiver
 from plc.rtp.udp import Address, Backlog, Endpoint, UdpPort
+from plc_kernels.level import largest
 
 MAX_RESERVE_S = 0.5
 # An output's clock is not believed to be further on than that from what it last confirmed.
@@ -72,8 +73,7 @@ class Peak:
         """Take in samples of any shape."""
         fallen = 10.0 ** (-_PEAK_FALL_DB_S * max(0.0, now_s - self._at_s) / 20.0)
         self._at_s = now_s
-        largest = float(np.abs(samples).max()) if samples.size else 0.0
-        self.level = max(self.level * fallen, largest)
+        self.level = max(self.level * fallen, largest(samples.ravel()))
 
 
 def as_channels(samples: NDArray[np.float32], channels: int) -> NDArray[np.float32]:

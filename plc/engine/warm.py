@@ -35,6 +35,8 @@ from plc_kernels import (
     denormals,
     fade,
     history,
+    level,
+    packet,
     pitch,
     predict,
     recall,
@@ -66,12 +68,15 @@ AUDIO_PATH: tuple[Any, ...] = (
     dropouts.search_nothing,
     layout.lay_out,
     layout.reach_of,
+    level.largest,
     many.step_many,
     network.choose_networks,
     network.cost_of,
     network.fill_part,
     network.lay_out_network,
     network.open_network,
+    packet.pack_int16,
+    packet.unpack_int16,
     preparation.add_second,
     preparation.ask,
     preparation.expect_losses,
@@ -84,7 +89,7 @@ AUDIO_PATH: tuple[Any, ...] = (
     times.count_time,
     times.note_time,
 )
-"""Every kernel that a stream may call whose samples the step makes."""
+"""Every kernel that a stream may call whose samples the step makes, and those at its ends."""
 FILLERS: tuple[Any, ...] = (
     fade.crossfade,
     fade.mix_by_cosine,
@@ -311,6 +316,10 @@ def _run_step() -> None:
     times.note_time(block)
     start.forget_stream(block)
     denormals.restore_denormals(denormals.flush_denormals())
+    rows, words = np.zeros((1, 64), np.float32), np.zeros((64, 1), np.int16)
+    packet.pack_int16(rows, words)
+    packet.unpack_int16(words, 0, 64, rows)
+    level.largest(rows[0])
     samples, work = np.zeros(256, np.float32), ar.ArWorkspace.allocate(256, 8)
     ar.burg(8, samples, work.forward, work.backward, work.mirror, np.zeros(9))
     ar.extrapolate(np.zeros(8), np.zeros(16))

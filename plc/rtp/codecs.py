@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
 from plc.rtp.libopus import LibopusDecoder, repeated_samples
+from plc_kernels.packet import pack_int16, unpack_int16
 
 Samples = NDArray[np.float32]
 
+_BIG_ENDIAN = np.dtype(">i2")
 _INT16_SCALE = np.float32(2.0**15)
 _INT24_SCALE = np.float32(2.0**23)
 _INT32_SCALE = np.float32(2.0**31)
@@ -113,11 +115,14 @@ class L16(_Linear):
         self.payload_type = static.get((sample_rate, channels), 96)
 
     def _values(self, payload: bytes, count: int) -> Samples:
-        return np.frombuffer(payload, ">i2", count).astype(np.float32) / _INT16_SCALE
+        words = np.frombuffer(payload, _BIG_ENDIAN, count).astype(np.int16)
+        values = np.empty((1, count), np.float32)
+        unpack_int16(words.reshape(count, 1), 0, count, values)
+        return values
 
     def encode(self, samples: Samples) -> bytes:
         """Return the payload."""
-        return _to_int16(samples).astype(">i2").tobytes()
+        return _to_int16(samples).astype(_BIG_ENDIAN).tobytes()
 
 
 class L24(_Linear):
@@ -464,8 +469,9 @@ def opus_samples(payload: bytes) -> int:
 
 
 def _to_int16(samples: Samples) -> NDArray[np.int16]:
-    rounded: NDArray[np.float32] = np.rint(samples * _INT16_SCALE)
-    return rounded.clip(-32768, 32767).astype(np.int16)
+    rounded = np.empty(samples.shape, np.int16)
+    pack_int16(np.ascontiguousarray(samples.T), rounded)
+    return rounded
 
 
 def _decode_mu_law(codes: NDArray[np.int64]) -> NDArray[np.int64]:

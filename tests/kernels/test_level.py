@@ -9,6 +9,7 @@ from plc_kernels.level import (
     allowed_level,
     follow_level,
     hold_level,
+    largest,
     quieten,
     quietest_power,
 )
@@ -17,6 +18,14 @@ from tests.signals import noise, sine
 HOP = 80
 SMOOTHING = 1.0 / HOP
 SIZE = 32
+
+
+@pytest.mark.parametrize("place", [0, 7, 62])
+def test_the_largest_magnitude_has_either_sign(place: int) -> None:
+    samples = noise(1, 63)
+    samples[place] = -9.0
+    assert largest(samples) == 9.0
+    assert largest(samples[:0]) == 0.0
 
 
 class Followed:

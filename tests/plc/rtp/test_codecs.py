@@ -39,6 +39,15 @@ def test_l16_is_big_endian_and_clips() -> None:
     assert codec.encode(loud) == bytes([0x7F, 0xFF, 0x80, 0x00])
 
 
+def test_l16_rounds_samples_and_rows_alike() -> None:
+    samples = (noise(5, 960) * 0.7).reshape(480, 2)
+    samples[:4, 0] = np.array([0.5, 1.5, 2.5, -0.5]) / 32768
+    rounded = np.rint(samples * np.float32(32768.0)).clip(-32768, 32767).astype(">i2")
+    codec = L16(48_000, 2)
+    assert codec.encode(samples) == rounded.tobytes()
+    assert codec.encode(np.ascontiguousarray(samples.T).T) == rounded.tobytes()
+
+
 def test_l24_is_big_endian_and_clips() -> None:
     codec = L24(48_000, 1)
     samples = codec.decode(bytes([0x40, 0x00, 0x00, 0x80, 0x00, 0x00, 0xFF, 0xFF, 0xFF]))

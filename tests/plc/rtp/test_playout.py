@@ -416,7 +416,7 @@ def test_a_closed_playout_ends_its_networks(monkeypatch: pytest.MonkeyPatch) -> 
 def test_concealment_can_be_switched_off_to_hear_what_is_lost(lookahead: int) -> None:
     """Then gaps are silent, the rest is as received; switched on again it goes on as ever."""
     signal_ = np.rint(0.3 * noise(3, 300 * BLOCK) * 32768).astype(np.float32) / 32768
-    arrivals = stream(signal_, L16(RATE, 1), [BLOCK] * 300)
+    arrivals = stream(signal_[:, None], L16(RATE, 1), [BLOCK] * 300)
     lost = set(range(40, 300, 20))
     kept = [each for k, each in enumerate(arrivals) if k not in lost]
     settings = {"model": "ar", "budget_ms": math.inf, "lookahead": lookahead}
