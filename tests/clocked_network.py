@@ -84,15 +84,15 @@ class ClockedNetwork:
         self._under_way[number].append((datagram, at_s))
         out.sendto(datagram, ("127.0.0.1", number))
 
-    def read(self, port: UdpPort) -> tuple[int, Address, float]:
+    def read(self, port: UdpPort) -> tuple[bytes, Address, float]:
         """Read a datagram as a port does, aged by this clock."""
-        size, source, _ = _READ(port)
-        datagram, under_way = bytes(port._datagram[:size]), self._under_way[port.endpoint.port]
+        datagram, source, _ = _READ(port)
+        under_way = self._under_way[port.endpoint.port]
         while under_way:
             sent, at_s = under_way.popleft()
             if sent == datagram:  # any before it was dropped
-                return size, source, max(0.0, self.now_s - at_s)
-        return size, source, 0.0
+                return datagram, source, max(0.0, self.now_s - at_s)
+        return datagram, source, 0.0
 
     def close(self) -> None:
         """Close the socket."""

@@ -51,6 +51,7 @@ _SO_RCVBUFFORCE = 33
 _SO_TIMESTAMPNS = 35
 _STAMP = struct.Struct("@ll")
 _STAMPS = sys.platform == "linux"
+_NOTE_BYTES = socket.CMSG_SPACE(_STAMP.size) if _STAMPS else 0
 # Reads of each port when the end comes.
 _LAST_READS = 256
 # What is due waits so long for what came before it and is not read yet: seconds of 1 ms packets are
@@ -231,7 +232,6 @@ class UdpPort:
         self.family = family
         port = self.socket.getsockname()[1]
         self.endpoint = Endpoint(endpoint.host, port, endpoint.interface)
-        self._datagram = bytearray(_DATAGRAM_BYTES)
         self.failed_sends = 0
         self.drained = True
         """Whether nothing was left when it was last read."""
@@ -295,27 +295,25 @@ class UdpPort:
         self.drained = False
         for _ in range(at_most):
             try:
-                size, source, age_s = self._read()
+                datagram, source, age_s = self._read()
             except BlockingIOError:
                 self.drained = True
                 return
             except OSError:  # what one of our own datagrams met with: its receiver is not there
                 continue
-            yield bytes(memoryview(self._datagram)[:size]), (source[0], source[1]), age_s
+            yield datagram, (source[0], source[1]), age_s
 
-    def _read(self) -> tuple[int, Address, float]:
-        """Read a datagram; return its size, its source, and how long ago it came, 0 if unknown."""
+    def _read(self) -> tuple[bytes, Address, float]:
+        """Read a datagram; return it, its source, and how long ago it came, 0 if unknown."""
         if not _STAMPS:
-            size, source = self.socket.recvfrom_into(self._datagram)
-            return size, source, 0.0
-        size, notes, _, source = self.socket.recvmsg_into(
-            [self._datagram], socket.CMSG_SPACE(_STAMP.size)
-        )
+            datagram, source = self.socket.recvfrom(_DATAGRAM_BYTES)
+            return datagram, source, 0.0
+        datagram, notes, _, source = self.socket.recvmsg(_DATAGRAM_BYTES, _NOTE_BYTES)
         for level, kind, note in notes:
-            if (level, kind, len(note)) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS, _STAMP.size):
+            if kind == _SO_TIMESTAMPNS and level == socket.SOL_SOCKET and len(note) == _STAMP.size:
                 seconds, nanoseconds = _STAMP.unpack(note)
-                return size, source, max(0.0, time.time() - seconds - 1e-9 * nanoseconds)
-        return size, source, 0.0
+                return datagram, source, max(0.0, time.time() - seconds - 1e-9 * nanoseconds)
+        return datagram, source, 0.0
 
     def close(self) -> None:
         """Close the socket, and leave the group."""

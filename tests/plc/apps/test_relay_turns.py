@@ -117,7 +117,7 @@ class Overload(ClockedNetwork):
         super().__init__(blocks_to(relay.ports))
         self.read_s, self.play_s = read_s, play_s
 
-    def read(self, port: UdpPort) -> tuple[int, Address, float]:
+    def read(self, port: UdpPort) -> tuple[bytes, Address, float]:
         read = super().read(port)
         self.now_s += self.read_s
         return read
