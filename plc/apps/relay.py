@@ -134,9 +134,10 @@ class Lane:
         return all(port.drained for port in self.ports)
 
     def is_due(self, now_s: float) -> bool:
-        """Tell whether a block is due and what came before it read."""
+        """Tell whether a block is due to be sent, and what came before it read."""
         due_s = self.stream.next_s
-        return due_s <= now_s and self._backlog.is_read(due_s, now_s)
+        may_be_due = due_s <= now_s and not self.stream.records
+        return may_be_due and self._backlog.is_read(due_s, now_s)
 
     @property
     def next_s(self) -> float:
@@ -514,20 +515,14 @@ class Relay:
 
     def advance(self, now_s: float) -> None:
         """Send due blocks, oldest first, one of each stream in turn."""
-        places = [at for at, due_s in enumerate(self._due) if due_s <= now_s]
-        lanes = [self.lanes[at] for at in places]
-        for lane in lanes:
+        lanes = [(at, self.lanes[at]) for at, due_s in enumerate(self._due) if due_s <= now_s]
+        for _, lane in lanes:
             if lane.stream.records:
                 lane.catch_up(now_s, self._clock)
-        sending = [lane for lane in lanes if not lane.stream.records]
-        while due := [
-            (lane.stream.next_s, number)
-            for number, lane in enumerate(sending)
-            if lane.is_due(now_s)
-        ]:
-            for _, number in sorted(due):
-                sending[number].send_due(now_s, self._clock)
-        for at, lane in zip(places, lanes, strict=True):
+        while due := [(lane.stream.next_s, at) for at, lane in lanes if lane.is_due(now_s)]:
+            for _, at in sorted(due):
+                self.lanes[at].send_due(now_s, self._clock)
+        for at, lane in lanes:
             lane.report_on(now_s)
             self._due[at] = lane.next_s
 

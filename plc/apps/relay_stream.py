@@ -179,6 +179,10 @@ class StreamRelay:
 
     def __init__(self, config: RelayConfig) -> None:
         self.config = config
+        self.records = isinstance(config.to, Path)
+        """Whether it goes to a file."""
+        self.end_after_s = config.end_after_s if self.records else math.inf
+        """Silence that ends the stream; infinite: none does."""
         receiver = config.receiver
         self.paths = [_Path(receiver) for _ in range(1 if config.second is None else 2)]
         self.playout = Playout(receiver, paths=len(self.paths))
@@ -206,6 +210,8 @@ class StreamRelay:
         self._srtp_told = SrtpTold(self.srtp_receivers)
         self._period_s = self.playout.block / self.playout.codec.sample_rate
         self._overdue_s = _RECORDING_OVERDUE_S if self.records else _OVERDUE_S
+        self.next_s = math.inf
+        """Time at which the next block is due; infinite before anything was received."""
         self._begin_s = math.inf
         self._due_s = math.inf
         self._late_since_s = math.inf
@@ -218,15 +224,10 @@ class StreamRelay:
         """Latch of the first path: the sender that counts."""
         return self.paths[0].latch
 
-    @property
-    def records(self) -> bool:
-        """True if it goes to a file."""
-        return isinstance(self.config.to, Path)
-
-    @property
-    def next_s(self) -> float:
-        """Time at which the next block is due; infinite before anything was received."""
-        return self._begin_s + self._ticks * self._period_s
+    def _count_blocks(self, ticks: int, begin_s: float) -> None:
+        """Let the first block be due at a time, and the next one so many ticks later."""
+        self._ticks, self._begin_s = ticks, begin_s
+        self.next_s = begin_s + ticks * self._period_s
 
     def receive(
         self,
@@ -242,7 +243,7 @@ class StreamRelay:
         ahead_s = self.next_s - (now_s if seen_s is None else seen_s)
         if self._overdue_s < ahead_s < math.inf:
             # The clock was set back: no block may wait until it is again as late as it was.
-            self._begin_s -= ahead_s
+            self._count_blocks(self._ticks, self._begin_s - ahead_s)
         if path.srtp is not None:
             # First of all: what nobody with the key has sent takes neither place nor rate.
             if not may_open(path.latch, path.strangers, source, now_s):
@@ -261,9 +262,9 @@ class StreamRelay:
             return
         if is_rtcp(datagram):
             self.note_farewell(datagram, now_s)
-        if self.reports is not None and is_rtcp(datagram):
-            self.reports.receive(datagram, now_s)
-            return
+            if self.reports is not None:
+                self.reports.receive(datagram, now_s)
+                return
         verdict = self.playout.put(datagram, now_s, number)
         self.told.note_source(source, self.playout.buffer.ssrc)
         if verdict is Verdict.ACCEPTED:
@@ -279,7 +280,8 @@ class StreamRelay:
         stats.source_changes += latch.source != before is not None
         if verdict is Verdict.ACCEPTED:
             self.heard_s = now_s
-            self._begin_s = min(self._begin_s, now_s)
+            if now_s < self._begin_s:
+                self._count_blocks(self._ticks, now_s)
             self._ssrc = ssrc_of(datagram)
             self._left_s = math.inf
             if self.end_after_s < math.inf:
@@ -293,11 +295,6 @@ class StreamRelay:
         if self.records and self._ssrc in ended:
             self._left_s = now_s
             self.playout.drain()
-
-    @property
-    def end_after_s(self) -> float:
-        """Silence that ends the stream; infinite: none does."""
-        return self.config.end_after_s if self.records else math.inf
 
     @property
     def may_have_ended(self) -> bool:
@@ -322,12 +319,13 @@ class StreamRelay:
         Once it is more than a quarter of a packet behind ``seen_s``, by default ``now_s``, a burst
         begins with what takes at most a quarter of the time left.
         """
-        if now_s - self.next_s > self._overdue_s or self._is_late_for_long(now_s):
-            self._leave_out(int((now_s - self.next_s) / self._period_s))
-        if now_s < self.next_s:
-            return None
+        late_s = now_s - self.next_s
+        if late_s > self._overdue_s or self._is_late_for_long(late_s, now_s):
+            self._leave_out(int(late_s / self._period_s))
         due_s = self.next_s
-        self._ticks += 1
+        if now_s < due_s:
+            return None
+        self._count_blocks(self._ticks + 1, self._begin_s)
         behind_s = (now_s if seen_s is None else seen_s) - due_s
         left_s = max(0.0, self._period_s - behind_s)
         hurried = behind_s > _BEHIND * self._period_s
@@ -341,9 +339,9 @@ class StreamRelay:
         self._due_s = due_s
         return played.T
 
-    def _is_late_for_long(self, now_s: float) -> bool:
+    def _is_late_for_long(self, late_s: float, now_s: float) -> bool:
         """Tell whether what is sent was late all the time, and does not catch up."""
-        if self.records or now_s - self.next_s <= self._period_s:
+        if self.records or late_s <= self._period_s:
             self._late_since_s = math.inf
         else:
             self._late_since_s = min(self._late_since_s, now_s)
@@ -351,7 +349,7 @@ class StreamRelay:
 
     def _leave_out(self, blocks: int) -> None:
         """Go on with what is due now, as receivers will: behind that many lost packets."""
-        self._ticks += blocks
+        self._count_blocks(self._ticks + blocks, self._begin_s)
         self.stats.skipped_packets += blocks
         if not self.records and self.playout.buffer.begun:
             self.packetizer.leave_out(blocks, self.playout.block)

@@ -125,7 +125,7 @@ class DelayEstimator:
         self._growth = 1.0 / (1.0 - min(1.0 / 300.0, config.late_share / 3.0))
         self._enough = min(max(1.0 / config.late_share, _ENOUGH[0]), _ENOUGH[1])
         self.coarseness_s = 0.0
-        """Time that a packet waits until a whole block is there; set by who cuts the blocks."""
+        """Time that a packet waits for its whole block; whoever cuts blocks sets it, then notes."""
         self.reset()
 
     def reset(self) -> None:
@@ -136,30 +136,20 @@ class DelayEstimator:
         self._noted = 0
         self._since_look = 0
         self._window_s = -math.inf
-        self._earlier = math.inf
-        self._newer = math.inf
-        self._jitter_s = 0.0
-        self._calm_since_s = -math.inf
-
-    @property
-    def base_s(self) -> float:
+        self._earlier = self._newer = self.base_s = math.inf
         """Transit of a packet that nothing held up; infinite before there was any."""
-        return min(self._earlier, self._newer)
-
-    @property
-    def jitter_s(self) -> float:
-        """Quantile of the jitter that the aim allows for, with its hysteresis."""
-        if self._noted < self._enough:
-            return max(self._jitter_s, self.config.first_guess_s)
-        return self._jitter_s
-
-    @property
-    def target_s(self) -> float:
+        self._jitter_s = 0.0  # its quantile, with hysteresis
+        self._calm_since_s = -math.inf
+        self.target_s = self._aim_s()
         """Delay to aim for, above the base."""
+
+    def _aim_s(self) -> float:
         if self.config.mode is DelayMode.FIXED:
             return self.config.delay_ms / 1000.0
-        wanted = self.jitter_s + _MARGIN_S + self.coarseness_s + self._extra_s
-        return min(wanted, self._max_s)
+        jitter_s = self._jitter_s
+        if self._noted < self._enough:
+            jitter_s = max(jitter_s, self.config.first_guess_s)
+        return min(jitter_s + _MARGIN_S + self.coarseness_s + self._extra_s, self._max_s)
 
     @property
     def dead_band_s(self) -> tuple[float, float]:
@@ -183,10 +173,12 @@ class DelayEstimator:
         self._since_look += 1
         if self._noted < _ENOUGH[0] or self._since_look >= _LOOK_EVERY:
             self.look(now_s)
+        else:
+            self.target_s = self._aim_s()
 
     def rebase(self, base_s: float, now_s: float) -> None:
         """Take this for the base: the line was moved, or the stream begins anew."""
-        self._earlier = self._newer = base_s
+        self._earlier = self._newer = self.base_s = base_s
         self._window_s = now_s
         self._calm_since_s = min(self._calm_since_s, now_s)  # later only if the clock was set back
 
@@ -198,6 +190,7 @@ class DelayEstimator:
             self._window_s = now_s
         elif transit_s < self._newer:
             self._newer = transit_s
+        self.base_s = min(self._earlier, self._newer)
 
     def look(self, now_s: float) -> None:
         """Move the aim: up at once, down only where it is far too high and has been for a while."""
@@ -215,6 +208,7 @@ class DelayEstimator:
         elif now_s - self._calm_since_s >= _CALM_S:
             self._calm_since_s = now_s
             self._jitter_s = quantile_s
+        self.target_s = self._aim_s()
 
 
 class DriftControl:

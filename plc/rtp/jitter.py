@@ -267,7 +267,7 @@ class JitterBuffer:
             if not packet.payload:
                 self.pass_over(packet, now_s)  # padding or a keepalive (RFC 6263): a pause
             return Verdict.EMPTY
-        if packet.ssrc == self.ssrc and not self._strays(packet, samples, now_s):
+        if packet.ssrc == self._sources.known and not self._strays(packet, samples, now_s):
             self._sources.confirm(samples, now_s)
             return self._take(packet, samples, now_s)
         believed = self._sources.hear(packet, samples, now_s, path)
@@ -411,14 +411,13 @@ class JitterBuffer:
         self.delays.note(now_s - start / self._rate, now_s)
         if self._onset is not None:
             self._judge_onset(self._onset, now_s - start / self._rate, now_s)
-        if self.begun and stop <= self._timeline.position:
+        begun, position = self._turns.begun, self._timeline.position
+        if begun and stop <= position:
             self.stats.late_packets += 1
             return Verdict.LATE
-        self.stats.merged_packets += self.begun and start < self._timeline.position
+        self.stats.merged_packets += begun and start < position
         return self._insert(
-            PlacedPacket(
-                start, stop, sequence, packet.payload_type, packet.payload, redundant=False
-            )
+            PlacedPacket(start, stop, sequence, packet.payload_type, packet.payload, False)
         )
 
     def _follow_pace(self, packet: RtpPacket, steps: int, samples: int, now_s: float) -> None:

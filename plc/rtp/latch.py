@@ -240,10 +240,8 @@ class Latch:
         return now_s - run.heard_s <= _BREAK_S, run.packets, run.heard_s
 
     def _forget_newcomers(self) -> None:
-        if self._firsts:
-            self._firsts.clear()
-        if self._runs:
-            self._runs.clear()
+        self._firsts.clear()
+        self._runs.clear()
 
     def _hand_over(self, claim: _Claim, now_s: float) -> bool:
         """Let another sender hold the stream; return whether it is an elder."""

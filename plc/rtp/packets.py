@@ -17,6 +17,7 @@ raises, and nothing allocates more than the bytes that came in.
 import struct
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 HEADER_BYTES = 12
 SEQUENCE_BITS = 16
@@ -50,8 +51,7 @@ class Malformed(Enum):
     RED_BLOCKS = "more redundant blocks than anybody sends"
 
 
-@dataclass(frozen=True, slots=True)
-class RtpPacket:
+class RtpPacket(NamedTuple):
     """One RTP packet.
 
     Attributes
@@ -146,7 +146,9 @@ def build_rtp(packet: RtpPacket) -> bytes:
     first = _VERSION << 6 | len(packet.csrcs)
     second = packet.payload_type | packet.marker << 7
     head = _HEADER.pack(first, second, packet.sequence, packet.timestamp, packet.ssrc)
-    return head + struct.pack(f"!{len(packet.csrcs)}I", *packet.csrcs) + packet.payload
+    if packet.csrcs:
+        head += struct.pack(f"!{len(packet.csrcs)}I", *packet.csrcs)
+    return head + packet.payload
 
 
 def _after_extension(datagram: bytes, begin: int) -> int | None:
@@ -232,10 +234,10 @@ class Unwrapper:
 
     def peek(self, number: int) -> int:
         """Return ``number`` unwrapped, without letting it move the newest one."""
-        if self.newest is None:
+        newest = self.newest
+        if newest is None:
             return number
-        ahead = (number - self.newest) % self._span
-        return self.newest + (ahead if ahead < self._half else ahead - self._span)
+        return newest + (number - newest + self._half) % self._span - self._half
 
     def unwrap(self, number: int) -> int:
         """Return ``number`` unwrapped; it becomes the newest if it is the largest so far."""

@@ -32,7 +32,7 @@ burst ends and begins at its edges, which takes time, and would be most of what 
 
 import math
 from collections import deque
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -275,7 +275,7 @@ class Playout:
         if self._samples_per_tick != 1:
             # A whole factor: stamps in samples wrap at 32 bits as those sent do.
             stamp = packet.timestamp * self._samples_per_tick & 0xFFFF_FFFF
-            packet = replace(packet, timestamp=stamp)
+            packet = packet._replace(timestamp=stamp)
         if packet.payload_type == self.red_payload_type:
             return self._put_redundant(packet, now_s, path)
         if packet.payload_type not in self._codecs:
@@ -368,8 +368,9 @@ class Playout:
         while self._filled < needed:
             self._pull(now_s)
         # Only now: what is pulled may lead over a jump, and the delay before it is never played.
-        self._control(now_s)
-        self._count(step)
+        if self.buffer.begun:
+            self._control(now_s)
+            self._count(step)
         if whole:
             begin = int(self._at)
             self._played[:] = self._line[:, begin : begin + self.block]
@@ -386,8 +387,6 @@ class Playout:
 
     def _control(self, now_s: float) -> None:
         """Measure the delay, and set the speed that corrects it."""
-        if not self.buffer.begun:
-            return
         delays = self.buffer.delays
         rate = self.codec.sample_rate
         waiting_s = self.buffer.delay_s(now_s) + (self._filled - self._at) / rate
@@ -398,8 +397,6 @@ class Playout:
 
     def _count(self, step: float) -> None:
         """Count the effects of a tick at that step."""
-        if not self.buffer.begun:
-            return
         stats = self.stats
         changed = (step - 1.0) * self.block
         stats.removed_samples += max(0.0, changed)
@@ -412,7 +409,7 @@ class Playout:
         """Append the next block to the line."""
         begun = self.buffer.begun
         turn = self.buffer.pull(now_s)
-        if self.buffer.begun and not begun:
+        if turn is not Turn.WAIT and not begun:
             self._lead_in(now_s)
         block = self._line[:, self._filled : self._filled + self.block]
         self._filled += self.block
@@ -430,7 +427,7 @@ class Playout:
             self._noise.note(self._inbox)
         else:
             self._noise.end()
-            self._concealer.push(self._inbox, self._inbox, self._missing)
+            self._concealer.push(self._inbox, self._inbox, tuple(self._missing))
         block[:] = self._inbox.T if plain is None else plain.T
 
     def _plain_block(self) -> NDArray[np.float32] | None:
@@ -456,17 +453,16 @@ class Playout:
     def _decode(self) -> None:
         """Decode the pulled parts into the inbox, and note the gaps."""
         self._missing.clear()
-        at = 0
-        for part in self.buffer.parts:
-            samples = self._samples_of(part.packet)
-            if samples is None or self._is_refresh(part.packet, samples):
+        stop = 0
+        for placed, begin, samples, at in self.buffer.parts:
+            decoded = self._samples_of(placed)
+            if decoded is None or self._is_refresh(placed, decoded):
                 continue
-            self._last_sequence = part.packet.sequence
-            stop = part.at + part.samples
-            self._inbox[part.at : stop] = samples[part.begin : part.begin + part.samples]
-            self._note_hole(at, part.at)
-            at = stop
-        self._note_hole(at, self.block)
+            self._last_sequence = placed.sequence
+            self._inbox[at : at + samples] = decoded[begin : begin + samples]
+            self._note_hole(stop, at)
+            stop = at + samples
+        self._note_hole(stop, self.block)
         if self._jumped:
             self._conceal_edge()
 

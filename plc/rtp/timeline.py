@@ -17,7 +17,7 @@ Memory is bounded by ``PACKETS_MAX`` packets. When a position is reached is deci
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from plc.rtp.outcomes import Verdict
 from plc.rtp.packets import TIMESTAMP_BITS, Unwrapper
@@ -43,8 +43,7 @@ class PlacedPacket:
     """For whoever plays it, to decode it once."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlockPart:
+class BlockPart(NamedTuple):
     """Part of a packet that is part of a block."""
 
     packet: PlacedPacket

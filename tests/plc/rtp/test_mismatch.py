@@ -6,7 +6,6 @@ import signal
 import struct
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +137,7 @@ def restamped(sent: list[tuple[float, bytes]], share: float) -> list[tuple[float
     for k, (at_s, datagram) in enumerate(sent):
         packet = parse_rtp(datagram)
         assert isinstance(packet, RtpPacket)
-        changed.append((at_s, build_rtp(replace(packet, timestamp=int(share * 480 * k)))))
+        changed.append((at_s, build_rtp(packet._replace(timestamp=int(share * 480 * k)))))
     return changed
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -218,7 +217,7 @@ def test_comfort_noise_between_packets_is_no_loss() -> None:
         packet = parse_rtp(datagram)
         assert isinstance(packet, RtpPacket)
         payload = build_red([RedBlock(13, 0, b"\x40")]) if k == 51 else b"\x40"
-        noise_ = replace(packet, payload_type=100 if k == 51 else 13, payload=payload)
+        noise_ = packet._replace(payload_type=100 if k == 51 else 13, payload=payload)
         arrivals[k] = (at_s, build_rtp(noise_))
     playout = playout_of(codec, BLOCK, FIXED_60, red_payload_type=100, budget_ms=math.inf)
     play(playout, arrivals, 95)

@@ -121,7 +121,7 @@ def held_at_block_1() -> Table:
 def test_a_hold_that_the_missing_packet_settles_has_grown_the_delay() -> None:
     table = held_at_block_1()
     before_s = table.turns.delay_s(6 * TICK_S)
-    table.delays.coarseness_s = 2 * TICK_S  # more is aimed for
+    table.delays.target_s += 2 * TICK_S  # more is aimed for
     assert table.pull(7) == [Turn.PLAY]
     assert table.turns.delay_s(8 * TICK_S) == pytest.approx(before_s + TICK_S)
     assert table.samples() == (2, 0, 0, 1)
