@@ -10,14 +10,7 @@ import typer
 
 from plc.cli.batch import Bitrate, Page, bar
 from plc.cli.errors import REFUSED
-from plc.cli.options import (
-    AsJson,
-    FileMethod,
-    Model,
-    SelectionOptions,
-    examples,
-    with_options,
-)
+from plc.cli.options import AsJson, FileMethod, Model, SelectionOptions, examples, with_options
 from plc.cli.output import Overwrite, Quality, print_json, say
 from plc.errors import ConfigError, printable
 from plc.notice import counted

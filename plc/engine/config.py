@@ -8,12 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypedDict
 
 from plc.errors import ConfigError
-from plc.limits import (
-    FILE_MAX_CHANNELS,
-    FILE_MAX_SAMPLE_RATE,
-    MAX_SAMPLE_RATE,
-    MIN_SAMPLE_RATE,
-)
+from plc.limits import FILE_MAX_CHANNELS, FILE_MAX_SAMPLE_RATE, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 MAX_CHANNELS = 8
 MIN_PACKET_MS = 1.0

@@ -10,14 +10,7 @@ from numpy.typing import NDArray
 
 from plc.engine.memory import StreamMemory
 from plc.runtime.runner import NetworkCounters, PreparationCounters
-from plc_kernels.stream.layout import (
-    ANSWERS,
-    COUNTERS,
-    MAX_RUNGS,
-    NETWORK,
-    TIME_BINS,
-    UNSOUND,
-)
+from plc_kernels.stream.layout import ANSWERS, COUNTERS, MAX_RUNGS, NETWORK, TIME_BINS, UNSOUND
 from plc_kernels.stream.times import BINS_PER_DECADE, FIRST_MS, count_time, note_time
 
 # Counters that W3C names, by its names; the meanings are the same.
