@@ -285,6 +285,7 @@ class Concealer:
             "lookahead": self.config.lookahead,
             "delay_ms": self.config.lookahead * self.config.packet_ms,
             "budget_ms": self._limit_ms,
+            "method": self.config.method,
         } | self._described()
 
     def _described(self) -> dict[str, Any]:

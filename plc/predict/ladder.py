@@ -224,10 +224,9 @@ class Ladders:
         return tuple(dict.fromkeys(s.rung.name for s in self.steady + self.unsteady))
 
     def describe(self) -> dict[str, Any]:
-        """Return the method, and each ladder's rungs with their measured cost."""
+        """Return each ladder's rungs with their measured cost."""
         ladders = {"steady": self.steady, "unsteady": self.unsteady}
         return {
-            "method": "ar",
             "networks": {},
             "ladders": {of: [_described(step) for step in ladders[of]] for of in ladders},
         }

@@ -177,6 +177,7 @@ def test_a_stream_is_opened_as_its_config_says() -> None:
         sample_rate=16_000, channels=2, packet_samples=160, lookahead=1, **settings
     )
     assert concealer.describe()["method"] == concealer.config.method
+    assert Concealer(method="server").describe()["method"] == "server"
 
 
 def test_a_config_cannot_be_changed() -> None:
