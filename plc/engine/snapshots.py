@@ -50,7 +50,7 @@ class Head(msgspec.Struct, forbid_unknown_fields=True):
     layout: str
     settings: dict[str, Any]
     detected_dropouts: int
-    plc: str = plc.__version__
+    plc: str = msgspec.field(default_factory=lambda: plc.__version__)
 
 
 def layout_of(block: NDArray[np.int64]) -> str:
