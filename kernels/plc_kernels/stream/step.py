@@ -192,7 +192,7 @@ def step(
             more = False
     if more:
         flags |= _play(block)
-    if not _tells(block):
+    if block[WAITS] or not _tells(block):
         flags &= ~PLAYED
     if not flags & MORE:
         _pack(block, out)

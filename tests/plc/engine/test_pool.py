@@ -18,6 +18,7 @@ from plc.engine.dropouts import DropoutFinder
 from plc.engine.pool import _Run, _Tick
 from plc.engine.pool_format import Costs
 from plc.errors import CapacityError, ConfigError, PacketError
+from plc_kernels.stream.background import is_speech
 from plc_kernels.stream.layout import FLAGS, REFIT
 from plc_kernels.stream.step import PLAYED
 from tests.examples import examples
@@ -428,6 +429,29 @@ def test_speech_that_lasts_is_not_listened_to_for_passages_of_music() -> None:
     assert all(heard[-300:])
     assert max(error[:-3]) == 0.0
     assert max(error[-3:]) < 2e-3  # half a second ago it was the same
+
+
+@pytest.mark.parametrize("begin", [600, 900])
+def test_what_is_lost_behind_the_end_of_speech_in_one_packet_is_filled(begin: int) -> None:
+    """Its first part is told to be music, as speech that had lasted was not heard."""
+    rate, packet, key = 48_000, 1200, bytes(16)
+    loop = music(rate, 1)[: rate // 2]
+    signal = np.concatenate([*[speech(rate, 1)] * 4, *[loop] * 14])[500:]
+    packets = signal[: len(signal) // packet * packet].reshape(-1, 1, packet, 1)
+    pool = ConcealerPool(expected_loss=0.0)
+    ids = pool.open(1, sample_rate=rate, packet_samples=packet, method="auto")
+    one, before = np.ones(1, bool), b""
+    for number, each in enumerate(packets):
+        if number > 400:
+            (before,) = pool.snapshot(ids, key)
+        pool.push(ids, each, one)
+        if number > 400 and not is_speech(pool._shelf(0).blocks[0]):
+            break
+    again = ConcealerPool(expected_loss=0.0)
+    ids = again.restore([before], key)
+    out = again.push(ids, each, one, missing={0: [(begin, packet)]})[0]
+    lost = each[0, begin:]
+    assert np.sum((out[begin:] - lost) ** 2) < 0.3 * np.sum(lost**2)
 
 
 def test_what_a_stream_costs_is_measured() -> None:
