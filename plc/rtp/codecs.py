@@ -470,7 +470,7 @@ def opus_samples(payload: bytes) -> int:
 
 def _to_int16(samples: Samples) -> NDArray[np.int16]:
     rounded = np.empty(samples.shape, np.int16)
-    pack_int16(np.ascontiguousarray(samples.T), rounded)
+    pack_int16(np.ascontiguousarray(samples.T, np.float32), rounded)
     return rounded
 
 

@@ -208,8 +208,8 @@ class JitterBuffer:
         self._turns.reset()
         self._late = _LateRow()
         self._stamps = _Stamps()
-        self._onset = self._following = None
-        self._waits_since_s = None
+        self._onset = self._following = self._waits_since_s = None
+        self._length = self._newest = 0
 
     @property
     def ssrc(self) -> int | None:
@@ -401,8 +401,8 @@ class JitterBuffer:
         if steps > 0:
             self._follow_pace(packet, steps, samples, now_s)
         start = self._timeline.note(packet.timestamp, samples)
-        if steps < 0 and self._stamps.are_false and self._following is not None:
-            start = self._following + (steps - 1) * samples
+        if sequence < self._newest and self._stamps.are_false and self._following is not None:
+            start = self._following + (sequence - self._newest - 1) * samples
         stop = start + samples
         if self._following is None or sequence > self._newest:
             self._following, self._length, self._newest = stop, samples, sequence
