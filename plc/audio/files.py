@@ -689,9 +689,9 @@ def _mended(path: Path) -> riff.Mended | None:
                     f"what lies behind, bytes of {found.behind / bytes_per_s:.3f} s, is left out; "
                     "if it is audio: ffmpeg -ignore_length 1 -i FILE whole.wav"
                 )
-            if found.others:
-                other = f"{found.others / bytes_per_s:.3f} s of audio in another chunk (data)"
-                notice.tell_once(f"{path}: {other} are left out")
+            if found.others > bytes_per_s / 1000:
+                told = f"audio of {found.others / bytes_per_s:.3f} s in another chunk (data)"
+                notice.tell_once(f"{path}: {told} is left out")
             return None if found.plain else riff.Mended(path, found)
         if head[:4] == b"FORM":
             size = os.fstat(file.fileno()).st_size

@@ -87,16 +87,7 @@ _OF_COPY = _OWN - {"LANGUAGE"}
 # A cover's name in Matroska, and the demuxer that reads its size.
 _COVERS = {"image/jpeg": ("cover.jpg", "jpeg_pipe"), "image/png": ("cover.png", "png_pipe")}
 _EDITED = (".m4a", ".mp4", ".mov")
-_LAYOUTS = {
-    1: "mono",
-    2: "stereo",
-    3: "2.1",
-    4: "quad",
-    5: "5.0",
-    6: "5.1",
-    7: "6.1",
-    8: "7.1",
-}
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 def library() -> ModuleType:

@@ -136,11 +136,15 @@ def layout(file: BinaryIO) -> Layout | None:
             stop, missing = end, 0
         else:
             stop, missing = min(stop, end), max(0, stop - end)
-        rest = chunks if stop < end else ()
-        others = sum(min(each.size, end - each.start) for each in rest if each.name == b"data")
-        plain &= known and not wrapped and not others
+        rest = [each for each in (chunks if stop < end else ()) if each.name == b"data"]
+        sizes = [min(each.size, end - each.start) for each in rest]
+        if sum(sizes) and stop == chunk.start:  # the first that holds anything
+            at = next(k for k, size in enumerate(sizes) if size)
+            stop = rest[at].start + sizes.pop(at)
+            chunk = rest[at]
+        plain &= known and not wrapped and not rest
         behind = _behind(file, stop, end)
-        return Layout(form, chunk.start, stop, missing, behind, known, plain, others)
+        return Layout(form, chunk.start, stop, missing, behind, known, plain, sum(sizes))
     return None
 
 

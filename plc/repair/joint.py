@@ -80,7 +80,7 @@ def grouped(gaps: Sequence[Gap], sample_rate: int, quality: str, method: str) ->
 def is_system(group: Sequence[Gap], sample_rate: int, quality: str, method: str) -> bool:
     """Return whether a group of :func:`grouped` is one system: several gaps, or a tiny one."""
     gap = group[0]
-    tiny = gap.samples <= _TINY_MS * sample_rate / 1000 and refines(quality, method)
+    tiny = gap.samples <= max(1, _TINY_MS * sample_rate / 1000) and refines(quality, method)
     return len(group) > 1 or (tiny and refinable(gap, gap.start))
 
 

@@ -133,9 +133,7 @@ class StreamEncoder:
         # For two windows of three rows the third is left as it is.
         self._sessions = [
             open_session(
-                manifest,
-                partial(encoder_signature, len(extensions)),
-                providers=context.provider,
+                manifest, partial(encoder_signature, len(extensions)), providers=context.provider
             )
             for extensions in WINDOWS
         ]
@@ -175,10 +173,7 @@ class StreamEncoder:
         return answers
 
     def run(
-        self,
-        spectra: NDArray[np.float32],
-        lost: NDArray[np.float32],
-        out: NDArray[np.float32],
+        self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
     ) -> bool:
         """Write the samples of the gap; return True.
 
@@ -248,12 +243,7 @@ class ContextEncoderFiller(Filler):
 
     bridges = True
 
-    def __init__(
-        self,
-        context: StreamContext,
-        lookahead: int,
-        manifest: Manifest,
-    ) -> None:
+    def __init__(self, context: StreamContext, lookahead: int, manifest: Manifest) -> None:
         sample_rate, channels, packet_samples = context.stream
         _check_stream(manifest, sample_rate, packet_samples, lookahead)
         self._manifest = manifest

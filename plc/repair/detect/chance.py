@@ -4,8 +4,8 @@ A gate shuts where sound is quiet, a note ends before a rest and another one beg
 hole may fall there by chance; of many, chance explains it or not. Of each hole three ranks are
 taken, all against the sound around: how loud it is beside the hole, how much louder it is behind it
 than before, and how much the spectrum changes across it, compared with stretches of that length
-without a hole. Of damage each rank is anything from 0 to 1 alike. What the sum of a channel's ranks
-says against that is no chance; so it is said of all its holes.
+without a hole. Of damage each rank is anything from 0 to 1, and that of neighbours nearly the same.
+What the sum of the ranks says against that is no chance.
 """
 
 import math
@@ -23,8 +23,8 @@ _LIKELY, _HOLES = 2e-3, 2
 _WIDTH_MS, _HOP_MS, _AROUND_MS, _SPLIT = 10.0, 5.0, 2000.0, 16
 # Fewer stretches to compare with are none; of a hole of such a length and more shorter ones do.
 _FEWEST, _SHORTER_MS = 20, 30.0
-# Zeros of such a length are a hole, whoever made it.
-_ZERO_MS = 1.0
+# Zeros of such a length are a hole, whoever made it; holes so near are one of a draw.
+_ZERO_MS, _NEAR_MS = 1.0, 250.0
 
 
 def is_chosen(row: NDArray[np.float32], holes: Sequence[Finding], sample_rate: int) -> bool:
@@ -41,7 +41,14 @@ def is_chosen(row: NDArray[np.float32], holes: Sequence[Finding], sample_rate: i
     """
     if len(holes) < _HOLES:
         return False
-    return any(_chance(each) < _LIKELY for each in _ranks(row, holes, sample_rate))
+    firsts = [0]
+    for number, each in enumerate(holes):
+        if each.start - holes[firsts[-1]].start >= _NEAR_MS * sample_rate / 1000:
+            firsts.append(number)
+    ranks = _ranks(row, holes, sample_rate)
+    count = np.add.reduceat(~np.isnan(ranks), firsts, axis=1, dtype=np.int64)
+    total = np.add.reduceat(np.nan_to_num(ranks), firsts, axis=1)
+    return any(_chance(each) < _LIKELY for each in np.where(count, total / count.clip(1), np.nan))
 
 
 def _chance(ranks: NDArray[np.float64]) -> float:
@@ -86,13 +93,13 @@ def _ranks(
     return ranks
 
 
-def _gone(row: NDArray[np.float32], holes: Sequence[Finding], ms: float) -> NDArray[np.int64]:
+def _gone(row: NDArray[np.float32], holes: Sequence[Finding], ms: float) -> NDArray[np.int32]:
     """Return how many samples are in a hole before each one, and before the end."""
-    missing = np.zeros(row.size + 1, np.int64)
-    silent = [each for each in runs(row == 0) if np.ptp(each) >= _ZERO_MS * ms]
+    missing = np.zeros(row.size + 1, np.bool_)
+    silent = [(start, stop) for start, stop in runs(row == 0) if stop - start >= _ZERO_MS * ms]
     for start, stop in (*silent, *((each.start, each.stop) for each in holes)):
-        missing[start + 1 : stop + 1] = 1
-    return np.cumsum(missing)
+        missing[start + 1 : stop + 1] = True
+    return np.cumsum(missing, dtype=np.int32)
 
 
 def _levels(parts: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -107,7 +114,7 @@ def _rank(among: NDArray[np.float64], value: float) -> float:
 
 
 def _changes(
-    bands: NDArray[np.float64], piece: NDArray[np.int64], frames: int, least: int
+    bands: NDArray[np.float64], piece: NDArray[np.signedinteger], frames: int, least: int
 ) -> NDArray[np.float64]:
     """Return the changes within pieces of sound, over so many frames or as many as there are."""
     changes = np.empty(0)

@@ -9,7 +9,8 @@ which it is; all of a recording can. A finding is doubtful where
 * it lies between different square waves (:mod:`plc.repair.detect.constant`), or holes lie where
   sounds end and begin, more than by chance (:mod:`plc.repair.detect.chance`),
 * it is a click, and nothing but clicks sounds around it,
-* sound is faded out and in again over a long hole, a long silence is alone, or a stutter is long,
+* sound is faded out and in again over a long hole, a long silence has no shorter damage around, a
+  stutter is long, or a block of a tone that goes on seems to repeat,
 * repeated blocks are many, and lie on no grid as lost packets do,
 * most of what is found around is doubtful,
 * the detector is not sure of it, and nothing certain is found within 10 s: damage is rarely alone.
@@ -17,13 +18,14 @@ which it is; all of a recording can. A finding is doubtful where
 
 Constants that a recorder wrote (:mod:`plc.repair.detect.constant`) and samples lost in turn
 (:mod:`plc.repair.detect.alternate`) are made by no gate and no instrument: nobody doubts them,
-however regular they are, and they make nothing beside them doubtful. Seams
+however regular they are, and they make nothing beside them doubtful. Short zeros are, where sounds
+end and begin. Seams
 (:mod:`plc.repair.detect.seams`) may be regular, unless they come as quickly as the strokes of a
 roll, and many; one of them is never alone. Where a third of the places around are seams, the others
 are taken for seams, too: not every jump is heard in loud noise. As many stutters say that they are
 none.
 
-Doubtful places are told of, and not filled. Only the findings are needed for that, no samples.
+Doubtful places are told of, and not filled.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +43,7 @@ CHOSEN = "where sounds end and begin"
 ALONE = "nothing else sounds"
 TONES = "between tones of a generator"
 TOO_MUCH = "too much of the recording"
-REST = "a long rest, and nothing else"
+REST = "long rests, and nothing else"
 FADED = "faded on both sides"
 STEADY = "a tone that goes on"
 STUTTER = "a long stutter"
@@ -68,6 +70,9 @@ _SEAM_PERIODS_S, _SEAM_SHARE = (0.04, 0.2), 1 / 3
 # More repeats in a second must lie on a grid: of such packets, so many of them, so well.
 _MANY_REPEATS, _REPEATS_A_S, _SEAMS_A_S = 8, 2.5, 4.0
 _GRIDS_S, _ON_GRID, _A_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5, 0.9
+# Frames of codecs and buffers of sound cards that beats are told from, too.
+_FRAMES_S: tuple[float, ...] = (0.024, 0.032, 0.045, 0.05, 0.08, 0.1, 0.12)
+_FRAMES_S += *(1024 / 48e3, 2048 / 48e3), *(1024 / 44.1e3, 1152 / 44.1e3, 2048 / 44.1e3)
 # Around a place so many others are doubtful, and such a share.
 _NEIGHBOURS, _NEIGHBOUR_SHARE = 4, 0.5
 # Of holes of so many seconds and more, fewer are enough.
@@ -196,7 +201,7 @@ def _of_repeats(repeats: _Places) -> Iterator[_Named]:
     many &= ~repeats.seam | (count > _SEAMS_A_S * in_s)
     yield repeats.numbers[repeats.length_s > _STUTTER_S], STUTTER
     yield repeats.numbers[(share > _REPEAT_SHARE) & (count > 1)], TOO_MUCH
-    if not _grid_of(repeats.start_s, _ON_GRID):
+    if not _grid_of(repeats.start_s, _GRIDS_S, _ON_GRID):
         yield repeats.numbers[many], TOO_MANY
     yield _regular(repeats, _PACKET_S, _PERIODS_S)
 
@@ -230,13 +235,14 @@ def _on_beats(places: _Places, beats_s: tuple[float, float]) -> _Named:
     times_s = np.concatenate(edges)
     order = np.argsort(times_s, kind="stable")
     on_beat = np.zeros(times_s.size, np.bool_)
-    on_beat[order] = on_beats(times_s[order], _CLICK_S, beats_s, _grid_of(edges[0], _A_GRID))
+    grid_s = _grid_of(edges[0], _GRIDS_S + _FRAMES_S, _A_GRID)
+    on_beat[order] = on_beats(times_s[order], _CLICK_S, beats_s, grid_s)
     return places.numbers[on_beat.reshape(len(edges), -1).any(axis=0)], REGULAR
 
 
-def _grid_of(times_s: NDArray[np.float64], least: float) -> float:
+def _grid_of(times_s: NDArray[np.float64], grids_s: tuple[float, ...], least: float) -> float:
     """Return the widest grid of packets that places lie on so well, 0 to 1; 0 if none."""
-    turns = {each: np.exp(2j * np.pi * times_s / each) for each in _GRIDS_S if times_s.size}
+    turns = {each: np.exp(2j * np.pi * times_s / each) for each in grids_s if times_s.size}
     return max((each for each, turn in turns.items() if abs(turn.mean()) > least), default=0.0)
 
 

@@ -302,7 +302,20 @@ def test_audio_in_a_second_chunk_is_left_out_and_said_so(
     path.write_bytes(path.read_bytes() + between + second)
     np.testing.assert_allclose(read_audio(path)[0], stereo(), atol=1e-4)
     assert len(notices) == 1, notices
-    assert f"{SAMPLES / RATE / 2:.3f} s of audio in another chunk" in notices[0]
+    assert f"audio of {SAMPLES / RATE / 2:.3f} s in another chunk" in notices[0]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_empty_chunk_beside_that_of_the_audio_says_nothing(
+    tmp_path: Path, is_first: bool, notices: list[str]
+) -> None:
+    path, empty = tmp_path / "a.wav", b"data" + bytes(4)
+    soundfile.write(path, stereo(), RATE, subtype="PCM_16")
+    content = path.read_bytes()
+    at = content.index(b"data") if is_first else len(content)
+    path.write_bytes(content[:at] + empty + content[at:])
+    np.testing.assert_allclose(read_audio(path)[0], stereo(), atol=1e-4)
+    assert notices == []
 
 
 def test_an_empty_chunk_of_audio_before_others_holds_no_samples(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from plc import Finding, detect
 from plc.repair.detect import chance
 from plc.repair.detect.chance import is_chosen
+from plc.repair.detect.plausible import REGULAR, weigh
 from plc_bench.detection.sounds import Signal, Studio
 from tests.signals import tones
 
@@ -169,7 +170,34 @@ def test_chance_is_true_to_its_name(holes: int) -> None:
     assert chance._chance(np.full(holes, 0.02)) < 1e-4
 
 
-def test_one_hole_may_lie_anywhere() -> None:
-    x = np.concatenate([0.02 * tones(7, RATE, RATE), tones(8, RATE, 2 * RATE)])
-    hole = Finding(RATE - 400, RATE, "silence", 1.0)
-    assert not is_chosen(x, [hole], RATE)
+@pytest.mark.parametrize(("holes", "apart_ms", "length_ms"), [(20, 75, 20), (20, 13, 5)])
+def test_a_burst_of_losses_is_one_draw(holes: int, apart_ms: int, length_ms: int) -> None:
+    """Its holes lie in sound that is alike."""
+    chosen = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        swell = 10 ** (0.4 * np.sin(2 * np.pi * (0.25 * np.arange(8 * RATE) / RATE + rng.random())))
+        x = (0.4 * tones(seed, RATE, 8 * RATE) * swell).astype(np.float32)
+        starts = rng.integers(RATE, 6 * RATE) + np.arange(holes) * (apart_ms * RATE // 1000)
+        stops = starts + length_ms * RATE // 1000
+        found = [
+            Finding(int(a), int(b), "silence", 1.0) for a, b in zip(starts, stops, strict=True)
+        ]
+        for each in found:
+            x[each.start : each.stop] = 0.0
+        chosen += is_chosen(x, found, RATE)
+    assert chosen <= 2
+
+
+@pytest.mark.parametrize("grid_s", [0.02, 0.045, 2048 / 48e3, 0.08, 0.1, 0.12])
+def test_packets_lost_on_any_grid_lie_on_no_beats(grid_s: float) -> None:
+    doubted = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        lost = np.isin(np.arange(int(60 / grid_s)), rng.choice(int(60 / grid_s), 40, replace=False))
+        edges = np.flatnonzero(np.diff(lost, prepend=False, append=False)) * grid_s * 48e3
+        spans = np.rint(edges).astype(int).reshape(-1, 2).tolist()
+        findings = [Finding(start, stop, "silence", 1.0, (0,)) for start, stop in spans]
+        weighed = weigh(findings, 60 * 48_000, 48_000)
+        doubted += sum(each.doubt == REGULAR for each in weighed)
+    assert doubted <= 0.05 * 400
