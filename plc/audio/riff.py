@@ -116,36 +116,33 @@ def walk(file: BinaryIO, order: Order) -> Iterator[Chunk]:
 def layout(file: BinaryIO) -> Layout | None:
     """Return the place of a WAV file's audio; None if it is not found."""
     end = file.seek(0, os.SEEK_END)
-    form, plain = b"", True
-    chunks = walk(file, "little")
-    for chunk in chunks:
-        plain &= not chunk.shift
-        whole = chunk.start + chunk.size <= end
-        if chunk.name == b"fmt " and whole and chunk.size <= _FORM_BYTES_MAX:
-            file.seek(chunk.start)
-            form = file.read(chunk.size)
-        if chunk.name != b"data":
-            continue
-        if not form:
-            return None
-        stop = chunk.start + chunk.size
-        known = chunk.size != _UNKNOWN
-        # Beyond 4 GB some recorders count on from zero.
-        wrapped = stop < end and (end - stop) % _SIZES == 0
-        if wrapped or not known:
-            stop, missing = end, 0
-        else:
-            stop, missing = min(stop, end), max(0, stop - end)
-        rest = [each for each in (chunks if stop < end else ()) if each.name == b"data"]
-        sizes = [min(each.size, end - each.start) for each in rest]
-        if sum(sizes) and stop == chunk.start:  # the first that holds anything
-            at = next(k for k, size in enumerate(sizes) if size)
-            stop = rest[at].start + sizes.pop(at)
-            chunk = rest[at]
-        plain &= known and not wrapped and not rest
-        behind = _behind(file, stop, end)
-        return Layout(form, chunk.start, stop, missing, behind, known, plain, sum(sizes))
-    return None
+    chunks = list(walk(file, "little"))
+    data = [number for number, each in enumerate(chunks) if each.name == b"data"]
+    if not data:
+        return None
+    at = next((number for number in data if chunks[number].size), data[0])
+    form, chunk = b"", chunks[at]
+    for each in chunks[:at]:
+        whole = each.start + each.size <= end
+        if each.name == b"fmt " and whole and each.size <= _FORM_BYTES_MAX:
+            file.seek(each.start)
+            form = file.read(each.size)
+    if not form:
+        return None
+    stop = chunk.start + chunk.size
+    known = chunk.size != _UNKNOWN
+    # Beyond 4 GB some recorders count on from zero.
+    wrapped = stop < end and (end - stop) % _SIZES == 0
+    if wrapped or not known:
+        stop, missing = end, 0
+    else:
+        stop, missing = min(stop, end), max(0, stop - end)
+    rest = [chunks[number] for number in data if number > at and stop < end]
+    others = sum(min(each.size, end - each.start) for each in rest)
+    shifted = any(each.shift for each in chunks[: at + 1])
+    plain = known and not (wrapped or shifted or rest) and at == data[0]
+    behind = _behind(file, stop, end)
+    return Layout(form, chunk.start, stop, missing, behind, known, plain, others)
 
 
 class Mended(io.RawIOBase):

@@ -18,12 +18,11 @@ which it is; all of a recording can. A finding is doubtful where
 
 Constants that a recorder wrote (:mod:`plc.repair.detect.constant`) and samples lost in turn
 (:mod:`plc.repair.detect.alternate`) are made by no gate and no instrument: nobody doubts them,
-however regular they are, and they make nothing beside them doubtful. Short zeros are, where sounds
-end and begin. Seams
-(:mod:`plc.repair.detect.seams`) may be regular, unless they come as quickly as the strokes of a
-roll, and many; one of them is never alone. Where a third of the places around are seams, the others
-are taken for seams, too: not every jump is heard in loud noise. As many stutters say that they are
-none.
+however regular they are, and they make nothing beside them doubtful; but short zeros are doubtful
+where sounds end and begin. Seams (:mod:`plc.repair.detect.seams`) may be regular, unless they come
+as quickly as the strokes of a roll, and many; one of them is never alone. Where a third of the
+places around are seams, the others are taken for seams, too: not every jump is heard in loud noise.
+As many stutters say that they are none.
 
 Doubtful places are told of, and not filled.
 """
@@ -71,8 +70,8 @@ _SEAM_PERIODS_S, _SEAM_SHARE = (0.04, 0.2), 1 / 3
 _MANY_REPEATS, _REPEATS_A_S, _SEAMS_A_S = 8, 2.5, 4.0
 _GRIDS_S, _ON_GRID, _A_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5, 0.9
 # Frames of codecs and buffers of sound cards that beats are told from, too.
-_FRAMES_S: tuple[float, ...] = (0.024, 0.032, 0.045, 0.05, 0.08, 0.1, 0.12)
-_FRAMES_S += *(1024 / 48e3, 2048 / 48e3), *(1024 / 44.1e3, 1152 / 44.1e3, 2048 / 44.1e3)
+_BUFFERS = ((1024, 48e3), (2048, 48e3), (1024, 44.1e3), (1152, 44.1e3), (2048, 44.1e3))
+_FRAMES_S = (0.024, 0.032, 0.045, 0.05, 0.08, 0.1, 0.12, *(size / hz for size, hz in _BUFFERS))
 # Around a place so many others are doubtful, and such a share.
 _NEIGHBOURS, _NEIGHBOUR_SHARE = 4, 0.5
 # Of holes of so many seconds and more, fewer are enough.

@@ -318,6 +318,20 @@ def test_an_empty_chunk_beside_that_of_the_audio_says_nothing(
     assert notices == []
 
 
+def test_a_chunk_of_audio_behind_an_empty_one_may_be_cut_short(
+    tmp_path: Path, notices: list[str]
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.tile(stereo(), (9, 1)), RATE, subtype="PCM_16")
+    content = path.read_bytes()
+    at, kept = content.index(b"data"), 4 * SAMPLES
+    empty = b"data" + bytes(4) + b"LIST\x04\0\0\0INFO"
+    path.write_bytes(content[:at] + empty + content[at : at + 8 + kept])
+    np.testing.assert_allclose(read_audio(path)[0], stereo(), atol=1e-4)
+    assert len(notices) == 1, notices
+    assert "cut short" in notices[0]
+
+
 def test_an_empty_chunk_of_audio_before_others_holds_no_samples(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, stereo()[:0], RATE, subtype="PCM_16")
