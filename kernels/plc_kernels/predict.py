@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.ar import burg, extrapolate, taps_of
-from plc_kernels.compile import inlined, kernel, part
+from plc_kernels.compile import inlined, kernel, part, rounded_part
 from plc_kernels.fade import mix_by_error
 from plc_kernels.history import FILLED, POSITION, TRUSTED, newest
 from plc_kernels.level import largest
@@ -33,10 +33,17 @@ DECAY_MS = 0.5
 """Where nothing can be fitted, the last sample decays with this time constant: no step."""
 CHUNK = 1024
 """Samples that are extrapolated at a time."""
+LONG_MS = 25.0
+"""A longer order, in steady content, has a second predictor beside it: of half the order, on the
+newest two fifths of the samples, nearer to what changes (docs/notebook.md)."""
+REHEARSED_MS = 10.0
+"""How much of what was played is predicted, to see how well that goes."""
 
 # A sound that began within the past, behind at least this much that was quieter by so many dB: what
 # was before it is no past of it.
 _QUIET_MS, _QUIET_DB, SLOT_MS = 10.0, 20.0, 5.0
+# Below this power nothing is known of a prediction.
+_LEAST_POWER = 1e-20
 
 
 class Predictor(NamedTuple):
@@ -45,10 +52,11 @@ class Predictor(NamedTuple):
     ``rate`` in Hz; ``from_onsets``, whether a fit begins at a sound's onset; ``decay``, factor from
     sample to sample where nothing can be fitted. For a fit: float32 ``forward``, ``backward`` and
     ``past`` (samples,); float64 ``mirror`` and ``fitted`` (most + 1,). By channel: float64 ``taps``
-    and ``recent`` (channels, most); int64 ``orders`` (channels,); float64 ``limits`` (channels,).
-    Then float64 ``line`` (most + CHUNK,); and for gaps of up to ``reach``, both beyond the gap,
-    too: float32 ``lead_in`` (reach + m,), the far side continued backwards, and ``through``
-    (channels, reach + m), the near side continued.
+    and ``recent`` (2 channels, most); int64 ``orders`` (2 channels,); float64 ``limits`` (2
+    channels,): the predictors of all channels, then those beside them; float64 ``weights``
+    (channels,), of the latter, 0: there is none. Then float64 ``line`` (most + CHUNK,); and for
+    gaps of up to ``reach``, both beyond the gap, too: float32 ``lead_in`` (reach + m,), the far
+    side continued backwards, and ``through`` (channels, reach + m), the near side continued.
     """
 
     rate: int
@@ -63,6 +71,7 @@ class Predictor(NamedTuple):
     recent: NDArray[np.float64]
     orders: NDArray[np.int64]
     limits: NDArray[np.float64]
+    weights: NDArray[np.float64]
     line: NDArray[np.float64]
     lead_in: NDArray[np.float32]
     through: NDArray[np.float32]
@@ -74,8 +83,9 @@ class Predictor(NamedTuple):
         """Return memory of its own, for fits on up to ``past`` samples."""
         sides = np.zeros((1 + channels, reach + int(run_on_samples(rate))), np.float32)
         fit = np.zeros((3, past + 2 * reach), np.float32)
-        rows = *fit, *np.zeros((2, most + 1)), *np.zeros((2, channels, most))
-        state = np.zeros(channels, np.int64), np.zeros(channels), np.zeros(most + CHUNK)
+        rows = *fit, *np.zeros((2, most + 1)), *np.zeros((2, 2 * channels, most))
+        state = np.zeros(2 * channels, np.int64), np.zeros(2 * channels), np.zeros(channels)
+        state = *state, np.zeros(most + CHUNK)
         decay = math.exp(-1000.0 / (rate * DECAY_MS))
         return cls._make((rate, from_onsets, decay, *rows, *state, sides[0], sides[1:]))
 
@@ -139,6 +149,8 @@ def begin_prediction(
             resume_prediction(p, c, x)
         else:
             _fit_from_onset(p, c, order, x)
+            if p.from_onsets and not unsteady and p.orders[c] > p.rate * LONG_MS / 1000.0:
+                _fit_beside(p, c, x)
 
 
 @part
@@ -149,6 +161,32 @@ def _fit_from_onset(p: Predictor, c: int, order: int, x: NDArray[np.float32]) ->
         order = min(order, sound.size // SAMPLES_PER_COEFFICIENT)
     stages = _fit(p, order, sound) if sound.size >= LEAST_PAST_SAMPLES else 0
     _set_out_from(p, c, sound, 0, stages)
+
+
+@inlined
+def _beside(p: Predictor, c: int) -> int:
+    """Return the row of the predictor beside a channel's own."""
+    return p.weights.size + c
+
+
+@part
+def _fit_beside(p: Predictor, c: int, x: NDArray[np.float32]) -> None:
+    """Fit a second predictor, and weigh both by how they predict the newest samples."""
+    row = _beside(p, c)
+    late = x[x.size - 2 * x.size // 5 :]
+    order = min(p.orders[c] // 2, late.size // SAMPLES_PER_COEFFICIENT)
+    stages = _fit(p, order, late)
+    taps, recent = p.taps[row], p.recent[row]
+    order, limit = set_out(late, 0, stages, p.fitted, p.decay, taps, recent)
+    p.orders[row], p.limits[row] = order, limit
+    made = p.forward[: min(int(p.rate * REHEARSED_MS / 1000.0), x.size - p.orders[c])]
+    own, other = rehearse(p, c, x, made), rehearse(p, row, x, made)
+    p.weights[c] = _weight(own, other)
+
+
+@rounded_part
+def _weight(own: float, other: float) -> float:
+    return own * own / max(own * own + other * other, _LEAST_POWER)
 
 
 @inlined
@@ -164,6 +202,8 @@ def _set_out_from(
     """Set a channel out from samples with the predictor that was fitted last."""
     order, limit = set_out(x, backwards, stages, p.fitted, p.decay, p.taps[c], p.recent[c])
     p.orders[c], p.limits[c] = order, limit
+    p.orders[_beside(p, c)] = 0
+    p.weights[c] = 0.0
 
 
 @part
@@ -190,17 +230,42 @@ def set_out(
 @kernel
 def resume_prediction(p: Predictor, c: int, x: NDArray[np.float32]) -> None:
     """Let a channel's prediction go on from the end of ``x``, at least as long as its order."""
-    order = p.orders[c]
-    for k in range(order):
-        p.recent[c, k] = x[x.size - order + k]
+    for row in (c, _beside(p, c)):
+        order = p.orders[row]
+        for k in range(order):
+            p.recent[row, k] = x[x.size - order + k]
 
 
 @kernel
 def extend_prediction(p: Predictor, c: int, out: NDArray[np.float32]) -> None:
     """Write the predicted next samples of a channel, shape (n,)."""
-    order = p.orders[c]
+    _extend(p, c, out)
+    add_beside(p, c, 1.0, out)
+
+
+@part
+def _extend(p: Predictor, row: int, out: NDArray[np.float32]) -> None:
+    order = p.orders[row]
     line = p.line[: order + CHUNK]
-    go_on(p.taps[c, :order], p.limits[c], p.recent[c, :order], line, out)
+    go_on(p.taps[row, :order], p.limits[row], p.recent[row, :order], line, out)
+
+
+@part
+def add_beside(p: Predictor, c: int, share: float, out: NDArray[np.float32]) -> None:
+    """Give the predictor beside a channel's its weight, or ``share`` of it, in what that wrote."""
+    weight = np.float32(share * p.weights[c])
+    done = 0 if weight > 0.0 else out.size
+    while done < out.size:
+        other = p.forward[: min(p.forward.size, out.size - done)]
+        _extend(p, _beside(p, c), other)
+        _mix(other, weight, out[done : done + other.size])
+        done += other.size
+
+
+@rounded_part
+def _mix(other: NDArray[np.float32], weight: np.float32, out: NDArray[np.float32]) -> None:
+    for i in range(out.size):
+        out[i] += weight * (other[i] - out[i])
 
 
 @kernel
@@ -287,6 +352,52 @@ def predict_beyond(
     """Write what comes after the samples known behind a gap, by the fit of :func:`turn_back`."""
     _set_out_from(p, c, after, 0, stages)
     extend_prediction(p, c, out)
+
+
+@kernel
+def rehearse(p: Predictor, c: int, known: NDArray[np.float32], made: NDArray[np.float32]) -> float:
+    """Return the mean square error of predicting a channel's newest samples.
+
+    Of a sound that began lately, no predictor foretells the onset: only what is behind it counts,
+    and there is no error where that is too short to tell. A predictor that was fitted to what was
+    before the sound, too, is not spared it.
+
+    Parameters
+    ----------
+    p : Predictor
+        That has begun.
+    c : int
+        The channel.
+    known : float32, shape (at least order + n,)
+        The newest samples.
+    made : float32, shape (n,), its first samples written
+        What is predicted of the last.
+    """
+    order = p.orders[c]
+    first = known.size - order - made.size
+    begins = sound_begins(p.rate, known) if p.from_onsets else 0
+    if begins:
+        first = max(first, begins + int(p.rate * SLOT_MS / 1000.0))
+    rest = known.size - first - order
+    if rest <= 0:
+        return 0.0
+    before = p.mirror[:order]  # of no use but in a fit
+    for k in range(order):
+        before[k] = known[first + k]
+    go_on(p.taps[c, :order], p.limits[c], before, p.line[: order + CHUNK], made[:rest])
+    return float(error_power(made[:rest], known[first + order :], 0))
+
+
+@kernel
+def go_on_from(p: Predictor, c: int, before: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Let a channel's prediction go on behind ``before`` and ``out``, as long as its order."""
+    for row in (c, _beside(p, c)):
+        order = p.orders[row]
+        kept = min(order, out.size)
+        for k in range(order - kept):
+            p.recent[row, k] = before[before.size - order + kept + k]
+        for k in range(kept):
+            p.recent[row, order - kept + k] = out[out.size - kept + k]
 
 
 @kernel

@@ -28,13 +28,15 @@ from plc_kernels.passages import (
 )
 from plc_kernels.predict import (
     CHUNK,
-    SLOT_MS,
     Predictor,
+    add_beside,
     error_power,
     extend_prediction,
     go_on,
-    sound_begins,
+    go_on_from,
+    rehearse,
 )
+from plc_kernels.predict import REHEARSED_MS as REHEARSED_MS
 
 REACH_S = 8.0
 """How far back is searched."""
@@ -42,8 +44,6 @@ MATCH_MS = 80.0
 """Of the newest samples: what the passages' sum comes near to."""
 LEAST_LAG_MS = 120.0
 """Nearer passages are not taken: what followed them has to reach through the draft."""
-REHEARSED_MS = 10.0
-"""How much of what was played is predicted, to see how well that goes."""
 COMPARED_MS = 35.0
 """The innovations of so long before a gap tell whether another line's are alike."""
 PASSAGES = 24
@@ -316,40 +316,6 @@ def _share(error: float, own: float) -> float:
 
 
 @kernel
-def rehearse(p: Predictor, c: int, known: NDArray[np.float32], made: NDArray[np.float32]) -> float:
-    """Return the mean square error of predicting a channel's newest samples.
-
-    Of a sound that began lately, no predictor foretells the onset: only what is behind it counts,
-    and there is no error where that is too short to tell. A predictor that was fitted to what was
-    before the sound, too, is not spared it.
-
-    Parameters
-    ----------
-    p : Predictor
-        That has begun.
-    c : int
-        The channel.
-    known : float32, shape (at least order + n,)
-        The newest samples.
-    made : float32, shape (n,), its first samples written
-        What is predicted of the last.
-    """
-    order = p.orders[c]
-    first = known.size - order - made.size
-    begins = sound_begins(p.rate, known) if p.from_onsets else 0
-    if begins:
-        first = max(first, begins + int(p.rate * SLOT_MS / 1000.0))
-    rest = known.size - first - order
-    if rest <= 0:
-        return 0.0
-    before = p.mirror[:order]  # of no use but in a fit
-    for k in range(order):
-        before[k] = known[first + k]
-    go_on(p.taps[c, :order], p.limits[c], before, p.line[: order + CHUNK], made[:rest])
-    return float(error_power(made[:rest], known[first + order :], 0))
-
-
-@kernel
 def join(
     p: Predictor,
     c: int,
@@ -364,7 +330,7 @@ def join(
     Parameters
     ----------
     p : Predictor
-        That has begun; it goes on from the end of ``out``.
+        That has begun.
     c : int
         The channel.
     known : float32, shape (m,)
@@ -386,11 +352,6 @@ def join(
     go_on(taps, p.limits[c], recent, p.line[: order + CHUNK], out)
     p.limits[c] = limit = max(p.limits[c], peak)
     _put_on(gain, beside[past:], np.float32(limit), out)
-    kept = min(order, out.size)
-    for k in range(order - kept):
-        recent[k] = known[known.size - order + kept + k]
-    for k in range(kept):
-        recent[order - kept + k] = out[out.size - kept + k]
 
 
 @rounded_part
@@ -458,6 +419,9 @@ def join_passages(
         rows[0, :] = rows[1, :]
         return error
     share = weight * trust(error, beside[known - made.size : known], played[-made.size :])
-    join(p, c, played[-min(played.size, known) :], beside, peak, share, rows[1, start:])
+    newest_played, out = played[-min(played.size, known) :], rows[1, start:]
+    join(p, c, newest_played, beside, peak, share, out)
+    add_beside(p, c, 1.0 - share, out)
+    go_on_from(p, c, newest_played, out)
     rows[0, :] = beside[known - start :]
     return error

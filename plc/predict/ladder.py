@@ -19,6 +19,7 @@ from plc.kept_costs import find_cost, keep_cost
 from plc.processor_time import thread_clock
 from plc_kernels.ar import ArWorkspace, burg, extrapolate
 from plc_kernels.predict import LEAST_PAST_SAMPLES as LEAST_PAST_SAMPLES
+from plc_kernels.predict import LONG_MS, REHEARSED_MS
 from plc_kernels.rungs import HEADROOM as HEADROOM
 from plc_kernels.rungs import MAX_ORDER as MAX_ORDER
 from plc_kernels.rungs import MAX_PAST_SAMPLES as MAX_PAST_SAMPLES
@@ -154,9 +155,9 @@ def affordable(
             continue  # the limits make several rungs one
         cost_ms = 0.0
         if limit_ms != float("inf"):
-            cost_ms = channels * _cost_ms(order, past, extension, reach)
+            cost_ms = channels * _cost_ms(sample_rate, order, past, extension, reach)
             if cost_ms > HEADROOM * limit_ms and measure_again(order, past):
-                cost_ms = channels * _cost_ms(order, past, extension, reach)
+                cost_ms = channels * _cost_ms(sample_rate, order, past, extension, reach)
         if cost_ms <= HEADROOM * limit_ms or rung is rungs[-1]:
             steps.append(Step(rung, order, past, cost_ms))
     return tuple(steps)
@@ -170,9 +171,12 @@ def within(steps: Sequence[Step], depth: int, limit_ms: float) -> Step:
     return steps[-1]
 
 
-def _cost_ms(order: int, past: int, extension: int, reach: int) -> float:
+def _cost_ms(rate: int, order: int, past: int, extension: int, reach: int) -> float:
     """Return the cost of one channel's dearest packet: fit, extrapolate and, at worst, bridge."""
     fit_ms, extend_ms = measure_cost(order, past)
+    if order > rate * LONG_MS / 1000.0:  # and the predictor beside it, and the rehearsals of both
+        fit_ms, extend_ms = 1.2 * fit_ms, 1.5 * extend_ms
+        extension += round(rate * REHEARSED_MS / 1000.0)
     cost_ms = _CALL_MS + fit_ms + extend_ms * extension / 1000.0
     if reach:
         # The second fit is of an order up to the samples known, on both sides and the gap.

@@ -8,14 +8,18 @@ from plc_kernels.ar import fit_burg, taps_of
 from plc_kernels.fade import mix_by_error
 from plc_kernels.predict import (
     LEAST_KNOWN,
+    LONG_MS,
     RUN_ON_MS,
     Bridge,
     Predictor,
     begin_prediction,
     extend_prediction,
+    go_on,
+    go_on_from,
     measure_bridge,
     meet_sides,
     predict_beyond,
+    rehearse,
     resume_prediction,
     turn_back,
 )
@@ -24,6 +28,7 @@ from tests.signals import noise, sine
 
 RATE, PAST, ORDER, REACH = 8000, 400, 40, 300
 MEET = round(RATE * RUN_ON_MS / 1000.0)
+LONG = round(RATE * LONG_MS / 1000.0) + 10
 
 
 def memory(channels: int = 1, from_onsets: bool = False) -> Predictor:
@@ -68,6 +73,63 @@ def test_what_is_trusted_is_fitted_where_content_changes_fast(
 @pytest.mark.parametrize("filled", [64, 200, 399])
 def test_a_short_past_is_fitted_at_a_lower_order(filled: int) -> None:
     assert begun(noise(2, filled), filled, False).orders[0] == min(ORDER, filled // 4)
+
+
+@pytest.mark.parametrize(
+    ("order", "unsteady", "from_onsets", "beside"),
+    [
+        (ORDER, False, True, 0),
+        (LONG, False, True, LONG // 2),
+        (LONG, True, True, 0),
+        (LONG, False, False, 0),
+    ],
+)
+def test_a_long_order_of_steady_content_has_a_second_predictor(
+    order: int, unsteady: bool, from_onsets: bool, beside: int
+) -> None:
+    x, out = noise(3, 1500), np.zeros((3, 100), np.float32)
+    made = Predictor.allocate(RATE, 1, x.size, LONG, REACH, from_onsets)
+    begin_prediction(made, x[None], np.array([0, x.size, x.size]), order, x.size, unsteady, False)
+    assert made.orders.tolist() == [order, beside]
+    assert (made.weights[0] > 0.0) == (beside > 0)
+    weight = made.weights[0]
+    if beside:
+        np.testing.assert_array_equal(made.taps[1, :beside], taps(x[-600:], beside))
+        np.testing.assert_array_equal(made.recent[1, :beside], x[-beside:])
+        errors = [rehearse(made, row, x, np.zeros(80, np.float32)) for row in (0, 1)]
+        assert weight == pytest.approx(errors[0] ** 2 / (errors[0] ** 2 + errors[1] ** 2))
+    for row in (0, 1):
+        n = made.orders[row]
+        go_on(made.taps[row, :n], 9.0, x[x.size - n :].astype(float), np.zeros(2000), out[row])
+    extend_prediction(made, 0, out[2])
+    np.testing.assert_allclose(out[2], out[0] + weight * (out[1] - out[0]), atol=1e-6)
+    resume_prediction(made, 0, -x)
+    extend_prediction(made, 0, out[0])
+    np.testing.assert_allclose(out[0], -out[2], atol=1e-6)
+
+
+def test_the_second_predictor_weighs_more_where_it_knows_better() -> None:
+    """A tone glides."""
+    t = np.arange(1500) / RATE
+    x = np.sin(2.0 * np.pi * (400.0 * t + 300.0 * t * t)).astype(np.float32) + noise(4, 1500, 0.003)
+    made = Predictor.allocate(RATE, 1, x.size, LONG, REACH, True)
+    counts = np.array([0, x.size, x.size])
+    begin_prediction(made, x[None], counts, LONG, x.size, False, False)
+    assert made.weights[0] > 0.9
+    begin_prediction(made, x[None, ::-1].copy(), counts, LONG, x.size, True, False)
+    assert made.weights[0] == 0.0
+
+
+def test_behind_a_short_line_the_past_is_still_seen() -> None:
+    x = noise(4, 1500)
+    made = Predictor.allocate(RATE, 1, x.size, LONG, REACH, True)
+    begin_prediction(made, x[None], np.array([0, x.size, x.size]), LONG, x.size, False, False)
+    out = noise(5, 3)
+    go_on_from(made, 0, x, out)
+    line = np.append(x, out)
+    for row in (0, 1):
+        n = made.orders[row]
+        np.testing.assert_array_equal(made.recent[row, :n], line[-n:])
 
 
 def test_a_fit_that_serves_again_goes_on_from_the_newest_samples() -> None:

@@ -59,6 +59,7 @@ from plc_kernels.stream.layout import (
     THROUGH,
     UNSTEADY,
     UNSTEADY_STEPS,
+    WEIGHTS,
     array,
     reals,
     second_set,
@@ -67,7 +68,7 @@ from plc_kernels.stream.layout import (
 
 NETWORK_SHARE = 0.6
 """Of a packet's time, which a network may take at most."""
-SWAPPED = (TAPS, RECENT, ORDERS, LIMITS, DRAFT, LEFT)
+SWAPPED = (TAPS, RECENT, ORDERS, LIMITS, WEIGHTS, DRAFT, LEFT)
 """Arrays of a burst's prediction, which a prepared burst brings along."""
 
 
@@ -123,6 +124,7 @@ def predictor_of(block: Block) -> Predictor:
         array(block, RECENT),
         array(block, ORDERS),
         array(block, LIMITS),
+        array(block, WEIGHTS),
         array(block, LINE),
         array(block, LEAD_IN),
         array(block, THROUGH),
