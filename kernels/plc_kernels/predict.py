@@ -44,6 +44,8 @@ REHEARSED_MS = 10.0
 _QUIET_MS, _QUIET_DB, SLOT_MS = 10.0, 20.0, 5.0
 # Below this power nothing is known of a prediction.
 _LEAST_POWER = 1e-20
+# How often the square of the second predictor's error counts: it knows less of what comes back.
+_BESIDE_COUNTS = 2.0
 
 
 class Predictor(NamedTuple):
@@ -186,7 +188,7 @@ def _fit_beside(p: Predictor, c: int, x: NDArray[np.float32]) -> None:
 
 @rounded_part
 def _weight(own: float, other: float) -> float:
-    return own * own / max(own * own + other * other, _LEAST_POWER)
+    return own * own / max(own * own + _BESIDE_COUNTS * other * other, _LEAST_POWER)
 
 
 @inlined

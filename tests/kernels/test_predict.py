@@ -97,7 +97,7 @@ def test_a_long_order_of_steady_content_has_a_second_predictor(
         np.testing.assert_array_equal(made.taps[1, :beside], taps(x[-600:], beside))
         np.testing.assert_array_equal(made.recent[1, :beside], x[-beside:])
         errors = [rehearse(made, row, x, np.zeros(80, np.float32)) for row in (0, 1)]
-        assert weight == pytest.approx(errors[0] ** 2 / (errors[0] ** 2 + errors[1] ** 2))
+        assert weight == pytest.approx(errors[0] ** 2 / (errors[0] ** 2 + 2.0 * errors[1] ** 2))
     for row in (0, 1):
         n = made.orders[row]
         go_on(made.taps[row, :n], 9.0, x[x.size - n :].astype(float), np.zeros(2000), out[row])

@@ -139,7 +139,9 @@ _SMALL = (
 )
 # What several places call: there once, and as fast as it is elsewhere.
 _APART = (
-    "_ZN11plc_kernels(?:7predict(?:12sound_begins|7set_out)|7history6newest|8passages11follow_lags)"
+    "_ZN11plc_kernels(?:7predict(?:12sound_begins|7set_out|17resume_prediction)|7history6newest"
+    "|8passages11follow_lags|7contour9_likeness|6stream10background9is_speech"
+    "|7network(?:6frames(?:4turn|6_layer|18_multiply_spectra)|6hybrid13_add_products))"
 )
 # Python's and numba's own functions.
 _INTERPRETER = ("Py", "_Py", "NRT_", "numba_")
