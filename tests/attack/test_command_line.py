@@ -117,6 +117,7 @@ WORK = (
     "plc_bench.robust.fuzz.fuzz_by_coverage",
     "plc_bench.robust.transport.quality",
     "plc_bench.robust.transport.load",
+    "plc_bench.robust.transport.cost",
     "plc_bench.robust.embedding.round_trips",
     "plc_bench.robust.embedding.push_from_c",
     "plc_bench.timing.burg_ratio.measure_ratios",
