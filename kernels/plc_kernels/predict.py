@@ -33,7 +33,7 @@ DECAY_MS = 0.5
 """Where nothing can be fitted, the last sample decays with this time constant: no step."""
 CHUNK = 1024
 """Samples that are extrapolated at a time."""
-LONG_MS = 25.0
+LONG_MS = 20.0
 """A longer order, in steady content, has a second predictor beside it: of half the order, on the
 newest two fifths of the samples, nearer to what changes (docs/notebook.md)."""
 REHEARSED_MS = 10.0
