@@ -86,8 +86,8 @@ class Predictor(NamedTuple):
         sides = np.zeros((1 + channels, reach + int(run_on_samples(rate))), np.float32)
         fit = np.zeros((3, past + 2 * reach), np.float32)
         rows = *fit, *np.zeros((2, most + 1)), *np.zeros((2, 2 * channels, most))
-        state = np.zeros(2 * channels, np.int64), np.zeros(2 * channels), np.zeros(channels)
-        state = *state, np.zeros(most + CHUNK)
+        orders, limits = np.zeros(2 * channels, np.int64), np.zeros(2 * channels)
+        state = orders, limits, np.zeros(channels), np.zeros(most + CHUNK)
         decay = math.exp(-1000.0 / (rate * DECAY_MS))
         return cls._make((rate, from_onsets, decay, *rows, *state, sides[0], sides[1:]))
 

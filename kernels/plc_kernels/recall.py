@@ -36,7 +36,6 @@ from plc_kernels.predict import (
     go_on_from,
     rehearse,
 )
-from plc_kernels.predict import REHEARSED_MS as REHEARSED_MS
 
 REACH_S = 8.0
 """How far back is searched."""

@@ -22,10 +22,10 @@ from plc.errors import ConfigError
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc_kernels.passages import LAG_ROW, LINE_ROW, ROWS
+from plc_kernels.predict import REHEARSED_MS
 from plc_kernels.recall import (
     COMPARED_MS,
     LEAST_LAG_MS,
-    REHEARSED_MS,
     RecallSpace,
     Search,
     forget,

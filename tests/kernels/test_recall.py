@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from plc_kernels.passages import LAG_ROW, LINE_ROW, ROWS, innovation_share
-from plc_kernels.predict import Predictor, error_power, extend_prediction, go_on
+from plc_kernels.predict import Predictor, error_power, extend_prediction, go_on, rehearse
 from plc_kernels.recall import (
     RecallSpace,
     Search,
@@ -15,7 +15,6 @@ from plc_kernels.recall import (
     listen,
     recall,
     recall_sizes,
-    rehearse,
     trust,
 )
 from tests.kernels.test_allocation import assert_allocates_nothing

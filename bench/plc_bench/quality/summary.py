@@ -240,7 +240,7 @@ def kept_summary(study: Study) -> dict[str, Any]:
     ]
     kept = ("plc", "seed", "sample_rate", "budget_ms", "models")
     settings = {name: study.settings[name] for name in kept}
-    return {"format": FORMAT, **settings, "rows": summary(scores, study.methods[0])}
+    return {"format": FORMAT, **settings, "rows": summary(scores, next(iter(study.methods), None))}
 
 
 def _means(

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from plc_kernels.compile import inlined, part
 from plc_kernels.history import newest
 from plc_kernels.passages import LAG_ROW, LINE_ROW, ROWS
+from plc_kernels.predict import REHEARSED_MS
 from plc_kernels.recall import (
     COMPARED_MS,
     PASSAGES,
     PIECE,
-    REHEARSED_MS,
     RecallSpace,
     Search,
     forget,

@@ -198,6 +198,15 @@ def test_a_bad_clip_fails_with_its_reason_and_the_rest_goes_on(tmp_path: Path) -
     assert len(clips) == 3
 
 
+def test_tables_of_a_study_without_a_score_are_empty(tmp_path: Path, clips: list[Clip]) -> None:
+    for clip in clips:
+        clip.path.write_bytes(b"no audio")
+    result = study.run(tmp_path / "out", clips, settings())
+    summary.write_tables(result, tmp_path / "out")
+    assert json.loads((tmp_path / "out/summary.json").read_text())["rows"] == []
+    assert (tmp_path / "out/failures.csv").read_text().count("cannot read") == len(result.missing)
+
+
 def test_a_clip_that_was_mended_is_scored_when_the_study_goes_on(
     tmp_path: Path, clips: list[Clip]
 ) -> None:
