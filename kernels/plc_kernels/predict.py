@@ -36,6 +36,9 @@ CHUNK = 1024
 LONG_MS = 20.0
 """A longer order, in steady content, has a second predictor beside it: of half the order, on the
 newest two fifths of the samples, nearer to what changes (docs/notebook.md)."""
+BESIDE_ORDER, BESIDE_PAST = 0.5, 0.4
+BESIDE_FIT = BESIDE_ORDER * BESIDE_PAST
+"""What its fit costs, of the first."""
 REHEARSED_MS = 10.0
 """How much of what was played is predicted, to see how well that goes."""
 
@@ -150,19 +153,33 @@ def begin_prediction(
         if again and 1 < p.orders[c] <= past:
             resume_prediction(p, c, x)
         else:
-            _fit_from_onset(p, c, order, x)
-            if p.from_onsets and not unsteady and p.orders[c] > p.rate * LONG_MS / 1000.0:
-                _fit_beside(p, c, x)
+            begins = _fit_from_onset(p, c, order, x)
+            if p.from_onsets and not unsteady and is_long(p.rate, p.orders[c]):
+                _fit_beside(p, c, x, x.size - begins)
 
 
 @part
-def _fit_from_onset(p: Predictor, c: int, order: int, x: NDArray[np.float32]) -> None:
-    """Fit a channel's predictor to its newest samples, and set it out from them."""
-    sound = x[sound_begins(p.rate, x) if p.from_onsets else 0 :]
-    if sound.size < x.size:
+def _fit_from_onset(p: Predictor, c: int, order: int, x: NDArray[np.float32]) -> int:
+    """Fit a channel's predictor to its newest samples, from an onset on, and set it out."""
+    begins = sound_begins(p.rate, x) if p.from_onsets else 0
+    sound = x[begins:]
+    if begins:
         order = min(order, sound.size // SAMPLES_PER_COEFFICIENT)
     stages = _fit(p, order, sound) if sound.size >= LEAST_PAST_SAMPLES else 0
     _set_out_from(p, c, sound, 0, stages)
+    return int(begins)
+
+
+@inlined
+def rehearsed_samples(rate: int) -> int:
+    """Return the samples of a rehearsal."""
+    return int(np.rint(rate * REHEARSED_MS / 1000.0))
+
+
+@inlined
+def is_long(rate: int, order: int) -> bool:
+    """Return whether an order, in steady content, has a second predictor beside it."""
+    return order > rate * LONG_MS / 1000.0
 
 
 @inlined
@@ -172,23 +189,23 @@ def _beside(p: Predictor, c: int) -> int:
 
 
 @part
-def _fit_beside(p: Predictor, c: int, x: NDArray[np.float32]) -> None:
+def _fit_beside(p: Predictor, c: int, x: NDArray[np.float32], fitted: int) -> None:
     """Fit a second predictor, and weigh both by how they predict the newest samples."""
     row = _beside(p, c)
-    late = x[x.size - 2 * x.size // 5 :]
-    order = min(p.orders[c] // 2, late.size // SAMPLES_PER_COEFFICIENT)
+    late = x[x.size - int(BESIDE_PAST * fitted) :]
+    order = min(int(BESIDE_ORDER * p.orders[c]), late.size // SAMPLES_PER_COEFFICIENT)
     stages = _fit(p, order, late)
     taps, recent = p.taps[row], p.recent[row]
     order, limit = set_out(late, 0, stages, p.fitted, p.decay, taps, recent)
     p.orders[row], p.limits[row] = order, limit
-    made = p.forward[: min(int(p.rate * REHEARSED_MS / 1000.0), x.size - p.orders[c])]
-    own, other = rehearse(p, c, x, made), rehearse(p, row, x, made)
+    made = p.forward[: min(rehearsed_samples(p.rate), x.size - p.orders[c])]
+    own, other = _error_of(p, c, x, made), _error_of(p, row, x, made)
     p.weights[c] = _weight(own, other)
 
 
 @rounded_part
 def _weight(own: float, other: float) -> float:
-    return own * own / max(own * own + _BESIDE_COUNTS * other * other, _LEAST_POWER)
+    return own * own / max(own * own + _BESIDE_COUNTS * other * other, _LEAST_POWER**2)
 
 
 @inlined
@@ -375,19 +392,37 @@ def rehearse(p: Predictor, c: int, known: NDArray[np.float32], made: NDArray[np.
     made : float32, shape (n,), its first samples written
         What is predicted of the last.
     """
-    order = p.orders[c]
+    n = _predict_again(p, c, known, made)
+    other = p.forward[: n if p.weights[c] > 0.0 else 0]
+    if _predict_again(p, _beside(p, c), known, other) > 0:
+        _mix(other, np.float32(p.weights[c]), made[:n])
+    return float(error_power(made[:n], known[known.size - n :], 0))
+
+
+@part
+def _error_of(
+    p: Predictor, row: int, known: NDArray[np.float32], made: NDArray[np.float32]
+) -> float:
+    n = _predict_again(p, row, known, made)
+    return float(error_power(made[:n], known[known.size - n :], 0))
+
+
+@part
+def _predict_again(
+    p: Predictor, row: int, known: NDArray[np.float32], made: NDArray[np.float32]
+) -> int:
+    """Predict the newest samples by one predictor; return how many of them."""
+    order = p.orders[row]
     first = known.size - order - made.size
     begins = sound_begins(p.rate, known) if p.from_onsets else 0
     if begins:
         first = max(first, begins + int(p.rate * SLOT_MS / 1000.0))
-    rest = known.size - first - order
-    if rest <= 0:
-        return 0.0
+    rest = max(known.size - first - order, 0) if made.size else 0
     before = p.mirror[:order]  # of no use but in a fit
-    for k in range(order):
+    for k in range(order if rest else 0):
         before[k] = known[first + k]
-    go_on(p.taps[c, :order], p.limits[c], before, p.line[: order + CHUNK], made[:rest])
-    return float(error_power(made[:rest], known[first + order :], 0))
+    go_on(p.taps[row, :order], p.limits[row], before, p.line[: order + CHUNK], made[:rest])
+    return int(rest)
 
 
 @kernel

@@ -18,8 +18,8 @@ import numpy as np
 from plc.kept_costs import find_cost, keep_cost
 from plc.processor_time import thread_clock
 from plc_kernels.ar import ArWorkspace, burg, extrapolate
+from plc_kernels.predict import BESIDE_FIT, BESIDE_ORDER, LONG_MS, REHEARSED_MS
 from plc_kernels.predict import LEAST_PAST_SAMPLES as LEAST_PAST_SAMPLES
-from plc_kernels.predict import LONG_MS, REHEARSED_MS
 from plc_kernels.rungs import HEADROOM as HEADROOM
 from plc_kernels.rungs import MAX_ORDER as MAX_ORDER
 from plc_kernels.rungs import MAX_PAST_SAMPLES as MAX_PAST_SAMPLES
@@ -174,10 +174,10 @@ def within(steps: Sequence[Step], depth: int, limit_ms: float) -> Step:
 def _cost_ms(rate: int, order: int, past: int, extension: int, reach: int) -> float:
     """Return the cost of one channel's dearest packet: fit, extrapolate and, at worst, bridge."""
     fit_ms, extend_ms = measure_cost(order, past)
-    if order > rate * LONG_MS / 1000.0:  # and the predictor beside it, and the rehearsals of both
-        fit_ms, extend_ms = 1.2 * fit_ms, 1.5 * extend_ms
-        extension += round(rate * REHEARSED_MS / 1000.0)
     cost_ms = _CALL_MS + fit_ms + extend_ms * extension / 1000.0
+    if order > rate * LONG_MS / 1000.0:  # the predictor beside it, and the rehearsals of both
+        also = BESIDE_ORDER * extension + (1.0 + BESIDE_ORDER) * rate * REHEARSED_MS / 1000.0
+        cost_ms += BESIDE_FIT * fit_ms + extend_ms * also / 1000.0
     if reach:
         # The second fit is of an order up to the samples known, on both sides and the gap.
         second_ms = fit_ms * min(1.0, reach / order) * (past + 2 * reach) / past

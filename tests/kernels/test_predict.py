@@ -96,11 +96,14 @@ def test_a_long_order_of_steady_content_has_a_second_predictor(
     if beside:
         np.testing.assert_array_equal(made.taps[1, :beside], taps(x[-600:], beside))
         np.testing.assert_array_equal(made.recent[1, :beside], x[-beside:])
-        errors = [rehearse(made, row, x, np.zeros(80, np.float32)) for row in (0, 1)]
+        again = [predicted(made, row, x[:-80], 80) for row in (0, 1)]
+        errors = [np.mean((line - x[-80:]) ** 2) for line in again]
         assert weight == pytest.approx(errors[0] ** 2 / (errors[0] ** 2 + 2.0 * errors[1] ** 2))
+        mixed = again[0] + weight * (again[1] - again[0])
+        error = rehearse(made, 0, x, np.zeros(80, np.float32))
+        assert error == pytest.approx(np.mean((mixed - x[-80:]) ** 2), rel=1e-5)
     for row in (0, 1):
-        n = made.orders[row]
-        go_on(made.taps[row, :n], 9.0, x[x.size - n :].astype(float), np.zeros(2000), out[row])
+        out[row] = predicted(made, row, x, 100)
     extend_prediction(made, 0, out[2])
     np.testing.assert_allclose(out[2], out[0] + weight * (out[1] - out[0]), atol=1e-6)
     resume_prediction(made, 0, -x)
@@ -108,10 +111,19 @@ def test_a_long_order_of_steady_content_has_a_second_predictor(
     np.testing.assert_allclose(out[0], -out[2], atol=1e-6)
 
 
-def test_the_second_predictor_weighs_more_where_it_knows_better() -> None:
+def predicted(p: Predictor, row: int, x: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+    """Return what one predictor makes of the samples behind ``x``."""
+    out, order = np.zeros(n, np.float32), p.orders[row]
+    go_on(p.taps[row, :order], 9.0, x[x.size - order :].astype(float), np.zeros(2000), out)
+    return out
+
+
+@pytest.mark.parametrize("level", [1.0, 1e-4])
+def test_the_second_predictor_weighs_more_where_it_knows_better(level: float) -> None:
     """A tone glides."""
     t = np.arange(1500) / RATE
     x = np.sin(2.0 * np.pi * (400.0 * t + 300.0 * t * t)).astype(np.float32) + noise(4, 1500, 0.003)
+    x *= np.float32(level)
     made = Predictor.allocate(RATE, 1, x.size, LONG, REACH, True)
     counts = np.array([0, x.size, x.size])
     begin_prediction(made, x[None], counts, LONG, x.size, False, False)

@@ -103,9 +103,7 @@ FUNCTIONS = {
     ),
     # block, model, flags
     "plck_fill": View(
-        network.fill_part,
-        "ppi",
-        ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.NUMBER, 2)),
+        network.fill_part, "ppi", ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.NUMBER, 2))
     ),
     # block, at; block, model
     "plck_look": View(preparation.look, "pi", ((Kind.WORDS, 0), (Kind.NUMBER, 1))),
@@ -115,9 +113,7 @@ FUNCTIONS = {
     # file, size; file, size, block
     "plck_model_size": View(model_file.block_size, "pi", ((Kind.ADDRESS, 0), (Kind.NUMBER, 1))),
     "plck_model_open": View(
-        model_file.open_block,
-        "pip",
-        ((Kind.ADDRESS, 0), (Kind.NUMBER, 1), (Kind.ADDRESS, 2)),
+        model_file.open_block, "pip", ((Kind.ADDRESS, 0), (Kind.NUMBER, 1), (Kind.ADDRESS, 2))
     ),
     # block, out, integer
     "plck_resume": _step(GO_ON, "ppi", *_LOST, (Kind.ADDRESS, 1)),
@@ -141,7 +137,7 @@ _SMALL = (
 _APART = (
     "_ZN11plc_kernels(?:7predict(?:12sound_begins|7set_out|17resume_prediction)|7history6newest"
     "|8passages11follow_lags|7contour9_likeness|6stream10background9is_speech"
-    "|7network(?:6frames(?:4turn|6_layer|18_multiply_spectra)|6hybrid13_add_products))"
+    "|7network(?:6frames(?:4turn|6_layer|17_multiply_spectra)|6hybrid13_add_products))"
 )
 # Python's and numba's own functions.
 _INTERPRETER = ("Py", "_Py", "NRT_", "numba_")
@@ -295,9 +291,7 @@ def _twin(name: str, view: View) -> str:
         name,
     )
     inner = ir.Function(
-        module,
-        context.call_conv.get_function_type(returned, types_),
-        result.fndesc.llvm_func_name,
+        module, context.call_conv.get_function_type(returned, types_), result.fndesc.llvm_func_name
     )
     build = ir.IRBuilder(outer.append_basic_block())
     values = [_value(context, build, kind, outer.args, k) for kind, k in view.arguments]
@@ -333,12 +327,7 @@ def _array(context: Any, build: Any, pointer: Any, length: Any = _ANY_LENGTH) ->
     """Return numba's view of words at an address."""
     array = context.make_array(_INT64_ARRAY)(context, build)
     populate_array(
-        array,
-        data=pointer,
-        shape=[length],
-        strides=[ir.IntType(64)(8)],
-        itemsize=8,
-        meminfo=None,
+        array, data=pointer, shape=[length], strides=[ir.IntType(64)(8)], itemsize=8, meminfo=None
     )
     return array._getvalue()
 

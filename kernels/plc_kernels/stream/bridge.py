@@ -11,14 +11,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.bridge import LATE_MS, draw_up, lead_in_along
 from plc_kernels.compile import inlined, part
-from plc_kernels.contour import (
-    POINTS,
-    CrossingSpace,
-    bend_near,
-    contour_sizes,
-    cross,
-    met_samples,
-)
+from plc_kernels.contour import POINTS, CrossingSpace, bend_near, contour_sizes, cross, met_samples
 from plc_kernels.history import newest
 from plc_kernels.network import hybrid_plan
 from plc_kernels.network.hybrid import run_hybrid
@@ -179,11 +172,7 @@ def late_samples(block: Block) -> int:
 
 @inlined
 def _crossing(block: Block) -> CrossingSpace:
-    return CrossingSpace(
-        array(block, MET_AT),
-        array(block, EXPECTED),
-        array(block, TURNED),
-    )
+    return CrossingSpace(array(block, MET_AT), array(block, EXPECTED), array(block, TURNED))
 
 
 @part

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, part
+from plc_kernels.predict import BESIDE_FIT, BESIDE_ORDER, is_long, rehearsed_samples
 from plc_kernels.rungs import STEADY_MS, UNSTEADY_MS, order_of, past_samples
 from plc_kernels.stream import network, prediction
 from plc_kernels.stream.arrays import Block
@@ -170,13 +171,21 @@ def _work(header: Block, rung: int) -> int:
         reach = reach_of(rate, packet, header[LOOKAHEAD])
         fitted += past + 2 * reach
         predicted += 2 * reach
-    return _work_of(header, order, fitted, predicted) + int(header[CHANNELS] * searched)
+    return _work_of(header, order, past, fitted, predicted) + int(header[CHANNELS] * searched)
 
 
 @inlined
-def _work_of(header: Block, order: int, fitted: int, predicted: int) -> int:
-    """Return what it takes to fit a predictor to samples and to predict others."""
-    return int(header[CHANNELS] * order * (_FIT_WORK * fitted + _PREDICTION_WORK * predicted))
+def _work_of(header: Block, order: int, past: int, fitted: int, predicted: int) -> int:
+    """Return what it takes to fit a predictor to samples and to predict others.
+
+    The one beside it is fitted to ``past`` alone, and both are rehearsed.
+    """
+    beside, also = 0.0, 0.0
+    if is_long(header[RATE], order):
+        beside = BESIDE_FIT * past
+        also = BESIDE_ORDER * predicted + (1.0 + BESIDE_ORDER) * rehearsed_samples(header[RATE])
+    work = _FIT_WORK * (fitted + beside) + _PREDICTION_WORK * (predicted + also)
+    return int(header[CHANNELS] * order * work)
 
 
 @part
@@ -258,7 +267,7 @@ def calibrate(block: Block, model: int) -> int:
             ahead, searched = network.drafted(block, block[SPEECH] != 0)
             predicted += ahead
             done += int(channels * ((1.0 + network.BESIDE_RUN) * ran + searched))
-        done += _work_of(block, block[step], block[step + 1], predicted)
+        done += _work_of(block, block[step], block[step + 1], block[step + 1], predicted)
     reset(block)
     return int(done)
 

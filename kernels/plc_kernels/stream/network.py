@@ -22,12 +22,7 @@ from plc_kernels.burst import (
     weigh_recalled,
 )
 from plc_kernels.compile import inlined, kernel, part
-from plc_kernels.contour import (
-    POINTS,
-    contour_sizes,
-    draft,
-    follow,
-)
+from plc_kernels.contour import POINTS, contour_sizes, draft, follow
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.fade import write_ramp
 from plc_kernels.history import newest
@@ -62,9 +57,7 @@ from plc_kernels.stream.gap import (
     synthesise,
     there,
 )
-from plc_kernels.stream.gap import (
-    WORKED_IN as GAP_WORKED_IN,
-)
+from plc_kernels.stream.gap import WORKED_IN as GAP_WORKED_IN
 from plc_kernels.stream.layout import (
     AFTER,
     ANSWERS,
@@ -163,13 +156,7 @@ SPEECHS_PLACE, MUSICS_PLACE = 0, 1
 """Places of the networks of bursts among the names of rungs, from NETWORK_RUNG on, and in
 NETWORK_MS; bridges' is the next."""
 
-SWAPPED = (
-    FILLS,
-    SPEECH_NET + LINES,
-    SPEECH_NET + MADE,
-    MUSIC_NET + LINES,
-    MUSIC_NET + MADE,
-)
+SWAPPED = (FILLS, SPEECH_NET + LINES, SPEECH_NET + MADE, MUSIC_NET + LINES, MUSIC_NET + MADE)
 """Arrays of a burst, where they are there, which a prepared one brings along."""
 WORKED_IN = (
     WORK,

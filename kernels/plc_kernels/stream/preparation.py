@@ -71,6 +71,7 @@ from plc_kernels.stream.layout import (
     TABLE,
     TAPS,
     UNSTEADY,
+    WEIGHTS,
     array,
     place,
     reals,
@@ -188,6 +189,7 @@ def look(block: Block, at: int) -> int:
         array(second, TAPS)[:] = array(block, TAPS)
         array(second, ORDERS)[:] = array(block, ORDERS)
         array(second, LIMITS)[:] = array(block, LIMITS)
+        array(second, WEIGHTS)[:] = array(block, WEIGHTS)
     return 1
 
 

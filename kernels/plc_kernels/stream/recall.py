@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from plc_kernels.compile import inlined, part
 from plc_kernels.history import newest
 from plc_kernels.passages import LAG_ROW, LINE_ROW, ROWS
-from plc_kernels.predict import REHEARSED_MS
+from plc_kernels.predict import rehearsed_samples
 from plc_kernels.recall import (
     COMPARED_MS,
     PASSAGES,
@@ -123,7 +123,7 @@ def add_places(header: Block) -> None:
     header[_N_ENDS] = header[CHANNELS] + 2
     header[_LOOKED] = header[REFINED] + 2 * header[STRIDE]
     header[_SUMMED] = header[KNOWN] + ahead
-    header[_REHEARSED] = samples_of(rate, REHEARSED_MS)
+    header[_REHEARSED] = rehearsed_samples(rate)
     header[_LATEST] = header[MOST_ORDER] + samples_of(rate, COMPARED_MS)
     place(header, 0, _ROWS)
 

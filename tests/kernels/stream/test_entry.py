@@ -100,6 +100,16 @@ def test_a_limit_of_work_begins_both_ladders_lower(lookahead: int) -> None:
     assert np.array(begins)[-1].tolist() == [[24, 192], [24, 192]]
 
 
+def test_the_work_of_a_long_order_is_that_of_two_fits_and_of_their_rehearsals() -> None:
+    fitted, predicted = 12_000 + 960 / 1920 * 4800, 480 + 480 / 2 + 1.5 * 480
+    work = 1920 * (entry._FIT_WORK * fitted + entry._PREDICTION_WORK * predicted)
+    for limit, begins in ((math.ceil(work), True), (math.floor(work) - 1, False)):
+        settings, header = settings_of(48_000, 1, 480, 0), np.zeros(layout.HEADER, np.int64)
+        settings[8] = limit
+        assert entry.prepare(settings, header)
+        assert (header[layout.LADDER] == 1920) == begins
+
+
 @pytest.mark.parametrize("rate", [8000, 11_025, 48_000, 192_000])
 @pytest.mark.parametrize("first", [0, 3, len(UNSTEADY) - 1, len(STEADY) - 1])
 def test_the_ladders_are_those_of_the_engine_from_a_rung_on(rate: int, first: int) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -61,6 +61,7 @@ def signal_of(rate: int, channels: int, packet: int, sung: bool) -> NDArray[np.f
     often=st.floats(0.2, 1.0),
     seed=st.integers(0, 1000),
 )
+@example(16_000, 1, 10, BETWEEN, False, True, 50, 1.0, 1)  # a fit of two serves again
 def test_what_is_prepared_is_what_is_played_without(
     rate: int,
     channels: int,

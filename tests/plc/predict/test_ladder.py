@@ -34,10 +34,10 @@ def modelled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ladder, "measure_cost", by_size)
 
 
-def costs(rung: Rung, sample_rate: int, channels: int, extension: int) -> float:
+def costs(rung: Rung, sample_rate: int, channels: int, extension: float) -> float:
     fit_ms, extend_ms = by_size(rung.order(sample_rate), rung.past_samples(sample_rate))
     if rung.order_ms > 20.0:  # a second fit, and the rehearsal of both
-        fit_ms, extend_ms, extension = 1.2 * fit_ms, 1.5 * extend_ms, extension + sample_rate // 100
+        fit_ms, extension = 1.2 * fit_ms, 1.5 * extension + 1.5 * sample_rate // 100
     return channels * (ladder._CALL_MS + fit_ms + extend_ms * extension / 1000)
 
 
