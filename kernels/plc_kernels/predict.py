@@ -195,9 +195,7 @@ def _fit_beside(p: Predictor, c: int, x: NDArray[np.float32], fitted: int) -> No
     late = x[x.size - int(BESIDE_PAST * fitted) :]
     order = min(int(BESIDE_ORDER * p.orders[c]), late.size // SAMPLES_PER_COEFFICIENT)
     stages = _fit(p, order, late)
-    taps, recent = p.taps[row], p.recent[row]
-    order, limit = set_out(late, 0, stages, p.fitted, p.decay, taps, recent)
-    p.orders[row], p.limits[row] = order, limit
+    _set_out_row(p, row, late, 0, stages)
     made = p.forward[: min(rehearsed_samples(p.rate), x.size - p.orders[c])]
     own, other = _error_of(p, c, x, made), _error_of(p, row, x, made)
     p.weights[c] = _weight(own, other)
@@ -219,10 +217,17 @@ def _set_out_from(
     p: Predictor, c: int, x: NDArray[np.float32], backwards: int, stages: int
 ) -> None:
     """Set a channel out from samples with the predictor that was fitted last."""
-    order, limit = set_out(x, backwards, stages, p.fitted, p.decay, p.taps[c], p.recent[c])
-    p.orders[c], p.limits[c] = order, limit
+    _set_out_row(p, c, x, backwards, stages)
     p.orders[_beside(p, c)] = 0
     p.weights[c] = 0.0
+
+
+@inlined
+def _set_out_row(
+    p: Predictor, row: int, x: NDArray[np.float32], backwards: int, stages: int
+) -> None:
+    order, limit = set_out(x, backwards, stages, p.fitted, p.decay, p.taps[row], p.recent[row])
+    p.orders[row], p.limits[row] = order, limit
 
 
 @part
@@ -249,10 +254,7 @@ def set_out(
 @kernel
 def resume_prediction(p: Predictor, c: int, x: NDArray[np.float32]) -> None:
     """Let a channel's prediction go on from the end of ``x``, at least as long as its order."""
-    for row in (c, _beside(p, c)):
-        order = p.orders[row]
-        for k in range(order):
-            p.recent[row, k] = x[x.size - order + k]
+    go_on_from(p, c, x, x[:0])
 
 
 @kernel

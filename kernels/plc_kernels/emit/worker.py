@@ -135,7 +135,7 @@ _SMALL = (
 )
 # What several places call: there once, and as fast as it is elsewhere.
 _APART = (
-    "_ZN11plc_kernels(?:7predict(?:12sound_begins|7set_out|17resume_prediction)|7history6newest"
+    "_ZN11plc_kernels(?:7predict(?:12sound_begins|7set_out|10go_on_from)|7history6newest"
     "|8passages11follow_lags|7contour9_likeness|6stream10background9is_speech"
     "|7network(?:6frames(?:4turn|6_layer|17_multiply_spectra)|6hybrid13_add_products))"
 )
