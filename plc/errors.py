@@ -18,8 +18,16 @@
 A message says what was given, what would do, and what to do about it.
 """
 
+import difflib
 import errno
+import functools
+import inspect
 import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 # Control, format, surrogates, separators of lines and paragraphs.
 _COMMANDS = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -72,6 +80,61 @@ class DeviceError(PlcError, OSError):
 
 class MissingExtraError(PlcError, ImportError):
     """A feature needs a library that is not installed; the message names the command."""
+
+
+def unknown(
+    what: str, given: object, known: Iterable[str], more: str = "", where: str = "known"
+) -> str:
+    """Return the message for a name that is none of the known ones.
+
+    Parameters
+    ----------
+    what : str
+        What has the name: ``"method"``.
+    given : object
+        The name that was given.
+    known : iterable of str
+        The names that would do.
+    more : str
+        What would do beside them.
+    where : str
+        What they are, or where.
+    """
+    names = list(known)
+    return f"{what} is {given!r}; {where}: {', '.join(names)}{more}{most_like(given, names)}"
+
+
+def check_settings(of: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ConfigError if one of the keywords given to ``of`` is not known."""
+    names = list(known)
+    for name in given:
+        if name not in names:
+            settings = ", ".join(names)
+            raise ConfigError(f"{of}: {name} is unknown; known: {settings}{most_like(name, names)}")
+
+
+def keywords_in_words(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Let a function answer a keyword that it does not have with ConfigError, in words."""
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            # Raised by the call itself, not within it.
+            if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+                name = function.__qualname__.removesuffix(".__init__")
+                known = list(inspect.signature(function).parameters)
+                check_settings(name, kwargs, [each for each in known if each != "self"])
+            raise
+
+    return call
+
+
+def most_like(given: object, names: Sequence[str]) -> str:
+    """Return ``"; did you mean 'NAME'?"`` for the name most like the given one, if one is."""
+    found = difflib.get_close_matches(str(given), names, 1)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def in_a_line(error: BaseException) -> str:

@@ -32,7 +32,7 @@ from plc.cli import (
     streams,
     web,
 )
-from plc.cli.errors import REFUSED, flush, line_of, mend_streams
+from plc.cli.errors import REFUSED, flush, line_of, mend_streams, put_in_words
 from plc.cli.options import HELP, examples
 from plc.cli.output import say
 
@@ -65,6 +65,7 @@ class _Refusing(TyperGroup):
         except Exception as error:
             line = line_of(error)
             if line is None:
+                put_in_words(error)
                 raise
             say(f"plc: {line}", err=True)
             raise typer.Exit(REFUSED) from None

@@ -7,10 +7,11 @@ Python leaves out of them: the file, and that a disk is full. A fault of ours ke
 import codecs
 import errno
 import os
+import re
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
-from plc.errors import PlcError, why
+from plc.errors import PlcError, most_like, why
 
 REFUSED = 1
 INTERRUPTED = 130
@@ -19,6 +20,7 @@ _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO)
 # Of what was given, a line repeats no more: a path may have 4096.
 _LINE_CHARACTERS = 6000
 _HANDLER = "plc.names"
+_LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
 def line_of(error: Exception) -> str | None:
@@ -45,6 +47,60 @@ def line_of(error: Exception) -> str | None:
         return None
     line = " ".join(said.split())
     return line if len(line) <= _LINE_CHARACTERS else line[: _LINE_CHARACTERS - 1] + "…"
+
+
+def put_in_words(error: Any) -> None:
+    """Let the parser's error for a misused command say what was given and what would do.
+
+    Typer's own words name its classes, or an argument that is there.
+    """
+    parameter, context = getattr(error, "param", None), getattr(error, "ctx", None)
+    if parameter is None or context is None:
+        return
+    cause = getattr(error.__cause__, "errors", None)
+    if type(error).__name__ == "MissingParameter":
+        said = _missing(parameter, context)
+    elif callable(cause):
+        said = f"Invalid value for {parameter.opts[-1]}: {_not_of_a_type(cause()[0])}"
+    else:
+        return
+    error.format_message = lambda: said
+
+
+def _missing(parameter: Any, context: Any) -> str:
+    if parameter.param_type_name == "option":
+        option = parameter.opts[0]
+        return f"{option} is missing; give {option} {parameter.metavar or 'VALUE'}"
+    needed = [
+        each
+        for each in context.command.params
+        if each.param_type_name == "argument" and each.required
+    ]
+    names: list[str] = [each.metavar or each.name + "..." * (each.nargs < 0) for each in needed]
+    if parameter.nargs < 0 and len(needed) > 1:  # the last name was taken for the last of them
+        return f"{' or '.join(names)} is missing; give {' '.join(names)}, {names[-1]} last"
+    meant = f" ({parameter.help.partition('.')[0]})" if parameter.help else ""
+    name, listed = names[needed.index(parameter)], " ".join(names)
+    return f"{name} is missing; give {listed}{meant}"
+
+
+def _not_of_a_type(cause: dict[str, Any]) -> str:
+    """Return in words what pydantic found: an error's ``type``, ``input``, ``ctx`` and ``msg``."""
+    given, kind, limits = cause["input"], cause["type"], cause.get("ctx", {})
+    if kind == "value_error":  # one of ours, or a choice
+        said = cause["msg"].removeprefix("Value error, ")
+        names = re.findall(r"'([^']*)'", said)
+        return f"{said.rstrip('.')}{most_like(given, names[1:])}"
+    wanted = (
+        "a number"
+        if kind.startswith("float") or kind == "finite_number"
+        else "a whole number"
+        if kind.startswith("int")
+        else "; ".join(
+            f"{_LIMITS[name]} {limit}" for name, limit in limits.items() if name in _LIMITS
+        )
+    )
+    return f"{given!r} will not do; give {wanted}" if wanted else str(cause["msg"])
 
 
 def mend_streams() -> None:

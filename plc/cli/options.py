@@ -100,9 +100,11 @@ def known_file_method(method: str) -> str:
 
 def _among(methods: Iterable[str], method: str) -> str:
     if method.partition(":")[0] not in methods:
-        raise typer.BadParameter(
-            f"unknown method {method!r}; known: {', '.join(methods)}, burg:ORDER_MS/PAST_MS"
-        )
+        from plc.errors import most_like
+
+        known = [*methods, "burg:ORDER_MS/PAST_MS"]
+        more = most_like(method, known)
+        raise typer.BadParameter(f"unknown method {method!r}; known: {', '.join(known)}{more}")
     return method
 
 

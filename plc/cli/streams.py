@@ -158,11 +158,9 @@ def _is_no_text(text: str) -> bool:
 
 
 def _check_names(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
-    from plc.errors import ConfigError
+    from plc.errors import check_settings
 
-    unknown = [name for name in table if name not in known]
-    if unknown:
-        raise ConfigError(f"{where}: {unknown[0]} is unknown; known: {', '.join(known)}")
+    check_settings(where, table, known)
 
 
 # ---- commands -----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from plc.embed.packaging import PLUGIN, SHARED, SONAME, header, package
 from plc.embed.toolchain import ARCHIVER, ARM_COMPILER, COMPILER, X86_COMPILER, Tool, find, run
 from plc.embed.wasm import COUNTED, build_wasm
 from plc.engine.networks import NETS
-from plc.errors import ConfigError
+from plc.errors import ConfigError, unknown
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.rungs import STEADY_MS
 from plc_kernels.stream import dropouts, entry, layout, model, model_file, preparation
@@ -92,7 +92,7 @@ def build_library(
         or the folder cannot be written.
     """
     if target not in FAMILIES:
-        raise ConfigError(f"target is {target!r}; give {', '.join(FAMILIES)}")
+        raise ConfigError(unknown("target", target, FAMILIES))
     if target == HOST and sys.platform != "linux":
         raise ConfigError(
             f"libplc is built for Linux, and this is {sys.platform}; give x86_64, aarch64 or wasm32"

@@ -30,7 +30,7 @@ from typing import Any, Self, Unpack
 import numpy as np
 
 from plc.compiled import DirectCall
-from plc.engine.config import OPEN, StreamConfig, StreamSettings
+from plc.engine.config import OPEN, SETTINGS, StreamConfig, StreamSettings
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import LADDER_METHODS, bursts_ahead, make_method
@@ -47,6 +47,7 @@ from plc.engine.samples import (
 )
 from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
+from plc.errors import check_settings
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.processor_time import thread_clock
 from plc.runtime.runner import NetworkCounters
@@ -187,6 +188,7 @@ class Concealer:
         cpu_clock: Callable[[], float] | None = None,
         **settings: Unpack[StreamSettings],
     ) -> None:
+        check_settings("Concealer", settings, SETTINGS)
         self.config = StreamConfig(
             sample_rate=sample_rate,
             channels=channels,

@@ -4,10 +4,10 @@ import math
 import numbers
 import operator
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypedDict
 
-from plc.errors import ConfigError
+from plc.errors import ConfigError, unknown
 from plc.limits import FILE_MAX_CHANNELS, FILE_MAX_SAMPLE_RATE, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 MAX_CHANNELS = 8
@@ -110,7 +110,7 @@ class StreamConfig:
             if not isinstance(value, str):
                 raise ConfigError(f"{name} is {value!r}; give a name, such as 'auto'")
         if self.prepare not in PREPARE:
-            raise ConfigError(f"prepare is {self.prepare!r}; give {', '.join(PREPARE)}")
+            raise ConfigError(unknown("prepare", self.prepare, PREPARE))
         if not isinstance(self.detect_dropouts, bool):
             raise ConfigError(f"detect_dropouts is {self.detect_dropouts!r}; give True or False")
         self._check_integer("sample_rate", MIN_SAMPLE_RATE, self._most_rate, "Hz")
@@ -187,6 +187,10 @@ class StreamConfig:
         if not least <= number <= most:
             raise ConfigError(f"{name} is {value!r}; supported: {least} to {most} {unit}")
         object.__setattr__(self, name, number)
+
+
+SETTINGS = tuple(each.name for each in fields(StreamConfig))
+"""Names of a stream's settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

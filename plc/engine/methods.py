@@ -13,7 +13,7 @@ from plc.engine.network_choice import step_networks
 from plc.engine.networks import StepNetworks
 from plc.engine.pace import PREPARE_SHARE, PreparationPace
 from plc.engine.prediction import StepPrediction
-from plc.errors import ConfigError
+from plc.errors import ConfigError, unknown
 from plc.models.kinds import KINDS, opener
 from plc.predict.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
 from plc.predict.filler import Filler, Method
@@ -316,10 +316,8 @@ def rung_of(method: str, sample_rate: int) -> Rung | None:
         raise ConfigError(f"method {method} conceals streams and fills no gaps of recordings")
     explicit = re.fullmatch(r"burg:(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", method)
     if explicit is None:
-        raise ConfigError(
-            f"method is {method!r}; known: {', '.join(METHODS)}, and burg:ORDER_MS/PAST_MS "
-            "such as burg:20/100"
-        )
+        more = ", and burg:ORDER_MS/PAST_MS such as burg:20/100"
+        raise ConfigError(unknown("method", method, METHODS, more))
     order_ms, past_ms = (float(number) for number in explicit.groups())
     most_ms = 1000.0 * MAX_PAST_SAMPLES / sample_rate
     least_ms = 1000.0 * LEAST_PAST_SAMPLES / sample_rate

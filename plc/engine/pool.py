@@ -43,7 +43,7 @@ from plc.engine.samples import (
 )
 from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
-from plc.errors import CapacityError, ConfigError
+from plc.errors import CapacityError, ConfigError, keywords_in_words
 from plc.processor_time import thread_clock, usable_cores
 from plc.runtime import forks
 from plc_kernels.stream.layout import (
@@ -153,6 +153,7 @@ class ConcealerPool:
     2
     """
 
+    @keywords_in_words
     def __init__(self, threads: int = 1, expected_loss: float = 0.05) -> None:
         if not 1 <= _integer(threads) <= 64:
             raise ConfigError(f"threads is {threads!r}; give 1 to 64")

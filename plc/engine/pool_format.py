@@ -19,7 +19,7 @@ from plc.engine.methods import make_method
 from plc.engine.networks import WorkingMemory
 from plc.engine.prediction import StepPrediction
 from plc.engine.stats import Stats
-from plc.errors import ConfigError
+from plc.errors import ConfigError, check_settings
 from plc.processor_time import thread_clock
 from plc_kernels.stream.layout import (
     DEPTH,
@@ -187,11 +187,7 @@ class Format:
 
 def checked(settings: PoolSettings) -> StreamConfig:
     """Return settings of streams; raise ConfigError if one will not do."""
-    if unknown := sorted(settings.keys() - PoolSettings.__annotations__.keys()):
-        raise ConfigError(
-            f"streams of a pool have no setting {unknown[0]}; they have "
-            + ", ".join(PoolSettings.__annotations__)
-        )
+    check_settings("a stream of a pool", settings, PoolSettings.__annotations__)
     model = settings.get("model", "auto")
     if model not in ("auto", "ar"):
         raise ConfigError(f"model is {model!r}; streams of a pool take auto or ar")

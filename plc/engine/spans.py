@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,11 @@ def lost_spans(lost: ArrayLike, samples: int, packet_samples: int) -> list[Span]
     ConfigError
         If a gap is empty, or not within the signal.
     """
+    if isinstance(lost, str | bytes | Path):
+        raise TraceError(
+            f"lost is the text {str(lost)!r}; give a trace or gaps themselves: a file is read by "
+            "plc.audio.loss.read_trace, or by the command (plc conceal --trace)"
+        )
     if isinstance(lost, Sequence) and any(isinstance(each, Sequence) for each in lost):
         return merge_spans(lost, samples)
     try:

@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike
 
 from plc.audio.loss import gaps_of
 from plc.engine.concealer import Concealer
-from plc.engine.config import OPEN, StreamSettings
+from plc.engine.config import OPEN, SETTINGS, StreamSettings
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.engine.spans import lost_spans
+from plc.errors import check_settings
 
 
 def conceal(
@@ -62,6 +63,7 @@ def conceal(
     >>> conceal(music, [(19_200, 20_000)]).shape  # the samples lost
     (48000, 2)
     """
+    check_settings("conceal", settings, (each for each in SETTINGS if each != "channels"))
     signal = as_signal(signal)
     settings.setdefault("budget_ms", math.inf)
     settings.setdefault("prepare", "never")  # packets come as fast as they are taken

@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plc.errors import ModelError, printable_lines
+from plc.errors import ModelError, printable_lines, unknown
 from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
 from plc.notice import counted
@@ -58,11 +58,9 @@ def find(name_or_path: str | Path, folder: Path | None = None) -> Manifest:
     for manifest in known:
         if manifest.name == name_or_path:
             return manifest
-    names = ", ".join(manifest.name for manifest in known) or "none"
-    raise ModelError(
-        f"model is {name_or_path!r}; in the package: {names}; a file is given by its path, such "
-        "as ./my-model.json"
-    )
+    names = [manifest.name for manifest in known]
+    more = "; a file is given by its path, such as ./my-model.json"
+    raise ModelError(unknown("model", name_or_path, names, more, "in the package"))
 
 
 def models_table(models: Sequence[Manifest]) -> "Table":

@@ -48,7 +48,7 @@ from plc.engine.config import OPEN, RecordingConfig, StreamConfig
 from plc.engine.methods import FILE_METHODS, LADDER_METHODS, make_filler
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.engine.warm import warm_up
-from plc.errors import ConfigError, PacketError
+from plc.errors import ConfigError, PacketError, keywords_in_words, unknown
 from plc.limits import RECOVERY_MS
 from plc.models.kinds import KINDS
 from plc.networks.files.gap_filler import GapFiller, Hints
@@ -93,7 +93,7 @@ class FillSettings:
     def __post_init__(self) -> None:
         """Check the settings."""
         if not isinstance(self.quality, str) or self.quality not in QUALITIES:
-            raise ConfigError(f"quality is {self.quality!r}; known: {', '.join(QUALITIES)}")
+            raise ConfigError(unknown("quality", self.quality, QUALITIES))
         if not isinstance(self.seed, SupportsIndex):
             raise ConfigError(f"seed is {self.seed!r}; give an integer")
         if self.seed < 0:
@@ -133,6 +133,7 @@ Copy = Callable[[NDArray[np.float32], Gap, NDArray[np.bool_]], None]
 _BLOCK_SAMPLES = 1 << 16
 
 
+@keywords_in_words
 def inpaint(
     signal: Packet | Samples,
     lost: ArrayLike,

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from plc.errors import ConfigError
+from plc.errors import ConfigError, unknown
 from plc.extras import install_command
 
 PROVIDERS = {
@@ -105,7 +105,7 @@ def wanted_providers(ort: ModuleType, providers: str | Sequence[str]) -> list[st
     names = [providers] if isinstance(providers, str) else list(providers)
     for name in names:
         if name not in PROVIDERS:
-            raise ConfigError(f"provider is {name!r}; known: auto, {', '.join(PROVIDERS)}")
+            raise ConfigError(unknown("provider", name, ("auto", *PROVIDERS)))
         if name not in installed:
             raise ConfigError(
                 f"provider {name} is not in the installed ONNX Runtime, which has "

@@ -89,11 +89,12 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
+            metavar="RECIPE",
             help="Name of a recipe in the package, path of a .toml file, or of a .json "
-            "configuration of generated notes."
+            "configuration of generated notes.",
         ),
-    ],
-    data: Libraries,
+    ] = "",
+    data: Libraries = [],  # noqa: B006  # looked at after the recipe, whose names are said first
     run: Annotated[
         Path | None,
         typer.Option(
@@ -148,6 +149,8 @@ def train(
     from plc_training.train.run import Place, run_recipe
 
     chosen = read_recipe(recipe).with_steps(steps)
+    if not data:
+        raise typer.BadParameter("name a folder of audio", param_hint="--data")
     name = chosen.name if steps is None else f"{chosen.name}-{steps}"
     place = Place(
         data=tuple(data),

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from plc.errors import ConfigError
+from plc.errors import ConfigError, unknown
 from plc.models.catalogue import find
 from plc.networks.files.context_encoder import (
     CONTEXT_SAMPLES,
@@ -170,7 +170,7 @@ def check_probes(probes: Sequence[str]) -> None:
     """
     for name in probes:
         if name not in PROBES:
-            raise ConfigError(f"probe is {name!r}; known: {', '.join(PROBES)}")
+            raise ConfigError(unknown("probe", name, PROBES))
 
 
 def chirp_fills(encoders: Mapping[str, ContextEncoder]) -> dict[str, NDArray[np.float32]]:

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError
+from plc.errors import ConfigError, unknown
 from plc.networks.streams import context_encoder, served
 from plc.runtime.network import open_network
 from plc.runtime.runner import Runnable
@@ -78,7 +78,7 @@ def check_fault(fault: str) -> None:
         If it is not.
     """
     if fault not in FAULTS:
-        raise ConfigError(f"fault is {fault!r}; known: {', '.join(FAULTS)}")
+        raise ConfigError(unknown("fault", fault, FAULTS))
 
 
 @contextmanager

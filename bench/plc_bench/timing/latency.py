@@ -30,7 +30,7 @@ import plc
 from plc.audio.loss import GilbertElliott
 from plc.engine.stats import TimeHistogram
 from plc.engine.warm import warm_up
-from plc.errors import ConfigError
+from plc.errors import ConfigError, unknown
 from plc_bench.base import workers
 from plc_bench.base.corpus import read_clip
 from plc_bench.base.rows import TIMES_FORMAT
@@ -109,9 +109,9 @@ class LatencySettings(TimedStream):
 
     def __post_init__(self) -> None:
         """Check the settings that the engine does not see."""
-        unknown = [mode for mode in self.modes if mode not in MODES]
-        if unknown or not self.modes:
-            raise ConfigError(f"mode is {', '.join(unknown)!r}; known: {', '.join(MODES)}")
+        for mode in self.modes or ("",):
+            if mode not in MODES:
+                raise ConfigError(unknown("mode", mode, MODES))
         check_times(packet_ms=self.packet_ms, seconds=self.seconds, idle_s=self.idle_s)
         check_cpu(self.cpu)
         check_fault(self.fault)

@@ -35,7 +35,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError, ModelError
+from plc.errors import ConfigError, ModelError, unknown
 from plc.limits import MAX_SAMPLE_RATE
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
@@ -363,5 +363,5 @@ def _lead_hops(extension: str, gap_hops: int) -> int:
     """Return the hops from the window's beginning to the gap."""
     spare = GAP_SAMPLES // HOP_SAMPLES - gap_hops
     if extension not in EXTENSIONS:
-        raise ConfigError(f"extension is {extension!r}; known: {', '.join(EXTENSIONS)}")
+        raise ConfigError(unknown("extension", extension, EXTENSIONS))
     return {"forwards": 0, "backwards": spare, "centred": spare // 2}[extension]

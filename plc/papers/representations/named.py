@@ -6,7 +6,7 @@ Those that "Comparing Representations for Audio Synthesis using Generative Adver
 
 from collections.abc import Callable, Mapping
 
-from plc.errors import ConfigError
+from plc.errors import ConfigError, unknown
 from plc.papers.representations.bands import Bands, erbs, octaves, semitones
 from plc.papers.representations.base import Representation
 from plc.papers.representations.mel import Mel, Mfcc
@@ -46,7 +46,7 @@ def representation(name: str, sample_rate: int, samples: int) -> Representation:
         If there is no such representation, or none of such a signal.
     """
     if name not in _MAKERS:
-        raise ConfigError(f"representation is {name!r}; known: {', '.join(REPRESENTATIONS)}")
+        raise ConfigError(unknown("representation", name, REPRESENTATIONS))
     if sample_rate < 8000:
         raise ConfigError(f"sample_rate is {sample_rate} Hz; representations need at least 8000")
     if samples < 1:

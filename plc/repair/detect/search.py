@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from plc.engine.config import RecordingConfig
 from plc.engine.samples import FLOAT32, Packet, Samples, as_array, as_signal
-from plc.errors import PacketError
+from plc.errors import PacketError, keywords_in_words
 from plc.repair.detect import alternate, chance, clicks, constant, dips, lone, repeats, seams
 from plc.repair.detect.findings import Finding, runs
 from plc.repair.detect.plausible import ALONE, CHOSEN, TONES, weigh
@@ -56,6 +56,7 @@ class Detector:
         If the rate or the number of channels is not possible.
     """
 
+    @keywords_in_words
     def __init__(self, sample_rate: int, channels: int) -> None:
         config = RecordingConfig(sample_rate=sample_rate, channels=channels)
         self._rate = config.sample_rate
@@ -131,6 +132,7 @@ class Detector:
         return [each for each in joined if each not in ends]
 
 
+@keywords_in_words
 def detect(
     signal: Packet | Samples, *, sample_rate: int = 48_000, progress: _Report | None = None
 ) -> list[Finding]:

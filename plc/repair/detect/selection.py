@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from plc.errors import ConfigError
+from plc.errors import ConfigError, unknown
 from plc.repair.detect.findings import KINDS, Finding
 
 
@@ -33,9 +33,9 @@ class Selection:
 
     def __post_init__(self) -> None:
         """Raise for an impossible selection."""
-        unknown = [kind for kind in self.kinds if kind not in KINDS]
-        if unknown:
-            raise ConfigError(f"no kind of damage is {unknown[0]!r}; known: {', '.join(KINDS)}")
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise ConfigError(unknown("kind of damage", kind, KINDS))
         if not 0.0 <= self.min_confidence <= 1.0:
             raise ConfigError(f"the least confidence is {self.min_confidence}; give 0 to 1")
         if not self.longest_ms > 0.0:

@@ -845,3 +845,24 @@ def test_a_repair_is_looked_at_before_it_is_done(tapes: Path) -> None:
     assert "no labels of whole.wav" in refusal(
         "inpaint", tapes / "side/whole.wav", tapes / "a.wav", "--gaps", labels
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("conceal", "in.wav"), "IN... or OUT is missing; give IN... OUT, OUT last"),
+        (("lose", "in.wav"), "OUT is missing; give IN OUT"),
+        (("detect",), "IN... is missing"),
+        (("send", "in.wav"), "--to is missing; give --to udp://HOST:PORT"),
+        (("inpaint", "a", "b", "--min-confidence", "high"), "'high' will not do; give a number"),
+        (("web", "--port", "high"), "'high' will not do; give a whole number"),
+        (("repair", "a", "--out", "b", "--jobs", "-3"), "'-3' will not do; give at least 1"),
+        (("c", "build", "--target", "x8664"), "did you mean 'x86_64'?"),
+        (("conceal", "a", "b", "--loss", "1%", "--method", "repaet"), "did you mean 'repeat'?"),
+    ],
+)
+def test_a_misuse_is_said_in_words(arguments: tuple[str, ...], said: str) -> None:
+    line = misuse(*arguments)
+    assert said in line
+    assert "Value error" not in line
+    assert "Input should" not in line

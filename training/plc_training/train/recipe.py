@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect, structs
 
-from plc.errors import ConfigError
+from plc.errors import ConfigError, most_like, unknown
 from plc_training.data.segments import Segments
 from plc_training.tasks.base import (
     FINITE,
@@ -127,11 +127,11 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
         If the recipe does not exist, or is not valid.
     """
     path = Path(name_or_path)
-    if path.suffix not in (".toml", ".json") and len(path.parts) == 1:
+    if path.suffix not in (".toml", ".json") and len(path.parts) < 2:
         if str(name_or_path) not in recipe_names():
+            more = "; a file is given by its path, such as ./my-recipe.toml"
             raise ConfigError(
-                f"recipe is {str(name_or_path)!r}; in the package: {', '.join(recipe_names())}; a "
-                "file is given by its path, such as ./my-recipe.toml"
+                unknown("recipe", str(name_or_path), recipe_names(), more, "in the package")
             )
         path = _files()[str(name_or_path)]
     try:
@@ -236,7 +236,8 @@ def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:
 def _refuse_unknown(prefix: str, table: dict[str, Any], known: tuple[str, ...]) -> None:
     for name in table:
         if name not in known:
-            raise ConfigError(f"{prefix}{name} is unknown; known: {', '.join(known) or 'none'}")
+            names = ", ".join(known) or "none"
+            raise ConfigError(f"{prefix}{name} is unknown; known: {names}{most_like(name, known)}")
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
