@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 pytest.importorskip("soxr")
+pytest.importorskip("filelock")
 
 import plc
 from plc.audio.loss import GilbertElliott

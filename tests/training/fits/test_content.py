@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 pytest.importorskip("soxr")
+pytest.importorskip("torch")
 
 from typer.testing import CliRunner
 
