@@ -2,7 +2,7 @@
 
 Of a film the first audio stream is read. A film whose sound is written anew keeps its other
 streams: their packets are copied as they are, and put between those of the sound by their times.
-Chapters, languages and covers are kept; timecode and other data streams are not.
+Chapters, languages, covers and attachments are kept. What the format cannot hold is told.
 """
 
 import contextlib
@@ -12,15 +12,16 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc import notice
 from plc.audio import flac_frames
+from plc.audio.films import OWN, Film, describe, is_cover, opened, reason_of
 from plc.audio.tag_values import Picture, Tags, mapped, mime_of
-from plc.errors import AudioFileError, MissingExtraError, why
+from plc.errors import AudioFileError, MissingExtraError
 from plc.extras import install_command
 from plc.notice import counted
 
@@ -67,23 +68,10 @@ _JUMP_MOST_S, _STAMP_S = 600, 0.003
 # Frames that need those before them: one, which they overlap with; those of MP3 also begin in
 # bytes that are left over in the last ones (the "bit reservoir").
 _REACHES = {"mp3": 3}
-_COPIED = ("video", "audio", "subtitle")
 
 # FFmpeg's names and those of Vorbis comments; and what says something of a container alone.
 _NAMES = {"TRACK": "TRACKNUMBER", "DISC": "DISCNUMBER", "ALBUM_ARTIST": "ALBUMARTIST"}
 _NAMES_WRITTEN = {ours: theirs for theirs, ours in _NAMES.items()}
-_OWN = {
-    "MAJOR_BRAND",
-    "MINOR_VERSION",
-    "COMPATIBLE_BRANDS",
-    "ENCODER",
-    "HANDLER_NAME",
-    "VENDOR_ID",
-    "DURATION",
-    "LANGUAGE",
-}
-# Of a stream that is written: its length is another, its coder and handler are.
-_OF_COPY = _OWN - {"LANGUAGE"}
 # A cover's name in Matroska, and the demuxer that reads its size.
 _COVERS = {"image/jpeg": ("cover.jpg", "jpeg_pipe"), "image/png": ("cover.png", "png_pipe")}
 _EDITED = (".m4a", ".mp4", ".mov")
@@ -134,7 +122,7 @@ class MediaDecoder:
 
     def __init__(self, av: ModuleType, path: Path) -> None:
         self.av, self.path = av, path
-        self.container: Any = _opened(av, path)
+        self.container: Any = opened(av, path)
         if not self.container.streams.audio:
             self.container.close()
             raise AudioFileError(f"{path} is not an audio file: FFmpeg finds no sound in it")
@@ -226,7 +214,7 @@ class MediaDecoder:
         except (self.av.error.FFmpegError, OSError) as error:
             raise AudioFileError(
                 f"{self.path} is damaged after about {place.done / self.sample_rate:.3f} s "
-                f"({_reason(error)})"
+                f"({reason_of(error)})"
             ) from error
         if place.failed and not place.done:
             raise AudioFileError(f"{self.path} is damaged: nothing in it can be decoded")
@@ -245,13 +233,13 @@ class MediaDecoder:
         """Return names, values and covers."""
         found = {**self.audio.metadata, **self.container.metadata}
         comments = mapped({name.upper(): value for name, value in found.items()}, _NAMES)
-        own = tuple((name, value) for name, value in comments if name not in _OWN)
+        own = tuple((name, value) for name, value in comments if name not in OWN)
         pictures = []
         with (
             contextlib.suppress(self.av.error.FFmpegError, OSError),
-            _opened(self.av, self.path) as container,
+            opened(self.av, self.path) as container,
         ):
-            covers = [stream for stream in container.streams.video if _is_cover(self.av, stream)]
+            covers = [stream for stream in container.streams.video if is_cover(self.av, stream)]
             for packet in container.demux(covers) if covers else ():
                 data = bytes(packet)
                 if data:
@@ -429,7 +417,7 @@ class MediaEncoder:
         self._file, self._rate = file, sample_rate
         self._sample_format = {"PCM_16": "s16", "PCM_24": "s32"}.get(subtype, "flt")
         self._container: Any = None
-        self._film = _Film.open(self.av, film)
+        self._film = Film.open(self.av, film)
         self._position = round(self._film.begin_s * sample_rate) if self._film else 0
         try:
             self._container = self.av.open(
@@ -447,10 +435,12 @@ class MediaEncoder:
             self._container.mux(covers)
         except (self.av.error.FFmpegError, OSError, ValueError) as error:
             self._end_films()
+            if isinstance(error, AudioFileError):
+                raise
             beside = " beside the other streams of its source" if self._film else ""
             raise AudioFileError(
                 f"{suffix} cannot hold {counted(channels, 'channel')} of {codec} at {sample_rate} "
-                f"Hz{beside} ({_reason(error)}); {WIDEST}, .mkv most films"
+                f"Hz{beside} ({reason_of(error)}); {WIDEST}, .mkv most films"
             ) from error
 
     def _add_streams(self, encoder: str, channels: int) -> Any:
@@ -458,13 +448,19 @@ class MediaEncoder:
         if self._film is None:
             layout = _LAYOUTS.get(channels, f"{channels}c")
             return self._container.add_stream(encoder, rate=self._rate, layout=layout)
-        made = None
+        made, left_out = None, []
         for stream in self._film.streams:
             if stream is not self._film.sound:
-                self._film.copy_to(self._container, stream)
+                left_out.append(self._film.copy_to(self._container, stream))
                 continue
-            made = self._container.add_stream(encoder, rate=self._rate, layout=stream.layout)
-            _describe(stream, made)
+            # PCM may say how many channels it has, and not which.
+            layout = stream.layout.name
+            layout = _LAYOUTS.get(channels, f"{channels}c") if " " in layout else layout
+            made = self._container.add_stream(encoder, rate=self._rate, layout=layout)
+            describe(stream, made)
+        if told := ", ".join(filter(None, left_out)):
+            form = self._container.format.name
+            notice.tell_once(f"{self._film.path}: {told} left out, as {form} cannot hold that")
         if self._film.chapters:
             self._container.set_chapters(self._film.chapters)
         return made
@@ -533,7 +529,7 @@ class MediaEncoder:
             try:
                 container.close()
             except self.av.error.FFmpegError as error:
-                raise OSError(_reason(error)) from error
+                raise OSError(reason_of(error)) from error
             finally:
                 self._file.close()
 
@@ -542,87 +538,11 @@ class MediaEncoder:
             for packet in packets:
                 (container or self._container).mux(packet)
         except self.av.error.FFmpegError as error:
-            raise OSError(_reason(error)) from error
+            raise OSError(reason_of(error)) from error
 
     def _end_films(self) -> None:
         if self._film is not None:
             self._film.close()
-
-
-class _Film:
-    """The streams beside a recording's sound, to be copied."""
-
-    def __init__(self, av: ModuleType, path: Path) -> None:
-        self.av, self.path = av, path
-        self._container: Any = _opened(av, path)
-        self.sound: Any = next(iter(self._container.streams.audio), None)
-        self.streams = [
-            stream
-            for stream in self._container.streams
-            if stream.type in _COPIED and not _is_cover(av, stream)
-        ]
-        self.chapters = self._container.chapters()
-        self._copies: dict[int, Any] = {}
-        self._waiting: Any = None
-        self._left: Iterator[Any] | None = None
-        self.begin_s = _begin_s(av, path)
-
-    @classmethod
-    def open(cls, av: ModuleType, path: Path | None) -> Self | None:
-        """Open a video file; return None if FFmpeg cannot read it."""
-        if path is None:
-            return None
-        try:
-            film = cls(av, path)
-        except (AudioFileError, av.error.FFmpegError, OSError):
-            return None
-        if film.sound is not None:
-            return film
-        film.close()
-        return None
-
-    def copy_to(self, container: Any, stream: Any) -> None:
-        """Add a copy of an input stream to an output file."""
-        made = container.add_stream_from_template(stream)
-        _describe(stream, made)
-        self._copies[stream.index] = made
-
-    def packets(self, until_s: float) -> Iterator[Any]:
-        """Yield the packets to be copied that come before a time."""
-        if self._left is None:
-            copied = [stream for stream in self.streams if stream.index in self._copies]
-            self._left = self._container.demux(copied) if copied else iter(())
-        while True:
-            packet, self._waiting = self._waiting, None
-            if packet is None:
-                packet = next(self._left, None)
-            if packet is None:
-                return
-            if packet.dts is None:  # an empty one, at the end
-                continue
-            if float(packet.dts * packet.time_base) > until_s:
-                self._waiting = packet
-                return
-            packet.stream = self._copies[packet.stream.index]
-            yield packet
-
-    def close(self) -> None:
-        """Close the film."""
-        self._container.close()
-
-
-def _begin_s(av: ModuleType, path: Path) -> float:
-    """Return the time of a film's first sample."""
-    with _opened(av, path) as container:
-        frame = next(container.decode(audio=0), None)
-        return float(frame.time or 0.0) if frame is not None else 0.0
-
-
-def _describe(source: Any, made: Any) -> None:
-    """Give a stream the language, name and role of its source."""
-    kept = {name: value for name, value in source.metadata.items() if name.upper() not in _OF_COPY}
-    made.metadata.update(kept)
-    made.disposition = source.disposition
 
 
 def _options(suffix: str, sample_rate: int) -> dict[str, str]:
@@ -632,27 +552,3 @@ def _options(suffix: str, sample_rate: int) -> dict[str, str]:
     # Edit lists, which say where the sound begins and ends, count in these units.
     options = {"movie_timescale": str(sample_rate)}
     return {**options, "brand": "M4A "} if suffix == ".m4a" else options
-
-
-def _is_cover(av: ModuleType, stream: Any) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _opened(av: ModuleType, path: Path) -> Any:
-    try:
-        try:
-            # "file:" keeps a name with a colon from being taken for a protocol.
-            return av.open(f"file:{path}")
-        except UnicodeEncodeError:  # a name that is no UTF-8
-            return av.open(path.open("rb"))
-    except (av.error.FFmpegError, OSError) as error:
-        raise AudioFileError(
-            f"{path} is not an audio file that libsndfile or FFmpeg reads ({_reason(error)})"
-        ) from error
-
-
-def _reason(error: BaseException) -> str:
-    """Return FFmpeg's reason without its number and our path."""
-    if isinstance(error, OSError):
-        return why(error)
-    return getattr(error, "strerror", None) or str(error)

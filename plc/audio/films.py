@@ -1,0 +1,315 @@
+"""A film's streams beside the sound that is written anew: their packets, copied as they are.
+
+Matroska stores when a picture is shown, not when it is decoded, and of streams with B pictures
+FFmpeg often cannot tell the latter: their packets come without. AVI stores the order of decoding
+alone. As a film cannot be written without both, they are found here.
+"""
+
+import heapq
+from bisect import insort
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+from plc import notice
+from plc.errors import AudioFileError, why
+
+# What says something of a container, or of the stream as it was coded, alone.
+OWN = {
+    "MAJOR_BRAND",
+    "MINOR_VERSION",
+    "COMPATIBLE_BRANDS",
+    "ENCODER",
+    "HANDLER_NAME",
+    "VENDOR_ID",
+    "DURATION",
+    "LANGUAGE",
+}
+_OF_COPY = OWN - {"LANGUAGE"}
+# Pictures that are held until it is clear in which order they are shown, of which H.264 and HEVC
+# exchange at most 16; and packets of all streams.
+_HELD_PICTURES, _HELD_PACKETS = 64, 4096
+# Formats of FFmpeg that hide what lies before a film's first picture.
+_HIDING = ("mp4", "mov")
+
+
+def opened(av: ModuleType, path: Path) -> Any:
+    """Open a file; raise AudioFileError if FFmpeg cannot."""
+    try:
+        try:
+            # "file:" keeps a name with a colon from being taken for a protocol.
+            return av.open(f"file:{path}")
+        except UnicodeEncodeError:  # a name that is no UTF-8
+            return av.open(path.open("rb"))
+    except (av.error.FFmpegError, OSError) as error:
+        raise AudioFileError(
+            f"{path} is not an audio file that libsndfile or FFmpeg reads ({reason_of(error)})"
+        ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return FFmpeg's reason without its number and our path."""
+    if isinstance(error, OSError):
+        return why(error)
+    return getattr(error, "strerror", None) or str(error)
+
+
+def is_cover(av: ModuleType, stream: Any) -> bool:
+    """Return whether a stream of video is a picture of the whole file."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def describe(source: Any, made: Any) -> None:
+    """Give a stream the language, name and role of its source."""
+    kept = {name: value for name, value in source.metadata.items() if name.upper() not in _OF_COPY}
+    made.metadata.update(kept)
+    made.disposition = source.disposition
+
+
+class Film:
+    """The streams beside a recording's sound, to be copied."""
+
+    def __init__(self, av: ModuleType, path: Path) -> None:
+        self.av, self.path = av, path
+        self._container: Any = opened(av, path)
+        self.sound: Any = next(iter(self._container.streams.audio), None)
+        self.streams = [
+            stream
+            for stream in self._container.streams
+            if not (stream.type == "video" and is_cover(av, stream))
+        ]
+        self.chapters = self._container.chapters()
+        self._copies: dict[int, Any] = {}
+        self._waiting: Any = None
+        self._left: Iterator[Any] | None = None
+        with opened(av, path) as container:
+            frame = next(container.decode(audio=0), None)
+        self.begin_s = float(frame.time or 0.0) if frame is not None else 0.0
+
+    @classmethod
+    def open(cls, av: ModuleType, path: Path | None) -> Self | None:
+        """Open a video file; return None if FFmpeg cannot read it."""
+        if path is None:
+            return None
+        try:
+            film = cls(av, path)
+        except (AudioFileError, av.error.FFmpegError, OSError):
+            return None
+        if film.sound is not None:
+            return film
+        film.close()
+        return None
+
+    def copy_to(self, container: Any, stream: Any) -> str:
+        """Add a copy of an input stream to an output file.
+
+        Returns
+        -------
+        str
+            What is left out, as the format cannot hold it; else an empty text.
+
+        Raises
+        ------
+        AudioFileError
+            If the format cannot hold a stream of pictures or sound.
+        """
+        form, codec = container.format.name, stream.codec_context
+        named = codec.codec.canonical_name if codec else stream.metadata.get("handler_name", "")
+        if stream.type == "attachment":
+            named = stream.metadata.get("filename") or f"attachment {stream.index}"
+            if form == "matroska":
+                mime = stream.mimetype or "application/octet-stream"
+                container.add_attachment(named, mime, stream.data)
+                return ""
+            return f"the attachment {named}"
+        if stream.type not in ("video", "audio", "subtitle"):
+            # Its value is among what is said of the pictures; MP4 makes the stream of that.
+            known = "timecode" in stream.metadata
+            return "" if known else f"stream {stream.index} ({stream.type} {named}".rstrip() + ")"
+        try:
+            made = container.add_stream_from_template(stream, opaque=True)
+        except ValueError as error:
+            if stream.type == "subtitle":
+                return f"the subtitles {stream.index} ({named})"
+            raise AudioFileError(
+                f"{form} cannot hold stream {stream.index} of {self.path} ({stream.type}, "
+                f"{named or 'of an unknown coding'}); .mkv holds most, .wav the sound alone"
+            ) from error
+        describe(stream, made)
+        self._copies[stream.index] = made
+        return ""
+
+    def packets(self, until_s: float) -> Iterator[Any]:
+        """Yield the packets to be copied that are decoded before a time.
+
+        Raises
+        ------
+        AudioFileError
+            If one has no place in time.
+        """
+        if self._left is None:
+            self._left = self._stamped()
+        while True:
+            packet, self._waiting = self._waiting, None
+            if packet is None:
+                packet = next(self._left, None)
+            if packet is None:
+                return
+            if float(packet.dts * packet.time_base) > until_s:
+                self._waiting = packet
+                return
+            packet.stream = self._copies[packet.stream.index]
+            yield packet
+
+    def _stamped(self) -> Iterator[Any]:
+        """Yield all packets in their order, with the times at which they are decoded."""
+        copied = [stream for stream in self.streams if stream.index in self._copies]
+        as_avi = self._container.format.name == "avi"
+        orders = {
+            stream.index: _Decoded(self.av, stream)
+            if as_avi and stream.type == "video" and stream.codec_context.has_b_frames
+            else _Order()
+            for stream in copied
+        }
+        waiting: deque[Any] = deque()
+        hidden = False
+        for packet in self._read(copied):
+            order = orders[packet.stream.index]
+            if packet.pts is None:
+                packet.pts = packet.dts
+            if packet.pts is None:
+                raise self._untimed(packet.stream)
+            hidden |= packet.is_discard
+            if not order.take(packet) and packet.dts is None:
+                packet.dts = packet.pts
+            waiting.append(packet)
+            while len(waiting) > _HELD_PACKETS and waiting[0].dts is None:
+                orders[waiting[0].stream.index].next()
+            while waiting and waiting[0].dts is not None:
+                yield self._checked(waiting.popleft())
+        for order in orders.values():
+            order.finish()
+        yield from map(self._checked, waiting)
+        form = next(iter(self._copies.values())).container.format.name if copied else ""
+        if hidden and form not in _HIDING:
+            notice.tell_once(
+                f"{self.path} hides what lies before its beginning (edit list), which only .mp4 "
+                "and .mov can: it is shown"
+            )
+
+    def _read(self, copied: list[Any]) -> Iterator[Any]:
+        """Yield packets that hold something."""
+        for packet in self._container.demux(copied) if copied else ():
+            # An empty one asks decoders for the rest.
+            if packet.size or packet.pts is not None or packet.dts is not None:
+                yield packet
+
+    def _checked(self, packet: Any) -> Any:
+        if packet.dts is None or packet.dts > packet.pts:
+            raise self._untimed(packet.stream)
+        return packet
+
+    def _untimed(self, stream: Any) -> AudioFileError:
+        return AudioFileError(
+            f"{self.path}: its stream {stream.index} ({stream.type}) has no usable time stamps and "
+            "cannot be copied; give it some: ffmpeg -fflags +genpts -i FILE -c copy film.mkv"
+        )
+
+    def close(self) -> None:
+        """Close the film."""
+        self._container.close()
+
+
+class _Order:
+    """Times at which the pictures of a stream are decoded, where its packets have none.
+
+    These are the times at which pictures are shown, in their order, as many pictures earlier as
+    come before others that are shown first.
+    """
+
+    def __init__(self) -> None:
+        self._held: deque[Any] = deque()
+        self._shown: list[int] = []
+        self._depth: int | None = None
+        self._last: int | None = None
+
+    def take(self, packet: Any) -> bool:
+        """Take the next packet; return whether it gets a time, by and by."""
+        if packet.stream.type != "video":
+            return False
+        if packet.dts is not None and not self._held and self._depth is None:
+            self._last = packet.dts
+            return False
+        packet.dts = None
+        self._held.append(packet)
+        heapq.heappush(self._shown, packet.pts)
+        if len(self._held) > _HELD_PICTURES:
+            self.next()
+        return True
+
+    def finish(self) -> None:
+        """Give a time to all packets that were taken."""
+        while self._held:
+            self.next()
+
+    def next(self) -> None:
+        """Give a time to the first packet that waits."""
+        if self._depth is None:
+            stamps = [packet.pts for packet in self._held]
+            self._depth = max(
+                sum(other > stamp for other in stamps[:k]) for k, stamp in enumerate(stamps)
+            )
+            step = max(1, (max(stamps) - min(stamps)) // max(1, len(stamps) - 1))
+            for k in range(1, self._depth + 1):
+                heapq.heappush(self._shown, min(stamps) - k * step)
+        packet = self._held.popleft()
+        stamp = heapq.heappop(self._shown)
+        packet.dts = stamp if self._last is None else max(stamp, self._last + 1)
+        self._last = packet.dts
+
+
+class _Decoded(_Order):
+    """Times at which the pictures of AVI are shown: their order is known once they are decoded.
+
+    AVI counts time in pictures.
+    """
+
+    def __init__(self, av: ModuleType, stream: Any) -> None:
+        super().__init__()
+        self._av, self._coder = av, stream.codec_context
+        self._times: list[int] = []
+        self._ranks: dict[int, int] = {}
+
+    def take(self, packet: Any) -> bool:
+        """Take the next packet; return whether it gets a time, by and by."""
+        self._held.append((len(self._times), packet.dts, packet))
+        self._times.append(packet.dts)
+        insort(self._shown, packet.pts)
+        # Decoders hand a packet's time on to its picture.
+        packet.pts, packet.dts = len(self._times) - 1, None
+        self._decode(packet)
+        if len(self._held) > _HELD_PICTURES:
+            self.next()
+        return True
+
+    def finish(self) -> None:
+        """Give a time to all packets that were taken."""
+        self._decode(None)
+        super().finish()
+
+    def next(self) -> None:
+        """Give a time to the first packet that waits."""
+        if self._depth is None:
+            self._depth = max(k - self._ranks.get(k, k) for k, _, _ in self._held)
+        number, stamp, packet = self._held.popleft()
+        rank = min(self._ranks.get(number, number), len(self._times) - 1)
+        packet.dts = stamp
+        packet.pts = max(self._shown[rank], self._times[rank] + self._depth, stamp)
+
+    def _decode(self, packet: Any) -> None:
+        with suppress(self._av.error.FFmpegError):
+            for frame in self._coder.decode(packet):
+                self._ranks[frame.pts] = len(self._ranks)
