@@ -113,23 +113,28 @@ def same(one: Place, other: Place) -> bool:
 
 
 class Folder:
-    """A folder of this machine."""
+    """A folder of this machine; of a file, that of it, with this one recording."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
         self.path = Path(url)
+        self.file = self.path if self.path.is_file() else None
+        self.path = self.file.parent if self.file else self.path
+        self.url = str(self.path) if self.file else url
 
     def recordings(self, results: Place) -> Listing:
         """Return all recordings below it, but for hidden ones."""
         if not self.path.is_dir():
-            raise AudioFileError(f"{self.path} is not a folder; name a folder of recordings")
+            raise AudioFileError(
+                f"{self.path} is not a folder, nor a file; name a recording or a folder of them"
+            )
         found = Listing()
 
         def refuse(path: Path, reason: str) -> None:
             found.refused.append((path.relative_to(self.path).as_posix(), reason))
 
         skipped = results.path if isinstance(results, Folder) else None
-        for path in recordings_below(self.path, skipped, refuse):
+        below = recordings_below(self.path, skipped, refuse) if self.file is None else [self.file]
+        for path in below:
             name = path.relative_to(self.path)
             if OWN in name.parts:
                 continue

@@ -33,7 +33,7 @@ from plc.audio.scratch import scratch
 from plc.engine.spans import merge_spans
 from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line, why
 from plc.repair.arrays import FillSettings
-from plc.repair.batch import folded, other_names, results_of
+from plc.repair.batch import folded, is_recording, other_names, results_of
 from plc.repair.copied import LongGap
 from plc.repair.detect.files import detect_file
 from plc.repair.detect.findings import Finding
@@ -251,12 +251,12 @@ def run_repair(
     anew: bool = False,
     progress: Progress | None = None,
 ) -> RepairReport:
-    """Repair all recordings of a folder or bucket.
+    """Repair all recordings of a folder or bucket, or one of them.
 
     Parameters
     ----------
     source, target : str
-        Folders, or URLs that fsspec knows.
+        Folders, or URLs that fsspec knows; the source may be one recording.
     settings : RepairSettings
         How.
     workers : int
@@ -288,8 +288,13 @@ def run_repair(
     sources, targets = place(source), place(target)
     if same(sources, targets):
         raise ConfigError(f"{source} is source and target; name another folder for the results")
-    if isinstance(targets, Folder) and targets.path.is_file():
-        raise AudioFileError(f"{target} is a file; name a folder for the results")
+    if isinstance(targets, Folder) and (
+        targets.file or (is_recording(targets.path) and not targets.path.exists())
+    ):
+        raise AudioFileError(
+            f"{target} is a file; name a folder for the results (plc inpaint makes one file of one)"
+        )
+    source = sources.url
     labels = None if settings.gaps is None else labels_at(settings.gaps)
     listing = sources.recordings(targets)
     if not listing.entries and not listing.refused:

@@ -19,11 +19,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from plc.audio.whole import write_whole
 from plc.errors import AudioFileError, ConfigError, TraceError
+from plc.notice import counted
 
 # Runs drawn at once. Part of what a seed means: another number gives other traces.
 _RUNS_DRAWN = 1024
 # A run longer than this many packets (over 30 years of 1 ms) counts as for ever.
 _LONGEST_RUN = 2**40
+# G.192's word of a lost packet; and how a file of its words begins, in either byte order.
+_LOST_WORD = 0x6B20
+_WORDS = {b" k": "<u2", b"!k": "<u2", b"k ": ">u2", b"k!": ">u2"}
 
 
 class LossSource(Protocol):
@@ -196,15 +200,20 @@ class TraceLosses:
 
 
 def read_trace(path: str | Path) -> NDArray[np.bool_]:
-    """Return the trace in a text file.
+    """Return the trace in a file: text, or one of the forms of ITU-T G.192.
 
-    One digit a packet, ``1`` lost and ``0`` received, in the order of the packets. Blanks, commas
-    and line ends between digits are optional; ``#`` starts a comment that ends with its line.
+    Text has one digit a packet, ``1`` lost and ``0`` received, in the order of the packets. Blanks,
+    commas and line ends between digits are optional; ``#`` starts a comment that ends with its
+    line.
+
+    G.192 [1]_ has a word of 16 bits for each packet, of either byte order: 0x6b21 received and
+    0x6b20 lost. It may stand alone, or before the number of bits and a word for each bit, which are
+    not looked at. Its low byte may stand alone, too: 0x21 received and 0x20 lost.
 
     Parameters
     ----------
     path : str or Path
-        The text file.
+        The file.
 
     Returns
     -------
@@ -215,19 +224,59 @@ def read_trace(path: str | Path) -> NDArray[np.bool_]:
     ------
     TraceError
         If the file cannot be read, holds no packet, or anything but the above.
+
+    References
+    ----------
+    .. [1] ITU-T G.192, "A common digital parallel interface for speech standardization
+       activities", 1996; the forms are those of the tools of ITU-T G.191.
     """
-    try:
-        text = Path(path).read_bytes()
-    except OSError as error:
-        raise TraceError(f"cannot read the trace {path}: {error.strerror}") from error
+    text = _content(path)
+    if text[:2] in _WORDS:
+        return _of_words(path, text)
+    if b"!" in text and not text.strip(b" !"):
+        return np.equal(np.frombuffer(text, np.uint8), _LOST_WORD & 0xFF)
     bare = re.sub(rb"#[^\r\n]*", b"", text.removeprefix(b"\xef\xbb\xbf"))
     digits = bare.translate(None, b" \t\r\n,\x0b\x0c")
     packets = np.frombuffer(digits, np.uint8) - np.uint8(ord("0"))
     if (packets > 1).any():
         raise TraceError(_first_fault(path, bare))
     if not packets.size:
-        raise TraceError(f"the trace {path} holds no packets; expected one 0 or 1 for each packet")
+        blanks = text and not text.strip(b" ")
+        told = (
+            "; of blanks alone it might be all lost by G.192 in bytes: write 1s" if blanks else ""
+        )
+        raise TraceError(
+            f"the trace {path} holds no packets; expected one 0 or 1 for each packet{told}"
+        )
     return packets.astype(np.bool_)
+
+
+def _of_words(path: str | Path, data: bytes) -> NDArray[np.bool_]:
+    """Return the trace of G.192's words, alone or before the bits of each packet."""
+    words = np.frombuffer(data[: len(data) & ~1], _WORDS[data[:2]])
+    sync = (words == _LOST_WORD) | (words == _LOST_WORD + 1)
+    at, starts = 0, []
+    if len(words) > 1 and not sync[1]:
+        while at < len(words) and sync[at]:
+            starts.append(at)
+            at += 2 + int(words[at + 1]) if at + 1 < len(words) else 2
+    else:
+        at = len(words) if sync.all() else int(np.argmin(sync))
+        starts = [*range(at)]
+    if at != len(words) or len(data) % 2:
+        raise TraceError(
+            f"{path} is cut or damaged after {counted(len(starts), 'packet')}: expected 0x6b21 or "
+            "0x6b20 of G.192 for each, alone or before its number of bits and these"
+        )
+    lost: NDArray[np.bool_] = words[starts] == _LOST_WORD
+    return lost
+
+
+def _content(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise TraceError(f"cannot read the trace {path}: {error.strerror}") from error
 
 
 def packet_samples_of_trace(path: str | Path) -> int | None:
@@ -235,11 +284,7 @@ def packet_samples_of_trace(path: str | Path) -> int | None:
 
     The comment is what ``plc lose`` writes: ``# packets of 441 samples, 1 = lost``.
     """
-    try:
-        text = Path(path).read_bytes()
-    except OSError as error:
-        raise TraceError(f"cannot read the trace {path}: {error.strerror}") from error
-    stated = re.search(rb"#[^\r\n]*packets of (\d+) samples", text)
+    stated = re.search(rb"#[^\r\n]*packets of (\d+) samples", _content(path))
     return int(stated.group(1)) if stated else None
 
 
@@ -305,5 +350,8 @@ def _first_fault(path: str | Path, text: bytes) -> str:
         fault = re.search(rb"[^01\s,][^\s,]*|(?<=[01])[^01\s,]+", line)
         if fault:
             found = fault.group()[:20].decode("utf-8", "replace")
-            return f"{path}, line {number}: found {found!r}; expected 0 (received) or 1 (lost)"
+            return (
+                f"{path}, line {number}: found {found!r}; expected 0 (received) or 1 (lost), or a "
+                "file of ITU-T G.192"
+            )
     raise AssertionError("called for a text without a fault")

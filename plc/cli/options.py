@@ -197,11 +197,11 @@ Variants = Annotated[
 Loop = Annotated[bool, typer.Option("--loop", help="Repeat the trace at its end.")]
 Trace = Annotated[
     Path | None,
-    typer.Option(help="Lost packets: a text file, 0 or 1 for each packet, 1 = lost."),
+    typer.Option(help="Lost packets: text, 0 or 1 for each packet, 1 = lost; or of ITU-T G.192."),
 ]
 LoopedTrace = Annotated[
     Path | None,
-    typer.Option(help="Lost packets: a text file, 1 = lost; it begins again at its end."),
+    typer.Option(help="Lost packets, as of plc conceal; it begins again at its end."),
 ]
 
 # ---- programs that run --------------------------------------------------------------------------

@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     """Add the command to an app."""
     lines = examples(
         "plc repair tapes/ --out repaired/ --report report.html",
+        "plc repair tape.wav --out repaired/                                one recording",
         "plc repair tapes/ --out repaired/ --dry-run --report look.html     choose in a browser",
         "plc repair tapes/ --out repaired/ --gaps labels.zip --jobs 4",
         "plc repair s3://archive/tapes --out s3://archive/repaired --ray auto",
@@ -39,13 +40,16 @@ def register(app: typer.Typer) -> None:
 @with_options
 def repair(
     source: Annotated[
-        str, typer.Argument(metavar="FOLDER|URL", help="Folder of recordings, or s3://BUCKET/….")
+        str,
+        typer.Argument(
+            metavar="FOLDER|FILE|URL", help="Folder of recordings, one recording, or s3://BUCKET/…."
+        ),
     ],
     out: Annotated[
         str,
         typer.Option(
             metavar="FOLDER|URL",
-            help="Folder or bucket of the results; a run begun there continues.",
+            help="Folder or bucket of the results, by their names; a run begun there continues.",
         ),
     ],
     asked: SelectionOptions,
@@ -83,7 +87,7 @@ def repair(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find and repair the damage of a folder or bucket of recordings.
+    """Find and repair the damage of a recording, or of a folder or bucket of them.
 
     The same command continues a run that was stopped; finished results stay as they are.
     Undamaged recordings are copied, as are those without labels and those whose places are
@@ -96,7 +100,7 @@ def repair(
     from plc.apps.repaired import check_page
 
     if not source or not out:
-        raise typer.BadParameter("an empty name is not a folder")
+        raise typer.BadParameter("an empty name is neither a folder nor a file")
     if page is not None:
         check_page(page, overwrite)
         if "://" in source or ("://" in out and not dry_run):

@@ -99,7 +99,9 @@ def tell_scale(samples: Packet) -> bool:
     """
     if samples.dtype != FLOAT32:
         return False
-    far = bool(samples.max() > FAR_ABOVE or samples.min() < -FAR_ABOVE)
+    # What is lost may be NaN, which max would return.
+    highest, lowest = np.fmax.reduce(samples, axis=None), np.fmin.reduce(samples, axis=None)
+    far = bool(highest > FAR_ABOVE or lowest < -FAR_ABOVE)
     if far:
         tell_once(
             f"float32 samples are above {FAR_ABOVE:g}, where full scale is 1.0; if they were "

@@ -55,13 +55,14 @@ def lost_spans(lost: ArrayLike, samples: int, packet_samples: int) -> list[Span]
     if flags.size == samples:
         return gaps_of(flags, 1)
     packets = -(-samples // packet_samples)
-    if flags.size != packets:
+    if flags.size not in (packets, packets + 1):
         raise TraceError(
             f"the trace has {flags.size} packets; {samples} samples in packets of "
             f"{packet_samples} are {packets} (a mask by sample: {samples}); say what the packets "
             "are by packet_samples or packet_ms, and cut a longer trace: lost[:packets]"
         )
-    spans = gaps_of(flags, packet_samples)
+    # A recording may end before the partial packet that a trace ends with.
+    spans = gaps_of(flags[:packets], packet_samples)
     return [(start, min(stop, samples)) for start, stop in spans]
 
 

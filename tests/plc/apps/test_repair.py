@@ -143,6 +143,27 @@ def test_without_labels_damage_is_found(archive: Path) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
+def test_one_recording_is_repaired_as_in_a_folder_with_it_alone(archive: Path) -> None:
+    alone = archive / "alone"
+    alone.mkdir()
+    (alone / "a.wav").write_bytes((archive / "tapes/a.wav").read_bytes())
+    settings = RepairSettings(method="ar")
+    expected = run_repair(str(alone), str(archive / "of folder"), settings)
+    found = run_repair(str(archive / "tapes/a.wav"), str(archive / "of file"), settings)
+    assert states(found) == states(expected) == {"a.wav": REPAIRED}
+    made = [archive / folder / "a.wav" for folder in ("of folder", "of file")]
+    assert made[0].read_bytes() == made[1].read_bytes()
+    [repaired] = found.repaired()
+    assert repaired.source.read_bytes() == (alone / "a.wav").read_bytes()
+    again = run_repair(str(archive / "tapes/a.wav"), str(archive / "of file"), settings)
+    assert [each.before for each in again.outcomes] == [True]
+    for out in ("tapes", "tapes/a.wav", "fixed.wav"):
+        with pytest.raises((AudioFileError, ConfigError), match=r"name a(nother)? folder"):
+            run_repair(str(archive / "tapes/a.wav"), str(archive / out), settings)
+    assert not (archive / "fixed.wav").exists()
+
+
+@pytest.mark.usefixtures("at_once")
 def test_a_second_run_does_only_what_changed(archive: Path) -> None:
     run(archive)
     assert all(each.before for each in run(archive).outcomes)

@@ -164,6 +164,56 @@ def test_a_malformed_trace_names_the_line_and_what_was_found(
         read_trace(path)
 
 
+G192 = np.array([0x6B21, 0x6B20, 0x6B20, 0x6B21], np.uint16)
+
+
+def in_bits(order: str, bits: int) -> bytes:
+    """Return G.192's words with the bits of each packet; lost ones have none, or zeros."""
+    frames: list[NDArray[np.float64]] = []
+    for k, word in enumerate(G192):
+        size = 0 if k == 2 else bits
+        soft = np.zeros(size) if word == 0x6B20 else np.resize([127.0, 129.0], size)
+        frames += [np.array([word, size], np.float64), soft]
+    return np.concatenate(frames).astype(f"{order}u2").tobytes()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        G192.astype("<u2").tobytes(),
+        G192.astype(">u2").tobytes(),
+        in_bits("<", 160),
+        in_bits(">", 3),
+        bytes(word & 0xFF for word in G192),
+    ],
+)
+def test_g192_is_read_in_words_of_either_order_with_and_without_bits_and_in_bytes(
+    tmp_path: Path, data: bytes
+) -> None:
+    path = tmp_path / "a.g192"
+    path.write_bytes(data)
+    assert read_trace(path).tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (G192.astype("<u2").tobytes()[:-1], "cut or damaged after 3 packets.*6b21"),
+        (in_bits("<", 160)[:-2], "after 4 packets"),
+        (G192.astype("<u2").tobytes() + b"\x7f\0", "after 4 packets"),
+        (in_bits(">", 9).replace(b"k!", b"k#")[2:], "expected 0"),
+        (b"    ", "of blanks alone it might be all lost by G.192"),
+    ],
+)
+def test_what_is_not_quite_g192_says_where_and_what_was_expected(
+    tmp_path: Path, data: bytes, message: str
+) -> None:
+    path = tmp_path / "a.g192"
+    path.write_bytes(data)
+    with pytest.raises(TraceError, match=message):
+        read_trace(path)
+
+
 def test_binary_data_is_no_trace(tmp_path: Path) -> None:
     path = tmp_path / "a.trace"
     path.write_bytes(np.random.default_rng(0).bytes(5000))

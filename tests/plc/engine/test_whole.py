@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc import Concealer, ConfigError, ModelError, PacketError, TraceError, conceal, notice
+from plc import (
+    Concealer,
+    ConfigError,
+    ModelError,
+    PacketError,
+    TraceError,
+    conceal,
+    inpaint,
+    notice,
+)
 from tests.examples import examples
 from tests.signals import glide, noise, sine, tones
 
@@ -121,7 +130,7 @@ def test_a_trace_is_anything_of_true_and_false(trace: Any) -> None:
 
 
 @pytest.mark.parametrize(("samples", "needed"), [(3 * PACKET, 3), (3 * PACKET + 1, 4)])
-@pytest.mark.parametrize("given", [2, 5])
+@pytest.mark.parametrize("given", [2, 6])
 def test_a_trace_of_other_packets_says_how_many_there_are(
     samples: int, needed: int, given: int
 ) -> None:
@@ -130,6 +139,13 @@ def test_a_trace_of_other_packets_says_how_many_there_are(
         match=f"the trace has {given} packets; {samples} samples in packets of 128 are {needed}",
     ):
         conceal(noise(1, samples), [False] * given, **STREAM)
+
+
+def test_a_trace_may_end_with_a_packet_that_the_signal_lacks() -> None:
+    signal, trace = noise(1, 3 * PACKET), np.array([False, True, False])
+    longer = np.append(trace, True)
+    expected = conceal(signal, trace, **STREAM)
+    np.testing.assert_array_equal(conceal(signal, longer, **STREAM), expected)
 
 
 def test_a_trace_is_of_10_ms_at_every_rate() -> None:
@@ -157,6 +173,12 @@ def test_integers_given_as_float_are_told_once(monkeypatch: pytest.MonkeyPatch) 
     assert len(lines) == 2
     conceal(loud / 3000, np.zeros(10, bool), **STREAM)
     assert len(lines) == 2
+    # What is lost is often marked so.
+    loud[:PACKET] = np.nan
+    for fill in (conceal, inpaint):
+        notice._recent.clear()
+        fill(loud, [(0, PACKET)], sample_rate=SAMPLE_RATE)
+    assert len(lines) == 4
 
 
 @pytest.mark.parametrize(
