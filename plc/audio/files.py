@@ -28,7 +28,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import notice
-from plc.audio import bitrates, flac_frames, media, mp3_frames, ogg_pages, riff
+from plc.audio import bitrates, cut, flac_frames, media, mp3_frames, ogg_pages, riff
 from plc.audio.tag_values import Tags
 from plc.audio.tags import read_tags, write_tags
 from plc.audio.tags_riff import bytes_of
@@ -528,6 +528,7 @@ def _check_readable(path: Path) -> None:
 
 
 def _open(path: Path) -> _Decoder:
+    cut.tell_cut(path)
     try:
         return _Libsndfile(path)
     except (soundfile.LibsndfileError, TypeError) as error:
@@ -693,11 +694,6 @@ def _mended(path: Path) -> riff.Mended | None:
                 told = f"audio of {found.others / bytes_per_s:.3f} s in another chunk (data)"
                 notice.tell_once(f"{path}: {told} is left out")
             return None if found.plain else riff.Mended(path, found)
-        if head[:4] == b"FORM":
-            size = os.fstat(file.fileno()).st_size
-            missing = 8 + int.from_bytes(head[4:8], "big") - size
-            if riff.HEADER_BYTES < missing < riff.UNFINISHED:
-                notice.tell_once(f"{path} is cut short by {missing} bytes; copy it again")
     return None
 
 

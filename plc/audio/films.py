@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, Self
 
 from plc import notice
+from plc.audio.cut import cut_of
 from plc.errors import AudioFileError, why
 
 # What says something of a container, or of the stream as it was coded, alone.
@@ -45,8 +46,16 @@ def opened(av: ModuleType, path: Path) -> Any:
         except UnicodeEncodeError:  # a name that is no UTF-8
             return av.open(path.open("rb"))
     except (av.error.FFmpegError, OSError) as error:
+        lacks = cut_of(path)
+        if lacks.no_index:
+            raise AudioFileError(
+                f"{path} is cut short: it lacks the index of MP4 (moov), which recorders write "
+                "last, and cannot be read without it; copy it again, or rebuild the index with "
+                "untrunc and a whole recording of the same device"
+            ) from error
+        reason = f"{lacks.missing} bytes are cut off" if lacks.missing else reason_of(error)
         raise AudioFileError(
-            f"{path} is not an audio file that libsndfile or FFmpeg reads ({reason_of(error)})"
+            f"{path} is not an audio file that libsndfile or FFmpeg reads ({reason})"
         ) from error
 
 

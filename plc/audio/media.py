@@ -204,8 +204,10 @@ class MediaDecoder:
                 for frame in frames:
                     start = _samples_of(frame, self.sample_rate) if told is None else told
                     length = round(frame.samples * self.sample_rate / frame.sample_rate)
+                    leads = not place.known
                     absent, stale = place.take(start, length)
-                    yield from flac_frames.missing(absent, self.channels)
+                    for piece in flac_frames.missing(absent, self.channels):
+                        yield np.zeros_like(piece) if leads else piece
                     for piece in samples_of.frame(frame, place.done - length):
                         if stale:
                             piece[:] = np.nan
@@ -315,6 +317,11 @@ class _Place:
         self._fails: list[int] = []
         """Stamps of packets that failed since the last frame."""
 
+    @property
+    def known(self) -> bool:
+        """False before the second frame: the first one may be the coder's run-in, from earlier."""
+        return bool(self._lengths or self._fails)
+
     def fail(self, stamp: int | None) -> None:
         """Note a packet that cannot be decoded."""
         self.failed = True
@@ -325,10 +332,10 @@ class _Place:
 
     def take(self, stamp: int | None, samples: int) -> tuple[int, bool]:
         """Return the samples absent before a frame, and whether that harms it."""
-        absent = 0
+        absent, leads = 0, not self.known
         if stamp is not None and self._expected is not None:
             absent = self._between(stamp - self._expected, samples)
-        if absent or self._fails:
+        if (absent and not leads) or self._fails:
             self._stale = self._reach + 1
         self._stale = max(0, self._stale - 1)
         if stamp is not None:
