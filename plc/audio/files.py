@@ -372,6 +372,8 @@ class AudioWriter:
 
     def _failed(self, error: BaseException) -> AudioFileError:
         """Return why it cannot be written; libsndfile itself only says "System error"."""
+        if isinstance(error, AudioFileError):
+            return error
         reason = _place_error(self._partial) or _reason(error)
         return AudioFileError(f"cannot write {self.path}: {reason}")
 

@@ -482,10 +482,10 @@ class MediaEncoder:
         packets = []
         for picture in tags.pictures:
             mime = picture.mime or mime_of(picture.data)
-            if mime not in _COVERS:
-                continue
-            name, demuxer = _COVERS[mime]
-            if FORMATS[suffix][0] == "matroska":
+            name, demuxer = _COVERS.get(mime, ("", ""))
+            if not name or FORMATS[suffix][0] == "webm":
+                notice.tell_once(f"{suffix} cannot hold a cover ({mime or 'unknown'}): left out")
+            elif FORMATS[suffix][0] == "matroska":
                 self._container.add_attachment(name, mime, picture.data)
             elif suffix in _EDITED:
                 with self.av.open(io.BytesIO(picture.data), format=demuxer) as cover:
@@ -541,11 +541,13 @@ class MediaEncoder:
                 self._file.close()
 
     def _mux(self, packets: Iterable[Any], container: Any = None) -> None:
-        try:
-            for packet in packets:
+        for packet in packets:
+            try:
                 (container or self._container).mux(packet)
-        except self.av.error.FFmpegError as error:
-            raise OSError(reason_of(error)) from error
+            except self.av.error.FFmpegError as error:
+                what = packet.stream.type if self._film else "sound"
+                told = "" if isinstance(error, OSError) else f" ({what}; .mkv takes most films)"
+                raise OSError(f"{reason_of(error)}{told}") from error
 
     def _end_films(self) -> None:
         if self._film is not None:

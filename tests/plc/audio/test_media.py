@@ -3,15 +3,19 @@
 import gc
 import io
 import os
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import notice
-from plc.audio import media
+from plc.audio import films, media
 from plc.audio.files import AudioReader, AudioWriter, read_audio
 from plc.audio.tag_values import Picture, Tags
 from plc.errors import AudioFileError, MissingExtraError
@@ -140,6 +144,150 @@ def test_a_films_pictures_and_other_sounds_are_copied(
     kept_samples[gap[0] - 2048 : gap[1] + 2048] = False
     truth, heard = truth[:SAMPLES][kept_samples], heard[:SAMPLES][kept_samples]
     assert error_db(heard, truth) < -15.0
+
+
+def pictures(path: Path) -> list[tuple[float, int]]:
+    """Return times and contents of a film's pictures, as they are shown; 0 s: the sound begins."""
+    with av.open(str(path)) as container:
+        shown = [
+            (float(frame.time), hash(frame.to_ndarray(format="rgb24").tobytes()))
+            for frame in container.decode(video=0)
+        ]
+    begin = begin_s(path)
+    return [(time_s - begin, content) for time_s, content in shown]
+
+
+def moving(path: Path, codec: str, sound: str, **options: str) -> Path:
+    """Write a film with 70 different pictures, B pictures among them, and a sound as long."""
+    count = 70
+    if codec not in av.codecs_available:
+        pytest.skip(f"FFmpeg was built without {codec}")
+    rng = np.random.default_rng(1)
+    with av.open(str(path), "w") as container:
+        shown = container.add_stream(codec, rate=FRAME_RATE, options={"bf": "3", **options})
+        shown.width, shown.height, shown.pix_fmt = 64, 48, "yuv420p"
+        heard = container.add_stream(sound, rate=48_000, layout="mono")
+        still = rng.integers(0, 256, (48, 64 + count, 3), np.uint8)
+        for place in range(count):
+            image = np.ascontiguousarray(still[:, place : place + 64])
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = place
+            container.mux(shown.encode(frame))
+        block = np.ascontiguousarray(tones(1, 48_000, count * 48_000 // FRAME_RATE)[None])
+        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+        frame.sample_rate = 48_000
+        container.mux(heard.encode(frame))
+        for stream in (shown, heard):
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("codec", "sound", "source", "target"),
+    [
+        ("libx264", "aac", "mkv", "mkv"),
+        ("libx264", "aac", "mkv", "mp4"),
+        ("libx264", "aac", "mp4", "mkv"),
+        ("libx264", "libmp3lame", "avi", "mkv"),
+        ("libx265", "aac", "mkv", "mp4"),
+        ("mpeg4", "libmp3lame", "avi", "mkv"),
+        ("libvpx-vp9", "libopus", "mkv", "webm"),
+        ("libsvtav1", "libopus", "mkv", "mkv"),
+    ],
+)
+def test_all_pictures_are_kept_at_their_times_to_the_sound(
+    tmp_path: Path, codec: str, sound: str, source: str, target: str
+) -> None:
+    options = {"libsvtav1": {"preset": "12"}, "libx265": {"x265-params": "log-level=none"}}
+    before = moving(tmp_path / f"a.{source}", codec, sound, **options.get(codec, {}))
+    after = tmp_path / f"b.{target}"
+    inpaint_file(before, after, [(1.0, 1.01)], settings=FillSettings(method="zeros"))
+    wanted, kept = pictures(before), pictures(after)
+    assert len(wanted) == 70
+    assert [content for _, content in kept] == [content for _, content in wanted]
+    wanted_s, kept_s = (np.array([time_s for time_s, _ in each]) for each in (wanted, kept))
+    late_s = kept_s[0] - wanted_s[0]
+    if source == "avi":  # it does not say when its first picture is shown
+        assert abs(late_s) < 3 / FRAME_RATE
+        wanted_s = np.arange(70) / FRAME_RATE + wanted_s[0]
+    else:  # in MP4 the run-in of AAC may be heard, a frame
+        run_in_s = 1024 / 48_000 if target == "mp4" else 0.0
+        assert min(abs(late_s), abs(late_s - run_in_s)) < 3e-3
+    # Times of Matroska are of milliseconds.
+    np.testing.assert_allclose(kept_s - late_s, wanted_s, atol=3e-3)
+
+
+class _Packet:
+    """A packet of pictures without a time of decoding."""
+
+    def __init__(self, pts: int) -> None:
+        self.pts, self.dts = pts, None
+        self.stream = SimpleNamespace(type="video")
+
+
+@given(
+    gaps=st.lists(st.integers(1, 90), min_size=1, max_size=300),
+    shifts=st.lists(st.integers(0, 8), min_size=300, max_size=300),
+)
+def test_pictures_are_decoded_in_order_and_before_they_are_shown(
+    gaps: list[int], shifts: list[int]
+) -> None:
+    shown = np.cumsum(gaps)
+    # A picture is decoded up to eight places sooner or later than it is shown.
+    decoded = shown[np.argsort(np.arange(len(shown)) + np.array(shifts[: len(shown)]))]
+    packets = [_Packet(int(pts)) for pts in decoded]
+    order = films._Order()
+    assert all(order.take(packet) for packet in packets)
+    order.finish()
+    found = [packet.dts for packet in packets]
+    assert all(
+        dts is not None and dts <= packet.pts for dts, packet in zip(found, packets, strict=True)
+    )
+    assert (np.diff(np.array(found, np.int64)) > 0).all()
+
+
+def test_attachments_and_subtitles_are_copied_or_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    before = tmp_path / "a.mkv"
+    font, words = bytes(range(256)), [b"Hello", b"world"]
+    with av.open(str(before), "w") as container:
+        heard = container.add_stream("aac", rate=RATE, layout="stereo")
+        said = container.add_stream("ass")
+        said.codec_context.extradata = b"[Script Info]\n"
+        container.add_attachment("font.ttf", "application/x-truetype-font", font)
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(stereo().T), format="fltp", layout="stereo"
+        )
+        frame.sample_rate = RATE
+        container.mux(heard.encode(frame))
+        for place, text in enumerate(words):
+            packet = av.Packet(b"%d,0,Default,,0,0,0,," % place + text)
+            packet.stream, packet.pts, packet.dts = said, 300 * place, 300 * place
+            packet.time_base, packet.duration = Fraction(1, 1000), 200
+            container.mux(packet)
+        container.mux(heard.encode(None))
+    settings = FillSettings(method="zeros")
+    inpaint_file(before, tmp_path / "b.mkv", [(0.5, 0.51)], settings=settings)
+    assert not any("left out" in line for line in told)
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        [attached] = [each for each in container.streams if each.type == "attachment"]
+        assert (attached.metadata["filename"], attached.data) == ("font.ttf", font)
+        [said] = container.streams.subtitles
+        packets = [bytes(packet) for packet in container.demux(said) if packet.size]
+    assert [packet.rsplit(b",")[-1] for packet in packets] == words
+    inpaint_file(before, tmp_path / "b.mp4", [(0.5, 0.51)], settings=settings)
+    [line] = [line for line in told if "left out" in line]
+    assert f"{before}: the subtitles 1 (ass), the attachment font.ttf left out" in line
+
+
+def test_pictures_that_the_format_cannot_hold_are_an_error_that_names_them(tmp_path: Path) -> None:
+    before = moving(tmp_path / "a.mkv", "libvpx", "libopus", bf="0")
+    with pytest.raises(AudioFileError, match=r"mp4 cannot hold stream 0 of .*\(video, vp8\); .mkv"):
+        inpaint_file(before, tmp_path / "b.mp4", [(1, 1.1)], settings=FillSettings(method="zeros"))
+    assert not (tmp_path / "b.mp4").exists()
 
 
 def test_a_bit_rate_makes_files_smaller(tmp_path: Path) -> None:
