@@ -176,11 +176,11 @@ class Film:
     def _stamped(self) -> Iterator[Any]:
         """Yield all packets in their order, with the times at which they are decoded."""
         copied = [stream for stream in self.streams if stream.index in self._copies]
-        as_avi = self._container.format.name == "avi"
+        form = self._container.format.name
         orders = {
             stream.index: _Decoded(self.av, stream)
-            if as_avi and stream.type == "video" and stream.codec_context.has_b_frames
-            else _Order()
+            if form == "avi" and stream.type == "video" and stream.codec_context.has_b_frames
+            else _Order(guessed="matroska" in form)
             for stream in copied
         }
         waiting: deque[Any] = deque()
@@ -237,9 +237,15 @@ class _Order:
 
     These are the times at which pictures are shown, in their order, as many pictures earlier as
     come before others that are shown first.
+
+    Parameters
+    ----------
+    guessed : bool
+        Whether times that packets have are FFmpeg's guesses.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, guessed: bool = False) -> None:
+        self._guessed = guessed
         self._held: deque[Any] = deque()
         self._shown: list[int] = []
         self._depth: int | None = None
@@ -249,7 +255,8 @@ class _Order:
         """Take the next packet; return whether it gets a time, by and by."""
         if packet.stream.type != "video":
             return False
-        if packet.dts is not None and not self._held and self._depth is None:
+        begun = self._guessed or self._held or self._depth is not None
+        if packet.dts is not None and not begun:
             self._last = packet.dts
             return False
         packet.dts = None
