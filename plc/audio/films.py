@@ -10,6 +10,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -185,7 +186,9 @@ class Film:
         }
         waiting: deque[Any] = deque()
         hidden = False
-        for packet in self._read(copied):
+        for packet in self._container.demux(copied) if copied else ():
+            if not packet.size and packet.pts is None:  # it asks decoders for the rest
+                continue
             order = orders[packet.stream.index]
             if packet.pts is None:
                 packet.pts = packet.dts
@@ -208,13 +211,6 @@ class Film:
                 f"{self.path} hides what lies before its beginning (edit list), which only .mp4 "
                 "and .mov can: it is shown"
             )
-
-    def _read(self, copied: list[Any]) -> Iterator[Any]:
-        """Yield packets that hold something."""
-        for packet in self._container.demux(copied) if copied else ():
-            # An empty one asks decoders for the rest.
-            if packet.size or packet.pts is not None or packet.dts is not None:
-                yield packet
 
     def _checked(self, packet: Any) -> Any:
         if packet.dts is None or packet.dts > packet.pts:
@@ -288,10 +284,7 @@ class _Order:
 
 
 class _Decoded(_Order):
-    """Times at which the pictures of AVI are shown: their order is known once they are decoded.
-
-    AVI counts time in pictures.
-    """
+    """Times at which the pictures of AVI are shown: their order is known once they are decoded."""
 
     def __init__(self, av: ModuleType, stream: Any) -> None:
         super().__init__()
@@ -301,8 +294,9 @@ class _Decoded(_Order):
 
     def take(self, packet: Any) -> bool:
         """Take the next packet; return whether it gets a time, by and by."""
-        self._held.append((len(self._times), packet.dts, packet))
-        self._times.append(packet.dts)
+        stamp = packet.pts if packet.dts is None else packet.dts
+        self._held.append((len(self._times), stamp, packet))
+        self._times.append(stamp)
         insort(self._shown, packet.pts)
         # Decoders hand a packet's time on to its picture.
         packet.pts, packet.dts = len(self._times) - 1, None
@@ -319,7 +313,9 @@ class _Decoded(_Order):
     def next(self) -> None:
         """Give a time to the first packet that waits."""
         if self._depth is None:
-            self._depth = max(k - self._ranks.get(k, k) for k, _, _ in self._held)
+            steps = [after - before for before, after in pairwise(self._times) if after > before]
+            places = max(k - self._ranks.get(k, k) for k, _, _ in self._held)
+            self._depth = places * min(steps, default=1)
         number, stamp, packet = self._held.popleft()
         rank = min(self._ranks.get(number, number), len(self._times) - 1)
         packet.dts = stamp
