@@ -26,18 +26,19 @@ class Cut(NamedTuple):
 
 
 def cut_of(path: Path) -> Cut:
-    """Return what a file lacks, as far as its headers say; raise OSError if it cannot be read."""
-    with path.open("rb", buffering=0) as file:
-        size, head = os.fstat(file.fileno()).st_size, file.read(64).ljust(64, b"\0")
-        boxes: set[bytes] = set()
-        end = _promised(head)
-        if head[4:8] in _BOXES or head.startswith(b"caff"):
-            end, boxes = _walked(file, size, caf=head.startswith(b"caff"))
-    missing = end - size
-    index = head[4:8] not in _BOXES or b"moov" in boxes
+    """Return what a file lacks, as far as it can be read and its headers say."""
+    boxes: set[bytes] = set()
+    try:
+        with path.open("rb", buffering=0) as file:
+            size, head = os.fstat(file.fileno()).st_size, file.read(64).ljust(64, b"\0")
+            end, as_mp4 = _promised(head), head[4:8] in _BOXES
+            if as_mp4 or head.startswith(b"caff"):
+                end, boxes = _walked(file, size, caf=not as_mp4)
+    except OSError:
+        return Cut()
     # MP4's index says how much is missing, in seconds; without it nothing can be read.
-    told = 0 if boxes and not head.startswith(b"caff") and b"moof" not in boxes else missing
-    return Cut(told if HEADER_BYTES < told < UNFINISHED else 0, not index)
+    told = 0 if as_mp4 and b"moof" not in boxes else end - size
+    return Cut(told if told > HEADER_BYTES else 0, as_mp4 and b"moov" not in boxes)
 
 
 def tell_cut(path: Path) -> None:
@@ -56,13 +57,15 @@ def _promised(head: bytes) -> int:
         size, at = _vint(head, 4)
         size, at = _vint(head, at + size + 4) if at + size < 48 else (_UNKNOWN, 0)
         return 0 if size == _UNKNOWN else at + size
-    if kind == b"RIFF" and form == b"AVI ":
-        return 8 + int.from_bytes(head[4:8], "little")
-    if kind == b"FORM":
-        return 8 + int.from_bytes(head[4:8], "big")
-    if kind == b".snd" and head[8:12] != b"\xff" * 4:
-        return int.from_bytes(head[4:8], "big") + int.from_bytes(head[8:12], "big")
-    return int.from_bytes(head[16:24], "little") if kind == b"riff" else 0
+    if kind == b"riff":
+        return int.from_bytes(head[16:24], "little")
+    if kind == b".snd":
+        begin, size = int.from_bytes(head[4:8], "big"), int.from_bytes(head[8:12], "big")
+    elif kind == b"FORM" or (kind == b"RIFF" and form == b"AVI "):
+        begin, size = 8, int.from_bytes(head[4:8], "big" if kind == b"FORM" else "little")
+    else:
+        return 0
+    return begin + size if size < UNFINISHED else 0
 
 
 def _vint(head: bytes, at: int) -> tuple[int, int]:
