@@ -148,6 +148,8 @@ class Film:
                 f"{form} cannot hold stream {stream.index} of {self.path} ({stream.type}, "
                 f"{named or 'of an unknown coding'}); .mkv holds most, .wav the sound alone"
             ) from error
+        if codec.codec_tag == "hvc1" and form in _HIDING:  # QuickTime plays no other HEVC
+            made.codec_context.codec_tag = codec.codec_tag
         describe(stream, made)
         self._copies[stream.index] = made
         return ""
@@ -279,7 +281,9 @@ class _Order:
                 heapq.heappush(self._shown, min(stamps) - k * step)
         packet = self._held.popleft()
         stamp = heapq.heappop(self._shown)
-        packet.dts = stamp if self._last is None else max(stamp, self._last + 1)
+        # Two may be shown at one time, and then be decoded so.
+        least = stamp if self._last is None else min(self._last + 1, packet.pts)
+        packet.dts = max(stamp, least)
         self._last = packet.dts
 
 

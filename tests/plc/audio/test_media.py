@@ -157,7 +157,7 @@ def pictures(path: Path) -> list[tuple[float, int]]:
     return [(time_s - begin, content) for time_s, content in shown]
 
 
-def moving(path: Path, codec: str, sound: str, **options: str) -> Path:
+def moving(path: Path, codec: str, sound: str, tag: str = "", **options: str) -> Path:
     """Write a film with 70 different pictures, B pictures among them, and a sound as long."""
     count = 70
     if codec not in av.codecs_available:
@@ -166,6 +166,8 @@ def moving(path: Path, codec: str, sound: str, **options: str) -> Path:
     with av.open(str(path), "w") as container:
         shown = container.add_stream(codec, rate=FRAME_RATE, options={"bf": "3", **options})
         shown.width, shown.height, shown.pix_fmt = 64, 48, "yuv420p"
+        if tag:
+            shown.codec_context.codec_tag = tag
         heard = container.add_stream(sound, rate=48_000, layout="mono")
         still = rng.integers(0, 256, (48, 64 + count, 3), np.uint8)
         for place in range(count):
@@ -215,6 +217,15 @@ def test_all_pictures_are_kept_at_their_times_to_the_sound(
         assert min(abs(late_s), abs(late_s - run_in_s)) < 3e-3
     # Times of Matroska are of milliseconds.
     np.testing.assert_allclose(kept_s - late_s, wanted_s, atol=3e-3)
+
+
+def test_hevc_that_quicktime_plays_stays_so(tmp_path: Path) -> None:
+    quiet = {"x265-params": "log-level=none"}
+    before = moving(tmp_path / "a.mp4", "libx265", "aac", "hvc1", **quiet)
+    settings = FillSettings(method="zeros")
+    inpaint_file(before, tmp_path / "b.mov", [(1.0, 1.01)], settings=settings)
+    with av.open(str(tmp_path / "b.mov")) as container:
+        assert container.streams.video[0].codec_context.codec_tag == "hvc1"
 
 
 class _Packet:
