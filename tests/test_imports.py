@@ -71,7 +71,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("emit",),
     ),
     "plc_bench": (
-        ("base", "capture"),
+        ("base",),
         ("scores", "traces"),
         ("peers",),
         ("quality",),

@@ -140,7 +140,7 @@ def import_capture(
     MissingExtraError
         If dpkt is not installed.
     """
-    from plc_bench.capture import read_datagrams
+    from plc.rtp.capture import read_datagrams
 
     packets = []
     for datagram in read_datagrams(path):

@@ -14,7 +14,7 @@ from plc_bench.cli import app
 from tests.processes import ROOT
 
 pytest.importorskip("dpkt")
-from plc_bench.capture import read_datagrams
+from plc.rtp.capture import read_datagrams
 
 # (time in s, UDP payload, source port)
 Sent = tuple[float, bytes, int]
