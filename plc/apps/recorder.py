@@ -15,6 +15,7 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from plc import notice
 from plc.audio.files import AudioWriter
+from plc.audio.tags_riff import origin_tags
 from plc.errors import ConfigError, PlcError
 from plc.repair.batch import folded, folds_case
 from plc.runtime.priority import Level, leave, take
@@ -80,6 +82,11 @@ def _release(places: Places) -> None:
         _claimed.difference_update(places)
 
 
+def in_utc(time_s: float) -> str:
+    """Return a time in s since 1970 as ISO 8601 has it."""
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="microseconds")
+
+
 class Recorder:
     """A recording that takes blocks without waiting.
 
@@ -98,6 +105,8 @@ class Recorder:
     ----------
     error : str or None
         Why it could not go on.
+    start_s : float or None
+        When its first sample is due, in s since 1970; None before :meth:`begin`.
 
     Raises
     ------
@@ -117,6 +126,7 @@ class Recorder:
     ) -> None:
         self.path = path
         self.error: str | None = None
+        self.start_s: float | None = None
         self._places = _claim(path)
         try:
             # What would be refused at the first block is refused before there is one.
@@ -142,7 +152,21 @@ class Recorder:
         self._thread: threading.Thread | None = None
 
     def _new_writer(self) -> AudioWriter:
-        return AudioWriter(self.path, self._sample_rate, self._channels, self._subtype)
+        tags = None if self.start_s is None else origin_tags(self.start_s, self._sample_rate)
+        return AudioWriter(self.path, self._sample_rate, self._channels, self._subtype, tags=tags)
+
+    def begin(self, start_s: float, silent_samples: int = 0) -> None:
+        """Say, before the first block, when it is due, and how much silence stands before it.
+
+        Parameters
+        ----------
+        start_s : float
+            Seconds since 1970; the file and the report say it.
+        silent_samples : int
+            In front of the block: the recording begins as much earlier.
+        """
+        self.start_s = start_s - silent_samples / self._sample_rate
+        self._missing = silent_samples
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Append ``block``: float32, shape (n, channels); it is copied."""
@@ -190,6 +214,7 @@ class Recorder:
         """Return the counters by name."""
         return {
             "file": str(self.path),
+            "start": None if self.start_s is None else in_utc(self.start_s),
             "recorded_s": 0.0 if self._writer is None else self._recorded_s(self._writer),
             "unwritten_samples": self.unwritten_samples,
             "error": self.error,

@@ -26,6 +26,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,14 @@ _PAIRS_TRIED = 32
 _SUBTYPES = {"l24": "PCM_24"}
 
 
+@dataclass(slots=True)
+class Run:
+    """What the recordings of a relay have in common."""
+
+    first_s: float = math.inf
+    """When the first packet of any of them came."""
+
+
 class Lane:
     """A stream with its sockets and where it goes.
 
@@ -66,6 +75,8 @@ class Lane:
     ----------
     config : RelayConfig
         Of the stream.
+    run : Run, optional
+        That of all lanes beside it.
 
     Attributes
     ----------
@@ -88,8 +99,9 @@ class Lane:
         If a port is taken, or a host not found.
     """
 
-    def __init__(self, config: RelayConfig) -> None:
+    def __init__(self, config: RelayConfig, run: Run | None = None) -> None:
         self.config = config
+        self._run = run or Run()
         self.stopped = False
         self.ended = False
         self._held: list[NDArray[np.float32]] = []
@@ -174,6 +186,8 @@ class Lane:
             while self.stream.next_s <= now_s and not self.ended:
                 self.record(now_s, now_s)
         self.stream.receive(datagram, source, now_s, number, seen_s)
+        if self.stream.records:
+            self._run.first_s = min(self._run.first_s, self.stream.next_s)
 
     def _receive_report(self, datagram: bytes, source: Address, now_s: float) -> None:
         """Take in RTCP of the sender or of a receiver."""
@@ -233,6 +247,10 @@ class Lane:
         played = stream.play(now_s, seen_s)
         if played is None:
             return
+        if target.start_s is None:
+            early_s = due_s - self._run.first_s if self.config.align else 0.0
+            silent = round(max(0.0, early_s) * self.config.receiver.stream.sample_rate)
+            target.begin(time.time() - time.monotonic() + due_s, silent)
         if not is_after:
             for block in self._held:
                 target.write(block)
@@ -401,13 +419,14 @@ class Relay:
         """When it had its last turn, by ``time.monotonic``."""
         self.serving = threading.Event()
         """Set with the first turn: from then on signals are heard."""
+        self._run = Run()
         self.lanes: list[Lane] = []
         self._ports: list[UdpPort] = []
         self._places: list[tuple[Lane, int, int]] = []
         self._due: list[float] = []
         try:
             for config in configs:
-                self.lanes.append(Lane(config))
+                self.lanes.append(Lane(config, self._run))
         except BaseException:
             self.close()
             raise
@@ -488,7 +507,7 @@ class Relay:
             If a port is taken, or a host not found.
         """
         with aside():
-            lane = Lane(config)
+            lane = Lane(config, self._run)
         if lane.name in [each.name for each in self.lanes]:
             lane.close()
             raise ConfigError(f"a stream {lane.name} is there already; remove it first")
@@ -612,6 +631,8 @@ def run_relay(
         raise ConfigError(f"workers is {workers}; supported: 1 to 256")
     check_apart(config.to for config in configs if isinstance(config.to, Path))
     if min(workers, len(configs)) > 1:
+        if any(config.align for config in configs):
+            raise ConfigError("align goes with one worker, which knows when all streams began")
         with Priority(priority) as asked:  # a refusal is told once, here
             wish: Wish = "auto" if asked.granted else "normal"
         run = partial(run_relay, priority=wish)

@@ -79,6 +79,9 @@ class RelayConfig:
     end_after_s : float
         A recording ends when its stream was silent for this time; infinite: only when it says so
         (RTCP BYE). What was made after the last packet is not in it.
+    align : bool
+        Whether a recording begins with those beside it: silence stands in front of what came later
+        than the first packet of any.
     share_port : bool
         Whether other relays on this machine may listen there, too: each takes the senders that the
         kernel gives it. Of one path without RTCP, to a port of this machine.
@@ -94,6 +97,7 @@ class RelayConfig:
     rtcp: bool = False
     dscp: int | None = None
     end_after_s: float = math.inf
+    align: bool = False
     share_port: bool = False
     name: str = ""
 

@@ -7,6 +7,7 @@ becomes ``LIST INFO``, which holds little, and ``id3``, which holds the rest.
 
 import struct
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -84,6 +85,26 @@ def _read_chunk(name: bytes, data: bytes, aiff: bool) -> Tags:
     if aiff and name.decode("latin-1") in _AIFF:
         return Tags(mapped({_AIFF[name.decode("latin-1")]: text_of(data)}, {}))
     return Tags()
+
+
+def origin_tags(start_s: float, sample_rate: int) -> Tags:
+    """Return tags that say when the first sample was due (``bext`` of EBU Tech 3285, in UTC).
+
+    Parameters
+    ----------
+    start_s : float
+        Seconds since 1970.
+    sample_rate : int
+        In Hz; the place in the day is counted in samples.
+    """
+    start = datetime.fromtimestamp(start_s, UTC)
+    texts = {"ORIGINATOR": "plc", "ORIGINATION_DATE": f"{start:%Y-%m-%d}"}
+    texts["ORIGINATION_TIME"] = f"{start:%H:%M:%S}"
+    head = b"".join(texts.get(name, "").encode().ljust(size, b"\0") for name, size in _BEXT)
+    midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
+    samples = round((start - midnight).total_seconds() * sample_rate)
+    data = (head + struct.pack("<QH", samples, 1)).ljust(_BEXT_HEAD, b"\0")
+    return Tags(mapped(_origin(data), {}), chunks=((b"bext", data),))
 
 
 def append(path: Path, tags: Tags) -> None:

@@ -244,6 +244,13 @@ KeyFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="SRTP: the key is a file's first line.")
 ]
 
+Align = Annotated[
+    bool,
+    typer.Option(
+        "--align", help="Let all recordings begin at one moment, with silence in front of some."
+    ),
+]
+
 
 def key_of(key: str | None, key_file: Path | None) -> "SrtpKey | None":
     """Return the key that options give; raise ConfigError without one."""
@@ -401,6 +408,7 @@ class RelayedOptions(ReceiverOptions):
             show_default="never",
         ),
     ] = math.inf
+    align: Align = False
     share_port: Annotated[
         bool,
         typer.Option(
@@ -431,6 +439,7 @@ class RelayedOptions(ReceiverOptions):
             rtcp=self.rtcp,
             dscp=self.dscp,
             end_after_s=self.end_after_s,
+            align=self.align,
             share_port=self.share_port,
             name=name,
         )

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import datetime
 from ipaddress import ip_network
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from plc import conceal
 from plc.apps.relay import Relay
 from plc.apps.relay_stream import RelayConfig, StreamRelay
+from plc.audio.tags import read_tags
 from plc.errors import ConfigError, NetworkError
 from plc.rtp.codecs import L16, L24
 from plc.rtp.delay import DelayConfig, DelayMode
@@ -490,6 +492,43 @@ def test_a_relay_drains_before_it_ends_and_keeps_its_file(
     assert rate == RATE
     begin = find(written, signal_)
     np.testing.assert_array_equal(written[begin : begin + signal_.size], signal_)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+@pytest.mark.parametrize("align", [False, True])
+def test_recordings_of_a_run_can_be_laid_over_each_other(
+    tmp_path: Path, align: bool, suffix: str
+) -> None:
+    """By the times in files and reports, or as they are, if they shall begin together."""
+    late_ticks = 37
+    signals = [as_sent(noise(seed, 50 * BLOCK)) for seed in (1, 2)]
+    packets = [packets_of(each) for each in signals]
+    targets = [tmp_path / f"{name}{suffix}" for name in "ab"]
+    with closing(Relay([changed(CONFIG, to=each, align=align) for each in targets])) as relay:
+        for tick in range(100):
+            relay.advance(3.0 + tick * TICK_S)
+            for number, begins in enumerate((0, late_ticks)):
+                if 0 <= tick - begins < 50:
+                    packet = packets[number][tick - begins]
+                    relay.receive(number, packet, SOURCE, 3.0 + tick * TICK_S)
+        began_s = time.time() - time.monotonic() + 3.0
+    places, references = [], []
+    for number, (target, report) in enumerate(zip(targets, relay.report(), strict=True)):
+        comments = dict(read_tags(target).comments)
+        start = datetime.fromisoformat(report["recording"]["start"])
+        assert start.timestamp() == pytest.approx(began_s, abs=2.0)
+        assert comments["ORIGINATION_DATE"] == f"{start:%Y-%m-%d}"
+        assert comments["ORIGINATION_TIME"] == f"{start:%H:%M:%S}"
+        midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
+        references.append(int(comments["TIME_REFERENCE"]))
+        assert abs(references[-1] - (start - midnight).total_seconds() * RATE) < 1
+        written = soundfile.read(target, dtype="float32")[0]
+        places.append(find(written, signals[number]))
+    apart = places[1] - places[0]
+    assert abs(references[1] - references[0] + apart - late_ticks * BLOCK) <= 2
+    if align:
+        assert apart == late_ticks * BLOCK
+        assert abs(references[1] - references[0]) <= 2
 
 
 BYE = bytes.fromhex("80c9000100000007") + bytes.fromhex("81cb000100000007")
