@@ -203,11 +203,12 @@ class Playout:
         self._drift = DriftControl()
         self._tick_s = block / codec.sample_rate
         self._noise = _PauseNoise(self._tick_s)
-        self._line = np.zeros((codec.channels, CENTRE + 4 * block + 2 * TAPS), np.float32)
+        # Below the channels a row that is 1 where a sample was lost, played as they are.
+        self._line = np.zeros((codec.channels + 1, CENTRE + 4 * block + 2 * TAPS), np.float32)
         self._at = float(CENTRE)
         self._drained_samples = 0
         self._filled = CENTRE
-        self._played = np.zeros((codec.channels, block), np.float32)
+        self._played = np.zeros((codec.channels + 1, block), np.float32)
         # The first call in a process loads or compiles it; it is not to come in midstream.
         resample(float(CENTRE), 1.0, _TABLE, self._line, self._played)
 
@@ -224,6 +225,15 @@ class Playout:
     def received(self) -> JitterStats:
         """Counters of the jitter buffer."""
         return self.buffer.stats
+
+    @property
+    def lost(self) -> NDArray[np.bool_]:
+        """Samples of the last block that were lost, shape (block,), if nothing is looked ahead.
+
+        Pauses of the sender, as far as they are known to be such, are not among them.
+        """
+        lost: NDArray[np.bool_] = self._played[-1] > 0.5
+        return lost
 
     @property
     def stretch(self) -> float:
@@ -378,7 +388,7 @@ class Playout:
         else:
             self._at = resample(self._at, step, _TABLE, self._line, self._played)
         self._forget_played()
-        return self._played
+        return self._played[:-1]
 
     def leave_out(self, blocks: int) -> None:
         """Go on behind that many blocks, for which there is no time."""
@@ -407,16 +417,21 @@ class Playout:
 
     def _pull(self, now_s: float) -> None:
         """Append the next block to the line."""
-        begun = self.buffer.begun
+        begun, lost_before = self.buffer.begun, self._lost_samples()
         turn = self.buffer.pull(now_s)
         if turn is not Turn.WAIT and not begun:
             self._lead_in(now_s)
-        block = self._line[:, self._filled : self._filled + self.block]
+        line = self._line[:, self._filled : self._filled + self.block]
+        block, marks = line[:-1], line[-1]
+        marks.fill(0.0)
         self._filled += self.block
         if turn is Turn.WAIT:
             block.fill(0.0)
             return
         self._decode()
+        if self._lost_samples() > lost_before:
+            for begin, stop in self._missing:
+                marks[begin:stop] = 1.0
         plain = None
         if not self.conceals:
             plain = self._plain_block()
@@ -429,6 +444,11 @@ class Playout:
             self._noise.end()
             self._concealer.push(self._inbox, self._inbox, tuple(self._missing))
         block[:] = self._inbox.T if plain is None else plain.T
+
+    def _lost_samples(self) -> int:
+        """Count what was lost or is waited for, and packets that could not be decoded."""
+        received = self.received
+        return received.lost_samples + received.held_samples + self.stats.undecodable_packets
 
     def _plain_block(self) -> NDArray[np.float32] | None:
         """Return the block to play with its gaps silent; None: it is not there yet."""
