@@ -56,8 +56,6 @@ _REPORTS_PER_S = 100.0
 _RELOAD_MAX_S = 120.0
 # Pairs of ports tried where any will do.
 _PAIRS_TRIED = 32
-# Of recordings whose samples need more than the usual 16 bits; libsndfile's name.
-_SUBTYPES = {"l24": "PCM_24"}
 
 
 @dataclass(slots=True)
@@ -132,8 +130,7 @@ class Lane:
                 self._rtcp.target(_next_port(to))  # the card of a group, too
             return self.ports[0].target(to)
         stream = self.config.receiver.stream
-        subtype = _SUBTYPES.get(self.config.receiver.codec)
-        return Recorder(to, stream.sample_rate, stream.channels, subtype)
+        return Recorder(to, stream.sample_rate, stream.channels, self.config.subtype)
 
     @property
     def name(self) -> str:

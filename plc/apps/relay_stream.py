@@ -127,6 +127,11 @@ class RelayConfig:
             stream = self.receiver.stream
             check_sealable(self.receiver.codec, stream.sample_rate, stream.channels, block)
 
+    @property
+    def subtype(self) -> str | None:
+        """Coding of a recording, by libsndfile's name, whose samples need more than 16 bits."""
+        return {"l24": "PCM_24"}.get(self.receiver.codec)
+
 
 @dataclass(slots=True)
 class RelayStats:

@@ -1,24 +1,31 @@
 """The command ``plc conceal``."""
 
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plc.cli import batch
+from plc.cli.captures import OFFLINE, among, play_capture, tell
 from plc.cli.lose import NOTHING_LOST, MaybeBurst, MaybeLoss, check_losses, losses_of
 from plc.cli.options import (
+    Align,
     AsJson,
+    CaptureOptions,
+    DelayOptions,
     Lookahead,
     LookaheadMs,
     Loop,
     Method,
     Model,
     PacketMs,
+    ReceiverOptions,
     Seed,
     Trace,
     examples,
     packets_of,
+    with_options,
 )
 from plc.cli.output import Overwrite
 from plc.notice import counted
@@ -36,13 +43,17 @@ def register(app: typer.Typer) -> None:
         "plc conceal clean.wav heard.wav --loss 5% --lookahead 1 --json",
         "plc conceal clean.wav heard.wav --loss 5% --model my/paper.json --lookahead-ms 200",
         "plc conceal damaged/ good/ --trace traces/ --report report.html",
+        "plc conceal call.pcap heard.wav                 each RTP stream of a network capture",
     )
     app.command(rich_help_panel="Files", epilog=lines)(conceal)
 
 
+@with_options
 def conceal(
     sources: batch.Sources,
     target: batch.Target,
+    captured: CaptureOptions,
+    delay: DelayOptions,
     trace: Trace = None,
     loop: Loop = False,
     loss: MaybeLoss = None,
@@ -63,6 +74,7 @@ def conceal(
     bitrate: batch.Bitrate = None,
     picture: batch.Picture = None,
     page: batch.Page = None,
+    align: Align = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -71,11 +83,27 @@ def conceal(
     With --trace the recording is damaged: samples of its lost packets are ignored.
     With --loss the recording is intact, and packets of it are lost first.
     For several recordings --trace may be a folder of NAME.trace.
+    A network capture (pcap, pcapng) is received by its own times, as plc relay receives.
     """
     from plc.repair.recordings import conceal_file
 
-    check_losses(trace, loss, burst)
     packets = packets_of(lookahead, lookahead_ms, packet_ms)
+    if among(sources, captured, delay, align):
+        if len(sources) > 1 or any((trace, loss, burst, picture, page, bitrate, file_format)):
+            raise typer.BadParameter(
+                "a network capture goes alone, without --trace, --loss, --burst, --picture, "
+                "--report, --bitrate and --format"
+            )
+        received = ReceiverOptions(
+            **asdict(delay), packet_ms=packet_ms, lookahead=packets, method=method, model=model,
+            **(OFFLINE | {"budget_ms": budget_ms}),
+        )  # fmt: skip
+        played, report = play_capture(
+            sources[0], target, captured, received, seed=seed, align=align, overwrite=overwrite
+        )
+        tell(played, report, as_json)
+        return
+    check_losses(trace, loss, burst)
     with batch.recordings(sources, target, file_format) as work:
         work.check_shown(picture, page, overwrite)
 

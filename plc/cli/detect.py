@@ -7,7 +7,8 @@ import typer
 
 from plc.cli import batch
 from plc.cli.batch import progress_bar
-from plc.cli.options import AsJson, SelectionOptions, examples, with_options
+from plc.cli.captures import recordings_of, with_losses
+from plc.cli.options import AsJson, CaptureOptions, SelectionOptions, examples, with_options
 from plc.cli.output import Overwrite, console, say
 from plc.notice import counted
 
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
         "plc detect damaged.wav",
         "plc detect damaged.mp3 --labels damage.txt --picture damage.png",
         "plc detect tapes/ more/*.flac --labels labels/ --kinds click,silence",
+        "plc detect call.pcap                            what its RTP streams lack",
         "plc inpaint damaged.wav good.wav                finds the damage, too",
     )
     app.command(rich_help_panel="Files", epilog=lines)(detect)
@@ -37,6 +39,7 @@ def register(app: typer.Typer) -> None:
 def detect(
     sources: batch.Sources,
     asked: SelectionOptions,
+    captured: CaptureOptions,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -57,11 +60,16 @@ def detect(
     Muted and faded dropouts of up to 1 s, blocks that repeat, clicks, NaN.
     Confidence: 0.5, as likely as not, to 1, certain.
     In a folder labels are NAME.wav.txt; empty where there is nothing to fill.
+    Of a network capture (pcap, pcapng) also lost packets, in the time of each RTP stream.
     """
     from plc.repair.detect.files import detect_file, write_labels
 
     selection = asked.selection()
-    with batch.recordings(sources, None) as work:
+    with (
+        recordings_of(sources, captured) as (found, lost, folder),
+        batch.recordings(found, None) as work,
+    ):
+        work.folder = folder if lost else work.folder
         made = [
             {} if given is None else _beside(given, work, suffix, overwrite)
             for given, suffix in ((labels, ".txt"), (picture, ".png"))
@@ -69,6 +77,8 @@ def detect(
 
         def look(pair: "Pair", progress: "Progress") -> "DetectReport":
             report = detect_file(pair.source, selection=selection, progress=progress)
+            if pair.source in lost:
+                report = with_losses(report, lost[pair.source], selection)
             if labels is not None:
                 write_labels(made[0][pair.source], report)
             if picture is not None:

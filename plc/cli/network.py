@@ -7,7 +7,7 @@ imported inside. ``register`` adds them to the command.
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -334,6 +334,7 @@ def _relay_to_device(
     play(config, parse_endpoint(listen[0]), device, **running)
 
 
+R = TypeVar("R", bound=ReceiverOptions)
 # Where a stream comes in, how, and which payload types come beside its own.
 _SourceOf = tuple[str, RelayedOptions, tuple[tuple[int, str], ...]]
 
@@ -366,7 +367,7 @@ def _source(
     else:
         described = read_sdp(sdp)
         sources = [
-            (_paths_of(media), _as_described(received, media), media.beside) for media in described
+            (_paths_of(media), as_described(received, media), media.beside) for media in described
         ]
         _tell_not_played(described)
     if len(to) != len(sources):
@@ -414,7 +415,8 @@ def _paths_of(media: "AudioMedia") -> str:
     return ",".join(map(str, ends))
 
 
-def _as_described(received: RelayedOptions, media: "AudioMedia") -> RelayedOptions:
+def as_described(received: R, media: "AudioMedia") -> R:
+    """Return the options of a stream with what its description says."""
     return replace(
         received,
         codec=cast("Any", media.codec),

@@ -264,20 +264,9 @@ def key_of(key: str | None, key_file: Path | None) -> "SrtpKey | None":
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReceiverOptions:
-    """Options of a received stream, for the commands that play one."""
+class DelayOptions:
+    """Options of how long packets wait."""
 
-    codec: Codec = "l16"
-    sample_rate: Annotated[
-        int | None,
-        typer.Option(
-            metavar="HZ",
-            help="Sample rate of the stream; devices are converted.",
-            show_default="48000; 8000 for pcmu, pcma; 16000 for g722",
-        ),
-    ] = None
-    channels: Annotated[int, typer.Option(help="Channels of the stream.", min=1, max=8)] = 1
-    packet_ms: PacketMs = 10.0
     safety: Annotated[
         float,
         typer.Option(
@@ -298,6 +287,33 @@ class ReceiverOptions:
     max_delay_ms: Annotated[
         float, typer.Option(metavar="MS", help="The delay never exceeds this.")
     ] = 200.0
+
+    def delay_config(self) -> "DelayConfig":
+        """Return the settings; raise ConfigError if one is out of range."""
+        from plc.errors import ConfigError
+        from plc.rtp.delay import DelayConfig, DelayMode
+
+        if self.fixed_delay_ms is not None and self.headroom_ms is not None:
+            raise typer.BadParameter("one of --fixed-delay-ms and --headroom-ms, not both")
+        mode, delay_ms, option = DelayMode.ADAPTIVE, 0.0, ""
+        if self.fixed_delay_ms is not None:
+            mode, delay_ms, option = DelayMode.FIXED, self.fixed_delay_ms, "--fixed-delay-ms"
+        elif self.headroom_ms is not None:
+            mode, delay_ms, option = DelayMode.HEADROOM, self.headroom_ms, "--headroom-ms"
+        try:
+            return DelayConfig(
+                mode=mode, safety=self.safety, delay_ms=delay_ms, max_delay_ms=self.max_delay_ms
+            )
+        except ConfigError as error:
+            text = re.sub(r"\bdelay_ms\b", option, str(error))
+            text = re.sub(r"\bmax_delay_ms\b", "--max-delay-ms", text)
+            raise ConfigError(text) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WireOptions:
+    """Options of RTP as it comes."""
+
     payload_type: Annotated[
         int | None,
         typer.Option(help="Payload type of RTP.", show_default="the codec's", min=0, max=127),
@@ -306,6 +322,54 @@ class ReceiverOptions:
         int | None,
         typer.Option(help="Payload type of received redundancy (RFC 2198).", min=0, max=127),
     ] = None
+    key: Key = field(default=None, repr=False)
+    key_file: KeyFile = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureOptions(WireOptions):
+    """Options of the streams in a network capture, where it does not say so itself."""
+
+    sdp: Annotated[
+        Path | None, typer.Option(help="Of a capture: description (SDP) of its streams.")
+    ] = None
+    codec: Annotated[
+        Literal["l16", "l24", "pcmu", "pcma", "g722", "opus"] | None,
+        typer.Option(
+            case_sensitive=False,
+            help="Of a capture: codec, where its packets do not say it.",
+            show_default="what its packets say",
+        ),
+    ] = None
+    sample_rate: Annotated[
+        int | None, typer.Option(metavar="HZ", help="Of a capture: sample rate.")
+    ] = None
+    channels: Annotated[int | None, typer.Option(help="Of a capture: channels.", min=1, max=8)] = (
+        None
+    )
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What of the coding is given, by the names of AudioMedia."""
+        names = ("codec", "payload_type", "sample_rate", "channels", "red_payload_type")
+        return {name: each for name in names if (each := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceiverOptions(WireOptions, DelayOptions):
+    """Options of a received stream, for the commands that play one."""
+
+    codec: Codec = "l16"
+    sample_rate: Annotated[
+        int | None,
+        typer.Option(
+            metavar="HZ",
+            help="Sample rate of the stream; devices are converted.",
+            show_default="48000; 8000 for pcmu, pcma; 16000 for g722",
+        ),
+    ] = None
+    channels: Annotated[int, typer.Option(help="Channels of the stream.", min=1, max=8)] = 1
+    packet_ms: PacketMs = 10.0
     allow: Annotated[
         list[str] | None,
         typer.Option(metavar="ADDRESS", help="Permitted sender: 192.0.2.7 or 192.0.2.0/24."),
@@ -313,8 +377,6 @@ class ReceiverOptions:
     packets_per_s: Annotated[
         float, typer.Option(help="Packets taken from a sender per second.", min=1.0)
     ] = 2000.0
-    key: Key = field(default=None, repr=False)
-    key_file: KeyFile = None
     lookahead: Lookahead = 0
     method: Method = "auto"
     model: Model = "auto"
@@ -363,33 +425,13 @@ class ReceiverOptions:
                 seed=seed,
             ),
             codec=self.codec,
-            delay=self._delay(),
+            delay=self.delay_config(),
             payload_type=self.payload_type,
             red_payload_type=self.red_payload_type,
             allow=tuple(parse_network(text) for text in self.allow or []),
             packets_per_s=self.packets_per_s,
             key=key_of(self.key, self.key_file),
         )
-
-    def _delay(self) -> "DelayConfig":
-        from plc.errors import ConfigError
-        from plc.rtp.delay import DelayConfig, DelayMode
-
-        if self.fixed_delay_ms is not None and self.headroom_ms is not None:
-            raise typer.BadParameter("one of --fixed-delay-ms and --headroom-ms, not both")
-        mode, delay_ms, option = DelayMode.ADAPTIVE, 0.0, ""
-        if self.fixed_delay_ms is not None:
-            mode, delay_ms, option = DelayMode.FIXED, self.fixed_delay_ms, "--fixed-delay-ms"
-        elif self.headroom_ms is not None:
-            mode, delay_ms, option = DelayMode.HEADROOM, self.headroom_ms, "--headroom-ms"
-        try:
-            return DelayConfig(
-                mode=mode, safety=self.safety, delay_ms=delay_ms, max_delay_ms=self.max_delay_ms
-            )
-        except ConfigError as error:
-            text = re.sub(r"\bdelay_ms\b", option, str(error))
-            text = re.sub(r"\bmax_delay_ms\b", "--max-delay-ms", text)
-            raise ConfigError(text) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -453,7 +495,7 @@ class SelectionOptions:
         str | None,
         typer.Option(
             metavar="KIND,…",
-            help="Only these kinds: silence, dropout, repeat, click, alternate, invalid.",
+            help="Only these kinds: silence, dropout, repeat, click, alternate, invalid, lost.",
             show_default="all",
         ),
     ] = None

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plc.cli.batch import Bitrate, Page, bar
+from plc.cli.captures import among, repair_capture
 from plc.cli.errors import REFUSED
-from plc.cli.options import AsJson, FileMethod, Model, SelectionOptions, examples, with_options
+from plc.cli.options import (
+    AsJson,
+    CaptureOptions,
+    FileMethod,
+    Model,
+    SelectionOptions,
+    examples,
+    with_options,
+)
 from plc.cli.output import Overwrite, Quality, print_json, say
 from plc.errors import ConfigError, printable
 from plc.notice import counted
@@ -32,6 +41,7 @@ def register(app: typer.Typer) -> None:
         "plc repair tape.wav --out repaired/                                one recording",
         "plc repair tapes/ --out repaired/ --dry-run --report look.html     choose in a browser",
         "plc repair tapes/ --out repaired/ --gaps labels.zip --jobs 4",
+        "plc repair call.pcap --out repaired.wav      the RTP streams of a network capture",
         "plc repair s3://archive/tapes --out s3://archive/repaired --ray auto",
     )
     app.command(rich_help_panel="Files", epilog=lines)(repair)
@@ -53,6 +63,7 @@ def repair(
         ),
     ],
     asked: SelectionOptions,
+    captured: CaptureOptions,
     gaps: Annotated[
         str | None,
         typer.Option(
@@ -98,7 +109,18 @@ def repair(
 
     from plc.apps.repair import RepairSettings, run_repair
     from plc.apps.repaired import check_page
+    from plc.repair.arrays import FillSettings
 
+    if among([source], captured):
+        if any((gaps, dry_run, bitrate, jobs, ray, page)):
+            raise typer.BadParameter(
+                "a network capture goes without --gaps, --dry-run, --bitrate, --jobs, --ray and "
+                "--report"
+            )
+        fill, chosen = FillSettings(quality, method, model), asked.selection()
+        kept = {"overwrite": overwrite, "as_json": as_json}
+        repair_capture(Path(source), Path(out), captured, fill, chosen, **kept)
+        return
     if not source or not out:
         raise typer.BadParameter("an empty name is neither a folder nor a file")
     if page is not None:

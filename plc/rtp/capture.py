@@ -24,7 +24,7 @@ try:
 except ImportError as error:
     raise MissingExtraError(f"a capture needs dpkt: {install_command('rtp')}") from error
 
-_SECTION, _INTERFACE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 3, 6
+_INTERFACE, _SIMPLE, _ENHANCED = 1, 3, 6
 _BYTE_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 # Of pcap: the order of the bytes, and the unit of the times.
 _PCAP = {
@@ -33,8 +33,7 @@ _PCAP = {
     b"\x4d\x3c\xb2\xa1": ("<", 1e-9),
     b"\xa1\xb2\x3c\x4d": (">", 1e-9),
 }
-MAGICS = (*_PCAP, struct.pack(">I", _SECTION))
-"""First bytes of a capture."""
+_PCAPNG = b"\x0a\x0d\x0d\x0a"
 _NO_LINK = -1
 _UDP_HEAD = 8
 # No frame, nor a block of pcapng, is longer; a length beyond it is forged.
@@ -49,6 +48,8 @@ _DAMAGE = (dpkt.Error, ValueError, LookupError, struct.error, RecursionError)
 Frame = tuple[float, int, bytes]
 """Time in s, type of the link, bytes."""
 Address = tuple[str, int]
+Progress = Callable[[int, int], object]
+"""Called with the bytes read, and those of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Datagram:
 def read_datagrams(
     path: str | Path,
     left_out: Counter[str] | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Datagram]:
     """Yield the UDP datagrams of a capture, in its order.
 
@@ -115,7 +116,7 @@ def _frames(path: str | Path, file: BinaryIO, left_out: Counter[str]) -> Iterato
     magic = file.read(4)
     if magic in _PCAP:
         return _pcap_frames(file, *_PCAP[magic], left_out)
-    if magic == MAGICS[-1]:
+    if magic == _PCAPNG:
         file.seek(0)
         return _pcapng_frames(file, left_out)
     raise TraceError(f"{path} is {'neither pcap nor pcapng' if magic else 'empty (0 bytes)'}")
@@ -142,7 +143,7 @@ def _pcapng_frames(file: BinaryIO, left_out: Counter[str]) -> Iterator[Frame]:
     order = "<"
     interfaces: list[tuple[int, float]] = []
     while len(block := file.read(12)) == 12:
-        if block[:4] == MAGICS[-1]:
+        if block[:4] == _PCAPNG:
             order = _BYTE_ORDERS.get(block[8:], order)
             interfaces = []
         kind, size = struct.unpack_from(order + "II", block)

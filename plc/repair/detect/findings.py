@@ -13,6 +13,7 @@ KINDS = {
     "dropout": "sound that fades away and back within milliseconds",
     "alternate": "single samples, every second to fourth, that are lost among sound ones",
     "click": "an impulse that does not belong to what surrounds it",
+    "lost": "packets that a network capture lacks",
 }
 """Name to description."""
 

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import conceal
-from plc.apps.relay import Relay
+from plc.apps.relay import Relay, run_relay
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.audio.tags import read_tags
 from plc.errors import ConfigError, NetworkError
@@ -529,6 +529,12 @@ def test_recordings_of_a_run_can_be_laid_over_each_other(
     if align:
         assert apart == late_ticks * BLOCK
         assert abs(references[1] - references[0]) <= 2
+
+
+def test_recordings_of_several_processes_cannot_begin_together(tmp_path: Path) -> None:
+    configs = [changed(CONFIG, to=tmp_path / name, align=True) for name in ("a.wav", "b.wav")]
+    with pytest.raises(ConfigError, match="align goes with one worker"):
+        run_relay(configs, workers=2)
 
 
 BYE = bytes.fromhex("80c9000100000007") + bytes.fromhex("81cb000100000007")

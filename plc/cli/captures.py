@@ -1,0 +1,273 @@
+"""Network captures among the sources of the commands on files."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from plc.cli.batch import progress_bar
+from plc.cli.errors import REFUSED
+from plc.cli.network import as_described
+from plc.cli.options import CaptureOptions, ReceiverOptions, key_of
+from plc.cli.output import console, print_json, say
+from plc.errors import ConfigError
+from plc.notice import counted
+
+if TYPE_CHECKING:
+    from plc.apps.captured import Played
+    from plc.repair.arrays import FillSettings
+    from plc.repair.detect.files import DetectReport
+    from plc.repair.detect.selection import Selection
+
+_SUFFIXES = (".pcap", ".pcapng", ".cap")
+# First bytes of pcap, in both orders of bytes and units of time, and of pcapng.
+_MAGICS = [
+    bytes.fromhex(each) for each in ("d4c3b2a1", "a1b2c3d4", "4d3cb2a1", "a1b23c4d", "0a0d0d0a")
+]
+# How a stream is played that nobody listens to meanwhile.
+OFFLINE: dict[str, Any] = {"budget_ms": math.inf, "prepare": "never", "packets_per_s": 1e9}
+# Nobody waits for what is repaired: packets that come so late are none the worse.
+_REPAIR_DELAY_MS = 1000.0
+
+
+def is_capture(path: Path | str) -> bool:
+    """Tell whether a file is a network capture, by its first bytes or its name."""
+    path = Path(path)
+    if path.is_file():
+        with suppress(OSError), path.open("rb") as file:
+            if file.read(4) in _MAGICS:
+                return True
+    return path.suffix.lower() in _SUFFIXES and not path.is_dir()
+
+
+def among(sources: Iterable[Path | str], *options: object) -> bool:
+    """Tell whether a capture is among the files; raise BadParameter for its options without one."""
+    found = any(map(is_capture, sources))
+    if not found and any(each != type(each)() for each in options):
+        raise typer.BadParameter(
+            "options of RTP, its coding, key, delay and --align are for network captures"
+        )
+    return found
+
+
+def play_capture(
+    path: Path,
+    target: Path,
+    options: CaptureOptions,
+    received: ReceiverOptions,
+    *,
+    seed: int = 0,
+    align: bool = False,
+    conceals: bool = True,
+    overwrite: bool = False,
+) -> "tuple[list[Played], dict[str, Any]]":
+    """Play the streams of a capture into files.
+
+    Parameters
+    ----------
+    path : Path
+        The capture.
+    target : Path
+        The file of its stream; of several, their SSRCs go into the names. A folder takes files
+        with the capture's name.
+    options : CaptureOptions
+        How streams are coded that do not say so.
+    received : ReceiverOptions
+        How they are played.
+    seed : int
+        Of the comfort noise.
+    align, conceals, overwrite : bool
+        Whether files begin together, whether what is lost is concealed (else it is silent), and
+        whether files that are there are replaced.
+
+    Returns
+    -------
+    played : list of Played
+        The streams that were played.
+    report : dict
+        What was counted: ``streams``, ``refused`` (why, by name), ``left_out``.
+
+    Raises
+    ------
+    PlcError
+        If there is no stream in it that can be played, or a file cannot be written.
+    """
+    from plc.apps.captured import Capture, media_of, named, play
+    from plc.apps.relay_stream import RelayConfig
+    from plc.audio.files import check_target
+    from plc.rtp.sdp import read_sdp
+    from plc.rtp.udp import Endpoint
+
+    key = key_of(options.key, options.key_file)
+    described = [] if options.sdp is None else read_sdp(options.sdp)
+    with progress_bar(f"reading {path.name}") as progress:
+        capture = Capture(path, progress)
+    described += capture.described
+    receivers, refused = {}, {}
+    for heard in capture.streams:
+        try:
+            media = media_of(heard, described, options.given, key)
+            receiver = as_described(received, media).config(seed)
+            receivers[heard] = replace(receiver, more_payload_types=media.beside, key=media.key)
+        except ConfigError as error:
+            refused[heard.name] = str(error)
+            say(f"plc: {heard.name}, {counted(heard.packets, 'packet')}: {error}", err=True)
+    left_out = {what: count for what, count in sorted(capture.left_out.items()) if count}
+    if not receivers:
+        raise ConfigError(f"{path} holds no RTP that can be played{_in_words(left_out)}")
+    if target.is_dir():
+        target /= path.with_suffix(".wav").name
+    configs = {}
+    for heard, place in zip(receivers, named(target, list(receivers)), strict=True):
+        check_target(place, path, overwrite)
+        configs[heard] = RelayConfig(listen=Endpoint(*heard.target), to=place, align=align,
+                                     receiver=receivers[heard], name=heard.name)  # fmt: skip
+    with progress_bar(f"playing {path.name}") as progress:
+        played = play(capture, configs, conceals=conceals, overwrite=overwrite, progress=progress)
+    streams = [each.report() for each in played]
+    return played, {"streams": streams, "refused": refused, "left_out": left_out}
+
+
+def _in_words(left_out: dict[str, int]) -> str:
+    found = [f"{count} {what}" for what, count in left_out.items()]
+    return f"; left out: {', '.join(found)}" if found else ""
+
+
+@contextmanager
+def recordings_of(
+    sources: Sequence[Path], options: CaptureOptions, name: str = ""
+) -> Iterator[tuple[list[Path], dict[Path, list[tuple[int, int]]], Path]]:
+    """Yield sources with captures as recordings, what of those was lost, and where they lie.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+        Files, of which some may be captures.
+    options : CaptureOptions
+        How their streams are coded, where they do not say so.
+    name : str
+        Of a stream's recording; empty: the capture's.
+    """
+    from plc.audio.scratch import scratch
+
+    received = ReceiverOptions(fixed_delay_ms=_REPAIR_DELAY_MS, max_delay_ms=_REPAIR_DELAY_MS,
+                               method="zeros", **OFFLINE)  # fmt: skip
+    among(sources, options)
+    with scratch() as folder:
+        found: list[Path] = []
+        lost: dict[Path, list[tuple[int, int]]] = {}
+        for number, source in enumerate(sources):
+            if not is_capture(source):
+                found.append(source)
+                continue
+            within = folder / str(number) if lost else folder  # two may have one name
+            within.mkdir(exist_ok=True)
+            target = within / (name or source.with_suffix(".wav").name)
+            for each in play_capture(source, target, options, received, conceals=False)[0]:
+                if each.samples:
+                    found.append(each.target)
+                    lost[each.target] = each.lost
+        yield found, lost, folder
+
+
+def with_losses(
+    report: "DetectReport", lost: list[tuple[int, int]], selection: "Selection"
+) -> "DetectReport":
+    """Return a report with what was lost of a stream in place of what is found there."""
+    from plc.repair.detect.findings import Finding
+
+    channels = tuple(range(report.channels))
+    losses = [Finding(start, stop, "lost", 1.0, channels) for start, stop in lost]
+    starts = [start for start, _ in lost]
+    apart = [
+        each
+        for each in report.findings
+        if not (at := bisect_left(starts, each.stop)) or lost[at - 1][1] <= each.start
+    ]
+    asked = selection.of(losses, report.sample_rate)
+    findings = tuple(sorted([*asked, *apart], key=lambda each: each.start))
+    left_out = report.left_out + len(losses) - len(asked)
+    return replace(report, findings=findings, left_out=left_out)
+
+
+def repair_capture(
+    source: Path,
+    out: Path,
+    options: CaptureOptions,
+    settings: "FillSettings",
+    selection: "Selection",
+    *,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write the streams of a capture, their gaps filled from both sides."""
+    from plc.apps.places import Folder
+    from plc.audio.files import WRITABLE_SUFFIXES
+    from plc.audio.whole import check_new
+    from plc.repair.batch import make_folders
+    from plc.repair.detect.files import detect_file
+    from plc.repair.recordings import inpaint_file
+
+    to_file = out.suffix.lower() in WRITABLE_SUFFIXES
+    folder = out.parent if to_file else out
+    with recordings_of([source], options, out.name if to_file else "") as (found, lost, _):
+        made = [folder / path.name for path in found]
+        for path in made:
+            check_new(path, overwrite)
+        make_folders(made)
+        told = []
+        for path, target in zip(found, made, strict=True):
+            filled: dict[str, Any] = {"gaps": []}
+            with progress_bar(f"repairing {target.name}") as progress:
+                report = detect_file(path, selection=selection, progress=progress)
+                gaps_s = with_losses(report, lost[path], selection).gaps_s
+                if gaps_s:
+                    done = inpaint_file(path, target, gaps_s, settings=settings,
+                                        overwrite=overwrite, progress=progress)  # fmt: skip
+                    filled = done.as_dict()
+                else:
+                    Folder(str(folder)).store(path, path.name, overwrite)
+            told.append({"target": str(target), **filled})
+            if not as_json:
+                samples = sum(stop - start for start, stop in filled["gaps"])
+                filled_ms = 1000 * samples / report.sample_rate
+                say(f"filled {counted(len(filled['gaps']), 'gap')}, {filled_ms:.1f} ms of {target}")
+    if as_json:
+        print_json({"streams": told})
+
+
+def tell(played: "list[Played]", report: dict[str, Any], as_json: bool) -> None:
+    """Print the streams as a table, or all that was counted; fail if there is nothing to hear."""
+    from rich.table import Table
+
+    if as_json:
+        print_json(report)
+    else:
+        table = Table(box=None)
+        left = ("file", "SSRC", "from", "to", "codec")
+        for heading in (*left, "packets", "lost", "late", "length", "concealed"):
+            table.add_column(heading, justify="left" if heading in left else "right")
+        for each, counts in zip(played, report["streams"], strict=True):
+            jitter, rate = counts["jitter_buffer"], counts["sample_rate"]
+            table.add_row(
+                str(each.target) if each.samples else "nothing to hear",
+                f"{each.heard.ssrc:08x}",
+                "{}:{}".format(*each.heard.source),
+                "{}:{}".format(*each.heard.target),
+                f"{counts['codec']}/{rate}/{counts['channels']}",
+                *(
+                    str(jitter[name])
+                    for name in ("packets_received", "lost_packets", "late_packets")
+                ),
+                f"{each.samples / rate:.2f} s",
+                f"{1000 * counts['concealment']['concealed_samples'] / rate:.0f} ms",
+            )
+        console().print(table)
+        say(f"{counted(len(played), 'stream')}{_in_words(report['left_out'])}")
+    if not any(each.samples for each in played):
+        raise typer.Exit(REFUSED)
