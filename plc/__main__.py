@@ -1,6 +1,6 @@
 """``python -m plc`` is the ``plc`` command."""
 
-from plc.cli.app import main
+from plc.cli import main
 
 if __name__ == "__main__":
     main()

@@ -6,6 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# However this process ends, its pipe to the other is closed then.
+_WITH_PARENT = (
+    "import os, threading; "
+    "threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start(); "
+)
+
 
 def lies_compiled(kernel: Any) -> bool:
     """Return True if a kernel's machine code is in the package or in numba's cache."""
@@ -49,11 +55,11 @@ def can_compile_beside() -> bool:
 def compile_beside(program: str) -> "subprocess.Popen[bytes] | None":
     """Start Python on a program that compiles, with this process's modules; None: it cannot."""
     # Not with the folder in which it runs, which -c puts in front.
-    program = f"import sys; sys.path[:] = {sys.path!r}; {program}"
+    program = f"{_WITH_PARENT}import sys; sys.path[:] = {sys.path!r}; {program}"
     nowhere = subprocess.DEVNULL
     try:
         return subprocess.Popen(
-            [sys.executable, "-c", program], stdin=nowhere, stdout=nowhere, stderr=nowhere
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere
         )
     except OSError:
         return None

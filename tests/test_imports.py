@@ -30,6 +30,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         (
             *("errors", "extras", "limits", "jsonable", "notice", "processor_time", "compiled"),
             "kept_costs",
+            "ending",
         ),
         ("predict", "models", "audio"),
         ("runtime",),

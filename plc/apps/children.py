@@ -14,31 +14,28 @@ from collections.abc import Iterable, Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 
+from plc.ending import held
+
 # What a child that was asked to end may take before it is killed.
 END_S = 2.0
 
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Block SIGINT while children start; deliver it to the parent afterwards."""
+    """Block SIGINT while children start; the parent hears signals afterwards."""
     known = hasattr(signal, "pthread_sigmask")  # not on Windows
     if not known or threading.current_thread() is not threading.main_thread():
         yield
         return
     # Its own start, which would come within, lets the signal through again.
     resource_tracker.ensure_running()
-    came: list[int] = []
-    # A library's thread may take the signal; Python would then raise it here all the same, and a
-    # process half started would have its say.
-    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if came:
-            signal.raise_signal(signal.SIGINT)
+    # A library's thread may take the signal; a process half started would then have its say.
+    with held():
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def running() -> set[BaseProcess]:
@@ -46,24 +43,20 @@ def running() -> set[BaseProcess]:
     return set(multiprocessing.active_children())
 
 
-def end(processes: Iterable[BaseProcess]) -> None:
-    """End processes by SIGTERM, and by SIGKILL if they ignore it."""
+def end(processes: Iterable[BaseProcess], within_s: float = 0.0) -> None:
+    """End processes that have not ended by themselves: by SIGTERM, by SIGKILL if they ignore it."""
     processes = list(processes)
+    _await(processes, within_s)
     for process in processes:
         process.terminate()
-    until_s = time.monotonic() + END_S
-    for process in processes:
-        process.join(max(0.0, until_s - time.monotonic()))
+    _await(processes, END_S)
     for process in processes:
         if process.is_alive():
             process.kill()
             process.join()
 
 
-def raise_on_term() -> None:
-    """Turn SIGTERM into an exception, so that child processes are ended."""
-
-    def stop(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, stop)
+def _await(processes: list[BaseProcess], within_s: float) -> None:
+    until_s = time.monotonic() + within_s
+    for process in processes:
+        process.join(max(0.0, until_s - time.monotonic()))

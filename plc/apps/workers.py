@@ -19,8 +19,11 @@ from typing import Any, TypeVar
 
 from plc import notice
 from plc.apps import children
+from plc.ending import by_signals
 
 ATTEMPTS = 3
+# What an idle process may take to end: it waits for its own threads, for 5 s at most.
+_IDLE_S = 6.0
 
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
@@ -129,8 +132,9 @@ def in_processes(
                     yield number, Failure(name(items[number]), "its process died")
     finally:
         for worker in workers:
-            worker.pipe.close()
-        children.end(worker.process for worker in workers)
+            worker.pipe.close()  # which ends it, unless it is at an item
+        children.end(worker.process for worker in workers if worker.number is not None)
+        children.end([worker.process for worker in workers], _IDLE_S)
 
 
 def _employ(
@@ -168,7 +172,6 @@ def _started(work: Callable[[_Item], _T]) -> _Worker:
 
 def _serve(pipe: Any, work: Callable[[_Item], _T]) -> None:
     """Work on items until there are no more, in a process."""
-    children.raise_on_term()
     _end_with_parent()
     sending = threading.Lock()
 
@@ -182,12 +185,10 @@ def _serve(pipe: Any, work: Callable[[_Item], _T]) -> None:
             tell(_Notice(line))
 
     notice.listener = pass_on
-    while True:
-        try:
+    with by_signals(), contextlib.suppress(EOFError, OSError):  # nobody asks any more
+        while True:
             item, name = pipe.recv()
             tell(attempt(work, item, name))
-        except (EOFError, BrokenPipeError):  # nobody asks any more
-            return
 
 
 def _end_with_parent() -> None:

@@ -2,13 +2,11 @@
 
 Results go to stdout, progress and warnings to stderr. The status is 0 when the work is done, 1
 when it was refused (one line on stderr says why), 2 when the command was misused, 130 after
-Ctrl-C, 143 after SIGTERM. Everything heavy is imported inside the subcommand that needs it, so
-that ``plc --help`` answers at once.
+Ctrl-C, 143 after SIGTERM, 129 after SIGHUP. Everything heavy is imported inside the subcommand that
+needs it, so that ``plc --help`` answers at once.
 """
 
-import signal
 import sys
-import threading
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -78,19 +76,6 @@ class _Refusing(TyperGroup):
         return super().get_command(ctx, cmd_name)
 
 
-def _end_cleanly_on_signals() -> None:
-    """Let SIGTERM and SIGHUP unwind like Ctrl-C: half-written files are removed."""
-
-    def stop(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGHUP"):  # the latter is unknown to Windows
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                signal.signal(number, stop)
-
-
 app = typer.Typer(
     name="plc",
     cls=_Refusing,
@@ -111,7 +96,6 @@ app = typer.Typer(
 def main() -> None:
     """Run the command."""
     mend_streams()
-    _end_cleanly_on_signals()
     notice.listener = lambda line: say(f"plc: {line}", err=True)
     try:
         app(prog_name="plc")

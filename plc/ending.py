@@ -1,0 +1,146 @@
+"""Signals that end a program, kept until it has ended.
+
+A handler can only raise an exception wherever the program is; in a destructor, a callback from C,
+an import or another's ``except`` that is dropped. So a signal is remembered: as soon as its
+exception is gone before the program has unwound, it is raised again, and the status is the
+signal's, whatever the program returns or raises meanwhile.
+"""
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+# Unknown to Windows: the last three.
+_NUMBERS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+_ALARM = getattr(signal, "SIGALRM", None)
+# How soon it is noticed that the exception is gone.
+_LOOK_S = 0.05
+# Unwinding is not disturbed by further signals for so long; by Ctrl-C it is.
+_UNWINDING_S = 2.0
+
+
+class Ended(SystemExit, KeyboardInterrupt):
+    """A signal came that ends the program."""
+
+
+class _Signals:
+    """What came, and what became of it."""
+
+    def __init__(self) -> None:
+        self.came = 0
+        self.is_over = False
+        """Whether the program has unwound."""
+        self.held = 0
+        self._raised: weakref.ref[Ended] | None = None
+        self._raised_s = 0.0
+
+    def hear(self, number: int, _frame: object) -> None:
+        """Remember a signal, and unwind the program unless it does so already."""
+        if number != _ALARM:
+            if self.is_over and self.came:
+                os._exit(128 + self.came)  # asked a second time, with nothing left to unwind
+            self.came = self.came or number
+        self.unwind(number)
+
+    def unwind(self, number: int) -> None:
+        """Raise the exception, unless it is under way or has to wait."""
+        if self.is_over or self.held:
+            return
+        self._look_again()
+        is_unwinding = self._raised is not None and self._raised() is not None
+        is_pressed = number == signal.SIGINT or time.monotonic() - self._raised_s > _UNWINDING_S
+        if is_unwinding and (number == _ALARM or not is_pressed):
+            return
+        raise self._exception()  # no name here, by which its traceback would keep it
+
+    def _exception(self) -> Ended:
+        ended = Ended(128 + self.came)
+        self._raised, self._raised_s = weakref.ref(ended), time.monotonic()
+        return ended
+
+    def _look_again(self) -> None:
+        if _ALARM is not None:
+            signal.signal(_ALARM, self.hear)
+            signal.siginterrupt(_ALARM, False)
+            signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
+
+    def finish(self) -> None:
+        """Note that the program has unwound; end it with the signal's status."""
+        self.is_over = True
+        if self.came:
+            if _ALARM is not None:
+                signal.setitimer(signal.ITIMER_REAL, 0.0)
+            raise SystemExit(128 + self.came)
+
+
+_signals = _Signals()
+
+
+@contextlib.contextmanager
+def by_signals() -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and SIGHUP unwind the block, which is all of the program.
+
+    Half-written files are removed then, and children ended. The status is 128 and the number of the
+    signal, also of one that comes after the block, until the process is gone.
+    """
+    for number in _NUMBERS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _signals.hear)
+    if sys.unraisablehook is not _without_ends:
+        sys.unraisablehook = _without_ends
+    try:
+        yield
+    finally:
+        _signals.finish()
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Let signals wait for the end of the block, which is short and must not be left half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = _signals.came
+    pressed: list[int] = []
+    is_pythons = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    _signals.held += 1
+    if is_pythons:
+        signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        if is_pythons:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        _signals.held -= 1
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
+        if _signals.came and not before and not _signals.held:
+            _signals.unwind(_signals.came)
+
+
+def _without_ends(unraisable: Any) -> None:
+    """Report an exception that nothing can take; not those of signals, which are raised again."""
+    if not isinstance(unraisable.exc_value, Ended):
+        sys.__unraisablehook__(unraisable)
+
+
+@atexit.register
+def _leave() -> None:
+    """Keep the signal's status: imported first, this is the last that is run at the end."""
+    if _signals.came:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(128 + _signals.came)
+    for number in _NUMBERS:
+        if signal.getsignal(number) == _signals.hear:
+            signal.signal(number, signal.SIG_DFL)
