@@ -38,6 +38,7 @@ from plc.apps.events import Note, in_words
 from plc.apps.recorder import Recorder, check_apart
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.apps.relay_workers import run_workers
+from plc.ending import held
 from plc.errors import ConfigError, NetworkError
 from plc.notice import counted
 from plc.rtp.latch import RateCap
@@ -645,7 +646,8 @@ def run_relay(
                 asked.take(Level.AUDIO)
                 serve(relay, duration_s=duration_s, each_turn=relay.turn, on_hangup=on_hangup)
         finally:
-            relay.close()
+            with held():  # recordings are kept
+                relay.close()
     return relay.report()
 
 

@@ -61,8 +61,11 @@ _RF64 = struct.Struct("<4sI4s 4sIQQ12x 4sI 2s14s8x2s14x 4sI")
 _RF64_MARKS = (b"RF64", b"WAVE", b"ds64", 28, b"fmt ", 40, b"\xfe\xff", b"data")
 # The same bytes as a WAV header: RIFF, fmt, fact, room that readers pass over, data.
 _WAV = struct.Struct("<4sI4s 4sI2s14s 4sII 4sI40x 4sI")
+_DS64_AT = 20
 # In a FLAC file's first block: the low half byte before, and the 32 bits of, the number of samples.
 _FLAC_SAMPLES_AT = 21
+# libsndfile's number of samples where a file's head does not say it.
+_UNKNOWN_SAMPLES = 1 << 62
 # A FLAC file that ends sooner than its header says by more than this was cut, not damaged.
 _CUT_S = 1.0
 # Of a file that misses this much, at least one part of ten must be there.
@@ -442,6 +445,38 @@ def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:
         return np.concatenate(list(reader.stream(_READ_SAMPLES))), reader.sample_rate
 
 
+def rescue(partial: Path, path: Path) -> float:
+    """Keep the recording of a killed process: mend its head, give it a name that is free.
+
+    Returns
+    -------
+    float
+        Seconds that it holds; 0: nothing, and it is gone.
+
+    Raises
+    ------
+    AudioFileError
+        If it stays under its temporary name, which the error tells.
+    """
+    try:
+        if path.suffix.lower() == ".wav":
+            _as_wav(partial)
+        elif path.suffix.lower() == ".flac":
+            _tell_length(partial)
+        with soundfile.SoundFile(partial) as file:
+            held: int = file.frames if file.frames < _UNKNOWN_SAMPLES else 0
+            sample_rate: int = file.samplerate
+        if held:
+            put(partial, path, overwrite=False)
+        else:
+            partial.unlink()
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AudioFileError(
+            f"cannot name {path}: {_reason(error)}; what was recorded is in {partial}"
+        ) from error
+    return held / sample_rate
+
+
 def count_samples(path: str | Path) -> int:
     """Return a file's length in samples, decoding it where necessary."""
     with AudioReader(path) as reader:
@@ -790,9 +825,17 @@ def _as_wav(path: Path) -> None:
             _RF64.unpack(head)
         )
         marks = (riff, wave, ds64, ds64_size, fmt, fmt_size, tag, data)
-        if marks != _RF64_MARKS or size > _WAV_BYTES_MAX:
+        if marks != _RF64_MARKS:
             return
-        samples = data_size // int.from_bytes(rest[10:12], "little")
+        sample_bytes = int.from_bytes(rest[10:12], "little")
+        if not data_size:  # its process was killed
+            data_size = (size - _RF64.size) // sample_bytes * sample_bytes
+            size = file.truncate(_RF64.size + data_size)
+            file.seek(_DS64_AT)
+            file.write(struct.pack("<QQQ", size - 8, data_size, data_size // sample_bytes))
+        if size > _WAV_BYTES_MAX:
+            return
+        samples = data_size // sample_bytes
         wav = (b"RIFF", size - 8, b"WAVE", b"fmt ", 16, form, rest, b"fact", 4, samples)
         file.seek(0)
         file.write(_WAV.pack(*wav, b"JUNK", 40, b"data", data_size))
