@@ -1,7 +1,8 @@
 """Optional notices: slow start-up, networks left out.
 
-They go to the logger ``plc`` of :mod:`logging`, and to a listener, which the command sets. A
-library prints nothing by itself: without a handler of the program, notices are dropped.
+They go to the logger ``plc`` of :mod:`logging`, and to a listener, which the command sets. In a
+program that has set up no logging, one of them is printed to stderr, as a warning: that kernels are
+compiled, for which the program stands still for longer than anybody expects. Others are dropped.
 """
 
 import logging
@@ -11,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _log = logging.getLogger("plc")
-_log.addHandler(logging.NullHandler())
 _recent: deque[str] = deque(maxlen=64)
 
 listener: Callable[[str], object] | None = None
@@ -46,19 +46,25 @@ def shown(line: str) -> str:
 
 
 @contextmanager
-def if_slow(why: Callable[[], str], after_s: float, every_s: float | None = None) -> Iterator[None]:
+def if_slow(
+    why: Callable[[], str],
+    after_s: float,
+    every_s: float | None = None,
+    level: int = logging.INFO,
+) -> Iterator[None]:
     """Give notice if the block takes longer than ``after_s`` s, and again every so many s.
 
-    What was told of another block just before is not told again: several kernels are compiled.
+    What was told of another block just before is not told again: several kernels are compiled. The
+    first notice is of that level of :mod:`logging`, without a listener.
     """
-    if listener is None and not _log.isEnabledFor(logging.INFO):
+    if listener is None and not _log.isEnabledFor(level):
         yield
         return
     over = threading.Event()
 
     def watch() -> None:
         if not over.wait(after_s):
-            tell_once(why())
+            tell_once(why(), level)
         while every_s is not None and not over.wait(every_s):
             tell(why())
 
@@ -74,11 +80,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def tell_once(line: str) -> None:
+def tell_once(line: str, level: int = logging.INFO) -> None:
     """Tell a line, unless it was among those told last: a file is read more than once."""
     if line not in _recent:
         _recent.append(line)
-        tell(line)
+        tell(line, level)
 
 
 def pass_on(name: str, line: str) -> None:
@@ -87,9 +93,9 @@ def pass_on(name: str, line: str) -> None:
     tell(f"{name}: {line}")
 
 
-def tell(line: str) -> None:
-    """Log ``line``, and pass it to the listener."""
+def tell(line: str, level: int = logging.INFO) -> None:
+    """Log ``line``, and pass it to the listener; with one, nobody has to be warned by the log."""
     line = shown(line)
-    _log.info(line)
+    _log.log(level if listener is None else logging.INFO, line)
     if listener is not None:
         listener(line)

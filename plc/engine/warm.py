@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import subprocess
 import threading
@@ -141,7 +142,10 @@ _POLL_S = 0.02
 _SLOW_S = 2.5
 _PROGRESS_S = 10.0
 _WAITING = "waiting for another process of yours that compiles the kernels, for a minute at most"
-_COMPILING = "compiling the kernels, once on this machine: half a minute to a minute"
+_COMPILING = (
+    "compiling the kernels, once on this machine: half a minute to a minute; "
+    "plc doctor --warm does it beforehand"
+)
 _PROGRESS = "compiling the kernels: {} of {} are there"
 _LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
 
@@ -187,7 +191,9 @@ def _warm_up(kernels: tuple[Any, ...], run: Callable[[], None]) -> None:
             return
         for why in refused:
             notice.tell(why)
-        with notice.if_slow(_Why(kernels), _SLOW_S, _PROGRESS_S), _one_process_at_a_time():
+        is_cold = compiled(kernels) < len(kernels)
+        level = logging.WARNING if is_cold else logging.INFO
+        with notice.if_slow(_Why(kernels), _SLOW_S, _PROGRESS_S, level), _one_process_at_a_time():
             run()
         for kernel in kernels:
             kernel.disable_compile()

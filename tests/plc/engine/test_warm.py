@@ -17,6 +17,7 @@ from plc import notice
 from plc.engine import warm
 from plc_kernels import ar, fade
 from plc_kernels.stream.start import forget_stream
+from tests.processes import environment
 
 # Construct one mono stream and conceal a packet of it; say what was played, how many kernels had
 # a cache, and how many were found in it.
@@ -83,6 +84,38 @@ def test_a_program_is_told_why_it_waits(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(warm, "_run_all", lambda: None)
     warm.warm_up()
     assert not told
+
+
+SLOW_START = """
+import logging, time
+from plc import notice
+from plc.engine import warm
+{setting}
+warm.AUDIO_PATH, warm._SLOW_S = (), 0.0
+warm.compiled = lambda *_: {compiled}
+for _ in range(2):
+    warm._run_all = lambda: time.sleep(0.5)
+    warm._warm.clear()
+    warm.warm_up()
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "compiled", "said"),
+    [
+        ("", -1, warm._COMPILING + "\n"),
+        ("", 0, ""),
+        ("logging.getLogger('plc').setLevel(logging.ERROR)", -1, ""),
+        ("notice.listener = lambda line: None", -1, ""),
+    ],
+)
+def test_a_program_without_logging_is_warned_once_of_compiling_and_of_nothing_else(
+    setting: str, compiled: int, said: str
+) -> None:
+    program = SLOW_START.format(setting=setting, compiled=compiled)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("", said)
 
 
 def test_a_program_is_told_how_far_compiling_is(monkeypatch: pytest.MonkeyPatch) -> None:
