@@ -75,6 +75,7 @@ def test_service_and_container_watch_the_port_of_the_file() -> None:
     assert "relay --config /etc/plc/relay.toml" in service
     assert "RuntimeDirectory=plc" in service
     # Its threads take their priorities themselves; a policy of the unit would give all the same.
+    assert "TimeoutStartSec=900" in service  # the first start compiles the kernels
     assert "LimitRTPRIO=20" in service
     assert "LimitMEMLOCK=infinity" in service
     assert "CPUSchedulingPolicy" not in service
