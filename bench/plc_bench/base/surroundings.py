@@ -76,7 +76,7 @@ def background_load(processes: int) -> Iterator[None]:
         raise ConfigError(f"load is {processes} processes; supported: 0 to {MOST_LOAD}")
     with contextlib.ExitStack() as running:
         for _ in range(processes):
-            burner = subprocess.Popen([sys.executable, "-c", _BURN])
+            burner = subprocess.Popen([sys.executable, "-c", _BURN], stderr=subprocess.DEVNULL)
             running.callback(burner.wait)
             running.callback(burner.kill)
         yield

@@ -11,7 +11,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from multiprocessing.synchronize import Event
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc import StreamConfig, conceal
+from plc.apps import children
 from plc.apps.demo import CLIPS, clip_audio
 from plc.apps.relay import Relay, run_relay
 from plc.apps.relay_stream import RelayConfig, StreamRelay
@@ -209,11 +210,8 @@ def load(
     """Relay mono streams of 48 kHz L16, 10 ms packets, with losses; a process sends them."""
     _sources(streams, loss)  # refuses a share before anything is begun
     with ExitStack() as opened:
-        ports = []
-        for _ in range(streams + 1):
-            ports.append(UdpPort(Endpoint("127.0.0.1", 0)))
-            opened.callback(ports[-1].close)
-        sink, *inputs = ports
+        here = Endpoint("127.0.0.1", 0)
+        sink, *inputs = (opened.enter_context(closing(UdpPort(here))) for _ in range(streams + 1))
         listens = [port.endpoint for port in inputs]
         for port in inputs:
             port.close()
@@ -222,9 +220,9 @@ def load(
         context = multiprocessing.get_context("spawn")
         ready = context.Event()
         sender = context.Process(target=_send_all, args=(listens, loss, ready), daemon=True)
-        sender.start()
-        opened.callback(sender.join)
-        opened.callback(sender.terminate)
+        with children.undisturbed():
+            sender.start()
+        opened.callback(children.end, [sender])
         ready.wait(_START_S)
         reports = run_relay(configs, workers=workers, duration_s=seconds)
         used = resource.getrusage(resource.RUSAGE_CHILDREN if workers > 1 else resource.RUSAGE_SELF)
