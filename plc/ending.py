@@ -17,10 +17,8 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-# Unknown to Windows: the last three.
-_NUMBERS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
+# The last two, and alarms, are unknown to Windows.
+_NUMBERS = [getattr(signal, f"SIG{name}", None) for name in ("INT", "TERM", "HUP")]
 _ALARM = getattr(signal, "SIGALRM", None)
 # How soon it is noticed that the exception is gone.
 _LOOK_S = 0.05
@@ -40,7 +38,7 @@ class _Signals:
         self.is_over = False
         """Whether the program has unwound."""
         self.held = 0
-        self._raised: weakref.ref[Ended] | None = None
+        self._raised: Any = lambda: None
         self._raised_s = 0.0
 
     def hear(self, number: int, _frame: object) -> None:
@@ -55,31 +53,19 @@ class _Signals:
         """Raise the exception, unless it is under way or has to wait."""
         if self.is_over or self.held:
             return
-        self._look_again()
-        is_unwinding = self._raised is not None and self._raised() is not None
-        is_pressed = number == signal.SIGINT or time.monotonic() - self._raised_s > _UNWINDING_S
-        if is_unwinding and (number == _ALARM or not is_pressed):
-            return
-        raise self._exception()  # no name here, by which its traceback would keep it
+        if _ALARM is not None:
+            signal.signal(_ALARM, self.hear)
+            signal.siginterrupt(_ALARM, False)
+            signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
+        is_late = time.monotonic() - self._raised_s > _UNWINDING_S
+        is_urgent = number == signal.SIGINT or (is_late and number != _ALARM)
+        if is_urgent or self._raised() is None:
+            raise self._exception()  # no name here, by which its traceback would keep it
 
     def _exception(self) -> Ended:
         ended = Ended(128 + self.came)
         self._raised, self._raised_s = weakref.ref(ended), time.monotonic()
         return ended
-
-    def _look_again(self) -> None:
-        if _ALARM is not None:
-            signal.signal(_ALARM, self.hear)
-            signal.siginterrupt(_ALARM, False)
-            signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
-
-    def finish(self) -> None:
-        """Note that the program has unwound; end it with the signal's status."""
-        self.is_over = True
-        if self.came:
-            if _ALARM is not None:
-                signal.setitimer(signal.ITIMER_REAL, 0.0)
-            raise SystemExit(128 + self.came)
 
 
 _signals = _Signals()
@@ -93,14 +79,18 @@ def by_signals() -> Iterator[None]:
     signal, also of one that comes after the block, until the process is gone.
     """
     for number in _NUMBERS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _signals.hear)
-    if sys.unraisablehook is not _without_ends:
-        sys.unraisablehook = _without_ends
+    sys.unraisablehook = _without_ends
+    _signals.is_over = False
     try:
         yield
     finally:
-        _signals.finish()
+        _signals.is_over = True
+        if _signals.came:
+            if _ALARM is not None:
+                signal.setitimer(signal.ITIMER_REAL, 0.0)
+            raise SystemExit(128 + _signals.came)
 
 
 @contextlib.contextmanager
@@ -123,7 +113,7 @@ def held() -> Iterator[None]:
         _signals.held -= 1
         if pressed:
             signal.raise_signal(signal.SIGINT)
-        if _signals.came and not before and not _signals.held:
+        if _signals.came != before:
             _signals.unwind(_signals.came)
 
 
@@ -142,5 +132,5 @@ def _leave() -> None:
                 stream.flush()
         os._exit(128 + _signals.came)
     for number in _NUMBERS:
-        if signal.getsignal(number) == _signals.hear:
+        if number is not None and signal.getsignal(number) == _signals.hear:
             signal.signal(number, signal.SIG_DFL)

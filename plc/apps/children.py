@@ -1,8 +1,9 @@
 """Child processes, and their share of a terminal's signals.
 
-Ctrl-C goes to every process of a terminal at once. A child that is still importing has nothing to
-say but a traceback, and one that works would end before it is asked to. So children are started
-with SIGINT held back, which a started process inherits, and are ended by who started them.
+Ctrl-C and a terminal's end go to every process of it at once. A child that is still importing has
+nothing to say but a traceback, and one that works would end before it is asked to. So children are
+started with SIGINT and SIGHUP held back, which a started process inherits, and are ended by who
+started them.
 """
 
 import contextlib
@@ -22,17 +23,18 @@ END_S = 2.0
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Block SIGINT while children start; the parent hears signals afterwards."""
+    """Block SIGINT and SIGHUP while children start; the parent hears them afterwards."""
     known = hasattr(signal, "pthread_sigmask")  # not on Windows
     if not known or threading.current_thread() is not threading.main_thread():
         yield
         return
-    # Its own start, which would come within, lets the signal through again.
-    resource_tracker.ensure_running()
     # A library's thread may take the signal; a process half started would then have its say.
     with held():
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
+            # Its own start, which would come within, lets SIGINT through again.
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -38,27 +38,116 @@ Run = Callable[..., list[dict[str, Any]]]
 _WAIT_S, _LIVED_S, _DEATHS = 0.1, 60.0, 5
 
 
-@dataclass(slots=True)
-class _Worker:
-    """A process, and those in whose place it came."""
+class _DeathError(NetworkError):
+    """A worker's process has ended before its work."""
 
-    wanted: list[RelayConfig]
-    """Its streams, as they were asked for."""
-    configs: list[RelayConfig]
-    """As they are: at the ports that they have, and into files that are free."""
-    process: BaseProcess | None = None
-    pipe: Any = None
-    answer: list[dict[str, Any]] | PlcError | None = None
-    began_s: float = -math.inf
-    due_s: float = -math.inf
-    """When it is to be started."""
-    restarts: int = 0
-    deaths: int = 0
-    """In a row."""
-    old: set[Path] = field(default_factory=set)
-    """What other processes have left beside its recordings."""
-    taken: Places = frozenset()
-    """Where the relay's streams go."""
+
+class _Worker:
+    """A process that relays some of the streams, and those that come in its place."""
+
+    def __init__(self, configs: list[RelayConfig], taken: Places) -> None:
+        self._wanted = configs
+        self._configs = list(configs)  # with the ports that they have, into files that are free
+        self._taken = taken
+        self._process: BaseProcess | None = None
+        self.pipe: Any = None
+        """None while there is no process to hear from."""
+        self.answer: list[dict[str, Any]] | PlcError | None = None
+        self.restarts = 0
+        self._deaths = 0  # in a row
+        self._began_s = 0.0
+        self._due_s = -math.inf
+        self._left: set[Path] = set()  # by other processes, beside its recordings
+
+    def start_if_due(self, end_s: float, run: Run) -> None:
+        """Start a process where there is none, unless it has to wait."""
+        now_s = time.monotonic()
+        if self.pipe is not None or self.answer is not None or now_s < self._due_s:
+            return
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe(duplex=False)
+        self._left = {path for _, paths in self._leftovers() for path in paths}
+        given = self._configs, max(0.0, end_s - now_s), theirs, run
+        self._process = context.Process(target=_work, args=given, daemon=True)
+        with children.undisturbed():
+            self._process.start()
+        theirs.close()
+        self._began_s = time.monotonic()
+
+    def ask_to_end(self) -> None:
+        """Let the process play what it has; the second time, end at once."""
+        if self.pipe is not None and self._process is not None:
+            self._process.terminate()
+        elif self.answer is None:
+            self.answer = NetworkError("a worker was to be started anew when the relay ended")
+
+    def join(self) -> None:
+        """Wait for the process to end."""
+        if self._process is not None:
+            self._process.join()
+
+    def hear(self, ending: bool) -> None:
+        """Take what the process says: its ports, a line to tell, its reports, or its end."""
+        assert self._process is not None
+        try:
+            said = self.pipe.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            status = self._process.exitcode
+            said = _DeathError(f"a worker ended without a report (status {status})")
+        if isinstance(said, str):
+            notice.tell(said)
+        elif isinstance(said, tuple):
+            pairs = zip(self._configs, said, strict=True)
+            self._configs = [replace(config, listen=at) for config, at in pairs]
+        else:
+            self.pipe = None
+            lived = time.monotonic() - self._began_s > _LIVED_S
+            self._deaths = 1 if lived else self._deaths + 1
+            # An error of the first is one of settings, or of a port that is taken.
+            errors = PlcError if self.restarts else _DeathError
+            if ending or not isinstance(said, errors):
+                self.answer = said
+            elif self._deaths == _DEATHS:
+                self.answer = NetworkError(f"{said}, {_DEATHS} times in a row: {self._names}")
+            else:
+                self._prepare_successor(said)
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(config.name or str(config.listen) for config in self._configs)
+
+    def _prepare_successor(self, error: PlcError) -> None:
+        """Keep what a dead process has recorded, and choose where its successor records."""
+        self.join()
+        self.restarts += 1
+        self._due_s = time.monotonic() + _WAIT_S * 4.0 ** (self._deaths - 1)
+        notice.tell(f"{error}; another takes over its streams: {self._names}")
+        for number, paths in self._leftovers():
+            for partial in sorted(set(paths) - self._left):
+                self._keep(number, partial)
+
+    def _keep(self, number: int, partial: Path) -> None:
+        """Give a stream's recording so far its name, and the next one another."""
+        wanted = self._wanted[number].to
+        assert isinstance(wanted, Path)
+        path = _free(wanted, self._taken)
+        try:
+            kept_s = rescue(partial, path)
+        except PlcError as error:
+            notice.tell(str(error))
+            return
+        following = _free(wanted, self._taken)
+        self._configs[number] = replace(self._configs[number], to=following)
+        if kept_s:
+            notice.tell(f"{path} holds its {kept_s:.1f} s; the recording goes on in {following}")
+
+    def _leftovers(self) -> Iterator[tuple[int, list[Path]]]:
+        """Yield each recorded stream's number, and its unfinished files of killed processes."""
+        for number, config in enumerate(self._configs):
+            if isinstance(config.to, Path):
+                with contextlib.suppress(PlcError):  # a link, which the process refuses
+                    yield number, leftovers(behind(config.to))
 
 
 def run_workers(
@@ -86,31 +175,27 @@ def run_workers(
         Of each stream what ``run`` returns, by the last of its processes, and ``restarts``.
     """
     end_s = time.monotonic() + duration_s
-    to = [places_of(config.to) for config in configs if isinstance(config.to, Path)]
-    taken: Places = frozenset().union(*to)
-    shares = [list(configs[number::workers]) for number in range(workers)]
-    crew = [_Worker(mine, list(mine), taken=taken) for mine in shares]
+    places = [places_of(config.to) for config in configs if isinstance(config.to, Path)]
+    taken: Places = frozenset().union(*places)
+    crew = [_Worker(list(configs[number::workers]), taken) for number in range(workers)]
     failure: PlcError | None = None
     with stop_signals() as signals:
-        sent = 0
+        asked = 0
         while any(worker.answer is None for worker in crew):
-            ending = bool(signals) or failure is not None
+            # A failure is as a first signal, unless there was one.
+            for _ in range(asked, max(len(signals), failure is not None)):
+                for worker in crew:
+                    worker.ask_to_end()
+                asked += 1
             for worker in crew:
-                if worker.process is None and worker.answer is None:
-                    _start_if_due(worker, end_s, run, ending)
-                for _ in signals[sent:]:
-                    _ask_to_end(worker)
-            sent = len(signals)
-            waited_for = {each.pipe: each for each in crew if each.process and each.answer is None}
-            for pipe in multiprocessing.connection.wait(list(waited_for), _WAIT_S):
-                _hear(waited_for[pipe], ending)
-            if failure is None:
-                failure = next((w.answer for w in crew if isinstance(w.answer, PlcError)), None)
-                for worker in crew if failure is not None else ():
-                    _ask_to_end(worker)
+                worker.start_if_due(end_s, run)
+            heard = {worker.pipe: worker for worker in crew if worker.pipe is not None}
+            for pipe in multiprocessing.connection.wait(list(heard), _WAIT_S):
+                heard[pipe].hear(bool(asked or signals))
+            answers = [worker.answer for worker in crew]
+            failure = next((each for each in answers if isinstance(each, PlcError)), None)
     for worker in crew:
-        if worker.process is not None:
-            worker.process.join()
+        worker.join()
     if failure is not None and signals:
         # Asked to end before the workers had begun, or twice: nobody waits for what they counted.
         raise KeyboardInterrupt if signals[0] == signal.SIGINT else SystemExit(128 + signals[0])
@@ -121,99 +206,6 @@ def run_workers(
         assert isinstance(worker.answer, list)
         reports[number::workers] = [one | {"restarts": worker.restarts} for one in worker.answer]
     return reports
-
-
-def _start_if_due(worker: _Worker, end_s: float, run: Run, ending: bool) -> None:
-    """Start a worker's process, unless it has to wait or all come to their end."""
-    now_s = time.monotonic()
-    if ending:
-        worker.answer = NetworkError("a worker was not started, as the relay ends")
-    elif now_s >= worker.due_s:
-        context = multiprocessing.get_context("spawn")
-        worker.pipe, theirs = context.Pipe(duplex=False)
-        worker.old = {path for _, place in _recordings(worker) for path in leftovers(place)}
-        given = worker.configs, max(0.0, end_s - now_s), theirs, run
-        worker.process = context.Process(target=_work, args=given, daemon=True)
-        with children.undisturbed():
-            worker.process.start()
-        theirs.close()
-        worker.began_s = time.monotonic()
-
-
-def _ask_to_end(worker: _Worker) -> None:
-    if worker.process is not None and worker.answer is None:
-        worker.process.terminate()
-
-
-def _hear(worker: _Worker, ending: bool) -> None:
-    """Take what a worker says: its reports, why there are none, its ports, or a line to tell."""
-    assert worker.process is not None
-    try:
-        said = worker.pipe.recv()
-    except (EOFError, OSError):
-        worker.process.join()
-        said = _DeathError(
-            f"a worker ended without a report (status {worker.process.exitcode}), "
-            f"{notice.counted(worker.deaths + 1, 'time')} in a row"
-        )
-    if isinstance(said, str):
-        notice.tell(said)
-    elif isinstance(said, tuple):
-        worker.configs = [
-            replace(config, listen=at) for config, at in zip(worker.configs, said, strict=True)
-        ]
-    elif isinstance(said, PlcError) and not ending and _may_go_on(worker, said):
-        _prepare_successor(worker, said)
-    else:
-        worker.answer = said
-
-
-class _DeathError(NetworkError):
-    """A worker's process has ended before its work."""
-
-
-def _may_go_on(worker: _Worker, error: PlcError) -> bool:
-    """Count a death; tell whether another worker shall take over."""
-    if not isinstance(error, _DeathError) and not worker.restarts:
-        return False  # a wrong setting, or a port that is taken
-    lived = time.monotonic() - worker.began_s > _LIVED_S
-    worker.deaths = 1 if lived else worker.deaths + 1
-    return worker.deaths < _DEATHS
-
-
-def _prepare_successor(worker: _Worker, error: PlcError) -> None:
-    """Keep what a dead worker has recorded, and choose where its successor records."""
-    assert worker.process is not None
-    worker.process.join()
-    worker.process = None
-    worker.restarts += 1
-    worker.due_s = time.monotonic() + _WAIT_S * 4.0 ** (worker.deaths - 1)
-    names = ", ".join(config.name or str(config.listen) for config in worker.configs)
-    notice.tell(f"{error}; another takes over its streams: {names}")
-    for number, place in _recordings(worker):
-        for partial in sorted(set(leftovers(place)) - worker.old):
-            wanted = worker.wanted[number].to
-            assert isinstance(wanted, Path)
-            path = _free(wanted, worker.taken)
-            try:
-                kept_s = rescue(partial, path)
-            except PlcError as failure:
-                notice.tell(str(failure))
-                kept_s = 0.0
-            following = _free(wanted, worker.taken)
-            worker.configs[number] = replace(worker.configs[number], to=following)
-            if kept_s:
-                notice.tell(
-                    f"{path} holds its {kept_s:.1f} s; the recording goes on in {following}"
-                )
-
-
-def _recordings(worker: _Worker) -> Iterator[tuple[int, Path]]:
-    """Yield the numbers of a worker's recorded streams, and where their files will be."""
-    for number, config in enumerate(worker.configs):
-        if isinstance(config.to, Path):
-            with contextlib.suppress(PlcError):
-                yield number, behind(config.to)
 
 
 def _free(wanted: Path, taken: Places) -> Path:

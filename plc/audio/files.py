@@ -64,6 +64,8 @@ _WAV = struct.Struct("<4sI4s 4sI2s14s 4sII 4sI40x 4sI")
 _DS64_AT = 20
 # In a FLAC file's first block: the low half byte before, and the 32 bits of, the number of samples.
 _FLAC_SAMPLES_AT = 21
+# No more than what stands before the first sample.
+_HEAD_BYTES = 512
 # libsndfile's number of samples where a file's head does not say it.
 _UNKNOWN_SAMPLES = 1 << 62
 # A FLAC file that ends sooner than its header says by more than this was cut, not damaged.
@@ -459,6 +461,9 @@ def rescue(partial: Path, path: Path) -> float:
         If it stays under its temporary name, which the error tells.
     """
     try:
+        if partial.stat().st_size < _HEAD_BYTES:
+            partial.unlink()
+            return 0.0
         if path.suffix.lower() == ".wav":
             _as_wav(partial)
         elif path.suffix.lower() == ".flac":
@@ -470,7 +475,7 @@ def rescue(partial: Path, path: Path) -> float:
             put(partial, path, overwrite=False)
         else:
             partial.unlink()
-    except (soundfile.LibsndfileError, OSError) as error:
+    except (soundfile.LibsndfileError, OSError, struct.error) as error:
         raise AudioFileError(
             f"cannot name {path}: {_reason(error)}; what was recorded is in {partial}"
         ) from error
@@ -828,7 +833,7 @@ def _as_wav(path: Path) -> None:
         if marks != _RF64_MARKS:
             return
         sample_bytes = int.from_bytes(rest[10:12], "little")
-        if not data_size:  # its process was killed
+        if not 0 < data_size <= size - _RF64.size:  # its process was killed
             data_size = (size - _RF64.size) // sample_bytes * sample_bytes
             size = file.truncate(_RF64.size + data_size)
             file.seek(_DS64_AT)

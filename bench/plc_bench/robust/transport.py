@@ -218,9 +218,9 @@ def load(
         receiver = ReceiverConfig(stream=StreamConfig(method=method))
         configs = [RelayConfig(listen=at, to=sink.endpoint, receiver=receiver) for at in listens]
         context = multiprocessing.get_context("spawn")
-        ready = context.Event()
-        sender = context.Process(target=_send_all, args=(listens, loss, ready), daemon=True)
         with children.undisturbed():
+            ready = context.Event()
+            sender = context.Process(target=_send_all, args=(listens, loss, ready), daemon=True)
             sender.start()
         opened.callback(children.end, [sender])
         ready.wait(_START_S)

@@ -90,7 +90,8 @@ def real_time_factor(settings: TimedStream, workers: str, count: int) -> float:
     pool: Executor
     if workers == PROCESSES:
         context = get_context("spawn")
-        barrier: Any = context.Barrier(count)
+        with children.undisturbed():
+            barrier: Any = context.Barrier(count)
         pool = ProcessPoolExecutor(
             count, mp_context=context, initializer=_meet_at, initargs=(barrier,)
         )

@@ -155,6 +155,19 @@ def test_what_a_killed_process_had_recorded_is_a_sound_file(
     assert not left.exists()
 
 
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
+@pytest.mark.parametrize("size", [0, 20, None])
+def test_a_recording_of_nothing_goes_as_where_a_process_is_killed_while_it_begins(
+    tmp_path: Path, suffix: str, size: int | None
+) -> None:
+    path, left = tmp_path / f"a{suffix}", tmp_path / ".left.part"
+    writer = AudioWriter(path, RATE, 1)
+    left.write_bytes(writer._partial.read_bytes()[:size])
+    writer.discard()
+    assert rescue(left, path) == 0.0
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_rescued_recording_takes_no_name_that_a_file_has(tmp_path: Path) -> None:
     path, left = tmp_path / "a.wav", tmp_path / ".left.part"
     path.write_bytes(b"somebody's")
