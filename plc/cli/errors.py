@@ -14,7 +14,6 @@ from typing import Any, TextIO
 from plc.errors import PlcError, most_like, why
 
 REFUSED = 1
-INTERRUPTED = 130
 # What a write meets that does not know the name of its file: that to stdout, above all.
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO)
 # Of what was given, a line repeats no more: a path may have 4096.

@@ -45,8 +45,6 @@ class Command:
     graceful: bool = False
     """Whether a first signal lets it finish what is under way; a second one then ends it."""
     empty_caches: bool = False
-    statuses: tuple[int, ...] = (0, 1)
-    """Of an end with grace."""
 
 
 def relay(*more: str) -> tuple[str, ...]:
@@ -76,8 +74,6 @@ COMMANDS = {
     "train": Command(
         ("train", "tiny", "--data", "clips", "--run", "run", "--cache", "kept", *TRAINING),
         12.0,
-        graceful=True,
-        statuses=(0, 1, 130),
     ),
 }
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -160,7 +156,7 @@ def strike(command: Command, material: Path, folder: Path, number: int, after_s:
             return "goes on"
         took_s = time.monotonic() - sent_s
         wrong = []
-        allowed = {128 + number, -number} | set(command.statuses if command.graceful else ())
+        allowed = {128 + number, -number} | ({0, 1} if command.graceful else set())
         if status not in allowed and not (status == 0 and took_s < LATE_S):
             wrong.append(f"status {status} after {took_s:.3f} s")
         if not holds(lambda: not session(process.pid), 5.0):

@@ -19,8 +19,6 @@ from plc.errors import ConfigError, PlcError, printable
 from plc.processor_time import usable_cores
 from plc_kernels.own_folder import cache_root
 
-STOPPED = 130
-"""Exit status after Ctrl-C, as in a shell."""
 # Of the frames in a picture that are lost: the middle of the document's range.
 _PICTURE_SHARE = 0.4
 
@@ -172,7 +170,7 @@ def train(
             f"next: plc export {printable(place.folder)}"
         )
     if ending.reason is Reason.STOPPED:
-        raise typer.Exit(STOPPED)
+        raise _stopped()
 
 
 @app.command("train debian")
@@ -448,7 +446,7 @@ def restorers(
     names = [name.strip() for name in networks.split(",")] if networks else list(RESTORERS)
     place = Place(data=tuple(data), folder=out, cache=cache or _default_cache(), jobs=jobs)
     if not train_briefly(place, names, steps):
-        raise typer.Exit(STOPPED)
+        raise _stopped()
     for line in rows(out, unseen, patches, names):
         typer.echo(line)
 
@@ -499,7 +497,7 @@ def contexts(
     place = Place(data=tuple(data), folder=run, cache=cache or _default_cache(), jobs=jobs)
     pairs = pairs_of(_numbers(gap_ms, "--gap-ms"))
     if not train_pairs(pairs, place, steps):
-        raise typer.Exit(STOPPED)
+        raise _stopped()
     scores = score_pairs(pairs, run, unseen)
     typer.echo("\n".join(table_of_pairs(scores)))
     others = []
@@ -551,7 +549,7 @@ def representations(
     chosen = [name.strip() for name in names.split(",")] if names else list(REPRESENTATIONS)
     place = Place(data=tuple(data), folder=run, cache=cache or _default_cache(), jobs=jobs)
     if not train_representations(place, chosen, steps):
-        raise typer.Exit(STOPPED)
+        raise _stopped()
     contenders = [open_contender(run, name) for name in chosen]
     report = score_representations(contenders, find_clips(unseen), gaps_per_clip)
     typer.echo("\n".join(table_of_representations(report, contenders)))
@@ -627,6 +625,13 @@ def main() -> None:
     except PlcError as error:
         say(f"plc: {' '.join(str(error).split())}", err=True)
         sys.exit(1)
+
+
+def _stopped() -> typer.Exit:
+    """Return the end of a stopped run."""
+    from plc_training.train.run import stopped_status
+
+    return typer.Exit(stopped_status())
 
 
 def _figure(text: str) -> tuple[str, float]:

@@ -38,6 +38,7 @@ from plc_training.train.run import (  # noqa: E402
     read_run,
     run_recipe,
     stop_on_signals,
+    stopped_status,
 )
 from tests.signals import noise, tones  # noqa: E402
 from tests.training.clips import write_clips, write_corrupt, write_manifest  # noqa: E402
@@ -416,11 +417,15 @@ def test_few_are_as_many_of_each_domain() -> None:
     assert few(whole, 0) is few(whole, 100) is whole
 
 
-def test_the_second_ctrl_c_ends_at_once() -> None:
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_the_second_signal_ends_at_once(number: signal.Signals, error: type[BaseException]) -> None:
     before = signal.getsignal(signal.SIGINT)
     with stop_on_signals(Display(quiet=True)) as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.is_set()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(error):
+            signal.raise_signal(number)
+    assert stopped_status() == 128 + number
     assert signal.getsignal(signal.SIGINT) is before

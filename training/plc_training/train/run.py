@@ -253,14 +253,24 @@ def few(segments: Segments, most: int) -> Segments:
     )
 
 
+_status = 128 + signal.SIGINT
+
+
+def stopped_status() -> int:
+    """Return the exit status of a stopped run, as in a shell: 128 and the signal's number."""
+    return _status
+
+
 @contextmanager
 def stop_on_signals(display: Display) -> Iterator[threading.Event]:
     """Yield an event that Ctrl-C and SIGTERM set; a second signal raises."""
     stop = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
+        global _status
+        _status = 128 + number
         if stop.is_set():
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(_status)
         stop.set()
         display.say("stopping after this step, with a checkpoint; once more to stop at once")
 
