@@ -457,13 +457,8 @@ def _print_relay(reports: list[dict[str, Any]]) -> None:
             f"{relay['delay_ms']['p50']:.0f} ms (at most {relay['delay_ms']['max']:.0f})"
             f"{left_out(report, relay['refused_datagrams'])}"
             f"{_unwritten(report.get('recording'))}"
-            f"{_restarted(report.get('restarts', 0))}"
+            f"{'; its process died and was replaced' if report.get('restarts') else ''}"
         )
-
-
-def _restarted(restarts: int) -> str:
-    """Return in words that a stream's process had to be started anew; counters are the last's."""
-    return f"; its process was restarted {counted(restarts, 'time')}" if restarts else ""
 
 
 def _unwritten(recording: dict[str, Any] | None) -> str:
