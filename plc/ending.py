@@ -38,6 +38,7 @@ class _Signals:
         self.is_over = False
         """Whether the program has unwound."""
         self.held = 0
+        self._is_insisted = False
         self._raised: Any = lambda: None
         self._raised_s = 0.0
 
@@ -46,12 +47,13 @@ class _Signals:
         if number != _ALARM:
             if self.is_over and self.came:
                 os._exit(128 + self.came)  # asked a second time, with nothing left to unwind
+            self._is_insisted = bool(self.came) and number == signal.SIGINT
             self.came = self.came or number
         self.unwind(number)
 
     def unwind(self, number: int) -> None:
         """Raise the exception, unless it is under way or has to wait."""
-        if self.is_over or self.held:
+        if self.is_over or (self.held and not self._is_insisted):
             return
         if _ALARM is not None:
             signal.signal(_ALARM, self.hear)
@@ -78,7 +80,8 @@ def by_signals() -> Iterator[None]:
     Half-written files are removed then, and children ended. The status is 128 and the number of the
     signal, also of one that comes after the block, until the process is gone.
     """
-    for number in _NUMBERS:
+    is_main = threading.current_thread() is threading.main_thread()
+    for number in _NUMBERS if is_main else ():
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _signals.hear)
     sys.unraisablehook = _without_ends
@@ -95,7 +98,10 @@ def by_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Let signals wait for the end of the block, which is short and must not be left half done."""
+    """Let signals wait for the end of a block that must not be left half done; not a second Ctrl-C.
+
+    Also Python's own handler of Ctrl-C, in the program of a user.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
