@@ -42,6 +42,10 @@ class _DeathError(NetworkError):
     """A worker's process has ended before its work."""
 
 
+class _Stopped(list[dict[str, Any]]):
+    """Reports of a worker that a signal has ended before its streams and its time were over."""
+
+
 class _Worker:
     """A process that relays some of the streams, and those that come in its place."""
 
@@ -95,6 +99,8 @@ class _Worker:
             self._process.join()
             status = self._process.exitcode
             said = _DeathError(f"a worker ended without a report (status {status})")
+        if isinstance(said, _Stopped) and not ending:
+            said = _DeathError("a worker was ended by a signal")
         if isinstance(said, str):
             notice.tell(said)
         elif isinstance(said, tuple):
@@ -124,23 +130,17 @@ class _Worker:
         self._due_s = time.monotonic() + _WAIT_S * 4.0 ** (self._deaths - 1)
         notice.tell(f"{error}; another takes over its streams: {self._names}")
         for number, paths in self._leftovers():
+            wanted, before = self._wanted[number].to, self._configs[number].to
+            assert isinstance(wanted, Path)
             for partial in sorted(set(paths) - self._left):
-                self._keep(number, partial)
-
-    def _keep(self, number: int, partial: Path) -> None:
-        """Give a stream's recording so far its name, and the next one another."""
-        wanted = self._wanted[number].to
-        assert isinstance(wanted, Path)
-        path = _free(wanted, self._taken)
-        try:
-            kept_s = rescue(partial, path)
-        except PlcError as error:
-            notice.tell(str(error))
-            return
-        following = _free(wanted, self._taken)
-        self._configs[number] = replace(self._configs[number], to=following)
-        if kept_s:
-            notice.tell(f"{path} holds its {kept_s:.1f} s; the recording goes on in {following}")
+                try:
+                    rescue(partial, _free(wanted, self._taken))
+                except PlcError as failure:
+                    notice.tell(str(failure))
+            following = _free(wanted, self._taken)
+            if following != before:
+                self._configs[number] = replace(self._configs[number], to=following)
+                notice.tell(f"{before} is kept; the recording goes on in {following}")
 
     def _leftovers(self) -> Iterator[tuple[int, list[Path]]]:
         """Yield each recorded stream's number, and its unfinished files of killed processes."""
@@ -236,14 +236,20 @@ def _work(
         with one_at_a_time, contextlib.suppress(OSError):  # nobody is there any more
             answer.send(what)
 
+    lanes: list[Any] = []
+
     def announce(relay: Any) -> None:
+        lanes.extend(relay.lanes)
         send(tuple(lane.ports[0].endpoint for lane in relay.lanes))
 
     notice.listener = send
+    end_s = time.monotonic() + duration_s
     with by_signals():
         done: list[dict[str, Any]] | PlcError
         try:
             done = run(configs, duration_s=duration_s, announce=announce)
+            if time.monotonic() < end_s and not all(lane.ended or lane.failed for lane in lanes):
+                done = _Stopped(done)
         except PlcError as error:
             done = error
         send(done)

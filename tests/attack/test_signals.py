@@ -70,7 +70,7 @@ COMMANDS = {
     "serve": Command(("serve", "--socket", "s"), 3.0, graceful=True),
     "web": Command(("web", "--port", "0"), 3.0, graceful=True),
     "demo": Command(("demo", "--out", "shown"), 8.0),
-    "compiling": Command(("demo", "--out", "shown"), 8.0, empty_caches=True),
+    "compiling": Command(("demo", "--out", "shown"), 25.0, empty_caches=True),
     "train": Command(
         ("train", "tiny", "--data", "clips", "--run", "run", "--cache", "kept", *TRAINING),
         12.0,

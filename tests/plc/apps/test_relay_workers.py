@@ -37,7 +37,7 @@ def config(to: Path, name: str) -> RelayConfig:
 def run(configs: list[RelayConfig], deaths: Path, **options: Any) -> list[dict[str, Any]]:
     """Stand for the relay: record a piece of each stream, and die as often as a file says."""
     ports = [SimpleNamespace(endpoint=one.listen) for one in configs]
-    lanes = [SimpleNamespace(ports=[port]) for port in ports]
+    lanes = [SimpleNamespace(ports=[port], ended=True, failed=False) for port in ports]
     options["announce"](SimpleNamespace(lanes=lanes))
     reports = []
     for one in configs:
@@ -48,7 +48,10 @@ def run(configs: list[RelayConfig], deaths: Path, **options: Any) -> list[dict[s
             if left.exists():
                 times = int(left.read_text()) - 1
                 left.write_text(str(times)) if times else left.unlink()
-                os.kill(os.getpid(), signal.SIGKILL)
+                if one.name == "stopped":
+                    lanes[0].ended = False
+                else:
+                    os.kill(os.getpid(), signal.SIGKILL)
         reports.append({"name": one.name, "to": str(one.to)})
     return reports
 
@@ -88,6 +91,18 @@ def test_a_worker_that_dies_is_started_anew_and_no_recording_is_lost(
     assert not list(tmp_path.glob(".*"))
     assert sum("status -9" in line and "its streams: b" in line for line in told) == 2
     assert sum("goes on in" in line for line in told) == 2
+
+
+def test_a_worker_that_a_signal_has_ended_is_started_anew_too(
+    tmp_path: Path, deaths: Path, told: list[str]
+) -> None:
+    (deaths / "stopped").write_text("1")
+    configs = [config(tmp_path / f"{name}.wav", name) for name in ("a", "stopped")]
+    reports = run_workers(configs, 2, 60.0, partial(run, deaths=deaths))
+    assert [one["restarts"] for one in reports] == [0, 1]
+    names = sorted(path.name for path in tmp_path.glob("*.wav"))
+    assert names == ["a.wav", "stopped-2.wav", "stopped.wav"]
+    assert any("ended by a signal" in line for line in told)
 
 
 def test_a_worker_that_dies_again_and_again_is_an_error_and_the_others_keep_their_recordings(
