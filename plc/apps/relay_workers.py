@@ -192,7 +192,8 @@ def run_workers(
             heard = {worker.pipe: worker for worker in crew if worker.pipe is not None}
             for pipe in multiprocessing.connection.wait(list(heard), _WAIT_S):
                 heard[pipe].hear(bool(asked or signals))
-            answers = [worker.answer for worker in crew]
+            # The first: others follow from it, where workers had not begun.
+            answers = [failure, *(worker.answer for worker in crew)]
             failure = next((each for each in answers if isinstance(each, PlcError)), None)
     for worker in crew:
         worker.join()
