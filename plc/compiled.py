@@ -40,6 +40,10 @@ class DirectCall:
         self._kernel = kernel
         self.run: Any = kernel
 
+    def __reduce__(self) -> tuple[type["DirectCall"], tuple[Any]]:
+        """Copy what finds the compiled code, not its place in this process."""
+        return DirectCall, (self._kernel,)
+
     def settle(self) -> None:
         """Call it directly from here on, if it is compiled for arguments of one kind."""
         found = list(getattr(self._kernel, "overloads", {}).values())

@@ -4,7 +4,7 @@
 
     PlcError
     ├── ConfigError        a setting that cannot work            (also a ValueError)
-    ├── CapacityError      more streams than there is time for  (also a RuntimeError)
+    ├── CapacityError      more streams than a pool's limit      (also a RuntimeError)
     ├── PacketError        a packet of the wrong shape or type   (also a ValueError)
     ├── ConcurrentPushError  two threads at one stream           (also a RuntimeError)
     ├── AudioFileError     a file that cannot be read or written (also an OSError)
@@ -24,7 +24,7 @@ import functools
 import inspect
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from typing import ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, SupportsIndex, TypeVar
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -43,7 +43,7 @@ class ConfigError(PlcError, ValueError):
 
 
 class CapacityError(PlcError, RuntimeError):
-    """More streams are to join a pool than it has time for."""
+    """More streams are to join a pool than its limit."""
 
 
 class PacketError(PlcError, ValueError):
@@ -135,6 +135,21 @@ def most_like(given: object, names: Sequence[str]) -> str:
     """Return ``"; did you mean 'NAME'?"`` for the name most like the given one, if one is."""
     found = difflib.get_close_matches(str(given), names, 1)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def not_copied(remedy: str) -> Callable[[object, SupportsIndex], NoReturn]:
+    """Return a ``__reduce_ex__`` for objects that hold what is this process's alone.
+
+    Pickling and copying raise ``TypeError``, which names the remedy.
+    """
+
+    def refuse(this: object, _: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            f"{type(this).__name__} cannot be pickled or copied: it holds memory by address, "
+            f"threads or sockets of this process; {remedy}"
+        )
+
+    return refuse
 
 
 def in_a_line(error: BaseException) -> str:

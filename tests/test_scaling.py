@@ -22,8 +22,6 @@ from streams import MOST_LOST_S, Played, Store, Tick, Worker, ranking
 
 import plc
 from plc import ConcealerPool
-from plc.engine import pool_format
-from plc.engine.pool_format import Costs
 from tests.plc.engine.test_snapshots import FORMAT, losses, packets_of
 from tests.processes import environment
 from tests.test_examples import EXAMPLES, run
@@ -67,8 +65,8 @@ def test_a_worker_that_joins_or_leaves_moves_its_own_share_alone() -> None:
 class Here:
     """A worker in this process."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.worker: Worker | None = Worker(folder, KEY, FORMAT | settings, EVERY_S)
+    def __init__(self, folder: Path, limit: int = 100, **settings: Any) -> None:
+        self.worker: Worker | None = Worker(folder, KEY, FORMAT | settings, EVERY_S, limit)
         self.answers: list[Played] = []
 
     def ask(self, tick: Tick) -> None:
@@ -103,10 +101,10 @@ def played_by(keeper: Keeper, ssrcs: list[int], ticks: Ticks, first: int = 0) ->
     return np.array([played for played, _ in done]), np.array([served for _, served in done])
 
 
-def kept(folder: Path, *names: str) -> Keeper:
+def kept(folder: Path, *names: str, limit: int = 100) -> Keeper:
     keeper = Keeper()
     for name in names:
-        keeper.add(name, Here(folder))
+        keeper.add(name, Here(folder, limit))
     return keeper
 
 
@@ -219,12 +217,9 @@ def test_an_ssrc_that_is_given_twice_is_refused_and_kills_no_worker(tmp_path: Pa
     assert set(keeper.workers) == {"a", "b"}
 
 
-def test_streams_that_a_worker_has_no_time_for_join_the_next_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool_format, "_measure", lambda *_: Costs(9.0, 9.0, 9.0))  # time for two
+def test_streams_beyond_a_workers_limit_join_the_next_one(tmp_path: Path) -> None:
     ticks = ticks_of(len(SSRCS))[:20]
-    keeper = kept(tmp_path, "a", "b")
+    keeper = kept(tmp_path, "a", "b", limit=2)
     _, served = played_by(keeper, SSRCS, ticks[:10])
     assert (served[5:].sum(axis=1) == 4).all()
     assert (served[5:] == served[5]).all()

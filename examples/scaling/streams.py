@@ -150,7 +150,7 @@ class Played:
     packets : float32, shape (streams, packet_samples, channels)
         To be played; zeros of streams that are not served.
     unserved : list of int
-        Streams for which it has no time.
+        Streams beyond its limit.
     refused : int
         Snapshots that it refused so far; such streams began anew.
     unpublished : int
@@ -174,6 +174,8 @@ class Worker:
         Of :meth:`plc.ConcealerPool.open`; snapshots of streams with others are refused.
     every_s : float
         In which each stream is published once.
+    limit : int
+        Of its streams; others have them then.
     """
 
     def __init__(
@@ -182,11 +184,12 @@ class Worker:
         key: bytes,
         settings: dict[str, Any],
         every_s: float = PUBLISHED_EVERY_S,
+        limit: int = 65_536,
     ) -> None:
         of_settings = repr(sorted(settings.items())).encode()
         self._store = Store(folder, hmac.digest(key, of_settings, "sha256"))
         self._settings = settings
-        self._pool = plc.ConcealerPool()
+        self._pool = plc.ConcealerPool(limit=limit)
         self._pool.capacity(**settings)  # compiles and measures now, not in the first tick
         self._shape = settings["packet_samples"], settings.get("channels", 1)
         tick_s: float = settings["packet_samples"] / settings["sample_rate"]
@@ -241,7 +244,7 @@ class Worker:
         self._pool.close([self._ids.pop(ssrc)])
 
     def _join(self, ssrc: int, number: int) -> int:
-        """Go on with a stream from its snapshot, or begin anew, if there is time for it.
+        """Go on with a stream from its snapshot, or begin anew, within the limit.
 
         Returns the packets that it lost between.
         """

@@ -25,7 +25,7 @@ from plc.engine.concealer import Concealer
 from plc.engine.config import StreamConfig, StreamSettings
 from plc.engine.samples import Packet
 from plc.engine.stats import Stats
-from plc.errors import ConfigError, MissingExtraError, PacketError
+from plc.errors import ConfigError, MissingExtraError, PacketError, not_copied
 from plc.extras import install_command
 
 try:
@@ -83,6 +83,8 @@ class ConcealedTrack(MediaStreamTrack):
     """
 
     kind = "audio"
+
+    __reduce_ex__ = not_copied("make another of the same track")
 
     def __init__(
         self,

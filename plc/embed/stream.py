@@ -9,7 +9,7 @@ import numpy as np
 from plc.engine.concealer import Concealer
 from plc.engine.config import StreamConfig
 from plc.engine.samples import Packet
-from plc.errors import ConfigError, PlcError
+from plc.errors import ConfigError, PlcError, not_copied
 
 _FULL_SCALE = 32768.0
 
@@ -111,6 +111,8 @@ class EmbeddedStream:
         self.packet_bytes = config.packet_bytes
         self._dtype = config.format.dtype
         self._anything = self._dtype == np.float32
+
+    __reduce_ex__ = not_copied("open another of the same config, or copy its concealer")
 
     @property
     def tail_samples(self) -> int:

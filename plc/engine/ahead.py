@@ -9,8 +9,8 @@ swapping places; what is not is fitted in ``push``, within the stream's time lim
                                 │                        ▲
     preparer                    ╰─ fit, draft, network ──╯
 
-**Hand-over.** A second set of what a burst writes has one owner at a time: whoever took the
-stream's token, which takes one operation and never waits. So the audio thread asks again only once
+**Hand-over.** A second set of what a burst writes has one owner at a time
+(:mod:`plc.engine.one_thread`), and nobody waits for it. So the audio thread asks again only once
 the last preparation is done.
 
 **Many streams.** The thread takes those first that most likely lose their next packet, by their own
@@ -24,8 +24,9 @@ from typing import Any
 
 from plc.compiled import DirectCall
 from plc.engine.memory import StreamMemory
+from plc.engine.one_thread import OneThread
 from plc.engine.pace import PreparationPace
-from plc.errors import in_a_line
+from plc.errors import ConcurrentPushError, in_a_line, not_copied
 from plc.processor_time import thread_clock
 from plc.runtime import forks
 from plc.runtime.life import give_way, note_end, start_thread
@@ -132,6 +133,8 @@ class BurstsAhead:
         Time that a preparation may take; ``inf``: as much as it takes.
     """
 
+    __reduce_ex__ = not_copied("copy the Concealer")
+
     def __init__(
         self,
         memory: StreamMemory,
@@ -149,7 +152,8 @@ class BurstsAhead:
         self._counters = counters
         self._most_ms = most_ms
         self._cpu_clock = thread_clock()
-        self._token = [True]
+        self.second = OneThread("preparation")
+        """Whoever is inside has the second set of the stream's memory."""
         self._generation = forks.generation
         self._serial = 0
         self._ready = (0, _NOTHING)
@@ -167,7 +171,7 @@ class BurstsAhead:
     def settled(self) -> bool:
         """True if all that was asked for is prepared."""
         asking = _preparer is not None and id(self) in _preparer._asking
-        return bool(self._token) and not asking
+        return self.second.is_free() and not asking
 
     @property
     def expected(self) -> float:
@@ -222,21 +226,21 @@ class BurstsAhead:
         if self._generation != forks.generation:  # the thread stayed with the parent
             self._generation = forks.generation
             self._counters.preparers_restarted += 1
-            self._token = [True]
+            self.second = OneThread("preparation")
         asked, self._asked = self._asked, _NOTHING
         if asked != _NOTHING:
             self._pace.follow(self._ready == (self._serial, asked))
         if self._pace.paused:
             return
         try:
-            self._token.pop()
-        except IndexError:  # the last preparation is not done, so that this one is too late
+            self.second.enter()
+        except ConcurrentPushError:  # the last preparation is not done: this one is too late
             self._asked = int(self._block[layout.POSITION] + self._block[layout.PACKET])
             self._counters.preparations += 1
             return
         self._ready = (self._serial, _NOTHING)
         at = _ask.run(self._block)
-        self._token.append(True)
+        self.second.leave()
         preparer = _running()
         if at >= 0 and preparer is not None:
             self._numbers[layout.PREPARE_MS] = min(self._most_ms, self._pace.most_ms)
@@ -248,8 +252,8 @@ class BurstsAhead:
         """Make the burst that was asked for last; the process's thread calls this."""
         serial = self._serial
         try:
-            self._token.pop()
-        except IndexError:  # the audio thread asks anew
+            self.second.enter()
+        except ConcurrentPushError:  # the audio thread asks anew
             return
         began_s = self._cpu_clock()
         try:
@@ -259,7 +263,7 @@ class BurstsAhead:
             self._counters.preparations_failed += 1
         finally:
             self.cost_ms += (1e3 * (self._cpu_clock() - began_s) - self.cost_ms) / _COST_MEMORY
-            self._token.append(True)
+            self.second.leave()
 
     def reset(self) -> None:
         """Forget the stream."""

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
+from plc.errors import not_copied
 from plc.predict.baselines import ZerosFiller
 from plc_kernels.stream import background
 from plc_kernels.stream.layout import CONTENT_FEATURES, FLUX_DB
@@ -21,6 +22,8 @@ class Background:
     channels, sample_rate, seed : int
         Of the signal, and of the noise.
     """
+
+    __reduce_ex__ = not_copied("make another of the same settings")
 
     def __init__(self, channels: int, sample_rate: int, seed: int) -> None:
         packet = max(32, sample_rate // 100)

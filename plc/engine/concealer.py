@@ -25,16 +25,20 @@ brings one), no lock is taken, no kernel is compiled, and nothing that a packet 
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Self, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plc.compiled import DirectCall
+from plc.engine import snapshots
 from plc.engine.config import OPEN, SETTINGS, StreamConfig, StreamSettings
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import LADDER_METHODS, bursts_ahead, make_method
 from plc.engine.one_thread import OneThread
+from plc.engine.prediction import StepPrediction
 from plc.engine.samples import (
     INT16,
     Packet,
@@ -47,7 +51,7 @@ from plc.engine.samples import (
 )
 from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
-from plc.errors import check_settings
+from plc.errors import ConcurrentPushError, check_settings
 from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.processor_time import thread_clock
 from plc.runtime.runner import NetworkCounters
@@ -59,6 +63,7 @@ from plc_kernels.stream.layout import (
     FILL_SAMPLES,
     GAP,
     HURRY_MS,
+    IN_BURST,
     KNOWN,
     LANDED,
     LATE,
@@ -72,6 +77,7 @@ from plc_kernels.stream.layout import (
     TAKES,
     TIMED,
     UNSTEADY,
+    WAITS,
     reach_of,
 )
 from plc_kernels.stream.many import step_many
@@ -102,6 +108,9 @@ _restore_denormals = DirectCall(restore_denormals)
 _WHOLE: Parts = ()
 # Of a stream, so many packets are looked at for samples far above full scale.
 _SCALE_PACKETS = 100
+_POLL_S = 0.001
+# Of copies: nothing is kept from who unpickles.
+_COPY = bytes(snapshots.LEAST_KEY)
 
 
 class Concealer:
@@ -158,9 +167,10 @@ class Concealer:
     :class:`~plc.StreamConfig` says more of each setting. A context manager: leaving it is
     :meth:`close`.
 
-    A stream is for one thread at a time, any one. A call while another thread is inside ``push``,
-    ``flush``, ``reset`` or ``close`` raises :class:`~plc.errors.ConcurrentPushError` and changes
-    nothing; it never waits.
+    A stream is for one thread at a time, any one. A call while another is inside ``push``,
+    ``flush``, ``reset`` or ``close``, such as a signal handler's, raises
+    :class:`~plc.errors.ConcurrentPushError` and changes nothing; it never waits. Where an exception
+    of a signal handler ends a call, the next one goes on.
 
     Examples
     --------
@@ -211,11 +221,9 @@ class Concealer:
         self._memory = memory = StreamMemory(config, method)
         method.attach(memory)
         self.stats = Stats(memory, network=counters)
-        self._rungs = {name: k for k, name in enumerate(memory.rungs)}
-        self._networks = memory.model
+        self._limit_ms = config.time_limit_ms
         self._served = MORE | (PLAYED if memory.block[LISTENS] else 0)
         self._ahead = bursts_ahead(config, memory, method, self.stats.ahead)
-        self._limit_ms = config.time_limit_ms
         self._clock = clock
         if cpu_clock is None:
             cpu_clock = thread_clock() if clock is time.perf_counter else clock
@@ -224,12 +232,14 @@ class Concealer:
         self._inside = OneThread("Concealer")
         self._dropouts = DropoutFinder(config) if config.detect_dropouts else None
         self._block = memory.block
+        self._layout = snapshots.layout_of(memory.block)
         self._blocks = memory.block[None]
         self._inbox, self._missing = memory.inbox, memory.missing
         self._float_box, self._int16_box = memory.box(np.float32), memory.box(np.int16)
         self._integer = False
         self._scale_unseen = _SCALE_PACKETS
         self._next_lost = False
+        self._midway = False
         self._moment = STEADY_MOMENT
 
     def __enter__(self) -> Self:
@@ -257,16 +267,9 @@ class Concealer:
         ConcurrentPushError
             If another thread is at work on this stream.
         """
-        self._enter()
-        try:
+        with self._inside:
             self._forget()
             self.stats.reset()
-        finally:
-            self._inside.leave()
-
-    def _enter(self) -> None:
-        if self._inside.enter():
-            self._forget()
 
     def _forget(self) -> None:
         self._method.reset()
@@ -302,13 +305,123 @@ class Concealer:
         ConcurrentPushError
             If another thread is at work on this stream.
         """
-        self._enter()
-        try:
+        with self._inside:
             self._method.close()
             if self._ahead is not None:
                 self._ahead.close()
-        finally:
-            self._inside.leave()
+
+    def snapshot(self, key: bytes) -> bytes:
+        """Return the stream as bytes, from which :meth:`restore` makes one that goes on with it.
+
+        A preparation that is under way is waited for, some milliseconds: this is not for the audio
+        path. ``pickle`` and ``copy`` do the same.
+
+        Parameters
+        ----------
+        key : bytes
+            At least 16, secret: for the signature.
+
+        Raises
+        ------
+        TypeError
+            If the method or provider is none that runs in the compiled step.
+        ConfigError
+            If the key is too short.
+        ConcurrentPushError
+            If another thread is at work on this stream.
+        """
+        snapshots.check_key(key)
+        with self._inside as lost:
+            if lost:
+                self._forget()
+            while self._ahead is not None:
+                try:
+                    with self._ahead.second:
+                        return self._packed(key)
+                except ConcurrentPushError:
+                    time.sleep(_POLL_S)
+            return self._packed(key)
+
+    def _packed(self, key: bytes) -> bytes:
+        method, budget_ms = self._method, self.config.budget_ms
+        if not isinstance(method, StepPrediction):
+            raise TypeError(
+                f"a Concealer of method {self.config.method!r} cannot be pickled, copied or made a "
+                "snapshot here: its filler is not part of its memory; make another of the same "
+                "config, or take auto, ar or server, with provider auto"
+            )
+        state = {
+            "flags": [self._integer, self._next_lost, self._midway],
+            "closed": self._ahead is not None and self._ahead.closed,
+            "pace": method.pace.state,
+            "network": asdict(self.stats.network),
+            "ahead": asdict(self.stats.ahead),
+        }
+        # JSON has no infinity.
+        settings = asdict(self.config) | {
+            "budget_ms": None if budget_ms is None else f"{budget_ms}"
+        }
+        dropouts = self.stats.detected_dropouts
+        head = snapshots.Head("Concealer", self._layout, settings, dropouts, state)
+        return snapshots.pack(np.concatenate(self._words()), head, key)
+
+    def _words(self) -> list[NDArray[np.int64]]:
+        return [self._block] + ([] if self._dropouts is None else [self._dropouts.memory])
+
+    @classmethod
+    def restore(
+        cls,
+        snapshot: bytes,
+        key: bytes,
+        clock: Callable[[], float] = time.perf_counter,
+        cpu_clock: Callable[[], float] | None = None,
+    ) -> Self:
+        """Return a stream that goes on as the one of a snapshot would, and is independent of it.
+
+        Without a time limit its samples are the same, on a processor of the same type.
+
+        Parameters
+        ----------
+        snapshot : bytes
+            Of :meth:`snapshot`.
+        key : bytes
+            That it is signed with.
+        clock, cpu_clock : callable
+            As for the class.
+
+        Raises
+        ------
+        SnapshotError
+            If it was changed or cut, or is of another key, version, network or settings.
+        ConfigError
+            If the key is too short.
+        """
+        snapshots.check_key(key)
+        head, body = snapshots.unpack(snapshot, key, "Concealer")
+        with snapshots.of_its_settings():
+            settings, state = dict(head.settings), head.state
+            if settings["budget_ms"] is not None:
+                settings["budget_ms"] = float(settings["budget_ms"])
+            new = cls(clock=clock, cpu_clock=cpu_clock, **settings)
+            snapshots.fill(new._words(), head, body, new._layout)
+            new._integer, new._next_lost, new._midway = map(bool, state["flags"])
+            if isinstance(new._method, StepPrediction):
+                new._method.pace.state = state["pace"]
+            stats = new.stats
+            stats.detected_dropouts = head.detected_dropouts
+            for counters, values in (
+                (stats.network, state["network"]),
+                (stats.ahead, state["ahead"]),
+            ):
+                for name in asdict(counters):
+                    setattr(counters, name, int(values[name]))
+            if state["closed"]:
+                new.close()
+        return new
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle by a snapshot."""
+        return type(self).restore, (self.snapshot(_COPY), _COPY, self._clock, self._cpu_clock)
 
     def hurry(self, limit_ms: float) -> None:
         """Limit the time for a lost packet, until told otherwise.
@@ -359,8 +472,10 @@ class Concealer:
         ConcurrentPushError
             If another thread is at work on this stream, which goes on untouched.
         """
-        self._enter()
+        lost = self._inside.enter()
         try:
+            if lost:
+                self._forget()
             return self._push(packet, out, missing)
         finally:
             self._inside.leave()
@@ -409,10 +524,13 @@ class Concealer:
             self._missing[2 * k : 2 * k + 2] = part
         block, inbox, gaps = self._block, self._inbox, len(missing)
         block[TAKES] = arrived
+        if self._midway and block[WAITS]:  # an exception ended a call before its burst was fitted
+            block[IN_BURST] = 0
+        self._midway = True
         integer, missing_parts = self._integer, self._missing
         flags = _step.run(self._blocks, action, inbox, 0, integer, missing_parts, gaps, inbox, 0, 1)
         filler = self._filler
-        if self._networks:
+        if self._memory.model:
             flags = self._with_networks(flags)
         elif filler is not None:
             before = _flush_denormals.run()
@@ -424,6 +542,7 @@ class Concealer:
             finally:
                 _restore_denormals.run(before)
         self._next_lost = flags & NEXT_LOST != 0
+        self._midway = False
         return int(flags)
 
     def _with_networks(self, flags: int) -> int:
@@ -431,7 +550,7 @@ class Concealer:
         block, inbox, integer, missing = self._block, self._inbox, self._integer, self._missing
         while True:
             if flags & self._served:
-                _fill_part.run(block, self._networks, flags)
+                _fill_part.run(block, self._memory.model, flags)
             if not flags & MORE:
                 return flags
             flags = _step.run(self._blocks, GO_ON, inbox, 0, integer, missing, 0, inbox, 0, 1)
@@ -474,7 +593,7 @@ class Concealer:
         if flags & WANTS_FILL:
             n, channels = int(block[FILL_SAMPLES]), self.config.channels
             filler.extend(memory.fill[: channels * n].reshape(channels, n))
-        block[RUNG] = self._rungs[filler.name]
+        block[RUNG] = memory.rungs.index(filler.name)
 
     def _moment_now(self) -> Moment:
         """Return the state of the burst that begins."""
@@ -498,11 +617,10 @@ class Concealer:
         ConcurrentPushError
             If another thread is at work on this stream.
         """
-        self._enter()
-        try:
+        with self._inside as lost:
+            if lost:
+                self._forget()
             return self._flush()
-        finally:
-            self._inside.leave()
 
     def _flush(self) -> Packet:
         n = self.config.packet_samples

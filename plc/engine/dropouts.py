@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from plc.engine.config import StreamConfig
 from plc.engine.samples import INT16, Packet, Parts
 from plc.engine.stats import Stats
+from plc.errors import not_copied
 from plc_kernels.stream.dropouts import (
     HEAD,
     PARTS,
@@ -31,16 +32,23 @@ class DropoutFinder:
         Of the stream.
     memory : int64, shape (:meth:`words`,), or None
         Where it is to be; None: in memory of its own.
+
+    Attributes
+    ----------
+    memory : int64, shape (:meth:`words`,)
+        All that it knows.
     """
 
     def __init__(self, config: StreamConfig, memory: NDArray[np.int64] | None = None) -> None:
         head = _head_of(config)
-        self._memory = np.empty(self.words(config), np.int64) if memory is None else memory
-        self._memory.fill(0)
-        self._memory[:HEAD] = head
+        self.memory = np.empty(self.words(config), np.int64) if memory is None else memory
+        self.memory.fill(0)
+        self.memory[:HEAD] = head
         parts = int(head[PARTS]) // 8
-        self._parts = self._memory[parts : parts + config.packet_samples + 1]
+        self._parts = self.memory[parts : parts + config.packet_samples + 1]
         self._whole = ((0, config.packet_samples),)
+
+    __reduce_ex__ = not_copied("make another of the same config")
 
     @staticmethod
     def words(config: StreamConfig) -> int:
@@ -82,7 +90,7 @@ class DropoutFinder:
         packet : float32 or int16, shape (packet_samples, channels), C-contiguous
             As it arrived.
         """
-        count = search(self._memory, packet.ctypes.data, packet.dtype == INT16)
+        count = search(self.memory, packet.ctypes.data, packet.dtype == INT16)
         if not count:
             return ()
         ends = self._parts[: 2 * count].tolist()
@@ -90,11 +98,11 @@ class DropoutFinder:
 
     def skip(self) -> None:
         """Take note of a packet that did not arrive as a whole."""
-        search_nothing(self._memory)
+        search_nothing(self.memory)
 
     def forget(self) -> None:
         """Make it as new."""
-        forget_search(self._memory)
+        forget_search(self.memory)
 
 
 def _head_of(config: StreamConfig) -> NDArray[np.int64]:

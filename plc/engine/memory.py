@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.config import StreamConfig
+from plc.errors import not_copied
 from plc.predict.filler import Method
 from plc.predict.history import History
 from plc.predict.ladder import Ladders
@@ -114,6 +115,8 @@ class StreamMemory:
         )
         self.counters = self.block[layout.STATS : layout.STATS + len(layout.COUNTERS)]
         self.rung_samples = self.block[layout.RUNG_SAMPLES : layout.LADDER]
+
+    __reduce_ex__ = not_copied("copy the words of its block into that of another")
 
     def array(self, word: int) -> NDArray[Any]:
         """Return an array of the block, as :mod:`plc_kernels.stream.layout` names it."""

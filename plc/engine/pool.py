@@ -12,8 +12,6 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Real
@@ -26,10 +24,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from plc.engine import snapshots
 from plc.engine.config import OPEN, StreamConfig
+from plc.engine.crew import Crew
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.one_thread import OneThread
-from plc.engine.pool_format import Format, PoolSettings, checked, new_format
+from plc.engine.pool_format import Capacity, Format, PoolSettings, checked, new_format
 from plc.engine.samples import (
     INT16,
     Packet,
@@ -43,9 +42,8 @@ from plc.engine.samples import (
 )
 from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
-from plc.errors import CapacityError, ConfigError, keywords_in_words
+from plc.errors import CapacityError, ConfigError, keywords_in_words, not_copied
 from plc.processor_time import thread_clock, usable_cores
-from plc.runtime import forks
 from plc_kernels.stream.layout import (
     DEPTH,
     FLAGS,
@@ -54,6 +52,7 @@ from plc_kernels.stream.layout import (
     PREPARED_AT,
     RECOVERED,
     TAKES,
+    WAITS,
 )
 from plc_kernels.stream.many import step_many
 from plc_kernels.stream.preparation import expect_losses
@@ -61,6 +60,7 @@ from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import CONCEALED, GO_ON, NEXT_LOST, PUSH
 
 _step: Any = step_many
+_NAME = "ConcealerPool"
 MAX_STREAMS = 65_536
 _SHELF = 64
 _PLACES = 2**24
@@ -114,6 +114,33 @@ class _Run:
         return slice(self.at, self.at + self.stop - self.first)
 
 
+@dataclass(slots=True, eq=False)
+class _Places:
+    """What is known of each place on the shelves; those of shelves to come may be among them."""
+
+    ids: Ids = field(default_factory=_NOTHING.copy)
+    """Of the stream that stands there; -1: none does."""
+    taken: Ids = field(default_factory=_NOTHING.copy)
+    """How often somebody stood there."""
+    turns: Ids = field(default_factory=_NOTHING.copy)
+    hurried: Ids = field(default_factory=_NOTHING.copy)
+    ready: Bools = field(default_factory=lambda: np.zeros(0, bool))
+    """Whether the next burst was prepared."""
+    stats: list[Stats | None] = field(default_factory=list)
+
+    def grown(self, size: int) -> "_Places":
+        """Return as many as that, at least."""
+        more = np.zeros(max(size - self.ids.size, 0), np.int64)
+        return _Places(
+            np.append(self.ids, more - 1),
+            np.append(self.taken, more),
+            np.append(self.turns, more),
+            np.append(self.hurried, more),
+            np.append(self.ready, more != 0),
+            [*self.stats, *[None] * more.size],
+        )
+
+
 class ConcealerPool:
     """Many streams, concealed together.
 
@@ -127,8 +154,8 @@ class ConcealerPool:
     threads : int
         That serve the streams, the caller's among them; 1 to 64. No more are of use than the
         process has cores.
-    expected_loss : float
-        Share of packets lost, 0 to 1, at which there is to be time for every stream that joins.
+    limit : int
+        Streams that may be in it at a time, 1 to 65536, the default; more are refused.
 
     Raises
     ------
@@ -154,31 +181,27 @@ class ConcealerPool:
     """
 
     @keywords_in_words
-    def __init__(self, threads: int = 1, expected_loss: float = 0.05) -> None:
+    def __init__(self, threads: int = 1, limit: int = MAX_STREAMS) -> None:
         if not 1 <= _integer(threads) <= 64:
             raise ConfigError(f"threads is {threads!r}; give 1 to 64")
-        if not 0.0 <= _number(expected_loss) <= 1.0:
-            raise ConfigError(f"expected_loss is {expected_loss!r}; give a share of 0 to 1")
-        self._expected_loss = expected_loss
+        if not 1 <= _integer(limit) <= MAX_STREAMS:
+            raise ConfigError(f"limit is {limit!r}; give 1 to {MAX_STREAMS} streams")
+        self._limit = limit
         self._formats: dict[StreamConfig, Format] = {}
         self._shelves: list[_Shelf | None] = []
-        # Of each place: the stream's id, -1 where there is none; how often it was taken.
-        self._ids = np.full(0, -1, np.int64)
-        self._taken = np.zeros(0, np.int64)
-        self._stats: list[Stats | None] = []
-        self._ready = np.zeros(0, bool)
-        self._expected = np.zeros(0)
-        self._turns = np.zeros(0, np.int64)
-        self._hurried = np.zeros(0, np.int64)
+        # Who stands where; all else is found from it, so that it is whole at any moment.
+        self._places = _Places()
         self._turn = itertools.count(1)
         self._finders: dict[int, DropoutFinder] = {}
         self._cost_s = 0.0
         self._cpu_clock = thread_clock()
         self._threads = threads
         self._cores = min(threads, usable_cores())
-        self._pool = self._new_pool()
-        self._generation = forks.generation
-        self._inside = OneThread("ConcealerPool")
+        self._crew = Crew(threads)
+        self._midway = False
+        self._inside = OneThread(_NAME)
+
+    __reduce_ex__ = not_copied("hand its streams over, by snapshot() and restore()")
 
     def __enter__(self) -> Self:
         """Return the pool."""
@@ -190,17 +213,26 @@ class ConcealerPool:
 
     def __len__(self) -> int:
         """Return the number of streams."""
-        return sum(each.count for each in self._formats.values())
+        return int(np.count_nonzero(self._places.ids >= 0))
 
     def __repr__(self) -> str:
         """Return the formats with their streams, and the counters of all."""
         formats = [
-            f"{each.count} streams of {each.config.in_words()}"
-            for each in self._formats.values()
-            if each.count
+            f"{count} streams of {each.config.in_words()}"
+            for each, count in self._counts().items()
+            if count
         ]
-        counters = in_words([stats for stats in self._stats if stats is not None])
+        counters = in_words([self._of(place) for place in self._all.tolist()])
         return f"<ConcealerPool of {'; '.join(formats) or 'no streams'}; {counters}>"
+
+    def _counts(self) -> dict[Format, int]:
+        """Return how many streams there are of each format."""
+        counts = dict.fromkeys(self._formats.values(), 0)
+        standing = (self._places.ids >= 0).reshape(-1, _SHELF).sum(axis=1).tolist()
+        for shelf, count in zip(self._shelves, standing, strict=False):
+            if shelf is not None:
+                counts[shelf.format] = counts.get(shelf.format, 0) + count
+        return counts
 
     def open(self, count: int = 1, **settings: Unpack[PoolSettings]) -> Ids:
         """Let new streams join; return their ids: int64, shape (count,).
@@ -217,35 +249,39 @@ class ConcealerPool:
         Raises
         ------
         ConfigError
-            If a setting is out of range, or there are too many streams.
+            If a setting is out of range.
         CapacityError
-            If they are more than there is time for (:meth:`capacity`).
+            If they are more than the pool's ``limit``.
         ConcurrentPushError
             If another thread is inside.
         """
-        with self._alone():
-            return self._open(count, checked(settings))
+        config = checked(settings)
+        if not 1 <= _integer(count) <= MAX_STREAMS:
+            raise ConfigError(f"count is {count!r}; give 1 to {MAX_STREAMS}")
+        with self._inside as lost:
+            self._begin(lost)
+            self._check_room(count)
+            return self._join(self._stand(self._format(config), _integer(count), config.seed))
 
-    def _open(self, count: int, config: StreamConfig) -> Ids:
-        room = MAX_STREAMS - len(self)
-        if not 1 <= _integer(count) <= room:
-            raise ConfigError(
-                f"count is {count!r}; give 1 to {MAX_STREAMS} in all, of which {room} are free"
-            )
-        found = self._format(config)
-        time_for = self._time_for(found)
-        if count > time_for:
+    def _check_room(self, count: int) -> None:
+        if (room := self._limit - len(self)) < count:
             raise CapacityError(
-                f"{count} more streams of {config.in_words()} are {count - time_for} too many "
-                f"for {self._cores} cores, where {self._expected_loss:.0%} is lost: let "
-                "others leave, or give more threads, another method or a lower expected_loss"
+                f"{count} more streams are {count - room} too many: the pool's limit is "
+                f"{self._limit}, of which {room} are free; let others leave, or give another pool"
             )
-        return self._join(found, _integer(count), config.seed)
 
-    def capacity(self, **settings: Unpack[PoolSettings]) -> int:
+    def capacity(self, expected_loss: float = 0.05, **settings: Unpack[PoolSettings]) -> Capacity:
         """Return how many more streams of such a format the pool has time for.
 
-        What a packet takes is measured when a format is asked for first, in some milliseconds.
+        What a packet takes is measured when a format is asked for first, in some milliseconds, and
+        then of the packets that the pool pushes. It refuses none for it.
+
+        Parameters
+        ----------
+        expected_loss : float
+            Share of packets lost, 0 to 1, at which there is to be time for all.
+        **settings
+            As for :class:`PoolSettings`, which has the defaults.
 
         Raises
         ------
@@ -254,14 +290,20 @@ class ConcealerPool:
         ConcurrentPushError
             If another thread is inside.
         """
-        with self._alone():
-            return self._time_for(self._format(checked(settings)))
+        if not 0.0 <= _number(expected_loss) <= 1.0:
+            raise ConfigError(f"expected_loss is {expected_loss!r}; give a share of 0 to 1")
+        config = checked(settings)
+        with self._inside as lost:
+            self._begin(lost)
+            found, counts = self._format(config), self._counts()
 
-    def _time_for(self, found: Format) -> int:
-        loss = self._expected_loss
-        load = sum(each.count * each.cores(loss) for each in self._formats.values())
-        more = int(max(self._cores - load, 0.0) / found.cores(loss))
-        return min(more, MAX_STREAMS - len(self))
+            def time_for(cost: Callable[[Iterable[float]], float]) -> int:
+                cores = {of: of.cores(expected_loss) * cost(of.ratios) for of in (*counts, found)}
+                load = sum(count * cores[of] for of, count in counts.items())
+                more = int(max(self._cores - load, 0.0) / cores[found])
+                return min(more, self._limit - len(self))
+
+            return Capacity(time_for(min), time_for(max))
 
     def _format(self, config: StreamConfig) -> Format:
         """Return the format of streams, made if there was none such before."""
@@ -272,24 +314,37 @@ class ConcealerPool:
             found = self._formats[key] = new_format(key)
         return found
 
-    def _join(self, found: Format, count: int, seed: int) -> Ids:
-        while len(found.free) < count:
+    def _stand(self, found: Format, count: int, seed: int, but: Ids = _NOTHING) -> Ids:
+        """Make new streams, which have not joined yet; return their places, the first free."""
+        places = np.setdiff1d(self._free(found), but)
+        while places.size < count:
             self._add_shelf(found)
-        places = np.array([found.free.pop() for _ in range(count)])
+            places = np.setdiff1d(self._free(found), but)
+        places = places[:count]
         for k, place in enumerate(places.tolist()):
             shelf, row = self._shelf(place // _SHELF), place % _SHELF
             block = shelf.blocks[row]
             shelf.used = max(shelf.used, row + 1)
             memory = StreamMemory(found.config, found.chosen, block[: found.words], seed + k)
-            self._stats[place] = Stats(memory)
+            self._places.stats[place] = Stats(memory)
             if found.search_words:
                 self._finders[place] = DropoutFinder(found.config, block[found.words :])
+        return places
+
+    def _join(self, places: Ids) -> Ids:
+        """Let new streams join, all or, where this is interrupted, none; return their ids."""
+        at = self._places
         self._forget_turns(places)
-        self._ids[places] = places + _PLACES * self._taken[places]
-        self._taken[places] += 1
-        found.count += count
-        joined: Ids = self._ids[places]
-        return joined
+        ids: Ids = places + _PLACES * at.taken[places]
+        at.taken[places] += 1
+        at.ids[places] = ids
+        return ids
+
+    def _free(self, found: Format) -> Ids:
+        """Return the places on the shelves of a format where no stream stands."""
+        own = [shelf is not None and shelf.format is found for shelf in self._shelves]
+        places = np.repeat(np.array(own, bool), _SHELF)
+        return np.flatnonzero(places & (self._places.ids[: places.size] < 0))
 
     def _add_shelf(self, found: Format) -> None:
         """Put up a shelf, at the first number that is free."""
@@ -297,27 +352,15 @@ class ConcealerPool:
         shelf = _Shelf(found, np.zeros((_SHELF, found.words + found.search_words), np.int64))
         number = next((k for k, each in enumerate(self._shelves) if each is None), None)
         if number is None:
-            number = len(self._shelves)
-            self._stats += [None] * _SHELF
-            more = np.zeros(_SHELF, np.int64)
-            self._ids = np.append(self._ids, more - 1)
-            self._taken, self._turns, self._hurried = (
-                np.append(each, more) for each in (self._taken, self._turns, self._hurried)
-            )
-            self._ready = np.append(self._ready, more != 0)
-            self._expected = np.append(self._expected, 0.0 * more)
-            self._shelves.append(shelf)  # last: whatever interrupts this, the arrays suffice
+            self._places = self._places.grown((len(self._shelves) + 1) * _SHELF)
+            self._shelves.append(shelf)
         else:
             self._shelves[number] = shelf
-        _set_free(found, range(number * _SHELF, (number + 1) * _SHELF))
 
     def _shelf(self, number: int) -> _Shelf:
         shelf = self._shelves[number]
         assert shelf is not None, "a stream stands on it"
         return shelf
-
-    def _places_of(self, number: int) -> slice:
-        return slice(number * _SHELF, (number + 1) * _SHELF)
 
     def _find(self, ids: ArrayLike) -> Ids:
         """Return the places of streams; raise ConfigError if one is none, or there twice."""
@@ -327,8 +370,8 @@ class ConcealerPool:
                 f"ids is {given.dtype} {given.shape}; give what open returned: int64, one dimension"
             )
         places: Ids = given.astype(np.int64) % _PLACES
-        known = places < self._ids.size
-        known[known] = self._ids[places[known]] == given[known]
+        known = places < self._places.ids.size
+        known[known] = self._places.ids[places[known]] == given[known]
         if not known.all():
             raise ConfigError(
                 f"no stream has the id {given[~known][0]}: it was never open, or left"
@@ -391,7 +434,8 @@ class ConcealerPool:
         """
         _check_budget(budget_ms)
         end_s = perf_counter() + budget_ms / 1000.0
-        with self._alone():
+        with self._inside as lost:
+            self._begin(lost)
             return self._push(self._find(ids), packets, arrived, out, missing, end_s)
 
     def _push(
@@ -427,21 +471,28 @@ class ConcealerPool:
         runs = _parted(runs, there, missing)
         lacks = _told(runs, there)
         bursts: list[_Run] = []
-        if end_s < math.inf or self._pool is not None:
+        if end_s < math.inf or self._threads > 1:
             if not (integer or one.config.lookahead):  # with that the step before looked at it
                 there = there & (lacks | are_sound(whole))
                 lacks |= ~there
             runs, bursts = _apart(runs, self._beginning(places, runs, lacks, there))
-            bursts.sort(key=lambda one: self._hurried[places[one.at]])  # the last is served first
+            hurried = self._places.hurried[places]
+            bursts.sort(key=lambda one: hurried[one.at])  # the last is served first
         tick = _Tick(runs, bursts, end_s, self._threads, whole, out)
-        self._serve(tick.work)
-        self._hurried[places[np.array(tick.hurried, np.int64)]] += 1
-        self._count_prepared(places)
+        self._midway = True
+        ready = places[self._places.ready[places]]
+        self._places.ready[places] = False
+        self._crew.do(tick.work)
+        self._midway = False
+        self._places.hurried[places[np.array(tick.hurried, np.int64)]] += 1
+        for place in ready.tolist():  # the bursts that have been played
+            self._of(place).ahead.concealed_prepared += int(self._block(place)[PREPARED_AT]) < 0
+        one.note_pushed(places.size, int(np.count_nonzero(lacks)))
         return out
 
     def _beginning(self, places: Ids, runs: list[_Run], lacks: Bools, there: Bools) -> Bools:
         """Return whose bursts begin now, and were not prepared, as those of lost packets may be."""
-        begins = lacks & (there | ~self._ready[places])
+        begins = lacks & (there | ~self._places.ready[places])
         for run in runs:
             rows = run.rows
             begins[run.packets] &= (rows[:, IN_BURST] == 0) | (rows[:, RECOVERED] != 0)
@@ -460,30 +511,8 @@ class ConcealerPool:
                     packets[at], bool(there[at]), missing.get(at, ()), self._of(place)
                 )
 
-        self._serve(work)
+        self._crew.do(work)
         return there, missing
-
-    def _count_prepared(self, places: Ids) -> None:
-        """Count the bursts that were ready, and have been played."""
-        for place in places[self._ready[places]].tolist():
-            block = self._block(place)
-            self._of(place).ahead.concealed_prepared += int(block[PREPARED_AT]) < 0
-        self._ready[places] = False
-
-    def _serve(self, work: Callable[[], None]) -> None:
-        """Let all threads work, this one among them, until each has nothing left to do."""
-        if self._pool is None:
-            work()
-            return
-        others: list[Future[None]] = []
-        try:
-            for _ in range(self._threads - 1):
-                others.append(self._pool.submit(work))
-            work()
-        finally:  # nobody is at work on a stream when this call ends, interrupted or not
-            wait(others)
-        for each in others:
-            each.result()
 
     def concealed(self, ids: ArrayLike) -> NDArray[np.bool_]:
         """Return for each stream whether something of its last packet was made up.
@@ -518,7 +547,7 @@ class ConcealerPool:
         return tuple(self._of(place) for place in self._find(ids).tolist())
 
     def _of(self, place: int) -> Stats:
-        stats = self._stats[place]
+        stats = self._places.stats[place]
         assert stats is not None, "a stream stands there"
         return stats
 
@@ -543,11 +572,12 @@ class ConcealerPool:
             If another thread is inside.
         """
         _check_budget(budget_ms)
-        with self._alone():
+        with self._inside as lost:
+            self._begin(lost)
             end_s = perf_counter() + budget_ms / 1000.0
             waiting = self._in_order()
             ready: list[int] = []
-            self._serve(lambda: self._prepare_until(end_s, waiting, ready))
+            self._crew.do(lambda: self._prepare_until(end_s, waiting, ready))
             return len(ready)
 
     def _prepare_until(self, end_s: float, waiting: list[int], ready: list[int]) -> None:
@@ -561,23 +591,26 @@ class ConcealerPool:
             block = shelf.blocks[place % _SHELF]
             began_s = self._cpu_clock()
             shelf.format.prepare(block)
-            self._cost_s += (self._cpu_clock() - began_s - self._cost_s) / _COST_MEMORY
-            self._turns[place] = next(self._turn)
+            spent_s = self._cpu_clock() - began_s
+            self._cost_s += (spent_s - self._cost_s) / _COST_MEMORY
+            shelf.format.spent_s.append(spent_s)
+            self._places.turns[place] = next(self._turn)
             self._of(place).ahead.preparations += 1
-            self._ready[place] = True
+            self._places.ready[place] = True
             ready.append(place)
 
     def _in_order(self) -> list[int]:
         """Return places of streams, those last that most need a preparation."""
-        self._expected[:] = 0.0
+        ids = self._places.ids
+        expected = np.zeros(ids.size)
         for number, shelf in enumerate(self._shelves):
             if shelf is not None and shelf.format.prepares:
-                expected = self._expected[self._places_of(number)][: shelf.used]
-                expect_losses(shelf.blocks[: shelf.used], expected)
-        self._expected[self._ids < 0] = 0.0
-        places = np.flatnonzero(self._expected)
-        likeliest = -np.floor(np.log2(self._expected[places]))
-        order = np.lexsort((self._turns[places], likeliest))
+                rows = expected[number * _SHELF :][: shelf.used]
+                expect_losses(shelf.blocks[: shelf.used], rows)
+        expected[ids < 0] = 0.0
+        places = np.flatnonzero(expected)
+        likeliest = -np.floor(np.log2(expected[places]))
+        order = np.lexsort((self._places.turns[places], likeliest))
         ordered: list[int] = places[order[::-1]].tolist()
         return ordered
 
@@ -591,13 +624,14 @@ class ConcealerPool:
         ConcurrentPushError
             If another thread is inside.
         """
-        with self._alone():
+        with self._inside as lost:
+            self._begin(lost)
             self._forget(self._all if ids is None else self._find(ids))
 
     @property
     def _all(self) -> Ids:
         """Places of all streams."""
-        return np.flatnonzero(self._ids >= 0)
+        return np.flatnonzero(self._places.ids >= 0)
 
     def _forget(self, places: Ids) -> None:
         for place in places.tolist():
@@ -606,8 +640,9 @@ class ConcealerPool:
         self._forget_turns(places)
 
     def _forget_turns(self, places: Ids) -> None:
-        self._ready[places] = False
-        self._turns[places] = self._hurried[places] = 0
+        at = self._places
+        at.ready[places] = False
+        at.turns[places] = at.hurried[places] = 0
 
     def _forget_stream(self, place: int) -> None:
         block = self._block(place)
@@ -629,26 +664,23 @@ class ConcealerPool:
         ConcurrentPushError
             If another thread is inside.
         """
-        with self._alone():
+        with self._inside as lost:
+            self._begin(lost)
             self._leave(self._all if ids is None else self._find(ids))
-            if ids is None and self._pool is not None:
-                self._pool.shutdown()
-                self._pool = None
+            if ids is None:
+                self._crew.end()
 
     def _leave(self, places: Ids) -> None:
-        self._ids[places] = -1
-        for number in np.unique(places // _SHELF).tolist():
-            one = self._shelf(number).format
-            left = places[places // _SHELF == number].tolist()
-            for place in left:
-                self._stats[place] = None
-                self._finders.pop(place, None)
-            _set_free(one, left)
-            one.count -= len(left)
-            if (self._ids[self._places_of(number)] < 0).all():
+        ids, stats = self._places.ids, self._places.stats
+        ids[places] = -1
+        for place in places.tolist():
+            stats[place] = None
+            self._finders.pop(place, None)
+        for number in range(len(self._shelves)):
+            if (ids[number * _SHELF :][:_SHELF] < 0).all():
                 self._shelves[number] = None
-                one.free[:] = [place for place in one.free if place // _SHELF != number]
-        self._formats = {key: each for key, each in self._formats.items() if each.count}
+        used = {shelf.format for shelf in self._shelves if shelf is not None}
+        self._formats = {key: each for key, each in self._formats.items() if each in used}
 
     def snapshot(self, ids: ArrayLike, key: bytes) -> list[bytes]:
         """Return streams as bytes, from which another process can go on with them.
@@ -671,12 +703,13 @@ class ConcealerPool:
             If another thread is inside.
         """
         snapshots.check_key(key)
-        with self._alone():
+        with self._inside as lost:
+            self._begin(lost)
             packed = []
             for place in self._find(ids).tolist():
                 one, block = self._shelf(place // _SHELF).format, self._block(place)
                 dropouts = self._of(place).detected_dropouts
-                head = snapshots.Head(one.layout, dict(one.settings), dropouts)
+                head = snapshots.Head(_NAME, one.layout, dict(one.settings), dropouts)
                 packed.append(snapshots.pack(block, head, key))
             return packed
 
@@ -696,11 +729,12 @@ class ConcealerPool:
         Raises
         ------
         SnapshotError
-            If one was changed or cut, or is of another key, version, network or format.
+            If one was changed or cut, or is of another key, version, network or format; it says
+            which.
         ConfigError
             If the key is too short.
         CapacityError
-            If they are more than there is time for.
+            If they are more than the pool's ``limit``.
         ConcurrentPushError
             If another thread is inside.
 
@@ -709,45 +743,39 @@ class ConcealerPool:
         After an error none of them has joined.
         """
         snapshots.check_key(key)
-        unpacked = [snapshots.unpack(each, key) for each in streams]
-        joined = np.empty(0, np.int64)
-        with self._alone():
-            try:
-                for head, body in unpacked:
-                    new = self._open(1, checked(cast(PoolSettings, head.settings)))
-                    joined = np.append(joined, new)
-                    place = int(new[0]) % _PLACES
-                    layout = self._shelf(place // _SHELF).format.layout
-                    snapshots.fill(self._block(place), head, body, layout)
-                    self._of(place).detected_dropouts = head.detected_dropouts
-            except BaseException:
-                self._leave(joined % _PLACES)
-                raise
-        return joined
+        unpacked = [snapshots.unpack(each, key, _NAME) for each in streams]
+        with self._inside as lost:
+            self._begin(lost)
+            self._check_room(len(unpacked))
+            places = _NOTHING
+            for head, body in unpacked:
+                with snapshots.of_its_settings():
+                    found = self._format(checked(cast(PoolSettings, head.settings)))
+                new = self._stand(found, 1, 0, but=places)
+                places = np.append(places, new)
+                snapshots.fill([self._block(new[0])], head, body, found.layout)
+                self._of(new[0]).detected_dropouts = head.detected_dropouts
+            return self._join(places)
 
     def _block(self, place: int) -> NDArray[np.int64]:
         """Return the block of a stream."""
         block: NDArray[np.int64] = self._shelf(place // _SHELF).blocks[place % _SHELF]
         return block
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other threads out, and be whole first in a process that was forked."""
-        lost = self._inside.enter()
-        try:
-            if lost:  # the fork took a thread from its midst: no stream is whole
-                for place in self._all.tolist():
-                    self._forget_stream(place)
-                self._ready[:] = False
-            if self._pool is not None and self._generation != forks.generation:
-                self._pool = self._new_pool()
-            self._generation = forks.generation
-            yield
-        finally:
-            self._inside.leave()
-
-    def _new_pool(self) -> ThreadPoolExecutor | None:
-        return ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
+    def _begin(self, lost: bool) -> None:
+        """Be whole first, where an exception or a fork ended a call in its midst."""
+        self._crew.rest()
+        if lost:  # the fork took a thread from its midst: no stream is whole
+            for place in self._all.tolist():
+                self._forget_stream(place)
+            self._places.ready[:] = False
+        elif self._midway:  # bursts may not have been fitted
+            for shelf in self._shelves:
+                if shelf is not None:
+                    rows = shelf.blocks[: shelf.used]
+                    waits: Bools = rows[:, WAITS] != 0
+                    rows[waits, IN_BURST] = 0
+        self._midway = False
 
 
 class _Tick:
@@ -795,6 +823,8 @@ class _Tick:
 
     def work(self) -> None:
         """Push run after run, and serve stream after stream, until there is none left."""
+        clock = thread_clock()
+        began_cpu_s = clock()
         for run in _taken_from(self._runs):
             self._step(PUSH, run)
             waiting = np.flatnonzero(run.rows[:, FLAGS] & self._format.served)
@@ -813,6 +843,7 @@ class _Tick:
             # Without a burst that had time, back to what one took at first.
             took_s = of.costs.lost_ms / 1000.0 if hurried else perf_counter() - began_s
             of.burst_s += (took_s - of.burst_s) / _COST_MEMORY
+        self._format.spent_s.append(clock() - began_cpu_s)
 
     def _serve(self, one: _Run) -> None:
         """Have the networks of a stream fill what it lacks."""
@@ -865,12 +896,6 @@ def _parted(runs: list[_Run], there: Bools, missing: Mapping[int, Parts]) -> lis
     return others + [
         replace(run, missing=np.array(missing[run.at], np.int64).ravel()) for run in alone
     ]
-
-
-def _set_free(one: Format, places: Iterable[int]) -> None:
-    """Let streams to come have places; they take the lowest first, so that they stand together."""
-    one.free.extend(places)
-    one.free.sort(reverse=True)
 
 
 def _taken_from(waiting: list[_T]) -> Iterator[_T]:

@@ -3,10 +3,11 @@
 import itertools
 import math
 import statistics
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypedDict
+from typing import Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from plc.engine.methods import make_method
 from plc.engine.networks import WorkingMemory
 from plc.engine.prediction import StepPrediction
 from plc.engine.stats import Stats
-from plc.errors import ConfigError, check_settings
+from plc.errors import ConfigError, check_settings, not_copied
 from plc.processor_time import thread_clock
 from plc_kernels.stream.layout import (
     DEPTH,
@@ -38,8 +39,12 @@ from plc_kernels.stream.network import WORK, fill_part
 from plc_kernels.stream.preparation import BETWEEN, look, prepare
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH
 
-_RECEIVED, _LOST, _NOISES = 40, 3, 8
+_RECEIVED, _LOST, _NOISES = 40, 5, 8
 """Packets that are pushed to measure; so many differ, as copies would be found to be dropouts."""
+# Of so many packets in a row the time is the median, and so often; of these the least counts.
+_ROUNDS = 5
+# Packets that were to take so long are measured together while a pool runs; the last so many count.
+_WINDOW_MS, _WINDOWS = 50.0, 8
 # Less is not to be measured by a clock.
 _LEAST_MS = 1e-4
 
@@ -82,6 +87,27 @@ class Costs:
     """Of one that begins a burst and was not prepared, with the network."""
     hurried_ms: float
     """The same, with the cheapest prediction."""
+    spread: float = 1.0
+    """The dearest of several measurements over the least of them, which these are."""
+
+
+class Capacity(int):
+    """How many streams there is time for, if packets take what the cheapest measured ones took.
+
+    Attributes
+    ----------
+    least : int
+        The same, if they take what the dearest took: the further it is below, the busier is the
+        machine with other things, or the more the streams differ, and the less is known.
+    """
+
+    least: int
+
+    def __new__(cls, value: int, least: int) -> Self:
+        """Return the number."""
+        new = super().__new__(cls, value)
+        new.least = least
+        return new
 
 
 _FREE = Costs(0.0, 0.0, 0.0)
@@ -112,10 +138,10 @@ class Format:
         Of a stream's packets, here.
     burst_s : float
         Time that a burst took of late, by the wall's clock, with the network.
-    count : int
-        Its streams.
-    free : list of int
-        Places on its shelves that nobody has, the last of them to be taken first.
+    ratios : deque of float
+        What packets took over ``costs``, of each of some measurements.
+    spent_s : list of float
+        Processor time that was spent on packets since :meth:`note_pushed`, by any thread.
     """
 
     config: StreamConfig
@@ -128,8 +154,12 @@ class Format:
     layout: str
     costs: Costs = _FREE
     burst_s: float = 0.0
-    count: int = 0
-    free: list[int] = field(default_factory=list)
+    ratios: deque[float] = field(default_factory=lambda: deque([1.0], _WINDOWS))
+    spent_s: list[float] = field(default_factory=list)
+    _spent_ms: float = 0.0
+    _due_ms: float = 0.0
+
+    __reduce_ex__ = not_copied("hand its streams over, by snapshot() and restore()")
 
     def serve(self, block: NDArray[np.int64], go_on: Callable[[], object]) -> None:
         """Have networks fill parts of a packet, and hear what they listen to.
@@ -164,6 +194,17 @@ class Format:
         before = _memory.lend(second)
         block[PREPARED_AT] = prepare(block, self.model)
         second[WORK] = before
+
+    def note_pushed(self, packets: int, lost: int) -> None:
+        """Compare what packets took, of which some were lost, with what they cost at first."""
+        spent_ms = 1e3 * sum(self.spent_s)
+        self.spent_s.clear()
+        costs = self.costs
+        self._spent_ms += spent_ms
+        self._due_ms += (packets - lost) * costs.received_ms + lost * costs.lost_ms
+        if self._due_ms > _WINDOW_MS:
+            self.ratios.append(max(self._spent_ms / self._due_ms, _LEAST_MS))
+            self._spent_ms = self._due_ms = 0.0
 
     @property
     def settings(self) -> PoolSettings:
@@ -230,6 +271,7 @@ def new_format(config: StreamConfig) -> Format:
         snapshots.layout_of(first.block),
     )
     found.costs = _measure(found)
+    found.ratios.append(found.costs.spread)
     found.burst_s = found.costs.lost_ms / 1000.0
     return found
 
@@ -243,10 +285,12 @@ def _measure(of: Format) -> Costs:
     push = _pusher(of, memory)
     push(True)  # reads all the code that it runs
     push(False)
-    received_ms = statistics.median(push(True) for _ in range(_RECEIVED))
-    received_ms = max(received_ms, _LEAST_MS)
+    rounds = range(_ROUNDS)
+    medians = [statistics.median(push(True) for _ in range(_RECEIVED)) for _ in rounds]
+    received_ms = max(min(medians), _LEAST_MS)
+    waiting_ms = of.config.lookahead * received_ms
 
-    def burst_ms(depth: int) -> float:
+    def bursts_ms(depth: int) -> list[float]:
         spent_ms = []
         for _ in range(_LOST):
             memory.block[DEPTH] = depth
@@ -254,9 +298,11 @@ def _measure(of: Format) -> Costs:
             memory.block[DEPTH] = 0
             for _ in range(_RECEIVED):  # past the recovery
                 push(True)
-        return max(min(spent_ms) - of.config.lookahead * received_ms, received_ms)
+        return [max(each - waiting_ms, received_ms) for each in spent_ms]
 
-    return Costs(received_ms, burst_ms(0), burst_ms(MAX_STEPS))
+    lost, hurried = bursts_ms(0), bursts_ms(MAX_STEPS)
+    spread = max(max(medians) / received_ms, max(lost) / min(lost), 1.0)
+    return Costs(received_ms, min(lost), min(hurried), spread)
 
 
 def _pusher(of: Format, memory: StreamMemory) -> Callable[[bool], float]:

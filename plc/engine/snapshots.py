@@ -2,8 +2,11 @@
 
 A snapshot is a head, the stream's block, and a signature over both::
 
-    "plcsnap3" │ size of the head │ head: JSON       │ block │ HMAC-SHA256
-    8 bytes    │ 4, little-endian │ as :class:`Head` │       │ 32 bytes (RFC 2104)
+    "plcsnap4" │ sign of the key │ size of all, of the head │ head: JSON       │ block │ HMAC-SHA256
+    8 bytes    │ 8               │ 8 and 4, little-endian   │ as :class:`Head` │       │ 32 bytes
+
+The sign of the key tells another key from a change. It and the signature (RFC 2104) tell a key that
+can be guessed to whoever tries, so keys are random.
 
 Of the block there are a bit for each word, whether it is not 0, and the words that are not: a
 general compression makes a quarter less of it, and takes fifteen times as long. The signature is
@@ -11,9 +14,11 @@ checked before anything else is looked at: a block that somebody made up would h
 read and write anywhere.
 """
 
+import contextlib
 import hashlib
 import hmac
 import struct
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -21,15 +26,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.errors import ConfigError, SnapshotError
+from plc.errors import ConfigError, PlcError, SnapshotError
 from plc_kernels.prebuilt import SOURCES
-from plc_kernels.stream.layout import HEADER
+from plc_kernels.stream.layout import REALS
 
 LEAST_KEY = 16
 """Bytes of the shortest key."""
-_MAGIC = b"plcsnap3"
-_SIZE = struct.Struct("<I")
+_MAGIC = b"plcsnap4"
+_FAMILY = 7
+"""Bytes of it that snapshots of all versions begin with."""
+_FRONT = struct.Struct("<8s8sQI")
 _SIGNATURE = hashlib.sha256().digest_size
+
+
+class _Version(msgspec.Struct):
+    plc: str
 
 
 class Head(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,31 +50,37 @@ class Head(msgspec.Struct, forbid_unknown_fields=True):
     ----------
     layout : str
         :func:`layout_of` of the format's streams.
+    of : str
+        What the stream was in: ``"Concealer"`` or ``"ConcealerPool"``.
     settings : dict
         With which the stream was opened.
     detected_dropouts : int
         Counted so far: the one counter that is in no block.
+    state : dict
+        What is in no block.
     plc : str
         Version of the package.
     """
 
+    of: str
     layout: str
     settings: dict[str, Any]
     detected_dropouts: int
+    state: dict[str, Any] = {}
     plc: str = msgspec.field(default_factory=lambda: plc.__version__)
 
 
 def layout_of(block: NDArray[np.int64]) -> str:
     """Return what two processes must have in common to hand a stream over.
 
-    That is what their kernels write in a block, and where.
+    That is what their kernels write in a block, and where; not what was measured.
 
     Parameters
     ----------
     block : int64, shape (words,)
         Of a new stream of a format.
     """
-    words = block[:HEADER].tobytes() + _SIZE.pack(block.size)
+    words = block[:REALS].tobytes() + block.size.to_bytes(8, "little")
     return hashlib.sha256(SOURCES + words).hexdigest()
 
 
@@ -90,12 +107,26 @@ def pack(block: NDArray[np.int64], head: Head, key: bytes) -> bytes:
     told = msgspec.json.encode(head)
     used = block != 0
     body = np.packbits(used).tobytes(), block[used].tobytes()
-    signed = b"".join([_MAGIC, _SIZE.pack(len(told)), told, *body])
+    size = _FRONT.size + len(told) + sum(map(len, body)) + _SIGNATURE
+    front = _FRONT.pack(_MAGIC, _sign_of(key), size, len(told))
+    signed = b"".join([front, told, *body])
     return signed + hmac.digest(key, signed, "sha256")
 
 
-def unpack(snapshot: bytes, key: bytes) -> tuple[Head, bytes]:
+def _sign_of(key: bytes) -> bytes:
+    return hmac.digest(key, _MAGIC, "sha256")[:8]
+
+
+def unpack(snapshot: bytes, key: bytes, of: str) -> tuple[Head, bytes]:
     """Return the head and the packed block of a snapshot.
+
+    Parameters
+    ----------
+    snapshot : bytes
+    key : bytes
+        That it is to be signed with.
+    of : str
+        What the stream is to have been in.
 
     Raises
     ------
@@ -107,36 +138,81 @@ def unpack(snapshot: bytes, key: bytes) -> tuple[Head, bytes]:
             f"a snapshot is {type(snapshot).__name__}; give a list of those that snapshot returned"
         )
     whole = bytes(snapshot)
-    if len(whole) < len(_MAGIC) + _SIZE.size + _SIGNATURE or not whole.startswith(_MAGIC):
-        raise SnapshotError(f"these {len(whole)} bytes are no snapshot of a stream")
+    size = _check_front(whole, key)
     signed, signature = whole[:-_SIGNATURE], whole[-_SIGNATURE:]
     if not hmac.compare_digest(hmac.digest(key, signed, "sha256"), signature):
-        raise SnapshotError("the snapshot was changed, cut, or signed with another key")
-    (size,) = _SIZE.unpack_from(signed, len(_MAGIC))
-    begin = len(_MAGIC) + _SIZE.size
-    head = msgspec.json.decode(signed[begin : begin + size], type=Head)
-    if head.plc != plc.__version__:
+        raise SnapshotError("the snapshot was changed on its way")
+    told = signed[_FRONT.size : _FRONT.size + size]
+    try:
+        version = msgspec.json.decode(told, type=_Version).plc
+        if version != plc.__version__:
+            raise SnapshotError(
+                f"the snapshot is of plc {version}, this is {plc.__version__}: hand streams over "
+                "between processes of one version"
+            )
+        head = msgspec.json.decode(told, type=Head)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise SnapshotError(f"the snapshot's head is of another version: {error}") from error
+    if head.of != of:
+        raise SnapshotError(f"the snapshot is of a stream of a {head.of}, this is a {of}")
+    return head, signed[_FRONT.size + size :]
+
+
+def _check_front(whole: bytes, key: bytes) -> int:
+    """Return the size of the head; raise SnapshotError if this is not all of a snapshot."""
+    if not whole.startswith(_MAGIC[:_FAMILY]) or len(whole) < _FRONT.size + _SIGNATURE:
+        raise SnapshotError(f"these {len(whole)} bytes are no snapshot of a stream, or cut")
+    magic, sign, size, head = _FRONT.unpack_from(whole)
+    if magic != _MAGIC:
+        raise SnapshotError("the snapshot is of another version of plc, or was changed on its way")
+    if size != len(whole):
         raise SnapshotError(
-            f"the snapshot is of plc {head.plc}, this is {plc.__version__}: hand streams over "
-            "between processes of one version"
+            f"the snapshot was cut or changed: {len(whole)} bytes, where it says {size}"
         )
-    return head, signed[begin + size :]
+    if not hmac.compare_digest(sign, _sign_of(key)):
+        raise SnapshotError("the snapshot was signed with another key, or changed on its way")
+    return int(head)
 
 
-def fill(block: NDArray[np.int64], head: Head, body: bytes, layout: str) -> None:
+@contextlib.contextmanager
+def of_its_settings() -> Iterator[None]:
+    """Raise a :class:`SnapshotError` where settings of a snapshot raise any error."""
+    try:
+        yield
+    except SnapshotError:
+        raise
+    except (PlcError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise SnapshotError(
+            f"the snapshot's stream has other settings than this version takes: {error}"
+        ) from error
+
+
+def fill(blocks: Sequence[NDArray[np.int64]], head: Head, body: bytes, layout: str) -> None:
     """Make a new stream what a snapshot was.
+
+    Parameters
+    ----------
+    blocks : sequence of int64, shape (words,)
+        Of the stream, written one after another.
+    head, body
+        Of the snapshot.
+    layout : str
+        :func:`layout_of` of its format here.
 
     Raises
     ------
     SnapshotError
         If blocks are laid out otherwise here; the stream is as before.
     """
-    if head.layout != layout:
+    size = sum(block.size for block in blocks)
+    mask = -(-size // 8)  # bytes
+    used = np.unpackbits(np.frombuffer(body[:mask], np.uint8), count=size).astype(bool)
+    if head.layout != layout or len(body) != mask + 8 * np.count_nonzero(used):
         raise SnapshotError(
             "the snapshot's stream is laid out otherwise than here: its process has other networks "
-            "or kernels"
+            "or kernels, or chose others for the time that they take there"
         )
-    mask = -(-block.size // 8)  # bytes
-    used = np.unpackbits(np.frombuffer(body[:mask], np.uint8), count=block.size).astype(bool)
-    block[:] = 0
-    block[used] = np.frombuffer(body[mask:], np.int64)
+    words = np.zeros(size, np.int64)
+    words[used] = np.frombuffer(body[mask:], np.int64)
+    for block in blocks:
+        block[:], words = words[: block.size], words[block.size :]

@@ -1,8 +1,9 @@
 """Counters of a stream, read from outside."""
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Self
 
 import numpy as np
@@ -211,6 +212,12 @@ class Stats:
         good, concealed = memory.times
         self._times = (TimeHistogram.over(*good), TimeHistogram.over(*concealed))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy the counters, which then stand still."""
+        counters = self._words.copy(), self._rung_samples.copy(), copy.deepcopy(self._times)
+        around = self.rungs, replace(self.network), replace(self.ahead), self.detected_dropouts
+        return _standing_still, (*counters, *around)
+
     @property
     def network(self) -> NetworkCounters:
         """What became of the networks' runs."""
@@ -281,6 +288,16 @@ class Stats:
         out["good_time_ms"] = percentiles(self.good_time)
         out["concealed_time_ms"] = percentiles(self.concealed_time)
         return out
+
+
+def _standing_still(
+    words: NDArray[np.int64], rung_samples: NDArray[np.int64], times: Any, *around: Any
+) -> Stats:
+    rungs, network, ahead, detected_dropouts = around
+    stats = Stats(None, rungs, network, ahead)
+    stats._words, stats._rung_samples, stats._times = words, rung_samples, times
+    stats.detected_dropouts = detected_dropouts
+    return stats
 
 
 def in_words(streams: Sequence[Stats]) -> str:

@@ -301,6 +301,16 @@ class Pace:
         self._settled = True
         """Whether there is nothing to come back from."""
 
+    @property
+    def state(self) -> dict[str, float]:
+        """All that it knows, to go on from."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @state.setter
+    def state(self, known: dict[str, float]) -> None:
+        for name in self.__slots__:
+            setattr(self, name, type(getattr(self, name))(known[name]))
+
     def note(self, late: bool, deepest: int) -> int:
         """Count one concealment; return the steps down that it leads to."""
         if late:

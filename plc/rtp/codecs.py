@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError, MissingExtraError
+from plc.errors import ConfigError, MissingExtraError, not_copied
 from plc.extras import install_command
 from plc.rtp.libopus import LibopusDecoder, repeated_samples
 from plc_kernels.packet import pack_int16, unpack_int16
@@ -250,6 +250,8 @@ class Opus:
 
     name = "opus"
     sample_rate = 48_000
+
+    __reduce_ex__ = not_copied("make another of the same settings")
 
     def __init__(self, channels: int, bit_rate: int = 0, expected_loss: float = 0.0) -> None:
         if channels not in (1, 2):

@@ -13,6 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.errors import not_copied
+
 SAMPLE_RATE = 48_000
 # RFC 6716, table 2: configurations from here on are the music coder's alone.
 _CELT_ONLY = 16
@@ -68,6 +70,8 @@ class LibopusDecoder:
     sample_rate : int
         Of the samples, in Hz; one of Opus' own.
     """
+
+    __reduce_ex__ = not_copied("make another of the same settings")
 
     def __init__(self, library: Any, channels: int, sample_rate: int = SAMPLE_RATE) -> None:
         self.channels = channels

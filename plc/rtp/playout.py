@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 from plc.engine.concealer import Concealer
 from plc.engine.stats import Stats
-from plc.errors import ConfigError
+from plc.errors import ConfigError, not_copied
 from plc.rtp.codecs import Codec, open_beside, samples_per_tick
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.delay import DriftControl
@@ -211,6 +211,8 @@ class Playout:
         self._played = np.zeros((codec.channels + 1, block), np.float32)
         # The first call in a process loads or compiles it; it is not to come in midstream.
         resample(float(CENTRE), 1.0, _TABLE, self._line, self._played)
+
+    __reduce_ex__ = not_copied("make another of the same config, which begins anew")
 
     def close(self) -> None:
         """End the threads of the concealer's networks, if there are any."""

@@ -41,6 +41,18 @@ def play_until_a_network_answers(concealer):
         play(concealer, 20)
         time.sleep(0.01)
 
+def stay_inside(stream):
+    # Have another thread be in the midst of a call, until what is returned is called.
+    inside, leave = threading.Event(), threading.Event()
+    def call():
+        with stream._inside:
+            inside.set()
+            leave.wait()
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    inside.wait()
+    return lambda: (leave.set(), thread.join())
+
 def wait_for(child):
     until = time.monotonic() + 30.0
     while time.monotonic() < until:
@@ -144,7 +156,7 @@ from plc.errors import ConcurrentPushError
 
 concealer = opened(budget_ms=100.0)
 play(concealer)
-concealer._inside.enter()  # as in midst of a push of another thread
+leave = stay_inside(concealer)
 child = os.fork()
 if child == 0:
     play(concealer)
@@ -153,7 +165,7 @@ else:
     try:
         concealer.push(packet)
     except ConcurrentPushError:
-        concealer._inside.leave()
+        leave()
     play(concealer)
 """)
 
@@ -264,12 +276,12 @@ ids = many.open(2, sample_rate=16_000, packet_samples=160, method="ar")
 sound = np.stack([packet.reshape(-1)[:160, None]] * 2)
 for _ in range(20):
     many.push(ids, sound, np.ones(2, bool))
-many._inside.enter()  # as in midst of a push of another thread
+leave = stay_inside(many)
 child = os.fork()
 if child == 0:
     assert not many.push(ids, sound, np.zeros(2, bool)).any()  # nothing was heard
 else:
     wait_for(child)
-    many._inside.leave()
+    leave()
     assert many.push(ids, sound, np.zeros(2, bool)).any()
 """)

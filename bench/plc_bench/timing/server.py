@@ -215,7 +215,7 @@ def _cost(
     settings: ServerSettings, method: str, packets: _Packets, arrived: NDArray[np.bool_]
 ) -> ServerCost:
     tick_s = settings.packet_samples / settings.sample_rate
-    with plc.ConcealerPool(settings.threads, expected_loss=0.0) as pool:
+    with plc.ConcealerPool(settings.threads) as pool:
         ids = pool.open(
             settings.streams,
             sample_rate=settings.sample_rate,

@@ -18,6 +18,7 @@ from plc.engine.dropouts import DropoutFinder
 from plc.engine.pool import _Run, _Tick
 from plc.engine.pool_format import Costs
 from plc.errors import CapacityError, ConfigError, PacketError
+from plc.runtime import life
 from plc_kernels.stream.background import is_speech
 from plc_kernels.stream.layout import FLAGS, REFIT
 from plc_kernels.stream.step import PLAYED
@@ -243,14 +244,14 @@ def test_one_stream_or_all_begin_anew() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"count": 0}, "count is 0; give 1 to 65536 in all, of which 65536 are free"),
-        ({"count": 1.5}, "count is 1.5; give 1 to 65536 in all"),
-        ({"count": 65_537}, "count is 65537; give 1 to 65536 in all"),
+        ({"count": 0}, "count is 0; give 1 to 65536"),
+        ({"count": 1.5}, "count is 1.5; give 1 to 65536"),
+        ({"count": 65_537}, "count is 65537; give 1 to 65536"),
         ({"method": "zeros"}, "streams of a pool take server, auto, ar or burg"),
         ({"model": "music"}, "model is 'music'; streams of a pool take auto or ar"),
         ({"sample_rate": 7}, "sample_rate is 7"),
-        ({"budget_ms": 5}, "have no setting budget_ms; they have sample_rate, channels, "),
-        ({"provider": "cpu"}, "have no setting provider; they have"),
+        ({"budget_ms": 5}, "budget_ms is unknown; known: sample_rate, channels, "),
+        ({"provider": "cpu"}, "provider is unknown; known: "),
     ],
 )
 def test_a_wrong_setting_names_what_would_do(setting: dict[str, int], message: str) -> None:
@@ -261,7 +262,7 @@ def test_a_wrong_setting_names_what_would_do(setting: dict[str, int], message: s
 
 
 def test_streams_are_counted_whatever_integer_says_how_many() -> None:
-    pool = ConcealerPool(expected_loss=0.0)
+    pool = ConcealerPool()
     for count in (np.uint8(200), np.uint8(100)):
         pool.open(count, **FORMAT, model="ar")  # type: ignore[arg-type]
     assert len(pool) == 300
@@ -348,18 +349,18 @@ def test_tensors_of_torch_are_taken() -> None:
 
 def test_leaving_it_ends_the_threads_and_one_thread_can_go_on() -> None:
     packets, arrived = packets_of(4), losses(4)
-    before = threading.active_count()
+    before = len(life.running)
     with ConcealerPool(threads=3) as pool:
         ids = pool.open(4, **FORMAT)
         for tick in range(5):
             pool.push(ids, packets[tick], arrived[tick])
-        assert threading.active_count() > before
-    assert threading.active_count() == before
+        assert len(life.running) > before
+    assert len(life.running) == before
     with pytest.raises(ConfigError, match="it was never open, or left"):
         pool.push(ids, packets[5], arrived[5])
     ids = pool.open(4, **FORMAT)
     assert pool.push(ids, packets[5], arrived[5]).shape == packets[5].shape
-    assert threading.active_count() == before
+    assert len(life.running) == before
 
 
 def test_its_text_tells_the_formats_and_the_losses_of_all() -> None:
@@ -385,26 +386,61 @@ def costing(
     monkeypatch.setattr(pool_module, "usable_cores", lambda: 2)
 
 
-def test_no_more_streams_join_than_there_is_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_there_is_time_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     costing(monkeypatch, 0.1, 2.0)
     # Of 10 ms each takes 0.9 * 0.1 + 0.1 * 2.0 = 0.29 ms of two cores.
-    pool = ConcealerPool(threads=3, expected_loss=0.1)
-    assert pool.capacity(**FORMAT) == 68
+    pool = ConcealerPool(threads=3)
+    assert pool.capacity(expected_loss=0.1, **FORMAT) == 68
     ids = pool.open(60, **FORMAT)
-    assert pool.capacity(**FORMAT) == 8
-    with pytest.raises(CapacityError, match=r"9 more streams of 16000 Hz.* are 1 too many"):
-        pool.open(9, **FORMAT)
-    assert len(pool) == 60
-    pool.close(ids[:10])
-    pool.open(18, **FORMAT)
-    assert pool.capacity(**FORMAT) == 0
-    assert ConcealerPool(threads=1, expected_loss=0.0).capacity(**FORMAT) == 100
+    assert pool.capacity(expected_loss=0.1, **FORMAT) == 8
+    pool.open(20, **FORMAT)  # which is the caller's to decide
+    assert pool.capacity(expected_loss=0.1, **FORMAT) == 0
+    pool.close(ids[:20])
+    assert pool.capacity(expected_loss=0.1, **FORMAT) == 8
+    assert ConcealerPool(threads=1).capacity(expected_loss=0.0, **FORMAT) == 100
     with pytest.raises(ConfigError, match="expected_loss is 2; give a share of 0 to 1"):
-        ConcealerPool(expected_loss=2)
+        pool.capacity(expected_loss=2)
+
+
+def test_no_more_streams_join_than_the_caller_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    costing(monkeypatch, 9.0, 9.0)
+    pool = ConcealerPool(limit=60)
+    ids = pool.open(55, **FORMAT)
+    with pytest.raises(CapacityError, match=r"9 more streams are 4 too many: .* limit is 60, .* 5"):
+        pool.open(9, **FORMAT)
+    assert len(pool) == 55
+    pool.close(ids[:10])
+    assert pool.open(15, **FORMAT).size == 15
+    for limit in (0, 65_537, 2.5):
+        with pytest.raises(ConfigError, match=f"limit is {limit}; give 1 to 65536 streams"):
+            ConcealerPool(limit=limit)  # type: ignore[arg-type]  # on purpose
+
+
+def test_what_streams_take_is_measured_on_while_they_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    costing(monkeypatch, 1.0, 1.0)
+    now_s = 0.0
+
+    def clock() -> float:
+        nonlocal now_s
+        now_s += 1 / 512  # a push takes that long, by two readings
+        return now_s
+
+    monkeypatch.setattr(pool_module, "thread_clock", lambda: clock)
+    pool = ConcealerPool()
+    assert pool.capacity(**FORMAT) == pool.capacity(**FORMAT).least == 10
+    one = pool.open(1, **FORMAT)
+    packets = packets_of(1)
+    for tick in range(2 * TICKS):
+        pool.push(one, packets[tick % TICKS], np.ones(1, bool))
+    found = pool.capacity(**FORMAT)
+    assert (found, found.least) == (9, 4)  # as cheap as at first, or twice as dear
+    for tick in range(10 * TICKS):
+        pool.push(one, packets[tick % TICKS], np.ones(1, bool))
+    assert pool.capacity(**FORMAT) == 4  # now it is known
 
 
 def test_a_stream_with_the_network_for_speech_takes_less_than_a_megabyte() -> None:
-    pool = ConcealerPool(expected_loss=0.0)
+    pool = ConcealerPool()
     pool.open(2, sample_rate=48_000, packet_samples=480)
     (found,) = pool._formats.values()
     assert found.model
@@ -416,7 +452,7 @@ def test_speech_that_lasts_is_not_listened_to_for_passages_of_music() -> None:
     rate, packet = 48_000, 480
     loop = music(rate, 1)[: rate // 2]
     packets = np.concatenate([speech(rate, 1)] * 4 + [loop] * 20).reshape(-1, 1, packet, 1)
-    pool = ConcealerPool(expected_loss=0.0)
+    pool = ConcealerPool()
     ids = pool.open(1, sample_rate=rate, packet_samples=packet, method="auto")
     heard, error = [], []
     for number, each in enumerate(packets):
@@ -438,7 +474,7 @@ def test_what_is_lost_behind_the_end_of_speech_in_one_packet_is_filled(begin: in
     loop = music(rate, 1)[: rate // 2]
     signal = np.concatenate([*[speech(rate, 1)] * 4, *[loop] * 14])[500:]
     packets = signal[: len(signal) // packet * packet].reshape(-1, 1, packet, 1)
-    pool = ConcealerPool(expected_loss=0.0)
+    pool = ConcealerPool()
     ids = pool.open(1, sample_rate=rate, packet_samples=packet, method="auto")
     one, before = np.ones(1, bool), b""
     for number, each in enumerate(packets):
@@ -447,7 +483,7 @@ def test_what_is_lost_behind_the_end_of_speech_in_one_packet_is_filled(begin: in
         pool.push(ids, each, one)
         if number > 400 and not is_speech(pool._shelf(0).blocks[0]):
             break
-    again = ConcealerPool(expected_loss=0.0)
+    again = ConcealerPool()
     ids = again.restore([before], key)
     out = again.push(ids, each, one, missing={0: [(begin, packet)]})[0]
     lost = each[0, begin:]
@@ -475,9 +511,9 @@ def test_the_search_for_dropouts_is_measured_too(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(DropoutFinder, "look_through", look_through)
     monkeypatch.setattr(pool_format, "thread_clock", lambda: lambda: searched_s)
-    pool = ConcealerPool(expected_loss=0.0)
-    assert pool.capacity(**FORMAT, model="ar", detect_dropouts=True) == 10
-    assert pool.capacity(**FORMAT, model="ar") == 65_536
+    pool = ConcealerPool()
+    assert pool.capacity(0.0, **FORMAT, model="ar", detect_dropouts=True) == 10
+    assert pool.capacity(0.0, **FORMAT, model="ar") == 65_536
 
 
 @pytest.mark.parametrize(("hurried_ms", "served"), [(0.0, 2), (0.3, 1)])
@@ -583,23 +619,23 @@ def test_no_thread_is_at_work_after_a_push_that_failed(monkeypatch: pytest.Monke
     packets, arrived = packets_of(4), losses(4)
     with ConcealerPool(threads=3) as pool:
         ids = pool.open(4, **FORMAT)
-        executor: Any = pool._pool
-        submit, begun = executor.submit, list[Any]()
+        begun: list[float] = []
+        at_work = threading.Event()
 
-        def late(work: Any) -> None:
+        def work(tick: _Tick) -> None:
+            if threading.current_thread() is threading.main_thread():
+                at_work.wait()
+                raise KeyboardInterrupt
+            at_work.set()
             time.sleep(0.05)
-            work()
+            begun.append(time.perf_counter())
 
-        def only_once(work: Any) -> Any:
-            if begun:
-                raise RuntimeError("can't start new thread")
-            begun.append(submit(late, work))
-            return begun[0]
-
-        monkeypatch.setattr(executor, "submit", only_once)
-        with pytest.raises(RuntimeError, match="can't start"):
-            pool.push(ids, packets[0], arrived[0])
-        assert begun[0].done()
+        with monkeypatch.context() as patched:
+            patched.setattr(_Tick, "work", work)
+            with pytest.raises(KeyboardInterrupt):
+                pool.push(ids, packets[0], arrived[0])
+        assert len(begun) == 2
+        assert np.isfinite(pool.push(ids, packets[0], arrived[0])).all()
 
 
 @examples(30, few=6)

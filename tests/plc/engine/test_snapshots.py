@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 import plc
 from plc import ConcealerPool
-from plc.engine import pool_format, snapshots
-from plc.engine.pool_format import Costs
+from plc.engine import snapshots
 from plc.errors import CapacityError, ConfigError, SnapshotError
 from plc_kernels.stream.layout import HEADER
 from tests.examples import examples
@@ -92,13 +91,18 @@ def signed(signed_part: bytes) -> bytes:
     return signed_part + hmac.digest(KEY, signed_part, "sha256")
 
 
-def with_head(**changes: str) -> bytes:
+def with_head(**changes: Any) -> bytes:
     """Return the snapshot with another head, rightly signed."""
     whole = of_a_stream()
-    (size,) = struct.unpack_from("<I", whole, 8)
-    head = json.loads(whole[12 : 12 + size]) | changes
-    new = json.dumps(head).encode()
-    return signed(whole[:8] + struct.pack("<I", len(new)) + new + whole[12 + size : -32])
+    (size,) = struct.unpack_from("<I", whole, 24)
+    new = json.dumps(json.loads(whole[28 : 28 + size]) | changes).encode()
+    return reframed(whole, new, whole[28 + size : -32])
+
+
+def reframed(whole: bytes, head: bytes, body: bytes) -> bytes:
+    """Return a snapshot with another head and body, rightly signed."""
+    length = struct.pack("<QI", 28 + len(head) + len(body) + 32, len(head))
+    return signed(whole[:16] + length + head + body)
 
 
 def test_other_kernels_are_another_layout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +135,66 @@ def test_what_another_version_or_layout_made_is_refused() -> None:
         pool.restore([of_a_stream()], KEY[::-1])
 
 
+@examples(300, few=60)
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(["layout", "settings", "detected_dropouts", "state", "of", "plc", "more"]),
+        st.none() | st.integers() | st.text(max_size=8) | st.dictionaries(st.text(), st.floats()),
+        min_size=1,
+    ),
+    settings=st.dictionaries(
+        st.sampled_from([*FORMAT, "channels", "method", "model", "lookahead", "seed", "tempo"]),
+        st.none() | st.integers(-5, 5) | st.text(max_size=4) | st.floats() | st.just([1]),
+    ),
+    cut=st.integers(0, 40),
+)
+def test_what_is_signed_rightly_and_not_of_here_is_refused(
+    changes: dict[str, Any], settings: dict[str, Any], cut: int
+) -> None:
+    """By one kind of error, whatever the other version wrote."""
+    whole = of_a_stream()
+    (size,) = struct.unpack_from("<I", whole, 24)
+    head = json.loads(whole[28 : 28 + size])
+    body = whole[28 + size : -32]
+    told = head | changes
+    if isinstance(told["settings"], dict):
+        told["settings"] = head["settings"] | settings
+    pool = ConcealerPool()
+    for made in (
+        reframed(whole, json.dumps(told).encode(), body),
+        reframed(whole, json.dumps(head).encode()[: -cut or None], body[: -cut or None]),
+        reframed(whole, b"\xff" * cut, body),
+        signed(whole[:-32][:-cut] if cut else whole[:8]),
+    ):
+        try:
+            pool.restore([made], KEY)
+        except SnapshotError:
+            assert len(pool) == 0
+        else:  # nothing was changed that matters
+            pool.close()
+
+
+def test_a_refusal_says_which_it_is() -> None:
+    whole, pool = of_a_stream(), ConcealerPool()
+    changed = bytearray(whole)
+    changed[-40] ^= 1
+    for snapshot, key, why in [
+        (whole[:-1], KEY, "cut or changed"),
+        (whole[:20], KEY, "no snapshot of a stream, or cut"),
+        (bytes(changed), KEY, "was changed on its way"),
+        (whole, KEY[::-1], "signed with another key"),
+        (b"plcsnap3" + whole[8:], KEY, "of another version of plc"),
+        (with_head(of="Concealer"), KEY, "is of a stream of a Concealer, this is a ConcealerPool"),
+        (with_head(settings={"tempo": 3}), KEY, "has other settings .*tempo is unknown"),
+        (with_head(settings={"sample_rate": 7}), KEY, "has other settings .*sample_rate is 7"),
+        (with_head(more=1), KEY, "head is of another version"),
+        (with_head(plc=None), KEY, "head is of another version"),
+    ]:
+        with pytest.raises(SnapshotError, match=why):
+            pool.restore([snapshot], key)
+    assert len(pool) == 0
+
+
 @pytest.mark.parametrize("key", [b"short", "a text of sixteen", None])
 def test_a_key_is_secret_bytes(key: Any) -> None:
     pool = ConcealerPool()
@@ -140,11 +204,8 @@ def test_a_key_is_secret_bytes(key: Any) -> None:
             call()
 
 
-def test_streams_for_which_there_is_no_time_are_not_restored(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(pool_format, "_measure", lambda *_: Costs(9.0, 9.0, 9.0))
-    pool = ConcealerPool()
+def test_streams_beyond_the_limit_are_not_restored() -> None:
+    pool = ConcealerPool(limit=2)
     with pytest.raises(CapacityError):
         pool.restore([of_a_stream()] * 3, KEY)
     assert len(pool) == 0
