@@ -25,7 +25,7 @@ from plc.embed.wire import (
     parse_ready,
 )
 from plc.engine.samples import Packet
-from plc.errors import ConfigError, NetworkError, PacketError
+from plc.errors import ConfigError, NetworkError, PacketError, not_copied
 
 _ANSWER_S = 30.0
 # A server whose queue of connections is full is asked again after this time.
@@ -59,6 +59,8 @@ class Client:
     ) -> None:
         self.config = config
         self._sequence = 0
+        # Whether a call waits for its answer, and whether an exception once ended one that did.
+        self._waits = self._behind = False
         self._reader = FrameReader(TEXT_LIMIT)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout_s)
@@ -83,6 +85,8 @@ class Client:
         self._reader.allow(max(TEXT_LIMIT, size, tail))
         self._frame = bytearray(HEADER.size + size)
         self._packet = as_packet(memoryview(self._frame)[HEADER.size :], config)
+
+    __reduce_ex__ = not_copied("connect another of the same config")
 
     def _connect(self, path: str, timeout_s: float) -> None:
         """Connect; retry while the server's queue is full."""
@@ -118,6 +122,8 @@ class Client:
             self._packet[:] = packet
             self._send(self._frame)
         answer = self._receive(Kind.AUDIO)
+        while self._behind and answer.sequence != self._sequence:
+            answer = self._receive(Kind.AUDIO)
         if answer.sequence != self._sequence:
             raise WireError(f"answer to packet {answer.sequence}, not to {self._sequence}")
         return as_packet(answer.payload, self.config).copy(), Flag(answer.flags)
@@ -150,6 +156,8 @@ class Client:
         self.close()
 
     def _send(self, data: bytes | bytearray) -> None:
+        self._behind |= self._waits
+        self._waits = True
         try:
             self._socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
@@ -166,6 +174,9 @@ class Client:
             if count == 0:
                 raise NetworkError("the server hung up")
             self._reader.came(count)
+        if self._behind and frame.kind in (Kind.AUDIO, Kind.REPORT) and frame.kind is not kind:
+            return self._receive(kind)  # to a call that is over
+        self._waits = False
         if frame.kind is Kind.ERROR:
             code, text = parse_error(frame.payload)
             raise ConfigError(text) if code == Code.SETTINGS else NetworkError(text)
