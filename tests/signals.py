@@ -1,10 +1,14 @@
 """Signals that the tests make (seeded, float32, full scale 1.0), and their error."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+import plc
+from plc.audio.files import read_audio
 
 
 def noise(seed: int, samples: int = 4800, level: float = 0.1) -> NDArray[np.float32]:
@@ -65,6 +69,24 @@ def voice(
     for k in range(1, count + 1):
         sound += np.cos(k * phase + k * k) / (1.0 + ((k * hertz - 500.0) / 400.0) ** 2)
     return (0.1 * sound + 3e-4 * noise(seed, t.size)).astype(np.float32)
+
+
+def content(kind: str, rate: int, samples: int, channels: int = 1) -> NDArray[np.float32]:
+    """Return ``speech`` or ``music`` of the package, ``tones``, or ``noise``: (samples, channels).
+
+    A recording begins anew at its end, and is read out at the rate as a straight line between its
+    samples: what is above its own band is not silent, as far as a test needs.
+    """
+    if kind == "noise":
+        one = noise(3, samples)
+    elif kind == "tones":
+        one = tones(3, rate, samples)
+    else:
+        signal, recorded = read_audio(Path(plc.__file__).parent / "data" / f"{kind}.flac")
+        at = np.arange(samples) * recorded / rate % (len(signal) - 1)
+        one = np.interp(at, np.arange(len(signal)), signal[:, 0]).astype(np.float32)
+    rows = [one, 0.5 * one[::-1], 0.3 * one][:channels]
+    return np.ascontiguousarray(np.stack(rows, 1).astype(np.float32))
 
 
 def nmse_db(

@@ -87,15 +87,13 @@ def follow_newest(block: Block, slot: int) -> None:
     slot : int
         Where it stands in the queue.
     """
-    numbers = reals(block)
     hop = block[HOP]
     position = (block[PUSHED] - 1) * block[PACKET]
     begin = 0
     while begin < block[PACKET]:
         arrived, stop = part_of(block, slot, begin)
-        remembered = math.exp(numbers[SHARE_RATE] * (stop - begin))
+        follow_share(block, arrived, stop - begin)
         if arrived:
-            numbers[RECEIVED_SHARE] = 1.0 - remembered * (1.0 - numbers[RECEIVED_SHARE])
             block[NEWEST] = (position + stop - 1) // hop
             follow_level(
                 slot_rows(block, slot),
@@ -108,9 +106,16 @@ def follow_newest(block: Block, slot: int) -> None:
                 array(block, LEVEL_PEAKS),
                 array(block, LEVEL_ENERGIES),
             )
-        else:
-            numbers[RECEIVED_SHARE] *= remembered
         begin = stop
+
+
+@inlined
+def follow_share(block: Block, arrived: bool, n: int) -> None:
+    """Take the next samples, received or lost, into the share of those that were received."""
+    numbers = reals(block)
+    remembered = math.exp(numbers[SHARE_RATE] * n)
+    share = numbers[RECEIVED_SHARE]
+    numbers[RECEIVED_SHARE] = 1.0 - remembered * (1.0 - share) if arrived else share * remembered
 
 
 @inlined
@@ -125,16 +130,7 @@ def _newest_at(block: Block, position: int) -> int:
 
 @part
 def limit_noise(block: Block, position: int, noise: NDArray[np.float32]) -> None:
-    """Limit comfort noise by the quietest recent level: the background is no louder.
-
-    Parameters
-    ----------
-    block
-        Of the stream.
-    position : int
-        Samples of the stream played before it.
-    noise : float32, shape (channels, n), read and written
-    """
+    """Limit comfort noise, as :func:`hold` does, by the quietest level received lately."""
     quietest = array(block, LEVEL_QUIETEST)
     quietest_power(
         _newest_at(block, position),

@@ -262,8 +262,9 @@ MUSIC_AT = _word()
 speech, after which it hears no more of it; and the last part that was not speech."""
 PREPARED_AT = _word()
 TAKEN = _word()
-"""The sample of the stream that a prepared burst begins with, below 0 for none; and whether this
-burst was prepared."""
+KEY = _word(11)
+"""The sample of the stream that a prepared burst begins with, below 0 for none; whether this burst
+was prepared; and first of the inputs of a burst (:func:`~plc_kernels.stream.prediction.gather`)."""
 AWAKE_UNTIL = _word()
 HEARD_LATER = _word()
 EPOCH = _word()

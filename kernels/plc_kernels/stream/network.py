@@ -17,7 +17,6 @@ from plc_kernels.burst import (
     ONSET_MS,
     begin_fill,
     play_fill,
-    recalled_weight,
     take_over,
     weigh_recalled,
 )
@@ -86,7 +85,6 @@ from plc_kernels.stream.layout import (
     PACKET,
     RATE,
     RECALL_WEIGHT,
-    RECEIVED_SHARE,
     RING,
     RUNG,
     SIZE,
@@ -426,8 +424,6 @@ def _choose_net(block: Block) -> int:
 @part
 def _begin(block: Block, model: int) -> None:
     """Draft a burst that prediction has begun, and have the network improve on the draft."""
-    numbers = reals(block)
-    numbers[RECALL_WEIGHT] = recalled_weight(numbers[RECEIVED_SHARE])
     block[POSITION] = 0
     block[PENDING] = 0
     block[IMPROVED] = 0
@@ -438,7 +434,7 @@ def _begin(block: Block, model: int) -> None:
     if net == 0:
         return
     if net == MUSIC_NET:
-        recall.write_drafts(block, numbers[RECALL_WEIGHT])
+        recall.write_drafts(block, reals(block)[RECALL_WEIGHT])
     else:
         _draft_speech(block, network_of(block, net, model))
     begin_fill(gap_lines(block, net), block[net + START], block[net + HORIZON], array(block, FILLS))
@@ -454,7 +450,7 @@ def try_out(block: Block, model: int) -> int:
     Return the multiply-adds of the network's run.
     """
     block[SPEECH] = there(block, SPEECH_NET)
-    reals(block)[RECEIVED_SHARE] = 1.0
+    reals(block)[RECALL_WEIGHT] = 1.0
     _begin(block, model)
     if not block[PENDING]:
         return 0
@@ -488,15 +484,10 @@ def _draft_speech(block: Block, model: int) -> None:
 @inlined
 def _take_prepared(block: Block) -> None:
     """Begin a burst as it was prepared."""
-    second = second_set(block)
     for word in SWAPPED:
         if block[word]:
             swap_places(block, word)
-    for word in range(SERVED, ANSWERED + 1):
-        block[word] = second[word]
-    reals(block)[RECALL_WEIGHT] = reals(second)[RECALL_WEIGHT]
-    block[LATE] = second[LATE]
-    block[bridge.BRIDGED_BY] = 0
+    block[SERVED : ANSWERED + 1] = second_set(block)[SERVED : ANSWERED + 1]
     if block[ANSWERED] != NO and not block[PENDING]:
         _count_answer(block)
 
@@ -505,16 +496,13 @@ def _take_prepared(block: Block) -> None:
 def prepare_burst(block: Block, model: int) -> bool:
     """Do all of a burst that prediction has begun; return whether prediction alone plays it.
 
-    The answer of speech's network is in the fill, as it costs the first packet nothing now; that of
-    music's is ready for the packet that takes it.
+    The network's answer is ready for the packet that takes it, which is the first or a later one.
     """
     if block[HEARD_LATER]:
         recall.catch_up(block)
         block[HEARD_LATER] = 0
     _begin(block, model)
-    if block[PENDING] and block[SERVED] == SPEECH_NET:
-        _improve(block, model)
-    elif block[PENDING]:
+    if block[PENDING]:
         _answer(block, model)
     return not block[SERVED]
 

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from plc_kernels.burst import recalled_weight
 from plc_kernels.compile import inlined, part
 from plc_kernels.predict import (
     Bridge,
@@ -14,6 +15,7 @@ from plc_kernels.predict import (
     turn_back,
 )
 from plc_kernels.rungs import HEADROOM
+from plc_kernels.stream import background
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
     BRIDGE_ROWS,
@@ -23,6 +25,7 @@ from plc_kernels.stream.layout import (
     DECAY,
     DEPTH,
     DRAFT,
+    EPOCH,
     FIT_BACKWARD,
     FIT_FORWARD,
     FIT_MIRROR,
@@ -31,9 +34,11 @@ from plc_kernels.stream.layout import (
     FITTED_AT,
     FITTED_STEP,
     FROM_ONSETS,
+    GAP,
     HISTORY_AT,
     HISTORY_FILLED,
     HISTORY_TRUSTED,
+    KEY,
     LADDER,
     LEAD_IN,
     LEFT,
@@ -41,12 +46,16 @@ from plc_kernels.stream.layout import (
     LINE,
     MAX_STEPS,
     NETWORK_MS,
+    ONE_FOR_ALL,
     ORDERS,
     PACKET,
     PLAYED_AT,
     PREDICTOR,
     PREPARED_AT,
     RATE,
+    REALS,
+    RECALL_WEIGHT,
+    RECEIVED_SHARE,
     RECENT,
     REFIT,
     RING,
@@ -70,6 +79,11 @@ NETWORK_SHARE = 0.6
 """Of a packet's time, which a network may take at most."""
 SWAPPED = (TAPS, RECENT, ORDERS, LIMITS, WEIGHTS, DRAFT, LEFT)
 """Arrays of a burst's prediction, which a prepared burst brings along."""
+_PLACES = PLAYED_AT, EPOCH, GAP, HISTORY_AT, HISTORY_FILLED, HISTORY_TRUSTED, FITTED_AT, FITTED_STEP
+INPUTS = np.array([*_PLACES, UNSTEADY, SPEECH, REALS + RECALL_WEIGHT], np.int16)
+"""Words that a burst is made from, beside the settings, what was played, and the time that it has.
+
+Nothing that a burst is made with may read any other: what is prepared would be another one."""
 
 
 @inlined
@@ -156,14 +170,26 @@ def begin(block: Block) -> None:
         block[FITTED_AT] = block[PLAYED_AT]
 
 
+@part
+def gather(block: Block) -> None:
+    """Decide what a burst that begins is made from, and write all of it to its key."""
+    block[UNSTEADY] = background.is_unsteady(block)
+    block[SPEECH] = background.is_speech(block) or block[ONE_FOR_ALL]
+    numbers = reals(block)
+    numbers[RECALL_WEIGHT] = recalled_weight(numbers[RECEIVED_SHARE])
+    for k in range(INPUTS.size):
+        block[KEY + k] = block[INPUTS[k]]
+
+
 @inlined
 def take_prepared(block: Block) -> bool:
-    """Begin a burst with the prediction that was prepared for it; return whether there is one."""
+    """Begin a burst with what was prepared for it, from equal inputs; return whether there is."""
     if not block[SECOND] or block[PREPARED_AT] != block[PLAYED_AT]:
         return False
     second = second_set(block)
-    if second[UNSTEADY] != block[UNSTEADY] or second[SPEECH] != block[SPEECH]:
-        return False
+    for k in range(KEY, KEY + INPUTS.size):
+        if second[k] != block[k]:
+            return False
     for word in SWAPPED:
         swap_places(block, word)
     block[PREPARED_AT] = -1

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.denormals import flush_denormals, restore_denormals
-from plc_kernels.stream import background, network, prediction, recall
+from plc_kernels.stream import background, fill_limit, network, prediction, recall
 from plc_kernels.stream.arrays import Block, array_bytes, floats, words
 from plc_kernels.stream.layout import (
     AWAKE_UNTIL,
@@ -41,16 +41,14 @@ from plc_kernels.stream.layout import (
     FIT_FORWARD,
     FIT_MIRROR,
     FIT_PAST,
+    GAP,
     HEADER,
     IN_BURST,
     LEFT,
     LIMIT_MS,
-    LIMITS,
     LINE,
     LOST_PACKETS,
     NETWORK,
-    ONE_FOR_ALL,
-    ORDERS,
     PACKET,
     PACKETS,
     PLAYED_AT,
@@ -67,12 +65,7 @@ from plc_kernels.stream.layout import (
     RING,
     SECOND,
     SIZE,
-    SPEECH,
     TABLE,
-    TAPS,
-    UNSTEADY,
-    WEIGHTS,
-    array,
     place,
     reals,
     samples_of,
@@ -96,6 +89,7 @@ _WORKED_IN = (FIT_FORWARD, FIT_BACKWARD, FIT_MIRROR, PREDICTOR, LINE, FIT_PAST)
 
 _PLACES = TABLE.rows(range(HEADER))
 _COPIED_PLACES = TABLE.rows(_COPIED)
+_FITTED_PLACES = TABLE.rows(prediction.SWAPPED[:5])
 _ROWS = TABLE.rows((DRAFT, LEFT))
 _STATE = np.array(
     [k for k in range(HEADER) if k not in TABLE.arrays and k not in (PREPARED_AT, REALS_AT)],
@@ -177,20 +171,24 @@ def look(block: Block, at: int) -> int:
     for word in _STATE:
         second[word] = block[word]
     second[PLAYED_AT] = at
-    second[UNSTEADY] = background.is_unsteady(block)
-    second[SPEECH] = background.is_speech(block) or block[ONE_FOR_ALL]
+    second[GAP] = 0
+    fill_limit.follow_share(second, False, block[PACKET])
+    prediction.gather(second)
     # Of speech that lasts nothing is searched: the ring alone, the first of them, is copied.
-    for k in range(_COPIED_PLACES.shape[0] if is_heard(block) else 1):
-        word = _COPIED_PLACES[k, 0]
-        if block[word] and second[word] + block[SECOND] != block[word]:
-            n = array_bytes(block, 0, _COPIED_PLACES[k]) // 8
-            words(second, word, n)[:] = words(block, word, n)
+    _copy(block, second, _COPIED_PLACES if is_heard(block) else _COPIED_PLACES[:1])
     if block[REFIT]:
-        array(second, TAPS)[:] = array(block, TAPS)
-        array(second, ORDERS)[:] = array(block, ORDERS)
-        array(second, LIMITS)[:] = array(block, LIMITS)
-        array(second, WEIGHTS)[:] = array(block, WEIGHTS)
+        _copy(block, second, _FITTED_PLACES)
     return 1
+
+
+@part
+def _copy(block: Block, second: Block, rows: NDArray[np.int16]) -> None:
+    """Copy arrays, ``rows`` of the table, to those of the second set that are its own."""
+    for k in range(rows.shape[0]):
+        word = rows[k, 0]
+        if block[word] and second[word] + block[SECOND] != block[word]:
+            n = array_bytes(block, 0, rows[k]) // 8
+            words(second, word, n)[:] = words(block, word, n)
 
 
 @kernel

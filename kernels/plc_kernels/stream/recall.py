@@ -85,6 +85,7 @@ SCORES = _array(np.float32, fixed(PASSAGES))
 SUMS = _array(np.float32, CHANNELS, _SUMMED)
 PEAKS = _array(np.float64, CHANNELS)
 ERRORS = _array(np.float64, CHANNELS)
+"""Mean square error of each channel's prediction, as it was rehearsed."""
 REHEARSED = _array(np.float32, _REHEARSED)
 PLAYED = _array(np.float32, _LATEST)
 WORKED_IN = tuple(range(THINNED, RECALL_TABLE.next))
@@ -197,19 +198,14 @@ def _take_in(block: Block, stop: int, most: int) -> None:
     ring = array(block, RING)
     longest = min(block[PACKET], block[_LATEST])
     while behind > left:
-        played = array(block, PLAYED)[: min(behind - left, longest)]
+        # A piece ends with its packet, whenever it is taken in: a sum is as its terms are grouped.
+        of_packet = block[PACKET] - (stop - behind) % block[PACKET]
+        played = array(block, PLAYED)[: min(behind - left, longest, of_packet)]
         position = block[HISTORY_AT] - behind + played.size
         behind -= played.size
         for c in range(block[CHANNELS]):
             newest(ring[c], position if position >= 0 else position + block[PAST], played)
             listen(block[RATE], _space(block), _search(block, c), played)
-
-
-@inlined
-def errors(block: Block) -> NDArray[np.float64]:
-    """Return the mean square error of each channel's prediction, as it was rehearsed."""
-    row: NDArray[np.float64] = array(block, ERRORS)
-    return row
 
 
 @part
@@ -238,7 +234,7 @@ def write_drafts(block: Block, weight: float) -> None:
     p = prediction.predictor_of(block)
     for c in range(channels):
         rows = lines[2 * c : 2 * c + 2]
-        errors(block)[c] = join_passages(
+        array(block, ERRORS)[c] = join_passages(
             p,
             c,
             array(block, REHEARSED),

@@ -66,7 +66,6 @@ from plc_kernels.stream.layout import (
     NETWORK,
     NOISE,
     NOISE_RUNG,
-    ONE_FOR_ALL,
     PACKET,
     PACKETS,
     PART_BEGIN,
@@ -90,7 +89,6 @@ from plc_kernels.stream.layout import (
     SILENT_SAMPLES,
     SLOT,
     SLOTS,
-    SPEECH,
     STEADY_HOLD,
     TAKEN,
     TOTAL_SAMPLES,
@@ -358,9 +356,8 @@ def _begin_part(block: Block) -> int:
 @part
 def _begin_burst(block: Block, gap: int) -> None:
     """Begin a burst; ``gap`` samples are bridged as a whole."""
-    block[UNSTEADY] = background.is_unsteady(block)
-    block[SPEECH] = background.is_speech(block) or block[ONE_FOR_ALL]
     block[GAP] = gap
+    prediction.gather(block)
     block[IN_BURST] = 1
     block[HOLD] = block[UNSTEADY_HOLD] if block[UNSTEADY] else block[STEADY_HOLD]
     block[LATE] = 0
@@ -373,7 +370,7 @@ def _begin_burst(block: Block, gap: int) -> None:
     fill_limit.begin_limit(block)
     begin_filling(block)
     block[EVENTS] += 1
-    block[TAKEN] = gap == 0 and prediction.take_prepared(block)
+    block[TAKEN] = prediction.take_prepared(block)
     if block[INSIDE] and not block[TAKEN]:
         prediction.begin(block)
 

@@ -1,5 +1,7 @@
 """A prepared burst is the burst that begins without, bit for bit."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -11,25 +13,31 @@ from plc.networks.flat import shared_models
 from plc_kernels.stream import entry, gap, layout, network, prediction, preparation, recall
 from tests.examples import examples
 from tests.kernels.stream.blocks import Stream, settings_of
-from tests.kernels.stream.test_network import speech
 from tests.kernels.test_allocation import assert_allocates_nothing
-from tests.signals import tones
+from tests.signals import content
 
 BETWEEN, BESIDE = preparation.BETWEEN, preparation.BESIDE
 
 
-def model_for(rate: int) -> NDArray[np.int64]:
-    names = ["speech", "music"] if rate >= 16_000 else ["speech-narrowband"]
-    models = shared_models(*map(find, names))
-    assert models is not None
-    return models.words
+def model_for(rate: int, names: str = "speech music") -> NDArray[np.int64] | None:
+    """Return those networks that know a rate; None for no network."""
+    chosen = [find(name) for name in names.split() if rate >= 16_000]
+    if rate < 16_000 and names:
+        chosen = [find("speech-narrowband")]
+    models = shared_models(*chosen) if chosen else None
+    return None if models is None else models.words
 
 
 def pair(
-    rate: int, channels: int, packet: int, prepares: int, networked: bool = True, refit: int = 0
+    rate: int,
+    channels: int,
+    packet: int,
+    prepares: int,
+    names: str = "speech music",
+    refit: int = 0,
 ) -> tuple[Stream, Stream]:
     """Return a stream that prepares, and one that does not."""
-    model = model_for(rate) if networked else None
+    model = model_for(rate, names)
     both = tuple(
         Stream(settings_of(rate, channels, packet, prepares=k), model) for k in (prepares, 0)
     )
@@ -38,67 +46,126 @@ def pair(
     return both[0], both[1]
 
 
-def signal_of(rate: int, channels: int, packet: int, sung: bool) -> NDArray[np.float32]:
-    """Return packets of speech or of a chord, shape (n, packet, channels)."""
-    if sung:
-        rows = [tones(c, rate, 2 * rate) for c in range(channels)]
-        whole = np.stack(rows, 1)
-    else:
-        whole = speech(rate, channels)
-    n = len(whole) // packet
-    return np.ascontiguousarray(whole[: n * packet].reshape(n, packet, channels))
+def second(stream: Stream) -> NDArray[np.int64]:
+    """Return the second set of a stream, a block of its own."""
+    return stream.block[stream.block[layout.SECOND] // 8 :]
 
 
-@examples(60, few=8)
+def array_of(stream: Stream, word: int) -> NDArray[Any]:
+    """Return an array of the second set, which may lie before that."""
+    header = stream.block.copy()
+    header[word] = second(stream)[word] + stream.block[layout.SECOND]
+    return layout.TABLE.view(header, word)
+
+
+def signal_of(
+    rate: int, channels: int, packet: int, kind: str, seconds: float = 2.0
+) -> NDArray[np.float32]:
+    """Return packets of some content, shape (n, packet, channels)."""
+    n = max(int(seconds * rate / packet), 12)
+    return content(kind, rate, n * packet, channels).reshape(n, packet, channels)
+
+
+CONTENT = ["speech", "music", "tones", "noise"]
+RATES = [8000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000]
+
+
+@examples(300, few=10)
 @given(
-    rate=st.sampled_from([8000, 16_000, 48_000]),
-    channels=st.integers(1, 2),
-    packet_ms=st.sampled_from([1.5, 5, 10, 20]),
+    rate=st.sampled_from(RATES),
+    channels=st.integers(1, 3),
+    packet_ms=st.one_of(st.sampled_from([1, 5, 10, 20]), st.floats(1, 120)),
     prepares=st.sampled_from([BETWEEN, BESIDE]),
-    networked=st.booleans(),
-    sung=st.booleans(),
+    names=st.sampled_from(["", "speech", "music", "speech music"]),
+    kind=st.sampled_from(CONTENT),
     refit_ms=st.sampled_from([0, 50]),
     often=st.floats(0.2, 1.0),
+    loss=st.floats(0.02, 0.6),
     seed=st.integers(0, 1000),
 )
-@example(16_000, 1, 10, BETWEEN, False, True, 50, 1.0, 1)  # a fit of two serves again
+@example(16_000, 1, 10, BETWEEN, "", "tones", 50, 1.0, 0.2, 1)  # a fit of two serves again
+@example(48_000, 1, 1.5, BETWEEN, "speech music", "speech", 0, 1.0, 0.2, 1)  # no packet waits
+@example(44_100, 1, 5, BETWEEN, "speech music", "speech", 50, 1.0, 0.2, 1)  # 220 of 220.5 samples
+@example(32_000, 1, 42, BESIDE, "music", "music", 0, 0.5, 0.4, 587)  # passages weigh less
+@example(16_000, 1, 20, BESIDE, "speech music", "noise", 0, 1.0, 0.4, 8)  # and nothing, at times
 def test_what_is_prepared_is_what_is_played_without(
     rate: int,
     channels: int,
     packet_ms: float,
     prepares: int,
-    networked: bool,
-    sung: bool,
+    names: str,
+    kind: str,
     refit_ms: int,
     often: float,
+    loss: float,
     seed: int,
 ) -> None:
-    n = round(rate * packet_ms / 1000)
-    networked &= rate < 48_000 or packet_ms >= 5  # else a prepared burst has its answer earlier
-    prepared, plain = pair(rate, channels, n, prepares, networked, rate * refit_ms // 1000)
+    n = max(int(rate * packet_ms / 1000), min(32, rate // 1000))
+    prepared, plain = pair(rate, channels, n, prepares, names, rate * refit_ms // 1000)
     rng = np.random.default_rng(seed)
-    taken = 0
     ready = False
-    for k, packet in enumerate(signal_of(rate, channels, n, sung)[: round(1500 / packet_ms)]):
-        lost = rng.random() < 0.2
+    for k, packet in enumerate(
+        signal_of(rate, channels, n, kind, 1.5 * 48_000 / max(rate, 48_000))
+    ):
+        lost = rng.random() < loss
         missing = [(0, n // 2)] if not lost and rng.random() < 0.05 and n > 2 else []
         given_packet = None if lost else packet
         expected = plain.push(given_packet, missing)
         events = prepared.counter("concealment_events")
         np.testing.assert_array_equal(prepared.push(given_packet, missing), expected, f"{k}")
-        began = prepared.counter("concealment_events") > events
-        taken += began and prepared.block[layout.TAKEN]
-        if began and lost:
+        if lost and prepared.counter("concealment_events") > events:
             assert prepared.block[layout.TAKEN] == ready
         ready = rng.random() < often and prepared.look()
         if ready:
             if rng.random() < 0.1:
                 prepared.move()
             prepared.prepare()
-    assert taken > 0
     assert prepared.guarded
     counted = slice(layout.STATS, layout.LADDER)
     np.testing.assert_array_equal(prepared.block[counted], plain.block[counted])
+
+
+@pytest.mark.parametrize("word", range(prediction.INPUTS.size))
+def test_a_burst_of_other_inputs_is_not_taken(word: int) -> None:
+    prepared, plain = pair(16_000, 1, 320, BETWEEN)
+    for packet in signal_of(16_000, 1, 320, "speech")[:40]:
+        prepared.push(packet)
+        plain.push(packet)
+    assert prepared.look()
+    prepared.prepare()
+    second(prepared)[layout.KEY + word] ^= 1
+    np.testing.assert_array_equal(prepared.push(None), plain.push(None))
+    assert not prepared.block[layout.TAKEN]
+
+
+@pytest.mark.parametrize("names", ["", "speech", "music"])
+@pytest.mark.parametrize("kind", ["speech", "music"])
+def test_a_burst_is_made_from_its_inputs_alone(names: str, kind: str) -> None:
+    """All that changes in a stream is spoiled, but the inputs and what was played."""
+    one, other = (pair(16_000, 1, 160, BETWEEN, names, 800)[0] for _ in range(2))
+    before = one.block[: layout.HEADER].copy()
+    for k, packet in enumerate(signal_of(16_000, 1, 160, kind)):
+        for each in (one, other):
+            each.push(None if k % 9 == 4 and k > 50 else packet)
+            if each.look():
+                each.prepare()
+    changed = np.flatnonzero(one.block[: layout.HEADER] != before)
+    assert layout.KEY + prediction.INPUTS.size == layout.AWAKE_UNTIL
+    key = range(layout.KEY, layout.AWAKE_UNTIL)
+    kept = {*layout.TABLE.arrays, *prediction.INPUTS.tolist(), *key}
+    spoiled = [word for word in changed if word not in kept]
+    assert {layout.PUSHED, layout.REALS + layout.RECEIVED_SHARE} <= set(spoiled)
+    assert one.look()
+    assert other.look()
+    second(other)[spoiled] = np.where(
+        np.array(spoiled) < layout.REALS, 3, np.float64(0.123).view(int)
+    )
+    one.prepare()
+    other.prepare()
+    for word in prediction.SWAPPED + tuple(w for w in network.SWAPPED if one.block[w]):
+        np.testing.assert_array_equal(array_of(other, word), array_of(one, word), str(word))
+    states = slice(network.SERVED, network.ANSWERED + 1)
+    np.testing.assert_array_equal(second(other)[states], second(one)[states])
 
 
 @pytest.mark.parametrize("later", [1, 2, 9])
@@ -106,7 +173,7 @@ def test_packets_may_be_pushed_while_a_burst_is_prepared_apart(later: int) -> No
     """The set is made for a moment that is over, and burst after burst begins meanwhile."""
     prepared, plain = pair(16_000, 1, 320, BESIDE)
     seen = False
-    for k, packet in enumerate(signal_of(16_000, 1, 320, False)):
+    for k, packet in enumerate(signal_of(16_000, 1, 320, "speech")):
         given_packet = None if k % 7 in (4, 5) else packet
         expected = plain.push(given_packet)
         np.testing.assert_array_equal(prepared.push(given_packet), expected)
@@ -119,7 +186,7 @@ def test_packets_may_be_pushed_while_a_burst_is_prepared_apart(later: int) -> No
 
 def test_after_a_reset_nothing_is_prepared() -> None:
     prepared, new = pair(16_000, 1, 320, BETWEEN)
-    packets = signal_of(16_000, 1, 320, False)
+    packets = signal_of(16_000, 1, 320, "speech")
     for packet in packets[:40]:
         prepared.push(packet)
         assert prepared.look()
@@ -135,7 +202,7 @@ def test_after_a_reset_nothing_is_prepared() -> None:
 
 def test_a_burst_that_goes_on_is_not_prepared() -> None:
     prepared, _ = pair(16_000, 1, 320, BETWEEN)
-    packets = signal_of(16_000, 1, 320, False)
+    packets = signal_of(16_000, 1, 320, "speech")
     for packet in packets[:30]:
         prepared.push(packet)
     assert prepared.look()
@@ -149,16 +216,15 @@ def test_a_burst_that_goes_on_is_not_prepared() -> None:
 def test_the_second_set_lies_apart_from_all_else(prepares: int) -> None:
     prepared, plain = pair(16_000, 2, 320, prepares)
     block = prepared.block
-    second = block[block[layout.SECOND] // 8 :][: layout.HEADER]
     own = [*prediction.SWAPPED, *(word for word in network.SWAPPED if block[word])]
     assert layout.MUSIC_NET + gap.MADE in own
     shared = {layout.WINDOWS, layout.SPEECH_NET + gap.LOST, network.ENTER_RAMP}
     beside = {layout.RING, network.WORK, layout.FIT_PAST, recall.HEARD, recall.MATCHED}
     end = block[layout.SECOND] + 8 * layout.HEADER
     for word in own:
-        assert end <= second[word] + block[layout.SECOND] < block[layout.SIZE]
+        assert end <= second(prepared)[word] + block[layout.SECOND] < block[layout.SIZE]
     for word in shared | beside:
-        apart = second[word] + block[layout.SECOND] != block[word]
+        apart = second(prepared)[word] + block[layout.SECOND] != block[word]
         assert apart == (word in beside and prepares == BESIDE)
     assert block.size > plain.block.size
 
@@ -173,9 +239,10 @@ def test_with_lookahead_or_without_being_asked_there_is_no_second_set() -> None:
 
 def test_preparing_allocates_nothing() -> None:
     prepared, _ = pair(16_000, 1, 320, BESIDE)
-    for packet in signal_of(16_000, 1, 320, False)[:50]:
+    for packet in signal_of(16_000, 1, 320, "speech")[:50]:
         prepared.push(packet)
     at = int(prepared.block[layout.POSITION] + 320)
     assert_allocates_nothing(preparation.look, (prepared.block, at))
-    address = model_for(16_000).ctypes.data
-    assert_allocates_nothing(preparation.prepare, (prepared.block, address))
+    model = model_for(16_000)
+    assert model is not None
+    assert_allocates_nothing(preparation.prepare, (prepared.block, model.ctypes.data))

@@ -255,6 +255,27 @@ def test_c_conceals_with_networks_as_python_does_bit_for_bit(
         assert np.array_equal(c, python), case
 
 
+@pytest.mark.system
+@pytest.mark.parametrize(("packet", "rate"), [(960, 48_000), (2016, 48_000), (441, 22_050)])
+@pytest.mark.parametrize("loss", ["20%", "45%"])
+def test_c_plays_the_same_prepared_or_not(
+    built: Library, tmp_path: Path, packet: int, rate: int, loss: str
+) -> None:
+    """Where much is lost passages of the past weigh less."""
+    program = compiled(EXAMPLE, built)
+    write_models(tmp_path)
+    signal, recorded = soundfile.read(ROOT / "plc" / "data" / "music.flac")
+    assert recorded == 48_000
+    soundfile.write(tmp_path / "in.wav", signal[: 15 * recorded], rate)
+    command: list[str | Path] = [program, tmp_path / "in.wav", tmp_path / "out.wav"]
+    command += ["--packet", str(packet), "--loss", loss, "--models", tmp_path / "music.plcm"]
+    played = []
+    for prepare in "01":
+        assert run(*command, "--prepare", prepare).returncode == 0
+        played.append(soundfile.read(tmp_path / "out.wav")[0])
+    assert np.array_equal(*played)
+
+
 def can_be(level: str) -> bool:
     """Tell whether this processor is of a type, as the library sees it."""
     flags = Path("/proc/cpuinfo").read_text().split()
