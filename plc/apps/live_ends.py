@@ -345,7 +345,8 @@ class NetworkSource:
                 datagram = self.srtp.open(came)
             if datagram is None:
                 continue
-            if not (self.latch.admits(sender, datagram, at_s) and self._cap.take(at_s)):
+            admitted = self.latch.admits(sender, datagram, at_s, self.srtp is not None)
+            if not (admitted and self._cap.take(at_s)):
                 self._stats.refused_datagrams += 1
             elif is_rtcp(datagram):
                 self._ended.update(ended_by(datagram))
@@ -398,7 +399,7 @@ class NetworkSource:
         sender, newest, now_s = self._last
         if ssrc_of(datagram) != ssrc_of(newest):
             return False
-        return self.latch.heard(sender, newest, verdict, now_s)
+        return self.latch.heard(sender, newest, verdict, now_s, self.srtp is not None)
 
 
 def _open_rtcp(endpoint: Endpoint) -> UdpPort | None:

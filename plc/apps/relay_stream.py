@@ -263,7 +263,7 @@ class StreamRelay:
                 return
             datagram = opened
         latch = path.latch
-        if not latch.admits(source, datagram, now_s):
+        if not latch.admits(source, datagram, now_s, path.srtp is not None):
             stats.refused_datagrams += 1
             return
         if not path.cap.take(now_s):
@@ -284,7 +284,7 @@ class StreamRelay:
             verdict = Verdict.ACCEPTED
         path.stats.packets += verdict in (Verdict.ACCEPTED, Verdict.LATE)
         before = latch.source
-        if latch.heard(source, datagram, verdict, now_s):
+        if latch.heard(source, datagram, verdict, now_s, path.srtp is not None):
             self.playout.yield_place(verdict)
         stats.source_changes += latch.source != before is not None
         if verdict is Verdict.ACCEPTED:

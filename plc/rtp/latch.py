@@ -12,8 +12,9 @@ one before, as soon as it is heard again, has its place back at once, and the ne
 again. So two that both send cannot take the stream from each other in turns.
 
 A sender is known by its address; by SSRC and the continuation of its numbers where the address has
-changed (a NAT that binds anew). Whoever can read the stream and forge addresses is not kept out:
-that takes SRTP, or ``--allow`` in a network that checks addresses.
+changed (a NAT that binds anew); by SSRC alone, at once, where its packets are authenticated (SRTP).
+Whoever can read the stream and forge addresses is not kept out: that takes SRTP, or ``--allow`` in
+a network that checks addresses.
 
 No clock is read, and few newcomers are remembered, however many there are.
 """
@@ -24,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plc.rtp.outcomes import Verdict
-from plc.rtp.packets import HEADER_BYTES, SEQUENCE_BITS, Malformed, parse_rtp
+from plc.rtp.packets import HEADER_BYTES, SEQUENCE_BITS, Malformed, parse_rtp, ssrc_of
 from plc.rtp.udp import Address, Network, is_in
 
 # A holder that has been heard within this time is not silent: nothing of others is even parsed.
@@ -130,8 +131,10 @@ class Latch:
         """The sender that counts; None before any was heard."""
         return None if self._holder is None else self._holder.address
 
-    def admits(self, source: Address, datagram: bytes, now_s: float) -> bool:
-        """Tell whether a datagram from there is to be looked at."""
+    def admits(
+        self, source: Address, datagram: bytes, now_s: float, authentic: bool = False
+    ) -> bool:
+        """Tell whether a datagram from there, perhaps authenticated, is to be looked at."""
         holder = self._holder
         if holder is None:
             return self._is_allowed(source)
@@ -140,7 +143,8 @@ class Latch:
         if source == holder.address:
             return True
         silent_s = now_s - self._heard_s
-        if self._is_elder(source, datagram, now_s):
+        is_own = authentic and ssrc_of(datagram) == holder.ssrc
+        if is_own or self._is_elder(source, datagram, now_s):
             return self._is_allowed(source)
         if silent_s < QUIET_S or not self._is_allowed(source):
             return False
@@ -156,7 +160,12 @@ class Latch:
         return is_heard and silent_s >= RELEASE_S
 
     def heard(
-        self, source: Address, datagram: bytes, verdict: Verdict | Malformed | None, now_s: float
+        self,
+        source: Address,
+        datagram: bytes,
+        verdict: Verdict | Malformed | None,
+        now_s: float,
+        authentic: bool = False,
     ) -> bool:
         """Note the verdict of an admitted datagram; return whether an earlier sender returns.
 
@@ -170,10 +179,17 @@ class Latch:
             Of :meth:`~plc.rtp.playout.Playout.put`.
         now_s : float
             When it came.
+        authentic : bool
+            Whether it was signed with the stream's key: then it moves its stream at once.
         """
         if isinstance(verdict, Malformed) or len(datagram) < HEADER_BYTES:
             return False
         sequence, ssrc = _NUMBERS.unpack_from(datagram)
+        holder = self._holder
+        if authentic and holder is not None and ssrc == holder.ssrc:
+            if _step(holder.sequence, sequence) not in range(-_STEP_MAX, 1):
+                holder.address = source
+            source = holder.address
         if verdict is None or verdict is Verdict.EMPTY:
             # Comfort noise, telephone events, keepalives: nothing to play, but no silence either.
             self._note_presence(source, sequence, ssrc, now_s)

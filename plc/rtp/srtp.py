@@ -4,8 +4,8 @@ A :class:`SrtpKey` is a master key with its salt, given as SDES has it (RFC 4568
 opens what comes, the sender seals what goes; both do so in one call for each datagram, and raise
 nothing for what a datagram holds. Replays are refused by their numbers, all else by its tag.
 
-SRTP counts how often the 16-bit numbers of a stream have wrapped, and sends that count to nobody: a
-receiver that begins after a wrap (65 536 packets) cannot open the stream.
+SRTP counts how often the 16-bit numbers of a stream have wrapped, and sends that count to nobody.
+Where libsrtp guesses it wrong, the tags say it (:mod:`plc.rtp.srtp_index`).
 """
 
 import base64
@@ -21,7 +21,8 @@ import numpy as np
 from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
 from plc.rtp.codecs import open_codec
-from plc.rtp.packets import HEADER_BYTES, is_rtcp, ssrc_of
+from plc.rtp.packets import HEADER_BYTES, SEQUENCE_BITS, RtpPacket, build_rtp, is_rtcp, ssrc_of
+from plc.rtp.srtp_index import Indices
 
 SUITES = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
 _KEY_BYTES = 30  # a key of 16 and a salt of 14
@@ -34,6 +35,9 @@ _RTCP_BYTES_MIN = 8 + 4 + 10
 SEALED_BYTES_MAX = 1500 - (16 + 128)
 _REPLAYS = ("replay check failed", "packet index is too old")
 _FORGED = "authentication failure"
+_UNFIT = (*_REPLAYS, _FORGED)
+# The most by which an index may advance.
+_HALF_TURN = (1 << SEQUENCE_BITS - 1) - 1
 _EXPECTED = (
     "expected 30 bytes (AES key and salt) in Base64, alone or as SUITE:BASE64, SUITE one of "
     f"{', '.join(SUITES)}"
@@ -143,13 +147,16 @@ class SrtpReceiver:
     Raises
     ------
     MissingExtraError
-        If pylibsrtp is not installed.
+        If pylibsrtp or cryptography is not installed.
     """
 
     def __init__(self, key: SrtpKey) -> None:
         self._srtp = _import_srtp()
+        self._key = key
         self._session = _session(self._srtp, key, "SSRC_ANY_INBOUND")
-        self._least = HEADER_BYTES + (10 if key.suite.endswith("80") else 4)
+        tag_bytes = 10 if key.suite.endswith("80") else 4
+        self._least = HEADER_BYTES + tag_bytes
+        self._indices = Indices(key.master, tag_bytes)
         self._sources: set[int] = set()
         self.stats = SrtpStats()
 
@@ -170,13 +177,32 @@ class SrtpReceiver:
         if sender not in self._sources and len(self._sources) >= SOURCES_MAX:
             stats.excess_packets += 1
             return None
+        index = None
         try:
             opened = unprotect(datagram)
         except (self._srtp.Error, ValueError) as error:
-            self._count(str(error))
-            return None
+            if not is_rtcp(datagram) and str(error).startswith(_UNFIT):
+                index = self._indices.find(datagram)
+            if index is None:
+                self._count(str(error))
+                return None
+            opened = self._open_at(index, datagram)
         self._sources.add(sender)
         stats.opened_packets += 1
+        if not is_rtcp(datagram):
+            self._indices.note(datagram, index)
+        return opened
+
+    def _open_at(self, index: int, datagram: bytes) -> bytes:
+        """Return a packet of another index than libsrtp takes it for."""
+        ssrc, own = ssrc_of(datagram), _session(self._srtp, self._key, "SSRC_ANY_OUTBOUND")
+        # Packets of our own move it there, each by half a turn.
+        for at in range(_HALF_TURN, index, _HALF_TURN):
+            empty = RtpPacket(0, at % (1 << SEQUENCE_BITS), 0, ssrc, b"")
+            sealed = own.protect(build_rtp(empty))
+            if at > self._indices.newest(ssrc):
+                self._session.unprotect(sealed)
+        opened: bytes = self._session.unprotect(datagram)
         return opened
 
     def _count(self, why: str) -> None:
@@ -262,11 +288,14 @@ def _why(kind: str, has_opened: bool) -> str:
     if kind == "forged" and not has_opened:
         return (
             "packets that this key does not open: compare the keys and suites, and that the sender "
-            "sends SRTP; a stream older than 65536 packets has to begin again"
+            "sends SRTP"
         )
     return {
         "forged": "packets that were not sealed with this key",
-        "replayed": "packets that came before (replayed, or doubled on the way)",
+        "replayed": (
+            "packets whose numbers came before (replayed, doubled on the way, or of a sender that "
+            "began again with the same SSRC and key)"
+        ),
         "malformed": "datagrams that are not SRTP",
         "excess": f"packets of more than {SOURCES_MAX} senders; start again for new ones",
     }[kind]
