@@ -23,6 +23,7 @@ heard, and as the rate changes a resampler's step, there is nothing that could c
 """
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
@@ -30,7 +31,10 @@ import numpy as np
 
 from plc.errors import ConfigError
 
-_BASE_WINDOW_S = 2.0
+# The base is the least of so many windows; where each is higher than the one before by as much, and
+# all by about the same, the sender is slow, and it is that of the newest.
+_BASE_WINDOW_S, _BASE_WINDOWS = 0.5, 8
+_RISES, _RISE_S, _RISE_SHARE, _RISE_PACKETS = 3, 0.002, 0.4, 5
 _BIN_S = 0.001
 # What is left over for the receiver's own timing.
 _MARGIN_S = 0.002
@@ -136,7 +140,10 @@ class DelayEstimator:
         self._noted = 0
         self._since_look = 0
         self._window_s = -math.inf
-        self._earlier = self._newer = self.base_s = math.inf
+        self._window_packets = 0
+        self._lows: deque[float] = deque(maxlen=_BASE_WINDOWS)
+        self._rises: deque[float] = deque(maxlen=_RISES)
+        self.base_s = math.inf
         """Transit of a packet that nothing held up; infinite before there was any."""
         self._jitter_s = 0.0  # its quantile, with hysteresis
         self._calm_since_s = -math.inf
@@ -178,19 +185,34 @@ class DelayEstimator:
 
     def rebase(self, base_s: float, now_s: float) -> None:
         """Take this for the base: the line was moved, or the stream begins anew."""
-        self._earlier = self._newer = self.base_s = base_s
-        self._window_s = now_s
+        self.base_s = base_s
+        self._lows.clear()
+        self._lows.append(base_s)
+        self._window_s, self._window_packets = now_s, 0
         self._calm_since_s = min(self._calm_since_s, now_s)  # later only if the clock was set back
 
     def _note_base(self, transit_s: float, now_s: float) -> None:
         age_s = now_s - self._window_s
         if age_s >= _BASE_WINDOW_S:
-            self._earlier = self._newer if age_s < 2.0 * _BASE_WINDOW_S else transit_s
-            self._newer = transit_s
-            self._window_s = now_s
-        elif transit_s < self._newer:
-            self._newer = transit_s
-        self.base_s = min(self._earlier, self._newer)
+            self._begin_window(age_s)
+            self._lows.append(transit_s)
+            self._window_s, self._window_packets = now_s, 0
+        self._lows[-1] = min(self._lows[-1], transit_s)
+        self._window_packets += 1
+        self.base_s = min(self._lows)
+
+    def _begin_window(self, age_s: float) -> None:
+        """Forget the windows before the one that ends that are of no use for the base."""
+        lows, rises = self._lows, self._rises
+        if age_s >= _BASE_WINDOW_S * _BASE_WINDOWS:
+            lows.clear()
+        if len(lows) < 2 or self._window_packets < _RISE_PACKETS:
+            rises.clear()
+            return
+        rises.append(lows[-1] - lows[-2])
+        if len(rises) == _RISES and min(rises) >= max(_RISE_S, _RISE_SHARE * max(rises)):
+            while len(lows) > 1:
+                lows.popleft()
 
     def look(self, now_s: float) -> None:
         """Move the aim: up at once, down only where it is far too high and has been for a while."""
