@@ -30,7 +30,7 @@ from plc.rtp.delay import DelayConfig, DelayEstimator
 from plc.rtp.outcomes import JitterStats, Verdict
 from plc.rtp.packets import RtpPacket
 from plc.rtp.sequence import MISORDER_MAX, PATHS_BEHIND_MAX, SequenceLog
-from plc.rtp.sources import Sources
+from plc.rtp.sources import Heard, Sources
 from plc.rtp.timeline import BlockPart, PlacedPacket, Timeline
 from plc.rtp.turns import Turn, Turns
 
@@ -245,8 +245,9 @@ class JitterBuffer:
         return len(self._timeline)
 
     def delay_s(self, now_s: float) -> float:
-        """Return the delay of a block pulled now."""
-        return self._turns.delay_s(now_s)
+        """Return the delay of a block pulled now, without what the line waits for a packet."""
+        waits = self._turns.reached - self._timeline.position
+        return self._turns.delay_s(now_s) - waits / self._rate
 
     def put(self, packet: RtpPacket, samples: int, now_s: float, path: int = 0) -> Verdict:
         """Take a packet in.
@@ -268,11 +269,12 @@ class JitterBuffer:
                 self.pass_over(packet, now_s)  # padding or a keepalive (RFC 6263): a pause
             return Verdict.EMPTY
         if packet.ssrc == self._sources.known and not self._strays(packet, samples, now_s):
-            self._sources.confirm(samples, now_s)
-            return self._take(packet, samples, now_s)
-        believed = self._sources.hear(packet, samples, now_s, path)
+            verdict, believed = self._take_known(packet, samples, now_s)
+        else:
+            verdict = Verdict.PROBATION
+            believed = self._sources.hear(packet, samples, now_s, path)
         if not believed:
-            return Verdict.PROBATION
+            return verdict
         first = believed[0]
         self._following = None
         self._sequences.restart(first.packet.sequence)
@@ -280,6 +282,20 @@ class JitterBuffer:
         for heard in believed:
             verdict = self._take(heard.packet, heard.samples, heard.arrived_s)
         return verdict
+
+    def _take_known(
+        self, packet: RtpPacket, samples: int, now_s: float
+    ) -> tuple[Verdict, list[Heard]]:
+        """Take in a packet of the believed source; return the row of those that it begins anew."""
+        held_up_s = now_s - self._timeline.start_of(packet.timestamp) / self._rate
+        held_up_s -= self.delays.base_s
+        verdict = self._take(packet, samples, now_s)
+        is_useless = verdict is Verdict.LATE and held_up_s > self.config.delay.max_delay_ms / 1000.0
+        if self.config.paths == 1 and (is_useless or verdict is Verdict.DUPLICATE):
+            heard = Heard(packet, samples, now_s, verdict)
+            return verdict, self._sources.hear_again(heard, held_up_s)
+        self._sources.confirm(samples, now_s)
+        return verdict, []
 
     def pass_over(self, packet: RtpPacket, now_s: float) -> None:
         """Note a packet of the same sequence without audio.
@@ -408,7 +424,10 @@ class JitterBuffer:
             self._following, self._length, self._newest = stop, samples, sequence
         # The last packet that a block needs begins so far behind the block, at most.
         self.delays.coarseness_s = (self.block - self._timeline.unit) / self._rate
-        self.delays.note(now_s - start / self._rate, now_s)
+        transit_s = now_s - start / self._rate
+        is_useless = transit_s - self.delays.base_s > self.config.delay.max_delay_ms / 1000.0
+        if sequence == self._newest or not is_useless:
+            self.delays.note(transit_s, now_s)
         if self._onset is not None:
             self._judge_onset(self._onset, now_s - start / self._rate, now_s)
         begun, position = self._turns.begun, self._timeline.position

@@ -45,6 +45,7 @@ class SequenceLog:
         """Know no number; places begin anew."""
         self._numbers.reset()
         self._shift = 0
+        self._oldest = 0
         self._seen = 0
         self._without_audio = 0
 
@@ -82,6 +83,7 @@ class SequenceLog:
         whole = self._numbers.unwrap(number)
         if before is None:
             bit = 1
+            self._oldest = whole
             stats.packets_expected += 1
         elif whole > before:
             step = whole - before
@@ -95,6 +97,9 @@ class SequenceLog:
                 stats.duplicate_packets += 1
                 return None
             stats.reordered_packets += 1
+            # What was sent before the first that came is expected once it is known of.
+            stats.packets_expected += max(0, self._oldest - whole)
+            self._oldest = min(self._oldest, whole)
         self._seen |= bit
         if not has_audio:
             self._without_audio |= bit

@@ -10,6 +10,10 @@ soon as it is believed. Of several sources that share a port the first one is pl
     others        ░     ░  ░       ░  ▓  ▓
                   └ forgotten      └──┴ a row: believed, and played from its first packet
 
+Its numbers may begin anew where they have been, and pass for doubles: they are believed once five
+packets in a row are doubles, as long as the known row is quiet, and were not held up as others that
+came between its packets (doubles of a network).
+
 Where a stream comes by several paths (ST 2022-7), rows are those of one path. What jumps on another
 path than the one last believed is the same stream, ahead or behind: it waits for that long, too.
 
@@ -19,7 +23,7 @@ No clock is read. Memory is bounded: few sources are heard at once, each by few 
 import math
 from dataclasses import dataclass, field
 
-from plc.rtp.outcomes import JitterStats
+from plc.rtp.outcomes import JitterStats, Verdict
 from plc.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket
 
 # Packets of a new source, or after a jump, before it is believed; how many may miss between two.
@@ -31,6 +35,8 @@ AUDITIONS_MAX = 8
 # The known source has been quiet for so many of its packets, and as long, when another takes over.
 QUIET_PACKETS = 5
 QUIET_S = 0.05
+# A double comes as long after its original as the one before, up to this.
+_DOUBLES_S, _DOUBLES_SHARE = 0.05, 0.25
 # Until then the source that was displaced has its place back at once.
 ELDER_S = 30.0
 
@@ -42,6 +48,7 @@ class Heard:
     packet: RtpPacket
     samples: int
     arrived_s: float
+    verdict: Verdict = Verdict.PROBATION
 
 
 @dataclass(slots=True)
@@ -100,6 +107,9 @@ class Sources:
         self.known: int | None = None
         self._path = 0
         self._auditions.clear()
+        self._doubles = _Audition()
+        self._held_up_s = (math.nan, math.nan)
+        """By how much the last double was, and the last one between packets of the known row."""
         self._last_arrival_s = -math.inf
         self._packet_s = 0.0
         self._elder: int | None = None
@@ -112,6 +122,9 @@ class Sources:
     def confirm(self, samples: int, now_s: float) -> None:
         """Note that the known source goes on with audio: only its elder may be believed now."""
         self._packet_s = samples / self._rate
+        if self._doubles.row:
+            self._doubles.row.clear()
+            self._held_up_s = self._held_up_s[0], self._held_up_s[0]
         if self._auditions:
             for audition in [key for key in self._auditions if not self._is_elder(key[0], now_s)]:
                 self._dismiss(audition)
@@ -157,6 +170,27 @@ class Sources:
         self.note(now_s)
         del self._auditions[ssrc, path]
         return audition.row
+
+    def hear_again(self, heard: Heard, held_up_s: float) -> list[Heard]:
+        """Take in a double, held up by so much; return the row if the source begins anew."""
+        self._doubles.hear(heard)
+        known_s, self._held_up_s = self._held_up_s[1], (held_up_s, self._held_up_s[1])
+        tolerance_s = _DOUBLES_S + _DOUBLES_SHARE * abs(known_s)
+        quiet_s = max(QUIET_S, QUIET_PACKETS * self._packet_s)
+        row = self._doubles.row
+        if (
+            len(row) < QUIET_PACKETS
+            or heard.arrived_s - self._last_arrival_s < quiet_s
+            or abs(held_up_s - known_s) <= tolerance_s
+        ):
+            return []
+        for each in row:
+            self._stats.duplicate_packets -= each.verdict is Verdict.DUPLICATE
+            self._stats.late_packets -= each.verdict is Verdict.LATE
+        self._doubles = _Audition()
+        self._stats.source_changes += 1
+        self.note(heard.arrived_s)
+        return row
 
     def _is_elder(self, ssrc: int | None, now_s: float) -> bool:
         """Tell whether a source was displaced by the known one."""
