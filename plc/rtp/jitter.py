@@ -36,6 +36,8 @@ from plc.rtp.turns import Turn, Turns
 
 # A transit that differs this much from the base is a jump of the sender's clock.
 _STRAY_S = 3.0
+# Unless it is one of the next by its number, and as near to its time by that.
+_NEXT_STEPS, _NEXT_S = 3, 0.5
 # For this long each packet came later than the line can wait, with nothing behind it: the line is
 # moved to the packets, or their ends alone would be played, or nothing at all.
 _LATE_S = 0.1
@@ -43,9 +45,9 @@ _LATE_PACKETS = 3
 # The next number comes so much later than the line can wait, and nothing is there: it waited for a
 # pause that the stamps do not tell, as those of senders that count only what they send.
 _ONSET_S = 0.06
-# Stamps that advance by other than the samples are compared with the clock each second; at once,
-# where packets come by so much, and that share, sooner than they say.
-_STAMPS_S = 1.0
+# Stamps that advance by other than the samples are compared with the clock once both are so far
+# apart; at once, where packets come by so much, and that share, sooner than they say.
+_APART_S = 0.25
 _SOON_S = 0.06
 _SOON_SHARE = 0.25
 # A standstill of the network is over so soon after its first packet, or after one that came
@@ -125,7 +127,7 @@ class _Stamps:
             self.samples += samples
             self.ahead += ahead
             self._judge(now_s - self.since_s, rate)
-            if now_s - self.since_s >= _STAMPS_S:
+            if abs(self.ahead) >= _APART_S * rate:
                 self._begin(now_s)
 
     def _begin(self, now_s: float) -> None:
@@ -136,7 +138,7 @@ class _Stamps:
         sampled_s, stamped_s = self.samples / rate, (self.samples + self.ahead) / rate
         self.came_soon |= lasted_s < (1.0 - _SOON_SHARE) * stamped_s - _SOON_S
         self.are_false |= self.came_soon
-        if lasted_s < _STAMPS_S or self.came_soon:
+        if abs(stamped_s - sampled_s) < _APART_S or self.came_soon:
             return
         if abs(lasted_s - sampled_s) < abs(lasted_s - stamped_s):
             self.are_false = True
@@ -382,6 +384,12 @@ class JitterBuffer:
         """Tell whether a packet is far from its expected place."""
         start = self._timeline.start_of(packet.timestamp)
         behind = self._sequences.behind(packet.sequence)
+        if self._stamps.are_false and not self._sequences.is_stray(packet.sequence):
+            return False
+        if -_NEXT_STEPS <= behind < 0 and self._following is not None:
+            pace_s = now_s - (self._following - (behind + 1) * samples) / self._rate
+            if abs(pace_s - self.delays.base_s) < _NEXT_S:
+                return False
         transit_s = now_s - start / self._rate - self.delays.base_s
         if abs(transit_s) > _STRAY_S and not (
             transit_s > 0.0 and self._goes_on(start, -behind, samples)
@@ -475,7 +483,7 @@ class JitterBuffer:
             return 0
         pace_s = now_s - (start - ahead) / self._rate - self.delays.base_s
         if ahead < 0:
-            return ahead if pace_s >= -_SOONER_S else 0
+            return ahead if pace_s >= -_SOONER_S or -ahead > _STRAY_S * self._rate else 0
         sooner_s = ahead / self._rate - pace_s
         if sooner_s <= _SOONER_S:
             return 0
