@@ -291,9 +291,11 @@ class JitterBuffer:
         """Take in a packet of the believed source; return the row of those that it begins anew."""
         held_up_s = now_s - self._timeline.start_of(packet.timestamp) / self._rate
         held_up_s -= self.delays.base_s
+        may_be_late = held_up_s <= self.config.delay.max_delay_ms / 1000.0
+        may_be_late |= self._sequences.behind(packet.sequence) < 0
         verdict = self._take(packet, samples, now_s)
-        is_useless = verdict is Verdict.LATE and held_up_s > self.config.delay.max_delay_ms / 1000.0
-        if self.config.paths == 1 and (is_useless or verdict is Verdict.DUPLICATE):
+        is_double = verdict is Verdict.DUPLICATE or (verdict is Verdict.LATE and not may_be_late)
+        if is_double and self.config.paths == 1:
             heard = Heard(packet, samples, now_s, verdict)
             return verdict, self._sources.hear_again(heard, held_up_s)
         self._sources.confirm(samples, now_s)

@@ -61,10 +61,17 @@ class _Audition:
         """Tell whether ``packet`` goes on where the row ends."""
         if not self.row:
             return False
-        last = self.row[-1].packet
-        step = (packet.sequence - last.sequence) % (1 << SEQUENCE_BITS)
-        ahead = (packet.timestamp - last.timestamp) % (1 << TIMESTAMP_BITS)
-        return 0 < step <= _PROBATION_STEP_MAX and 0 <= ahead < 1 << (TIMESTAMP_BITS - 1)
+        step = (packet.sequence - self.row[-1].packet.sequence) % (1 << SEQUENCE_BITS)
+        return 0 < step <= _PROBATION_STEP_MAX
+
+    @property
+    def is_believed(self) -> bool:
+        """Tell whether there are enough; of stamps that go back it takes more."""
+        if len(self.row) < PROBATION:
+            return False
+        before, newest = (heard.packet.timestamp for heard in self.row[-2:])
+        goes_back = (newest - before) % (1 << TIMESTAMP_BITS) >= 1 << (TIMESTAMP_BITS - 1)
+        return not goes_back or len(self.row) >= QUIET_PACKETS
 
     def hear(self, heard: Heard) -> int:
         """Take a packet in; return how many are dropped for it."""
@@ -108,7 +115,7 @@ class Sources:
         self._path = 0
         self._auditions.clear()
         self._doubles = _Audition()
-        self._held_up_s = (math.nan, math.nan)
+        self._held_up_s = self._double_s = math.nan
         """By how much the last double was, and the last one between packets of the known row."""
         self._last_arrival_s = -math.inf
         self._packet_s = 0.0
@@ -124,7 +131,7 @@ class Sources:
         self._packet_s = samples / self._rate
         if self._doubles.row:
             self._doubles.row.clear()
-            self._held_up_s = self._held_up_s[0], self._held_up_s[0]
+            self._double_s = self._held_up_s
         if self._auditions:
             for audition in [key for key in self._auditions if not self._is_elder(key[0], now_s)]:
                 self._dismiss(audition)
@@ -157,7 +164,7 @@ class Sources:
         regains = self._is_elder(ssrc, now_s)
         quiet_s = max(QUIET_S, QUIET_PACKETS * self._packet_s)
         quiet = goes_on or regains or not 0.0 <= since_s < quiet_s
-        if len(audition.row) < PROBATION or not quiet:
+        if not (audition.is_believed and quiet):
             return []
         self._stats.source_changes += self.known is not None
         if regains:
@@ -173,16 +180,15 @@ class Sources:
 
     def hear_again(self, heard: Heard, held_up_s: float) -> list[Heard]:
         """Take in a double, held up by so much; return the row if the source begins anew."""
-        self._doubles.hear(heard)
-        known_s, self._held_up_s = self._held_up_s[1], (held_up_s, self._held_up_s[1])
-        tolerance_s = _DOUBLES_S + _DOUBLES_SHARE * abs(known_s)
-        quiet_s = max(QUIET_S, QUIET_PACKETS * self._packet_s)
         row = self._doubles.row
-        if (
-            len(row) < QUIET_PACKETS
-            or heard.arrived_s - self._last_arrival_s < quiet_s
-            or abs(held_up_s - known_s) <= tolerance_s
-        ):
+        tolerance_s = _DOUBLES_S + _DOUBLES_SHARE * abs(self._double_s)
+        is_known = abs(held_up_s - self._double_s) <= tolerance_s
+        if is_known or any(each.packet.sequence == heard.packet.sequence for each in row):
+            return []
+        self._doubles.hear(heard)
+        self._held_up_s = held_up_s
+        quiet_s = max(QUIET_S, QUIET_PACKETS * self._packet_s)
+        if len(row) < QUIET_PACKETS or heard.arrived_s - self._last_arrival_s < quiet_s:
             return []
         for each in row:
             self._stats.duplicate_packets -= each.verdict is Verdict.DUPLICATE
