@@ -17,7 +17,8 @@ No clock is read. Memory is one count for each payload type, and the last packet
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from plc.rtp.codecs import STATIC_CODINGS, Codec, open_codec
+from plc.rtp.codecs import STATIC_CODINGS, Codec, open_codec, opus_samples
+from plc.rtp.coding import SAMPLE_BYTES, Coding, guess, is_noise
 from plc.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, Malformed, RedBlock, RtpPacket, parse_red
 
 # RFC 3551, table 4: what has a number of its own, and that no codec here takes.
@@ -41,8 +42,6 @@ _COMFORT_NOISE = 13
 _DYNAMIC = 96
 # A telephone event (RFC 4733): code, end and volume, duration.
 _EVENT_BYTES = 4
-# Bytes of a sample where all have as many; Opus packets have any size.
-_SAMPLE_BYTES = {"l16": 2, "l24": 3, "pcmu": 1, "pcma": 1}
 
 # Packets before something is said: a stray one is no stream.
 _ENOUGH = 3
@@ -62,6 +61,10 @@ _STRETCH_S = 1.5
 _RATE_TOLERANCE = 0.02
 _USUAL_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200,
                 96_000, 176_400, 192_000)  # fmt: skip
+# The first packets are tried as other codings, then one of so many; what is another coding is not
+# played until so many in a row are not. Codes of Opus modes that change by each packet are none.
+_TRIED, _TRIED_THEN, _MISREAD = 20, 64, 25
+_CHANGES = 3
 # A pause within a stretch, and it begins again.
 _PAUSE_S = 0.25
 
@@ -116,13 +119,13 @@ class Inspection:
         self._payload_type = payload_type
         self._red_payload_type = red_payload_type
         self._own_type = payload_type != codec.payload_type
-        self._sample_bytes = _SAMPLE_BYTES.get(codec.name, 0)
+        self._sample_bytes = SAMPLE_BYTES.get(codec.name, 0)
         self.found: list[Mismatch] = []
         self._told: set[object] = set()
         self._others = [0] * 128
         self._fits = [False] * 128
-        self._before: dict[int, tuple[int, int, int]] = {}
-        """By type: number, timestamp and samples, as configured, of the last packet of it."""
+        self._before: dict[int, tuple[int, int]] = {}
+        """By type: number and timestamp of the last packet of it."""
         self._without_audio = 0
         self._audio_s = 0.0
         self._last: RtpPacket | None = None
@@ -133,21 +136,47 @@ class Inspection:
         self._samples = 0
         """Of the packets since then."""
         self._rate_before = 0
+        self._tried = self._misread = self._odd = self._in_place = 0
+        self._paced: dict[int, tuple[float, int]] = {}
+        """By type: time and timestamp of the first packet in a row."""
+
+    @property
+    def is_misread(self) -> bool:
+        """Whether what comes is of another coding: played as this one it would be noise."""
+        return self._misread > 0
 
     # ---- what is not taken ----------------------------------------------------------------------
 
-    def note_other(self, packet: RtpPacket, now_s: float) -> None:
-        """Take in a packet of another payload type."""
-        number = packet.payload_type
+    def note_other(self, packet: RtpPacket, now_s: float) -> bool:
+        """Take in a packet of another payload type; tell whether it goes on with the audio."""
+        number, ticks = packet.payload_type, self._ticks_to(packet, now_s)
+        fits = ticks > 0 and ticks == self._codec.samples(packet.payload)
+        self._in_place = self._in_place + 1 if fits and self._is_own(packet) else 0
+        if self._in_place >= _ENOUGH and self._decodes(packet):
+            expected = f"not {self._payload_type} as before"
+            self._payload_type = number
+            advice = "it is played, as it decodes as that"
+            self._tell(number, packet, f"payload type {number}", self._coding(), expected, advice)
+            return True
         may_be_brief = number == _COMFORT_NOISE or number >= _DYNAMIC
         is_brief = may_be_brief and now_s - self._audio_s < _BRIEF_S
         if (is_brief and self._is_own(packet)) or _is_event(packet):
-            return
+            return False
         self._others[number] += 1
-        self._fits[number] |= self._fits_as_audio(packet)
+        self._fits[number] |= fits
         if self._others[number] == _ENOUGH:
-            comes, advice = self._other(packet)
+            comes, advice = self._other(packet, ticks, self._rate_of(packet, ticks, now_s))
             self._tell(number, packet, f"payload type {number}", comes, self._named(), advice)
+        return False
+
+    def _decodes(self, packet: RtpPacket) -> bool:
+        """Tell whether a packet of another type is coded as those before."""
+        assert self._last is not None
+        found, codec = guess(packet.payload, self._codec.name), self._codec
+        if codec.name in SAMPLE_BYTES:
+            return found is not None and found[0] == codec.name
+        is_alike = self._mode(packet) == self._mode(self._last)
+        return is_alike and found is None and len(packet.payload) > _EVENT_BYTES
 
     def note_without_audio(self, packet: RtpPacket) -> None:
         """Note a packet of the right type without a valid sample count."""
@@ -157,22 +186,52 @@ class Inspection:
         if self._without_audio == _ENOUGH:
             size = f"packets of {len(packet.payload)} bytes"
             expected = f"which are not {self._coding()}"
-            self._tell("size", packet, size, "", expected, self._advice_of_coding())
+            self._tell("size", packet, size, "", expected, "see --codec and --channels")
 
     def _is_own(self, packet: RtpPacket) -> bool:
         return self._last is not None and packet.ssrc == self._last.ssrc
 
-    def _fits_as_audio(self, packet: RtpPacket) -> bool:
-        """Tell whether the last packet of its type lasts to this one."""
-        samples = self._codec.samples(packet.payload)
-        now = packet.sequence, packet.timestamp, samples
+    def _ticks_to(self, packet: RtpPacket, now_s: float) -> int:
+        """Return the ticks from the packet before of its type to this one; 0 without it."""
+        now = packet.sequence, packet.timestamp
         before = self._before.get(packet.payload_type)
         self._before[packet.payload_type] = now
         if before is None or (now[0] - before[0]) % (1 << SEQUENCE_BITS) != 1:
-            return False
-        return before[2] > 0 and (now[1] - before[1]) % (1 << TIMESTAMP_BITS) == before[2]
+            self._paced[packet.payload_type] = now_s, packet.timestamp
+            return 0
+        return (now[1] - before[1]) % (1 << TIMESTAMP_BITS)
 
-    def _other(self, packet: RtpPacket) -> tuple[str, str]:
+    def _rate_of(self, packet: RtpPacket, ticks: int, now_s: float) -> int:
+        """Return the rate that ticks count at: of those that make packets of whole 0.5 ms, if any.
+
+        It is the nearest to the pace; that of the settings where none is near.
+        """
+        begun_s, stamp = self._paced.get(packet.payload_type, (now_s, 0))
+        passed, own = (packet.timestamp - stamp) % (1 << TIMESTAMP_BITS), self._codec.sample_rate
+        if now_s <= begun_s or not ticks:
+            return own
+        pace = passed / (now_s - begun_s)
+        whole = [rate for rate in _USUAL_RATES if 2000 * ticks % rate == 0]
+        near = min(whole or _USUAL_RATES, key=lambda rate: abs(rate - pace))
+        return near if abs(near - pace) < _PACE_TOLERANCE * near else own
+
+    def _is_noise(self, packet: RtpPacket) -> bool:
+        codec = self._codec
+        is_linear = codec.name in SAMPLE_BYTES
+        return is_linear and is_noise(packet.payload, codec.name, codec.channels)
+
+    def _mode(self, packet: RtpPacket) -> int:
+        """Return the mode of a packet of Opus; 0 for other codecs."""
+        return packet.payload[0] >> 3 if self._codec.name == "opus" and packet.payload else 0
+
+    def _options(self, found: Coding, rate: int) -> list[str]:
+        """Return the options that differ from the settings."""
+        codec, (name, channels) = self._codec, found
+        options = [f"--codec {name}"] if name != codec.name else []
+        options += [f"--sample-rate {rate}"] if rate != codec.sample_rate else []
+        return options + ([f"--channels {channels}"] if channels != codec.channels else [])
+
+    def _other(self, packet: RtpPacket, ticks: int, rate: int) -> tuple[str, str]:
         """Return a guess at another payload type, and its option."""
         number = packet.payload_type
         if number in STATIC_CODINGS:
@@ -183,8 +242,12 @@ class Inspection:
         blocks = parse_red(packet.payload)
         if not isinstance(blocks, Malformed) and self._are_redundant(blocks):
             return "redundant audio", f"give --red-payload-type {number}"
-        if self._fits[number]:
-            return "", f"give --payload-type {number}"
+        own = self._codec.name, self._codec.channels
+        found = guess(packet.payload, own[0], ticks)
+        if found is None and self._fits[number] and not self._is_noise(packet):
+            found = own
+        if found is not None:
+            return "", f"give {' '.join([*self._options(found, rate), f'--payload-type {number}'])}"
         if number == 111 and self._codec.name != "opus":
             return "", f"give --payload-type {number} --codec opus if it is that"
         return "", f"it is not {self._codec.name} as configured; name its codec by --codec"
@@ -195,10 +258,9 @@ class Inspection:
     def _options_for(self, number: int) -> str:
         """Return the options for a codec with a static payload type."""
         name, rate, channels = STATIC_CODINGS[number]
-        options = []
-        if name != self._codec.name:
-            options.append(f"--codec {name}")
-        if (rate, channels) != (self._codec.sample_rate, self._codec.channels):
+        options = self._options((name, channels), rate)
+        if rate != self._codec.sample_rate or channels != self._codec.channels:
+            options = options[: name != self._codec.name]
             options += [f"--sample-rate {rate}", f"--channels {channels}"]
         if self._own_type or open_codec(name, rate, channels).payload_type != number:
             options.append(f"--payload-type {number}")
@@ -218,6 +280,8 @@ class Inspection:
         now_s : float
             When it came.
         """
+        self._try(packet)
+        self._ticks_to(packet, now_s)
         last, last_samples, paused = self._last, self._last_samples, now_s - self._audio_s
         self._last, self._last_samples, self._audio_s = packet, samples, now_s
         if last is None or last.ssrc != packet.ssrc:
@@ -232,8 +296,29 @@ class Inspection:
         if ticks >= 1 << (TIMESTAMP_BITS - 1) or paused > _PAUSE_S:
             self._begin_stretch(None, 0)
             return
+        self._note_odd(last, packet, last_samples, ticks)
+        if self._misread and self._begun is not None and now_s - self._begun[0] >= _SIZE_S:
+            self._tell_size(last, ticks, now_s)
         self._compare_size(last, last_samples, ticks, now_s)
         self._compare_rate(packet, now_s)
+
+    def _try(self, packet: RtpPacket) -> None:
+        """Try a packet as other codings: the first ones, and some of those after."""
+        self._tried += 1
+        if self._tried <= _TRIED or self._misread or self._tried % _TRIED_THEN == 0:
+            found = guess(packet.payload, self._codec.name)
+            is_other = found is not None and found[0] != self._codec.name
+            self._misread = _MISREAD if is_other else max(0, self._misread - 1)
+
+    def _note_odd(self, last: RtpPacket, packet: RtpPacket, samples: int, ticks: int) -> None:
+        """Take note of a packet that is too long or short, and noise; or of another mode."""
+        if self._codec.name == "opus":
+            is_odd = self._mode(last) != self._mode(packet)
+        else:
+            is_odd = samples != ticks and self._is_noise(last)
+        self._odd = self._odd + 1 if is_odd else 0
+        if self._odd >= _CHANGES:
+            self._misread = _MISREAD
 
     def _begin_stretch(self, now_s: float | None, timestamp: int) -> None:
         self._begun = None if now_s is None else (now_s, timestamp)
@@ -263,7 +348,12 @@ class Inspection:
         self._unlike += 1
         keeps_pace = self._keeps_pace(packet.timestamp, now_s)
         if self._unlike >= _IN_A_ROW and keeps_pace is not None:
-            self._tell_size(packet, samples, ticks, channels, keeps_pace)
+            if keeps_pace:
+                self._tell_stamps(
+                    packet, f"timestamps that advance by {ticks} for {samples} samples"
+                )
+            else:
+                self._tell_size(packet, ticks, now_s)
 
     def _is_unlike(self, packet: RtpPacket, samples: int, ticks: int) -> bool:
         """Tell whether a packet of this duration cannot be of this codec.
@@ -274,20 +364,21 @@ class Inspection:
             return self._codec.name == "opus" and samples > ticks
         return len(packet.payload) != ticks * self._sample_bytes * self._codec.channels
 
-    def _tell_size(
-        self, packet: RtpPacket, samples: int, ticks: int, channels: float, keeps_pace: bool
-    ) -> None:
-        if keeps_pace:
-            self._tell_stamps(packet, f"timestamps that advance by {ticks} for {samples} samples")
-            return
-        size = len(packet.payload)
-        comes = f"{size} bytes for each {ticks} samples"
-        expected = f"which is not {self._coding()}"
-        if self._sample_bytes and channels in range(1, 9):
-            advice = f"give --channels {int(channels)}"
-        else:
-            advice = self._advice_of_coding()
-        self._tell("channels", packet, comes, "", expected, advice)
+    def _tell_size(self, packet: RtpPacket, ticks: int, now_s: float) -> None:
+        """Tell of packets of another coding, or of other channels, and what they decode as."""
+        found, rate = self._found(packet.payload, ticks), self._rate_of(packet, ticks, now_s)
+        options = [] if found is None else self._options(found, rate)
+        advice = f"give {' '.join(options)}" if options else "see --codec and --channels"
+        comes = f"{len(packet.payload)} bytes for each {ticks} samples"
+        self._tell("channels", packet, comes, "", f"which is not {self._coding()}", advice)
+
+    def _found(self, payload: bytes, ticks: int) -> Coding | None:
+        """Return the coding of a payload of another one; None if it cannot be told."""
+        found = guess(payload, self._codec.name, ticks)
+        if found is None and self._misread and self._codec.name != "opus":
+            is_opus = opus_samples(payload) == ticks
+            return ("opus", min(self._codec.channels, 2)) if is_opus else None
+        return found
 
     def _tell_stamps(self, packet: RtpPacket, comes: str) -> None:
         """Tell that only the stamps are wrong: no option mends them, and none is needed."""
@@ -322,7 +413,7 @@ class Inspection:
             expected = f"not by {self._codec.sample_rate}"
             advice = f"give --sample-rate {usual}"
             if self._codec.name == "opus":
-                advice = self._advice_of_coding()
+                advice = "see --codec and --channels"
             self._tell("rate", packet, comes, "", expected, advice)
 
     # ---- words ----------------------------------------------------------------------------------
@@ -347,9 +438,6 @@ class Inspection:
 
     def _coding(self) -> str:
         return _described(self._codec.name, self._codec.sample_rate, self._codec.channels)
-
-    def _advice_of_coding(self) -> str:
-        return "see --codec and --channels"
 
 
 def _is_event(packet: RtpPacket) -> bool:

@@ -291,9 +291,11 @@ class Playout:
         if packet.payload_type == self.red_payload_type:
             return self._put_redundant(packet, now_s, path)
         if packet.payload_type not in self._codecs:
-            self.inspection.note_other(packet, now_s)
-            self._pass_over(packet, now_s)
-            return None
+            if not self.inspection.note_other(packet, now_s):
+                self._pass_over(packet, now_s)
+                return None
+            self.payload_type = packet.payload_type
+            self._codecs[packet.payload_type] = self.codec
         return self._put_primary(packet, now_s, path)
 
     def yield_place(self, verdict: Verdict | Malformed | None) -> None:
@@ -516,7 +518,8 @@ class Playout:
         if placed.decoded is None:
             codec = self._codecs[placed.payload_type]
             decode = codec.decode_repeated if placed.repeats else codec.decode
-            samples = decode(placed.payload)
+            is_misread = self.inspection.is_misread and codec is self.codec
+            samples = None if is_misread else decode(placed.payload)
             sound = samples is not None and len(samples) >= placed.stop - placed.start
             self.stats.undecodable_packets += not sound
             placed.decoded = samples if sound else False
