@@ -16,6 +16,8 @@ _LAWS = {law: G711(law) for law in ("pcmu", "pcma")}
 # Less holds too few samples, or codes, to tell by.
 _LEAST_BYTES, _LEAST_CODES = 60, 12
 _ORDER = 4
+# Of a channel; with more, the libraries' threads would take longer than the sums.
+_SAMPLES_MAX = 256
 Coding = tuple[str, int]
 # A prediction gain that audio has, and one that noise has.
 _AUDIO, _NOISE = 6.0, 2.0
@@ -41,11 +43,13 @@ def guess(payload: bytes, own: str = "", ticks: int | None = None) -> Coding | N
             if 1 <= channels <= 8 and ticks in (None, len(payload) / (size * channels)):
                 gains[name, channels] = _gain(payload, name, channels)
     best = max(gains, key=lambda coding: gains[coding], default=None)
-    others = [gain for coding, gain in gains.items() if best and coding[0] != best[0]]
+    # One law decodes the other's codes as audio, too, only worse.
+    alike = _LAWS if best and best[0] in _LAWS else {best and best[0]}
+    others = [gain for coding, gain in gains.items() if coding[0] not in alike]
     own_gain = max((gain for coding, gain in gains.items() if coding[0] == own), default=0.0)
     if best is None or gains[best] < _AUDIO or max(others, default=0.0) > 0.5 * gains[best]:
         return None
-    return best if best[0] == own or own_gain < _NOISE else None
+    return best if best[0] == own or own_gain < max(_NOISE, 0.1 * gains[best]) else None
 
 
 def is_noise(payload: bytes, name: str, channels: int) -> bool:
@@ -55,7 +59,7 @@ def is_noise(payload: bytes, name: str, channels: int) -> bool:
 
 def _gain(payload: bytes, name: str, channels: int) -> float:
     """Return by how much a predictor lowers the power, in the channel where it does least."""
-    values = _values(payload, name)
+    values = _values(payload[: _SAMPLES_MAX * SAMPLE_BYTES[name] * channels], name)
     gains = [_gain_of(values[channel::channels]) for channel in range(channels)]
     return min((gain for gain in gains if gain > 0.0), default=0.0)
 

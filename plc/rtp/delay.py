@@ -11,8 +11,9 @@ has above the base is how much it was held up: its jitter::
                                         time
 
 :class:`DelayEstimator` keeps the jitter's distribution and takes a quantile of it as the delay to
-aim for. The base is taken over 2 to 4 s, so that two clocks that differ by 500 ppm blur it by 2 ms
-at most, and it follows them for ever.
+aim for. The base is taken over 4 s, so that two clocks that differ by 500 ppm blur it by 2 ms at
+most, and it follows them for ever; over half a second where it rises evenly, as that of a slow
+sender.
 
 :class:`DriftControl` compares that aim with the delay there is and says how much faster than
 nominal to play. Inside a dead band it does nothing at all, so that a stream whose clock agrees

@@ -52,7 +52,7 @@ _MOST = 4
 # event is not as long. Types that are audio by their number stand for it at once.
 _BRIEF_S = 5.0
 # Sizes are compared with the clock for so long, before anything is said of them.
-_SIZE_S = 0.3
+_SIZE_S, _SURE_S = 0.3, 0.8
 # Samples in a second are those configured up to this share, as jitter has it.
 _PACE_TOLERANCE = 0.2
 # Rates are measured over such a stretch, two in a row: what jitter adds to one, the next is short
@@ -239,11 +239,11 @@ class Inspection:
             return _described(name, rate, channels), self._options_for(number)
         if number in _OTHER_STATIC:
             return _OTHER_STATIC[number], "no codec here takes that; let the sender use another"
-        blocks = parse_red(packet.payload)
-        if not isinstance(blocks, Malformed) and self._are_redundant(blocks):
-            return "redundant audio", f"give --red-payload-type {number}"
         own = self._codec.name, self._codec.channels
         found = guess(packet.payload, own[0], ticks)
+        blocks = parse_red(packet.payload)
+        if found is None and not isinstance(blocks, Malformed) and self._are_redundant(blocks):
+            return "redundant audio", f"give --red-payload-type {number}"
         if found is None and self._fits[number] and not self._is_noise(packet):
             found = own
         if found is not None:
@@ -297,9 +297,13 @@ class Inspection:
             self._begin_stretch(None, 0)
             return
         self._note_odd(last, packet, last_samples, ticks)
-        if self._misread and self._begun is not None and now_s - self._begun[0] >= _SIZE_S:
-            self._tell_size(last, ticks, now_s)
-        self._compare_size(last, last_samples, ticks, now_s)
+        if not self._misread:
+            self._compare_size(last, last_samples, ticks, now_s)
+        elif self._begun is not None:
+            # What holds next to nothing cannot be told: one that follows may.
+            least_s = _SIZE_S if self._found(last.payload, ticks) else _SURE_S
+            if now_s - self._begun[0] >= least_s:
+                self._tell_size(last, ticks, now_s)
         self._compare_rate(packet, now_s)
 
     def _try(self, packet: RtpPacket) -> None:
@@ -311,13 +315,15 @@ class Inspection:
             self._misread = _MISREAD if is_other else max(0, self._misread - 1)
 
     def _note_odd(self, last: RtpPacket, packet: RtpPacket, samples: int, ticks: int) -> None:
-        """Take note of a packet that is too long or short, and noise; or of another mode."""
-        if self._codec.name == "opus":
-            is_odd = self._mode(last) != self._mode(packet)
-        else:
-            is_odd = samples != ticks and self._is_noise(last)
+        """Take note of a packet that is too long or short, and noise or of another mode.
+
+        What a stream begins with would be kept as its background: there one is enough.
+        """
+        is_odd = samples != ticks and (
+            self._is_noise(last) or self._mode(last) != self._mode(packet)
+        )
         self._odd = self._odd + 1 if is_odd else 0
-        if self._odd >= _CHANGES:
+        if self._odd >= (_CHANGES if self._tried > _ENOUGH else 1):
             self._misread = _MISREAD
 
     def _begin_stretch(self, now_s: float | None, timestamp: int) -> None:

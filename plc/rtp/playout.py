@@ -346,7 +346,7 @@ class Playout:
         own = packet.payload_type == self.payload_type
         if verdict is Verdict.EMPTY:
             self.inspection.note_without_audio(packet)
-        elif packet.ssrc == self.buffer.ssrc and verdict is not Verdict.DUPLICATE and own:
+        elif self.buffer.ssrc in (None, packet.ssrc) and verdict is not Verdict.DUPLICATE and own:
             self.inspection.note_audio(packet, samples, now_s)
         repeated = codec.repeated(packet.payload)
         if repeated and verdict is Verdict.ACCEPTED:

@@ -205,6 +205,117 @@ def test_a_change_of_the_source_is_told_once_and_at_once_after_a_goodbye(
     assert 0.5 < changed_s <= (0.52 if says_goodbye else 0.58)
 
 
+def heard_of(playout: Playout, sent: list[tuple[float, bytes]]) -> tuple[list[str], float]:
+    """Return what is said of packets, and how loud they are played."""
+    played, waiting, lines = [], list(sent), []
+    told = Told(playout.inspection)
+    for tick in range(round((sent[-1][0] + 0.1) / PACKET_S)):
+        now_s = tick * PACKET_S
+        while waiting and waiting[0][0] <= now_s + 1e-9:
+            at_s, datagram = waiting.pop(0)
+            playout.put(datagram, at_s)
+            told.note_source(SENDER)
+        told.tell("here", lambda _event, says, **_: lines.append(says))
+        played.append(playout.tick(now_s).copy())
+    return lines, float(np.sqrt(np.mean(np.concatenate(played, axis=1) ** 2)))
+
+
+CODINGS = [
+    *(("l16", 48_000, 1), ("l16", 48_000, 2), ("l16", 44_100, 2), ("l16", 8000, 1)),
+    *(("l24", 48_000, 2), ("pcmu", 8000, 1), ("opus", 48_000, 1)),
+]
+
+
+@pytest.mark.parametrize("taken", CODINGS)
+@pytest.mark.parametrize("sent", CODINGS)
+def test_what_is_of_another_coding_is_silence_and_the_line_names_what_it_is(
+    sent: tuple[str, int, int], taken: tuple[str, int, int]
+) -> None:
+    """Or no option: never a wrong one."""
+    codec = open_codec(*sent)
+    packets = voiced_by(codec, 1.5, payload_type=96)
+    playout = playout_of(*taken, payload_type=96)
+    lines, rms = heard_of(playout, packets)
+    if sent[0] != taken[0]:
+        assert rms < 0.01
+        assert playout.stats.undecodable_packets > 0 or playout.received.empty_packets > 0
+    if sent == taken:
+        assert lines == []
+        assert rms > 0.01
+        return
+    for line in lines:
+        advice = line.rpartition(": ")[2]
+        for option, value in zip(("codec", "sample-rate", "channels"), sent, strict=True):
+            if f"--{option} " in f"{advice} " and "see --" not in advice:
+                assert f"--{option} {value}" in advice
+    if sent[0] != taken[0] and "opus" not in (sent[0], taken[0]):
+        assert any(f"--codec {sent[0]}" in line for line in lines)
+    if sent[0] == taken[0] and sent[2] != taken[2]:
+        assert any(f"--channels {sent[2]}" in line for line in lines)
+
+
+def voiced_by(codec: Codec, seconds: float, **options: int) -> list[tuple[float, bytes]]:
+    """Return packets of 20 ms of a voice-like sound that rises and falls."""
+    packetizer = Packetizer(codec, ssrc=0xABCD, timestamp=1000, **options)
+    block, rng = round(codec.sample_rate * 0.02), np.random.default_rng(3)
+    steps = rng.standard_normal(round(seconds / 0.02) * block) * 48_000 / codec.sample_rate
+    sound = np.zeros(steps.size)
+    pole = np.exp(-2 * np.pi * 60 / codec.sample_rate)
+    for k in range(1, steps.size):
+        sound[k] = pole * sound[k - 1] + steps[k]
+    sound *= 0.1 / sound.std()
+    blocks = sound.reshape(-1, block).astype(np.float32)
+    return [
+        (0.02 * k, packetizer.pack(each[:, None].repeat(codec.channels, axis=1)))
+        for k, each in enumerate(blocks)
+    ]
+
+
+@pytest.mark.parametrize("sent", CODINGS)
+@pytest.mark.parametrize("taken", CODINGS)
+def test_another_type_is_advised_as_what_it_decodes_as(
+    sent: tuple[str, int, int], taken: tuple[str, int, int]
+) -> None:
+    packets = voiced_by(open_codec(*sent), 0.2, payload_type=105)
+    (line,) = lines_of(playout_of(*taken), packets)
+    advice = line.rpartition(": ")[2]
+    names = ("codec", "sample-rate", "channels")
+    wanted = [
+        f"--{name} {value}"
+        for name, value, own in zip(names, sent, taken, strict=True)
+        if value != own
+    ]
+    if "opus" in (sent[0], taken[0]) and sent[0] == "opus" != taken[0]:
+        assert "--payload-type" not in advice
+    else:
+        assert advice == " ".join(["give", *wanted, "--payload-type 105"])
+
+
+@pytest.mark.parametrize("name", [("opus", 48_000, 1), ("l16", 48_000, 1), ("pcmu", 8000, 1)])
+def test_a_type_that_changes_in_midstream_is_told_and_taken_within_a_second(
+    name: tuple[str, int, int],
+) -> None:
+    sent = []
+    for at_s, datagram in voiced_by(open_codec(*name), 4.0):
+        changed = datagram[:1] + bytes([102]) + datagram[2:]
+        sent.append((at_s, changed if at_s >= 2.0 else datagram))
+    playout = playout_of(*name)
+    lines, _ = heard_of(playout, sent)
+    (line,) = lines
+    assert "payload type 102" in line
+    assert line.endswith("it is played, as it decodes as that")
+    assert playout.received.played_samples >= 3.7 * name[1]
+
+
+def test_a_type_of_another_coding_in_midstream_is_not_taken() -> None:
+    sent = voiced_by(open_codec("opus", 48_000, 1), 1.0)
+    later = voiced_by(L16(48_000, 1), 1.0, payload_type=102, sequence=50)
+    sent += [(1.0 + at_s, datagram) for at_s, datagram in later]
+    playout = playout_of("opus", 48_000)
+    heard_of(playout, sent)
+    assert playout.received.played_samples <= 1.01 * 48_000
+
+
 def test_packets_that_hold_no_sample_are_told() -> None:
     playout = playout_of("l16", 48_000, 2)
     sent = [
