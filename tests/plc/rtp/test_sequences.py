@@ -320,7 +320,8 @@ def test_what_came_in_time_is_heard_once_and_in_order(seed: int) -> None:
     heard = played([each[1:] for each in sent], max(each[1] for each in sent) + 0.2,
                    DelayConfig(mode=DelayMode.FIXED, delay_ms=80.0))  # fmt: skip
     assert heard.numbers == sorted(set(heard.numbers))
-    assert {k for k, _, _ in sent} - {0} <= set(heard.numbers)
+    # Those that come in disorder before the source is believed begin no row.
+    assert {k for k, _, _ in sent} - {0, 1, 2} <= set(heard.numbers)
     assert max(heard.samples.values()) <= N
 
 
