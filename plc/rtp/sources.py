@@ -11,8 +11,8 @@ soon as it is believed. Of several sources that share a port the first one is pl
                   └ forgotten      └──┴ a row: believed, and played from its first packet
 
 Its numbers may begin anew where they have been, and pass for doubles: they are believed once five
-packets in a row are doubles, as long as the known row is quiet, and were not held up as others that
-came between its packets (doubles of a network).
+packets in a row are doubles, as long as the known row is quiet, and were held up by more than
+others that came between its packets (doubles of a network).
 
 Where a stream comes by several paths (ST 2022-7), rows are those of one path. What jumps on another
 path than the one last believed is the same stream, ahead or behind: it waits for that long, too.
@@ -35,7 +35,7 @@ AUDITIONS_MAX = 8
 # The known source has been quiet for so many of its packets, and as long, when another takes over.
 QUIET_PACKETS = 5
 QUIET_S = 0.05
-# A double comes as long after its original as the one before, up to this.
+# A double comes as long after its original as those before, up to this.
 _DOUBLES_S, _DOUBLES_SHARE = 0.05, 0.25
 # Until then the source that was displaced has its place back at once.
 ELDER_S = 30.0
@@ -115,8 +115,8 @@ class Sources:
         self._path = 0
         self._auditions.clear()
         self._doubles = _Audition()
-        self._held_up_s = self._double_s = math.nan
-        """By how much the last double was, and the last one between packets of the known row."""
+        self._held_up_s = self._double_s = -math.inf
+        """By how much the last double was, and the most between packets of the known row."""
         self._last_arrival_s = -math.inf
         self._packet_s = 0.0
         self._elder: int | None = None
@@ -131,7 +131,7 @@ class Sources:
         self._packet_s = samples / self._rate
         if self._doubles.row:
             self._doubles.row.clear()
-            self._double_s = self._held_up_s
+            self._double_s = max(self._double_s, self._held_up_s)
         if self._auditions:
             for audition in [key for key in self._auditions if not self._is_elder(key[0], now_s)]:
                 self._dismiss(audition)
@@ -181,8 +181,7 @@ class Sources:
     def hear_again(self, heard: Heard, held_up_s: float) -> list[Heard]:
         """Take in a double, held up by so much; return the row if the source begins anew."""
         row = self._doubles.row
-        tolerance_s = _DOUBLES_S + _DOUBLES_SHARE * abs(self._double_s)
-        is_known = abs(held_up_s - self._double_s) <= tolerance_s
+        is_known = held_up_s <= _DOUBLES_S + (1.0 + _DOUBLES_SHARE) * self._double_s
         if is_known or any(each.packet.sequence == heard.packet.sequence for each in row):
             return []
         self._doubles.hear(heard)
