@@ -6,7 +6,7 @@ looked at, which ``plc repair --gaps`` and ``plc inpaint --gaps`` read.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -166,7 +166,11 @@ def _choices(report: RepairReport, places: list[_Place], shown: dict[int, int]) 
             {
                 "file": names_beside(place.outcome.name)[0],
                 "label": "".join(
-                    labels_of(place.finding, place.outcome.sample_rate, place.outcome.channels)
+                    labels_of(
+                        replace(place.finding, doubt=""),  # whoever ticks it has no doubt
+                        place.outcome.sample_rate,
+                        place.outcome.channels,
+                    )
                 ),
                 "ticked": not place.finding.doubt,
                 "clip": shown.get(number),

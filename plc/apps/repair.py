@@ -503,7 +503,10 @@ def _damage(job: Job, source: Path, folder: Path) -> _Damage:
     labels = labels_at(job.settings.gaps)
     name, _ = label_of(labels, job.name)
     path = _fetched(labels, name, folder) if name else None
-    gaps_s = read_gaps(path, rate, may_be_empty=True) if path else []
+    every, gaps_s = (
+        read_gaps(path, rate, may_be_empty=True, doubtful=each) if path else []
+        for each in (True, job.settings.selection.doubtful)
+    )
     findings = tuple(
         Finding(
             start=round(gap[0] * rate),
@@ -511,8 +514,9 @@ def _damage(job: Job, source: Path, folder: Path) -> _Damage:
             kind=_LABEL,
             confidence=1.0,
             channels=gap[2] if len(gap) > 2 else tuple(range(channels)),
+            doubt="" if gap in gaps_s else "marked so in the labels",
         )
-        for gap in gaps_s
+        for gap in every
     )
     return _Damage(
         sample_rate=rate,

@@ -133,6 +133,7 @@ class Places:
     trace: Path | None
     loop: bool
     packet_ms: float | str
+    doubtful: bool = False
 
     @property
     def any(self) -> bool:
@@ -152,7 +153,7 @@ class Places:
         found = [parse_gap(text, rate) for text in self.gap]
         if self.gaps is not None:
             with scratch() as folder:
-                found += read_gaps(_labels(self.gaps, pair, folder), rate)
+                found += read_gaps(_labels(self.gaps, pair, folder), rate, doubtful=self.doubtful)
         if self.mask is not None:
             mask = belonging(self.mask, pair, (".npy", pair.source.suffix, ".wav", ".flac"))
             length = count_samples(pair.source) if samples is None else samples

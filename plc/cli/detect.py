@@ -59,7 +59,8 @@ def detect(
 
     Muted and faded dropouts of up to 1 s, blocks that repeat, clicks, NaN.
     Confidence: 0.5, as likely as not, to 1, certain.
-    In a folder labels are NAME.wav.txt; empty where there is nothing to fill.
+    In a folder labels are NAME.wav.txt; empty where nothing is found.
+    Doubtful places are marked, and --gaps skips them without --doubtful.
     Of a network capture (pcap, pcapng) also lost packets, in the time of each RTP stream.
     """
     from plc.repair.detect.files import detect_file, write_labels
@@ -151,7 +152,7 @@ def _named(report: "DetectReport") -> str:
         return ""
     more = len(report.doubtful) - len(told)
     others = f", and {more} more: plc detect --json lists them" if more else ""
-    return f"; to fill them anyway: {' '.join(told)}{others}"
+    return f"; to fill them anyway: {' '.join(told)}{others}; or --doubtful for all"
 
 
 def _print(report: "DetectReport", name: str) -> None:

@@ -108,7 +108,13 @@ def inpaint(
     from plc.repair.recordings import inpaint_file
 
     given = batch.Places(
-        gap=gap or [], gaps=gaps, mask=mask, trace=trace, loop=loop, packet_ms=packet_ms
+        gap=gap or [],
+        gaps=gaps,
+        mask=mask,
+        trace=trace,
+        loop=loop,
+        packet_ms=packet_ms,
+        doubtful=asked.doubtful,
     )
     try:
         for text in gap or []:

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -505,6 +505,9 @@ class SelectionOptions:
     longest_ms: Annotated[
         float, typer.Option(metavar="MS", help="Only damage up to this long.", show_default="any")
     ] = math.inf
+    doubtful: Annotated[
+        bool, typer.Option("--doubtful", help="Take doubtful places for damage, too.")
+    ] = False
 
     def selection(self) -> "Selection":
         """Return the selection; raise ConfigError if it is impossible."""
@@ -515,12 +518,13 @@ class SelectionOptions:
             kinds=tuple(kind.strip() for kind in kinds),
             min_confidence=self.min_confidence,
             longest_ms=self.longest_ms,
+            doubtful=self.doubtful,
         )
 
     @property
     def given(self) -> bool:
-        """True if any is."""
-        return self != SelectionOptions()
+        """True if any chooses among findings; doubtful ones may be in labels, too."""
+        return replace(self, doubtful=False) != SelectionOptions()
 
 
 def paths_of(text: str) -> "tuple[Endpoint, Endpoint | None]":

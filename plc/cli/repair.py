@@ -231,7 +231,7 @@ def _print(report: "RepairReport") -> None:
     if report.count(DOUBTFUL):
         say(
             "doubtful places are not filled: --json lists them, and the page of --dry-run; "
-            "--gaps fills them"
+            "--doubtful fills them"
         )
     if left_out := sum(each.left_out for each in report.outcomes):
         say(f"{counted(left_out, 'place')} left out by the options")

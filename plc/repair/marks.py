@@ -8,7 +8,8 @@ A gap is written ``START:STOP`` in seconds, or ``START-STOP`` where a place is o
 ``1.25:1.31[1]`` is a gap of the first channel alone, ``[1,2]`` of the first two.
 
 A file of gaps holds one a line, or is the label track that Audacity exports (start, end, text,
-between tabs; a text may end in channels, too). A mask says for every sample of the recording, or
+between tabs; a text may end in channels, too, and is marked ``doubtful:`` where a place is probably
+meant so). A mask says for every sample of the recording, or
 of each of its channels, whether it is missing: a NumPy file (``.npy``) of bools, or an audio file
 that is silent where the recording is sound.
 """
@@ -26,6 +27,8 @@ from plc.audio.files import AudioReader
 from plc.errors import ConfigError
 from plc.repair.gaps import Hole, Stretch
 
+DOUBTFUL = "doubtful:"
+"""In the text of a label: the place is filled only if doubtful ones are asked for."""
 _EXPECTED = (
     "expected START:STOP in seconds, such as 1.250:1.314, or START-STOP, such as 1:02-1:02.5"
 )
@@ -104,7 +107,11 @@ def _seconds(place: str, gap: str, sample_rate: int | None) -> float:
 
 
 def read_gaps(
-    path: str | Path, sample_rate: int | None = None, *, may_be_empty: bool = False
+    path: str | Path,
+    sample_rate: int | None = None,
+    *,
+    may_be_empty: bool = False,
+    doubtful: bool = False,
 ) -> list[Stretch]:
     """Read gaps in seconds from a text file or Audacity labels.
 
@@ -116,6 +123,8 @@ def read_gaps(
         Of the recording, in Hz; needed where places are counted in samples.
     may_be_empty : bool
         Whether there may be no gap.
+    doubtful : bool
+        Whether labels that are marked as doubtful are gaps, too.
 
     Raises
     ------
@@ -131,12 +140,14 @@ def read_gaps(
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             if "\t" in line.strip():
-                gaps += _labelled(line)
+                gaps += [] if DOUBTFUL in line and not doubtful else _labelled(line)
             elif bare := line.partition("#")[0].strip():
                 gaps.append(parse_gap(bare, sample_rate))
         except ConfigError as error:
             raise ConfigError(f"{path}, line {number}: {error}") from None
     if not gaps and not may_be_empty:
+        if DOUBTFUL in text:
+            raise ConfigError(f"{path} holds doubtful places alone; --doubtful fills them")
         raise ConfigError(f"{path} holds no gaps; expected one START:STOP in seconds a line")
     return gaps
 

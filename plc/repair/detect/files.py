@@ -13,7 +13,7 @@ from plc.repair.detect.plausible import weigh
 from plc.repair.detect.search import Detector
 from plc.repair.detect.selection import EVERYTHING, Selection
 from plc.repair.gaps import Stretch
-from plc.repair.marks import channel_mark
+from plc.repair.marks import DOUBTFUL, channel_mark
 from plc.repair.recordings import Progress
 
 
@@ -141,12 +141,15 @@ def labels_of(finding: Finding, sample_rate: int, channels: int) -> Iterator[str
     """Yield a label of Audacity for each gap of a finding.
 
     Its text ends in the channels, ``[1]``, where not all ``channels`` of the recording are damaged.
+    A doubtful one is marked, with the reason.
     """
     some = finding.among(channels)
+    told = f"{finding.kind} {finding.confidence:.2f}"
+    told += f" {DOUBTFUL} {finding.doubt}" if finding.doubt else ""
     where = f" {channel_mark(some)}" if some else ""
     for start, stop in finding.gaps:
         start_s, stop_s = start / sample_rate, stop / sample_rate
-        yield f"{start_s:.6f}\t{stop_s:.6f}\t{finding.kind} {finding.confidence:.2f}{where}\n"
+        yield f"{start_s:.6f}\t{stop_s:.6f}\t{told}{where}\n"
 
 
 def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True) -> None:
@@ -156,7 +159,7 @@ def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True)
     ----------
     path : str or Path
         A text file: a line ``start TAB stop TAB kind and confidence`` in seconds for each finding,
-        with its channels, counted from 1, where not all are damaged.
+        with its channels, counted from 1, where not all are damaged. Doubtful ones are marked.
     report : DetectReport
         The findings.
     overwrite : bool
@@ -169,5 +172,5 @@ def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True)
     """
     check_new(Path(path), overwrite)
     rate = report.sample_rate
-    lines = [line for each in report.damage for line in labels_of(each, rate, report.channels)]
+    lines = [line for each in report.findings for line in labels_of(each, rate, report.channels)]
     write_whole(Path(path), "".join(lines).encode())

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plc.errors import ConfigError, unknown
 from plc.repair.detect.findings import KINDS, Finding
@@ -20,6 +20,8 @@ class Selection:
         0 to 1.
     longest_ms : float
         Longer findings are left out.
+    doubtful : bool
+        Whether doubtful places are damage, too.
 
     Raises
     ------
@@ -30,6 +32,7 @@ class Selection:
     kinds: tuple[str, ...] = ()
     min_confidence: float = 0.0
     longest_ms: float = math.inf
+    doubtful: bool = False
 
     def __post_init__(self) -> None:
         """Raise for an impossible selection."""
@@ -45,7 +48,7 @@ class Selection:
         """Return the findings that are asked for, in their order."""
         longest = self.longest_ms * sample_rate / 1000
         return tuple(
-            each
+            replace(each, doubt="") if self.doubtful else each
             for each in findings
             if (not self.kinds or each.kind in self.kinds)
             and each.confidence >= self.min_confidence

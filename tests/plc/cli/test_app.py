@@ -827,6 +827,36 @@ def test_only_the_damage_that_is_asked_for_is_told_and_filled(tapes: Path) -> No
     assert np.abs(read_audio(target)[0][8_000:8_400]).max() > 0.01
 
 
+def test_doubtful_places_are_labelled_as_such_and_filled_on_request(tmp_path: Path) -> None:
+    gated = tones(1, RATE, 4 * RATE)
+    gated[np.arange(gated.size) % 2_240 >= 1_120] = 0.0
+    source, labels = tmp_path / "in/gated.wav", tmp_path / "labels/gated.wav.txt"
+    source.parent.mkdir()
+    soundfile.write(source, gated, RATE, subtype="PCM_16")
+    run("detect", tmp_path / "in", "--labels", labels.parent)
+    lines = labels.read_text().splitlines()
+    assert len(lines) > 20
+    assert all("\tsilence 1.00 doubtful: " in line for line in lines)
+    made = [tmp_path / name for name in ("found.wav", "labelled.wav")]
+    given = ("--method", "ar", "--quality", "fast")
+    assert "--doubtful" in refusal("inpaint", source, made[0], *given)
+    assert "--doubtful fills them" in refusal("inpaint", source, made[1], "--gaps", labels, *given)
+    run("inpaint", source, made[0], "--doubtful", *given)
+    run("inpaint", source, made[1], "--doubtful", "--gaps", labels, *given)
+    out = ("--out", tmp_path / "out", "--jobs", 1, *given)
+    for gaps in ((), ("--gaps", labels.parent)):
+        assert "1 doubtful" in run("repair", source.parent, *out, *gaps).stdout
+        np.testing.assert_array_equal(
+            read_audio(tmp_path / "out/gated.wav")[0], read_audio(source)[0]
+        )
+        run("repair", source.parent, *out, *gaps, "--doubtful")
+        made.append(tmp_path / "out/gated.wav")
+        filled = [read_audio(each)[0] for each in made]
+        assert np.abs(filled[0][4_000:4_400]).max() > 0.01
+        for each in filled[1:]:
+            np.testing.assert_array_equal(each, filled[0])
+
+
 def test_a_repair_is_looked_at_before_it_is_done(tapes: Path) -> None:
     out, page, labels = (tapes.with_name(name) for name in ("out", "look.html", "labels.zip"))
     given = ("repair", tapes, "--out", out, "--method", "ar", "--jobs", 1)
