@@ -25,6 +25,8 @@ _WIDTH_MS, _HOP_MS, _AROUND_MS, _SPLIT = 10.0, 5.0, 2000.0, 16
 _FEWEST, _SHORTER_MS = 20, 30.0
 # Zeros of such a length are a hole, whoever made it; holes so near are one of a draw.
 _ZERO_MS, _NEAR_MS = 1.0, 250.0
+# A pause is as long; beside one, so many places may be pauses, too.
+_PAUSE_MS, _OWN = 5.0, 2
 
 
 def is_chosen(row: NDArray[np.float32], holes: Sequence[Finding], sample_rate: int) -> bool:
@@ -49,6 +51,22 @@ def is_chosen(row: NDArray[np.float32], holes: Sequence[Finding], sample_rate: i
     count = np.add.reduceat(~np.isnan(ranks), firsts, axis=1, dtype=np.int64)
     total = np.add.reduceat(np.nan_to_num(ranks), firsts, axis=1)
     return any(_chance(each) < _LIKELY for each in np.where(count, total / count.clip(1), np.nan))
+
+
+def are_few(row: NDArray[np.float32], found: Sequence[Finding], sample_rate: int) -> bool:
+    """Return whether places that were found are few beside the silences of a channel's own.
+
+    Parameters
+    ----------
+    row, sample_rate
+        As for :func:`is_chosen`.
+    found : sequence of Finding
+        All of them.
+    """
+    least = _PAUSE_MS * sample_rate / 1000
+    lost = _gone(np.ones_like(row), found, sample_rate / 1000)
+    silent = [(a, b) for a, b in runs(row == 0) if b - a >= least and a > 0 and b < row.size]
+    return bool(_OWN * sum(lost[a] == lost[b] for a, b in silent) > len(found))
 
 
 def _chance(ranks: NDArray[np.float64]) -> float:

@@ -19,8 +19,8 @@ from plc.repair.detect.judge import judge_of
 from plc.repair.detect.levels import FLOOR_DB, HOP_MS, SILENT_DB, change_db, level_db, mean_db
 from plc_kernels.ar import extrapolate, fit_burg, taps_of
 
-LONGEST_MS = 1000.0
-"""Longer holes are pauses."""
+LONGEST_MS, LONGEST_ZEROS_MS = 1000.0, 2500.0
+"""Longer holes are pauses; of zeros between loud samples, which are listed, longer ones."""
 
 _FALL_DB, _RISE_DB = 12.0, 10.0
 _BEFORE_MS, _AFTER_MS = 25.0, 15.0
@@ -147,7 +147,8 @@ def cut_off(row: NDArray[np.float32], sample_rate: int) -> Iterator[Finding]:
     starts = np.array([start for start, _ in still])
     for start, stop in still:
         crowd = np.searchsorted(starts, [start - _WAVE_MS * ms, start + _WAVE_MS * ms])
-        if stop - start > LONGEST_MS * ms or crowd[1] - crowd[0] > _WAVE_RUNS:
+        most_ms = LONGEST_MS if row[start] else LONGEST_ZEROS_MS
+        if stop - start > most_ms * ms or crowd[1] - crowd[0] > _WAVE_RUNS:
             continue
         if start < past or stop + past > row.size:
             continue

@@ -43,6 +43,8 @@ class Finding:
         Whether a machine cut a sound there that goes on; it may do so regularly.
     stutter : bool
         Whether a long block takes the place of another one: such places make no others seams.
+    through : bool
+        Whether one sound stands on both sides of a long silence: a rest has other notes behind it.
     """
 
     start: int
@@ -55,6 +57,7 @@ class Finding:
     written: bool = False
     seam: bool = False
     stutter: bool = False
+    through: bool = False
 
     def among(self, channels: int) -> tuple[int, ...]:
         """Return its channels; none where all of a recording's are damaged."""

@@ -3,15 +3,16 @@
 A gate, a rest, a Morse sign or a drum machine cuts sound off as damage does. One place cannot tell
 which it is; all of a recording can. A finding is doubtful where
 
-* it recurs regularly, or begins or ends on beats (:mod:`plc.repair.detect.rhythm`),
-* holes make up too much of the 20 s around, the less the longer they are: lost packets are short
-  and may be many, long holes are rare,
+* it recurs regularly, or begins or ends on beats (:mod:`plc.repair.detect.rhythm`); but the clicks
+  of a scratch come again with each turn of a record,
+* its kind has more places a second, or a larger share of the 20 s around, than damage has: gates,
+  applause and edits have, whatever their rhythm. Lost packets lie on a grid and may be more,
 * it lies between different square waves (:mod:`plc.repair.detect.constant`), or holes lie where
   sounds end and begin, more than by chance (:mod:`plc.repair.detect.chance`),
 * it is a click, and nothing but clicks sounds around it,
-* sound is faded out and in again over a long hole, a long silence has no shorter damage around, a
-  stutter is long, or a block of a tone that goes on seems to repeat,
-* repeated blocks are many, and lie on no grid as lost packets do,
+* sound is faded out and in again over a long hole, a long silence has other sound behind it and no
+  shorter damage around, a stutter is long, or a block of a tone that goes on seems to repeat,
+* holes are few beside silences of the recording's own, and no sound goes on through them,
 * most of what is found around is doubtful,
 * the detector is not sure of it, and nothing certain is found within 10 s: damage is rarely alone.
   Nor are the clicks of a scratched record: likely ones are enough if they are many.
@@ -27,6 +28,7 @@ As many stutters say that they are none.
 Doubtful places are told of, and not filled.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -46,17 +48,58 @@ REST = "long rests, and nothing else"
 FADED = "faded on both sides"
 STEADY = "a tone that goes on"
 STUTTER = "a long stutter"
-TOO_MANY = "too many repeats"
+TOO_MANY = "too many of its kind"
+LONG = "too long to fill"
 ALIKE = "like its neighbours"
 UNSURE = "not sure, and nothing certain around"
 
 _HOLES, _REPEATS, _CLICKS = ("silence", "dropout"), ("repeat",), ("click",)
 _WINDOW_S = 20.0
-# Of holes of so many seconds and more: the largest share of the window, and the fewest of them.
-_SHARES = ((0.0, 0.30, 2), (0.06, 0.12, 3), (0.16, 0.04, 2), (0.4, 0.04, 1))
-_REPEAT_SHARE = 0.25
-# A dropout is shorter, a repeat is.
-_FADED_S, _STUTTER_S = 0.16, 0.25
+# A dropout is shorter; as many holes in a short recording say nothing.
+_FADED_S, _FEW = 0.16, 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """The most places a second, and the largest share, of what is damage; of so many and more.
+
+    Of places of a least length. Packets, seams, and silences that sound goes on through are not
+    counted where they have no limit.
+    """
+
+    doubt: str
+    kinds: tuple[str, ...]
+    a_second: float = math.inf
+    share: float = 1.0
+    fewest: int = 1
+    least_s: float = 0.0
+    packets: bool = True
+    seams: bool = True
+    through: bool = True
+    written: bool = False
+
+
+# Of what is found in the 20 s around, doubtful places too: beyond it a kind is a property of the
+# recording. What lies on a grid of packets may be more, and long holes fewer.
+_LIMITS = (
+    _Limit(TOO_MUCH, _HOLES, share=0.30, fewest=2),
+    _Limit(TOO_MUCH, _HOLES, share=0.12, fewest=3, least_s=0.06),
+    _Limit(TOO_MUCH, _HOLES, share=0.04, fewest=2, least_s=0.16, through=False),
+    _Limit(TOO_MUCH, _HOLES, share=0.04, least_s=0.4, through=False),
+    _Limit(TOO_MUCH, _HOLES, a_second=0.25, share=0.2, fewest=3, least_s=0.16),
+    _Limit(TOO_MANY, ("silence",), a_second=1.6, share=0.09, fewest=_FEW, packets=False),
+    _Limit(TOO_MANY, ("dropout",), a_second=1.5, share=0.08, fewest=4, packets=False),
+    _Limit(TOO_MANY, _REPEATS, a_second=1.0, share=0.05, fewest=4, packets=False, seams=False),
+    _Limit(TOO_MANY, _REPEATS, a_second=4.0, share=0.25, fewest=2, packets=False),
+    _Limit(TOO_MANY, _REPEATS, share=0.03, fewest=3, least_s=0.06, packets=False),
+    _Limit(TOO_MANY, _HOLES + _REPEATS, a_second=2.5, share=0.10, fewest=_FEW, packets=False),
+    _Limit(TOO_MANY, ("silence",), a_second=2.0, fewest=4, packets=False, written=True),
+    _Limit(TOO_MANY, _CLICKS, a_second=4.5, share=0.005, fewest=4),
+    _Limit(TOO_MANY, _HOLES + _REPEATS + _CLICKS, a_second=4.5, fewest=_FEW, packets=False),
+    _Limit(FADED, ("dropout",), a_second=0.0, least_s=_FADED_S),
+    _Limit(STUTTER, _REPEATS, a_second=0.0, least_s=0.25),
+    _Limit(LONG, ("silence",), a_second=0.0, least_s=1.51),
+)
 # Two places on a grid of lost packets are a period apart by chance; clicks lie on none.
 _PACKET_S, _CLICK_S = 0.02, 0.004
 # A tick that comes again more slowly may be a scratch: a record of 78 turns takes 0.77 s. But no
@@ -66,12 +109,16 @@ _BEATS_S, _CLICK_BEATS_S = (0.07, 0.7), (0.05, 0.7)
 _EVEN_S, _EVEN_SAMPLES, _EVEN_SHARE = 1e-4, 2.2, 0.75
 # Seams that come again sooner are made by a gate; that share of the places around makes all seams.
 _SEAM_PERIODS_S, _SEAM_SHARE = (0.04, 0.2), 1 / 3
-# More repeats in a second must lie on a grid: of such packets, so many of them, so well.
-_MANY_REPEATS, _REPEATS_A_S, _SEAMS_A_S = 8, 2.5, 4.0
-_GRIDS_S, _ON_GRID, _A_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.5, 0.9
+# A scratch comes again with each turn of a record, of 33 1/3, 45, 78 or 16 2/3 a minute: up to so
+# many scratches, so nearly, such a share of the times.
+_TURNS_S, _SCRATCHES, _SPEED, _TURN_SHARE = (1.8, 60 / 45, 60 / 78, 3.6), 3, 0.006, 0.6
+# Grids of packets; that well, beats lie on one, and many places of their lengths.
+_GRIDS_S, _A_GRID, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.9, 0.7
+_MANY, _PACKETS_S = 8, 0.065
 # Frames of codecs and buffers of sound cards that beats are told from, too.
 _BUFFERS = ((1024, 48e3), (2048, 48e3), (1024, 44.1e3), (1152, 44.1e3), (2048, 44.1e3))
-_FRAMES_S = (0.024, 0.032, 0.045, 0.05, 0.08, 0.1, 0.12, *(size / hz for size, hz in _BUFFERS))
+_BUFFERS_S = tuple(size / hz for size, hz in _BUFFERS)
+_FRAMES_S = (0.024, 0.032, 0.045, 0.05, 0.08, 0.1, 0.12, *_BUFFERS_S)
 # Around a place so many others are doubtful, and such a share.
 _NEIGHBOURS, _NEIGHBOUR_SHARE = 4, 0.5
 # Of holes of so many seconds and more, fewer are enough.
@@ -93,11 +140,12 @@ class _Places:
     stop_s: NDArray[np.float64]
     seam: NDArray[np.bool_]
     stutter: NDArray[np.bool_]
+    through: NDArray[np.bool_]
     total_s: float
 
     def only(self, kept: NDArray[np.bool_]) -> "_Places":
         """Return some of the places."""
-        names = ("numbers", "start_s", "stop_s", "seam", "stutter")
+        names = ("numbers", "start_s", "stop_s", "seam", "stutter", "through")
         return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
     @property
@@ -117,10 +165,10 @@ class _Places:
         start = np.clip((self.start_s + self.stop_s - _WINDOW_S) / 2, 0.0, last)
         return start, np.minimum(start + _WINDOW_S, self.total_s)
 
-    def shares(self, of: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def shares(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return share of each window, and how many begin there."""
         first_s, last_s = self.around()
-        start, stop = self.start_s[of], np.maximum.accumulate(self.stop_s[of])
+        start, stop = self.start_s, np.maximum.accumulate(self.stop_s)
         start = np.maximum(start, np.concatenate([[0.0], stop[:-1]]))
         sums = np.concatenate([[0.0], np.cumsum(np.maximum(stop - start, 0.0))])
         low, high = (np.searchsorted(start, each) for each in (first_s, last_s))
@@ -139,22 +187,25 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
     """
     doubts = [each.doubt for each in findings]
     for channel in sorted({each for finding in findings for each in finding.channels}):
+        total_s = samples / sample_rate
         holes, repeats, clicks = [
-            _places(findings, channel, kinds, samples / sample_rate, sample_rate)
+            _places(findings, channel, kinds, total_s, sample_rate)
             for kinds in (_HOLES, _REPEATS, _CLICKS)
         ]
+        both = _places(findings, channel, _HOLES + _REPEATS, total_s, sample_rate, None)
+        ticks = clicks.only(clicks.seam | (not _are_turns(clicks.start_s)))
         named = [
-            *_of_holes(holes, findings),
-            *_of_repeats(repeats),
-            _regular(clicks, _CLICK_S, _CLICK_PERIODS_S),
-            _slow(clicks, sample_rate),
+            *_beyond(findings, channel, total_s, sample_rate),
+            _regular(holes, _PACKET_S, _PERIODS_S),
+            _regular(repeats, _PACKET_S, _PERIODS_S),
+            _regular(ticks, _CLICK_S, _CLICK_PERIODS_S),
+            _slow(ticks, sample_rate),
             *(_on_beats(each.only(~each.seam), _BEATS_S) for each in (holes, repeats)),
-            _on_beats(clicks, _CLICK_BEATS_S),
+            _on_beats(ticks, _CLICK_BEATS_S),
         ]
-        both = _places(findings, channel, _HOLES + _REPEATS, samples / sample_rate, sample_rate)
         for numbers, doubt in named:
             _add(doubts, numbers, doubt)
-        alike = [_alike(both, doubts, _NEIGHBOURS)]
+        alike = [_alike(each, doubts, _NEIGHBOURS) for each in (both, clicks)]
         alike.append(_alike(holes.only(holes.length_s >= _LONG_S), doubts, _LONG))
         _add(doubts, np.concatenate(alike), ALIKE)
     _add(doubts, _rests(findings, doubts, sample_rate), REST)
@@ -169,40 +220,46 @@ def _add(doubts: list[str], numbers: NDArray[np.int64], doubt: str) -> None:
 
 
 def _places(
-    findings: Sequence[Finding], channel: int, kinds: tuple[str, ...], total_s: float, rate: int
+    findings: Sequence[Finding],
+    channel: int,
+    kinds: tuple[str, ...],
+    total_s: float,
+    rate: int,
+    written: bool | None = False,
 ) -> _Places:
     rows = [
-        (number, each.start, each.stop, each.seam, each.stutter)
+        (number, each.start, each.stop, each.seam, each.stutter, each.through)
         for number, each in enumerate(findings)
-        if each.kind in kinds and channel in each.channels and not each.written
+        if each.kind in kinds and channel in each.channels and written in (None, each.written)
     ]
-    numbers, start, stop, seam, stutter = np.array(rows, np.int64).reshape(-1, 5).T
-    made = _Places(numbers, start / rate, stop / rate, seam > 0, stutter > 0, total_s)
+    numbers, start, stop, *is_so = np.array(rows, np.int64).reshape(-1, 6).T
+    seam, stutter, through = (each > 0 for each in is_so)
+    made = _Places(numbers, start / rate, stop / rate, seam, stutter, through, total_s)
     return made.with_company()
 
 
-def _of_holes(holes: _Places, findings: Sequence[Finding]) -> Iterator[_Named]:
-    too_much = np.zeros(holes.numbers.size, np.bool_)
-    for least_s, most, fewest in _SHARES:
-        long = holes.length_s >= least_s
-        share, count = holes.shares(long)
-        too_much |= long & (share > most) & (count >= fewest)
-    yield holes.numbers[too_much], TOO_MUCH
-    faded = np.array([findings[number].kind == "dropout" for number in holes.numbers], np.bool_)
-    yield holes.numbers[faded & (holes.length_s > _FADED_S)], FADED
-    yield _regular(holes, _PACKET_S, _PERIODS_S)
+def _beyond(
+    findings: Sequence[Finding], channel: int, total_s: float, rate: int
+) -> Iterator[_Named]:
+    """Yield the places of kinds that are too many, or make up too much of the recording."""
+    for limit in _LIMITS:
+        places = _places(findings, channel, limit.kinds, total_s, rate, limit.written)
+        kept = (places.length_s >= limit.least_s) & (limit.seams | ~places.seam)
+        places = places.only(kept & (limit.through | ~places.through))
+        share, count = places.shares()
+        most = limit.a_second * min(_WINDOW_S, total_s)
+        beyond = (count >= limit.fewest) & ((count > most) | (share > limit.share))
+        if limit.packets or not _are_packets(places, rate):
+            yield places.numbers[beyond], limit.doubt
 
 
-def _of_repeats(repeats: _Places) -> Iterator[_Named]:
-    share, count = repeats.shares(np.ones(repeats.numbers.size, np.bool_))
-    in_s = min(_WINDOW_S, repeats.total_s)
-    many = (count >= _MANY_REPEATS) & (count > _REPEATS_A_S * in_s)
-    many &= ~repeats.seam | (count > _SEAMS_A_S * in_s)
-    yield repeats.numbers[repeats.length_s > _STUTTER_S], STUTTER
-    yield repeats.numbers[(share > _REPEAT_SHARE) & (count > 1)], TOO_MUCH
-    if not _grid_of(repeats.start_s, _GRIDS_S, _ON_GRID):
-        yield repeats.numbers[many], TOO_MANY
-    yield _regular(repeats, _PACKET_S, _PERIODS_S)
+def _are_packets(places: _Places, rate: int) -> bool:
+    """Return whether places are short, and begin and end on a grid of packets."""
+    short = places.only(places.length_s <= _PACKETS_S)
+    few = short.numbers.size < max(_MANY, places.numbers.size / 2)
+    grids_s = tuple(f(each * rate) / rate for each in _GRIDS_S for f in (math.floor, math.ceil))
+    edges = short.start_s, short.stop_s
+    return not few and all(_grid_of(each, grids_s + _BUFFERS_S, _ON_GRID) for each in edges)
 
 
 def _regular(places: _Places, width_s: float, periods_s: tuple[float, float]) -> _Named:
@@ -221,6 +278,16 @@ def _slow(clicks: _Places, sample_rate: int) -> _Named:
     width_s = max(_EVEN_S, _EVEN_SAMPLES / sample_rate)
     found, doubt = _regular(clicks, width_s, _SLOW_PERIODS_S)
     return found[: found.size * (found.size >= _EVEN_SHARE * clicks.numbers.size)], doubt
+
+
+def _are_turns(times_s: NDArray[np.float64]) -> bool:
+    """Return whether most times come again with the turns of a record, and not sooner."""
+    for several in range(1, min(_SCRATCHES + 1, times_s.size)):
+        apart_s = times_s[several:] - times_s[:-several]
+        turn_s = float(np.median(apart_s))
+        if np.mean(np.abs(apart_s - turn_s) <= _SPEED * turn_s) >= _TURN_SHARE:
+            return min(abs(turn_s / each - 1.0) for each in _TURNS_S) <= _SPEED
+    return False
 
 
 def _on_beats(places: _Places, beats_s: tuple[float, float]) -> _Named:
@@ -261,7 +328,8 @@ def _rests(findings: Sequence[Finding], doubts: list[str], rate: int) -> NDArray
     sound = np.array([not doubt for doubt in doubts], np.bool_)
     holes = [each.kind == "silence" and not each.written for each in findings]
     long = [each.stop - each.start > _FADED_S * rate for each in findings]
-    rests = sound & np.logical_and(holes, long)
+    through = np.array([each.through for each in findings], np.bool_)
+    rests = sound & ~through & np.logical_and(holes, long)
     others = sound & ~rests & np.array([each.kind != "click" for each in findings], np.bool_)
     return np.flatnonzero(rests & (_near(findings, others, rate) == 0))
 

@@ -6,6 +6,9 @@ does nowhere around: predictors miss one sample there, forwards and backwards, b
 other. A beat, a sign or a gate begins or ends a sound, and cuts out more of it. So a seam is
 damage, however regularly seams come.
 
+A silence of one packet is a seam, too. Longer ones may be rests; where one sound stands on both
+sides of one, it goes on through it.
+
 A block that a buffer said again was put in: the wave jumps where it begins, and goes on behind it
 as if nothing had been. A stutter that was made on purpose takes the place of what it covers, and
 ends in a jump, too; so does a packet that is played in place of a lost one, but that is shorter.
@@ -21,10 +24,16 @@ from plc.repair.detect.levels import change_db
 
 # Longest block said again, and longest silence: a buffer's, not a note's or a rest's.
 _LONGEST_MS = {"repeat": 100.0, "silence": 22.0, "click": 3.0}
+# A silence of a packet is longer; as many ms, so nearly.
+PACKETS_MS, _PACKET_OFF_MS = (30.0, 40.0, 60.0), 0.5
 # Longest block that takes the place of another one: a packet's.
 _REPLACED_MS = 45.0
 # What is compared on both sides, and how far its level and spectrum may differ.
 _SIDE_MS, _LEVEL_DB, _SPECTRUM_DB = 12.0, 10.0, 9.5
+LONG_MS = 65.0
+"""Longer than a packet; a rest may be."""
+# The same of those.
+_LONG_SIDE_MS, _LONG_LEVEL_DB, _LONG_SPECTRUM_DB = 25.0, 6.0, 7.5
 # Of a side, so much may be zero.
 _ZERO = 0.25
 # A jump is so many times the largest error from there to there beside it, and that of 16 bits.
@@ -53,8 +62,9 @@ def is_seam(row: NDArray[np.float32], each: Finding, sample_rate: int, errors: E
         From :func:`plc.repair.detect.clicks.residual`.
     """
     ms = sample_rate / 1000
-    length = each.stop - each.start
-    if length > _LONGEST_MS.get(each.kind, 0.0) * ms:
+    length_ms = (each.stop - each.start) / ms
+    packet = min(abs(length_ms - each_ms) for each_ms in PACKETS_MS) <= _PACKET_OFF_MS
+    if length_ms > _LONGEST_MS.get(each.kind, 0.0) and not (each.kind == "silence" and packet):
         return False
     if not _is_one_sound(row, each.start, each.stop, sample_rate):
         return False
@@ -66,6 +76,21 @@ def is_seam(row: NDArray[np.float32], each: Finding, sample_rate: int, errors: E
     return _leaps(row, each.start, each.stop, sample_rate) and _leaps(
         row[::-1], row.size - each.stop, row.size - each.start, sample_rate
     )
+
+
+def goes_on(row: NDArray[np.float32], each: Finding, sample_rate: int) -> bool:
+    """Return whether the sound before a hole goes on behind it: of a long one, nearly the same.
+
+    Parameters
+    ----------
+    row, each, sample_rate
+        As for :func:`is_seam`.
+    """
+    if each.stop - each.start < LONG_MS * sample_rate / 1000:
+        return _is_one_sound(row, each.start, each.stop, sample_rate)
+    limits = _LONG_SIDE_MS, _LONG_LEVEL_DB, _LONG_SPECTRUM_DB
+    silent = each.kind == "silence" and not row[each.start : each.stop].any()
+    return silent and _is_one_sound(row, each.start, each.stop, sample_rate, limits)
 
 
 def is_stutter(each: Finding, sample_rate: int, errors: Errors) -> bool:
@@ -109,9 +134,16 @@ def _jump(errors: Errors, place: int, sample_rate: int) -> float:
     return min(jumps)
 
 
-def _is_one_sound(row: NDArray[np.float32], start: int, stop: int, sample_rate: int) -> bool:
+def _is_one_sound(
+    row: NDArray[np.float32],
+    start: int,
+    stop: int,
+    sample_rate: int,
+    limits: tuple[float, float, float] = (_SIDE_MS, _LEVEL_DB, _SPECTRUM_DB),
+) -> bool:
     """Return whether the sound before a place goes on behind it."""
-    side = round(_SIDE_MS * sample_rate / 1000)
+    side_ms, most_db, most_change_db = limits
+    side = round(side_ms * sample_rate / 1000)
     if start < side or stop + side > row.size:
         return False
     sides = row[start - side : start], row[stop : stop + side]
@@ -119,7 +151,7 @@ def _is_one_sound(row: NDArray[np.float32], start: int, stop: int, sample_rate: 
         return False
     power = [float(np.mean(np.square(each, dtype=np.float64))) + 1e-12 for each in sides]
     level_db = abs(10 * np.log10(power[0] / power[1]))
-    return bool(level_db <= _LEVEL_DB and change_db(*sides, sample_rate) <= _SPECTRUM_DB)
+    return bool(level_db <= most_db and change_db(*sides, sample_rate) <= most_change_db)
 
 
 def _leaps(row: NDArray[np.float32], place: int, behind: int, sample_rate: int) -> bool:

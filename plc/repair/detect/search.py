@@ -210,6 +210,7 @@ def _join(found: list[Finding], each: Finding, channel: int) -> None:
                 written=each.written and other.written,
                 seam=each.seam and other.seam,
                 stutter=each.stutter or other.stutter,
+                through=each.through and other.through,
                 doubt=other.doubt or each.doubt,
             )
             return
@@ -248,9 +249,17 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     uneven = [*holes, *repeats.find(sound, rate, errors)]
     made = [*stuck, *(each for each in uneven if not constant.is_stair(sound, each, rate))]
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
+    few = chance.are_few(sound, kept, rate)
     for group in (zeros, [each for each in kept if each in holes and not each.doubt]):
-        if chance.is_chosen(sound, group, rate):
-            meant = {each: replace(each, written=False, doubt=CHOSEN) for each in group}
+        chosen = chance.is_chosen(sound, group, rate)
+        if chosen or few:
+            meant = {
+                each: replace(each, written=False, doubt=CHOSEN)
+                for each in group
+                if chosen
+                or each.stop - each.start >= seams.LONG_MS * rate / 1000
+                or not seams.goes_on(sound, each, rate)
+            }
             kept = [meant.get(each, each) for each in kept]
     edge = round(_EDGE_MS * rate / 1000)
     single = [
@@ -264,6 +273,7 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
             each,
             seam=seams.is_seam(sound, each, rate, errors),
             stutter=seams.is_stutter(each, rate, errors),
+            through=seams.goes_on(sound, each, rate),
         )
         for each in told
     ]

@@ -131,8 +131,11 @@ def with_silence(lengths_ms: list[float], starts_ms: list[float]) -> NDArray[np.
     return x
 
 
-def test_one_long_rest_is_doubted_unless_shorter_damage_is_around() -> None:
-    assert filled(with_silence([250.0], [4300.0])) == []
+def test_one_long_rest_is_doubted_unless_sound_goes_on_or_shorter_damage_is_around() -> None:
+    x = with_silence([250.0], [4300.0])
+    assert len(filled(x)) == 1
+    x[72_800:] = 0.3 * tones(8, RATE, x.size - 72_800)
+    assert filled(x) == []
     for length_ms in (20.0, 100.0, 150.0):
         assert len(filled(with_silence([length_ms], [4300.0]))) == 1
     assert len(filled(with_silence([250.0, 20.0], [4300.0, 5500.0]))) == 2

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import Finding, detect
-from plc.repair.detect.plausible import weigh
+from plc.repair.detect.plausible import LONG, weigh
 from plc.repair.detect.rhythm import on_beats
 from plc_bench.detection.damage import through
 from plc_bench.detection.kinds import UNDAMAGED, undamaged
@@ -250,6 +250,110 @@ def test_a_slow_metronome_is_doubted_and_a_scratch_that_turns_is_not() -> None:
         found = [each for each in detect(x, sample_rate=RATE) if each.kind == "click"]
         assert len(found) >= 8
         assert {bool(each.doubt) for each in found} == {even}
+
+
+@pytest.mark.parametrize("turns_a_minute", [100 / 3, 45.0, 78.0, 50 / 3])
+def test_clicks_of_a_scratch_come_again_with_each_turn_and_are_damage(
+    turns_a_minute: float,
+) -> None:
+    x = tones(3, RATE, 20 * RATE)
+    places = np.rint(np.arange(0.7, 19.0, 60.0 / turns_a_minute) * RATE).astype(int)
+    x[places] += 0.5
+    found = [each for each in detect(x, sample_rate=RATE) if each.kind == "click"]
+    assert len(found) >= 0.8 * len(places)
+    assert not any(each.doubt for each in found)
+
+
+def cut(x: NDArray[np.float32], starts_s: Sequence[float], length_s: float) -> list[Finding]:
+    """Return the findings in a sound that is cut off at some places."""
+    y = x.copy()
+    for start_s in starts_s:
+        y[round(start_s * RATE) : round((start_s + length_s) * RATE)] = 0.0
+    return detect(y, sample_rate=RATE)
+
+
+@pytest.mark.parametrize(
+    ("length_s", "period_s"), [(0.03, 1.0), (0.02, 0.5), (0.04, 1.5), (0.06, 2.0)]
+)
+def test_regular_holes_of_a_packet_are_damage_where_sound_goes_on(
+    length_s: float, period_s: float
+) -> None:
+    starts_s = np.arange(0.75, 11.5, period_s)
+    found = cut(tones(3, RATE, 12 * RATE), starts_s.tolist(), length_s)
+    assert len(found) == len(starts_s)
+    assert not any(each.doubt for each in found)
+
+
+def test_regular_rests_between_other_notes_are_no_packets() -> None:
+    notes = [(0.5, 2.0)[n % 2] * tones(20 + n, RATE, RATE) for n in range(12)]
+    found = cut(np.concatenate(notes), [n - 0.04 for n in range(1, 12)], 0.04)
+    assert len(found) >= 8
+    assert all(each.doubt for each in found)
+
+
+@pytest.mark.parametrize("length_s", [0.3, 1.0, 1.5])
+def test_few_long_silences_are_filled_where_sound_goes_on(length_s: float) -> None:
+    for starts_s in ([4.3], [4.3, 12.1]):
+        found = cut(tones(3, RATE, 16 * RATE), starts_s, length_s)
+        assert [bool(each.doubt) for each in found] == [False] * len(starts_s)
+    found = cut(tones(3, RATE, 16 * RATE), [1.1, 4.3, 6.9, 10.2, 12.1, 14.0], length_s)
+    assert len(found) == 6
+    assert all(each.doubt for each in found)
+
+
+def test_a_silence_that_is_too_long_to_fill_is_listed() -> None:
+    [found] = cut(tones(3, RATE, 12 * RATE), [4.3], 2.0)
+    assert found.doubt == LONG
+
+
+def test_a_hole_is_doubtful_where_a_recording_has_more_silences_of_its_own() -> None:
+    x = tones(3, RATE, 12 * RATE)
+    gain = np.ones(x.size, np.float32)
+    for start_s in (1.0, 3.0, 7.0, 9.0):  # faded on both sides, which is no hole
+        faded = np.concatenate(
+            [np.linspace(1, 0, 4_800), np.zeros(4_800), np.linspace(0, 1, 4_800)]
+        )
+        gain[round(start_s * RATE) :][: faded.size] = faded
+    x[83_200:] = 0.3 * tones(8, RATE, x.size - 83_200)
+    for own, doubted in ((x, False), (x * gain, True)):
+        found = cut(own, [5.2], 0.05)
+        assert [bool(each.doubt) for each in found if each.start == 83_200] == [doubted]
+
+
+def placed(kind: str, a_second: float, length_s: float, grid_s: float) -> list[Finding]:
+    """Return findings of one kind at drawn places of 20 s, or of a grid."""
+    rng = np.random.default_rng(4)
+    count = round(20 * a_second)
+    starts_s = np.arange(count) / a_second + rng.uniform(0.0, 0.7 / a_second, count)
+    if grid_s:
+        starts_s = grid_s * np.rint(starts_s / grid_s)
+    return [
+        Finding(round(each * RATE), round((each + length_s) * RATE), kind, 1.0, (0,))
+        for each in starts_s
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "few", "many", "length_s", "share_s"),
+    [
+        ("silence", 1.0, 3.0, 0.013, 0.055),
+        ("dropout", 1.0, 2.0, 0.02, 0.1),
+        ("repeat", 0.7, 1.5, 0.02, 0.12),
+        ("click", 3.0, 6.0, 0.0005, 0.003),
+    ],
+)
+def test_more_places_a_second_than_damage_has_are_a_property_of_the_recording(
+    kind: str, few: float, many: float, length_s: float, share_s: float
+) -> None:
+    def doubted(a_second: float, length_s: float, grid_s: float = 0.0) -> set[bool]:
+        found = placed(kind, a_second, length_s, grid_s)
+        return {bool(each.doubt) for each in weigh(found, 20 * RATE, RATE)}
+
+    assert doubted(few, length_s) == {False}
+    assert doubted(many, length_s) == {True}
+    assert doubted(few * 0.9 if kind == "click" else few, share_s) == {kind != "silence"}
+    if kind == "silence":
+        assert doubted(many, 0.02, 0.02) == {False}
 
 
 @pytest.mark.parametrize("start", [0.0, 0.37])
