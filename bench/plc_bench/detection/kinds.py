@@ -283,6 +283,34 @@ def _muted(s: Studio, fade_ms: float) -> Signal:
     return s.music() * gain
 
 
+def _keyed(s: Studio, on_ms: tuple[float, float], off_ms: tuple[float, float]) -> Signal:
+    """Return a gate that opens and shuts at drawn times."""
+
+    def key() -> Iterator[Signal]:
+        while True:
+            yield np.ones(s.of(s.rng.uniform(*on_ms)))
+            yield s.rest(s.rng.uniform(*off_ms))
+
+    return s.joined(key())
+
+
+def _noise_gate(s: Studio, sound: Signal, least: float, hold_ms: float, fade_ms: float) -> Signal:
+    """Return a sound that a gate shuts off where it is quiet."""
+    level = np.convolve(np.abs(sound), np.ones(s.of(5.0)) / s.of(5.0), "same")
+    is_open = np.convolve(level > least, np.ones(s.of(hold_ms)))[: sound.size] > 0
+    gain = np.convolve(is_open, np.ones(s.of(fade_ms)) / s.of(fade_ms))[: sound.size]
+    made: Signal = sound * gain
+    return made
+
+
+def _drawn_stutter(s: Studio, block_ms: float, times: int) -> Signal:
+    out, block, place = s.music(), s.of(block_ms), s.of(400.0)
+    while place + (times + 1) * block < s.samples:
+        out[place + block :][: times * block] = np.tile(out[place : place + block], times)
+        place += s.of(s.rng.uniform(500.0, 1600.0))
+    return out
+
+
 def _game(s: Studio) -> Signal:
     def sound(_: int) -> Signal:
         which = s.rng.integers(3)
@@ -431,6 +459,21 @@ UNDAMAGED: dict[str, Maker] = {
     "fade in and out": lambda s: s.fade(s.music(), 2500.0, 2500.0),
     "distorted music": lambda s: _clip(s.music(), 8.0),
     "clipped voice": lambda s: _clip(s.speech(s.rest, (60.0, 300.0)), 6.0),
+    # Many places, in no rhythm
+    "gated at random": lambda s: s.music() * _keyed(s, (30.0, 300.0), (20.0, 200.0)),
+    "gated at random, short cuts": lambda s: s.music() * _keyed(s, (60.0, 400.0), (5.0, 40.0)),
+    "noise gated at random": lambda s: s.coloured() * _keyed(s, (30.0, 300.0), (10.0, 100.0)),
+    "transformer scratch": lambda s: s.music() * _keyed(s, (40.0, 90.0), (30.0, 80.0)),
+    "sixty-fourths at random": lambda s: s.music() * np.repeat(s.rng.random(999) < 0.7, s.of(31.25))[: s.samples],
+    "applause": lambda s: np.clip(s.scattered(20.0, _drawn(s, 60.0, 8.0, 0.2)), -1.0, 1.0),
+    "crackling fire": lambda s: s.scattered(90.0, _drawn(s, 12.0, 0.8, 0.4)) + s.coloured(None, 1.5, 0.02),
+    "telegraph sounder": lambda s: s.scattered(110.0, _drawn(s, 12.0, 1.5)) + s.coloured(None, 1.0, 0.001),
+    "stutter of 80 ms, drawn": lambda s: _drawn_stutter(s, 80.0, 2),
+    "stutter of 20 ms, drawn": lambda s: _drawn_stutter(s, 20.0, 4),
+    "speech behind a hard gate": lambda s: _noise_gate(s, s.speech(s.rest, (60.0, 300.0)), 0.02, 15.0, 0.1),
+    "speech behind a noise gate": lambda s: _noise_gate(s, s.speech(s.rest, (60.0, 300.0)) + s.coloured(None, 1.0, 0.002), 0.01, 30.0, 20.0),
+    "drums of one bit": lambda s: 0.5 * np.sign(np.round(8.0 * _drum_loop(s))),
+    "voice over beeps": lambda s: 0.5 * s.speech(s.rest, (60.0, 300.0)) + _cadence(s, 0.3 * s.tone(1000.0), (50.0, 430.0)),
     # Channels
     "two channels in turn": lambda s: _in_turn(s, 0.4 * s.tone(440.0), 0.4 * s.tone(554.0), 250.0),
     "music from side to side": lambda s: _in_turn(s, s.music(), s.music(), 330.0),

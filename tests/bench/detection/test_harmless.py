@@ -30,6 +30,20 @@ OFTEN = (
     "music of 4 bits",
     "pizzicato",
     "square wave 441 Hz",
+    "gated at random",
+    "gated at random, short cuts",
+    "noise gated at random",
+    "transformer scratch",
+    "sixty-fourths at random",
+    "applause",
+    "crackling fire",
+    "telegraph sounder",
+    "stutter of 80 ms, drawn",
+    "stutter of 20 ms, drawn",
+    "speech behind a hard gate",
+    "speech behind a noise gate",
+    "drums of one bit",
+    "voice over beeps",
 )
 
 
