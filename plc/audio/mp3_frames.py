@@ -8,7 +8,8 @@ damaged stretch is replaced by as many silent frames, and their samples are know
     samples   ..................│ NaN               │ …
 
 Frame 3 overlaps with the lost one, and its bytes may begin in it ("bit reservoir"): it is missing,
-too, and so is every further one whose first bytes are lost.
+too, and so is every further one whose first bytes are lost. The first frames of a file that was cut
+out of a longer one lack theirs as well.
 
 References
 ----------
@@ -39,6 +40,8 @@ _SYNC = re.compile(b"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
 # Of a decoder's filters, which a gapless one cuts off with the coder's own.
 _DECODER_DELAY = 529
 _LAME_DELAY_AT = 141
+# Samples behind a lost frame that its overlap and a decoder's filters reach, in whole frames.
+_OVERLAP = 1152
 _MARKS = (b"Xing", b"Info")
 # Frames on either side of a hole whose mean size is that of those which it had.
 _NEAR = 4
@@ -211,14 +214,16 @@ def _mended(
     silent = _silent(head[:2] + data[model.at + 2 : model.at + 3] + head[3:], model.size)
     parts, missing, number, silenced = [], [], 0, 0
     at = begin
+    # The coder's own frame has no sound, nor bytes of that behind it.
+    lead = int(_mark(frames[0].at, data, head) >= 0)
     for k, frame in enumerate(frames):
         count = holes.counts[k]
-        if count:
+        if count or (k == lead and _bytes_before(data, frame)):
             parts.append(silent * count)
-            stale = _stale(data, frames, k)
-            missing.append((number * samples - offset, (number + count + stale) * samples - offset))
+            silenced = max(silenced, _sound_from(data, frames, k))
+            last = number + count + silenced - k + _OVERLAP // samples
+            missing.append((number * samples - offset, last * samples - offset))
             number += count
-            silenced = max(silenced, k + stale - 1)
         elif holes.rooms[k] and k and holes.told is not None:
             parts[-1] = _lengthened(parts[-1], data[at : frame.at])
         content = data[frame.at : frame.at + frame.size]
@@ -305,19 +310,23 @@ def _silent(head: bytes, size: int) -> bytes:
     return bytes([head[0], head[1] | 1, head[2], head[3]]) + bytes(size - 4)
 
 
-def _stale(data: bytes, frames: Sequence[_Frame], first: int) -> int:
-    """Return how many frames from ``first`` on a hole damages."""
+def _sound_from(data: bytes, frames: Sequence[_Frame], first: int) -> int:
+    """Return the number of the first frame whose bytes all come behind a hole before ``first``."""
     held = 0
     for number in range(first, len(frames)):
         frame = frames[number]
-        head = data[frame.at : frame.at + 4]
-        begin, side = _side(head)
-        bits = int.from_bytes(data[frame.at + begin : frame.at + begin + 2], "big")
-        back = bits >> 7 if head[1] >> 3 & 3 == 3 else bits >> 8
-        if back <= held:
-            return number - first + 1
-        held += frame.size - begin - side
-    return len(frames) - first
+        if _bytes_before(data, frame) <= held:
+            return number
+        held += frame.size - sum(_side(data[frame.at : frame.at + 4]))
+    return len(frames) - 1
+
+
+def _bytes_before(data: bytes, frame: _Frame) -> int:
+    """Return how many bytes of a frame are in those before it."""
+    head = data[frame.at : frame.at + 4]
+    place = frame.at + _side(head)[0]
+    bits = int.from_bytes(data[place : place + 2], "big")
+    return bits >> 7 if head[1] >> 3 & 3 == 3 else bits >> 8
 
 
 def _silenced(frame: bytes) -> bytes:

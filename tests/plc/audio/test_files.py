@@ -543,6 +543,31 @@ def test_frames_of_zeros_in_mp3_leave_nan_and_all_others_at_their_place(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("rate", [22_050, RATE])
+@pytest.mark.parametrize("tagged", [False, True])
+def test_the_first_frames_of_an_mp3_cut_out_of_a_longer_one_are_missed_as_their_bytes_are(
+    tmp_path: Path, rate: int, tagged: bool, notices: list[str]
+) -> None:
+    path = tmp_path / "a.mp3"
+    signal = stereo(60 * 1152)[:, :1]
+    soundfile.write(path, signal, rate, format="MP3", bitrate_mode="CONSTANT")
+    content, truth = path.read_bytes(), read_audio(path)[0]
+    frames = mp3_frames._frames(content, 0, content[:4])
+    first = 20 + next(
+        k for k, frame in enumerate(frames[20:]) if mp3_frames._bytes_before(content, frame)
+    )
+    path.write_bytes(TAG * tagged + content[frames[first].at :])
+    found = read_audio(path)[0]
+    missing = int(np.flatnonzero(~np.isnan(found[:, 0]))[0])
+    assert 2 * 576 <= missing <= 9 * 576
+    assert not np.isnan(found[missing:]).any()
+    head = content[:4]
+    place = first * mp3_frames._samples(head) - mp3_frames._offset(content, frames[0], head)
+    truth = truth[place:]
+    np.testing.assert_allclose(found[missing : len(truth)], truth[missing:], atol=2e-4)
+    assert "is damaged: 1 place" in notices[0]
+
+
 def swinging_mp3(path: Path, mode: str) -> tuple[bytes, list[Any], NDArray[np.float32]]:
     """Write an MP3 file with a rest in its middle; return its bytes, frames and samples."""
     signal = stereo(60 * 1152)[:, :1].copy()
