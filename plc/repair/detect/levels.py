@@ -17,6 +17,9 @@ SILENT_DB = -50.0
 _SMOOTH_MS = 1.0
 # The slope is scaled by what it is in this long.
 _SCALE_MS = 40.0
+# A recording is as loud as so many of its frames are not; quiet ones become so loud, in steps. In
+# sound the power of its slope is so many times that in pauses.
+_LOUDEST, _NEAR_DB, _STEP_DB, _MOST_STEPS, _MOVING = 0.9, -30.0, 20 * np.log10(2), 5, 4.0
 
 
 def level_db(x: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
@@ -45,6 +48,32 @@ def level_db(x: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
     energy = _around(square, centres, short) + scale * _around(steep, centres, short)
     levels: NDArray[np.float64] = np.maximum(10 * np.log10(energy / 2 + 1e-20), FLOOR_DB)
     return levels
+
+
+def gain_of(x: NDArray[np.float32], sample_rate: int) -> np.float32:
+    """Return a power of 2 that brings quiet sound to -36 dB and more; 1 for what is as loud.
+
+    Levels of full scale then say what is sound, whatever gain a recording was made with. Noise of a
+    room or a machine stays as it is: its level, without the lowest tones, hardly moves. No more
+    than 30 dB, so that noise of 16 bits stays below what is taken for sound.
+
+    Parameters
+    ----------
+    x : float32, shape (n,)
+        Samples, finite.
+    sample_rate : int
+        In Hz.
+    """
+    frame = round(_SCALE_MS * sample_rate / 1000)
+    frames = x[: x.size // frame * frame].reshape(-1, frame)
+    if not frames.size:
+        return np.float32(1.0)
+    steep = np.mean(np.square(np.diff(frames, axis=1)), axis=1)
+    if np.quantile(steep, _LOUDEST) < _MOVING * np.quantile(steep, 1 - _LOUDEST):
+        return np.float32(1.0)
+    loud = float(np.quantile(np.mean(np.square(frames), axis=1), _LOUDEST))
+    steps = np.floor((_NEAR_DB - 10 * np.log10(loud + 1e-20)) / _STEP_DB)
+    return np.float32(2.0 ** np.clip(steps, 0, _MOST_STEPS))
 
 
 def _sums(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ mouth makes in a pause is longer, or has few frequencies (:mod:`plc.repair.detec
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.repair.detect.clicks import NARROW_CONFIDENCE, flatness
+from plc.repair.detect.clicks import NARROW_CONFIDENCE, damaged, flatness
 from plc.repair.detect.findings import Finding, runs
 
 # A click is over within the first; the background is what lies between it and the second.
@@ -26,7 +26,9 @@ _INSIDE_RATIO, _LEAST_INSIDE = 3.0, 2e-4
 # No background is below: half a step of 16 bits.
 _NOISE = 1.5e-5
 # Where so many sounds are all that short, and so little else sounds, clicks are what was recorded.
+# But they rise so far in power, which the peaks of quiet speech and music do not.
 _FRAME_MS, _SHORT_FRAMES, _FEWEST, _SHORT_SHARE, _SOUNDING = 5.0, 3, 8, 0.9, 0.08
+_RISE = 10.0
 # Silence: a few steps of 16 bits.
 _SILENT = 1e-4
 # Longer ones a mouth makes, too; as long as a click is what exceeds a share of its peak.
@@ -72,7 +74,8 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Finding]:
         places = np.flatnonzero(inside) + place - near
         main = places[height[places] > _LENGTH_SHARE * peak]
         confidence = _confidence(row, int(main[0]), int(main[-1]), sample_rate)
-        found.append(Finding(int(places[0]) - 1, int(places[-1]) + 2, "click", confidence))
+        start, stop = damaged(row, int(places[0]), int(places[-1]) + 1, sample_rate)
+        found.append(Finding(start, stop, "click", confidence))
     return found
 
 
@@ -93,12 +96,16 @@ def is_all(row: NDArray[np.float32], sample_rate: int) -> bool:
     """
     frame = round(_FRAME_MS * sample_rate / 1000)
     frames = row[: row.size // frame * frame].reshape(-1, frame)
-    sounding = np.mean(np.square(frames), axis=1) > _PAUSE_RMS**2
-    lengths = np.array([last - first for first, last in runs(sounding)])
+    power = np.mean(np.square(frames), axis=1) + _NOISE**2
+    sounding = power > _PAUSE_RMS**2
+    spans = list(runs(sounding))
+    lengths = np.array([last - first for first, last in spans])
+    rises = [power[a:b].max() / power[max(0, a - _SHORT_FRAMES)] for a, b in spans]
     return bool(
         lengths.size >= _FEWEST
         and np.mean(lengths <= _SHORT_FRAMES) >= _SHORT_SHARE
         and np.mean(sounding) <= _SOUNDING
+        and np.median(rises) >= _RISE
     )
 
 

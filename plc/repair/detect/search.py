@@ -9,8 +9,7 @@ findings do not depend on how the samples come in.
     |<- 3 s ->|<- 16 s: findings that start here ->|<- 3 s ->|      a window
                                          |<- 3 s ->|<- 16 s …       the next one
 
-Where findings of a channel overlap, one stays: samples that are no numbers first, then the most
-certain. Clicks at the edges of other damage belong to it.
+In what order kinds are looked for, and which of two that overlap stays, says :func:`_find_in`.
 """
 
 from collections.abc import Callable
@@ -22,7 +21,17 @@ from numpy.typing import NDArray
 from plc.engine.config import RecordingConfig
 from plc.engine.samples import FLOAT32, Packet, Samples, as_array, as_signal
 from plc.errors import PacketError, keywords_in_words
-from plc.repair.detect import alternate, chance, clicks, constant, dips, lone, repeats, seams
+from plc.repair.detect import (
+    alternate,
+    chance,
+    clicks,
+    constant,
+    dips,
+    levels,
+    lone,
+    repeats,
+    seams,
+)
 from plc.repair.detect.findings import Finding, runs
 from plc.repair.detect.plausible import ALONE, CHOSEN, TONES, weigh
 from plc_kernels.packet import INT16_SCALE
@@ -218,64 +227,91 @@ def _join(found: list[Finding], each: Finding, channel: int) -> None:
 
 
 def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list[Finding]:
-    """Return the findings of one channel, none of which overlap."""
+    """Return the findings of one channel, none of which overlap.
+
+    Each kind is looked for in what the ones before it left:
+
+    1. samples that are no numbers, then constants that a recorder wrote: both become silence;
+    2. clicks in pauses, then certain ones in sound: both are interpolated;
+    3. holes, blocks said again, and clicks that are less certain.
+
+    Where they overlap, samples lost in turn stay, then the most certain of the holes, repeats and
+    constants. A click beside these is their edge, but a certain one only beside a hole with ramps.
+    """
     with np.errstate(invalid="ignore"):
         unsound = ~(np.abs(row) < _LARGEST)
+    everywhere = [Finding(start, stop, "invalid", 1.0) for start, stop in runs(unsound)]
     invalid = [
         Finding(start + first, stop + first, "invalid", 1.0)
         for start, stop in runs(unsound[first:last])
     ]
     if row.size < _SHORTEST_MS * rate / 1000:
         return invalid
-    everywhere = [Finding(start, stop, "invalid", 1.0) for start, stop in runs(unsound)]
-    sound = np.where(unsound, np.float32(0.0), row)
-    thinned = alternate.find(sound, rate)
-    stuck = constant.find(sound, rate)
-    zeros = [each for each in stuck if not sound[each.start]]
-    for each in stuck:
-        sound[each.start : each.stop] = 0.0  # no anchor of a repeat, no level of a dip
-    if lone.is_all(sound, rate):
+    finite = np.where(unsound, np.float32(0.0), row)
+    gain = levels.gain_of(finite, rate)
+    finite *= gain
+    thinned, stuck = alternate.find(finite, rate), constant.find(finite, rate)
+    sound = _silenced(finite, stuck)
+    if lone.is_all(sound / gain, rate):
         return invalid + _within([*thinned, *stuck], first, last)
-    errors = clicks.residual(sound, rate)
-    in_pauses = lone.find(sound, rate)
-    if lone.are_only(sound, in_pauses):
+    in_pauses = lone.find(sound / gain, rate)
+    if lone.are_only(sound / gain, in_pauses):
         in_pauses = [replace(each, doubt=ALONE) for each in in_pauses]
-    quiet = lone.without(sound, in_pauses)
-    holes = [each for each in dips.find(quiet, rate) if not constant.is_step(quiet, each, rate)]
-    holes = [
-        replace(each, doubt=TONES) if constant.is_between_tones(sound, each, rate) else each
-        for each in holes
-    ]
-    uneven = [*holes, *repeats.find(sound, rate, errors)]
-    made = [*stuck, *(each for each in uneven if not constant.is_stair(sound, each, rate))]
+    found = clicks.search(lone.without(sound, in_pauses), rate)
+    certain, likely = (
+        [
+            each
+            for each in group
+            if not constant.is_step(sound, each, rate) and not constant.is_end(sound, each, rate)
+        ]
+        for group in (found.certain, found.likely)
+    )
+    holes = _holes(found.rest, rate)
+    uneven = [*holes, *repeats.find(found.rest, rate, found.errors)]
+    made = [*stuck, *(each for each in uneven if not constant.is_stair(found.rest, each, rate))]
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
-    few = chance.are_few(sound, kept, rate)
+    zeros = [each for each in stuck if not finite[each.start]]
+    few = chance.are_few(found.rest, kept, rate)
     for group in (zeros, [each for each in kept if each in holes and not each.doubt]):
-        chosen = chance.is_chosen(sound, group, rate)
+        chosen = chance.is_chosen(found.rest, group, rate)
         if chosen or few:
             meant = {
                 each: replace(each, written=False, doubt=CHOSEN)
                 for each in group
                 if chosen
                 or each.stop - each.start >= seams.LONG_MS * rate / 1000
-                or not seams.goes_on(sound, each, rate)
+                or not seams.goes_on(found.rest, each, rate)
             }
             kept = [meant.get(each, each) for each in kept]
     edge = round(_EDGE_MS * rate / 1000)
-    single = [
-        each
-        for each in clicks.find(sound, rate, errors)
-        if not constant.is_step(sound, each, rate) and not constant.is_end(sound, each, rate)
-    ]
-    told = _within(_chosen(single, [*kept, *in_pauses], edge), first, last)
+    faded = [each for each in kept if each.kind == "dropout"]
+    beside = [each for each in certain if each in _chosen([each], faded, edge)]
+    told = _within(_chosen(likely, _chosen(beside, [*kept, *in_pauses], 0), edge), first, last)
     return invalid + [
         replace(
             each,
-            seam=seams.is_seam(sound, each, rate, errors),
-            stutter=seams.is_stutter(each, rate, errors),
-            through=seams.goes_on(sound, each, rate),
+            seam=seams.is_seam(sound, each, rate, found.errors),
+            stutter=seams.is_stutter(each, rate, found.errors),
+            through=seams.goes_on(found.rest, each, rate),
         )
         for each in told
+    ]
+
+
+def _silenced(row: NDArray[np.float32], stuck: list[Finding]) -> NDArray[np.float32]:
+    """Return a channel with silence for constants: no anchor of a repeat, no level of a hole."""
+    sound = row.copy()
+    for each in stuck:
+        sound[each.start : each.stop] = 0.0
+    return sound
+
+
+def _holes(row: NDArray[np.float32], rate: int) -> list[Finding]:
+    """Return holes; those between tones of a generator are doubtful."""
+    holes = [each for each in dips.find(row, rate) if not constant.is_step(row, each, rate)]
+    return [
+        replace(each, doubt=TONES) if constant.is_between_tones(row, each, rate) else each
+        for each in holes
     ]
 
 

@@ -79,6 +79,57 @@ def test_a_click_is_found() -> None:
     assert only(detect(x, sample_rate=RATE), 60_000, 60_001).kind == "click"
 
 
+@pytest.mark.parametrize("gain", [1.0, 0.1, 0.02])
+@pytest.mark.parametrize(("length", "off"), [(1, 0), (2, 2), (5, 2), (20, 2), (60, 2)])
+def test_of_a_click_those_samples_are_told_that_it_damaged(
+    length: int, off: int, gain: float
+) -> None:
+    x = np.float32(gain) * music() + noise(4, 4 * SECOND, 1e-4)
+    shape = np.random.default_rng(length).uniform(0.4, 1.0, length) * (-1.0) ** np.arange(length)
+    for start in (60_000, 90_000, 120_000):
+        x[start : start + length] += (0.5 * shape).astype(np.float32)
+    found = detect(x, sample_rate=RATE)
+    assert [each.kind for each in found] == ["click"] * 3
+    for each, start in zip(found, (60_000, 90_000, 120_000), strict=True):
+        assert abs(each.start - start) <= off
+        assert abs(each.stop - start - length) <= off
+
+
+@pytest.mark.parametrize("rate", [16_000, RATE])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_of_loud_clicks_in_quiet_sound_nothing_but_these_is_told(rate: int, seed: int) -> None:
+    x = np.float32(0.02) * music(5.0, seed, rate)
+    places = [round(second * rate) for second in (1.0, 2.2, 2.203, 3.7)]
+    x[places] += np.float32([0.78, -0.6, 0.7, 0.4])
+    found = detect(x, sample_rate=rate)
+    assert [(each.start, each.stop, each.kind) for each in found] == [
+        (place, place + 1, "click") for place in places
+    ]
+
+
+def test_a_certain_click_beside_a_hole_is_told_besides() -> None:
+    x = music()
+    x[60_000:60_882] = 0.0
+    x[60_882 + ms(3)] += 0.9
+    hole, click = detect(x, sample_rate=RATE)
+    assert (hole.kind, hole.start, hole.stop) == ("silence", 60_000, 60_882)
+    assert (click.kind, click.start, click.stop) == ("click", 60_882 + ms(3), 60_883 + ms(3))
+
+
+@pytest.mark.parametrize("level_db", [0, -20, -30, -40])
+def test_damage_is_found_however_quiet_the_recording_is(level_db: int) -> None:
+    x = music()
+    x[40_000:40_882], fade = 0.0, np.zeros(882, np.float32)
+    fade[:100], fade[-100:] = np.linspace(1, 0, 100), np.linspace(0, 1, 100)
+    x[80_000:80_882] *= fade
+    x[120_000:120_882] = x[119_118:120_000]
+    x = np.rint(x * 10 ** (level_db / 20) * 2**15).astype(np.int16)
+    found = detect(x, sample_rate=RATE)
+    assert [each.kind for each in found] == ["silence", "dropout", "repeat"]
+    for each, start in zip(found, (40_000, 80_000, 120_000), strict=True):
+        assert abs(each.start - start) + abs(each.stop - start - 882) <= ms(4)
+
+
 @pytest.mark.parametrize("rate", [16_000, 44_100, 192_000])
 def test_the_spectrum_of_a_click_is_flat_and_that_of_a_mouth_is_not(rate: int) -> None:
     samples = rate // 1000
