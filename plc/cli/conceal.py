@@ -15,7 +15,6 @@ from plc.cli.options import (
     CaptureOptions,
     DelayOptions,
     Lookahead,
-    LookaheadMs,
     Loop,
     Method,
     Model,
@@ -41,7 +40,7 @@ def register(app: typer.Typer) -> None:
         "plc conceal damaged.wav good.wav --trace lost.trace",
         "plc conceal clean.flac heard.flac --loss 10% --burst 3 --packet-ms 20",
         "plc conceal clean.wav heard.wav --loss 5% --lookahead 1 --json",
-        "plc conceal clean.wav heard.wav --loss 5% --model my/paper.json --lookahead-ms 200",
+        "plc conceal clean.wav heard.wav --loss 5% --model my/paper.json --lookahead 200ms",
         "plc conceal damaged/ good/ --trace traces/ --report report.html",
         "plc conceal call.pcap heard.wav                 each RTP stream of a network capture",
     )
@@ -61,7 +60,6 @@ def conceal(
     seed: Seed = 0,
     packet_ms: PacketMs = 10.0,
     lookahead: Lookahead = 0,
-    lookahead_ms: LookaheadMs = None,
     method: Method = "auto",
     model: Model = "auto",
     budget_ms: Annotated[
@@ -87,7 +85,7 @@ def conceal(
     """
     from plc.repair.recordings import conceal_file
 
-    packets = packets_of(lookahead, lookahead_ms, packet_ms)
+    packets = packets_of(lookahead, packet_ms)
     if among(sources, captured, delay, align):
         if len(sources) > 1 or any((trace, loss, burst, picture, page, bitrate, file_format)):
             raise typer.BadParameter(

@@ -119,24 +119,23 @@ def packet_length(value: str | float) -> float | str:
         raise typer.BadParameter(f"{text} is not a length; give ms, or samples: 352smp") from None
 
 
-def packets_of(lookahead: int, lookahead_ms: float | None, packet_ms: float | str) -> int:
-    """Return the packets of ``--lookahead`` or ``--lookahead-ms``; only one may be given."""
-    if lookahead_ms is None:
+def lookahead_of(value: str | int) -> int | str:
+    """Return a lookahead in packets; one in ms stays text."""
+    text = str(value).strip().lower()
+    if re.fullmatch(r"\d{1,6}(\.\d{1,6})?ms|\d{1,6}", text, re.ASCII) is None:
+        raise typer.BadParameter(f"{text} is not a lookahead; give packets, or ms: 200ms")
+    return text if text.endswith("ms") else int(text)
+
+
+def packets_of(lookahead: int | str, packet_ms: float | str) -> int:
+    """Return the packets of a lookahead, rounded up."""
+    if isinstance(lookahead, int):
         return lookahead
-    if lookahead:
-        raise typer.BadParameter(
-            "give it in packets or in ms, not both", param_hint="--lookahead, --lookahead-ms"
-        )
     if isinstance(packet_ms, str):
         raise typer.BadParameter(
-            "where packets are given in samples, give --lookahead in packets",
-            param_hint="--lookahead-ms",
+            "where packets are given in samples, give it in packets", param_hint="--lookahead"
         )
-    if not math.isfinite(lookahead_ms):
-        raise typer.BadParameter(f"{lookahead_ms} is not a time", param_hint="--lookahead-ms")
-    if not packet_ms > 0.0:
-        return lookahead  # the packet's length is refused first
-    packets = lookahead_ms / packet_ms
+    packets = float(lookahead.removesuffix("ms")) / packet_ms if packet_ms > 0.0 else 0.0
     return math.ceil(round(packets, 6)) if math.isfinite(packets) else sys.maxsize
 
 
@@ -153,11 +152,10 @@ Priority = Annotated[
     typer.Option(help="Priority of audio threads: above others if allowed, required, or ordinary."),
 ]
 Lookahead = Annotated[
-    int, typer.Option(metavar="PACKETS", help="Packets to wait for before playing.", min=0)
-]
-LookaheadMs = Annotated[
-    float | None,
-    typer.Option(metavar="MS", help="The same in ms, rounded up to packets.", min=0.0),
+    Any,
+    typer.Option(
+        parser=lookahead_of, metavar="PACKETS", help="Packets to wait for before playing, or 200ms."
+    ),
 ]
 Method = Annotated[
     str, typer.Option(callback=known_method, help="Method: auto, or one of plc doctor --methods.")
@@ -207,7 +205,7 @@ LoopedTrace = Annotated[
 # ---- programs that run --------------------------------------------------------------------------
 
 Duration = Annotated[
-    float, typer.Option("--duration-s", metavar="S", help="End after this time.", min=0.0)
+    float, typer.Option("--seconds", metavar="S", help="End after this time.", min=0.0)
 ]
 Metrics = Annotated[
     str | None, typer.Option(metavar="[HOST]:PORT", help="Serve Prometheus metrics here.")
@@ -416,7 +414,7 @@ class ReceiverOptions(WireOptions, DelayOptions):
                 sample_rate=rate,
                 channels=self.channels,
                 packet_samples=samples_of_packet(self.packet_ms, rate),
-                lookahead=self.lookahead,
+                lookahead=packets_of(lookahead_of(self.lookahead), self.packet_ms),
                 method=self.method,
                 model=self.model,
                 budget_ms=self.budget_ms,

@@ -72,7 +72,7 @@ COMMANDS = {
     "demo": Command(("demo", "--out", "shown"), 8.0),
     "compiling": Command(("demo", "--out", "shown"), 25.0, empty_caches=True),
     "train": Command(
-        ("train", "tiny", "--data", "clips", "--run", "run", "--cache", "kept", *TRAINING),
+        ("train", "tiny", "--data", "clips", "--out", "run", "--cache", "kept", *TRAINING),
         12.0,
     ),
 }

@@ -96,8 +96,7 @@ def train(
     run: Annotated[
         Path | None,
         typer.Option(
-            "--run",
-            "--run-dir",  # torchrun takes --run for the beginning of its own --run-path
+            "--out",
             help="Folder of the run; a run that it holds continues.",
             show_default="runs/RECIPE",
         ),

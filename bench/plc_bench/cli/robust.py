@@ -153,7 +153,9 @@ def embedding_sidecar(
     packets: Packets = 20_000,
     loss: Loss = 0.0,
     model: Model = "auto",
-    pace: Annotated[bool, typer.Option("--pace", help="One packet in each packet's time.")] = False,
+    paced: Annotated[
+        bool, typer.Option("--paced", help="One packet in each packet's time.")
+    ] = False,
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
@@ -163,7 +165,7 @@ def embedding_sidecar(
     from plc_bench.robust import embedding as bench
 
     settings = EmbeddedConfig(stream=StreamConfig(model=model), format=Format.INT16)
-    result = bench.round_trips(packets, loss, settings, pace)
+    result = bench.round_trips(packets, loss, settings, paced)
     show(result, [_facts(result)], as_json, save)
 
 

@@ -139,7 +139,7 @@ def throughput(
         str, typer.Option(help="Time for a packet in ms; a list. \\[default: the engine's]")
     ] = "",
     seconds: Annotated[float, typer.Option(min=0.1, help="Audio of a stream.")] = 10.0,
-    cores: Annotated[int, typer.Option(min=0, help="Most at once; 0 is all.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Most at once; 0: one for each core.")] = 0,
     most_streams: Annotated[
         int, typer.Option(min=1, help="Where the search for the capacity ends.")
     ] = 1000,
@@ -181,7 +181,7 @@ def throughput(
         most_streams=most_streams,
         memory_streams=8 if quick else 32,
         growth_streams=16 if quick else 64,
-        cores=throughput_scaling.worker_counts(cores),
+        cores=throughput_scaling.worker_counts(jobs),
         provider=gpu.gpu_provider() if provider == "auto" else provider,
     )
     with progress_shown("measurements", len(plan.jobs())) as advance:

@@ -227,9 +227,9 @@ def test_the_command_serves_until_a_signal() -> None:
 
 
 def test_an_address_for_other_machines_comes_with_a_warning() -> None:
-    result = run("web", "--host", "0.0.0.0", "--port", 0, "--duration-s", 0)
+    result = run("web", "--host", "0.0.0.0", "--port", 0, "--seconds", 0)
     assert "only to pages of this machine, of https and of files" in result.stderr
-    assert "only to pages" not in run("web", "--port", 0, "--duration-s", 0).stderr
+    assert "only to pages" not in run("web", "--port", 0, "--seconds", 0).stderr
 
 
 # ---- the folder ----------------------------------------------------------------------------------

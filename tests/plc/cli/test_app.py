@@ -144,12 +144,14 @@ def test_a_lookahead_in_ms_is_that_in_packets_rounded_up(clip: Path) -> None:
     loss = ("conceal", clip, target, "-y", "--loss", "10%", "--packet-ms", 20, "--method", "ar")
     run(*loss, "--lookahead", 2)
     expected = read_audio(target)[0]
-    run(*loss, "--lookahead-ms", 30)
+    run(*loss, "--lookahead", "30ms")
     np.testing.assert_array_equal(read_audio(target)[0], expected)
-    run(*loss, "--lookahead-ms", 20)
+    run(*loss, "--lookahead", "20ms")
     assert not np.array_equal(read_audio(target)[0], expected)
-    both = misuse(*loss, "--lookahead", 1, "--lookahead-ms", 20)
-    assert "in packets or in ms, not both" in both
+    for wrong in ("-1", "1.5", "2s", "infms"):
+        assert "is not a lookahead; give packets, or ms: 200ms" in misuse(
+            *loss, f"--lookahead={wrong}"
+        )
 
 
 def test_the_context_encoder_conceals_a_file_and_names_the_lookahead_it_needs(
@@ -160,10 +162,10 @@ def test_the_context_encoder_conceals_a_file_and_names_the_lookahead_it_needs(
 
     model, target = write_context_encoder(tmp_path, False), clip.with_name("b.wav")
     given = ("conceal", clip, target, "--loss", "5%", "--model", model, "--json")
-    found = json.loads(run(*given, "--lookahead-ms", 200).stdout)["stats"]
+    found = json.loads(run(*given, "--lookahead", "200ms").stdout)["stats"]
     assert found["rung_samples"]["network:tiny"] > 0
     assert found["network_done"] > 0
-    assert "give at least 20 (200 ms)" in refusal(*given, "-y", "--lookahead-ms", 100)
+    assert "give at least 20 (200 ms)" in refusal(*given, "-y", "--lookahead", "100ms")
 
 
 def test_gaps_are_inpainted(clip: Path) -> None:
@@ -694,9 +696,9 @@ def test_a_trace_that_is_there_is_kept_too(clip: Path) -> None:
 def test_what_is_sent_or_relayed_into_files_asks_before_it_begins(clip: Path) -> None:
     target = clip.with_name("out.wav")
     target.write_text("somebody's")
-    relay = ("relay", "--listen", "udp://127.0.0.1:0", "--duration-s", "0", "--to")
+    relay = ("relay", "--listen", "udp://127.0.0.1:0", "--seconds", "0", "--to")
     assert "out.wav exists; give --overwrite" in refusal(*relay, target)
-    to = ("--to", "udp://127.0.0.1:9", "--duration-s", "0", "--sdp-out", target)
+    to = ("--to", "udp://127.0.0.1:9", "--seconds", "0", "--sdp-out", target)
     assert "out.wav exists; give --overwrite" in refusal("send", clip, *to)
     assert target.read_text() == "somebody's"
 

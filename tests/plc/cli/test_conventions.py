@@ -75,7 +75,7 @@ def test_json_means_the_same_in_all_commands() -> None:
     ("line", "offered"),
     [
         ("plc inp", {"inpaint"}),
-        ("plc conceal --looka", {"--lookahead", "--lookahead-ms"}),
+        ("plc conceal --looka", {"--lookahead"}),
         ("plc c bu", {"build"}),
         ("plc bench ker", {"kernels"}),
         ("plc bench relay lo", {"load"}),

@@ -97,7 +97,7 @@ def test_where_no_library_is_there_the_commands_that_bring_them_are_said(
 @pytest.mark.realtime
 def test_a_live_stream_prints_what_it_counted(cards: FakeBackend) -> None:
     pytest.importorskip("prometheus_client")
-    options = ["--duration-s", "0.2", "--no-view", "--model", "ar", "--impair", "loss=20%"]
+    options = ["--seconds", "0.2", "--no-view", "--model", "ar", "--impair", "loss=20%"]
     done = runner.invoke(app, ["live", *options, "--json", "--log-json", "--metrics", ":0"])
     assert done.exit_code == 0, done.exception
     report = json.loads(done.stdout)
@@ -114,7 +114,7 @@ def test_a_live_stream_prints_what_it_counted(cards: FakeBackend) -> None:
 
 @pytest.mark.realtime
 def test_a_relay_can_play_on_a_device(cards: FakeBackend) -> None:
-    options = ["--listen", "udp://127.0.0.1:0", "--duration-s", "0.2", "--model", "ar"]
+    options = ["--listen", "udp://127.0.0.1:0", "--seconds", "0.2", "--model", "ar"]
     done = runner.invoke(app, ["relay", *options, "--to", "device:USB", "--json"])
     assert done.exit_code == 1, done.exception  # it heard nothing
     assert "udp://127.0.0.1:0 heard no stream: no datagram at all" in done.stderr

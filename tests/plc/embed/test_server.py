@@ -507,7 +507,7 @@ def test_the_command_serves_for_a_while_and_says_what_it_saw(tmp_path: Path) -> 
     app = typer.Typer()
     app.callback()(lambda: None)
     embed.register(app)
-    arguments = ["serve", "--socket", str(tmp_path / "s"), "--duration-s", "0.01"]
+    arguments = ["serve", "--socket", str(tmp_path / "s"), "--seconds", "0.01"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "0 clients: 0 ended" in result.output

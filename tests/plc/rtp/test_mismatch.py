@@ -444,13 +444,13 @@ def test_a_relay_that_nobody_sends_to_says_so_and_fails_unless_it_is_a_service(
     tmp_path: Path,
 ) -> None:
     relay = plc(
-        *("relay", "--model", "ar", "--listen", "udp://127.0.0.1:0", "--duration-s", 0),
+        *("relay", "--model", "ar", "--listen", "udp://127.0.0.1:0", "--seconds", 0),
         *("--to", tmp_path / "a.wav"),
     )
     file = tmp_path / "relay.toml"
     stream = f'name = "hall"\nmodel = "ar"\nlisten = "udp://127.0.0.1:0"\nto = "{tmp_path}/b.wav"'
     file.write_text(f"[[stream]]\n{stream}\n")
-    service = plc("relay", "--config", file, "--duration-s", 0)
+    service = plc("relay", "--config", file, "--seconds", 0)
     _, errors = relay.communicate(timeout=120)
     assert relay.returncode == 1
     assert errors.splitlines()[-1].endswith(" heard no stream: no datagram at all")

@@ -144,7 +144,7 @@ def test_runs_are_judged_from_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run = tmp_path / "mine"
     common = ["--cache", str(tmp_path / "cache"), "--threads", "1"]
     trained = CliRunner().invoke(
-        app, ["train", str(recipe), "--data", str(heard), "--run", str(run), "--jobs", "1", *common]
+        app, ["train", str(recipe), "--data", str(heard), "--out", str(run), "--jobs", "1", *common]
     )
     assert trained.exit_code == 0, trained.output
     words = ["train judged", str(run), "--data", str(heard), "--unseen", str(unseen), *common]
@@ -179,7 +179,7 @@ def test_runs_are_judged_from_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     other = tmp_path / "other"
     recipe.write_text(RECIPE.replace("lowest = 60", "lowest = 61"))
-    again = ["train", str(recipe), "--data", str(heard), "--run", str(other), "--jobs", "1"]
+    again = ["train", str(recipe), "--data", str(heard), "--out", str(other), "--jobs", "1"]
     assert CliRunner().invoke(app, [*again, *common]).exit_code == 0
     with pytest.raises(ConfigError, match="other makes other notes than mine"):
         open_alike([run, other])

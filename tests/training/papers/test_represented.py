@@ -154,7 +154,7 @@ def test_the_command_trains_scores_and_draws(tmp_path: Path) -> None:
     write_clips(tmp_path / "unseen", 2, seconds=1.0)
     arguments = ["train representations", "--data", str(clips), "--steps", "2"]
     arguments += ["--unseen", str(tmp_path / "unseen"), "--names", "waveform,magnitude-phase,mfcc"]
-    arguments += ["--run", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache")]
+    arguments += ["--out", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache")]
     arguments += ["--out", str(tmp_path / "picture.png"), "--gaps-per-clip", "1"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output

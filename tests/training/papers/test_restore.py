@@ -282,7 +282,7 @@ def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     recipe = tmp_path / "damaged.toml"
     recipe.write_text(RECIPE.format(network="res-unet-v2", form="interpolated", steps=6))
     run = tmp_path / "run"
-    arguments = ["train", str(recipe), "--data", str(tmp_path / "clips"), "--run", str(run)]
+    arguments = ["train", str(recipe), "--data", str(tmp_path / "clips"), "--out", str(run)]
     arguments += ["--cache", str(tmp_path / "cache"), "--jobs", "1", "--threads", "1"]
     for _ in range(2):  # the second finds all steps done
         done = CliRunner().invoke(app, arguments)

@@ -307,7 +307,7 @@ def run_of(folder: Path, clips: Path, text: str) -> Path:
     folder.mkdir()
     recipe.write_text(text)
     run = folder.parent / f"run_{folder.name}"
-    arguments = ["train", str(recipe), "--data", str(clips), "--run", str(run)]
+    arguments = ["train", str(recipe), "--data", str(clips), "--out", str(run)]
     arguments += ["--cache", str(folder.parent / "cache"), "--jobs", "1", "--threads", "1"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output

@@ -66,7 +66,7 @@ class Bench:
         paths = [
             "--data",
             str(self.library),
-            "--run",
+            "--out",
             str(place.folder),
             "--cache",
             str(place.cache),

@@ -56,7 +56,7 @@ WITHOUT_EFFECT = (
     "modelConfig.imagefolderDataset",
     "modelConfig.dimOutput",
 )
-"""Keys that are accepted: ``--data`` and ``--run`` say what they say."""
+"""Keys that are accepted: ``--data`` and ``--out`` say what they say."""
 FIXED: Mapping[str, Any] = {
     "loaderConfig.attribute_list": ["pitch"],
     "transformConfig.fade_out": True,

@@ -365,7 +365,7 @@ def _alone(folder: Path, fabric: Fabric) -> Iterator[None]:
     except Timeout as error:
         raise ConfigError(
             f"another training is at work in {folder}; wait for its end, or name another folder "
-            "with --run"
+            "with --out"
         ) from error
     with lock:
         yield
@@ -378,7 +378,7 @@ def _open_folder(recipe: Recipe, place: Place, prepared: Prepared, fingerprint: 
     if last.exists() and read_progress(last).fingerprint != fingerprint:
         raise ConfigError(
             f"{folder} holds a run of another recipe or of other data; name another folder "
-            "with --run"
+            "with --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
     after, earlier = _before(recipe, folder)
