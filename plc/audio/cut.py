@@ -1,7 +1,6 @@
 """Files that were cut short: what their headers promise is not all there.
 
-Read are the sizes of the outermost parts: of Matroska and WebM, MP4, CAF, AIFF, AVI, AU and Wave64.
-MPEG streams, ADTS and AC-3 state none.
+Read are the sizes of the outermost parts of Matroska and WebM, MP4, CAF and AIFF.
 """
 
 import os
@@ -51,21 +50,15 @@ def tell_cut(path: Path) -> None:
 
 
 def _promised(head: bytes) -> int:
-    """Return where a file ends by its first bytes; 0 if they do not say."""
-    kind, form = head[:4], head[8:12]
-    if kind == b"\x1aE\xdf\xa3":
-        size, at = _vint(head, 4)
-        size, at = _vint(head, at + size + 4) if at + size < 48 else (_UNKNOWN, 0)
-        return 0 if size == _UNKNOWN else at + size
-    if kind == b"riff":
-        return int.from_bytes(head[16:24], "little")
-    if kind == b".snd":
-        begin, size = int.from_bytes(head[4:8], "big"), int.from_bytes(head[8:12], "big")
-    elif kind == b"FORM" or (kind == b"RIFF" and form == b"AVI "):
-        begin, size = 8, int.from_bytes(head[4:8], "big" if kind == b"FORM" else "little")
-    else:
+    """Return where Matroska or AIFF ends by its first bytes; 0 if they do not say."""
+    if head.startswith(b"FORM"):
+        size = int.from_bytes(head[4:8], "big")
+        return 8 + size if size < UNFINISHED else 0
+    if not head.startswith(b"\x1aE\xdf\xa3"):
         return 0
-    return begin + size if size < UNFINISHED else 0
+    size, at = _vint(head, 4)
+    size, at = _vint(head, at + size + 4) if at + size < 48 else (_UNKNOWN, 0)
+    return 0 if size == _UNKNOWN else at + size
 
 
 def _vint(head: bytes, at: int) -> tuple[int, int]:

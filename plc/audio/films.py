@@ -1,16 +1,13 @@
 """A film's streams beside the sound that is written anew: their packets, copied as they are.
 
 Matroska stores when a picture is shown, not when it is decoded, and of streams with B pictures
-FFmpeg often cannot tell the latter: their packets come without. AVI stores the order of decoding
-alone. As a film cannot be written without both, they are found here.
+FFmpeg often cannot tell the latter: their packets come without. As a film cannot be written without
+both, they are found here.
 """
 
 import heapq
-from bisect import insort
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -34,6 +31,8 @@ _OF_COPY = OWN - {"LANGUAGE"}
 # Pictures that are held until it is clear in which order they are shown, of which H.264 and HEVC
 # exchange at most 16; and packets of all streams.
 _HELD_PICTURES, _HELD_PACKETS = 64, 4096
+# Codings whose pictures AVI does not say the order of.
+_REORDERED = ("h264", "hevc")
 # Formats of FFmpeg that hide what lies before a film's first picture.
 _HIDING = ("mp4", "mov")
 
@@ -139,6 +138,12 @@ class Film:
             # Its value is among what is said of the pictures; MP4 makes the stream of that.
             known = "timecode" in stream.metadata
             return "" if known else f"stream {stream.index} ({stream.type} {named}".rstrip() + ")"
+        is_avi = self._container.format.name == "avi"
+        if is_avi and stream.name in _REORDERED and codec.has_b_frames:
+            raise AudioFileError(
+                f"{self.path}: AVI does not say when its B pictures ({named}) are shown; code them "
+                "anew first: ffmpeg -i FILE -c:a copy film.mkv; or take .wav, the sound alone"
+            )
         try:
             made = container.add_stream_from_template(stream, opaque=True)
         except ValueError as error:
@@ -179,25 +184,21 @@ class Film:
     def _stamped(self) -> Iterator[Any]:
         """Yield all packets in their order, with the times at which they are decoded."""
         copied = [stream for stream in self.streams if stream.index in self._copies]
-        form = self._container.format.name
-        orders = {
-            stream.index: _Decoded(self.av, stream)
-            if form == "avi" and stream.type == "video" and stream.codec_context.has_b_frames
-            else _Order(guessed="matroska" in form)
-            for stream in copied
-        }
+        guessed = "matroska" in self._container.format.name
+        orders = {stream.index: _Order() for stream in copied}
         waiting: deque[Any] = deque()
         hidden = False
         for packet in self._container.demux(copied) if copied else ():
             if not packet.size and packet.pts is None:  # it asks decoders for the rest
                 continue
-            order = orders[packet.stream.index]
             if packet.pts is None:
                 packet.pts = packet.dts
             if packet.pts is None:
                 raise self._untimed(packet.stream)
             hidden |= packet.is_discard
-            if not order.take(packet) and packet.dts is None:
+            if packet.stream.type == "video" and (guessed or packet.dts is None):
+                orders[packet.stream.index].take(packet)
+            elif packet.dts is None:
                 packet.dts = packet.pts
             waiting.append(packet)
             while len(waiting) > _HELD_PACKETS and waiting[0].dts is None:
@@ -235,34 +236,21 @@ class _Order:
 
     These are the times at which pictures are shown, in their order, as many pictures earlier as
     come before others that are shown first.
-
-    Parameters
-    ----------
-    guessed : bool
-        Whether times that packets have are FFmpeg's guesses.
     """
 
-    def __init__(self, guessed: bool = False) -> None:
-        self._guessed = guessed
+    def __init__(self) -> None:
         self._held: deque[Any] = deque()
         self._shown: list[int] = []
         self._depth: int | None = None
         self._last: int | None = None
 
-    def take(self, packet: Any) -> bool:
-        """Take the next packet; return whether it gets a time, by and by."""
-        if packet.stream.type != "video":
-            return False
-        begun = self._guessed or self._held or self._depth is not None
-        if packet.dts is not None and not begun:
-            self._last = packet.dts
-            return False
+    def take(self, packet: Any) -> None:
+        """Take the next packet, which gets its time by and by."""
         packet.dts = None
         self._held.append(packet)
         heapq.heappush(self._shown, packet.pts)
         if len(self._held) > _HELD_PICTURES:
             self.next()
-        return True
 
     def finish(self) -> None:
         """Give a time to all packets that were taken."""
@@ -285,47 +273,3 @@ class _Order:
         least = stamp if self._last is None else min(self._last + 1, packet.pts)
         packet.dts = max(stamp, least)
         self._last = packet.dts
-
-
-class _Decoded(_Order):
-    """Times at which the pictures of AVI are shown: their order is known once they are decoded."""
-
-    def __init__(self, av: ModuleType, stream: Any) -> None:
-        super().__init__()
-        self._av, self._coder = av, stream.codec_context
-        self._times: list[int] = []
-        self._ranks: dict[int, int] = {}
-
-    def take(self, packet: Any) -> bool:
-        """Take the next packet; return whether it gets a time, by and by."""
-        stamp = packet.pts if packet.dts is None else packet.dts
-        self._held.append((len(self._times), stamp, packet))
-        self._times.append(stamp)
-        insort(self._shown, packet.pts)
-        # Decoders hand a packet's time on to its picture.
-        packet.pts, packet.dts = len(self._times) - 1, None
-        self._decode(packet)
-        if len(self._held) > _HELD_PICTURES:
-            self.next()
-        return True
-
-    def finish(self) -> None:
-        """Give a time to all packets that were taken."""
-        self._decode(None)
-        super().finish()
-
-    def next(self) -> None:
-        """Give a time to the first packet that waits."""
-        if self._depth is None:
-            steps = [after - before for before, after in pairwise(self._times) if after > before]
-            places = max(k - self._ranks.get(k, k) for k, _, _ in self._held)
-            self._depth = places * min(steps, default=1)
-        number, stamp, packet = self._held.popleft()
-        rank = min(self._ranks.get(number, number), len(self._times) - 1)
-        packet.dts = stamp
-        packet.pts = max(self._shown[rank], self._times[rank] + self._depth, stamp)
-
-    def _decode(self, packet: Any) -> None:
-        with suppress(self._av.error.FFmpegError):
-            for frame in self._coder.decode(packet):
-                self._ranks[frame.pts] = len(self._ranks)

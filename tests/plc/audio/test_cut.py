@@ -50,7 +50,6 @@ def cut(path: Path, data: bytes, share: float = 0.6) -> None:
         ("libopus", "webm", ".webm", {}),
         ("aac", "mp4", ".m4a", {"movflags": "faststart"}),
         ("aac", "mp4", ".mp4", {"movflags": "frag_keyframe+empty_moov", "frag_duration": "200000"}),
-        ("libmp3lame", "avi", ".avi", {}),
     ],
 )
 def test_what_is_left_of_a_cut_file_is_read_and_the_cut_is_told(
@@ -68,9 +67,7 @@ def test_what_is_left_of_a_cut_file_is_read_and_the_cut_is_told(
     assert any(f"{path} is cut short" in line for line in notices)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "form"), [(".caf", "CAF"), (".au", "AU"), (".w64", "W64"), (".aif", "AIFF")]
-)
+@pytest.mark.parametrize(("suffix", "form"), [(".caf", "CAF"), (".aif", "AIFF")])
 def test_a_cut_file_of_samples_is_told(
     tmp_path: Path, notices: list[str], suffix: str, form: str
 ) -> None:
@@ -105,8 +102,7 @@ def test_mp4_without_its_index_says_what_would_help(
         struct.pack(">I4sI4s", 8, b"ftyp", 1, b"moov") + bytes(8),
         struct.pack(">I4sI4s", 8, b"ftyp", 0, b"moov"),
         b"caff\0\1\0\0data" + b"\xff" * 8,
-        b".snd\0\0\0\x18" + b"\xff" * 4 + bytes(12),
-        b"RIFF\0\0\0\0AVI ",
+        b"FORM\xff\xff\xff\xffAIFF",
         b"",
     ],
 )
