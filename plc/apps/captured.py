@@ -14,10 +14,9 @@ import contextlib
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -36,23 +35,21 @@ from plc.rtp.sdp import AudioMedia, parse_sdp
 from plc.rtp.srtp import SrtpKey, SrtpReceiver
 from plc.rtp.udp import Endpoint
 
-# A clock that goes back by more was set; by less, its frames come from several queues.
-_BACK_S = 1.0
-# Ahead, it was set where a stream goes on after so long as if no time had passed, where nothing
-# comes for an hour, or where breaks are longer than a day in all.
-_STILL_S, _PAUSE_MAX_S, _BREAK_S, _BREAKS_MAX_S = 30.0, 3600.0, 0.25, 86_400.0
+# A clock that goes back by more was set; by less, its frames come from several queues. Ahead it was
+# set where nothing comes for an hour, or where pauses, of more than 0.25 s, are a day in all.
+_BACK_S, _PAUSE_S, _PAUSE_MAX_S, _PAUSES_MAX_S = 1.0, 0.25, 3600.0, 86_400.0
 _STREAMS_MAX, _SOURCES_MAX, _DESCRIBED_MAX = 256, 4096, 256
 # Packets by which a stream is known, and bytes of those of all.
 _HEAD_PACKETS, _HEADS_BYTES_MAX = 64, 1 << 26
 # Played at once; for others the capture is read again.
 _AT_ONCE = 16
 _USUAL_RATES = (8000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
-_RATE_TOLERANCE, _PACE_S, _ENOUGH = 0.04, 60, 4
-# Share of a stream's first packets that have to be as a codec has them: a first one may be short.
+_RATE_TOLERANCE = 0.04
+# Share of a stream's first packets that have one size: a first one may be short.
 _MOST = 0.9
 # Bytes for a tick of the timestamps and a channel; of SRTP's tags.
 _TICK_BYTES = {"l16": 2, "l24": 3, "pcmu": 1, "pcma": 1, "g722": 1}
-_TAG_BYTES = (4, 10)
+_TAG_BYTES = {4, 10}
 
 
 @dataclass(eq=False, slots=True)
@@ -72,13 +69,9 @@ class Heard:
     """Bytes by payload type."""
     heads: list[bytes] = field(default_factory=list)
     """Its first datagrams."""
-    pace: list[tuple[float, int]] = field(default_factory=list)
-    """Times and ticks, a second apart, in its first minute."""
     is_stream: bool = False
     """Whether two packets came in a row."""
     before: RtpPacket | None = None
-    step: int = 0
-    """Ticks to the last packet, if it came in a row."""
 
     @property
     def name(self) -> str:
@@ -86,17 +79,13 @@ class Heard:
         (source, port), (target, to) = self.source, self.target
         return f"SSRC {self.ssrc:08x} from {source}:{port} to {target}:{to}"
 
-    def goes_on(self, packet: RtpPacket) -> bool:
-        """Take in a packet; tell whether it is the next one, and knows of no pause."""
-        before, self.before = self.before, packet
-        if before is None:
-            return False
-        ticks, step = (packet.timestamp - before.timestamp) & 0xFFFF_FFFF, self.step
-        is_next = packet.sequence == (before.sequence + 1) & 0xFFFF
-        self.ticks += ticks - (ticks >> 31 << 32)
-        self.step = ticks if is_next else 0
-        self.is_stream |= is_next
-        return is_next and 0 < ticks == step
+    def follow(self, packet: RtpPacket) -> None:
+        """Take in a packet."""
+        if self.before is not None:
+            ticks = (packet.timestamp - self.before.timestamp) & 0xFFFF_FFFF
+            self.ticks += ticks - (ticks >> 31 << 32)
+            self.is_stream |= packet.sequence == (self.before.sequence + 1) & 0xFFFF
+        self.before = packet
 
 
 class _Clock:
@@ -104,34 +93,26 @@ class _Clock:
 
     def __init__(self) -> None:
         self.begin_s = self._last_s = math.nan
-        self._now_s = self._leapt_s = self._breaks_s = 0.0
+        self._now_s = self._leapt_s = 0.0
+        self._pauses_left_s = _PAUSES_MAX_S
         self.jumps = 0
 
-    def read(self, time_s: float, goes_on: bool) -> float:
-        """Return the time of a packet; ``goes_on`` says that its stream knows of no pause."""
+    def read(self, time_s: float) -> float:
+        """Return the time of a packet."""
+        if math.isnan(self._last_s):
+            self.begin_s = self._last_s = time_s
         gap_s, self._last_s = time_s - self._last_s, time_s
-        if math.isnan(gap_s):
-            self.begin_s = time_s
-        breaks_s = self._breaks_s + (gap_s if gap_s > _BREAK_S else 0.0)
-        is_long = gap_s > _STILL_S and (goes_on or gap_s > _PAUSE_MAX_S)
-        if gap_s < -_BACK_S or is_long or breaks_s > max(self._breaks_s, _BREAKS_MAX_S):
+        if not -_BACK_S <= gap_s <= max(_PAUSE_S, min(_PAUSE_MAX_S, self._pauses_left_s)):
             self.jumps += 1
             self._leapt_s += gap_s
-        else:
-            self._breaks_s = breaks_s
+        elif gap_s > _PAUSE_S:
+            self._pauses_left_s -= gap_s
         self._now_s = max(self._now_s, time_s - self.begin_s - self._leapt_s)
         return self._now_s
 
 
 class Capture:
     """A capture, and the streams that were found in it.
-
-    Parameters
-    ----------
-    path : Path
-        A pcap or pcapng file.
-    progress : callable, optional
-        Called now and then with the bytes read and those of the file.
 
     Attributes
     ----------
@@ -147,14 +128,13 @@ class Capture:
     Raises
     ------
     TraceError
-        If it cannot be read, or is no capture.
+        If the file, pcap or pcapng, cannot be read, or is no capture.
     """
 
     def __init__(self, path: Path, progress: Progress | None = None) -> None:
         self.path = path
         self.described: list[AudioMedia] = []
         self.left_out: Counter[str] = Counter()
-        self.streams: list[Heard] = []
         self._sources: dict[tuple[Address, Address, int], Heard] = {}
         self._is_known = False
         heads_bytes = 0
@@ -163,24 +143,20 @@ class Capture:
             heard.last_s = now_s
             heard.packets += 1
             heard.octets[datagram[1] & 0x7F] += len(datagram)
-            if len(heard.pace) < _PACE_S and now_s >= heard.first_s + len(heard.pace):
-                heard.pace.append((now_s, heard.ticks))
             if len(heard.heads) < _HEAD_PACKETS and heads_bytes < _HEADS_BYTES_MAX:
                 heard.heads.append(datagram)
                 heads_bytes += len(datagram)
         found = sorted(self._sources.values(), key=lambda each: (not each.is_stream, each.first_s))
         self.streams = [each for each in found[:_STREAMS_MAX] if each.is_stream]
-        stray = sum(each.packets for each in found[len(self.streams) :])
-        self.left_out += Counter({"stray RTP": stray, "jumps of the clock": self._clock.jumps})
+        self.left_out["stray RTP"] += sum(each.packets for each in found[len(self.streams) :])
+        self.left_out["jumps of the clock"] = self._clock.jumps
         self.begin_s = self._clock.begin_s
         self._is_known = True
 
     def packets(self, progress: Progress | None = None) -> Iterator[tuple[float, Heard, bytes]]:
-        """Yield when each packet came, from the capture's first on, its source, and itself."""
+        """Yield time (from the capture's first on), source and bytes of each packet."""
         self._clock = _Clock()
         left_out = Counter() if self._is_known else self.left_out
-        for each in self._sources.values():
-            each.before, each.step = None, 0
         for datagram in read_datagrams(self.path, left_out, progress):
             packet = parse_rtp(datagram.payload)
             if not isinstance(packet, RtpPacket) or datagram.is_cut or math.isnan(datagram.time_s):
@@ -188,22 +164,23 @@ class Capture:
                 self._describe(datagram.payload)
                 continue
             heard = self._source((*datagram.flow, packet.ssrc))
-            now_s = self._clock.read(datagram.time_s, heard is not None and heard.goes_on(packet))
+            now_s = self._clock.read(datagram.time_s)
             if heard is not None:
+                heard.follow(packet)
                 yield now_s, heard, datagram.payload
 
     def _source(self, key: tuple[Address, Address, int]) -> Heard | None:
         """Return a source; a new one takes the place of the oldest that is no stream."""
-        if key not in self._sources and not self._is_known:
-            if len(self._sources) >= _SOURCES_MAX:
-                strays = (at for at, each in self._sources.items() if not each.is_stream)
-                gone = next(strays, None)
+        sources = self._sources
+        if key not in sources and not self._is_known:
+            if len(sources) >= _SOURCES_MAX:
+                gone = next((at for at, each in sources.items() if not each.is_stream), None)
                 if gone is None:
                     self.left_out["stray RTP"] += 1
                     return None
-                self.left_out["stray RTP"] += self._sources.pop(gone).packets
-            self._sources[key] = Heard(*key)
-        return self._sources.get(key)
+                self.left_out["stray RTP"] += sources.pop(gone).packets
+            sources[key] = Heard(*key)
+        return sources.get(key)
 
     def _describe(self, payload: bytes) -> None:
         if b"m=audio" in payload and len(self.described) < _DESCRIBED_MAX:
@@ -225,17 +202,14 @@ def _kind_of(datagram: Datagram, is_rtp: bool) -> str:
 def media_of(
     heard: Heard, described: list[AudioMedia], given: Mapping[str, Any], key: SrtpKey | None
 ) -> AudioMedia:
-    """Return how a stream is coded.
+    """Return how a stream is coded: by descriptions, static types, what is given, or its packets.
 
     Parameters
     ----------
-    heard : Heard
-        The stream.
-    described : list of AudioMedia
-        What descriptions say; they count first, then static payload types.
+    heard, described : Heard, list of AudioMedia
+        The stream, and what descriptions say.
     given : mapping
-        What the user says of others, by the names of AudioMedia; what is not said is seen from the
-        packets.
+        What the user says of streams that are not described, by the names of AudioMedia.
     key : SrtpKey or None
         What it is sealed with, if it is; else that of its description.
 
@@ -244,34 +218,27 @@ def media_of(
     ConfigError
         If nothing tells, the codec is not played, or the key is missing or another one.
     """
-    most = max(heard.octets, key=lambda each: heard.octets[each])
+    [(most, _)] = heard.octets.most_common(1)
     kind: int = given["payload_type"] if given.get("payload_type") in heard.octets else most
-    is_static, port = kind in STATIC_CODINGS, heard.target[1]
+    port = heard.target[1]
     fitting = [
         each
         for each in sorted(described, key=lambda each: each.endpoint.port != port)
         if kind in (each.payload_type, each.red_payload_type, *dict(each.beside))
-        and (each.endpoint.port == port or not is_static)
+        and (each.endpoint.port == port or kind not in STATIC_CODINGS)
     ]
-    keys = [key] if key else []
-    if fitting and fitting[0].is_secure and not keys:
+    keys = [key]
+    if fitting and fitting[0].is_secure and key is None:
         # SIP's descriptions tell where one receives, and the key by which one sends (RFC 4568).
         keys = [each.key for each in (*fitting, *described) if each.key is not None]
         if not keys:
             raise ConfigError("its description says that it is SRTP: give --key-file")
-    opened: dict[SrtpKey | None, list[RtpPacket]]
-    opened = {each: _opened(heard, each) for each in (*keys, *([] if keys else [None]))}
-    key = next((each for each in keys if opened[each]), None)
-    if keys and key is None:
-        raise ConfigError(
-            "its key opens none of its packets: compare keys and suites; the capture has to begin "
-            "in the first 65536 packets of the stream"
-        )
-    packets = [each for each in opened[key] if each.payload_type == kind]
-    media = fitting[0] if fitting else _media_of_packets(heard, kind, packets, given)
+    key, packets = _opened(heard, keys)
+    row = _in_a_row([each for each in packets if each.payload_type == kind])
+    media = fitting[0] if fitting else _media_of_packets(heard, kind, row, given)
     tick_bytes = _TICK_BYTES.get(media.codec, 0) * media.channels
-    extra = {len(each.payload) - ticks * tick_bytes for each, ticks in _in_a_row(packets)}
-    if key is None and tick_bytes and extra & {*_TAG_BYTES} == extra != set():
+    extra = {len(each.payload) - ticks * tick_bytes for each, ticks in row}
+    if key is None and extra and tick_bytes and extra <= _TAG_BYTES:
         raise ConfigError(
             f"each packet is {max(extra)} bytes longer than its {media.codec}, as SRTP is: give "
             "--key-file"
@@ -279,13 +246,19 @@ def media_of(
     return replace(media, key=key)
 
 
-def _opened(heard: Heard, key: SrtpKey | None) -> list[RtpPacket]:
-    """Return a stream's first packets in their order, as far as the key opens them."""
-    receiver = None if key is None else SrtpReceiver(key)
-    heads = heard.heads if receiver is None else map(receiver.open, heard.heads)
-    packets = [packet for each in heads if isinstance(packet := parse_rtp(each or b""), RtpPacket)]
-    begin = packets[0].sequence + 0x8000 if packets else 0
-    return sorted(packets, key=lambda each: (each.sequence - begin) & 0xFFFF)
+def _opened(heard: Heard, keys: Sequence[SrtpKey | None]) -> tuple[SrtpKey | None, list[RtpPacket]]:
+    """Return the key that opens a stream's first packets, and these in their order."""
+    for key in keys:
+        heads = heard.heads if key is None else map(SrtpReceiver(key).open, heard.heads)
+        parsed = [parse_rtp(each or b"") for each in heads]
+        packets = [each for each in parsed if isinstance(each, RtpPacket)]
+        if packets or key is None:
+            begin = 0x8000 + (packets[0].sequence if packets else 0)
+            return key, sorted(packets, key=lambda each: (each.sequence - begin) & 0xFFFF)
+    raise ConfigError(
+        "its key opens none of its packets: compare keys and suites; the capture has to begin in "
+        "the first 65536 packets of the stream"
+    )
 
 
 def _in_a_row(packets: list[RtpPacket]) -> list[tuple[RtpPacket, int]]:
@@ -299,15 +272,16 @@ def _in_a_row(packets: list[RtpPacket]) -> list[tuple[RtpPacket, int]]:
 
 
 def _media_of_packets(
-    heard: Heard, kind: int, packets: list[RtpPacket], given: Mapping[str, Any]
+    heard: Heard, kind: int, row: list[tuple[RtpPacket, int]], given: Mapping[str, Any]
 ) -> AudioMedia:
-    """Return how a payload type is coded by its number, or by the packets and what is given."""
-    codec = given.get("codec")
-    coding = STATIC_CODINGS.get(kind) or _guessed(heard, packets)
-    if kind in STATIC_CODINGS:
+    """Return how a payload type is coded by its number, its packets, and what is given."""
+    coding = STATIC_CODINGS.get(kind)
+    if coding is not None:
         given = {}
-    elif codec and (coding is None or coding[0] != codec):
-        coding = codec, usual_rate(codec), 1
+    else:
+        codec, coding = given.get("codec"), _guessed(heard, row)
+        if codec and (coding is None or coding[0] != codec):
+            coding = codec, usual_rate(codec), 1
     if coding is None:
         raise ConfigError(
             f"payload type {kind} does not say its codec, nor do its packets: give --codec or --sdp"
@@ -319,26 +293,22 @@ def _media_of_packets(
     return AudioMedia(endpoint=Endpoint(*heard.target), **found)
 
 
-def _guessed(heard: Heard, packets: list[RtpPacket]) -> tuple[str, int, int] | None:
-    """Return codec, rate and channels that packets have; None if they fit none or several."""
-    row = _in_a_row(packets)
-    opus = [(opus_samples(each.payload), ticks) for each, ticks in row]
-    # Pauses make the time to the next packet longer.
-    fit = sum(0 < samples <= ticks for samples, ticks in opus) >= _MOST * len(row)
-    if row and fit and 2 * sum(samples == ticks for samples, ticks in opus) >= len(row):
-        return "opus", 48_000, 2 if any(each.payload[0] & 4 for each, _ in row) else 1
-    sizes = Counter(divmod(len(each.payload), ticks) for each, ticks in row).most_common(1)
-    last = [(heard.last_s, heard.ticks)] if len(heard.pace) < _ENOUGH else []
-    measured = median(
-        (ticks - before) / max(1e-3, now_s - then_s)
-        for (then_s, before), (now_s, ticks) in itertools.pairwise([*heard.pace, *last])
-    )
+def _guessed(heard: Heard, row: list[tuple[RtpPacket, int]]) -> tuple[str, int, int] | None:
+    """Return codec, rate and channels that packets in a row have; None if they fit none."""
+    if not row:
+        return None
+    measured = heard.ticks / max(1e-3, heard.last_s - heard.first_s)
     rate = min(_USUAL_RATES, key=lambda each: abs(each - measured))
-    if row and abs(rate - measured) <= _RATE_TOLERANCE * rate and (sizes[0][1] >= _MOST * len(row)):
-        size, rest = sizes[0][0]
-        for codec, each in (("l24", 3), ("l16", 2)):
-            if rest == 0 < size <= 8 * each and size % each == 0:
-                return codec, rate, size // each
+    sizes = Counter(divmod(len(each.payload), ticks) for each, ticks in row)
+    [((size, rest), count)] = sizes.most_common(1)
+    if rest == 0 and count >= _MOST * len(row) and abs(rate - measured) <= _RATE_TOLERANCE * rate:
+        for codec in ("l24", "l16"):
+            channels, odd = divmod(size, _TICK_BYTES[codec])
+            if not odd and 0 < channels <= 8:
+                return codec, rate, channels
+    # Pauses make the time to the next packet longer.
+    if 2 * sum(opus_samples(each.payload) == ticks for each, ticks in row) >= len(row):
+        return "opus", 48_000, 2 if any(each.payload[0] & 4 for each, _ in row) else 1
     return None
 
 
@@ -357,17 +327,6 @@ def named(target: Path, streams: list[Heard]) -> list[Path]:
 class Played:
     """A stream of a capture on its way into a file.
 
-    Parameters
-    ----------
-    heard : Heard
-        Which stream.
-    config : RelayConfig
-        How it is played, and into which file.
-    begin_s, first_s : float
-        When the capture begins, in s since 1970; from there on, when the first of all files does.
-    conceals, overwrite : bool
-        As :func:`play` takes them.
-
     Attributes
     ----------
     target : Path
@@ -376,44 +335,37 @@ class Played:
         Written so far.
     lost : list of (int, int)
         Those that stand for lost ones.
+    first_s : float
+        When the first of all files begins, from the capture's beginning on.
     """
 
-    def __init__(
-        self,
-        heard: Heard,
-        config: RelayConfig,
-        begin_s: float,
-        first_s: float,
-        *,
-        conceals: bool,
-        overwrite: bool,
-    ) -> None:
+    def __init__(self, heard: Heard, config: RelayConfig, begin_s: float, overwrite: bool) -> None:
         assert isinstance(config.to, Path)
         self.heard, self.target, self._config = heard, config.to, config
-        self._begin_s, self._first_s, self._overwrite = begin_s, first_s, overwrite
-        self._stream = StreamRelay(config)
-        self._stream.playout.conceals = conceals
+        self._begin_s, self._overwrite = begin_s, overwrite
+        self.relay = StreamRelay(config)
         self._writer: AudioWriter | None = None
-        self._start_s = math.nan
+        self._start_s: float | None = None
+        self.first_s = heard.first_s
         self.samples = 0
         self.lost: list[tuple[int, int]] = []
 
     def receive(self, datagram: bytes, now_s: float) -> None:
         """Take in a packet, and write what was due before it."""
-        while self._stream.next_s <= now_s:
+        while self.relay.next_s <= now_s:
             self._play()
-        self._stream.receive(datagram, self.heard.source, now_s)
+        self.relay.receive(datagram, self.heard.source, now_s)
 
     def _play(self) -> None:
-        due_s, received = self._stream.next_s, self._stream.playout.received
+        due_s, received = self.relay.next_s, self.relay.playout.received
         before = received.lost_samples + received.held_samples
-        block = self._stream.play(due_s)
+        block = self.relay.play(due_s)
         if block is None:
             return
         self._writer = self._writer or self._open(due_s)
         if received.lost_samples + received.held_samples < before and self.lost:
             self.lost.pop()  # it was a pause, as the packet behind it says
-        for start, stop in runs(self._stream.playout.lost):
+        for start, stop in runs(self.relay.playout.lost):
             begin = self.samples + start
             if self.lost and self.lost[-1][1] == begin:
                 begin = self.lost.pop()[0]
@@ -422,49 +374,48 @@ class Played:
         self.samples += len(block)
 
     def _open(self, due_s: float) -> AudioWriter:
-        config, stream = self._config, self._config.receiver.stream
-        rate, channels = stream.sample_rate, stream.channels
-        self.samples = round((due_s - self._first_s) * rate) if config.align else 0
-        self._start_s = self._begin_s + due_s - self.samples / rate
-        tags = origin_tags(self._start_s, rate)
-        writer = AudioWriter(self.target, rate, channels, config.subtype, tags=tags,
-                             overwrite=self._overwrite)  # fmt: skip
-        for start in range(0, self.samples, rate):
-            writer.write(np.zeros((min(rate, self.samples - start), channels), np.float32))
+        stream = self._config.receiver.stream
+        rate, shape = stream.sample_rate, (stream.sample_rate, stream.channels)
+        silent = round((due_s - self.first_s) * rate) if self._config.align else 0
+        self._start_s = self._begin_s + due_s - silent / rate
+        writer = AudioWriter(self.target, *shape, self._config.subtype, overwrite=self._overwrite,
+                             tags=origin_tags(self._start_s, rate))  # fmt: skip
+        for start in range(0, silent, rate):
+            writer.write(np.zeros(shape, np.float32)[: silent - start])
+        self.samples = silent
         return writer
 
     def finish(self) -> None:
         """Write the rest, and give the file its name."""
-        self._stream.playout.drain()
-        while not self._stream.drained:
+        self.relay.playout.drain()
+        while not self.relay.drained:
             self._play()
         if self.lost and self.lost[-1][1] == self.samples:
             self.lost.pop()  # behind the last packet nothing is known to be lost
-        self._stream.tell(self._config.name, in_words)
+        self.relay.tell(self._config.name, in_words)
         if self._writer is not None:
             self._writer.commit()
             self._writer = None
 
     def close(self) -> None:
         """End the stream; remove its file if it was not finished."""
-        self._stream.close()
+        self.relay.close()
         if self._writer is not None:
             self._writer.discard()
 
     def report(self) -> dict[str, Any]:
         """Return what the relay reports of a stream and its recording."""
         stream = self._config.receiver.stream
-        about = {
+        return self.relay.report() | {
             "ssrc": self.heard.ssrc,
             "sample_rate": stream.sample_rate,
             "channels": stream.channels,
             "recording": {
                 "file": str(self.target),
-                "start": in_utc(self._start_s) if self.samples else None,
+                "start": None if self._start_s is None else in_utc(self._start_s),
                 "recorded_s": self.samples / stream.sample_rate,
             },
         }
-        return self._stream.report() | about
 
 
 def play(
@@ -475,7 +426,7 @@ def play(
     overwrite: bool,
     progress: Progress | None = None,
 ) -> list[Played]:
-    """Play streams of a capture into files.
+    """Play streams of a capture into files; return them, finished, in their order.
 
     Parameters
     ----------
@@ -490,11 +441,6 @@ def play(
     progress : callable, optional
         Called now and then with the bytes read and those of the capture.
 
-    Returns
-    -------
-    list of Played
-        Each stream, finished, in the order of ``configs``.
-
     Raises
     ------
     AudioFileError
@@ -505,17 +451,15 @@ def play(
     rows = list(configs.items())
     for start in range(0, len(rows), _AT_ONCE):
         playing: dict[Heard, Played] = {}
-        try:
+        with contextlib.ExitStack() as stack:
             for heard, config in rows[start : start + _AT_ONCE]:
-                playing[heard] = Played(heard, config, capture.begin_s, first_s,
-                                        conceals=conceals, overwrite=overwrite)  # fmt: skip
+                each = Played(heard, config, capture.begin_s, overwrite)
+                playing[heard] = stack.enter_context(contextlib.closing(each))
+                each.relay.playout.conceals, each.first_s = conceals, first_s
             for now_s, heard, datagram in capture.packets(progress):
                 if heard in playing:
                     playing[heard].receive(datagram, now_s)
             for each in playing.values():
                 each.finish()
-        finally:
-            for each in playing.values():
-                each.close()
         done += playing.values()
     return done

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".pcap", ".pcapng", ".cap")
 # First bytes of pcap, in both orders of bytes and units of time, and of pcapng.
-_MAGICS = [
-    bytes.fromhex(each) for each in ("d4c3b2a1", "a1b2c3d4", "4d3cb2a1", "a1b23c4d", "0a0d0d0a")
-]
+_MAGICS = set(map(bytes.fromhex, ["d4c3b2a1", "a1b2c3d4", "4d3cb2a1", "a1b23c4d", "0a0d0d0a"]))
 # How a stream is played that nobody listens to meanwhile.
 OFFLINE: dict[str, Any] = {"budget_ms": math.inf, "prepare": "never", "packets_per_s": 1e9}
 # Nobody waits for what is repaired: packets that come so late are none the worse.
@@ -68,22 +66,8 @@ def play_capture(
 ) -> "tuple[list[Played], dict[str, Any]]":
     """Play the streams of a capture into files.
 
-    Parameters
-    ----------
-    path : Path
-        The capture.
-    target : Path
-        The file of its stream; of several, their SSRCs go into the names. A folder takes files
-        with the capture's name.
-    options : CaptureOptions
-        How streams are coded that do not say so.
-    received : ReceiverOptions
-        How they are played.
-    seed : int
-        Of the comfort noise.
-    align, conceals, overwrite : bool
-        Whether files begin together, whether what is lost is concealed (else it is silent), and
-        whether files that are there are replaced.
+    Several streams get files with their SSRCs in the names; a folder takes the capture's name. With
+    ``align`` files begin together; without ``conceals`` what is lost is silent.
 
     Returns
     -------
@@ -117,7 +101,7 @@ def play_capture(
         except ConfigError as error:
             refused[heard.name] = str(error)
             say(f"plc: {heard.name}, {counted(heard.packets, 'packet')}: {error}", err=True)
-    left_out = {what: count for what, count in sorted(capture.left_out.items()) if count}
+    left_out = dict(sorted((+capture.left_out).items()))
     if not receivers:
         raise ConfigError(f"{path} holds no RTP that can be played{_in_words(left_out)}")
     if target.is_dir():
@@ -144,14 +128,7 @@ def recordings_of(
 ) -> Iterator[tuple[list[Path], dict[Path, list[tuple[int, int]]], Path]]:
     """Yield sources with captures as recordings, what of those was lost, and where they lie.
 
-    Parameters
-    ----------
-    sources : sequence of Path
-        Files, of which some may be captures.
-    options : CaptureOptions
-        How their streams are coded, where they do not say so.
-    name : str
-        Of a stream's recording; empty: the capture's.
+    ``name`` is that of a stream's recording; by default the capture's.
     """
     from plc.audio.scratch import scratch
 
@@ -181,8 +158,7 @@ def with_losses(
     """Return a report with what was lost of a stream in place of what is found there."""
     from plc.repair.detect.findings import Finding
 
-    channels = tuple(range(report.channels))
-    losses = [Finding(start, stop, "lost", 1.0, channels) for start, stop in lost]
+    losses = [Finding(*each, "lost", 1.0, tuple(range(report.channels))) for each in lost]
     starts = [start for start, _ in lost]
     apart = [
         each
@@ -191,8 +167,7 @@ def with_losses(
     ]
     asked = selection.of(losses, report.sample_rate)
     findings = tuple(sorted([*asked, *apart], key=lambda each: each.start))
-    left_out = report.left_out + len(losses) - len(asked)
-    return replace(report, findings=findings, left_out=left_out)
+    return replace(report, findings=findings, left_out=report.left_out + len(losses) - len(asked))
 
 
 def repair_capture(
@@ -225,18 +200,16 @@ def repair_capture(
             filled: dict[str, Any] = {"gaps": []}
             with progress_bar(f"repairing {target.name}") as progress:
                 report = detect_file(path, selection=selection, progress=progress)
-                gaps_s = with_losses(report, lost[path], selection).gaps_s
-                if gaps_s:
-                    done = inpaint_file(path, target, gaps_s, settings=settings,
-                                        overwrite=overwrite, progress=progress)  # fmt: skip
-                    filled = done.as_dict()
+                if gaps_s := with_losses(report, lost[path], selection).gaps_s:
+                    filled = inpaint_file(path, target, gaps_s, settings=settings, progress=progress,
+                                          overwrite=overwrite).as_dict()  # fmt: skip
                 else:
                     Folder(str(folder)).store(path, path.name, overwrite)
             told.append({"target": str(target), **filled})
             if not as_json:
-                samples = sum(stop - start for start, stop in filled["gaps"])
-                filled_ms = 1000 * samples / report.sample_rate
-                say(f"filled {counted(len(filled['gaps']), 'gap')}, {filled_ms:.1f} ms of {target}")
+                gaps, rate = filled["gaps"], report.sample_rate
+                filled_ms = 1000 * sum(stop - start for start, stop in gaps) / rate
+                say(f"filled {counted(len(gaps), 'gap')}, {filled_ms:.1f} ms of {target}")
     if as_json:
         print_json({"streams": told})
 
@@ -248,22 +221,17 @@ def tell(played: "list[Played]", report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(report)
     else:
-        table = Table(box=None)
-        left = ("file", "SSRC", "from", "to", "codec")
-        for heading in (*left, "packets", "lost", "late", "length", "concealed"):
-            table.add_column(heading, justify="left" if heading in left else "right")
+        table = Table("file", "stream", "codec", box=None)
+        for heading in ("packets", "lost", "late", "length", "concealed"):
+            table.add_column(heading, justify="right")
         for each, counts in zip(played, report["streams"], strict=True):
             jitter, rate = counts["jitter_buffer"], counts["sample_rate"]
+            kinds = ("packets_received", "lost_packets", "late_packets")
             table.add_row(
                 str(each.target) if each.samples else "nothing to hear",
-                f"{each.heard.ssrc:08x}",
-                "{}:{}".format(*each.heard.source),
-                "{}:{}".format(*each.heard.target),
+                each.heard.name,
                 f"{counts['codec']}/{rate}/{counts['channels']}",
-                *(
-                    str(jitter[name])
-                    for name in ("packets_received", "lost_packets", "late_packets")
-                ),
+                *(str(jitter[kind]) for kind in kinds),
                 f"{each.samples / rate:.2f} s",
                 f"{1000 * counts['concealment']['concealed_samples'] / rate:.0f} ms",
             )
