@@ -17,17 +17,9 @@ from plc.audio.cut import cut_of
 from plc.errors import AudioFileError, why
 
 # What says something of a container, or of the stream as it was coded, alone.
-OWN = {
-    "MAJOR_BRAND",
-    "MINOR_VERSION",
-    "COMPATIBLE_BRANDS",
-    "ENCODER",
-    "HANDLER_NAME",
-    "VENDOR_ID",
-    "DURATION",
-    "LANGUAGE",
-}
-_OF_COPY = OWN - {"LANGUAGE"}
+_OF_COPY = {"MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "ENCODER", "HANDLER_NAME",
+            "VENDOR_ID", "DURATION"}  # fmt: skip
+OWN = {*_OF_COPY, "LANGUAGE"}
 # Pictures that are held until it is clear in which order they are shown, of which H.264 and HEVC
 # exchange at most 16; and packets of all streams.
 _HELD_PICTURES, _HELD_PACKETS = 64, 4096
@@ -113,17 +105,12 @@ class Film:
         return None
 
     def copy_to(self, container: Any, stream: Any) -> str:
-        """Add a copy of an input stream to an output file.
-
-        Returns
-        -------
-        str
-            What is left out, as the format cannot hold it; else an empty text.
+        """Add a copy of an input stream to an output file; return what is left out, or ``""``.
 
         Raises
         ------
         AudioFileError
-            If the format cannot hold a stream of pictures or sound.
+            If the format cannot hold a stream of pictures or sound, or its times are not known.
         """
         form, codec = container.format.name, stream.codec_context
         named = codec.codec.canonical_name if codec else stream.metadata.get("handler_name", "")
@@ -169,15 +156,11 @@ class Film:
         """
         if self._left is None:
             self._left = self._stamped()
-        while True:
-            packet, self._waiting = self._waiting, None
-            if packet is None:
-                packet = next(self._left, None)
-            if packet is None:
-                return
+        while (packet := self._waiting or next(self._left, None)) is not None:
+            self._waiting = packet
             if float(packet.dts * packet.time_base) > until_s:
-                self._waiting = packet
                 return
+            self._waiting = None
             packet.stream = self._copies[packet.stream.index]
             yield packet
 

@@ -241,35 +241,29 @@ def read_trace(path: str | Path) -> NDArray[np.bool_]:
     if (packets > 1).any():
         raise TraceError(_first_fault(path, bare))
     if not packets.size:
-        blanks = text and not text.strip(b" ")
-        told = (
-            "; of blanks alone it might be all lost by G.192 in bytes: write 1s" if blanks else ""
-        )
+        told = "; of blanks alone it might be all lost by G.192 in bytes: write 1s" if text else ""
         raise TraceError(
-            f"the trace {path} holds no packets; expected one 0 or 1 for each packet{told}"
+            f"the trace {path} holds no packets; expected one 0 or 1 for each packet"
+            f"{'' if text.strip(b' ') else told}"
         )
     return packets.astype(np.bool_)
 
 
 def _of_words(path: str | Path, data: bytes) -> NDArray[np.bool_]:
     """Return the trace of G.192's words, alone or before the bits of each packet."""
-    words = np.frombuffer(data[: len(data) & ~1], _WORDS[data[:2]])
-    sync = (words == _LOST_WORD) | (words == _LOST_WORD + 1)
-    at, starts = 0, []
-    if len(words) > 1 and not sync[1]:
-        while at < len(words) and sync[at]:
-            starts.append(at)
-            at += 2 + int(words[at + 1]) if at + 1 < len(words) else 2
-    else:
-        at = len(words) if sync.all() else int(np.argmin(sync))
-        starts = [*range(at)]
+    words = np.frombuffer(data[: len(data) & ~1], _WORDS[data[:2]]).tolist()
+    at, lost = 0, []
+    while at < len(words) and words[at] | 1 == _LOST_WORD | 1:
+        lost.append(words[at] == _LOST_WORD)
+        at += 1
+        if at < len(words) and words[at] | 1 != _LOST_WORD | 1:
+            at += 1 + words[at]  # the number of bits, and these
     if at != len(words) or len(data) % 2:
         raise TraceError(
-            f"{path} is cut or damaged after {counted(len(starts), 'packet')}: expected 0x6b21 or "
+            f"{path} is cut or damaged after {counted(len(lost), 'packet')}: expected 0x6b21 or "
             "0x6b20 of G.192 for each, alone or before its number of bits and these"
         )
-    lost: NDArray[np.bool_] = words[starts] == _LOST_WORD
-    return lost
+    return np.array(lost, np.bool_)
 
 
 def _content(path: str | Path) -> bytes:

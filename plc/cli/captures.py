@@ -201,8 +201,9 @@ def repair_capture(
             with progress_bar(f"repairing {target.name}") as progress:
                 report = detect_file(path, selection=selection, progress=progress)
                 if gaps_s := with_losses(report, lost[path], selection).gaps_s:
-                    filled = inpaint_file(path, target, gaps_s, settings=settings, progress=progress,
-                                          overwrite=overwrite).as_dict()  # fmt: skip
+                    done = inpaint_file(path, target, gaps_s, settings=settings,
+                                        overwrite=overwrite, progress=progress)  # fmt: skip
+                    filled = done.as_dict()
                 else:
                     Folder(str(folder)).store(path, path.name, overwrite)
             told.append({"target": str(target), **filled})

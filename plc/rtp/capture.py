@@ -28,10 +28,9 @@ _INTERFACE, _SIMPLE, _ENHANCED = 1, 3, 6
 _BYTE_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 # Of pcap: the order of the bytes, and the unit of the times.
 _PCAP = {
-    b"\xd4\xc3\xb2\xa1": ("<", 1e-6),
-    b"\xa1\xb2\xc3\xd4": (">", 1e-6),
-    b"\x4d\x3c\xb2\xa1": ("<", 1e-9),
-    b"\xa1\xb2\x3c\x4d": (">", 1e-9),
+    struct.pack(order + "I", magic): (order, tick_s)
+    for order in "<>"
+    for magic, tick_s in ((0xA1B2C3D4, 1e-6), (0xA1B23C4D, 1e-9))
 }
 _PCAPNG = b"\x0a\x0d\x0d\x0a"
 _NO_LINK = -1
@@ -54,30 +53,20 @@ Progress = Callable[[int, int], object]
 
 @dataclass(frozen=True, slots=True)
 class Datagram:
-    """A UDP datagram.
-
-    Attributes
-    ----------
-    time_s : float
-        Time of capture, since 1970; NaN where the capture does not say.
-    flow : tuple
-        Source and destination, each with address and port.
-    payload : bytes
-        Content, as far as it was captured.
-    is_cut : bool
-        Whether there was more: the capture took less of each frame, or IP sent it in fragments.
-    """
+    """A UDP datagram."""
 
     time_s: float
+    """Time of capture, since 1970; NaN where the capture does not say."""
     flow: tuple[Address, Address]
+    """Source and destination, each with address and port."""
     payload: bytes
+    """Content, as far as it was captured."""
     is_cut: bool = False
+    """Whether there was more: the capture took less of each frame, or IP sent it in fragments."""
 
 
 def read_datagrams(
-    path: str | Path,
-    left_out: Counter[str] | None = None,
-    progress: Progress | None = None,
+    path: str | Path, left_out: Counter[str] | None = None, progress: Progress | None = None
 ) -> Iterator[Datagram]:
     """Yield the UDP datagrams of a capture, in its order.
 
