@@ -275,21 +275,18 @@ def _media_of_packets(
     heard: Heard, kind: int, row: list[tuple[RtpPacket, int]], given: Mapping[str, Any]
 ) -> AudioMedia:
     """Return how a payload type is coded by its number, its packets, and what is given."""
-    coding = STATIC_CODINGS.get(kind)
-    if coding is not None:
-        given = {}
-    else:
-        codec, coding = given.get("codec"), _guessed(heard, row)
-        if codec and (coding is None or coding[0] != codec):
-            coding = codec, usual_rate(codec), 1
+    codec = None if kind in STATIC_CODINGS else given.get("codec")
+    coding = STATIC_CODINGS.get(kind) or _guessed(heard, row)
+    if codec and (coding is None or coding[0] != codec):
+        coding = codec, usual_rate(codec), 1
     if coding is None:
         raise ConfigError(
             f"payload type {kind} does not say its codec, nor do its packets: give --codec or --sdp"
         )
+    found: dict[str, Any] = dict(zip(("codec", "sample_rate", "channels"), coding, strict=True))
+    found |= {"payload_type": kind} | ({} if kind in STATIC_CODINGS else dict(given))
     if kind != given.get("red_payload_type"):
-        given = {**given, "payload_type": kind}
-    names = ("codec", "sample_rate", "channels")
-    found = {"payload_type": kind, **dict(zip(names, coding, strict=True)), **given}
+        found["payload_type"] = kind
     return AudioMedia(endpoint=Endpoint(*heard.target), **found)
 
 

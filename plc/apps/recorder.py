@@ -156,15 +156,7 @@ class Recorder:
         return AudioWriter(self.path, self._sample_rate, self._channels, self._subtype, tags=tags)
 
     def begin(self, start_s: float, silent_samples: int = 0) -> None:
-        """Say, before the first block, when it is due, and how much silence stands before it.
-
-        Parameters
-        ----------
-        start_s : float
-            Seconds since 1970; the file and the report say it.
-        silent_samples : int
-            In front of the block: the recording begins as much earlier.
-        """
+        """Say when the first block is due, in s since 1970, and what silence stands before it."""
         self.start_s = start_s - silent_samples / self._sample_rate
         self._missing = silent_samples
 

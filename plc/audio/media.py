@@ -452,17 +452,16 @@ class MediaEncoder:
 
     def _add_streams(self, encoder: str, channels: int) -> Any:
         """Add the sound, and in their order the streams to copy."""
+        usual = _LAYOUTS.get(channels, f"{channels}c")
         if self._film is None:
-            layout = _LAYOUTS.get(channels, f"{channels}c")
-            return self._container.add_stream(encoder, rate=self._rate, layout=layout)
+            return self._container.add_stream(encoder, rate=self._rate, layout=usual)
         made, left_out = None, []
         for stream in self._film.streams:
             if stream is not self._film.sound:
                 left_out.append(self._film.copy_to(self._container, stream))
                 continue
             # PCM may say how many channels it has, and not which.
-            layout = stream.layout.name
-            layout = _LAYOUTS.get(channels, f"{channels}c") if " " in layout else layout
+            layout = usual if " " in stream.layout.name else stream.layout.name
             made = self._container.add_stream(encoder, rate=self._rate, layout=layout)
             describe(stream, made)
         if told := ", ".join(filter(None, left_out)):

@@ -88,14 +88,9 @@ def _read_chunk(name: bytes, data: bytes, aiff: bool) -> Tags:
 
 
 def origin_tags(start_s: float, sample_rate: int) -> Tags:
-    """Return tags that say when the first sample was due (``bext`` of EBU Tech 3285, in UTC).
+    """Return tags that say when the first sample was due, in s since 1970.
 
-    Parameters
-    ----------
-    start_s : float
-        Seconds since 1970.
-    sample_rate : int
-        In Hz; the place in the day is counted in samples.
+    It is the chunk ``bext`` of EBU Tech 3285, in UTC; the place in the day is counted in samples.
     """
     start = datetime.fromtimestamp(start_s, UTC)
     texts = {"ORIGINATOR": "plc", "ORIGINATION_DATE": f"{start:%Y-%m-%d}"}
