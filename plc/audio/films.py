@@ -21,8 +21,8 @@ _OF_COPY = {"MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "ENCODER", "HAN
             "VENDOR_ID", "DURATION"}  # fmt: skip
 OWN = {*_OF_COPY, "LANGUAGE"}
 # Pictures that are held until it is clear in which order they are shown, of which H.264 and HEVC
-# exchange at most 16; and packets of all streams.
-_HELD_PICTURES, _HELD_PACKETS = 64, 4096
+# exchange at most 16.
+_HELD_PICTURES = 64
 # Codings whose pictures AVI does not say the order of.
 _REORDERED = ("h264", "hevc")
 # Formats of FFmpeg that hide what lies before a film's first picture.
@@ -165,11 +165,13 @@ class Film:
             yield packet
 
     def _stamped(self) -> Iterator[Any]:
-        """Yield all packets in their order, with the times at which they are decoded."""
+        """Yield all packets with the times at which they are decoded, each stream's in order.
+
+        The muxer puts those of several streams in order.
+        """
         copied = [stream for stream in self.streams if stream.index in self._copies]
         guessed = "matroska" in self._container.format.name
         orders = {stream.index: _Order() for stream in copied}
-        waiting: deque[Any] = deque()
         hidden = False
         for packet in self._container.demux(copied) if copied else ():
             if not packet.size and packet.pts is None:  # it asks decoders for the rest
@@ -180,17 +182,13 @@ class Film:
                 raise self._untimed(packet.stream)
             hidden |= packet.is_discard
             if packet.stream.type == "video" and (guessed or packet.dts is None):
-                orders[packet.stream.index].take(packet)
-            elif packet.dts is None:
+                yield from map(self._checked, orders[packet.stream.index].take(packet))
+                continue
+            if packet.dts is None:
                 packet.dts = packet.pts
-            waiting.append(packet)
-            while len(waiting) > _HELD_PACKETS and waiting[0].dts is None:
-                orders[waiting[0].stream.index].next()
-            while waiting and waiting[0].dts is not None:
-                yield self._checked(waiting.popleft())
+            yield self._checked(packet)
         for order in orders.values():
-            order.finish()
-        yield from map(self._checked, waiting)
+            yield from map(self._checked, order.finish())
         form = next(iter(self._copies.values())).container.format.name if copied else ""
         if hidden and form not in _HIDING:
             notice.tell_once(
@@ -199,7 +197,7 @@ class Film:
             )
 
     def _checked(self, packet: Any) -> Any:
-        if packet.dts is None or packet.dts > packet.pts:
+        if packet.dts > packet.pts:
             raise self._untimed(packet.stream)
         return packet
 
@@ -227,21 +225,18 @@ class _Order:
         self._depth: int | None = None
         self._last: int | None = None
 
-    def take(self, packet: Any) -> None:
-        """Take the next packet, which gets its time by and by."""
+    def take(self, packet: Any) -> list[Any]:
+        """Take the next packet; return those that have their time."""
         packet.dts = None
         self._held.append(packet)
         heapq.heappush(self._shown, packet.pts)
-        if len(self._held) > _HELD_PICTURES:
-            self.next()
+        return [self._next()] if len(self._held) > _HELD_PICTURES else []
 
-    def finish(self) -> None:
-        """Give a time to all packets that were taken."""
-        while self._held:
-            self.next()
+    def finish(self) -> list[Any]:
+        """Return the other packets, with their times."""
+        return [self._next() for _ in range(len(self._held))]
 
-    def next(self) -> None:
-        """Give a time to the first packet that waits."""
+    def _next(self) -> Any:
         if self._depth is None:
             stamps = [packet.pts for packet in self._held]
             self._depth = max(
@@ -254,5 +249,5 @@ class _Order:
         stamp = heapq.heappop(self._shown)
         # Two may be shown at one time, and then be decoded so.
         least = stamp if self._last is None else min(self._last + 1, packet.pts)
-        packet.dts = max(stamp, least)
-        self._last = packet.dts
+        packet.dts = self._last = max(stamp, least)
+        return packet
