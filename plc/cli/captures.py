@@ -12,9 +12,9 @@ import typer
 
 from plc.cli.batch import progress_bar
 from plc.cli.errors import REFUSED
-from plc.cli.network import as_described
+from plc.cli.network import as_described, print_relay
 from plc.cli.options import CaptureOptions, ReceiverOptions, key_of
-from plc.cli.output import console, print_json, say
+from plc.cli.output import print_json, say
 from plc.errors import ConfigError
 from plc.notice import counted
 
@@ -107,10 +107,13 @@ def play_capture(
     if target.is_dir():
         target /= path.with_suffix(".wav").name
     configs = {}
-    for heard, place in zip(receivers, named(target, list(receivers)), strict=True):
+    places = named(target, list(receivers))
+    for (heard, receiver), place in zip(receivers.items(), places, strict=True):
         check_target(place, path, overwrite)
+        stream = receiver.stream
+        coding = f"{receiver.codec}/{stream.sample_rate}/{stream.channels}"
         configs[heard] = RelayConfig(listen=Endpoint(*heard.target), to=place, align=align,
-                                     receiver=receivers[heard], name=heard.name)  # fmt: skip
+                                     receiver=receiver, name=f"{heard.name}, {coding}")  # fmt: skip
     with progress_bar(f"playing {path.name}") as progress:
         played = play(capture, configs, conceals=conceals, overwrite=overwrite, progress=progress)
     streams = [each.report() for each in played]
@@ -216,27 +219,11 @@ def repair_capture(
 
 
 def tell(played: "list[Played]", report: dict[str, Any], as_json: bool) -> None:
-    """Print the streams as a table, or all that was counted; fail if there is nothing to hear."""
-    from rich.table import Table
-
+    """Print what was counted, as of a relay; fail if there is nothing to hear."""
     if as_json:
         print_json(report)
     else:
-        table = Table("file", "stream", "codec", box=None)
-        for heading in ("packets", "lost", "late", "length", "concealed"):
-            table.add_column(heading, justify="right")
-        for each, counts in zip(played, report["streams"], strict=True):
-            jitter, rate = counts["jitter_buffer"], counts["sample_rate"]
-            kinds = ("packets_received", "lost_packets", "late_packets")
-            table.add_row(
-                str(each.target) if each.samples else "nothing to hear",
-                each.heard.name,
-                f"{counts['codec']}/{rate}/{counts['channels']}",
-                *(str(jitter[kind]) for kind in kinds),
-                f"{each.samples / rate:.2f} s",
-                f"{1000 * counts['concealment']['concealed_samples'] / rate:.0f} ms",
-            )
-        console().print(table)
+        print_relay(report["streams"])
         say(f"{counted(len(played), 'stream')}{_in_words(report['left_out'])}")
     if not any(each.samples for each in played):
         raise typer.Exit(REFUSED)

@@ -147,7 +147,7 @@ def relay(
             note=session.note,
             on_hangup=session.hang_up if config is not None else None,
         )
-    print_json(reports) if as_json else _print_relay(reports)
+    print_json(reports) if as_json else print_relay(reports)
     # A service whose streams nobody sends has done its work.
     if reports and heard_nothing(reports) and not session.changes:
         raise typer.Exit(REFUSED)
@@ -444,7 +444,8 @@ def _write_sdp(path: Path, media: "Sequence[AudioMedia]") -> None:
         raise ConfigError(f"cannot write the description {path}: {error.strerror}") from error
 
 
-def _print_relay(reports: list[dict[str, Any]]) -> None:
+def print_relay(reports: list[dict[str, Any]]) -> None:
+    """Print what was counted of each stream in a line."""
     for report in reports:
         relay, jitter = report["relay"], report["jitter_buffer"]
         expected = max(1, jitter["packets_expected"])
@@ -463,7 +464,7 @@ def _print_relay(reports: list[dict[str, Any]]) -> None:
 
 def _unwritten(recording: dict[str, Any] | None) -> str:
     """Return the gaps of a recording in words, if any."""
-    if recording is None or not recording["unwritten_samples"]:
+    if recording is None or not recording.get("unwritten_samples"):
         return ""
     why = recording["error"] or "its disk was too slow; silence stands for them"
     return (
