@@ -359,7 +359,7 @@ class Played:
         block = self.relay.play(due_s)
         if block is None:
             return
-        self._writer = self._writer or self._open(due_s)
+        writer = self._writer or self._open(due_s)
         if received.lost_samples + received.held_samples < before and self.lost:
             self.lost.pop()  # it was a pause, as the packet behind it says
         for start, stop in runs(self.relay.playout.lost):
@@ -367,7 +367,7 @@ class Played:
             if self.lost and self.lost[-1][1] == begin:
                 begin = self.lost.pop()[0]
             self.lost.append((begin, self.samples + stop))
-        self._writer.write(block)
+        writer.write(block)
         self.samples += len(block)
 
     def _open(self, due_s: float) -> AudioWriter:
@@ -375,12 +375,13 @@ class Played:
         rate, shape = stream.sample_rate, (stream.sample_rate, stream.channels)
         silent = round((due_s - self.first_s) * rate) if self._config.align else 0
         self._start_s = self._begin_s + due_s - silent / rate
-        writer = AudioWriter(self.target, *shape, self._config.subtype, overwrite=self._overwrite,
-                             tags=origin_tags(self._start_s, rate))  # fmt: skip
+        tags = origin_tags(self._start_s, rate)
+        self._writer = AudioWriter(self.target, *shape, self._config.subtype, tags=tags,
+                                   overwrite=self._overwrite)  # fmt: skip
         for start in range(0, silent, rate):
-            writer.write(np.zeros(shape, np.float32)[: silent - start])
+            self._writer.write(np.zeros(shape, np.float32)[: silent - start])
         self.samples = silent
-        return writer
+        return self._writer
 
     def finish(self) -> None:
         """Write the rest, and give the file its name."""
