@@ -206,8 +206,6 @@ def media_of(
 
     Parameters
     ----------
-    heard, described : Heard, list of AudioMedia
-        The stream, and what descriptions say.
     given : mapping
         What the user says of streams that are not described, by the names of AudioMedia.
     key : SrtpKey or None
@@ -428,14 +426,10 @@ def play(
 
     Parameters
     ----------
-    capture : Capture
-        The capture.
     configs : mapping of Heard to RelayConfig
         How each stream is played, and into which file.
     conceals : bool
         Whether what is lost is concealed; else it is silent, and all else as it was received.
-    overwrite : bool
-        Whether files that are there are replaced.
     progress : callable, optional
         Called now and then with the bytes read and those of the capture.
 
