@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 # The last two, and alarms, are unknown to Windows.
@@ -107,10 +108,16 @@ def held() -> Iterator[None]:
         return
     before = _signals.came
     pressed: list[int] = []
+
+    def press(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        if len(pressed) > 1:
+            signal.default_int_handler(number, frame)
+
     is_pythons = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     _signals.held += 1
     if is_pythons:
-        signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+        signal.signal(signal.SIGINT, press)
     try:
         yield
     finally:

@@ -104,3 +104,12 @@ def test_python_s_own_interrupt_waits_for_the_end_of_a_held_block() -> None:
     done = run(program)
     assert done.stdout == "whole\n"
     assert "KeyboardInterrupt" in done.stderr
+
+
+def test_python_s_own_second_interrupt_ends_a_held_block() -> None:
+    program = PROGRAM.replace("with by_signals():", "if True:").format(
+        number=int(signal.SIGINT), where=PLACES["held, twice"]
+    )
+    done = run(program)
+    assert done.stdout == ""
+    assert "KeyboardInterrupt" in done.stderr
