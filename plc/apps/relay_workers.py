@@ -27,7 +27,7 @@ from plc.apps.relay_stream import RelayConfig
 from plc.audio.files import rescue
 from plc.audio.whole import behind, leftovers
 from plc.ending import by_signals
-from plc.errors import NetworkError, PlcError
+from plc.errors import NetworkError, PlcError, why
 from plc.rtp.udp import stop_signals
 
 Run = Callable[..., list[dict[str, Any]]]
@@ -73,10 +73,13 @@ class _Worker:
         self._left = {path for _, paths in self._leftovers() for path in paths}
         given = self._configs, max(0.0, end_s - now_s), theirs, run
         self._process = context.Process(target=_work, args=given, daemon=True)
-        with children.undisturbed():
-            self._process.start()
+        self._began_s = now_s
+        try:
+            with children.undisturbed():
+                self._process.start()
+        except OSError as error:  # no memory, perhaps, for want of which the last one was killed
+            self._note_end(_DeathError(f"a worker cannot be started: {why(error)}"), ending=False)
         theirs.close()
-        self._began_s = time.monotonic()
 
     def ask_to_end(self) -> None:
         """Let the process play what it has; the second time, end at once."""
@@ -87,7 +90,7 @@ class _Worker:
 
     def join(self) -> None:
         """Wait for the process to end."""
-        if self._process is not None:
+        if self._process is not None and self._process.pid is not None:
             self._process.join()
 
     def hear(self, ending: bool) -> None:
@@ -107,17 +110,21 @@ class _Worker:
             pairs = zip(self._configs, said, strict=True)
             self._configs = [replace(config, listen=at) for config, at in pairs]
         else:
-            self.pipe = None
-            lived = time.monotonic() - self._began_s > _LIVED_S
-            self._deaths = 1 if lived else self._deaths + 1
-            # An error of the first is one of settings, or of a port that is taken.
-            errors = PlcError if self.restarts else _DeathError
-            if ending or not isinstance(said, errors):
-                self.answer = said
-            elif self._deaths == _DEATHS:
-                self.answer = NetworkError(f"{said}, {_DEATHS} times in a row: {self._names}")
-            else:
-                self._prepare_successor(said)
+            self._note_end(said, ending)
+
+    def _note_end(self, said: list[dict[str, Any]] | PlcError, ending: bool) -> None:
+        """Take the reports or the error of a process that ends, or choose what follows it."""
+        self.pipe = None
+        lived = time.monotonic() - self._began_s > _LIVED_S
+        self._deaths = 1 if lived else self._deaths + 1
+        # An error of the first is one of settings, or of a port that is taken.
+        errors = PlcError if self.restarts else _DeathError
+        if ending or not isinstance(said, errors):
+            self.answer = said
+        elif self._deaths == _DEATHS:
+            self.answer = NetworkError(f"{said}, {_DEATHS} times in a row: {self._names}")
+        else:
+            self._prepare_successor(said)
 
     @property
     def _names(self) -> str:

@@ -1,9 +1,11 @@
 """Workers of a relay that die: others take over, and recordings are kept."""
 
+import errno
 import os
 import shutil
 import signal
 from functools import partial
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -115,6 +117,32 @@ def test_a_worker_that_dies_again_and_again_is_an_error_and_the_others_keep_thei
     assert (deaths / "b").read_text() == "94"
     assert soundfile.info(tmp_path / "a.wav").frames == len(BLOCK)
     assert sum("another takes over" in line for line in told) == 4
+
+
+def test_a_worker_that_cannot_be_started_is_started_later(
+    tmp_path: Path, deaths: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (deaths / "b").write_text("1")
+    start, calls = SpawnProcess.start, []
+
+    def start_if_there_is_memory(process: SpawnProcess) -> None:
+        calls.append(process)
+        if len(calls) == 3:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        start(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", start_if_there_is_memory)
+    configs = [config(tmp_path / f"{name}.wav", name) for name in ("a", "b")]
+    reports = run_workers(configs, 2, 60.0, partial(run, deaths=deaths))
+    assert [one["restarts"] for one in reports] == [0, 2]
+    assert any("cannot be started: Cannot allocate memory" in line for line in told)
+    monkeypatch.setattr(SpawnProcess, "start", no_memory)
+    with pytest.raises(NetworkError, match="Cannot allocate memory, 5 times in a row"):
+        run_workers(configs, 2, 60.0, partial(run, deaths=deaths))
+
+
+def no_memory(_: SpawnProcess) -> None:
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
 def test_a_worker_that_had_recorded_nothing_keeps_the_name_of_its_file(
