@@ -30,6 +30,7 @@ from plc.errors import ConfigError, NetworkError, PacketError, not_copied
 _ANSWER_S = 30.0
 # A server whose queue of connections is full is asked again after this time.
 _QUEUE_S = 0.01
+_ANSWERS = (Kind.AUDIO, Kind.REPORT)
 
 
 class Client:
@@ -59,8 +60,6 @@ class Client:
     ) -> None:
         self.config = config
         self._sequence = 0
-        # Whether a call waits for its answer, and whether an exception once ended one that did.
-        self._waits = self._behind = False
         self._reader = FrameReader(TEXT_LIMIT)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout_s)
@@ -108,9 +107,8 @@ class Client:
         PacketError
             If the packet is not of the stream's shape and dtype.
         """
-        self._sequence = (self._sequence + 1) % 2**32
         if packet is None:
-            self._send(pack(Kind.PUSH, flags=LOST, sequence=self._sequence))
+            self._send(pack(Kind.PUSH, flags=LOST, sequence=self._next()))
         else:
             if packet.shape != self._packet.shape or packet.dtype != self._packet.dtype:
                 raise PacketError(
@@ -118,25 +116,21 @@ class Client:
                     f"{self._packet.dtype} {self._packet.shape}"
                 )
             size = self.config.packet_bytes
-            HEADER.pack_into(self._frame, 0, size, Kind.PUSH, 0, 0, self._sequence)
+            HEADER.pack_into(self._frame, 0, size, Kind.PUSH, 0, 0, self._next())
             self._packet[:] = packet
             self._send(self._frame)
         answer = self._receive(Kind.AUDIO)
-        while self._behind and answer.sequence != self._sequence:
-            answer = self._receive(Kind.AUDIO)
-        if answer.sequence != self._sequence:
-            raise WireError(f"answer to packet {answer.sequence}, not to {self._sequence}")
         return as_packet(answer.payload, self.config).copy(), Flag(answer.flags)
 
     def stats(self) -> dict[str, Any]:
         """Return the stream's counters."""
-        self._send(pack(Kind.ASK))
+        self._send(pack(Kind.ASK, sequence=self._next()))
         counters: dict[str, Any] = json.loads(bytes(self._receive(Kind.REPORT).payload))
         return counters
 
     def end(self) -> Packet:
         """End the stream; return the samples of its lookahead, shape (delay, channels)."""
-        self._send(pack(Kind.END))
+        self._send(pack(Kind.END, sequence=self._next()))
         payload = self._receive(Kind.BYE).payload
         self.close()
         if not payload:
@@ -155,9 +149,11 @@ class Client:
         """Hang up."""
         self.close()
 
+    def _next(self) -> int:
+        self._sequence = (self._sequence + 1) % 2**32
+        return self._sequence
+
     def _send(self, data: bytes | bytearray) -> None:
-        self._behind |= self._waits
-        self._waits = True
         try:
             self._socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
@@ -166,6 +162,21 @@ class Client:
             raise NetworkError(f"the server does not read: {error}") from error
 
     def _receive(self, kind: Kind) -> Frame:
+        frame = self._read()
+        while frame.kind in _ANSWERS and 0 < (self._sequence - frame.sequence) % 2**32 < 2**31:
+            frame = self._read()  # that answered a call which an exception has ended
+        if frame.kind is Kind.ERROR:
+            code, text = parse_error(frame.payload)
+            raise ConfigError(text) if code == Code.SETTINGS else NetworkError(text)
+        if frame.kind is Kind.BYE is not kind:
+            raise NetworkError("the server has come to its end")
+        if frame.kind is not kind:
+            raise WireError(f"the server answered {frame.kind.name}; expected {kind.name}")
+        if kind in _ANSWERS and frame.sequence != self._sequence:
+            raise WireError(f"answer to call {frame.sequence}, not to {self._sequence}")
+        return frame
+
+    def _read(self) -> Frame:
         while (frame := self._reader.next()) is None:
             try:
                 count = self._socket.recv_into(self._reader.room())
@@ -174,14 +185,4 @@ class Client:
             if count == 0:
                 raise NetworkError("the server hung up")
             self._reader.came(count)
-        if self._behind and frame.kind in (Kind.AUDIO, Kind.REPORT) and frame.kind is not kind:
-            return self._receive(kind)  # to a call that is over
-        self._waits = False
-        if frame.kind is Kind.ERROR:
-            code, text = parse_error(frame.payload)
-            raise ConfigError(text) if code == Code.SETTINGS else NetworkError(text)
-        if frame.kind is Kind.BYE is not kind:
-            raise NetworkError("the server has come to its end")
-        if frame.kind is not kind:
-            raise WireError(f"the server answered {frame.kind.name}; expected {kind.name}")
         return frame

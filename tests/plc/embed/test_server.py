@@ -513,3 +513,27 @@ def test_the_command_serves_for_a_while_and_says_what_it_saw(tmp_path: Path) -> 
     assert "0 clients: 0 ended" in result.output
     result = CliRunner().invoke(app, [*arguments, "--json"])
     assert '"clients": 0' in result.output
+
+
+def test_a_client_hears_its_own_report_behind_calls_that_were_interrupted(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packet = np.ones((BLOCK, 1), np.float32)
+    with Client(sidecar.path, QUICK) as client:
+        for count in range(1, 4):
+            with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+                patch.setattr(client, "_receive", interrupt)
+                client.stats()
+            with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+                patch.setattr(client, "_receive", interrupt)
+                client.push(packet)
+            assert client.stats()["packets"] == 2 * count - 1
+            assert client.stats()["packets"] == 2 * count - 1
+            np.testing.assert_array_equal(client.push(packet)[0], packet)
+        with pytest.raises(PacketError):
+            client.push(packet[1:])
+        assert client.stats()["packets"] == 6
+
+
+def interrupt(_: Kind) -> None:
+    raise KeyboardInterrupt
