@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from plc.engine import snapshots
 from plc.engine.config import OPEN, StreamConfig
-from plc.engine.crew import Crew
+from plc.engine.crew import Crew, Work
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.one_thread import OneThread
@@ -314,12 +314,10 @@ class ConcealerPool:
             found = self._formats[key] = new_format(key)
         return found
 
-    def _stand(self, found: Format, count: int, seed: int, but: Ids = _NOTHING) -> Ids:
+    def _stand(self, found: Format, count: int, seed: int = 0) -> Ids:
         """Make new streams, which have not joined yet; return their places, the first free."""
-        places = np.setdiff1d(self._free(found), but)
-        while places.size < count:
+        while (places := self._free(found)).size < count:
             self._add_shelf(found)
-            places = np.setdiff1d(self._free(found), but)
         places = places[:count]
         for k, place in enumerate(places.tolist()):
             shelf, row = self._shelf(place // _SHELF), place % _SHELF
@@ -480,14 +478,15 @@ class ConcealerPool:
             bursts.sort(key=lambda one: hurried[one.at])  # the last is served first
         tick = _Tick(runs, bursts, end_s, self._threads, whole, out)
         self._midway = True
-        ready = places[self._places.ready[places]]
+        is_ready = self._places.ready[places]
         self._places.ready[places] = False
-        self._crew.do(tick.work)
+        self._do(one, tick.work)
         self._midway = False
         self._places.hurried[places[np.array(tick.hurried, np.int64)]] += 1
-        for place in ready.tolist():  # the bursts that have been played
+        for place in places[is_ready].tolist():  # the bursts that have been played
             self._of(place).ahead.concealed_prepared += int(self._block(place)[PREPARED_AT]) < 0
-        one.note_pushed(places.size, int(np.count_nonzero(lacks)))
+        # Preparations take time that is left, so they are no load, and what they save is none.
+        one.note_pushed(places.size, int(np.count_nonzero(lacks & ~is_ready)))
         return out
 
     def _beginning(self, places: Ids, runs: list[_Run], lacks: Bools, there: Bools) -> Bools:
@@ -511,8 +510,18 @@ class ConcealerPool:
                     packets[at], bool(there[at]), missing.get(at, ()), self._of(place)
                 )
 
-        self._crew.do(work)
+        self._do(self._shelf(int(places[0]) // _SHELF).format, work)
         return there, missing
+
+    def _do(self, one: Format, work: Work) -> None:
+        """Let all threads work on packets of a format; note the time that takes."""
+
+        def timed() -> None:
+            began_s = self._cpu_clock()
+            work()
+            one.spent_s.append(self._cpu_clock() - began_s)
+
+        self._crew.do(timed)
 
     def concealed(self, ids: ArrayLike) -> NDArray[np.bool_]:
         """Return for each stream whether something of its last packet was made up.
@@ -593,7 +602,6 @@ class ConcealerPool:
             shelf.format.prepare(block)
             spent_s = self._cpu_clock() - began_s
             self._cost_s += (spent_s - self._cost_s) / _COST_MEMORY
-            shelf.format.spent_s.append(spent_s)
             self._places.turns[place] = next(self._turn)
             self._of(place).ahead.preparations += 1
             self._places.ready[place] = True
@@ -676,9 +684,9 @@ class ConcealerPool:
         for place in places.tolist():
             stats[place] = None
             self._finders.pop(place, None)
-        for number in range(len(self._shelves)):
-            if (ids[number * _SHELF :][:_SHELF] < 0).all():
-                self._shelves[number] = None
+        empty: Bools = np.all(ids.reshape(-1, _SHELF) < 0, axis=1)
+        for number in np.flatnonzero(empty[: len(self._shelves)]).tolist():
+            self._shelves[number] = None
         used = {shelf.format for shelf in self._shelves if shelf is not None}
         self._formats = {key: each for key, each in self._formats.items() if each in used}
 
@@ -747,14 +755,16 @@ class ConcealerPool:
         with self._inside as lost:
             self._begin(lost)
             self._check_room(len(unpacked))
-            places = _NOTHING
-            for head, body in unpacked:
-                with snapshots.of_its_settings():
-                    found = self._format(checked(cast(PoolSettings, head.settings)))
-                new = self._stand(found, 1, 0, but=places)
-                places = np.append(places, new)
-                snapshots.fill([self._block(new[0])], head, body, found.layout)
-                self._of(new[0]).detected_dropouts = head.detected_dropouts
+            with snapshots.of_its_settings():
+                settings = [checked(cast(PoolSettings, head.settings)) for head, _ in unpacked]
+                formats = [self._format(each) for each in settings]
+            places = np.zeros(len(formats), np.int64)
+            for one in set(formats):
+                own = [each is one for each in formats]
+                places[own] = self._stand(one, sum(own))
+            for place, one, (head, body) in zip(places.tolist(), formats, unpacked, strict=True):
+                snapshots.fill([self._block(place)], head, body, one.layout)
+                self._of(place).detected_dropouts = head.detected_dropouts
             return self._join(places)
 
     def _block(self, place: int) -> NDArray[np.int64]:
@@ -823,8 +833,6 @@ class _Tick:
 
     def work(self) -> None:
         """Push run after run, and serve stream after stream, until there is none left."""
-        clock = thread_clock()
-        began_cpu_s = clock()
         for run in _taken_from(self._runs):
             self._step(PUSH, run)
             waiting = np.flatnonzero(run.rows[:, FLAGS] & self._format.served)
@@ -843,7 +851,6 @@ class _Tick:
             # Without a burst that had time, back to what one took at first.
             took_s = of.costs.lost_ms / 1000.0 if hurried else perf_counter() - began_s
             of.burst_s += (took_s - of.burst_s) / _COST_MEMORY
-        self._format.spent_s.append(clock() - began_cpu_s)
 
     def _serve(self, one: _Run) -> None:
         """Have the networks of a stream fill what it lacks."""

@@ -103,7 +103,7 @@ class Capacity(int):
 
     least: int
 
-    def __new__(cls, value: int, least: int) -> Self:
+    def __new__(cls, value: int, least: int = 0) -> Self:
         """Return the number."""
         new = super().__new__(cls, value)
         new.least = least

@@ -135,7 +135,7 @@ def unpack(snapshot: bytes, key: bytes, of: str) -> tuple[Head, bytes]:
     """
     if not isinstance(snapshot, bytes | bytearray | memoryview):
         raise SnapshotError(
-            f"a snapshot is {type(snapshot).__name__}; give a list of those that snapshot returned"
+            f"a snapshot is {type(snapshot).__name__}; give the bytes that snapshot() returned"
         )
     whole = bytes(snapshot)
     size = _check_front(whole, key)

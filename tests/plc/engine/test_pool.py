@@ -1,6 +1,8 @@
 """Many streams in one call are what they are one by one."""
 
+import copy
 import dataclasses
+import pickle
 import threading
 import time
 from typing import Any
@@ -16,12 +18,12 @@ from plc.engine import pool as pool_module
 from plc.engine import pool_format
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.pool import _Run, _Tick
-from plc.engine.pool_format import Costs
+from plc.engine.pool_format import Costs, Format
 from plc.errors import CapacityError, ConfigError, PacketError
 from plc.runtime import life
 from plc_kernels.stream.background import is_speech
 from plc_kernels.stream.layout import FLAGS, REFIT
-from plc_kernels.stream.step import PLAYED
+from plc_kernels.stream.step import PLAYED, PUSH
 from tests.examples import examples
 from tests.kernels.stream.test_network import music, speech
 from tests.signals import glide, noise, tones
@@ -402,6 +404,15 @@ def test_what_there_is_time_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None
         pool.capacity(expected_loss=2)
 
 
+def test_what_was_told_is_a_number_that_can_be_copied_and_pickled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    costing(monkeypatch, 1.0, 1.0)
+    found = ConcealerPool().capacity(**FORMAT)
+    for made in (copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        assert (made, made.least) == (found, found.least) == (10, 10)
+
+
 def test_no_more_streams_join_than_the_caller_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     costing(monkeypatch, 9.0, 9.0)
     pool = ConcealerPool(limit=60)
@@ -500,6 +511,38 @@ def test_what_a_stream_costs_is_measured() -> None:
     assert waits > 0
 
 
+def test_preparations_take_time_that_is_left_and_are_no_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    costing(monkeypatch, 1.0, 1.0)
+    now_s, prepare = 0.0, Format.prepare
+
+    def slow(*given: Any) -> None:
+        nonlocal now_s
+        now_s += 1.0
+        prepare(*given)
+
+    monkeypatch.setattr(pool_module, "thread_clock", lambda: lambda: now_s)
+    monkeypatch.setattr(Format, "prepare", slow)
+    pool = ConcealerPool()
+    one = pool.open(1, **FORMAT)
+    step = _Tick._step
+
+    def takes_a_ms(*given: Any) -> None:
+        nonlocal now_s
+        now_s += 1 / 1024 if given[1] == PUSH else 0.0
+        step(*given)
+
+    monkeypatch.setattr(_Tick, "_step", takes_a_ms)
+    packets = speech(RATE, 1).reshape(-1, PACKET, 1).astype(np.float32)
+    for k, packet in enumerate(packets):
+        pool._cost_s = 0.0
+        pool.prepare(1e3)
+        pool.push(one, packet[None], [k % 10 != 9])
+    assert pool.stats(one)[0].ahead.concealed_prepared > 10
+    assert pool.capacity(0.0, **FORMAT).least >= 8
+
+
 def test_the_search_for_dropouts_is_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that stands still but for the search."""
     searched_s = 0.0
@@ -512,8 +555,16 @@ def test_the_search_for_dropouts_is_measured_too(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(DropoutFinder, "look_through", look_through)
     monkeypatch.setattr(pool_format, "thread_clock", lambda: lambda: searched_s)
     pool = ConcealerPool()
-    assert pool.capacity(0.0, **FORMAT, model="ar", detect_dropouts=True) == 10
+    settings = FORMAT | {"model": "ar", "detect_dropouts": True}
+    assert pool.capacity(0.0, **settings) == 10
     assert pool.capacity(0.0, **FORMAT, model="ar") == 65_536
+    # And while it runs, where it takes as long.
+    monkeypatch.setattr(pool_module, "thread_clock", lambda: lambda: searched_s)
+    pool = ConcealerPool()
+    one = pool.open(1, **settings)
+    for _ in range(10 * TICKS):
+        pool.push(one, packets_of(1)[0], [True])
+    assert pool.capacity(0.0, **settings) == 9
 
 
 @pytest.mark.parametrize(("hurried_ms", "served"), [(0.0, 2), (0.3, 1)])
