@@ -11,7 +11,7 @@ import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 
@@ -62,3 +62,15 @@ def _await(processes: list[BaseProcess], within_s: float) -> None:
     until_s = time.monotonic() + within_s
     for process in processes:
         process.join(max(0.0, until_s - time.monotonic()))
+
+
+def end_with_parent(end: Callable[[], object]) -> None:
+    """Call a function, in a thread, when the process that started this one has ended."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            end()
+
+    threading.Thread(target=watch, daemon=True, name="plc parent").start()

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -139,9 +140,9 @@ class _Worker:
         for number, paths in self._leftovers():
             wanted, before = self._wanted[number].to, self._configs[number].to
             assert isinstance(wanted, Path)
-            for partial in sorted(set(paths) - self._left):
+            for file in sorted(set(paths) - self._left):
                 try:
-                    rescue(partial, _free(wanted, self._taken))
+                    rescue(file, _free(wanted, self._taken))
                 except PlcError as failure:
                     notice.tell(str(failure))
             following = _free(wanted, self._taken)
@@ -237,7 +238,8 @@ def _work(
     # once.
     if hasattr(os, "setpgrp"):
         os.setpgrp()
-    threading.Thread(target=_end_with_parent, name="plc relay parent", daemon=True).start()
+    # Where the parent is killed, it ends no worker, and ports would stay.
+    children.end_with_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
     one_at_a_time = threading.Lock()
 
     def send(what: object) -> None:
@@ -261,11 +263,3 @@ def _work(
         except PlcError as error:
             done = error
         send(done)
-
-
-def _end_with_parent() -> None:
-    """End when the process that started this one has: killed, it ends no worker, and ports stay."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)

@@ -12,7 +12,8 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from functools import partial
+from multiprocessing import get_context
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
@@ -172,7 +173,7 @@ def _started(work: Callable[[_Item], _T]) -> _Worker:
 
 def _serve(pipe: Any, work: Callable[[_Item], _T]) -> None:
     """Work on items until there are no more, in a process."""
-    _end_with_parent()
+    children.end_with_parent(partial(os._exit, 1))
     sending = threading.Lock()
 
     def tell(answer: object) -> None:
@@ -189,16 +190,3 @@ def _serve(pipe: Any, work: Callable[[_Item], _T]) -> None:
         while True:
             item, name = pipe.recv()
             tell(attempt(work, item, name))
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is killed, at once."""
-    parent = parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="plc parent").start()
