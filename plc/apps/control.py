@@ -221,13 +221,7 @@ def request(path: Path, **asked: Any) -> Any:
 
 
 def _read_line(connection: socket.socket, within_s: float) -> bytes | None:
-    """Return a line; None if the other end has closed, or it is too long.
-
-    Raises
-    ------
-    TimeoutError
-        If the whole of it has not come in time, however it is cut.
-    """
+    """Return a line; None if it is too long or its end closed; TimeoutError: it is late."""
     received = bytearray()
     end_s = time.monotonic() + within_s
     while not received.endswith(b"\n"):

@@ -380,15 +380,7 @@ def _play(stream: LossyClip, method: str) -> NDArray[np.float32]:
 
 
 def _time_live(stream: LossyClip, seconds: float) -> tuple[NDArray[np.float64], float]:
-    """Push the beginning of a stream in real time, with the engine's defaults.
-
-    Returns
-    -------
-    float64, shape (n,)
-        What each lost packet took inside ``push``, ms.
-    float
-        The limit for it, ms.
-    """
+    """Return the ms that lost packets take inside ``push`` in real time, and the limit for each."""
     packet_s = stream.packet_samples / stream.sample_rate
     packets = in_packets(stream.original[:, None], stream.packet_samples)
     packets = packets[: round(seconds / packet_s)]

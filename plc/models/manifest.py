@@ -109,13 +109,7 @@ class Manifest:
     path: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Check that fields agree, and that text is printable.
-
-        Raises
-        ------
-        ModelError
-            If they do not, or it is not.
-        """
+        """Check that fields agree, and that text is printable."""
         lines = [("licence", self.licence), ("created_by", self.created_by)]
         lines += [("figures", name) for name in self.figures]
         faults = (

@@ -150,15 +150,7 @@ class Restorer(GapFiller):
         return restored
 
     def _frames_of(self, missing: NDArray[np.bool_], place: int, begin: int) -> NDArray[np.bool_]:
-        """Return which frames of the patch miss more than a little; beyond the row, all is missed.
-
-        Parameters
-        ----------
-        missing : bool, shape (n,)
-            Samples of the row that are missed.
-        place, begin : int
-            As of :meth:`OtherRate.of_row`.
-        """
+        """Return which frames of the patch miss more than a little; beyond the row, all."""
         counts = np.concatenate([[0], np.cumsum(missing)])
         places = place + (begin + np.arange(PATCH_SAMPLES)) * self._rate.step
         low = np.floor(places).astype(np.int64)

@@ -147,19 +147,7 @@ class StrokeFiller(GapFiller):
         whole: tuple[int, int],
         stroke: slice,
     ) -> NDArray[np.complex64]:
-        """Return the spectra of the stroke: the mean of network and draft, with its phases.
-
-        Parameters
-        ----------
-        local : float32, shape (65 * hop,)
-            Samples of the patch.
-        columns : complex64, shape (64, bins)
-            Their spectra.
-        whole : (int, int)
-            First column that is known whole, and first after it that is not.
-        stroke : slice
-            Columns that touch the gap.
-        """
+        """Return the spectra of the stroke: the mean of network and draft, with its phases."""
         patch = np.full((FRAMES, BINS), _ROUNDING, np.float32)
         rounded = spectra_of(np.rint(local * np.float32(INT16)) / np.float32(INT16), self._plan)
         magnitude = np.abs(rounded[1 : FRAMES + 1, : self._bins]) * self._scale

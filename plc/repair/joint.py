@@ -146,17 +146,7 @@ def _fitted(
 def _solved(
     row: NDArray[np.float32], places: NDArray[np.int64], lags: _Lags
 ) -> NDArray[np.float64] | None:
-    """Return the samples with the least prediction error; None if that fails.
-
-    Parameters
-    ----------
-    row : float32, shape (n,)
-        Samples; what stands at ``places`` is not looked at.
-    places : int64, shape (lost,)
-        In order, with at least ``order`` samples before and behind.
-    lags : float64, shape (2 * order + 1,)
-        Autocorrelation of the predictor.
-    """
+    """Return the samples at these places with the least prediction error; None if that fails."""
     order = lags.size // 2
     first = int(places[0]) - order
     around = row[first : int(places[-1]) + 1 + order].astype(np.float64)

@@ -114,13 +114,7 @@ class Outline:
     def _likeness(
         self, sides: Sequence[tuple[NDArray[np.intp], NDArray[np.float32]]]
     ) -> NDArray[np.floating]:
-        """Return the likeness at each shift in frames, the first that of all frames but one.
-
-        Parameters
-        ----------
-        sides : sequence of (int, float32), shape (n,) both
-            Frames and their weights.
-        """
+        """Return the likeness at each shift in frames, the first that of all frames but one."""
         frames = self._known.size
         size = fast_length(2 * frames)
 

@@ -72,15 +72,10 @@ class _WithoutRedundancy:
 
 
 class _Linear(_WithoutRedundancy, ABC):
-    """Linear samples, big-endian, channel by channel.
-
-    Attributes
-    ----------
-    bytes_each : int
-        Of a sample of one channel.
-    """
+    """Linear samples, big-endian, channel by channel."""
 
     bytes_each: int
+    """Of a sample of one channel."""
 
     def __init__(self, sample_rate: int, channels: int) -> None:
         self.sample_rate = sample_rate

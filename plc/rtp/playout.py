@@ -87,13 +87,7 @@ class PlayoutStats:
 
 
 class _PauseNoise:
-    """The noise of a pause: how loud it is, and is to be.
-
-    Parameters
-    ----------
-    tick_s : float
-        Duration of a block.
-    """
+    """The noise of a pause: how loud it is, and is to be."""
 
     __slots__ = ("_blocks", "_gain", "_gain_before", "_power", "_tick_s")
 

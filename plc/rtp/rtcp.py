@@ -94,15 +94,7 @@ def ended_by(datagram: bytes) -> list[int]:
 
 
 class _Reception:
-    """Numbers of one received source, as its receiver reports state them.
-
-    Parameters
-    ----------
-    ssrc : int
-        The source.
-    clock_rate : int
-        Timestamp units in a second.
-    """
+    """Numbers of one received source, as its receiver reports state them."""
 
     def __init__(self, ssrc: int, clock_rate: int) -> None:
         self.ssrc = ssrc
