@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError, in_a_line, not_copied
+from plc.errors import ConfigError, in_a_line
 from plc.models.catalogue import find
 from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
@@ -88,8 +88,6 @@ class GapNetwork:
     last_error : str
         Why the last result that was not usable was not.
     """
-
-    __reduce_ex__ = not_copied("make another of the same settings")
 
     def __init__(self, manifest: Manifest, session: Session) -> None:
         self.manifest = manifest

@@ -33,7 +33,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ModelError, in_a_line, not_copied
+from plc.errors import ModelError, in_a_line
 from plc.runtime import forks
 from plc.runtime.life import CLOSE, KEEP_WARM, Life, serve_requests, start_thread
 from plc.runtime.providers import Signature
@@ -61,8 +61,6 @@ class NetworkWorker:
     clock : callable
         Returns seconds.
     """
-
-    __reduce_ex__ = not_copied("make another of the same settings")
 
     def __init__(
         self,

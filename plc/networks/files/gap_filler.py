@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError, ModelError, not_copied
+from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
 
@@ -73,8 +73,6 @@ class GapFiller(ABC):
             Of :meth:`speech_share`.
         """
         return False
-
-    __reduce_ex__ = not_copied("make another of the same settings")
 
     @abstractmethod
     def refine(

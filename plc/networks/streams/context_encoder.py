@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError, not_copied
+from plc.errors import ConfigError
 from plc.models.manifest import Manifest
 from plc.networks.files.context_encoder import (
     EXTENSIONS,
@@ -242,8 +242,6 @@ class ContextEncoderFiller(Filler):
     """
 
     bridges = True
-
-    __reduce_ex__ = not_copied("make another of the same settings")
 
     def __init__(self, context: StreamContext, lookahead: int, manifest: Manifest) -> None:
         sample_rate, channels, packet_samples = context.stream

@@ -36,7 +36,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import not_copied
 from plc.models.manifest import Manifest
 from plc.networks.drafts import BridgeDraft, BurstDraft
 from plc.networks.spectra import EDGE_MS
@@ -83,8 +82,6 @@ class NetworkFiller(Filler):
 
     bridges = True
     fills_noise = True
-
-    __reduce_ex__ = not_copied("make another of the same settings")
 
     def __init__(
         self,
