@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from plc.errors import not_copied
 from plc.runtime import forks
 from plc.runtime.life import note_end, start_thread
 
@@ -31,13 +30,11 @@ class _Helper:
         return partial(self._wait, answers)
 
     def _wait(self, answers: Answers) -> None:
-        error = None
         while not self.over.is_set():
             with contextlib.suppress(queue.Empty):
-                error = answers.get(timeout=_LOOK_S)
-                break
-        if error is not None:
-            raise error
+                if (error := answers.get(timeout=_LOOK_S)) is not None:
+                    raise error
+                return
 
     def end(self) -> None:
         """Ask the thread to end."""
@@ -65,8 +62,6 @@ class Crew:
     threads : int
         The caller's among them.
     """
-
-    __reduce_ex__ = not_copied("make another of the same settings")
 
     def __init__(self, threads: int) -> None:
         self._others = threads - 1

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Self
 
 import numpy as np
@@ -212,11 +212,10 @@ class Stats:
         good, concealed = memory.times
         self._times = (TimeHistogram.over(*good), TimeHistogram.over(*concealed))
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
         """Copy the counters, which then stand still."""
-        counters = self._words.copy(), self._rung_samples.copy(), copy.deepcopy(self._times)
-        around = self.rungs, replace(self.network), replace(self.ahead), self.detected_dropouts
-        return _standing_still, (*counters, *around)
+        kept = {name: getattr(self, name) for name in self.__slots__} | {"_network": self.network}
+        return None, copy.deepcopy(kept | {"_memory": None})
 
     @property
     def network(self) -> NetworkCounters:
@@ -288,16 +287,6 @@ class Stats:
         out["good_time_ms"] = percentiles(self.good_time)
         out["concealed_time_ms"] = percentiles(self.concealed_time)
         return out
-
-
-def _standing_still(
-    words: NDArray[np.int64], rung_samples: NDArray[np.int64], times: Any, *around: Any
-) -> Stats:
-    rungs, network, ahead, detected_dropouts = around
-    stats = Stats(None, rungs, network, ahead)
-    stats._words, stats._rung_samples, stats._times = words, rung_samples, times
-    stats.detected_dropouts = detected_dropouts
-    return stats
 
 
 def in_words(streams: Sequence[Stats]) -> str:
