@@ -85,21 +85,7 @@ class MissingExtraError(PlcError, ImportError):
 def unknown(
     what: str, given: object, known: Iterable[str], more: str = "", where: str = "known"
 ) -> str:
-    """Return the message for a name that is none of the known ones.
-
-    Parameters
-    ----------
-    what : str
-        What has the name: ``"method"``.
-    given : object
-        The name that was given.
-    known : iterable of str
-        The names that would do.
-    more : str
-        What would do beside them.
-    where : str
-        What they are, or where.
-    """
+    """Return the message for a name of ``what`` that is none of the known ones."""
     names = list(known)
     return f"{what} is {given!r}; {where}: {', '.join(names)}{more}{most_like(given, names)}"
 

@@ -56,30 +56,8 @@ from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.processor_time import thread_clock
 from plc.runtime.runner import NetworkCounters
 from plc_kernels.denormals import flush_denormals, restore_denormals
-from plc_kernels.stream.layout import (
-    BRIDGE,
-    BURST_MS,
-    FADING,
-    FILL_SAMPLES,
-    GAP,
-    HURRY_MS,
-    IN_BURST,
-    KNOWN,
-    LANDED,
-    LATE,
-    LISTENS,
-    PART_BEGIN,
-    PART_STOP,
-    RECEIVED_SHARE,
-    RUNG,
-    SPEECH,
-    SPENT_MS,
-    TAKES,
-    TIMED,
-    UNSTEADY,
-    WAITS,
-    reach_of,
-)
+from plc_kernels.stream import layout
+from plc_kernels.stream.layout import IN_BURST, SPENT_MS, TAKES, TIMED, WAITS
 from plc_kernels.stream.many import step_many
 from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.start import forget_stream
@@ -168,7 +146,7 @@ class Concealer:
     :meth:`close`.
 
     A stream is for one thread at a time, any one. A call while another is inside ``push``,
-    ``flush``, ``reset`` or ``close``, such as a signal handler's, raises
+    ``flush``, ``reset``, ``close`` or ``snapshot``, such as a signal handler's, raises
     :class:`~plc.errors.ConcurrentPushError` and changes nothing; it never waits. Where an exception
     of a signal handler ends a call, the next one goes on.
 
@@ -212,7 +190,7 @@ class Concealer:
             kernel.settle()
         config = self.config
         n, channels = config.packet_samples, config.channels
-        reach = int(reach_of(config.sample_rate, n, config.lookahead))
+        reach = int(layout.reach_of(config.sample_rate, n, config.lookahead))
         counters = NetworkCounters()
         self._method = method = make_method(config, reach, clock, counters)
         self._filler = method.filler
@@ -222,7 +200,7 @@ class Concealer:
         method.attach(memory)
         self.stats = Stats(memory, network=counters)
         self._limit_ms = config.time_limit_ms
-        self._served = MORE | (PLAYED if memory.block[LISTENS] else 0)
+        self._served = MORE | (PLAYED if memory.block[layout.LISTENS] else 0)
         self._ahead = bursts_ahead(config, memory, method, self.stats.ahead)
         self._clock = clock
         if cpu_clock is None:
@@ -260,13 +238,7 @@ class Concealer:
         return self.config.lookahead * self.config.packet_samples
 
     def reset(self) -> None:
-        """Make the concealer as new: history, background, ladder and statistics.
-
-        Raises
-        ------
-        ConcurrentPushError
-            If another thread is at work on this stream.
-        """
+        """Make the concealer as new: history, background, ladder and statistics."""
         with self._inside:
             self._forget()
             self.stats.reset()
@@ -283,6 +255,7 @@ class Concealer:
 
     def describe(self) -> dict[str, Any]:
         """Return the running format, methods and rungs with their measured cost."""
+        prepared = {} if self._ahead is None else {"prepared": self._ahead.describe()}
         return {
             "sample_rate": self.config.sample_rate,
             "channels": self.config.channels,
@@ -291,20 +264,12 @@ class Concealer:
             "delay_ms": self.config.lookahead * self.config.packet_ms,
             "budget_ms": self._limit_ms,
             "method": self.config.method,
-        } | self._described()
-
-    def _described(self) -> dict[str, Any]:
-        found = self._method.describe()
-        return found if self._ahead is None else found | {"prepared": self._ahead.describe()}
+            **self._method.describe(),
+            **prepared,
+        }
 
     def close(self) -> None:
-        """Prepare nothing more, and end threads of networks; a burst now gets the draft.
-
-        Raises
-        ------
-        ConcurrentPushError
-            If another thread is at work on this stream.
-        """
+        """Prepare nothing more, and end threads of networks; a burst now gets the draft."""
         with self._inside:
             self._method.close()
             if self._ahead is not None:
@@ -314,7 +279,8 @@ class Concealer:
         """Return the stream as bytes, from which :meth:`restore` makes one that goes on with it.
 
         A preparation that is under way is waited for, some milliseconds: this is not for the audio
-        path. ``pickle`` and ``copy`` do the same.
+        path. ``pickle`` and ``copy`` do the same, and keep the clocks; one that cannot be pickled
+        is given to :meth:`restore`.
 
         Parameters
         ----------
@@ -327,8 +293,6 @@ class Concealer:
             If the method or provider is none that runs in the compiled step.
         ConfigError
             If the key is too short.
-        ConcurrentPushError
-            If another thread is at work on this stream.
         """
         snapshots.check_key(key)
         with self._inside as lost:
@@ -354,8 +318,7 @@ class Concealer:
             "flags": [self._integer, self._next_lost, self._midway],
             "closed": self._ahead is not None and self._ahead.closed,
             "pace": method.pace.state,
-            "network": asdict(self.stats.network),
-            "ahead": asdict(self.stats.ahead),
+            "counters": [asdict(self.stats.network), asdict(self.stats.ahead)],
         }
         # JSON has no infinity.
         settings = asdict(self.config) | {
@@ -409,10 +372,8 @@ class Concealer:
                 new._method.pace.state = state["pace"]
             stats = new.stats
             stats.detected_dropouts = head.detected_dropouts
-            for counters, values in (
-                (stats.network, state["network"]),
-                (stats.ahead, state["ahead"]),
-            ):
+            counted: tuple[Any, ...] = stats.network, stats.ahead
+            for counters, values in zip(counted, state["counters"], strict=True):
                 for name in asdict(counters):
                     setattr(counters, name, int(values[name]))
             if state["closed"]:
@@ -434,7 +395,7 @@ class Concealer:
         limit_ms : float
             Where it is less than the stream's own; ``inf``: that again.
         """
-        self._memory.numbers[HURRY_MS] = limit_ms
+        self._memory.numbers[layout.HURRY_MS] = limit_ms
 
     def push(
         self,
@@ -469,8 +430,6 @@ class Concealer:
         PacketError
             If the packet or ``out`` has another shape or dtype, or ``missing`` is no such parts;
             the stream is not advanced.
-        ConcurrentPushError
-            If another thread is at work on this stream, which goes on untouched.
         """
         lost = self._inside.enter()
         try:
@@ -567,7 +526,7 @@ class Concealer:
 
     def _tell_played(self, filler: Filler, received: bool) -> None:
         block = self._block
-        begin, stop = int(block[PART_BEGIN]), int(block[PART_STOP])
+        begin, stop = int(block[layout.PART_BEGIN]), int(block[layout.PART_STOP])
         n = self.config.packet_samples
         playing = self._memory.playing
         whole = stop - begin == n
@@ -579,31 +538,32 @@ class Concealer:
         if flags & BEGAN:
             self._moment = self._moment_now()
             filler.begin(memory.history, self._moment)
-            block[LATE] = filler.late_samples
+            block[layout.LATE] = filler.late_samples
         if flags & GOES_ON:
             filler.next_packet()
         if flags & WANTS_BRIDGE:
-            known, gap = int(block[KNOWN]), int(block[BRIDGE])
+            known, gap = int(block[layout.KNOWN]), int(block[layout.BRIDGE])
             moment = self._moment._replace(
-                fading=bool(block[FADING]), limit_ms=float(self._memory.numbers[BURST_MS])
+                fading=bool(block[layout.FADING]),
+                limit_ms=float(self._memory.numbers[layout.BURST_MS]),
             )
-            block[LANDED] = filler.bridge(
+            block[layout.LANDED] = filler.bridge(
                 memory.history, memory.after[:, :known], memory.bridge[:, :gap], moment
             )
         if flags & WANTS_FILL:
-            n, channels = int(block[FILL_SAMPLES]), self.config.channels
+            n, channels = int(block[layout.FILL_SAMPLES]), self.config.channels
             filler.extend(memory.fill[: channels * n].reshape(channels, n))
-        block[RUNG] = memory.rungs.index(filler.name)
+        block[layout.RUNG] = memory.rungs.index(filler.name)
 
     def _moment_now(self) -> Moment:
         """Return the state of the burst that begins."""
         block, numbers = self._block, self._memory.numbers
         return Moment(
-            unsteady=bool(block[UNSTEADY]),
-            content="speech" if block[SPEECH] else "music",
-            gap_samples=int(block[GAP]),
-            received_share=float(numbers[RECEIVED_SHARE]),
-            limit_ms=float(numbers[BURST_MS]),
+            unsteady=bool(block[layout.UNSTEADY]),
+            content="speech" if block[layout.SPEECH] else "music",
+            gap_samples=int(block[layout.GAP]),
+            received_share=float(numbers[layout.RECEIVED_SHARE]),
+            limit_ms=float(numbers[layout.BURST_MS]),
         )
 
     def flush(self) -> Packet:
@@ -611,11 +571,6 @@ class Concealer:
 
         Packets lost at the very end are concealed without a far side. The concealer is then as
         new, but for its statistics; without lookahead there is nothing to return.
-
-        Raises
-        ------
-        ConcurrentPushError
-            If another thread is at work on this stream.
         """
         with self._inside as lost:
             if lost:

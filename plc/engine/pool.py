@@ -166,7 +166,8 @@ class ConcealerPool:
     -----
     A context manager: leaving it is :meth:`close`. As a :class:`~plc.Concealer`, for one thread at
     a time, any one: a call while another is inside any method that changes a stream raises
-    :class:`~plc.errors.ConcurrentPushError` and changes nothing.
+    :class:`~plc.errors.ConcurrentPushError` and changes nothing. So does an id that is none of a
+    stream, or is given twice: :class:`~plc.errors.ConfigError`.
 
     Examples
     --------
@@ -252,8 +253,6 @@ class ConcealerPool:
             If a setting is out of range.
         CapacityError
             If they are more than the pool's ``limit``.
-        ConcurrentPushError
-            If another thread is inside.
         """
         config = checked(settings)
         if not 1 <= _integer(count) <= MAX_STREAMS:
@@ -287,8 +286,6 @@ class ConcealerPool:
         ------
         ConfigError
             If a setting is out of range.
-        ConcurrentPushError
-            If another thread is inside.
         """
         if not 0.0 <= _number(expected_loss) <= 1.0:
             raise ConfigError(f"expected_loss is {expected_loss!r}; give a share of 0 to 1")
@@ -427,8 +424,6 @@ class ConcealerPool:
         PacketError
             If an array has another shape or dtype, or ``missing`` is no such parts; no stream is
             advanced.
-        ConcurrentPushError
-            If another thread is inside, which goes on untouched.
         """
         _check_budget(budget_ms)
         end_s = perf_counter() + budget_ms / 1000.0
@@ -529,11 +524,6 @@ class ConcealerPool:
         Parameters
         ----------
         ids : int64, shape (streams,)
-
-        Raises
-        ------
-        ConfigError
-            If an id is none of a stream, or is given twice.
         """
         places = self._find(ids)
         made = np.zeros(places.size, bool)
@@ -547,11 +537,6 @@ class ConcealerPool:
         They are views of the streams' memory: they go on counting, until the stream leaves; copy
         before that what is to be kept, as by ``as_dict()``. A call serves many streams, so times,
         and what was late, are not counted.
-
-        Raises
-        ------
-        ConfigError
-            If an id is none of a stream, or is given twice.
         """
         return tuple(self._of(place) for place in self._find(ids).tolist())
 
@@ -577,8 +562,6 @@ class ConcealerPool:
         ------
         ConfigError
             If the time is below 0.
-        ConcurrentPushError
-            If another thread is inside.
         """
         _check_budget(budget_ms)
         with self._inside as lost:
@@ -623,15 +606,7 @@ class ConcealerPool:
         return ordered
 
     def reset(self, ids: ArrayLike | None = None) -> None:
-        """Make streams as new, or all of them, statistics included.
-
-        Raises
-        ------
-        ConfigError
-            If an id is none of a stream, or is given twice.
-        ConcurrentPushError
-            If another thread is inside.
-        """
+        """Make streams as new, or all of them, statistics included."""
         with self._inside as lost:
             self._begin(lost)
             self._forget(self._all if ids is None else self._find(ids))
@@ -664,13 +639,6 @@ class ConcealerPool:
 
         Ids of streams that left are never given again. Memory is given back where all that stood
         side by side have left.
-
-        Raises
-        ------
-        ConfigError
-            If an id is none of a stream, or is given twice.
-        ConcurrentPushError
-            If another thread is inside.
         """
         with self._inside as lost:
             self._begin(lost)
@@ -707,8 +675,6 @@ class ConcealerPool:
         ------
         ConfigError
             If an id is none of a stream or is given twice, or the key is too short.
-        ConcurrentPushError
-            If another thread is inside.
         """
         snapshots.check_key(key)
         with self._inside as lost:
@@ -743,8 +709,6 @@ class ConcealerPool:
             If the key is too short.
         CapacityError
             If they are more than the pool's ``limit``.
-        ConcurrentPushError
-            If another thread is inside.
 
         Notes
         -----
@@ -791,24 +755,8 @@ class ConcealerPool:
 class _Tick:
     """A packet of each of some streams, by any threads: rows, their networks, and then bursts.
 
-    Parameters
-    ----------
-    runs : list of _Run
-        Rows that are to be pushed.
-    bursts : list of _Run
-        Rows whose bursts begin, each by itself, the first one last.
-    end_s : float
-        By ``perf_counter``: bursts that would take longer have the cheapest prediction, for which
-        there is then time.
-    threads : int
-        That work on it.
-    packets, out : float32 or int16, shape (streams, packet_samples, channels)
-        That come, and that are to be played.
-
-    Attributes
-    ----------
-    hurried : list of int
-        Packets whose bursts had no time.
+    Bursts, the last one first, that would be later than ``end_s`` have the cheapest prediction, for
+    which there is then time; ``hurried`` holds their packets.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Self, TypedDict
+from typing import Self, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,15 +162,7 @@ class Format:
     __reduce_ex__ = not_copied("hand its streams over, by snapshot() and restore()")
 
     def serve(self, block: NDArray[np.int64], go_on: Callable[[], object]) -> None:
-        """Have networks fill parts of a packet, and hear what they listen to.
-
-        Parameters
-        ----------
-        block : int64, shape (words,)
-            Of a stream whose step has answered.
-        go_on : callable
-            Goes on with the step.
-        """
+        """Have networks fill parts of a packet of this block, and hear what they listen to."""
         while True:
             flags = int(block[FLAGS])
             if flags & self.served:
@@ -182,12 +174,7 @@ class Format:
             go_on()
 
     def prepare(self, block: NDArray[np.int64]) -> None:
-        """Prepare for the loss of a stream's next packet.
-
-        Parameters
-        ----------
-        block : int64, shape (words,)
-        """
+        """Prepare for the loss of a stream's next packet."""
         if not look(block, block[POSITION] + block[PACKET]):
             return
         second = block[block[SECOND] // 8 :]
@@ -209,16 +196,8 @@ class Format:
     @property
     def settings(self) -> PoolSettings:
         """With which its streams are opened."""
-        config = self.config
-        return {
-            "sample_rate": config.sample_rate,
-            "channels": config.channels,
-            "packet_samples": config.packet_samples,
-            "lookahead": config.lookahead,
-            "method": config.method,
-            "model": config.model,
-            "detect_dropouts": config.detect_dropouts,
-        }
+        names = set(PoolSettings.__annotations__) - {"packet_ms", "seed"}
+        return cast(PoolSettings, {name: getattr(self.config, name) for name in names})
 
     def cores(self, loss: float) -> float:
         """Return the share of a core that a stream takes, of which that share is lost."""

@@ -73,12 +73,7 @@ class Head(msgspec.Struct, forbid_unknown_fields=True):
 def layout_of(block: NDArray[np.int64]) -> str:
     """Return what two processes must have in common to hand a stream over.
 
-    That is what their kernels write in a block, and where; not what was measured.
-
-    Parameters
-    ----------
-    block : int64, shape (words,)
-        Of a new stream of a format.
+    That is what their kernels write in the block of a new stream, and where; not what was measured.
     """
     words = block[:REALS].tobytes() + block.size.to_bytes(8, "little")
     return hashlib.sha256(SOURCES + words).hexdigest()
@@ -94,16 +89,7 @@ def check_key(key: bytes) -> None:
 
 
 def pack(block: NDArray[np.int64], head: Head, key: bytes) -> bytes:
-    """Return a stream as bytes.
-
-    Parameters
-    ----------
-    block : int64, shape (words,)
-    head : Head
-        Of its stream.
-    key : bytes
-        For the signature.
-    """
+    """Return a stream as bytes, signed with a key."""
     told = msgspec.json.encode(head)
     used = block != 0
     body = np.packbits(used).tobytes(), block[used].tobytes()
@@ -118,15 +104,7 @@ def _sign_of(key: bytes) -> bytes:
 
 
 def unpack(snapshot: bytes, key: bytes, of: str) -> tuple[Head, bytes]:
-    """Return the head and the packed block of a snapshot.
-
-    Parameters
-    ----------
-    snapshot : bytes
-    key : bytes
-        That it is to be signed with.
-    of : str
-        What the stream is to have been in.
+    """Return the head and the packed block of a snapshot of a stream that was in ``of``.
 
     Raises
     ------
@@ -135,7 +113,8 @@ def unpack(snapshot: bytes, key: bytes, of: str) -> tuple[Head, bytes]:
     """
     if not isinstance(snapshot, bytes | bytearray | memoryview):
         raise SnapshotError(
-            f"a snapshot is {type(snapshot).__name__}; give the bytes that snapshot() returned"
+            f"a snapshot is {type(snapshot).__name__}; give what snapshot() returned: bytes, "
+            "and to a pool a list of them"
         )
     whole = bytes(snapshot)
     size = _check_front(whole, key)
