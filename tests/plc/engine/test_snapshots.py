@@ -21,6 +21,7 @@ from plc.errors import CapacityError, ConfigError, SnapshotError
 from plc_kernels.stream.layout import HEADER
 from tests.examples import examples
 from tests.kernels.stream.test_network import speech
+from tests.signals import noise
 
 KEY = bytes(range(16))
 FORMAT: dict[str, Any] = {"sample_rate": 16_000, "packet_samples": 320}
@@ -73,6 +74,23 @@ def of_a_stream() -> bytes:
     pool.push(ids, packets_of(1)[9], np.ones(1, bool))
     (snapshot,) = pool.snapshot(ids, KEY)
     return snapshot
+
+
+def test_streams_of_several_formats_come_back_in_the_order_that_is_given() -> None:
+    pool, other = ConcealerPool(), ConcealerPool()
+    for rate in (8_000, 16_000, 8_000):
+        for search in (False, True):
+            own: dict[str, Any] = {
+                "sample_rate": rate,
+                "packet_samples": rate // 100,
+                "detect_dropouts": search,
+            }
+            ids = pool.open(2, **own, method="ar")
+            pool.push(ids, noise(rate, 2 * rate // 100).reshape(2, -1, 1), np.array([True, False]))
+    ids = np.random.default_rng(0).permutation(pool._places.ids[pool._places.ids >= 0])
+    given = pool.snapshot(ids, KEY)
+    assert len(set(given)) > 6
+    assert other.snapshot(other.restore(given, KEY), KEY) == given
 
 
 @examples(200, few=40)
