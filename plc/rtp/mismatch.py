@@ -61,10 +61,10 @@ _STRETCH_S = 1.5
 _RATE_TOLERANCE = 0.02
 _USUAL_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200,
                 96_000, 176_400, 192_000)  # fmt: skip
-# The first packets are tried as other codings, then one of so many; what is another coding is not
-# played until so many in a row are not. Codes of Opus modes that change by each packet are none.
-_TRIED, _TRIED_THEN, _MISREAD = 20, 64, 25
-_CHANGES = 3
+# So many packets of another coding in a row are not played, nor those after, until so many are not.
+_OTHERS, _MISREAD = 3, 25
+# Of a frame (RFC 6716, section 3.4).
+_OPUS_BYTES_MAX = 1275
 # A pause within a stretch, and it begins again.
 _PAUSE_S = 0.25
 
@@ -136,7 +136,9 @@ class Inspection:
         self._samples = 0
         """Of the packets since then."""
         self._rate_before = 0
-        self._tried = self._misread = self._odd = self._in_place = 0
+        self._tried: tuple[RtpPacket, int] | None = None
+        self._has_fitted = self._keeps_pace = False
+        self._misread = self._others_in_row = self._in_place = 0
         self._paced: dict[int, tuple[float, int]] = {}
         """By type: time and timestamp of the first packet in a row."""
 
@@ -182,6 +184,7 @@ class Inspection:
         """Note a packet of the right type without a valid sample count."""
         if not packet.payload:
             return  # a keepalive (RFC 6263)
+        self._try(packet, 0)
         self._without_audio += 1
         if self._without_audio == _ENOUGH:
             size = f"packets of {len(packet.payload)} bytes"
@@ -280,7 +283,7 @@ class Inspection:
         now_s : float
             When it came.
         """
-        self._try(packet)
+        self._try(packet, samples)
         self._ticks_to(packet, now_s)
         last, last_samples, paused = self._last, self._last_samples, now_s - self._audio_s
         self._last, self._last_samples, self._audio_s = packet, samples, now_s
@@ -296,41 +299,54 @@ class Inspection:
         if ticks >= 1 << (TIMESTAMP_BITS - 1) or paused > _PAUSE_S:
             self._begin_stretch(None, 0)
             return
-        self._note_odd(last, packet, last_samples, ticks)
+        self._keeps_pace |= self._sample_bytes > 0 and bool(self._pace(last.timestamp, now_s))
         if not self._misread:
             self._compare_size(last, last_samples, ticks, now_s)
         elif self._begun is not None:
             # What holds next to nothing cannot be told: one that follows may.
-            least_s = _SIZE_S if self._found(last.payload, ticks) else _SURE_S
+            least_s = _SIZE_S if self._found(last, ticks) else _SURE_S
             if now_s - self._begun[0] >= least_s:
                 self._tell_size(last, ticks, now_s)
         self._compare_rate(packet, now_s)
 
-    def _try(self, packet: RtpPacket) -> None:
-        """Try a packet as other codings: the first ones, and some of those after."""
-        self._tried += 1
-        if self._tried <= _TRIED or self._misread or self._tried % _TRIED_THEN == 0:
-            found = guess(packet.payload, self._codec.name)
-            is_other = found is not None and found[0] != self._codec.name
-            self._misread = _MISREAD if is_other else max(0, self._misread - 1)
-
-    def _note_odd(self, last: RtpPacket, packet: RtpPacket, samples: int, ticks: int) -> None:
-        """Take note of a packet that is too long or short, and noise or of another mode.
+    def _try(self, packet: RtpPacket, samples: int) -> None:
+        """Try packets of other lengths than their stamps say as other codings.
 
         What a stream begins with would be kept as its background: there one is enough.
         """
-        is_odd = samples != ticks and (
-            self._is_noise(last) or self._mode(last) != self._mode(packet)
-        )
-        self._odd = self._odd + 1 if is_odd else 0
-        if self._odd >= (_CHANGES if self._tried > _ENOUGH else 1):
+        before, self._tried = self._tried, (packet, samples)
+        if before is None or before[0].ssrc != packet.ssrc:
+            self._has_fitted = self._keeps_pace = False
+            self._misread = self._others_in_row = 0
+            return
+        last, last_samples = before
+        steps = (packet.sequence - last.sequence) % (1 << SEQUENCE_BITS)
+        passed = (packet.timestamp - last.timestamp) % (1 << TIMESTAMP_BITS)
+        ticks, rest = divmod(passed, max(1, steps))
+        if rest or not 0 < steps < _IN_A_ROW:
+            return
+        fits = last_samples == ticks
+        self._has_fitted |= fits
+        is_opus = self._may_be_opus(last.payload, ticks)
+        found = None if fits or (self._keeps_pace and not is_opus) else self._found(last, ticks)
+        is_opus = found is not None and found[0] == "opus"
+        if is_opus:
+            is_other = packet.payload[:1] == last.payload[:1]
+        else:
+            is_other = not (found is None or found[0] == self._codec.name or self._keeps_pace)
+        self._others_in_row = self._others_in_row + 1 if is_other else 0
+        if self._others_in_row >= (_OTHERS if self._has_fitted or self._keeps_pace else 1):
             self._misread = _MISREAD
+        elif self._sample_bytes and (fits or (self._keeps_pace and found is None)):
+            self._misread = 0
+        else:
+            self._misread = max(0, self._misread - 1)
 
     def _begin_stretch(self, now_s: float | None, timestamp: int) -> None:
         self._begun = None if now_s is None else (now_s, timestamp)
         self._samples = 0
 
-    def _keeps_pace(self, timestamp: int, now_s: float) -> bool | None:
+    def _pace(self, timestamp: int, now_s: float) -> bool | None:
         """Tell whether the samples keep the pace, or else the stamps; None: too early to say."""
         if self._begun is None or now_s - self._begun[0] < _SIZE_S:
             return None
@@ -352,7 +368,7 @@ class Inspection:
             self._unlike = 0
             self._unlike_channels = channels
         self._unlike += 1
-        keeps_pace = self._keeps_pace(packet.timestamp, now_s)
+        keeps_pace = self._pace(packet.timestamp, now_s)
         if self._unlike >= _IN_A_ROW and keeps_pace is not None:
             if keeps_pace:
                 self._tell_stamps(
@@ -372,19 +388,23 @@ class Inspection:
 
     def _tell_size(self, packet: RtpPacket, ticks: int, now_s: float) -> None:
         """Tell of packets of another coding, or of other channels, and what they decode as."""
-        found, rate = self._found(packet.payload, ticks), self._rate_of(packet, ticks, now_s)
+        found, rate = self._found(packet, ticks), self._rate_of(packet, ticks, now_s)
         options = [] if found is None else self._options(found, rate)
         advice = f"give {' '.join(options)}" if options else "see --codec and --channels"
         comes = f"{len(packet.payload)} bytes for each {ticks} samples"
         self._tell("channels", packet, comes, "", f"which is not {self._coding()}", advice)
 
-    def _found(self, payload: bytes, ticks: int) -> Coding | None:
-        """Return the coding of a payload of another one; None if it cannot be told."""
-        found = guess(payload, self._codec.name, ticks)
-        if found is None and self._misread and self._codec.name != "opus":
-            is_opus = opus_samples(payload) == ticks
-            return ("opus", min(self._codec.channels, 2)) if is_opus else None
+    def _found(self, packet: RtpPacket, ticks: int) -> Coding | None:
+        """Return the coding of a packet of another one; None if it cannot be told."""
+        codec = self._codec
+        found = guess(packet.payload, codec.name, ticks)
+        if found is None and self._may_be_opus(packet.payload, ticks) and self._is_noise(packet):
+            return "opus", min(codec.channels, 2)
         return found
+
+    def _may_be_opus(self, payload: bytes, ticks: int) -> bool:
+        is_linear = self._sample_bytes > 0 and len(payload) <= _OPUS_BYTES_MAX
+        return is_linear and 0 < ticks == opus_samples(payload)
 
     def _tell_stamps(self, packet: RtpPacket, comes: str) -> None:
         """Tell that only the stamps are wrong: no option mends them, and none is needed."""

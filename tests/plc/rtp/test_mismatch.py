@@ -254,6 +254,27 @@ def test_what_is_of_another_coding_is_silence_and_the_line_names_what_it_is(
         assert any(f"--channels {sent[2]}" in line for line in lines)
 
 
+@pytest.mark.parametrize("stamps", ["right", "twice", "half", "pauses first"])
+@pytest.mark.parametrize(
+    "coding", [("l16", 48_000, 2), ("l16", 8000, 1), ("l24", 48_000, 1), ("pcmu", 8000, 1),
+               ("opus", 48_000, 1)]
+)  # fmt: skip
+def test_noise_and_clicks_as_configured_are_played_whatever_their_stamps(
+    coding: tuple[str, int, int], stamps: str
+) -> None:
+    """Nothing tells noise from a payload of another coding: in doubt it is audio."""
+    codec, rng = open_codec(*coding), np.random.default_rng(5)
+    n = coding[1] // 50
+    for sound in (0.1 * rng.standard_normal((150, n)), 0.9 * (rng.random((150, n)) < 0.02)):
+        playout = playout_of(*coding, payload_type=96)
+        for k, each in enumerate(sound.astype(np.float32)):
+            pause = 20 * min(k, 2) if stamps == "pauses first" else 0
+            stamp = round((k + pause) * n * {"twice": 2.0, "half": 0.5}.get(stamps, 1.0))
+            payload = codec.encode(each[:, None].repeat(coding[2], axis=1))
+            playout.put(build_rtp(RtpPacket(96, k, stamp, 1, payload)), 0.02 * (k + pause))
+            assert not playout.inspection.is_misread
+
+
 def voiced_by(codec: Codec, seconds: float, **options: int) -> list[tuple[float, bytes]]:
     """Return packets of 20 ms of a voice-like sound that rises and falls."""
     packetizer = Packetizer(codec, ssrc=0xABCD, timestamp=1000, **options)
