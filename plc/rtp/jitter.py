@@ -46,8 +46,9 @@ _LATE_PACKETS = 3
 # pause that the stamps do not tell, as those of senders that count only what they send.
 _ONSET_S = 0.06
 # Stamps that advance by other than the samples are compared with the clock once both are so far
-# apart; at once, where packets come by so much, and that share, sooner than they say.
-_APART_S = 0.25
+# apart, by less after a second; at once, where packets come by so much, and that share, sooner than
+# they say.
+_APART_S, _STAMPS_S, _APART_LEAST_S = 0.25, 1.0, 0.05
 _SOON_S = 0.06
 _SOON_SHARE = 0.25
 # A standstill of the network is over so soon after its first packet, or after one that came
@@ -127,8 +128,11 @@ class _Stamps:
             self.samples += samples
             self.ahead += ahead
             self._judge(now_s - self.since_s, rate)
-            if abs(self.ahead) >= _APART_S * rate:
+            if self._are_apart(now_s - self.since_s, rate):
                 self._begin(now_s)
+
+    def _are_apart(self, lasted_s: float, rate: float) -> bool:
+        return abs(self.ahead) >= (_APART_S if lasted_s < _STAMPS_S else _APART_LEAST_S) * rate
 
     def _begin(self, now_s: float) -> None:
         self.since_s, self.samples, self.ahead, self.came_soon = now_s, 0, 0, False
@@ -138,7 +142,7 @@ class _Stamps:
         sampled_s, stamped_s = self.samples / rate, (self.samples + self.ahead) / rate
         self.came_soon |= lasted_s < (1.0 - _SOON_SHARE) * stamped_s - _SOON_S
         self.are_false |= self.came_soon
-        if abs(stamped_s - sampled_s) < _APART_S or self.came_soon:
+        if not self._are_apart(lasted_s, rate) or self.came_soon:
             return
         if abs(lasted_s - sampled_s) < abs(lasted_s - stamped_s):
             self.are_false = True
