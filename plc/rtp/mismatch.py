@@ -177,14 +177,16 @@ class Inspection:
         found, codec = guess(packet.payload, self._codec.name), self._codec
         if codec.name in SAMPLE_BYTES:
             return found is not None and found[0] == codec.name
-        is_alike = self._mode(packet) == self._mode(self._last)
-        return is_alike and found is None and len(packet.payload) > _EVENT_BYTES
+        if found is not None or len(packet.payload) <= _EVENT_BYTES:
+            return False
+        return codec.name != "opus" or packet.payload[0] >> 3 == self._last.payload[0] >> 3
 
     def note_without_audio(self, packet: RtpPacket) -> None:
         """Note a packet of the right type without a valid sample count."""
         if not packet.payload:
             return  # a keepalive (RFC 6263)
-        self._try(packet, 0)
+        if self._last is None or self._is_own(packet):
+            self._try(packet, 0)
         self._without_audio += 1
         if self._without_audio == _ENOUGH:
             size = f"packets of {len(packet.payload)} bytes"
@@ -220,12 +222,7 @@ class Inspection:
 
     def _is_noise(self, packet: RtpPacket) -> bool:
         codec = self._codec
-        is_linear = codec.name in SAMPLE_BYTES
-        return is_linear and is_noise(packet.payload, codec.name, codec.channels)
-
-    def _mode(self, packet: RtpPacket) -> int:
-        """Return the mode of a packet of Opus; 0 for other codecs."""
-        return packet.payload[0] >> 3 if self._codec.name == "opus" and packet.payload else 0
+        return self._sample_bytes > 0 and is_noise(packet.payload, codec.name, codec.channels)
 
     def _options(self, found: Coding, rate: int) -> list[str]:
         """Return the options that differ from the settings."""
