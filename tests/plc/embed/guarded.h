@@ -1,5 +1,8 @@
 /* Memory that ends where a page begins that nobody may touch, so that a read or write beyond it ends the
  * program, in code that no sanitizer looks into, too; and random numbers.
+ *
+ * With FUZZ defined a program is a target of libFuzzer: its numbers are the bytes that the fuzzer gives, one
+ * for a number below 257, and where those end random ones that follow from them.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -10,7 +13,28 @@
 
 static uint64_t state;
 
+#ifdef FUZZ
+static const uint8_t *fuzz_data;
+static size_t fuzz_left;
+
+static void draw_from(const uint8_t *data, size_t size) {
+    fuzz_data = data;
+    fuzz_left = size;
+    state = 1;
+}
+#endif
+
 static uint32_t below(uint32_t end) {
+#ifdef FUZZ
+    size_t wanted = end <= 0x100 ? 1 : end <= 0x10000 ? 2 : 4;
+    if (fuzz_left >= wanted) {
+        uint32_t drawn = 0;
+        for (; wanted; wanted--, fuzz_left--)
+            drawn = drawn << 8 | *fuzz_data++;
+        state += drawn;
+        return drawn % end;
+    }
+#endif
     state ^= state >> 12;
     state ^= state << 25;
     state ^= state >> 27;
@@ -19,6 +43,9 @@ static uint32_t below(uint32_t end) {
 
 static void stop(const char *what) {
     fprintf(stderr, "%s\n", what);
+#ifdef FUZZ
+    abort();
+#endif
     exit(1);
 }
 

@@ -126,46 +126,71 @@ static void conceal(const plc_model *model) {
     }
 }
 
+/* Open a file, changed if it is not to be left as it is; return whether it opened. */
+static int one_file(const char *path, int as_it_is) {
+    size_t size;
+    guarded file = read_guarded(path, &size), memory;
+    char *data = file.memory;
+    plc_model *model;
+    int64_t needed;
+    int code;
+    if (!below(16)) { /* its beginning is gone, or its end */
+        size_t cut = 8 * below((uint32_t)(size / 8));
+        size -= cut;
+        data += cut; /* what is left ends where nobody may read, too */
+    } else if (!below(16)) {
+        file = lengthened(file, &size);
+        data = file.memory;
+    } else if (!as_it_is) {
+        damage_one((int64_t *)data, size / 8);
+    }
+    needed = plc_model_size(data, size);
+    if (needed <= 0) {
+        if (needed != PLC_ERROR_MODEL)
+            stop(plc_error(needed));
+        unguard(&file);
+        return 0;
+    }
+    memory = guard((size_t)needed);
+    code = plc_model_open_in(&model, data, size, memory.memory, (size_t)needed);
+    unguard(&file);
+    if (code != 0 && code != PLC_ERROR_MODEL)
+        stop(plc_error(code));
+    if (code == 0)
+        conceal(model);
+    unguard(&memory);
+    return code == 0;
+}
+
+#ifdef FUZZ
+static const char *paths[8];
+static uint32_t path_count;
+
+int LLVMFuzzerInitialize(int *count, char ***arguments) {
+    char *path = getenv("MODELS");
+    (void)count, (void)arguments;
+    for (path = path ? strtok(path, ":") : NULL; path && path_count < 8; path = strtok(NULL, ":"))
+        paths[path_count++] = path;
+    if (!path_count)
+        stop("MODELS names no file");
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    draw_from(data, size);
+    one_file(paths[below(path_count)], 0);
+    return 0;
+}
+#else
 int main(int count, char **given) {
     uint32_t files = count > 1 ? (uint32_t)strtoul(given[1], NULL, 10) : 1000, opened = 0;
     state = (count > 2 ? strtoull(given[2], NULL, 10) : 1) * 2 + 1;
-    for (uint32_t k = 0; k < files; k++) {
-        size_t size;
-        guarded file = read_guarded(given[3 + k % (uint32_t)(count - 3)], &size);
-        char *data = file.memory;
-        int64_t needed;
-        if (!below(16)) { /* its beginning is gone, or its end */
-            size_t cut = 8 * below((uint32_t)(size / 8));
-            size -= cut;
-            data += cut; /* what is left ends where nobody may read, too */
-        } else if (!below(16)) {
-            file = lengthened(file, &size);
-            data = file.memory;
-        } else if (k >= (uint32_t)(count - 3)) { /* one of each is as it is */
-            damage_one((int64_t *)data, size / 8);
-        }
-        needed = plc_model_size(data, size);
-        if (needed > 0) {
-            guarded memory = guard((size_t)needed);
-            plc_model *model;
-            int code = plc_model_open_in(&model, data, size, memory.memory, (size_t)needed);
-            unguard(&file);
-            if (code != 0 && code != PLC_ERROR_MODEL)
-                stop(plc_error(code));
-            if (code == 0) {
-                opened++;
-                conceal(model);
-            }
-            unguard(&memory);
-        } else {
-            if (needed != PLC_ERROR_MODEL)
-                stop(plc_error(needed));
-            unguard(&file);
-        }
-    }
+    for (uint32_t k = 0; k < files; k++) /* one of each is as it is */
+        opened += (uint32_t)one_file(given[3 + k % (uint32_t)(count - 3)], k < (uint32_t)(count - 3));
     if (!opened || !served)
         stop("no file was opened, or no network served");
     if (getenv("TELL"))
         printf("%u opened\n", opened);
     return 0;
 }
+#endif

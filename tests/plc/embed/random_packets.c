@@ -262,17 +262,33 @@ static void open_model(const char *path) {
     protect(&model_memory[model_count++], PROT_READ);
 }
 
-int main(int count, char **given) {
-    uint64_t packets = count > 1 ? strtoull(given[1], NULL, 10) : 100000, done = 0;
-    state = (count > 2 ? strtoull(given[2], NULL, 10) : 1) * 2 + 1;
-    best_rung = count > 3 ? (uint32_t)strtoul(given[3], NULL, 10) : 0;
+#ifdef FUZZ
+int LLVMFuzzerInitialize(int *count, char ***arguments) {
+    char *paths = getenv("MODELS"), *path;
+    (void)count, (void)arguments;
+    best_rung = 4;
+    for (path = paths ? strtok(paths, ":") : NULL; path && model_count < 8; path = strtok(NULL, ":"))
+        open_model(path);
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    draw_from(data, size);
+    one_stream(1 + below(100));
+    return 0;
+}
+#else
+int main(int count, char **arguments) {
+    uint64_t packets = count > 1 ? strtoull(arguments[1], NULL, 10) : 100000, done = 0;
+    state = (count > 2 ? strtoull(arguments[2], NULL, 10) : 1) * 2 + 1;
+    best_rung = count > 3 ? (uint32_t)strtoul(arguments[3], NULL, 10) : 0;
 #ifdef COUNT_ALLOCATIONS
     free(malloc(1));
     if (allocations != 1)
         stop("allocations are not counted");
 #endif
     for (int k = 4; k < count && model_count < 8; k++)
-        open_model(given[k]);
+        open_model(arguments[k]);
     while (done < packets)
         done += one_stream(20 + below(200));
     if (model_count && !by_networks)
@@ -285,3 +301,4 @@ int main(int count, char **given) {
     }
     return 0;
 }
+#endif

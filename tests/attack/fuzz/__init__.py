@@ -1,0 +1,1 @@
+"""Targets of fuzzers that are guided by what code they reach, and their corpora."""
