@@ -28,6 +28,7 @@ COLOURS = {
     "dropout": "#1f8a5b",
     "alternate": "#7d6b2e",
     "click": "#1f5fa8",
+    "lost": "#4a4a4a",
 }
 _COLUMNS = 1600
 _CLOSE = 6

@@ -553,7 +553,7 @@ class Concealer:
         if flags & WANTS_FILL:
             n, channels = int(block[layout.FILL_SAMPLES]), self.config.channels
             filler.extend(memory.fill[: channels * n].reshape(channels, n))
-        block[layout.RUNG] = memory.rungs.index(filler.name)
+        block[layout.RUNG] = memory.places[filler.name]
 
     def _moment_now(self) -> Moment:
         """Return the state of the burst that begins."""

@@ -45,6 +45,8 @@ class StreamMemory:
         What was played.
     rungs : tuple of str
         Names by which concealed samples are counted.
+    places : dict of str to int
+        Of each name, the last of its places in ``rungs``.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class StreamMemory:
             self.rungs += networks.names
             header[layout.HEARD_LATER] = method.prepares == preparation.SHARING
             size = networks.lay_out(header)
+        self.places = {name: k for k, name in enumerate(self.rungs)}
         if method.prepares:
             size = preparation.add_second(header, method.prepares)
         if memory is None:

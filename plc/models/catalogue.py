@@ -58,7 +58,7 @@ def find(name_or_path: str | Path, folder: Path | None = None) -> Manifest:
     for manifest in known:
         if manifest.name == name_or_path:
             return manifest
-    names = [manifest.name for manifest in known]
+    names = [manifest.name for manifest in known] or ["none"]
     more = "; a file is given by its path, such as ./my-model.json"
     raise ModelError(unknown("model", name_or_path, names, more, "in the package"))
 

@@ -199,7 +199,10 @@ def test_a_file_says_what_the_options_say(tmp_path: Path) -> None:
         ("[[stream]]\nlisten = 'udp://a:1'", 'stream 1: give to = "udp://HOST:PORT"'),
         ("speed = 9", "speed is unknown; known: control, metrics, log_json"),
         ("control = 9", "control is 9; give a str"),
-        ("[defaults]\nchanels = 2", r"\[defaults\]: chanels is unknown; known: codec"),
+        (
+            "[defaults]\nchanels = 2",
+            r"\[defaults\]: chanels is unknown; known: .*; did you mean 'channels'",
+        ),
         (
             "[[stream]]\nlisten = 'udp://a:1'\nto = 'udp://b:1'\nchannels = 'two'",
             "stream 1: Expected `int`, got `str`: `channels`",

@@ -66,7 +66,7 @@ def test_masks_and_gaps_of_torch_are_taken() -> None:
         ((100, 200), r"give gaps as \[\(start, stop\), …\] in samples"),
         ([0.5] * SAMPLES, "neither True and False"),
         (["lost"] * 7, "gap is 'lost'"),
-        ("1010101", "gap is '1'"),
+        ("1010101", "lost is the text '1010101'; give a trace or gaps themselves"),
         (None, "neither True and False"),
         ({3, 4}, "neither True and False"),
         ([np.nan] * 7, "neither True and False"),
