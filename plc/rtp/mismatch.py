@@ -119,7 +119,6 @@ class Inspection:
         self._payload_type = payload_type
         self._red_payload_type = red_payload_type
         self._own_type = payload_type != codec.payload_type
-        self._sample_bytes = SAMPLE_BYTES.get(codec.name, 0)
         self.found: list[Mismatch] = []
         self._told: set[object] = set()
         self._others = [0] * 128
@@ -141,6 +140,11 @@ class Inspection:
         self._misread = self._others_in_row = self._in_place = 0
         self._paced: dict[int, tuple[float, int]] = {}
         """By type: time and timestamp of the first packet in a row."""
+
+    @property
+    def _sample_bytes(self) -> int:
+        """Bytes of a sample of one channel; 0 where sizes say nothing."""
+        return SAMPLE_BYTES.get(self._codec.name, 0)
 
     @property
     def is_misread(self) -> bool:
