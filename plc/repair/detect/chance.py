@@ -25,7 +25,7 @@ _WIDTH_MS, _HOP_MS, _AROUND_MS, _SPLIT = 10.0, 5.0, 2000.0, 16
 _FEWEST, _SHORTER_MS = 20, 30.0
 # Zeros of such a length are a hole, whoever made it; holes so near are one of a draw.
 _ZERO_MS, _NEAR_MS = 1.0, 250.0
-# A pause is as long; beside one, so many places may be pauses, too.
+# A pause is as long; more of them than places that were found, and than so many, are a manner.
 _PAUSE_MS, _OWN = 5.0, 2
 
 
@@ -66,7 +66,7 @@ def are_few(row: NDArray[np.float32], found: Sequence[Finding], sample_rate: int
     least = _PAUSE_MS * sample_rate / 1000
     lost = _gone(np.ones_like(row), found, sample_rate / 1000)
     silent = [(a, b) for a, b in runs(row == 0) if b - a >= least and a > 0 and b < row.size]
-    return bool(_OWN * sum(lost[a] == lost[b] for a, b in silent) > len(found))
+    return bool(sum(lost[a] == lost[b] for a, b in silent) > max(_OWN, len(found)))
 
 
 def _chance(ranks: NDArray[np.float64]) -> float:

@@ -15,14 +15,15 @@ which it is; all of a recording can. A finding is doubtful where
 * holes are few beside silences of the recording's own, and no sound goes on through them,
 * most of what is found around is doubtful,
 * the detector is not sure of it, and nothing certain is found within 10 s: damage is rarely alone.
-  Nor are the clicks of a scratched record: likely ones are enough if they are many.
+  Clicks make clicks sure only; of a scratched record likely ones are enough if they are many.
 
 Constants that a recorder wrote (:mod:`plc.repair.detect.constant`) and samples lost in turn
 (:mod:`plc.repair.detect.alternate`) are made by no gate and no instrument: nobody doubts them,
 however regular they are, and they make nothing beside them doubtful; but short zeros are doubtful
 where sounds end and begin. Seams (:mod:`plc.repair.detect.seams`) may be regular, unless they come
-as quickly as the strokes of a roll, and many; one of them is never alone. Where a third of the
-places around are seams, the others are taken for seams, too: not every jump is heard in loud noise.
+as quickly as the strokes of a roll, and many, and are no packets; one of them is never alone. Where
+a third of the places around are seams, the others are taken for seams, too: not every jump is heard
+in loud noise.
 As many stutters say that they are none.
 
 Doubtful places are told of, and not filled.
@@ -115,6 +116,8 @@ _TURNS_S, _SCRATCHES, _SPEED, _TURN_SHARE = (1.8, 60 / 45, 60 / 78, 3.6), 3, 0.0
 # Grids of packets; that well, beats lie on one, and many places of their lengths.
 _GRIDS_S, _A_GRID, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.9, 0.7
 _MANY, _PACKETS_S = 8, 0.065
+# So nearly are packets that long, and no more of them are lost regularly: a gate shuts longer.
+_PACKET_OFF_S, _LOST_SHARE = 5e-4, 0.12
 # Frames of codecs and buffers of sound cards that beats are told from, too.
 _BUFFERS = ((1024, 48e3), (2048, 48e3), (1024, 44.1e3), (1152, 44.1e3), (2048, 44.1e3))
 _BUFFERS_S = tuple(size / hz for size, hz in _BUFFERS)
@@ -196,7 +199,7 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
         ticks = clicks.only(clicks.seam | (not _are_turns(clicks.start_s)))
         named = [
             *_beyond(findings, channel, total_s, sample_rate),
-            _regular(holes, _PACKET_S, _PERIODS_S),
+            _regular(holes.only(~_lost(holes, sample_rate)), _PACKET_S, _PERIODS_S),
             _regular(repeats, _PACKET_S, _PERIODS_S),
             _regular(ticks, _CLICK_S, _CLICK_PERIODS_S),
             _slow(ticks, sample_rate),
@@ -260,6 +263,17 @@ def _are_packets(places: _Places, rate: int) -> bool:
     grids_s = tuple(f(each * rate) / rate for each in _GRIDS_S for f in (math.floor, math.ceil))
     edges = short.start_s, short.stop_s
     return not few and all(_grid_of(each, grids_s + _BUFFERS_S, _ON_GRID) for each in edges)
+
+
+def _lost(places: _Places, rate: int) -> NDArray[np.bool_]:
+    """Return which seams are packets on the grid of their own length, and a small share."""
+    lost = np.zeros(places.numbers.size, np.bool_)
+    for packet_s in _GRIDS_S:
+        some = places.seam & (np.abs(places.length_s - packet_s) <= _PACKET_OFF_S)
+        grids_s = packet_s, math.floor(packet_s * rate) / rate, math.ceil(packet_s * rate) / rate
+        if some.sum() >= _MANY and _grid_of(places.start_s[some], grids_s, _A_GRID):
+            lost |= some
+    return lost & (places.shares()[0] <= _LOST_SHARE)
 
 
 def _regular(places: _Places, width_s: float, periods_s: tuple[float, float]) -> _Named:
@@ -337,18 +351,21 @@ def _rests(findings: Sequence[Finding], doubts: list[str], rate: int) -> NDArray
 def _unsure(findings: Sequence[Finding], doubts: list[str], rate: int) -> NDArray[np.int64]:
     """Return places that are not sure and have nothing certain around.
 
-    Of two seams each makes the other certain, and so do likely clicks that are many.
+    Of two seams each makes the other certain, and so do likely clicks that are many. Clicks that
+    are no seams say nothing of holes and repeats.
     """
     sound = np.array([not doubt for doubt in doubts], np.bool_)
     confidence = np.array([each.confidence for each in findings])
     is_click = np.array([each.kind == "click" for each in findings], np.bool_)
     is_seam = np.array([each.seam for each in findings], np.bool_)
     likely = sound & is_click & (confidence >= _LIKELY)
-    certain = sound & (confidence >= _CERTAIN)
-    joined = certain | sound & is_seam
-    certain |= joined & ((_near(findings, joined, rate) > 1) | (confidence >= _SURE))
-    unsure = sound & (confidence < _SURE) & (_near(findings, certain, rate) == 0)
+    unsure = sound & (confidence < _SURE)
     unsure &= ~(likely & (_near(findings, likely, rate) >= _LIKELY_CLICKS))
+    for judged, vouching in ((is_click, sound), (~is_click, sound & (is_seam | ~is_click))):
+        certain = vouching & (confidence >= _CERTAIN)
+        joined = certain | vouching & is_seam
+        certain |= joined & ((_near(findings, joined, rate) > 1) | (confidence >= _SURE))
+        unsure &= ~judged | (_near(findings, certain, rate) == 0)
     return np.flatnonzero(unsure)
 
 

@@ -6,8 +6,8 @@ does nowhere around: predictors miss one sample there, forwards and backwards, b
 other. A beat, a sign or a gate begins or ends a sound, and cuts out more of it. So a seam is
 damage, however regularly seams come.
 
-A silence of one packet is a seam, too. Longer ones may be rests; where one sound stands on both
-sides of one, it goes on through it.
+A silence of one packet, or of a sound card's buffer, is a seam, too. Longer ones may be rests;
+where one sound stands on both sides of one, it goes on through it.
 
 A block that a buffer said again was put in: the wave jumps where it begins, and goes on behind it
 as if nothing had been. A stutter that was made on purpose takes the place of what it covers, and
@@ -24,8 +24,8 @@ from plc.repair.detect.levels import change_db
 
 # Longest block said again, and longest silence: a buffer's, not a note's or a rest's.
 _LONGEST_MS = {"repeat": 100.0, "silence": 22.0, "click": 3.0}
-# A silence of a packet is longer; as many ms, so nearly.
-PACKETS_MS, _PACKET_OFF_MS = (30.0, 40.0, 60.0), 0.5
+# A silence of a packet is longer; as many ms, so nearly. One of a buffer is a power of two long.
+_PACKETS_MS, _PACKET_OFF_MS = (30.0, 40.0, 60.0), 0.5
 # Longest block that takes the place of another one: a packet's.
 _REPLACED_MS = 45.0
 # What is compared on both sides, and how far its level and spectrum may differ.
@@ -63,7 +63,8 @@ def is_seam(row: NDArray[np.float32], each: Finding, sample_rate: int, errors: E
     """
     ms = sample_rate / 1000
     length_ms = (each.stop - each.start) / ms
-    packet = min(abs(length_ms - each_ms) for each_ms in PACKETS_MS) <= _PACKET_OFF_MS
+    packet = min(abs(length_ms - each_ms) for each_ms in _PACKETS_MS) <= _PACKET_OFF_MS
+    packet |= length_ms < LONG_MS and _is_buffer(each.stop - each.start)
     if length_ms > _LONGEST_MS.get(each.kind, 0.0) and not (each.kind == "silence" and packet):
         return False
     if not _is_one_sound(row, each.start, each.stop, sample_rate):
@@ -76,6 +77,10 @@ def is_seam(row: NDArray[np.float32], each: Finding, sample_rate: int, errors: E
     return _leaps(row, each.start, each.stop, sample_rate) and _leaps(
         row[::-1], row.size - each.stop, row.size - each.start, sample_rate
     )
+
+
+def _is_buffer(samples: int) -> bool:
+    return abs(samples - 2 ** round(np.log2(samples))) <= 1
 
 
 def goes_on(row: NDArray[np.float32], each: Finding, sample_rate: int) -> bool:

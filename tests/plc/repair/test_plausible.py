@@ -169,6 +169,18 @@ def test_what_is_doubted_itself_makes_nothing_else_sure() -> None:
     assert [bool(each.doubt) for each in among] == [False] * 3
 
 
+@pytest.mark.parametrize("kind", ["repeat", "silence", "dropout"])
+@pytest.mark.parametrize("confidence", [0.52, 0.84])
+def test_certain_clicks_make_no_hole_and_no_repeat_sure(kind: str, confidence: float) -> None:
+    clicks = [found_at(each, "click", 0.99) for each in (1.0, 2.3, 6.1)]
+    unsure = [found_at(4.0, kind, confidence), found_at(5.1, "click", confidence)]
+    among = weigh([*clicks[:2], *unsure, clicks[2]], 9 * RATE, RATE)
+    assert [bool(each.doubt) for each in among] == [False, False, True, False, False]
+    assert not any(
+        each.doubt for each in weigh([*unsure, found_at(6.0, kind, 0.99)], 9 * RATE, RATE)
+    )
+
+
 def test_what_a_recorder_wrote_is_damage_however_regular() -> None:
     x = tones(3, RATE, 8 * RATE)
     for start in range(8000, 7 * RATE, 4000):
