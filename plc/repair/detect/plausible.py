@@ -352,10 +352,12 @@ def _unsure(findings: Sequence[Finding], doubts: list[str], rate: int) -> NDArra
     """Return places that are not sure and have nothing certain around.
 
     Of two seams each makes the other certain, and so do likely clicks that are many. Clicks that
-    are no seams say nothing of holes and repeats.
+    are no seams say nothing of holes and repeats. A long block without a jump is never certain.
     """
     sound = np.array([not doubt for doubt in doubts], np.bool_)
-    confidence = np.array([each.confidence for each in findings])
+    confidence = np.array(
+        [min(each.confidence, _LIKELY if _is_smooth(each, rate) else 1.0) for each in findings]
+    )
     is_click = np.array([each.kind == "click" for each in findings], np.bool_)
     is_seam = np.array([each.seam for each in findings], np.bool_)
     likely = sound & is_click & (confidence >= _LIKELY)
@@ -367,6 +369,11 @@ def _unsure(findings: Sequence[Finding], doubts: list[str], rate: int) -> NDArra
         certain |= joined & ((_near(findings, joined, rate) > 1) | (confidence >= _SURE))
         unsure &= ~judged | (_near(findings, certain, rate) == 0)
     return np.flatnonzero(unsure)
+
+
+def _is_smooth(each: Finding, rate: int) -> bool:
+    long = each.kind == "repeat" and each.stop - each.start >= _LONG_S * rate
+    return long and not each.seam and not each.stutter
 
 
 def _near(findings: Sequence[Finding], marked: NDArray[np.bool_], rate: int) -> NDArray[np.int64]:

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,6 +182,35 @@ def test_certain_clicks_make_no_hole_and_no_repeat_sure(kind: str, confidence: f
     )
 
 
+def test_long_blocks_without_a_jump_are_doubtful_alone_and_damage_beside_others() -> None:
+    starts = (16_000, 68_000, 130_000)
+    blocks = [Finding(each, each + 1_300, "repeat", 1.0, (0,)) for each in starts]
+    assert all(each.doubt for each in weigh(blocks, 10 * RATE, RATE))
+    jump = replace(blocks[1], stutter=True)
+    among = weigh([blocks[0], jump, found_at(6.0, "silence", 1.0)], 10 * RATE, RATE)
+    assert not any(each.doubt for each in among)
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050, 44_100])
+@pytest.mark.parametrize(("length_ms", "period_ms"), [(10, 100), (5, 60), (20, 200)])
+def test_packets_that_are_lost_regularly_are_damage_and_longer_cuts_a_gate(
+    rate: int, length_ms: int, period_ms: int
+) -> None:
+    x = tones(3, rate, 8 * rate)
+    for times, doubted in ((1, False), (4, True)):
+        y, starts_ms = x.copy(), range(700, 7_300, period_ms)
+        for start_ms in starts_ms:
+            y[start_ms * rate // 1000 : (start_ms + times * length_ms) * rate // 1000] = 0.0
+        holes = [each for each in detect(y, sample_rate=rate) if each.kind == "silence"]
+        assert len(holes) >= 0.9 * len(starts_ms)
+        assert {bool(each.doubt) for each in holes} == {doubted}
+
+
+def test_regular_holes_of_a_sound_cards_buffer_are_damage() -> None:
+    found = cut(tones(3, RATE, 12 * RATE), [0.7, 3.2, 5.7, 8.2, 10.7], 512 / RATE)
+    assert [bool(each.doubt) for each in found] == [False] * 5
+
+
 def test_what_a_recorder_wrote_is_damage_however_regular() -> None:
     x = tones(3, RATE, 8 * RATE)
     for start in range(8000, 7 * RATE, 4000):
@@ -321,13 +351,15 @@ def test_a_silence_that_is_too_long_to_fill_is_listed() -> None:
 def test_a_hole_is_doubtful_where_a_recording_has_more_silences_of_its_own() -> None:
     x = tones(3, RATE, 12 * RATE)
     gain = np.ones(x.size, np.float32)
+    few = np.ones(x.size, np.float32)
     for start_s in (1.0, 3.0, 7.0, 9.0):  # faded on both sides, which is no hole
         faded = np.concatenate(
             [np.linspace(1, 0, 4_800), np.zeros(4_800), np.linspace(0, 1, 4_800)]
         )
         gain[round(start_s * RATE) :][: faded.size] = faded
+    few[: 2 * RATE] = gain[: 2 * RATE]
     x[83_200:] = 0.3 * tones(8, RATE, x.size - 83_200)
-    for own, doubted in ((x, False), (x * gain, True)):
+    for own, doubted in ((x, False), (x * few, False), (x * gain, True)):
         found = cut(own, [5.2], 0.05)
         assert [bool(each.doubt) for each in found if each.start == 83_200] == [doubted]
 
