@@ -81,23 +81,26 @@ def is_step(row: NDArray[np.float32], place: Finding, sample_rate: int) -> bool:
 
     A hole in sound has sound beside it, and a click is left to the level that it began from.
     """
-    near, far = (round(each * sample_rate / 1000) for each in _STEP_MS)
-    if place.start < far or place.stop + far > row.size:
+    sides = _apart(row, place, _STEP_MS, sample_rate)
+    if sides is None or max(map(np.ptp, sides)) > 0:
         return False
-    before = row[place.start - far : place.start - near]
-    behind = row[place.stop + near : place.stop + far]
-    if np.ptp(before) > 0 or np.ptp(behind) > 0:
-        return False
-    return bool(before[0] != behind[0] or (place.kind != "click" and before[0] != 0))
+    before, behind = float(sides[0][0]), float(sides[1][0])
+    return before != behind or (place.kind != "click" and before != 0)
 
 
 def is_end(row: NDArray[np.float32], click: Finding, sample_rate: int) -> bool:
     """Return whether a click is where sound ends in a constant, or begins from one."""
-    near, far = (round(each * sample_rate / 1000) for each in _END_MS)
-    if click.start < far or click.stop + far > row.size:
-        return False
-    sides = row[click.start - far : click.start - near], row[click.stop + near : click.stop + far]
-    return bool((np.ptp(sides[0]) > 0) != (np.ptp(sides[1]) > 0))
+    sides = _apart(row, click, _END_MS, sample_rate)
+    return sides is not None and bool((np.ptp(sides[0]) > 0) != (np.ptp(sides[1]) > 0))
+
+
+def _apart(
+    row: NDArray[np.float32], place: Finding, apart_ms: tuple[float, float], sample_rate: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    near, far = (round(each * sample_rate / 1000) for each in apart_ms)
+    if place.start < far or place.stop + far > row.size:
+        return None
+    return row[place.start - far : place.start - near], row[place.stop + near : place.stop + far]
 
 
 def is_stair(row: NDArray[np.float32], place: Finding, sample_rate: int) -> bool:

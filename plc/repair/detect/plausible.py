@@ -355,9 +355,10 @@ def _unsure(findings: Sequence[Finding], doubts: list[str], rate: int) -> NDArra
     are no seams say nothing of holes and repeats. A long block without a jump is never certain.
     """
     sound = np.array([not doubt for doubt in doubts], np.bool_)
-    confidence = np.array(
-        [min(each.confidence, _LIKELY if _is_smooth(each, rate) else 1.0) for each in findings]
-    )
+    long = [each.kind == "repeat" and each.stop - each.start >= _LONG_S * rate for each in findings]
+    jumps = [each.seam or each.stutter for each in findings]
+    confidence = np.array([each.confidence for each in findings])
+    confidence[np.greater(long, jumps)] *= _LIKELY
     is_click = np.array([each.kind == "click" for each in findings], np.bool_)
     is_seam = np.array([each.seam for each in findings], np.bool_)
     likely = sound & is_click & (confidence >= _LIKELY)
@@ -369,11 +370,6 @@ def _unsure(findings: Sequence[Finding], doubts: list[str], rate: int) -> NDArra
         certain |= joined & ((_near(findings, joined, rate) > 1) | (confidence >= _SURE))
         unsure &= ~judged | (_near(findings, certain, rate) == 0)
     return np.flatnonzero(unsure)
-
-
-def _is_smooth(each: Finding, rate: int) -> bool:
-    long = each.kind == "repeat" and each.stop - each.start >= _LONG_S * rate
-    return long and not each.seam and not each.stutter
 
 
 def _near(findings: Sequence[Finding], marked: NDArray[np.bool_], rate: int) -> NDArray[np.int64]:

@@ -62,9 +62,10 @@ def is_seam(row: NDArray[np.float32], each: Finding, sample_rate: int, errors: E
         From :func:`plc.repair.detect.clicks.residual`.
     """
     ms = sample_rate / 1000
-    length_ms = (each.stop - each.start) / ms
+    samples = each.stop - each.start
+    length_ms = samples / ms
     packet = min(abs(length_ms - each_ms) for each_ms in _PACKETS_MS) <= _PACKET_OFF_MS
-    packet |= length_ms < LONG_MS and _is_buffer(each.stop - each.start)
+    packet |= length_ms < LONG_MS and abs(samples - 2 ** round(np.log2(samples))) <= 1
     if length_ms > _LONGEST_MS.get(each.kind, 0.0) and not (each.kind == "silence" and packet):
         return False
     if not _is_one_sound(row, each.start, each.stop, sample_rate):
@@ -77,10 +78,6 @@ def is_seam(row: NDArray[np.float32], each: Finding, sample_rate: int, errors: E
     return _leaps(row, each.start, each.stop, sample_rate) and _leaps(
         row[::-1], row.size - each.stop, row.size - each.start, sample_rate
     )
-
-
-def _is_buffer(samples: int) -> bool:
-    return abs(samples - 2 ** round(np.log2(samples))) <= 1
 
 
 def goes_on(row: NDArray[np.float32], each: Finding, sample_rate: int) -> bool:

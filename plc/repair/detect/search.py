@@ -251,7 +251,10 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     gain = levels.gain_of(finite, rate)
     finite *= gain
     thinned, stuck = alternate.find(finite, rate), constant.find(finite, rate)
-    sound = _silenced(finite, stuck)
+    # Silence is no anchor of a repeat, and no level of a hole.
+    sound: NDArray[np.float32] = finite.copy()
+    for each in stuck:
+        sound[each.start : each.stop] = 0.0
     if lone.is_all(sound / gain, rate):
         return invalid + _within([*thinned, *stuck], first, last)
     in_pauses = lone.find(sound / gain, rate)
@@ -296,14 +299,6 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
         )
         for each in told
     ]
-
-
-def _silenced(row: NDArray[np.float32], stuck: list[Finding]) -> NDArray[np.float32]:
-    """Return a channel with silence for constants: no anchor of a repeat, no level of a hole."""
-    sound = row.copy()
-    for each in stuck:
-        sound[each.start : each.stop] = 0.0
-    return sound
 
 
 def _holes(row: NDArray[np.float32], rate: int) -> list[Finding]:
