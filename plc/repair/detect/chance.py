@@ -54,7 +54,7 @@ def is_chosen(row: NDArray[np.float32], holes: Sequence[Finding], sample_rate: i
 
 
 def are_few(row: NDArray[np.float32], found: Sequence[Finding], sample_rate: int) -> bool:
-    """Return whether places that were found are few beside the silences of a channel's own.
+    """Return whether places that were found are fewer and shorter than a channel's own silences.
 
     Parameters
     ----------
@@ -66,7 +66,9 @@ def are_few(row: NDArray[np.float32], found: Sequence[Finding], sample_rate: int
     least = _PAUSE_MS * sample_rate / 1000
     lost = _gone(np.ones_like(row), found, sample_rate / 1000)
     silent = [(a, b) for a, b in runs(row == 0) if b - a >= least and a > 0 and b < row.size]
-    return bool(sum(lost[a] == lost[b] for a, b in silent) > max(_OWN, len(found)))
+    own = [b - a for a, b in silent if lost[a] == lost[b]]
+    longer = sum(own) > sum(each.stop - each.start for each in found)
+    return longer and len(own) > max(_OWN, len(found))
 
 
 def _chance(ranks: NDArray[np.float64]) -> float:
