@@ -87,7 +87,7 @@ _LIMITS = (
     _Limit(TOO_MUCH, _HOLES, share=0.12, fewest=3, least_s=0.06),
     _Limit(TOO_MUCH, _HOLES, share=0.04, fewest=2, least_s=0.16, through=False),
     _Limit(TOO_MUCH, _HOLES, share=0.04, least_s=0.4, through=False),
-    _Limit(TOO_MUCH, _HOLES, a_second=0.25, share=0.2, fewest=3, least_s=0.16),
+    _Limit(TOO_MUCH, _HOLES, a_second=0.25, share=0.2, fewest=2, least_s=0.16),
     _Limit(TOO_MANY, ("silence",), a_second=1.6, share=0.09, fewest=_FEW, packets=False),
     _Limit(TOO_MANY, ("dropout",), a_second=1.5, share=0.08, fewest=4, packets=False),
     _Limit(TOO_MANY, _REPEATS, a_second=1.0, share=0.05, fewest=4, packets=False, seams=False),
