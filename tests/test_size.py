@@ -11,10 +11,10 @@ ROOT = Path(__file__).parents[1]
 # Thousands of lines that a part of the product may have. Whoever exceeds one raises it, and says
 # in the commit why the lines are worth it.
 THOUSANDS = {
-    "plc": 50.1,
+    "plc": 53.1,
     "plc/networks plc/predict plc/runtime": 7.9,
     "kernels": 17.4,
-    "bench": 20.0,
+    "bench": 19.9,
     "training": 15.0,
 }
 MOST_PARAMETERS, MOST_ATTRIBUTES = 9, 25
