@@ -384,7 +384,7 @@ def _known_around(received: NDArray[np.bool_], gap: Gap) -> Span:
 def _gains_db(
     beside: _Rows, own: _Rows, plan: Stft, edges: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Return by how much each bin of a passage is raised at a join, by bands from these edges."""
+    """Return how much each bin of a passage is raised at a join, by bands."""
     wanted, found = (np.add.reduceat(_power(part, plan), edges[:-1]) for part in (beside, own))
     ratios_db = 10.0 * np.log10((wanted + _LITTLE) / (found + _LITTLE))
     middles = (edges[:-1] + edges[1:] - 1) / 2.0
