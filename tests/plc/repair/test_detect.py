@@ -100,7 +100,7 @@ def test_of_a_click_those_samples_are_told_that_it_damaged(
 def test_of_loud_clicks_in_quiet_sound_nothing_but_these_is_told(rate: int, seed: int) -> None:
     x = np.float32(0.02) * music(5.0, seed, rate)
     places = [round(second * rate) for second in (1.0, 2.2, 2.203, 3.7)]
-    x[places] += np.float32([0.78, -0.6, 0.7, 0.4])
+    x[places] += np.array([0.78, -0.6, 0.7, 0.4], np.float32)
     found = detect(x, sample_rate=rate)
     assert [(each.start, each.stop, each.kind) for each in found] == [
         (place, place + 1, "click") for place in places
