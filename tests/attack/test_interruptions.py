@@ -24,6 +24,7 @@ from plc.engine.samples import Packet
 from plc.errors import NetworkError
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
+from plc_kernels.denormals import flush_denormals, restore_denormals
 from tests.plc.configs import embedded, playout_of
 from tests.processes import environment
 from tests.signals import tones
@@ -41,6 +42,15 @@ MOMENTS = 150
 
 class Stop(BaseException):
     """What a signal handler raises."""
+
+
+@pytest.fixture(autouse=True)
+def _arithmetic() -> Iterator[None]:
+    """Give this thread its denormals back: an exception may come before a push does that."""
+    before = flush_denormals()
+    restore_denormals(before)
+    yield
+    restore_denormals(before)
 
 
 def stopped_at(call: Callable[[], object], moment: int) -> bool:

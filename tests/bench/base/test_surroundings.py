@@ -11,8 +11,8 @@ def test_load_is_processes_that_end_with_the_block(monkeypatch: pytest.MonkeyPat
     started: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
 
-    def start(command: list[str]) -> subprocess.Popen[bytes]:
-        started.append(popen(command))
+    def start(command: list[str], stderr: int) -> subprocess.Popen[bytes]:
+        started.append(popen(command, stderr=stderr))
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", start)
