@@ -193,8 +193,7 @@ class Concealer:
         reach = int(layout.reach_of(config.sample_rate, n, config.lookahead))
         counters = NetworkCounters()
         self._method = method = make_method(config, reach, clock, counters)
-        self._filler = method.filler
-        if self._filler is not None:
+        if method.filler is not None:
             warm_up(fillers=True, networks=config.method in LADDER_METHODS)
         self._memory = memory = StreamMemory(config, method)
         method.attach(memory)
@@ -218,6 +217,9 @@ class Concealer:
         self._scale_unseen = _SCALE_PACKETS
         self._next_lost = False
         self._midway = False
+        # The thread's mode, that a call which an exception ended may have left flushing denormals.
+        self._arithmetic = _flush_denormals.run()
+        _restore_denormals.run(self._arithmetic)
         self._moment = STEADY_MOMENT
 
     def __enter__(self) -> Self:
@@ -483,23 +485,28 @@ class Concealer:
             self._missing[2 * k : 2 * k + 2] = part
         block, inbox, gaps = self._block, self._inbox, len(missing)
         block[TAKES] = arrived
-        if self._midway and block[WAITS]:  # an exception ended a call before its burst was fitted
+        was_interrupted = self._midway
+        if (
+            was_interrupted and block[WAITS]
+        ):  # an exception ended a call before its burst was fitted
             block[IN_BURST] = 0
         self._midway = True
         integer, missing_parts = self._integer, self._missing
         flags = _step.run(self._blocks, action, inbox, 0, integer, missing_parts, gaps, inbox, 0, 1)
-        filler = self._filler
+        filler = self._method.filler
         if self._memory.model:
             flags = self._with_networks(flags)
         elif filler is not None:
-            before = _flush_denormals.run()
             try:
+                found = _flush_denormals.run()
+                if not was_interrupted:
+                    self._arithmetic = found
                 while self._tell(filler, flags):
                     flags = _step.run(
                         self._blocks, GO_ON, inbox, 0, integer, missing_parts, 0, inbox, 0, 1
                     )
             finally:
-                _restore_denormals.run(before)
+                _restore_denormals.run(self._arithmetic)
         self._next_lost = flags & NEXT_LOST != 0
         self._midway = False
         return int(flags)

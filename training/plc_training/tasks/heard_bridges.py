@@ -156,7 +156,7 @@ def _concealed(
         budget_ms=float("inf"),
         provider="cpu",
     )
-    filler = concealer._filler
+    filler = concealer._method.filler
     assert isinstance(filler, NetworkFiller), "ONNX Runtime comes with the extra for training"
     fills = _record(filler)
     played = np.zeros(x.size + lookahead * packet, np.float32)

@@ -202,7 +202,7 @@ class _Scripted:
 
 def scripted(concealer: Concealer, outcome: Outcome) -> _Scripted:
     """Give a stream's network other outcomes."""
-    filler = concealer._filler
+    filler = concealer._method.filler
     assert isinstance(filler, ContextEncoderFiller)
     filler.runner = runner = _Scripted(outcome, filler.counters)
     return runner
@@ -307,7 +307,7 @@ def test_a_fill_with_less_effort_is_a_files_with_as_much(tmp_path: Path) -> None
     path = write_context_encoder(tmp_path, False)
     signal = tones(14, RATE, 12_000, level=0.3)[:, None]
     concealer = stream(path, packet_samples=PACKET, lookahead=LOOKAHEAD)
-    filler = concealer._filler
+    filler = concealer._method.filler
     assert isinstance(filler, ContextEncoderFiller)
     filler._grant.effort = Effort(("centred",), 7)
     heard = played(concealer, signal, {40})

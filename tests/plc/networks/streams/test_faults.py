@@ -115,9 +115,9 @@ def _silence(out: NDArray[np.float32]) -> bool:
 
 def _wait_for_answers(concealer: Concealer) -> None:
     """Wait until the networks' threads have given back what they were asked last."""
-    assert isinstance(concealer._filler, NetworkFiller)
+    assert isinstance(concealer._method.filler, NetworkFiller)
     pause = threading.Event()
-    for served_ in concealer._filler.networks:
+    for served_ in concealer._method.filler.networks:
         runner = served_.runner
         assert isinstance(runner, NetworkWorker)
         for _ in range(60_000):
