@@ -3,17 +3,22 @@
 import functools
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import typer.main
 
 from tests.examples import register
 from tests.processes import environment
+
+if TYPE_CHECKING:
+    from plc.embed.library import Library
 
 # More workers than these cost memory, and wait for the longest tests all the same.
 MOST_WORKERS = 8
@@ -72,6 +77,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the kernels before workers start, which would compile the same ones side by side."""
     if config.getoption("numprocesses", 0) and not hasattr(config, "workerinput"):
         subprocess.run([sys.executable, "-c", _WARM_UP], env=environment(), check=True)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> "Library":
+    """Return libplc, built for this machine."""
+    from plc.embed.library import build_library
+
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    return build_library(tmp_path_factory.mktemp("libplc"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -30,6 +30,7 @@ from plc.errors import ConfigError
 from plc.repair.detect.findings import runs
 from plc.rtp.capture import Address, Datagram, Progress, read_datagrams
 from plc.rtp.codecs import STATIC_CODINGS, opus_samples, usual_rate
+from plc.rtp.coding import SAMPLE_BYTES
 from plc.rtp.packets import RtpPacket, is_rtcp, parse_rtp
 from plc.rtp.sdp import AudioMedia, parse_sdp
 from plc.rtp.srtp import SrtpKey, SrtpReceiver
@@ -48,7 +49,7 @@ _RATE_TOLERANCE = 0.04
 # Share of a stream's first packets that have one size: a first one may be short.
 _MOST = 0.9
 # Bytes for a tick of the timestamps and a channel; of SRTP's tags.
-_TICK_BYTES = {"l16": 2, "l24": 3, "pcmu": 1, "pcma": 1, "g722": 1}
+_TICK_BYTES = SAMPLE_BYTES | {"g722": 1}
 _TAG_BYTES = {4, 10}
 
 

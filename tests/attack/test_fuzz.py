@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 
 from plc import ConcealerPool
-from plc.embed.library import Library, write_sources
+from plc.embed.library import Library
 from plc.embed.models import write_models
-from plc_kernels.targets import machine, targets_of
 from tests.attack.fuzz import requests
-from tests.plc.embed.conftest import built  # noqa: F401  # a fixture
+from tests.plc.embed.c_side import c_side
 
 HERE = Path(__file__).parent / "fuzz"
 EMBED = Path(__file__).parents[1] / "plc" / "embed"
@@ -28,17 +27,14 @@ EMBED = Path(__file__).parents[1] / "plc" / "embed"
 SANITIZERS = ("address,undefined", "memory")
 
 
-def fuzzer(target: str, sanitizers: str, built: Library, folder: Path) -> Path:  # noqa: F811
+def fuzzer(target: str, sanitizers: str, built: Library, folder: Path) -> Path:
     """Return ``random_TARGET.c`` and the C side of the library, as a program of libFuzzer."""
     if shutil.which("clang") is None:
         pytest.skip("clang is not installed")
-    shutil.copy(built.library.parent / "libplc.a", folder)
-    subprocess.run(["ar", "d", "libplc.a", "plc.o"], cwd=folder, check=True)
-    write_sources(folder, targets_of(machine()))
     program = folder / target
     flags = ["-std=c11", "-D_GNU_SOURCE", "-pthread", "-g", "-O1", "-DFUZZ", f"-I{folder}"]
     flags += [f"-fsanitize=fuzzer,{sanitizers}", "-fno-sanitize-recover=all"]
-    sources = [EMBED / f"random_{target}.c", folder / "plc.c", folder / "libplc.a"]
+    sources = [EMBED / f"random_{target}.c", *c_side(built, folder)]
     command = ["clang", *flags, *map(str, sources), "-lm", "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "cannot find" in done.stderr and "clang_rt" in done.stderr:
@@ -52,7 +48,7 @@ def fuzzer(target: str, sanitizers: str, built: Library, folder: Path) -> Path: 
 @pytest.mark.parametrize("target", ["packets", "models"])
 @pytest.mark.parametrize("seconds", [0, pytest.param(60, marks=pytest.mark.deep)])
 def test_the_library_holds_what_a_fuzzer_found_and_finds(
-    built: Library,  # noqa: F811
+    built: Library,
     tmp_path: Path,
     target: str,
     sanitizers: str,

@@ -30,6 +30,7 @@ from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.rungs import STEADY_MS
 from plc_kernels.stream import entry, layout, step
 from plc_kernels.targets import TARGETS, X86_64, machine, targets_of
+from tests.plc.embed.c_side import c_side
 from tests.signals import tones
 
 ROOT = Path(__file__).parents[3]
@@ -384,12 +385,8 @@ def test_the_c_side_passes_the_sanitizers(
 ) -> None:
     models = write_models(tmp_path) if "models" in probe[0] else []
     flags = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    folder = built.library.parent
-    shutil.copy(folder / "libplc.a", tmp_path)
-    subprocess.run(["ar", "d", "libplc.a", "plc.o"], cwd=tmp_path, check=True)
-    write_sources(tmp_path, targets_of(machine()))
     program = tmp_path / "probe"
-    sources = [HERE / probe[0], tmp_path / "plc.c", tmp_path / "libplc.a"]
+    sources = [HERE / probe[0], *c_side(built, tmp_path)]
     command = ["gcc", *WARNINGS, *flags, f"-I{tmp_path}", *map(str, sources), "-lm"]
     subprocess.run([*command, "-o", str(program)], check=True, capture_output=True, text=True)
     done = run(program, *probe[1:], *models)
@@ -398,12 +395,8 @@ def test_the_c_side_passes_the_sanitizers(
 
 @pytest.mark.system
 def test_two_threads_pass_the_thread_sanitizer(built: Library, tmp_path: Path) -> None:
-    folder = built.library.parent
-    shutil.copy(folder / "libplc.a", tmp_path)
-    subprocess.run(["ar", "d", "libplc.a", "plc.o"], cwd=tmp_path, check=True)
-    write_sources(tmp_path, targets_of(machine()))
     program = tmp_path / "probe"
-    sources = [HERE / "embed_probe.c", tmp_path / "plc.c", tmp_path / "libplc.a"]
+    sources = [HERE / "embed_probe.c", *c_side(built, tmp_path)]
     flags = ["-g", "-O1", "-fsanitize=thread", f"-I{tmp_path}"]
     command = ["gcc", *WARNINGS, *flags, *map(str, sources), "-lm", "-o", str(program)]
     subprocess.run(command, check=True, capture_output=True, text=True)
