@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -106,9 +107,25 @@ def modules_of(package: str) -> dict[str, Path]:
 MODULES = {name: path for package in FOLDERS for name, path in modules_of(package).items()}
 
 
-def imports_of(source: str) -> Iterator[str]:
+@cache
+def tree_of(module: str) -> ast.Module:
+    """Return a module, parsed once for all tests that read it."""
+    return ast.parse(MODULES[module].read_text())
+
+
+def statements(node: ast.AST, runtime: bool = False) -> Iterator[ast.AST]:
+    """Yield all statements below a node; for the runtime without those for checkers of types."""
+    test = node.test if runtime and isinstance(node, ast.If) else None
+    typing = isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+    for field in ("orelse",) if typing else ("body", "orelse", "finalbody", "handlers", "cases"):
+        for child in getattr(node, field, []):
+            yield child
+            yield from statements(child, runtime)
+
+
+def imports_of(module: str, runtime: bool = False) -> Iterator[str]:
     """Yield what a module imports, wherever in it: modules of ours by their full names."""
-    for node in ast.walk(ast.parse(source)):
+    for node in statements(tree_of(module), runtime):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name
@@ -129,12 +146,14 @@ def layer_of(module: str) -> tuple[str, str]:
     return package, rest.partition(".")[0]
 
 
-# Without the facade of plc: who imports a name from it imports the name's home.
-GRAPH = {
-    name: sorted({each for each in imports_of(path.read_text()) if each in MODULES} - {name})
-    for name, path in MODULES.items()
-    if name != "plc"
-}
+@cache
+def graph_of(runtime: bool = False) -> dict[str, list[str]]:
+    """Return what of ours each module imports; who imports a name from plc imports its home."""
+    return {
+        name: sorted({each for each in imports_of(name, runtime) if each in MODULES} - {name})
+        for name in MODULES
+        if name != "plc"
+    }
 
 
 def upward(graph: dict[str, list[str]]) -> list[str]:
@@ -176,9 +195,9 @@ def circle(graph: dict[str, list[str]]) -> list[str]:
 def test_imports_point_downwards(package: str) -> None:
     modules = modules_of(package)
     assert modules
-    for name, path in modules.items():
+    for name in modules:
         if name not in JOINING:
-            roots = {each.split(".")[0] for each in imports_of(path.read_text())}
+            roots = {each.split(".")[0] for each in imports_of(name)}
             assert not roots & FORBIDDEN[package], name
 
 
@@ -189,7 +208,7 @@ def test_every_part_of_a_package_has_a_layer(package: str) -> None:
 
 
 def test_layers_are_built_on_lower_ones() -> None:
-    assert upward(GRAPH) == []
+    assert upward(graph_of()) == []
 
 
 def test_only_the_table_of_kinds_names_the_papers() -> None:
@@ -204,14 +223,14 @@ def test_only_the_table_of_kinds_names_the_papers() -> None:
 def test_no_kernel_calls_one_of_another_file_of_papers() -> None:
     # The engine's machine code stays valid when one of these changes: see plc_kernels.prebuilt.
     papers = "plc_kernels.papers."
-    for module, imported in GRAPH.items():
+    for module, imported in graph_of().items():
         if layer_of(module)[0] == "plc_kernels":
             assert not [each for each in imported if each.startswith(papers)], module
 
 
 def test_no_circle_between_sub_packages() -> None:
     parts: dict[str, list[str]] = {}
-    for module, imported in GRAPH.items():
+    for module, imported in graph_of().items():
         part = ".".join(layer_of(module))
         for other in imported:
             if module in JOINING and layer_of(other)[0] != layer_of(module)[0]:
@@ -221,11 +240,11 @@ def test_no_circle_between_sub_packages() -> None:
 
 
 def test_no_circle_between_modules() -> None:
-    assert circle(GRAPH) == []
+    assert circle(graph_of()) == []
 
 
 def test_an_upward_import_and_a_circle_are_found() -> None:
     module = "plc.predict.history"
-    worse = GRAPH | {module: [*GRAPH[module], "plc.engine.concealer"]}
+    worse = graph_of() | {module: [*graph_of()[module], "plc.engine.concealer"]}
     assert upward(worse) == [f"{module} -> plc.engine.concealer"]
     assert module in circle(worse)
