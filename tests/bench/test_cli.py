@@ -145,7 +145,7 @@ def test_the_papers_experiments_are_asked_for_rightly(options: tuple[str, ...], 
 
 def test_latency_reads_a_file(clip: Path) -> None:
     status, text = run(
-        *("latency", "--file", clip, "--sample-rate", "16000", "--channels", "2", "--seconds", "1"),
+        *("latency", clip, "--sample-rate", "16000", "--channels", "2", "--seconds", "1"),
         *("--mode", "back-to-back", "--runs", "1", "--method", "ar"),
     )
     assert status == 0

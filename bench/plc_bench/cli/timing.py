@@ -1,7 +1,7 @@
 """``plc bench latency``, ``throughput``, ``server``, ``busy``, ``gpu`` and ``kernels``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -21,6 +21,10 @@ from plc_bench.cli.output import end, progress_shown, report_failures, show
 
 
 def latency(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Audio files or folders to push; else a made piece of music."),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="4 s of audio a mode: within a minute.")
     ] = False,
@@ -41,17 +45,20 @@ def latency(
     loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",
     burst: Annotated[str, typer.Option(help="Mean packets in a burst; a list.")] = "1.5",
     mode: Annotated[
-        str, typer.Option(help="Of back-to-back, steady, idle-burst; a list.")
-    ] = "back-to-back,steady,idle-burst",
+        str, typer.Option(help="Of back-to-back, steady, cold; a list.")
+    ] = "back-to-back,steady,cold",
     seconds: Annotated[float, typer.Option(help="Audio to push in each mode.")] = 30.0,
     runs: Annotated[
         int, typer.Option(min=1, help="Processes for each combination, one after another.")
     ] = 3,
-    idle_s: Annotated[float, typer.Option(help="Calm before each burst of idle-burst.")] = 1.0,
+    touch_mb: Annotated[
+        float, typer.Option(help="Other memory that cold touches before each call, in MiB.")
+    ] = 8.0,
     budget_ms: Annotated[
         float | None, typer.Option(help="Time for a packet in ms; else the engine's default.")
     ] = None,
     load: Annotated[int, typer.Option(min=0, help="Busy processes beside it.")] = 0,
+    priority: Priority = "normal",
     fault: Annotated[
         str, typer.Option(help="Fault of running networks: none, sleep, throw, die; a list.")
     ] = "none",
@@ -59,9 +66,6 @@ def latency(
     collector: Annotated[
         bool, typer.Option("--gc", help="Leave Python's garbage collector on.")
     ] = False,
-    file: Annotated[
-        Path | None, typer.Option(help="Audio to push, repeated; else a made piece of music.")
-    ] = None,
     seed: Seed = 0,
     picture: Annotated[Path | None, typer.Option(help="Draw the percentiles here (PNG).")] = None,
     compare: Annotated[
@@ -72,30 +76,34 @@ def latency(
 ) -> None:
     """Time every push, and each loss to its audio.
 
-    One after another: as fast as it goes, in real time, and in real time with bursts after calm.
+    One after another: as fast as it goes, in real time, and in real time with cold caches.
 
     By format:  plc bench latency --quick --sample-rate 16000,48000 --channels 1,8 --method ar,auto
 
     Real-time factor over ten minutes:  plc bench latency --mode back-to-back --seconds 600
+
+    Beside busy processes:  plc bench latency CLIPS --mode steady --load 2 --priority auto
 
     Before and after:  plc bench latency --runs 5 --save a.json, then … --compare a.json
 
     Networks that hang, fail or die, beside busy processes:  plc bench latency --mode steady
     --fault none,sleep,throw,die --load 4
     """
+    from plc_bench.peers.opus import timed_decoder
     from plc_bench.report import charts
     from plc_bench.timing import latency as bench
     from plc_bench.timing import latency_compare, latency_tables
 
     common = bench.LatencySettings(
         seconds=4.0 if quick else seconds,
-        idle_s=min(idle_s, 0.5) if quick else idle_s,
+        touch_mb=touch_mb,
         modes=names_of(mode),
         budget_ms=budget_ms,
         load=load,
         cpu=cpu,
+        priority=priority,
         collector=collector,
-        file=file,
+        clips=tuple(sources or ()),
         seed=seed,
         model=model,
     )
@@ -115,7 +123,7 @@ def latency(
     old = latency_compare.read_report(compare) if compare else None
     expected_s = runs * sum(one.expected_s for one in combinations)
     with progress_shown("seconds", round(expected_s)) as advance:
-        report = bench.measure(combinations, runs, advance)
+        report = bench.measure(combinations, runs, advance, open_peer=timed_decoder)
     shown = latency_tables.latency_tables(report)
     if compare and old and report.rows:
         comparison = latency_compare.compare(compare.name, old, report)
@@ -207,16 +215,10 @@ def busy(
     packet_ms: PacketMs = 10.0,
     loss: Loss = 0.1,
     burst: Burst = 1.5,
-    method: Annotated[
-        str, typer.Option(help="Such as auto, ar or burg:5/50.", show_default="ar; paced: auto")
-    ] = "",
+    method: Annotated[str, typer.Option(help="Such as auto, ar or burg:5/50.")] = "ar",
     budget_ms: Annotated[
         float | None, typer.Option(help="Time for a packet in ms; else the engine's default.")
     ] = None,
-    paced: Annotated[
-        bool, typer.Option("--paced", help="Time every packet of a stream beside them.")
-    ] = False,
-    priority: Priority = "auto",
     cpu: Annotated[int | None, typer.Option(min=0, help="Bind all of it to this CPU.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -227,33 +229,24 @@ def busy(
     On real clips:  plc bench busy CORPUS/music/valid
 
     As fast as it goes:  plc bench busy --as-fast
-
-    What is late, with real-time priority and without:  plc bench busy --paced --priority normal
     """
     from plc_bench.timing import busy as bench
-    from plc_bench.timing import paced as paced_bench
 
-    common: dict[str, Any] = {
-        "sample_rate": sample_rate,
-        "packet_ms": packet_ms,
-        "budget_ms": budget_ms,
-        "loss": loss,
-        "mean_burst": burst,
-        "seed": seed,
-        "piece_s": piece_s,
-        "load_s": load_s,
-        "load": load,
-        "cpu": cpu,
-        "clips": tuple(sources or ()),
-    }
-    if paced:
-        timed = paced_bench.PacedSettings(method=method or "auto", priority=priority, **common)
-        with progress_shown("seconds", round(load_s)) as advance:
-            found = paced_bench.measure(timed, lambda seconds: advance(round(seconds)))
-        show(found, [paced_bench.paced_table(found)], as_json, save)
-        return
     settings = bench.BusySettings(
-        method=method or "ar", calm_s=calm_s, real_time=real_time, **common
+        sample_rate=sample_rate,
+        packet_ms=packet_ms,
+        method=method,
+        budget_ms=budget_ms,
+        loss=loss,
+        mean_burst=burst,
+        seed=seed,
+        piece_s=piece_s,
+        load_s=load_s,
+        load=load,
+        cpu=cpu,
+        clips=tuple(sources or ()),
+        calm_s=calm_s,
+        real_time=real_time,
     )
     with progress_shown("seconds", round(2 * calm_s + load_s)) as advance:
         report = bench.measure(settings, lambda seconds: advance(round(seconds)))

@@ -13,6 +13,7 @@ resampled to 48 kHz.
 
 import ctypes
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +35,7 @@ _SET_BITRATE = 4002
 _SET_COMPLEXITY = 4010
 _SET_PACKET_LOSS_PERC = 4014
 _GET_LOOKAHEAD = 4027
+_LEAST = 1, 5
 _PACKET_BYTES = 4000
 
 
@@ -96,6 +98,45 @@ def peer(name: str) -> Contender:
     return made
 
 
+def timed_decoder(
+    packets: list[NDArray[np.float32]], sample_rate: int, loss: float
+) -> tuple[Callable[[int, bool], NDArray[np.float32] | None] | None, str]:
+    """Return what decodes packet k of a stream, or conceals it, and the library's name.
+
+    None and why, if libopus is not installed, is older than 1.5, or has no such frames.
+
+    Parameters
+    ----------
+    packets : list of float32, shape (packet_samples, channels)
+        Coded beforehand.
+    sample_rate : int
+        Of the packets, in Hz.
+    loss : float
+        Share of them that is lost.
+    """
+    try:
+        library = load("opus", "libopus0")
+    except PeerError as error:
+        return None, str(error)
+    library.opus_get_version_string.restype = ctypes.c_char_p
+    name = library.opus_get_version_string().decode()
+    if tuple(map(int, re.findall(r"\d+", name)[:2])) < _LEAST:
+        return None, f"{name} is older than {'.'.join(map(str, _LEAST))}"
+    packet, channels = packets[0].shape
+    frames = [sample_rate // per_s for per_s in FRAMES_PER_S]
+    if sample_rate not in RATES or channels > 2 or packet not in frames:
+        return None, f"{name} has no frames of {packet} samples, {channels} channels"
+    codec = _Codec(Opus(), sample_rate, channels, packet, loss)
+    coded = list(codec.coded(np.concatenate(packets)))
+    decoder = codec.decoder
+    codec.close()
+
+    def decode(k: int, lost: bool) -> NDArray[np.float32] | None:
+        return decoder.conceal(packet) if lost else decoder.decode(coded[k % len(coded)], packet)
+
+    return decode, name
+
+
 def frame_of(packet: int, rate: int) -> int:
     """Return the longest frame that divides a packet, in samples.
 
@@ -123,8 +164,8 @@ class _Codec:
             self._library = library = bound(loaded)
         except AttributeError as error:
             raise PeerError(f"{opus.library} is no libopus; Debian has it in libopus0") from error
-        self._decoder = LibopusDecoder(library, channels, rate)
-        self._decoder.set_complexity(opus.complexity)
+        self.decoder = LibopusDecoder(library, channels, rate)
+        self.decoder.set_complexity(opus.complexity)
         status = ctypes.c_int()
         library.opus_encoder_create.restype = ctypes.c_void_p
         self._encoder = ctypes.c_void_p(
@@ -155,23 +196,22 @@ class _Codec:
         kept = signal[: len(row) - lead]
         row[lead : lead + len(kept)] = kept
         out = np.empty_like(row)
-        coded = ctypes.create_string_buffer(_PACKET_BYTES)
-        for k in range(lost.size):
-            block = row[k * frame : (k + 1) * frame]
-            size = self._check(
-                self._library.opus_encode_float(
-                    self._encoder, ctypes.c_void_p(block.ctypes.data), frame, coded, _PACKET_BYTES
-                )
-            )
-            played = (
-                self._decoder.conceal(frame)
-                if lost[k]
-                else self._decoder.decode(coded.raw[:size], frame)
-            )
+        for k, coded in enumerate(self.coded(row)):
+            played = self.decoder.conceal(frame) if lost[k] else self.decoder.decode(coded, frame)
             if played is None:
                 raise PeerError("libopus cannot decode its own packets")
             out[k * frame : (k + 1) * frame] = played
         return out[skipped * frame :]
+
+    def coded(self, row: NDArray[np.float32]) -> Iterator[bytes]:
+        """Yield the frames of a signal, coded."""
+        coded = ctypes.create_string_buffer(_PACKET_BYTES)
+        for k in range(0, len(row), self._frame):
+            block = ctypes.c_void_p(row[k : k + self._frame].ctypes.data)
+            size = self._library.opus_encode_float(
+                self._encoder, block, self._frame, coded, _PACKET_BYTES
+            )
+            yield coded.raw[: self._check(size)]
 
     def close(self) -> None:
         """Free the encoder."""

@@ -58,7 +58,9 @@ _LATENCY_STYLES = {
     KINDS["good"]: line_style(0),
     KINDS["concealed"]: line_style(1),
     KINDS["answer"]: line_style(2),
-    KINDS["first"]: line_style(3),
+    KINDS["late"]: line_style(3),
+    KINDS["peer_good"]: line_style(4),
+    KINDS["peer_concealed"]: line_style(5),
     KINDS["null_loop"]: {"color": _GREY, "linestyle": "--"},
     KINDS["null_answer"]: {"color": _GREY, "linestyle": ":"},
 }

@@ -11,10 +11,8 @@ import plc
 from plc.audio.loss import GilbertElliott
 from plc.engine.config import samples_of_packet
 from plc.errors import ConfigError
-from plc_bench.base.corpus import find_clips, read_clip
 from plc_bench.base.surroundings import check_cpu
-from plc_bench.base.synth import music
-from plc_bench.timing.measure import cut
+from plc_bench.timing.measure import cut, piece
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +62,7 @@ class BesideSettings:
 
     def piece(self) -> NDArray[np.float32]:
         """Return the piece, shape (n, 1)."""
-        rate = self.sample_rate
-        if not self.clips:
-            return music(rate, self.piece_s)
-        clips = find_clips(self.clips)
-        each = round(self.piece_s * rate / len(clips))
-        piece = np.concatenate([read_clip(clip, rate).signal[:each, :1] for clip in clips])
-        return np.resize(piece, (round(self.piece_s * rate), 1))
+        return piece(self.clips, self.sample_rate, self.piece_s)
 
     def packets(self) -> tuple[list[NDArray[np.float32]], NDArray[np.bool_]]:
         """Return the packets of the piece, and which of them are lost."""

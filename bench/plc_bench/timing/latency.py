@@ -9,9 +9,9 @@ loops):
     As fast as the engine takes them: the most that the processor does.
 ``steady``
     One every ``packet_ms``, lost now and then: a stream.
-``idle-burst``
-    The same, but nothing is lost for ``idle_s``, then four packets at once. The code that conceals
-    and its data have left the caches, and the network's thread sleeps.
+``cold``
+    The same, but other memory is touched before each call (``touch_mb``): code and data of the
+    stream have left the caches. A peer, such as libopus, decodes the same packets.
 """
 
 import dataclasses
@@ -19,7 +19,8 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,32 +32,41 @@ from plc.audio.loss import GilbertElliott
 from plc.engine.stats import TimeHistogram
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError, unknown
+from plc.runtime.priority import Level, Priority, Wish
 from plc_bench.base import workers
-from plc_bench.base.corpus import read_clip
 from plc_bench.base.rows import TIMES_FORMAT
 from plc_bench.base.surroundings import background_load, check_cpu, machine_facts, pin
-from plc_bench.base.synth import music
 from plc_bench.base.workers import Failure
 from plc_bench.timing.faults import NO_FAULT, check_fault, faulty_networks
-from plc_bench.timing.measure import Disturbances, Timed, cut, time_back_to_back, time_paced
+from plc_bench.timing.measure import (
+    Disturbances,
+    Peer,
+    Timed,
+    cut,
+    piece,
+    time_back_to_back,
+    time_paced,
+)
 from plc_bench.timing.stream import NETWORK_METHOD, TimedStream, check_times
 from plc_bench.timing.times import Times, summarise_times
 
-BACK_TO_BACK, STEADY, IDLE_BURST = MODES = ("back-to-back", "steady", "idle-burst")
+BACK_TO_BACK, STEADY, COLD = MODES = ("back-to-back", "steady", "cold")
 KINDS = {
     "good": "received",
     "concealed": "lost",
-    "first": "first lost after calm",
     "answer": "loss to audio",
+    "late": "waking after turn",
+    "peer_good": "libopus, received",
+    "peer_concealed": "libopus, lost",
     "null_loop": "null loop",
     "null_answer": "null loop, from turn",
 }
 """Kinds of times: calls of ``push``, but ``answer`` begins at the turn."""
+TOUCH_MB = 8.0
 
 # A piece of this length is played over and over: long enough that no fit sees it repeat.
 _PIECE_S = 20.0
 _SHORTEST_PIECE_S = 2.0
-_IDLE_BURST_PACKETS = 4
 # Start of a run beside its audio: for the progress bar alone.
 _START_S = 2.5
 _NO_PROVIDER = "none"
@@ -76,8 +86,8 @@ class LatencySettings(TimedStream):
         Future packets the engine waits for.
     prepare : str
         When concealments are prepared: ``"auto"``, ``"always"`` or ``"never"``.
-    idle_s : float
-        Calm before each burst of ``idle-burst``.
+    touch_mb : float
+        Other memory that ``cold`` touches before each call, in MiB.
     modes : tuple of str
         Of :data:`MODES`.
     seed : int
@@ -88,31 +98,34 @@ class LatencySettings(TimedStream):
         The CPU that the process is bound to.
     load : int
         Busy processes beside it.
+    priority : str
+        Of its thread, as ``--priority`` of ``plc relay``.
     fault : str
         Behaviour of its networks, of :data:`plc_bench.timing.faults.FAULTS`.
-    file : Path or None
-        Audio to push, repeated; else a made piece of music.
+    clips : tuple of Path
+        Audio to push, an equal part of each clip; none: a made piece of music.
     """
 
     model: str = "auto"
     lookahead: int = 0
     prepare: str = "auto"
     seconds: float = 30.0
-    idle_s: float = 1.0
+    touch_mb: float = TOUCH_MB
     modes: tuple[str, ...] = MODES
     seed: int = 0
     collector: bool = False
     cpu: int | None = None
     load: int = 0
+    priority: Wish = "normal"
     fault: str = NO_FAULT
-    file: Path | None = None
+    clips: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the settings that the engine does not see."""
         for mode in self.modes or ("",):
             if mode not in MODES:
                 raise ConfigError(unknown("mode", mode, MODES))
-        check_times(packet_ms=self.packet_ms, seconds=self.seconds, idle_s=self.idle_s)
+        check_times(packet_ms=self.packet_ms, seconds=self.seconds, touch_mb=self.touch_mb)
         check_cpu(self.cpu)
         check_fault(self.fault)
 
@@ -155,12 +168,9 @@ class LatencySettings(TimedStream):
             provider=provider,
         )
 
-    def trace(self, mode: str) -> NDArray[np.bool_]:
-        """Return the trace of a mode: bool, shape (packets,)."""
-        if mode != IDLE_BURST:
-            return GilbertElliott(self.loss, self.mean_burst).trace(self.packets, self.seed)
-        calm = max(1, round(1000 * self.idle_s / self.packet_ms))
-        return np.arange(self.packets) % (calm + _IDLE_BURST_PACKETS) >= calm
+    def trace(self) -> NDArray[np.bool_]:
+        """Return which packets are lost: bool, shape (packets,)."""
+        return GilbertElliott(self.loss, self.mean_burst).trace(self.packets, self.seed)
 
 
 def grid(common: LatencySettings, **lists: Sequence[Any]) -> list[LatencySettings]:
@@ -191,6 +201,8 @@ class Sample:
     first_push_ms: float
     rungs: dict[str, int]
     network_late: int
+    prepared: dict[str, int]
+    peer: str
     disturbances: Disturbances
 
 
@@ -229,6 +241,10 @@ class LatencyRow:
         Concealed samples by rung.
     network_late : int
         Answers of the network that were not there in time.
+    prepared : mapping from str to int
+        Counters of :class:`~plc.runtime.runner.PreparationCounters`.
+    peer : str
+        What decoded beside the stream, or why nothing did; empty where it was not asked.
     disturbances : Disturbances
         Summed over the runs.
     """
@@ -249,6 +265,8 @@ class LatencyRow:
     delay_ms: float
     rungs: dict[str, int]
     network_late: int
+    prepared: dict[str, int]
+    peer: str
     disturbances: Disturbances
 
 
@@ -264,6 +282,14 @@ class LatencyReport:
 
 
 Run = Callable[[LatencySettings], dict[str, Sample]]
+Packets = list[NDArray[np.float32]]
+OpenPeer = Callable[[Packets, int, float], tuple[Peer | None, str]]
+"""Takes packets, their rate and the share lost; :func:`plc_bench.peers.opus.timed_decoder`."""
+
+
+def no_peer(packets: Packets, sample_rate: int, loss: float) -> tuple[Peer | None, str]:
+    """Open nothing."""
+    return None, ""
 
 
 def measure(
@@ -271,6 +297,7 @@ def measure(
     runs: int,
     on_done: Callable[[float], None] = lambda expected_s: None,
     attempt: Callable[[Run, LatencySettings, str], dict[str, Sample] | Failure] = workers.alone,
+    open_peer: OpenPeer = no_peer,
 ) -> LatencyReport:
     """Return the times of every combination.
 
@@ -285,6 +312,8 @@ def measure(
     attempt : callable
         Runs :func:`run` on settings, in a process of its own by default, and returns samples or
         a failure. A failure is named in the report; the others go on.
+    open_peer : callable
+        Opens what decodes beside a cold stream; picklable.
     """
     warm_up()  # compiled kernels are kept: no run is to pay for the first compilation
     samples: dict[LatencySettings, list[dict[str, Sample]]] = {one: [] for one in combinations}
@@ -292,7 +321,7 @@ def measure(
     with background_load(max((one.load for one in combinations), default=0)):
         for settings in [one for _ in range(runs) for one in combinations]:
             if settings not in failures:
-                result = attempt(run, settings, settings.name)
+                result = attempt(partial(run, open_peer=open_peer), settings, settings.name)
                 if isinstance(result, Failure):
                     failures[settings] = result
                 else:
@@ -315,26 +344,38 @@ def run(
     settings: LatencySettings,
     clock: Callable[[], int] = time.perf_counter_ns,
     sleep: Callable[[float], object] = time.sleep,
+    open_peer: OpenPeer = no_peer,
 ) -> dict[str, Sample]:
     """Time pushed packets in each mode, each with a new stream.
 
     ``clock`` returns nanoseconds, ``sleep`` takes seconds.
     """
     pin(settings.cpu)
-    packets = cut(_signal(settings), settings.packet_samples)
-    if not packets:
-        raise ConfigError(f"{settings.file} is shorter than a packet of {settings.packet_ms:g} ms")
-    return {mode: _run_mode(settings, mode, packets, clock, sleep) for mode in settings.modes}
+    seconds = max(_SHORTEST_PIECE_S, settings.seconds)
+    seconds = seconds if settings.clips else min(_PIECE_S, seconds)
+    signal = piece(settings.clips, settings.sample_rate, seconds, settings.channels)
+    packets = cut(signal, settings.packet_samples)
+    with Priority(settings.priority) as priority:
+        priority.take(Level.AUDIO)
+        return {
+            mode: _run_mode(settings, mode, packets, clock, sleep, open_peer)
+            for mode in settings.modes
+        }
 
 
 def _run_mode(
     settings: LatencySettings,
     mode: str,
-    packets: list[NDArray[np.float32]],
+    packets: Packets,
     clock: Callable[[], int],
     sleep: Callable[[float], object],
+    open_peer: OpenPeer,
 ) -> Sample:
-    trace = settings.trace(mode)
+    trace = settings.trace()
+    peer, peer_name, touch_mb = None, "", 0.0
+    if mode == COLD:
+        touch_mb = settings.touch_mb
+        peer, peer_name = open_peer(packets, settings.sample_rate, settings.loss)
     with faulty_networks(settings.fault) as go_wrong:
         begin_s = time.perf_counter()
         concealer = settings.open(mode)
@@ -344,13 +385,14 @@ def _run_mode(
         if mode == BACK_TO_BACK:
             timed = time_back_to_back(*calls, settings.collector, clock)
         else:
-            timed = time_paced(*calls, settings.packet_ms, settings.collector, clock, sleep)
+            timed = time_paced(
+                *(*calls, settings.packet_ms, settings.collector, clock, sleep, touch_mb, peer)
+            )
         concealer.close()
-    paced = mode != BACK_TO_BACK
-    slow_ms = timed.answer_ms if paced else timed.push_ms
-    null_slow_ms = timed.null_answer_ms if paced else timed.null_ms
+    slow_ms = timed.push_ms if mode == BACK_TO_BACK else timed.answer_ms
+    null_slow_ms = timed.null_ms if mode == BACK_TO_BACK else timed.null_answer_ms
     return Sample(
-        times_ms=by_kind(timed, trace, mode),
+        times_ms=by_kind(timed, trace),
         misses=int((slow_ms > settings.packet_ms).sum()),
         null_misses=int((null_slow_ms > settings.packet_ms).sum()),
         faster_than_real_time=trace.size * settings.packet_ms / 1000 / timed.wall_s,
@@ -359,18 +401,21 @@ def _run_mode(
         first_push_ms=float(timed.push_ms[0]),
         rungs={rung: count for rung, count in concealer.stats.rung_samples.items() if count},
         network_late=concealer.stats.network.network_late,
+        prepared=asdict(concealer.stats.ahead),
+        peer=peer_name,
         disturbances=timed.disturbances,
     )
 
 
-def by_kind(timed: Timed, trace: NDArray[np.bool_], mode: str) -> dict[str, NDArray[np.float64]]:
+def by_kind(timed: Timed, trace: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
     """Return durations in ms by :data:`KINDS`, without empty kinds."""
-    first = trace & ~np.concatenate([[False], trace[:-1]])
     kinds = {
         "good": timed.push_ms[~trace],
         "concealed": timed.push_ms[trace],
-        "first": timed.push_ms[first] if mode == IDLE_BURST else np.empty(0),
         "answer": timed.answer_ms[trace] if timed.answer_ms.size else np.empty(0),
+        "late": timed.late_ms,
+        "peer_good": timed.peer_ms[~trace] if timed.peer_ms.size else np.empty(0),
+        "peer_concealed": timed.peer_ms[trace] if timed.peer_ms.size else np.empty(0),
         "null_loop": timed.null_ms,
         "null_answer": timed.null_answer_ms,
     }
@@ -405,6 +450,8 @@ def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -
         delay_ms=settings.lookahead * settings.packet_ms,
         rungs=_sum_counts([sample.rungs for sample in samples]),
         network_late=sum(sample.network_late for sample in samples),
+        prepared=_sum_counts([sample.prepared for sample in samples]),
+        peer=samples[0].peer,
         disturbances=_sum_disturbances([sample.disturbances for sample in samples]),
     )
 
@@ -446,12 +493,3 @@ def _sum_disturbances(each: Sequence[Disturbances]) -> Disturbances:
         page_faults=total([one.page_faults for one in each]),
         preempted=total([one.preempted for one in each]),
     )
-
-
-def _signal(settings: LatencySettings) -> NDArray[np.float32]:
-    """Return the signal to push, shape (n, channels), repeating a file's channels."""
-    if settings.file is None:
-        seconds = min(_PIECE_S, max(_SHORTEST_PIECE_S, settings.seconds))
-        return music(settings.sample_rate, seconds, settings.channels)
-    signal = read_clip(settings.file, settings.sample_rate).signal
-    return signal[:, [c % signal.shape[1] for c in range(settings.channels)]]

@@ -30,7 +30,7 @@ from plc.extras import install_command
 from plc_bench.base.rows import TIMES_FORMAT
 from plc_bench.base.tables import Cell, Table
 from plc_bench.timing.faults import NO_FAULT
-from plc_bench.timing.latency import KINDS, LatencyReport, LatencyRow
+from plc_bench.timing.latency import KINDS, TOUCH_MB, LatencyReport, LatencyRow
 
 CONFIDENCE = 0.95
 SHARES = {"p50": 0.5, "p99": 0.99}
@@ -39,9 +39,9 @@ _LEAST_BEYOND = 5
 # Settings that two rows must share to be compared.
 _SAME = (
     *("sample_rate", "packet_ms", "channels", "method", "provider", "lookahead", "budget_ms"),
-    *("loss", "mean_burst", "load", "fault"),
+    *("loss", "mean_burst", "load", "fault", "touch_mb"),
 )
-_COMPARED = ("good", "concealed", "first", "answer")
+_COMPARED = ("good", "concealed", "answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +219,8 @@ def _geometric_mean(values: Sequence[float]) -> float:
 
 
 def _key(settings: Mapping[str, Any], mode: str) -> tuple[Any, ...]:
-    # Reports of before there were faults do not name one.
-    known = {"fault": NO_FAULT} | dict(settings)
+    # What reports of before there were such settings do not name.
+    known = {"fault": NO_FAULT, "touch_mb": TOUCH_MB} | dict(settings)
     return (mode, *(known[name] for name in _SAME))
 
 

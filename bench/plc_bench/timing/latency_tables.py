@@ -1,6 +1,7 @@
 """Tables and sentences of ``plc bench latency``."""
 
 import math
+from collections.abc import Mapping
 
 from plc_bench.base.tables import Table
 from plc_bench.timing.latency import BACK_TO_BACK, KINDS, LatencyReport, LatencyRow
@@ -33,7 +34,8 @@ def latency_lines(row: LatencyRow) -> list[str]:
             f"({row.cpu_share:.2f} cores); construction {row.construction_ms:.0f} ms, first push "
             f"{row.first_push_ms:.3f} ms"
         ]
-    return [*lines, disturbances_text(row.disturbances, row.pushes)]
+    told = (prepared_text(row.prepared), row.peer)
+    return [*lines, *filter(None, told), disturbances_text(row.disturbances, row.pushes)]
 
 
 def missed(mode: str) -> str:
@@ -48,6 +50,17 @@ def misses_text(row: LatencyRow) -> str:
         f"{row.misses_per_million:.0f} per million, below {row.misses_per_million_below:.0f} with "
         f"95 % confidence; the null loop alone: {row.null_misses}"
     )
+
+
+def prepared_text(counts: Mapping[str, int]) -> str:
+    """Return the sentence on concealments prepared before the loss; empty without any."""
+    prepared, stale, unprepared = (
+        counts[f"concealed_{name}"] for name in ("prepared", "stale", "unprepared")
+    )
+    asked = prepared + stale + unprepared
+    if not counts["preparations"]:
+        return ""
+    return f"{prepared} of {asked} concealments prepared, {stale} stale, {unprepared} not asked for"
 
 
 def disturbances_text(seen: Disturbances, pushes: int) -> str:

@@ -5,8 +5,9 @@ thread sleeps until a packet's turn, wakes when the system lets it, and finds it
 others. The time that matters is from the turn, not from the waking, to the samples: measured from
 the waking, a call delayed by a slow call before it would look fast [1]_.
 
-Beside the engine runs a *null loop*, whose ``push`` only copies its packet: it shows the machine
-alone. Paced, both run at the same turn, the null loop first, so that they meet the same delays.
+Beside the engine runs a *null loop*, which only copies the packet: it shows the machine alone.
+Paced, both run at the same turn, the null loop first, so that they meet the same delays. **Cold**:
+other memory is touched before each of them, as the programs do that have the processor meanwhile.
 
 References
 ----------
@@ -20,14 +21,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc_bench.base.corpus import find_clips, read_clip
 from plc_bench.base.pace import wait_until
+from plc_bench.base.synth import music
 
 Packet = NDArray[np.float32] | None
 Push = Callable[[Packet], object]
+Peer = Callable[[int, bool], object]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +60,12 @@ class Timed:
     push_ms, null_ms : float64, shape (n,)
         Inside the call.
     answer_ms, null_answer_ms : float64, shape (n,) or (0,)
-        From a packet's turn to the end of the call; nothing where calls went back to back.
+        From a packet's turn to the end of the call, less what touching took; nothing where calls
+        went back to back.
+    late_ms : float64, shape (n,) or (0,)
+        From a packet's turn to the thread's waking.
+    peer_ms : float64, shape (n,) or (0,)
+        Inside the peer's call.
     wall_s, cpu_s : float
         Wall and processor time of the engine's loop.
     disturbances : Disturbances
@@ -66,6 +76,8 @@ class Timed:
     null_ms: NDArray[np.float64]
     answer_ms: NDArray[np.float64]
     null_answer_ms: NDArray[np.float64]
+    late_ms: NDArray[np.float64]
+    peer_ms: NDArray[np.float64]
     wall_s: float
     cpu_s: float
     disturbances: Disturbances
@@ -93,7 +105,7 @@ def time_back_to_back(
     clock : callable
         Returns nanoseconds.
     """
-    null_ns, _, _ = _loop(null_push(packets[0]), packets, trace, clock)
+    null_ns, _, _ = _loop(_null_push(packets), packets, trace, clock)
     with watched(collector) as disturbances:
         push_ns, wall_s, cpu_s = _loop(push, packets, trace, clock)
     nothing = np.empty(0)
@@ -102,6 +114,8 @@ def time_back_to_back(
         null_ms=null_ns / 1e6,
         answer_ms=nothing,
         null_answer_ms=nothing,
+        late_ms=nothing,
+        peer_ms=nothing,
         wall_s=wall_s,
         cpu_s=cpu_s,
         disturbances=disturbances,
@@ -116,16 +130,23 @@ def time_paced(
     collector: bool = False,
     clock: Callable[[], int] = time.perf_counter_ns,
     sleep: Callable[[float], object] = time.sleep,
-    on_turn: Callable[[int], object] = lambda turn: None,
+    touch_mb: float = 0.0,
+    peer: Peer | None = None,
 ) -> Timed:
     """Time one call every ``packet_ms``; otherwise as :func:`time_back_to_back`.
 
     A call that comes late because the one before took long is not moved: its answer is later.
-    ``on_turn`` is called with the number of each turn that is over.
+
+    Parameters
+    ----------
+    touch_mb : float
+        Other memory that is touched before each call, in MiB.
+    peer : callable or None
+        Takes the number of a turn, and whether its packet is lost; timed between the two others.
     """
     lost = trace.tolist()
-    woke, copied, done = np.zeros((3, trace.size), np.int64)
-    null = null_push(packets[0])
+    woke, ready, copied, called, returned, begun, done = np.zeros((7, trace.size), np.int64)
+    null, touch = _null_push(packets), _touching(touch_mb)
     due = (1e6 * packet_ms * np.arange(1, trace.size + 1)).astype(np.int64)
     with watched(collector) as disturbances:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -135,33 +156,69 @@ def time_paced(
             packet = None if lost[i] else packets[i % len(packets)]
             wait_until(turns[i], clock, sleep, 1e9)
             woke[i] = clock()
+            touch()
+            ready[i] = clock()
             null(packet)
             copied[i] = clock()
+            if peer:
+                touch()
+                called[i] = clock()
+                peer(i, lost[i])
+                returned[i] = clock()
+            touch()
+            begun[i] = clock()
             push(packet)
             done[i] = clock()
-            on_turn(i)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Timed(
-        push_ms=(done - copied) / 1e6,
-        null_ms=(copied - woke) / 1e6,
-        answer_ms=(done - due) / 1e6,
-        null_answer_ms=(copied - due) / 1e6,
+        push_ms=(done - begun) / 1e6,
+        null_ms=(copied - ready) / 1e6,
+        answer_ms=(woke - due + copied - ready + done - begun) / 1e6,
+        null_answer_ms=(woke - due + copied - ready) / 1e6,
+        late_ms=(woke - due) / 1e6,
+        peer_ms=(returned - called) / 1e6 if peer else np.empty(0),
         wall_s=wall,
         cpu_s=cpu,
         disturbances=disturbances,
     )
 
 
-def null_push(packet: NDArray[np.float32]) -> Push:
-    """Return a ``push`` that only copies a received packet."""
-    out = np.empty_like(packet)
+def _null_push(packets: list[NDArray[np.float32]]) -> Push:
+    """Return a ``push`` that only copies a packet: for a lost one, another."""
+    out, another = np.empty_like(packets[0]), packets[0].copy()
 
-    def push(packet: Packet) -> NDArray[np.float32]:
-        if packet is not None:
-            out[:] = packet
-        return out
+    def push(packet: Packet) -> None:
+        np.copyto(out, another if packet is None else packet)
 
     return push
+
+
+def _touching(mb: float) -> Callable[[], object]:
+    """Return what writes a word in each line of the cache of so many MiB."""
+    lines = np.zeros(round(mb * 2**20) // 8, np.int64)[::8]
+
+    def touch() -> None:
+        np.add(lines, 1, out=lines)
+
+    touch()
+    return touch if lines.size else lambda: None
+
+
+def piece(
+    clips: tuple[Path, ...], sample_rate: int, seconds: float, channels: int = 1
+) -> NDArray[np.float32]:
+    """Return a piece to push, shape (n, channels).
+
+    An equal part of each of the ``clips``, files or folders, with their channels repeated; without
+    any, made music.
+    """
+    if not clips:
+        return music(sample_rate, seconds, channels)
+    files = find_clips(clips)
+    part = round(seconds * sample_rate / len(files))
+    read = [read_clip(one, sample_rate).signal[:part] for one in files]
+    whole = np.concatenate([one[:, np.arange(channels) % one.shape[1]] for one in read])
+    return np.resize(whole, (round(seconds * sample_rate), channels))
 
 
 def cut(signal: NDArray[np.float32], packet_samples: int) -> list[NDArray[np.float32]]:

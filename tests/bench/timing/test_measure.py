@@ -1,10 +1,12 @@
 import gc
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from plc_bench.timing import measure
 from plc_bench.timing.measure import cut, time_back_to_back, time_paced, watched
 
 PACKETS = [np.full((3, 1), float(k), np.float32) for k in range(3)]
@@ -70,6 +72,37 @@ def test_a_call_that_a_slow_one_delays_answers_late_though_it_is_quick_itself() 
     assert timed.push_ms == pytest.approx([1, 25, 1, 1, 1], abs=1e-4)
     assert timed.answer_ms == pytest.approx([1, 25, 16, 7, 1], abs=1e-4)
     assert timed.null_answer_ms == pytest.approx([0, 0, 15, 6, 0], abs=1e-4)
+
+
+def test_what_touching_memory_takes_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    done: list[str] = []
+
+    def touching(mb: float) -> Callable[[], None]:
+        assert mb == 8.0
+
+        def touch() -> None:
+            clock.now_ns += 3 * MS
+            done.append("touch")
+
+        return touch
+
+    def push(packet: NDArray[np.float32] | None) -> None:
+        clock.now_ns += MS
+        done.append("push")
+
+    def peer(turn: int, lost: bool) -> None:
+        clock.now_ns += MS // 2
+        done.append(f"{turn} {lost}")
+
+    monkeypatch.setattr(measure, "_touching", touching)
+    timed = time_paced(push, PACKETS, TRACE, 20.0, False, clock, clock.sleep, 8.0, peer)
+    assert done[-5:] == ["touch", "touch", "4 False", "touch", "push"]
+    assert done.count("2 True") == 1
+    assert timed.push_ms == pytest.approx(1.0, abs=1e-4)
+    assert timed.answer_ms == pytest.approx(1.0, abs=1e-4)
+    assert timed.peer_ms == pytest.approx(0.5, abs=1e-4)
+    assert timed.null_answer_ms == pytest.approx(0.0, abs=1e-4)
 
 
 @pytest.mark.realtime
