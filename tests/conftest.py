@@ -34,13 +34,12 @@ from plc.compiled import compile_beside
 from plc.engine import warm
 from plc.runtime import native
 beside = compile_beside(
-    "from plc.engine import warm; from plc.runtime import native; "
-    "warm._run_network_fillers(); [native.warm_up(kernel) for kernel in native.KERNELS]"
+    "from plc.runtime import native; [native.warm_up(kernel) for kernel in native.KERNELS]"
 )
 warm.warm_up()
 if beside is not None:
     beside.wait()
-warm.warm_up(networks=True)
+warm.warm_up(fillers=True)
 """
 
 os.environ["NUMBA_NRT_STATS"] = "1"  # counts the allocations of kernels

@@ -45,7 +45,7 @@ typedef struct step {
     void (*reset)(int64_t *block);
     int64_t (*push)(int64_t *block, const void *packet, int64_t arrived, const int64_t *missing,
                     int64_t parts, void *out, int64_t integer);
-    void (*fill)(int64_t *block, const int64_t *model, int64_t flags);
+    int64_t (*fill)(int64_t *block, const int64_t *model, int64_t flags);
     int64_t (*look)(int64_t *block, int64_t at);
     int64_t (*prepare)(int64_t *block, const int64_t *model);
     int64_t (*resume)(int64_t *block, void *out, int64_t integer);
@@ -66,7 +66,7 @@ typedef struct step {
     void plck_reset_##suffix(int64_t *);                                                          \
     int64_t plck_push_##suffix(int64_t *, const void *, int64_t, const int64_t *, int64_t, void *, \
                                int64_t);                                                          \
-    void plck_fill_##suffix(int64_t *, const int64_t *, int64_t);                                 \
+    int64_t plck_fill_##suffix(int64_t *, const int64_t *, int64_t);                              \
     int64_t plck_look_##suffix(int64_t *, int64_t);                                               \
     int64_t plck_prepare_##suffix(int64_t *, const int64_t *);                                    \
     int64_t plck_resume_##suffix(int64_t *, void *, int64_t);                                     \

@@ -36,7 +36,7 @@ from plc.engine import snapshots
 from plc.engine.config import OPEN, SETTINGS, StreamConfig, StreamSettings
 from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
-from plc.engine.methods import LADDER_METHODS, bursts_ahead, make_method
+from plc.engine.methods import bursts_ahead, make_method
 from plc.engine.one_thread import OneThread
 from plc.engine.prediction import StepPrediction
 from plc.engine.samples import (
@@ -194,7 +194,7 @@ class Concealer:
         counters = NetworkCounters()
         self._method = method = make_method(config, reach, clock, counters)
         if method.filler is not None:
-            warm_up(fillers=True, networks=config.method in LADDER_METHODS)
+            warm_up(fillers=True)
         self._memory = memory = StreamMemory(config, method)
         method.attach(memory)
         self.stats = Stats(memory, network=counters)
@@ -292,7 +292,7 @@ class Concealer:
         Raises
         ------
         TypeError
-            If the method or provider is none that runs in the compiled step.
+            If the model is a context encoder, which does not run in the compiled step.
         ConfigError
             If the key is too short.
         """
@@ -514,8 +514,11 @@ class Concealer:
     def _with_networks(self, flags: int) -> int:
         """Have the networks fill parts of the packet, and hear what they listen to."""
         block, inbox, integer, missing = self._block, self._inbox, self._integer, self._missing
+        outside = self._method.outside
         while True:
-            if flags & self._served:
+            if flags & self._served and outside is not None:
+                outside.fill(flags)
+            elif flags & self._served:
                 _fill_part.run(block, self._memory.model, flags)
             if not flags & MORE:
                 return flags

@@ -34,6 +34,7 @@ from plc_kernels.stream.preparation import SHARING
 
 if TYPE_CHECKING:
     from plc.models.manifest import Manifest
+    from plc.networks.streams.served import StreamContext
 
 METHODS: dict[str, str] = {
     "auto": "linear prediction, improved by a network where one fits the content and the time",
@@ -111,36 +112,19 @@ def make_method(
     if method in LADDER_METHODS:
         networks = "ar" if method == "ar" else config.model
         models, bridges = stream_models(networks, config.sample_rate)
-        own_filler = any(KINDS[manifest.kind].filler for manifest in bridges.values())
-        if not reach and not own_filler:
-            bridges = {}
-        if not own_filler and (config.provider == "auto" or not (models or bridges)):
-            step = _in_the_step(config, models, bridges, reach)
-            if step is not None:
-                return step
-        from plc.networks.streams.served import StreamContext
 
-        context = StreamContext(
-            *stream,
-            limit_ms=config.time_limit_ms,
-            reach=reach,
-            clock=clock,
-            provider=config.provider,
-            counters=counters or NetworkCounters(),
-        )
+        def context() -> "StreamContext":
+            from plc.networks.streams.served import StreamContext
+
+            counted = counters or NetworkCounters()
+            limit_ms, provider = config.time_limit_ms, config.provider
+            return StreamContext(*stream, limit_ms, reach, clock, provider, counted)
+
         for manifest in bridges.values():
             if place := KINDS[manifest.kind].filler:
-                filler: Filler = opener(place)(context, config.lookahead, manifest)
+                filler: Filler = opener(place)(context(), config.lookahead, manifest)
                 return filler
-        if config.prepares and config.prepare == "always":
-            raise ConfigError(
-                f"prepare is 'always', and provider {config.provider!r}, model {config.model!r}: "
-                "only what runs in the compiled step is prepared; give provider 'auto', and a "
-                "model of the package"
-            )
-        from plc.networks.streams.filler import NetworkFiller
-
-        return NetworkFiller(context, models, bridges)
+        return _in_the_step(config, models, bridges if reach else {}, reach, context)
     if method in STREAM_METHODS:
         return _server(config)
     rung = rung_of(method, config.sample_rate)
@@ -155,8 +139,9 @@ def _in_the_step(
     models: "dict[str, Manifest]",
     bridges: "dict[str, Manifest]",
     reach: int,
-) -> StepPrediction | None:
-    """Return linear prediction with networks in the compiled step; None if it cannot run them."""
+    context: "Callable[[], StreamContext]",
+) -> StepPrediction:
+    """Return linear prediction with networks, which ``context`` is for where kernels are not."""
     limit_ms = config.time_limit_ms
     manifests = dict(models)
     if models.get("speech") is models.get("music") is not None and config.model == "auto":
@@ -167,9 +152,11 @@ def _in_the_step(
     within_ms = max(limit_ms, preparation_ms(config)) if prepares else limit_ms
     networks = None
     if manifests:
-        networks = step_networks(config, manifests, within_ms, config.model == "auto")
+        given = config, manifests, within_ms, config.model == "auto"
+        if config.provider == "auto":
+            networks = step_networks(*given)
         if networks is None:
-            return None
+            networks = step_networks(*given, context(), prepares != 0)
     # Rungs that fit no limit are timed, too: a burst that was not prepared has one.
     measured_ms = min(within_ms, _LONGEST_MS) if limit_ms < math.inf else limit_ms
     ladders = Ladders(
@@ -243,7 +230,7 @@ def bursts_ahead(
     if networks is not None:
         dearest_ms += max(networks.costs_ms())
     pace = PreparationPace(bounded, config.packet_ms, min(most_ms, dearest_ms))
-    return BurstsAhead(memory, pace, counters, most_ms)
+    return BurstsAhead(memory, pace, counters, most_ms, method.outside)
 
 
 def preparation_ms(config: StreamConfig) -> float:

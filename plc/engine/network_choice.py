@@ -12,10 +12,11 @@ from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.networks import NETS, StepNetworks
 from plc.engine.prediction import StepPrediction
-from plc.errors import ModelError, in_a_line
+from plc.errors import ConfigError, ModelError, in_a_line
 from plc.kept_costs import find_cost, keep_cost
 from plc.predict.ladder import Ladders, Rung
 from plc.processor_time import thread_clock
+from plc_kernels.recall import LEAST_LAG_MS
 from plc_kernels.stream import layout, many, network, step
 from plc_kernels.stream.gap import FILE_AT
 from plc_kernels.stream.prediction import NETWORK_SHARE
@@ -24,17 +25,26 @@ from plc_kernels.stream.start import forget_stream
 if TYPE_CHECKING:
     from plc.models.manifest import Manifest
     from plc.networks.flat import FlatModels
+    from plc.networks.streams.served import StreamContext
 
 _RUNS = 5
 # Where it cannot be measured, as the network that it is measured with is not sound: half of what
 # current processors do.
 _WORK_PER_MS = 20e6
+# Of the time limit, what is left to a network that runs outside the step: whether the packet waits
+# for its answer, or only asks.
+_WAITING, _ASKING = 0.55, 0.4
 
 
 def step_networks(
-    config: StreamConfig, manifests: dict[str, "Manifest"], within_ms: float, optional: bool
+    config: StreamConfig,
+    manifests: dict[str, "Manifest"],
+    within_ms: float,
+    optional: bool,
+    outside: "StreamContext | None" = None,
+    prepares: bool = False,
 ) -> StepNetworks | None:
-    """Return the networks that serve a stream; None if one of them cannot run in a step.
+    """Return the networks that serve a stream; None if kernels cannot compute one of them.
 
     Parameters
     ----------
@@ -46,20 +56,30 @@ def step_networks(
         Time for a burst's first packet, in ``push`` or ahead of it.
     optional : bool
         Whether one that is not sound is left out, which a notice tells, instead of an error.
+    outside : StreamContext or None
+        Of a stream whose networks ONNX Runtime runs; None: kernels do.
+    prepares : bool
+        Whether its bursts are prepared.
 
     Raises
     ------
     ModelError
         If a model's files are not sound.
+    ConfigError
+        If a model that was asked for by name is not for this stream.
+    MissingExtraError
+        If ONNX Runtime is to run it, and is not installed.
     """
     left_out: dict[str, dict[str, Any]] = {}
+    outside_at = 0 if outside is None else config.sample_rate
     try:
-        models = _shared(manifests)
+        models = _shared(manifests, outside_at)
     except ModelError:
         if not optional:
             raise
-        left_out = _unsound(manifests)
-        models = _shared({of: manifests[of] for of in manifests if of not in left_out})
+        left_out = _unsound(manifests, outside_at)
+        sound = {of: manifests[of] for of in manifests if of not in left_out}
+        models = _shared(sound, outside_at)
     if models is None:
         return StepNetworks(None, {}, left_out) if len(left_out) == len(manifests) else None
     header = _header_of(config)
@@ -70,6 +90,9 @@ def step_networks(
         if header[net + FILE_AT] < 0:
             continue
         name = models.names[int(header[net + FILE_AT])]
+        if outside is not None:
+            chosen[of] = name, _reserved_ms(config, of, bool(header[network.PROMPT]))
+            continue
         cost_ms = network.cost_of(models.address, header, net) / per_ms
         if cost_ms <= NETWORK_SHARE * within_ms:
             chosen[of] = name, cost_ms
@@ -78,24 +101,53 @@ def step_networks(
         left_out[of] = {"model": name, "mode": "left out", "cost_ms": round(cost_ms, 4)}
         if budget_ms <= config.packet_ms:
             left_out[of]["budget_ms"] = budget_ms
-    by_name = config.model != "auto"
-    return StepNetworks(models, chosen, left_out, by_name and "music" not in chosen)
+    if not (chosen or left_out or optional):
+        _check_serves(config, *manifests.values())
+    for_all = config.model != "auto" and "music" not in chosen
+    opened = None
+    if outside is not None and chosen:
+        from plc.engine.outside import OutsideNetworks
+
+        by_name = {each.name: each for each in manifests.values()}
+        served = {of: by_name[name] for of, (name, _) in chosen.items()}
+        opened = OutsideNetworks(served, outside, prepares)
+    return StepNetworks(models, chosen, left_out, for_all, outside=opened)
 
 
-def _shared(manifests: dict[str, "Manifest"]) -> "FlatModels | None":
+def _check_serves(config: StreamConfig, *manifests: "Manifest") -> None:
+    """Refuse models that continue no burst of a stream; bridges are left out where none fits."""
+    for each in manifests:
+        if each.kind == "causal":
+            low, high = each.sample_rates
+            raise ConfigError(
+                f"model {each.name} is for {low} to {high} Hz and gaps to {each.horizon_ms:g} ms; "
+                f"the stream has {config.sample_rate} Hz, and passages of music reach through "
+                f"{LEAST_LAG_MS:g} ms: give another model, rate or horizon"
+            )
+
+
+def _reserved_ms(config: StreamConfig, of: str, prompt: bool) -> float:
+    """Return the time of a packet that is left to a network outside the step."""
+    if config.time_limit_ms == math.inf:
+        return 0.0
+    waits = of != "music" and (prompt or of != "speech")
+    return (_WAITING if waits else _ASKING) * config.time_limit_ms
+
+
+def _shared(manifests: dict[str, "Manifest"], outside_at: int) -> "FlatModels | None":
     """Return models, each once; None if there are none, or one has no block."""
     from plc.networks.flat import shared_models
 
     apart = {manifest.sha256: manifest for manifest in manifests.values()}
-    return shared_models(*apart.values()) if apart else None
+    return shared_models(*apart.values(), outside_at=outside_at) if apart else None
 
 
-def _unsound(manifests: dict[str, "Manifest"]) -> dict[str, dict[str, Any]]:
+def _unsound(manifests: dict[str, "Manifest"], outside_at: int) -> dict[str, dict[str, Any]]:
     """Return by content what is said of the models that are not sound, and tell it."""
     found: dict[str, dict[str, Any]] = {}
     for of, manifest in manifests.items():
         try:
-            _shared({of: manifest})
+            _shared({of: manifest}, outside_at)
         except ModelError as error:
             why = in_a_line(error)
             found[of] = {"model": manifest.name, "mode": "left out", "why": why}

@@ -59,6 +59,8 @@ class StepNetworks:
     works_apart : bool
         Whether what a run works in is lent to the stream by :class:`WorkingMemory`, as many streams
         of which few conceal at a time need one for each thread.
+    outside : OutsideNetworks or None
+        What computes their forward passes; None: kernels.
     """
 
     models: "FlatModels | None"
@@ -66,6 +68,7 @@ class StepNetworks:
     left_out: dict[str, dict[str, Any]]
     for_all: bool = False
     works_apart: bool = False
+    outside: Any = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,6 +87,7 @@ class StepNetworks:
             if of not in self.chosen:
                 header[net + FILE_AT] = -1
         header[layout.ONE_FOR_ALL] = self.for_all
+        header[layout.OUTSIDE] = self.outside is not None
         return network.lay_out_network(self.models.address, header)
 
     def costs_ms(self) -> list[float]:
@@ -96,8 +100,10 @@ class StepNetworks:
         Of one that is left out ``why`` or ``budget_ms``, what it would serve in.
         """
         state = {"mode": "step", "state": "on" if on else "off"}
-        served = {
+        served: dict[str, dict[str, Any]] = {
             of: {"model": name, **state, **({"cost_ms": round(cost_ms, 4)} if cost_ms else {})}
             for of, (name, cost_ms) in self.chosen.items()
         }
+        if self.outside is not None:
+            served = self.outside.describe()
         return served | self.left_out

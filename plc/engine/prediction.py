@@ -46,6 +46,7 @@ class StepPrediction(Method):
         self.refit_ms = refit_ms
         self.past_samples = ladders.past_samples
         self.pace = Pace()
+        self.outside = None if networks is None else networks.outside
         self._limit_ms = limit_ms
         self._names = ladders.names
         self._memory: StreamMemory | None = None
@@ -53,6 +54,8 @@ class StepPrediction(Method):
     def attach(self, memory: StreamMemory) -> None:
         """Take the memory of the stream that it predicts."""
         self._memory = memory
+        if self.outside is not None:
+            self.outside.attach(memory)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,6 +73,13 @@ class StepPrediction(Method):
         """Return to the top of the ladder."""
         self.pace.reset()
         self._use_depth()
+        if self.outside is not None:
+            self.outside.reset()
+
+    def close(self) -> None:
+        """End the threads of networks."""
+        if self.outside is not None:
+            self.outside.close()
 
     def _use_depth(self) -> None:
         if self._memory is not None:
@@ -81,23 +91,27 @@ class StepPrediction(Method):
         Packets for which nothing was fitted are cheap at any rung, and say nothing. Below the last
         rung there are no networks.
         """
+        turns = 0
+        if self.outside is not None:
+            late, turns = self.outside.took(late)
         if self._memory is None or not self._memory.block[FITTED]:
-            return 0
+            return turns
         self._memory.block[FITTED] = 0
         unsteady = self._memory.block[UNSTEADY]
         steps = self.ladders.unsteady if unsteady else self.ladders.steady
         last = len(steps) - (self.step_networks is None)
         changes = self.pace.note(late, last)
         self._use_depth()
-        return changes
+        return changes + turns
 
     def pass_time(self, ms: float) -> int:
         """Advance the stream's time; return the steps up the ladder."""
+        turns = 0 if self.outside is None else self.outside.pass_time(ms)
         if self.pace.settled:
-            return 0
+            return turns
         changes = self.pace.pass_time(ms)
         self._use_depth()
-        return changes
+        return changes + turns
 
     def describe(self) -> dict[str, Any]:
         """Return the method, its networks, and each ladder's rungs with their measured cost."""

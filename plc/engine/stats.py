@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from plc.engine.memory import StreamMemory
 from plc.runtime.runner import NetworkCounters, PreparationCounters
-from plc_kernels.stream.layout import ANSWERS, COUNTERS, MAX_RUNGS, NETWORK, TIME_BINS, UNSOUND
+from plc_kernels.stream.layout import (
+    ANSWERS,
+    COUNTERS,
+    MAX_RUNGS,
+    NETWORK,
+    OUTSIDE,
+    TIME_BINS,
+    UNSOUND,
+)
 from plc_kernels.stream.times import BINS_PER_DECADE, FIRST_MS, count_time, note_time
 
 # Counters that W3C names, by its names; the meanings are the same.
@@ -221,9 +229,10 @@ class Stats:
     def network(self) -> NetworkCounters:
         """What became of the networks' runs."""
         counted = self._network
-        if self._memory is not None and self._memory.block[NETWORK]:
-            counted.network_runs = int(self._memory.block[ANSWERS])
-            counted.network_failed = int(self._memory.block[UNSOUND])
+        memory = self._memory
+        if memory is not None and memory.block[NETWORK] and not memory.block[OUTSIDE]:
+            counted.network_runs = int(memory.block[ANSWERS])
+            counted.network_failed = int(memory.block[UNSOUND])
             counted.network_done = counted.network_runs - counted.network_failed
         return counted
 

@@ -21,18 +21,12 @@ from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.prediction import StepPrediction
 from plc.engine.stats import TimeHistogram
-from plc.networks.spectra import make_grid
-from plc.predict.contour import ContourBridge, PitchContour
 from plc.predict.history import History
 from plc.predict.ladder import Ladders, Rung
 from plc.predict.linear import ArFiller, Sides
-from plc.predict.passages import Passages, draft_from
 from plc.processor_time import usable_cores
 from plc_kernels import (
     ar,
-    bridge,
-    burst,
-    contour,
     denormals,
     fade,
     history,
@@ -40,12 +34,10 @@ from plc_kernels import (
     packet,
     pitch,
     predict,
-    recall,
 )
 from plc_kernels.compile import refused
 from plc_kernels.own_folder import own_folder
 from plc_kernels.prebuilt import recording
-from plc_kernels.spectra import gap
 from plc_kernels.stream import (
     dropouts,
     fill_limit,
@@ -82,6 +74,7 @@ AUDIO_PATH: tuple[Any, ...] = (
     preparation.ask,
     preparation.expect_losses,
     preparation.expected_losses,
+    preparation.hear,
     preparation.look,
     preparation.open_second,
     preparation.prepare,
@@ -108,32 +101,6 @@ FILLERS: tuple[Any, ...] = (
     predict.turn_back,
 )
 """Those that a stream calls, too, whose samples a filler makes."""
-NETWORK_FILLERS: tuple[Any, ...] = (
-    bridge.draw_up,
-    bridge.lead_in_along,
-    burst.begin_fill,
-    burst.play_fill,
-    burst.recalled_weight,
-    burst.take_over,
-    burst.weigh_recalled,
-    contour.bend_near,
-    contour.contour_sizes,
-    contour.cross,
-    contour.draft,
-    contour.follow,
-    contour.met_samples,
-    gap.analyse_rows,
-    gap.hold_answer,
-    gap.mark_gap,
-    gap.open_grid,
-    gap.synthesise_gap,
-    recall.forget,
-    recall.join_passages,
-    recall.listen,
-    recall.recall,
-    recall.recall_sizes,
-)
-"""And those around networks that ONNX Runtime runs."""
 
 # Compiling everything takes less, even on a slow core.
 _LONGEST_WAIT_S = 180.0
@@ -162,7 +129,7 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def warm_up(fillers: bool = False, networks: bool = False) -> None:
+def warm_up(fillers: bool = False) -> None:
     """Compile or load every kernel of the audio path once, then forbid compiling.
 
     From then on an unforeseen type raises ``TypeError`` instead of stalling a stream for
@@ -175,14 +142,10 @@ def warm_up(fillers: bool = False, networks: bool = False) -> None:
     fillers : bool
         Whether kernels are wanted, too, that only fillers call, as methods are that are no linear
         prediction. A stream with such a method asks for them.
-    networks : bool
-        Whether those are, too, that fillers call whose networks ONNX Runtime runs.
     """
     _warm_up(AUDIO_PATH, _run_all)
-    if fillers or networks:
+    if fillers:
         _warm_up(FILLERS, _run_prediction)
-    if networks:
-        _warm_up(NETWORK_FILLERS, _run_network_fillers)
 
 
 def _warm_up(kernels: tuple[Any, ...], run: Callable[[], None]) -> None:
@@ -293,11 +256,6 @@ def run_beside() -> None:
             kernel.compile(signature)
 
 
-def _run_network_fillers() -> None:
-    for run in (_run_voices, _run_passages, _run_spectra):
-        run()
-
-
 def _is_worth_a_process() -> bool:
     return (
         compiled() == 0
@@ -347,52 +305,6 @@ def _run_prediction() -> None:
     fill_limit.hold_within(1.0, 1.0, 8, 0.1, 4, np.ones(3), np.ones(8), samples.copy())
 
 
-def _run_voices() -> None:
-    # With no file read: a damaged one is the affair of whoever needs it.
-    shapes = (contour.FEATURES, contour.FEATURES, (8, contour.FEATURES), 8, (8, 8), 8)
-    blank = [np.ones(shape, np.float32) for shape in (*shapes, (contour.POINTS, 8), contour.POINTS)]
-    voice = PitchContour(8000, 1, 64, contour.ContourModel(*blank))
-    crossed = ContourBridge(8000, 1, 64, contour.ContourModel(*blank))
-    history = History(1, voice.past_samples)
-    tone = np.sin(np.arange(history.capacity) / 8.0, dtype=np.float32)[None]
-    history.append(tone, trusted=True)
-    voice.draft(history, lambda out: None, np.zeros((1, 2, 64), np.float32))
-    line, out = tone[0], np.zeros((1, 64), np.float32)
-    crossed.forward(history, tone, lambda out: None, 40, out)
-    memory = predict.Predictor.allocate(8000, 1, 64, 8, 64, from_onsets=False)
-    crossed.lead_in(memory, 0, predict.measure_bridge(8000, 8, 64, 64, 96, 40))
-    bridge.draw_up(line, 0, line, line, out[0], line, line, 64, np.zeros((3, 256), np.float32))
-
-
-def _run_passages() -> None:
-    repeated = Passages(8000, 1, 64, 64)
-    history = History(1, repeated.past_samples)
-    sound = np.tile(np.random.default_rng(0).standard_normal((1, 4096), np.float32), 2)
-    history.append(sound, trusted=True)
-    repeated.listen(sound)
-    filler = ArFiller(8000, 1, 64, rung=Rung(4.0, 16.0))
-    filler.begin(history)
-    lines = np.zeros((1, 2, 128), np.float32)
-    draft_from(repeated, history, filler, lines)
-
-
-def _run_spectra() -> None:
-    grid = make_grid(32)
-    lines = np.zeros((2, 256), np.float32)
-    spectra, filled = np.zeros((2, 2, 17, 8), np.float32), np.zeros((1, 2, 17, 6), np.float32)
-    lost, (ramp, line) = np.zeros((1, 8), np.float32), np.ones((2, 16), np.float32)
-    made = np.zeros((1, 16), np.float32)
-    gap.mark_gap(32, 40, 16, 8.0, False, lost, ramp)
-    gap.analyse_rows(grid, lines, spectra)
-    gap.hold_answer(grid, spectra, 2, np.ones(1), 0.1, filled)
-    gap.synthesise_gap(grid, lines, 2, filled, 16, ramp, line, made)
-    fill = made.copy()
-    burst.begin_fill(lines, 40, 16, fill)
-    burst.weigh_recalled(lines, 40, burst.recalled_weight(1.0), made)
-    burst.take_over(lines, 40, 0, line, line, made, fill)
-    burst.play_fill(fill[0], lines[1, 40:], 0, line)
-
-
 def _run_dropouts() -> None:
     finder = DropoutFinder(StreamConfig(sample_rate=8000, packet_samples=64))
     finder.look_at(np.zeros((64, 1), np.float32))
@@ -415,6 +327,7 @@ _NETWORKS: tuple[tuple[Any, tuple[Any, ...]], ...] = (
     (preparation.look, (_WORDS, _NUMBER)),
     (preparation.ask, (_WORDS,)),
     (preparation.prepare, (_WORDS, _NUMBER)),
+    (preparation.hear, (_WORDS,)),
     (preparation.expected_losses, (_WORDS,)),
     (preparation.expect_losses, (_BLOCKS, types.Array(types.float64, 1, "C"))),
 )

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
+from plc.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS
 from plc.predict.baselines import PitchFiller
 from plc.predict.contour import ContourBridge, PitchContour
 from plc.predict.history import History
@@ -148,7 +149,7 @@ class PitchDraft(BurstDraft):
 class ContourDraft(BurstDraft):
     """The repeated pitch cycle and prediction, along the expected pitch contour."""
 
-    names = ("contour", "ar_contour")
+    names = SPEECH_DRAFTS
 
     def __init__(self, stream: tuple[int, int, int], past: int, ahead: int) -> None:
         super().__init__(stream, past, ahead)
@@ -168,7 +169,7 @@ class ContourDraft(BurstDraft):
 class PassageDraft(BurstDraft):
     """Similar passages of the past summed, and prediction driven by them."""
 
-    names = ("passages", "joined")
+    names = MUSIC_DRAFTS
     recalls = True
 
     def __init__(self, stream: tuple[int, int, int], past: int, ahead: int) -> None:
@@ -210,7 +211,7 @@ class BridgeDraft(Draft):
     """
 
     PLAIN = ("forward", "backward", "bridge")
-    ALONG_THE_PITCH = ("contour_forward", "contour_backward", "contour_bridge")
+    ALONG_THE_PITCH = BRIDGE_DRAFTS
 
     def __init__(
         self,

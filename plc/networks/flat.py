@@ -1,24 +1,26 @@
 """Models as blocks in memory, which the step reads in place of ONNX (:mod:`.stream.model`)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.errors import ModelError
 from plc.models.manifest import Manifest
-from plc.networks.drafts import BridgeDraft, ContourDraft, PassageDraft
 from plc.predict.contour import contour_model
 from plc.runtime.native import planned
+from plc_kernels.network import hybrid_plan
+from plc_kernels.network import plan as frames_plan
 from plc_kernels.network.plan import add_adapters
 from plc_kernels.stream.model import MUSIC, SPEECH, SPEECH_BRIDGES, flat_model
 
 _ALIGNED = 64
-_SERVES = {
-    ContourDraft.names: SPEECH,
-    BridgeDraft.ALONG_THE_PITCH: SPEECH_BRIDGES,
-    PassageDraft.names: MUSIC,
-}
-"""By the drafts that a model takes."""
+SPEECH_DRAFTS = ("contour", "ar_contour")
+MUSIC_DRAFTS = ("passages", "joined")
+BRIDGE_DRAFTS = ("contour_forward", "contour_backward", "contour_bridge")
+"""What streams draft, as manifests name it: bursts of speech, of music, and gaps whose end has
+arrived (:mod:`plc.networks.drafts`)."""
+_SERVES = {SPEECH_DRAFTS: SPEECH, BRIDGE_DRAFTS: SPEECH_BRIDGES, MUSIC_DRAFTS: MUSIC}
 
 
 class FlatModels(NamedTuple):
@@ -35,18 +37,34 @@ class FlatModels(NamedTuple):
         return self.words.ctypes.data
 
 
-def flat_file(manifest: Manifest) -> bytes | None:
-    """Return a model as a block; None if it is not one that the step can run.
+def flat_file(manifest: Manifest, outside_at: int = 0) -> bytes | None:
+    """Return a model as a block; None if its forward pass is none that kernels compute.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Read from a file; the weights lie beside it.
+    outside_at : int
+        0; or the rate in Hz of streams that have its forward pass computed outside the step: the
+        block then has sizes and no weights.
 
     Raises
     ------
     ModelError
-        If its files are not sound.
+        If its files are not sound, or a stream makes no such drafts.
     """
     serves = _SERVES.get(manifest.drafts)
-    if serves is None or manifest.top_hz is None:
-        return None
-    found = planned(manifest, manifest.sample_rates[0])
+    if serves is None or (manifest.kind == "bridge") != (serves == SPEECH_BRIDGES):
+        made = " or ".join(", ".join(drafts) for drafts in _SERVES)
+        raise ModelError(
+            f"model {manifest.name} is {manifest.kind} and takes the drafts "
+            f"{', '.join(manifest.drafts)}; a stream makes {made}, these for one that is bridge: "
+            "train and export it with these"
+        )
+    if outside_at:
+        found: Any = _sizes(manifest, outside_at, serves), np.zeros(0, np.float32), []
+    else:
+        found = planned(manifest, manifest.sample_rates[0]) if manifest.top_hz else None
     if found is None:
         return None
     plan, weights, adapters = found
@@ -56,23 +74,42 @@ def flat_file(manifest: Manifest) -> bytes | None:
     return flat_model(serves, plan, weights, contour, manifest.sample_rates, *grid)
 
 
-_shared: dict[tuple[str, ...], FlatModels | None] = {}
-"""By the checksums of the models' files."""
+def _sizes(manifest: Manifest, sample_rate: int, serves: int) -> NDArray[np.int64]:
+    """Return a plan that tells sizes alone."""
+    drafts, bins = len(manifest.drafts), manifest.bins(sample_rate)
+    frames, context = manifest.frames(sample_rate), manifest.context_frames
+    if serves == SPEECH_BRIDGES:
+        plan = np.zeros(hybrid_plan.MOST_WORDS, np.int64)
+        words = hybrid_plan.DRAFTS, hybrid_plan.BINS, hybrid_plan.FRAMES, hybrid_plan.FIRST
+        plan[hybrid_plan.INNER] = frames - context - manifest.context_frames_after
+    else:
+        plan = np.zeros(frames_plan.COUNT, np.int64)
+        words = frames_plan.DRAFTS, frames_plan.BINS, frames_plan.FRAMES, frames_plan.CONTEXT
+    plan[[*words]] = drafts, bins, frames, context
+    return plan
 
 
-def shared_models(*manifests: Manifest) -> FlatModels | None:
+_shared: dict[tuple[Any, ...], FlatModels | None] = {}
+"""By what the blocks follow from."""
+
+
+def shared_models(*manifests: Manifest, outside_at: int = 0) -> FlatModels | None:
     """Return models, made once in a process; None if one of them has no block.
 
-    Raises
-    ------
-    ModelError
-        If their files are not sound.
+    ``outside_at`` as for :func:`flat_file`, which raises the same errors.
     """
-    key = tuple(manifest.sha256 for manifest in manifests)
+    key = (outside_at, *map(_identity, manifests))
     if key not in _shared:
-        blocks = [flat_file(manifest) for manifest in manifests]
+        blocks = [flat_file(manifest, outside_at) for manifest in manifests]
         _shared[key] = _joined(manifests, [each for each in blocks if each is not None])
     return _shared[key]
+
+
+def _identity(manifest: Manifest) -> tuple[Any, ...]:
+    """Return what a block follows from: manifests may share a graph."""
+    contexts = manifest.context_frames, manifest.context_frames_after
+    grid = manifest.bin_hz, manifest.top_hz, manifest.horizon_ms
+    return (manifest.sha256, manifest.drafts, manifest.sample_rates, *contexts, *grid)
 
 
 def _joined(manifests: tuple[Manifest, ...], blocks: list[bytes]) -> FlatModels | None:

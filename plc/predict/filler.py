@@ -57,6 +57,8 @@ class Method(ABC):
     """Rungs of linear prediction that the stream's step makes itself; None: it asks a filler."""
     step_networks: Any = None
     """Networks that run in the step: :class:`plc.engine.networks.StepNetworks`, or None."""
+    outside: Any = None
+    """What computes their forward passes: :class:`plc.engine.outside.OutsideNetworks`, or None."""
     from_onsets: bool = False
     """Whether the step's prediction is fitted to a sound from its onset on."""
     refit_ms: float = 0.0

@@ -19,8 +19,8 @@ from plc.apps.live import LiveConfig, LiveEngine
 from plc.apps.live_ends import NetworkSource, PlayClock
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.audio.devices import DevicePort
+from plc.engine import outside
 from plc.engine.stats import TimeHistogram
-from plc.networks.streams import served
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
 from plc.rtp.latch import LAPSE_S, QUIET_S, RateCap
@@ -166,8 +166,8 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_for_a_network(
     """It goes back after the deadline was set, between any two readings."""
     pytest.importorskip("onnxruntime")
     released = threading.Event()
-    monkeypatch.setattr(served, "open_network", lambda *_, **__: _Sleeper(released))
-    model = str(write_model(tmp_path, "last", drafts=("ar",), top_hz=8000.0))
+    monkeypatch.setattr(outside, "open_network", lambda *_, **__: _Sleeper(released))
+    model = str(write_model(tmp_path, "last", drafts=("passages", "joined"), top_hz=8000.0))
     reads = jump_at = 0
 
     def clock() -> float:

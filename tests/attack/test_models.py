@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 pytest.importorskip("onnxruntime")
 
 from plc import Concealer, inpaint
+from plc.engine import outside
 from plc.networks.drafts import TwoSidedDraft
 from plc.networks.files import inpaint as inpaint_module
-from plc.networks.streams import served
 from plc.repair import arrays
 from plc.repair.arrays import FillSettings
 from plc.repair.recordings import inpaint_file
@@ -78,13 +78,13 @@ def lies(
         opened.append(_Liar(levels, checks))
         return opened[-1]
 
-    for module in (served, inpaint_module):
+    for module in (outside, inpaint_module):
         monkeypatch.setattr(module, "open_network", open_network)
     return opened
 
 
 def causal(folder: Path, graph: str = "last", **changes: Any) -> str:
-    return str(write_model(folder, graph, drafts=("ar",), top_hz=8000.0, **changes))
+    return str(write_model(folder, graph, drafts=("passages", "joined"), top_hz=8000.0, **changes))
 
 
 def bridging(folder: Path, graph: str = "last", **changes: Any) -> str:

@@ -12,8 +12,9 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine import outside
 from plc.errors import ConfigError, unknown
-from plc.networks.streams import context_encoder, served
+from plc.networks.streams import context_encoder
 from plc.runtime.network import open_network
 from plc.runtime.runner import Runnable
 
@@ -103,7 +104,7 @@ def faulty_networks(fault: str) -> Iterator[Callable[[], None]]:
 
     encoder = context_encoder.StreamEncoder
     with (
-        patch.object(served, "open_network", faulty(open_network)),
+        patch.object(outside, "open_network", faulty(open_network)),
         patch.object(context_encoder, "StreamEncoder", faulty(encoder)),
     ):
         yield lambda: armed.append(True)

@@ -16,6 +16,7 @@ from plc_kernels.history import newest
 from plc_kernels.network import hybrid_plan
 from plc_kernels.network.hybrid import run_hybrid
 from plc_kernels.predict import LEAST_KNOWN, RUN_ON_MS, Bridge, meet_sides, predict_beyond
+from plc_kernels.stream import layout as at
 from plc_kernels.stream import model as of
 from plc_kernels.stream import prediction
 from plc_kernels.stream.arrays import Block, fixed, floats, words
@@ -36,28 +37,7 @@ from plc_kernels.stream.gap import (
     synthesise,
     there,
 )
-from plc_kernels.stream.layout import (
-    AFTER,
-    ANSWERS,
-    BRIDGE_NET,
-    BRIDGE_ROWS,
-    BRIDGE_TABLE,
-    CHANNELS,
-    HISTORY_AT,
-    HISTORY_FILLED,
-    KNOWN,
-    LOOKAHEAD,
-    PACKET,
-    RATE,
-    REACH,
-    RING,
-    SPEECH,
-    UNSOUND,
-    array,
-    place,
-    reach_of,
-    samples_of,
-)
+from plc_kernels.stream.layout import AFTER, BRIDGE_ROWS, RING, array, place, reach_of, samples_of
 from plc_kernels.stream.tables import (
     SPACE_TABLE,
     contour_of,
@@ -73,7 +53,7 @@ PLACE = 2
 _SIDES = 3
 """Drafts of a channel: from the past, from what follows, and both blended."""
 
-_word, _array = BRIDGE_TABLE.word, BRIDGE_TABLE.array
+_word, _array = at.BRIDGE_TABLE.word, at.BRIDGE_TABLE.array
 # What follows from the model and the stream.
 SIDE = _word()
 AHEAD = _word()
@@ -81,18 +61,18 @@ VOICE = _word()
 MET = _word()
 """Samples of a prediction that is bent, and of one behind the gap; of the first with what a contour
 is expected from; and those that it meets, of both sides."""
-VOICES = _array(np.float32, CHANNELS, VOICE)
+VOICES = _array(np.float32, at.CHANNELS, VOICE)
 FAR_VOICE = _array(np.float32, VOICE)
-CONTOURS = _array(np.float32, CHANNELS, fixed(POINTS))
-PERIODS = _array(np.float64, CHANNELS)
+CONTOURS = _array(np.float32, at.CHANNELS, fixed(POINTS))
+PERIODS = _array(np.float64, at.CHANNELS)
 MET_AT = _array(np.float32, MET)
 EXPECTED = _array(np.float32, fixed(POINTS))
 TURNED = _array(np.float32, fixed(POINTS))
-FORWARD = _array(np.float32, CHANNELS, REACH)
-BACKWARD = _array(np.float32, CHANNELS, REACH)
-BEYOND = _array(np.float32, CHANNELS, AHEAD)
-SPACE = BRIDGE_TABLE.include(SPACE_TABLE)
-_ROWS = BRIDGE_TABLE.rows(range(VOICES, BRIDGE_TABLE.next))
+FORWARD = _array(np.float32, at.CHANNELS, at.REACH)
+BACKWARD = _array(np.float32, at.CHANNELS, at.REACH)
+BEYOND = _array(np.float32, at.CHANNELS, AHEAD)
+SPACE = at.BRIDGE_TABLE.include(SPACE_TABLE)
+_ROWS = at.BRIDGE_TABLE.rows(range(VOICES, at.BRIDGE_TABLE.next))
 BRIDGED_BY = _word()
 """State of a burst: whether the network made its bridge."""
 
@@ -114,60 +94,60 @@ def fits(model: int, header: Block) -> bool:
     header : int64, shape (HEADER,)
         With the settings.
     """
-    packet = header[PACKET]
+    packet = header[at.PACKET]
     # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
-    longest = samples_of(header[RATE], real_of(model, of.HORIZON_MS))
-    return bool(header[LOOKAHEAD] > 0 and LEAST_KNOWN <= packet <= longest)
+    longest = samples_of(header[at.RATE], real_of(model, of.HORIZON_MS))
+    return bool(header[at.LOOKAHEAD] > 0 and LEAST_KNOWN <= packet <= longest)
 
 
 @part
 def measure(model: int, header: Block) -> int:
     """Write what a network for bridges takes; return the samples of history that it reads."""
-    rate, plan = header[RATE], _plan(model)
+    rate, plan = header[at.RATE], _plan(model)
     touching = plan[hybrid_plan.INNER] - 2 * plan[hybrid_plan.SPARE]
-    measure_gap(header, BRIDGE_NET, model, touching)
+    measure_gap(header, at.BRIDGE_NET, model, touching)
     run_on = samples_of(rate, RUN_ON_MS)
-    known, side, _, _ = contour_sizes(rate, header[BRIDGE_NET + HORIZON] + run_on)
+    known, side, _, _ = contour_sizes(rate, header[at.BRIDGE_NET + HORIZON] + run_on)
     header[SIDE] = side
     header[VOICE] = known + side
-    header[AHEAD] = header[BRIDGE_NET + SAMPLES] - header[BRIDGE_NET + START]
+    header[AHEAD] = header[at.BRIDGE_NET + SAMPLES] - header[at.BRIDGE_NET + START]
     measure_space(header, SPACE, model)
     header[MET] = 2 * met_samples(rate)
-    return max(int(header[BRIDGE_NET + START]), known)
+    return max(int(header[at.BRIDGE_NET + START]), known)
 
 
 @inlined
 def predicted(header: Block) -> int:
     """Return the samples that are predicted for a bridge, besides those of both sides."""
-    reach = reach_of(header[RATE], header[PACKET], header[LOOKAHEAD])
+    reach = reach_of(header[at.RATE], header[at.PACKET], header[at.LOOKAHEAD])
     return int(2 * max(header[SIDE] - reach, 0) + header[AHEAD])
 
 
 @part
 def add_places(header: Block) -> None:
     """Give the arrays of a network for bridges their places."""
-    place_gap(header, BRIDGE_NET)
+    place_gap(header, at.BRIDGE_NET)
     place(header, 0, _ROWS)
 
 
 @inlined
 def takes_part(block: Block) -> bool:
     """Return whether there is a network for the burst's bridges, and time for it."""
-    wanted = there(block, BRIDGE_NET) and block[SPEECH]
+    wanted = there(block, at.BRIDGE_NET) and block[at.SPEECH]
     return bool(wanted and prediction.has_time(block, PLACE))
 
 
 @inlined
 def serves(block: Block, gap: int) -> bool:
     """Return whether a gap is one for the network."""
-    known = block[HISTORY_FILLED] >= block[BRIDGE_NET + START]
-    return bool(takes_part(block) and known and gap <= block[BRIDGE_NET + HORIZON])
+    known = block[at.HISTORY_FILLED] >= block[at.BRIDGE_NET + START]
+    return bool(takes_part(block) and known and gap <= block[at.BRIDGE_NET + HORIZON])
 
 
 @inlined
 def late_samples(block: Block) -> int:
     """Return the samples into a burst's fade in which a bridge is still wanted."""
-    return samples_of(block[RATE], LATE_MS) if takes_part(block) else 0
+    return samples_of(block[at.RATE], LATE_MS) if takes_part(block) else 0
 
 
 @inlined
@@ -189,7 +169,7 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
         Samples of the gap, and those of :func:`~plc_kernels.stream.prediction.through_rows` to
         write.
     """
-    channels, rate, known = block[CHANNELS], block[RATE], contour_past(block)
+    channels, rate, known = block[at.CHANNELS], block[at.RATE], contour_past(block)
     ring = array(block, RING)
     after = array(block, AFTER)
     through = prediction.through_rows(block)
@@ -199,14 +179,14 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
     many = contour_sizes(rate, n)[1]
     for c in range(channels):
         past = voices[c, :known]
-        newest(ring[c], block[HISTORY_AT], past)
+        newest(ring[c], block[at.HISTORY_AT], past)
         periods[c] = cross(
             rate,
             contour_of(model),
             space,
             _crossing(block),
             past,
-            after[c, : block[KNOWN]],
+            after[c, : block[at.KNOWN]],
             gap,
             contours[c],
         )
@@ -222,7 +202,7 @@ def land(block: Block, sides: Bridge, along: bool) -> bool:
 
     ``along`` the contour if :func:`go_through` wrote the near side.
     """
-    channels, known, gap = block[CHANNELS], block[KNOWN], sides.gap
+    channels, known, gap = block[at.CHANNELS], block[at.KNOWN], sides.gap
     rows = prediction.begin_bridge(block, gap)
     if sides.order == 0:
         return False
@@ -252,52 +232,61 @@ def land(block: Block, sides: Bridge, along: bool) -> bool:
 
 
 @part
-def improve(block: Block, model: int, gap: int, work: NDArray[np.float32]) -> None:
-    """Have the network improve on the bridge in BRIDGE_ROWS, unless its answer is no sound.
+def write_drafts(block: Block, gap: int) -> None:
+    """Make the network's rows of the bridge in BRIDGE_ROWS, which :func:`land` wrote.
 
     Parameters
     ----------
     block
-        Of the stream, whose gap :func:`land` bridged.
-    model : int
-        Address of the network's block in memory.
+        Of the stream.
     gap : int
         Samples of the gap, one for the network.
-    work : float32, shape (at least the network's,), written
     """
-    channels, known = block[CHANNELS], block[KNOWN]
+    channels, known = block[at.CHANNELS], block[at.KNOWN]
     bridge = array(block, BRIDGE_ROWS)
     ring = array(block, RING)
     after = array(block, AFTER)
-    lines = gap_lines(block, BRIDGE_NET)
+    lines = gap_lines(block, at.BRIDGE_NET)
     for c in range(channels):
         draw_up(
             ring[c],
-            block[HISTORY_AT],
+            block[at.HISTORY_AT],
             array(block, FORWARD)[c],
             array(block, BACKWARD)[c],
             bridge[c, :gap],
             after[c, :known],
             array(block, BEYOND)[c],
-            block[BRIDGE_NET + START],
+            block[at.BRIDGE_NET + START],
             lines[_SIDES * c : _SIDES * (c + 1)],
         )
-    mark(block, BRIDGE_NET, gap, True)
-    analyse(block, BRIDGE_NET)
+    mark(block, at.BRIDGE_NET, gap, True)
+    analyse(block, at.BRIDGE_NET)
+
+
+@part
+def run(block: Block, model: int, work: NDArray[np.float32]) -> None:
+    """Run the network; ``work`` has at least its numbers."""
     run_hybrid(
         _plan(model),
         floats(model + word_of(model, of.WEIGHTS_AT), 0, word_of(model, of.N_WEIGHTS)),
-        flat_spectra(block, BRIDGE_NET),
-        flat_lost(block, BRIDGE_NET),
+        flat_spectra(block, at.BRIDGE_NET),
+        flat_lost(block, at.BRIDGE_NET),
         work,
-        flat_filled(block, BRIDGE_NET),
+        flat_filled(block, at.BRIDGE_NET),
     )
-    block[ANSWERS] += 1
-    if not is_sound(block, BRIDGE_NET):
-        block[UNSOUND] += 1
+    block[at.GIVEN] = is_sound(block, at.BRIDGE_NET)
+    block[at.ANSWERS] += 1
+    block[at.UNSOUND] += not block[at.GIVEN]
+
+
+@part
+def take(block: Block, gap: int) -> None:
+    """Replace the bridge by the network's answer, if there is one (GIVEN)."""
+    if not block[at.GIVEN]:
         return
-    synthesise(block, BRIDGE_NET, gap)
-    made = gap_made(block, BRIDGE_NET)
-    for c in range(channels):
+    synthesise(block, at.BRIDGE_NET, gap)
+    made = gap_made(block, at.BRIDGE_NET)
+    bridge = array(block, BRIDGE_ROWS)
+    for c in range(block[at.CHANNELS]):
         bridge[c, :gap] = made[c, :gap]
     block[BRIDGED_BY] = 1

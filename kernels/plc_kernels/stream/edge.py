@@ -14,26 +14,18 @@ from plc_kernels.edges import (
     mend_end,
 )
 from plc_kernels.history import newest
+from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
-from plc_kernels.stream.layout import (
-    EDGE_FIT,
-    EDGE_LINE,
-    EDGE_NUMBERS,
-    EDGE_ROWS,
-    HISTORY_AT,
-    HISTORY_FILLED,
-    RING,
-    array,
-)
+from plc_kernels.stream.layout import EDGE_FIT, EDGE_LINE, EDGE_ROWS, RING, array
 
 
 @inlined
 def mend(block: Block) -> None:
     """Mend the history's end, after a received part, where it is damaged."""
-    if block[HISTORY_FILLED] < LEAST_EDGE_SAMPLES:
+    if block[at.HISTORY_FILLED] < LEAST_EDGE_SAMPLES:
         return
     ring = array(block, RING)
-    last = (block[HISTORY_AT] if block[HISTORY_AT] else ring.shape[1]) - 1
+    last = (block[at.HISTORY_AT] if block[at.HISTORY_AT] else ring.shape[1]) - 1
     for c in range(ring.shape[0]):
         if is_extreme(ring[c, last]):
             _mend_channel(block, c)
@@ -41,15 +33,15 @@ def mend(block: Block) -> None:
 
 @part
 def _mend_channel(block: Block, c: int) -> None:
-    rows, order = array(block, EDGE_ROWS), block[EDGE_NUMBERS] - 1
+    rows, order = array(block, EDGE_ROWS), block[at.EDGE_NUMBERS] - 1
     space = EdgeSpace(rows[1:], array(block, EDGE_FIT), array(block, EDGE_LINE))
-    x = rows[0, : min(rows.shape[1], block[HISTORY_FILLED])]
+    x = rows[0, : min(rows.shape[1], block[at.HISTORY_FILLED])]
     ring = array(block, RING)[c]
-    newest(ring, block[HISTORY_AT], x)
+    newest(ring, block[at.HISTORY_AT], x)
     count = count_damaged(x, order, False, space)
     if not count:
         return
     mend_end(x, count, order, space)
     for i in range(count):
-        at = block[HISTORY_AT] - count + i
-        ring[at if at >= 0 else at + ring.size] = x[x.size - count + i]
+        k = block[at.HISTORY_AT] - count + i
+        ring[k if k >= 0 else k + ring.size] = x[x.size - count + i]

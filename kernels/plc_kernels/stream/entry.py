@@ -9,47 +9,10 @@ from numpy.typing import NDArray
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.predict import BESIDE_FIT, BESIDE_ORDER, is_long, rehearsed_samples
 from plc_kernels.rungs import STEADY_MS, UNSTEADY_MS, order_of, past_samples
+from plc_kernels.stream import layout as at
 from plc_kernels.stream import network, prediction
 from plc_kernels.stream.arrays import Block
-from plc_kernels.stream.layout import (
-    BRIDGES,
-    CHANNELS,
-    COSTS,
-    CROSSFADES,
-    FADES,
-    FILL,
-    FILLS_NOISE,
-    FIRST_RUNG,
-    FROM_ONSETS,
-    HEADER,
-    HISTORY_FILLED,
-    HISTORY_TRUSTED,
-    INSIDE,
-    LADDER,
-    LIMIT_MS,
-    LOOKAHEAD,
-    MAX_CHANNELS,
-    MAX_STEPS,
-    NETWORK,
-    NETWORK_RUNG,
-    NOISE_RUNG,
-    PACKET,
-    PAST,
-    RATE,
-    RING,
-    SEAM,
-    SECOND,
-    SEED,
-    SIZE,
-    SPEECH,
-    STEADY_STEPS,
-    STEP,
-    UNSTEADY_STEPS,
-    array,
-    lay_out,
-    reach_of,
-    reals,
-)
+from plc_kernels.stream.layout import FILL, RING, array, lay_out, reach_of, reals
 from plc_kernels.stream.preparation import BESIDE, add_second, open_second
 from plc_kernels.stream.start import forget_counts, forget_stream, open_stream
 
@@ -66,7 +29,7 @@ _COSTS = _PAST_MS[:, 0] * _PAST_MS[:, 1]
 _FIT_WORK, _PREDICTION_WORK = 8, 4
 _CALIBRATION = 100_000_000
 # Among the names of rungs, behind the steps of both ladders.
-_NOISE_PLACE = 2 * MAX_STEPS
+_NOISE_PLACE = 2 * at.MAX_STEPS
 NETWORK_PLACE = _NOISE_PLACE + 1
 _RUNGS = len(STEADY_MS)
 _ALL_RUNGS = len(_PAST_MS)
@@ -94,7 +57,7 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     """
     rate, channels, packet, lookahead = settings[0], settings[1], settings[2], settings[3]
     first, seam, model, limit = settings[5], settings[6], settings[7], settings[8]
-    if rate < MIN_RATE or rate > MAX_RATE or channels < 1 or channels > MAX_CHANNELS:
+    if rate < MIN_RATE or rate > MAX_RATE or channels < 1 or channels > at.MAX_CHANNELS:
         return 0
     most = (_MAX_PACKET_MS * rate + 999) // 1000
     if packet < min(32, rate // 1000) or packet > most:
@@ -105,25 +68,25 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     if seam < 0 or seam > 1 or limit < 0 or settings[9] < 0 or settings[9] > BESIDE:
         return 0
     header[:] = 0
-    header[RATE] = rate
-    header[CHANNELS] = channels
-    header[PACKET] = packet
-    header[LOOKAHEAD] = lookahead
-    header[SEED] = settings[4]
-    header[FIRST_RUNG] = first
-    header[SEAM] = seam
-    header[INSIDE] = 1
-    header[FADES] = 1
-    header[FROM_ONSETS] = 1
-    header[FILLS_NOISE] = 1
-    header[CROSSFADES] = 1
-    header[BRIDGES] = 1
+    header[at.RATE] = rate
+    header[at.CHANNELS] = channels
+    header[at.PACKET] = packet
+    header[at.LOOKAHEAD] = lookahead
+    header[at.SEED] = settings[4]
+    header[at.FIRST_RUNG] = first
+    header[at.SEAM] = seam
+    header[at.INSIDE] = 1
+    header[at.FADES] = 1
+    header[at.FROM_ONSETS] = 1
+    header[at.FILLS_NOISE] = 1
+    header[at.CROSSFADES] = 1
+    header[at.BRIDGES] = 1
     taken = 0
     if model:
         if not network.choose(model, settings[10], header):
             return 0
         network.measure(model, header)
-        header[NETWORK_RUNG] = NETWORK_PLACE
+        header[at.NETWORK_RUNG] = NETWORK_PLACE
         taken = _network_work(model, header)
         while (
             limit
@@ -134,44 +97,46 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
             taken = _network_work(model, header)
     while first < _RUNGS - 1 and limit and _work(header, first) > limit:
         first += 1
-    header[STEADY_STEPS] = _write_ladder(rate, first, _RUNGS, header, LADDER, 0)
+    header[at.STEADY_STEPS] = _write_ladder(rate, first, _RUNGS, header, at.LADDER, 0)
     unsteady = _RUNGS
     while unsteady < _ALL_RUNGS - 1 and (
         _COSTS[unsteady] > _COSTS[first] or (limit and taken + _work(header, unsteady) > limit)
     ):
         unsteady += 1
-    place = LADDER + 3 * MAX_STEPS
-    header[UNSTEADY_STEPS] = _write_ladder(rate, unsteady, _ALL_RUNGS, header, place, MAX_STEPS)
-    header[NOISE_RUNG] = _NOISE_PLACE
+    place = at.LADDER + 3 * at.MAX_STEPS
+    header[at.UNSTEADY_STEPS] = _write_ladder(
+        rate, unsteady, _ALL_RUNGS, header, place, at.MAX_STEPS
+    )
+    header[at.NOISE_RUNG] = _NOISE_PLACE
     lay_out(header)
-    if header[NETWORK]:
+    if header[at.NETWORK]:
         network.add_places(header)
     if settings[9] and not lookahead:
         add_second(header, settings[9])
-    return int(header[SIZE])
+    return int(header[at.SIZE])
 
 
 @part
 def _network_work(model: int, header: Block) -> int:
     """Return what the dearest run of a network takes, with all that is around it."""
-    return int((1.0 + network.BESIDE_RUN) * header[CHANNELS] * network.operations(model, header))
+    return int((1.0 + network.BESIDE_RUN) * header[at.CHANNELS] * network.operations(model, header))
 
 
 @part
 def _work(header: Block, rung: int) -> int:
     """Return what a lost packet takes at a rung, in multiply-adds of a network."""
-    rate, packet = header[RATE], header[PACKET]
+    rate, packet = header[at.RATE], header[at.PACKET]
     past = past_samples(_PAST_MS[rung, 1], rate)
     order = order_of(_PAST_MS[rung, 0], _PAST_MS[rung, 1], rate)
     fitted, predicted, searched = past, packet, 0
-    if header[NETWORK]:
+    if header[at.NETWORK]:
         ahead, searched = network.drafted(header, rung >= _RUNGS)
         predicted += ahead
-    if header[LOOKAHEAD]:
-        reach = reach_of(rate, packet, header[LOOKAHEAD])
+    if header[at.LOOKAHEAD]:
+        reach = reach_of(rate, packet, header[at.LOOKAHEAD])
         fitted += past + 2 * reach
         predicted += 2 * reach
-    return _work_of(header, order, past, fitted, predicted) + int(header[CHANNELS] * searched)
+    return _work_of(header, order, past, fitted, predicted) + int(header[at.CHANNELS] * searched)
 
 
 @inlined
@@ -181,11 +146,11 @@ def _work_of(header: Block, order: int, past: int, fitted: int, predicted: int) 
     The one beside it is fitted to ``past`` alone, and both are rehearsed.
     """
     beside, also = 0.0, 0.0
-    if is_long(header[RATE], order):
+    if is_long(header[at.RATE], order):
         beside = BESIDE_FIT * past
-        also = BESIDE_ORDER * predicted + (1.0 + BESIDE_ORDER) * rehearsed_samples(header[RATE])
+        also = BESIDE_ORDER * predicted + (1.0 + BESIDE_ORDER) * rehearsed_samples(header[at.RATE])
     work = _FIT_WORK * (fitted + beside) + _PREDICTION_WORK * (predicted + also)
-    return int(header[CHANNELS] * order * work)
+    return int(header[at.CHANNELS] * order * work)
 
 
 @part
@@ -195,12 +160,12 @@ def _write_ladder(rate: int, first: int, end: int, header: Block, place: int, na
     for k in range(first, end):
         past = past_samples(_PAST_MS[k, 1], rate)
         order = order_of(_PAST_MS[k, 0], _PAST_MS[k, 1], rate)
-        at = place + 3 * steps
-        if steps > 0 and header[at - 3] == order and header[at - 2] == past:
+        row = place + 3 * steps
+        if steps > 0 and header[row - 3] == order and header[row - 2] == past:
             continue  # the limits make several rungs one
-        header[at] = order
-        header[at + 1] = past
-        header[at + 2] = name + steps
+        header[row] = order
+        header[row + 1] = past
+        header[row + 2] = name + steps
         steps += 1
     return steps
 
@@ -215,15 +180,15 @@ def open_block(settings: NDArray[np.int64], block: Block) -> None:
         That :func:`prepare` found in range.
     block : int64, shape (n,), written
     """
-    prepare(settings, block[:HEADER])
+    prepare(settings, block[: at.HEADER])
     numbers = reals(block)
     numbers[:] = 0.0
-    numbers[LIMIT_MS] = np.inf
-    numbers[COSTS:] = 0.0
+    numbers[at.LIMIT_MS] = np.inf
+    numbers[at.COSTS :] = 0.0
     open_stream(block)
-    if block[NETWORK]:
+    if block[at.NETWORK]:
         network.open_network(block)
-    if block[SECOND]:
+    if block[at.SECOND]:
         open_second(block, settings[9])
 
 
@@ -246,7 +211,7 @@ def calibrate(block: Block, model: int) -> int:
     int
         What was done, in multiply-adds of a network: at least 100 million.
     """
-    channels, packet = block[CHANNELS], block[PACKET]
+    channels, packet = block[at.CHANNELS], block[at.PACKET]
     ring = array(block, RING)
     fill = array(block, FILL)
     done = 0
@@ -254,17 +219,17 @@ def calibrate(block: Block, model: int) -> int:
         reset(block)
         noise = 1
         for c in range(channels):
-            for i in range(block[PAST]):
+            for i in range(block[at.PAST]):
                 noise = (noise * 1103515245 + 12345) & 0x7FFFFFFF  # ISO C's example of rand()
                 ring[c, i] = noise / 2.0**31 - 0.5
-        block[HISTORY_FILLED] = block[HISTORY_TRUSTED] = block[PAST]
+        block[at.HISTORY_FILLED] = block[at.HISTORY_TRUSTED] = block[at.PAST]
         prediction.begin(block)
         prediction.extend(block, fill)
-        step = LADDER + 3 * block[STEP]
+        step = at.LADDER + 3 * block[at.STEP]
         predicted = packet
-        if block[NETWORK]:
+        if block[at.NETWORK]:
             ran = network.try_out(block, model)
-            ahead, searched = network.drafted(block, block[SPEECH] != 0)
+            ahead, searched = network.drafted(block, block[at.SPEECH] != 0)
             predicted += ahead
             done += int(channels * ((1.0 + network.BESIDE_RUN) * ran + searched))
         done += _work_of(block, block[step], block[step + 1], block[step + 1], predicted)

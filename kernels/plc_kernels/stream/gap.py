@@ -17,19 +17,10 @@ from plc_kernels.spectra.gap import (
     mark_gap,
     synthesise_gap,
 )
+from plc_kernels.stream import layout as at
 from plc_kernels.stream import model as of
 from plc_kernels.stream.arrays import Block, BlockTable, fixed, floats, view_of
-from plc_kernels.stream.layout import (
-    BRIDGE_NET,
-    CHANNELS,
-    MUSIC_NET,
-    NET_WORDS,
-    RATE,
-    SPEECH_NET,
-    TABLE,
-    place,
-    samples_of,
-)
+from plc_kernels.stream.layout import place, samples_of
 from plc_kernels.stream.tables import (
     GRID_SIZE,
     GRID_TABLE,
@@ -42,7 +33,7 @@ from plc_kernels.stream.tables import (
     write_grid,
 )
 
-_table = BlockTable(stop=NET_WORDS)
+_table = BlockTable(stop=at.NET_WORDS)
 _word, _array = _table.word, _table.array
 
 # Sizes that follow from the model and the rate.
@@ -75,8 +66,8 @@ WORKED_IN = (SPECTRA, FILLED, LINE, *(GRID + word for word in GRID_WORKED_IN))
 """Arrays that hold nothing from one answer to the next."""
 _ROWS = _table.rows(_table.arrays)
 _array_of = view_of(_table)
-for _net in (SPEECH_NET, MUSIC_NET, BRIDGE_NET):
-    TABLE.include(_table, _net)
+for _net in (at.SPEECH_NET, at.MUSIC_NET, at.BRIDGE_NET):
+    at.TABLE.include(_table, _net)
 
 
 @inlined
@@ -100,7 +91,7 @@ def measure_gap(header: Block, net: int, model: int, touching: int) -> None:
     touching : int
         Frames that touch the gap.
     """
-    rate = header[RATE]
+    rate = header[at.RATE]
     size = frame_size(model, rate)
     hop = size // OVERLAP
     header[net + DRAFTS] = word_of(model, of.DRAFTS)
@@ -109,8 +100,8 @@ def measure_gap(header: Block, net: int, model: int, touching: int) -> None:
     header[net + CONTEXT] = word_of(model, of.CONTEXT)
     header[net + TOUCHING] = touching
     measure_grid(header, net + GRID, size)
-    header[net + FILLS] = header[CHANNELS]
-    header[net + ROWS] = header[CHANNELS] * header[net + DRAFTS]
+    header[net + FILLS] = header[at.CHANNELS]
+    header[net + ROWS] = header[at.CHANNELS] * header[net + DRAFTS]
     header[net + START] = (header[net + CONTEXT] + INSIDE) * hop
     header[net + SAMPLES] = (header[net + FRAMES] - 1) * hop + size
     header[net + HORIZON] = samples_of(rate, real_of(model, of.HORIZON_MS))
@@ -136,7 +127,7 @@ def mark(block: Block, net: int, gap: int, both: bool) -> None:
         block[net + SIZE],
         block[net + START],
         gap,
-        EDGE_MS * block[RATE] / 1000.0,
+        EDGE_MS * block[at.RATE] / 1000.0,
         both,
         _array_of(block, LOST, net),
         _array_of(block, RAMP, net),

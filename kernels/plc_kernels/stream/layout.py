@@ -276,6 +276,13 @@ ANSWERS = _word()
 UNSOUND = _word()
 """Whether speech's network serves all content; and how often networks were asked, and answered with
 what is no sound."""
+OUTSIDE = _word()
+ASKED = _word()
+GIVEN = _word()
+PHASE = _word()
+"""Whether networks' forward passes are computed outside (:mod:`~plc_kernels.stream.network`); first
+of the words of the network that is asked there; whether its answer was written to FILLED, finite;
+and where a part's fill goes on, 0 for its beginning."""
 
 _counted: list[str] = []
 STATS = TABLE.next
@@ -341,7 +348,8 @@ COSTS = _real(2 * MAX_STEPS)
 """First of a number for each step of both ladders: its cost in ms."""
 NETWORK_MS = _real(3)
 """First of a number for each network, those for speech, music and bridges: what it takes of a
-packet, its drafts included, in ms. The step leaves a network out for which there is no time."""
+packet, its drafts included, in ms; inf: it is not to be asked. The step leaves a network out for
+which there is no time."""
 REAL_WORDS = _reals.next
 REALS = _word(REAL_WORDS)
 _word(-TABLE.next % 8)

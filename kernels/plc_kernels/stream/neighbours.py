@@ -13,20 +13,9 @@ from numpy.typing import NDArray
 from plc_kernels.ar import burg, extrapolate, taps_of
 from plc_kernels.compile import part
 from plc_kernels.history import newest
+from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
-from plc_kernels.stream.layout import (
-    CHANNELS,
-    GUIDE_FIT,
-    GUIDE_GAINS,
-    GUIDE_LINES,
-    GUIDE_ORDER,
-    GUIDE_ROWS,
-    GUIDE_SAMPLES,
-    HISTORY_AT,
-    HISTORY_FILLED,
-    RING,
-    array,
-)
+from plc_kernels.stream.layout import GUIDE_FIT, GUIDE_GAINS, GUIDE_LINES, GUIDE_ROWS, RING, array
 
 # Errors below -100 dBFS are nothing to compare.
 _SILENT = 1e-10
@@ -45,12 +34,12 @@ def compare(block: Block, kept: int) -> None:
     kept : int
         Channels that arrived, bit by bit.
     """
-    channels, order = block[CHANNELS], block[GUIDE_ORDER]
+    channels, order = block[at.CHANNELS], block[at.GUIDE_ORDER]
     gains, lines = array(block, GUIDE_GAINS), array(block, GUIDE_LINES)
     for lost in range(channels):
         gains[lost, 0] = -1.0
         gains[lost, 1] = 0.0
-        if kept >> lost & 1 or block[HISTORY_FILLED] < block[GUIDE_SAMPLES] or order < 4:
+        if kept >> lost & 1 or block[at.HISTORY_FILLED] < block[at.GUIDE_SAMPLES] or order < 4:
             continue
         _rehearse(block, lost, lines[0])
         best = _LEAST_ALIKE
@@ -67,9 +56,9 @@ def compare(block: Block, kept: int) -> None:
 @part
 def _rehearse(block: Block, channel: int, line: NDArray[np.float64]) -> None:
     """Write the errors of a prediction of the newest samples."""
-    n, order = block[GUIDE_SAMPLES], block[GUIDE_ORDER]
+    n, order = block[at.GUIDE_SAMPLES], block[at.GUIDE_ORDER]
     rows, fit, ring = array(block, GUIDE_ROWS), array(block, GUIDE_FIT), array(block, RING)
-    newest(ring[channel], block[HISTORY_AT], rows[0])
+    newest(ring[channel], block[at.HISTORY_AT], rows[0])
     known = n - (line.size - order)
     burg(order, rows[0, :known], rows[1], rows[2], fit[0], fit[1])
     taps_of(fit[1], fit[2, :order])
@@ -111,7 +100,7 @@ def guide(
         As predicted.
     """
     gains = array(block, GUIDE_GAINS)
-    for lost in range(block[CHANNELS]):
+    for lost in range(block[at.CHANNELS]):
         source, gain = int(gains[lost, 0]), np.float32(gains[lost, 1])
         if kept >> lost & 1 or source < 0 or not kept >> source & 1:
             continue

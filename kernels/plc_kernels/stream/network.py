@@ -6,6 +6,12 @@ The step asks for a fill where a stream has a network (:mod:`~plc_kernels.stream
 :mod:`~plc_kernels.stream.recall`. The model is blocks in memory, one after another
 (:mod:`~plc_kernels.stream.model`), which many streams may read; all that is written lies in the
 stream's block.
+
+A network's forward pass is computed here, or OUTSIDE: :func:`fill_part` then ends early, with the
+rows of the network ASKED in its SPECTRA and LOST, and is called again to go on::
+
+    drafts, spectra ─▶ SUBMIT: run it meanwhile ─▶ part played from the draft ─▶ … next packet
+                  └──▶ WAIT: its answer is due, to FILLED, with GIVEN ─▶ samples ─▶ part played
 """
 
 import numpy as np
@@ -28,8 +34,10 @@ from plc_kernels.history import newest
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.plan import COUNT
 from plc_kernels.predict import resume_prediction
+from plc_kernels.recall import LEAST_LAG_MS
 from plc_kernels.spectra.gap import EDGE_MS, INSIDE, OVERLAP, hold_answer
 from plc_kernels.stream import bridge, prediction, recall
+from plc_kernels.stream import layout as at
 from plc_kernels.stream import model as of
 from plc_kernels.stream.arrays import Block, fixed, float_rows, floats, words
 from plc_kernels.stream.gap import (
@@ -59,40 +67,8 @@ from plc_kernels.stream.gap import (
 from plc_kernels.stream.gap import WORKED_IN as GAP_WORKED_IN
 from plc_kernels.stream.layout import (
     AFTER,
-    ANSWERS,
-    BRIDGE,
-    BRIDGE_NET,
-    CHANNELS,
-    FADING,
     FILL,
-    FILL_SAMPLES,
-    GAP,
-    HEARD_LATER,
-    HEARD_SAMPLES,
-    HISTORY_AT,
-    HISTORY_FILLED,
-    KNOWN,
-    LADDER,
-    LANDED,
-    LATE,
-    LISTENS,
-    MUSIC_NET,
-    MUSIC_RATE,
-    NETWORK,
-    NETWORK_PAST,
-    NETWORK_RUNG,
-    NETWORK_TABLE,
-    PACKET,
-    RATE,
-    RECALL_WEIGHT,
     RING,
-    RUNG,
-    SIZE,
-    SPEECH,
-    SPEECH_NET,
-    STEP,
-    TAKEN,
-    UNSOUND,
     array,
     lay_out,
     place,
@@ -114,7 +90,7 @@ from plc_kernels.stream.tables import (
     word_of,
 )
 
-_word, _array = NETWORK_TABLE.word, NETWORK_TABLE.array
+_word, _array = at.NETWORK_TABLE.word, at.NETWORK_TABLE.array
 # What follows from the models and the stream.
 LONGEST = _word()
 PREDICTED = _word()
@@ -129,16 +105,16 @@ WORK_APART = _word()
 the crossfades; whether a burst's first packet waits for speech's network; numbers of memory for a
 run of any network; and 0, or as many that whoever calls lends to each run: WORK_SIZE is 0 then."""
 WORK = _array(np.float32, WORK_SIZE)
-FILLS = _array(np.float32, CHANNELS, LONGEST)
+FILLS = _array(np.float32, at.CHANNELS, LONGEST)
 ENTER_RAMP = _array(np.float32, ENTER)
 LEAVE_RAMP = _array(np.float32, LEAVE)
-_ROWS = NETWORK_TABLE.rows(range(WORK, NETWORK_TABLE.next))
-VOICES = _array(np.float32, CHANNELS, VOICE)
-POINTS_AT = _array(np.float32, CHANNELS, fixed(POINTS))
-PERIODS = _array(np.float64, CHANNELS)
-LAGS = _array(np.int64, CHANNELS)
-SPACE = NETWORK_TABLE.include(SPACE_TABLE)
-_SPEECH_ROWS = NETWORK_TABLE.rows(range(VOICES, NETWORK_TABLE.next))
+_ROWS = at.NETWORK_TABLE.rows(range(WORK, at.NETWORK_TABLE.next))
+VOICES = _array(np.float32, at.CHANNELS, VOICE)
+POINTS_AT = _array(np.float32, at.CHANNELS, fixed(POINTS))
+PERIODS = _array(np.float64, at.CHANNELS)
+LAGS = _array(np.int64, at.CHANNELS)
+SPACE = at.NETWORK_TABLE.include(SPACE_TABLE)
+_SPEECH_ROWS = at.NETWORK_TABLE.rows(range(VOICES, at.NETWORK_TABLE.next))
 # State of a burst.
 SERVED = _word()
 POSITION = _word()
@@ -150,21 +126,31 @@ whether the network's answer is still to be taken; whether it is in the fill; an
 samples are made."""
 NO, SOUND, NO_SOUND = range(3)
 """Of ANSWERED."""
+DONE, SUBMIT, WAIT = range(3)
+"""Answers of :func:`fill_part`."""
+_SUBMITTED, _HEARS_BURST, _HEARS_BRIDGE = 1, 2, 3
+"""Of PHASE."""
 SPEECHS_PLACE, MUSICS_PLACE = 0, 1
 """Places of the networks of bursts among the names of rungs, from NETWORK_RUNG on, and in
 NETWORK_MS; bridges' is the next."""
 
-SWAPPED = (FILLS, SPEECH_NET + LINES, SPEECH_NET + MADE, MUSIC_NET + LINES, MUSIC_NET + MADE)
+SWAPPED = (
+    FILLS,
+    at.SPEECH_NET + LINES,
+    at.SPEECH_NET + MADE,
+    at.MUSIC_NET + LINES,
+    at.MUSIC_NET + MADE,
+)
 """Arrays of a burst, where they are there, which a prepared one brings along."""
 WORKED_IN = (
     WORK,
     *range(VOICES, SERVED),
-    *(net + word for net in (SPEECH_NET, MUSIC_NET) for word in GAP_WORKED_IN),
+    *(net + word for net in (at.SPEECH_NET, at.MUSIC_NET) for word in GAP_WORKED_IN),
     *recall.WORKED_IN,
 )
 """Arrays that the networks of bursts and what is around them work in."""
 
-_NETS = (SPEECH_NET, MUSIC_NET, BRIDGE_NET)
+_NETS = (at.SPEECH_NET, at.MUSIC_NET, at.BRIDGE_NET)
 # A file may come from anywhere: no network of a stream sees more.
 _MOST_S = 4
 BESIDE_RUN = 0.25
@@ -187,26 +173,26 @@ def choose(model: int, size: int, header: Block) -> bool:
     header : int64, shape (HEADER,), read and written
         With the settings.
     """
-    rate = header[RATE]
+    rate = header[at.RATE]
     for net in _NETS:
         header[net + FILE_AT] = -1
     found = False
-    at = 0
+    begin = 0
     while True:
-        one = model + at
+        one = model + begin
         if word_of(one, of.MAGIC_AT) != of.MAGIC:
             return False
         if _fits(one, rate):
             found = True
             serves = word_of(one, of.CONTENT)
-            if serves == of.SPEECH and not there(header, SPEECH_NET):
-                header[SPEECH_NET + FILE_AT] = at
-            elif serves == of.MUSIC and not there(header, MUSIC_NET):
-                header[MUSIC_NET + FILE_AT] = at
+            if serves == of.SPEECH and not there(header, at.SPEECH_NET):
+                header[at.SPEECH_NET + FILE_AT] = begin
+            elif serves == of.MUSIC and not there(header, at.MUSIC_NET):
+                header[at.MUSIC_NET + FILE_AT] = begin
             elif serves == of.SPEECH_BRIDGES and bridge.fits(one, header):
-                header[BRIDGE_NET + FILE_AT] = at
-        at += word_of(one, of.BYTES)
-        if at >= size:
+                header[at.BRIDGE_NET + FILE_AT] = begin
+        begin += word_of(one, of.BYTES)
+        if begin >= size:
             return found
 
 
@@ -219,6 +205,8 @@ def _fits(model: int, rate: int) -> bool:
     horizon = samples_of(rate, real_of(model, of.HORIZON_MS))
     start = (word_of(model, of.CONTEXT) + INSIDE) * hop
     own = word_of(model, of.LOWEST_RATE) <= rate <= word_of(model, of.HIGHEST_RATE)
+    if word_of(model, of.CONTENT) == of.MUSIC:  # passages of the past reach no further
+        own &= samples - start <= samples_of(rate, LEAST_LAG_MS)
     return bool(own and 1 <= horizon <= samples - start and samples <= _MOST_S * rate)
 
 
@@ -236,7 +224,7 @@ def _operations(model: int, header: Block, net: int) -> int:
 
 @inlined
 def _dearest(model: int, header: Block) -> int:
-    dearest = SPEECH_NET
+    dearest = at.SPEECH_NET
     for net in _NETS:
         if _operations(model, header, net) > _operations(model, header, dearest):
             dearest = net
@@ -274,20 +262,20 @@ def measure(model: int, header: Block) -> None:
     header[WORK_APART] = work if header[WORK_APART] else 0
     header[WORK_SIZE] = work - header[WORK_APART]
     header[LONGEST] = 0
-    if there(header, SPEECH_NET):
-        past = _measure_speech(network_of(header, SPEECH_NET, model), header)
-    if there(header, MUSIC_NET):
-        _measure_burst(header, MUSIC_NET, network_of(header, MUSIC_NET, model))
+    if there(header, at.SPEECH_NET):
+        past = _measure_speech(network_of(header, at.SPEECH_NET, model), header)
+    if there(header, at.MUSIC_NET):
+        _measure_burst(header, at.MUSIC_NET, network_of(header, at.MUSIC_NET, model))
         past = max(past, recall.measure(header))
-    if there(header, BRIDGE_NET):
-        past = max(past, bridge.measure(network_of(header, BRIDGE_NET, model), header))
-    header[HEARD_LATER] = header[HEARD_LATER] and there(header, MUSIC_NET)
-    header[LISTENS] = there(header, MUSIC_NET) and not header[HEARD_LATER]
-    header[HEARD_SAMPLES] = past if there(header, SPEECH_NET) else np.iinfo(np.int64).max
-    header[ENTER] = samples_of(header[RATE], EDGE_MS)
-    header[LEAVE] = samples_of(header[RATE], LEAVE_MS)
-    header[NETWORK] = past > 0
-    header[NETWORK_PAST] = past
+    if there(header, at.BRIDGE_NET):
+        past = max(past, bridge.measure(network_of(header, at.BRIDGE_NET, model), header))
+    header[at.HEARD_LATER] = header[at.HEARD_LATER] and there(header, at.MUSIC_NET)
+    header[at.LISTENS] = there(header, at.MUSIC_NET) and not header[at.HEARD_LATER]
+    header[at.HEARD_SAMPLES] = past if there(header, at.SPEECH_NET) else np.iinfo(np.int64).max
+    header[ENTER] = samples_of(header[at.RATE], EDGE_MS)
+    header[LEAVE] = samples_of(header[at.RATE], LEAVE_MS)
+    header[at.NETWORK] = past > 0
+    header[at.NETWORK_PAST] = past
 
 
 @part
@@ -300,15 +288,15 @@ def _measure_burst(header: Block, net: int, model: int) -> None:
 @part
 def _measure_speech(model: int, header: Block) -> int:
     """Write what the network for speech takes; return the samples of history that it reads."""
-    rate = header[RATE]
-    _measure_burst(header, SPEECH_NET, model)
-    start = header[SPEECH_NET + START]
-    known, predicted, _, _ = contour_sizes(rate, header[SPEECH_NET + SAMPLES] - start)
+    rate = header[at.RATE]
+    _measure_burst(header, at.SPEECH_NET, model)
+    start = header[at.SPEECH_NET + START]
+    known, predicted, _, _ = contour_sizes(rate, header[at.SPEECH_NET + SAMPLES] - start)
     header[PREDICTED] = predicted
     header[VOICE] = known + predicted
     measure_space(header, SPACE, model)
-    short = header[PACKET] < rate * PROMPT_PACKET_MS / 1000.0
-    header[PROMPT] = not (rate >= MUSIC_RATE and short)
+    short = header[at.PACKET] < rate * PROMPT_PACKET_MS / 1000.0
+    header[PROMPT] = not (rate >= at.MUSIC_RATE and short)
     return max(int(start), known)
 
 
@@ -328,12 +316,12 @@ def drafted(header: Block, unsteady: bool) -> tuple[int, int]:
         Samples to predict, and multiply-adds of the search for passages.
     """
     ahead = searched = 0
-    if there(header, MUSIC_NET) and not (unsteady and there(header, SPEECH_NET)):
-        ahead = header[MUSIC_NET + SAMPLES] - header[MUSIC_NET + START]
+    if there(header, at.MUSIC_NET) and not (unsteady and there(header, at.SPEECH_NET)):
+        ahead = header[at.MUSIC_NET + SAMPLES] - header[at.MUSIC_NET + START]
         searched = recall.operations(header)
-    if unsteady and there(header, SPEECH_NET):
+    if unsteady and there(header, at.SPEECH_NET):
         ahead = header[PREDICTED]
-    if unsteady and there(header, BRIDGE_NET):
+    if unsteady and there(header, at.BRIDGE_NET):
         ahead = max(ahead, bridge.predicted(header))
     return ahead, searched
 
@@ -342,13 +330,13 @@ def drafted(header: Block, unsteady: bool) -> tuple[int, int]:
 def add_places(header: Block) -> None:
     """Give the arrays of the networks their places, behind those of the stream."""
     place(header, 0, _ROWS)
-    if there(header, SPEECH_NET):
-        place_gap(header, SPEECH_NET)
+    if there(header, at.SPEECH_NET):
+        place_gap(header, at.SPEECH_NET)
         place(header, 0, _SPEECH_ROWS)
-    if there(header, MUSIC_NET):
-        place_gap(header, MUSIC_NET)
+    if there(header, at.MUSIC_NET):
+        place_gap(header, at.MUSIC_NET)
         recall.add_places(header)
-    if there(header, BRIDGE_NET):
+    if there(header, at.BRIDGE_NET):
         bridge.add_places(header)
 
 
@@ -374,9 +362,9 @@ def cost_of(model: int, header: Block, net: int) -> int:
     net : int
         First of the network's words.
     """
-    searched = recall.operations(header) if net == MUSIC_NET and there(header, net) else 0
+    searched = recall.operations(header) if net == at.MUSIC_NET and there(header, net) else 0
     run = (1.0 + BESIDE_RUN) * _operations(model, header, net)
-    return int(header[CHANNELS] * (run + searched))
+    return int(header[at.CHANNELS] * (run + searched))
 
 
 @kernel
@@ -394,7 +382,7 @@ def lay_out_network(model: int, header: Block) -> int:
     measure(model, header)
     lay_out(header)
     add_places(header)
-    return int(header[SIZE])
+    return int(header[at.SIZE])
 
 
 @kernel
@@ -402,7 +390,7 @@ def open_network(block: Block) -> None:
     """Write the tables of a stream's networks."""
     for net in _NETS:
         if there(block, net):
-            open_gap(block, net, net == BRIDGE_NET)
+            open_gap(block, net, net == at.BRIDGE_NET)
     write_ramp(array(block, ENTER_RAMP))
     write_ramp(array(block, LEAVE_RAMP))
 
@@ -410,37 +398,46 @@ def open_network(block: Block) -> None:
 @inlined
 def _choose_net(block: Block) -> int:
     """Return the first word of the network that continues the past; 0: none."""
-    net = SPEECH_NET if block[SPEECH] and there(block, SPEECH_NET) else MUSIC_NET
-    if not there(block, net) or block[HISTORY_FILLED] < block[net + START]:
+    net = at.SPEECH_NET if block[at.SPEECH] and there(block, at.SPEECH_NET) else at.MUSIC_NET
+    if not there(block, net) or block[at.HISTORY_FILLED] < block[net + START]:
         return 0
-    if net == MUSIC_NET and (reals(block)[RECALL_WEIGHT] == 0.0 or block[HEARD_LATER]):
+    if net == at.MUSIC_NET and (reals(block)[at.RECALL_WEIGHT] == 0.0 or block[at.HEARD_LATER]):
         return 0
-    if not prediction.has_time(block, MUSICS_PLACE if net == MUSIC_NET else SPEECHS_PLACE):
+    if not prediction.has_time(block, MUSICS_PLACE if net == at.MUSIC_NET else SPEECHS_PLACE):
         return 0
-    bridged = block[GAP] > 0 and bridge.serves(block, block[GAP])
+    bridged = block[at.GAP] > 0 and bridge.serves(block, block[at.GAP])
     return 0 if bridged else net
 
 
 @part
 def _begin(block: Block, model: int) -> None:
-    """Draft a burst that prediction has begun, and have the network improve on the draft."""
+    """Draft a burst that prediction has begun, and make the rows of its network."""
     block[POSITION] = 0
     block[PENDING] = 0
     block[IMPROVED] = 0
     block[ANSWERED] = NO
     block[bridge.BRIDGED_BY] = 0
-    block[LATE] = bridge.late_samples(block)
+    block[at.LATE] = bridge.late_samples(block)
     net = block[SERVED] = _choose_net(block)
     if net == 0:
         return
-    if net == MUSIC_NET:
-        recall.write_drafts(block, reals(block)[RECALL_WEIGHT])
+    if net == at.MUSIC_NET:
+        recall.write_drafts(block, reals(block)[at.RECALL_WEIGHT])
     else:
         _draft_speech(block, network_of(block, net, model))
     begin_fill(gap_lines(block, net), block[net + START], block[net + HORIZON], array(block, FILLS))
     block[PENDING] = 1
-    if net == SPEECH_NET and block[PROMPT]:
-        _improve(block, model)
+    if block[at.OUTSIDE]:
+        analyse(block, net)
+    elif _is_prompt(block):
+        _answer(block, model)
+        _improve(block)
+
+
+@inlined
+def _is_prompt(block: Block) -> bool:
+    """Tell whether a burst's first packet waits for its network."""
+    return bool(block[SERVED] == at.SPEECH_NET and block[PROMPT])
 
 
 @part
@@ -449,20 +446,21 @@ def try_out(block: Block, model: int) -> int:
 
     Return the multiply-adds of the network's run.
     """
-    block[SPEECH] = there(block, SPEECH_NET)
-    reals(block)[RECALL_WEIGHT] = 1.0
+    block[at.SPEECH] = there(block, at.SPEECH_NET)
+    reals(block)[at.RECALL_WEIGHT] = 1.0
     _begin(block, model)
     if not block[PENDING]:
         return 0
-    _improve(block, model)
+    _answer(block, model)
+    _improve(block)
     return _operations(model, block, block[SERVED])
 
 
 @part
 def _draft_speech(block: Block, model: int) -> None:
     """Write the past and both drafts; prediction goes on from the end of the last."""
-    channels, start, rate = block[CHANNELS], block[SPEECH_NET + START], block[RATE]
-    lines, space = gap_lines(block, SPEECH_NET), space_of(block, SPACE)
+    channels, start, rate = block[at.CHANNELS], block[at.SPEECH_NET + START], block[at.RATE]
+    lines, space = gap_lines(block, at.SPEECH_NET), space_of(block, SPACE)
     ring = array(block, RING)
     known = contour_past(block)
     voices = array(block, VOICES)
@@ -470,13 +468,15 @@ def _draft_speech(block: Block, model: int) -> None:
     periods, lags = array(block, PERIODS), array(block, LAGS)
     for c in range(channels):
         past = lines[2 * c + 1, :start]
-        newest(ring[c], block[HISTORY_AT], past)
+        newest(ring[c], block[at.HISTORY_AT], past)
         lines[2 * c, :start] = past
-    follow(rate, contour_of(model), space, ring, block[HISTORY_AT], voices, points, periods, lags)
+    follow(
+        rate, contour_of(model), space, ring, block[at.HISTORY_AT], voices, points, periods, lags
+    )
     for c in range(channels):
         prediction.extend_channel(block, c, voices[c, known:])
     draft(rate, space, voices, points, periods, lags, start, lines)
-    end = known + block[SPEECH_NET + SAMPLES] - start
+    end = known + block[at.SPEECH_NET + SAMPLES] - start
     for c in range(channels):
         resume_prediction(prediction.predictor_of(block), c, voices[c, :end])
 
@@ -498,20 +498,29 @@ def prepare_burst(block: Block, model: int) -> bool:
 
     The network's answer is ready for the packet that takes it, which is the first or a later one.
     """
-    if block[HEARD_LATER]:
+    if block[at.HEARD_LATER]:
         recall.catch_up(block)
-        block[HEARD_LATER] = 0
+        block[at.HEARD_LATER] = 0
     _begin(block, model)
-    if block[PENDING]:
+    if block[PENDING] and not block[at.OUTSIDE]:
         _answer(block, model)
     return not block[SERVED]
+
+
+@part
+def hear_prepared(block: Block) -> None:
+    """Make the samples of a burst that was prepared, of an answer from outside (GIVEN)."""
+    if not block[PENDING]:
+        return
+    hear_answer(block)
+    if _is_prompt(block):
+        _improve(block)
 
 
 @part
 def _answer(block: Block, model: int) -> None:
     """Run the network; make samples of what it makes of the draft."""
     net = block[SERVED]
-    block[ANSWERED] = NO_SOUND
     analyse(block, net)
     own = network_of(block, net, model)
     run_frames(
@@ -522,9 +531,18 @@ def _answer(block: Block, model: int) -> None:
         array(block, WORK),
         flat_filled(block, net),
     )
-    if not is_sound(block, net):
+    block[at.GIVEN] = is_sound(block, net)
+    hear_answer(block)
+
+
+@part
+def hear_answer(block: Block) -> None:
+    """Make samples of a network's answer, if there is one (GIVEN)."""
+    net = block[SERVED]
+    block[ANSWERED] = NO_SOUND
+    if not block[at.GIVEN]:
         return
-    if net == MUSIC_NET:
+    if net == at.MUSIC_NET:
         hold_answer(
             gap_grid(block, net),
             gap_spectra(block, net),
@@ -534,25 +552,25 @@ def _answer(block: Block, model: int) -> None:
             gap_filled(block, net),
         )
     synthesise(block, net, block[net + HORIZON])
-    if net == MUSIC_NET:
-        weight = reals(block)[RECALL_WEIGHT]
+    if net == at.MUSIC_NET:
+        weight = reals(block)[at.RECALL_WEIGHT]
         weigh_recalled(gap_lines(block, net), block[net + START], weight, gap_made(block, net))
     block[ANSWERED] = SOUND
 
 
 @inlined
 def _count_answer(block: Block) -> None:
-    block[ANSWERS] += 1
-    block[UNSOUND] += block[ANSWERED] == NO_SOUND
+    if block[at.OUTSIDE]:
+        return
+    block[at.ANSWERS] += 1
+    block[at.UNSOUND] += block[ANSWERED] == NO_SOUND
 
 
 @part
-def _improve(block: Block, model: int) -> None:
+def _improve(block: Block) -> None:
     """Crossfade from the draft to the network's answer, unless that is no sound."""
     net = block[SERVED]
     block[PENDING] = 0
-    if block[ANSWERED] == NO:
-        _answer(block, model)
     _count_answer(block)
     if block[ANSWERED] == NO_SOUND:
         return
@@ -569,14 +587,14 @@ def _improve(block: Block, model: int) -> None:
 
 
 @inlined
-def _go_on(block: Block, model: int) -> None:
-    """Take the answer of a network that the burst's first packet did not wait for."""
+def _is_due(block: Block) -> bool:
+    """Tell whether a burst that goes on takes the answer that its first packet did not wait for."""
     net = block[SERVED]
-    if net and block[PENDING] and block[POSITION] >= samples_of(block[RATE], ONSET_MS):
-        if block[POSITION] >= block[net + HORIZON]:
-            block[PENDING] = 0
-        else:
-            _improve(block, model)
+    if not net or not block[PENDING] or block[POSITION] < samples_of(block[at.RATE], ONSET_MS):
+        return False
+    if block[POSITION] >= block[net + HORIZON]:
+        block[PENDING] = 0
+    return bool(block[PENDING])
 
 
 @part
@@ -586,7 +604,7 @@ def _extend(block: Block, c: int, out: NDArray[np.float32]) -> None:
     net = block[SERVED]
     if net:
         lines = gap_lines(block, net)
-        row = lines[(c + 1) * (lines.shape[0] // block[CHANNELS]) - 1]
+        row = lines[(c + 1) * (lines.shape[0] // block[at.CHANNELS]) - 1]
         fill = array(block, FILLS)[c, : block[net + HORIZON]]
         done = play_fill(fill, row[block[net + START] :], block[POSITION], out)
     if done < out.size:
@@ -594,18 +612,21 @@ def _extend(block: Block, c: int, out: NDArray[np.float32]) -> None:
 
 
 @part
-def _bridge(block: Block, model: int) -> None:
-    """Bridge a gap whose end has come, with the fill as its near side."""
-    own = network_of(block, BRIDGE_NET, model)
-    channels, gap = block[CHANNELS], block[BRIDGE]
-    if block[FADING]:  # what the burst began with would go on at full level
+def _bridge(block: Block, model: int) -> bool:
+    """Bridge a gap whose end has come, with the fill as its near side.
+
+    Return whether the rows of the network for bridges are there, which its answer is to improve.
+    """
+    own = network_of(block, at.BRIDGE_NET, model)
+    channels, gap = block[at.CHANNELS], block[at.BRIDGE]
+    if block[at.FADING]:  # what the burst began with would go on at full level
         block[SERVED] = 0
         prediction.begin(block)
     through = prediction.through_rows(block)
-    sides = prediction.bridge_of(block, block[KNOWN], gap)
+    sides = prediction.bridge_of(block, block[at.KNOWN], gap)
     n = gap + sides.meet
     # What was played of a burst is not in step with what follows.
-    along = n > gap and block[GAP] > 0 and bridge.serves(block, gap)
+    along = n > gap and block[at.GAP] > 0 and bridge.serves(block, gap)
     if along:
         bridge.go_through(block, own, gap, n)
     else:
@@ -613,18 +634,24 @@ def _bridge(block: Block, model: int) -> None:
             _extend(block, c, through[c, :n])
         block[POSITION] += n
     if bridge.takes_part(block):
-        block[LANDED] = bridge.land(block, sides, along)
+        block[at.LANDED] = bridge.land(block, sides, along)
     else:
         after = array(block, AFTER)
-        block[LANDED] = prediction.land(block, sides, after)
-    if block[LANDED]:
-        block[SERVED] = 0
-        if bridge.serves(block, gap):
-            bridge.improve(block, own, gap, array(block, WORK))
+        block[at.LANDED] = prediction.land(block, sides, after)
+    if not block[at.LANDED]:
+        return False
+    block[SERVED] = 0
+    if not bridge.serves(block, gap):
+        return False
+    bridge.write_drafts(block, gap)
+    if not block[at.OUTSIDE]:
+        bridge.run(block, own, array(block, WORK))
+        bridge.take(block, gap)
+    return True
 
 
 @kernel
-def fill_part(block: Block, model: int, flags: int) -> None:
+def fill_part(block: Block, model: int, flags: int) -> int:
     """Fill the part that the step asks for, or hear what was played.
 
     Without a network in the block leave it as it is.
@@ -637,38 +664,70 @@ def fill_part(block: Block, model: int, flags: int) -> None:
         Address of its networks' blocks.
     flags : int
         What the step answered.
+
+    Returns
+    -------
+    int
+        DONE; of a stream whose networks run OUTSIDE also SUBMIT, where the rows of the network
+        ASKED are to be taken for a run, or WAIT, where its answer is due. Each is to be followed
+        by another call, of the same flags.
     """
-    if not block[NETWORK]:
-        return
+    if not block[at.NETWORK]:
+        return DONE
     before = flush_denormals()
-    if block[LISTENS] and flags & PLAYED:
+    answer = DONE
+    if block[at.LISTENS] and flags & PLAYED:
         recall.hear(block)
     elif flags & MORE:
-        _fill(block, model, flags)
+        answer = _fill(block, model, flags)
     restore_denormals(before)
+    return answer
 
 
 @inlined
-def _fill(block: Block, model: int, flags: int) -> None:
-    if flags & BEGAN and block[TAKEN]:
-        _take_prepared(block)
-    elif flags & BEGAN:
-        _begin(block, model)
-    if flags & GOES_ON:
-        _go_on(block, model)
-    if flags & WANTS_BRIDGE:
-        _bridge(block, model)
+def _fill(block: Block, model: int, flags: int) -> int:
+    phase = block[at.PHASE]
+    block[at.PHASE] = 0
+    if phase == 0 and flags & BEGAN:
+        if block[at.TAKEN]:
+            _take_prepared(block)
+        else:
+            _begin(block, model)
+            if block[at.OUTSIDE] and block[PENDING]:
+                block[at.ASKED] = block[SERVED]
+                block[at.PHASE] = _HEARS_BURST if _is_prompt(block) else _SUBMITTED
+                return WAIT if _is_prompt(block) else SUBMIT
+    if phase == _HEARS_BURST:
+        hear_answer(block)
+        _improve(block)
+    elif phase <= _SUBMITTED and flags & GOES_ON and _is_due(block):
+        if block[ANSWERED] == NO and block[at.OUTSIDE]:
+            block[at.ASKED] = block[SERVED]
+            block[at.PHASE] = _HEARS_BURST
+            return WAIT
+        if block[ANSWERED] == NO:
+            _answer(block, model)
+        _improve(block)
+    if phase == _HEARS_BRIDGE:
+        bridge.take(block, block[at.BRIDGE])
+    elif flags & WANTS_BRIDGE and _bridge(block, model) and block[at.OUTSIDE]:
+        block[at.ASKED] = at.BRIDGE_NET
+        block[at.PHASE] = _HEARS_BRIDGE
+        return WAIT
     if flags & WANTS_FILL:
-        n = block[FILL_SAMPLES]
-        rows = float_rows(block, FILL, (block[CHANNELS], n))
+        n = block[at.FILL_SAMPLES]
+        rows = float_rows(block, FILL, (block[at.CHANNELS], n))
         for c in range(rows.shape[0]):
             _extend(block, c, rows[c])
         block[POSITION] += n
     net = block[SERVED]
     improved = net > 0 and block[IMPROVED] and block[POSITION] <= block[net + HORIZON]
     if block[bridge.BRIDGED_BY]:
-        block[RUNG] = block[NETWORK_RUNG] + bridge.PLACE
+        block[at.RUNG] = block[at.NETWORK_RUNG] + bridge.PLACE
     elif improved:
-        block[RUNG] = block[NETWORK_RUNG] + (MUSICS_PLACE if net == MUSIC_NET else SPEECHS_PLACE)
+        block[at.RUNG] = block[at.NETWORK_RUNG] + (
+            MUSICS_PLACE if net == at.MUSIC_NET else SPEECHS_PLACE
+        )
     else:
-        block[RUNG] = block[LADDER + 3 * block[STEP] + 2]
+        block[at.RUNG] = block[at.LADDER + 3 * block[at.STEP] + 2]
+    return DONE

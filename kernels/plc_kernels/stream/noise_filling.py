@@ -18,31 +18,22 @@ from plc_kernels.noise_filling import (
     fill_noise,
     first_frame,
 )
+from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.background import channel_state
 from plc_kernels.stream.layout import (
-    CHANNELS,
-    FILLING_AGE,
     FILLING_FACTORS,
     FILLING_FRAME,
     FILLING_LEVELS,
     FILLING_NOISE,
     FILLING_PAST,
     FILLING_RANDOM,
-    FILLING_SAMPLES,
     FILLING_SCRATCH,
     FILLING_SPECTRUM,
     FILLING_TWIDDLES,
     FILLING_WINDOWS,
-    FILLS_NOISE,
-    HISTORY_AT,
-    N_FILLING_FACTORS,
     POWER_SUM,
-    RATE,
     RING,
-    SEED,
-    SPEECH,
-    UNSTEADY,
     array,
     samples_of,
 )
@@ -53,7 +44,7 @@ def _filling(block: Block, c: int) -> Filling:
     """Return a channel's memory; workspace is shared."""
     return Filling(
         array(block, FILLING_WINDOWS),
-        array(block, FILLING_FACTORS)[: block[N_FILLING_FACTORS]],
+        array(block, FILLING_FACTORS)[: block[at.N_FILLING_FACTORS]],
         array(block, FILLING_TWIDDLES),
         array(block, FILLING_SCRATCH),
         array(block, FILLING_FRAME),
@@ -68,19 +59,19 @@ def _filling(block: Block, c: int) -> Filling:
 @part
 def start_filling(block: Block) -> None:
     """Begin the random numbers of a new stream."""
-    if block[FILLS_NOISE]:
-        array(block, FILLING_RANDOM)[0] = first_random(np.uint64(block[SEED]))
+    if block[at.FILLS_NOISE]:
+        array(block, FILLING_RANDOM)[0] = first_random(np.uint64(block[at.SEED]))
 
 
 @part
 def begin_filling(block: Block) -> None:
     """Begin a burst."""
-    block[FILLING_AGE] = 0
-    if not block[FILLS_NOISE]:
+    block[at.FILLING_AGE] = 0
+    if not block[at.FILLS_NOISE]:
         return
     past, ring = array(block, FILLING_PAST), array(block, RING)
-    for c in range(block[CHANNELS]):
-        newest(ring[c], block[HISTORY_AT], past[c])
+    for c in range(block[at.CHANNELS]):
+        newest(ring[c], block[at.HISTORY_AT], past[c])
 
 
 @part
@@ -93,12 +84,12 @@ def fill_noises(block: Block, fill: NDArray[np.float32]) -> None:
         Of the stream.
     fill : float32, shape (channels, n), read and written
     """
-    if not block[FILLS_NOISE] or block[UNSTEADY] or block[SPEECH]:
+    if not block[at.FILLS_NOISE] or block[at.UNSTEADY] or block[at.SPEECH]:
         return
-    rate, age = block[RATE], block[FILLING_AGE]
-    block[FILLING_AGE] += fill.shape[1]
+    rate, age = block[at.RATE], block[at.FILLING_AGE]
+    block[at.FILLING_AGE] += fill.shape[1]
     begin, full = samples_of(rate, BEGIN_MS), samples_of(rate, FULL_MS)
-    first = first_frame(begin, block[FILLING_SAMPLES])
+    first = first_frame(begin, block[at.FILLING_SAMPLES])
     random = array(block, FILLING_RANDOM)
     drawn = random[0]
     for c in range(fill.shape[0]):

@@ -111,7 +111,8 @@ def has_time(block: Block, network: int) -> bool:
     numbers = reals(block)
     steps = block[UNSTEADY_STEPS] if block[UNSTEADY] else block[STEADY_STEPS]
     takes_ms = numbers[NETWORK_MS + network]
-    return bool(takes_ms <= NETWORK_SHARE * numbers[BURST_MS] and block[DEPTH] < steps)
+    within = takes_ms <= NETWORK_SHARE * numbers[BURST_MS] and takes_ms < np.inf
+    return bool(within and block[DEPTH] < steps)
 
 
 @inlined

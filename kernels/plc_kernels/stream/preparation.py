@@ -216,6 +216,17 @@ def prepare(block: Block, model: int) -> int:
 
 
 @kernel
+def hear(block: Block) -> None:
+    """Make the samples of a burst that :func:`prepare` left to a network outside.
+
+    Its answer is in the second set: FILLED of the network SERVED, if that set's word GIVEN says so.
+    """
+    before = flush_denormals()
+    network.hear_prepared(second_set(block))
+    restore_denormals(before)
+
+
+@kernel
 def ask(block: Block) -> int:
     """Look, unless no loss would be heard; return the sample that the burst would begin with.
 

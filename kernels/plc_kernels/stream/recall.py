@@ -24,31 +24,14 @@ from plc_kernels.recall import (
     recall,
     recall_sizes,
 )
+from plc_kernels.stream import layout as at
 from plc_kernels.stream import prediction
 from plc_kernels.stream.arrays import Block, fixed
 from plc_kernels.stream.gap import SAMPLES, START, gap_lines
-from plc_kernels.stream.layout import (
-    CHANNELS,
-    EPOCH,
-    HISTORY_AT,
-    HISTORY_FILLED,
-    MOST_ORDER,
-    MUSIC_NET,
-    PACKET,
-    PART_BEGIN,
-    PART_STOP,
-    PAST,
-    PLAYED_AT,
-    RATE,
-    RECALL_TABLE,
-    RING,
-    array,
-    place,
-    samples_of,
-)
+from plc_kernels.stream.layout import RING, array, place, samples_of
 from plc_kernels.stream.step import is_heard
 
-_word, _array = RECALL_TABLE.word, RECALL_TABLE.array
+_word, _array = at.RECALL_TABLE.word, at.RECALL_TABLE.array
 # Sizes, as plc_kernels.recall has them; samples of the sum before the gap; and lags.
 STRIDE = _word()
 REFINED = _word()
@@ -63,10 +46,10 @@ _REHEARSED = _word()
 _LATEST = _word()
 _LINE = _word()
 _LAGS = _word()
-THINNING = _array(np.float64, CHANNELS, fixed(4))
-HEARD = _array(np.float32, CHANNELS, _LINE)
-POWERS = _array(np.float32, CHANNELS, _LINE)
-CORRELATIONS = _array(np.float32, CHANNELS, _LAGS)
+THINNING = _array(np.float64, at.CHANNELS, fixed(4))
+HEARD = _array(np.float32, at.CHANNELS, _LINE)
+POWERS = _array(np.float32, at.CHANNELS, _LINE)
+CORRELATIONS = _array(np.float32, at.CHANNELS, _LAGS)
 ENDS = _array(np.int64, _N_ENDS)
 """The last are the sample of the stream up to which it was listened to, and that stream's EPOCH."""
 SEARCH = (THINNING, HEARD, POWERS, CORRELATIONS, ENDS)
@@ -82,15 +65,15 @@ NORMAL = _array(np.float64, fixed(PASSAGES), fixed(PASSAGES))
 SHARES = _array(np.float64, fixed(PASSAGES))
 FOUND = _array(np.int64, fixed(PASSAGES))
 SCORES = _array(np.float32, fixed(PASSAGES))
-SUMS = _array(np.float32, CHANNELS, _SUMMED)
-PEAKS = _array(np.float64, CHANNELS)
-ERRORS = _array(np.float64, CHANNELS)
+SUMS = _array(np.float32, at.CHANNELS, _SUMMED)
+PEAKS = _array(np.float64, at.CHANNELS)
+ERRORS = _array(np.float64, at.CHANNELS)
 """Mean square error of each channel's prediction, as it was rehearsed."""
 REHEARSED = _array(np.float32, _REHEARSED)
 PLAYED = _array(np.float32, _LATEST)
-WORKED_IN = tuple(range(THINNED, RECALL_TABLE.next))
+WORKED_IN = tuple(range(THINNED, at.RECALL_TABLE.next))
 """Arrays that drafts are made in."""
-_ROWS = RECALL_TABLE.rows(range(THINNING, RECALL_TABLE.next))
+_ROWS = at.RECALL_TABLE.rows(range(THINNING, at.RECALL_TABLE.next))
 # Of what was not heard a part takes in as much as is three times as long as itself.
 _AT_ONCE = 4
 
@@ -98,19 +81,19 @@ _AT_ONCE = 4
 @part
 def measure(header: Block) -> int:
     """Write what the search takes; return the samples of history that it reads."""
-    stride, past, lags, refined, match = recall_sizes(header[RATE])
+    stride, past, lags, refined, match = recall_sizes(header[at.RATE])
     header[STRIDE] = stride
     header[SEARCHED] = lags
     header[REFINED] = refined
     header[MATCH] = match
-    header[KNOWN] = max(match, header[MUSIC_NET + START])
+    header[KNOWN] = max(match, header[at.MUSIC_NET + START])
     return past
 
 
 @inlined
 def operations(header: Block) -> int:
     """Return the multiply-adds of a search: what it listens to, and what it then weighs."""
-    heard = header[SEARCHED] * (header[PACKET] // header[STRIDE] + 1)
+    heard = header[SEARCHED] * (header[at.PACKET] // header[STRIDE] + 1)
     refined = PASSAGES * header[REFINED] * (2 * header[STRIDE] + 1)
     return int(heard + refined + PASSAGES * PASSAGES * header[MATCH] // 2)
 
@@ -118,14 +101,14 @@ def operations(header: Block) -> int:
 @part
 def add_places(header: Block) -> None:
     """Give the arrays of the search their places."""
-    rate, ahead = header[RATE], header[MUSIC_NET + SAMPLES] - header[MUSIC_NET + START]
+    rate, ahead = header[at.RATE], header[at.MUSIC_NET + SAMPLES] - header[at.MUSIC_NET + START]
     header[_LINE] = ROWS * LINE_ROW
     header[_LAGS] = ROWS * LAG_ROW
-    header[_N_ENDS] = header[CHANNELS] + 2
+    header[_N_ENDS] = header[at.CHANNELS] + 2
     header[_LOOKED] = header[REFINED] + 2 * header[STRIDE]
     header[_SUMMED] = header[KNOWN] + ahead
     header[_REHEARSED] = rehearsed_samples(rate)
-    header[_LATEST] = header[MOST_ORDER] + samples_of(rate, COMPARED_MS)
+    header[_LATEST] = header[at.MOST_ORDER] + samples_of(rate, COMPARED_MS)
     place(header, 0, _ROWS)
 
 
@@ -160,14 +143,14 @@ def _space(block: Block) -> RecallSpace:
 @inlined
 def _seen(block: Block) -> NDArray[np.int64]:
     """Return the sample up to which the stream was listened to, and its EPOCH, shape (2,)."""
-    return array(block, ENDS)[block[CHANNELS] :]
+    return array(block, ENDS)[block[at.CHANNELS] :]
 
 
 @part
 def hear(block: Block) -> None:
     """Take in the part that was played, and some of what is before it and was not heard."""
-    part = block[PART_STOP] - block[PART_BEGIN]
-    _take_in(block, block[PLAYED_AT] + part, _AT_ONCE * part)
+    part = block[at.PART_STOP] - block[at.PART_BEGIN]
+    _take_in(block, block[at.PLAYED_AT] + part, _AT_ONCE * part)
 
 
 @part
@@ -180,7 +163,7 @@ def catch_up(block: Block) -> None:
         Of the stream, whose next sample is PLAYED_AT.
     """
     if is_heard(block):
-        _take_in(block, block[PLAYED_AT], block[HISTORY_FILLED])
+        _take_in(block, block[at.PLAYED_AT], block[at.HISTORY_FILLED])
 
 
 @part
@@ -188,24 +171,24 @@ def _take_in(block: Block, stop: int, most: int) -> None:
     """Take in ``most`` samples of what was played before ``stop``, as far as the history has it."""
     seen = _seen(block)
     behind = stop - seen[0]
-    if seen[1] != block[EPOCH] or behind > block[HISTORY_FILLED]:
-        for c in range(block[CHANNELS]):
-            forget(block[RATE], _search(block, c))
-        behind = block[HISTORY_FILLED]
+    if seen[1] != block[at.EPOCH] or behind > block[at.HISTORY_FILLED]:
+        for c in range(block[at.CHANNELS]):
+            forget(block[at.RATE], _search(block, c))
+        behind = block[at.HISTORY_FILLED]
     left = max(behind - most, 0)
     seen[0] = stop - left
-    seen[1] = block[EPOCH]
+    seen[1] = block[at.EPOCH]
     ring = array(block, RING)
-    longest = min(block[PACKET], block[_LATEST])
+    longest = min(block[at.PACKET], block[_LATEST])
     while behind > left:
         # A piece ends with its packet, whenever it is taken in: a sum is as its terms are grouped.
-        of_packet = block[PACKET] - (stop - behind) % block[PACKET]
+        of_packet = block[at.PACKET] - (stop - behind) % block[at.PACKET]
         played = array(block, PLAYED)[: min(behind - left, longest, of_packet)]
-        position = block[HISTORY_AT] - behind + played.size
+        position = block[at.HISTORY_AT] - behind + played.size
         behind -= played.size
-        for c in range(block[CHANNELS]):
-            newest(ring[c], position if position >= 0 else position + block[PAST], played)
-            listen(block[RATE], _space(block), _search(block, c), played)
+        for c in range(block[at.CHANNELS]):
+            newest(ring[c], position if position >= 0 else position + block[at.PAST], played)
+            listen(block[at.RATE], _space(block), _search(block, c), played)
 
 
 @part
@@ -219,18 +202,20 @@ def write_drafts(block: Block, weight: float) -> None:
     weight : float
         Of the passages, 0 to 1.
     """
-    channels, start, known = block[CHANNELS], block[MUSIC_NET + START], block[KNOWN]
+    channels, start, known = block[at.CHANNELS], block[at.MUSIC_NET + START], block[KNOWN]
     seen = _seen(block)
-    is_all_heard = seen[0] == block[PLAYED_AT] and seen[1] == block[EPOCH]
-    lines = gap_lines(block, MUSIC_NET)
+    is_all_heard = seen[0] == block[at.PLAYED_AT] and seen[1] == block[at.EPOCH]
+    lines = gap_lines(block, at.MUSIC_NET)
     ring = array(block, RING)
     sums = array(block, SUMS)
     peaks = array(block, PEAKS)
     for c in range(channels):
-        newest(ring[c], block[HISTORY_AT], lines[2 * c + 1, :start])
-        at, filled = block[HISTORY_AT], block[HISTORY_FILLED] if is_all_heard else 0
+        newest(ring[c], block[at.HISTORY_AT], lines[2 * c + 1, :start])
+        position, filled = block[at.HISTORY_AT], block[at.HISTORY_FILLED] if is_all_heard else 0
         search = _search(block, c)
-        peaks[c] = recall(block[RATE], known, _space(block), search, ring[c], at, filled, sums[c])
+        peaks[c] = recall(
+            block[at.RATE], known, _space(block), search, ring[c], position, filled, sums[c]
+        )
     p = prediction.predictor_of(block)
     for c in range(channels):
         rows = lines[2 * c : 2 * c + 2]
@@ -240,7 +225,7 @@ def write_drafts(block: Block, weight: float) -> None:
             array(block, REHEARSED),
             array(block, PLAYED),
             ring[c],
-            block[HISTORY_AT],
+            block[at.HISTORY_AT],
             sums[c],
             known,
             peaks[c],

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,6 @@ from plc.models.kinds import KINDS, opener
 from plc.models.manifest import Manifest
 from plc.networks.drafts import Found, TwoSidedDraft
 from plc.networks.files.gap_filler import GapFiller, Hints, check_kind, find_models
-from plc.networks.files.spoken import SpokenGaps
 from plc.networks.spectra import GapSpectra
 from plc.predict.content import speech_probability
 from plc.predict.contour import contour_model
@@ -39,6 +39,18 @@ _CERTAIN_DB, _DOUBTFUL_DB = -38.0, -22.0
 _ALONE_MS = 128.0
 
 _opened = threading.local()
+
+
+class Spoken(Protocol):
+    """What fills gaps of speech: :class:`plc.engine.spoken.SpokenGaps`."""
+
+    horizon: int
+
+    def fill(
+        self, row: NDArray[np.float32], start: int, stop: int, end: int
+    ) -> NDArray[np.float32] | None:
+        """Return a fill of ``row[start:stop]``, with ``row[stop:end]`` known; None if it cannot."""
+        ...
 
 
 class TwoSidedNetwork:
@@ -129,7 +141,7 @@ class TwoSidedNetworks(GapFiller):
         By content: ``music``, ``speech`` or both.
     sample_rate : int
         In Hz.
-    spoken : SpokenGaps or None
+    spoken : Spoken or None
         What fills the gaps of speech; one that is longer than its horizon, and that no other
         follows soon, gets the mean of it and the model for speech.
 
@@ -143,7 +155,7 @@ class TwoSidedNetworks(GapFiller):
         self,
         manifests: Mapping[str, Manifest],
         sample_rate: int,
-        spoken: SpokenGaps | None = None,
+        spoken: Spoken | None = None,
     ) -> None:
         self._rate = sample_rate
         opened = {m.name: TwoSidedNetwork(m, sample_rate) for m in manifests.values()}
@@ -194,7 +206,7 @@ class TwoSidedNetworks(GapFiller):
         row[start:stop] = filled + np.float32(min(say, 1.0)) * (fill - filled)
         return True
 
-    def _both_serve(self, spoken: SpokenGaps, start: int, stop: int, end: int) -> bool:
+    def _both_serve(self, spoken: Spoken, start: int, stop: int, end: int) -> bool:
         """Tell whether a gap is long and no other follows soon."""
         alone = end - stop >= round(_ALONE_MS * self._rate / 1000.0)
         return alone and stop - start > spoken.horizon
@@ -319,9 +331,10 @@ def _of_the_package(sample_rate: int) -> GapFiller | None:
     if not by_content or find_spec("onnxruntime") is None:
         return None
     try:
-        spoken = None
+        spoken: Spoken | None = None
         if {"causal", "bridge"} <= of_speech.keys():
-            spoken = SpokenGaps(of_speech["causal"], of_speech["bridge"], sample_rate)
+            open_spoken = opener("plc.engine.spoken:SpokenGaps")
+            spoken = open_spoken(of_speech["causal"], of_speech["bridge"], sample_rate)
         return TwoSidedNetworks(by_content, sample_rate, spoken)
     except (ModelError, MissingExtraError) as error:
         notice.tell(f"gaps are filled without a network: {in_a_line(error)}")

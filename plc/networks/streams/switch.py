@@ -5,14 +5,13 @@ from plc.runtime.runner import Outcome
 
 
 class Switch:
-    """Turns a network off after misses, then its drafts, and both on again after calm.
+    """Turns a network off after misses, and on again after calm.
 
     Notes
     -----
-    The rules are those of :class:`~plc.predict.ladder.Pace` with two steps: two misses within a
+    The rules are those of :class:`~plc.predict.ladder.Pace` with one step: two misses within a
     hundred turn it off. While it is off, concealments without a network count as calm. A network is
     judged by wall time, as its answer is of no use after its deadline, whoever had the processor.
-    Where it is off and a packet takes too long all the same, its drafts are what is too slow.
     """
 
     __slots__ = ("_pace", "_turns")
@@ -26,20 +25,15 @@ class Switch:
         """True if the network may be used."""
         return self._pace.depth == 0
 
-    @property
-    def drafts(self) -> bool:
-        """True if its drafts may be made."""
-        return self._pace.depth <= 1
-
     def note(self, outcome: Outcome) -> bool:
         """Count one outcome; return whether the switch turns."""
         if outcome is Outcome.ABSENT:
             return False  # what it is busy with has been counted
-        return self._count(self._pace.note(outcome is not Outcome.DONE, 2))
+        return self._count(self._pace.note(outcome is not Outcome.DONE, 1))
 
     def note_off(self) -> None:
         """Count a concealment for which the network was off."""
-        self._pace.note(False, 2)
+        self._pace.note(False, 1)
 
     def pass_time(self, ms: float) -> bool:
         """Advance the stream's time; return whether the switch turns."""

@@ -94,7 +94,6 @@ def test_samples_and_counters_are_those_of_the_concealer(
     if "music" in names:
         by_kind["causal"].setdefault("speech", find("music"))
     monkeypatch.setattr(methods, "stream_models", lambda *_: (*by_kind.values(),))
-    monkeypatch.setattr(methods, "_in_the_step", lambda *_: None)  # by fillers
     concealer = Concealer(rate, channels, packet, lookahead, budget_ms=math.inf, prepare="never")
     settings = settings_of(rate, channels, packet, lookahead)
     other = "speech-narrowband" if rate >= 16_000 else "speech"  # is passed over

@@ -230,26 +230,26 @@ def _types(kernel: Any) -> set[tuple[object, ...]]:
 
 
 def test_every_kernel_is_compiled_for_one_set_of_types_and_closed() -> None:
-    warm.warm_up(networks=True)
-    for kernel in warm.AUDIO_PATH + warm.FILLERS + warm.NETWORK_FILLERS:
+    warm.warm_up(fillers=True)
+    for kernel in warm.AUDIO_PATH + warm.FILLERS:
         assert len(_types(kernel)) == 1, kernel.__name__
         assert not kernel._can_compile, kernel.__name__
 
 
 def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
     # Those that others call are compiled with them; these are called from Python.
-    from plc.engine import ahead, concealer, memory, network_choice, networks, stats
-    from plc.predict import baselines, contour, history, linear, lpc, passages
+    from plc.engine import ahead, concealer, memory, network_choice, networks, outside, stats
+    from plc.predict import baselines, history, linear, lpc
 
     def used(*modules: ModuleType) -> set[Any]:
         values = [value for module in modules for value in vars(module).values()]
         return {value for value in values if hasattr(value, "disable_compile")}
 
-    by_step = used(concealer, memory, stats, ahead, networks, network_choice)
+    by_step = used(concealer, memory, stats, ahead, networks, network_choice, outside)
     assert by_step <= {*warm.AUDIO_PATH}
-    by_fillers = used(baselines, contour, linear, lpc, passages, history)
-    assert by_fillers <= {*warm.AUDIO_PATH, *warm.FILLERS, *warm.NETWORK_FILLERS}
-    assert len(by_step | by_fillers) >= 30
+    by_fillers = used(baselines, linear, lpc, history)
+    assert by_fillers <= {*warm.AUDIO_PATH, *warm.FILLERS}
+    assert len(by_step | by_fillers) >= 19
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
 def test_another_type_is_an_error_instead_of_a_compilation(
     kernel: Any, arguments: tuple[Any, ...]
 ) -> None:
-    warm.warm_up(networks=True)
+    warm.warm_up(fillers=True)
     before = list(kernel.signatures)
     with pytest.raises(TypeError, match="No matching definition"):
         kernel(*arguments)

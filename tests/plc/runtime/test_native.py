@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from plc import Concealer
 from plc.audio.loss import GilbertElliott
+from plc.engine import outside
 from plc.errors import MissingExtraError, ModelError
 from plc.extras import install_command
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
 from plc.networks import flat
-from plc.networks.streams import served as served_module
 from plc.runtime import native
 from plc.runtime import network as network_module
 from plc.runtime.bound import SessionReport
@@ -107,7 +107,7 @@ def test_of_real_losses_the_kernels_make_what_onnx_runtime_makes(
     def open_both(manifest: Manifest, shape: NetworkShape, providers: str) -> Runnable:
         return _Both(manifest, shape, apart)
 
-    monkeypatch.setattr(served_module, "open_network", open_both)
+    monkeypatch.setattr(outside, "open_network", open_both)
     clip = "music" if name == "music" else "speech"
     path = str(files("plc") / "data" / f"{clip}.flac")
     signal, clip_rate = soundfile.read(path, dtype="float32", always_2d=True)

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.concealer import Concealer
-from plc.networks.drafts import BridgeDraft
-from plc.networks.streams.filler import NetworkFiller
-from plc.networks.streams.served import ServedNetwork
-from plc.predict.history import History
+from plc_kernels.stream.bridge import BRIDGED_BY
+from plc_kernels.stream.gap import LINES, START
+from plc_kernels.stream.layout import BRIDGE, BRIDGE_NET
 from plc_training.data.segments import BridgePlan, Pieces, Samples
 from plc_training.tasks.heard_plan import (
     JUDGED,
@@ -121,26 +120,6 @@ class HeardBridgePlan(PiecesPlan):
         return lines
 
 
-def _record(filler: NetworkFiller) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Return a list that gets the drafts and the fill of each bridge that a network improves."""
-    made: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
-    improve = filler._improve
-
-    def improve_and_keep(
-        served: ServedNetwork[BridgeDraft],
-        history: History,
-        after: NDArray[np.float32],
-        out: NDArray[np.float32],
-    ) -> bool:
-        done = improve(served, history, after, out)
-        if done:
-            made.append((served.gap.rows[0, :, served.gap.gap_start :].copy(), out[0].copy()))
-        return done
-
-    filler._improve = improve_and_keep  # type: ignore[method-assign]  # of this object alone
-    return made
-
-
 def _concealed(
     x: NDArray[np.float32],
     lost: NDArray[np.bool_],
@@ -154,17 +133,18 @@ def _concealed(
         packet_samples=packet,
         lookahead=lookahead,
         budget_ms=float("inf"),
-        provider="cpu",
     )
-    filler = concealer._method.filler
-    assert isinstance(filler, NetworkFiller), "ONNX Runtime comes with the extra for training"
-    fills = _record(filler)
+    memory = concealer._memory
+    block, rows = memory.block, memory.array(BRIDGE_NET + LINES)
+    start = int(block[BRIDGE_NET + START])
     played = np.zeros(x.size + lookahead * packet, np.float32)
     found = []
     for k, gone in enumerate(np.append(lost, np.zeros(lookahead, np.bool_))):
         begin = k * packet
-        block = x[begin : begin + packet, None] if k < lost.size else np.zeros((packet, 1), x.dtype)
-        played[begin : begin + packet] = concealer.push(None if gone else block)[:, 0]
-        found += [(begin - lookahead * packet, *made) for made in fills]
-        fills.clear()
+        given = x[begin : begin + packet, None] if k < lost.size else np.zeros((packet, 1), x.dtype)
+        block[BRIDGED_BY] = 0
+        played[begin : begin + packet] = concealer.push(None if gone else given)[:, 0]
+        if block[BRIDGED_BY]:
+            fill = memory.bridge[0, : block[BRIDGE]].copy()
+            found.append((begin - lookahead * packet, rows[:, start:].copy(), fill))
     return played[lookahead * packet :], found

@@ -26,9 +26,9 @@ from plc.errors import ConfigError, ModelError
 from plc.limits import RECOVERY_MS
 from plc.models.catalogue import find
 from plc.networks.spectra import GapSpectra
-from plc.networks.streams.filler import LEAVE_MS
 from plc.runtime.network import open_network
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
+from plc_kernels.burst import LEAVE_MS
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp
 from plc_kernels.stream.layout import FADE_MS, UNSTEADY_HOLD_MS
 from plc_training.data.segments import CausalPlan, Pieces, Samples, SegmentPlan

@@ -31,20 +31,6 @@ def test_turns_are_counted_until_they_are_taken_or_forgotten() -> None:
     assert switch.take_turns() == 0
 
 
-def test_what_is_late_while_it_is_off_turns_its_drafts_off_too() -> None:
-    switch = Switch()
-    for k in range(4):
-        assert switch.drafts
-        switch.note(Outcome.LATE)
-        assert switch.on == (k == 0)
-    assert not switch.drafts
-    for _ in range(3):
-        switch.note_off()
-    assert switch.pass_time(1e6)
-    assert switch.drafts
-    assert not switch.on
-
-
 def _seconds_until_on(switch: Switch, loss_every: int) -> float:
     """Return after how many s the network is asked again, with packets of 10 ms."""
     for k in range(1, 10_000):

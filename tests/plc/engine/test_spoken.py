@@ -10,9 +10,9 @@ pytest.importorskip("onnxruntime")
 from plc import conceal, inpaint
 from plc.audio.loss import gaps_of
 from plc.engine.samples import Packet
+from plc.engine.spoken import SpokenGaps
 from plc.models.catalogue import find, models_folder
 from plc.networks.files.inpaint import open_gap_filler
-from plc.networks.files.spoken import SpokenGaps
 
 RATE = 16_000
 PACKET = 160

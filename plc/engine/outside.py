@@ -1,0 +1,257 @@
+"""The forward passes of a stream's networks, computed outside its step by ONNX Runtime.
+
+The step makes the rows of a network and the samples of its answer, whoever computes what lies
+between (:mod:`plc_kernels.stream.network`)::
+
+    fill ─▶ fill_part ─ SUBMIT ─▶ runner.submit ─▶ fill_part ─ DONE      the draft is played
+         ─▶ fill_part ─ WAIT ──▶ runner.collect, by the deadline ─▶ fill_part ─ DONE
+
+What is late or fails is replaced by the draft. A network that is too slow for its stream misses its
+first deadlines and is switched off for a while; none is timed beforehand.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.compiled import DirectCall
+from plc.engine.networks import NETS
+from plc.networks.streams.served import ANSWER_BY, StreamContext, described
+from plc.networks.streams.switch import Switch
+from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
+from plc.runtime.runner import NO_TICKET, Outcome
+from plc_kernels.stream import layout, preparation
+from plc_kernels.stream.gap import FILLED, LOST, SPECTRA
+from plc_kernels.stream.network import (
+    ANSWERED,
+    DONE,
+    NO,
+    NO_SOUND,
+    PENDING,
+    SERVED,
+    SUBMIT,
+    fill_part,
+)
+from plc_kernels.stream.step import BEGAN, WANTS_BRIDGE
+
+if TYPE_CHECKING:
+    from plc.engine.memory import StreamMemory
+    from plc.models.manifest import Manifest
+
+_fill_part = DirectCall(fill_part)
+_hear = DirectCall(preparation.hear)
+
+
+class _Outside:
+    """One network: its runner, its switch, and its arrays in the stream's memory."""
+
+    def __init__(
+        self, manifest: "Manifest", of: str, context: StreamContext, prepares: bool
+    ) -> None:
+        rate = context.sample_rate
+        shape = NetworkShape(manifest.bins(rate), manifest.frames(rate), context.channels)
+        open_it = partial(open_network, manifest, shape, providers=context.provider)
+        self.manifest = manifest
+        self.net = NETS[of]
+        self.place = tuple(NETS).index(of)
+        self.runner = context.runner(open_it, network_signature(manifest, shape))
+        self.ahead: GapNetwork | None = open_it() if prepares else None
+        """For the thread that prepares."""
+        self.switch = Switch()
+        self.spectra = self.lost = self.filled = np.zeros(0, np.float32)
+
+    def attach(self, memory: "StreamMemory") -> None:
+        """Take the arrays that the step writes and reads."""
+        rows, self.lost, self.filled = (
+            memory.array(self.net + word) for word in (SPECTRA, LOST, FILLED)
+        )
+        self.spectra = rows.reshape(self.lost.shape[0], -1, *rows.shape[1:])
+        self.cost_ms = float(memory.numbers[layout.NETWORK_MS + self.place])
+
+
+class OutsideNetworks:
+    """The networks of one stream, run by ONNX Runtime.
+
+    Parameters
+    ----------
+    manifests : dict
+        By content of :data:`~plc.engine.networks.NETS`.
+    context : StreamContext
+        The stream, and the conditions that they run under.
+    prepares : bool
+        Whether bursts are prepared, for which another thread runs networks of its own.
+
+    Raises
+    ------
+    ConfigError, ModelError, MissingExtraError
+        As :func:`~plc.runtime.network.open_network` raises them.
+    """
+
+    def __init__(
+        self, manifests: "dict[str, Manifest]", context: StreamContext, prepares: bool
+    ) -> None:
+        self._networks = {
+            of: _Outside(each, of, context, prepares) for of, each in manifests.items()
+        }
+        self._by_net = {each.net: each for each in self._networks.values()}
+        self._clock = context.clock
+        self._wait_s = ANSWER_BY * context.limit_ms / 1000.0
+        self._counters = context.counters
+        self._asked: _Outside | None = None
+        """Whose answer is still to be taken."""
+        self._ticket = NO_TICKET
+        self._used: _Outside | None = None
+        """Whose rows were made since the last packet."""
+        _hear.settle()
+
+    def attach(self, memory: "StreamMemory") -> None:
+        """Take the memory of the stream."""
+        self._memory, self._block = memory, memory.block
+        for each in self._networks.values():
+            each.attach(memory)
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Return by content the model, where it runs, whether it is in use, its last error."""
+        return {
+            of: {"model": each.manifest.name} | described(each.runner, each.switch)
+            for of, each in self._networks.items()
+        }
+
+    def fill(self, flags: int) -> None:
+        """Do as :func:`~plc_kernels.stream.network.fill_part`, and run the networks it asks for.
+
+        Parameters
+        ----------
+        flags : int
+            What the step answered.
+        """
+        block, model = self._block, self._memory.model
+        deadline_s = self._clock() + self._wait_s
+        if flags & BEGAN:
+            self._abandon()
+        if flags & (BEGAN | WANTS_BRIDGE):
+            self._count_off(flags & WANTS_BRIDGE != 0)
+        block[layout.PHASE] = 0
+        answer = _fill_part.run(block, model, flags)
+        if flags & BEGAN and block[layout.TAKEN] and block[SERVED]:
+            self._count_prepared(int(block[ANSWERED]))
+        while answer != DONE:
+            asked = self._by_net[int(block[layout.ASKED])]
+            if answer == SUBMIT:
+                self._submit(asked)
+            else:
+                block[layout.GIVEN] = self._collect(asked, deadline_s)
+            answer = _fill_part.run(block, model, flags)
+
+    def _count_off(self, bridged: bool) -> None:
+        """Count a burst or bridge whose network is switched off."""
+        speech = self._block[layout.SPEECH]
+        serves = self._by_net.get(layout.BRIDGE_NET if bridged else layout.SPEECH_NET)
+        if not speech:
+            serves = None
+        if serves is None and not bridged:
+            serves = self._by_net.get(layout.MUSIC_NET)
+        if serves is not None and not serves.switch.on:
+            self._counters.network_off += 1
+            serves.switch.note_off()
+            self._set_costs()
+
+    def _submit(self, asked: _Outside) -> None:
+        self._abandon()
+        self._asked = self._used = asked
+        self._ticket = asked.runner.submit(asked.spectra, asked.lost)
+
+    def _collect(self, asked: _Outside, deadline_s: float) -> bool:
+        """Write a network's answer to FILLED; return whether it is there in time, and sound."""
+        if self._asked is not asked:
+            self._submit(asked)
+        ticket, self._ticket, self._asked = self._ticket, NO_TICKET, None
+        outcome = asked.runner.collect(ticket, deadline_s, asked.filled)
+        if asked.switch.note(outcome):
+            self._set_costs()
+        return outcome.usable
+
+    def _abandon(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None and self._ticket != NO_TICKET:
+            asked.runner.abandon()
+        self._ticket = NO_TICKET
+
+    def _set_costs(self) -> None:
+        """Tell the step which networks are in use."""
+        for each in self._networks.values():
+            cost_ms = each.cost_ms if each.switch.on else np.inf
+            self._memory.numbers[layout.NETWORK_MS + each.place] = cost_ms
+
+    def _count_prepared(self, answered: int) -> None:
+        counters = self._counters
+        counters.network_runs += answered != NO
+        counters.network_failed += answered == NO_SOUND
+        counters.network_done += answered not in (NO, NO_SOUND)
+
+    def prepare(self) -> None:
+        """Answer for a burst that was prepared; the thread that prepares calls this."""
+        at = self._block[layout.SECOND] // self._block.itemsize
+        second = self._block[at : at + layout.HEADER]
+        asked = self._by_net.get(int(second[SERVED])) if second[PENDING] else None
+        if asked is None or asked.ahead is None:
+            return
+        spectra, filled = (
+            self._beside(second, asked.net + word, like)
+            for word, like in ((SPECTRA, asked.spectra), (FILLED, asked.filled))
+        )
+        second[layout.GIVEN] = asked.switch.on and asked.ahead.run(spectra, asked.lost, filled)
+        _hear.run(self._block)
+
+    def _beside(
+        self, second: NDArray[np.int64], word: int, like: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return an array of the second set."""
+        at = int(second[word] + self._block[layout.SECOND])
+        return (
+            self._block.view(np.uint8)[at : at + like.nbytes].view(np.float32).reshape(like.shape)
+        )
+
+    def took(self, late: bool) -> tuple[bool, int]:
+        """Hear whether a concealment took too long; return whether prediction did, and turns.
+
+        Where rows for a network were made, it is the network that took too long.
+        """
+        used, self._used = self._used, None
+        if late and used is not None:
+            used.switch.note(Outcome.LATE)
+            late = False
+        return late, self._turns()
+
+    def pass_time(self, ms: float) -> int:
+        """Advance the stream's time by a packet; return the turns of switches."""
+        received = not self._block[layout.CONCEALED_NOW]
+        if received:
+            self._abandon()
+        for each in self._networks.values():
+            each.switch.pass_time(ms)
+            if received and each.runner.tick():
+                each.switch.note(Outcome.FAILED)
+        return self._turns()
+
+    def _turns(self) -> int:
+        """Return how often switches turned since the last call."""
+        turns = sum(each.switch.take_turns() for each in self._networks.values())
+        if turns:
+            self._set_costs()
+        return turns
+
+    def reset(self) -> None:
+        """Forget the stream; the networks stay open."""
+        self._abandon()
+        self._used = None
+        for each in self._networks.values():
+            each.switch.reset()
+        self._set_costs()
+
+    def close(self) -> None:
+        """End the threads of the networks."""
+        for each in self._networks.values():
+            each.runner.close()
