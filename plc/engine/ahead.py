@@ -46,6 +46,8 @@ _prepare = DirectCall(preparation.prepare)
 # Of the mean of the cost: the last of so many preparations.
 _COST_MEMORY = 32
 _NOTHING = -1
+# Why a burst is not asked for. Others (unready, behind, changed) are, and that is of no use.
+_NOT_ASKED = "silent", "paused", "inside"
 
 
 class _Preparer:
@@ -165,6 +167,10 @@ class BurstsAhead:
         self._serial = 0
         self._ready = (0, _NOTHING)
         self._asked = _NOTHING
+        self._why = "silent"
+        """Why a burst that begins with the next packet is not prepared, if it is not."""
+        self._burst = (_NOTHING, self._why)
+        """Where the last burst that was not prepared began, and why."""
         _running()
 
     @property
@@ -211,8 +217,7 @@ class BurstsAhead:
         if concealed:
             self._count()
         self._pace.pass_packet()
-        if not self.closed:
-            self._ask()
+        self._ask()
 
     def _count(self) -> None:
         block, counters = self._block, self._counters
@@ -221,15 +226,24 @@ class BurstsAhead:
         began = block[layout.POSITION] + block[layout.PACKET] - block[layout.AGE]
         if block[layout.TAKEN]:
             counters.concealed_prepared += 1
-        elif self._asked == began:
-            counters.concealed_stale += 1
-        else:
-            counters.concealed_unprepared += 1
+            return
+        if began != self._burst[0]:
+            ready = block[layout.PREPARED_AT] == began
+            why = "changed" if ready else self._why
+            self._burst = began, why if block[layout.AGE] == block[layout.PACKET] else "inside"
+        why = self._burst[1]
+        kind = "unprepared" if why in _NOT_ASKED else "stale"
+        for name in (f"concealed_{kind}", f"{kind}_{why}"):
+            setattr(counters, name, getattr(counters, name) + 1)
 
     def _ask(self) -> None:
         """Have the burst prepared that begins with the next packet, if one would be heard."""
         if self._block[layout.IN_BURST] and not self._block[layout.RECOVERED]:
             return
+        self._why = self._begin()
+
+    def _begin(self) -> str:
+        """Ask; return why the burst may not be prepared all the same."""
         if self._generation != forks.generation:  # the thread stayed with the parent
             self._generation = forks.generation
             self._counters.preparers_restarted += 1
@@ -237,23 +251,25 @@ class BurstsAhead:
         asked, self._asked = self._asked, _NOTHING
         if asked != _NOTHING:
             self._pace.follow(self._ready == (self._serial, asked))
-        if self._pace.paused:
-            return
+        if self._pace.paused or self.closed:
+            return "paused"
         try:
             self.second.enter()
         except ConcurrentPushError:  # the last preparation is not done: this one is too late
             self._asked = int(self._block[layout.POSITION] + self._block[layout.PACKET])
             self._counters.preparations += 1
-            return
+            return "behind"
         self._ready = (self._serial, _NOTHING)
         at = _ask.run(self._block)
         self.second.leave()
         preparer = _running()
-        if at >= 0 and preparer is not None:
-            self._numbers[layout.PREPARE_MS] = min(self._most_ms, self._pace.most_ms)
-            self._asked = at
-            self._counters.preparations += 1
-            preparer.ask(self)
+        if at < 0 or preparer is None:
+            return "silent"
+        self._numbers[layout.PREPARE_MS] = min(self._most_ms, self._pace.most_ms)
+        self._asked = at
+        self._counters.preparations += 1
+        preparer.ask(self)
+        return "unready"
 
     def prepare(self) -> None:
         """Make the burst that was asked for last; the process's thread calls this."""
@@ -279,6 +295,8 @@ class BurstsAhead:
         """Forget the stream."""
         self._serial += 1
         self._asked = _NOTHING
+        self._why = "silent"
+        self._burst = (_NOTHING, self._why)
         self._pace.reset()
 
     def close(self) -> None:

@@ -108,9 +108,21 @@ class PreparationCounters:
     concealed_prepared: int = 0
     """Played from what lay ready."""
     concealed_stale: int = 0
-    """Fitted inside ``push``: the preparation was not ready."""
+    """Fitted inside ``push``: the preparation that was asked for was of no use."""
+    stale_unready: int = 0
+    """Of these, that was not done in time, or failed."""
+    stale_behind: int = 0
+    """Of these, that was not begun: the one before was not done."""
+    stale_changed: int = 0
+    """Of these, that had been made from what has changed since."""
     concealed_unprepared: int = 0
-    """Fitted inside ``push``: no preparation was asked for, or the gap began within a packet."""
+    """Fitted inside ``push``: no preparation was asked for."""
+    unprepared_silent: int = 0
+    """Of these, behind silence that had lasted, or before anything came."""
+    unprepared_paused: int = 0
+    """Of these, while too few preparations were in time, or in a closed stream."""
+    unprepared_inside: int = 0
+    """Of these, whose gap did not begin with a packet."""
     preparations: int = 0
     """Packets after which a preparation was asked for."""
     preparations_failed: int = 0

@@ -250,7 +250,7 @@ def busy(
     )
     with progress_shown("seconds", round(2 * calm_s + load_s)) as advance:
         report = bench.measure(settings, lambda seconds: advance(round(seconds)))
-    show(report, [bench.busy_table(report)], as_json, save)
+    show(report, bench.busy_tables(report), as_json, save)
 
 
 def kernels(

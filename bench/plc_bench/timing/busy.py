@@ -8,7 +8,7 @@ and the time until the best rung is back.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from plc_bench.base.pace import turns
 from plc_bench.base.surroundings import background_load, machine_facts, pin
 from plc_bench.base.tables import Table
 from plc_bench.timing.beside import BesideSettings
+from plc_bench.timing.latency_tables import prepared_text
 
 BEFORE, DURING, AFTER = PHASES = ("before", "during", "after")
 # A predictor is called ar:ORDER_MS/PAST_MS; other names are no predictor's.
@@ -69,6 +70,8 @@ class Phase:
         Over the concealed packets.
     deadline_misses, rung_changes : int
         As ``Stats`` counts them.
+    prepared : dict of str to int
+        Counters of :class:`~plc.runtime.runner.PreparationCounters`.
     best_after_s : float
         Audio until the last concealed packet that was predicted on a rung below the best that the
         machine affords such content; 0 if there was none.
@@ -82,6 +85,7 @@ class Phase:
     nmse_db: float
     deadline_misses: int
     rung_changes: int
+    prepared: dict[str, int]
     best_after_s: float
 
 
@@ -110,11 +114,13 @@ class _Heard:
     played: list[NDArray[np.float32]] = field(default_factory=list)
     misses: int = 0
     changes: int = 0
+    prepared: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Note where the counters stand."""
         stats = self.concealer.stats
         self.misses, self.changes = stats.deadline_misses, stats.rung_changes
+        self.prepared = asdict(stats.ahead)
 
     def push(self) -> None:
         """Push the next packet."""
@@ -137,6 +143,8 @@ class _Heard:
         stats = self.concealer.stats
         self.misses = stats.deadline_misses - self.misses
         self.changes = stats.rung_changes - self.changes
+        counted = asdict(stats.ahead).items()
+        self.prepared = {name: count - self.prepared[name] for name, count in counted}
 
 
 def measure(
@@ -216,6 +224,7 @@ def _summary(phase: str, heard: _Heard, settings: BusySettings, best: set[str]) 
         nmse_db=nmse,
         deadline_misses=heard.misses,
         rung_changes=heard.changes,
+        prepared=heard.prepared,
         best_after_s=(low[-1] + 1) * settings.packet_ms / 1000.0 if low else 0.0,
     )
 
@@ -227,8 +236,8 @@ def _order_ms(rung: str) -> float:
     return float(rung.removeprefix(_PREDICTOR).split("/")[0])
 
 
-def busy_table(report: BusyReport) -> Table:
-    """Return a row for each phase."""
+def busy_tables(report: BusyReport) -> list[Table | str]:
+    """Return a row for each phase, and what was prepared in each."""
     settings = report.settings
     table = Table(
         f"{settings.load} busy processes beside a stream ({settings.method})",
@@ -251,4 +260,5 @@ def busy_table(report: BusyReport) -> Table:
             one.rung_changes,
             f"{one.best_after_s:.1f}",
         )
-    return table
+    told = {one.name: prepared_text(one.prepared) for one in report.phases}
+    return [table, *(f"{name}: {text}" for name, text in told.items() if text)]

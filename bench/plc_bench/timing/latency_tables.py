@@ -54,13 +54,20 @@ def misses_text(row: LatencyRow) -> str:
 
 def prepared_text(counts: Mapping[str, int]) -> str:
     """Return the sentence on concealments prepared before the loss; empty without any."""
-    prepared, stale, unprepared = (
-        counts[f"concealed_{name}"] for name in ("prepared", "stale", "unprepared")
-    )
-    asked = prepared + stale + unprepared
     if not counts["preparations"]:
         return ""
-    return f"{prepared} of {asked} concealments prepared, {stale} stale, {unprepared} not asked for"
+    prepared, *others = (
+        counts[f"concealed_{name}"] for name in ("prepared", "stale", "unprepared")
+    )
+    text = f"{prepared} of {prepared + sum(others)} concealments prepared"
+    for kind, words in {"stale_": "stale", "unprepared_": "not asked for"}.items():
+        reasons = [
+            f"{count} {name.removeprefix(kind)}"
+            for name, count in counts.items()
+            if count and name.startswith(kind)
+        ]
+        text += f"; {words}: {', '.join(reasons)}" if reasons else ""
+    return text
 
 
 def disturbances_text(seen: Disturbances, pushes: int) -> str:

@@ -1,6 +1,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import plc
 from plc import ConfigError
 from plc_bench.base.synth import music
 from plc_bench.timing import busy as bench
-from plc_bench.timing.busy import DURING, PHASES, BusySettings, busy_table, measure
+from plc_bench.timing.busy import DURING, PHASES, BusySettings, busy_tables, measure
 
 SHORT = BusySettings(
     sample_rate=8000, piece_s=1.0, calm_s=2.0, load_s=1.0, loss=0.2, budget_ms=math.inf
@@ -61,7 +62,9 @@ def test_phases_play_the_same_losses_and_only_one_has_company(loads: list[int]) 
         assert phase.order_ms > 35.0
         assert phase.best_after_s == phase.rung_changes == 0
         assert phase.nmse_db < 0.0
-    assert len(busy_table(report).rows) == 3
+    (table,) = busy_tables(report)
+    assert not isinstance(table, str)
+    assert len(table.rows) == 3
 
 
 def test_a_lower_rung_shows_in_the_order_and_in_when_the_best_was_back(
@@ -106,7 +109,9 @@ def test_as_fast_as_it_goes_a_phase_ends_by_the_clock(
     assert during.packets > 400
     assert math.isnan(during.order_ms)
     assert during.nmse_db == pytest.approx(0.0)
-    assert len(busy_table(report).rows) == 3
+    (table,) = busy_tables(report)
+    assert not isinstance(table, str)
+    assert len(table.rows) == 3
 
 
 def test_clips_are_cut_to_one_piece(loads: list[int], tmp_path: Path) -> None:
@@ -116,6 +121,17 @@ def test_clips_are_cut_to_one_piece(loads: list[int], tmp_path: Path) -> None:
     piece = settings.piece()
     assert piece.shape == (8000, 1)
     np.testing.assert_array_equal(piece[:4000], piece[4000:])
+
+
+def test_what_was_prepared_is_counted_for_each_phase(loads: list[int]) -> None:
+    hours = Hours()
+    settings = replace(SHORT, method="auto", budget_ms=1000.0)
+    report = measure(settings, clock=hours, sleep=hours.sleep)
+    for phase in report.phases:
+        kinds = ("concealed_prepared", "concealed_stale", "concealed_unprepared")
+        assert sum(phase.prepared[kind] for kind in kinds) == phase.concealed
+        assert phase.prepared["preparations"] > 0
+    assert [str(line).split(":")[0] for line in busy_tables(report)[1:]] == list(PHASES)
 
 
 def test_what_is_too_short_is_refused() -> None:

@@ -38,7 +38,7 @@ def made_sample(scale: float, settings: LatencySettings, mode: str) -> Sample:
     }
     if mode != bench.BACK_TO_BACK:
         kinds |= {"answer": 0.1 + kinds["concealed"], "null_answer": 0.1 + kinds["null_loop"]}
-    prepared = asdict(PreparationCounters(concealed_prepared=9, concealed_stale=1, preparations=70))
+    prepared = asdict(PreparationCounters(9, 3, 2, 1, 0, 1, 1, preparations=70))
     counts: Any = ({"ar:1/8": 80}, 0, prepared, "", Disturbances())
     return Sample(kinds, 1, 0, 50.0, 1.0, 600.0, 0.2, *counts)
 
@@ -290,7 +290,9 @@ def test_the_tables_say_what_was_missed_and_what_disturbed() -> None:
     )
     ahead = dataclasses.replace(report.rows[1], delay_ms=20.0)
     assert latency_lines(ahead)[1] == "the lookahead adds 20 ms to all of them"
-    assert latency_lines(ahead)[2].startswith("18 of 20 concealments prepared, 2 stale, 0 not")
+    assert latency_lines(ahead)[2] == (
+        "18 of 26 concealments prepared; stale: 4 unready, 2 behind; not asked for: 2 silent"
+    )
 
 
 def test_many_combinations_have_a_row_for_each_mode() -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from plc.audio.loss import GilbertElliott
 from plc.engine import ahead
 from plc.engine.ahead import BurstsAhead
 from plc.errors import ConfigError
+from plc_kernels.stream import layout
 from tests.examples import examples
 from tests.kernels.stream.test_network import music, speech
 from tests.processes import environment
@@ -60,6 +62,16 @@ def _play(
         if wait:
             _settle(concealer)
     return np.concatenate(out)
+
+
+def _reasons(concealer: Concealer) -> dict[str, int]:
+    """Return why packets were not prepared, and check that the totals are those of the reasons."""
+    counts = asdict(concealer.stats.ahead)
+    reasons = {name: n for name, n in counts.items() if n and name.startswith(("stale", "unprep"))}
+    for kind in ("stale", "unprepared"):
+        of_kind = [n for name, n in reasons.items() if name.startswith(kind)]
+        assert counts[f"concealed_{kind}"] == sum(of_kind)
+    return reasons
 
 
 def _voice(seed: int, rate: int, samples: int) -> NDArray[np.float32]:
@@ -225,8 +237,25 @@ def test_what_is_not_ready_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
         released.set()
         concealer.close()
     np.testing.assert_allclose(found, _unprepared(SIGNAL, TRACE), atol=1e-6)
-    counted = concealer.stats.ahead
-    assert (counted.concealed_prepared, counted.concealed_stale) == (0, TRACE.sum())
+    assert concealer.stats.ahead.concealed_prepared == 0
+    assert sum(_reasons(concealer).values()) == concealer.stats.ahead.concealed_stale == TRACE.sum()
+
+
+def test_what_comes_while_the_one_before_is_made_is_not_begun() -> None:
+    concealer = Concealer(RATE, 1, PACKET, method="ar", prepare="always")
+    packets = SIGNAL.reshape(-1, PACKET, 1)
+    for packet in packets[:19]:
+        concealer.push(packet)
+        _settle(concealer)
+    with _ahead(concealer).second:
+        concealer.push(packets[19])
+        concealer.push(None)
+    concealer.push(packets[21])
+    _settle(concealer)
+    concealer.push(None)
+    assert _reasons(concealer) == {"stale_behind": 1}
+    assert concealer.stats.ahead.concealed_prepared == 1
+    concealer.close()
 
 
 def test_a_preparation_that_raises_costs_no_packet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,6 +266,7 @@ def test_a_preparation_that_raises_costs_no_packet(monkeypatch: pytest.MonkeyPat
     found = _play(concealer, SIGNAL, TRACE)
     np.testing.assert_allclose(found, _unprepared(SIGNAL, TRACE), atol=1e-6)
     assert concealer.stats.ahead.preparations_failed >= 40
+    assert _reasons(concealer) == {"stale_unready": TRACE.sum()}
     assert concealer.describe()["prepared"]["error"] == "out of memory"
     concealer.close()
 
@@ -348,7 +378,7 @@ def test_a_closed_stream_goes_on_without_preparation() -> None:
     concealer.close()
     found = _play(concealer, SIGNAL, TRACE)
     np.testing.assert_allclose(found, _unprepared(SIGNAL, TRACE), atol=1e-6)
-    assert concealer.stats.ahead.concealed_unprepared == TRACE.sum()
+    assert _reasons(concealer) == {"unprepared_paused": TRACE.sum()}
     assert concealer.describe()["prepared"]["state"] == "closed"
 
 
@@ -380,7 +410,7 @@ def test_silence_is_not_prepared() -> None:
     behind = concealer.stats.ahead.preparations - asked
     assert 20 <= behind <= 26
     concealer.push(None)
-    assert concealer.stats.ahead.concealed_unprepared == 1
+    assert _reasons(concealer) == {"unprepared_silent": 1}
     concealer.push(packets[0])
     assert concealer.stats.ahead.preparations == asked + behind + 1
     concealer.close()
@@ -409,8 +439,23 @@ def test_a_gap_that_begins_inside_a_packet_is_not_prepared() -> None:
     concealer.push(packets[20], missing=[(60, PACKET)])
     _settle(concealer)
     concealer.push(None)
-    counted = concealer.stats.ahead
-    assert (counted.concealed_prepared, counted.concealed_unprepared) == (0, 2)
+    assert concealer.stats.ahead.concealed_prepared == 0
+    assert _reasons(concealer) == {"unprepared_inside": 2}
+    concealer.close()
+
+
+def test_what_was_made_of_other_inputs_is_counted_once_for_each_packet() -> None:
+    concealer = Concealer(RATE, 1, PACKET, method="ar", prepare="always")
+    for packet in SIGNAL.reshape(-1, PACKET, 1)[:20]:
+        concealer.push(packet)
+        _settle(concealer)
+    concealer._block[layout.EPOCH] += 1
+    for _ in range(3):
+        concealer.push(None)
+    assert _reasons(concealer) == {"stale_changed": 3}
+    concealer.reset()
+    concealer.push(None)
+    assert _reasons(concealer) == {"unprepared_silent": 1}
     concealer.close()
 
 
