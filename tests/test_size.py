@@ -69,7 +69,7 @@ MORE_PARAMETERS = {
     "plc_training.papers.blocks.UNet.__init__": 11,
 }
 MORE_ATTRIBUTES = {
-    "plc.networks.streams.context_encoder.ContextEncoderFiller": 27,
+    "plc.networks.streams.context_encoder.EncodedGaps": 27,
     "plc.rtp.playout.Playout": 27,
 }
 

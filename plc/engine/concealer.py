@@ -200,6 +200,7 @@ class Concealer:
         self.stats = Stats(memory, network=counters)
         self._limit_ms = config.time_limit_ms
         self._served = MORE | (PLAYED if memory.block[layout.LISTENS] else 0)
+        self._served *= int(memory.block[layout.NETWORK])
         self._ahead = bursts_ahead(config, memory, method, self.stats.ahead)
         self._clock = clock
         if cpu_clock is None:
@@ -494,7 +495,7 @@ class Concealer:
         integer, missing_parts = self._integer, self._missing
         flags = _step.run(self._blocks, action, inbox, 0, integer, missing_parts, gaps, inbox, 0, 1)
         filler = self._method.filler
-        if self._memory.model:
+        if self._served:
             flags = self._with_networks(flags)
         elif filler is not None:
             try:

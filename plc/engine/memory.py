@@ -80,7 +80,8 @@ class StreamMemory:
         networks = method.step_networks
         if networks is not None and not networks.chosen:
             networks = None
-        self.model = 0 if networks is None else networks.models.address
+        of_networks = None if networks is None else networks.models
+        self.model = 0 if of_networks is None else of_networks.address
         if networks is None:
             size = layout.lay_out(header)
         else:

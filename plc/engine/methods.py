@@ -122,8 +122,9 @@ def make_method(
 
         for manifest in bridges.values():
             if place := KINDS[manifest.kind].filler:
-                filler: Filler = opener(place)(context(), config.lookahead, manifest)
-                return filler
+                ladders = Ladders(*stream, config.time_limit_ms, reach)
+                encoder = opener(place)(context(), config.lookahead, manifest)
+                return StepPrediction(ladders, encoder, limit_ms=config.time_limit_ms)
         return _in_the_step(config, models, bridges if reach else {}, reach, context)
     if method in STREAM_METHODS:
         return _server(config)

@@ -19,9 +19,9 @@ class Kind:
     stream : str
         What a network does in a stream: ``"causal"``, ``"bridge"`` or nothing.
     filler : str
-        What fills a stream's gaps where the engine's own filler does not: a callable of a
+        What fills a stream's gaps where the step's own networks do not: a callable of a
         :class:`~plc.networks.streams.served.StreamContext`, the lookahead and the manifest
-        (:class:`plc.networks.streams.context_encoder.ContextEncoderFiller`).
+        (:class:`plc.networks.streams.context_encoder.EncodedGaps`).
     gaps : str
         What fills gaps of files (:class:`plc.networks.files.gap_filler.GapFiller`): a callable of
         manifests, at least one, and the sample rate in Hz.
@@ -50,7 +50,7 @@ KINDS: Mapping[str, Kind] = {
     "inpaint": Kind(gaps="plc.networks.files.inpaint:open_filler", own_ports=False),
     "context_encoder": Kind(
         stream="bridge",
-        filler="plc.networks.streams.context_encoder:ContextEncoderFiller",
+        filler="plc.networks.streams.context_encoder:EncodedGaps",
         gaps="plc.networks.files.context_encoder:open_filler",
     ),
     "restore": Kind(gaps="plc.papers.restore:open_filler"),

@@ -25,11 +25,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.compiled import DirectCall
 from plc.errors import ConfigError
 from plc.models.manifest import Manifest
 from plc.networks.files.context_encoder import (
@@ -44,16 +45,21 @@ from plc.networks.files.context_encoder import (
 )
 from plc.networks.streams.served import ANSWER_BY, StreamContext, described
 from plc.networks.streams.switch import Switch
-from plc.predict.filler import STEADY_MOMENT, Filler, Moment
-from plc.predict.history import History
 from plc.predict.ladder import Rung
-from plc.predict.linear import ArFiller
 from plc.predict.sides import continued
 from plc.runtime.providers import Signature
 from plc.runtime.runner import NO_TICKET, Outcome, Runner
 from plc.runtime.session import open_session
-from plc_kernels.stream.layout import ARRIVED, MASK, PACKET, PART_STOP, QUEUE, SLOT
+from plc_kernels.stream import layout
+from plc_kernels.stream.gap import FILE_AT
+from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.queue import LOST, WHOLE
+from plc_kernels.stream.step import BEGAN, WANTS_BRIDGE, WANTS_FILL
+
+if TYPE_CHECKING:
+    from plc.engine.memory import StreamMemory
+
+_fill_part = DirectCall(fill_part)
 
 WINDOWS = (EXTENSIONS, ("centred",))
 """Where the network's window lies around a gap: the dearer way first."""
@@ -221,8 +227,12 @@ class StreamEncoder:
             session.cancel()
 
 
-class ContextEncoderFiller(Filler):
-    """Linear prediction, and a context encoder for gaps with both sides known.
+class EncodedGaps:
+    """A context encoder at the seam of a stream's step, for gaps with both sides known.
+
+    It stands for the stream's networks (:class:`plc.engine.networks.StepNetworks`), and for what
+    runs them (:class:`plc.engine.outside.OutsideNetworks`): the step bridges each gap by linear
+    prediction, and what is there of the encoder's takes the bridge's place.
 
     Parameters
     ----------
@@ -231,7 +241,7 @@ class ContextEncoderFiller(Filler):
     lookahead : int
         Packets that the stream waits for.
     manifest : Manifest
-        Of kind ``paper``.
+        Of kind ``context_encoder``.
 
     Raises
     ------
@@ -241,7 +251,8 @@ class ContextEncoderFiller(Filler):
         If the model is not sound, or ONNX Runtime is not installed.
     """
 
-    bridges = True
+    models = None
+    """In the step's memory: none."""
 
     def __init__(self, context: StreamContext, lookahead: int, manifest: Manifest) -> None:
         sample_rate, channels, packet_samples = context.stream
@@ -252,8 +263,6 @@ class ContextEncoderFiller(Filler):
         longest, self._context, self._side = spans_at(sample_rate)
         self.horizon = horizon = min(context.reach, longest)
         """Samples of the longest gap for the network."""
-        self.ar = ArFiller(sample_rate, channels, packet_samples, context.limit_ms, context.reach)
-        self.past_samples = max(self.ar.past_samples, self._side)
         self._samples = np.zeros((channels, 2 * self._side), np.float32)
         self._lost = np.zeros((1, 2 * self._side), np.float32)
         self._held = np.zeros((channels, lookahead * packet_samples), np.float32)
@@ -272,8 +281,42 @@ class ContextEncoderFiller(Filler):
         self._why = self._why_too_slow()
         if self._why:
             self.runner.close()
-        self._memory: Any = None
+        _fill_part.settle()
         self._forget()
+
+    @property
+    def outside(self) -> Self:
+        """Return itself: it is what runs the network."""
+        return self
+
+    @property
+    def chosen(self) -> dict[str, tuple[str, float]]:
+        """By content: name and cost in ms, as of :class:`~plc.engine.networks.StepNetworks`."""
+        return {"speech, bridged": (self._manifest.name, 0.0)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name in ``stats``."""
+        return (f"network:{self._manifest.name}",)
+
+    def costs_ms(self) -> list[float]:
+        """Return what networks take of a packet: it takes none."""
+        return [0.0, 0.0, 0.0]
+
+    def lay_out(self, header: NDArray[np.int64]) -> int:
+        """Lay out a stream whose step asks for each fill; return the bytes of its block."""
+        header[layout.NETWORK] = header[layout.OUTSIDE] = True
+        header[layout.NETWORK_PAST] = self._side
+        for net in (layout.SPEECH_NET, layout.MUSIC_NET, layout.BRIDGE_NET):
+            header[net + FILE_AT] = -1
+        return layout.lay_out(header)
+
+    def attach(self, memory: "StreamMemory") -> None:
+        """Take the memory of the stream, which holds pending packets."""
+        self._memory, self._block = memory, memory.block
+        self._states = memory.array(layout.ARRIVED)
+        self._queue = memory.array(layout.QUEUE)
+        self._parts_lost = memory.array(layout.MASK)
 
     def _why_too_slow(self) -> str:
         """Return why the network cannot serve this lookahead; empty if it can."""
@@ -294,22 +337,8 @@ class ContextEncoderFiller(Filler):
         """Return the time for a fill that is due after some packets."""
         return _ANSWER_SHARE * turns * self._stream.packet_ms
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The model, then the rungs of linear prediction."""
-        return (self._network_name, *self.ar.names)
-
-    @property
-    def _network_name(self) -> str:
-        return f"network:{self._manifest.name}"
-
-    @property
-    def name(self) -> str:
-        """The model or rung behind the samples last written."""
-        return self._network_name if self._by_network else self.ar.name
-
-    def describe(self) -> dict[str, Any]:
-        """Return the description of linear prediction, and the model."""
+    def describe(self, on: bool = True) -> dict[str, dict[str, Any]]:
+        """Return by content the model, its costs, where it runs and whether it is in use."""
         found: dict[str, str | float] = {"model": self._manifest.name}
         cost = self._grant.cost
         if cost is not None:
@@ -321,25 +350,15 @@ class ContextEncoderFiller(Filler):
             if self._why
             else described(self.runner, self.switch)
         )
-        networks = {f"{content}, bridged": found for content in ("music", "speech")}
-        return self.ar.describe() | {"networks": networks}
-
-    def attach(self, memory: Any) -> None:
-        """Take the memory of the stream, which holds pending packets."""
-        self._memory = memory
-        self._states = memory.array(ARRIVED)
-        self._queue = memory.array(QUEUE)
-        self._parts_lost = memory.array(MASK)
+        return {f"{content}, bridged": found for content in ("music", "speech")}
 
     def reset(self) -> None:
         """Forget the stream; the network stays open."""
-        self.ar.reset()
         self.runner.abandon()
         self.switch.reset()
         self._forget()
 
     def _forget(self) -> None:
-        self._position = 0
         self._by_network = False
         self._ticket = NO_TICKET
         self._asked = (-1, 0)
@@ -348,18 +367,54 @@ class ContextEncoderFiller(Filler):
         """End the network's thread."""
         self.runner.close()
 
-    def played(self, block: NDArray[np.float32], received: bool) -> None:
-        """Follow the stream, and ask for the next gap."""
-        self._position += block.shape[1]
-        if self._ticket != NO_TICKET and self._position > self._asked[0]:
+    def fill(self, flags: int) -> None:
+        """Have the step fill its part; replace a bridge by the network's, if that is there.
+
+        Parameters
+        ----------
+        flags : int
+            What the step answered.
+        """
+        limit_ms = min(self._stream.limit_ms, float(self._memory.numbers[layout.BURST_MS]))
+        deadline_s = self._stream.clock() + ANSWER_BY * limit_ms / 1000.0
+        block = self._block
+        if flags & (BEGAN | WANTS_FILL | WANTS_BRIDGE):
+            self._by_network = False
+        _fill_part.run(block, 0, flags)
+        if flags & WANTS_BRIDGE:
+            self._replace(int(block[layout.BRIDGE]), deadline_s)
+        if self._by_network:
+            block[layout.RUNG] = block[layout.NETWORK_RUNG]
+
+    def _replace(self, gap: int, deadline_s: float) -> None:
+        """Replace the bridge of a gap that begins now."""
+        if self._ticket == NO_TICKET or self._asked != (self._block[layout.PLAYED_AT], gap):
+            return
+        outcome = self.runner.collect(self._ticket, deadline_s, self._made)
+        self._ticket = NO_TICKET
+        self.switch.note(outcome)
+        if outcome.usable:
+            self._memory.bridge[:, :gap] = self._made[:, :gap]
+            self._block[layout.LANDED] = True  # both ends meet what is known
+            self._by_network = True
+
+    def took(self, late: bool) -> tuple[bool, int]:
+        """Hear whether a concealment took too long; return whether prediction did, and turns."""
+        return late, self.switch.take_turns()
+
+    def pass_time(self, ms: float) -> int:
+        """Follow the stream by a packet, and ask for the next gap; return turns of the switch."""
+        block = self._block
+        self.switch.pass_time(ms)
+        received = not block[layout.IN_BURST] or block[layout.RECOVERED] > 0
+        position = int(block[layout.POSITION] + block[layout.PACKET])
+        if self._ticket != NO_TICKET and position > self._asked[0]:
             self._abandon()  # it was not bridged as a whole
         if received and self.runner.tick():
             self.switch.note(Outcome.FAILED)
-        memory = self._memory
-        if self._why or memory is None or self._asked[0] >= self._position:
-            return
-        if memory.block[PART_STOP] == memory.block[PACKET] and self._look():
-            self._ask(received)
+        if not self._why and self._asked[0] < position and self._look():
+            self._ask(position, received)
+        return self.switch.take_turns()
 
     def _abandon(self) -> None:
         self.runner.abandon()
@@ -368,7 +423,7 @@ class ContextEncoderFiller(Filler):
     def _look(self) -> bool:
         """Copy the stream's samples; return whether a gap may have its context."""
         n, slots = self._packet, self._slots
-        playing = int(self._memory.block[SLOT])
+        playing = int(self._block[layout.SLOT])
         gaps = (np.flatnonzero(self._states != WHOLE) - playing - 1) % slots
         # The last of this order is the packet that was played.
         if gaps.size == 0 or (slots - 1 - int(gaps.min())) * n < self._side:
@@ -384,7 +439,7 @@ class ContextEncoderFiller(Filler):
                 np.not_equal(self._parts_lost[slot], 0, out=self._missing[held])
         return bool(self._missing.any())
 
-    def _ask(self, received: bool) -> None:
+    def _ask(self, position: int, received: bool) -> None:
         """Submit the next gap once its context is there."""
         begin = int(self._missing.argmax())
         if begin == 0 and not received:  # the rest of one
@@ -395,7 +450,7 @@ class ContextEncoderFiller(Filler):
         before = min(self._memory.history.filled + begin, self._side)
         if known < self._side:
             return
-        self._asked = (self._position + begin, gap)
+        self._asked = (position + begin, gap)
         if gap > self.horizon or before < self._context:
             return
         if not self.switch.on:
@@ -413,48 +468,6 @@ class ContextEncoderFiller(Filler):
         self._lost[0, self._side :] = self._missing[held]
         self._samples[:, self._side :][:, self._missing[held]] = 0.0
         self._ticket = self.runner.submit(self._samples, self._lost)
-
-    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
-        """Fit linear prediction."""
-        self._by_network = False
-        self.ar.begin(history, moment)
-
-    def extend(self, out: NDArray[np.float32]) -> None:
-        """Write the continuation by linear prediction."""
-        self._by_network = False
-        self.ar.extend(out)
-
-    def bridge(
-        self,
-        history: History,
-        after: NDArray[np.float32],
-        out: NDArray[np.float32],
-        moment: Moment = STEADY_MOMENT,
-    ) -> bool:
-        """Bridge the gap by linear prediction; play the network's fill if it is there."""
-        limit_ms = min(self._stream.limit_ms, moment.limit_ms)
-        deadline_s = self._stream.clock() + ANSWER_BY * limit_ms / 1000.0
-        self._by_network = False
-        landed = self.ar.bridge(history, after, out, moment)
-        if self._ticket == NO_TICKET or self._asked != (self._position, out.shape[1]):
-            return landed
-        outcome = self.runner.collect(self._ticket, deadline_s, self._made)
-        self._ticket = NO_TICKET
-        self.switch.note(outcome)
-        if not outcome.usable:
-            return landed
-        out[:] = self._made[:, : out.shape[1]]
-        self._by_network = True
-        return True  # both ends meet what is known
-
-    def took(self, late: bool) -> int:
-        """As :meth:`ArFiller.took`; a network switched off or on counts as a step, too."""
-        return self.ar.took(late) + self.switch.take_turns()
-
-    def pass_time(self, ms: float) -> int:
-        """As :meth:`ArFiller.pass_time`; a network switched on again counts as a step, too."""
-        self.switch.pass_time(ms)
-        return self.ar.pass_time(ms) + self.switch.take_turns()
 
 
 def rehearsal(

@@ -19,7 +19,7 @@ from plc.networks.files.context_encoder import (
 )
 from plc.networks.streams import context_encoder
 from plc.networks.streams.context_encoder import (
-    ContextEncoderFiller,
+    EncodedGaps,
     Effort,
     FillCost,
     StreamEncoder,
@@ -202,8 +202,8 @@ class _Scripted:
 
 def scripted(concealer: Concealer, outcome: Outcome) -> _Scripted:
     """Give a stream's network other outcomes."""
-    filler = concealer._method.filler
-    assert isinstance(filler, ContextEncoderFiller)
+    filler = concealer._method.outside
+    assert isinstance(filler, EncodedGaps)
     filler.runner = runner = _Scripted(outcome, filler.counters)
     return runner
 
@@ -307,8 +307,8 @@ def test_a_fill_with_less_effort_is_a_files_with_as_much(tmp_path: Path) -> None
     path = write_context_encoder(tmp_path, False)
     signal = tones(14, RATE, 12_000, level=0.3)[:, None]
     concealer = stream(path, packet_samples=PACKET, lookahead=LOOKAHEAD)
-    filler = concealer._method.filler
-    assert isinstance(filler, ContextEncoderFiller)
+    filler = concealer._method.outside
+    assert isinstance(filler, EncodedGaps)
     filler._grant.effort = Effort(("centred",), 7)
     heard = played(concealer, signal, {40})
     gap = (40 * PACKET, 41 * PACKET)
