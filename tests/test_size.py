@@ -69,7 +69,6 @@ MORE_PARAMETERS = {
     "plc_training.papers.blocks.UNet.__init__": 11,
 }
 MORE_ATTRIBUTES = {
-    "plc.networks.streams.context_encoder.EncodedGaps": 27,
     "plc.rtp.playout.Playout": 27,
 }
 

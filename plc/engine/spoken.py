@@ -27,7 +27,6 @@ from plc_kernels.stream.many import step_many
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import GO_ON, MORE, PUSH
 
-_PACKET_MS = 10.0
 # What is heard of a stream before a gap, by which its level is bounded.
 _BEFORE_S = 0.5
 # So much of a gap is continued at most, before the rest is bridged.
@@ -61,12 +60,13 @@ class SpokenGaps:
         self.horizon = bridge.horizon_samples(sample_rate)
         continued = round(sample_rate * _CONTINUED_MS / 1000.0)
         self._longest = self.horizon + min(causal.horizon_samples(sample_rate), continued)
+        # No bridge ends in less than it looks at behind a gap.
+        n = max(sample_rate // 100, LEAST_KNOWN)
         config = StreamConfig(
             sample_rate=sample_rate,
-            packet_ms=_PACKET_MS,
+            packet_samples=n,
             # The longest gap, as much behind it, and the packets that both begin in.
-            lookahead=2
-            + math.ceil((self._longest + self.horizon) * 1000 / sample_rate / _PACKET_MS),
+            lookahead=2 + math.ceil((self._longest + self.horizon) / n),
             model=causal.name,
             budget_ms=math.inf,
         )
@@ -77,7 +77,6 @@ class SpokenGaps:
                 f"models {causal.name} and {bridge.name}: the compiled step does not run them at "
                 f"{sample_rate} Hz"
             )
-        n = config.packet_samples
         reach = int(layout.reach_of(sample_rate, n, config.lookahead))
         ladders = Ladders(sample_rate, 1, n, reach=reach)
         self._memory = memory = StreamMemory(config, StepPrediction(ladders, networks))

@@ -25,7 +25,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,9 +55,6 @@ from plc_kernels.stream.gap import FILE_AT
 from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.queue import LOST, WHOLE
 from plc_kernels.stream.step import BEGAN, WANTS_BRIDGE, WANTS_FILL
-
-if TYPE_CHECKING:
-    from plc.engine.memory import StreamMemory
 
 _fill_part = DirectCall(fill_part)
 
@@ -311,8 +308,8 @@ class EncodedGaps:
             header[net + FILE_AT] = -1
         return layout.lay_out(header)
 
-    def attach(self, memory: "StreamMemory") -> None:
-        """Take the memory of the stream, which holds pending packets."""
+    def attach(self, memory: Any) -> None:
+        """Take the memory of the stream, a :class:`~plc.engine.memory.StreamMemory`."""
         self._memory, self._block = memory, memory.block
         self._states = memory.array(layout.ARRIVED)
         self._queue = memory.array(layout.QUEUE)

@@ -85,3 +85,22 @@ def test_where_too_little_is_known_there_is_no_fill(
 ) -> None:
     spoken = SpokenGaps(find("speech"), find("speech-bridge"), RATE)
     assert spoken.fill(speech, *gap, end) is None
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100, 48_000])
+def test_at_every_rate_gaps_are_nearer_to_the_truth_than_silence(
+    speech: NDArray[np.float32], rate: int
+) -> None:
+    soxr = pytest.importorskip("soxr")
+    x = soxr.resample(speech, RATE, rate).astype(np.float32)
+    spoken = SpokenGaps(
+        find("speech" if rate >= RATE else "speech-narrowband"), find("speech-bridge"), rate
+    )
+    error = power = 0.0
+    for start in range(rate, 3 * rate, rate // 4):
+        stop = start + rate // 50
+        made = spoken.fill(x, start, stop, x.size)
+        assert made is not None
+        error += float(np.sum((made - x[start:stop]) ** 2))
+        power += float(np.sum(x[start:stop] ** 2))
+    assert 10.0 * np.log10(error / power) < -4.0

@@ -19,8 +19,8 @@ from plc.networks.files.context_encoder import (
 )
 from plc.networks.streams import context_encoder
 from plc.networks.streams.context_encoder import (
-    EncodedGaps,
     Effort,
+    EncodedGaps,
     FillCost,
     StreamEncoder,
 )
