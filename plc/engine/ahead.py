@@ -45,6 +45,8 @@ _prepare = DirectCall(preparation.prepare)
 
 # Of the mean of the cost: the last of so many preparations.
 _COST_MEMORY = 32
+# Time that a loss in silence has, which is not prepared and not heard: more would only be a peak.
+_SILENT_MS = 0.2
 _NOTHING = -1
 # Why a burst is not asked for. Others (unready, behind, changed) are, and that is of no use.
 _NOT_ASKED = "silent", "paused", "inside"
@@ -160,6 +162,7 @@ class BurstsAhead:
         self._counters = counters
         self._most_ms = most_ms
         self._outside = outside
+        self._limit_ms = float(memory.numbers[layout.LIMIT_MS])
         self._cpu_clock = thread_clock()
         self.second = OneThread("preparation")
         """Whoever is inside has the second set of the stream's memory."""
@@ -252,6 +255,7 @@ class BurstsAhead:
         if asked != _NOTHING:
             self._pace.follow(self._ready == (self._serial, asked))
         if self._pace.paused or self.closed:
+            self._numbers[layout.LIMIT_MS] = self._limit_ms
             return "paused"
         try:
             self.second.enter()
@@ -264,7 +268,9 @@ class BurstsAhead:
         self.second.leave()
         preparer = _running()
         if at < 0 or preparer is None:
+            self._numbers[layout.LIMIT_MS] = min(_SILENT_MS, self._limit_ms)
             return "silent"
+        self._numbers[layout.LIMIT_MS] = self._limit_ms
         self._numbers[layout.PREPARE_MS] = min(self._most_ms, self._pace.most_ms)
         self._asked = at
         self._counters.preparations += 1

@@ -411,7 +411,12 @@ def test_silence_is_not_prepared() -> None:
     assert 20 <= behind <= 26
     concealer.push(None)
     assert _reasons(concealer) == {"unprepared_silent": 1}
+    numbers = concealer._memory.numbers
+    assert numbers[layout.BURST_MS] == 0.2
+    top = concealer.describe()["ladders"]["steady"][0]
+    assert not concealer.stats.rung_samples.get(top["rung"], 0)
     concealer.push(packets[0])
+    assert numbers[layout.LIMIT_MS] == concealer.config.time_limit_ms
     assert concealer.stats.ahead.preparations == asked + behind + 1
     concealer.close()
 
