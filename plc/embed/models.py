@@ -4,6 +4,7 @@ from pathlib import Path
 
 from plc.errors import ConfigError
 from plc.models.catalogue import available
+from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
 from plc.networks.flat import flat_file
 from plc.runtime.native import planned
@@ -22,6 +23,9 @@ def model_file(manifest: Manifest) -> bytes | None:
     ModelError
         If its files are not sound.
     """
+    kind = KINDS[manifest.kind]
+    if not kind.stream or kind.filler:
+        return None
     block, found = flat_file(manifest), planned(manifest, manifest.sample_rates[0])
     if block is None or found is None:
         return None

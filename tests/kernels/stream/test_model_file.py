@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from plc.embed.models import model_file
-from plc.models.catalogue import find
+from plc.models.catalogue import available, find
 from plc.networks.flat import flat_file
 from plc_kernels.network import hybrid_plan
 from plc_kernels.network import plan as frames_plan
@@ -46,6 +46,10 @@ def test_a_file_makes_the_block_bit_for_bit(name: str, files: dict[str, bytes]) 
     halved = 1.0 if name == "music" else 0.54  # whose weights are float32 in its ONNX file
     assert len(files[name]) <= halved * block.nbytes
     assert len(files[name]) < NAMES[name]
+
+
+def test_other_models_have_no_file() -> None:
+    assert {each.name for each in available() if model_file(each)} == set(NAMES)
 
 
 def test_halves_of_every_kind_come_back() -> None:
