@@ -360,10 +360,10 @@ RECOVERY_MS = 2.5
 """Crossfade from a concealment into the first received samples."""
 # Where the concealment differs much from the received samples, a long crossfade spoils them.
 QUICK_RECOVERY_MS = 0.5
-# Prediction holds for this time (G.711 Appendix I and EVS begin to fade earlier, for speech); then
-# the level falls, and the background takes over.
+# Prediction holds for this time, longest where a voice may go on (G.711 Appendix I and EVS begin to
+# fade earlier); then the level falls, and the background takes over.
 STEADY_HOLD_MS = 60.0
-UNSTEADY_HOLD_MS = 20.0
+UNSTEADY_HOLD_MS = 80.0
 FADE_MS = 100.0
 SLOT_MS = 5.0
 """Of the record of received levels; also the time constant of the mean power."""
@@ -468,7 +468,7 @@ def _measure(block: Block) -> None:
     block[LEVEL_HOLD] = samples_of(1000, 1000.0 * HOLD_S / SLOT_MS)
     block[LEVEL_FORGET] = samples_of(1000, 1000.0 * FORGET_S / SLOT_MS)
     block[LEVEL_LATELY] = samples_of(1000, 1000.0 * LATELY_S / SLOT_MS)
-    block[LEVEL_REACH] = samples_of(1000, (STEADY_HOLD_MS + FADE_MS) / SLOT_MS)
+    block[LEVEL_REACH] = samples_of(1000, (UNSTEADY_HOLD_MS + FADE_MS) / SLOT_MS)
     delay = block[LOOKAHEAD] * packet
     block[LEVEL_SIZE] = block[LEVEL_LATELY] + (delay + hop - 1) // hop + 2
     frame = block[FRAME_SAMPLES] = 2 * int(np.rint(rate * FRAME_MS / 2000.0))

@@ -120,7 +120,7 @@ class Limit:
         self.noise_smoothing = -math.expm1(-1000.0 / (sample_rate * layout.NOISE_MEAN_MS))
         self.share_rate = -1.0 / (sample_rate * layout.SHARE_S)
         self.ages = slots(level.HOLD_S), slots(level.FORGET_S), slots(level.LATELY_S)
-        self.reach = round((layout.STEADY_HOLD_MS + layout.FADE_MS) / layout.SLOT_MS)
+        self.reach = round((layout.UNSTEADY_HOLD_MS + layout.FADE_MS) / layout.SLOT_MS)
         size = self.ages[2] + -(-delay // hop) + 2
         self.slots = np.full(size, -1, np.int64)
         self.counts = np.zeros(size, np.int64)
