@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from plc import Concealer
 from plc.engine.stats import Stats
 from plc_kernels.stream.layout import FADE_MS, RECOVERY_MS, STEADY_HOLD_MS, UNSTEADY_HOLD_MS
-from tests.signals import tones
+from tests.signals import content, tones, voice
 
 RATE = 16_000
 PACKET = 160
@@ -151,6 +151,28 @@ def test_a_voice_fades_later() -> None:
     for _ in range(20):
         concealer.push(None)
     assert concealer.stats.silent_concealed_samples == (20 - 18) * PACKET
+
+
+@pytest.mark.parametrize("method", ["ar", "auto"])
+@pytest.mark.parametrize("fall_db_per_s", [100.0, 200.0])
+def test_a_word_that_ends_gets_no_louder(method: str, fall_db_per_s: float) -> None:
+    """A voice that has been falling for 80 ms is not played on above the level it fell to."""
+    lead = content("speech", RATE, 4 * RATE)[:, 0]
+    ending = 1.5 * voice(RATE, 0.6, 120.0, 0.3)
+    falling_s = np.maximum(np.arange(ending.size) / RATE - 0.2, 0.0)
+    ending *= (10.0 ** (-fall_db_per_s * falling_s / 20.0)).astype(np.float32)
+    signal = np.concatenate([lead, ending])
+    begin = lead.size + 28 * PACKET
+    concealer = Concealer(RATE, 1, PACKET, method=method, budget_ms=math.inf)
+    out = np.concatenate(
+        [
+            concealer.push(None if at >= begin else signal[at : at + PACKET, None])
+            for at in range(0, signal.size, PACKET)
+        ]
+    )
+    levels = np.square(out[begin - PACKET :, 0].reshape(-1, PACKET)).mean(1)
+    assert 10.0 * np.log10(levels[1:].max() / levels[0]) < 2.0
+    assert 10.0 * np.log10(levels[20:].max() / levels[0]) < -10.0
 
 
 @pytest.mark.parametrize("method", ["ar", "auto"])
