@@ -33,7 +33,6 @@ MORE_NAMES = {
     "plc_kernels.network.hybrid": 61,
     "plc_kernels.stream.network": 86,
     "plc_kernels.stream.prediction": 70,
-    "plc_kernels.stream.start": 72,
     "plc_kernels.stream.step": 98,
     "plc_training.cli": 72,
 }
@@ -64,7 +63,6 @@ MOST_PARAMETERS, MOST_ATTRIBUTES = 9, 25
 MORE_PARAMETERS = {
     "plc.apps.demo.run": 11,
     "plc.apps.live.run_live": 11,
-    "plc.repair.arrays.inpaint": 10,
     "plc.rtp.send.open_sender": 13,
     "plc_training.papers.blocks.UNet.__init__": 11,
 }

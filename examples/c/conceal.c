@@ -14,6 +14,7 @@
  *   --lookahead PACKETS  wait so long, and fill gaps from both sides
  *   --rung N             0: the best prediction (default), ..., 11: the cheapest
  *   --work N             millions of multiply-adds that a lost packet may take (0: no limit)
+ *   --content WHAT       what plays, if you know it: music or speech
  *   --limit-ms MS        processor time that it may take: measured here, then a limit of work
  *   --models FILE        conceal with the networks in a file of "plc c models", such as all.plcm
  *   --prepare 1          make ready after each packet what is played if the next is lost
@@ -181,7 +182,7 @@ typedef struct settings {
     const char *in, *out, *trace, *write_trace, *models;
     double share, burst, work, limit_ms;
     uint64_t seed;
-    uint32_t packet, lookahead, rung, processor, prepare;
+    uint32_t packet, lookahead, rung, processor, prepare, content;
 } settings;
 
 static void usage(void) {
@@ -189,7 +190,8 @@ static void usage(void) {
                     "[--seed N])\n"
                     "               [--write-trace FILE] [--packet SAMPLES] [--lookahead PACKETS]\n"
                     "               [--rung N] [--work N | --limit-ms MS] [--models FILE]\n"
-                    "               [--prepare 1] [--processor v2|v3|v4]\n");
+                    "               [--content music|speech] [--prepare 1] "
+                    "[--processor v2|v3|v4]\n");
     exit(2);
 }
 
@@ -244,6 +246,10 @@ static settings read_settings(int count, char **given) {
             set.lookahead = (uint32_t)real(value, 0.0, 1e6);
         else if (!strcmp(name, "--rung"))
             set.rung = (uint32_t)real(value, 0.0, 1e6);
+        else if (!strcmp(name, "--content") && !strcmp(value, "music"))
+            set.content = PLC_CONTENT_MUSIC;
+        else if (!strcmp(name, "--content") && !strcmp(value, "speech"))
+            set.content = PLC_CONTENT_SPEECH;
         else if (!strcmp(name, "--prepare"))
             set.prepare = (uint32_t)real(value, 0.0, 1.0);
         else if (!strcmp(name, "--processor") && value[0] == 'v')
@@ -327,6 +333,7 @@ int main(int count, char **given) {
     options.rung = set.rung;
     options.processor = set.processor;
     options.model = model;
+    options.content = set.content;
     options.work_limit = set.limit_ms > 0.0 ? work_in(set.limit_ms, &options)
                                              : (uint64_t)(1e6 * set.work);
     options.prepare = set.prepare;

@@ -66,7 +66,7 @@ class RepairSettings:
         None for what the detector finds.
     selection : Selection
         What of it is filled.
-    quality, method, model
+    quality, method, model, content
         As of :func:`plc.repair.recordings.inpaint_file`.
     bitrate : int or None
         In bit/s, where the coding has one.
@@ -77,6 +77,7 @@ class RepairSettings:
     quality: str = "good"
     method: str = "auto"
     model: str = "auto"
+    content: str = "auto"
     bitrate: int | None = None
 
 
@@ -446,7 +447,7 @@ def _repaired(job: Job, sources: Place, keeper: Keeper, folder: Path) -> dict[st
         length = count_samples(source) if samples is None else samples
         return {**told, "samples": length}
     asked = job.settings
-    settings = FillSettings(asked.quality, asked.method, asked.model)
+    settings = FillSettings(asked.quality, asked.method, asked.model, content=asked.content)
     report = inpaint_file(source, made, damage.gaps_s, settings=settings, bitrate=asked.bitrate)
     keeper.store(made, result)
     told |= {"samples": report.samples, "gaps": report.gaps, "long_gaps": report.long_gaps}

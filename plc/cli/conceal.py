@@ -13,6 +13,7 @@ from plc.cli.options import (
     Align,
     AsJson,
     CaptureOptions,
+    Content,
     DelayOptions,
     Lookahead,
     Loop,
@@ -62,6 +63,7 @@ def conceal(
     lookahead: Lookahead = 0,
     method: Method = "auto",
     model: Model = "auto",
+    content: Content = "auto",
     budget_ms: Annotated[
         float,
         typer.Option(
@@ -94,7 +96,7 @@ def conceal(
             )
         received = ReceiverOptions(
             **asdict(delay), packet_ms=packet_ms, lookahead=packets, method=method, model=model,
-            **(OFFLINE | {"budget_ms": budget_ms}),
+            content=content, **(OFFLINE | {"budget_ms": budget_ms}),
         )  # fmt: skip
         played, report = play_capture(
             sources[0], target, captured, received, seed=seed, align=align, overwrite=overwrite
@@ -115,6 +117,7 @@ def conceal(
                 lookahead=packets,
                 method=method,
                 model=model,
+                content=content,
                 budget_ms=budget_ms,
                 seed=seed,
                 overwrite=overwrite,

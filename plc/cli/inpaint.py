@@ -9,6 +9,7 @@ from plc.cli import batch
 from plc.cli.detect import gaps_to_fill
 from plc.cli.options import (
     AsJson,
+    Content,
     FileMethod,
     FillSeed,
     Loop,
@@ -80,6 +81,7 @@ def inpaint(
     ] = "good",
     method: FileMethod = "auto",
     model: Model = "auto",
+    content: Content = "auto",
     seed: FillSeed = 0,
     variants: Variants = 1,
     file_format: batch.Format = None,
@@ -150,7 +152,7 @@ def inpaint(
                 pair.source,
                 pair.target,
                 gaps_s,
-                settings=FillSettings(quality, method, model, seed + numbers[pair.target]),
+                settings=FillSettings(quality, method, model, seed + numbers[pair.target], content),
                 overwrite=overwrite,
                 bitrate=bitrate,
                 progress=progress,

@@ -171,6 +171,10 @@ Model = Annotated[
         help="Network: auto chooses by content, ar means none, others: see plc models.",
     ),
 ]
+Content = Annotated[
+    Literal["auto", "music", "speech"],
+    typer.Option(help="What plays, if you know it; auto hears it from the sound."),
+]
 Loss = Annotated[
     float, typer.Option(parser=share, metavar="SHARE", help="Share of packets lost: 10% or 0.1.")
 ]
@@ -378,6 +382,7 @@ class ReceiverOptions(WireOptions, DelayOptions):
     lookahead: Lookahead = 0
     method: Method = "auto"
     model: Model = "auto"
+    content: Content = "auto"
     budget_ms: Annotated[
         float | None,
         typer.Option(
@@ -417,6 +422,7 @@ class ReceiverOptions(WireOptions, DelayOptions):
                 lookahead=packets_of(lookahead_of(self.lookahead), self.packet_ms),
                 method=self.method,
                 model=self.model,
+                content=self.content,
                 budget_ms=self.budget_ms,
                 prepare=self.prepare,
                 detect_dropouts=self.detect_dropouts,

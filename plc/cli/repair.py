@@ -14,6 +14,7 @@ from plc.cli.errors import REFUSED
 from plc.cli.options import (
     AsJson,
     CaptureOptions,
+    Content,
     FileMethod,
     Model,
     SelectionOptions,
@@ -83,6 +84,7 @@ def repair(
     ] = "good",
     method: FileMethod = "auto",
     model: Model = "auto",
+    content: Content = "auto",
     bitrate: Bitrate = None,
     jobs: Annotated[
         int | None,
@@ -117,7 +119,7 @@ def repair(
                 "a network capture goes without --gaps, --dry-run, --bitrate, --jobs, --ray and "
                 "--report"
             )
-        fill, chosen = FillSettings(quality, method, model), asked.selection()
+        fill, chosen = FillSettings(quality, method, model, content=content), asked.selection()
         kept = {"overwrite": overwrite, "as_json": as_json}
         repair_capture(Path(source), Path(out), captured, fill, chosen, **kept)
         return
@@ -138,6 +140,7 @@ def repair(
         quality=quality,
         method=method,
         model=model,
+        content=content,
         bitrate=bitrate,
     )
     with _bar("looking" if dry_run else "repairing") as progress:

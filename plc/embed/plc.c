@@ -30,7 +30,8 @@
 
 /* What programs were compiled with: a change here takes another PLC_VERSION_MAJOR. */
 #if UINTPTR_MAX == UINT64_MAX
-_Static_assert(sizeof(plc_options) == 80 && offsetof(plc_options, model) == 56, "the ABI");
+_Static_assert(sizeof(plc_options) == 88 && offsetof(plc_options, content) == 80 &&
+                   offsetof(plc_options, model) == 56, "the ABI");
 _Static_assert(sizeof(plc_counters) == 120 && offsetof(plc_counters, network_samples) == 104,
                "the ABI");
 _Static_assert(sizeof(plc_draft) == 24, "the ABI");
@@ -183,11 +184,12 @@ static int is_model(const plc_model *model) {
     return model && is_aligned(model, sizeof(void *)) && model->magic == MODEL_MAGIC;
 }
 
-/* Copy options, also of a program from before there were models: what it has not is 0. */
+/* Copy options, also of a program from before there were models, or content: what it has not is 0. */
 static int complete(const plc_options *given, plc_options *options) {
     if (!given)
         return PLC_ERROR_ARGUMENT;
-    if (given->struct_size != sizeof *given && given->struct_size != offsetof(plc_options, model))
+    if (given->struct_size != sizeof *given && given->struct_size != offsetof(plc_options, model) &&
+        given->struct_size != offsetof(plc_options, content))
         return PLC_ERROR_STRUCT;
     memset(options, 0, sizeof *options);
     memcpy(options, given, given->struct_size);
@@ -211,6 +213,8 @@ static int settings_of(const plc_options *options, int64_t *settings) {
         return PLC_ERROR_LOOKAHEAD;
     if (options->rung >= PLCK_RUNGS)
         return PLC_ERROR_RUNG;
+    if (options->content > PLC_CONTENT_SPEECH)
+        return PLC_ERROR_CONTENT;
     if (model && !is_model(model))
         return PLC_ERROR_MODEL;
     if (model && !plc_model_serves(model, options->sample_rate))
@@ -227,6 +231,7 @@ static int settings_of(const plc_options *options, int64_t *settings) {
     settings[9] = options->prepare ? PLCK_BESIDE : 0;
     settings[8] = options->work_limit > INT64_MAX ? INT64_MAX : (int64_t)options->work_limit;
     settings[10] = model ? (int64_t)model->size : 0;
+    settings[11] = options->content;
     return 0;
 }
 
@@ -918,6 +923,8 @@ const char *plc_error(int64_t code) {
                "plc c models";
     case PLC_ERROR_MODEL_RATE:
         return "options.model is for other sample rates";
+    case PLC_ERROR_CONTENT:
+        return "options.content is out of range; 0 is auto, 1 music, 2 speech";
     case PLC_ERROR_MIXED:
         return "one stream takes packets by plc_push, or samples by plc_push_n, until plc_reset";
     case PLC_ERROR_FILE:

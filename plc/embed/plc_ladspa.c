@@ -65,11 +65,11 @@ enum { HARD_REAL_TIME = 4 };
 /* Between what is concealed and what is only delayed. */
 #define FADE_S 0.005f
 
-enum { PACKET_MS, LOOKAHEAD, DETECT, BYPASS, LATENCY, IN_1, OUT_1, IN_2, OUT_2, PORTS };
+enum { PACKET_MS, LOOKAHEAD, DETECT, CONTENT, BYPASS, LATENCY, IN_1, OUT_1, IN_2, OUT_2, PORTS };
 
 /* What a stream is opened with. */
 typedef struct {
-    uint32_t packet, lookahead, detect;
+    uint32_t packet, lookahead, detect, content;
 } shape;
 
 typedef struct {
@@ -103,13 +103,15 @@ static shape wanted(const plugin *self) {
     float half_ms = 2.0f * control_of(self, PACKET_MS, 10.0f);
     return (shape){packet_of(self, clamped(half_ms, LEAST_HALF_MS, MOST_HALF_MS)),
                    clamped(control_of(self, LOOKAHEAD, 0.0f), 0.0f, MOST_LOOKAHEAD),
-                   control_of(self, DETECT, 1.0f) > 0.0f};
+                   control_of(self, DETECT, 1.0f) > 0.0f,
+                   clamped(control_of(self, CONTENT, 0.0f), PLC_CONTENT_AUTO, PLC_CONTENT_SPEECH)};
 }
 
 static int64_t take_shape(plugin *self, shape shape) {
     self->options.packet_samples = shape.packet;
     self->options.lookahead = shape.lookahead;
     self->options.detect_dropouts = shape.detect;
+    self->options.content = shape.content;
     return plc_size(&self->options);
 }
 
@@ -133,7 +135,7 @@ static double cpu_ms(void) {
 /* Set the limit of work to what this processor does in time. */
 static void calibrate(plugin *self) {
     double per_ms = 0.0;
-    open_stream(self, (shape){packet_of(self, MOST_HALF_MS), 0, 0});
+    open_stream(self, (shape){packet_of(self, MOST_HALF_MS), 0, 0, 0});
     for (int k = 0; self->stream && k < CALIBRATIONS; k++) {
         double begin = cpu_ms(), done = (double)plc_calibrate(self->stream);
         per_ms = fmax(per_ms, done / (cpu_ms() - begin));
@@ -163,7 +165,7 @@ static void *instantiate(const descriptor *kind, unsigned long sample_rate) {
     longest = packet_of(self, MOST_HALF_MS);
     for (uint32_t lookahead = 0; lookahead <= MOST_LOOKAHEAD; lookahead++)
         for (uint32_t half_ms = LEAST_HALF_MS; half_ms <= MOST_HALF_MS; half_ms++) {
-            int64_t size = take_shape(self, (shape){packet_of(self, half_ms), lookahead, 1});
+            int64_t size = take_shape(self, (shape){packet_of(self, half_ms), lookahead, 1, 0});
             if (size > (int64_t)self->room)
                 self->room = (size_t)size;
         }
@@ -226,19 +228,25 @@ static void run(void *handle, unsigned long samples) {
         *self->ports[LATENCY] = (float)self->latency;
 }
 
-static const int kinds[PORTS] = {INPUT | CONTROL, INPUT | CONTROL,  INPUT | CONTROL,
-                                 INPUT | CONTROL, OUTPUT | CONTROL, INPUT | AUDIO,
-                                 OUTPUT | AUDIO,  INPUT | AUDIO,    OUTPUT | AUDIO};
-static const char *const names[PORTS] = {"Packet length (ms)", "Lookahead (packets)",
-                                         "Detect dropouts",    "Bypass",
-                                         "latency",            "Input",
-                                         "Output",             "Input, right",
+static const int kinds[PORTS] = {INPUT | CONTROL, INPUT | CONTROL,  INPUT | CONTROL, INPUT | CONTROL,
+                                 INPUT | CONTROL, OUTPUT | CONTROL, INPUT | AUDIO,   OUTPUT | AUDIO,
+                                 INPUT | AUDIO,   OUTPUT | AUDIO};
+static const char *const names[PORTS] = {"Packet length (ms)",
+                                         "Lookahead (packets)",
+                                         "Detect dropouts",
+                                         "Content (0 auto, 1 music, 2 speech)",
+                                         "Bypass",
+                                         "latency",
+                                         "Input",
+                                         "Output",
+                                         "Input, right",
                                          "Output, right"};
 static const range ranges[PORTS] = {{BELOW | ABOVE | LOGARITHMIC | BY_MIDDLE, LEAST_HALF_MS / 2.0f,
                                      MOST_HALF_MS / 2.0f},
                                     {BELOW | ABOVE | INTEGER | BY_0, 0, MOST_LOOKAHEAD},
                                     /* No toggle: GStreamer begins with those off. */
                                     {BELOW | ABOVE | INTEGER | BY_1, 0, 1},
+                                    {BELOW | ABOVE | INTEGER | BY_0, 0, PLC_CONTENT_SPEECH},
                                     {TOGGLED | BY_0, 0, 1},
                                     {0, 0, 0},
                                     {0, 0, 0},

@@ -28,8 +28,8 @@ A HELLO, 36 bytes and two names::
     "PLC1"                              4 bytes   magic, with the version
     sample rate, packet samples, seed   u32 each
     lookahead                           u16
-    channels, format                    u8 each   format 1: float32, 2: int16; 128 is added
-                                                  where dropouts are to be detected
+    channels, format                    u8 each   format 1: float32, 2: int16; 16 more: music,
+                                                  32: speech, 128: dropouts are detected
     budget in ms                        f64       NaN: a quarter of the packet; infinite: no limit
     length of the method, of the model  u32 each  at most 255; 0: auto
     method, model                       UTF-8
@@ -44,13 +44,13 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from plc.embed.stream import EmbeddedConfig, Format
-from plc.engine.config import StreamConfig
+from plc.engine.config import CONTENTS, StreamConfig
 from plc.errors import ConfigError, PlcError
 
 VERSION = 1
 MAGIC = b"PLC1"
 HEADER = struct.Struct("<IBBHI")
-_DETECT_DROPOUTS = 128
+_CONTENT, _DETECT_DROPOUTS = 16, 128
 LOST = 1
 """Flag of a PUSH: the packet is lost, and the payload empty."""
 _HELLO = struct.Struct("<4sIIIHBBdII")
@@ -209,7 +209,9 @@ def pack_hello(config: EmbeddedConfig) -> bytes:
             stream.seed,
             stream.lookahead,
             stream.channels,
-            config.format + _DETECT_DROPOUTS * stream.detect_dropouts,
+            config.format
+            + _CONTENT * CONTENTS.index(stream.content)
+            + _DETECT_DROPOUTS * stream.detect_dropouts,
             budget_ms,
             len(method),
             len(model),
@@ -239,7 +241,9 @@ def parse_hello(payload: bytes | memoryview) -> EmbeddedConfig:
     if max(method, model) > _LONGEST_NAME or len(payload) != _HELLO.size + method + model:
         raise WireError(f"HELLO of {len(payload)} bytes with names of {method} and {model}")
     detect_dropouts = number >= _DETECT_DROPOUTS
-    number %= _DETECT_DROPOUTS
+    content, number = divmod(number % _DETECT_DROPOUTS, _CONTENT)
+    if content >= len(CONTENTS):
+        raise WireError(f"content is {content}; 0 is auto, 1 music, 2 speech")
     if number not in tuple(Format):
         raise WireError(f"format is {number}; 1 is float32, 2 is int16")
     names = bytes(payload[_HELLO.size :])
@@ -256,6 +260,7 @@ def parse_hello(payload: bytes | memoryview) -> EmbeddedConfig:
         seed=seed,
         method=chosen or "auto",
         model=network or "auto",
+        content=CONTENTS[content],
         detect_dropouts=detect_dropouts,
     )
     return EmbeddedConfig(stream=stream, format=Format(number))

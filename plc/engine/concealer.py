@@ -110,6 +110,8 @@ class Concealer:
         One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``; ``"auto"`` by default.
     model : str
         Network: ``"auto"`` chooses by content, ``"ar"`` uses none; or a model's name or path.
+    content : str
+        What plays: ``"auto"`` (the default) hears it, ``"music"`` or ``"speech"`` says it.
     budget_ms : float or None
         Time a concealment may take; None (the default) is a quarter of the packet, ``inf`` no
         limit.

@@ -23,6 +23,8 @@ OPEN: Any = None
 
 PREPARE = ("auto", "always", "never")
 """When concealments are prepared before the loss."""
+CONTENTS = ("auto", "music", "speech")
+"""What a stream plays, as the user says; the first leaves it to what is heard."""
 DEFAULT_BUDGET_SHARE = 0.25
 """Share of a packet's duration that its concealment may take."""
 
@@ -32,6 +34,7 @@ class StreamSettings(TypedDict, total=False):
 
     method: str
     model: str
+    content: str
     budget_ms: float | None
     seed: int
     provider: str
@@ -63,6 +66,9 @@ class StreamConfig:
     model : str
         Network to use: ``"auto"`` chooses one by content,
         ``"ar"`` is linear prediction alone, any other is a model's name or path.
+    content : str
+        What plays: ``"music"`` or ``"speech"`` where it is known, so that only what serves that is
+        loaded and run; ``"auto"`` hears it from the stream.
     budget_ms : float or None
         Time a concealment may take; None takes a quarter of the packet, ``inf`` sets no limit.
     seed : int
@@ -97,6 +103,7 @@ class StreamConfig:
     lookahead: int = 0
     method: str = "auto"
     model: str = "auto"
+    content: str = "auto"
     budget_ms: float | None = None
     seed: int = 0
     provider: str = "auto"
@@ -105,10 +112,11 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         """Check every range."""
-        for name in ("method", "model", "provider", "prepare"):
+        for name in ("method", "model", "content", "provider", "prepare"):
             value = getattr(self, name)
             if not isinstance(value, str):
                 raise ConfigError(f"{name} is {value!r}; give a name, such as 'auto'")
+        check_content(self.content)
         if self.prepare not in PREPARE:
             raise ConfigError(unknown("prepare", self.prepare, PREPARE))
         if not isinstance(self.detect_dropouts, bool):
@@ -157,7 +165,8 @@ class StreamConfig:
     def in_words(self) -> str:
         """Return the format and the method in a line."""
         channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
-        method = repr(self.method) if self.model == "auto" else f"{self.method!r} ({self.model})"
+        more = ", ".join(each for each in (self.model, self.content) if each != "auto")
+        method = f"{self.method!r} ({more})" if more else repr(self.method)
         limit_ms = self.time_limit_ms
         limit = f"time limit {limit_ms:g} ms" if math.isfinite(limit_ms) else "no time limit"
         return (
@@ -199,6 +208,12 @@ class RecordingConfig(StreamConfig):
 
     _most_rate: ClassVar[int] = FILE_MAX_SAMPLE_RATE
     _most_channels: ClassVar[int] = FILE_MAX_CHANNELS
+
+
+def check_content(content: object) -> None:
+    """Raise ConfigError if it is none of :data:`CONTENTS`."""
+    if content not in CONTENTS:
+        raise ConfigError(unknown("content", content, CONTENTS))
 
 
 def samples_of_packet(packet_ms: float | str, sample_rate: int) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.config import StreamConfig
+from plc.engine.config import CONTENTS, StreamConfig
 from plc.errors import not_copied
 from plc.predict.filler import Method
 from plc.predict.history import History
@@ -69,7 +69,8 @@ class StreamMemory:
         header[layout.CROSSFADES] = method.crossfades
         header[layout.BRIDGES] = method.bridges
         header[layout.FROM_ONSETS] = method.from_onsets
-        header[layout.FILLS_NOISE] = method.fills_noise
+        header[layout.CONTENT] = CONTENTS.index(config.content)
+        header[layout.FILLS_NOISE] = method.fills_noise and config.content != "speech"
         header[layout.PAST] = max(method.past_samples, 1)
         header[layout.REFIT] = round(config.sample_rate * method.refit_ms / 1000.0)
         self.rungs = (*method.names, "noise")

@@ -111,7 +111,7 @@ def make_method(
     method = config.method
     if method in LADDER_METHODS:
         networks = "ar" if method == "ar" else config.model
-        models, bridges = stream_models(networks, config.sample_rate)
+        models, bridges = stream_models(networks, config.sample_rate, config.content)
 
         def context() -> "StreamContext":
             from plc.networks.streams.served import StreamContext
@@ -169,7 +169,7 @@ def _in_the_step(
 def _server(config: StreamConfig) -> StepPrediction:
     """Return short rungs, and the network for speech where it answers in time."""
     networks = None
-    if config.model == "auto" and config.packet_ms >= _SHORT_MS:
+    if config.model == "auto" and config.packet_ms >= _SHORT_MS and config.content != "music":
         networks = _speech(config)
     rungs = SERVER if networks is None else SERVER_DRAFTS
     stream = config.sample_rate, config.channels, config.packet_samples
@@ -240,7 +240,7 @@ def preparation_ms(config: StreamConfig) -> float:
 
 
 def stream_models(
-    model: str, sample_rate: int
+    model: str, sample_rate: int, content: str = "auto"
 ) -> "tuple[dict[str, Manifest], dict[str, Manifest]]":
     """Return the networks of a stream by content: for continuing and for bridging.
 
@@ -252,6 +252,8 @@ def stream_models(
         content; a context encoder counts as one that bridges.
     sample_rate : int
         In Hz.
+    content : str
+        As for :class:`~plc.StreamConfig`: of the package's, those for other content are left out.
 
     Raises
     ------
@@ -280,6 +282,9 @@ def stream_models(
             causal = by_kind["causal"]
             if "music" in causal and "speech" not in causal:
                 causal["speech"] = causal["music"]
+            if content != "auto":
+                for kind, found in by_kind.items():
+                    by_kind[kind] = {content: found[content]} if content in found else {}
     return by_kind["causal"], by_kind["bridge"]
 
 

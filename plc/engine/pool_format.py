@@ -63,6 +63,7 @@ class PoolSettings(TypedDict, total=False):
         does, for milliseconds.
     model : str
         ``"auto"``, the default, or ``"ar"``: no network.
+    content : str
     detect_dropouts : bool
         As for a :class:`~plc.Concealer`.
     """
@@ -74,6 +75,7 @@ class PoolSettings(TypedDict, total=False):
     lookahead: int
     method: str
     model: str
+    content: str
     seed: int
     detect_dropouts: bool
 

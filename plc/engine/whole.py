@@ -34,10 +34,10 @@ def conceal(
     lost : bool, shape (packets,) or (n,), or a sequence of (start, stop)
         A trace, True where a packet is lost, of as many packets as the signal has. Or a mask,
         True where a sample is lost. Or gaps in samples, stop excluded.
-    sample_rate, packet_samples, packet_ms, lookahead, method, model, budget_ms, seed, provider
-        As for :class:`~plc.StreamConfig`. The delay of the lookahead is taken out; by default
-        there is no limit of time and no preparation, so that the result does not depend on the
-        machine.
+    sample_rate, packet_samples, packet_ms, lookahead, method, model, content, budget_ms, seed
+        And others, as for :class:`~plc.StreamConfig`. The delay of the lookahead is taken out; by
+        default there is no limit of time and no preparation, so that the result does not depend
+        on the machine.
 
     Returns
     -------

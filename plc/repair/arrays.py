@@ -39,16 +39,16 @@ References
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import SupportsIndex
+from typing import SupportsIndex, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.engine.config import OPEN, RecordingConfig, StreamConfig
+from plc.engine.config import OPEN, RecordingConfig, StreamConfig, check_content
 from plc.engine.methods import FILE_METHODS, LADDER_METHODS, make_filler
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.engine.warm import warm_up
-from plc.errors import ConfigError, PacketError, keywords_in_words, unknown
+from plc.errors import ConfigError, PacketError, check_settings, unknown
 from plc.limits import RECOVERY_MS
 from plc.models.kinds import KINDS
 from plc.networks.files.gap_filler import GapFiller, Hints
@@ -58,11 +58,11 @@ from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc.predict.sides import SIDE_RUNG
 from plc.predict.similar import REACH_S
+from plc.repair import interpolate as between
 from plc.repair.copied import Passages
 from plc.repair.edges import widen
 from plc.repair.gaps import Gap, Track, find_unsound, gaps_within, holes_of, merge_gaps, tracks_of
 from plc.repair.guide import Fill, Guides, follow
-from plc.repair.interpolate import QUALITIES, interpolate, refinable, refines
 from plc.repair.joint import grouped, interpolate_together, is_system
 from plc.repair.limit import hold_between
 from plc_kernels.edges import EDGE_SAMPLES
@@ -75,6 +75,16 @@ HEARD_S = 2.0 * LISTEN_S
 """Behind a gap: of it what was received tells what kind of sound it is."""
 
 
+class FillKeywords(TypedDict, total=False):
+    """Keywords of :class:`FillSettings`."""
+
+    quality: str
+    method: str
+    model: str
+    seed: int
+    content: str
+
+
 @dataclass(frozen=True, slots=True)
 class FillSettings:
     """How gaps are filled, as :func:`inpaint` describes it.
@@ -82,18 +92,20 @@ class FillSettings:
     Raises
     ------
     ConfigError
-        If the quality or the seed is not possible.
+        If the quality, the seed or the content is not possible.
     """
 
     quality: str = "good"
     method: str = "auto"
     model: str = "auto"
     seed: int = 0
+    content: str = "auto"
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not isinstance(self.quality, str) or self.quality not in QUALITIES:
-            raise ConfigError(unknown("quality", self.quality, QUALITIES))
+        if not isinstance(self.quality, str) or self.quality not in between.QUALITIES:
+            raise ConfigError(unknown("quality", self.quality, between.QUALITIES))
+        check_content(self.content)
         if not isinstance(self.seed, SupportsIndex):
             raise ConfigError(f"seed is {self.seed!r}; give an integer")
         if self.seed < 0:
@@ -105,7 +117,7 @@ class FillSettings:
         kind = kind_of_filler(self.method, self.model)
         if kind and KINDS[kind].context_s:
             return KINDS[kind].context_s
-        refined = refines(self.quality, self.method)
+        refined = between.refines(self.quality, self.method)
         if refined and self.method == "auto" and self.model != "ar":
             return REACH_S
         return LISTEN_S if self.copies else CONTEXT_S
@@ -114,16 +126,16 @@ class FillSettings:
     def copies(self) -> bool:
         """Return whether long gaps of music get similar passages of the recording."""
         by_kind = kind_of_filler(self.method, self.model) in FILE_METHODS
-        return self.method == "auto" and not by_kind and refines(self.quality, self.method)
+        return self.method == "auto" and not by_kind and between.refines(self.quality, self.method)
 
     def network(self, sample_rate: int) -> GapFiller | None:
         """Return the network that fills gaps; None for none."""
         if self.method not in ("auto", *FILE_METHODS):
             return None
         by_kind = kind_of_filler(self.method, self.model) in FILE_METHODS
-        if not QUALITIES[self.quality].rounds and not by_kind:
+        if not between.QUALITIES[self.quality].rounds and not by_kind:
             return None
-        return open_gap_filler(self.method, self.model, sample_rate)
+        return open_gap_filler(self.method, self.model, sample_rate, self.content)
 
 
 _Report = Callable[[int, int], None]
@@ -133,7 +145,9 @@ Copy = Callable[[NDArray[np.float32], Gap, NDArray[np.bool_]], None]
 _BLOCK_SAMPLES = 1 << 16
 
 
-@keywords_in_words
+_OWN_KEYWORDS = "sample_rate", "packet_samples", "packet_ms", "progress"
+
+
 def inpaint(
     signal: Packet | Samples,
     lost: ArrayLike,
@@ -141,11 +155,8 @@ def inpaint(
     sample_rate: int = 48_000,
     packet_samples: int = OPEN,
     packet_ms: float = OPEN,
-    quality: str = "good",
-    method: str = "auto",
-    model: str = "auto",
-    seed: int = 0,
     progress: _Report | None = None,
+    **settings: Unpack[FillKeywords],
 ) -> Packet:
     """Return a signal with its gaps filled; intact samples outside them are as they were.
 
@@ -184,6 +195,8 @@ def inpaint(
     seed : int
         Of what the method ``gacela`` invents, at least 0. By the method ``auto``, how many better
         places are passed over for what is copied to a long gap; without effect on others.
+    content : str
+        What plays, as for :class:`~plc.StreamConfig`; ``"auto"`` hears it on both sides of a gap.
     progress : callable, optional
         Called after each gap with the gaps filled and the gaps in all.
 
@@ -210,18 +223,19 @@ def inpaint(
     >>> whole.shape, bool(np.array_equal(whole[:20_000], song[:20_000]))
     ((44100,), True)
     """
+    check_settings("inpaint", settings, (*_OWN_KEYWORDS, *FillKeywords.__annotations__))
     signal = as_signal(signal)
     stream = RecordingConfig(
         sample_rate=sample_rate, packet_samples=packet_samples, packet_ms=packet_ms
     )
-    settings = FillSettings(quality, method, model, seed)
+    how = FillSettings(**settings)
     samples, channels = signal.shape[0], signal.size // signal.shape[0]
     holes = holes_of(lost, samples, channels, stream.packet_samples)
     tracks = tracks_of(holes, samples, channels)
     out = signal.copy()
     by_channel, filled = out.reshape(samples, -1), signal.reshape(samples, -1)
     done, total = 0, sum(len(track.gaps) for track in tracks)
-    passages = Passages(sample_rate, tracks, partial(_blocks, filled), seed)
+    passages = Passages(sample_rate, tracks, partial(_blocks, filled), how.seed, how.content)
     for track in tracks:
         where, gaps = track
         own = filled[:, where]
@@ -237,10 +251,10 @@ def inpaint(
             spans,
             (),
             (),
-            settings,
+            how,
             report,
             guides_of(filled, 0, tracks, where) if gaps else None,
-            partial(passages.fill, track, 0) if settings.copies else None,
+            partial(passages.fill, track, 0) if how.copies else None,
         )
         done += len(gaps)
     return out
@@ -317,7 +331,7 @@ def fill_gaps(
         if copy is not None:
             copy(rows, gap, received)
         guided = network is None or not network.any_gap
-        if guided and guides is not None and refines(quality, config.method):
+        if guided and guides is not None and between.refines(quality, config.method):
             _guide(rows, config, gap, quality, received, guides)
         _hold(rows, config.sample_rate, gap, fills)
         fills.append(gap.span)
@@ -432,11 +446,13 @@ def _fill(
         [network.fill_speech(row, *gap, speech) for row, speech in zip(rows, shares, strict=True)]
     ):
         _run(filler, before, after, bend, hole)
-        drafts = refines(quality, config.method) and refinable(gap, before.shape[1])
+        drafts = between.refines(quality, config.method) and between.refinable(gap, before.shape[1])
         for row, speech in zip(rows, shares, strict=True):
             known = replace(hints, speech=speech)
             if drafts:
-                doubt_db = interpolate(row, config.sample_rate, gap, QUALITIES[quality])
+                doubt_db = between.interpolate(
+                    row, config.sample_rate, gap, between.QUALITIES[quality]
+                )
                 known = replace(known, doubt_db=doubt_db)
             if network is not None and (drafts or network.any_gap):
                 network.refine(row, *gap, known)

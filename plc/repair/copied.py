@@ -159,6 +159,8 @@ class Passages:
         Reads the recording.
     variant : int
         How many better places are passed over.
+    content : str
+        As for :class:`~plc.StreamConfig`; ``"auto"``: gaps of speech are told by their sides.
 
     Attributes
     ----------
@@ -167,10 +169,15 @@ class Passages:
     """
 
     def __init__(
-        self, sample_rate: int, tracks: Sequence[Track], blocks: Blocks, variant: int = 0
+        self,
+        sample_rate: int,
+        tracks: Sequence[Track],
+        blocks: Blocks,
+        variant: int = 0,
+        content: str = "auto",
     ) -> None:
         self._rate, self._tracks, self._blocks = sample_rate, tracks, blocks
-        self._variant = variant
+        self._variant, self._content = variant, content
         self._outline: Outline | None = None
         self._found: dict[Span, Passage | None] = {}
         self.told: list[LongGap] = []
@@ -224,6 +231,8 @@ class Passages:
             return f"longer than {LONGEST_MS:g} ms"
         if min(gap.start - known[0], known[1] - gap.stop) < self._samples(MATCH_MS) + EDGE_SAMPLES:
             return f"less than {MATCH_MS:g} ms known on a side"
+        if self._content != "auto":
+            return "" if self._content == "music" else self._content
         sound, reach = rows.mean(axis=0), round(LISTEN_S * self._rate)
         sides = slice(max(0, gap.start - reach), gap.start), slice(gap.stop, gap.stop + reach)
         before, behind = (sound[side][received[side]] for side in sides)

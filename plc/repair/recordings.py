@@ -348,7 +348,8 @@ def inpaint_file(
         start_s = time.perf_counter()
         with _writer_like(reader, target, overwrite, bitrate) as writer:
             window = _Window(reader, writer, progress)
-            passages = Passages(reader.sample_rate, tracks, partial(_blocks, source), settings.seed)
+            hints = settings.seed, settings.content
+            passages = Passages(reader.sample_rate, tracks, partial(_blocks, source), *hints)
             recording = Recording(
                 source=str(source),
                 sample_rate=reader.sample_rate,

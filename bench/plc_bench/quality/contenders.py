@@ -21,13 +21,14 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import plc
 from plc.audio.loss import write_trace
-from plc.engine.config import PREPARE
+from plc.engine.config import PREPARE, check_content
 from plc.engine.methods import rung_of, stream_models
 from plc.errors import AudioFileError, ConfigError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
@@ -49,13 +50,14 @@ class Engine:
 
     Attributes
     ----------
-    method, model, lookahead, budget_ms, seed
+    method, model, content, lookahead, budget_ms, seed
         As :func:`plc.conceal` takes them.
     """
 
     coded = False
     method: str
     model: str = "auto"
+    content: str = "auto"
     lookahead: int = 0
     budget_ms: float = float("inf")
     seed: int = 0
@@ -72,6 +74,7 @@ class Engine:
             lookahead=self.lookahead,
             method=self.method,
             model=self.model,
+            content=self.content,
             budget_ms=self.budget_ms,
             seed=self.seed,
         )
@@ -84,13 +87,14 @@ class FileRepair:
 
     Attributes
     ----------
-    method, model
+    method, model, content
         As :func:`plc.inpaint` takes them.
     """
 
     coded = False
     method: str
     model: str = "auto"
+    content: str = "auto"
 
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
@@ -103,6 +107,7 @@ class FileRepair:
             packet_samples=packet_samples,
             method=self.method,
             model=self.model,
+            content=self.content,
         )
         return np.asarray(played, np.float32)
 
@@ -250,14 +255,15 @@ def contender(
     kind = KINDS.get(head.partition(":")[0])
     if kind is not None:
         return kind(name)
-    model, lookahead, prepare = "auto", 0, "auto"
+    settings: dict[str, Any] = {"method": head}
+    lookahead, prepare = 0, "auto"
     of_file = paced = False
     for part in parts:
         ahead = re.fullmatch(r"lookahead(\d+)", part)
         if ahead:
             lookahead = int(ahead[1])
-        elif part.startswith("model="):
-            model = part.removeprefix("model=")
+        elif part.startswith(("model=", "content=")):
+            setting, _, settings[setting] = part.partition("=")
         elif part.startswith("prepare="):
             prepare = part.removeprefix("prepare=")
         elif part == "paced":
@@ -267,19 +273,18 @@ def contender(
         else:
             raise ConfigError(
                 f"method {name!r}: {'@' + part} is not understood; methods are written "
-                "METHOD[@lookaheadK][@model=NAME] or METHOD@file[@model=NAME]"
+                "METHOD[@lookaheadK][@model=NAME][@content=NAME] or "
+                "METHOD@file[@model=NAME][@content=NAME]"
             )
     if "@prepare=" in name and (not paced or prepare not in PREPARE):
         raise ConfigError(f"method {name!r}: give METHOD@paced@prepare={'|'.join(PREPARE)}")
     if of_file and "@lookahead" in name:
         raise ConfigError(f"method {name!r}: @file sees everything; leave @lookahead out")
     if of_file:
-        return FileRepair(method=head, model=model)
+        return FileRepair(**settings)
     if paced:
-        return PacedEngine(
-            method=head, model=model, lookahead=lookahead, seed=seed, prepare=prepare
-        )
-    return Engine(method=head, model=model, lookahead=lookahead, budget_ms=budget_ms, seed=seed)
+        return PacedEngine(**settings, lookahead=lookahead, seed=seed, prepare=prepare)
+    return Engine(**settings, lookahead=lookahead, budget_ms=budget_ms, seed=seed)
 
 
 def check_methods(
@@ -311,10 +316,12 @@ def check_methods(
         made = contender(name, peers)
         if isinstance(made, Engine | PacedEngine):
             _check_predictor(made.method, [sample_rate] if sample_rate else _RATES)
+            check_content(made.content)
             if made.model != "auto":
                 stream_models(made.model, sample_rate or _RATES[0])
         elif isinstance(made, FileRepair):
             _check_predictor(made.method, [sample_rate] if sample_rate else _RATES)
+            check_content(made.content)
             if made.model not in ("auto", "ar"):
                 find(made.model)
 

@@ -22,7 +22,7 @@ class PacedEngine:
 
     Attributes
     ----------
-    method, model, lookahead, seed, prepare
+    method, model, content, lookahead, seed, prepare
         As :class:`plc.Concealer` takes them.
     clock, sleep : callable
         Return and take seconds.
@@ -31,6 +31,7 @@ class PacedEngine:
     coded = False
     method: str
     model: str = "auto"
+    content: str = "auto"
     lookahead: int = 0
     seed: int = 0
     prepare: str = "auto"
@@ -48,6 +49,7 @@ class PacedEngine:
             lookahead=self.lookahead,
             method=self.method,
             model=self.model,
+            content=self.content,
             seed=self.seed,
             prepare=self.prepare,
         )

@@ -17,39 +17,26 @@ from plc_kernels.content import (
     logit,
 )
 from plc_kernels.noise import POWERS, NoiseState, comfort_noise, start_noise, track_noise
+from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
     BANDS,
-    CHANNELS,
     CONTENT_AVERAGES,
     CONTENT_COUNTS,
     CONTENT_FEATURES,
     CONTENT_LOGS,
     FACTORS,
     FLUX,
-    FLUX_DB,
-    FLUX_FRAMES,
     FRAME,
-    FRAME_BINS,
-    FRAME_SAMPLES,
     HALF_FRAME,
-    HALF_SAMPLES,
-    HEARD,
     HEARD_FRAME,
     LEVELS,
-    MADE,
-    MUSIC_RATE,
-    N_FACTORS,
     NOISE_COUNTS,
-    NOISE_S,
     NOISE_TAIL,
     POWER_SUM,
     RANDOM,
-    RATE,
     SCRATCH,
-    SEED,
     SPECTRUM,
-    SPEECH_LOGIT,
     TWIDDLES,
     WINDOWS,
     array,
@@ -84,7 +71,7 @@ _TOLD = 4
 def channel_state(block: Block, c: int) -> NoiseState:
     """Return a channel's memory for :mod:`plc_kernels.noise`; workspace is shared."""
     return NoiseState(
-        array(block, FACTORS)[: block[N_FACTORS]],
+        array(block, FACTORS)[: block[at.N_FACTORS]],
         array(block, TWIDDLES),
         array(block, SCRATCH),
         array(block, WINDOWS),
@@ -102,17 +89,17 @@ def channel_state(block: Block, c: int) -> NoiseState:
 @part
 def start_background(block: Block) -> None:
     """Forget the background."""
-    for c in range(block[CHANNELS]):
-        start_noise(channel_state(block, c), np.uint64(block[SEED]) + np.uint64(c))
+    for c in range(block[at.CHANNELS]):
+        start_noise(channel_state(block, c), np.uint64(block[at.SEED]) + np.uint64(c))
     array(block, CONTENT_AVERAGES)[:] = 0.0
     array(block, CONTENT_LOGS)[:] = 0.0
     array(block, CONTENT_COUNTS)[:] = 0
     numbers = reals(block)
-    numbers[NOISE_S] = 0.0
-    numbers[FLUX_DB] = _PRIOR_DB
-    block[FLUX_FRAMES] = _PRIOR_FRAMES
-    block[HEARD] = 0
-    block[MADE] = block[HALF_SAMPLES]
+    numbers[at.NOISE_S] = 0.0
+    numbers[at.FLUX_DB] = _PRIOR_DB
+    block[at.FLUX_FRAMES] = _PRIOR_FRAMES
+    block[at.HEARD] = 0
+    block[at.MADE] = block[at.HALF_SAMPLES]
 
 
 @kernel
@@ -122,7 +109,7 @@ def know_content(block: Block) -> bool:
         return False
     content_features(
         array(block, CONTENT_AVERAGES),
-        reals(block)[FLUX_DB],
+        reals(block)[at.FLUX_DB],
         array(block, CONTENT_FEATURES),
     )
     return True
@@ -130,9 +117,11 @@ def know_content(block: Block) -> bool:
 
 @kernel
 def is_speech(block: Block) -> bool:
-    """Return whether the last seconds leave little doubt that it is speech."""
+    """Return whether the last seconds leave little doubt that it is speech, or the user says so."""
+    if block[at.CONTENT]:
+        return bool(block[at.CONTENT] == at.AS_SPEECH)
     if not _knows(block):
-        return bool(reals(block)[FLUX_DB] > _SPEECH_DB)
+        return bool(reals(block)[at.FLUX_DB] > _SPEECH_DB)
     return bool(array(block, CONTENT_COUNTS)[_TOLD])
 
 
@@ -143,16 +132,17 @@ def is_unsteady(block: Block) -> bool:
     Music that changes fast is predicted better by what is for steady content (docs/notebook.md,
     "Speech or music"); below 32 kHz there is less music, and less to tell it by.
     """
-    if is_speech(block):
-        return True
-    is_music = block[RATE] >= MUSIC_RATE and _knows(block)
-    return bool(reals(block)[FLUX_DB] > _UNSTEADY_DB and not is_music)
+    speech = is_speech(block)
+    if speech or block[at.CONTENT]:
+        return speech
+    is_music = block[at.RATE] >= at.MUSIC_RATE and _knows(block)
+    return bool(reals(block)[at.FLUX_DB] > _UNSTEADY_DB and not is_music)
 
 
 @kernel
 def interrupt(block: Block) -> None:
     """Drop a half-filled frame; measure no change across a loss."""
-    block[HEARD] = 0
+    block[at.HEARD] = 0
     array(block, CONTENT_COUNTS)[3] = 0
 
 
@@ -168,19 +158,19 @@ def listen(block: Block, rows: NDArray[np.float32], begin: int, stop: int) -> No
     begin, stop : int
         The first of them, and the one after the last.
     """
-    reals(block)[NOISE_S] = 0.0
-    size = block[FRAME_SAMPLES]
+    reals(block)[at.NOISE_S] = 0.0
+    size = block[at.FRAME_SAMPLES]
     frame = array(block, HEARD_FRAME)
     done = begin
     while done < stop:
-        fill = block[HEARD]
+        fill = block[at.HEARD]
         take = min(size - fill, stop - done)
         for c in range(rows.shape[0]):
             frame[c, fill : fill + take] = rows[c, done : done + take]
-        block[HEARD] += take
+        block[at.HEARD] += take
         done += take
-        if block[HEARD] == size:
-            block[HEARD] = 0
+        if block[at.HEARD] == size:
+            block[at.HEARD] = 0
             _analyse(block, frame)
 
 
@@ -197,7 +187,7 @@ def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
         power = state.levels[POWERS]
         for k in range(powers.size):
             powers[k] += power[k]
-    if powers.size >= BINS:
+    if powers.size >= BINS and not block[at.CONTENT]:
         follow_content(
             powers,
             array(block, CONTENT_AVERAGES),
@@ -206,8 +196,8 @@ def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
         )
     if flux_db >= 0.0:
         numbers = reals(block)
-        block[FLUX_FRAMES] = min(block[FLUX_FRAMES] + 1, MEMORY_FRAMES)
-        numbers[FLUX_DB] += (flux_db - numbers[FLUX_DB]) / block[FLUX_FRAMES]
+        block[at.FLUX_FRAMES] = min(block[at.FLUX_FRAMES] + 1, MEMORY_FRAMES)
+        numbers[at.FLUX_DB] += (flux_db - numbers[at.FLUX_DB]) / block[at.FLUX_FRAMES]
     _tell(block)
 
 
@@ -221,17 +211,17 @@ def make_noise(block: Block, out: NDArray[np.float32]) -> None:
         Of the stream.
     out : float32, shape (channels, n), written
     """
-    half = block[HALF_SAMPLES]
+    half = block[at.HALF_SAMPLES]
     noise = array(block, HALF_FRAME)
     done = 0
     while done < out.shape[1]:
-        if block[MADE] == half:
+        if block[at.MADE] == half:
             _make_half_frame(block, noise)
-        made = block[MADE]
+        made = block[at.MADE]
         take = min(half - made, out.shape[1] - done)
         for c in range(out.shape[0]):
             out[c, done : done + take] = noise[c, made : made + take]
-        block[MADE] += take
+        block[at.MADE] += take
         done += take
 
 
@@ -240,7 +230,7 @@ def _knows(block: Block) -> bool:
     """Return whether enough was heard to tell speech from music."""
     counts = array(block, CONTENT_COUNTS)
     few = counts[1] < _LEAST_LOUD_FRAMES or counts[2] < _LEAST_CHANGES
-    return bool(block[FRAME_BINS] >= BINS and not few)
+    return bool(block[at.FRAME_BINS] >= BINS and not few)
 
 
 @inlined
@@ -249,16 +239,16 @@ def _tell(block: Block) -> None:
     if know_content(block):
         told = array(block, CONTENT_COUNTS)
         features = array(block, CONTENT_FEATURES)
-        least = _REMAINS_LOGIT if told[_TOLD] else reals(block)[SPEECH_LOGIT]
+        least = _REMAINS_LOGIT if told[_TOLD] else reals(block)[at.SPEECH_LOGIT]
         told[_TOLD] = 1 if logit(STREAM_MODEL, features) > least else 0
 
 
 @inlined
 def _make_half_frame(block: Block, noise: NDArray[np.float32]) -> None:
-    block[MADE] = 0
+    block[at.MADE] = 0
     numbers = reals(block)
-    fall_db = _NOISE_FALL_DB_PER_S * max(0.0, numbers[NOISE_S] - _NOISE_HOLD_S)
+    fall_db = _NOISE_FALL_DB_PER_S * max(0.0, numbers[at.NOISE_S] - _NOISE_HOLD_S)
     level = 10.0 ** (max(-fall_db, _NOISE_END_DB) / 20.0)
-    numbers[NOISE_S] += noise.shape[1] / block[RATE]
+    numbers[at.NOISE_S] += noise.shape[1] / block[at.RATE]
     for c in range(noise.shape[0]):
         comfort_noise(level, channel_state(block, c), noise[c])

@@ -12,6 +12,7 @@ from plc_kernels.rungs import STEADY_MS, UNSTEADY_MS, order_of, past_samples
 from plc_kernels.stream import layout as at
 from plc_kernels.stream import network, prediction
 from plc_kernels.stream.arrays import Block
+from plc_kernels.stream.gap import FILE_AT, there
 from plc_kernels.stream.layout import FILL, RING, array, lay_out, reach_of, reals
 from plc_kernels.stream.preparation import BESIDE, add_second, open_second
 from plc_kernels.stream.start import forget_counts, forget_stream, open_stream
@@ -46,8 +47,9 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
         the ladders, 1 if drafts are shown, the address of networks' blocks
         (:mod:`~plc_kernels.stream.model`) or 0, the most that a lost packet may take, in
         multiply-adds of a network, or 0 for no limit, whether bursts are prepared
-        (:mod:`~plc_kernels.stream.preparation`): 0, 1 between pushes, 2 beside them, too; and the
-        bytes of the networks' blocks where there are several; the rest is 0.
+        (:mod:`~plc_kernels.stream.preparation`): 0, 1 between pushes, 2 beside them, too; the
+        bytes of the networks' blocks where there are several; and the layout's CONTENT; the rest
+        is 0.
     header : int64, shape (HEADER,), written
 
     Returns
@@ -67,6 +69,8 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
         return 0
     if seam < 0 or seam > 1 or limit < 0 or settings[9] < 0 or settings[9] > BESIDE:
         return 0
+    if settings[11] < 0 or settings[11] > at.AS_SPEECH:
+        return 0
     header[:] = 0
     header[at.RATE] = rate
     header[at.CHANNELS] = channels
@@ -78,13 +82,15 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     header[at.INSIDE] = 1
     header[at.FADES] = 1
     header[at.FROM_ONSETS] = 1
-    header[at.FILLS_NOISE] = 1
+    header[at.CONTENT] = settings[11]
+    header[at.FILLS_NOISE] = header[at.CONTENT] != at.AS_SPEECH
     header[at.CROSSFADES] = 1
     header[at.BRIDGES] = 1
     taken = 0
     if model:
         if not network.choose(model, settings[10], header):
             return 0
+        _leave_out_untold(header)
         network.measure(model, header)
         header[at.NETWORK_RUNG] = NETWORK_PLACE
         taken = _network_work(model, header)
@@ -114,6 +120,15 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     if settings[9] and not lookahead:
         add_second(header, settings[9])
     return int(header[at.SIZE])
+
+
+@inlined
+def _leave_out_untold(header: Block) -> None:
+    """Take out networks for other content than the user says; music's serves where it is alone."""
+    if header[at.CONTENT] == at.AS_MUSIC:
+        header[at.SPEECH_NET + FILE_AT] = header[at.BRIDGE_NET + FILE_AT] = -1
+    elif header[at.CONTENT] == at.AS_SPEECH and there(header, at.SPEECH_NET):
+        header[at.MUSIC_NET + FILE_AT] = -1
 
 
 @part

@@ -31,6 +31,8 @@ from plc_kernels.stream.arrays import (
     words,
 )
 
+AS_MUSIC, AS_SPEECH = 1, 2
+"""What a stream may be told that it plays; 0: nothing."""
 MAX_CHANNELS = 8
 MAX_STEPS = 16
 """Rungs of a ladder."""
@@ -72,6 +74,8 @@ FROM_ONSETS = _word()
 FILLS_NOISE = _word()
 """Whether prediction is fitted to a sound from its onset on, and whether fills keep the level of
 their bands (:mod:`~plc_kernels.noise_filling`)."""
+CONTENT = _word()
+"""What plays, as the user says: 0 for nothing, :data:`AS_MUSIC` or :data:`AS_SPEECH`."""
 
 # Lengths that follow from the settings.
 SLOTS = _word()

@@ -36,6 +36,9 @@ const MODELS = {
   bridges: [["speech-bridge", 8000, 48000]],
 };
 
+// What plays, as settings number it.
+const CONTENTS = ["auto", "music", "speech"];
+
 // Functions of C's library that Math lacks.
 const FURTHER = { exp2: (x) => 2 ** x, exp10: (x) => 10 ** x, fmod: (x, y) => x % y };
 
@@ -164,12 +167,12 @@ export class Concealer {
   // Settings: sampleRate in Hz, channels, packetSamples of each channel, lookahead in packets by
   // which the output is delayed, rung of the ladder of predictors (0 is the best, 11 the cheapest),
   // seed of the comfort noise, model: the files of networks (of which the stream keeps a copy), or
-  // null; prepare: whether prepare() will be called; module: what compiled() returns, where it is at
-  // hand.
+  // null; content: "music" or "speech" if it is known what plays, or "auto"; prepare: whether
+  // prepare() will be called; module: what compiled() returns, where it is at hand.
   // Throws RangeError if one is out of its range, no network serves the rate, or one is damaged.
   constructor({
     sampleRate, channels = 1, packetSamples, lookahead = 0, rung = 0, seed = 0, model = null,
-    prepare = false, module = compiled(),
+    content = "auto", prepare = false, module = compiled(),
   }) {
     const files = model ? filesOf(model) : [];
     if (model && !files.length) {
@@ -190,7 +193,7 @@ export class Concealer {
     this.prepares = prepare && lookahead === 0;
     const bytes = this.sizeOf(exports, settings, [
       sampleRate, channels, packetSamples, lookahead, seed, rung, 0, this.model, 0,
-      this.prepares ? 1 : 0, this.block - models,
+      this.prepares ? 1 : 0, this.block - models, CONTENTS.indexOf(content),
     ]);
     const samples = channels * packetSamples;
     this.inAt = aligned(this.block + bytes);
@@ -223,7 +226,8 @@ export class Concealer {
     throw new RangeError(
       `the engine does not take ${sampleRate} Hz, ${channels} channels, packets of ` +
       `${packetSamples} samples and a lookahead of ${lookahead} packets; it takes 8000 to ` +
-      "192000 Hz, 1 to 8 channels, packets of 1 to 120 ms and a lookahead of up to 2 s",
+      "192000 Hz, 1 to 8 channels, packets of 1 to 120 ms, a lookahead of up to 2 s, and content " +
+      "auto, music or speech",
     );
   }
 

@@ -58,6 +58,12 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
     model = GObject.Property(
         type=str, default="auto", nick="Model", blurb="Network: auto, ar (none), a name or a path"
     )
+    content = GObject.Property(
+        type=str,
+        default="auto",
+        nick="Content",
+        blurb="What plays, if you know it: auto (heard from the sound), music or speech",
+    )
     lookahead = GObject.Property(
         type=int,
         default=0,
@@ -134,7 +140,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
                 from plc.engine.warm import warm_up
 
                 warm_up()
-                stream = StreamConfig(method=self.method, model=self.model)
+                stream = StreamConfig(method=self.method, model=self.model, content=self.content)
                 prepare(EmbeddedConfig(stream=stream))
             except Exception as error:
                 self._fail(error)
@@ -239,6 +245,7 @@ class PlcConceal(Gst.Element):  # type: ignore[misc]  # gi has no types
                 budget_ms=self.budget_ms or None,
                 method=self.method,
                 model=self.model,
+                content=self.content,
                 detect_dropouts=self.detect_dropouts,
             )
             self._config = EmbeddedConfig(

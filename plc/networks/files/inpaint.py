@@ -164,6 +164,8 @@ class TwoSidedNetworks(GapFiller):
 
     def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
         """As :meth:`GapFiller.speech_share`."""
+        if len(self._networks) == 1:  # it is known what plays
+            return float("speech" in self._networks)
         if self._spoken is None and len(set(self._networks.values())) == 1:
             return 0.0
         return speech_around(before, behind, self._rate)
@@ -267,7 +269,9 @@ def kind_of_filler(method: str, model: str) -> str:
     return "" if model in ("auto", "ar") else find(model).kind
 
 
-def open_gap_filler(method: str, model: str, sample_rate: int) -> GapFiller | None:
+def open_gap_filler(
+    method: str, model: str, sample_rate: int, content: str = "auto"
+) -> GapFiller | None:
     """Return the networks for gaps of files, opened once in each thread.
 
     Parameters
@@ -280,23 +284,25 @@ def open_gap_filler(method: str, model: str, sample_rate: int) -> GapFiller | No
         (which :mod:`plc.notice` is told). ``"ar"``: none. Any other: a name or a path.
     sample_rate : int
         In Hz.
+    content : str
+        As for :class:`~plc.StreamConfig`: of the package's, those for other content stay closed.
 
     Raises
     ------
     ConfigError, ModelError, MissingExtraError
         If a model that was asked for cannot be used.
     """
-    key = (method, model, sample_rate)
-    opened: dict[tuple[str, str, int], GapFiller | None]
+    key = (method, model, sample_rate, content)
+    opened: dict[tuple[str, str, int, str], GapFiller | None]
     opened = _opened.__dict__.setdefault("fillers", {})
     if key not in opened:
         opened[key] = _open(*key)
     return opened[key]
 
 
-def _open(method: str, model: str, sample_rate: int) -> GapFiller | None:
+def _open(method: str, model: str, sample_rate: int, content: str) -> GapFiller | None:
     if method == "auto" and model in ("auto", "ar"):
-        return _of_the_package(sample_rate) if model == "auto" else None
+        return _of_the_package(sample_rate, content) if model == "auto" else None
     if model == "ar":
         raise ConfigError(
             f"method {method} needs a network, and model ar means none; leave the model to auto, "
@@ -316,7 +322,8 @@ def _open(method: str, model: str, sample_rate: int) -> GapFiller | None:
     return filler
 
 
-def _of_the_package(sample_rate: int) -> GapFiller | None:
+def _of_the_package(sample_rate: int, content: str) -> GapFiller | None:
+    played = CONTENTS if content == "auto" else (content,)
     by_content: dict[str, Manifest] = {}
     of_speech: dict[str, Manifest] = {}
     for manifest in available():
@@ -324,9 +331,9 @@ def _of_the_package(sample_rate: int) -> GapFiller | None:
         if not low <= sample_rate <= high:
             continue
         if manifest.kind == "inpaint":
-            contents = CONTENTS if manifest.content == "any" else (manifest.content,)
+            contents = [each for each in played if manifest.content in (each, "any")]
             by_content = dict.fromkeys(contents, manifest) | by_content
-        elif manifest.content == "speech":
+        elif manifest.content == "speech" and "speech" in played:
             of_speech[manifest.kind] = manifest
     if not by_content or find_spec("onnxruntime") is None:
         return None

@@ -214,6 +214,7 @@ static void refused_options(void) {
     REFUSED(format, 0, PLC_ERROR_FORMAT);
     REFUSED(format, 3, PLC_ERROR_FORMAT);
     REFUSED(rung, 12, PLC_ERROR_RUNG);
+    REFUSED(content, 3, PLC_ERROR_CONTENT);
     REFUSED(processor, 1, PLC_ERROR_PROCESSOR);
     REFUSED(processor, 5, PLC_ERROR_PROCESSOR);
     plc_options_init(NULL);
@@ -442,6 +443,12 @@ static void misuse_models(void) {
     CHECK(model == NULL);
     options.model = (const plc_model *)words;
     CHECK(plc_open(&stream, &options) == PLC_ERROR_MODEL);
+    options = options_of(0);
+    options.struct_size = offsetof(plc_options, content); /* nor of content */
+    options.content = 3;
+    CHECK(plc_open(&stream, &options) == 0);
+    CHECK(plc_close(stream) == 0);
+    options.model = (const plc_model *)words;
     (plc_options_init)(&options); /* a program that knows of no models */
     CHECK(options.struct_size == offsetof(plc_options, model));
     CHECK(options.model == (const plc_model *)words);

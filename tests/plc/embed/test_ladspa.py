@@ -23,7 +23,7 @@ pytestmark = pytest.mark.system
 RATE = 48_000
 PACKET = RATE // 100
 
-(PACKET_MS, LOOKAHEAD, DETECT, BYPASS, LATENCY, IN_1, OUT_1, IN_2, OUT_2) = range(9)
+(PACKET_MS, LOOKAHEAD, DETECT, CONTENT, BYPASS, LATENCY, IN_1, OUT_1, IN_2, OUT_2) = range(10)
 
 Pointer = ctypes.c_void_p
 Floats = NDArray[np.float32]
@@ -77,7 +77,7 @@ class Host:
     def __init__(self, built: Library, channels: int = 1, rate: int = RATE) -> None:
         self.kind = list(descriptors(built))[channels - 1]
         self.channels = channels
-        self.controls = np.array([10.0, 0.0, 1.0, 0.0, -1.0], np.float32)
+        self.controls = np.array([10.0, 0.0, 1.0, 0.0, 0.0, -1.0], np.float32)
         self.handle = self.kind.instantiate(ctypes.addressof(self.kind), rate)
         assert self.handle
         for port, place in enumerate(self.controls):

@@ -187,22 +187,27 @@ def reference(
 
 
 NETWORKS = [
-    # Recording, sample rate, format, samples of a packet, packets of lookahead.
-    ("speech", 8_000, "PCM_16", 160, 0),
-    ("speech", 8_000, "FLOAT", 160, 1),
-    ("speech", 16_000, "FLOAT", 320, 0),
-    ("speech", 16_000, "PCM_16", 160, 1),
-    ("speech", 16_000, "FLOAT", 320, 2),
-    ("speech", 48_000, "FLOAT", 480, 0),
-    ("speech", 48_000, "PCM_16", 960, 1),
-    ("speech", 48_000, "FLOAT", 480, 2),
-    ("music", 16_000, "PCM_16", 160, 0),
-    ("music", 48_000, "FLOAT", 480, 0),
-    ("music", 48_000, "PCM_16", 240, 0),
-    ("music", 48_000, "FLOAT", 960, 1),
+    # Recording, sample rate, format, samples of a packet, packets of lookahead, what is told.
+    ("speech", 8_000, "PCM_16", 160, 0, ""),
+    ("speech", 8_000, "FLOAT", 160, 1, ""),
+    ("speech", 16_000, "FLOAT", 320, 0, ""),
+    ("speech", 16_000, "PCM_16", 160, 1, ""),
+    ("speech", 16_000, "FLOAT", 320, 2, ""),
+    ("speech", 48_000, "FLOAT", 480, 0, ""),
+    ("speech", 48_000, "PCM_16", 960, 1, ""),
+    ("speech", 48_000, "FLOAT", 480, 2, ""),
+    ("music", 16_000, "PCM_16", 160, 0, ""),
+    ("music", 48_000, "FLOAT", 480, 0, ""),
+    ("music", 48_000, "PCM_16", 240, 0, ""),
+    ("music", 48_000, "FLOAT", 960, 1, ""),
+    ("speech", 48_000, "FLOAT", 480, 1, "speech"),
+    ("speech", 16_000, "PCM_16", 320, 1, "music"),
+    ("music", 48_000, "FLOAT", 480, 0, "music"),
+    ("music", 48_000, "FLOAT", 480, 0, "speech"),
 ]
 # As REFERENCE, with the networks that the content asks for.
-AUTO = REFERENCE.replace('method="ar", ', 'prepare="never", ')
+AUTO = REFERENCE.replace('method="ar", ', 'prepare="never", content=content or "auto", ')
+AUTO = AUTO.replace("packet, lookahead) in", "packet, lookahead, content) in")
 
 
 def recording(name: str, rate: int) -> NDArray[np.float64]:
@@ -224,11 +229,12 @@ def test_c_conceals_with_networks_as_python_does_bit_for_bit(
     assert [each.name for each in written] == [*names, "all.plcm"]
     whole = models / "all.plcm"
     heard = []
-    for k, (name, rate, subtype, packet, lookahead) in enumerate(NETWORKS):
+    for k, (name, rate, subtype, packet, lookahead, content) in enumerate(NETWORKS):
         soundfile.write(tmp_path / f"{k}.wav", recording(name, rate), rate, subtype)
         command: list[str | Path] = [program, tmp_path / f"{k}.wav", tmp_path / f"{k}-c.wav"]
         command += ["--packet", str(packet), "--lookahead", str(lookahead), "--processor", "v3"]
         command += ["--loss", "25%", "--burst", "2.5", "--write-trace", tmp_path / f"{k}.lost"]
+        command += ["--content", content] if content else []
         done = run(*command, "--models", whole)
         assert done.returncode == 0, done.stderr
         served = re.search(r"^(\d+) of them with a network$", done.stdout, re.MULTILINE)
@@ -249,7 +255,7 @@ def test_c_conceals_with_networks_as_python_does_bit_for_bit(
     whole.write_bytes(spoilt)
     done = run(*command, "--models", whole)
     assert (done.returncode, "damaged" in done.stderr) == (1, True), done.stderr
-    cases = [[rate, 1, subtype, n, ahead] for _, rate, subtype, n, ahead in NETWORKS]
+    cases = [[rate, 1, *rest] for _, rate, *rest in NETWORKS]
     for case, c, python in zip(
         NETWORKS, heard, reference(tmp_path, "v3", cases, AUTO), strict=True
     ):

@@ -24,6 +24,7 @@ from plc.embed.wire import (
     parse_hello,
     parse_ready,
 )
+from plc.engine.config import CONTENTS
 from plc.errors import ConfigError
 from tests.examples import examples
 from tests.plc.configs import embedded
@@ -108,6 +109,7 @@ def test_any_bytes_are_a_hello_or_an_error(payload: bytes) -> None:
         seed=st.integers(0, 2**32 - 1),
         method=st.text(min_size=1, max_size=60),
         model=st.text(min_size=1, max_size=60),
+        content=st.sampled_from(CONTENTS),
         detect_dropouts=st.booleans(),
     )
 )
@@ -144,6 +146,7 @@ def test_a_hello_of_another_version_is_told_apart() -> None:
         ((slice(0, 4), b"PLC9"), "begins with"),
         ((slice(19, 20), b"\x07"), "format is 7"),
         ((slice(19, 20), b"\x83"), "format is 3"),
+        ((slice(19, 20), b"\x31"), "content is 3"),
         ((slice(28, 32), b"\xff\xff\xff\xff"), "names of"),
         ((slice(36, 40), b"\xff\xff\xff\xff"), "not UTF-8"),
     ],

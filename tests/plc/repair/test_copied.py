@@ -40,7 +40,9 @@ def snr_db(truth: Packet, made: Packet) -> float:
     return float(10.0 * np.log10(np.square(truth, dtype=np.float64).sum() / (error + 1e-12)))
 
 
-def fill(x: Rows, gaps: Sequence[tuple[int, int]], variant: int = 0) -> tuple[Rows, list[LongGap]]:
+def fill(
+    x: Rows, gaps: Sequence[tuple[int, int]], variant: int = 0, content: str = "auto"
+) -> tuple[Rows, list[LongGap]]:
     """Copy passages into gaps of silence, of all channels; return what was told, too."""
     rows = np.array(x.reshape(len(x), -1).T, order="C")
     received = np.ones(rows.shape[1], np.bool_)
@@ -49,7 +51,7 @@ def fill(x: Rows, gaps: Sequence[tuple[int, int]], variant: int = 0) -> tuple[Ro
         rows[:, slice(*gap)] = 0.0
         received[slice(*gap)] = False
     source = rows.T.copy()
-    passages = Passages(RATE, tracks, lambda: [source], variant)
+    passages = Passages(RATE, tracks, lambda: [source], variant, content)
     for each in tracks[0].gaps:
         passages.fill(tracks[0], 0, rows, each, received)
     return rows.T.reshape(x.shape), passages.told
@@ -65,6 +67,13 @@ def test_what_repeats_is_copied_to_the_sample() -> None:
     assert snr_db(truth[slice(*GAP)], made[slice(*GAP)]) > 20.0
     assert np.array_equal(made[: GAP[0]], truth[: GAP[0]])
     assert np.array_equal(made[GAP[1] :], truth[GAP[1] :])
+
+
+def test_what_is_told_to_be_speech_is_not_copied_to() -> None:
+    filled, told = fill(music(1), [GAP], content="speech")
+    assert [gap.reason for gap in told] == ["speech"]
+    assert not filled[slice(*GAP)].any()
+    assert fill(music(1), [GAP], content="music")[1][0].copied_from is not None
 
 
 @pytest.mark.parametrize("ms", [110, 740, 1490])

@@ -315,6 +315,19 @@ def test_where_one_network_serves_all_nobody_asks_what_it_is(
     assert networks.refine(row, 4000, 4800, row.size, hints(row))
 
 
+@pytest.mark.parametrize(("content", "share"), [("music", 0.0), ("speech", 1.0)])
+def test_what_is_told_nobody_asks(
+    monkeypatch: pytest.MonkeyPatch, content: str, share: float
+) -> None:
+    networks = open_gap_filler("auto", "auto", RATE, content)
+    assert isinstance(networks, TwoSidedNetworks)
+    assert [*networks._networks] == [content]
+    assert (networks._spoken is not None) == (content == "speech")
+    monkeypatch.setattr(module, "speech_around", None)
+    row = tones(9, RATE, RATE)
+    assert networks.speech_share(row[:4000], row[4800:]) == share
+
+
 def test_where_the_content_is_in_doubt_both_networks_are_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
