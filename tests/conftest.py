@@ -39,7 +39,6 @@ beside = compile_beside(
 warm.warm_up()
 if beside is not None:
     beside.wait()
-warm.warm_up(fillers=True)
 """
 
 os.environ["NUMBA_NRT_STATS"] = "1"  # counts the allocations of kernels

@@ -60,7 +60,6 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
             "noise",
             "packet",
             "passages",
-            "pitch",
             "dropouts",
             "repeats",
             "resample",

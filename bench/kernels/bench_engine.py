@@ -27,13 +27,11 @@ from plc_kernels.fade import (
     crossfade,
     crossfade_ramp,
     fade_into,
-    mix_by_cosine,
     mix_by_error,
 )
 from plc_kernels.noise import NoiseState, frame_samples, recent_levels, track_noise
 from plc_kernels.noise_filling import Filling, aim_at, fill_noise
 from plc_kernels.packet import pack_float32, pack_int16, unpack_float32, unpack_int16
-from plc_kernels.pitch import best_lag
 from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
 from plc_kernels.toeplitz import solve_toeplitz, solve_toeplitz_at
 
@@ -107,11 +105,6 @@ def test_fade_into(benchmark: BenchmarkFixture) -> None:
     benchmark(fade_into, noise, crossfade_ramp(PACKET_SAMPLES), out)
 
 
-def test_mix_by_cosine(benchmark: BenchmarkFixture) -> None:
-    lead_in, out = piece(2 * PACKET_SAMPLES).reshape(2, PACKET_SAMPLES)
-    benchmark(mix_by_cosine, lead_in, out)
-
-
 def test_mix_by_error(benchmark: BenchmarkFixture) -> None:
     lead_in, out = piece(2 * PACKET_SAMPLES).reshape(2, PACKET_SAMPLES)
     benchmark(mix_by_error, 1.0, 2.0, lead_in, out)
@@ -140,15 +133,6 @@ def test_fill_noise(benchmark: BenchmarkFixture) -> None:
     aim_at(RATE, np.full(frame_samples(RATE) // 2 + 1, 1e-4, np.float32), filling)
     begin, full = RATE // 50, RATE // 25
     benchmark(fill_noise, full, begin, full, filling, np.zeros(PACKET_SAMPLES, np.float32))
-
-
-def test_best_lag(benchmark: BenchmarkFixture) -> None:
-    # Periods of 50 to 400 Hz, compared over 20 ms.
-    lag_min, lag_max = RATE // 400, RATE // 50
-    template_samples = RATE // 50
-    history = piece(template_samples + lag_max)
-    score = np.empty(lag_max - lag_min + 1, np.float32)
-    benchmark(best_lag, history, template_samples, lag_min, score)
 
 
 def test_drafts_that_follow_the_pitch(benchmark: BenchmarkFixture) -> None:

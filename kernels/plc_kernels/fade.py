@@ -77,23 +77,6 @@ def fade_into(
 
 
 @kernel
-def mix_by_cosine(lead_in: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Blend a backward prediction over a forward one, by a squared cosine.
-
-    Parameters
-    ----------
-    lead_in : float32, shape (n,)
-        The backward prediction, that is in reverse: the sample nearest the gap's end first.
-    out : float32, shape (n,), read and written
-        The forward prediction; its weight falls from 1 at the gap's begin to 0 at its end.
-    """
-    n = out.size
-    for i in range(n):
-        share = np.float32(math.sin(0.5 * math.pi * (i + 0.5) / n) ** 2)
-        out[i] += share * (lead_in[n - 1 - i] - out[i])
-
-
-@kernel
 def mix_by_error(
     forward_error: float,
     backward_error: float,

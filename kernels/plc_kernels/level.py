@@ -8,7 +8,7 @@ silence for half a second, what a slot allows falls with its age::
     it allows       ───────────────╮
                                     ╲___________________
 
-Concealed samples never enter, so a filler that feeds on its own output cannot raise the bound.
+Concealed samples never enter, so a prediction that feeds on its own output cannot raise the bound.
 """
 
 import math

@@ -2,10 +2,11 @@
 
 For a clip of music and one of speech it writes what a listener would hear under each method, the
 trace, a picture, and a page to listen to, and measures how far that is from the original. All
-methods see the same losses. They run through :class:`plc.Concealer` without a time limit, so that
-every machine makes the same sound; codecs with a concealment of their own, and judges of speech,
-are the caller's. The time that a lost packet takes is measured beside that, as a live stream gets
-it: a few seconds in real time, with the engine's defaults.
+methods see the same losses. Ours runs through :class:`plc.Concealer` without a time limit, so that
+every machine makes the same sound, the usual remedies in :mod:`plc.apps.rivals`; codecs with a
+concealment of their own, and judges of speech, are the caller's. The time that a lost packet takes
+is measured beside that, as a live stream gets it: a few seconds in real time, with the engine's
+defaults.
 """
 
 import math
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.apps import listening
+from plc.apps import listening, rivals
 from plc.apps.picture import LossyClip, around_gap, draw
 from plc.audio.files import AudioWriter, read_audio
 from plc.audio.loss import GilbertElliott, write_trace
@@ -332,10 +333,11 @@ def _play_all(
     *methods, ours = LABELS
     for method in methods:
         _tell(progress, f"{clip}: {LABELS[method]}")
-        played[LABELS[method]] = _play(stream, method)
+        stated = stream.original[:, None], stream.lost, stream.packet_samples, stream.sample_rate
+        played[LABELS[method]] = rivals.play(method, *stated)[:, 0]
     _tell(progress, f"{clip}: {', '.join([*bench.rivals, LABELS[ours]])}")
     played |= bench.played(stream)
-    played[LABELS[ours]] = _play(stream, ours)
+    played[LABELS[ours]] = _play(stream)
     if bench.live_s:
         _tell(progress, f"{clip}: {OURS}, {bench.live_s:g} s in real time")
     took_ms, limit_ms = _time_live(stream, bench.live_s)
@@ -363,13 +365,12 @@ def _play_all(
     return rows, played
 
 
-def _play(stream: LossyClip, method: str) -> NDArray[np.float32]:
+def _play(stream: LossyClip) -> NDArray[np.float32]:
     """Return a concealer's output."""
     concealer = Concealer(
         sample_rate=stream.sample_rate,
         channels=1,
         packet_samples=stream.packet_samples,
-        method=method,
         budget_ms=math.inf,  # every machine makes the same
     )
     packets = in_packets(stream.original[:, None], stream.packet_samples)

@@ -136,7 +136,7 @@ def recordings_of(
     from plc.audio.scratch import scratch
 
     received = ReceiverOptions(fixed_delay_ms=_REPAIR_DELAY_MS, max_delay_ms=_REPAIR_DELAY_MS,
-                               method="zeros", **OFFLINE)  # fmt: skip
+                               method="burg", **OFFLINE)  # fmt: skip
     among(sources, options)
     with scratch() as folder:
         found: list[Path] = []

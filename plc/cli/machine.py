@@ -71,9 +71,10 @@ def models(
 
 
 def _print_methods(as_json: bool) -> None:
-    from plc.engine.methods import FILE_METHODS, METHODS, STREAM_METHODS
+    from plc.engine.methods import FILE_METHODS, METHODS
+    from plc.predict.baselines import BASELINES
 
-    methods = METHODS | STREAM_METHODS | FILE_METHODS
+    methods = METHODS | FILE_METHODS | BASELINES
     if as_json:
         print_json(methods)
         return

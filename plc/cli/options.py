@@ -82,20 +82,20 @@ def known_method(method: str) -> str:
     """Return a method's name; raise BadParameter if it is unknown."""
     if method == "auto":
         return method
-    from plc.engine.methods import FILE_METHODS, METHODS, STREAM_METHODS
+    from plc.engine.methods import METHODS, RECORDING_METHODS
 
-    if method in FILE_METHODS:
+    if method in RECORDING_METHODS and method not in METHODS:
         raise typer.BadParameter(f"{method} fills gaps of recordings: give it to plc inpaint")
-    return _among(METHODS | STREAM_METHODS, method)
+    return _among(METHODS, method)
 
 
 def known_file_method(method: str) -> str:
     """Return the name of a method for recordings; raise BadParameter if it is unknown."""
     if method == "auto":
         return method
-    from plc.engine.methods import FILE_METHODS, METHODS
+    from plc.engine.methods import RECORDING_METHODS
 
-    return _among(METHODS | FILE_METHODS, method)
+    return _among(RECORDING_METHODS, method)
 
 
 def _among(methods: Iterable[str], method: str) -> str:

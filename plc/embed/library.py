@@ -17,9 +17,10 @@ from plc.embed.toolchain import ARCHIVER, ARM_COMPILER, COMPILER, X86_COMPILER, 
 from plc.embed.wasm import COUNTED, build_wasm
 from plc.engine.networks import NETS
 from plc.errors import ConfigError, unknown
+from plc_kernels.burst import LEAVE_MS
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.rungs import STEADY_MS
-from plc_kernels.stream import dropouts, entry, layout, model, model_file, preparation
+from plc_kernels.stream import dropouts, entry, layout, model, model_file, preparation, step
 from plc_kernels.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
 
 HERE = Path(__file__).parent
@@ -200,6 +201,10 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     ]
     lines = [f"#define PLC_STEPS(X) {' '.join(steps)}"]
     lines += [f"#define PLCK_{name} {getattr(layout, name)}" for name in _PLACES]
+    # Answers beside the flags of plc.h: a draft is ready, the packet is not done; and the time in
+    # which a caller's fill goes back to the draft, or half of its length.
+    lines += [f"#define PLCK_WANTS_FILL {step.WANTS_FILL}", f"#define PLCK_MORE {step.MORE}"]
+    lines.append(f"#define PLCK_LEAVE_S {LEAVE_MS / 1000.0}f")
     counted = " ".join(f"X({name}, {word})" for name, word in COUNTED.items())
     lines.append(f"#define PLCK_COUNTED(X) {counted}")
     lines.append(f"#define PLCK_BESIDE {preparation.BESIDE}")

@@ -21,11 +21,6 @@
 #define SETTINGS 16
 #define MOST_CHANNELS 8u
 #define LOUDEST 1e6f
-/* The fill goes back to the draft within this time, and within half of its length. */
-#define LEAVE_S 0.005f
-/* What the step answers beside the flags of plc.h: a draft is ready; and the packet is not done. */
-#define WANTS_FILL 8
-#define MORE 512
 #define FLAGS (PLC_CONCEALED | PLC_CROSSFADED | PLC_REFUSED)
 
 /* What programs were compiled with: a change here takes another PLC_VERSION_MAJOR. */
@@ -461,7 +456,7 @@ int plc_open_in(plc_stream **stream, const plc_options *given, void *memory, siz
     opened->packet_samples = options->packet_samples;
     opened->channels = options->channels;
     opened->lookahead = options->lookahead;
-    opened->leave_samples = (uint32_t)(LEAVE_S * (float)options->sample_rate);
+    opened->leave_samples = (uint32_t)(PLCK_LEAVE_S * (float)options->sample_rate);
     opened->fill = options->fill;
     opened->user = options->user;
     opened->block = (int64_t *)((char *)opened + rounded(sizeof *opened));
@@ -544,9 +539,9 @@ static int finish(plc_stream *stream, int64_t flags, void *out) {
     for (;;) {
         if (stream->model) /* it may also have to hear what was played */
             steps[stream->step].fill(stream->block, stream->model, flags);
-        if (!(flags & MORE))
+        if (!(flags & PLCK_MORE))
             break;
-        if (stream->fill && flags & WANTS_FILL)
+        if (stream->fill && flags & PLCK_WANTS_FILL)
             improve(stream);
         flags = steps[stream->step].resume(stream->block, out, stream->sample_bytes == 2);
         all |= flags;

@@ -23,7 +23,7 @@ def main() -> None:
     """Do what the module says."""
     level, path = sys.argv[1:]
     record()
-    warm_up(fillers=True)
+    warm_up()
     for rate in _RATES:
         _conceal_a_second(rate)
     for kernel in native.KERNELS:

@@ -5,11 +5,15 @@ from numpy.typing import NDArray
 
 from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
+from plc.engine.prediction import StepPrediction
 from plc.errors import not_copied
-from plc.predict.baselines import ZerosFiller
+from plc.predict.ladder import Ladders, Rung
 from plc_kernels.stream import background
 from plc_kernels.stream.layout import CONTENT_FEATURES, FLUX_DB
 from plc_kernels.stream.start import forget_stream
+
+# Of a prediction that nobody asks for.
+_RUNG = Rung(1.0, 8.0)
 
 
 class Background:
@@ -30,7 +34,8 @@ class Background:
         config = StreamConfig(
             sample_rate=sample_rate, channels=channels, packet_samples=packet, seed=seed
         )
-        self._memory = StreamMemory(config, ZerosFiller(sample_rate, channels, packet))
+        ladders = Ladders(sample_rate, channels, packet, rungs=(_RUNG, _RUNG))
+        self._memory = StreamMemory(config, StepPrediction(ladders, from_onsets=False))
         self._block = self._memory.block
 
     def reset(self) -> None:

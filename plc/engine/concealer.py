@@ -6,8 +6,8 @@ later::
     packet | None ──▶ push ──▶ pending packets ──▶ history ──▶ output packet
                                      │ lost
                                      ▼
-          EXTEND  the filler continues the history (linear prediction)
-          BRIDGE  the filler fills from both sides: a packet after the gap is pending
+          EXTEND  the history is continued (linear prediction, a network)
+          BRIDGE  the gap is filled from both sides: a packet after it is pending
           NOISE   only the background is left of a long burst
 
     level            1 ──────────────╮ hold           ╭── crossfade into the first
@@ -38,7 +38,6 @@ from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import bursts_ahead, make_method
 from plc.engine.one_thread import OneThread
-from plc.engine.prediction import StepPrediction
 from plc.engine.samples import (
     INT16,
     Packet,
@@ -52,36 +51,27 @@ from plc.engine.samples import (
 from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
 from plc.errors import ConcurrentPushError, check_settings
-from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.processor_time import thread_clock
 from plc.runtime.runner import NetworkCounters
-from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.stream import layout
 from plc_kernels.stream.layout import IN_BURST, SPENT_MS, TAKES, TIMED, WAITS
 from plc_kernels.stream.many import step_many
 from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import (
-    BEGAN,
     CONCEALED,
     DRAIN,
     GO_ON,
-    GOES_ON,
     MORE,
     NEXT_LOST,
     PLAYED,
     PUSH,
-    RECEIVED,
-    WANTS_BRIDGE,
-    WANTS_FILL,
 )
 from plc_kernels.stream.times import CONCEALED as CONCEALED_TIME
 from plc_kernels.stream.times import GOOD as GOOD_TIME
 
 _step = DirectCall(step_many)
 _fill_part = DirectCall(fill_part)
-_flush_denormals = DirectCall(flush_denormals)
-_restore_denormals = DirectCall(restore_denormals)
 
 _WHOLE: Parts = ()
 # Of a stream, so many packets are looked at for samples far above full scale.
@@ -188,15 +178,13 @@ class Concealer:
             **settings,
         )
         warm_up()
-        for kernel in (_step, _fill_part, _flush_denormals, _restore_denormals):
+        for kernel in (_step, _fill_part):
             kernel.settle()
         config = self.config
         n, channels = config.packet_samples, config.channels
         reach = int(layout.reach_of(config.sample_rate, n, config.lookahead))
         counters = NetworkCounters()
         self._method = method = make_method(config, reach, clock, counters)
-        if method.filler is not None:
-            warm_up(fillers=True)
         self._memory = memory = StreamMemory(config, method)
         method.attach(memory)
         self.stats = Stats(memory, network=counters)
@@ -220,10 +208,6 @@ class Concealer:
         self._scale_unseen = _SCALE_PACKETS
         self._next_lost = False
         self._midway = False
-        # The thread's mode, that a call which an exception ended may have left flushing denormals.
-        self._arithmetic = _flush_denormals.run()
-        _restore_denormals.run(self._arithmetic)
-        self._moment = STEADY_MOMENT
 
     def __enter__(self) -> Self:
         """Return the concealer."""
@@ -294,8 +278,6 @@ class Concealer:
 
         Raises
         ------
-        TypeError
-            If the model is a context encoder, which does not run in the compiled step.
         ConfigError
             If the key is too short.
         """
@@ -313,12 +295,6 @@ class Concealer:
 
     def _packed(self, key: bytes) -> bytes:
         method, budget_ms = self._method, self.config.budget_ms
-        if not isinstance(method, StepPrediction):
-            raise TypeError(
-                f"a Concealer of method {self.config.method!r} cannot be pickled, copied or made a "
-                "snapshot here: its filler is not part of its memory; make another of the same "
-                "config, or take auto, ar or server, with provider auto"
-            )
         state = {
             "flags": [self._integer, self._next_lost, self._midway],
             "closed": self._ahead is not None and self._ahead.closed,
@@ -373,8 +349,7 @@ class Concealer:
             new = cls(clock=clock, cpu_clock=cpu_clock, **settings)
             snapshots.fill(new._words(), head, body, new._layout)
             new._integer, new._next_lost, new._midway = map(bool, state["flags"])
-            if isinstance(new._method, StepPrediction):
-                new._method.pace.state = state["pace"]
+            new._method.pace.state = state["pace"]
             stats = new.stats
             stats.detected_dropouts = head.detected_dropouts
             counted: tuple[Any, ...] = stats.network, stats.ahead
@@ -496,20 +471,8 @@ class Concealer:
         self._midway = True
         integer, missing_parts = self._integer, self._missing
         flags = _step.run(self._blocks, action, inbox, 0, integer, missing_parts, gaps, inbox, 0, 1)
-        filler = self._method.filler
         if self._served:
             flags = self._with_networks(flags)
-        elif filler is not None:
-            try:
-                found = _flush_denormals.run()
-                if not was_interrupted:
-                    self._arithmetic = found
-                while self._tell(filler, flags):
-                    flags = _step.run(
-                        self._blocks, GO_ON, inbox, 0, integer, missing_parts, 0, inbox, 0, 1
-                    )
-            finally:
-                _restore_denormals.run(self._arithmetic)
         self._next_lost = flags & NEXT_LOST != 0
         self._midway = False
         return int(flags)
@@ -526,58 +489,6 @@ class Concealer:
             if not flags & MORE:
                 return flags
             flags = _step.run(self._blocks, GO_ON, inbox, 0, integer, missing, 0, inbox, 0, 1)
-
-    def _tell(self, filler: Filler, flags: int) -> bool:
-        """Serve the filler's hooks for an answer; return whether there is MORE."""
-        if flags & PLAYED:
-            self._tell_played(filler, flags & RECEIVED != 0)
-            return flags & MORE != 0
-        if not flags & MORE:
-            return False
-        self._fill(filler, flags)
-        return True
-
-    def _tell_played(self, filler: Filler, received: bool) -> None:
-        block = self._block
-        begin, stop = int(block[layout.PART_BEGIN]), int(block[layout.PART_STOP])
-        n = self.config.packet_samples
-        playing = self._memory.playing
-        whole = stop - begin == n
-        filler.played(playing if whole else playing[:, begin:stop].copy(), received)
-
-    def _fill(self, filler: Filler, flags: int) -> None:
-        """Fill the part that the step asks for."""
-        block, memory = self._block, self._memory
-        if flags & BEGAN:
-            self._moment = self._moment_now()
-            filler.begin(memory.history, self._moment)
-            block[layout.LATE] = filler.late_samples
-        if flags & GOES_ON:
-            filler.next_packet()
-        if flags & WANTS_BRIDGE:
-            known, gap = int(block[layout.KNOWN]), int(block[layout.BRIDGE])
-            moment = self._moment._replace(
-                fading=bool(block[layout.FADING]),
-                limit_ms=float(self._memory.numbers[layout.BURST_MS]),
-            )
-            block[layout.LANDED] = filler.bridge(
-                memory.history, memory.after[:, :known], memory.bridge[:, :gap], moment
-            )
-        if flags & WANTS_FILL:
-            n, channels = int(block[layout.FILL_SAMPLES]), self.config.channels
-            filler.extend(memory.fill[: channels * n].reshape(channels, n))
-        block[layout.RUNG] = memory.places[filler.name]
-
-    def _moment_now(self) -> Moment:
-        """Return the state of the burst that begins."""
-        block, numbers = self._block, self._memory.numbers
-        return Moment(
-            unsteady=bool(block[layout.UNSTEADY]),
-            content="speech" if block[layout.SPEECH] else "music",
-            gap_samples=int(block[layout.GAP]),
-            received_share=float(numbers[layout.RECEIVED_SHARE]),
-            limit_ms=float(numbers[layout.BURST_MS]),
-        )
 
     def flush(self) -> Packet:
         """Return the packets still held, shape (delay, channels), and end the stream.

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.config import CONTENTS, StreamConfig
+from plc.engine.prediction import StepPrediction
 from plc.errors import not_copied
-from plc.predict.filler import Method
 from plc.predict.history import History
 from plc.predict.ladder import Ladders
 from plc_kernels.stream import layout, network, preparation
@@ -24,7 +24,7 @@ class StreamMemory:
     ----------
     config : StreamConfig
         Of the stream.
-    method : Method
+    method : StepPrediction
         What conceals.
     memory : int64, shape (n,), or None
         Where the block is to be; None: in memory of its own.
@@ -52,7 +52,7 @@ class StreamMemory:
     def __init__(
         self,
         config: StreamConfig,
-        method: Method,
+        method: StepPrediction,
         memory: NDArray[np.int64] | None = None,
         seed: int | None = None,
     ) -> None:
@@ -65,19 +65,13 @@ class StreamMemory:
         header[layout.SEED : layout.SEED + 1].view(np.uint64)[0] = (
             config.seed if seed is None else seed
         ) % 2**64
-        header[layout.FADES] = method.fades
-        header[layout.CROSSFADES] = method.crossfades
-        header[layout.BRIDGES] = method.bridges
         header[layout.FROM_ONSETS] = method.from_onsets
         header[layout.CONTENT] = CONTENTS.index(config.content)
         header[layout.FILLS_NOISE] = method.fills_noise and config.content != "speech"
-        header[layout.PAST] = max(method.past_samples, 1)
         header[layout.REFIT] = round(config.sample_rate * method.refit_ms / 1000.0)
         self.rungs = (*method.names, "noise")
         header[layout.NOISE_RUNG] = len(method.names)
-        if method.ladders is not None:
-            header[layout.INSIDE] = True
-            _write_ladders(method.ladders, header, numbers)
+        _write_ladders(method.ladders, header, numbers)
         networks = method.step_networks
         if networks is not None and not networks.chosen:
             networks = None

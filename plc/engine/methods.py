@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from plc.engine.ahead import BurstsAhead
@@ -15,8 +15,7 @@ from plc.engine.pace import PREPARE_SHARE, PreparationPace
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError, unknown
 from plc.models.kinds import KINDS, opener
-from plc.predict.baselines import MagnitudeFiller, PitchFiller, RepeatFiller, ZerosFiller
-from plc.predict.filler import Filler, Method
+from plc.predict.baselines import BASELINES
 from plc.predict.ladder import (
     HEADROOM,
     LEAST_PAST_SAMPLES,
@@ -27,8 +26,6 @@ from plc.predict.ladder import (
     Ladders,
     Rung,
 )
-from plc.predict.linear import ArFiller
-from plc.predict.lpc import LpcFiller
 from plc.runtime.runner import NetworkCounters, PreparationCounters
 from plc_kernels.stream.preparation import SHARING
 
@@ -39,25 +36,19 @@ if TYPE_CHECKING:
 METHODS: dict[str, str] = {
     "auto": "linear prediction, improved by a network where one fits the content and the time",
     "ar": "linear prediction (Burg) at the order and past that time and content allow",
-    "lpc": "the reference of Marafioti et al. 2019: Burg of order 1000 on 2048 samples",
     "burg": "Burg of order 5 ms on 50 ms; burg:ORDER_MS/PAST_MS for any other",
-    "pitch": "the last pitch period, repeated",
-    "repeat": "the last packet, repeated",
-    "magnitude": "spectral magnitudes held, or interpolated across the gap",
-    "zeros": "silence, with hard edges",
-}
-"""Name to description; ``burg:ORDER_MS/PAST_MS`` is understood too."""
-
-STREAM_METHODS: dict[str, str] = {
     "server": "short linear prediction, and the network for speech: for many streams at once",
 }
-"""Name to description: of those that conceal streams, and fill no gaps of recordings."""
+"""Name to description, of those that conceal streams; ``burg:ORDER_MS/PAST_MS`` is one, too. """
 
 FILE_METHODS: dict[str, str] = {
     "restore": "plc inpaint, repair: gaps to 256 ms as lost frames of a spectrogram, to 8 kHz",
     "gacela": "plc inpaint, repair: a network invents gaps to 1500 ms; --seed varies them",
 }
-"""Name to description: of those that fill gaps of recordings, and conceal no stream."""
+"""Name to description, of networks that fill gaps of recordings, and conceal no stream."""
+
+RECORDING_METHODS = (*(name for name in METHODS if name != "server"), *BASELINES, *FILE_METHODS)
+"""Names of those that fill gaps of recordings."""
 
 LADDER_METHODS = ("auto", "ar")
 """Those that are the ladder itself."""
@@ -71,23 +62,14 @@ _SHORT_MS = 5.0
 # On steady content a fit serves so long: half of it would cost a quarter more, and gain little.
 _REFIT_MS = 50.0
 
-FILLERS: dict[str, Callable[[int, int, int], Filler]] = {
-    "zeros": ZerosFiller,
-    "repeat": RepeatFiller,
-    "pitch": PitchFiller,
-    "magnitude": MagnitudeFiller,
-    "lpc": LpcFiller,
-}
-"""Makers of those that are no linear prediction of ours, of sample rate, channels and packet."""
-
 
 def make_method(
     config: StreamConfig,
     reach: int,
     clock: Callable[[], float] = time.perf_counter,
     counters: NetworkCounters | None = None,
-) -> Method:
-    """Return the filler of a stream for its method.
+) -> StepPrediction:
+    """Return what conceals a stream, for its method.
 
     Parameters
     ----------
@@ -126,13 +108,11 @@ def make_method(
                 encoder = opener(place)(context(), config.lookahead, manifest)
                 return StepPrediction(ladders, encoder, limit_ms=config.time_limit_ms)
         return _in_the_step(config, models, bridges if reach else {}, reach, context)
-    if method in STREAM_METHODS:
+    if method == "server":
         return _server(config)
     rung = rung_of(method, config.sample_rate)
-    if rung is not None:
-        ladders = Ladders(*stream, reach=reach, rungs=(rung, rung))
-        return StepPrediction(ladders, from_onsets=False)
-    return FILLERS[method](*stream)
+    ladders = Ladders(*stream, reach=reach, rungs=(rung, rung))
+    return StepPrediction(ladders, from_onsets=False)
 
 
 def _in_the_step(
@@ -188,30 +168,11 @@ def _speech(config: StreamConfig) -> StepNetworks | None:
     return found if found is not None and found.chosen else None
 
 
-def make_filler(config: StreamConfig, reach: int) -> Filler:
-    """Return the filler of a method, for gaps of recordings.
-
-    Parameters
-    ----------
-    config : StreamConfig
-        Of the recording.
-    reach : int
-        Samples of the longest gap, and of the most known beyond it.
-
-    Raises
-    ------
-    ConfigError
-        If the method is unknown.
-    """
-    stream = (config.sample_rate, config.channels, config.packet_samples)
-    rung = rung_of(config.method, config.sample_rate)
-    if rung is not None:
-        return ArFiller(*stream, reach=reach, rung=rung)
-    return FILLERS[config.method](*stream)
-
-
 def bursts_ahead(
-    config: StreamConfig, memory: StreamMemory, method: Method, counters: PreparationCounters
+    config: StreamConfig,
+    memory: StreamMemory,
+    method: StepPrediction,
+    counters: PreparationCounters,
 ) -> BurstsAhead | None:
     """Return what prepares a stream's bursts; None if nothing does.
 
@@ -222,7 +183,7 @@ def bursts_ahead(
     counters : PreparationCounters
         Where prepared concealments are counted.
     """
-    if not method.prepares or method.ladders is None:
+    if not method.prepares:
         return None
     bounded = config.prepare == "auto"
     most_ms = preparation_ms(config)
@@ -288,29 +249,26 @@ def stream_models(
     return by_kind["causal"], by_kind["bridge"]
 
 
-def rung_of(method: str, sample_rate: int) -> Rung | None:
-    """Return the rung that ``method`` names; None for other methods.
+def rung_of(method: str, sample_rate: int, known: Iterable[str] = METHODS) -> Rung:
+    """Return the rung that ``method`` names, one of those that are ``known``.
 
     Raises
     ------
     ConfigError
-        If the method is unknown, or its order or past is out of range.
+        If the method names none, or its order or past is out of range.
     """
     if method == "burg":
         return _PLAIN_BURG
-    if method in FILLERS:
-        return None
-    if method in FILE_METHODS:
+    if known is METHODS and method in RECORDING_METHODS and method not in METHODS:
+        peer = ", and is a peer of plc bench quality" if method in BASELINES else ""
         raise ConfigError(
-            f"method {method} fills gaps of recordings (plc inpaint) and conceals no stream; "
-            f"known: {', '.join(METHODS)}"
+            f"method {method} fills gaps of recordings (plc inpaint --method {method}){peer}; of a "
+            f"stream it is one of {', '.join(METHODS)}"
         )
-    if method in STREAM_METHODS:
-        raise ConfigError(f"method {method} conceals streams and fills no gaps of recordings")
     explicit = re.fullmatch(r"burg:(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", method)
     if explicit is None:
         more = ", and burg:ORDER_MS/PAST_MS such as burg:20/100"
-        raise ConfigError(unknown("method", method, METHODS, more))
+        raise ConfigError(unknown("method", method, known, more))
     order_ms, past_ms = (float(number) for number in explicit.groups())
     most_ms = 1000.0 * MAX_PAST_SAMPLES / sample_rate
     least_ms = 1000.0 * LEAST_PAST_SAMPLES / sample_rate

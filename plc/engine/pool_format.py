@@ -231,11 +231,6 @@ def new_format(config: StreamConfig) -> Format:
     """
     reach = int(reach_of(config.sample_rate, config.packet_samples, config.lookahead))
     chosen = make_method(config, reach)
-    if not isinstance(chosen, StepPrediction):
-        raise ConfigError(
-            f"method is {config.method!r}; streams of a pool take server, auto, ar or "
-            "burg:ORDER_MS/PAST_MS"
-        )
     if chosen.step_networks is not None:
         networks = replace(chosen.step_networks, works_apart=True)
         prepares = 0 if config.lookahead else BETWEEN

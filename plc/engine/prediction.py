@@ -1,22 +1,19 @@
-"""What a stream's step makes itself: linear prediction, and what networks make of it."""
+"""What conceals a stream: linear prediction, and what networks make of it."""
 
 from typing import Any
 
-from plc.engine.memory import StreamMemory
-from plc.engine.networks import StepNetworks
-from plc.predict.filler import Method
 from plc.predict.ladder import HEADROOM, Ladders, Pace
 from plc_kernels.stream.layout import DEPTH, FITTED, RUNG, UNSTEADY
 
 
-class StepPrediction(Method):
+class StepPrediction:
     """The ladders of linear prediction, the choice among their rungs, and the networks.
 
     Parameters
     ----------
     ladders : Ladders
         Of the stream.
-    networks : StepNetworks or None
+    networks : StepNetworks, EncodedGaps or None
         Of the stream.
     prepares : int
         Whether bursts are prepared: 0, or a way of :mod:`plc_kernels.stream.preparation`.
@@ -28,12 +25,10 @@ class StepPrediction(Method):
         For so long a fit to steady content serves further bursts.
     """
 
-    bridges = True
-
     def __init__(
         self,
         ladders: Ladders,
-        networks: StepNetworks | None = None,
+        networks: Any = None,
         prepares: int = 0,
         limit_ms: float = float("inf"),
         from_onsets: bool = True,
@@ -44,15 +39,14 @@ class StepPrediction(Method):
         self.step_networks = networks
         self.prepares = prepares
         self.refit_ms = refit_ms
-        self.past_samples = ladders.past_samples
         self.pace = Pace()
-        self.outside = None if networks is None else networks.outside
+        self.outside: Any = None if networks is None else networks.outside
         self._limit_ms = limit_ms
         self._names = ladders.names
-        self._memory: StreamMemory | None = None
+        self._memory: Any = None
 
-    def attach(self, memory: StreamMemory) -> None:
-        """Take the memory of the stream that it predicts."""
+    def attach(self, memory: Any) -> None:
+        """Take the :class:`~plc.engine.memory.StreamMemory` of the stream that it predicts."""
         self._memory = memory
         if self.outside is not None:
             self.outside.attach(memory)
@@ -67,7 +61,7 @@ class StepPrediction(Method):
         """The rung or network in use."""
         if self._memory is None:
             return self._names[0]
-        return self._memory.rungs[int(self._memory.block[RUNG])]
+        return str(self._memory.rungs[int(self._memory.block[RUNG])])
 
     def reset(self) -> None:
         """Return to the top of the ladder."""

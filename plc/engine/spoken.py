@@ -31,8 +31,6 @@ from plc_kernels.stream.step import GO_ON, MORE, PUSH
 _BEFORE_S = 0.5
 # So much of a gap is continued at most, before the rest is bridged.
 _CONTINUED_MS = 60.0
-# Of what changes like speech.
-_FLUX_DB = 100.0
 
 
 class SpokenGaps:
@@ -68,6 +66,7 @@ class SpokenGaps:
             # The longest gap, as much behind it, and the packets that both begin in.
             lookahead=2 + math.ceil((self._longest + self.horizon) / n),
             model=causal.name,
+            content="speech",
             budget_ms=math.inf,
         )
         manifests = {"speech": causal, "speech, bridged": bridge}
@@ -83,13 +82,11 @@ class SpokenGaps:
         block = memory.block
         block[layout.REACH] = min(reach, self.horizon)
         block[[layout.STEADY_HOLD, layout.UNSTEADY_HOLD]] = self._longest
-        block[layout.FADES] = False
         self._least = int(
             max(block[net + gap.START] for net in (layout.SPEECH_NET, layout.BRIDGE_NET))
         )
         self._before = math.ceil(max(int(block[layout.PAST]), _BEFORE_S * sample_rate) / n)
         self._box = memory.box(np.float32)[:, 0]
-        self._told = memory.array(layout.CONTENT_COUNTS)
 
     def fill(
         self, row: NDArray[np.float32], start: int, stop: int, end: int
@@ -135,8 +132,6 @@ class SpokenGaps:
         count = len(missing) if arrived else 0
         for k in range(count):
             memory.missing[2 * k : 2 * k + 2] = missing[k]
-        self._told[:] = 0
-        memory.numbers[layout.FLUX_DB] = _FLUX_DB
         block, inbox = memory.block, memory.inbox
         block[layout.TAKES] = arrived
         given = inbox, 0, False, memory.missing

@@ -21,26 +21,19 @@ from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.prediction import StepPrediction
 from plc.engine.stats import TimeHistogram
-from plc.predict.history import History
 from plc.predict.ladder import Ladders, Rung
-from plc.predict.linear import ArFiller, Sides
 from plc.processor_time import usable_cores
 from plc_kernels import (
     ar,
     denormals,
-    fade,
-    history,
     level,
     packet,
-    pitch,
-    predict,
 )
 from plc_kernels.compile import refused
 from plc_kernels.own_folder import own_folder
 from plc_kernels.prebuilt import recording
 from plc_kernels.stream import (
     dropouts,
-    fill_limit,
     layout,
     many,
     network,
@@ -84,23 +77,6 @@ AUDIO_PATH: tuple[Any, ...] = (
     times.note_time,
 )
 """Every kernel that a stream may call whose samples the step makes, and those at its ends."""
-FILLERS: tuple[Any, ...] = (
-    fade.crossfade,
-    fade.mix_by_cosine,
-    fill_limit.hold_within,
-    history.append,
-    history.newest,
-    pitch.best_lag,
-    predict.begin_prediction,
-    predict.extend_prediction,
-    predict.measure_bridge,
-    predict.meet_sides,
-    predict.predict_beyond,
-    predict.resume_prediction,
-    predict.run_on_samples,
-    predict.turn_back,
-)
-"""Those that a stream calls, too, whose samples a filler makes."""
 
 # Compiling everything takes less, even on a slow core.
 _LONGEST_WAIT_S = 180.0
@@ -129,23 +105,15 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def warm_up(fillers: bool = False) -> None:
+def warm_up() -> None:
     """Compile or load every kernel of the audio path once, then forbid compiling.
 
     From then on an unforeseen type raises ``TypeError`` instead of stalling a stream for
     seconds. The first call in a process takes about half a second from a warm cache and half a
     minute from an empty one, during which other processes wait to find it full; further calls
     return at once.
-
-    Parameters
-    ----------
-    fillers : bool
-        Whether kernels are wanted, too, that only fillers call, as methods are that are no linear
-        prediction. A stream with such a method asks for them.
     """
     _warm_up(AUDIO_PATH, _run_all)
-    if fillers:
-        _warm_up(FILLERS, _run_prediction)
 
 
 def _warm_up(kernels: tuple[Any, ...], run: Callable[[], None]) -> None:
@@ -239,7 +207,6 @@ def _run_all() -> None:
         _run_step()
         _run_dropouts()
         if process is not None:
-            _run_prediction()  # wanted soon, and there is time
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_LONGEST_WAIT_S)
         run_beside()
@@ -287,22 +254,6 @@ def _run_step() -> None:
     samples, work = np.zeros(256, np.float32), ar.ArWorkspace.allocate(256, 8)
     ar.burg(8, samples, work.forward, work.backward, work.mirror, np.zeros(9))
     ar.extrapolate(np.zeros(8), np.zeros(16))
-
-
-def _run_prediction() -> None:
-    samples = np.zeros(256, np.float32)
-    past = History(1, 128)
-    past.append(samples[None], trusted=True)
-    past.newest(0, samples[:8].copy())
-    filler = ArFiller(8000, 1, 64, reach=128, rung=Rung(4.0, 16.0))
-    filler.begin(past)
-    filler.resume(samples[None])
-    rows = np.zeros((4, 1, 128), np.float32)
-    filler.bridge_from(filler.extend, past, rows[0], rows[1, :, :64], Sides(*rows[1:]))
-    fade.crossfade(samples, samples, samples.copy())
-    fade.mix_by_cosine(samples, samples.copy())
-    pitch.best_lag(samples, 32, 16, np.zeros(8, np.float32))
-    fill_limit.hold_within(1.0, 1.0, 8, 0.1, 4, np.ones(3), np.ones(8), samples.copy())
 
 
 def _run_dropouts() -> None:

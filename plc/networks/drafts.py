@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError
 from plc.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS
-from plc.predict.baselines import PitchFiller
+from plc.predict.baselines import Baseline
 from plc.predict.contour import ContourBridge, PitchContour
 from plc.predict.history import History
 from plc.predict.linear import ArFiller, Sides
@@ -133,7 +133,9 @@ class PitchDraft(BurstDraft):
 
     def __init__(self, stream: tuple[int, int, int], past: int, ahead: int) -> None:
         super().__init__(stream, past, ahead)
-        self._pitch = PitchFiller(*stream)
+        sample_rate, channels, packet_samples = stream
+        self._pitch = Baseline("pitch", sample_rate, packet_samples)
+        self._known = np.zeros((channels, self._pitch.past_samples), np.float32)
         self.past_samples = self._pitch.past_samples
 
     def write(
@@ -141,8 +143,9 @@ class PitchDraft(BurstDraft):
     ) -> None:
         """As :meth:`BurstDraft.write`."""
         self._write_past(history, rows)
-        self._pitch.begin(history)
-        self._pitch.extend(rows[:, 0, self._past :])
+        for c, known in enumerate(self._known):
+            history.newest(c, known)
+        rows[:, 0, self._past :] = self._pitch.go_on(self._known, rows.shape[2] - self._past)
         ar.extend(rows[:, 1, self._past :])
 
 

@@ -1,189 +1,216 @@
-"""Simple concealers to compare with, behind the engine's own interface.
+"""What fills gaps without this engine: to compare with, and for gaps of recordings.
 
-None is meant to be used: each stands for what much software does when a packet is missing.
+None is meant to be used: each stands for what much software does when a packet is missing, and
+``lpc`` for the literature. In NumPy alone, for no audio path.
+
+References
+----------
+.. [1] A. Marafioti et al., "Audio inpainting of music by means of neural networks", AES 146th
+   Convention, 2019, section 3.5.
 """
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from plc.predict.filler import STEADY_MOMENT, Filler, Moment
-from plc.predict.history import History
-from plc_kernels.pitch import best_lag
+from plc.errors import ConfigError, unknown
+from plc.limits import RECOVERY_MS
 from plc_kernels.spectra.windows import grid_window_samples, window
 
+BASELINES: dict[str, str] = {
+    "lpc": "plc inpaint, bench: of Marafioti et al. 2019, Burg of order 1000 on 2048 samples",
+    "pitch": "plc inpaint, bench: the last pitch period, repeated",
+    "repeat": "plc inpaint, bench: the last packet, repeated",
+    "magnitude": "plc inpaint, bench: spectral magnitudes held, or interpolated across the gap",
+    "zeros": "plc inpaint, bench: silence, with hard edges",
+}
+"""Name to description."""
+
+# Of lpc, as in the paper [1]_.
+_ORDER, _PAST = 1000, 2048
+# Where fewer samples are known: so many for each coefficient, and the least of all.
+_SAMPLES_PER_COEFFICIENT, _LEAST_PAST = 4, 64
+# A prediction is held at so many times the peak of what it was fitted on. A fit ends early where
+# what is left of the energy is rounding.
+_OVERSHOOT, _LEAST_ENERGY = 1.5, 1e-14
 # G.711 Appendix I, section I.2.3: pitch between 66 and 200 Hz; widened for music and children.
-_PITCH_MIN_HZ = 50.0
-_PITCH_MAX_HZ = 500.0
+_PITCH_MIN_HZ, _PITCH_MAX_HZ = 50.0, 500.0
 _TEMPLATE_MS = 20.0
+# Added to each product of energies: silence then scores 0 instead of 0/0.
+_LEAST_PRODUCT = 1e-9
 
 
-class _Baseline(Filler):
-    """Base of the baselines: a copy of the newest samples."""
+class Baseline:
+    """One of :data:`BASELINES`, for the gaps of a signal.
 
-    def __init__(self, channels: int, past_samples: int) -> None:
-        self.past_samples = past_samples
-        self._past = np.zeros((channels, past_samples), np.float32)
-        self._made = 0
+    Parameters
+    ----------
+    method : str
+        Its name.
+    sample_rate, packet_samples : int
+        Of the signal, and of the packet that is repeated.
 
-    def reset(self) -> None:
-        """Forget the stream."""
-        self._past.fill(0.0)
-        self._made = 0
+    Attributes
+    ----------
+    past_samples : int
+        Samples before a gap that are looked at.
 
-    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
-        """Copy the newest samples."""
-        self._made = 0
-        for c, past in enumerate(self._past):
-            history.newest(c, past)
-
-
-class ZerosFiller(_Baseline):
-    """Silence, with hard edges: a receiver without concealment."""
-
-    name = "zeros"
-    crossfades = False
-    fades = False
-
-    def __init__(self, sample_rate: int, channels: int, packet_samples: int) -> None:
-        super().__init__(channels, 1)
-
-    def extend(self, out: NDArray[np.float32]) -> None:
-        """Write zeros."""
-        out.fill(0.0)
-
-
-class RepeatFiller(_Baseline):
-    """The last packet again and again."""
-
-    name = "repeat"
-
-    def __init__(self, sample_rate: int, channels: int, packet_samples: int) -> None:
-        super().__init__(channels, packet_samples)
-
-    def extend(self, out: NDArray[np.float32]) -> None:
-        """Write the packet, from where the last call stopped."""
-        repeat_period(self._past, self._made, out)
-        self._made += out.shape[1]
-
-
-class PitchFiller(_Baseline):
-    """The last pitch period repeated, as in G.711 Appendix I."""
-
-    name = "pitch"
-
-    def __init__(self, sample_rate: int, channels: int, packet_samples: int) -> None:
-        self._lag_min = int(sample_rate / _PITCH_MAX_HZ)
-        lag_max = int(sample_rate / _PITCH_MIN_HZ)
-        self._template = round(sample_rate * _TEMPLATE_MS / 1000.0)
-        super().__init__(channels, self._template + lag_max)
-        self._score = np.empty(lag_max - self._lag_min + 1, np.float32)
-        self._lags = [self._lag_min] * channels
-
-    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
-        """Find each channel's pitch period."""
-        super().begin(history, moment)
-        for c, past in enumerate(self._past):
-            self._lags[c] = best_lag(past, self._template, self._lag_min, self._score)
-
-    def extend(self, out: NDArray[np.float32]) -> None:
-        """Write the period, from where the last call stopped."""
-        for c, lag in enumerate(self._lags):
-            repeat_period(self._past[c : c + 1, -lag:], self._made, out[c : c + 1])
-        self._made += out.shape[1]
-
-
-def repeat_period(period: NDArray[np.float32], start: int, out: NDArray[np.float32]) -> None:
-    """Fill ``out`` with copies of ``period``, both (channels, n), beginning at ``start``."""
-    size = period.shape[1]
-    done = 0
-    while done < out.shape[1]:
-        at = (start + done) % size
-        take = min(size - at, out.shape[1] - done)
-        out[:, done : done + take] = period[:, at : at + take]
-        done += take
-
-
-class MagnitudeFiller(_Baseline):
-    """Spectral magnitudes held, or interpolated to those after the gap.
-
-    The phase of each bin goes on turning as fast as it last did (a phase vocoder). Works on whole
-    arrays in numpy: a baseline, not made for the audio path.
+    Raises
+    ------
+    ConfigError
+        If there is no such method.
     """
 
-    name = "magnitude"
-    bridges = True
+    def __init__(self, method: str, sample_rate: int, packet_samples: int) -> None:
+        if method not in BASELINES:
+            raise ConfigError(unknown("method", method, BASELINES))
+        self.method = method
+        self._bend = round(sample_rate * RECOVERY_MS / 1000.0)
+        self._lags = int(sample_rate / _PITCH_MAX_HZ), int(sample_rate / _PITCH_MIN_HZ)
+        self._template = round(sample_rate * _TEMPLATE_MS / 1000.0)
+        self._frame = grid_window_samples(sample_rate)
+        self.past_samples = {
+            "lpc": _PAST,
+            "pitch": self._template + self._lags[1],
+            "repeat": packet_samples,
+            "magnitude": self._frame + self._frame // 4,
+            "zeros": 0,
+        }[method]
 
-    def __init__(self, sample_rate: int, channels: int, packet_samples: int) -> None:
-        self._size = grid_window_samples(sample_rate)
-        self._hop = self._size // 4
-        super().__init__(channels, self._size + self._hop)
-        self._window = window("hann", self._size)
-        bins = self._size // 2 + 1
-        self._magnitude = np.zeros((channels, bins))
-        self._phase = np.zeros((channels, bins))
-        self._turn = np.zeros((channels, bins))
-        self._sum = np.zeros((channels, self._size))
-        self._ready = 0
+    def go_on(self, before: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
+        """Return what follows ``before``, shape (channels, n): float32, (channels, samples)."""
+        return self._made(before, before[:, :0], samples)
 
-    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
-        """Take the last frame's magnitudes and phase steps."""
-        super().begin(history, moment)
-        before = self._spectra(self._past[:, : self._size])
-        last = self._spectra(self._past[:, self._hop :])
-        self._magnitude[:] = np.abs(last)
-        self._phase[:] = np.angle(last)
-        self._turn[:] = np.angle(last) - np.angle(before)
-        self._sum.fill(0.0)
-        self._ready = 0
-        # Frames that begin before the gap and end in it; only their ends are heard.
-        for _ in range(3):
-            self._add_frame(self._magnitude)
+    def fill(
+        self, before: NDArray[np.float32], after: NDArray[np.float32], samples: int
+    ) -> NDArray[np.float32]:
+        """Return what lies between two sides: float32, shape (channels, samples).
 
-    def _spectra(self, frames: NDArray[np.float32]) -> NDArray[np.complex128]:
-        return np.asarray(np.fft.rfft(frames * self._window))
+        Parameters
+        ----------
+        before, after : float32, shape (channels, n) and (channels, m)
+            Either may be empty. Without the far side a gap is filled as a stream would, without
+            the near one as the same in reverse.
+        samples : int
+            Of the gap.
+        """
+        if not before.shape[1]:
+            return self.go_on(after[:, ::-1], samples)[:, ::-1]
+        if self.method == "lpc" and after.shape[1] >= _LEAST_PAST:
+            both = self.go_on(before, samples)
+            back = self.go_on(after[:, :_PAST][:, ::-1], samples)[:, ::-1]
+            both += (squared_sine(samples, samples) * (back - both)).astype(np.float32)
+            return both
+        found = self._made(before, after, samples + 1)
+        made = found[:, :samples]
+        if after.shape[1] and self.method != "zeros":
+            n = min(self._bend, samples)
+            apart = after[:, :1] - found[:, samples:]
+            made[:, samples - n :] += (squared_sine(n, n) * apart).astype(np.float32)
+        return made
 
-    def _add_frame(self, magnitude: NDArray[np.float64]) -> None:
-        """Shift by a hop and add the next frame."""
-        self._sum[:, : -self._hop] = self._sum[:, self._hop :]
-        self._sum[:, -self._hop :] = 0.0
-        self._phase += self._turn
-        frame = np.fft.irfft(magnitude * np.exp(1j * self._phase), self._size)
-        # Hann squared at a quarter of its length adds up to 1.5.
-        self._sum += frame * self._window / 1.5
-        self._ready = self._hop
+    def _made(
+        self, before: NDArray[np.float32], after: NDArray[np.float32], samples: int
+    ) -> NDArray[np.float32]:
+        out = np.zeros((before.shape[0], samples), np.float32)
+        if self.method == "lpc":
+            for line, row in zip(out, before, strict=True):
+                line[:] = predicted(row[-_PAST:], samples)
+            return out
+        past = np.pad(before, ((0, 0), (self.past_samples, 0)))
+        past = past[:, past.shape[1] - self.past_samples :]
+        if self.method == "magnitude":
+            self._hold_magnitudes(past, after, out)
+        elif self.method != "zeros":
+            for line, known in zip(out, past, strict=True):
+                period = self._lag(known) if self.method == "pitch" else known.size
+                line[:] = np.resize(known[known.size - period :], samples)
+        return out
 
-    def extend(self, out: NDArray[np.float32]) -> None:
-        """Write the next samples with the last magnitudes."""
-        self._synthesise(out, self._magnitude, 0)
+    def _lag(self, past: NDArray[np.float32]) -> int:
+        """Return the lag of the highest normalised correlation with the newest samples."""
+        least, most = self._lags
+        parts = sliding_window_view(past.astype(np.float64), self._template)
+        shifted, newest = parts[most - least :: -1], parts[-1]
+        powers = np.einsum("ij,ij->i", shifted, shifted) * (newest @ newest)
+        return least + int(np.argmax(shifted @ newest / np.sqrt(powers + _LEAST_PRODUCT)))
 
-    def bridge(
-        self,
-        history: History,
-        after: NDArray[np.float32],
-        out: NDArray[np.float32],
-        moment: Moment = STEADY_MOMENT,
-    ) -> bool:
-        """Write the gap with magnitudes on their way to those of ``after``."""
-        if after.shape[1] < self._size:
-            self.extend(out)
-            return False
-        target = np.abs(self._spectra(after[:, : self._size]))
-        self._synthesise(out, target, -(-out.shape[1] // self._hop))
-        return False  # the magnitudes meet, the phases do not
-
-    def _synthesise(
-        self, out: NDArray[np.float32], target: NDArray[np.float64], frames: int
+    def _hold_magnitudes(
+        self, past: NDArray[np.float32], after: NDArray[np.float32], out: NDArray[np.float32]
     ) -> None:
-        done = 0
-        step = 0
-        while done < out.shape[1]:
-            if self._ready == 0 or done == self._made == 0:
-                step += 1
-                share = step / (frames + 1) if frames else 0.0
-                self._add_frame((1.0 - share) * self._magnitude + share * target)
-            take = min(self._ready, out.shape[1] - done)
-            at = self._hop - self._ready
-            out[:, done : done + take] = self._sum[:, at : at + take]
-            self._ready -= take
-            done += take
-            self._made += take
+        """Write a gap with the last magnitudes, or those on their way to what follows.
+
+        The phase of each bin goes on turning as fast as it last did (a phase vocoder).
+        """
+        size, samples = self._frame, out.shape[1]
+        hop = size // 4
+        shape = window("hann", size)
+        before, last = (np.fft.rfft(past[:, k : k + size] * shape) for k in (0, hop))
+        near, phase = np.abs(last), np.angle(last)
+        turn = phase - np.angle(before)
+        far = np.abs(np.fft.rfft(after[:, :size] * shape)) if after.shape[1] >= size else near
+        # What begins with the sample behind the gap is zero there.
+        frames = -(-(samples - 1) // hop)
+        sums = np.zeros((out.shape[0], (frames + 3) * hop + size))
+        for k in range(frames + 3):
+            # The first three begin before the gap and end in it; only their ends are heard.
+            share = max(k - 2, 0) / (frames + 1)
+            phase = phase + turn
+            frame = np.fft.irfft(((1.0 - share) * near + share * far) * np.exp(1j * phase), size)
+            # Hann squared at a quarter of its length adds up to 1.5.
+            sums[:, k * hop : k * hop + size] += frame * shape / 1.5
+        out[:] = sums[:, 3 * hop : 3 * hop + samples]
+
+
+def squared_sine(samples: int, full: int) -> NDArray[np.float64]:
+    """Return a ramp that rises from 0 to 1 within ``full`` samples: shape (samples,)."""
+    place = np.minimum((np.arange(samples) + 0.5) / full, 1.0)
+    return np.asarray(np.sin(0.5 * np.pi * place) ** 2)
+
+
+def predicted(x: NDArray[np.float32], samples: int) -> NDArray[np.float64]:
+    """Continue a signal by linear prediction, as the method ``lpc``.
+
+    Parameters
+    ----------
+    x : float32, shape (n,)
+        The newest sample last, at most 2048 of them; where there are fewer, the order falls.
+    samples : int
+        How many to predict.
+
+    Returns
+    -------
+    float64, shape (samples,)
+        Zeros where too little is known to fit anything.
+    """
+    if x.size < _LEAST_PAST:
+        return np.zeros(samples)
+    order = _ORDER if x.size == _PAST else min(_ORDER, x.size // _SAMPLES_PER_COEFFICIENT)
+    taps = -burg(x, order)[:0:-1]
+    line = np.concatenate([x[x.size - taps.size :].astype(np.float64), np.zeros(samples)])
+    for k in range(samples):
+        line[taps.size + k] = taps @ line[k : taps.size + k]
+    limit = _OVERSHOOT * float(np.abs(x).max())
+    np.clip(line, -limit, limit, line)
+    return line[taps.size :]
+
+
+def burg(x: NDArray[np.float32], order: int) -> NDArray[np.float64]:
+    """Return the predictor of Burg's method: float64, shape (stages + 1,), the first 1.
+
+    There are fewer stages than ``order`` where the error falls to rounding.
+    """
+    predictor = np.ones(1)
+    forward = backward = x.astype(np.float64)
+    least = 0.0
+    for _ in range(order):
+        ahead, behind = forward[1:], backward[:-1]
+        energy = float(ahead @ ahead + behind @ behind)
+        least = least or _LEAST_ENERGY * energy
+        if not least < energy < np.inf:
+            break
+        k = -2.0 * float(ahead @ behind) / energy
+        forward, backward = ahead + k * behind, behind + k * ahead
+        predictor = np.append(predictor, 0.0)
+        predictor = predictor + k * predictor[::-1]
+    return predictor

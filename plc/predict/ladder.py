@@ -9,7 +9,6 @@ costs is the thread's own processor time: that others had the processor says not
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,14 +160,6 @@ def affordable(
         if cost_ms <= HEADROOM * limit_ms or rung is rungs[-1]:
             steps.append(Step(rung, order, past, cost_ms))
     return tuple(steps)
-
-
-def within(steps: Sequence[Step], depth: int, limit_ms: float) -> Step:
-    """Return the first step from ``depth`` on that fits a time limit; the last fits any."""
-    for step in steps[depth:]:
-        if step.cost_ms <= HEADROOM * limit_ms:
-            return step
-    return steps[-1]
 
 
 def _cost_ms(rate: int, order: int, past: int, extension: int, reach: int) -> float:

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.predict.contour import ContourBridge
-from plc.predict.filler import STEADY_MOMENT, Filler, Moment
 from plc.predict.history import History
-from plc.predict.ladder import Ladders, Pace, Rung, Step, within
+from plc.predict.ladder import Ladders, Rung, Step
 from plc_kernels.predict import (
     Predictor,
     begin_prediction,
@@ -41,74 +39,47 @@ class Sides:
     beyond: NDArray[np.float32]
 
 
-class ArFiller(Filler):
-    """Linear prediction by Burg's method at an affordable rung.
+class ArFiller:
+    """Linear prediction by Burg's method at one rung: for gaps of files, and for drafts of them.
 
     Parameters
     ----------
-    sample_rate, channels, packet_samples, limit_ms, reach
-        As for :class:`~plc.predict.ladder.Ladders`.
-    rung : Rung or None
-        One rung for all content, whatever it costs; None chooses from the ladders, and fits to a
-        sound from its onset on.
+    sample_rate, channels : int
+        Of the signal.
+    rung : Rung
+        Order and past.
+    reach : int
+        The longest bridge, and the most samples known beyond it.
+    from_onsets : bool
+        Whether it is fitted to a sound from its onset on.
     """
-
-    bridges = True
 
     def __init__(
         self,
         sample_rate: int,
         channels: int,
-        packet_samples: int,
-        limit_ms: float = float("inf"),
+        rung: Rung,
         reach: int = 0,
-        rung: Rung | None = None,
+        from_onsets: bool = False,
     ) -> None:
-        rungs = None if rung is None else (rung, rung)
-        self._ladders = ladders = Ladders(
-            sample_rate, channels, packet_samples, limit_ms, reach, rungs
-        )
-        self.steady, self.unsteady = ladders.steady, ladders.unsteady
+        ladders = Ladders(sample_rate, channels, 1, float("inf"), reach, (rung, rung))
         self.past_samples, most = ladders.past_samples, ladders.most_coefficients
-        self.pace = Pace()
-        self._steps = self.steady
-        self._step: Step = self.steady[0]
-        self._fitted = False
+        self._step: Step = ladders.steady[0]
+        self.name = rung.name
         self.predictor = Predictor.allocate(
-            sample_rate, channels, self.past_samples, most, reach, rung is None
+            sample_rate, channels, self.past_samples, most, reach, from_onsets
         )
         """Memory of the prediction, for kernels that drive it."""
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The rungs of both ladders."""
-        return self._ladders.names
+    def begin(self, history: History, unsteady: bool = False) -> None:
+        """Fit every channel's predictor to the newest samples.
 
-    @property
-    def name(self) -> str:
-        """The rung in use."""
-        return self._step.rung.name
-
-    def reset(self) -> None:
-        """Return to the top of the ladder."""
-        self.pace.reset()
-        self._steps = self.steady
-        self._step = self.steady[0]
-        self._fitted = False
-
-    def begin(self, history: History, moment: Moment = STEADY_MOMENT) -> None:
-        """Fit every channel's predictor to the newest samples."""
-        self._steps = self.unsteady if moment.unsteady else self.steady
-        self._step = within(self._steps, self.pace.depth, moment.limit_ms)
-        self._fitted = True
+        ``unsteady`` of what changes as fast as speech: it is fitted to what was heard since the
+        last fade alone.
+        """
+        step = self._step
         begin_prediction(
-            self.predictor,
-            history.ring,
-            history.counts,
-            self._step.order,
-            self._step.past,
-            moment.unsteady,
-            False,
+            self.predictor, history.ring, history.counts, step.order, step.past, unsteady, False
         )
 
     def extend(self, out: NDArray[np.float32]) -> None:
@@ -132,7 +103,6 @@ class ArFiller(Filler):
         history: History,
         after: NDArray[np.float32],
         out: NDArray[np.float32],
-        moment: Moment = STEADY_MOMENT,
     ) -> bool:
         """Blend the continuation of the past with a prediction back from ``after``.
 
@@ -168,7 +138,6 @@ class ArFiller(Filler):
         else:
             contour.forward(history, after, forward, gap, through)
         out[:] = through[:, :gap]
-        self._fitted = True
         for c, ring in enumerate(history.ring):
             stages = turn_back(p, c, bridge, ring, history.position, after[c])
             if contour is None:
@@ -181,21 +150,3 @@ class ArFiller(Filler):
                 predict_beyond(p, c, stages, after[c], sides.beyond[c])
             meet_sides(p, c, bridge, out[c])
         return True
-
-    def took(self, late: bool) -> int:
-        """Hear whether a concealment took too long; return the steps down the ladder for it.
-
-        Packets for which nothing was fitted are cheap at any rung, and say nothing.
-        """
-        if not self._fitted:
-            return 0
-        self._fitted = False
-        return self.pace.note(late, len(self._steps) - 1)
-
-    def pass_time(self, ms: float) -> int:
-        """Advance the stream's time; return the steps up the ladder."""
-        return self.pace.pass_time(ms)
-
-    def describe(self) -> dict[str, Any]:
-        """Return the method, and each ladder's rungs with their measured cost."""
-        return self._ladders.describe()

@@ -42,7 +42,7 @@ def continued(
     """
     if past.size < LEAST_PAST_SAMPLES:
         return np.zeros(samples, np.float32)
-    filler = ArFiller(sample_rate, 1, 1, rung=rung)
+    filler = ArFiller(sample_rate, 1, rung)
     history = History(1, filler.past_samples)
     history.append(past[None], trusted=True)
     filler.begin(history)
@@ -75,7 +75,7 @@ def bridged_along_the_pitch(
         return None
     contour = ContourBridge(sample_rate, 1, samples)
     reach = max(samples, min(after.size, round(sample_rate * _VOICE_RUNG.past_ms / 1000.0)))
-    filler = ArFiller(sample_rate, 1, 1, reach=reach, rung=_VOICE_RUNG)
+    filler = ArFiller(sample_rate, 1, _VOICE_RUNG, reach)
     history = History(1, max(filler.past_samples, contour.past_samples))
     history.append(before[None], trusted=True)
     filler.begin(history)

@@ -45,7 +45,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plc.engine.config import OPEN, RecordingConfig, StreamConfig, check_content
-from plc.engine.methods import FILE_METHODS, LADDER_METHODS, make_filler
+from plc.engine.methods import FILE_METHODS, RECORDING_METHODS, rung_of
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError, PacketError, check_settings, unknown
@@ -53,7 +53,7 @@ from plc.limits import RECOVERY_MS
 from plc.models.kinds import KINDS
 from plc.networks.files.gap_filler import GapFiller, Hints
 from plc.networks.files.inpaint import LISTEN_S, kind_of_filler, open_gap_filler
-from plc.predict.filler import Filler
+from plc.predict.baselines import BASELINES, Baseline
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc.predict.sides import SIDE_RUNG
@@ -314,7 +314,8 @@ def fill_gaps(
     for start, stop in made:
         received[start:stop] = False
     wanted = merged[: len(merged) - len(later)]
-    _make_filler(config, 0)  # an unknown method is an error without gaps, too
+    if config.method not in BASELINES:
+        _make_filler(config, 0)  # an unknown method is an error without gaps, too
     fills = list(made)
     done = 0
     for group in grouped(wanted, config.sample_rate, quality, config.method):
@@ -427,6 +428,10 @@ def _fill(
     before = rows[:, max(0, gap.start - context) : gap.start]
     after = rows[:, gap.stop : min(gap.end, gap.stop + context)]
     hole = rows[:, gap.start : gap.stop]
+    if config.method in BASELINES:
+        baseline = Baseline(config.method, config.sample_rate, config.packet_samples)
+        hole[:] = baseline.fill(before, after, gap.samples)
+        return
     filler = _make_filler(config, max(gap.samples, after.shape[1]))
     bend = round(config.sample_rate * RECOVERY_MS / 1000.0)
     if not before.shape[1]:
@@ -481,16 +486,15 @@ def _without(
     return before if known.all() else before[:, known]
 
 
-def _make_filler(config: StreamConfig, reach: int) -> Filler:
-    if config.method not in LADDER_METHODS:
-        return make_filler(config, reach)
-    return ArFiller(
-        config.sample_rate, config.channels, config.packet_samples, reach=reach, rung=SIDE_RUNG
-    )
+def _make_filler(config: StreamConfig, reach: int) -> ArFiller:
+    rung = SIDE_RUNG
+    if config.method not in ("auto", "ar"):
+        rung = rung_of(config.method, config.sample_rate, RECORDING_METHODS)
+    return ArFiller(config.sample_rate, config.channels, rung, reach)
 
 
 def _run(
-    filler: Filler,
+    filler: ArFiller,
     before: NDArray[np.float32],
     after: NDArray[np.float32],
     bend: int,
@@ -501,16 +505,18 @@ def _run(
     filler.begin(history)
     out = np.zeros(gap.shape, np.float32)
     landed = False
-    if filler.bridges and after.shape[1]:
+    if after.shape[1]:
         landed = filler.bridge(history, np.ascontiguousarray(after), out)
     else:
         filler.extend(out)
-    if not landed and after.shape[1] and filler.crossfades:
+    if not landed and after.shape[1]:
         _land(filler, after, bend, out)
     gap[:] = out
 
 
-def _land(filler: Filler, after: NDArray[np.float32], bend: int, out: NDArray[np.float32]) -> None:
+def _land(
+    filler: ArFiller, after: NDArray[np.float32], bend: int, out: NDArray[np.float32]
+) -> None:
     """Bend the end of a gap to meet the next sample."""
     beyond = np.zeros((out.shape[0], 1), np.float32)
     filler.extend(beyond)

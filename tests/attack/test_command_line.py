@@ -59,7 +59,7 @@ HOSTILE = (
 )
 # What a command needs before it looks at anything else, and what keeps it short.
 NEEDED: dict[str, list[str]] = {
-    "conceal": ["CLIP", "OUT", "--loss", "10%", "--method", "zeros", "-y"],
+    "conceal": ["CLIP", "OUT", "--loss", "10%", "--method", "burg", "-y"],
     "inpaint": ["CLIP", "OUT", "--gap", "0.01:0.02", "--method", "zeros", "-y"],
     "repair": ["NEW", "--out", "NEW/out"],
     "generate": ["random", "--out", "NEW/notes", "--count", "1", "-y"],

@@ -53,7 +53,7 @@ def test_no_stamp_and_no_length_of_a_gap_makes_more_than_there_is_or_what_has_no
     steps: list[tuple[str, int, int | None, int | None]], lookahead: int
 ) -> None:
     timeline = BufferTimeline(
-        embedded(sample_rate=RATE, method="repeat", model="ar", lookahead=lookahead)
+        embedded(sample_rate=RATE, method="burg", model="ar", lookahead=lookahead)
     )
     samples = np.full((700, 1), np.nan, np.float32)
     samples[1::2] = 1e30

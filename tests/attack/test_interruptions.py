@@ -102,7 +102,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "auto": {},
     "prepared": {"prepare": "always"},
     "ar, lookahead": {"method": "ar", "lookahead": 1},
-    "filler": {"method": "pitch", "detect_dropouts": True},
+    "detecting": {"method": "burg", "detect_dropouts": True},
 }
 
 
@@ -245,7 +245,7 @@ def test_a_client_of_the_sidecar_hears_its_own_answer_or_an_error(tmp_path: Path
     server = Sidecar(tmp_path / "plc.sock")
     thread = threading.Thread(target=server.serve)
     thread.start()
-    config = embedded(**FORMAT, method="zeros")
+    config = embedded(**FORMAT, method="burg")
     opened = [Client(server.path, config, timeout_s=5.0)]
     for moment in moments_of(lambda: opened[-1].push(PACKETS[0]), all_of_them=False):
         stopped_at(lambda: opened[-1].push(PACKETS[0]), moment)

@@ -55,7 +55,7 @@ def test_no_timestamps_make_the_delay_longer_than_allowed(lie: str, mode: DelayM
     delay = DelayConfig(
         mode=mode, max_delay_ms=200, delay_ms=0 if mode is DelayMode.ADAPTIVE else 60
     )
-    playout = playout_of(codec, BLOCK, delay, method="zeros", model="ar", budget_ms=math.inf)
+    playout = playout_of(codec, BLOCK, delay, method="burg", model="ar", budget_ms=math.inf)
     told_s = waited_s = 0.0
     for k in range(800):
         now_s = k * TICK_S

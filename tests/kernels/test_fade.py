@@ -6,7 +6,6 @@ from plc_kernels.fade import (
     crossfade,
     crossfade_ramp,
     fade_into,
-    mix_by_cosine,
     mix_by_error,
 )
 from tests.signals import noise
@@ -53,14 +52,6 @@ def test_fading_into_noise_keeps_the_power() -> None:
     np.testing.assert_allclose(
         out, gain * draft + np.sqrt(1 - gain.astype(np.float64) ** 2) * background, atol=1e-6
     )
-
-
-def test_a_backward_prediction_takes_over_towards_the_end_of_the_gap() -> None:
-    forward, backward = noise(1, 100), noise(2, 100)
-    out = forward.copy()
-    mix_by_cosine(backward[::-1].copy(), out)
-    share = np.sin(0.5 * np.pi * (np.arange(100) + 0.5) / 100) ** 2
-    np.testing.assert_allclose(out, (1 - share) * forward + share * backward, atol=1e-7)
 
 
 @pytest.mark.parametrize(("forward_error", "backward_error"), [(1.0, 1.0), (0.3, 2.0), (0.0, 0.0)])

@@ -15,6 +15,7 @@ import re
 from importlib import import_module
 
 from plc.errors import ConfigError
+from plc.predict.baselines import BASELINES
 from plc_bench.peers.base import Contender
 
 PEERS = {
@@ -23,6 +24,7 @@ PEERS = {
     "neteq": "WebRTC's NetEq, linked from Debian's libtgowt-dev",
     "opus": "libopus; opus:64k:voip:/path/libopus.so sets bits, application and library",
     "spandsp": "spandsp's PLC at 8 kHz, from Debian's libspandsp2",
+    **BASELINES,
 }
 """A line of help for each, by name."""
 
@@ -53,5 +55,6 @@ def make_peer(name: str) -> Contender:
     module = name.partition(":")[0]
     if module not in PEERS:
         raise ConfigError(f"peer {name!r}: {module!r} is not understood; options stand behind :")
+    module = "simple" if module in BASELINES else module
     made: Contender = import_module(f"{__name__}.{module}").peer(name)
     return made

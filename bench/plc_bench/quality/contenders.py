@@ -18,7 +18,7 @@ compared with its own loss-free output.
 import re
 import shlex
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 import plc
 from plc.audio.loss import write_trace
 from plc.engine.config import PREPARE, check_content
-from plc.engine.methods import rung_of, stream_models
+from plc.engine.methods import METHODS, RECORDING_METHODS, rung_of, stream_models
 from plc.errors import AudioFileError, ConfigError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc.models.catalogue import find
+from plc_bench.peers import PEERS, make_peer
 from plc_bench.peers.base import PEER_TIMEOUT_S, Contender, PeerError, run_program
 from plc_bench.quality.paced import PacedEngine
 from plc_bench.scores.metrics import Mask
@@ -213,14 +214,7 @@ def read_played(path: Path, shape: tuple[int, ...], sample_rate: int) -> NDArray
 Kind = Callable[[str], Contender]
 
 
-def _make_peer(name: str) -> Contender:
-    # Inside, as the peers' modules import this one.
-    from plc_bench.peers import make_peer
-
-    return make_peer(name)
-
-
-KINDS: dict[str, Kind] = dict.fromkeys(("g711", "jacktrip", "neteq", "opus", "spandsp"), _make_peer)
+KINDS: dict[str, Kind] = dict.fromkeys(PEERS, make_peer)
 """Kinds of contenders beside the engine's methods, by the name before ``:`` or ``@``; each makes
 one from its whole name. Add yours here; those of :mod:`plc_bench.peers` are."""
 
@@ -253,7 +247,7 @@ def contender(
         return peers[name]
     head, *parts = name.split("@")
     kind = KINDS.get(head.partition(":")[0])
-    if kind is not None:
+    if kind is not None and "file" not in parts:
         return kind(name)
     settings: dict[str, Any] = {"method": head}
     lookahead, prepare = 0, "auto"
@@ -312,28 +306,29 @@ def check_methods(
     ModelError
         If there is no such model.
     """
+    rates = [sample_rate] if sample_rate else _RATES
     for name in names:
         made = contender(name, peers)
         if isinstance(made, Engine | PacedEngine):
-            _check_predictor(made.method, [sample_rate] if sample_rate else _RATES)
+            _check_predictor(made.method, rates, METHODS)
             check_content(made.content)
             if made.model != "auto":
                 stream_models(made.model, sample_rate or _RATES[0])
         elif isinstance(made, FileRepair):
-            _check_predictor(made.method, [sample_rate] if sample_rate else _RATES)
+            _check_predictor(made.method, rates, RECORDING_METHODS)
             check_content(made.content)
             if made.model not in ("auto", "ar"):
                 find(made.model)
 
 
-def _check_predictor(method: str, rates: Sequence[int]) -> None:
-    """Check that a method exists and works at one of the rates."""
-    if method in plc.METHODS:
+def _check_predictor(method: str, rates: Sequence[int], known: Iterable[str]) -> None:
+    """Check that a method is known, or a rung that works at one of the rates."""
+    if method in known:
         return
     errors = []
     for rate in rates:
         try:
-            rung_of(method, rate)
+            rung_of(method, rate, known)
             return
         except ConfigError as error:
             errors.append(error)
@@ -375,6 +370,6 @@ def parse_peer(
             f"peer {text!r}: expected name='command {{in}} {{trace}} {{out}}', the name of "
             "letters, digits and . _ + -"
         )
-    if name in plc.METHODS or name in KINDS:
+    if name in METHODS or name in KINDS:
         raise ConfigError(f"peer {name!r}: there is a method of that name; take another")
     return name, CommandPeer(command=command, coded=name in coded, timeout_s=timeout_s)

@@ -115,7 +115,7 @@ def fuzz(
 
 
 def _conversations(rng: random.Random, seen: Seen) -> Iterator[int]:
-    stream = StreamConfig(sample_rate=8000, packet_samples=80, method="repeat", model="ar")
+    stream = StreamConfig(sample_rate=8000, packet_samples=80, method="burg", model="ar")
     settings = EmbeddedConfig(stream=stream)
     seen |= {"conversations": 0, "answers": 0, "refused": 0}
     while True:
@@ -176,7 +176,7 @@ def _damaged(rng: random.Random, data: bytes, within: int) -> bytes:
 def _datagrams(rng: random.Random, seen: Seen) -> Iterator[int]:
     playout = Playout(
         ReceiverConfig(
-            stream=StreamConfig(sample_rate=8000, packet_samples=80, method="repeat"),
+            stream=StreamConfig(sample_rate=8000, packet_samples=80, method="burg"),
             delay=DelayConfig(max_delay_ms=100.0),
             red_payload_type=99,
         )

@@ -79,13 +79,9 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     header[at.SEED] = settings[4]
     header[at.FIRST_RUNG] = first
     header[at.SEAM] = seam
-    header[at.INSIDE] = 1
-    header[at.FADES] = 1
     header[at.FROM_ONSETS] = 1
     header[at.CONTENT] = settings[11]
     header[at.FILLS_NOISE] = header[at.CONTENT] != at.AS_SPEECH
-    header[at.CROSSFADES] = 1
-    header[at.BRIDGES] = 1
     taken = 0
     if model:
         if not network.choose(model, settings[10], header):

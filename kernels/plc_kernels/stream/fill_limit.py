@@ -1,8 +1,8 @@
 """A bound on the level of concealments, from recently received samples.
 
-Every concealed sample of a stream passes here, behind every filler, network and comfort noise,
+Every concealed sample of a stream passes here, behind prediction, networks and comfort noise,
 before it is played and before it becomes history. The bound follows from received samples alone, so
-it holds for a filler that feeds on its own output and for a network that answers anything.
+it holds for a prediction that feeds on its own output and for a network that answers anything.
 """
 
 import math
@@ -12,31 +12,18 @@ from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.level import allowed_level, follow_level, hold_level, quieten, quietest_power
+from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
-    BEGINS,
-    GLIDE,
-    HOP,
     LEVEL_ALLOWED,
     LEVEL_COUNTS,
     LEVEL_ENERGIES,
-    LEVEL_FORGET,
-    LEVEL_HOLD,
-    LEVEL_LATELY,
     LEVEL_NOISE,
     LEVEL_PEAKS,
     LEVEL_QUIETEST,
-    LEVEL_REACH,
     LEVEL_RECENT,
     LEVEL_SLOTS,
     LEVEL_STATE,
-    NEWEST,
-    NOISE_SMOOTHING,
-    PACKET,
-    PUSHED,
-    RECEIVED_SHARE,
-    SHARE_RATE,
-    SMOOTHING,
     array,
     reals,
 )
@@ -62,8 +49,8 @@ _NOISE_RATIO = 10.0
 def start_limit(block: Block) -> None:
     """Forget the received levels."""
     array(block, LEVEL_SLOTS)[:] = -1
-    block[NEWEST] = 0
-    reals(block)[RECEIVED_SHARE] = 1.0
+    block[at.NEWEST] = 0
+    reals(block)[at.RECEIVED_SHARE] = 1.0
     array(block, LEVEL_STATE)[:] = 0.0
     begin_limit(block)
 
@@ -72,7 +59,7 @@ def start_limit(block: Block) -> None:
 def begin_limit(block: Block) -> None:
     """Note the begin of a burst."""
     array(block, LEVEL_STATE)[:, 0] = 1.0
-    block[BEGINS] = 1
+    block[at.BEGINS] = 1
     array(block, LEVEL_NOISE)[:] = 0.0
 
 
@@ -87,14 +74,14 @@ def follow_newest(block: Block, slot: int) -> None:
     slot : int
         Where it stands in the queue.
     """
-    hop = block[HOP]
-    position = (block[PUSHED] - 1) * block[PACKET]
+    hop = block[at.HOP]
+    position = (block[at.PUSHED] - 1) * block[at.PACKET]
     begin = 0
-    while begin < block[PACKET]:
+    while begin < block[at.PACKET]:
         arrived, stop = part_of(block, slot, begin)
         follow_share(block, arrived, stop - begin)
         if arrived:
-            block[NEWEST] = (position + stop - 1) // hop
+            block[at.NEWEST] = (position + stop - 1) // hop
             follow_level(
                 slot_rows(block, slot),
                 begin,
@@ -113,9 +100,9 @@ def follow_newest(block: Block, slot: int) -> None:
 def follow_share(block: Block, arrived: bool, n: int) -> None:
     """Take the next samples, received or lost, into the share of those that were received."""
     numbers = reals(block)
-    remembered = math.exp(numbers[SHARE_RATE] * n)
-    share = numbers[RECEIVED_SHARE]
-    numbers[RECEIVED_SHARE] = 1.0 - remembered * (1.0 - share) if arrived else share * remembered
+    remembered = math.exp(numbers[at.SHARE_RATE] * n)
+    share = numbers[at.RECEIVED_SHARE]
+    numbers[at.RECEIVED_SHARE] = 1.0 - remembered * (1.0 - share) if arrived else share * remembered
 
 
 @inlined
@@ -125,7 +112,7 @@ def _newest_at(block: Block, position: int) -> int:
     A prediction ends that long after the last received sample; comfort noise goes on, at the
     level last known.
     """
-    return int(min(block[NEWEST] + block[LEVEL_REACH], position // block[HOP]))
+    return int(min(block[at.NEWEST] + block[at.LEVEL_REACH], position // block[at.HOP]))
 
 
 @part
@@ -134,8 +121,8 @@ def limit_noise(block: Block, position: int, noise: NDArray[np.float32]) -> None
     quietest = array(block, LEVEL_QUIETEST)
     quietest_power(
         _newest_at(block, position),
-        block[HOP],
-        block[LEVEL_HOLD],
+        block[at.HOP],
+        block[at.LEVEL_HOLD],
         array(block, LEVEL_SLOTS),
         array(block, LEVEL_COUNTS),
         array(block, LEVEL_ENERGIES),
@@ -144,7 +131,7 @@ def limit_noise(block: Block, position: int, noise: NDArray[np.float32]) -> None
     power = array(block, LEVEL_NOISE)
     for c in range(noise.shape[0]):
         most = _NOISE_RATIO * quietest[c]
-        quieten(most, reals(block)[NOISE_SMOOTHING], power[c : c + 1], noise[c])
+        quieten(most, reals(block)[at.NOISE_SMOOTHING], power[c : c + 1], noise[c])
 
 
 @part
@@ -160,21 +147,21 @@ def hold(block: Block, position: int, rows: NDArray[np.float32]) -> bool:
     rows : float32, shape (channels, n), read and written
     """
     numbers = reals(block)
-    hop = block[HOP]
+    hop = block[at.HOP]
     allowed = array(block, LEVEL_ALLOWED)
     allowed_level(
         _newest_at(block, position),
         hop,
-        block[LEVEL_HOLD],
-        block[LEVEL_FORGET],
-        block[LEVEL_LATELY],
+        block[at.LEVEL_HOLD],
+        block[at.LEVEL_FORGET],
+        block[at.LEVEL_LATELY],
         array(block, LEVEL_SLOTS),
         array(block, LEVEL_COUNTS),
         array(block, LEVEL_PEAKS),
         array(block, LEVEL_ENERGIES),
         allowed,
     )
-    by_age = numbers[RECEIVED_SHARE] < _MOSTLY_RECEIVED
+    by_age = numbers[at.RECEIVED_SHARE] < _MOSTLY_RECEIVED
     states = array(block, LEVEL_STATE)
     recent = array(block, LEVEL_RECENT)
     acted = False
@@ -182,13 +169,13 @@ def hold(block: Block, position: int, rows: NDArray[np.float32]) -> bool:
         peak, power = allowed[c, 0], allowed[c, 1]
         if not by_age and peak > _SILENCE:
             peak, power = allowed[c, 2], allowed[c, 3]
-        if block[BEGINS]:
+        if block[at.BEGINS]:
             states[c, 1] = power
             recent[c, :] = power
         acted |= hold_within(
-            peak, power, hop, numbers[SMOOTHING], block[GLIDE], states[c], recent[c], rows[c]
+            peak, power, hop, numbers[at.SMOOTHING], block[at.GLIDE], states[c], recent[c], rows[c]
         )
-    block[BEGINS] = 0
+    block[at.BEGINS] = 0
     return acted
 
 

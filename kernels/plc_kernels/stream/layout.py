@@ -57,13 +57,8 @@ FIRST_RUNG = _word()
 SEAM = _word()
 """For :mod:`~plc_kernels.stream.entry`: the first rung of both ladders, and whether a caller wants
 to see drafts."""
-INSIDE = _word()
-FADES = _word()
-CROSSFADES = _word()
-BRIDGES = _word()
 PAST = _word()
-"""What a filler is like: whether prediction is the step's own, whether long bursts fade, whether
-their end is crossfaded, whether what follows a gap is made use of, and the samples of history."""
+"""Samples of history."""
 STEADY_STEPS = _word()
 UNSTEADY_STEPS = _word()
 NOISE_RUNG = _word()
@@ -440,7 +435,7 @@ def lay_out(block: Block) -> int:
     Parameters
     ----------
     block : int64, shape (HEADER,) at least, read and written
-        With the settings, and both ladders where prediction is the step's own.
+        With the settings, and both ladders.
 
     Returns
     -------
@@ -490,19 +485,17 @@ def _measure(block: Block) -> None:
 @inlined
 def _measure_prediction(block: Block) -> None:
     """Write the lengths that the ladders ask for, and the samples of history."""
-    rate, order, past = block[RATE], 0, block[PAST]
-    if block[INSIDE]:
-        past = 1
-        for k in range(2 * MAX_STEPS):
-            steps = block[STEADY_STEPS] if k < MAX_STEPS else block[UNSTEADY_STEPS]
-            if k % MAX_STEPS < steps:
-                order = max(order, block[LADDER + 3 * k])
-                past = max(past, block[LADDER + 3 * k + 1])
+    rate, order, past = block[RATE], 0, 1
+    for k in range(2 * MAX_STEPS):
+        steps = block[STEADY_STEPS] if k < MAX_STEPS else block[UNSTEADY_STEPS]
+        if k % MAX_STEPS < steps:
+            order = max(order, block[LADDER + 3 * k])
+            past = max(past, block[LADDER + 3 * k + 1])
     block[PAST] = max(past, block[NETWORK_PAST], block[FILLING_SAMPLES])
     block[MOST_ORDER], block[FIT_NUMBERS], block[LINE_NUMBERS] = order, order + 1, order + CHUNK
     block[PREDICTORS] = 2 * block[CHANNELS]
-    block[FIT_SAMPLES] = past + 2 * block[REACH] if block[INSIDE] else 0
-    block[THROUGH_SAMPLES] = block[REACH] + block[MEET] if block[INSIDE] else 0
+    block[FIT_SAMPLES] = past + 2 * block[REACH]
+    block[THROUGH_SAMPLES] = block[REACH] + block[MEET]
     if block[CHANNELS] > 1:
         guide = block[GUIDE_SAMPLES] = min(block[PAST], samples_of(rate, GUIDE_MS))
         order = min(samples_of(rate, GUIDE_ORDER_MS), GUIDE_MOST_ORDER, guide // 4)

@@ -16,58 +16,25 @@ from plc_kernels.predict import (
 )
 from plc_kernels.rungs import HEADROOM
 from plc_kernels.stream import background
+from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
     BRIDGE_ROWS,
-    BURST_MS,
-    CHANNELS,
-    COSTS,
-    DECAY,
-    DEPTH,
     DRAFT,
-    EPOCH,
     FIT_BACKWARD,
     FIT_FORWARD,
     FIT_MIRROR,
     FIT_PAST,
-    FITTED,
-    FITTED_AT,
-    FITTED_STEP,
-    FROM_ONSETS,
-    GAP,
-    HISTORY_AT,
-    HISTORY_FILLED,
-    HISTORY_TRUSTED,
-    KEY,
-    LADDER,
     LEAD_IN,
     LEFT,
     LIMITS,
     LINE,
-    MAX_STEPS,
-    NETWORK_MS,
-    ONE_FOR_ALL,
     ORDERS,
-    PACKET,
-    PLAYED_AT,
     PREDICTOR,
-    PREPARED_AT,
-    RATE,
-    REALS,
-    RECALL_WEIGHT,
-    RECEIVED_SHARE,
     RECENT,
-    REFIT,
     RING,
-    RUNG,
-    SECOND,
-    SPEECH,
-    STEADY_STEPS,
-    STEP,
     TAPS,
     THROUGH,
-    UNSTEADY,
-    UNSTEADY_STEPS,
     WEIGHTS,
     array,
     reals,
@@ -79,8 +46,17 @@ NETWORK_SHARE = 0.6
 """Of a packet's time, which a network may take at most."""
 SWAPPED = (TAPS, RECENT, ORDERS, LIMITS, WEIGHTS, DRAFT, LEFT)
 """Arrays of a burst's prediction, which a prepared burst brings along."""
-_PLACES = PLAYED_AT, EPOCH, GAP, HISTORY_AT, HISTORY_FILLED, HISTORY_TRUSTED, FITTED_AT, FITTED_STEP
-INPUTS = np.array([*_PLACES, UNSTEADY, SPEECH, REALS + RECALL_WEIGHT], np.int16)
+_PLACES = (
+    at.PLAYED_AT,
+    at.EPOCH,
+    at.GAP,
+    at.HISTORY_AT,
+    at.HISTORY_FILLED,
+    at.HISTORY_TRUSTED,
+    at.FITTED_AT,
+    at.FITTED_STEP,
+)
+INPUTS = np.array([*_PLACES, at.UNSTEADY, at.SPEECH, at.REALS + at.RECALL_WEIGHT], np.int16)
 """Words that a burst is made from, beside the settings, what was played, and the time that it has.
 
 Nothing that a burst is made with may read any other: what is prepared would be another one."""
@@ -89,17 +65,17 @@ Nothing that a burst is made with may read any other: what is prepared would be 
 @inlined
 def choose_step(block: Block) -> None:
     """Choose the rung: the first from the depth in use on that fits the time limit, or the last."""
-    first = MAX_STEPS if block[UNSTEADY] else 0
-    steps = block[UNSTEADY_STEPS] if block[UNSTEADY] else block[STEADY_STEPS]
+    first = at.MAX_STEPS if block[at.UNSTEADY] else 0
+    steps = block[at.UNSTEADY_STEPS] if block[at.UNSTEADY] else block[at.STEADY_STEPS]
     numbers = reals(block)
     step = first + steps - 1
-    most_ms = HEADROOM * numbers[BURST_MS] - _network_ms(block)
-    for k in range(first + block[DEPTH], first + steps):
-        if numbers[COSTS + k] <= most_ms:
+    most_ms = HEADROOM * numbers[at.BURST_MS] - _network_ms(block)
+    for k in range(first + block[at.DEPTH], first + steps):
+        if numbers[at.COSTS + k] <= most_ms:
             step = k
             break
-    block[STEP] = step
-    block[RUNG] = block[LADDER + 3 * step + 2]
+    block[at.STEP] = step
+    block[at.RUNG] = block[at.LADDER + 3 * step + 2]
 
 
 @inlined
@@ -109,27 +85,27 @@ def has_time(block: Block, network: int) -> bool:
     Where concealments take too long (DEPTH), the rungs go first and the networks last.
     """
     numbers = reals(block)
-    steps = block[UNSTEADY_STEPS] if block[UNSTEADY] else block[STEADY_STEPS]
-    takes_ms = numbers[NETWORK_MS + network]
-    within = takes_ms <= NETWORK_SHARE * numbers[BURST_MS] and takes_ms < np.inf
-    return bool(within and block[DEPTH] < steps)
+    steps = block[at.UNSTEADY_STEPS] if block[at.UNSTEADY] else block[at.STEADY_STEPS]
+    takes_ms = numbers[at.NETWORK_MS + network]
+    within = takes_ms <= NETWORK_SHARE * numbers[at.BURST_MS] and takes_ms < np.inf
+    return bool(within and block[at.DEPTH] < steps)
 
 
 @inlined
 def _network_ms(block: Block) -> float:
     """Return what the network takes that a burst would have, if it has time for one."""
     numbers = reals(block)
-    network = 0 if block[SPEECH] and numbers[NETWORK_MS] > 0.0 else 1
-    return float(numbers[NETWORK_MS + network]) if has_time(block, network) else 0.0
+    network = 0 if block[at.SPEECH] and numbers[at.NETWORK_MS] > 0.0 else 1
+    return float(numbers[at.NETWORK_MS + network]) if has_time(block, network) else 0.0
 
 
 @inlined
 def predictor_of(block: Block) -> Predictor:
     """Return the memory of a stream's prediction."""
     return Predictor(
-        block[RATE],
-        block[FROM_ONSETS] != 0,
-        reals(block)[DECAY],
+        block[at.RATE],
+        block[at.FROM_ONSETS] != 0,
+        reals(block)[at.DECAY],
         array(block, FIT_FORWARD),
         array(block, FIT_BACKWARD),
         array(block, FIT_PAST),
@@ -150,55 +126,55 @@ def predictor_of(block: Block) -> Predictor:
 def begin(block: Block) -> None:
     """Fit every channel's predictor to the newest samples."""
     choose_step(block)
-    block[FITTED] = 1
-    step = LADDER + 3 * block[STEP]
+    block[at.FITTED] = 1
+    step = at.LADDER + 3 * block[at.STEP]
     # The fit of a voice is stale after 20 ms (docs/notebook.md, "A rung for servers").
-    until = block[FITTED_AT] + (0 if block[UNSTEADY] else block[REFIT])
-    again = block[FITTED_STEP] == block[STEP] and block[PLAYED_AT] < until
-    if block[SECOND]:
+    until = block[at.FITTED_AT] + (0 if block[at.UNSTEADY] else block[at.REFIT])
+    again = block[at.FITTED_STEP] == block[at.STEP] and block[at.PLAYED_AT] < until
+    if block[at.SECOND]:
         array(block, LEFT)[:] = 0
     begin_prediction(
         predictor_of(block),
         array(block, RING),
-        block[HISTORY_AT : HISTORY_TRUSTED + 1],
+        block[at.HISTORY_AT : at.HISTORY_TRUSTED + 1],
         block[step],
         block[step + 1],
-        block[UNSTEADY] != 0,
+        block[at.UNSTEADY] != 0,
         again,
     )
     if not again:
-        block[FITTED_STEP] = block[STEP]
-        block[FITTED_AT] = block[PLAYED_AT]
+        block[at.FITTED_STEP] = block[at.STEP]
+        block[at.FITTED_AT] = block[at.PLAYED_AT]
 
 
 @part
 def gather(block: Block) -> None:
     """Decide what a burst that begins is made from, and write all of it to its key."""
-    block[UNSTEADY] = background.is_unsteady(block)
-    block[SPEECH] = background.is_speech(block) or block[ONE_FOR_ALL]
+    block[at.UNSTEADY] = background.is_unsteady(block)
+    block[at.SPEECH] = background.is_speech(block) or block[at.ONE_FOR_ALL]
     numbers = reals(block)
-    numbers[RECALL_WEIGHT] = recalled_weight(numbers[RECEIVED_SHARE])
+    numbers[at.RECALL_WEIGHT] = recalled_weight(numbers[at.RECEIVED_SHARE])
     for k in range(INPUTS.size):
-        block[KEY + k] = block[INPUTS[k]]
+        block[at.KEY + k] = block[INPUTS[k]]
 
 
 @inlined
 def take_prepared(block: Block) -> bool:
     """Begin a burst with what was prepared for it, from equal inputs; return whether there is."""
-    if not block[SECOND] or block[PREPARED_AT] != block[PLAYED_AT]:
+    if not block[at.SECOND] or block[at.PREPARED_AT] != block[at.PLAYED_AT]:
         return False
     second = second_set(block)
-    for k in range(KEY, KEY + INPUTS.size):
+    for k in range(at.KEY, at.KEY + INPUTS.size):
         if second[k] != block[k]:
             return False
     for word in SWAPPED:
         swap_places(block, word)
-    block[PREPARED_AT] = -1
-    block[STEP] = second[STEP]
-    block[RUNG] = second[RUNG]
-    block[FITTED] = 0
-    block[FITTED_AT] = second[FITTED_AT]
-    block[FITTED_STEP] = second[FITTED_STEP]
+    block[at.PREPARED_AT] = -1
+    block[at.STEP] = second[at.STEP]
+    block[at.RUNG] = second[at.RUNG]
+    block[at.FITTED] = 0
+    block[at.FITTED_AT] = second[at.FITTED_AT]
+    block[at.FITTED_STEP] = second[at.FITTED_STEP]
     return True
 
 
@@ -206,7 +182,7 @@ def take_prepared(block: Block) -> bool:
 def draft_packet(block: Block) -> None:
     """Predict a packet beforehand."""
     extend(block, array(block, DRAFT))
-    array(block, LEFT)[:] = block[PACKET]
+    array(block, LEFT)[:] = block[at.PACKET]
 
 
 @inlined
@@ -214,7 +190,7 @@ def _take_drafted(block: Block, c: int, out: NDArray[np.float32]) -> int:
     """Write what is left of a drafted packet; return its samples."""
     left = array(block, LEFT)
     taken = min(left[c], out.size)
-    draft = array(block, DRAFT)[c, block[PACKET] - left[c] :]
+    draft = array(block, DRAFT)[c, block[at.PACKET] - left[c] :]
     for i in range(taken):
         out[i] = draft[i]
     left[c] -= taken
@@ -224,7 +200,7 @@ def _take_drafted(block: Block, c: int, out: NDArray[np.float32]) -> int:
 @part
 def extend_channel(block: Block, c: int, out: NDArray[np.float32]) -> None:
     """Write the predicted next samples of a channel."""
-    done = _take_drafted(block, c, out) if block[SECOND] else 0
+    done = _take_drafted(block, c, out) if block[at.SECOND] else 0
     if done == out.size:
         return
     extend_prediction(predictor_of(block), c, out[done:])
@@ -246,9 +222,9 @@ def through_rows(block: Block) -> NDArray[np.float32]:
 @part
 def bridge_of(block: Block, known: int, gap: int) -> Bridge:
     """Return what a bridge is fitted on, for samples known behind a gap and those to fill."""
-    step = LADDER + 3 * block[STEP]
+    step = at.LADDER + 3 * block[at.STEP]
     return measure_bridge(
-        block[RATE], block[step], block[step + 1], block[HISTORY_FILLED], known, gap
+        block[at.RATE], block[step], block[step + 1], block[at.HISTORY_FILLED], known, gap
     )
 
 
@@ -256,15 +232,15 @@ def bridge_of(block: Block, known: int, gap: int) -> Bridge:
 def turn_channel_back(block: Block, c: int, bridge: Bridge, after: NDArray[np.float32]) -> int:
     """Set a channel out as :func:`~plc_kernels.predict.turn_back` does."""
     ring = array(block, RING)[c]
-    block[FITTED] = 1
-    block[FITTED_STEP] = -1
-    return turn_back(predictor_of(block), c, bridge, ring, block[HISTORY_AT], after)
+    block[at.FITTED] = 1
+    block[at.FITTED_STEP] = -1
+    return turn_back(predictor_of(block), c, bridge, ring, block[at.HISTORY_AT], after)
 
 
 @part
 def begin_bridge(block: Block, gap: int) -> NDArray[np.float32]:
     """Return the rows of a bridge, shape (channels, REACH), with the near side's prediction."""
-    channels = block[CHANNELS]
+    channels = block[at.CHANNELS]
     through = through_rows(block)
     rows: NDArray[np.float32] = array(block, BRIDGE_ROWS)
     for c in range(channels):
@@ -283,7 +259,7 @@ def land(block: Block, bridge: Bridge, after: NDArray[np.float32]) -> bool:
     if bridge.order == 0:
         return False
     p = predictor_of(block)
-    for c in range(block[CHANNELS]):
+    for c in range(block[at.CHANNELS]):
         turn_channel_back(block, c, bridge, after[c])
         extend_prediction(p, c, p.lead_in[: bridge.gap + bridge.meet])
         meet_sides(p, c, bridge, rows[c, : bridge.gap])

@@ -29,43 +29,19 @@ from numpy.typing import NDArray
 from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.stream import background, fill_limit, network, prediction, recall
+from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block, array_bytes, floats, words
 from plc_kernels.stream.layout import (
-    AWAKE_UNTIL,
-    BURST_MS,
-    CHANNELS,
-    DEPTH,
     DRAFT,
-    EVENTS,
     FIT_BACKWARD,
     FIT_FORWARD,
     FIT_MIRROR,
     FIT_PAST,
-    GAP,
-    HEADER,
-    IN_BURST,
     LEFT,
-    LIMIT_MS,
     LINE,
-    LOST_PACKETS,
-    NETWORK,
-    PACKET,
-    PACKETS,
-    PLAYED_AT,
     PLAYING,
-    POSITION,
     PREDICTOR,
-    PREPARE_MS,
-    PREPARED_AT,
-    RATE,
-    REALS_AT,
-    RECEIVED_SHARE,
-    RECOVERED,
-    REFIT,
     RING,
-    SECOND,
-    SIZE,
-    TABLE,
     place,
     reals,
     samples_of,
@@ -87,12 +63,16 @@ _WORKED_IN = (FIT_FORWARD, FIT_BACKWARD, FIT_MIRROR, PREDICTOR, LINE, FIT_PAST)
 """Arrays that they work in."""
 
 
-_PLACES = TABLE.rows(range(HEADER))
-_COPIED_PLACES = TABLE.rows(_COPIED)
-_FITTED_PLACES = TABLE.rows(prediction.SWAPPED[:5])
-_ROWS = TABLE.rows((DRAFT, LEFT))
+_PLACES = at.TABLE.rows(range(at.HEADER))
+_COPIED_PLACES = at.TABLE.rows(_COPIED)
+_FITTED_PLACES = at.TABLE.rows(prediction.SWAPPED[:5])
+_ROWS = at.TABLE.rows((DRAFT, LEFT))
 _STATE = np.array(
-    [k for k in range(HEADER) if k not in TABLE.arrays and k not in (PREPARED_AT, REALS_AT)],
+    [
+        k
+        for k in range(at.HEADER)
+        if k not in at.TABLE.arrays and k not in (at.PREPARED_AT, at.REALS_AT)
+    ],
     np.int16,
 )
 """Words that a copy of the stream's state takes over."""
@@ -103,26 +83,26 @@ def _has_second(block: Block, word: int, how: int) -> bool:
     """Tell whether an array has a second place."""
     if not block[word]:
         return False
-    if word in prediction.SWAPPED or (block[NETWORK] and word in network.SWAPPED):
+    if word in prediction.SWAPPED or (block[at.NETWORK] and word in network.SWAPPED):
         return True
     if how == BETWEEN:
         return False
     if word in _COPIED:
         return how == BESIDE
-    return bool(word in _WORKED_IN or (block[NETWORK] and word in network.WORKED_IN))
+    return bool(word in _WORKED_IN or (block[at.NETWORK] and word in network.WORKED_IN))
 
 
 @part
 def _lay_out_second(block: Block, how: int, second: Block) -> int:
     """Write the places of the second set, unless that is empty; return where they end."""
-    at = block[SECOND] + 8 * HEADER
+    end = block[at.SECOND] + 8 * at.HEADER
     for k in range(_PLACES.shape[0]):
         word = _PLACES[k, 0]
         if _has_second(block, word, how):
             if second.size:
-                second[word] = at - block[SECOND]
-            at += array_bytes(block, 0, _PLACES[k])
-    return int(at)
+                second[word] = end - block[at.SECOND]
+            end += array_bytes(block, 0, _PLACES[k])
+    return int(end)
 
 
 @kernel
@@ -137,46 +117,46 @@ def add_second(header: Block, how: int) -> int:
         BETWEEN, BESIDE or SHARING.
     """
     place(header, 0, _ROWS)
-    header[SECOND] = header[SIZE]
-    header[SIZE] = _lay_out_second(header, how, header[:0])
-    return int(header[SIZE])
+    header[at.SECOND] = header[at.SIZE]
+    header[at.SIZE] = _lay_out_second(header, how, header[:0])
+    return int(header[at.SIZE])
 
 
 @kernel
 def open_second(block: Block, how: int) -> None:
     """Write the places of the second set, in a block that is a stream otherwise."""
     second = second_set(block)
-    second[:] = block[:HEADER]
+    second[:] = block[: at.HEADER]
     for k in range(_PLACES.shape[0]):
-        second[_PLACES[k, 0]] -= block[SECOND]
+        second[_PLACES[k, 0]] -= block[at.SECOND]
     _lay_out_second(block, how, second)
-    second[PREPARED_AT] = block[PREPARED_AT] = -1
+    second[at.PREPARED_AT] = block[at.PREPARED_AT] = -1
 
 
 @kernel
-def look(block: Block, at: int) -> int:
+def look(block: Block, begins: int) -> int:
     """Copy the state of a stream; return 1 if a burst would begin with the next packet, else 0.
 
     Parameters
     ----------
     block
         Of a stream with a second set, read; that set is written.
-    at : int
+    begins : int
         Sample of the stream that the next packet begins with: POSITION + PACKET.
     """
     second = second_set(block)
-    second[PREPARED_AT] = -1
-    if block[IN_BURST] and not block[RECOVERED]:
+    second[at.PREPARED_AT] = -1
+    if block[at.IN_BURST] and not block[at.RECOVERED]:
         return 0
     for word in _STATE:
         second[word] = block[word]
-    second[PLAYED_AT] = at
-    second[GAP] = 0
-    fill_limit.follow_share(second, False, block[PACKET])
+    second[at.PLAYED_AT] = begins
+    second[at.GAP] = 0
+    fill_limit.follow_share(second, False, block[at.PACKET])
     prediction.gather(second)
     # Of speech that lasts nothing is searched: the ring alone, the first of them, is copied.
     _copy(block, second, _COPIED_PLACES if is_heard(block) else _COPIED_PLACES[:1])
-    if block[REFIT]:
+    if block[at.REFIT]:
         _copy(block, second, _FITTED_PLACES)
     return 1
 
@@ -186,7 +166,7 @@ def _copy(block: Block, second: Block, rows: NDArray[np.int16]) -> None:
     """Copy arrays, ``rows`` of the table, to those of the second set that are its own."""
     for k in range(rows.shape[0]):
         word = rows[k, 0]
-        if block[word] and second[word] + block[SECOND] != block[word]:
+        if block[word] and second[word] + block[at.SECOND] != block[word]:
             n = array_bytes(block, 0, rows[k]) // 8
             words(second, word, n)[:] = words(block, word, n)
 
@@ -205,14 +185,14 @@ def prepare(block: Block, model: int) -> int:
     before = flush_denormals()
     second = second_set(block)
     numbers = reals(second)
-    numbers[BURST_MS] = numbers[LIMIT_MS] = numbers[PREPARE_MS]
-    second[DEPTH] = 0
+    numbers[at.BURST_MS] = numbers[at.LIMIT_MS] = numbers[at.PREPARE_MS]
+    second[at.DEPTH] = 0
     prediction.begin(second)
-    if not second[NETWORK] or network.prepare_burst(second, model):
+    if not second[at.NETWORK] or network.prepare_burst(second, model):
         prediction.draft_packet(second)
     restore_denormals(before)
-    second[PREPARED_AT] = second[PLAYED_AT]
-    return int(second[PREPARED_AT])
+    second[at.PREPARED_AT] = second[at.PLAYED_AT]
+    return int(second[at.PREPARED_AT])
 
 
 @kernel
@@ -232,10 +212,10 @@ def ask(block: Block) -> int:
 
     -1 where there is nothing to prepare: in silence that has lasted, and during a burst.
     """
-    at = block[POSITION] + block[PACKET]
+    begins = block[at.POSITION] + block[at.PACKET]
     if not _is_silent(block):
-        block[AWAKE_UNTIL] = at + samples_of(block[RATE], _AWAKE_MS)
-    return int(at) if at <= block[AWAKE_UNTIL] and look(block, at) else -1
+        block[at.AWAKE_UNTIL] = begins + samples_of(block[at.RATE], _AWAKE_MS)
+    return int(begins) if begins <= block[at.AWAKE_UNTIL] and look(block, begins) else -1
 
 
 @kernel
@@ -255,8 +235,8 @@ def expect_losses(blocks: NDArray[np.int64], expected: NDArray[np.float64]) -> N
     for k in range(blocks.shape[0]):
         block = blocks[k]
         expected[k] = 0.0
-        done = block[PREPARED_AT] == block[POSITION] + block[PACKET]
-        goes_on = block[IN_BURST] and not block[RECOVERED]
+        done = block[at.PREPARED_AT] == block[at.POSITION] + block[at.PACKET]
+        goes_on = block[at.IN_BURST] and not block[at.RECOVERED]
         if done or goes_on or not background.is_speech(block) or _is_silent(block):
             continue
         expected[k] = expected_losses(block)
@@ -265,15 +245,15 @@ def expect_losses(blocks: NDArray[np.int64], expected: NDArray[np.float64]) -> N
 @kernel
 def expected_losses(block: Block) -> float:
     """Return how likely the next packet begins a burst, as :func:`expect_losses` has it."""
-    received = block[PACKETS] - block[LOST_PACKETS]
-    begins = (block[EVENTS] + 1.0) / (received + _PRIOR_PACKETS)
-    return float(begins + 1.0 - reals(block)[RECEIVED_SHARE])
+    received = block[at.PACKETS] - block[at.LOST_PACKETS]
+    begins = (block[at.EVENTS] + 1.0) / (received + _PRIOR_PACKETS)
+    return float(begins + 1.0 - reals(block)[at.RECEIVED_SHARE])
 
 
 @inlined
 def _is_silent(block: Block) -> bool:
     """Tell whether the packet played last is silence."""
-    played = floats(block, PLAYING, block[CHANNELS] * block[PACKET])
+    played = floats(block, PLAYING, block[at.CHANNELS] * block[at.PACKET])
     energy = np.float32(0.0)
     for i in range(played.size):
         energy += played[i] * played[i]

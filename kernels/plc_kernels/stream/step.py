@@ -22,79 +22,18 @@ from plc_kernels.fade import burst_gain, crossfade, fade_into
 from plc_kernels.history import append
 from plc_kernels.packet import pack_float32, pack_int16
 from plc_kernels.stream import background, edge, fill_limit, neighbours, prediction, queue
+from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block, float_rows, floats, integer_rows
 from plc_kernels.stream.layout import (
     AFTER,
-    AGE,
-    BRIDGE,
     BRIDGE_ROWS,
-    BRIDGED,
-    BRIDGED_SAMPLES,
-    BRIDGES,
-    BURST_MS,
-    CHANNELS,
-    CONCEALED_NOW,
-    CONCEALED_SAMPLES,
-    CROSSFADED_SAMPLES,
-    CROSSFADES,
-    EVENTS,
-    FADE_SAMPLES,
-    FADES,
-    FADING,
     FILL,
-    FILL_SAMPLES,
-    FILLS_LIMITED,
     GAIN,
-    GAP,
-    HEARD_SAMPLES,
-    HISTORY_AT,
-    HOLD,
-    HURRY_MS,
-    IN_BURST,
-    INSIDE,
-    INTEGER,
-    INVALID_PACKETS,
-    KEPT,
-    KNOWN,
-    LANDED,
-    LATE,
-    LIMIT_MS,
-    LISTENS,
-    LONGEST_BURST,
-    LOST_PACKETS,
-    MUSIC_AT,
-    NETWORK,
     NOISE,
-    NOISE_RUNG,
-    PACKET,
-    PACKETS,
-    PART_BEGIN,
-    PART_STOP,
-    PARTIAL_PACKETS,
-    PLAY,
-    PLAYED_AT,
     PLAYING,
-    POSITION,
-    PUSHED,
-    QUICK,
     QUICK_RAMP,
     RAMP,
-    RAMP_SAMPLES,
-    REACH,
-    RECOVERED,
     RING,
-    RUNG,
-    RUNG_SAMPLES,
-    SEAM,
-    SILENT_SAMPLES,
-    SLOT,
-    SLOTS,
-    STEADY_HOLD,
-    TAKEN,
-    TOTAL_SAMPLES,
-    UNSTEADY,
-    UNSTEADY_HOLD,
-    WAITS,
     array,
     reals,
 )
@@ -113,15 +52,13 @@ REFUSED = 4
 WANTS_FILL = 8
 """``FILL_SAMPLES`` samples are to be written to ``FILL``, which holds a draft for the seam."""
 BEGAN = 16
-"""A burst begins: its filler hears of it first."""
+"""A burst begins."""
 WANTS_BRIDGE = 32
 """``GAP`` samples are to be written to ``BRIDGE_ROWS``, with what follows them in ``AFTER``."""
 GOES_ON = 64
-"""The burst goes on in another packet: its filler hears of it."""
+"""The burst goes on in another packet."""
 PLAYED = 128
 """A part was played that is to be heard: the samples PART_BEGIN to PART_STOP of ``PLAYING``."""
-RECEIVED = 256
-"""That part had been received."""
 MORE = 512
 """The packet is not done."""
 NEXT_LOST = 1024
@@ -179,22 +116,22 @@ def step(
     more = True
     if action != GO_ON:
         note_time(block)
-        block[PACKETS] += action == PUSH
-        block[LOST_PACKETS] += action == PUSH and not arrived
+        block[at.PACKETS] += action == PUSH
+        block[at.LOST_PACKETS] += action == PUSH and not arrived
         flags, more = _accept(block, packet, integer, arrived, missing, count)
-    elif block[WAITS]:
-        block[WAITS] = 0
+    elif block[at.WAITS]:
+        block[at.WAITS] = 0
         flags = _finish(block)
-        if _tells(block) and block[PART_STOP] < block[PACKET]:
+        if _tells(block) and block[at.PART_STOP] < block[at.PACKET]:
             flags |= MORE
             more = False
     if more:
         flags |= _play(block)
-    if block[WAITS] or not _tells(block):
+    if block[at.WAITS] or not _tells(block):
         flags &= ~PLAYED
     if not flags & MORE:
         _pack(block, out)
-        flags |= (CONCEALED if block[CONCEALED_NOW] else 0) | _next_lost(block)
+        flags |= (CONCEALED if block[at.CONCEALED_NOW] else 0) | _next_lost(block)
     restore_denormals(before)
     return flags
 
@@ -209,18 +146,18 @@ def _accept(
     count: int,
 ) -> tuple[int, bool]:
     """Take in a packet; return flags, and whether the turn of one has come."""
-    block[PARTIAL_PACKETS] += arrived and count > 0
-    block[INTEGER] = integer
+    block[at.PARTIAL_PACKETS] += arrived and count > 0
+    block[at.INTEGER] = integer
     sound = arrived and queue.unpack(block, packet, integer, missing, count)
     refused = arrived and not sound
-    block[INVALID_PACKETS] += refused
-    newest = block[SLOT]
+    block[at.INVALID_PACKETS] += refused
+    newest = block[at.SLOT]
     ready = queue.add(block, sound, missing, count)
     fill_limit.follow_newest(block, newest)
-    block[CONCEALED_NOW] = 0
-    block[WAITS] = 0
-    block[PART_BEGIN] = 0
-    block[PART_STOP] = 0
+    block[at.CONCEALED_NOW] = 0
+    block[at.WAITS] = 0
+    block[at.PART_BEGIN] = 0
+    block[at.PART_STOP] = 0
     if ready:
         share_time(block)
     else:
@@ -232,26 +169,25 @@ def _accept(
 def share_time(block: Block) -> None:
     """Share the packet's time among its bursts."""
     numbers = reals(block)
-    gaps = queue.gaps_in(block, block[SLOT])
-    numbers[BURST_MS] = min(numbers[HURRY_MS], numbers[LIMIT_MS] / max(gaps, 1))
+    gaps = queue.gaps_in(block, block[at.SLOT])
+    numbers[at.BURST_MS] = min(numbers[at.HURRY_MS], numbers[at.LIMIT_MS] / max(gaps, 1))
 
 
 @inlined
 def _play(block: Block) -> int:
     """Play part after part, as far as nothing is needed from outside."""
     flags = 0
-    while block[PART_STOP] < block[PACKET]:
+    while block[at.PART_STOP] < block[at.PACKET]:
         flags |= _begin_part(block)
         if flags & MORE:
-            outside = not block[INSIDE] or block[NETWORK]
-            if not outside:
+            if not block[at.NETWORK]:
                 _fill(block)
-            if outside or (block[SEAM] and flags & WANTS_FILL):
-                block[WAITS] = 1
+            if block[at.NETWORK] or (block[at.SEAM] and flags & WANTS_FILL):
+                block[at.WAITS] = 1
                 return flags
             flags &= ~(MORE | WANTS_FILL | WANTS_BRIDGE | GOES_ON | BEGAN)
             flags |= _finish(block)
-        elif _tells(block) and block[PART_STOP] < block[PACKET]:
+        elif _tells(block) and block[at.PART_STOP] < block[at.PACKET]:
             return flags | MORE
     return flags
 
@@ -259,30 +195,30 @@ def _play(block: Block) -> int:
 @inlined
 def _tells(block: Block) -> bool:
     """Return whether the caller hears of each part that was played, one at a time."""
-    return bool(not block[INSIDE] or (block[LISTENS] and is_heard(block)))
+    return bool(block[at.LISTENS] and is_heard(block))
 
 
 @inlined
 def is_heard(block: Block) -> bool:
     """Return whether a network for music may draw on what is played."""
-    return bool(block[PLAYED_AT] - block[MUSIC_AT] <= block[HEARD_SAMPLES])
+    return bool(block[at.PLAYED_AT] - block[at.MUSIC_AT] <= block[at.HEARD_SAMPLES])
 
 
 @inlined
 def _next_lost(block: Block) -> int:
     """Tell whether the packet to play next has a missing part."""
-    slots = block[SLOTS]
-    if slots == 1 or block[PUSHED] < slots - 1:
+    slots = block[at.SLOTS]
+    if slots == 1 or block[at.PUSHED] < slots - 1:
         return 0
-    slot = block[SLOT] + 1 if block[SLOT] + 1 < slots else 0
+    slot = block[at.SLOT] + 1 if block[at.SLOT] + 1 < slots else 0
     return NEXT_LOST if queue.gaps_in(block, slot) else 0
 
 
 @inlined
 def _pack(block: Block, out: int) -> None:
-    channels, n = block[CHANNELS], block[PACKET]
+    channels, n = block[at.CHANNELS], block[at.PACKET]
     rows = array(block, PLAYING)
-    if block[INTEGER]:
+    if block[at.INTEGER]:
         pack_int16(rows, integer_rows(out, 0, (n, channels)))
     else:
         pack_float32(rows, float_rows(out, 0, (n, channels)))
@@ -292,63 +228,63 @@ def _pack(block: Block, out: int) -> None:
 def _decide(block: Block, arrived: bool, far_side_known: bool) -> int:
     """Return the action for the part that is due."""
     if arrived:
-        return _RECOVER if block[IN_BURST] else _RECEIVED
-    if not block[IN_BURST] or block[RECOVERED]:
+        return _RECOVER if block[at.IN_BURST] else _RECEIVED
+    if not block[at.IN_BURST] or block[at.RECOVERED]:
         return _BRIDGE if far_side_known else _EXTEND
-    if block[BRIDGE] > block[BRIDGED]:
+    if block[at.BRIDGE] > block[at.BRIDGED]:
         return _BRIDGE
     # A bridge may begin up to LATE samples after the level began to fall.
-    if far_side_known and block[AGE] < block[HOLD] + block[LATE]:
+    if far_side_known and block[at.AGE] < block[at.HOLD] + block[at.LATE]:
         return _BRIDGE
-    return PLAYS_NOISE if block[FADES] and _faded(block) else _EXTEND
+    return PLAYS_NOISE if _faded(block) else _EXTEND
 
 
 @inlined
 def _faded(block: Block) -> bool:
     """Tell whether only the background is left of the burst."""
-    return bool(block[AGE] >= block[HOLD] + block[FADE_SAMPLES])
+    return bool(block[at.AGE] >= block[at.HOLD] + block[at.FADE_SAMPLES])
 
 
 @part
 def _begin_part(block: Block) -> int:
     """Begin the next part: play it, or state what it needs."""
-    begin = block[PART_BEGIN] = block[PART_STOP]
-    arrived, stop = queue.part_of(block, block[SLOT], begin)
-    block[PART_STOP] = stop
-    block[PLAYED_AT] = block[POSITION] + begin
+    begin = block[at.PART_BEGIN] = block[at.PART_STOP]
+    arrived, stop = queue.part_of(block, block[at.SLOT], begin)
+    block[at.PART_STOP] = stop
+    block[at.PLAYED_AT] = block[at.POSITION] + begin
     if not background.is_speech(block):
-        block[MUSIC_AT] = block[PLAYED_AT]
-    block[TOTAL_SAMPLES] += stop - begin
-    gap = queue.gap_from(block, begin) if block[BRIDGES] and not arrived else 0
-    play = block[PLAY] = _decide(block, arrived, 0 < gap <= block[REACH])
+        block[at.MUSIC_AT] = block[at.PLAYED_AT]
+    block[at.TOTAL_SAMPLES] += stop - begin
+    gap = 0 if arrived else queue.gap_from(block, begin)
+    play = block[at.PLAY] = _decide(block, arrived, 0 < gap <= block[at.REACH])
     if play == _RECEIVED:
         return _play_received(block)
     if play == _RECOVER:
-        if block[LANDED] or not block[CROSSFADES]:
-            block[IN_BURST] = 0
+        if block[at.LANDED]:
+            block[at.IN_BURST] = 0
             return _play_received(block)
-        block[FILL_SAMPLES] = min(block[RAMP_SAMPLES] - block[RECOVERED], stop - begin)
-        return MORE | (0 if block[FADES] and _faded(block) else WANTS_FILL)
+        block[at.FILL_SAMPLES] = min(block[at.RAMP_SAMPLES] - block[at.RECOVERED], stop - begin)
+        return MORE | (0 if _faded(block) else WANTS_FILL)
     background.interrupt(block)
-    block[CONCEALED_NOW] = 1
+    block[at.CONCEALED_NOW] = 1
     flags = MORE
-    began = not block[IN_BURST] or block[RECOVERED] > 0
+    began = not block[at.IN_BURST] or block[at.RECOVERED] > 0
     if began:
         _begin_burst(block, gap if play == _BRIDGE else 0)
         flags |= BEGAN
-    block[FILL_SAMPLES] = stop - begin
+    block[at.FILL_SAMPLES] = stop - begin
     if play == _BRIDGE:
-        if block[BRIDGED] == block[BRIDGE]:
+        if block[at.BRIDGED] == block[at.BRIDGE]:
             rows = array(block, AFTER)
-            block[KNOWN] = queue.copy_after(block, begin, gap, rows)
-            block[BRIDGED] = 0
-            block[BRIDGE] = gap
-            block[FADING] = block[AGE] > block[HOLD]
+            block[at.KNOWN] = queue.copy_after(block, begin, gap, rows)
+            block[at.BRIDGED] = 0
+            block[at.BRIDGE] = gap
+            block[at.FADING] = block[at.AGE] > block[at.HOLD]
             flags |= WANTS_BRIDGE
         return flags
-    if block[AGE]:
+    if block[at.AGE]:
         flags |= GOES_ON
-    if not (block[FADES] and _faded(block)):
+    if not _faded(block):
         flags |= WANTS_FILL
     return flags
 
@@ -356,47 +292,47 @@ def _begin_part(block: Block) -> int:
 @part
 def _begin_burst(block: Block, gap: int) -> None:
     """Begin a burst; ``gap`` samples are bridged as a whole."""
-    block[GAP] = gap
+    block[at.GAP] = gap
     prediction.gather(block)
-    block[IN_BURST] = 1
-    block[HOLD] = block[UNSTEADY_HOLD] if block[UNSTEADY] else block[STEADY_HOLD]
-    block[LATE] = 0
-    block[AGE] = 0
-    block[RECOVERED] = 0
-    block[BRIDGED] = 0
-    block[BRIDGE] = 0
-    block[LANDED] = 0
-    block[KEPT] = -1
+    block[at.IN_BURST] = 1
+    block[at.HOLD] = block[at.UNSTEADY_HOLD] if block[at.UNSTEADY] else block[at.STEADY_HOLD]
+    block[at.LATE] = 0
+    block[at.AGE] = 0
+    block[at.RECOVERED] = 0
+    block[at.BRIDGED] = 0
+    block[at.BRIDGE] = 0
+    block[at.LANDED] = 0
+    block[at.KEPT] = -1
     fill_limit.begin_limit(block)
     begin_filling(block)
-    block[EVENTS] += 1
-    block[TAKEN] = prediction.take_prepared(block)
-    if block[INSIDE] and not block[TAKEN]:
+    block[at.EVENTS] += 1
+    block[at.TAKEN] = prediction.take_prepared(block)
+    if not block[at.TAKEN]:
         prediction.begin(block)
 
 
 @inlined
 def _fill(block: Block) -> None:
     """Fill the part by the step's own prediction."""
-    channels = block[CHANNELS]
-    if block[PLAY] == _BRIDGE:
-        if block[BRIDGED] > 0 or block[BRIDGE] == 0:
+    channels = block[at.CHANNELS]
+    if block[at.PLAY] == _BRIDGE:
+        if block[at.BRIDGED] > 0 or block[at.BRIDGE] == 0:
             return
         after = array(block, AFTER)
-        gap = block[BRIDGE]
+        gap = block[at.BRIDGE]
         through = prediction.through_rows(block)
-        bridge = prediction.bridge_of(block, block[KNOWN], gap)
+        bridge = prediction.bridge_of(block, block[at.KNOWN], gap)
         for c in range(channels):
             prediction.extend_channel(block, c, through[c, : gap + bridge.meet])
-        block[LANDED] = prediction.land(block, bridge, after)
-    elif not (block[FADES] and _faded(block)):
-        prediction.extend(block, float_rows(block, FILL, (channels, block[FILL_SAMPLES])))
+        block[at.LANDED] = prediction.land(block, bridge, after)
+    elif not _faded(block):
+        prediction.extend(block, float_rows(block, FILL, (channels, block[at.FILL_SAMPLES])))
 
 
 @part
 def _finish(block: Block) -> int:
     """Play the part with its fill."""
-    if block[PLAY] == _RECOVER:
+    if block[at.PLAY] == _RECOVER:
         _recover(block)
         return CROSSFADED | _play_recovered(block)
     return _conceal(block)
@@ -405,8 +341,8 @@ def _finish(block: Block) -> int:
 @part
 def _play_received(block: Block) -> int:
     """Play a part as it came."""
-    begin, stop = block[PART_BEGIN], block[PART_STOP]
-    received = queue.slot_rows(block, block[SLOT])
+    begin, stop = block[at.PART_BEGIN], block[at.PART_STOP]
+    received = queue.slot_rows(block, block[at.SLOT])
     rows = array(block, PLAYING)
     for c in range(rows.shape[0]):
         for i in range(begin, stop):
@@ -417,56 +353,56 @@ def _play_received(block: Block) -> int:
 @part
 def _play_recovered(block: Block) -> int:
     """Learn from a received part that lies in PLAYING."""
-    begin, stop = block[PART_BEGIN], block[PART_STOP]
-    background.listen(block, queue.slot_rows(block, block[SLOT]), begin, stop)
+    begin, stop = block[at.PART_BEGIN], block[at.PART_STOP]
+    background.listen(block, queue.slot_rows(block, block[at.SLOT]), begin, stop)
     _remember(block, 1)
     edge.mend(block)
-    return PLAYED | RECEIVED
+    return PLAYED
 
 
 @part
 def _remember(block: Block, trusted: int) -> None:
     append(
         array(block, PLAYING),
-        block[PART_BEGIN],
-        block[PART_STOP],
+        block[at.PART_BEGIN],
+        block[at.PART_STOP],
         trusted,
         array(block, RING),
-        block[HISTORY_AT : HISTORY_AT + 3],
+        block[at.HISTORY_AT : at.HISTORY_AT + 3],
     )
 
 
 @part
 def _conceal(block: Block) -> int:
     """Play the fill of a lost part."""
-    channels = block[CHANNELS]
-    begin, stop = block[PART_BEGIN], block[PART_STOP]
+    channels = block[at.CHANNELS]
+    begin, stop = block[at.PART_BEGIN], block[at.PART_STOP]
     n = stop - begin
     fill = float_rows(block, FILL, (channels, n))
-    if block[PLAY] == _BRIDGE:
-        bridged = block[BRIDGED]
+    if block[at.PLAY] == _BRIDGE:
+        bridged = block[at.BRIDGED]
         rows = array(block, BRIDGE_ROWS)
         for c in range(channels):
             fill[c, :] = rows[c, bridged : bridged + n]
-        block[BRIDGED] += n
-        block[AGE] += n
-        block[BRIDGED_SAMPLES] += n
+        block[at.BRIDGED] += n
+        block[at.AGE] += n
+        block[at.BRIDGED_SAMPLES] += n
         trusted = True
     else:
         trusted = _continue_burst(block, fill)
-    silent = block[PLAY] == PLAYS_NOISE
-    block[RUNG_SAMPLES + (block[NOISE_RUNG] if silent else block[RUNG])] += n
-    block[SILENT_SAMPLES] += n if silent else 0
-    block[CONCEALED_SAMPLES] += n
-    block[LONGEST_BURST] = max(block[LONGEST_BURST], block[AGE])
-    kept = block[KEPT] & queue.kept_at(block, block[SLOT], begin)
-    received = queue.slot_rows(block, block[SLOT])
+    silent = block[at.PLAY] == PLAYS_NOISE
+    block[at.RUNG_SAMPLES + (block[at.NOISE_RUNG] if silent else block[at.RUNG])] += n
+    block[at.SILENT_SAMPLES] += n if silent else 0
+    block[at.CONCEALED_SAMPLES] += n
+    block[at.LONGEST_BURST] = max(block[at.LONGEST_BURST], block[at.AGE])
+    kept = block[at.KEPT] & queue.kept_at(block, block[at.SLOT], begin)
+    received = queue.slot_rows(block, block[at.SLOT])
     if kept:
-        if block[KEPT] < 0:
+        if block[at.KEPT] < 0:
             neighbours.compare(block, kept)
         neighbours.guide(block, kept, received[:, begin:stop], fill)
-    block[KEPT] = kept
-    block[FILLS_LIMITED] += fill_limit.hold(block, block[PLAYED_AT], fill)
+    block[at.KEPT] = kept
+    block[at.FILLS_LIMITED] += fill_limit.hold(block, block[at.PLAYED_AT], fill)
     playing = array(block, PLAYING)
     for c in range(channels):
         if kept >> c & 1:
@@ -484,21 +420,21 @@ def _continue_burst(block: Block, fill: NDArray[np.float32]) -> bool:
     Return whether to trust them.
     """
     n = fill.shape[1]
-    age = block[AGE]
+    age = block[at.AGE]
     faded = _faded(block)
-    if not (block[FADES] and faded):
+    if not faded:
         fill_noises(block, fill)
-    block[AGE] += n
-    if not block[FADES] or block[AGE] <= block[HOLD]:
+    block[at.AGE] += n
+    if block[at.AGE] <= block[at.HOLD]:
         return True
     noise = float_rows(block, NOISE, (fill.shape[0], n))
     background.make_noise(block, noise)
-    fill_limit.limit_noise(block, block[PLAYED_AT], noise)
+    fill_limit.limit_noise(block, block[at.PLAYED_AT], noise)
     if faded:
         fill[:] = noise
         return False
     gain = floats(block, GAIN, n)
-    burst_gain(age, block[HOLD], block[FADE_SAMPLES], gain)
+    burst_gain(age, block[at.HOLD], block[at.FADE_SAMPLES], gain)
     for c in range(fill.shape[0]):
         fade_into(noise[c], gain, fill[c])
     return False
@@ -507,30 +443,30 @@ def _continue_burst(block: Block, fill: NDArray[np.float32]) -> bool:
 @part
 def _recover(block: Block) -> None:
     """Crossfade from the continued concealment to the first received samples."""
-    channels, begin, stop = block[CHANNELS], block[PART_BEGIN], block[PART_STOP]
-    n = block[FILL_SAMPLES]
-    recovered = block[RECOVERED]
+    channels, begin, stop = block[at.CHANNELS], block[at.PART_BEGIN], block[at.PART_STOP]
+    n = block[at.FILL_SAMPLES]
+    recovered = block[at.RECOVERED]
     tail = float_rows(block, FILL, (channels, n))
     _continue_burst(block, tail)
-    fill_limit.hold(block, block[PLAYED_AT], tail)
-    received = queue.slot_rows(block, block[SLOT])
+    fill_limit.hold(block, block[at.PLAYED_AT], tail)
+    received = queue.slot_rows(block, block[at.SLOT])
     if recovered == 0:
         steady = not background.is_unsteady(block)
         for c in range(channels):
-            block[QUICK + c] = steady and _apart(tail[c], received[c, begin : begin + n])
+            block[at.QUICK + c] = steady and _apart(tail[c], received[c, begin : begin + n])
     playing = array(block, PLAYING)
     for c in range(channels):
-        if block[KEPT] >> c & 1:
+        if block[at.KEPT] >> c & 1:
             playing[c, begin:stop] = received[c, begin:stop]
             continue
-        ramp = array(block, QUICK_RAMP) if block[QUICK + c] else array(block, RAMP)
+        ramp = array(block, QUICK_RAMP) if block[at.QUICK + c] else array(block, RAMP)
         crossfade(received[c, begin : begin + n], ramp[recovered : recovered + n], tail[c])
         playing[c, begin : begin + n] = tail[c]
         playing[c, begin + n : stop] = received[c, begin + n : stop]
-    block[RECOVERED] += n
-    block[CROSSFADED_SAMPLES] += n
-    if block[RECOVERED] == block[RAMP_SAMPLES]:
-        block[IN_BURST] = 0
+    block[at.RECOVERED] += n
+    block[at.CROSSFADED_SAMPLES] += n
+    if block[at.RECOVERED] == block[at.RAMP_SAMPLES]:
+        block[at.IN_BURST] = 0
 
 
 @inlined

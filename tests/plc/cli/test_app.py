@@ -18,7 +18,8 @@ from plc.apps.demo import clip_audio
 from plc.audio.files import read_audio
 from plc.audio.loss import GilbertElliott, read_trace, write_trace
 from plc.cli.app import app
-from plc.engine.methods import FILE_METHODS, STREAM_METHODS
+from plc.engine.methods import FILE_METHODS
+from plc.predict.baselines import BASELINES
 from plc.repair.interpolate import LONGEST_REFINED_GAP
 from tests.processes import environment
 from tests.signals import tones
@@ -536,7 +537,7 @@ def test_help_teaches_by_examples() -> None:
 
 def test_methods_are_listed_with_what_they_do() -> None:
     text = run("doctor", "--methods").stdout
-    known = METHODS | STREAM_METHODS | FILE_METHODS
+    known = METHODS | FILE_METHODS | BASELINES
     assert all(name in text for name in known)
     assert json.loads(run("doctor", "--methods", "--json").stdout) == known
 
@@ -674,7 +675,7 @@ def test_a_file_that_is_there_is_replaced_only_with_consent(
     target = clip.with_name("out.wav")
     target.write_text("somebody's")
     what = ["--gap", "0.5:0.51"] if command == "inpaint" else ["--loss", "10%"]
-    how = [] if command == "lose" else ["--method", "zeros"]
+    how = [] if command == "lose" else ["--method", "ar"]
     said = refusal(command, clip, target, *what, *how)
     assert said == f"plc: {target} exists; give --overwrite, or another name"
     assert target.read_text() == "somebody's"
@@ -890,7 +891,7 @@ def test_a_repair_is_looked_at_before_it_is_done(tapes: Path) -> None:
         (("web", "--port", "high"), "'high' will not do; give a whole number"),
         (("repair", "a", "--out", "b", "--jobs", "-3"), "'-3' will not do; give at least 1"),
         (("c", "build", "--target", "x8664"), "did you mean 'x86_64'?"),
-        (("conceal", "a", "b", "--loss", "1%", "--method", "repaet"), "did you mean 'repeat'?"),
+        (("inpaint", "a", "b", "--gap", "1:2", "--method", "repaet"), "did you mean 'repeat'?"),
     ],
 )
 def test_a_misuse_is_said_in_words(arguments: tuple[str, ...], said: str) -> None:

@@ -28,7 +28,7 @@ from plc.errors import ConfigError
 from plc_kernels.emit.objects import environment_of
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.rungs import STEADY_MS
-from plc_kernels.stream import entry, layout, step
+from plc_kernels.stream import entry, layout
 from plc_kernels.targets import TARGETS, X86_64, machine, targets_of
 from tests.plc.embed.c_side import c_side
 from tests.signals import tones
@@ -562,7 +562,6 @@ def test_the_header_agrees_with_the_engine(tmp_path: Path) -> None:
     assert struct is not None
     assert set(re.findall(r"uint64_t (\w+);", struct[1])) == counted
     source = library.SOURCE.read_text()
-    assert f"#define WANTS_FILL {step.WANTS_FILL}\n" in source
     assert f"#define SETTINGS {entry.SETTINGS}\n" in source
     assert f"#define MOST_CHANNELS {layout.MAX_CHANNELS}u\n" in source
     write_sources(tmp_path, targets_of("x86_64"))

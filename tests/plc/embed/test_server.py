@@ -38,7 +38,7 @@ BLOCK = 80
 SETTINGS = embedded(
     sample_rate=RATE, packet_samples=BLOCK, channels=2, budget_ms=math.inf, seed=3, model="ar"
 )
-QUICK = embedded(sample_rate=RATE, packet_samples=BLOCK, method="repeat")
+QUICK = embedded(sample_rate=RATE, packet_samples=BLOCK, method="burg")
 # Longer than anything here takes; only a failure waits for it.
 PATIENCE_S = 30.0
 Samples = NDArray[np.float32] | NDArray[np.int16]
@@ -290,7 +290,7 @@ def test_a_fault_of_ours_ends_one_conversation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def open_stream(settings_: EmbeddedConfig) -> EmbeddedStream:
-        if settings_.stream.method == "pitch":
+        if settings_.stream.method == "ar":
             raise ZeroDivisionError("on purpose")
         return EmbeddedStream(settings_)
 
@@ -298,7 +298,7 @@ def test_a_fault_of_ours_ends_one_conversation(
     thread = threading.Thread(target=server.serve)
     thread.start()
     with pytest.raises(NetworkError, match="on purpose"):
-        Client(server.path, changed(QUICK, method="pitch"))
+        Client(server.path, changed(QUICK, method="ar"))
     assert is_served(server)
     server.stop()
     thread.join(PATIENCE_S)
@@ -421,7 +421,7 @@ while not os.path.exists(sys.argv[1]):
 from plc.embed.client import Client
 from plc.embed.stream import EmbeddedConfig
 from plc.engine.config import StreamConfig
-stream = StreamConfig(sample_rate=8000, packet_samples=80, method="repeat")
+stream = StreamConfig(sample_rate=8000, packet_samples=80, method="burg")
 client = Client(sys.argv[1], EmbeddedConfig(stream=stream))
 packet = np.ones((80, 1), np.float32)
 while True:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.methods import rung_of
-from plc.predict.filler import Moment
 from plc.predict.history import History
+from plc.predict.ladder import Ladders
 from plc.predict.linear import ArFiller
 from plc_kernels import content, edges, level, noise, noise_filling
 from plc_kernels.denormals import flush_denormals, restore_denormals
@@ -319,8 +319,16 @@ class Reference:
 
     def _forget(self) -> None:
         rate, channels, delay = self._rate, self._channels, self._lookahead * self._n
-        self._filler = ArFiller(rate, channels, self._n, reach=self._reach, rung=self._rung)
-        self._history = History(channels, self._filler.past_samples)
+        ladders = Ladders(rate, channels, self._n, reach=self._reach)
+        tops = (
+            (self._rung,) * 2 if self._rung else (ladders.steady[0].rung, ladders.unsteady[0].rung)
+        )
+        self._fillers = [
+            ArFiller(rate, channels, rung, self._reach, from_onsets=self._rung is None)
+            for rung in tops
+        ]
+        self._filler = self._fillers[0]
+        self._history = History(channels, max(each.past_samples for each in self._fillers))
         self.background = Background(channels, rate, self._seed)
         self._fillings = [noise_filling.Filling.allocate(rate, self._seed) for _ in range(channels)]
         self.limit = Limit(channels, rate, delay)
@@ -459,7 +467,8 @@ class Reference:
             self.reached.add("unsteady ladder" if unsteady else "steady ladder")
         if self._burst:
             self.reached.add("a loss while recovering")
-        self._filler.begin(self._history, Moment(unsteady=unsteady, gap_samples=gap))
+        self._filler = self._fillers[unsteady]
+        self._filler.begin(self._history, unsteady)
         self.limit.begin()
         for c, filling in enumerate(self._fillings):
             self._history.newest(c, filling.past)

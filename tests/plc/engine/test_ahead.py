@@ -491,7 +491,8 @@ def test_an_unknown_setting_is_refused(prepare: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"prepare": "never"}, {"lookahead": 1}, {"budget_ms": math.inf}, {"method": "lpc"}]
+    "settings",
+    [{"prepare": "never"}, {"lookahead": 1}, {"budget_ms": math.inf}, {"method": "burg"}],
 )
 def test_where_it_makes_no_sense_nothing_is_prepared(settings: dict[str, Any]) -> None:
     concealer = Concealer(RATE, 1, PACKET, **({"model": "ar"} | settings))

@@ -16,6 +16,7 @@ from plc.engine import network_choice
 from plc.errors import ModelError
 from plc.networks import flat
 from plc.predict.history import History
+from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller, Sides
 from plc.runtime.runner import NetworkCounters, Outcome
 from plc_kernels.stream.gap import LINES, START
@@ -241,7 +242,7 @@ def test_other_drafts_are_refused(tmp_path: Path, kind: str, drafts: tuple[str, 
 
 
 def test_sides_change_nothing_of_the_bridge() -> None:
-    plain, seen = (ArFiller(RATE, 1, PACKET, reach=2 * PACKET) for _ in range(2))
+    plain, seen = (ArFiller(RATE, 1, Rung(10.0, 50.0), 2 * PACKET) for _ in range(2))
     history = History(1, plain.past_samples)
     history.append(SIGNAL[None, :RATE], trusted=True)
     out = np.zeros((2, 1, PACKET), np.float32)
@@ -254,7 +255,7 @@ def test_sides_change_nothing_of_the_bridge() -> None:
 
 
 def test_a_bridge_ends_a_faded_burst_where_a_network_improves_it(tmp_path: Path) -> None:
-    """Speech is held for one packet; the fade begins with the second."""
+    """Speech is held for four packets; the fade begins with the fifth."""
     voiced = glide(3, RATE, 2 * RATE)
 
     def bridged(model: str, burst: int) -> int:
@@ -267,8 +268,8 @@ def test_a_bridge_ends_a_faded_burst_where_a_network_improves_it(tmp_path: Path)
         return concealer.stats.bridged_samples // PACKET
 
     model = str(write_bridge(tmp_path))
-    assert [bridged("ar", burst) for burst in (1, 2, 3, 12)] == [1, 0, 0, 0]
-    assert [bridged(model, burst) for burst in (1, 2, 3, 12)] == [1, 1, 1, 1]
+    assert [bridged("ar", burst) for burst in (1, 4, 5, 12)] == [1, 1, 0, 0]
+    assert [bridged(model, burst) for burst in (1, 4, 5, 12)] == [1, 1, 1, 1]
 
 
 def test_a_late_bridge_sets_out_from_what_was_played(tmp_path: Path) -> None:

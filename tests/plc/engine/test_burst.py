@@ -118,13 +118,6 @@ def test_a_bridge_is_played_to_its_end_even_past_the_fade() -> None:
     assert stats.silent_concealed_samples == 0
 
 
-def test_a_method_that_does_not_fade_goes_on() -> None:
-    stats, _, _ = played("." + 40 * "x" + "..", method="zeros")
-    assert stats.silent_concealed_samples == 0
-    assert stats.rung_samples == {"zeros": 40 * PACKET, "noise": 0}
-    assert stats.crossfaded_samples == 0
-
-
 def test_a_burst_holds_its_level_then_fades() -> None:
     longer, out, signal = played(".." + 30 * "x" + "..")
     gap, truth = out[2 * PACKET :][:FADED], signal[2 * PACKET :][:FADED]

@@ -171,7 +171,7 @@ def test_help_of_a_concealer_tells_of_every_setting(field: str) -> None:
 
 
 def test_a_stream_is_opened_as_its_config_says() -> None:
-    settings: StreamSettings = {"method": "pitch", "model": "ar", "seed": 7, "budget_ms": 3.0}
+    settings: StreamSettings = {"method": "burg", "model": "ar", "seed": 7, "budget_ms": 3.0}
     concealer = Concealer(16_000, 2, 160, 1, **settings)
     assert concealer.config == StreamConfig(
         sample_rate=16_000, channels=2, packet_samples=160, lookahead=1, **settings

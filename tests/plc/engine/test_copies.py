@@ -135,7 +135,6 @@ REFUSING: dict[str, Callable[[], Any]] = {
     "pool": ConcealerPool,
     "pool with threads": lambda: ConcealerPool(threads=2),
     "playout": lambda: playout_of(L16(16_000, 1), 160, model="ar"),
-    "filler": lambda: Concealer(**FORMAT, method="lpc"),
     "memory": lambda: Concealer(**FORMAT, method="ar")._memory,
     "preparations": lambda: Concealer(**(FORMAT | {"budget_ms": 5.0}))._ahead,
     "format": lambda: _format(),

@@ -249,7 +249,7 @@ def test_one_stream_or_all_begin_anew() -> None:
         ({"count": 0}, "count is 0; give 1 to 65536"),
         ({"count": 1.5}, "count is 1.5; give 1 to 65536"),
         ({"count": 65_537}, "count is 65537; give 1 to 65536"),
-        ({"method": "zeros"}, "streams of a pool take server, auto, ar or burg"),
+        ({"method": "zeros"}, "method zeros fills gaps of recordings"),
         ({"model": "music"}, "model is 'music'; streams of a pool take auto or ar"),
         ({"sample_rate": 7}, "sample_rate is 7"),
         ({"budget_ms": 5}, "budget_ms is unknown; known: sample_rate, channels, "),

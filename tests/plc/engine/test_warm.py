@@ -15,7 +15,7 @@ import plc
 import plc_kernels
 from plc import notice
 from plc.engine import warm
-from plc_kernels import ar, fade
+from plc_kernels import ar, level
 from plc_kernels.stream.start import forget_stream
 from tests.processes import environment
 
@@ -137,11 +137,10 @@ def test_what_the_process_beside_does_not_compile_this_one_does(
     monkeypatch.setattr(warm, "_started", lambda: process)
     monkeypatch.setattr(warm, "_run_step", lambda: ran.append("step"))
     monkeypatch.setattr(warm, "_run_dropouts", lambda: ran.append("dropouts"))
-    monkeypatch.setattr(warm, "_run_prediction", lambda: ran.append("prediction"))
     monkeypatch.setattr(warm, "run_beside", lambda: ran.append("beside"))
     monkeypatch.setattr(warm, "_LONGEST_WAIT_S", 1.0)
     warm._run_all()
-    assert ran == ["step", "dropouts", "prediction", "beside"]
+    assert ran == ["step", "dropouts", "beside"]
     assert process.returncode is not None
 
 
@@ -230,8 +229,8 @@ def _types(kernel: Any) -> set[tuple[object, ...]]:
 
 
 def test_every_kernel_is_compiled_for_one_set_of_types_and_closed() -> None:
-    warm.warm_up(fillers=True)
-    for kernel in warm.AUDIO_PATH + warm.FILLERS:
+    warm.warm_up()
+    for kernel in warm.AUDIO_PATH:
         assert len(_types(kernel)) == 1, kernel.__name__
         assert not kernel._can_compile, kernel.__name__
 
@@ -239,7 +238,6 @@ def test_every_kernel_is_compiled_for_one_set_of_types_and_closed() -> None:
 def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
     # Those that others call are compiled with them; these are called from Python.
     from plc.engine import ahead, concealer, memory, network_choice, networks, outside, stats
-    from plc.predict import baselines, history, linear, lpc
 
     def used(*modules: ModuleType) -> set[Any]:
         values = [value for module in modules for value in vars(module).values()]
@@ -247,16 +245,14 @@ def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
 
     by_step = used(concealer, memory, stats, ahead, networks, network_choice, outside)
     assert by_step <= {*warm.AUDIO_PATH}
-    by_fillers = used(baselines, linear, lpc, history)
-    assert by_fillers <= {*warm.AUDIO_PATH, *warm.FILLERS}
-    assert len(by_step | by_fillers) >= 19
+    assert len(by_step) >= 7
 
 
 @pytest.mark.parametrize(
     ("kernel", "arguments"),
     [
-        (fade.crossfade, (np.zeros(4), np.zeros(4, np.float32), np.zeros(4, np.float32))),
-        (fade.crossfade, (np.zeros((8, 2), np.float32)[:, 0],) * 3),
+        (level.largest, (np.zeros(4),)),
+        (level.largest, (np.zeros((8, 2), np.float32)[:, 0],)),
         (ar.extrapolate, (np.zeros(4, np.float32), np.zeros(8))),
         (forget_stream, (np.zeros(4),)),
     ],
@@ -265,7 +261,7 @@ def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
 def test_another_type_is_an_error_instead_of_a_compilation(
     kernel: Any, arguments: tuple[Any, ...]
 ) -> None:
-    warm.warm_up(fillers=True)
+    warm.warm_up()
     before = list(kernel.signatures)
     with pytest.raises(TypeError, match="No matching definition"):
         kernel(*arguments)

@@ -275,7 +275,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, model: str) -> None:
         fill(model="music")
     with pytest.raises(ConfigError, match="for 22050 to 192000 Hz, the recording has 16000 Hz"):
         inpaint(x, [(12_000, 15_000)], sample_rate=16_000, method=KIND, model=model)
-    with pytest.raises(ConfigError, match="conceals no stream"):
+    with pytest.raises(ConfigError, match="fills gaps of recordings"):
         Concealer(44_100, method=KIND)
     (tmp_path / "nan").mkdir()
     with pytest.raises(ModelError, match="not finite"):

@@ -240,7 +240,7 @@ def test_a_network_that_sees_damage_sees_zeros_in_lost_frames(tmp_path: Path) ->
 
 
 def test_streams_refuse_the_method_and_its_model() -> None:
-    with pytest.raises(ConfigError, match=r"fills gaps of recordings .* conceals no stream"):
+    with pytest.raises(ConfigError, match="fills gaps of recordings"):
         Concealer(sample_rate=16_000, packet_samples=160, method="restore")
     with pytest.raises(ConfigError, match="a stream needs one of causal"):
         Concealer(sample_rate=16_000, packet_samples=160, model="restore-music")

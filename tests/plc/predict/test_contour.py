@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from plc import Concealer
 from plc.errors import ModelError
 from plc.predict import contour as module
-from plc.predict.baselines import PitchFiller
+from plc.predict.baselines import Baseline
 from plc.predict.contour import ContourBridge, PitchContour, contour_model
 from plc.predict.history import History
 from plc.predict.ladder import Rung
@@ -29,7 +29,7 @@ def history_of(x: NDArray[np.float32], samples: int) -> History:
 def drafted(x: NDArray[np.float32], rate: int, samples: int) -> NDArray[np.float32]:
     """Return both drafts of what follows ``x``, shape (channels, 2, samples)."""
     contour = PitchContour(rate, x.shape[0], samples)
-    ar = ArFiller(rate, x.shape[0], samples, rung=Rung(15.0, 30.0))
+    ar = ArFiller(rate, x.shape[0], Rung(15.0, 30.0))
     history = history_of(x, max(ar.past_samples, contour.past_samples))
     ar.begin(history)
     out = np.full((x.shape[0], 2, samples), np.nan, np.float32)
@@ -40,11 +40,10 @@ def drafted(x: NDArray[np.float32], rate: int, samples: int) -> NDArray[np.float
 def plain(x: NDArray[np.float32], rate: int, samples: int) -> NDArray[np.float32]:
     """Return the same without a contour."""
     out = np.zeros((x.shape[0], 2, samples), np.float32)
-    ar = ArFiller(rate, x.shape[0], samples, rung=Rung(15.0, 30.0))
-    fillers: list[ArFiller | PitchFiller] = [PitchFiller(rate, x.shape[0], samples), ar]
-    for k, filler in enumerate(fillers):
-        filler.begin(history_of(x, filler.past_samples))
-        filler.extend(out[:, k])
+    ar = ArFiller(rate, x.shape[0], Rung(15.0, 30.0))
+    out[:, 0] = Baseline("pitch", rate, samples).go_on(x, samples)
+    ar.begin(history_of(x, ar.past_samples))
+    ar.extend(out[:, 1])
     return out
 
 
@@ -90,7 +89,7 @@ def test_drafts_begin_where_the_past_ends() -> None:
 
 def test_prediction_goes_on_from_a_draft_that_was_bent() -> None:
     x = voice(16_000, 0.5, 120.0, 1.0)
-    ar = ArFiller(16_000, 1, 320, rung=Rung(15.0, 30.0))
+    ar = ArFiller(16_000, 1, Rung(15.0, 30.0))
     ar.begin(history_of(x[None], ar.past_samples))
     whole = np.zeros((1, 640), np.float32)
     ar.extend(whole)
@@ -109,7 +108,7 @@ def bridged(
     channels = x.shape[0]
     reach = max(gap, known)
     contour = ContourBridge(rate, channels, gap)
-    ar = ArFiller(rate, channels, gap, reach=reach, rung=Rung(15.0, 30.0))
+    ar = ArFiller(rate, channels, Rung(15.0, 30.0), reach)
     history = history_of(x[:, :start], max(ar.past_samples, contour.past_samples))
     ar.begin(history)
     out = np.full((channels, gap), np.nan, np.float32)

@@ -1,14 +1,11 @@
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc.predict.filler import Moment
 from plc.predict.history import History
-from plc.predict.ladder import LEAST_PAST_SAMPLES, STEADY, UNSTEADY, Pace, Rung
+from plc.predict.ladder import LEAST_PAST_SAMPLES, Rung
 from plc.predict.linear import ArFiller
 from plc_kernels.ar import fit_burg
 from plc_kernels.predict import CHUNK, DECAY_MS, OVERSHOOT, SAMPLES_PER_COEFFICIENT
@@ -28,8 +25,8 @@ def remembered(*signals: NDArray[np.float32]) -> History:
     return history
 
 
-def filler(channels: int = 1, reach: int = 0, rung: Rung | None = RUNG) -> ArFiller:
-    return ArFiller(SAMPLE_RATE, channels, PACKET, reach=reach, rung=rung)
+def filler(channels: int = 1, reach: int = 0) -> ArFiller:
+    return ArFiller(SAMPLE_RATE, channels, RUNG, reach)
 
 
 def extended(
@@ -128,7 +125,7 @@ def test_a_voice_is_fitted_on_what_was_heard_since_the_last_fade(unsteady: bool)
     limit = OVERSHOOT * np.abs(heard).max()
     out = np.empty((1, PACKET), np.float32)
     made_by = filler()
-    made_by.begin(history, Moment(unsteady=unsteady))
+    made_by.begin(history, unsteady)
     made_by.extend(out)
     tail_only = np.abs(out[0] - np.clip(expected, -limit, limit)).max() < 1e-4
     assert tail_only == unsteady
@@ -212,73 +209,6 @@ def test_the_next_burst_is_not_shaped_by_the_last() -> None:
     np.testing.assert_array_equal(
         extended(used, second, PACKET), extended(filler(), second, PACKET)
     )
-
-
-def test_the_content_chooses_the_ladder_and_lateness_the_rung() -> None:
-    history = remembered(noise(0, 16_000))
-    ours = filler(rung=None)
-    assert set(ours.names) == {rung.name for rung in STEADY + UNSTEADY}
-    for unsteady, rungs in ((False, STEADY), (True, UNSTEADY)):
-        ours.begin(history, Moment(unsteady=unsteady))
-        assert ours.name == rungs[0].name
-    for _ in range(Pace._LATE):
-        ours.begin(history)
-        changed = ours.took(True)
-        assert not ours.took(True)  # nothing was fitted in between
-    assert changed
-    for unsteady, rungs in ((False, STEADY), (True, UNSTEADY)):
-        ours.begin(history, Moment(unsteady=unsteady))
-        assert ours.name == rungs[1].name
-
-
-def test_a_limit_picks_what_fits_it_and_leaves_the_pace_alone() -> None:
-    ours = ArFiller(SAMPLE_RATE, 1, PACKET, limit_ms=1e6)
-    history = remembered(noise(0, 16_000))
-    for limit_ms, step in ((1e6, 0), (0.0, -1), (float("inf"), 0)):
-        for unsteady, rungs in ((False, STEADY), (True, UNSTEADY)):
-            ours.begin(history, Moment(unsteady=unsteady, limit_ms=limit_ms))
-            assert ours.name == rungs[step].name
-    costs = [step.cost_ms for step in ours.steady]
-    between = (costs[0] + costs[-1]) / 2
-    ours.begin(history, Moment(limit_ms=between))
-    chosen = next(step for step in ours.steady if step.rung.name == ours.name)
-    assert chosen.cost_ms <= between
-    assert ours.pace.depth == 0
-
-
-def test_far_down_the_pace_the_shorter_ladder_stays_at_its_last_rung() -> None:
-    ours = filler(rung=None)
-    for _ in range(10 * len(STEADY)):
-        ours.begin(remembered(noise(0, 100)))
-        ours.took(True)
-    for unsteady, rungs in ((False, STEADY), (True, UNSTEADY)):
-        ours.begin(remembered(noise(0, 16_000)), Moment(unsteady=unsteady))
-        assert ours.name == rungs[-1].name
-
-
-def test_reset_returns_to_the_top_of_the_ladder() -> None:
-    ours = filler(rung=None)
-    for _ in range(10):
-        ours.begin(remembered(noise(0, 100)))
-        ours.took(True)
-    ours.reset()
-    assert ours.name == STEADY[0].name
-    ours.begin(remembered(noise(0, 16_000)))
-    assert ours.name == STEADY[0].name
-
-
-def test_a_bridge_leaves_less_time_for_the_forward_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "plc.predict.ladder.measure_cost", lambda order, past: (1e-5 * order * past, 0.0)
-    )
-    without, with_bridge = (ArFiller(SAMPLE_RATE, 1, PACKET, 20.0, reach) for reach in (0, 320))
-    assert with_bridge.steady[0].order < without.steady[0].order
-
-
-def test_a_fixed_rung_is_used_whatever_it_costs() -> None:
-    fixed = ArFiller(SAMPLE_RATE, 8, PACKET, limit_ms=1e-9, rung=STEADY[0])
-    assert fixed.names == (STEADY[0].name,)
-    assert math.isclose(fixed.steady[0].cost_ms, 0.0)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4])

@@ -28,7 +28,7 @@ class Stream:
         self.past, self.ahead = (round(rate * ms / 1000.0) for ms in (PAST_MS, AHEAD_MS))
         self.passages = Passages(rate, channels, self.past, self.ahead)
         self.history = History(channels, self.passages.past_samples)
-        self.ar = ArFiller(rate, channels, 1, rung=Rung(20.0, 100.0))
+        self.ar = ArFiller(rate, channels, Rung(20.0, 100.0))
 
     def hear(self, x: NDArray[np.float32], packet: int) -> None:
         for begin in range(0, x.shape[1], packet):
@@ -234,7 +234,7 @@ def test_prediction_goes_on_from_the_joined_draft() -> None:
     joined = stream.drafts()[0, 1]
     more = np.zeros((1, 400), np.float32)
     stream.ar.extend(more)
-    other = ArFiller(rate, 1, 1, rung=Rung(20.0, 100.0))
+    other = ArFiller(rate, 1, Rung(20.0, 100.0))
     other.begin(stream.history)
     other.resume(joined[None])
     wanted = np.zeros_like(more)

@@ -150,7 +150,7 @@ def test_drafts_from_passages_are_those_of_the_engine() -> None:
             block = played[None, begin : begin + n].astype(np.float32)
             history.append(block, trusted=True)
             passages.listen(block)
-        ar = ArFiller(RATE, 1, n, rung=Rung(*plan.rung))
+        ar = ArFiller(RATE, 1, Rung(*plan.rung))
         ar.begin(history)
         drafts = np.zeros((1, 2, plan.samples), np.float32)
         drafts[0, 1, : plan.margin] = played[start - plan.margin : start]

@@ -323,7 +323,7 @@ class _Bursts:
     def __init__(self, plan: CausalPlan, packet: int) -> None:
         stream = (plan.sample_rate, 1, packet)
         self._plan = plan
-        self._ar = ArFiller(*stream, rung=Rung(*plan.rung))
+        self._ar = ArFiller(plan.sample_rate, 1, Rung(*plan.rung))
         self._draft = CAUSAL_DRAFTS[plan.lines[1:]](stream, plan.margin, plan.horizon)
         past = max(plan.margin, self._ar.past_samples, self._draft.past_samples)
         self._history = History(1, past)
@@ -449,7 +449,7 @@ class BridgePlan(SegmentPlan):
         stop, until = self.margin + gap, self.margin + gap + known
         reach = max(gap, known)
         stream = (self.sample_rate, 1, gap)
-        ar = ArFiller(*stream, reach=reach, rung=Rung(*self.rung))
+        ar = ArFiller(self.sample_rate, 1, Rung(*self.rung), reach)
         draft = BridgeDraft(stream, self.margin, self.samples, gap, reach, self.contour)
         past = max(self.margin, ar.past_samples, draft.past_samples)
         history = History(1, past)
