@@ -23,7 +23,7 @@ from plc import Concealer, ConcealerPool
 packet = (0.3 * np.sin(np.arange(480) / 9.0)).astype(np.float32)[:, None]
 
 def opened(**settings):
-    concealer = Concealer(packet_samples=480, provider="cpu", **settings)
+    concealer = Concealer(packet_samples=480, provider="cpu", prepare="never", **settings)
     assert concealer.describe()["networks"], "no network is open"
     return concealer
 

@@ -84,7 +84,9 @@ def lies(
 
 
 def causal(folder: Path, graph: str = "last", **changes: Any) -> str:
-    return str(write_model(folder, graph, drafts=("passages", "joined"), top_hz=8000.0, **changes))
+    return str(
+        write_model(folder, graph, drafts=("contour", "ar_contour"), top_hz=8000.0, **changes)
+    )
 
 
 def bridging(folder: Path, graph: str = "last", **changes: Any) -> str:

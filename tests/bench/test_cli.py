@@ -179,7 +179,7 @@ def test_busy_shows_three_phases(clip: Path, tmp_path: Path) -> None:
 def test_latency_takes_lists_and_names_what_fails(tmp_path: Path) -> None:
     numbers, picture = tmp_path / "l.json", tmp_path / "l.png"
     arguments = [
-        *("latency", "--sample-rate", "8000,11", "--method", "zeros", "--seconds", "0.2"),
+        *("latency", "--sample-rate", "8000,11", "--method", "burg", "--seconds", "0.2"),
         *("--mode", "back-to-back", "--runs", "1", "--picture", str(picture)),
     ]
     result = CliRunner().invoke(app, [*arguments, "--save", str(numbers)])
@@ -214,14 +214,14 @@ def test_an_error_is_one_line_and_status_1(
 def test_quality_with_a_folder_keeps_everything_and_goes_on(tmp_path: Path, clip: Path) -> None:
     out = tmp_path / "results"
     arguments: list[str | Path] = [
-        *("quality", clip, "--methods", "zeros,repeat", "--loss", "0.1,20%", "--out", out),
+        *("quality", clip, "--methods", "burg,ar", "--loss", "0.1,20%", "--out", out),
         *("--lookahead", "0,1", "--metrics", "nmse,nmse_single,level", "--excerpts", "1"),
     ]
     status, text = run(*arguments)
     assert status == 0
-    assert "Difference to zeros" in text
+    assert "Difference to burg" in text
     names = [line.split(",")[13] for line in (out / "scores.csv").read_text().splitlines()[1:]]
-    assert names == ["zeros", "zeros@lookahead1", "repeat", "repeat@lookahead1"] * 2
+    assert names == ["burg", "burg@lookahead1", "ar", "ar@lookahead1"] * 2
     again = CliRunner().invoke(app, list(map(str, arguments)))
     assert "8 scores were there, 0 to go" in again.stderr
     changed = CliRunner().invoke(app, [*map(str, arguments), "--seed", "1"])
@@ -303,7 +303,7 @@ def test_options_that_would_change_nothing_are_refused(
         ("zeros,nonsense", "method is 'nonsense'; known: auto"),
         ("zeros,burg:5-50", "method is 'burg:5-50'; known: auto"),
         ("zeros,burg:50/20", "method is 'burg:50/20'; at 48000 Hz the past may be"),
-        ("zeros@ahead1", "@ahead1 is not understood"),
+        ("ar@ahead1", "@ahead1 is not understood"),
         ("zeros,nonsense@lookahead1@model=ar", "method is 'nonsense'"),
         ("auto@model=speach", "model is 'speach'; in the package"),
         ("auto@model=./none.json", "none.json"),

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
+from plc.predict.baselines import BASELINES
 from plc_bench import peers
 from plc_bench.peers import g711, jacktrip, library, neteq, opus, rates
 from plc_bench.peers.base import PeerError
@@ -45,7 +46,7 @@ def test_every_peer_has_a_line_of_help_and_can_be_asked_for_by_name() -> None:
     assert set(peers.PEERS) == set(contenders.KINDS)
     for name, line in peers.PEERS.items():
         assert line
-        assert contender(name).coded == (name != "jacktrip")
+        assert contender(name).coded == (name not in ("jacktrip", *BASELINES))
 
 
 @pytest.mark.parametrize(

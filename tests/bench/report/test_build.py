@@ -133,7 +133,7 @@ def test_a_page_of_somebody_else_is_not_written_over(results: Path, tmp_path: Pa
 
 def test_latency_and_ratings_find_their_place(results: Path, tmp_path: Path) -> None:
     path = results / "latency-test.json"
-    settings = LatencySettings(method="zeros", seconds=0.5, modes=(BACK_TO_BACK,))
+    settings = LatencySettings(method="burg", seconds=0.5, modes=(BACK_TO_BACK,))
     write_json(path, measure([settings], 1, attempt=lambda run, one, _: run(one)))
     try:
         trial = {"clip": "x", "condition": "y", "ratings": {"reference": 100, "repeat": 41}}

@@ -30,7 +30,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> study.Study:
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, tones(number, RATE, 2 * RATE), RATE)
     settings = study.StudySettings(
-        methods=("repeat", "zeros", "repeat@lookahead1", "g711", "broken"),
+        methods=("repeat", "zeros", "burg@lookahead1", "g711", "broken"),
         peers={"broken": CommandPeer(command="/no/such/program {in} {trace} {out}")},
         metrics=("nmse", "lsd", "stoi"),
         conditions=(Condition(packet_ms=10.0),),

@@ -159,7 +159,7 @@ def test_a_machine_that_sleeps_too_long_is_blamed_by_the_null_loop() -> None:
         nonlocal now_ns
         now_ns += round(1e9 * seconds) + 15_000_000
 
-    settings = dataclasses.replace(SETTINGS, modes=(bench.STEADY,), method="zeros")
+    settings = dataclasses.replace(SETTINGS, modes=(bench.STEADY,), method="burg")
     sample = bench.run(settings, clock, oversleep)[bench.STEADY]
     # Two turns come while it sleeps; the first of them is late by more than a packet.
     assert sample.misses == sample.null_misses == settings.packets // 2
@@ -192,7 +192,7 @@ def test_a_combination_that_fails_is_named_and_the_others_go_on() -> None:
 
 
 def test_a_run_has_a_process_of_its_own() -> None:
-    settings = dataclasses.replace(SETTINGS, method="zeros", modes=(bench.BACK_TO_BACK,))
+    settings = dataclasses.replace(SETTINGS, method="burg", modes=(bench.BACK_TO_BACK,))
     report = bench.measure([settings], 1)
     assert report.failures == []
     assert report.rows[0].times["concealed"].count == settings.trace().sum()

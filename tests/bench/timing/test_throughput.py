@@ -30,7 +30,7 @@ from plc_bench.timing.throughput_report import Job, Plan, measure, throughput_ta
 
 pytest.importorskip("psutil", reason="psutil is not installed")
 
-TINY = TimedStream(sample_rate=8000, method="zeros", seconds=0.2, loss=0.2)
+TINY = TimedStream(sample_rate=8000, method="burg", seconds=0.2, loss=0.2)
 
 
 @dataclasses.dataclass
@@ -219,13 +219,13 @@ def test_what_fails_is_named_and_the_rest_is_measured_and_shown() -> None:
 
     done: list[int] = []
     report = measure(plan, lambda: done.append(1), attempt)
-    assert [(one.clip, one.reason) for one in report.failures] == [("capacity of zeros", "no time")]
+    assert [(one.clip, one.reason) for one in report.failures] == [("capacity of burg", "no time")]
     assert len(done) == len(plan.jobs()) == 4
     tables = throughput_tables(report)
     titles = [table.title for table in tables if not isinstance(table, str)]
-    assert titles == ["resident memory, MiB", "how cost grows: zeros", "on several cores"]
+    assert titles == ["resident memory, MiB", "how cost grows: burg", "on several cores"]
     assert tables[-1] == "no accelerator was measured"
-    assert json.loads(to_json(report))["growth"][0]["settings"]["method"] == "zeros"
+    assert json.loads(to_json(report))["growth"][0]["settings"]["method"] == "burg"
 
 
 def test_a_device_serves_as_many_streams_as_its_batches_allow() -> None:

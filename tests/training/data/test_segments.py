@@ -81,7 +81,7 @@ def test_lines_are_alike_outside_the_gap_and_the_first_is_the_truth() -> None:
 def test_drafts_are_made_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(
-        "plc.repair.arrays.open_gap_filler", lambda _, model, __: asked.append(model)
+        "plc.repair.arrays.open_gap_filler", lambda _, model, *__: asked.append(model)
     )
     next(TWO_SIDED.cut(signal(), "music", np.random.default_rng(0)))
     assert asked == ["ar"]

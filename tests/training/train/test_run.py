@@ -366,7 +366,7 @@ def test_the_causal_recipe_trains_and_exports(
     made = export_run(bench.root / "causal", bench.root / "models")
     assert made.free_frames
     assert made.manifest.kind == "causal"
-    assert made.manifest.drafts == ("pitch", "ar")
+    assert made.manifest.drafts == ("contour", "ar_contour")
     assert made.manifest.horizon_ms == 30.0
     model = str(bench.root / "models" / "tiny-causal.json")
     concealer = Concealer(16_000, 1, 320, model=model, budget_ms=float("inf"))
@@ -389,7 +389,11 @@ def test_the_bridge_recipe_trains_and_a_stream_runs_what_it_exports(bench: Bench
     assert trained.exit_code == 0, trained.output
     made = export_run(bench.root / "bridge", bench.root / "models")
     assert made.manifest.kind == "bridge"
-    assert made.manifest.drafts == ("forward", "backward", "bridge")
+    assert made.manifest.drafts == (
+        "contour_forward",
+        "contour_backward",
+        "contour_bridge",
+    )
     assert (made.manifest.context_frames, made.manifest.context_frames_after) == (4, 1)
     assert made.manifest.horizon_ms == 20.0
     model = str(bench.root / "models" / "tiny-bridge.json")
