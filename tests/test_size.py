@@ -28,8 +28,6 @@ MORE_NAMES = {
     "plc.cli.live": 70,
     "plc.cli.network": 68,
     "plc.engine.pool": 68,
-    "plc_kernels.network.frames": 63,
-    "plc_kernels.network.hybrid": 61,
     "plc_kernels.stream.network": 86,
     "plc_training.cli": 72,
 }

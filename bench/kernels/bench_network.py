@@ -17,8 +17,7 @@ from plc.runtime.native import planned
 from plc_kernels.compile import kernel
 from plc_kernels.network import plan as of
 from plc_kernels.network.frames import run_frames
-from plc_kernels.network.plan import add_adapters
-from plc_kernels.network.product import LANES, TILE_ROWS, Reals, multiply
+from plc_kernels.network.product import TILE_ROWS, Reals, Steps, layer, stored
 
 # Four bytes each: more than the caches of most processors have.
 _OTHERS = 40_000_000
@@ -28,11 +27,9 @@ _TIMES = 100
 
 
 @kernel
-def _multiply_often(
-    x: Reals, units: int, rows: int, weights: Reals, gates: int, start: Reals, y: Reals
-) -> None:
+def _multiply_often(x: Steps, units: int, rows: int, weights: Reals, gates: int, y: Reals) -> None:
     for _ in range(_TIMES):
-        multiply(x, units, rows, weights, units, gates // LANES, start, 0, y, gates)
+        layer(weights, 0, units, gates, x, units, rows, np.float32(1.0), y, gates)
 
 
 def _network() -> tuple[NDArray[np.int64], Reals]:
@@ -40,8 +37,7 @@ def _network() -> tuple[NDArray[np.int64], Reals]:
     assert manifest is not None
     found = planned(manifest, manifest.sample_rates[0])
     assert found is not None
-    plan, weights, adapters = found
-    return plan, add_adapters(weights, adapters)
+    return found
 
 
 @pytest.mark.parametrize(("bursts", "cold"), [(1, False), (8, False), (64, False), (1, True)])
@@ -76,11 +72,10 @@ def test_recurrent_layer(benchmark: BenchmarkFixture, rows: int) -> None:
     plan, _ = _network()
     units, gates = int(plan[of.UNITS]), int(plan[of.GATES])
     rng = np.random.default_rng(0)
-    weights = rng.standard_normal(units * gates, np.float32)
-    x, y = rng.standard_normal(rows * units, np.float32), np.zeros(rows * gates, np.float32)
-    start = np.zeros(gates, np.float32)
+    weights = stored(rng.standard_normal((units, gates), np.float32), np.zeros(gates, np.float32))
+    x, y = rng.integers(-99, 99, rows * units, np.int16), np.zeros(rows * gates, np.float32)
     benchmark.group = f"recurrent layer, {_TIMES} times"
     benchmark.extra_info["rows"] = rows
-    given = x, units, rows, weights, gates, start, y
+    given = x, units, rows, weights, gates, y
     _multiply_often(*given)
     benchmark(_multiply_often, *given)

@@ -20,9 +20,6 @@ _F = TypeVar("_F", bound=Callable[..., object])
 # drop isfinite() checks, and a corrupt packet would then reach the speaker.
 _FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
 
-# Without "reassoc" and "afn": sums are taken as they are written, and the same everywhere.
-_EXACT = {"contract", "arcp", "nsz"}
-
 _PART: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
@@ -126,14 +123,6 @@ def part(function: _F) -> "Dispatcher[_F]":
     Without the code by which Python calls it, numba takes half as long.
     """
     return _part(function, _PART)
-
-
-def exact_part(function: _F) -> "Dispatcher[_F]":
-    """Compile ``function`` as :func:`part` does, with its sums in their order.
-
-    Of what is written so that rounding errors cancel.
-    """
-    return _part(function, {**_PART, "fastmath": _EXACT})
 
 
 def rounded_part(function: _F) -> "Dispatcher[_F]":

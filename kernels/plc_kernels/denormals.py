@@ -57,7 +57,15 @@ def generate_for(machine: str) -> None:
     _kind = _kind_of(machine)
 
 
-def _outside(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+def generated_for() -> tuple[str, bool]:
+    """Return for what kind of processor is compiled, ``"x86"``, ``"arm"`` or ``"other"``.
+
+    And whether it is another family than this machine's.
+    """
+    return _kind, _elsewhere
+
+
+def outside(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
     """Call a function that another module defines."""
     function = ir.FunctionType(result, [each.type for each in arguments])
     return builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
@@ -69,14 +77,14 @@ def _read_control(typing_context: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if _elsewhere:
-            return _outside(builder, READ, ir.IntType(64), [])
+            return outside(builder, READ, ir.IntType(64), [])
         if _kind == "x86":
             place = cgutils.alloca_once(builder, ir.IntType(32))
             pointer = builder.bitcast(place, ir.IntType(8).as_pointer())
-            _outside(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [pointer])
+            outside(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [pointer])
             return builder.zext(builder.load(place), ir.IntType(64))
         if _kind == "arm":
-            return _outside(builder, "llvm.aarch64.get.fpcr", ir.IntType(64), [])
+            return outside(builder, "llvm.aarch64.get.fpcr", ir.IntType(64), [])
         return ir.Constant(ir.IntType(64), 0)
 
     return types.int64(), generate
@@ -88,14 +96,14 @@ def _write_control(typing_context: Any, value: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if _elsewhere:
-            _outside(builder, WRITE, ir.VoidType(), [arguments[0]])
+            outside(builder, WRITE, ir.VoidType(), [arguments[0]])
         elif _kind == "x86":
             place = cgutils.alloca_once(builder, ir.IntType(32))
             builder.store(builder.trunc(arguments[0], ir.IntType(32)), place)
             pointer = builder.bitcast(place, ir.IntType(8).as_pointer())
-            _outside(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [pointer])
+            outside(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [pointer])
         elif _kind == "arm":
-            _outside(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [arguments[0]])
+            outside(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [arguments[0]])
         return context.get_dummy_value()
 
     return types.void(types.int64), generate

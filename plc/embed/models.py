@@ -7,7 +7,6 @@ from plc.models.catalogue import available
 from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
 from plc.networks.flat import flat_file
-from plc.runtime.native import planned
 from plc_kernels.stream.model_file import pack
 
 SUFFIX = ".plcm"
@@ -26,11 +25,8 @@ def model_file(manifest: Manifest) -> bytes | None:
     kind = KINDS[manifest.kind]
     if not kind.stream or kind.filler:
         return None
-    block, found = flat_file(manifest), planned(manifest, manifest.sample_rates[0])
-    if block is None or found is None:
-        return None
-    _, weights, adapters = found
-    return pack(block, weights, adapters)
+    block = flat_file(manifest)
+    return None if block is None else pack(block)
 
 
 def write_models(folder: Path) -> list[Path]:

@@ -11,7 +11,6 @@ from plc.predict.contour import contour_model
 from plc.runtime.native import planned
 from plc_kernels.network import hybrid_plan
 from plc_kernels.network import plan as frames_plan
-from plc_kernels.network.plan import add_adapters
 from plc_kernels.stream.model import MUSIC, SPEECH, SPEECH_BRIDGES, flat_model
 
 _ALIGNED = 64
@@ -62,15 +61,14 @@ def flat_file(manifest: Manifest, outside_at: int = 0) -> bytes | None:
             "train and export it with these"
         )
     if outside_at:
-        found: Any = _sizes(manifest, outside_at, serves), np.zeros(0, np.float32), []
+        found: Any = _sizes(manifest, outside_at, serves), np.zeros(0, np.float32)
     else:
         found = planned(manifest, manifest.sample_rates[0]) if manifest.top_hz else None
     if found is None:
         return None
-    plan, weights, adapters = found
+    plan, weights = found
     grid = manifest.horizon_ms, manifest.bin_hz
     contour = None if serves == MUSIC else contour_model()
-    weights = add_adapters(weights, adapters)
     return flat_model(serves, plan, weights, contour, manifest.sample_rates, *grid)
 
 

@@ -27,6 +27,7 @@ from numba.np.arrayobj import populate_array
 from plc_kernels import denormals
 from plc_kernels.compile import kernel
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
+from plc_kernels.network.product import PAIRS
 from plc_kernels.parts import compiled_text, optimise_for, whole_text
 from plc_kernels.stream import dropouts, entry, model_file, network, preparation
 from plc_kernels.stream.layout import HEADER
@@ -137,10 +138,33 @@ _SMALL = (
 _APART = (
     "_ZN11plc_kernels(?:7predict(?:12sound_begins|7set_out|10go_on_from)|7history6newest"
     "|8passages11follow_lags|7contour9_likeness|6stream10background9is_speech"
-    "|7network(?:6frames(?:4turn|6_layer|17_multiply_spectra)|6hybrid13_add_products))"
+    "|7network(?:6frames(?:4turn|17_multiply_spectra)|7product5layer|6hybrid13_add_products))"
 )
 # Python's and numba's own functions.
 _INTERPRETER = ("Py", "_Py", "NRT_", "numba_")
+
+
+def _pairs() -> str:
+    """Return LLVM's text of :data:`~plc_kernels.network.product.PAIRS` for WebAssembly."""
+
+    def lanes(first: int, count: int) -> str:
+        return f"<{count} x i32> <{', '.join(f'i32 {first + k}' for k in range(count))}>"
+
+    lines = [f"define <16 x i32> @{PAIRS}(<32 x i16> %a, <32 x i16> %b) alwaysinline {{"]
+    for k in range(4):
+        for name in "ab":
+            some = f"<32 x i16> %{name}, <32 x i16> %{name}, {lanes(8 * k, 8)}"
+            lines.append(f"  %{name}{k} = shufflevector {some}")
+        given = f"<8 x i16> %a{k}, <8 x i16> %b{k}"
+        lines.append(f"  %d{k} = call <4 x i32> @llvm.wasm.dot({given})")
+    lines += [
+        f"  %low = shufflevector <4 x i32> %d0, <4 x i32> %d1, {lanes(0, 8)}",
+        f"  %high = shufflevector <4 x i32> %d2, <4 x i32> %d3, {lanes(0, 8)}",
+        f"  %all = shufflevector <8 x i32> %low, <8 x i32> %high, {lanes(0, 16)}",
+        "  ret <16 x i32> %all\n}\n",
+    ]
+    return "\n".join(lines)
+
 
 _CONTROL = {
     "x86_64": """
@@ -180,7 +204,9 @@ define i64 @plck_read_control() {
 define void @plck_write_control(i64 %value) {
   ret void
 }
-""",
+declare <4 x i32> @llvm.wasm.dot(<8 x i16>, <8 x i16>)
+"""
+    + _pairs(),
 }
 
 
@@ -249,7 +275,7 @@ def object_code(target: Target) -> bytes:
 def _stand_in() -> None:
     """Let numba link functions that only the other family's code has; nobody calls them here."""
     anything = llvm.address_of_symbol("free")
-    for name in (denormals.READ, denormals.WRITE):
+    for name in (denormals.READ, denormals.WRITE, PAIRS):
         llvm.add_symbol(name, anything)
 
 

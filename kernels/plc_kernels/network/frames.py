@@ -5,10 +5,11 @@
     spectra ─▶ features ─▶ enter ─▶ mix ─▶ recurrent ─▶ join ─▶ head ─▶ gains, magnitudes ─▶ fill
     (context and gap)     └ convolutions over 3 frames ┘└ the frames that touch the gap ┘
 
-It is what ``plc_training.networks.frames.FramesNet`` computes, from the same weights. A convolution
+It is what ``plc_training.networks.frames.FramesNet`` computes, of weights in int8. A convolution
 over three frames is one product, as three rows in a row are one row of three times as many numbers:
 nothing is copied. A run takes the same time whatever it is given, asks for no memory, and calls no
-function of the C library.
+function of the C library. Each operation is rounded by itself, so that what it computes is the same
+to the last bit on every processor.
 """
 
 from typing import Any
@@ -16,59 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import exact_part, kernel, part
+from plc_kernels.compile import kernel, rounded_part
+from plc_kernels.network import plan as at
 from plc_kernels.network.functions import exp, log, sigmoid, tanh
-from plc_kernels.network.plan import (
-    BANDS,
-    BEGUN,
-    BINS,
-    CONTEXT,
-    DRAFT_SHARE,
-    DRAFTS,
-    EARLY,
-    ENTER,
-    ENTER_BIAS,
-    ENTERED,
-    FEATURE_ROWS,
-    FEATURES,
-    FILLED,
-    FRAMES,
-    GATES,
-    GIVEN,
-    GIVEN_BIAS,
-    GIVEN_ROWS,
-    GROUPS,
-    HEAD,
-    HEAD_BIAS,
-    HEAD_DOWN,
-    HEAD_EARLY_BIAS,
-    HEAD_UP,
-    JOIN,
-    JOIN_BIAS,
-    JOIN_DOWN,
-    JOIN_EARLY_BIAS,
-    JOIN_UP,
-    JOINED,
-    LOGIT_ROWS,
-    LOGITS,
-    LOW,
-    MIX,
-    MIX_BIAS,
-    MIXED,
-    POWERS,
-    RANK,
-    RECURRENT,
-    RECURRENT_BIAS,
-    SEEN,
-    SPECTRA,
-    START,
-    SUMS,
-    UNITS,
-    USED,
-    WIDTH,
-    ZEROS,
+from plc_kernels.network.product import (
+    LANES,
+    TILE_ROWS,
+    Reals,
+    in_steps,
+    layer,
+    multiply,
+    row,
+    steps,
 )
-from plc_kernels.network.product import LANES, TILE_ROWS, Reals, multiply, row
 
 F = np.float32
 Plan = NDArray[np.int64]
@@ -100,8 +61,8 @@ def run_frames(
     work : float32, shape (plan[WORK],), overwritten
     out : float32, shape (batch * 2 * bins * frames behind the context,), written
     """
-    frames, spectrum = plan[FRAMES], 2 * plan[BINS]
-    many, made = plan[DRAFTS] * frames * spectrum, (frames - plan[CONTEXT]) * spectrum
+    frames, spectrum = plan[at.FRAMES], 2 * plan[at.BINS]
+    many, made = plan[at.DRAFTS] * frames * spectrum, (frames - plan[at.CONTEXT]) * spectrum
     for b in range(lost.size // frames):
         _run(
             plan,
@@ -113,57 +74,44 @@ def run_frames(
         )
 
 
-@part
+@rounded_part
 def _run(plan: Plan, weights: Reals, spectra: Reals, lost: Reals, work: Reals, out: Reals) -> None:
-    frames, width, wide = plan[FRAMES], plan[WIDTH], plan[FEATURES]
-    drafts, spectrum, touching = plan[DRAFTS], 2 * plan[BINS], plan[FRAMES] - plan[CONTEXT]
+    frames, width, wide = plan[at.FRAMES], plan[at.WIDTH], plan[at.FEATURES]
+    drafts, spectrum, touching = (
+        plan[at.DRAFTS],
+        2 * plan[at.BINS],
+        plan[at.FRAMES] - plan[at.CONTEXT],
+    )
     by_bin = spectra
-    spectra = row(work, plan[SPECTRA], drafts * frames * spectrum)
+    spectra = row(work, plan[at.SPECTRA], drafts * frames * spectrum)
     for d in range(drafts):
         part = d * frames * spectrum
         turn(frames, row(by_bin, part, frames * spectrum), row(spectra, part, frames * spectrum))
     level = _measure(plan, spectra)
     _featurise(plan, spectra, lost, level, work)
-    entered = row(work, plan[ENTERED], (frames + 2) * width)
+    count = (frames + 2) * wide
+    inputs = steps(work, plan[at.INPUTS], count)
+    step = in_steps(row(work, plan[at.FEATURE_ROWS], count), _NO_STEP, _ONE_ROW, count, inputs)
+    entered = row(work, plan[at.ENTERED], (frames + 2) * width)
     _clear_ends(entered, width)
     inner = row(entered, width, frames * width)
-    _layer(
-        weights,
-        plan[ENTER],
-        plan[ENTER_BIAS],
-        3 * wide,
-        width,
-        row(work, plan[FEATURE_ROWS], (frames + 2) * wide),
-        wide,
-        frames,
-        inner,
-        width,
-    )
+    layer(weights, plan[at.ENTER], 3 * wide, width, inputs, wide, frames, step, inner, width)
     _leak(inner)
-    mixed = row(work, plan[MIXED], (frames + 1) * 2 * width)
+    inputs = steps(work, plan[at.INPUTS], entered.size)
+    step = in_steps(entered, _NO_STEP, _ONE_ROW, entered.size, inputs)
+    mixed = row(work, plan[at.MIXED], (frames + 1) * 2 * width)
     clear(row(mixed, frames * 2 * width, 2 * width))
-    _layer(
-        weights,
-        plan[MIX],
-        plan[MIX_BIAS],
-        3 * width,
-        width,
-        entered,
-        width,
-        frames,
-        mixed,
-        2 * width,
-    )
+    layer(weights, plan[at.MIX], 3 * width, width, inputs, width, frames, step, mixed, 2 * width)
     for t in range(frames):
         _leak_and_add(row(mixed, t * 2 * width, width), row(inner, t * width, width))
     _remember(plan, weights, mixed, work)
     _answer(plan, weights, work)
-    filled = row(work, plan[FILLED], touching * spectrum)
+    filled = row(work, plan[at.FILLED], touching * spectrum)
     _weigh(plan, weights, spectra, level, work, filled)
     turn(spectrum, filled, out)
 
 
-@part
+@rounded_part
 def turn(columns: int, x: Reals, out: Reals) -> None:
     """Write a matrix's columns as rows."""
     rows = x.size // columns
@@ -173,18 +121,18 @@ def turn(columns: int, x: Reals, out: Reals) -> None:
             line[r] = x[r * columns + c]
 
 
-@exact_part
+@rounded_part
 def _measure(plan: Plan, spectra: Reals) -> np.float32:
     """Return the level: the mean magnitude of the last draft before the gap.
 
     Its last bit is in every feature: it is summed in one order everywhere.
     """
-    bins, used, context = plan[BINS], plan[USED], plan[CONTEXT]
-    at = (plan[DRAFTS] - 1) * plan[FRAMES] * 2 * bins
+    bins, used, context = plan[at.BINS], plan[at.USED], plan[at.CONTEXT]
+    place = (plan[at.DRAFTS] - 1) * plan[at.FRAMES] * 2 * bins
     total = 0.0
     for t in range(context):
-        re = row(spectra, at + t * 2 * bins, used)
-        im = row(spectra, at + t * 2 * bins + bins, used)
+        re = row(spectra, place + t * 2 * bins, used)
+        im = row(spectra, place + t * 2 * bins + bins, used)
         some = _ZERO
         for k in range(used):
             some += np.sqrt(re[k] * re[k] + im[k] * im[k] + _SILENCE)
@@ -193,32 +141,32 @@ def _measure(plan: Plan, spectra: Reals) -> np.float32:
     return level
 
 
-@part
+@rounded_part
 def _featurise(plan: Plan, spectra: Reals, lost: Reals, level: np.float32, work: Reals) -> None:
     """Write rows of features: logarithms of magnitudes, likeness of drafts, loss and time."""
-    bins, seen, last = plan[BINS], plan[SEEN], plan[DRAFTS] - 1
-    frames, wide, bands = plan[FRAMES], plan[FEATURES], plan[BANDS]
-    rows = row(work, plan[FEATURE_ROWS], (frames + 2) * wide)
+    bins, seen, last = plan[at.BINS], plan[at.SEEN], plan[at.DRAFTS] - 1
+    frames, wide, bands = plan[at.FRAMES], plan[at.FEATURES], plan[at.BANDS]
+    rows = row(work, plan[at.FEATURE_ROWS], (frames + 2) * wide)
     _clear_ends(rows, wide)
-    powers = row(work, plan[POWERS], bins)
-    own_powers = row(work, plan[POWERS] + bins, bins)
+    powers = row(work, plan[at.POWERS], bins)
+    own_powers = row(work, plan[at.POWERS] + bins, bins)
     for t in range(frames):
         features = row(rows, (t + 1) * wide, wide)
         own = row(spectra, (last * frames + t) * 2 * bins, 2 * bins)
-        _multiply_spectra(own, own, plan[USED], own_powers)
+        _multiply_spectra(own, own, plan[at.USED], own_powers)
         _add_silence(own_powers)
         _logarithms(own_powers, level, row(features, last * seen, bins))
         _add_up(bands, own_powers, row(own_powers, 0, seen))
         for d in range(last):
             other = row(spectra, (d * frames + t) * 2 * bins, 2 * bins)
-            _multiply_spectra(other, other, plan[USED], powers)
+            _multiply_spectra(other, other, plan[at.USED], powers)
             _add_silence(powers)
             _add_up(bands, powers, row(powers, 0, seen))
             _logarithms(row(powers, 0, seen), level, row(features, d * seen, seen))
             likeness = row(features, last * seen + bins + d * seen, seen)
             _divide_by_roots(powers, own_powers, likeness)
-            products = row(work, plan[LOGIT_ROWS], bins)
-            _multiply_spectra(other, own, plan[USED], products)
+            products = row(work, plan[at.LOGIT_ROWS], bins)
+            _multiply_spectra(other, own, plan[at.USED], products)
             _add_up(bands, products, row(products, 0, seen))
             for k in range(seen):
                 likeness[k] *= products[k]
@@ -226,7 +174,7 @@ def _featurise(plan: Plan, spectra: Reals, lost: Reals, level: np.float32, work:
         features[wide - 1] = F(t) * _TIME
 
 
-@part
+@rounded_part
 def _multiply_spectra(a: Reals, b: Reals, used: int, out: Reals) -> None:
     """Write ``a`` times ``b``'s conjugate, its real part; 0 beyond ``used``."""
     bins = out.size
@@ -237,13 +185,13 @@ def _multiply_spectra(a: Reals, b: Reals, used: int, out: Reals) -> None:
         out[k] = _ZERO
 
 
-@part
+@rounded_part
 def _add_silence(powers: Reals) -> None:
     for k in range(powers.size):
         powers[k] += _SILENCE
 
 
-@part
+@rounded_part
 def _add_up(bands: int, x: Reals, out: Reals) -> None:
     """Add neighbours up; ``out`` may be the beginning of ``x``."""
     if bands == 1:
@@ -255,114 +203,73 @@ def _add_up(bands: int, x: Reals, out: Reals) -> None:
         out[j] = total
 
 
-@part
+@rounded_part
 def _logarithms(powers: Reals, level: np.float32, out: Reals) -> None:
     share = _ONE / level
     for k in range(out.size):
         out[k] = log(np.sqrt(powers[k]) * share + _FLOOR) * _THIRD + _ONE
 
 
-@part
+@rounded_part
 def _divide_by_roots(p: Reals, q: Reals, out: Reals) -> None:
     for k in range(out.size):
         out[k] = _ONE / (np.sqrt(p[k]) * np.sqrt(q[k]))
 
 
-@part
-def _layer(
-    weights: Reals,
-    w: int,
-    bias: int,
-    count: int,
-    outputs: int,
-    x: Reals,
-    x_step: int,
-    rows: int,
-    y: Reals,
-    y_step: int,
-) -> None:
-    """Write a layer: rows times the weights at ``w``, plus a bias."""
-    multiply(
-        x,
-        x_step,
-        rows,
-        row(weights, w, outputs * count),
-        count,
-        outputs // LANES,
-        row(weights, bias, outputs),
-        _NO_STEP,
-        y,
-        y_step,
-    )
-
-
-@part
+@rounded_part
 def clear(x: Reals) -> None:
     """Write zeros."""
     for k in range(x.size):
         x[k] = _ZERO
 
 
-@part
+@rounded_part
 def _clear_ends(x: Reals, width: int) -> None:
     clear(row(x, 0, width))
     clear(row(x, x.size - width, width))
 
 
-@part
+@rounded_part
 def _leak(x: Reals) -> None:
     for k in range(x.size):
         v = x[k]
         x[k] = v if v > _ZERO else _LEAK * v
 
 
-@part
+@rounded_part
 def _leak_and_add(x: Reals, added: Reals) -> None:
     for k in range(x.size):
         v = x[k]
         x[k] = (v if v > _ZERO else _LEAK * v) + added[k]
 
 
-@part
+@rounded_part
 def _remember(plan: Plan, weights: Reals, mixed: Reals, work: Reals) -> None:
     """Write the recurrent layers' states behind their inputs, frame by frame."""
-    width, frames, units, gates = plan[WIDTH], plan[FRAMES], plan[UNITS], plan[GATES]
-    sums, before = row(work, plan[SUMS], gates), row(work, plan[START], units)
+    width, frames, units, gates = plan[at.WIDTH], plan[at.FRAMES], plan[at.UNITS], plan[at.GATES]
+    sums, before = row(work, plan[at.SUMS], gates), row(work, plan[at.START], units)
+    given = row(work, plan[at.GIVEN_ROWS], frames * gates)
+    inputs, short = (
+        steps(work, plan[at.INPUTS], frames * width),
+        steps(work, plan[at.LOW_INPUTS], units),
+    )
+    step = in_steps(mixed, 2 * width, frames, width, inputs)
+    size = gates * ((units + 1) // 2 + 4) // 2
     clear(before)
-    for g in range(plan[GROUPS]):
-        given = row(work, plan[GIVEN_ROWS], frames * gates)
-        _layer(
-            weights,
-            plan[GIVEN] + g * units * gates,
-            plan[GIVEN_BIAS] + g * gates,
-            units,
-            gates,
-            row(mixed, g * units, mixed.size - g * units),
-            2 * width,
-            frames,
-            given,
-            gates,
-        )
-        held = before
+    for g in range(plan[at.GROUPS]):
+        own = steps(inputs, g * units, inputs.size - g * units)
+        place = plan[at.GIVEN] + g * size
+        layer(weights, place, units, gates, own, width, frames, step, given, gates)
+        held, place = before, plan[at.RECURRENT] + g * size
         for t in range(frames):
-            _layer(
-                weights,
-                plan[RECURRENT] + g * units * gates,
-                plan[RECURRENT_BIAS] + g * gates,
-                units,
-                gates,
-                held,
-                _NO_STEP,
-                _ONE_ROW,
-                sums,
-                _NO_STEP,
-            )
+            size_of = in_steps(held, _NO_STEP, _ONE_ROW, units, short)
+            layer(weights, place, units, gates, short, _NO_STEP, _ONE_ROW, size_of, sums, _NO_STEP)
             now = row(mixed, (2 * t + 1) * width + g * units, units)
             gate(row(given, t * gates, gates), sums, held, now)
             held = now
 
 
-@part
+@rounded_part
 def gate(given: Reals, sums: Reals, held: Reals, now: Reals) -> None:
     """Write the next state of a recurrent layer."""
     n = now.size
@@ -376,55 +283,26 @@ def gate(given: Reals, sums: Reals, held: Reals, now: Reals) -> None:
         now[k] = own[k] + keep[k] * (held[k] - own[k])
 
 
-@part
+@rounded_part
 def _answer(plan: Plan, weights: Reals, work: Reals) -> None:
     """Write the logits of the frames that touch the gap."""
-    width, context, logits = plan[WIDTH], plan[CONTEXT], plan[LOGITS]
-    touching = plan[FRAMES] - context
-    x = row(work, plan[MIXED] + (context - 1) * 2 * width, (touching + 2) * 2 * width)
-    joined = row(work, plan[JOINED], touching * width)
-    _layer_with_early(
-        plan,
-        weights,
-        plan[JOIN],
-        plan[JOIN_BIAS],
-        plan[JOIN_DOWN],
-        plan[JOIN_UP],
-        plan[JOIN_EARLY_BIAS],
-        6 * width,
-        width,
-        x,
-        2 * width,
-        work,
-        joined,
-    )
+    width, context, logits = plan[at.WIDTH], plan[at.CONTEXT], plan[at.LOGITS]
+    touching = plan[at.FRAMES] - context
+    x = row(work, plan[at.MIXED] + (context - 1) * 2 * width, (touching + 2) * 2 * width)
+    joined = row(work, plan[at.JOINED], touching * width)
+    places = plan[at.JOIN], plan[at.JOIN_DOWN], plan[at.JOIN_UP]
+    _layer_with_early(plan, weights, places, 6 * width, width, x, 2 * width, work, joined)
     _leak(joined)
-    _layer_with_early(
-        plan,
-        weights,
-        plan[HEAD],
-        plan[HEAD_BIAS],
-        plan[HEAD_DOWN],
-        plan[HEAD_UP],
-        plan[HEAD_EARLY_BIAS],
-        width,
-        logits,
-        joined,
-        width,
-        work,
-        row(work, plan[LOGIT_ROWS], touching * logits),
-    )
+    places = plan[at.HEAD], plan[at.HEAD_DOWN], plan[at.HEAD_UP]
+    y = row(work, plan[at.LOGIT_ROWS], touching * logits)
+    _layer_with_early(plan, weights, places, width, logits, joined, width, work, y)
 
 
-@part
+@rounded_part
 def _layer_with_early(
     plan: Plan,
     weights: Reals,
-    w: int,
-    bias: int,
-    down: int,
-    up: int,
-    early_bias: int,
+    places: tuple[int, int, int],
     count: int,
     outputs: int,
     x: Reals,
@@ -433,21 +311,29 @@ def _layer_with_early(
     y: Reals,
 ) -> None:
     """Write a layer's products; those of the first frames begin with what an adapter makes."""
-    rows, early, rank = plan[FRAMES] - plan[CONTEXT], plan[EARLY], plan[RANK]
+    w, down, up = places
+    rows, early, rank = plan[at.FRAMES] - plan[at.CONTEXT], plan[at.EARLY], plan[at.RANK]
+    inputs = steps(work, plan[at.INPUTS], x.size)
+    step = in_steps(x, _NO_STEP, _ONE_ROW, x.size, inputs)
     first = min(early, rows - TILE_ROWS)
-    behind = row(x, first * x_step, x.size - first * x_step)
+    behind = steps(inputs, first * x_step, x.size - first * x_step)
     later = row(y, first * outputs, (rows - first) * outputs)
-    _layer(weights, w, bias, count, outputs, behind, x_step, rows - first, later, outputs)
+    layer(weights, w, count, outputs, behind, x_step, rows - first, step, later, outputs)
     if early == 0:
         return
-    low, begun = row(work, plan[LOW], early * rank), row(work, plan[BEGUN], early * outputs)
-    _layer(weights, down, plan[ZEROS], count, rank, x, x_step, early, low, rank)
-    _layer(weights, up, early_bias, rank, outputs, low, rank, early, begun, outputs)
+    low, begun = row(work, plan[at.LOW], early * rank), row(work, plan[at.BEGUN], early * outputs)
+    layer(weights, down, count, rank, inputs, x_step, early, step, low, rank)
+    short = steps(work, plan[at.LOW_INPUTS], low.size)
+    low_step = in_steps(low, _NO_STEP, _ONE_ROW, low.size, short)
+    layer(weights, up, rank, outputs, short, rank, early, low_step, begun, outputs)
+    size = outputs * ((count + 1) // 2) // 2
     multiply(
-        x,
+        inputs,
         x_step,
         early,
-        row(weights, w, outputs * count),
+        step,
+        row(weights, w, size),
+        row(weights, w + size, outputs),
         count,
         outputs // LANES,
         begun,
@@ -457,16 +343,16 @@ def _layer_with_early(
     )
 
 
-@part
+@rounded_part
 def _weigh(
     plan: Plan, weights: Reals, spectra: Reals, level: np.float32, work: Reals, out: Reals
 ) -> None:
     """Write the weighted sum of the drafts, and what its phase adds."""
-    drafts, bins, used = plan[DRAFTS], plan[BINS], plan[USED]
-    frames, context, logits = plan[FRAMES], plan[CONTEXT], plan[LOGITS]
-    share = weights[plan[DRAFT_SHARE]]
+    drafts, bins, used = plan[at.DRAFTS], plan[at.BINS], plan[at.USED]
+    frames, context, logits = plan[at.FRAMES], plan[at.CONTEXT], plan[at.LOGITS]
+    share = weights[plan[at.DRAFT_SHARE]]
     for t in range(frames - context):
-        head = row(work, plan[LOGIT_ROWS] + t * logits, logits)
+        head = row(work, plan[at.LOGIT_ROWS] + t * logits, logits)
         y = row(out, t * 2 * bins, 2 * bins)
         clear(y)
         for d in range(drafts):
@@ -480,7 +366,7 @@ def _weigh(
             y[k], y[bins + k] = own[k], own[bins + k]
 
 
-@part
+@rounded_part
 def _add_draft(logits: Reals, x: Reals, y: Reals) -> None:
     bins = logits.size
     x_im, y_im = row(x, bins, bins), row(y, bins, bins)
@@ -491,7 +377,7 @@ def _add_draft(logits: Reals, x: Reals, y: Reals) -> None:
         y_im[k] += logits[k] * x_im[k]
 
 
-@part
+@rounded_part
 def _grow(added: Reals, level: np.float32, y: Reals) -> None:
     """Add magnitudes along the phase of what stands there."""
     bins = added.size

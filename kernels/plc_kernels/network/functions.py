@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from plc_kernels.compile import exact_part
+from plc_kernels.compile import rounded_part
 
 F = np.float32
 
@@ -60,7 +60,7 @@ _exponent_of = _on_bits(_exponent)
 _mantissa_of = _on_bits(_mantissa)
 
 
-@exact_part
+@rounded_part
 def exp(x: np.float32) -> np.float32:
     """Return e to the x, relative error 2e-7; beyond -87 and 88, and of NaN, held there."""
     x = x if x > LOWEST else LOWEST
@@ -72,7 +72,7 @@ def exp(x: np.float32) -> np.float32:
     return value
 
 
-@exact_part
+@rounded_part
 def log(x: np.float32) -> np.float32:
     """Return the natural logarithm of a normal number above 0; of others, some finite number."""
     e, m = _exponent_of(x), _mantissa_of(x)
@@ -87,14 +87,14 @@ def log(x: np.float32) -> np.float32:
     return value
 
 
-@exact_part
+@rounded_part
 def sigmoid(x: np.float32) -> np.float32:
     """Return 1 / (1 + exp(-x)), relative error 4e-7 from -87 on."""
     value: np.float32 = _ONE / (_ONE + exp(-x))
     return value
 
 
-@exact_part
+@rounded_part
 def tanh(x: np.float32) -> np.float32:
     """Return the hyperbolic tangent, absolute error 2e-7."""
     value: np.float32 = _ONE - _TWO / (_ONE + exp(x + x))

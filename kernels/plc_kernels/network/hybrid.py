@@ -5,7 +5,7 @@
     spectra ─▶ features ─▶ blocks down ─▶ recurrent, both ways ─▶ blocks up ─▶ head ─▶ fill
     (context, gap, context)  └──────────── levels beside ────────────┘ (the gap's frames)
 
-It is what ``plc_training.networks.hybrid.HybridNet`` computes, from the same weights. A grid has
+It is what ``plc_training.networks.hybrid.HybridNet`` computes, of weights in int8. A grid has
 its channels side by side, then bins, then frames. Five bins in a row are one row of five times as
 many channels, so a convolution is one product a frame that it reaches, each beginning with what the
 last one made: nothing is copied. A run takes the same time whatever it is given.
@@ -15,57 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from plc_kernels.compile import exact_part, kernel, part, rounded_part
+from plc_kernels.compile import kernel, rounded_part
+from plc_kernels.network import hybrid_plan as at
 from plc_kernels.network.frames import Plan, clear, gate, turn
 from plc_kernels.network.functions import exp, log
-from plc_kernels.network.hybrid_plan import (
-    B_BIAS,
-    B_BINS,
-    B_LOW,
-    B_MADE,
-    B_MADE_BINS,
-    B_ROWS,
-    B_SKIP,
-    B_WEIGHTS,
-    B_WORDS,
-    BINS,
-    BLOCKS,
-    BORDER,
-    BOTTOM,
-    DRAFTS,
-    FEATURES,
-    FILLED,
-    FIRST,
-    FRAME_TAPS,
-    FRAMES,
-    GIVEN,
-    GIVEN_BIAS,
-    GIVEN_ROWS,
-    HEAD,
-    HEAD_BIAS,
-    INNER,
-    LEVELS,
-    LOGITS,
-    ONE,
-    OTHER,
-    PLACES,
-    RAISED,
-    RECURRENT,
-    RECURRENT_BIAS,
-    SIZES,
-    SPARE,
-    SPECTRA,
-    SPREAD,
-    SPREAD_BIAS,
-    START,
-    STATES,
-    SUMS,
-    TAPS,
-    TIMES,
-    UNITS,
-    WIDE,
-)
-from plc_kernels.network.product import LANES, Reals, multiply, row
+from plc_kernels.network.product import LANES, Reals, Steps, in_steps, layer, multiply, row, steps
 
 F = np.float32
 
@@ -91,9 +45,9 @@ def run_hybrid(
     spectra, lost, work, out
         As for :func:`~plc_kernels.network.frames.run_frames`.
     """
-    frames, spectrum = plan[FRAMES], 2 * plan[BINS]
-    many = plan[DRAFTS] * frames * spectrum
-    made = (plan[INNER] - 2 * plan[SPARE]) * spectrum
+    frames, spectrum = plan[at.FRAMES], 2 * plan[at.BINS]
+    many = plan[at.DRAFTS] * frames * spectrum
+    made = (plan[at.INNER] - 2 * plan[at.SPARE]) * spectrum
     for b in range(lost.size // frames):
         _run(
             plan,
@@ -105,30 +59,30 @@ def run_hybrid(
         )
 
 
-@part
+@rounded_part
 def _run(plan: Plan, weights: Reals, by_bin: Reals, lost: Reals, work: Reals, out: Reals) -> None:
-    frames, bins, drafts = plan[FRAMES], plan[BINS], plan[DRAFTS]
+    frames, bins, drafts = plan[at.FRAMES], plan[at.BINS], plan[at.DRAFTS]
     spectrum = 2 * bins
-    spectra = row(work, plan[SPECTRA], drafts * frames * spectrum)
+    spectra = row(work, plan[at.SPECTRA], drafts * frames * spectrum)
     for d in range(drafts):
         some = d * frames * spectrum
         turn(frames, row(by_bin, some, frames * spectrum), row(spectra, some, frames * spectrum))
     level = _measure(plan, spectra)
     _featurise(plan, weights, spectra, lost, level, work)
-    for k in range(plan[LEVELS]):
+    for k in range(plan[at.LEVELS]):
         _go_down(plan, weights, k, work)
     _remember(plan, weights, work)
-    for j in range(plan[LEVELS]):
+    for j in range(plan[at.LEVELS]):
         _go_up(plan, weights, j, work)
     _answer(plan, weights, spectra, level, work)
-    filled = row(work, plan[FILLED], (plan[INNER] - 2 * plan[SPARE]) * spectrum)
+    filled = row(work, plan[at.FILLED], (plan[at.INNER] - 2 * plan[at.SPARE]) * spectrum)
     turn(spectrum, filled, out)
 
 
-@exact_part
+@rounded_part
 def _measure(plan: Plan, spectra: Reals) -> np.float32:
     """Return the level: the mean magnitude of everything; summed in one order everywhere."""
-    bins, rows = plan[BINS], plan[DRAFTS] * plan[FRAMES]
+    bins, rows = plan[at.BINS], plan[at.DRAFTS] * plan[at.FRAMES]
     total = 0.0
     for t in range(rows):
         re, im = row(spectra, t * 2 * bins, bins), row(spectra, t * 2 * bins + bins, bins)
@@ -145,17 +99,17 @@ def _featurise(
     plan: Plan, weights: Reals, spectra: Reals, lost: Reals, level: np.float32, work: Reals
 ) -> None:
     """Write the features of each bin: logarithms, phases between drafts, place, time, loss."""
-    bins, frames, drafts, count = plan[BINS], plan[FRAMES], plan[DRAFTS], plan[FEATURES]
-    wide, last = (bins + 2 * BORDER) * count, drafts - 1
-    grid = row(work, plan[BLOCKS + B_ROWS], frames * wide)
-    sizes = row(work, plan[SIZES], drafts * bins)
-    values = row(work, plan[SIZES] + drafts * bins, bins)
-    others = row(work, plan[SIZES] + (drafts + 1) * bins, bins)
-    places = row(weights, plan[PLACES], bins)
+    bins, frames, drafts, count = plan[at.BINS], plan[at.FRAMES], plan[at.DRAFTS], plan[at.FEATURES]
+    wide, last = (bins + 2 * at.BORDER) * count, drafts - 1
+    grid = row(work, plan[at.BLOCKS + at.B_ROWS], frames * wide)
+    sizes = row(work, plan[at.SIZES], drafts * bins)
+    values = row(work, plan[at.SIZES] + drafts * bins, bins)
+    others = row(work, plan[at.SIZES] + (drafts + 1) * bins, bins)
+    places = row(weights, plan[at.PLACES], bins)
     for t in range(frames):
         frame = row(grid, t * wide, wide)
         _clear_borders(frame, count)
-        inside = row(frame, BORDER * count, bins * count)
+        inside = row(frame, at.BORDER * count, bins * count)
         own = row(spectra, (last * frames + t) * 2 * bins, 2 * bins)
         own_im = row(own, bins, bins)
         own_size = row(sizes, last * bins, bins)
@@ -178,31 +132,33 @@ def _featurise(
                 others[k] = (x_im[k] * own[k] - x[k] * own_im[k]) * scale
             _scatter(values, inside, drafts + 2 * d, count)
             _scatter(others, inside, drafts + 2 * d + 1, count)
-        time = weights[plan[TIMES] + t]
+        time = weights[plan[at.TIMES] + t]
         for k in range(bins):
             inside[k * count + count - 3] = places[k]
             inside[k * count + count - 2] = time
             inside[k * count + count - 1] = lost[t]
 
 
-@part
+@rounded_part
 def _scatter(x: Reals, out: Reals, first: int, step: int) -> None:
     for k in range(x.size):
         out[first + k * step] = x[k]
 
 
-@part
+@rounded_part
 def _clear_borders(frame: Reals, channels: int) -> None:
-    clear(row(frame, 0, BORDER * channels))
-    clear(row(frame, frame.size - BORDER * channels, BORDER * channels))
+    clear(row(frame, 0, at.BORDER * channels))
+    clear(row(frame, frame.size - at.BORDER * channels, at.BORDER * channels))
 
 
-@part
+@rounded_part
 def _add_products(
-    x: Reals,
+    x: Steps,
     x_step: int,
     rows: int,
+    step: np.float32,
     weights: Reals,
+    scales: Reals,
     count: int,
     outputs: int,
     begin: Reals,
@@ -210,14 +166,16 @@ def _add_products(
     y: Reals,
 ) -> None:
     """Write ``y = begin + x w``; the last panel may do again what was done."""
-    panels = (outputs + LANES - 1) // LANES
-    for p in range(panels):
+    size = (count + 1) // 2 * LANES // 2
+    for p in range((outputs + LANES - 1) // LANES):
         k = min(p * LANES, outputs - LANES)
         multiply(
             x,
             x_step,
             rows,
-            row(weights, p * count * LANES, count * LANES),
+            step,
+            row(weights, p * size, size),
+            row(scales, k, LANES),
             count,
             _ONE_PANEL,
             row(begin, k, begin.size - k),
@@ -227,138 +185,140 @@ def _add_products(
         )
 
 
-@part
+@rounded_part
 def _leak_to(x: Reals, out: Reals) -> None:
     for k in range(out.size):
         v = x[k]
         out[k] = v if v > _ZERO else _LEAK * v
 
 
-@part
+@rounded_part
 def _go_down(plan: Plan, weights: Reals, k: int, work: Reals) -> None:
     """Write the next level: half as many bins."""
-    block = plan[BLOCKS + k * B_WORDS :]
-    frames, low, outputs, rows = plan[FRAMES], block[B_LOW], block[B_MADE], block[B_MADE_BINS]
-    wide, made_wide = (block[B_BINS] + 2 * BORDER) * low, (rows + 2 * BORDER) * outputs
-    grid = row(work, block[B_ROWS], frames * wide)
-    made = row(work, block[B_WORDS + B_ROWS], frames * made_wide)
-    bias = row(weights, block[B_BIAS], outputs)
-    one, other = row(work, plan[ONE], rows * outputs), row(work, plan[OTHER], rows * outputs)
-    count = TAPS * low
-    many = (outputs + LANES - 1) // LANES * LANES * count
+    block = plan[at.BLOCKS + k * at.B_WORDS :]
+    frames, low, outputs, rows = (
+        plan[at.FRAMES],
+        block[at.B_LOW],
+        block[at.B_MADE],
+        block[at.B_MADE_BINS],
+    )
+    wide, made_wide = (block[at.B_BINS] + 2 * at.BORDER) * low, (rows + 2 * at.BORDER) * outputs
+    grid = row(work, block[at.B_ROWS], frames * wide)
+    inputs = steps(work, plan[at.INPUTS], grid.size)
+    step = in_steps(grid, _NO_STEP, _ONE_ROW, grid.size, inputs)
+    made = row(work, block[at.B_WORDS + at.B_ROWS], frames * made_wide)
+    bias = row(weights, block[at.B_BIAS], outputs)
+    one, other = row(work, plan[at.ONE], rows * outputs), row(work, plan[at.OTHER], rows * outputs)
+    count = at.TAPS * low
+    panels = (outputs + LANES - 1) // LANES * LANES
+    scales, many = (
+        row(weights, block[at.B_BIAS] + panels, outputs),
+        panels * ((count + 1) // 2) // 2,
+    )
     for t in range(frames):
-        begin, step = bias, _NO_STEP
-        for tap in range(FRAME_TAPS):
+        begin, apart = bias, _NO_STEP
+        for tap in range(at.FRAME_TAPS):
             f = t + tap - 1
             if 0 <= f < frames:
-                w = row(weights, block[B_WEIGHTS] + tap * many, many)
-                x = row(grid, f * wide, wide)
-                _add_products(x, 2 * low, rows, w, count, outputs, begin, step, one)
-                begin, step = one, outputs
+                w = row(weights, block[at.B_WEIGHTS] + tap * many, many)
+                x = steps(inputs, f * wide, wide)
+                _add_products(x, 2 * low, rows, step, w, scales, count, outputs, begin, apart, one)
+                begin, apart = one, outputs
                 one, other = other, one
         frame = row(made, t * made_wide, made_wide)
         _clear_borders(frame, outputs)
-        _leak_to(begin, row(frame, BORDER * outputs, rows * outputs))
+        _leak_to(begin, row(frame, at.BORDER * outputs, rows * outputs))
 
 
-@part
+@rounded_part
 def _go_up(plan: Plan, weights: Reals, j: int, work: Reals) -> None:
     """Write the level above, from twice as many bins and what went down there."""
-    levels, frames, first, inner = plan[LEVELS], plan[FRAMES], plan[FIRST], plan[INNER]
-    block = plan[BLOCKS + (levels + j) * B_WORDS :]
-    beside = plan[BLOCKS + (levels - 1 - j) * B_WORDS :]
-    low, skip, outputs, rows = block[B_LOW], block[B_SKIP], block[B_MADE], block[B_MADE_BINS]
-    wide, skip_wide = (rows + 2 * BORDER) * low, (rows + 2 * BORDER) * skip
-    raised = row(work, plan[RAISED], inner * max(block[B_BINS] * low, rows * outputs))
-    grid = row(work, plan[WIDE], inner * wide)
+    levels, first, inner = plan[at.LEVELS], plan[at.FIRST], plan[at.INNER]
+    block = plan[at.BLOCKS + (levels + j) * at.B_WORDS :]
+    beside = plan[at.BLOCKS + (levels - 1 - j) * at.B_WORDS :]
+    low, skip, outputs, rows = (
+        block[at.B_LOW],
+        block[at.B_SKIP],
+        block[at.B_MADE],
+        block[at.B_MADE_BINS],
+    )
+    wide, skip_wide = (rows + 2 * at.BORDER) * low, (rows + 2 * at.BORDER) * skip
+    raised = row(work, plan[at.RAISED], inner * max(block[at.B_BINS] * low, rows * outputs))
+    grid = row(work, plan[at.WIDE], inner * wide)
     for t in range(inner):
         frame = row(grid, t * wide, wide)
         _clear_borders(frame, low)
         for k in range(rows):
-            x = row(raised, (t * block[B_BINS] + k // 2) * low, low)
-            y = row(frame, (BORDER + k) * low, low)
+            x = row(raised, (t * block[at.B_BINS] + k // 2) * low, low)
+            y = row(frame, (at.BORDER + k) * low, low)
             for c in range(low):
                 y[c] = x[c]
-    skips = row(work, beside[B_ROWS], frames * skip_wide)
-    bias = row(weights, block[B_BIAS], outputs)
-    one, other = row(work, plan[ONE], rows * outputs), row(work, plan[OTHER], rows * outputs)
-    count, skip_count = TAPS * low, TAPS * skip
+    inputs = steps(work, plan[at.INPUTS], grid.size)
+    step = in_steps(grid, _NO_STEP, _ONE_ROW, grid.size, inputs)
+    skips = row(work, beside[at.B_ROWS] + first * skip_wide, inner * skip_wide)
+    others = steps(work, plan[at.OTHER_INPUTS], skips.size)
+    other_step = in_steps(skips, _NO_STEP, _ONE_ROW, skips.size, others)
+    bias = row(weights, block[at.B_BIAS], outputs)
+    one, other = row(work, plan[at.ONE], rows * outputs), row(work, plan[at.OTHER], rows * outputs)
+    count, skip_count = at.TAPS * low, at.TAPS * skip
     panels = (outputs + LANES - 1) // LANES * LANES
-    many, skip_many = panels * count, panels * skip_count
+    scales = row(weights, block[at.B_BIAS] + panels, outputs)
+    many, skip_many = panels * ((count + 1) // 2) // 2, panels * ((skip_count + 1) // 2) // 2
     for t in range(inner):
-        begin, step = bias, _NO_STEP
-        for tap in range(FRAME_TAPS):
+        begin, apart = bias, _NO_STEP
+        for tap in range(at.FRAME_TAPS):
             f = t + tap - 1
             if 0 <= f < inner:
-                w = row(weights, block[B_WEIGHTS] + tap * many, many)
-                x = row(grid, f * wide, wide)
-                _add_products(x, low, rows, w, count, outputs, begin, step, one)
-                at = block[B_WEIGHTS] + FRAME_TAPS * many + tap * skip_many
-                w = row(weights, at, skip_many)
-                x = row(skips, (first + f) * skip_wide, skip_wide)
-                _add_products(x, skip, rows, w, skip_count, outputs, one, outputs, other)
-                begin, step = other, outputs
+                w = row(weights, block[at.B_WEIGHTS] + tap * many, many)
+                x = steps(inputs, f * wide, wide)
+                _add_products(x, low, rows, step, w, scales, count, outputs, begin, apart, one)
+                place = block[at.B_WEIGHTS] + at.FRAME_TAPS * many + tap * skip_many
+                w = row(weights, place, skip_many)
+                x = steps(others, f * skip_wide, skip_wide)
+                _add_products(
+                    x, skip, rows, other_step, w, scales, skip_count, outputs, one, outputs, other
+                )
+                begin, apart = other, outputs
         _leak_to(begin, row(raised, t * rows * outputs, rows * outputs))
 
 
-@part
+@rounded_part
 def _remember(plan: Plan, weights: Reals, work: Reals) -> None:
     """Add to the lowest level what the recurrent layer makes of it, in both directions."""
-    frames, units, bottom = plan[FRAMES], plan[UNITS], plan[BOTTOM]
-    block = plan[BLOCKS + plan[LEVELS] * B_WORDS :]
-    wide = (block[B_BINS] + 2 * BORDER) * block[B_LOW]
-    inside = BORDER * block[B_LOW]
-    grid = row(work, block[B_ROWS], frames * wide)
+    frames, units, bottom = plan[at.FRAMES], plan[at.UNITS], plan[at.BOTTOM]
+    block = plan[at.BLOCKS + plan[at.LEVELS] * at.B_WORDS :]
+    wide = (block[at.B_BINS] + 2 * at.BORDER) * block[at.B_LOW]
+    inside = at.BORDER * block[at.B_LOW]
+    grid = row(work, block[at.B_ROWS], frames * wide)
     x = row(grid, inside, frames * wide - inside)
     gates = 3 * units
-    given = row(work, plan[GIVEN_ROWS], frames * gates)
-    sums, start = row(work, plan[SUMS], gates), row(work, plan[START], units)
-    states = row(work, plan[STATES], frames * 2 * units)
+    given = row(work, plan[at.GIVEN_ROWS], frames * gates)
+    sums, start = row(work, plan[at.SUMS], gates), row(work, plan[at.START], units)
+    states = row(work, plan[at.STATES], frames * 2 * units)
     clear(start)
+    inputs, short = (
+        steps(work, plan[at.INPUTS], frames * bottom),
+        steps(work, plan[at.OTHER_INPUTS], units),
+    )
+    step = in_steps(x, wide, frames, bottom, inputs)
     for g in range(2):
-        multiply(
-            x,
-            wide,
-            frames,
-            row(weights, plan[GIVEN] + g * bottom * gates, bottom * gates),
-            bottom,
-            gates // LANES,
-            row(weights, plan[GIVEN_BIAS] + g * gates, gates),
-            _NO_STEP,
-            given,
-            gates,
-        )
-        held = start
+        place = plan[at.GIVEN] + g * (gates * ((bottom + 1) // 2 + 4) // 2)
+        layer(weights, place, bottom, gates, inputs, bottom, frames, step, given, gates)
+        held, place = start, plan[at.RECURRENT] + g * (gates * ((units + 1) // 2 + 4) // 2)
         for k in range(frames):
             t = frames - 1 - k if g else k
-            multiply(
-                held,
-                _NO_STEP,
-                _ONE_ROW,
-                row(weights, plan[RECURRENT] + g * units * gates, units * gates),
-                units,
-                gates // LANES,
-                row(weights, plan[RECURRENT_BIAS] + g * gates, gates),
-                _NO_STEP,
-                sums,
-                _NO_STEP,
-            )
+            size = in_steps(held, _NO_STEP, _ONE_ROW, units, short)
+            layer(weights, place, units, gates, short, _NO_STEP, _ONE_ROW, size, sums, _NO_STEP)
             now = row(states, (2 * t + g) * units, units)
             gate(row(given, t * gates, gates), sums, held, now)
             held = now
-    first, inner = plan[FIRST], plan[INNER]
-    raised = row(work, plan[RAISED], inner * bottom)
-    multiply(
-        row(states, first * 2 * units, inner * 2 * units),
-        2 * units,
-        inner,
-        row(weights, plan[SPREAD], 2 * units * bottom),
-        2 * units,
-        bottom // LANES,
-        row(weights, plan[SPREAD_BIAS], bottom),
-        _NO_STEP,
-        raised,
-        bottom,
+    first, inner = plan[at.FIRST], plan[at.INNER]
+    raised = row(work, plan[at.RAISED], inner * bottom)
+    some = row(states, first * 2 * units, inner * 2 * units)
+    inputs = steps(work, plan[at.INPUTS], some.size)
+    step = in_steps(some, _NO_STEP, _ONE_ROW, some.size, inputs)
+    layer(
+        weights, plan[at.SPREAD], 2 * units, bottom, inputs, 2 * units, inner, step, raised, bottom
     )
     for t in range(inner):
         y, added = row(raised, t * bottom, bottom), row(x, (first + t) * wide, bottom)
@@ -368,40 +328,40 @@ def _remember(plan: Plan, weights: Reals, work: Reals) -> None:
 
 @rounded_part
 def _answer(plan: Plan, weights: Reals, spectra: Reals, level: np.float32, work: Reals) -> None:
-    """Write the weighted sum of the drafts, and what is added along its phase.
-
-    As :func:`_featurise`, of two products: which of them is fused with the sum is not left to the
-    compiler, which chooses anew where this is compiled into another kernel.
-    """
-    drafts, bins, frames = plan[DRAFTS], plan[BINS], plan[FRAMES]
-    spare, inner = plan[SPARE], plan[INNER]
-    block = plan[BLOCKS + (2 * plan[LEVELS] - 1) * B_WORDS :]
-    outputs = block[B_MADE]
-    raised = row(work, plan[RAISED], inner * bins * outputs)
-    logits = row(work, plan[LOGITS], bins * LANES)
+    """Write the weighted sum of the drafts, and what is added along its phase."""
+    drafts, bins, frames = plan[at.DRAFTS], plan[at.BINS], plan[at.FRAMES]
+    spare, inner = plan[at.SPARE], plan[at.INNER]
+    block = plan[at.BLOCKS + (2 * plan[at.LEVELS] - 1) * at.B_WORDS :]
+    outputs = block[at.B_MADE]
+    raised = row(work, plan[at.RAISED], inner * bins * outputs)
+    logits = row(work, plan[at.LOGITS], bins * LANES)
+    inputs = steps(work, plan[at.INPUTS], raised.size)
+    step = in_steps(raised, _NO_STEP, _ONE_ROW, raised.size, inputs)
     for t in range(inner - 2 * spare):
-        multiply(
-            row(raised, (spare + t) * bins * outputs, bins * outputs),
+        x = steps(inputs, (spare + t) * bins * outputs, bins * outputs)
+        place = plan[at.HEAD]
+        layer(
+            weights,
+            place,
+            outputs,
+            _NO_STEP + LANES,
+            x,
             outputs,
             bins,
-            row(weights, plan[HEAD], outputs * LANES),
-            outputs,
-            _ONE_PANEL,
-            row(weights, plan[HEAD_BIAS], LANES),
-            _NO_STEP,
+            step,
             logits,
             _NO_STEP + LANES,
         )
-        y = row(work, plan[FILLED] + t * 2 * bins, 2 * bins)
+        y = row(work, plan[at.FILLED] + t * 2 * bins, 2 * bins)
         y_im = row(y, bins, bins)
         clear(y)
         for d in range(drafts):
-            at = (d * frames + plan[FIRST] + spare + t) * 2 * bins
-            x, x_im = row(spectra, at, bins), row(spectra, at + bins, bins)
+            place = (d * frames + plan[at.FIRST] + spare + t) * 2 * bins
+            own, own_im = row(spectra, place, bins), row(spectra, place + bins, bins)
             for k in range(bins):
                 a, b = logits[k * LANES + 2 * d], logits[k * LANES + 2 * d + 1]
-                y[k] += a * x[k] - b * x_im[k]
-                y_im[k] += a * x_im[k] + b * x[k]
+                y[k] += a * own[k] - b * own_im[k]
+                y_im[k] += a * own_im[k] + b * own[k]
         for k in range(bins):
             more = logits[k * LANES + 2 * drafts]
             added = more if more > _LINEAR else log(_ONE + exp(more))

@@ -9,8 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.network.plan import MOST, Tensors, Weights, filled_up, require
-from plc_kernels.network.product import LANES, TILE_PANELS, TILE_ROWS, in_panels
+from plc_kernels.network.plan import MOST, Tensors, Weights, require
+from plc_kernels.network.product import (
+    LANES,
+    MOST_INPUTS,
+    TILE_PANELS,
+    TILE_ROWS,
+    in_int8,
+    in_panels,
+    stored,
+)
 
 # Sizes.
 (
@@ -34,14 +42,10 @@ direction; its inputs."""
     PLACES,
     TIMES,
     GIVEN,
-    GIVEN_BIAS,
     RECURRENT,
-    RECURRENT_BIAS,
     SPREAD,
-    SPREAD_BIAS,
     HEAD,
-    HEAD_BIAS,
-) = range(10, 20)
+) = range(10, 16)
 
 # Where rows lie in the memory of a run, and its size.
 (
@@ -57,14 +61,17 @@ direction; its inputs."""
     OTHER,
     LOGITS,
     FILLED,
+    INPUTS,
+    OTHER_INPUTS,
     WORK,
-) = range(20, 33)
+) = range(16, 31)
 
-BLOCKS = 33
+BLOCKS = 31
 """Where the words of blocks begin."""
 
 # Words of a block: bins and channels of what it takes, and of the level beside it that it takes,
-# too (upwards); bins and channels of what it makes; where its weights and biases lie, and its rows.
+# too (upwards); bins and channels of what it makes; where its panels lie, its biases with scales
+# behind them, and its rows.
 (
     B_BINS,
     B_LOW,
@@ -143,6 +150,7 @@ def plan_hybrid(
     require(first >= 0 and inner >= TILE_ROWS and inner > 2 * spare, "too few frames")
     require(bottom % LANES == 0 and 3 * units % LANES == 0, "its width")
     require(3 * units >= TILE_PANELS * LANES, "its width")
+    require(max(bottom, 2 * units, TAPS * max(channels)) <= MOST_INPUTS, "its width")
     words = sizes.drafts, sizes.bins, sizes.frames, first, inner, spare, levels, features
     plan[: len(words)] = words
     plan[UNITS] = units
@@ -166,8 +174,7 @@ def plan_hybrid(
     outputs = 2 * sizes.drafts + 1
     require(outputs <= LANES, "too many drafts")
     head = made.tensor("head.weight", (outputs, low, 1, 1))[:, :, 0, 0]
-    made.keep(HEAD, in_panels(head.T))
-    made.keep(HEAD_BIAS, filled_up(made.tensor("head.bias", (outputs,))))
+    made.keep(HEAD, stored(head.T, made.tensor("head.bias", (outputs,))))
     return plan, np.concatenate(made.parts)
 
 
@@ -184,15 +191,19 @@ def _block(
     require(outputs >= LANES, "its channels")
     at = BLOCKS + number * B_WORDS
     weight = made.tensor(f"{name}.convolution.weight", (outputs, sum(taken), TAPS, FRAME_TAPS))
+    numbers, scales = in_int8(weight.reshape(outputs, -1).T)
+    whole_numbers = numbers.T.reshape(weight.shape)
     begins = [min(LANES * p, outputs - LANES) for p in range(-(-outputs // LANES))]
     panels = []
     for begin, count in zip((0, taken[0]), taken, strict=False):
         for tap in range(FRAME_TAPS):
-            part = weight[:, begin : begin + count, :, tap].transpose(2, 1, 0)
+            part = whole_numbers[:, begin : begin + count, :, tap].transpose(2, 1, 0)
             rows = part.reshape(TAPS * count, outputs)
-            panels += [np.ascontiguousarray(rows[:, k : k + LANES]).ravel() for k in begins]
+            panels += [in_panels(rows[:, k : k + LANES]) for k in begins]
     made.keep(at + B_WEIGHTS, np.concatenate(panels))
-    made.keep(at + B_BIAS, made.tensor(f"{name}.convolution.bias", (outputs,)))
+    bias = made.tensor(f"{name}.convolution.bias", (outputs,))
+    beyond = 0, -outputs % LANES
+    made.keep(at + B_BIAS, np.append(np.pad(bias, beyond), np.pad(scales, beyond)))
 
 
 def _recurrent(made: Weights, units: int, bins: int, channels: int) -> None:
@@ -205,13 +216,12 @@ def _recurrent(made: Weights, units: int, bins: int, channels: int) -> None:
     given, own = biases[:, : 3 * units].copy(), biases[:, 3 * units :].copy()
     given[:, : 2 * units] += own[:, : 2 * units]
     own[:, : 2 * units] = 0.0
-    made.keep(GIVEN, np.concatenate([in_panels(each[:, ours].T) for each in by_input]))
-    made.keep(GIVEN_BIAS, given)
-    made.keep(RECURRENT, np.concatenate([in_panels(each.T) for each in by_state]))
-    made.keep(RECURRENT_BIAS, own)
-    spread = made.tensor("spread.weight", (2 * units, bottom))
-    made.keep(SPREAD, in_panels(spread[:, ours]))
-    made.keep(SPREAD_BIAS, made.tensor("spread.bias", (bottom,))[ours])
+    layers = [stored(by_input[g][:, ours].T, given[g]) for g in range(2)]
+    made.keep(GIVEN, np.concatenate(layers))
+    layers = [stored(by_state[g].T, own[g]) for g in range(2)]
+    made.keep(RECURRENT, np.concatenate(layers))
+    spread = made.tensor("spread.weight", (2 * units, bottom))[:, ours]
+    made.keep(SPREAD, stored(spread, made.tensor("spread.bias", (bottom,))[ours]))
 
 
 def lay_out(plan: NDArray[np.int64]) -> int:
@@ -249,29 +259,32 @@ def lay_out(plan: NDArray[np.int64]) -> int:
         plan[place] = weights
         weights += -(-need // LANES) * LANES
     raised, wide, one, work = inner * bottom, bins * 0, bins * 0, bins * 0
+    inputs, others = frames * max(bottom, 2 * units), units
     for b in range(2 * levels):
         at = BLOCKS + b * B_WORDS
         outputs, made_bins = plan[at + B_MADE], plan[at + B_MADE_BINS]
         panels = -(-outputs // LANES) * LANES
         plan[at + B_WEIGHTS] = weights
-        weights += FRAME_TAPS * TAPS * (plan[at + B_LOW] + plan[at + B_SKIP]) * panels
+        pairs = (TAPS * plan[at + B_LOW] + 1) // 2 + (TAPS * plan[at + B_SKIP] + 1) // 2
+        need = FRAME_TAPS * panels * pairs // 2
+        weights += -(-need // LANES) * LANES
         plan[at + B_BIAS] = weights
-        weights += panels
+        weights += 2 * panels
         one = max(one, made_bins * outputs)
         if b >= levels:
             raised = max(raised, inner * made_bins * outputs)
             wide = max(wide, inner * (made_bins + 2 * BORDER) * plan[at + B_LOW])
-    for place, need in (
-        (GIVEN, 6 * bottom * units),
-        (GIVEN_BIAS, 6 * units),
-        (RECURRENT, 6 * units * units),
-        (RECURRENT_BIAS, 6 * units),
-        (SPREAD, 2 * units * bottom),
-        (SPREAD_BIAS, bottom),
-        (HEAD, low * LANES),
-        (HEAD_BIAS, LANES + bins * 0),
+            others = max(others, inner * (made_bins + 2 * BORDER) * plan[at + B_SKIP])
+        else:
+            inputs = max(inputs, frames * (plan[at + B_BINS] + 2 * BORDER) * plan[at + B_LOW])
+    for place, count, outputs in (
+        (GIVEN, bottom, 6 * units),
+        (RECURRENT, units, 6 * units),
+        (SPREAD, 2 * units, bottom),
+        (HEAD, low, LANES + bins * 0),
     ):
         plan[place] = weights
+        need = outputs * ((count + 1) // 2 + 4) // 2
         weights += -(-need // LANES) * LANES
     for place, need in (
         (SPECTRA, drafts * frames * 2 * bins),
@@ -286,6 +299,9 @@ def lay_out(plan: NDArray[np.int64]) -> int:
         (OTHER, one),
         (LOGITS, bins * LANES),
         (FILLED, (inner - 2 * plan[SPARE]) * 2 * bins),
+        # Of int16, and one more.
+        (INPUTS, max(inputs, raised, wide) // 2 + 1),
+        (OTHER_INPUTS, others // 2 + 1),
     ):
         plan[place] = work
         work += -(-need // LANES) * LANES

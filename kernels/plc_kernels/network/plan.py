@@ -5,14 +5,14 @@ in which products read them). Both are written once and read by all streams. A r
 memory ``work`` (float32, ``plan[WORK]`` numbers).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.network.product import LANES, TILE_PANELS, TILE_ROWS, in_panels
+from plc_kernels.network.product import LANES, MOST_INPUTS, TILE_PANELS, TILE_ROWS, stored
 
 # Sizes.
 (
@@ -38,29 +38,20 @@ of each, and the numbers of its gates in whole panels; frames before the gap, an
 early adapters in whole panels, and the frames that these change; outputs of a frame in whole
 panels."""
 
-# Where things lie in the weights.
+# Where layers lie in the weights, and the share of the last draft.
 (
     ENTER,
-    ENTER_BIAS,
     MIX,
-    MIX_BIAS,
     GIVEN,
-    GIVEN_BIAS,
     RECURRENT,
-    RECURRENT_BIAS,
     JOIN,
-    JOIN_BIAS,
     HEAD,
-    HEAD_BIAS,
     JOIN_DOWN,
     JOIN_UP,
-    JOIN_EARLY_BIAS,
     HEAD_DOWN,
     HEAD_UP,
-    HEAD_EARLY_BIAS,
-    ZEROS,
     DRAFT_SHARE,
-) = range(15, 35)
+) = range(15, 26)
 
 # Where rows lie in the memory of a run, and its size.
 (
@@ -77,10 +68,12 @@ panels."""
     POWERS,
     SPECTRA,
     FILLED,
+    INPUTS,
+    LOW_INPUTS,
     WORK,
-) = range(35, 49)
+) = range(26, 42)
 
-COUNT = 49
+COUNT = 42
 """Words of a plan."""
 
 
@@ -90,24 +83,6 @@ MOST = 1 << 15
 
 class UnfitError(ValueError):
     """The weights are not those of such a network."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adapter:
-    """What is added to a layer's weights: the product of two small matrices.
-
-    Attributes
-    ----------
-    place : int
-        Of the layer's first panel among the weights.
-    down : float32, shape (inputs, rank)
-    up : float32, shape (rank, outputs)
-        Filled up with zeros to whole panels.
-    """
-
-    place: int
-    down: NDArray[np.float32]
-    up: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,16 +122,7 @@ def plan_frames(
     """Return the plan and the weights of a causal network.
 
     Adapters of all frames are added to the weights that they change. Those of the first frames stay
-    apart: they are 1 % of the work. Parameters and errors are those of :func:`plan_apart`.
-    """
-    plan, weights, adapters = plan_apart(tensors, sizes)
-    return plan, add_adapters(weights, adapters)
-
-
-def plan_apart(
-    tensors: Tensors, sizes: FramesSizes
-) -> tuple[NDArray[np.int64], NDArray[np.float32], list[Adapter]]:
-    """Return the plan of a causal network, its weights, and what is yet to be added to them.
+    apart: they are 1 % of the work.
 
     Parameters
     ----------
@@ -195,20 +161,20 @@ def plan_apart(
     lay_out(made.plan)
     require(touching >= TILE_ROWS, "too few frames")
     require(width % LANES == 0 and width % groups == 0, "its width")
+    require(max(made.plan[FEATURES], 2 * width) * 3 <= MOST_INPUTS, "its width")
     require(made.plan[GATES] >= TILE_PANELS * LANES, "its width")
-    made.convolution("enter", (width, int(made.plan[FEATURES]), 3), ENTER, ENTER_BIAS)
-    made.convolution("mix", (width, width, 3), MIX, MIX_BIAS)
+    made.convolution("enter", (width, int(made.plan[FEATURES]), 3), ENTER)
+    made.convolution("mix", (width, width, 3), MIX)
     made.recurrent(groups, width // groups)
     join, head = (width, 2 * width, 3), (outputs, width, 1)
-    join_bias = made.convolution("join", join, JOIN, JOIN_BIAS)
-    head_bias = made.convolution("head", head, HEAD, HEAD_BIAS)
+    join_bias = made.convolution("join", join, JOIN)
+    head_bias = made.convolution("head", head, HEAD)
     if has_early:
         require(TILE_ROWS <= sizes.early_frames <= touching, "its early frames")
-        made.early("early_join", join, join_bias, JOIN_DOWN, JOIN_UP, JOIN_EARLY_BIAS)
-        made.early("early_head", head, head_bias, HEAD_DOWN, HEAD_UP, HEAD_EARLY_BIAS)
-    made.keep(ZEROS, np.zeros(made.plan[RANK]))
+        made.early("early_join", join, join_bias, JOIN_DOWN, JOIN_UP)
+        made.early("early_head", head, head_bias, HEAD_DOWN, HEAD_UP)
     made.keep(DRAFT_SHARE, np.array([sizes.draft_share]))
-    return made.plan, np.concatenate(made.parts), made.adapters
+    return made.plan, np.concatenate(made.parts)
 
 
 def lay_out(plan: NDArray[np.int64]) -> int:
@@ -231,31 +197,23 @@ def lay_out(plan: NDArray[np.int64]) -> int:
     plan[SEEN], plan[FEATURES], plan[UNITS] = seen, features, units
     plan[GATES], plan[LOGITS] = gates, logits
     adapts = rank > 0
-    weights = 0
-    for k, need in enumerate(
+    weights = width * 0
+    for k, (count, outputs) in enumerate(
         (
-            3 * features * width,
-            width,
-            3 * width * width,
-            width,
-            width * gates,
-            groups * gates,
-            width * gates,
-            groups * gates,
-            6 * width * width,
-            width,
-            width * logits,
-            logits,
-            6 * width * rank,
-            rank * width,
-            width * adapts,
-            width * rank,
-            rank * logits,
-            logits * adapts,
-            rank,
+            (3 * features, width),
+            (3 * width, width),
+            (units, groups * gates),
+            (units, groups * gates),
+            (6 * width, width),
+            (width, logits),
+            (6 * width, rank),
+            (rank, width * adapts),
+            (width, rank),
+            (rank, logits * adapts),
         )
     ):
         plan[ENTER + k] = weights
+        need = outputs * ((count + 1) // 2 + 4) // 2
         weights += -(-need // LANES) * LANES
     plan[DRAFT_SHARE] = weights
     at = 0
@@ -275,25 +233,15 @@ def lay_out(plan: NDArray[np.int64]) -> int:
             2 * bins,
             drafts * frames * 2 * bins,
             touching * 2 * bins,
+            # Of int16, and one more.
+            (frames + 2) * max(features, 2 * width) // 2 + 1,
+            max(early * rank, units) // 2 + 1,
         )
     ):
         plan[FEATURE_ROWS + k] = at
         at += -(-need // LANES) * LANES
     plan[WORK] = at
     return int(weights + LANES)
-
-
-def add_adapters(weights: NDArray[np.float32], adapters: Sequence[Adapter]) -> NDArray[np.float32]:
-    """Return the weights with adapters added to those of their layers."""
-    made = weights.copy()
-    for each in adapters:
-        inputs, rank = each.down.shape
-        panels = each.up.reshape(rank, -1, 1, LANES)
-        layer = made[each.place : each.place + inputs * each.up.shape[1]]
-        layer = layer.reshape(-1, inputs, LANES)
-        for r in range(rank):  # in one order everywhere, which a library's product is not
-            layer += each.down[:, r, None] * panels[r]
-    return made
 
 
 def operations(plan: NDArray[np.int64]) -> int:
@@ -320,7 +268,6 @@ class Weights:
     def __init__(self, tensors: Tensors, words: int) -> None:
         self.plan = np.zeros(words, np.int64)
         self.parts: list[NDArray[np.float32]] = []
-        self.adapters: list[Adapter] = []
         self._tensors = tensors
         self._size = 0
 
@@ -349,22 +296,21 @@ class Weights:
         return values
 
     def convolution(
-        self, name: str, shape: tuple[int, int, int], place: int, bias: int
+        self, name: str, shape: tuple[int, int, int], place: int
     ) -> NDArray[np.float32]:
-        """Keep a convolution, and its adapter apart; return its bias, with the adapter's."""
+        """Keep a convolution, its adapter added to it; return its bias."""
         outputs, inputs, taps = shape
         weight = _rows(self.tensor(f"{name}.weight", shape))
-        offset = self.tensor(f"{name}.bias", (outputs,))
+        bias = self.tensor(f"{name}.bias", (outputs,))
         if f"{name}.down.weight" in self._tensors:
             rank = self.shape(f"{name}.down.weight", 3)[0]
             down = _rows(self.tensor(f"{name}.down.weight", (rank, inputs, taps)))
-            up = np.zeros((rank, whole(outputs)), np.float32)
-            up[:, :outputs] = _rows(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))
-            self.adapters.append(Adapter(place=self._size, down=down, up=up))
-            offset = offset + self.tensor(f"{name}.up.bias", (outputs,))
-        self.keep(place, in_panels(weight))
-        self.keep(bias, offset)
-        return offset
+            up = _rows(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))
+            for r in range(rank):  # in one order everywhere, which a library's product is not
+                weight = weight + down[:, r, None] * up[r]
+            bias = bias + self.tensor(f"{name}.up.bias", (outputs,))
+        self.keep(place, stored(weight, bias))
+        return bias
 
     def early(
         self,
@@ -373,7 +319,6 @@ class Weights:
         of_layer: NDArray[np.float32],
         down: int,
         up: int,
-        bias: int,
     ) -> None:
         """Keep an adapter of the first frames; add its layer's bias to its own."""
         outputs, inputs, taps = shape
@@ -382,14 +327,13 @@ class Weights:
         low = _rows(self.tensor(f"{name}.down.weight", (rank, inputs, taps)))
         high = np.zeros((whole(rank), outputs), np.float32)
         high[:rank] = _rows(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))
-        self.keep(down, in_panels(low))
-        self.keep(up, in_panels(high))
-        self.keep(bias, of_layer + self.tensor(f"{name}.up.bias", (outputs,)))
+        self.keep(down, stored(low, np.zeros(rank, np.float32)))
+        self.keep(up, stored(high, of_layer + self.tensor(f"{name}.up.bias", (outputs,))))
 
     def recurrent(self, groups: int, units: int) -> None:
         """Keep the recurrent layers; biases that are only added are added up."""
         names = [f"gru.parts.{g}" for g in range(groups)] if groups > 1 else ["gru"]
-        kept: tuple[list[NDArray[np.float32]], ...] = ([], [], [], [])
+        kept: tuple[list[NDArray[np.float32]], ...] = ([], [])
         for name in names:
             by_input = self.tensor(f"{name}.inputs", (1, 3 * units, units))[0]
             by_state = self.tensor(f"{name}.recurrent", (1, 3 * units, units))[0]
@@ -397,12 +341,9 @@ class Weights:
             given, own = given.copy(), own.copy()
             given[: 2 * units] += own[: 2 * units]
             own[: 2 * units] = 0.0
-            kept[0].append(in_panels(by_input.T))
-            kept[1].append(filled_up(given))
-            kept[2].append(in_panels(by_state.T))
-            kept[3].append(filled_up(own))
-        places = GIVEN, GIVEN_BIAS, RECURRENT, RECURRENT_BIAS
-        for place, values in zip(places, kept, strict=True):
+            kept[0].append(stored(by_input.T, given))
+            kept[1].append(stored(by_state.T, own))
+        for place, values in zip((GIVEN, RECURRENT), kept, strict=True):
             self.keep(place, np.concatenate(values))
 
 
@@ -414,13 +355,6 @@ def _rows(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 def whole(n: int) -> int:
     """Return ``n`` rounded up to whole panels."""
     return -(-int(n) // LANES) * LANES
-
-
-def filled_up(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return values with zeros up to whole panels."""
-    wide = np.zeros(whole(values.size), np.float32)
-    wide[: values.size] = values
-    return wide
 
 
 def require(fits: bool, what: str) -> None:

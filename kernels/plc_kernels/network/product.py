@@ -1,9 +1,10 @@
-"""The product of a layer: rows times weights, with its sums in registers.
+"""The product of a layer: rows times weights, in whole numbers, with its sums in registers.
 
-Loops over arrays reach two thirds of the speed, as their sums go through memory. A tile is written
-as LLVM's vectors of 16 numbers instead, which become two registers of AVX2, one of AVX-512, four
-of NEON or of WebAssembly. Weights lie in *panels* of 16 outputs, each of shape (inputs, 16), in the
-order in which they are read.
+Weights are int8, with a scale for each output; inputs become whole steps of at most :data:`STEPS`,
+as int16. Products of pairs are summed in int32, so a sum is the same in whatever order it is taken,
+and a layer the same to the last bit on every processor. Weights lie in *panels* of 16 outputs, each
+of shape (pairs of inputs, 16, 2), in the order in which they are read. A tile is written as LLVM's
+vectors of 16 sums: an instruction multiplies and adds the pairs of 4 (SSE), 8 (AVX2) or 16 of them.
 """
 
 from typing import Any
@@ -15,7 +16,8 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
-from plc_kernels.compile import part
+from plc_kernels import denormals
+from plc_kernels.compile import rounded_part
 
 LANES = 16
 """Outputs of a panel."""
@@ -23,38 +25,113 @@ TILE_ROWS = 6
 """Rows of a product that has more than one: no fewer."""
 TILE_PANELS = 4
 """Panels of a product of one row: no fewer."""
+STEPS, _WEIGHT_STEPS = 4095, 127
+"""Of the largest input, and of the largest weight of an output."""
+MOST_INPUTS = (2**31 - 1) // (STEPS * _WEIGHT_STEPS)
+"""Of so many no sum is too large for int32; of more it begins anew from the least."""
+PAIRS = "plck_pairs"
+"""Function of two vectors of int16 that WebAssembly's code calls, and whoever emits it defines."""
+
+F = np.float32
+_ZERO, _STEPS, _LEAST = F(0.0), F(STEPS), F(1e-30)
+# Added to a small number, it leaves the number's nearest integer in the lowest bits.
+_ROUNDING = 1.5 * 2.0**23
+_NO_STEP: Any = np.int64(0)
 
 Reals = NDArray[np.float32]
+Steps = NDArray[np.int16]
 
 
-def _make_row(_context: Any, array: Any, at: Any, count: Any) -> Any:
-    """Return the signature of :data:`row`, and its generator."""
+def _part_of(item_type: Any) -> Any:
+    """Return the function that gives a part of an array, as an array of a type."""
 
-    def generate(context: Any, build: Any, signature: Any, given: Any) -> Any:
-        from_array, begin, size = given
-        made = context.make_array(array)(context, build)
-        item = context.get_constant(types.intp, 4)
-        populate_array(
-            made,
-            data=build.gep(context.make_array(array)(context, build, from_array).data, [begin]),
-            shape=[size],
-            strides=[item],
-            itemsize=item,
-            meminfo=None,
-        )
-        return made._getvalue()
+    def make(_context: Any, array: Any, at: Any, count: Any) -> Any:
+        made_type = types.Array(item_type, 1, "C")
 
-    return array(array, types.intp, types.intp), generate
+        def generate(context: Any, build: Any, signature: Any, given: Any) -> Any:
+            from_array, begin, size = given
+            made = context.make_array(made_type)(context, build)
+            place = build.gep(context.make_array(array)(context, build, from_array).data, [begin])
+            item = context.get_constant(types.intp, item_type.bitwidth // 8)
+            populate_array(
+                made,
+                data=build.bitcast(place, made.data.type),
+                shape=[size],
+                strides=[item],
+                itemsize=item,
+                meminfo=None,
+            )
+            return made._getvalue()
+
+        return made_type(array, types.intp, types.intp), generate
+
+    return intrinsic(make)
 
 
-row: Any = intrinsic(_make_row)
+row: Any = _part_of(types.float32)
 """``row(array, at, count)``: a part of a float32 array; slices take numba longer to compile."""
+steps: Any = _part_of(types.int16)
+"""``steps(array, at, count)``: as many int16 numbers, from an array's number ``at`` on."""
+
+
+def _make_larger(_context: Any, _a: Any, _b: Any) -> Any:
+    """Return the signature of :data:`_larger`, and its generator."""
+
+    def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
+        whole = ir.IntType(32)
+        one, other = (build.bitcast(each, whole) for each in given)
+        other = build.and_(other, whole(0x7FFFFFFF))
+        more = build.select(build.icmp_signed(">", other, one), other, one)
+        return build.bitcast(more, ir.FloatType())
+
+    return types.float32(types.float32, types.float32), generate
+
+
+def _make_rounded(_context: Any, _x: Any) -> Any:
+    """Return the signature of :data:`_rounded`, and its generator."""
+
+    def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
+        moved = build.fadd(given[0], ir.FloatType()(_ROUNDING))
+        return build.trunc(build.bitcast(moved, ir.IntType(32)), ir.IntType(16))
+
+    return types.int16(types.float32), generate
+
+
+_larger: Any = intrinsic(_make_larger)
+"""``_larger(a, b)``: of ``a`` and the magnitude of ``b``; NaN is larger than infinity."""
+_rounded: Any = intrinsic(_make_rounded)
+"""``_rounded(x)``: the nearest whole number, ties to even; of NaN, any."""
+
+
+@rounded_part
+def in_steps(x: Reals, x_step: int, rows: int, count: int, out: Steps) -> np.float32:
+    """Write rows in whole steps, one behind the other; return the step's size.
+
+    Parameters
+    ----------
+    x : float32
+        Rows of ``count`` numbers, ``x_step`` apart.
+    out : int16, written
+        From -:data:`STEPS` to :data:`STEPS`.
+    """
+    largest = _ZERO
+    for r in range(rows):
+        these = row(x, r * x_step, count)
+        for k in range(count):
+            largest = _larger(largest, these[k])
+    share = _STEPS / (largest if not largest < _LEAST else _LEAST)
+    for r in range(rows):
+        these = row(x, r * x_step, count)
+        for k in range(count):
+            out[r * count + k] = _rounded(these[k] * share)
+    return largest / _STEPS
 
 
 def _tile(rows: int, panels: int) -> Any:
     """Return the kernel ``y = begin + x w`` of some rows and panels.
 
-    ``tile(x, x_step, w, count, begin, begin_step, y, y_step)``: a step is the distance of rows.
+    ``tile(x, x_step, w, pairs, scales, step, begin, begin_step, y, y_step)``: steps with a place
+    before them are distances of rows, that alone is the size of one of the inputs.
     """
 
     @intrinsic
@@ -63,24 +140,55 @@ def _tile(rows: int, panels: int) -> Any:
         x: Any,
         x_step: Any,
         w: Any,
-        count: Any,
+        pairs: Any,
+        scales: Any,
+        step: Any,
         begin: Any,
         begin_step: Any,
         y: Any,
         y_step: Any,
     ) -> Any:
-        signature = types.void(x, types.intp, w, types.intp, begin, types.intp, y, types.intp)
+        word = types.intp
+        signature = types.void(x, word, w, word, scales, types.float32, begin, word, y, word)
 
         def generate(context: Any, build: Any, sig: Any, given: Any) -> Any:
             data = [
-                context.make_array(sig.args[k])(context, build, given[k]).data for k in (0, 2, 4, 6)
+                context.make_array(sig.args[k])(context, build, given[k]).data
+                for k in (0, 2, 4, 6, 8)
             ]
-            _generate_tile(build, rows, panels, *data, *(given[k] for k in (1, 3, 5, 7)))
+            _generate_tile(build, rows, panels, *data, *(given[k] for k in (1, 3, 5, 7, 9)))
             return context.get_dummy_value()
 
         return signature, generate
 
     return tile
+
+
+def _lanes(indices: Any) -> Any:
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(indices)), list(indices))
+
+
+def _in_pairs(build: Any, a: Any, b: Any) -> Any:
+    """Return the products of two vectors of int16, each two neighbours added, as int32.
+
+    In the form that LLVM knows as instructions: of ARM one that multiplies and adds, of others one
+    that multiplies and adds neighbours; for WebAssembly :data:`PAIRS`.
+    """
+    sums = ir.VectorType(ir.IntType(32), LANES)
+    ends = [_lanes(range(first, 2 * LANES, 2)) for first in (0, 1)]
+    kind, elsewhere = denormals.generated_for()
+    if kind == "arm":
+        halves = [
+            build.mul(*(build.sext(build.shuffle_vector(each, each, end), sums) for each in (a, b)))
+            for end in ends
+        ]
+    elif elsewhere:
+        return denormals.outside(build, PAIRS, sums, [a, b])
+    else:
+        wide = ir.VectorType(ir.IntType(32), 2 * LANES)
+        products = build.mul(build.sext(a, wide), build.sext(b, wide), flags=("nsw",))
+        halves = [build.shuffle_vector(products, products, end) for end in ends]
+    return build.add(*halves, flags=("nsw",))
 
 
 def _generate_tile(
@@ -89,69 +197,88 @@ def _generate_tile(
     panels: int,
     x: Any,
     w: Any,
+    scales: Any,
     begin: Any,
     y: Any,
     x_step: Any,
-    count: Any,
+    pairs: Any,
+    step: Any,
     begin_step: Any,
     y_step: Any,
 ) -> None:
-    """Write a tile at a builder's place: sums begin, a loop over the inputs, sums end."""
-    real, word = ir.FloatType(), ir.IntType(64)
-    vector = ir.VectorType(real, LANES)
-    undefined = ir.Constant(vector, ir.Undefined)
-    first_lane = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    """Write a tile at a builder's place: a loop over pairs of inputs, then sums begin and end."""
+    real, word, whole = ir.FloatType(), ir.IntType(64), ir.IntType(32)
+    vector, sums_type = ir.VectorType(real, LANES), ir.VectorType(whole, LANES)
+    short = ir.VectorType(ir.IntType(16), 2 * LANES)
 
-    def places(base: Any, step: Any) -> list[Any]:
-        starts = (build.gep(base, [build.mul(step, word(r))]) for r in range(rows))
-        return [build.gep(row, [word(LANES * p)]) for row in starts for p in range(panels)]
-
-    def load(place: Any) -> Any:
-        read = build.load(build.bitcast(place, vector.as_pointer()))
-        read.align = 4
+    def load(place: Any, type_: Any, align: int) -> Any:
+        read = build.load(build.bitcast(place, type_.as_pointer()))
+        read.align = align
         return read
 
-    inputs = [build.gep(x, [build.mul(x_step, word(r))]) for r in range(rows)]
-    weights = [build.gep(w, [build.mul(count, word(LANES * p))]) for p in range(panels)]
-    begun = [load(place) for place in places(begin, begin_step)]
+    def spread(value: Any, type_: Any) -> Any:
+        one = build.insert_element(ir.Constant(type_, ir.Undefined), value, whole(0))
+        return build.shuffle_vector(one, one, _lanes([0] * LANES))
+
+    def rows_of(base: Any, distance: Any) -> list[Any]:
+        return [build.gep(base, [build.mul(distance, word(r))]) for r in range(rows)]
+
+    def places(base: Any, distance: Any) -> list[Any]:
+        return [
+            build.gep(at, [word(LANES * p)])
+            for at in rows_of(base, distance)
+            for p in range(panels)
+        ]
+
+    inputs, bytes_ = rows_of(x, x_step), build.bitcast(w, ir.IntType(8).as_pointer())
+    size = build.mul(pairs, word(2 * LANES))
+    weights = [build.gep(bytes_, [build.mul(size, word(p))]) for p in range(panels)]
     before = build.block
     loop, after = build.append_basic_block("inputs"), build.append_basic_block("written")
     build.branch(loop)
     build.position_at_end(loop)
     k = build.phi(word)
     k.add_incoming(word(0), before)
-    sums = [build.phi(vector) for _ in begun]
-    for each, value in zip(sums, begun, strict=True):
-        each.add_incoming(value, before)
-    read = [load(build.gep(place, [build.mul(k, word(LANES))])) for place in weights]
+    sums = [build.phi(sums_type) for _ in range(rows * panels)]
+    at, pair = build.mul(k, word(2 * LANES)), build.mul(k, word(2))
+    eight = ir.VectorType(ir.IntType(8), 2 * LANES)
+    read = [build.sext(load(build.gep(place, [at]), eight, 1), short) for place in weights]
     made = []
     for r in range(rows):
-        one = build.insert_element(
-            undefined, build.load(build.gep(inputs[r], [k])), ir.IntType(32)(0)
-        )
-        spread = build.shuffle_vector(one, undefined, first_lane)
+        both = spread(load(build.gep(inputs[r], [pair]), whole, 2), sums_type)
+        both = build.bitcast(both, short)
         for p in range(panels):
-            product = build.fmul(spread, read[p], flags=("contract",))
-            made.append(build.fadd(sums[r * panels + p], product, flags=("contract",)))
+            made.append(build.add(sums[r * panels + p], _in_pairs(build, both, read[p])))
     following = build.add(k, word(1))
     k.add_incoming(following, loop)
     for each, value in zip(sums, made, strict=True):
+        each.add_incoming(ir.Constant(sums_type, [0] * LANES), before)
         each.add_incoming(value, loop)
-    build.cbranch(build.icmp_signed("<", following, count), loop, after)
+    build.cbranch(build.icmp_signed("<", following, pairs), loop, after)
     build.position_at_end(after)
-    for place, value in zip(places(y, y_step), made, strict=True):
+    # No product is fused with a sum: not all processors can.
+    factors = [
+        build.fmul(load(build.gep(scales, [word(LANES * p)]), vector, 4), spread(step, vector))
+        for p in range(panels)
+    ]
+    begun = [load(place, vector, 4) for place in places(begin, begin_step)]
+    for number, place in enumerate(places(y, y_step)):
+        value = build.fmul(build.sitofp(made[number], vector), factors[number % panels])
+        value = build.fadd(begun[number], value)
         build.store(value, build.bitcast(place, vector.as_pointer())).align = 4
 
 
 _rows_by_panel, _row_by_panels = _tile(TILE_ROWS, 1), _tile(1, TILE_PANELS)
 
 
-@part
+@rounded_part
 def multiply(
-    x: Reals,
+    x: Steps,
     x_step: int,
     rows: int,
+    step: np.float32,
     w: Reals,
+    scales: Reals,
     count: int,
     panels: int,
     begin: Reals,
@@ -163,26 +290,34 @@ def multiply(
 
     Parameters
     ----------
-    x : float32
+    x : int16
         Rows of ``count`` inputs, ``x_step`` apart: where it is less, they overlap, as the rows of
-        a convolution do.
+        a convolution do. Where ``count`` is odd, one more number is read, and is of no account.
     rows : int
         1, or at least :data:`TILE_ROWS`.
+    step : float
+        What one of the inputs stands for.
     w : float32
-        ``panels`` panels, for one row at least :data:`TILE_PANELS`.
+        ``panels`` panels of int8 numbers, for one row at least :data:`TILE_PANELS`.
+    scales : float32, shape (16 * panels,)
     begin : float32
         What sums begin with, rows ``begin_step`` apart: 0 is one bias for all rows.
     y : float32, written
         Rows of ``16 * panels`` numbers, ``y_step`` apart; apart from all that is read.
     """
+    pairs = (count + 1) // 2
+    size = pairs * LANES // 2
     if rows == 1:
         for p in range(0, panels, TILE_PANELS):
-            k = min(p, panels - TILE_PANELS) * LANES
+            first = min(p, panels - TILE_PANELS)
+            k = first * LANES
             _row_by_panels(
                 x,
                 x_step,
-                row(w, k * count, w.size - k * count),
-                count,
+                row(w, first * size, TILE_PANELS * size),
+                pairs,
+                row(scales, k, TILE_PANELS * LANES),
+                step,
                 row(begin, k, begin.size - k),
                 begin_step,
                 row(y, k, y.size - k),
@@ -191,14 +326,15 @@ def multiply(
         return
     for p in range(panels):
         k = p * LANES
-        panel = row(w, k * count, LANES * count)
         for tile in range(0, rows, TILE_ROWS):
             r = min(tile, rows - TILE_ROWS)
             _rows_by_panel(
-                row(x, r * x_step, x.size - r * x_step),
+                steps(x, r * x_step, count),
                 x_step,
-                panel,
-                count,
+                row(w, p * size, size),
+                pairs,
+                row(scales, k, LANES),
+                step,
                 row(begin, r * begin_step + k, LANES),
                 begin_step,
                 row(y, r * y_step + k, LANES),
@@ -206,11 +342,54 @@ def multiply(
             )
 
 
-def in_panels(matrix: NDArray[np.floating[Any]]) -> Reals:
+@rounded_part
+def layer(
+    weights: Reals,
+    w: int,
+    count: int,
+    outputs: int,
+    x: Steps,
+    x_step: int,
+    rows: int,
+    step: np.float32,
+    y: Reals,
+    y_step: int,
+) -> None:
+    """Write a layer that lies at ``w`` as :func:`stored` makes it; else as :func:`multiply`."""
+    size = outputs * ((count + 1) // 2) // 2
+    multiply(
+        x,
+        x_step,
+        rows,
+        step,
+        row(weights, w, size),
+        row(weights, w + size, outputs),
+        count,
+        outputs // LANES,
+        row(weights, w + size + outputs, outputs),
+        _NO_STEP,
+        y,
+        y_step,
+    )
+
+
+def in_int8(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], Reals]:
+    """Return a matrix of shape (inputs, outputs) in int8, and the scale of each output."""
+    scales = np.abs(matrix).max(axis=0) / F(_WEIGHT_STEPS)
+    return np.rint(matrix / np.maximum(scales, _LEAST)).astype(np.int8), scales
+
+
+def in_panels(matrix: NDArray[np.int8]) -> Reals:
     """Return a matrix of shape (inputs, outputs) in panels, flat; zeros fill the last one up."""
-    count, outputs = matrix.shape
-    panels = -(-outputs // LANES)
-    wide = np.zeros((count, panels * LANES), np.float32)
-    wide[:, :outputs] = matrix
-    flat: Reals = np.ascontiguousarray(wide.reshape(count, panels, LANES).transpose(1, 0, 2))
-    return flat.ravel()
+    pairs, panels = -(-matrix.shape[0] // 2), -(-matrix.shape[1] // LANES)
+    wide = np.zeros((2 * pairs, panels * LANES), np.int8)
+    wide[: matrix.shape[0], : matrix.shape[1]] = matrix
+    flat = wide.reshape(pairs, 2, panels, LANES).transpose(2, 0, 3, 1)
+    return flat.ravel().view(np.float32)
+
+
+def stored(matrix: NDArray[np.float32], bias: NDArray[np.float32]) -> Reals:
+    """Return a layer as kernels read it: panels, scales, and the bias."""
+    numbers, scales = in_int8(matrix)
+    beyond = 0, -bias.size % LANES
+    return np.concatenate([in_panels(numbers), np.pad(scales, beyond), np.pad(bias, beyond)])

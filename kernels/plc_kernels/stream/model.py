@@ -9,7 +9,7 @@ little-endian, with no address in it, so that it can be moved, and shared by all
 Blocks may follow one another: a stream takes those that are for its content and rate.
 
 The ONNX file stays the model's source: :func:`flat_model` is given what was read from it. The
-file from which the block is made is half as long (:mod:`~plc_kernels.stream.model_file`).
+file from which the block is made is hardly shorter (:mod:`~plc_kernels.stream.model_file`).
 """
 
 from typing import Any

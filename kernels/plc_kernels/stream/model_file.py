@@ -1,45 +1,38 @@
-"""A model's file: half as long as the model in memory, which is made of it when it is opened.
+"""A model's file: the model in memory, shorter where its numbers allow, which is made of it.
 
-A model in memory is a block of words and arrays (:mod:`~plc_kernels.stream.model`). Most of its
-weights are float16 numbers, or became float32 only when adapters were added to them, so the file
-holds float16, and the adapters apart; what is read from it is that block, bit for bit. It is words
-(int64, little-endian), then parts of the block in their order, then the adapters, each filled up to
-words::
+A model in memory is a block of words and arrays (:mod:`~plc_kernels.stream.model`). Its largest
+part is int8 numbers, which the file holds as they are; of float32 numbers that are float16 numbers
+it holds these. What is read from it is that block, bit for bit. It is words (int64, little-endian),
+then parts of the block in their order::
 
     0         HEAD
-    | named words | kind, words of the block … | part | part | … | adapter | adapter | … |
+    | named words | kind, words of the block … | part | part | … |
 
     part       int64 as they are, or float16 of the float32 numbers
-    adapter    place in bytes, inputs, outputs, rank; then float32: down (inputs, rank), up (rank,
-               outputs), outputs being whole panels
 
 A file may come from anywhere: nothing is read beyond its end or written beyond the block. Places
 within the block are not taken from it but follow from the sizes, and these are checked.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import inlined, kernel, part, rounded_part
+from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.contour import FEATURES
 from plc_kernels.network import hybrid_plan
 from plc_kernels.network import plan as frames_plan
-from plc_kernels.network.plan import Adapter
 from plc_kernels.network.product import LANES, TILE_PANELS, TILE_ROWS
 from plc_kernels.stream import model as of
 from plc_kernels.stream.arrays import bits, doubles, floats, halves, words
 
-MAGIC = int.from_bytes(b"plcmodl2", "little")
+MAGIC = int.from_bytes(b"plcmodl3", "little")
 """Of this order of words."""
-MAGIC_AT, BYTES, CHECKSUM, BLOCK_BYTES, PARTS, ADAPTERS = range(6)
+MAGIC_AT, BYTES, CHECKSUM, BLOCK_BYTES, PARTS = range(5)
 """The magic number; bytes of the file; sum of all words behind that one; bytes of the block; and
-the numbers of parts and of adapters."""
-HEAD = 6
+the number of parts."""
+HEAD = 5
 AS_IT_IS, HALF = range(2)
 """Kinds of parts."""
-_ADAPTER_WORDS = 4
 _MOST_WORDS = 1 << 24
 # The widest layers of the network that expects a contour, and its largest number: no sum of it
 # becomes infinite.
@@ -54,31 +47,18 @@ _lay_out_block = part(of.lay_out)
 _take_sizes = part(of.take_sizes)
 
 
-def pack(block: bytes, weights: NDArray[np.float32], adapters: Sequence[Adapter]) -> bytes:
+def pack(block: bytes) -> bytes:
     """Return the file of a model.
 
     Parameters
     ----------
     block : bytes
         From :func:`~plc_kernels.stream.model.flat_model`.
-    weights : float32, shape (n,)
-        Its weights before adapters were added.
-    adapters : sequence of Adapter
-        These.
     """
-    given = np.frombuffer(block, np.int64).copy()
-    place = int(given[of.WEIGHTS_AT])
-    given.view(np.float32)[place // 4 : place // 4 + weights.size] = weights
-    kinds, data = _parts(given)
-    for each in adapters:
-        (inputs, rank), outputs = each.down.shape, each.up.shape[1]
-        head = np.array([place + 4 * each.place, inputs, outputs, rank])
-        numbers = np.zeros(2 * _adapter_words(inputs, outputs, rank), np.float32)
-        numbers[: rank * (inputs + outputs)] = np.append(each.down, each.up)
-        data += [head, numbers.view(np.int64)]
+    kinds, data = _parts(np.frombuffer(block, np.int64))
     words = np.zeros(HEAD, np.int64)
     words[[MAGIC_AT, BLOCK_BYTES]] = MAGIC, len(block)
-    words[[PARTS, ADAPTERS]] = len(kinds), len(adapters)
+    words[PARTS] = len(kinds)
     file = np.concatenate([words, np.array(kinds, np.int64).ravel(), *data])
     file[BYTES] = file.nbytes
     file[CHECKSUM] = file[CHECKSUM + 1 :].sum()
@@ -103,14 +83,6 @@ def _parts(block: NDArray[np.int64]) -> tuple[list[tuple[int, int]], list[NDArra
     return kinds, data
 
 
-def _adapter_words(inputs: int, outputs: int, rank: int) -> int:
-    """Return the words of an adapter's numbers."""
-    return (rank * (inputs + outputs) + 1) // 2
-
-
-_words_of = part(_adapter_words)
-
-
 @kernel
 def block_size(file: int, size: int) -> int:
     """Return the bytes of the block that a file makes; 0 if it is no whole file of a model.
@@ -128,8 +100,8 @@ def block_size(file: int, size: int) -> int:
     given = words(file, 0, count)
     if given[MAGIC_AT] != MAGIC or given[BYTES] != size or given[CHECKSUM] != _sum(given):
         return 0
-    parts, adapters, block = given[PARTS], given[ADAPTERS], given[BLOCK_BYTES]
-    if parts < 1 or parts > count or adapters < 0 or adapters > count:
+    parts, block = given[PARTS], given[BLOCK_BYTES]
+    if parts < 1 or parts > count:
         return 0
     at, made = HEAD + 2 * parts, 0
     if at > count:
@@ -146,13 +118,6 @@ def block_size(file: int, size: int) -> int:
             return 0
     if block != 8 * made or block < 8 * of.WORDS:
         return 0
-    for _ in range(adapters):
-        if at + _ADAPTER_WORDS > count or not _fits(given[at : at + _ADAPTER_WORDS], block):
-            return 0
-        inputs, outputs, rank = given[at + 1], given[at + 2], given[at + 3]
-        at += _ADAPTER_WORDS + _words_of(inputs, outputs, rank)
-        if at > count:
-            return 0
     return int(block) if at == count else 0
 
 
@@ -163,23 +128,6 @@ def _sum(given: NDArray[np.int64]) -> int:
     for k in range(CHECKSUM + 1, given.size):
         total += given[k]
     return total
-
-
-@part
-def _fits(adapter: NDArray[np.int64], block: int) -> bool:
-    """Tell whether an adapter is for weights within a block."""
-    at, inputs, outputs, rank = adapter[0], adapter[1], adapter[2], adapter[3]
-    if at < 0 or at % 4 or at > block or rank < 1 or rank > _MOST_WIDTH:
-        return False
-    if (
-        inputs < 1
-        or inputs > _MOST_WORDS
-        or outputs < 1
-        or outputs > _MOST_WORDS
-        or outputs % LANES
-    ):
-        return False
-    return bool(4 * inputs * outputs <= block - at)
 
 
 @kernel
@@ -207,10 +155,6 @@ def open_block(file: int, size: int, block: int) -> int:
             _widen(halves(at, 0, 2 * length), bits(made, 0, 2 * length))
             at += 4 * length
         made += 8 * length
-    for _ in range(given[ADAPTERS]):
-        adapter = words(at, 0, _ADAPTER_WORDS)
-        _add_adapter(block + adapter[0], adapter, at + 8 * _ADAPTER_WORDS)
-        at += 8 * (_ADAPTER_WORDS + _words_of(adapter[1], adapter[2], adapter[3]))
     return 1 if _is_sound(block, room) else 0
 
 
@@ -235,22 +179,6 @@ def _wide(half: int) -> int:
 def _widen(given: NDArray[np.uint16], out: NDArray[np.uint32]) -> None:
     for i in range(given.size):
         out[i] = _wide(np.int64(given[i]))  # type: ignore[arg-type]  # numba: an int
-
-
-@rounded_part
-def _add_adapter(layer: int, adapter: NDArray[np.int64], numbers: int) -> None:
-    """Add an adapter to a layer, as :func:`~plc_kernels.network.plan.add_adapters` does."""
-    inputs, outputs, rank = adapter[1], adapter[2], adapter[3]
-    down = floats(numbers, 0, inputs * rank)
-    up = floats(numbers + 4 * inputs * rank, 0, rank * outputs)
-    weights = floats(layer, 0, inputs * outputs)
-    for p in range(outputs // LANES):
-        for i in range(inputs):
-            panel = weights[(p * inputs + i) * LANES : (p * inputs + i + 1) * LANES]
-            for r in range(rank):
-                begin = r * outputs + p * LANES
-                for k in range(LANES):
-                    panel[k] += down[i * rank + r] * up[begin + k]
 
 
 @part

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.plan import BINS, WORK, FramesSizes, UnfitError, plan_frames
+from tests.kernels.network.int8 import rounded
 
 Reals = NDArray[np.float32]
 Wide = NDArray[np.float64]
@@ -119,17 +120,21 @@ def _convolved(x: Wide, tensors: Tensors, name: str) -> Wide:
         return made
 
     tensors = {key: value.astype(np.float64) for key, value in tensors.items()}
-    out = np.zeros((len(x), 1))
-    if f"{name}.weight" in tensors:
-        out = apply(x, tensors[f"{name}.weight"]) + tensors[f"{name}.bias"]
-    if f"{name}.down.weight" in tensors:
-        low = apply(x, tensors[f"{name}.down.weight"])
-        out = out + apply(low, tensors[f"{name}.up.weight"]) + tensors[f"{name}.up.bias"]
-    return out
+    weight, down = tensors.get(f"{name}.weight"), tensors.get(f"{name}.down.weight")
+    up = tensors.get(f"{name}.up.weight")
+    if weight is None:
+        if down is None or up is None:
+            return np.zeros((len(x), 1))
+        return apply(apply(x, rounded(down)), rounded(up)) + tensors[f"{name}.up.bias"]
+    bias = tensors[f"{name}.bias"]
+    if down is not None and up is not None:
+        weight = weight + np.einsum("or,rik->oik", up[:, :, 0], down)
+        bias = bias + tensors[f"{name}.up.bias"]
+    return apply(x, rounded(weight)) + bias
 
 
 def _remembered(x: Wide, tensors: Tensors, name: str) -> Wide:
-    w, r = (tensors[f"{name}.{key}"][0].astype(np.float64) for key in ("inputs", "recurrent"))
+    w, r = (rounded(tensors[f"{name}.{key}"][0]) for key in ("inputs", "recurrent"))
     given, own = tensors[f"{name}.biases"][0].astype(np.float64).reshape(2, -1)
     units = w.shape[1]
     state, states = np.zeros(units), []
@@ -221,7 +226,7 @@ def test_the_network_is_numpys(name: str, level: float) -> None:
     made = _made(kind, tensors, spectra, lost)
     for k in range(3):
         wanted = _wanted(kind, tensors, spectra[k], lost[k])
-        assert np.abs(made[k] - wanted).max() < 1e-4 * np.abs(wanted).max()
+        assert np.abs(made[k] - wanted).max() < 5e-3 * np.abs(wanted).max()
 
 
 def test_gaps_of_a_batch_are_filled_apart() -> None:

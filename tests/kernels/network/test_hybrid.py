@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from plc_kernels.network.hybrid import run_hybrid
 from plc_kernels.network.hybrid_plan import WORK, HybridSizes, plan_hybrid
 from plc_kernels.network.plan import UnfitError
+from tests.kernels.network.int8 import rounded
 
 Reals = NDArray[np.float32]
 Wide = NDArray[np.float64]
@@ -61,7 +62,7 @@ def _tensors(sizes: HybridSizes, seed: int = 0) -> Tensors:
 
 def _convolve(tensors: Tensors, name: str, x: Wide, stride: int) -> Wide:
     """Return a block of a grid of shape (channels, bins, frames)."""
-    weight = tensors[f"{name}.convolution.weight"].astype(np.float64)
+    weight = rounded(tensors[f"{name}.convolution.weight"])
     padded = np.pad(x, ((0, 0), (2, 2), (1, 1)))
     seen = np.lib.stride_tricks.sliding_window_view(padded, (5, 3), axis=(1, 2))[:, ::stride]
     y = np.einsum("oikl,ibtkl->obt", weight, seen)
@@ -79,7 +80,7 @@ def _recur(tensors: Tensors, x: Wide) -> Wide:
     """Return the states in both directions, shape (frames, 2 * units); ``x`` has frames first."""
     out = np.zeros((len(x), 2 * UNITS))
     for g, order in enumerate((range(len(x)), range(len(x) - 1, -1, -1))):
-        w, r = tensors["gru.inputs"][g], tensors["gru.recurrent"][g]
+        w, r = (rounded(tensors[f"gru.{key}"][g]) for key in ("inputs", "recurrent"))
         given_bias, own_bias = tensors["gru.biases"][g].reshape(2, -1)
         held = np.zeros(UNITS)
         for t in order:
@@ -111,14 +112,16 @@ def _expected(tensors: Tensors, sizes: HybridSizes, spectra: Reals, lost: Reals)
         levels.append(_convolve(tensors, f"down.{k}", levels[-1], 2))
     y = levels[-1]
     states = _recur(tensors, y.reshape(-1, frames).T)
-    y = y + (states @ tensors["spread.weight"] + tensors["spread.bias"]).T.reshape(y.shape)
+    y = y + (states @ rounded(tensors["spread.weight"].T).T + tensors["spread.bias"]).T.reshape(
+        y.shape
+    )
     spare = min(2, sizes.context_frames_after)
     inner = slice(sizes.context_frames - spare, frames - sizes.context_frames_after + spare)
     y = y[..., inner]
     for j, beside in enumerate(levels[-2::-1]):
         y = y.repeat(2, axis=1)[:, : beside.shape[1]]
         y = _convolve(tensors, f"up.{j}", np.concatenate([y, beside[..., inner]]), 1)
-    y = np.einsum("oi,ibt->obt", tensors["head.weight"][:, :, 0, 0], y)
+    y = np.einsum("oi,ibt->obt", rounded(tensors["head.weight"][:, :, 0, 0]), y)
     y = (y + tensors["head.bias"][:, None, None])[..., spare : y.shape[-1] - spare]
     gap = x[..., sizes.context_frames : frames - sizes.context_frames_after]
     made = ((y[:-1:2] + 1j * y[1:-1:2]) * gap).sum(0)
@@ -149,7 +152,7 @@ def test_the_kernels_make_what_the_network_makes(kind: str) -> None:
         run_hybrid(plan, weights, spectra.ravel(), lost.ravel(), work, out.ravel())
         for b in range(2):
             expected = _expected(tensors, sizes, spectra[b], lost[b])
-            assert np.abs(out[b] - expected).max() < 2e-5 * np.abs(expected).max()
+            assert np.abs(out[b] - expected).max() < 2e-3 * np.abs(expected).max()
 
 
 def test_silence_and_its_opposite_are_finite() -> None:

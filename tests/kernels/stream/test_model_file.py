@@ -17,10 +17,10 @@ from tests.kernels.stream.blocks import opened
 
 # With the most bytes that each may have: pages fetch them.
 NAMES = {
-    "speech": 2.4e6,
-    "speech-narrowband": 1.4e6,
-    "music": 5.2e6,
-    "speech-bridge": 1.1e6,
+    "speech": 1.18e6,
+    "speech-narrowband": 0.69e6,
+    "music": 1.31e6,
+    "speech-bridge": 0.55e6,
 }
 Words = NDArray[np.int64]
 
@@ -43,8 +43,6 @@ def test_a_file_makes_the_block_bit_for_bit(name: str, files: dict[str, bytes]) 
     block = opened(files[name])
     assert block is not None
     assert block.tobytes() == expected(name)
-    halved = 1.0 if name == "music" else 0.54  # whose weights are float32 in its ONNX file
-    assert len(files[name]) <= halved * block.nbytes
     assert len(files[name]) < NAMES[name]
 
 
@@ -86,7 +84,6 @@ def test_a_damaged_file_is_refused(name: str, files: dict[str, bytes]) -> None:
 FILE_WORDS = [
     *((stored.BLOCK_BYTES, value) for value in (0, 64, 1 << 40)),
     *((stored.PARTS, value) for value in (0, -1, 13, 1 << 60)),
-    *((stored.ADAPTERS, value) for value in (-1, 1, 1 << 60)),
     *((stored.HEAD, value) for value in (-1, 2)),
     *((stored.HEAD + 1, value) for value in (-8, 0, 1 << 23, 1 << 60)),
 ]
@@ -176,7 +173,7 @@ def test_a_contour_that_could_become_no_number_is_refused(
 def repacked(block: Words) -> bytes:
     """Return the file of a block that was changed."""
     block[of.CHECKSUM] = block[of.CHECKSUM + 1 :].sum()
-    return stored.pack(block.tobytes(), np.zeros(0, np.float32), [])
+    return stored.pack(block.tobytes())
 
 
 def test_weights_without_bounds_are_a_models_own_affair(files: dict[str, bytes]) -> None:

@@ -11,7 +11,7 @@
 #include "plc.h"
 
 /* Words of a file and of the block in its first part: plc_kernels/stream/model_file.py, model.py. */
-enum { BYTES = 1, CHECKSUM = 2, PARTS = 4, HEAD = 6, BLOCK_CHECKSUM = 2, NAMED = 27 };
+enum { BYTES = 1, CHECKSUM = 2, PARTS = 4, HEAD = 5, BLOCK_CHECKSUM = 2, NAMED = 27 };
 /* Parts that are changed: some files have thousands. */
 #define FIRST_PARTS 20
 #define PACKET 320
