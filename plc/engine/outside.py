@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from plc.compiled import DirectCall
 from plc.engine.networks import NETS
-from plc.networks.streams.served import ANSWER_BY, StreamContext, described
-from plc.networks.streams.switch import Switch
+from plc.networks.streams.served import ANSWER_BY, StreamContext, Switch, described
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
 from plc.runtime.runner import NO_TICKET, Outcome
 from plc_kernels.stream import layout, preparation

@@ -7,17 +7,12 @@ figures). Where samples behind the gap are there already, they say nearly all of
 contour is the one on which the voice arrives in step with them.
 """
 
-import importlib.resources
-import io
-import zlib
 from collections.abc import Callable
-from functools import cache
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ModelError
+from plc.predict.contour_model import contour_model
 from plc.predict.history import History
 from plc_kernels.bridge import lead_in_along
 from plc_kernels.contour import (
@@ -34,8 +29,6 @@ from plc_kernels.contour import (
     met_samples,
 )
 from plc_kernels.predict import Bridge, Predictor, run_on_samples
-
-_FILE = "data/contour.npz"
 
 
 class _Following:
@@ -203,32 +196,3 @@ class ContourBridge(_Following):
         """Write how a channel's far side leads back into the gap, as :func:`lead_in_along`."""
         spaces = self.space, self.crossing, self._far_line
         lead_in_along(predictor, c, bridge, *spaces, self._periods[c], self._points[c])
-
-
-@cache
-def contour_model() -> ContourModel:
-    """Return the network of the package; ``plc train contour`` makes it.
-
-    Raises
-    ------
-    ModelError
-        If its file is missing or not sound.
-    """
-    file = importlib.resources.files("plc").joinpath(_FILE)
-    try:
-        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
-            found = [arrays[name].astype(np.float32) for name in ContourModel._fields]
-        model = ContourModel(*found)
-        sound = all(np.isfinite(array).all() for array in model) and _fits(model)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise ModelError(f"cannot read {file}: {error}; install plc again") from error
-    if not sound:
-        raise ModelError(f"{file} is not a network that expects a pitch; install plc again")
-    return model
-
-
-def _fits(model: ContourModel) -> bool:
-    """Tell whether one layer's output is the next one's input."""
-    wide, narrow = model.enter_bias.size, model.middle_bias.size
-    matrices = ((wide, FEATURES), (wide,), (narrow, wide), (narrow,), (POINTS, narrow), (POINTS,))
-    return [array.shape for array in model] == [(FEATURES,), (FEATURES,), *matrices]

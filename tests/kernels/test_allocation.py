@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numba.core.runtime.nrt import rtsys
 
-from plc.predict.contour import ContourBridge, PitchContour, contour_model
+from plc.predict.contour import ContourBridge, PitchContour
+from plc.predict.contour_model import contour_model
 from plc_kernels import (
     ar,
     bridge,

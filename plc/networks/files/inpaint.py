@@ -17,7 +17,7 @@ from plc.networks.drafts import Found, TwoSidedDraft
 from plc.networks.files.gap_filler import GapFiller, Hints, check_kind, find_models
 from plc.networks.spectra import GapSpectra
 from plc.predict.content import speech_probability
-from plc.predict.contour import contour_model
+from plc.predict.contour_model import contour_model
 from plc.predict.sides import continued
 from plc.runtime.network import open_network
 

@@ -43,8 +43,7 @@ from plc.networks.files.context_encoder import (
     encoder_signature,
     spans_at,
 )
-from plc.networks.streams.served import ANSWER_BY, StreamContext, described
-from plc.networks.streams.switch import Switch
+from plc.networks.streams.served import ANSWER_BY, StreamContext, Switch, described
 from plc.predict.ladder import Rung
 from plc.predict.sides import continued
 from plc.runtime.providers import Signature

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from plc import Concealer
 from plc.errors import ModelError
-from plc.predict import contour as module
+from plc.predict import contour_model as module
 from plc.predict.baselines import Baseline
-from plc.predict.contour import ContourBridge, PitchContour, contour_model
+from plc.predict.contour import ContourBridge, PitchContour
+from plc.predict.contour_model import contour_model
 from plc.predict.history import History
 from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller

@@ -2,7 +2,7 @@
 
 import pytest
 
-from plc.networks.streams.switch import Switch
+from plc.networks.streams.served import Switch
 from plc.runtime.runner import Outcome
 
 
