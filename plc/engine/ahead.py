@@ -20,6 +20,7 @@ least priority of all, so that it never holds up audio.
 
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from plc.compiled import DirectCall
@@ -170,6 +171,7 @@ class BurstsAhead:
         self._serial = 0
         self._ready = (0, _NOTHING)
         self._asked = _NOTHING
+        self._begun_s = 0.0
         self._why = "silent"
         """Why a burst that begins with the next packet is not prepared, if it is not."""
         self._burst = (_NOTHING, self._why)
@@ -252,8 +254,10 @@ class BurstsAhead:
             self._counters.preparers_restarted += 1
             self.second = OneThread("preparation")
         asked, self._asked = self._asked, _NOTHING
+        before_s, self._begun_s = self._begun_s, time.perf_counter()
         if asked != _NOTHING:
-            self._pace.follow(self._ready == (self._serial, asked))
+            had_ms = 1e3 * (self._begun_s - before_s)
+            self._pace.follow(self._ready == (self._serial, asked), had_ms)
         if self._pace.paused or self.closed:
             self._numbers[layout.LIMIT_MS] = self._limit_ms
             return "paused"

@@ -8,6 +8,10 @@ _KEPT_MEMORY = 32
 _LOW, _HIGH = 0.85, 0.95
 _CALM_MS = 1000.0
 _MOST_CALM_MS = 16_000.0
+# What comes faster than this share of real time is not judged for so long: after a stall of the
+# thread its packets come in a row, and what is late then says nothing about later.
+_EARLY = 0.5
+_STALL_MS = 2000.0
 # Each step down takes so much off the time for prediction.
 _STEP = 0.7
 _STEPS = 5
@@ -50,10 +54,16 @@ class PreparationPace:
         self._climbed = False
         self._pause_ms = 0.0
         self._next_pause_ms = _PAUSE_MS
+        self._early_ms = 0.0
 
-    def follow(self, kept: bool) -> None:
-        """Hear whether a preparation was ready in time."""
+    def follow(self, kept: bool, had_ms: float) -> None:
+        """Hear whether a preparation was ready, and the time that it had."""
         if not self._bounded:
+            return
+        if kept:
+            self._early_ms = 0.0
+        elif had_ms < _EARLY * self._packet_ms and self._early_ms < _STALL_MS:
+            self._early_ms += self._packet_ms
             return
         self._kept += (kept - self._kept) / _KEPT_MEMORY
         self._calm_ms += self._packet_ms

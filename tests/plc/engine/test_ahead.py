@@ -24,7 +24,9 @@ import plc
 from plc import Concealer
 from plc.audio.loss import GilbertElliott
 from plc.engine import ahead
+from plc.engine import pace as pace_module
 from plc.engine.ahead import BurstsAhead
+from plc.engine.pace import PreparationPace
 from plc.errors import ConfigError
 from plc_kernels.stream import layout
 from tests.examples import examples
@@ -298,6 +300,7 @@ def test_too_late_steps_down_and_calm_up(monkeypatch: pytest.MonkeyPatch) -> Non
     pace = _ahead(concealer)._pace
     pace._top_ms = 1.0
     packets = np.resize(SIGNAL, (400, PACKET, 1))
+    monkeypatch.setattr(pace_module, "_STALL_MS", 0.0)
     for packet in packets[:20]:
         concealer.push(packet)
     assert pace.depth > 0
@@ -344,6 +347,7 @@ def test_a_stream_faster_than_its_time_pauses_preparing(monkeypatch: pytest.Monk
     concealer = _stream(
         monkeypatch, lambda: released.wait(PATIENCE_S), prepare="auto", method="auto"
     )
+    monkeypatch.setattr(pace_module, "_STALL_MS", 0.0)
     packets = np.resize(SIGNAL, (100, PACKET, 1))
     for packet in packets:
         concealer.push(packet)
@@ -356,6 +360,20 @@ def test_a_stream_faster_than_its_time_pauses_preparing(monkeypatch: pytest.Monk
         _settle(concealer)
     assert concealer.describe()["prepared"]["state"] == "on"
     concealer.close()
+
+
+def test_a_stall_is_not_judged_and_what_is_faster_all_the_time_is() -> None:
+    pace = PreparationPace(True, 10.0, 4.0)
+    for had_ms in 3 * [10.0, *199 * [1.0]]:
+        pace.follow(had_ms == 10.0, had_ms)
+    assert (pace.depth, pace.paused) == (0, False)
+    for _ in range(60):
+        pace.follow(False, 1.0)
+    assert (pace.depth, pace.paused) == (5, True)
+    pace.reset()
+    for _ in range(60):
+        pace.follow(False, 9.0)
+    assert (pace.depth, pace.paused) == (5, True)
 
 
 def test_after_a_reset_it_is_as_new() -> None:
