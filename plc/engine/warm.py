@@ -89,7 +89,7 @@ _COMPILING = (
     "compiling the kernels, once on this machine: half a minute to a minute; "
     "plc doctor --warm does it beforehand"
 )
-_PROGRESS = "compiling the kernels: {} of {} are there"
+_PROGRESS = "compiling the kernels: {} of {} are there, after {:.0f} s of processor time"
 _LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
 
 _lock = threading.RLock()
@@ -145,7 +145,7 @@ class _Why:
         if _waiting:
             line = _WAITING
         elif line == self._told == _COMPILING:
-            return _PROGRESS.format(count, len(self._kernels))
+            return _PROGRESS.format(count, len(self._kernels), time.process_time())
         self._told = line
         return line
 

@@ -123,7 +123,9 @@ def test_a_program_is_told_how_far_compiling_is(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(warm, "compiled", lambda kernels: counts.pop(0))
     why = warm._Why(warm.AUDIO_PATH)
     assert why() == warm._COMPILING
-    assert why() == f"compiling the kernels: 5 of {len(warm.AUDIO_PATH)} are there"
+    monkeypatch.setattr("time.process_time", lambda: 41.6)
+    total = len(warm.AUDIO_PATH)
+    assert why() == f"compiling the kernels: 5 of {total} are there, after 42 s of processor time"
     assert why() == warm._LOADING
 
 
