@@ -539,7 +539,8 @@ def test_a_session_plays_what_the_kernels_play(name: str) -> None:
         assert stream.stats.network.network_failed == 0
         stream.close()
     apart = float(np.sum((played[0] - played[1]) ** 2) / np.sum(played[0] ** 2))
-    assert 10.0 * math.log10(apart + 1e-30) < -60.0
+    # Of int8 kernels also take what a layer is given in steps; a session does not.
+    assert 10.0 * math.log10(apart + 1e-30) < -50.0
 
 
 def test_bursts_are_prepared_with_a_session_too() -> None:
