@@ -20,7 +20,7 @@ from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller, Sides
 from plc.runtime.runner import NetworkCounters, Outcome
 from plc_kernels.stream.gap import LINES, START
-from plc_kernels.stream.layout import BRIDGE_NET, FLUX_DB
+from plc_kernels.stream.layout import BRIDGE_NET, FLUX_DB, UNSTEADY_HOLD
 from tests.plc.tiny_models import write_bridge, write_model
 from tests.signals import glide, tones
 from tests.signals import voice as voice_of
@@ -279,6 +279,7 @@ def test_a_late_bridge_sets_out_from_what_was_played(tmp_path: Path) -> None:
     numbers = concealer._memory.numbers
     trace = np.zeros(50, bool)
     trace[30:33] = True
+    concealer._memory.block[UNSTEADY_HOLD] = PACKET  # the fade begins with the second packet
     numbers[FLUX_DB] = UNSTEADY_DB
     heard = _play(concealer, trace, sine, lambda: numbers.__setitem__(FLUX_DB, UNSTEADY_DB))
     assert concealer.stats.bridged_samples == PACKET
