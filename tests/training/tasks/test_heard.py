@@ -357,7 +357,8 @@ def test_a_training_moves_the_adapters_and_gives_a_model(tmp_path: Path) -> None
     kept = shipped().state_dict()
     for name, value in again.state_dict().items():
         if not name.endswith(ADAPTERS):
-            torch.testing.assert_close(value, kept[name], rtol=0, atol=0)
+            # Whole steps of a scale, which become half precision.
+            torch.testing.assert_close(value, kept[name], rtol=5e-4, atol=1e-7)
     learnt = "early_head.up.weight"
     assert not torch.equal(again.state_dict()[learnt], kept[learnt])
 

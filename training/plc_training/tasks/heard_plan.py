@@ -26,7 +26,8 @@ from plc.errors import ConfigError, ModelError
 from plc.limits import RECOVERY_MS
 from plc.models.catalogue import find
 from plc.networks.spectra import GapSpectra
-from plc.runtime.network import open_network
+from plc.runtime.native import open_native
+from plc.runtime.network import GapNetwork, network_signature
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_kernels.burst import LEAVE_MS
 from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp
@@ -247,7 +248,11 @@ class _Network:
     def __init__(self, plan: HeardPlan) -> None:
         manifest = find(plan.model)
         self._gap = GapSpectra(manifest, plan.sample_rate, 1)
-        self._network = open_network(manifest, self._gap.shape, providers="cpu")
+        signature = network_signature(manifest, self._gap.shape)
+        session = open_native(manifest, signature)
+        if session is None:
+            raise ModelError(f"model {manifest.name} is none that the engine runs by its kernels")
+        self._network = GapNetwork(manifest, session)
         self._first = plan.margin - self._gap.gap_start
         self._leave = crossfade_ramp(round(plan.sample_rate * LEAVE_MS / 1000.0))
 
