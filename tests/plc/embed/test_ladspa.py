@@ -237,12 +237,12 @@ def test_a_sample_rate_that_is_not_supported_is_refused(built: Library, rate: in
 def test_the_description_fits_what_hosts_expect(built: Library) -> None:
     kinds = list(descriptors(built))
     assert [kind.label for kind in kinds] == [b"plc_mono", b"plc_stereo"]
-    assert [kind.ports for kind in kinds] == [7, 9]
+    assert [kind.ports for kind in kinds] == [8, 10]
     for kind in kinds:
         names = [kind.names[k].decode() for k in range(kind.ports)]
         assert names[LATENCY] == "latency"
         assert len(set(names)) == len(names)
-        for port in (PACKET_MS, LOOKAHEAD, DETECT):
+        for port in (PACKET_MS, LOOKAHEAD, DETECT, CONTENT):
             assert kind.ranges[port].lower < kind.ranges[port].upper
     exported = subprocess.check_output(
         ["nm", "-D", "--defined-only", "-j", built.library.with_name(PLUGIN)], text=True
@@ -270,7 +270,7 @@ def test_programs_that_people_have_run_it(
     plugin, out = built.library.with_name(PLUGIN), tmp_path / "out.wav"
     commands: dict[str, list[str | Path]] = {
         "ffmpeg": ["-v", "error", "-i", source, "-af", f"ladspa=f={plugin}:p=plc_mono", out],
-        "applyplugin": [source, out, plugin, "plc_mono", "10", "0", "1", "0"],
+        "applyplugin": [source, out, plugin, "plc_mono", "10", "0", "1", "0", "0"],
         "gst-launch-1.0": [
             *f"-q filesrc location={source} ! wavparse ! audioconvert".split(),
             *["!", "ladspa-plc-ladspa-so-plc-mono", "!", "audioconvert", "dithering=none"],
