@@ -325,7 +325,7 @@ def _open(method: str, model: str, sample_rate: int, content: str) -> GapFiller 
 def _of_the_package(sample_rate: int, content: str) -> GapFiller | None:
     played = CONTENTS if content == "auto" else (content,)
     by_content: dict[str, Manifest] = {}
-    of_speech: dict[str, Manifest] = {}
+    of_speech: set[str] = set()
     for manifest in available():
         low, high = manifest.sample_rates
         if not low <= sample_rate <= high:
@@ -334,14 +334,13 @@ def _of_the_package(sample_rate: int, content: str) -> GapFiller | None:
             contents = [each for each in played if manifest.content in (each, "any")]
             by_content = dict.fromkeys(contents, manifest) | by_content
         elif manifest.content == "speech" and "speech" in played:
-            of_speech[manifest.kind] = manifest
+            of_speech.add(manifest.kind)
     if not by_content or find_spec("onnxruntime") is None:
         return None
     try:
         spoken: Spoken | None = None
-        if {"causal", "bridge"} <= of_speech.keys():
-            open_spoken = opener("plc.engine.spoken:SpokenGaps")
-            spoken = open_spoken(of_speech["causal"], of_speech["bridge"], sample_rate)
+        if {"causal", "bridge"} <= of_speech:
+            spoken = opener("plc.engine.spoken:SpokenGaps")(sample_rate)
         return TwoSidedNetworks(by_content, sample_rate, spoken)
     except (ModelError, MissingExtraError) as error:
         notice.tell(f"gaps are filled without a network: {in_a_line(error)}")

@@ -11,7 +11,7 @@ from plc import conceal, inpaint
 from plc.audio.loss import gaps_of
 from plc.engine.samples import Packet
 from plc.engine.spoken import SpokenGaps
-from plc.models.catalogue import find, models_folder
+from plc.models.catalogue import models_folder
 from plc.networks.files.inpaint import open_gap_filler
 
 RATE = 16_000
@@ -49,7 +49,7 @@ def test_a_file_is_filled_better_than_a_stream_that_waits(speech: NDArray[np.flo
 def test_short_gaps_of_speech_need_no_other_draft(speech: NDArray[np.float32]) -> None:
     start, stop = 2 * RATE, 2 * RATE + 2 * PACKET
     refiner = open_gap_filler("auto", "auto", RATE)
-    spoken = SpokenGaps(find("speech"), find("speech-bridge"), RATE)
+    spoken = SpokenGaps(RATE)
     made = spoken.fill(speech, start, stop, speech.size)
     assert refiner is not None
     assert made is not None
@@ -65,7 +65,7 @@ def test_the_fill_depends_on_nothing_in_the_gap_nor_on_gaps_before(
     speech: NDArray[np.float32],
 ) -> None:
     start, stop = 2 * RATE, 2 * RATE + 900
-    spoken = SpokenGaps(find("speech"), find("speech-bridge"), RATE)
+    spoken = SpokenGaps(RATE)
     first = spoken.fill(speech, start, stop, speech.size)
     assert first is not None
     kept = first.copy()
@@ -83,7 +83,7 @@ def test_the_fill_depends_on_nothing_in_the_gap_nor_on_gaps_before(
 def test_where_too_little_is_known_there_is_no_fill(
     speech: NDArray[np.float32], gap: tuple[int, int], end: int
 ) -> None:
-    spoken = SpokenGaps(find("speech"), find("speech-bridge"), RATE)
+    spoken = SpokenGaps(RATE)
     assert spoken.fill(speech, *gap, end) is None
 
 
@@ -93,9 +93,7 @@ def test_at_every_rate_gaps_are_nearer_to_the_truth_than_silence(
 ) -> None:
     soxr = pytest.importorskip("soxr")
     x = soxr.resample(speech, RATE, rate).astype(np.float32)
-    spoken = SpokenGaps(
-        find("speech" if rate >= RATE else "speech-narrowband"), find("speech-bridge"), rate
-    )
+    spoken = SpokenGaps(rate)
     error = power = 0.0
     for start in range(rate, 3 * rate, rate // 4):
         stop = start + rate // 50
