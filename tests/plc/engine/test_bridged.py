@@ -18,9 +18,10 @@ from plc.networks import flat
 from plc.predict.history import History
 from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller, Sides
-from plc.runtime.runner import NetworkCounters, Outcome
+from plc.runtime.runner import Outcome
 from plc_kernels.stream.gap import LINES, START
 from plc_kernels.stream.layout import BRIDGE_NET, FLUX_DB, UNSTEADY_HOLD
+from tests.plc.runners import Told
 from tests.plc.tiny_models import write_bridge, write_model
 from tests.signals import glide, tones
 from tests.signals import voice as voice_of
@@ -38,39 +39,11 @@ UNSTEADY_DB = 9.0
 """Change of the band levels of what is unsteady for sure."""
 
 
-class _Seen:
-    """A runner that answers as ``outcome`` says, with silence."""
-
-    last_error = ""
-    on_gpu = False
-    state = "ready"
-
-    def __init__(self, outcome: Outcome) -> None:
-        self.counters = NetworkCounters()
-        self.outcome = outcome
-        self.asked = 0
-
-    def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
-        self.asked += 1
-        return 1
-
-    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
-        out[:] = 0.0
-        return self.outcome
-
-    def abandon(self) -> None: ...
-
-    def tick(self) -> bool:
-        return False
-
-    def close(self) -> None: ...
-
-
 def _stream(model: Path | str, outcome: Outcome | None = None, **changes: Any) -> Concealer:
-    """Return a stream without a time limit whose networks' runner, if given, is ``_Seen``."""
+    """Return a stream without a time limit; its bridges get an outcome, if given, with silence."""
     concealer = Concealer(**(STREAM | {"budget_ms": NO_LIMIT} | changes), model=str(model))
     if outcome is not None:
-        _network(concealer).runner = _Seen(outcome)
+        _network(concealer).runner = Told(outcome)
     return concealer
 
 

@@ -22,8 +22,9 @@ from plc.engine import outside
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.networks.drafts import ContourDraft, PassageDraft
-from plc.runtime.runner import NetworkCounters, Outcome
+from plc.runtime.runner import Outcome
 from plc.runtime.worker import NetworkWorker
+from tests.plc.runners import Told
 from tests.plc.tiny_models import write_model
 from tests.signals import noise, tones, voice
 
@@ -273,44 +274,16 @@ def test_whatever_a_network_makes_there_is_no_click(
 # ---- what the networks of a stream are asked, and when -------------------------------------------
 
 
-class _Told:
-    """A runner that answers with silence, one outcome after another; the last again and again."""
-
-    on_gpu = False
-    state = "ready"
-
-    def __init__(self, *outcomes: Outcome) -> None:
-        self.counters = NetworkCounters()
-        self.last_error = ""
-        self.outcomes = outcomes
-        self.asked = 0
-
-    def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
-        self.asked += 1
-        return 1
-
-    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
-        out[:] = 0.0
-        return self.outcomes[min(self.asked, len(self.outcomes)) - 1]
-
-    def abandon(self) -> None: ...
-
-    def tick(self) -> bool:
-        return False
-
-    def close(self) -> None: ...
-
-
 def _of_speech(folder: Path, graph: str = "last", **changes: Any) -> str:
     settings: dict[str, Any] = {"drafts": ContourDraft.names, "top_hz": 8000.0, "content": "speech"}
     return str(write_model(folder, graph, **(settings | changes)))
 
 
-def _told(concealer: Concealer, *outcomes: Outcome) -> _Told:
+def _told(concealer: Concealer, *outcomes: Outcome) -> Told:
     """Have the only network of a stream answer so."""
     (network,) = concealer._method.outside._networks.values()
     network.runner.close()
-    network.runner = told = _Told(*outcomes)
+    network.runner = told = Told(*outcomes)
     return told
 
 

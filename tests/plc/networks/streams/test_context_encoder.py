@@ -26,6 +26,7 @@ from plc.networks.streams.context_encoder import (
 )
 from plc.runtime.runner import Outcome
 from tests.plc.networks.files.test_context_encoder import write_context_encoder
+from tests.plc.runners import Told
 from tests.signals import noise, tones
 
 pytest.importorskip("onnxruntime")
@@ -172,39 +173,11 @@ def test_further_losses_in_the_context_are_predicted_from_both_sides(
     np.testing.assert_array_equal(seen[0][known], truth[known])
 
 
-class _Scripted:
-    """A runner with given outcomes, whose answers are all 0.25."""
-
-    on_gpu = False
-
-    def __init__(self, outcome: Outcome, counters: Any) -> None:
-        self.outcome = outcome
-        self.counters = counters
-        self.last_error = ""
-        self.state = "ready"
-        self.deadlines_s: list[float] = []
-
-    def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
-        return 1
-
-    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
-        self.deadlines_s.append(deadline_s)
-        if self.outcome.usable:
-            out.fill(0.25)
-        return self.outcome
-
-    def abandon(self) -> None: ...
-    def tick(self) -> bool:
-        return False
-
-    def close(self) -> None: ...
-
-
-def scripted(concealer: Concealer, outcome: Outcome) -> _Scripted:
+def scripted(concealer: Concealer, outcome: Outcome) -> Told:
     """Give a stream's network other outcomes."""
     filler = concealer._method.outside
     assert isinstance(filler, EncodedGaps)
-    filler.runner = runner = _Scripted(outcome, filler.counters)
+    filler.runner = runner = Told(outcome, answer=0.25)
     return runner
 
 
