@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.audio.loss import gaps_of
-from plc.limits import RECOVERY_MS
+from plc.limits import MUSIC_RATE, RECOVERY_MS
 from plc.predict.baselines import Baseline, squared_sine
 
 # At full level for so long, then a half cosine; below 32 kHz most streams are speech.
 _HOLD_MS, _SPEECH_HOLD_MS, _FADE_MS = 60.0, 20.0, 100.0
-_MUSIC_RATE = 32_000
 # Where music differs from its fill by more than this share of its energy, a long crossfade only
 # spoils it.
 _APART, _QUICK_MS = 0.1, 0.5
@@ -59,7 +58,7 @@ def play(
 
 
 def _level(samples: int, sample_rate: int) -> NDArray[np.float32]:
-    hold_ms = _HOLD_MS if sample_rate >= _MUSIC_RATE else _SPEECH_HOLD_MS
+    hold_ms = _HOLD_MS if sample_rate >= MUSIC_RATE else _SPEECH_HOLD_MS
     into = (1000.0 / sample_rate * np.arange(samples) - hold_ms) / _FADE_MS
     return np.asarray(0.5 + 0.5 * np.cos(np.pi * np.clip(into, 0.0, 1.0)), np.float32)
 
@@ -69,6 +68,6 @@ def _fade_in(known: NDArray[np.float32], tail: NDArray[np.float32], sample_rate:
     longest = max(1, round(sample_rate * RECOVERY_MS / 1000.0))
     for received, made in zip(known, tail, strict=True):
         apart = np.sum((made - received) ** 2) > _APART * np.sum(received**2)
-        quick = apart and sample_rate >= _MUSIC_RATE
+        quick = apart and sample_rate >= MUSIC_RATE
         n = round(sample_rate * _QUICK_MS / 1000.0) if quick else longest
         received[:] = made + squared_sine(made.size, n) * (received - made)

@@ -45,8 +45,6 @@ class StreamMemory:
         What was played.
     rungs : tuple of str
         Names by which concealed samples are counted.
-    places : dict of str to int
-        Of each name, the last of its places in ``rungs``.
     """
 
     def __init__(
@@ -84,7 +82,6 @@ class StreamMemory:
             self.rungs += networks.names
             header[layout.HEARD_LATER] = method.prepares == preparation.SHARING
             size = networks.lay_out(header)
-        self.places = {name: k for k, name in enumerate(self.rungs)}
         if method.prepares:
             size = preparation.add_second(header, method.prepares)
         if memory is None:
@@ -104,10 +101,7 @@ class StreamMemory:
             preparation.open_second(self.block, method.prepares)
         self.inbox = self.block.ctypes.data + int(self.block[layout.INBOX])
         self.missing = self.array(layout.MISSING).reshape(-1)
-        self.playing = self.array(layout.PLAYING)
-        self.fill = self.array(layout.FILL).reshape(-1)
         self.bridge = self.array(layout.BRIDGE_ROWS)
-        self.after = self.array(layout.AFTER)
         self.history = History.over(
             self.array(layout.RING),
             self.block[layout.HISTORY_AT : layout.HISTORY_TRUSTED + 1],

@@ -146,16 +146,13 @@ class OutsideNetworks:
 
     def _count_off(self, bridged: bool) -> None:
         """Count a burst or bridge whose network is switched off."""
-        speech = self._block[layout.SPEECH]
-        serves = self._by_net.get(layout.BRIDGE_NET if bridged else layout.SPEECH_NET)
-        if not speech:
-            serves = None
-        if serves is None and not bridged:
-            serves = self._by_net.get(layout.MUSIC_NET)
+        nets = [layout.BRIDGE_NET] if bridged else [layout.SPEECH_NET, layout.MUSIC_NET]
+        if not self._block[layout.SPEECH]:
+            nets = nets[1:]
+        serves = next((self._by_net[net] for net in nets if net in self._by_net), None)
         if serves is not None and not serves.switch.on:
             self._counters.network_off += 1
             serves.switch.note_off()
-            self._set_costs()
 
     def _submit(self, asked: _Outside) -> None:
         self._abandon()

@@ -20,7 +20,6 @@ forward, …, interpolated       TwoSidedDraft         gaps of files
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,16 +55,9 @@ class Draft:
     names: tuple[str, ...]
     past_samples: int = 0
     ahead: int
-    recalls: ClassVar[bool] = False
-    """Whether it reuses sound from long before the gap, which may have been concealment."""
-    errors: NDArray[np.float64] | None = None
-    """By channel: mean square error that prediction makes, as rehearsed; None: not rehearsed."""
 
     def played(self, block: NDArray[np.float32]) -> None:
         """Take in a block that was played, shape (channels, n), C-contiguous."""
-
-    def reset(self) -> None:
-        """Forget the stream."""
 
 
 class BurstDraft(Draft, ABC):
@@ -89,9 +81,7 @@ class BurstDraft(Draft, ABC):
         self.ahead = ahead
 
     @abstractmethod
-    def write(
-        self, history: History, ar: ArFiller, rows: NDArray[np.float32], weight: float = 1.0
-    ) -> None:
+    def write(self, history: History, ar: ArFiller, rows: NDArray[np.float32]) -> None:
         """Write the rows of a gap; ``ar`` then goes on from the end of the last draft.
 
         Parameters
@@ -101,8 +91,6 @@ class BurstDraft(Draft, ABC):
         ar : ArFiller
             That has begun the burst.
         rows : float32, shape (channels, drafts, past + ahead), written
-        weight : float
-            Of recalled sound, 0 to 1.
         """
 
     def _write_past(self, history: History, rows: NDArray[np.float32]) -> None:
@@ -117,9 +105,7 @@ class PredictionDraft(BurstDraft):
 
     names = ("ar",)
 
-    def write(
-        self, history: History, ar: ArFiller, rows: NDArray[np.float32], weight: float = 1.0
-    ) -> None:
+    def write(self, history: History, ar: ArFiller, rows: NDArray[np.float32]) -> None:
         """As :meth:`BurstDraft.write`."""
         self._write_past(history, rows)
         ar.extend(rows[:, -1, self._past :])
@@ -138,9 +124,7 @@ class PitchDraft(BurstDraft):
         self._known = np.zeros((channels, self._pitch.past_samples), np.float32)
         self.past_samples = self._pitch.past_samples
 
-    def write(
-        self, history: History, ar: ArFiller, rows: NDArray[np.float32], weight: float = 1.0
-    ) -> None:
+    def write(self, history: History, ar: ArFiller, rows: NDArray[np.float32]) -> None:
         """As :meth:`BurstDraft.write`."""
         self._write_past(history, rows)
         for c, known in enumerate(self._known):
@@ -161,9 +145,7 @@ class ContourDraft(BurstDraft):
         self.ahead = self._contour.ahead
         self.past_samples = self._contour.past_samples
 
-    def write(
-        self, history: History, ar: ArFiller, rows: NDArray[np.float32], weight: float = 1.0
-    ) -> None:
+    def write(self, history: History, ar: ArFiller, rows: NDArray[np.float32]) -> None:
         """As :meth:`BurstDraft.write`."""
         self._write_past(history, rows)
         ar.resume(self._contour.draft(history, ar.extend, rows, self._past))
@@ -173,29 +155,21 @@ class PassageDraft(BurstDraft):
     """Similar passages of the past summed, and prediction driven by them."""
 
     names = MUSIC_DRAFTS
-    recalls = True
 
     def __init__(self, stream: tuple[int, int, int], past: int, ahead: int) -> None:
         super().__init__(stream, past, ahead)
         sample_rate, channels, _ = stream
         self._passages = Passages(sample_rate, channels, past, ahead)
         self.past_samples = self._passages.past_samples
-        self.errors = self._passages.errors
 
-    def write(
-        self, history: History, ar: ArFiller, rows: NDArray[np.float32], weight: float = 1.0
-    ) -> None:
+    def write(self, history: History, ar: ArFiller, rows: NDArray[np.float32]) -> None:
         """As :meth:`BurstDraft.write`."""
         self._write_past(history, rows)
-        draft_from(self._passages, history, ar, rows, weight)
+        draft_from(self._passages, history, ar, rows)
 
     def played(self, block: NDArray[np.float32]) -> None:
         """As :meth:`Draft.played`."""
         self._passages.listen(block)
-
-    def reset(self) -> None:
-        """As :meth:`Draft.reset`."""
-        self._passages.reset()
 
 
 class BridgeDraft(Draft):

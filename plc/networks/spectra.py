@@ -29,7 +29,6 @@ from plc_kernels.spectra.gap import (
     OVERLAP,
     Grid,
     analyse_rows,
-    hold_answer,
     mark_gap,
     open_grid,
     synthesise_gap,
@@ -120,21 +119,6 @@ class GapSpectra:
     def analyse(self) -> None:
         """Make the spectra of the rows."""
         analyse_rows(self._grid, self.lines, self._by_row)
-
-    def hold(self, errors: NDArray[np.float64], share: float) -> None:
-        """Keep the network's answer near the draft, bin by bin.
-
-        Strong bins are those that prediction knows best, and where a change costs most; the many
-        weak ones, which tell how a fill sounds, are left as the network made them.
-
-        Parameters
-        ----------
-        errors : float64, shape (channels,)
-            Mean square of the draft's error, per sample.
-        share : float
-            Of the mean power of that error in a bin: what a bin may depart by at most.
-        """
-        hold_answer(self._grid, self._by_row, self._context, errors, share, self.filled)
 
     def synthesise(self) -> NDArray[np.float32]:
         """Return the gap's samples from the network's answer, shape (channels, gap_samples).

@@ -18,7 +18,6 @@ from plc_kernels.bridge import lead_in_along
 from plc_kernels.contour import (
     FEATURES,
     POINTS,
-    ContourModel,
     ContourSpace,
     CrossingSpace,
     bend_near,
@@ -34,12 +33,10 @@ from plc_kernels.predict import Bridge, Predictor, run_on_samples
 class _Following:
     """Base of both followers: measures a pitch, expects its contour, bends drafts to it."""
 
-    def __init__(
-        self, sample_rate: int, channels: int, samples: int, model: ContourModel | None = None
-    ) -> None:
+    def __init__(self, sample_rate: int, channels: int, samples: int) -> None:
         self._rate = sample_rate
         self.past_samples, predicted, looked, around = contour_sizes(sample_rate, samples)
-        self._model = model or contour_model()
+        self._model = contour_model()
         width = max(FEATURES, self._model.enter.shape[0], self._model.middle.shape[0])
         self.space = ContourSpace(
             seen=np.zeros(looked, np.float32),
@@ -66,8 +63,6 @@ class PitchContour(_Following):
         Of the stream.
     samples : int
         Of the longest draft.
-    model : ContourModel or None
-        What expects the contour; None: the package's.
 
     Raises
     ------
@@ -75,10 +70,8 @@ class PitchContour(_Following):
         If the package's is damaged.
     """
 
-    def __init__(
-        self, sample_rate: int, channels: int, samples: int, model: ContourModel | None = None
-    ) -> None:
-        super().__init__(sample_rate, channels, samples, model)
+    def __init__(self, sample_rate: int, channels: int, samples: int) -> None:
+        super().__init__(sample_rate, channels, samples)
         self._lags = np.ones(channels, np.int64)
 
     @property
@@ -129,8 +122,6 @@ class ContourBridge(_Following):
         Of the stream.
     gap : int
         Samples of the longest one.
-    model : ContourModel or None
-        What expects the contour; None: the package's.
 
     Raises
     ------
@@ -138,10 +129,8 @@ class ContourBridge(_Following):
         If the package's is damaged.
     """
 
-    def __init__(
-        self, sample_rate: int, channels: int, gap: int, model: ContourModel | None = None
-    ) -> None:
-        super().__init__(sample_rate, channels, gap + run_on_samples(sample_rate), model)
+    def __init__(self, sample_rate: int, channels: int, gap: int) -> None:
+        super().__init__(sample_rate, channels, gap + run_on_samples(sample_rate))
         self._far_line = np.zeros(self._lines.shape[1], np.float32)
         expected, turned = np.zeros((2, POINTS), np.float32)
         self.crossing = CrossingSpace(

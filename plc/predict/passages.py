@@ -122,7 +122,6 @@ def draft_from(
     history: History,
     ar: ArFiller,
     lines: NDArray[np.float32],
-    weight: float = 1.0,
 ) -> None:
     """Write the drafts of a gap from the passages and linear prediction.
 
@@ -137,13 +136,11 @@ def draft_from(
     lines : float32, shape (channels, 2, past + ahead)
         The sum, and the joined line. The second holds the past already; the rest is written.
         Where there are no passages both are what linear prediction says.
-    weight : float
-        Of the passages, 0 to 1.
     """
     passages.find(history)
     for c, rows in enumerate(lines):
         past = history.ring[c], history.position
         found = passages.sum[c], passages.known, passages.peaks[c]
         passages.errors[c] = join_passages(
-            ar.predictor, c, *passages.rehearsal, *past, *found, weight, rows
+            ar.predictor, c, *passages.rehearsal, *past, *found, 1.0, rows
         )
