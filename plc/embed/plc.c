@@ -179,7 +179,7 @@ static int is_model(const plc_model *model) {
     return model && is_aligned(model, sizeof(void *)) && model->magic == MODEL_MAGIC;
 }
 
-/* Copy options, also of a program from before there were models, or content: what it has not is 0. */
+/* Copy options, also of a program from before there were models or content: these are 0 then. */
 static int complete(const plc_options *given, plc_options *options) {
     if (!given)
         return PLC_ERROR_ARGUMENT;

@@ -272,9 +272,9 @@ static void refused_calls(void) {
     CHECK(!*plc_processor(stream) && !*plc_processor(NULL));
     CHECK(plc_close(NULL) == PLC_ERROR_ARGUMENT);
     CHECK(!*plc_error(0) && !*plc_error(7) && !*plc_error(INT64_MIN));
-    for (k = 1; k <= 18; k++)
+    for (k = 1; k <= 19; k++)
         CHECK(*plc_error(-(int64_t)k));
-    CHECK(!*plc_error(-19));
+    CHECK(!*plc_error(-20));
     CHECK(strchr(plc_version(), '.') != NULL);
     free(memory);
 }
