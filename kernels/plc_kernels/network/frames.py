@@ -21,12 +21,11 @@ from plc_kernels.compile import kernel, rounded_part
 from plc_kernels.network import plan as at
 from plc_kernels.network.functions import exp, log, sigmoid, tanh
 from plc_kernels.network.product import (
-    LANES,
     TILE_ROWS,
     Reals,
     in_steps,
     layer,
-    multiply,
+    layer_from,
     row,
     steps,
 )
@@ -326,21 +325,8 @@ def _layer_with_early(
     short = steps(work, plan[at.LOW_INPUTS], low.size)
     low_step = in_steps(low, _NO_STEP, _ONE_ROW, low.size, short)
     layer(weights, up, rank, outputs, short, rank, early, low_step, begun, outputs)
-    size = outputs * ((count + 1) // 2) // 2
-    multiply(
-        inputs,
-        x_step,
-        early,
-        step,
-        row(weights, w, size),
-        row(weights, w + size, outputs),
-        count,
-        outputs // LANES,
-        begun,
-        outputs,
-        y,
-        outputs,
-    )
+    given = inputs, x_step, early, step, begun, outputs
+    layer_from(weights, w, count, outputs, *given, y, outputs)
 
 
 @rounded_part

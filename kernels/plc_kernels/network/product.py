@@ -343,6 +343,31 @@ def multiply(
 
 
 @rounded_part
+def layer_from(
+    weights: Reals,
+    w: int,
+    count: int,
+    outputs: int,
+    x: Steps,
+    x_step: int,
+    rows: int,
+    step: np.float32,
+    begin: Reals,
+    begin_step: int,
+    y: Reals,
+    y_step: int,
+) -> None:
+    """Write a layer that lies at ``w`` as :func:`stored` makes it, from ``begin``, not its bias.
+
+    Else as :func:`multiply`.
+    """
+    size = outputs * ((count + 1) // 2) // 2
+    scales = row(weights, w + size, outputs)
+    panels = row(weights, w, size), scales, count, outputs // LANES
+    multiply(x, x_step, rows, step, *panels, begin, begin_step, y, y_step)
+
+
+@rounded_part
 def layer(
     weights: Reals,
     w: int,
@@ -356,21 +381,8 @@ def layer(
     y_step: int,
 ) -> None:
     """Write a layer that lies at ``w`` as :func:`stored` makes it; else as :func:`multiply`."""
-    size = outputs * ((count + 1) // 2) // 2
-    multiply(
-        x,
-        x_step,
-        rows,
-        step,
-        row(weights, w, size),
-        row(weights, w + size, outputs),
-        count,
-        outputs // LANES,
-        row(weights, w + size + outputs, outputs),
-        _NO_STEP,
-        y,
-        y_step,
-    )
+    bias = row(weights, w + outputs * ((count + 1) // 2) // 2 + outputs, outputs)
+    layer_from(weights, w, count, outputs, x, x_step, rows, step, bias, _NO_STEP, y, y_step)
 
 
 def in_int8(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], Reals]:
