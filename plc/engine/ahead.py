@@ -26,13 +26,12 @@ from typing import TYPE_CHECKING, Any
 from plc.compiled import DirectCall
 from plc.engine.memory import StreamMemory
 from plc.engine.one_thread import OneThread
-from plc.engine.pace import PreparationPace
+from plc.engine.pace import PreparationCounters, PreparationPace
 from plc.errors import ConcurrentPushError, in_a_line, not_copied
 from plc.processor_time import thread_clock
 from plc.runtime import forks
-from plc.runtime.life import give_way, note_end, start_thread
 from plc.runtime.priority import Level, take
-from plc.runtime.runner import PreparationCounters
+from plc.runtime.threads import give_way, note_end, start_thread
 from plc_kernels.denormals import flush_denormals
 from plc_kernels.stream import layout, preparation
 from plc_kernels.stream.step import PLAYS_NOISE

@@ -52,7 +52,7 @@ from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
 from plc.errors import ConcurrentPushError, check_settings
 from plc.processor_time import thread_clock
-from plc.runtime.runner import NetworkCounters
+from plc.runtime.worker import NetworkCounters
 from plc_kernels.stream import layout
 from plc_kernels.stream.layout import IN_BURST, SPENT_MS, TAKES, TIMED, WAITS
 from plc_kernels.stream.many import step_many

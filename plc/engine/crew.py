@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from plc.runtime import forks
-from plc.runtime.life import note_end, start_thread
+from plc.runtime.threads import note_end, start_thread
 
 Work = Callable[[], object]
 Answers = queue.SimpleQueue[Exception | None]

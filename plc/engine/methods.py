@@ -11,7 +11,7 @@ from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.network_choice import step_networks
 from plc.engine.networks import StepNetworks
-from plc.engine.pace import PREPARE_SHARE, PreparationPace
+from plc.engine.pace import PREPARE_SHARE, PreparationCounters, PreparationPace
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError, unknown
 from plc.models.kinds import KINDS, opener
@@ -26,12 +26,11 @@ from plc.predict.ladder import (
     Ladders,
     Rung,
 )
-from plc.runtime.runner import NetworkCounters, PreparationCounters
+from plc.runtime.worker import NetworkCounters, StreamContext
 from plc_kernels.stream.preparation import SHARING
 
 if TYPE_CHECKING:
     from plc.models.manifest import Manifest
-    from plc.networks.streams.served import StreamContext
 
 METHODS: dict[str, str] = {
     "auto": "linear prediction, improved by a network where one fits the content and the time",
@@ -95,9 +94,7 @@ def make_method(
         networks = "ar" if method == "ar" else config.model
         models, bridges = stream_models(networks, config.sample_rate, config.content)
 
-        def context() -> "StreamContext":
-            from plc.networks.streams.served import StreamContext
-
+        def context() -> StreamContext:
             counted = counters or NetworkCounters()
             limit_ms, provider = config.time_limit_ms, config.provider
             return StreamContext(*stream, limit_ms, reach, clock, provider, counted)
@@ -120,7 +117,7 @@ def _in_the_step(
     models: "dict[str, Manifest]",
     bridges: "dict[str, Manifest]",
     reach: int,
-    context: "Callable[[], StreamContext]",
+    context: Callable[[], StreamContext],
 ) -> StepPrediction:
     """Return linear prediction with networks, which ``context`` is for where kernels are not."""
     limit_ms = config.time_limit_ms

@@ -16,6 +16,7 @@ from plc.errors import ConfigError, ModelError, in_a_line
 from plc.kept_costs import find_cost, keep_cost
 from plc.predict.ladder import Ladders, Rung
 from plc.processor_time import thread_clock
+from plc.runtime.worker import StreamContext
 from plc_kernels.recall import LEAST_LAG_MS
 from plc_kernels.stream import layout, many, network, step
 from plc_kernels.stream.gap import FILE_AT
@@ -25,7 +26,6 @@ from plc_kernels.stream.start import forget_stream
 if TYPE_CHECKING:
     from plc.models.manifest import Manifest
     from plc.networks.flat import FlatModels
-    from plc.networks.streams.served import StreamContext
 
 _RUNS = 5
 # Where it cannot be measured, as the network that it is measured with is not sound: half of what
@@ -41,7 +41,7 @@ def step_networks(
     manifests: dict[str, "Manifest"],
     within_ms: float,
     optional: bool,
-    outside: "StreamContext | None" = None,
+    outside: StreamContext | None = None,
     prepares: bool = False,
 ) -> StepNetworks | None:
     """Return the networks that serve a stream; None if kernels cannot compute one of them.

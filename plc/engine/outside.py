@@ -3,8 +3,8 @@
 The step makes the rows of a network and the samples of its answer, whoever computes what lies
 between (:mod:`plc_kernels.stream.network`)::
 
-    fill ─▶ fill_part ─ SUBMIT ─▶ runner.submit ─▶ fill_part ─ DONE      the draft is played
-         ─▶ fill_part ─ WAIT ──▶ runner.collect, by the deadline ─▶ fill_part ─ DONE
+    fill ─▶ fill_part ─ SUBMIT ─▶ worker.submit ─▶ fill_part ─ DONE      the draft is played
+         ─▶ fill_part ─ WAIT ──▶ worker.collect, by the deadline ─▶ fill_part ─ DONE
 
 What is late or fails is replaced by the draft. A network that is too slow for its stream misses its
 first deadlines and is switched off for a while; none is timed beforehand.
@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from plc.compiled import DirectCall
 from plc.engine.networks import NETS
-from plc.networks.streams.served import ANSWER_BY, StreamContext, Switch, described
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
-from plc.runtime.runner import NO_TICKET, Outcome
+from plc.runtime.worker import ANSWER_BY, NO_TICKET, Outcome, StreamContext
 from plc_kernels.stream import layout, preparation
 from plc_kernels.stream.gap import FILLED, LOST, SPECTRA
 from plc_kernels.stream.network import (
@@ -44,7 +43,7 @@ _hear = DirectCall(preparation.hear)
 
 
 class _Outside:
-    """One network: its runner, its switch, and its arrays in the stream's memory."""
+    """One network: its worker, and its arrays in the stream's memory."""
 
     def __init__(
         self, manifest: "Manifest", of: str, context: StreamContext, prepares: bool
@@ -55,10 +54,9 @@ class _Outside:
         self.manifest = manifest
         self.net = NETS[of]
         self.place = tuple(NETS).index(of)
-        self.runner = context.runner(open_it, network_signature(manifest, shape))
+        self.worker = context.worker(open_it, network_signature(manifest, shape))
         self.ahead: GapNetwork | None = open_it() if prepares else None
         """For the thread that prepares."""
-        self.switch = Switch()
         self.spectra = self.lost = self.filled = np.zeros(0, np.float32)
 
     def attach(self, memory: "StreamMemory") -> None:
@@ -114,7 +112,7 @@ class OutsideNetworks:
     def describe(self) -> dict[str, dict[str, Any]]:
         """Return by content the model, where it runs, whether it is in use, its last error."""
         return {
-            of: {"model": each.manifest.name} | described(each.runner, each.switch)
+            of: {"model": each.manifest.name} | each.worker.describe()
             for of, each in self._networks.items()
         }
 
@@ -150,35 +148,34 @@ class OutsideNetworks:
         if not self._block[layout.SPEECH]:
             nets = nets[1:]
         serves = next((self._by_net[net] for net in nets if net in self._by_net), None)
-        if serves is not None and not serves.switch.on:
+        if serves is not None and not serves.worker.switch.on:
             self._counters.network_off += 1
-            serves.switch.note_off()
+            serves.worker.switch.note_off()
 
     def _submit(self, asked: _Outside) -> None:
         self._abandon()
         self._asked = self._used = asked
-        self._ticket = asked.runner.submit(asked.spectra, asked.lost)
+        self._ticket = asked.worker.submit(asked.spectra, asked.lost)
 
     def _collect(self, asked: _Outside, deadline_s: float) -> bool:
         """Write a network's answer to FILLED; return whether it is there in time, and sound."""
         if self._asked is not asked:
             self._submit(asked)
         ticket, self._ticket, self._asked = self._ticket, NO_TICKET, None
-        outcome = asked.runner.collect(ticket, deadline_s, asked.filled)
-        if asked.switch.note(outcome):
-            self._set_costs()
+        outcome = asked.worker.collect(ticket, deadline_s, asked.filled)
+        self._set_costs()
         return outcome.usable
 
     def _abandon(self) -> None:
         asked, self._asked = self._asked, None
         if asked is not None and self._ticket != NO_TICKET:
-            asked.runner.abandon()
+            asked.worker.abandon()
         self._ticket = NO_TICKET
 
     def _set_costs(self) -> None:
         """Tell the step which networks are in use."""
         for each in self._networks.values():
-            cost_ms = each.cost_ms if each.switch.on else np.inf
+            cost_ms = each.cost_ms if each.worker.switch.on else np.inf
             self._memory.numbers[layout.NETWORK_MS + each.place] = cost_ms
 
     def _count_prepared(self, answered: int) -> None:
@@ -198,7 +195,9 @@ class OutsideNetworks:
             self._beside(second, asked.net + word, like)
             for word, like in ((SPECTRA, asked.spectra), (FILLED, asked.filled))
         )
-        second[layout.GIVEN] = asked.switch.on and asked.ahead.run(spectra, asked.lost, filled)
+        second[layout.GIVEN] = asked.worker.switch.on and asked.ahead.run(
+            spectra, asked.lost, filled
+        )
         _hear.run(self._block)
 
     def _beside(
@@ -217,7 +216,7 @@ class OutsideNetworks:
         """
         used, self._used = self._used, None
         if late and used is not None:
-            used.switch.note(Outcome.LATE)
+            used.worker.switch.note(Outcome.LATE)
             late = False
         return late, self._turns()
 
@@ -227,14 +226,14 @@ class OutsideNetworks:
         if received:
             self._abandon()
         for each in self._networks.values():
-            each.switch.pass_time(ms)
-            if received and each.runner.tick():
-                each.switch.note(Outcome.FAILED)
+            each.worker.switch.pass_time(ms)
+            if received:
+                each.worker.tick()
         return self._turns()
 
     def _turns(self) -> int:
         """Return how often switches turned since the last call."""
-        turns = sum(each.switch.take_turns() for each in self._networks.values())
+        turns = sum(each.worker.switch.take_turns() for each in self._networks.values())
         if turns:
             self._set_costs()
         return turns
@@ -244,10 +243,10 @@ class OutsideNetworks:
         self._abandon()
         self._used = None
         for each in self._networks.values():
-            each.switch.reset()
+            each.worker.switch.reset()
         self._set_costs()
 
     def close(self) -> None:
         """End the threads of the networks."""
         for each in self._networks.values():
-            each.runner.close()
+            each.worker.close()

@@ -1,5 +1,7 @@
 """How much a stream prepares: as much as is ready in time, and as the processor has time for."""
 
+from dataclasses import dataclass, fields
+
 PREPARE_SHARE = 0.6
 """Share of a packet's duration that a preparation may take where it is bounded."""
 # Of about so many preparations this share has to be ready in time: below the first the next is
@@ -19,6 +21,44 @@ _STEPS = 5
 # longer one until most are in time again.
 _LEAST_KEPT = 0.3
 _PAUSE_MS, _MOST_PAUSE_MS = 1000.0, 60_000.0
+
+
+@dataclass(slots=True)
+class PreparationCounters:
+    """Counters of concealments that were prepared before the loss; read from outside.
+
+    Lost packets, or parts of packets, that the method was asked for; comfort noise alone is none.
+    """
+
+    concealed_prepared: int = 0
+    """Played from what lay ready."""
+    concealed_stale: int = 0
+    """Fitted inside ``push``: the preparation that was asked for was of no use."""
+    stale_unready: int = 0
+    """Of these, that was not done in time, or failed."""
+    stale_behind: int = 0
+    """Of these, that was not begun: the one before was not done."""
+    stale_changed: int = 0
+    """Of these, that had been made from what has changed since."""
+    concealed_unprepared: int = 0
+    """Fitted inside ``push``: no preparation was asked for."""
+    unprepared_silent: int = 0
+    """Of these, behind silence that had lasted, or before anything came."""
+    unprepared_paused: int = 0
+    """Of these, while too few preparations were in time, or in a closed stream."""
+    unprepared_inside: int = 0
+    """Of these, whose gap did not begin with a packet."""
+    preparations: int = 0
+    """Packets after which a preparation was asked for."""
+    preparations_failed: int = 0
+    """Preparations that ended in an exception."""
+    preparers_restarted: int = 0
+    """Threads replaced because they stayed with the parent of a fork."""
+
+    def reset(self) -> None:
+        """Set everything to 0."""
+        for each in fields(self):
+            setattr(self, each.name, 0)
 
 
 class PreparationPace:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.memory import StreamMemory
-from plc.runtime.runner import NetworkCounters, PreparationCounters
+from plc.engine.pace import PreparationCounters
+from plc.runtime.worker import NetworkCounters
 from plc_kernels.stream.layout import (
     ANSWERS,
     COUNTERS,

@@ -20,7 +20,7 @@ class Kind:
         What a network does in a stream: ``"causal"``, ``"bridge"`` or nothing.
     filler : str
         What fills a stream's gaps where the step's own networks do not: a callable of a
-        :class:`~plc.networks.streams.served.StreamContext`, the lookahead and the manifest
+        :class:`~plc.runtime.worker.StreamContext`, the lookahead and the manifest
         (:class:`plc.networks.streams.context_encoder.EncodedGaps`).
     gaps : str
         What fills gaps of files (:class:`plc.networks.files.gap_filler.GapFiller`): a callable of

@@ -71,7 +71,7 @@ class Phase:
     deadline_misses, rung_changes : int
         As ``Stats`` counts them.
     prepared : dict of str to int
-        Counters of :class:`~plc.runtime.runner.PreparationCounters`.
+        Counters of :class:`~plc.engine.pace.PreparationCounters`.
     best_after_s : float
         Audio until the last concealed packet that was predicted on a rung below the best that the
         machine affords such content; 0 if there was none.

@@ -16,7 +16,7 @@ from plc.engine import outside
 from plc.errors import ConfigError, unknown
 from plc.networks.streams import context_encoder
 from plc.runtime.network import open_network
-from plc.runtime.runner import Runnable
+from plc.runtime.worker import Runnable
 
 SLEEP_S = 0.1
 """Duration of a run of a network that sleeps."""

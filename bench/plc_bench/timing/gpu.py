@@ -27,9 +27,8 @@ from plc.models.manifest import Manifest
 from plc.runtime.bound import SessionReport
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
 from plc.runtime.providers import gpu_name, installed_providers
-from plc.runtime.runner import InlineRunner, Outcome, Runner
 from plc.runtime.session import runtime
-from plc.runtime.worker import NetworkWorker
+from plc.runtime.worker import NetworkWorker, Outcome
 from plc_bench.base.pace import turns
 from plc_bench.base.surroundings import machine_facts
 from plc_bench.base.tables import Table
@@ -307,8 +306,9 @@ def handover(subject: Subject, runs: int) -> dict[str, Times]:
     signature = network_signature(subject.manifest, shape)
     spectra, lost, out = subject.gap(shape.batch)
     with subject.worker(shape) as worker:
-        runners: dict[str, Runner] = {
-            "inline": InlineRunner(subject.open(shape), signature),
+        opened = subject.open(shape)
+        runners = {
+            "inline": NetworkWorker(lambda: opened, signature, inline=True),
             "worker": worker,
         }
         times_ms: dict[str, list[float]] = {name: [] for name in runners}

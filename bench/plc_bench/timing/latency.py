@@ -242,7 +242,7 @@ class LatencyRow:
     network_late : int
         Answers of the network that were not there in time.
     prepared : mapping from str to int
-        Counters of :class:`~plc.runtime.runner.PreparationCounters`.
+        Counters of :class:`~plc.engine.pace.PreparationCounters`.
     peer : str
         What decoded beside the stream, or why nothing did; empty where it was not asked.
     disturbances : Disturbances

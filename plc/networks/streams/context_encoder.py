@@ -43,12 +43,11 @@ from plc.networks.files.context_encoder import (
     encoder_signature,
     spans_at,
 )
-from plc.networks.streams.served import ANSWER_BY, StreamContext, Switch, described
 from plc.predict.ladder import Rung
 from plc.predict.sides import continued
 from plc.runtime.providers import Signature
-from plc.runtime.runner import NO_TICKET, Outcome, Runner
 from plc.runtime.session import open_session
+from plc.runtime.worker import ANSWER_BY, NO_TICKET, StreamContext
 from plc_kernels.stream import layout
 from plc_kernels.stream.gap import FILE_AT
 from plc_kernels.stream.network import fill_part
@@ -108,7 +107,7 @@ class Grant:
 
 
 class StreamEncoder:
-    """A context encoder for runners: samples around a gap in, the gap's samples out.
+    """A context encoder for workers: samples around a gap in, the gap's samples out.
 
     Parameters
     ----------
@@ -266,17 +265,16 @@ class EncodedGaps:
         self._made = np.zeros((channels, horizon), np.float32)
         self._slots = lookahead + 1
         self._grant = Grant()
-        self.switch = Switch()
         signature = Signature(
             (("samples", self._samples.shape), ("lost", self._lost.shape)),
             ("gap", self._made.shape),
         )
         open_it = partial(StreamEncoder, manifest, context, horizon, self._grant)
-        self.runner: Runner = context.runner(open_it, signature)
+        self.worker = context.worker(open_it, signature)
         self.counters = context.counters
         self._why = self._why_too_slow()
         if self._why:
-            self.runner.close()
+            self.worker.close()
         _fill_part.settle()
         self._forget()
 
@@ -341,17 +339,13 @@ class EncodedGaps:
             found["cost_ms"] = round(cost.fills_ms[0], 4)
             found["least_cost_ms"] = round(cost.fills_ms[-1], 4)
             found["iteration_ms"] = round(cost.iteration_ms, 4)
-        found |= (
-            {"mode": "left out", "why": self._why}
-            if self._why
-            else described(self.runner, self.switch)
-        )
+        found |= {"mode": "left out", "why": self._why} if self._why else self.worker.describe()
         return {f"{content}, bridged": found for content in ("music", "speech")}
 
     def reset(self) -> None:
         """Forget the stream; the network stays open."""
-        self.runner.abandon()
-        self.switch.reset()
+        self.worker.abandon()
+        self.worker.switch.reset()
         self._forget()
 
     def _forget(self) -> None:
@@ -361,7 +355,7 @@ class EncodedGaps:
 
     def close(self) -> None:
         """End the network's thread."""
-        self.runner.close()
+        self.worker.close()
 
     def fill(self, flags: int) -> None:
         """Have the step fill its part; replace a bridge by the network's, if that is there.
@@ -386,9 +380,8 @@ class EncodedGaps:
         """Replace the bridge of a gap that begins now."""
         if self._ticket == NO_TICKET or self._asked != (self._block[layout.PLAYED_AT], gap):
             return
-        outcome = self.runner.collect(self._ticket, deadline_s, self._made)
+        outcome = self.worker.collect(self._ticket, deadline_s, self._made)
         self._ticket = NO_TICKET
-        self.switch.note(outcome)
         if outcome.usable:
             self._memory.bridge[:, :gap] = self._made[:, :gap]
             self._block[layout.LANDED] = True  # both ends meet what is known
@@ -396,24 +389,24 @@ class EncodedGaps:
 
     def took(self, late: bool) -> tuple[bool, int]:
         """Hear whether a concealment took too long; return whether prediction did, and turns."""
-        return late, self.switch.take_turns()
+        return late, self.worker.switch.take_turns()
 
     def pass_time(self, ms: float) -> int:
         """Follow the stream by a packet, and ask for the next gap; return turns of the switch."""
         block = self._block
-        self.switch.pass_time(ms)
+        self.worker.switch.pass_time(ms)
         received = not block[layout.IN_BURST] or block[layout.RECOVERED] > 0
         position = int(block[layout.POSITION] + block[layout.PACKET])
         if self._ticket != NO_TICKET and position > self._asked[0]:
             self._abandon()  # it was not bridged as a whole
-        if received and self.runner.tick():
-            self.switch.note(Outcome.FAILED)
+        if received:
+            self.worker.tick()
         if not self._why and self._asked[0] < position and self._look():
             self._ask(position, received)
-        return self.switch.take_turns()
+        return self.worker.switch.take_turns()
 
     def _abandon(self) -> None:
-        self.runner.abandon()
+        self.worker.abandon()
         self._ticket = NO_TICKET
 
     def _look(self) -> bool:
@@ -449,9 +442,9 @@ class EncodedGaps:
         self._asked = (position + begin, gap)
         if gap > self.horizon or before < self._context:
             return
-        if not self.switch.on:
+        if not self.worker.switch.on:
             self.counters.network_off += 1
-            self.switch.note_off()
+            self.worker.switch.note_off()
             return
         if self._grant.cost is not None:
             granted_ms = self._granted_ms(begin // self._packet + 1)
@@ -463,7 +456,7 @@ class EncodedGaps:
             row[self._side :] = self._held[c, held]
         self._lost[0, self._side :] = self._missing[held]
         self._samples[:, self._side :][:, self._missing[held]] = 0.0
-        self._ticket = self.runner.submit(self._samples, self._lost)
+        self._ticket = self.worker.submit(self._samples, self._lost)
 
 
 def rehearsal(

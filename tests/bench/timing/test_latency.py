@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from plc.engine.pace import PreparationCounters
 from plc.errors import ConfigError
-from plc.runtime.runner import PreparationCounters
 from plc_bench.base.results import write_json
 from plc_bench.base.synth import music
 from plc_bench.base.workers import Failure

@@ -18,11 +18,11 @@ from plc.networks import flat
 from plc.predict.history import History
 from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller, Sides
-from plc.runtime.runner import Outcome
+from plc.runtime.worker import Outcome
 from plc_kernels.stream.gap import LINES, START
 from plc_kernels.stream.layout import BRIDGE_NET, FLUX_DB, UNSTEADY_HOLD
-from tests.plc.runners import Told
 from tests.plc.tiny_models import write_bridge, write_model
+from tests.plc.workers import Told
 from tests.signals import glide, tones
 from tests.signals import voice as voice_of
 
@@ -43,7 +43,7 @@ def _stream(model: Path | str, outcome: Outcome | None = None, **changes: Any) -
     """Return a stream without a time limit; its bridges get an outcome, if given, with silence."""
     concealer = Concealer(**(STREAM | {"budget_ms": NO_LIMIT} | changes), model=str(model))
     if outcome is not None:
-        _network(concealer).runner = Told(outcome)
+        _network(concealer).worker = Told(outcome)
     return concealer
 
 
@@ -153,27 +153,27 @@ def test_a_late_answer_leaves_the_bridge_and_then_none_is_asked(tmp_path: Path) 
     )
     plain = _play(_stream("ar"), TRACE)
     np.testing.assert_allclose(made[80 * PACKET :], plain[80 * PACKET :], atol=1e-3)
-    assert _network(concealer).runner.asked == 2  # then it is switched off
+    assert _network(concealer).worker.asked == 2  # then it is switched off
     assert not concealer.stats.rung_samples["network:last"]
     assert concealer.stats.network.network_off > 0
 
 
 def test_bridges_that_take_too_long_are_left_for_a_while(tmp_path: Path) -> None:
     concealer = _stream(write_bridge(tmp_path), Outcome.DONE)
-    runner, outside = _network(concealer).runner, concealer._method.outside
+    worker, outside = _network(concealer).worker, concealer._method.outside
     packets = tones(31, RATE, 40 * RATE)
     trace = np.zeros(packets.size // PACKET, bool)
     trace[50::20] = True
     asked: list[int] = []
 
     def slow() -> None:
-        if runner.asked > len(asked) and len(asked) < 3:
-            asked.append(runner.asked)
+        if worker.asked > len(asked) and len(asked) < 3:
+            asked.append(worker.asked)
             outside.took(late=True)
 
     _play(concealer, trace, packets, slow)
     assert asked == [1, 2, 3]  # two, then one that was tried later
-    assert runner.asked > 3
+    assert worker.asked > 3
     assert concealer.describe()["networks"]["speech, bridged"]["state"] == "on"
 
 
@@ -193,7 +193,7 @@ def test_a_gap_longer_than_its_horizon_is_left_alone(tmp_path: Path) -> None:
     trace = np.zeros(100, bool)
     trace[50:52] = True
     made = _play(concealer, trace)
-    assert _network(concealer).runner.asked == 0
+    assert _network(concealer).worker.asked == 0
     np.testing.assert_array_equal(made, _play(_stream("ar"), trace))
 
 

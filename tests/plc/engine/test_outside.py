@@ -22,10 +22,9 @@ from plc.engine import outside
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.networks.drafts import ContourDraft, PassageDraft
-from plc.runtime.runner import Outcome
-from plc.runtime.worker import NetworkWorker
-from tests.plc.runners import Told
+from plc.runtime.worker import NetworkWorker, Outcome
 from tests.plc.tiny_models import write_model
+from tests.plc.workers import Told
 from tests.signals import noise, tones, voice
 
 Fault = Callable[[NDArray[np.float32]], bool]
@@ -133,10 +132,10 @@ def _wait_for_answers(concealer: Concealer) -> None:
     """Wait until the networks' threads have given back what they were asked last."""
     pause = threading.Event()
     for each in concealer._method.outside._networks.values():
-        runner = each.runner
-        assert isinstance(runner, NetworkWorker)
+        worker = each.worker
+        assert isinstance(worker, NetworkWorker)
         for _ in range(60_000):
-            if not runner._owed or runner._life.results.qsize():
+            if not worker._owed or worker._life.results.qsize():
                 break
             pause.wait(0.001)
         else:
@@ -282,8 +281,8 @@ def _of_speech(folder: Path, graph: str = "last", **changes: Any) -> str:
 def _told(concealer: Concealer, *outcomes: Outcome) -> Told:
     """Have the only network of a stream answer so."""
     (network,) = concealer._method.outside._networks.values()
-    network.runner.close()
-    network.runner = told = Told(*outcomes)
+    network.worker.close()
+    network.worker = told = Told(*outcomes)
     return told
 
 
@@ -346,7 +345,7 @@ def test_in_small_packets_the_draft_is_played_for_10_ms(tmp_path: Path) -> None:
 
 def test_repeated_misses_switch_the_network_off_and_calm_brings_it_back(tmp_path: Path) -> None:
     stream = Concealer(RATE, 1, PACKET, model=_of_speech(tmp_path), budget_ms=np.inf)
-    runner = _told(stream, Outcome.LATE, Outcome.LATE, Outcome.DONE)
+    worker = _told(stream, Outcome.LATE, Outcome.LATE, Outcome.DONE)
     packets, lost = _lossy(10, 5.0)
     states = []
     for k, (packet, gone) in enumerate(zip(packets, lost, strict=True)):
@@ -354,7 +353,7 @@ def test_repeated_misses_switch_the_network_off_and_calm_brings_it_back(tmp_path
         if gone:
             states.append(stream.describe()["networks"]["speech"]["state"])
         if k == 75:
-            runner.last_error = "out of memory"
+            worker.last_error = "out of memory"
             assert stream.describe()["networks"]["speech"]["error"] == "out of memory"
     assert states[:3] == ["on", "off", "off"]
     assert states[-1] == "on"
@@ -367,11 +366,11 @@ def test_repeated_misses_switch_the_network_off_and_calm_brings_it_back(tmp_path
 def test_packets_that_take_too_long_turn_off_the_network_and_not_the_ladder(tmp_path: Path) -> None:
     """Where rows were made it is they that are left, not the best prediction."""
     stream = Concealer(RATE, 1, PACKET, model=_of_speech(tmp_path), budget_ms=np.inf)
-    runner = _told(stream, Outcome.DONE)
+    worker = _told(stream, Outcome.DONE)
     packets, lost = _lossy(10)
     for packet, gone in zip(packets, lost, strict=True):
         stream.push(None if gone else packet)
-        if gone and runner.asked <= 2:
+        if gone and worker.asked <= 2:
             stream._method.outside._used = next(iter(stream._method.outside._networks.values()))
             stream._method.took(late=True)
     assert isinstance(stream._method, StepPrediction)

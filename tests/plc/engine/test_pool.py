@@ -20,7 +20,7 @@ from plc.engine.dropouts import DropoutFinder
 from plc.engine.pool import _Run, _Tick
 from plc.engine.pool_format import Costs, Format
 from plc.errors import CapacityError, ConfigError, PacketError
-from plc.runtime import life
+from plc.runtime import threads
 from plc_kernels.stream.background import is_speech
 from plc_kernels.stream.layout import FLAGS, REFIT
 from plc_kernels.stream.step import PLAYED, PUSH
@@ -351,18 +351,18 @@ def test_tensors_of_torch_are_taken() -> None:
 
 def test_leaving_it_ends_the_threads_and_one_thread_can_go_on() -> None:
     packets, arrived = packets_of(4), losses(4)
-    before = len(life.running)
+    before = len(threads.running)
     with ConcealerPool(threads=3) as pool:
         ids = pool.open(4, **FORMAT)
         for tick in range(5):
             pool.push(ids, packets[tick], arrived[tick])
-        assert len(life.running) > before
-    assert len(life.running) == before
+        assert len(threads.running) > before
+    assert len(threads.running) == before
     with pytest.raises(ConfigError, match="it was never open, or left"):
         pool.push(ids, packets[5], arrived[5])
     ids = pool.open(4, **FORMAT)
     assert pool.push(ids, packets[5], arrived[5]).shape == packets[5].shape
-    assert len(life.running) == before
+    assert len(threads.running) == before
 
 
 def test_its_text_tells_the_formats_and_the_losses_of_all() -> None:
@@ -607,8 +607,8 @@ def test_threads_share_the_bursts_of_streams_side_by_side(monkeypatch: pytest.Mo
         work(tick)
 
     monkeypatch.setattr(_Tick, "work", note)
-    for threads, expected in ((1, 0), (2, lost)):
-        pool = ConcealerPool(threads=threads)
+    for count, expected in ((1, 0), (2, lost)):
+        pool = ConcealerPool(threads=count)
         ids = pool.open(streams, **FORMAT)
         shared.clear()
         with pool:

@@ -28,8 +28,8 @@ from plc.runtime import native
 from plc.runtime import network as network_module
 from plc.runtime.bound import SessionReport
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
-from plc.runtime.runner import Runnable
 from plc.runtime.shared import SharedSessions
+from plc.runtime.worker import Runnable
 
 Reals = NDArray[np.float32]
 

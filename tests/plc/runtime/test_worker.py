@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError, ModelError
 from plc.runtime.providers import Signature
-from plc.runtime.runner import NO_TICKET, InlineRunner, Outcome, Runnable, Runner
-from plc.runtime.worker import NetworkWorker
+from plc.runtime.worker import NO_TICKET, NetworkWorker, Outcome, Runnable, Switch
 from tests.processes import environment
 
 # Longer than any machine needs to run a few lines in another thread; only a broken test waits.
@@ -87,8 +86,8 @@ def hang(fake: Fake) -> None:
     assert fake.gate.wait(PATIENCE_S)
 
 
-def start(network: Runnable, clock: Clock | None = None) -> NetworkWorker:
-    worker = NetworkWorker(lambda: network, SIGNATURE, clock or Clock())
+def start(network: Runnable, clock: Clock | None = None, inline: bool = False) -> NetworkWorker:
+    worker = NetworkWorker(lambda: network, SIGNATURE, clock or Clock(), inline)
     worker.wait_until_open(PATIENCE_S)
     return worker
 
@@ -101,27 +100,25 @@ def hanging() -> Iterator[Fake]:
     fake.gate.set()
 
 
-def wait_for_ready(worker: NetworkWorker) -> list[bool]:
-    """Tick until the worker has given back what it had; return what the ticks said."""
+def wait_for_ready(worker: NetworkWorker) -> None:
+    """Tick until the worker has given back what it had."""
     pause = threading.Event()
-    told = []
     for _ in range(60_000):
-        told.append(worker.tick())
+        worker.tick()
         if worker.state == "ready":
-            return told
+            return
         pause.wait(0.001)
     pytest.fail(f"the worker is {worker.state}")
 
 
 @pytest.fixture(params=["inline", "worker"])
-def line(request: pytest.FixtureRequest) -> Iterator[Runner]:
-    fake = Fake()
-    made: Runner = InlineRunner(fake, SIGNATURE) if request.param == "inline" else start(fake)
+def line(request: pytest.FixtureRequest) -> Iterator[NetworkWorker]:
+    made = start(Fake(), inline=request.param == "inline")
     yield made
     made.close()
 
 
-def test_every_submission_gets_its_own_result(line: Runner) -> None:
+def test_every_submission_gets_its_own_result(line: NetworkWorker) -> None:
     rng = np.random.default_rng(0)
     for _ in range(500):
         spectra = rng.standard_normal((1, 1, 2, 3, 4)).astype(np.float32)
@@ -133,7 +130,7 @@ def test_every_submission_gets_its_own_result(line: Runner) -> None:
     assert (line.counters.network_runs, line.counters.network_done) == (500, 500)
 
 
-def test_a_ticket_counts_once_and_only_if_it_was_given(line: Runner) -> None:
+def test_a_ticket_counts_once_and_only_if_it_was_given(line: NetworkWorker) -> None:
     out = empty()
     ticket = line.submit(*gap(1.0))
     assert line.collect(ticket, NO_HURRY_S, out) is Outcome.DONE
@@ -144,7 +141,7 @@ def test_a_ticket_counts_once_and_only_if_it_was_given(line: Runner) -> None:
     assert (out == 7.0).all()
 
 
-def test_an_undeclared_shape_is_refused_by_its_name(line: Runner) -> None:
+def test_an_undeclared_shape_is_refused_by_its_name(line: NetworkWorker) -> None:
     with pytest.raises(ConfigError, match=r"\(1, 1, 2, 3, 5\); declared: \(1, 1, 2, 3, 4\)"):
         line.submit(*gap(1.0, frames=5))
 
@@ -157,7 +154,7 @@ def fail(fake: Fake) -> None:
 @pytest.mark.parametrize("inline", [True, False])
 def test_an_exception_is_counted_and_the_next_submission_works(inline: bool) -> None:
     fake = Fake(fail)
-    line: Runner = InlineRunner(fake, SIGNATURE) if inline else start(fake)
+    line = start(fake, inline=inline)
     out = empty()
     assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
     assert (out == 7.0).all()
@@ -172,7 +169,7 @@ def test_an_exception_is_counted_and_the_next_submission_works(inline: bool) -> 
 def test_a_result_that_is_not_sound_is_not_given(inline: bool) -> None:
     fake = Fake()
     fake.sound = False
-    line: Runner = InlineRunner(fake, SIGNATURE) if inline else start(fake)
+    line = start(fake, inline=inline)
     out = empty()
     assert line.collect(line.submit(*gap(1.0)), NO_HURRY_S, out) is Outcome.FAILED
     assert (out == 7.0).all()
@@ -369,11 +366,21 @@ def test_what_nobody_will_collect_does_not_cool_a_gpu() -> None:
 @pytest.mark.parametrize("inline", [True, False])
 def test_a_failure_that_nobody_waited_for_is_told_once(inline: bool) -> None:
     fake = Fake(fail)
-    line: Runner = InlineRunner(fake, SIGNATURE) if inline else start(fake)
+    line = start(fake, inline=inline)
+    told: list[Outcome] = []
+
+    class Noting(Switch):
+        def note(self, outcome: Outcome) -> bool:
+            told.append(outcome)
+            return super().note(outcome)
+
+    line.switch = Noting()
     line.submit(*gap(1.0))
     line.abandon()
-    told = wait_for_ready(line) if isinstance(line, NetworkWorker) else [line.tick()]
-    assert [*told, line.tick()].count(True) == 1
+    line.tick()
+    wait_for_ready(line)
+    line.tick()
+    assert told == [Outcome.FAILED]
     assert line.counters.network_failed == 1
     line.close()
 
@@ -449,7 +456,7 @@ import numpy as np
 begun, freed, ticked = threading.Event(), threading.Event(), threading.Event()
 """
 SETTING = """
-import plc.runtime.life
+import plc.runtime.threads
 import plc.runtime.worker
 from plc.runtime.providers import Signature
 
@@ -483,7 +490,7 @@ def main():
     assert start().submit(*GAP)
     begun.wait()
 
-plc.runtime.life.EXIT_S = float(sys.argv[2])
+plc.runtime.threads.EXIT_S = float(sys.argv[2])
 main()
 """
 

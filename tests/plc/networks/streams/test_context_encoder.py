@@ -24,9 +24,9 @@ from plc.networks.streams.context_encoder import (
     FillCost,
     StreamEncoder,
 )
-from plc.runtime.runner import Outcome
+from plc.runtime.worker import Outcome
 from tests.plc.networks.files.test_context_encoder import write_context_encoder
-from tests.plc.runners import Told
+from tests.plc.workers import Told
 from tests.signals import noise, tones
 
 pytest.importorskip("onnxruntime")
@@ -177,8 +177,8 @@ def scripted(concealer: Concealer, outcome: Outcome) -> Told:
     """Give a stream's network other outcomes."""
     filler = concealer._method.outside
     assert isinstance(filler, EncodedGaps)
-    filler.runner = runner = Told(outcome, answer=0.25)
-    return runner
+    vars(filler)["worker"] = worker = Told(outcome, answer=0.25)
+    return worker
 
 
 @pytest.mark.parametrize("outcome", [Outcome.LATE, Outcome.FAILED, Outcome.ABSENT])
@@ -190,10 +190,10 @@ def test_without_an_answer_the_bridge_of_prediction_is_played(
     path = write_context_encoder(tmp_path, False)
     bridge = played(stream(Path("ar"), **settings), signal, {40})
     concealer = stream(path, **settings)
-    runner = scripted(concealer, outcome)
+    worker = scripted(concealer, outcome)
     heard = played(concealer, signal, {40})
     np.testing.assert_array_equal(heard, bridge)
-    assert len(runner.deadlines_s) == 1
+    assert len(worker.deadlines_s) == 1
     assert NAME not in {name for name, n in concealer.stats.rung_samples.items() if n}
 
 
@@ -201,9 +201,9 @@ def test_a_network_that_is_late_again_and_again_is_switched_off(tmp_path: Path) 
     signal = tones(7, RATE, 8_000, level=0.3)[:, None]
     path = write_context_encoder(tmp_path, False)
     concealer = stream(path, packet_samples=PACKET, lookahead=LOOKAHEAD)
-    runner = scripted(concealer, Outcome.LATE)
+    worker = scripted(concealer, Outcome.LATE)
     played(concealer, signal, {20, 25, 30})
-    assert len(runner.deadlines_s) == 2
+    assert len(worker.deadlines_s) == 2
     assert concealer.stats.network.network_off == 1
     assert concealer.describe()["networks"]["music, bridged"]["state"] == "off"
 

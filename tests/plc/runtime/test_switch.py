@@ -2,8 +2,7 @@
 
 import pytest
 
-from plc.networks.streams.served import Switch
-from plc.runtime.runner import Outcome
+from plc.runtime.worker import Outcome, Switch
 
 
 def test_two_misses_turn_it_off() -> None:

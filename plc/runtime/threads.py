@@ -1,55 +1,20 @@
-"""The thread of a worker: opens the network, runs requests, and ends with the process."""
+"""Threads beside the audio's: they give way, and the process awaits them at its end."""
 
 import _thread
 import atexit
 import contextlib
 import os
-import queue
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-from plc.runtime.priority import Level, leave, take
-from plc.runtime.providers import Signature
-from plc.runtime.runner import Runnable, Slot
-from plc_kernels.denormals import flush_denormals
+from plc.runtime.priority import leave
 
-CLOSE = -1
-KEEP_WARM = -2
 # The process waits no longer at its end, for all threads together: a run is cancelled, but opening
 # a session is not.
 EXIT_S = 5.0
-
-
-class Life:
-    """State shared by one worker thread and its caller; a fork's child has another."""
-
-    def __init__(self, signature: Signature) -> None:
-        self.requests: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self.results: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self.slot = Slot(signature)
-        self.opened = threading.Event()
-        """Set when the network is ready or has failed to open."""
-        self.over = threading.Event()
-        self.unwanted = False
-        self.network: Runnable | None = None
-        self.sound = False
-        self.error: BaseException | None = None
-
-    def end(self) -> None:
-        """Ask the thread to end."""
-        self.unwanted = True
-        self.requests.put(CLOSE)
-        self.cancel()
-
-    def cancel(self) -> None:
-        """Cancel the run that is under way, if the network can."""
-        network = self.network
-        if network is not None:
-            with contextlib.suppress(Exception):
-                network.cancel()
 
 
 class Living(Protocol):
@@ -109,29 +74,6 @@ def note_end(life: Living) -> None:
     life.over.set()
 
 
-def serve_requests(life: Life, open_network: Callable[[], Runnable]) -> None:
-    """Open the network, run requests, and record the reason of the end."""
-    try:
-        give_way()
-        flush_denormals()
-        life.network = open_network()
-        take(Level.PREPARING)
-        life.opened.set()
-        while not life.unwanted:
-            ticket = life.requests.get()
-            if ticket == CLOSE:
-                break
-            life.sound = _run(life, life.network, ticket)
-            life.results.put(ticket)
-    except BaseException as error:  # whoever waits has to hear of it
-        life.error = error
-    finally:
-        life.network = None  # the session goes in the thread that made it
-        note_end(life)
-        life.opened.set()
-        life.results.put(CLOSE)
-
-
 def give_way() -> None:
     """Have Linux wake this thread without interrupting another one.
 
@@ -142,18 +84,6 @@ def give_way() -> None:
         with contextlib.suppress(OSError):  # some systems know or allow neither; it is not needed
             if os.sched_getscheduler(0) == os.SCHED_OTHER:
                 os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-
-
-def _run(life: Life, network: Runnable, ticket: int) -> bool:
-    slot = life.slot
-    try:
-        if ticket == KEEP_WARM:
-            network.keep_warm()
-            return True
-        return network.run(slot.spectra, slot.lost, slot.out)
-    except Exception as error:
-        life.error = error
-        return False
 
 
 @atexit.register

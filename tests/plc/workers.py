@@ -1,16 +1,15 @@
-"""A runner of networks whose answers a test knows."""
+"""A worker of a network whose answers a test knows."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.runtime.runner import NetworkCounters, Outcome
+from plc.runtime.worker import NetworkCounters, Outcome, Switch
 
 
 class Told:
     """Answers each submission with one number, one outcome after another; the last for the rest."""
 
     on_gpu = False
-    state = "ready"
 
     def __init__(self, *outcomes: Outcome, answer: float = 0.0) -> None:
         self.counters = NetworkCounters()
@@ -19,6 +18,7 @@ class Told:
         self.answer = answer
         self.asked = 0
         self.deadlines_s: list[float] = []
+        self.switch = Switch()
 
     def submit(self, spectra: NDArray[np.float32], lost: NDArray[np.float32]) -> int:
         self.asked += 1
@@ -27,11 +27,15 @@ class Told:
     def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
         self.deadlines_s.append(deadline_s)
         out.fill(self.answer)
-        return self.outcomes[min(self.asked, len(self.outcomes)) - 1]
+        outcome = self.outcomes[min(self.asked, len(self.outcomes)) - 1]
+        self.switch.note(outcome)
+        return outcome
+
+    def describe(self) -> dict[str, str]:
+        return {"state": "on" if self.switch.on else "off", "error": self.last_error}
 
     def abandon(self) -> None: ...
 
-    def tick(self) -> bool:
-        return False
+    def tick(self) -> None: ...
 
     def close(self) -> None: ...
