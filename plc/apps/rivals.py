@@ -1,6 +1,6 @@
 """What plays a stream without this engine: a loop over its losses, in NumPy.
 
-Each fills a burst by one of :data:`plc.predict.baselines.BASELINES`, from what was played before.
+Each fills a burst by one of :data:`plc.engine.methods.BASELINES`, from what was played before.
 The level of a long burst falls to silence, and the first received samples are faded in; not so by
 ``zeros``.
 """
@@ -31,7 +31,7 @@ def play(
     Parameters
     ----------
     method : str
-        One of :data:`~plc.predict.baselines.BASELINES`.
+        One of :data:`~plc.engine.methods.BASELINES`.
     signal : float32, shape (n, channels)
         As sent; what is lost of it is not looked at.
     lost : bool, shape (packets,)

@@ -71,8 +71,7 @@ def models(
 
 
 def _print_methods(as_json: bool) -> None:
-    from plc.engine.methods import FILE_METHODS, METHODS
-    from plc.predict.baselines import BASELINES
+    from plc.engine.methods import BASELINES, FILE_METHODS, METHODS
 
     methods = METHODS | FILE_METHODS | BASELINES
     if as_json:

@@ -15,7 +15,6 @@ from plc.engine.pace import PREPARE_SHARE, PreparationCounters, PreparationPace
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError, unknown
 from plc.models.kinds import KINDS, opener
-from plc.predict.baselines import BASELINES
 from plc.predict.ladder import (
     HEADROOM,
     LEAST_PAST_SAMPLES,
@@ -46,6 +45,16 @@ FILE_METHODS: dict[str, str] = {
 }
 """Name to description, of networks that fill gaps of recordings, and conceal no stream."""
 
+BASELINES: dict[str, str] = {
+    "lpc": "plc inpaint, bench: of Marafioti et al. 2019, Burg of order 1000 on 2048 samples",
+    "pitch": "plc inpaint, bench: the last pitch period, repeated",
+    "repeat": "plc inpaint, bench: the last packet, repeated",
+    "magnitude": "plc inpaint, bench: spectral magnitudes held, or interpolated across the gap",
+    "zeros": "plc inpaint, bench: silence, with hard edges",
+}
+"""Name to description, of what fills gaps of recordings without this engine
+(:mod:`plc.predict.baselines`)."""
+
 RECORDING_METHODS = (*(name for name in METHODS if name != "server"), *BASELINES, *FILE_METHODS)
 """Names of those that fill gaps of recordings."""
 
@@ -67,6 +76,7 @@ def make_method(
     reach: int,
     clock: Callable[[], float] = time.perf_counter,
     counters: NetworkCounters | None = None,
+    many: bool = False,
 ) -> StepPrediction:
     """Return what conceals a stream, for its method.
 
@@ -80,6 +90,8 @@ def make_method(
         Returns seconds; what the network's deadline is measured with.
     counters : NetworkCounters or None
         Where the network's runs are counted.
+    many : bool
+        Whether it is for many streams, which share the runs of networks outside the step.
 
     Raises
     ------
@@ -90,14 +102,15 @@ def make_method(
     """
     stream = (config.sample_rate, config.channels, config.packet_samples)
     method = config.method
+
+    def context() -> StreamContext:
+        counted = counters or NetworkCounters()
+        limit_ms, provider = config.time_limit_ms, config.provider
+        return StreamContext(*stream, limit_ms, reach, clock, provider, counted, many)
+
     if method in LADDER_METHODS:
         networks = "ar" if method == "ar" else config.model
         models, bridges = stream_models(networks, config.sample_rate, config.content)
-
-        def context() -> StreamContext:
-            counted = counters or NetworkCounters()
-            limit_ms, provider = config.time_limit_ms, config.provider
-            return StreamContext(*stream, limit_ms, reach, clock, provider, counted)
 
         for manifest in bridges.values():
             if place := KINDS[manifest.kind].filler:
@@ -106,7 +119,7 @@ def make_method(
                 return StepPrediction(ladders, encoder, limit_ms=config.time_limit_ms)
         return _in_the_step(config, models, bridges if reach else {}, reach, context)
     if method == "server":
-        return _server(config)
+        return _server(config, None if config.provider == "auto" else context)
     rung = rung_of(method, config.sample_rate)
     ladders = Ladders(*stream, reach=reach, rungs=(rung, rung))
     return StepPrediction(ladders, from_onsets=False)
@@ -143,11 +156,11 @@ def _in_the_step(
     return StepPrediction(ladders, networks, prepares, limit_ms)
 
 
-def _server(config: StreamConfig) -> StepPrediction:
+def _server(config: StreamConfig, outside: Callable[[], StreamContext] | None) -> StepPrediction:
     """Return short rungs, and the network for speech where it answers in time."""
     networks = None
     if config.model == "auto" and config.packet_ms >= _SHORT_MS and config.content != "music":
-        networks = _speech(config)
+        networks = _speech(config, outside)
     rungs = SERVER if networks is None else SERVER_DRAFTS
     stream = config.sample_rate, config.channels, config.packet_samples
     limit_ms = config.time_limit_ms
@@ -155,13 +168,17 @@ def _server(config: StreamConfig) -> StepPrediction:
     return StepPrediction(ladders, networks, limit_ms=limit_ms, refit_ms=_REFIT_MS)
 
 
-def _speech(config: StreamConfig) -> StepNetworks | None:
+def _speech(
+    config: StreamConfig, outside: Callable[[], StreamContext] | None
+) -> StepNetworks | None:
     """Return the network for speech; None: there is none."""
     manifest = stream_models("auto", config.sample_rate)[0].get("speech")
     if manifest is None or manifest.content != "speech":  # music's hears all that is played
         return None
     within_ms = math.inf if config.time_limit_ms == math.inf else config.packet_ms
-    found = step_networks(config, {"speech": manifest}, within_ms, optional=True)
+    found = step_networks(
+        config, {"speech": manifest}, within_ms, True, None if outside is None else outside()
+    )
     return found if found is not None and found.chosen else None
 
 

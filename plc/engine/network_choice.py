@@ -104,13 +104,17 @@ def step_networks(
     if not (chosen or left_out or optional):
         _check_serves(config, *manifests.values())
     for_all = config.model != "auto" and "music" not in chosen
-    opened = None
+    opened: Any = None
     if outside is not None and chosen:
-        from plc.engine.outside import OutsideNetworks
+        from plc.engine.outside import OutsideNetworks, PooledNetworks
 
         by_name = {each.name: each for each in manifests.values()}
         served = {of: by_name[name] for of, (name, _) in chosen.items()}
-        opened = OutsideNetworks(served, outside, prepares)
+        opened = (
+            PooledNetworks(served, outside)
+            if outside.many
+            else OutsideNetworks(served, outside, prepares)
+        )
     return StepNetworks(models, chosen, left_out, for_all, outside=opened)
 
 

@@ -8,8 +8,14 @@ between (:mod:`plc_kernels.stream.network`)::
 
 What is late or fails is replaced by the draft. A network that is too slow for its stream misses its
 first deadlines and is switched off for a while; none is timed beforehand.
+
+Many streams ask only when an answer is due, and those that ask in a turn share a run::
+
+    fill_part of each ─ WAIT ─▶ rows side by side ─▶ one run ─▶ fill_part of each ─ DONE
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +25,7 @@ from numpy.typing import NDArray
 from plc.compiled import DirectCall
 from plc.engine.networks import NETS
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
-from plc.runtime.worker import ANSWER_BY, NO_TICKET, Outcome, StreamContext
+from plc.runtime.worker import ANSWER_BY, NO_TICKET, NetworkCounters, Outcome, StreamContext
 from plc_kernels.stream import layout, preparation
 from plc_kernels.stream.gap import FILLED, LOST, SPECTRA
 from plc_kernels.stream.network import (
@@ -249,4 +255,154 @@ class OutsideNetworks:
     def close(self) -> None:
         """End the threads of the networks."""
         for each in self._networks.values():
+            each.worker.close()
+
+
+MOST_STREAMS = 64
+"""Streams that share a run at most."""
+# A GPU takes about as long for the one as for the next; a processor as many times longer.
+_GPU_SIZES, _CPU_SIZES = (8, MOST_STREAMS), (2, 4, 8, 16, 32, MOST_STREAMS)
+_COUNTED = {
+    Outcome.DONE: "network_done",
+    Outcome.LATE: "network_late",
+    Outcome.FAILED: "network_failed",
+    Outcome.ABSENT: "network_refused",
+}
+
+Asking = tuple[NDArray[np.int64], NetworkCounters]
+"""Block of a stream whose network's answer is due, and where that is counted."""
+
+
+class _Batches:
+    """A network opened for several sizes of batches; a run is by the least that has room."""
+
+    def __init__(self, manifest: "Manifest", shape: NetworkShape, provider: str) -> None:
+        first = open_network(manifest, shape, providers=provider)
+        sizes = _GPU_SIZES if first.on_gpu else _CPU_SIZES
+        shapes = (replace(shape, batch=shape.batch * streams) for streams in sizes)
+        more = (open_network(manifest, each, providers=provider) for each in shapes)
+        self._opened = (first, *more)
+        self.on_gpu = first.on_gpu
+
+    def run(
+        self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
+    ) -> bool:
+        """Write the answers, of which whoever asked looks whether they are sound."""
+        used = next(each for each in self._opened if each.batch >= len(spectra))
+        np.copyto(out, used.answers(spectra, lost))
+        return True
+
+    def keep_warm(self) -> None:
+        self._opened[0].keep_warm()
+
+    def cancel(self) -> None:
+        for each in self._opened:
+            each.cancel()
+
+
+class _Pooled:
+    """One network of many streams: its worker, and the rows of those that ask together."""
+
+    def __init__(self, manifest: "Manifest", of: str, context: StreamContext) -> None:
+        rate, self._net = context.sample_rate, NETS[of]
+        shape = NetworkShape(manifest.bins(rate), manifest.frames(rate), context.channels)
+        whole = replace(shape, batch=MOST_STREAMS * shape.batch)
+        signature = network_signature(manifest, whole)
+        self.worker = context.worker(
+            partial(_Batches, manifest, shape, context.provider), signature
+        )
+        self._channels = context.channels
+        self._spectra, self._lost, self._filled = (
+            np.zeros(size, np.float32)
+            for size in (*(size for _, size in signature.inputs), signature.output[1])
+        )
+
+    def ask(self, asking: Sequence[Asking]) -> int:
+        """Submit the rows of some streams; return the ticket."""
+        for rows, (block, _) in zip(self._of_each(self._lost), asking, strict=False):
+            np.copyto(rows, layout.TABLE.view(block, self._net + LOST))
+        for rows, (block, _) in zip(self._of_each(self._spectra), asking, strict=False):
+            spectra = layout.TABLE.view(block, self._net + SPECTRA)
+            np.copyto(rows, spectra.reshape(rows.shape))
+        taken = len(asking) * self._channels
+        return self.worker.submit(self._spectra[:taken], self._lost[:taken])
+
+    def answer(self, ticket: int, deadline_s: float, asking: Sequence[Asking]) -> None:
+        """Give the streams what is there by the deadline."""
+        filled = self._filled[: len(asking) * self._channels]
+        outcome = self.worker.collect(ticket, deadline_s, filled)
+        for rows, (block, counters) in zip(self._of_each(filled), asking, strict=True):
+            own = outcome
+            if own.usable and not np.isfinite(rows).all():
+                own = Outcome.FAILED
+            if own.usable:
+                np.copyto(layout.TABLE.view(block, self._net + FILLED), rows)
+            block[layout.GIVEN] = own.usable
+            counters.network_runs += ticket != NO_TICKET
+            counted = _COUNTED[own]
+            setattr(counters, counted, getattr(counters, counted) + 1)
+
+    def _of_each(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return rows by stream."""
+        return rows.reshape(-1, self._channels, *rows.shape[1:])
+
+
+class PooledNetworks:
+    """The networks of many streams of one format, run by ONNX Runtime.
+
+    Parameters
+    ----------
+    manifests : dict
+        By content of :data:`~plc.engine.networks.NETS`.
+    context : StreamContext
+        A stream, and the conditions that they run under.
+
+    Raises
+    ------
+    ConfigError, ModelError, MissingExtraError
+        As :func:`~plc.runtime.network.open_network` raises them.
+    """
+
+    def __init__(self, manifests: "dict[str, Manifest]", context: StreamContext) -> None:
+        self.networks = {NETS[of]: _Pooled(each, of, context) for of, each in manifests.items()}
+        """By first of their words."""
+
+    def answer(self, asking: Sequence[Asking], deadline_s: float) -> None:
+        """Run the networks ASKED; the streams then go on by :func:`fill_part`.
+
+        Parameters
+        ----------
+        asking : sequence of Asking
+            Of streams that WAIT.
+        deadline_s : float
+            By :func:`time.perf_counter`. What is not there then has GIVEN 0.
+        """
+        by_net: dict[int, list[Asking]] = {}
+        for each in asking:
+            by_net.setdefault(int(each[0][layout.ASKED]), []).append(each)
+        while by_net:
+            asked = []
+            for net, streams in by_net.items():
+                network, some = self.networks[net], streams[:MOST_STREAMS]
+                switch = network.worker.switch
+                if switch.on:
+                    asked.append((network, network.ask(some), some))
+                    continue
+                switch.note_off()
+                for block, counters in some:
+                    block[layout.GIVEN] = False
+                    counters.network_off += 1
+            for network, ticket, some in asked:
+                network.answer(ticket, deadline_s, some)
+            by_net = {of: all_[MOST_STREAMS:] for of, all_ in by_net.items() if all_[MOST_STREAMS:]}
+
+    def pass_time(self, ms: float) -> None:
+        """Advance the streams' time; GPUs are kept warm meanwhile."""
+        for each in self.networks.values():
+            each.worker.switch.pass_time(ms)
+            each.worker.tick()
+
+    def close(self) -> None:
+        """End the threads of the networks."""
+        for each in self.networks.values():
             each.worker.close()

@@ -44,22 +44,16 @@ from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
 from plc.errors import CapacityError, ConfigError, keywords_in_words, not_copied
 from plc.processor_time import thread_clock, usable_cores
-from plc_kernels.stream.layout import (
-    DEPTH,
-    FLAGS,
-    IN_BURST,
-    MAX_STEPS,
-    PREPARED_AT,
-    RECOVERED,
-    TAKES,
-    WAITS,
-)
+from plc.runtime.worker import ANSWER_BY
+from plc_kernels.stream import layout
 from plc_kernels.stream.many import step_many
 from plc_kernels.stream.preparation import expect_losses
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import CONCEALED, GO_ON, NEXT_LOST, PUSH
 
 _step: Any = step_many
+FITTED_BY = 0.4
+"""Share of the time by which bursts are fitted whose networks run outside."""
 _NAME = "ConcealerPool"
 MAX_STREAMS = 65_536
 _SHELF = 64
@@ -471,15 +465,25 @@ class ConcealerPool:
             runs, bursts = _apart(runs, self._beginning(places, runs, lacks, there))
             hurried = self._places.hurried[places]
             bursts.sort(key=lambda one: hurried[one.at])  # the last is served first
-        tick = _Tick(runs, bursts, end_s, self._threads, whole, out)
+        began_s = perf_counter()
+        fitted_s = end_s if one.outside is None else began_s + FITTED_BY * (end_s - began_s)
+        tick = _Tick(runs, bursts, fitted_s, self._threads, whole, out)
         self._midway = True
         is_ready = self._places.ready[places]
         self._places.ready[places] = False
         self._do(one, tick.work)
+        while asking := tick.asking():
+            each = [(run.rows[0], self._of(int(places[run.at])).network) for run in asking]
+            one.answer(each, began_s + ANSWER_BY * (end_s - began_s))
+            self._do(one, tick.work)
         self._midway = False
+        if one.outside is not None:
+            one.outside.pass_time(one.config.packet_ms * places.size / self._counts()[one])
         self._places.hurried[places[np.array(tick.hurried, np.int64)]] += 1
         for place in places[is_ready].tolist():  # the bursts that have been played
-            self._of(place).ahead.concealed_prepared += int(self._block(place)[PREPARED_AT]) < 0
+            self._of(place).ahead.concealed_prepared += (
+                int(self._block(place)[layout.PREPARED_AT]) < 0
+            )
         # Preparations take time that is left, so they are no load, and what they save is none.
         one.note_pushed(places.size, int(np.count_nonzero(lacks & ~is_ready)))
         return out
@@ -489,7 +493,9 @@ class ConcealerPool:
         begins = lacks & (there | ~self._places.ready[places])
         for run in runs:
             rows = run.rows
-            begins[run.packets] &= (rows[:, IN_BURST] == 0) | (rows[:, RECOVERED] != 0)
+            begins[run.packets] &= (rows[:, layout.IN_BURST] == 0) | (
+                rows[:, layout.RECOVERED] != 0
+            )
         return begins
 
     def _look_through(
@@ -528,7 +534,7 @@ class ConcealerPool:
         places = self._find(ids)
         made = np.zeros(places.size, bool)
         for run in self._runs(places):
-            made[run.packets] = run.rows[:, FLAGS] & CONCEALED != 0
+            made[run.packets] = run.rows[:, layout.FLAGS] & CONCEALED != 0
         return made
 
     def stats(self, ids: ArrayLike) -> tuple[Stats, ...]:
@@ -630,7 +636,7 @@ class ConcealerPool:
     def _forget_stream(self, place: int) -> None:
         block = self._block(place)
         forget_stream(block)
-        block[[FLAGS, DEPTH]] = 0
+        block[[layout.FLAGS, layout.DEPTH]] = 0
         if place in self._finders:
             self._finders[place].forget()
 
@@ -656,7 +662,11 @@ class ConcealerPool:
         for number in np.flatnonzero(empty[: len(self._shelves)]).tolist():
             self._shelves[number] = None
         used = {shelf.format for shelf in self._shelves if shelf is not None}
-        self._formats = {key: each for key, each in self._formats.items() if each in used}
+        for key, each in list(self._formats.items()):
+            if each not in used:
+                if each.outside is not None:
+                    each.outside.close()
+                del self._formats[key]
 
     def snapshot(self, ids: ArrayLike, key: bytes) -> list[bytes]:
         """Return streams as bytes, from which another process can go on with them.
@@ -747,8 +757,8 @@ class ConcealerPool:
             for shelf in self._shelves:
                 if shelf is not None:
                     rows = shelf.blocks[: shelf.used]
-                    waits: Bools = rows[:, WAITS] != 0
-                    rows[waits, IN_BURST] = 0
+                    waits: Bools = rows[:, layout.WAITS] != 0
+                    rows[waits, layout.IN_BURST] = rows[waits, layout.PHASE] = 0
         self._midway = False
 
 
@@ -778,12 +788,18 @@ class _Tick:
         self._stride = packets.strides[0]
         self._integer = packets.dtype == INT16
         self._waiting: list[_Run] = []
+        self._asking: list[_Run] = []
+
+    def asking(self) -> list[_Run]:
+        """Return streams whose networks' answers are due; :meth:`work` then goes on with them."""
+        self._waiting, self._asking = self._asking, []
+        return list(self._waiting)
 
     def work(self) -> None:
         """Push run after run, and serve stream after stream, until there is none left."""
         for run in _taken_from(self._runs):
             self._step(PUSH, run)
-            waiting = np.flatnonzero(run.rows[:, FLAGS] & self._format.served)
+            waiting = np.flatnonzero(run.rows[:, layout.FLAGS] & self._format.served)
             for k in waiting.tolist():
                 self._waiting += run.part(k, k + 1)
         for one in _taken_from(self._waiting):
@@ -792,7 +808,7 @@ class _Tick:
             began_s, of = perf_counter(), self._format
             hurried = began_s + of.burst_s + len(self._bursts) * self._hurried_s > self._end_s
             if hurried:
-                one.rows[:, DEPTH] = MAX_STEPS
+                one.rows[:, layout.DEPTH] = layout.MAX_STEPS
                 self.hurried.append(one.at)
             self._step(PUSH, one)
             self._serve(one)
@@ -802,7 +818,8 @@ class _Tick:
 
     def _serve(self, one: _Run) -> None:
         """Have the networks of a stream fill what it lacks."""
-        self._format.serve(one.rows[0], partial(self._step, GO_ON, one))
+        if not self._format.serve(one.rows[0], partial(self._step, GO_ON, one)):
+            self._asking.append(one)
 
     def _step(self, action: int, run: _Run) -> None:
         """Have rows take in their packets, which lie as if the shelf's first row had one, too."""
@@ -817,11 +834,11 @@ def _told(runs: list[_Run], there: Bools) -> Bools:
     lacks = ~there
     for run in runs:
         rows, at, waits = run.rows, run.packets, run.shelf.format.config.lookahead > 0
-        rows[:, TAKES] = sound = there[at]
+        rows[:, layout.TAKES] = sound = there[at]
         if waits:
-            lacks[at] = rows[:, FLAGS] & NEXT_LOST != 0
+            lacks[at] = rows[:, layout.FLAGS] & NEXT_LOST != 0
             sound = ~lacks[at]
-        rows[sound, DEPTH] = 0
+        rows[sound, layout.DEPTH] = 0
         if run.missing.size and not waits:
             lacks[at] = True
     return lacks

@@ -4,10 +4,10 @@ import itertools
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Self, TypedDict, cast
+from typing import TYPE_CHECKING, Self, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +35,12 @@ from plc_kernels.stream.layout import (
     reach_of,
 )
 from plc_kernels.stream.many import step_many
-from plc_kernels.stream.network import WORK, fill_part
+from plc_kernels.stream.network import SUBMIT, WAIT, WORK, fill_part
 from plc_kernels.stream.preparation import BETWEEN, look, prepare
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH
+
+if TYPE_CHECKING:
+    from plc.engine.outside import Asking, PooledNetworks
 
 _RECEIVED, _LOST, _NOISES = 40, 5, 8
 """Packets that are pushed to measure; so many differ, as copies would be found to be dropouts."""
@@ -63,6 +66,10 @@ class PoolSettings(TypedDict, total=False):
         does, for milliseconds.
     model : str
         ``"auto"``, the default, or ``"ar"``: no network.
+    provider : str
+        ``"auto"``, the default: kernels run the networks, stream by stream. ``"tensorrt"``,
+        ``"cuda"`` or ``"cpu"``: ONNX Runtime does, for all streams of a call that lack something
+        together, in time for its ``budget_ms``; no burst is prepared.
     content : str
     detect_dropouts : bool
         As for a :class:`~plc.Concealer`.
@@ -75,6 +82,7 @@ class PoolSettings(TypedDict, total=False):
     lookahead: int
     method: str
     model: str
+    provider: str
     content: str
     seed: int
     detect_dropouts: bool
@@ -134,6 +142,8 @@ class Format:
         Answers of the step for which networks have something to do.
     prepares : bool
         Whether bursts are prepared.
+    outside : PooledNetworks or None
+        What runs the networks; None: kernels do.
     layout : str
         Of blocks, for snapshots.
     costs : Costs
@@ -153,6 +163,7 @@ class Format:
     model: int
     served: int
     prepares: bool
+    outside: "PooledNetworks | None"
     layout: str
     costs: Costs = _FREE
     burst_s: float = 0.0
@@ -163,17 +174,30 @@ class Format:
 
     __reduce_ex__ = not_copied("hand its streams over, by snapshot() and restore()")
 
-    def serve(self, block: NDArray[np.int64], go_on: Callable[[], object]) -> None:
-        """Have networks fill parts of a packet of this block, and hear what they listen to."""
+    def serve(self, block: NDArray[np.int64], go_on: Callable[[], object]) -> bool:
+        """Have networks fill parts of a packet of this block, and hear what they listen to.
+
+        Return whether that is done; if not, :attr:`outside` is to answer, and this to be called
+        again.
+        """
         while True:
             flags = int(block[FLAGS])
             if flags & self.served:
                 before = _memory.lend(block)
-                fill_part(block, self.model, flags)
+                answer = fill_part(block, self.model, flags)
+                if answer == SUBMIT:  # the rows stay until the answer is due
+                    answer = fill_part(block, self.model, flags)
                 block[WORK] = before
+                if answer == WAIT:
+                    return False
             if not flags & MORE:
-                return
+                return True
             go_on()
+
+    def answer(self, asking: "Sequence[Asking]", deadline_s: float) -> None:
+        """Run the networks of streams that :meth:`serve` has not done with."""
+        assert self.outside is not None, "kernels answer at once"
+        self.outside.answer(asking, deadline_s)
 
     def prepare(self, block: NDArray[np.int64]) -> None:
         """Prepare for the loss of a stream's next packet."""
@@ -230,10 +254,10 @@ def new_format(config: StreamConfig) -> Format:
         If many streams have no such method.
     """
     reach = int(reach_of(config.sample_rate, config.packet_samples, config.lookahead))
-    chosen = make_method(config, reach)
+    chosen = make_method(config, reach, many=True)
     if chosen.step_networks is not None:
         networks = replace(chosen.step_networks, works_apart=True)
-        prepares = 0 if config.lookahead else BETWEEN
+        prepares = 0 if config.lookahead or chosen.outside else BETWEEN
         chosen = StepPrediction(chosen.ladders, networks, prepares, refit_ms=chosen.refit_ms)
     first = StreamMemory(config, chosen)
     found = Format(
@@ -244,6 +268,7 @@ def new_format(config: StreamConfig) -> Format:
         first.model,
         MORE | (PLAYED if first.block[LISTENS] else 0),
         bool(chosen.prepares),
+        chosen.outside,
         snapshots.layout_of(first.block),
     )
     found.costs = _measure(found)
@@ -303,7 +328,8 @@ def _pusher(of: Format, memory: StreamMemory) -> Callable[[bool], float]:
             finder.look_through(packet, there, (), stats)
         block[TAKES] = there
         step(PUSH)
-        of.serve(block, partial(step, GO_ON))
+        while not of.serve(block, partial(step, GO_ON)):
+            of.answer([(block, stats.network)], math.inf)
         return 1e3 * (clock() - began_s)
 
     return push

@@ -17,15 +17,6 @@ from plc.errors import ConfigError, unknown
 from plc.limits import RECOVERY_MS
 from plc_kernels.spectra.windows import grid_window_samples, window
 
-BASELINES: dict[str, str] = {
-    "lpc": "plc inpaint, bench: of Marafioti et al. 2019, Burg of order 1000 on 2048 samples",
-    "pitch": "plc inpaint, bench: the last pitch period, repeated",
-    "repeat": "plc inpaint, bench: the last packet, repeated",
-    "magnitude": "plc inpaint, bench: spectral magnitudes held, or interpolated across the gap",
-    "zeros": "plc inpaint, bench: silence, with hard edges",
-}
-"""Name to description."""
-
 # Of lpc, as in the paper [1]_.
 _ORDER, _PAST = 1000, 2048
 # Where fewer samples are known: so many for each coefficient, and the least of all.
@@ -41,7 +32,7 @@ _LEAST_PRODUCT = 1e-9
 
 
 class Baseline:
-    """One of :data:`BASELINES`, for the gaps of a signal.
+    """One of :data:`plc.engine.methods.BASELINES`, for the gaps of a signal.
 
     Parameters
     ----------
@@ -62,20 +53,21 @@ class Baseline:
     """
 
     def __init__(self, method: str, sample_rate: int, packet_samples: int) -> None:
-        if method not in BASELINES:
-            raise ConfigError(unknown("method", method, BASELINES))
         self.method = method
         self._bend = round(sample_rate * RECOVERY_MS / 1000.0)
         self._lags = int(sample_rate / _PITCH_MAX_HZ), int(sample_rate / _PITCH_MIN_HZ)
         self._template = round(sample_rate * _TEMPLATE_MS / 1000.0)
         self._frame = grid_window_samples(sample_rate)
-        self.past_samples = {
+        known = {
             "lpc": _PAST,
             "pitch": self._template + self._lags[1],
             "repeat": packet_samples,
             "magnitude": self._frame + self._frame // 4,
             "zeros": 0,
-        }[method]
+        }
+        if method not in known:
+            raise ConfigError(unknown("method", method, known))
+        self.past_samples = known[method]
 
     def go_on(self, before: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
         """Return what follows ``before``, shape (channels, n): float32, (channels, samples)."""

@@ -45,7 +45,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plc.engine.config import OPEN, RecordingConfig, StreamConfig, check_content
-from plc.engine.methods import FILE_METHODS, RECORDING_METHODS, rung_of
+from plc.engine.methods import BASELINES, FILE_METHODS, RECORDING_METHODS, rung_of
 from plc.engine.samples import Packet, Samples, as_signal
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError, PacketError, check_settings, unknown
@@ -53,7 +53,7 @@ from plc.limits import RECOVERY_MS
 from plc.models.kinds import KINDS
 from plc.networks.files.gap_filler import GapFiller, Hints
 from plc.networks.files.inpaint import LISTEN_S, kind_of_filler, open_gap_filler
-from plc.predict.baselines import BASELINES, Baseline
+from plc.predict.baselines import Baseline
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
 from plc.predict.sides import SIDE_RUNG

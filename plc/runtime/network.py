@@ -85,6 +85,8 @@ class GapNetwork:
         Of the model.
     report : SessionReport
         Where it runs.
+    batch : int
+        The largest one.
     last_error : str
         Why the last result that was not usable was not.
     """
@@ -92,6 +94,7 @@ class GapNetwork:
     def __init__(self, manifest: Manifest, session: Session) -> None:
         self.manifest = manifest
         self.report = session.report
+        self.batch = len(session.output)
         self.last_error = ""
         self._session = session
         self._finite = np.empty(session.output.shape, np.bool_)
@@ -123,27 +126,39 @@ class GapNetwork:
         ConfigError
             If the shape is another than at opening.
         """
-        session = self._session
-        own_spectra, own_lost = session.inputs
-        if spectra.shape != own_spectra.shape:
-            raise ConfigError(
-                f"spectra have the shape {spectra.shape}; opened for {own_spectra.shape}"
-            )
-        np.copyto(own_spectra, spectra)
-        np.copyto(own_lost, lost)
         try:
-            session.run()
+            filled = self.answers(spectra, lost)
+        except ConfigError:
+            raise
         except Exception as error:  # ONNX Runtime's have no common class of their own
             return self._fail(in_a_line(error))
-        np.isfinite(session.output, out=self._finite)
-        if not self._finite.all():
+        np.isfinite(filled, out=self._finite[: len(filled)])
+        if not self._finite[: len(filled)].all():
             return self._fail("the network returned NaN or infinity")
-        np.copyto(out, session.output)
+        np.copyto(out, filled)
         return True
 
     def _fail(self, why: str) -> bool:
         self.last_error = why
         return False
+
+    def answers(
+        self, spectra: NDArray[np.float32], lost: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return what :meth:`run` would write, until the next run; exceptions pass through.
+
+        The batch may be smaller than the one at opening, and what is returned may not be finite.
+        """
+        session, rows = self._session, len(spectra)
+        own_spectra, own_lost = session.inputs
+        if rows > self.batch or spectra.shape[1:] != own_spectra.shape[1:]:
+            raise ConfigError(
+                f"spectra have the shape {spectra.shape}; opened for {own_spectra.shape}"
+            )
+        np.copyto(own_spectra[:rows], spectra)
+        np.copyto(own_lost[:rows], lost)
+        session.run()
+        return session.output[:rows]
 
     def keep_warm(self) -> None:
         """Run once on the present buffers, for nothing; exceptions pass through."""

@@ -197,6 +197,8 @@ class _Life:
         self.opened = threading.Event()
         """Set when the network is ready or has failed to open."""
         self.over = threading.Event()
+        self.rows = 0
+        """Of the batch that was handed over."""
         self.network: Runnable | None = None
         self.sound = False
         self.error: BaseException | None = None
@@ -236,7 +238,8 @@ class _Life:
             if ticket == _KEEP_WARM:
                 network.keep_warm()
             else:
-                self.sound = network.run(self.spectra, self.lost, self.out)
+                given = self.spectra, self.lost, self.out
+                self.sound = network.run(*(each[: self.rows] for each in given))
         except Exception as error:
             self.error = error
         self.results.put(ticket)
@@ -380,7 +383,7 @@ class NetworkWorker:
         Parameters
         ----------
         spectra : float32, shape (batch, drafts, 2, bins, frames)
-            Copied.
+            Copied. The batch may be smaller than declared.
         lost : float32, shape (batch, frames)
             Copied.
         """
@@ -389,7 +392,8 @@ class NetworkWorker:
         self.abandon()  # drops a result that was not collected
         self._take_results()
         life = self._life
-        if spectra.shape != life.spectra.shape:
+        rows = len(spectra)
+        if rows > len(life.spectra) or spectra.shape[1:] != life.spectra.shape[1:]:
             raise ConfigError(
                 f"spectra have the shape {spectra.shape}; declared: {life.spectra.shape}"
             )
@@ -397,8 +401,9 @@ class NetworkWorker:
         if self._closed or life.over.is_set() or life.network is None or not idle:
             self.counters.network_refused += 1
             return NO_TICKET
-        np.copyto(life.spectra, spectra)
-        np.copyto(life.lost, lost)
+        life.rows = rows
+        np.copyto(life.spectra[:rows], spectra)
+        np.copyto(life.lost[:rows], lost)
         self._serial += 1
         self.counters.network_runs += 1
         if self._inline:
@@ -426,7 +431,7 @@ class NetworkWorker:
         self._pending = NO_TICKET
         outcome = self._outcome(ticket, deadline_s)
         if outcome is Outcome.DONE:
-            np.copyto(out, self._life.out)
+            np.copyto(out, self._life.out[: len(out)])
             self.counters.network_done += 1
         self.switch.note(outcome)
         return outcome
@@ -557,6 +562,8 @@ class StreamContext:
         What the networks run on: ``"auto"``, ``"tensorrt"``, ``"cuda"`` or ``"cpu"``.
     counters : NetworkCounters
         Where runs are counted.
+    many : bool
+        Whether many streams share the networks, in a thread whatever the limit.
     """
 
     sample_rate: int
@@ -567,6 +574,7 @@ class StreamContext:
     clock: Callable[[], float] = time.perf_counter
     provider: str = "auto"
     counters: NetworkCounters = field(default_factory=NetworkCounters)
+    many: bool = False
 
     @property
     def stream(self) -> tuple[int, int, int]:
@@ -586,7 +594,8 @@ class StreamContext:
         Exception
             Whatever opening it raises.
         """
-        worker = NetworkWorker(open_it, signature, self.clock, self.limit_ms == math.inf)
+        inline = self.limit_ms == math.inf and not self.many
+        worker = NetworkWorker(open_it, signature, self.clock, inline)
         worker.wait_until_open(_OPEN_S)
         worker.counters = self.counters
         return worker

@@ -14,8 +14,8 @@ its own loss-free decode, not of its concealment.
 import re
 from importlib import import_module
 
+from plc.engine.methods import BASELINES
 from plc.errors import ConfigError
-from plc.predict.baselines import BASELINES
 from plc_bench.peers.base import Contender
 
 PEERS = {

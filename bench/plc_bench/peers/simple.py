@@ -6,15 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.apps import rivals
+from plc.engine.methods import BASELINES
 from plc.errors import ConfigError
-from plc.predict.baselines import BASELINES
 from plc_bench.peers.base import Contender
 from plc_bench.scores.metrics import Mask
 
 
 @dataclass(frozen=True, slots=True)
 class Simple:
-    """One of :data:`~plc.predict.baselines.BASELINES`."""
+    """One of :data:`~plc.engine.methods.BASELINES`."""
 
     coded = False
     method: str

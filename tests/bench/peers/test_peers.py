@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from plc.engine.methods import BASELINES
 from plc.errors import ConfigError
-from plc.predict.baselines import BASELINES
 from plc_bench import peers
 from plc_bench.peers import g711, jacktrip, library, neteq, opus, rates
 from plc_bench.peers.base import PeerError

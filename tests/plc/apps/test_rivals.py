@@ -3,7 +3,8 @@ import pytest
 from numpy.typing import NDArray
 
 from plc.apps.rivals import play
-from plc.predict.baselines import BASELINES, Baseline
+from plc.engine.methods import BASELINES
+from plc.predict.baselines import Baseline
 from tests.signals import noise, sine, tones
 
 RATE = 48_000

@@ -18,8 +18,7 @@ from plc.apps.demo import clip_audio
 from plc.audio.files import read_audio
 from plc.audio.loss import GilbertElliott, read_trace, write_trace
 from plc.cli.app import app
-from plc.engine.methods import FILE_METHODS
-from plc.predict.baselines import BASELINES
+from plc.engine.methods import BASELINES, FILE_METHODS
 from plc.repair.interpolate import LONGEST_REFINED_GAP
 from tests.processes import environment
 from tests.signals import tones

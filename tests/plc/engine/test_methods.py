@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from plc import inpaint
 from plc.engine.config import StreamConfig
-from plc.engine.methods import FILE_METHODS, METHODS, make_method, rung_of, stream_models
+from plc.engine.methods import BASELINES, FILE_METHODS, METHODS, make_method, rung_of, stream_models
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError, ModelError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from plc.predict.baselines import BASELINES
 from plc.predict.ladder import MAX_ORDER, MAX_PAST_SAMPLES, STEADY, UNSTEADY
 
 CONFIG = StreamConfig(

@@ -253,7 +253,7 @@ def test_one_stream_or_all_begin_anew() -> None:
         ({"model": "music"}, "model is 'music'; streams of a pool take auto or ar"),
         ({"sample_rate": 7}, "sample_rate is 7"),
         ({"budget_ms": 5}, "budget_ms is unknown; known: sample_rate, channels, "),
-        ({"provider": "cpu"}, "provider is unknown; known: "),
+        ({"prepare": "always"}, "prepare is unknown; known: "),
     ],
 )
 def test_a_wrong_setting_names_what_would_do(setting: dict[str, int], message: str) -> None:

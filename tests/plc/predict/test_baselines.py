@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from plc.engine.methods import BASELINES
 from plc.errors import ConfigError
-from plc.predict.baselines import _ORDER, _PAST, BASELINES, Baseline, burg
+from plc.predict.baselines import _ORDER, _PAST, Baseline, burg
 from plc_kernels.ar import fit_burg
 from tests.signals import glide, noise, sine, tones
 

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import ConfigError, PacketError, TraceError, inpaint
-from plc.engine.methods import METHODS
-from plc.predict.baselines import BASELINES
+from plc.engine.methods import BASELINES, METHODS
 from plc.repair.interpolate import QUALITIES
 from tests.examples import examples
 from tests.plc.repair.test_gaps import inside
