@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from plc.engine.background import Background
-from plc.predict.contour import PitchContour
-from plc.predict.history import History
 from plc_bench.base.synth import music
 from plc_bench.timing.burg_ratio import EXTRAPOLATE_ORDERS
 from plc_kernels.ar import fit_burg, taps_of
@@ -133,15 +131,6 @@ def test_fill_noise(benchmark: BenchmarkFixture) -> None:
     aim_at(RATE, np.full(frame_samples(RATE) // 2 + 1, 1e-4, np.float32), filling)
     begin, full = RATE // 50, RATE // 25
     benchmark(fill_noise, full, begin, full, filling, np.zeros(PACKET_SAMPLES, np.float32))
-
-
-def test_drafts_that_follow_the_pitch(benchmark: BenchmarkFixture) -> None:
-    samples = RATE * 75 // 1000
-    contour = PitchContour(RATE, 1, samples)
-    history = History(1, contour.past_samples)
-    history.append(np.resize(piece(RATE // 110), contour.past_samples)[None], trusted=True)
-    drafts = np.empty((1, 2, samples), np.float32)
-    benchmark(contour.draft, history, lambda predicted: predicted.fill(0.0), drafts)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,14 @@
 
 What :mod:`plc_kernels.passages` has kernels for, as a stream goes through it: all that is played is
 listened to, and where a burst begins the passages that resemble its past are summed
-(:func:`recall`), and their sum is joined to linear prediction (:func:`join`), as
-:mod:`plc.predict.passages` explains.
+(:func:`recall`), and what followed them is carried on into the gap. The predictor is applied to
+what the sum does not explain::
+
+    joined = share * passages + prediction of (past - share * passages)
+
+which is what an all-pole filter makes whose state is the past's and whose input in the gap is the
+passages' innovation: there is no step where the gap begins. How much of that innovation the signal
+had just before says the share; where it is 0 this is linear prediction.
 """
 
 import math

@@ -262,12 +262,8 @@ MOST_STREAMS = 64
 """Streams that share a run at most."""
 # A GPU takes about as long for the one as for the next; a processor as many times longer.
 _GPU_SIZES, _CPU_SIZES = (8, MOST_STREAMS), (2, 4, 8, 16, 32, MOST_STREAMS)
-_COUNTED = {
-    Outcome.DONE: "network_done",
-    Outcome.LATE: "network_late",
-    Outcome.FAILED: "network_failed",
-    Outcome.ABSENT: "network_refused",
-}
+_OFF = -1
+"""Ticket of a network that is switched off."""
 
 Asking = tuple[NDArray[np.int64], NetworkCounters]
 """Block of a stream whose network's answer is due, and where that is counted."""
@@ -319,6 +315,9 @@ class _Pooled:
 
     def ask(self, asking: Sequence[Asking]) -> int:
         """Submit the rows of some streams; return the ticket."""
+        if not self.worker.switch.on:
+            self.worker.switch.note_off()
+            return _OFF
         for rows, (block, _) in zip(self._of_each(self._lost), asking, strict=False):
             np.copyto(rows, layout.TABLE.view(block, self._net + LOST))
         for rows, (block, _) in zip(self._of_each(self._spectra), asking, strict=False):
@@ -338,9 +337,10 @@ class _Pooled:
             if own.usable:
                 np.copyto(layout.TABLE.view(block, self._net + FILLED), rows)
             block[layout.GIVEN] = own.usable
-            counters.network_runs += ticket != NO_TICKET
-            counted = _COUNTED[own]
+            what = "refused" if own is Outcome.ABSENT else own.value
+            counted = f"network_{'off' if ticket == _OFF else what}"
             setattr(counters, counted, getattr(counters, counted) + 1)
+            counters.network_runs += ticket > NO_TICKET
 
     def _of_each(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return rows by stream."""
@@ -380,21 +380,11 @@ class PooledNetworks:
         by_net: dict[int, list[Asking]] = {}
         for each in asking:
             by_net.setdefault(int(each[0][layout.ASKED]), []).append(each)
-        while by_net:
-            asked = []
-            for net, streams in by_net.items():
-                network, some = self.networks[net], streams[:MOST_STREAMS]
-                switch = network.worker.switch
-                if switch.on:
-                    asked.append((network, network.ask(some), some))
-                    continue
-                switch.note_off()
-                for block, counters in some:
-                    block[layout.GIVEN] = False
-                    counters.network_off += 1
-            for network, ticket, some in asked:
-                network.answer(ticket, deadline_s, some)
-            by_net = {of: all_[MOST_STREAMS:] for of, all_ in by_net.items() if all_[MOST_STREAMS:]}
+        for first in range(0, max(map(len, by_net.values())), MOST_STREAMS):
+            some = {net: each[first : first + MOST_STREAMS] for net, each in by_net.items()}
+            tickets = [(net, self.networks[net].ask(each)) for net, each in some.items() if each]
+            for net, ticket in tickets:
+                self.networks[net].answer(ticket, deadline_s, some[net])
 
     def pass_time(self, ms: float) -> None:
         """Advance the streams' time; GPUs are kept warm meanwhile."""

@@ -1,6 +1,8 @@
 """How much a stream prepares: as much as is ready in time, and as the processor has time for."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+from plc.runtime.worker import Counters
 
 PREPARE_SHARE = 0.6
 """Share of a packet's duration that a preparation may take where it is bounded."""
@@ -24,8 +26,8 @@ _PAUSE_MS, _MOST_PAUSE_MS = 1000.0, 60_000.0
 
 
 @dataclass(slots=True)
-class PreparationCounters:
-    """Counters of concealments that were prepared before the loss; read from outside.
+class PreparationCounters(Counters):
+    """Counters of concealments that were prepared before the loss.
 
     Lost packets, or parts of packets, that the method was asked for; comfort noise alone is none.
     """
@@ -54,11 +56,6 @@ class PreparationCounters:
     """Preparations that ended in an exception."""
     preparers_restarted: int = 0
     """Threads replaced because they stayed with the parent of a fork."""
-
-    def reset(self) -> None:
-        """Set everything to 0."""
-        for each in fields(self):
-            setattr(self, each.name, 0)
 
 
 class PreparationPace:

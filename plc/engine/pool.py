@@ -474,7 +474,7 @@ class ConcealerPool:
         self._do(one, tick.work)
         while asking := tick.asking():
             each = [(run.rows[0], self._of(int(places[run.at])).network) for run in asking]
-            one.answer(each, began_s + ANSWER_BY * (end_s - began_s))
+            one.outside.answer(each, began_s + ANSWER_BY * (end_s - began_s))
             self._do(one, tick.work)
         self._midway = False
         if one.outside is not None:
@@ -662,11 +662,9 @@ class ConcealerPool:
         for number in np.flatnonzero(empty[: len(self._shelves)]).tolist():
             self._shelves[number] = None
         used = {shelf.format for shelf in self._shelves if shelf is not None}
-        for key, each in list(self._formats.items()):
-            if each not in used:
-                if each.outside is not None:
-                    each.outside.close()
-                del self._formats[key]
+        for key in [key for key, each in self._formats.items() if each not in used]:
+            if (outside := self._formats.pop(key).outside) is not None:
+                outside.close()
 
     def snapshot(self, ids: ArrayLike, key: bytes) -> list[bytes]:
         """Return streams as bytes, from which another process can go on with them.

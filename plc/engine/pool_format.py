@@ -4,10 +4,10 @@ import itertools
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypedDict, cast
+from typing import Any, Self, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +38,6 @@ from plc_kernels.stream.many import step_many
 from plc_kernels.stream.network import SUBMIT, WAIT, WORK, fill_part
 from plc_kernels.stream.preparation import BETWEEN, look, prepare
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH
-
-if TYPE_CHECKING:
-    from plc.engine.outside import Asking, PooledNetworks
 
 _RECEIVED, _LOST, _NOISES = 40, 5, 8
 """Packets that are pushed to measure; so many differ, as copies would be found to be dropouts."""
@@ -163,7 +160,7 @@ class Format:
     model: int
     served: int
     prepares: bool
-    outside: "PooledNetworks | None"
+    outside: Any
     layout: str
     costs: Costs = _FREE
     burst_s: float = 0.0
@@ -193,11 +190,6 @@ class Format:
             if not flags & MORE:
                 return True
             go_on()
-
-    def answer(self, asking: "Sequence[Asking]", deadline_s: float) -> None:
-        """Run the networks of streams that :meth:`serve` has not done with."""
-        assert self.outside is not None, "kernels answer at once"
-        self.outside.answer(asking, deadline_s)
 
     def prepare(self, block: NDArray[np.int64]) -> None:
         """Prepare for the loss of a stream's next packet."""
@@ -329,7 +321,7 @@ def _pusher(of: Format, memory: StreamMemory) -> Callable[[bool], float]:
         block[TAKES] = there
         step(PUSH)
         while not of.serve(block, partial(step, GO_ON)):
-            of.answer([(block, stats.network)], math.inf)
+            of.outside.answer([(block, stats.network)], math.inf)
         return 1e3 * (clock() - began_s)
 
     return push

@@ -18,7 +18,7 @@ SPEECH_DRAFTS = ("contour", "ar_contour")
 MUSIC_DRAFTS = ("passages", "joined")
 BRIDGE_DRAFTS = ("contour_forward", "contour_backward", "contour_bridge")
 """What streams draft, as manifests name it: bursts of speech, of music, and gaps whose end has
-arrived (:mod:`plc.networks.drafts`)."""
+arrived."""
 _SERVES = {SPEECH_DRAFTS: SPEECH, BRIDGE_DRAFTS: SPEECH_BRIDGES, MUSIC_DRAFTS: MUSIC}
 
 

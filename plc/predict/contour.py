@@ -23,18 +23,30 @@ from plc_kernels.contour import (
     bend_near,
     contour_sizes,
     cross,
-    draft,
-    follow,
     met_samples,
 )
 from plc_kernels.predict import Bridge, Predictor, run_on_samples
 
 
-class _Following:
-    """Base of both followers: measures a pitch, expects its contour, bends drafts to it."""
+class ContourBridge:
+    """Continues both sides of a gap along the contour between them.
 
-    def __init__(self, sample_rate: int, channels: int, samples: int) -> None:
+    Parameters
+    ----------
+    sample_rate, channels : int
+        Of the signal.
+    gap : int
+        Samples of the longest one.
+
+    Raises
+    ------
+    ModelError
+        If the package's network is damaged.
+    """
+
+    def __init__(self, sample_rate: int, channels: int, gap: int) -> None:
         self._rate = sample_rate
+        samples = gap + run_on_samples(sample_rate)
         self.past_samples, predicted, looked, around = contour_sizes(sample_rate, samples)
         self._model = contour_model()
         width = max(FEATURES, self._model.enter.shape[0], self._model.middle.shape[0])
@@ -50,87 +62,6 @@ class _Following:
         self._points = np.zeros((channels, POINTS), np.float32)
         self._periods = np.zeros(channels)
         """In samples; 0 where there is no pitch to follow."""
-
-
-class PitchContour(_Following):
-    """Makes drafts follow the expected contour, channel by channel.
-
-    Where there is no pitch the last cycle is repeated and other drafts are left as they are.
-
-    Parameters
-    ----------
-    sample_rate, channels : int
-        Of the stream.
-    samples : int
-        Of the longest draft.
-
-    Raises
-    ------
-    ModelError
-        If the package's is damaged.
-    """
-
-    def __init__(self, sample_rate: int, channels: int, samples: int) -> None:
-        super().__init__(sample_rate, channels, samples)
-        self._lags = np.ones(channels, np.int64)
-
-    @property
-    def ahead(self) -> int:
-        """Samples that are predicted: more than a draft has, as they may be read faster."""
-        return self._lines.shape[1] - self.past_samples
-
-    def draft(
-        self,
-        history: History,
-        predict: Callable[[NDArray[np.float32]], None],
-        rows: NDArray[np.float32],
-        start: int = 0,
-    ) -> NDArray[np.float32]:
-        """Write both drafts of a gap.
-
-        Parameters
-        ----------
-        history : History
-            The past.
-        predict : callable
-            Writes what linear prediction says comes next, shape (channels, n).
-        rows : float32, shape (channels, 2, start + n), C-contiguous, written from ``start`` on
-            The last cycle, repeated, and the prediction, bent.
-        start : int
-            The gap's first sample.
-
-        Returns
-        -------
-        float32, shape (channels, past samples + n)
-            The past and the bent prediction, until the next draft.
-        """
-        known, lines, space = self.past_samples, self._lines, self.space
-        found = self._points, self._periods, self._lags
-        follow(self._rate, self._model, space, history.ring, history.position, lines, *found)
-        predict(lines[:, known:])
-        flat = rows.reshape(-1, rows.shape[2])
-        draft(self._rate, space, lines, *found, start, flat)
-        return lines[:, : known + rows.shape[2] - start]
-
-
-class ContourBridge(_Following):
-    """Continues both sides of a gap along the contour between them.
-
-    Parameters
-    ----------
-    sample_rate, channels : int
-        Of the stream.
-    gap : int
-        Samples of the longest one.
-
-    Raises
-    ------
-    ModelError
-        If the package's is damaged.
-    """
-
-    def __init__(self, sample_rate: int, channels: int, gap: int) -> None:
-        super().__init__(sample_rate, channels, gap + run_on_samples(sample_rate))
         self._far_line = np.zeros(self._lines.shape[1], np.float32)
         expected, turned = np.zeros((2, POINTS), np.float32)
         self.crossing = CrossingSpace(

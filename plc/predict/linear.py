@@ -1,7 +1,6 @@
 """Linear prediction, the engine's own method: it continues the past, and bridges gaps."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,28 +14,8 @@ from plc_kernels.predict import (
     extend_prediction,
     measure_bridge,
     meet_sides,
-    predict_beyond,
-    resume_prediction,
     turn_back,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Sides:
-    """Both sides of a bridge, float32.
-
-    Attributes
-    ----------
-    forward, backward : shape (channels, n)
-        Each side of the gap continued through it, in the signal's direction; n is at least the
-        gap.
-    beyond : shape (channels, m)
-        What the far side's predictor says comes after the samples known beyond the gap.
-    """
-
-    forward: NDArray[np.float32]
-    backward: NDArray[np.float32]
-    beyond: NDArray[np.float32]
 
 
 class ArFiller:
@@ -87,17 +66,6 @@ class ArFiller:
         for c, line in enumerate(out):
             extend_prediction(self.predictor, c, line)
 
-    def resume(self, lines: NDArray[np.float32]) -> None:
-        """Continue from the end of ``lines`` instead of the last output.
-
-        Parameters
-        ----------
-        lines : float32, shape (channels, n)
-            The past and what was made of it, at least as many samples as the order in use.
-        """
-        for c, line in enumerate(lines):
-            resume_prediction(self.predictor, c, line)
-
     def bridge(
         self,
         history: History,
@@ -117,13 +85,11 @@ class ArFiller:
         history: History,
         after: NDArray[np.float32],
         out: NDArray[np.float32],
-        sides: Sides | None = None,
         contour: ContourBridge | None = None,
     ) -> bool:
         """Build the bridge of :meth:`bridge` from the output of ``forward``.
 
-        ``sides``, if there, is written where a bridge was built. With a contour both sides run
-        through the gap along it.
+        With a contour both sides run through the gap along it.
         """
         p, step, gap = self.predictor, self._step, out.shape[1]
         past = step.order, step.past, history.filled
@@ -139,14 +105,10 @@ class ArFiller:
             contour.forward(history, after, forward, gap, through)
         out[:] = through[:, :gap]
         for c, ring in enumerate(history.ring):
-            stages = turn_back(p, c, bridge, ring, history.position, after[c])
+            turn_back(p, c, bridge, ring, history.position, after[c])
             if contour is None:
                 extend_prediction(p, c, lead_in)
             else:
                 contour.lead_in(p, c, bridge)
-            if sides is not None:
-                sides.forward[c, :gap] = out[c]
-                sides.backward[c, :gap] = lead_in[gap - 1 :: -1]
-                predict_beyond(p, c, stages, after[c], sides.beyond[c])
             meet_sides(p, c, bridge, out[c])
         return True

@@ -34,15 +34,12 @@ class Session(Protocol):
     @property
     def on_gpu(self) -> bool:
         """Whether it runs on a GPU."""
-        ...
 
     def run(self) -> None:
         """Compute the output."""
-        ...
 
     def cancel(self) -> None:
         """Cancel a run in another thread, if possible."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ class Living(Protocol):
 
     def end(self) -> None:
         """Ask the thread to end."""
-        ...
 
 
 running: set[Living] = set()

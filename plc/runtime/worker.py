@@ -68,7 +68,6 @@ class Runnable(Protocol):
     @property
     def on_gpu(self) -> bool:
         """True if the network needs to be kept warm."""
-        ...
 
     def run(
         self,
@@ -77,15 +76,12 @@ class Runnable(Protocol):
         out: NDArray[np.float32],
     ) -> bool:
         """Write ``out`` and return True, or return False."""
-        ...
 
     def keep_warm(self) -> None:
         """Run once for nothing."""
-        ...
 
     def cancel(self) -> None:
         """Cancel a run in another thread, if possible."""
-        ...
 
 
 class Outcome(Enum):
@@ -106,8 +102,18 @@ class Outcome(Enum):
 
 
 @dataclass(slots=True)
-class NetworkCounters:
-    """Counters of a network, read from outside."""
+class Counters:
+    """Integers, read from outside."""
+
+    def reset(self) -> None:
+        """Set everything to 0."""
+        for each in fields(self):
+            setattr(self, each.name, 0)
+
+
+@dataclass(slots=True)
+class NetworkCounters(Counters):
+    """Counters of a network."""
 
     network_runs: int = 0
     """Submissions taken."""
@@ -127,11 +133,6 @@ class NetworkCounters:
     """Inferences made only to keep a GPU warm."""
     network_off: int = 0
     """Concealments for which the network was switched off."""
-
-    def reset(self) -> None:
-        """Set everything to 0."""
-        for each in fields(self):
-            setattr(self, each.name, 0)
 
 
 class Switch:
@@ -575,16 +576,6 @@ class StreamContext:
     provider: str = "auto"
     counters: NetworkCounters = field(default_factory=NetworkCounters)
     many: bool = False
-
-    @property
-    def stream(self) -> tuple[int, int, int]:
-        """Sample rate, channels and samples of a packet."""
-        return self.sample_rate, self.channels, self.packet_samples
-
-    @property
-    def packet_ms(self) -> float:
-        """A packet's duration."""
-        return 1000.0 * self.packet_samples / self.sample_rate
 
     def worker(self, open_it: Callable[[], Runnable], signature: Signature) -> NetworkWorker:
         """Open a network: in the caller's thread if there is no time limit, else in its own.

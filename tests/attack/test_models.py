@@ -15,8 +15,8 @@ pytest.importorskip("onnxruntime")
 
 from plc import Concealer, inpaint
 from plc.engine import outside
-from plc.networks.drafts import TwoSidedDraft
 from plc.networks.files import inpaint as inpaint_module
+from plc.networks.files.drafts import TwoSidedDraft
 from plc.repair import arrays
 from plc.repair.arrays import FillSettings
 from plc.repair.recordings import inpaint_file

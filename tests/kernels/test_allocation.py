@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numba.core.runtime.nrt import rtsys
 
-from plc.predict.contour import ContourBridge, PitchContour
+from plc.predict.contour import ContourBridge
 from plc.predict.contour_model import contour_model
 from plc_kernels import (
     ar,
@@ -46,8 +46,8 @@ POINTS = np.zeros(contour.POINTS, np.float32)
 LOOKED = np.zeros(contour.FEATURES, np.float32)
 SCORE = np.zeros(160, np.float32)
 VOICED = np.resize(PAST, (1, 921))
-SPACE = PitchContour(8000, 1, 80).space
-CROSSING = ContourBridge(8000, 1, 80).crossing
+_BRIDGE = ContourBridge(8000, 1, 80)
+SPACE, CROSSING = _BRIDGE.space, _BRIDGE.crossing
 VOICES = (
     np.zeros((1, 921 + 240), np.float32),
     np.zeros((1, contour.POINTS), np.float32),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from plc.models.manifest import Manifest
-from plc.networks.drafts import BridgeDraft
+from plc.networks.flat import BRIDGE_DRAFTS
 
 onnx = pytest.importorskip("onnx")
 
@@ -80,7 +80,7 @@ def write_bridge(folder: Path, graph: str = "last", **changes: Any) -> Path:
     """Write a model of bridges for gaps of up to 40 ms; ``changes`` are as for a model."""
     settings: dict[str, Any] = {
         "kind": "bridge",
-        "drafts": BridgeDraft.ALONG_THE_PITCH,
+        "drafts": BRIDGE_DRAFTS,
         "context_frames_after": 1,
         "horizon_ms": 40.0,
         "top_hz": 8000.0,

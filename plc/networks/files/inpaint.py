@@ -13,7 +13,7 @@ from plc.errors import ConfigError, MissingExtraError, ModelError, in_a_line
 from plc.models.catalogue import available, find
 from plc.models.kinds import KINDS, opener
 from plc.models.manifest import Manifest
-from plc.networks.drafts import Found, TwoSidedDraft
+from plc.networks.files.drafts import Found, TwoSidedDraft
 from plc.networks.files.gap_filler import GapFiller, Hints, check_kind, find_models
 from plc.networks.spectra import GapSpectra
 from plc.predict.content import speech_probability

@@ -250,19 +250,20 @@ class EncodedGaps:
     """In the step's memory: none."""
 
     def __init__(self, context: StreamContext, lookahead: int, manifest: Manifest) -> None:
-        sample_rate, channels, packet_samples = context.stream
+        sample_rate, packet_samples = context.sample_rate, context.packet_samples
         _check_stream(manifest, sample_rate, packet_samples, lookahead)
         self._manifest = manifest
         self._stream = context
         self._packet = packet_samples
+        self._packet_ms = 1000.0 * packet_samples / sample_rate
         longest, self._context, self._side = spans_at(sample_rate)
         self.horizon = horizon = min(context.reach, longest)
         """Samples of the longest gap for the network."""
-        self._samples = np.zeros((channels, 2 * self._side), np.float32)
+        self._samples = np.zeros((context.channels, 2 * self._side), np.float32)
         self._lost = np.zeros((1, 2 * self._side), np.float32)
-        self._held = np.zeros((channels, lookahead * packet_samples), np.float32)
+        self._held = np.zeros((context.channels, lookahead * packet_samples), np.float32)
         self._missing = np.zeros(lookahead * packet_samples, np.bool_)
-        self._made = np.zeros((channels, horizon), np.float32)
+        self._made = np.zeros((context.channels, horizon), np.float32)
         self._slots = lookahead + 1
         self._grant = Grant()
         signature = Signature(
@@ -324,12 +325,12 @@ class EncodedGaps:
         packets = math.ceil(self._side / self._packet) + needed - 1
         return (
             f"a fill takes {least_ms:.1f} ms of the {most_ms:.1f} ms there are; "
-            f"lookahead={packets} ({packets * self._stream.packet_ms:g} ms) would do"
+            f"lookahead={packets} ({packets * self._packet_ms:g} ms) would do"
         )
 
     def _granted_ms(self, turns: int) -> float:
         """Return the time for a fill that is due after some packets."""
-        return _ANSWER_SHARE * turns * self._stream.packet_ms
+        return _ANSWER_SHARE * turns * self._packet_ms
 
     def describe(self, on: bool = True) -> dict[str, dict[str, Any]]:
         """Return by content the model, its costs, where it runs and whether it is in use."""

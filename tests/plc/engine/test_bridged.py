@@ -15,9 +15,6 @@ from plc.audio.quality import nmse_db
 from plc.engine import network_choice
 from plc.errors import ModelError
 from plc.networks import flat
-from plc.predict.history import History
-from plc.predict.ladder import Rung
-from plc.predict.linear import ArFiller, Sides
 from plc.runtime.worker import Outcome
 from plc_kernels.stream.gap import LINES, START
 from plc_kernels.stream.layout import BRIDGE_NET, FLUX_DB, UNSTEADY_HOLD
@@ -212,19 +209,6 @@ def test_other_drafts_are_refused(tmp_path: Path, kind: str, drafts: tuple[str, 
     model = write_bridge(tmp_path, drafts=drafts, **changes)
     with pytest.raises(ModelError, match=r"a stream makes contour, ar_contour or .* export it"):
         Concealer(**STREAM, model=str(model))
-
-
-def test_sides_change_nothing_of_the_bridge() -> None:
-    plain, seen = (ArFiller(RATE, 1, Rung(10.0, 50.0), 2 * PACKET) for _ in range(2))
-    history = History(1, plain.past_samples)
-    history.append(SIGNAL[None, :RATE], trusted=True)
-    out = np.zeros((2, 1, PACKET), np.float32)
-    after = SIGNAL[None, RATE + PACKET : RATE + 2 * PACKET]
-    sides = Sides(*(np.zeros((1, PACKET), np.float32) for _ in range(3)))
-    for filler, made, kept in ((plain, out[0], None), (seen, out[1], sides)):
-        filler.begin(history)
-        filler.bridge_from(filler.extend, history, after, made, kept)
-    np.testing.assert_array_equal(out[0], out[1])
 
 
 def test_a_bridge_ends_a_faded_burst_where_a_network_improves_it(tmp_path: Path) -> None:

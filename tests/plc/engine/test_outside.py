@@ -21,7 +21,7 @@ from plc.audio.quality import nmse_db
 from plc.engine import outside
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError, MissingExtraError, ModelError
-from plc.networks.drafts import ContourDraft, PassageDraft
+from plc.networks.flat import MUSIC_DRAFTS, SPEECH_DRAFTS
 from plc.runtime.worker import NetworkWorker, Outcome
 from tests.plc.tiny_models import write_model
 from tests.plc.workers import Told
@@ -56,7 +56,7 @@ class _Network:
 
 @pytest.fixture
 def model(tmp_path: Path) -> str:
-    return str(write_model(tmp_path, "last", drafts=PassageDraft.names, top_hz=8000.0))
+    return str(write_model(tmp_path, "last", drafts=MUSIC_DRAFTS, top_hz=8000.0))
 
 
 def _play(concealer: Concealer) -> NDArray[Any]:
@@ -274,7 +274,7 @@ def test_whatever_a_network_makes_there_is_no_click(
 
 
 def _of_speech(folder: Path, graph: str = "last", **changes: Any) -> str:
-    settings: dict[str, Any] = {"drafts": ContourDraft.names, "top_hz": 8000.0, "content": "speech"}
+    settings: dict[str, Any] = {"drafts": SPEECH_DRAFTS, "top_hz": 8000.0, "content": "speech"}
     return str(write_model(folder, graph, **(settings | changes)))
 
 
@@ -317,7 +317,7 @@ def test_music_plays_the_draft_first_and_the_network_from_the_second_packet(
     out: list[NDArray[Any]] = []
     names = []
     for graph in ("last", "lost"):
-        model = write_model(tmp_path, graph, drafts=PassageDraft.names, top_hz=8000.0)
+        model = write_model(tmp_path, graph, drafts=MUSIC_DRAFTS, top_hz=8000.0)
         stream = Concealer(RATE, 1, PACKET, model=str(model), budget_ms=np.inf)
         played = []
         for k, packet in enumerate(packets):
@@ -332,7 +332,7 @@ def test_music_plays_the_draft_first_and_the_network_from_the_second_packet(
 
 
 def test_in_small_packets_the_draft_is_played_for_10_ms(tmp_path: Path) -> None:
-    model = str(write_model(tmp_path, "lost", drafts=PassageDraft.names, top_hz=8000.0))
+    model = str(write_model(tmp_path, "lost", drafts=MUSIC_DRAFTS, top_hz=8000.0))
     stream = Concealer(RATE, 1, 40, model=model, budget_ms=np.inf)
     for packet in tones(12, RATE, RATE).reshape(-1, 40, 1):
         stream.push(packet)
@@ -424,7 +424,7 @@ def test_a_model_that_is_not_for_streams_is_refused(tmp_path: Path) -> None:
 def test_a_model_that_serves_no_burst_of_the_stream_is_refused(
     tmp_path: Path, rate: int, changes: dict[str, Any]
 ) -> None:
-    model = write_model(tmp_path, "last", drafts=PassageDraft.names, top_hz=8000.0, **changes)
+    model = write_model(tmp_path, "last", drafts=MUSIC_DRAFTS, top_hz=8000.0, **changes)
     with pytest.raises(ConfigError, match=f"the stream has {rate} Hz.*another model"):
         Concealer(rate, 1, rate // 100, model=str(model))
 
@@ -463,7 +463,7 @@ def test_a_stream_that_repeats_itself_is_concealed_with_what_it_played(tmp_path:
     trace = np.zeros(600, np.bool_)
     trace[[299, 300, 301, 420, 421, 499, 500]] = True
     lost = np.repeat(trace, PACKET)
-    model = str(write_model(tmp_path, "last", drafts=PassageDraft.names, top_hz=8000.0))
+    model = str(write_model(tmp_path, "last", drafts=MUSIC_DRAFTS, top_hz=8000.0))
     settings: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET}
     errors = {
         name: nmse_db(signal, conceal(signal, trace, model=name, **settings).astype(float), lost)
@@ -474,7 +474,7 @@ def test_a_stream_that_repeats_itself_is_concealed_with_what_it_played(tmp_path:
 
 
 def test_a_stream_begun_anew_takes_no_passage_of_the_one_before(tmp_path: Path) -> None:
-    model = str(write_model(tmp_path, "pass", drafts=PassageDraft.names, top_hz=8000.0))
+    model = str(write_model(tmp_path, "pass", drafts=MUSIC_DRAFTS, top_hz=8000.0))
     stream = Concealer(RATE, 1, PACKET, model=model, budget_ms=np.inf)
     packets = _beats(3.0).reshape(-1, PACKET, 1)
     played = []

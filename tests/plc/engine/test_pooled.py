@@ -141,7 +141,7 @@ def test_more_streams_than_a_batch_holds_share_several_runs(
     monkeypatch.setattr(outside, "MOST_STREAMS", 4)
     monkeypatch.setattr(outside, "_CPU_SIZES", (2, 4))
     packets = _signals()[:11]
-    played = []
+    played: list[NDArray[Any]] = []
     for one_by_one in (False, True):
         with ConcealerPool() as pool:
             ids = pool.open(STREAMS, **FORMAT)

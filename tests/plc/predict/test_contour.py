@@ -1,4 +1,4 @@
-"""Drafts that follow the pitch: nearer the voice, and as before where there is none."""
+"""Bridges that follow the pitch: nearer the voice, and as before where there is none."""
 
 from pathlib import Path
 
@@ -9,16 +9,13 @@ from numpy.typing import NDArray
 from plc import Concealer
 from plc.errors import ModelError
 from plc.predict import contour_model as module
-from plc.predict.baselines import Baseline
-from plc.predict.contour import ContourBridge, PitchContour
+from plc.predict.contour import ContourBridge
 from plc.predict.contour_model import contour_model
 from plc.predict.history import History
 from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller
 from plc.predict.sides import bridged_along_the_pitch
 from tests.signals import noise, voice
-
-DRAFT_MS = 80
 
 
 def history_of(x: NDArray[np.float32], samples: int) -> History:
@@ -27,79 +24,8 @@ def history_of(x: NDArray[np.float32], samples: int) -> History:
     return history
 
 
-def drafted(x: NDArray[np.float32], rate: int, samples: int) -> NDArray[np.float32]:
-    """Return both drafts of what follows ``x``, shape (channels, 2, samples)."""
-    contour = PitchContour(rate, x.shape[0], samples)
-    ar = ArFiller(rate, x.shape[0], Rung(15.0, 30.0))
-    history = history_of(x, max(ar.past_samples, contour.past_samples))
-    ar.begin(history)
-    out = np.full((x.shape[0], 2, samples), np.nan, np.float32)
-    contour.draft(history, ar.extend, out)
-    return out
-
-
-def plain(x: NDArray[np.float32], rate: int, samples: int) -> NDArray[np.float32]:
-    """Return the same without a contour."""
-    out = np.zeros((x.shape[0], 2, samples), np.float32)
-    ar = ArFiller(rate, x.shape[0], Rung(15.0, 30.0))
-    out[:, 0] = Baseline("pitch", rate, samples).go_on(x, samples)
-    ar.begin(history_of(x, ar.past_samples))
-    ar.extend(out[:, 1])
-    return out
-
-
 def error_db(made: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
     return 10.0 * float(np.log10(np.mean((made - truth) ** 2) / np.mean(truth**2)))
-
-
-@pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 44_100, 48_000, 96_000])
-@pytest.mark.parametrize(("hertz", "per_second"), [(110.0, 1.0), (210.0, -0.8)])
-def test_drafts_follow_a_pitch_that_moves(rate: int, hertz: float, per_second: float) -> None:
-    x = voice(rate, 0.6, hertz, per_second)
-    start, samples = round(0.5 * rate), round(0.03 * rate)
-    past, truth = x[None, :start], x[start : start + samples]
-    (bent,), (level,) = drafted(past, rate, samples), plain(past, rate, samples)
-    for k in range(2):
-        assert error_db(bent[k], truth) < error_db(level[k], truth) - 2.0
-
-
-def test_where_there_is_no_pitch_drafts_are_as_they_were() -> None:
-    for x in (noise(1, 8000), np.zeros(8000, np.float32)):
-        np.testing.assert_array_equal(drafted(x[None], 16_000, 960), plain(x[None], 16_000, 960))
-
-
-def test_channels_are_drafted_as_if_alone() -> None:
-    rate = 16_000
-    both = np.stack([voice(rate, 0.5, 120.0, 0.7), noise(2, 8000)])
-    apart = [drafted(channel[None], rate, 960)[0] for channel in both]
-    np.testing.assert_array_equal(drafted(both, rate, 960), np.stack(apart))
-
-
-def test_the_beginning_of_a_stream_is_enough() -> None:
-    x = voice(16_000, 0.03, 200.0, 0.0)
-    assert np.isfinite(drafted(x[None], 16_000, 960)).all()
-    assert np.isfinite(drafted(x[None, :1], 16_000, 960)).all()
-
-
-def test_drafts_begin_where_the_past_ends() -> None:
-    x = voice(16_000, 0.5, 120.0, 1.0)
-    steepest = np.abs(np.diff(x)).max()
-    for draft in drafted(x[None], 16_000, 960)[0]:
-        assert abs(draft[0] - x[-1]) < 1.2 * steepest
-
-
-def test_prediction_goes_on_from_a_draft_that_was_bent() -> None:
-    x = voice(16_000, 0.5, 120.0, 1.0)
-    ar = ArFiller(16_000, 1, Rung(15.0, 30.0))
-    ar.begin(history_of(x[None], ar.past_samples))
-    whole = np.zeros((1, 640), np.float32)
-    ar.extend(whole)
-    ar.begin(history_of(x[None], ar.past_samples))
-    ar.extend(np.zeros((1, 400), np.float32))
-    ar.resume(np.concatenate([x[None], whole[:, :320]], axis=1))
-    rest = np.zeros((1, 320), np.float32)
-    ar.extend(rest)
-    np.testing.assert_allclose(rest, whole[:, 320:], atol=1e-5)
 
 
 def bridged(
@@ -192,7 +118,7 @@ def test_a_damaged_file_is_a_clear_error_and_no_stream_without_it_notices(
     contour_model.cache_clear()
     try:
         with pytest.raises(ModelError, match=r"contour\.npz"):
-            PitchContour(16_000, 1, 960)
+            ContourBridge(16_000, 1, 960)
         assert Concealer(16_000, 1, 320, model="ar").push(None).shape == (320, 1)
     finally:
         contour_model.cache_clear()

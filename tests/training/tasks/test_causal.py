@@ -24,7 +24,6 @@ PLAN = CausalPlan(
     margin=1280,
     horizon=2160,
     rung=(20.0, 60.0),
-    pitch=True,
     domains=("speech",),
 )
 SETTINGS = CausalSettings(

@@ -21,6 +21,7 @@ from typer.testing import CliRunner  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
 from plc.models.kinds import KINDS  # noqa: E402
 from plc.models.manifest import Manifest  # noqa: E402
+from plc.networks.flat import SPEECH_DRAFTS  # noqa: E402
 from plc_training.cli import app  # noqa: E402
 from plc_training.data.segments import CausalPlan, Segments  # noqa: E402
 from plc_training.networks.spectral import Grid  # noqa: E402
@@ -52,7 +53,6 @@ burst = 1.5
 margin = 160
 horizon = 480
 rung = [8.0, 32.0]
-pitch = true
 domains = ["any"]
 
 [settings]
@@ -177,7 +177,7 @@ def test_a_registered_task_trains_resumes_and_exports(
     exported = CliRunner().invoke(app, ["export", str(tmp_path / "stopped")])
     assert exported.exit_code == 0, exported.output
     model = Manifest.read(tmp_path / "stopped" / "gain.json")
-    assert (model.kind, model.drafts, model.frames(8000)) == ("causal", ("pitch", "ar"), FRAMES)
+    assert (model.kind, model.drafts, model.frames(8000)) == ("causal", SPEECH_DRAFTS, FRAMES)
     assert json.loads(json.dumps(dict(model.training["settings"])))["power"] == 2.0
 
 

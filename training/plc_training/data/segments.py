@@ -1,8 +1,8 @@
 """Segments for training: a gap, its truth and the engine's drafts.
 
-The kernels that fill gaps at run time make the drafts here, so that the network meets what it was
-trained on. A segment is a few lines of samples, all alike outside the gap (but for the past that
-passages have of their own)::
+Of streams the step makes the drafts (:mod:`plc_training.data.step_rows`), of files what fills their
+gaps, so that the network meets what it was trained on. A segment is a few lines of samples, all
+alike outside the gap (but for the past that passages have of their own)::
 
     line      truth      |~~~~ known ~~~~|~~ truth ~~|~~~~ known ~~~~|
               forward    |~~~~ known ~~~~|-- draft --|~~~~ known ~~~~|
@@ -30,28 +30,18 @@ from numpy.typing import NDArray
 import plc
 from plc.audio.loss import GilbertElliott, gaps_of
 from plc.errors import ConfigError
-from plc.networks.drafts import (
-    CAUSAL_DRAFTS,
-    BridgeDraft,
-    BurstDraft,
-    ContourDraft,
-    PassageDraft,
-    PitchDraft,
-    PredictionDraft,
-    TwoSidedDraft,
-)
-from plc.predict.history import History
-from plc.predict.ladder import Rung
-from plc.predict.linear import ArFiller
+from plc.networks.files.drafts import TwoSidedDraft
+from plc.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS
 from plc_bench.base.corpus import clip_seed
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_training.data.library import Decoded, read_samples
+from plc_training.data.step_rows import StepRows
 
 PEAK = 30_000.0
 """Largest magnitude of a segment's lines as they are stored."""
 # Raised where the same plan comes to give other segments, so that none are taken from a cache.
-_FORMAT = 2
+_FORMAT = 3
 DOMAINS = ("music", "instruments", "speech", "any")
 # Written last: it says that the others are whole.
 _LAST = "domains.npy"
@@ -121,6 +111,24 @@ class SegmentPlan:
     @abstractmethod
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         """Cut a clip of one of the domains, as :meth:`cut`."""
+
+
+class StreamPlan(SegmentPlan):
+    """Base of plans of bursts and gaps of streams, whose step drafts them."""
+
+    __slots__ = ()
+    margin: int
+
+    @property
+    @abstractmethod
+    def samples(self) -> int:
+        """Samples of a line."""
+
+    def _lines(self, drafts: NDArray[np.float32], following: Samples) -> NDArray[np.float32]:
+        """Return a segment: what was played and what follows, and the rows of the step."""
+        rows = drafts[0, :, : self.samples]
+        truth = np.append(rows[-1, : self.margin], following[: self.samples - self.margin])
+        return np.concatenate([truth[None], rows])
 
 
 @runtime_checkable
@@ -226,7 +234,7 @@ class InpaintPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CausalPlan(SegmentPlan):
+class CausalPlan(StreamPlan):
     """Bursts of a stream without lookahead: only the past is known.
 
     Clips go through the engine with losses drawn by its own model, so that the past of a burst
@@ -246,11 +254,9 @@ class CausalPlan(SegmentPlan):
         Order and past of the draft, in ms.
     domains : tuple of str
         Those to use.
-    contour : bool
-        Whether the drafts follow the expected contour of the pitch (:mod:`plc.predict.contour`).
     passages : bool
-        Whether they are joined with passages of the past that sound alike
-        (:mod:`plc.predict.passages`).
+        Whether the drafts are those of music, from passages of the past that sound alike; else
+        those of speech, along the expected contour of the pitch.
     seed : int
         Of the losses.
     speeds : tuple of float
@@ -265,9 +271,7 @@ class CausalPlan(SegmentPlan):
     margin: int
     horizon: int
     rung: tuple[float, float]
-    pitch: bool
     domains: tuple[str, ...]
-    contour: bool = False
     passages: bool = False
     seed: int = 0
     speeds: tuple[float, ...] = (1.0,)
@@ -280,74 +284,54 @@ class CausalPlan(SegmentPlan):
     @property
     def lines(self) -> tuple[str, ...]:
         """Names of a segment's lines; the first is the truth."""
-        if self.contour:
-            draft: type[BurstDraft] = ContourDraft
-        elif self.passages:
-            draft = PassageDraft
-        else:
-            draft = PitchDraft if self.pitch else PredictionDraft
-        return ("truth", *draft.names)
+        return ("truth", *(MUSIC_DRAFTS if self.passages else SPEECH_DRAFTS))
 
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         for packet_ms in self.packet_ms:
             n = round(packet_ms * self.sample_rate / 1000.0)
             losses = GilbertElliott(self.loss, self.burst)
             trace, played = _streamed(x, losses, self.sample_rate, n, 0, rng)
-            bursts = _Bursts(self, n)
+            bursts = self.bursts_of(x, played, n)
             for start, stop in gaps_of(trace, n):
                 gap = min(stop - start, self.horizon)
                 inside = self.margin <= start <= x.size - self.horizon
                 if inside and rms(x[start : start + gap]) >= GAP_RMS_MIN:
-                    yield bursts.drafted(x, played, start), gap
+                    yield bursts(start), gap
 
-    def drafted(
-        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int, packet: int
-    ) -> NDArray[np.float32]:
-        """Return the lines of one burst of a clip, shape (lines, samples).
+    def bursts_of(
+        self, x: Samples, played: Samples, packet: int
+    ) -> Callable[[int], NDArray[np.float32]]:
+        """Return what returns the lines of a clip's bursts, each behind the one before.
 
         Parameters
         ----------
         x, played : float32, shape (n,)
             The clip, and what a stream played of it.
-        start : int
-            Of the burst.
         packet : int
             Samples of a packet.
+
+        Returns
+        -------
+        callable
+            Takes a burst's first sample, returns float32, shape (lines, samples).
         """
-        return _Bursts(self, packet).drafted(x, played, start)
+        lengths = self.margin, self.horizon, 0
+        rows = StepRows((self.sample_rate, 1, packet, 0), self.lines[1:], lengths, self.rung)
+        heard = 0
 
+        def drafted(start: int) -> NDArray[np.float32]:
+            nonlocal heard
+            rows.play(played[None, heard:start])
+            heard = start
+            drafts = rows.rows_of([None])
+            assert drafts is not None, "the past is as long as a row's"
+            return self._lines(drafts, x[start:])
 
-class _Bursts:
-    """Draws up a clip's bursts in their order, as a stream does."""
-
-    def __init__(self, plan: CausalPlan, packet: int) -> None:
-        stream = (plan.sample_rate, 1, packet)
-        self._plan = plan
-        self._ar = ArFiller(plan.sample_rate, 1, Rung(*plan.rung))
-        self._draft = CAUSAL_DRAFTS[plan.lines[1:]](stream, plan.margin, plan.horizon)
-        past = max(plan.margin, self._ar.past_samples, self._draft.past_samples)
-        self._history = History(1, past)
-        self._heard = 0
-
-    def drafted(
-        self, x: NDArray[np.float32], played: NDArray[np.float32], start: int
-    ) -> NDArray[np.float32]:
-        """Return the lines of the next burst, shape (lines, samples)."""
-        plan = self._plan
-        new = played[None, self._heard : start]
-        self._history.append(new, trusted=True)
-        self._draft.played(new)
-        self._heard = start
-        lines = np.empty((len(plan.lines), plan.samples), np.float32)
-        lines[0, : plan.margin] = played[start - plan.margin : start]
-        lines[0, plan.margin :] = x[start : start + plan.horizon]
-        self._ar.begin(self._history)
-        self._draft.write(self._history, self._ar, lines[None, 1:])
-        return lines
+        return drafted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BridgePlan(SegmentPlan):
+class BridgePlan(StreamPlan):
     """Gaps of a stream with lookahead: the past, and the samples after the gap.
 
     As for :class:`CausalPlan`, but that the stream has lookahead. Of a burst that outlasts it the
@@ -371,9 +355,6 @@ class BridgePlan(SegmentPlan):
         Bursts of which more than this was played before are left out.
     domains : tuple of str
         Those to use.
-    contour : bool
-        Whether the drafts follow the contour of the pitch through the gap
-        (:mod:`plc.predict.contour`), where nothing of the burst was played before.
     seed : int
         Of the losses.
     speeds : tuple of float
@@ -391,7 +372,6 @@ class BridgePlan(SegmentPlan):
     beyond: int
     rung: tuple[float, float]
     domains: tuple[str, ...]
-    contour: bool = False
     seed: int = 0
     speeds: tuple[float, ...] = (1.0,)
 
@@ -413,13 +393,17 @@ class BridgePlan(SegmentPlan):
     @property
     def lines(self) -> tuple[str, ...]:
         """Names of a segment's lines; the first is the truth."""
-        return ("truth", *(BridgeDraft.ALONG_THE_PITCH if self.contour else BridgeDraft.PLAIN))
+        return ("truth", *BRIDGE_DRAFTS)
 
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         n = self.packet_samples
         losses = GilbertElliott(self.loss, self.burst)
         for lookahead in self.lookaheads:
             trace, heard = _streamed(x, losses, self.sample_rate, n, lookahead, rng)
+            lengths = self.margin, self.horizon, self.beyond
+            stream = self.sample_rate, 1, n, lookahead
+            rows = StepRows(stream, BRIDGE_DRAFTS, lengths, self.rung)
+            played = 0
             for begin, stop in gaps_of(trace, n):
                 gap = min(stop - begin, lookahead * n)
                 start = stop - gap
@@ -427,40 +411,15 @@ class BridgePlan(SegmentPlan):
                 early = start - begin <= self.played_ms * self.sample_rate / 1000.0
                 if not early or not inside or rms(x[start:stop]) < GAP_RMS_MIN:
                     continue
-                # The packets waited for, up to the next that is lost.
-                until = stop // n
-                waiting = trace[until : until + lookahead - gap // n + 1]
-                known = n * int(np.argmin(np.append(~waiting, False)))
-                whole = start == begin
-                yield self._drafted(x, heard[:start], start, gap, known, whole), gap
-
-    def _drafted(
-        self,
-        x: NDArray[np.float32],
-        played: NDArray[np.float32],
-        start: int,
-        gap: int,
-        known: int,
-        whole: bool,
-    ) -> NDArray[np.float32]:
-        lines = np.empty((len(self.lines), self.samples), np.float32)
-        lines[0, : self.margin] = played[start - self.margin :]
-        lines[0, self.margin :] = x[start : start + self.samples - self.margin]
-        stop, until = self.margin + gap, self.margin + gap + known
-        reach = max(gap, known)
-        stream = (self.sample_rate, 1, gap)
-        ar = ArFiller(self.sample_rate, 1, Rung(*self.rung), reach)
-        draft = BridgeDraft(stream, self.margin, self.samples, gap, reach, self.contour)
-        past = max(self.margin, ar.past_samples, draft.past_samples)
-        history = History(1, past)
-        history.append(played[None, -past:], trusted=True)
-        ar.begin(history)
-        after = np.ascontiguousarray(lines[:1, stop:until])
-        bridge = np.empty((1, gap), np.float32)
-        landed = draft.bridge(ar, ar.extend, history, after, bridge, whole)
-        assert landed, "a packet is enough to build a bridge to"
-        draft.write(history, after, bridge, lines[None, 1:])
-        return lines
+                rows.play(heard[None, played:begin])
+                played = begin
+                # From the first that is lost on, what was waited for when the gap is bridged.
+                waited = range(begin // n, start // n + lookahead + 1)
+                drafts = rows.rows_of(
+                    None if k >= trace.size or trace[k] else x[None, k * n :][:, :n] for k in waited
+                )
+                if drafts is not None:
+                    yield self._lines(drafts, x[start:]), gap
 
 
 def _streamed(

@@ -70,7 +70,6 @@ class HeardBridgePlan(PiecesPlan):
             beyond=self.beyond,
             rung=self.rung,
             domains=self.domains,
-            contour=True,
         )
 
     def drawn(self, piece: NDArray[np.float32], horizon: int) -> Iterator[JudgedBurst]:

@@ -170,9 +170,7 @@ class HeardPlan(PiecesPlan):
             margin=self.margin,
             horizon=self.horizon,
             rung=self.rung,
-            pitch=True,
             domains=self.domains,
-            contour=True,
         )
 
     def gaps(self, judged: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -187,10 +185,10 @@ class HeardPlan(PiecesPlan):
     def drawn(self, piece: NDArray[np.float32], horizon: int) -> Iterator[JudgedBurst]:
         """Yield a piece's bursts with scores; the network fills ``horizon`` samples of each."""
         n = self.packet_samples
+        drafted = self.bursts.bursts_of(piece[TRUTH], piece[PLAYED], n)
         for start, stop in self.gaps(piece[JUDGED, ::n] > 0.0):
-            lines = self.bursts.drafted(piece[TRUTH], piece[PLAYED], start, n)
             share = share_of_fill(self.sample_rate, stop - start, horizon)
-            yield JudgedBurst(start, stop - start, lines, share)
+            yield JudgedBurst(start, stop - start, drafted(start), share)
 
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         n = self.packet_samples
@@ -204,8 +202,9 @@ class HeardPlan(PiecesPlan):
                 truth, lost, sample_rate=self.sample_rate, packet_samples=n, model=self.model
             )
             peak = float(np.abs(lines).max())
+            drafted = self.bursts.bursts_of(truth, lines[PLAYED], n)
             for start, stop in self.gaps(lost):
-                fill = network.fill(self.bursts.drafted(truth, lines[PLAYED], start, n)[1:])
+                fill = network.fill(drafted(start)[1:])
                 rest = lines[REST, start : start + fill.size]
                 left = rest - share_of_fill(self.sample_rate, stop - start, fill.size) * fill
                 if np.abs(left[:full]).max() <= LEFT * peak:

@@ -14,10 +14,10 @@ pytest.importorskip("onnxruntime")
 from plc import inpaint, notice
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
-from plc.networks import drafts as drafts_module
-from plc.networks.drafts import TwoSidedDraft
+from plc.networks.files import drafts as drafts_module
 from plc.networks.files import inpaint as module
 from plc.networks.files.context_encoder import open_context_encoder
+from plc.networks.files.drafts import TwoSidedDraft
 from plc.networks.files.gap_filler import Hints
 from plc.networks.files.inpaint import TwoSidedNetworks, open_gap_filler, speech_around
 from plc.networks.spectra import GapSpectra
