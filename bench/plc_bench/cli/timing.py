@@ -285,29 +285,24 @@ def kernels(
 def gpu(
     provider: Annotated[
         Literal["auto", "tensorrt", "cuda", "cpu"],
-        typer.Option(help="auto: every accelerator that is installed; cpu for comparison."),
+        typer.Option(help="auto: every accelerator that is installed, and the CPU."),
     ] = "auto",
-    model: Annotated[
-        str, typer.Option(help="Network: a name, or the path of a manifest.")
-    ] = "music",
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes.")] = False,
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
-    """Time a network on the GPU: batches, bursts after a pause, handover, 100 streams.
+    """Time streams of a pool whose networks run on the GPU: 1, 8, 64 at once, 100 in real time.
 
-    Also names the provider that runs, why others do not, and the largest difference from the CPU.
+    Also names the providers that run, why others do not, and how far their samples are apart.
 
     Under the real-time scheduler:  chrt -f 20 plc bench gpu
     """
-    from plc.models.catalogue import find
     from plc_bench.timing import gpu as bench
 
     settings = bench.QUICK if quick else bench.GpuSettings()
     providers = bench.wanted_providers(provider)
-    subject = bench.Subject.of(find(model), providers, settings.batches)
     console = Console(stderr=True)
-    report = bench.measure(subject, settings, lambda what: console.print(what, style="dim"))
+    report = bench.measure(providers, settings, lambda what: console.print(what, style="dim"))
     show(report, bench.gpu_tables(report), as_json, save)
 
 

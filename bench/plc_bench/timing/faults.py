@@ -1,22 +1,19 @@
 """Networks that go wrong on purpose: ``plc bench latency --fault``.
 
 A stream is opened with its networks as they are, which are warmed up and timed. Once that is done
-each run of one does the fault, in the worker's thread, where it should not be heard.
+each run of one at the seam (:mod:`plc.engine.outside`) begins with the fault, in the thread that
+runs it, where it should not be heard.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from unittest.mock import patch
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine import outside
+import plc
 from plc.errors import ConfigError, unknown
-from plc.networks.streams import context_encoder
-from plc.runtime.network import open_network
-from plc.runtime.worker import Runnable
 
 SLEEP_S = 0.1
 """Duration of a run of a network that sleeps."""
@@ -44,32 +41,6 @@ FAULTS: dict[str, Callable[[], None]] = {
 """Action of a network by name: none, take 100 ms, raise, end its thread."""
 
 
-class _Faulty:
-    """A network that does something else first, once it is told to."""
-
-    def __init__(self, network: Runnable, act: Callable[[], None], armed: list[bool]) -> None:
-        self._network = network
-        self._act = act
-        self._armed = armed
-
-    @property
-    def on_gpu(self) -> bool:
-        return self._network.on_gpu
-
-    def run(
-        self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
-    ) -> bool:
-        if self._armed:
-            self._act()
-        return self._network.run(spectra, lost, out)
-
-    def keep_warm(self) -> None:
-        self._network.keep_warm()
-
-    def cancel(self) -> None:
-        self._network.cancel()
-
-
 def check_fault(fault: str) -> None:
     """Refuse a fault that is not one of :data:`FAULTS`.
 
@@ -82,29 +53,17 @@ def check_fault(fault: str) -> None:
         raise ConfigError(unknown("fault", fault, FAULTS))
 
 
-@contextmanager
-def faulty_networks(fault: str) -> Iterator[Callable[[], None]]:
-    """Open networks that go wrong once the yielded call is made.
+def go_wrong(stream: plc.Concealer, fault: str) -> None:
+    """Have the networks of a stream go wrong from now on, those for its preparations too."""
+    outside = stream._method.outside
+    if outside is None or fault == NO_FAULT:
+        return
+    for each in getattr(outside, "_networks", {"": outside}).values():
+        for network in (each.worker._life.network, getattr(each, "ahead", None)):
+            if network is not None:
+                network.run = partial(_run, FAULTS[fault], network.run)
 
-    Every network of the process is affected.
 
-    Parameters
-    ----------
-    fault : str
-        One of :data:`FAULTS`.
-    """
-    armed: list[bool] = []
-
-    def faulty(opener: Callable[..., Runnable]) -> Callable[..., Runnable]:
-        if fault == NO_FAULT:
-            return opener
-        return lambda *arguments, **settings: _Faulty(
-            opener(*arguments, **settings), FAULTS[fault], armed
-        )
-
-    encoder = context_encoder.StreamEncoder
-    with (
-        patch.object(outside, "open_network", faulty(open_network)),
-        patch.object(context_encoder, "StreamEncoder", faulty(encoder)),
-    ):
-        yield lambda: armed.append(True)
+def _run(act: Callable[[], None], run: Callable[..., bool], *arrays: NDArray[np.float32]) -> bool:
+    act()
+    return run(*arrays)

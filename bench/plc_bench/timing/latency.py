@@ -37,7 +37,7 @@ from plc_bench.base import workers
 from plc_bench.base.rows import TIMES_FORMAT
 from plc_bench.base.surroundings import background_load, check_cpu, machine_facts, pin
 from plc_bench.base.workers import Failure
-from plc_bench.timing.faults import NO_FAULT, check_fault, faulty_networks
+from plc_bench.timing.faults import NO_FAULT, check_fault, go_wrong
 from plc_bench.timing.measure import (
     Disturbances,
     Peer,
@@ -376,19 +376,18 @@ def _run_mode(
     if mode == COLD:
         touch_mb = settings.touch_mb
         peer, peer_name = open_peer(packets, settings.sample_rate, settings.loss)
-    with faulty_networks(settings.fault) as go_wrong:
-        begin_s = time.perf_counter()
-        concealer = settings.open(mode)
-        construction_ms = 1e3 * (time.perf_counter() - begin_s)
-        go_wrong()
-        calls = concealer.push, packets, trace
-        if mode == BACK_TO_BACK:
-            timed = time_back_to_back(*calls, settings.collector, clock)
-        else:
-            timed = time_paced(
-                *(*calls, settings.packet_ms, settings.collector, clock, sleep, touch_mb, peer)
-            )
-        concealer.close()
+    begin_s = time.perf_counter()
+    concealer = settings.open(mode)
+    construction_ms = 1e3 * (time.perf_counter() - begin_s)
+    go_wrong(concealer, settings.fault)
+    calls = concealer.push, packets, trace
+    if mode == BACK_TO_BACK:
+        timed = time_back_to_back(*calls, settings.collector, clock)
+    else:
+        timed = time_paced(
+            *(*calls, settings.packet_ms, settings.collector, clock, sleep, touch_mb, peer)
+        )
+    concealer.close()
     slow_ms = timed.push_ms if mode == BACK_TO_BACK else timed.answer_ms
     null_slow_ms = timed.null_ms if mode == BACK_TO_BACK else timed.null_answer_ms
     return Sample(

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plc.engine.warm import warm_up
-from plc.models.catalogue import find
 from plc_bench.base import workers
 from plc_bench.base.surroundings import machine_facts
 from plc_bench.base.tables import Table
@@ -24,7 +23,6 @@ from plc_bench.timing.throughput import (
 from plc_bench.timing.throughput_scaling import Scaling, measure_scaling
 
 FORMAT = "plc bench throughput, 1"
-_GPU_MODEL = "music"
 
 Job = tuple[str, Callable[..., Any], tuple[Any, ...]]
 """Field of the report, function, arguments."""
@@ -67,7 +65,7 @@ class Plan:
         jobs.append(("growth", measure_growth, (first, self.growth_streams)))
         jobs.append(("scaling", measure_scaling, (first, self.cores)))
         if self.provider:
-            jobs.append(("gpu", measure_gpu, (find(_GPU_MODEL), self.provider, first.seconds)))
+            jobs.append(("gpu", measure_gpu, (self.provider, first.seconds)))
         return jobs
 
 

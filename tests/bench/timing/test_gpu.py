@@ -1,14 +1,14 @@
 """``plc bench gpu`` on a CPU: all of it but the GPU."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from plc.errors import ConfigError, ModelError
-from plc.models.catalogue import find
 from plc_bench.cli import app
 from plc_bench.timing import gpu
 
@@ -20,22 +20,48 @@ def test_one_run_measures_everything_and_writes_it(tmp_path: Path) -> None:
     arguments = ["gpu", "--provider", "cpu", "--quick", "--save", str(path)]
     shown = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert shown.exit_code == 0
-    result = json.loads(path.read_text())
-    assert result["model"] == "music"
-    assert result["opening"]["provider"] == "cpu"
-    assert [row["batch"] for row in result["steady"]] == list(gpu.QUICK.batches)
-    assert all(row["largest_difference"] == 0.0 for row in result["parity"])
-    assert all(row["largest_output"] > 0.1 for row in result["parity"])
-    assert [(row["pause_s"], row["kept_warm"]) for row in result["bursts"]] == [
-        (0.02, False),
-        (0.02, True),
+    found = json.loads(path.read_text())["providers"]
+    assert [each["provider"] for each in found] == ["cpu", gpu.KERNELS]
+    assert found[0]["opening"]["provider"] == "cpu"
+    for each in found:
+        assert not each["why"]
+        states = [(row["streams"], row["pause_s"], row["kept_warm"]) for row in each["bursts"]]
+        assert states == [
+            (streams, *state)
+            for streams in gpu.QUICK.together
+            for state in ((0.0, True), (0.02, False), (0.02, True))
+        ]
+        assert all(row["push"]["p50_ms"] > row["run"]["p50_ms"] for row in each["bursts"])
+        many = each["many"]
+        assert set(many["outcomes"]) == {"done", "late", "failed", "refused", "off"}
+        assert 0.0 <= many["missed_share"] <= 1.0
+    # The samples are those of the kernels but for rounding, and there was a run for all.
+    assert all(-100.0 < row["apart_db"] < -40.0 for row in found[0]["bursts"][::3])
+    assert all(row["run"]["p50_ms"] > 0.0 for row in found[0]["bursts"])
+    assert "64 lost again and again" in shown.stdout
+    assert "opening on cpu" in shown.stderr
+
+
+def test_a_provider_that_does_not_open_is_named_and_the_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = replace(gpu.QUICK, together=(1,), bursts=1, pauses_s=(), seconds=0.1)
+    refused = ModelError("no library\nof CUDA")
+
+    def refuse(*_: object, providers: str, **__: object) -> Any:
+        raise refused
+
+    monkeypatch.setattr(gpu, "open_network", refuse)
+    report = gpu.measure(("cuda",), settings, lambda _: None)
+    assert [(each.provider, each.why) for each in report.providers] == [
+        ("cuda", "no library of CUDA"),
+        (gpu.KERNELS, ""),
     ]
-    assert set(result["handover"]) == {"inline", "worker"}
-    streams = result["streams"]
-    assert sum(streams["outcomes"].values()) == streams["gaps"] > 0
-    assert 0.0 <= streams["missed_share"] <= 1.0
-    assert "back to back, ms" in shown.stdout
-    assert "comparing with the CPU" in shown.stderr
+    head, kernels = gpu.gpu_tables(report)
+    assert ("not cuda", "no library of CUDA") in [
+        tuple(cell.text for cell in row) for row in head.rows
+    ]
+    assert len(kernels.rows) == 2
 
 
 @pytest.mark.parametrize(
@@ -61,25 +87,6 @@ def test_without_a_gpu_it_says_what_is_missing(
 def test_every_accelerator_that_is_installed_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "gpu_name", lambda: "Fake 9000, 1.0, 9.0")
     monkeypatch.setattr(gpu, "installed_providers", lambda ort: ["tensorrt", "cuda", "cpu"])
-    assert gpu.wanted_providers("auto") == ("tensorrt", "cuda")
+    assert gpu.wanted_providers("auto") == ("tensorrt", "cuda", "cpu")
     assert gpu.wanted_providers("cuda") == ("cuda",)
     assert gpu.gpu_provider() == "tensorrt"
-
-
-def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    arguments = ["gpu", "--provider", "cpu", "--quick", "--model", str(tmp_path / "none.json")]
-    result = CliRunner().invoke(app, arguments)
-    assert isinstance(result.exception, ModelError)
-    assert "cannot read" in str(result.exception)
-
-
-def test_a_gap_depends_on_its_seed_and_the_output_on_the_gap() -> None:
-    subject = gpu.Subject.of(find("music"), "cpu", (1,))
-    spectra, lost, out = subject.gap(1)
-    assert np.array_equal(subject.gap(1)[0], spectra)
-    assert not np.array_equal(subject.gap(1, seed=1)[0], spectra)
-    network = subject.open(subject.shapes[0])
-    assert network.run(spectra, lost, out)
-    other = out.copy()
-    assert network.run(subject.gap(1, seed=1)[0], lost, other)
-    assert np.abs(other - out).max() > 1e-3
