@@ -1,6 +1,6 @@
 """Fill gaps with networks: in streams, and in files.
 
-In come histories and drafts; spectra go to a network, and samples come out. :mod:`.streams` fills
-what is lost within a packet's time, :mod:`.files` gaps of which both sides are known; both have
-their :mod:`.drafts` and :mod:`.spectra` from here.
+Drafts become :mod:`.spectra`, these go to a network, and samples come out. :mod:`.files` fills gaps
+of which both sides are known. Of streams the step does that; :mod:`.flat` makes its models, and
+:mod:`.streams` has what takes the place of a bridge.
 """

@@ -1,7 +1,5 @@
 """Linear prediction, the engine's own method: it continues the past, and bridges gaps."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,38 +69,26 @@ class ArFiller:
         history: History,
         after: NDArray[np.float32],
         out: NDArray[np.float32],
+        contour: ContourBridge | None = None,
     ) -> bool:
         """Blend the continuation of the past with a prediction back from ``after``.
 
         :func:`~plc_kernels.predict.turn_back` says what the latter is fitted on, and
-        :func:`~plc_kernels.predict.meet_sides` how both are weighted.
-        """
-        return self.bridge_from(self.extend, history, after, out)
-
-    def bridge_from(
-        self,
-        forward: Callable[[NDArray[np.float32]], None],
-        history: History,
-        after: NDArray[np.float32],
-        out: NDArray[np.float32],
-        contour: ContourBridge | None = None,
-    ) -> bool:
-        """Build the bridge of :meth:`bridge` from the output of ``forward``.
-
-        With a contour both sides run through the gap along it.
+        :func:`~plc_kernels.predict.meet_sides` how both are weighted. With a contour both run
+        through the gap along it. Return whether a bridge was built.
         """
         p, step, gap = self.predictor, self._step, out.shape[1]
         past = step.order, step.past, history.filled
         bridge = measure_bridge(p.rate, *past, after.shape[1], gap)
         if bridge.order == 0:
-            forward(out)
+            self.extend(out)
             return False
         through = p.through[:, : gap + bridge.meet]
         lead_in = p.lead_in[: gap + bridge.meet]
         if contour is None:
-            forward(through)
+            self.extend(through)
         else:
-            contour.forward(history, after, forward, gap, through)
+            contour.forward(history, after, self.extend, gap, through)
         out[:] = through[:, :gap]
         for c, ring in enumerate(history.ring):
             turn_back(p, c, bridge, ring, history.position, after[c])

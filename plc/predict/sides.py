@@ -81,6 +81,6 @@ def bridged_along_the_pitch(
     filler.begin(history)
     out = np.empty((1, samples), np.float32)
     known = np.ascontiguousarray(after[None, :reach])
-    landed = filler.bridge_from(filler.extend, history, known, out, contour=contour)
+    landed = filler.bridge(history, known, out, contour)
     line: NDArray[np.float32] = out[0]
     return line if landed and contour.followed[0] else None

@@ -1,6 +1,6 @@
 """A network's gap in a stream's block: its sizes, its rows, their spectra, and samples again.
 
-What :class:`plc.networks.spectra.GapSpectra` is for streams in Python. Each network of a stream has
+What :class:`plc.networks.spectra.GapSpectra` is for files. Each network of a stream has
 a set of the words below; the first of the set says which network is meant.
 """
 

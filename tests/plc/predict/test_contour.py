@@ -40,7 +40,7 @@ def bridged(
     ar.begin(history)
     out = np.full((channels, gap), np.nan, np.float32)
     after = np.ascontiguousarray(x[:, start + gap : start + gap + known])
-    assert ar.bridge_from(ar.extend, history, after, out, contour=contour if follow else None)
+    assert ar.bridge(history, after, out, contour if follow else None)
     return out, contour.followed
 
 
