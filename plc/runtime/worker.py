@@ -58,8 +58,8 @@ KEEP_WARM_S = 0.01
 """Idle time after which a GPU is run for nothing."""
 NO_TICKET = 0
 _CLOSE, _KEEP_WARM = -1, -2
-# Waiting for a model to load and warm up, at construction.
-_OPEN_S = 120.0
+# Waiting for a model to load and warm up, at construction; for many streams in several sizes.
+_OPEN_S, _OPEN_SIZES_S = 120.0, 600.0
 
 
 class Runnable(Protocol):
@@ -587,6 +587,6 @@ class StreamContext:
         """
         inline = self.limit_ms == math.inf and not self.many
         worker = NetworkWorker(open_it, signature, self.clock, inline)
-        worker.wait_until_open(_OPEN_S)
+        worker.wait_until_open(_OPEN_SIZES_S if self.many else _OPEN_S)
         worker.counters = self.counters
         return worker
