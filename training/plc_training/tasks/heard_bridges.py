@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.concealer import Concealer
+from plc.engine.memory import StreamMemory
 from plc_kernels.stream.bridge import BRIDGED_BY
 from plc_kernels.stream.gap import LINES, START
 from plc_kernels.stream.layout import BRIDGE, BRIDGE_NET
@@ -28,6 +28,7 @@ from plc_training.tasks.heard_plan import (
     TRUTH,
     JudgedBurst,
     PiecesPlan,
+    heard,
     judged_gaps,
 )
 
@@ -100,9 +101,8 @@ class HeardBridgePlan(PiecesPlan):
         """Return the lines of one piece."""
         lines = np.zeros((len(self.lines), self.samples), np.float32)
         lines[TRUTH] = truth
-        lines[PLAYED], bridges = _concealed(
-            truth, lost, self.sample_rate, self.packet_samples, lookahead
-        )
+        stream = {"sample_rate": self.sample_rate, "packet_samples": self.packet_samples}
+        lines[PLAYED], bridges = _concealed(truth, lost, lookahead=lookahead, **stream)
         lines[REST] = lines[PLAYED]
         peak = float(np.abs(lines).max())
         behind = self.bursts.samples - self.margin
@@ -120,30 +120,16 @@ class HeardBridgePlan(PiecesPlan):
 
 
 def _concealed(
-    x: NDArray[np.float32],
-    lost: NDArray[np.bool_],
-    sample_rate: int,
-    packet: int,
-    lookahead: int,
+    x: NDArray[np.float32], lost: NDArray[np.bool_], **stream: int
 ) -> tuple[NDArray[np.float32], list[tuple[int, NDArray[np.float32], NDArray[np.float32]]]]:
     """Return a concealed signal, and each improved bridge's start, drafts and samples."""
-    concealer = Concealer(
-        sample_rate=sample_rate,
-        packet_samples=packet,
-        lookahead=lookahead,
-        budget_ms=float("inf"),
-    )
-    memory = concealer._memory
-    block, rows = memory.block, memory.array(BRIDGE_NET + LINES)
-    start = int(block[BRIDGE_NET + START])
-    played = np.zeros(x.size + lookahead * packet, np.float32)
     found = []
-    for k, gone in enumerate(np.append(lost, np.zeros(lookahead, np.bool_))):
-        begin = k * packet
-        given = x[begin : begin + packet, None] if k < lost.size else np.zeros((packet, 1), x.dtype)
-        block[BRIDGED_BY] = 0
-        played[begin : begin + packet] = concealer.push(None if gone else given)[:, 0]
+
+    def look(begin: int, memory: StreamMemory) -> None:
+        block = memory.block
         if block[BRIDGED_BY]:
-            fill = memory.bridge[0, : block[BRIDGE]].copy()
-            found.append((begin - lookahead * packet, rows[:, start:].copy(), fill))
-    return played[lookahead * packet :], found
+            drafts = memory.array(BRIDGE_NET + LINES)[:, block[BRIDGE_NET + START] :]
+            found.append((begin, drafts.copy(), memory.bridge[0, : block[BRIDGE]].copy()))
+        block[BRIDGED_BY] = 0
+
+    return heard(x, lost, look, **stream), found

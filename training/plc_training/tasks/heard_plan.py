@@ -8,33 +8,32 @@ from the output, so that the fills of another network can be added in its place:
             rest      |~~~~~|__________|~~~~~~~~~~~~~~~|   played, less the network's share
             judged    |_____|==========|_______________|
 
-If the remainder of a burst's first packet is silent, the engine played the network's fill of the
-drafts that are made here, and another fill can replace it; other bursts remain as played. Drafts
-are made again for every batch, which takes a tenth of the time of the scores.
+Where the engine's draft of a burst is the one that is made here, another fill can replace the
+network's; other bursts remain as played. Drafts are made again for every batch, which takes a tenth
+of the time of the scores.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-import plc
+from plc import Concealer
 from plc.audio.loss import GilbertElliott, gaps_of
-from plc.errors import ConfigError, ModelError
+from plc.engine.memory import StreamMemory
+from plc.errors import ConfigError
 from plc.limits import RECOVERY_MS
 from plc.models.catalogue import find
-from plc.networks.spectra import GapSpectra
-from plc.runtime.native import open_native
-from plc.runtime.network import GapNetwork, network_signature
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
-from plc_kernels.burst import LEAVE_MS
-from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp
-from plc_kernels.stream.layout import FADE_MS, UNSTEADY_HOLD_MS
+from plc_kernels.fade import burst_gain, crossfade_ramp
+from plc_kernels.stream.gap import LINES, START
+from plc_kernels.stream.layout import FADE_MS, SPEECH_NET, UNSTEADY_HOLD_MS
+from plc_kernels.stream.network import FILLS, IMPROVED, SERVED
 from plc_training.data.segments import CausalPlan, Pieces, Samples, SegmentPlan
 
-# Share of the piece's peak: a larger remainder means that the engine played another fill.
+# Share of the piece's peak: by more than that the engine played another fill.
 LEFT = 1e-3
 
 TRUTH, PLAYED, REST, JUDGED = range(4)
@@ -191,28 +190,39 @@ class HeardPlan(PiecesPlan):
             yield JudgedBurst(start, stop - start, drafted(start), share)
 
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
-        n = self.packet_samples
-        # Later samples hold the background as well.
-        full = min(n, round(UNSTEADY_HOLD_MS * self.sample_rate / 1000.0))
-        network = _Network(self)
         for truth, lost in self.damaged(x, rng):
             lines = np.zeros((4, self.samples), np.float32)
             lines[TRUTH] = truth
-            lines[PLAYED] = lines[REST] = plc.conceal(
-                truth, lost, sample_rate=self.sample_rate, packet_samples=n, model=self.model
-            )
+            lines[PLAYED], fills = self._concealed(truth, lost)
+            lines[REST] = lines[PLAYED]
             peak = float(np.abs(lines).max())
-            drafted = self.bursts.bursts_of(truth, lines[PLAYED], n)
+            drafted = self.bursts.bursts_of(truth, lines[PLAYED], self.packet_samples)
             for start, stop in self.gaps(lost):
-                fill = network.fill(drafted(start)[1:])
-                rest = lines[REST, start : start + fill.size]
-                left = rest - share_of_fill(self.sample_rate, stop - start, fill.size) * fill
-                if np.abs(left[:full]).max() <= LEFT * peak:
-                    rest[:] = left
+                draft, fill = fills.get(start, (np.zeros(0), np.zeros(0)))
+                own = drafted(start)[-1, self.margin :]
+                both = min(own.size, fill.size)
+                if both and np.abs(own[:both] - draft[:both]).max() <= LEFT * peak:
+                    share = share_of_fill(self.sample_rate, stop - start, fill.size)
+                    lines[REST, start : start + fill.size] -= share * fill
                     lines[JUDGED, start:stop] = peak
             judged = int(np.count_nonzero(lines[JUDGED]))
             if judged:
                 yield lines, judged
+
+    def _concealed(
+        self, x: Samples, lost: NDArray[np.bool_]
+    ) -> tuple[Samples, dict[int, tuple[Samples, Samples]]]:
+        """Return a concealed signal; by bursts' first samples their last drafts and their fills."""
+        begins, fills = {start for start, _ in self.gaps(lost)}, {}
+
+        def look(begin: int, memory: StreamMemory) -> None:
+            block = memory.block
+            if begin in begins and block[SERVED] == SPEECH_NET and block[IMPROVED]:
+                draft = memory.array(SPEECH_NET + LINES)[-1, block[SPEECH_NET + START] :]
+                fills[begin] = draft.copy(), memory.array(FILLS)[0].copy()
+
+        stream = {"sample_rate": self.sample_rate, "packet_samples": self.packet_samples}
+        return heard(x, lost, look, model=self.model, **stream), fills
 
 
 def judged_gaps(piece: NDArray[np.float32], packet: int) -> list[tuple[int, int]]:
@@ -241,28 +251,30 @@ def share_of_fill(sample_rate: int, gap: int, horizon: int) -> NDArray[np.float3
     return share
 
 
-class _Network:
-    """Fills of the engine's network, equal to the engine's."""
+def heard(
+    x: Samples,
+    lost: NDArray[np.bool_],
+    look: Callable[[int, StreamMemory], object],
+    **stream: Any,
+) -> Samples:
+    """Return what a stream plays of a signal, without its delay.
 
-    def __init__(self, plan: HeardPlan) -> None:
-        manifest = find(plan.model)
-        self._gap = GapSpectra(manifest, plan.sample_rate, 1)
-        signature = network_signature(manifest, self._gap.shape)
-        session = open_native(manifest, signature)
-        if session is None:
-            raise ModelError(f"model {manifest.name} is none that the engine runs by its kernels")
-        self._network = GapNetwork(manifest, session)
-        self._first = plan.margin - self._gap.gap_start
-        self._leave = crossfade_ramp(round(plan.sample_rate * LEAVE_MS / 1000.0))
-
-    def fill(self, drafts: NDArray[np.float32]) -> NDArray[np.float32]:
-        gap = self._gap
-        gap.rows[0] = drafts[:, self._first : self._first + gap.samples]
-        gap.analyse()
-        if not self._network.run(gap.spectra, gap.lost, gap.filled):
-            raise ModelError(f"the model does not answer: {self._network.last_error}")
-        end = gap.gap_start + gap.horizon
-        fill: NDArray[np.float32] = gap.synthesise()[0].copy()
-        draft = gap.rows[0, -1, end - self._leave.size : end]
-        crossfade(draft, self._leave, fill[-self._leave.size :])
-        return fill
+    Parameters
+    ----------
+    x : float32, shape (n,)
+        Whole packets.
+    lost : bool, shape (packets,)
+    look : callable
+        Is given each packet's first sample, and the memory of the stream once it was played.
+    **stream
+        Settings of the :class:`~plc.Concealer`.
+    """
+    concealer = Concealer(**stream, budget_ms=float("inf"))
+    n, lookahead = concealer.config.packet_samples, concealer.config.lookahead
+    packets = [*x.reshape(-1, n, 1), *np.zeros((lookahead, n, 1), np.float32)]
+    played = []
+    for k, packet in enumerate(packets, -lookahead):
+        gone = k + lookahead < lost.size and lost[k + lookahead]
+        played.append(concealer.push(None if gone else packet)[:, 0].astype(np.float32))
+        look(k * n, concealer._memory)
+    return np.concatenate(played[lookahead:])
