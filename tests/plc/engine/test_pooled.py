@@ -15,6 +15,9 @@ from plc.audio.loss import GilbertElliott
 from plc.engine import outside
 from plc.engine.outside import PooledNetworks, _Batches
 from plc.errors import ConfigError
+from plc.models.manifest import Manifest
+from plc.runtime import worker
+from plc.runtime.network import NetworkShape, network_signature
 from tests.signals import tones, voice
 
 RATE, PACKET, STREAMS, TURNS = 16_000, 320, 8, 60
@@ -200,3 +203,41 @@ def test_the_threads_of_a_format_end_with_its_streams() -> None:
 def test_a_provider_that_is_unknown_is_refused() -> None:
     with pytest.raises(ConfigError, match="provider is 'abacus'"):
         ConcealerPool().open(1, **(FORMAT | {"provider": "abacus"}))
+
+
+def test_a_gpu_has_few_sizes_and_is_kept_warm_between_losses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[int] = []
+    warm = threading.Event()
+
+    class OnGpu:
+        """Answers with silence."""
+
+        on_gpu = True
+
+        def __init__(self, manifest: Manifest, shape: NetworkShape, **_: object) -> None:
+            self.batch = shape.batch
+            self._out = np.zeros(network_signature(manifest, shape).output[1], np.float32)
+            opened.append(shape.batch)
+
+        def answers(self, spectra: NDArray[np.float32], _: object) -> NDArray[np.float32]:
+            return self._out[: len(spectra)]
+
+        def keep_warm(self) -> None:
+            warm.set()
+
+        def cancel(self) -> None: ...
+
+    monkeypatch.setattr(outside, "open_network", OnGpu)
+    monkeypatch.setattr(worker, "KEEP_WARM_S", 0.0)
+    packets = _signals()
+    with ConcealerPool() as pool:
+        ids = pool.open(STREAMS, **FORMAT, channels=1)
+        assert opened == [1, 8, 64]
+        warm.clear()
+        for given in packets[:10]:
+            pool.push(ids, given, np.ones(STREAMS, bool))
+        assert warm.wait(60.0)
+        pool.push(ids, packets[10], np.zeros(STREAMS, bool))
+        assert _counted(pool, ids, "network_done") == STREAMS
