@@ -1,175 +1,153 @@
-"""Features of a stream's last seconds that tell speech from music.
+"""What tells speech from music in a stream: a recurrent network that hears every frame.
 
-Averages over frames of 20 ms, two seconds deep, of what a power spectrum up to 8 kHz shows: how
-often and how far the level falls, where the power lies and how much that moves, how even the
-spectrum is, and how fast it changes. About 2 microseconds a frame.
+Of each frame of 20 ms it takes the levels of bands up to 8 kHz, relative to the loudest of the last
+seconds, how even the spectrum is, and how fast it changes. It hears received samples alone, and
+whether a frame follows the last. About 2 microseconds a frame.
+
+References
+----------
+.. [1] K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical
+   machine translation", EMNLP, 2014: the gated recurrent unit.
 """
 
+import base64
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel
+from plc_kernels.compile import kernel, rounded_part
+from plc_kernels.network.functions import log, sigmoid, tanh
 
 BINS = 161
 """Of spectra whose bins are 50 Hz apart: up to 8 kHz."""
-FEATURES = (
-    "pauses",
-    "dynamics",
-    "bass",
-    "centre",
-    "movement",
-    "treble",
-    "flatness",
-    "change",
-    "flux",
+# Bands of 100 Hz up to 950 Hz, and wider ones above: the first bin of each, and the end.
+_EDGES = np.array(
+    [*range(1, 21, 2), 21, 24, 28, 32, 38, 43, 50, 58, 67, 77, 90, 104, 120, 138, 161], np.int64
 )
-MEMORY_FRAMES = 100
-"""Time constant of the averages: 2 s."""
+BANDS = _EDGES.size - 1
+EVEN, CHANGE, CHANGED, AFRESH = range(BANDS + 1, BANDS + 5)
+"""Places behind the bands and the level: evenness, change, whether that is known, and whether no
+frame stands before this one."""
+INPUTS = BANDS + 5
+"""Numbers of a frame that the network takes."""
+UNITS = 24
+MEMORY = 7 * UNITS
+"""Numbers of the network's memory: its state, and what it works in."""
 
-# What is further below the loudest of the last seconds is a pause, says nothing of the spectrum, or
-# is as good as silence. The loudest falls by 1 dB a second, or by half of what lies below it: a
-# bump of the microphone, 40 dB above the voice, is forgotten in a second.
-_PAUSE_DB, _LOUD_DB, _LEAST_DB = 20.0, 25.0, 50.0
+# The loudest falls by 1 dB a second, or by half of what lies below it: a bump of the microphone,
+# 40 dB above the voice, is forgotten in a second.
 _FALL_DB, _FALL_SHARE = 0.02, 0.01
-_BASS_BINS, _TREBLE_FROM = 2, 81
+# What is further below the loudest says little; and a frame of less power says nothing.
+_LOUD_DB, _LEAST_POWER = 25.0, 1e-11
 _FLAT_FROM, _FLAT_TO = 4, 125
 _CHANGE_FROM, _CHANGE_TO = 2, 100
 CHANGE_BINS = _CHANGE_TO - _CHANGE_FROM
 """Bins whose change is measured."""
 APART_FRAMES = 2
 """Frames over which change is measured: 40 ms."""
-# Places in the averages.
-_PEAK, _PAUSES, _LEVEL, _LEVEL2, _BASS, _TREBLE, _POWER = range(7)
-_CENTRE, _CENTRE2, _FLATNESS, _CHANGE = range(7, 11)
-AVERAGES = 11
-"""Averages that are kept."""
+LOUD, ROW = range(2)
+"""Places in the counts: loud frames, and frames in a row."""
+PEAK, LOGIT = range(2)
+"""Places in the numbers: level of the loudest in dB, and what the network says."""
 
-
-# fmt: off
-STREAM_MODEL = np.array(
-    [[-5.31265e+00,  7.29078e-02, -3.29889e-02, -2.22127e-01,  2.74632e-02, -1.35088e-02,
-      -1.09419e-01,  3.39451e+00,  2.37613e-01, -7.70787e+00,  2.61430e-01],
-     [-2.91901e-01, -1.34089e-01,  4.38472e-02, -1.47365e-01, -5.83991e-01,  6.77855e-02,
-      -1.43827e+00, -2.15930e-01, -1.54165e-01, -5.38852e-01, -6.81341e-01],
-     [ 3.05963e+00, -1.53457e-01,  1.89610e-02, -1.40553e-01,  1.10751e-01,  5.37257e-02,
-      -1.92431e-01, -1.84723e-01,  1.31398e+00, -3.73574e+00, -6.48364e-01],
-     [ 1.82533e+00, -8.61812e-02,  2.20575e-02, -2.85932e+00,  4.35661e+00, -2.00905e-02,
-       1.93158e-01,  3.50983e-01,  1.34321e-01,  6.41749e+00,  5.47371e-01],
-     [-4.60812e+00, -1.70753e-02,  4.19650e-02, -1.61244e-02, -5.99031e-01,  2.53806e-02,
-       8.29677e-02, -1.25215e+00, -3.25347e-01,  6.32428e+00, -1.66653e-01],
-     [ 6.89978e-01,  4.97634e-02,  3.34563e-03, -1.76011e+00, -1.78298e+00,  9.11997e-02,
-       2.36938e-01, -8.74503e-01, -2.54308e-01,  1.22348e+01, -4.34740e-01],
-     [ 4.38258e+00, -2.16812e-01, -1.43182e-01, -2.10052e+00, -2.03844e-01, -2.46217e-02,
-      -3.51707e-01, -1.29162e+00,  7.64037e-01,  3.20022e+00, -4.14979e-01],
-     [ 3.86336e+00, -4.11615e-02,  4.71014e-02, -6.05485e-01, -5.56137e-01,  4.33404e-02,
-       2.12892e-01, -3.43062e+00, -1.24907e-01,  1.09942e+01, -3.33891e-01],
-     [-3.21468e+00, -5.56288e-02,  3.88960e-02, -2.22633e-01, -6.23160e-01,  2.70252e-02,
-       1.50452e-01, -3.43160e+00, -4.39783e-01,  1.09037e+01, -3.21464e-01],
-     [-4.51848e-01,  3.70715e-02, -5.14830e-02,  5.68323e-01,  3.05191e-02, -1.39238e-02,
-      -3.62212e-01, -3.38434e+00, -4.76152e-01,  1.43693e+00, -9.02017e-01],
-     [-4.54634e+00, -6.16157e-02, -2.69205e-02,  2.28777e+00, -2.69165e+00, -7.34551e-03,
-       9.79424e-01, -5.72953e-01, -7.15311e-01,  6.29063e+00, -4.21394e-01],
-     [ 3.88342e+00, -2.64470e-01,  4.45687e-02, -2.89641e+00,  1.55502e+00,  3.61971e-02,
-       5.20536e-01, -2.99876e+00, -1.75214e-01,  1.67903e+01, -5.84917e-01],
-     [ 9.03087e-01, -6.38651e-03, -3.13348e-02,  9.40605e-01, -9.48128e-01,  9.20046e-04,
-      -9.27767e-01, -2.59302e+00, -3.16727e-01, -2.05996e+00, -6.38102e-01],
-     [-2.83121e+00,  2.23641e-01, -7.01421e-02,  2.66073e+00, -1.28572e+00, -3.37507e-02,
-      -4.95440e-01,  1.20228e+00, -3.66197e-02, -1.27345e+01,  6.79438e-01],
-     [ 4.73397e+00,  3.17602e-02, -6.15667e-02,  3.03829e-01,  5.70337e-01, -2.92291e-02,
-      -1.68604e-01,  1.44967e+00,  2.88133e-01, -7.82122e+00,  3.11267e-01],
-     [ 3.46324e+00, -5.61070e-02,  4.30462e-02, -5.80749e-01, -2.37001e-01,  3.83196e-02,
-       2.02462e-01, -3.75291e+00, -2.16394e-02,  1.09091e+01, -3.76767e-01],
-     [ 7.35073e+00,  3.67535e-02, -4.65530e-02, -1.63310e+00,  1.53906e+00, -1.16512e-02,
-      -2.04734e-01,  5.68554e-01,  3.17229e-01, -2.44078e+00,  3.98795e-01],
-     [-6.99165e-01, -1.01023e-01,  5.99259e-02,  3.21660e-01, -3.29737e-01, -1.47143e-02,
-      -1.06648e+00,  1.67828e-01,  6.50878e-01, -5.06949e+00, -6.51663e-01],
-     [ 1.30125e+00,  1.47268e-01, -5.94691e-02, -1.09648e-01,  1.07431e+00, -3.41132e-02,
-      -2.65775e-01, -2.85758e+00, -2.17080e-01, -1.22503e+00, -3.57638e-01],
-     [ 1.11646e+01, -2.59869e-01, -1.45398e-01, -1.37998e+00,  6.18981e-01,  2.00750e-02,
-      -3.54601e-01, -4.88163e-01,  2.25527e-01,  2.39348e+00, -7.34542e-01],
-     [ 1.71765e+00,  5.38320e-02, -2.61033e-02,  3.66940e-01,  4.98777e-01, -3.56873e-02,
-      -9.15511e-02,  2.95450e+00,  2.55832e-01, -9.29910e+00,  2.94547e-01],
-     [ 6.80368e-01, -8.45122e-02,  3.36072e-02, -1.37289e+00,  2.24694e+00, -3.19144e-02,
-       7.19814e-02,  1.26608e+00,  2.31850e-01,  1.17873e+00,  7.81032e-01],
-     [-4.10582e+00, -6.02945e-02, -6.87714e-02,  1.50752e+00, -1.93518e+00,  5.09783e-03,
-       9.55940e-01, -6.46346e-01, -3.52084e-01,  5.64314e+00, -3.47047e-01],
-     [-2.25754e+00,  1.41633e-02, -2.80437e-02,  1.68794e+00,  1.21287e+00, -8.86574e-02,
-      -5.05000e-02,  4.51835e+00, -2.53414e-01, -1.42743e+01,  3.10349e-01],
-     [ 2.97845e-01,  9.06951e-02, -3.89666e-02, -3.72960e-02,  2.39909e-01, -1.09727e-02,
-       8.96200e-01,  4.85363e-01, -4.62972e-01,  2.29848e+00,  8.43278e-01],
-     [ 6.77079e-01,  2.83017e-01, -5.38671e-02, -8.40770e-01,  5.30763e-01, -1.71849e-02,
-       4.43173e-02, -3.93646e-01, -2.49265e-01,  1.79264e-01,  4.74723e-01],
-     [-9.45095e-01,  1.54565e-01, -5.02864e-02,  9.86381e-01, -2.41654e+00,  1.84376e-02,
-      -7.41669e-02, -7.98567e-01, -3.05637e-03, -3.59511e+00, -7.28778e-01],
-     [-2.36140e+00, -1.23699e-01,  3.70190e-02, -6.39580e-01, -7.07754e-01,  4.67805e-02,
-       1.12789e+00,  1.81761e+00,  5.32090e-01,  6.65944e+00,  4.66451e-01],
-     [ 2.65607e+00,  6.52087e-02, -3.74773e-02,  4.15978e-01,  7.26118e-01, -3.99429e-02,
-      -1.48482e-01,  3.76035e+00,  3.36458e-01, -1.19541e+01,  5.58388e-01],
-     [-6.26925e+00, -1.41597e-02, -9.15485e-02,  1.25694e+00, -1.43094e+00,  3.02125e-02,
-       1.06041e+00, -7.61046e-02, -3.24791e-01,  5.16581e+00, -2.83718e-01],
-     [ 8.35529e-01, -8.52311e-02,  5.85485e-02, -2.00344e+00,  1.06341e+00,  3.25023e-02,
-       4.12692e-01, -3.64370e+00, -6.42753e-02,  1.41837e+01, -5.43127e-01],
-     [-8.14647e+00,  1.97338e-01,  1.51822e-01,  1.29652e+00, -5.88631e-01, -8.10008e-03,
-       1.79577e-01,  1.86458e-01, -2.01465e-01, -1.80337e+00,  7.02859e-01],
-     [-1.40272e-01,  2.73708e-02, -5.88066e-02,  1.67529e-01,  1.62958e-02, -1.14264e-02,
-      -6.45218e-02, -2.97349e+00, -3.48134e-01,  2.92093e+00, -4.96925e-01],
-     [ 3.48795e+00, -3.30828e-02,  7.96843e-02, -5.57704e-01, -1.10487e+00,  6.37750e-02,
-       1.16661e-01, -2.83708e+00, -9.71899e-02,  1.10848e+01, -3.14787e-01],
-     [ 2.68468e+00, -1.40332e-02,  3.77646e-02, -9.40640e-01, -9.18410e-01,  6.56794e-02,
-       1.14903e-01, -3.00165e+00,  1.46513e-02,  1.06702e+01, -3.26316e-01],
-     [ 2.84096e+00,  5.24147e-02, -1.53375e-02, -1.85160e+00,  2.54266e+00,  6.25291e-03,
-      -7.47878e-01,  5.46644e-01,  7.34306e-01, -6.26231e+00,  3.08040e-01],
-     [ 0.00000e+00,  0.00000e+00,  0.00000e+00,  0.00000e+00,  0.00000e+00,  0.00000e+00,
-       0.00000e+00,  0.00000e+00,  0.00000e+00,  0.00000e+00,  9.98321e-02]]
+F = np.float32
+WEIGHTS_STEP = F(1.0 / 64.0)
+PACKED = (
+    b"^#Jk$`~&s)`3wIB^9mOA6ZHA-2O;zW3J?Dx79I-u1O@*O1_cop6z%o)1Q+-&2k;RC1N`{;0`l$)`1=MI2K52@1ql2B"
+    b"3<>oS0TB`V4iOCi0t^iU3JUTM{tFNG0ucxK`27YG4*vKN69oe7^a>0W2K4?62LcHX3<&q`2MzD|4f6r{2L=oM^Zp45"
+    b"_7(R4`340G0}}!L^#%6#1^D#x_VoJ(4)prz5CQud76kDBBIfJz?H3RQ4B-X{2>t^H3jX=~3J?4I0r>t8{P_b2|NZy_"
+    b"_xbl20sjU1@eTLv2N4nt^7irn2P6da5&#AB90Ca%`}h6$9q9h;1QiSs6YKf{_w)D!0uBfT3<vZF2J-*+4E+cQ`3e60"
+    b"`TOb;2KW*X1qJu~{RIH~>G}lv0R#g82m1u$`tu1F`u_6=5%lco`5y)n{qP6w0RaU6_x$tt4FdKF1ONK*{QC$E1o-?1"
+    b"`uXn;0r>k0_X6_?`2qp{^9c6!`3n302?-7J_4W)B3=sYe8V>I7?hgb91N#i|`vdP0^a$|x3J3%n1pNi}5C#qp4gL!X"
+    b"^YZZy{s9FC{RImR_6`pN0tEs50~hTG{1_DX=l&N45BB&11`Y)B{rdy@0`&m{1^f97`VR#O0R!?D1rPiD6Ac0R{|pBd"
+    b"{p;lY2nYQJ0|@vG_XqzA3hem?1q%NS1OpoL?e`b`2=w#+2N(nV`3nsQ4EPE0{_FS%@&NY;0`&qJ{s0FB5e)zW{Qmp-"
+    b"@d54s`2q|E0sjXG=@Ir90|f^I2My{B{|5&A`~3w41P22U5fTCH`2hL?5Az2E0qOYs_z(B|3i=2A_x<+v{r>|1_YVvL"
+    b"_5|w){09dP1^V|3@&)<<_yYv=0}%NH1^yZW=lKf;@e%q75FPpU^$7?9{Q(i`_U;1=`3Cy`0S5pN{0I65{PGP6`u76="
+    b"@e1$$2Js06`2X|y>H`56{sZm!_X+3$4iypl@dOG43kUrI{u%`P`2Z03|NjT}^Z)k)^Z)_<`U?aB{SEg92K@#61q1*E"
+    b"^#1zu1_cQR0r~{@`TGP5@CWex^8fP<4+R7B>iGf?^9%R|2_X&h2nhcN73c@^1qS&D?*a1y`}y_-3=;<Y2mKHG1@{FD"
+    b"@ayIE2lD$11Pb%=?*|78?)B>m?+yS4{QC*?@%I1+0TlWQ6(RHQ_74mH2JIO00qpw=0uBEF2?GfT3j_HH2mJ&02Mh-a"
+    b"`~C9_0{i~{@c{`6?gJGH00Z&<3k3BM4-p*r{{$EU{0RI73<~Z6_Y@HB009N|{Pp({0s{r|3ibvD`}+y_2m=8F`Vb5I"
+    b"`0x7>0sZm?2m1dB?*Rn#_XF$>0P+6-{{{s11ndy>{Q&+B3G4Rf{QmUz1Nsa63h)2={|EX13<v`Z1@Qy_2M7TB2n7cQ"
+    b"|L_6|2mJ*T_YLp%1OfjI1o-R!0Rry|{s8&@2KEmA2m<g5{M+jG{sQ&{2KWl?{q*$!01y2C3j`1p2Kfg7`UwO4_XGk4"
+    b"1@{CH{P_p?0{H*_2LK5P?*8)s?EUfv_6`2~2ki{}0{{91_toj;{{;c{{Qmgz1nvhC3kvW44Fvc61L_6*{|EF30}KZI"
+    b"3Je4Q1nLO=000934Eqch`Stw@01)^P{u}E6{`?5*1oQ9>0o(HP`uX?{{P`04`0@e*3<ClA`~?FE3iJl_0RsCB4F3BA"
+    b"_5}P03-9&{`vw674h#qk`vLI<0RR6M4g&b}1Md#%;Q#vs{qgtZ`Um|2?DGfk0|p22`T_m|`~VC31oQ^_`3469^!@wv"
+    b"{`vF(0s#OA1P1&B{1*HD4Ep>F1nvwB_5}3^_Y@KM&<6?x2kP(u{r30t=<x#s`||q;0`&Uu?e_cv2k-z3?*Rt*`1||&"
+    b"2mu291OxU53HbU3`U(OL|M~O>@BR7q_y+R(1R?nJ-4p=_@(ud-4DI^?{R{LC0{;dA{Py?u_W=b2?*Ik_{_y+-0siy*"
+    b"3jO;9|NZs%`u6_#00s2{4gv7_^#lVC_wm~Z1{(hR&Hn@M@DB?A3i0Ll_5%DJ2lNLA{_zC=@c{h<`2Fz|?f3Qh`vU{="
+    b"`~>s|0|)R8^9cm^`WE&I4FmY}@&Ek}0q61)1r+=1(h~~)_7?sG7x3=?2LJRE2k;T|3-Sr~@BRJ;@B{e)^7s4q_5J+t"
+    b"2L1{D2lxE?_Wk??3={qK3-$*22K@aD2>Ig-4i*XR;syx)@Dc?E_xuO<@%;My{re0A`~&^<01o#A_yqq5^YH)n1qAo<"
+    b"_67zN4+Z%M^CAZc`VI*P0u1j40sjgC7X$_e5e5Vd`0oD^8v60&0Q?RW{_F(?4FmrA4*&r4{QLU@1_Sy52?Y20{`Lk7"
+    b"4iEb64gvGz`QZ}e`{x1f1^D{??+N_?>h${@1|9(b?I9if^bQCW|M2bU1PlfT;{g5n`uZ07;_&qJ{0sgG?fv89^%wK@"
+    b"PZ1IwNdyTM^AR8q3p_Lz@(S!J4JRZHI0pzg1`j3mDjN+vAOjpHFAgzHA_yfM-4qll-w-C@_ZZ~c`qK^E4&U0}*BAI1"
+    b"{SpZb1rrMb^$QCF{rn3N2MY%V1ojsN{1g}vASnt69smdf1rh=f7!U*u5)c&){|)~8_yq^=|M2((843Cg@CN+x0tE>9"
+    b"{`(67^#uO@01piU6#E4L4GjAe1?&X^2nhfM6aW7D76u0W5fAYW2OSFi90&3s2=f2^1@8zC`vC<73l{bf`~v^~4gCZE"
+    b"@cIfC{{aLN5CH}e{~8VU=Mew&5cu>1@ecd+@A3Ho{`~n22L|f-^APn4`Q-rg5d{PR3i0Rz1nUI@0uTf33<UlK9P1qp"
+    b"{T>GS4ekN;0`m*{{r&_4{}BrH{rUg+76}^z3kL}k3kwYs{1^rY`4|-m0u&z=^B4FT?)nJ&2nF-~_w)w$^#=;?2LtyO"
+    b"@(&F90t@yC{0S8a68rG@3j6i}3Hc5D03QYq?DY==7X=Lt9039a{{#m9?*I(|0s0UK0rLY2|NZ;^@A(<__W|(q0u=28"
+    b"{|f>G2Lufi_W%F+2?_rF`3Cb52NVwg@%i-_^BVmI1P1!>3mOv*6$1bC3J3ih`~4gF^Y{Y<`S|7w=L8D{`|RrS@c{1u"
+    b"3GD#;0}TxR5)$<i4FUrJ4G|9a3;p>3_y`C1;pqJe0|5jQ0Tu%8?g#!3_4onb74G@^67={481E4Y1r6#A?Gz6R{`Lq7"
+    b"`Tq#_{rd>}>jm}w1@!~?`~~y{5D^9g`}x=a_74OG`55{5^aT408t~=v;tTU5=L!`J_5>3R>;&!r_wy700QUg*^8e=w"
+    b"{|*BE^#l<H`~Cp~1@QwC2>K8H1q2NM6Z#VX8V&*h75NeS8xRW)3=tg{2@wnx_xlJ40Q>y%`vvgm1n&D7`1TR_^$-d1"
+    b"{`m6${0a&M3=jAX>GJsi7YO_i0{r?B|LW@O6bSC)^BVQz&jSAa{O0oE3-s&~2J!>s0PFq<`0D%t`Tp`2@Bae%3j+Z9"
+    b"1p4v-^b-33`}+Ov`tAGs3Htu%_6GtH0QK+y2n6dA=pFd}`veUT0ucof1ODmx2K(*+{q^+{5bE>;2?y=|`Wp`u4gvS_"
+    b"1qk;9_Vn`d`2z{?`uha=^Xvlr`~La^`StP5;nwp1{rlni4C&$J@dWSr<?H6!1@{F6_zDF02MGoD@$3cd68`x9{1WpJ"
+    b"?&tyT{P6Dv5&8BH`tt+{_W%qA{`CL?^8@zn>EQ(N`}*|-{^S4Q@$d2Q^#c0r6zlK?1PcZF3j7HF^!5S&0|*KW67>rE"
+    b"4EgK>2nF&C`~CFq=o1Y6{0i<3`tj`%`W5W|3Je4L*$Dmq=j8Pa4f^fz@a*aT{Pht64f6vB^XUT*_8aT@{R!|83=8w`"
+    b"{RaXP1q%T56A=aT2Lu!u`v?d1`|b-D76lp<6AtqW6b%0O5;y)64;dm3C;$N?{RHy=`t}0;3HAH+2nhcQ@B<S200jN;"
+    b"`0w`v@%RGp1pDs*|NQa<00aX1{qpVj{^|Dg4*C7=@A3rq{nqa9?D_=c1?=em{POMN4(b8<3i%5JBNyBd^9KbE0p}e1"
+    b"0}BZJ{rmk40`>*-0t5N_2KosF{SgEN`2+h0<O~P-^$_j;4-EtU4hZ!C=K%Z-0{a0D{{#O61o!p~_5=_4`S$(+`5Eu`"
+    b"@Ba-3?)Uxw4fq8F^XByc4+R41`{?uh69)S23*`^{`TPA31@8Xi>hAdq@A&@e9`)(*6ZQW64)+EK1^4X^=NKRp67eGg"
+    b"5Dx$Z3=97V^#uY8_5ch3?h5Y%0|@r|-sIT`0tER2)C~CV_W=tB2kh1N{RrnG?*S6}@&N`1=lt;y<Npos1n=wu`~mL<"
+    b"4(tm9`t|(#5ETXh2L%if1`Z1P59I^|0QL|CAOr9L1_J%|02ccT0~Hbq5)BUe`ve2;4F~cD74QlN7yJ4V^$`p94*mlA"
+    b"_4ow<1rh=M6BPgO^YH=)`uzm>6z}{K_ww`e2MXr?=@JD7><s(|1o-;^2loUD2K4j!5$)>-0P6by2Lt&L?+^?Q8u|?J"
+    b">GbXd0R0OM`v&d+>J9V(0RH*+2lw|8{|VFo?(+Bb(-7$S?9}q_@bB5~@b>=r2m=235b@_0`sN7<0Tl8Q1rYcR4E_M}"
+    b"0ObY@@e>XP0sQ|O1`GWD0|@s00rBhq?*9Jv?*8xT><0Jl<ofaZ0`v6k^z-Ze4dx2@0sQp}0Qn0A0|fE^3HAg15$_iA"
+    b"5D)kR3Ir4M@dpF(4(AaNApG<O7Y`H(3l0ey9wGt=2NMDZ7abQ97a9W=6A1qz`1=v@1_loR{_^qz2oU=V>H+u)`~(2<"
+    b"1?%(=`v3e1{|Wv5_WT0~=>zlp2ln|8@b&Bb0|4{;_5tzu_U8Eq2krz61o`a%0{jB*0So>92>AO44gcr)4+rr03ho&Q"
+    b"01*4_00sjH0uTiY_yz*-`}+9^3;zE5_weEk{R#62<`NJ5?Ew1_68Y-`^#%72==~W6`vMLM_zdt2>h%Ti{rCU%0tD~}"
+    b"0{{;E1PuQG00#a7{sRsc{2BH76#4@Q1N#phBpUw|8WRi(7dj9b4j3H{Aq4sv2N41Q5B3cO2m<Q@7XbDD_XP<2@&gU|"
+    b"6c!5!2LS`~{1ylG6#o_*1P>1T2>c2T6#)_-84vjo4hR(h9V!bM2qYf@9|;5v1rqP^_Wu3)4fpN<1_A#G@DB_31_t}`"
+    b"<_#DQ><<m{@)G>`>gFKq4D9de>K5D#?*"
 )
-# fmt: on
-"""A network of one hidden layer: a row has the weights of the features, the bias and the weight of
-a unit, ``x / (1 + |x|)``; of the last row the last number alone counts, the bias of the logit.
-
-``plc train content`` trains it."""
+WEIGHTS = np.frombuffer(base64.b85decode(PACKED), np.int8) * WEIGHTS_STEP
+"""float32, by ``plc train content``: for reset, update and new value side by side a row for each
+input, a row for each unit and the biases of either; then the weights and the bias of the logit."""
+_BIAS, _OUT = 3 * UNITS * (INPUTS + UNITS), 3 * UNITS * (INPUTS + UNITS + 2)
 
 
 @dataclass(frozen=True, slots=True)
 class ContentState:
-    """Memory of :func:`follow_content`.
+    """Memory of :func:`follow_content`; the arrays are what that says of them."""
 
-    ``counts`` are the frames heard, those of them that were loud, those of them whose change is
-    known, each up to :data:`MEMORY_FRAMES`, and the loud ones in a row.
-    """
-
-    averages: NDArray[np.float64]
-    logs: NDArray[np.float64]
+    numbers: NDArray[np.float64]
+    logs: NDArray[np.float32]
     counts: NDArray[np.int64]
+    inputs: NDArray[np.float32]
+    units: NDArray[np.float32]
 
     @classmethod
     def allocate(cls) -> "ContentState":
         """Return the state of a stream that has heard nothing yet."""
         return cls(
-            averages=np.zeros(AVERAGES),
-            logs=np.zeros((APART_FRAMES + 1, CHANGE_BINS)),
-            counts=np.zeros(4, np.int64),
+            numbers=np.zeros(2),
+            logs=np.zeros((APART_FRAMES + 1, CHANGE_BINS), np.float32),
+            counts=np.zeros(2, np.int64),
+            inputs=np.zeros(INPUTS, np.float32),
+            units=np.zeros(MEMORY, np.float32),
         )
-
-    def reset(self) -> None:
-        """Reset all memory."""
-        self.averages.fill(0.0)
-        self.logs.fill(0.0)
-        self.counts.fill(0)
-
-    def interrupt(self) -> None:
-        """Note that the next frame does not follow the last."""
-        self.counts[3] = 0
 
 
 @kernel
 def follow_content(
     powers: NDArray[np.float32],
-    averages: NDArray[np.float64],
-    logs: NDArray[np.float64],
+    numbers: NDArray[np.float64],
+    logs: NDArray[np.float32],
     counts: NDArray[np.int64],
+    inputs: NDArray[np.float32],
+    units: NDArray[np.float32],
 ) -> None:
     """Learn from the spectrum of one more frame.
 
@@ -177,138 +155,98 @@ def follow_content(
     ----------
     powers : float32, shape (n,), n >= :data:`BINS`
         Of bins 50 Hz apart; finite.
-    averages, logs, counts
-        Of a :class:`ContentState`; written.
+    numbers : float64, shape (2,), read and written
+        By :data:`PEAK` and :data:`LOGIT`.
+    logs : float32, shape (APART_FRAMES + 1, CHANGE_BINS), read and written
+        Log spectra of the last frames.
+    counts : int64, shape (2,), read and written
+        By :data:`LOUD` and :data:`ROW`; zeros before the first frame.
+    inputs : float32, shape (INPUTS,), written
+        What the network takes of this frame.
+    units : float32, shape (MEMORY,), read and written
+        State of the network.
     """
     total = 0.0
-    centre = 0.0
     for k in range(BINS):
         total += powers[k]
-        centre += k * powers[k]
-    if not total > 0.0:
-        counts[3] = 0
+    if not total > _LEAST_POWER:
+        counts[ROW] = 0
         return
     level = 10.0 * math.log10(total)
-    first = counts[0] == 0
-    peak = averages[_PEAK]
-    fallen = peak - max(_FALL_DB, _FALL_SHARE * (peak - level))
-    peak = level if first else max(level, fallen)
-    averages[_PEAK] = peak
-    counts[0] = min(counts[0] + 1, MEMORY_FRAMES)
-    share = 1.0 / counts[0]
-    pause = 1.0 if level < peak - _PAUSE_DB else 0.0
-    audible = max(level, peak - _LEAST_DB)
-    averages[_PAUSES] += share * (pause - averages[_PAUSES])
-    averages[_LEVEL] += share * (audible - averages[_LEVEL])
-    averages[_LEVEL2] += share * (audible * audible - averages[_LEVEL2])
-    if level <= peak - _LOUD_DB:
-        counts[3] = 0
-        return
-    counts[1] = min(counts[1] + 1, MEMORY_FRAMES)
-    counts[3] += 1
-    share = 1.0 / counts[1]
-    bass = 0.0
-    for k in range(_BASS_BINS):
-        bass += powers[k]
-    treble = 0.0
-    for k in range(_TREBLE_FROM, BINS):
-        treble += powers[k]
-    centre /= total
-    # Relative to the loudest, which is forgotten: what was loud long ago has no more weight.
-    loudest = 10.0 ** (peak / 10.0)
-    averages[_BASS] += share * (bass / loudest - averages[_BASS])
-    averages[_TREBLE] += share * (treble / loudest - averages[_TREBLE])
-    averages[_POWER] += share * (total / loudest - averages[_POWER])
-    averages[_CENTRE] += share * (centre - averages[_CENTRE])
-    averages[_CENTRE2] += share * (centre * centre - averages[_CENTRE2])
-    averages[_FLATNESS] += share * (_flatness(powers, total) - averages[_FLATNESS])
-    change = _change(powers, total, logs, counts)
-    if counts[3] > APART_FRAMES:
-        counts[2] = min(counts[2] + 1, MEMORY_FRAMES)
-        averages[_CHANGE] += (change - averages[_CHANGE]) / counts[2]
+    peak = numbers[PEAK]
+    if counts[LOUD] == 0:
+        peak = level
+    peak = max(level, peak - max(_FALL_DB, _FALL_SHARE * (peak - level)))
+    numbers[PEAK] = peak
+    counts[LOUD] += level > peak - _LOUD_DB
+    counts[ROW] += 1
+    for band in range(BANDS):
+        power = 1e-12
+        for k in range(_EDGES[band], _EDGES[band + 1]):
+            power += powers[k]
+        inputs[band] = F(min(max((10.0 * math.log10(power) - peak + 35.0) / 20.0, -1.5), 2.0))
+    known = counts[ROW] > APART_FRAMES
+    change = _change(powers, F(1e-10 * total), logs, counts[ROW])
+    inputs[BANDS] = F((max(level - peak, -60.0) + 20.0) / 20.0)
+    inputs[EVEN] = F(0.5) * (_flatness(powers, F(1e-10 * total)) + F(3.0))
+    inputs[CHANGE] = change - F(1.5) if known else F(0.0)
+    inputs[CHANGED] = F(1.0) if known else F(0.0)
+    inputs[AFRESH] = F(1.0) if counts[ROW] == 1 else F(0.0)
+    numbers[LOGIT] = _hear(WEIGHTS, inputs, units)
 
 
-@kernel
-def _flatness(powers: NDArray[np.float32], total: float) -> float:
+@rounded_part
+def _flatness(powers: NDArray[np.float32], least: np.float32) -> np.float32:
     """Return the logarithm of the geometric over the arithmetic mean."""
-    least = 1e-10 * total
-    logs = 0.0
-    mean = 0.0
+    logs, mean = F(0.0), F(0.0)
     for k in range(_FLAT_FROM, _FLAT_TO):
-        logs += math.log(powers[k] + least)
+        logs += log(powers[k] + least)
         mean += powers[k] + least
-    count = _FLAT_TO - _FLAT_FROM
-    return logs / count - math.log(mean / count)
+    count = F(_FLAT_TO - _FLAT_FROM)
+    value: np.float32 = logs / count - log(mean / count)
+    return value
 
 
-@kernel
+@rounded_part
 def _change(
-    powers: NDArray[np.float32],
-    total: float,
-    logs: NDArray[np.float64],
-    counts: NDArray[np.int64],
-) -> float:
+    powers: NDArray[np.float32], least: np.float32, logs: NDArray[np.float32], row: int
+) -> np.float32:
     """Keep the log spectrum; return its distance, without level, from 40 ms earlier."""
-    size = _CHANGE_TO - _CHANGE_FROM
-    new = logs[counts[3] % (APART_FRAMES + 1)]
-    old = logs[(counts[3] - APART_FRAMES) % (APART_FRAMES + 1)]
-    least = 1e-10 * total
-    mean = 0.0
-    for k in range(size):
-        new[k] = math.log(powers[_CHANGE_FROM + k] + least)
+    new = logs[row % (APART_FRAMES + 1)]
+    old = logs[(row - APART_FRAMES) % (APART_FRAMES + 1)]
+    mean = F(0.0)
+    for k in range(CHANGE_BINS):
+        new[k] = log(powers[_CHANGE_FROM + k] + least)
         mean += new[k] - old[k]
-    mean /= size
-    change = 0.0
-    for k in range(size):
+    mean /= F(CHANGE_BINS)
+    change = F(0.0)
+    for k in range(CHANGE_BINS):
         change += abs(new[k] - old[k] - mean)
-    return change / size
+    value: np.float32 = change / F(CHANGE_BINS)
+    return value
 
 
-@kernel
-def content_features(
-    averages: NDArray[np.float64], flux_db: float, out: NDArray[np.float64]
-) -> None:
-    """Write the features in the order of :data:`FEATURES`; flux is given.
-
-    Parameters
-    ----------
-    averages
-        Of a :class:`ContentState` that has heard a loud frame.
-    flux_db : float
-        Mean change of the band levels, as :func:`plc_kernels.noise.track_noise` measures it.
-    out : float64, shape (9,), written
-    """
-    power = averages[_POWER]
-    centre = averages[_CENTRE]
-    level = averages[_LEVEL]
-    out[0] = averages[_PAUSES]
-    out[1] = math.sqrt(max(averages[_LEVEL2] - level * level, 0.0))
-    out[2] = 10.0 * math.log10(averages[_BASS] / power + 1e-6)
-    out[3] = math.log(centre + 1e-3)
-    out[4] = math.sqrt(max(averages[_CENTRE2] - centre * centre, 0.0)) / (centre + 1e-3)
-    out[5] = 10.0 * math.log10(averages[_TREBLE] / power + 1e-6)
-    out[6] = averages[_FLATNESS]
-    out[7] = averages[_CHANGE]
-    out[8] = flux_db
-
-
-@kernel
-def logit(model: NDArray[np.float64], features: NDArray[np.float64]) -> float:
-    """Return the logit that a network of one hidden layer gives features.
-
-    Parameters
-    ----------
-    model : float64, shape (units + 1, n + 2)
-        As :data:`STREAM_MODEL`.
-    features : float64, shape (n,)
-    """
-    n = features.size
-    units = model.shape[0] - 1
-    said = float(model[units, n + 1])
-    for unit in range(units):
-        row = model[unit]
-        total = float(row[n])
-        for k in range(n):
-            total += row[k] * features[k]
-        said += row[n + 1] * total / (1.0 + abs(total))
-    return said
+@rounded_part
+def _hear(
+    weights: NDArray[np.float32], inputs: NDArray[np.float32], units: NDArray[np.float32]
+) -> np.float32:
+    """Let the network [1]_ hear a frame; return the logit of speech."""
+    gates, own = units[UNITS : 4 * UNITS], units[4 * UNITS :]
+    for j in range(3 * UNITS):
+        gates[j] = weights[_BIAS + j]
+        own[j] = weights[_BIAS + 3 * UNITS + j]
+    for k in range(INPUTS):
+        for j in range(3 * UNITS):
+            gates[j] += inputs[k] * weights[3 * UNITS * k + j]
+    for k in range(UNITS):
+        for j in range(3 * UNITS):
+            own[j] += units[k] * weights[3 * UNITS * (INPUTS + k) + j]
+    said = weights[_OUT + UNITS]
+    for j in range(UNITS):
+        reset = sigmoid(gates[j] + own[j])
+        keep = sigmoid(gates[UNITS + j] + own[UNITS + j])
+        new = tanh(gates[2 * UNITS + j] + reset * own[2 * UNITS + j])
+        units[j] = new + keep * (units[j] - new)
+        said += units[j] * weights[_OUT + j]
+    value: np.float32 = said
+    return value

@@ -8,8 +8,9 @@ from plc.engine.memory import StreamMemory
 from plc.engine.prediction import StepPrediction
 from plc.errors import not_copied
 from plc.predict.ladder import Ladders, Rung
+from plc_kernels.content import ROW
 from plc_kernels.stream import background
-from plc_kernels.stream.layout import CONTENT_FEATURES, FLUX_DB
+from plc_kernels.stream.layout import CONTENT_COUNTS, CONTENT_INPUTS, FLUX_DB
 from plc_kernels.stream.start import forget_stream
 
 # Of a prediction that nobody asks for.
@@ -58,17 +59,15 @@ class Background:
         return "speech" if background.is_speech(self._block) else "music"
 
     @property
-    def features(self) -> NDArray[np.float64] | None:
-        """Features that tell speech from music, shape (9,); None: too little yet.
+    def inputs(self) -> NDArray[np.float32]:
+        """What the content's network took of the last frame, as of :mod:`plc_kernels.content`."""
+        inputs: NDArray[np.float32] = self._memory.array(CONTENT_INPUTS)
+        return inputs
 
-        They are good until asked again.
-
-        In the order of :data:`plc_kernels.content.FEATURES`.
-        """
-        if not background.know_content(self._block):
-            return None
-        features: NDArray[np.float64] = self._memory.array(CONTENT_FEATURES)
-        return features
+    @property
+    def frames(self) -> int:
+        """Frames in a row that were heard."""
+        return int(self._memory.array(CONTENT_COUNTS)[ROW])
 
     def interrupt(self) -> None:
         """Drop a half-filled frame; measure no change across a loss."""

@@ -6,8 +6,8 @@ to nothing and listens as it goes.
 
 Eight features of the power spectra of 32 ms frames, up to 8 kHz or, at lower rates, up to 4 kHz,
 and the probability that a logistic regression on them and their squares gives. ``plc train
-content`` fits it and prints :data:`MODEL`, :data:`NARROW_MODEL`, and
-``STREAM_MODEL`` of :mod:`plc_kernels.content`, a small network, which is the background's.
+content`` fits it and prints :data:`MODEL`, :data:`NARROW_MODEL`, and the weights of the network
+that the background has (:mod:`plc_kernels.content`).
 """
 
 from dataclasses import dataclass

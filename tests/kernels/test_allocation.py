@@ -38,7 +38,6 @@ NOISE_POWERS = STATE.levels[noise.POWERS]
 RECENT = np.zeros(STATE.spectrum.size, np.float32)
 FILLING = noise_filling.Filling.allocate(16_000)
 HEARD = content.ContentState.allocate()
-FEATURES = np.zeros(len(content.FEATURES))
 RING_HEADER = np.zeros(ring.HEADER, np.int64)
 RING_HEADER[[ring.CAPACITY, ring.CHANNELS]] = 240, 2
 PAST = np.sin(np.arange(920, dtype=np.float32) / 8.0)
@@ -83,10 +82,8 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
     (click.click_ratio, (96, np.ones(480), np.ones(480), np.arange(480) // 96 == 2)),
     (
         content.follow_content,
-        (NOISE_POWERS, HEARD.averages, HEARD.logs, HEARD.counts),
+        (NOISE_POWERS, HEARD.numbers, HEARD.logs, HEARD.counts, HEARD.inputs, HEARD.units),
     ),
-    (content.content_features, (HEARD.averages, 3.0, FEATURES)),
-    (content.logit, (content.STREAM_MODEL, FEATURES)),
     (denormals.restore_denormals, (DEFAULT_CONTROL,)),
     (
         dropouts.find_dropouts,

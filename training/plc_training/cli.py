@@ -258,8 +258,8 @@ def content(
 
     The libraries hold speech and music or instruments, named by the column
     "domain" of their manifest.csv. Errors are those of the validation split.
-    The arrays printed are MODEL and NARROW_MODEL of plc/predict/content.py and
-    STREAM_MODEL of plc_kernels/content.py, in this order.
+    Printed are MODEL and NARROW_MODEL of plc/predict/content.py, and PACKED of
+    plc_kernels/content.py, the network of streams.
     """
     from plc_training.fits.content import fit
 

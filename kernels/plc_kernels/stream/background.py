@@ -8,23 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, part
-from plc_kernels.content import (
-    BINS,
-    MEMORY_FRAMES,
-    STREAM_MODEL,
-    content_features,
-    follow_content,
-    logit,
-)
+from plc_kernels.content import BINS, LOGIT, LOUD, ROW, follow_content
 from plc_kernels.noise import POWERS, NoiseState, comfort_noise, start_noise, track_noise
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
     BANDS,
-    CONTENT_AVERAGES,
     CONTENT_COUNTS,
-    CONTENT_FEATURES,
+    CONTENT_INPUTS,
     CONTENT_LOGS,
+    CONTENT_NUMBERS,
+    CONTENT_UNITS,
     FACTORS,
     FLUX,
     FRAME,
@@ -46,16 +40,16 @@ from plc_kernels.stream.layout import (
 # Change of the band levels between frames, in dB, averaged as below: most moments of speech are
 # above, few of music (docs/notebook.md).
 _UNSTEADY_DB = 3.7
-# Until a quarter of a second was loud, where hardly any frames follow each other, and below 16 kHz,
-# where half of the features are missing, the change of the band levels alone tells speech.
+# Until an eighth of a second was loud, and below 16 kHz,
+# where half of the bands are missing, the change of the band levels alone tells speech.
 _SPEECH_DB = 4.2
-_LEAST_LOUD_FRAMES = 12
-_LEAST_CHANGES = 2
-# What was told to be speech remains it down to a probability of 0.2: heavy losses leave few frames
-# to measure change by (docs/notebook.md).
-_REMAINS_LOGIT = float(np.log(0.2 / 0.8))
+_LEAST_LOUD_FRAMES = 6
+# It is speech from a probability of 0.4 on, and remains it down to 0.15: heavy losses leave few
+# frames to hear (docs/notebook.md, "Speech or music").
+_SPEECH_LOGIT, _REMAINS_LOGIT = float(np.log(0.4 / 0.6)), float(np.log(0.15 / 0.85))
 # The change is averaged over 2 s. Before anything was heard the average stands a little below the
 # limit, with the weight of a few frames.
+_FLUX_FRAMES = 100
 _PRIOR_FRAMES = 5
 _PRIOR_DB = 3.6
 # An outage that lasts is no longer covered up: after 3 s the noise falls by 6 dB a second, to
@@ -64,7 +58,7 @@ _NOISE_HOLD_S = 3.0
 _NOISE_FALL_DB_PER_S = 6.0
 _NOISE_END_DB = -40.0
 # Of what is counted of the content: whether it is speech.
-_TOLD = 4
+_TOLD = 2
 
 
 @part
@@ -91,8 +85,9 @@ def start_background(block: Block) -> None:
     """Forget the background."""
     for c in range(block[at.CHANNELS]):
         start_noise(channel_state(block, c), np.uint64(block[at.SEED]) + np.uint64(c))
-    array(block, CONTENT_AVERAGES)[:] = 0.0
-    array(block, CONTENT_LOGS)[:] = 0.0
+    array(block, CONTENT_NUMBERS)[:] = 0.0
+    array(block, CONTENT_LOGS)[:] = np.float32(0.0)
+    array(block, CONTENT_UNITS)[:] = np.float32(0.0)
     array(block, CONTENT_COUNTS)[:] = 0
     numbers = reals(block)
     numbers[at.NOISE_S] = 0.0
@@ -100,19 +95,6 @@ def start_background(block: Block) -> None:
     block[at.FLUX_FRAMES] = _PRIOR_FRAMES
     block[at.HEARD] = 0
     block[at.MADE] = block[at.HALF_SAMPLES]
-
-
-@kernel
-def know_content(block: Block) -> bool:
-    """Write the features that tell speech from music; return whether enough was heard."""
-    if not _knows(block):
-        return False
-    content_features(
-        array(block, CONTENT_AVERAGES),
-        reals(block)[at.FLUX_DB],
-        array(block, CONTENT_FEATURES),
-    )
-    return True
 
 
 @kernel
@@ -143,7 +125,7 @@ def is_unsteady(block: Block) -> bool:
 def interrupt(block: Block) -> None:
     """Drop a half-filled frame; measure no change across a loss."""
     block[at.HEARD] = 0
-    array(block, CONTENT_COUNTS)[3] = 0
+    array(block, CONTENT_COUNTS)[ROW] = 0
 
 
 @kernel
@@ -190,13 +172,15 @@ def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
     if powers.size >= BINS and not block[at.CONTENT]:
         follow_content(
             powers,
-            array(block, CONTENT_AVERAGES),
+            array(block, CONTENT_NUMBERS),
             array(block, CONTENT_LOGS),
             array(block, CONTENT_COUNTS),
+            array(block, CONTENT_INPUTS),
+            array(block, CONTENT_UNITS),
         )
     if flux_db >= 0.0:
         numbers = reals(block)
-        block[at.FLUX_FRAMES] = min(block[at.FLUX_FRAMES] + 1, MEMORY_FRAMES)
+        block[at.FLUX_FRAMES] = min(block[at.FLUX_FRAMES] + 1, _FLUX_FRAMES)
         numbers[at.FLUX_DB] += (flux_db - numbers[at.FLUX_DB]) / block[at.FLUX_FRAMES]
     _tell(block)
 
@@ -228,19 +212,17 @@ def make_noise(block: Block, out: NDArray[np.float32]) -> None:
 @inlined
 def _knows(block: Block) -> bool:
     """Return whether enough was heard to tell speech from music."""
-    counts = array(block, CONTENT_COUNTS)
-    few = counts[1] < _LEAST_LOUD_FRAMES or counts[2] < _LEAST_CHANGES
+    few = array(block, CONTENT_COUNTS)[LOUD] < _LEAST_LOUD_FRAMES
     return bool(block[at.FRAME_BINS] >= BINS and not few)
 
 
 @inlined
 def _tell(block: Block) -> None:
     """Classify the content after a frame; speech is given up late."""
-    if know_content(block):
+    if _knows(block):
         told = array(block, CONTENT_COUNTS)
-        features = array(block, CONTENT_FEATURES)
-        least = _REMAINS_LOGIT if told[_TOLD] else reals(block)[at.SPEECH_LOGIT]
-        told[_TOLD] = 1 if logit(STREAM_MODEL, features) > least else 0
+        least = _REMAINS_LOGIT if told[_TOLD] else _SPEECH_LOGIT
+        told[_TOLD] = 1 if array(block, CONTENT_NUMBERS)[LOGIT] > least else 0
 
 
 @inlined

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, part
-from plc_kernels.content import APART_FRAMES, AVERAGES, CHANGE_BINS, FEATURES
+from plc_kernels.content import APART_FRAMES, CHANGE_BINS, INPUTS, MEMORY
 from plc_kernels.edges import edge_sizes
 from plc_kernels.level import FORGET_S, HOLD_S, LATELY_S
 from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, FRAME_MS, ROWS
@@ -158,10 +158,11 @@ FLUX = _array(np.float32, CHANNELS, fixed(2))
 NOISE_TAIL = _array(np.float32, CHANNELS, HALF_SAMPLES)
 RANDOM = _array(np.uint64, CHANNELS)
 POWER_SUM = _array(np.float32, FRAME_BINS)
-CONTENT_AVERAGES = _array(np.float64, fixed(AVERAGES))
-CONTENT_LOGS = _array(np.float64, fixed(APART_FRAMES + 1), fixed(CHANGE_BINS))
-CONTENT_COUNTS = _array(np.int64, fixed(5))
-CONTENT_FEATURES = _array(np.float64, fixed(len(FEATURES)))
+CONTENT_NUMBERS = _array(np.float64, fixed(2))
+CONTENT_LOGS = _array(np.float32, fixed(APART_FRAMES + 1), fixed(CHANGE_BINS))
+CONTENT_COUNTS = _array(np.int64, fixed(3))
+CONTENT_INPUTS = _array(np.float32, fixed(INPUTS))
+CONTENT_UNITS = _array(np.float32, fixed(MEMORY))
 FIT_FORWARD = _array(np.float32, FIT_SAMPLES)
 FIT_BACKWARD = _array(np.float32, FIT_SAMPLES)
 FIT_MIRROR = _array(np.float64, FIT_NUMBERS)
@@ -339,7 +340,6 @@ CONCEALED_MAX_MS = _real()
 SMOOTHING = _real()
 NOISE_SMOOTHING = _real()
 DECAY = _real()
-SPEECH_LOGIT = _real()
 SHARE_RATE = _real()
 RECALL_WEIGHT = _real()
 PREPARE_MS = _real()
@@ -375,11 +375,6 @@ SHARE_S = 0.5
 """Time constant of the share of packets that were received."""
 MUSIC_RATE = 32_000
 """From this rate on, in Hz, most streams are music."""
-SPEECH_FROM = 0.8
-"""Probability from which on it is speech: a network for speech spoils music, while its absence
-does speech little harm."""
-MUSIC_RATE_SPEECH_FROM = 0.85
-"""The same at rates from :data:`MUSIC_RATE` on."""
 GUIDE_MS, REHEARSED_MS, GUIDE_ORDER_MS, GUIDE_MOST_ORDER = 25.0, 5.0, 2.0, 128
 """Of the history by which channels are compared, of its end, which is predicted, and of the
 predictor."""

@@ -49,8 +49,6 @@ def open_stream(block: Block) -> None:
     numbers[at.SMOOTHING] = -math.expm1(-1.0 / block[at.HOP])
     numbers[at.NOISE_SMOOTHING] = -math.expm1(-1000.0 / (rate * at.NOISE_MEAN_MS))
     numbers[at.DECAY] = math.exp(-1000.0 / (rate * DECAY_MS))
-    least = at.SPEECH_FROM if rate < at.MUSIC_RATE else at.MUSIC_RATE_SPEECH_FROM
-    numbers[at.SPEECH_LOGIT] = math.log(least / (1.0 - least))
     numbers[at.HURRY_MS] = numbers[at.PREPARE_MS] = np.inf
     write_ramp(array(block, RAMP))
     quick = array(block, QUICK_RAMP)

@@ -205,18 +205,13 @@ class Background:
     @property
     def knows(self) -> bool:
         """Whether enough was heard to tell speech from music."""
-        _, loud, changes, _ = self.heard.counts
-        few = loud < hears._LEAST_LOUD_FRAMES or changes < hears._LEAST_CHANGES
+        few = self.heard.counts[content.LOUD] < hears._LEAST_LOUD_FRAMES
         return not few and self.states[0].spectrum.size >= content.BINS
 
     def _tell(self) -> None:
         """Tell speech from music anew; what was speech is given up late."""
-        features = np.zeros(len(content.FEATURES))
-        content.content_features(self.heard.averages, self.flux_db, features)
-        music = self.sample_rate >= layout.MUSIC_RATE
-        least = layout.MUSIC_RATE_SPEECH_FROM if music else layout.SPEECH_FROM
-        logit = hears._REMAINS_LOGIT if self.told else math.log(least / (1.0 - least))
-        self.told = content.logit(content.STREAM_MODEL, features) > logit
+        least = hears._REMAINS_LOGIT if self.told else hears._SPEECH_LOGIT
+        self.told = bool(self.heard.numbers[content.LOGIT] > least)
 
     @property
     def unsteady(self) -> bool:
@@ -226,7 +221,7 @@ class Background:
     def interrupt(self) -> None:
         """Drop a half-filled frame; measure no change across a loss."""
         self.frame = self.frame[:, :0]
-        self.heard.interrupt()
+        self.heard.counts[content.ROW] = 0
 
     def listen(self, rows: Rows) -> None:
         """Learn from received samples."""
@@ -245,10 +240,11 @@ class Background:
         assert isinstance(powers, np.ndarray)
         if powers.size >= content.BINS:
             heard = self.heard
-            content.follow_content(powers, heard.averages, heard.logs, heard.counts)
+            follow = heard.numbers, heard.logs, heard.counts, heard.inputs, heard.units
+            content.follow_content(powers, *follow)
         flux_db = max(float(state.flux[0]) for state in self.states)
         if flux_db >= 0.0:
-            self.flux_frames = min(self.flux_frames + 1, content.MEMORY_FRAMES)
+            self.flux_frames = min(self.flux_frames + 1, hears._FLUX_FRAMES)
             self.flux_db += (flux_db - self.flux_db) / self.flux_frames
         if self.knows:
             self._tell()

@@ -3,56 +3,58 @@
     plc train content --data CORPUS --data DEBIAN
 
 For files, random places of every clip are analysed with contexts of 8 s, 1 s and 128 ms on either
-side, as gaps are; also at 8 kHz, with the full band and with a telephone's. For streams, the clip
-is three streams that lose a tenth to more than half of their packets, and the moments are random,
-early ones more frequent. Speech has half of the weight, music and instruments the other half;
-within each, libraries have equal weights. The errors are mean distances of the probability from the
-truth, on the validation split. Files have a logistic regression, streams a small network: a
-regression on what heavy losses leave takes more music for speech (docs/notebook.md).
+side, as gaps are; also at 8 kHz, with the full band and with a telephone's. Speech has half of the
+weight, music and instruments the other half; within each, libraries have equal weights. The errors
+are mean distances of the probability from the truth, on the validation split.
+
+For streams a recurrent network is trained. Every clip is heard as three streams that lose a tenth
+to more than half of their packets, two of them varied: in another room, through another microphone,
+with noise. The inputs are what a stream's own step takes. A sequence goes on from clip to clip, of
+either content.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from plc.audio.loss import GilbertElliott
 from plc.engine.background import Background
 from plc.errors import ConfigError
 from plc.predict.content import NARROW_RATE, expanded, features, logistic, probability
 from plc_bench.base.corpus import clip_seed, resample
-from plc_bench.quality.told import hear
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
-from plc_kernels.content import logit
-from plc_kernels.stream.layout import MUSIC_RATE_SPEECH_FROM
+from plc_kernels.content import BANDS, INPUTS, UNITS, WEIGHTS_STEP
 from plc_training.data.library import Clip, find_libraries, read_samples
 from plc_training.train.display import Display, decode_shown
 
 RATE = 16_000
-REACHES_S = (8.0, 1.0, 0.128)
-_GAP_S = 0.064
-# Of streams: packets in ms with the share that is lost and the mean burst, of which each clip has
-# three; the most that is heard of a clip, the time of the earliest moment, moments for each place.
+DOMAINS = {"speech": 0.45, "music": 0.22, "instruments": 0.33}
+"""Share of the pieces of a sequence that come from each domain."""
+# Packets in ms with the share that is lost and the mean burst.
 _LOSSES = (
-    (20.0, GilbertElliott(0.1, 1.5)),
-    (20.0, GilbertElliott(0.33, 2.5)),
-    (10.0, GilbertElliott(0.45, 4.0)),
-    (20.0, GilbertElliott(0.55, 3.0)),
-    (10.0, GilbertElliott(0.33, 2.5)),
-    (20.0, GilbertElliott(0.45, 4.0)),
+    (10, GilbertElliott(0.1, 1.1)),
+    (20, GilbertElliott(0.1, 1.5)),
+    (20, GilbertElliott(0.33, 2.0)),
+    (20, GilbertElliott(0.45, 2.0)),
+    (10, GilbertElliott(0.33, 2.5)),
+    (20, GilbertElliott(0.55, 2.0)),
 )
 _STREAMS = 3
 _LONGEST_S = 60.0
-_FIRST_S = 0.3
-_MOMENTS = 7
-# Of the networks for streams.
-_HIDDEN, _MEMBERS = 12, 3
-_STEPS, _BATCH, _RATE, _DECAY = 2000, 4096, 2e-2, 0.1
-_DOMAINS = ("music", "instruments", "speech")
+_STEPS, _BATCH, _FRAMES, _RATE, _DECAY = 1500, 32, 450, 4e-3, 1e-3
+# Frames that count less: the first of a stream, and those after which a content has changed.
+_EARLY, _EARLY_WEIGHT, _TURNING = 15, 0.15, 50
+_CHANGES, _NOISE, _SMOOTH = 0.3, 0.05, 0.01
+# Standard deviations, in steps of 20 dB, of a filter's tilt and of its ripple over the bands.
+_TILT, _RIPPLE = 0.25, 0.5
+REACHES_S = (8.0, 1.0, 0.128)
+_GAP_S = 0.064
 # Band of a telephone, in Hz.
 _TELEPHONE_HZ = 300.0, 3400.0
 _PENALTY = 1e-4
@@ -111,41 +113,6 @@ def through_a_telephone(clip: NDArray[np.float32], sample_rate: int) -> NDArray[
     return np.fft.irfft(spectrum, clip.size).astype(np.float32)
 
 
-def moments(
-    clip: NDArray[np.float32], number: int, places: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.float64]]:
-    """Yield features of random moments of a clip, played as streams.
-
-    Parameters
-    ----------
-    clip : float32, shape (n,)
-        At :data:`RATE`.
-    number : int
-        Of the clip; chooses its losses.
-    places : int
-        A stream has :data:`_MOMENTS` times as many moments, early ones more likely.
-    rng : numpy.random.Generator
-        Draws losses, moments and the part that is heard of a long clip.
-    """
-    longest = round(_LONGEST_S * RATE)
-    begin = int(rng.integers(max(1, clip.size - longest + 1)))
-    part = clip[begin : begin + longest]
-    for stream in range(_STREAMS):
-        packet_ms, model = _LOSSES[(number + stream) % len(_LOSSES)]
-        packet = round(packet_ms * RATE / 1000.0)
-        packets = part.size // packet
-        first = round(_FIRST_S * RATE / packet)
-        if packets <= first:
-            continue
-        trace = model.trace(packets, int(rng.integers(1 << 32)))
-        times = np.exp(rng.uniform(np.log(first), np.log(packets), places * _MOMENTS))
-        drawn = set(times.astype(int).tolist())
-        background = Background(1, RATE, 0)
-        for k in hear(background, part[:, None], trace, packet):
-            if k in drawn and background.features is not None:
-                yield background.features.copy()
-
-
 def fitted(
     found: NDArray[np.float64], speech: NDArray[np.bool_], share: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -176,60 +143,6 @@ def fitted(
         curvature = (inputs.T * (share * said * (1.0 - said))) @ inputs + penalty
         weights -= np.linalg.solve(curvature, slope)
     return np.stack([np.append(means, 0.0), np.append(deviations, 1.0), weights])
-
-
-def trained(
-    found: NDArray[np.float64], speech: NDArray[np.bool_], share: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Train the network for streams on rows drawn by their weights.
-
-    It is the mean of three that differ in their first weights: voices that none has heard are
-    judged more evenly.
-
-    Parameters
-    ----------
-    found, speech, share
-        As for :func:`fitted`.
-
-    Returns
-    -------
-    float64, shape (units + 1, features + 2)
-        In the form of :data:`plc_kernels.content.STREAM_MODEL`.
-    """
-    members = [_member(found, speech, share, seed) for seed in range(_MEMBERS)]
-    units = np.vstack([member[:-1] for member in members])
-    units[:, -1] /= _MEMBERS
-    return np.vstack([units, np.mean([member[-1] for member in members], axis=0)])
-
-
-def _member(
-    found: NDArray[np.float64], speech: NDArray[np.bool_], share: NDArray[np.float64], seed: int
-) -> NDArray[np.float64]:
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(0)
-    means, deviations = found.mean(axis=0), found.std(axis=0) + 1e-9
-    given = torch.from_numpy(((found - means) / deviations).astype(np.float32))
-    wanted = torch.from_numpy(speech.astype(np.float32))
-    into, out = nn.Linear(found.shape[1], _HIDDEN), nn.Linear(_HIDDEN, 1)
-    network = nn.Sequential(into, nn.Softsign(), out)
-    optimizer = torch.optim.AdamW(network.parameters(), _RATE / 2, weight_decay=_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, _STEPS)
-    reached = np.cumsum(share)
-    for _ in range(_STEPS):
-        drawn = np.searchsorted(reached, rng.random(_BATCH) * reached[-1])
-        batch = torch.from_numpy(np.minimum(drawn, share.size - 1))
-        loss = nn.functional.binary_cross_entropy_with_logits(
-            network(given[batch])[:, 0], wanted[batch]
-        )
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
-        optimizer.step()
-        schedule.step()
-    weights = into.weight.detach().numpy() / deviations
-    biases = into.bias.detach().numpy() - weights @ means
-    units = np.column_stack([weights, biases, out.weight.detach().numpy()[0]])
-    last = np.append(np.zeros(found.shape[1] + 1), out.bias.detach().numpy())
-    return np.vstack([units, last])
 
 
 def shares(groups: list[Group]) -> NDArray[np.float64]:
@@ -290,7 +203,8 @@ def fit(
     chosen = _drawn(data, clips)
     display = Display()
     decoded = decode_shown(list(chosen), RATE, cache, jobs, display)
-    wide, narrow, streams = Heard(), Heard(), Heard()
+    wide, narrow = Heard(), Heard()
+    streams = {split: Streams() for split in ("train", "valid")}
     with display.stage("listening", len(decoded)) as advance:
         for number, each in enumerate(decoded):
             seed = clip_seed(each.clip.path.name, 0)
@@ -299,45 +213,31 @@ def fit(
             group = chosen[each.clip]
             for found in examples(samples, RATE, places, rng):
                 wide.add(found, group)
-            drawn = moments(samples, number, places, np.random.default_rng(seed))
-            streams.add(list(drawn), group)
+            made = heard(samples, number, np.random.default_rng(seed))
+            streams[group.split].add(group.domain, each.clip.source, made)
             at_narrow = resample(samples, RATE, NARROW_RATE)
             for clip in (at_narrow, through_a_telephone(at_narrow, NARROW_RATE)):
                 for found in examples(clip, NARROW_RATE, places, rng):
                     narrow.add(found, group)
             advance()
     reaches = [f"{seconds:g} s on either side" for seconds in REACHES_S]
-    regression = Method(fitted, probability)
-    report(wide, reaches, 0.5, regression, tell)
-    report(narrow, [f"{way}, 8 kHz" for way in reaches], 0.5, regression, tell)
-    report(streams, ["in a stream"], MUSIC_RATE_SPEECH_FROM, Method(trained, _said), tell)
+    report(wide, reaches, tell)
+    report(narrow, [f"{way}, 8 kHz" for way in reaches], tell)
+    network = trained(streams["train"], tell)
+    for domain, share in shares_told(network, streams["valid"]).items():
+        tell(f"{domain}, in a stream: {share:.1%} speech")
+    tell(text_of(network))
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A way to fit a model, and its answer."""
-
-    fitted: Callable[
-        [NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]], NDArray[np.float64]
-    ]
-    probability: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
-
-
-def report(
-    heard: Heard, ways: list[str], speech_from: float, method: Method, tell: Callable[[str], None]
-) -> None:
+def report(places: Heard, ways: list[str], tell: Callable[[str], None]) -> None:
     """Fit a model, and report its validation errors and its numbers.
 
     Parameters
     ----------
-    heard : Heard
+    places : Heard
         Features of places, one row for each way.
     ways : list of str
         Names of the ways in which each place was heard.
-    speech_from : float
-        Probability from which a place counts as speech.
-    method : Method
-        Fits the model.
     tell : callable
         Receives lines of text.
 
@@ -346,27 +246,23 @@ def report(
     ConfigError
         As for :func:`shares`.
     """
-    groups = heard.groups
+    groups = places.groups
     share = shares(groups)
-    found = np.array(heard.rows)
+    found = np.array(places.rows)
     speech = np.array([group.domain == "speech" for group in groups])
     train = share > 0.0
-    model = method.fitted(found[train], speech[train], share[train])
-    said = method.probability(model, found)
+    model = fitted(found[train], speech[train], share[train])
+    said = probability(model, found)
     way = np.arange(len(groups)) % len(ways)
-    for domain in _DOMAINS:
+    for domain in DOMAINS:
         of_it = np.array([group.domain == domain for group in groups])
         for number, name in enumerate(ways):
             members = ~train & of_it & (way == number)
             if members.any():
                 error = float(np.abs(said[members] - speech[members]).mean())
-                taken = float((said[members] > speech_from).mean())
+                taken = float((said[members] > 0.5).mean())
                 tell(f"{domain}, {name}: {error:.3f} from the truth, {taken:.0%} speech")
     tell(np.array2string(model, separator=", ", precision=5, max_line_width=100))
-
-
-def _said(model: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
-    return logistic(np.array([logit(model, row) for row in found]))
 
 
 def _drawn(data: Sequence[Path], clips: int) -> dict[Clip, Group]:
@@ -376,9 +272,182 @@ def _drawn(data: Sequence[Path], clips: int) -> dict[Clip, Group]:
     for number, library in enumerate(find_libraries(data)):
         by_group: dict[Group, list[Clip]] = {}
         for clip in library:
-            if clip.domain in _DOMAINS:
+            if clip.domain in DOMAINS:
                 by_group.setdefault(Group(number, clip.domain, clip.split), []).append(clip)
         for group, members in by_group.items():
             for k in rng.permutation(len(members))[:clips]:
                 chosen[members[k]] = group
     return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """What streams of one split heard: by domain and source, each of shape (frames, INPUTS)."""
+
+    sources: dict[str, dict[str, list[NDArray[np.float32]]]] = field(default_factory=dict)
+
+    def add(self, domain: str, source: str, heard: Sequence[NDArray[np.float32]]) -> None:
+        """Add the streams of a clip."""
+        kept = [each for each in heard if len(each) > _EARLY]
+        if kept:
+            self.sources.setdefault(domain, {}).setdefault(source, []).extend(kept)
+
+    def drawn(self, domain: str, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return a random stream: half of them by source, half by clip."""
+        sources = list(self.sources[domain].values())
+        if rng.random() < 0.5:
+            members = sources[rng.integers(len(sources))]
+        else:
+            members = [each for source in sources for each in source]
+        chosen: NDArray[np.float32] = members[rng.integers(len(members))]
+        return chosen
+
+
+def heard(
+    clip: NDArray[np.float32], number: int, rng: np.random.Generator
+) -> list[NDArray[np.float32]]:
+    """Return what a clip's streams take of each frame.
+
+    Parameters
+    ----------
+    clip : float32, shape (n,)
+        At :data:`RATE`.
+    number : int
+        Of the clip; chooses its losses.
+    rng : numpy.random.Generator
+        Draws losses, variations and the part that is heard of a long clip.
+
+    Returns
+    -------
+    list of float32, shape (frames, INPUTS)
+    """
+    longest = round(_LONGEST_S * RATE)
+    begin = int(rng.integers(max(1, clip.size - longest + 1)))
+    part = clip[begin : begin + longest]
+    found = []
+    for stream in range(_STREAMS):
+        packet_ms, model = _LOSSES[(number + stream) % len(_LOSSES)]
+        packet = packet_ms * RATE // 1000
+        trace = model.trace(part.size // packet, int(rng.integers(1 << 32)))
+        found.append(_inputs(_varied(part, rng) if stream else part, trace, packet))
+    return found
+
+
+def _inputs(
+    samples: NDArray[np.float32], trace: NDArray[np.bool_], packet: int
+) -> NDArray[np.float32]:
+    background = Background(1, RATE, 0)
+    rows = []
+    for k, lost in enumerate(trace):
+        if lost:
+            background.interrupt()
+            continue
+        before = background.frames
+        background.listen(samples[None, k * packet : (k + 1) * packet])
+        if background.frames > before:
+            rows.append(background.inputs.copy())
+    return np.array(rows, np.float32).reshape(-1, INPUTS)
+
+
+def _varied(clip: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return a clip as another room, microphone and background would have it."""
+    size = int(RATE * rng.uniform(0.1, 0.5))
+    tail = rng.standard_normal(size) * 10.0 ** (-3.0 * np.arange(size) / size)
+    tail *= rng.uniform(0.0, 0.6) / np.linalg.norm(tail)
+    tail[0] = 1.0
+    length = 1 << (clip.size + size).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(clip, length) * np.fft.rfft(tail, length), length)[: clip.size]
+    wet[1:] += rng.uniform(-0.7, 0.7) * wet[:-1].copy()
+    level = float(np.sqrt(np.mean(wet**2))) * 10.0 ** (-rng.uniform(20.0, 45.0) / 20.0)
+    noisy: NDArray[np.float32] = wet + level * rng.standard_normal(clip.size)
+    return noisy.astype(np.float32)
+
+
+def _sequence(
+    streams: Streams, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return inputs, labels and weights of the frames of a sequence."""
+    inputs = np.zeros((_FRAMES, INPUTS), np.float32)
+    label, weight = np.zeros((2, _FRAMES), np.float32)
+    names = [name for name in DOMAINS if name in streams.sources]
+    shares = np.array([DOMAINS[name] for name in names])
+    ripple = np.convolve(rng.normal(0.0, _RIPPLE, BANDS + 4), np.full(5, 0.2), "valid")
+    colour = rng.normal(0.0, _TILT) * np.linspace(-1.0, 1.0, BANDS) + ripple
+    domain, done = "", 0
+    while done < _FRAMES:
+        if not domain or rng.random() < _CHANGES:
+            domain = str(rng.choice(names, p=shares / shares.sum()))
+        stream = streams.drawn(domain, rng)
+        begin = 0 if rng.random() < 0.5 else int(rng.integers(len(stream)))
+        piece = stream[begin : begin + _FRAMES - done]
+        stop = done + len(piece)
+        inputs[done:stop] = piece
+        label[done:stop] = domain == "speech"
+        weight[done:stop] = 1.0
+        weight[done : done + (_TURNING if done else _EARLY)] = 0.0 if done else _EARLY_WEIGHT
+        done = stop
+    inputs[:, :BANDS] += colour
+    return inputs, label, weight
+
+
+class ContentNetwork(nn.Module):
+    """The network: what it says of each frame, shape (batch, frames)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hear = nn.GRU(INPUTS, UNITS, batch_first=True)
+        self.say = nn.Linear(UNITS, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits of inputs of the shape (batch, frames, INPUTS)."""
+        said: Tensor = self.say(self.hear(x)[0])[..., 0]
+        return said
+
+    def packed(self) -> NDArray[np.int8]:
+        """Return the weights as the kernel reads them, in steps of WEIGHTS_STEP."""
+        parts = [part.movedim(0, -1).flatten() for part in self.state_dict().values()]
+        steps = torch.cat(parts).numpy() / WEIGHTS_STEP
+        return np.clip(np.rint(steps), -127, 127).astype(np.int8)
+
+
+def trained(streams: Streams, tell: Callable[[str], None]) -> ContentNetwork:
+    """Train the network."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    network = ContentNetwork()
+    optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, _STEPS, pct_start=0.1)
+    for step in range(1, _STEPS + 1):
+        drawn = zip(*(_sequence(streams, rng) for _ in range(_BATCH)), strict=True)
+        inputs, label, weight = (torch.from_numpy(np.stack(each)) for each in drawn)
+        said = network(inputs + _NOISE * torch.randn(inputs.shape))
+        wanted = _SMOOTH + (1.0 - 2.0 * _SMOOTH) * label
+        errors = nn.functional.binary_cross_entropy_with_logits(said, wanted, reduction="none")
+        loss = (errors * weight).sum() / weight.sum()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 0:
+            tell(f"step {step} of {_STEPS}: loss {loss.item():.4f}")
+    return network
+
+
+def shares_told(network: ContentNetwork, streams: Streams) -> Mapping[str, float]:
+    """Return by domain the share of frames that are told to be speech."""
+    told = {}
+    with torch.no_grad():
+        for domain, sources in streams.sources.items():
+            each = [
+                network(torch.from_numpy(x)[None]) for source in sources.values() for x in source
+            ]
+            told[domain] = float(torch.cat(each, 1).gt(0.0).float().mean())
+    return told
+
+
+def text_of(network: ContentNetwork) -> str:
+    """Return the weights as :mod:`plc_kernels.content` has them."""
+    letters = base64.b85encode(network.packed().tobytes()).decode()
+    lines = [f'    b"{letters[k : k + 90]}"' for k in range(0, len(letters), 90)]
+    return "\n".join(("PACKED = (", *lines, ")"))
