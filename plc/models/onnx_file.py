@@ -101,11 +101,12 @@ _REFUSED = {
 """Contents of refused fields that files are known to hold."""
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
-_FLOAT = 1
+_FLOAT, _HALF = 1, 10
 # TensorProto.DataType, of what weights are stored as: little-endian in ``raw_data``.
-_DTYPES = {_FLOAT: "<f4", 3: "<i1", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2"}
-# Larger tensors are weights, smaller ones say how the graph computes.
-_LARGEST_CONSTANT = 128
+_DTYPES = {_FLOAT: "<f4", 3: "<i1", 6: "<i4", 7: "<i8", 9: "?", _HALF: "<f2"}
+# Larger tensors are weights, in bytes; smaller ones say how the graph computes: lists of sizes and
+# places, and single numbers.
+_LARGEST_CONSTANT, _LARGEST_REAL = 128, 16
 MAX_NODES = 20_000
 
 
@@ -446,7 +447,9 @@ class _Reader(_Walk):
                 # Several may stand packed in one field.
                 stored.shape += [value] if isinstance(value, int) else self._packed(value)
         self.tensors[stored.name] = stored
-        if stored.raw is None or len(stored.raw) <= _LARGEST_CONSTANT:
+        real = stored.element_type in (_FLOAT, _HALF)
+        largest = _LARGEST_REAL if real else _LARGEST_CONSTANT
+        if stored.raw is None or len(stored.raw) <= largest:
             self.digest.update(b"constant %d " % len(data))
             self.digest.update(data)
         else:
