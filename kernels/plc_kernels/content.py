@@ -112,8 +112,8 @@ PACKED = (
     b"6c!5!2LS`~{1ylG6#o_*1P>1T2>c2T6#)_-84vjo4hR(h9V!bM2qYf@9|;5v1rqP^_Wu3)4fpN<1_A#G@DB_31_t}`"
     b"<_#DQ><<m{@)G>`>gFKq4D9de>K5D#?*"
 )
-WEIGHTS = np.frombuffer(base64.b85decode(PACKED), np.int8) * WEIGHTS_STEP
-"""float32, by ``plc train content``: for reset, update and new value side by side a row for each
+WEIGHTS: NDArray[np.int8] = np.frombuffer(base64.b85decode(PACKED), np.int8)
+"""By ``plc train content``, in steps: for reset, update and new value side by side a row for each
 input, a row for each unit and the biases of either; then the weights and the bias of the logit."""
 _BIAS, _OUT = 3 * UNITS * (INPUTS + UNITS), 3 * UNITS * (INPUTS + UNITS + 2)
 
@@ -228,25 +228,27 @@ def _change(
 
 @rounded_part
 def _hear(
-    weights: NDArray[np.float32], inputs: NDArray[np.float32], units: NDArray[np.float32]
+    weights: NDArray[np.int8], inputs: NDArray[np.float32], units: NDArray[np.float32]
 ) -> np.float32:
     """Let the network [1]_ hear a frame; return the logit of speech."""
     gates, own = units[UNITS : 4 * UNITS], units[4 * UNITS :]
     for j in range(3 * UNITS):
-        gates[j] = weights[_BIAS + j]
-        own[j] = weights[_BIAS + 3 * UNITS + j]
+        gates[j] = WEIGHTS_STEP * F(weights[_BIAS + j])
+        own[j] = WEIGHTS_STEP * F(weights[_BIAS + 3 * UNITS + j])
     for k in range(INPUTS):
+        x = WEIGHTS_STEP * inputs[k]
         for j in range(3 * UNITS):
-            gates[j] += inputs[k] * weights[3 * UNITS * k + j]
+            gates[j] += x * F(weights[3 * UNITS * k + j])
     for k in range(UNITS):
+        x = WEIGHTS_STEP * units[k]
         for j in range(3 * UNITS):
-            own[j] += units[k] * weights[3 * UNITS * (INPUTS + k) + j]
-    said = weights[_OUT + UNITS]
+            own[j] += x * F(weights[3 * UNITS * (INPUTS + k) + j])
+    said = F(weights[_OUT + UNITS])
     for j in range(UNITS):
         reset = sigmoid(gates[j] + own[j])
         keep = sigmoid(gates[UNITS + j] + own[UNITS + j])
         new = tanh(gates[2 * UNITS + j] + reset * own[2 * UNITS + j])
         units[j] = new + keep * (units[j] - new)
-        said += units[j] * weights[_OUT + j]
-    value: np.float32 = said
+        said += units[j] * F(weights[_OUT + j])
+    value: np.float32 = WEIGHTS_STEP * said
     return value

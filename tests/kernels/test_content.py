@@ -17,6 +17,7 @@ from plc_kernels.content import (
     ROW,
     UNITS,
     WEIGHTS,
+    WEIGHTS_STEP,
     ContentState,
     follow_content,
 )
@@ -80,7 +81,7 @@ def inputs_by_numpy(powers: NDArray[np.float32]) -> NDArray[np.float64]:
 def logits_by_numpy(inputs: NDArray[np.float64]) -> list[float]:
     """Return what a gated recurrent unit says of each frame."""
     sizes = [3 * UNITS * INPUTS, 3 * UNITS * UNITS, 3 * UNITS, 3 * UNITS, UNITS, 1]
-    parts = np.split(WEIGHTS.astype(np.float64), np.cumsum(sizes)[:-1])
+    parts = np.split(WEIGHTS * np.float64(WEIGHTS_STEP), np.cumsum(sizes)[:-1])
     state, said = np.zeros(UNITS), []
     for x in inputs:
         gates = (x @ parts[0].reshape(INPUTS, -1) + parts[2]).reshape(3, UNITS)

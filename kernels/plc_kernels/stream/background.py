@@ -44,9 +44,9 @@ _UNSTEADY_DB = 3.7
 # where half of the bands are missing, the change of the band levels alone tells speech.
 _SPEECH_DB = 4.2
 _LEAST_LOUD_FRAMES = 6
-# It is speech from a probability of 0.4 on, and remains it down to 0.15: heavy losses leave few
+# It is speech from a probability of 0.5 on, and remains it down to 0.2: heavy losses leave few
 # frames to hear (docs/notebook.md, "Speech or music").
-_SPEECH_LOGIT, _REMAINS_LOGIT = float(np.log(0.4 / 0.6)), float(np.log(0.15 / 0.85))
+_SPEECH_LOGIT, _REMAINS_LOGIT = 0.0, float(np.log(0.2 / 0.8))
 # The change is averaged over 2 s. Before anything was heard the average stands a little below the
 # limit, with the weight of a few frames.
 _FLUX_FRAMES = 100
