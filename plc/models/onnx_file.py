@@ -101,11 +101,10 @@ _REFUSED = {
 """Contents of refused fields that files are known to hold."""
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
-_FLOAT, _HALF = 1, 10
+_FLOAT, _INT8, _HALF = 1, 3, 10
 # TensorProto.DataType, of what weights are stored as: little-endian in ``raw_data``.
-_DTYPES = {_FLOAT: "<f4", 3: "<i1", 6: "<i4", 7: "<i8", 9: "?", _HALF: "<f2"}
-# Larger tensors are weights, in bytes; smaller ones say how the graph computes: lists of sizes and
-# places, and single numbers.
+_DTYPES = {_FLOAT: "<f4", _INT8: "<i1", 6: "<i4", 7: "<i8", 9: "?", _HALF: "<f2"}
+# In bytes: larger tensors are weights, smaller ones say how the graph computes.
 _LARGEST_CONSTANT, _LARGEST_REAL = 128, 16
 MAX_NODES = 20_000
 
@@ -167,8 +166,8 @@ class Graph:
     summary : GraphSummary
         What it says about itself.
     fingerprint : str
-        SHA-256 of nodes, names and small constants, in the order of the file. Graphs of the same
-        one compute the same function of their weights.
+        SHA-256 of nodes, in the order of the file, names and small constants, but for what widens
+        weights. Graphs of the same one compute the same function of their weights.
     tensors : dict
         Those of the file by name.
     widened : list
@@ -221,7 +220,7 @@ def read_graph(data: bytes, label: str) -> Graph:
     """
     reader = _Reader(label)
     summary = reader.model(data)
-    return Graph(summary, reader.digest.hexdigest(), reader.tensors, reader.widened)
+    return Graph(summary, reader.fingerprint(summary), reader.tensors, reader.widened)
 
 
 def inspect_onnx(data: bytes, label: str) -> GraphSummary:
@@ -417,15 +416,37 @@ class _Reader(_Walk):
 
     def __init__(self, label: str) -> None:
         super().__init__(label)
-        self.digest = hashlib.sha256()
         self.tensors: dict[str, StoredTensor] = {}
         self.widened: list[tuple[str, list[str], str]] = []
+        self._texts: list[tuple[list[str], list[str], list[bytes]]] = []
+
+    def fingerprint(self, found: GraphSummary) -> str:
+        """Return a hash of what the graph computes of its weights, however those are stored."""
+        stored = {n for n, each in self.tensors.items() if each.element_type in (_INT8, _HALF)}
+        most = {name: _LARGEST_REAL for name in self.tensors} | {
+            n: _LARGEST_CONSTANT for n, each in self.tensors.items() if each.element_type != _FLOAT
+        }
+        weights = {n for n, each in self.tensors.items() if len(each.raw or b"") > most[n]} | stored
+        digest = hashlib.sha256()
+        known: dict[str, object] = {port.name: port.name for port in found.inputs}
+        for inputs, outputs, rest in self._texts:
+            if {*inputs} <= weights and (rest[0] == b"Mul" or {*inputs} <= stored):
+                weights = weights - {*inputs} | {*outputs}
+                continue
+            for name in inputs:  # what is no weight is known by its place, or by its value
+                if name not in known and name not in weights:
+                    each = self.tensors.get(name, StoredTensor())
+                    told = name if each.raw is None else f"{each.shape} {bytes(each.raw).hex()}"
+                    known[name] = "size" if b"Concat" in rest and each.raw else told
+            known |= {name: len(known) + k for k, name in enumerate(outputs)}
+            digest.update(repr((rest, [known.get(name, name) for name in inputs])).encode())
+        digest.update(repr(([known.get(p.name) for p in found.outputs], sorted(weights))).encode())
+        return digest.hexdigest()
 
     def _node(self, data: memoryview, found: GraphSummary) -> None:
         super()._node(data, found)
-        self.digest.update(b"node %d " % len(data))
-        self.digest.update(data)
         operator = ""
+        rest: list[bytes] = []
         inputs: list[str] = []
         outputs: list[str] = []
         for name, value in self._fields(data, _NODE, "node"):
@@ -433,8 +454,11 @@ class _Reader(_Walk):
                 operator = self._string(value)
             elif name in ("input", "output"):
                 (inputs if name == "input" else outputs).append(self._string(value))
+            if name in ("op_type", "attribute") and (text := bytes(self._bytes(value))):
+                rest += [] if b"hidden_size" in text else [text]
         if operator in ("Cast", "Mul") and len(outputs) == 1:
             self.widened.append((operator, inputs, outputs[0]))
+        self._texts.append((inputs, outputs or [""], rest))
 
     def _initializer(self, data: memoryview) -> str:
         stored = StoredTensor(name=super()._initializer(data))
@@ -447,14 +471,6 @@ class _Reader(_Walk):
                 # Several may stand packed in one field.
                 stored.shape += [value] if isinstance(value, int) else self._packed(value)
         self.tensors[stored.name] = stored
-        real = stored.element_type in (_FLOAT, _HALF)
-        largest = _LARGEST_REAL if real else _LARGEST_CONSTANT
-        if stored.raw is None or len(stored.raw) <= largest:
-            self.digest.update(b"constant %d " % len(data))
-            self.digest.update(data)
-        else:
-            self.digest.update(b"weight %d " % stored.element_type)
-            self.digest.update(stored.name.encode())
         return stored.name
 
     def _packed(self, data: memoryview) -> list[int]:

@@ -109,18 +109,18 @@ def _hybrid(context_frames: int, context_frames_after: int, names: dict[str, str
 # By the fingerprint of the graph. A new one is entered with tests/plc/runtime/test_native.py, which
 # compares the kernels with ONNX Runtime.
 _KNOWN: dict[str, _Known] = {
-    "a30e4442a49107a0cbe493591e2fe50fa6a41f867e958671a9b02cf5e1389a1e": _frames(  # speech
+    "db105ee64acf76899021a66ed27f9fcc91c62773cfbd384fdd5af20b76a80f20": _frames(  # speech
         context_frames=16, early_frames=6, draft_share=0.25
     ),
-    "15dbcbdf61f8677b8e8862fd9c72091e8c9806c7fd3dfed12bc8394798eac8cd": _frames(
+    "c4161d6b17ec2bfa0e3484288c0f0a28db32a15a29dc6acff5c5545359baa273": _frames(
         context_frames=16,
         top_bin=False,
         draft_share=0.25,  # speech-narrowband
     ),
-    "c1e1ab194f20ab560ea4fa0e8442ee8ac838de03ba71391e04f53cf0431f96ff": _frames(  # music
+    "910e0fc7de64267c9f1c2b7e52e19c137d49fde06851f689d9fbf6233c7dca72": _frames(  # music
         context_frames=12, bands=4
     ),
-    "d57dd5ec66722853c752205c283352b076e7f8f98811ffaf57ef1075f0179409": _hybrid(  # speech-bridge
+    "eb5e5fce7684050ad64613ec8249317ec005742b7c4dfaea52aecd335d131c21": _hybrid(  # speech-bridge
         context_frames=16,
         context_frames_after=1,
         names={"spread.weight": "val_527", "places": "view", "times": "view_1"},

@@ -1,7 +1,10 @@
 """Networks as ONNX graphs: the same numbers, by operators of the standard."""
 
 import copy
+import hashlib
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +17,10 @@ ort = pytest.importorskip("onnxruntime")
 from torch import Tensor, nn  # noqa: E402
 
 from plc.errors import ConfigError  # noqa: E402
+from plc.models.catalogue import find  # noqa: E402
+from plc.models.manifest import Manifest  # noqa: E402
 from plc.models.onnx_file import inspect_onnx  # noqa: E402
+from plc.runtime.network import NetworkShape, open_network  # noqa: E402
 from plc_training.networks.frames import FramesNet, FramesShape, SplitGru  # noqa: E402
 from plc_training.networks.hybrid import HybridNet, HybridShape  # noqa: E402
 from plc_training.networks.onnx_graph import (  # noqa: E402
@@ -39,7 +45,7 @@ def network_of(shape: Shape) -> nn.Module:
 
 
 def graph_of(network: nn.Module, shape: Shape) -> bytes:
-    frames = 9 + getattr(shape, "context_frames_after", 0)
+    frames = 6 + shape.context_frames + getattr(shape, "context_frames_after", 0)
     inputs = {
         "spectra": torch.randn(2, shape.drafts, 2, shape.bins, frames),
         "lost": torch.rand(2, frames),
@@ -186,7 +192,7 @@ def test_rounded_weights_take_less_space_and_come_back(
     ]
     assert sum(int(np.prod(tensor.dims)) for tensor in short) == large
 
-    frames = 9 + getattr(shape, "context_frames_after", 0)
+    frames = 6 + shape.context_frames + getattr(shape, "context_frames_after", 0)
     inputs = torch.randn(3, shape.drafts, 2, shape.bins, frames), torch.rand(3, frames)
     with torch.no_grad():
         expected = net(*inputs).numpy()
@@ -259,3 +265,42 @@ def test_folded_norms_leave_the_output_and_short_weights_in_the_file() -> None:
         np.testing.assert_allclose(got, network(x).numpy(), atol=1e-5)
     stored = [t for t in onnx.load_from_string(data).graph.initializer if t.data_type == 3]
     assert sum(len(tensor.raw_data) for tensor in stored) == 16 * 8 * 9 + 16 * 8 * 16
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("width", [112, 448])  # half and twice that of "speech"
+def test_other_widths_run_as_kernels(tmp_path: Path, width: int, bits: int) -> None:
+    manifest = find("speech")
+    torch.manual_seed(width)
+    network = FramesNet(
+        FramesShape(
+            drafts=2,
+            bins=manifest.bins(16_000),
+            context_frames=16,
+            width=width,
+            draft_share=0.25,
+            groups=2,
+            early_adapters=32,
+            early_frames=6,
+        )
+    )
+    for weight in network.parameters():
+        weight.data += 0.01 * torch.randn_like(weight)
+    round_weights(network, bits)
+    data = graph_of(network, network.shape)
+    (tmp_path / "wide.onnx").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    replace(manifest, name="wide", sha256=digest, bytes=len(data)).write(tmp_path / "wide.json")
+    wide = Manifest.read(tmp_path / "wide.json")
+    shape = NetworkShape(wide.bins(16_000), wide.frames(16_000))
+    rng = np.random.default_rng(0)
+    spectra = rng.standard_normal((1, 2, 2, shape.bins, shape.frames)).astype(np.float32)
+    lost = (np.arange(shape.frames) >= 16).astype(np.float32)[None]
+    found = []
+    for provider in ("auto", "cpu"):
+        opened = open_network(wide, shape, providers=provider)
+        assert opened.report.provider == ("native" if provider == "auto" else "cpu")
+        out = np.zeros((1, 2, shape.bins, shape.frames - 16), np.float32)
+        assert opened.run(spectra, lost, out)
+        found.append(out)
+    assert np.linalg.norm(found[0] - found[1]) < 1e-3 * np.linalg.norm(found[1])
