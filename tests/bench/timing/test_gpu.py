@@ -18,7 +18,7 @@ pytest.importorskip("onnxruntime")
 def test_one_run_measures_everything_and_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "cpu.json"
     arguments = ["gpu", "--provider", "cpu", "--quick", "--save", str(path)]
-    shown = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    shown = CliRunner().invoke(app, arguments, env={"COLUMNS": "120"}, catch_exceptions=False)
     assert shown.exit_code == 0
     found = json.loads(path.read_text())["providers"]
     assert [each["provider"] for each in found] == ["cpu", gpu.KERNELS]
