@@ -33,7 +33,7 @@ TESTED = {
     "gstreamer_rtp.py": "test_a_pipeline_of_gstreamer_conceals_what_it_loses",
     "sidecar.mjs": "test_node_conceals_through_the_socket",
     "gaps.ipynb": "test_the_notebook_runs_and_its_fills_are_better_than_silence",
-    "c/conceal.c": "tests/plc/embed/test_library.py",
+    "c/conceal.c": "tests/plc/embed/c_side.py",
     "c/CMakeLists.txt": "tests/plc/embed/test_library.py",
     "relay/": "tests/plc/apps/test_relay_examples.py",
     "scaling/": "tests/test_scaling.py",

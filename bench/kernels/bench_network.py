@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from plc.engine.methods import stream_models
-from plc.runtime.native import planned
+from plc.runtime.known import planned
 from plc_kernels.compile import kernel
 from plc_kernels.network import plan as of
 from plc_kernels.network.frames import run_frames

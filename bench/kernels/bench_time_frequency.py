@@ -18,11 +18,9 @@ from plc_kernels.spectra.griffin_lim import ALPHA, fast_griffin_lim
 from plc_kernels.spectra.pghi import TOLERANCE, PghiWorkspace, gradients, integrate
 from plc_kernels.spectra.stft import (
     Stft,
-    analyse,
     analyse_frames,
     istft,
     stft,
-    synthesise,
     synthesise_frames,
 )
 from plc_kernels.spectra.windows import gaussian_gamma, window
@@ -68,22 +66,6 @@ def test_irfft(benchmark: BenchmarkFixture, n: int) -> None:
     plan, out = RealFft.allocate(n), np.empty(n, np.float32)
     spectrum = np.fft.rfft(piece(n)).astype(np.complex64)
     benchmark(irfft, spectrum, plan.factors, plan.twiddles, plan.scratch, out)
-
-
-@pytest.mark.parametrize(("length", "hop"), GRIDS)
-def test_one_frame_analysed_and_resynthesised(
-    benchmark: BenchmarkFixture, length: int, hop: int
-) -> None:
-    plan = plan_of(length, hop)
-    tables = plan.factors, plan.twiddles, plan.scratch, plan.frame
-    x, spectrum = piece(hop), np.empty(plan.bins, np.complex64)
-    out = np.empty(hop, np.float32)
-
-    def frame() -> None:
-        analyse(x, plan.window, *tables, plan.recent, spectrum)
-        synthesise(spectrum, plan.dual, *tables, plan.pending, out)
-
-    benchmark(frame)
 
 
 @pytest.mark.parametrize(("length", "hop"), GRIDS)
@@ -166,7 +148,7 @@ def test_fast_griffin_lim_of_27_frames_100_times(
     known = np.zeros(magnitude.shape, np.uint8)
     known[:8] = known[19:] = 1
     spectra = magnitude.astype(np.complex64)
-    signal = np.empty(27 * hop - plan.delay, np.float32)
+    signal = np.empty(27 * hop - (plan.window.size - hop), np.float32)
     projected = np.empty((2, *spectra.shape), np.complex64)
     tables = plan.factors, plan.twiddles, plan.scratch, plan.frame
     windows = plan.window, plan.dual, plan.hop

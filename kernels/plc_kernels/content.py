@@ -12,7 +12,6 @@ References
 
 import base64
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,28 +115,6 @@ WEIGHTS: NDArray[np.int8] = np.frombuffer(base64.b85decode(PACKED), np.int8)
 """By ``plc train content``, in steps: for reset, update and new value side by side a row for each
 input, a row for each unit and the biases of either; then the weights and the bias of the logit."""
 _BIAS, _OUT = 3 * UNITS * (INPUTS + UNITS), 3 * UNITS * (INPUTS + UNITS + 2)
-
-
-@dataclass(frozen=True, slots=True)
-class ContentState:
-    """Memory of :func:`follow_content`; the arrays are what that says of them."""
-
-    numbers: NDArray[np.float64]
-    logs: NDArray[np.float32]
-    counts: NDArray[np.int64]
-    inputs: NDArray[np.float32]
-    units: NDArray[np.float32]
-
-    @classmethod
-    def allocate(cls) -> "ContentState":
-        """Return the state of a stream that has heard nothing yet."""
-        return cls(
-            numbers=np.zeros(2),
-            logs=np.zeros((APART_FRAMES + 1, CHANGE_BINS), np.float32),
-            counts=np.zeros(2, np.int64),
-            inputs=np.zeros(INPUTS, np.float32),
-            units=np.zeros(MEMORY, np.float32),
-        )
 
 
 @kernel

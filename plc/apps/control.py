@@ -24,8 +24,8 @@ from plc import notice
 from plc.embed.unix_socket import identity_of, listen_at
 from plc.errors import ConfigError, NetworkError, PlcError, in_a_line
 from plc.jsonable import plain
-from plc.runtime.priority import Level, leave, take
 from plc.runtime.standing import StandingThread
+from plc.runtime.threads import Level, leave, take
 
 _REQUEST_BYTES_MAX = 1 << 20
 _REQUEST_S = 2.0

@@ -23,7 +23,8 @@ from plc.errors import PlcError, in_a_line
 from plc.extras import install_command
 from plc.jsonable import to_json
 from plc.processor_time import usable_cores
-from plc.runtime.priority import ADVICE, Level, locks_memory, refusal_of
+from plc.runtime.priority import ADVICE, locks_memory, refusal_of
+from plc.runtime.threads import Level
 
 # Distribution and its purpose; the first ones always are.
 NEEDED = ("numpy", "numba", "soundfile", "typer", "rich")

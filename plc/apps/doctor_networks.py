@@ -19,8 +19,8 @@ from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
 from plc.runtime.attempts import TELLS
 from plc.runtime.bound import SessionReport
-from plc.runtime.native import NATIVE, open_native
-from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
+from plc.runtime.native import NATIVE, open_native, open_network
+from plc.runtime.network import GapNetwork, NetworkShape, network_signature
 from plc.runtime.providers import gpu_name, installed_providers
 from plc.runtime.session import runtime
 from plc_kernels.own_folder import cache_root

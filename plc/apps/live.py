@@ -57,7 +57,8 @@ from plc.rtp.playout import Playout
 from plc.rtp.srtp import SrtpReceiver, SrtpTold, merged
 from plc.rtp.udp import Endpoint, UdpPort, stop_signals
 from plc.runtime import standing
-from plc.runtime.priority import Level, Priority, Wish, leave, take
+from plc.runtime.priority import Priority, Wish
+from plc.runtime.threads import Level, leave, take
 
 # Steps that fail one after another before the stream ends.
 _FAULTS_MAX = 100

@@ -22,7 +22,8 @@ from plc.rtp.codecs import check_frame
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.srtp import SrtpSender, check_sealable
 from plc.rtp.udp import Endpoint, UdpPort, sending_port, stop_signals
-from plc.runtime.priority import Level, Priority, Wish
+from plc.runtime.priority import Priority, Wish
+from plc.runtime.threads import Level
 
 _POLL_S = 0.001
 _TEND_S = 0.1

@@ -27,7 +27,7 @@ from plc.audio.files import AudioWriter
 from plc.audio.tags_riff import origin_tags
 from plc.errors import ConfigError, PlcError
 from plc.repair.batch import folded, folds_case
-from plc.runtime.priority import Level, leave, take
+from plc.runtime.threads import Level, leave, take
 
 WAITING_MAX_S = 60.0
 _EVERY_S = 0.25

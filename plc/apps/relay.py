@@ -45,8 +45,9 @@ from plc.rtp.latch import RateCap
 from plc.rtp.packets import is_rtcp
 from plc.rtp.sdp import AudioMedia
 from plc.rtp.udp import Address, Backlog, Endpoint, UdpPort, is_multicast, serve
-from plc.runtime.priority import Level, Priority, Wish, aside
+from plc.runtime.priority import Priority, Wish
 from plc.runtime.standing import StandingThread
+from plc.runtime.threads import Level, aside
 
 # Blocks of a recording played before the other streams, and the ports, have their turn.
 _RECORDED_AT_ONCE = 64

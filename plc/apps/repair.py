@@ -588,8 +588,6 @@ def _earlier(targets: Place, job: Job) -> Outcome | None:
         return None
     if not all(0 <= start <= stop <= outcome.samples for start, stop in outcome.gaps):
         return None
-    if job.settings.gaps is not None and not job.labels and outcome.state == SOUND:
-        outcome = replace(outcome, state=NOT_LOOKED_AT)  # as earlier versions called it
     # With other neighbours it has another name.
     here = outcome.result in (job.name, job.result)
     return outcome if here and targets.stamp(outcome.result) else None

@@ -107,20 +107,25 @@ def build(
     "models",
     epilog=examples(
         "plc c models --out models",
+        "plc c models runs/mine/mine.json --out models",
         "./conceal damaged.wav heard.wav --trace lost.trace --models models/all.plcm",
     ),
 )
 def models(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files.")],
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MODEL", help="Models, or their manifests; else the package's."),
+    ] = None,
 ) -> None:
-    """Write the networks that libplc can run, each as one file for plc_model_load.
+    """Write networks that libplc and pages can run, each as one file for plc_model_load.
 
     They are those of streams: NAME.plcm, as "plc models" names them, and all.plcm, which holds them
     one after another: a stream takes those that are for its rate, its content and its lookahead.
     """
     from plc.embed.models import write_models
 
-    for path in write_models(out):
+    for path in write_models(out, given or ()):
         say(path)
 
 

@@ -1,9 +1,10 @@
-"""The package's models as files that C and WebAssembly read in place of ONNX."""
+"""Models as files that C and WebAssembly read in place of ONNX."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from plc.errors import ConfigError
-from plc.models.catalogue import available
+from plc.errors import ConfigError, ModelError
+from plc.models.catalogue import available, find
 from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
 from plc.networks.flat import flat_file
@@ -29,22 +30,32 @@ def model_file(manifest: Manifest) -> bytes | None:
     return None if block is None else pack(block)
 
 
-def write_models(folder: Path) -> list[Path]:
-    """Write every model of the package that C can run; return the files.
+def write_models(folder: Path, models: Sequence[str | Path] = ()) -> list[Path]:
+    """Write models that C can run; return the files.
 
     Parameters
     ----------
     folder : path
         Where to; made if it is not there. Files are ``NAME.plcm``, and :data:`ALL`.
+    models : sequence of str or path
+        Names, or manifests; without any, all of the package that C can run.
 
     Raises
     ------
     ConfigError
         If the folder cannot be written.
     ModelError
-        If a model's files are not sound.
+        If a model's files are not sound, or C cannot run one that was named.
     """
-    found = {each.name: model_file(each) for each in available()}
+    found = {
+        each.name: model_file(each) for each in [find(model) for model in models] or available()
+    }
+    refused = [name for name, data in found.items() if data is None and models]
+    if refused:
+        raise ModelError(
+            f"model {refused[0]} is none that C can run: give a network of streams, of a recipe as "
+            "those of the package have"
+        )
     files = {f"{name}{SUFFIX}": data for name, data in found.items() if data is not None}
     files[ALL] = b"".join(files.values())
     written = []

@@ -50,7 +50,8 @@ from plc.engine.warm import warm_up
 from plc.errors import PlcError
 from plc.jsonable import to_json
 from plc.rtp.udp import stop_signals
-from plc.runtime.priority import Level, Priority, Wish, leave, take
+from plc.runtime.priority import Priority, Wish
+from plc.runtime.threads import Level, leave, take
 
 MAX_CLIENTS = 256
 # Who connects says HELLO within this time, and reads an answer within that.

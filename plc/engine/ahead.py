@@ -29,9 +29,8 @@ from plc.engine.one_thread import OneThread
 from plc.engine.pace import PreparationCounters, PreparationPace
 from plc.errors import ConcurrentPushError, in_a_line, not_copied
 from plc.processor_time import thread_clock
-from plc.runtime import forks
-from plc.runtime.priority import Level, take
-from plc.runtime.threads import give_way, note_end, start_thread
+from plc.runtime import threads
+from plc.runtime.threads import Level, give_way, note_end, start_thread, take
 from plc_kernels.denormals import flush_denormals
 from plc_kernels.stream import layout, preparation
 from plc_kernels.stream.step import PLAYS_NOISE
@@ -115,13 +114,13 @@ def _running() -> _Preparer | None:
     """Return the thread's state, started if it is not; None if no thread is to be had."""
     global _preparer, _generation
     ended = _preparer is None or _preparer.over.is_set()
-    if ended or _generation != forks.generation:
+    if ended or _generation != threads.generation:
         new = _Preparer()
         try:
             start_thread(new, new.serve)
         except RuntimeError:  # the process is ending
             return None
-        _preparer, _generation = new, forks.generation
+        _preparer, _generation = new, threads.generation
     return _preparer
 
 
@@ -166,7 +165,7 @@ class BurstsAhead:
         self._cpu_clock = thread_clock()
         self.second = OneThread("preparation")
         """Whoever is inside has the second set of the stream's memory."""
-        self._generation = forks.generation
+        self._generation = threads.generation
         self._serial = 0
         self._ready = (0, _NOTHING)
         self._asked = _NOTHING
@@ -248,8 +247,8 @@ class BurstsAhead:
 
     def _begin(self) -> str:
         """Ask; return why the burst may not be prepared all the same."""
-        if self._generation != forks.generation:  # the thread stayed with the parent
-            self._generation = forks.generation
+        if self._generation != threads.generation:  # the thread stayed with the parent
+            self._generation = threads.generation
             self._counters.preparers_restarted += 1
             self.second = OneThread("preparation")
         asked, self._asked = self._asked, _NOTHING

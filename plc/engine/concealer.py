@@ -55,7 +55,6 @@ from plc.processor_time import thread_clock
 from plc.runtime.worker import NetworkCounters
 from plc_kernels.stream import layout
 from plc_kernels.stream.layout import IN_BURST, SPENT_MS, TAKES, TIMED, WAITS
-from plc_kernels.stream.many import step_many
 from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import (
@@ -66,6 +65,7 @@ from plc_kernels.stream.step import (
     NEXT_LOST,
     PLAYED,
     PUSH,
+    step_many,
 )
 from plc_kernels.stream.times import CONCEALED as CONCEALED_TIME
 from plc_kernels.stream.times import GOOD as GOOD_TIME

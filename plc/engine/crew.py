@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from plc.runtime import forks
+from plc.runtime import threads as life
 from plc.runtime.threads import note_end, start_thread
 
 Work = Callable[[], object]
@@ -66,7 +66,7 @@ class Crew:
     def __init__(self, threads: int) -> None:
         self._others = threads - 1
         self._helpers: list[_Helper] = []
-        self._generation = forks.generation
+        self._generation = life.generation
         self._at_work = False
 
     def do(self, work: Work) -> None:
@@ -77,8 +77,8 @@ class Crew:
         if self._others <= 0:
             work()
             return
-        if self._generation != forks.generation:  # they stayed with the parent
-            self._helpers, self._generation, self._at_work = [], forks.generation, False
+        if self._generation != life.generation:  # they stayed with the parent
+            self._helpers, self._generation, self._at_work = [], life.generation, False
         self.rest()
         self._at_work = True
         try:
@@ -96,7 +96,7 @@ class Crew:
 
     def rest(self) -> None:
         """Wait until nobody is at work on a call that an exception ended."""
-        if self._at_work and self._generation == forks.generation:
+        if self._at_work and self._generation == life.generation:
             for wait in [helper.ask(tuple) for helper in self._helpers]:
                 wait()
         self._at_work = False
@@ -106,7 +106,7 @@ class Crew:
         self._others = 0
         self.rest()
         self.__del__()
-        while self._helpers and self._generation == forks.generation:
+        while self._helpers and self._generation == life.generation:
             self._helpers.pop().over.wait()
 
     def __del__(self) -> None:

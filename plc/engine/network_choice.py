@@ -18,7 +18,7 @@ from plc.predict.ladder import Ladders, Rung
 from plc.processor_time import thread_clock
 from plc.runtime.worker import StreamContext
 from plc_kernels.recall import LEAST_LAG_MS
-from plc_kernels.stream import layout, many, network, step
+from plc_kernels.stream import layout, network, step
 from plc_kernels.stream.gap import FILE_AT
 from plc_kernels.stream.prediction import NETWORK_SHARE
 from plc_kernels.stream.start import forget_stream
@@ -205,10 +205,10 @@ def _burst_ms(memory: StreamMemory, address: int) -> float:
     block[layout.HISTORY_FILLED] = block[layout.HISTORY_TRUSTED] = block[layout.PAST]
     block[layout.TAKES] = 0
     inbox, missing = memory.inbox, memory.missing
-    flags = many.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
+    flags = step.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
     clock = thread_clock()
     began = clock()
     network.fill_part(block, address, flags)
     spent_ms = 1e3 * (clock() - began)
-    many.step_many(block[None], step.GO_ON, inbox, 0, False, missing, 0, inbox, 0, 1)
+    step.step_many(block[None], step.GO_ON, inbox, 0, False, missing, 0, inbox, 0, 1)
     return max(spent_ms, 1e-3)

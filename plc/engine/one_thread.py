@@ -11,7 +11,7 @@ import sys
 from types import FrameType
 
 from plc.errors import ConcurrentPushError
-from plc.runtime import forks
+from plc.runtime import threads
 
 
 class OneThread:
@@ -29,7 +29,7 @@ class OneThread:
         self._name = name
         # Of the call inside, and of those that are just told: each operation is atomic.
         self._frames: list[FrameType] = []
-        self._generation = forks.generation
+        self._generation = threads.generation
 
     def enter(self) -> bool:
         """Let the calling function in; return whether a thread was lost inside, by a fork.
@@ -45,7 +45,7 @@ class OneThread:
         frame = sys._getframe(1)
         self._frames.append(frame)
         lost = self._frames[0] is not frame and self._take_over(frame)
-        self._generation = forks.generation
+        self._generation = threads.generation
         return lost
 
     __enter__ = enter
@@ -61,7 +61,7 @@ class OneThread:
                 )
             with contextlib.suppress(ValueError):  # another thread has passed over it, too
                 self._frames.remove(other)
-        return self._generation != forks.generation
+        return self._generation != threads.generation
 
     def is_free(self) -> bool:
         """Return whether no call is inside."""

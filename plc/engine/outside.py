@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from plc.compiled import DirectCall
 from plc.engine.networks import NETS
-from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
+from plc.runtime.network import GapNetwork, NetworkShape, network_signature
+from plc.runtime.session import open_session
 from plc.runtime.worker import ANSWER_BY, NO_TICKET, NetworkCounters, Outcome, StreamContext
 from plc_kernels.stream import layout, preparation
 from plc_kernels.stream.gap import FILLED, LOST, SPECTRA
@@ -48,6 +49,12 @@ _fill_part = DirectCall(fill_part)
 _hear = DirectCall(preparation.hear)
 
 
+def open_outside(manifest: "Manifest", shape: NetworkShape, provider: str) -> GapNetwork:
+    """Return a network that a provider of ONNX Runtime runs."""
+    signature = network_signature(manifest, shape)
+    return GapNetwork(manifest, open_session(manifest, signature, providers=provider))
+
+
 class _Outside:
     """One network: its worker, and its arrays in the stream's memory."""
 
@@ -56,7 +63,7 @@ class _Outside:
     ) -> None:
         rate = context.sample_rate
         shape = NetworkShape(manifest.bins(rate), manifest.frames(rate), context.channels)
-        open_it = partial(open_network, manifest, shape, providers=context.provider)
+        open_it = partial(open_outside, manifest, shape, context.provider)
         self.manifest = manifest
         self.net = NETS[of]
         self.place = tuple(NETS).index(of)
@@ -89,7 +96,7 @@ class OutsideNetworks:
     Raises
     ------
     ConfigError, ModelError, MissingExtraError
-        As :func:`~plc.runtime.network.open_network` raises them.
+        As :func:`~plc.runtime.session.open_session` raises them.
     """
 
     def __init__(
@@ -273,10 +280,10 @@ class _Batches:
     """A network opened for several sizes of batches; a run is by the least that has room."""
 
     def __init__(self, manifest: "Manifest", shape: NetworkShape, provider: str) -> None:
-        first = open_network(manifest, shape, providers=provider)
+        first = open_outside(manifest, shape, provider)
         sizes = _GPU_SIZES if first.on_gpu else _CPU_SIZES
         shapes = (replace(shape, batch=shape.batch * streams) for streams in sizes)
-        more = (open_network(manifest, each, providers=provider) for each in shapes)
+        more = (open_outside(manifest, each, provider) for each in shapes)
         self._opened = (first, *more)
         self.on_gpu = first.on_gpu
 
@@ -360,7 +367,7 @@ class PooledNetworks:
     Raises
     ------
     ConfigError, ModelError, MissingExtraError
-        As :func:`~plc.runtime.network.open_network` raises them.
+        As :func:`~plc.runtime.session.open_session` raises them.
     """
 
     def __init__(self, manifests: "dict[str, Manifest]", context: StreamContext) -> None:

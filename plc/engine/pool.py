@@ -1,8 +1,6 @@
 """Many streams in one call, for servers: streams of any formats that join and leave at any tick.
 
-Blocks of streams of one format lie side by side in *shelves* of 64, so that one call of compiled
-code serves what stands beside each other. A stream's id is its place, a shelf's number and a row in
-it, and how often somebody stood there before::
+::
 
     push(ids) ─▶ places ─▶ runs of rows side by side ─▶ threads take run after run ─▶ step
                                                          and then loss after loss   ─▶ network
@@ -11,22 +9,20 @@ it, and how often somebody stood there before::
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from numbers import Real
 from time import perf_counter
 from types import MappingProxyType
-from typing import Any, Self, TypeVar, Unpack, cast
+from typing import Any, Self, Unpack, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.engine import snapshots
+from plc.engine import shelves, snapshots
 from plc.engine.config import OPEN, StreamConfig
 from plc.engine.crew import Crew, Work
-from plc.engine.dropouts import DropoutFinder
-from plc.engine.memory import StreamMemory
 from plc.engine.one_thread import OneThread
 from plc.engine.pool_format import Capacity, Format, PoolSettings, checked, new_format
 from plc.engine.samples import (
@@ -40,99 +36,24 @@ from plc.engine.samples import (
     check_missing_many,
     check_out,
 )
+from plc.engine.shelves import Bools, Ids, RowRun, Shelves
 from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
 from plc.errors import CapacityError, ConfigError, keywords_in_words, not_copied
 from plc.processor_time import thread_clock, usable_cores
 from plc.runtime.worker import ANSWER_BY
 from plc_kernels.stream import layout
-from plc_kernels.stream.many import step_many
-from plc_kernels.stream.preparation import expect_losses
-from plc_kernels.stream.start import forget_stream
-from plc_kernels.stream.step import CONCEALED, GO_ON, NEXT_LOST, PUSH
+from plc_kernels.stream.step import CONCEALED, GO_ON, PUSH, step_many
 
 _step: Any = step_many
 FITTED_BY = 0.4
 """Share of the time by which bursts are fitted whose networks run outside."""
 _NAME = "ConcealerPool"
 MAX_STREAMS = 65_536
-_SHELF = 64
-_PLACES = 2**24
-"""More than there can be: each of 65536 streams may be the last one on a shelf."""
 # Of the mean of the time of a preparation, or of a burst: the last of so many.
 _COST_MEMORY = 16
 
-Ids = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-_T = TypeVar("_T")
-_NOTHING = np.zeros(0, np.int64)
 _WHOLE: Mapping[int, Parts] = MappingProxyType({})
-
-
-@dataclass(slots=True, eq=False)
-class _Shelf:
-    """Memory of neighbours: int64, shape (64, words); ``used`` rows were taken at some time."""
-
-    format: Format
-    blocks: NDArray[np.int64]
-    used: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Rows side by side: ``first`` to ``stop`` of a shelf; the first packet is the ``at``-th.
-
-    Where parts of packets are ``missing``, begin and end of each, it is one row.
-    """
-
-    shelf: _Shelf
-    first: int
-    stop: int
-    at: int
-    missing: NDArray[np.int64] = field(default_factory=lambda: _NOTHING)
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """Their blocks."""
-        return self.shelf.blocks[self.first : self.stop]
-
-    def part(self, first: int, stop: int) -> "list[_Run]":
-        """Return the run of the rows from ``first`` to ``stop`` of these; of none, none."""
-        begin = self.first
-        part = replace(self, first=begin + first, stop=begin + stop, at=self.at + first)
-        return [part] if stop > first else []
-
-    @property
-    def packets(self) -> slice:
-        """Where their packets are."""
-        return slice(self.at, self.at + self.stop - self.first)
-
-
-@dataclass(slots=True, eq=False)
-class _Places:
-    """What is known of each place on the shelves; those of shelves to come may be among them."""
-
-    ids: Ids = field(default_factory=_NOTHING.copy)
-    """Of the stream that stands there; -1: none does."""
-    taken: Ids = field(default_factory=_NOTHING.copy)
-    """How often somebody stood there."""
-    turns: Ids = field(default_factory=_NOTHING.copy)
-    hurried: Ids = field(default_factory=_NOTHING.copy)
-    ready: Bools = field(default_factory=lambda: np.zeros(0, bool))
-    """Whether the next burst was prepared."""
-    stats: list[Stats | None] = field(default_factory=list)
-
-    def grown(self, size: int) -> "_Places":
-        """Return as many as that, at least."""
-        more = np.zeros(max(size - self.ids.size, 0), np.int64)
-        return _Places(
-            np.append(self.ids, more - 1),
-            np.append(self.taken, more),
-            np.append(self.turns, more),
-            np.append(self.hurried, more),
-            np.append(self.ready, more != 0),
-            [*self.stats, *[None] * more.size],
-        )
 
 
 class ConcealerPool:
@@ -183,11 +104,8 @@ class ConcealerPool:
             raise ConfigError(f"limit is {limit!r}; give 1 to {MAX_STREAMS} streams")
         self._limit = limit
         self._formats: dict[StreamConfig, Format] = {}
-        self._shelves: list[_Shelf | None] = []
-        # Who stands where; all else is found from it, so that it is whole at any moment.
-        self._places = _Places()
+        self._shelves = Shelves()
         self._turn = itertools.count(1)
-        self._finders: dict[int, DropoutFinder] = {}
         self._cost_s = 0.0
         self._cpu_clock = thread_clock()
         self._threads = threads
@@ -208,26 +126,17 @@ class ConcealerPool:
 
     def __len__(self) -> int:
         """Return the number of streams."""
-        return int(np.count_nonzero(self._places.ids >= 0))
+        return self._shelves.places.size
 
     def __repr__(self) -> str:
         """Return the formats with their streams, and the counters of all."""
         formats = [
             f"{count} streams of {each.config.in_words()}"
-            for each, count in self._counts().items()
+            for each, count in self._shelves.counts().items()
             if count
         ]
-        counters = in_words([self._of(place) for place in self._all.tolist()])
+        counters = in_words([self._shelves.stats(place) for place in self._shelves.places.tolist()])
         return f"<ConcealerPool of {'; '.join(formats) or 'no streams'}; {counters}>"
-
-    def _counts(self) -> dict[Format, int]:
-        """Return how many streams there are of each format."""
-        counts = dict.fromkeys(self._formats.values(), 0)
-        standing = (self._places.ids >= 0).reshape(-1, _SHELF).sum(axis=1).tolist()
-        for shelf, count in zip(self._shelves, standing, strict=False):
-            if shelf is not None:
-                counts[shelf.format] = counts.get(shelf.format, 0) + count
-        return counts
 
     def open(self, count: int = 1, **settings: Unpack[PoolSettings]) -> Ids:
         """Let new streams join; return their ids: int64, shape (count,).
@@ -254,7 +163,9 @@ class ConcealerPool:
         with self._inside as lost:
             self._begin(lost)
             self._check_room(count)
-            return self._join(self._stand(self._format(config), _integer(count), config.seed))
+            return self._shelves.join(
+                self._shelves.stand(self._format(config), _integer(count), config.seed)
+            )
 
     def _check_room(self, count: int) -> None:
         if (room := self._limit - len(self)) < count:
@@ -286,7 +197,7 @@ class ConcealerPool:
         config = checked(settings)
         with self._inside as lost:
             self._begin(lost)
-            found, counts = self._format(config), self._counts()
+            found, counts = self._format(config), self._shelves.counts()
 
             def time_for(cost: Callable[[Iterable[float]], float]) -> int:
                 cores = {of: of.cores(expected_loss) * cost(of.ratios) for of in (*counts, found)}
@@ -304,80 +215,6 @@ class ConcealerPool:
             warm_up()
             found = self._formats[key] = new_format(key)
         return found
-
-    def _stand(self, found: Format, count: int, seed: int = 0) -> Ids:
-        """Make new streams, which have not joined yet; return their places, the first free."""
-        while (places := self._free(found)).size < count:
-            self._add_shelf(found)
-        places = places[:count]
-        for k, place in enumerate(places.tolist()):
-            shelf, row = self._shelf(place // _SHELF), place % _SHELF
-            block = shelf.blocks[row]
-            shelf.used = max(shelf.used, row + 1)
-            memory = StreamMemory(found.config, found.chosen, block[: found.words], seed + k)
-            self._places.stats[place] = Stats(memory)
-            if found.search_words:
-                self._finders[place] = DropoutFinder(found.config, block[found.words :])
-        return places
-
-    def _join(self, places: Ids) -> Ids:
-        """Let new streams join, all or, where this is interrupted, none; return their ids."""
-        at = self._places
-        self._forget_turns(places)
-        ids: Ids = places + _PLACES * at.taken[places]
-        at.taken[places] += 1
-        at.ids[places] = ids
-        return ids
-
-    def _free(self, found: Format) -> Ids:
-        """Return the places on the shelves of a format where no stream stands."""
-        own = [shelf is not None and shelf.format is found for shelf in self._shelves]
-        places = np.repeat(np.array(own, bool), _SHELF)
-        return np.flatnonzero(places & (self._places.ids[: places.size] < 0))
-
-    def _add_shelf(self, found: Format) -> None:
-        """Put up a shelf, at the first number that is free."""
-        # Not touched before a stream stands there: the memory of empty rows is not used.
-        shelf = _Shelf(found, np.zeros((_SHELF, found.words + found.search_words), np.int64))
-        number = next((k for k, each in enumerate(self._shelves) if each is None), None)
-        if number is None:
-            self._places = self._places.grown((len(self._shelves) + 1) * _SHELF)
-            self._shelves.append(shelf)
-        else:
-            self._shelves[number] = shelf
-
-    def _shelf(self, number: int) -> _Shelf:
-        shelf = self._shelves[number]
-        assert shelf is not None, "a stream stands on it"
-        return shelf
-
-    def _find(self, ids: ArrayLike) -> Ids:
-        """Return the places of streams; raise ConfigError if one is none, or there twice."""
-        given = np.asarray(ids)
-        if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
-            raise ConfigError(
-                f"ids is {given.dtype} {given.shape}; give what open returned: int64, one dimension"
-            )
-        places: Ids = given.astype(np.int64) % _PLACES
-        known = places < self._places.ids.size
-        known[known] = self._places.ids[places[known]] == given[known]
-        if not known.all():
-            raise ConfigError(
-                f"no stream has the id {given[~known][0]}: it was never open, or left"
-            )
-        values, counts = np.unique(given, return_counts=True)
-        if values.size < given.size:
-            raise ConfigError(f"the id {values[counts > 1][0]} is given twice; give each once")
-        return places
-
-    def _runs(self, places: Ids) -> Iterator[_Run]:
-        """Yield rows that stand side by side, in the order that is given."""
-        if not places.size:
-            return
-        breaks = np.flatnonzero((np.diff(places) != 1) | (places[1:] % _SHELF == 0)) + 1
-        for at, stop in itertools.pairwise((0, *breaks.tolist(), places.size)):
-            number, row = divmod(int(places[at]), _SHELF)
-            yield _Run(self._shelf(number), row, row + stop - at, at)
 
     def push(
         self,
@@ -423,7 +260,7 @@ class ConcealerPool:
         end_s = perf_counter() + budget_ms / 1000.0
         with self._inside as lost:
             self._begin(lost)
-            return self._push(self._find(ids), packets, arrived, out, missing, end_s)
+            return self._push(self._shelves.find(ids), packets, arrived, out, missing, end_s)
 
     def _push(
         self,
@@ -434,7 +271,7 @@ class ConcealerPool:
         missing: Mapping[int, Parts],
         end_s: float,
     ) -> Packet:
-        runs = list(self._runs(places))
+        runs = list(self._shelves.runs(places))
         if not runs:
             raise ConfigError("ids is empty; give those of the streams that are due")
         one = runs[0].shelf.format
@@ -455,42 +292,44 @@ class ConcealerPool:
         check_missing_many(missing, places.size, one.config)
         if one.search_words:
             there, missing = self._look_through(places, whole, there, missing)
-        runs = _parted(runs, there, missing)
-        lacks = _told(runs, there)
-        bursts: list[_Run] = []
+        runs = shelves.parted(runs, there, missing)
+        lacks = shelves.told(runs, there)
+        bursts: list[RowRun] = []
         if end_s < math.inf or self._threads > 1:
             if not (integer or one.config.lookahead):  # with that the step before looked at it
                 there = there & (lacks | are_sound(whole))
                 lacks |= ~there
-            runs, bursts = _apart(runs, self._beginning(places, runs, lacks, there))
-            hurried = self._places.hurried[places]
+            runs, bursts = shelves.apart(runs, self._beginning(places, runs, lacks, there))
+            hurried = self._shelves.at.hurried[places]
             bursts.sort(key=lambda one: hurried[one.at])  # the last is served first
         began_s = perf_counter()
         fitted_s = end_s if one.outside is None else began_s + FITTED_BY * (end_s - began_s)
         tick = _Tick(runs, bursts, fitted_s, self._threads, whole, out)
         self._midway = True
-        is_ready = self._places.ready[places]
-        self._places.ready[places] = False
+        is_ready = self._shelves.at.ready[places]
+        self._shelves.at.ready[places] = False
         self._do(one, tick.work)
         while asking := tick.asking():
-            each = [(run.rows[0], self._of(int(places[run.at])).network) for run in asking]
+            each = [
+                (run.rows[0], self._shelves.stats(int(places[run.at])).network) for run in asking
+            ]
             one.outside.answer(each, began_s + ANSWER_BY * (end_s - began_s))
             self._do(one, tick.work)
         self._midway = False
         if one.outside is not None:
-            one.outside.pass_time(one.config.packet_ms * places.size / self._counts()[one])
-        self._places.hurried[places[np.array(tick.hurried, np.int64)]] += 1
+            one.outside.pass_time(one.config.packet_ms * places.size / self._shelves.counts()[one])
+        self._shelves.at.hurried[places[np.array(tick.hurried, np.int64)]] += 1
         for place in places[is_ready].tolist():  # the bursts that have been played
-            self._of(place).ahead.concealed_prepared += (
-                int(self._block(place)[layout.PREPARED_AT]) < 0
+            self._shelves.stats(place).ahead.concealed_prepared += (
+                int(self._shelves.block(place)[layout.PREPARED_AT]) < 0
             )
         # Preparations take time that is left, so they are no load, and what they save is none.
         one.note_pushed(places.size, int(np.count_nonzero(lacks & ~is_ready)))
         return out
 
-    def _beginning(self, places: Ids, runs: list[_Run], lacks: Bools, there: Bools) -> Bools:
+    def _beginning(self, places: Ids, runs: list[RowRun], lacks: Bools, there: Bools) -> Bools:
         """Return whose bursts begin now, and were not prepared, as those of lost packets may be."""
-        begins = lacks & (there | ~self._places.ready[places])
+        begins = lacks & (there | ~self._shelves.at.ready[places])
         for run in runs:
             rows = run.rows
             begins[run.packets] &= (rows[:, layout.IN_BURST] == 0) | (
@@ -506,12 +345,12 @@ class ConcealerPool:
         waiting = list(enumerate(places.tolist()))
 
         def work() -> None:
-            for at, place in _taken_from(waiting):
-                there[at], missing[at] = self._finders[place].look_through(
-                    packets[at], bool(there[at]), missing.get(at, ()), self._of(place)
+            for at, place in shelves.taken_from(waiting):
+                there[at], missing[at] = self._shelves.finders[place].look_through(
+                    packets[at], bool(there[at]), missing.get(at, ()), self._shelves.stats(place)
                 )
 
-        self._do(self._shelf(int(places[0]) // _SHELF).format, work)
+        self._do(self._shelves.of(int(places[0])).format, work)
         return there, missing
 
     def _do(self, one: Format, work: Work) -> None:
@@ -531,9 +370,9 @@ class ConcealerPool:
         ----------
         ids : int64, shape (streams,)
         """
-        places = self._find(ids)
+        places = self._shelves.find(ids)
         made = np.zeros(places.size, bool)
-        for run in self._runs(places):
+        for run in self._shelves.runs(places):
             made[run.packets] = run.rows[:, layout.FLAGS] & CONCEALED != 0
         return made
 
@@ -544,12 +383,7 @@ class ConcealerPool:
         before that what is to be kept, as by ``as_dict()``. A call serves many streams, so times,
         and what was late, are not counted.
         """
-        return tuple(self._of(place) for place in self._find(ids).tolist())
-
-    def _of(self, place: int) -> Stats:
-        stats = self._places.stats[place]
-        assert stats is not None, "a stream stands there"
-        return stats
+        return tuple(self._shelves.stats(place) for place in self._shelves.find(ids).tolist())
 
     def prepare(self, budget_ms: float) -> int:
         """Prepare for losses in time that is left until the next packets; return for how many.
@@ -573,7 +407,7 @@ class ConcealerPool:
         with self._inside as lost:
             self._begin(lost)
             end_s = perf_counter() + budget_ms / 1000.0
-            waiting = self._in_order()
+            waiting = self._shelves.in_order()
             ready: list[int] = []
             self._crew.do(lambda: self._prepare_until(end_s, waiting, ready))
             return len(ready)
@@ -585,60 +419,20 @@ class ConcealerPool:
                 place = waiting.pop()
             except IndexError:
                 return
-            shelf = self._shelf(place // _SHELF)
-            block = shelf.blocks[place % _SHELF]
             began_s = self._cpu_clock()
-            shelf.format.prepare(block)
+            self._shelves.of(place).format.prepare(self._shelves.block(place))
             spent_s = self._cpu_clock() - began_s
             self._cost_s += (spent_s - self._cost_s) / _COST_MEMORY
-            self._places.turns[place] = next(self._turn)
-            self._of(place).ahead.preparations += 1
-            self._places.ready[place] = True
+            self._shelves.at.turns[place] = next(self._turn)
+            self._shelves.stats(place).ahead.preparations += 1
+            self._shelves.at.ready[place] = True
             ready.append(place)
-
-    def _in_order(self) -> list[int]:
-        """Return places of streams, those last that most need a preparation."""
-        ids = self._places.ids
-        expected = np.zeros(ids.size)
-        for number, shelf in enumerate(self._shelves):
-            if shelf is not None and shelf.format.prepares:
-                rows = expected[number * _SHELF :][: shelf.used]
-                expect_losses(shelf.blocks[: shelf.used], rows)
-        expected[ids < 0] = 0.0
-        places = np.flatnonzero(expected)
-        likeliest = -np.floor(np.log2(expected[places]))
-        order = np.lexsort((self._places.turns[places], likeliest))
-        ordered: list[int] = places[order[::-1]].tolist()
-        return ordered
 
     def reset(self, ids: ArrayLike | None = None) -> None:
         """Make streams as new, or all of them, statistics included."""
         with self._inside as lost:
             self._begin(lost)
-            self._forget(self._all if ids is None else self._find(ids))
-
-    @property
-    def _all(self) -> Ids:
-        """Places of all streams."""
-        return np.flatnonzero(self._places.ids >= 0)
-
-    def _forget(self, places: Ids) -> None:
-        for place in places.tolist():
-            self._forget_stream(place)
-            self._of(place).reset()
-        self._forget_turns(places)
-
-    def _forget_turns(self, places: Ids) -> None:
-        at = self._places
-        at.ready[places] = False
-        at.turns[places] = at.hurried[places] = 0
-
-    def _forget_stream(self, place: int) -> None:
-        block = self._block(place)
-        forget_stream(block)
-        block[[layout.FLAGS, layout.DEPTH]] = 0
-        if place in self._finders:
-            self._finders[place].forget()
+            self._shelves.forget(self._shelves.places if ids is None else self._shelves.find(ids))
 
     def close(self, ids: ArrayLike | None = None) -> None:
         """Let streams leave; without ids all of them, and end the threads.
@@ -648,23 +442,13 @@ class ConcealerPool:
         """
         with self._inside as lost:
             self._begin(lost)
-            self._leave(self._all if ids is None else self._find(ids))
+            self._shelves.leave(self._shelves.places if ids is None else self._shelves.find(ids))
+            used = self._shelves.counts()
+            for key in [key for key, each in self._formats.items() if each not in used]:
+                if (outside := self._formats.pop(key).outside) is not None:
+                    outside.close()
             if ids is None:
                 self._crew.end()
-
-    def _leave(self, places: Ids) -> None:
-        ids, stats = self._places.ids, self._places.stats
-        ids[places] = -1
-        for place in places.tolist():
-            stats[place] = None
-            self._finders.pop(place, None)
-        empty: Bools = np.all(ids.reshape(-1, _SHELF) < 0, axis=1)
-        for number in np.flatnonzero(empty[: len(self._shelves)]).tolist():
-            self._shelves[number] = None
-        used = {shelf.format for shelf in self._shelves if shelf is not None}
-        for key in [key for key, each in self._formats.items() if each not in used]:
-            if (outside := self._formats.pop(key).outside) is not None:
-                outside.close()
 
     def snapshot(self, ids: ArrayLike, key: bytes) -> list[bytes]:
         """Return streams as bytes, from which another process can go on with them.
@@ -688,9 +472,9 @@ class ConcealerPool:
         with self._inside as lost:
             self._begin(lost)
             packed = []
-            for place in self._find(ids).tolist():
-                one, block = self._shelf(place // _SHELF).format, self._block(place)
-                dropouts = self._of(place).detected_dropouts
+            for place in self._shelves.find(ids).tolist():
+                one, block = self._shelves.of(place).format, self._shelves.block(place)
+                dropouts = self._shelves.stats(place).detected_dropouts
                 head = snapshots.Head(_NAME, one.layout, dict(one.settings), dropouts)
                 packed.append(snapshots.pack(block, head, key))
             return packed
@@ -733,30 +517,21 @@ class ConcealerPool:
             places = np.zeros(len(formats), np.int64)
             for one in set(formats):
                 own = [each is one for each in formats]
-                places[own] = self._stand(one, sum(own))
+                places[own] = self._shelves.stand(one, sum(own))
             for place, one, (head, body) in zip(places.tolist(), formats, unpacked, strict=True):
-                snapshots.fill([self._block(place)], head, body, one.layout)
-                self._of(place).detected_dropouts = head.detected_dropouts
-            return self._join(places)
-
-    def _block(self, place: int) -> NDArray[np.int64]:
-        """Return the block of a stream."""
-        block: NDArray[np.int64] = self._shelf(place // _SHELF).blocks[place % _SHELF]
-        return block
+                snapshots.fill([self._shelves.block(place)], head, body, one.layout)
+                self._shelves.stats(place).detected_dropouts = head.detected_dropouts
+            return self._shelves.join(places)
 
     def _begin(self, lost: bool) -> None:
         """Be whole first, where an exception or a fork ended a call in its midst."""
         self._crew.rest()
         if lost:  # the fork took a thread from its midst: no stream is whole
-            for place in self._all.tolist():
-                self._forget_stream(place)
-            self._places.ready[:] = False
+            for place in self._shelves.places.tolist():
+                self._shelves.forget_stream(place)
+            self._shelves.at.ready[:] = False
         elif self._midway:  # bursts may not have been fitted
-            for shelf in self._shelves:
-                if shelf is not None:
-                    rows = shelf.blocks[: shelf.used]
-                    waits: Bools = rows[:, layout.WAITS] != 0
-                    rows[waits, layout.IN_BURST] = rows[waits, layout.PHASE] = 0
+            self._shelves.forget_bursts()
         self._midway = False
 
 
@@ -769,8 +544,8 @@ class _Tick:
 
     def __init__(
         self,
-        runs: list[_Run],
-        bursts: list[_Run],
+        runs: list[RowRun],
+        bursts: list[RowRun],
         end_s: float,
         threads: int,
         packets: Any,
@@ -785,24 +560,24 @@ class _Tick:
         self._packets, self._out = packets, out
         self._stride = packets.strides[0]
         self._integer = packets.dtype == INT16
-        self._waiting: list[_Run] = []
-        self._asking: list[_Run] = []
+        self._waiting: list[RowRun] = []
+        self._asking: list[RowRun] = []
 
-    def asking(self) -> list[_Run]:
+    def asking(self) -> list[RowRun]:
         """Return streams whose networks' answers are due; :meth:`work` then goes on with them."""
         self._waiting, self._asking = self._asking, []
         return list(self._waiting)
 
     def work(self) -> None:
         """Push run after run, and serve stream after stream, until there is none left."""
-        for run in _taken_from(self._runs):
+        for run in shelves.taken_from(self._runs):
             self._step(PUSH, run)
             waiting = np.flatnonzero(run.rows[:, layout.FLAGS] & self._format.served)
             for k in waiting.tolist():
                 self._waiting += run.part(k, k + 1)
-        for one in _taken_from(self._waiting):
+        for one in shelves.taken_from(self._waiting):
             self._serve(one)
-        for one in _taken_from(self._bursts):
+        for one in shelves.taken_from(self._bursts):
             began_s, of = perf_counter(), self._format
             hurried = began_s + of.burst_s + len(self._bursts) * self._hurried_s > self._end_s
             if hurried:
@@ -814,67 +589,17 @@ class _Tick:
             took_s = of.costs.lost_ms / 1000.0 if hurried else perf_counter() - began_s
             of.burst_s += (took_s - of.burst_s) / _COST_MEMORY
 
-    def _serve(self, one: _Run) -> None:
+    def _serve(self, one: RowRun) -> None:
         """Have the networks of a stream fill what it lacks."""
         if not self._format.serve(one.rows[0], partial(self._step, GO_ON, one)):
             self._asking.append(one)
 
-    def _step(self, action: int, run: _Run) -> None:
+    def _step(self, action: int, run: RowRun) -> None:
         """Have rows take in their packets, which lie as if the shelf's first row had one, too."""
         shift = (run.at - run.first) * self._stride
         given, out = self._packets.ctypes.data + shift, self._out.ctypes.data + shift
         around = self._stride, self._integer, run.missing, run.missing.size // 2
         _step(run.shelf.blocks, action, given, *around, out, run.first, run.stop)
-
-
-def _told(runs: list[_Run], there: Bools) -> Bools:
-    """Tell streams whether packets arrived; return whose packet that is due lacks something."""
-    lacks = ~there
-    for run in runs:
-        rows, at, waits = run.rows, run.packets, run.shelf.format.config.lookahead > 0
-        rows[:, layout.TAKES] = sound = there[at]
-        if waits:
-            lacks[at] = rows[:, layout.FLAGS] & NEXT_LOST != 0
-            sound = ~lacks[at]
-        rows[sound, layout.DEPTH] = 0
-        if run.missing.size and not waits:
-            lacks[at] = True
-    return lacks
-
-
-def _apart(runs: list[_Run], begins: Bools) -> tuple[list[_Run], list[_Run]]:
-    """Return runs without the rows whose bursts begin, and each of those, a run of its own."""
-    others: list[_Run] = []
-    bursts: list[_Run] = []
-    for run in runs:
-        first = 0
-        for k in np.flatnonzero(begins[run.packets]).tolist():
-            others += run.part(first, k)
-            bursts += run.part(k, k + 1)
-            first = k + 1
-        others += run.part(first, run.stop - run.first)
-    return others, bursts
-
-
-def _parted(runs: list[_Run], there: Bools, missing: Mapping[int, Parts]) -> list[_Run]:
-    """Return runs, with each row of which parts are missing in one of its own."""
-    partial = np.zeros(there.size, bool)
-    partial[[at for at, parts in missing.items() if parts and there[at]]] = True
-    if not partial.any():
-        return runs
-    others, alone = _apart(runs, partial)
-    return others + [
-        replace(run, missing=np.array(missing[run.at], np.int64).ravel()) for run in alone
-    ]
-
-
-def _taken_from(waiting: list[_T]) -> Iterator[_T]:
-    """Yield what is taken from a list, which other threads take from, too."""
-    while True:
-        try:
-            yield waiting.pop()
-        except IndexError:
-            return
 
 
 def _integer(value: int) -> int:

@@ -34,10 +34,9 @@ from plc_kernels.stream.layout import (
     TAKES,
     reach_of,
 )
-from plc_kernels.stream.many import step_many
 from plc_kernels.stream.network import SUBMIT, WAIT, WORK, fill_part
 from plc_kernels.stream.preparation import BETWEEN, look, prepare
-from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH
+from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH, step_many
 
 _RECEIVED, _LOST, _NOISES = 40, 5, 8
 """Packets that are pushed to measure; so many differ, as copies would be found to be dropouts."""

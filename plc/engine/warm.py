@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numba import types
+from numba.core import event
 
 from plc import notice
 from plc.compiled import can_compile_beside, compile_beside, lies_compiled
@@ -35,7 +36,6 @@ from plc_kernels.prebuilt import recording
 from plc_kernels.stream import (
     dropouts,
     layout,
-    many,
     network,
     preparation,
     start,
@@ -55,7 +55,7 @@ AUDIO_PATH: tuple[Any, ...] = (
     layout.lay_out,
     layout.reach_of,
     level.largest,
-    many.step_many,
+    step.step_many,
     network.choose_networks,
     network.cost_of,
     network.fill_part,
@@ -83,13 +83,16 @@ _LONGEST_WAIT_S = 180.0
 _POLL_S = 0.02
 # From a warm cache it takes less, where the processor has time.
 _SLOW_S = 2.5
-_PROGRESS_S = 10.0
+_PROGRESS_S = 5.0
 _WAITING = "waiting for another process of yours that compiles the kernels, for a minute at most"
 _COMPILING = (
     "compiling the kernels, once on this machine: half a minute to a minute; "
     "plc doctor --warm does it beforehand"
 )
-_PROGRESS = "compiling the kernels: {} of {} are there, after {:.0f} s of processor time"
+_PROGRESS = "compiling the kernels: {:.0f} % done, some {:.0f} s left"
+# The first functions that are compiled tell how fast this machine is: their share of the whole
+# time, measured with a process beside and without.
+_FUNCTIONS, _SHARE_BESIDE, _SHARE_ALONE = 100, 0.19, 0.12
 _LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
 
 _lock = threading.RLock()
@@ -120,34 +123,51 @@ def _warm_up(kernels: tuple[Any, ...], run: Callable[[], None]) -> None:
     with _lock:
         if kernels in _warm:
             return
-        for why in refused:
-            notice.tell(why)
+        for reason in refused:
+            notice.tell(reason)
         is_cold = compiled(kernels) < len(kernels)
         level = logging.WARNING if is_cold else logging.INFO
-        with notice.if_slow(_Why(kernels), _SLOW_S, _PROGRESS_S, level), _one_process_at_a_time():
+        why = _Why(kernels)
+        slow = notice.if_slow(why, _SLOW_S, _PROGRESS_S, level)
+        with event.install_listener("numba:compile", why), slow, _one_process_at_a_time():
             run()
         for kernel in kernels:
             kernel.disable_compile()
         _warm.append(kernels)
 
 
-class _Why:
-    """Reason why a start is slow; from the second time on, how far it is."""
+class _Why(event.Listener):
+    """Reason why a start is slow, and how far it is, by the functions that numba has compiled."""
 
     def __init__(self, kernels: tuple[Any, ...]) -> None:
         self._kernels = kernels
-        self._told = ""
+        self._share = _SHARE_BESIDE if _is_worth_a_process() else _SHARE_ALONE
+        self._functions = 0
+        self._began_s = self._whole_s = 0.0
+        self._told = False
+
+    def on_start(self, event: event.Event) -> None:
+        """Note when the first function began."""
+        self._began_s = self._began_s or time.monotonic()
+
+    def on_end(self, event: event.Event) -> None:
+        """Count a function."""
+        self._functions += 1
+        if self._functions <= _FUNCTIONS:
+            share = self._share * self._functions / _FUNCTIONS
+            self._whole_s = (time.monotonic() - self._began_s) / share
 
     def __call__(self) -> str:
         """Return it in words."""
-        count = compiled(self._kernels)
-        line = _LOADING if count == len(self._kernels) else _COMPILING
         if _waiting:
-            line = _WAITING
-        elif line == self._told == _COMPILING:
-            return _PROGRESS.format(count, len(self._kernels), time.process_time())
-        self._told = line
-        return line
+            return _WAITING
+        if compiled(self._kernels) == len(self._kernels):
+            return _LOADING
+        if not self._told or not self._whole_s:
+            self._told = True
+            return _COMPILING
+        gone_s = min(time.monotonic() - self._began_s, 0.99 * self._whole_s)
+        return _PROGRESS.format(100.0 * gone_s / self._whole_s, self._whole_s - gone_s)
 
 
 def compiled(kernels: tuple[Any, ...] = AUDIO_PATH) -> int:
@@ -242,7 +262,7 @@ def _run_step() -> None:
     rung = Rung(4.0, 16.0)
     memory = StreamMemory(config, StepPrediction(Ladders(8000, 1, 64, rungs=(rung, rung))))
     block, inbox, missing = memory.block, memory.inbox, memory.missing
-    many.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
+    step.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
     layout.reach_of(8000, 64, 0)
     times.note_time(block)
     start.forget_stream(block)

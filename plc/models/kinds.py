@@ -63,10 +63,6 @@ files: fills from both sides; the context encoder of Marafioti et al. 2019; lost
 spectrogram; a stroke of speech in one; a generator of long gaps. For none: a generator of notes."""
 
 
-FORMER: Mapping[str, str] = {"lookahead": "inpaint", "paper": "context_encoder"}
-"""Former name to the name of a kind: manifests of format 1 that have one are still read."""
-
-
 def opener(place: str) -> Callable[..., Any]:
     """Return the function named by ``"module:name"`` of a :class:`Kind`."""
     found: Callable[..., Any] = resolve_name(place)

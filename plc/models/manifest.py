@@ -19,7 +19,7 @@ from msgspec import Meta
 from plc.errors import ModelError
 from plc.jsonable import to_json
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from plc.models.kinds import FORMER, KINDS
+from plc.models.kinds import KINDS
 
 FORMAT = 1
 """Version of the manifest's fields and of the graph's inputs and outputs."""
@@ -185,11 +185,8 @@ class Manifest:
             )
         known = {each.name for each in fields(cls)} - {"path"}
         _check_names(label, set(values), known)
-        ready = {**values, "path": path}
-        if isinstance(values["kind"], str):
-            ready["kind"] = FORMER.get(values["kind"], values["kind"])
         try:
-            return msgspec.convert(ready, cls)
+            return msgspec.convert({**values, "path": path}, cls)
         except msgspec.ValidationError as error:
             if isinstance(error.__cause__, ModelError):  # of __post_init__
                 raise error.__cause__ from None

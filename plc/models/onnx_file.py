@@ -101,9 +101,9 @@ _REFUSED = {
 """Contents of refused fields that files are known to hold."""
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
-_FLOAT, _INT8, _HALF = 1, 3, 10
+_FLOAT, _INT8, _INT64, _HALF = 1, 3, 7, 10
 # TensorProto.DataType, of what weights are stored as: little-endian in ``raw_data``.
-_DTYPES = {_FLOAT: "<f4", _INT8: "<i1", 6: "<i4", 7: "<i8", 9: "?", _HALF: "<f2"}
+_DTYPES = {_FLOAT: "<f4", _INT8: "<i1", 6: "<i4", _INT64: "<i8", 9: "?", _HALF: "<f2"}
 # In bytes: larger tensors are weights, smaller ones say how the graph computes.
 _LARGEST_CONSTANT, _LARGEST_REAL = 128, 16
 MAX_NODES = 20_000
@@ -433,13 +433,19 @@ class _Reader(_Walk):
             if {*inputs} <= weights and (rest[0] == b"Mul" or {*inputs} <= stored):
                 weights = weights - {*inputs} | {*outputs}
                 continue
-            for name in inputs:  # what is no weight is known by its place, or by its value
-                if name not in known and name not in weights:
-                    each = self.tensors.get(name, StoredTensor())
-                    told = name if each.raw is None else f"{each.shape} {bytes(each.raw).hex()}"
-                    known[name] = "size" if b"Concat" in rest and each.raw else told
+            told = [known.get(name, name) for name in inputs]
+            for k, name in enumerate(inputs):  # what is no weight is known by its place or value
+                each = self.tensors.get(name, StoredTensor())
+                if name in weights or each.raw is None:
+                    continue
+                value: object = bytes(each.raw).hex()
+                # Sizes follow from the weights and the ports, but for 1 and those left open.
+                if (rest[0], k) in ((b"Reshape", 1), (b"Slice", 2)) or rest[0] == b"Concat":
+                    numbers = each.array() if each.element_type == _INT64 else None
+                    value = value if numbers is None else np.minimum(numbers, 2).tolist()
+                told[k] = f"{each.shape} {value}"
             known |= {name: len(known) + k for k, name in enumerate(outputs)}
-            digest.update(repr((rest, [known.get(name, name) for name in inputs])).encode())
+            digest.update(repr((rest, told)).encode())
         digest.update(repr(([known.get(p.name) for p in found.outputs], sorted(weights))).encode())
         return digest.hexdigest()
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from plc.errors import ModelError
 from plc.models.manifest import Manifest
 from plc.predict.contour_model import contour_model
-from plc.runtime.native import planned
+from plc.runtime.known import planned
 from plc_kernels.network import hybrid_plan
 from plc_kernels.network import plan as frames_plan
 from plc_kernels.stream.model import MUSIC, SPEECH, SPEECH_BRIDGES, flat_model

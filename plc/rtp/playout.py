@@ -125,6 +125,62 @@ class _PauseNoise:
         return True
 
 
+class _Line:
+    """What is ready to be played, a little faster or slower than it came.
+
+    Below the channels is a row of marks: 1 where a sample was lost.
+
+    Attributes
+    ----------
+    played : float32, shape (channels + 1, block)
+        The last block.
+    """
+
+    __slots__ = ("_at", "_filled", "_rows", "played")
+
+    def __init__(self, channels: int, block: int) -> None:
+        self._rows = np.zeros((channels + 1, CENTRE + 4 * block + 2 * TAPS), np.float32)
+        self._at = float(CENTRE)
+        self._filled = CENTRE
+        self.played = np.zeros((channels + 1, block), np.float32)
+        # The first call in a process loads or compiles it; it is not to come in midstream.
+        resample(float(CENTRE), 1.0, _TABLE, self._rows, self.played)
+
+    @property
+    def waiting(self) -> float:
+        """Samples that wait."""
+        return self._filled - self._at
+
+    def add(self, samples: int) -> NDArray[np.float32]:
+        """Append so much silence; return it, to be written to: shape (channels + 1, samples)."""
+        added = self._rows[:, self._filled : self._filled + samples]
+        added.fill(0.0)
+        self._filled += samples
+        return added
+
+    def _is_copied(self, step: float) -> bool:
+        return step == 1.0 and self._at.is_integer()
+
+    def lacks(self, step: float) -> bool:
+        """Return whether there is too little for a block at a speed."""
+        last = math.floor(self._at + (self.played.shape[1] - 1) * step)
+        return self._filled < last + 1 + (0 if self._is_copied(step) else TAPS // 2)
+
+    def play(self, step: float) -> NDArray[np.float32]:
+        """Play a block at a speed, and forget what the resampler no longer needs."""
+        if self._is_copied(step):
+            begin, samples = int(self._at), self.played.shape[1]
+            self.played[:] = self._rows[:, begin : begin + samples]
+            self._at += samples
+        else:
+            self._at = resample(self._at, step, _TABLE, self._rows, self.played)
+        stale = math.floor(self._at) - CENTRE
+        self._rows[:, : self._filled - stale] = self._rows[:, stale : self._filled]
+        self._filled -= stale
+        self._at -= stale
+        return self.played
+
+
 def _power_of(samples: NDArray[np.float32]) -> float:
     return float(np.vdot(samples, samples)) / samples.size
 
@@ -197,14 +253,8 @@ class Playout:
         self._drift = DriftControl()
         self._tick_s = block / codec.sample_rate
         self._noise = _PauseNoise(self._tick_s)
-        # Below the channels a row that is 1 where a sample was lost, played as they are.
-        self._line = np.zeros((codec.channels + 1, CENTRE + 4 * block + 2 * TAPS), np.float32)
-        self._at = float(CENTRE)
+        self._line = _Line(codec.channels, block)
         self._drained_samples = 0
-        self._filled = CENTRE
-        self._played = np.zeros((codec.channels + 1, block), np.float32)
-        # The first call in a process loads or compiles it; it is not to come in midstream.
-        resample(float(CENTRE), 1.0, _TABLE, self._line, self._played)
 
     __reduce_ex__ = not_copied("make another of the same config, which begins anew")
 
@@ -228,7 +278,7 @@ class Playout:
 
         Pauses of the sender, as far as they are known to be such, are not among them.
         """
-        lost: NDArray[np.bool_] = self._played[-1] > 0.5
+        lost: NDArray[np.bool_] = self._line.played[-1] > 0.5
         return lost
 
     @property
@@ -241,7 +291,7 @@ class Playout:
         """True if everything received was played, or a drain took too long."""
         if not self.buffer.begun:
             return True
-        waiting = self._filled - self._at + self._concealer.delay
+        waiting = self._line.waiting + self._concealer.delay
         played_out = self.buffer.buffered_samples == 0 and self._drained_samples >= waiting
         limit_s = 2.0 * self.buffer.config.delay.max_delay_ms / 1000.0
         return played_out or self._drained_samples > limit_s * self.codec.sample_rate
@@ -370,23 +420,13 @@ class Playout:
         if self.buffer.buffered_samples == 0:
             self._drained_samples += self.block
         step = 1.0 + self._drift.stretch
-        whole = step == 1.0 and self._at.is_integer()
-        last = self._at + (self.block - 1) * step
-        needed = math.floor(last) + 1 + (0 if whole else TAPS // 2)
-        while self._filled < needed:
+        while self._line.lacks(step):
             self._pull(now_s)
         # Only now: what is pulled may lead over a jump, and the delay before it is never played.
         if self.buffer.begun:
             self._control(now_s)
             self._count(step)
-        if whole:
-            begin = int(self._at)
-            self._played[:] = self._line[:, begin : begin + self.block]
-            self._at += self.block
-        else:
-            self._at = resample(self._at, step, _TABLE, self._line, self._played)
-        self._forget_played()
-        return self._played[:-1]
+        return self._line.play(step)[:-1]
 
     def leave_out(self, blocks: int) -> None:
         """Go on behind that many blocks, for which there is no time."""
@@ -397,7 +437,7 @@ class Playout:
         """Measure the delay, and set the speed that corrects it."""
         delays = self.buffer.delays
         rate = self.codec.sample_rate
-        waiting_s = self.buffer.delay_s(now_s) + (self._filled - self._at) / rate
+        waiting_s = self.buffer.delay_s(now_s) + self._line.waiting / rate
         self.delay_s = waiting_s + self._concealer.delay / rate
         # Between two ticks a block is pulled up to one block before it is played.
         excess_s = waiting_s - delays.target_s - self._tick_s
@@ -419,12 +459,9 @@ class Playout:
         turn = self.buffer.pull(now_s)
         if turn is not Turn.WAIT and not begun:
             self._lead_in(now_s)
-        line = self._line[:, self._filled : self._filled + self.block]
-        block, marks = line[:-1], line[-1]
-        marks.fill(0.0)
-        self._filled += self.block
+        added = self._line.add(self.block)
+        block, marks = added[:-1], added[-1]
         if turn is Turn.WAIT:
-            block.fill(0.0)
             return
         self._decode()
         if self._lost_samples() > lost_before:
@@ -464,9 +501,7 @@ class Playout:
         """
         missing_s = self.buffer.delays.target_s - self.buffer.delay_s(now_s)
         silence = round(missing_s * self.codec.sample_rate)
-        silence = min(max(silence, 0), self.block)
-        self._line[:, self._filled : self._filled + silence] = 0.0
-        self._filled += silence
+        self._line.add(min(max(silence, 0), self.block))
 
     def _decode(self) -> None:
         """Decode the pulled parts into the inbox, and note the gaps."""
@@ -526,10 +561,3 @@ class Playout:
         if missing and begin - missing[-1][1] < self._least:
             begin = missing.pop()[0]
         missing.append((begin, stop))
-
-    def _forget_played(self) -> None:
-        """Drop played samples that the resampler no longer needs."""
-        stale = math.floor(self._at) - CENTRE
-        self._line[:, : self._filled - stale] = self._line[:, stale : self._filled]
-        self._filled -= stale
-        self._at -= stale

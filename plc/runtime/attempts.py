@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from plc.errors import ModelError, in_a_line
 from plc.models.manifest import Manifest
-from plc.runtime import forks
+from plc.runtime import threads
 from plc.runtime.bound import BoundSession
 from plc.runtime.engine_cache import EngineCache
 
@@ -39,7 +39,7 @@ _gpu_since: int | None = None
 def note_gpu() -> None:
     """Remember that this process is about to use a GPU."""
     global _gpu_since
-    _gpu_since = forks.generation if _gpu_since is None else _gpu_since
+    _gpu_since = threads.generation if _gpu_since is None else _gpu_since
 
 
 def open_first(
@@ -54,7 +54,7 @@ def open_first(
     """
     refused: dict[str, str] = {}
     for name in names:
-        if name != "cpu" and _gpu_since not in (None, forks.generation):
+        if name != "cpu" and _gpu_since not in (None, threads.generation):
             refused[name] = "this process is a fork of one that uses the GPU; CUDA forbids it"
             continue
         try:

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 
 from plc.errors import ModelError
-from plc.runtime import forks
+from plc.runtime import threads
 from plc.runtime.providers import Signature
 from plc.runtime.shared import OpenSession
 
@@ -56,7 +56,7 @@ class BoundSession:
         self.inputs = [np.zeros(shape, np.float32) for _, shape in signature.inputs]
         self.output = np.zeros(signature.output[1], np.float32)
         self._reopen = reopen
-        self._generation = forks.generation
+        self._generation = threads.generation
         self._options = ort.RunOptions()
         value = ort.OrtValue
         if on_gpu:
@@ -83,7 +83,7 @@ class BoundSession:
         In the child of a fork the first run opens the network again: a thread that stayed with the
         parent may have been inside its session.
         """
-        if self._generation != forks.generation:
+        if self._generation != threads.generation:
             self._begin_child()
         self._options.terminate = False
         if self.on_gpu:
@@ -99,7 +99,7 @@ class BoundSession:
             raise ModelError("this process is a fork of the one that opened it; CUDA forbids that")
         self.opened = self._reopen()
         self._bind()
-        self._generation = forks.generation
+        self._generation = threads.generation
 
     def cancel(self) -> None:
         """Terminate a run in another thread; that run raises an exception."""

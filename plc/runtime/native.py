@@ -1,9 +1,7 @@
 """Networks of streams without ONNX Runtime: their graphs as kernels.
 
 The ONNX file stays the model's only file: its weights are read from it, in 25 ms, and put into the
-order of :mod:`plc_kernels.network`. All streams of a process share them. A graph is run so only if
-it is one that the kernels were compared with, to the last node; what other graphs compute is ONNX
-Runtime's to know.
+order of :mod:`plc_kernels.network` (:mod:`plc.runtime.known`). All streams of a process share them.
 
 Weights become int8 (:mod:`plc_kernels.network.product`). A run takes 0.25 to 0.5 ms on one thread
 (a bridge 1.5 ms), always the same work.
@@ -13,9 +11,10 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,109 +22,27 @@ from numba import types
 from numpy.typing import NDArray
 
 from plc import notice
+from plc.errors import ConfigError
+from plc.models.catalogue import find
+from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
-from plc.models.onnx_file import Graph, GraphSummary, read_graph
+from plc.models.onnx_file import GraphSummary
 from plc.runtime.bound import SessionReport
-from plc.runtime.providers import Signature
-from plc.runtime.session import check_graph
+from plc.runtime.known import KNOWN, read_known
+from plc.runtime.network import GapNetwork, NetworkShape, network_signature
+from plc.runtime.providers import Signature, gpu_installed
+from plc.runtime.session import check_graph, open_session
 from plc.runtime.shared import SharedSessions
-from plc.runtime.weights import check_weights, read_weights
-from plc_kernels.network import hybrid_plan
-from plc_kernels.network import plan as frames_plan
+from plc.runtime.weights import check_weights
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.hybrid import run_hybrid
-from plc_kernels.network.hybrid_plan import HybridSizes, plan_hybrid
-from plc_kernels.network.plan import FramesSizes, Tensors, UnfitError, plan_frames
+from plc_kernels.network.plan import UnfitError
 
 NATIVE = "native"
 """What reports call the kernels, as they call a provider by its name."""
 
 KERNELS: tuple[Any, ...] = (run_frames, run_hybrid)
 """The kernels that networks call."""
-
-
-Planned = tuple[NDArray[np.int64], NDArray[np.float32]]
-"""A plan and its weights."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """A graph that kernels compute."""
-
-    kind: str
-    context_frames: int
-    context_frames_after: int = 0
-    kernel: Any
-    plan: Callable[[Tensors, int, int, int], Planned]
-    """Takes tensors by name, drafts, bins and frames."""
-    work: int
-    """Word of the plan that says how much memory a run takes."""
-
-
-def _frames(context_frames: int, **sizes: Any) -> _Known:
-    """Return a causal graph of sizes as :class:`FramesSizes` has them."""
-
-    def plan(tensors: Tensors, drafts: int, bins: int, frames: int) -> Planned:
-        given = FramesSizes(
-            drafts=drafts, bins=bins, frames=frames, context_frames=context_frames, **sizes
-        )
-        return plan_frames(tensors, given)
-
-    return _Known(
-        kind="causal",
-        context_frames=context_frames,
-        kernel=run_frames,
-        plan=plan,
-        work=frames_plan.WORK,
-    )
-
-
-def _hybrid(context_frames: int, context_frames_after: int, names: dict[str, str]) -> _Known:
-    """Return a bridging graph; ``names`` are those that it has for some tensors."""
-
-    def plan(tensors: Tensors, drafts: int, bins: int, frames: int) -> Planned:
-        named = {ours: tensors[theirs] for ours, theirs in names.items() if theirs in tensors}
-        for ramp in {"places", "times"} & set(named):
-            named[ramp] = named[ramp].ravel()
-        sizes = HybridSizes(
-            drafts=drafts,
-            bins=bins,
-            frames=frames,
-            context_frames=context_frames,
-            context_frames_after=context_frames_after,
-        )
-        return plan_hybrid({**tensors, **named}, sizes)
-
-    return _Known(
-        kind="bridge",
-        context_frames=context_frames,
-        context_frames_after=context_frames_after,
-        kernel=run_hybrid,
-        plan=plan,
-        work=hybrid_plan.WORK,
-    )
-
-
-# By the fingerprint of the graph. A new one is entered with tests/plc/runtime/test_native.py, which
-# compares the kernels with ONNX Runtime.
-_KNOWN: dict[str, _Known] = {
-    "db105ee64acf76899021a66ed27f9fcc91c62773cfbd384fdd5af20b76a80f20": _frames(  # speech
-        context_frames=16, early_frames=6, draft_share=0.25
-    ),
-    "c4161d6b17ec2bfa0e3484288c0f0a28db32a15a29dc6acff5c5545359baa273": _frames(
-        context_frames=16,
-        top_bin=False,
-        draft_share=0.25,  # speech-narrowband
-    ),
-    "910e0fc7de64267c9f1c2b7e52e19c137d49fde06851f689d9fbf6233c7dca72": _frames(  # music
-        context_frames=12, bands=4
-    ),
-    "eb5e5fce7684050ad64613ec8249317ec005742b7c4dfaea52aecd335d131c21": _hybrid(  # speech-bridge
-        context_frames=16,
-        context_frames_after=1,
-        names={"spread.weight": "val_527", "places": "view", "times": "view_1"},
-    ),
-}
 
 _SLOW_S = 1.0
 _COMPILING = "compiling the networks' kernels, once on this machine: some 10 s"
@@ -222,7 +139,7 @@ def open_native(manifest: Manifest, signature: Signature) -> NativeSession | Non
     ModelError
         If the files are not sound.
     """
-    if manifest.kind not in {each.kind for each in _KNOWN.values()}:
+    if manifest.kind not in {each.kind for each in KNOWN.values()}:
         return None
     begin_s = time.perf_counter()
     bins, frames = signature.inputs[0][1][3:]
@@ -244,38 +161,9 @@ def open_native(manifest: Manifest, signature: Signature) -> NativeSession | Non
     return session
 
 
-def planned(manifest: Manifest, sample_rate: int) -> Planned | None:
-    """Return the plan and the weights of a model; None if its graph is not known.
-
-    Parameters
-    ----------
-    manifest : Manifest
-        Read from a file; the weights lie beside it.
-    sample_rate : int
-        In Hz.
-
-    Raises
-    ------
-    ModelError
-        If the files are not sound.
-    """
-    graph, known = _read_graph(manifest)
-    if known is None:
-        return None
-    sizes = len(manifest.drafts), manifest.bins(sample_rate), manifest.frames(sample_rate)
-    return known.plan(graph.weights(), *sizes)
-
-
-def _read_graph(manifest: Manifest) -> tuple[Graph, _Known | None]:
-    """Read a network; return also what is known of its graph."""
-    graph = read_graph(read_weights(manifest), str(manifest.onnx_path))
-    known = _KNOWN.get(graph.fingerprint)
-    return graph, known if known is not None and _is_of(manifest, known) else None
-
-
 def _read(manifest: Manifest, bins: int, frames: int) -> _Model:
     """Read a network; it has no kernel where the graph is not known."""
-    graph, known = _read_graph(manifest)
+    graph, known = read_known(manifest)
     if known is not None:
         with contextlib.suppress(UnfitError):  # ONNX Runtime will say why
             sizes = len(manifest.drafts), bins, frames
@@ -286,10 +174,46 @@ def _read(manifest: Manifest, bins: int, frames: int) -> _Model:
     return _Model(None, *nothing, 0, bins, graph.summary, manifest.bytes)
 
 
-def _is_of(manifest: Manifest, known: _Known) -> bool:
-    """Tell whether a manifest is of a known graph, as far as the graph does not tell."""
-    contexts = known.context_frames, known.context_frames_after
-    return manifest.kind == known.kind and contexts == (
-        manifest.context_frames,
-        manifest.context_frames_after,
-    )
+def open_network(
+    model: str | Path | Manifest,
+    shape: NetworkShape,
+    *,
+    providers: str | Sequence[str] = "auto",
+) -> GapNetwork:
+    """Return a network that is verified, bound and warm.
+
+    Parameters
+    ----------
+    model : str, Path or Manifest
+        Name of one in the package, path of a manifest (or of the ONNX file beside it), or the
+        manifest itself.
+    shape : NetworkShape
+        Of every inference.
+    providers
+        ``"auto"``: a GPU that works, else the kernels of :mod:`plc.runtime.native` where they know
+        the graph, else ONNX Runtime on the CPU. All else as for :func:`open_session`.
+
+    Raises
+    ------
+    MissingExtraError, ModelError, ConfigError
+        As for :func:`open_session`.
+    """
+    manifest = model if isinstance(model, Manifest) else find(model)
+    if KINDS[manifest.kind].own_ports:
+        raise ConfigError(
+            f"{manifest.name} is of kind {manifest.kind}, which has other inputs: plc inpaint "
+            "opens it, and of kind context_encoder Concealer(model=...) with lookahead"
+        )
+    signature = network_signature(manifest, shape)
+    open_it = partial(open_session, manifest, signature, providers=providers)
+    if providers != "auto":
+        return GapNetwork(manifest, open_it())
+    first = open_it() if gpu_installed() else None
+    if first is not None and first.on_gpu:
+        return GapNetwork(manifest, first)
+    native = open_native(manifest, signature)
+    if native is None:
+        return GapNetwork(manifest, first or open_it())
+    if first is not None:
+        native.report.refused = first.report.refused
+    return GapNetwork(manifest, native)

@@ -1,27 +1,19 @@
 """The network as a function of arrays: STFTs of drafts in, STFT of the fill out.
 
-:func:`open_network` takes a model by name or by its manifest, and the shape of an inference.
 :meth:`GapNetwork.run` copies in, runs, looks for NaN and copies out. It allocates nothing; it
 counts failures and raises none.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError, in_a_line
-from plc.models.catalogue import find
-from plc.models.kinds import KINDS
 from plc.models.manifest import Manifest
 from plc.runtime.bound import SessionReport
-from plc.runtime.native import open_native
-from plc.runtime.providers import Signature, gpu_installed
-from plc.runtime.session import open_session
+from plc.runtime.providers import Signature
 
 
 class Session(Protocol):
@@ -164,48 +156,3 @@ class GapNetwork:
     def cancel(self) -> None:
         """Cancel a run in another thread; the run counts as failed."""
         self._session.cancel()
-
-
-def open_network(
-    model: str | Path | Manifest,
-    shape: NetworkShape,
-    *,
-    providers: str | Sequence[str] = "auto",
-) -> GapNetwork:
-    """Return a network that is verified, bound and warm.
-
-    Parameters
-    ----------
-    model : str, Path or Manifest
-        Name of one in the package, path of a manifest (or of the ONNX file beside it), or the
-        manifest itself.
-    shape : NetworkShape
-        Of every inference.
-    providers
-        ``"auto"``: a GPU that works, else the kernels of :mod:`plc.runtime.native` where they know
-        the graph, else ONNX Runtime on the CPU. All else as for :func:`open_session`.
-
-    Raises
-    ------
-    MissingExtraError, ModelError, ConfigError
-        As for :func:`open_session`.
-    """
-    manifest = model if isinstance(model, Manifest) else find(model)
-    if KINDS[manifest.kind].own_ports:
-        raise ConfigError(
-            f"{manifest.name} is of kind {manifest.kind}, which has other inputs: plc inpaint "
-            "opens it, and of kind context_encoder Concealer(model=...) with lookahead"
-        )
-    signature = network_signature(manifest, shape)
-    open_it = partial(open_session, manifest, signature, providers=providers)
-    if providers != "auto":
-        return GapNetwork(manifest, open_it())
-    first = open_it() if gpu_installed() else None
-    if first is not None and first.on_gpu:
-        return GapNetwork(manifest, first)
-    native = open_native(manifest, signature)
-    if native is None:
-        return GapNetwork(manifest, first or open_it())
-    if first is not None:
-        native.report.refused = first.report.refused
-    return GapNetwork(manifest, native)

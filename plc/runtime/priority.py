@@ -1,14 +1,8 @@
 """Real-time priority of a program's threads, where the system grants it.
 
-A program asks once (:class:`Priority`); each of its threads then takes its level (:func:`take`)::
-
-    AUDIO       sends, plays, answers
-    PREPARING   prepares concealments
-    SERVING     metrics, control, recordings: brief, but audio waits for the interpreter they hold
-
-All three run before ordinary programs (``SCHED_FIFO``). Where nobody has asked, :func:`take`
-changes nothing: a library leaves its caller's threads alone. What these threads start is ordinary
-at first (``SCHED_RESET_ON_FORK``).
+A program asks once (:class:`Priority`); each of its threads then takes its level
+(:mod:`plc.runtime.threads`), and runs before ordinary programs (``SCHED_FIFO``). What these threads
+start is ordinary at first (``SCHED_RESET_ON_FORK``).
 
 The kernel grants it by ``RLIMIT_RTPRIO`` or ``CAP_SYS_NICE``; else rtkit [1]_ is asked through
 systemd's ``busctl``. Memory is locked where the limit of it allows so for good: under a limit later
@@ -27,13 +21,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from enum import IntEnum
+from collections.abc import Callable
 from types import FrameType
 from typing import Literal, Self
 
 from plc import notice
 from plc.errors import ConfigError
+from plc.runtime import threads
+from plc.runtime.threads import Level
 
 Wish = Literal["auto", "realtime", "normal"]
 
@@ -55,14 +50,6 @@ ADVICE = (
     "sys_nice --ulimit rtprio=20 --ulimit memlock=-1; on a desktop install rtkit"
 )
 """How the system is told to grant it."""
-
-
-class Level(IntEnum):
-    """Priority of a thread under ``SCHED_FIFO``."""
-
-    SERVING = 2
-    PREPARING = 5
-    AUDIO = 10
 
 
 class Priority:
@@ -114,14 +101,13 @@ class Priority:
 
     def __enter__(self) -> Self:
         """Ask for it."""
-        global _asked
-        if self.wish == "normal" or _asked is not None:
+        if self.wish == "normal" or threads.asked is not None:
             return self
         self.refusal = self._ask()
         self.granted = not self.refusal
         if self.granted:
             self.locked = _lock_memory()
-            _asked = self
+            threads.asked = self
         elif self.wish == "realtime":
             raise ConfigError(f"no real-time priority: {self.refusal}; {ADVICE}")
         else:
@@ -195,13 +181,16 @@ class Priority:
         self._levels[thread] = level
         return self._lowered_s is not None or self._raise(thread, level)
 
-    def level_of(self, thread: int) -> Level | None:
-        """Return a thread's level, by the kernel's number."""
-        return self._levels.get(thread)
+    def leave(self) -> Level | None:
+        """Forget this thread, which ends, as its number may become another's; return its level."""
+        return self._levels.pop(threading.get_native_id(), None)
 
-    def leave(self) -> None:
-        """Forget this thread, which ends: its number may become another's."""
-        self._levels.pop(threading.get_native_id(), None)
+    def step_aside(self) -> Level | None:
+        """Make this thread ordinary; return the level it had."""
+        level = self.leave()
+        if level is not None:
+            _set_ordinary(threading.get_native_id())
+        return level
 
     def _raise(self, thread: int, level: Level) -> bool:
         """Raise a thread; forget one that has ended."""
@@ -238,10 +227,9 @@ class Priority:
 
     def __exit__(self, *_: object) -> None:
         """Make every thread ordinary again."""
-        global _asked
-        if _asked is not self:
+        if threads.asked is not self:
             return
-        _asked = None
+        threads.asked = None
         self.granted = False
         for thread in list(self._levels):
             _set_ordinary(thread)
@@ -250,38 +238,6 @@ class Priority:
         if self.locked:
             self.locked = False
             _libc().munlockall()
-
-
-_asked: Priority | None = None
-"""The program's wish, if it was granted."""
-
-
-def take(level: Level) -> bool:
-    """Give this thread a level, if the program asked; return whether it has one."""
-    asked = _asked
-    return asked is not None and asked.take(level)
-
-
-def leave() -> None:
-    """Forget this thread, which ends."""
-    if _asked is not None:
-        _asked.leave()
-
-
-@contextlib.contextmanager
-def aside() -> Iterator[None]:
-    """Be an ordinary thread during a long computation, such as opening a stream."""
-    asked, thread = _asked, threading.get_native_id()
-    level = None if asked is None else asked.level_of(thread)
-    if asked is None or level is None:
-        yield
-        return
-    asked.leave()
-    _set_ordinary(thread)
-    try:
-        yield
-    finally:
-        asked.take(level)
 
 
 def refusal_of(level: Level) -> str:

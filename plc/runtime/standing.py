@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from plc import notice
 from plc.errors import in_a_line
-from plc.runtime.priority import Level, leave, take
+from plc.runtime.threads import Level, leave, take
 
 STUCK_S = 10.0
 """A turn that takes longer hangs, unless said otherwise."""

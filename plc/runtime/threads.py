@@ -1,4 +1,14 @@
-"""Threads beside the audio's: they give way, and the process awaits them at its end."""
+"""Threads beside the audio's: they give way, and the process awaits them at its end.
+
+Where a program asked for real-time priority (:class:`plc.runtime.priority.Priority`), each of its
+threads takes its level::
+
+    AUDIO       sends, plays, answers
+    PREPARING   prepares concealments
+    SERVING     metrics, control, recordings: brief, but audio waits for the interpreter they hold
+
+Where nobody has asked, nothing changes: a library leaves its caller's threads alone.
+"""
 
 import _thread
 import atexit
@@ -7,14 +17,48 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol
-
-from plc.runtime.priority import leave
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from typing import Any, Protocol
 
 # The process waits no longer at its end, for all threads together: a run is cancelled, but opening
 # a session is not.
 EXIT_S = 5.0
+
+
+class Level(IntEnum):
+    """Priority of a thread under ``SCHED_FIFO``."""
+
+    SERVING = 2
+    PREPARING = 5
+    AUDIO = 10
+
+
+asked: Any = None
+"""The :class:`~plc.runtime.priority.Priority` of the program, if it was granted."""
+
+
+def take(level: Level) -> bool:
+    """Give this thread a level, if the program asked; return whether it has one."""
+    return asked is not None and bool(asked.take(level))
+
+
+def leave() -> None:
+    """Forget this thread, which ends."""
+    if asked is not None:
+        asked.leave()
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """Be an ordinary thread during a long computation, such as opening a stream."""
+    before = asked
+    level = None if before is None else before.step_aside()
+    try:
+        yield
+    finally:
+        if before is not None and level is not None:
+            before.take(level)
 
 
 class Living(Protocol):
@@ -27,21 +71,28 @@ class Living(Protocol):
         """Ask the thread to end."""
 
 
+generation = 0
+"""Forks between the process that imported this module and the current one.
+
+What is made here and needs a thread, or a lock that one may hold, remembers it and compares: in
+another generation it is a copy whose thread does not exist.
+"""
 running: set[Living] = set()
 """Whose threads have not ended yet."""
 exiting = threading.Event()
 """Set when the process ends: from then on no thread is started."""
 
 
-def _forget() -> None:
+def _begin_child() -> None:
     """Drop threads that stayed with the parent of a fork."""
-    global running, exiting
+    global generation, running, exiting
+    generation += 1
     running = set()
     exiting = threading.Event()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_begin_child)
 
 
 def start_thread(life: Living, serve: Callable[[], object]) -> None:

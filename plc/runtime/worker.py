@@ -44,10 +44,9 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError, ModelError, in_a_line
 from plc.predict.ladder import Pace
-from plc.runtime import forks
-from plc.runtime.priority import Level, take
+from plc.runtime import threads
 from plc.runtime.providers import Signature
-from plc.runtime.threads import give_way, note_end, start_thread
+from plc.runtime.threads import Level, give_way, note_end, start_thread, take
 from plc_kernels.denormals import flush_denormals
 
 ANSWER_BY = 0.85
@@ -311,7 +310,7 @@ class NetworkWorker:
         self._since_s = 0.0
         """When the worker was last given something."""
         self._closed = False
-        self._generation = forks.generation
+        self._generation = threads.generation
         self._life = _Life(open_network, signature)
         self._start()
 
@@ -344,7 +343,7 @@ class NetworkWorker:
     @property
     def _stayed(self) -> bool:
         """True if the thread belongs to the parent of a fork."""
-        return self._generation != forks.generation and not self._inline
+        return self._generation != threads.generation and not self._inline
 
     def describe(self) -> dict[str, str]:
         """Return mode and state of the network, and its last error if there is one.
@@ -522,7 +521,7 @@ class NetworkWorker:
 
     def _begin_child(self) -> None:
         """Replace a thread that stayed with the parent of a fork."""
-        self._generation = forks.generation
+        self._generation = threads.generation
         self._pending = self._owed = self._abandoned = NO_TICKET
         self._life = _Life(*self._given)
         try:

@@ -165,7 +165,7 @@ class Crowd:
     def check(self) -> None:
         """Check that all is whole, and let those leave that joined."""
         pool, before = self.pool, len(self.pool)
-        standing = pool._places.ids[pool._places.ids >= 0].tolist()
+        standing = pool._shelves.at.ids[pool._shelves.at.ids >= 0].tolist()
         assert len(standing) == before
         assert set(self.ids.tolist()) <= set(standing)
         more = sorted(set(standing) - set(self.ids.tolist()))
@@ -182,7 +182,7 @@ class Crowd:
         self.given |= set(new.tolist()) | set(more)
         pool.close(new)
         assert len(pool) == len(self.ids)
-        assert sum(shelf is not None for shelf in pool._shelves) == 1
+        assert sum(shelf is not None for shelf in pool._shelves.by_number) == 1
 
 
 POOL_CALLS: dict[str, Callable[[Crowd], object]] = {

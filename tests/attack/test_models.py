@@ -78,8 +78,8 @@ def lies(
         opened.append(_Liar(levels, checks))
         return opened[-1]
 
-    for module in (outside, inpaint_module):
-        monkeypatch.setattr(module, "open_network", open_network)
+    monkeypatch.setattr(outside, "open_outside", open_network)
+    monkeypatch.setattr(inpaint_module, "open_network", open_network)
     return opened
 
 

@@ -28,6 +28,7 @@ from plc_kernels import (
     ring,
     toeplitz,
 )
+from tests.kernels.content_state import ContentState
 
 X, Y, Z = np.ones((3, 480), np.float32)
 WORK = ar.ArWorkspace.allocate(480, 64)
@@ -37,7 +38,7 @@ STATE = noise.NoiseState.allocate(16_000, 0)
 NOISE_POWERS = STATE.levels[noise.POWERS]
 RECENT = np.zeros(STATE.spectrum.size, np.float32)
 FILLING = noise_filling.Filling.allocate(16_000)
-HEARD = content.ContentState.allocate()
+HEARD = ContentState.allocate()
 RING_HEADER = np.zeros(ring.HEADER, np.int64)
 RING_HEADER[[ring.CAPACITY, ring.CHANNELS]] = 240, 2
 PAST = np.sin(np.arange(920, dtype=np.float32) / 8.0)

@@ -18,9 +18,9 @@ from plc_kernels.content import (
     UNITS,
     WEIGHTS,
     WEIGHTS_STEP,
-    ContentState,
     follow_content,
 )
+from tests.kernels.content_state import ContentState
 
 
 def spectra(seed: int, frames: int = 80) -> NDArray[np.float32]:

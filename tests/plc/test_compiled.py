@@ -7,7 +7,7 @@ from plc import Concealer
 from plc.compiled import DirectCall
 from plc.engine import concealer
 from plc_kernels.stream.layout import STATS
-from plc_kernels.stream.many import step_many
+from plc_kernels.stream.step import step_many
 
 
 def test_a_stream_calls_its_step_without_a_look_at_types() -> None:

@@ -24,7 +24,8 @@ from plc.audio.loss import GilbertElliott
 from plc.errors import ConfigError, PlcError, in_a_line
 from plc.extras import install_command
 from plc.models.catalogue import find
-from plc.runtime.network import NetworkShape, open_network
+from plc.runtime.native import open_network
+from plc.runtime.network import NetworkShape
 from plc.runtime.providers import gpu_name, installed_providers
 from plc.runtime.session import runtime
 from plc_bench.base.pace import turns

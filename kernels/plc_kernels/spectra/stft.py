@@ -2,8 +2,7 @@
 
 Frame ``t`` holds the samples from ``(t + 1) * hop - length`` up to ``(t + 1) * hop``;
 before the signal's start and after its end there is silence. So each hop of new samples
-makes one frame, streaming and whole-signal analysis agree, and every sample lies under
-the same number of windows:
+makes one frame, and every sample lies under the same number of windows:
 
     samples      0    hop   2hop   3hop   4hop
                  |     |     |     |     |
@@ -16,8 +15,7 @@ the same number of windows:
 
 Phases refer to the first sample of a frame. With the canonical dual window
 (:func:`plc_kernels.spectra.windows.dual_window`) in synthesis the inverse is exact, for any hop
-and any ``n_fft`` not below the window's length. Frame ``t`` of a streaming synthesis
-completes the samples up to ``length - hop`` before the newest.
+and any ``n_fft`` not below the window's length.
 """
 
 from dataclasses import dataclass
@@ -35,8 +33,7 @@ from plc_kernels.spectra.windows import dual_window
 class Stft:
     """Windows, tables and scratch memory of the kernels here for one grid.
 
-    The scratch memory (``scratch``, ``frame``) serves one call at a time; ``recent``
-    and ``pending`` are the state of one stream.
+    The scratch memory (``scratch``, ``frame``) serves one call at a time.
     """
 
     window: NDArray[np.float32]
@@ -46,8 +43,6 @@ class Stft:
     twiddles: NDArray[np.float32]
     scratch: NDArray[np.float32]
     frame: NDArray[np.float32]
-    recent: NDArray[np.float32]
-    pending: NDArray[np.float32]
 
     @classmethod
     def allocate(cls, window: NDArray[np.floating], hop: int, n_fft: int | None = None) -> Self:
@@ -79,8 +74,6 @@ class Stft:
             twiddles=fft.twiddles,
             scratch=fft.scratch,
             frame=np.zeros(n_fft, np.float32),
-            recent=np.zeros(window.size, np.float32),
-            pending=np.zeros(window.size, np.float32),
         )
 
     @property
@@ -93,19 +86,9 @@ class Stft:
         """Frequencies of a spectrum, 0 Hz and half the sample rate included."""
         return self.frame.size // 2 + 1
 
-    @property
-    def delay(self) -> int:
-        """Samples by which streaming synthesis lags behind streaming analysis."""
-        return self.window.size - self.hop
-
     def frames(self, samples: int) -> int:
         """Return how many frames cover a signal of ``samples``."""
-        return -(-(samples + self.delay) // self.hop)
-
-    def reset(self) -> None:
-        """Make the stream new."""
-        self.recent[:] = 0
-        self.pending[:] = 0
+        return -(-(samples + self.window.size - self.hop) // self.hop)
 
 
 @kernel
@@ -190,73 +173,6 @@ def istft(
         start = (t + 1) * hop - dual.size
         for i in range(max(0, -start), min(dual.size, out.size - start)):
             out[start + i] += dual[i] * frame[i]
-
-
-@kernel
-def analyse(
-    x: NDArray[np.float32],
-    window: NDArray[np.float32],
-    factors: NDArray[np.int64],
-    twiddles: NDArray[np.float32],
-    scratch: NDArray[np.float32],
-    frame: NDArray[np.float32],
-    recent: NDArray[np.float32],
-    out: NDArray[np.complex64],
-) -> None:
-    """Take the next hop of a stream and give its spectrum: one row of :func:`stft`.
-
-    Parameters
-    ----------
-    x : float32, shape (hop,)
-        Newest samples.
-    window, factors, twiddles, scratch, frame, recent
-        Of an :class:`Stft`; the last three are written. ``recent`` holds the newest
-        ``length`` samples, zeros at first.
-    out : complex64, shape (bins,), written
-        Spectrum of the newest frame.
-    """
-    hop = x.size
-    keep = max(0, recent.size - hop)
-    for i in range(keep):
-        recent[i] = recent[i + hop]
-    for i in range(keep, recent.size):
-        recent[i] = x[i + hop - recent.size]
-    _spectrum(recent, 0, window, factors, twiddles, scratch, frame, out)
-
-
-@kernel
-def synthesise(
-    spectrum: NDArray[np.complex64],
-    dual: NDArray[np.float32],
-    factors: NDArray[np.int64],
-    twiddles: NDArray[np.float32],
-    scratch: NDArray[np.float32],
-    frame: NDArray[np.float32],
-    pending: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None:
-    """Take the next spectrum of a stream; write the hop it completes.
-
-    Parameters
-    ----------
-    spectrum : complex64, shape (bins,)
-        Spectrum of the newest frame.
-    dual, factors, twiddles, scratch, frame, pending
-        Of an :class:`Stft`; the last three are written. ``pending`` holds the sums that
-        later frames still add to, zeros at first.
-    out : float32, shape (hop,), written
-        Samples, ``length - hop`` behind the newest that the frame saw.
-    """
-    hop = out.size
-    irfft(spectrum, factors, twiddles, scratch, frame)
-    for i in range(dual.size):
-        pending[i] += dual[i] * frame[i]
-    for i in range(hop):
-        out[i] = pending[i]
-    for i in range(dual.size - hop):
-        pending[i] = pending[i + hop]
-    for i in range(dual.size - hop, dual.size):
-        pending[i] = 0
 
 
 @kernel

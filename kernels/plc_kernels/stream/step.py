@@ -16,7 +16,7 @@ and is called again to go on::
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import inlined, part
+from plc_kernels.compile import inlined, kernel, part
 from plc_kernels.denormals import flush_denormals, restore_denormals
 from plc_kernels.fade import burst_gain, crossfade, fade_into
 from plc_kernels.history import append
@@ -28,12 +28,14 @@ from plc_kernels.stream.layout import (
     AFTER,
     BRIDGE_ROWS,
     FILL,
+    FLAGS,
     GAIN,
     NOISE,
     PLAYING,
     QUICK_RAMP,
     RAMP,
     RING,
+    TAKES,
     array,
     reals,
 )
@@ -479,3 +481,47 @@ def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> boo
         error += difference * difference
         energy += received[i] * received[i]
     return error > _APART * energy
+
+
+@kernel
+def step_many(
+    blocks: NDArray[np.int64],
+    action: int,
+    packets: int,
+    stride: int,
+    integer: bool,
+    missing: NDArray[np.int64],
+    count: int,
+    out: int,
+    first: int,
+    stop: int,
+) -> int:
+    """Have each stream take in a packet and play one.
+
+    Parameters
+    ----------
+    blocks : int64, shape (streams, words), read and written
+        A row for each stream. The word TAKES says whether its packet arrived; FLAGS becomes what
+        :func:`step` answered.
+    action, integer, missing, count
+        As for that.
+    packets, out : int
+        Addresses of a packet for each stream, and of those to play; may be the same.
+    stride : int
+        Bytes from one packet to the next.
+    first, stop : int
+        The first stream, and the one after the last.
+
+    Returns
+    -------
+    int
+        The answer of the last stream.
+    """
+    flags = 0
+    for k in range(first, stop):
+        block = blocks[k]
+        at = k * stride
+        takes = block[TAKES] != 0
+        flags = step(block, action, packets + at, integer, takes, missing, count, out + at)
+        block[FLAGS] = flags
+    return flags

@@ -19,7 +19,7 @@ from plc.networks.spectra import GapSpectra
 from plc.predict.content import speech_probability
 from plc.predict.contour_model import contour_model
 from plc.predict.sides import continued
-from plc.runtime.network import open_network
+from plc.runtime.native import open_network
 
 CONTENTS = ("music", "speech")
 LEAST_KNOWN_MS = 30.0

@@ -17,7 +17,7 @@ from plc_kernels.spectra.pghi import (
     time_gradients,
     wrapped,
 )
-from plc_kernels.spectra.stft import Stft, analyse, istft, stft, synthesise
+from plc_kernels.spectra.stft import Stft, istft, stft
 from plc_kernels.spectra.windows import window
 from tests.kernels.test_allocation import assert_allocates_nothing
 from tests.signals import noise
@@ -50,8 +50,6 @@ CALLS: list[tuple[Callable[..., object], tuple[object, ...]]] = [
     ],
     (stft, (X, GRID.window, GRID.hop, *TABLES, SPECTRA.copy())),
     (istft, (SPECTRA, GRID.dual, GRID.hop, *TABLES, X.copy())),
-    (analyse, (X[:128], GRID.window, *TABLES, GRID.recent, SPECTRA[0].copy())),
-    (synthesise, (SPECTRA[0], GRID.dual, *TABLES, GRID.pending, X[:128].copy())),
     (push, (KEYS, ITEMS, 3, 1.0, 1)),
     (sift, (KEYS, ITEMS, 3, 0)),
     (pop, (KEYS, ITEMS, 3)),

@@ -6,11 +6,9 @@ from numpy.typing import NDArray
 
 from plc_kernels.spectra.stft import (
     Stft,
-    analyse,
     analyse_frames,
     istft,
     stft,
-    synthesise,
     synthesise_frames,
 )
 from plc_kernels.spectra.windows import WINDOWS, grid_window_samples, window
@@ -39,17 +37,6 @@ def invert(spectra: NDArray[np.complex64], samples: int, grid: Stft) -> NDArray[
     out = np.empty(samples, np.float32)
     istft(spectra, grid.dual, grid.hop, grid.factors, grid.twiddles, grid.scratch, grid.frame, out)
     return out
-
-
-def stream(x: NDArray[np.float32], grid: Stft) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-    """Return the spectra and the samples of a stream that analyses and resynthesises ``x``."""
-    tables = grid.factors, grid.twiddles, grid.scratch, grid.frame
-    spectra = np.empty((x.size // grid.hop, grid.bins), np.complex64)
-    out = np.empty((x.size // grid.hop, grid.hop), np.float32)
-    for t, hop in enumerate(x[: out.size].reshape(out.shape)):
-        analyse(hop, grid.window, *tables, grid.recent, spectra[t])
-        synthesise(spectra[t], grid.dual, *tables, grid.pending, out[t])
-    return spectra, out.ravel()
 
 
 def by_definition(x: NDArray[np.float32], grid: Stft) -> NDArray[np.complex128]:
@@ -106,32 +93,6 @@ def test_the_grid_of_each_rate_inverts_exactly(sample_rate: int) -> None:
     plan = Stft.allocate(window("hann", length), length // 4)
     x = sine(997, sample_rate, sample_rate // 4, 1.0)
     np.testing.assert_allclose(invert(transform(x, plan), x.size, plan), x, atol=EXACT, rtol=0)
-
-
-@pytest.mark.parametrize("grid", GRIDS)
-def test_a_stream_gives_the_spectra_of_the_whole_signal(grid: tuple[str, int, int, int]) -> None:
-    plan = allocate(*grid)
-    x = noise(2, 3000)
-    spectra, _ = stream(x, plan)
-    np.testing.assert_array_equal(spectra, transform(x, plan)[: len(spectra)])
-
-
-@pytest.mark.parametrize("grid", GRIDS)
-def test_a_stream_comes_out_unchanged_later_by_the_delay(grid: tuple[str, int, int, int]) -> None:
-    plan = allocate(*grid)
-    x = np.clip(noise(3, 6000, 0.5), -1, 1)
-    _, out = stream(x, plan)
-    assert not np.abs(out[: plan.delay]).max(initial=0) > EXACT
-    expected = x[: out.size - plan.delay]
-    np.testing.assert_allclose(out[plan.delay :], expected, atol=EXACT, rtol=0)
-
-
-def test_a_reset_stream_equals_a_new_one() -> None:
-    plan = allocate(*GRIDS[0])
-    first, _ = stream(noise(4), plan)
-    plan.reset()
-    again, _ = stream(noise(4), plan)
-    np.testing.assert_array_equal(first, again)
 
 
 def test_a_stationary_sine_turns_by_its_frequency_from_frame_to_frame() -> None:

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from plc_kernels.stream import entry, layout, model_file
 from plc_kernels.stream.arrays import Block
-from plc_kernels.stream.many import step_many
 from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.preparation import look, prepare
-from plc_kernels.stream.step import DRAIN, GO_ON, MORE, PUSH, WANTS_FILL
+from plc_kernels.stream.step import DRAIN, GO_ON, MORE, PUSH, WANTS_FILL, step_many
 
 LINE = 8
 """Words of 64 bytes: blocks begin at a multiple of that."""

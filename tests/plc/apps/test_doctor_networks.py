@@ -12,8 +12,8 @@ from plc.jsonable import to_json
 from plc.models.catalogue import find
 from plc.models.manifest import Manifest
 from plc.runtime.attempts import TELLS
-from plc.runtime.native import NATIVE
-from plc.runtime.network import GapNetwork, NetworkShape, open_network
+from plc.runtime.native import NATIVE, open_network
+from plc.runtime.network import GapNetwork, NetworkShape
 from tests.plc.tiny_models import write_model
 
 pytest.importorskip("onnxruntime")

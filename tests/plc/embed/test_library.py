@@ -30,16 +30,19 @@ from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.rungs import STEADY_MS
 from plc_kernels.stream import entry, layout
 from plc_kernels.targets import TARGETS, X86_64, machine, targets_of
-from tests.plc.embed.c_side import c_side
+from tests.plc.embed.c_side import (
+    EXAMPLE,
+    ROOT,
+    TOLERANCE,
+    WARNINGS,
+    c_side,
+    compiled,
+    recording,
+    run,
+)
 from tests.signals import tones
 
-ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).parent
-EXAMPLE = ROOT / "examples" / "c" / "conceal.c"
-WARNINGS = ("-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread")
-# Sums have another order; what a concealment makes of that is far below what is heard. The largest
-# difference that was measured is in docs/embedding.md.
-TOLERANCE = 1e-3
 on_x86 = pytest.mark.skipif(machine() != X86_64, reason="compares types of x86-64")
 
 
@@ -105,27 +108,6 @@ def needs(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
-
-
-def compiled(source: Path, built: Library, *flags: str, compiler: str = "gcc") -> Path:
-    """Compile a program with the library's own archive."""
-    folder = built.library.parent
-    program = folder / source.stem
-    command = [compiler, "-O2", *WARNINGS, *flags, f"-I{folder}", str(source)]
-    command += [str(folder / "libplc.a"), "-lm", "-o", str(program)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    return program
-
-
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a program in an empty environment."""
-    return subprocess.run(
-        [str(each) for each in command],
-        env={"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -208,13 +190,6 @@ NETWORKS = [
 # As REFERENCE, with the networks that the content asks for.
 AUTO = REFERENCE.replace('method="ar", ', 'prepare="never", content=content or "auto", ')
 AUTO = AUTO.replace("packet, lookahead) in", "packet, lookahead, content) in")
-
-
-def recording(name: str, rate: int) -> NDArray[np.float64]:
-    """Return 2.5 s of a recording at a rate, with no more of its spectrum than it has."""
-    signal, recorded = soundfile.read(ROOT / "plc" / "data" / f"{name}.flac")
-    some = signal[: int(2.5 * recorded)]
-    return np.repeat(some, rate // recorded) if rate >= recorded else some[:: recorded // rate]
 
 
 @on_x86

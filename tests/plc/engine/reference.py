@@ -28,6 +28,7 @@ from plc_kernels.stream import background as hears
 from plc_kernels.stream import fill_limit as bounds
 from plc_kernels.stream import layout
 from plc_kernels.stream.step import _APART
+from tests.kernels.content_state import ContentState
 
 Rows = NDArray[np.float32]
 """Shape (channels, n)."""
@@ -190,7 +191,7 @@ class Background:
     def __init__(self, channels: int, sample_rate: int, seed: int) -> None:
         self.sample_rate = sample_rate
         self.states = [noise.NoiseState.allocate(sample_rate, seed + c) for c in range(channels)]
-        self.heard = content.ContentState.allocate()
+        self.heard = ContentState.allocate()
         self.frame = np.zeros((channels, 0), np.float32)
         self.made = np.zeros((channels, 0), np.float32)
         self.noise_s = 0.0

@@ -21,9 +21,8 @@ from plc.models.catalogue import find
 from plc.models.manifest import Manifest
 from plc.networks import flat
 from plc_kernels.stream import entry, layout
-from plc_kernels.stream.many import step_many
 from plc_kernels.stream.network import fill_part
-from plc_kernels.stream.step import GO_ON, MORE, PUSH
+from plc_kernels.stream.step import GO_ON, MORE, PUSH, step_many
 from tests.examples import examples
 from tests.kernels.stream.blocks import Stream, settings_of
 from tests.kernels.stream.test_network import speech
@@ -248,7 +247,7 @@ def spoken_to(streams: int) -> ConcealerPool:
     for tick, packet in enumerate(signal):
         there[-1] = tick % 5 > 0
         group.push(ids, np.stack([packet] * streams), there)
-    for run in group._runs(group._find(ids)):
+    for run in group._shelves.runs(group._shelves.find(ids)):
         run.rows[:, 0] = range(streams)
     return group
 

@@ -17,8 +17,9 @@ from plc import Concealer, ConcealerPool
 from plc.engine import pool as pool_module
 from plc.engine import pool_format
 from plc.engine.dropouts import DropoutFinder
-from plc.engine.pool import _Run, _Tick
+from plc.engine.pool import _Tick
 from plc.engine.pool_format import Costs, Format
+from plc.engine.shelves import RowRun
 from plc.errors import CapacityError, ConfigError, PacketError
 from plc.runtime import threads
 from plc_kernels.stream.background import is_speech
@@ -155,18 +156,18 @@ def test_streams_that_join_and_leave_change_nothing_of_the_others(
 def test_memory_is_given_back_where_neighbours_have_left() -> None:
     pool = ConcealerPool()
     ids = pool.open(200, **FORMAT, model="ar")
-    assert sum(shelf is not None for shelf in pool._shelves) == 4
+    assert sum(shelf is not None for shelf in pool._shelves.by_number) == 4
     pool.close(ids[10:])
-    assert sum(shelf is not None for shelf in pool._shelves) == 1
+    assert sum(shelf is not None for shelf in pool._shelves.by_number) == 1
     more = pool.open(60, **FORMAT, model="ar")
-    assert len(pool._shelves) == 4
+    assert len(pool._shelves.by_number) == 4
     assert len(pool) == 70
     packets = np.zeros((70, PACKET, 1), np.float32)
     every = np.concatenate([ids[:10], more])
     assert pool.push(every, packets, np.ones(70, bool)).shape == packets.shape
     pool.close()
     assert len(pool) == 0
-    assert pool._shelves == [None] * 4
+    assert pool._shelves.by_number == [None] * 4
     assert pool._formats == {}
 
 
@@ -199,7 +200,7 @@ def test_a_fit_serves_again_for_a_while_in_steady_content_alone() -> None:
     served, fitted = ConcealerPool(), ConcealerPool()
     ids = served.open(1, **FORMAT)
     np.testing.assert_array_equal(fitted.open(1, **FORMAT), ids)
-    (shelf,) = fitted._shelves
+    (shelf,) = fitted._shelves.by_number
     assert shelf is not None
     shelf.blocks[:, REFIT] = 0
     for tick in range(TICKS):
@@ -469,7 +470,7 @@ def test_speech_that_lasts_is_not_listened_to_for_passages_of_music() -> None:
     for number, each in enumerate(packets):
         arrived = number < len(packets) - 3
         out = pool.push(ids, each, np.array([arrived]))[0]
-        heard.append(bool(pool._shelf(0).blocks[0, FLAGS] & PLAYED))
+        heard.append(bool(pool._shelves.of(0).blocks[0, FLAGS] & PLAYED))
         error.append(float(np.sum((out - each[0]) ** 2) / np.sum(each[0] ** 2)))
     assert all(heard[:800])
     assert not any(heard[900:1000])
@@ -492,7 +493,7 @@ def test_what_is_lost_behind_the_end_of_speech_in_one_packet_is_filled(begin: in
         if number > 400:
             (before,) = pool.snapshot(ids, key)
         pool.push(ids, each, one)
-        if number > 400 and not is_speech(pool._shelf(0).blocks[0]):
+        if number > 400 and not is_speech(pool._shelves.of(0).blocks[0]):
             break
     again = ConcealerPool()
     ids = again.restore([before], key)
@@ -580,7 +581,7 @@ def test_bursts_without_time_have_the_cheapest_prediction_in_turn(
     lost_in = [tick for tick in range(20, TICKS) if tick % 4 == 0]
     now_s, serve = 0.0, _Tick._serve
 
-    def serve_for_a_millisecond(tick: _Tick, one: _Run) -> None:
+    def serve_for_a_millisecond(tick: _Tick, one: RowRun) -> None:
         nonlocal now_s
         serve(tick, one)
         now_s += 0.001
@@ -792,7 +793,7 @@ def test_a_stream_begun_anew_searches_its_dropouts_anew() -> None:
         np.testing.assert_array_equal(again, pool.push(other, packets[tick], everything))
     assert pool.stats(one)[0].detected_dropouts == pool.stats(other)[0].detected_dropouts > 0
     pool.close(one)
-    assert len(pool._finders) == 1
+    assert len(pool._shelves.finders) == 1
 
 
 def test_server_is_a_method_of_single_streams_too() -> None:

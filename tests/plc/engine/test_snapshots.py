@@ -87,7 +87,7 @@ def test_streams_of_several_formats_come_back_in_the_order_that_is_given() -> No
             }
             ids = pool.open(2, **own, method="ar")
             pool.push(ids, noise(rate, 2 * rate // 100).reshape(2, -1, 1), np.array([True, False]))
-    ids = np.random.default_rng(0).permutation(pool._places.ids[pool._places.ids >= 0])
+    ids = np.random.default_rng(0).permutation(pool._shelves.at.ids[pool._shelves.at.ids >= 0])
     given = pool.snapshot(ids, KEY)
     assert len(set(given)) > 6
     assert other.snapshot(other.restore(given, KEY), KEY) == given

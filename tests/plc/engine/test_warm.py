@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba.core.event import Event, EventStatus
 from numba.core.types import unliteral
 
 import plc
@@ -119,13 +120,20 @@ def test_a_program_without_logging_is_warned_once_of_compiling_and_of_nothing_el
 
 
 def test_a_program_is_told_how_far_compiling_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = [0, 5, len(warm.AUDIO_PATH)]
-    monkeypatch.setattr(warm, "compiled", lambda kernels: counts.pop(0))
+    now_s = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now_s)
+    monkeypatch.setattr(warm, "compiled", lambda *_: 0)
+    monkeypatch.setattr(warm, "_is_worth_a_process", lambda: True)
     why = warm._Why(warm.AUDIO_PATH)
     assert why() == warm._COMPILING
-    monkeypatch.setattr("time.process_time", lambda: 41.6)
-    total = len(warm.AUDIO_PATH)
-    assert why() == f"compiling the kernels: 5 of {total} are there, after 42 s of processor time"
+    for number in range(200):  # the second half takes longer, as functions are of many sizes
+        why.on_start(Event("numba:compile", EventStatus.START))
+        now_s += 0.076 if number < 100 else 0.1
+        why.on_end(Event("numba:compile", EventStatus.START))
+    assert why() == "compiling the kernels: 44 % done, some 22 s left"
+    now_s = 1100.0
+    assert why() == "compiling the kernels: 99 % done, some 0 s left"
+    monkeypatch.setattr(warm, "compiled", lambda kernels: len(kernels))
     assert why() == warm._LOADING
 
 

@@ -244,8 +244,3 @@ def test_bins_and_frames_are_those_of_the_grid(sample_rate: int) -> None:
     whole = round(0.99 * gap)
     touching = [k for k in range(-50, 200) if k * hop < whole and k * hop + window > 0]
     assert manifest.frames(sample_rate) == 16 + len(touching)
-
-
-def test_a_model_of_the_kind_once_called_lookahead_is_read_as_inpaint() -> None:
-    before = {**VALID, "kind": "lookahead", "context_frames_after": 4}
-    assert Manifest.from_fields(before).kind == "inpaint"

@@ -25,10 +25,10 @@ from plc.extras import install_command
 from plc.models.catalogue import available, find
 from plc.models.manifest import Manifest
 from plc.networks import flat
-from plc.runtime import native
-from plc.runtime import network as network_module
+from plc.runtime import known, native
 from plc.runtime.bound import SessionReport
-from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
+from plc.runtime.native import open_network
+from plc.runtime.network import GapNetwork, NetworkShape, network_signature
 from plc.runtime.shared import SharedSessions
 from plc.runtime.worker import Runnable
 
@@ -114,10 +114,10 @@ def test_of_real_losses_the_kernels_make_what_onnx_runtime_makes(
     soxr = pytest.importorskip("soxr")
     apart: list[float] = []
 
-    def open_both(manifest: Manifest, shape: NetworkShape, providers: str) -> Runnable:
+    def open_both(manifest: Manifest, shape: NetworkShape, _: str) -> Runnable:
         return _Both(manifest, shape, apart)
 
-    monkeypatch.setattr(outside, "open_network", open_both)
+    monkeypatch.setattr(outside, "open_outside", open_both)
     clip = "music" if name == "music" else "speech"
     path = str(files("plc") / "data" / f"{clip}.flac")
     signal, clip_rate = soundfile.read(path, dtype="float32", always_2d=True)
@@ -198,8 +198,8 @@ class _Opened:
 def test_a_gpu_that_works_comes_before_the_kernels(
     monkeypatch: pytest.MonkeyPatch, works: str, refused: dict[str, str], used: str
 ) -> None:
-    monkeypatch.setattr(network_module, "gpu_installed", lambda: True)
-    monkeypatch.setattr(network_module, "open_session", lambda *_, **__: _Opened(works, refused))
+    monkeypatch.setattr(native, "gpu_installed", lambda: True)
+    monkeypatch.setattr(native, "open_session", lambda *_, **__: _Opened(works, refused))
     manifest = find("speech-narrowband")
     report = open_network(manifest, _shape(manifest)).report
     assert (report.provider, report.refused) == (used, refused)
@@ -208,8 +208,8 @@ def test_a_gpu_that_works_comes_before_the_kernels(
 def test_where_no_gpu_is_installed_onnx_runtime_is_not_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(network_module, "gpu_installed", lambda: False)
-    monkeypatch.setattr(network_module, "open_session", pytest.fail)
+    monkeypatch.setattr(native, "gpu_installed", lambda: False)
+    monkeypatch.setattr(native, "open_session", pytest.fail)
     manifest = find("speech-narrowband")
     assert open_network(manifest, _shape(manifest)).report.provider == "native"
 
@@ -218,7 +218,7 @@ def test_without_onnx_runtime_a_network_of_another_graph_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setattr(native, "_KNOWN", {})
+    monkeypatch.setattr(known, "KNOWN", {})
     monkeypatch.setattr(native, "_models", SharedSessions())
     monkeypatch.setattr(flat, "_shared", {})
     _copied(tmp_path)

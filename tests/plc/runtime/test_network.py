@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import Manifest
-from plc.runtime.network import GapNetwork, NetworkShape, network_signature, open_network
+from plc.runtime.native import open_network
+from plc.runtime.network import GapNetwork, NetworkShape, network_signature
 from tests.plc.tiny_models import BEFORE, onnx, write_bytes, write_model
 
 pytest.importorskip("onnxruntime")

@@ -17,7 +17,8 @@ import pytest
 from plc import Concealer
 from plc.errors import ConfigError
 from plc.runtime import priority as of
-from plc.runtime.priority import Level, Priority, aside, take
+from plc.runtime.priority import Priority
+from plc.runtime.threads import Level, aside, take
 from tests.processes import environment
 
 resource = pytest.importorskip("resource")

@@ -10,7 +10,8 @@ import pytest
 
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.runtime import session, weights
-from plc.runtime.network import NetworkShape, open_network
+from plc.runtime.native import open_network
+from plc.runtime.network import NetworkShape
 from plc.runtime.providers import (
     PROVIDERS,
     Signature,

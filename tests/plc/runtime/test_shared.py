@@ -12,7 +12,8 @@ from plc.errors import ModelError
 from plc.models.onnx_file import GraphSummary
 from plc.runtime import shared
 from plc.runtime.bound import BoundSession
-from plc.runtime.network import GapNetwork, NetworkShape, open_network
+from plc.runtime.native import open_network
+from plc.runtime.network import GapNetwork, NetworkShape
 from plc.runtime.shared import OpenSession, SharedSessions
 from tests.plc.tiny_models import write_model
 

@@ -20,7 +20,8 @@ from plc.errors import ConfigError  # noqa: E402
 from plc.models.catalogue import find  # noqa: E402
 from plc.models.manifest import Manifest  # noqa: E402
 from plc.models.onnx_file import inspect_onnx  # noqa: E402
-from plc.runtime.network import NetworkShape, open_network  # noqa: E402
+from plc.runtime.native import open_network  # noqa: E402
+from plc.runtime.network import NetworkShape  # noqa: E402
 from plc_training.networks.frames import FramesNet, FramesShape, SplitGru  # noqa: E402
 from plc_training.networks.hybrid import HybridNet, HybridShape  # noqa: E402
 from plc_training.networks.onnx_graph import (  # noqa: E402

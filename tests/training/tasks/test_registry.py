@@ -35,10 +35,10 @@ from plc_training.tasks.base import (  # noqa: E402
     TaskChoice,
     grid_fields,
 )
-from plc_training.tasks.registry import FORMER, TASKS  # noqa: E402
+from plc_training.tasks.registry import TASKS  # noqa: E402
 from plc_training.train.journal import Journal  # noqa: E402
 from plc_training.train.loop import CHECKPOINT, Event  # noqa: E402
-from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
+from plc_training.train.recipe import parse_recipe  # noqa: E402
 from tests.training.clips import write_clips  # noqa: E402
 
 RECIPE = """
@@ -206,25 +206,6 @@ def test_a_registered_task_refuses_mistakes_by_name(old: str, new: str, match: s
 
 def test_each_kind_of_models_has_the_name_of_its_task() -> None:
     assert set(KINDS) <= set(TASKS)
-    assert not set(FORMER) & set(TASKS)
-    assert set(FORMER.values()) <= set(TASKS)
-
-
-@pytest.mark.parametrize("former", ["two_sided", "damage", "magnitude", "paper_magnitude"])
-def test_a_recipe_with_a_former_name_of_a_task_is_read(former: str) -> None:
-    recipes = {"two_sided": "tiny", "damage": "restore_brief", "magnitude": "stroke_unet_voices"}
-    recipe = read_recipe(recipes.get(former, "context_encoder"))
-    text = recipe.text.replace(f'kind = "{recipe.task.kind}"', f'kind = "{former}"')
-    assert text != recipe.text
-    assert parse_recipe(text, "former", "former").task.kind == recipe.task.kind
-
-
-def test_the_former_complex_task_is_a_setting_of_the_context_encoder() -> None:
-    recipe = read_recipe("context_encoder_complex")
-    text = recipe.text.replace('kind = "context_encoder"', 'kind = "paper_complex"')
-    text = text.replace("complex = true\n", "")
-    assert "complex = " not in text
-    assert parse_recipe(text, "former", "former").settings == recipe.settings
 
 
 def test_the_page_on_training_names_every_task() -> None:

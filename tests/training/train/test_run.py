@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
@@ -18,11 +20,13 @@ onnx = pytest.importorskip("onnx")
 from filelock import FileLock  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-from plc import Concealer, inpaint  # noqa: E402
+from plc import Concealer, conceal, inpaint  # noqa: E402
 from plc.cli.app import app  # noqa: E402
+from plc.embed.library import Library  # noqa: E402
 from plc.errors import ConfigError, ModelError  # noqa: E402
 from plc.models.manifest import Manifest  # noqa: E402
-from plc.runtime.network import NetworkShape, open_network  # noqa: E402
+from plc.runtime.native import open_network  # noqa: E402
+from plc.runtime.network import NetworkShape  # noqa: E402
 from plc_bench.scores.metrics import snr_ms_db  # noqa: E402
 from plc_training import export as export_module  # noqa: E402
 from plc_training.data.segments import Segments  # noqa: E402
@@ -39,6 +43,14 @@ from plc_training.train.run import (  # noqa: E402
     run_recipe,
     stop_on_signals,
     stopped_status,
+)
+from tests.plc.embed.c_side import (  # noqa: E402
+    EXAMPLE,
+    ROOT,
+    TOLERANCE,
+    compiled,
+    recording,
+    run,
 )
 from tests.signals import noise, tones  # noqa: E402
 from tests.training.clips import write_clips, write_corrupt, write_manifest  # noqa: E402
@@ -404,6 +416,100 @@ def test_the_bridge_recipe_trains_and_a_stream_runs_what_it_exports(bench: Bench
     concealer.push(np.zeros(320, np.float32))
     assert concealer.stats.rung_samples["network:tiny-bridge"] == 320
     assert concealer.stats.network.network_done == 1
+
+
+MODEL_PROBE = ROOT / "tests" / "plc" / "embed" / "model_probe.mjs"
+SPEECH = {
+    'domains = ["music", "any"]': 'domains = ["music"]',
+    "margin = 720": "margin = 1920",
+    "horizon = 960": "horizon = 1440",
+    "context_frames = 4": "context_frames = 16\ndraft_share = 0.25",
+    "horizon_ms = 30.0": "horizon_ms = 60.0",
+    'content = "any"': 'content = "speech"',
+}
+TINY = "channels = [8, 12]\ngru = 16"
+BRIDGE = {
+    "margin = 720": "margin = 1920",
+    "context_frames = 4": "context_frames = 16\ncontext_frames_after = 1",
+}
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("recipe", "changes", "widths"),
+    [
+        ("tiny_causal", SPEECH, ("width = 16", "width = 112")),
+        ("tiny_causal", SPEECH, ("width = 16", "width = 448")),
+        (
+            "tiny_bridge",
+            BRIDGE,
+            ("channels = [8, 12]\ngru = 16", "channels = [16, 16, 16, 24, 24]\ngru = 48"),
+        ),
+        (
+            "tiny_bridge",
+            BRIDGE,
+            ("channels = [8, 12]\ngru = 16", "channels = [32, 48, 64, 80, 96]\ngru = 192"),
+        ),
+    ],
+    ids=["half", "twice", "a narrow bridge", "twice a bridge"],
+)
+def test_any_width_plays_the_same_in_python_in_c_and_on_a_page(
+    bench: Bench,
+    built: Library,
+    tmp_path: Path,
+    recipe: str,
+    changes: dict[str, str],
+    widths: tuple[str, str],
+) -> None:
+    """Trained for ten steps, exported, and heard."""
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    text = read_recipe(recipe).text
+    for old, new in [*changes.items(), widths]:
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "own.toml").write_text(text)
+    command = bench.command(str(tmp_path / "own.toml"), str(tmp_path / "run"), "--steps", "10")
+    trained = CliRunner().invoke(app, command)
+    assert trained.exit_code == 0, trained.output
+    model = str(export_run(tmp_path / "run", tmp_path).manifest.path)
+    written = CliRunner().invoke(app, ["c", "models", model, "--out", str(tmp_path / "models")])
+    assert written.exit_code == 0, written.output
+    signal = recording("speech", 16_000).astype(np.float32)
+    signal = signal[: signal.size // 320 * 320]
+    soundfile.write(tmp_path / "in.wav", signal, 16_000, "FLOAT")
+    lookahead = int(recipe == "tiny_bridge")
+    c: list[str | Path] = [compiled(EXAMPLE, built), tmp_path / "in.wav", tmp_path / "c.wav"]
+    c += ["--packet", "320", "--lookahead", str(lookahead), "--content", "speech"]
+    c += ["--loss", "20%", "--burst", "1.5", "--write-trace", tmp_path / "lost"]
+    done = run(*c, "--models", tmp_path / "models" / "all.plcm")
+    assert done.returncode == 0, done.stderr
+    served = re.search(r"^(\d+) of them with a network$", done.stdout, re.MULTILINE)
+    assert served is not None
+    assert int(served[1]) > 0
+    trace = np.array([each == "1" for each in (tmp_path / "lost").read_text().strip()])
+    heard = np.append(soundfile.read(tmp_path / "c.wav", dtype="float32")[0], [])
+    python = conceal(
+        signal,
+        trace,
+        sample_rate=16_000,
+        packet_samples=320,
+        lookahead=lookahead,
+        content="speech",
+        model=model,
+    )
+    np.testing.assert_allclose(heard, python, atol=TOLERANCE)
+    signal.tofile(tmp_path / "in.f32")
+    page = run(
+        "node",
+        MODEL_PROBE,
+        ROOT / "plc" / "data" / "web",
+        tmp_path / "models" / "all.plcm",
+        tmp_path,
+        str(lookahead),
+    )
+    assert page.returncode == 0, page.stderr
+    np.testing.assert_allclose(np.fromfile(tmp_path / "out.f32", "f4"), python, atol=TOLERANCE)
 
 
 def test_few_are_as_many_of_each_domain() -> None:

@@ -25,9 +25,8 @@ from plc.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS, shared
 from plc.predict.ladder import Ladders, Rung
 from plc_kernels.stream import layout
 from plc_kernels.stream.gap import LINES
-from plc_kernels.stream.many import step_many
 from plc_kernels.stream.network import DONE, fill_part
-from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH
+from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH, step_many
 
 _SERVES = {SPEECH_DRAFTS: "speech", MUSIC_DRAFTS: "music", BRIDGE_DRAFTS: "speech, bridged"}
 _MOST_HOP_MS = 5.0

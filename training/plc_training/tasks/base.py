@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from plc.errors import ConfigError, ModelError
 from plc.models.manifest import CONTENTS, Manifest
 from plc.runtime.bound import BoundSession
-from plc.runtime.network import NetworkShape, network_signature, open_network
+from plc.runtime.native import open_network
+from plc.runtime.network import NetworkShape, network_signature
 from plc.runtime.providers import Signature
 from plc_kernels.spectra.windows import grid_window_samples
 from plc_training.data.segments import DOMAINS, Plan, Segments

@@ -30,18 +30,3 @@ TASKS: dict[str, type[Task]] = {
     )
 }
 """One line for each task."""
-
-FORMER: dict[str, str] = {
-    "two_sided": "inpaint",
-    "damage": "restore",
-    "magnitude": "stroke",
-    "paper_magnitude": "context_encoder",
-    "paper_complex": "context_encoder",
-}
-"""Former name to the name of a task: recipes and runs that have one are still read."""
-
-FORMER_SETTINGS: dict[str, dict[str, object]] = {
-    "paper_magnitude": {"complex": False},
-    "paper_complex": {"complex": True},
-}
-"""Former name to the settings that it stood for."""

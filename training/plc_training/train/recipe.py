@@ -38,7 +38,7 @@ from plc_training.tasks.base import (
     check_choice,
     shown,
 )
-from plc_training.tasks.registry import FORMER, FORMER_SETTINGS, TASKS
+from plc_training.tasks.registry import TASKS
 from plc_training.train.loop import Schedule
 from plc_training.train.optimiser import BETA1
 
@@ -90,12 +90,6 @@ class Recipe:
             if not settings.get(name, True):
                 del settings[name]
         task = structs.asdict(self.task)
-        for former, kind in FORMER.items():  # and runs of tasks that had another name
-            stated = FORMER_SETTINGS.get(former, {})
-            if kind == task["kind"] and stated.items() <= settings.items():
-                task["kind"] = former
-                settings = {name: settings[name] for name in settings if name not in stated}
-                break
         plans = [dataclasses.asdict(plan) for plan in (self.train, self.valid)]
         text = json.dumps([plans, [task, settings], schedule], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -182,10 +176,6 @@ def _files() -> dict[str, Path]:
 def _recipe(tables: dict[str, Any], text: str, name: str) -> Recipe:
     _refuse_unknown("", tables, _TABLES)
     found = {each: dict(_table(tables, each)) for each in _TABLES}
-    former = found["task"].get("kind")
-    if former in FORMER:
-        found["task"]["kind"] = FORMER[former]
-        found["settings"] |= FORMER_SETTINGS.get(former, {})
     choice = _build(TaskChoice, found["task"], "task")
     check_choice("task.kind", choice.kind, TASKS)
     task = TASKS[choice.kind]
