@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from plc.repair.detect.findings import Finding, runs
 
-_PERIODS = (2, 3, 4)
-# Shortest, in lost samples, and longest stretch.
-_LEAST_LOST, _LONGEST_MS = 16, 250.0
+# One of so many samples is left; shortest, in lost samples, and longest stretch.
+_PERIODS, _LEAST_LOST, _LONGEST_MS = (2, 3, 4), 16, 250.0
 _AROUND_MS = 15.0
 # Level of what is left, and how much rougher than its surroundings a stretch is.
 _LEVEL, _ROUGHER = 10 ** (-45 / 20), 4.0

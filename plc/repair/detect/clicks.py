@@ -20,16 +20,15 @@ from plc.repair.detect.judge import judge_of
 from plc.repair.interpolate import solve_gap
 from plc_kernels.ar import fit_burg
 
-_ORDER_MS, _LEAST_ORDER = 0.7, 8
-_FRAME_MS = 20.0
+# Order of the predictors, at least so many samples, and frames that they are fitted in.
+_ORDER_MS, _LEAST_ORDER, _FRAME_MS = 0.7, 8, 20.0
 # Errors this near belong to the click, and those up to there are what it is compared with.
 _NEAR_MS, _FAR_MS = 1.5, 12.0
-# A candidate is so many times the mean error, and the largest one around, of those in sound.
-_MEAN_RATIO, _PEAK_RATIO, _NO_SOUND_RATIO, _FEW = 7.0, 1.6, 50.0, 8
-_LEAST_ERROR = 2e-3
-# Of the mean error: what is part of the click.
-_INSIDE_RATIO, _REACH_RATIO = 2.5, 3.0
-_PAD_MS = 0.05
+# A candidate is so many times the mean error, and the largest one around, of those in sound; less
+# of full scale is none.
+_MEAN_RATIO, _PEAK_RATIO, _NO_SOUND_RATIO, _FEW, _LEAST_ERROR = 7.0, 1.6, 50.0, 8, 2e-3
+# Of the mean error: what is part of the click; and what is replaced on either side.
+_INSIDE_RATIO, _REACH_RATIO, _PAD_MS = 2.5, 3.0, 0.05
 # Of the errors of a predictor that has not seen the click: what is part of it, and what is damaged
 # of its first and last samples. What is further apart is another click; none is wider than so many
 # times what is near.
@@ -38,8 +37,8 @@ _APART_MS, _WIDEST = 0.3, 3
 # Confidence of a certain click, and how much louder it is than such a share of both of its sides;
 # without these others are found, so many times.
 _CERTAIN, _LOUDEST, _ROUNDS = ((0.98, 1.5), (0.9, 4.0)), 0.98, 3
-_FIT_MS, _LEVEL_MS = 15.0, 8.0
-_CROWD_MS, _CROWD_SHARE = 250.0, 0.4
+# What a predictor is fitted to, and a level taken over; of so long, more clicks are the sound.
+_FIT_MS, _LEVEL_MS, _CROWD_MS, _CROWD_SHARE = 15.0, 8.0, 250.0, 0.4
 # Nothing is known on the other side of the ends.
 _MARGIN_MS = 20.0
 # 16-bit noise; no level is below.

@@ -22,20 +22,20 @@ from plc_kernels.ar import extrapolate, fit_burg, taps_of
 LONGEST_MS, LONGEST_ZEROS_MS = 1000.0, 2500.0
 """Longer holes are pauses; of zeros between loud samples, which are listed, longer ones."""
 
-_FALL_DB, _RISE_DB = 12.0, 10.0
-_BEFORE_MS, _AFTER_MS = 25.0, 15.0
-# The level before is taken up to here; an edge is looked for over so much more.
-_APART_MS, _EDGE_MS = 4.0, 12.0
-_EDGE_DB = 3.0
+# A hole is so much below the level before and after, which are taken over so long.
+_FALL_DB, _RISE_DB, _BEFORE_MS, _AFTER_MS = 12.0, 10.0, 25.0, 15.0
+# The level before is taken up to here; an edge is looked for over so much more, where it falls.
+_APART_MS, _EDGE_MS, _EDGE_DB = 4.0, 12.0, 3.0
 # Sound must be within so much of the level before to end a hole.
 _BACK_DB = 25.0
-_LEAST_MS = 2.0
-_WINDOWS_MS = (1, 3, 6)
+# Shortest hole, and windows of the level that holes are looked for in.
+_LEAST_MS, _WINDOWS_MS = 2.0, (1, 3, 6)
 # The quietest of a recording is looked for so far around.
 _AROUND_MS, _QUIET = 3000.0, 0.005
-_CROWD_MS, _CROWD_DB = 80.0, 10.0
+# As deep dips so near are the sound. What would go on is predicted: order, past, and how far; and
+# its spectrum is compared over so long.
+_CROWD_MS, _CROWD_DB, _SPECTRUM_MS = 80.0, 10.0, 12.0
 _ORDER_MS, _PAST_MS, _FUTURE_MS = 1.5, 25.0, 4.0
-_SPECTRUM_MS = 12.0
 # Length of a ramp; an edge from -4 to -18 dB in so long is none of a fade.
 _RAMP_MS = 0.75, 8.0
 _STEEP_DB, _STEEP_MS = (4.0, 18.0), 1.25
@@ -47,6 +47,7 @@ _RUN_MS, _STUCK_MS = 1.0, 3.0
 _WAVE_MS, _WAVE_RUNS = 100.0, 8
 # So many holes as far apart from each other are the cycles of a tone, of 20 Hz and more.
 _CYCLES, _CYCLE_MS, _CYCLE_JITTER = 5, 50.0, 0.05
+# Of runs: sides that are looked at, level there, its fall, and steps of the coding.
 _RUN_SIDE_MS, _RUN_BEFORE_MS = 2.0, 20.0
 _RUN_RMS, _RUN_FALL, _RUN_STEPS = 10 ** (-50 / 20), 10 ** (-12 / 20), 8.0
 # A stuck sample is no clipped one, and no step of a square wave.

@@ -14,9 +14,8 @@ FLOOR_DB = -84.0
 """What is below counts as this: noise of 16 bits."""
 SILENT_DB = -50.0
 """Where it is quieter than this, nothing is missed."""
-_SMOOTH_MS = 1.0
-# The slope is scaled by what it is in this long.
-_SCALE_MS = 40.0
+# A level is smoothed over so long; its slope is scaled by what it is in so long.
+_SMOOTH_MS, _SCALE_MS = 1.0, 40.0
 # A recording is as loud as so many of its frames are not; quiet ones become so loud, in steps. In
 # sound the power of its slope is so many times that in pauses.
 _LOUDEST, _NEAR_DB, _STEP_DB, _MOST_STEPS, _MOVING = 0.9, -30.0, 20 * np.log10(2), 5, 4.0

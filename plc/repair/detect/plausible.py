@@ -55,9 +55,8 @@ ALIKE = "like its neighbours"
 UNSURE = "not sure, and nothing certain around"
 
 _HOLES, _REPEATS, _CLICKS = ("silence", "dropout"), ("repeat",), ("click",)
-_WINDOW_S = 20.0
-# A dropout is shorter; as many holes in a short recording say nothing.
-_FADED_S, _FEW = 0.16, 16
+# Places in so long are weighed together. A dropout is shorter; so many holes in less say nothing.
+_WINDOW_S, _FADED_S, _FEW = 20.0, 0.16, 16
 
 
 @dataclass(frozen=True, slots=True)

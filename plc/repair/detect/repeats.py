@@ -21,8 +21,8 @@ from plc.repair.detect.plausible import REGULAR, STEADY
 from plc.repair.detect.seams import jumps_at
 from plc_kernels.repeats import lag_errors, repeat_starts
 
-_LOW_RATE = 8000
-_LAGS_MS = (4.0, 165.0)
+# Blocks of so long are looked for, at this rate.
+_LOW_RATE, _LAGS_MS = 8000, (4.0, 165.0)
 # Samples of a frame, at the low rate; frames that are compared on either side.
 _FRAME, _SIDE = 8, 4
 _FILTER = 8

@@ -12,9 +12,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-# Places that are looked at together, by halves; periods are the distances of so many of them.
-_TOGETHER, _AHEAD = 24, 8
-_FEWEST = 4
+# Places that are looked at together, by halves; periods are the distances of so many, at least.
+_TOGETHER, _AHEAD, _FEWEST = 24, 8, 4
 # A distance is of so many beats at most, and a tempo is fitted so often.
 _BEATS, _FITS = 16, 3
 # Chance explains what is more likely than this, in all the places together.

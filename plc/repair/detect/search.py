@@ -36,6 +36,7 @@ from plc.repair.detect.findings import Finding, runs
 from plc.repair.detect.plausible import ALONE, CHOSEN, TONES, weigh
 from plc_kernels.packet import INT16_SCALE
 
+# A recording is looked at in parts so long, with so much around.
 _CORE_S, _CONTEXT_S = 16.0, 3.0
 # A click so near to other damage is its edge.
 _EDGE_MS = 4.0

@@ -268,8 +268,7 @@ def test_folded_norms_leave_the_output_and_short_weights_in_the_file() -> None:
     assert sum(len(tensor.raw_data) for tensor in stored) == 16 * 8 * 9 + 16 * 8 * 16
 
 
-@pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("width", [112, 448])  # half and twice that of "speech"
+@pytest.mark.parametrize(("width", "bits"), [(112, 8), (448, 16)])  # half and twice of "speech"
 def test_other_widths_run_as_kernels(tmp_path: Path, width: int, bits: int) -> None:
     manifest = find("speech")
     torch.manual_seed(width)

@@ -427,7 +427,6 @@ SPEECH = {
     "horizon_ms = 30.0": "horizon_ms = 60.0",
     'content = "any"': 'content = "speech"',
 }
-TINY = "channels = [8, 12]\ngru = 16"
 BRIDGE = {
     "margin = 720": "margin = 1920",
     "context_frames = 4": "context_frames = 16\ncontext_frames_after = 1",

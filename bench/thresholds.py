@@ -1,0 +1,191 @@
+"""Measure what each threshold of plc.detect does: the table docs/thresholds.md.
+
+    python bench/thresholds.py CORPUS/*/valid > docs/thresholds.md    # 40 minutes, one core
+
+Each number of ``plc/repair/detect`` is lowered to 0.8 and raised to 1.25 of its value, alone, and
+damage is looked for in some excerpts, and in undamaged sounds. Meanings are the comments there.
+"""
+
+import importlib
+import io
+import pkgutil
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import plc
+import plc.repair.detect as package
+from plc_bench.base.corpus import find_clips, read_clip
+from plc_bench.detection.damage import KINDS, Damage, damaged, through
+from plc_bench.detection.kinds import UNDAMAGED, undamaged
+from plc_bench.detection.study import is_true, place_of
+
+SECONDS = 8.0
+EXCERPTS = 6
+EVERY = 16
+"""Of the undamaged kinds every sixteenth."""
+LOWER, HIGHER = 0.8, 1.25
+HEAD = """# Thresholds of detection
+
+What `plc.detect` compares with, a row each: its meaning, and what becomes of {places} places of
+damage in {excerpts} excerpts of {seconds:g} s ({found} are found) and of {sounds} undamaged sounds
+({false} false findings) if it alone is lowered to 0.8 or raised to 1.25 of its value. Written by
+`python bench/thresholds.py CORPUS/*/valid`; [the benchmarks](benchmarks.md) have the figures of
+clips that nothing was tuned on. Where nothing changes, these sounds do not tell: such a threshold
+keeps other sounds from harm, as [the notebook](notebook.md) has it.
+"""
+
+
+class Threshold:
+    """A number, or several, of a module."""
+
+    def __init__(self, module: Any, name: str, meaning: str) -> None:
+        self.module, self.name, self.meaning = module, name, meaning
+        self.value = getattr(module, name)
+
+    def scale(self, share: float) -> None:
+        """Set it to a share of its value, wherever it was imported."""
+        value = _scaled(self.value, share)
+        for each in MODULES:
+            if getattr(each, self.name, None) is self.value:
+                setattr(each, self.name, value)
+
+    def restore(self, share: float) -> None:
+        """Set it back."""
+        value = getattr(self.module, self.name)
+        for each in MODULES:
+            if getattr(each, self.name, None) is value:
+                setattr(each, self.name, self.value)
+
+
+MODULES = [
+    importlib.import_module(f"{package.__name__}.{each.name}")
+    for each in pkgutil.iter_modules(package.__path__)
+]
+
+
+def _scaled(value: Any, share: float) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_scaled(each, share) for each in value)
+    if isinstance(value, int):
+        return max(round(value * share), value + (1 if share > 1 else -1), 0) if value else value
+    return value * share
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return bool(value) and all(map(_is_number, value))
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def thresholds() -> Iterator[Threshold]:
+    """Yield them in the order of the files, with the comment above or the text below."""
+    for module in MODULES:
+        text = Path(str(module.__file__)).read_text()
+        meaning, names, told = "", [], False
+        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+        for k, token in enumerate(tokens):
+            at_left = token.start[1] == 0
+            if token.type == tokenize.COMMENT and at_left:
+                meaning = f"{meaning} {token.string.lstrip('# ')}" if told else token.string[2:]
+                told = True
+            elif token.type == tokenize.NAME and at_left:
+                line = token.line.split("=")[0]
+                names = [each.strip() for each in line.split(",")]
+                if token.string in ("def", "class", "import", "from") or "(" in line:
+                    meaning, told = "", False
+                    continue
+                following = tokens[k:]
+                end = next(i for i, each in enumerate(following) if each.type == tokenize.NEWLINE)
+                below = following[end + 1] if end + 1 < len(following) else token
+                said = below.string.strip('"') if below.type == tokenize.STRING else meaning
+                for name in names:
+                    if name.isidentifier() and _is_number(getattr(module, name, None)):
+                        yield Threshold(module, name, " ".join(said.split()))
+                told = False
+
+
+Sound = tuple[NDArray[np.float32], int, list[Damage]]
+
+
+def heard(folders: list[str]) -> list[Sound]:
+    """Return excerpts with their damage, as files hold them, and undamaged sounds."""
+    files = find_clips(folders)
+    made: list[Sound] = []
+    for number, path in enumerate(files[:: max(len(files) // EXCERPTS, 1)][:EXCERPTS]):
+        rate = (44_100, 48_000)[number % 2]
+        signal = read_clip(path, rate).signal.mean(axis=1)[: round(SECONDS * rate)]
+        kinds = tuple(each for each in KINDS if each != "invalid")
+        broken, damage = damaged(signal, rate, kinds, number)
+        made.append((through(("wav", "mp3", "ogg")[number % 3], broken, rate), rate, damage))
+    return made + [(undamaged(kind, 44_100), 44_100, []) for kind in list(UNDAMAGED)[::EVERY]]
+
+
+def counted(all_of_them: list[Sound]) -> tuple[int, int]:
+    """Return how many places of damage are found, and how many findings are false."""
+    found = false = 0
+    for signal, rate, damage in all_of_them:
+        findings = [each for each in plc.detect(signal, sample_rate=rate) if not each.doubt]
+        found += sum(place_of(each, findings, rate).found for each in damage)
+        false += sum(not is_true(each, damage, rate) for each in findings)
+    return found, false
+
+
+def in_words(value: Any) -> str:
+    """Return a value in a few digits."""
+    if isinstance(value, tuple):
+        return ", ".join(map(in_words, value))
+    return f"{value:.4g}"
+
+
+def main() -> None:
+    """Print the page."""
+    all_of_them = heard(sys.argv[1:])
+    found, false = counted(all_of_them)
+    undamaged = sum(not damage for _, _, damage in all_of_them)
+    print(
+        HEAD.format(
+            places=sum(len(damage) for _, _, damage in all_of_them),
+            excerpts=len(all_of_them) - undamaged,
+            seconds=SECONDS,
+            found=found,
+            sounds=undamaged,
+            false=false,
+        )
+    )
+    last = None
+    for each in thresholds():
+        if each.module is not last:
+            last = each.module
+            print(f"\n## {last.__name__.rpartition('.')[2]}\n")
+            print("| threshold | value | meaning | found: 0.8 | 1.25 | false: 0.8 | 1.25 |")
+            print("|---|---|---|---:|---:|---:|---:|")
+        cells = []
+        for share in (LOWER, HIGHER):
+            each.scale(share)
+            try:
+                now = counted(all_of_them)
+                cells.append((f"{now[0] - found:+d}", f"{now[1] - false:+d}"))
+            except Exception as error:
+                cells.append((type(error).__name__, "-"))
+            each.restore(share)
+        (low, low_false), (high, high_false) = cells
+        row = (
+            each.name.lstrip("_"),
+            in_words(each.value),
+            each.meaning,
+            low,
+            high,
+            low_false,
+            high_false,
+        )
+        print(f"| {' | '.join(row)} |".replace("| +0", "| 0"), flush=True)
+
+
+if __name__ == "__main__":
+    main()
