@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from plc.repair.arrays import inpaint
     from plc.repair.detect.findings import Finding
     from plc.repair.detect.search import Detector, detect
+    from plc.rtp.pieces import PlayoutBuffer
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "PacketError",
+    "PlayoutBuffer",
     "PlcError",
     "SnapshotError",
     "Stats",
@@ -80,6 +82,7 @@ _HOMES = {
     "MissingExtraError": "plc.errors",
     "ModelError": "plc.errors",
     "PacketError": "plc.errors",
+    "PlayoutBuffer": "plc.rtp.pieces",
     "PlcError": "plc.errors",
     "SnapshotError": "plc.errors",
     "Stats": "plc.engine.stats",

@@ -28,6 +28,7 @@ PATIENCE_S = 120.0
 # Each with the test that runs it.
 TESTED = {
     "conceal_file.py": "test_a_file_is_concealed_packet_by_packet",
+    "voice_agent.py": "test_speech_over_a_websocket_is_heard_whole",
     "live_callback.py": "test_a_sound_cards_callback_conceals",
     "aiortc_call.py": "test_a_call_is_heard_whole",
     "gstreamer_rtp.py": "test_a_pipeline_of_gstreamer_conceals_what_it_loses",
@@ -102,6 +103,20 @@ def test_a_file_is_concealed_packet_by_packet(clean: Path) -> None:
     counters = json.loads(counted)
     assert 0.05 < counters["concealedSamples"] / counters["totalSamplesReceived"] < 0.15
     check_heard(clean, heard, counters["concealedSamples"])
+
+
+@pytest.mark.realtime
+def test_speech_over_a_websocket_is_heard_whole(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    told = run(sys.executable, EXAMPLES / "voice_agent.py", tmp_path / "heard.wav")
+    heard, rate = soundfile.read(tmp_path / "heard.wav", dtype="float32")
+    found = re.search(r"([\d.]+) s heard, ([\d.]+) s made up", told)
+    assert found is not None
+    assert 0.1 < float(found[2]) < 1.0
+    speech, _ = soundfile.read(ROOT / "plc" / "data" / "speech.flac", dtype="float32")
+    # What came in time is heard as it was sent, and nothing of it is cut.
+    assert heard.tobytes().find(speech[: rate // 2].tobytes()) >= 0
+    assert abs(float(found[1]) - float(found[2]) - len(speech) / rate - 0.04) < 0.5
 
 
 @pytest.mark.deep

@@ -243,7 +243,7 @@ def test_no_circle_between_modules() -> None:
 
 
 def test_an_upward_import_and_a_circle_are_found() -> None:
-    module = "plc.predict.history"
+    module = "plc.predict.ladder"
     worse = graph_of() | {module: [*graph_of()[module], "plc.engine.concealer"]}
     assert upward(worse) == [f"{module} -> plc.engine.concealer"]
     assert module in circle(worse)

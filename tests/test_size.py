@@ -12,14 +12,14 @@ from tests.test_imports import MODULES, graph_of, statements, tree_of
 # run time, lazy ones included, kernels too; "" reaches all. A limit only falls: a change that needs
 # lines takes others out, and one that saves 1 % lowers it. The comment says where it shall end.
 WISHES = {
-    "plc.engine.concealer": (21_880, 97),
-    "plc.engine.pool": (22_740, 100),
-    "plc.repair.arrays": (27_170, 123),  # 27,000
-    "plc.apps.relay": (36_390, 151),  # 34,000
+    "plc.engine.concealer": (21_830, 96),
+    "plc.engine.pool": (22_670, 99),
+    "plc.repair.arrays": (27_160, 123),  # 27,000
+    "plc.apps.relay": (36_330, 150),  # 34,000
     "plc.apps.repair": (39_840, 175),  # 38,000
     "plc.embed.library": (15_330, 64),  # 14,500
-    "plc_training.cli": (67_540, 302),  # 50,000
-    "": (103_580, 499),  # 99,000
+    "plc_training.cli": (67_530, 302),  # 50,000
+    "": (103_570, 498),  # 99,000
 }
 # Names that a module imports. More have those of the table; an entry only falls.
 MOST_NAMES = 60

@@ -1,16 +1,16 @@
 """python -m pytest bench/kernels --benchmark-enable
 
-Each kernel beside its C twin, in one pytest-benchmark group; plc bench kernels prints ratios.
+Each kernel beside its C twin, in one pytest-benchmark group; both give the same.
 """
 
 import ctypes
 import shutil
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from beside_c import EXTRAPOLATE_ORDERS, FIT_SIZES, Extrapolation, Fit, c_library
 from pytest_benchmark.fixture import BenchmarkFixture
-
-from plc_bench.timing.burg_ratio import EXTRAPOLATE_ORDERS, FIT_SIZES, Extrapolation, Fit, c_library
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 
@@ -33,7 +33,11 @@ def test_burg(benchmark: BenchmarkFixture, samples: int, order: int) -> None:
 @pytest.mark.parametrize(("samples", "order"), FIT_SIZES)
 def test_burg_in_c(benchmark: BenchmarkFixture, c: ctypes.CDLL, samples: int, order: int) -> None:
     benchmark.group = f"Burg {samples}/{order}"
-    benchmark(Fit.allocate(samples, order).in_c(c.burg))
+    fit = Fit.allocate(samples, order)
+    fit.kernel()
+    expected = fit.predictor.copy()
+    benchmark(fit.in_c(c.burg))
+    np.testing.assert_allclose(fit.predictor, expected, atol=1e-2)  # sums in another order
 
 
 @pytest.mark.parametrize("order", EXTRAPOLATE_ORDERS)
@@ -48,4 +52,8 @@ def test_extrapolate(benchmark: BenchmarkFixture, order: int) -> None:
 @pytest.mark.parametrize("order", EXTRAPOLATE_ORDERS)
 def test_extrapolate_in_c(benchmark: BenchmarkFixture, c: ctypes.CDLL, order: int) -> None:
     benchmark.group = f"extrapolate 512/{order}"
-    benchmark(Extrapolation.allocate(order).in_c(c.extrapolate))
+    line = Extrapolation.allocate(order)
+    line.kernel()
+    expected = line.line.copy()
+    benchmark(line.in_c(c.extrapolate))
+    np.testing.assert_allclose(line.line, expected, atol=1e-6)

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from beside_c import EXTRAPOLATE_ORDERS
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from plc.engine.background import Background
 from plc_bench.base.synth import music
-from plc_bench.timing.burg_ratio import EXTRAPOLATE_ORDERS
 from plc_kernels.ar import fit_burg, taps_of
 from plc_kernels.click import NEIGHBOURHOOD_MS, click_ratio
 from plc_kernels.dropouts import LAG_MS, MORE_MS, STATE_WORDS, find_dropouts

@@ -24,6 +24,7 @@ brings one), no lock is taken, no kernel is compiled, and nothing that a packet 
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Self, Unpack
@@ -40,12 +41,14 @@ from plc.engine.methods import bursts_ahead, make_method
 from plc.engine.one_thread import OneThread
 from plc.engine.samples import (
     INT16,
+    Bytes,
     Packet,
     Parts,
     Samples,
     as_packet,
     check_missing,
     check_out,
+    mask_of,
     tell_scale,
 )
 from plc.engine.stats import Stats, in_words
@@ -65,6 +68,7 @@ from plc_kernels.stream.step import (
     NEXT_LOST,
     PLAYED,
     PUSH,
+    REFUSED,
     step_many,
 )
 from plc_kernels.stream.times import CONCEALED as CONCEALED_TIME
@@ -124,6 +128,8 @@ class Concealer:
     ----------
     stats : Stats
         What happened so far.
+    lacking : deque of sequence of (int, int)
+        Parts that had not arrived, of the packet returned last and of those held back behind it.
 
     Raises
     ------
@@ -205,6 +211,8 @@ class Concealer:
         self._inbox, self._missing = memory.inbox, memory.missing
         self._float_box, self._int16_box = memory.box(np.float32), memory.box(np.int16)
         self._integer = False
+        packets = config.lookahead + 1
+        self.lacking: deque[Parts] = deque((_WHOLE,) * packets, packets)
         self._scale_unseen = _SCALE_PACKETS
         self._next_lost = False
         self._midway = False
@@ -226,6 +234,14 @@ class Concealer:
         """Samples by which the output lags the input."""
         return self.config.lookahead * self.config.packet_samples
 
+    @property
+    def made_up(self) -> NDArray[np.bool_]:
+        """Samples of the packet returned last that had not arrived, shape (packet_samples,).
+
+        Received samples are not among them, nor the crossfade into those behind a burst.
+        """
+        return mask_of(self.lacking[0], self.config.packet_samples)
+
     def reset(self) -> None:
         """Make the concealer as new: history, background, ladder and statistics."""
         with self._inside:
@@ -237,6 +253,7 @@ class Concealer:
         if self._ahead is not None:
             self._ahead.reset()
         forget_stream(self._block)
+        self.lacking.extend((_WHOLE,) * len(self.lacking))
         if self._dropouts is not None:
             self._dropouts.forget()
         self._integer = False
@@ -379,7 +396,7 @@ class Concealer:
 
     def push(
         self,
-        packet: Packet | Samples | None,
+        packet: Packet | Samples | Bytes | None,
         out: Packet | None = None,
         missing: Parts = _WHOLE,
     ) -> Packet:
@@ -387,9 +404,10 @@ class Concealer:
 
         Parameters
         ----------
-        packet : float32 or int16, shape (packet_samples, channels), or None
+        packet : float32 or int16, shape (packet_samples, channels), or bytes, or None
             As received, of numpy or of a library with its array protocol, such as torch;
-            ``(packet_samples,)`` will do for one channel. None: lost, or not here in time. A
+            ``(packet_samples,)`` will do for one channel. Bytes are int16 (little-endian), or
+            µ-law if they are half as many, which becomes int16. None: lost, or not here in time. A
             packet with a sample that is NaN, infinite or above 1e6 counts as lost; with
             ``detect_dropouts``, so does what of it is a dropout.
         out : same dtype and shape (packet_samples, channels), optional
@@ -421,7 +439,7 @@ class Concealer:
 
     def _push(
         self,
-        packet: Packet | Samples | None,
+        packet: Packet | Samples | Bytes | None,
         out: Packet | None,
         missing: Parts,
     ) -> Packet:
@@ -448,6 +466,8 @@ class Concealer:
         if self._ahead is not None:
             self._ahead.offer()
         flags = self._step(PUSH, received, missing)
+        whole = received and not flags & REFUSED
+        self.lacking.append(tuple(missing) if whole else ((0, self.config.packet_samples),))
         if out is None:
             out = box.copy()
         else:

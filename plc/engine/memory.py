@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from plc.engine.config import CONTENTS, StreamConfig
 from plc.engine.prediction import StepPrediction
 from plc.errors import not_copied
-from plc.predict.history import History
 from plc.predict.ladder import Ladders
 from plc_kernels.stream import layout, network, preparation
 from plc_kernels.stream.start import open_stream
@@ -41,8 +40,6 @@ class StreamMemory:
         Address of its networks' blocks; 0: it has none.
     inbox : int
         Address of the packet that goes in and of the one that comes out.
-    history : History
-        What was played.
     rungs : tuple of str
         Names by which concealed samples are counted.
     """
@@ -102,10 +99,6 @@ class StreamMemory:
         self.inbox = self.block.ctypes.data + int(self.block[layout.INBOX])
         self.missing = self.array(layout.MISSING).reshape(-1)
         self.bridge = self.array(layout.BRIDGE_ROWS)
-        self.history = History.over(
-            self.array(layout.RING),
-            self.block[layout.HISTORY_AT : layout.HISTORY_TRUSTED + 1],
-        )
         self.counters = self.block[layout.STATS : layout.STATS + len(layout.COUNTERS)]
         self.rung_samples = self.block[layout.RUNG_SAMPLES : layout.LADDER]
 

@@ -15,17 +15,10 @@ from plc.engine.pace import PREPARE_SHARE, PreparationCounters, PreparationPace
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError, unknown
 from plc.models.kinds import KINDS, opener
-from plc.predict.ladder import (
-    HEADROOM,
-    LEAST_PAST_SAMPLES,
-    MAX_ORDER,
-    MAX_PAST_SAMPLES,
-    SERVER,
-    SERVER_DRAFTS,
-    Ladders,
-    Rung,
-)
+from plc.predict.ladder import SERVER, SERVER_DRAFTS, Ladders, Rung
 from plc.runtime.worker import NetworkCounters, StreamContext
+from plc_kernels.predict import LEAST_PAST_SAMPLES
+from plc_kernels.rungs import HEADROOM, MAX_ORDER, MAX_PAST_SAMPLES
 from plc_kernels.stream.preparation import SHARING
 
 if TYPE_CHECKING:

@@ -200,7 +200,8 @@ def _work_per_ms() -> float:
 def _burst_ms(memory: StreamMemory, address: int) -> float:
     """Return the time that a network takes for the first packet of a burst of noise."""
     forget_stream(memory.block)
-    memory.history.ring[:] = np.random.default_rng(0).standard_normal(memory.history.ring.shape)
+    ring = memory.array(layout.RING)
+    ring[:] = np.random.default_rng(0).standard_normal(ring.shape)
     block = memory.block
     block[layout.HISTORY_FILLED] = block[layout.HISTORY_TRUSTED] = block[layout.PAST]
     block[layout.TAKES] = 0

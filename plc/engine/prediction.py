@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from plc.predict.ladder import HEADROOM, Ladders, Pace
+from plc.predict.ladder import Ladders, Pace
+from plc_kernels.rungs import HEADROOM
 from plc_kernels.stream.layout import DEPTH, FITTED, RUNG, UNSTEADY
 
 

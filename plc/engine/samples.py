@@ -15,6 +15,7 @@ from plc.notice import tell_once
 from plc_kernels.packet import LARGEST
 
 Packet = NDArray[np.float32] | NDArray[np.int16]
+Bytes = bytes | bytearray | memoryview
 Parts = Sequence[tuple[int, int]]
 """Parts of a packet: the first sample of each, and the one after its last."""
 
@@ -33,16 +34,43 @@ class Samples(Protocol):
         """Return the samples."""
 
 
-def as_packet(packet: Packet | Samples, config: StreamConfig) -> Packet:
+def mu_law(codes: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the 16-bit values of µ-law codes (ITU-T G.711, table 2a; 14 bits, left-justified)."""
+    inverted = ~codes.astype(np.int64) & 0xFF
+    exponent = inverted >> 4 & 7
+    magnitude = ((((inverted & 15) << 3) + 0x84) << exponent) - 0x84
+    return np.where(inverted & 0x80, -magnitude, magnitude)
+
+
+_MU_LAW = mu_law(np.arange(256)).astype(np.int16)
+
+
+def _of_bytes(data: Bytes, config: StreamConfig) -> Packet:
+    """Return a packet of samples of two bytes, or of one, which are µ-law."""
+    shape = config.packet_samples, config.channels
+    size = shape[0] * shape[1]
+    if len(data) not in (size, 2 * size):
+        raise PacketError(
+            f"packet has {len(data)} bytes; this stream takes {2 * size} of int16 (little-endian), "
+            f"or {size} of µ-law: packet_samples={shape[0]}, channels={shape[1]}"
+        )
+    if len(data) == size:
+        return _MU_LAW[np.frombuffer(data, np.uint8)].reshape(shape)
+    return np.frombuffer(data, "<i2").astype(np.int16, copy=False).reshape(shape)
+
+
+def as_packet(packet: Packet | Samples | Bytes, config: StreamConfig) -> Packet:
     """Return a packet as an array of numpy; raise :class:`PacketError` unless it is of the stream.
 
     Parameters
     ----------
     packet : float32 or int16, shape (packet_samples, channels), or (packet_samples,) for one
-        Of numpy, or what has its array protocol or that of DLPack.
+        Of numpy, or what has its array protocol or that of DLPack; or bytes, of int16 or µ-law.
     config : StreamConfig
         Of the stream.
     """
+    if isinstance(packet, Bytes):
+        return _of_bytes(packet, config)
     array = packet if isinstance(packet, np.ndarray) else as_array(packet, "packet")
     if array.dtype not in (FLOAT32, INT16):
         raise PacketError(
@@ -61,6 +89,14 @@ def as_packet(packet: Packet | Samples, config: StreamConfig) -> Packet:
             f"packet_samples={n}, channels={channels} at {config.sample_rate} Hz{mended}"
         )
     return array
+
+
+def mask_of(parts: Parts, samples: int) -> NDArray[np.bool_]:
+    """Return which samples of a packet are in some parts of it, shape (samples,)."""
+    mask = np.zeros(samples, np.bool_)
+    for start, stop in parts:
+        mask[start:stop] = True
+    return mask
 
 
 def as_signal(signal: Packet | Samples) -> Packet:

@@ -4,12 +4,12 @@ import math
 from typing import Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from plc.audio.loss import gaps_of
 from plc.engine.concealer import Concealer
 from plc.engine.config import OPEN, SETTINGS, StreamSettings
-from plc.engine.samples import Packet, Samples, as_signal
+from plc.engine.samples import Packet, Samples, as_signal, mask_of
 from plc.engine.spans import lost_spans
 from plc.errors import check_settings
 
@@ -22,6 +22,7 @@ def conceal(
     packet_samples: int = OPEN,
     packet_ms: float = OPEN,
     lookahead: int = 0,
+    made_up: NDArray[np.bool_] | None = None,
     **settings: Unpack[StreamSettings],
 ) -> Packet:
     """Return a signal with its lost packets concealed.
@@ -38,6 +39,8 @@ def conceal(
         And others, as for :class:`~plc.StreamConfig`. The delay of the lookahead is taken out; by
         default there is no limit of time and no preparation, so that the result does not depend
         on the machine.
+    made_up : bool, shape (n,), optional
+        Written: True where a sample had not arrived, or was refused (NaN, infinite, above 1e6).
 
     Returns
     -------
@@ -93,6 +96,9 @@ def conceal(
         else:
             parts = gaps_of(missing[k], 1) if counted else ()
             played[at] = concealer.push(padded[at], missing=parts)
+        missing[k] = mask_of(concealer.lacking[-1], packet_samples)
     played[packets * packet_samples :] = concealer.flush()
+    if made_up is not None:
+        made_up[:] = flat[:samples]
     begin = concealer.delay
     return played[begin : begin + samples].reshape(signal.shape)

@@ -1,11 +1,9 @@
 """The newest samples that were played, received or concealed."""
 
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.history import FILLED, POSITION, TRUSTED, append, newest
+from plc_kernels.history import FILLED, POSITION, append, newest
 
 
 class History:
@@ -27,21 +25,6 @@ class History:
         self._counts = np.zeros(3, np.int64)
         self.reset()  # all of it touched now, not page by page while audio runs
 
-    @classmethod
-    def over(cls, ring: NDArray[np.float32], counts: NDArray[np.int64]) -> Self:
-        """Return the history that a kernel writes.
-
-        Parameters
-        ----------
-        ring : float32, shape (channels, samples)
-        counts : int64, shape (3,)
-            As :func:`plc_kernels.history.append` writes them.
-        """
-        history = cls.__new__(cls)
-        history._ring = ring
-        history._counts = counts
-        return history
-
     @property
     def ring(self) -> NDArray[np.float32]:
         """The memory, shape (channels, samples), for kernels that search it."""
@@ -61,16 +44,6 @@ class History:
     def filled(self) -> int:
         """Samples written since the stream began, at most the capacity."""
         return int(self._counts[FILLED])
-
-    @property
-    def trusted(self) -> int:
-        """Newest samples in a row received, or concealed at full level."""
-        return int(self._counts[TRUSTED])
-
-    @property
-    def capacity(self) -> int:
-        """Samples remembered."""
-        return self._ring.shape[1]
 
     def reset(self) -> None:
         """Forget everything."""

@@ -18,11 +18,7 @@ from plc.kept_costs import find_cost, keep_cost
 from plc.processor_time import thread_clock
 from plc_kernels.ar import ArWorkspace, burg, extrapolate
 from plc_kernels.predict import BESIDE_FIT, BESIDE_ORDER, LONG_MS, REHEARSED_MS
-from plc_kernels.predict import LEAST_PAST_SAMPLES as LEAST_PAST_SAMPLES
-from plc_kernels.rungs import HEADROOM as HEADROOM
-from plc_kernels.rungs import MAX_ORDER as MAX_ORDER
-from plc_kernels.rungs import MAX_PAST_SAMPLES as MAX_PAST_SAMPLES
-from plc_kernels.rungs import STEADY_MS, UNSTEADY_MS, order_of, past_samples
+from plc_kernels.rungs import HEADROOM, STEADY_MS, UNSTEADY_MS, order_of, past_samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +206,6 @@ class Ladders:
         steps = self.steady + self.unsteady
         self.past_samples = max(step.past for step in steps)
         self.most_coefficients = max(step.order for step in steps)
-        assert self.past_samples <= MAX_PAST_SAMPLES
-        assert self.most_coefficients <= MAX_ORDER
 
     @property
     def names(self) -> tuple[str, ...]:

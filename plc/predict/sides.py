@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from plc.predict.contour import ContourBridge
 from plc.predict.history import History
-from plc.predict.ladder import LEAST_PAST_SAMPLES, Rung
+from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller
-from plc_kernels.predict import LEAST_KNOWN
+from plc_kernels.predict import LEAST_KNOWN, LEAST_PAST_SAMPLES
 
 SIDE_RUNG = Rung(62.5, 250.0)
 """Order and past with which a side of a gap is continued where there is time."""

@@ -155,6 +155,7 @@ def inpaint(
     sample_rate: int = 48_000,
     packet_samples: int = OPEN,
     packet_ms: float = OPEN,
+    made_up: NDArray[np.bool_] | None = None,
     progress: _Report | None = None,
     **settings: Unpack[FillKeywords],
 ) -> Packet:
@@ -197,6 +198,8 @@ def inpaint(
         places are passed over for what is copied to a long gap; without effect on others.
     content : str
         What plays, as for :class:`~plc.StreamConfig`; ``"auto"`` hears it on both sides of a gap.
+    made_up : bool, shape of ``signal``, optional
+        Written: True where samples were filled, damaged ones beside a gap among them.
     progress : callable, optional
         Called after each gap with the gaps filled and the gaps in all.
 
@@ -257,6 +260,11 @@ def inpaint(
             partial(passages.fill, track, 0) if how.copies else None,
         )
         done += len(gaps)
+        if made_up is not None:
+            marks = made_up if made_up.ndim > 1 else made_up[:, None]
+            marks[:, where] = False
+            for start, stop in spans:
+                marks[start:stop, where] = True
     return out
 
 

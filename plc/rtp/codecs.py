@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.samples import mu_law
 from plc.errors import ConfigError, MissingExtraError, not_copied
 from plc.extras import install_command
 from plc.rtp.libopus import LibopusDecoder, repeated_samples
@@ -154,7 +155,7 @@ class G711(_WithoutRedundancy):
         static = {("pcmu", 8000, 1): 0, ("pcma", 8000, 1): 8}
         self.payload_type = static.get((law, sample_rate, channels), 97)
         codes = np.arange(256)
-        decoded = _decode_mu_law(codes) if law == "pcmu" else _decode_a_law(codes)
+        decoded = mu_law(codes) if law == "pcmu" else _decode_a_law(codes)
         self._decoded = (decoded / 32768.0).astype(np.float32)
         self._encoded = _nearest_codes(decoded)
 
@@ -469,14 +470,6 @@ def _to_int16(samples: Samples) -> NDArray[np.int16]:
     rounded = np.empty(samples.shape, np.int16)
     pack_int16(np.ascontiguousarray(samples.T, np.float32), rounded)
     return rounded
-
-
-def _decode_mu_law(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the 16-bit values of PCMU codes (G.711, table 2a; 14 bits, left-justified)."""
-    inverted = ~codes & 0xFF
-    exponent = inverted >> 4 & 7
-    magnitude = ((((inverted & 15) << 3) + 0x84) << exponent) - 0x84
-    return np.where(inverted & 0x80, -magnitude, magnitude)
 
 
 def _decode_a_law(codes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -20,7 +20,8 @@ nominal to play. Inside a dead band it does nothing at all, so that a stream who
 comes out bit for bit; once outside it, a proportional-integral controller takes over and learns
 the difference of the two clocks (its integral), which it keeps. The rate never moves faster than
 200 ppm a second nor further than 3000 ppm, 5 cents: a shift in pitch that slow and small is not
-heard, and as the rate changes a resampler's step, there is nothing that could click.
+heard, and as the rate changes a resampler's step, there is nothing that could click. :class:`Line`
+is what it plays from.
 """
 
 import math
@@ -29,8 +30,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plc.errors import ConfigError
+from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
 
 # The base is the least of so many windows; where each is higher than the one before by as much, and
 # all by about the same, the sender is slow, and it is that of the newest.
@@ -47,6 +50,7 @@ _LOOK_EVERY = 16
 # The aim is lowered after this long without a packet that would have missed the lower one.
 _CALM_S = 5.0
 _LARGEST_WEIGHT = 1e12
+_TABLE = sinc_table()
 
 MAX_DELAY_MS = 5000.0
 
@@ -301,3 +305,59 @@ class DriftControl:
             error_s = self._error_s
             self.reset()
             self._error_s = error_s
+
+
+class Line:
+    """Samples that wait, and the block played last.
+
+    Below the channels is a row of marks: 1 where a sample was lost.
+
+    Attributes
+    ----------
+    played : float32, shape (channels + 1, block)
+        The last block.
+    """
+
+    __slots__ = ("_at", "_filled", "_rows", "played")
+
+    def __init__(self, channels: int, block: int) -> None:
+        self._rows = np.zeros((channels + 1, CENTRE + 4 * block + 2 * TAPS), np.float32)
+        self._at = float(CENTRE)
+        self._filled = CENTRE
+        self.played = np.zeros((channels + 1, block), np.float32)
+        # The first call in a process loads or compiles it; it is not to come in midstream.
+        resample(float(CENTRE), 1.0, _TABLE, self._rows, self.played)
+
+    @property
+    def waiting(self) -> float:
+        """Samples that wait."""
+        return self._filled - self._at
+
+    def add(self, samples: int) -> NDArray[np.float32]:
+        """Append so much silence; return it, to be written to: shape (channels + 1, samples)."""
+        added = self._rows[:, self._filled : self._filled + samples]
+        added.fill(0.0)
+        self._filled += samples
+        return added
+
+    def _is_copied(self, step: float) -> bool:
+        return step == 1.0 and self._at.is_integer()
+
+    def lacks(self, step: float) -> bool:
+        """Return whether there is too little for a block at a speed."""
+        last = math.floor(self._at + (self.played.shape[1] - 1) * step)
+        return self._filled < last + 1 + (0 if self._is_copied(step) else TAPS // 2)
+
+    def play(self, step: float) -> NDArray[np.float32]:
+        """Play a block at a speed, and forget what the resampler no longer needs."""
+        if self._is_copied(step):
+            begin, samples = int(self._at), self.played.shape[1]
+            self.played[:] = self._rows[:, begin : begin + samples]
+            self._at += samples
+        else:
+            self._at = resample(self._at, step, _TABLE, self._rows, self.played)
+        stale = math.floor(self._at) - CENTRE
+        self._rows[:, : self._filled - stale] = self._rows[:, stale : self._filled]
+        self._filled -= stale
+        self._at -= stale
+        return self.played

@@ -43,14 +43,13 @@ from plc.engine.stats import Stats
 from plc.errors import ConfigError, not_copied
 from plc.rtp.codecs import Codec, open_beside, samples_per_tick
 from plc.rtp.config import ReceiverConfig
-from plc.rtp.delay import DriftControl
+from plc.rtp.delay import DriftControl, Line
 from plc.rtp.jitter import JitterBuffer, JitterConfig
 from plc.rtp.mismatch import Inspection
 from plc.rtp.outcomes import JitterStats, Verdict
 from plc.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
 from plc.rtp.timeline import PlacedPacket
 from plc.rtp.turns import Turn
-from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
 
 # What arrived between two holes is played if it is this long: the shortest packets in common use.
 _LEAST_MS = 1.0
@@ -58,8 +57,6 @@ _LEAST_MS = 1.0
 # A pause is filled by noise after this long; a packet that refreshes it differs by less than this.
 _PAUSE_S = 0.2
 _REFRESH_DB = 6.0
-
-_TABLE = sinc_table()
 
 
 @dataclass(slots=True)
@@ -123,62 +120,6 @@ class _PauseNoise:
             return False
         self._gain = math.sqrt(power / self._power)
         return True
-
-
-class _Line:
-    """What is ready to be played, a little faster or slower than it came.
-
-    Below the channels is a row of marks: 1 where a sample was lost.
-
-    Attributes
-    ----------
-    played : float32, shape (channels + 1, block)
-        The last block.
-    """
-
-    __slots__ = ("_at", "_filled", "_rows", "played")
-
-    def __init__(self, channels: int, block: int) -> None:
-        self._rows = np.zeros((channels + 1, CENTRE + 4 * block + 2 * TAPS), np.float32)
-        self._at = float(CENTRE)
-        self._filled = CENTRE
-        self.played = np.zeros((channels + 1, block), np.float32)
-        # The first call in a process loads or compiles it; it is not to come in midstream.
-        resample(float(CENTRE), 1.0, _TABLE, self._rows, self.played)
-
-    @property
-    def waiting(self) -> float:
-        """Samples that wait."""
-        return self._filled - self._at
-
-    def add(self, samples: int) -> NDArray[np.float32]:
-        """Append so much silence; return it, to be written to: shape (channels + 1, samples)."""
-        added = self._rows[:, self._filled : self._filled + samples]
-        added.fill(0.0)
-        self._filled += samples
-        return added
-
-    def _is_copied(self, step: float) -> bool:
-        return step == 1.0 and self._at.is_integer()
-
-    def lacks(self, step: float) -> bool:
-        """Return whether there is too little for a block at a speed."""
-        last = math.floor(self._at + (self.played.shape[1] - 1) * step)
-        return self._filled < last + 1 + (0 if self._is_copied(step) else TAPS // 2)
-
-    def play(self, step: float) -> NDArray[np.float32]:
-        """Play a block at a speed, and forget what the resampler no longer needs."""
-        if self._is_copied(step):
-            begin, samples = int(self._at), self.played.shape[1]
-            self.played[:] = self._rows[:, begin : begin + samples]
-            self._at += samples
-        else:
-            self._at = resample(self._at, step, _TABLE, self._rows, self.played)
-        stale = math.floor(self._at) - CENTRE
-        self._rows[:, : self._filled - stale] = self._rows[:, stale : self._filled]
-        self._filled -= stale
-        self._at -= stale
-        return self.played
 
 
 def _power_of(samples: NDArray[np.float32]) -> float:
@@ -253,7 +194,7 @@ class Playout:
         self._drift = DriftControl()
         self._tick_s = block / codec.sample_rate
         self._noise = _PauseNoise(self._tick_s)
-        self._line = _Line(codec.channels, block)
+        self._line = Line(codec.channels, block)
         self._drained_samples = 0
 
     __reduce_ex__ = not_copied("make another of the same config, which begins anew")

@@ -120,8 +120,6 @@ WORK = (
     "plc_bench.robust.transport.cost",
     "plc_bench.robust.embedding.round_trips",
     "plc_bench.robust.embedding.push_from_c",
-    "plc_bench.timing.burg_ratio.measure_ratios",
-    "plc_bench.timing.burg_ratio.time_every_kernel",
 )
 # They hand all they get to a command of their own.
 PASSED_ON = {"bench", "train", "export"}

@@ -64,16 +64,6 @@ def test_an_empty_list_of_numbers_is_refused(arguments: tuple[str, ...]) -> None
         run(*arguments)
 
 
-@pytest.mark.parametrize("rest", [("--json",), ("--rounds", "3")])
-def test_every_kernel_takes_no_rounds_and_no_json_on_stdout(
-    rest: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from plc_bench.timing import burg_ratio
-
-    monkeypatch.setattr(burg_ratio, "time_every_kernel", lambda json_file: 0)
-    assert run("kernels", "--every", *rest)[0] == 2
-
-
 def test_a_run_without_any_score_fails(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"no audio")
     status, text = run("quality", tmp_path, "--methods", "zeros")

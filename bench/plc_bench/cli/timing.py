@@ -147,7 +147,6 @@ def throughput(
         str, typer.Option(help="Time for a packet in ms; a list. \\[default: the engine's]")
     ] = "",
     seconds: Annotated[float, typer.Option(min=0.1, help="Audio of a stream.")] = 10.0,
-    jobs: Annotated[int, typer.Option(min=0, help="Most at once; 0: one for each core.")] = 0,
     most_streams: Annotated[
         int, typer.Option(min=1, help="Where the search for the capacity ends.")
     ] = 1000,
@@ -160,11 +159,11 @@ def throughput(
 ) -> None:
     """Measure the streams that a core or GPU serves, and their cost.
 
-    Also the real-time factor by cores, in processes and threads, and the memory of a stream.
+    Also the memory of a stream. Of several cores, which pools use: plc bench server --threads.
 
     Streams by time limit:  plc bench throughput --method ar --budget-ms 2.5,1,0.5,0.25
     """
-    from plc_bench.timing import gpu, throughput_report, throughput_scaling
+    from plc_bench.timing import gpu, throughput_report
     from plc_bench.timing.stream import TimedStream
 
     budgets: list[float | None] = [*numbers("budget-ms", budget_ms, float, needed=False)] or [None]
@@ -189,7 +188,6 @@ def throughput(
         most_streams=most_streams,
         memory_streams=8 if quick else 32,
         growth_streams=16 if quick else 64,
-        cores=throughput_scaling.worker_counts(jobs),
         provider=gpu.gpu_provider() if provider == "auto" else provider,
     )
     with progress_shown("measurements", len(plan.jobs())) as advance:
@@ -251,35 +249,6 @@ def busy(
     with progress_shown("seconds", round(2 * calm_s + load_s)) as advance:
         report = bench.measure(settings, lambda seconds: advance(round(seconds)))
     show(report, bench.busy_tables(report), as_json, save)
-
-
-def kernels(
-    rounds: Annotated[
-        int | None, typer.Option(min=1, help="Times each is run, in turn. \\[default: 200]")
-    ] = None,
-    every: Annotated[
-        bool, typer.Option("--every", help="Time every kernel by pytest-benchmark (a checkout).")
-    ] = False,
-    as_json: AsJson = False,
-    save: Save = None,
-) -> None:
-    """Time Burg's method and extrapolation against the same recursions in C.
-
-    The C file is compiled with gcc -O3 -march=native -ffast-math for the occasion; both run in
-    turn in this process.
-    """
-    from plc_bench.timing import burg_ratio
-
-    if every:
-        if rounds is not None:
-            raise typer.BadParameter("has no effect with --every", param_hint="--rounds")
-        if as_json:
-            raise typer.BadParameter(
-                "goes to a file with --every: --save FILE", param_hint="--json"
-            )
-        raise typer.Exit(burg_ratio.time_every_kernel(save))
-    timings = burg_ratio.measure_ratios(200 if rounds is None else rounds)
-    show(timings, [burg_ratio.ratio_table(timings)], as_json, save)
 
 
 def gpu(
@@ -362,5 +331,5 @@ def server(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (latency, throughput, server, busy, gpu, kernels):
+    for command in (latency, throughput, server, busy, gpu):
         app.command()(command)

@@ -20,7 +20,6 @@ from plc_bench.timing.throughput import (
     measure_growth,
     measure_memory,
 )
-from plc_bench.timing.throughput_scaling import Scaling, measure_scaling
 
 FORMAT = "plc bench throughput, 1"
 
@@ -35,15 +34,13 @@ class Plan:
     Attributes
     ----------
     streams : list of TimedStream
-        Each is measured for capacity and memory, the first also for scaling and growth.
+        Each is measured for capacity and memory, the first also for growth.
     most_streams : int
         At which the search for the capacity ends.
     memory_streams : int
         Opened to measure the memory of one.
     growth_streams : int
         The most in the table of growing cost.
-    cores : list of int
-        Workers at once, of either kind.
     provider : str or None
         Accelerator to measure; None where there is none.
     """
@@ -52,7 +49,6 @@ class Plan:
     most_streams: int = 1000
     memory_streams: int = 32
     growth_streams: int = 64
-    cores: list[int] = field(default_factory=lambda: [1])
     provider: str | None = None
 
     def jobs(self) -> list[Job]:
@@ -63,7 +59,6 @@ class Plan:
             jobs.append(("capacity", measure_capacity, (one, self.most_streams)))
             jobs.append(("memory", measure_memory, (one, self.memory_streams)))
         jobs.append(("growth", measure_growth, (first, self.growth_streams)))
-        jobs.append(("scaling", measure_scaling, (first, self.cores)))
         if self.provider:
             jobs.append(("gpu", measure_gpu, (self.provider, first.seconds)))
         return jobs
@@ -78,7 +73,6 @@ class ThroughputReport:
     capacity: list[Capacity] = field(default_factory=list)
     memory: list[Memory] = field(default_factory=list)
     growth: list[Cost] = field(default_factory=list)
-    scaling: list[Scaling] = field(default_factory=list)
     gpu: list[GpuCapacity] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
@@ -116,7 +110,6 @@ def throughput_tables(report: ThroughputReport) -> list[Table | str]:
         (report.capacity, capacity_table),
         (report.memory, memory_table),
         (report.growth, growth_table),
-        (report.scaling, scaling_table),
         (report.gpu, gpu_table),
     ]
     tables: list[Table | str] = [make(rows) for rows, make in makers if rows]
@@ -175,16 +168,6 @@ def growth_table(rows: Sequence[Cost]) -> Table:
             _mostly(row.rungs),
             end=number + 1 == len(rows) or rows[number + 1].varied != row.varied,
         )
-    return table
-
-
-def scaling_table(rows: Sequence[Scaling]) -> Table:
-    """Return the result of several cores."""
-    headings = ("workers", "", "streams", "times real", "efficiency")
-    table = Table("on several cores", headings)
-    for row in rows:
-        cells = (row.streams, f"{row.real_time_factor:.0f}", f"{100 * row.efficiency:.0f} %")
-        table.add(row.workers, row.count, *cells)
     return table
 
 

@@ -48,6 +48,7 @@ from plc.predict.sides import continued
 from plc.runtime.providers import Signature
 from plc.runtime.session import open_session
 from plc.runtime.worker import ANSWER_BY, NO_TICKET, StreamContext
+from plc_kernels.history import newest
 from plc_kernels.stream import layout
 from plc_kernels.stream.gap import FILE_AT
 from plc_kernels.stream.network import fill_part
@@ -437,7 +438,7 @@ class EncodedGaps:
         gap = _run_length(self._missing, begin)
         known = self._missing.size - begin
         past = min(begin, self._side)
-        before = min(self._memory.history.filled + begin, self._side)
+        before = min(int(self._block[layout.HISTORY_FILLED]) + begin, self._side)
         if known < self._side:
             return
         self._asked = (position + begin, gap)
@@ -451,8 +452,9 @@ class EncodedGaps:
             granted_ms = self._granted_ms(begin // self._packet + 1)
             self._grant.effort = self._grant.cost.effort_in(granted_ms) or Effort(WINDOWS[-1], 0)
         held = slice(begin, begin + self._side)
+        ring, at = self._memory.array(layout.RING), self._block[layout.HISTORY_AT]
         for c, row in enumerate(self._samples):
-            self._memory.history.newest(c, row[: self._side - past])
+            newest(ring[c], at, row[: self._side - past])
             row[self._side - past : self._side] = self._held[c, begin - past : begin]
             row[self._side :] = self._held[c, held]
         self._lost[0, self._side :] = self._missing[held]

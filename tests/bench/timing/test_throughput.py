@@ -14,7 +14,7 @@ from plc.errors import ConfigError
 from plc_bench.base.results import to_json
 from plc_bench.base.surroundings import usable_cpus
 from plc_bench.base.workers import Failure, alone
-from plc_bench.timing import gpu, throughput, throughput_report, throughput_scaling
+from plc_bench.timing import gpu, throughput, throughput_report
 from plc_bench.timing.stream import TimedStream
 from plc_bench.timing.throughput import (
     Crowd,
@@ -177,36 +177,8 @@ def test_a_capacity_is_as_many_streams_as_fit_into_a_packet(
     assert not capacity.at_most
 
 
-@pytest.mark.parametrize("workers", throughput_scaling.WORKERS)
-def test_workers_run_together(workers: str) -> None:
-    assert throughput_scaling.real_time_factor(TINY, workers, 2) > 0.0
-
-
-def test_workers_are_counted_in_powers_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throughput_scaling, "usable_cores", lambda: 12)
-    assert throughput_scaling.worker_counts() == [1, 2, 4, 8, 12]
-    assert throughput_scaling.worker_counts(3) == [1, 2, 3]
-    assert throughput_scaling.worker_counts(99) == [1, 2, 4, 8, 12]
-
-
-def test_scaling_is_measured_against_one_worker_of_the_kind(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    factors = {("processes", 1): 50.0, ("processes", 2): 90.0, ("threads", 1): 40.0}
-    monkeypatch.setattr(
-        throughput_scaling,
-        "real_time_factor",
-        lambda _, workers, count: factors.get((workers, count), 60.0),
-    )
-    done: list[int] = []
-    rows = throughput_scaling.measure_scaling(TINY, [1, 2], lambda: done.append(1))
-    assert [row.efficiency for row in rows] == [1.0, 0.9, 1.0, 0.75]
-    assert [row.streams for row in rows] == [4, 8, 4, 8]
-    assert len(done) == 4
-
-
 def test_what_fails_is_named_and_the_rest_is_measured_and_shown() -> None:
-    plan = Plan(streams=[TINY], memory_streams=2, growth_streams=4, cores=[1])
+    plan = Plan(streams=[TINY], memory_streams=2, growth_streams=4)
 
     def attempt(call: Callable[[Job], Any], job: Job, name: str) -> Any:
         place, _, arguments = job
@@ -219,10 +191,10 @@ def test_what_fails_is_named_and_the_rest_is_measured_and_shown() -> None:
     done: list[int] = []
     report = measure(plan, lambda: done.append(1), attempt)
     assert [(one.clip, one.reason) for one in report.failures] == [("capacity of burg", "no time")]
-    assert len(done) == len(plan.jobs()) == 4
+    assert len(done) == len(plan.jobs()) == 3
     tables = throughput_tables(report)
     titles = [table.title for table in tables if not isinstance(table, str)]
-    assert titles == ["resident memory, MiB", "how cost grows: burg", "on several cores"]
+    assert titles == ["resident memory, MiB", "how cost grows: burg"]
     assert tables[-1] == "no accelerator was measured"
     assert json.loads(to_json(report))["growth"][0]["settings"]["method"] == "burg"
 

@@ -12,7 +12,8 @@ from plc.engine.methods import BASELINES, FILE_METHODS, METHODS, make_method, ru
 from plc.engine.prediction import StepPrediction
 from plc.errors import ConfigError, ModelError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from plc.predict.ladder import MAX_ORDER, MAX_PAST_SAMPLES, STEADY, UNSTEADY
+from plc.predict.ladder import STEADY, UNSTEADY
+from plc_kernels.rungs import MAX_ORDER, MAX_PAST_SAMPLES
 
 CONFIG = StreamConfig(
     sample_rate=16_000, channels=2, packet_samples=160, lookahead=2, budget_ms=math.inf

@@ -13,6 +13,7 @@ from plc import Concealer
 from plc.engine.config import StreamConfig
 from plc.engine.samples import as_packet, as_signal, check_missing, check_out
 from plc.errors import PacketError
+from plc.rtp.codecs import G711
 from plc_kernels.packet import INT16_SCALE
 
 SHAPE = (160, 2)
@@ -92,8 +93,21 @@ def test_bytes_of_unsigned_sound_are_mended() -> None:
         PacketError, match=r"give \(np.asarray\(packet, np.float32\) - 128\) / 128$"
     ):
         as_packet(silence, CONFIG)
-    with pytest.raises(PacketError, match=r"give np.frombuffer\(packet, np.int16\)"):
-        as_packet(PACKET.tobytes(), CONFIG)  # type: ignore[arg-type]  # on purpose
+
+
+def test_bytes_are_samples_of_int16_or_mu_law() -> None:
+    shape = CONFIG.packet_samples, CONFIG.channels
+    rng = np.random.default_rng(0)
+    words = rng.integers(-32768, 32768, shape).astype("<i2")
+    for data in (words.tobytes(), bytearray(words.tobytes()), memoryview(words.tobytes())):
+        np.testing.assert_array_equal(as_packet(data, CONFIG), words)
+    codes = rng.integers(0, 256, shape).astype(np.uint8)
+    as_g711 = G711("pcmu", channels=CONFIG.channels).decode(codes.tobytes())
+    assert as_g711 is not None
+    np.testing.assert_array_equal(as_packet(codes.tobytes(), CONFIG) / 32768.0, as_g711)
+    size = shape[0] * shape[1]
+    with pytest.raises(PacketError, match=f"{size + 1} bytes; .* {2 * size} of int16.* {size} of"):
+        as_packet(bytes(size + 1), CONFIG)
 
 
 class OfDlpack:

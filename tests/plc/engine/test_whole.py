@@ -269,3 +269,28 @@ def test_tensors_of_torch_are_concealed() -> None:
     trace = np.arange(20) == 12
     out = conceal(torch.from_numpy(signal), torch.from_numpy(trace), **STREAM)
     np.testing.assert_array_equal(out, conceal(signal, trace, **STREAM))
+
+
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_what_was_made_up_is_told_sample_for_sample(lookahead: int) -> None:
+    signal = tones(1, 16_000, 16_000).astype(np.float32)
+    signal[5_000] = np.nan
+    lost = [(1_000, 1_700), (9_000, 9_001), (15_990, 16_000)]
+    made_up = np.ones(16_000, np.bool_)
+    conceal(signal, lost, sample_rate=16_000, lookahead=lookahead, method="ar", made_up=made_up)
+    expected = np.zeros(16_000, np.bool_)
+    for start, stop in [*lost, (4_960, 5_120)]:  # a packet with NaN is refused
+        expected[start:stop] = True
+    np.testing.assert_array_equal(made_up, expected)
+    concealer = Concealer(16_000, 1, 160, lookahead, method="ar", budget_ms=np.inf)
+    told = []
+    for k, packet in enumerate(signal.reshape(-1, 160)):
+        missing = ((10, 20),) if k == 7 else ()
+        concealer.push(None if k in (20, 21) else packet, missing=missing)
+        told.append(concealer.made_up)
+    whole = np.concatenate(told)
+    delay = lookahead * 160
+    assert np.flatnonzero(whole[delay:][:3000]).tolist() == list(range(1130, 1140))
+    assert np.flatnonzero(whole[delay:][3000:4000] == 1).tolist() == list(range(200, 520))
+    concealer.flush()
+    assert not concealer.made_up.any()

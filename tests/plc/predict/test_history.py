@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc.predict.history import History
+from plc_kernels.history import TRUSTED
 from tests.signals import noise
 
 blocks = st.lists(st.integers(0, 25), min_size=1, max_size=12)
@@ -18,10 +19,10 @@ def newest(history: History, channel: int, samples: int) -> NDArray[np.float32]:
 
 def assert_holds(history: History, signal: NDArray[np.float32], trusted: int) -> None:
     """Compare a ring with everything written to it: silence before that."""
-    capacity = history.capacity
+    capacity = history.ring.shape[1]
     silence = np.zeros(capacity, np.float32)
     assert history.filled == min(signal.shape[1], capacity)
-    assert history.trusted == min(trusted, capacity)
+    assert history.counts[TRUSTED] == min(trusted, capacity)
     for samples in {1, (capacity + 1) // 2, capacity}:
         for c, row in enumerate(signal):
             expected = np.concatenate([silence, row])[-samples:]
@@ -55,7 +56,7 @@ def test_blocks_cut_differently_are_remembered_alike(capacity: int, sizes: list[
         cut.append(signal[:, begin : begin + size], True)
     whole.append(signal, True)
     np.testing.assert_array_equal(newest(cut, 0, capacity), newest(whole, 0, capacity))
-    assert cut.trusted == whole.trusted == min(signal.size, capacity)
+    assert cut.counts[TRUSTED] == whole.counts[TRUSTED] == min(signal.size, capacity)
 
 
 def test_reset_equals_new() -> None:

@@ -8,9 +8,6 @@ from hypothesis import strategies as st
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc.predict import ladder
 from plc.predict.ladder import (
-    LEAST_PAST_SAMPLES,
-    MAX_ORDER,
-    MAX_PAST_SAMPLES,
     STEADY,
     UNSTEADY,
     Pace,
@@ -18,6 +15,8 @@ from plc.predict.ladder import (
     affordable,
     measure_cost,
 )
+from plc_kernels.predict import LEAST_PAST_SAMPLES
+from plc_kernels.rungs import HEADROOM, MAX_ORDER, MAX_PAST_SAMPLES
 
 LADDERS = {"steady": STEADY, "unsteady": UNSTEADY}
 
@@ -80,7 +79,7 @@ def test_every_rung_within_the_budget_is_kept_and_the_last_always(
     rungs: tuple[Rung, ...], channels: int, limit_ms: float
 ) -> None:
     steps = affordable(rungs, 48_000, channels, 480, 0, limit_ms)
-    most_ms = ladder.HEADROOM * limit_ms
+    most_ms = HEADROOM * limit_ms
     expected = [
         rung for rung in rungs if rung is rungs[-1] or costs(rung, 48_000, channels, 480) <= most_ms
     ]
@@ -96,7 +95,7 @@ def test_more_channels_longer_packets_and_less_time_take_cheaper_rungs() -> None
     def top_ms(channels: int, extension: int, limit_ms: float) -> float:
         return affordable(STEADY, 48_000, channels, extension, 0, limit_ms)[0].rung.order_ms
 
-    limit_ms = costs(STEADY[0], 48_000, 1, 480) / ladder.HEADROOM * 1.001
+    limit_ms = costs(STEADY[0], 48_000, 1, 480) / HEADROOM * 1.001
     assert top_ms(1, 480, limit_ms) == STEADY[0].order_ms
     assert top_ms(2, 480, limit_ms) < STEADY[0].order_ms
     assert top_ms(1, 5760, limit_ms) < STEADY[0].order_ms

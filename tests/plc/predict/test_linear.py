@@ -5,10 +5,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc.predict.history import History
-from plc.predict.ladder import LEAST_PAST_SAMPLES, Rung
+from plc.predict.ladder import Rung
 from plc.predict.linear import ArFiller
 from plc_kernels.ar import fit_burg
-from plc_kernels.predict import CHUNK, DECAY_MS, OVERSHOOT, SAMPLES_PER_COEFFICIENT
+from plc_kernels.predict import (
+    CHUNK,
+    DECAY_MS,
+    LEAST_PAST_SAMPLES,
+    OVERSHOOT,
+    SAMPLES_PER_COEFFICIENT,
+)
 from tests.examples import examples
 from tests.signals import glide, nmse_db, noise, sine, tones
 

@@ -229,3 +229,17 @@ def test_a_short_trace_and_impossible_packets_are_refused() -> None:
         inpaint(tones(1, SAMPLE_RATE, 3000), [True], sample_rate=SAMPLE_RATE)
     with pytest.raises(ConfigError, match="packet_samples is 0"):
         inpaint(tones(1, SAMPLE_RATE, 3000), [True], sample_rate=SAMPLE_RATE, packet_samples=0)
+
+
+def test_what_was_filled_is_told_by_channel() -> None:
+    signal = np.stack([tones(k, 16_000, 8_000) for k in (1, 2)], axis=1).astype(np.float32)
+    made_up = np.ones(signal.shape, np.bool_)
+    whole = inpaint(signal, [(2_000, 2_200), (5_000, 5_050, (1,))], sample_rate=16_000,
+                    method="ar", made_up=made_up)  # fmt: skip
+    expected = np.zeros(signal.shape, np.bool_)
+    expected[2_000:2_200] = expected[5_000:5_050, 1] = True
+    np.testing.assert_array_equal(made_up, expected)
+    np.testing.assert_array_equal(whole[~made_up], signal[~made_up])
+    one = np.ones(8_000, np.bool_)
+    inpaint(signal[:, 0], [(2_000, 2_200)], sample_rate=16_000, method="ar", made_up=one)
+    assert np.flatnonzero(one).tolist() == list(range(2_000, 2_200))

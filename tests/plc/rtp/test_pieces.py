@@ -1,0 +1,253 @@
+"""Pieces of sound with a time, as programs send them: stalls, holes, pauses, doubles, clocks."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from plc import PlayoutBuffer
+from plc.errors import ConfigError, PacketError
+from tests.examples import examples
+from tests.signals import tones
+
+RATE, PIECE = 24_000, 480
+FIRST = 7_000_123
+"""Where the sender's positions begin."""
+
+
+@dataclass
+class Sent:
+    """A piece: when it comes, and what is put."""
+
+    at_s: float
+    samples: NDArray[np.float32]
+    place: dict[str, Any]
+
+
+def sound(seconds: float = 4.0) -> NDArray[np.float32]:
+    return tones(3, RATE, round(seconds * RATE)).astype(np.float32)
+
+
+def sent(signal: NDArray[np.float32], speed: float = 1.0) -> list[Sent]:
+    """Return pieces of 20 ms as they come without a network."""
+    return [
+        Sent(at / RATE / speed, signal[at : at + PIECE], {"at": FIRST + at})
+        for at in range(0, len(signal), PIECE)
+    ]
+
+
+def play(
+    pieces: list[Sent], seconds: float, take: int = 240, **settings: Any
+) -> tuple[PlayoutBuffer, NDArray[np.float32], NDArray[np.bool_]]:
+    """Put pieces when they come; take what is played."""
+    given_settings: dict[str, Any] = {"method": "ar", "budget_ms": math.inf} | settings
+    buffer = PlayoutBuffer(RATE, **given_settings)
+    waiting = sorted(pieces, key=lambda each: each.at_s)[::-1]
+    heard, marks = [], []
+    for number in range(round(seconds * RATE / take)):
+        while waiting and waiting[-1].at_s <= number * take / RATE + 1e-9:
+            piece = waiting.pop()
+            buffer.put(piece.samples, **piece.place)
+        samples, made_up = buffer.take(take)
+        heard.append(samples[:, 0])
+        marks.append(made_up)
+    return buffer, np.concatenate(heard), np.concatenate(marks)
+
+
+@pytest.mark.parametrize("take", [1, 100, 480, 5000])
+@pytest.mark.parametrize("place", ["samples", "seconds", "none"])
+def test_what_comes_in_time_is_played_bit_for_bit(take: int, place: str) -> None:
+    signal = sound(1.0)
+    pieces = sent(signal)
+    for each in pieces:
+        at = each.place["at"]
+        each.place = {"samples": {"at": at}, "seconds": {"at_s": at / RATE}, "none": {}}[place]
+    if take > PIECE:  # they come as seldom as they are asked for
+        for each in pieces:
+            each.at_s = 0.0
+    buffer, heard, made_up = play(pieces, 0.9, take)
+    delay = round(0.04 * RATE)
+    assert not heard[:delay].any()
+    np.testing.assert_array_equal(heard[delay:], signal[: len(heard) - delay])
+    assert not made_up.any()
+    assert buffer.stats.received_samples > 0
+    assert buffer.stats.lost_samples == buffer.stats.unsent_samples == 0
+
+
+@pytest.mark.parametrize("stall_s", [0.1, 0.2, 0.35])
+def test_a_stall_makes_the_stream_wait_and_no_word_is_cut(stall_s: float) -> None:
+    signal = sound()
+    pieces = sent(signal)
+    for each in pieces:
+        if each.at_s >= 2.0:
+            each.at_s = max(each.at_s, 2.0 + stall_s)
+    buffer, heard, made_up = play(pieces, 4.0)
+    begin, stop = np.flatnonzero(made_up)[[0, -1]] + [0, 1]
+    assert abs((stop - begin) / RATE - (stall_s - 0.04)) <= 0.02
+    assert made_up[begin:stop].all()
+    assert buffer.stats.late_samples == stop - begin
+    delay = round(0.04 * RATE)
+    np.testing.assert_array_equal(heard[delay:begin], signal[: begin - delay])
+    behind = heard[stop + RATE // 50 :]  # behind the crossfade
+    start = begin - delay + RATE // 50
+    np.testing.assert_array_equal(behind, signal[start : start + len(behind)])
+
+
+def test_without_waiting_a_stall_is_lost_and_the_delay_is_kept() -> None:
+    signal = sound()
+    pieces = sent(signal)
+    for each in pieces:
+        if each.at_s >= 2.0:
+            each.at_s = max(each.at_s, 2.2)
+    buffer, heard, made_up = play(pieces, 3.9, max_delay_ms=0.0)
+    assert buffer.stats.late_samples == np.count_nonzero(made_up) == 0.16 * RATE
+    np.testing.assert_array_equal(heard[-RATE:], signal[round(2.86 * RATE) : round(3.86 * RATE)])
+
+
+def test_a_hole_with_something_behind_it_is_lost_at_its_time() -> None:
+    signal = sound()
+    pieces = [each for each in sent(signal) if not 2.0 <= each.at_s < 2.06]
+    buffer, heard, made_up = play(pieces, 3.9, delay_ms=100.0)
+    gap = np.flatnonzero(made_up)
+    assert (gap[0], len(gap)) == (2.1 * RATE, 0.06 * RATE)
+    assert buffer.stats.lost_samples == len(gap)
+    assert np.abs(heard[gap]).max() > 0.1
+    np.testing.assert_array_equal(heard[-RATE:], signal[round(2.8 * RATE) : round(3.8 * RATE)])
+
+
+def test_a_pause_of_the_sender_takes_back_what_stalls_added() -> None:
+    signal = sound(60.0)
+    pieces = [each for each in sent(signal) if not 40.0 <= each.at_s < 40.5]
+    for each in pieces:
+        if 2.0 <= each.at_s < 3.0:
+            each.at_s = max(each.at_s, 2.3)
+    buffer, heard, _ = play(pieces, 45.0)
+    delay = round(0.04 * RATE)
+    last = round(44.0 * RATE)
+    np.testing.assert_array_equal(heard[last:], signal[last - delay : len(heard) - delay])
+    assert buffer.stats.unsent_samples >= 0.2 * RATE
+
+
+def test_doubles_overlaps_and_any_order_leave_nothing_but_the_sound() -> None:
+    signal = sound()
+    rng = np.random.default_rng(1)
+    pieces = sent(signal)
+    for each in pieces:
+        each.at_s += rng.uniform(0.0, 0.05)
+    again = [Sent(each.at_s + 0.01, each.samples, each.place) for each in pieces[::3]]
+    wide = [
+        Sent(at / RATE + 0.06, signal[at : at + 1000], {"at": FIRST + at})
+        for at in range(0, len(signal), 5000)
+    ]
+    buffer, heard, made_up = play(pieces[1:] + pieces[:1] + again + wide, 3.9, delay_ms=120.0)
+    first = np.flatnonzero(heard)[0]
+    start = int(np.flatnonzero(signal == heard[first])[0])
+    np.testing.assert_array_equal(heard[first:], signal[start : start + len(heard) - first])
+    assert not made_up.any()
+    assert buffer.stats.duplicate_samples > 10 * PIECE
+
+
+def test_speech_that_comes_as_fast_as_it_can_waits_its_turn() -> None:
+    signal = sound()
+    pieces = [Sent(0.0, signal[at : at + 7777], {}) for at in range(0, len(signal), 7777)]
+    buffer, heard, made_up = play(pieces, 3.9)
+    np.testing.assert_array_equal(heard[960:], signal[: len(heard) - 960])
+    assert not made_up.any()
+    assert 100.0 < buffer.buffered_ms < 200.0
+
+
+@pytest.mark.parametrize("speed", [0.9995, 1.0005])
+def test_a_clock_that_is_off_is_followed(speed: float) -> None:
+    signal = sound(60.0)
+    buffer, heard, made_up = play(sent(signal, speed), 58.0, delay_ms=60.0)
+    assert np.count_nonzero(made_up[RATE:]) <= 0.03 * RATE
+    assert 5.0 < buffer.buffered_ms < 120.0
+    assert np.isfinite(heard).all()
+
+
+def test_positions_that_begin_anew_follow_what_was_there() -> None:
+    signal = sound()
+    pieces = sent(signal)
+    for each in pieces:
+        if each.at_s >= 2.0:
+            each.place = {"at": each.place["at"] - 10**9}
+    buffer, heard, made_up = play(pieces, 3.9)
+    assert buffer.stats.jumps == 1
+    np.testing.assert_array_equal(heard[960:], signal[: len(heard) - 960])
+    assert not made_up.any()
+
+
+def test_what_no_recorder_wrote_is_as_if_it_had_not_come() -> None:
+    signal = sound()
+    pieces = sent(signal)
+    pieces[100].samples = pieces[100].samples.copy()
+    pieces[100].samples[100:200] = np.nan
+    pieces[120].samples = pieces[120].samples * np.float32(1e30)
+    buffer, heard, made_up = play(pieces, 3.9)
+    assert buffer.stats.refused_samples >= 100
+    assert np.isfinite(heard).all()
+    assert np.abs(heard).max() < 2.0
+    assert made_up[960 + 100 * PIECE + 100 : 960 + 100 * PIECE + 200].all()
+
+
+def test_bytes_and_integers_are_taken_and_what_is_none_is_refused() -> None:
+    buffer = PlayoutBuffer(16_000, 2, delay_ms=0.0, method="ar")
+    words = np.arange(640, dtype=np.int16).reshape(320, 2)
+    assert buffer.put(words.astype("<i2").tobytes(), at=5) == 320
+    assert buffer.put(words, at=325) == 320
+    assert buffer.put(b"", at=645) == 0
+    samples, made_up = buffer.take(640)
+    np.testing.assert_array_equal(samples, np.concatenate([words, words]) / 32768.0)
+    assert not made_up.any()
+    for wrong in (b"123", np.zeros((3, 4), np.float32), np.zeros((3, 2)), np.zeros(3, np.float32)):
+        with pytest.raises(PacketError, match="piece"):
+            buffer.put(wrong)
+    with pytest.raises(PacketError, match="at_s is nan"):
+        buffer.put(words, at_s=math.nan)
+    with pytest.raises(ConfigError, match="samples is -1"):
+        buffer.take(-1)
+    with pytest.raises(ConfigError, match=r"delay_ms is -1\.0; give 0 to"):
+        PlayoutBuffer(delay_ms=-1.0)
+    with pytest.raises(ConfigError, match="most_ahead_s is nan"):
+        PlayoutBuffer(most_ahead_s=math.nan)
+
+
+def test_what_is_too_far_ahead_is_left_out() -> None:
+    buffer = PlayoutBuffer(RATE, most_ahead_s=1.0, method="ar")
+    assert buffer.put(np.zeros(3 * RATE, np.int16)) == RATE
+    assert buffer.stats.overflow_samples == 2 * RATE
+
+
+@examples(25)
+@given(
+    pieces=st.lists(
+        st.tuples(
+            st.one_of(st.none(), st.integers(-(2**60), 2**60), st.integers(0, 20_000)),
+            st.integers(0, 3000),
+            st.integers(0, 2000),
+        ),
+        max_size=20,
+    ),
+    lookahead=st.integers(0, 2),
+)
+def test_any_pieces_play_something_finite(
+    pieces: list[tuple[int | None, int, int]], lookahead: int
+) -> None:
+    buffer = PlayoutBuffer(
+        8_000, lookahead=lookahead, method="ar", most_ahead_s=0.5, max_delay_ms=100.0
+    )
+    taken = 0
+    for at, size, take in pieces:
+        assert 0 <= buffer.put(np.full(size, 0.1, np.float32), at) <= size
+        samples, made_up = buffer.take(take)
+        assert samples.shape == (take, 1)
+        assert made_up.shape == (take,)
+        assert np.isfinite(samples).all()
+        taken += take
+    stats = buffer.stats
+    assert min(stats.late_samples, stats.lost_samples, stats.unsent_samples) >= 0
