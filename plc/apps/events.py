@@ -24,10 +24,6 @@ def in_words(_event: str, *, says: str = "", **_particulars: Any) -> None:
         notice.tell(says)
 
 
-def ignore(_event: str, **_particulars: Any) -> None:
-    """Note nothing."""
-
-
 def _now() -> datetime:
     return datetime.now(UTC)
 

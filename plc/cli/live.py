@@ -181,6 +181,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "safety": "quick",
         "max_delay_ms": 40.0,
         "reserve_ms": 3.0,
+        "content": "music",
     },
     "conference": {
         "packet_ms": 20.0,
@@ -188,6 +189,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "safety": "normal",
         "max_delay_ms": 200.0,
         "reserve_ms": 20.0,
+        "content": "speech",
     },
 }
 # Even, as RTP's ports are.
@@ -202,6 +204,13 @@ def _take_preset(context: typer.Context, name: str | None) -> str | None:
     if name is not None:
         context.default_map = dict(context.default_map or {}) | _PRESETS[name]
     return name
+
+
+def _take_peer(context: typer.Context, peer: str | None) -> str | None:
+    """Take the sound of a peer for music, unless a preset says otherwise."""
+    if peer is not None:
+        context.default_map = {"content": "music"} | dict(context.default_map or {})
+    return peer
 
 
 def live(
@@ -227,14 +236,19 @@ def live(
     ] = None,
     peer: Annotated[
         str | None,
-        typer.Option(metavar="HOST[:PORT]", help="Both at once, with that host; port 5004."),
+        typer.Option(
+            metavar="HOST[:PORT]",
+            is_eager=True,
+            callback=_take_peer,
+            help="Both at once, with that host; port 5004. Music, unless --content says otherwise.",
+        ),
     ] = None,
     preset: Annotated[
         Literal["stage", "conference"] | None,
         typer.Option(
             is_eager=True,
             callback=_take_preset,
-            help="Defaults: stage: 64-sample packets, L16; conference: 20 ms, Opus.",
+            help="Defaults: stage: 64-sample packets, L16, music; conference: 20 ms, Opus, speech.",
         ),
     ] = None,
     impair: Annotated[str | None, typer.Option(metavar="HOW", help=_IMPAIR_HELP)] = None,

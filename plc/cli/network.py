@@ -425,6 +425,7 @@ def as_described(received: R, media: "AudioMedia") -> R:
         packet_ms=media.packet_ms or received.packet_ms,
         payload_type=media.payload_type,
         red_payload_type=media.red_payload_type,
+        content=cast("Any", media.content) if received.content == "auto" else received.content,
     )
 
 

@@ -20,14 +20,14 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.audio.loss import gaps_of
 from plc.engine.concealer import Concealer
 from plc.engine.config import OPEN, StreamSettings
-from plc.engine.samples import FLOAT32, INT16, Bytes, Packet, Parts, Samples, as_array
+from plc.engine.samples import INT16, Bytes, Packet, Samples, as_signal
 from plc.errors import ConfigError, PacketError, keywords_in_words
 from plc.rtp.delay import DriftControl, Line
 from plc_kernels.packet import INT16_SCALE, LARGEST
 
-PACKET_MS = 10.0
 MOST_AHEAD_S = 600.0
 # What was played is remembered for so long, to tell what comes twice from what comes late.
 _PAST_S = 2.0
@@ -115,7 +115,7 @@ class PlayoutBuffer:
         sample_rate: int = 48_000,
         channels: int = 1,
         *,
-        packet_ms: float = PACKET_MS,
+        packet_ms: float = 10.0,
         lookahead: int = 0,
         delay_ms: float = 40.0,
         max_delay_ms: float = 1000.0,
@@ -137,9 +137,8 @@ class PlayoutBuffer:
         self._most_waited = self._samples(max(max_delay_ms - delay_ms, 0.0) / 1000.0)
         self._past = self._samples(_PAST_S)
         self._ahead = max(self._samples(most_ahead_s), self._delay + 2 * self._block)
-        size = self._past + self._ahead
-        self._ring = np.zeros((size, config.channels), np.float32)
-        self._there = np.zeros(size, np.bool_)
+        self._ring = np.zeros((self._past + self._ahead, config.channels), np.float32)
+        self._there = np.zeros(len(self._ring), np.bool_)
         self._inbox = np.zeros((self._block, config.channels), np.float32)
         self._line = Line(config.channels, self._block)
         self._left = np.zeros((config.channels + 1, 0), np.float32)
@@ -194,6 +193,8 @@ class PlayoutBuffer:
             If it is of another shape or dtype, or ``at_s`` is no time; nothing is taken.
         """
         piece = self._as_piece(samples)
+        if not piece.size:
+            return 0
         if at_s is not None:
             if not math.isfinite(at_s):
                 raise PacketError(f"at_s is {at_s!r}; give seconds")
@@ -210,22 +211,15 @@ class PlayoutBuffer:
         if isinstance(samples, Bytes):
             if len(samples) % (2 * channels):
                 raise PacketError(
-                    f"piece has {len(samples)} bytes; give int16, {2 * channels} bytes for "
-                    f"{channels} channels"
+                    f"piece has {len(samples)} bytes; give int16, {channels} channels"
                 )
             array = np.frombuffer(samples, "<i2").reshape(-1, channels)
         else:
-            array = samples if isinstance(samples, np.ndarray) else as_array(samples, "piece")
-        if array.ndim == 1 and channels == 1:
-            array = array[:, None]
-        if array.dtype not in (FLOAT32, INT16) or array.ndim != 2 or array.shape[1] != channels:
-            raise PacketError(
-                f"piece is {array.dtype} {array.shape}; give float32 or int16 of shape "
-                f"(n, {channels}), or bytes of int16"
-            )
-        if array.dtype == INT16:
-            return array.astype(np.float32) / np.float32(INT16_SCALE)
-        return np.asarray(array, np.float32)
+            array = as_signal(samples) if np.size(samples) else np.zeros((0, channels), np.float32)
+            if array.size != len(array) * channels:
+                raise PacketError(f"piece has shape {array.shape}; give (n, {channels})")
+        scale = INT16_SCALE if array.dtype == INT16 else 1.0
+        return (array.reshape(-1, channels) / scale).astype(np.float32)
 
     def _place_of(self, at: int | None, samples: int) -> int:
         """Return a piece's place in the ring; one far from all others begins the stream anew."""
@@ -252,7 +246,7 @@ class PlayoutBuffer:
                 self.stats.unsent_samples -= self._run
             self._run = 0
             skipped = min(hole, max(self._waited - max(*self._late, 0), 0))
-            self._due += skipped
+            self._advance(skipped)
             self._waited -= skipped
             self._ahead_most = [self._never] * 2
         ahead = place - self._due + self._until_begin
@@ -262,9 +256,8 @@ class PlayoutBuffer:
     def _keep(self, piece: NDArray[np.float32], place: int) -> int:
         """Write what is new of a piece into the ring."""
         assert self._due is not None
-        stats, low, high = self.stats, self._due - self._past, self._due + self._ahead
-        low = max(low, self._first)
-        overflow = max(place + len(piece) - max(high, place), 0)
+        stats, low = self.stats, max(self._due - self._past, self._first)
+        overflow = max(place + len(piece) - max(self._due + self._ahead, place), 0)
         stats.overflow_samples += overflow
         piece = piece[: len(piece) - overflow]
         skip = min(max(low - place, 0), len(piece))
@@ -339,7 +332,7 @@ class PlayoutBuffer:
         self.stats.unsent_samples += self._block - known
         self._inbox[:] = self._ring[where]
         self._advance(count)
-        missing = _holes(there)
+        missing = tuple(gaps_of(~there, 1))
         if missing == ((0, self._block),):
             self.concealer.push(None, self._inbox)
         else:
@@ -370,9 +363,3 @@ class PlayoutBuffer:
             excess = min(ahead - self._delay, max(ahead - most, 0))
             self._drift.update(excess / self._rate, _DEAD_BAND_S, _FOLLOW_S)
         self._ahead_most = [self._never, self._ahead_most[0]]
-
-
-def _holes(there: NDArray[np.bool_]) -> Parts:
-    """Return the parts of a block that are not there."""
-    edges = np.flatnonzero(np.diff(~there, prepend=False, append=False)).tolist()
-    return tuple(zip(edges[::2], edges[1::2], strict=True))

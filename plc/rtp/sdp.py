@@ -15,6 +15,7 @@ from plc.rtp.srtp import SrtpKey, parse_crypto
 from plc.rtp.udp import Endpoint
 
 _LARGEST_BYTES = 1 << 20
+_CONTENTS = {"speaker": "speech", "speech": "speech", "music": "music"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,9 @@ class AudioMedia:
         Other codecs, of another rate or channels, and their payload types.
     is_secure : bool
         Whether it is said to be SRTP.
+    content : str
+        ``"music"`` or ``"speech"``, where it is said (``a=content``: RFC 4796, whose ``speaker`` is
+        speech, and the two words themselves), else ``"auto"``.
     key : SrtpKey or None
         What it is sealed with (RFC 4568). It is read from descriptions, and written to none.
     """
@@ -57,6 +61,7 @@ class AudioMedia:
     not_played: tuple[str, ...] = ()
     is_secure: bool = False
     key: SrtpKey | None = None
+    content: str = "auto"
 
 
 @dataclass(slots=True)
@@ -70,6 +75,7 @@ class _Section:
     key: SrtpKey | None = None
     maps: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     packet_ms: float | None = None
+    content: str = "auto"
     name: str = ""
     """By which groups call it (``a=mid``)."""
 
@@ -188,6 +194,9 @@ def _read_attribute(value: str, section: _Section) -> None:
         section.key = section.key or parse_crypto(rest)
     elif name == "mid":
         section.name = rest.strip()
+    elif name == "content":
+        words = re.findall(r"\w+", rest.lower())
+        section.content = next((_CONTENTS[word] for word in words if word in _CONTENTS), "auto")
     elif name == "ptime":
         found = re.fullmatch(r"\d{1,4}(?:\.\d{1,6})?", rest.strip())
         section.packet_ms = float(rest) if found and float(rest) > 0.0 else None
@@ -218,6 +227,7 @@ def _stream_of(section: _Section) -> AudioMedia | None:
         not_played=tuple(f"{each[1]} ({each[0]})" for each in rest if each[2:] != (rate, channels)),
         is_secure=section.is_secure or section.key is not None,
         key=section.key,
+        content=section.content,
     )
 
 

@@ -208,6 +208,18 @@ def test_a_preset_stands_for_options_and_options_overrule_it(ran: list[tuple[Any
     assert config.receiver.codec == "opus"
     assert config.receiver.stream.packet_ms == 20.0
     assert ask("--preset", "opera").exit_code == 2
+    for options, content in (
+        ((), "auto"),
+        (("--preset", "stage"), "music"),
+        (("--preset", "conference", "--in", "udp://0.0.0.0:5004"), "speech"),
+        (("--preset", "stage", "--content", "auto"), "auto"),
+        (("--peer", "192.0.2.7"), "music"),
+        (("--peer", "192.0.2.7", "--preset", "conference"), "speech"),
+        (("--preset", "conference", "--peer", "192.0.2.7"), "speech"),
+        (("--peer", "192.0.2.7", "--content", "speech"), "speech"),
+    ):
+        assert ask(*options).exit_code == 0, options
+        assert ran[-1][0].receiver.stream.content == content
 
 
 def test_the_ends_of_a_stream_are_named_alone_or_by_a_peer(

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plc.cli.network import as_described
+from plc.cli.options import ReceiverOptions
 from plc.errors import ConfigError
 from plc.rtp.sdp import AudioMedia, build_sdp, parse_sdp, read_sdp
 from plc.rtp.udp import Endpoint
@@ -119,3 +121,15 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.sdp"
     path.write_bytes(b"\xff\xfe" + FFMPEG.encode())
     assert len(read_sdp(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "content"),
+    [("speaker", "speech"), ("main,Speaker", "speech"), ("music", "music"), ("slides", "auto")],
+)
+def test_what_plays_is_read_where_it_is_said(said: str, content: str) -> None:
+    text = f"m=audio 5004 RTP/AVP 96\na=rtpmap:96 L16/48000/2\na=content:{said}\n"
+    (media,) = parse_sdp(text)
+    assert media.content == content
+    assert as_described(ReceiverOptions(), media).content == content
+    assert as_described(ReceiverOptions(content="music"), media).content == "music"
