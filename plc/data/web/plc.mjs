@@ -198,7 +198,9 @@ export class Concealer {
     const samples = channels * packetSamples;
     this.inAt = aligned(this.block + bytes);
     this.outAt = aligned(this.inAt + 4 * samples);
-    reserve(memory, this.outAt + 4 * samples);
+    this.missingAt = aligned(this.outAt + 4 * samples);
+    reserve(memory, this.missingAt + 16 * packetSamples);
+    this.missing = new BigInt64Array(memory.buffer, this.missingAt, 2 * packetSamples);
     this.exports = exports;
     this.in = new Float32Array(memory.buffer, this.inAt, samples);
     this.out = new Float32Array(memory.buffer, this.outAt, samples);
@@ -249,17 +251,20 @@ export class Concealer {
 
   // Takes a packet, interleaved, or null for one that was lost. Returns what to play: a view that
   // the next push overwrites. A packet with NaN, infinity or a sample above 1e6 counts as lost.
-  // Throws RangeError if a packet has another length.
-  push(packet) {
+  // missing: parts of it that did not arrive, [first, behind] of each in samples of each channel, in
+  // order and apart. Throws RangeError if a packet has another length.
+  push(packet, missing = []) {
     if (packet !== null) {
       if (packet.length !== this.in.length) {
         throw new RangeError(`a packet has ${this.in.length} samples, not ${packet.length}`);
       }
       this.in.set(packet);
     }
-    const { exports, block, inAt, outAt } = this;
+    const { exports, block, inAt, missingAt, outAt } = this;
     const arrived = packet === null ? 0n : 1n;
-    return this.finish(exports.plck_push(block, inAt, arrived, 0, 0n, outAt, 0n));
+    missing.flat().forEach((at, i) => { this.missing[i] = BigInt(at); });
+    const parts = BigInt(missing.length);
+    return this.finish(exports.plck_push(block, inAt, arrived, missingAt, parts, outAt, 0n));
   }
 
   // Makes what would be played if the next packet were lost, so that its loss costs little: the samples
@@ -373,6 +378,224 @@ export class Concealer {
     this.served = { prediction: 0, speech: 0, music: 0, bridges: 0, noise: 0 };
     // The counters behind the last push.
     this.before = { concealedSamples: 0, silentSamples: 0, speech: 0, music: 0, bridges: 0 };
+  }
+}
+
+// What was played is remembered for so long, to tell what comes twice from what comes late; how late
+// the latest pieces came stays in the delay for so long, twice over; a stall is no shorter.
+const [PAST_S, MEMORY_S, LEAST_STALL_S] = [2, 15, 0.01];
+
+// One stream of pieces of sound with a time stamp, of any lengths, in any order, twice or overlapping;
+// a steady stream out. It has no clock: time passes by take. A stall (nothing of what is due is there,
+// nor behind it) is concealed and waited for, up to maxDelayMs in all, and left out again where the
+// sender pauses; a hole with something behind it is concealed at its time. The samples are those of
+// plc.PlayoutBuffer in Python while both clocks agree: the sender's is not followed here.
+export class PlayoutBuffer {
+  // Settings: sampleRate in Hz, channels, packetMs of what is concealed at once, delayMs that the first
+  // piece waits, maxDelayMs (0: the delay stays, and what is late is lost), mostAheadS of how far ahead
+  // pieces may come; others as for Concealer. Throws RangeError as that does.
+  constructor({
+    sampleRate, channels = 1, packetMs = 10, delayMs = 40, maxDelayMs = 1000, mostAheadS = 60, ...others
+  }) {
+    this.rate = sampleRate;
+    this.channels = channels;
+    this.block = Math.round((packetMs * sampleRate) / 1000);
+    this.concealer = new Concealer({ sampleRate, channels, packetSamples: this.block, ...others });
+    const delay = Math.round((delayMs * sampleRate) / 1000);
+    this.mostWaited = Math.round((Math.max(maxDelayMs - delayMs, 0) * sampleRate) / 1000);
+    this.past = PAST_S * sampleRate;
+    this.ahead = Math.max(Math.round(mostAheadS * sampleRate), delay + 2 * this.block);
+    this.size = this.past + this.ahead;
+    this.ring = new Float32Array(this.size * channels);
+    this.there = new Uint8Array(this.size);
+    this.packet = new Float32Array(this.block * channels);
+    this.lacking = Array.from({ length: this.concealer.lookahead }, () => new Uint8Array(this.block));
+    this.left = { samples: new Float32Array(0), madeUp: new Uint8Array(0) };
+    this.due = null; // position of the next sample to play
+    this.first = 0;
+    this.end = 0; // behind the newest sample
+    this.shift = 0;
+    this.untilBegin = delay;
+    this.waited = 0;
+    this.run = 0; // what it has waited in this stall
+    this.late = [-Infinity, -Infinity];
+    this.taken = 0;
+    // Samples of each channel: made up because they came too late, were lost, or were not sent.
+    this.stats = {
+      receivedSamples: 0, duplicateSamples: 0, lateSamples: 0, lostSamples: 0, unsentSamples: 0,
+      refusedSamples: 0, overflowSamples: 0, jumps: 0,
+    };
+  }
+
+  // Milliseconds that are held ahead of what is played.
+  get bufferedMs() {
+    return this.due === null ? 0 : (1000 * Math.max(this.end - this.due, 0)) / this.rate;
+  }
+
+  // Takes a piece in: Float32Array or Int16Array, interleaved, or AudioData of WebCodecs, whose time
+  // stamp counts if no other is given. timestampUs: microseconds in the sender's stream; null: it
+  // follows the piece before. Returns how many samples of each channel are new.
+  put(data, timestampUs = data.timestamp ?? null) {
+    const piece = this.asPiece(data);
+    const count = piece.length / this.channels;
+    if (!count) return 0;
+    const follows = Math.max(this.end, this.due ?? 0);
+    let place = follows;
+    if (timestampUs !== null) {
+      const at = Math.round((timestampUs * this.rate) / 1e6);
+      if (!Number.isSafeInteger(at)) throw new RangeError(`the time stamp is ${timestampUs}; give microseconds`);
+      if (this.due === null) this.shift = -at;
+      place = at + this.shift;
+      const apart = place - (this.due ?? place);
+      if (apart < -this.past || apart > this.ahead) {
+        this.stats.jumps += 1;
+        this.shift += follows - place;
+        place = follows;
+      }
+    }
+    if (this.due === null || (!this.taken && this.untilBegin > 0)) {
+      this.due = this.first = this.due === null ? place : Math.min(this.due, place);
+    }
+    this.noteTime(place, count, timestampUs !== null);
+    return this.keep(piece, place, count);
+  }
+
+  asPiece(data) {
+    if (typeof data.copyTo === "function") {
+      if (data.sampleRate !== this.rate || data.numberOfChannels !== this.channels) {
+        throw new RangeError(`AudioData has ${data.numberOfChannels} channels at ${data.sampleRate} Hz, ` +
+          `the buffer ${this.channels} at ${this.rate}`);
+      }
+      const [samples, row] = [data.numberOfFrames, new Float32Array(data.numberOfFrames)];
+      const piece = new Float32Array(samples * this.channels);
+      for (let c = 0; c < this.channels; c++) {
+        data.copyTo(row, { planeIndex: c, format: "f32-planar" });
+        for (let i = 0; i < samples; i++) piece[i * this.channels + c] = row[i];
+      }
+      return piece;
+    }
+    const integers = data instanceof Int16Array;
+    if (!(integers || data instanceof Float32Array) || data.length % this.channels) {
+      throw new RangeError(`a piece is a Float32Array or Int16Array of ${this.channels} channels, or AudioData`);
+    }
+    return integers ? Float32Array.from(data, (x) => x / 32768) : data;
+  }
+
+  // Takes note of when a piece came, and ends a stall.
+  noteTime(place, count, isPlaced) {
+    if (this.run && place + count > this.due) {
+      // Who goes on where the stream stands was late; who leaves room has sent nothing.
+      const hole = Math.max(place - this.due, 0);
+      if (isPlaced && 2 * hole < this.run) {
+        this.stats.lateSamples += this.run;
+        this.stats.unsentSamples -= this.run;
+      }
+      this.run = 0;
+      const skipped = Math.min(hole, Math.max(this.waited - Math.max(...this.late, 0), 0));
+      this.advance(skipped);
+      this.waited -= skipped;
+    }
+    this.late[0] = Math.max(this.late[0], this.waited - (place - this.due + this.untilBegin));
+  }
+
+  // Writes what is new of a piece into the ring.
+  keep(piece, place, count) {
+    const { channels, due, end, ring, size, stats, there } = this;
+    const low = Math.max(due - this.past, this.first);
+    let taken = 0;
+    for (let i = 0; i < count; i++) {
+      const at = place + i;
+      if (at < low) continue;
+      if (at >= due + this.ahead) {
+        stats.overflowSamples += count - i;
+        break;
+      }
+      const cell = ((at % size) + size) % size;
+      let sound = true;
+      for (let c = 0; c < channels; c++) sound &&= Math.abs(piece[i * channels + c]) <= 1e6;
+      if (there[cell]) stats.duplicateSamples += 1;
+      if (!sound) stats.refusedSamples += 1;
+      if (there[cell] || !sound) continue;
+      there[cell] = 1;
+      for (let c = 0; c < channels; c++) ring[cell * channels + c] = piece[i * channels + c];
+      this.end = Math.max(this.end, at + 1);
+      if (at >= due) {
+        taken += 1;
+        continue;
+      }
+      stats.lateSamples += 1;
+      if (at < end) stats.lostSamples -= 1;
+      else stats.unsentSamples -= 1;
+    }
+    stats.receivedSamples += taken;
+    return taken;
+  }
+
+  // Returns the next samples of each channel to play: samples, a Float32Array, interleaved; madeUp, a
+  // Uint8Array, 1 where nothing had arrived.
+  take(count) {
+    const samples = new Float32Array(count * this.channels);
+    const madeUp = new Uint8Array(count);
+    let at = 0;
+    while (at < count) {
+      if (!this.left.madeUp.length) this.left = this.tick();
+      const some = Math.min(count - at, this.left.madeUp.length);
+      samples.set(this.left.samples.subarray(0, some * this.channels), at * this.channels);
+      madeUp.set(this.left.madeUp.subarray(0, some), at);
+      this.left = {
+        samples: this.left.samples.subarray(some * this.channels),
+        madeUp: this.left.madeUp.subarray(some),
+      };
+      at += some;
+    }
+    return { samples, madeUp };
+  }
+
+  // The next block: silence until the first piece has waited its time.
+  tick() {
+    if (this.due !== null && this.untilBegin <= 0) return this.pull();
+    const silent = this.due === null ? this.block : Math.min(this.block, this.untilBegin);
+    if (this.due !== null) this.untilBegin -= silent;
+    return { samples: new Float32Array(silent * this.channels), madeUp: new Uint8Array(silent) };
+  }
+
+  pull() {
+    const { block, channels, due, end, packet, ring, size, stats } = this;
+    const ready = Math.max(end - due, 0);
+    const least = this.run ? Math.max(Math.round(LEAST_STALL_S * this.rate) - this.run, 0) : 0;
+    let count = block;
+    if (ready < block + least && this.waited < this.mostWaited) {
+      count = this.run ? 0 : Math.min(ready, block);
+      this.waited += block - count;
+      this.run += block - count;
+    }
+    const lacking = new Uint8Array(block);
+    const missing = [];
+    for (let i = 0; i < block; i++) {
+      const cell = (((due + i) % size) + size) % size;
+      lacking[i] = i < count && this.there[cell] ? 0 : 1;
+      for (let c = 0; c < channels; c++) packet[i * channels + c] = ring[cell * channels + c];
+      if (lacking[i] && i && lacking[i - 1]) missing.at(-1)[1] = i + 1;
+      else if (lacking[i]) missing.push([i, i + 1]);
+      if (lacking[i] && i < Math.min(ready, count)) stats.lostSamples += 1;
+    }
+    stats.unsentSamples += block - Math.min(ready, count);
+    this.advance(count);
+    const whole = missing.length === 1 && missing[0][1] - missing[0][0] === block;
+    const played = this.concealer.push(whole ? null : packet, whole ? [] : missing);
+    this.lacking.push(lacking);
+    const before = Math.floor(this.taken / (MEMORY_S * this.rate));
+    this.taken += block;
+    if (before < Math.floor(this.taken / (MEMORY_S * this.rate))) this.late = [-Infinity, this.late[0]];
+    return { samples: played.slice(), madeUp: this.lacking.shift() };
+  }
+
+  // Goes on, and forgets what was played long ago.
+  advance(count) {
+    for (let i = 0; i < count; i++) {
+      this.there[((((this.due - this.past + i) % this.size) + this.size) % this.size)] = 0;
+    }
+    this.due += count;
   }
 }
 

@@ -1,9 +1,11 @@
 """The page of ``plc web``: built, served, exported; its parts run by node."""
 
 import base64
+import dataclasses
 import hashlib
 import http.client
 import json
+import math
 import re
 import shutil
 import signal
@@ -13,12 +15,12 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from plc import Concealer
+from plc import Concealer, PlayoutBuffer
 from plc.apps import web
 from plc.audio.files import read_audio
 from plc.audio.loss import GilbertElliott
@@ -26,6 +28,7 @@ from plc.embed.models import SUFFIX, model_file
 from plc.embed.wasm import SECTION, places
 from plc.errors import AudioFileError, NetworkError
 from plc.models.catalogue import find
+from plc.rtp.delay import DriftControl
 from plc_kernels.burst import ERROR_SHARE
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.hybrid import run_hybrid
@@ -353,6 +356,60 @@ for (const given of [{}, { model }, { module: compiled() }]) {
 """
     (tmp_path / "run.mjs").write_text(program)
     assert node(tmp_path / "run.mjs", networks / "speech.plcm").split() == ["4"] * 3
+
+
+@needs_node
+@pytest.mark.parametrize("stamps", [True, False])
+@pytest.mark.parametrize("lookahead", [0, 1])
+def test_pieces_are_played_in_javascript_as_in_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stamps: bool, lookahead: int
+) -> None:
+    """Stalls, holes, doubles, overlaps, a pause, NaN and a jump, drawn by chance."""
+    rate, take = 16_000, 160
+    rng = np.random.default_rng(5)
+    signal = tones(9, rate, 6 * rate).astype(np.float32)
+    signal[30_000] = np.nan
+    pieces, due = [], 0.0
+    for begin in range(0, len(signal), 320):
+        due += 2.0 + (rng.choice([12.0, 30.0]) if rng.random() < 0.02 else 0.0)
+        if stamps and (rng.random() < 0.05 or 60_000 < begin < 66_000):
+            continue  # lost, or not sent
+        due = max(due - (rng.random() < 0.2) * 4.0, begin / take)
+        at = begin + 10**7 * (begin > 80_000) if stamps else None
+        longer = int(rng.integers(0, 200)) if stamps else 0
+        stop = min(begin + 320 + longer, len(signal))
+        pieces.append({"tick": math.ceil(due), "begin": begin, "stop": stop, "at": at})
+        if stamps and rng.random() < 0.05:
+            pieces.append(pieces[-1] | {"tick": math.ceil(due) + 1})
+    pieces.sort(key=lambda piece: cast("int", piece["tick"]))
+    named = {"sampleRate": rate, "lookahead": lookahead, "delayMs": 60, "maxDelayMs": 400}
+    job = {"settings": named, "take": take, "ticks": 700, "pieces": pieces}
+    (tmp_path / "jobs.json").write_text(json.dumps(job))
+    signal.tofile(tmp_path / "in.f32")
+    counted = json.loads(node(HERE / "pieces_probe.mjs", DATA / "web", tmp_path))
+    buffer = PlayoutBuffer(
+        rate,
+        lookahead=lookahead,
+        delay_ms=60.0,
+        max_delay_ms=400.0,
+        method="ar",
+        budget_ms=math.inf,
+    )
+    monkeypatch.setattr(DriftControl, "update", lambda *_: 0.0)  # JavaScript follows no clock
+    heard, marks = [], []
+    for tick in range(700):
+        while pieces and cast("int", pieces[0]["tick"]) <= tick:
+            piece = pieces.pop(0)
+            buffer.put(signal[piece["begin"] : piece["stop"]], piece["at"])
+        samples, made_up = buffer.take(take)
+        heard.append(samples[:, 0])
+        marks.append(made_up)
+    stats = dataclasses.asdict(buffer.stats)
+    assert counted == {re.sub("_(.)", lambda m: m[1].upper(), name): n for name, n in stats.items()}
+    assert np.array_equal(np.fromfile(tmp_path / "marks.u8", np.uint8) != 0, np.concatenate(marks))
+    there = np.fromfile(tmp_path / "out.f32", np.float32)
+    np.testing.assert_allclose(there, np.concatenate(heard), atol=1e-3)
+    assert stats["unsent_samples" if not stamps else "late_samples"] > 0
 
 
 @needs_node

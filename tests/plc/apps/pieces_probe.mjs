@@ -1,0 +1,26 @@
+// Play a schedule of pieces: pieces_probe.mjs WEB FOLDER, which has jobs.json and in.f32
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+
+const [web, folder] = process.argv.slice(2)
+const { PlayoutBuffer } = await import(pathToFileURL(join(web, 'plc.mjs')))
+const module = new WebAssembly.Module(readFileSync(join(web, 'plc.wasm')))
+const { settings, take, ticks, pieces } = JSON.parse(readFileSync(join(folder, 'jobs.json'), 'utf8'))
+const data = readFileSync(join(folder, 'in.f32'))
+const signal = new Float32Array(data.buffer, data.byteOffset, data.length / 4)
+const buffer = new PlayoutBuffer({ ...settings, module })
+const heard = []
+const marks = []
+for (let tick = 0; tick < ticks; tick++) {
+  while (pieces.length && pieces[0].tick <= tick) {
+    const { begin, stop, at } = pieces.shift()
+    buffer.put(signal.subarray(begin, stop), at === null ? null : (at * 1e6) / settings.sampleRate)
+  }
+  const { samples, madeUp } = buffer.take(take)
+  heard.push(...samples)
+  marks.push(...madeUp)
+}
+writeFileSync(join(folder, 'out.f32'), new Float32Array(heard))
+writeFileSync(join(folder, 'marks.u8'), new Uint8Array(marks))
+console.log(JSON.stringify(buffer.stats))
