@@ -1,6 +1,6 @@
 """Measure what each threshold of plc.detect does: the table docs/thresholds.md.
 
-    python bench/thresholds.py CORPUS/*/valid > docs/thresholds.md    # 40 minutes, one core
+    python bench/thresholds.py CORPUS/*/valid > docs/thresholds.md    # 20 minutes, one core
 
 Each number of ``plc/repair/detect`` is lowered to 0.8 and raised to 1.25 of its value, alone, and
 damage is looked for in some excerpts, and in undamaged sounds. Meanings are the comments there.
@@ -26,9 +26,9 @@ from plc_bench.detection.kinds import UNDAMAGED, undamaged
 from plc_bench.detection.study import is_true, place_of
 
 SECONDS = 8.0
-EXCERPTS = 6
-EVERY = 16
-"""Of the undamaged kinds every sixteenth."""
+EXCERPTS = 4
+EVERY = 33
+"""Of the undamaged kinds every 33rd."""
 LOWER, HIGHER = 0.8, 1.25
 HEAD = """# Thresholds of detection
 

@@ -1,6 +1,6 @@
 """Many streams in one call, for servers: streams of any formats that join and leave at any tick.
 
-::
+What a push goes through::
 
     push(ids) ─▶ places ─▶ runs of rows side by side ─▶ threads take run after run ─▶ step
                                                          and then loss after loss   ─▶ network
