@@ -216,30 +216,12 @@ def read_graph(data: bytes, label: str) -> Graph:
     Raises
     ------
     ModelError
-        As for :func:`inspect_onnx`.
+        If it is damaged, or uses anything beyond standard operators on dense tensors that lie in
+        the file itself.
     """
     reader = _Reader(label)
     summary = reader.model(data)
     return Graph(summary, reader.fingerprint(summary), reader.tensors, reader.widened)
-
-
-def inspect_onnx(data: bytes, label: str) -> GraphSummary:
-    """Return a summary of a plain graph; refuse any other.
-
-    Parameters
-    ----------
-    data : bytes
-        The file.
-    label : str
-        What error messages call it.
-
-    Raises
-    ------
-    ModelError
-        If it is damaged, or uses anything beyond standard operators on dense tensors that lie in
-        the file itself.
-    """
-    return _Walk(label).model(data)
 
 
 Value = int | memoryview
@@ -418,7 +400,7 @@ class _Reader(_Walk):
         super().__init__(label)
         self.tensors: dict[str, StoredTensor] = {}
         self.widened: list[tuple[str, list[str], str]] = []
-        self._texts: list[tuple[list[str], list[str], list[bytes]]] = []
+        self._texts: list[tuple[str, list[str], list[str], list[bytes]]] = []
 
     def fingerprint(self, found: GraphSummary) -> str:
         """Return a hash of what the graph computes of its weights, however those are stored."""
@@ -429,8 +411,8 @@ class _Reader(_Walk):
         weights = {n for n, each in self.tensors.items() if len(each.raw or b"") > most[n]} | stored
         digest = hashlib.sha256()
         known: dict[str, object] = {port.name: port.name for port in found.inputs}
-        for inputs, outputs, rest in self._texts:
-            if {*inputs} <= weights and (rest[0] == b"Mul" or {*inputs} <= stored):
+        for operator, inputs, outputs, rest in self._texts:
+            if {*inputs} <= weights and (operator == "Mul" or {*inputs} <= stored):
                 weights = weights - {*inputs} | {*outputs}
                 continue
             told = [known.get(name, name) for name in inputs]
@@ -440,7 +422,7 @@ class _Reader(_Walk):
                     continue
                 value: object = bytes(each.raw).hex()
                 # Sizes follow from the weights and the ports, but for 1 and those left open.
-                if (rest[0], k) in ((b"Reshape", 1), (b"Slice", 2)) or rest[0] == b"Concat":
+                if (operator, k) in (("Reshape", 1), ("Slice", 2)) or operator == "Concat":
                     numbers = each.array() if each.element_type == _INT64 else None
                     value = value if numbers is None else np.minimum(numbers, 2).tolist()
                 told[k] = f"{each.shape} {value}"
@@ -464,7 +446,7 @@ class _Reader(_Walk):
                 rest += [] if b"hidden_size" in text else [text]
         if operator in ("Cast", "Mul") and len(outputs) == 1:
             self.widened.append((operator, inputs, outputs[0]))
-        self._texts.append((inputs, outputs or [""], rest))
+        self._texts.append((operator, inputs, outputs or [""], rest))
 
     def _initializer(self, data: memoryview) -> str:
         stored = StoredTensor(name=super()._initializer(data))
@@ -498,7 +480,7 @@ def check_ports(
     Parameters
     ----------
     found : GraphSummary
-        From :func:`inspect_onnx`.
+        Of :func:`read_graph`.
     inputs : dict
         Shape by name; None where any size will do. A free size in the graph fits any.
     outputs : dict

@@ -39,7 +39,7 @@ from typing import Any
 from plc.errors import MissingExtraError, ModelError, in_a_line
 from plc.extras import install_command
 from plc.models.manifest import Manifest
-from plc.models.onnx_file import GraphSummary, check_ports, inspect_onnx
+from plc.models.onnx_file import GraphSummary, check_ports, read_graph
 from plc.runtime import shared
 from plc.runtime.attempts import (
     AbsentError,
@@ -103,7 +103,7 @@ def open_session(
     known = shared.sessions.find(manifest.sha256)
     if known is None:
         data = read_weights(manifest)
-        graph = inspect_onnx(data, str(manifest.onnx_path))
+        graph = read_graph(data, str(manifest.onnx_path)).summary
     else:
         check_weights(manifest)
         data, graph = None, known.graph

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from plc.errors import ModelError
-from plc.models.onnx_file import check_ports, inspect_onnx
+from plc.models.onnx_file import check_ports, read_graph
 from tests.plc.tiny_models import OPSET, make_model, onnx
 
 INPUTS: dict[str, tuple[int | None, ...]] = {
@@ -18,7 +18,7 @@ OUTPUTS: dict[str, tuple[tuple[int | None, ...], ...]] = {"filled": ((None, 2, N
 
 
 def summary(model: Any) -> Any:
-    return inspect_onnx(model.SerializeToString(), "tiny.onnx")
+    return read_graph(model.SerializeToString(), "tiny.onnx").summary
 
 
 def test_a_plain_graph_is_read_as_the_onnx_package_reads_it() -> None:
@@ -116,15 +116,15 @@ def test_a_second_graph_that_would_be_merged_into_the_first_is_refused() -> None
     merged = onnx.ModelProto.FromString(data + hidden.SerializeToString())
     assert merged.graph.node[-1].op_type == "Evil"  # protobuf merges, so the runtime would
     with pytest.raises(ModelError, match="foreign operators"):
-        inspect_onnx(data + hidden.SerializeToString(), "tiny.onnx")
+        read_graph(data + hidden.SerializeToString(), "tiny.onnx")
     with pytest.raises(ModelError, match="2 graphs"):
-        inspect_onnx(data + b"\x3a\x00", "tiny.onnx")
+        read_graph(data + b"\x3a\x00", "tiny.onnx")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\xff" * 40, b"MZ\x90", b"{}", b"\x3a\x05ab"])
 def test_what_is_no_onnx_file_is_a_model_error(data: bytes) -> None:
     with pytest.raises(ModelError, match=r"tiny\.onnx"):
-        inspect_onnx(data, "tiny.onnx")
+        read_graph(data, "tiny.onnx")
 
 
 def test_damaged_files_end_as_model_errors_and_nothing_else() -> None:
@@ -137,7 +137,7 @@ def test_damaged_files_end_as_model_errors_and_nothing_else() -> None:
             if data:
                 data[rng.randrange(len(data))] = rng.randrange(256)
         try:
-            inspect_onnx(bytes(data), "tiny.onnx")
+            read_graph(bytes(data), "tiny.onnx")
         except ModelError:
             refused += 1
     assert refused > 1_500
@@ -145,7 +145,7 @@ def test_damaged_files_end_as_model_errors_and_nothing_else() -> None:
 
 def test_a_length_beyond_the_file_is_refused_without_reading_it() -> None:
     with pytest.raises(ModelError, match="cut short"):
-        inspect_onnx(b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "tiny.onnx")
+        read_graph(b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "tiny.onnx")
 
 
 def test_ports_of_the_contract_fit() -> None:
@@ -202,3 +202,10 @@ def test_the_check_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     external(model)
     with pytest.raises(ModelError):
         summary(model)
+
+
+def test_a_node_that_names_no_operator_is_known_for_none() -> None:
+    model = onnx.ModelProto.FromString(make_model("lost", drafts=2).SerializeToString())
+    node = model.graph.node.add(output=["nothing"])
+    node.input.append(model.graph.initializer[0].name)
+    assert "" in read_graph(model.SerializeToString(), "tiny.onnx").summary.operators

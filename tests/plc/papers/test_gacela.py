@@ -16,7 +16,7 @@ from plc import Concealer, inpaint
 from plc.cli.app import app
 from plc.errors import ConfigError, ModelError
 from plc.models.catalogue import find
-from plc.models.onnx_file import inspect_onnx
+from plc.models.onnx_file import read_graph
 from plc.networks.files.gap_filler import Hints
 from plc.papers.gacela import (
     BINS,
@@ -283,13 +283,13 @@ def test_what_cannot_be_is_refused(tmp_path: Path, model: str) -> None:
 
 
 def test_another_graph_is_refused(tmp_path: Path, model: str) -> None:
-    graph = inspect_onnx(find(model).onnx_path.read_bytes(), "it")
+    graph = read_graph(find(model).onnx_path.read_bytes(), "it").summary
     assert long_gap_signature(3, graph).inputs == (
         ("sides", (3, 2, BINS, SIDE)),
         ("noise", (3, 1, 1, 1)),
     )
     for port, shape in (("sides", [1, 3, BINS, SIDE]), ("gap", [1, 500, GAP]), ("noise", [1, 4])):
-        changed = inspect_onnx(find(model).onnx_path.read_bytes(), "it")
+        changed = read_graph(find(model).onnx_path.read_bytes(), "it").summary
         for each in (*changed.inputs, *changed.outputs):
             if each.name == port:
                 each.shape = list(shape)

@@ -141,7 +141,7 @@ def test_the_report_says_where_it_runs_and_what_opening_cost(tmp_path: Path) -> 
 def test_weights_that_are_not_the_manifests_are_refused_before_they_are_parsed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plc.runtime.session.inspect_onnx", lambda *_: pytest.fail("it was parsed"))
+    monkeypatch.setattr("plc.runtime.session.read_graph", lambda *_: pytest.fail("it was parsed"))
     path = write_model(tmp_path)
     weights = path.with_suffix(".onnx")
     data = bytearray(weights.read_bytes())

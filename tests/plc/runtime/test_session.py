@@ -115,7 +115,7 @@ def test_a_network_that_is_open_is_opened_again_without_reading_its_files(
     first = open_network(path, SHAPE, providers="cpu")
     monkeypatch.setattr(weights, "read_weights", lambda _: pytest.fail("it was read"))
     monkeypatch.setattr(session, "read_weights", lambda _: pytest.fail("it was read"))
-    monkeypatch.setattr(session, "inspect_onnx", lambda *_: pytest.fail("it was inspected"))
+    monkeypatch.setattr(session, "read_graph", lambda *_: pytest.fail("it was inspected"))
     monkeypatch.setattr(ort, "InferenceSession", lambda *_, **__: pytest.fail("it was opened"))
     second = open_network(path, SHAPE, providers="cpu")
     assert second.manifest == first.manifest

@@ -19,7 +19,7 @@ from torch import Tensor, nn  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
 from plc.models.catalogue import find  # noqa: E402
 from plc.models.manifest import Manifest  # noqa: E402
-from plc.models.onnx_file import inspect_onnx  # noqa: E402
+from plc.models.onnx_file import read_graph  # noqa: E402
 from plc.runtime.native import open_network  # noqa: E402
 from plc.runtime.network import NetworkShape  # noqa: E402
 from plc_training.networks.frames import FramesNet, FramesShape, SplitGru  # noqa: E402
@@ -84,7 +84,7 @@ def test_a_gru_of_two_directions_is_one_operator_for_any_number_of_frames() -> N
     network = Recurrent().eval()
     data = to_onnx(network, {"x": torch.randn(2, 6, 5)}, {"x": {0: "batch", 1: "frames"}}, "y")
     assert isinstance(network.gru, nn.GRU)
-    found = inspect_onnx(data, "test")
+    found = read_graph(data, "test").summary
     assert found.operators["GRU"] == 1
     assert found.opset == OPSET
     session = ort.InferenceSession(data)
@@ -100,7 +100,7 @@ def test_the_causal_network_takes_any_batch_and_frames_and_tells_nothing_of_this
     shape: FramesShape,
 ) -> None:
     network, data = exported(shape)
-    assert inspect_onnx(data, "test").operators["GRU"] == 1
+    assert read_graph(data, "test").summary.operators["GRU"] == 1
     assert b".py" not in data
     assert b"site-packages" not in data
     session = ort.InferenceSession(data)
