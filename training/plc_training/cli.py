@@ -117,7 +117,7 @@ def train(
         int | None, typer.Option(min=1, help="Steps of a trial, instead of the recipe's.")
     ] = None,
 ) -> None:
-    """Train a network by a recipe, and keep the best weights.
+    """Train a network by a recipe, and keep the best weights; without one list recipes.
 
     plc train inpaint --data CORPUS
 
@@ -141,11 +141,15 @@ def train(
     plc train generate (write notes that a trained generator makes),
     plc train judged (score such notes by judges).
     """
+    from plc_training.train import recipe as recipes
     from plc_training.train.loop import Reason
-    from plc_training.train.recipe import read_recipe
     from plc_training.train.run import Place, run_recipe
 
-    chosen = read_recipe(recipe).with_steps(steps)
+    if not recipe:
+        for name, about in recipes.described_recipes().items():
+            say(f"{name}: {about}")
+        return
+    chosen = recipes.read_recipe(recipe).with_steps(steps)
     if not data:
         raise typer.BadParameter("name a folder of audio", param_hint="--data")
     name = chosen.name if steps is None else f"{chosen.name}-{steps}"
@@ -165,7 +169,7 @@ def train(
     typer.echo(f"step {progress.step} of {chosen.schedule.steps}: {ending.reason.value}")
     if progress.best_step:
         typer.echo(
-            f"best figure: {progress.best:.3f} at step {progress.best_step}\n"
+            f"best figure: {progress.best:.3f} (higher is better) at step {progress.best_step}\n"
             f"next: plc export {printable(place.folder)}"
         )
     if ending.reason is Reason.STOPPED:

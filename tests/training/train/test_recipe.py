@@ -187,3 +187,18 @@ def test_the_fingerprint_tells_what_changes_the_weights() -> None:
 )
 def test_runs_that_began_under_a_shipped_recipe_continue(name: str, fingerprint: str) -> None:
     assert read_recipe(name).fingerprint() == fingerprint
+
+
+def test_recipes_are_listed_with_a_sentence_each() -> None:
+    from typer.testing import CliRunner
+
+    from plc.cli.app import app
+
+    told = CliRunner().invoke(app, ["train"])
+    assert told.exit_code == 0
+    listed = dict(line.split(": ", 1) for line in told.stdout.splitlines())
+    assert set(listed) < set(recipe_names())
+    assert {"inpaint_music_longer", "causal_speech_onset"} < set(listed)
+    assert all(
+        about and about[0].isupper() and not about.endswith(".") for about in listed.values()
+    )

@@ -13,6 +13,7 @@ Reading is strict: unknown and missing keys and values of another type are refus
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 import tomllib
@@ -108,6 +109,16 @@ class Recipe:
 def recipe_names() -> list[str]:
     """Return the names of the package's recipes."""
     return sorted(_files())
+
+
+def described_recipes() -> dict[str, str]:
+    """Return the first sentence about each recipe of the package that is no step of another."""
+    told = {}
+    for name, path in sorted(_files().items()):
+        lines = itertools.takewhile(lambda line: line.startswith("#"), path.read_text().split("\n"))
+        if path.parent.name != "history":
+            told[name] = " ".join(line[2:] for line in lines).partition(". ")[0].rstrip(".")
+    return told
 
 
 def read_recipe(name_or_path: str | Path) -> Recipe:
