@@ -383,7 +383,7 @@ export class Concealer {
 
 // What was played is remembered for so long, to tell what comes twice from what comes late; how late
 // the latest pieces came stays in the delay for so long, twice over; a stall is no shorter.
-const [PAST_S, MEMORY_S, LEAST_STALL_S] = [2, 15, 0.01];
+const [KEPT_PAST_S, LATE_MEMORY_S, LEAST_STALL_S] = [2, 15, 0.01];
 
 // One stream of pieces of sound with a time stamp, of any lengths, in any order, twice or overlapping;
 // a steady stream out. It has no clock: time passes by take. A stall (nothing of what is due is there,
@@ -403,7 +403,7 @@ export class PlayoutBuffer {
     this.concealer = new Concealer({ sampleRate, channels, packetSamples: this.block, ...others });
     const delay = Math.round((delayMs * sampleRate) / 1000);
     this.mostWaited = Math.round((Math.max(maxDelayMs - delayMs, 0) * sampleRate) / 1000);
-    this.past = PAST_S * sampleRate;
+    this.past = KEPT_PAST_S * sampleRate;
     this.ahead = Math.max(Math.round(mostAheadS * sampleRate), delay + 2 * this.block);
     this.size = this.past + this.ahead;
     this.ring = new Float32Array(this.size * channels);
@@ -584,9 +584,9 @@ export class PlayoutBuffer {
     const whole = missing.length === 1 && missing[0][1] - missing[0][0] === block;
     const played = this.concealer.push(whole ? null : packet, whole ? [] : missing);
     this.lacking.push(lacking);
-    const before = Math.floor(this.taken / (MEMORY_S * this.rate));
+    const before = Math.floor(this.taken / (LATE_MEMORY_S * this.rate));
     this.taken += block;
-    if (before < Math.floor(this.taken / (MEMORY_S * this.rate))) this.late = [-Infinity, this.late[0]];
+    if (before < Math.floor(this.taken / (LATE_MEMORY_S * this.rate))) this.late = [-Infinity, this.late[0]];
     return { samples: played.slice(), madeUp: this.lacking.shift() };
   }
 

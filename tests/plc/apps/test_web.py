@@ -584,8 +584,9 @@ def test_the_networks_serve_in_the_browser_where_they_serve_in_python(
 ) -> None:
     """In speech they part where bursts are long: networks make much of their drafts' last digits.
 
-    Most samples agree to 1e-5, and what differs lies 28 dB below the concealment (48 kHz, 10 ms) or
-    further. Between types of x86-64, samples of speech differ by up to 5e-3.
+    Most samples agree to 2e-4, and what differs lies 22 dB below the concealment (48 kHz, 10 ms) or
+    further: since bursts are held for 80 ms, their ends are louder. Between types of x86-64,
+    samples of speech differ by up to 5e-3.
     """
     packets, trace, answered = concealed(format_, networks, tmp_path, *web.NETWORKS)
     concealer = Concealer(*format_[1:], budget_ms=float("inf"), prepare="never")
@@ -606,8 +607,8 @@ def test_the_networks_serve_in_the_browser_where_they_serve_in_python(
     lag = format_[4]
     lost = trace[: len(trace) - lag]
     apart, played = (each[lag:][lost] for each in (heard - expected, expected))
-    assert np.median(np.abs(apart)) < 1e-4
-    assert np.mean(apart**2) < 0.005 * np.mean(played**2)
+    assert np.median(np.abs(apart)) < 3e-4
+    assert np.mean(apart**2) < 0.01 * np.mean(played**2)
     if format_[0] == "music":
         assert np.abs(apart).max() < 1e-3
 

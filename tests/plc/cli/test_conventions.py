@@ -77,7 +77,7 @@ def test_json_means_the_same_in_all_commands() -> None:
         ("plc inp", {"inpaint"}),
         ("plc conceal --looka", {"--lookahead"}),
         ("plc c bu", {"build"}),
-        ("plc bench ker", {"kernels"}),
+        ("plc bench thr", {"throughput"}),
         ("plc bench relay lo", {"load"}),
         ("plc bench quality --per-c", {"--per-clip"}),
         ("plc train --acc", {"--accelerator"}),
