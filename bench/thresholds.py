@@ -49,18 +49,13 @@ class Threshold:
         self.value = getattr(module, name)
 
     def scale(self, share: float) -> None:
-        """Set it to a share of its value, wherever it was imported."""
-        value = _scaled(self.value, share)
-        for each in MODULES:
-            if getattr(each, self.name, None) is self.value:
+        """Set it to a share of its value, where it stands and wherever it was imported."""
+        # A name of a module's own may stand in another, for another number.
+        own = self.name.startswith("_")
+        value = self.value if share == 1.0 else _scaled(self.value, share)
+        for each in [self.module] if own else MODULES:
+            if hasattr(each, self.name):
                 setattr(each, self.name, value)
-
-    def restore(self, share: float) -> None:
-        """Set it back."""
-        value = getattr(self.module, self.name)
-        for each in MODULES:
-            if getattr(each, self.name, None) is value:
-                setattr(each, self.name, self.value)
 
 
 MODULES = [
@@ -87,7 +82,7 @@ def thresholds() -> Iterator[Threshold]:
     """Yield them in the order of the files, with the comment above or the text below."""
     for module in MODULES:
         text = Path(str(module.__file__)).read_text()
-        meaning, names, told = "", [], False
+        meaning, told = "", False
         tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
         for k, token in enumerate(tokens):
             at_left = token.start[1] == 0
@@ -147,14 +142,14 @@ def main() -> None:
     """Print the page."""
     all_of_them = heard(sys.argv[1:])
     found, false = counted(all_of_them)
-    undamaged = sum(not damage for _, _, damage in all_of_them)
+    intact = sum(not damage for _, _, damage in all_of_them)
     print(
         HEAD.format(
             places=sum(len(damage) for _, _, damage in all_of_them),
-            excerpts=len(all_of_them) - undamaged,
+            excerpts=len(all_of_them) - intact,
             seconds=SECONDS,
             found=found,
-            sounds=undamaged,
+            sounds=intact,
             false=false,
         )
     )
@@ -173,7 +168,7 @@ def main() -> None:
                 cells.append((f"{now[0] - found:+d}", f"{now[1] - false:+d}"))
             except Exception as error:
                 cells.append((type(error).__name__, "-"))
-            each.restore(share)
+            each.scale(1.0)
         (low, low_false), (high, high_false) = cells
         row = (
             each.name.lstrip("_"),

@@ -96,7 +96,8 @@ def conceal(
         else:
             parts = gaps_of(missing[k], 1) if counted else ()
             played[at] = concealer.push(padded[at], missing=parts)
-        missing[k] = mask_of(concealer.lacking[-1], packet_samples)
+        if made_up is not None:
+            missing[k] = mask_of(concealer.lacking[-1], packet_samples)
     played[packets * packet_samples :] = concealer.flush()
     if made_up is not None:
         made_up[:] = flat[:samples]

@@ -40,13 +40,13 @@ asked: Any = None
 
 def take(level: Level) -> bool:
     """Give this thread a level, if the program asked; return whether it has one."""
-    return asked is not None and bool(asked.take(level))
+    return (priority := asked) is not None and bool(priority.take(level))
 
 
 def leave() -> None:
     """Forget this thread, which ends."""
-    if asked is not None:
-        asked.leave()
+    if (priority := asked) is not None:  # the main thread may end it meanwhile
+        priority.leave()
 
 
 @contextlib.contextmanager

@@ -153,6 +153,8 @@ const wordOf = (model, place) =>
 // The first word of the block in its file.
 const firstWord = (model) => FILE.head + 2 * wordOf(model, FILE.parts);
 
+const NO_PARTS = [];
+
 const aligned = (address) => (address + 63) & ~63;
 
 // Where things lie in a stream's block, in words: as the engine says.
@@ -252,8 +254,8 @@ export class Concealer {
   // Takes a packet, interleaved, or null for one that was lost. Returns what to play: a view that
   // the next push overwrites. A packet with NaN, infinity or a sample above 1e6 counts as lost.
   // missing: parts of it that did not arrive, [first, behind] of each in samples of each channel, in
-  // order and apart. Throws RangeError if a packet has another length.
-  push(packet, missing = []) {
+  // order and apart. Throws RangeError if a packet has another length, or missing is no such parts.
+  push(packet, missing = NO_PARTS) {
     if (packet !== null) {
       if (packet.length !== this.in.length) {
         throw new RangeError(`a packet has ${this.in.length} samples, not ${packet.length}`);
@@ -262,7 +264,16 @@ export class Concealer {
     }
     const { exports, block, inAt, missingAt, outAt } = this;
     const arrived = packet === null ? 0n : 1n;
-    missing.flat().forEach((at, i) => { this.missing[i] = BigInt(at); });
+    let before = -1;
+    for (let i = 0; i < missing.length; i++) {
+      const [first, behind] = missing[i];
+      if (!(first > before && behind > first && behind <= this.packetSamples)) {
+        throw new RangeError(`missing has [${first}, ${behind}]; give parts of the packet, in order and apart`);
+      }
+      this.missing[2 * i] = BigInt(first);
+      this.missing[2 * i + 1] = BigInt(behind);
+      before = behind;
+    }
     const parts = BigInt(missing.length);
     return this.finish(exports.plck_push(block, inAt, arrived, missingAt, parts, outAt, 0n));
   }
@@ -582,7 +593,7 @@ export class PlayoutBuffer {
     stats.unsentSamples += block - Math.min(ready, count);
     this.advance(count);
     const whole = missing.length === 1 && missing[0][1] - missing[0][0] === block;
-    const played = this.concealer.push(whole ? null : packet, whole ? [] : missing);
+    const played = this.concealer.push(whole ? null : packet, whole ? NO_PARTS : missing);
     this.lacking.push(lacking);
     const before = Math.floor(this.taken / (LATE_MEMORY_S * this.rate));
     this.taken += block;

@@ -210,6 +210,11 @@ const checks = {
     for (const each of wrong) {
       assert.throws(() => new Concealer({ ...settings, ...each, module: module() }), { name: "RangeError", message: /8000 to 192000/ });
     }
+    const stream = new Concealer({ ...settings, module: module() });
+    for (const missing of [[[5, 5]], [[-1, 3]], [[0, 481]], [[4, 6], [6, 8]], [[9, 12], [2, 3]], [[0.5, 2]], [[NaN, 2]]]) {
+      assert.throws(() => stream.push(new Float32Array(480), missing), RangeError);
+    }
+    assert.equal(stream.counters.packets, 0);
     const empty = new WebAssembly.Module(Uint8Array.from([0, 97, 115, 109, 1, 0, 0, 0]));
     assert.throws(() => new Concealer({ ...settings, module: empty }), /not the engine/);
     // (module (import "env" "getpid" (func)))

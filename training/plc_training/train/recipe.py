@@ -115,7 +115,8 @@ def described_recipes() -> dict[str, str]:
     """Return the first sentence about each recipe of the package that is no step of another."""
     told = {}
     for name, path in sorted(_files().items()):
-        lines = itertools.takewhile(lambda line: line.startswith("#"), path.read_text().split("\n"))
+        text = path.read_text("utf-8").splitlines()
+        lines = itertools.takewhile(lambda line: line.startswith("#"), text)
         if path.parent.name != "history":
             told[name] = " ".join(line[2:] for line in lines).partition(". ")[0].rstrip(".")
     return told
