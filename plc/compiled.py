@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from plc_kernels.library import FUNCTIONS, BoundKernel
+
 # However this process ends, its pipe to the other is closed then.
 _WITH_PARENT = (
     "import os, threading; "
@@ -15,11 +17,13 @@ _WITH_PARENT = (
 
 def lies_compiled(kernel: Any) -> bool:
     """Return True if a kernel's machine code is in the package or in numba's cache."""
+    if FUNCTIONS is not None:
+        return True
     # numba offers no other way to ask; without it the answer is no and nothing else changes.
     cache = getattr(kernel, "_cache", None)
     load_index: Any = getattr(getattr(cache, "_cache_file", None), "_load_index", dict)
     with contextlib.suppress(Exception):  # damaged, or being replaced by another process
-        return bool(getattr(cache, "prebuilt", False) or load_index())
+        return bool(load_index())
     return False
 
 
@@ -46,6 +50,8 @@ class DirectCall:
 
     def settle(self) -> None:
         """Call it directly from here on, if it is compiled for arguments of one kind."""
+        if isinstance(self._kernel, BoundKernel):
+            self.run = self._kernel.entry_point
         found = list(getattr(self._kernel, "overloads", {}).values())
         if len(found) == 1:
             self.run = found[0].entry_point

@@ -18,10 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llvmlite.binding import get_host_cpu_name
-
+from plc.processor_time import cpu_name
+from plc_kernels.library import SOURCES
 from plc_kernels.own_folder import own_folder
-from plc_kernels.prebuilt import SOURCES
 
 _KEPT_S = 86_400.0
 _DEAR_S = 600.0
@@ -88,5 +87,5 @@ def _file() -> Path | None:
 
 @cache
 def _machine() -> str:
-    told = platform.node(), get_host_cpu_name(), os.cpu_count(), SOURCES
+    told = platform.node(), cpu_name(), os.cpu_count(), SOURCES
     return hashlib.sha256(repr(told).encode()).hexdigest()[:32]

@@ -44,8 +44,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     "plc_kernels": (
-        ("own_folder", "parts", "targets"),
-        ("prebuilt",),
+        ("library", "own_folder", "targets"),
+        ("jit",),
         ("compile",),
         ("denormals",),
         ("spectra", "network"),
@@ -220,7 +220,7 @@ def test_only_the_table_of_kinds_names_the_papers() -> None:
 
 
 def test_no_kernel_calls_one_of_another_file_of_papers() -> None:
-    # The engine's machine code stays valid when one of these changes: see plc_kernels.prebuilt.
+    # The engine's machine code stays valid when one of these changes: see plc_kernels.library.
     papers = "plc_kernels.papers."
     for module, imported in graph_of().items():
         if layer_of(module)[0] == "plc_kernels":

@@ -73,7 +73,7 @@ def test_a_good_wheel_passes_and_broken_ones_do_not(
     def less(*gone: str) -> Files:
         return {name: data for name, data in good.items() if name not in gone}
 
-    machine_code = {"plc_kernels/machine_code/x86-64-v3.kernels": b""}
+    machine_code = {"plc_kernels/machine_code/kernels.abi3.so": b""}
     library = {f"plc/embed/libplc/{name}": b"" for name in BUILT}
     about = ABOUT.replace("VERSION", release["version"]())
     broken = [

@@ -9,12 +9,7 @@ sets it on entry to a packet and puts back what it found on exit; both take nano
 import platform
 from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
-
-from plc_kernels.compile import kernel
+from plc_kernels.compile import cgutils, intrinsic, ir, kernel, types
 
 # Intel SDM vol. 1, 10.2.3: flush-to-zero is bit 15 and denormals-are-zeros bit 6 of MXCSR.
 # ARM ARM, FPCR: FZ is bit 24.

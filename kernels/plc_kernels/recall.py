@@ -13,7 +13,7 @@ had just before says the share; where it is 0 this is linear prediction.
 """
 
 import math
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from plc_kernels.compile import inlined, kernel, rounded_part
 from plc_kernels.history import newest
 from plc_kernels.passages import (
-    LAG_ROW,
     LINE_ROW,
     ROWS,
     add_passages,
@@ -103,24 +102,6 @@ class RecallSpace(NamedTuple):
     shares: NDArray[np.float64]
     lags: NDArray[np.int64]
     scores: NDArray[np.float32]
-
-    @classmethod
-    def allocate(cls, rate: int) -> Self:
-        """Return memory for a search at a sample rate in Hz."""
-        stride, _, _, refined, match = recall_sizes(rate)
-        return cls(
-            thinned=np.zeros(PIECE + 1, np.float32),
-            weights=np.zeros(PIECE + 3 * ROWS, np.float32),
-            every=np.zeros(ROWS * LAG_ROW, np.float32),
-            newest=np.zeros(refined, np.float32),
-            around=np.zeros(refined + 2 * stride, np.float32),
-            template=np.zeros(match, np.float32),
-            matched=np.zeros((PASSAGES, match), np.float32),
-            normal=np.zeros((PASSAGES, PASSAGES)),
-            shares=np.zeros(PASSAGES),
-            lags=np.zeros(PASSAGES, np.int64),
-            scores=np.zeros(PASSAGES, np.float32),
-        )
 
 
 @kernel

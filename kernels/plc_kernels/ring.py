@@ -19,14 +19,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import cfunc, types
-from numba.core.typing.templates import Signature
-from numba.extending import intrinsic
-from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel
+from plc_kernels.compile import carray, intrinsic, ir, kernel, types
+from plc_kernels.library import FUNCTIONS
 
 HEADER = 16
 CAPACITY, CHANNELS, WRITTEN, READ, MISSED, CALLBACKS, PASSED, LARGEST, FLAGGED = range(9)
@@ -40,10 +36,10 @@ _BEGIN = 2 * HEADER
 _CONTINUE = 0
 
 
-def _make_fence(_context: Any) -> tuple[Signature, Any]:
+def _make_fence(_context: Any) -> tuple[Any, Any]:
     """Order all loads and stores, in the compiler and the processor."""
 
-    def generate(_context: Any, builder: Any, _signature: Any, _arguments: Any) -> ir.Constant:
+    def generate(_context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
         builder.fence("seq_cst")
         return ir.Constant(ir.IntType(32), 0)
 
@@ -171,13 +167,18 @@ def _note_call(header: NDArray[np.int64], n: int, flagged: bool) -> None:
 def device_callback(is_input: bool) -> int:
     """Return the address of a ``PaStreamCallback``; its user data is a ring's block of memory.
 
-    Compiled at the first call of the process, in about a second; it stays for its whole life.
+    Where the package does not bring it, it is compiled at the first call of the process, in about a
+    second; it stays for its whole life.
 
     Parameters
     ----------
     is_input : bool
         Whether it records or plays.
     """
+    if FUNCTIONS is not None:
+        return int(FUNCTIONS["record" if is_input else "play"])
+    from numba import cfunc
+
     # An unsigned long has 32 bits on Windows; what stands above them in the register is anything.
     long = types.uint64 if ctypes.sizeof(ctypes.c_ulong) == 8 else types.uint32
     pointer = types.voidptr

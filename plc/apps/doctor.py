@@ -22,12 +22,12 @@ from plc.apps.doctor_networks import NetworkHealth, examine_networks, network_fa
 from plc.errors import PlcError, in_a_line
 from plc.extras import install_command
 from plc.jsonable import to_json
-from plc.processor_time import usable_cores
+from plc.processor_time import cpu_name, usable_cores
 from plc.runtime.priority import ADVICE, locks_memory, refusal_of
 from plc.runtime.threads import Level
 
 # Distribution and its purpose; the first ones always are.
-NEEDED = ("numpy", "numba", "soundfile", "typer", "rich")
+NEEDED = ("numpy", "soundfile", "typer", "rich")
 OPTIONAL = {
     "matplotlib": f"the picture of plc demo: {install_command('plots')}",
     "av": f"AAC, M4A, WMA, video: {install_command('media')}",
@@ -44,9 +44,6 @@ FORMATS = (
     (16_000, 1, 20.0),
     (8_000, 1, 20.0),
 )
-
-# What kernels and networks run on is twice as wide in the first.
-_VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}
 
 _START = """
 import time
@@ -240,7 +237,7 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
 def _cache() -> Cache:
     """Return the folder of compiled kernels, and their number."""
     from plc.engine.warm import AUDIO_PATH, cache_folder, compiled
-    from plc_kernels import prebuilt
+    from plc_kernels.library import LEVEL
 
     folder = cache_folder()
     return Cache(
@@ -248,7 +245,7 @@ def _cache() -> Cache:
         writable=folder is not None and _writable(folder),
         kernels=len(AUDIO_PATH),
         compiled=compiled(),
-        prebuilt=prebuilt.level(),
+        prebuilt=LEVEL,
     )
 
 
@@ -297,18 +294,6 @@ def _version(distribution: str) -> str | None:
         return version(distribution)
     except PackageNotFoundError:
         return None
-
-
-def cpu_name() -> str:
-    """Return the processor's name and, where known, its widest vectors."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    told = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
-    features = told.get("flags", "").split()
-    vectors = next((name for flag, name in _VECTORS.items() if flag in features), "")
-    return told.get("model name", platform.machine()) + (f" ({vectors})" if vectors else "")
 
 
 def facts(health: Health) -> list[tuple[str, str]]:

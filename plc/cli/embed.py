@@ -129,39 +129,6 @@ def models(
         say(path)
 
 
-@c.command(
-    "wheel",
-    epilog=examples(
-        "python -m build --wheel && plc c wheel dist/plc_engine-*.whl --out dist",
-        "plc c wheel dist/plc_engine-*.whl --out dist --level x86-64-v3",
-    ),
-)
-def wheel(
-    source: Annotated[
-        Path, typer.Argument(metavar="WHEEL", help="A wheel of this version for any platform.")
-    ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the new wheel.")],
-    level: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="x86-64-v2, x86-64-v3 or x86-64-v4; may be repeated.",
-            show_default="all that run here",
-        ),
-    ] = None,
-) -> None:
-    """Make a wheel with compiled kernels, so that no start compiles.
-
-    To a wheel of these sources it adds the kernels' machine code for each level of x86-64, and
-    libplc with plc.h. A level takes about a minute. The new wheel is for Linux on x86-64 and this
-    version of Python; with other versions of numba or llvmlite it compiles as any other. It needs
-    gcc and the Python package wheel.
-    """
-    from plc.embed.wheel import build_wheel
-
-    made = build_wheel(source, out, level, lambda line: say(f"plc: {line}", err=True))
-    say(made)
-
-
 gstreamer = typer.Typer(
     name="gstreamer", help="The element plcconceal for GStreamer.", no_args_is_help=True
 )

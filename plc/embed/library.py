@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 SOURCE = HERE / "plc.c"
 PLUGIN_SOURCE = HERE / "plc_ladspa.c"
 CARRIED = HERE / "libplc"
-"""Built already, in a wheel for one platform (:mod:`plc.embed.wheel`)."""
+"""Built already, in a wheel for one platform (``.ci/machine_code.py``)."""
 HOST = "host"
 FAMILIES = (HOST, X86_64, AARCH64, WASM32)
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.core import event
 
 from plc import notice
 from plc.compiled import can_compile_beside, compile_beside, lies_compiled
@@ -24,24 +22,11 @@ from plc.engine.prediction import StepPrediction
 from plc.engine.stats import TimeHistogram
 from plc.predict.ladder import Ladders, Rung
 from plc.processor_time import usable_cores
-from plc_kernels import (
-    ar,
-    denormals,
-    level,
-    packet,
-)
+from plc_kernels import ar, denormals, level, packet
 from plc_kernels.compile import refused
+from plc_kernels.library import FUNCTIONS
 from plc_kernels.own_folder import own_folder
-from plc_kernels.prebuilt import recording
-from plc_kernels.stream import (
-    dropouts,
-    layout,
-    network,
-    preparation,
-    start,
-    step,
-    times,
-)
+from plc_kernels.stream import dropouts, layout, network, preparation, start, step, times
 
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
@@ -123,20 +108,39 @@ def _warm_up(kernels: tuple[Any, ...], run: Callable[[], None]) -> None:
     with _lock:
         if kernels in _warm:
             return
-        for reason in refused:
-            notice.tell(reason)
-        is_cold = compiled(kernels) < len(kernels)
-        level = logging.WARNING if is_cold else logging.INFO
-        why = _Why(kernels)
-        slow = notice.if_slow(why, _SLOW_S, _PROGRESS_S, level)
-        with event.install_listener("numba:compile", why), slow, _one_process_at_a_time():
+        if FUNCTIONS is None:
+            _compile(kernels, run)
+        else:
             run()
-        for kernel in kernels:
-            kernel.disable_compile()
         _warm.append(kernels)
 
 
-class _Why(event.Listener):
+def _compile(kernels: tuple[Any, ...], run: Callable[[], None]) -> None:
+    """Compile kernels by running them, and say how far it is."""
+    from numba.core import event
+
+    class Listener(event.Listener):
+        """What numba tells of functions that it compiles."""
+
+        def on_start(self, event: event.Event) -> None:
+            why.begin()
+
+        def on_end(self, event: event.Event) -> None:
+            why.count()
+
+    for reason in refused:
+        notice.tell(reason)
+    is_cold = compiled(kernels) < len(kernels)
+    level = logging.WARNING if is_cold else logging.INFO
+    why = _Why(kernels)
+    slow = notice.if_slow(why, _SLOW_S, _PROGRESS_S, level)
+    with event.install_listener("numba:compile", Listener()), slow, _one_process_at_a_time():
+        run()
+    for kernel in kernels:
+        kernel.disable_compile()
+
+
+class _Why:
     """Reason why a start is slow, and how far it is, by the functions that numba has compiled."""
 
     def __init__(self, kernels: tuple[Any, ...]) -> None:
@@ -146,11 +150,11 @@ class _Why(event.Listener):
         self._began_s = self._whole_s = 0.0
         self._told = False
 
-    def on_start(self, event: event.Event) -> None:
+    def begin(self) -> None:
         """Note when the first function began."""
         self._began_s = self._began_s or time.monotonic()
 
-    def on_end(self, event: event.Event) -> None:
+    def count(self) -> None:
         """Count a function."""
         self._functions += 1
         if self._functions <= _FUNCTIONS:
@@ -229,7 +233,8 @@ def _run_all() -> None:
         if process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_LONGEST_WAIT_S)
-        run_beside()
+        if FUNCTIONS is None:
+            run_beside()
     finally:
         if process is not None:
             process.kill()
@@ -238,16 +243,20 @@ def _run_all() -> None:
 
 def run_beside() -> None:
     """Compile the networks, in a process beside the one that compiles all."""
-    for kernel, signature in _NETWORKS:
+    from numba import types
+
+    words, number = types.Array(types.int64, 1, "C"), types.int64
+    blocks, reals = types.Array(types.int64, 2, "C"), types.Array(types.float64, 1, "C")
+    of_letters = {"w": words, "n": number, "b": blocks, "r": reals}
+    for kernel, letters in _NETWORKS:
         if not kernel.signatures:
-            kernel.compile(signature)
+            kernel.compile(tuple(of_letters[each] for each in letters))
 
 
 def _is_worth_a_process() -> bool:
     return (
         compiled() == 0
         and cache_folder() is not None
-        and not recording()
         and usable_cores() > 1
         and can_compile_beside()
     )
@@ -285,21 +294,20 @@ def _run_dropouts() -> None:
     TimeHistogram().add(0.0)
 
 
-_WORDS, _NUMBER = types.Array(types.int64, 1, "C"), types.int64
-_BLOCKS = types.Array(types.int64, 2, "C")
-_NETWORKS: tuple[tuple[Any, tuple[Any, ...]], ...] = (
-    (network.choose_networks, (_NUMBER, _NUMBER, _WORDS)),
-    (network.cost_of, (_NUMBER, _WORDS, _NUMBER)),
-    (network.lay_out_network, (_NUMBER, _WORDS)),
-    (network.open_network, (_WORDS,)),
-    (network.fill_part, (_WORDS, _NUMBER, _NUMBER)),
-    (preparation.add_second, (_WORDS, _NUMBER)),
-    (preparation.open_second, (_WORDS, _NUMBER)),
-    (preparation.look, (_WORDS, _NUMBER)),
-    (preparation.ask, (_WORDS,)),
-    (preparation.prepare, (_WORDS, _NUMBER)),
-    (preparation.hear, (_WORDS,)),
-    (preparation.expected_losses, (_WORDS,)),
-    (preparation.expect_losses, (_BLOCKS, types.Array(types.float64, 1, "C"))),
+_NETWORKS: tuple[tuple[Any, str], ...] = (
+    (network.choose_networks, "nnw"),
+    (network.cost_of, "nwn"),
+    (network.lay_out_network, "nw"),
+    (network.open_network, "w"),
+    (network.fill_part, "wnn"),
+    (preparation.add_second, "wn"),
+    (preparation.open_second, "wn"),
+    (preparation.look, "wn"),
+    (preparation.ask, "w"),
+    (preparation.prepare, "wn"),
+    (preparation.hear, "w"),
+    (preparation.expected_losses, "w"),
+    (preparation.expect_losses, "br"),
 )
-"""What streams with networks call, and those that prepare, with which types."""
+"""What streams with networks call, and those that prepare, with which types: words, a number,
+blocks of words, reals."""

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
 from plc import notice
@@ -34,6 +33,7 @@ from plc.runtime.providers import Signature, gpu_installed
 from plc.runtime.session import check_graph, open_session
 from plc.runtime.shared import SharedSessions
 from plc.runtime.weights import check_weights
+from plc_kernels.library import FUNCTIONS
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.hybrid import run_hybrid
 from plc_kernels.network.plan import UnfitError
@@ -46,9 +46,6 @@ KERNELS: tuple[Any, ...] = (run_frames, run_hybrid)
 
 _SLOW_S = 1.0
 _COMPILING = "compiling the networks' kernels, once on this machine: some 10 s"
-
-# Compiling takes less, even on a slow core.
-_LONGEST_WAIT_S = 60.0
 
 _lock = threading.RLock()
 _warm: set[Any] = set()
@@ -90,6 +87,10 @@ if hasattr(os, "register_at_fork"):
 
 def warm_up(kernel: Any) -> None:
     """Compile or load one of :data:`KERNELS`, once; afterwards nothing is compiled in a stream."""
+    if FUNCTIONS is not None:
+        return
+    from numba import types
+
     reals = types.Array(types.float32, 1, "C")
     with _lock, notice.if_slow(lambda: _COMPILING, _SLOW_S):
         if kernel not in _warm:

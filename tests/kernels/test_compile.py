@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import plc_kernels
-from plc_kernels.prebuilt import digest_of
+from plc_kernels.library import digest_of
 from plc_kernels.targets import X86_64, machine
 
 CALLEE = """
@@ -28,15 +28,6 @@ def shifted(x):
 PROGRAM = """
 from plc_kernels.caller import shifted
 print(shifted(3.0), sum(shifted.stats.cache_hits.values()))
-"""
-RECORD = """
-from pathlib import Path
-from plc_kernels import prebuilt
-prebuilt.record()
-from plc_kernels.caller import shifted
-shifted(3.0)
-prebuilt.FOLDER.mkdir()
-prebuilt.write_recorded("x86-64-v2", prebuilt.FOLDER / "x86-64-v2.kernels", [shifted])
 """
 COUNTED = """
 import numpy as np
@@ -71,7 +62,7 @@ TEXTS = """
 import hashlib
 import numpy as np
 from numba import types
-from plc_kernels import parts
+from plc_kernels import jit
 from plc_kernels.compile import kernel, part
 @part
 def scale(x, y):
@@ -87,8 +78,8 @@ def outer(x, y):
 def tell(*processors):
     row = types.Array(types.float32, 1, "C")
     for processor in processors:
-        parts.optimise_for(processor)
-        print(hashlib.sha256(parts.whole_text(outer, (row, row)).encode()).hexdigest())
+        jit.optimise_for(processor)
+        print(hashlib.sha256(jit.whole_text(outer, (row, row)).encode()).hexdigest())
 """
 
 
@@ -98,7 +89,7 @@ def package(tmp_path: Path) -> Path:
     root = Path(plc_kernels.__file__).parent
     folder = tmp_path / "plc_kernels"
     folder.mkdir()
-    for name in ("__init__", "compile", "own_folder", "parts", "prebuilt", "targets"):
+    for name in ("__init__", "compile", "jit", "library", "own_folder"):
         shutil.copy(root / f"{name}.py", folder / f"{name}.py")
     (folder / "caller.py").write_text(CALLER)
     (folder / "callee.py").write_text(CALLEE)
@@ -173,17 +164,3 @@ def test_a_cached_kernel_is_renewed_when_the_file_of_its_callee_changes(package:
     assert run_caller(package) == (7.0, 1)
     (package / "callee.py").write_text(CALLEE.replace("2.0", "5.0"))
     assert run_caller(package) == (16.0, 0)
-
-
-@pytest.mark.skipif(machine() != X86_64, reason="levels are known for x86-64")
-def test_machine_code_of_the_package_is_taken_where_it_fits(package: Path) -> None:
-    run(package, RECORD, "recorded", "x86-64-v2")
-    assert run_caller(package, "empty") == (7.0, 1)
-    assert not list((package.parent / "empty").rglob("*.nbc"))
-    code = package / "machine_code" / "x86-64-v2.kernels"
-    whole = code.read_bytes()
-    code.write_bytes(whole[: len(whole) // 2])
-    assert run_caller(package, "cut") == (7.0, 0)
-    code.write_bytes(whole)
-    (package / "callee.py").write_text(CALLEE.replace("2.0", "5.0"))
-    assert run_caller(package, "other") == (16.0, 0)

@@ -9,10 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from plc.apps.doctor import cpu_name
 from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
-from plc.processor_time import usable_cores
+from plc.processor_time import cpu_name, usable_cores
 
 MOST_LOAD = 256
 """Processes; more would say more about the machine's memory than about its scheduler."""

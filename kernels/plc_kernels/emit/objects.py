@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
+from plc_kernels.library import engine_sources
 from plc_kernels.own_folder import own_folder
-from plc_kernels.prebuilt import engine_sources
 from plc_kernels.targets import Target, machine
 
 _ROOT = Path(__file__).parents[2]
@@ -31,7 +31,10 @@ class EmitError(RuntimeError):
 
 
 def emit_objects(
-    targets: list[Target], folder: Path, done: Callable[[str], None] = lambda name: None
+    targets: list[Target],
+    folder: Path,
+    done: Callable[[str], None] = lambda name: None,
+    signatures: Path | None = None,
 ) -> list[Path]:
     """Write an object file for each type of processor.
 
@@ -43,6 +46,9 @@ def emit_objects(
         Where to; exists. The files are ``step-TARGET.o``.
     done : callable
         Called with a target's name when its file is written, from any thread.
+    signatures : path, optional
+        Emit what Python calls (:mod:`~plc_kernels.emit.python`), too, for types of one family, the
+        least first. No kept file is taken.
 
     Raises
     ------
@@ -54,14 +60,14 @@ def emit_objects(
     missing: dict[str, list[Target]] = {}
     for target, path in paths.items():
         kept = _kept(target, sources)
-        if kept is None or not kept.is_file():
+        if signatures or kept is None or not kept.is_file():
             missing.setdefault(target.family, []).append(target)
         else:
             shutil.copyfile(kept, path)
             done(target.name)
 
     def emit(family: list[Target]) -> None:
-        _emit(family, folder)
+        _emit(family, folder, signatures)
         for target in family:
             _keep(paths[target], _kept(target, sources))
             done(target.name)
@@ -113,14 +119,14 @@ def _keep(path: Path, kept: Path | None) -> None:
             old.unlink()
 
 
-def _emit(family: list[Target], folder: Path) -> None:
+def _emit(family: list[Target], folder: Path, signatures: Path | None) -> None:
     names = [target.name for target in family]
-    why = run_for(family[0], _WORKER, [str(folder), *names])
+    why = run_for(family[0], _WORKER, [str(folder), str(signatures or ""), *names])
     if why:
         raise EmitError(f"the step cannot be compiled for {', '.join(names)}: {why}")
 
 
-def run_for(target: Target, module: str, arguments: Sequence[str], *folders: Path) -> str:
+def run_for(target: Target, module: str, arguments: Sequence[str]) -> str:
     """Run a module where numba compiles for a type of processor.
 
     In a process of its own, as numba reads the type once, and with an empty cache.
@@ -133,8 +139,6 @@ def run_for(target: Target, module: str, arguments: Sequence[str], *folders: Pat
         To run.
     arguments : sequence of str
         Its own.
-    folders : path
-        Where else than beside the kernels Python looks for modules.
 
     Returns
     -------
@@ -142,7 +146,7 @@ def run_for(target: Target, module: str, arguments: Sequence[str], *folders: Pat
         Why it failed; empty if it did not.
     """
     given = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    paths = [*map(str, folders), str(_ROOT), *filter(None, [given.get("PYTHONPATH")])]
+    paths = [str(_ROOT), *filter(None, [given.get("PYTHONPATH")])]
     given["PYTHONPATH"] = os.pathsep.join(paths)
     with tempfile.TemporaryDirectory() as cache:  # cached kernels have no text
         variables = given | environment_of(target) | {"NUMBA_CACHE_DIR": cache}

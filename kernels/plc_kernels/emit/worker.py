@@ -1,4 +1,4 @@
-"""Write the step's object files for types of processors of a family: ``worker FOLDER TARGET…``.
+"""Write object files for types of processors of a family: ``worker FOLDER SIGNATURES TARGET…``.
 
 For types of this machine's family, the code is numba's own to the last bit: what numba would run,
 as it would optimise it for that type, only translated to a file instead of memory. numba writes the
@@ -12,7 +12,7 @@ two, sums differ by their order.
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -26,9 +26,10 @@ from numba.np.arrayobj import populate_array
 
 from plc_kernels import denormals
 from plc_kernels.compile import kernel
+from plc_kernels.emit import python
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
+from plc_kernels.jit import compiled_text, optimise_for, whole_text
 from plc_kernels.network.product import PAIRS
-from plc_kernels.parts import compiled_text, optimise_for, whole_text
 from plc_kernels.stream import dropouts, entry, model_file, network, preparation
 from plc_kernels.stream.layout import HEADER
 from plc_kernels.stream.step import DRAIN, GO_ON, PUSH, step
@@ -75,6 +76,41 @@ class View:
     kernel: Any
     pointers: str
     arguments: tuple[tuple[Kind, int], ...]
+
+    @property
+    def types(self) -> tuple[Any, ...]:
+        """The types of the kernel's arguments, as numba names them."""
+        arrays, flags = (Kind.WORDS, Kind.SCRATCH), (Kind.FLAG, Kind.FALSE)
+        return tuple(
+            _INT64_ARRAY if kind in arrays else types.boolean if kind in flags else types.int64
+            for kind, _ in self.arguments
+        )
+
+    def text(self, name: str) -> str:
+        """Return LLVM's text of C's function, which calls numba's."""
+        result = compiled_text(self.kernel, self.types)
+        context, returned = result.target_context, result.signature.return_type
+        module = ir.Module(name=f"{name}.c")
+        module.triple = llvm.get_process_triple()
+        word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
+        outer = ir.Function(
+            module,
+            ir.FunctionType(
+                ir.VoidType() if returned == types.none else word,
+                [pointer if each == "p" else word for each in self.pointers],
+            ),
+            name,
+        )
+        kind = context.call_conv.get_function_type(returned, self.types)
+        inner = ir.Function(module, kind, result.fndesc.llvm_func_name)
+        build = ir.IRBuilder(outer.append_basic_block())
+        values = [_value(context, build, kind, outer.args, k) for kind, k in self.arguments]
+        _, answer = context.call_conv.call_function(build, inner, returned, self.types, values)
+        if returned == types.none:
+            build.ret_void()
+        else:
+            build.ret(answer)
+        return str(cgutils.normalize_ir_text(str(module)))
 
 
 # By itself, as no kernel here contains it.
@@ -211,19 +247,38 @@ declare <4 x i32> @llvm.wasm.dot(<8 x i16>, <8 x i16>)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write ``step-TARGET.o`` for each; for :mod:`~plc_kernels.emit.objects`."""
-    folder, *names = arguments
+    """Write ``step-TARGET.o`` for each; for :mod:`~plc_kernels.emit.objects`.
+
+    Where signatures are given, ``kernels-TARGET.o`` and ``kernels.h``, too.
+    """
+    folder, signatures, *names = arguments
     warnings.simplefilter("ignore")  # that code for other processors cannot be cached
-    for name in names:
-        code = object_code(TARGETS[name])
-        strange = undefined_symbols(code) - MATHEMATICS - MEMORY
-        if strange:
-            raise SystemExit(f"the code for {name} calls {', '.join(sorted(strange))}")
-        Path(folder, f"step-{name}.o").write_bytes(code)
+    targets = [TARGETS[name] for name in names]
+    files: dict[str, Mapping[str, Any]] = {"step": FUNCTIONS}
+    if signatures:
+        entries = python.read_signatures(Path(signatures))
+        files["kernels"] = {f"plck_{k}": each for k, (_, each) in enumerate(entries)}
+    for target in targets:
+        for file, functions in files.items():
+            code = object_code(target, functions)
+            strange = undefined_symbols(code) - MATHEMATICS - MEMORY
+            if strange - (python.RUNTIME if file == "kernels" else set()):
+                raise SystemExit(f"the code for {target.name} calls {', '.join(sorted(strange))}")
+            Path(folder, f"{file}-{target.name}.o").write_bytes(code)
+    if signatures:
+        Path(folder, "kernels.h").write_text(python.header(entries, targets))
 
 
-def object_code(target: Target) -> bytes:
-    """Return the object file of all functions."""
+def object_code(target: Target, functions: Mapping[str, Any]) -> bytes:
+    """Return the object file of functions.
+
+    Parameters
+    ----------
+    target : Target
+        For what.
+    functions : mapping of str to View or the like
+        By name, to which the target's suffix is added.
+    """
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     family = llvm.Target.from_triple(target.triple)
@@ -240,9 +295,9 @@ def object_code(target: Target) -> bytes:
     else:
         _stand_in()
     denormals.generate_for(target.family)
-    kernels = {view.kernel: _types(view) for view in FUNCTIONS.values()}
-    modules = [_text(kernel, types_) for kernel, types_ in kernels.items()]
-    modules += [_twin(name + target.suffix, view) for name, view in FUNCTIONS.items()]
+    kernels = dict.fromkeys((each.kernel, each.types) for each in functions.values())
+    modules = [_text(kernel, types_) for kernel, types_ in kernels]
+    modules += [each.text(name + target.suffix) for name, each in functions.items()]
     if target.family == WASM32:
         modules = [_made_small(text) for text in modules]
     if not at_home:
@@ -254,7 +309,7 @@ def object_code(target: Target) -> bytes:
     head = _head(target, compiler)
     linked.link_in(llvm.parse_assembly(head + _traps(linked)))
     linked.verify()
-    _keep(linked, {name + target.suffix for name in FUNCTIONS}, target)
+    _keep(linked, {name + target.suffix for name in functions}, target)
     if at_home:
         settings = llvm.create_pipeline_tuning_options(speed_level=0)
         builder = llvm.create_pass_builder(compiler, settings)
@@ -279,15 +334,6 @@ def _stand_in() -> None:
         llvm.add_symbol(name, anything)
 
 
-def _types(view: View) -> tuple[Any, ...]:
-    """Return the types of a kernel's arguments."""
-    arrays, flags = (Kind.WORDS, Kind.SCRATCH), (Kind.FLAG, Kind.FALSE)
-    return tuple(
-        _INT64_ARRAY if kind in arrays else types.boolean if kind in flags else types.int64
-        for kind, _ in view.arguments
-    )
-
-
 def _text(kernel: Any, types_: tuple[Any, ...]) -> str:
     """Return LLVM's text of a kernel and everything that it calls."""
     text = whole_text(kernel, types_) + "\ndeclare void @llvm.trap()\n"
@@ -298,35 +344,6 @@ def _text(kernel: Any, types_: tuple[Any, ...]) -> str:
         text,
         flags=re.MULTILINE | re.DOTALL,
     )
-
-
-def _twin(name: str, view: View) -> str:
-    """Return LLVM's text of C's function, which calls numba's."""
-    types_ = _types(view)
-    result = compiled_text(view.kernel, types_)
-    context, returned = result.target_context, result.signature.return_type
-    module = ir.Module(name=f"{name}.c")
-    module.triple = llvm.get_process_triple()
-    word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
-    outer = ir.Function(
-        module,
-        ir.FunctionType(
-            ir.VoidType() if returned == types.none else word,
-            [pointer if each == "p" else word for each in view.pointers],
-        ),
-        name,
-    )
-    inner = ir.Function(
-        module, context.call_conv.get_function_type(returned, types_), result.fndesc.llvm_func_name
-    )
-    build = ir.IRBuilder(outer.append_basic_block())
-    values = [_value(context, build, kind, outer.args, k) for kind, k in view.arguments]
-    _, answer = context.call_conv.call_function(build, inner, returned, types_, values)
-    if returned == types.none:
-        build.ret_void()
-    else:
-        build.ret(answer)
-    return str(cgutils.normalize_ir_text(str(module)))
 
 
 def _value(context: Any, build: Any, kind: Kind, given: Any, k: int) -> Any:

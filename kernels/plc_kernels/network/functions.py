@@ -7,11 +7,8 @@ Loops over them become vector code for every processor, which loops over calls o
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from plc_kernels.compile import rounded_part
+from plc_kernels.compile import intrinsic, ir, rounded_part, types
 
 F = np.float32
 

@@ -10,14 +10,10 @@ vectors of 16 sums: an instruction multiplies and adds the pairs of 4 (SSE), 8 (
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
 from plc_kernels import denormals
-from plc_kernels.compile import rounded_part
+from plc_kernels.compile import intrinsic, ir, populate_array, rounded_part, types
 
 LANES = 16
 """Outputs of a panel."""

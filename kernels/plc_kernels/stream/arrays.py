@@ -14,16 +14,18 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.core.errors import RequireLiteralValue
-from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
-from numba.np.numpy_support import from_dtype
 from numpy.typing import DTypeLike, NDArray
 
-from plc_kernels.compile import part
+from plc_kernels.compile import (
+    RequireLiteralValue,
+    cgutils,
+    from_dtype,
+    intrinsic,
+    ir,
+    part,
+    populate_array,
+    types,
+)
 
 Block = NDArray[np.int64]
 

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import plc_kernels
+from plc import processor_time
 from plc.apps import doctor
 from plc.apps.doctor import FORMATS, NEEDED, OPTIONAL, Health, Ladder, examine, facts
 from plc.cli.app import app
@@ -34,7 +35,7 @@ def test_a_processor_is_told_by_its_name_and_vectors(
 ) -> None:
     told = f"processor\t: 0\nmodel name\t: Quick 9\nflags\t\t: {flags}\n\nprocessor\t: 1\n"
     monkeypatch.setattr(Path, "read_text", lambda *_: told)
-    assert doctor.cpu_name() == name
+    assert processor_time.cpu_name() == name
 
 
 def test_networks_stand_beside_the_ladder(health: Health) -> None:

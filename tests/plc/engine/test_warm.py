@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba.core.event import Event, EventStatus
 from numba.core.types import unliteral
 
 import plc
@@ -127,9 +126,9 @@ def test_a_program_is_told_how_far_compiling_is(monkeypatch: pytest.MonkeyPatch)
     why = warm._Why(warm.AUDIO_PATH)
     assert why() == warm._COMPILING
     for number in range(200):  # the second half takes longer, as functions are of many sizes
-        why.on_start(Event("numba:compile", EventStatus.START))
+        why.begin()
         now_s += 0.076 if number < 100 else 0.1
-        why.on_end(Event("numba:compile", EventStatus.START))
+        why.count()
     assert why() == "compiling the kernels: 44 % done, some 22 s left"
     now_s = 1100.0
     assert why() == "compiling the kernels: 99 % done, some 0 s left"
@@ -166,7 +165,6 @@ def test_a_process_beside_is_started_for_an_empty_cache_alone(
         ("compiled", 1),
         ("usable_cores", 1),
         ("cache_folder", None),
-        ("recording", True),
     ):
         with monkeypatch.context() as other:
             other.setattr(warm, name, lambda answer=answer: answer)

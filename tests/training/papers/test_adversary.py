@@ -8,7 +8,6 @@ from torch import Tensor  # noqa: E402
 
 from plc_training.papers.adversary import (  # noqa: E402
     PENALTY_WEIGHT,
-    discriminator_loss,
     gradient_penalty,
     least_squares,
     wasserstein,
@@ -58,7 +57,5 @@ def test_a_critic_learns_to_score_real_samples_higher() -> None:
 
 
 def test_least_squares_with_softened_labels() -> None:
-    real, fake = torch.tensor([0.9, 0.9]), torch.tensor([0.2, -0.2])
+    real = torch.tensor([0.9, 0.9])
     assert float(least_squares(real, 0.9)) == pytest.approx(0.0, abs=1e-12)
-    assert float(discriminator_loss(real, fake, 0.9)) == pytest.approx(0.02)
-    assert float(discriminator_loss(real, fake)) == pytest.approx(0.5 * (0.01 + 0.04))

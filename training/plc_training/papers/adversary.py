@@ -64,16 +64,3 @@ def least_squares(scores: Tensor, label: float) -> Tensor:
         1: real; 0: fake. A softened one, such as 0.9, keeps a discriminator from certainty.
     """
     return (scores - label).square().mean()
-
-
-def discriminator_loss(real: Tensor, fake: Tensor, real_label: float = 1.0) -> Tensor:
-    """Return a discriminator's least-squares loss: the mean over both kinds.
-
-    Parameters
-    ----------
-    real, fake : float32
-        Scores, of any shape.
-    real_label : float
-        That real samples are to reach.
-    """
-    return 0.5 * (least_squares(real, real_label) + least_squares(fake, 0.0))

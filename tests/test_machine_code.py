@@ -1,15 +1,19 @@
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
 
-from plc.embed.wheel import LEVELS, build_wheel
 from plc.errors import ConfigError
 from plc_kernels.targets import X86_64, machine
 
 wheelfile = pytest.importorskip("wheel.wheelfile")
 if sys.platform != "linux" or machine() != X86_64:
     pytest.skip("such wheels are for Linux on x86-64", allow_module_level=True)
+
+
+MADE = runpy.run_path(str(Path(__file__).parents[1] / ".ci" / "machine_code.py"))
+LEVELS, build_wheel = MADE["LEVELS"], MADE["build_wheel"]
 
 
 def a_wheel(folder: Path, **files: str) -> Path:
@@ -27,16 +31,12 @@ def test_levels_are_of_x86_64(tmp_path: Path) -> None:
         build_wheel(a_wheel(tmp_path), tmp_path, [])
 
 
-def test_a_level_beyond_this_processor_is_refused_and_left_out_by_default(
+def test_an_installation_without_numba_makes_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plc.embed.wheel.levels_here", lambda: LEVELS[:2])
-    with pytest.raises(ConfigError, match=r"cannot run x86-64-v4.*give some of x86-64-v2, x86-"):
-        build_wheel(a_wheel(tmp_path), tmp_path, LEVELS)
-    told: list[str] = []
-    with pytest.raises(ConfigError, match="wheel unpack"):
-        build_wheel(tmp_path / "none.whl", tmp_path / "out", tell=told.append)
-    assert told == ["no machine code for x86-64-v4; such processors take that for x86-64-v3"]
+    monkeypatch.setitem(build_wheel.__globals__, "LEVEL", "x86-64-v3")
+    with pytest.raises(ConfigError, match="from a source checkout"):
+        build_wheel(a_wheel(tmp_path), tmp_path)
 
 
 def test_a_file_that_is_no_wheel_is_refused(tmp_path: Path) -> None:
