@@ -29,6 +29,7 @@ from plc.runtime.threads import Level
 # Distribution and its purpose; the first ones always are.
 NEEDED = ("numpy", "soundfile", "typer", "rich")
 OPTIONAL = {
+    "numba": "compiles the kernels, where the package brings no machine code",
     "matplotlib": f"the picture of plc demo: {install_command('plots')}",
     "av": f"AAC, M4A, WMA, video: {install_command('media')}",
     "onnxruntime": f"networks of files on a CPU: {install_command('cpu')}",

@@ -22,7 +22,7 @@ def test_an_object_file_is_emitted_once_until_its_sources_change(
 ) -> None:
     emitted: list[str] = []
 
-    def emit(family: list[Target], folder: Path) -> None:
+    def emit(family: list[Target], folder: Path, _: Path | None) -> None:
         for target in family:
             emitted.append(target.name)
             (folder / f"step-{target.name}.o").write_text(f"{target.name} {len(emitted)}")
