@@ -27,11 +27,12 @@ from plc_kernels.fade import (
     fade_into,
     mix_by_error,
 )
-from plc_kernels.noise import NoiseState, frame_samples, recent_levels, track_noise
-from plc_kernels.noise_filling import Filling, aim_at, fill_noise
+from plc_kernels.noise import frame_samples, recent_levels, track_noise
+from plc_kernels.noise_filling import aim_at, fill_noise
 from plc_kernels.packet import pack_float32, pack_int16, unpack_float32, unpack_int16
 from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
 from plc_kernels.toeplitz import solve_toeplitz, solve_toeplitz_at
+from tests.kernels.memory import filling_memory, noise_state
 
 RATE = 48_000
 PACKET_SAMPLES = 480
@@ -120,14 +121,14 @@ def test_comfort_noise_of_half_a_frame(benchmark: BenchmarkFixture) -> None:
 
 
 def test_recent_levels(benchmark: BenchmarkFixture) -> None:
-    state = NoiseState.allocate(RATE, 0)
+    state = noise_state(RATE, 0)
     state.frame[:] = piece(state.frame.size)
     track_noise(state)
     benchmark(recent_levels, state, np.empty(state.spectrum.size, np.float32))
 
 
 def test_fill_noise(benchmark: BenchmarkFixture) -> None:
-    filling = Filling.allocate(RATE)
+    filling = filling_memory(RATE)
     aim_at(RATE, np.full(frame_samples(RATE) // 2 + 1, 1e-4, np.float32), filling)
     begin, full = RATE // 50, RATE // 25
     benchmark(fill_noise, full, begin, full, filling, np.zeros(PACKET_SAMPLES, np.float32))

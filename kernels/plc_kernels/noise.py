@@ -26,13 +26,13 @@ References
 """
 
 import math
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel, part
-from plc_kernels.spectra.fft import RealFft, irfft, rfft
+from plc_kernels.spectra.fft import irfft, rfft
 
 FRAME_MS = 20.0
 """Length of an analysis frame; also the distance between two of them."""
@@ -100,46 +100,6 @@ class NoiseState(NamedTuple):
     flux: NDArray[np.float32]
     tail: NDArray[np.float32]
     random: NDArray[np.uint64]
-
-    @classmethod
-    def allocate(cls, sample_rate: int, seed: int, beside: "NoiseState | None" = None) -> Self:
-        """Return the state of a channel before its first frame.
-
-        Channels that are processed one after the other share the workspace of ``beside``.
-        """
-        n = frame_samples(sample_rate)
-        bins = n // 2 + 1
-        width = max(1, round(BAND_HZ * n / sample_rate))
-        bands = int(min(BAND_LIMIT_HZ, sample_rate / 2) * n / sample_rate) // width
-        memory: dict[str, Any] = {
-            "levels": np.empty((ROWS, bins), np.float32),
-            "bands": np.empty(bands, np.float32),
-            "counts": np.zeros(4, np.int64),
-            "flux": np.zeros(2, np.float32),
-            "tail": np.empty(n // 2, np.float32),
-            "random": np.empty(1, np.uint64),
-        }
-        if beside is not None:
-            state = cls(**(beside._asdict() | memory))
-        else:
-            fft = RealFft.allocate(n)
-            windows = np.empty((2, n), np.float32)
-            noise_windows(windows)
-            state = cls(
-                factors=fft.factors,
-                twiddles=fft.twiddles,
-                scratch=fft.scratch,
-                windows=windows,
-                frame=np.empty(n, np.float32),
-                spectrum=np.empty(bins, np.complex64),
-                **memory,
-            )
-        state.reset(seed)
-        return state
-
-    def reset(self, seed: int) -> None:
-        """Forget all frames."""
-        start_noise(self, np.uint64(seed % 2**64))
 
 
 @kernel

@@ -11,14 +11,14 @@ The fill is seen up to the sample where a frame of noise begins, so that packets
 the same samples.
 """
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import kernel, part
-from plc_kernels.noise import first_random, mean_around, next_random, noise_windows
-from plc_kernels.spectra.fft import RealFft, irfft, rfft
+from plc_kernels.noise import mean_around, next_random
+from plc_kernels.spectra.fft import irfft, rfft
 
 BEGIN_MS, FULL_MS = 20.0, 40.0
 """Into a burst noise begins, and has its full level: before, prediction or a network has a smaller
@@ -57,27 +57,6 @@ class Filling(NamedTuple):
     levels: NDArray[np.float32]
     """Shape (LEVEL_ROWS, n // 2 + 1): powers of bins."""
     random: NDArray[np.uint64]
-
-    @classmethod
-    def allocate(cls, sample_rate: int, seed: int = 0) -> Self:
-        """Return the memory of a channel."""
-        n = filling_samples(sample_rate)
-        fft = RealFft.allocate(n)
-        windows = np.empty((2, n), np.float32)
-        noise_windows(windows)
-        bins = n // 2 + 1
-        return cls(
-            windows,
-            fft.factors,
-            fft.twiddles,
-            fft.scratch,
-            np.zeros(n, np.float32),
-            np.zeros(bins, np.complex64),
-            np.zeros(n, np.float32),
-            np.zeros(n, np.float32),
-            np.zeros((LEVEL_ROWS, bins), np.float32),
-            np.array([first_random(np.uint64(seed % 2**64))], np.uint64),
-        )
 
 
 @kernel

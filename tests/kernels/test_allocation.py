@@ -29,15 +29,16 @@ from plc_kernels import (
     toeplitz,
 )
 from tests.kernels.content_state import ContentState
+from tests.kernels.memory import filling_memory, noise_state
 
 X, Y, Z = np.ones((3, 480), np.float32)
 WORK = ar.ArWorkspace.allocate(480, 64)
 PREDICTOR = np.zeros(65)
 ROWS = np.ones((2, 240), np.float32)
-STATE = noise.NoiseState.allocate(16_000, 0)
+STATE = noise_state(16_000, 0)
 NOISE_POWERS = STATE.levels[noise.POWERS]
 RECENT = np.zeros(STATE.spectrum.size, np.float32)
-FILLING = noise_filling.Filling.allocate(16_000)
+FILLING = filling_memory(16_000)
 HEARD = ContentState.allocate()
 RING_HEADER = np.zeros(ring.HEADER, np.int64)
 RING_HEADER[[ring.CAPACITY, ring.CHANNELS]] = 240, 2

@@ -13,6 +13,7 @@ from plc_kernels.noise import (
     recent_levels,
     track_noise,
 )
+from tests.kernels.memory import noise_state
 from tests.signals import noise, sine, tones
 
 SAMPLE_RATE = 16_000
@@ -34,7 +35,7 @@ def speak(state: NoiseState, halves: int) -> NDArray[np.float32]:
 
 
 def test_the_floor_of_white_noise_is_its_power() -> None:
-    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    state = noise_state(SAMPLE_RATE, 0)
     floors = []
     for seed in range(20):
         listen(state, noise(seed, 3 * SAMPLE_RATE))
@@ -44,7 +45,7 @@ def test_the_floor_of_white_noise_is_its_power() -> None:
 
 
 def test_the_floor_lies_under_what_comes_and_goes() -> None:
-    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    state = noise_state(SAMPLE_RATE, 0)
     signal = noise(1, 6 * SAMPLE_RATE, 0.01)
     for begin in range(0, signal.size, SAMPLE_RATE):
         signal[begin : begin + SAMPLE_RATE // 2] += tones(3, SAMPLE_RATE, SAMPLE_RATE // 2, 0.3)
@@ -54,7 +55,7 @@ def test_the_floor_lies_under_what_comes_and_goes() -> None:
 
 
 def test_pauses_of_a_fifth_of_a_second_show_the_background() -> None:
-    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    state = noise_state(SAMPLE_RATE, 0)
     signal = noise(1, 4 * SAMPLE_RATE, 0.001)
     talk, pause = round(0.4 * SAMPLE_RATE), round(0.2 * SAMPLE_RATE)
     for k, begin in enumerate(range(0, signal.size, talk + pause)):
@@ -65,7 +66,7 @@ def test_pauses_of_a_fifth_of_a_second_show_the_background() -> None:
 
 
 def test_the_floor_follows_a_background_that_gets_louder() -> None:
-    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    state = noise_state(SAMPLE_RATE, 0)
     listen(state, noise(1, 3 * SAMPLE_RATE, 0.001))
     seconds = (SUBWINDOWS + 1) * SUBWINDOW_FRAMES * 0.02
     listen(state, noise(2, int((seconds + 0.5) * SAMPLE_RATE), 0.1))
@@ -74,7 +75,7 @@ def test_the_floor_follows_a_background_that_gets_louder() -> None:
 
 
 def test_comfort_noise_has_the_level_and_the_spectrum_of_the_background() -> None:
-    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    state = noise_state(SAMPLE_RATE, 0)
     coloured = lfilter([1.0], [1.0, -0.9], noise(4, 60 * SAMPLE_RATE, 0.01)).astype(np.float32)
     listen(state, coloured)
     made = speak(state, 2000)
@@ -86,7 +87,7 @@ def test_comfort_noise_has_the_level_and_the_spectrum_of_the_background() -> Non
 
 
 def test_a_tone_held_for_long_does_not_come_back_as_noise() -> None:
-    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    state = noise_state(SAMPLE_RATE, 0)
     listen(state, sine(440.0, SAMPLE_RATE, 6 * SAMPLE_RATE) + noise(1, 6 * SAMPLE_RATE, 0.001))
     level = np.std(speak(state, 500))
     assert level < 0.001
@@ -101,26 +102,26 @@ def organ(seconds: int, f0_hz: tuple[float, ...] = (110.0,)) -> NDArray[np.float
 
 @pytest.mark.parametrize("f0_hz", [(110.0,), (55.0,), (261.6, 329.6, 392.0)])
 def test_sustained_music_is_not_taken_for_background(f0_hz: tuple[float, ...]) -> None:
-    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    state = noise_state(SAMPLE_RATE, 0)
     signal = organ(6, f0_hz) + noise(1, 6 * SAMPLE_RATE, 0.0003)
     listen(state, signal)
     assert np.std(speak(state, 500)) < 0.05 * np.std(signal)
 
 
 def test_comfort_noise_of_silence_is_silent() -> None:
-    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    state = noise_state(SAMPLE_RATE, 0)
     listen(state, np.zeros(3 * SAMPLE_RATE, np.float32))
     assert not speak(state, 20).any()
 
 
 def test_a_state_that_heard_nothing_is_silent() -> None:
-    assert not speak(NoiseState.allocate(SAMPLE_RATE, 0), 20).any()
+    assert not speak(noise_state(SAMPLE_RATE, 0), 20).any()
 
 
 def test_the_same_seed_gives_the_same_noise() -> None:
     made = []
     for seed in (7, 7, 8):
-        state = NoiseState.allocate(SAMPLE_RATE, seed)
+        state = noise_state(SAMPLE_RATE, seed)
         listen(state, noise(1, SAMPLE_RATE))
         made.append(speak(state, 20))
     np.testing.assert_array_equal(made[0], made[1])
@@ -128,13 +129,13 @@ def test_the_same_seed_gives_the_same_noise() -> None:
 
 
 def test_a_frame_with_nan_is_survived() -> None:
-    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    state = noise_state(SAMPLE_RATE, 0)
     listen(state, np.full(SAMPLE_RATE, np.nan, np.float32))
     assert state.counts[2] == SAMPLE_RATE // state.frame.size
 
 
 def test_steady_tones_change_less_than_bursts() -> None:
-    steady, gated = NoiseState.allocate(SAMPLE_RATE, 0), NoiseState.allocate(SAMPLE_RATE, 0)
+    steady, gated = noise_state(SAMPLE_RATE, 0), noise_state(SAMPLE_RATE, 0)
     signal = tones(1, SAMPLE_RATE, SAMPLE_RATE)
     listen(steady, signal)
     rng = np.random.default_rng(0)
@@ -153,7 +154,7 @@ def test_a_frame_is_even_and_20_ms(sample_rate: int) -> None:
 
 
 def test_recent_levels_are_those_of_noise_without_tones() -> None:
-    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    state = noise_state(SAMPLE_RATE, 0)
     found = []
     levels = np.zeros(state.spectrum.size, np.float32)
     for seed in range(20):
@@ -166,7 +167,7 @@ def test_recent_levels_are_those_of_noise_without_tones() -> None:
 
 
 def test_recent_levels_forget_within_a_quarter_of_a_second() -> None:
-    state = NoiseState.allocate(SAMPLE_RATE, 0)
+    state = noise_state(SAMPLE_RATE, 0)
     levels = np.zeros(state.spectrum.size, np.float32)
     listen(state, noise(1, SAMPLE_RATE, 0.1))
     listen(state, noise(2, SAMPLE_RATE // 4, 0.001))

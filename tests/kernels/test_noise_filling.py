@@ -5,8 +5,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
-from plc_kernels.noise import NoiseState, recent_levels, track_noise
-from plc_kernels.noise_filling import Filling, aim_at, fill_noise, filling_samples, first_frame
+from plc_kernels.noise import recent_levels, track_noise
+from plc_kernels.noise_filling import aim_at, fill_noise, filling_samples, first_frame
+from tests.kernels.memory import filling_memory, noise_state
 from tests.signals import noise, sine
 
 RATE = 48_000
@@ -19,7 +20,7 @@ Signal = NDArray[np.float32]
 
 def recent(past: Signal) -> Signal:
     """Return the levels of the last frames of a signal."""
-    state = NoiseState.allocate(RATE, 0)
+    state = noise_state(RATE, 0)
     for frame in past[past.size % state.frame.size :].reshape(-1, state.frame.size):
         state.frame[:] = frame
         track_noise(state)
@@ -30,7 +31,7 @@ def recent(past: Signal) -> Signal:
 
 def filled(past: Signal, fill: Signal, packets: Iterable[int] = (480,), seed: int = 0) -> Signal:
     """Return a burst behind ``past``, filled in packets of these sizes in turn."""
-    filling = Filling.allocate(RATE, seed)
+    filling = filling_memory(RATE, seed)
     aim_at(RATE, recent(past), filling)
     filling.past[:] = past[-filling.past.size :]
     out, age = fill.copy(), 0
@@ -126,7 +127,7 @@ def test_no_level_makes_anything_but_numbers(level: float, before: float) -> Non
 
 def test_targets_are_the_recent_levels_between_their_bins() -> None:
     levels = np.abs(noise(13, 481)) + np.float32(0.1)
-    filling = Filling.allocate(RATE)
+    filling = filling_memory(RATE)
     aim_at(RATE, levels, filling)
     bins = filling.spectrum.size
     hz = np.linspace(0.0, RATE / 2, bins)

@@ -7,9 +7,6 @@ from numpy.typing import NDArray
 from plc_kernels.passages import LAG_ROW, LINE_ROW, ROWS, innovation_share
 from plc_kernels.predict import Predictor, error_power, extend_prediction, go_on, rehearse
 from plc_kernels.recall import (
-    PASSAGES,
-    PIECE,
-    RecallSpace,
     Search,
     forget,
     join,
@@ -19,30 +16,13 @@ from plc_kernels.recall import (
     recall_sizes,
     trust,
 )
+from tests.kernels.memory import recall_space
 from tests.kernels.test_allocation import assert_allocates_nothing
 from tests.signals import noise
 
 RATE, ORDER, AHEAD = 8000, 8, 40
 TAPS = 0.1 * noise(1, ORDER).astype(float)
 LIMIT = 3.0
-
-
-def space(rate: int) -> RecallSpace:
-    """Return memory for a search at a sample rate in Hz."""
-    stride, _, _, refined, match = recall_sizes(rate)
-    return RecallSpace(
-        thinned=np.zeros(PIECE + 1, np.float32),
-        weights=np.zeros(PIECE + 3 * ROWS, np.float32),
-        every=np.zeros(ROWS * LAG_ROW, np.float32),
-        newest=np.zeros(refined, np.float32),
-        around=np.zeros(refined + 2 * stride, np.float32),
-        template=np.zeros(match, np.float32),
-        matched=np.zeros((PASSAGES, match), np.float32),
-        normal=np.zeros((PASSAGES, PASSAGES)),
-        shares=np.zeros(PASSAGES),
-        lags=np.zeros(PASSAGES, np.int64),
-        scores=np.zeros(PASSAGES, np.float32),
-    )
 
 
 def work() -> NDArray[np.float64]:
@@ -75,7 +55,7 @@ def search() -> Search:
 
 def heard(x: NDArray[np.float32], packet: int) -> tuple[Search, NDArray[np.float32]]:
     """Return a search that listened to ``x``, and the ring that holds it."""
-    found, room = search(), space(RATE)
+    found, room = search(), recall_space(RATE)
     for begin in range(0, x.size, packet):
         listen(RATE, room, found, x[begin : begin + packet])
     ring = np.zeros(int(recall_sizes(RATE)[1]), np.float32)
@@ -90,7 +70,7 @@ def test_what_was_played_before_is_summed_with_what_followed(packet: int) -> Non
     found, ring = heard(x, packet)
     known = 640
     out = np.full(known + AHEAD, np.nan, np.float32)
-    peak = recall(RATE, known, space(RATE), found, ring, x.size, x.size, out)
+    peak = recall(RATE, known, recall_space(RATE), found, ring, x.size, x.size, out)
     truth = np.tile(bar, 5)[17_000 - known : 17_000 + AHEAD]
     assert np.mean((out - truth) ** 2) < 0.02 * np.mean(truth**2)
     assert np.abs(out).max() <= peak <= np.abs(bar).max()
@@ -100,11 +80,11 @@ def test_there_are_no_passages_of_little_or_of_silence() -> None:
     out = np.zeros(700, np.float32)
     for x in (noise(3, 900), np.zeros(20_000, np.float32)):
         found, ring = heard(x, 80)
-        assert recall(RATE, 640, space(RATE), found, ring, x.size, x.size, out) == -1.0
+        assert recall(RATE, 640, recall_space(RATE), found, ring, x.size, x.size, out) == -1.0
 
 
 def test_a_search_that_listens_for_long_keeps_its_last_seconds() -> None:
-    room, found = space(RATE), search()
+    room, found = recall_space(RATE), search()
     lags = int(recall_sizes(RATE)[2])
     for second in range(30):
         listen(RATE, room, found, noise(second, RATE))
@@ -190,7 +170,7 @@ def test_without_passages_both_drafts_are_prediction() -> None:
 
 
 def test_nothing_is_allocated() -> None:
-    room, found, x = space(RATE), search(), noise(8, 480)
+    room, found, x = recall_space(RATE), search(), noise(8, 480)
     ring, out = np.resize(x, 64_000), np.zeros(700, np.float32)
     assert_allocates_nothing(forget, (RATE, found))
     assert_allocates_nothing(listen, (RATE, room, found, x))

@@ -29,6 +29,7 @@ from plc_kernels.stream import fill_limit as bounds
 from plc_kernels.stream import layout
 from plc_kernels.stream.step import _APART
 from tests.kernels.content_state import ContentState
+from tests.kernels.memory import filling_memory, noise_state
 
 Rows = NDArray[np.float32]
 """Shape (channels, n)."""
@@ -190,7 +191,7 @@ class Background:
 
     def __init__(self, channels: int, sample_rate: int, seed: int) -> None:
         self.sample_rate = sample_rate
-        self.states = [noise.NoiseState.allocate(sample_rate, seed + c) for c in range(channels)]
+        self.states = [noise_state(sample_rate, seed + c) for c in range(channels)]
         self.heard = ContentState.allocate()
         self.frame = np.zeros((channels, 0), np.float32)
         self.made = np.zeros((channels, 0), np.float32)
@@ -327,7 +328,7 @@ class Reference:
         self._filler = self._fillers[0]
         self._history = History(channels, max(each.past_samples for each in self._fillers))
         self.background = Background(channels, rate, self._seed)
-        self._fillings = [noise_filling.Filling.allocate(rate, self._seed) for _ in range(channels)]
+        self._fillings = [filling_memory(rate, self._seed) for _ in range(channels)]
         self.limit = Limit(channels, rate, delay)
         self._waiting: deque[list[Part]] = deque()
         self._pushed = 0
