@@ -42,6 +42,7 @@ _TEXT = {
     ".json",
     ".md",
     ".mjs",
+    ".mts",
     ".py",
     ".toml",
     ".typed",

@@ -12,6 +12,7 @@ import pkgutil
 import sys
 import tokenize
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,17 @@ EVERY = 33
 LOWER, HIGHER = 0.8, 1.25
 HEAD = """# Thresholds of detection
 
-What `plc.detect` compares with, a row each: its meaning, and what becomes of {places} places of
+What `plc.detect` compares with: the meaning of each, and what becomes of {places} places of
 damage in {excerpts} excerpts of {seconds:g} s ({found} are found) and of {sounds} undamaged sounds
 ({false} false findings) if it alone is lowered to 0.8 or raised to 1.25 of its value. Written by
 `python bench/thresholds.py CORPUS/*/valid`; [the benchmarks](benchmarks.md) have the figures of
-clips that nothing was tuned on. Where nothing changes, these sounds do not tell: such a threshold
-keeps other sounds from harm, as [the notebook](notebook.md) has it.
+clips that nothing was tuned on.
+"""
+UNSEEN = """
+## Where nothing changes
+
+These sounds do not tell: such a threshold keeps other sounds from harm, as
+[the notebook](notebook.md) has it.
 """
 
 
@@ -153,33 +159,38 @@ def main() -> None:
             false=false,
         )
     )
-    last = None
+    rows = []
     for each in thresholds():
-        if each.module is not last:
-            last = each.module
-            print(f"\n## {last.__name__.rpartition('.')[2]}\n")
-            print("| threshold | value | meaning | found: 0.8 | 1.25 | false: 0.8 | 1.25 |")
-            print("|---|---|---|---:|---:|---:|---:|")
-        cells = []
+        changes = []
         for share in (LOWER, HIGHER):
             each.scale(share)
             try:
                 now = counted(all_of_them)
-                cells.append((f"{now[0] - found:+d}", f"{now[1] - false:+d}"))
-            except Exception as error:
-                cells.append((type(error).__name__, "-"))
+                changes += [f"{now[0] - found:+d}", f"{now[1] - false:+d}"]
+            except ValueError:  # a share of more than all, for example
+                changes += ["", ""]
             each.scale(1.0)
-        (low, low_false), (high, high_false) = cells
-        row = (
-            each.name.lstrip("_"),
-            in_words(each.value),
-            each.meaning,
-            low,
-            high,
-            low_false,
-            high_false,
-        )
-        print(f"| {' | '.join(row)} |".replace("| +0", "| 0"), flush=True)
+        module = each.module.__name__.rpartition(".")[2]
+        rows.append((module, each.name.lstrip("_"), in_words(each.value), each.meaning, *changes))
+    print_rows(rows)
+
+
+def print_rows(rows: list[tuple[str, ...]]) -> None:
+    """Print module, name, value, meaning and changes of each."""
+    seen = [row for row in rows if set(row[4:]) != {"+0"}]
+    print("\n| in | threshold | value | meaning | found: 0.8 | 1.25 | false: 0.8 | 1.25 |")
+    print("|---|---|---|---|---:|---:|---:|---:|")
+    for module, name, value, meaning, low, low_false, high, high_false in seen:
+        row = module, name, value, meaning, low, high, low_false, high_false
+        print(f"| {' | '.join(row)} |".replace("| +0", "| 0"))
+    print(UNSEEN)
+    unseen = [row for row in rows if row not in seen]
+    for module, of_module in groupby(unseen, key=lambda row: row[0]):
+        print(f"### {module}\n")
+        for meaning, alike in groupby(of_module, key=lambda row: row[3]):
+            named = "; ".join(f"`{name}` {value}" for _, name, value, *_ in alike)
+            print(f"* {named}: {meaning}")
+        print()
 
 
 if __name__ == "__main__":

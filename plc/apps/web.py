@@ -19,6 +19,7 @@ networks, files beside the page, which are made here of the models that ship.
 
 import base64
 import hashlib
+import json
 import re
 import socket
 import threading
@@ -49,6 +50,7 @@ _IMPORT = re.compile(r'^import .* from "\./(\w+)\.mjs";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const|class|function|async)", re.MULTILINE)
 # What stands in the module's place for WebAssembly.
 _NO_ENGINE = 'const ENGINE = "";'
+_SCRIPT = "text/javascript; charset=utf-8"
 # Stands in every page of ours.
 _OWN_PAGE = "<title>plc in the browser</title>"
 _POLL_S = 0.1
@@ -117,6 +119,30 @@ def network(name: str = "speech") -> bytes:
     return model_file(find(name)) or b""
 
 
+def _raw(name: str) -> bytes:
+    return _text(name).encode()
+
+
+def package() -> bytes:
+    """Return what npm reads of the folder: the module, the node, their types and the networks."""
+    from plc import __version__
+
+    exports: dict[str, Any] = {
+        place: {"types": f"./{name}.d.mts", "default": f"./{name}.mjs"}
+        for place, name in ((".", "plc"), ("./node", "plc-node"))
+    }
+    described = {
+        "name": "plc-engine",
+        "version": __version__,
+        "description": "Packet-loss concealment for live music and speech",
+        "license": "MIT",
+        "type": "module",
+        "exports": exports | {"./*": "./*"},
+        "files": ["plc.*", "plc-*", "*.plcm"],
+    }
+    return f"{json.dumps(described, indent=2)}\n".encode()
+
+
 FILES = {
     "index.html": WebFile(
         kind="text/html; charset=utf-8",
@@ -132,7 +158,7 @@ FILES = {
         for name, serves in NETWORKS.items()
     },
     "plc.mjs": WebFile(
-        kind="text/javascript; charset=utf-8",
+        kind=_SCRIPT,
         make=module,
         use="the engine for pages of yours: import { Concealer, fetchModel } from it",
     ),
@@ -140,6 +166,21 @@ FILES = {
         kind="text/html; charset=utf-8",
         make=manual,
         use="its documentation, with an example that runs (from a server)",
+    ),
+    **{
+        name: WebFile(kind=kind, make=partial(_raw, name), use=use)
+        for name, kind, use in (
+            ("plc-node.mjs", _SCRIPT, "an AudioWorkletNode that plays pieces with time stamps"),
+            ("plc-worker.mjs", _SCRIPT, "the engine of the node, in a worker"),
+            ("plc-processor.mjs", _SCRIPT, "the node's side in the audio thread"),
+            ("plc.d.mts", "text/plain; charset=utf-8", "types of plc.mjs, for TypeScript"),
+            ("plc-node.d.mts", "text/plain; charset=utf-8", "types of plc-node.mjs"),
+        )
+    },
+    "package.json": WebFile(
+        kind="application/json",
+        make=package,
+        use="makes the folder a package for npm: npm install DIR, or npm pack",
     ),
 }
 """What is beside each other on a server or in a folder, by name."""

@@ -174,8 +174,12 @@ export class Concealer {
   // Throws RangeError if one is out of its range, no network serves the rate, or one is damaged.
   constructor({
     sampleRate, channels = 1, packetSamples, lookahead = 0, rung = 0, seed = 0, model = null,
-    content = "auto", prepare = false, module = compiled(),
+    content = "auto", prepare = false, module = compiled(), ...unknown
   }) {
+    for (const name in unknown) {
+      throw new RangeError(`there is no setting ${name}; there are sampleRate, channels, packetSamples, ` +
+        "lookahead, rung, seed, model, content, prepare and module");
+    }
     const files = model ? filesOf(model) : [];
     if (model && !files.length) {
       throw new RangeError("the model is no file of a network, nor several, or not whole");
@@ -257,6 +261,9 @@ export class Concealer {
   // order and apart. Throws RangeError if a packet has another length, or missing is no such parts.
   push(packet, missing = NO_PARTS) {
     if (packet !== null) {
+      if (!(packet instanceof Float32Array)) {
+        throw new RangeError("a packet is a Float32Array of interleaved samples, or null where it was lost");
+      }
       if (packet.length !== this.in.length) {
         throw new RangeError(`a packet has ${this.in.length} samples, not ${packet.length}`);
       }
@@ -392,6 +399,29 @@ export class Concealer {
   }
 }
 
+// The samples of a piece, interleaved: Float32Array (which is returned) or Int16Array, or AudioData of
+// WebCodecs. Throws RangeError if they are not of this format.
+export function samplesOf(data, channels, sampleRate) {
+  if (typeof data.copyTo === "function") {
+    if (data.sampleRate !== sampleRate || data.numberOfChannels !== channels) {
+      throw new RangeError(`AudioData has ${data.numberOfChannels} channels at ${data.sampleRate} Hz, ` +
+        `the buffer ${channels} at ${sampleRate}`);
+    }
+    const [samples, row] = [data.numberOfFrames, new Float32Array(data.numberOfFrames)];
+    const piece = new Float32Array(samples * channels);
+    for (let c = 0; c < channels; c++) {
+      data.copyTo(row, { planeIndex: c, format: "f32-planar" });
+      for (let i = 0; i < samples; i++) piece[i * channels + c] = row[i];
+    }
+    return piece;
+  }
+  const integers = data instanceof Int16Array;
+  if (!(integers || data instanceof Float32Array) || data.length % channels) {
+    throw new RangeError(`a piece is a Float32Array or Int16Array of ${channels} channels, or AudioData`);
+  }
+  return integers ? Float32Array.from(data, (x) => x / 32768) : data;
+}
+
 // What was played is remembered for so long, to tell what comes twice from what comes late; how late
 // the latest pieces came stays in the delay for so long, twice over; a stall is no shorter.
 const [KEPT_PAST_S, LATE_MEMORY_S, LEAST_STALL_S] = [2, 15, 0.01];
@@ -447,7 +477,7 @@ export class PlayoutBuffer {
   // stamp counts if no other is given. timestampUs: microseconds in the sender's stream; null: it
   // follows the piece before. Returns how many samples of each channel are new.
   put(data, timestampUs = data.timestamp ?? null) {
-    const piece = this.asPiece(data);
+    const piece = samplesOf(data, this.channels, this.rate);
     const count = piece.length / this.channels;
     if (!count) return 0;
     const follows = Math.max(this.end, this.due ?? 0);
@@ -469,27 +499,6 @@ export class PlayoutBuffer {
     }
     this.noteTime(place, count, timestampUs !== null);
     return this.keep(piece, place, count);
-  }
-
-  asPiece(data) {
-    if (typeof data.copyTo === "function") {
-      if (data.sampleRate !== this.rate || data.numberOfChannels !== this.channels) {
-        throw new RangeError(`AudioData has ${data.numberOfChannels} channels at ${data.sampleRate} Hz, ` +
-          `the buffer ${this.channels} at ${this.rate}`);
-      }
-      const [samples, row] = [data.numberOfFrames, new Float32Array(data.numberOfFrames)];
-      const piece = new Float32Array(samples * this.channels);
-      for (let c = 0; c < this.channels; c++) {
-        data.copyTo(row, { planeIndex: c, format: "f32-planar" });
-        for (let i = 0; i < samples; i++) piece[i * this.channels + c] = row[i];
-      }
-      return piece;
-    }
-    const integers = data instanceof Int16Array;
-    if (!(integers || data instanceof Float32Array) || data.length % this.channels) {
-      throw new RangeError(`a piece is a Float32Array or Int16Array of ${this.channels} channels, or AudioData`);
-    }
-    return integers ? Float32Array.from(data, (x) => x / 32768) : data;
   }
 
   // Takes note of when a piece came, and ends a stall.

@@ -1,0 +1,76 @@
+// An AudioWorkletNode that plays sound which comes in pieces with a time stamp, and conceals what is
+// late or lost. PlayoutBuffer of plc.mjs does so in a worker; the audio thread only copies.
+//
+//   import { PlcNode } from "./plc-node.mjs";
+//   const node = await PlcNode.create(context, { channels: 1, delayMs: 60 });
+//   node.connect(context.destination);
+//   socket.onmessage = ({ data }) => node.put(new Int16Array(data));    // pieces that follow each other
+//   decoder = new AudioDecoder({ output: (data) => node.put(data), … });   // or with time stamps
+//
+// Files beside it: plc.mjs, plc-worker.mjs, plc-processor.mjs and the networks.
+
+import { fetchModel, samplesOf } from "./plc.mjs";
+
+const HERE = new URL("./", import.meta.url).href;
+
+export class PlcNode extends AudioWorkletNode {
+  // Settings: those of PlayoutBuffer but sampleRate, which is the context's; uses: the networks to
+  // fetch ("speech", "music", "bridges" with a lookahead; none: prediction alone); folder: where the
+  // files are. Throws RangeError and Error as PlayoutBuffer and fetchModel do.
+  static async create(context, { uses = ["speech"], folder = HERE, channels = 1, ...others } = {}) {
+    const { sampleRate } = context;
+    const file = (name) => new URL(name, folder);
+    const [model] = await Promise.all([
+      uses.length ? fetchModel(sampleRate, uses, folder) : null,
+      context.audioWorklet.addModule(file("plc-processor.mjs")),
+    ]);
+    const worker = new Worker(file("plc-worker.mjs"), { type: "module" });
+    const settings = { ...others, channels, sampleRate, model };
+    const node = new PlcNode(context, "plc-playout", { numberOfInputs: 0, outputChannelCount: [channels] });
+    node.begin(worker, settings);
+    try {
+      await node.ready;
+    } catch (error) {
+      node.close();
+      throw error;
+    }
+    return node;
+  }
+
+  begin(worker, settings) {
+    this.worker = worker;
+    this.settings = settings;
+    // Counters of the buffer, and milliseconds held ahead, as they were a quarter of a second ago.
+    this.stats = null;
+    this.bufferedMs = 0;
+    // Times that the audio thread had nothing to play, as the worker was late.
+    this.starved = 0;
+    const { port1, port2 } = new MessageChannel();
+    this.port.onmessage = ({ data: { starved } }) => { this.starved = starved; };
+    this.ready = new Promise((resolve, reject) => {
+      worker.onerror = ({ message }) => reject(new Error(`plc-worker.mjs: ${message ?? "cannot be loaded"}`));
+      worker.onmessage = ({ data: { refused, stats, bufferedMs } }) => {
+        if (refused) reject(new RangeError(refused));
+        else resolve();
+        Object.assign(this, { stats, bufferedMs });
+      };
+    });
+    worker.postMessage({ settings, port: port1 }, [port1]);
+    this.port.postMessage({ port: port2 }, [port2]);
+  }
+
+  // As PlayoutBuffer.put; how many samples were new is in `stats` later.
+  put(data, timestampUs = data.timestamp ?? null) {
+    const { channels, sampleRate } = this.settings;
+    const samples = samplesOf(data, channels, sampleRate);
+    const piece = samples === data ? samples.slice() : samples;
+    this.worker.postMessage({ piece, timestampUs }, [piece.buffer]);
+  }
+
+  // Ends it, its worker, and its processor.
+  close() {
+    this.port.postMessage({ end: true });
+    this.worker.terminate();
+    this.disconnect();
+  }
+}

@@ -1,0 +1,124 @@
+/** Done in a push; `flags` is a sum of them. */
+export const CONCEALED: 1;
+export const CROSSFADED: 2;
+export const REFUSED: 4;
+
+export type Use = "speech" | "music" | "bridges";
+/** Content that is known, or heard from the sound. */
+export type Content = "auto" | "music" | "speech";
+/** What made concealed samples. */
+export type Maker = Use | "prediction" | "noise";
+
+/** The compiled step, for `module`. */
+export function compiled(): WebAssembly.Module;
+/** The name of the network for a sample rate in Hz; null: there is none. */
+export function modelFor(sampleRate: number, use?: Use): string | null;
+/** Networks, fetched from a folder, as one file; null where there is none. */
+export function fetchModel(sampleRate: number, uses?: Use[], folder?: string): Promise<Uint8Array | null>;
+/** Files of networks, one after another. */
+export function joined(models: Uint8Array[]): Uint8Array;
+/** Whether these bytes are files of networks, as far as their beginnings tell. */
+export function isModel(model: Uint8Array): boolean;
+/** Whether a network of them serves this sample rate in Hz. */
+export function serves(model: Uint8Array, sampleRate: number): boolean;
+/** Samples of a piece, interleaved. */
+export function samplesOf(data: Piece, channels: number, sampleRate: number): Float32Array;
+
+export interface Settings {
+  /** In Hz, 8000 to 192000. */
+  sampleRate: number;
+  /** 1 to 8. */
+  channels?: number;
+  /** Samples of each channel, 1 to 120 ms of them. */
+  packetSamples: number;
+  /** Packets by which the output is delayed. */
+  lookahead?: number;
+  /** Of the ladder of predictors: 0 is the best, 11 the cheapest. */
+  rung?: number;
+  /** Of the comfort noise. */
+  seed?: number;
+  /** Files of networks, or null: prediction alone. */
+  model?: Uint8Array | null;
+  content?: Content;
+  /** Whether prepare() will be called. */
+  prepare?: boolean;
+  /** What compiled() returns, where it is at hand. */
+  module?: WebAssembly.Module;
+}
+
+/** One stream. */
+export class Concealer {
+  /** @throws RangeError if a setting is unknown or out of its range, or a network is damaged */
+  constructor(settings: Settings);
+  readonly packetSamples: number;
+  readonly lookahead: number;
+  /** Samples of each channel by which the output lags. */
+  readonly delay: number;
+  /** Which networks of the model the stream uses. */
+  readonly networks: Use[];
+  /** Done in the last push: a sum of CONCEALED, CROSSFADED and REFUSED. */
+  readonly flags: number;
+  readonly servedBy: Maker | null;
+  readonly served: Record<Maker, number>;
+  readonly concealedSamples: number;
+  readonly networkSamples: number;
+  readonly silentSamples: number;
+  readonly counters: Record<string, number>;
+  /**
+   * Takes a packet, interleaved, or null for one that was lost, and returns what to play: a view that
+   * the next push overwrites. `missing`: parts that did not arrive, in samples of each channel.
+   */
+  push(packet: Float32Array | null, missing?: [first: number, behind: number][]): Float32Array;
+  /** Makes what would be played if the next packet were lost; whether it is ready. */
+  prepare(): boolean;
+  /** What the lookahead holds; then the stream begins anew. */
+  flush(): Float32Array;
+  /** As new, with the same settings. */
+  reset(): void;
+}
+
+/** AudioData of WebCodecs, as far as it is looked at. */
+export interface AudioDataLike {
+  readonly timestamp: number;
+  readonly sampleRate: number;
+  readonly numberOfChannels: number;
+  readonly numberOfFrames: number;
+  copyTo(destination: Float32Array, options: { planeIndex: number; format: "f32-planar" }): void;
+}
+/** Interleaved samples, or AudioData. */
+export type Piece = Float32Array | Int16Array | AudioDataLike;
+
+export interface PlayoutSettings extends Omit<Settings, "packetSamples" | "prepare"> {
+  /** Of what is concealed at once. */
+  packetMs?: number;
+  /** That the first piece waits. */
+  delayMs?: number;
+  /** Of all stalls that are waited for; 0: the delay stays, and what is late is lost. */
+  maxDelayMs?: number;
+  /** How far ahead pieces may come. */
+  mostAheadS?: number;
+}
+
+/** Samples of each channel, and jumps of the sender's clock. */
+export interface PlayoutStats {
+  receivedSamples: number;
+  duplicateSamples: number;
+  lateSamples: number;
+  lostSamples: number;
+  unsentSamples: number;
+  refusedSamples: number;
+  overflowSamples: number;
+  jumps: number;
+}
+
+/** One stream of pieces of sound with a time stamp, in any order; a steady stream out. */
+export class PlayoutBuffer {
+  constructor(settings: PlayoutSettings);
+  readonly stats: PlayoutStats;
+  /** Milliseconds that are held ahead of what is played. */
+  readonly bufferedMs: number;
+  /** Takes a piece in; how many samples of each channel are new. */
+  put(data: Piece, timestampUs?: number | null): number;
+  /** The next samples to play, interleaved, and 1 where nothing had arrived. */
+  take(count: number): { samples: Float32Array; madeUp: Uint8Array };
+}
