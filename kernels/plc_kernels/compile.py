@@ -48,6 +48,6 @@ else:
         """Return what only kernels call."""
         return function
 
-    kernel, inlined, rounded_part, refused = bound, part, part, []
+    kernel, inlined, rounded_part, refused = bound, part, part, {}
     ir = types = cgutils = RequireLiteralValue = intrinsic = _Absent()
     populate_array = carray = from_dtype = intrinsic

@@ -243,7 +243,7 @@ _PART: dict[str, Any] = {
 }
 
 
-refused: list[str] = []
+refused: dict[str, None] = {}
 """Why folders of compiled kernels are not used; each reason once."""
 
 
@@ -260,13 +260,13 @@ def kernel(function: _F) -> "Dispatcher[_F]":
         compiled = _cached(function)
         why = _mistrusted(compiled, function)
         if why:
-            _refuse(f"compiled kernels are not taken from {why}")
+            refused[f"compiled kernels are not taken from {why}"] = None
             compiled = _cached_in_ours(function)
             if why := _mistrusted(compiled, function):
                 raise RuntimeError(why)
         _renew_with_package(compiled)
     except (RuntimeError, AttributeError, OSError) as error:
-        _refuse(f"compiled kernels are not kept: {error}")
+        refused[f"compiled kernels are not kept: {error}"] = None
         compiled = njit(nogil=True, error_model="numpy", fastmath=_FAST)(function)
     if isinstance(compiled, Dispatcher):  # unless numba is told not to compile
         cached: Any = compiled
@@ -329,11 +329,6 @@ def _mistrusted(compiled: "Dispatcher[_F]", function: _F) -> str:
     if place == Path(inspect.getfile(function)).parent / "__pycache__":
         return ""  # whoever can write there can change the program itself
     return foreign(place)
-
-
-def _refuse(why: str) -> None:
-    if why not in refused:
-        refused.append(why)
 
 
 def _renew_with_package(compiled: "Dispatcher[_F]") -> None:

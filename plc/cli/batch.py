@@ -439,3 +439,24 @@ def warn_of_clipping(clipped_samples: int, target: str | Path) -> None:
             f"{target}; a float WAV source keeps them in a .wav target",
             err=True,
         )
+
+
+def beside(given: Path, work: Work, suffix: str, overwrite: bool) -> dict[Path, Path]:
+    """Return the files to be made of each recording; raise if one cannot be written."""
+    from plc.audio.whole import check_new
+    from plc.repair import batch
+    from plc.repair.marks import names_beside
+
+    made = list(work.pairs)
+    if work.to_folder:
+        named = [given / names_beside(pair.name, suffix)[0] for pair in made]
+        made = [pair._replace(target=path) for pair, path in zip(made, named, strict=True)]
+        batch.check_targets(made)
+    else:
+        made = [pair._replace(target=given) for pair in made]
+    for pair in made:
+        check_new(pair.target, overwrite)
+        batch.check_no_source(pair.target, [each.source for each in made])
+    if work.to_folder:
+        batch.make_folders(pair.target for pair in made)
+    return {pair.source: pair.target for pair in made}

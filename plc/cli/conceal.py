@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,6 +76,14 @@ def conceal(
     picture: batch.Picture = None,
     page: batch.Page = None,
     align: Align = False,
+    mask_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            help="Write what was made up: a .wav that is 0 elsewhere, or labels for Audacity in a "
+            ".txt; for several recordings a folder of NAME.txt.",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -106,10 +115,11 @@ def conceal(
     check_losses(trace, loss, burst)
     with batch.recordings(sources, target, file_format) as work:
         work.check_shown(picture, page, overwrite)
+        masks = {} if mask_out is None else batch.beside(mask_out, work, ".txt", overwrite)
 
         def conceal_one(pair: "Pair", progress: "Progress") -> "ConcealReport":
             given = None if trace is None else batch.belonging(trace, pair, (".trace",))
-            return conceal_file(
+            report = conceal_file(
                 pair.source,
                 pair.target,
                 losses_of(given, loop, loss, burst, seed),
@@ -124,10 +134,32 @@ def conceal(
                 bitrate=bitrate,
                 progress=progress,
             )
+            if masks:
+                _write_mask(masks[pair.source], report)
+            return report
 
         done = work.each("concealing", conceal_one)
         printed = partial(_print_conceal, trace is not None)
         work.finish(done, printed, as_json=as_json, picture=picture, page=page)
+
+
+def _write_mask(path: Path, report: "ConcealReport") -> None:
+    """Write what was made up: labels into a ``.txt``, else sound, as ``inpaint --mask`` reads."""
+    import numpy as np
+
+    from plc.audio.files import AudioWriter
+    from plc.audio.whole import write_whole
+
+    if path.suffix == ".txt":
+        ends_s = [[end / report.sample_rate for end in gap] for gap in report.gaps]
+        lines = "".join(f"{start:.6f}\t{stop:.6f}\tmade up\n" for start, stop in ends_s)
+        write_whole(path, lines.encode())
+        return
+    mask = np.zeros((report.samples, 1), np.float32)
+    for start, stop in report.gaps:
+        mask[start:stop] = 1.0
+    with AudioWriter(path, report.sample_rate, 1) as writer:
+        writer.write(mask)
 
 
 def _print_conceal(traced: bool, report: "ConcealReport", work: batch.Work, pair: "Pair") -> None:

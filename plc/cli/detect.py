@@ -72,7 +72,7 @@ def detect(
     ):
         work.folder = folder if lost else work.folder
         made = [
-            {} if given is None else _beside(given, work, suffix, overwrite)
+            {} if given is None else batch.beside(given, work, suffix, overwrite)
             for given, suffix in ((labels, ".txt"), (picture, ".png"))
         ]
 
@@ -96,27 +96,6 @@ def detect(
         if as_json:
             work.print_json(done)
         work.end(len(done))
-
-
-def _beside(given: Path, work: batch.Work, suffix: str, overwrite: bool) -> dict[Path, Path]:
-    """Return the files to be made of each recording; raise if one cannot be written."""
-    from plc.audio.whole import check_new
-    from plc.repair.batch import check_no_source, check_targets, make_folders
-    from plc.repair.marks import names_beside
-
-    made = list(work.pairs)
-    if work.to_folder:
-        named = [given / names_beside(pair.name, suffix)[0] for pair in made]
-        made = [pair._replace(target=path) for pair, path in zip(made, named, strict=True)]
-        check_targets(made)
-    else:
-        made = [pair._replace(target=given) for pair in made]
-    for pair in made:
-        check_new(pair.target, overwrite)
-        check_no_source(pair.target, [each.source for each in made])
-    if work.to_folder:
-        make_folders(pair.target for pair in made)
-    return {pair.source: pair.target for pair in made}
 
 
 def gaps_to_fill(

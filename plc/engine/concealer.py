@@ -492,7 +492,7 @@ class Concealer:
         integer, missing_parts = self._integer, self._missing
         flags = _step.run(self._blocks, action, inbox, 0, integer, missing_parts, gaps, inbox, 0, 1)
         if self._served:
-            flags = self._with_networks(flags)
+            flags = flags & REFUSED | self._with_networks(flags)
         self._next_lost = flags & NEXT_LOST != 0
         self._midway = False
         return int(flags)

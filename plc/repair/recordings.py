@@ -55,7 +55,7 @@ class ConcealReport:
     clipped_samples: int
     stats: Mapping[str, Any]
     gaps: tuple[tuple[int, int], ...]
-    """What was lost, in samples; not part of :meth:`as_dict`."""
+    """What was made up, in samples; not part of :meth:`as_dict`."""
 
     @property
     def holes(self) -> tuple[Hole, ...]:
@@ -206,30 +206,31 @@ def conceal_file(
             **settings,
         )
         taken: list[NDArray[np.bool_]] = []
-        packets = samples = 0
+        packets = samples = lost_packets = 0
         start_s = time.perf_counter()
         with _writer_like(reader, target, overwrite, bitrate) as writer:
             played = _Undelayed(concealer.delay, writer)
             for block in reader.stream(_BLOCK_PACKETS * packet_samples):
                 blocked = in_packets(block, packet_samples)
                 lost = losses.take(len(blocked))
+                lost_packets += int(np.count_nonzero(lost))
                 played.write(_conceal_block(concealer, blocked, lost), samples + len(block))
                 packets, samples = packets + len(blocked), samples + len(block)
                 taken.append(lost)
                 _report(progress, samples, reader)
             played.write(np.asarray(concealer.flush(), np.float32), samples)
-        whole = np.concatenate(taken)
+        made_up = np.concatenate(taken)
         return ConcealReport(
             samples=samples,
             sample_rate=reader.sample_rate,
             channels=reader.channels,
             packet_samples=packet_samples,
             packets=packets,
-            lost_packets=int(np.count_nonzero(whole)),
+            lost_packets=lost_packets,
             elapsed_s=time.perf_counter() - start_s,
             clipped_samples=writer.clipped_samples,
             stats=concealer.stats.as_dict(),
-            gaps=tuple((a, min(b, samples)) for a, b in gaps_of(whole, packet_samples)),
+            gaps=tuple((a, min(b, samples)) for a, b in gaps_of(made_up, packet_samples)),
         )
 
 
@@ -473,10 +474,11 @@ class _Undelayed:
 def _conceal_block(
     concealer: Concealer, packets: NDArray[np.float32], lost: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Push packets, shape (packets, packet_samples, channels); return samples in a row."""
+    """Push packets, shape (n, packet_samples, channels), mark refused ones; return the samples."""
     played = np.empty_like(packets)
     for i, packet in enumerate(packets):
         played[i] = concealer.push(None if lost[i] else packet)
+        lost[i] = bool(concealer.lacking[-1])
     return played.reshape(-1, packets.shape[2])
 
 

@@ -294,3 +294,14 @@ def test_what_was_made_up_is_told_sample_for_sample(lookahead: int) -> None:
     assert np.flatnonzero(whole[delay:][3000:4000] == 1).tolist() == list(range(200, 520))
     concealer.flush()
     assert not concealer.made_up.any()
+
+
+@pytest.mark.parametrize("method", ["auto", "ar"])
+def test_a_refused_packet_is_made_up(method: str) -> None:
+    concealer = Concealer(sample_rate=16_000, packet_samples=160, method=method)
+    sound = 0.1 * noise(5, 160)[:, None]
+    unsound = sound.copy()
+    unsound[3] = np.nan
+    for packet, expected in ((sound, 0), (unsound, 160), (sound, 0), (None, 160)):
+        concealer.push(packet)
+        assert np.count_nonzero(concealer.made_up) == expected
