@@ -308,10 +308,12 @@ def facts(health: Health) -> list[tuple[str, str]]:
     lines += [(name, health.versions[name] or f"absent; {OPTIONAL[name]}") for name in OPTIONAL]
     lines += network_facts(health.network)
     state = "writable" if cache.writable else "NOT writable: set NUMBA_CACHE_DIR to a folder"
-    lines.append(("kernel cache", f"{cache.folder or 'none'} ({state})"))
-    warm = "" if cache.compiled == cache.kernels else "; plc doctor --warm compiles the rest"
-    brought = f" (the package's, for {cache.prebuilt})" if cache.prebuilt else ""
-    lines.append(("kernels compiled", f"{cache.compiled} of {cache.kernels}{brought}{warm}"))
+    if cache.prebuilt:
+        lines.append(("kernels", f"the package's machine code, for {cache.prebuilt}"))
+    else:
+        lines.append(("kernel cache", f"{cache.folder or 'none'} ({state})"))
+        warm = "" if cache.compiled == cache.kernels else "; plc doctor --warm compiles the rest"
+        lines.append(("kernels compiled", f"{cache.compiled} of {cache.kernels}{warm}"))
     fifo = "granted" if real_time.fifo_scheduler else f"refused: {real_time.fifo_hint}"
     lines.append(("real-time scheduler", fifo))
     lock = "allowed" if real_time.memory_lock else "refused: LimitMEMLOCK=infinity, or ulimit -l"

@@ -246,7 +246,7 @@ def test_a_client_of_the_sidecar_hears_its_own_answer_or_an_error(tmp_path: Path
     thread = threading.Thread(target=server.serve)
     thread.start()
     config = embedded(**FORMAT, method="burg")
-    opened = [Client(server.path, config, timeout_s=5.0)]
+    opened = [Client(server.path, config, timeout_s=60.0)]
     for moment in moments_of(lambda: opened[-1].push(PACKETS[0]), all_of_them=False):
         stopped_at(lambda: opened[-1].push(PACKETS[0]), moment)
         for packet in (PACKETS[1], PACKETS[2]):
@@ -255,7 +255,7 @@ def test_a_client_of_the_sidecar_hears_its_own_answer_or_an_error(tmp_path: Path
                 np.testing.assert_array_equal(opened[-1].push(packet)[0], packet)
             except (NetworkError, WireError):  # what was read or written in part
                 opened[-1].close()
-                opened.append(Client(server.path, config, timeout_s=5.0))
+                opened.append(Client(server.path, config, timeout_s=60.0))
                 np.testing.assert_array_equal(opened[-1].push(packet)[0], packet)
     assert len(opened) < 10
     opened[-1].close()
