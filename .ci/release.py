@@ -2,8 +2,10 @@
 
 It builds the source archive and from it the wheel, adds machine code and ``libplc`` to a second
 wheel (``machine_code.py``), checks what is in all three, and runs the last in a new environment
-with empty caches. ``--pure`` leaves the second wheel out, which takes minutes of compiling. The
-version stands in ``plc/__init__.py``. It needs the packages build and wheel.
+with empty caches. Of that come ``libplc`` as an archive and Debian packages, the package for npm
+(``release_files.py``), and ``SHA256SUMS``. ``--pure`` leaves the second wheel and these out, which
+take minutes of compiling. The version stands in ``plc/__init__.py``. It needs the packages build
+and wheel.
 """
 
 import argparse
@@ -12,6 +14,8 @@ import json
 import os
 import re
 import resource
+import runpy
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -178,7 +182,45 @@ def _problems_of_model(name: str, files: dict[str, bytes]) -> list[str]:
     return found
 
 
-def problems_of_installation(wheel: Path, work: Path, compiled: bool) -> list[str]:
+def further_files(home: Path, out: Path, plc: Path, env: dict[str, str]) -> list[Path]:
+    """Return what is not for Python, of the library installed into ``home / "prefix"``."""
+    made = runpy.run_path(str(Path(__file__).with_name("release_files.py")))
+    _run(plc, "web", "--export", "page", cwd=home, env=env)
+    out.mkdir()
+    prefix, licence = home / "prefix", ROOT / "LICENSE"
+    files = [
+        made["pack_library"](prefix, licence, out, version()),
+        made["pack_npm"](home / "page", licence, out),
+    ]
+    if shutil.which("dpkg-deb"):
+        files += made["pack_debian"](prefix, licence, out, version())
+    return files
+
+
+def problems_of_debian(files: list[Path], work: Path) -> list[str]:
+    """Compile a program with what Debian's packages install, run it, and return what is wrong."""
+    packages = [path for path in files if path.suffix == ".deb"]
+    root = work / "debian"
+    for path in packages:
+        _run("dpkg-deb", "--extract", path, root)
+    if not packages or not (shutil.which("pkg-config") and shutil.which("cc")):
+        print("Debian's packages are not tried: dpkg-deb, pkg-config and a compiler are needed")
+        return []
+    lib = root / "usr/lib/x86_64-linux-gnu"
+    program = root / "program.c"
+    program.write_text(
+        "#include <plc.h>\n#include <stdio.h>\nint main(void) { puts(plc_version()); return 0; }\n"
+    )
+    asked = os.environ | {"PKG_CONFIG_PATH": str(lib / "pkgconfig")}
+    flags = _run("pkg-config", "--cflags", "--libs", "libplc", env=asked).split()
+    _run("cc", program, *flags, "-o", root / "program")
+    told = _run(root / "program", env=os.environ | {"LD_LIBRARY_PATH": str(lib)}).strip()
+    return [] if told == version() else [f"a program with Debian's library says {told!r}"]
+
+
+def problems_of_installation(
+    wheel: Path, work: Path, compiled: bool, further: list[Path]
+) -> list[str]:
     """Install a wheel into a new environment, run it, and return what is wrong."""
     python = work / "environment" / "bin" / "python"
     home = work / "home"
@@ -214,6 +256,8 @@ def problems_of_installation(wheel: Path, work: Path, compiled: bool) -> list[st
         print(_run(plc, *command, cwd=home, env=environment))
     if compiled:
         _run(plc, "c", "build", "--prefix", "prefix", cwd=home, env=environment | {"CC": "false"})
+        further += further_files(home, work / "further", plc, environment)
+        found += problems_of_debian(further, work)
     return found
 
 
@@ -260,15 +304,20 @@ def main() -> int:
             files += (work / "compiled").glob("*.whl")
             found += [f"{files[-1].name}: {each}" for each in problems_of_wheel(files[-1], True)]
         if not found:
-            found += problems_of_installation(files[-1], work, not given.pure)
+            further: list[Path] = []
+            found += problems_of_installation(files[-1], work, not given.pure, further)
+            files += further
         for problem in found:
             print(f"error: {problem}", file=sys.stderr)
         if found:
             return 1
         out.mkdir(parents=True, exist_ok=True)
+        sums = []
         for path in files:
             (out / path.name).write_bytes(path.read_bytes())
-            print(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {out / path.name}")
+            sums.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
+        (out / "SHA256SUMS").write_text("".join(sums))
+        print("".join(sums), end="")
     return 0
 
 

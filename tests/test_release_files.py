@@ -1,0 +1,94 @@
+"""Files of a release that are not for Python."""
+
+import json
+import runpy
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / ".ci" / "release_files.py"))
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    """What ``plc c build --prefix`` installs, with other contents."""
+    folder = tmp_path / "prefix"
+    lib = folder / "lib"
+    for name, text in (
+        ("lib/libplc.so.0.1.0", "\x7fELF GLIBC_2.2.5\0 GLIBC_2.29\0 GLIBC_PRIVATE\0"),
+        ("lib/libplc.a", "archive"),
+        ("lib/ladspa/plc_ladspa.so", "\x7fELF GLIBC_2.4\0"),
+        ("lib/pkgconfig/plc.pc", "includedir=${pcfiledir}/../../include\n"),
+        ("lib/cmake/plc/plcConfig.cmake", 'set(_plc_include "${_plc_lib}/../include")\n'),
+        ("include/plc.h", "int plc;\n"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (lib / "libplc.so.0").symlink_to("libplc.so.0.1.0")
+    (lib / "libplc.so").symlink_to("libplc.so.0")
+    return folder
+
+
+def test_an_archive_has_all_of_a_prefix_and_is_the_same_again(
+    made: dict[str, Any], prefix: Path, tmp_path: Path
+) -> None:
+    licence = ROOT / "LICENSE"
+    path = made["pack_library"](prefix, licence, tmp_path, "0.1.0")
+    before = path.read_bytes()
+    (prefix / "include/plc.h").touch()
+    assert made["pack_library"](prefix, licence, tmp_path, "0.1.0").read_bytes() == before
+    with tarfile.open(path) as archive:
+        names = {each.name.split("/", 1)[1]: each for each in archive}
+    assert names["lib/libplc.so"].linkname == "libplc.so.0"
+    assert names["lib/libplc.so.0.1.0"].mode == 0o755
+    assert {"LICENSE", "include/plc.h", "lib/ladspa/plc_ladspa.so"} < set(names)
+
+
+def test_the_npm_package_has_what_its_description_names(
+    made: dict[str, Any], tmp_path: Path
+) -> None:
+    page = tmp_path / "page"
+    page.mkdir()
+    about = {"name": "plc-engine", "version": "0.1.0", "files": ["plc.*", "*.plcm"]}
+    (page / "package.json").write_text(json.dumps(about))
+    for name in ("plc.mjs", "speech.plcm", "index.html"):
+        (page / name).write_text(name)
+    path = made["pack_npm"](page, ROOT / "LICENSE", tmp_path)
+    assert path.name == "plc-engine-0.1.0.tgz"
+    with tarfile.open(path) as archive:
+        names = {each.name.removeprefix("package/") for each in archive}
+    assert names == {"package.json", "plc.mjs", "speech.plcm", "LICENSE"}
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg-deb")
+def test_debians_packages_find_their_headers_and_say_what_they_need(
+    made: dict[str, Any], prefix: Path, tmp_path: Path
+) -> None:
+    paths = made["pack_debian"](prefix, ROOT / "LICENSE", tmp_path, "0.1.0")
+    root = tmp_path / "root"
+    for path in paths:
+        subprocess.run(["dpkg-deb", "--extract", path, root], check=True)
+    lib = root / "usr/lib/x86_64-linux-gnu"
+    assert (lib / "libplc.so").resolve() == lib / "libplc.so.0.1.0"
+    assert (root / "usr/lib/ladspa/plc_ladspa.so").is_file()
+    include = (lib / "pkgconfig/plc.pc").read_text().strip().removeprefix("includedir=")
+    there = Path(include.replace("${pcfiledir}", str(lib / "pkgconfig"))).resolve()
+    assert there == root / "usr/include"
+    assert "${_plc_lib}/../../include" in (lib / "cmake/plc/plcConfig.cmake").read_text()
+    needed = [
+        subprocess.check_output(["dpkg-deb", "--field", path, "Depends"], text=True).strip()
+        for path in paths
+    ]
+    assert needed == ["libc6 (>= 2.29)", "libc6 (>= 2.29), libplc0 (= 0.1.0)", "libc6 (>= 2.4)"]
+    shutil.rmtree(prefix / "lib/ladspa")
+    with pytest.raises(FileNotFoundError, match="lib/ladspa"):
+        made["pack_debian"](prefix, ROOT / "LICENSE", tmp_path, "0.1.0")
