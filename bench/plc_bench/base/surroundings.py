@@ -8,10 +8,12 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 
 from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
 from plc.processor_time import cpu_name, usable_cores
+from plc_kernels.library import LEVEL
 
 MOST_LOAD = 256
 """Processes; more would say more about the machine's memory than about its scheduler."""
@@ -30,7 +32,6 @@ while os.getppid() == parent:
 
 def machine_facts() -> dict[str, str]:
     """Return processor, system and versions behind figures of time."""
-    import numba
     import numpy
 
     return {
@@ -39,7 +40,7 @@ def machine_facts() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "numpy": numpy.__version__,
-        "numba": numba.__version__,
+        "numba": f"none; machine code for {LEVEL}" if LEVEL else version("numba"),
     }
 
 

@@ -187,6 +187,6 @@ def _folders() -> list[str]:
     folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     for name in ("plc", "plc_kernels", "numpy", "numba", "onnxruntime"):
         spec = find_spec(name)
-        if spec is not None and spec.origin is not None:  # there may be no onnxruntime
+        if spec is not None and spec.origin is not None:  # there may be no numba
             folders.append(str(Path(spec.origin).parents[1]))
     return list(dict.fromkeys(folders))
