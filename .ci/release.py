@@ -212,7 +212,7 @@ def problems_of_debian(files: list[Path], work: Path) -> list[str]:
         "#include <plc.h>\n#include <stdio.h>\nint main(void) { puts(plc_version()); return 0; }\n"
     )
     asked = os.environ | {"PKG_CONFIG_PATH": str(lib / "pkgconfig")}
-    flags = _run("pkg-config", "--cflags", "--libs", "libplc", env=asked).split()
+    flags = _run("pkg-config", "--cflags", "--libs", "plc", env=asked).split()
     _run("cc", program, *flags, "-o", root / "program")
     told = _run(root / "program", env=os.environ | {"LD_LIBRARY_PATH": str(lib)}).strip()
     return [] if told == version() else [f"a program with Debian's library says {told!r}"]

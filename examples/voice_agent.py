@@ -1,6 +1,7 @@
 """Hear a program that speaks over a WebSocket whose network stalls, and what was made up.
 
 python examples/voice_agent.py heard.wav
+python examples/voice_agent.py heard.wav --rate 24000
 """
 
 import argparse
@@ -11,19 +12,33 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from aiohttp import ClientSession, WSMsgType, web
+from numpy.typing import NDArray
 
 from plc import PlayoutBuffer, warm_up
+from plc.audio.rates import RateConverter
 
 PIECE_S, TAKE_S = 0.02, 0.01
+SPEECH = web.AppKey("speech", tuple)
 STALLS_S = {40: 0.15, 90: 0.3, 150: 0.1}
 """After so many pieces the network stands still so long."""
+
+
+def speech_at(rate: int) -> NDArray[np.int16]:
+    """Return the package's recording of speech at a rate in Hz."""
+    clip = files("plc") / "data" / "speech.flac"
+    speech, own_rate = soundfile.read(str(clip), dtype="int16", always_2d=True)
+    if rate != own_rate:
+        converted = RateConverter(own_rate, rate, 1).convert(speech / np.float32(32768))
+        speech = np.rint(32767 * np.clip(converted, -1, 1)).astype(np.int16)
+    samples: NDArray[np.int16] = speech
+    return samples
 
 
 async def speak(request: web.Request) -> web.WebSocketResponse:
     """Send speech as such programs do: int16, a piece every 20 ms, and now and then none."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
-    speech, rate = soundfile.read(str(files("plc") / "data" / "speech.flac"), dtype="int16")
+    speech, rate = request.app[SPEECH]
     piece = round(PIECE_S * rate)
     await socket.send_json({"sample_rate": rate})
     due_s = free_s = asyncio.get_running_loop().time()
@@ -69,9 +84,11 @@ async def main() -> None:
     """Speak and listen in one program, on this machine alone."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("target", type=Path, help="WAV file of what was heard")
+    parser.add_argument("--rate", type=int, default=16_000, help="of the speech, in Hz")
     given = parser.parse_args()
     warm_up()  # before any sound comes
     app = web.Application()
+    app[SPEECH] = speech_at(given.rate), given.rate
     app.router.add_get("/", speak)
     runner = web.AppRunner(app)
     await runner.setup()

@@ -106,17 +106,19 @@ def test_a_file_is_concealed_packet_by_packet(clean: Path) -> None:
 
 
 @pytest.mark.realtime
-def test_speech_over_a_websocket_is_heard_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rate", [16_000, 24_000])
+def test_speech_over_a_websocket_is_heard_whole(tmp_path: Path, rate: int) -> None:
     pytest.importorskip("aiohttp")
-    told = run(sys.executable, EXAMPLES / "voice_agent.py", tmp_path / "heard.wav")
+    options = [tmp_path / "heard.wav", "--rate", rate]
+    told = run(sys.executable, EXAMPLES / "voice_agent.py", *options)
     heard, rate = soundfile.read(tmp_path / "heard.wav", dtype="float32")
     found = re.search(r"([\d.]+) s heard, ([\d.]+) s made up", told)
     assert found is not None
     assert 0.1 < float(found[2]) < 1.0
-    speech, _ = soundfile.read(ROOT / "plc" / "data" / "speech.flac", dtype="float32")
+    speech, own_rate = soundfile.read(ROOT / "plc" / "data" / "speech.flac", dtype="float32")
     # What came in time is heard as it was sent, and nothing of it is cut.
-    assert heard.tobytes().find(speech[: rate // 2].tobytes()) >= 0
-    assert abs(float(found[1]) - float(found[2]) - len(speech) / rate - 0.04) < 0.5
+    assert rate != own_rate or heard.tobytes().find(speech[: rate // 2].tobytes()) >= 0
+    assert abs(float(found[1]) - float(found[2]) - len(speech) / own_rate - 0.04) < 0.5
 
 
 @pytest.mark.deep
