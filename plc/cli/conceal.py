@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from functools import partial
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,8 @@ from plc.notice import counted
 if TYPE_CHECKING:
     from plc.repair.batch import Pair
     from plc.repair.recordings import ConcealReport, Progress
+
+_BLOCK_SAMPLES = 1 << 16
 
 
 def register(app: typer.Typer) -> None:
@@ -94,14 +97,16 @@ def conceal(
     For several recordings --trace may be a folder of NAME.trace.
     A network capture (pcap, pcapng) is received by its own times, as plc relay receives.
     """
+    from plc.repair.batch import Pair, check_targets
     from plc.repair.recordings import conceal_file
 
     packets = packets_of(lookahead, packet_ms)
     if among(sources, captured, delay, align):
-        if len(sources) > 1 or any((trace, loss, burst, picture, page, bitrate, file_format)):
+        others = trace, loss, burst, picture, page, bitrate, file_format, mask_out
+        if len(sources) > 1 or any(others):
             raise typer.BadParameter(
                 "a network capture goes alone, without --trace, --loss, --burst, --picture, "
-                "--report, --bitrate and --format"
+                "--report, --bitrate, --format and --mask-out"
             )
         received = ReceiverOptions(
             **asdict(delay), packet_ms=packet_ms, lookahead=packets, method=method, model=model,
@@ -116,6 +121,7 @@ def conceal(
     with batch.recordings(sources, target, file_format) as work:
         work.check_shown(picture, page, overwrite)
         masks = {} if mask_out is None else batch.beside(mask_out, work, ".txt", overwrite)
+        check_targets([*work.pairs, *(Pair(*each, "") for each in masks.items())])
 
         def conceal_one(pair: "Pair", progress: "Progress") -> "ConcealReport":
             given = None if trace is None else batch.belonging(trace, pair, (".trace",))
@@ -155,11 +161,12 @@ def _write_mask(path: Path, report: "ConcealReport") -> None:
         lines = "".join(f"{start:.6f}\t{stop:.6f}\tmade up\n" for start, stop in ends_s)
         write_whole(path, lines.encode())
         return
-    mask = np.zeros((report.samples, 1), np.float32)
-    for start, stop in report.gaps:
-        mask[start:stop] = 1.0
+    ends = [0, *chain.from_iterable(report.gaps), report.samples]
     with AudioWriter(path, report.sample_rate, 1) as writer:
-        writer.write(mask)
+        for number, (start, stop) in enumerate(pairwise(ends)):
+            for begin in range(start, stop, _BLOCK_SAMPLES):
+                block = min(stop - begin, _BLOCK_SAMPLES), 1
+                writer.write(np.full(block, number % 2, np.float32))  # in turn received, made up
 
 
 def _print_conceal(traced: bool, report: "ConcealReport", work: batch.Work, pair: "Pair") -> None:

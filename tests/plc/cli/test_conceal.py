@@ -55,8 +55,9 @@ def test_labels_are_a_line_for_each_burst_and_several_go_into_a_folder(
     assert first == "0.030000\t0.050000\tmade up"
     assert len(others) == 3
     again = ["conceal", str(recording), str(tmp_path / "out.wav"), "--trace", str(trace)]
-    refused = CliRunner().invoke(app, [*again, "--overwrite", "--mask-out", str(recording)])
-    assert refused.exit_code != 0
+    for taken in (recording, tmp_path / "out.wav"):
+        refused = CliRunner().invoke(app, [*again, "--overwrite", "--mask-out", str(taken)])
+        assert refused.exit_code != 0
     assert np.isnan(soundfile.read(recording)[0]).any()
     soundfile.write(tmp_path / "two.wav", np.zeros(RATE), RATE)
     conceal(
@@ -64,3 +65,13 @@ def test_labels_are_a_line_for_each_burst_and_several_go_into_a_folder(
         "--mask-out", tmp_path / "masks/",
     )  # fmt: skip
     assert {path.name for path in (tmp_path / "masks").iterdir()} == {"in.wav.txt", "two.wav.txt"}
+
+
+def test_a_network_capture_has_no_mask(tmp_path: Path) -> None:
+    (tmp_path / "call.pcap").write_bytes(
+        bytes.fromhex("d4c3b2a1020004000000000000000000ffff0000") + b"\1\0\0\0"
+    )
+    given = [str(tmp_path / name) for name in ("call.pcap", "out.wav")]
+    refused = CliRunner().invoke(app, ["conceal", *given, "--mask-out", str(tmp_path / "m.wav")])
+    assert refused.exit_code == 2
+    assert "--mask-out" in refused.output
