@@ -42,7 +42,7 @@ def build_wheel(
     levels: Sequence[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Write a wheel for Linux on x86-64 and this version of Python.
+    """Write a wheel for Linux on x86-64 and Python 3.11 or newer.
 
     Parameters
     ----------

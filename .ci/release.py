@@ -182,10 +182,12 @@ def _problems_of_model(name: str, files: dict[str, bytes]) -> list[str]:
     return found
 
 
-def further_files(home: Path, out: Path, plc: Path, env: dict[str, str]) -> list[Path]:
-    """Return what is not for Python, of the library installed into ``home / "prefix"``."""
+def further_files(work: Path) -> list[Path]:
+    """Return what is not for Python, of what :func:`problems_of_installation` installed."""
     made = runpy.run_path(str(Path(__file__).with_name("release_files.py")))
-    _run(plc, "web", "--export", "page", cwd=home, env=env)
+    home, out, plc = work / "home", work / "further", work / "environment" / "bin" / "plc"
+    _run(plc, "c", "build", "--prefix", "prefix", cwd=home, env=_alone(home) | {"CC": "false"})
+    _run(plc, "web", "--export", "page", cwd=home, env=_alone(home))
     out.mkdir()
     prefix, licence = home / "prefix", ROOT / "LICENSE"
     files = [
@@ -218,9 +220,12 @@ def problems_of_debian(files: list[Path], work: Path) -> list[str]:
     return [] if told == version() else [f"a program with Debian's library says {told!r}"]
 
 
-def problems_of_installation(
-    wheel: Path, work: Path, compiled: bool, further: list[Path]
-) -> list[str]:
+def _alone(home: Path) -> dict[str, str]:
+    """Return an environment with nothing of this machine's caches or settings."""
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "MPLBACKEND": "Agg"}
+
+
+def problems_of_installation(wheel: Path, work: Path, compiled: bool) -> list[str]:
     """Install a wheel into a new environment, run it, and return what is wrong."""
     python = work / "environment" / "bin" / "python"
     home = work / "home"
@@ -231,8 +236,7 @@ def problems_of_installation(
     install = ("-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", f"{wheel}[cpu]")
     _run(python, *install, cwd=home, env=clean)
     _run(python, "-m", "pip", "check", cwd=home, env=clean)
-    # Nothing of this machine's caches or settings.
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "MPLBACKEND": "Agg"}
+    environment = _alone(home)
     plc = work / "environment" / "bin" / "plc"
     found = []
     told = _run(plc, "--version", cwd=home, env=environment)
@@ -254,10 +258,6 @@ def problems_of_installation(
         found.append("the wheel with machine code brings numba")
     for command in (["demo", "--out", "demo"], ["doctor"]):
         print(_run(plc, *command, cwd=home, env=environment))
-    if compiled:
-        _run(plc, "c", "build", "--prefix", "prefix", cwd=home, env=environment | {"CC": "false"})
-        further += further_files(home, work / "further", plc, environment)
-        found += problems_of_debian(further, work)
     return found
 
 
@@ -304,8 +304,10 @@ def main() -> int:
             files += (work / "compiled").glob("*.whl")
             found += [f"{files[-1].name}: {each}" for each in problems_of_wheel(files[-1], True)]
         if not found:
-            further: list[Path] = []
-            found += problems_of_installation(files[-1], work, not given.pure, further)
+            found += problems_of_installation(files[-1], work, not given.pure)
+        if not given.pure and not found:
+            further = further_files(work)
+            found += problems_of_debian(further, work)
             files += further
         for problem in found:
             print(f"error: {problem}", file=sys.stderr)

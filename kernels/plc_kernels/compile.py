@@ -18,21 +18,10 @@ if TYPE_CHECKING or FUNCTIONS is None:
     from numba.np.numpy_support import carray as carray
     from numba.np.numpy_support import from_dtype as from_dtype
 
-    from plc_kernels.jit import (
-        inlined as inlined,
-    )
-    from plc_kernels.jit import (
-        kernel as kernel,
-    )
-    from plc_kernels.jit import (
-        part as part,
-    )
-    from plc_kernels.jit import (
-        refused as refused,
-    )
-    from plc_kernels.jit import (
-        rounded_part as rounded_part,
-    )
+    from plc_kernels import jit
+
+    kernel, part, rounded_part, inlined = jit.kernel, jit.part, jit.rounded_part, jit.inlined
+    refused = jit.refused
 else:
 
     class _Absent:

@@ -51,8 +51,6 @@ class BoundKernel:
         Its source.
     """
 
-    __slots__ = ("__dict__", "entry_point", "py_func")
-
     def __init__(self, entry_point: Any, function: Callable[..., Any]) -> None:
         self.entry_point, self.py_func = entry_point, function
         self.__doc__, self.__module__ = function.__doc__, function.__module__

@@ -492,23 +492,24 @@ class Concealer:
         integer, missing_parts = self._integer, self._missing
         flags = _step.run(self._blocks, action, inbox, 0, integer, missing_parts, gaps, inbox, 0, 1)
         if self._served:
-            flags = flags & REFUSED | self._with_networks(flags)
+            flags = self._with_networks(flags)
         self._next_lost = flags & NEXT_LOST != 0
         self._midway = False
         return int(flags)
 
     def _with_networks(self, flags: int) -> int:
-        """Have the networks fill parts of the packet, and hear what they listen to."""
+        """Have the networks fill parts of the packet, and hear them; return the flags of all."""
         block, inbox, integer, missing = self._block, self._inbox, self._integer, self._missing
-        outside = self._method.outside
+        outside, together = self._method.outside, flags
         while True:
             if flags & self._served and outside is not None:
                 outside.fill(flags)
             elif flags & self._served:
                 _fill_part.run(block, self._memory.model, flags)
             if not flags & MORE:
-                return flags
+                return together
             flags = _step.run(self._blocks, GO_ON, inbox, 0, integer, missing, 0, inbox, 0, 1)
+            together |= flags
 
     def flush(self) -> Packet:
         """Return the packets still held, shape (delay, channels), and end the stream.

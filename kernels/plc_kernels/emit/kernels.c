@@ -10,7 +10,6 @@
 #define NPY_TARGET_VERSION NPY_2_0_API_VERSION
 #include <numpy/arrayobject.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef int64_t (*Run)(int64_t *words);
@@ -56,31 +55,6 @@ static void choose(void) {
 #endif
     PLCK_LEVELS(CHOOSE)
 }
-
-/* What kernels that make arrays call, as numba's runtime has it: an array's memory with its count. */
-typedef struct {
-    size_t count;
-    void *destroy, *told, *data;
-    size_t size;
-    void *manager;
-} Memory;
-
-static void *new_memory(size_t size, size_t align) {
-    Memory *made = malloc(sizeof *made + size + align);
-    if (!made) return NULL;
-    uintptr_t data = (uintptr_t)(made + 1);
-    if (align > 1) data = (data + align - 1) / align * align;
-    *made = (Memory){.count = 1, .data = (void *)data, .size = size};
-    return made;
-}
-__attribute__((visibility("hidden"))) void *NRT_MemInfo_alloc_aligned(size_t size, uint32_t align) {
-    return new_memory(size, align);
-}
-__attribute__((visibility("hidden"))) void *NRT_MemInfo_alloc_safe_aligned(size_t size,
-                                                                           uint32_t align) {
-    return new_memory(size, align);
-}
-__attribute__((visibility("hidden"))) void NRT_MemInfo_call_dtor(void *memory) { free(memory); }
 
 /* Write an argument's words; 0: it is of another type. */
 static int take(const char **type, PyObject *given, int64_t **words) {

@@ -23,8 +23,6 @@ from plc_kernels.targets import Target
 
 _WORD = ir.IntType(64)
 kinds: Any = types  # whose attributes numba's stubs do not have
-RUNTIME = {"NRT_MemInfo_alloc_aligned", "NRT_MemInfo_alloc_safe_aligned", "NRT_MemInfo_call_dtor"}
-"""What kernels that make arrays call; ``kernels.c`` has it."""
 
 
 @dataclass(frozen=True, slots=True)
