@@ -22,8 +22,6 @@ from plc_kernels.stream import gap, layout
 
 # What is heard of a stream before a gap, by which its level is bounded.
 _BEFORE_S = 0.5
-# So much of a gap is continued at most, before the rest is bridged.
-_CONTINUED_MS = 60.0
 
 
 class SpokenGaps:
@@ -48,8 +46,7 @@ class SpokenGaps:
     def __init__(self, sample_rate: int) -> None:
         causal, bridge = (of["speech"] for of in stream_models("auto", sample_rate, "speech"))
         self.horizon = bridge.horizon_samples(sample_rate)
-        continued = round(sample_rate * _CONTINUED_MS / 1000.0)
-        self._longest = self.horizon + min(causal.horizon_samples(sample_rate), continued)
+        self._longest = self.horizon + causal.horizon_samples(sample_rate)
         # No bridge ends in less than it looks at behind a gap.
         n = max(sample_rate // 100, LEAST_KNOWN)
         self._stream = Concealer(
@@ -67,7 +64,6 @@ class SpokenGaps:
                 f"{sample_rate} Hz"
             )
         self._block = block = self._stream._memory.block
-        block[layout.REACH] = min(int(block[layout.REACH]), self.horizon)
         block[[layout.STEADY_HOLD, layout.UNSTEADY_HOLD]] = self._longest
         self._least = int(
             max(block[net + gap.START] for net in (layout.SPEECH_NET, layout.BRIDGE_NET))

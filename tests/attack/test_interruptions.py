@@ -21,6 +21,7 @@ from plc.embed.wire import WireError
 from plc.engine import pool_format
 from plc.engine.pool_format import Costs
 from plc.engine.samples import Packet
+from plc.engine.warm import warm_up
 from plc.errors import NetworkError
 from plc.rtp.codecs import L16
 from plc.rtp.delay import DelayConfig, DelayMode
@@ -242,6 +243,7 @@ def test_a_playout_plays_on() -> None:
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no such sockets")
 def test_a_client_of_the_sidecar_hears_its_own_answer_or_an_error(tmp_path: Path) -> None:
+    warm_up()  # compiling takes longer than a client waits
     server = Sidecar(tmp_path / "plc.sock")
     thread = threading.Thread(target=server.serve)
     thread.start()

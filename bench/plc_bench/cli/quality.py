@@ -125,6 +125,7 @@ def quality(
     """
     from plc_bench.base import corpus, progress, results
     from plc_bench.quality import contenders, study, summary
+    from plc_bench.scores import registry
 
     given = [contenders.parse_peer(text, names_of(coded), peer_timeout_s) for text in peer or []]
     peers = dict(given)
@@ -138,7 +139,7 @@ def quality(
     usual = study.METRICS if out else summary.SHORT_METRICS
     settings = study.StudySettings(
         methods=contenders.with_lookaheads(names, lookaheads, tuple(peers)),
-        metrics=usual if metrics is None else names_of(metrics),
+        metrics=usual if metrics is None else registry.with_bad(names_of(metrics)),
         conditions=_conditions(
             numbers("loss", loss, share),
             numbers("burst", burst, float),

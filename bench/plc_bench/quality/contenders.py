@@ -19,7 +19,7 @@ import re
 import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,7 @@ class Engine:
             trace,
             sample_rate=sample_rate,
             packet_samples=packet_samples,
-            lookahead=self.lookahead,
-            method=self.method,
-            model=self.model,
-            content=self.content,
-            budget_ms=self.budget_ms,
-            seed=self.seed,
+            **asdict(self),
         )
         return np.asarray(played, np.float32)
 
@@ -106,9 +101,7 @@ class FileRepair:
             trace,
             sample_rate=sample_rate,
             packet_samples=packet_samples,
-            method=self.method,
-            model=self.model,
-            content=self.content,
+            **asdict(self),
         )
         return np.asarray(played, np.float32)
 

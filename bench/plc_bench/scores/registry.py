@@ -13,7 +13,7 @@ whose domain is music or instruments they are not defined.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,8 @@ from plc_bench.scores.metrics import Mask, Signal
 
 # From here on a concealer must invent: linear prediction of music holds about 20 to 40 ms.
 LONG_BURST_MS = 30.0
+# Below it listeners call speech poor or bad; the share of such clips tells systems apart.
+BAD, BAD_PLCMOS = "plcmos-bad", 2.5
 # Domains in which the scores of speech mean nothing.
 MUSIC_DOMAINS = frozenset({"music", "instruments"})
 
@@ -127,6 +129,14 @@ METRICS = {
     "zeros": Metric("zero runs", True, 1, _zero_runs, of_bursts=False),
     "fad": Metric("FAD notes", True, 4, _fad, of_bursts=False),
     "plcmos": Metric("PLCMOS", False, 2, _plcmos, of_bursts=False, of_speech=True),
+    BAD: Metric(
+        f"PLCMOS < {BAD_PLCMOS:g}, %",
+        True,
+        0,
+        lambda *clip: 100.0 * (_plcmos(*clip) < BAD_PLCMOS),
+        of_bursts=False,
+        of_speech=True,
+    ),
     "dnsmos": Metric("DNSMOS", False, 2, _dnsmos, of_bursts=False, of_speech=True),
     "distillmos": Metric("Distill-MOS", False, 2, _distillmos, of_bursts=False, of_speech=True),
     "pesq": Metric("PESQ", False, 2, _pesq, of_bursts=False, of_speech=True),
@@ -165,6 +175,12 @@ def label(name: str) -> str:
     burst_class = name.partition("_")[2]
     heading = metric(name).label
     return f"{heading}, {BURST_CLASSES[burst_class]}" if burst_class else heading
+
+
+def with_bad(names: Sequence[str]) -> tuple[str, ...]:
+    """Return metrics with the share of bad clips behind PLCMOS, whose mean hides it."""
+    behind = (BAD,) * (BAD not in names)
+    return tuple(one for name in names for one in (name, *behind * (name == "plcmos")))
 
 
 def check_metrics(names: Iterable[str]) -> None:

@@ -41,16 +41,7 @@ def visqol_speech(reference: Signal, estimate: Signal) -> float:
 def visqol_audio(reference: Signal, estimate: Signal) -> float:
     """Return ViSQOL of any sound, 1 to 4.73; higher is better.
 
-    Both signals float, shape (n,), at 48 kHz. NaN where they are silent or too short.
-
-    Raises
-    ------
-    MissingExtraError
-        If ``visqol-python`` is not installed.
-
-    References
-    ----------
-    .. [1] As for :func:`visqol_speech`.
+    Both signals float, shape (n,), at 48 kHz; else as for :func:`visqol_speech`.
     """
     return _score("audio", reference, estimate)
 

@@ -16,9 +16,9 @@ from plc_kernels.history import newest
 from plc_kernels.network import hybrid_plan
 from plc_kernels.network.hybrid import run_hybrid
 from plc_kernels.predict import LEAST_KNOWN, RUN_ON_MS, Bridge, meet_sides, predict_beyond
+from plc_kernels.stream import background, prediction
 from plc_kernels.stream import layout as at
 from plc_kernels.stream import model as of
-from plc_kernels.stream import prediction
 from plc_kernels.stream.arrays import Block, fixed, floats, words
 from plc_kernels.stream.gap import (
     HORIZON,
@@ -138,6 +138,15 @@ def takes_part(block: Block) -> bool:
 
 
 @inlined
+def longest_bridge(block: Block) -> int:
+    """Return the samples of the longest gap that is bridged at once: in speech, the network's."""
+    both = there(block, at.SPEECH_NET) and there(block, at.BRIDGE_NET)
+    if both and background.is_speech(block) and prediction.has_time(block, PLACE):
+        return int(min(block[at.REACH], max(block[at.BRIDGE_NET + HORIZON], block[at.PACKET])))
+    return int(block[at.REACH])
+
+
+@inlined
 def serves(block: Block, gap: int) -> bool:
     """Return whether a gap is one for the network."""
     known = block[at.HISTORY_FILLED] >= block[at.BRIDGE_NET + START]
@@ -190,10 +199,8 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
             gap,
             contours[c],
         )
-    for c in range(channels):
-        line = voices[c]
-        prediction.extend_channel(block, c, line[known : known + many])
-        bend_near(rate, space, line, known, periods[c], contours[c], through[c, :n])
+        prediction.extend_channel(block, c, voices[c, known : known + many])
+        bend_near(rate, space, voices[c], known, periods[c], contours[c], through[c, :n])
 
 
 @part

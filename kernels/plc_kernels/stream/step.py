@@ -24,6 +24,7 @@ from plc_kernels.packet import pack_float32, pack_int16
 from plc_kernels.stream import background, edge, fill_limit, neighbours, prediction, queue
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block, float_rows, floats, integer_rows
+from plc_kernels.stream.bridge import longest_bridge
 from plc_kernels.stream.layout import (
     AFTER,
     BRIDGE_ROWS,
@@ -258,7 +259,7 @@ def _begin_part(block: Block) -> int:
         block[at.MUSIC_AT] = block[at.PLAYED_AT]
     block[at.TOTAL_SAMPLES] += stop - begin
     gap = 0 if arrived else queue.gap_from(block, begin)
-    play = block[at.PLAY] = _decide(block, arrived, 0 < gap <= block[at.REACH])
+    play = block[at.PLAY] = _decide(block, arrived, 0 < gap <= longest_bridge(block))
     if play == _RECEIVED:
         return _play_received(block)
     if play == _RECOVER:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plc.errors import ConfigError
-from plc_bench.scores import registry
+from plc_bench.scores import registry, speech
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -112,3 +112,17 @@ def test_scores_of_speech_are_taken_at_16_khz_of_the_mean_channel(name: str) -> 
     signal = np.stack([tones(1, 48_000, 96_000)] * 2, axis=1)
     score = registry.METRICS[name].score(signal, signal, np.zeros(96_000, np.bool_), 48_000)
     assert score == pytest.approx({"pesq": 4.644, "stoi": 1.0}[name], abs=0.001)
+
+
+@pytest.mark.parametrize(("plcmos", "share"), [(2.49, 100.0), (2.5, 0.0)])
+def test_the_share_of_bad_clips_stands_beside_the_mean(
+    monkeypatch: pytest.MonkeyPatch, plcmos: float, share: float
+) -> None:
+    monkeypatch.setattr(speech, "plcmos", lambda _: plcmos)
+    metrics = registry.with_bad(("nmse", "plcmos", "pesq"))
+    assert metrics == ("nmse", "plcmos", "plcmos-bad", "pesq")
+    assert registry.with_bad(metrics) == metrics
+    signal = tones(1, RATE, 1600)[:, None]
+    lost = registry.lost_by_class(trace_of("0100000000"), 160, RATE)
+    scores = registry.score(metrics[:3], registry.Comparison(signal, signal, lost[""], RATE), lost)
+    assert scores["plcmos-bad"] == share

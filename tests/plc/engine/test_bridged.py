@@ -73,6 +73,16 @@ def test_gaps_are_filled_by_the_network_and_nothing_else_is(tmp_path: Path) -> N
     assert concealer.stats.network.network_done == 6
 
 
+def test_a_longer_wait_bridges_no_more_than_the_networks_of_speech_do() -> None:
+    voice = voice_of(RATE, 2.0, 160.0, 0.8)
+    for lookahead in (2, 3):
+        concealer = _stream("auto", content="speech", lookahead=lookahead)
+        _play(concealer, TRACE, voice)
+        # Of the first burst a packet is continued, and the two behind it are bridged.
+        assert concealer.stats.bridged_samples == 8 * PACKET
+        assert concealer.stats.network.network_done == 7
+
+
 def test_without_lookahead_it_is_not_opened(tmp_path: Path) -> None:
     model = str(write_bridge(tmp_path))
     assert Concealer(RATE, 1, PACKET, model=model).describe()["networks"] == {}

@@ -98,8 +98,8 @@ def test_gaps_are_learnt_from_scores_of_whole_pieces() -> None:
     [
         ("sample_rate = 16000\npacket", "sample_rate = 48000\npacket", "the judges hear 16000"),
         ("piece_s = 5.0", "piece_s = 1.0", "more than 1 s"),
-        ("burst = [1.5, 1.5, 3.0]", "burst = [1.5]", "burst has 1 values"),
-        ("lookaheads = [1, 2]", "lookaheads = [1]", "bridges 640 samples"),
+        ("burst = [1.5, 1.5, 3.0, 2.0, 2.0]", "burst = [1.5]", "burst has 1 values"),
+        ("lookaheads = [1, 2, 2]", "lookaheads = [1]", "bridges 640 samples"),
         ('model = "speech-bridge"', 'model = "speech"', "bridges 0 samples"),
         ("beyond = 720", "beyond = 100", "data.beyond"),
     ],

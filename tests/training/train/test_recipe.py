@@ -198,5 +198,5 @@ def test_recipes_are_listed_with_a_sentence_each() -> None:
     assert told.exit_code == 0
     listed = dict(line.split(": ", 1) for line in told.stdout.splitlines())
     assert set(listed) < set(recipe_names())
-    assert {"inpaint_music_longer", "causal_speech_onset"} < set(listed)
+    assert {"inpaint_music_longer", "causal_speech_dense"} < set(listed)
     assert all(about and not about.endswith(".") for about in listed.values())

@@ -134,8 +134,9 @@ class FramesNet(nn.Module):
             # The output begins with the frame behind the first of "join".
             self.early_join = EarlyAdapter(2 * width, width, 3, early, frames + 1)
             self.early_head = EarlyAdapter(width, self.head.out_channels, 1, early, frames)
-        if rank or shape.early_adapters:
+        if rank:
             freeze_all_but_adapters(self)
+        if rank or shape.early_adapters:
             self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
                 keep_missing_adapters
             )
