@@ -140,7 +140,7 @@ def takes_part(block: Block) -> bool:
 @inlined
 def longest_bridge(block: Block) -> int:
     """Return the samples of the longest gap that is bridged at once: in speech, the network's."""
-    both = there(block, at.SPEECH_NET) and there(block, at.BRIDGE_NET)
+    both = block[at.NETWORK] and there(block, at.SPEECH_NET) and there(block, at.BRIDGE_NET)
     if both and background.is_speech(block) and prediction.has_time(block, PLACE):
         return int(min(block[at.REACH], max(block[at.BRIDGE_NET + HORIZON], block[at.PACKET])))
     return int(block[at.REACH])

@@ -81,6 +81,9 @@ def test_a_longer_wait_bridges_no_more_than_the_networks_of_speech_do() -> None:
         # Of the first burst a packet is continued, and the two behind it are bridged.
         assert concealer.stats.bridged_samples == 8 * PACKET
         assert concealer.stats.network.network_done == 7
+        alone = _stream("ar", content="speech", lookahead=lookahead)
+        _play(alone, TRACE, voice)
+        assert alone.stats.bridged_samples == {2: 8, 3: 9}[lookahead] * PACKET
 
 
 def test_without_lookahead_it_is_not_opened(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_of_noise_they_are_hardly_further_apart(name: str, batch: int) -> None:
         spectra *= np.float32(level)
         assert ours.run(spectra, lost, mine)
         assert theirs.run(spectra, lost, other)
-        assert _distance(mine, other) < 2e-2
+        assert _distance(mine, other) < 2.5e-2
 
 
 def test_without_onnx_runtime_a_stream_has_its_networks() -> None:
