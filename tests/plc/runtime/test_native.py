@@ -131,7 +131,7 @@ def test_of_real_losses_the_kernels_make_what_onnx_runtime_makes(
             heard = signal[k * packet : (k + 1) * packet, None]
             concealer.push(None if lost else heard.astype(np.float32))
     assert len(apart) > 9
-    assert np.median(apart) < 5e-3
+    assert np.median(apart) < 1e-2  # speech-bridge: scales by input in the file, by output here
     assert max(apart) < 0.1
 
 
