@@ -26,6 +26,7 @@ from plc import __version__
 from plc.errors import ModelError
 from plc.models.manifest import FORMAT, Manifest
 from plc.runtime.bound import BoundSession
+from plc.runtime.known import KNOWN
 from plc.runtime.session import open_session
 from plc_training.data.segments import Segments
 from plc_training.networks.onnx_graph import OPSET, fold_norms, round_weights, to_onnx
@@ -100,7 +101,8 @@ def export_run(
     network = task.exported(network.eval())
     trained = copy.deepcopy(network)
     fold_norms(network)
-    round_weights(network, recipe.model.weight_bits)
+    by_kernels = fields["kind"] in {each.kind for each in KNOWN.values()}
+    round_weights(network, recipe.model.weight_bits, axes=1 if by_kernels else 2)
     batch = probe_batch(task, probe)
     with torch.no_grad():
         inputs = task.inputs(batch)

@@ -68,11 +68,7 @@ class Engine:
     ) -> NDArray[np.float32]:
         """Play the stream."""
         played = plc.conceal(
-            signal,
-            trace,
-            sample_rate=sample_rate,
-            packet_samples=packet_samples,
-            **asdict(self),
+            signal, trace, sample_rate=sample_rate, packet_samples=packet_samples, **asdict(self)
         )
         return np.asarray(played, np.float32)
 
@@ -97,11 +93,7 @@ class FileRepair:
     ) -> NDArray[np.float32]:
         """Play the stream."""
         played = plc.inpaint(
-            signal,
-            trace,
-            sample_rate=sample_rate,
-            packet_samples=packet_samples,
-            **asdict(self),
+            signal, trace, sample_rate=sample_rate, packet_samples=packet_samples, **asdict(self)
         )
         return np.asarray(played, np.float32)
 

@@ -81,6 +81,10 @@ def _plcmos(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -
     return speech.plcmos(_as_speech(estimate, sample_rate))
 
 
+def _bad(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
+    return 100.0 * (_plcmos(reference, estimate, lost, sample_rate) < BAD_PLCMOS)
+
+
 def _dnsmos(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
     return speech.dnsmos(_as_speech(estimate, sample_rate))
 
@@ -129,14 +133,7 @@ METRICS = {
     "zeros": Metric("zero runs", True, 1, _zero_runs, of_bursts=False),
     "fad": Metric("FAD notes", True, 4, _fad, of_bursts=False),
     "plcmos": Metric("PLCMOS", False, 2, _plcmos, of_bursts=False, of_speech=True),
-    BAD: Metric(
-        f"PLCMOS < {BAD_PLCMOS:g}, %",
-        True,
-        0,
-        lambda *clip: 100.0 * (_plcmos(*clip) < BAD_PLCMOS),
-        of_bursts=False,
-        of_speech=True,
-    ),
+    BAD: Metric(f"PLCMOS < {BAD_PLCMOS:g}, %", True, 0, _bad, of_bursts=False, of_speech=True),
     "dnsmos": Metric("DNSMOS", False, 2, _dnsmos, of_bursts=False, of_speech=True),
     "distillmos": Metric("Distill-MOS", False, 2, _distillmos, of_bursts=False, of_speech=True),
     "pesq": Metric("PESQ", False, 2, _pesq, of_bursts=False, of_speech=True),

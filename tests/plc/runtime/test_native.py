@@ -131,7 +131,7 @@ def test_of_real_losses_the_kernels_make_what_onnx_runtime_makes(
             heard = signal[k * packet : (k + 1) * packet, None]
             concealer.push(None if lost else heard.astype(np.float32))
     assert len(apart) > 9
-    assert np.median(apart) < 1e-2  # speech-bridge: scales by input in the file, by output here
+    assert np.median(apart) < 5e-3
     assert max(apart) < 0.1
 
 
@@ -148,7 +148,7 @@ def test_of_noise_they_are_hardly_further_apart(name: str, batch: int) -> None:
         spectra *= np.float32(level)
         assert ours.run(spectra, lost, mine)
         assert theirs.run(spectra, lost, other)
-        assert _distance(mine, other) < 2.5e-2
+        assert _distance(mine, other) < 2e-2
 
 
 def test_without_onnx_runtime_a_stream_has_its_networks() -> None:

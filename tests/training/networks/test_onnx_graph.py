@@ -217,6 +217,12 @@ def test_weights_of_loud_inputs_cost_the_others_no_precision() -> None:
     others = [k for k in range(32) if k != 5]
     error = (convolution.weight - exact).detach()
     assert float(error[:, others].abs().max()) < 0.005 * float(exact[:, others].abs().max())
+    by_output = nn.Conv1d(32, 16, 3)
+    with torch.no_grad():
+        by_output.weight.copy_(exact)
+    round_weights(by_output, 8, axes=1)  # as kernels compute: inputs share each output's scale
+    shared = (by_output.weight - exact).detach()
+    assert float(shared[:, others].abs().max()) > 5.0 * float(error[:, others].abs().max())
     # Of few outputs each input has too few weights for a scale of its own.
     narrow = nn.Conv1d(100, 2, 3)
     with torch.no_grad():

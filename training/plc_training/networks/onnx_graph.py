@@ -66,7 +66,7 @@ def fold_norms(network: nn.Module) -> None:
                 row[i] = nn.Identity()
 
 
-def round_weights(network: nn.Module, bits: int = 16) -> None:
+def round_weights(network: nn.Module, bits: int = 16, axes: int = 2) -> None:
     """Round large weights in place to values of fewer bits.
 
     Parameters
@@ -77,14 +77,16 @@ def round_weights(network: nn.Module, bits: int = 16) -> None:
         16: half precision. 8: whole multiples of a scale (in half precision) for each output, or
         for each input of a convolution where that error is smaller; half precision where a scale
         would have few weights.
+    axes : int
+        1: scales of outputs alone, as the kernels compute with.
     """
     with torch.no_grad():
         for weight in network.parameters():
             if weight.numel() < _LEAST_SHORTENED:
                 continue
             # Axes of the outputs and, in a convolution, of the inputs, with enough weights each.
-            axes = range(min(weight.dim() - 1, 2))
-            usable = [a for a in axes if weight.numel() >= _LEAST_OF_A_SCALE * weight.shape[a]]
+            choosable = range(min(weight.dim() - 1, axes))
+            usable = [a for a in choosable if weight.numel() >= _LEAST_OF_A_SCALE * weight.shape[a]]
             if bits == 8 and usable:
                 choices = [_in_steps(weight, axis) for axis in usable]
                 errors = [float(((choice - weight) ** 2).sum()) for choice in choices]

@@ -201,9 +201,12 @@ class HeardPlan(PiecesPlan):
                 draft, fill = fills.get(start, (np.zeros(0), np.zeros(0)))
                 own = drafted(start)[-1, self.margin :]
                 both = min(own.size, fill.size)
-                if both and np.abs(own[:both] - draft[:both]).max() <= LEFT * peak:
-                    share = share_of_fill(self.sample_rate, stop - start, fill.size)
-                    lines[REST, start : start + fill.size] -= share * fill
+                share = share_of_fill(self.sample_rate, stop - start, fill.size)
+                left = lines[REST, start : start + fill.size] - share * fill
+                # Of a fill that the bound on levels holds, something is left.
+                apart = own[:both] - draft[:both], left[: self.packet_samples]
+                if both and max(np.abs(each).max() for each in apart) <= LEFT * peak:
+                    lines[REST, start : start + fill.size] = left
                     lines[JUDGED, start:stop] = peak
             judged = int(np.count_nonzero(lines[JUDGED]))
             if judged:
