@@ -3,16 +3,27 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.config import StreamConfig
+from plc.engine.config import RecordingConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.prediction import StepPrediction
 from plc.errors import not_copied
 from plc.predict.ladder import Ladders, Rung
-from plc_kernels.content import ROW
+from plc_kernels.content import LOGIT, ROW
 from plc_kernels.stream import background
-from plc_kernels.stream.layout import CONTENT_COUNTS, CONTENT_INPUTS, FLUX_DB
+from plc_kernels.stream.layout import (
+    CONTENT_COUNTS,
+    CONTENT_INPUTS,
+    CONTENT_NUMBERS,
+    FLUX_DB,
+    FRAME_SAMPLES,
+)
 from plc_kernels.stream.start import forget_stream
 
+LISTEN_S = 8.0
+"""Time on either side of a gap by which music is told from speech."""
+# Probability of speech up to which it is music alone, and from which on speech alone: content that
+# is certain takes one network's time. Either network spoils the other's content.
+_MUSIC_UP_TO, _SPEECH_FROM = 0.1, 0.9
 # Of a prediction that nobody asks for.
 _RUNG = Rung(1.0, 8.0)
 
@@ -32,7 +43,7 @@ class Background:
 
     def __init__(self, channels: int, sample_rate: int, seed: int) -> None:
         packet = max(32, sample_rate // 100)
-        config = StreamConfig(
+        config = RecordingConfig(
             sample_rate=sample_rate, channels=channels, packet_samples=packet, seed=seed
         )
         ladders = Ladders(sample_rate, channels, packet, rungs=(_RUNG, _RUNG))
@@ -65,6 +76,16 @@ class Background:
         return inputs
 
     @property
+    def frame_samples(self) -> int:
+        """Samples of a frame, the least that are heard."""
+        return int(self._block[FRAME_SAMPLES])
+
+    @property
+    def speech_logit(self) -> float:
+        """What the content's network says of the frames so far."""
+        return float(self._memory.array(CONTENT_NUMBERS)[LOGIT])
+
+    @property
     def frames(self) -> int:
         """Frames in a row that were heard."""
         return int(self._memory.array(CONTENT_COUNTS)[ROW])
@@ -81,3 +102,42 @@ class Background:
     def make_noise(self, out: NDArray[np.float32]) -> None:
         """Write comfort noise, shape (channels, n), that continues the noise made before."""
         background.make_noise(self._block, out)
+
+
+def speech_around(
+    row: NDArray[np.float32],
+    received: NDArray[np.bool_],
+    gap: tuple[int, int],
+    sample_rate: int,
+) -> float:
+    """Return how much a gap's surroundings sound like speech: 0 is music, 1 speech.
+
+    The network of streams hears what was received, in order, interrupted where something is lost. A
+    stream knows what was said up to now; here the mean of what is said on both sides counts.
+
+    Parameters
+    ----------
+    row : float32, shape (n,)
+        One channel; finite.
+    received : bool, shape (n,)
+        Which of its samples are heard.
+    gap : (start, stop)
+        In samples of the row; :data:`LISTEN_S` on either side of it counts.
+    sample_rate : int
+        In Hz.
+    """
+    reach = round(LISTEN_S * sample_rate)
+    around = slice(max(0, gap[0] - reach), gap[1] + reach)
+    row, received = row[around], received[around]
+    background = Background(1, sample_rate, 0)
+    frame = background.frame_samples
+    logits = []
+    edges = np.flatnonzero(np.diff(received, prepend=False, append=False))
+    for start, stop in edges.reshape(-1, 2):
+        background.interrupt()
+        for begin in range(start, stop - frame + 1, frame):
+            background.listen(row[None, begin : begin + frame])
+            if background.frames:
+                logits.append(background.speech_logit)
+    speech = 1.0 / (1.0 + np.exp(-np.mean(logits))) if logits else 0.5
+    return float(np.clip((speech - _MUSIC_UP_TO) / (_SPEECH_FROM - _MUSIC_UP_TO), 0.0, 1.0))

@@ -44,6 +44,7 @@ from typing import SupportsIndex, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from plc.engine import background
 from plc.engine.config import OPEN, RecordingConfig, StreamConfig, check_content
 from plc.engine.methods import BASELINES, FILE_METHODS, RECORDING_METHODS, rung_of
 from plc.engine.samples import Packet, Samples, as_signal
@@ -52,7 +53,7 @@ from plc.errors import ConfigError, PacketError, check_settings, unknown
 from plc.limits import RECOVERY_MS
 from plc.models.kinds import KINDS
 from plc.networks.files.gap_filler import GapFiller, Hints
-from plc.networks.files.inpaint import LISTEN_S, kind_of_filler, open_gap_filler
+from plc.networks.files.inpaint import kind_of_filler, open_gap_filler
 from plc.predict.baselines import Baseline
 from plc.predict.history import History
 from plc.predict.linear import ArFiller
@@ -71,8 +72,6 @@ from plc_kernels.packet import INT16_SCALE
 
 CONTEXT_S = 0.5
 """Longest context on each side of a gap, without a network."""
-HEARD_S = 2.0 * LISTEN_S
-"""Behind a gap: of it what was received tells what kind of sound it is."""
 
 
 class FillKeywords(TypedDict, total=False):
@@ -120,7 +119,7 @@ class FillSettings:
         refined = between.refines(self.quality, self.method)
         if refined and self.method == "auto" and self.model != "ar":
             return REACH_S
-        return LISTEN_S if self.copies else CONTEXT_S
+        return background.LISTEN_S if self.copies else CONTEXT_S
 
     @property
     def copies(self) -> bool:
@@ -448,13 +447,9 @@ def _fill(
         return
     shares = [0.0] * len(rows)
     if network is not None:
-        # By the little between two gaps it is hard to tell speech.
-        behind = slice(gap.stop, gap.stop + round(HEARD_S * config.sample_rate))
-        heard = rows[:, behind][:, hints.received[behind]]
-        shares = [
-            network.speech_share(row[: gap.start], near)
-            for row, near in zip(rows, heard, strict=True)
-        ]
+        where = hints.received, gap.span, config.sample_rate
+        listens = [partial(background.speech_around, row, *where) for row in rows]
+        shares = [network.speech_share(listen) for listen in listens]
     if network is None or not all(
         [network.fill_speech(row, *gap, speech) for row, speech in zip(rows, shares, strict=True)]
     ):

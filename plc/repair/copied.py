@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.networks.files.inpaint import LISTEN_S, speech_around
+from plc.engine.background import speech_around
 from plc.predict.similar import MATCH_MS, fast_length
 from plc.repair.gaps import Gap, Track, gaps_within
 from plc.repair.outline import Outline, Span
@@ -233,10 +233,7 @@ class Passages:
             return f"less than {MATCH_MS:g} ms known on a side"
         if self._content != "auto":
             return "" if self._content == "music" else self._content
-        sound, reach = rows.mean(axis=0), round(LISTEN_S * self._rate)
-        sides = slice(max(0, gap.start - reach), gap.start), slice(gap.stop, gap.stop + reach)
-        before, behind = (sound[side][received[side]] for side in sides)
-        speech = speech_around(before, behind, self._rate)
+        speech = speech_around(rows.mean(axis=0), received, gap.span, self._rate)
         return "speech" if speech >= _SPEECH_FROM else ""
 
     def _passage(self, track: Track, start: int, stop: int) -> Passage | None:

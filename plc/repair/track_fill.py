@@ -9,10 +9,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.background import LISTEN_S
 from plc.engine.methods import FILE_METHODS
 from plc.errors import AudioFileError
 from plc.networks.files.inpaint import kind_of_filler
-from plc.repair.arrays import HEARD_S, FillSettings, fill_gaps, guides_of
+from plc.repair.arrays import FillSettings, fill_gaps, guides_of
 from plc.repair.copied import Passages
 from plc.repair.edges import intact_part
 from plc.repair.gaps import Gap, Hole, Track, find_unsound, gaps_within, merge_gaps
@@ -75,7 +76,7 @@ class TrackFill:
     def reach(self, group: Group) -> tuple[int, int]:
         """Return the stretch of the recording that a group is filled from."""
         gap, context = group.whole, self._context
-        listen = math.ceil(HEARD_S * self.recording.sample_rate)
+        listen = math.ceil(LISTEN_S * self.recording.sample_rate)
         behind = max(min(context, gap.after), min(context, listen))
         return max(0, gap.start - context), min(gap.stop + behind, self.recording.samples)
 

@@ -252,22 +252,21 @@ def notes(
 def content(
     data: Libraries,
     clips: Annotated[int, typer.Option(min=1, help="Most clips of a domain of a library.")] = 200,
-    places: Annotated[int, typer.Option(min=1, help="Places in each clip.")] = 3,
     cache: DecodedCache = None,
     jobs: Jobs = 1,
 ) -> None:
-    """Fit and print the models that distinguish speech from music.
+    """Train and print the network that tells speech from music.
 
     plc train content --data CORPUS --data DEBIAN
 
     The libraries hold speech and music or instruments, named by the column
-    "domain" of their manifest.csv. Errors are those of the validation split.
-    Printed are MODEL and NARROW_MODEL of plc/predict/content.py, and PACKED of
-    plc_kernels/content.py, the network of streams.
+    "domain" of their manifest.csv. Printed are the share of frames of the
+    validation split that is told to be speech, and PACKED of
+    plc_kernels/content.py.
     """
     from plc_training.fits.content import fit
 
-    fit(data, clips, places, cache or _default_cache(), jobs, typer.echo)
+    fit(data, clips, cache or _default_cache(), jobs, typer.echo)
 
 
 @app.command("train contour")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, part
-from plc_kernels.content import BINS, LOGIT, LOUD, ROW, follow_content
+from plc_kernels.content import LOGIT, LOUD, ROW, follow_content
 from plc_kernels.noise import POWERS, NoiseState, comfort_noise, start_noise, track_noise
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
@@ -40,8 +40,7 @@ from plc_kernels.stream.layout import (
 # Change of the band levels between frames, in dB, averaged as below: most moments of speech are
 # above, few of music (docs/notebook.md).
 _UNSTEADY_DB = 3.7
-# Until an eighth of a second was loud, and below 16 kHz,
-# where half of the bands are missing, the change of the band levels alone tells speech.
+# Until an eighth of a second was loud, the change of the band levels alone tells speech.
 _SPEECH_DB = 4.2
 _LEAST_LOUD_FRAMES = 6
 # It is speech from a probability of 0.5 on, and remains it down to 0.2: heavy losses leave few
@@ -167,9 +166,9 @@ def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
         track_noise(state)
         flux_db = max(flux_db, float(state.flux[0]))
         power = state.levels[POWERS]
-        for k in range(powers.size):
+        for k in range(power.size):
             powers[k] += power[k]
-    if powers.size >= BINS and not block[at.CONTENT]:
+    if not block[at.CONTENT]:
         follow_content(
             powers,
             array(block, CONTENT_NUMBERS),
@@ -212,8 +211,7 @@ def make_noise(block: Block, out: NDArray[np.float32]) -> None:
 @inlined
 def _knows(block: Block) -> bool:
     """Return whether enough was heard to tell speech from music."""
-    few = array(block, CONTENT_COUNTS)[LOUD] < _LEAST_LOUD_FRAMES
-    return bool(block[at.FRAME_BINS] >= BINS and not few)
+    return bool(array(block, CONTENT_COUNTS)[LOUD] >= _LEAST_LOUD_FRAMES)
 
 
 @inlined

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.compile import inlined, kernel, part
-from plc_kernels.content import APART_FRAMES, CHANGE_BINS, INPUTS, MEMORY
+from plc_kernels.content import APART_FRAMES, BINS, CHANGE_BINS, INPUTS, MEMORY
 from plc_kernels.edges import edge_sizes
 from plc_kernels.level import FORGET_S, HOLD_S, LATELY_S
 from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, FRAME_MS, ROWS
@@ -92,6 +92,7 @@ LEVEL_REACH = _word()
 FRAME_SAMPLES = _word()
 HALF_SAMPLES = _word()
 FRAME_BINS = _word()
+HEARD_BINS = _word()
 N_FACTORS = _word()
 N_TWIDDLES = _word()
 N_BANDS = _word()
@@ -157,7 +158,7 @@ NOISE_COUNTS = _array(np.int64, CHANNELS, fixed(4))
 FLUX = _array(np.float32, CHANNELS, fixed(2))
 NOISE_TAIL = _array(np.float32, CHANNELS, HALF_SAMPLES)
 RANDOM = _array(np.uint64, CHANNELS)
-POWER_SUM = _array(np.float32, FRAME_BINS)
+POWER_SUM = _array(np.float32, HEARD_BINS)
 CONTENT_NUMBERS = _array(np.float64, fixed(2))
 CONTENT_LOGS = _array(np.float32, fixed(APART_FRAMES + 1), fixed(CHANGE_BINS))
 CONTENT_COUNTS = _array(np.int64, fixed(3))
@@ -467,6 +468,7 @@ def _measure(block: Block) -> None:
     block[LEVEL_SIZE] = block[LEVEL_LATELY] + (delay + hop - 1) // hop + 2
     frame = block[FRAME_SAMPLES] = 2 * int(np.rint(rate * FRAME_MS / 2000.0))
     block[HALF_SAMPLES], block[FRAME_BINS] = frame // 2, frame // 2 + 1
+    block[HEARD_BINS] = max(frame // 2 + 1, BINS)
     width = max(1, int(np.rint(BAND_HZ * frame / rate)))
     block[N_BANDS] = int(min(BAND_LIMIT_HZ, rate / 2) * frame / rate) // width
     block[N_TWIDDLES] = twiddle_count(frame)

@@ -95,7 +95,7 @@ def fill_noises(block: Block, fill: NDArray[np.float32]) -> None:
     for c in range(fill.shape[0]):
         filling = _filling(block, c)
         if age <= first < age + fill.shape[1]:
-            recent = array(block, POWER_SUM)
+            recent = array(block, POWER_SUM)[: block[at.FRAME_BINS]]
             recent_levels(channel_state(block, c), recent)
             aim_at(rate, recent, filling)
         # Channels that are alike stay so.

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,15 +24,15 @@ class Hints:
         Which samples of the row are no fills.
     doubt_db : float
         By how much the predictors that filled the gap disagree, in dB relative to the fill.
-    speech : float or None
-        Of :meth:`GapFiller.speech_share`; None: that of what is known in the row.
+    speech : float
+        Of :meth:`GapFiller.speech_share`.
     seed : int
         Of random numbers, where a filler invents: another seed, another fill.
     """
 
     received: NDArray[np.bool_]
     doubt_db: float = math.inf
-    speech: float | None = None
+    speech: float = 0.0
     seed: int = 0
 
 
@@ -46,15 +47,13 @@ class GapFiller(ABC):
 
     any_gap: ClassVar[bool] = False
 
-    def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
-        """Return how much a gap's surroundings sound like speech, from 0 to 1.
-
-        It is 0 where that makes no difference.
+    def speech_share(self, listen: Callable[[], float]) -> float:
+        """Return how much speech a gap is of, from 0 to 1; 0 where that makes no difference.
 
         Parameters
         ----------
-        before, behind : float32, shape (n,) and (m,)
-            What is known on either side.
+        listen : callable
+            Tells it from the gap's surroundings; takes its time, and is not asked in vain.
         """
         return 0.0
 

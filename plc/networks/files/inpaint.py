@@ -1,7 +1,7 @@
 """The networks for gaps of which both sides are known: the last step of :func:`plc.inpaint`."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -16,7 +16,6 @@ from plc.models.manifest import Manifest
 from plc.networks.files.drafts import Found, TwoSidedDraft
 from plc.networks.files.gap_filler import GapFiller, Hints, check_kind, find_models
 from plc.networks.spectra import GapSpectra
-from plc.predict.content import speech_probability
 from plc.predict.contour_model import contour_model
 from plc.predict.sides import continued
 from plc.runtime.native import open_network
@@ -24,11 +23,6 @@ from plc.runtime.native import open_network
 CONTENTS = ("music", "speech")
 LEAST_KNOWN_MS = 30.0
 """On either side of a gap. What lies beyond is predicted where the network wants to see more."""
-LISTEN_S = 8.0
-"""Time on either side of a gap by which music is told from speech."""
-# Probability of speech up to which it is music alone, and from which on speech alone: content that
-# is certain takes one network's time. Either network spoils the other's content.
-_MUSIC_UP_TO, _SPEECH_FROM = 0.1, 0.9
 # Disagreement of the predictors that filled a gap, in dB relative to the fill: below the first the
 # network has no weight, above the second all of it. The predictors' error follows their
 # disagreement, and the network's error is seldom below -25 dB (docs/notebook.md).
@@ -162,13 +156,13 @@ class TwoSidedNetworks(GapFiller):
         self._networks = {content: opened[m.name] for content, m in manifests.items()}
         self._spoken = spoken
 
-    def speech_share(self, before: NDArray[np.float32], behind: NDArray[np.float32]) -> float:
+    def speech_share(self, listen: Callable[[], float]) -> float:
         """As :meth:`GapFiller.speech_share`."""
         if len(self._networks) == 1:  # it is known what plays
             return float("speech" in self._networks)
         if self._spoken is None and len(set(self._networks.values())) == 1:
             return 0.0
-        return speech_around(before, behind, self._rate)
+        return listen()
 
     def fill_speech(
         self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
@@ -192,10 +186,7 @@ class TwoSidedNetworks(GapFiller):
             return False
         shares = {next(iter(self._networks)): 1.0}
         if len(set(self._networks.values())) > 1:
-            speech = hints.speech
-            if speech is None:
-                speech = self.speech_share(row[:start], row[stop:end])
-            shares = {"music": 1.0 - speech, "speech": speech}
+            shares = {"music": 1.0 - hints.speech, "speech": hints.speech}
         filled = row[start:stop].copy()
         found: Found = {}
         fill = np.zeros(stop - start, np.float32)
@@ -226,24 +217,6 @@ class TwoSidedNetworks(GapFiller):
             return spoken_fill if fill is None else fill
         # Neither knows much of the middle of a long gap, and their errors differ.
         return (fill + spoken_fill) / np.float32(2.0)
-
-
-def speech_around(
-    before: NDArray[np.float32], behind: NDArray[np.float32], sample_rate: int
-) -> float:
-    """Return how much a gap's surroundings sound like speech: 0 is music, 1 speech.
-
-    Parameters
-    ----------
-    before, behind : float32, shape (n,) and (m,)
-        What is known on either side of the gap; :data:`LISTEN_S` of it is listened to.
-    sample_rate : int
-        In Hz.
-    """
-    reach = round(LISTEN_S * sample_rate)
-    sides = [before[max(0, before.size - reach) :], behind[:reach]]
-    share = (speech_probability(sides, sample_rate) - _MUSIC_UP_TO) / (_SPEECH_FROM - _MUSIC_UP_TO)
-    return min(max(share, 0.0), 1.0)
 
 
 def open_filler(manifests: Sequence[Manifest], sample_rate: int) -> TwoSidedNetworks:

@@ -207,8 +207,7 @@ class Background:
     @property
     def knows(self) -> bool:
         """Whether enough was heard to tell speech from music."""
-        few = self.heard.counts[content.LOUD] < hears._LEAST_LOUD_FRAMES
-        return not few and self.states[0].spectrum.size >= content.BINS
+        return bool(self.heard.counts[content.LOUD] >= hears._LEAST_LOUD_FRAMES)
 
     def _tell(self) -> None:
         """Tell speech from music anew; what was speech is given up late."""
@@ -238,12 +237,11 @@ class Background:
         for row, state in zip(frame, self.states, strict=True):
             state.frame[:] = row
             noise.track_noise(state)
-        powers = sum(state.levels[noise.POWERS] for state in self.states)
-        assert isinstance(powers, np.ndarray)
-        if powers.size >= content.BINS:
-            heard = self.heard
-            follow = heard.numbers, heard.logs, heard.counts, heard.inputs, heard.units
-            content.follow_content(powers, *follow)
+        heard, bins = self.heard, self.states[0].spectrum.size
+        powers = np.zeros(max(bins, content.BINS), np.float32)
+        powers[:bins] = sum(state.levels[noise.POWERS] for state in self.states)
+        follow = heard.numbers, heard.logs, heard.counts, heard.inputs, heard.units
+        content.follow_content(powers, *follow)
         flux_db = max(float(state.flux[0]) for state in self.states)
         if flux_db >= 0.0:
             self.flux_frames = min(self.flux_frames + 1, hears._FLUX_FRAMES)

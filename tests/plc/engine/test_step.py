@@ -247,5 +247,11 @@ def test_music_that_changes_fast_is_taken_for_steady_by_both() -> None:
 
 def test_an_outage_of_seconds_falls_as_quiet() -> None:
     script = [("receive", 1000), ("lose", 9000), ("receive", 50), ("lose", 300), ("receive", 10)]
-    settings = {"sample_rate": 8000, "channels": 1, "packet_samples": 97, "lookahead": 1}
+    settings = {
+        "sample_rate": 8000,
+        "channels": 1,
+        "packet_samples": 97,
+        "lookahead": 1,
+        "model": "ar",
+    }
     play_beside(settings, "hiss", False, script, 1)

@@ -165,7 +165,7 @@ def test_int16_is_filled_as_float32() -> None:
 
 def test_speech_fades(monkeypatch: pytest.MonkeyPatch) -> None:
     x = music(9)
-    monkeypatch.setattr(copied, "speech_around", lambda before, behind, rate: 0.6)
+    monkeypatch.setattr(copied, "speech_around", lambda row, received, gap, rate: 0.6)
     made = inpaint(x, [GAP], sample_rate=RATE)
     assert np.array_equal(made, inpaint(x, [GAP], sample_rate=RATE, method="ar"))
     _, told = fill(x, [GAP])

@@ -319,7 +319,11 @@ def test_a_lossy_recording_keeps_its_rate_and_is_told_to_be_coded_anew(
     subtype = {".mp3": "MPEG_LAYER_III", ".ogg": "VORBIS", ".opus": "OPUS"}[suffix]
     soundfile.write(source, signal, 48_000, subtype, format=form, **settings)
     inpaint_file(source, target, [(1.0, 1.02)])
-    assert target.stat().st_size > 0.97 * source.stat().st_size
+    # What Vorbis makes of its own sound is smaller at the same quality.
+    again, heard = tmp_path / f"c{suffix}", soundfile.read(source, dtype="float32")[0]
+    soundfile.write(again, heard, 48_000, subtype, format=form, **settings)
+    coded = again if subtype == "VORBIS" else source
+    assert target.stat().st_size > 0.97 * coded.stat().st_size
     assert [line for line in told if "coded anew" in line and str(target) in line]
     told.clear()
     inpaint_file(source, tmp_path / "b.flac", [(1.0, 1.02)])

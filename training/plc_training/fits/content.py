@@ -1,20 +1,15 @@
-"""Fit of the models of :mod:`plc.predict.content`, which distinguish speech from music.
+"""Training of the network that tells speech from music (:mod:`plc_kernels.content`).
 
     plc train content --data CORPUS --data DEBIAN
 
-For files, random places of every clip are analysed with contexts of 8 s, 1 s and 128 ms on either
-side, as gaps are; also at 8 kHz, with the full band and with a telephone's. Speech has half of the
-weight, music and instruments the other half; within each, libraries have equal weights. The errors
-are mean distances of the probability from the truth, on the validation split.
-
-For streams a recurrent network is trained. Every clip is heard as three streams that lose a tenth
-to more than half of their packets, two of them varied: in another room, through another microphone,
-with noise. The inputs are what a stream's own step takes. A sequence goes on from clip to clip, of
-either content.
+Every clip is heard as four streams that lose a tenth to more than half of their packets, three of
+them varied: in another room, through another microphone, with noise, the last in the band of a
+telephone or a narrow-band codec. The inputs are what a stream's own step takes. A sequence goes on
+from clip to clip, of either content.
 """
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,9 +21,7 @@ from torch import Tensor, nn
 from plc.audio.loss import GilbertElliott
 from plc.engine.background import Background
 from plc.errors import ConfigError
-from plc.predict.content import NARROW_RATE, expanded, features, logistic, probability
-from plc_bench.base.corpus import clip_seed, resample
-from plc_bench.scores.metrics import GAP_RMS_MIN, rms
+from plc_bench.base.corpus import clip_seed
 from plc_kernels.content import BANDS, INPUTS, UNITS, WEIGHTS_STEP
 from plc_training.data.library import Clip, find_libraries, read_samples
 from plc_training.train.display import Display, decode_shown
@@ -45,140 +38,32 @@ _LOSSES = (
     (10, GilbertElliott(0.33, 2.5)),
     (20, GilbertElliott(0.55, 2.0)),
 )
-_STREAMS = 3
+_STREAMS = 4
 _LONGEST_S = 60.0
-_STEPS, _BATCH, _FRAMES, _RATE, _DECAY = 1500, 32, 450, 4e-3, 1e-3
+_STEPS, _BATCH, _FRAMES, _RATE, _DECAY = 3000, 32, 450, 4e-3, 1e-3
 # Frames that count less: the first of a stream, and those after which a content has changed.
 _EARLY, _EARLY_WEIGHT, _TURNING = 15, 0.15, 50
 _CHANGES, _NOISE, _SMOOTH = 0.3, 0.05, 0.01
 # Standard deviations, in steps of 20 dB, of a filter's tilt and of its ripple over the bands.
 _TILT, _RIPPLE = 0.25, 0.5
-REACHES_S = (8.0, 1.0, 0.128)
-_GAP_S = 0.064
-# Band of a telephone, in Hz.
-_TELEPHONE_HZ = 300.0, 3400.0
-_PENALTY = 1e-4
-_NEWTON_STEPS = 50
+# In Hz: where bands end that are narrower than ours, a telephone's being the narrowest, and below
+# what half of them have nothing.
+_HIGHEST_HZ, _LOWEST_HZ = (3400.0, 4000.0), 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A domain of a library, in one split: the unit of weighting."""
+    """A domain of a library, in one split."""
 
     library: int
     domain: str
     split: str
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """Feature rows, and the group of each row."""
-
-    rows: list[NDArray[np.float64]] = field(default_factory=list)
-    groups: list[Group] = field(default_factory=list)
-
-    def add(self, rows: list[NDArray[np.float64]], group: Group) -> None:
-        """Add the rows of a clip."""
-        self.rows.extend(rows)
-        self.groups.extend([group] * len(rows))
-
-
-def examples(
-    clip: NDArray[np.float32], sample_rate: int, places: int, rng: np.random.Generator
-) -> Iterator[list[NDArray[np.float64]]]:
-    """Yield features of random places, one row for each context length."""
-    edge = round(REACHES_S[-1] * sample_rate)
-    gap = round(_GAP_S * sample_rate)
-    for _ in range(places if clip.size > 2 * edge + gap else 0):
-        start = int(rng.integers(edge, clip.size - edge - gap))
-        stop = start + gap
-        if rms(clip[start:stop]) < GAP_RMS_MIN:
-            continue
-        found = []
-        for reach_s in REACHES_S:
-            reach = round(reach_s * sample_rate)
-            sides = [clip[max(0, start - reach) : start], clip[stop : stop + reach]]
-            made = features(sides, sample_rate)
-            if made is not None:
-                found.append(made)
-        if len(found) == len(REACHES_S):
-            yield found
-
-
-def through_a_telephone(clip: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    """Return a clip limited to 300 to 3400 Hz."""
-    spectrum = np.fft.rfft(clip)
-    hz = np.fft.rfftfreq(clip.size, 1.0 / sample_rate)
-    spectrum[(hz < _TELEPHONE_HZ[0]) | (hz > _TELEPHONE_HZ[1])] = 0.0
-    return np.fft.irfft(spectrum, clip.size).astype(np.float32)
-
-
-def fitted(
-    found: NDArray[np.float64], speech: NDArray[np.bool_], share: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Fit a weighted logistic regression by Newton's method.
-
-    Parameters
-    ----------
-    found : float64, shape (n, features)
-        Features.
-    speech : bool, shape (n,)
-        Whether a row is of speech.
-    share : float64, shape (n,)
-        Weight of each row; the sum is 1.
-
-    Returns
-    -------
-    float64, shape (3, 2 features + 1)
-        In the form of :data:`plc.predict.content.MODEL`.
-    """
-    inputs = expanded(found)
-    means, deviations = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
-    inputs = np.c_[(inputs - means) / deviations, np.ones(len(inputs))]
-    weights = np.zeros(inputs.shape[1])
-    penalty = _PENALTY * np.eye(weights.size)
-    for _ in range(_NEWTON_STEPS):
-        said = logistic(inputs @ weights)
-        slope = inputs.T @ (share * (said - speech)) + penalty @ weights
-        curvature = (inputs.T * (share * said * (1.0 - said))) @ inputs + penalty
-        weights -= np.linalg.solve(curvature, slope)
-    return np.stack([np.append(means, 0.0), np.append(deviations, 1.0), weights])
-
-
-def shares(groups: list[Group]) -> NDArray[np.float64]:
-    """Return the weight of each row; 0 in the validation split.
-
-    Raises
-    ------
-    ConfigError
-        If the training split lacks speech, or holds nothing else.
-    """
-    share = np.zeros(len(groups))
-    kinds = {group for group in groups if group.split == "train"}
-    others = {group.domain for group in kinds} - {"speech"}
-    if not others or "speech" not in {group.domain for group in kinds}:
-        found = sorted({group.domain for group in kinds})
-        raise ConfigError(
-            "expected clips of speech and of music or instruments, some seconds long, to train "
-            f"with; the libraries give {', '.join(found) or 'none'}"
-        )
-    for group in kinds:
-        members = np.array([each == group for each in groups])
-        libraries = sum(other.domain == group.domain for other in kinds)
-        content = 0.5 if group.domain == "speech" else 0.5 / len(others)
-        share[members] = content / libraries / members.sum()
-    return share
-
-
 def fit(
-    data: Sequence[Path],
-    clips: int,
-    places: int,
-    cache: Path,
-    jobs: int,
-    tell: Callable[[str], None],
+    data: Sequence[Path], clips: int, cache: Path, jobs: int, tell: Callable[[str], None]
 ) -> None:
-    """Fit the models for files, narrow-band files and streams.
+    """Train the network and tell its weights.
 
     Parameters
     ----------
@@ -186,83 +71,43 @@ def fit(
         Libraries.
     clips : int
         Most clips of each domain of a library.
-    places : int
-        Places in each clip.
     cache : Path
         Folder for decoded audio.
     jobs : int
         Processes that decode.
     tell : callable
-        Receives the models and their errors as text.
+        Receives, as text, the share of frames told to be speech, and the weights.
 
     Raises
     ------
     ConfigError
-        As for :func:`shares`.
+        If the training split lacks speech, or holds nothing else.
     """
     chosen = _drawn(data, clips)
+    found = {group.domain for group in chosen.values() if group.split == "train"}
+    if "speech" not in found or len(found) < 2:
+        raise ConfigError(
+            "expected clips of speech and of music or instruments, some seconds long, to train "
+            f"with; the libraries give {', '.join(sorted(found)) or 'none'}"
+        )
     display = Display()
     decoded = decode_shown(list(chosen), RATE, cache, jobs, display)
-    wide, narrow = Heard(), Heard()
     streams = {split: Streams() for split in ("train", "valid")}
+    narrow = Streams()
     with display.stage("listening", len(decoded)) as advance:
         for number, each in enumerate(decoded):
-            seed = clip_seed(each.clip.path.name, 0)
-            rng = np.random.default_rng(seed)
-            samples = read_samples(each)
+            rng = np.random.default_rng(clip_seed(each.clip.path.name, 0))
+            made = heard(read_samples(each), number, rng)
             group = chosen[each.clip]
-            for found in examples(samples, RATE, places, rng):
-                wide.add(found, group)
-            made = heard(samples, number, np.random.default_rng(seed))
             streams[group.split].add(group.domain, each.clip.source, made)
-            at_narrow = resample(samples, RATE, NARROW_RATE)
-            for clip in (at_narrow, through_a_telephone(at_narrow, NARROW_RATE)):
-                for found in examples(clip, NARROW_RATE, places, rng):
-                    narrow.add(found, group)
+            if group.split == "valid":
+                narrow.add(group.domain, each.clip.source, made[-1:])
             advance()
-    reaches = [f"{seconds:g} s on either side" for seconds in REACHES_S]
-    report(wide, reaches, tell)
-    report(narrow, [f"{way}, 8 kHz" for way in reaches], tell)
     network = trained(streams["train"], tell)
-    for domain, share in shares_told(network, streams["valid"]).items():
-        tell(f"{domain}, in a stream: {share:.1%} speech")
+    for name, valid in (("a stream", streams["valid"]), ("a narrow band", narrow)):
+        for domain, share in shares_told(network, valid).items():
+            tell(f"{domain}, in {name}: {share:.1%} speech")
     tell(text_of(network))
-
-
-def report(places: Heard, ways: list[str], tell: Callable[[str], None]) -> None:
-    """Fit a model, and report its validation errors and its numbers.
-
-    Parameters
-    ----------
-    places : Heard
-        Features of places, one row for each way.
-    ways : list of str
-        Names of the ways in which each place was heard.
-    tell : callable
-        Receives lines of text.
-
-    Raises
-    ------
-    ConfigError
-        As for :func:`shares`.
-    """
-    groups = places.groups
-    share = shares(groups)
-    found = np.array(places.rows)
-    speech = np.array([group.domain == "speech" for group in groups])
-    train = share > 0.0
-    model = fitted(found[train], speech[train], share[train])
-    said = probability(model, found)
-    way = np.arange(len(groups)) % len(ways)
-    for domain in DOMAINS:
-        of_it = np.array([group.domain == domain for group in groups])
-        for number, name in enumerate(ways):
-            members = ~train & of_it & (way == number)
-            if members.any():
-                error = float(np.abs(said[members] - speech[members]).mean())
-                taken = float((said[members] > 0.5).mean())
-                tell(f"{domain}, {name}: {error:.3f} from the truth, {taken:.0%} speech")
-    tell(np.array2string(model, separator=", ", precision=5, max_line_width=100))
 
 
 def _drawn(data: Sequence[Path], clips: int) -> dict[Clip, Group]:
@@ -329,7 +174,10 @@ def heard(
         packet_ms, model = _LOSSES[(number + stream) % len(_LOSSES)]
         packet = packet_ms * RATE // 1000
         trace = model.trace(part.size // packet, int(rng.integers(1 << 32)))
-        found.append(_inputs(_varied(part, rng) if stream else part, trace, packet))
+        played = _varied(part, rng) if stream else part
+        if stream == _STREAMS - 1:
+            played = _narrowed(played, rng)
+        found.append(_inputs(played, trace, packet))
     return found
 
 
@@ -347,6 +195,14 @@ def _inputs(
         if background.frames > before:
             rows.append(background.inputs.copy())
     return np.array(rows, np.float32).reshape(-1, INPUTS)
+
+
+def _narrowed(clip: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return a clip as a telephone or a narrow-band codec lets it through."""
+    spectrum, hz = np.fft.rfft(clip), np.fft.rfftfreq(clip.size, 1.0 / RATE)
+    spectrum[hz > rng.uniform(*_HIGHEST_HZ)] = 0.0
+    spectrum[hz < rng.choice([0.0, _LOWEST_HZ])] = 0.0
+    return np.fft.irfft(spectrum, clip.size).astype(np.float32)
 
 
 def _varied(clip: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
