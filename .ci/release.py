@@ -187,6 +187,11 @@ def further_files(work: Path) -> list[Path]:
     made = runpy.run_path(str(Path(__file__).with_name("release_files.py")))
     home, out, plc = work / "home", work / "further", work / "environment" / "bin" / "plc"
     _run(plc, "c", "build", "--prefix", "prefix", cwd=home, env=_alone(home) | {"CC": "false"})
+    if shutil.which("gst-inspect-1.0") and shutil.which("pkg-config"):
+        plugins = "prefix/lib/gstreamer-1.0"
+        _run(plc, "gstreamer", "install", "--dir", plugins, cwd=home, env=_alone(home))
+    else:
+        print("GStreamer's plugin is not made: gst-inspect-1.0 and pkg-config are needed")
     _run(plc, "web", "--export", "page", cwd=home, env=_alone(home))
     out.mkdir()
     prefix, licence = home / "prefix", ROOT / "LICENSE"

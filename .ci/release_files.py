@@ -28,7 +28,10 @@ _DEBIAN = {
         "header, archive, and what pkg-config and CMake read",
     ),
     "plc-ladspa": (("lib/ladspa/*",), "", "LADSPA plugin"),
+    "plc-gstreamer": (("lib/gstreamer-1.0/*",), "libgstreamer1.0-0 (>= 1.22)", "GStreamer plugin"),
 }
+# Made where GStreamer is installed.
+_OPTIONAL = {"plc-gstreamer"}
 
 
 def write_archive(path: Path, top: str, files: Iterable[tuple[str, Path]]) -> Path:
@@ -87,6 +90,8 @@ def pack_debian(prefix: Path, licence: Path, out: Path, version: str) -> list[Pa
             root = Path(folder)
             root.chmod(0o755)
             found = [path for each in patterns for path in sorted(prefix.glob(each))]
+            if not found and name in _OPTIONAL:
+                continue
             if not found:
                 raise FileNotFoundError(f"{prefix} has nothing of {', '.join(patterns)}")
             for path in found:
@@ -111,7 +116,7 @@ def pack_debian(prefix: Path, licence: Path, out: Path, version: str) -> list[Pa
                 "Architecture": "amd64",
                 "Maintainer": _MAINTAINER,
                 "Depends": depends,
-                "Section": "sound" if name == "plc-ladspa" else "libs",
+                "Section": "libs" if name.startswith("libplc") else "sound",
                 "Priority": "optional",
                 "Description": f"{_SUMMARY} ({what})",
             }

@@ -92,3 +92,20 @@ def test_debians_packages_find_their_headers_and_say_what_they_need(
     shutil.rmtree(prefix / "lib/ladspa")
     with pytest.raises(FileNotFoundError, match="lib/ladspa"):
         made["pack_debian"](prefix, ROOT / "LICENSE", tmp_path, "0.1.0")
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg-deb")
+def test_gstreamers_plugin_is_packed_where_it_was_made(
+    made: dict[str, Any], prefix: Path, tmp_path: Path
+) -> None:
+    folder = prefix / "lib/gstreamer-1.0"
+    folder.mkdir()
+    (folder / "libgstplc.so").write_bytes(b"\0GLIBC_2.34\0")
+    (folder / "plc.plcm").write_bytes(b"networks")
+    paths = made["pack_debian"](prefix, ROOT / "LICENSE", tmp_path, "0.1.0")
+    assert [path.name for path in paths][-1] == "plc-gstreamer_0.1.0_amd64.deb"
+    subprocess.run(["dpkg-deb", "--extract", paths[-1], tmp_path / "root"], check=True)
+    there = tmp_path / "root/usr/lib/x86_64-linux-gnu/gstreamer-1.0"
+    assert sorted(path.name for path in there.iterdir()) == ["libgstplc.so", "plc.plcm"]
+    needed = subprocess.check_output(["dpkg-deb", "--field", paths[-1], "Depends"], text=True)
+    assert needed.strip() == "libc6 (>= 2.34), libgstreamer1.0-0 (>= 1.22)"

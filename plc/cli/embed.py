@@ -6,15 +6,12 @@ imported inside. ``register`` adds them to the command.
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from plc.cli.options import AsJson, Duration, Priority, examples
 from plc.cli.output import print_json, say
-
-if TYPE_CHECKING:
-    from plc.embed.gstreamer.install import Installed
 
 
 def serve(
@@ -138,7 +135,7 @@ Folder = Annotated[
     typer.Option(
         "--dir",
         metavar="DIR",
-        help="A folder named python; its parent goes into GST_PLUGIN_PATH.",
+        help="A folder that GST_PLUGIN_PATH names.",
         show_default="the user's",
     ),
 ]
@@ -146,28 +143,25 @@ Folder = Annotated[
 
 @gstreamer.command("install")
 def install_element(folder: Folder = None) -> None:
-    """Install plcconceal for GStreamer, and check it."""
-    from plc.embed.gstreamer.install import install
+    """Build plcconceal for GStreamer, with libplc and the networks, and check it.
 
-    _print_installed(install(folder))
+    It needs a C compiler, pkg-config and libgstreamer1.0-dev.
+    """
+    from plc.embed.gstreamer import install
+
+    _print_found(install(folder, lambda line: say(f"plc: {line}", err=True)))
 
 
 @gstreamer.command("check")
 def check_element(folder: Folder = None) -> None:
     """Check whether GStreamer finds plcconceal; if not, say why."""
-    from plc.embed.gstreamer.install import check
+    from plc.embed.gstreamer import check
 
-    _print_installed(check(folder))
+    _print_found(check(folder))
 
 
-def _print_installed(installed: "Installed") -> None:
-    """Print the findings; status 1 if GStreamer does not find the element."""
-    if installed.element:
-        say(f"{installed.file}: GStreamer (Python {installed.python}) finds plcconceal")
-    if installed.problem is not None:
-        say(f"plc: {installed.problem}", err=True)
-    if not installed.element:
-        raise typer.Exit(1)
+def _print_found(file: Path) -> None:
+    say(f"{file}: GStreamer finds plcconceal")
 
 
 def register(app: typer.Typer) -> None:
