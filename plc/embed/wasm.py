@@ -25,6 +25,7 @@ EXPORTS = (
         "plck_drain",
         "plck_look",
         "plck_prepare",
+        "plck_calibrate",
         "plck_model_size",
         "plck_model_open",
         "__heap_base",

@@ -42,6 +42,8 @@ export interface Settings {
   content?: Content;
   /** Whether prepare() will be called. */
   prepare?: boolean;
+  /** What a lost packet may take here, in milliseconds; by default whatever it costs. */
+  limitMs?: number;
   /** What compiled() returns, where it is at hand. */
   module?: WebAssembly.Module;
 }

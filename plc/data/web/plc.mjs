@@ -164,22 +164,41 @@ function placesIn(module) {
   return JSON.parse(String.fromCharCode(...new Uint8Array(section)));
 }
 
+// What is done here in a millisecond, in multiply-adds of a network; 0: not measured yet.
+let workPerMs = 0;
+
+// Measures that with an open stream, which is then as new: the best of some rounds, as the first ones
+// run before the browser has compiled the step as well as it can.
+function measured(exports, block, model) {
+  const clock = globalThis.performance ?? Date;
+  let most = 0;
+  for (let round = 0; round < 5; round++) {
+    const began = clock.now();
+    const done = Number(exports.plck_calibrate(block, model));
+    most = Math.max(most, done / Math.max(clock.now() - began, 1));
+  }
+  return most;
+}
+
 // One stream.
 export class Concealer {
   // Settings: sampleRate in Hz, channels, packetSamples of each channel, lookahead in packets by
   // which the output is delayed, rung of the ladder of predictors (0 is the best, 11 the cheapest),
   // seed of the comfort noise, model: the files of networks (of which the stream keeps a copy), or
   // null; content: "music" or "speech" if it is known what plays, or "auto"; prepare: whether
-  // prepare() will be called; module: what compiled() returns, where it is at hand.
+  // prepare() will be called; limitMs: what a lost packet may take here, for which networks are left
+  // out and cheaper predictors taken (finding out takes a tenth of a second, once); module: what
+  // compiled() returns, where it is at hand.
   // Throws RangeError if one is out of its range, no network serves the rate, or one is damaged.
   constructor({
     sampleRate, channels = 1, packetSamples, lookahead = 0, rung = 0, seed = 0, model = null,
-    content = "auto", prepare = false, module = compiled(), ...unknown
+    content = "auto", prepare = false, limitMs = Infinity, module = compiled(), ...unknown
   }) {
     for (const name in unknown) {
       throw new RangeError(`there is no setting ${name}; there are sampleRate, channels, packetSamples, ` +
-        "lookahead, rung, seed, model, content, prepare and module");
+        "lookahead, rung, seed, model, content, prepare, limitMs and module");
     }
+    if (!(limitMs > 0)) throw new RangeError(`limitMs is ${limitMs}; give milliseconds above 0`);
     const files = model ? filesOf(model) : [];
     if (model && !files.length) {
       throw new RangeError("the model is no file of a network, nor several, or not whole");
@@ -197,10 +216,17 @@ export class Concealer {
     this.model = model ? models : 0;
     reserve(memory, this.block);
     this.prepares = prepare && lookahead === 0;
-    const bytes = this.sizeOf(exports, settings, [
-      sampleRate, channels, packetSamples, lookahead, seed, rung, 0, this.model, 0,
+    const sizeWithin = (limit) => this.sizeOf(exports, settings, [
+      sampleRate, channels, packetSamples, lookahead, seed, rung, 0, this.model, limit,
       this.prepares ? 1 : 0, this.block - models, CONTENTS.indexOf(content),
     ]);
+    let bytes = sizeWithin(0);
+    if (limitMs < Infinity) {
+      reserve(memory, this.block + bytes);
+      exports.plck_open(this.block, settings);
+      workPerMs ||= measured(exports, this.block, this.model);
+      bytes = sizeWithin(Math.max(1, Math.min(Math.round(limitMs * workPerMs), Number.MAX_SAFE_INTEGER)));
+    }
     const samples = channels * packetSamples;
     this.inAt = aligned(this.block + bytes);
     this.outAt = aligned(this.inAt + 4 * samples);

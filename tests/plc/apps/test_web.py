@@ -359,6 +359,46 @@ for (const given of [{}, { model }, { module: compiled() }]) {
 
 
 @needs_node
+def test_a_limit_leaves_out_what_takes_longer(networks: Path, tmp_path: Path) -> None:
+    """Without one, or with a large one, all is used."""
+    (tmp_path / "plc.mjs").write_bytes(web.module())
+    program = """
+import { readFileSync } from "node:fs";
+import { Concealer } from "./plc.mjs";
+const model = new Uint8Array(readFileSync(process.argv[2]));
+const made = (given) => new Concealer({ sampleRate: 16000, packetSamples: 320, model, ...given });
+const heard = (concealer) => {
+  let [state, sums] = [1, []];
+  for (let k = 0; k < 60; k++) {
+    const packet = Float32Array.from({ length: 320 }, () => {
+      state = (state * 48271) % 2147483647;
+      return state / 2147483647 - 0.5;
+    });
+    sums.push(concealer.push(k % 5 === 4 ? null : packet).reduce((sum, x) => sum + Math.abs(x), 0));
+  }
+  return sums;
+};
+const errors = [0, -1, NaN, "x"].map((limitMs) => {
+  try { return made({ limitMs }); } catch (error) { return `${error}`; }
+});
+const [free, wide, tight] = [{}, { limitMs: 1e9 }, { limitMs: 0.001 }].map(made);
+console.log(JSON.stringify({
+  errors, networks: [free.networks, wide.networks, tight.networks],
+  sums: [heard(free), heard(wide), heard(tight)],
+}));
+"""
+    (tmp_path / "run.mjs").write_text(program)
+    said = json.loads(node(tmp_path / "run.mjs", networks / "speech.plcm"))
+    assert all(each.startswith("RangeError: limitMs is ") for each in said["errors"])
+    assert said["networks"] == [["speech"], ["speech"], []]
+    free, wide, tight = said["sums"]
+    assert free == wide
+    assert free[:4] == tight[:4]
+    assert free != tight
+    assert min(tight) > 0.0
+
+
+@needs_node
 @pytest.mark.parametrize("stamps", [True, False])
 @pytest.mark.parametrize("lookahead", [0, 1])
 def test_pieces_are_played_in_javascript_as_in_python(
