@@ -21,15 +21,8 @@ from plc_kernels.targets import TARGETS
 
 EXPORTS = (
     *("plck_size", "plck_open", "plck_reset", "plck_push", "plck_fill", "plck_resume"),
-    *(
-        "plck_drain",
-        "plck_look",
-        "plck_prepare",
-        "plck_calibrate",
-        "plck_model_size",
-        "plck_model_open",
-        "__heap_base",
-    ),
+    *("plck_drain", "plck_look", "plck_prepare", "plck_calibrate"),
+    *("plck_model_size", "plck_model_open", "__heap_base"),
 )
 SECTION = "plc"
 """The section that says where things lie."""

@@ -431,13 +431,16 @@ def _begin(block: Block, model: int) -> None:
         analyse(block, net)
     elif _is_prompt(block):
         _answer(block, model)
-        _improve(block)
+        if block[SERVED] == at.SPEECH_NET:
+            _improve(block)
 
 
 @inlined
 def _is_prompt(block: Block) -> bool:
-    """Tell whether a burst's first packet waits for its network."""
-    return bool(block[SERVED] == at.SPEECH_NET and block[PROMPT])
+    """Tell whether a burst's first packet waits for its network, which serves music 10 ms later."""
+    if block[SERVED] == at.SPEECH_NET:
+        return bool(block[PROMPT])
+    return bool(block[at.PACKET] > samples_of(block[at.RATE], ONSET_MS))
 
 
 @part
@@ -451,7 +454,8 @@ def try_out(block: Block, model: int) -> int:
     _begin(block, model)
     if not block[PENDING]:
         return 0
-    _answer(block, model)
+    if block[ANSWERED] == NO:
+        _answer(block, model)
     _improve(block)
     return _operations(model, block, block[SERVED])
 
@@ -502,7 +506,7 @@ def prepare_burst(block: Block, model: int) -> bool:
         recall.catch_up(block)
         block[at.HEARD_LATER] = 0
     _begin(block, model)
-    if block[PENDING] and not block[at.OUTSIDE]:
+    if block[PENDING] and block[ANSWERED] == NO and not block[at.OUTSIDE]:
         _answer(block, model)
     return not block[SERVED]
 
@@ -513,7 +517,7 @@ def hear_prepared(block: Block) -> None:
     if not block[PENDING]:
         return
     hear_answer(block)
-    if _is_prompt(block):
+    if block[SERVED] == at.SPEECH_NET and block[PROMPT]:
         _improve(block)
 
 
@@ -699,7 +703,8 @@ def _fill(block: Block, model: int, flags: int) -> int:
                 return WAIT if _is_prompt(block) else SUBMIT
     if phase == _HEARS_BURST:
         hear_answer(block)
-        _improve(block)
+        if block[SERVED] == at.SPEECH_NET or block[POSITION]:
+            _improve(block)
     elif phase <= _SUBMITTED and flags & GOES_ON and _is_due(block):
         if block[ANSWERED] == NO and block[at.OUTSIDE]:
             block[at.ASKED] = block[SERVED]
@@ -717,9 +722,17 @@ def _fill(block: Block, model: int, flags: int) -> int:
     if flags & WANTS_FILL:
         n = block[at.FILL_SAMPLES]
         rows = float_rows(block, FILL, (block[at.CHANNELS], n))
+        early = max(0, samples_of(block[at.RATE], ONSET_MS) - block[POSITION])
+        if not _is_prompt(block) or not block[PENDING] or early >= n:
+            early = 0
         for c in range(rows.shape[0]):
-            _extend(block, c, rows[c])
-        block[POSITION] += n
+            _extend(block, c, rows[c, :early])
+        block[POSITION] += early
+        if early:
+            _improve(block)
+        for c in range(rows.shape[0]):
+            _extend(block, c, rows[c, early:])
+        block[POSITION] += n - early
     net = block[SERVED]
     improved = net > 0 and block[IMPROVED] and block[POSITION] <= block[net + HORIZON]
     if block[bridge.BRIDGED_BY]:
