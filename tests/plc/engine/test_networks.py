@@ -117,6 +117,33 @@ def test_music_has_its_networks_as_alone(lookahead: int) -> None:
     assert "network:music" in stats.rung_samples
 
 
+@pytest.mark.parametrize(("packet_ms", "lost_ms"), [(20, 20), (40, 40), (60, 60), (12.5, 25)])
+def test_a_burst_of_music_sounds_the_same_however_it_is_cut(
+    packet_ms: float, lost_ms: float
+) -> None:
+    """Its network serves it from the 10th ms on, in the first packet, too."""
+    path = str(files("plc") / "data" / "music.flac")
+    signal, rate = soundfile.read(path, dtype="float32", frames=6 * 48_000, always_2d=True)
+    mono = np.ascontiguousarray(signal[:, :1])
+    heard = {}
+    for ms in (packet_ms, 2.5):
+        size = round(ms * rate / 1000)
+        starts = np.arange(len(mono) // size) * ms
+        lost = (starts % 600 >= 600 - lost_ms) & (starts > 1000)
+        stream = Concealer(
+            rate, packet_samples=size, content="music", budget_ms=math.inf, prepare="never"
+        )
+        packets = mono[: starts.size * size].reshape(-1, size, 1)
+        played = [
+            stream.push(None if gone else packet)
+            for packet, gone in zip(packets, lost, strict=True)
+        ]
+        heard[ms] = np.concatenate(played)
+        assert stream.stats.network.network_done == stream.stats.concealment_events > 5
+    shared = min(map(len, heard.values()))
+    np.testing.assert_array_equal(heard[packet_ms][:shared], heard[2.5][:shared])
+
+
 def counters(**settings: Any) -> Stats:
     """Return those of a stream of a pool, which is dropped."""
     pool = ConcealerPool()
