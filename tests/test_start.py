@@ -1,0 +1,107 @@
+"""The short pages of docs/start: few words, and commands that work as they stand."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from plc.embed.library import Library
+from tests.processes import ROOT, environment
+from tests.signals import tones
+
+PAGES = sorted((ROOT / "docs/start").glob("*.md"))
+MOST_WORDS, LEAST_COMMANDS = 600, 3
+# Those that go on until they are told to end.
+SERVES = ("plc relay", "plc web --seconds")
+PATIENCE_S = 300.0
+# What each page's commands write.
+MADE = {
+    "archive": ("labels/damaged.wav.txt", "repaired/damaged.wav", "good.wav"),
+    "browser": ("page/index.html", "page/plc.mjs"),
+    "c": ("conceal", "heard.wav"),
+    "library": ("lossy.wav", "heard.wav"),
+    "live": ("heard.wav",),
+    "measuring": ("RESULTS/summary.json", "report/index.html"),
+}
+
+
+def commands_of(page: Path) -> list[str]:
+    """Return the commands of a page, without what brings the package."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    lines = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
+    return [re.sub(r"\s+# .*", "", line) for line in lines if not line.startswith("pip ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_is_short_and_has_commands(page: Path) -> None:
+    assert len(page.read_text().split()) <= MOST_WORDS
+    assert "pip install" in page.read_text() or "plc c build" in page.read_text()
+    assert len(commands_of(page)) >= LEAST_COMMANDS - 1  # besides the installation
+
+
+def test_every_page_is_run_and_named_in_the_readme() -> None:
+    assert [page.stem for page in PAGES] == sorted(MADE)
+    for page in PAGES:
+        assert f"docs/start/{page.name}" in (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Return a folder with what the pages take for granted."""
+    clean = 0.3 * tones(1, 48_000, 4 * 48_000)
+    soundfile.write(tmp_path / "clean.wav", clean, 48_000)
+    damaged = clean.copy()
+    damaged[60_000:63_000] = 0.0
+    for place in (tmp_path / "tapes/damaged.wav", tmp_path / "CLIPS/a.wav"):
+        place.parent.mkdir()
+        soundfile.write(place, damaged if "damaged" in place.name else clean, 48_000)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    if request.node.callspec.params["page"].stem == "c":
+        built: Library = request.getfixturevalue("built")
+        shutil.copytree(built.library.parent, tmp_path / "build", symlinks=True)
+    return tmp_path
+
+
+@pytest.mark.deep
+@pytest.mark.system
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_work(page: Path, folder: Path) -> None:
+    beside = str(Path(sys.executable).parent)
+    there = environment()
+    there["PATH"] = f"{beside}:{there['PATH']}"
+    how: dict[str, Any] = {"cwd": folder, "env": there, "stdout": subprocess.PIPE, "text": True}
+    served = None
+    for command in commands_of(page):
+        if command.startswith(("plc live", "plc c build", "npm")):
+            continue  # no sound card; the library is there; the package has tests of its own
+        if command.startswith(SERVES):
+            served = subprocess.Popen(command.split(), stderr=subprocess.PIPE, **how)
+            assert served.stderr is not None
+            served.stderr.readline()
+            continue
+        done = subprocess.run(
+            command, shell=True, timeout=PATIENCE_S, check=False, stderr=subprocess.STDOUT, **how
+        )
+        assert done.returncode == 0, (command, done.stdout)
+    if served is not None:
+        served.send_signal(signal.SIGINT)
+        _, said = served.communicate(timeout=60)
+        assert served.returncode == 0, said
+    for name in MADE[page.stem]:
+        assert (folder / name).stat().st_size > 0
+    for program in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        done = subprocess.run(
+            [sys.executable, "-c", program], check=False, stderr=subprocess.STDOUT, **how
+        )
+        assert done.returncode == 0, done.stdout
+        assert "samples were made up" in done.stdout
+    if page.stem == "live":
+        heard, _ = soundfile.read(folder / "heard.wav")
+        assert np.std(heard) > 0.01
