@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from plc.repair.detect.search import Detector, detect
     from plc.rtp.pieces import PlayoutBuffer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "METHODS",
