@@ -11,7 +11,7 @@ from plc_bench.report.figures import stale_lines, tables_in
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "bench/**/*.md", "examples/**/*.md", "training/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "bench/**/*.md", "examples/**/*.md", "training/*.md")
     for path in ROOT.glob(pattern)
 )
 _FOLDERS = ("bench", "docs", "examples", "kernels", "plc", "tests", "training")
@@ -83,3 +83,22 @@ def test_figures_are_those_that_benchmarks_saved(page: Path) -> None:
 @pytest.mark.parametrize(("name", "tables"), [("README.md", 1), ("docs/benchmarks.md", 7)])
 def test_tables_of_quality_are_taken_from_files(name: str, tables: int) -> None:
     assert tables_in(ROOT / name) >= tables
+
+
+def test_pages_of_the_notebook_are_short() -> None:
+    pages = sorted(ROOT.glob("docs/notebook/*.md"))
+    assert pages
+    assert [page.name for page in pages if len(page.read_text("utf-8").splitlines()) > 300] == []
+    index = (ROOT / "docs/notebook.md").read_text("utf-8")
+    assert [page.name for page in pages if f"(notebook/{page.name})" not in index] == []
+
+
+def test_points_of_the_changelog_are_short() -> None:
+    newer = (ROOT / "CHANGELOG.md").read_text("utf-8").partition("\n## 0.1.0\n")[0]
+    points = re.findall(r"^\* (.*(?:\n  .*)*)", newer, re.M)
+    assert points
+    assert [point for point in points if len(point.split()) > 25] == []
+
+
+def test_the_design_is_short() -> None:
+    assert len((ROOT / "docs/design.md").read_text("utf-8").split()) <= 1800
