@@ -37,14 +37,12 @@ from plc_kernels.stream.layout import (
     reals,
 )
 
-# Change of the band levels between frames, in dB, averaged as below: most moments of speech are
-# above, few of music (docs/notebook.md).
+# Change of the band levels between frames, in dB, averaged as below: speech is mostly above.
 _UNSTEADY_DB = 3.7
 # Until an eighth of a second was loud, the change of the band levels alone tells speech.
 _SPEECH_DB = 4.2
 _LEAST_LOUD_FRAMES = 6
-# It is speech from a probability of 0.5 on, and remains it down to 0.2: heavy losses leave few
-# frames to hear (docs/notebook.md, "Speech or music").
+# It is speech from a probability of 0.5 on, and remains it down to 0.2: losses leave few frames.
 _SPEECH_LOGIT, _REMAINS_LOGIT = 0.0, float(np.log(0.2 / 0.8))
 # The change is averaged over 2 s. Before anything was heard the average stands a little below the
 # limit, with the weight of a few frames.

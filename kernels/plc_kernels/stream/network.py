@@ -438,9 +438,8 @@ def _begin(block: Block, model: int) -> None:
 @inlined
 def _is_prompt(block: Block) -> bool:
     """Tell whether a burst's first packet waits for its network, which serves music 10 ms later."""
-    if block[SERVED] == at.SPEECH_NET:
-        return bool(block[PROMPT])
-    return bool(block[at.PACKET] > samples_of(block[at.RATE], ONSET_MS))
+    is_long = block[at.PACKET] > samples_of(block[at.RATE], ONSET_MS)
+    return bool(block[PROMPT] if block[SERVED] == at.SPEECH_NET else is_long)
 
 
 @part

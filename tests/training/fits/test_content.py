@@ -1,6 +1,7 @@
 """Fitting what tells speech from music."""
 
 import base64
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from tests.training.clips import RATE, write_clips, write_manifest
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few are enough for what is easily told apart."""
     if not is_deep():
-        monkeypatch.setattr(content, "_STEPS", 60)
+        monkeypatch.setattr(content, "_STEPS", 150)
 
 
 def test_streams_are_heard_under_losses() -> None:
@@ -91,7 +92,10 @@ def test_the_command_prints_weights_and_what_they_tell(tmp_path: Path) -> None:
     paths = ["--data", str(tmp_path), "--cache", str(tmp_path / "cache")]
     said = CliRunner().invoke(app, ["train", "content", *paths])
     assert said.exit_code == 0, said.output
-    assert "speech, in a stream: 100.0% speech" in said.output
-    assert "music, in a stream: 0.0% speech" in said.output
-    assert "speech, in a narrow band: " in said.output
+    for band in ("stream", "narrow band"):
+        assert f"speech, in a {band}: 100.0% speech" in said.output
+        music = re.search(rf"music, in a {band}: ([\d.]+)% speech", said.output)
+        assert music is not None
+        # The first frames of a stream, of which nothing is known, count little in the training.
+        assert float(music[1]) <= 2.0
     assert "PACKED = (" in said.output

@@ -92,20 +92,21 @@ def fit(
         )
     display = Display()
     decoded = decode_shown(list(chosen), RATE, cache, jobs, display)
-    streams = {split: Streams() for split in ("train", "valid")}
-    narrow = Streams()
+    train, valid, narrow = Streams(), Streams(), Streams()
     with display.stage("listening", len(decoded)) as advance:
         for number, each in enumerate(decoded):
             rng = np.random.default_rng(clip_seed(each.clip.path.name, 0))
             made = heard(read_samples(each), number, rng)
             group = chosen[each.clip]
-            streams[group.split].add(group.domain, each.clip.source, made)
-            if group.split == "valid":
+            if group.split == "train":
+                train.add(group.domain, each.clip.source, made)
+            else:
+                valid.add(group.domain, each.clip.source, made[:-1])
                 narrow.add(group.domain, each.clip.source, made[-1:])
             advance()
-    network = trained(streams["train"], tell)
-    for name, valid in (("a stream", streams["valid"]), ("a narrow band", narrow)):
-        for domain, share in shares_told(network, valid).items():
+    network = trained(train, tell)
+    for name, heard_so in (("a stream", valid), ("a narrow band", narrow)):
+        for domain, share in shares_told(network, heard_so).items():
             tell(f"{domain}, in {name}: {share:.1%} speech")
     tell(text_of(network))
 
