@@ -132,8 +132,8 @@ def speech_around(
     background = Background(1, sample_rate, 0)
     frame = background.frame_samples
     logits = []
-    edges = np.flatnonzero(np.diff(received, prepend=False, append=False))
-    for start, stop in edges.reshape(-1, 2):
+    runs = np.flatnonzero(np.diff(received, prepend=False, append=False)).reshape(-1, 2)
+    for start, stop in runs[runs[:, 1] - runs[:, 0] >= frame]:
         background.interrupt()
         for begin in range(start, stop - frame + 1, frame):
             background.listen(row[None, begin : begin + frame])
