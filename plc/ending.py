@@ -85,7 +85,7 @@ def by_signals() -> Iterator[None]:
     for number in _NUMBERS if is_main else ():
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _signals.hear)
-    sys.unraisablehook = _without_ends
+    sys.unraisablehook = _until_one_came
     _signals.is_over = False
     try:
         yield
@@ -130,9 +130,12 @@ def held() -> Iterator[None]:
             _signals.unwind(_signals.came)
 
 
-def _without_ends(unraisable: Any) -> None:
-    """Report an exception that nothing can take; not those of signals, which are raised again."""
-    if not isinstance(unraisable.exc_value, Ended):
+def _until_one_came(unraisable: Any) -> None:
+    """Report an exception that nothing can take, unless a signal came.
+
+    Its exception leaves objects half made, whose destructors then fail; itself it is raised again.
+    """
+    if not _signals.came:
         sys.__unraisablehook__(unraisable)
 
 

@@ -21,6 +21,14 @@ class Dying:
     def __del__(self):
         strike()
 
+class HalfMade:
+    def __init__(self):
+        strike()
+        self.made = True
+
+    def __del__(self):
+        return self.made
+
 @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 def compared(one, other):
     strike()
@@ -40,6 +48,7 @@ with by_signals():
 """
 PLACES = {
     "destructor": "Dying()",
+    "constructor": "HalfMade()",
     "cycle": "each = Dying(); each.cycle = each; del each; gc.collect()",
     "callback from C": "ctypes.CDLL(None).qsort((ctypes.c_int * 2)(2, 1), 2, 4, compared)",
     "except": "swallowed()",
