@@ -186,7 +186,7 @@ def strikes(
     return found
 
 
-@pytest.mark.parametrize("name", ["models", "workers", "latency", "repair"])
+@pytest.mark.parametrize("name", ["models", "workers", "repair"])
 def test_a_signal_at_a_few_moments_ends_a_command_cleanly(
     material: Path, tmp_path: Path, name: str
 ) -> None:

@@ -136,7 +136,7 @@ def test_a_loud_draft_that_is_nearly_muted_comes_out_the_same() -> None:
         pytest.param(FRAMES, marks=pytest.mark.deep),
         pytest.param(SPLIT, marks=pytest.mark.deep),
         BANDS,
-        HYBRID,
+        pytest.param(HYBRID, marks=pytest.mark.deep),
     ],
 )
 def test_a_graph_gives_back_the_weights_it_was_made_of(shape: Shape) -> None:
@@ -274,7 +274,9 @@ def test_folded_norms_leave_the_output_and_short_weights_in_the_file() -> None:
     assert sum(len(tensor.raw_data) for tensor in stored) == 16 * 8 * 9 + 16 * 8 * 16
 
 
-@pytest.mark.parametrize(("width", "bits"), [(112, 8), (448, 16)])  # half and twice of "speech"
+@pytest.mark.parametrize(  # half and twice of "speech"
+    ("width", "bits"), [(112, 8), pytest.param(448, 16, marks=pytest.mark.deep)]
+)
 def test_other_widths_run_as_kernels(tmp_path: Path, width: int, bits: int) -> None:
     manifest = find("speech")
     torch.manual_seed(width)

@@ -280,7 +280,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
     return of
 
 
-@pytest.mark.parametrize("name", ["waveform", "complex", "magnitude-if"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "waveform",
+        *(pytest.param(each, marks=pytest.mark.deep) for each in ("complex", "magnitude-if")),
+    ],
+)
 def test_a_model_without_torch_plays_what_the_run_plays(
     exported: Callable[[str], tuple[Path, Manifest]], name: str
 ) -> None:

@@ -144,6 +144,7 @@ def test_the_engine_has_no_use_for_it() -> None:
         task("mel").model_fields(recipe_of("mel").model)
 
 
+@pytest.mark.deep
 def test_the_command_trains_scores_and_draws(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     clips = tmp_path / "clips"
