@@ -1,7 +1,8 @@
 """Gaps of a third of a second and more, in music: ``plc bench long-gaps``.
 
 What was in such a gap cannot be known, so what is asked is whether the fill sounds like music and
-joins with what is known. Each clip has one gap in its middle, which is filled by every method:
+joins with what is known. A clip has a gap every 5 s, one of up to 10 s in its middle; every method
+fills them:
 
 ``gacela``
     A network that invents (:mod:`plc.papers.gacela`), where there is one for the length.
@@ -11,7 +12,8 @@ joins with what is known. Each clip has one gap in its middle, which is filled b
     Linear prediction from both sides, which fades out towards the middle.
 
 The Fréchet distance compares the notes that all fills of a method hold with those of all that was
-there: of single gaps there would be too few. The other scores are of each gap.
+there: of single gaps there would be too few. PEAQ hears the whole clip; the other scores are of
+each gap.
 
 References
 ----------
@@ -42,11 +44,14 @@ from plc_bench.base.results import counted
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.frechet import FRAME_HOP, frechet_distance, note_frames
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
+from plc_bench.scores.registry import metric
 
 METHODS = (KIND, "auto", "fade")
 TRUTH = "truth"
 VARIANT = "gacela, another seed"
-# Around a gap, for the notes in it.
+# From the middle of a gap to that of the next.
+_EVERY_S = 5.0
+# Around a gap, for the notes in it; twice that is known on either side.
 _AROUND_S = 1.0
 # On either side of an edge: what its level is taken from, and its usual steps.
 _EDGE_MS = 20.0
@@ -84,12 +89,14 @@ class LongGapSettings:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """Scores of a fill.
+    """Scores of the fills of a clip; means over its gaps.
 
     Attributes
     ----------
     notes : float64, shape (frames, 176)
-        How sure each note sounds and begins.
+        How sure each note sounds and begins in the gaps.
+    peaq : float
+        Objective difference grade of the whole clip.
     lsd_db : float
         Distance of log spectra from what was there.
     level_db : float
@@ -101,6 +108,7 @@ class Fill:
     """
 
     notes: NDArray[np.float64]
+    peaq: float
     lsd_db: float
     level_db: float
     edge_db: float
@@ -109,12 +117,14 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class GapFills:
-    """One gap filled by every method.
+    """The gaps of a clip filled by every method.
 
     Attributes
     ----------
     clip : str
         File name.
+    gaps : int
+        Number of them.
     fills : dict
         By method, and what was there.
     variants_db : float
@@ -122,6 +132,7 @@ class GapFills:
     """
 
     clip: str
+    gaps: int
     fills: dict[str, Fill]
     variants_db: float
 
@@ -141,10 +152,11 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores of a method over all gaps; the fields are those of :class:`Fill`."""
+    """Scores of a method over all clips; the fields are those of :class:`Fill`."""
 
     method: str
     fad: Range
+    peaq: Range
     lsd_db: Range
     level_db: Range
     edge_db: Range
@@ -176,37 +188,39 @@ def measure_long_gaps(
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> LongGapReport:
-    """Fill one gap of every clip by every method, in ``jobs`` processes."""
+    """Fill the gaps of every clip by every method, in ``jobs`` processes."""
     outcome = score_clips(partial(score_clip, settings=settings), clips, jobs, on_done)
-    gaps = list(outcome.results)
-    found = gaps[0].fills if gaps else {}
+    scored = list(outcome.results)
+    found = scored[0].fills if scored else {}
     methods = [name for name in (TRUTH, *METHODS) if name in found]
-    variants_db = _mean(gaps, [gap.variants_db for gap in gaps]) if KIND in found else None
-    scores = [_scores(gaps, method) for method in methods]
-    return LongGapReport(settings, len(gaps), scores, variants_db, outcome.failures)
+    variants_db = _mean(scored, [each.variants_db for each in scored]) if KIND in found else None
+    scores = [_scores(scored, method) for method in methods]
+    gaps = sum(each.gaps for each in scored)
+    return LongGapReport(settings, gaps, scores, variants_db, outcome.failures)
 
 
 def score_clip(path: Path, settings: LongGapSettings) -> GapFills:
-    """Return the scores of a clip's gap; several channels are mixed to one.
+    """Return the scores of a clip's gaps; several channels are mixed to one.
 
     Raises
     ------
     ConfigError
         If the clip is too short or silent there.
     """
-    made, gap = filled_by_all(path, settings)
+    made, gaps = filled_by_all(path, settings)
     variants_db = np.nan
     if VARIANT in made:
-        variant = made.pop(VARIANT)[slice(*gap)]
-        variants_db = spectral_distance_db(variant, made[KIND][slice(*gap)])
-    fills = {name: _scored(made[TRUTH], filled, gap) for name, filled in made.items()}
-    return GapFills(path.name, fills, variants_db)
+        variant = made.pop(VARIANT)
+        of_gaps = [spectral_distance_db(variant[a:b], made[KIND][a:b]) for a, b in gaps]
+        variants_db = float(np.mean(of_gaps))
+    fills = {name: _scored(made[TRUTH], filled, gaps) for name, filled in made.items()}
+    return GapFills(path.name, len(gaps), fills, variants_db)
 
 
 def filled_by_all(
     path: Path, settings: LongGapSettings
-) -> tuple[dict[str, NDArray[np.float32]], tuple[int, int]]:
-    """Return a clip by every method, and its gap.
+) -> tuple[dict[str, NDArray[np.float32]], list[tuple[int, int]]]:
+    """Return a clip by every method, and its gaps.
 
     Raises
     ------
@@ -215,22 +229,25 @@ def filled_by_all(
     """
     signal = read_clip(path, SAMPLE_RATE).signal.mean(axis=1)
     samples = round(settings.gap_ms * SAMPLE_RATE / 1000.0)
-    start = (signal.size - samples) // 2
-    gap = start, start + samples
-    if start < 2 * _AROUND_S * SAMPLE_RATE or rms(signal[slice(*gap)]) < GAP_RMS_MIN:
+    around = round(2 * _AROUND_S * SAMPLE_RATE)
+    count = max(1, signal.size // max(round(_EVERY_S * SAMPLE_RATE), samples + 2 * around))
+    starts = [((2 * k + 1) * signal.size // count - samples) // 2 for k in range(count)]
+    gaps = [(start, start + samples) for start in starts]
+    gaps = [(a, b) for a, b in gaps if a >= around and rms(signal[a:b]) >= GAP_RMS_MIN]
+    if not gaps:
         raise ConfigError(f"{path.name} is too short or too quiet for a gap in its middle")
     made = {TRUTH: signal}
-    gaps = open_gap_filler(KIND, settings.model, SAMPLE_RATE)
-    if isinstance(gaps, LongGaps) and samples <= gaps.longest:
+    network = open_gap_filler(KIND, settings.model, SAMPLE_RATE)
+    if isinstance(network, LongGaps) and samples <= network.longest:
         for name, seed in ((KIND, settings.seed), (VARIANT, settings.seed + 1)):
-            made[name] = _inpainted(signal, gap, KIND, settings.model, seed)
-    made["auto"] = _inpainted(signal, gap, "auto", "auto", 0)
-    made["fade"] = _inpainted(signal, gap, "ar", "auto", 0)
-    return made, gap
+            made[name] = _inpainted(signal, gaps, KIND, settings.model, seed)
+    made["auto"] = _inpainted(signal, gaps, "auto", "auto", 0)
+    made["fade"] = _inpainted(signal, gaps, "ar", "auto", 0)
+    return made, gaps
 
 
 def draw_fills(path: Path, clip: Path, settings: LongGapSettings) -> None:
-    """Draw the fills of a clip's gap as spectrograms.
+    """Draw the fills of a clip's first gap as spectrograms.
 
     Parameters
     ----------
@@ -246,7 +263,7 @@ def draw_fills(path: Path, clip: Path, settings: LongGapSettings) -> None:
     AudioFileError, MissingExtraError
         If the picture cannot be written, or matplotlib is missing.
     """
-    made, gap = filled_by_all(clip, settings)
+    made, (gap, *_) = filled_by_all(clip, settings)
     around = round(_SHOWN_S * SAMPLE_RATE)
     figure = blank_figure(2.0 * len(made), 2.8)
     axes = figure.subplots(1, len(made), sharey=True)
@@ -307,10 +324,10 @@ def result_table(report: LongGapReport) -> Table:
     gaps = counted(report.gaps, "gap")
     table = Table(title=f"{gaps} of {report.settings.gap_ms:g} ms, {SAMPLE_RATE} Hz")
     table.add_column("fill")
-    for heading in ("FAD (notes)", "LSD dB", "level dB", "edge dB", "step"):
+    for heading in ("FAD (notes)", "PEAQ", "LSD dB", "level dB", "edge dB", "step"):
         table.add_column(heading, justify="right")
     for each in report.scores:
-        ranges = (each.fad, each.lsd_db, each.level_db, each.edge_db, each.step)
+        ranges = (each.fad, each.peaq, each.lsd_db, each.level_db, each.edge_db, each.step)
         table.add_row(each.method, *map(str, ranges))
     if report.variants_db is not None:
         table.caption = f"LSD between two variants of {KIND}: {report.variants_db} dB"
@@ -319,7 +336,7 @@ def result_table(report: LongGapReport) -> Table:
 
 def _scores(gaps: Sequence[GapFills], method: str) -> Scores:
     fills = [gap.fills[method] for gap in gaps]
-    names = ("lsd_db", "level_db", "edge_db", "step")
+    names = ("peaq", "lsd_db", "level_db", "edge_db", "step")
     means = {name: _mean(gaps, [getattr(fill, name) for fill in fills]) for name in names}
     return Scores(method, _distance(gaps, method), **means)
 
@@ -359,15 +376,30 @@ def _decibels(x: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _inpainted(
-    signal: NDArray[np.float32], gap: tuple[int, int], method: str, model: str, seed: int
+    signal: NDArray[np.float32], gaps: Sequence[tuple[int, int]], method: str, model: str, seed: int
 ) -> NDArray[np.float32]:
     filled = plc.inpaint(
-        signal, [gap], sample_rate=SAMPLE_RATE, method=method, model=model, seed=seed
+        signal, gaps, sample_rate=SAMPLE_RATE, method=method, model=model, seed=seed
     )
     return filled.astype(np.float32, copy=False)
 
 
-def _scored(truth: NDArray[np.float32], filled: NDArray[np.float32], gap: tuple[int, int]) -> Fill:
+def _scored(
+    truth: NDArray[np.float32], filled: NDArray[np.float32], gaps: Sequence[tuple[int, int]]
+) -> Fill:
+    each = [_of_gap(truth, filled, gap) for gap in gaps]
+    lost = np.zeros(truth.size, np.bool_)
+    for start, stop in gaps:
+        lost[start:stop] = True
+    grade = metric("peaq").score(truth[:, None], filled[:, None], lost, SAMPLE_RATE)
+    notes = np.concatenate([notes for notes, *_ in each])
+    return Fill(notes, grade, *np.mean([scores for _, *scores in each], axis=0).tolist())
+
+
+def _of_gap(
+    truth: NDArray[np.float32], filled: NDArray[np.float32], gap: tuple[int, int]
+) -> tuple[NDArray[np.float64], float, float, float, float]:
+    """Return the notes in a gap, and the other scores in the order of :class:`Fill`."""
     start, stop = gap
     around = round(_AROUND_S * SAMPLE_RATE)
     excerpt = filled[start - around : stop + around, None]
@@ -382,7 +414,7 @@ def _scored(truth: NDArray[np.float32], filled: NDArray[np.float32], gap: tuple[
         levels.append(abs(_level_db(filled[inside]) - _level_db(filled[outside])))
         usual = max(rms(np.diff(filled[outside])), 1e-6)
         steps.append(abs(float(filled[place] - filled[place - 1])) / usual)
-    return Fill(
+    return (
         notes,
         spectral_distance_db(filled[start:stop], truth[start:stop]),
         _level_db(filled[start:stop]) - _level_db(truth[start:stop]),

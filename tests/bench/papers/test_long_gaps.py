@@ -83,6 +83,27 @@ def test_gaps_beyond_the_network_are_scored_without_it(tmp_path: Path) -> None:
     assert result_table(report).row_count == 3
 
 
+@pytest.mark.usefixtures("listener")
+def test_a_whole_piece_has_a_gap_every_five_seconds_where_it_sounds(tmp_path: Path) -> None:
+    piece = np.tile(noise(4, round(1.3 * RATE)), 13)  # 16.9 s
+    settings = LongGapSettings(gap_ms=300.0, model=write_generator(tmp_path))
+    made, gaps = long_gaps.filled_by_all(write(tmp_path, "a.wav", piece), settings)
+    middles = [(start + stop) / 2 / RATE for start, stop in gaps]
+    assert middles == pytest.approx([16.9 / 6, 16.9 / 2, 16.9 * 5 / 6], abs=1e-3)
+    known = np.ones(piece.size, np.bool_)
+    for start, stop in gaps:
+        known[start:stop] = False
+        assert not np.array_equal(made["auto"][start:stop], made["fade"][start:stop])
+    assert np.array_equal(made["fade"][known], made["truth"][known])
+    piece[9 * RATE :] = 0.0
+    quieter = write(tmp_path, "b.wav", piece)
+    found = score_clip(quieter, settings)
+    assert found.gaps == 2
+    # Whoever hears the whole of it notices a fade before a copy of what repeats.
+    grades = [found.fills[name].peaq for name in ("truth", "auto", "fade")]
+    assert grades[0] > -0.1 > grades[2] < grades[1]
+
+
 def test_a_step_is_counted_in_usual_ones() -> None:
     truth = tones(4, RATE, 4 * RATE)
     stepped = truth.copy()
@@ -92,7 +113,7 @@ def test_a_step_is_counted_in_usual_ones() -> None:
     stepped[gap[0] : gap[1]] += np.linspace(50.0 * usual, 0.0, 8000, dtype=np.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(long_gaps, "note_frames", lambda signal, rate: np.zeros((400, 2)))
-        scored = long_gaps._scored(truth, stepped, gap)
+        scored = long_gaps._scored(truth, stepped, [gap])
     assert scored.step == pytest.approx(50.0, rel=0.1)
 
 
