@@ -131,10 +131,7 @@ def held() -> Iterator[None]:
 
 
 def _until_one_came(unraisable: Any) -> None:
-    """Report an exception that nothing can take, unless a signal came.
-
-    Its exception leaves objects half made, whose destructors then fail; itself it is raised again.
-    """
+    """Report an exception that nothing can take; none of objects that a signal left half made."""
     if not _signals.came:
         sys.__unraisablehook__(unraisable)
 

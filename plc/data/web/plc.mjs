@@ -448,15 +448,123 @@ export function samplesOf(data, channels, sampleRate) {
   return integers ? Float32Array.from(data, (x) => x / 32768) : data;
 }
 
+// Samples that a line plays a little faster or slower, between two by a windowed sinc, as
+// plc_kernels.resample has it. Behind the channels a row of marks: 1 where a sample was made up.
+const [TAPS, PHASES, CENTRE, KAISER_BETA] = [32, 512, 15, 8];
+let weights = null;
+
+function sincTable() {
+  const bessel = (x) => {
+    let [sum, term] = [1, 1];
+    for (let k = 1; term > 1e-12 * sum; k++) sum += term *= (x / (2 * k)) ** 2;
+    return sum;
+  };
+  return Array.from({ length: PHASES + 1 }, (_, phase) => {
+    const row = Float64Array.from({ length: TAPS }, (_, k) => {
+      const x = k - CENTRE - phase / PHASES;
+      const inside = Math.max(1 - (x / (TAPS / 2)) ** 2, 0);
+      return (x ? Math.sin(Math.PI * x) / (Math.PI * x) : 1) * bessel(KAISER_BETA * Math.sqrt(inside));
+    });
+    const sum = row.reduce((a, b) => a + b);
+    return row.map((each) => each / sum);
+  });
+}
+
+class Line {
+  constructor(channels, block) {
+    weights ??= sincTable();
+    this.block = block;
+    const length = CENTRE + 4 * block + 2 * TAPS;
+    this.rows = Array.from({ length: channels + 1 }, () => new Float32Array(length));
+    this.at = this.filled = CENTRE;
+  }
+
+  // Whether it plays at this step without a sample between two.
+  copies(step) {
+    return step === 1 && Number.isInteger(this.at);
+  }
+
+  lacks(step) {
+    const last = Math.floor(this.at + (this.block - 1) * step);
+    return this.filled < last + 1 + (this.copies(step) ? 0 : TAPS / 2);
+  }
+
+  add(samples, madeUp) {
+    const channels = this.rows.length - 1;
+    for (const [c, row] of this.rows.entries()) {
+      for (let i = 0; i < this.block; i++) {
+        row[this.filled + i] = c < channels ? samples[i * channels + c] : madeUp[i];
+      }
+    }
+    this.filled += this.block;
+  }
+
+  // Plays a block, and forgets what lies behind.
+  play(step) {
+    const { at, block, rows } = this;
+    const channels = rows.length - 1;
+    const [samples, madeUp] = [new Float32Array(block * channels), new Uint8Array(block)];
+    const copies = this.copies(step);
+    for (const [c, row] of rows.entries()) {
+      for (let i = 0; i < block; i++) {
+        const sample = copies ? row[at + i] : between(row, at + i * step);
+        if (c < channels) samples[i * channels + c] = sample;
+        else madeUp[i] = sample > 0.5 ? 1 : 0;
+      }
+    }
+    const stale = Math.floor(at + block * step) - CENTRE;
+    for (const row of rows) row.copyWithin(0, stale, this.filled);
+    this.filled -= stale;
+    this.at += block * step - stale;
+    return { samples, madeUp };
+  }
+}
+
+function between(row, place) {
+  const whole = Math.floor(place);
+  const phase = (place - whole) * PHASES;
+  const near = Math.floor(phase);
+  const [low, high] = [weights[near], weights[near + 1]];
+  let sum = 0;
+  for (let k = 0; k < TAPS; k++) sum += (low[k] + (phase - near) * (high[k] - low[k])) * row[whole - CENTRE + k];
+  return sum;
+}
+
+// Follows the sender's clock by the speed of playing, as plc.rtp.delay.DriftControl does, where the
+// reasons for its numbers stand.
+class DriftControl {
+  constructor() {
+    Object.assign(this, { error: 0, stretch: 0, drift: 0, calm: 0, engaged: false });
+  }
+
+  update(excess, [lack, most], elapsed) {
+    const within = (x, limit) => Math.min(Math.max(x, -limit), limit);
+    this.error += (excess - this.error) * Math.min(1, elapsed);
+    const { error } = this;
+    if (!this.engaged && -lack <= error && error <= most) return;
+    this.engaged = true;
+    const wanted = this.drift + 0.1 * error;
+    if (Math.abs(wanted) < 3e-3) {
+      this.drift = within(this.drift + 0.005 * within(error, 0.002) * elapsed, 1e-3);
+    }
+    this.stretch += within(within(wanted, 3e-3) - this.stretch, 2e-4 * elapsed);
+    const calm = Math.abs(error) < 0.5 * lack && Math.abs(this.drift) < 3e-6;
+    this.calm = calm ? this.calm + elapsed : 0;
+    if (this.calm >= 20) Object.assign(this, { stretch: 0, drift: 0, calm: 0, engaged: false });
+  }
+}
+
 // What was played is remembered for so long, to tell what comes twice from what comes late; how late
-// the latest pieces came stays in the delay for so long, twice over; a stall is no shorter.
+// the latest pieces came stays in the delay for so long, twice over; a stall is no shorter. So often
+// the speed follows the sender's clock, if it is so far off, behind or ahead.
 const [KEPT_PAST_S, LATE_MEMORY_S, LEAST_STALL_S] = [2, 15, 0.01];
+const [FOLLOW_S, DEAD_BAND_S] = [2, [0.01, 0.02]];
 
 // One stream of pieces of sound with a time stamp, of any lengths, in any order, twice or overlapping;
 // a steady stream out. It has no clock: time passes by take. A stall (nothing of what is due is there,
 // nor behind it) is concealed and waited for, up to maxDelayMs in all, and left out again where the
-// sender pauses; a hole with something behind it is concealed at its time. The samples are those of
-// plc.PlayoutBuffer in Python while both clocks agree: the sender's is not followed here.
+// sender pauses; a hole with something behind it is concealed at its time. A sender's clock is followed
+// by 0.3 % at most. The samples are those of plc.PlayoutBuffer in Python.
 export class PlayoutBuffer {
   // Settings: sampleRate in Hz, channels, packetMs of what is concealed at once, delayMs that the first
   // piece waits, maxDelayMs (0: the delay stays, and what is late is lost), mostAheadS of how far ahead
@@ -468,7 +576,7 @@ export class PlayoutBuffer {
     this.channels = channels;
     this.block = Math.round((packetMs * sampleRate) / 1000);
     this.concealer = new Concealer({ sampleRate, channels, packetSamples: this.block, ...others });
-    const delay = Math.round((delayMs * sampleRate) / 1000);
+    const delay = this.delay = Math.round((delayMs * sampleRate) / 1000);
     this.mostWaited = Math.round((Math.max(maxDelayMs - delayMs, 0) * sampleRate) / 1000);
     this.past = KEPT_PAST_S * sampleRate;
     this.ahead = Math.max(Math.round(mostAheadS * sampleRate), delay + 2 * this.block);
@@ -477,6 +585,8 @@ export class PlayoutBuffer {
     this.there = new Uint8Array(this.size);
     this.packet = new Float32Array(this.block * channels);
     this.lacking = Array.from({ length: this.concealer.lookahead }, () => new Uint8Array(this.block));
+    this.line = new Line(channels, this.block);
+    this.drift = new DriftControl();
     this.left = { samples: new Float32Array(0), madeUp: new Uint8Array(0) };
     this.due = null; // position of the next sample to play
     this.first = 0;
@@ -486,6 +596,7 @@ export class PlayoutBuffer {
     this.waited = 0;
     this.run = 0; // what it has waited in this stall
     this.late = [-Infinity, -Infinity];
+    this.aheadMost = [-Infinity, -Infinity];
     this.taken = 0;
     // Samples of each channel: made up because they came too late, were lost, or were not sent.
     this.stats = {
@@ -540,8 +651,11 @@ export class PlayoutBuffer {
       const skipped = Math.min(hole, Math.max(this.waited - Math.max(...this.late, 0), 0));
       this.advance(skipped);
       this.waited -= skipped;
+      this.aheadMost = [-Infinity, -Infinity];
     }
-    this.late[0] = Math.max(this.late[0], this.waited - (place - this.due + this.untilBegin));
+    const ahead = place - this.due + this.untilBegin;
+    this.late[0] = Math.max(this.late[0], this.waited - ahead);
+    this.aheadMost[0] = Math.max(this.aheadMost[0], ahead);
   }
 
   // Writes what is new of a piece into the ring.
@@ -599,12 +713,17 @@ export class PlayoutBuffer {
 
   // The next block: silence until the first piece has waited its time.
   tick() {
-    if (this.due !== null && this.untilBegin <= 0) return this.pull();
+    if (this.due !== null && this.untilBegin <= 0) {
+      const step = 1 + this.drift.stretch;
+      while (this.line.lacks(step)) this.pull();
+      return this.line.play(step);
+    }
     const silent = this.due === null ? this.block : Math.min(this.block, this.untilBegin);
     if (this.due !== null) this.untilBegin -= silent;
     return { samples: new Float32Array(silent * this.channels), madeUp: new Uint8Array(silent) };
   }
 
+  // Appends the block that is due to the line.
   pull() {
     const { block, channels, due, end, packet, ring, size, stats } = this;
     const ready = Math.max(end - due, 0);
@@ -630,10 +749,24 @@ export class PlayoutBuffer {
     const whole = missing.length === 1 && missing[0][1] - missing[0][0] === block;
     const played = this.concealer.push(whole ? null : packet, whole ? NO_PARTS : missing);
     this.lacking.push(lacking);
-    const before = Math.floor(this.taken / (LATE_MEMORY_S * this.rate));
-    this.taken += block;
-    if (before < Math.floor(this.taken / (LATE_MEMORY_S * this.rate))) this.late = [-Infinity, this.late[0]];
-    return { samples: played.slice(), madeUp: this.lacking.shift() };
+    this.line.add(played, this.lacking.shift());
+    this.passTime();
+  }
+
+  // Forgets old lateness; follows the sender's clock by how far ahead the earliest pieces come.
+  passTime() {
+    const before = this.taken / this.rate;
+    this.taken += this.block;
+    const passed = (seconds) => Math.floor(before / seconds) < Math.floor(this.taken / this.rate / seconds);
+    if (passed(LATE_MEMORY_S)) this.late = [-Infinity, this.late[0]];
+    if (!passed(FOLLOW_S) || this.run) return;
+    const [ahead, most] = [Math.max(...this.aheadMost), this.delay + this.waited];
+    // Who sends far ahead, as fast as he can, has no clock to follow, nor who is silent.
+    if (ahead >= 0 && ahead < most + this.delay + this.mostWaited) {
+      const excess = Math.min(ahead - this.delay, Math.max(ahead - most, 0));
+      this.drift.update(excess / this.rate, DEAD_BAND_S, FOLLOW_S);
+    }
+    this.aheadMost = [-Infinity, this.aheadMost[0]];
   }
 
   // Goes on, and forgets what was played long ago.
