@@ -32,6 +32,7 @@ TESTED = {
     "live_callback.py": "test_a_sound_cards_callback_conceals",
     "aiortc_call.py": "test_a_call_is_heard_whole",
     "gstreamer_rtp.py": "test_a_pipeline_of_gstreamer_conceals_what_it_loses",
+    "webcodecs.html": "tests/plc/apps/test_web_package.py",
     "sidecar.mjs": "test_node_conceals_through_the_socket",
     "gaps.ipynb": "test_the_notebook_runs_and_its_fills_are_better_than_silence",
     "c/conceal.c": "tests/plc/embed/c_side.py",

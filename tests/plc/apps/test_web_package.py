@@ -16,6 +16,7 @@ import pytest
 
 from plc.apps import web
 from tests.browser import ARGUMENTS, chromium
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.system
 
@@ -45,7 +46,7 @@ buffer.put(new Int16Array(5), null);
 const context = new AudioContext();
 const node = await PlcNode.create(context, { delayMs: 60, uses: ["speech", "music"] });
 node.connect(context.destination);
-new AudioDecoder({ output: (data) => node.put(data), error: console.error });
+new AudioDecoder({ output: (data) => node.put(data, 0), error: console.error });
 console.log(heard.length, buffer.take(480).madeUp, node.stats?.jumps, samplesOf);
 // @ts-expect-error
 new Concealer({ sampleRate: 48000, packetSamples: 480, channel: 2 });
@@ -138,6 +139,7 @@ def test_types_are_those_of_the_module(installed: Path) -> None:
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
     (folder / "node.html").write_text(PAGE)
+    shutil.copy(ROOT / "examples/webcodecs.html", folder)
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, format: str, *arguments: Any) -> None:
@@ -145,23 +147,29 @@ def address(folder: Path) -> Iterator[str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/node.html"
+    yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     server.server_close()
 
 
-def test_the_node_plays_pieces_and_conceals_in_a_browser(address: str) -> None:
+@pytest.fixture
+def visited() -> Iterator[Any]:
+    """A page of a browser that plays at once."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     autoplay = "--autoplay-policy=no-user-gesture-required"
     with sync_api.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium(), args=[*ARGUMENTS, autoplay])
         page = browser.new_page()
         page.set_default_timeout(60_000.0)
-        page.goto(address)
-        page.wait_for_function("() => window.run")
-        found = page.evaluate("() => window.run()")
-        refused = page.evaluate("() => window.refuse()")
+        yield page
         browser.close()
+
+
+def test_the_node_plays_pieces_and_conceals_in_a_browser(address: str, visited: Any) -> None:
+    visited.goto(f"{address}node.html")
+    visited.wait_for_function("() => window.run")
+    found = visited.evaluate("() => window.run()")
+    refused = visited.evaluate("() => window.refuse()")
     assert refused.startswith("RangeError: there is no setting channel;")
     stats = found["stats"]
     assert stats["receivedSamples"] == 135 * 960
@@ -170,3 +178,25 @@ def test_the_node_plays_pieces_and_conceals_in_a_browser(address: str) -> None:
     if found["starved"] == 0:  # a busy machine's worker may be late
         assert min(found["peaks"]) > 0.4  # in lost pieces, too
         assert max(found["peaks"]) < 0.55
+
+
+def test_packets_that_a_decoder_of_webcodecs_never_got_are_concealed(
+    address: str, visited: Any
+) -> None:
+    visited.goto(f"{address}webcodecs.html")
+    visited.fill("#loss", "20")
+    visited.click("#play")
+    visited.wait_for_function("() => document.getElementById('play').disabled")
+    visited.wait_for_function("() => !document.getElementById('play').disabled")
+    said = visited.inner_text("#said")
+    counted = re.fullmatch(r"(\d+) packets sent, (\d+) lost", said)
+    assert counted, said
+    sent, lost = map(int, counted.groups())
+    assert 400 <= sent <= 402
+    assert 0.1 * sent < lost < 0.3 * sent
+    received_ms, lost_ms = (
+        int(visited.inner_text(f"#{name}").removesuffix(" ms")) for name in ("received", "lost")
+    )
+    assert received_ms == pytest.approx(20 * (sent - lost), abs=40)
+    # Of a burst behind which nothing has come when it is due, the buffer knows no end.
+    assert 0.5 * 20 * lost < lost_ms <= 20 * lost + 100
