@@ -52,7 +52,7 @@ _TEXT = {
     ".typed",
 }
 _SOUND = {".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"}
-_CLIPS = {"plc/data/music.flac", "plc/data/speech.flac"}
+_CLIPS = {f"plc/data/{clip}.flac" for clip in ("clarinet", "music", "speech")}
 _MODELS = "plc/data/models/"
 # What `machine_code.py` adds, and setuptools to a source archive.
 _LIBRARY = (r"libplc\.so\.[\d.]+", r"libplc\.a", r"plc\.h", r"plc_ladspa\.so")

@@ -1,6 +1,6 @@
-"""The demonstration: lose packets of two bundled recordings, conceal them, and show the result.
+"""The demonstration: lose packets of three bundled recordings, conceal them, and show the result.
 
-For a clip of music and one of speech it writes what a listener would hear under each method, the
+For clips of music, a clarinet and speech it writes what a listener would hear under each method, the
 trace, a picture, and a page to listen to, and measures how far that is from the original. All
 methods see the same losses. Ours runs through :class:`plc.Concealer` without a time limit, so that
 every machine makes the same sound, the usual remedies in :mod:`plc.apps.rivals`; codecs with a
@@ -30,7 +30,7 @@ from plc.engine.config import samples_of_packet
 from plc.errors import AudioFileError, ConfigError, MissingExtraError, PlcError
 from plc.repair.recordings import in_packets
 
-CLIPS = ("music", "speech")
+CLIPS = ("music", "clarinet", "speech")
 SPEECH = "speech"
 PAGE = "index.html"
 # What the table compares, by method: the usual remedies, linear prediction as published, ours.
@@ -40,19 +40,19 @@ LOSSY = "lossy"
 HOW = {
     LOSSY: "silence",
     "repeat": "the last packet again",
-    "pitch": "the last pitch period again, as in telephones and browsers",
-    "LPC": "linear prediction as published, Marafioti et al. 2019",
+    "pitch": "the last pitch period (telephones)",
+    "LPC": "linear prediction (Marafioti 2019)",
     OURS: "this engine",
 }
 """How each fills a gap; a rival's is the caller's."""
-# In real time, for the column of time: some twenty losses of each clip, after so many packets.
-_LIVE_S, _WARM = 3.0, 25
+# In real time, for the column of time: some ten losses of each clip, after so many packets.
+_LIVE_S, _WARM = 2.5, 25
 # What the picture has room for.
 _DRAWN = (LOSSY, "repeat", "plc")
 _ORIGINAL = "original"
 _CREDITS = (
     "Recordings: “demonhill” by 0zone0ne (SuperTuxKart) and “demo-instruct”, Allison Smith, "
-    "Digium, Inc.; CC-BY-SA-3.0, as is this page."
+    "Digium, Inc.; CC-BY-SA-3.0, as is this page. Clarinet: the soundfont Fluid by Frank Wen, MIT."
 )
 
 Judge = Callable[[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], int], float]
@@ -203,7 +203,7 @@ def run(
             except MissingExtraError as error:
                 problem = str(error)
     _tell(progress, "page")
-    about = "Two recordings, played as a listener would hear them. "
+    about = "Three recordings, played as a listener would hear them. "
     about += f"Packets of {packet_ms:g} ms were lost in bursts, the same for all. {_CREDITS}"
     marks = "Red marks are losses. On the right one gap: the original grey, what was played blue."
     page = listening.page("Packets lost and concealed", about, _table(rows), heard, marks)
@@ -278,19 +278,16 @@ class _Bench:
 
 def _check_folder(folder: Path, rivals: Iterable[str]) -> None:
     """Raise if some of the files exist, but not those of an earlier demonstration."""
+    labels = ("original", LOSSY, *LABELS.values(), *rivals)
+    endings = (".trace", ".png", *(f"-{label.lower()}.wav" for label in labels))
+    every = {f"{clip}{ending}" for clip in CLIPS for ending in endings}
     # A demonstration may have been without these, or may be of an earlier version.
-    newer = [f"-{label.lower()}.wav" for label in ("pitch", *rivals)]
-    names = [
-        f"{clip}{ending}"
-        for clip in CLIPS
-        for ending in (
-            ".trace",
-            *(f"-{label.lower()}.wav" for label in ("original", LOSSY, *LABELS.values())),
-        )
-        if ending not in newer
-    ]
+    newer = (".png", *(f"-{label.lower()}.wav" for label in ("pitch", *rivals)))
+    names = sorted(
+        name for name in every if not (name.startswith("clarinet") or name.endswith(newer))
+    )
     there = [name for name in names if (folder / name).exists()]
-    optional = (*(f"{clip}{ending}" for clip in CLIPS for ending in (".png", *newer)), PAGE)
+    optional = sorted((every - set(names)) | {PAGE})
     further = [name for name in optional if (folder / name).exists()]
     if 0 < len(there) < len(names) or (further and not there):
         name = (there or further)[0]

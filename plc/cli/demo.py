@@ -35,7 +35,7 @@ def demo(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Lose packets of two recordings and conceal them: listen, look, compare."""
+    """Lose packets of three recordings and conceal them: listen, look, compare."""
     from plc.apps.demo import run
 
     with status() as tell:

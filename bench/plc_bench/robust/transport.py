@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from plc import StreamConfig, conceal
 from plc.apps import children
-from plc.apps.demo import CLIPS, clip_audio
+from plc.apps.demo import clip_audio
 from plc.apps.relay import Relay, run_relay
 from plc.apps.relay_stream import RelayConfig, StreamRelay
 from plc.audio.files import AudioReader
@@ -248,7 +248,7 @@ def load(
 def _packets(streams: int, loss: float) -> Iterator[tuple[int, int, bytes | None]]:
     """Yield tick, stream and packet of each, without end: speech or music; None: it is lost."""
     codec = L16(48_000, 1)
-    clips = [_payloads(codec, name) for name in CLIPS]
+    clips = [_payloads(codec, name) for name in ("music", "speech")]
     sources = _sources(streams, loss)
     for k in count():
         for at, source in enumerate(sources):

@@ -14,7 +14,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from plc import METHODS
-from plc.apps.demo import clip_audio
+from plc.apps.demo import CLIPS, clip_audio
 from plc.audio.files import read_audio
 from plc.audio.loss import GilbertElliott, read_trace, write_trace
 from plc.cli.app import app
@@ -394,13 +394,13 @@ def test_the_demo_writes_what_it_says(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="comes with the extra plots")
     result = run("demo", "--out", tmp_path, "--json")
     report = json.loads(result.stdout)
-    assert {row["clip"] for row in report["rows"]} == {"music", "speech"}
+    assert {row["clip"] for row in report["rows"]} == set(CLIPS)
     for row in report["rows"]:
         original, rate = clip_audio(row["clip"])
         played, _ = read_audio(tmp_path / row["file"])
         assert played.shape == (len(original), 1)
         assert soundfile.info(tmp_path / row["file"]).samplerate == rate
-    assert sorted(report["pictures"]) == ["music.png", "speech.png"]
+    assert sorted(report["pictures"]) == [f"{clip}.png" for clip in sorted(CLIPS)]
     assert all((tmp_path / name).stat().st_size > 50_000 for name in report["pictures"])
 
 
