@@ -1,11 +1,11 @@
 """Make a release, and check it: ``python .ci/release.py --out dist``.
 
 It builds the source archive and from it the wheel, adds machine code and ``libplc`` to a second
-wheel (``machine_code.py``), checks what is in all three, and runs the last in a new environment
-with empty caches. Of that come ``libplc`` as an archive and Debian packages, the package for npm
-(``release_files.py``), and ``SHA256SUMS``. ``--pure`` leaves the second wheel and these out, which
-take minutes of compiling. The version stands in ``plc/__init__.py``. It needs the packages build
-and wheel.
+wheel (``machine_code.py``), checks what is in all three, and runs the last, and the tests with it,
+in a new environment with empty caches. Of that come ``libplc`` as an archive and Debian packages,
+the package for npm (``release_files.py``), and ``SHA256SUMS``. ``--pure`` leaves the second wheel
+and these out, which take minutes of compiling, and runs a sample of the tests. The version stands
+in ``plc/__init__.py``. It needs the packages build and wheel.
 """
 
 import argparse
@@ -61,6 +61,9 @@ _COMPILED = re.compile(
 )
 _BY_SETUPTOOLS = re.compile(r"PKG-INFO|setup\.cfg|plc_engine\.egg-info/[\w-]+(\.txt)?")
 FIRST_SOUND_S = 1.5
+# Tests that a wheel is tried with: of one without machine code few, as it compiles what they call.
+_TESTS = ("tests/plc",)
+_SAMPLE = ("tests/plc/engine/test_concealer.py", "tests/plc/audio/test_files.py", "tests/plc/rtp")
 
 
 def version() -> str:
@@ -266,6 +269,19 @@ def problems_of_installation(wheel: Path, work: Path, compiled: bool) -> list[st
     return found
 
 
+def run_tests(wheel: Path, work: Path, compiled: bool) -> None:
+    """Run tests with the installed wheel, away from this checkout."""
+    python, suite = work / "environment" / "bin" / "python", work / "suite"
+    shutil.copytree(ROOT / "tests", suite / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    settings = (ROOT / "pyproject.toml").read_text()
+    settings = re.sub(r"^pythonpath = .*$", 'pythonpath = ["."]', settings, flags=re.M)
+    (suite / "pyproject.toml").write_text(settings)
+    install = ("-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", f"{wheel}[test]")
+    _run(python, *install, cwd=suite)
+    asked = _TESTS if compiled else _SAMPLE
+    print(_run(python, "-m", "pytest", "-q", *asked, cwd=suite, env=_alone(work / "home")))
+
+
 def _processor_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -310,6 +326,7 @@ def main() -> int:
             found += [f"{files[-1].name}: {each}" for each in problems_of_wheel(files[-1], True)]
         if not found:
             found += problems_of_installation(files[-1], work, not given.pure)
+            run_tests(files[-1], work, not given.pure)
         if not given.pure and not found:
             further = further_files(work)
             found += problems_of_debian(further, work)

@@ -1,7 +1,7 @@
 """The demonstration: lose packets of three bundled recordings, conceal them, and show the result.
 
-For clips of music, a clarinet and speech it writes what a listener would hear under each method, the
-trace, a picture, and a page to listen to, and measures how far that is from the original. All
+For clips of music, a clarinet and speech it writes what a listener would hear under each method,
+the trace, a picture, and a page to listen to, and measures how far that is from the original. All
 methods see the same losses. Ours runs through :class:`plc.Concealer` without a time limit, so that
 every machine makes the same sound, the usual remedies in :mod:`plc.apps.rivals`; codecs with a
 concealment of their own, and judges of speech, are the caller's. Beside that the time that a lost

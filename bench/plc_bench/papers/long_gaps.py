@@ -146,7 +146,9 @@ class Range:
     high: float
 
     def __str__(self) -> str:
-        """Return all three, as a table shows them."""
+        """Return all three, as a table shows them; of one clip there is no interval."""
+        if not self.low < self.high:
+            return f"{self.mean:.2f}"
         return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
