@@ -73,7 +73,7 @@ def _damaged(signal: Packet, order: int) -> int:
     n = len(signal)
     if n < LEAST_EDGE_SAMPLES:
         return 0
-    rows = np.array(signal.reshape(n, -1).T, np.float32)
+    rows = np.array(signal.reshape(n, -1).T, np.float32, order="C")
     if signal.dtype == np.int16:
         rows /= INT16_SCALE
     space = EdgeSpace.allocate(n, order)

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba.core.runtime.nrt import rtsys
 
 from plc.predict.contour import ContourBridge
 from plc.predict.contour_model import contour_model
@@ -151,6 +150,7 @@ def _name(value: object) -> str:
 
 def assert_allocates_nothing(kernel: Callable[..., object], args: tuple[object, ...]) -> None:
     kernel(*args)  # compiles
+    rtsys = pytest.importorskip("numba.core.runtime.nrt").rtsys
     before = rtsys.get_allocation_stats().alloc
     kernel(*args)
     # numba itself makes one small header for each array handed over from Python.

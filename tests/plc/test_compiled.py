@@ -8,8 +8,10 @@ from plc.compiled import DirectCall
 from plc.engine import concealer
 from plc_kernels.stream.layout import STATS
 from plc_kernels.stream.step import step_many
+from tests.installed import needs_numba
 
 
+@needs_numba
 def test_a_stream_calls_its_step_without_a_look_at_types() -> None:
     Concealer(8_000, packet_samples=80, method="ar").close()
     assert len(step_many.overloads) == 1

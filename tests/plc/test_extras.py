@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from plc import extras
+from tests.installed import needs_checkout
 
 
 class _Installed:
@@ -25,6 +26,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "__file__", str(tmp_path / "plc" / "extras.py"))
 
 
+@needs_checkout
 def test_in_a_checkout_the_command_names_the_checkout() -> None:
     checkout = Path(extras.__file__).parents[1]
     assert extras.install_command("cpu", "train") == f"pip install -e '{checkout}[cpu,train]'"

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import plc
+from tests.installed import needs_checkout
 
 ROOT = Path(__file__).parents[2]
 MUSIC = np.zeros(8000, np.float32)
@@ -99,6 +100,7 @@ def test_every_class_and_function_to_call_has_an_example() -> None:
         assert ">>>" in (getattr(plc, name).__doc__ or "")
 
 
+@needs_checkout
 def test_version_and_licence_are_the_same_wherever_they_stand() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project, dynamic = settings["project"], settings["tool"]["setuptools"]["dynamic"]

@@ -213,7 +213,7 @@ class Nsgt:
             padded=np.zeros(n),
             band_factors=band_factors,
             band_twiddles=band_twiddles,
-            band_scratch=np.zeros(2 * longest),
+            band_scratch=np.zeros((4, longest // 2)),
             band_spectra=np.zeros(2 * longest + 2, np.complex128),
             band_samples=np.zeros(2 * longest),
         )
@@ -362,10 +362,10 @@ def _fft_tables(bands: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np
         # FACTORS, PASSES, TWIDDLES, TURNS
         bands[bands[:, LENGTH] == length, FACTORS:] = place
         factors.append(plan.factors)
-        twiddles.append(plan.twiddles.ravel())
+        twiddles.append(plan.twiddles)
         factors_at += plan.factors.size
-        twiddles_at += plan.twiddles.size
-    return np.concatenate(factors), np.concatenate(twiddles)
+        twiddles_at += plan.twiddles.shape[1]
+    return np.concatenate(factors), np.concatenate(twiddles, axis=1)
 
 
 @kernel
@@ -424,8 +424,8 @@ def nsgt(
         part = band_spectra[length : length + half + 1]
         f = band_factors[bands[j, FACTORS] : bands[j, FACTORS] + bands[j, PASSES]]
         at, turns = bands[j, TWIDDLES], bands[j, TURNS]
-        w = band_twiddles[at : at + 2 * turns].reshape((2, turns))
-        memory = band_scratch[: 4 * half].reshape((4, half))
+        w = band_twiddles[:, at : at + turns]
+        memory = band_scratch[:, :half]
         for q in range(half + 1):
             part[q] = 0.5 * (bins[q % length] + bins[(length - q) % length].conjugate())
         irfft(part, f, w, memory, re)
@@ -481,8 +481,8 @@ def insgt(
             im[m] = given[m].imag
         f = band_factors[bands[j, FACTORS] : bands[j, FACTORS] + bands[j, PASSES]]
         at, turns = bands[j, TWIDDLES], bands[j, TURNS]
-        w = band_twiddles[at : at + 2 * turns].reshape((2, turns))
-        memory = band_scratch[: 4 * half].reshape((4, half))
+        w = band_twiddles[:, at : at + turns]
+        memory = band_scratch[:, :half]
         of_re = band_spectra[: half + 1]
         of_im = band_spectra[half + 1 : 2 * half + 2]
         rfft(re, f, w, memory, of_re)

@@ -15,9 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numba import types
+from numpy.typing import NDArray
 
 from plc_kernels import library
+from plc_kernels.compile import kernel
 from plc_kernels.emit.objects import emit_objects
+from plc_kernels.emit.python import Entry
+from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
+from plc_kernels.emit.worker import object_code
 from plc_kernels.level import largest
 from plc_kernels.noise import noise_windows
 from plc_kernels.packet import pack_int16, unpack_int16
@@ -90,8 +95,8 @@ def test_kernels_give_what_numbas_give(bound: Any) -> None:
     np.testing.assert_allclose(mine, numbas, rtol=1e-6)
     words = np.arange(20, dtype=np.int16).reshape(10, 2)
     outs = np.zeros((2, 2, 10), np.float32)
-    for kernel, out in zip((bound(unpack_int16), unpack_int16), outs, strict=True):
-        assert kernel(words, 2, 8, out) is True
+    for unpack, out in zip((bound(unpack_int16), unpack_int16), outs, strict=True):
+        assert unpack(words, 2, 8, out) is True
     np.testing.assert_array_equal(*outs)
     assert outs.any()
 
@@ -160,3 +165,14 @@ def test_a_module_that_does_not_fit_is_left_alone(
     monkeypatch.setattr(library, "PATH", path)
     monkeypatch.setenv("NUMBA_BOUNDSCHECK", "1")
     assert library._read() == (None, None)
+
+
+@kernel
+def reshaped(row: NDArray[np.float32]) -> float:
+    """Return a sample by way of numba's own code."""
+    return float(row.reshape((2, 2))[1, 0])
+
+
+def test_what_calls_code_of_numba_is_not_made_to_trap() -> None:
+    code = object_code(targets_of(machine())[0], {"plck_0": Entry(reshaped, (ROW,))})
+    assert undefined_symbols(code) - MATHEMATICS - MEMORY == {"numba_attempt_nocopy_reshape"}

@@ -11,6 +11,7 @@ from plc import processor_time
 from plc.apps import doctor
 from plc.apps.doctor import FORMATS, NEEDED, OPTIONAL, Health, Ladder, examine, facts
 from plc.cli.app import app
+from tests.installed import needs_numba
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,7 @@ def test_every_format_has_a_ladder_of_at_least_one_rung(health: Health) -> None:
     assert all(ladder.rungs for ladder in health.ladders)
 
 
+@needs_numba
 def test_the_cache_is_where_numba_was_told_or_beside_the_kernels(health: Health) -> None:
     beside = str(Path(str(plc_kernels.__file__)).parent)
     assert health.cache.folder is not None
@@ -91,6 +93,7 @@ def test_findings_survive_json(health: Health) -> None:
     assert len(again["ladders"]) == len(FORMATS)
 
 
+@needs_numba
 def test_facts_name_everything_and_what_brings_the_absent(health: Health) -> None:
     lines = dict(facts(health))
     assert {*NEEDED, *OPTIONAL, "processor", "kernel cache", "flush to zero"} <= set(lines)
@@ -122,6 +125,7 @@ def test_a_process_that_cannot_start_is_a_problem(monkeypatch: pytest.MonkeyPatc
     assert problems == ["a new process fails: RuntimeError: no luck"]
 
 
+@needs_numba
 def test_the_command_prints_tables_and_json(
     monkeypatch: pytest.MonkeyPatch, health: Health
 ) -> None:

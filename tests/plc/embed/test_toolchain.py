@@ -9,6 +9,7 @@ from plc.embed.library import build_library
 from plc.embed.toolchain import COMPILER, WASM_LINKER, Tool, find, run
 from plc.errors import ConfigError
 from plc_kernels.targets import machine
+from tests.installed import needs_checkout
 
 NOTHING = Tool("a mill", ("no-such-mill", "nor-this"), "mill", "MILL")
 
@@ -34,6 +35,7 @@ def test_a_command_that_fails_is_told_with_its_words() -> None:
         run(["no/such/program"])
 
 
+@needs_checkout
 def test_a_missing_compiler_is_named_before_anything_is_compiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from plc.audio.loss import GilbertElliott
 from plc.engine.stats import Stats
 from plc.predict import ladder
 from tests.examples import examples
+from tests.installed import needs_numba
 from tests.signals import glide, nmse_db, noise, sine, tones, voice
 
 RECOVERY_SAMPLES = 120
@@ -579,6 +580,7 @@ def test_a_concealer_without_a_network_costs_less_than_two_megabytes() -> None:
     assert size < 2_000_000
 
 
+@needs_numba
 def test_nothing_compiles_once_constructed() -> None:
     from plc.engine import warm
 

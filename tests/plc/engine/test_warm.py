@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba.core.types import unliteral
 
 import plc
 import plc_kernels
@@ -18,6 +17,8 @@ from plc.engine import warm
 from plc_kernels import ar, level
 from plc_kernels.stream.start import forget_stream
 from tests.processes import environment
+
+unliteral = pytest.importorskip("numba.core.types").unliteral
 
 # Construct one mono stream and conceal a packet of it; say what was played, how many kernels had
 # a cache, and how many were found in it.

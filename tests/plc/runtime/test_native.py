@@ -31,6 +31,7 @@ from plc.runtime.native import open_network
 from plc.runtime.network import GapNetwork, NetworkShape, network_signature
 from plc.runtime.shared import SharedSessions
 from plc.runtime.worker import Runnable
+from tests.installed import needs_numba
 
 Reals = NDArray[np.float32]
 
@@ -338,6 +339,7 @@ def test_another_number_of_frames_is_another_plan() -> None:
     assert _out(b).shape[3] == _out(a).shape[3] + 3
 
 
+@needs_numba
 def test_every_kernel_is_closed_to_further_compilation() -> None:
     for kernel in native.KERNELS:
         native.warm_up(kernel)
