@@ -176,8 +176,8 @@ _APART = (
     "|8passages11follow_lags|7contour9_likeness|6stream10background9is_speech"
     "|7network(?:6frames(?:4turn|17_multiply_spectra)|7product5layer|6hybrid13_add_products))"
 )
-# Functions of Python's and numba's that only raise, or count the users of arrays. Others are refused,
-# such as the one of numba that reshapes an array: without numba nothing has them.
+# Functions of Python's and numba's that only raise, or count the users of arrays. Others are
+# refused, such as the one of numba that reshapes an array: without numba nothing has them.
 _INTERPRETER = ("Py", "_Py", "NRT_")
 
 
