@@ -1,5 +1,6 @@
 """The network that fills gaps of files."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -321,7 +322,7 @@ def test_where_the_content_is_in_doubt_both_networks_are_heard(tmp_path: Path) -
     for share in (0.0, 0.25, 1.0):
         row = signal.copy()
         row[4000:4800] *= 0.5
-        assert networks.speech_share(lambda share=share: share) == share
+        assert networks.speech_share(partial(float, share)) == share
         assert networks.refine(row, 4000, 4800, row.size, hints(row, speech=share))
         fills[share] = row[4000:4800]
     assert np.abs(fills[1.0] - fills[0.0]).max() > 1e-3
