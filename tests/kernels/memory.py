@@ -1,6 +1,9 @@
 """Memory of kernels that a stream keeps in its block, by itself."""
 
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 
 from plc_kernels.noise import (
     BAND_HZ,
@@ -81,3 +84,15 @@ def recall_space(rate: int) -> RecallSpace:
         lags=np.zeros(PASSAGES, np.int64),
         scores=np.zeros(PASSAGES, np.float32),
     )
+
+
+def assert_allocates_nothing(kernel: Callable[..., object], args: tuple[object, ...]) -> None:
+    """Assert that a kernel asks for no memory of its own."""
+    kernel(*args)  # compiles
+    rtsys = pytest.importorskip("numba.core.runtime.nrt").rtsys
+    before = rtsys.get_allocation_stats().alloc
+    kernel(*args)
+    # numba itself makes one small header for each array handed over from Python.
+    arrays = [each for arg in args for each in (arg if isinstance(arg, tuple) else (arg,))]
+    headers = sum(isinstance(each, np.ndarray) for each in arrays)
+    assert rtsys.get_allocation_stats().alloc - before == headers

@@ -28,7 +28,7 @@ from plc_kernels import (
     toeplitz,
 )
 from tests.kernels.content_state import ContentState
-from tests.kernels.memory import filling_memory, noise_state
+from tests.kernels.memory import assert_allocates_nothing, filling_memory, noise_state
 
 X, Y, Z = np.ones((3, 480), np.float32)
 WORK = ar.ArWorkspace.allocate(480, 64)
@@ -146,17 +146,6 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
 
 def _name(value: object) -> str:
     return getattr(value, "__name__", "")
-
-
-def assert_allocates_nothing(kernel: Callable[..., object], args: tuple[object, ...]) -> None:
-    kernel(*args)  # compiles
-    rtsys = pytest.importorskip("numba.core.runtime.nrt").rtsys
-    before = rtsys.get_allocation_stats().alloc
-    kernel(*args)
-    # numba itself makes one small header for each array handed over from Python.
-    arrays = [each for arg in args for each in (arg if isinstance(arg, tuple) else (arg,))]
-    headers = sum(isinstance(each, np.ndarray) for each in arrays)
-    assert rtsys.get_allocation_stats().alloc - before == headers
 
 
 @pytest.mark.parametrize(("kernel", "args"), CALLS, ids=_name)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plc_kernels.bridge import draw_up
-from tests.kernels.test_allocation import assert_allocates_nothing
+from tests.kernels.memory import assert_allocates_nothing
 from tests.signals import noise
 
 START, GAP, SAMPLES = 20, 10, 50

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.burst import begin_fill, play_fill, recalled_weight, take_over, weigh_recalled
 from plc_kernels.fade import crossfade_ramp
-from tests.kernels.test_allocation import assert_allocates_nothing
+from tests.kernels.memory import assert_allocates_nothing
 from tests.signals import noise
 
 CHANNELS, DRAFTS, BEGIN, HORIZON, SAMPLES = 2, 3, 50, 40, 100

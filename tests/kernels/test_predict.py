@@ -23,7 +23,7 @@ from plc_kernels.predict import (
     resume_prediction,
     turn_back,
 )
-from tests.kernels.test_allocation import assert_allocates_nothing
+from tests.kernels.memory import assert_allocates_nothing
 from tests.signals import noise, sine
 
 RATE, PAST, ORDER, REACH = 8000, 400, 40, 300

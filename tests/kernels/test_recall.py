@@ -16,8 +16,7 @@ from plc_kernels.recall import (
     recall_sizes,
     trust,
 )
-from tests.kernels.memory import recall_space
-from tests.kernels.test_allocation import assert_allocates_nothing
+from tests.kernels.memory import assert_allocates_nothing, recall_space
 from tests.signals import noise
 
 RATE, ORDER, AHEAD = 8000, 8, 40

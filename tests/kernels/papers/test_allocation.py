@@ -7,7 +7,7 @@ import pytest
 
 from plc_kernels.papers.nsgt import Nsgt, band_centres_hz, insgt, nsgt
 from plc_kernels.papers.rtpghi import RtpghiState, adopt, advance_causal, advance_centred
-from tests.kernels.test_allocation import assert_allocates_nothing
+from tests.kernels.memory import assert_allocates_nothing
 from tests.signals import noise
 
 X = noise(1, 2000)

@@ -19,7 +19,7 @@ from plc_kernels.spectra.pghi import (
 )
 from plc_kernels.spectra.stft import Stft, istft, stft
 from plc_kernels.spectra.windows import window
-from tests.kernels.test_allocation import assert_allocates_nothing
+from tests.kernels.memory import assert_allocates_nothing
 from tests.signals import noise
 
 # Half of 882 is 3 * 3 * 7 * 7, of 800 4 * 4 * 5 * 5, of 880 4 * 2 * 5 * 11: every kind of pass.

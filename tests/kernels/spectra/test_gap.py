@@ -6,7 +6,7 @@ import pytest
 from plc.networks.spectra import make_grid
 from plc_kernels.spectra.gap import analyse_rows, hold_answer, mark_gap, synthesise_gap
 from plc_kernels.spectra.windows import dual_window, window
-from tests.kernels.test_allocation import assert_allocates_nothing
+from tests.kernels.memory import assert_allocates_nothing
 from tests.signals import noise
 
 

@@ -20,8 +20,8 @@ from plc_kernels.stream import bridge, entry, gap, layout, network
 from plc_kernels.stream import model as of
 from plc_kernels.stream.layout import BRIDGE_NET, SPEECH_NET
 from plc_kernels.stream.step import GOES_ON, WANTS_FILL
+from tests.kernels.memory import assert_allocates_nothing
 from tests.kernels.stream.blocks import Stream, opened, settings_of
-from tests.kernels.test_allocation import assert_allocates_nothing
 
 SECONDS = 2.5
 LOSS = GilbertElliott(0.25, 2.5)

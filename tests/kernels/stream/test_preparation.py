@@ -12,8 +12,8 @@ from plc.models.catalogue import find
 from plc.networks.flat import shared_models
 from plc_kernels.stream import entry, gap, layout, network, prediction, preparation, recall
 from tests.examples import examples
+from tests.kernels.memory import assert_allocates_nothing
 from tests.kernels.stream.blocks import Stream, settings_of
-from tests.kernels.test_allocation import assert_allocates_nothing
 from tests.signals import content
 
 BETWEEN, BESIDE = preparation.BETWEEN, preparation.BESIDE

@@ -24,9 +24,10 @@ from plc_kernels.stream import entry, layout
 from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.step import GO_ON, MORE, PUSH, step_many
 from tests.examples import examples
+from tests.installed import needs_numba
+from tests.kernels.memory import assert_allocates_nothing
 from tests.kernels.stream.blocks import Stream, settings_of
 from tests.kernels.stream.test_network import speech
-from tests.kernels.test_allocation import assert_allocates_nothing
 from tests.signals import tones
 
 
@@ -203,6 +204,7 @@ def test_rungs_for_servers_have_a_network_where_it_answers_in_time() -> None:
     assert "network:speech" in best.rungs
 
 
+@needs_numba
 def test_the_step_with_a_network_allocates_nothing() -> None:
     model = flat.shared_models(find("speech"))
     assert model is not None
