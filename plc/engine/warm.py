@@ -238,7 +238,7 @@ def _run_all() -> None:
     finally:
         if process is not None:
             process.kill()
-            process.wait()
+            process.communicate()  # closes the pipe, too
 
 
 def run_beside() -> None:

@@ -141,7 +141,7 @@ def test_a_program_is_told_how_far_compiling_is(monkeypatch: pytest.MonkeyPatch)
 def test_what_the_process_beside_does_not_compile_this_one_does(
     monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    process = subprocess.Popen([sys.executable, "-c", program])
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
     ran: list[str] = []
     monkeypatch.setattr(warm, "_is_worth_a_process", lambda: True)
     monkeypatch.setattr(warm, "_started", lambda: process)
@@ -152,6 +152,8 @@ def test_what_the_process_beside_does_not_compile_this_one_does(
     warm._run_all()
     assert ran == ["step", "dropouts", "beside"]
     assert process.returncode is not None
+    assert process.stdin is not None
+    assert process.stdin.closed
 
 
 def test_a_process_beside_is_started_for_an_empty_cache_alone(
