@@ -1,35 +1,42 @@
 """Figures in documents, taken from saved benchmarks: ``plc bench tables``.
 
-A comment before a Markdown table names files beside the document, the key of each column and that
-of each row; together they name one row of the files' summaries (:mod:`plc_bench.base.rows`)::
+A comment before a Markdown table names a query, in a file of TOML beside the figures::
 
-    <!-- figures of results/speech.json domain=speech
-    - metric=pesq metric=stoi
-    method=auto
-    method=ar
-    -->
+    <!-- figures: results/queries.toml speech -->
     | method | PESQ | STOI |
     |---|---:|---:|
     | plc | **2.36** | .971 |
     | without network | 2.04 | .960 |
 
+The query says in which files the figures are, and the key of each column and that of each row;
+together they name one row of the files' summaries (:mod:`plc_bench.base.rows`)::
+
+    [speech]
+    files = ["speech.json"]
+    all = "domain=speech"
+    columns = ["-", "metric=pesq", "metric=stoi"]
+    rows = ["method=auto", "method=ar"]
+
 A key is ``field=value``; those of a column are joined by commas. ``-`` is a column or row of words
 or of figures that no file has; for a column ``*`` each row says its own key, after a ``*``. What
-stands after the files holds for all rows. The numbers of a cell are replaced as they are written:
+``all`` says holds for all rows. The numbers of a cell are replaced as they are written:
 decimals, sign, a zero before the point, what stands around them. One number is the mean, two are
 mean and standard deviation, three are mean and interval. A cell without a number stays.
 """
 
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from plc.errors import ConfigError
 from plc_bench.base.rows import Row, read_rows
 
 _BLOCK = re.compile(
-    r"<!-- figures of (?P<head>[^\n]+)\n(?P<columns>[^\n]+)\n(?P<keys>(?:[^\n]+\n)*?)-->\n+"
+    r"<!-- figures: (?P<file>\S+) (?P<query>\S+) -->\n+"
     r"(?P<heading>\|[^\n]*\n\|[-:| ]+\|\n)(?P<body>(?:\|[^\n]*(?:\n|$))+)"
 )
 # As documents write it; benchmarks write a hyphen.
@@ -41,6 +48,15 @@ _NONE, _OWN = "-", "*"
 _MARKS = ("over", "own")
 
 Key = dict[str, str]
+
+
+class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the figures of a table are; the module says how."""
+
+    files: list[str]
+    columns: list[str]
+    rows: list[str]
+    all: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +104,9 @@ def tables_in(path: Path) -> int:
 
 def renewed(text: str, path: Path) -> str:
     """Return a document's text with the figures of its files."""
-    opened = text.count("<!-- figures of ")
+    opened = text.count("<!-- figures:")
     if opened != len(_BLOCK.findall(text)):
-        raise ConfigError(f"{path}: a comment 'figures of' has no keys, or no table below it")
+        raise ConfigError(f"{path}: a comment 'figures:' has no file and query, or no table below")
     return _BLOCK.sub(lambda block: _renewed_block(block, path), text)
 
 
@@ -103,12 +119,10 @@ def _read(path: Path) -> str:
 
 def _renewed_block(block: re.Match[str], path: Path) -> str:
     where = f"{path}:{block.string.count(chr(10), 0, block.start()) + 1}"
-    words = block["head"].split()
-    files = [word for word in words if word.endswith(".json")]
-    common = _key(word for word in words if word not in files)
-    rows = [row for file in files for row in _rows_of(path.parent / file)]
-    columns = block["columns"].split()
-    keys = block["keys"].splitlines()
+    queries = path.parent / block["file"]
+    query = _query(queries, block["query"], where)
+    rows = [row for file in query.files for row in _rows_of(queries.parent / file)]
+    common, columns, keys = _key(query.all.split()), query.columns, query.rows
     table = [_cells(line) for line in block["body"].splitlines()]
     if len(keys) != len(table) or any(len(cells) != len(columns) for cells in table):
         raise ConfigError(
@@ -126,6 +140,16 @@ def _renewed_block(block: re.Match[str], path: Path) -> str:
     )
     kept = block.group(0)[: block.start("body") - block.start()]
     return kept + (body if block["body"].endswith("\n") else body.rstrip("\n"))
+
+
+def _query(path: Path, name: str, where: str) -> Query:
+    try:
+        queries = tomllib.loads(_read(path))
+        return msgspec.convert(queries[name], Query)
+    except KeyError:
+        raise ConfigError(f"{where}: {path} has no query [{name}]") from None
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{path}, [{name}]: {error}") from error
 
 
 def _rows_of(path: Path) -> Iterator[Row]:

@@ -13,12 +13,7 @@ from plc_bench.report.figures import renew, renewed, stale_lines, tables_in
 
 TEXT = """Before.
 
-<!-- figures of speech.json domain=speech
-- metric=pesq metric=stoi -
-method=auto
-method=ar
--
--->
+<!-- figures: queries.toml speech -->
 | method | PESQ | STOI | date |
 |---|---:|---:|---|
 | plc | **9.99** | .999 | 2026-11-25 |
@@ -26,6 +21,37 @@ method=ar
 | undamaged | 4.64 | 1 | |
 
 After, 9.99.
+"""
+QUERIES = """
+[speech]
+files = ["speech.json"]
+all = "domain=speech"
+columns = ["-", "metric=pesq", "metric=stoi", "-"]
+rows = ["method=auto", "method=ar", "-"]
+
+[over]
+files = ["speech.json"]
+all = "metric=pesq"
+columns = ["-", "over=auto"]
+rows = ["method=ar"]
+
+[signs]
+files = ["speech.json"]
+all = "metric=pesq"
+columns = ["-", "*"]
+rows = ["method=ar * domain=speech", "method=ar * over=auto"]
+
+[empty]
+files = ["speech.json"]
+all = "metric=pesq"
+columns = ["-", "domain=speech", "-", "-", "-"]
+rows = ["method=ar"]
+
+[own]
+files = ["speech.json"]
+all = "metric=pesq"
+columns = ["-", "method=auto", "*", "-"]
+rows = ["domain=speech * method=ar", "domain=speech"]
 """
 
 
@@ -46,6 +72,7 @@ def document(tmp_path: Path) -> Path:
         row("ar", "pesq", -0.32, over="auto"),
     ]
     (tmp_path / "speech.json").write_text(json.dumps({"format": FORMAT, "rows": rows}))
+    (tmp_path / "queries.toml").write_text(QUERIES)
     (tmp_path / "page.md").write_text(TEXT)
     return tmp_path / "page.md"
 
@@ -67,8 +94,7 @@ def test_figures_are_written_as_the_document_writes_numbers(document: Path) -> N
 
 def test_a_difference_is_named_by_what_it_is_over_and_keeps_its_sign(document: Path) -> None:
     text = (
-        "<!-- figures of speech.json metric=pesq\n- over=auto\nmethod=ar\n-->\n"
-        "| method | over plc |\n|---|---:|\n| ar | +1.00 |\n"
+        "<!-- figures: queries.toml over -->\n| method | over plc |\n|---|---:|\n| ar | +1.00 |\n"
     )
     assert "| ar | \u22120.32 |\n" in renewed(text, document)
     kept = json.loads((document.parent / "speech.json").read_text())
@@ -79,8 +105,7 @@ def test_a_difference_is_named_by_what_it_is_over_and_keeps_its_sign(document: P
 
 def test_a_number_without_a_sign_stays_so_beside_signed_ones(document: Path) -> None:
     text = (
-        "<!-- figures of speech.json metric=pesq\n- *\nmethod=ar * domain=speech\n"
-        "method=ar * over=auto\n-->\n"
+        "<!-- figures: queries.toml signs -->\n"
         "| | |\n|---|---:|\n| reference | 1.00 |\n| over plc | +1.00 |\n"
     )
     assert renewed(text, document).splitlines()[-2:] == [
@@ -91,7 +116,7 @@ def test_a_number_without_a_sign_stays_so_beside_signed_ones(document: Path) -> 
 
 def test_empty_cells_stay_as_they_are(document: Path) -> None:
     text = (
-        "<!-- figures of speech.json metric=pesq\n- domain=speech - - -\nmethod=ar\n-->\n"
+        "<!-- figures: queries.toml empty -->\n"
         "| | plc | a | b | c |\n|---|---:|---|---|---|\n| ar | 2.04 | | | |\n"
     )
     assert renewed(text, document) == text
@@ -99,8 +124,7 @@ def test_empty_cells_stay_as_they_are(document: Path) -> None:
 
 def test_a_row_may_say_the_key_of_a_column_itself(document: Path) -> None:
     text = (
-        "<!-- figures of speech.json metric=pesq\n- method=auto * -\n"
-        "domain=speech * method=ar\ndomain=speech\n-->\n"
+        "<!-- figures: queries.toml own -->\n"
         "| | plc | other | which |\n|---|---:|---:|---|\n"
         "| speech | 1.00 | 1.00 | ar 4 |\n| again | 1.00 | 1.00 | by hand |\n"
     )
@@ -112,12 +136,12 @@ def test_a_row_may_say_the_key_of_a_column_itself(document: Path) -> None:
 
 def test_lines_that_differ_are_named(document: Path) -> None:
     first, second = stale_lines(document)
-    assert (first.line, second.line) == (11, 12)
+    assert (first.line, second.line) == (6, 7)
     assert "9.99" in first.found
     assert "2.36" in first.expected
     result = CliRunner().invoke(app, ["tables", str(document), "--check"])
     assert result.exit_code == 1
-    assert f"page.md:11: {first.found}" in result.stdout
+    assert f"page.md:6: {first.found}" in result.stdout
     assert document.read_text() == TEXT
     assert CliRunner().invoke(app, ["tables", str(document)]).exit_code == 0
     assert CliRunner().invoke(app, ["tables", str(document), "--check"]).exit_code == 0
@@ -126,18 +150,23 @@ def test_lines_that_differ_are_named(document: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "match"),
     [
-        ("method=ar\n", "method=none\n", "page.md:3: 0 figures of the files are domain=speech, "),
-        ("method=ar\n", "domain=speech\n", "2 figures"),
-        ("method=ar\n", "", "keys for 2 rows of 4 columns; the table below has 3 rows of 4"),
-        ("method=ar\n", "ar\n", "'ar' and 'metric=pesq' are no keys"),
-        ("speech.json", "nowhere.json", "cannot read figures from"),
-        ("| method |", "method", "has no keys, or no table below it"),
+        ('"method=ar"', '"method=none"', "page.md:3: 0 figures of the files are domain=speech, "),
+        ('"method=ar"', '"domain=speech"', "2 figures"),
+        (', "method=ar"', "", "keys for 2 rows of 4 columns; the table below has 3 rows of 4"),
+        ('"method=ar"', '"ar"', "'ar' and 'metric=pesq' are no keys"),
+        ('"speech.json"', '"nowhere.json"', "cannot read figures from"),
+        ("| method |", "method", "has no file and query, or no table below"),
         ("2026-11-25 |\n", "2026-11-25 | |\n", "3 rows of 4 or 5"),
+        ("toml speech -->", "toml music -->", r"page.md:3: .*queries.toml has no query \[music\]"),
+        ("queries.toml", "none.toml", "cannot read .*none.toml"),
+        ("columns", "column", r"queries.toml, \[speech\]: .*unknown field `column`"),
+        ("[speech]", "[speech", "queries.toml, .speech.: "),
     ],
 )
 def test_a_table_that_cannot_be_made_is_refused(
     document: Path, old: str, new: str, match: str
 ) -> None:
     document.write_text(TEXT.replace(old, new, 1))
+    (document.parent / "queries.toml").write_text(QUERIES.replace(old, new, 1))
     with pytest.raises(ConfigError, match=match):
         stale_lines(document)
