@@ -269,6 +269,28 @@ def problems_of_installation(wheel: Path, work: Path, compiled: bool) -> list[st
     return found
 
 
+def problems_of_bare_system(wheel: Path, work: Path) -> list[str]:
+    """Install a wheel into Debian without compilers, run it, and return what is wrong."""
+    if not shutil.which("debootstrap") or os.geteuid():
+        print("the wheel is not tried in a bare system: debootstrap, and to be root, are needed")
+        return []
+    root, wheels = work / "bare", work / "bare" / "wheels"
+    _run("debootstrap", "--variant=minbase", "--include=python3-venv", "bookworm", root)
+    download = ("-m", "pip", "download", "-q", "-c", ROOT / "constraints.txt", "-d", wheels, wheel)
+    _run(work / "environment" / "bin" / "python", *download)
+    inside = ("chroot", root, "/usr/bin/env", "-i", "PATH=/env/bin:/usr/bin:/bin", "HOME=/root")
+    _run(*inside, "python3", "-m", "venv", "/env")
+    _run(*inside, "pip", "install", "-q", "--no-index", "--find-links", "/wheels", "plc-engine")
+    clip = next((root / "env/lib").glob("python3*/site-packages/plc/data/speech.flac"))
+    began = time.perf_counter()
+    _run(*inside, "plc", "conceal", f"/{clip.relative_to(root)}", "/heard.wav", "--loss", "10%")
+    print(f"in a bare system a recording is concealed in {time.perf_counter() - began:.1f} s")
+    compilers = [
+        name for name in ("cc", "gcc", "clang", "ld") if (root / "usr/bin" / name).exists()
+    ]
+    return [f"the bare system has {', '.join(compilers)}"] if compilers else []
+
+
 def run_tests(wheel: Path, work: Path, compiled: bool) -> None:
     """Run tests with the installed wheel, away from this checkout."""
     python, suite = work / "environment" / "bin" / "python", work / "suite"
@@ -331,6 +353,7 @@ def main() -> int:
             found += problems_of_installation(files[-1], work, not given.pure)
             run_tests(files[-1], work, not given.pure)
         if not given.pure and not found:
+            found += problems_of_bare_system(files[-1], work)
             further = further_files(work)
             found += problems_of_debian(further, work)
             files += further
