@@ -4,9 +4,9 @@
 
 A wheel as ``python -m build`` makes it has sources alone, and its first start compiles them for
 about a minute, with numba. Here the kernels are added as a module for Python
-(:mod:`plc_kernels.library`), for each level of x86-64, and the C library with its header; numba is
-then what the extra ``compile`` brings. It takes some five minutes, gcc, Python's headers and the
-package wheel.
+(:mod:`plc_kernels.library`), for each level of x86-64 or for aarch64, and the C library with its
+header; numba is then what the extra ``compile`` brings. It takes some five minutes, gcc (for the
+other family of processors its compiler), Python's headers and the package wheel.
 """
 
 import argparse
@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 
 import plc
-from plc.embed.library import BUILT, CARRIED, CFLAGS, build_library
-from plc.embed.toolchain import COMPILER, find, run
+from plc.embed.library import BUILT, CARRIED, CFLAGS, build_library, compiler_for
+from plc.embed.toolchain import find, run
 from plc.errors import ConfigError, PlcError
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.library import LEVEL, PATH
-from plc_kernels.targets import TARGETS, X86_64, machine, targets_of
+from plc_kernels.targets import AARCH64, TARGETS, X86_64, machine, targets_of
 
-LEVELS = tuple(target.name for target in targets_of(X86_64))
+LEVELS = tuple(target.name for family in (X86_64, AARCH64) for target in targets_of(family))
 _RECORD = Path(__file__).with_name("kernel_types.py")
 _KERNELS = PATH.parents[1]
 _PACKAGE = Path(plc.__file__).parent
@@ -42,7 +42,7 @@ def build_wheel(
     levels: Sequence[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Write a wheel for Linux on x86-64 and Python 3.11 or newer.
+    """Write a wheel for Linux and Python 3.11 or newer.
 
     Parameters
     ----------
@@ -51,7 +51,8 @@ def build_wheel(
     folder : path
         Where to; made if it is not there.
     levels : sequence of str, optional
-        For which processors: of ``"x86-64-v2"``, ``"x86-64-v3"``, ``"x86-64-v4"``; all by default.
+        For which processors: of ``"x86-64-v2"``, ``"x86-64-v3"``, ``"x86-64-v4"``, or
+        ``"aarch64"``; all of this machine's family by default.
     tell : callable
         Called with a line for each thing done.
 
@@ -64,22 +65,26 @@ def build_wheel(
     ------
     ConfigError
         If this installation has no numba, the wheel cannot be read or has other sources, a level is
-        unknown, this is no Linux on x86-64, a compiler or the package ``wheel`` is missing, or the
-        folder cannot be written.
+        unknown or of another family than the first, this is no Linux on x86-64 or aarch64, a
+        compiler or the package ``wheel`` is missing, or the folder cannot be written.
     """
-    if sys.platform != "linux" or machine() != X86_64:
+    if sys.platform != "linux" or machine() not in (X86_64, AARCH64):
         raise ConfigError(
-            f"such wheels are for Linux on x86-64; this is {sysconfig.get_platform()}"
+            f"such wheels are for Linux on x86-64 and aarch64; this is {sysconfig.get_platform()}"
         )
     if LEVEL is not None:
         raise ConfigError(
             "this installation has machine code of its own, and the kernels' types are learned "
             "while numba compiles them: make the wheel from a source checkout"
         )
-    levels = LEVELS if levels is None else levels
+    levels = [target.name for target in targets_of(machine())] if levels is None else levels
     unknown = sorted(set(levels) - set(LEVELS))
     if unknown or not levels:
         raise ConfigError(f"levels are {unknown or 'none'}; give some of {', '.join(LEVELS)}")
+    if len({TARGETS[level].family for level in levels}) > 1:
+        raise ConfigError(
+            f"levels are {', '.join(levels)}; a wheel is for one family of processors"
+        )
     into = Path(folder).resolve()
     try:
         into.mkdir(parents=True, exist_ok=True)
@@ -101,13 +106,14 @@ def _build(
     _without_numba(unpacked)
     carried = unpacked / CARRIED.relative_to(_PACKAGE.parent)
     carried.mkdir()
-    library = build_library(work / "libplc", X86_64, tell).library
+    family = TARGETS[levels[0]].family
+    library = build_library(work / "libplc", family, tell).library
     for name in BUILT:  # a wheel has no links
         shutil.copy(library.with_name(name), carried)
     packed = work / "packed"
     packed.mkdir()
     run([sys.executable, "-m", "wheel", "pack", str(unpacked), "--dest-dir", str(packed)])
-    tags = ["--python-tag=cp311", "--abi-tag=abi3", "--platform-tag=linux_x86_64"]
+    tags = ["--python-tag=cp311", "--abi-tag=abi3", f"--platform-tag=linux_{family}"]
     plain = next(packed.iterdir())
     run([sys.executable, "-m", "wheel", "tags", "--remove", *tags, str(plain)])
     made = next(packed.iterdir())
@@ -135,7 +141,7 @@ def build_kernels(
     ConfigError
         If the kernels cannot be compiled, or there is no compiler of C.
     """
-    compiler = find(COMPILER)
+    compiler = find(compiler_for(TARGETS[levels[0]].family))
     signatures = work / "signatures"
     tell("running what calls the kernels, to learn with which types: about a minute")
     run([sys.executable, str(_RECORD), str(signatures)])
@@ -176,7 +182,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("wheel", type=Path, help="of these sources, for any platform")
     parser.add_argument("--out", type=Path, required=True, help="folder for the new wheel")
-    parser.add_argument("--level", action="append", help=f"{', '.join(LEVELS)}; all by default")
+    parser.add_argument(
+        "--level", action="append", help=f"{', '.join(LEVELS)}; all of this family by default"
+    )
     given = parser.parse_args()
     try:
         print(

@@ -3,9 +3,9 @@
 It builds the source archive and from it the wheel, adds machine code and ``libplc`` to a second
 wheel (``machine_code.py``), checks what is in all three, and runs the last, and the tests with it,
 in a new environment with empty caches. Of that come ``libplc`` as an archive and Debian packages,
-the package for npm (``release_files.py``), and ``SHA256SUMS``. ``--pure`` leaves the second wheel
-and these out, which take minutes of compiling, and runs a sample of the tests. The version stands
-in ``plc/__init__.py``. It needs the packages build and wheel.
+the package for npm (``release_files.py``), a wheel for aarch64, and ``SHA256SUMS``. ``--pure``
+leaves the second wheel and these out, which take minutes of compiling, and runs a sample of the
+tests. The version stands in ``plc/__init__.py``. It needs the packages build and wheel.
 """
 
 import argparse
@@ -54,6 +54,7 @@ _TEXT = {
 _SOUND = {".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"}
 _CLIPS = {f"plc/data/{clip}.flac" for clip in ("clarinet", "music", "speech")}
 _MODELS = "plc/data/models/"
+_MAKER = Path(__file__).with_name("machine_code.py")
 # What `machine_code.py` adds, and setuptools to a source archive.
 _LIBRARY = (r"libplc\.so\.[\d.]+", r"libplc\.a", r"plc\.h", r"plc_ladspa\.so")
 _COMPILED = re.compile(
@@ -207,6 +208,15 @@ def further_files(work: Path) -> list[Path]:
     return files
 
 
+def wheels_for_aarch64(plain: Path, work: Path) -> list[Path]:
+    """Return the wheel with machine code for aarch64; none where nothing links it."""
+    if not shutil.which("aarch64-linux-gnu-gcc"):
+        print("there is no wheel for aarch64: gcc-aarch64-linux-gnu is needed")
+        return []
+    _run(sys.executable, _MAKER, plain, "--out", work / "aarch64", "--level", "aarch64")
+    return list((work / "aarch64").glob("*.whl"))
+
+
 def problems_of_debian(files: list[Path], work: Path) -> list[str]:
     """Compile a program with what Debian's packages install, run it, and return what is wrong."""
     packages = [path for path in files if path.suffix == ".deb"]
@@ -345,8 +355,7 @@ def main() -> int:
         found += [f"{sources.name}: {each}" for each in problems_of_sources(sources)]
         found += [f"{plain.name}: {each}" for each in problems_of_wheel(plain)]
         if not given.pure and not found:
-            maker = Path(__file__).with_name("machine_code.py")
-            _run(sys.executable, maker, plain, "--out", work / "compiled")
+            _run(sys.executable, _MAKER, plain, "--out", work / "compiled")
             files += (work / "compiled").glob("*.whl")
             found += [f"{files[-1].name}: {each}" for each in problems_of_wheel(files[-1], True)]
         if not found:
@@ -356,6 +365,9 @@ def main() -> int:
             found += problems_of_bare_system(files[-1], work)
             further = further_files(work)
             found += problems_of_debian(further, work)
+            for wheel in wheels_for_aarch64(plain, work):
+                found += [f"{wheel.name}: {each}" for each in problems_of_wheel(wheel, True)]
+                further.append(wheel)
             files += further
         for problem in found:
             print(f"error: {problem}", file=sys.stderr)

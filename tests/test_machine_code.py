@@ -24,11 +24,13 @@ def a_wheel(folder: Path, **files: str) -> Path:
     return path
 
 
-def test_levels_are_of_x86_64(tmp_path: Path) -> None:
+def test_levels_are_known_and_of_one_family(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"x86-64-v9.*give some of x86-64-v2"):
         build_wheel(a_wheel(tmp_path), tmp_path, ["x86-64-v9"])
     with pytest.raises(ConfigError, match="none"):
         build_wheel(a_wheel(tmp_path), tmp_path, [])
+    with pytest.raises(ConfigError, match="aarch64; a wheel is for one family of processors"):
+        build_wheel(a_wheel(tmp_path), tmp_path, ["x86-64-v3", "aarch64"])
 
 
 def test_an_installation_without_numba_makes_none(

@@ -127,7 +127,7 @@ def _make(
     """Compile in one folder; put all that is to be kept into another."""
     if family == WASM32:
         return [path.replace(ready / path.name) for path in _build_module(family, work, tell)]
-    carried = family == X86_64 and CARRIED.is_dir()
+    carried = family == machine() and CARRIED.is_dir()
     return package((_copy if carried else _build_objects)(family, work, tell), ready, prefix)
 
 
