@@ -193,7 +193,7 @@ def test_a_signal_at_a_few_moments_ends_a_command_cleanly(
     for number in SIGNALS:
         folder = tmp_path / number.name
         folder.mkdir()
-        assert not strikes(name, material, folder, 2, number)
+        assert not strikes(name, material, folder, 1, number)
 
 
 @pytest.mark.deep

@@ -136,6 +136,7 @@ def test_a_library_without_notes_in_range_is_refused(tmp_path: Path) -> None:
         gather_notes(made, PLAN, (20, 30), tmp_path / "cache", _QUIET)
 
 
+@pytest.mark.deep
 def test_runs_are_judged_from_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heard = library(tmp_path / "heard", {"flute": 1, "reed": 3, "brass": 6})
     unseen = library(tmp_path / "unseen", {"organ": 2, "bowed": 5}, seed=5000)

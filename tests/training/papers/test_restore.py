@@ -277,6 +277,7 @@ def test_corrections_are_learned() -> None:
     assert losses[-1] < losses[0] - 0.3
 
 
+@pytest.mark.deep
 def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     write_clips(tmp_path / "clips", 4, seconds=2.0)
     recipe = tmp_path / "damaged.toml"
