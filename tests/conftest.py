@@ -15,7 +15,6 @@ import pytest
 import typer.main
 
 from tests.examples import register
-from tests.installed import is_inner
 from tests.processes import environment
 
 if TYPE_CHECKING:
@@ -110,17 +109,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _slow(item):
             item.add_marker("slow")
     items.sort(key=lambda item: (-_slow(item), item.path.name not in COMPILING))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Skip what asks a wheel's machine code for a kernel that no program calls from Python."""
-    try:
-        return (yield)
-    except RuntimeError as error:
-        if is_inner(error):
-            pytest.skip(str(error))
-        raise
 
 
 def _slow(item: pytest.Item) -> int:

@@ -5,7 +5,7 @@
 //   const node = await PlcNode.create(context, { channels: 1, delayMs: 60 });
 //   node.connect(context.destination);
 //   socket.onmessage = ({ data }) => node.put(new Int16Array(data));    // pieces that follow each other
-//   decoder = new AudioDecoder({ output: (data) => node.put(data, stamps.shift()), … });
+//   stamps = [], decoder = new AudioDecoder({ output: (data) => node.put(data, stamps.shift()), … });
 //   stamps.push(chunk.timestamp), decoder.decode(chunk);  // those of its output pass over lost packets
 //
 // Files beside it: plc.mjs, plc-worker.mjs, plc-processor.mjs and the networks.

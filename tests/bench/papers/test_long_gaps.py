@@ -81,6 +81,7 @@ def test_gaps_beyond_the_network_are_scored_without_it(tmp_path: Path) -> None:
     assert list(found.fills) == ["truth", "auto", "fade"]
     report = measure_long_gaps([clip], LongGapSettings(gap_ms=900.0, model=model))
     assert report.variants_db is None
+    assert result_table(report).row_count == 3
     # Of one clip there are no intervals.
     assert all(re.fullmatch(r"-?\d+\.\d\d", str(each.lsd_db)) for each in report.scores)
 

@@ -37,6 +37,7 @@ from plc_kernels.stream import gap, layout, recall
 from plc_kernels.stream import model as of
 from plc_kernels.stream import model_file as stored
 from plc_kernels.stream.tables import GRID_TABLE
+from tests.installed import needs_numba
 from tests.kernels.stream.blocks import opened
 from tests.plc.cli.test_app import refusal, run
 from tests.processes import environment
@@ -703,6 +704,7 @@ GRID_BUT_WINDOW = (
 
 
 @needs_node
+@needs_numba
 @pytest.mark.parametrize(("name", "run_network", "place", "format_"), RUNS)
 def test_a_network_in_the_module_computes_what_it_computes_in_python(
     name: str,

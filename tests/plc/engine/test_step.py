@@ -13,8 +13,11 @@ from plc import Concealer
 from plc_kernels.stream.background import is_speech, is_unsteady
 from plc_kernels.stream.layout import COUNTERS, FLUX_DB, RECEIVED_SHARE
 from tests.examples import examples
+from tests.installed import needs_numba
 from tests.plc.engine.reference import Missing, Reference
 from tests.signals import glide, noise, tones, voice
+
+pytestmark = needs_numba
 
 COMPARED = sorted(set(COUNTERS) - {"deadline_misses", "rung_changes"})
 """Without a time limit nothing is late."""
