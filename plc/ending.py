@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -147,3 +147,34 @@ def _leave() -> None:
     for number in _NUMBERS:
         if number is not None and signal.getsignal(number) == _signals.hear:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def stop_signals(on_hangup: Callable[[], None] | None = None) -> Iterator[list[int]]:
+    """Collect SIGTERM, SIGINT and SIGHUP in a list instead of ending.
+
+    SIGHUP where it is not ignored, as ``nohup`` has it; with ``on_hangup`` that is called instead.
+    """
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    hangup = getattr(signal, "SIGHUP", None)  # unknown to Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        numbers.append(hangup)
+
+    def catch(number: int, _frame: object) -> None:
+        if number == hangup and on_hangup is not None:
+            on_hangup()
+        else:
+            caught.append(number)
+
+    if on_hangup is not None and hangup is not None and hangup not in numbers:
+        numbers.append(hangup)
+    before = {number: signal.signal(number, catch) for number in numbers}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -48,6 +48,7 @@ from plc.apps.live_ends import (
 from plc.apps.live_send import NetworkSink, SendConfig
 from plc.audio.devices import Backend, DevicePort, tend
 from plc.audio.loss import LossSource
+from plc.ending import stop_signals
 from plc.engine.stats import percentiles
 from plc.errors import ConfigError, in_a_line
 from plc.rtp.config import ReceiverConfig
@@ -55,7 +56,7 @@ from plc.rtp.impair import ImpairConfig, Impairment
 from plc.rtp.mismatch import Told
 from plc.rtp.playout import Playout
 from plc.rtp.srtp import SrtpReceiver, SrtpTold, merged
-from plc.rtp.udp import Endpoint, UdpPort, stop_signals
+from plc.rtp.udp import Endpoint, UdpPort
 from plc.runtime import standing
 from plc.runtime.priority import Priority, Wish
 from plc.runtime.threads import Level, leave, take

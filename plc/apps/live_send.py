@@ -18,10 +18,11 @@ from typing import Any
 from plc.apps.events import Note, in_words
 from plc.apps.live_ends import DeviceSource, LiveStats
 from plc.audio.devices import Backend, DevicePort, tend
+from plc.ending import stop_signals
 from plc.rtp.codecs import check_frame
 from plc.rtp.config import ReceiverConfig
 from plc.rtp.srtp import SrtpSender, check_sealable
-from plc.rtp.udp import Endpoint, UdpPort, sending_port, stop_signals
+from plc.rtp.udp import Endpoint, UdpPort, sending_port
 from plc.runtime.priority import Priority, Wish
 from plc.runtime.threads import Level
 

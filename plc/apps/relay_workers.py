@@ -27,9 +27,8 @@ from plc.apps.recorder import Places, places_of
 from plc.apps.relay_stream import RelayConfig
 from plc.audio.files import rescue
 from plc.audio.whole import behind, leftovers
-from plc.ending import by_signals
+from plc.ending import by_signals, stop_signals
 from plc.errors import NetworkError, PlcError, why
-from plc.rtp.udp import stop_signals
 
 Run = Callable[..., list[dict[str, Any]]]
 """Relays streams, for a time, and returns their reports."""

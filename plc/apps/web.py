@@ -34,8 +34,8 @@ from pathlib import Path
 from string import Template
 from typing import Any, Self
 
+from plc.ending import stop_signals
 from plc.errors import AudioFileError, NetworkError, why
-from plc.rtp.udp import stop_signals
 
 LARGEST_WASM_BYTES = 200_000
 DEFAULT_PORT = 8765

@@ -46,10 +46,10 @@ from plc.embed.wire import (
     pack_ready,
     parse_hello,
 )
+from plc.ending import stop_signals
 from plc.engine.warm import warm_up
 from plc.errors import PlcError
 from plc.jsonable import to_json
-from plc.rtp.udp import stop_signals
 from plc.runtime.priority import Priority, Wish
 from plc.runtime.threads import Level, leave, take
 

@@ -12,17 +12,16 @@ however long it takes to see to, what the others' streams have to send is held u
 import contextlib
 import math
 import selectors
-import signal
 import socket
 import struct
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Protocol
 
+from plc.ending import stop_signals
 from plc.errors import ConfigError, NetworkError
 from plc.rtp.multicast import join, send_from
 
@@ -527,34 +526,3 @@ def _take_turn(
         service.receive(number, datagram, source, port.heard_s)
         if clock() - began_s >= turn_s:
             return
-
-
-@contextlib.contextmanager
-def stop_signals(on_hangup: Callable[[], None] | None = None) -> Iterator[list[int]]:
-    """Collect SIGTERM, SIGINT and SIGHUP in a list instead of ending.
-
-    SIGHUP where it is not ignored, as ``nohup`` has it; with ``on_hangup`` that is called instead.
-    """
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    numbers = [signal.SIGTERM, signal.SIGINT]
-    hangup = getattr(signal, "SIGHUP", None)  # unknown to Windows
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
-        numbers.append(hangup)
-
-    def catch(number: int, _frame: object) -> None:
-        if number == hangup and on_hangup is not None:
-            on_hangup()
-        else:
-            caught.append(number)
-
-    if on_hangup is not None and hangup is not None and hangup not in numbers:
-        numbers.append(hangup)
-    before = {number: signal.signal(number, catch) for number in numbers}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
