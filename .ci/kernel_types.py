@@ -14,23 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.audio.files import AudioReader
-from plc.audio.rates import RateConverter
-from plc.audio.ring import Ring
-from plc.engine.background import Background
 from plc.engine.methods import BASELINES, RECORDING_METHODS
+from plc.engine.models.catalogue import find
+from plc.engine.networks.gap_spectra import GapSpectra
+from plc.engine.predict.sides import bridged_along_the_pitch
+from plc.engine.runtime import native
+from plc.engine.signal_background import Background
 from plc.engine.warm import warm_up
 from plc.engine.whole import conceal
-from plc.models.catalogue import find
-from plc.networks.spectra import GapSpectra
+from plc.files.audio import AudioReader
+from plc.files.detect.search import detect
+from plc.files.fill.signals import inpaint
 from plc.papers.representations.bands import Bands, octaves
-from plc.predict.sides import bridged_along_the_pitch
-from plc.repair.arrays import inpaint
-from plc.repair.detect.search import detect
-from plc.rtp.codecs import open_codec
-from plc.runtime import native
-from plc_kernels.fade import burst_gain
-from plc_kernels.jit import LeanCache
+from plc.transport.cards.card_ring import Ring
+from plc.transport.cards.rates import RateConverter
+from plc.transport.rtp.codecs import open_codec
+from plc_kernels.build.jit import LeanCache
+from plc_kernels.signal.fade import burst_gain
 
 _CLIPS = Path(plc.__file__).parent / "data"
 _RATES = (8_000, 16_000, 48_000)

@@ -4,9 +4,9 @@
 
 A wheel as ``python -m build`` makes it has sources alone, and its first start compiles them for
 about a minute, with numba. Here the kernels are added as a module for Python
-(:mod:`plc_kernels.library`), for each level of x86-64 or for aarch64, and the C library with its
-header; numba is then what the extra ``compile`` brings. It takes some five minutes, gcc (for the
-other family of processors its compiler), Python's headers and the package wheel.
+(:mod:`plc_kernels.build.library`), for each level of x86-64 or for aarch64, and the C library with
+its header; numba is then what the extra ``compile`` brings. It takes some five minutes, gcc (for
+the other family of processors its compiler), Python's headers and the package wheel.
 """
 
 import argparse
@@ -23,9 +23,9 @@ import plc
 from plc.embed.library import BUILT, CARRIED, CFLAGS, build_library, compiler_for
 from plc.embed.toolchain import find, run
 from plc.errors import ConfigError, PlcError
+from plc_kernels.build.library import LEVEL, PATH
+from plc_kernels.build.targets import AARCH64, TARGETS, X86_64, machine, targets_of
 from plc_kernels.emit.objects import EmitError, emit_objects
-from plc_kernels.library import LEVEL, PATH
-from plc_kernels.targets import AARCH64, TARGETS, X86_64, machine, targets_of
 
 LEVELS = tuple(target.name for family in (X86_64, AARCH64) for target in targets_of(family))
 _RECORD = Path(__file__).with_name("kernel_types.py")

@@ -64,7 +64,7 @@ _BY_SETUPTOOLS = re.compile(r"PKG-INFO|setup\.cfg|plc_engine\.egg-info/[\w-]+(\.
 FIRST_SOUND_S = 1.5
 # Tests that a wheel is tried with: of one without machine code few, as it compiles what they call.
 _TESTS = ("tests/plc",)
-_SAMPLE = ("-n", "0", "tests/plc/engine/test_samples.py", "tests/plc/audio/test_files.py")
+_SAMPLE = ("-n", "0", "tests/plc/engine/test_samples.py", "tests/plc/files/test_audio.py")
 
 
 def version() -> str:

@@ -2,7 +2,7 @@
 
     python bench/thresholds.py CORPUS/*/valid > docs/thresholds.md    # 20 minutes, one core
 
-Each number of ``plc/repair/detect`` is lowered to 0.8 and raised to 1.25 of its value, alone, and
+Each number of ``plc/files/detect`` is lowered to 0.8 and raised to 1.25 of its value, alone, and
 damage is looked for in some excerpts, and in undamaged sounds. Meanings are the comments there.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-import plc.repair.detect as package
+import plc.files.detect as package
 from plc_bench.base.corpus import find_clips, read_clip
 from plc_bench.detection.damage import KINDS, Damage, damaged, through
 from plc_bench.detection.kinds import UNDAMAGED, undamaged

@@ -16,8 +16,8 @@ import sounddevice
 from numpy.typing import NDArray
 
 from plc import Concealer
-from plc.runtime.priority import Priority
-from plc.runtime.threads import Level, take
+from plc.engine.runtime.priority import Priority
+from plc.engine.runtime.threads import Level, take
 
 RATE, PACKET = 48_000, 480
 

@@ -15,7 +15,7 @@ from aiohttp import ClientSession, WSMsgType, web
 from numpy.typing import NDArray
 
 from plc import PlayoutBuffer, warm_up
-from plc.audio.rates import RateConverter
+from plc.transport.cards.rates import RateConverter
 
 PIECE_S, TAKE_S = 0.02, 0.01
 SPEECH = web.AppKey("speech", tuple)

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
         SnapshotError,
         TraceError,
     )
-    from plc.repair.arrays import inpaint
-    from plc.repair.detect.findings import Finding
-    from plc.repair.detect.search import Detector, detect
-    from plc.rtp.pieces import PlayoutBuffer
+    from plc.files.detect.findings import Finding
+    from plc.files.detect.search import Detector, detect
+    from plc.files.fill.signals import inpaint
+    from plc.transport.rtp.pieces import PlayoutBuffer
 
 __version__ = "0.2.0"
 
@@ -77,20 +77,20 @@ _HOMES = {
     "ConcealerPool": "plc.engine.pool",
     "ConcurrentPushError": "plc.errors",
     "ConfigError": "plc.errors",
-    "Detector": "plc.repair.detect.search",
-    "Finding": "plc.repair.detect.findings",
+    "Detector": "plc.files.detect.search",
+    "Finding": "plc.files.detect.findings",
     "MissingExtraError": "plc.errors",
     "ModelError": "plc.errors",
     "PacketError": "plc.errors",
-    "PlayoutBuffer": "plc.rtp.pieces",
+    "PlayoutBuffer": "plc.transport.rtp.pieces",
     "PlcError": "plc.errors",
     "SnapshotError": "plc.errors",
     "Stats": "plc.engine.stats",
     "StreamConfig": "plc.engine.config",
     "TraceError": "plc.errors",
     "conceal": "plc.engine.whole",
-    "detect": "plc.repair.detect.search",
-    "inpaint": "plc.repair.arrays",
+    "detect": "plc.files.detect.search",
+    "inpaint": "plc.files.fill.signals",
     "warm_up": "plc.engine.warm",
 }
 

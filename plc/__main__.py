@@ -1,6 +1,6 @@
 """``python -m plc`` is the ``plc`` command."""
 
-from plc.cli import main
+from plc.programs.cli import main
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from plc_kernels.library import FUNCTIONS, BoundKernel
+from plc_kernels.build.library import FUNCTIONS, BoundKernel
 
 # However this process ends, its pipe to the other is closed then.
 _WITH_PARENT = (

@@ -32,7 +32,7 @@ class Ended(SystemExit, KeyboardInterrupt):
 
 
 class _Signals:
-    """What came, and what became of it."""
+    """Signals that came, and whether the program has unwound."""
 
     def __init__(self) -> None:
         self.came = 0

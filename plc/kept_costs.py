@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from plc.processor_time import cpu_name
-from plc_kernels.library import SOURCES
-from plc_kernels.own_folder import own_folder
+from plc_kernels.build.library import SOURCES
+from plc_kernels.build.own_folder import own_folder
 
 _KEPT_S = 86_400.0
 _DEAR_S = 600.0

@@ -81,14 +81,14 @@ def counted(number: int, noun: str) -> str:
 
 
 def tell_once(line: str, level: int = logging.INFO) -> None:
-    """Tell a line, unless it was among those told last: a file is read more than once."""
+    """Report a line, unless it was reported lately: a file is read more than once."""
     if line not in _recent:
         _recent.append(line)
         tell(line, level)
 
 
 def pass_on(name: str, line: str) -> None:
-    """Tell a line of another process, at work on a name."""
+    """Report a line of another process, which works on a name."""
     _recent.append(line)
     tell(f"{name}: {line}")
 

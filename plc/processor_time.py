@@ -33,7 +33,7 @@ def is_fine(clock: Callable[[], float]) -> bool:
 
 
 def usable_cores() -> int:
-    """Return how many processors this process may run on; all where the system does not tell."""
+    """Return how many processors this process may run on; all where the system has no figure."""
     known = getattr(os, "sched_getaffinity", None)
     return len(known(0)) if known else os.cpu_count() or 1
 

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import pytest
 
-from plc.rtp import udp
-from plc.rtp.udp import Address, Ready, UdpPort
+from plc.transport.rtp import udp
+from plc.transport.rtp.udp import Address, Ready, UdpPort
 
 Planned = tuple[float, UdpPort, bytes]
 """When a datagram is sent, where to, and what it is."""

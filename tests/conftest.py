@@ -32,9 +32,9 @@ COMPILING = ("test_allocation.py", "test_entry.py")
 _WARM_UP = """
 from plc.compiled import compile_beside
 from plc.engine import warm
-from plc.runtime import native
+from plc.engine.runtime import native
 beside = compile_beside(
-    "from plc.runtime import native; [native.warm_up(kernel) for kernel in native.KERNELS]"
+    "from plc.engine.runtime import native; [native.warm_up(kernel) for kernel in native.KERNELS]"
 )
 warm.warm_up()
 if beside is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import plc
-from plc_kernels.library import LEVEL
+from plc_kernels.build.library import LEVEL
 
 # Tests that look into numba, or call kernels that only kernels call: machine code has none of them.
 needs_numba = pytest.mark.skipif(LEVEL is not None, reason="the package has machine code")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.audio.files import read_audio
+from plc.files.audio import read_audio
 
 
 def noise(seed: int, samples: int = 4800, level: float = 0.1) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from plc_bench.report.figures import stale_lines, tables_in
+from tests.test_imports import MODULES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -49,6 +50,40 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_places_of_the_checkout_that_a_page_names_are_there(page: Path) -> None:
     named = set(re.findall(rf"`((?:{'|'.join(_FOLDERS)})/[\w./-]+)`", page.read_text("utf-8")))
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def unknown_names(text: str) -> Iterator[str]:
+    """Yield the dotted names of our packages that are none of a module, nor stand in one."""
+    for name in re.findall(r"(?<![\w/.-])plc(?:_kernels|_bench|_training)?(?:\.\w+)+", text):
+        parts = name.split(".")
+        if parts[1] in ("h", "d") or (len(parts) == 2 and parts[0] == "plc"):
+            continue  # files: plc.h, plc.mjs
+        known = max(n for n in range(1, len(parts) + 1) if ".".join(parts[:n]) in MODULES)
+        home = MODULES[".".join(parts[:known])]
+        word = parts[known] if known < len(parts) else ""
+        # Where a module has a word it is a name of it; a package names its modules as well.
+        form = rf'^\s*(def |class |"?){word}\b' if home.name == "__init__.py" else rf"\b{word}\b"
+        if word and not re.search(form, home.read_text("utf-8"), re.M):
+            yield name
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_that_a_page_names_are_there(page: Path) -> None:
+    if page.name != "CHANGELOG.md":  # it tells of former ones
+        assert list(unknown_names(page.read_text("utf-8"))) == []
+
+
+def test_modules_that_sources_name_are_there() -> None:
+    unknown = {name: [*unknown_names(path.read_text("utf-8"))] for name, path in MODULES.items()}
+    assert {name: found for name, found in unknown.items() if found} == {}
+
+
+def test_unknown_names_are_found() -> None:
+    text = (
+        "`plc.rtp.udp`, `plc.mjs`, "
+        ":func:`~plc_kernels.signal.ar.fit_burg`, plc_kernels.signal.ar.x9"
+    )
+    assert list(unknown_names(text)) == ["plc.rtp.udp", "plc_kernels.signal.ar.x9"]
 
 
 def test_modules_of_training_that_its_page_names_are_there() -> None:

@@ -15,10 +15,10 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from plc.apps.demo import clip_audio
-from tests.plc.audio.test_portaudio import Server, needs, server
+from plc.programs.demo import clip_audio
 from tests.plc.embed.test_gstreamer import environment as gstreamer_environment
 from tests.plc.embed.test_gstreamer import plugins
+from tests.plc.transport.cards.test_portaudio import Server, needs, server
 from tests.processes import ROOT, environment
 
 __all__ = ["plugins", "server"]  # fixtures
@@ -32,12 +32,12 @@ TESTED = {
     "live_callback.py": "test_a_sound_cards_callback_conceals",
     "aiortc_call.py": "test_a_call_is_heard_whole",
     "gstreamer_rtp.py": "test_a_pipeline_of_gstreamer_conceals_what_it_loses",
-    "webcodecs.html": "tests/plc/apps/test_web_package.py",
+    "webcodecs.html": "tests/plc/programs/test_web_package.py",
     "sidecar.mjs": "test_node_conceals_through_the_socket",
     "gaps.ipynb": "test_the_notebook_runs_and_its_fills_are_better_than_silence",
     "c/conceal.c": "tests/plc/embed/c_side.py",
     "c/CMakeLists.txt": "tests/plc/embed/test_library.py",
-    "relay/": "tests/plc/apps/test_relay_examples.py",
+    "relay/": "tests/plc/transport/relay/test_relay_examples.py",
     "scaling/": "tests/test_scaling.py",
 }
 

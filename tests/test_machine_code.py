@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from plc.errors import ConfigError
-from plc_kernels.targets import X86_64, machine
+from plc_kernels.build.targets import X86_64, machine
 
 wheelfile = pytest.importorskip("wheel.wheelfile")
 if sys.platform != "linux" or machine() != X86_64:

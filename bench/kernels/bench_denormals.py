@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from plc import Concealer
-from plc_kernels.ar import extrapolate
-from plc_kernels.denormals import flush_denormals, restore_denormals
+from plc_kernels.build.denormals import flush_denormals, restore_denormals
+from plc_kernels.signal.ar import extrapolate
 
 PACKET_SAMPLES = 480
 

@@ -15,23 +15,17 @@ from beside_c import EXTRAPOLATE_ORDERS
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from plc.engine.background import Background
+from plc.engine.signal_background import Background
 from plc_bench.base.synth import music
-from plc_kernels.ar import fit_burg, taps_of
-from plc_kernels.click import NEIGHBOURHOOD_MS, click_ratio
-from plc_kernels.dropouts import LAG_MS, MORE_MS, STATE_WORDS, find_dropouts
-from plc_kernels.fade import (
-    burst_gain,
-    crossfade,
-    crossfade_ramp,
-    fade_into,
-    mix_by_error,
-)
-from plc_kernels.noise import frame_samples, recent_levels, track_noise
-from plc_kernels.noise_filling import aim_at, fill_noise
-from plc_kernels.packet import pack_float32, pack_int16, unpack_float32, unpack_int16
-from plc_kernels.resample import CENTRE, TAPS, resample, sinc_table
-from plc_kernels.toeplitz import solve_toeplitz, solve_toeplitz_at
+from plc_kernels.signal.ar import fit_burg, taps_of
+from plc_kernels.signal.click import NEIGHBOURHOOD_MS, click_ratio
+from plc_kernels.signal.dropouts import LAG_MS, MORE_MS, STATE_WORDS, find_dropouts
+from plc_kernels.signal.fade import burst_gain, crossfade, crossfade_ramp, fade_into, mix_by_error
+from plc_kernels.signal.noise import frame_samples, recent_levels, track_noise
+from plc_kernels.signal.noise_filling import aim_at, fill_noise
+from plc_kernels.signal.packet import pack_float32, pack_int16, unpack_float32, unpack_int16
+from plc_kernels.signal.resample import CENTRE, TAPS, resample, sinc_table
+from plc_kernels.signal.toeplitz import solve_toeplitz, solve_toeplitz_at
 from tests.kernels.memory import filling_memory, noise_state
 
 RATE = 48_000

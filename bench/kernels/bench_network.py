@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from plc.engine.methods import stream_models
-from plc.runtime.known import planned
-from plc_kernels.compile import kernel
+from plc.engine.runtime.known import planned
+from plc_kernels.build.compile import kernel
 from plc_kernels.network import plan as of
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.product import TILE_ROWS, Reals, Steps, layer, stored

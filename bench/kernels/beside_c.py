@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from plc.errors import MissingExtraError
 from plc_bench.base.synth import music
-from plc_kernels import ar
+from plc_kernels.signal import ar
 
 GCC_FLAGS = ("-O3", "-march=native", "-ffast-math")
 # Samples, order; the extrapolation continues by 512 samples.

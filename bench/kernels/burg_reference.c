@@ -1,4 +1,4 @@
-/* The recursions of plc_kernels.ar in C: what gcc makes of them when it knows the machine and may
+/* The recursions of plc_kernels.signal.ar in C: what gcc makes of them when it knows the machine and may
  * reorder sums. A yardstick for the kernels' speed, no part of the engine. As there, errors are
  * float, predictors and the sums between tiles double, and extrapolation is double. */
 

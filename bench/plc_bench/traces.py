@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.audio.loss import GilbertElliott, gaps_of, read_trace, write_trace
+from plc.engine.loss import GilbertElliott, gaps_of, read_trace, write_trace
 from plc.errors import TraceError
-from plc.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket, Unwrapper, parse_rtp
+from plc.transport.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket, Unwrapper, parse_rtp
 
 # Static payload types whose clock is not 8000 Hz: RFC 3551, table 4. Dynamic ones: that of Opus.
 _CLOCKS_HZ = {6: 16_000, 10: 44_100, 11: 44_100, 14: 90_000, 16: 11_025, 17: 22_050}
@@ -140,7 +140,7 @@ def import_capture(
     MissingExtraError
         If dpkt is not installed.
     """
-    from plc.rtp.capture import read_datagrams
+    from plc.transport.rtp.capture import read_datagrams
 
     packets = []
     for datagram in read_datagrams(path):

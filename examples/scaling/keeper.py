@@ -2,7 +2,7 @@
 
 Streams of the package's speech are played in real time, a worker is killed (SIGKILL), and a line
 of JSON says what was not played. A program of yours has its own source of packets in place of
-:func:`drive`: a jitter buffer for each stream, such as ``plc.rtp.jitter.JitterBuffer``.
+:func:`drive`: a jitter buffer for each stream, such as ``plc.transport.rtp.jitter.JitterBuffer``.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import soundfile
 from numpy.typing import NDArray
 from streams import PUBLISHED_EVERY_S, Played, Tick, Worker, ranking
 
-from plc.audio.loss import GilbertElliott
+from plc.engine.loss import GilbertElliott
 
 # A stream takes some milliseconds to go on with: so few at once that ticks are not late for it.
 MOVES_A_TICK = 2

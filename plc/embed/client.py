@@ -9,16 +9,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from plc.embed.stream import EmbeddedConfig, Flag, as_packet
+from plc.embed.served_stream import EmbeddedConfig, Flag, as_packet
 from plc.embed.wire import (
     HEADER,
     LOST,
     TEXT_LIMIT,
     Code,
-    Frame,
+    FrameKind,
     FrameReader,
-    Kind,
     WireError,
+    WireFrame,
     pack,
     pack_hello,
     parse_error,
@@ -30,7 +30,7 @@ from plc.errors import ConfigError, NetworkError, PacketError, not_copied
 _ANSWER_S = 30.0
 # A server whose queue of connections is full is asked again after this time.
 _QUEUE_S = 0.01
-_ANSWERS = (Kind.AUDIO, Kind.REPORT)
+_ANSWERS = (FrameKind.AUDIO, FrameKind.REPORT)
 
 
 class Client:
@@ -67,7 +67,7 @@ class Client:
             self._connect(str(path), timeout_s)
             with contextlib.suppress(BrokenPipeError):  # turned away already: the answer says why
                 self._socket.sendall(pack_hello(config))
-            self.delay, size = parse_ready(self._receive(Kind.READY).payload)
+            self.delay, size = parse_ready(self._receive(FrameKind.READY).payload)
         except OSError as error:
             self._socket.close()
             if isinstance(error, NetworkError):
@@ -108,7 +108,7 @@ class Client:
             If the packet is not of the stream's shape and dtype.
         """
         if packet is None:
-            self._send(pack(Kind.PUSH, flags=LOST, sequence=self._next()))
+            self._send(pack(FrameKind.PUSH, flags=LOST, sequence=self._next()))
         else:
             if packet.shape != self._packet.shape or packet.dtype != self._packet.dtype:
                 raise PacketError(
@@ -116,22 +116,22 @@ class Client:
                     f"{self._packet.dtype} {self._packet.shape}"
                 )
             size = self.config.packet_bytes
-            HEADER.pack_into(self._frame, 0, size, Kind.PUSH, 0, 0, self._next())
+            HEADER.pack_into(self._frame, 0, size, FrameKind.PUSH, 0, 0, self._next())
             self._packet[:] = packet
             self._send(self._frame)
-        answer = self._receive(Kind.AUDIO)
+        answer = self._receive(FrameKind.AUDIO)
         return as_packet(answer.payload, self.config).copy(), Flag(answer.flags)
 
     def stats(self) -> dict[str, Any]:
         """Return the stream's counters."""
-        self._send(pack(Kind.ASK, sequence=self._next()))
-        counters: dict[str, Any] = json.loads(bytes(self._receive(Kind.REPORT).payload))
+        self._send(pack(FrameKind.ASK, sequence=self._next()))
+        counters: dict[str, Any] = json.loads(bytes(self._receive(FrameKind.REPORT).payload))
         return counters
 
     def end(self) -> Packet:
         """End the stream; return the samples of its lookahead, shape (delay, channels)."""
-        self._send(pack(Kind.END, sequence=self._next()))
-        payload = self._receive(Kind.BYE).payload
+        self._send(pack(FrameKind.END, sequence=self._next()))
+        payload = self._receive(FrameKind.BYE).payload
         self.close()
         if not payload:
             return np.empty((0, self.config.stream.channels), self.config.format.dtype)
@@ -161,14 +161,14 @@ class Client:
         except OSError as error:
             raise NetworkError(f"the server does not read: {error}") from error
 
-    def _receive(self, kind: Kind) -> Frame:
+    def _receive(self, kind: FrameKind) -> WireFrame:
         frame = self._read()
         while frame.kind in _ANSWERS and 0 < (self._sequence - frame.sequence) % 2**32 < 2**31:
             frame = self._read()  # that answered a call which an exception has ended
-        if frame.kind is Kind.ERROR:
+        if frame.kind is FrameKind.ERROR:
             code, text = parse_error(frame.payload)
             raise ConfigError(text) if code == Code.SETTINGS else NetworkError(text)
-        if frame.kind is Kind.BYE is not kind:
+        if frame.kind is FrameKind.BYE is not kind:
             raise NetworkError("the server has come to its end")
         if frame.kind is not kind:
             raise WireError(f"the server answered {frame.kind.name}; expected {kind.name}")
@@ -176,7 +176,7 @@ class Client:
             raise WireError(f"answer to call {frame.sequence}, not to {self._sequence}")
         return frame
 
-    def _read(self) -> Frame:
+    def _read(self) -> WireFrame:
         while (frame := self._reader.next()) is None:
             try:
                 count = self._socket.recv_into(self._reader.room())

@@ -129,7 +129,7 @@ def check(folder: str | Path | None = None) -> Path:
 
 
 def _flags() -> list[str]:
-    """Return what a compiler needs to be told of GStreamer."""
+    """Return the compiler's flags for GStreamer."""
     asked = [*find(_FLAGS), "--cflags", "--libs", "gstreamer-1.0"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,8 +1,8 @@
 """Build ``libplc``: the engine as a C library without Python.
 
-The step of a stream is compiled ahead of time (:mod:`plc_kernels.emit`), for x86-64 at three levels
-of which each stream takes the best; ``plc.c`` checks arguments around it. For WebAssembly it is the
-step alone (:mod:`plc.embed.wasm`).
+The step of a stream is compiled ahead of time (:mod:`plc_kernels.emit`), for x86-64 at three
+levels of which each stream takes the best; ``plc.c`` checks arguments around it. For WebAssembly it
+is the step alone (:mod:`plc.embed.wasm`).
 """
 
 import shutil
@@ -15,13 +15,13 @@ from pathlib import Path
 from plc.embed.packaging import PLUGIN, SHARED, SONAME, header, package
 from plc.embed.toolchain import ARCHIVER, ARM_COMPILER, COMPILER, X86_COMPILER, Tool, find, run
 from plc.embed.wasm import COUNTED, build_wasm
-from plc.engine.networks import NETS
+from plc.engine.step_networks import NETS
 from plc.errors import ConfigError, unknown
-from plc_kernels.burst import LEAVE_MS
+from plc_kernels.build.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
 from plc_kernels.emit.objects import EmitError, emit_objects
-from plc_kernels.rungs import STEADY_MS
-from plc_kernels.stream import dropouts, entry, layout, model, model_file, preparation, step
-from plc_kernels.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
+from plc_kernels.signal.burst import LEAVE_MS
+from plc_kernels.signal.rungs import STEADY_MS
+from plc_kernels.stream import dropout_search, entry, layout, model, model_file, preparation, step
 
 HERE = Path(__file__).parent
 SOURCE = HERE / "plc.c"
@@ -71,7 +71,7 @@ def build_library(
     tell: Callable[[str], None] = lambda line: None,
     prefix: bool = False,
 ) -> Library:
-    """Build the library, with its header and what tells other programs' builds of it.
+    """Build the library, its header, and the files by which other builds find it.
 
     Where the package carries it built, it is copied.
 
@@ -214,6 +214,6 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     lines.append(f"#define PLCK_FILE_BYTES {model_file.BYTES}")
     for name in ("BYTES", "LOWEST_RATE", "HIGHEST_RATE"):
         lines.append(f"#define PLCK_MODEL_{name} {getattr(model, name)}")
-    lines.append(f"#define PLCK_PARTS {dropouts.PARTS}")
+    lines.append(f"#define PLCK_PARTS {dropout_search.PARTS}")
     lines.append(f"#define PLCK_COUNTERS {layout.LADDER - layout.STATS}")
     (work / "step.h").write_text("\n".join(lines) + "\n")

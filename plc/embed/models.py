@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from plc.engine.models.catalogue import available, find
+from plc.engine.models.kinds import KINDS
+from plc.engine.models.manifest import Manifest
+from plc.engine.networks.flat import flat_file
 from plc.errors import ConfigError, ModelError
-from plc.models.catalogue import available, find
-from plc.models.kinds import KINDS
-from plc.models.manifest import Manifest
-from plc.networks.flat import flat_file
 from plc_kernels.stream.model_file import pack
 
 SUFFIX = ".plcm"
@@ -16,7 +16,7 @@ ALL = f"all{SUFFIX}"
 
 
 def model_file(manifest: Manifest) -> bytes | None:
-    """Return a model's file, of which C makes that block; None if there is no such.
+    """Return a model's file, from which C makes the block; None if there is none.
 
     Raises
     ------

@@ -30,28 +30,28 @@ from pathlib import Path
 
 import numpy as np
 
-from plc.embed.stream import EmbeddedConfig, EmbeddedStream, prepare
+from plc.embed.served_stream import EmbeddedConfig, EmbeddedStream, prepare
 from plc.embed.unix_socket import identity_of, listen_at
 from plc.embed.wire import (
     HEADER,
     HELLO_LIMIT,
     LOST,
     Code,
-    Frame,
+    FrameKind,
     FrameReader,
-    Kind,
     WireError,
+    WireFrame,
     pack,
     pack_error,
     pack_ready,
     parse_hello,
 )
 from plc.ending import stop_signals
+from plc.engine.runtime.priority import Priority, Wish
+from plc.engine.runtime.threads import Level, leave, take
 from plc.engine.warm import warm_up
 from plc.errors import PlcError
 from plc.jsonable import to_json
-from plc.runtime.priority import Priority, Wish
-from plc.runtime.threads import Level, leave, take
 
 MAX_CLIENTS = 256
 # Who connects says HELLO within this time, and reads an answer within that.
@@ -67,7 +67,7 @@ _LONGEST_WAIT_S = 0.1
 _TURN_S = 0.001
 # A thread that computes hands the interpreter over after this time; Python's own is ten times it.
 _SWITCH_S = 0.0005
-_AUDIO = int(Kind.AUDIO)
+_AUDIO = int(FrameKind.AUDIO)
 
 Opener = Callable[[EmbeddedConfig], EmbeddedStream]
 
@@ -113,7 +113,7 @@ class Conversation:
             if frame is None:
                 return None
             sequence = frame.sequence
-            if frame.kind is Kind.PUSH and self._stream is not None:
+            if frame.kind is FrameKind.PUSH and self._stream is not None:
                 return self._push(self._stream, frame)
             return self._answer(frame)
         except WireError as error:
@@ -130,21 +130,21 @@ class Conversation:
         if self._stream is not None:
             self._stream.close()
 
-    def _answer(self, frame: Frame) -> bytes:
+    def _answer(self, frame: WireFrame) -> bytes:
         stream = self._stream
         if stream is None:
             return self._hello(frame)
-        if frame.kind not in (Kind.ASK, Kind.END):
+        if frame.kind not in (FrameKind.ASK, FrameKind.END):
             raise WireError(f"{frame.kind.name} from a client with a stream; PUSH, ASK or END")
         if frame.payload:
             raise WireError(f"{frame.kind.name} with {len(frame.payload)} bytes; it has none")
-        if frame.kind is Kind.ASK:
+        if frame.kind is FrameKind.ASK:
             counters = to_json(stream.concealer.stats.as_dict()).encode()
-            return pack(Kind.REPORT, counters, sequence=frame.sequence)
+            return pack(FrameKind.REPORT, counters, sequence=frame.sequence)
         return self._bye(frame.sequence)
 
-    def _hello(self, frame: Frame) -> bytes:
-        if frame.kind is not Kind.HELLO:
+    def _hello(self, frame: WireFrame) -> bytes:
+        if frame.kind is not FrameKind.HELLO:
             raise WireError(f"{frame.kind.name} before HELLO")
         config = parse_hello(frame.payload)
         stream = self._open(config)
@@ -154,7 +154,7 @@ class Conversation:
         self.reader.allow(config.packet_bytes)
         return pack_ready(stream.tail_samples, config.packet_bytes, frame.sequence)
 
-    def _push(self, stream: EmbeddedStream, frame: Frame) -> bytearray:
+    def _push(self, stream: EmbeddedStream, frame: WireFrame) -> bytearray:
         lost = frame.flags == LOST
         size = stream.packet_bytes
         if len(frame.payload) != (0 if lost else size) or frame.flags > LOST:
@@ -170,10 +170,10 @@ class Conversation:
         self.done = True
         stream = self._stream
         if stream is None:
-            return pack(Kind.BYE, sequence=sequence)
+            return pack(FrameKind.BYE, sequence=sequence)
         tail = np.empty((stream.tail_samples, stream.shape[1]), stream.config.format.dtype)
         stream.flush(tail)
-        return pack(Kind.BYE, tail.tobytes(), sequence=sequence)
+        return pack(FrameKind.BYE, tail.tobytes(), sequence=sequence)
 
     def _end(self, code: Code, message: str, sequence: int) -> bytes:
         self.done = True
@@ -279,7 +279,7 @@ class Sidecar:
                 time.sleep(0.01)
 
     def _tell(self, who: str, error: Exception) -> None:
-        """Tell of the first fault; the others are counted."""
+        """Report the first fault; count the others."""
         if not self.stats.faults:
             sys.stderr.write(f"plc: {who} met a fault: {error!r}\n")
 
@@ -363,7 +363,7 @@ class Sidecar:
         return True
 
     def _attend(self, connection: socket.socket) -> None:
-        """Hold one conversation; whatever comes of it stays in here."""
+        """Hold one conversation; no error leaves it."""
 
         def open_stream(config: EmbeddedConfig) -> EmbeddedStream:
             with self._lock:  # who has said HELLO keeps its place
@@ -424,7 +424,7 @@ class Sidecar:
                     connection.sendall(pack_error(Code.INTERNAL, repr(error)))
                 raise
             if conversation.done:
-                return "ended" if last[4] == Kind.BYE else "violations"
+                return "ended" if last[4] == FrameKind.BYE else "violations"
             if not greeted and conversation.greeted:
                 greeted = True
                 take(Level.AUDIO)  # not before: opening a stream computes long

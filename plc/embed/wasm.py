@@ -14,10 +14,10 @@ from typing import Any
 
 from plc.embed.toolchain import WASM_LINKER, find, run
 from plc.errors import ConfigError
+from plc_kernels.build.targets import TARGETS
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.emit.symbols import MATHEMATICS
-from plc_kernels.stream import bridge, entry, gap, layout
-from plc_kernels.targets import TARGETS
+from plc_kernels.stream import bridge_fills, entry, gap, layout
 
 EXPORTS = (
     *("plck_size", "plck_open", "plck_reset", "plck_push", "plck_fill", "plck_resume"),
@@ -86,7 +86,7 @@ def places() -> dict[str, Any]:
             "music": layout.MUSIC_NET + gap.FILE_AT,
             "bridges": layout.BRIDGE_NET + gap.FILE_AT,
         },
-        "networkSamples": {"speech": made, "music": made + 1, "bridges": made + bridge.PLACE},
+        "networkSamples": {"speech": made, "music": made + 1, "bridges": made + bridge_fills.PLACE},
         "counters": {
             re.sub(r"_(\w)", lambda found: found[1].upper(), name): place
             for name, place in COUNTED.items()

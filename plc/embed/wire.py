@@ -43,7 +43,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-from plc.embed.stream import EmbeddedConfig, Format
+from plc.embed.served_stream import EmbeddedConfig, Format
 from plc.engine.config import CONTENTS, StreamConfig
 from plc.errors import ConfigError, PlcError
 
@@ -63,7 +63,7 @@ TEXT_LIMIT = 1 << 16
 """Longest payload of a REPORT or an ERROR."""
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """Kind of a frame."""
 
     HELLO = 1
@@ -106,16 +106,16 @@ class WireError(PlcError, ValueError):
         self.code = code
 
 
-class Frame(NamedTuple):
+class WireFrame(NamedTuple):
     """One frame; its payload is a view into the reader, good until that reads on."""
 
-    kind: Kind
+    kind: FrameKind
     flags: int
     sequence: int
     payload: memoryview
 
 
-_KINDS = {int(kind): kind for kind in Kind}
+_KINDS = {int(kind): kind for kind in FrameKind}
 
 
 class FrameReader:
@@ -159,7 +159,7 @@ class FrameReader:
         """Count bytes that were written to the beginning of the room."""
         self._end += count
 
-    def next(self) -> Frame | None:
+    def next(self) -> WireFrame | None:
         """Return the next whole frame; None until it is complete.
 
         Raises
@@ -180,10 +180,10 @@ class FrameReader:
             return None
         begin = self._begin + HEADER.size
         self._begin = begin + length
-        return Frame(kind, flags, sequence, self._memory[begin : begin + length])
+        return WireFrame(kind, flags, sequence, self._memory[begin : begin + length])
 
 
-def pack(kind: Kind, payload: bytes = b"", *, flags: int = 0, sequence: int = 0) -> bytes:
+def pack(kind: FrameKind, payload: bytes = b"", *, flags: int = 0, sequence: int = 0) -> bytes:
     """Return a frame's bytes."""
     return HEADER.pack(len(payload), kind, flags, 0, sequence) + payload
 
@@ -218,7 +218,7 @@ def pack_hello(config: EmbeddedConfig) -> bytes:
         )
     except struct.error as error:
         raise ConfigError(f"{config} cannot be sent: {error}") from None
-    return pack(Kind.HELLO, fixed + method + model)
+    return pack(FrameKind.HELLO, fixed + method + model)
 
 
 def parse_hello(payload: bytes | memoryview) -> EmbeddedConfig:
@@ -269,7 +269,7 @@ def parse_hello(payload: bytes | memoryview) -> EmbeddedConfig:
 def pack_ready(delay_samples: int, packet_bytes: int, sequence: int = 0) -> bytes:
     """Return a READY: version u16, 0 u16, delay in samples u32, bytes of a packet u32."""
     payload = _READY.pack(VERSION, 0, delay_samples, packet_bytes)
-    return pack(Kind.READY, payload, sequence=sequence)
+    return pack(FrameKind.READY, payload, sequence=sequence)
 
 
 def parse_ready(payload: bytes | memoryview) -> tuple[int, int]:
@@ -291,7 +291,7 @@ def parse_ready(payload: bytes | memoryview) -> tuple[int, int]:
 def pack_error(code: Code, message: str, sequence: int = 0) -> bytes:
     """Return an ERROR."""
     text = message.encode(errors="replace")[: TEXT_LIMIT - _CODE.size]
-    return pack(Kind.ERROR, _CODE.pack(code) + text, sequence=sequence)
+    return pack(FrameKind.ERROR, _CODE.pack(code) + text, sequence=sequence)
 
 
 def parse_error(payload: bytes | memoryview) -> tuple[int, str]:

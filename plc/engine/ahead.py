@@ -27,11 +27,11 @@ from plc.compiled import DirectCall
 from plc.engine.memory import StreamMemory
 from plc.engine.one_thread import OneThread
 from plc.engine.pace import PreparationCounters, PreparationPace
+from plc.engine.runtime import threads
+from plc.engine.runtime.threads import Level, give_way, note_end, start_thread, take
 from plc.errors import ConcurrentPushError, in_a_line, not_copied
 from plc.processor_time import thread_clock
-from plc.runtime import threads
-from plc.runtime.threads import Level, give_way, note_end, start_thread, take
-from plc_kernels.denormals import flush_denormals
+from plc_kernels.build.denormals import flush_denormals
 from plc_kernels.stream import layout, preparation
 from plc_kernels.stream.step import PLAYS_NOISE
 
@@ -205,7 +205,7 @@ class BurstsAhead:
         } | ({"error": self.error} if self.error else {})
 
     def offer(self) -> None:
-        """Tell the step, before a push, which burst is ready."""
+        """Hand the step, before a push, the burst that is ready."""
         serial, at = self._ready
         self._block[layout.PREPARED_AT] = at if serial == self._serial else _NOTHING
 

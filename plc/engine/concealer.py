@@ -35,10 +35,11 @@ from numpy.typing import NDArray
 from plc.compiled import DirectCall
 from plc.engine import snapshots
 from plc.engine.config import OPEN, SETTINGS, StreamConfig, StreamSettings
-from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import bursts_ahead, make_method
 from plc.engine.one_thread import OneThread
+from plc.engine.packet_dropouts import DropoutFinder
+from plc.engine.runtime.worker import NetworkCounters
 from plc.engine.samples import (
     INT16,
     Bytes,
@@ -55,10 +56,9 @@ from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
 from plc.errors import ConcurrentPushError, check_settings
 from plc.processor_time import thread_clock
-from plc.runtime.worker import NetworkCounters
 from plc_kernels.stream import layout
+from plc_kernels.stream.fills import fill_part
 from plc_kernels.stream.layout import IN_BURST, SPENT_MS, TAKES, TIMED, WAITS
-from plc_kernels.stream.network import fill_part
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import (
     CONCEALED,
@@ -337,7 +337,7 @@ class Concealer:
         clock: Callable[[], float] = time.perf_counter,
         cpu_clock: Callable[[], float] | None = None,
     ) -> Self:
-        """Return a stream that goes on as the one of a snapshot would, and is independent of it.
+        """Return a stream of its own that goes on as that of a snapshot would.
 
         Without a time limit its samples are the same, on a processor of the same type.
 
@@ -382,7 +382,7 @@ class Concealer:
         return type(self).restore, (self.snapshot(_COPY), _COPY, self._clock, self._cpu_clock)
 
     def hurry(self, limit_ms: float) -> None:
-        """Limit the time for a lost packet, until told otherwise.
+        """Limit the time for a lost packet, until the next call.
 
         For a thread that has fallen behind, as one that serves many streams does when several
         lose a packet at once. Networks are left out meanwhile.

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from plc.runtime import threads as life
-from plc.runtime.threads import note_end, start_thread
+from plc.engine.runtime import threads as life
+from plc.engine.runtime.threads import note_end, start_thread
 
 Work = Callable[[], object]
 Answers = queue.SimpleQueue[Exception | None]

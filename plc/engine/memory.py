@@ -1,15 +1,15 @@
-"""A stream's block of memory, and Python's views of it."""
+"""A stream's block of memory, and Python's views."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.concealment import StepPrediction
 from plc.engine.config import CONTENTS, StreamConfig
-from plc.engine.prediction import StepPrediction
+from plc.engine.predict.ladder import Ladders
 from plc.errors import not_copied
-from plc.predict.ladder import Ladders
-from plc_kernels.stream import layout, network, preparation
+from plc_kernels.stream import fills, layout, preparation
 from plc_kernels.stream.start import open_stream
 
 _WORD = 8
@@ -93,7 +93,7 @@ class StreamMemory:
         open_stream(self.block)
         if networks is not None:
             self.numbers[layout.NETWORK_MS : layout.NETWORK_MS + 3] = networks.costs_ms()
-            network.open_network(self.block)
+            fills.open_network(self.block)
         if method.prepares:
             preparation.open_second(self.block, method.prepares)
         self.inbox = self.block.ctypes.data + int(self.block[layout.INBOX])

@@ -7,22 +7,22 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from plc.engine.ahead import BurstsAhead
+from plc.engine.concealment import StepPrediction
 from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
+from plc.engine.models.kinds import KINDS, opener
 from plc.engine.network_choice import step_networks
-from plc.engine.networks import StepNetworks
 from plc.engine.pace import PREPARE_SHARE, PreparationCounters, PreparationPace
-from plc.engine.prediction import StepPrediction
+from plc.engine.predict.ladder import SERVER, SERVER_DRAFTS, Ladders, Rung
+from plc.engine.runtime.worker import NetworkCounters, StreamContext
+from plc.engine.step_networks import StepNetworks
 from plc.errors import ConfigError, unknown
-from plc.models.kinds import KINDS, opener
-from plc.predict.ladder import SERVER, SERVER_DRAFTS, Ladders, Rung
-from plc.runtime.worker import NetworkCounters, StreamContext
-from plc_kernels.predict import LEAST_PAST_SAMPLES
-from plc_kernels.rungs import HEADROOM, MAX_ORDER, MAX_PAST_SAMPLES
+from plc_kernels.signal.predict import LEAST_PAST_SAMPLES
+from plc_kernels.signal.rungs import HEADROOM, MAX_ORDER, MAX_PAST_SAMPLES
 from plc_kernels.stream.preparation import SHARING
 
 if TYPE_CHECKING:
-    from plc.models.manifest import Manifest
+    from plc.engine.models.manifest import Manifest
 
 METHODS: dict[str, str] = {
     "auto": "linear prediction, improved by a network where one fits the content and the time",
@@ -46,7 +46,7 @@ BASELINES: dict[str, str] = {
     "zeros": "plc inpaint, bench: silence, with hard edges",
 }
 """Name to description, of what fills gaps of recordings without this engine
-(:mod:`plc.predict.baselines`)."""
+(:mod:`plc.engine.predict.baselines`)."""
 
 RECORDING_METHODS = (*(name for name in METHODS if name != "server"), *BASELINES, *FILE_METHODS)
 """Names of those that fill gaps of recordings."""
@@ -230,7 +230,7 @@ def stream_models(
     """
     by_kind: dict[str, dict[str, Manifest]] = {"causal": {}, "bridge": {}}
     if model != "ar":
-        from plc.models.catalogue import available, find
+        from plc.engine.models.catalogue import available, find
 
         if model != "auto":
             manifest = find(model)

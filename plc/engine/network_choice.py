@@ -8,24 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc import notice
+from plc.engine.concealment import StepPrediction
 from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
-from plc.engine.networks import NETS, StepNetworks
-from plc.engine.prediction import StepPrediction
+from plc.engine.predict.ladder import Ladders, Rung
+from plc.engine.runtime.worker import StreamContext
+from plc.engine.step_networks import NETS, StepNetworks
 from plc.errors import ConfigError, ModelError, in_a_line
 from plc.kept_costs import find_cost, keep_cost
-from plc.predict.ladder import Ladders, Rung
 from plc.processor_time import thread_clock
-from plc.runtime.worker import StreamContext
-from plc_kernels.recall import LEAST_LAG_MS
-from plc_kernels.stream import layout, network, step
+from plc_kernels.signal.recall import LEAST_LAG_MS
+from plc_kernels.stream import fills, layout, step
 from plc_kernels.stream.gap import FILE_AT
 from plc_kernels.stream.prediction import NETWORK_SHARE
 from plc_kernels.stream.start import forget_stream
 
 if TYPE_CHECKING:
-    from plc.models.manifest import Manifest
-    from plc.networks.flat import FlatModels
+    from plc.engine.models.manifest import Manifest
+    from plc.engine.networks.flat import FlatModels
 
 _RUNS = 5
 # Where it cannot be measured, as the network that it is measured with is not sound: half of what
@@ -83,7 +83,7 @@ def step_networks(
     if models is None:
         return StepNetworks(None, {}, left_out) if len(left_out) == len(manifests) else None
     header = _header_of(config)
-    network.choose_networks(models.address, models.words.nbytes, header)
+    fills.choose_networks(models.address, models.words.nbytes, header)
     per_ms = math.inf if within_ms == math.inf else _work_per_ms()
     chosen: dict[str, tuple[str, float]] = {}
     for of, net in NETS.items():
@@ -91,9 +91,9 @@ def step_networks(
             continue
         name = models.names[int(header[net + FILE_AT])]
         if outside is not None:
-            chosen[of] = name, _reserved_ms(config, of, bool(header[network.PROMPT]))
+            chosen[of] = name, _reserved_ms(config, of, bool(header[fills.PROMPT]))
             continue
-        cost_ms = network.cost_of(models.address, header, net) / per_ms
+        cost_ms = fills.cost_of(models.address, header, net) / per_ms
         if cost_ms <= NETWORK_SHARE * within_ms:
             chosen[of] = name, cost_ms
             continue
@@ -140,14 +140,14 @@ def _reserved_ms(config: StreamConfig, of: str, prompt: bool) -> float:
 
 def _shared(manifests: dict[str, "Manifest"], outside_at: int) -> "FlatModels | None":
     """Return models, each once; None if there are none, or one has no block."""
-    from plc.networks.flat import shared_models
+    from plc.engine.networks.flat import shared_models
 
     apart = {manifest.sha256: manifest for manifest in manifests.values()}
     return shared_models(*apart.values(), outside_at=outside_at) if apart else None
 
 
 def _unsound(manifests: dict[str, "Manifest"], outside_at: int) -> dict[str, dict[str, Any]]:
-    """Return by content what is said of the models that are not sound, and tell it."""
+    """Return by content why a model is not sound, and report it."""
     found: dict[str, dict[str, Any]] = {}
     for of, manifest in manifests.items():
         try:
@@ -177,8 +177,8 @@ def _work_per_ms() -> float:
     found = find_cost("networks", 1)
     if found is not None and found.values[0] > 0.0:
         return found.values[0]
-    from plc.models.catalogue import find
-    from plc.networks.flat import shared_models
+    from plc.engine.models.catalogue import find
+    from plc.engine.networks.flat import shared_models
 
     try:
         models = shared_models(find("speech"))
@@ -191,7 +191,7 @@ def _work_per_ms() -> float:
     ladders = Ladders(16_000, 1, config.packet_samples, rungs=(rung, rung))
     networks = StepNetworks(models, {"speech": ("speech", 0.0)}, {}, for_all=True)
     memory = StreamMemory(config, StepPrediction(ladders, networks))
-    work = network.cost_of(models.address, memory.block, layout.SPEECH_NET)
+    work = fills.cost_of(models.address, memory.block, layout.SPEECH_NET)
     per_ms = work / min(_burst_ms(memory, models.address) for _ in range(_RUNS))
     keep_cost("networks", per_ms)
     return per_ms
@@ -209,7 +209,7 @@ def _burst_ms(memory: StreamMemory, address: int) -> float:
     flags = step.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
     clock = thread_clock()
     began = clock()
-    network.fill_part(block, address, flags)
+    fills.fill_part(block, address, flags)
     spent_ms = 1e3 * (clock() - began)
     step.step_many(block[None], step.GO_ON, inbox, 0, False, missing, 0, inbox, 0, 1)
     return max(spent_ms, 1e-3)

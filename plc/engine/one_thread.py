@@ -1,4 +1,4 @@
-"""One call at a time: the others are told, and nobody waits.
+"""One call at a time: a second one raises, and nobody waits.
 
 Who is inside stands first in a list, as the frame of the call. A call that an exception ended in
 between, such as that of a signal handler, may leave its frame there; that it is on no thread's
@@ -10,8 +10,8 @@ import contextlib
 import sys
 from types import FrameType
 
+from plc.engine.runtime import threads
 from plc.errors import ConcurrentPushError
-from plc.runtime import threads
 
 
 class OneThread:

@@ -1,7 +1,7 @@
 """The forward passes of a stream's networks, computed outside its step by ONNX Runtime.
 
 The step makes the rows of a network and the samples of its answer, whoever computes what lies
-between (:mod:`plc_kernels.stream.network`)::
+between (:mod:`plc_kernels.stream.fills`)::
 
     fill ─▶ fill_part ─ SUBMIT ─▶ worker.submit ─▶ fill_part ─ DONE      the draft is played
          ─▶ fill_part ─ WAIT ──▶ worker.collect, by the deadline ─▶ fill_part ─ DONE
@@ -23,13 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.compiled import DirectCall
-from plc.engine.networks import NETS
-from plc.runtime.network import GapNetwork, NetworkShape, network_signature
-from plc.runtime.session import open_session
-from plc.runtime.worker import ANSWER_BY, NO_TICKET, NetworkCounters, Outcome, StreamContext
+from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape, network_signature
+from plc.engine.runtime.session import open_session
+from plc.engine.runtime.worker import ANSWER_BY, NO_TICKET, NetworkCounters, Result, StreamContext
+from plc.engine.step_networks import NETS
 from plc_kernels.stream import layout, preparation
-from plc_kernels.stream.gap import FILLED, LOST, SPECTRA
-from plc_kernels.stream.network import (
+from plc_kernels.stream.fills import (
     ANSWERED,
     DONE,
     NO,
@@ -39,11 +38,12 @@ from plc_kernels.stream.network import (
     SUBMIT,
     fill_part,
 )
+from plc_kernels.stream.gap import FILLED, LOST, SPECTRA
 from plc_kernels.stream.step import BEGAN, WANTS_BRIDGE
 
 if TYPE_CHECKING:
     from plc.engine.memory import StreamMemory
-    from plc.models.manifest import Manifest
+    from plc.engine.models.manifest import Manifest
 
 _fill_part = DirectCall(fill_part)
 _hear = DirectCall(preparation.hear)
@@ -87,7 +87,7 @@ class OutsideNetworks:
     Parameters
     ----------
     manifests : dict
-        By content of :data:`~plc.engine.networks.NETS`.
+        By content of :data:`~plc.engine.step_networks.NETS`.
     context : StreamContext
         The stream, and the conditions that they run under.
     prepares : bool
@@ -96,7 +96,7 @@ class OutsideNetworks:
     Raises
     ------
     ConfigError, ModelError, MissingExtraError
-        As :func:`~plc.runtime.session.open_session` raises them.
+        As :func:`~plc.engine.runtime.session.open_session` raises them.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class OutsideNetworks:
         }
 
     def fill(self, flags: int) -> None:
-        """Do as :func:`~plc_kernels.stream.network.fill_part`, and run the networks it asks for.
+        """Do as :func:`~plc_kernels.stream.fills.fill_part`, and run the networks it asks for.
 
         Parameters
         ----------
@@ -186,7 +186,7 @@ class OutsideNetworks:
         self._ticket = NO_TICKET
 
     def _set_costs(self) -> None:
-        """Tell the step which networks are in use."""
+        """Write to the step which networks are in use."""
         for each in self._networks.values():
             cost_ms = each.cost_ms if each.worker.switch.on else np.inf
             self._memory.numbers[layout.NETWORK_MS + each.place] = cost_ms
@@ -229,7 +229,7 @@ class OutsideNetworks:
         """
         used, self._used = self._used, None
         if late and used is not None:
-            used.worker.switch.note(Outcome.LATE)
+            used.worker.switch.note(Result.LATE)
             late = False
         return late, self._turns()
 
@@ -290,7 +290,7 @@ class _Batches:
     def run(
         self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
     ) -> bool:
-        """Write the answers, of which whoever asked looks whether they are sound."""
+        """Write the answers; the caller checks whether they are sound."""
         used = next(each for each in self._opened if each.batch >= len(spectra))
         np.copyto(out, used.answers(spectra, lost))
         return True
@@ -340,11 +340,11 @@ class _Pooled:
         for rows, (block, counters) in zip(self._of_each(filled), asking, strict=True):
             own = outcome
             if own.usable and not np.isfinite(rows).all():
-                own = Outcome.FAILED
+                own = Result.FAILED
             if own.usable:
                 np.copyto(layout.TABLE.view(block, self._net + FILLED), rows)
             block[layout.GIVEN] = own.usable
-            what = "refused" if own is Outcome.ABSENT else own.value
+            what = "refused" if own is Result.ABSENT else own.value
             counted = f"network_{'off' if ticket == _OFF else what}"
             setattr(counters, counted, getattr(counters, counted) + 1)
             counters.network_runs += ticket > NO_TICKET
@@ -360,14 +360,14 @@ class PooledNetworks:
     Parameters
     ----------
     manifests : dict
-        By content of :data:`~plc.engine.networks.NETS`.
+        By content of :data:`~plc.engine.step_networks.NETS`.
     context : StreamContext
         A stream, and the conditions that they run under.
 
     Raises
     ------
     ConfigError, ModelError, MissingExtraError
-        As :func:`~plc.runtime.session.open_session` raises them.
+        As :func:`~plc.engine.runtime.session.open_session` raises them.
     """
 
     def __init__(self, manifests: "dict[str, Manifest]", context: StreamContext) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from plc.runtime.worker import Counters
+from plc.engine.runtime.worker import Counters
 
 PREPARE_SHARE = 0.6
 """Share of a packet's duration that a preparation may take where it is bounded."""

@@ -24,7 +24,8 @@ from plc.engine import shelves, snapshots
 from plc.engine.config import OPEN, StreamConfig
 from plc.engine.crew import Crew, Work
 from plc.engine.one_thread import OneThread
-from plc.engine.pool_format import Capacity, Format, PoolSettings, checked, new_format
+from plc.engine.pool_format import Capacity, PoolFormat, PoolSettings, checked, new_format
+from plc.engine.runtime.worker import ANSWER_BY
 from plc.engine.samples import (
     INT16,
     Packet,
@@ -41,7 +42,6 @@ from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
 from plc.errors import CapacityError, ConfigError, keywords_in_words, not_copied
 from plc.processor_time import thread_clock, usable_cores
-from plc.runtime.worker import ANSWER_BY
 from plc_kernels.stream import layout
 from plc_kernels.stream.step import CONCEALED, GO_ON, PUSH, step_many
 
@@ -103,7 +103,7 @@ class ConcealerPool:
         if not 1 <= _integer(limit) <= MAX_STREAMS:
             raise ConfigError(f"limit is {limit!r}; give 1 to {MAX_STREAMS} streams")
         self._limit = limit
-        self._formats: dict[StreamConfig, Format] = {}
+        self._formats: dict[StreamConfig, PoolFormat] = {}
         self._shelves = Shelves()
         self._turn = itertools.count(1)
         self._cost_s = 0.0
@@ -207,7 +207,7 @@ class ConcealerPool:
 
             return Capacity(time_for(min), time_for(max))
 
-    def _format(self, config: StreamConfig) -> Format:
+    def _format(self, config: StreamConfig) -> PoolFormat:
         """Return the format of streams, made if there was none such before."""
         key = replace(config, packet_ms=OPEN, seed=0)
         found = self._formats.get(key)
@@ -328,7 +328,7 @@ class ConcealerPool:
         return out
 
     def _beginning(self, places: Ids, runs: list[RowRun], lacks: Bools, there: Bools) -> Bools:
-        """Return whose bursts begin now, and were not prepared, as those of lost packets may be."""
+        """Return the streams whose bursts begin now and were not prepared."""
         begins = lacks & (there | ~self._shelves.at.ready[places])
         for run in runs:
             rows = run.rows
@@ -353,7 +353,7 @@ class ConcealerPool:
         self._do(self._shelves.of(int(places[0])).format, work)
         return there, missing
 
-    def _do(self, one: Format, work: Work) -> None:
+    def _do(self, one: PoolFormat, work: Work) -> None:
         """Let all threads work on packets of a format; note the time that takes."""
 
         def timed() -> None:

@@ -13,15 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine import snapshots
+from plc.engine.concealment import StepPrediction
 from plc.engine.config import StreamConfig
-from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method
-from plc.engine.networks import WorkingMemory
-from plc.engine.prediction import StepPrediction
+from plc.engine.packet_dropouts import DropoutFinder
 from plc.engine.stats import Stats
+from plc.engine.step_networks import WorkingMemory
 from plc.errors import ConfigError, check_settings, not_copied
 from plc.processor_time import thread_clock
+from plc_kernels.stream.fills import SUBMIT, WAIT, WORK, fill_part
 from plc_kernels.stream.layout import (
     DEPTH,
     FLAGS,
@@ -34,7 +35,6 @@ from plc_kernels.stream.layout import (
     TAKES,
     reach_of,
 )
-from plc_kernels.stream.network import SUBMIT, WAIT, WORK, fill_part
 from plc_kernels.stream.preparation import BETWEEN, look, prepare
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH, step_many
 
@@ -121,7 +121,7 @@ _memory = WorkingMemory()
 
 
 @dataclass(slots=True, eq=False)
-class Format:
+class PoolFormat:
     """Streams that differ by their seeds alone.
 
     Attributes
@@ -200,7 +200,7 @@ class Format:
         second[WORK] = before
 
     def note_pushed(self, packets: int, lost: int) -> None:
-        """Compare what packets took, of which some were lost, with what they cost at first."""
+        """Compare the time of packets, some of them lost, with their cost at first."""
         spent_ms = 1e3 * sum(self.spent_s)
         self.spent_s.clear()
         costs = self.costs
@@ -217,7 +217,7 @@ class Format:
         return cast(PoolSettings, {name: getattr(self.config, name) for name in names})
 
     def cores(self, loss: float) -> float:
-        """Return the share of a core that a stream takes, of which that share is lost."""
+        """Return the share of a core that a stream takes with this share of losses."""
         costs = self.costs
         return ((1.0 - loss) * costs.received_ms + loss * costs.lost_ms) / self.config.packet_ms
 
@@ -231,7 +231,7 @@ def checked(settings: PoolSettings) -> StreamConfig:
     return StreamConfig(**({"method": "server"} | settings), budget_ms=math.inf)
 
 
-def new_format(config: StreamConfig) -> Format:
+def new_format(config: StreamConfig) -> PoolFormat:
     """Return a format of streams.
 
     Parameters
@@ -251,7 +251,7 @@ def new_format(config: StreamConfig) -> Format:
         prepares = 0 if config.lookahead or chosen.outside else BETWEEN
         chosen = StepPrediction(chosen.ladders, networks, prepares, refit_ms=chosen.refit_ms)
     first = StreamMemory(config, chosen)
-    found = Format(
+    found = PoolFormat(
         config,
         chosen,
         first.block.size,
@@ -268,7 +268,7 @@ def new_format(config: StreamConfig) -> Format:
     return found
 
 
-def _measure(of: Format) -> Costs:
+def _measure(of: PoolFormat) -> Costs:
     """Push noise through a stream of its own."""
     networks = of.chosen.step_networks
     if networks is not None:  # noise is to be taken for its content
@@ -297,7 +297,7 @@ def _measure(of: Format) -> Costs:
     return Costs(received_ms, min(lost), min(hurried), spread)
 
 
-def _pusher(of: Format, memory: StreamMemory) -> Callable[[bool], float]:
+def _pusher(of: PoolFormat, memory: StreamMemory) -> Callable[[bool], float]:
     """Return what pushes a packet that came or did not, and returns the ms that took."""
     clock = thread_clock()
     blocks, block = memory.block[None], memory.block

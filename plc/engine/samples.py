@@ -12,7 +12,7 @@ from plc.engine.config import MAX_CHANNELS, StreamConfig
 from plc.errors import PacketError
 from plc.limits import FILE_MAX_CHANNELS
 from plc.notice import tell_once
-from plc_kernels.packet import LARGEST
+from plc_kernels.signal.packet import LARGEST
 
 Packet = NDArray[np.float32] | NDArray[np.int16]
 Bytes = bytes | bytearray | memoryview
@@ -92,7 +92,7 @@ def as_packet(packet: Packet | Samples | Bytes, config: StreamConfig) -> Packet:
 
 
 def mask_of(parts: Parts, samples: int) -> NDArray[np.bool_]:
-    """Return which samples of a packet are in some parts of it, shape (samples,)."""
+    """Return which samples of a packet some parts have, shape (samples,)."""
     mask = np.zeros(samples, np.bool_)
     for start, stop in parts:
         mask[start:stop] = True
@@ -126,7 +126,7 @@ def as_signal(signal: Packet | Samples) -> Packet:
 
 
 def tell_scale(samples: Packet) -> bool:
-    """Return whether samples are far above full scale; tell that once in a process.
+    """Return whether samples are far above full scale; report it once in a process.
 
     Parameters
     ----------

@@ -12,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
-from plc.engine.pool_format import Format
+from plc.engine.packet_dropouts import DropoutFinder
+from plc.engine.pool_format import PoolFormat
 from plc.engine.samples import Parts
 from plc.engine.stats import Stats
 from plc.errors import ConfigError
@@ -37,7 +37,7 @@ _NOTHING = np.zeros(0, np.int64)
 class Shelf:
     """Memory of neighbours: int64, shape (64, words); ``used`` rows were taken at some time."""
 
-    format: Format
+    format: PoolFormat
     blocks: NDArray[np.int64]
     used: int = 0
 
@@ -74,7 +74,7 @@ class RowRun:
 
 @dataclass(slots=True, eq=False)
 class _Places:
-    """What is known of each place on the shelves; those of shelves to come may be among them."""
+    """Facts of each place on the shelves, and of shelves to come."""
 
     ids: Ids = field(default_factory=_NOTHING.copy)
     """Of the stream that stands there; -1: none does."""
@@ -123,16 +123,16 @@ class Shelves:
         """Places of all streams."""
         return np.flatnonzero(self.at.ids >= 0)
 
-    def counts(self) -> dict[Format, int]:
+    def counts(self) -> dict[PoolFormat, int]:
         """Return how many streams there are of each format that stands here."""
-        counts: dict[Format, int] = {}
+        counts: dict[PoolFormat, int] = {}
         standing = (self.at.ids >= 0).reshape(-1, _ROWS).sum(axis=1).tolist()
         for shelf, count in zip(self.by_number, standing, strict=False):
             if shelf is not None:
                 counts[shelf.format] = counts.get(shelf.format, 0) + count
         return counts
 
-    def stand(self, found: Format, count: int, seed: int = 0) -> Ids:
+    def stand(self, found: PoolFormat, count: int, seed: int = 0) -> Ids:
         """Make new streams, which have not joined yet; return their places, the first free."""
         while (places := self._free(found)).size < count:
             self._add(found)
@@ -156,13 +156,13 @@ class Shelves:
         at.ids[places] = ids
         return ids
 
-    def _free(self, found: Format) -> Ids:
+    def _free(self, found: PoolFormat) -> Ids:
         """Return the places on the shelves of a format where no stream stands."""
         own = [shelf is not None and shelf.format is found for shelf in self.by_number]
         places = np.repeat(np.array(own, bool), _ROWS)
         return np.flatnonzero(places & (self.at.ids[: places.size] < 0))
 
-    def _add(self, found: Format) -> None:
+    def _add(self, found: PoolFormat) -> None:
         """Put up a shelf, at the first number that is free."""
         # Not touched before a stream stands there: the memory of empty rows is not used.
         shelf = Shelf(found, np.zeros((_ROWS, found.words + found.search_words), np.int64))
@@ -273,7 +273,7 @@ class Shelves:
 
 
 def told(runs: list[RowRun], there: Bools) -> Bools:
-    """Tell streams whether packets arrived; return whose packet that is due lacks something."""
+    """Note which packets arrived; return the streams whose due packet lacks something."""
     lacks = ~there
     for run in runs:
         rows, at, waits = run.rows, run.packets, run.shelf.format.config.lookahead > 0
@@ -302,7 +302,7 @@ def apart(runs: list[RowRun], begins: Bools) -> tuple[list[RowRun], list[RowRun]
 
 
 def parted(runs: list[RowRun], there: Bools, missing: Mapping[int, Parts]) -> list[RowRun]:
-    """Return runs, with each row of which parts are missing in one of its own."""
+    """Return runs, in which each row with missing parts stands alone."""
     partial = np.zeros(there.size, bool)
     partial[[at for at, parts in missing.items() if parts and there[at]]] = True
     if not partial.any():

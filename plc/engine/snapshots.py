@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 import plc
 from plc.errors import ConfigError, PlcError, SnapshotError
-from plc_kernels.library import SOURCES
+from plc_kernels.build.library import SOURCES
 from plc_kernels.stream.layout import REALS
 
 LEAST_KEY = 16

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.audio.loss import gaps_of
+from plc.engine.loss import gaps_of
 from plc.errors import ConfigError, TraceError
 
 Span = tuple[int, int]
@@ -37,7 +37,7 @@ def lost_spans(lost: ArrayLike, samples: int, packet_samples: int) -> list[Span]
     if isinstance(lost, str | bytes | Path):
         raise TraceError(
             f"lost is the text {str(lost)!r}; give a trace or gaps themselves: a file is read by "
-            "plc.audio.loss.read_trace, or by the command (plc conceal --trace)"
+            "plc.engine.loss.read_trace, or by the command (plc conceal --trace)"
         )
     if isinstance(lost, Sequence) and any(isinstance(each, Sequence) for each in lost):
         return merge_spans(lost, samples)

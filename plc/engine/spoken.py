@@ -1,7 +1,7 @@
 """Gaps of speech in files, filled as streams that wait fill them.
 
 The networks of streams were trained on the short and frequent gaps of lost packets and by judges of
-whole clips; the two-sided one (:mod:`plc.networks.files.inpaint`) on single gaps and by the
+whole clips; the two-sided one (:mod:`plc.files.fill.networks`) on single gaps and by the
 distance to the truth. So a gap of speech gets what a stream with enough lookahead would play,
 without its fades::
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from plc.engine.concealer import Concealer
 from plc.engine.methods import stream_models
 from plc.errors import ModelError
-from plc_kernels.predict import LEAST_KNOWN
+from plc_kernels.signal.predict import LEAST_KNOWN
 from plc_kernels.stream import gap, layout
 
 # What is heard of a stream before a gap, by which its level is bounded.
@@ -104,7 +104,7 @@ class SpokenGaps:
     def _push(
         self, row: NDArray[np.float32], begin: int, stop: int, start: int, end: int
     ) -> NDArray[np.float32]:
-        """Push the packet from a sample on, of which the gap and what follows ``end`` are lost."""
+        """Push the packet from a sample on, without the gap and without what follows ``end``."""
         packet = np.zeros(self._stream.config.packet_samples, np.float32)
         there = row[begin : min(begin + packet.size, end)]
         packet[: there.size] = there

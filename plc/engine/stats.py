@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from plc.engine.memory import StreamMemory
 from plc.engine.pace import PreparationCounters
-from plc.runtime.worker import NetworkCounters
+from plc.engine.runtime.worker import NetworkCounters
 from plc_kernels.stream.layout import (
     ANSWERS,
     COUNTERS,
@@ -228,7 +228,7 @@ class Stats:
 
     @property
     def network(self) -> NetworkCounters:
-        """What became of the networks' runs."""
+        """Outcomes of the networks' runs."""
         counted = self._network
         memory = self._memory
         if memory is not None and memory.block[NETWORK] and not memory.block[OUTSIDE]:

@@ -15,37 +15,38 @@ import numpy as np
 
 from plc import notice
 from plc.compiled import can_compile_beside, compile_beside, lies_compiled
+from plc.engine.concealment import StepPrediction
 from plc.engine.config import StreamConfig
-from plc.engine.dropouts import DropoutFinder
 from plc.engine.memory import StreamMemory
-from plc.engine.prediction import StepPrediction
+from plc.engine.packet_dropouts import DropoutFinder
+from plc.engine.predict.ladder import Ladders, Rung
 from plc.engine.stats import TimeHistogram
-from plc.predict.ladder import Ladders, Rung
 from plc.processor_time import usable_cores
-from plc_kernels import ar, denormals, level, packet
-from plc_kernels.compile import refused
-from plc_kernels.library import FUNCTIONS
-from plc_kernels.own_folder import own_folder
-from plc_kernels.stream import dropouts, layout, network, preparation, start, step, times
+from plc_kernels.build import denormals
+from plc_kernels.build.compile import refused
+from plc_kernels.build.library import FUNCTIONS
+from plc_kernels.build.own_folder import own_folder
+from plc_kernels.signal import ar, level, packet
+from plc_kernels.stream import dropout_search, fills, layout, preparation, start, step, times
 
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
     ar.extrapolate,
     denormals.flush_denormals,
     denormals.restore_denormals,
-    dropouts.forget_search,
-    dropouts.lay_out_search,
-    dropouts.search,
-    dropouts.search_nothing,
+    dropout_search.forget_search,
+    dropout_search.lay_out_search,
+    dropout_search.search,
+    dropout_search.search_nothing,
     layout.lay_out,
     layout.reach_of,
     level.largest,
     step.step_many,
-    network.choose_networks,
-    network.cost_of,
-    network.fill_part,
-    network.lay_out_network,
-    network.open_network,
+    fills.choose_networks,
+    fills.cost_of,
+    fills.fill_part,
+    fills.lay_out_network,
+    fills.open_network,
     packet.pack_int16,
     packet.unpack_int16,
     preparation.add_second,
@@ -120,7 +121,7 @@ def _compile(kernels: tuple[Any, ...], run: Callable[[], None]) -> None:
     from numba.core import event
 
     class Listener(event.Listener):
-        """What numba tells of functions that it compiles."""
+        """Listener of numba's reports on functions that it compiles."""
 
         def on_start(self, event: event.Event) -> None:
             why.begin()
@@ -221,7 +222,7 @@ def _one_process_at_a_time() -> Iterator[None]:
 
 
 def _run_all() -> None:
-    """Compile or load every kernel; those of an empty cache are compiled by two processes.
+    """Compile or load every kernel; with an empty cache two processes compile.
 
     The step is this one's, and the networks, which take as long, the other's. This one then takes
     them from the cache; where the other cannot be started, or fails, it compiles all.
@@ -295,11 +296,11 @@ def _run_dropouts() -> None:
 
 
 _NETWORKS: tuple[tuple[Any, str], ...] = (
-    (network.choose_networks, "nnw"),
-    (network.cost_of, "nwn"),
-    (network.lay_out_network, "nw"),
-    (network.open_network, "w"),
-    (network.fill_part, "wnn"),
+    (fills.choose_networks, "nnw"),
+    (fills.cost_of, "nwn"),
+    (fills.lay_out_network, "nw"),
+    (fills.open_network, "w"),
+    (fills.fill_part, "wnn"),
     (preparation.add_second, "wn"),
     (preparation.open_second, "wn"),
     (preparation.look, "wn"),

@@ -6,9 +6,9 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.audio.loss import gaps_of
 from plc.engine.concealer import Concealer
 from plc.engine.config import OPEN, SETTINGS, StreamSettings
+from plc.engine.loss import gaps_of
 from plc.engine.samples import Packet, Samples, as_signal, mask_of
 from plc.engine.spans import lost_spans
 from plc.errors import check_settings

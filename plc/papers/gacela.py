@@ -11,7 +11,7 @@ samples every 256, with the levels of seconds on either side::
 The edge frames of a side touch the gap. The network sees the nearest whole frame in their place;
 those that miss more than a little are interpolated between it and the generated ones. Generated
 frames are brought to the levels of what is known at both ends, band by band. Then phase is made as
-in :mod:`plc.networks.files.spectral_fill`, and the samples are mixed with a draft at both ends. In
+in :mod:`plc.engine.networks.spectral_fill`, and the samples are mixed with a draft at both ends. In
 a shorter gap only its own frames are generated; for a longer one, up to twice the network's, the
 generated levels are stretched in time, before they have a phase.
 
@@ -30,17 +30,17 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.models.manifest import Manifest
+from plc.engine.models.onnx_file import GraphSummary
+from plc.engine.networks.gap_filler import GapFiller, Hints, check_answer, check_rate
+from plc.engine.networks.other_rate import OtherRate
+from plc.engine.networks.spectral_fill import interpolated, with_phase
+from plc.engine.runtime.providers import Signature
+from plc.engine.runtime.session import open_session
 from plc.errors import ConfigError, ModelError
 from plc.limits import MAX_SAMPLE_RATE
-from plc.models.manifest import Manifest
-from plc.models.onnx_file import GraphSummary
-from plc.networks.files.gap_filler import GapFiller, Hints, check_answer, check_rate
-from plc.networks.files.other_rate import OtherRate
-from plc.networks.files.spectral_fill import interpolated, with_phase
-from plc.runtime.providers import Signature
-from plc.runtime.session import open_session
-from plc_kernels.fade import crossfade_ramp
 from plc_kernels.papers.nsgt import band_centres_hz
+from plc_kernels.signal.fade import crossfade_ramp
 from plc_kernels.spectra.offline import signal_of, spectra_of
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import gaussian_gamma, window
@@ -59,7 +59,7 @@ DECADES = 5.0
 EDGE_FRAMES = 2
 """Frames on either side of those of a gap that miss some of their samples."""
 ITERATIONS = 100
-"""Of fast Griffin-Lim, as in :mod:`plc.networks.files.context_encoder`."""
+"""Of fast Griffin-Lim, as in :mod:`plc.engine.networks.encoder`."""
 MIX_MS = 5.0
 """At both ends of a gap: where the draft goes over into the fill."""
 LEVEL_FRAMES = 8

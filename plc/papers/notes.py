@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.models.manifest import Manifest
+from plc.engine.networks.gap_filler import check_answer, check_kind
+from plc.engine.runtime.providers import Signature
+from plc.engine.runtime.session import open_session
 from plc.errors import ConfigError, ModelError
-from plc.models.manifest import Manifest
-from plc.networks.files.gap_filler import check_answer, check_kind
 from plc.papers.representations.named import representation
-from plc.runtime.providers import Signature
-from plc.runtime.session import open_session
 
 KIND = "notes"
 """Of a manifest whose network is one for here."""
@@ -74,7 +74,7 @@ class NoteGenerator:
     def arrays(
         self, latents: NDArray[np.float32], pitches: NDArray[np.integer]
     ) -> list[NDArray[np.float32]]:
-        """Return the samples of notes; see :class:`plc.apps.notes.Player`.
+        """Return the samples of notes; see :class:`plc.papers.note_player.Player`.
 
         Raises
         ------

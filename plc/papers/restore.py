@@ -29,13 +29,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.models.manifest import Manifest
+from plc.engine.networks.gap_filler import (
+    GapFiller,
+    Hints,
+    check_answer,
+    check_drafts,
+    check_rate,
+)
+from plc.engine.networks.other_rate import TAPS, OtherRate
+from plc.engine.networks.spectral_fill import bent, interpolated
+from plc.engine.runtime.providers import Signature
+from plc.engine.runtime.session import open_session
 from plc.limits import MAX_SAMPLE_RATE
-from plc.models.manifest import Manifest
-from plc.networks.files.gap_filler import GapFiller, Hints, check_answer, check_drafts, check_rate
-from plc.networks.files.other_rate import TAPS, OtherRate
-from plc.networks.files.spectral_fill import bent, interpolated
-from plc.runtime.providers import Signature
-from plc.runtime.session import open_session
 from plc_kernels.spectra.offline import signal_of, spectra_of
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import window

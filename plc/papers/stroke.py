@@ -24,12 +24,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.models.manifest import Manifest
-from plc.networks.files.gap_filler import GapFiller, Hints, check_answer, check_drafts, check_rate
-from plc.networks.files.spectral_fill import bent, interpolated, padded
+from plc.engine.models.manifest import Manifest
+from plc.engine.networks.gap_filler import (
+    GapFiller,
+    Hints,
+    check_answer,
+    check_drafts,
+    check_rate,
+)
+from plc.engine.networks.spectral_fill import bent, interpolated, padded
+from plc.engine.runtime.providers import Signature
+from plc.engine.runtime.session import open_session
 from plc.papers.restore import LINEAR
-from plc.runtime.providers import Signature
-from plc.runtime.session import open_session
 from plc_kernels.spectra.offline import signal_of, spectra_of
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import window

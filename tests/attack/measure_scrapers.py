@@ -22,8 +22,8 @@ import urllib.request
 
 import numpy as np
 
-from plc.rtp.codecs import L16
-from plc.rtp.packetizer import Packetizer
+from plc.transport.rtp.codecs import L16
+from plc.transport.rtp.packetizer import Packetizer
 
 _RATE, _BLOCK = 48_000, 480
 _PERIOD_S = _BLOCK / _RATE
@@ -107,7 +107,7 @@ def pauses(sockets: list[socket.socket], until_s: float) -> list[float]:
 def stand_in() -> tuple[subprocess.Popen[str], int]:
     """Return a process that serves metrics and does nothing else, and its port."""
     code = (
-        "import time; from plc.apps.metrics import Exporter\n"
+        "import time; from plc.transport.metrics import Exporter\n"
         "print(Exporter('127.0.0.1:0').endpoint.port, flush=True); time.sleep(1e6)"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

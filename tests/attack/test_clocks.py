@@ -15,19 +15,19 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import Concealer
-from plc.apps.live import LiveConfig, LiveEngine
-from plc.apps.live_ends import NetworkSource, PlayClock
-from plc.apps.relay_stream import RelayConfig, StreamRelay
-from plc.audio.devices import DevicePort
 from plc.engine import outside
 from plc.engine.stats import TimeHistogram
-from plc.rtp.codecs import L16
-from plc.rtp.delay import DelayConfig, DelayMode
-from plc.rtp.latch import LAPSE_S, QUIET_S, RateCap
-from plc.rtp.packetizer import Packetizer
-from plc.rtp.playout import Playout
-from plc.rtp.timeline import PACKETS_MAX
-from plc.rtp.udp import Endpoint
+from plc.transport.cards.devices import DevicePort
+from plc.transport.live.ends import NetworkSource, PlayClock
+from plc.transport.live.live import LiveConfig, LiveEngine
+from plc.transport.relay.relayed import RelayConfig, StreamRelay
+from plc.transport.rtp.codecs import L16
+from plc.transport.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.latch import LAPSE_S, QUIET_S, RateCap
+from plc.transport.rtp.packetizer import Packetizer
+from plc.transport.rtp.playout import Playout
+from plc.transport.rtp.timeline import PACKETS_MAX
+from plc.transport.rtp.udp import Endpoint
 from tests.plc import configs
 from tests.plc.fake_devices import FakeBackend, card
 from tests.plc.tiny_models import write_model

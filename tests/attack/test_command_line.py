@@ -20,9 +20,9 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from plc.cli import app as cli
 from plc.cli.errors import line_of
 from plc.errors import ConfigError, why
+from plc.programs.cli import app as cli
 from plc_bench import cli as bench_cli
 from tests.examples import is_deep
 from tests.processes import environment, hear_signals
@@ -83,15 +83,15 @@ NEEDED: dict[str, list[str]] = {
 }
 # What takes long, or the machine, once the command line has been understood.
 WORK = (
-    "plc.cli.generate.write",
-    "plc.apps.relay.run_relay",
-    "plc.apps.live.run_live",
-    "plc.apps.live_send.run_send",
+    "plc.papers.cli.write",
+    "plc.transport.relay.relay.run_relay",
+    "plc.transport.live.live.run_live",
+    "plc.transport.live.sending.run_send",
     "plc.embed.server.run_sidecar",
-    "plc.apps.doctor.examine",
-    "plc.apps.demo.run",
-    "plc.apps.repair.run_repair",
-    "plc.apps.web.run_web",
+    "plc.programs.doctor.examine",
+    "plc.programs.demo.run",
+    "plc.files.batch.repair.run_repair",
+    "plc.programs.web.run_web",
     "plc.embed.library.build_library",
     "plc.embed.gstreamer.install",
     "plc.embed.gstreamer.check",
@@ -160,7 +160,7 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in WORK:
         monkeypatch.setattr(name, refuse)
-    monkeypatch.setattr("plc.rtp.udp.serve", lambda *_, **__: None)
+    monkeypatch.setattr("plc.transport.rtp.udp.serve", lambda *_, **__: None)
 
 
 def filled(words: list[str], folder: Path) -> list[str]:

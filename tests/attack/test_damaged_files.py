@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from plc.audio import files, mp3_frames, riff
-from plc.audio.files import AudioReader, AudioWriter, read_audio
 from plc.errors import AudioFileError, PlcError
+from plc.files import audio
+from plc.files.audio import AudioReader, AudioWriter, read_audio
+from plc.files.containers import riff
+from plc.files.formats import mp3_frames
 
 RATE = 16_000
 WAVE = b"RIFF\0\0\0\0WAVE"
@@ -193,7 +195,7 @@ def test_audio_beyond_4_gb_is_read_to_its_end(
 def test_a_recording_that_passes_the_limit_of_wav_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr(files, "_WAV_BYTES_MAX", 100_000)
+    monkeypatch.setattr(audio, "_WAV_BYTES_MAX", 100_000)
     path = tmp_path / "a.wav"
     signal = np.random.default_rng(1).uniform(-0.5, 0.5, (80_000, 1)).astype(np.float32)
     writer = AudioWriter(path, RATE, 1, "FLOAT")
@@ -207,7 +209,7 @@ def test_a_recording_that_passes_the_limit_of_wav_is_whole(
 def test_a_file_that_grows_beyond_what_was_told_is_refused_before_it_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_WAV_BYTES_MAX", 100_000)
+    monkeypatch.setattr(audio, "_WAV_BYTES_MAX", 100_000)
     path = tmp_path / "a.wav"
     writer = AudioWriter(path, RATE, 1, expected_samples=10)
     for _ in range(49):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 import plc
-from plc.cli.app import app
+from plc.programs.cli.app import app
 from plc_bench.scores.loudness import GHOST_AFTER_S, GHOST_DB, LOUDEST_FILL_DB, Loudness
 from tests.examples import examples, is_deep
 from tests.signals import sine, tones, voice

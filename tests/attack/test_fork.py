@@ -240,10 +240,10 @@ else:
 
 def test_onnx_runtime_is_imported_without_its_reports() -> None:
     run_program("""
-import plc.runtime.session
+import plc.engine.runtime.session
 before = dict(os.environ)
 threads = set(os.listdir("/proc/self/task")) if sys.platform == "linux" else set()
-plc.runtime.session.runtime()
+plc.engine.runtime.session.runtime()
 assert dict(os.environ) == before
 if sys.platform == "linux":
     more = set(os.listdir("/proc/self/task")) - threads

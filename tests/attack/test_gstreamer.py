@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.plc.apps.served_relay import free_port
 from tests.plc.embed.test_gstreamer import BARE, CAPS, probe
 from tests.plc.embed.test_gstreamer import plugins as plugins
+from tests.plc.transport.relay.served_relay import free_port
 from tests.processes import environment
 from tests.signals import tones
 

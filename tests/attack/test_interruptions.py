@@ -23,8 +23,8 @@ from plc.engine.pool_format import Costs
 from plc.engine.samples import Packet
 from plc.engine.warm import warm_up
 from plc.errors import NetworkError
-from plc.rtp.codecs import L16
-from plc.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.codecs import L16
+from plc.transport.rtp.delay import DelayConfig, DelayMode
 from tests.plc.configs import embedded, playout_of
 from tests.processes import environment
 from tests.signals import tones

@@ -15,11 +15,11 @@ pytest.importorskip("onnxruntime")
 
 from plc import Concealer, inpaint
 from plc.engine import outside
-from plc.networks.files import inpaint as inpaint_module
-from plc.networks.files.drafts import TwoSidedDraft
-from plc.repair import arrays
-from plc.repair.arrays import FillSettings
-from plc.repair.recordings import inpaint_file
+from plc.files.fill import networks as inpaint_module
+from plc.files.fill import signals
+from plc.files.fill.gap_drafts import TwoSidedDraft
+from plc.files.fill.signals import FillSettings
+from plc.files.recordings import inpaint_file
 from plc_bench.scores.loudness import LOUDEST_FILL_DB, Loudness
 from tests.plc.tiny_models import onnx, write_bridge, write_model
 from tests.signals import noise, tones
@@ -282,5 +282,5 @@ def test_it_is_the_bound_on_fills_that_holds_a_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lies(monkeypatch, (1e3,))
-    monkeypatch.setattr(arrays, "hold_between", lambda *_: None)
+    monkeypatch.setattr(signals, "hold_between", lambda *_: None)
     assert fill(inpainting(tmp_path, name="unbound")) > 20.0

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plc.audio.files import AudioWriter
-from plc.audio.scratch import remove_leftovers
+from plc.engine.runtime.engine_cache import EngineCache
 from plc.errors import AudioFileError
-from plc.runtime.engine_cache import EngineCache
-from plc_kernels import own_folder
+from plc.files.audio import AudioWriter
+from plc.files.scratch import remove_leftovers
+from plc_kernels.build import own_folder
 from tests.processes import environment
 
 if os.name != "posix":
@@ -44,7 +44,7 @@ def test_links_at_the_temporary_name_are_not_followed(
     (tmp_path / f".out.wav.{os.getpid()}.part").symlink_to(victim)
     write(tmp_path / "out.wav")
     assert victim.read_text() == "mine"
-    monkeypatch.setattr("plc.audio.whole.secrets.token_hex", lambda count: "guessed")
+    monkeypatch.setattr("plc.whole_files.secrets.token_hex", lambda count: "guessed")
     with AudioWriter(tmp_path / "out.wav", 8000, 1) as writer:
         writer.write(SAMPLES)
         (partial,) = tmp_path.glob(".out.wav.*.guessed.part")
@@ -213,14 +213,14 @@ class _Attack:
 
 KERNEL = """
 import sys
-from plc_kernels.compile import kernel, refused
+from plc_kernels.build.compile import kernel, refused
 sys.path.insert(0, sys.argv[1])
 from shifting import shifted
 print(shifted(3.0), sum(shifted.stats.cache_hits.values()), len(refused))
 print(shifted._cache.cache_path)
 """
 SHIFTING = """
-from plc_kernels.compile import kernel
+from plc_kernels.build.compile import kernel
 @kernel
 def shifted(x):
     return x + 1.0

@@ -8,13 +8,13 @@ from ipaddress import ip_network
 import numpy as np
 import pytest
 
-from plc.apps.live import LiveConfig, LiveEngine
-from plc.apps.live_ends import NetworkSource
-from plc.audio.devices import DevicePort
-from plc.rtp.codecs import L16
-from plc.rtp.delay import DelayConfig, DelayMode
-from plc.rtp.packetizer import Packetizer
-from plc.rtp.udp import Endpoint, Network, addresses_of
+from plc.transport.cards.devices import DevicePort
+from plc.transport.live.ends import NetworkSource
+from plc.transport.live.live import LiveConfig, LiveEngine
+from plc.transport.rtp.codecs import L16
+from plc.transport.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.packetizer import Packetizer
+from plc.transport.rtp.udp import Endpoint, Network, addresses_of
 from tests.plc.configs import changed
 from tests.plc.fake_devices import FakeBackend, card
 

@@ -17,17 +17,17 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from plc.apps.recorder import WAITING_MAX_S, Recorder
-from plc.apps.relay import Relay, run_relay
-from plc.apps.relay_stream import RelayConfig
-from plc.audio.files import AudioReader, AudioWriter, read_audio
 from plc.errors import AudioFileError, ConfigError
-from plc.rtp.codecs import L16
-from plc.rtp.delay import DelayConfig, DelayMode
-from plc.rtp.packetizer import Packetizer
-from plc.rtp.udp import Endpoint, UdpPort, serve, step
-from tests.plc.apps.test_relay import find, line_of, listening, program
+from plc.files.audio import AudioReader, AudioWriter, read_audio
+from plc.transport.relay.relay import Relay, run_relay
+from plc.transport.relay.relayed import RelayConfig
+from plc.transport.rtp.codecs import L16
+from plc.transport.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.packetizer import Packetizer
+from plc.transport.rtp.udp import Endpoint, UdpPort, serve, step
+from plc.transport.service.recorder import WAITING_MAX_S, Recorder
 from tests.plc.configs import changed
+from tests.plc.transport.relay.test_relay import find, line_of, listening, program
 from tests.signals import noise
 
 RATE, BLOCK = 16_000, 160
@@ -171,7 +171,7 @@ def test_a_wav_file_of_any_length_is_written_and_is_rf64_only_beyond_4_gb(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtype: str, channels: int, long: bool
 ) -> None:
     if long:
-        monkeypatch.setattr("plc.audio.files._WAV_BYTES_MAX", 10_000)
+        monkeypatch.setattr("plc.files.audio._WAV_BYTES_MAX", 10_000)
     signal_ = as_sent(noise(1, 30_011 * channels)).reshape(-1, channels)
     path = tmp_path / "a.wav"
     with AudioWriter(path, RATE, channels, subtype) as writer:
@@ -254,7 +254,7 @@ def test_what_was_recorded_is_kept_when_the_relay_fails(
         played_through(relay, [as_sent(noise(1, 50 * BLOCK))])
         raise RuntimeError("what nobody thought of")
 
-    monkeypatch.setattr("plc.apps.relay.serve", fail)
+    monkeypatch.setattr("plc.transport.relay.relay.serve", fail)
     with pytest.raises(RuntimeError):
         run_relay([changed(CONFIG, to=tmp_path / "a.wav")])
     assert len(read_audio(tmp_path / "a.wav")[0]) > 50 * BLOCK

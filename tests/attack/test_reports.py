@@ -20,13 +20,13 @@ from aiortc.rtp import (
     RtcpSrPacket,
 )
 
-from plc.apps.relay import Lane
-from plc.apps.relay_stream import RelayConfig
-from plc.rtp.codecs import L16
-from plc.rtp.packetizer import Packetizer
-from plc.rtp.packets import RtpPacket
-from plc.rtp.rtcp import Reports, ended_by
-from plc.rtp.udp import Address, Endpoint
+from plc.transport.relay.relay import Lane
+from plc.transport.relay.relayed import RelayConfig
+from plc.transport.rtp.codecs import L16
+from plc.transport.rtp.packetizer import Packetizer
+from plc.transport.rtp.packets import RtpPacket
+from plc.transport.rtp.rtcp import Reports, ended_by
+from plc.transport.rtp.udp import Address, Endpoint
 from tests.plc.configs import changed
 
 RATE, BLOCK = 8000, 160

@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from plc.apps.relay import Relay
-from plc.apps.relay_stream import RelayConfig, StreamRelay
-from plc.rtp.codecs import L16
-from plc.rtp.delay import DelayConfig, DelayMode
-from plc.rtp.packetizer import Packetizer
-from plc.rtp.packets import RedBlock, RtpPacket, build_red, build_rtp
-from plc.rtp.udp import Endpoint, serve
+from plc.transport.relay.relay import Relay
+from plc.transport.relay.relayed import RelayConfig, StreamRelay
+from plc.transport.rtp.codecs import L16
+from plc.transport.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.packetizer import Packetizer
+from plc.transport.rtp.packets import RedBlock, RtpPacket, build_red, build_rtp
+from plc.transport.rtp.udp import Endpoint, serve
 from tests.clocked_network import ClockedNetwork, on_network
 from tests.plc.configs import changed, playout_of
 from tests.signals import noise, tones

@@ -10,10 +10,15 @@ from contextlib import ExitStack
 
 import pytest
 
-from plc.apps.metrics import Exporter, Metric, Sample, metrics_endpoint
-from plc.apps.page_server import CONNECTIONS_MAX, LIMIT_S, REQUEST_BYTES_MAX, PageServer
 from plc.errors import ConfigError
-from plc.rtp.udp import Endpoint
+from plc.transport.metrics import Exporter, Metric, Sample, metrics_endpoint
+from plc.transport.rtp.udp import Endpoint
+from plc.transport.service.page_server import (
+    CONNECTIONS_MAX,
+    LIMIT_S,
+    REQUEST_BYTES_MAX,
+    PageServer,
+)
 
 pytest.importorskip("prometheus_client")
 

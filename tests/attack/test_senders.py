@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc.apps.relay import Relay
-from plc.cli.streams import read_relay_file
-from plc.rtp.codecs import Codec, Opus, open_codec
-from plc.rtp.libopus import repeated_samples
-from plc.rtp.packets import RtpPacket, build_rtp
-from plc.rtp.udp import serve
+from plc.transport.cli.streams import read_relay_file
+from plc.transport.relay.relay import Relay
+from plc.transport.rtp.codecs import Codec, Opus, open_codec
+from plc.transport.rtp.libopus import repeated_samples
+from plc.transport.rtp.packets import RtpPacket, build_rtp
+from plc.transport.rtp.udp import serve
 from tests.clocked_network import ClockedNetwork, on_network
 from tests.signals import sine, voice
 

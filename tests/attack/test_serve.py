@@ -20,9 +20,9 @@ import pytest
 
 from plc.embed import server as serving
 from plc.embed.client import Client
+from plc.embed.served_stream import Flag, Format
 from plc.embed.server import MAX_CLIENTS, Sidecar
-from plc.embed.stream import Flag, Format
-from plc.embed.wire import HEADER, LOST, Code, Kind, pack, pack_hello, parse_error
+from plc.embed.wire import HEADER, LOST, Code, FrameKind, pack, pack_hello, parse_error
 from plc.errors import NetworkError
 from tests.plc.configs import embedded
 from tests.processes import environment
@@ -35,7 +35,7 @@ if not hasattr(socket, "AF_UNIX"):
 RATE, BLOCK = 8000, 80
 SETTINGS = embedded(sample_rate=RATE, packet_samples=BLOCK, model="ar", budget_ms=math.inf)
 PACKETS = tones(1, RATE, 100 * BLOCK).reshape(-1, BLOCK, 1)
-PUSH = pack(Kind.PUSH, PACKETS[0].tobytes())
+PUSH = pack(FrameKind.PUSH, PACKETS[0].tobytes())
 # Of a busy machine; what a round trip takes on an idle one is a fraction of a millisecond.
 ROUND_TRIP_S = 3.0
 TYPICAL_S = 0.25
@@ -164,7 +164,9 @@ def test_clients_that_read_nothing_hold_up_nobody_and_cost_no_memory(server: Ser
 def test_clients_that_vanish_in_the_middle_of_anything_leave_nothing(server: Server) -> None:
     threads, before_mb = server.process.num_threads(), server.resident_mb()
     files = server.process.num_fds()
-    frames = pack_hello(SETTINGS) + PUSH + pack(Kind.PUSH, flags=LOST) + pack(Kind.ASK) + PUSH
+    frames = (
+        pack_hello(SETTINGS) + PUSH + pack(FrameKind.PUSH, flags=LOST) + pack(FrameKind.ASK) + PUSH
+    )
     with Neighbour(server):
         for k in range(200):
             connection = server.raw()
@@ -222,14 +224,14 @@ def test_clients_with_streams_are_never_displaced(tmp_path: Path) -> None:
 
 
 WRONG = {
-    "too short": pack(Kind.PUSH, PACKETS[0].tobytes()[:-1]),
-    "too long": pack(Kind.PUSH, PACKETS[0].tobytes() + b"\0"),
-    "4 GB": HEADER.pack(2**32 - 1, Kind.PUSH, 0, 0, 0),
-    "a lost one with samples": pack(Kind.PUSH, PACKETS[0].tobytes(), flags=LOST),
-    "an unknown flag": pack(Kind.PUSH, PACKETS[0].tobytes(), flags=128),
+    "too short": pack(FrameKind.PUSH, PACKETS[0].tobytes()[:-1]),
+    "too long": pack(FrameKind.PUSH, PACKETS[0].tobytes() + b"\0"),
+    "4 GB": HEADER.pack(2**32 - 1, FrameKind.PUSH, 0, 0, 0),
+    "a lost one with samples": pack(FrameKind.PUSH, PACKETS[0].tobytes(), flags=LOST),
+    "an unknown flag": pack(FrameKind.PUSH, PACKETS[0].tobytes(), flags=128),
     "HELLO again": pack_hello(SETTINGS),
-    "an answer": pack(Kind.AUDIO, PACKETS[0].tobytes()),
-    "END with more": pack(Kind.END, b"x"),
+    "an answer": pack(FrameKind.AUDIO, PACKETS[0].tobytes()),
+    "END with more": pack(FrameKind.END, b"x"),
     "no frame": os.urandom(0) + bytes(range(200, 250)),
 }
 
@@ -247,24 +249,26 @@ def test_frames_that_may_not_come_end_their_own_stream_alone(server: Server, nam
     while answer:
         kinds.append(answer[4])
         answer = answer[HEADER.size + int.from_bytes(answer[:4], "little") :]
-    assert kinds == [Kind.READY] + 10 * [Kind.AUDIO] + [Kind.ERROR]
+    assert kinds == [FrameKind.READY] + 10 * [FrameKind.AUDIO] + [FrameKind.ERROR]
 
 
 def test_numbers_in_any_order_are_answered_by_theirs(server: Server) -> None:
     """Order is the stream's; a number is only what an answer is told by."""
     numbers = [5, 3, 3, 2**32 - 1, 0, 7]
     with server.raw() as connection:
-        frames = [pack(Kind.PUSH, PACKETS[0].tobytes(), sequence=each) for each in numbers]
-        connection.sendall(pack_hello(SETTINGS) + b"".join(frames) + pack(Kind.END, sequence=9))
+        frames = [pack(FrameKind.PUSH, PACKETS[0].tobytes(), sequence=each) for each in numbers]
+        connection.sendall(
+            pack_hello(SETTINGS) + b"".join(frames) + pack(FrameKind.END, sequence=9)
+        )
         answer = b""
         while piece := connection.recv(1 << 16):
             answer += piece
     found = []
     while answer:
         length, kind, _, _, sequence = HEADER.unpack_from(answer)
-        found.append((Kind(kind), sequence))
+        found.append((FrameKind(kind), sequence))
         answer = answer[HEADER.size + length :]
-    assert found[1:] == [(Kind.AUDIO, each) for each in numbers] + [(Kind.BYE, 9)]
+    assert found[1:] == [(FrameKind.AUDIO, each) for each in numbers] + [(FrameKind.BYE, 9)]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30, -3e38])
@@ -294,7 +298,7 @@ def hello_of(
     """Return a HELLO, whatever it asks for."""
     numbers = struct.pack("<IIIHBB", rate, packet, 0, lookahead, channels, Format.FLOAT32)
     lengths = struct.pack("<dII", budget_ms, len(method), len(model))
-    return pack(Kind.HELLO, b"PLC1" + numbers + lengths + method + model)
+    return pack(FrameKind.HELLO, b"PLC1" + numbers + lengths + method + model)
 
 
 HELLOS_OF_NO_STREAM = [
@@ -317,13 +321,13 @@ def test_settings_of_no_stream_cost_neither_time_nor_memory(server: Server) -> N
             with server.raw() as connection:
                 connection.sendall(hello)
                 answer = connection.recv(1 << 16)
-            assert answer[4] == Kind.ERROR
+            assert answer[4] == FrameKind.ERROR
             assert parse_error(answer[HEADER.size :])[0] == Code.SETTINGS
         time.sleep(0.2)
     assert server.resident_mb() - before_mb < GROWTH_MB
 
 
-def answers(connection: socket.socket) -> list[tuple[Kind, bytes]]:
+def answers(connection: socket.socket) -> list[tuple[FrameKind, bytes]]:
     """Return the kinds and payloads of all answers up to the end."""
     data = b""
     with contextlib.suppress(ConnectionResetError):
@@ -332,7 +336,7 @@ def answers(connection: socket.socket) -> list[tuple[Kind, bytes]]:
     found = []
     while data:
         end = HEADER.size + int.from_bytes(data[:4], "little")
-        found.append((Kind(data[4]), data[HEADER.size : end]))
+        found.append((FrameKind(data[4]), data[HEADER.size : end]))
         data = data[end:]
     return found
 
@@ -372,17 +376,24 @@ HELLOS_OF_NO_PROTOCOL = {
 def test_a_hello_of_another_protocol_is_told_which_is_spoken(server: Server, name: str) -> None:
     hello, code = HELLOS_OF_NO_PROTOCOL[name]
     with server.raw() as connection:
-        connection.sendall(pack(Kind.HELLO, hello) + 10 * PUSH)
+        connection.sendall(pack(FrameKind.HELLO, hello) + 10 * PUSH)
         ((kind, payload),) = answers(connection)
-    assert kind is Kind.ERROR
+    assert kind is FrameKind.ERROR
     assert parse_error(payload)[0] == code
 
 
 def test_frames_that_come_byte_by_byte_are_answered_like_whole_ones(server: Server) -> None:
     """With dropouts to be detected, numbers, and the end said: all that the protocol has."""
-    hello = pack(Kind.HELLO, HELLO[:FORMAT_AT] + bytes([129]) + HELLO[FORMAT_AT + 1 :])
-    frames = [pack(Kind.PUSH, PACKETS[k].tobytes(), sequence=k) for k in range(3)]
-    said = hello + frames[0] + pack(Kind.PUSH, flags=LOST) + frames[1] + frames[2] + pack(Kind.END)
+    hello = pack(FrameKind.HELLO, HELLO[:FORMAT_AT] + bytes([129]) + HELLO[FORMAT_AT + 1 :])
+    frames = [pack(FrameKind.PUSH, PACKETS[k].tobytes(), sequence=k) for k in range(3)]
+    said = (
+        hello
+        + frames[0]
+        + pack(FrameKind.PUSH, flags=LOST)
+        + frames[1]
+        + frames[2]
+        + pack(FrameKind.END)
+    )
     with Neighbour(server), server.raw() as whole, server.raw() as drip:
         whole.sendall(said)
         for k in range(len(said)):
@@ -391,7 +402,7 @@ def test_frames_that_come_byte_by_byte_are_answered_like_whole_ones(server: Serv
         assert answers(drip) == expected
         time.sleep(0.2)
     kinds = [kind for kind, _ in expected]
-    assert kinds == [Kind.READY, *4 * [Kind.AUDIO], Kind.BYE]
+    assert kinds == [FrameKind.READY, *4 * [FrameKind.AUDIO], FrameKind.BYE]
 
 
 KILLED = """
@@ -429,15 +440,20 @@ def test_as_many_clients_as_are_allowed_are_all_served(server: Server) -> None:
     threads, files = server.process.num_threads(), server.process.num_fds()
     with ExitStack() as stack:
         clients = [stack.enter_context(server.raw()) for _ in range(MAX_CLIENTS)]
-        frames = [pack(Kind.PUSH, packet.tobytes()) for packet in PACKETS[:4]]
-        said = pack_hello(SETTINGS) + b"".join(frames[:3]) + pack(Kind.PUSH, flags=LOST) + frames[3]
+        frames = [pack(FrameKind.PUSH, packet.tobytes()) for packet in PACKETS[:4]]
+        said = (
+            pack_hello(SETTINGS)
+            + b"".join(frames[:3])
+            + pack(FrameKind.PUSH, flags=LOST)
+            + frames[3]
+        )
         for client in clients:
             client.sendall(said)
         for client in clients:
             client.shutdown(socket.SHUT_WR)
         heard = [answers(client) for client in clients]
     kinds = [kind for kind, _ in heard[0]]
-    assert kinds == [Kind.READY, *5 * [Kind.AUDIO], Kind.BYE]
+    assert kinds == [FrameKind.READY, *5 * [FrameKind.AUDIO], FrameKind.BYE]
     assert [payload for _, payload in heard[0][1:4]] == [each.tobytes() for each in PACKETS[:3]]
     assert all(each == heard[0] for each in heard)
     assert server.settled(threads, files)

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc.apps.live import LiveConfig, LiveEngine
-from plc.apps.live_ends import NetworkSource
-from plc.apps.live_send import SendConfig
-from plc.apps.relay_stream import RelayConfig, StreamRelay
-from plc.audio.devices import DevicePort
-from plc.rtp.codecs import L16
-from plc.rtp.delay import DelayConfig, DelayMode
-from plc.rtp.packetizer import Packetizer
-from plc.rtp.srtp import SUITES, SrtpKey, SrtpReceiver, SrtpSender
-from plc.rtp.udp import Endpoint, UdpPort
+from plc.transport.cards.devices import DevicePort
+from plc.transport.live.ends import NetworkSource
+from plc.transport.live.live import LiveConfig, LiveEngine
+from plc.transport.live.sending import SendConfig
+from plc.transport.relay.relayed import RelayConfig, StreamRelay
+from plc.transport.rtp.codecs import L16
+from plc.transport.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.packetizer import Packetizer
+from plc.transport.rtp.srtp import SUITES, SrtpKey, SrtpReceiver, SrtpSender
+from plc.transport.rtp.udp import Endpoint, UdpPort
 from tests.plc.configs import changed
 from tests.plc.fake_devices import FakeBackend, card
 from tests.signals import tones

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc.apps.relay_stream import RelayConfig, StreamRelay
-from plc.rtp.codecs import L16
-from plc.rtp.delay import DelayConfig, DelayMode
-from plc.rtp.latch import LAPSE_S, PROBATION_S, QUIET_S, RELEASE_S, Latch
-from plc.rtp.outcomes import Verdict
-from plc.rtp.packetizer import Packetizer
-from plc.rtp.udp import Address, Endpoint
+from plc.transport.relay.relayed import RelayConfig, StreamRelay
+from plc.transport.rtp.codecs import L16
+from plc.transport.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.latch import LAPSE_S, PROBATION_S, QUIET_S, RELEASE_S, Latch
+from plc.transport.rtp.outcomes import Verdict
+from plc.transport.rtp.packetizer import Packetizer
+from plc.transport.rtp.udp import Address, Endpoint
 from tests.plc.configs import changed
 
 RATE = 8000

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from plc.cli.app import app
+from plc.engine.models.manifest import Manifest
 from plc.errors import ConfigError, printable, printable_lines
-from plc.models.manifest import Manifest
-from tests.plc.models.test_manifest import VALID
+from plc.programs.cli.app import app
+from tests.plc.engine.models.test_manifest import VALID
 
 pytest.importorskip("plc_bench")
 
 import plc_bench.cli as bench
-from plc_bench.cli import output, report
+from plc_bench.cli import options, report
 
 # A title, a colour, a jump to the line's begin, and what reads as a mark of rich's own.
 MARKS = "[/nobody][red]"
@@ -32,7 +32,7 @@ def test_a_manifest_commands_neither_the_terminal_nor_the_table(tmp_path: Path) 
 
 
 def test_the_list_of_networks_is_as_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plc.models.catalogue.models_folder", lambda: tmp_path)
+    monkeypatch.setattr("plc.engine.models.catalogue.models_folder", lambda: tmp_path)
     Manifest.from_fields({**VALID, "licence": MARKS}).write(tmp_path / "music.json")
     shown = CliRunner().invoke(app, ["models"])
     assert shown.exit_code == 0, shown.exception
@@ -75,7 +75,7 @@ def test_failed_clips_of_the_bench_are_told_without_their_commands(
     class Failure:
         clip, method, reason = HOSTILE, "mine", HOSTILE
 
-    output.report_failures([Failure()])
+    options.report_failures([Failure()])
     said = capsys.readouterr().err
     assert "owned" in said
     assert not any(command in said for command in COMMANDS)

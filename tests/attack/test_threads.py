@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import Concealer, ConcealerPool, ConcurrentPushError, PlcError
+from plc.embed.served_stream import EmbeddedStream
 from plc.embed.server import Conversation
-from plc.embed.stream import EmbeddedStream
-from plc.embed.wire import HEADER, LOST, Kind, pack, pack_hello, parse_error
+from plc.embed.wire import HEADER, LOST, FrameKind, pack, pack_hello, parse_error
 from plc.engine import pool
 from plc.engine.samples import Packet
 from tests.plc import configs
@@ -226,10 +226,10 @@ def test_a_clients_stream_that_is_busy_ends_the_conversation_with_an_error() -> 
         conversation.reader.came(len(frame))
         return bytes(conversation.answer() or b"")
 
-    assert ask(pack_hello(stream.config))[4] == Kind.READY
+    assert ask(pack_hello(stream.config))[4] == FrameKind.READY
     with somebody_inside(stream.concealer, gate):
-        answer = ask(pack(Kind.PUSH, flags=LOST))
-        assert answer[4] == Kind.ERROR
+        answer = ask(pack(FrameKind.PUSH, flags=LOST))
+        assert answer[4] == FrameKind.ERROR
         assert "another thread" in parse_error(answer[HEADER.size :])[1]
         assert conversation.done
     conversation.close()

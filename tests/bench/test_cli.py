@@ -14,7 +14,7 @@ from plc_bench import cli
 from plc_bench.cli import app, main
 from plc_bench.peers import library
 from plc_bench.quality.study import load
-from tests.plc.networks.files.test_context_encoder import write_context_encoder
+from tests.plc.engine.networks.test_encoder import write_context_encoder
 from tests.signals import tones
 
 RATE = 16_000

@@ -7,14 +7,14 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from plc.audio.loss import gaps_of, read_trace
+from plc.engine.loss import gaps_of, read_trace
 from plc.errors import TraceError
 from plc_bench import traces
 from plc_bench.cli import app
 from tests.processes import ROOT
 
 pytest.importorskip("dpkt")
-from plc.rtp.capture import read_datagrams
+from plc.transport.rtp.capture import read_datagrams
 
 # (time in s, UDP payload, source port)
 Sent = tuple[float, bytes, int]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.content import APART_FRAMES, CHANGE_BINS, INPUTS, MEMORY
+from plc_kernels.signal.content import APART_FRAMES, CHANGE_BINS, INPUTS, MEMORY
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from plc_kernels.noise import (
+from plc_kernels.signal.noise import (
     BAND_HZ,
     BAND_LIMIT_HZ,
     NoiseState,
@@ -14,10 +14,10 @@ from plc_kernels.noise import (
     noise_windows,
     start_noise,
 )
-from plc_kernels.noise import ROWS as NOISE_ROWS
-from plc_kernels.noise_filling import LEVEL_ROWS, Filling, filling_samples
-from plc_kernels.passages import LAG_ROW, ROWS
-from plc_kernels.recall import PASSAGES, PIECE, RecallSpace, recall_sizes
+from plc_kernels.signal.noise import ROWS as NOISE_ROWS
+from plc_kernels.signal.noise_filling import LEVEL_ROWS, Filling, filling_samples
+from plc_kernels.signal.passages import LAG_ROW, ROWS
+from plc_kernels.signal.recall import PASSAGES, PIECE, RecallSpace, recall_sizes
 from plc_kernels.spectra.fft import RealFft
 
 

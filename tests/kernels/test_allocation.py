@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plc.predict.contour import ContourBridge
-from plc.predict.contour_model import contour_model
-from plc_kernels import (
+from plc.engine.predict.contour_model import contour_model
+from plc.engine.predict.expected_contour import ContourBridge
+from plc_kernels.build import denormals
+from plc_kernels.signal import (
     ar,
-    bridge,
+    bridged_gap,
     click,
     content,
     contour,
-    denormals,
     dropouts,
     fade,
     level,
@@ -138,7 +138,7 @@ CALLS: list[tuple[Any, tuple[object, ...]]] = [
         (8000, contour_model(), SPACE, CROSSING, VOICED[0], PAST, 160, POINTS.copy()),
     ),
     (contour.bend_near, (8000, SPACE, PAST, 400, 50.0, POINTS, X.copy())),
-    (bridge.lead_in_along, (TURNED, 0, MET, SPACE, CROSSING, PAST, 50.0, POINTS)),
+    (bridged_gap.lead_in_along, (TURNED, 0, MET, SPACE, CROSSING, PAST, 50.0, POINTS)),
     (contour.follow, (8000, contour_model(), SPACE, VOICED, 0, *VOICES)),
     (contour.draft, (8000, SPACE, *VOICES, 20, np.zeros((2, 100), np.float32))),
 ]

@@ -3,12 +3,12 @@
 import dataclasses
 from typing import Any, TypeVar
 
-from plc.embed.stream import EmbeddedConfig, Format
+from plc.embed.served_stream import EmbeddedConfig, Format
 from plc.engine.config import StreamConfig
-from plc.rtp.codecs import Codec
-from plc.rtp.config import ReceiverConfig
-from plc.rtp.delay import DelayConfig
-from plc.rtp.playout import Playout
+from plc.transport.rtp.codecs import Codec
+from plc.transport.rtp.config import ReceiverConfig
+from plc.transport.rtp.delay import DelayConfig
+from plc.transport.rtp.playout import Playout
 
 T = TypeVar("T")
 

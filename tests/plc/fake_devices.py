@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.audio.devices import Device
-from plc.audio.ring import Ring
 from plc.errors import DeviceError
+from plc.transport.cards.card_ring import Ring
+from plc.transport.cards.devices import Device
 
 
 @dataclass

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from plc import kept_costs
+from plc.engine.predict import ladder
+from plc.engine.predict.ladder import STEADY, affordable
 from plc.kept_costs import find_cost, keep_cost
-from plc.predict import ladder
-from plc.predict.ladder import STEADY, affordable
-from plc_kernels.ar import burg
+from plc_kernels.signal.ar import burg
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from plc.models.manifest import Manifest
-from plc.networks.flat import BRIDGE_DRAFTS
+from plc.engine.models.manifest import Manifest
+from plc.engine.networks.flat import BRIDGE_DRAFTS
 
 onnx = pytest.importorskip("onnx")
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.runtime.worker import NetworkCounters, Outcome, Switch
+from plc.engine.runtime.worker import NetworkCounters, Result, Switch
 
 
 class Told:
@@ -11,7 +11,7 @@ class Told:
 
     on_gpu = False
 
-    def __init__(self, *outcomes: Outcome, answer: float = 0.0) -> None:
+    def __init__(self, *outcomes: Result, answer: float = 0.0) -> None:
         self.counters = NetworkCounters()
         self.last_error = ""
         self.outcomes = outcomes
@@ -24,7 +24,7 @@ class Told:
         self.asked += 1
         return 1
 
-    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Outcome:
+    def collect(self, ticket: int, deadline_s: float, out: NDArray[np.float32]) -> Result:
         self.deadlines_s.append(deadline_s)
         out.fill(self.answer)
         outcome = self.outcomes[min(self.asked, len(self.outcomes)) - 1]

@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 from torch.distributed.run import parse_args
 from typer.testing import CliRunner
 
-from plc.cli.app import app as plc_app
+from plc.programs.cli.app import app as plc_app
 from plc_training.cli import app
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plc_training.papers.adversary import wasserstein
+from plc_training.papers.blocks import wasserstein
 from plc_training.tasks.base import ModelCard, Task, Turn
 
 TAPS = 4

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from plc.cli.generate import Count, LatentSeed, Midi, Out, Way
 from plc.cli.options import HELP, AsJson
 from plc.cli.output import Overwrite, say
 from plc.errors import ConfigError, PlcError, printable
+from plc.papers.cli import Count, LatentSeed, Midi, Out, Way
 from plc.processor_time import usable_cores
-from plc_kernels.own_folder import cache_root
+from plc_kernels.build.own_folder import cache_root
 
 # Of the frames in a picture that are lost: the middle of the document's range.
 _PICTURE_SHARE = 0.4
@@ -262,7 +262,7 @@ def content(
     The libraries hold speech and music or instruments, named by the column
     "domain" of their manifest.csv. Printed are the share of frames of the
     validation split that is told to be speech, and PACKED of
-    plc_kernels/content.py.
+    plc_kernels/signal/content.py.
     """
     from plc_training.fits.content import fit
 
@@ -364,7 +364,7 @@ def generate(
     Of a MIDI file, each channel is an instrument; notes out of range are moved
     by octaves, drums are left out, and what sounds together is mixed.
     """
-    from plc.cli.generate import write
+    from plc.papers.cli import write
     from plc_training.papers.generated import open_generator
 
     write(open_generator(run), way, out, midi, count, seed, overwrite, as_json)

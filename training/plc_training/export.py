@@ -23,11 +23,11 @@ from msgspec import structs
 from torch import Tensor, nn
 
 from plc import __version__
+from plc.engine.models.manifest import FORMAT, Manifest
+from plc.engine.runtime.bound import BoundSession
+from plc.engine.runtime.known import KNOWN
+from plc.engine.runtime.session import open_session
 from plc.errors import ModelError
-from plc.models.manifest import FORMAT, Manifest
-from plc.runtime.bound import BoundSession
-from plc.runtime.known import KNOWN
-from plc.runtime.session import open_session
 from plc_training.data.segments import Segments
 from plc_training.networks.onnx_graph import OPSET, fold_norms, round_weights, to_onnx
 from plc_training.tasks.base import Task

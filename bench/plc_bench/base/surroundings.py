@@ -1,4 +1,4 @@
-"""Surroundings of a time measurement: the machine, one CPU of it, and load beside it."""
+"""Surroundings of a time measurement: the machine, one of its CPUs, and load beside it."""
 
 import contextlib
 import ctypes
@@ -13,7 +13,7 @@ from importlib.metadata import version
 from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
 from plc.processor_time import cpu_name, usable_cores
-from plc_kernels.library import LEVEL
+from plc_kernels.build.library import LEVEL
 
 MOST_LOAD = 256
 """Processes; more would say more about the machine's memory than about its scheduler."""
@@ -45,7 +45,7 @@ def machine_facts() -> dict[str, str]:
 
 
 def usable_cpus() -> list[int]:
-    """Return the CPUs that this process may run on; none where the system does not tell."""
+    """Return the CPUs that this process may run on; none where the system has no list."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 

@@ -15,11 +15,14 @@ from plc_bench.cli.options import (
     Save,
     Seed,
     Sources,
+    end,
     names_of,
     numbers,
     processes,
+    progress_shown,
+    report_failures,
+    show,
 )
-from plc_bench.cli.output import end, progress_shown, report_failures, show
 
 
 def inpaint(

@@ -21,12 +21,15 @@ from plc_bench.cli.options import (
     Save,
     Seed,
     Sources,
+    end,
     names_of,
     numbers,
     processes,
+    progress_shown,
+    report_failures,
     share,
+    show,
 )
-from plc_bench.cli.output import end, progress_shown, report_failures, show
 
 
 def quality(
@@ -309,7 +312,7 @@ def trace(
     ] = None,
 ) -> None:
     """Make a trace of the losses of a real network."""
-    from plc.audio.whole import check_new
+    from plc.whole_files import check_new
     from plc_bench import traces
 
     if target.exists() and source.exists() and target.samefile(source):

@@ -15,8 +15,9 @@ from plc_bench.cli.options import (
     Method,
     Save,
     Seed,
+    progress_shown,
+    show,
 )
-from plc_bench.cli.output import progress_shown, show
 
 
 def soak(
@@ -160,7 +161,7 @@ def embedding_sidecar(
     save: Save = None,
 ) -> None:
     """Time round trips through plc serve, beside a process that only echoes."""
-    from plc.embed.stream import EmbeddedConfig, Format
+    from plc.embed.served_stream import EmbeddedConfig, Format
     from plc.engine.config import StreamConfig
     from plc_bench.robust import embedding as bench
 

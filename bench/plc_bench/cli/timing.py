@@ -13,11 +13,14 @@ from plc_bench.cli.options import (
     PacketMs,
     Save,
     Seed,
+    end,
     names_of,
     numbers,
+    progress_shown,
+    report_failures,
     share,
+    show,
 )
-from plc_bench.cli.output import end, progress_shown, report_failures, show
 
 
 def latency(

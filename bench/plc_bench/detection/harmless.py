@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.repair.detect.findings import Finding
+from plc.files.detect.findings import Finding
 from plc_bench.base.corpus import Clip, read_clip
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from plc.engine.concealer import Concealer
 from plc.engine.config import StreamConfig
-from plc.engine.dropouts import DropoutFinder
+from plc.engine.packet_dropouts import DropoutFinder
 from plc.engine.samples import Packet
 from plc.errors import ConfigError
-from plc.repair.detect.findings import runs
+from plc.files.detect.findings import runs
 from plc_bench.base.corpus import Clip, clip_seed, read_clip
 from plc_bench.base.results import counted
 from plc_bench.base.tables import Table

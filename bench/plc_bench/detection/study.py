@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import plc
 from plc.errors import ConfigError
-from plc.repair.detect.findings import Finding
+from plc.files.detect.findings import Finding
 from plc_bench.base.corpus import Clip, clip_seed, read_clip
 from plc_bench.base.results import counted
 from plc_bench.base.tables import Table

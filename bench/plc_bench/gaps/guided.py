@@ -19,8 +19,7 @@ from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.results import counted
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
-from plc_bench.gaps.fill import JANSSEN, fill
-from plc_bench.gaps.twosided import InpaintSettings, draw_gaps
+from plc_bench.gaps.twosided import JANSSEN, InpaintSettings, draw_gaps, fill
 from plc_bench.scores import metrics
 
 # A gap counts as worse or better by more than this.

@@ -15,7 +15,7 @@ References
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.toeplitz import solve_toeplitz
+from plc_kernels.signal.toeplitz import solve_toeplitz
 
 ORDER = 1024
 SIDE_SAMPLES = 4096

@@ -36,7 +36,7 @@ from plc_bench.base.corpus import read_clip
 from plc_bench.base.results import counted
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
-from plc_bench.gaps.fill import fill
+from plc_bench.gaps.twosided import fill
 from plc_bench.scores import metrics
 
 SQAM = "EBU_SQAM.mat"
@@ -106,7 +106,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class PublishedScore:
     """SNR in dB of one clip and length of gap, by method."""
 
     clip: str
@@ -120,7 +120,7 @@ class PublishedReport:
 
     methods: tuple[str, ...]
     quality: str
-    scores: list[Score]
+    scores: list[PublishedScore]
     failures: list[Failure]
 
     def names(self) -> list[str]:
@@ -174,7 +174,7 @@ def measure(
     return PublishedReport(methods, quality, outcome.results, outcome.failures)
 
 
-def score_case(case: Case, methods: tuple[str, ...], quality: str) -> Score:
+def score_case(case: Case, methods: tuple[str, ...], quality: str) -> PublishedScore:
     """Return the SNR of others' outputs and of ``methods``."""
     damaged = case.clean.copy()
     for start, stop in case.gaps:
@@ -182,7 +182,7 @@ def score_case(case: Case, methods: tuple[str, ...], quality: str) -> Score:
     fills = {
         method: fill(damaged, case.gaps, case.sample_rate, method, quality) for method in methods
     }
-    return Score(
+    return PublishedScore(
         case.clip,
         case.gap_ms,
         {name: _snr_db(case, made) for name, made in (fills | case.outputs).items()},

@@ -24,13 +24,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import plc
 from plc.errors import ConfigError
 from plc_bench.base.compare import PairedDifference, Summary, paired_difference, summarise
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.results import counted
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
-from plc_bench.gaps.fill import fill
+from plc_bench.gaps import janssen
 from plc_bench.scores import metrics
 
 # Section 3.1 of the paper: 2048 samples at 16 kHz.
@@ -50,7 +51,7 @@ class InpaintSettings:
     Attributes
     ----------
     methods : tuple of str
-        As :func:`~plc_bench.gaps.fill.fill` takes them; the others are compared with the first.
+        As :func:`~plc_bench.gaps.twosided.fill` takes them; the others are compared with the first.
     gap_ms : float
         Length of a gap. Shorter than a frame of SNR_MS, 32 ms at 16 kHz, it has the SNR of its
         samples alone.
@@ -215,7 +216,7 @@ def draw_gaps(
 
 
 def lost_parts(start: int, settings: InpaintSettings, seed: int) -> list[tuple[int, int]]:
-    """Return the lost parts of a gap: all of it, or random hops.
+    """Return the lost parts of a gap: the whole gap, or random hops.
 
     Parameters
     ----------
@@ -349,3 +350,48 @@ def _versus(difference: PairedDifference) -> list[str]:
         difference.interval("+.2f"),
         f"{100 * difference.share_better:.0f} %",
     ]
+
+
+JANSSEN = "janssen"
+"""Gap-wise Janssen as published; all other names are those of :func:`plc.inpaint`."""
+
+
+def fill(
+    damaged: NDArray[np.float32],
+    gaps: Sequence[tuple[int, int] | tuple[int, int, tuple[int, ...]]],
+    sample_rate: int,
+    method: str,
+    quality: str,
+) -> NDArray[np.float32]:
+    """Return a signal with its gaps filled.
+
+    Parameters
+    ----------
+    damaged : float32, shape (n,) or (n, channels)
+        Zero in the gaps; janssen takes one channel.
+    gaps : sequence of (start, stop) or (start, stop, channels)
+        In samples.
+    sample_rate : int
+        In Hz.
+    method : str
+        ``METHOD[@model=NAME]`` as ``plc.inpaint`` takes both, or :data:`JANSSEN`.
+    quality : str
+        As ``plc.inpaint`` takes it.
+    """
+    if method == JANSSEN:
+        whole = damaged
+        for start, stop, *_ in gaps:
+            whole = janssen.interpolate(whole, (start, stop))
+        return whole
+    method, _, model = method.partition("@model=")
+    return np.asarray(
+        plc.inpaint(
+            damaged,
+            gaps,
+            sample_rate=sample_rate,
+            quality=quality,
+            method=method,
+            model=model or "auto",
+        ),
+        np.float32,
+    )

@@ -3,7 +3,7 @@
 Networks of the paper's kind, from model files, fill the gaps that ``plc bench inpaint`` draws; the
 reference is ``lpc``. All see 128 ms on either side of 64 ms; a gap of 48 ms lies in the middle of
 one of 64 ms. The network treats it as 64 ms in three ways
-(:mod:`plc.networks.files.context_encoder`), and as in the paper its score is the mean of those of
+(:mod:`plc.engine.networks.encoder`), and as in the paper its score is the mean of those of
 the three fills. Filling once from the mean of the three answers is another row, ``mean of
 answers``: the program of the paper's authors does that.
 
@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from plc.errors import ConfigError
-from plc.models.catalogue import find
-from plc.networks.files.context_encoder import (
+from plc.engine.models.catalogue import find
+from plc.engine.networks.encoder import (
     EXTENSIONS,
     GAP_SAMPLES,
     HOP_SAMPLES,
@@ -33,6 +32,7 @@ from plc.networks.files.context_encoder import (
     ContextEncoder,
     open_context_encoder,
 )
+from plc.errors import ConfigError
 from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.notes import NoteTable
@@ -75,7 +75,7 @@ def measure_paper_tables(
     clips : sequence of Path
         The clips.
     models : sequence of str
-        Names or paths, as :func:`plc.models.catalogue.find` takes them.
+        Names or paths, as :func:`plc.engine.models.catalogue.find` takes them.
     drawing : InpaintSettings
         Number of gaps of each clip, and the seed.
     jobs : int

@@ -7,7 +7,7 @@ fills them:
 ``gacela``
     A network that invents (:mod:`plc.papers.gacela`), where there is one for the length.
 ``auto``
-    What users get: the most similar passage of the clip (:mod:`plc.repair.copied`), as in [1]_.
+    What users get: the most similar passage of the clip (:mod:`plc.files.fill.copied`), as in [1]_.
 ``fade``
     Linear prediction from both sides, which fades out towards the middle.
 
@@ -32,12 +32,12 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 import plc
-from plc.apps.picture import blank_figure, save
+from plc.engine.networks.gap_filler import find_models
+from plc.engine.runtime.session import open_session
 from plc.errors import ConfigError
-from plc.networks.files.gap_filler import find_models
-from plc.networks.files.inpaint import open_gap_filler
+from plc.files.fill.networks import open_gap_filler
+from plc.files.pages.picture import blank_figure, save
 from plc.papers.gacela import KIND, SAMPLE_RATE, LongGaps, long_gap_signature
-from plc.runtime.session import open_session
 from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import read_clip
 from plc_bench.base.results import counted
@@ -154,7 +154,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores of a method over all clips; the fields are those of :class:`Fill`."""
+    """Scores of a method over all clips, in the fields of :class:`Fill`."""
 
     method: str
     fad: Range

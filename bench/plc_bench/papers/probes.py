@@ -24,9 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from plc.errors import ConfigError, unknown
-from plc.models.catalogue import find
-from plc.networks.files.context_encoder import (
+from plc.engine.models.catalogue import find
+from plc.engine.networks.encoder import (
     CONTEXT_SAMPLES,
     GAP_FRAMES,
     GAP_SAMPLES,
@@ -36,6 +35,7 @@ from plc.networks.files.context_encoder import (
     WINDOW_SAMPLES,
     ContextEncoder,
 )
+from plc.errors import ConfigError, unknown
 from plc_bench.base.compare import summarise
 from plc_bench.base.workers import Failure, as_done
 from plc_bench.gaps.twosided import InpaintSettings, filled
@@ -129,7 +129,7 @@ def measure_probes(
     probes : sequence of str
         Of :data:`PROBES`.
     models : sequence of str
-        As :func:`plc.models.catalogue.find` takes them.
+        As :func:`plc.engine.models.catalogue.find` takes them.
     tones, phases : int
         Frequencies of the sweep, and phases of each tone.
     jobs : int

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from plc.apps.picture import blank_figure, save
 from plc.errors import ConfigError
+from plc.files.pages.picture import blank_figure, save
 from plc.papers.representations.named import REPRESENTATIONS, representation
 from plc_bench.base.compare import PairedDifference, paired_difference, summarise
 from plc_bench.base.corpus import Clip, read_clip

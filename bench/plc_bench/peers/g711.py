@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.audio.loss import bursts_of
+from plc.engine.loss import bursts_of
 from plc.errors import ConfigError
 from plc_bench.peers.base import Contender
 from plc_bench.peers.rates import INT16_SCALE, at_rate, packet_edges

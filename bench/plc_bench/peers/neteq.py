@@ -21,7 +21,7 @@ from plc.errors import ConfigError
 from plc_bench.peers.base import PEER_TIMEOUT_S, Contender, PeerError, run_program
 from plc_bench.peers.rates import at_rate, fitted, to_float, to_int16, whole_packet
 from plc_bench.scores.metrics import Mask
-from plc_kernels.own_folder import cache_root
+from plc_kernels.build.own_folder import cache_root
 
 RATES = (8_000, 16_000, 32_000, 48_000)  # of AudioDecoderL16
 SOURCE = Path(__file__).with_name("neteq_driver.cc")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
-from plc.rtp.libopus import LibopusDecoder, bound
+from plc.transport.rtp.libopus import LibopusDecoder, bound
 from plc_bench.peers.base import Contender, PeerError
 from plc_bench.peers.library import load
 from plc_bench.peers.rates import at_rate, whole_packet

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.apps import rivals
 from plc.engine.methods import BASELINES
 from plc.errors import ConfigError
+from plc.programs import rivals
 from plc_bench.peers.base import Contender
 from plc_bench.scores.metrics import Mask
 

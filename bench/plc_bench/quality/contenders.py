@@ -5,7 +5,7 @@ Three kinds, distinguished by name:
 * a method of the engine, ``METHOD[@lookaheadK][@model=NAME]``, such as ``ar@lookahead1``, or
   ``METHOD@file[@model=NAME]``: as ``plc inpaint`` fills a file, of which both sides are known; or
   ``METHOD@paced[@lookaheadK][@model=NAME][@prepare=WHEN]``: pushed in real time with the default
-  budget (:mod:`plc_bench.quality.paced`);
+  budget (:mod:`plc_bench.quality.contenders`);
 * a program, given with ``--peer name='command {in} {trace} {out}'``: it reads a WAV file and a
   trace and writes its output (see :class:`CommandPeer`);
 * a kind that is registered in :data:`KINDS`, for a peer that needs more than a command line.
@@ -18,6 +18,7 @@ compared with its own loss-free output.
 import re
 import shlex
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,15 +28,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.audio.loss import write_trace
 from plc.engine.config import PREPARE, check_content
+from plc.engine.loss import write_trace
 from plc.engine.methods import METHODS, RECORDING_METHODS, rung_of, stream_models
+from plc.engine.models.catalogue import find
 from plc.errors import AudioFileError, ConfigError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from plc.models.catalogue import find
+from plc_bench.base.pace import turns
 from plc_bench.peers import PEERS, make_peer
 from plc_bench.peers.base import PEER_TIMEOUT_S, Contender, PeerError, run_program
-from plc_bench.quality.paced import PacedEngine
 from plc_bench.scores.metrics import Mask
 
 # Where the clips' own rates are not known: what none of these allows, none does.
@@ -75,7 +76,7 @@ class Engine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRepair:
-    """A method of ``plc.inpaint``: the whole stream is there before any of it is played.
+    """A method of ``plc.inpaint``: it has the whole stream before playing begins.
 
     Attributes
     ----------
@@ -358,3 +359,59 @@ def parse_peer(
     if name in METHODS or name in KINDS:
         raise ConfigError(f"peer {name!r}: there is a method of that name; take another")
     return name, CommandPeer(command=command, coded=name in coded, timeout_s=timeout_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacedEngine:
+    """A method of ``plc.Concealer``, pushed in real time.
+
+    Attributes
+    ----------
+    method, model, content, lookahead, seed, prepare
+        As :class:`plc.Concealer` takes them.
+    clock, sleep : callable
+        Return and take seconds.
+    """
+
+    coded = False
+    method: str
+    model: str = "auto"
+    content: str = "auto"
+    lookahead: int = 0
+    seed: int = 0
+    prepare: str = "auto"
+    clock: Callable[[], float] = time.perf_counter
+    sleep: Callable[[float], object] = time.sleep
+
+    def play(
+        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
+    ) -> NDArray[np.float32]:
+        """Return the samples that a listener hears."""
+        concealer = plc.Concealer(
+            sample_rate=sample_rate,
+            channels=signal.shape[1],
+            packet_samples=packet_samples,
+            lookahead=self.lookahead,
+            method=self.method,
+            model=self.model,
+            content=self.content,
+            seed=self.seed,
+            prepare=self.prepare,
+        )
+        try:
+            return self._play(concealer, signal, trace)
+        finally:
+            concealer.close()
+
+    def _play(
+        self, concealer: plc.Concealer, signal: NDArray[np.float32], trace: Mask
+    ) -> NDArray[np.float32]:
+        samples = concealer.config.packet_samples
+        played = np.zeros((len(signal) + concealer.delay, signal.shape[1]), np.float32)
+        packet_s = samples / concealer.config.sample_rate
+        moments = turns(packet_s, self.clock, self.sleep, first=1)
+        for (k, lost), _ in zip(enumerate(trace.tolist()), moments, strict=False):
+            at = slice(k * samples, (k + 1) * samples)
+            played[at] = concealer.push(None if lost else signal[at])
+        played[len(signal) :] = concealer.flush()
+        return played[concealer.delay :]

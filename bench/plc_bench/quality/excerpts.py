@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.audio.files import AudioWriter
 from plc.errors import AudioFileError, ConfigError
+from plc.files.audio import AudioWriter
 from plc_bench.base.corpus import Clip
 from plc_bench.quality.stream import Stream
 

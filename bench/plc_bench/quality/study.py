@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 
 import plc
-from plc.apps.cluster import as_done_on
+from plc.engine.models.catalogue import available
 from plc.errors import ConfigError
+from plc.files.batch.cluster import as_done_on
 from plc.jsonable import to_json
-from plc.models.catalogue import available
 from plc_bench.base.corpus import Clip
 from plc_bench.base.rows import OWN_DECODE
 from plc_bench.base.workers import Failure, as_done, reason_of
@@ -112,7 +112,7 @@ class StudySettings:
 
 
 @dataclass(frozen=True, slots=True)
-class GapScores:
+class ClipGapScores:
     """Scores over the gaps of one length.
 
     Attributes
@@ -159,7 +159,7 @@ class Row:
     lost: int
     bursts: int
     scores: dict[str, float]
-    gaps: tuple[GapScores, ...]
+    gaps: tuple[ClipGapScores, ...]
 
     @property
     def packet_ms(self) -> float:
@@ -266,7 +266,7 @@ def run(
     on_done : callable
         Called with the number of scores just finished.
     cluster : str or None
-        Address of a Ray cluster to use, as :mod:`plc.apps.cluster` takes it.
+        Address of a Ray cluster to use, as :mod:`plc.files.batch.cluster` takes it.
 
     Raises
     ------
@@ -431,7 +431,7 @@ def _entry(
     for length in np.unique(lengths[lengths > 0]):
         mask = {"": np.repeat(lengths == length, stream.packet_samples)}
         values = scores.score(GAP_METRICS, comparison, mask)
-        gaps.append(GapScores(int(length), int((lengths == length).sum() // length), values))
+        gaps.append(ClipGapScores(int(length), int((lengths == length).sum() // length), values))
     row = Row(
         unit.clip.name,
         unit.clip.domain,
@@ -468,7 +468,8 @@ def _row(entry: Mapping[str, Any]) -> Row:
     values = dict(entry)
     values["scores"] = _numbers(entry["scores"])
     values["gaps"] = tuple(
-        GapScores(gap["packets"], gap["count"], _numbers(gap["scores"])) for gap in entry["gaps"]
+        ClipGapScores(gap["packets"], gap["count"], _numbers(gap["scores"]))
+        for gap in entry["gaps"]
     )
     return Row(**values)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.background import Background
+from plc.engine.signal_background import Background
 from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import Clip
 from plc_bench.base.results import counted

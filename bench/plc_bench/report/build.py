@@ -27,15 +27,15 @@ from typing import Any
 
 import numpy as np
 
-from plc.apps import listening
-from plc.apps.listening import (
+from plc.errors import ConfigError
+from plc.files.pages import listening
+from plc.files.pages.listening import (
     difference_or_whole,
     flac_base64,
     levels_db,
     mono,
     spectrogram_png,
 )
-from plc.errors import ConfigError
 from plc_bench.base.compare import INTERVAL_GROUPS_MIN
 from plc_bench.base.tables import Table
 from plc_bench.peers import comparable

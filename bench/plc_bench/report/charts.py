@@ -17,9 +17,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from plc.apps.picture import blank_figure
 from plc.engine.stats import TimeHistogram
 from plc.errors import ConfigError
+from plc.files.pages.picture import blank_figure
 from plc_bench.base.compare import summarise
 from plc_bench.gaps.twosided import InpaintReport
 from plc_bench.papers.probes import A4_HZ, BETWEEN_NOTES, ON_NOTES, OVER_FREQUENCY, ProbeScore

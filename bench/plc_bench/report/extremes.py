@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.apps import picture
-from plc.audio.files import AudioWriter
+from plc.engine.models.catalogue import find
+from plc.engine.networks.encoder import GAP_SAMPLES, SAMPLE_RATE
 from plc.errors import AudioFileError, why
-from plc.models.catalogue import find
-from plc.networks.files.context_encoder import GAP_SAMPLES, SAMPLE_RATE
+from plc.files.audio import AudioWriter
+from plc.files.pages import picture
 from plc_bench.base.corpus import read_clip
 from plc_bench.gaps.twosided import GapScores, InpaintReport, InpaintSettings, filled
 from plc_bench.papers import probes

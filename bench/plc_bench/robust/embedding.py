@@ -23,7 +23,7 @@ import numpy as np
 from plc.embed.client import Client
 from plc.embed.library import build_library
 from plc.embed.models import write_models
-from plc.embed.stream import EmbeddedConfig, Flag, Format
+from plc.embed.served_stream import EmbeddedConfig, Flag, Format
 from plc.embed.wire import HEADER
 from plc.engine.samples import Packet
 from plc.engine.stats import TimeHistogram, percentiles
@@ -31,7 +31,7 @@ from plc.errors import NetworkError
 from plc_bench.base.corpus import find_clips, read_clip
 from plc_bench.base.pace import turns
 from plc_bench.base.synth import music
-from plc_kernels.targets import X86_64, machine
+from plc_kernels.build.targets import X86_64, machine
 
 _Result = TypeVar("_Result")
 

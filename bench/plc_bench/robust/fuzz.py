@@ -19,12 +19,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plc.embed.served_stream import EmbeddedConfig
 from plc.embed.server import Conversation
-from plc.embed.stream import EmbeddedConfig
 from plc.embed.wire import (
     LOST,
+    FrameKind,
     FrameReader,
-    Kind,
     WireError,
     pack,
     pack_hello,
@@ -34,14 +34,14 @@ from plc.embed.wire import (
 )
 from plc.engine.config import StreamConfig
 from plc.errors import ConfigError, MissingExtraError
-from plc.rtp.codecs import L16
-from plc.rtp.config import ReceiverConfig
-from plc.rtp.delay import DelayConfig, DelayMode
-from plc.rtp.jitter import JitterBuffer, JitterConfig
-from plc.rtp.packetizer import Packetizer
-from plc.rtp.packets import RtpPacket
-from plc.rtp.playout import Playout
-from plc.rtp.turns import Turn
+from plc.transport.rtp.codecs import L16
+from plc.transport.rtp.config import ReceiverConfig
+from plc.transport.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.jitter import JitterBuffer, JitterConfig
+from plc.transport.rtp.packetizer import Packetizer
+from plc.transport.rtp.packets import RtpPacket
+from plc.transport.rtp.playout import Playout
+from plc.transport.rtp.turns import Turn
 from plc_bench.base.surroundings import resident_mb
 
 # Of one jitter buffer, before another with other settings takes its place.
@@ -128,7 +128,7 @@ def _conversations(rng: random.Random, seen: Seen) -> Iterator[int]:
                     data = _fill(conversation.reader, data, len(data))
                     while (answer := conversation.answer()) is not None:
                         seen["answers"] += 1
-                        seen["refused"] += answer[4] == Kind.ERROR
+                        seen["refused"] += answer[4] == FrameKind.ERROR
                 if conversation.done:
                     break
 
@@ -143,11 +143,11 @@ def _client(rng: random.Random, settings: EmbeddedConfig) -> Iterator[bytes]:
     yield damaged(pack_hello(settings))
     makers: dict[Callable[[], bytes], float] = {
         lambda: pack(
-            Kind.PUSH, rng.randbytes(settings.packet_bytes), sequence=rng.getrandbits(32)
+            FrameKind.PUSH, rng.randbytes(settings.packet_bytes), sequence=rng.getrandbits(32)
         ): 50,
-        lambda: pack(Kind.PUSH, flags=LOST): 20,
-        lambda: pack(Kind.ASK): 2,
-        lambda: pack(rng.choice(tuple(Kind)), rng.randbytes(rng.randrange(700))): 0.2,
+        lambda: pack(FrameKind.PUSH, flags=LOST): 20,
+        lambda: pack(FrameKind.ASK): 2,
+        lambda: pack(rng.choice(tuple(FrameKind)), rng.randbytes(rng.randrange(700))): 0.2,
         lambda: rng.randbytes(rng.randrange(1, 400)): 0.2,
     }
     for make in rng.choices(list(makers), list(makers.values()), k=rng.randrange(1, 200)):
@@ -312,10 +312,10 @@ def parse_anything(data: bytes) -> None:
     """Give bytes to every parser of the sidecar, in pieces."""
     reader = FrameReader(64)
     rest = memoryview(data)
-    parsers: dict[Kind, Callable[[memoryview], object]] = {
-        Kind.HELLO: parse_hello,
-        Kind.READY: parse_ready,
-        Kind.ERROR: parse_error,
+    parsers: dict[FrameKind, Callable[[memoryview], object]] = {
+        FrameKind.HELLO: parse_hello,
+        FrameKind.READY: parse_ready,
+        FrameKind.ERROR: parse_error,
     }
     # A HELLO that can be read may still ask for a stream that there is not.
     refused = (WireError, ConfigError)

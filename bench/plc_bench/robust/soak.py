@@ -66,7 +66,7 @@ Packet = NDArray[np.float32] | NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class SoakStream:
     """Settings of a stream."""
 
     sample_rate: int
@@ -160,7 +160,7 @@ def soak(
         if left <= 0:
             break
         if number == 0:
-            stream = Stream(8000, round(8 * _LONG_BURST_PACKET_MS), 1, 0, int16=False)
+            stream = SoakStream(8000, round(8 * _LONG_BURST_PACKET_MS), 1, 0, int16=False)
             _run(stream, min(left, packets // 8 + 1), rng, report, on_packets, outage=True)
         else:
             length = int(rng.integers(*_STREAM_PACKETS))
@@ -191,9 +191,9 @@ def soak_table(report: SoakReport) -> Table:
     return table
 
 
-def _draw_stream(rng: np.random.Generator) -> Stream:
+def _draw_stream(rng: np.random.Generator) -> SoakStream:
     rate = int(rng.choice(SAMPLE_RATES))
-    return Stream(
+    return SoakStream(
         sample_rate=rate,
         packet_samples=round(rate * float(rng.choice(PACKET_MS)) / 1000),
         channels=int(rng.integers(1, 3)),
@@ -203,7 +203,7 @@ def _draw_stream(rng: np.random.Generator) -> Stream:
 
 
 def _run(
-    stream: Stream,
+    stream: SoakStream,
     packets: int,
     rng: np.random.Generator,
     report: SoakReport,
@@ -250,7 +250,7 @@ def _grown(readings: list[float]) -> float:
 class _Watch:
     """Looks at every packet of a stream, in and out."""
 
-    stream: Stream
+    stream: SoakStream
     report: SoakReport
     samples_in: int = 0
     samples_out: int = 0
@@ -337,7 +337,7 @@ class _Watch:
         return self.stream.int16 and self.heard
 
 
-def _make_packets(content: str, stream: Stream, rng: np.random.Generator) -> list[Packet]:
+def _make_packets(content: str, stream: SoakStream, rng: np.random.Generator) -> list[Packet]:
     """Return distinct packets of one content: float32 or int16, (packet_samples, channels)."""
     samples = _VARIETY * stream.packet_samples
     shape = (samples, stream.channels)
@@ -365,7 +365,7 @@ def _make_packets(content: str, stream: Stream, rng: np.random.Generator) -> lis
 
 
 def _draw_losses(
-    loss: str, packets: int, stream: Stream, rng: np.random.Generator, report: SoakReport
+    loss: str, packets: int, stream: SoakStream, rng: np.random.Generator, report: SoakReport
 ) -> list[bool]:
     """Return the trace of one stretch."""
     if loss == "regular":
@@ -379,7 +379,7 @@ def _draw_losses(
     return [bool(lost) for lost in rng.random(packets) < share]
 
 
-def _outage_packets(stream: Stream) -> int:
+def _outage_packets(stream: SoakStream) -> int:
     return round(LONGEST_BURST_S * stream.sample_rate / stream.packet_samples)
 
 

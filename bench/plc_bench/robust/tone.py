@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.audio.loss import Bernoulli
+from plc.engine.loss import Bernoulli
 from plc_bench.base.tables import Cell, Table
 from plc_bench.scores.metrics import phase_error_deg, zero_runs
 

@@ -20,21 +20,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc import StreamConfig, conceal
-from plc.apps import children
-from plc.apps.demo import clip_audio
-from plc.apps.relay import Relay, run_relay
-from plc.apps.relay_stream import RelayConfig, StreamRelay
-from plc.audio.files import AudioReader
-from plc.audio.loss import GilbertElliott, LossSource
-from plc.audio.quality import nmse_db
-from plc.rtp.codecs import L16
-from plc.rtp.config import ReceiverConfig
-from plc.rtp.delay import DelayConfig, DelayMode
-from plc.rtp.impair import ImpairConfig, Impairment
-from plc.rtp.packetizer import Packetizer
-from plc.rtp.packets import RtpPacket, build_rtp, parse_rtp
-from plc.rtp.udp import Endpoint, UdpPort
+from plc import StreamConfig, children, conceal
+from plc.engine.loss import GilbertElliott, LossSource
+from plc.files.audio import AudioReader
+from plc.files.distances import nmse_db
+from plc.programs.demo import clip_audio
+from plc.transport.relay.relay import Relay, run_relay
+from plc.transport.relay.relayed import RelayConfig, StreamRelay
+from plc.transport.rtp.codecs import L16
+from plc.transport.rtp.config import ReceiverConfig
+from plc.transport.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.impair import ImpairConfig, Impairment
+from plc.transport.rtp.packetizer import Packetizer
+from plc.transport.rtp.packets import RtpPacket, build_rtp, parse_rtp
+from plc.transport.rtp.udp import Endpoint, UdpPort
 from plc_bench.base.pace import turns
 
 _SOURCE = ("192.0.2.1", 5004)
@@ -155,7 +154,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class TransportCost:
     """Processor time of a relayed packet in us, without the loop that waits for packets."""
 
     streams: int
@@ -166,7 +165,9 @@ class Cost:
     """With the jitter buffer, the concealment and the socket."""
 
 
-def cost(streams: int = 32, seconds: float = 5.0, loss: float = 0.05, method: str = "auto") -> Cost:
+def cost(
+    streams: int = 32, seconds: float = 5.0, loss: float = 0.05, method: str = "auto"
+) -> TransportCost:
     """Relay streams in simulated time, none prepared, and time both ends in this thread."""
     with ExitStack() as opened:
         sink = UdpPort(Endpoint("127.0.0.1", 0))
@@ -177,7 +178,7 @@ def cost(streams: int = 32, seconds: float = 5.0, loss: float = 0.05, method: st
         relay = Relay([replace(config, listen=Endpoint("127.0.0.1", 0))] * streams)
         opened.callback(relay.close)
         receive_us, send_us = _timed(relay, sink, streams, round(100 * seconds), loss)
-    return Cost(streams, method, loss, receive_us, send_us)
+    return TransportCost(streams, method, loss, receive_us, send_us)
 
 
 def _timed(

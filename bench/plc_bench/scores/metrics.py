@@ -27,7 +27,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.audio.quality import (
+from plc.files.distances import (
     WINDOW_MS,
     Mask,
     Signal,
@@ -39,7 +39,7 @@ from plc.audio.quality import (
     ratio_db,
     spectral_distances_db,
 )
-from plc_kernels import click
+from plc_kernels.signal import click
 
 # Those that plc itself needs live there, in the lower package; here they are one set.
 __all__ = [
@@ -231,7 +231,7 @@ def click_ratio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: in
     Steps are differences of neighbouring samples. At each edge the estimate's step is divided by
     the reference's largest step within 2 ms (at least -80 dB of full scale); the result is the
     largest of these ratios. An undamaged signal has at most 1, an audible click well over 2; NaN
-    without an edge, or where a sample at an edge is NaN. See :mod:`plc_kernels.click`.
+    without an edge, or where a sample at an edge is NaN. See :mod:`plc_kernels.signal.click`.
     """
     width = max(1, round(sample_rate * click.NEIGHBOURHOOD_MS / 1000))
     channels = zip(_by_channel(reference), _by_channel(estimate), strict=True)

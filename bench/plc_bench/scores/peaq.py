@@ -153,7 +153,7 @@ class _Pair:
         return int(both[0]) if both.size else len(self._average)
 
     def means(self, settled: int, audible: int) -> tuple[float, ...]:
-        """Return this channel's variables but those of detection, in their order."""
+        """Return this channel's variables without detection's, in their order."""
         bandwidths = self._bandwidths()
         noise = self._noise_to_mask()
         plain, weighted = self._modulation_differences()

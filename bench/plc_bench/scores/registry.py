@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.audio.loss import bursts_of
+from plc.engine.loss import bursts_of
 from plc.errors import ConfigError
 from plc_bench.base.corpus import resample
 from plc_bench.scores import distilled, frechet, metrics, peaq, similarity, speech

@@ -20,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.audio.loss import GilbertElliott
+from plc.engine.loss import GilbertElliott
+from plc.engine.models.catalogue import find
+from plc.engine.runtime.native import open_network
+from plc.engine.runtime.onnx_network import NetworkShape
+from plc.engine.runtime.providers import gpu_name, installed_providers
+from plc.engine.runtime.session import runtime
 from plc.errors import ConfigError, PlcError, in_a_line
 from plc.extras import install_command
-from plc.models.catalogue import find
-from plc.runtime.native import open_network
-from plc.runtime.network import NetworkShape
-from plc.runtime.providers import gpu_name, installed_providers
-from plc.runtime.session import runtime
 from plc_bench.base.pace import turns
 from plc_bench.base.surroundings import machine_facts
 from plc_bench.base.tables import Table
@@ -287,7 +287,7 @@ class _Pool:
         return row, np.array(made)
 
     def outcomes(self) -> dict[str, int]:
-        """Return what became of the streams' submissions."""
+        """Return the outcomes of the streams' submissions."""
         stats = self._pool.stats(self.ids)
         return {
             name: sum(getattr(each.network, f"network_{name}") for each in stats)
@@ -296,7 +296,7 @@ class _Pool:
 
 
 def in_real_time(provider: str, streams: int, seconds: float, loss: float) -> dict[str, Any]:
-    """Push streams in real time; return the times of calls, and what became of submissions."""
+    """Push streams in real time; return the times of calls, and the outcomes of submissions."""
     ticks = max(1, round(1000.0 * seconds / PACKET_MS))
     model = GilbertElliott(loss)
     there = ~np.array([model.trace(ticks, seed) for seed in range(streams)]).T

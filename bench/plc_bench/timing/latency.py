@@ -28,12 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.audio.loss import GilbertElliott
+from plc.engine.loss import GilbertElliott
+from plc.engine.runtime.priority import Priority, Wish
+from plc.engine.runtime.threads import Level
 from plc.engine.stats import TimeHistogram
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError, unknown
-from plc.runtime.priority import Priority, Wish
-from plc.runtime.threads import Level
 from plc_bench.base import workers
 from plc_bench.base.rows import TIMES_FORMAT
 from plc_bench.base.surroundings import background_load, check_cpu, machine_facts, pin

@@ -85,7 +85,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class LatencyComparison:
     """All changes, and notes on rows and machines."""
 
     before: str
@@ -93,7 +93,7 @@ class Comparison:
     notes: list[str]
 
 
-def compare(name: str, old: Mapping[str, Any], report: LatencyReport) -> Comparison:
+def compare(name: str, old: Mapping[str, Any], report: LatencyReport) -> LatencyComparison:
     """Return how ``report`` differs from an earlier one.
 
     Parameters
@@ -119,7 +119,7 @@ def compare(name: str, old: Mapping[str, Any], report: LatencyReport) -> Compari
             notes.append(f"not in {name}: {row.mode}, {row.settings.name}")
         else:
             changes += _row_changes(row, before)
-    return Comparison(name, changes, notes)
+    return LatencyComparison(name, changes, notes)
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def ratio_interval(before: Sequence[float], after: Sequence[float]) -> tuple[flo
     return ratio, math.exp(interval.low), math.exp(interval.high)
 
 
-def comparison_tables(comparison: Comparison) -> list[Table]:
+def comparison_tables(comparison: LatencyComparison) -> list[Table]:
     """Return the changes of each row, the significant ones in bold."""
     tables = []
     for row in dict.fromkeys(one.row for one in comparison.changes):

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.audio.loss import GilbertElliott
+from plc.engine.loss import GilbertElliott
 from plc.errors import ConfigError
 from plc_bench.base.corpus import find_clips, read_clip
 from plc_bench.base.pace import turns
@@ -189,7 +189,7 @@ class _Packets:
         self.now = np.zeros((settings.streams, n, 1), np.float32)
 
     def take(self, tick: int) -> None:
-        """Let those of a tick be :attr:`now`."""
+        """Let the packets of a tick be :attr:`now`."""
         n = self.now.shape[1]
         for packet, begin in zip(self.now, self._begins, strict=True):
             at = (begin + tick * n) % self._size

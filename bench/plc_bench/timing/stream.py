@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import plc
-from plc.audio.loss import GilbertElliott
+from plc.engine.loss import GilbertElliott
 from plc.errors import ConfigError
 
 NETWORK_METHOD = "auto"

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.audio.loss import GilbertElliott
+from plc.engine.loss import GilbertElliott
 from plc.errors import ConfigError
 from plc_bench.base.surroundings import pin, resident_mb, usable_cpus
 from plc_bench.base.synth import music
@@ -206,7 +206,7 @@ def measure_growth(settings: TimedStream, most_streams: int) -> list[Cost]:
 
 
 def _exists(settings: TimedStream) -> bool:
-    """Tell whether such losses are possible: much loss does not come in short bursts."""
+    """Return whether such losses are possible: much loss does not come in short bursts."""
     try:
         GilbertElliott(settings.loss, settings.mean_burst)
     except ConfigError:

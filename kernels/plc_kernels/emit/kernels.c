@@ -200,8 +200,8 @@ static int run_module(PyObject *module) {
         return -1;
     }
     for (int k = 0; k < COUNT; k++) {
-        if (!strcmp(ENTRIES[k].name, "plc_kernels.ring.take_in")) take_in = runs[k];
-        if (!strcmp(ENTRIES[k].name, "plc_kernels.ring.give_out")) give_out = runs[k];
+        if (!strcmp(ENTRIES[k].name, "plc_kernels.signal.ring.take_in")) take_in = runs[k];
+        if (!strcmp(ENTRIES[k].name, "plc_kernels.signal.ring.give_out")) give_out = runs[k];
         if (k && !strcmp(ENTRIES[k].name, ENTRIES[k - 1].name)) continue;
         methods[k] = (PyMethodDef){ENTRIES[k].name, (PyCFunction)(void (*)(void))call,
                                    METH_FASTCALL, NULL};

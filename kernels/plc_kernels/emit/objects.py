@@ -1,7 +1,8 @@
-"""Emit the step's object files, those of a family of processors in a process of its own.
+"""Emit the step's object files, in a process for each family of processors.
 
 That takes a minute, so they are kept for as long as the sources of the kernels, numba and llvmlite
-stay as they are, in a folder that only this user can write to (:mod:`~plc_kernels.own_folder`).
+stay as they are, in a folder that only this user can write to
+(:mod:`~plc_kernels.build.own_folder`).
 """
 
 import contextlib
@@ -16,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
-from plc_kernels.library import engine_sources
-from plc_kernels.own_folder import own_folder
-from plc_kernels.targets import Target, machine
+from plc_kernels.build.library import engine_sources
+from plc_kernels.build.own_folder import own_folder
+from plc_kernels.build.targets import Target, machine
 
 _ROOT = Path(__file__).parents[2]
 _WORKER = "plc_kernels.emit.worker"
@@ -47,8 +48,8 @@ def emit_objects(
     done : callable
         Called with a target's name when its file is written, from any thread.
     signatures : path, optional
-        Emit what Python calls (:mod:`~plc_kernels.emit.python`), too, for types of one family, the
-        least first. No kept file is taken.
+        Emit what Python calls (:mod:`~plc_kernels.emit.python`), too, for types of one
+        family, the least first. No kept file is taken.
 
     Raises
     ------

@@ -16,10 +16,10 @@ from numba.core import cgutils
 from numba.np.arrayobj import populate_array
 from numba.np.numpy_support import as_dtype
 
-from plc_kernels import ring
-from plc_kernels.jit import compiled_text
-from plc_kernels.library import SOURCES
-from plc_kernels.targets import Target
+from plc_kernels.build.jit import compiled_text
+from plc_kernels.build.library import SOURCES
+from plc_kernels.build.targets import Target
+from plc_kernels.signal import ring
 
 _WORD = ir.IntType(64)
 kinds: Any = types  # whose attributes numba's stubs do not have

@@ -24,16 +24,16 @@ from numba import types
 from numba.core import cgutils
 from numba.np.arrayobj import populate_array
 
-from plc_kernels import denormals
-from plc_kernels.compile import kernel
+from plc_kernels.build import denormals
+from plc_kernels.build.compile import kernel
+from plc_kernels.build.jit import compiled_text, optimise_for, whole_text
+from plc_kernels.build.targets import TARGETS, WASM32, Target, machine
 from plc_kernels.emit import python
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
-from plc_kernels.jit import compiled_text, optimise_for, whole_text
 from plc_kernels.network.product import PAIRS
-from plc_kernels.stream import dropouts, entry, model_file, network, preparation
+from plc_kernels.stream import dropout_search, entry, fills, model_file, preparation
 from plc_kernels.stream.layout import HEADER
 from plc_kernels.stream.step import DRAIN, GO_ON, PUSH, step
-from plc_kernels.targets import TARGETS, WASM32, Target, machine
 
 _INT64_ARRAY = types.Array(types.int64, 1, "C")
 # The functions look at as many words as the settings say; no length is known outside.
@@ -41,7 +41,7 @@ _ANY_LENGTH = ir.IntType(64)(1 << 40)
 
 
 class Kind(Enum):
-    """Conversion of a kernel's argument from those of C."""
+    """Conversion of C's arguments into a kernel's."""
 
     WORDS = auto()
     """A pointer to int64: an array."""
@@ -140,7 +140,7 @@ FUNCTIONS = {
     ),
     # block, model, flags
     "plck_fill": View(
-        network.fill_part, "ppi", ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.NUMBER, 2))
+        fills.fill_part, "ppi", ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.NUMBER, 2))
     ),
     # block, at; block, model
     "plck_look": View(preparation.look, "pi", ((Kind.WORDS, 0), (Kind.NUMBER, 1))),
@@ -156,25 +156,30 @@ FUNCTIONS = {
     "plck_resume": _step(GO_ON, "ppi", *_LOST, (Kind.ADDRESS, 1)),
     "plck_drain": _step(DRAIN, "ppi", *_LOST, (Kind.ADDRESS, 1)),
     # settings; memory, settings; memory, packet, integer
-    "plck_search_size": View(dropouts.lay_out_search, "p", ((Kind.WORDS, 0), (Kind.SCRATCH, 0))),
-    "plck_search_open": View(dropouts.lay_out_search, "pp", ((Kind.WORDS, 1), (Kind.WORDS, 0))),
-    "plck_search": View(
-        dropouts.search, "ppi", ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.FLAG, 2))
+    "plck_search_size": View(
+        dropout_search.lay_out_search, "p", ((Kind.WORDS, 0), (Kind.SCRATCH, 0))
     ),
-    "plck_search_nothing": View(dropouts.search_nothing, "p", ((Kind.WORDS, 0),)),
-    "plck_search_reset": View(dropouts.forget_search, "p", ((Kind.WORDS, 0),)),
+    "plck_search_open": View(
+        dropout_search.lay_out_search, "pp", ((Kind.WORDS, 1), (Kind.WORDS, 0))
+    ),
+    "plck_search": View(
+        dropout_search.search, "ppi", ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.FLAG, 2))
+    ),
+    "plck_search_nothing": View(dropout_search.search_nothing, "p", ((Kind.WORDS, 0),)),
+    "plck_search_reset": View(dropout_search.forget_search, "p", ((Kind.WORDS, 0),)),
 }
 """What is emitted."""
 # Modules of plc_kernels.stream whose loops are few: what they cost a page is their size.
 _SMALL = (
-    *("entry", "layout", "start", "tables", "gap", "network", "bridge", "recall"),
+    *("entry", "layout", "start", "tables", "gap", "fills", "bridge_fills", "music_drafts"),
     "model_file",
 )
 # What several places call: there once, and as fast as it is elsewhere.
 _APART = (
-    "_ZN11plc_kernels(?:7predict(?:12sound_begins|7set_out|10go_on_from)|7history6newest"
-    "|8passages11follow_lags|7contour9_likeness|6stream10background9is_speech"
-    "|7network(?:6frames(?:4turn|17_multiply_spectra)|7product5layer|6hybrid13_add_products))"
+    *("signal.predict.sound_begins", "signal.predict.set_out", "signal.predict.go_on_from"),
+    *("signal.history.newest", "signal.passages.follow_lags", "signal.contour._likeness"),
+    *("stream.background.is_speech", "network.frames.turn", "network.frames._multiply_spectra"),
+    *("network.product.layer", "network.hybrid._add_products"),
 )
 # Functions of Python's and numba's that only raise, or count the users of arrays. Others are
 # refused, such as the one of numba that reshapes an array: without numba nothing has them.
@@ -377,7 +382,7 @@ def _array(context: Any, build: Any, pointer: Any, length: Any = _ANY_LENGTH) ->
 
 
 def _moved(text: str, target: Target, compiler: Any) -> str:
-    """Return unoptimised text as that of another family of processors."""
+    """Return unoptimised text for another family of processors."""
     text = re.sub(r'^target (datalayout|triple) = ".*"\n', "", text, flags=re.MULTILINE)
     text = re.sub(r'"(target-cpu|target-features|probe-stack)"="[^"]*"', "", text)
     # Nothing is allocated, so no array has an owner whose users would be counted.
@@ -392,9 +397,14 @@ def _moved(text: str, target: Target, compiler: Any) -> str:
 
 def _made_small(text: str) -> str:
     """Return text with the functions marked that are to become small rather than fast."""
-    modules = "|".join(f"{len(name)}{name}" for name in _SMALL)
-    name = rf"(?:_ZN11plc_kernels6stream(?:{modules})|plck_(?:size|open|reset)\b)"
-    return _marked(_marked(text, name, "optsize"), _APART, "noinline")
+    small = "|".join(_mangled(f"stream.{name}") for name in _SMALL)
+    text = _marked(text, rf"(?:{small}|plck_(?:size|open|reset)\b)", "optsize")
+    return _marked(text, rf"(?:{'|'.join(map(_mangled, _APART))})", "noinline")
+
+
+def _mangled(name: str) -> str:
+    """Return the begin of numba's symbols of a module or function of the kernels."""
+    return "_ZN11plc_kernels" + "".join(f"{len(part)}{part}" for part in name.split("."))
 
 
 def _marked(text: str, name: str, attribute: str) -> str:

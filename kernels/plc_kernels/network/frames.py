@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel, rounded_part
+from plc_kernels.build.compile import kernel, rounded_part
 from plc_kernels.network import plan as at
 from plc_kernels.network.functions import exp, log, sigmoid, tanh
 from plc_kernels.network.product import (
@@ -309,7 +309,7 @@ def _layer_with_early(
     work: Reals,
     y: Reals,
 ) -> None:
-    """Write a layer's products; those of the first frames begin with what an adapter makes."""
+    """Write a layer's products; in the first frames an adapter's come first."""
     w, down, up = places
     rows, early, rank = plan[at.FRAMES] - plan[at.CONTEXT], plan[at.EARLY], plan[at.RANK]
     inputs = steps(work, plan[at.INPUTS], x.size)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from plc_kernels.compile import intrinsic, ir, rounded_part, types
+from plc_kernels.build.compile import intrinsic, ir, rounded_part, types
 
 F = np.float32
 

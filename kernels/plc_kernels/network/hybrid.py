@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from plc_kernels.compile import kernel, rounded_part
+from plc_kernels.build.compile import kernel, rounded_part
 from plc_kernels.network import hybrid_plan as at
 from plc_kernels.network.frames import Plan, clear, gate, turn
 from plc_kernels.network.functions import exp, log
@@ -284,7 +284,7 @@ def _go_up(plan: Plan, weights: Reals, j: int, work: Reals) -> None:
 
 @rounded_part
 def _remember(plan: Plan, weights: Reals, work: Reals) -> None:
-    """Add to the lowest level what the recurrent layer makes of it, in both directions."""
+    """Add the recurrent layer's output, in both directions, to the lowest level."""
     frames, units, bottom = plan[at.FRAMES], plan[at.UNITS], plan[at.BOTTOM]
     block = plan[at.BLOCKS + plan[at.LEVELS] * at.B_WORDS :]
     wide = (block[at.B_BINS] + 2 * at.BORDER) * block[at.B_LOW]

@@ -95,7 +95,7 @@ BORDER = TAPS // 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HybridSizes:
-    """Sizes of a bridging network that its weights do not tell.
+    """Sizes of a bridging network that do not follow from its weights.
 
     Attributes
     ----------

@@ -82,12 +82,12 @@ MOST = 1 << 15
 
 
 class UnfitError(ValueError):
-    """The weights are not those of such a network."""
+    """The weights do not fit such a network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FramesSizes:
-    """Sizes of a causal network that its weights do not tell.
+    """Sizes of a causal network that do not follow from its weights.
 
     Attributes
     ----------

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels import denormals
-from plc_kernels.compile import intrinsic, ir, populate_array, rounded_part, types
+from plc_kernels.build import denormals
+from plc_kernels.build.compile import intrinsic, ir, populate_array, rounded_part, types
 
 LANES = 16
 """Outputs of a panel."""

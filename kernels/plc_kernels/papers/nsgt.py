@@ -43,7 +43,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel
+from plc_kernels.build.compile import kernel
 from plc_kernels.spectra.fft import RealFft, irfft, rfft
 
 # Columns of a plan's table of bands. FIRST: the window's first bin, below 0 and above half the
@@ -226,7 +226,7 @@ class Nsgt:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Coefficients of each band; those of the first and the last are real."""
+        """Coefficients of each band; the first and the last band's are real."""
         return self.bands[:, LENGTH]
 
 

@@ -30,7 +30,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel
+from plc_kernels.build.compile import kernel
 from plc_kernels.spectra.pghi import (
     LEAST_MAGNITUDE,
     log_magnitudes,
@@ -160,7 +160,7 @@ def _resolve(
     random: NDArray[np.uint64],
     phase: NDArray[np.float32],
 ) -> None:
-    """Replace ``phase`` of a frame by that of the next frame.
+    """Replace ``phase`` of a frame by the next frame's.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ on each call, takes the lock of a cache of plans, and would be one more dependen
 
 Kernels in other files call :func:`rfft` and :func:`irfft` as they are: the cache of
 compiled code is renewed when any file of this package changes
-(:mod:`plc_kernels.compile`).
+(:mod:`plc_kernels.build.compile`).
 """
 
 import math
@@ -25,7 +25,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel
+from plc_kernels.build.compile import kernel
 
 # Samples, tables and scratch memory of one plan: all float32 or all float64.
 _Reals = NDArray[Any]

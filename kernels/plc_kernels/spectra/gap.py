@@ -1,7 +1,7 @@
 """Spectra of a gap for a network, and samples from its answer: frames of four hops on flat arrays.
 
-What the arrays mean stands in :mod:`plc.networks.spectra`; rows are those of all channels, one
-draft after the other.
+What the arrays mean stands in :mod:`plc.engine.networks.gap_spectra`; rows are those of all
+channels, one draft after the other.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel, rounded_part
+from plc_kernels.build.compile import kernel, rounded_part
 from plc_kernels.spectra.fft import plan_fft
 from plc_kernels.spectra.stft import analyse_frames, synthesise_frames
 

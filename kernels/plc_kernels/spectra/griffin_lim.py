@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel
+from plc_kernels.build.compile import kernel
 from plc_kernels.spectra.stft import istft, stft
 
 ALPHA = 0.99  # section 4 of the paper

@@ -24,7 +24,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel
+from plc_kernels.build.compile import kernel
 from plc_kernels.spectra.fft import RealFft, irfft, rfft
 from plc_kernels.spectra.windows import dual_window
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from plc_kernels.compile import (
+from plc_kernels.build.compile import (
     RequireLiteralValue,
     cgutils,
     from_dtype,

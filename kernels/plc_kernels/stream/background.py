@@ -7,9 +7,9 @@ of another size give the same state.
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import inlined, kernel, part
-from plc_kernels.content import LOGIT, LOUD, ROW, follow_content
-from plc_kernels.noise import POWERS, NoiseState, comfort_noise, start_noise, track_noise
+from plc_kernels.build.compile import inlined, kernel, part
+from plc_kernels.signal.content import LOGIT, LOUD, ROW, follow_content
+from plc_kernels.signal.noise import POWERS, NoiseState, comfort_noise, start_noise, track_noise
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
@@ -60,7 +60,7 @@ _TOLD = 2
 
 @part
 def channel_state(block: Block, c: int) -> NoiseState:
-    """Return a channel's memory for :mod:`plc_kernels.noise`; workspace is shared."""
+    """Return a channel's memory for :mod:`plc_kernels.signal.noise`; workspace is shared."""
     return NoiseState(
         array(block, FACTORS)[: block[at.N_FACTORS]],
         array(block, TWIDDLES),

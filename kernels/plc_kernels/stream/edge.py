@@ -5,15 +5,15 @@ all that a concealment goes on from. A stream has played it before it knows of t
 received is played as it came; the history gets what the samples before it predict.
 """
 
-from plc_kernels.compile import inlined, part
-from plc_kernels.edges import (
+from plc_kernels.build.compile import inlined, part
+from plc_kernels.signal.edges import (
     LEAST_EDGE_SAMPLES,
     EdgeSpace,
     count_damaged,
     is_extreme,
     mend_end,
 )
-from plc_kernels.history import newest
+from plc_kernels.signal.history import newest
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import EDGE_FIT, EDGE_LINE, EDGE_ROWS, RING, array

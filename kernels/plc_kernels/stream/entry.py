@@ -6,11 +6,11 @@ Prediction is the step's own, at the rungs from a first one on, whatever they co
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import inlined, kernel, part
-from plc_kernels.predict import BESIDE_FIT, BESIDE_ORDER, is_long, rehearsed_samples
-from plc_kernels.rungs import STEADY_MS, UNSTEADY_MS, order_of, past_samples
+from plc_kernels.build.compile import inlined, kernel, part
+from plc_kernels.signal.predict import BESIDE_FIT, BESIDE_ORDER, is_long, rehearsed_samples
+from plc_kernels.signal.rungs import STEADY_MS, UNSTEADY_MS, order_of, past_samples
+from plc_kernels.stream import fills, prediction
 from plc_kernels.stream import layout as at
-from plc_kernels.stream import network, prediction
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.gap import FILE_AT, there
 from plc_kernels.stream.layout import FILL, RING, array, lay_out, reach_of, reals
@@ -84,10 +84,10 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     header[at.FILLS_NOISE] = header[at.CONTENT] != at.AS_SPEECH
     taken = 0
     if model:
-        if not network.choose(model, settings[10], header):
+        if not fills.choose(model, settings[10], header):
             return 0
         _leave_out_untold(header)
-        network.measure(model, header)
+        fills.measure(model, header)
         header[at.NETWORK_RUNG] = NETWORK_PLACE
         taken = _network_work(model, header)
         while (
@@ -95,7 +95,7 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
             and taken
             and (taken + _work(header, _ALL_RUNGS - 1) > limit or _work(header, _RUNGS - 1) > limit)
         ):
-            network.leave_out(model, header)
+            fills.leave_out(model, header)
             taken = _network_work(model, header)
     while first < _RUNGS - 1 and limit and _work(header, first) > limit:
         first += 1
@@ -112,7 +112,7 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     header[at.NOISE_RUNG] = _NOISE_PLACE
     lay_out(header)
     if header[at.NETWORK]:
-        network.add_places(header)
+        fills.add_places(header)
     if settings[9] and not lookahead:
         add_second(header, settings[9])
     return int(header[at.SIZE])
@@ -130,7 +130,7 @@ def _leave_out_untold(header: Block) -> None:
 @part
 def _network_work(model: int, header: Block) -> int:
     """Return what the dearest run of a network takes, with all that is around it."""
-    return int((1.0 + network.BESIDE_RUN) * header[at.CHANNELS] * network.operations(model, header))
+    return int((1.0 + fills.BESIDE_RUN) * header[at.CHANNELS] * fills.operations(model, header))
 
 
 @part
@@ -141,7 +141,7 @@ def _work(header: Block, rung: int) -> int:
     order = order_of(_PAST_MS[rung, 0], _PAST_MS[rung, 1], rate)
     fitted, predicted, searched = past, packet, 0
     if header[at.NETWORK]:
-        ahead, searched = network.drafted(header, rung >= _RUNGS)
+        ahead, searched = fills.drafted(header, rung >= _RUNGS)
         predicted += ahead
     if header[at.LOOKAHEAD]:
         reach = reach_of(rate, packet, header[at.LOOKAHEAD])
@@ -183,7 +183,7 @@ def _write_ladder(rate: int, first: int, end: int, header: Block, place: int, na
 
 @kernel
 def open_block(settings: NDArray[np.int64], block: Block) -> None:
-    """Make a block of the size that :func:`prepare` told a stream.
+    """Make a stream of a block of the size that :func:`prepare` returned.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def open_block(settings: NDArray[np.int64], block: Block) -> None:
     numbers[at.COSTS :] = 0.0
     open_stream(block)
     if block[at.NETWORK]:
-        network.open_network(block)
+        fills.open_network(block)
     if block[at.SECOND]:
         open_second(block, settings[9])
 
@@ -239,10 +239,10 @@ def calibrate(block: Block, model: int) -> int:
         step = at.LADDER + 3 * block[at.STEP]
         predicted = packet
         if block[at.NETWORK]:
-            ran = network.try_out(block, model)
-            ahead, searched = network.drafted(block, block[at.SPEECH] != 0)
+            ran = fills.try_out(block, model)
+            ahead, searched = fills.drafted(block, block[at.SPEECH] != 0)
             predicted += ahead
-            done += int(channels * ((1.0 + network.BESIDE_RUN) * ran + searched))
+            done += int(channels * ((1.0 + fills.BESIDE_RUN) * ran + searched))
         done += _work_of(block, block[step], block[step + 1], block[step + 1], predicted)
     reset(block)
     return int(done)

@@ -10,8 +10,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import inlined, kernel, part
-from plc_kernels.level import allowed_level, follow_level, hold_level, quieten, quietest_power
+from plc_kernels.build.compile import inlined, kernel, part
+from plc_kernels.signal.level import (
+    allowed_level,
+    follow_level,
+    hold_level,
+    quieten,
+    quietest_power,
+)
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
@@ -199,7 +205,7 @@ def hold_within(
     hop : int
         Samples of 5 ms.
     smoothing, glide, state, recent, row
-        As for :func:`~plc_kernels.level.hold_level`.
+        As for :func:`~plc_kernels.signal.level.hold_level`.
     """
     return hold_level(
         PEAK_RATIO * peak,

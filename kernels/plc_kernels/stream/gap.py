@@ -1,13 +1,13 @@
 """A network's gap in a stream's block: its sizes, its rows, their spectra, and samples again.
 
-What :class:`plc.networks.spectra.GapSpectra` is for files. Each network of a stream has
+What :class:`plc.engine.networks.gap_spectra.GapSpectra` is for files. Each network of a stream has
 a set of the words below; the first of the set says which network is meant.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import inlined, part
+from plc_kernels.build.compile import inlined, part
 from plc_kernels.spectra.gap import (
     EDGE_MS,
     INSIDE,

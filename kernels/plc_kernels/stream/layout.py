@@ -12,14 +12,14 @@ arrays follow. Nothing in it is an address, so that a block can be copied, kept 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import inlined, kernel, part
-from plc_kernels.content import APART_FRAMES, BINS, CHANGE_BINS, INPUTS, MEMORY
-from plc_kernels.edges import edge_sizes
-from plc_kernels.level import FORGET_S, HOLD_S, LATELY_S
-from plc_kernels.noise import BAND_HZ, BAND_LIMIT_HZ, FRAME_MS, ROWS
-from plc_kernels.noise_filling import LEVEL_ROWS, filling_samples
-from plc_kernels.predict import CHUNK as CHUNK
-from plc_kernels.predict import RUN_ON_MS as RUN_ON_MS
+from plc_kernels.build.compile import inlined, kernel, part
+from plc_kernels.signal.content import APART_FRAMES, BINS, CHANGE_BINS, INPUTS, MEMORY
+from plc_kernels.signal.edges import edge_sizes
+from plc_kernels.signal.level import FORGET_S, HOLD_S, LATELY_S
+from plc_kernels.signal.noise import BAND_HZ, BAND_LIMIT_HZ, FRAME_MS, ROWS
+from plc_kernels.signal.noise_filling import LEVEL_ROWS, filling_samples
+from plc_kernels.signal.predict import CHUNK as CHUNK
+from plc_kernels.signal.predict import RUN_ON_MS as RUN_ON_MS
 from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
 from plc_kernels.stream.arrays import (
     Block,
@@ -68,7 +68,7 @@ stream for which a fit to steady content is used again, 0 for none."""
 FROM_ONSETS = _word()
 FILLS_NOISE = _word()
 """Whether prediction is fitted to a sound from its onset on, and whether fills keep the level of
-their bands (:mod:`~plc_kernels.noise_filling`)."""
+their bands (:mod:`~plc_kernels.signal.noise_filling`)."""
 CONTENT = _word()
 """What plays, as the user says: 0 for nothing, :data:`AS_MUSIC` or :data:`AS_SPEECH`."""
 
@@ -281,7 +281,7 @@ OUTSIDE = _word()
 ASKED = _word()
 GIVEN = _word()
 PHASE = _word()
-"""Whether networks' forward passes are computed outside (:mod:`~plc_kernels.stream.network`); first
+"""Whether networks' forward passes are computed outside (:mod:`~plc_kernels.stream.fills`); first
 of the words of the network that is asked there; whether its answer was written to FILLED, finite;
 and where a part's fill goes on, 0 for its beginning."""
 
@@ -320,8 +320,8 @@ on and place among the names of rungs."""
 NETWORK_TABLE = TABLE.room(29)
 BRIDGE_TABLE = TABLE.room(23)
 RECALL_TABLE = TABLE.room(33)
-"""Of :mod:`~plc_kernels.stream.network`, :mod:`~plc_kernels.stream.bridge` and
-:mod:`~plc_kernels.stream.recall`."""
+"""Of :mod:`~plc_kernels.stream.fills`, :mod:`~plc_kernels.stream.bridge_fills` and
+:mod:`~plc_kernels.stream.music_drafts`."""
 NET_WORDS = 30
 SPEECH_NET, MUSIC_NET, BRIDGE_NET = _word(NET_WORDS), _word(NET_WORDS), _word(NET_WORDS)
 """First of the words that :mod:`~plc_kernels.stream.gap` has for each network."""
@@ -411,7 +411,7 @@ def second_set(block: Block) -> Block:
 
 @part
 def swap_places(block: Block, word: int) -> None:
-    """Give an array's place to the second set, for that of its own."""
+    """Exchange an array's place with the second set's."""
     second, apart = second_set(block), block[SECOND]
     there = second[word] + apart
     second[word] = block[word] - apart

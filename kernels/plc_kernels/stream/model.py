@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.contour import FEATURES, POINTS, ContourModel
 from plc_kernels.network import hybrid_plan
 from plc_kernels.network import plan as frames_plan
+from plc_kernels.signal.contour import FEATURES, POINTS, ContourModel
 from plc_kernels.stream.arrays import BlockTable
 
 MAGIC = int.from_bytes(b"plcmodl1", "little")
@@ -57,7 +57,7 @@ horizon in ms and the distance of bins in Hz, as float64; drafts; bins, frames o
 gap and all frames of the network; numbers of memory that a run takes; its multiply-adds; layers of
 the network that expects a contour, 0 for music; numbers of the weights; and the places of the
 arrays in bytes. The last is the first of a word for each array of
-:class:`~plc_kernels.contour.ContourModel`."""
+:class:`~plc_kernels.signal.contour.ContourModel`."""
 WORDS = _table.next
 _ALIGNED = 64
 

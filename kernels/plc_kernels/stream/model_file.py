@@ -1,4 +1,4 @@
-"""A model's file: the model in memory, shorter where its numbers allow, which is made of it.
+"""A model's file: shorter than the model in memory, where its numbers allow.
 
 A model in memory is a block of words and arrays (:mod:`~plc_kernels.stream.model`). Its largest
 part is int8 numbers, which the file holds as they are; of float32 numbers that are float16 numbers
@@ -17,11 +17,11 @@ within the block are not taken from it but follow from the sizes, and these are 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import inlined, kernel, part
-from plc_kernels.contour import FEATURES
+from plc_kernels.build.compile import inlined, kernel, part
 from plc_kernels.network import hybrid_plan
 from plc_kernels.network import plan as frames_plan
 from plc_kernels.network.product import LANES, TILE_PANELS, TILE_ROWS
+from plc_kernels.signal.contour import FEATURES
 from plc_kernels.stream import model as of
 from plc_kernels.stream.arrays import bits, doubles, floats, halves, words
 
@@ -66,7 +66,7 @@ def pack(block: bytes) -> bytes:
 
 
 def _parts(block: NDArray[np.int64]) -> tuple[list[tuple[int, int]], list[NDArray[np.int64]]]:
-    """Return kind and words of each part of a block, and what the file has of it."""
+    """Return kind and words of each part of a block, and its words in the file."""
     numbers = block.view(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         short = numbers.astype(np.float16)
@@ -183,7 +183,7 @@ def _widen(given: NDArray[np.uint16], out: NDArray[np.uint32]) -> None:
 
 @part
 def _is_sound(block: int, size: int) -> bool:
-    """Tell whether a block is one that streams can use; write its places as its sizes say."""
+    """Return whether a block is one that streams can use; write its places as its sizes say."""
     named = words(block, 0, of.WORDS)
     if named[of.MAGIC_AT] != of.MAGIC or not of.SPEECH <= named[of.CONTENT] <= of.MUSIC:
         return False
@@ -236,7 +236,7 @@ def _numbers_of(named: NDArray[np.int64], at: int) -> int:
 
 @part
 def _is_hybrid(plan: NDArray[np.int64]) -> bool:
-    """Tell whether the sizes of a plan for bridges are some that the kernels take."""
+    """Return whether the sizes of a plan for bridges are some that the kernels take."""
     bins, frames, levels = (
         plan[hybrid_plan.BINS],
         plan[hybrid_plan.FRAMES],
@@ -280,7 +280,7 @@ def _are_small(numbers: NDArray[np.float32]) -> bool:
 
 @part
 def _is_plan(plan: NDArray[np.int64]) -> bool:
-    """Tell whether a plan's sizes are some that the kernels take."""
+    """Return whether a plan's sizes are some that the kernels take."""
     bins, used, width, groups = (
         plan[frames_plan.BINS],
         plan[frames_plan.USED],

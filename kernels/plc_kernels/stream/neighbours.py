@@ -10,9 +10,9 @@ side, gains nothing, and does no harm.
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.ar import burg, extrapolate, taps_of
-from plc_kernels.compile import part
-from plc_kernels.history import newest
+from plc_kernels.build.compile import part
+from plc_kernels.signal.ar import burg, extrapolate, taps_of
+from plc_kernels.signal.history import newest
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import GUIDE_FIT, GUIDE_GAINS, GUIDE_LINES, GUIDE_ROWS, RING, array

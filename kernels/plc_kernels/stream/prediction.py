@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.burst import recalled_weight
-from plc_kernels.compile import inlined, part
-from plc_kernels.predict import (
+from plc_kernels.build.compile import inlined, part
+from plc_kernels.signal.burst import recalled_weight
+from plc_kernels.signal.predict import (
     Bridge,
     Predictor,
     begin_prediction,
@@ -14,7 +14,7 @@ from plc_kernels.predict import (
     meet_sides,
     turn_back,
 )
-from plc_kernels.rungs import HEADROOM
+from plc_kernels.signal.rungs import HEADROOM
 from plc_kernels.stream import background
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
@@ -80,7 +80,7 @@ def choose_step(block: Block) -> None:
 
 @inlined
 def has_time(block: Block, network: int) -> bool:
-    """Tell whether a lost packet has time for a network: the first, second or third of NETWORK_MS.
+    """Return whether a lost packet has time for a network, one of the three of NETWORK_MS.
 
     Where concealments take too long (DEPTH), the rungs go first and the networks last.
     """
@@ -149,7 +149,7 @@ def begin(block: Block) -> None:
 
 @part
 def gather(block: Block) -> None:
-    """Decide what a burst that begins is made from, and write all of it to its key."""
+    """Decide what a new burst is made from, and write that to its key."""
     block[at.UNSTEADY] = background.is_unsteady(block)
     block[at.SPEECH] = background.is_speech(block) or block[at.ONE_FOR_ALL]
     numbers = reals(block)
@@ -230,7 +230,7 @@ def bridge_of(block: Block, known: int, gap: int) -> Bridge:
 
 @part
 def turn_channel_back(block: Block, c: int, bridge: Bridge, after: NDArray[np.float32]) -> int:
-    """Set a channel out as :func:`~plc_kernels.predict.turn_back` does."""
+    """Set a channel out as :func:`~plc_kernels.signal.predict.turn_back` does."""
     ring = array(block, RING)[c]
     block[at.FITTED] = 1
     block[at.FITTED_STEP] = -1

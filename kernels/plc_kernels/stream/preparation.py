@@ -26,9 +26,9 @@ There are three ways::
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import inlined, kernel, part
-from plc_kernels.denormals import flush_denormals, restore_denormals
-from plc_kernels.stream import background, fill_limit, network, prediction, recall
+from plc_kernels.build.compile import inlined, kernel, part
+from plc_kernels.build.denormals import flush_denormals, restore_denormals
+from plc_kernels.stream import background, fill_limit, fills, music_drafts, prediction
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block, array_bytes, floats, words
 from plc_kernels.stream.layout import (
@@ -57,7 +57,7 @@ _AWAKE_MS = 250.0
 """What is behind a louder packet is prepared for so long."""
 BETWEEN, BESIDE, SHARING = 1, 2, 3
 """Whether packets may be pushed while a burst is prepared: the module says how."""
-_COPIED = (RING, *recall.SEARCH)
+_COPIED = (RING, *music_drafts.SEARCH)
 """Arrays that pushes write."""
 _WORKED_IN = (FIT_FORWARD, FIT_BACKWARD, FIT_MIRROR, PREDICTOR, LINE, FIT_PAST)
 """Arrays that they work in."""
@@ -80,16 +80,16 @@ _STATE = np.array(
 
 @part
 def _has_second(block: Block, word: int, how: int) -> bool:
-    """Tell whether an array has a second place."""
+    """Return whether an array has a second place."""
     if not block[word]:
         return False
-    if word in prediction.SWAPPED or (block[at.NETWORK] and word in network.SWAPPED):
+    if word in prediction.SWAPPED or (block[at.NETWORK] and word in fills.SWAPPED):
         return True
     if how == BETWEEN:
         return False
     if word in _COPIED:
         return how == BESIDE
-    return bool(word in _WORKED_IN or (block[at.NETWORK] and word in network.WORKED_IN))
+    return bool(word in _WORKED_IN or (block[at.NETWORK] and word in fills.WORKED_IN))
 
 
 @part
@@ -163,7 +163,7 @@ def look(block: Block, begins: int) -> int:
 
 @part
 def _copy(block: Block, second: Block, rows: NDArray[np.int16]) -> None:
-    """Copy arrays, ``rows`` of the table, to those of the second set that are its own."""
+    """Copy arrays, ``rows`` of the table, to the second set's own."""
     for k in range(rows.shape[0]):
         word = rows[k, 0]
         if block[word] and second[word] + block[at.SECOND] != block[word]:
@@ -188,7 +188,7 @@ def prepare(block: Block, model: int) -> int:
     numbers[at.BURST_MS] = numbers[at.LIMIT_MS] = numbers[at.PREPARE_MS]
     second[at.DEPTH] = 0
     prediction.begin(second)
-    if not second[at.NETWORK] or network.prepare_burst(second, model):
+    if not second[at.NETWORK] or fills.prepare_burst(second, model):
         prediction.draft_packet(second)
     restore_denormals(before)
     second[at.PREPARED_AT] = second[at.PLAYED_AT]
@@ -202,7 +202,7 @@ def hear(block: Block) -> None:
     Its answer is in the second set: FILLED of the network SERVED, if that set's word GIVEN says so.
     """
     before = flush_denormals()
-    network.hear_prepared(second_set(block))
+    fills.hear_prepared(second_set(block))
     restore_denormals(before)
 
 
@@ -252,7 +252,7 @@ def expected_losses(block: Block) -> float:
 
 @inlined
 def _is_silent(block: Block) -> bool:
-    """Tell whether the packet played last is silence."""
+    """Return whether the packet played last is silence."""
     played = floats(block, PLAYING, block[at.CHANNELS] * block[at.PACKET])
     energy = np.float32(0.0)
     for i in range(played.size):

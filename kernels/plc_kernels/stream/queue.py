@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import inlined, part
-from plc_kernels.packet import CHANNELS_AT, LARGEST, unpack_float32, unpack_int16
+from plc_kernels.build.compile import inlined, part
+from plc_kernels.signal.packet import CHANNELS_AT, LARGEST, unpack_float32, unpack_int16
 from plc_kernels.stream.arrays import Block, float_rows, integer_rows
 from plc_kernels.stream.layout import (
     ARRIVED,
@@ -36,7 +36,7 @@ def slot_rows(block: Block, slot: int) -> NDArray[np.float32]:
 def unpack(
     block: Block, packet: int, integer: bool, missing: NDArray[np.int64], count: int
 ) -> bool:
-    """Copy a packet into the queue; tell whether its samples are sound.
+    """Copy a packet into the queue; return whether its samples are sound.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def unpack(
         Whether they are int16.
     missing : int64, shape (2 n,)
         Begin and end of each part that did not arrive; the begin may say of which channels
-        (:data:`~plc_kernels.packet.CHANNELS_AT`).
+        (:data:`~plc_kernels.signal.packet.CHANNELS_AT`).
     count : int
         Of these parts. What stands there is not looked at: it becomes 0.
     """
@@ -89,7 +89,7 @@ def _lost_channels(block: Block, begin: int) -> int:
 def _unpack_kept(
     block: Block, packet: int, integer: bool, begin: int, stop: int, lost: int
 ) -> bool:
-    """Copy the channels of a part that arrived; tell whether they are sound."""
+    """Copy the channels of a part that arrived; return whether they are sound."""
     channels, n = block[CHANNELS], block[PACKET]
     rows = slot_rows(block, block[SLOT])
     if integer:
@@ -107,7 +107,7 @@ def _unpack_kept(
 
 @inlined
 def add(block: Block, arrived: bool, missing: NDArray[np.int64], count: int) -> bool:
-    """Add the packet that was unpacked last; tell whether a packet's turn has come.
+    """Add the packet that was unpacked last; return whether a packet's turn has come.
 
     Parameters
     ----------

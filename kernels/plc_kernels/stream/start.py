@@ -4,14 +4,15 @@ import math
 
 import numpy as np
 
-from plc_kernels.compile import kernel
-from plc_kernels.fade import write_ramp
-from plc_kernels.noise import noise_windows
-from plc_kernels.predict import DECAY_MS
+from plc_kernels.build.compile import kernel
+from plc_kernels.signal.fade import write_ramp
+from plc_kernels.signal.noise import noise_windows
+from plc_kernels.signal.predict import DECAY_MS
 from plc_kernels.spectra.fft import plan_fft
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.background import start_background
+from plc_kernels.stream.burst_noise import start_filling
 from plc_kernels.stream.fill_limit import start_limit
 from plc_kernels.stream.layout import (
     ARRIVED,
@@ -30,7 +31,6 @@ from plc_kernels.stream.layout import (
     samples_of,
     second_set,
 )
-from plc_kernels.stream.noise_filling import start_filling
 
 
 @kernel

@@ -16,15 +16,16 @@ and is called again to go on::
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import inlined, kernel, part
-from plc_kernels.denormals import flush_denormals, restore_denormals
-from plc_kernels.fade import burst_gain, crossfade, fade_into
-from plc_kernels.history import append
-from plc_kernels.packet import pack_float32, pack_int16
+from plc_kernels.build.compile import inlined, kernel, part
+from plc_kernels.build.denormals import flush_denormals, restore_denormals
+from plc_kernels.signal.fade import burst_gain, crossfade, fade_into
+from plc_kernels.signal.history import append
+from plc_kernels.signal.packet import pack_float32, pack_int16
 from plc_kernels.stream import background, edge, fill_limit, neighbours, prediction, queue
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block, float_rows, floats, integer_rows
-from plc_kernels.stream.bridge import longest_bridge
+from plc_kernels.stream.bridge_fills import longest_bridge
+from plc_kernels.stream.burst_noise import begin_filling, fill_noises
 from plc_kernels.stream.layout import (
     AFTER,
     BRIDGE_ROWS,
@@ -40,7 +41,6 @@ from plc_kernels.stream.layout import (
     array,
     reals,
 )
-from plc_kernels.stream.noise_filling import begin_filling, fill_noises
 from plc_kernels.stream.times import note_time
 
 PUSH, GO_ON, DRAIN = range(3)
@@ -209,7 +209,7 @@ def is_heard(block: Block) -> bool:
 
 @inlined
 def _next_lost(block: Block) -> int:
-    """Tell whether the packet to play next has a missing part."""
+    """Return whether the packet to play next has a missing part."""
     slots = block[at.SLOTS]
     if slots == 1 or block[at.PUSHED] < slots - 1:
         return 0
@@ -244,7 +244,7 @@ def _decide(block: Block, arrived: bool, far_side_known: bool) -> int:
 
 @inlined
 def _faded(block: Block) -> bool:
-    """Tell whether only the background is left of the burst."""
+    """Return whether only the background is left of the burst."""
     return bool(block[at.AGE] >= block[at.HOLD] + block[at.FADE_SAMPLES])
 
 
@@ -474,7 +474,7 @@ def _recover(block: Block) -> None:
 
 @inlined
 def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> bool:
-    """Tell whether a concealment differs much from received samples, shape (n,)."""
+    """Return whether a concealment differs much from received samples, shape (n,)."""
     error = 0.0
     energy = 0.0
     for i in range(received.size):

@@ -5,8 +5,8 @@ What belongs together has a table of its own, whose words follow a first one tha
 
 import numpy as np
 
-from plc_kernels.compile import inlined, part
-from plc_kernels.contour import FEATURES, POINTS, ContourModel, ContourSpace, contour_sizes
+from plc_kernels.build.compile import inlined, part
+from plc_kernels.signal.contour import FEATURES, POINTS, ContourModel, ContourSpace, contour_sizes
 from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
 from plc_kernels.spectra.gap import Grid, open_grid
 from plc_kernels.stream import model as of
@@ -43,7 +43,7 @@ GRID_WORKED_IN = (_SCRATCH, _FRAME, _SPECTRUM)
 """Arrays of a grid that are no tables."""
 _in_grid = view_of(GRID_TABLE)
 
-# What plc_kernels.contour.ContourSpace has.
+# What plc_kernels.signal.contour.ContourSpace has.
 SPACE_TABLE = BlockTable()
 _word, _array = SPACE_TABLE.word, SPACE_TABLE.array
 _LOOKED = _word()

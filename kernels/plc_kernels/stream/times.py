@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.compile import kernel
+from plc_kernels.build.compile import kernel
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
     CONCEALED_MAX_MS,

@@ -449,7 +449,7 @@ export function samplesOf(data, channels, sampleRate) {
 }
 
 // Samples that a line plays a little faster or slower, between two by a windowed sinc, as
-// plc_kernels.resample has it. Behind the channels a row of marks: 1 where a sample was made up.
+// plc_kernels.signal.resample has it. Behind the channels a row of marks: 1 where a sample was made up.
 const [TAPS, PHASES, CENTRE, KAISER_BETA] = [32, 512, 15, 8];
 let weights = null;
 
@@ -530,7 +530,7 @@ function between(row, place) {
   return sum;
 }
 
-// Follows the sender's clock by the speed of playing, as plc.rtp.delay.DriftControl does, where the
+// Follows the sender's clock by the speed of playing, as plc.transport.rtp.delay.DriftControl does, where the
 // reasons for its numbers stand.
 class DriftControl {
   constructor() {

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from plc import ConcealerPool
-from plc.apps.control import ControlServer
-from plc.cli.streams import read_relay_file, stream_of
 from plc.errors import PlcError
+from plc.transport.cli.streams import read_relay_file, stream_of
+from plc.transport.service.control import ControlServer
 
 CORPUS = Path(__file__).parent / "requests"
 KEY = bytes(range(32))

@@ -6,7 +6,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from plc import Finding
-from plc.cli.app import app
+from plc.programs.cli.app import app
 from plc_bench.base.corpus import find_named_clips
 from plc_bench.detection.harmless import (
     MOST_CHANGED,

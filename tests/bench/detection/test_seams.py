@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from plc.cli.app import app
+from plc.programs.cli.app import app
 from plc_bench.base.corpus import find_named_clips
 from plc_bench.detection.seams import SORTS, score_seams, seamed, seams_table
 from tests.signals import glide

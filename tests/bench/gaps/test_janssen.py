@@ -3,7 +3,7 @@
 import numpy as np
 
 from plc_bench.gaps import janssen
-from plc_kernels.ar import ArWorkspace, burg
+from plc_kernels.signal.ar import ArWorkspace, burg
 from tests.signals import noise, tones
 
 

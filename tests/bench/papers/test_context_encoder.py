@@ -9,8 +9,8 @@ import soundfile
 from numpy.typing import NDArray
 from rich.console import Console
 
+from plc.engine.networks.encoder import ContextEncoder
 from plc.errors import ConfigError
-from plc.networks.files.context_encoder import ContextEncoder
 from plc_bench.base.notes import NoteTable
 from plc_bench.gaps.twosided import (
     InpaintReport,
@@ -25,7 +25,7 @@ from plc_bench.papers.context_encoder import (
     result_table,
     score_gap,
 )
-from tests.plc.networks.files.test_context_encoder import write_context_encoder
+from tests.plc.engine.networks.test_encoder import write_context_encoder
 from tests.signals import glide, tones
 
 RATE = 16_000

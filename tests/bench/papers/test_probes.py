@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
+from plc.engine.networks.encoder import ContextEncoder
 from plc.errors import ConfigError
-from plc.networks.files.context_encoder import ContextEncoder
 from plc_bench.papers import probes
 from plc_bench.papers.probes import (
     BETWEEN_NOTES,
@@ -21,7 +21,7 @@ from plc_bench.papers.probes import (
     score_chirp,
     tone,
 )
-from tests.plc.networks.files.test_context_encoder import write_context_encoder
+from tests.plc.engine.networks.test_encoder import write_context_encoder
 
 RATE = 16_000
 # Of the spectra of 512 samples in sixteen times as many points.

@@ -5,8 +5,7 @@ import pytest
 
 from plc import conceal
 from plc.errors import ConfigError
-from plc_bench.quality.contenders import PACED, check_methods, contender
-from plc_bench.quality.paced import PacedEngine
+from plc_bench.quality.contenders import PACED, PacedEngine, check_methods, contender
 from tests.signals import tones
 
 RATE, PACKET = 16_000, 160

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from plc.engine.background import Background
+from plc.engine.signal_background import Background
 from plc_bench.base.corpus import find_named_clips
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.told import (

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from plc.apps import listening
 from plc.errors import ConfigError
+from plc.files.pages import listening
 from plc_bench.base.results import write_json
 from plc_bench.quality import excerpts, study
 from plc_bench.report import build

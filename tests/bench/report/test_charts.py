@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from plc.apps import listening
 from plc.errors import ConfigError
-from plc_bench.quality.study import GapScores, Row, Study
+from plc.files.pages import listening
+from plc_bench.quality.study import ClipGapScores, Row, Study
 from plc_bench.report import charts, palette
 
 HOSTILE = "<script>&\"'"
@@ -21,7 +21,7 @@ def study(*methods: str, clips: int = 1) -> Study:
             *(f"{clip}.wav", "music", "c", method, 16_000, 1, 160, 100, 10, 5),
             {"nmse": -1.0},
             tuple(
-                GapScores(packets, 20, {"nmse": -float(number + clip), "lsd": math.nan})
+                ClipGapScores(packets, 20, {"nmse": -float(number + clip), "lsd": math.nan})
                 for packets in (1, 4)
             ),
         )

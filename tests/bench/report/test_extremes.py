@@ -14,7 +14,7 @@ from plc_bench.gaps.twosided import InpaintSettings
 from plc_bench.papers.context_encoder import measure_paper_tables, opened_encoder
 from plc_bench.papers.probes import measure_probes
 from plc_bench.report.extremes import write_all
-from tests.plc.networks.files.test_context_encoder import write_context_encoder
+from tests.plc.engine.networks.test_encoder import write_context_encoder
 from tests.signals import noise, tones
 
 RATE = 16_000

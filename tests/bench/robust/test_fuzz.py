@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from plc.embed.stream import EmbeddedConfig
+from plc.embed.served_stream import EmbeddedConfig
 from plc.embed.wire import HEADER, pack_hello, parse_hello
 from plc.errors import ConfigError
-from plc.rtp.jitter import JitterBuffer
+from plc.transport.rtp.jitter import JitterBuffer
 from plc_bench.cli import app
 from plc_bench.robust import fuzz as bench
 from plc_bench.robust.fuzz import SURFACES, fuzz, parse_anything

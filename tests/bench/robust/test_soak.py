@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 import plc
 from plc_bench.robust import soak as bench
-from plc_bench.robust.soak import SoakReport, Stream, soak
+from plc_bench.robust.soak import SoakReport, SoakStream, soak
 
 pytest.importorskip("psutil", reason="psutil is not installed")
 
@@ -52,7 +52,7 @@ def run_with(
 
     monkeypatch.setattr(plc, "Concealer", Spoilt)
     # float32 streams only: what a fake plays before a packet has arrived is not the question.
-    monkeypatch.setattr(bench, "_draw_stream", lambda rng: Stream(8000, 80, 2, 1, int16=False))
+    monkeypatch.setattr(bench, "_draw_stream", lambda rng: SoakStream(8000, 80, 2, 1, int16=False))
     return soak(packets, seed)
 
 
@@ -99,13 +99,13 @@ def test_memory_that_grows_is_a_violation(monkeypatch: pytest.MonkeyPatch, where
 
 
 def test_an_outage_lasts_up_to_an_hour() -> None:
-    assert bench._outage_packets(Stream(8000, 480, 1, 0, int16=False)) == 60_000
+    assert bench._outage_packets(SoakStream(8000, 480, 1, 0, int16=False)) == 60_000
 
 
 @pytest.mark.parametrize("content", bench.CONTENTS)
 @pytest.mark.parametrize("int16", [False, True])
 def test_packets_of_every_content_fit_their_stream(content: str, int16: bool) -> None:
-    stream = Stream(8000, 40, 2, 0, int16)
+    stream = SoakStream(8000, 40, 2, 0, int16)
     packets = bench._make_packets(content, stream, np.random.default_rng(1))
     assert {packet.shape for packet in packets} == {(40, 2)}
     assert {packet.dtype for packet in packets} == {np.dtype(np.int16 if int16 else np.float32)}

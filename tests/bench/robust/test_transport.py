@@ -1,6 +1,6 @@
 import numpy as np
 
-from plc.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc_bench.robust.transport import cost, load, quality
 from tests.signals import tones
 

@@ -226,7 +226,7 @@ def test_networks_go_wrong_once_they_run(fault: str) -> None:
 @pytest.mark.parametrize("fault", ["none", "throw"])
 def test_a_context_encoder_is_timed_and_goes_wrong_on_purpose(tmp_path: Path, fault: str) -> None:
     pytest.importorskip("onnxruntime")
-    from tests.plc.networks.files.test_context_encoder import write_context_encoder
+    from tests.plc.engine.networks.test_encoder import write_context_encoder
 
     settings = dataclasses.replace(
         SETTINGS,

@@ -145,7 +145,7 @@ def test_blocks_that_stay_are_counted_and_those_that_go_are_not() -> None:
 
 
 def test_allocations_of_kernels_are_counted() -> None:
-    from plc_kernels.fade import crossfade
+    from plc_kernels.signal.fade import crossfade
 
     x, y, z = np.zeros((3, 8), np.float32)
     crossfade(x, y, z)

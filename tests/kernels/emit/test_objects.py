@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from plc_kernels.build.targets import TARGETS, Target
 from plc_kernels.emit import objects
 from plc_kernels.emit.objects import EmitError, emit_objects
-from plc_kernels.targets import TARGETS, Target
 
 V3 = TARGETS["x86-64-v3"]
 

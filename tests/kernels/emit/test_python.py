@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from numba import types
 
-from plc_kernels import library
+from plc_kernels.build import library
+from plc_kernels.build.targets import machine, targets_of
 from plc_kernels.emit.objects import emit_objects, run_for
-from plc_kernels.level import largest
-from plc_kernels.noise import noise_windows
-from plc_kernels.packet import pack_int16, unpack_int16
-from plc_kernels.predict import measure_bridge
-from plc_kernels.resample import resample
-from plc_kernels.rungs import order_of
-from plc_kernels.targets import machine, targets_of
+from plc_kernels.signal.level import largest
+from plc_kernels.signal.noise import noise_windows
+from plc_kernels.signal.packet import pack_int16, unpack_int16
+from plc_kernels.signal.predict import measure_bridge
+from plc_kernels.signal.resample import resample
+from plc_kernels.signal.rungs import order_of
 from tests.signals import noise
 
 pytestmark = pytest.mark.system
@@ -153,7 +153,7 @@ def test_a_module_that_does_not_fit_is_left_alone(
     level, functions = library._read()
     assert level in [target.name for target in targets_of(machine())]
     assert functions is not None
-    assert "plc_kernels.level.largest" in functions
+    assert "plc_kernels.signal.level.largest" in functions
     monkeypatch.setattr(library, "SOURCES", b"others")
     assert library._read() == (None, None)
     monkeypatch.undo()
@@ -165,11 +165,11 @@ def test_a_module_that_does_not_fit_is_left_alone(
 RESHAPING = """
 import sys
 from numba import types
-from plc_kernels.compile import kernel
+from plc_kernels.build.compile import kernel
 from plc_kernels.emit.python import Entry
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.emit.worker import object_code
-from plc_kernels.targets import TARGETS
+from plc_kernels.build.targets import TARGETS
 
 @kernel
 def reshaped(row):

@@ -1,10 +1,13 @@
 """What an object file expects from elsewhere, read from LLVM's own files."""
 
+import importlib
+
 import llvmlite.binding as llvm
 import pytest
 
+from plc_kernels.build.targets import TARGETS, Target
+from plc_kernels.emit import worker
 from plc_kernels.emit.symbols import MATHEMATICS, undefined_symbols
-from plc_kernels.targets import TARGETS, Target
 
 TEXT = """
 declare double @llvm.log10.f64(double)
@@ -48,3 +51,12 @@ def test_what_is_not_defined_is_found_and_what_is_defined_is_not(name: str) -> N
 def test_another_files_kind_is_refused(code: bytes) -> None:
     with pytest.raises(ValueError, match="ELF of 64 bits or wasm"):
         undefined_symbols(code)
+
+
+def test_what_is_made_small_or_kept_apart_is_there() -> None:
+    # Their symbols are found by these names; a module that has another one would be left out.
+    for name in worker._SMALL:
+        importlib.import_module(f"plc_kernels.stream.{name}")
+    for name in worker._APART:
+        module, _, function = name.rpartition(".")
+        assert hasattr(importlib.import_module(f"plc_kernels.{module}"), function), name

@@ -7,13 +7,16 @@ import pytest
 
 from plc_kernels.spectra.fft import RealFft, irfft, rfft
 from plc_kernels.spectra.griffin_lim import fast_griffin_lim, impose
-from plc_kernels.spectra.heap import heapify, pop, push, sift
 from plc_kernels.spectra.pghi import (
     PghiWorkspace,
     gradients,
+    heapify,
     integrate,
     log_magnitudes,
+    pop,
+    push,
     random_phase,
+    sift,
     time_gradients,
     wrapped,
 )

@@ -1,9 +1,9 @@
-"""Spectra of gaps on flat arrays; tests/plc/networks/test_spectra.py has what they are for."""
+"""Spectra of gaps on flat arrays; test_gap_spectra.py has what they are for."""
 
 import numpy as np
 import pytest
 
-from plc.networks.spectra import make_grid
+from plc.engine.networks.gap_spectra import make_grid
 from plc_kernels.spectra.gap import analyse_rows, hold_answer, mark_gap, synthesise_gap
 from plc_kernels.spectra.windows import dual_window, window
 from tests.kernels.memory import assert_allocates_nothing

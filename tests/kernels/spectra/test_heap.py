@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plc_kernels.spectra.heap import heapify, pop, push
+from plc_kernels.spectra.pghi import heapify, pop, push
 
 KEYS = st.lists(st.floats(-1e3, 1e3, width=32), max_size=60)
 

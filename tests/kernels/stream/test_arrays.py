@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from plc_kernels.compile import kernel
+from plc_kernels.build.compile import kernel
 from plc_kernels.stream import gap, layout
 from plc_kernels.stream.arrays import Block, BlockTable, fixed, place_arrays, view_of
 

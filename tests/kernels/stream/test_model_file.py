@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from plc.embed.models import model_file
-from plc.models.catalogue import available, find
-from plc.networks.flat import flat_file
+from plc.engine.models.catalogue import available, find
+from plc.engine.networks.flat import flat_file
 from plc_kernels.network import hybrid_plan
 from plc_kernels.network import plan as frames_plan
 from plc_kernels.stream import model as of

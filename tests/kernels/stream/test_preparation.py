@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc.models.catalogue import find
-from plc.networks.flat import shared_models
-from plc_kernels.stream import entry, gap, layout, network, prediction, preparation, recall
+from plc.engine.models.catalogue import find
+from plc.engine.networks.flat import shared_models
+from plc_kernels.stream import entry, fills, gap, layout, music_drafts, prediction, preparation
 from tests.examples import examples
 from tests.kernels.memory import assert_allocates_nothing
 from tests.kernels.stream.blocks import Stream, settings_of
@@ -162,9 +162,9 @@ def test_a_burst_is_made_from_its_inputs_alone(names: str, kind: str) -> None:
     )
     one.prepare()
     other.prepare()
-    for word in prediction.SWAPPED + tuple(w for w in network.SWAPPED if one.block[w]):
+    for word in prediction.SWAPPED + tuple(w for w in fills.SWAPPED if one.block[w]):
         np.testing.assert_array_equal(array_of(other, word), array_of(one, word), str(word))
-    states = slice(network.SERVED, network.ANSWERED + 1)
+    states = slice(fills.SERVED, fills.ANSWERED + 1)
     np.testing.assert_array_equal(second(other)[states], second(one)[states])
 
 
@@ -216,10 +216,10 @@ def test_a_burst_that_goes_on_is_not_prepared() -> None:
 def test_the_second_set_lies_apart_from_all_else(prepares: int) -> None:
     prepared, plain = pair(16_000, 2, 320, prepares)
     block = prepared.block
-    own = [*prediction.SWAPPED, *(word for word in network.SWAPPED if block[word])]
+    own = [*prediction.SWAPPED, *(word for word in fills.SWAPPED if block[word])]
     assert layout.MUSIC_NET + gap.MADE in own
-    shared = {layout.WINDOWS, layout.SPEECH_NET + gap.LOST, network.ENTER_RAMP}
-    beside = {layout.RING, network.WORK, layout.FIT_PAST, recall.HEARD, recall.MATCHED}
+    shared = {layout.WINDOWS, layout.SPEECH_NET + gap.LOST, fills.ENTER_RAMP}
+    beside = {layout.RING, fills.WORK, layout.FIT_PAST, music_drafts.HEARD, music_drafts.MATCHED}
     end = block[layout.SECOND] + 8 * layout.HEADER
     for word in own:
         assert end <= second(prepared)[word] + block[layout.SECOND] < block[layout.SIZE]

@@ -10,7 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc.embed.library import Library, write_sources
-from plc_kernels.targets import machine, targets_of
+from plc_kernels.build.targets import machine, targets_of
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "c" / "conceal.c"

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from plc import conceal
-from plc.cli import embed
-from plc.embed import gstreamer
+from plc.embed import cli, gstreamer
 from plc.embed.gstreamer import MODELS, PLUGIN, build_plugin, check, install, user_folder
 from plc.embed.library import Library
-from plc.embed.stream import Format
+from plc.embed.served_stream import Format
 from plc.errors import ConfigError
 from plc.limits import RECOVERY_MS
 from tests.plc.embed.c_side import TOLERANCE
@@ -419,7 +418,7 @@ def test_the_commands_install_and_check(
 
     monkeypatch.setattr(gstreamer, "build_library", carried)
     app = typer.Typer()
-    embed.register(app)
+    cli.register(app)
     folder = str(tmp_path / "plugins")
     result = CliRunner().invoke(app, ["gstreamer", "check", "--dir", folder])
     assert isinstance(result.exception, ConfigError)

@@ -18,18 +18,17 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 import plc
-from plc.cli import embed
-from plc.embed import library
+from plc.embed import cli, library
 from plc.embed.library import Library, build_library, write_sources
 from plc.embed.models import write_models
 from plc.embed.packaging import PLUGIN, SHARED, SONAME, header
-from plc.embed.stream import Flag, Format
+from plc.embed.served_stream import Flag, Format
 from plc.errors import ConfigError
+from plc_kernels.build.targets import TARGETS, X86_64, machine, targets_of
 from plc_kernels.emit.objects import environment_of
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
-from plc_kernels.rungs import STEADY_MS
+from plc_kernels.signal.rungs import STEADY_MS
 from plc_kernels.stream import entry, layout
-from plc_kernels.targets import TARGETS, X86_64, machine, targets_of
 from tests.plc.embed.c_side import (
     EXAMPLE,
     ROOT,
@@ -433,7 +432,7 @@ def test_installed_it_is_found_by_pkg_config_and_cmake_and_plays_the_same(
 ) -> None:
     needs("pkg-config", "cmake", "make")
     app = typer.Typer()
-    embed.register(app)
+    cli.register(app)
     first = tmp_path / "first"
     result = CliRunner().invoke(app, ["c", "build", "--prefix", str(first)])
     assert result.exit_code == 0, result.output
@@ -516,7 +515,7 @@ def test_a_push_from_c_is_timed(built: Library) -> None:
 def test_the_command_builds_and_says_how_to_compile(tmp_path: Path) -> None:
     needs("gcc", "wasm-ld")
     app = typer.Typer()
-    embed.register(app)
+    cli.register(app)
     result = CliRunner().invoke(app, ["c", "build", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert f"cc program.c -I{tmp_path} -L{tmp_path} -lplc" in result.stdout
@@ -576,7 +575,7 @@ def test_the_header_has_the_version_and_exports_on_every_system(tmp_path: Path) 
 @pytest.mark.parametrize("options", [[], ["--out", "a", "--prefix", "b"]])
 def test_the_command_takes_one_folder(options: list[str]) -> None:
     app = typer.Typer()
-    embed.register(app)
+    cli.register(app)
     result = CliRunner().invoke(app, ["c", "build", *options])
     assert result.exit_code == 2
     assert "--out" in result.output

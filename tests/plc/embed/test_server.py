@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from plc import conceal, warm_up
-from plc.cli import embed
+from plc.embed import cli
 from plc.embed import server as serving
 from plc.embed.client import Client
+from plc.embed.served_stream import EmbeddedConfig, EmbeddedStream, Flag, Format
 from plc.embed.server import Conversation, Sidecar
-from plc.embed.stream import EmbeddedConfig, EmbeddedStream, Flag, Format
-from plc.embed.wire import HEADER, LOST, Code, Kind, WireError, pack, pack_hello, parse_error
+from plc.embed.wire import HEADER, LOST, Code, FrameKind, WireError, pack, pack_hello, parse_error
 from plc.errors import ConfigError, NetworkError, PacketError
 from tests.examples import examples
 from tests.plc.configs import changed, embedded
@@ -171,7 +171,7 @@ def test_settings_that_cannot_be_are_refused_with_the_reason(sidecar: Sidecar) -
     with raw(sidecar) as connection:
         connection.sendall(hello)
         answer = connection.recv(1 << 16)
-    assert answer[4] == Kind.ERROR
+    assert answer[4] == FrameKind.ERROR
     assert parse_error(answer[HEADER.size :])[0] == Code.SETTINGS
     assert b"sample_rate is 11" in answer
     with pytest.raises(ConfigError, match="known: auto"):
@@ -183,14 +183,14 @@ def test_settings_that_cannot_be_are_refused_with_the_reason(sidecar: Sidecar) -
     ("data", "says"),
     [
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "no such frame"),
-        (pack(Kind.ASK), "before HELLO"),
+        (pack(FrameKind.ASK), "before HELLO"),
         (pack_hello(SETTINGS) * 2, "HELLO from a client"),
-        (pack_hello(QUICK) + pack(Kind.PUSH, b"abc"), "PUSH of 3 bytes"),
-        (pack_hello(QUICK) + pack(Kind.PUSH, b"abc", flags=LOST), "PUSH of 3 bytes"),
-        (pack_hello(QUICK) + pack(Kind.PUSH, bytes(4 * BLOCK), flags=2), "flags 2"),
-        (pack_hello(QUICK) + pack(Kind.PUSH, bytes(9999)), "at most 320"),
-        (pack_hello(QUICK) + pack(Kind.ASK, b"abc"), "it has none"),
-        (pack_hello(QUICK) + pack(Kind.BYE), "BYE from a client"),
+        (pack_hello(QUICK) + pack(FrameKind.PUSH, b"abc"), "PUSH of 3 bytes"),
+        (pack_hello(QUICK) + pack(FrameKind.PUSH, b"abc", flags=LOST), "PUSH of 3 bytes"),
+        (pack_hello(QUICK) + pack(FrameKind.PUSH, bytes(4 * BLOCK), flags=2), "flags 2"),
+        (pack_hello(QUICK) + pack(FrameKind.PUSH, bytes(9999)), "at most 320"),
+        (pack_hello(QUICK) + pack(FrameKind.ASK, b"abc"), "it has none"),
+        (pack_hello(QUICK) + pack(FrameKind.BYE), "BYE from a client"),
     ],
 )
 def test_who_breaks_the_protocol_is_told_how_and_cut_off(
@@ -200,7 +200,7 @@ def test_who_breaks_the_protocol_is_told_how_and_cut_off(
         connection.sendall(data)
         answer = read_all(connection)
     begin = 0
-    while answer[begin + 4] != Kind.ERROR:
+    while answer[begin + 4] != FrameKind.ERROR:
         begin += HEADER.size + int.from_bytes(answer[begin : begin + 4], "little")
     code, text = parse_error(answer[begin + HEADER.size :])
     assert code == Code.PROTOCOL
@@ -221,7 +221,7 @@ def test_who_sends_and_does_not_read_is_not_read_from(sidecar: Sidecar) -> None:
     with Client(sidecar.path, QUICK) as other, raw(sidecar) as slow:
         slow.sendall(pack_hello(QUICK))
         slow.setblocking(False)
-        frame = pack(Kind.PUSH, bytes(4 * BLOCK))
+        frame = pack(FrameKind.PUSH, bytes(4 * BLOCK))
         sent = 0
         with contextlib.suppress(BlockingIOError):
             while sent < 1 << 26:
@@ -265,7 +265,7 @@ def test_who_does_not_read_answers_in_time_is_cut_off(
     monkeypatch.setattr(serving, "_ANSWER_S", 0.05)
     with raw(sidecar) as connection:
         connection.sendall(pack_hello(QUICK))
-        frames = pack(Kind.PUSH, bytes(4 * BLOCK)) * 100
+        frames = pack(FrameKind.PUSH, bytes(4 * BLOCK)) * 100
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             send_for_ever(connection, frames)
     assert is_served(sidecar)
@@ -315,12 +315,16 @@ def test_the_end_lets_open_streams_say_goodbye(tmp_path: Path) -> None:
         connection.sendall(pack_hello(changed(SETTINGS, lookahead=1)))
         connection.recv(1000)
         for packet in rows.reshape(-1, BLOCK, 2):
-            connection.sendall(pack(Kind.PUSH, packet.tobytes()))
+            connection.sendall(pack(FrameKind.PUSH, packet.tobytes()))
         server.stop()
         data = read_all(connection)
     thread.join(PATIENCE_S)
     size = HEADER.size + 8 * BLOCK
-    assert [data[k * size + 4] for k in range(3)] == [Kind.AUDIO, Kind.AUDIO, Kind.BYE]
+    assert [data[k * size + 4] for k in range(3)] == [
+        FrameKind.AUDIO,
+        FrameKind.AUDIO,
+        FrameKind.BYE,
+    ]
     assert data[2 * size + HEADER.size :] == rows[BLOCK:].tobytes()
     assert not server.path.exists()
 
@@ -378,9 +382,9 @@ def test_a_client_checks_its_packets(sidecar: Sidecar) -> None:
     [
         (b"", NetworkError),
         (b"nonsense that is long enough", WireError),
-        (pack(Kind.BYE), NetworkError),
-        (pack(Kind.AUDIO), WireError),
-        (pack(Kind.READY, b"\1\0\0\0\0\0\0\0\7\0\0\0"), WireError),
+        (pack(FrameKind.BYE), NetworkError),
+        (pack(FrameKind.AUDIO), WireError),
+        (pack(FrameKind.READY, b"\1\0\0\0\0\0\0\0\7\0\0\0"), WireError),
     ],
 )
 def test_a_client_bears_with_a_strange_server(
@@ -419,7 +423,7 @@ import os, sys, time, numpy as np
 while not os.path.exists(sys.argv[1]):
     time.sleep(0.01)
 from plc.embed.client import Client
-from plc.embed.stream import EmbeddedConfig
+from plc.embed.served_stream import EmbeddedConfig
 from plc.engine.config import StreamConfig
 stream = StreamConfig(sample_rate=8000, packet_samples=80, method="burg")
 client = Client(sys.argv[1], EmbeddedConfig(stream=stream))
@@ -473,10 +477,10 @@ def test_a_process_serves_survives_a_killed_client_and_drains_on_sigterm(tmp_pat
 
 frames_ = st.one_of(
     st.just(pack_hello(QUICK)),
-    st.just(pack(Kind.PUSH, bytes(4 * BLOCK))),
-    st.just(pack(Kind.PUSH, flags=LOST)),
-    st.just(pack(Kind.ASK)),
-    st.builds(pack, st.sampled_from(Kind), st.binary(max_size=400), flags=st.integers(0, 255)),
+    st.just(pack(FrameKind.PUSH, bytes(4 * BLOCK))),
+    st.just(pack(FrameKind.PUSH, flags=LOST)),
+    st.just(pack(FrameKind.ASK)),
+    st.builds(pack, st.sampled_from(FrameKind), st.binary(max_size=400), flags=st.integers(0, 255)),
     st.binary(max_size=100),
 )
 
@@ -499,14 +503,14 @@ def test_whatever_a_client_says_a_conversation_answers_in_frames(data: bytes, st
             assert len(answer) == HEADER.size + int.from_bytes(answer[:4], "little")
             kinds.append(answer[4])
     conversation.close()
-    assert kinds.count(Kind.READY) <= 1
-    assert not {Kind.BYE, Kind.ERROR} & set(kinds[:-1])
+    assert kinds.count(FrameKind.READY) <= 1
+    assert not {FrameKind.BYE, FrameKind.ERROR} & set(kinds[:-1])
 
 
 def test_the_command_serves_for_a_while_and_says_what_it_saw(tmp_path: Path) -> None:
     app = typer.Typer()
     app.callback()(lambda: None)
-    embed.register(app)
+    cli.register(app)
     arguments = ["serve", "--socket", str(tmp_path / "s"), "--seconds", "0.01"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
@@ -535,5 +539,5 @@ def test_a_client_hears_its_own_report_behind_calls_that_were_interrupted(
         assert client.stats()["packets"] == 6
 
 
-def interrupt(_: Kind) -> None:
+def interrupt(_: FrameKind) -> None:
     raise KeyboardInterrupt

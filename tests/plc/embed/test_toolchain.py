@@ -8,7 +8,7 @@ import pytest
 from plc.embed.library import build_library
 from plc.embed.toolchain import COMPILER, WASM_LINKER, Tool, find, run
 from plc.errors import ConfigError
-from plc_kernels.targets import machine
+from plc_kernels.build.targets import machine
 from tests.installed import needs_checkout
 
 NOTHING = Tool("a mill", ("no-such-mill", "nor-this"), "mill", "MILL")

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plc.embed.stream import EmbeddedConfig, Format
+from plc.embed.served_stream import EmbeddedConfig, Format
 from plc.embed.wire import (
     HEADER,
     HELLO_LIMIT,
     Code,
+    FrameKind,
     FrameReader,
-    Kind,
     WireError,
     pack,
     pack_error,
@@ -62,7 +62,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 frames_ = st.builds(
     pack,
-    st.sampled_from(Kind),
+    st.sampled_from(FrameKind),
     st.binary(max_size=LIMIT),
     flags=st.integers(0, 255),
     sequence=st.integers(0, 2**32 - 1),
@@ -77,7 +77,7 @@ def test_frames_come_out_as_they_were_packed_however_they_are_cut(
 ) -> None:
     parsed, error = parse(cut(b"".join(frames), places))
     assert error is None
-    assert [pack(Kind(k), p, flags=f, sequence=s) for k, f, s, p in parsed] == frames
+    assert [pack(FrameKind(k), p, flags=f, sequence=s) for k, f, s, p in parsed] == frames
 
 
 @given(st.lists(frames_ | st.binary(max_size=80), max_size=8).map(b"".join), places_)
@@ -178,15 +178,15 @@ def test_a_header_that_cannot_be_is_refused_before_its_payload_comes(
 
 def test_a_reader_keeps_what_came_early_when_longer_frames_are_allowed() -> None:
     reader = FrameReader(LIMIT)
-    data = pack(Kind.END) + pack(Kind.PUSH, bytes(40))[:20]
+    data = pack(FrameKind.END) + pack(FrameKind.PUSH, bytes(40))[:20]
     reader.room()[: len(data)] = data
     reader.came(len(data))
     first = reader.next()
     assert first is not None
-    assert first.kind is Kind.END
+    assert first.kind is FrameKind.END
     reader.allow(4000)
     assert reader.waiting == 20
-    rest = pack(Kind.PUSH, bytes(40))[20:]
+    rest = pack(FrameKind.PUSH, bytes(40))[20:]
     reader.room()[: len(rest)] = rest
     reader.came(len(rest))
     second = reader.next()

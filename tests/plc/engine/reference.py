@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.methods import rung_of
-from plc.predict.history import History
-from plc.predict.ladder import Ladders
-from plc.predict.linear import ArFiller
-from plc_kernels import content, edges, level, noise, noise_filling
-from plc_kernels.denormals import flush_denormals, restore_denormals
-from plc_kernels.fade import burst_gain, crossfade, crossfade_ramp, fade_into
-from plc_kernels.packet import INT16_SCALE
+from plc.engine.predict.ladder import Ladders
+from plc.engine.predict.linear import ArFiller
+from plc.engine.predict.played_history import History
+from plc_kernels.build.denormals import flush_denormals, restore_denormals
+from plc_kernels.signal import content, edges, level, noise, noise_filling
+from plc_kernels.signal.fade import burst_gain, crossfade, crossfade_ramp, fade_into
+from plc_kernels.signal.packet import INT16_SCALE
 from plc_kernels.stream import background as hears
 from plc_kernels.stream import fill_limit as bounds
 from plc_kernels.stream import layout

@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 
 import plc
 from plc import Concealer
-from plc.audio.loss import GilbertElliott
 from plc.engine import ahead
 from plc.engine import pace as pace_module
 from plc.engine.ahead import BurstsAhead
+from plc.engine.loss import GilbertElliott
 from plc.engine.pace import PreparationPace
 from plc.errors import ConfigError
 from plc_kernels.stream import layout
 from tests.examples import examples
-from tests.kernels.stream.test_network import music, speech
+from tests.kernels.stream.test_fills import music, speech
 from tests.processes import environment
 from tests.signals import content, nmse_db, tones, voice
 

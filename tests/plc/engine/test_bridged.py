@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 pytest.importorskip("onnxruntime")
 
 from plc import Concealer
-from plc.audio.quality import nmse_db
 from plc.engine import network_choice
+from plc.engine.networks import flat
+from plc.engine.runtime.worker import Result
 from plc.errors import ModelError
-from plc.networks import flat
-from plc.runtime.worker import Outcome
+from plc.files.distances import nmse_db
 from plc_kernels.stream.gap import LINES, START
 from plc_kernels.stream.layout import BRIDGE_NET, FLUX_DB, UNSTEADY_HOLD
 from tests.plc.tiny_models import write_bridge, write_model
@@ -36,7 +36,7 @@ UNSTEADY_DB = 9.0
 """Change of the band levels of what is unsteady for sure."""
 
 
-def _stream(model: Path | str, outcome: Outcome | None = None, **changes: Any) -> Concealer:
+def _stream(model: Path | str, outcome: Result | None = None, **changes: Any) -> Concealer:
     """Return a stream without a time limit; its bridges get an outcome, if given, with silence."""
     concealer = Concealer(**(STREAM | {"budget_ms": NO_LIMIT} | changes), model=str(model))
     if outcome is not None:
@@ -96,7 +96,7 @@ def test_without_lookahead_it_is_not_opened(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("gap", [1, 2])
 def test_each_line_holds_one_draft_between_what_is_known(tmp_path: Path, gap: int) -> None:
-    concealer = _stream(write_bridge(tmp_path), Outcome.LATE)
+    concealer = _stream(write_bridge(tmp_path), Result.LATE)
     trace = np.zeros(100, bool)
     trace[50 : 50 + gap] = True
     played = _play(concealer, trace[: 50 + 3])
@@ -154,7 +154,7 @@ def test_a_damaged_contour_leaves_the_model_out_and_says_why(
 
 
 def test_a_late_answer_leaves_the_bridge_and_then_none_is_asked(tmp_path: Path) -> None:
-    concealer = _stream(write_bridge(tmp_path), Outcome.LATE)
+    concealer = _stream(write_bridge(tmp_path), Result.LATE)
     made = _play(concealer, TRACE)
     np.testing.assert_allclose(
         made[40 * PACKET : 41 * PACKET],
@@ -169,7 +169,7 @@ def test_a_late_answer_leaves_the_bridge_and_then_none_is_asked(tmp_path: Path) 
 
 
 def test_bridges_that_take_too_long_are_left_for_a_while(tmp_path: Path) -> None:
-    concealer = _stream(write_bridge(tmp_path), Outcome.DONE)
+    concealer = _stream(write_bridge(tmp_path), Result.DONE)
     worker, outside = _network(concealer).worker, concealer._method.outside
     packets = tones(31, RATE, 40 * RATE)
     trace = np.zeros(packets.size // PACKET, bool)
@@ -189,7 +189,7 @@ def test_bridges_that_take_too_long_are_left_for_a_while(tmp_path: Path) -> None
 
 def test_whatever_it_makes_there_is_no_click(tmp_path: Path) -> None:
     """Silence in place of tones: both edges are blended."""
-    concealer = _stream(write_bridge(tmp_path), Outcome.DONE)
+    concealer = _stream(write_bridge(tmp_path), Result.DONE)
     heard = _play(concealer, TRACE)
     begin = 40 * PACKET
     np.testing.assert_allclose(heard[begin + 16 : begin + PACKET - 16], 0.0, atol=1e-6)
@@ -199,7 +199,7 @@ def test_whatever_it_makes_there_is_no_click(tmp_path: Path) -> None:
 
 
 def test_a_gap_longer_than_its_horizon_is_left_alone(tmp_path: Path) -> None:
-    concealer = _stream(write_bridge(tmp_path, horizon_ms=20.0), Outcome.DONE)
+    concealer = _stream(write_bridge(tmp_path, horizon_ms=20.0), Result.DONE)
     trace = np.zeros(100, bool)
     trace[50:52] = True
     made = _play(concealer, trace)

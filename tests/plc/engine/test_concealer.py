@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import METHODS, Concealer, ConfigError, PacketError, conceal
-from plc.audio.loss import GilbertElliott
+from plc.engine.loss import GilbertElliott
+from plc.engine.predict import ladder
 from plc.engine.stats import Stats
-from plc.predict import ladder
 from tests.examples import examples
 from tests.installed import needs_numba
 from tests.signals import glide, nmse_db, noise, sine, tones, voice

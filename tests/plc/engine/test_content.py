@@ -7,12 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import Concealer, ConcealerPool, conceal, inpaint
-from plc.cli.options import ReceiverOptions
 from plc.engine.config import StreamConfig
 from plc.engine.methods import make_method, stream_models
 from plc.errors import ConfigError
+from plc.transport.cli.options import ReceiverOptions
 from plc_kernels.stream.layout import SPEECH, UNSTEADY
-from tests.kernels.stream.test_network import speech
+from tests.kernels.stream.test_fills import speech
 from tests.signals import tones
 
 RATE = 48_000

@@ -12,14 +12,14 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import Concealer, ConcealerPool, SnapshotError
-from plc.embed.stream import EmbeddedConfig, EmbeddedStream
-from plc.engine.background import Background
+from plc.embed.served_stream import EmbeddedConfig, EmbeddedStream
 from plc.engine.concealer import _step
 from plc.engine.config import StreamConfig
-from plc.engine.dropouts import DropoutFinder
-from plc.rtp.codecs import L16
-from plc.rtp.libopus import LibopusDecoder
-from tests.kernels.stream.test_network import speech
+from plc.engine.packet_dropouts import DropoutFinder
+from plc.engine.signal_background import Background
+from plc.transport.rtp.codecs import L16
+from plc.transport.rtp.libopus import LibopusDecoder
+from tests.kernels.stream.test_fills import speech
 from tests.plc.configs import playout_of
 
 FORMAT: dict[str, Any] = {"sample_rate": 16_000, "packet_samples": 160, "budget_ms": float("inf")}

@@ -7,13 +7,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from plc import inpaint
+from plc.engine.concealment import StepPrediction
 from plc.engine.config import StreamConfig
 from plc.engine.methods import BASELINES, FILE_METHODS, METHODS, make_method, rung_of, stream_models
-from plc.engine.prediction import StepPrediction
+from plc.engine.predict.ladder import STEADY, UNSTEADY
 from plc.errors import ConfigError, ModelError
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from plc.predict.ladder import STEADY, UNSTEADY
-from plc_kernels.rungs import MAX_ORDER, MAX_PAST_SAMPLES
+from plc_kernels.signal.rungs import MAX_ORDER, MAX_PAST_SAMPLES
 
 CONFIG = StreamConfig(
     sample_rate=16_000, channels=2, packet_samples=160, lookahead=2, budget_ms=math.inf

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 pytest.importorskip("onnxruntime")
 
 from plc import Concealer, conceal
-from plc.audio.loss import GilbertElliott
-from plc.audio.quality import nmse_db
 from plc.engine import outside
-from plc.engine.prediction import StepPrediction
+from plc.engine.concealment import StepPrediction
+from plc.engine.loss import GilbertElliott
+from plc.engine.networks.flat import MUSIC_DRAFTS, SPEECH_DRAFTS
+from plc.engine.runtime.worker import NetworkWorker, Result
 from plc.errors import ConfigError, MissingExtraError, ModelError
-from plc.networks.flat import MUSIC_DRAFTS, SPEECH_DRAFTS
-from plc.runtime.worker import NetworkWorker, Outcome
+from plc.files.distances import nmse_db
 from tests.plc.tiny_models import write_model
 from tests.plc.workers import Told
 from tests.signals import noise, tones, voice
@@ -278,7 +278,7 @@ def _of_speech(folder: Path, graph: str = "last", **changes: Any) -> str:
     return str(write_model(folder, graph, **(settings | changes)))
 
 
-def _told(concealer: Concealer, *outcomes: Outcome) -> Told:
+def _told(concealer: Concealer, *outcomes: Result) -> Told:
     """Have the only network of a stream answer so."""
     (network,) = concealer._method.outside._networks.values()
     network.worker.close()
@@ -345,7 +345,7 @@ def test_in_small_packets_the_draft_is_played_for_10_ms(tmp_path: Path) -> None:
 
 def test_repeated_misses_switch_the_network_off_and_calm_brings_it_back(tmp_path: Path) -> None:
     stream = Concealer(RATE, 1, PACKET, model=_of_speech(tmp_path), budget_ms=np.inf)
-    worker = _told(stream, Outcome.LATE, Outcome.LATE, Outcome.DONE)
+    worker = _told(stream, Result.LATE, Result.LATE, Result.DONE)
     packets, lost = _lossy(10, 5.0)
     states = []
     for k, (packet, gone) in enumerate(zip(packets, lost, strict=True)):
@@ -366,7 +366,7 @@ def test_repeated_misses_switch_the_network_off_and_calm_brings_it_back(tmp_path
 def test_packets_that_take_too_long_turn_off_the_network_and_not_the_ladder(tmp_path: Path) -> None:
     """Where rows were made it is they that are left, not the best prediction."""
     stream = Concealer(RATE, 1, PACKET, model=_of_speech(tmp_path), budget_ms=np.inf)
-    worker = _told(stream, Outcome.DONE)
+    worker = _told(stream, Result.DONE)
     packets, lost = _lossy(10)
     for packet, gone in zip(packets, lost, strict=True):
         stream.push(None if gone else packet)

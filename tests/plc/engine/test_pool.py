@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from plc import Concealer, ConcealerPool
 from plc.engine import pool as pool_module
 from plc.engine import pool_format
-from plc.engine.dropouts import DropoutFinder
+from plc.engine.packet_dropouts import DropoutFinder
 from plc.engine.pool import _Tick
-from plc.engine.pool_format import Costs, Format
+from plc.engine.pool_format import Costs, PoolFormat
+from plc.engine.runtime import threads
 from plc.engine.shelves import RowRun
 from plc.errors import CapacityError, ConfigError, PacketError
-from plc.runtime import threads
 from plc_kernels.stream.background import is_speech
 from plc_kernels.stream.layout import FLAGS, REFIT
 from plc_kernels.stream.step import PLAYED, PUSH
 from tests.examples import examples
-from tests.kernels.stream.test_network import music, speech
+from tests.kernels.stream.test_fills import music, speech
 from tests.signals import glide, noise, tones
 
 RATE = 16_000
@@ -516,7 +516,7 @@ def test_preparations_take_time_that_is_left_and_are_no_load(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     costing(monkeypatch, 1.0, 1.0)
-    now_s, prepare = 0.0, Format.prepare
+    now_s, prepare = 0.0, PoolFormat.prepare
 
     def slow(*given: Any) -> None:
         nonlocal now_s
@@ -524,7 +524,7 @@ def test_preparations_take_time_that_is_left_and_are_no_load(
         prepare(*given)
 
     monkeypatch.setattr(pool_module, "thread_clock", lambda: lambda: now_s)
-    monkeypatch.setattr(Format, "prepare", slow)
+    monkeypatch.setattr(PoolFormat, "prepare", slow)
     pool = ConcealerPool()
     one = pool.open(1, **FORMAT)
     step = _Tick._step

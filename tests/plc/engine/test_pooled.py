@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 pytest.importorskip("onnxruntime")
 
 from plc import Concealer, ConcealerPool
-from plc.audio.loss import GilbertElliott
 from plc.engine import outside
+from plc.engine.loss import GilbertElliott
+from plc.engine.models.manifest import Manifest
 from plc.engine.outside import PooledNetworks, _Batches
+from plc.engine.runtime import worker
+from plc.engine.runtime.onnx_network import NetworkShape, network_signature
 from plc.errors import ConfigError
-from plc.models.manifest import Manifest
-from plc.runtime import worker
-from plc.runtime.network import NetworkShape, network_signature
 from tests.signals import tones, voice
 
 RATE, PACKET, STREAMS, TURNS = 16_000, 320, 8, 60

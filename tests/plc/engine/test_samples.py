@@ -13,8 +13,8 @@ from plc import Concealer
 from plc.engine.config import StreamConfig
 from plc.engine.samples import as_packet, as_signal, check_missing, check_out
 from plc.errors import PacketError
-from plc.rtp.codecs import G711
-from plc_kernels.packet import INT16_SCALE
+from plc.transport.rtp.codecs import G711
+from plc_kernels.signal.packet import INT16_SCALE
 
 SHAPE = (160, 2)
 CONFIG = StreamConfig(sample_rate=16_000, channels=2, packet_samples=160)

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from plc.audio.loss import GilbertElliott
-from plc.engine.background import LISTEN_S, speech_around
+from plc.engine.loss import GilbertElliott
+from plc.engine.signal_background import LISTEN_S, speech_around
 from tests.signals import tones
 
 RATE = 16_000

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 pytest.importorskip("onnxruntime")
 
 from plc import conceal, inpaint
-from plc.audio.loss import gaps_of
+from plc.engine.loss import gaps_of
+from plc.engine.models.catalogue import models_folder
 from plc.engine.samples import Packet
 from plc.engine.spoken import SpokenGaps
-from plc.models.catalogue import models_folder
-from plc.networks.files.inpaint import open_gap_filler
+from plc.files.fill.networks import open_gap_filler
 
 RATE = 16_000
 PACKET = 160

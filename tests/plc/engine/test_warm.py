@@ -14,7 +14,7 @@ import plc
 import plc_kernels
 from plc import notice
 from plc.engine import warm
-from plc_kernels import ar, level
+from plc_kernels.signal import ar, level
 from plc_kernels.stream.start import forget_stream
 from tests.processes import environment
 
@@ -248,13 +248,13 @@ def test_every_kernel_is_compiled_for_one_set_of_types_and_closed() -> None:
 
 def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
     # Those that others call are compiled with them; these are called from Python.
-    from plc.engine import ahead, concealer, memory, network_choice, networks, outside, stats
+    from plc.engine import ahead, concealer, memory, network_choice, outside, stats, step_networks
 
     def used(*modules: ModuleType) -> set[Any]:
         values = [value for module in modules for value in vars(module).values()]
         return {value for value in values if hasattr(value, "disable_compile")}
 
-    by_step = used(concealer, memory, stats, ahead, networks, network_choice, outside)
+    by_step = used(concealer, memory, stats, ahead, step_networks, network_choice, outside)
     assert by_step <= {*warm.AUDIO_PATH}
     assert len(by_step) >= 7
 

@@ -13,11 +13,10 @@ from typer.testing import CliRunner
 pytest.importorskip("onnxruntime")
 
 from plc import Concealer, inpaint
-from plc.cli.app import app
+from plc.engine.models.catalogue import find
+from plc.engine.models.onnx_file import read_graph
+from plc.engine.networks.gap_filler import Hints
 from plc.errors import ConfigError, ModelError
-from plc.models.catalogue import find
-from plc.models.onnx_file import read_graph
-from plc.networks.files.gap_filler import Hints
 from plc.papers.gacela import (
     BINS,
     DECADES,
@@ -35,6 +34,7 @@ from plc.papers.gacela import (
     long_gap_signature,
     stretched,
 )
+from plc.programs.cli.app import app
 from plc_bench.scores.metrics import rms
 from tests.plc.tiny_models import OPSET, onnx, write_bytes
 from tests.signals import noise, tones

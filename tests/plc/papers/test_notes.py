@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
+from plc.engine.models.catalogue import find
+from plc.engine.models.manifest import Manifest
 from plc.errors import ConfigError, ModelError
-from plc.models.catalogue import find
-from plc.models.manifest import Manifest
 from plc.papers.notes import NoteGenerator
 
 

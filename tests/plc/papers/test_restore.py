@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 pytest.importorskip("onnxruntime")
 
 from plc import Concealer, inpaint
-from plc.audio.files import read_audio
+from plc.engine.models.catalogue import available, find
+from plc.engine.networks.spectral_fill import interpolated
 from plc.errors import ConfigError, ModelError
-from plc.models.catalogue import available, find
-from plc.networks.files.spectral_fill import interpolated
+from plc.files.audio import read_audio
+from plc.files.fill.signals import FillSettings
+from plc.files.recordings import inpaint_file
 from plc.papers.restore import (
     BINS,
     FRAME_SAMPLES,
@@ -30,8 +32,6 @@ from plc.papers.restore import (
     Restorer,
     between_bins,
 )
-from plc.repair.arrays import FillSettings
-from plc.repair.recordings import inpaint_file
 from plc_bench.base.corpus import read_clip
 from plc_bench.scores.metrics import snr_ms_db
 from plc_kernels.spectra.offline import spectra_of

@@ -7,12 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import inpaint
+from plc.engine.models.manifest import Manifest
+from plc.engine.networks.gap_filler import Hints
+from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError, ModelError
-from plc.models.manifest import Manifest
-from plc.networks.files.gap_filler import Hints
 from plc.papers import stroke
 from plc.papers.stroke import BINS, FRAMES, StrokeFiller, open_filler
-from plc.runtime.providers import Signature
 from tests.signals import tones
 
 RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)

@@ -11,8 +11,8 @@ pytest.importorskip("soxr")
 
 from typer.testing import CliRunner
 
-from plc.cli.app import app
 from plc.errors import ConfigError
+from plc.programs.cli.app import app
 from plc_training.data import debian
 from plc_training.data.debian import PACKAGES, Package, fetch, write_library
 from plc_training.data.library import find_library

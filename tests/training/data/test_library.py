@@ -8,8 +8,8 @@ import soundfile
 
 soxr = pytest.importorskip("soxr")
 
-from plc.audio.files import AudioReader  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
+from plc.files.audio import AudioReader  # noqa: E402
 from plc_training.data import library  # noqa: E402
 from plc_training.data.library import (  # noqa: E402
     decode_library,

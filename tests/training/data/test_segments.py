@@ -13,11 +13,11 @@ pytest.importorskip("soxr")
 pytest.importorskip("filelock")
 
 import plc
-from plc.audio.loss import GilbertElliott
-from plc.engine.networks import NETS
+from plc.engine.loss import GilbertElliott
+from plc.engine.networks.encoder import CONTEXT_SAMPLES, GAP_SAMPLES
+from plc.engine.predict.sides import bridged_along_the_pitch, continued
+from plc.engine.step_networks import NETS
 from plc.errors import ConfigError
-from plc.networks.files.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES
-from plc.predict.sides import bridged_along_the_pitch, continued
 from plc_bench.base.workers import score_clips
 from plc_bench.scores.metrics import rms
 from plc_kernels.stream.gap import LINES, START
@@ -97,7 +97,7 @@ def test_lines_are_alike_outside_the_gap_and_the_first_is_the_truth() -> None:
 def test_drafts_are_made_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(
-        "plc.repair.arrays.open_gap_filler", lambda _, model, *__: asked.append(model)
+        "plc.files.fill.signals.open_gap_filler", lambda _, model, *__: asked.append(model)
     )
     next(TWO_SIDED.cut(signal(), "music", np.random.default_rng(0)))
     assert asked == ["ar"]

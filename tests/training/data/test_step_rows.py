@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from plc.engine.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS
+from plc.engine.predict.baselines import Baseline
+from plc.engine.predict.ladder import Rung
+from plc.engine.predict.linear import ArFiller
+from plc.engine.predict.played_history import History
 from plc.errors import ConfigError
-from plc.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS
-from plc.predict.baselines import Baseline
-from plc.predict.history import History
-from plc.predict.ladder import Rung
-from plc.predict.linear import ArFiller
-from plc_kernels.stream.recall import ERRORS
+from plc_kernels.stream.music_drafts import ERRORS
 from plc_training.data.step_rows import StepRows
 from tests.signals import noise, sine, voice
 

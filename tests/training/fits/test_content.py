@@ -13,8 +13,8 @@ pytest.importorskip("torch")
 
 from typer.testing import CliRunner
 
-from plc.cli.app import app
-from plc_kernels.content import BANDS, WEIGHTS, WEIGHTS_STEP
+from plc.programs.cli.app import app
+from plc_kernels.signal.content import BANDS, WEIGHTS, WEIGHTS_STEP
 from plc_training.fits import content
 from tests.examples import is_deep
 from tests.signals import tones

@@ -13,8 +13,8 @@ pytest.importorskip("torch")
 import torch
 from typer.testing import CliRunner
 
-from plc.cli.app import app
-from plc_kernels.contour import FEATURES, POINTS, ContourModel, expect
+from plc.programs.cli.app import app
+from plc_kernels.signal.contour import FEATURES, POINTS, ContourModel, expect
 from plc_training.fits import contour
 from plc_training.train.display import Display
 from tests.signals import voice

@@ -9,7 +9,7 @@ import soundfile
 pytest.importorskip("torch")
 
 from plc.errors import ConfigError
-from plc.repair.detect.judge import judge_of
+from plc.files.detect.judge import judge_of
 from plc_training.data.library import Clip, find_libraries
 from plc_training.fits import damage
 from tests.signals import glide, tones

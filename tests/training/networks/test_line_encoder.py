@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor  # noqa: E402
 
-from plc.networks.files.context_encoder import ContextEncoder  # noqa: E402
+from plc.engine.networks.encoder import ContextEncoder  # noqa: E402
 from plc_bench.scores.metrics import snr_ms_db  # noqa: E402
 from plc_training.networks.line_encoder import LineEncoderNet  # noqa: E402
 from tests.training.networks.exported import exported  # noqa: E402

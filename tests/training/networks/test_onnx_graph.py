@@ -16,12 +16,12 @@ ort = pytest.importorskip("onnxruntime")
 
 from torch import Tensor, nn  # noqa: E402
 
+from plc.engine.models.catalogue import find  # noqa: E402
+from plc.engine.models.manifest import Manifest  # noqa: E402
+from plc.engine.models.onnx_file import read_graph  # noqa: E402
+from plc.engine.runtime.native import open_network  # noqa: E402
+from plc.engine.runtime.onnx_network import NetworkShape  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
-from plc.models.catalogue import find  # noqa: E402
-from plc.models.manifest import Manifest  # noqa: E402
-from plc.models.onnx_file import read_graph  # noqa: E402
-from plc.runtime.native import open_network  # noqa: E402
-from plc.runtime.network import NetworkShape  # noqa: E402
 from plc_training.networks.frames import FramesNet, FramesShape, SplitGru  # noqa: E402
 from plc_training.networks.hybrid import HybridNet, HybridShape  # noqa: E402
 from plc_training.networks.onnx_graph import (  # noqa: E402

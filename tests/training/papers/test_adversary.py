@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor  # noqa: E402
 
-from plc_training.papers.adversary import (  # noqa: E402
+from plc_training.papers.blocks import (  # noqa: E402
     PENALTY_WEIGHT,
     gradient_penalty,
     least_squares,

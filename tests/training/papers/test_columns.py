@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from plc_training.papers.columns import Columns  # noqa: E402
+from plc_training.papers.represented import Columns  # noqa: E402
 
 
 def test_a_column_depends_on_all_others_and_on_its_place() -> None:

@@ -19,8 +19,8 @@ for needed in (
 from torch import Tensor  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
+from plc.engine.models.manifest import Manifest  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
-from plc.models.manifest import Manifest  # noqa: E402
 from plc.papers.gacela import EDGE_FRAMES, HOP_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES  # noqa: E402
 from plc_training.cli import app  # noqa: E402
 from plc_training.data.segments import Segments  # noqa: E402

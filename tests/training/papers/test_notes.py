@@ -18,12 +18,12 @@ pytest.importorskip("onnxruntime")
 from torch import Tensor, nn  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
-from plc.apps.notes import latents  # noqa: E402
-from plc.cli.app import app as plc_app  # noqa: E402
+from plc.engine.models.manifest import Manifest  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
-from plc.models.manifest import Manifest  # noqa: E402
+from plc.papers.note_player import latents  # noqa: E402
 from plc.papers.notes import NoteGenerator  # noqa: E402
 from plc.papers.representations.named import REPRESENTATIONS  # noqa: E402
+from plc.programs.cli.app import app as plc_app  # noqa: E402
 from plc_training.cli import app  # noqa: E402
 from plc_training.data.segments import Segments  # noqa: E402
 from plc_training.export import export_run  # noqa: E402

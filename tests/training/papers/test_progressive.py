@@ -10,10 +10,10 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from plc_training.papers.progressive import (  # noqa: E402
-    Critic,
     EqualConv,
     EqualLinear,
-    Generator,
+    GrowingCritic,
+    GrowingGenerator,
     pixel_norm,
     scale_sizes,
 )
@@ -41,8 +41,8 @@ def test_sizes_follow_from_the_settings(
     shape: tuple[int, int, int], widths: tuple[int, ...], latent: int, labels: int
 ) -> None:
     with torch.device("meta"):
-        generator = Generator(shape, widths, latent, labels)
-        critic = Critic(shape, widths, labels)
+        generator = GrowingGenerator(shape, widths, latent, labels)
+        critic = GrowingCritic(shape, widths, labels)
     first = widths[0]
     area = -(-shape[1] // 2 ** (len(widths) - 1)) * -(-shape[2] // 2 ** (len(widths) - 1))
     steps = list(pairwise(widths))
@@ -65,7 +65,10 @@ def test_sizes_follow_from_the_settings(
 @pytest.mark.parametrize("alpha", [0.0, 0.4])
 def test_arrays_of_each_scale_have_its_size(scale: int, alpha: float) -> None:
     torch.manual_seed(0)
-    generator, critic = Generator(SHAPE, WIDTHS, LATENT, LABELS), Critic(SHAPE, WIDTHS, LABELS)
+    generator, critic = (
+        GrowingGenerator(SHAPE, WIDTHS, LATENT, LABELS),
+        GrowingCritic(SHAPE, WIDTHS, LABELS),
+    )
     made = generator(torch.randn(8, LATENT), torch.arange(8) % LABELS, scale, alpha)
     assert made.shape == (8, 2, *scale_sizes(SHAPE, 3)[scale])
     scores, guesses = critic(made, scale, alpha)
@@ -75,7 +78,10 @@ def test_arrays_of_each_scale_have_its_size(scale: int, alpha: float) -> None:
 
 def test_a_scale_that_begins_is_the_one_before_made_larger() -> None:
     torch.manual_seed(1)
-    generator, critic = Generator(SHAPE, WIDTHS, LATENT, LABELS), Critic(SHAPE, WIDTHS, LABELS)
+    generator, critic = (
+        GrowingGenerator(SHAPE, WIDTHS, LATENT, LABELS),
+        GrowingCritic(SHAPE, WIDTHS, LABELS),
+    )
     noise, label = torch.randn(4, LATENT), torch.tensor([0, 1, 2, 0])
     coarse = generator(noise, label, 1)
     blended = generator(noise, label, 2, 1.0)
@@ -90,7 +96,7 @@ def test_a_scale_that_begins_is_the_one_before_made_larger() -> None:
 
 def test_noise_and_label_both_matter() -> None:
     torch.manual_seed(2)
-    generator = Generator(SHAPE, WIDTHS, LATENT, LABELS)
+    generator = GrowingGenerator(SHAPE, WIDTHS, LATENT, LABELS)
     noise = torch.randn(1, LATENT).repeat(3, 1)
     by_label = generator(noise, torch.arange(3))
     assert (by_label[0] - by_label[1]).abs().max() > 1e-3
@@ -111,7 +117,7 @@ def test_layers_are_scaled_by_what_enters_them() -> None:
 
 def test_a_critic_sees_whether_a_batch_is_all_alike() -> None:
     torch.manual_seed(4)
-    critic = Critic(SHAPE, WIDTHS, LABELS)
+    critic = GrowingCritic(SHAPE, WIDTHS, LABELS)
     one = torch.randn(1, 2, 37, 20)
     alike = critic(one.repeat(4, 1, 1, 1))[0]
     torch.testing.assert_close(alike, alike[:1].repeat(4))

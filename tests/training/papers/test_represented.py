@@ -11,8 +11,8 @@ for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr"):
 
 from typer.testing import CliRunner  # noqa: E402
 
+from plc.engine.networks.encoder import SAMPLE_RATE  # noqa: E402
 from plc.errors import ConfigError, ModelError  # noqa: E402
-from plc.networks.files.context_encoder import SAMPLE_RATE  # noqa: E402
 from plc.papers.representations.named import EXACT, REPRESENTATIONS  # noqa: E402
 from plc_bench.scores.metrics import snr_db  # noqa: E402
 from plc_training.cli import app  # noqa: E402

@@ -20,9 +20,9 @@ for needed in (
 from torch import Tensor  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
+from plc.engine.models.manifest import Manifest  # noqa: E402
+from plc.engine.networks.gap_filler import Hints  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
-from plc.models.manifest import Manifest  # noqa: E402
-from plc.networks.files.gap_filler import Hints  # noqa: E402
 from plc.papers.restore import (  # noqa: E402
     FULL_SCALE,
     HOP_SAMPLES,

@@ -11,9 +11,9 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 import plc  # noqa: E402
-from plc.audio.loss import GilbertElliott, gaps_of  # noqa: E402
-from plc.networks.flat import BRIDGE_DRAFTS  # noqa: E402
-from plc_kernels.stream.bridge import BRIDGED_BY  # noqa: E402
+from plc.engine.loss import GilbertElliott, gaps_of  # noqa: E402
+from plc.engine.networks.flat import BRIDGE_DRAFTS  # noqa: E402
+from plc_kernels.stream.bridge_fills import BRIDGED_BY  # noqa: E402
 from plc_kernels.stream.gap import LINES, START  # noqa: E402
 from plc_kernels.stream.layout import BRIDGE_NET, FLUX_DB  # noqa: E402
 from plc_training.data.segments import BridgePlan, Segments  # noqa: E402

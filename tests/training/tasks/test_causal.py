@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from msgspec.structs import replace  # noqa: E402
 
-from plc.audio.quality import lsd_db  # noqa: E402
+from plc.files.distances import lsd_db  # noqa: E402
 from plc_bench.scores.metrics import mel_spectral_convergence  # noqa: E402
 from plc_training.data.segments import CausalPlan, Segments  # noqa: E402
 from plc_training.tasks.causal import CausalSettings, CausalTask  # noqa: E402

@@ -14,10 +14,10 @@ for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr", "onnxsc
 pytest.importorskip("onnxruntime")
 
 from plc import conceal  # noqa: E402
-from plc.audio.loss import GilbertElliott  # noqa: E402
+from plc.engine.loss import GilbertElliott  # noqa: E402
+from plc.engine.models.catalogue import find  # noqa: E402
+from plc.engine.models.manifest import Manifest  # noqa: E402
 from plc.errors import ConfigError, MissingExtraError, ModelError  # noqa: E402
-from plc.models.catalogue import find  # noqa: E402
-from plc.models.manifest import Manifest  # noqa: E402
 from plc_bench.scores.speech import pesq_wb, plcmos, plcmos_path  # noqa: E402
 from plc_kernels.stream.layout import UNSTEADY_HOLD_MS  # noqa: E402
 from plc_training.data.segments import DOMAINS, Segments  # noqa: E402

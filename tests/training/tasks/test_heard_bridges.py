@@ -10,8 +10,8 @@ for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr", "onnxsc
     pytest.importorskip(needed)
 pytest.importorskip("onnxruntime")
 
+from plc.engine.models.catalogue import find  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
-from plc.models.catalogue import find  # noqa: E402
 from plc_training.data.segments import PEAK, Segments  # noqa: E402
 from plc_training.networks.onnx_graph import load_onnx  # noqa: E402
 from plc_training.tasks.bridge import GapsTask  # noqa: E402

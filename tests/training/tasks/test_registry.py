@@ -18,10 +18,10 @@ from safetensors.torch import load_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
+from plc.engine.models.kinds import KINDS  # noqa: E402
+from plc.engine.models.manifest import Manifest  # noqa: E402
+from plc.engine.networks.flat import SPEECH_DRAFTS  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
-from plc.models.kinds import KINDS  # noqa: E402
-from plc.models.manifest import Manifest  # noqa: E402
-from plc.networks.flat import SPEECH_DRAFTS  # noqa: E402
 from plc_training.cli import app  # noqa: E402
 from plc_training.data.segments import CausalPlan, Segments  # noqa: E402
 from plc_training.networks.spectral import Grid  # noqa: E402
@@ -35,10 +35,9 @@ from plc_training.tasks.base import (  # noqa: E402
     TaskChoice,
     grid_fields,
 )
-from plc_training.tasks.registry import TASKS  # noqa: E402
 from plc_training.train.journal import Journal  # noqa: E402
 from plc_training.train.loop import CHECKPOINT, Event  # noqa: E402
-from plc_training.train.recipe import parse_recipe  # noqa: E402
+from plc_training.train.recipe import TASKS, parse_recipe  # noqa: E402
 from tests.training.clips import write_clips  # noqa: E402
 
 RECIPE = """

@@ -12,9 +12,9 @@ from plc_training.data.segments import InpaintPlan
 from plc_training.tasks.context_encoder import ContextEncoderSettings
 from plc_training.tasks.context_encoder_plan import ContextEncoderPlan
 from plc_training.tasks.inpaint import InpaintSettings
-from plc_training.tasks.registry import TASKS
 from plc_training.train.recipe import (
     MODEL_PREFIX,
+    TASKS,
     Recipe,
     parse_recipe,
     read_recipe,
@@ -192,7 +192,7 @@ def test_runs_that_began_under_a_shipped_recipe_continue(name: str, fingerprint:
 def test_recipes_are_listed_with_a_sentence_each() -> None:
     from typer.testing import CliRunner
 
-    from plc.cli.app import app
+    from plc.programs.cli.app import app
 
     told = CliRunner().invoke(app, ["train"])
     assert told.exit_code == 0

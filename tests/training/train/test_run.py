@@ -21,12 +21,12 @@ from filelock import FileLock  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from plc import Concealer, conceal, inpaint  # noqa: E402
-from plc.cli.app import app  # noqa: E402
 from plc.embed.library import Library  # noqa: E402
+from plc.engine.models.manifest import Manifest  # noqa: E402
+from plc.engine.runtime.native import open_network  # noqa: E402
+from plc.engine.runtime.onnx_network import NetworkShape  # noqa: E402
 from plc.errors import ConfigError, ModelError  # noqa: E402
-from plc.models.manifest import Manifest  # noqa: E402
-from plc.runtime.native import open_network  # noqa: E402
-from plc.runtime.network import NetworkShape  # noqa: E402
+from plc.programs.cli.app import app  # noqa: E402
 from plc_bench.scores.metrics import snr_ms_db  # noqa: E402
 from plc_training import export as export_module  # noqa: E402
 from plc_training.data.segments import Segments  # noqa: E402

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.audio.files import AudioReader
 from plc.errors import AudioFileError, ConfigError
+from plc.files.audio import AudioReader
 from plc_bench.base.corpus import find_clips
 from plc_bench.base.notes import NoteTable, read_notes, read_rows
 from plc_bench.base.workers import Failure, score_clips

@@ -28,10 +28,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 import plc
-from plc.audio.loss import GilbertElliott, gaps_of
+from plc.engine.loss import GilbertElliott, gaps_of
+from plc.engine.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS
 from plc.errors import ConfigError
-from plc.networks.files.drafts import TwoSidedDraft
-from plc.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS
+from plc.files.fill.gap_drafts import TwoSidedDraft
 from plc_bench.base.corpus import clip_seed
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
@@ -148,7 +148,7 @@ class NotePlan(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InpaintPlan:
-    """Gaps of which both sides are known.
+    """Gaps with both sides known.
 
     Attributes
     ----------
@@ -167,7 +167,7 @@ class InpaintPlan:
         A gap of which no more is known than the shortest context gets the interpolation there.
     contour : bool
         Whether there is a draft that follows the contour of a voice's pitch
-        (:mod:`plc.predict.contour`).
+        (:mod:`plc.engine.predict.expected_contour`).
     seed : int
         Of the places.
     speeds : tuple of float
@@ -591,7 +591,7 @@ def _parts(
 
 
 def _at_speed(x: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
-    """Return a clip as a tape of it sounds at another speed: pitch and formants move along."""
+    """Return a clip as a tape sounds at another speed: pitch and formants move along."""
     if speed == 1.0:
         return x
     # The extra that brings torch brings it.

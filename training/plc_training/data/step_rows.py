@@ -1,7 +1,7 @@
 """Rows of networks that are still to be trained, as the step of a stream makes them.
 
 A stream is opened with a network of which only the sizes are known, to be run outside the step
-(:mod:`plc_kernels.stream.network`). Packets are played to it as received; at a burst it is asked
+(:mod:`plc_kernels.stream.fills`). Packets are played to it as received; at a burst it is asked
 what rows it would hand out, and goes on from before the burst, as if there was none::
 
     play ─▶ block ─┬─▶ play …
@@ -14,18 +14,18 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.concealment import StepPrediction
 from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
-from plc.engine.networks import NETS, StepNetworks
-from plc.engine.prediction import StepPrediction
+from plc.engine.models.manifest import Manifest
+from plc.engine.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS, shared_models
+from plc.engine.predict.ladder import Ladders, Rung
+from plc.engine.step_networks import NETS, StepNetworks
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError
-from plc.models.manifest import Manifest
-from plc.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS, shared_models
-from plc.predict.ladder import Ladders, Rung
 from plc_kernels.stream import layout
+from plc_kernels.stream.fills import DONE, fill_part
 from plc_kernels.stream.gap import LINES
-from plc_kernels.stream.network import DONE, fill_part
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH, step_many
 
 _SERVES = {SPEECH_DRAFTS: "speech", MUSIC_DRAFTS: "music", BRIDGE_DRAFTS: "speech, bridged"}

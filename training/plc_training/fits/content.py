@@ -1,4 +1,4 @@
-"""Training of the network that tells speech from music (:mod:`plc_kernels.content`).
+"""Training of the network that tells speech from music (:mod:`plc_kernels.signal.content`).
 
     plc train content --data CORPUS --data DEBIAN
 
@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from plc.audio.loss import GilbertElliott
-from plc.engine.background import Background
+from plc.engine.loss import GilbertElliott
+from plc.engine.signal_background import Background
 from plc.errors import ConfigError
 from plc_bench.base.corpus import clip_seed
-from plc_kernels.content import BANDS, INPUTS, UNITS, WEIGHTS_STEP
+from plc_kernels.signal.content import BANDS, INPUTS, UNITS, WEIGHTS_STEP
 from plc_training.data.library import Clip, find_libraries, read_samples
 from plc_training.train.display import Display, decode_shown
 
@@ -63,7 +63,7 @@ class Group:
 def fit(
     data: Sequence[Path], clips: int, cache: Path, jobs: int, tell: Callable[[str], None]
 ) -> None:
-    """Train the network and tell its weights.
+    """Train the network and return its weights.
 
     Parameters
     ----------
@@ -292,7 +292,7 @@ def trained(streams: Streams, tell: Callable[[str], None]) -> ContentNetwork:
 
 
 def shares_told(network: ContentNetwork, streams: Streams) -> Mapping[str, float]:
-    """Return by domain the share of frames that are told to be speech."""
+    """Return by domain the share of frames that are taken for speech."""
     told = {}
     with torch.no_grad():
         for domain, sources in streams.sources.items():
@@ -304,7 +304,7 @@ def shares_told(network: ContentNetwork, streams: Streams) -> Mapping[str, float
 
 
 def text_of(network: ContentNetwork) -> str:
-    """Return the weights as :mod:`plc_kernels.content` has them."""
+    """Return the weights as :mod:`plc_kernels.signal.content` has them."""
     letters = base64.b85encode(network.packed().tobytes()).decode()
     lines = [f'    b"{letters[k : k + 90]}"' for k in range(0, len(letters), 90)]
     return "\n".join(("PACKED = (", *lines, ")"))

@@ -1,4 +1,4 @@
-"""Training of the pitch contour network (:func:`plc_kernels.contour.expect`).
+"""Training of the pitch contour network (:func:`plc_kernels.signal.contour.expect`).
 
     plc train contour --data CORPUS --out contour.npz
 
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc.errors import ConfigError
-from plc_kernels.compile import kernel
-from plc_kernels.contour import (
+from plc_kernels.build.compile import kernel
+from plc_kernels.signal.contour import (
     FEATURES,
     LONGEST_MS,
     PAST_MS,
@@ -63,9 +63,10 @@ def places(
     x : float32, shape (n,)
         The clip.
     features : float32, shape (m, FEATURES), written
-        Of each place, written by :func:`plc_kernels.contour.look_back`.
+        Of each place, written by :func:`plc_kernels.signal.contour.look_back`.
     points : float32, shape (m, POINTS), written
-        Measured contour, in the units of :func:`plc_kernels.contour.expect`; NaN if unvoiced.
+        Measured contour, in the units of :func:`plc_kernels.signal.contour.expect`; NaN if
+        unvoiced.
     """
     score = np.zeros(round(RATE * LONGEST_MS / 1000.0) + 1, np.float32)
     count = 0
@@ -99,7 +100,7 @@ def places_of(clip: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[n
 
 
 class ContourNet(nn.Module):
-    """The network of :func:`plc_kernels.contour.expect`, in torch."""
+    """The network of :func:`plc_kernels.signal.contour.expect`, in torch."""
 
     mean: Tensor
     scale: Tensor

@@ -1,4 +1,4 @@
-"""Training of the networks that judge candidates of damage (``plc.repair.detect.judge``).
+"""Training of the networks that judge candidates of damage (``plc.files.detect.judge``).
 
     plc train damage --data CORPUS --out damage.npz
 
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc.errors import ConfigError
-from plc.repair.detect import clicks, dips, repeats
-from plc.repair.detect.judge import ARRAYS, FEATURE_LIMIT, judge_of
+from plc.files.detect import clicks, dips, repeats
+from plc.files.detect.judge import ARRAYS, FEATURE_LIMIT, judge_of
 from plc_bench.base import progress
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.workers import Failure, as_done
@@ -211,7 +211,7 @@ def _trained(
 
 
 def _arrays(scale: "_Scale", network: nn.Sequential, threshold: float) -> list[NDArray[np.float32]]:
-    """Return a network as the arrays of :class:`plc.repair.detect.judge.Judge`."""
+    """Return a network as the arrays of :class:`plc.files.detect.judge.Judge`."""
     layers = [layer for layer in network if isinstance(layer, nn.Linear)]
     arrays = [*scale]
     for layer in layers[:-1]:

@@ -79,7 +79,7 @@ def _narrow(inputs: int, outputs: int, kernel: int, rank: int) -> tuple[nn.Conv1
 
 
 def freeze_all_but_adapters(network: nn.Module) -> None:
-    """Exclude all weights but those of adapters from training.
+    """Train the weights of adapters alone.
 
     Where a network has adapters of the first frames, those alone are trained.
     """

@@ -45,8 +45,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plc.networks.files.context_encoder import CONTEXT_FRAMES, GAP_FRAMES
-from plc.networks.files.context_encoder import WINDOW_SAMPLES as _WINDOW_SAMPLES
+from plc.engine.networks.encoder import CONTEXT_FRAMES, GAP_FRAMES
+from plc.engine.networks.encoder import WINDOW_SAMPLES as _WINDOW_SAMPLES
 
 BINS = _WINDOW_SAMPLES // 2 + 1
 CODE = 2048
@@ -219,7 +219,7 @@ def _half_spectrum(x: Tensor, points: int) -> Tensor:
 
 
 def level_of(context: Tensor) -> Tensor:
-    """Return the level of contexts, shape (batch, 1, 1, 1); that of silence is not 0."""
+    """Return the level of contexts, shape (batch, 1, 1, 1); silence's is not 0."""
     power = (_UP * context).square().mean((1, 2, 3), keepdim=True)
     level: Tensor = (power + (_UP * _LEAST_LEVEL) ** 2).sqrt() / _UP
     return level

@@ -22,8 +22,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from plc.networks.files.context_encoder import CONTEXT_FRAMES, GAP_FRAMES, HOP_SAMPLES, TOUCHING
-from plc.networks.files.context_encoder import WINDOW_SAMPLES as _WINDOW_SAMPLES
+from plc.engine.networks.encoder import CONTEXT_FRAMES, GAP_FRAMES, HOP_SAMPLES, TOUCHING
+from plc.engine.networks.encoder import WINDOW_SAMPLES as _WINDOW_SAMPLES
 from plc_training.networks.context_encoder import BINS, level_of, normal1d
 from plc_training.networks.spectral import magnitude
 
@@ -57,7 +57,7 @@ class LineEncoderNet(nn.Module):
         channels = CHANNELS // width
         self.first = _along_bins(_FEATURES, channels)
         self.place = nn.Parameter(torch.zeros(channels, BINS))
-        self.blocks = nn.ModuleList(_Block(channels, dilation) for dilation in _DILATIONS)
+        self.blocks = nn.ModuleList(_BinBlock(channels, dilation) for dilation in _DILATIONS)
         self.last = _along_bins(channels, GAP_FRAMES)
         nn.init.zeros_(self.last.weight)
         hops = torch.arange(_WHOLE)[None, :] * torch.arange(BINS)[:, None]
@@ -122,8 +122,8 @@ def _turned(a: Tensor, b: Tensor, turn: Tensor | None = None) -> Tensor:
     return torch.cat([real, imaginary], 1)
 
 
-class _Block(nn.Module):
-    """Adds to its input what convolutions along the bins make of it."""
+class _BinBlock(nn.Module):
+    """Adds convolutions along the bins to its input."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()

@@ -250,7 +250,7 @@ def _pitches(values: _Values) -> tuple[int, int]:
 
 
 def _check_growth(values: _Values, steps: Sequence[int]) -> None:
-    """Refuse scales and fading that are not those of the task."""
+    """Refuse scales and fading that do not fit the task."""
     sizes = [[2**k, 2**k] for k in reversed(range(len(steps)))]
     found = values.given("modelConfig.downSamplingFactor")
     if found is not None and found != sizes:

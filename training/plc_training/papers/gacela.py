@@ -27,8 +27,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from plc.engine.models.manifest import Manifest
+from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError
-from plc.models.manifest import Manifest
 from plc.papers.gacela import (
     BINS,
     EDGE_FRAMES,
@@ -38,11 +39,10 @@ from plc.papers.gacela import (
     SAMPLE_RATE,
     WINDOW_SAMPLES,
 )
-from plc.runtime.providers import Signature
 from plc_bench.scores.frechet import frechet_distance
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
-from plc_training.papers.adversary import wasserstein
+from plc_training.papers.blocks import wasserstein
 from plc_training.papers.gacela_network import (
     CRITICS,
     PUBLISHED_WIDTH,

@@ -74,7 +74,7 @@ class Layout:
 
 
 def mel_basis() -> NDArray[np.float32]:
-    """Return the weights of 80 mel bands, shape (80, 512); those of a band sum to 1."""
+    """Return the weights of 80 mel bands, shape (80, 512); each band's sum is 1."""
     edges_mel = np.linspace(0.0, _mel(SAMPLE_RATE / 2), MEL_BANDS + 2)
     edges_hz = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
     bins_hz = np.arange(BINS) * SAMPLE_RATE / WINDOW_SAMPLES

@@ -1,6 +1,6 @@
 """The generator of a run, as a player of notes.
 
-What it plays, and how that is written, is in :mod:`plc.apps.notes`.
+What it plays, and how that is written, is in :mod:`plc.papers.note_player`.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Orchestra:
     def arrays(
         self, latents: NDArray[np.float32], pitches: NDArray[np.integer]
     ) -> list[NDArray[np.float32]]:
-        """Return the samples of notes; see :class:`plc.apps.notes.Player`."""
+        """Return the samples of notes; see :class:`plc.papers.note_player.Player`."""
         labels = torch.from_numpy(np.asarray(pitches, np.float32) - np.float32(self.lowest))
         made = self.network(torch.from_numpy(latents), labels).numpy()
         return [self.task.representation.inverse(array) for array in made]

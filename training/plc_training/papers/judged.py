@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.apps.notes import along_scale, latents, play
-from plc.apps.picture import blank_figure, save
 from plc.errors import ConfigError, MissingExtraError
+from plc.files.pages.picture import blank_figure, save
+from plc.papers.note_player import along_scale, latents, play
 from plc.papers.representations.mel import Mel
 from plc_bench.papers.generated import (
     RESAMPLES,

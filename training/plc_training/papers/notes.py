@@ -29,19 +29,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from plc.engine.models.manifest import Manifest
+from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError
-from plc.models.manifest import Manifest
 from plc.papers.notes import KIND, notes_signature
 from plc.papers.representations.base import Representation
 from plc.papers.representations.mel import BANDS, Mel, cosine_rows
 from plc.papers.representations.named import REPRESENTATIONS, representation
 from plc.papers.representations.spectral import BIN_HZ
-from plc.runtime.providers import Signature
 from plc_bench.scores.frechet import frechet_distance
 from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
-from plc_training.papers.adversary import gradient_penalty
+from plc_training.papers.blocks import gradient_penalty
 from plc_training.papers.levels import Levels, content_of
-from plc_training.papers.progressive import Critic, Generator
+from plc_training.papers.progressive import GrowingCritic, GrowingGenerator
 from plc_training.tasks.base import (
     Amount,
     Count,
@@ -156,10 +156,10 @@ class NotesNetwork(nn.Module):
     def __init__(self, kind: Representation, settings: NotesSettings) -> None:
         super().__init__()
         labels = settings.highest - settings.lowest + 1
-        self.generator = Generator(
+        self.generator = GrowingGenerator(
             kind.shape, settings.widths, settings.latent, labels, settings.label_gain
         )
-        self.critic = Critic(kind.shape, settings.widths, labels)
+        self.critic = GrowingCritic(kind.shape, settings.widths, labels)
         self.levels = Levels(kind.channels, settings.quiet_db)
 
     def forward(self, noise: Tensor, label: Tensor) -> Tensor:
@@ -344,7 +344,7 @@ class NotesTask(SessionTask):
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return how far made notes are from those of other instruments.
+        """Return how far made notes are from other instruments' notes.
 
         Both have the same pitches; arrays become sound first, so that figures of different
         representations compare. A scale that has not yet grown makes noise.

@@ -85,7 +85,7 @@ def scale_sizes(shape: tuple[int, int, int], scales: int) -> tuple[tuple[int, in
     return tuple((-(-shape[1] // each), -(-shape[2] // each)) for each in factors)
 
 
-class Generator(nn.Module):
+class GrowingGenerator(nn.Module):
     """Makes arrays from noise and labels.
 
     Parameters
@@ -156,13 +156,13 @@ class Generator(nn.Module):
         return made
 
 
-class Critic(nn.Module):
+class GrowingCritic(nn.Module):
     """Scores arrays, and guesses their labels.
 
     Parameters
     ----------
     shape, widths, labels
-        As for :class:`Generator`.
+        As for :class:`GrowingGenerator`.
     """
 
     def __init__(self, shape: tuple[int, int, int], widths: Sequence[int], labels: int) -> None:
@@ -186,7 +186,7 @@ class Critic(nn.Module):
         x : float32, shape (batch, channels, rows, frames)
             Of the scale's size.
         scale, alpha
-            As for :class:`Generator`.
+            As for :class:`GrowingGenerator`.
         """
         scale %= len(self.sizes)
         x = _interleaved(x)

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from plc.apps.picture import blank_figure, save
+from plc.engine.networks.encoder import CONTEXT_SAMPLES, GAP_SAMPLES, ITERATIONS, SAMPLE_RATE
+from plc.engine.networks.spectral_fill import bent, with_phase
 from plc.errors import ConfigError
-from plc.networks.files.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, ITERATIONS, SAMPLE_RATE
-from plc.networks.files.spectral_fill import bent, with_phase
+from plc.files.pages.picture import blank_figure, save
 from plc.papers.representations.base import Array, Samples, Spectral
 from plc.papers.representations.named import REPRESENTATIONS
 from plc.papers.representations.spectral import WINDOW
@@ -172,7 +172,7 @@ def _with_phases_made(arrays: GapArrays, array: Array, prepared: Samples) -> Sam
 def score_representations(
     contenders: Sequence[Contender], clips: Sequence[Path], gaps_per_clip: int
 ) -> InpaintReport:
-    """Return the scores of all fills, after those of linear prediction.
+    """Return the scores of linear prediction, then of all fills.
 
     Parameters
     ----------

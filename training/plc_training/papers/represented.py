@@ -14,7 +14,7 @@ whose windows differ, the same.
                |<- 32 ms ->|<-- lost -->|<- 32 ms ->|          frames, by their middles
 
 All representations have the same network: their frames are gathered in columns of about 16 ms, the
-vectors of :class:`~plc_training.papers.columns.Columns`. Channels are shifted and scaled to mean
+vectors of :class:`Columns`. Channels are shifted and scaled to mean
 0 and deviation 1. The loss is the mean squared error in the lost frames; of phases and phase steps
 whole turns do not count.
 
@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from plc.engine.networks.encoder import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
 from plc.errors import ConfigError, ModelError
-from plc.networks.files.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
 from plc.papers.representations.base import Array, Samples, Spectral
 from plc.papers.representations.named import REPRESENTATIONS, representation
 from plc.papers.representations.spectral import BIN_HZ, Waveform
@@ -41,7 +41,6 @@ from plc_bench.scores.metrics import rms
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import grid_window_samples
 from plc_training.data.segments import Segments
-from plc_training.papers.columns import HEADS, Columns
 from plc_training.tasks.base import (
     Count,
     ModelCard,
@@ -72,7 +71,7 @@ class RepresentedSettings(Settings, frozen=True, kw_only=True):
     representation : str
         Of :data:`plc.papers.representations.named.REPRESENTATIONS`.
     width, blocks : int
-        Of :class:`~plc_training.papers.columns.Columns`.
+        Of :class:`Columns`.
     """
 
     representation: str
@@ -329,3 +328,70 @@ def _lost_frames(frames: int, samples: bool, grid: Stft | None) -> NDArray[np.bo
     reach = 0.0 if samples else _WINDOW / 2
     lost: NDArray[np.bool_] = (middles > GAP[0] - reach) & (middles < GAP[1] + reach)
     return lost
+
+
+HEADS = 4
+# Cosines over the columns that tell a column its place.
+_PLACES = 16
+
+
+class Columns(nn.Module):
+    """Columns to columns.
+
+    Parameters
+    ----------
+    taken, given : int
+        Numbers of a column, before and after.
+    width : int
+        Of the vectors between; a multiple of :data:`HEADS`.
+    blocks : int
+        Blocks, each of three layers that add to the vectors.
+    """
+
+    def __init__(self, taken: int, given: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(taken, width)
+        self.place = nn.Linear(_PLACES, width, bias=False)
+        self.blocks = nn.ModuleList(_ColumnBlock(width) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        self.last = nn.Linear(width, given)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the columns, shape (batch, columns, given).
+
+        Parameters
+        ----------
+        x : float32, shape (batch, columns, taken)
+        """
+        count = x.shape[1]
+        place = (torch.arange(count, device=x.device) + 0.5) / count
+        cosines = torch.cos(torch.pi * place[:, None] * torch.arange(_PLACES, device=x.device))
+        x = self.first(x) + self.place(cosines.to(x.dtype))
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.last(self.norm(x))
+        return out
+
+
+class _ColumnBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+        self.near = nn.Linear(3 * width, width)
+        self.asked = nn.Linear(width, 3 * width)
+        self.answered = nn.Linear(width, width)
+        self.wide = nn.Linear(width, 2 * width)
+        self.narrow = nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        beside = functional.pad(self.norms[0](x), (0, 0, 1, 1))
+        near = torch.cat([beside[:, :-2], beside[:, 1:-1], beside[:, 2:]], dim=2)
+        x = x + functional.gelu(self.near(near))
+        batch, count, width = x.shape
+        parts = self.asked(self.norms[1](x)).reshape(batch, count, 3, HEADS, width // HEADS)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        found = functional.scaled_dot_product_attention(query, key, value)
+        x = x + self.answered(found.transpose(1, 2).reshape(batch, count, width))
+        out: Tensor = x + self.narrow(functional.gelu(self.wide(self.norms[2](x))))
+        return out

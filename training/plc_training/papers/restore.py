@@ -21,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from plc.engine.models.manifest import Manifest
+from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError
-from plc.models.manifest import Manifest
 from plc.papers.restore import (
     HORIZON_MS,
     KIND,
@@ -33,7 +34,6 @@ from plc.papers.restore import (
     SAMPLE_RATE,
     restorer_signature,
 )
-from plc.runtime.providers import Signature
 from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
 from plc_training.papers.blocks import Dual, VariationalCode
 from plc_training.papers.damaged import (

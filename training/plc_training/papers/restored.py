@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plc.apps.picture import blank_figure, save
 from plc.errors import ConfigError
+from plc.files.pages.picture import blank_figure, save
 from plc.papers.restore import FRAMES, HOP_SAMPLES, PATCH_SAMPLES, SAMPLE_RATE
 from plc_bench.base.compare import PairedDifference, paired_difference
 from plc_bench.base.corpus import clip_seed, find_clips, read_clip

@@ -31,8 +31,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from plc.engine.models.manifest import Manifest
+from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError, ModelError
-from plc.models.manifest import Manifest
 from plc.papers.restore import LINEAR
 from plc.papers.stroke import (
     BIN_HZ,
@@ -51,11 +52,9 @@ from plc.papers.stroke import (
     WINDOW_SAMPLES,
     stroke_signature,
 )
-from plc.runtime.providers import Signature
 from plc_training.data.colour import coloured
 from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
-from plc_training.papers.adversary import least_squares
-from plc_training.papers.blocks import PatchCritic
+from plc_training.papers.blocks import PatchCritic, least_squares
 from plc_training.papers.damaged import centred, damaged, interpolated
 from plc_training.papers.restore import RESTORER_PORTS, check_restorer
 from plc_training.papers.restorers import Form, Restorer
@@ -88,7 +87,7 @@ _EXCHANGED, _EXCHANGED_DECAY = 0.05, 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrokePlan(SegmentPlan):
-    """Plan of stretches of which patches are drawn.
+    """Plan of stretches from which patches are drawn.
 
     Attributes
     ----------

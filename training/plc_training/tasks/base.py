@@ -1,7 +1,7 @@
 """The interface between tasks and recipe, training loop and export.
 
 A new task is one file with a subclass of :class:`Task`, and one line in
-:mod:`plc_training.tasks.registry`.
+:mod:`plc_training.train.recipe`.
 """
 
 import sys
@@ -14,12 +14,12 @@ import numpy as np
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
+from plc.engine.models.manifest import CONTENTS, Manifest
+from plc.engine.runtime.bound import BoundSession
+from plc.engine.runtime.native import open_network
+from plc.engine.runtime.onnx_network import NetworkShape, network_signature
+from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError, ModelError
-from plc.models.manifest import CONTENTS, Manifest
-from plc.runtime.bound import BoundSession
-from plc.runtime.native import open_network
-from plc.runtime.network import NetworkShape, network_signature
-from plc.runtime.providers import Signature
 from plc_kernels.spectra.windows import grid_window_samples
 from plc_training.data.segments import DOMAINS, Plan, Segments
 from plc_training.networks.onnx_graph import WEIGHT_BITS
@@ -45,7 +45,7 @@ class TaskChoice(Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     kind : str
-        Of :data:`plc_training.tasks.registry.TASKS`.
+        Of :data:`plc_training.train.recipe.TASKS`.
     begin_from : str
         Source of the initial weights: another recipe, whose best weights are read, or ``model:``
         and the name of a model of the package or the path of a manifest; empty: random weights.
@@ -72,7 +72,7 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     name : str
         Of the model.
     content : str
-        One of :data:`plc.models.manifest.CONTENTS`.
+        One of :data:`plc.engine.models.manifest.CONTENTS`.
     licence : str
         Of the weights.
     sample_rates : tuple of int
@@ -275,7 +275,7 @@ class Task(ABC):
         return self.loss(network(*self.inputs(batch)).float(), batch)
 
     def exported(self, network: nn.Module) -> nn.Module:
-        """Return the part of the network that becomes a model: by default all of it."""
+        """Return the part of the network that becomes a model: by default the whole."""
         return network
 
     @abstractmethod

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plc.engine.networks.gap_spectra import EDGE_MS
 from plc.errors import ConfigError
-from plc.networks.spectra import EDGE_MS
 from plc_training.data.segments import BridgePlan, Segments
 from plc_training.networks.hybrid import HybridNet, HybridShape
 from plc_training.tasks.base import (

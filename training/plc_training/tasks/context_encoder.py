@@ -1,7 +1,7 @@
 """The task of the paper: 64 ms gaps between 128 ms contexts.
 
 A segment is 5120 samples at 16 kHz with the gap in its middle; contexts, gap and grid are those of
-:mod:`plc.networks.files.context_encoder`. The loss is that of the paper [1]_: of each segment
+:mod:`plc.engine.networks.encoder`. The loss is that of the paper [1]_: of each segment
 
     F = ||S - S'||^2 / (1 / c + ||S||^2)                            (2), c = 5
     T = F + lambda / 2 * sum w^2                                    (3), lambda = 0.01
@@ -32,9 +32,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plc.errors import ConfigError
-from plc.models.manifest import Manifest
-from plc.networks.files.context_encoder import (
+from plc.engine.models.manifest import Manifest
+from plc.engine.networks.encoder import (
     CONTEXT_FRAMES,
     CONTEXT_SAMPLES,
     GAP_FRAMES,
@@ -46,7 +45,8 @@ from plc.networks.files.context_encoder import (
     TOUCHING,
     WINDOW_SAMPLES,
 )
-from plc.runtime.providers import Signature
+from plc.engine.runtime.providers import Signature
+from plc.errors import ConfigError
 from plc_training.data.segments import Segments
 from plc_training.networks.context_encoder import ContextEncoderNet
 from plc_training.networks.line_encoder import LineEncoderNet

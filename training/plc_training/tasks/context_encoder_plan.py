@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.networks.files.context_encoder import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
+from plc.engine.networks.encoder import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
 from plc_bench.scores.metrics import GAP_RMS_MIN, SILENCE_RMS, heard_span, rms
 from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
 
@@ -27,7 +27,7 @@ _BLOCK = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextEncoderPlan(SegmentPlan):
-    """Plan of consecutive segments, without those of silent gaps.
+    """Plan of consecutive segments, without silent gaps.
 
     Attributes
     ----------

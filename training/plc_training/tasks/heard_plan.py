@@ -21,16 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc import Concealer
-from plc.audio.loss import GilbertElliott, gaps_of
+from plc.engine.loss import GilbertElliott, gaps_of
 from plc.engine.memory import StreamMemory
+from plc.engine.models.catalogue import find
 from plc.errors import ConfigError
 from plc.limits import RECOVERY_MS
-from plc.models.catalogue import find
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
-from plc_kernels.fade import burst_gain, crossfade_ramp
+from plc_kernels.signal.fade import burst_gain, crossfade_ramp
+from plc_kernels.stream.fills import FILLS, IMPROVED, SERVED
 from plc_kernels.stream.gap import LINES, START
 from plc_kernels.stream.layout import FADE_MS, SPEECH_NET, UNSTEADY_HOLD_MS
-from plc_kernels.stream.network import FILLS, IMPROVED, SERVED
 from plc_training.data.segments import CausalPlan, Pieces, Samples, SegmentPlan
 
 # Share of the piece's peak: by more than that the engine played another fill.

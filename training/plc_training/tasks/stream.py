@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from plc.audio.quality import HOP_MS, SPECTRUM_FLOOR_DB, WINDOW_MS
+from plc.files.distances import HOP_MS, SPECTRUM_FLOOR_DB, WINDOW_MS
 from plc_bench.scores.metrics import mel_filters
 from plc_kernels.spectra.windows import grid_window_samples
 from plc_training.data.segments import PEAK, BridgePlan, CausalPlan, Segments

@@ -39,7 +39,11 @@ from plc_training.tasks.base import (
     check_choice,
     shown,
 )
-from plc_training.tasks.registry import TASKS
+from plc_training.tasks.bridge import BridgeTask
+from plc_training.tasks.causal import CausalTask
+from plc_training.tasks.context_encoder import ContextEncoderTask
+from plc_training.tasks.heard import HeardBridgeTask, HeardTask
+from plc_training.tasks.inpaint import InpaintTask
 from plc_training.train.loop import Schedule
 from plc_training.train.optimiser import BETA1
 
@@ -287,3 +291,26 @@ def _number(info: inspect.IntType | inspect.FloatType) -> str:
     words = ["a whole number" if isinstance(info, inspect.IntType) else "a number"]
     words += [f"{w} {b:g}" for w, b in bounds.items() if b is not None and b != FINITE]
     return ", ".join(words)
+
+
+_OF_PAPERS = (
+    "restore:RestoreTask",
+    "stroke:StrokeTask",
+    "gacela:GacelaTask",
+    "notes:NotesTask",
+    "represented:RepresentedTask",
+)
+
+TASKS: dict[str, type[Task]] = {
+    task.kind: task
+    for task in (
+        InpaintTask,
+        CausalTask,
+        HeardTask,
+        HeardBridgeTask,
+        BridgeTask,
+        ContextEncoderTask,
+        *(resolve_name(f"plc_training.papers.{place}") for place in _OF_PAPERS),
+    )
+}
+"""One line for each task."""

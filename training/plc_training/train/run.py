@@ -29,10 +29,10 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
+from plc.engine.models.catalogue import find
+from plc.engine.runtime.weights import read_weights
 from plc.errors import ConfigError
 from plc.jsonable import to_json
-from plc.models.catalogue import find
-from plc.runtime.weights import read_weights
 from plc_training.data.library import SPLITS, Clip, Decoded, find_libraries, sources_of, together
 from plc_training.data.segments import DOMAINS, Segments, prepare_segments
 from plc_training.networks.onnx_graph import load_onnx

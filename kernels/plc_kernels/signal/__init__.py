@@ -1,0 +1,1 @@
+"""Signal kernels: prediction, levels, noise, passages, crossfades; arrays in, arrays out."""

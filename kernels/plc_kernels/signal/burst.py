@@ -1,0 +1,157 @@
+"""A burst along a network's fill: the draft, then the network's answer, then prediction.
+
+::
+
+    draft ──╮ 1 ms           ╭── last 5 ms of the horizon
+    fill    ╰────────────────╯────── the draft goes on, then linear prediction
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.build.compile import kernel, rounded_part
+from plc_kernels.signal.fade import crossfade
+from plc_kernels.signal.level import largest
+
+LEAVE_MS = 5.0
+"""At the end of the horizon the fill returns to the draft within this time."""
+ONSET_MS = 10.0
+"""A network that no packet waits for takes over no earlier: until here a long prediction is as
+good, and the network is trained from here on."""
+ERROR_SHARE = 0.1
+"""No bin of a fill that was rehearsed departs from its draft by more than this share of the power
+that the draft's error has in a bin: chosen on validation clips (docs/notebook.md)."""
+# Where less than the first share of the last half second was received, passages of the past are
+# concealment for the most part. They and what the network makes of them then weigh less, and
+# nothing below the second share.
+_ALL_RECEIVED_SHARE, _NONE_RECEIVED_SHARE = 0.6, 0.45
+# What a network makes of passages may overshoot its drafts by this much; beyond, it is held.
+_OVERSHOOT = 1.5
+
+
+@kernel
+def begin_fill(
+    lines: NDArray[np.float32], begin: int, horizon: int, fill: NDArray[np.float32]
+) -> None:
+    """Copy the last draft: what is played until the network answers.
+
+    Parameters
+    ----------
+    lines : float32, shape (channels * drafts, samples)
+        Every channel's drafts, the one that the network improves on last.
+    begin : int
+        The gap's first sample in them.
+    horizon : int
+        Samples that the network fills.
+    fill : float32, shape (channels, n), its first ``horizon`` columns written
+    """
+    drafts = lines.shape[0] // fill.shape[0]
+    for c in range(fill.shape[0]):
+        fill[c, :horizon] = lines[(c + 1) * drafts - 1, begin : begin + horizon]
+
+
+@kernel
+def recalled_weight(received_share: float) -> float:
+    """Return the weight of passages where that share of the last half second was received."""
+    return float(_weight(received_share))
+
+
+@rounded_part
+def _weight(received_share: float) -> float:
+    span = _ALL_RECEIVED_SHARE - _NONE_RECEIVED_SHARE
+    return min(max((received_share - _NONE_RECEIVED_SHARE) / span, 0.0), 1.0)
+
+
+@kernel
+def weigh_recalled(
+    lines: NDArray[np.float32], begin: int, weight: float, made: NDArray[np.float32]
+) -> None:
+    """Limit what a network made of passages to 1.5 times the peak of its drafts.
+
+    Parameters
+    ----------
+    lines, begin
+        As for :func:`begin_fill`.
+    weight : float
+        Of the fill beside the last draft: less than 1 where little was received.
+    made : float32, shape (channels, horizon), read and written
+    """
+    channels, horizon = made.shape
+    drafts = lines.shape[0] // channels
+    for c in range(channels):
+        if weight < 1.0:
+            draft = lines[(c + 1) * drafts - 1, begin : begin + horizon]
+            _bring_near(draft, np.float32(weight), made[c])
+        peak = 0.0
+        for d in range(drafts):
+            peak = max(peak, largest(lines[c * drafts + d]))
+        limit = np.float32(_OVERSHOOT * peak)
+        for i in range(horizon):
+            made[c, i] = min(max(made[c, i], -limit), limit)
+
+
+@rounded_part
+def _bring_near(draft: NDArray[np.float32], weight: np.float32, made: NDArray[np.float32]) -> None:
+    for i in range(made.size):
+        made[i] = (made[i] - draft[i]) * weight + draft[i]
+
+
+@kernel
+def take_over(
+    lines: NDArray[np.float32],
+    begin: int,
+    now: int,
+    enter: NDArray[np.float32],
+    leave: NDArray[np.float32],
+    made: NDArray[np.float32],
+    fill: NDArray[np.float32],
+) -> None:
+    """Crossfade a burst from its draft to the network's fill.
+
+    Parameters
+    ----------
+    lines, begin
+        As for :func:`begin_fill`.
+    now : int
+        Samples of the burst that were played.
+    enter, leave : float32, shape (n,) and (m,)
+        Ramps of both crossfades; at the gap's beginning a fill is the draft already.
+    made : float32, shape (channels, horizon), read and written
+    fill : float32, shape (channels, n), n >= horizon, read and written
+    """
+    channels, horizon = made.shape
+    drafts = lines.shape[0] // channels
+    last, first = min(leave.size, horizon), min(enter.size, horizon - now)
+    for c in range(channels):
+        draft = lines[(c + 1) * drafts - 1, begin + horizon - last : begin + horizon]
+        crossfade(draft, leave[leave.size - last :], made[c, horizon - last :])
+        if now:
+            crossfade(made[c, now : now + first], enter[:first], fill[c, now : now + first])
+            fill[c, now + first : horizon] = made[c, now + first :]
+        else:
+            fill[c, :horizon] = made[c]
+
+
+@kernel
+def play_fill(
+    fill: NDArray[np.float32],
+    draft: NDArray[np.float32],
+    position: int,
+    out: NDArray[np.float32],
+) -> int:
+    """Write a channel's next samples of a burst; return how many there were of fill and draft.
+
+    Parameters
+    ----------
+    fill : float32, shape (horizon,)
+    draft : float32, shape (n,)
+        The last draft from the gap's beginning on, which goes on behind the fill.
+    position : int
+        Samples of the burst that were played.
+    out : float32, shape (m,), written as far as the draft goes
+    """
+    stop = min(max(draft.size - position, 0), out.size)
+    for i in range(stop):
+        at = position + i
+        out[i] = fill[at] if at < fill.size else draft[at]
+    return stop

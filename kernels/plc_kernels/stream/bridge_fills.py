@@ -1,0 +1,292 @@
+"""A stream's network for gaps whose end has arrived: it improves on the bridge of prediction.
+
+What it sees is drawn up by :mod:`plc_kernels.signal.bridged_gap`. Where nothing of the burst was
+played before, both sides follow the contour of a voice's pitch through the gap. As for
+:mod:`~plc_kernels.stream.fills`, which asks for it, the model is a block in memory, and all that
+is written lies in the stream's block.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.build.compile import inlined, part
+from plc_kernels.network import hybrid_plan
+from plc_kernels.network.hybrid import run_hybrid
+from plc_kernels.signal.bridged_gap import LATE_MS, draw_up, lead_in_along
+from plc_kernels.signal.contour import (
+    POINTS,
+    CrossingSpace,
+    bend_near,
+    contour_sizes,
+    cross,
+    met_samples,
+)
+from plc_kernels.signal.history import newest
+from plc_kernels.signal.predict import LEAST_KNOWN, RUN_ON_MS, Bridge, meet_sides, predict_beyond
+from plc_kernels.stream import background, prediction
+from plc_kernels.stream import gap as gaps
+from plc_kernels.stream import layout as at
+from plc_kernels.stream import model as of
+from plc_kernels.stream.arrays import Block, fixed, floats, words
+from plc_kernels.stream.layout import AFTER, BRIDGE_ROWS, RING, array, place, reach_of, samples_of
+from plc_kernels.stream.tables import (
+    SPACE_TABLE,
+    contour_of,
+    contour_past,
+    measure_space,
+    real_of,
+    space_of,
+    word_of,
+)
+
+PLACE = 2
+"""Of the network among those of a stream."""
+_SIDES = 3
+"""Drafts of a channel: from the past, from what follows, and both blended."""
+
+_word, _array = at.BRIDGE_TABLE.word, at.BRIDGE_TABLE.array
+# What follows from the model and the stream.
+SIDE = _word()
+AHEAD = _word()
+VOICE = _word()
+MET = _word()
+"""Samples of a prediction that is bent, and of one behind the gap; of the first with what a contour
+is expected from; and those that it meets, of both sides."""
+VOICES = _array(np.float32, at.CHANNELS, VOICE)
+FAR_VOICE = _array(np.float32, VOICE)
+CONTOURS = _array(np.float32, at.CHANNELS, fixed(POINTS))
+PERIODS = _array(np.float64, at.CHANNELS)
+MET_AT = _array(np.float32, MET)
+EXPECTED = _array(np.float32, fixed(POINTS))
+TURNED = _array(np.float32, fixed(POINTS))
+FORWARD = _array(np.float32, at.CHANNELS, at.REACH)
+BACKWARD = _array(np.float32, at.CHANNELS, at.REACH)
+BEYOND = _array(np.float32, at.CHANNELS, AHEAD)
+SPACE = at.BRIDGE_TABLE.include(SPACE_TABLE)
+_ROWS = at.BRIDGE_TABLE.rows(range(VOICES, at.BRIDGE_TABLE.next))
+BRIDGED_BY = _word()
+"""State of a burst: whether the network made its bridge."""
+
+
+@inlined
+def _plan(model: int) -> NDArray[np.int64]:
+    plan: NDArray[np.int64] = words(model + word_of(model, of.PLAN_AT), 0, hybrid_plan.MOST_WORDS)
+    return plan
+
+
+@part
+def fits(model: int, header: Block) -> bool:
+    """Return whether a network for bridges can be asked in a stream.
+
+    Parameters
+    ----------
+    model : int
+        Address of its block in memory.
+    header : int64, shape (HEADER,)
+        With the settings.
+    """
+    packet = header[at.PACKET]
+    # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
+    longest = samples_of(header[at.RATE], real_of(model, of.HORIZON_MS))
+    return bool(header[at.LOOKAHEAD] > 0 and LEAST_KNOWN <= packet <= longest)
+
+
+@part
+def measure(model: int, header: Block) -> int:
+    """Write what a network for bridges takes; return the samples of history that it reads."""
+    rate, plan = header[at.RATE], _plan(model)
+    touching = plan[hybrid_plan.INNER] - 2 * plan[hybrid_plan.SPARE]
+    gaps.measure_gap(header, at.BRIDGE_NET, model, touching)
+    run_on = samples_of(rate, RUN_ON_MS)
+    known, side, _, _ = contour_sizes(rate, header[at.BRIDGE_NET + gaps.HORIZON] + run_on)
+    header[SIDE] = side
+    header[VOICE] = known + side
+    header[AHEAD] = header[at.BRIDGE_NET + gaps.SAMPLES] - header[at.BRIDGE_NET + gaps.START]
+    measure_space(header, SPACE, model)
+    header[MET] = 2 * met_samples(rate)
+    return max(int(header[at.BRIDGE_NET + gaps.START]), known)
+
+
+@inlined
+def predicted(header: Block) -> int:
+    """Return the samples that are predicted for a bridge, both sides not counted."""
+    reach = reach_of(header[at.RATE], header[at.PACKET], header[at.LOOKAHEAD])
+    return int(2 * max(header[SIDE] - reach, 0) + header[AHEAD])
+
+
+@part
+def add_places(header: Block) -> None:
+    """Give the arrays of a network for bridges their places."""
+    gaps.place_gap(header, at.BRIDGE_NET)
+    place(header, 0, _ROWS)
+
+
+@inlined
+def takes_part(block: Block) -> bool:
+    """Return whether there is a network for the burst's bridges, and time for it."""
+    wanted = gaps.there(block, at.BRIDGE_NET) and block[at.SPEECH]
+    return bool(wanted and prediction.has_time(block, PLACE))
+
+
+@inlined
+def longest_bridge(block: Block) -> int:
+    """Return the samples of the longest gap that is bridged at once: in speech, the network's."""
+    both = (
+        block[at.NETWORK] and gaps.there(block, at.SPEECH_NET) and gaps.there(block, at.BRIDGE_NET)
+    )
+    if both and background.is_speech(block) and prediction.has_time(block, PLACE):
+        return int(min(block[at.REACH], max(block[at.BRIDGE_NET + gaps.HORIZON], block[at.PACKET])))
+    return int(block[at.REACH])
+
+
+@inlined
+def serves(block: Block, gap: int) -> bool:
+    """Return whether a gap is one for the network."""
+    known = block[at.HISTORY_FILLED] >= block[at.BRIDGE_NET + gaps.START]
+    return bool(takes_part(block) and known and gap <= block[at.BRIDGE_NET + gaps.HORIZON])
+
+
+@inlined
+def late_samples(block: Block) -> int:
+    """Return the samples into a burst's fade in which a bridge is still wanted."""
+    return samples_of(block[at.RATE], LATE_MS) if takes_part(block) else 0
+
+
+@inlined
+def _crossing(block: Block) -> CrossingSpace:
+    return CrossingSpace(array(block, MET_AT), array(block, EXPECTED), array(block, TURNED))
+
+
+@part
+def go_through(block: Block, model: int, gap: int, n: int) -> None:
+    """Predict the near side through a gap, along the contour that meets the far side.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    model : int
+        Address of the network's block in memory.
+    gap, n : int
+        Samples of the gap, and those of :func:`~plc_kernels.stream.prediction.through_rows` to
+        write.
+    """
+    channels, rate, known = block[at.CHANNELS], block[at.RATE], contour_past(block)
+    ring = array(block, RING)
+    after = array(block, AFTER)
+    through = prediction.through_rows(block)
+    voices, contours = array(block, VOICES), array(block, CONTOURS)
+    periods = array(block, PERIODS)
+    space = space_of(block, SPACE)
+    many = contour_sizes(rate, n)[1]
+    for c in range(channels):
+        past = voices[c, :known]
+        newest(ring[c], block[at.HISTORY_AT], past)
+        periods[c] = cross(
+            rate,
+            contour_of(model),
+            space,
+            _crossing(block),
+            past,
+            after[c, : block[at.KNOWN]],
+            gap,
+            contours[c],
+        )
+        prediction.extend_channel(block, c, voices[c, known : known + many])
+        bend_near(rate, space, voices[c], known, periods[c], contours[c], through[c, :n])
+
+
+@part
+def land(block: Block, sides: Bridge, along: bool) -> bool:
+    """Blend both sides as :func:`~plc_kernels.stream.prediction.land` does, and keep them.
+
+    ``along`` the contour if :func:`go_through` wrote the near side.
+    """
+    channels, known, gap = block[at.CHANNELS], block[at.KNOWN], sides.gap
+    rows = prediction.begin_bridge(block, gap)
+    if sides.order == 0:
+        return False
+    p = prediction.predictor_of(block)
+    after = array(block, AFTER)
+    forward = array(block, FORWARD)
+    backward = array(block, BACKWARD)
+    beyond = array(block, BEYOND)
+    for c in range(channels):
+        stages = prediction.turn_channel_back(block, c, sides, after[c])
+        lead_in_along(
+            p,
+            c,
+            sides,
+            space_of(block, SPACE),
+            _crossing(block),
+            array(block, FAR_VOICE),
+            array(block, PERIODS)[c] if along else 0.0,
+            array(block, CONTOURS)[c],
+        )
+        for i in range(gap):
+            forward[c, i] = p.through[c, i]
+            backward[c, i] = p.lead_in[gap - 1 - i]
+        predict_beyond(p, c, stages, after[c, :known], beyond[c])
+        meet_sides(p, c, sides, rows[c, :gap])
+    return True
+
+
+@part
+def write_drafts(block: Block, gap: int) -> None:
+    """Make the network's rows of the bridge in BRIDGE_ROWS, which :func:`land` wrote.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    gap : int
+        Samples of the gap, one for the network.
+    """
+    channels, known = block[at.CHANNELS], block[at.KNOWN]
+    bridge = array(block, BRIDGE_ROWS)
+    ring = array(block, RING)
+    after = array(block, AFTER)
+    lines = gaps.gap_lines(block, at.BRIDGE_NET)
+    for c in range(channels):
+        draw_up(
+            ring[c],
+            block[at.HISTORY_AT],
+            array(block, FORWARD)[c],
+            array(block, BACKWARD)[c],
+            bridge[c, :gap],
+            after[c, :known],
+            array(block, BEYOND)[c],
+            block[at.BRIDGE_NET + gaps.START],
+            lines[_SIDES * c : _SIDES * (c + 1)],
+        )
+    gaps.mark(block, at.BRIDGE_NET, gap, True)
+    gaps.analyse(block, at.BRIDGE_NET)
+
+
+@part
+def run(block: Block, model: int, work: NDArray[np.float32]) -> None:
+    """Run the network; ``work`` has at least its numbers."""
+    run_hybrid(
+        _plan(model),
+        floats(model + word_of(model, of.WEIGHTS_AT), 0, word_of(model, of.N_WEIGHTS)),
+        gaps.flat_spectra(block, at.BRIDGE_NET),
+        gaps.flat_lost(block, at.BRIDGE_NET),
+        work,
+        gaps.flat_filled(block, at.BRIDGE_NET),
+    )
+    block[at.GIVEN] = gaps.is_sound(block, at.BRIDGE_NET)
+    block[at.ANSWERS] += 1
+    block[at.UNSOUND] += not block[at.GIVEN]
+
+
+@part
+def take(block: Block, gap: int) -> None:
+    """Replace the bridge by the network's answer, if there is one (GIVEN)."""
+    if not block[at.GIVEN]:
+        return
+    gaps.synthesise(block, at.BRIDGE_NET, gap)
+    made = gaps.gap_made(block, at.BRIDGE_NET)
+    bridge = array(block, BRIDGE_ROWS)
+    for c in range(block[at.CHANNELS]):
+        bridge[c, :gap] = made[c, :gap]
+    block[BRIDGED_BY] = 1

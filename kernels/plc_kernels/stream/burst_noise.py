@@ -1,0 +1,103 @@
+"""Noise filling in a stream's bursts: :mod:`plc_kernels.signal.noise_filling` on its block.
+
+It comes between what fills a burst and the fade. Speech gets none: its fills are let go after
+20 ms.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.build.compile import inlined, part
+from plc_kernels.signal.history import newest
+from plc_kernels.signal.noise import first_random, recent_levels
+from plc_kernels.signal.noise_filling import (
+    BEGIN_MS,
+    FULL_MS,
+    Filling,
+    aim_at,
+    fill_noise,
+    first_frame,
+)
+from plc_kernels.stream import layout as at
+from plc_kernels.stream.arrays import Block
+from plc_kernels.stream.background import channel_state
+from plc_kernels.stream.layout import (
+    FILLING_FACTORS,
+    FILLING_FRAME,
+    FILLING_LEVELS,
+    FILLING_NOISE,
+    FILLING_PAST,
+    FILLING_RANDOM,
+    FILLING_SCRATCH,
+    FILLING_SPECTRUM,
+    FILLING_TWIDDLES,
+    FILLING_WINDOWS,
+    POWER_SUM,
+    RING,
+    array,
+    samples_of,
+)
+
+
+@inlined
+def _filling(block: Block, c: int) -> Filling:
+    """Return a channel's memory; workspace is shared."""
+    return Filling(
+        array(block, FILLING_WINDOWS),
+        array(block, FILLING_FACTORS)[: block[at.N_FILLING_FACTORS]],
+        array(block, FILLING_TWIDDLES),
+        array(block, FILLING_SCRATCH),
+        array(block, FILLING_FRAME),
+        array(block, FILLING_SPECTRUM),
+        array(block, FILLING_PAST)[c],
+        array(block, FILLING_NOISE)[c],
+        array(block, FILLING_LEVELS)[c],
+        array(block, FILLING_RANDOM),
+    )
+
+
+@part
+def start_filling(block: Block) -> None:
+    """Begin the random numbers of a new stream."""
+    if block[at.FILLS_NOISE]:
+        array(block, FILLING_RANDOM)[0] = first_random(np.uint64(block[at.SEED]))
+
+
+@part
+def begin_filling(block: Block) -> None:
+    """Begin a burst."""
+    block[at.FILLING_AGE] = 0
+    if not block[at.FILLS_NOISE]:
+        return
+    past, ring = array(block, FILLING_PAST), array(block, RING)
+    for c in range(block[at.CHANNELS]):
+        newest(ring[c], block[at.HISTORY_AT], past[c])
+
+
+@part
+def fill_noises(block: Block, fill: NDArray[np.float32]) -> None:
+    """Keep the level of the bands of a burst's next samples.
+
+    Parameters
+    ----------
+    block
+        Of the stream.
+    fill : float32, shape (channels, n), read and written
+    """
+    if not block[at.FILLS_NOISE] or block[at.UNSTEADY] or block[at.SPEECH]:
+        return
+    rate, age = block[at.RATE], block[at.FILLING_AGE]
+    block[at.FILLING_AGE] += fill.shape[1]
+    begin, full = samples_of(rate, BEGIN_MS), samples_of(rate, FULL_MS)
+    first = first_frame(begin, block[at.FILLING_SAMPLES])
+    random = array(block, FILLING_RANDOM)
+    drawn = random[0]
+    for c in range(fill.shape[0]):
+        filling = _filling(block, c)
+        if age <= first < age + fill.shape[1]:
+            recent = array(block, POWER_SUM)[: block[at.FRAME_BINS]]
+            recent_levels(channel_state(block, c), recent)
+            aim_at(rate, recent, filling)
+        # Channels that are alike stay so.
+        random[0] = drawn
+        fill_noise(age, begin, full, filling, fill[c])

@@ -1,0 +1,158 @@
+"""The network as a function of arrays: STFTs of drafts in, STFT of the fill out.
+
+:meth:`GapNetwork.run` copies in, runs, looks for NaN and copies out. It allocates nothing; it
+counts failures and raises none.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.engine.models.manifest import Manifest
+from plc.engine.runtime.bound import SessionReport
+from plc.engine.runtime.providers import Signature
+from plc.errors import ConfigError, in_a_line
+
+
+class Session(Protocol):
+    """A graph with fixed inputs and output: ONNX Runtime's, or kernels."""
+
+    report: SessionReport
+    inputs: list[NDArray[np.float32]]
+    output: NDArray[np.float32]
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU."""
+
+    def run(self) -> None:
+        """Compute the output."""
+
+    def cancel(self) -> None:
+        """Cancel a run in another thread, if possible."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkShape:
+    """Shape of one inference: batch, frames, bins."""
+
+    bins: int
+    frames: int
+    batch: int = 1
+
+
+def network_signature(manifest: Manifest, shape: NetworkShape) -> Signature:
+    """Return the inputs and the output of a causal or inpaint model.
+
+    Raises
+    ------
+    ConfigError
+        If the shape leaves no frames to fill.
+    """
+    batch, bins, frames = shape.batch, shape.bins, shape.frames
+    filled = frames - manifest.context_frames - manifest.context_frames_after
+    if min(batch, bins, filled) < 1:
+        raise ConfigError(
+            f"{manifest.name}: batch {batch}, {bins} bins and {frames} frames leave nothing to "
+            f"fill; give at least 1, 1 and "
+            f"{manifest.context_frames + manifest.context_frames_after + 1}"
+        )
+    lines = (batch, len(manifest.drafts), 2, bins, frames)
+    return Signature(
+        (("spectra", lines), ("lost", (batch, frames))), ("filled", (batch, 2, bins, filled))
+    )
+
+
+class GapNetwork:
+    """A causal or inpaint network, ready to run; used by one thread at a time.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        Of the model.
+    report : SessionReport
+        Where it runs.
+    batch : int
+        The largest one.
+    last_error : str
+        Why the last result that was not usable was not.
+    """
+
+    def __init__(self, manifest: Manifest, session: Session) -> None:
+        self.manifest = manifest
+        self.report = session.report
+        self.batch = len(session.output)
+        self.last_error = ""
+        self._session = session
+        self._finite = np.empty(session.output.shape, np.bool_)
+
+    @property
+    def on_gpu(self) -> bool:
+        """True if the network runs on a GPU, which :meth:`keep_warm` is for."""
+        return self._session.on_gpu
+
+    def run(
+        self,
+        spectra: NDArray[np.float32],
+        lost: NDArray[np.float32],
+        out: NDArray[np.float32],
+    ) -> bool:
+        """Fill the gaps; return whether ``out`` was written, which only a sound result is.
+
+        Parameters
+        ----------
+        spectra : float32, shape (batch, drafts, 2, bins, frames)
+            Real and imaginary part of every draft's STFT.
+        lost : float32, shape (batch, frames)
+            Share of each frame's samples that lies in the gap.
+        out : float32, shape (batch, 2, bins, filled frames), written
+            STFT of the fill.
+
+        Raises
+        ------
+        ConfigError
+            If the shape is another than at opening.
+        """
+        try:
+            filled = self.answers(spectra, lost)
+        except ConfigError:
+            raise
+        except Exception as error:  # ONNX Runtime's have no common class of their own
+            return self._fail(in_a_line(error))
+        np.isfinite(filled, out=self._finite[: len(filled)])
+        if not self._finite[: len(filled)].all():
+            return self._fail("the network returned NaN or infinity")
+        np.copyto(out, filled)
+        return True
+
+    def _fail(self, why: str) -> bool:
+        self.last_error = why
+        return False
+
+    def answers(
+        self, spectra: NDArray[np.float32], lost: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return what :meth:`run` would write, until the next run; exceptions pass through.
+
+        The batch may be smaller than the one at opening, and what is returned may not be finite.
+        """
+        session, rows = self._session, len(spectra)
+        own_spectra, own_lost = session.inputs
+        if rows > self.batch or spectra.shape[1:] != own_spectra.shape[1:]:
+            raise ConfigError(
+                f"spectra have the shape {spectra.shape}; opened for {own_spectra.shape}"
+            )
+        np.copyto(own_spectra[:rows], spectra)
+        np.copyto(own_lost[:rows], lost)
+        session.run()
+        return session.output[:rows]
+
+    def keep_warm(self) -> None:
+        """Run once on the present buffers, for nothing; exceptions pass through."""
+        self._session.run()
+
+    def cancel(self) -> None:
+        """Cancel a run in another thread; the run counts as failed."""
+        self._session.cancel()

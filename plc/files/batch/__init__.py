@@ -1,0 +1,1 @@
+"""Many recordings at once: folders, buckets and clusters; records, labels, a page to choose."""

@@ -1,0 +1,1 @@
+"""Commands on files, and what commands on files share."""

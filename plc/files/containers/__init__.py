@@ -1,0 +1,1 @@
+"""Containers of audio: chunks of RIFF, pages of Ogg, and files that were cut short."""

@@ -1,0 +1,447 @@
+"""Long gaps of music filled with the most similar passage of the recording.
+
+What was in a gap of a tenth of a second and more cannot be predicted, but music repeats itself, as
+[1]_ makes use of. The places that resemble the gap's surroundings by their outline
+(:mod:`plc.files.fill.outline`) are compared with them sample by sample at both joins, which puts
+each right to the sample. The mean of both likenesses ranks them::
+
+    recording  ...|~~~ like ~~~|~~ passage ~~|~~~ like ~~~|......|~~ known ~~|  gap  |~~ known ~~|
+                                     ╰── one gain a band, from that of one join to the other ──▲
+
+The passage is brought to the levels beside the gap in 16 bands, with gains on straight lines (in
+dB) from one join to the other. At either end it goes over into what filled the gap before, linear
+prediction, which continues both sides. All channels come from one place. Words cannot be copied, so
+speech keeps its fill, as does a gap that nothing is like.
+
+A recording is read once for its outline, and twice for each :data:`_TOGETHER` gaps.
+
+References
+----------
+.. [1] N. Perraudin, N. Holighaus, P. Majdak, P. Balazs, "Inpainting of long audio segments with
+   similarity graphs", IEEE/ACM TASLP 26 (6), 2018.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.engine.predict.similar import MATCH_MS, fast_length
+from plc.engine.signal_background import speech_around
+from plc.files.fill.gaps import Gap, Track, gaps_within
+from plc.files.fill.outline import Outline, Span
+from plc_kernels.papers.nsgt import band_centres_hz
+from plc_kernels.signal.edges import EDGE_SAMPLES
+from plc_kernels.signal.fade import crossfade_ramp
+from plc_kernels.spectra.offline import signal_of, spectra_of
+from plc_kernels.spectra.stft import Stft
+from plc_kernels.spectra.windows import window
+
+LEAST_MS, LONGEST_MS = 100.0, 1500.0
+"""Gaps longer than the first, which prediction does not bridge, up to the second are copied."""
+_LEVEL_MS = 100.0
+"""On either side: what gives the levels."""
+_MIX_MS = 10.0
+"""At both ends: where the draft goes over into the passage."""
+_BANDS, _LIMIT_DB = 16, 12.0
+"""Bands whose levels are bent, and by how much at the most."""
+# Places that are compared sample by sample; several fills come from places so far apart.
+_PLACES, _APART_MS = 32, 100.0
+# Mean of the likeness of outline and samples below which nothing is copied.
+_LEAST_LIKENESS = 0.2
+# Share of speech from which on a gap's surroundings are no music.
+_SPEECH_FROM = 0.5
+# Gaps whose places are read together, of which one takes up to 4 MB for each channel at 48 kHz.
+_TOGETHER = 16
+_LITTLE = 1e-12
+
+_Rows = NDArray[np.float32]
+Blocks = Callable[[], Iterable[_Rows]]
+"""Reads a recording from its beginning: float32, shape (n, channels)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongGap:
+    """What filled a gap of more than :data:`LEAST_MS`.
+
+    Attributes
+    ----------
+    start, stop : int
+        The gap, in samples.
+    channels : tuple of int
+        From 0 on; all of them have one place.
+    copied_from : int or None
+        Sample of the recording that was copied to the gap's first; None where linear prediction
+        from both sides fades out and in.
+    reason : str
+        Why nothing was copied; ``""`` where something was.
+    """
+
+    start: int
+    stop: int
+    channels: tuple[int, ...]
+    copied_from: int | None
+    reason: str = ""
+
+    def how(self, sample_rate: int) -> str:
+        """Return how it was filled, as text."""
+        if self.copied_from is None:
+            return f"faded out and in: {self.reason}"
+        return f"copied from {self.copied_from / sample_rate:.3f} s"
+
+    def told(self, sample_rate: int) -> str:
+        """Return a line that says where it is, how long, and how it was filled."""
+        begin_s, ms = self.start / sample_rate, 1000 * (self.stop - self.start) / sample_rate
+        return f"at {begin_s:.3f} s, {ms:.0f} ms: {self.how(sample_rate)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A passage of a recording.
+
+    Attributes
+    ----------
+    begin : int
+        Place of what goes to the gap's first sample.
+    around : float32, shape (channels, n)
+        The passage, and what is beside it.
+    hole : (start, stop)
+        The passage alone, in samples of ``around``.
+    """
+
+    begin: int
+    around: _Rows
+    hole: Span
+
+    def put(self, rows: _Rows, gap: Gap, known: Span, sample_rate: int) -> None:
+        """Put the passage in the place of a draft.
+
+        Parameters
+        ----------
+        rows : float32, shape (channels, n), written in the gap
+            With a draft in the gap.
+        gap : Gap
+            As long as the passage.
+        known : (start, stop)
+            The stretch around the gap that was received but for the gap.
+        sample_rate : int
+            In Hz.
+        """
+        level = round(_LEVEL_MS * sample_rate / 1000.0)
+        before, behind = min(level, gap.start - known[0]), min(level, known[1] - gap.stop)
+        hole = slice(*self.hole)
+        mix = round(_MIX_MS * sample_rate / 1000.0)
+        plan = _plan(sample_rate)
+        edges = _band_edges(sample_rate, plan.bins)
+        for row, around in zip(rows, self.around, strict=True):
+            gains_db = [
+                _gains_db(beside, own, plan, edges)
+                for beside, own in (
+                    (row[gap.start - before : gap.start], around[hole.start - before : hole.start]),
+                    (row[gap.stop : gap.stop + behind], around[hole.stop : hole.stop + behind]),
+                )
+            ]
+            bent = _bent(around, self.hole, gains_db, plan)
+            _mix(row[gap.start : gap.stop], bent, mix)
+
+
+class Passages:
+    """The passages of a recording that fill long gaps.
+
+    Parameters
+    ----------
+    sample_rate : int
+        In Hz.
+    tracks : sequence of Track
+        What is lost: no passage has any of it, whatever the channel.
+    blocks : callable
+        Reads the recording.
+    variant : int
+        How many better places are passed over.
+    content : str
+        As for :class:`~plc.StreamConfig`; ``"auto"``: gaps of speech are told by their sides.
+
+    Attributes
+    ----------
+    told : list of LongGap
+        What filled the long gaps so far.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        tracks: Sequence[Track],
+        blocks: Blocks,
+        variant: int = 0,
+        content: str = "auto",
+    ) -> None:
+        self._rate, self._tracks, self._blocks = sample_rate, tracks, blocks
+        self._variant, self._content = variant, content
+        self._outline: Outline | None = None
+        self._found: dict[Span, Passage | None] = {}
+        self.told: list[LongGap] = []
+
+    def fill(
+        self,
+        track: Track,
+        first: int,
+        rows: _Rows,
+        gap: Gap,
+        received: NDArray[np.bool_],
+    ) -> None:
+        """Fill a gap, if it is a long one of music and something is like its surroundings.
+
+        Parameters
+        ----------
+        track : Track
+            The gap's.
+        first : int
+            Sample of the recording that is the rows' first.
+        rows : float32, shape (channels, n), written in the gap
+            The track's channels, with a draft in the gap.
+        gap : Gap
+            In samples of the rows.
+        received : bool, shape (n,)
+            What of the rows is no fill.
+        """
+        if gap.samples <= LEAST_MS * self._rate / 1000.0:
+            return
+        known = _known_around(received, gap)
+        reason = self._refusal(rows, gap, known, received)
+        passage = None
+        if not reason:
+            passage = self._passage(track, first + gap.start, first + gap.stop)
+            reason = "" if passage else "nothing is similar enough"
+        if passage:
+            passage.put(rows, gap, known, self._rate)
+        self.told.append(
+            LongGap(
+                start=first + gap.start,
+                stop=first + gap.stop,
+                channels=track.channels,
+                copied_from=passage.begin if passage else None,
+                reason=reason,
+            )
+        )
+
+    def _refusal(self, rows: _Rows, gap: Gap, known: Span, received: NDArray[np.bool_]) -> str:
+        """Return why nothing can be copied to a gap, or ``""``."""
+        if gap.samples > LONGEST_MS * self._rate / 1000.0:
+            return f"longer than {LONGEST_MS:g} ms"
+        if min(gap.start - known[0], known[1] - gap.stop) < self._samples(MATCH_MS) + EDGE_SAMPLES:
+            return f"less than {MATCH_MS:g} ms known on a side"
+        if self._content != "auto":
+            return "" if self._content == "music" else self._content
+        speech = speech_around(rows.mean(axis=0), received, gap.span, self._rate)
+        return "speech" if speech >= _SPEECH_FROM else ""
+
+    def _passage(self, track: Track, start: int, stop: int) -> Passage | None:
+        """Return the passage for a gap that may be wider than the track's by a few samples."""
+        gap = gaps_within(track.gaps, start, stop)[0]
+        if gap.span not in self._found:
+            more = [each for each in track.gaps if each > gap and self._is_long(each)]
+            self._search(track.channels, [gap, *more[: _TOGETHER - 1]])
+        found = self._found.pop(gap.span)
+        if found is None:
+            return None
+        before, after = gap.start - start, stop - gap.stop
+        hole = found.hole[0] - before, found.hole[1] + after
+        return Passage(found.begin - before, found.around, hole)
+
+    def _search(self, channels: tuple[int, ...], gaps: Sequence[Gap]) -> None:
+        """Find the passages for some gaps."""
+        self._found.update(dict.fromkeys((gap.span for gap in gaps), None))
+        margin = self._samples(_LEVEL_MS) + EDGE_SAMPLES
+        chosen = list(self._chosen(channels, gaps, margin))
+        spans = [(place - margin, place + gap.samples + margin) for gap, place in chosen]
+        for (gap, place), around in zip(
+            chosen, gather(self._blocks(), spans, channels), strict=True
+        ):
+            if np.isfinite(around).all():
+                hole = margin, margin + gap.samples
+                self._found[gap.span] = Passage(place, around, hole)
+
+    def _chosen(
+        self, channels: tuple[int, ...], gaps: Sequence[Gap], margin: int
+    ) -> Iterator[tuple[Gap, int]]:
+        """Yield gaps with the place of the passage for each."""
+        if self._outline is None:
+            holes = [gap.span for track in self._tracks for gap in track.gaps]
+            self._outline = Outline(self._rate, self._blocks(), holes)
+        slack = round(1.5 * self._outline.hop)
+        tried = [self._outline.places(gap.span, margin + slack, _PLACES) for gap in gaps]
+        spans: list[Span] = []
+        for gap, places in zip(gaps, tried, strict=True):
+            spans += self._joins(gap, 0, 0)
+            for shift, _ in places:
+                spans += self._joins(gap, shift, slack)
+        parts = iter(gather(self._blocks(), spans, channels))
+        for gap, places in zip(gaps, tried, strict=True):
+            sides = next(parts), next(parts)
+            found = []
+            for shift, likeness in places:
+                lag, exactly = best_lag((next(parts), next(parts)), sides)
+                found.append((0.5 * (likeness + exactly), gap.start + shift + lag - slack))
+            place = self._ranked(found)
+            if place is not None:
+                yield gap, place
+
+    def _joins(self, gap: Gap, shift: int, slack: int) -> list[Span]:
+        """Return what is compared on both sides of a place, ``slack`` more at either end."""
+        match = self._samples(MATCH_MS)
+        before = gap.start + shift - EDGE_SAMPLES
+        behind = gap.stop + shift + EDGE_SAMPLES
+        return [
+            (before - match - slack, before + slack),
+            (behind - slack, behind + match + slack),
+        ]
+
+    def _ranked(self, found: Sequence[tuple[float, int]]) -> int | None:
+        """Return the place of this variant; None if so many are not similar enough."""
+        apart = self._samples(_APART_MS)
+        places: list[int] = []
+        for likeness, place in sorted(found, reverse=True):
+            if likeness >= _LEAST_LIKENESS and all(abs(place - p) >= apart for p in places):
+                places.append(place)
+        return places[self._variant] if self._variant < len(places) else None
+
+    def _is_long(self, gap: Gap) -> bool:
+        return self._samples(LEAST_MS) < gap.samples <= self._samples(LONGEST_MS)
+
+    def _samples(self, ms: float) -> int:
+        return round(ms * self._rate / 1000.0)
+
+
+def gather(
+    blocks: Iterable[_Rows], spans: Sequence[Span], channels: tuple[int, ...]
+) -> list[_Rows]:
+    """Read stretches of a recording in one pass: float32, shape (channels, n) each.
+
+    Parameters
+    ----------
+    blocks : iterable of float32, shape (n, channels)
+        The recording from its beginning.
+    spans : sequence of (start, stop)
+        In any order; what lies outside of the recording is silence.
+    channels : tuple of int
+        Those that are read.
+    """
+    out = [np.zeros((len(channels), stop - start), np.float32) for start, stop in spans]
+    waiting = sorted(range(len(spans)), key=lambda k: spans[k][0], reverse=True)
+    reading: list[int] = []
+    begin = 0
+    for block in blocks:
+        end = begin + len(block)
+        while waiting and spans[waiting[-1]][0] < end:
+            reading.append(waiting.pop())
+        for k in reading:
+            start, stop = spans[k]
+            low, high = max(start, begin), min(stop, end)
+            if low < high:
+                out[k][:, low - start : high - start] = block[
+                    low - begin : high - begin, channels
+                ].T
+        reading = [k for k in reading if spans[k][1] > end]
+        if not reading and not waiting:
+            break
+        begin = end
+    return out
+
+
+def best_lag(joins: Sequence[_Rows], sides: Sequence[_Rows]) -> tuple[int, float]:
+    """Return the lag at which both joins of a passage correlate best with both sides of a gap.
+
+    Parameters
+    ----------
+    joins : two of float32, shape (channels, n + lags - 1)
+        Of the passage.
+    sides : two of float32, shape (channels, n)
+        Of the gap.
+
+    Returns
+    -------
+    int, float
+        The lag, from 0 on, and the normalised correlation there; -1 where a sample is not finite.
+    """
+    if not all(np.isfinite(part).all() for part in (*joins, *sides)):
+        return 0, -1.0
+    products = energies = power = np.zeros(1)
+    for join, side in zip(joins, sides, strict=True):
+        match, size = side.shape[1], fast_length(join.shape[1])
+        lags = join.shape[1] - match + 1
+        join, side = join.astype(np.float64), side.astype(np.float64)
+        spectra = np.fft.rfft(join, size) * np.conj(np.fft.rfft(side, size))
+        products = products + np.fft.irfft(spectra, size)[:, :lags].sum(axis=0)
+        sums = np.pad(np.cumsum((join**2).sum(axis=0)), (1, 0))
+        energies = energies + sums[match:] - sums[:-match]
+        power = power + (side**2).sum()
+    likeness = products / np.sqrt(np.maximum(energies * power, _LITTLE))
+    best = int(likeness.argmax())
+    return best, float(likeness[best])
+
+
+def _known_around(received: NDArray[np.bool_], gap: Gap) -> Span:
+    """Return the stretch around a gap that was received but for the gap."""
+    lost = np.flatnonzero(~received[: gap.start])
+    return int(lost[-1]) + 1 if lost.size else 0, gap.end
+
+
+def _gains_db(
+    beside: _Rows, own: _Rows, plan: Stft, edges: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return how much each bin of a passage is raised at a join, by bands."""
+    wanted, found = (np.add.reduceat(_power(part, plan), edges[:-1]) for part in (beside, own))
+    ratios_db = 10.0 * np.log10((wanted + _LITTLE) / (found + _LITTLE))
+    middles = (edges[:-1] + edges[1:] - 1) / 2.0
+    return np.interp(np.arange(plan.bins), middles, np.clip(ratios_db, -_LIMIT_DB, _LIMIT_DB))
+
+
+def _power(part: _Rows, plan: Stft) -> NDArray[np.float64]:
+    """Return the mean power of each bin over the frames that lie in a stretch as a whole."""
+    partial = plan.window.size // plan.hop - 1
+    spectra = spectra_of(part, plan)[partial : part.size // plan.hop]
+    power: NDArray[np.float64] = np.square(np.abs(spectra), dtype=np.float64).mean(axis=0)
+    return power
+
+
+def _bent(around: _Rows, hole: Span, gains_db: Sequence[NDArray[np.float64]], plan: Stft) -> _Rows:
+    """Return a passage with gains that go from one join's to the other's."""
+    spectra = spectra_of(around, plan)
+    middles = (np.arange(len(spectra)) + 1) * plan.hop - plan.window.size / 2.0
+    share = np.clip((middles - hole[0]) / (hole[1] - hole[0]), 0.0, 1.0)[:, None]
+    line_db = gains_db[0] + share * (gains_db[1] - gains_db[0])
+    spectra *= (10.0 ** (line_db / 20.0)).astype(np.float32)
+    return signal_of(spectra, around.size, plan)[slice(*hole)]
+
+
+def _mix(draft: _Rows, passage: _Rows, samples: int) -> None:
+    """Put a passage into its draft, but for both ends, where one goes over into the other.
+
+    Their mixture has the power between theirs, however alike they are.
+    """
+    ramp = crossfade_ramp(min(samples, draft.size // 2)).astype(np.float64)
+    whole = draft.size - ramp.size
+    mixed = passage.copy()
+    for part, share in ((slice(0, ramp.size), ramp), (slice(whole, None), ramp[::-1])):
+        one, other = draft[part].astype(np.float64), passage[part].astype(np.float64)
+        powers = float(one @ one), float(other @ other)
+        alike = float(one @ other) / max(float(np.sqrt(powers[0] * powers[1])), _LITTLE)
+        alike = min(max(alike, 0.0), 1.0)
+        power = share**2 + (1.0 - share) ** 2 + 2.0 * alike * share * (1.0 - share)
+        mixed[part] = ((1.0 - share) * one + share * other) / np.sqrt(power)
+    draft[:] = mixed
+
+
+def _plan(sample_rate: int) -> Stft:
+    """Return the transform in which levels are bent; its window fits into what is matched."""
+    size = 1 << int(MATCH_MS * sample_rate / 1000.0).bit_length() - 1
+    return Stft.allocate(window("hann", size), size // 4)
+
+
+def _band_edges(sample_rate: int, bins: int) -> NDArray[np.intp]:
+    """Return the first bin of each band, of equal width in mel, and the end."""
+    hz = band_centres_hz("mel", _BANDS + 1, 0.0, sample_rate / 2.0)
+    edges: NDArray[np.intp] = np.unique(np.round(hz * 2 * (bins - 1) / sample_rate).astype(np.intp))
+    edges[-1] = bins
+    return edges

@@ -1,0 +1,1 @@
+"""Pages and pictures of results: to listen to, and to look at."""

@@ -1,0 +1,378 @@
+"""Pages to listen to: versions of a clip that run together, one of them heard.
+
+A page is one HTML file without references, so that it can be passed on and opened from a disk. Its
+policy names its script and its style by their hashes and permits no connection at all.
+
+Audio is FLAC, not a lossy codec, which would smear the few milliseconds at the edges of gaps that
+listeners judge. To save space, a version is stored as its difference to the reference, silent
+outside the gaps; the browser adds the two exactly, as both are integers.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from plc.errors import AudioFileError, MissingExtraError
+from plc.extras import install_command
+from plc.files.audio import AUDIO_SUFFIXES
+from plc.whole_files import behind, check_new, write_whole
+
+# Spectrograms: pixels, colours, window, range.
+_PICTURE_WIDTH, _PICTURE_HEIGHT, _MARK_HEIGHT = 800, 112, 6
+_COLOURS = 24
+_WINDOW_S = 0.024
+_RANGE_DB = 75.0
+_TOP_HZ = 12_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One way in which a clip is played."""
+
+    name: str
+    signal: NDArray[np.float32]
+    """float32, shape (n, channels)."""
+    note: str = ""
+    """What stands beside its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """Versions to be compared; the others are stored as differences to the first."""
+
+    name: str
+    what: str
+    sample_rate: int
+    versions: Sequence[Version]
+    lost: NDArray[np.bool_]
+    """bool, shape (n,)."""
+    seen: tuple[int, ...] = ()
+    """Channels whose mean its pictures show; none: all."""
+    near: tuple[int, int] | None = None
+    """Samples between which each waveform is shown; None: no waveforms."""
+
+
+def page(
+    title: str, about: str, tables: str, clips: Sequence[Clip], marks: str, more: str = ""
+) -> str:
+    """Return a page with tables and clips to listen to.
+
+    Parameters
+    ----------
+    title, about : str
+        What stands at its top, as text.
+    tables : str
+        HTML.
+    clips : sequence of Clip
+        To listen to.
+    marks : str
+        What the red marks show.
+    more : str
+        Name of a script that works on the cards, if any.
+    """
+    data = json.dumps([_described(number, clip) for number, clip in enumerate(clips)])
+    script, look = player() + _text("page.js") + (_text(more) if more else ""), style()
+    policy = (
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(look)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return Template(_text("index.html")).substitute(
+        policy=escape(policy),
+        title=escape(title),
+        about=escape(about),
+        tables=tables,
+        marks=escape(marks),
+        style=look,
+        data=data.replace("<", "\\u003c"),
+        script=script,
+    )
+
+
+def write(path: Path, text: str) -> None:
+    """Write a page; raise AudioFileError if that fails."""
+    write_whole(path, text.encode("utf-8", "replace"))
+
+
+def check(path: Path, overwrite: bool) -> None:
+    """Raise if the file exists and this program did not write it.
+
+    Raises
+    ------
+    AudioFileError
+        If there is another file, or no folder to write into.
+    """
+    if not path.parent.is_dir():
+        raise AudioFileError(f"{path.parent} is not a folder; make it first to write {path.name}")
+    if path.is_dir():
+        raise AudioFileError(f"{path} is a folder; name a page in it, such as report.html")
+    if behind(path).suffix.lower() in AUDIO_SUFFIXES:
+        raise AudioFileError(f"{path} is the name of a recording; name a page, such as report.html")
+    check_new(path, overwrite)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[tuple[str, float | None]]]) -> str:
+    """Return an HTML table that the page can sort.
+
+    Parameters
+    ----------
+    headings : sequence of str
+        Of its columns.
+    rows : sequence of sequence of (str, float or None)
+        What each cell shows, and the number to sort by, if any.
+    """
+    texts = [all(row[column][1] is None for row in rows) for column in range(len(headings))]
+    marks = [" class=text" if text else "" for text in texts]
+    head = "".join(
+        f"<th scope=col{mark}>{escape(heading)}</th>"
+        for heading, mark in zip(headings, marks, strict=True)
+    )
+    body = "".join(
+        f"<tr>{''.join(_cell(*cell, mark) for cell, mark in zip(row, marks, strict=True))}</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(text: str, value: float | None, mark: str) -> str:
+    data = "" if value is None or not math.isfinite(value) else f' data-value="{value:.9g}"'
+    return f"<td{data}{mark}>{escape(text)}</td>"
+
+
+@cache
+def player() -> str:
+    """Return the script that plays clips and shows them as cards."""
+    return _text("player.js") + _text("cards.js")
+
+
+def style() -> str:
+    """Return the style of pages with clips."""
+    return _text("page.css")
+
+
+def _text(name: str) -> str:
+    return (files("plc") / "data" / "listen" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _described(number: int, clip: Clip) -> dict[str, Any]:
+    """Return a clip for the page's script, with audio and pictures."""
+    stored = [as_integers(version.signal) for version in clip.versions]
+    loudest_db = float(levels_db(mono(stored[0], clip.seen), clip.sample_rate).max())
+    audio, tracks = {}, []
+    for place, (version, samples) in enumerate(zip(clip.versions, stored, strict=True)):
+        # The player knows the first one by this name.
+        name = version.name if place else "reference"
+        kept, is_difference = difference_or_whole(stored[0], samples) if place else (samples, False)
+        audio[name] = {
+            "audio": flac_base64(kept, clip.sample_rate),
+            "difference": is_difference,
+        }
+        tracks.append(
+            {
+                "name": name,
+                "label": version.name,
+                "scores": version.note,
+                "picture": _picture(mono(samples, clip.seen), clip, loudest_db),
+                "near": _near(stored[0], samples if place else None, clip),
+            }
+        )
+    return {
+        "id": number,
+        "name": clip.name,
+        "what": clip.what,
+        "sampleRate": clip.sample_rate,
+        "channels": stored[0].shape[1],
+        "samples": len(stored[0]),
+        "audio": audio,
+        "tracks": tracks,
+    }
+
+
+def _picture(signal: NDArray[np.float64], clip: Clip, loudest_db: float) -> str | None:
+    """Return a spectrogram as a data URL; None without matplotlib."""
+    try:
+        png = spectrogram_png(signal, clip.lost, clip.sample_rate, loudest_db)
+    except MissingExtraError:
+        return None
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _near(original: NDArray[np.int16], played: NDArray[np.int16] | None, clip: Clip) -> str | None:
+    """Return the waveform of a version as a data URL; None if none is wanted."""
+    if clip.near is None:
+        return None
+    cut = slice(*clip.near)
+    sent = mono(original[cut], clip.seen)
+    heard = None if played is None else mono(played[cut], clip.seen)
+    svg = waveform_svg(sent, heard, clip.lost[cut], 1.25 * float(np.abs(sent).max()) or 1.0)
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def as_integers(signal: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Return samples as int16, clipped; NaN and infinity become silence."""
+    scaled = np.rint(np.nan_to_num(signal, posinf=0.0, neginf=0.0).astype(np.float64) * 32768)
+    return scaled.clip(-32768, 32767).astype(np.int16)
+
+
+def difference_or_whole(
+    reference: NDArray[np.int16], played: NDArray[np.int16]
+) -> tuple[NDArray[np.int16], bool]:
+    """Return a version's stored form, and whether it is a difference.
+
+    The difference, unless it does not fit into 16 bits or is not silent for the most part, as that
+    of a codec.
+    """
+    difference = played.astype(np.int32) - reference
+    fits = np.abs(difference).max(initial=0) < 2**15
+    if fits and np.count_nonzero(difference) <= difference.size / 2:
+        return difference.astype(np.int16), True
+    return played, False
+
+
+def spectrogram_png(
+    signal: NDArray[np.float64], lost: NDArray[np.bool_], sample_rate: int, loudest_db: float
+) -> bytes:
+    """Return a spectrogram as PNG; red marks show lost packets.
+
+    Parameters
+    ----------
+    signal : float64, shape (n,)
+        What was played.
+    lost : bool, shape (n,)
+        Lost samples.
+    sample_rate : int
+        In Hz.
+    loudest_db : float
+        Level that is brightest, the same for all versions of a clip.
+    """
+    try:
+        from matplotlib import colormaps
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtraError(
+            f"spectrograms need matplotlib: {install_command('plots')}"
+        ) from error
+    shares = 1.0 + (levels_db(signal, sample_rate) - loudest_db) / _RANGE_DB
+    pixels = (shares.clip(0.0, 1.0) * (_COLOURS - 1)).round().astype(np.uint8)
+    edges = np.linspace(0, lost.size, _PICTURE_WIDTH + 1).astype(int)
+    before = np.concatenate([[0], np.cumsum(lost)])
+    marks = np.full((_MARK_HEIGHT, _PICTURE_WIDTH), _COLOURS, np.uint8)
+    marks[:, before[edges[1:]] > before[edges[:-1]]] = _COLOURS + 1
+    image = Image.fromarray(np.concatenate([marks, pixels[::-1]]))
+    colours = (colormaps["magma"](np.linspace(0.0, 1.0, _COLOURS))[:, :3] * 255).astype(np.uint8)
+    extra = np.array([[24, 24, 28], [240, 60, 50]], np.uint8)
+    image.putpalette(np.concatenate([colours, extra]).tobytes())
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def flac_base64(samples: NDArray[np.int16], sample_rate: int) -> str:
+    """Return samples as FLAC in base 64.
+
+    Of 24 bits, because Chromium scales 16-bit samples above zero by 32767 and those below by 32768,
+    and a sum would be off. FLAC stores eight empty bits at no cost.
+    """
+    stream = io.BytesIO()
+    # libsndfile takes the leading 24 of 32 bits.
+    leading = samples.astype(np.int32) << 16
+    soundfile.write(stream, leading, sample_rate, format="FLAC", subtype="PCM_24")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def mono(samples: NDArray[np.int16], channels: tuple[int, ...] = ()) -> NDArray[np.float64]:
+    """Return the mean of some channels, or all: float64, shape (n,), full scale 1.0."""
+    chosen = samples[:, channels] if channels else samples
+    mean: NDArray[np.float64] = chosen.mean(axis=1) / 32768
+    return mean
+
+
+def levels_db(signal: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
+    """Return levels in dB, shape (rows, columns) of the picture; rows are spaced like mel."""
+    window_samples = 2 * round(_WINDOW_S * sample_rate / 2)
+    height = _PICTURE_HEIGHT - _MARK_HEIGHT
+    padded = np.pad(signal, window_samples // 2)
+    starts = np.linspace(0, signal.size - 1, _PICTURE_WIDTH).astype(int)
+    frames = padded[starts[:, None] + np.arange(window_samples)]
+    power = np.abs(np.fft.rfft(frames * np.hanning(window_samples), axis=1)).T ** 2
+    top_mel = 2595 * math.log10(1 + min(sample_rate / 2, _TOP_HZ) / 700)
+    centres_hz = 700 * (10 ** (np.linspace(0, top_mel, height) / 2595) - 1)
+    bins = centres_hz * window_samples / sample_rate
+    low = np.floor(bins).astype(int).clip(0, len(power) - 2)
+    weight = (bins - low)[:, None].clip(0.0, 1.0)
+    levels: NDArray[np.float64] = 10 * np.log10(
+        (1 - weight) * power[low] + weight * power[low + 1] + 1e-12
+    )
+    return levels
+
+
+_WIDTH, _HEIGHT = 300, 100
+# Points of a line: as many as a screen shows.
+_POINTS = 600
+_STYLE = {"original": ("#a9adb5", 2.4), "played": ("#1f5fa8", 1.4)}
+
+
+def waveform_svg(
+    original: NDArray[np.float64],
+    played: NDArray[np.float64] | None,
+    lost: NDArray[np.bool_],
+    peak: float,
+) -> str:
+    """Return a picture of a few milliseconds.
+
+    Parameters
+    ----------
+    original, played : float64, shape (n,)
+        What was sent and what was heard; None: the original itself.
+    lost : bool, shape (n,)
+        Lost samples.
+    peak : float
+        Level at the upper edge; what is louder is cut.
+    """
+    edges = np.flatnonzero(np.diff(lost, prepend=False, append=False)).reshape(-1, 2)
+    scale = _WIDTH / max(1, lost.size)
+    gaps = "".join(
+        f'<rect x="{a * scale:.1f}" y="0" width="{(b - a) * scale:.1f}" height="{_HEIGHT}" '
+        'fill="#d1362f" fill-opacity="0.13"/>'
+        for a, b in edges
+    )
+    lines = _line(original, peak, "played" if played is None else "original")
+    if played is not None:
+        lines += _line(played, peak, "played")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'preserveAspectRatio="none"><rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'
+        f"{gaps}{lines}</svg>"
+    )
+
+
+def _line(signal: NDArray[np.float64], peak: float, style: str) -> str:
+    colour, width = _STYLE[style]
+    at = np.unique(np.linspace(0, signal.size - 1, min(signal.size, _POINTS)).astype(int))
+    x = at * _WIDTH / max(1, signal.size)
+    y = _HEIGHT / 2 * (1 - (signal[at] / peak).clip(-1.1, 1.1))
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+    return (
+        f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width}" '
+        'stroke-linejoin="round" vector-effect="non-scaling-stroke"/>'
+    )

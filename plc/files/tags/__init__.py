@@ -1,0 +1,1 @@
+"""Tags of recordings: title, artist, cover, origin; read, and written in another format."""

@@ -1,1 +1,0 @@
-"""Fill gaps of files with networks: both sides are known."""

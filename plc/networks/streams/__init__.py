@@ -1,1 +1,0 @@
-"""Fill gaps of streams with networks, within a limit of time."""

@@ -1,0 +1,180 @@
+"""The command ``plc conceal``."""
+
+from dataclasses import asdict
+from functools import partial
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plc.cli.options import (
+    AsJson,
+    Content,
+    Lookahead,
+    Loop,
+    Method,
+    Model,
+    PacketMs,
+    Seed,
+    Trace,
+    examples,
+    packets_of,
+    with_options,
+)
+from plc.cli.output import Overwrite
+from plc.files.cli import batch
+from plc.files.cli.lose import NOTHING_LOST, MaybeBurst, MaybeLoss, check_losses, losses_of
+from plc.notice import counted
+from plc.transport.cli.captures import OFFLINE, among, play_capture, tell
+from plc.transport.cli.options import Align, CaptureOptions, DelayOptions, ReceiverOptions
+
+if TYPE_CHECKING:
+    from plc.files.jobs import Pair
+    from plc.files.recordings import ConcealReport, Progress
+
+_BLOCK_SAMPLES = 1 << 16
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    lines = examples(
+        "plc conceal damaged.wav good.wav --trace lost.trace",
+        "plc conceal clean.flac heard.flac --loss 10% --burst 3 --packet-ms 20",
+        "plc conceal clean.wav heard.wav --loss 5% --lookahead 1 --json",
+        "plc conceal clean.wav heard.wav --loss 5% --model my/paper.json --lookahead 200ms",
+        "plc conceal damaged/ good/ --trace traces/ --report report.html",
+        "plc conceal call.pcap heard.wav                 each RTP stream of a network capture",
+    )
+    app.command(rich_help_panel="Files", epilog=lines)(conceal)
+
+
+@with_options
+def conceal(
+    sources: batch.Sources,
+    target: batch.Target,
+    captured: CaptureOptions,
+    delay: DelayOptions,
+    trace: Trace = None,
+    loop: Loop = False,
+    loss: MaybeLoss = None,
+    burst: MaybeBurst = None,
+    seed: Seed = 0,
+    packet_ms: PacketMs = 10.0,
+    lookahead: Lookahead = 0,
+    method: Method = "auto",
+    model: Model = "auto",
+    content: Content = "auto",
+    budget_ms: Annotated[
+        float,
+        typer.Option(
+            metavar="MS", help="Time limit for a lost packet; a shorter one gives cheaper methods."
+        ),
+    ] = float("inf"),
+    file_format: batch.Format = None,
+    bitrate: batch.Bitrate = None,
+    picture: batch.Picture = None,
+    page: batch.Page = None,
+    align: Align = False,
+    mask_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            help="Write what was made up: a .wav that is 0 elsewhere, or labels for Audacity in a "
+            ".txt; for several recordings a folder of NAME.txt.",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Conceal lost packets of recordings, as a receiver would.
+
+    With --trace the recording is damaged: samples of its lost packets are ignored.
+    With --loss the recording is intact, and packets of it are lost first.
+    For several recordings --trace may be a folder of NAME.trace.
+    A network capture (pcap, pcapng) is received by its own times, as plc relay receives.
+    """
+    from plc.files.jobs import Pair, check_targets
+    from plc.files.recordings import conceal_file
+
+    packets = packets_of(lookahead, packet_ms)
+    if among(sources, captured, delay, align):
+        others = trace, loss, burst, picture, page, bitrate, file_format, mask_out
+        if len(sources) > 1 or any(others):
+            raise typer.BadParameter(
+                "a network capture goes alone, without --trace, --loss, --burst, --picture, "
+                "--report, --bitrate, --format and --mask-out"
+            )
+        received = ReceiverOptions(
+            **asdict(delay), packet_ms=packet_ms, lookahead=packets, method=method, model=model,
+            content=content, **(OFFLINE | {"budget_ms": budget_ms}),
+        )  # fmt: skip
+        played, report = play_capture(
+            sources[0], target, captured, received, seed=seed, align=align, overwrite=overwrite
+        )
+        tell(played, report, as_json)
+        return
+    check_losses(trace, loss, burst)
+    with batch.recordings(sources, target, file_format) as work:
+        work.check_shown(picture, page, overwrite)
+        masks = {} if mask_out is None else batch.beside(mask_out, work, ".txt", overwrite)
+        check_targets([*work.pairs, *(Pair(*each, "") for each in masks.items())])
+
+        def conceal_one(pair: "Pair", progress: "Progress") -> "ConcealReport":
+            given = None if trace is None else batch.belonging(trace, pair, (".trace",))
+            report = conceal_file(
+                pair.source,
+                pair.target,
+                losses_of(given, loop, loss, burst, seed),
+                packet_ms=packet_ms,
+                lookahead=packets,
+                method=method,
+                model=model,
+                content=content,
+                budget_ms=budget_ms,
+                seed=seed,
+                overwrite=overwrite,
+                bitrate=bitrate,
+                progress=progress,
+            )
+            if masks:
+                _write_mask(masks[pair.source], report)
+            return report
+
+        done = work.each("concealing", conceal_one)
+        printed = partial(_print_conceal, trace is not None)
+        work.finish(done, printed, as_json=as_json, picture=picture, page=page)
+
+
+def _write_mask(path: Path, report: "ConcealReport") -> None:
+    """Write what was made up: labels into a ``.txt``, else sound, as ``inpaint --mask`` reads."""
+    import numpy as np
+
+    from plc.files.audio import AudioWriter
+    from plc.whole_files import write_whole
+
+    if path.suffix == ".txt":
+        ends_s = [[end / report.sample_rate for end in gap] for gap in report.gaps]
+        lines = "".join(f"{start:.6f}\t{stop:.6f}\tmade up\n" for start, stop in ends_s)
+        write_whole(path, lines.encode())
+        return
+    ends = [0, *chain.from_iterable(report.gaps), report.samples]
+    with AudioWriter(path, report.sample_rate, 1) as writer:
+        for number, (start, stop) in enumerate(pairwise(ends)):
+            for begin in range(start, stop, _BLOCK_SAMPLES):
+                block = min(stop - begin, _BLOCK_SAMPLES), 1
+                writer.write(np.full(block, number % 2, np.float32))  # in turn received, made up
+
+
+def _print_conceal(traced: bool, report: "ConcealReport", work: batch.Work, pair: "Pair") -> None:
+    share = 100 * report.lost_packets / report.packets
+    work.say(
+        f"{f'{pair.name}: ' if work.to_folder else ''}concealed {report.lost_packets} of "
+        f"{counted(report.packets, 'packet')} ({share:.1f} %), {report.duration_s:.2f} s of audio "
+        f"in {report.elapsed_s:.2f} s ({report.real_time_factor:.0f} x real time)"
+    )
+    invalid = report.stats["invalid_packets"]
+    if invalid:
+        work.say(f"and {counted(invalid, 'packet')} with undecodable samples, NaN or infinity")
+    if not report.lost_packets and not traced:
+        work.say(NOTHING_LOST)

@@ -1,0 +1,112 @@
+"""What runs on this machine: ``plc doctor`` and ``plc models``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plc.cli.errors import REFUSED
+from plc.cli.options import AsJson, examples
+from plc.cli.output import console, print_json, say, status
+from plc.errors import printable_lines
+
+if TYPE_CHECKING:
+    from plc.programs.doctor import Health
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    panel = "This machine"
+    lines = examples("plc doctor", "plc doctor --warm        in an image build")
+    app.command(rich_help_panel=panel, epilog=lines)(doctor)
+    lines = examples(
+        "plc models", "plc models speech", "plc conceal in.wav out.wav --loss 10% --model speech"
+    )
+    app.command(rich_help_panel=panel, epilog=lines)(models)
+
+
+def doctor(
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Compile every kernel into the cache first.")
+    ] = False,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Also time a start with nothing compiled (minutes).")
+    ] = False,
+    methods: Annotated[
+        bool, typer.Option("--methods", help="Only list the methods of concealment.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Examine this machine: which parts run, and how fast."""
+    if methods:
+        _print_methods(as_json)
+        return
+    from plc.programs.doctor import examine
+
+    with status() as tell:
+        health = examine(warm=warm, cold=cold, progress=tell)
+    print_json(health.as_dict()) if as_json else _print_health(health)
+    if health.problems:
+        raise typer.Exit(REFUSED)
+
+
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="Name or path of a model to describe."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the networks in the package: purpose, training, quality."""
+    from plc.engine.models.catalogue import LIST_COLUMNS, available, find, model_table, models_table
+
+    found = available() if name is None else [find(name)]
+    if as_json:
+        print_json({"models": found})
+        return
+    shown = console()
+    if name is None:
+        shown.print(models_table(found), width=min(shown.width, LIST_COLUMNS))
+    else:
+        shown.print(model_table(found[0]))
+
+
+def _print_methods(as_json: bool) -> None:
+    from plc.engine.methods import BASELINES, FILE_METHODS, METHODS
+
+    methods = METHODS | FILE_METHODS | BASELINES
+    if as_json:
+        print_json(methods)
+        return
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False)
+    for name, description in methods.items():
+        table.add_row(name, description)
+    console().print(table)
+
+
+def _print_health(health: "Health") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from plc.programs.doctor import facts, ladder_text
+
+    shown = console()
+    table = Table(box=None, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    for name, value in facts(health):
+        # Text: the brackets of an extra are no markup.
+        table.add_row(name, Text(printable_lines(value)))
+    shown.print(table)
+    ladders = Table(
+        title="Predictions and networks, timed on this machine",
+        caption="steady: tones; unsteady: speech and fast changes\n"
+        "what takes longer than the budget is prepared before the loss",
+    )
+    for heading in ("stream", "budget", "rung that a burst begins with"):
+        ladders.add_column(heading)
+    for ladder in health.ladders:
+        ladders.add_row(ladder.format, f"{ladder.budget_ms:g} ms", ladder_text(ladder))
+    shown.print(ladders)
+    for problem in health.problems:
+        say(f"plc: {problem}", err=True)

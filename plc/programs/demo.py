@@ -1,0 +1,477 @@
+"""The demonstration: lose packets of three bundled recordings, conceal them, and show the result.
+
+For clips of music, a clarinet and speech it writes what a listener would hear under each method,
+the trace, a picture, and a page to listen to, and measures how far that is from the original. All
+methods see the same losses. Ours runs through :class:`plc.Concealer` without a time limit, so that
+every machine makes the same sound, the usual remedies in :mod:`plc.programs.rivals`; codecs with a
+concealment of their own, and judges of speech, are the caller's. Beside that the time that a lost
+packet takes is measured as live streams have it: in real time, by the defaults, after a warm pass.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from html import escape
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.engine.concealer import Concealer
+from plc.engine.config import samples_of_packet
+from plc.engine.loss import GilbertElliott, write_trace
+from plc.errors import AudioFileError, ConfigError, MissingExtraError, PlcError
+from plc.files.audio import AudioWriter, read_audio
+from plc.files.distances import lsd_db, nmse_db
+from plc.files.pages import listening
+from plc.files.pages.picture import LossyClip, around_gap, draw
+from plc.files.recordings import in_packets
+from plc.programs import rivals
+
+CLIPS = ("music", "clarinet", "speech")
+SPEECH = "speech"
+PAGE = "index.html"
+# What the table compares, by method: the usual remedies, linear prediction as published, ours.
+LABELS = {"repeat": "repeat", "pitch": "pitch", "lpc": "LPC", "auto": "plc"}
+OURS = LABELS["auto"]
+LOSSY = "lossy"
+HOW = {
+    LOSSY: "silence",
+    "repeat": "the last packet again",
+    "pitch": "the last pitch period (telephones)",
+    "LPC": "linear prediction (Marafioti 2019)",
+    OURS: "this engine",
+}
+"""How each fills a gap; a rival's is the caller's."""
+# In real time, for the column of time: some ten losses of each clip, after so many packets.
+_LIVE_S, _WARM = 2.5, 25
+# What the picture has room for.
+_DRAWN = (LOSSY, "repeat", "plc")
+_ORIGINAL = "original"
+_CREDITS = (
+    "Recordings: “demonhill” by 0zone0ne (SuperTuxKart) and “demo-instruct”, Allison Smith, "
+    "Digium, Inc.; CC-BY-SA-3.0, as is this page. Clarinet: the soundfont Fluid by Frank Wen, MIT."
+)
+
+Judge = Callable[[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], int], float]
+"""Takes the original and what was played, shape (n, 1), what was lost, (n,), and the rate in Hz."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """A way of playing that is no method of the engine.
+
+    Attributes
+    ----------
+    how : str
+        How it fills a gap.
+    play : callable
+        Takes the original, shape (n, 1), which packets are lost, samples of a packet, and the rate
+        in Hz; returns what is heard, shape (n, 1) or longer. One that cannot raises PlcError.
+    """
+
+    how: str
+    play: Callable[[NDArray[np.float32], NDArray[np.bool_], int, int], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoRow:
+    """Scores and time of one way of playing one clip."""
+
+    clip: str
+    label: str
+    file: str
+    lost_share: float
+    """Packets really lost, 0 to 1: in a short clip not quite what the model says."""
+    nmse_db: float
+    """Error over the lost samples, :func:`plc.files.distances.nmse_db`."""
+    lsd_db: float
+    """Distance of the spectra around losses, :func:`plc.files.distances.lsd_db`."""
+    how: str
+    """How a gap is filled."""
+    p50_ms: float | None = None
+    """Time that a lost packet took live, median; None but for the engine."""
+    p99_ms: float | None = None
+    limit_ms: float | None = None
+    """The engine's limit for that time."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """What judges of speech say, by their names; higher is better."""
+
+    @property
+    def times(self) -> tuple[str, str]:
+        """Median and 99th percentile as text; empty where there are none."""
+        if self.p50_ms is None:
+            return "", ""
+        return f"{self.p50_ms:.2f}", f"{self.p99_ms:.2f}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoReport:
+    """Result of :func:`run`."""
+
+    folder: str
+    loss: float
+    mean_burst: float
+    packet_ms: float
+    seed: int
+    rows: tuple[DemoRow, ...]
+    pictures: tuple[str, ...]
+    picture_problem: str | None
+    """Why there are no pictures though they were asked for."""
+    page: str
+    """The page to listen to, in the folder."""
+    judge_problem: str | None
+    """Why a judge of speech was not heard."""
+    rival_problem: str | None
+    """Why a rival did not play."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything by name, for JSON."""
+        return asdict(self)
+
+
+def run(
+    folder: str | Path,
+    *,
+    loss: float = 0.1,
+    mean_burst: float = 2.0,
+    packet_ms: float = 20.0,
+    seed: int = 1,
+    pictures: bool = True,
+    overwrite: bool = True,
+    judges: Mapping[str, Judge] | None = None,
+    rivals: Mapping[str, Rival] | None = None,
+    live_s: float = _LIVE_S,
+    progress: Callable[[str], None] | None = None,
+) -> DemoReport:
+    """Conceal the bundled clips; write audio, pictures and a page.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made if it does not exist.
+    loss, mean_burst, seed
+        Of :class:`plc.engine.loss.GilbertElliott`.
+    packet_ms : float
+        Length of a packet.
+    pictures : bool
+        Draw them, if matplotlib is there.
+    overwrite : bool
+        Whether files that are there may be replaced; those of an earlier demonstration may be
+        without.
+    judges : mapping from str to Judge, optional
+        What speech is judged by; one that lacks its library is left out.
+    rivals : mapping from str to Rival, optional
+        What else plays, by label; one that lacks its library is left out.
+    live_s : float
+        Seconds of each clip that are pushed in real time, to time lost packets; 0: none.
+    progress : callable, optional
+        Called with the name of each step.
+
+    Raises
+    ------
+    ConfigError
+        If no packet of a clip is lost: there is nothing to compare.
+    AudioFileError
+        If the files cannot be written.
+    """
+    streams = _streams(GilbertElliott(loss, mean_burst), packet_ms, seed)
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AudioFileError(f"cannot make the folder {folder}: {error.strerror}") from error
+    if not overwrite:
+        _check_folder(folder, rivals or {})
+    rows: list[DemoRow] = []
+    drawn: list[str] = []
+    problem: str | None = None
+    bench = _Bench(dict(judges or {}), dict(rivals or {}), live_s)
+    heard: list[listening.Clip] = []
+    for clip, stream in streams.items():
+        write_trace(folder / f"{clip}.trace", stream.lost, [stream.title, "1 = lost"])
+        clip_rows, played = _play_all(folder, clip, stream, bench, progress)
+        rows += clip_rows
+        heard.append(_to_hear(stream, clip_rows, played))
+        if pictures and problem is None:
+            _tell(progress, f"{clip}: picture")
+            try:
+                draw(folder / f"{clip}.png", stream, _captioned(clip_rows, played))
+                drawn.append(f"{clip}.png")
+            except MissingExtraError as error:
+                problem = str(error)
+    _tell(progress, "page")
+    about = "Three recordings, played as a listener would hear them. "
+    about += f"Packets of {packet_ms:g} ms were lost in bursts, the same for all. {_CREDITS}"
+    marks = "Red marks are losses. On the right one gap: the original grey, what was played blue."
+    page = listening.page("Packets lost and concealed", about, _table(rows), heard, marks)
+    listening.write(folder / PAGE, page)
+    return DemoReport(
+        folder=str(folder),
+        loss=loss,
+        mean_burst=mean_burst,
+        packet_ms=packet_ms,
+        seed=seed,
+        rows=tuple(rows),
+        pictures=tuple(drawn),
+        picture_problem=problem,
+        page=PAGE,
+        judge_problem=bench.problem,
+        rival_problem=bench.rival_problem,
+    )
+
+
+def _streams(model: GilbertElliott, packet_ms: float, seed: int) -> dict[str, LossyClip]:
+    """Return the clips with their losses."""
+    streams = {clip: _stream(clip, model, packet_ms, seed) for clip in CLIPS}
+    for clip, stream in streams.items():
+        if not stream.lost.any():
+            raise ConfigError(
+                f"no packet of the clip {clip} was lost: give another seed, shorter bursts or a "
+                "higher loss"
+            )
+    return streams
+
+
+class _Bench:
+    """Judges of speech and rivals; one whose library is missing is left out."""
+
+    def __init__(self, judges: dict[str, Judge], rivals: dict[str, Rival], live_s: float) -> None:
+        self.judges = judges
+        self.rivals = rivals
+        self.live_s = live_s
+        self.problem: str | None = None
+        self.rival_problem: str | None = None
+
+    def played(self, stream: LossyClip) -> dict[str, NDArray[np.float32]]:
+        """Return what the rivals make of a stream, by label."""
+        found = {}
+        for label, rival in list(self.rivals.items()):
+            try:
+                heard = rival.play(
+                    stream.original[:, None], stream.lost, stream.packet_samples, stream.sample_rate
+                )
+            except PlcError as error:
+                self.rival_problem = f"{label}: {error}"
+                del self.rivals[label]
+            else:
+                found[label] = heard[: len(stream.original), 0]
+        return found
+
+    def scores(
+        self, stream: LossyClip, played: NDArray[np.float32], lost: NDArray[np.bool_]
+    ) -> dict[str, float]:
+        """Return each judge's score of the speech as it was played."""
+        found = {}
+        for name, judge in list(self.judges.items()):
+            try:
+                found[name] = judge(
+                    stream.original[:, None], played[:, None], lost, stream.sample_rate
+                )
+            except MissingExtraError as error:
+                self.problem = str(error)
+                del self.judges[name]
+        return found
+
+
+def _check_folder(folder: Path, rivals: Iterable[str]) -> None:
+    """Raise if some of the files exist and are no earlier demonstration's."""
+    labels = ("original", LOSSY, *LABELS.values(), *rivals)
+    endings = (".trace", ".png", *(f"-{label.lower()}.wav" for label in labels))
+    every = {f"{clip}{ending}" for clip in CLIPS for ending in endings}
+    # A demonstration may have been without these, or may be of an earlier version.
+    newer = (".png", *(f"-{label.lower()}.wav" for label in ("pitch", *rivals)))
+    names = sorted(
+        name for name in every if not (name.startswith("clarinet") or name.endswith(newer))
+    )
+    there = [name for name in names if (folder / name).exists()]
+    optional = sorted((every - set(names)) | {PAGE})
+    further = [name for name in optional if (folder / name).exists()]
+    if 0 < len(there) < len(names) or (further and not there):
+        name = (there or further)[0]
+        raise AudioFileError(f"{folder / name} exists; give --overwrite, or another folder")
+
+
+def clip_audio(clip: str) -> tuple[NDArray[np.float32], int]:
+    """Return a bundled clip, one of :data:`CLIPS`: float32, shape (n,), and its rate in Hz."""
+    with as_file(files("plc") / "data" / f"{clip}.flac") as path:
+        signal, sample_rate = read_audio(path)
+    return signal[:, 0].copy(), sample_rate
+
+
+def _stream(clip: str, model: GilbertElliott, packet_ms: float, seed: int) -> LossyClip:
+    original, sample_rate = clip_audio(clip)
+    packet_samples = samples_of_packet(packet_ms, sample_rate)
+    lost = model.trace(-(-len(original) // packet_samples), seed)
+    title = f"{clip}, {sample_rate / 1000:g} kHz: "
+    title += f"{100 * lost.mean():.0f} % of packets of {packet_ms:g} ms lost"
+    return LossyClip(
+        title=title,
+        original=original,
+        lost=lost,
+        sample_rate=sample_rate,
+        packet_samples=packet_samples,
+    )
+
+
+def _play_all(
+    folder: Path,
+    clip: str,
+    stream: LossyClip,
+    bench: _Bench,
+    progress: Callable[[str], None] | None,
+) -> tuple[list[DemoRow], dict[str, NDArray[np.float32]]]:
+    """Play a stream in every way; write each to a file."""
+    lost = np.repeat(stream.lost, stream.packet_samples)[: len(stream.original)]
+    played = {LOSSY: np.where(lost, np.float32(0.0), stream.original)}
+    *methods, ours = LABELS
+    for method in methods:
+        _tell(progress, f"{clip}: {LABELS[method]}")
+        stated = stream.original[:, None], stream.lost, stream.packet_samples, stream.sample_rate
+        played[LABELS[method]] = rivals.play(method, *stated)[:, 0]
+    _tell(progress, f"{clip}: {', '.join([*bench.rivals, LABELS[ours]])}")
+    played |= bench.played(stream)
+    played[LABELS[ours]] = _play(stream)
+    if bench.live_s:
+        _tell(progress, f"{clip}: {OURS}, {bench.live_s:g} s in real time")
+    took_ms, limit_ms = _time_live(stream, bench.live_s)
+    _write(folder / f"{clip}-original.wav", stream.original, stream.sample_rate)
+    rows = []
+    for label, signal in played.items():
+        name = f"{clip}-{label.lower()}.wav"
+        _write(folder / name, signal, stream.sample_rate)
+        is_timed = label == OURS and took_ms.size > 0
+        rows.append(
+            DemoRow(
+                clip=clip,
+                label=label,
+                file=name,
+                lost_share=float(stream.lost.mean()),
+                nmse_db=nmse_db(stream.original, signal, lost),
+                lsd_db=lsd_db(stream.original, signal, lost, stream.sample_rate),
+                how=HOW[label] if label in HOW else bench.rivals[label].how,
+                p50_ms=float(np.percentile(took_ms, 50)) if is_timed else None,
+                p99_ms=float(np.percentile(took_ms, 99)) if is_timed else None,
+                limit_ms=limit_ms if is_timed else None,
+                scores=bench.scores(stream, signal, lost) if clip == SPEECH else {},
+            )
+        )
+    return rows, played
+
+
+def _play(stream: LossyClip) -> NDArray[np.float32]:
+    """Return a concealer's output."""
+    concealer = Concealer(
+        sample_rate=stream.sample_rate,
+        channels=1,
+        packet_samples=stream.packet_samples,
+        budget_ms=math.inf,  # every machine makes the same
+    )
+    packets = in_packets(stream.original[:, None], stream.packet_samples)
+    played = np.empty_like(packets)
+    for i, packet in enumerate(packets):
+        played[i] = concealer.push(None if stream.lost[i] else packet)
+    return played.reshape(-1)[: len(stream.original)]
+
+
+def _time_live(stream: LossyClip, seconds: float) -> tuple[NDArray[np.float64], float]:
+    """Return the ms that lost packets take inside ``push`` in real time, and the limit for each."""
+    packet_s = stream.packet_samples / stream.sample_rate
+    packets = in_packets(stream.original[:, None], stream.packet_samples)
+    packets = packets[: round(seconds / packet_s)]
+    took_s = np.zeros(len(packets))
+    with Concealer(
+        sample_rate=stream.sample_rate, channels=1, packet_samples=stream.packet_samples
+    ) as concealer:
+        begin_s = time.perf_counter()
+        for turn, i in enumerate([*range(min(_WARM, len(packets))), *range(len(packets))]):
+            time.sleep(max(0.0, begin_s + (turn + 1) * packet_s - time.perf_counter()))
+            turn_s = time.perf_counter()
+            concealer.push(None if stream.lost[i] else packets[i])
+            took_s[i] = time.perf_counter() - turn_s
+        limit_ms = concealer.config.time_limit_ms
+    return 1000 * took_s[stream.lost[: len(packets)]], limit_ms
+
+
+def _table(rows: list[DemoRow]) -> str:
+    """Return the table of the page."""
+    judges = list(dict.fromkeys(name for row in rows for name in row.scores))
+    headings = [
+        "clip",
+        "played",
+        "a gap is filled by",
+        "error, dB",
+        "spectral distance, dB",
+        *judges,
+    ]
+    timed = any(row.p50_ms is not None for row in rows)
+    headings += ["live: median, ms", "live: p99, ms"] if timed else []
+    lines: list[list[tuple[str, float | None]]] = []
+    for row in rows:
+        wave = row.clip != SPEECH
+        line: list[tuple[str, float | None]]
+        line = [(text, None) for text in (row.clip, row.label, row.how)]
+        line.append((f"{row.nmse_db:+.1f}", row.nmse_db) if wave else ("", None))
+        line.append((f"{row.lsd_db:.1f}", row.lsd_db))
+        line += [
+            (f"{row.scores[name]:.2f}", row.scores[name]) if name in row.scores else ("", None)
+            for name in judges
+        ]
+        line += list(zip(row.times, (row.p50_ms, row.p99_ms), strict=True)) if timed else []
+        lines.append(line)
+    about = "Error: over the lost samples, silence has 0 dB. Spectral distance: around the gaps. "
+    about += "Of both lower is better"
+    about += f", of {' and '.join(judges)} (1 to 5) higher. " if judges else ". "
+    if timed:
+        limit_ms = next(row.limit_ms for row in rows if row.limit_ms is not None)
+        about += "Live: time inside push for a lost packet of a stream in real time, median "
+        about += f"and 99th percentile; its limit is {limit_ms:g} ms."
+    return f'{listening.table(headings, lines)}<p class="note">{escape(about)}</p>'
+
+
+def _to_hear(
+    stream: LossyClip, rows: list[DemoRow], played: dict[str, NDArray[np.float32]]
+) -> listening.Clip:
+    """Return a clip of the page: the original and all that was played."""
+    name, _, what = stream.title.partition(": ")
+    versions = [listening.Version(name=_ORIGINAL, signal=stream.original[:, None])]
+    versions += [
+        listening.Version(name=row.label, signal=played[row.label][:, None], note=_note(row))
+        for row in rows
+    ]
+    return listening.Clip(
+        name=name,
+        what=what,
+        sample_rate=stream.sample_rate,
+        versions=versions,
+        lost=np.repeat(stream.lost, stream.packet_samples)[: len(stream.original)],
+        near=around_gap(stream),
+    )
+
+
+def _note(row: DemoRow) -> str:
+    """Return a row's line beside its player; for speech without waveform error."""
+    scores = [f"{name} {score:.2f}" for name, score in row.scores.items()]
+    wave = [] if row.clip == SPEECH else [f"error {row.nmse_db:+.1f} dB"]
+    return " · ".join([*wave, *scores, f"spectral distance {row.lsd_db:.1f} dB"])
+
+
+def _captioned(
+    rows: list[DemoRow], played: dict[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.float32]]:
+    """Return the signals of the picture, by the caption of their row."""
+    drawn = [row for row in rows if row.label in _DRAWN]
+    return {f"{row.label}: error {row.nmse_db:+.1f} dB": played[row.label] for row in drawn}
+
+
+def _write(path: Path, signal: NDArray[np.float32], sample_rate: int) -> None:
+    with AudioWriter(path, sample_rate, 1, "PCM_16", len(signal)) as writer:
+        writer.write(signal[:, None])
+
+
+def _tell(progress: Callable[[str], None] | None, what: str) -> None:
+    if progress is not None:
+        progress(what)

@@ -1,0 +1,439 @@
+"""The engine in a browser: a page, and a module for pages of others; served, or in a folder.
+
+::
+
+    plc/data/web/plc.wasm      the compiled step, as ``plc_kernels`` has it
+                 plc.mjs       its streams: the module, which the page uses, too
+                 worklet.mjs   the AudioWorklet: cuts its input into packets, plays the worker's
+                 worker.mjs    the engine: loses packets, conceals (lanes, losses, measure)
+                 page.mjs      controls, sources, pictures, figures, what is saved
+                 index.html    what all of that is put into, with the bundled recordings
+                 plc.html      what the module's documentation is put into, with example.mjs
+
+The page is one file without references, so that it also works from a disk: there a browser lets a
+page read no file beside it. Scripts are joined here, by their import lines. Worklet and worker go
+in as text, WebAssembly and recordings as base64; WebAssembly stands in the module for others, too.
+Policies name scripts by their hashes and permit connections to the page's own server alone: for the
+networks, files beside the page, which are made here of the models that ship.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from html import escape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any, Self
+
+from plc.ending import stop_signals
+from plc.errors import AudioFileError, NetworkError, why
+
+LARGEST_WASM_BYTES = 200_000
+DEFAULT_PORT = 8765
+NETWORKS = {
+    "speech": "speech, from 16 kHz on",
+    "speech-narrowband": "speech below 16 kHz",
+    "music": "music, from 16 kHz on",
+    "speech-bridge": "gaps in speech, with a lookahead, up to 48 kHz",
+}
+"""The models that pages fetch, from files of these names beside them, and what they are for."""
+_IMPORT = re.compile(r'^import .* from "\./(\w+)\.mjs";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=const|class|function|async)", re.MULTILINE)
+# What stands in the module's place for WebAssembly.
+_NO_ENGINE = 'const ENGINE = "";'
+_SCRIPT = "text/javascript; charset=utf-8"
+# Stands in every page of ours.
+_OWN_PAGE = "<title>plc in the browser</title>"
+_POLL_S = 0.1
+_LIMIT_S = 10.0
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebFile:
+    """A file that a server or a folder gives.
+
+    Attributes
+    ----------
+    kind : str
+        Its media type.
+    make : callable
+        Returns its bytes, made once.
+    use : str
+        What a reader does with it.
+    """
+
+    kind: str
+    make: Callable[[], bytes]
+    use: str
+
+
+@cache
+def page() -> bytes:
+    """Return the page: one HTML file, UTF-8, without references to others."""
+    return _filled(
+        "index.html",
+        script=_joined("page"),
+        worklet=_joined("worklet"),
+        worker=_joined("worker"),
+        wasm=_base64("web/plc.wasm"),
+        music=_base64("music.flac"),
+        speech=_base64("speech.flac"),
+    )
+
+
+@cache
+def module() -> bytes:
+    """Return the module for pages of others: one file with the compiled step in it."""
+    engine = f'const ENGINE = "{_base64("web/plc.wasm")}";'
+    return _text("plc.mjs").replace(_NO_ENGINE, engine).encode()
+
+
+@cache
+def manual() -> bytes:
+    """Return the module's documentation, with an example that runs in it."""
+    return _filled("plc.html", script=_text("example.mjs"))
+
+
+@cache
+def network(name: str = "speech") -> bytes:
+    """Return a network's file, which lies beside the page.
+
+    Raises
+    ------
+    ModelError
+        If its files in the package are not sound.
+    """
+    from plc.embed.models import model_file
+    from plc.engine.models.catalogue import find
+
+    return model_file(find(name)) or b""
+
+
+def _raw(name: str) -> bytes:
+    return _text(name).encode()
+
+
+def package() -> bytes:
+    """Return what npm reads of the folder: the module, the node, their types and the networks."""
+    from plc import __version__
+
+    exports: dict[str, Any] = {
+        place: {"types": f"./{name}.d.mts", "default": f"./{name}.mjs"}
+        for place, name in ((".", "plc"), ("./node", "plc-node"))
+    }
+    described = {
+        "name": "plc-engine",
+        "version": __version__,
+        "description": "Packet-loss concealment for live music and speech",
+        "license": "MIT",
+        "type": "module",
+        "exports": exports | {"./*": "./*"},
+        "files": ["plc.*", "plc-*", "*.plcm"],
+    }
+    return f"{json.dumps(described, indent=2)}\n".encode()
+
+
+FILES = {
+    "index.html": WebFile(
+        kind="text/html; charset=utf-8",
+        make=page,
+        use="the page: put all files on a web server, or open this one from the folder",
+    ),
+    **{
+        f"{name}.plcm": WebFile(
+            kind="application/octet-stream",
+            make=partial(network, name),
+            use=f"a network for {serves}: page and module fetch it from beside them when asked",
+        )
+        for name, serves in NETWORKS.items()
+    },
+    "plc.mjs": WebFile(
+        kind=_SCRIPT,
+        make=module,
+        use="the engine for pages of yours: import { Concealer, fetchModel } from it",
+    ),
+    "plc.html": WebFile(
+        kind="text/html; charset=utf-8",
+        make=manual,
+        use="its documentation, with an example that runs (from a server)",
+    ),
+    **{
+        name: WebFile(kind=kind, make=partial(_raw, name), use=use)
+        for name, kind, use in (
+            ("plc-node.mjs", _SCRIPT, "an AudioWorkletNode that plays pieces with time stamps"),
+            ("plc-worker.mjs", _SCRIPT, "the engine of the node, in a worker"),
+            ("plc-processor.mjs", _SCRIPT, "the node's side in the audio thread"),
+            ("plc.d.mts", "text/plain; charset=utf-8", "types of plc.mjs, for TypeScript"),
+            ("plc-node.d.mts", "text/plain; charset=utf-8", "types of plc-node.mjs"),
+        )
+    },
+    "package.json": WebFile(
+        kind="application/json",
+        make=package,
+        use="makes the folder a package for npm: npm install DIR, or npm pack",
+    ),
+}
+"""What is beside each other on a server or in a folder, by name."""
+
+
+def policy(script: str | None = None) -> str:
+    """Return the content security policy of a page with this script of its own.
+
+    That of the page itself has ``strict-dynamic``, which lets that script, and nothing else, load
+    the worklet from a text, and permits workers made of texts. Other pages import the module from
+    their server.
+    """
+    others = "'strict-dynamic'" if script is None else "'self'"
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_hash(script or _joined('page'))} {others} 'wasm-unsafe-eval'",
+            *(["worker-src blob:"] if script is None else []),
+            f"style-src {_hash(_text('page.css'))}",
+            "img-src data:",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+
+
+def export(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+    """Write the page into a folder, and beside it the networks and the module.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made if it does not exist.
+    overwrite : bool
+        Whether an ``index.html`` that is not of this page may be replaced.
+
+    Returns
+    -------
+    list of Path
+        All of :data:`FILES`; the page first.
+
+    Raises
+    ------
+    AudioFileError
+        If another page is there, or the folder cannot be written.
+    ModelError
+        If a network's files in the package are not sound.
+    """
+    written = [Path(folder) / name for name in FILES]
+    path = written[0]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not overwrite and _OWN_PAGE.encode() not in path.read_bytes():
+            raise AudioFileError(f"{path} is another page; give --overwrite, or another folder")
+        for path, file in zip(written, FILES.values(), strict=True):
+            path.write_bytes(file.make())
+    except OSError as error:
+        raise AudioFileError(f"cannot write {path}: {why(error)}") from error
+    return written
+
+
+class WebServer:
+    """Serves the page at ``/``, and :data:`FILES`, until closed, from threads of its own.
+
+    Parameters
+    ----------
+    host : str
+        Address to listen at.
+    port : int
+        0 takes any that is free.
+
+    Attributes
+    ----------
+    url : str
+        Where the page is.
+
+    Raises
+    ------
+    NetworkError
+        If the address is not ours, or its port is taken.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> None:
+        page()
+        self._server = _open(host, port)
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._server.server_port}/"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_S,), name="plc web", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        """Return it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop serving."""
+        self.close()
+
+
+def run_web(host: str, port: int, *, duration_s: float, announce: Callable[[str], None]) -> None:
+    """Serve the page until a signal, or for some time.
+
+    Parameters
+    ----------
+    host, port
+        As for :class:`WebServer`.
+    duration_s : float
+        End after this time; may be ``inf``.
+    announce : callable
+        Called with lines for the reader: the address, and a warning where it will not do.
+    """
+    with stop_signals() as signals, WebServer(host, port) as server:
+        announce(f"listening at {server.url}; Ctrl-C ends it")
+        if host not in _LOCAL:
+            announce(
+                "browsers give audio and microphones only to pages of this machine, of https and "
+                "of files: put an https server before it, or use --export"
+            )
+        end_s = time.monotonic() + duration_s
+        while not signals and time.monotonic() < end_s:
+            time.sleep(min(_POLL_S, max(0.0, end_s - time.monotonic())))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one request with a file."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = _LIMIT_S
+
+    def version_string(self) -> str:
+        """Return the server's name, without versions."""
+        return "plc"
+
+    def do_GET(self) -> None:  # the name http.server calls
+        """Send the page."""
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        """Send the page's headers."""
+        self._answer(with_body=False)
+
+    def _answer(self, with_body: bool) -> None:
+        status, kind, body, given = _found(self.path.partition("?")[0])
+        self.send_response(status)
+        headers = {
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-cache",
+            "Content-Security-Policy": f"{given}; frame-ancestors 'none'",
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+            # Alone in its process the page gets a finer clock.
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Embedder-Policy": "require-corp",
+            "Connection": "close",
+        }
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing of a request."""
+
+
+def _found(path: str) -> tuple[int, str, bytes, str]:
+    """Return the answer to a path: its status, its type, its body and its policy."""
+    name = path.removeprefix("/") or "index.html"
+    if name not in FILES:
+        return 404, "text/plain; charset=utf-8", b"Not found; the page is at /\n", policy()
+    own = policy(_text("example.mjs")) if name == "plc.html" else policy()
+    return 200, FILES[name].kind, FILES[name].make(), own
+
+
+class _Server(ThreadingHTTPServer):
+    """Answers each connection in a thread."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a reader that left."""
+
+
+def _open(host: str, port: int) -> _Server:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise NetworkError(f"cannot find {host}: {reason}") from error
+    family, _, _, _, address = found[0]
+    kind = type("_Server", (_Server,), {"address_family": family})
+    try:
+        server: _Server = kind(address[:2], _Handler)
+    except OSError as error:
+        raise NetworkError(
+            f"cannot serve the page on {host}:{port}: {error.strerror}; take another port, or 0 "
+            "for any"
+        ) from error
+    return server
+
+
+def _filled(name: str, *, script: str, **values: str) -> bytes:
+    """Return a page with its script, and what else stands in it."""
+    from plc import __version__
+
+    given = policy(None if name == "index.html" else script)
+    text = Template(_text(name)).substitute(
+        values,
+        policy=escape(given),
+        style=_text("page.css"),
+        script=script,
+        version=__version__,
+    )
+    return text.encode()
+
+
+def _joined(entry: str) -> str:
+    """Return a script joined with all its imports, imports first."""
+    parts: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        text = _text(f"{name}.mjs")
+        for imported in _IMPORT.findall(text):
+            if imported not in parts:
+                add(imported)
+        parts[name] = _EXPORT.sub("", _IMPORT.sub("", text))
+
+    add(entry)
+    script = "".join(parts.values())
+    assert "import " not in re.sub(r"//.*", "", script)
+    assert "</script" not in script
+    return script
+
+
+@cache
+def _text(name: str) -> str:
+    return (files("plc") / "data" / "web" / name).read_text(encoding="utf-8")
+
+
+def _base64(name: str) -> str:
+    return base64.b64encode((files("plc") / "data" / name).read_bytes()).decode()
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

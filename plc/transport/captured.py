@@ -1,0 +1,460 @@
+"""The streams of a network capture: found, played as by the relay, and written.
+
+::
+
+    capture ──▶ RTP by addresses and SSRC ──▶ StreamRelay (Playout) ──▶ a file for each stream
+                 first pass: what it is        second pass: by the capture's own times
+
+A capture is read twice, and never held: the first time tells which streams there are and how they
+are coded. Each is played by the relay's playout, by its arrival times, as fast as that goes; what
+the relay counts is counted here.
+"""
+
+import contextlib
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plc.errors import ConfigError
+from plc.files.audio import AudioWriter
+from plc.files.detect.findings import runs
+from plc.files.tags.chunks import origin_tags
+from plc.transport.relay.relayed import RelayConfig, StreamRelay
+from plc.transport.rtp.capture import Address, Datagram, Progress, read_datagrams
+from plc.transport.rtp.codecs import STATIC_CODINGS, opus_samples, usual_rate
+from plc.transport.rtp.coding import SAMPLE_BYTES
+from plc.transport.rtp.packets import RtpPacket, is_rtcp, parse_rtp
+from plc.transport.rtp.sdp import AudioMedia, parse_sdp
+from plc.transport.rtp.srtp import SrtpKey, SrtpReceiver
+from plc.transport.rtp.udp import Endpoint
+from plc.transport.service.events import in_words
+from plc.transport.service.recorder import in_utc
+
+# A clock that goes back by more was set; by less, its frames come from several queues. Ahead it was
+# set where nothing comes for an hour, or where pauses, of more than 0.25 s, are a day in all.
+_BACK_S, _PAUSE_S, _PAUSE_MAX_S, _PAUSES_MAX_S = 1.0, 0.25, 3600.0, 86_400.0
+_STREAMS_MAX, _SOURCES_MAX, _DESCRIBED_MAX = 256, 4096, 256
+# Packets by which a stream is known, and bytes of those of all.
+_HEAD_PACKETS, _HEADS_BYTES_MAX = 64, 1 << 26
+# Played at once; for others the capture is read again.
+_AT_ONCE = 16
+_USUAL_RATES = (8000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
+_RATE_TOLERANCE = 0.04
+# Share of a stream's first packets that have one size: a first one may be short.
+_MOST = 0.9
+# Bytes for a tick of the timestamps and a channel; of SRTP's tags.
+_TICK_BYTES = SAMPLE_BYTES | {"g722": 1}
+_TAG_BYTES = {4, 10}
+
+
+@dataclass(eq=False, slots=True)
+class Sender:
+    """The RTP of one source, from one address to another."""
+
+    source: Address
+    target: Address
+    ssrc: int
+    first_s: float = math.nan
+    last_s: float = math.nan
+    """When its first and its last packet came, from the capture's first on."""
+    packets: int = 0
+    ticks: int = 0
+    """By how much its timestamps advanced."""
+    octets: Counter[int] = field(default_factory=Counter)
+    """Bytes by payload type."""
+    heads: list[bytes] = field(default_factory=list)
+    """Its first datagrams."""
+    is_stream: bool = False
+    """Whether two packets came in a row."""
+    before: RtpPacket | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in lines."""
+        (source, port), (target, to) = self.source, self.target
+        return f"SSRC {self.ssrc:08x} from {source}:{port} to {target}:{to}"
+
+    def follow(self, packet: RtpPacket) -> None:
+        """Take in a packet."""
+        if self.before is not None:
+            ticks = (packet.timestamp - self.before.timestamp) & 0xFFFF_FFFF
+            self.ticks += ticks - (ticks >> 31 << 32)
+            self.is_stream |= packet.sequence == (self.before.sequence + 1) & 0xFFFF
+        self.before = packet
+
+
+class _Clock:
+    """The times of a capture, from its first on: they neither fall nor leap."""
+
+    def __init__(self) -> None:
+        self.begin_s = self._last_s = math.nan
+        self._now_s = self._leapt_s = 0.0
+        self._pauses_left_s = _PAUSES_MAX_S
+        self.jumps = 0
+
+    def read(self, time_s: float) -> float:
+        """Return the time of a packet."""
+        if math.isnan(self._last_s):
+            self.begin_s = self._last_s = time_s
+        gap_s, self._last_s = time_s - self._last_s, time_s
+        if not -_BACK_S <= gap_s <= max(_PAUSE_S, min(_PAUSE_MAX_S, self._pauses_left_s)):
+            self.jumps += 1
+            self._leapt_s += gap_s
+        elif gap_s > _PAUSE_S:
+            self._pauses_left_s -= gap_s
+        self._now_s = max(self._now_s, time_s - self.begin_s - self._leapt_s)
+        return self._now_s
+
+
+class Capture:
+    """A capture, and the streams that were found in it.
+
+    Attributes
+    ----------
+    streams : list of Sender
+        In order of their first packets.
+    described : list of AudioMedia
+        What descriptions (SDP) in its datagrams say, as SIP and SAP send them.
+    left_out : Counter
+        What else there is, by name.
+    begin_s : float
+        When its first RTP came, in s since 1970.
+
+    Raises
+    ------
+    TraceError
+        If the file, pcap or pcapng, cannot be read, or is no capture.
+    """
+
+    def __init__(self, path: Path, progress: Progress | None = None) -> None:
+        self.path = path
+        self.described: list[AudioMedia] = []
+        self.left_out: Counter[str] = Counter()
+        self._sources: dict[tuple[Address, Address, int], Sender] = {}
+        self._is_known = False
+        heads_bytes = 0
+        for now_s, heard, datagram in self.packets(progress):
+            heard.first_s = heard.first_s if heard.packets else now_s
+            heard.last_s = now_s
+            heard.packets += 1
+            heard.octets[datagram[1] & 0x7F] += len(datagram)
+            if len(heard.heads) < _HEAD_PACKETS and heads_bytes < _HEADS_BYTES_MAX:
+                heard.heads.append(datagram)
+                heads_bytes += len(datagram)
+        found = sorted(self._sources.values(), key=lambda each: (not each.is_stream, each.first_s))
+        self.streams = [each for each in found[:_STREAMS_MAX] if each.is_stream]
+        self.left_out["stray RTP"] += sum(each.packets for each in found[len(self.streams) :])
+        self.left_out["jumps of the clock"] = self._clock.jumps
+        self.begin_s = self._clock.begin_s
+        self._is_known = True
+
+    def packets(self, progress: Progress | None = None) -> Iterator[tuple[float, Sender, bytes]]:
+        """Yield time (from the capture's first on), source and bytes of each packet."""
+        self._clock = _Clock()
+        left_out = Counter() if self._is_known else self.left_out
+        for datagram in read_datagrams(self.path, left_out, progress):
+            packet = parse_rtp(datagram.payload)
+            if not isinstance(packet, RtpPacket) or datagram.is_cut or math.isnan(datagram.time_s):
+                left_out[_kind_of(datagram, isinstance(packet, RtpPacket))] += 1
+                self._describe(datagram.payload)
+                continue
+            heard = self._source((*datagram.flow, packet.ssrc))
+            now_s = self._clock.read(datagram.time_s)
+            if heard is not None:
+                heard.follow(packet)
+                yield now_s, heard, datagram.payload
+
+    def _source(self, key: tuple[Address, Address, int]) -> Sender | None:
+        """Return a source; a new one takes the place of the oldest that is no stream."""
+        sources = self._sources
+        if key not in sources and not self._is_known:
+            if len(sources) >= _SOURCES_MAX:
+                gone = next((at for at, each in sources.items() if not each.is_stream), None)
+                if gone is None:
+                    self.left_out["stray RTP"] += 1
+                    return None
+                self.left_out["stray RTP"] += sources.pop(gone).packets
+            sources[key] = Sender(*key)
+        return sources.get(key)
+
+    def _describe(self, payload: bytes) -> None:
+        if b"m=audio" in payload and len(self.described) < _DESCRIBED_MAX:
+            with contextlib.suppress(ConfigError):
+                found = parse_sdp(payload.decode("utf-8", "replace"))
+                self.described += [each for each in found if each not in self.described]
+
+
+def _kind_of(datagram: Datagram, is_rtp: bool) -> str:
+    """Return what is no whole packet of RTP, by its first bytes (RFC 7983)."""
+    first = datagram.payload[0]
+    if is_rtp:
+        return "cut packets" if datagram.is_cut else "packets without a time"
+    if first >> 6 == 2 and is_rtcp(datagram.payload):
+        return "RTCP"
+    return "STUN" if first < 4 else "DTLS" if 20 <= first < 64 else "other datagrams"
+
+
+def media_of(
+    heard: Sender, described: list[AudioMedia], given: Mapping[str, Any], key: SrtpKey | None
+) -> AudioMedia:
+    """Return how a stream is coded: by descriptions, static types, what is given, or its packets.
+
+    Parameters
+    ----------
+    given : mapping
+        What the user says of streams that are not described, by the names of AudioMedia.
+    key : SrtpKey or None
+        What it is sealed with, if it is; else that of its description.
+
+    Raises
+    ------
+    ConfigError
+        If nothing tells, the codec is not played, or the key is missing or another one.
+    """
+    [(most, _)] = heard.octets.most_common(1)
+    kind: int = given["payload_type"] if given.get("payload_type") in heard.octets else most
+    port = heard.target[1]
+    fitting = [
+        each
+        for each in sorted(described, key=lambda each: each.endpoint.port != port)
+        if kind in (each.payload_type, each.red_payload_type, *dict(each.beside))
+        and (each.endpoint.port == port or kind not in STATIC_CODINGS)
+    ]
+    keys = [key]
+    if fitting and fitting[0].is_secure and key is None:
+        # SIP's descriptions tell where one receives, and the key by which one sends (RFC 4568).
+        keys = [each.key for each in (*fitting, *described) if each.key is not None]
+        if not keys:
+            raise ConfigError("its description says that it is SRTP: give --key-file")
+    key, packets = _opened(heard, keys)
+    row = _in_a_row([each for each in packets if each.payload_type == kind])
+    media = fitting[0] if fitting else _media_of_packets(heard, kind, row, given)
+    tick_bytes = _TICK_BYTES.get(media.codec, 0) * media.channels
+    extra = {len(each.payload) - ticks * tick_bytes for each, ticks in row}
+    if key is None and extra and tick_bytes and extra <= _TAG_BYTES:
+        raise ConfigError(
+            f"each packet is {max(extra)} bytes longer than its {media.codec}, as SRTP is: give "
+            "--key-file"
+        )
+    return replace(media, key=key)
+
+
+def _opened(
+    heard: Sender, keys: Sequence[SrtpKey | None]
+) -> tuple[SrtpKey | None, list[RtpPacket]]:
+    """Return the key that opens a stream's first packets, and these in their order."""
+    for key in keys:
+        heads = heard.heads if key is None else map(SrtpReceiver(key).open, heard.heads)
+        parsed = [parse_rtp(each or b"") for each in heads]
+        packets = [each for each in parsed if isinstance(each, RtpPacket)]
+        if packets or key is None:
+            begin = 0x8000 + (packets[0].sequence if packets else 0)
+            return key, sorted(packets, key=lambda each: (each.sequence - begin) & 0xFFFF)
+    raise ConfigError(
+        "its key opens none of its packets: compare keys and suites; the capture has to begin in "
+        "the first 65536 packets of the stream"
+    )
+
+
+def _in_a_row(packets: list[RtpPacket]) -> list[tuple[RtpPacket, int]]:
+    """Return the packets that another one follows at once, and the ticks to that."""
+    return [
+        (each, ticks)
+        for each, after in itertools.pairwise(packets)
+        if (after.sequence - each.sequence) & 0xFFFF == 1
+        and 0 < (ticks := (after.timestamp - each.timestamp) & 0xFFFF_FFFF) < 1 << 16
+    ]
+
+
+def _media_of_packets(
+    heard: Sender, kind: int, row: list[tuple[RtpPacket, int]], given: Mapping[str, Any]
+) -> AudioMedia:
+    """Return how a payload type is coded by its number, its packets, and what is given."""
+    codec = None if kind in STATIC_CODINGS else given.get("codec")
+    coding = STATIC_CODINGS.get(kind) or _guessed(heard, row)
+    if codec and (coding is None or coding[0] != codec):
+        coding = codec, usual_rate(codec), 1
+    if coding is None:
+        raise ConfigError(
+            f"payload type {kind} does not say its codec, nor do its packets: give --codec or --sdp"
+        )
+    found: dict[str, Any] = dict(zip(("codec", "sample_rate", "channels"), coding, strict=True))
+    found |= {"payload_type": kind} | ({} if kind in STATIC_CODINGS else dict(given))
+    if kind != given.get("red_payload_type"):
+        found["payload_type"] = kind
+    return AudioMedia(endpoint=Endpoint(*heard.target), **found)
+
+
+def _guessed(heard: Sender, row: list[tuple[RtpPacket, int]]) -> tuple[str, int, int] | None:
+    """Return codec, rate and channels that packets in a row have; None if they fit none."""
+    if not row:
+        return None
+    measured = heard.ticks / max(1e-3, heard.last_s - heard.first_s)
+    rate = min(_USUAL_RATES, key=lambda each: abs(each - measured))
+    sizes = Counter(divmod(len(each.payload), ticks) for each, ticks in row)
+    [((size, rest), count)] = sizes.most_common(1)
+    if rest == 0 and count >= _MOST * len(row) and abs(rate - measured) <= _RATE_TOLERANCE * rate:
+        for codec in ("l24", "l16"):
+            channels, odd = divmod(size, _TICK_BYTES[codec])
+            if not odd and 0 < channels <= 8:
+                return codec, rate, channels
+    # Pauses make the time to the next packet longer.
+    if 2 * sum(opus_samples(each.payload) == ticks for each, ticks in row) >= len(row):
+        return "opus", 48_000, 2 if any(each.payload[0] & 4 for each, _ in row) else 1
+    return None
+
+
+def named(target: Path, streams: list[Sender]) -> list[Path]:
+    """Return a file for each stream: of several, with its SSRC and, if it has to be, addresses."""
+    if len(streams) == 1:
+        return [target]
+    times = Counter(each.ssrc for each in streams)
+    texts = []
+    for each in streams:
+        ends = "-{}.{}-{}.{}".format(*each.source, *each.target).replace(":", ".")
+        texts.append(f"-{each.ssrc:08x}{ends if times[each.ssrc] > 1 else ''}")
+    return [target.with_stem(f"{target.stem}{text}") for text in texts]
+
+
+class Played:
+    """A stream of a capture on its way into a file.
+
+    Attributes
+    ----------
+    target : Path
+        Its file.
+    samples : int
+        Written so far.
+    lost : list of (int, int)
+        Those that stand for lost ones.
+    first_s : float
+        When the first of all files begins, from the capture's beginning on.
+    """
+
+    def __init__(self, heard: Sender, config: RelayConfig, begin_s: float, overwrite: bool) -> None:
+        assert isinstance(config.to, Path)
+        self.heard, self.target, self._config = heard, config.to, config
+        self._begin_s, self._overwrite = begin_s, overwrite
+        self.relay = StreamRelay(config)
+        self._writer: AudioWriter | None = None
+        self._start_s: float | None = None
+        self.first_s = heard.first_s
+        self.samples = 0
+        self.lost: list[tuple[int, int]] = []
+
+    def receive(self, datagram: bytes, now_s: float) -> None:
+        """Take in a packet, and write what was due before it."""
+        while self.relay.next_s <= now_s:
+            self._play()
+        self.relay.receive(datagram, self.heard.source, now_s)
+
+    def _play(self) -> None:
+        due_s, received = self.relay.next_s, self.relay.playout.received
+        before = received.lost_samples + received.held_samples
+        block = self.relay.play(due_s)
+        if block is None:
+            return
+        writer = self._writer or self._open(due_s)
+        if received.lost_samples + received.held_samples < before and self.lost:
+            self.lost.pop()  # it was a pause, as the packet behind it says
+        for start, stop in runs(self.relay.playout.lost):
+            begin = self.samples + start
+            if self.lost and self.lost[-1][1] == begin:
+                begin = self.lost.pop()[0]
+            self.lost.append((begin, self.samples + stop))
+        writer.write(block)
+        self.samples += len(block)
+
+    def _open(self, due_s: float) -> AudioWriter:
+        stream = self._config.receiver.stream
+        rate, shape = stream.sample_rate, (stream.sample_rate, stream.channels)
+        silent = round((due_s - self.first_s) * rate) if self._config.align else 0
+        self._start_s = self._begin_s + due_s - silent / rate
+        tags = origin_tags(self._start_s, rate)
+        self._writer = AudioWriter(self.target, *shape, self._config.subtype, tags=tags,
+                                   overwrite=self._overwrite)  # fmt: skip
+        for start in range(0, silent, rate):
+            self._writer.write(np.zeros(shape, np.float32)[: silent - start])
+        self.samples = silent
+        return self._writer
+
+    def finish(self) -> None:
+        """Write the rest, and give the file its name."""
+        self.relay.playout.drain()
+        while not self.relay.drained:
+            self._play()
+        if self.lost and self.lost[-1][1] == self.samples:
+            self.lost.pop()  # behind the last packet nothing is known to be lost
+        self.relay.tell(self._config.name, in_words)
+        if self._writer is not None:
+            self._writer.commit()
+            self._writer = None
+
+    def close(self) -> None:
+        """End the stream; remove its file if it was not finished."""
+        self.relay.close()
+        if self._writer is not None:
+            self._writer.discard()
+
+    def report(self) -> dict[str, Any]:
+        """Return what the relay reports of a stream and its recording."""
+        stream = self._config.receiver.stream
+        return self.relay.report() | {
+            "ssrc": self.heard.ssrc,
+            "sample_rate": stream.sample_rate,
+            "channels": stream.channels,
+            "recording": {
+                "file": str(self.target),
+                "start": None if self._start_s is None else in_utc(self._start_s),
+                "recorded_s": self.samples / stream.sample_rate,
+            },
+        }
+
+
+def play(
+    capture: Capture,
+    configs: Mapping[Sender, RelayConfig],
+    *,
+    conceals: bool = True,
+    overwrite: bool,
+    progress: Progress | None = None,
+) -> list[Played]:
+    """Play streams of a capture into files; return them, finished, in their order.
+
+    Parameters
+    ----------
+    configs : mapping of Sender to RelayConfig
+        How each stream is played, and into which file.
+    conceals : bool
+        Whether what is lost is concealed; else it is silent, and all else as it was received.
+    progress : callable, optional
+        Called now and then with the bytes read and those of the capture.
+
+    Raises
+    ------
+    AudioFileError
+        If a file cannot be written; files of streams that were finished before stay.
+    """
+    first_s = min((heard.first_s for heard in configs), default=0.0)
+    done: list[Played] = []
+    rows = list(configs.items())
+    for start in range(0, len(rows), _AT_ONCE):
+        playing: dict[Sender, Played] = {}
+        with contextlib.ExitStack() as stack:
+            for heard, config in rows[start : start + _AT_ONCE]:
+                each = Played(heard, config, capture.begin_s, overwrite)
+                playing[heard] = stack.enter_context(contextlib.closing(each))
+                each.relay.playout.conceals, each.first_s = conceals, first_s
+            for now_s, heard, datagram in capture.packets(progress):
+                if heard in playing:
+                    playing[heard].receive(datagram, now_s)
+            for each in playing.values():
+                each.finish()
+        done += playing.values()
+    return done

@@ -1,0 +1,1 @@
+"""Sound cards: listed, opened, filled and emptied."""

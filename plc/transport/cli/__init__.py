@@ -1,0 +1,1 @@
+"""The commands that touch sound cards and the network."""

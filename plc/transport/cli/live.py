@@ -1,0 +1,501 @@
+"""The commands that touch sound cards: ``plc live`` and ``plc devices``.
+
+As in :mod:`plc.programs.cli.app`: parse, call one function, print its result; everything heavy is
+imported inside. ``register`` adds them to the command.
+"""
+
+import contextlib
+import math
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from plc.cli.errors import REFUSED
+from plc.cli.options import (
+    AsJson,
+    Duration,
+    LogJson,
+    LoopedTrace,
+    Metrics,
+    Priority,
+    Seed,
+    View,
+    examples,
+    share,
+    with_options,
+)
+from plc.cli.output import left_out, print_json, say
+from plc.errors import printable
+from plc.notice import counted
+from plc.quiet import quiet_libraries
+from plc.transport.cli.options import Dscp, ReceiverOptions, heard_nothing
+from plc.transport.cli.watch import Watch
+
+if TYPE_CHECKING:
+    from plc.transport.cards.devices import Device
+    from plc.transport.cards.portaudio import SoundServer
+    from plc.transport.live.live import Live, LiveConfig
+    from plc.transport.live.sending import SendConfig
+    from plc.transport.rtp.config import ReceiverConfig
+    from plc.transport.rtp.impair import ImpairConfig
+    from plc.transport.rtp.udp import Endpoint, Network, UdpPort
+
+_BACKENDS = ("sounddevice", "pyaudio")
+# run_live calls its watch this often.
+_LOOKS_PER_S = 10
+# Switches concealment off and on.
+_SWITCH_KEY = "c"
+
+# What --impair calls the settings of plc.transport.rtp.impair.ImpairConfig, and how each is read.
+_SHARES = {"loss": "loss", "reorder": "reorder", "duplicate": "duplicate"}
+_NUMBERS = {
+    "burst": "mean_burst",
+    "delay": "delay_ms",
+    "jitter": "jitter_ms",
+    "reorder_by": "reorder_ms",
+    "rate": "rate_kbit_s",
+    "queue": "queue_ms",
+}
+_IMPAIR_HELP = (
+    "Simulated network, such as loss=10%,jitter=30. Shares: loss, reorder, duplicate; "
+    "packets: burst; ms: delay, jitter, reorder_by, queue; kbit/s: rate; and in_order."
+)
+
+
+def impairment_of(text: str) -> "ImpairConfig":
+    """Return the impairment of ``loss=10%,burst=2,jitter=30``; raise BadParameter."""
+    from plc.errors import ConfigError
+    from plc.transport.rtp.impair import ImpairConfig
+
+    settings: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if name == "in_order" and not equals:
+            settings["in_order"] = True
+        elif name in _SHARES and value:
+            settings[_SHARES[name]] = share(value)
+        elif name in _NUMBERS and value:
+            settings[_NUMBERS[name]] = _number(name, value)
+        else:
+            known = ", ".join([*_SHARES, *_NUMBERS])
+            raise typer.BadParameter(
+                f"{part.strip()!r} is not an impairment; give name=value of {known}, or in_order"
+            )
+    try:
+        return ImpairConfig(**settings)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{name} is {text!r}; give a number") from None
+
+
+def devices(
+    backend: Annotated[
+        Literal["sounddevice", "pyaudio", "all"], typer.Option(help="Library to ask.")
+    ] = "all",
+    as_json: AsJson = False,
+) -> None:
+    """List the sound cards by library, and the sound server's devices.
+
+    With PulseAudio or PipeWire, PULSE_SOURCE=NAME and PULSE_SINK=NAME before plc live choose a
+    source and a sink for the device pulse, or default.
+    """
+    from plc.errors import DeviceError, MissingExtraError
+    from plc.transport.cards.portaudio import ask_sound_server, open_backend
+
+    names = _BACKENDS if backend == "all" else (backend,)
+    found: list[Device] = []
+    absent: dict[str, str] = {}
+    for name in names:
+        try:
+            with quiet_libraries():
+                found += open_backend(name).devices()
+        except (MissingExtraError, DeviceError) as error:
+            absent[name] = str(error)
+    server = ask_sound_server()
+    if as_json:
+        print_json({"devices": found, "absent": absent, "sound_server": server})
+    else:
+        _print_devices(found, absent)
+        if server is not None:
+            _print_server(server)
+    if len(absent) == len(names):
+        raise typer.Exit(1)
+
+
+def _print_devices(found: list["Device"], absent: dict[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
+    if found:
+        table = Table(box=None)
+        for heading in ("back end", "number", "name", "through", "in", "out", "Hz", "default"):
+            table.add_column(heading, justify="right" if heading in ("number", "Hz") else "left")
+        for each in found:
+            ways = [("in", each.is_default_input), ("out", each.is_default_output)]
+            table.add_row(
+                each.backend,
+                str(each.index),
+                printable(each.name),
+                printable(each.host_api),
+                str(each.inputs),
+                str(each.outputs),
+                str(each.sample_rate),
+                ", ".join(way for way, is_default in ways if is_default),
+            )
+        console.print(table)
+    elif len(absent) < len(_BACKENDS):
+        say("no sound card: plug one in, or start the sound server")
+    for name, why in absent.items():
+        say(f"plc: {name} is not available: {why}", err=True)
+
+
+def _print_server(server: "SoundServer") -> None:
+    """Print a sound server's ends, and how to choose one."""
+    for variable, way, names in (
+        ("PULSE_SOURCE", "inputs", server.sources),
+        ("PULSE_SINK", "outputs", server.sinks),
+    ):
+        say(f"{way} of the sound server, by {variable}=NAME before plc live:")
+        for name in names:
+            say(f"  {printable(name)}")
+
+
+# What --preset stands for, unless an option says otherwise.
+_PRESETS: dict[str, dict[str, Any]] = {
+    # 64 samples of 48 kHz.
+    "stage": {
+        "packet_ms": 64.0 / 48.0,
+        "codec": "l16",
+        "safety": "quick",
+        "max_delay_ms": 40.0,
+        "reserve_ms": 3.0,
+        "content": "music",
+    },
+    "conference": {
+        "packet_ms": 20.0,
+        "codec": "opus",
+        "safety": "normal",
+        "max_delay_ms": 200.0,
+        "reserve_ms": 20.0,
+        "content": "speech",
+    },
+}
+# Even, as RTP's ports are.
+_PEER_PORT = 5004
+_PAIR = 2
+_PORT_MAX = 65_535
+_DEVICE_ONLY = "--in is the device whose sound is sent; give RTP by --from"
+
+
+def _take_preset(context: typer.Context, name: str | None) -> str | None:
+    """Make a preset's values the defaults of the other options."""
+    if name is not None:
+        context.default_map = dict(context.default_map or {}) | _PRESETS[name]
+    return name
+
+
+def _take_peer(context: typer.Context, peer: str | None) -> str | None:
+    """Take the sound of a peer for music, unless a preset says otherwise."""
+    if peer is not None:
+        context.default_map = {"content": "music"} | dict(context.default_map or {})
+    return peer
+
+
+def live(
+    *,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--in",
+            metavar="DEV|udp://HOST:PORT",
+            help="Input: a device's number or name (see plc devices); udp: as --from.",
+        ),
+    ] = "default",
+    output: Annotated[
+        str, typer.Option("--out", metavar="DEV", help="Output: a device's number or name.")
+    ] = "default",
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="udp://HOST:PORT", help="Send the input there, as RTP."),
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="udp://HOST:PORT", help="Play the RTP that comes in here."),
+    ] = None,
+    peer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST[:PORT]",
+            is_eager=True,
+            callback=_take_peer,
+            help="Both at once, with that host; port 5004. Music, unless --content says otherwise.",
+        ),
+    ] = None,
+    preset: Annotated[
+        Literal["stage", "conference"] | None,
+        typer.Option(
+            is_eager=True,
+            callback=_take_preset,
+            help="Defaults: stage: 64-sample packets, L16, music; conference: 20 ms, Opus, speech.",
+        ),
+    ] = None,
+    impair: Annotated[str | None, typer.Option(metavar="HOW", help=_IMPAIR_HELP)] = None,
+    trace: LoopedTrace = None,
+    seed: Seed = 0,
+    received: ReceiverOptions,
+    dscp: Dscp = None,
+    backend: Annotated[
+        Literal["sounddevice", "pyaudio"], typer.Option(help="Library of the sound card.")
+    ] = "sounddevice",
+    reserve_ms: Annotated[
+        float, typer.Option(metavar="MS", help="Audio kept ready for the output, at first.")
+    ] = 20.0,
+    duration_s: Duration = math.inf,
+    give_up_s: Annotated[
+        float,
+        typer.Option(metavar="S", help="End when a device has been absent for this time.", min=0.0),
+    ] = math.inf,
+    priority: Priority = "auto",
+    view: View = None,
+    metrics: Metrics = None,
+    log_json: LogJson = False,
+    as_json: AsJson = False,
+) -> None:
+    """Play an input on an output: through a simulated bad network, or a real one.
+
+    A device that disappears is opened again. Ctrl-C or SIGTERM play the received packets, then
+    end it.
+    With meters on a terminal, the key c switches concealment off and on. With PulseAudio or
+    PipeWire, PULSE_SOURCE and PULSE_SINK choose among their inputs and outputs (plc devices).
+    """
+    from plc.engine.loss import TraceLosses, read_trace
+    from plc.transport.live.live import LiveConfig
+    from plc.transport.rtp.impair import ImpairConfig
+
+    with contextlib.ExitStack() as held:
+        played, send = _ends(source, to, from_, peer, dscp, held)
+        if isinstance(played, str):
+            received = replace(received, codec="l16")
+        receiver = received.config(seed)
+        if peer is not None and not receiver.allow:
+            assert send is not None
+            receiver = replace(receiver, allow=_only(send.to.host))
+        if played is None:
+            assert send is not None
+            if any((impair, trace, view, metrics)):
+                raise typer.BadParameter(
+                    "--impair, --trace, --view and --metrics go with a stream that is played: give "
+                    "--from udp://HOST:PORT, too"
+                )
+            running = {"duration_s": duration_s, "give_up_s": give_up_s, "priority": priority}
+            _send(send, receiver, backend, log_json=log_json, as_json=as_json, **running)
+            return
+        config = LiveConfig(
+            receiver=receiver,
+            impair=ImpairConfig() if impair is None else impairment_of(impair),
+            reserve_ms=reserve_ms,
+        )
+        play(
+            config,
+            played,
+            output,
+            backend=backend,
+            losses=None if trace is None else TraceLosses(read_trace(trace), loop=True),
+            send=send,
+            duration_s=duration_s,
+            give_up_s=give_up_s,
+            priority=priority,
+            view=view,
+            metrics=metrics,
+            log_json=log_json,
+            as_json=as_json,
+        )
+
+
+def _ends(
+    source: str,
+    to: str | None,
+    from_: str | None,
+    peer: str | None,
+    dscp: int | None,
+    held: contextlib.ExitStack,
+) -> "tuple[str | Endpoint | UdpPort | None, SendConfig | None]":
+    """Return the receiving and the sending end; an open port is closed with ``held``."""
+    from plc.transport.live.sending import SendConfig
+    from plc.transport.rtp.udp import UdpPort, parse_endpoint
+
+    if peer is not None:
+        if to is not None or from_ is not None:
+            raise typer.BadParameter("--peer stands for --to and --from; give it or them")
+        if source.startswith("udp://"):
+            raise typer.BadParameter(_DEVICE_ONLY)
+        far, near = _both_ends(peer)
+        if isinstance(near, UdpPort):
+            held.callback(near.close)
+        return near, SendConfig(device=source, to=far, dscp=dscp)
+    from_network = source.startswith("udp://")
+    if from_network and (to is not None or from_ is not None):
+        raise typer.BadParameter(_DEVICE_ONLY)
+    if to is None:
+        if dscp is not None:
+            raise typer.BadParameter("--dscp goes with --to or --peer: it marks sent packets")
+        heard = source if from_ is None and from_network else from_
+        return (source if heard is None else parse_endpoint(heard)), None
+    send = SendConfig(device=source, to=parse_endpoint(to), dscp=dscp)
+    return (None if from_ is None else parse_endpoint(from_)), send
+
+
+def _only(host: str) -> "tuple[Network, ...]":
+    """Return who may be heard of a peer's call: its host; of a group, anybody."""
+    from plc.transport.rtp.udp import addresses_of, is_multicast
+
+    return () if is_multicast(host) else addresses_of(host)
+
+
+def _both_ends(peer: str) -> "tuple[Endpoint, Endpoint | UdpPort]":
+    """Return the ends of both directions with a peer; of one on this machine the open port."""
+    from plc.errors import NetworkError
+    from plc.transport.rtp.udp import Endpoint, UdpPort, is_of_this_machine, parse_endpoint
+
+    bare = peer.count(":") > 1 and not peer.startswith("[")
+    host = f"[{peer}]" if bare else peer
+    has_port = ":" in host.rpartition("]")[2]
+    far = parse_endpoint(host if has_port else f"{host}:{_PEER_PORT}", "HOST or HOST:PORT")
+    here = "::" if ":" in far.host else "0.0.0.0"
+    if not is_of_this_machine(far.host):
+        return far, Endpoint(here, far.port)
+    # Two on one machine: who comes first has the port, from now on, the other one the next pair's.
+    near, other = far.port, far.port + (_PAIR if far.port + _PAIR <= _PORT_MAX else -_PAIR)
+    try:
+        port = UdpPort(Endpoint(here, near))
+    except NetworkError:
+        near, other = other, near
+        port = UdpPort(Endpoint(here, near))
+    say(f"plc: {far.host} is this machine: heard at port {near}, sent to {other}", err=True)
+    return Endpoint(far.host, other), port
+
+
+def _send(
+    send: "SendConfig",
+    receiver: "ReceiverConfig",
+    backend: str,
+    *,
+    log_json: bool,
+    as_json: bool,
+    **running: Any,
+) -> None:
+    """Send an input device; print the counters."""
+    from plc.transport.cards.portaudio import open_backend
+    from plc.transport.live.sending import run_send
+
+    with quiet_libraries(), Watch(None, log_json) as watch:
+        if not log_json:
+            say(f"plc: {send.device} -> {send.to} ({receiver.codec})", err=True)
+        report = run_send(send, receiver, open_backend(backend), note=watch.note, **running)
+    if as_json:
+        print_json(report)
+        return
+    say(f"{report['sent']['packets_sent']} packets sent to {send.to}")
+    _print_device("input", report["devices"]["input"])
+
+
+def play(
+    config: "LiveConfig",
+    source: "str | Endpoint | UdpPort",
+    output: str,
+    *,
+    backend: str = "sounddevice",
+    view: bool | None = None,
+    metrics: str | None = None,
+    log_json: bool = False,
+    as_json: bool = False,
+    **running: Any,
+) -> None:
+    """Run a live stream with its view, metrics and log; print its counters."""
+    from plc.transport.cards.portaudio import open_backend
+    from plc.transport.live.live import run_live
+    from plc.transport.live.meters import open_keys, open_view
+    from plc.transport.metrics import live_samples
+
+    name = str(source)
+    shown = sys.stderr.isatty() and not log_json if view is None else view
+    looks = 0
+    with quiet_libraries(), contextlib.ExitStack() as opened:
+        show = opened.enter_context(open_view(sys.stderr)) if shown else None
+        pressed = opened.enter_context(open_keys()) if shown else None
+        watch = opened.enter_context(Watch(metrics, log_json))
+
+        def look(live: "Live") -> None:
+            nonlocal looks
+            if looks == 0:
+                watch.begin(name, live.engine.playout, lambda: live_samples(name, live))
+                watch.serve_health(live.health)
+            if looks % _LOOKS_PER_S == 0:
+                watch.look()
+            looks += 1
+            if pressed is not None and pressed().count(_SWITCH_KEY) % 2:
+                playout = live.engine.playout
+                playout.conceals = not playout.conceals
+                watch.note("concealment_switched", stream=name, on=playout.conceals)
+            if show is not None:
+                show(live)
+
+        report = run_live(
+            config, open_backend(backend), source, output, note=watch.note, watch=look, **running
+        )
+    print_json(report) if as_json else _print_live(report)
+    if not isinstance(source, str) and heard_nothing([report | {"name": name}]):
+        raise typer.Exit(REFUSED)
+
+
+def _print_live(report: dict[str, Any]) -> None:
+    live, jitter = report["live"], report["jitter_buffer"]
+    concealment, delay = report["concealment"], report["live"]["delay_ms"]
+    expected = max(1, jitter["packets_expected"])
+    say(
+        f"{jitter['packets_received']} packets in, {jitter['lost_packets']} lost "
+        f"({100 * jitter['lost_packets'] / expected:.1f} %), {jitter['late_packets']} too late; "
+        f"{counted(concealment['concealment_events'], 'burst')} concealed, "
+        f"{concealment['deadline_misses']} over the time; delay {delay['p50']:.0f} ms "
+        f"(at most {delay['max']:.0f})"
+        f"{left_out(report, live['refused_datagrams'])}"
+    )
+    for direction, device in report["devices"].items():
+        _print_device(direction, device, live["starved_samples"])
+    if report["sent"] is not None:
+        say(f"{report['sent']['packets_sent']} packets sent to {report['sent']['to']}")
+    if live["reserve_raises"]:
+        say(
+            f"{report['reserve_ms']:.0f} ms are kept ready for the output by now; --reserve-ms "
+            "begins with that"
+        )
+
+
+def _print_device(direction: str, device: dict[str, Any], starved: int = 0) -> None:
+    is_input = direction == "input"
+    samples = counted(device["missed_samples"] if is_input else starved, "sample")
+    say(
+        f"{direction} {device['device']}: {counted(device['losses'], 'time')} lost, "
+        f"{counted(device['breaks'], 'xrun')}, {samples} {'dropped' if is_input else 'not in time'}"
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    panel = "Live and on the wire"
+    lines = examples(
+        "plc live --impair loss=10%,burst=2,jitter=30",
+        "plc live --peer studio.example --preset stage --key-file call.key",
+        "plc live --from udp://0.0.0.0:5004 --codec opus --packet-ms 20",
+    )
+    app.command(rich_help_panel=panel, epilog=lines)(with_options(live))
+    app.command(rich_help_panel=panel)(devices)

@@ -1,0 +1,354 @@
+"""Options of streams that live: delays, codecs, keys, addresses."""
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from plc.cli.options import Content, Lookahead, Method, Model, PacketMs, lookahead_of, packets_of
+from plc.cli.output import left_out, say
+
+if TYPE_CHECKING:
+    from plc.transport.relay.relayed import RelayConfig
+    from plc.transport.rtp.config import ReceiverConfig
+    from plc.transport.rtp.delay import DelayConfig
+    from plc.transport.rtp.srtp import SrtpKey
+    from plc.transport.rtp.udp import Endpoint
+
+# One knob: how many packets may come too late. Numbers between 0 and 1 do, too.
+SAFETIES = {"quick": 0.0, "normal": 0.5, "safe": 1.0}
+
+
+def safety_of(value: str | float) -> float:
+    """Return a safety given as a word or a number."""
+    text = str(value).strip().lower()
+    try:
+        number = SAFETIES[text] if text in SAFETIES else float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.0 <= number <= 1.0:
+        raise typer.BadParameter(f"{text} is not a safety; give {', '.join(SAFETIES)}, or 0 to 1")
+    return number
+
+
+# RFC 2474, 2597, 3246: what AES67 and others mark media with.
+_DSCP_NAMES = {"cs0": 0, "ef": 46} | {
+    f"af{k}{d}": 8 * k + 2 * d for k in range(1, 5) for d in (1, 2, 3)
+}
+
+
+def dscp_of(value: str | int) -> int:
+    """Return a DSCP given as a number or a name."""
+    text = str(value).strip().lower()
+    number = _DSCP_NAMES.get(text)
+    if number is None and text.isascii() and text.isdigit() and len(text) < 4:
+        number = int(text)
+    if number is None or not 0 <= number <= 63:
+        raise typer.BadParameter(f"{text} is not a DSCP; give 0 to 63, ef, or af11 to af43")
+    return number
+
+
+Dscp = Annotated[
+    int | None,
+    typer.Option(parser=dscp_of, metavar="DSCP", help="Mark sent packets: 0 to 63, ef, af41, ..."),
+]
+
+SdpOut = Annotated[
+    Path | None, typer.Option(help="Write a description (SDP) of the sent streams here.")
+]
+
+Codec = Annotated[
+    Literal["l16", "l24", "pcmu", "pcma", "g722", "opus"],
+    typer.Option(case_sensitive=False, help="Codec of RTP."),
+]
+
+Key = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[SUITE:]BASE64",
+        help="SRTP: key and salt of 30 bytes; others see it in ps, --key-file hides it.",
+    ),
+]
+
+KeyFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="SRTP: the key is a file's first line.")
+]
+
+Align = Annotated[
+    bool,
+    typer.Option(
+        "--align", help="Let all recordings begin at one moment, with silence in front of some."
+    ),
+]
+
+
+def key_of(key: str | None, key_file: Path | None) -> "SrtpKey | None":
+    """Return the key that options give; raise ConfigError without one."""
+    from plc.transport.rtp.srtp import parse_key, read_key
+
+    if key is not None and key_file is not None:
+        raise typer.BadParameter("one of --key and --key-file, not both")
+    if key_file is not None:
+        return read_key(key_file)
+    return None if key is None else parse_key(key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DelayOptions:
+    """Options of how long packets wait."""
+
+    safety: Annotated[
+        float,
+        typer.Option(
+            parser=safety_of,
+            metavar="HOW",
+            help="Packets that may come too late: quick (1 in 10), normal (1 in 300), safe (1 in "
+            "10 000), or 0 to 1 between.",
+            show_default="normal",
+        ),
+    ] = 0.5
+    fixed_delay_ms: Annotated[
+        float | None,
+        typer.Option(metavar="MS", help="This delay, whatever the jitter."),
+    ] = None
+    headroom_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="Delay on top of the jitter's.")
+    ] = None
+    max_delay_ms: Annotated[
+        float, typer.Option(metavar="MS", help="The delay never exceeds this.")
+    ] = 200.0
+
+    def delay_config(self) -> "DelayConfig":
+        """Return the settings; raise ConfigError if one is out of range."""
+        from plc.errors import ConfigError
+        from plc.transport.rtp.delay import DelayConfig, DelayMode
+
+        if self.fixed_delay_ms is not None and self.headroom_ms is not None:
+            raise typer.BadParameter("one of --fixed-delay-ms and --headroom-ms, not both")
+        mode, delay_ms, option = DelayMode.ADAPTIVE, 0.0, ""
+        if self.fixed_delay_ms is not None:
+            mode, delay_ms, option = DelayMode.FIXED, self.fixed_delay_ms, "--fixed-delay-ms"
+        elif self.headroom_ms is not None:
+            mode, delay_ms, option = DelayMode.HEADROOM, self.headroom_ms, "--headroom-ms"
+        try:
+            return DelayConfig(
+                mode=mode, safety=self.safety, delay_ms=delay_ms, max_delay_ms=self.max_delay_ms
+            )
+        except ConfigError as error:
+            text = re.sub(r"\bdelay_ms\b", option, str(error))
+            text = re.sub(r"\bmax_delay_ms\b", "--max-delay-ms", text)
+            raise ConfigError(text) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WireOptions:
+    """Options of RTP as it comes."""
+
+    payload_type: Annotated[
+        int | None,
+        typer.Option(help="Payload type of RTP.", show_default="the codec's", min=0, max=127),
+    ] = None
+    red_payload_type: Annotated[
+        int | None,
+        typer.Option(help="Payload type of received redundancy (RFC 2198).", min=0, max=127),
+    ] = None
+    key: Key = field(default=None, repr=False)
+    key_file: KeyFile = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureOptions(WireOptions):
+    """Options of the streams in a network capture, where it does not say so itself."""
+
+    sdp: Annotated[
+        Path | None, typer.Option(help="Of a capture: description (SDP) of its streams.")
+    ] = None
+    codec: Annotated[
+        Literal["l16", "l24", "pcmu", "pcma", "g722", "opus"] | None,
+        typer.Option(
+            case_sensitive=False,
+            help="Of a capture: codec, where its packets do not say it.",
+            show_default="what its packets say",
+        ),
+    ] = None
+    sample_rate: Annotated[
+        int | None, typer.Option(metavar="HZ", help="Of a capture: sample rate.")
+    ] = None
+    channels: Annotated[int | None, typer.Option(help="Of a capture: channels.", min=1, max=8)] = (
+        None
+    )
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What of the coding is given, by the names of AudioMedia."""
+        names = ("codec", "payload_type", "sample_rate", "channels", "red_payload_type")
+        return {name: each for name in names if (each := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceiverOptions(WireOptions, DelayOptions):
+    """Options of a received stream, for the commands that play one."""
+
+    codec: Codec = "l16"
+    sample_rate: Annotated[
+        int | None,
+        typer.Option(
+            metavar="HZ",
+            help="Sample rate of the stream; devices are converted.",
+            show_default="48000; 8000 for pcmu, pcma; 16000 for g722",
+        ),
+    ] = None
+    channels: Annotated[int, typer.Option(help="Channels of the stream.", min=1, max=8)] = 1
+    packet_ms: PacketMs = 10.0
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="Permitted sender: 192.0.2.7 or 192.0.2.0/24."),
+    ] = None
+    packets_per_s: Annotated[
+        float, typer.Option(help="Packets taken from a sender per second.", min=1.0)
+    ] = 2000.0
+    lookahead: Lookahead = 0
+    method: Method = "auto"
+    model: Model = "auto"
+    content: Content = "auto"
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MS",
+            help="Time limit for a lost packet.",
+            show_default="a quarter of the packet",
+        ),
+    ] = None
+
+    prepare: Annotated[
+        str,
+        typer.Option(
+            metavar="WHEN", help="Prepare concealments before the loss: auto, always or never."
+        ),
+    ] = "auto"
+    detect_dropouts: Annotated[
+        bool,
+        typer.Option(
+            "--detect-dropouts",
+            help="Also conceal cut-off, stuck or repeated sound inside received packets.",
+        ),
+    ] = False
+
+    def config(self, seed: int = 0) -> "ReceiverConfig":
+        """Return the settings; raise ConfigError if one is out of range."""
+        from plc.engine.config import StreamConfig, samples_of_packet
+        from plc.transport.rtp.codecs import usual_rate
+        from plc.transport.rtp.config import ReceiverConfig
+        from plc.transport.rtp.udp import parse_network
+
+        rate = usual_rate(self.codec) if self.sample_rate is None else self.sample_rate
+        return ReceiverConfig(
+            stream=StreamConfig(
+                sample_rate=rate,
+                channels=self.channels,
+                packet_samples=samples_of_packet(self.packet_ms, rate),
+                lookahead=packets_of(lookahead_of(self.lookahead), self.packet_ms),
+                method=self.method,
+                model=self.model,
+                content=self.content,
+                budget_ms=self.budget_ms,
+                prepare=self.prepare,
+                detect_dropouts=self.detect_dropouts,
+                seed=seed,
+            ),
+            codec=self.codec,
+            delay=self.delay_config(),
+            payload_type=self.payload_type,
+            red_payload_type=self.red_payload_type,
+            allow=tuple(parse_network(text) for text in self.allow or []),
+            packets_per_s=self.packets_per_s,
+            key=key_of(self.key, self.key_file),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayedOptions(ReceiverOptions):
+    """Options of a stream that is received and sent on."""
+
+    rtcp: Annotated[
+        bool, typer.Option("--rtcp", help="Receive and send RTCP reports, on the next ports.")
+    ] = False
+    dscp: Dscp = None
+    end_after_s: Annotated[
+        float,
+        typer.Option(
+            metavar="S",
+            help="End a recording after this silence of its stream; at RTCP BYE anyway.",
+            show_default="never",
+        ),
+    ] = math.inf
+    align: Align = False
+    share_port: Annotated[
+        bool,
+        typer.Option(
+            "--share-port", help="Let other relays listen there, too; each has its own senders."
+        ),
+    ] = False
+
+    def relayed(self, listen: str, to: str, name: str = "") -> "RelayConfig":
+        """Return the stream between two ends; raise ConfigError where something is wrong.
+
+        Parameters
+        ----------
+        listen : str
+            ``udp://HOST:PORT``, or two of them with a comma between: two paths (ST 2022-7).
+        to : str
+            ``udp://HOST:PORT``, or the name of a file.
+        name : str
+            What it is called; empty: where it listens.
+        """
+        from plc.transport.relay.relayed import RelayConfig
+
+        first, second = paths_of(listen)
+        return RelayConfig(
+            listen=first,
+            to=_target(to),
+            receiver=self.config(),
+            second=second,
+            rtcp=self.rtcp,
+            dscp=self.dscp,
+            end_after_s=self.end_after_s,
+            align=self.align,
+            share_port=self.share_port,
+            name=name,
+        )
+
+
+def paths_of(text: str) -> "tuple[Endpoint, Endpoint | None]":
+    """Return the ends of a stream: of its path, and of its second."""
+    from plc.errors import ConfigError
+    from plc.transport.rtp.udp import parse_endpoint
+
+    ends = [parse_endpoint(each) for each in text.split(",")]
+    if len(ends) > 2:
+        raise ConfigError(f"{text} has {len(ends)} paths; a stream has one or two")
+    return ends[0], ends[1] if len(ends) > 1 else None
+
+
+def _target(text: str) -> "Endpoint | Path":
+    from plc.files.audio import WRITABLE_SUFFIXES
+    from plc.transport.rtp.udp import parse_endpoint
+
+    if Path(text).suffix.lower() in WRITABLE_SUFFIXES:
+        return Path(text)
+    files = ", ".join(WRITABLE_SUFFIXES)
+    return parse_endpoint(text, f"udp://HOST:PORT, or a file that ends in one of {files}")
+
+
+def heard_nothing(reports: list[dict[str, Any]]) -> bool:
+    """Report the streams without anything to play; return whether all are."""
+    unheard = [each for each in reports if not each["jitter_buffer"]["packets_received"]]
+    for report in unheard:
+        counted = report.get("relay") or report["live"]
+        why = left_out(report, counted["refused_datagrams"]).removeprefix("; ")
+        why = why or "no datagram at all"
+        say(f"plc: {report['name']} heard no stream: {why}", err=True)
+    return len(unheard) == len(reports)

@@ -1,0 +1,271 @@
+"""Serve a relay's operator: events, metrics, health, control, a view, systemd.
+
+The relay's watch thread looks here once a second; requests by the control socket come in a thread
+of their own.
+"""
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from plc.cli.output import say
+from plc.errors import printable
+from plc.transport.cli.watch import Watch
+from plc.transport.live.meters import meter, open_display
+from plc.transport.relay.keeper import state_of
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from plc.transport.relay.relay import Lane, Relay
+
+if TYPE_CHECKING:
+    from plc.transport.relay.keeper import RelayKeeper
+    from plc.transport.relay.relay import Lane, Relay
+    from plc.transport.relay.relayed import RelayConfig
+
+
+class RelaySession:
+    """Serves a relay's operator; a context manager.
+
+    Parameters
+    ----------
+    file : Path or None
+        The streams' file, to be read again at SIGHUP or on request.
+    control : Path or None
+        Where the control socket is to be.
+    metrics : str or None
+        Address at which to serve metrics and the health.
+    log_json : bool
+        Whether to write every event to stderr.
+    view : bool or None
+        Whether to show meters; None: on a terminal.
+    overwrite : bool
+        Whether streams may replace files.
+    """
+
+    def __init__(
+        self,
+        file: Path | None,
+        control: Path | None,
+        metrics: str | None,
+        *,
+        log_json: bool,
+        view: bool | None,
+        overwrite: bool,
+    ) -> None:
+        self._file = file
+        self._control = control
+        self._overwrite = overwrite
+        self._watch = Watch(metrics, log_json)
+        self._shown = sys.stderr.isatty() and not log_json if view is None else view
+        self._show: Callable[[Relay], None] | None = None
+        self._keeper: RelayKeeper | None = None
+        self._hangups: list[None] = []
+        self._is_ready = False
+        self._opened = ExitStack()
+        self.note = self._watch.note
+
+    @property
+    def changes(self) -> bool:
+        """True if streams may come and go while it runs."""
+        return self._file is not None or self._control is not None
+
+    def check(self, configs: "Sequence[RelayConfig]") -> None:
+        """Refuse streams into files that are there already."""
+        from plc.whole_files import check_new
+
+        for config in configs:
+            if isinstance(config.to, Path):
+                check_new(config.to, self._overwrite)
+
+    def begin(self, relay: "Relay") -> None:
+        """Begin with a relay whose ports are open."""
+        from plc.transport.relay.keeper import RelayKeeper
+
+        self._keeper = RelayKeeper(
+            relay, self._begin_lane, self._end_lane, lambda config: self.check([config])
+        )
+        for lane in relay.lanes:
+            self._begin_lane(lane)
+        self._watch.serve_health(self._keeper.health)
+        if self._control is not None:
+            self._serve_control(self._control)
+        if self._shown:
+            from plc.transport.cli.relay_session import open_relay_view
+
+            self._show = self._opened.enter_context(open_relay_view(sys.stderr))
+
+    def _serve_control(self, path: Path) -> None:
+        from plc.transport.cli.streams import stream_of
+        from plc.transport.service.control import ControlServer
+
+        keeper = self._keeper
+        assert keeper is not None
+
+        def add(request: dict[str, Any]) -> str:
+            table = request.get("stream")
+            config = stream_of(table if isinstance(table, dict) else {})
+            return keeper.add(config)
+
+        handlers = {
+            "list": lambda _: keeper.listing(),
+            "add": add,
+            "remove": lambda request: keeper.remove(str(request.get("name"))),
+            "reload": lambda _: self.reload(),
+        }
+        self._opened.enter_context(ControlServer(path, handlers))
+        say(f"plc: control at {path}", err=True)
+
+    def _begin_lane(self, lane: "Lane") -> None:
+        from plc.transport.metrics import relay_samples
+
+        stream, to = lane.stream, lane.config.to
+        called = f"{lane.config.name}: " if lane.config.name else ""
+        ends = ",".join(str(port.endpoint) for port in lane.ports[: len(stream.paths)])
+        say(f"plc: {called}{ends} -> {to} ({lane.config.receiver.codec})", err=True)
+        self._watch.begin(lane.name, stream.playout, partial(relay_samples, lane.name, stream))
+
+    def _end_lane(self, lane: "Lane") -> None:
+        self._watch.end(lane.name)
+
+    def hang_up(self) -> None:
+        """Ask for the file to be read again, from a signal's handler."""
+        self._hangups.append(None)
+
+    def look(self, relay: "Relay") -> None:
+        """Do the tasks of each second."""
+        from plc.transport.cli.relay_session import notify, reloading
+
+        if relay.serving.is_set() and not self._is_ready:
+            self._is_ready = True
+            notify("READY=1", f"STATUS={len(relay.lanes)} streams")
+        self._watch.look()
+        if self._show is not None:
+            self._show(relay)
+        if self._hangups:
+            self._hangups.clear()
+            reloading()
+            self._reload_after_hangup()
+            notify("READY=1", f"STATUS={len(relay.lanes)} streams")
+        assert self._keeper is not None
+        if self._keeper.health()[0]:
+            notify("WATCHDOG=1")
+
+    def _reload_after_hangup(self) -> None:
+        from plc.errors import PlcError, in_a_line
+        from plc.transport.cli.streams import in_words
+
+        try:
+            done = self.reload()
+        except PlcError as error:
+            self.note("reload_failed", says=in_a_line(error))
+        else:
+            self.note("reloaded", says=f"{self._file}: {in_words(done)}", **done)
+
+    def reload(self) -> dict[str, Any]:
+        """Read the file again; return the outcome for each stream.
+
+        Raises
+        ------
+        ConfigError
+            If there is none, or it is wrong; nothing is changed then.
+        """
+        from plc.errors import ConfigError
+        from plc.transport.cli.streams import read_relay_file
+
+        if self._file is None:
+            raise ConfigError("the relay has no file to read again; start it with --config FILE")
+        assert self._keeper is not None
+        return self._keeper.replace(read_relay_file(self._file).streams)
+
+    def __enter__(self) -> Self:
+        """Return the session."""
+        self._opened.enter_context(self._watch)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the operator's services."""
+        from plc.transport.cli.relay_session import notify
+
+        notify("STOPPING=1")
+        self._opened.close()
+
+
+def notify(*states: str) -> bool:
+    """Send states, such as ``READY=1``; return whether they were taken."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address or not hasattr(socket, "AF_UNIX"):
+        return False
+    if address.startswith("@"):  # a name without a file (unix(7))
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.connect(address)
+            sender.send("\n".join(states).encode())
+    except OSError:
+        return False
+    return True
+
+
+def reloading() -> bool:
+    """Send systemd that settings are read again, until the next ``READY=1``."""
+    now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000 if os.name == "posix" else 0
+    return notify("RELOADING=1", f"MONOTONIC_USEC={now_us}")
+
+
+_METER_WIDTH = 12
+_STYLES = {"playing": "green", "waiting": "dim", "outage": "red", "ending": "yellow"}
+
+
+def render_relay(relay: "Relay", now_s: float) -> "RenderableType":
+    """Return the view of a relay's streams as they are."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("stream", "", "level"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("in", "lost", "late", "bursts", "concealed", "delay", "target", "out"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for lane in relay.lanes:
+        table.add_row(*_row(lane, now_s))
+    return table
+
+
+def _row(lane: "Lane", now_s: float) -> list["RenderableType"]:
+    from rich.text import Text
+
+    stream, state = lane.stream, state_of(lane, now_s)
+    playout = stream.playout
+    received, concealed = playout.received, playout.concealment
+    lost = 100.0 * received.lost_packets / max(1, received.packets_expected)
+    made = 100.0 * concealed.concealed_samples / max(1, concealed.total_samples_received)
+    delay_ms = 1000.0 * max(0.0, playout.delay_s)
+    target_ms = 1000.0 * playout.buffer.delays.target_s
+    return [
+        Text(printable(lane.name)),
+        Text(state, style=_STYLES[state]),
+        meter(stream.peak.level, _METER_WIDTH),
+        str(received.packets_received),
+        f"{lost:.1f} %",
+        str(received.late_packets),
+        str(concealed.concealment_events),
+        f"{made:.1f} %",
+        f"{delay_ms:.0f} ms",
+        f"{target_ms:.0f} ms",
+        str(stream.stats.packets_sent),
+    ]
+
+
+@contextlib.contextmanager
+def open_relay_view(stream: TextIO) -> Iterator[Callable[["Relay"], None]]:
+    """Open the view on a terminal; yield a function that draws a relay."""
+    with open_display(stream) as draw:
+        yield lambda relay: draw(render_relay(relay, time.monotonic()))

@@ -1,0 +1,1 @@
+"""A live stream at a sound card: received and played, recorded and sent."""

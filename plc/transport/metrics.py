@@ -1,0 +1,446 @@
+"""Metrics of the streams for Prometheus: ``--metrics :9464``.
+
+Each metric is a row of a table below: its name, type, meaning, and how it is read. The names are
+those of W3C's *Identifiers for WebRTC's Statistics API* [1]_ where it has one, written as
+Prometheus writes names: in small letters, with ``plc_`` in front, the unit behind and, for
+counters, ``_total``. Each metric has a label ``stream``. Durations are histograms, which can be
+summed over streams and machines; ``/healthz`` says whether the program works.
+
+The audio path does no work for the metrics: a scrape reads, in a thread of its own, counters that
+exist anyway. Connections cannot delay the audio: see :mod:`plc.transport.service.page_server`.
+
+.. [1] https://www.w3.org/TR/webrtc-stats/#inboundrtpstats-dict*
+"""
+
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from plc.engine.stats import TimeHistogram
+from plc.errors import MissingExtraError
+from plc.extras import install_command
+from plc.jsonable import to_json
+from plc.transport.rtp.playout import Playout
+from plc.transport.rtp.srtp import SrtpReceiver, merged
+from plc.transport.rtp.udp import Endpoint, parse_endpoint
+from plc.transport.service.page_server import PageServer
+
+if TYPE_CHECKING:
+    from plc.transport.live.live import Live
+    from plc.transport.relay.relayed import StreamRelay
+
+_OPENMETRICS = "application/openmetrics-text"
+# A page is served again for this long; a scraper comes every few seconds.
+_KEPT_S = 1.0
+# Work on a page at once, and the pause after it.
+_PIECE_S = 0.0002
+_REST_S = 0.001
+
+# What takes a share of a packet, and what is a delay; in s.
+_SHORT_S = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1)
+_LONG_S = (1e-3, 2.5e-3, 5e-3, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
+
+Health = Callable[[], tuple[bool, dict[str, Any]]]
+"""Returns whether the program works, and what more is to be said of it."""
+Kind = Literal["counter", "gauge", "histogram"]
+Values = Iterable[tuple[tuple[str, ...], float]]
+"""Values of a metric with labels of its own: the labels' values, and the number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric: its name, meaning, and how it is read."""
+
+    name: str
+    """Without ``plc_`` and ``_total``."""
+    read: Callable[[Any], Any]
+    """Returns the number of a source, or :data:`Values` if there are labels; None: there is none.
+
+    Of a histogram, :class:`Buckets` in place of each number.
+    """
+    help: str
+    labels: tuple[str, ...] = ()
+    """Besides ``stream``."""
+    kind: Kind = "counter"
+
+    def samples(self, stream: str, source: Any) -> Iterator["Sample"]:
+        """Yield the present values of a source."""
+        value = self.read(source)
+        if value is None:
+            return
+        for labels, number in value if self.labels else [((), value)]:
+            yield Sample(self, (stream, *labels), number)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of one metric."""
+
+    metric: Metric
+    labels: tuple[str, ...]
+    """Values of ``stream`` and of the metric's own labels."""
+    value: Any
+    """A number, or :class:`Buckets`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Durations counted up to each bound."""
+
+    counts: list[tuple[str, int]]
+    """By the bound in s, as text; the last is infinite."""
+    sum_s: float
+
+
+def buckets_of(times: TimeHistogram, bounds_s: tuple[float, ...]) -> Buckets:
+    """Return the durations by bound.
+
+    Counts are right to 2.4 % of a bound, the sum to 1.2 %.
+    """
+    described = times.as_dict()
+    first_ms, in_decade = described["first_ms"], described["buckets_per_decade"]
+    ends = [round(in_decade * math.log10(1000.0 * bound / first_ms)) for bound in bounds_s]
+    counts, sum_ms = [0] * (len(ends) + 1), 0.0
+    for place, count in described["counts"].items():
+        counts[bisect_right(ends, place)] += count
+        sum_ms += count * first_ms * 10.0 ** ((place + 0.5) / in_decade)
+    labels = [f"{bound:g}" for bound in bounds_s] + ["+Inf"]
+    return Buckets(list(zip(labels, accumulate(counts), strict=True)), sum_ms / 1000.0)
+
+
+Collect = Callable[[], Iterable[Sample]]
+
+
+def _count(name: str, path: str, text: str) -> Metric:
+    """Return a counter that is read from an attribute."""
+    return Metric(name, attrgetter(path), text)
+
+
+def _gauge(
+    name: str, read: Callable[[Any], Any], text: str, labels: tuple[str, ...] = ()
+) -> Metric:
+    """Return a gauge."""
+    return Metric(name, read, text, labels, "gauge")
+
+
+def _times(name: str, path: str, bounds_s: tuple[float, ...], text: str) -> Metric:
+    """Return a histogram that is read from an attribute."""
+    read = attrgetter(path)
+    return Metric(name, lambda source: buckets_of(read(source), bounds_s), text, (), "histogram")
+
+
+def _devices(path: str) -> Callable[["Live"], Values]:
+    """Return a reader of an attribute of each device, by direction."""
+    read = attrgetter(path)
+    return lambda live: [((port.direction,), read(port)) for port in live.ports]
+
+
+def _discarded(playout: Playout) -> int:
+    return playout.received.late_packets + playout.received.overflow_packets
+
+
+def _malformed(playout: Playout) -> int:
+    return sum(dict(playout.stats.malformed_packets).values())
+
+
+def _rungs(playout: Playout) -> Values:
+    return [((rung,), samples) for rung, samples in dict(playout.concealment.rung_samples).items()]
+
+
+def _push_times(playout: Playout) -> list[tuple[tuple[str, ...], Buckets]]:
+    stats = playout.concealment
+    times = {"received": stats.good_time, "concealed": stats.concealed_time}
+    return [((kind,), buckets_of(each, _SHORT_S)) for kind, each in times.items()]
+
+
+def _peer(name: str) -> Callable[["StreamRelay"], float | None]:
+    """Return a reader of an attribute of the last receiver report."""
+
+    def read(relay: "StreamRelay") -> float | None:
+        peer = None if relay.reports is None else relay.reports.peer
+        return None if peer is None else getattr(peer, name)
+
+    return read
+
+
+def _jitter(relay: "StreamRelay") -> float | None:
+    return None if relay.reports is None else relay.reports.jitter_s
+
+
+def _srtp(receivers: list[SrtpReceiver]) -> Values | None:
+    """Return SRTP's counters by outcome; None where there is no key."""
+    counts = merged(receivers)
+    if counts is None:
+        return None
+    return [((name.removesuffix("_packets"),), count) for name, count in counts.items()]
+
+
+def _paths(name: str) -> Callable[["StreamRelay"], Values]:
+    """Return a reader of a counter of each path, by its number."""
+    return lambda relay: [
+        ((str(number),), getattr(path.stats, name)) for number, path in enumerate(relay.paths, 1)
+    ]
+
+
+PLAYOUT_METRICS = (
+    _count("packets_received", "received.packets_received", "RTP packets, without duplicates"),
+    _gauge("packets_lost", attrgetter("received.lost_packets"), "packets expected, not received"),
+    Metric("packets_discarded", _discarded, "packets too late, or beyond a full buffer"),
+    _count("duplicate_packets", "received.duplicate_packets", "packets received again"),
+    _count("redundant_packets", "received.redundant_packets", "packets taken from redundancy"),
+    _count("unknown_packets", "stats.unknown_packets", "packets of another payload type"),
+    _count("undecodable_packets", "stats.undecodable_packets", "packets that cannot be decoded"),
+    Metric("malformed_packets", _malformed, "datagrams that are not RTP"),
+    _count("source_changes", "received.source_changes", "senders that took over or restarted"),
+    _count("samples_received", "concealment.total_samples_received", "samples played"),
+    _count("concealed_samples", "concealment.concealed_samples", "samples concealed"),
+    _count(
+        "silent_concealed_samples",
+        "concealment.silent_concealed_samples",
+        "concealed samples of comfort noise alone",
+    ),
+    _count("concealment_events", "concealment.concealment_events", "bursts concealed"),
+    _count(
+        "detected_dropouts",
+        "concealment.detected_dropouts",
+        "blocks with a dropout (--detect-dropouts)",
+    ),
+    _count(
+        "inserted_samples_for_deceleration",
+        "stats.inserted_samples",
+        "samples inserted by playing slower",
+    ),
+    _count(
+        "removed_samples_for_acceleration",
+        "stats.removed_samples",
+        "samples removed by playing faster",
+    ),
+    _count(
+        "jitter_buffer_delay_seconds",
+        "stats.waited_s",
+        "seconds waited, summed over all samples played",
+    ),
+    _count("jitter_buffer_target_delay_seconds", "stats.aimed_s", "the same, of the target delay"),
+    _count("jitter_buffer_emitted_count", "stats.emitted_samples", "samples of these two sums"),
+    Metric("rung_samples", _rungs, "concealed samples by rung", ("rung",)),
+    _count("rung_changes", "concealment.rung_changes", "changes of the rung, by time or network"),
+    _count("deadline_misses", "concealment.deadline_misses", "concealments over their time limit"),
+    Metric("push_seconds", _push_times, "concealer's time for a packet", ("packet",), "histogram"),
+    _gauge("delay_seconds", lambda p: max(0.0, p.delay_s), "delay of the last block"),
+    _gauge("target_delay_seconds", attrgetter("buffer.delays.target_s"), "target delay"),
+    _gauge("stretch_ratio", attrgetter("stretch"), "share by which the stream is played faster"),
+)
+"""Of a :class:`~plc.transport.rtp.playout.Playout`: ``plc relay`` and ``plc live``."""
+
+SRTP_METRICS = (
+    Metric("srtp_packets", _srtp, "packets opened, or refused and why (`--key`)", ("outcome",)),
+)
+"""Of the :class:`~plc.transport.rtp.srtp.SrtpReceiver` of a stream's paths."""
+
+RELAY_METRICS = (
+    _count("datagrams_received", "stats.datagrams_received", "datagrams received"),
+    _count("refused_datagrams", "stats.refused_datagrams", "datagrams of other senders"),
+    _count("capped_datagrams", "stats.capped_datagrams", "datagrams above --packets-per-s"),
+    _count("packets_sent", "stats.packets_sent", "packets sent"),
+    _count("late_packets_sent", "stats.late_packets_sent", "packets sent a packet late or more"),
+    _count("skipped_packets", "stats.skipped_packets", "packets left out: asleep, or no time"),
+    _count("unwritten_samples", "stats.unwritten_samples", "samples that a disk did not take"),
+    _times("late_seconds", "stats.lateness", _SHORT_S, "time from due to sent, of packets sent"),
+    _times("sent_delay_seconds", "stats.delay", _LONG_S, "delay that the relay added"),
+    Metric("path_packets", _paths("packets"), "packets of a path (ST 2022-7)", ("path",)),
+    Metric(
+        "path_first_packets", _paths("first_packets"), "of these, first by that path", ("path",)
+    ),
+    _gauge("received_jitter_seconds", _jitter, "jitter as RTCP states it (--rtcp)"),
+    _gauge("remote_fraction_lost", _peer("lost_ratio"), "share lost by the receiver (--rtcp)"),
+    _gauge("remote_jitter_seconds", _peer("jitter_s"), "jitter at the receiver (--rtcp)"),
+    _gauge("remote_round_trip_seconds", _peer("round_trip_s"), "to the receiver and back (--rtcp)"),
+)
+"""Of a :class:`~plc.transport.relay.relayed.StreamRelay`."""
+
+LIVE_METRICS = (
+    _count("starved_samples", "engine.stats.starved_samples", "silence played for late blocks"),
+    _count("unheard_blocks", "engine.stats.unheard_blocks", "blocks made without an output"),
+    _count(
+        "absent_packets",
+        "engine.stats.absent_packets",
+        "packets concealed while the input was away",
+    ),
+    _gauge("concealing", lambda live: live.engine.playout.conceals, "0 while switched off by key"),
+    _times("played_delay_seconds", "engine.stats.delay", _LONG_S, "delay from input to output"),
+    _times("step_seconds", "engine.stats.step_time", _SHORT_S, "time that a block took to make"),
+    _gauge("reserve_seconds", attrgetter("engine.sink.reserve_s"), "audio ready for the output"),
+    Metric("device_losses", _devices("stats.losses"), "device losses", ("direction",)),
+    Metric(
+        "device_xruns", _devices("stats.breaks"), "breaks reported by the device", ("direction",)
+    ),
+    Metric(
+        "device_missed_samples",
+        _devices("stats.missed_samples"),
+        "samples without room, or not ready in time",
+        ("direction",),
+    ),
+    _gauge(
+        "device_open",
+        lambda live: [((port.direction,), port.stream is not None) for port in live.ports],
+        "1 while the device is open",
+        ("direction",),
+    ),
+)
+"""Of a :class:`~plc.transport.live.live.Live` and its devices."""
+
+
+def playout_samples(stream: str, playout: Playout) -> Iterator[Sample]:
+    """Yield the counters of a jitter buffer and a concealer."""
+    return _samples(PLAYOUT_METRICS, stream, playout)
+
+
+def relay_samples(stream: str, relay: "StreamRelay") -> Iterator[Sample]:
+    """Yield the counters of a stream through the relay."""
+    yield from playout_samples(stream, relay.playout)
+    yield from _samples(SRTP_METRICS, stream, relay.srtp_receivers)
+    yield from _samples(RELAY_METRICS, stream, relay)
+
+
+def live_samples(stream: str, live: "Live") -> Iterator[Sample]:
+    """Yield the counters of a live stream and its devices."""
+    yield from playout_samples(stream, live.engine.playout)
+    yield from _samples(SRTP_METRICS, stream, live.engine.srtp_receivers)
+    yield from _samples(LIVE_METRICS, stream, live)
+
+
+def _samples(metrics: Iterable[Metric], stream: str, source: Any) -> Iterator[Sample]:
+    for metric in metrics:
+        yield from metric.samples(stream, source)
+
+
+class Exporter:
+    """A web server for Prometheus, in a thread of its own.
+
+    The page is made at most once a second, in short pieces with pauses between them: Python runs
+    one thread at a time, and the audio's would wait for this one.
+
+    Parameters
+    ----------
+    address : str
+        ``HOST:PORT``; ``:PORT`` and ``PORT`` are those of 127.0.0.1, port 0 takes any.
+
+    Raises
+    ------
+    ConfigError
+        If that is no address.
+    MissingExtraError
+        If prometheus-client is not installed.
+    NetworkError
+        If the port is taken.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            import prometheus_client
+            from prometheus_client import core
+        except ImportError as error:
+            raise MissingExtraError(
+                f"--metrics needs prometheus-client: {install_command('rtp')}"
+            ) from error
+        self._families: dict[Kind, Any] = {
+            "counter": core.CounterMetricFamily,
+            "gauge": core.GaugeMetricFamily,
+            "histogram": core.HistogramMetricFamily,
+        }
+        choose = prometheus_client.exposition.choose_encoder
+        self._encoders = {kind: choose(kind) for kind in ("", _OPENMETRICS)}
+        self._collects: dict[str, Collect] = {}
+        self._health: Health = lambda: (False, {"status": "starting"})
+        self._pages: dict[str, tuple[float, bytes]] = {}
+        self._rested_s = 0.0
+        pages = {"/metrics": self._page, "/healthz": self._health_page, "/": self._page}
+        self._server = PageServer(metrics_endpoint(address), pages)
+        self.endpoint = self._server.endpoint
+
+    @property
+    def url(self) -> str:
+        """Address for a browser on this machine."""
+        host = self.endpoint.host
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        host = f"[{host}]" if ":" in host else host
+        return f"http://{host}:{self.endpoint.port}/metrics"
+
+    def add(self, stream: str, collect: Collect) -> None:
+        """Serve a stream's metrics too; ``collect`` runs in another thread."""
+        self._collects = self._collects | {stream: collect}
+        self._pages.clear()
+
+    def remove(self, stream: str) -> None:
+        """Serve a stream's samples no longer."""
+        self._collects = {name: each for name, each in self._collects.items() if name != stream}
+        self._pages.clear()
+
+    def serve_health(self, health: Health) -> None:
+        """Serve the answer of ``health`` at ``/healthz``."""
+        self._health = health
+
+    def _health_page(self, _accept: str) -> tuple[int, str, bytes]:
+        """Return the health; with status 503 if the program does not work."""
+        works, said = self._health()
+        return 200 if works else 503, "application/json", to_json(said).encode() + b"\n"
+
+    def _page(self, accept: str) -> tuple[int, str, bytes]:
+        """Return the page, at most a second old, in either format."""
+        wanted = _OPENMETRICS if _OPENMETRICS in accept else ""
+        encode, kind = self._encoders[wanted]
+        made_s, page = self._pages.get(wanted, (-math.inf, b""))
+        if time.monotonic() - made_s >= _KEPT_S:
+            page = encode(self)
+            self._pages[wanted] = time.monotonic(), page
+        return 200, kind, page
+
+    def collect(self) -> Iterator[Any]:
+        """Yield all samples, one name after another."""
+        families: dict[str, Any] = {}
+        for collect in self._collects.values():
+            for sample in collect():
+                metric = sample.metric
+                family = families.get(metric.name)
+                if family is None:
+                    family = families[metric.name] = self._families[metric.kind](
+                        f"plc_{metric.name}", metric.help, labels=["stream", *metric.labels]
+                    )
+                if isinstance(sample.value, Buckets):
+                    family.add_metric(sample.labels, sample.value.counts, sample.value.sum_s)
+                else:
+                    family.add_metric(sample.labels, sample.value)
+                self._rest()
+        for family in families.values():
+            yield family
+            self._rest()
+
+    def _rest(self) -> None:
+        """Let others run, if this thread has done so for a while."""
+        if time.monotonic() - self._rested_s > _PIECE_S:
+            time.sleep(_REST_S)
+            self._rested_s = time.monotonic()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.close()
+
+    def __enter__(self) -> Self:
+        """Return it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop serving."""
+        self.close()
+
+
+def metrics_endpoint(text: str) -> Endpoint:
+    """Return where metrics are served: on this machine only, unless an address is given."""
+    port = text.removeprefix(":")
+    whole = f"127.0.0.1:{port}" if port.isdecimal() else text
+    return parse_endpoint(whole, "[HOST]:PORT, such as :9464")

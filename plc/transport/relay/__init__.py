@@ -1,0 +1,1 @@
+"""The relay: lossy RTP in, whole RTP or recordings out."""

@@ -1,0 +1,682 @@
+"""The relay: lossy RTP in, whole RTP (or a file) out, at a steady pace.
+
+::
+
+    ports ──▶ StreamRelay (latch, Playout) ──▶ encode ──▶ to
+                      one block each packet length
+
+For each stream, a *lane*, there is a :class:`~plc.transport.relay.relayed.StreamRelay`, the sockets
+where it comes in, and a :class:`~plc.transport.rtp.packetizer.Packetizer` or a file that takes it.
+From the first block on the output never pauses: what is not received is concealed, and after a long
+while silence. All is a state machine with the clock passed in; :func:`plc.transport.rtp.udp.serve`
+runs it.
+
+Lanes may be added and removed while it runs: another thread makes them, which takes time, and
+closes them; the one that serves takes them over between two turns (:meth:`Relay.turn`).
+
+Blocks are played in the order of time between the packets that came in, however late those are
+read, so that a process that was held up loses none of them. A recording can wait for that; a packet
+sent too late is worth nothing, so a stream that is sent waits for 0.3 s at most, as where its port
+is flooded.
+"""
+
+import contextlib
+import gc
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.ending import held
+from plc.engine.runtime.priority import Priority, Wish
+from plc.engine.runtime.standing import StandingThread
+from plc.engine.runtime.threads import Level, aside
+from plc.errors import ConfigError, NetworkError
+from plc.notice import counted
+from plc.transport.relay.processes import run_workers
+from plc.transport.relay.relayed import RelayConfig, StreamRelay
+from plc.transport.rtp.latch import RateCap
+from plc.transport.rtp.packets import is_rtcp
+from plc.transport.rtp.sdp import AudioMedia
+from plc.transport.rtp.udp import Address, Backlog, Endpoint, UdpPort, is_multicast, serve
+from plc.transport.service.events import Note, in_words
+from plc.transport.service.recorder import Recorder, check_apart
+
+# Blocks of a recording played before the other streams, and the ports, have their turn.
+_RECORDED_AT_ONCE = 64
+_WATCH_S = 1.0
+# Datagrams of RTCP at its port; a sender or a receiver sends one in a second or two.
+_REPORTS_PER_S = 100.0
+# Streams that a new file takes away are played to their ends in the watch's turn.
+_RELOAD_MAX_S = 120.0
+# Pairs of ports tried where any will do.
+_PAIRS_TRIED = 32
+
+
+@dataclass(slots=True)
+class Run:
+    """What the recordings of a relay have in common."""
+
+    first_s: float = math.inf
+    """When the first packet of any of them came."""
+
+
+class Lane:
+    """A stream with its sockets and where it goes.
+
+    Parameters
+    ----------
+    config : RelayConfig
+        Of the stream.
+    run : Run, optional
+        That of all lanes beside it.
+
+    Attributes
+    ----------
+    stream : StreamRelay
+        The stream.
+    ports : list of UdpPort
+        One for each path, then that of RTCP.
+    target : Address or Recorder
+        Where it goes.
+    stopped : bool
+        Whether nothing more is received.
+    ended : bool
+        Whether its stream has ended, and with it the recording.
+    joined, left : threading.Event
+        Set when the relay has taken it over, and let go of it.
+
+    Raises
+    ------
+    NetworkError
+        If a port is taken, or a host not found.
+    """
+
+    def __init__(self, config: RelayConfig, run: Run | None = None) -> None:
+        self.config = config
+        self._run = run or Run()
+        self.stopped = False
+        self.ended = False
+        self._held: list[NDArray[np.float32]] = []
+        self.joined = threading.Event()
+        self.left = threading.Event()
+        self._closed = False
+        self.ports: list[UdpPort] = []
+        self.stream = StreamRelay(config)
+        try:
+            self.ports += _open_ports(config)
+            self._rtcp = self.ports[-1] if config.rtcp else None
+            self._backlog = Backlog([port for port in self.ports if port is not self._rtcp])
+            self.target = self._open_target()
+        except BaseException:
+            self._close_ports()
+            self.stream.close()
+            raise
+        self._upstream: Address | None = None
+        self._reports_cap = RateCap(_REPORTS_PER_S)
+
+    def _open_target(self) -> Address | Recorder:
+        to = self.config.to
+        if isinstance(to, Endpoint):
+            if self.config.dscp is not None:
+                for port in self.ports:
+                    port.mark(self.config.dscp)
+            if self._rtcp is not None:
+                self._rtcp.target(_next_port(to))  # the card of a group, too
+            return self.ports[0].target(to)
+        stream = self.config.receiver.stream
+        return Recorder(to, stream.sample_rate, stream.channels, self.config.subtype)
+
+    @property
+    def name(self) -> str:
+        """Name of the stream."""
+        return self.config.name or str(self.ports[0].endpoint)
+
+    @property
+    def drained(self) -> bool:
+        """True if all datagrams that came have been read."""
+        return all(port.drained for port in self.ports)
+
+    def is_due(self, now_s: float) -> bool:
+        """Return whether a block is due to be sent, and what came before it read."""
+        due_s = self.stream.next_s
+        may_be_due = due_s <= now_s and not self.stream.records
+        return may_be_due and self._backlog.is_read(due_s, now_s)
+
+    @property
+    def next_s(self) -> float:
+        """Time at which a block or reports are due."""
+        reports = self.stream.reports
+        block_s = math.inf if self.ended else self.stream.next_s
+        return block_s if reports is None else min(block_s, reports.next_s)
+
+    @property
+    def failed(self) -> bool:
+        """True if its recording cannot be written any more."""
+        return isinstance(self.target, Recorder) and bool(self.target.error)
+
+    @property
+    def played_out(self) -> bool:
+        """True if all that was received is played."""
+        return self.ended or self.stream.drained
+
+    def receive(
+        self,
+        number: int,
+        datagram: bytes,
+        source: Address,
+        now_s: float,
+        seen_s: float | None = None,
+    ) -> None:
+        """Take in a datagram of the port of this number, read at ``seen_s``."""
+        if self.stopped or self.ended:
+            return
+        if self.ports[number] is self._rtcp:
+            self._receive_report(datagram, source, now_s)
+            return
+        if self.stream.records:
+            while self.stream.next_s <= now_s and not self.ended:
+                self.record(now_s, now_s)
+        self.stream.receive(datagram, source, now_s, number, seen_s)
+        if self.stream.records:
+            self._run.first_s = min(self._run.first_s, self.stream.next_s)
+
+    def _receive_report(self, datagram: bytes, source: Address, now_s: float) -> None:
+        """Take in RTCP of the sender or of a receiver."""
+        sender = self.stream.latch.source
+        is_sender = sender is not None and source[0] == sender[0]
+        if not is_sender and not self._is_target(source[0]):
+            self.stream.stats.refused_datagrams += 1
+            return
+        if not self._reports_cap.take(now_s):
+            self.stream.stats.capped_datagrams += 1
+            return
+        if self.stream.srtp_receivers:
+            opened = self.stream.srtp_receivers[0].open(datagram)
+            if opened is None or not is_rtcp(opened):
+                return
+            datagram = opened
+        if is_sender:
+            self.stream.note_farewell(datagram, now_s)
+        assert self.stream.reports is not None
+        if self.stream.reports.receive(datagram, now_s) and is_sender:
+            self._upstream = source
+
+    def _is_target(self, host: str) -> bool:
+        """Return whether an address may be a receiver's."""
+        target = self.target
+        return not isinstance(target, Recorder) and (is_multicast(target[0]) or host == target[0])
+
+    def send_due(self, now_s: float, clock: Callable[[float], float]) -> None:
+        """Send the block that is due."""
+        played = self.stream.play(clock(now_s))
+        if played is not None:
+            assert not isinstance(self.target, Recorder)
+            self._send(self.ports[0], self.stream.packetizer.pack(played), self.target)
+            self.stream.note_sent(clock(now_s))
+
+    def _send(self, port: UdpPort, packet: bytes, target: Address) -> None:
+        """Send a packet, sealed where the stream is; never plain where it cannot be sealed."""
+        sealed = self.stream.seal(packet)
+        if sealed is None:
+            port.failed_sends += 1
+        else:
+            port.send(sealed, target)
+
+    def catch_up(self, now_s: float, clock: Callable[[float], float]) -> None:
+        """Record due blocks, unless earlier datagrams are still unread."""
+        for _ in range(_RECORDED_AT_ONCE):
+            if self.ended or self.stream.next_s > now_s or not self.drained:
+                return
+            self.record(now_s, clock(now_s))
+
+    def record(self, now_s: float, seen_s: float) -> None:
+        """Record the block that is due; hold it if it may be after the end."""
+        stream, target = self.stream, self.target
+        assert isinstance(target, Recorder)
+        due_s = stream.next_s
+        is_after = stream.may_have_ended
+        played = stream.play(now_s, seen_s)
+        if played is None:
+            return
+        if target.start_s is None:
+            early_s = due_s - self._run.first_s if self.config.align else 0.0
+            silent = round(max(0.0, early_s) * self.config.receiver.stream.sample_rate)
+            target.begin(time.time() - time.monotonic() + due_s, silent)
+        if not is_after:
+            for block in self._held:
+                target.write(block)
+            self._held.clear()
+            target.write(played)
+            stream.stats.unwritten_samples = target.unwritten_samples
+        else:
+            self._held.append(played.copy())
+        if stream.has_ended(due_s):
+            self.ended = True
+            self._held.clear()
+
+    def report_on(self, now_s: float) -> None:
+        """Send the reports that are due."""
+        reports = self.stream.reports
+        if reports is None or now_s < reports.next_s:
+            return
+        assert self._rtcp is not None
+        upstream, downstream = reports.due(now_s)
+        sender = self.stream.latch.source
+        if upstream is not None and sender is not None:
+            told = self._upstream
+            at_sender = told is not None and told[0] == sender[0]
+            self._send(self._rtcp, upstream, told if told and at_sender else _next_address(sender))
+        if downstream is not None and not isinstance(self.target, Recorder):
+            self._send(self._rtcp, downstream, _next_address(self.target))
+
+    def stop(self) -> None:
+        """Stop receiving; the packets held are still played."""
+        self.stopped = True
+        if not self.ended:
+            self.stream.playout.drain()
+
+    def finish(self) -> None:
+        """Close the recording of an ended stream; this waits for the disk."""
+        if self.ended and isinstance(self.target, Recorder):
+            self.target.close()
+
+    def report(self) -> dict[str, Any]:
+        """Return everything that was counted, by name."""
+        target = self.target
+        if isinstance(target, Recorder):
+            self.stream.stats.unwritten_samples = target.unwritten_samples
+        report = self.stream.report() | {
+            "name": self.name,
+            "listen": str(self.ports[0].endpoint),
+            "failed_sends": sum(port.failed_sends for port in self.ports),
+        }
+        if isinstance(target, Recorder):
+            report["recording"] = target.report()
+        return report
+
+    def media(self) -> AudioMedia:
+        """Return the description of the stream sent to a host."""
+        to, receiver = self.config.to, self.config.receiver
+        assert isinstance(to, Endpoint)
+        return AudioMedia(
+            endpoint=to,
+            codec=receiver.codec,
+            payload_type=self.stream.packetizer.payload_type,
+            sample_rate=receiver.stream.sample_rate,
+            channels=receiver.stream.channels,
+            packet_ms=receiver.stream.packet_ms,
+            key=receiver.key,
+        )
+
+    def close(self) -> None:
+        """Close the ports, and the file with all that was recorded; once."""
+        if self._closed:
+            return
+        self._closed = True
+        reports = self.stream.reports
+        is_reported_on = reports is not None and reports.stats.sent > 0
+        if self._rtcp is not None and is_reported_on and not isinstance(self.target, Recorder):
+            assert reports is not None
+            self._send(self._rtcp, reports.farewell(), _next_address(self.target))
+        self.stream.close()
+        self._close_ports()
+        if isinstance(self.target, Recorder):
+            self.target.close()
+
+    def _close_ports(self) -> None:
+        for port in self.ports:
+            port.close()
+
+
+def _open_ports(config: RelayConfig) -> list[UdpPort]:
+    """Open the ports of the paths and of RTCP."""
+    opened: list[UdpPort] = []
+    try:
+        if config.rtcp:
+            opened += _open_pair(config.listen)
+        else:
+            opened.append(UdpPort(config.listen, shared=config.share_port))
+        if config.second is not None:
+            opened.insert(1, UdpPort(config.second))
+    except BaseException:
+        for port in opened:
+            port.close()
+        raise
+    return opened
+
+
+def _open_pair(endpoint: Endpoint) -> tuple[UdpPort, UdpPort]:
+    """Open a port and the one after it; where any will do, the first such pair."""
+    for _ in range(_PAIRS_TRIED):
+        port = UdpPort(endpoint)
+        try:
+            return port, UdpPort(_next_port(port.endpoint))
+        except ConfigError:
+            port.close()
+            raise
+        except NetworkError as error:
+            port.close()
+            if endpoint.port:
+                raise
+            failure = error
+    raise failure
+
+
+def _next_port(endpoint: Endpoint) -> Endpoint:
+    if endpoint.port == 65_535:
+        raise ConfigError(f"{endpoint} leaves no port after it for RTCP; give a lower one")
+    return Endpoint(endpoint.host, endpoint.port + 1, endpoint.interface)
+
+
+def _next_address(address: Address) -> Address:
+    return address[0], min(address[1] + 1, 65_535)
+
+
+class Relay:
+    """A :class:`~plc.transport.rtp.udp.Service` of several streams.
+
+    Parameters
+    ----------
+    configs : sequence of RelayConfig
+        The streams.
+    clock : callable, optional
+        Returns seconds, by the clock of :meth:`advance`: how far that falls behind while it works
+        is then seen. Without one, no time passes meanwhile.
+    stays : bool
+        Whether it goes on without streams: more may be added.
+
+    Raises
+    ------
+    NetworkError
+        If a port is taken, or a host not found.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[RelayConfig],
+        clock: Callable[[], float] | None = None,
+        *,
+        stays: bool = False,
+    ) -> None:
+        if not configs and not stays:
+            raise ConfigError("a relay needs at least one stream")
+        self._clock = (lambda now_s: now_s) if clock is None else (lambda _: clock())
+        self._stays = stays
+        self._stopped_s = math.inf
+        self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._gone: list[Lane] = []
+        self._told_left_out = 0
+        self.turned_s = time.monotonic()
+        """When it had its last turn, by ``time.monotonic``."""
+        self.serving = threading.Event()
+        """Set with the first turn: from then on signals are heard."""
+        self._run = Run()
+        self.lanes: list[Lane] = []
+        self._ports: list[UdpPort] = []
+        self._places: list[tuple[Lane, int, int]] = []
+        self._due: list[float] = []
+        try:
+            for config in configs:
+                self.lanes.append(Lane(config, self._run))
+        except BaseException:
+            self.close()
+            raise
+        self._place_ports()
+
+    def _place_ports(self) -> None:
+        # New lists: other threads may be reading the ones before.
+        self._places = [
+            (lane, at, number)
+            for at, lane in enumerate(self.lanes)
+            for number in range(len(lane.ports))
+        ]
+        self._ports = [lane.ports[number] for lane, _, number in self._places]
+        # Of each lane, renewed where it may have changed: asking all in each turn of many streams
+        # took as long as serving them (docs/notebook.md).
+        self._due = [lane.next_s for lane in self.lanes]
+
+    @property
+    def streams(self) -> list[StreamRelay]:
+        """The streams, in order."""
+        return [lane.stream for lane in self.lanes]
+
+    @property
+    def ports(self) -> Sequence[UdpPort]:
+        """Ports of all streams, in order."""
+        return self._ports
+
+    @property
+    def next_s(self) -> float:
+        """Time at which the next block of any stream is due."""
+        return min(self._due, default=math.inf)
+
+    @property
+    def done(self) -> bool:
+        """True if every stream was played to its end, or none goes on."""
+        if not self._stays and (
+            all(lane.failed for lane in self.lanes) or all(lane.ended for lane in self.lanes)
+        ):
+            return True
+        return self._stopped_s < math.inf and all(lane.played_out for lane in self.lanes)
+
+    # ---- streams that come and go ---------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Take over added lanes, and let go of ended ones."""
+        self.turned_s = time.monotonic()
+        self.serving.set()
+        for lane in self._gone:
+            lane.left.set()
+        self._gone.clear()
+        changed = self._take_changes()
+        leaving = [lane for lane in self.lanes if lane.stopped and lane.played_out]
+        if leaving and self._stopped_s == math.inf:
+            self.lanes = [lane for lane in self.lanes if lane not in leaving]
+            self._gone += leaving
+            changed = True
+        if changed:
+            self._place_ports()
+
+    def _take_changes(self) -> bool:
+        """Make the changes that were asked for; return whether there were any."""
+        changed = False
+        while not self._changes.empty():
+            self._changes.get()()
+            changed = True
+        return changed
+
+    def add(self, config: RelayConfig) -> Lane:
+        """Make a lane and hand it over; from another thread than that which serves.
+
+        ``lane.joined`` tells when it is served.
+
+        Raises
+        ------
+        ConfigError
+            If a stream of that name is there.
+        NetworkError
+            If a port is taken, or a host not found.
+        """
+        with aside():
+            lane = Lane(config, self._run)
+        if lane.name in [each.name for each in self.lanes]:
+            lane.close()
+            raise ConfigError(f"a stream {lane.name} is there already; remove it first")
+
+        def take_over() -> None:
+            self.lanes = [*self.lanes, lane]
+            lane.joined.set()
+
+        self._changes.put(take_over)
+        return lane
+
+    def remove(self, lane: Lane) -> None:
+        """Let a lane be played to its end; close it when ``lane.left`` is true."""
+        self._changes.put(lane.stop)
+
+    # ---- serving --------------------------------------------------------------------------------
+
+    def receive(self, port: int, datagram: bytes, source: Address, now_s: float) -> None:
+        """Take in a datagram that came at ``now_s``, unless stopped."""
+        if now_s < self._stopped_s:
+            lane, at, number = self._places[port]
+            lane.receive(number, datagram, source, now_s, self._clock(now_s))
+            self._due[at] = lane.next_s
+
+    def advance(self, now_s: float) -> None:
+        """Send due blocks, oldest first, one of each stream in turn."""
+        lanes = [(at, self.lanes[at]) for at, due_s in enumerate(self._due) if due_s <= now_s]
+        for _, lane in lanes:
+            if lane.stream.records:
+                lane.catch_up(now_s, self._clock)
+        while due := [(lane.stream.next_s, at) for at, lane in lanes if lane.is_due(now_s)]:
+            for _, at in sorted(due):
+                self.lanes[at].send_due(now_s, self._clock)
+        for at, lane in lanes:
+            lane.report_on(now_s)
+            self._due[at] = lane.next_s
+
+    def stop(self, now_s: float) -> None:
+        """Stop receiving; the packets held are still played."""
+        self._stopped_s = now_s
+        for lane in self.lanes:
+            lane.stop()
+
+    def tell(self, note: Note) -> None:
+        """Note packets that were left out, and how received streams differ from their settings."""
+        for lane in self.lanes:
+            lane.stream.tell(lane.name, note)
+        left_out = sum(stream.stats.skipped_packets for stream in self.streams)
+        if left_out > 2 * self._told_left_out:  # not every second
+            self._told_left_out = left_out
+            says = (
+                f"{counted(left_out, 'packet')} left out, too late to be sent: the machine slept, "
+                "or has no time for so many streams; give --workers as many as it has cores, "
+                "--method server, or larger packets"
+            )
+            note("left_out", packets=left_out, says=says)
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return the counters of each stream."""
+        return [lane.report() for lane in self.lanes]
+
+    def media(self) -> list[AudioMedia]:
+        """Return descriptions of the sent streams; streams into files are left out."""
+        return [lane.media() for lane in self.lanes if not lane.stream.records]
+
+    def close(self) -> None:
+        """Close the ports, and the files with all that was recorded."""
+        self._take_changes()
+        for lane in self.lanes:
+            lane.close()
+        # Who waits for one to leave need wait no longer.
+        for lane in [*self._gone, *self.lanes]:
+            lane.left.set()
+
+
+def run_relay(
+    configs: Sequence[RelayConfig],
+    *,
+    workers: int = 1,
+    duration_s: float = math.inf,
+    stays: bool = False,
+    priority: Wish = "normal",
+    announce: Callable[["Relay"], None] | None = None,
+    watch: Callable[["Relay"], None] | None = None,
+    note: Note = in_words,
+    on_hangup: Callable[[], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Relay until a signal or the end of the time; return the counters.
+
+    However it ends, recordings are kept. A recording that failed is reported by
+    :func:`plc.notice.tell`, and by ``recording`` in its report.
+
+    Parameters
+    ----------
+    configs : sequence of RelayConfig
+        The streams.
+    workers : int
+        Processes that share the streams: one core runs a few dozen.
+    duration_s : float
+        How long; infinite: until a signal comes.
+    stays : bool
+        Whether to go on without streams; with one worker.
+    priority : str
+        Of the threads, as :class:`plc.engine.runtime.priority.Priority` takes it.
+    announce : callable, optional
+        Called once the ports are open; not with several workers, each of which has its own.
+    watch : callable, optional
+        Called every second from another thread, and at the end; not with several workers either.
+    note : callable
+        Takes mismatches between received packets and settings, from that thread; with several
+        workers :mod:`plc.notice` takes them.
+    on_hangup : callable, optional
+        Called at SIGHUP, which then ends nothing; with one worker.
+
+    Raises
+    ------
+    NetworkError
+        If a port is taken, or a host not found.
+    """
+    if not 1 <= workers <= 256:
+        raise ConfigError(f"workers is {workers}; supported: 1 to 256")
+    check_apart(config.to for config in configs if isinstance(config.to, Path))
+    if min(workers, len(configs)) > 1:
+        if any(config.align for config in configs):
+            raise ConfigError("align goes with one worker, which knows when all streams began")
+        with Priority(priority) as asked:  # a refusal is told once, here
+            wish: Wish = "auto" if asked.granted else "normal"
+        run = partial(run_relay, priority=wish)
+        return run_workers(configs, min(workers, len(configs)), duration_s, run)
+    with Priority(priority) as asked:
+        relay = Relay(configs, time.monotonic, stays=stays)
+        try:
+            if announce is not None:
+                announce(relay)
+            gc.collect()
+            gc.freeze()  # present objects stay; a collection need not walk them
+            with _watched(relay, watch, note, asked):
+                asked.take(Level.AUDIO)
+                serve(relay, duration_s=duration_s, each_turn=relay.turn, on_hangup=on_hangup)
+        finally:
+            with held():  # recordings are kept
+                relay.close()
+    return relay.report()
+
+
+@contextlib.contextmanager
+def _watched(
+    relay: Relay, watch: Callable[[Relay], None] | None, note: Note, priority: Priority
+) -> Iterator[None]:
+    """Look at the relay once a second, in another thread."""
+
+    def look() -> None:
+        priority.tend()
+        relay.tell(note)
+        for lane in relay.lanes:
+            lane.finish()
+        if watch is not None:
+            watch(relay)
+
+    def turn() -> None:
+        if not relay.serving.is_set():
+            relay.serving.wait(_WATCH_S)
+        look()
+        thread.ending.wait(_WATCH_S)
+
+    thread = StandingThread("the relay's watch", turn, stuck_s=_RELOAD_MAX_S)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.end()
+        look()

@@ -1,0 +1,531 @@
+"""Mismatches between received packets and the settings, with the matching option.
+
+::
+
+    another payload type             the first packets of it           --payload-type, --codec, …
+    packets without a whole sample   the first packets                 --codec
+    bytes for each tick of time      packets in a row, by timestamps   --channels, --codec
+    ticks in a second                two stretches, by the clock       --sample-rate
+
+A receiver that takes such a stream plays noise, at another speed, or nothing, and none of it is an
+error by itself. What is found is a line of text, made where the packet comes and told by whoever
+looks (:func:`plc.transport.relay.relay.run_relay`); there are few for each stream, so nobody can
+fill a log.
+
+No clock is read. Memory is one count for each payload type, and the last packet's numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from plc.transport.rtp.codecs import STATIC_CODINGS, Codec, open_codec, opus_samples
+from plc.transport.rtp.coding import SAMPLE_BYTES, Coding, guess, is_noise
+from plc.transport.rtp.packets import (
+    SEQUENCE_BITS,
+    TIMESTAMP_BITS,
+    Malformed,
+    RedBlock,
+    RtpPacket,
+    parse_red,
+)
+
+# RFC 3551, table 4: what has a number of its own, and that no codec here takes.
+_OTHER_STATIC = {
+    3: "GSM",
+    4: "G.723",
+    5: "DVI4, 8000 Hz",
+    6: "DVI4, 16000 Hz",
+    7: "LPC",
+    9: "G.722",
+    12: "QCELP",
+    13: "comfort noise",
+    14: "MPEG audio",
+    15: "G.728",
+    16: "DVI4, 11025 Hz",
+    17: "DVI4, 22050 Hz",
+    18: "G.729",
+}
+_COMFORT_NOISE = 13
+# Payload types from here on say nothing by themselves.
+_DYNAMIC = 96
+# A telephone event (RFC 4733): code, end and volume, duration.
+_EVENT_BYTES = 4
+
+# Packets before something is said: a stray one is no stream.
+_ENOUGH = 3
+_IN_A_ROW = 8
+# Told of a stream at most; each thing once.
+_MOST = 4
+# After this long without its audio, what a stream sends of other types stands for it: a telephone
+# event is not as long. Types that are audio by their number stand for it at once.
+_BRIEF_S = 5.0
+# Sizes are compared with the clock for so long, before anything is said of them.
+_SIZE_S, _SURE_S = 0.3, 0.8
+# Samples in a second are those configured up to this share, as jitter has it.
+_PACE_TOLERANCE = 0.2
+# Rates are measured over such a stretch, two in a row: what jitter adds to one, the next is short
+# of. 44.1 and 48 kHz differ by 9 %.
+_STRETCH_S = 1.5
+_RATE_TOLERANCE = 0.02
+_USUAL_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200,
+                96_000, 176_400, 192_000)  # fmt: skip
+# So many packets of another coding in a row are not played, nor those after, until so many are not.
+_OTHERS, _MISREAD = 3, 25
+# Of a frame (RFC 6716, section 3.4).
+_OPUS_BYTES_MAX = 1275
+# A pause within a stretch, and it begins again.
+_PAUSE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One thing that is not as configured.
+
+    Attributes
+    ----------
+    payload_type, ssrc, payload_bytes : int
+        Of the packet by which it was found.
+    comes, expected, advice : str
+        What it is, what it should have been, and what to do.
+    """
+
+    payload_type: int
+    ssrc: int
+    payload_bytes: int
+    comes: str
+    expected: str
+    advice: str
+
+    def line(self, where: str, source: str) -> str:
+        """Return a sentence about the packets that ``where`` receives from ``source``."""
+        return f"{where} receives {self.comes} from {source}, {self.expected}: {self.advice}"
+
+    def particulars(self) -> dict[str, int]:
+        """Return its numbers, for an event."""
+        names = ("payload_type", "ssrc", "payload_bytes")
+        return {name: getattr(self, name) for name in names}
+
+
+class Inspection:
+    """Compares received packets with the settings.
+
+    Parameters
+    ----------
+    codec : Codec
+        What the payloads are said to be coded in.
+    payload_type, red_payload_type : int or None
+        Of the audio, and of redundancy.
+
+    Attributes
+    ----------
+    found : list of Mismatch
+        In order; at most 4.
+    """
+
+    def __init__(self, codec: Codec, payload_type: int, red_payload_type: int | None) -> None:
+        self._codec = codec
+        self._payload_type = payload_type
+        self._red_payload_type = red_payload_type
+        self._own_type = payload_type != codec.payload_type
+        self.found: list[Mismatch] = []
+        self._told: set[object] = set()
+        self._others = [0] * 128
+        self._fits = [False] * 128
+        self._before: dict[int, tuple[int, int]] = {}
+        """By type: number and timestamp of the last packet of it."""
+        self._without_audio = 0
+        self._audio_s = 0.0
+        self._last: RtpPacket | None = None
+        self._last_samples = 0
+        self._unlike = 0
+        self._unlike_channels = 0.0
+        self._begun: tuple[float, int] | None = None
+        self._samples = 0
+        """Of the packets since then."""
+        self._rate_before = 0
+        self._tried: tuple[RtpPacket, int] | None = None
+        self._has_fitted = self._keeps_pace = False
+        self._misread = self._others_in_row = self._in_place = 0
+        self._paced: dict[int, tuple[float, int]] = {}
+        """By type: time and timestamp of the first packet in a row."""
+
+    @property
+    def _sample_bytes(self) -> int:
+        """Bytes of a sample of one channel; 0 where sizes say nothing."""
+        return SAMPLE_BYTES.get(self._codec.name, 0)
+
+    @property
+    def is_misread(self) -> bool:
+        """Whether what comes is of another coding: played as this one it would be noise."""
+        return self._misread > 0
+
+    # ---- what is not taken ----------------------------------------------------------------------
+
+    def note_other(self, packet: RtpPacket, now_s: float) -> bool:
+        """Take in a packet of another payload type; return whether it goes on with the audio."""
+        number, ticks = packet.payload_type, self._ticks_to(packet, now_s)
+        fits = ticks > 0 and ticks == self._codec.samples(packet.payload)
+        self._in_place = self._in_place + 1 if fits and self._is_own(packet) else 0
+        if self._in_place >= _ENOUGH and self._decodes(packet):
+            expected = f"not {self._payload_type} as before"
+            self._payload_type = number
+            advice = "it is played, as it decodes as that"
+            self._tell(number, packet, f"payload type {number}", self._coding(), expected, advice)
+            return True
+        may_be_brief = number == _COMFORT_NOISE or number >= _DYNAMIC
+        is_brief = may_be_brief and now_s - self._audio_s < _BRIEF_S
+        if (is_brief and self._is_own(packet)) or _is_event(packet):
+            return False
+        self._others[number] += 1
+        self._fits[number] |= fits
+        if self._others[number] == _ENOUGH:
+            comes, advice = self._other(packet, ticks, self._rate_of(packet, ticks, now_s))
+            self._tell(number, packet, f"payload type {number}", comes, self._named(), advice)
+        return False
+
+    def _decodes(self, packet: RtpPacket) -> bool:
+        """Return whether a packet of another type is coded as those before."""
+        assert self._last is not None
+        found, codec = guess(packet.payload, self._codec.name), self._codec
+        if codec.name in SAMPLE_BYTES:
+            return found is not None and found[0] == codec.name
+        if found is not None or len(packet.payload) <= _EVENT_BYTES:
+            return False
+        return codec.name != "opus" or packet.payload[0] >> 3 == self._last.payload[0] >> 3
+
+    def note_without_audio(self, packet: RtpPacket) -> None:
+        """Note a packet of the right type without a valid sample count."""
+        if not packet.payload:
+            return  # a keepalive (RFC 6263)
+        if self._last is None or self._is_own(packet):
+            self._try(packet, 0)
+        self._without_audio += 1
+        if self._without_audio == _ENOUGH:
+            size = f"packets of {len(packet.payload)} bytes"
+            expected = f"which are not {self._coding()}"
+            self._tell("size", packet, size, "", expected, "see --codec and --channels")
+
+    def _is_own(self, packet: RtpPacket) -> bool:
+        return self._last is not None and packet.ssrc == self._last.ssrc
+
+    def _ticks_to(self, packet: RtpPacket, now_s: float) -> int:
+        """Return the ticks from the packet before of its type to this one; 0 without it."""
+        now = packet.sequence, packet.timestamp
+        before = self._before.get(packet.payload_type)
+        self._before[packet.payload_type] = now
+        if before is None or (now[0] - before[0]) % (1 << SEQUENCE_BITS) != 1:
+            self._paced[packet.payload_type] = now_s, packet.timestamp
+            return 0
+        return (now[1] - before[1]) % (1 << TIMESTAMP_BITS)
+
+    def _rate_of(self, packet: RtpPacket, ticks: int, now_s: float) -> int:
+        """Return the rate that ticks count at: of those that make packets of whole 0.5 ms, if any.
+
+        It is the nearest to the pace; that of the settings where none is near.
+        """
+        begun_s, stamp = self._paced.get(packet.payload_type, (now_s, 0))
+        passed, own = (packet.timestamp - stamp) % (1 << TIMESTAMP_BITS), self._codec.sample_rate
+        if now_s <= begun_s or not ticks:
+            return own
+        pace = passed / (now_s - begun_s)
+        whole = [rate for rate in _USUAL_RATES if 2000 * ticks % rate == 0]
+        near = min(whole or _USUAL_RATES, key=lambda rate: abs(rate - pace))
+        return near if abs(near - pace) < _PACE_TOLERANCE * near else own
+
+    def _is_noise(self, packet: RtpPacket) -> bool:
+        codec = self._codec
+        return self._sample_bytes > 0 and is_noise(packet.payload, codec.name, codec.channels)
+
+    def _options(self, found: Coding, rate: int) -> list[str]:
+        """Return the options that differ from the settings."""
+        codec, (name, channels) = self._codec, found
+        options = [f"--codec {name}"] if name != codec.name else []
+        options += [f"--sample-rate {rate}"] if rate != codec.sample_rate else []
+        return options + ([f"--channels {channels}"] if channels != codec.channels else [])
+
+    def _other(self, packet: RtpPacket, ticks: int, rate: int) -> tuple[str, str]:
+        """Return a guess at another payload type, and its option."""
+        number = packet.payload_type
+        if number in STATIC_CODINGS:
+            name, rate, channels = STATIC_CODINGS[number]
+            return _described(name, rate, channels), self._options_for(number)
+        if number in _OTHER_STATIC:
+            return _OTHER_STATIC[number], "no codec here takes that; let the sender use another"
+        own = self._codec.name, self._codec.channels
+        found = guess(packet.payload, own[0], ticks)
+        blocks = parse_red(packet.payload)
+        if found is None and not isinstance(blocks, Malformed) and self._are_redundant(blocks):
+            return "redundant audio", f"give --red-payload-type {number}"
+        if found is None and self._fits[number] and not self._is_noise(packet):
+            found = own
+        if found is not None:
+            return "", f"give {' '.join([*self._options(found, rate), f'--payload-type {number}'])}"
+        if number == 111 and self._codec.name != "opus":
+            return "", f"give --payload-type {number} --codec opus if it is that"
+        return "", f"it is not {self._codec.name} as configured; name its codec by --codec"
+
+    def _are_redundant(self, blocks: list[RedBlock]) -> bool:
+        return all(block.payload_type == self._payload_type for block in blocks)
+
+    def _options_for(self, number: int) -> str:
+        """Return the options for a codec with a static payload type."""
+        name, rate, channels = STATIC_CODINGS[number]
+        options = self._options((name, channels), rate)
+        if rate != self._codec.sample_rate or channels != self._codec.channels:
+            options = options[: name != self._codec.name]
+            options += [f"--sample-rate {rate}", f"--channels {channels}"]
+        if self._own_type or open_codec(name, rate, channels).payload_type != number:
+            options.append(f"--payload-type {number}")
+        return f"give {' '.join(options)}"
+
+    # ---- what is taken --------------------------------------------------------------------------
+
+    def note_audio(self, packet: RtpPacket, samples: int, now_s: float) -> None:
+        """Take in a packet of the stream that is played.
+
+        Parameters
+        ----------
+        packet : RtpPacket
+            As received.
+        samples : int
+            Length of its audio, by the codec.
+        now_s : float
+            When it came.
+        """
+        self._try(packet, samples)
+        self._ticks_to(packet, now_s)
+        last, last_samples, paused = self._last, self._last_samples, now_s - self._audio_s
+        self._last, self._last_samples, self._audio_s = packet, samples, now_s
+        if last is None or last.ssrc != packet.ssrc:
+            self._begin_stretch(None, 0)
+            self._unlike = 0
+            return
+        steps = (packet.sequence - last.sequence) % (1 << SEQUENCE_BITS)
+        self._samples += last_samples * (steps if steps < _IN_A_ROW else 0)
+        if steps != 1:
+            return  # lost or reordered: the clock's time is compared on, that of packets is not
+        ticks = (packet.timestamp - last.timestamp) % (1 << TIMESTAMP_BITS)
+        if ticks >= 1 << (TIMESTAMP_BITS - 1) or paused > _PAUSE_S:
+            self._begin_stretch(None, 0)
+            return
+        self._keeps_pace |= self._sample_bytes > 0 and bool(self._pace(last.timestamp, now_s))
+        if not self._misread:
+            self._compare_size(last, last_samples, ticks, now_s)
+        elif self._begun is not None:
+            # What holds next to nothing cannot be told: one that follows may.
+            least_s = _SIZE_S if self._found(last, ticks) else _SURE_S
+            if now_s - self._begun[0] >= least_s:
+                self._tell_size(last, ticks, now_s)
+        self._compare_rate(packet, now_s)
+
+    def _try(self, packet: RtpPacket, samples: int) -> None:
+        """Try packets of other lengths than their stamps say as other codings.
+
+        What a stream begins with would be kept as its background: there one is enough.
+        """
+        before, self._tried = self._tried, (packet, samples)
+        if before is None or before[0].ssrc != packet.ssrc:
+            self._has_fitted = self._keeps_pace = False
+            self._misread = self._others_in_row = 0
+            return
+        last, last_samples = before
+        steps = (packet.sequence - last.sequence) % (1 << SEQUENCE_BITS)
+        passed = (packet.timestamp - last.timestamp) % (1 << TIMESTAMP_BITS)
+        ticks, rest = divmod(passed, max(1, steps))
+        if rest or not 0 < steps < _IN_A_ROW:
+            return
+        fits = last_samples == ticks
+        self._has_fitted |= fits
+        is_opus = self._may_be_opus(last.payload, ticks)
+        found = None if fits or (self._keeps_pace and not is_opus) else self._found(last, ticks)
+        is_opus = found is not None and found[0] == "opus"
+        if is_opus:
+            is_other = packet.payload[:1] == last.payload[:1]
+        else:
+            is_other = not (found is None or found[0] == self._codec.name or self._keeps_pace)
+        self._others_in_row = self._others_in_row + 1 if is_other else 0
+        if self._others_in_row >= (_OTHERS if self._has_fitted or self._keeps_pace else 1):
+            self._misread = _MISREAD
+        elif self._sample_bytes and (fits or (self._keeps_pace and found is None)):
+            self._misread = 0
+        else:
+            self._misread = max(0, self._misread - 1)
+
+    def _begin_stretch(self, now_s: float | None, timestamp: int) -> None:
+        self._begun = None if now_s is None else (now_s, timestamp)
+        self._samples = 0
+
+    def _pace(self, timestamp: int, now_s: float) -> bool | None:
+        """Return whether the samples keep the pace, or else the stamps; None: too early to say."""
+        if self._begun is None or now_s - self._begun[0] < _SIZE_S:
+            return None
+        lasted_s = now_s - self._begun[0]
+        ticks = (timestamp - self._begun[1]) % (1 << TIMESTAMP_BITS)
+        rate = self._codec.sample_rate
+        near = [abs(count / lasted_s - rate) <= _PACE_TOLERANCE * rate
+                for count in (self._samples, ticks)]  # fmt: skip
+        is_sure = near[0] != near[1] or lasted_s > _STRETCH_S - _SIZE_S
+        return near[0] if is_sure else None
+
+    def _compare_size(self, packet: RtpPacket, samples: int, ticks: int, now_s: float) -> None:
+        """Compare a packet's size with the time to the next one."""
+        if ticks == samples or ticks == 0 or not self._is_unlike(packet, samples, ticks):
+            self._unlike = 0
+            return
+        channels = len(packet.payload) / (ticks * max(1, self._sample_bytes))
+        if channels != self._unlike_channels:
+            self._unlike = 0
+            self._unlike_channels = channels
+        self._unlike += 1
+        keeps_pace = self._pace(packet.timestamp, now_s)
+        if self._unlike >= _IN_A_ROW and keeps_pace is not None:
+            if keeps_pace:
+                self._tell_stamps(
+                    packet, f"timestamps that advance by {ticks} for {samples} samples"
+                )
+            else:
+                self._tell_size(packet, ticks, now_s)
+
+    def _is_unlike(self, packet: RtpPacket, samples: int, ticks: int) -> bool:
+        """Return whether a packet of this duration cannot be of this codec.
+
+        Where sizes say nothing, only one that reaches into the next: pauses make the time longer.
+        """
+        if not self._sample_bytes:
+            return self._codec.name == "opus" and samples > ticks
+        return len(packet.payload) != ticks * self._sample_bytes * self._codec.channels
+
+    def _tell_size(self, packet: RtpPacket, ticks: int, now_s: float) -> None:
+        """Report packets of another coding or with other channels, and what they decode as."""
+        found, rate = self._found(packet, ticks), self._rate_of(packet, ticks, now_s)
+        options = [] if found is None else self._options(found, rate)
+        advice = f"give {' '.join(options)}" if options else "see --codec and --channels"
+        comes = f"{len(packet.payload)} bytes for each {ticks} samples"
+        self._tell("channels", packet, comes, "", f"which is not {self._coding()}", advice)
+
+    def _found(self, packet: RtpPacket, ticks: int) -> Coding | None:
+        """Return the coding of a packet; None if it cannot be recognised."""
+        codec = self._codec
+        found = guess(packet.payload, codec.name, ticks)
+        if found is None and self._may_be_opus(packet.payload, ticks) and self._is_noise(packet):
+            return "opus", min(codec.channels, 2)
+        return found
+
+    def _may_be_opus(self, payload: bytes, ticks: int) -> bool:
+        is_linear = self._sample_bytes > 0 and len(payload) <= _OPUS_BYTES_MAX
+        return is_linear and 0 < ticks == opus_samples(payload)
+
+    def _tell_stamps(self, packet: RtpPacket, comes: str) -> None:
+        """Report that only the stamps are wrong: no option mends them, and none is needed."""
+        expected = f"though as many come as of {self._coding()}"
+        advice = "they are played by their numbers; let the sender count samples of one channel"
+        if self._codec.name == "opus":
+            advice = "they are played by their numbers; let the sender count at 48000 Hz"
+        self._tell("stamps", packet, comes, "", expected, advice)
+
+    def _compare_rate(self, packet: RtpPacket, now_s: float) -> None:
+        """Compare the timestamps with the clock."""
+        if self._begun is None:
+            self._begin_stretch(now_s, packet.timestamp)
+            self._rate_before = 0
+            return
+        begin_s, begin = self._begun
+        lasted_s = now_s - begin_s
+        if lasted_s < _STRETCH_S:
+            return
+        ticks, samples = (packet.timestamp - begin) % (1 << TIMESTAMP_BITS), self._samples
+        self._begin_stretch(now_s, packet.timestamp)
+        if abs(ticks - samples) > _PACE_TOLERANCE * samples:
+            return  # of packets that are not as configured: another rate alone would not help
+        measured = ticks / lasted_s
+        usual = min(_USUAL_RATES, key=lambda rate: abs(rate - measured))
+        if abs(measured - usual) > _RATE_TOLERANCE * usual or usual == self._codec.sample_rate:
+            usual = 0
+        agree = usual == self._rate_before
+        self._rate_before = usual
+        if usual and agree:
+            comes = f"timestamps that advance by {usual} a second"
+            expected = f"not by {self._codec.sample_rate}"
+            advice = f"give --sample-rate {usual}"
+            if self._codec.name == "opus":
+                advice = "see --codec and --channels"
+            self._tell("rate", packet, comes, "", expected, advice)
+
+    # ---- words ----------------------------------------------------------------------------------
+
+    def _tell(
+        self, cause: object, packet: RtpPacket, comes: str, known: str, expected: str, advice: str
+    ) -> None:
+        if cause in self._told or len(self.found) >= _MOST:
+            return
+        self._told.add(cause)
+        size = len(packet.payload)
+        particulars = [known] if known else []
+        if isinstance(cause, str):
+            particulars.append(f"payload type {packet.payload_type}")
+        particulars += [f"packets of {size} bytes"] if not comes.startswith("packets") else []
+        particulars.append(f"SSRC {packet.ssrc:08x}")
+        told = f"{comes} ({', '.join(particulars)})"
+        self.found.append(Mismatch(packet.payload_type, packet.ssrc, size, told, expected, advice))
+
+    def _named(self) -> str:
+        return f"not {self._payload_type} ({self._coding()})"
+
+    def _coding(self) -> str:
+        return _described(self._codec.name, self._codec.sample_rate, self._codec.channels)
+
+
+def _is_event(packet: RtpPacket) -> bool:
+    """Return whether a packet is a telephone event, which is not played."""
+    return packet.payload_type >= _DYNAMIC and len(packet.payload) == _EVENT_BYTES
+
+
+def _described(name: str, sample_rate: int, channels: int) -> str:
+    return f"{name}, {sample_rate} Hz, {channels} channel{'s' if channels > 1 else ''}"
+
+
+class Told:
+    """Mismatches of a stream already reported, and their senders.
+
+    Parameters
+    ----------
+    inspection : Inspection
+        Of the stream.
+    """
+
+    def __init__(self, inspection: Inspection) -> None:
+        self._inspection = inspection
+        self._sources: list[tuple[str, int]] = []
+        self._told = 0
+        self._ssrc: int | None = None
+        self._changes: list[tuple[int, int, tuple[str, int]]] = []
+        self._changes_told = 0
+
+    def note_source(self, source: tuple[str, int], ssrc: int | None = None) -> None:
+        """Take in who sent the last packet, and which SSRC is played."""
+        if ssrc != self._ssrc:
+            if self._ssrc is not None and ssrc is not None and len(self._changes) < _MOST:
+                self._changes.append((self._ssrc, ssrc, source))
+            self._ssrc = ssrc
+        while len(self._sources) < len(self._inspection.found):
+            self._sources.append(source)
+
+    def tell(self, where: str, note: Callable[..., None]) -> None:
+        """Report new mismatches, as the event ``mismatch``."""
+        while self._told < len(self._sources):
+            mismatch, source = self._inspection.found[self._told], self._sources[self._told]
+            self._told += 1
+            sender = _named(source)
+            says = mismatch.line(where, sender)
+            note("mismatch", stream=where, source=sender, says=says, **mismatch.particulars())
+        while self._changes_told < len(self._changes):
+            before, ssrc, source = self._changes[self._changes_told]
+            self._changes_told += 1
+            sender = _named(source)
+            says = f"{where} plays SSRC {ssrc:08x} from {sender} now, not {before:08x} any more"
+            note("source", stream=where, source=sender, says=says, ssrc=ssrc)
+
+
+def _named(source: tuple[str, int]) -> str:
+    host = f"[{source[0]}]" if ":" in source[0] else source[0]
+    return f"{host}:{source[1]}"

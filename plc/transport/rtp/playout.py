@@ -1,0 +1,504 @@
+"""RTP packets in at any time, a steady stream of samples out.
+
+::
+
+    packet ──▶ jitter buffer ──▶ decode ──▶ Concealer ──▶ line ──▶ resample ──▶ block
+               what is due when             None if it    what      a little faster
+                                            is not there  is ready  or slower, or not
+
+Every tick gives one block of the same length, whatever came in. The concealer works on the
+stream's own samples, packets as they were sent, before anything is stretched: what it makes of a
+trace of losses is what it makes of it offline. The resampler behind it takes up the difference of
+the two clocks; while there is none it only copies, and received samples come out bit for bit.
+
+The concealer is built once, with everything else, for the block that a tick plays: building one
+takes so long that no packet may wait for it. So its packets are blocks, whatever the sender's are;
+the jitter buffer cuts the one from the other, and says which parts of a block are there. Those are
+played as they came, and the rest is concealed, sample for sample: packets of any length, or of
+several, lose what was lost and nothing else::
+
+    packets   |    594    |    594    |    lost   |    594    |    594    |
+    blocks    |   480   |   480   |   480   |   480   |   480   |   480   |
+                                  |▓▓▓▓ ····|·······▓▓|
+
+In a pause a sender refreshes the background by a packet now and then (DTX of Opus). Played between
+two bursts of concealment it would be heard as a dip at each, as a burst begins with what was heard
+last and takes its time to become noise. So, where it is about as loud as the noise that is played,
+the noise goes on in its place, and becomes as loud; any other is played.
+
+Where holes lie so close that less than 1 ms is left between two, that is concealed with them: a
+burst ends and begins at its edges, which takes time, and would be most of what is heard.
+"""
+
+import math
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc.engine.concealer import Concealer
+from plc.engine.stats import Stats
+from plc.errors import ConfigError, not_copied
+from plc.transport.rtp.codecs import Codec, open_beside, samples_per_tick
+from plc.transport.rtp.config import ReceiverConfig
+from plc.transport.rtp.delay import DriftControl, Line
+from plc.transport.rtp.jitter import JitterBuffer, JitterConfig
+from plc.transport.rtp.mismatch import Inspection
+from plc.transport.rtp.outcomes import JitterStats, Verdict
+from plc.transport.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
+from plc.transport.rtp.timeline import PlacedPacket
+from plc.transport.rtp.turns import Turn
+
+# What arrived between two holes is played if it is this long: the shortest packets in common use.
+_LEAST_MS = 1.0
+
+# A pause is filled by noise after this long; a packet that refreshes it differs by less than this.
+_PAUSE_S = 0.2
+_REFRESH_DB = 6.0
+
+
+@dataclass(slots=True)
+class PlayoutStats:
+    """Counters of a playout; the jitter buffer and the concealer keep their own."""
+
+    malformed_packets: dict[Malformed, int] = field(default_factory=dict)
+    """By reason; redundancy that could not be read among them."""
+    unknown_packets: int = 0
+    """Of another payload type: comfort noise and telephone events, say, which are not played."""
+    undecodable_packets: int = 0
+    refresh_packets: int = 0
+    """Of a pause, as loud as its noise, which went on in their place."""
+    ticks: int = 0
+    inserted_samples: float = 0.0
+    """By playing slower (W3C ``insertedSamplesForDeceleration``)."""
+    removed_samples: float = 0.0
+    """By playing faster (W3C ``removedSamplesForAcceleration``)."""
+    waited_s: float = 0.0
+    """Over all samples played, what each waited here (W3C ``jitterBufferDelay``)."""
+    aimed_s: float = 0.0
+    """The same, of the delay aimed for (W3C ``jitterBufferTargetDelay``)."""
+    emitted_samples: int = 0
+    """Samples these two are over (W3C ``jitterBufferEmittedCount``)."""
+
+
+class _PauseNoise:
+    """The noise of a pause: how loud it is, and is to be."""
+
+    __slots__ = ("_blocks", "_gain", "_gain_before", "_power", "_tick_s")
+
+    def __init__(self, tick_s: float) -> None:
+        self._tick_s = tick_s
+        self._power = 0.0
+        self.end()
+
+    def end(self) -> None:
+        """Note that something else is played."""
+        self._blocks = 0
+        self._gain = self._gain_before = 1.0
+
+    @property
+    def is_settled(self) -> bool:
+        """True if nothing else was played for so long that it is noise."""
+        return self._blocks * self._tick_s >= _PAUSE_S
+
+    def note(self, concealed: NDArray[np.float32]) -> None:
+        """Measure a block of noise; make it as loud as its refresh."""
+        self._blocks += 1
+        share = 1.0 / min(self._blocks, max(1.0, 0.5 * _PAUSE_S / self._tick_s))
+        self._power += share * (_power_of(concealed) - self._power)
+        if self._gain != 1.0:
+            gains = np.linspace(self._gain_before, self._gain, len(concealed))
+            concealed *= gains[:, np.newaxis].astype(np.float32)
+            self._gain_before = self._gain
+
+    def takes(self, refresh: NDArray[np.float32]) -> bool:
+        """Become as loud as a refresh; return whether that is about as loud already."""
+        power, ratio = _power_of(refresh), 10.0 ** (0.1 * _REFRESH_DB)
+        if not self._power < ratio * power < ratio * ratio * self._power:
+            return False
+        self._gain = math.sqrt(power / self._power)
+        return True
+
+
+def _power_of(samples: NDArray[np.float32]) -> float:
+    return float(np.vdot(samples, samples)) / samples.size
+
+
+class Playout:
+    """One stream of RTP in, blocks of samples out.
+
+    Parameters
+    ----------
+    config : ReceiverConfig
+        Settings. Each tick plays a packet of its stream.
+    codec : Codec, optional
+        Instead of the one that the config names.
+    paths : int
+        Ways by which each packet comes (ST 2022-7).
+
+    Attributes
+    ----------
+    buffer : JitterBuffer
+        The jitter buffer.
+    stats : PlayoutStats
+        Counters; ``buffer.stats`` and ``concealment`` have the rest.
+    inspection : Inspection
+        Mismatches between received packets and the settings.
+    conceals : bool
+        Whether lost packets are concealed; else they are silent, to hear the difference.
+    """
+
+    def __init__(
+        self, config: ReceiverConfig, codec: Codec | None = None, *, paths: int = 1
+    ) -> None:
+        if codec is None:
+            codec = config.open_codec()
+        stream = config.stream
+        if (codec.sample_rate, codec.channels) != (stream.sample_rate, stream.channels):
+            raise ConfigError(
+                f"the codec has {codec.channels} channels at {codec.sample_rate} Hz, the stream "
+                f"{stream.channels} at {stream.sample_rate} Hz; give both the same"
+            )
+        self.codec = codec
+        self._samples_per_tick = samples_per_tick(codec.name)
+        self.block = block = config.stream.packet_samples
+        self.payload_type = (
+            codec.payload_type if config.payload_type is None else config.payload_type
+        )
+        self.red_payload_type = config.red_payload_type
+        self._codecs = open_beside(codec, config.more_payload_types) | {self.payload_type: codec}
+        if self.payload_type == self.red_payload_type:
+            raise ConfigError(
+                f"payload type {self.payload_type} is both the audio's and the redundancy's"
+            )
+        self.inspection = Inspection(codec, self.payload_type, self.red_payload_type)
+        self.buffer = JitterBuffer(
+            JitterConfig(clock_rate=codec.sample_rate, block=block, delay=config.delay, paths=paths)
+        )
+        self._concealer = Concealer(**asdict(config.stream))
+        self._inbox = np.zeros((block, codec.channels), np.float32)
+        self._missing: list[tuple[int, int]] = []
+        self._last_sequence: int | None = None
+        self._refresh: PlacedPacket | None = None
+        self.conceals = True
+        # Blocks as they were received, as many as the concealer holds back, and the one played.
+        self._plain: deque[NDArray[np.float32]] = deque(maxlen=self._concealer.delay // block + 1)
+        self._least = round(codec.sample_rate * _LEAST_MS / 1000.0)
+        self._jumped = False
+        self.stats = PlayoutStats()
+        self.delay_s = 0.0
+        """By how much the last block was played later than a packet that nothing holds up could
+        have been."""
+        self._drift = DriftControl()
+        self._tick_s = block / codec.sample_rate
+        self._noise = _PauseNoise(self._tick_s)
+        self._line = Line(codec.channels, block)
+        self._drained_samples = 0
+
+    __reduce_ex__ = not_copied("make another of the same config, which begins anew")
+
+    def close(self) -> None:
+        """End the threads of the concealer's networks, if there are any."""
+        self._concealer.close()
+
+    @property
+    def concealment(self) -> Stats:
+        """Counters of the concealer."""
+        return self._concealer.stats
+
+    @property
+    def received(self) -> JitterStats:
+        """Counters of the jitter buffer."""
+        return self.buffer.stats
+
+    @property
+    def lost(self) -> NDArray[np.bool_]:
+        """Samples of the last block that were lost, shape (block,), if nothing is looked ahead.
+
+        Pauses of the sender, as far as they are known to be such, are not among them.
+        """
+        lost: NDArray[np.bool_] = self._line.played[-1] > 0.5
+        return lost
+
+    @property
+    def stretch(self) -> float:
+        """Share by which the stream is played faster than nominal at present."""
+        return self._drift.stretch
+
+    @property
+    def drained(self) -> bool:
+        """True if everything received was played, or a drain took too long."""
+        if not self.buffer.begun:
+            return True
+        waiting = self._line.waiting + self._concealer.delay
+        played_out = self.buffer.buffered_samples == 0 and self._drained_samples >= waiting
+        limit_s = 2.0 * self.buffer.config.delay.max_delay_ms / 1000.0
+        return played_out or self._drained_samples > limit_s * self.codec.sample_rate
+
+    def report(self) -> dict[str, Any]:
+        """Return the counters by name, for reports."""
+        received, malformed = self.received, self.stats.malformed_packets
+        return {
+            "jitter_buffer": asdict(received) | {"lost_packets": received.lost_packets},
+            "target_delay_ms": 1000.0 * self.buffer.delays.target_s,
+            "stretch_ppm": 1e6 * self.stretch,
+            "concealment": self.concealment.as_dict(),
+            "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
+            "unknown_packets": self.stats.unknown_packets,
+            "undecodable_packets": self.stats.undecodable_packets,
+            "refresh_packets": self.stats.refresh_packets,
+        }
+
+    def drain(self) -> None:
+        """Expect nothing more; :attr:`drained` is true once all is played."""
+        self._drained_samples = 0
+
+    # ---- packets in -----------------------------------------------------------------------------
+
+    def put(self, datagram: bytes, now_s: float, path: int = 0) -> Verdict | Malformed | None:
+        """Add a datagram; return its verdict, or None for a foreign payload type."""
+        packet = parse_rtp(datagram)
+        if isinstance(packet, Malformed):
+            self._count_malformed(packet)
+            return packet
+        return self.put_packet(packet, now_s, path)
+
+    def put_packet(
+        self, packet: RtpPacket, now_s: float, path: int = 0
+    ) -> Verdict | Malformed | None:
+        """Add a packet; return its verdict, or None for a foreign payload type."""
+        if self._samples_per_tick != 1:
+            # A whole factor: stamps in samples wrap at 32 bits as those sent do.
+            stamp = packet.timestamp * self._samples_per_tick & 0xFFFF_FFFF
+            packet = packet._replace(timestamp=stamp)
+        if packet.payload_type == self.red_payload_type:
+            return self._put_redundant(packet, now_s, path)
+        if packet.payload_type not in self._codecs:
+            if not self.inspection.note_other(packet, now_s):
+                self._pass_over(packet, now_s)
+                return None
+            self.payload_type = packet.payload_type
+            self._codecs[packet.payload_type] = self.codec
+        return self._put_primary(packet, now_s, path)
+
+    def yield_place(self, verdict: Verdict | Malformed | None) -> None:
+        """Let the stream of this verdict's packet take over."""
+        if verdict is Verdict.PROBATION:  # otherwise it is the one that is played
+            self.buffer.yield_place()
+
+    def _put_redundant(
+        self, packet: RtpPacket, now_s: float, path: int
+    ) -> Verdict | Malformed | None:
+        blocks = parse_red(packet.payload)
+        if isinstance(blocks, Malformed):
+            self._count_malformed(blocks)
+            return blocks
+        primary = blocks[-1]
+        if primary.payload_type not in self._codecs:
+            self._pass_over(packet, now_s)
+            return None
+        whole = RtpPacket(
+            primary.payload_type,
+            packet.sequence,
+            packet.timestamp,
+            packet.ssrc,
+            primary.payload,
+            packet.marker,
+        )
+        verdict = self._put_primary(whole, now_s, path)
+        if verdict in (Verdict.ACCEPTED, Verdict.LATE):
+            for block in blocks[:-1]:
+                if block.payload_type in self._codecs:
+                    self.buffer.put_redundant(
+                        whole,
+                        block.offset * self._samples_per_tick,
+                        block.payload_type,
+                        block.payload,
+                        self._codecs[block.payload_type].samples(block.payload),
+                    )
+        return verdict
+
+    def _pass_over(self, packet: RtpPacket, now_s: float) -> None:
+        self.stats.unknown_packets += 1
+        self.buffer.pass_over(packet, now_s)
+
+    def _put_primary(self, packet: RtpPacket, now_s: float, path: int) -> Verdict:
+        codec = self._codecs[packet.payload_type]
+        samples = codec.samples(packet.payload)
+        verdict = self.buffer.put(packet, samples, now_s, path)
+        own = packet.payload_type == self.payload_type
+        if verdict is Verdict.EMPTY:
+            self.inspection.note_without_audio(packet)
+        elif self.buffer.ssrc in (None, packet.ssrc) and verdict is not Verdict.DUPLICATE and own:
+            self.inspection.note_audio(packet, samples, now_s)
+        repeated = codec.repeated(packet.payload)
+        if repeated and verdict is Verdict.ACCEPTED:
+            self.buffer.put_redundant(
+                packet, repeated, packet.payload_type, packet.payload, repeated, repeats=True
+            )
+        return verdict
+
+    def _count_malformed(self, reason: Malformed) -> None:
+        counts = self.stats.malformed_packets
+        counts[reason] = counts.get(reason, 0) + 1
+
+    # ---- blocks out -----------------------------------------------------------------------------
+
+    def tick(self, now_s: float, limit_ms: float = math.inf) -> NDArray[np.float32]:
+        """Return the next block: float32, shape (channels, block), good until the next tick.
+
+        Parameters
+        ----------
+        now_s : float
+            When it is due; ticks are one block apart by that clock.
+        limit_ms : float
+            As :meth:`~plc.engine.concealer.Concealer.hurry` takes it.
+        """
+        self.stats.ticks += 1
+        self._concealer.hurry(limit_ms)
+        if self.buffer.buffered_samples == 0:
+            self._drained_samples += self.block
+        step = 1.0 + self._drift.stretch
+        while self._line.lacks(step):
+            self._pull(now_s)
+        # Only now: what is pulled may lead over a jump, and the delay before it is never played.
+        if self.buffer.begun:
+            self._control(now_s)
+            self._count(step)
+        return self._line.play(step)[:-1]
+
+    def leave_out(self, blocks: int) -> None:
+        """Go on behind that many blocks, for which there is no time."""
+        self.buffer.leave_out(blocks)
+        self._jumped = True
+
+    def _control(self, now_s: float) -> None:
+        """Measure the delay, and set the speed that corrects it."""
+        delays = self.buffer.delays
+        rate = self.codec.sample_rate
+        waiting_s = self.buffer.delay_s(now_s) + self._line.waiting / rate
+        self.delay_s = waiting_s + self._concealer.delay / rate
+        # Between two ticks a block is pulled up to one block before it is played.
+        excess_s = waiting_s - delays.target_s - self._tick_s
+        self._drift.update(excess_s, delays.dead_band_s, self._tick_s)
+
+    def _count(self, step: float) -> None:
+        """Count the effects of a tick at that step."""
+        stats = self.stats
+        changed = (step - 1.0) * self.block
+        stats.removed_samples += max(0.0, changed)
+        stats.inserted_samples += max(0.0, -changed)
+        stats.waited_s += max(0.0, self.delay_s) * self.block
+        stats.aimed_s += self.buffer.delays.target_s * self.block
+        stats.emitted_samples += self.block
+
+    def _pull(self, now_s: float) -> None:
+        """Append the next block to the line."""
+        begun, lost_before = self.buffer.begun, self._lost_samples()
+        turn = self.buffer.pull(now_s)
+        if turn is not Turn.WAIT and not begun:
+            self._lead_in(now_s)
+        added = self._line.add(self.block)
+        block, marks = added[:-1], added[-1]
+        if turn is Turn.WAIT:
+            return
+        self._decode()
+        if self._lost_samples() > lost_before:
+            for begin, stop in self._missing:
+                marks[begin:stop] = 1.0
+        plain = None
+        if not self.conceals:
+            plain = self._plain_block()
+        elif self._plain:
+            self._plain.clear()
+        if self._missing == [(0, self.block)]:
+            self._concealer.push(None, self._inbox)
+            self._noise.note(self._inbox)
+        else:
+            self._noise.end()
+            self._concealer.push(self._inbox, self._inbox, tuple(self._missing))
+        block[:] = self._inbox.T if plain is None else plain.T
+
+    def _lost_samples(self) -> int:
+        """Count what was lost or is waited for, and packets that could not be decoded."""
+        received = self.received
+        return received.lost_samples + received.held_samples + self.stats.undecodable_packets
+
+    def _plain_block(self) -> NDArray[np.float32] | None:
+        """Return the block to play with its gaps silent; None: it is not there yet."""
+        plain = self._inbox.copy()
+        for begin, stop in self._missing:
+            plain[begin:stop] = 0.0
+        self._plain.append(plain)
+        return self._plain[0] if len(self._plain) == self._plain.maxlen else None
+
+    def _lead_in(self, now_s: float) -> None:
+        """Delay the first block until the target delay has passed.
+
+        It was pulled at the first tick that was due; the silence in front of it makes up for what
+        the tick came early or late.
+        """
+        missing_s = self.buffer.delays.target_s - self.buffer.delay_s(now_s)
+        silence = round(missing_s * self.codec.sample_rate)
+        self._line.add(min(max(silence, 0), self.block))
+
+    def _decode(self) -> None:
+        """Decode the pulled parts into the inbox, and note the gaps."""
+        self._missing.clear()
+        stop = 0
+        for placed, begin, samples, at in self.buffer.parts:
+            decoded = self._samples_of(placed)
+            if decoded is None or self._is_refresh(placed, decoded):
+                continue
+            self._last_sequence = placed.sequence
+            self._inbox[at : at + samples] = decoded[begin : begin + samples]
+            self._note_hole(stop, at)
+            stop = at + samples
+        self._note_hole(stop, self.block)
+        if self._jumped:
+            self._conceal_edge()
+
+    def _conceal_edge(self) -> None:
+        """Conceal the first samples of the block, which do not follow those before."""
+        self._jumped = False
+        holes = [hole for hole in self._missing if hole[1] > self._least]
+        self._missing.clear()
+        self._note_hole(0, self._least)
+        for begin, stop in holes:
+            self._note_hole(max(begin, self._least), stop)
+
+    def _is_refresh(self, placed: PlacedPacket, samples: NDArray[np.float32]) -> bool:
+        """Return whether a packet is as loud as the noise."""
+        if placed is self._refresh:
+            return True
+        if not self._noise.is_settled or not self.conceals:
+            return False
+        if not self.buffer.stands_alone(placed, self._last_sequence):
+            return False
+        if not self._noise.takes(samples):
+            return False
+        self._refresh, self._last_sequence = placed, placed.sequence
+        self.stats.refresh_packets += 1
+        return True
+
+    def _samples_of(self, placed: PlacedPacket) -> NDArray[np.float32] | None:
+        """Return a packet's samples, decoded once; None if they cannot be had."""
+        if placed.decoded is None:
+            codec = self._codecs[placed.payload_type]
+            decode = codec.decode_repeated if placed.repeats else codec.decode
+            is_misread = self.inspection.is_misread and codec is self.codec
+            samples = None if is_misread else decode(placed.payload)
+            sound = samples is not None and len(samples) >= placed.stop - placed.start
+            self.stats.undecodable_packets += not sound
+            placed.decoded = samples if sound else False
+        return None if placed.decoded is False else placed.decoded
+
+    def _note_hole(self, begin: int, stop: int) -> None:
+        if stop <= begin:
+            return
+        missing = self._missing
+        if missing and begin - missing[-1][1] < self._least:
+            begin = missing.pop()[0]
+        missing.append((begin, stop))

@@ -1,0 +1,1 @@
+"""What serves an operator of streams: control, events, metrics, recordings, systemd."""

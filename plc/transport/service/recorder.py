@@ -1,0 +1,276 @@
+"""A live stream's recording, written by its own thread.
+
+Whoever receives the stream hands over its blocks and never waits for the disk: what the disk has
+not taken yet waits in memory, up to a minute of it. What finds no room even so is counted, and
+silence stands for it, so that what follows keeps its time.
+
+Nothing is created before the first block, and a recording that could not go on (a full disk, say)
+is closed with what was written, under its name; an earlier file of that name is replaced at the
+end, and by a recording that holds something only.
+"""
+
+import contextlib
+import os
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc import notice
+from plc.engine.runtime.threads import Level, leave, take
+from plc.errors import ConfigError, PlcError
+from plc.files.audio import AudioWriter
+from plc.files.jobs import folded, folds_case
+from plc.files.tags.chunks import origin_tags
+
+WAITING_MAX_S = 60.0
+_EVERY_S = 0.25
+# Written at once, so that after a stop of the disk no more than that is copied together.
+_PIECE_S = 1.0
+
+
+Places = frozenset[tuple[object, ...]]
+_claimed: set[tuple[object, ...]] = set()
+"""Of the recordings of this process."""
+_claiming = threading.Lock()
+
+
+def places_of(path: Path) -> Places:
+    """Return a file's identities: its own, and its place in its folder."""
+    real = Path(os.path.realpath(path))
+    found: set[tuple[object, ...]] = set()
+    try:
+        folder = real.parent.stat()
+        name = folded(real.name) if folds_case(real.parent) else real.name
+        found.add((folder.st_dev, folder.st_ino, name))
+    except OSError:  # there is no such folder
+        found.add((str(real),))
+    with contextlib.suppress(OSError):
+        there = real.stat()
+        if stat.S_ISREG(there.st_mode):
+            found.add((there.st_dev, there.st_ino))
+    return frozenset(found)
+
+
+def check_apart(paths: Iterable[Path]) -> None:
+    """Raise ConfigError if two of them are one file."""
+    seen: set[tuple[object, ...]] = set()
+    for path in paths:
+        places = places_of(path)
+        if places & seen:
+            raise ConfigError(f"{path} is where several streams go; give each a file of its own")
+        seen |= places
+
+
+def _claim(path: Path) -> Places:
+    places = places_of(path)
+    with _claiming:
+        if places & _claimed:
+            raise ConfigError(f"{path} is where another stream goes; give another file")
+        _claimed.update(places)
+    return places
+
+
+def _release(places: Places) -> None:
+    with _claiming:
+        _claimed.difference_update(places)
+
+
+def in_utc(time_s: float) -> str:
+    """Return a time in s since 1970 as ISO 8601 has it."""
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="microseconds")
+
+
+class Recorder:
+    """A recording that takes blocks without waiting.
+
+    Parameters
+    ----------
+    path : Path
+        Where it shall stand; the suffix says the format.
+    sample_rate, channels : int
+        Of it.
+    subtype : str or None
+        Coding that holds every sample, by libsndfile's name; kept if the format can.
+    tell : callable, optional
+        Told in a line, from another thread, if the recording cannot go on.
+
+    Attributes
+    ----------
+    error : str or None
+        Why it could not go on.
+    start_s : float or None
+        When its first sample is due, in s since 1970; None before :meth:`begin`.
+
+    Raises
+    ------
+    AudioFileError
+        If the format is unknown, cannot hold such audio, or the place is not writable.
+    ConfigError
+        If another recording goes there, by whatever name.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        sample_rate: int,
+        channels: int,
+        subtype: str | None = None,
+        tell: Callable[[str], object] = notice.tell,
+    ) -> None:
+        self.path = path
+        self.error: str | None = None
+        self.start_s: float | None = None
+        self._places = _claim(path)
+        try:
+            # What would be refused at the first block is refused before there is one.
+            AudioWriter(path, sample_rate, channels, subtype).discard()
+        except BaseException:
+            _release(self._places)
+            raise
+        self._sample_rate = sample_rate
+        self._channels = channels
+        self._subtype = subtype
+        self._tell = tell
+        self._waiting: deque[NDArray[np.float32] | int] = deque()
+        """Blocks, and numbers of silent samples; appended to here, taken from in the thread."""
+        self._waiting_max = round(WAITING_MAX_S * sample_rate)
+        self._missing = 0
+        self._refused = 0
+        # Each is written by one thread and read by the other.
+        self._taken = 0
+        self._done = 0
+        self._silent = 0
+        self._writer: AudioWriter | None = None
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def _new_writer(self) -> AudioWriter:
+        tags = None if self.start_s is None else origin_tags(self.start_s, self._sample_rate)
+        return AudioWriter(self.path, self._sample_rate, self._channels, self._subtype, tags=tags)
+
+    def begin(self, start_s: float, silent_samples: int = 0) -> None:
+        """Say when the first block is due, in s since 1970, and what silence stands before it."""
+        self.start_s = start_s - silent_samples / self._sample_rate
+        self._missing = silent_samples
+
+    def write(self, block: NDArray[np.float32]) -> None:
+        """Append ``block``: float32, shape (n, channels); it is copied."""
+        n = len(block)
+        if self.error is not None:
+            self._refused += n
+            return
+        if self._taken - self._done + n > self._waiting_max:
+            self._refused += n
+            self._missing += n
+            return
+        self._make_up()
+        self._waiting.append(np.array(block, np.float32))
+        self._taken += n
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._work, name=f"plc recording {self.path.name}", daemon=True
+            )
+            self._thread.start()
+
+    @property
+    def unwritten_samples(self) -> int:
+        """Samples handed over that the file will never hold."""
+        if self.error is None:
+            return self._refused
+        written = 0 if self._writer is None else self._writer.written_samples - self._silent
+        return self._refused + self._taken - written
+
+    def _make_up(self) -> None:
+        """Write silence for blocks that found no room."""
+        if self._missing:
+            self._waiting.append(self._missing)
+            self._missing = 0
+
+    def close(self) -> None:
+        """Write the waiting blocks and close the file; create none without audio."""
+        self._make_up()
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join()
+        _release(self._places)
+        self._places = frozenset()
+
+    def report(self) -> dict[str, Any]:
+        """Return the counters by name."""
+        return {
+            "file": str(self.path),
+            "start": None if self.start_s is None else in_utc(self.start_s),
+            "recorded_s": 0.0 if self._writer is None else self._recorded_s(self._writer),
+            "unwritten_samples": self.unwritten_samples,
+            "error": self.error,
+        }
+
+    def _recorded_s(self, writer: AudioWriter) -> float:
+        return writer.written_samples / self._sample_rate
+
+    # ---- in the thread --------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        take(Level.SERVING)
+        try:
+            self._writer = self._new_writer()
+            ending = False
+            while not ending:
+                ending = self._ending.wait(_EVERY_S)
+                while self._waiting:
+                    self._write_piece(self._writer)
+            self._writer.commit()
+        except Exception as error:  # whatever it is: it ends this recording, and nothing else
+            self._give_up(error)
+        finally:
+            leave()
+
+    def _write_piece(self, writer: AudioWriter) -> None:
+        """Write the waiting blocks, or a second of them; at first one block."""
+        most = _PIECE_S * self._sample_rate if self._done else 1
+        blocks: list[NDArray[np.float32]] = []
+        n = 0
+        while n < most and self._waiting:
+            first = self._waiting[0]
+            if isinstance(first, int):
+                if not blocks:
+                    self._write_silence(writer, first)
+                    self._waiting.popleft()
+                break
+            blocks.append(first)
+            n += len(first)
+            self._waiting.popleft()
+        if blocks:
+            writer.write(np.concatenate(blocks))
+            self._done += n
+
+    def _write_silence(self, writer: AudioWriter, samples: int) -> None:
+        piece = round(_PIECE_S * self._sample_rate)
+        for start in range(0, samples, piece):
+            n = min(piece, samples - start)
+            writer.write(np.zeros((n, self._channels), np.float32))
+            self._silent += n
+
+    def _give_up(self, error: Exception) -> None:
+        """End the recording, keep its file, and report why; later blocks are counted."""
+        reason = str(error) if isinstance(error, PlcError) else f"cannot write {self.path}: {error}"
+        self.error = reason
+        kept = "nothing was written"
+        writer = self._writer
+        if writer is not None and writer.written_samples:
+            kept = f"the {self._recorded_s(writer):.1f} s written before are kept"
+            try:
+                writer.salvage()
+            except PlcError as failure:
+                kept = str(failure)
+        elif writer is not None:
+            writer.discard()
+        self._waiting.clear()
+        self._tell(f"{reason}; {kept}, the recording ends")

@@ -1,0 +1,78 @@
+"""Pages and pictures of repairs show the channels that were damaged."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from plc.files.fill.gaps import Hole
+from plc.files.pages import listening, repaired
+from plc.files.pages.repaired import Repaired, draw_repairs, excerpts_of, write_page
+from tests.signals import tones
+
+RATE = 16_000
+HOLE = (16_000, 16_400)
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Repaired:
+    """Return a recording whose second channel was repaired."""
+    whole = np.stack([tones(seed, RATE, 2 * RATE) for seed in (1, 2)], axis=1)
+    damaged = whole.copy()
+    damaged[slice(*HOLE), 1] = 0.0
+    for name, signal in (("a.wav", damaged), ("b.wav", whole)):
+        soundfile.write(tmp_path / name, signal, RATE, subtype="FLOAT")
+    files = tmp_path / "a.wav", tmp_path / "b.wav"
+    return Repaired("a.wav", *files, RATE, (HOLE,), holes=(Hole(*HOLE, (1,)),))
+
+
+def seen(call: Any, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any]:
+    """Return the arguments that a function of a module gets."""
+    got: list[Any] = []
+    known = getattr(module, name)
+
+    def noted(*given: Any) -> Any:
+        got.append(given)
+        return known(*given)
+
+    monkeypatch.setattr(module, name, noted)
+    call()
+    return got
+
+
+def test_the_page_shows_the_damaged_channel_and_plays_all(
+    one: Repaired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.html"
+    shown = seen(lambda: write_page(page, [one]), monkeypatch, listening, "_picture")
+    (excerpt,) = excerpts_of(one, 1)
+    assert excerpt.channels == (1,)
+    for (signal, clip, _), stereo in zip(shown, (excerpt.before, excerpt.after), strict=True):
+        np.testing.assert_allclose(signal, stereo[:, 1], atol=1e-4)
+        assert clip.versions[0].signal.shape[1] == 2
+    assert "0:00:01.00 · 25.0 ms filled · channel 2" in page.read_text().replace("\\u00b7", "·")
+
+
+def test_the_picture_shows_the_damaged_channel(
+    one: Repaired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="comes with the extra plots")
+    drawn: list[tuple[Any, dict[str, NDArray[np.float32]]]] = []
+    monkeypatch.setattr(
+        repaired, "draw", lambda path, clip, played, reference: drawn.append((clip, played))
+    )
+    draw_repairs(tmp_path / "a.png", [one], many=False)
+    ((clip, played),) = drawn
+    assert clip.title == "a.wav · channel 2"
+    assert not clip.original[clip.lost].any()
+    (excerpt,) = excerpts_of(one, 1)
+    np.testing.assert_array_equal(played["after"], excerpt.after[:, 1])
+
+
+def test_where_all_channels_are_damaged_their_mean_is_shown(one: Repaired) -> None:
+    for holes in ((), (Hole(*HOLE),), (Hole(*HOLE, (0,)), Hole(16_100, 16_200, (1,)))):
+        every = Repaired(one.name, one.source, one.target, RATE, one.gaps, holes=holes)
+        assert excerpts_of(every, 1)[0].channels == ()

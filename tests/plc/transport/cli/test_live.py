@@ -1,0 +1,304 @@
+"""The commands that touch sound cards."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from contextlib import closing
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from plc.engine.config import StreamConfig
+from plc.errors import DeviceError
+from plc.extras import install_command
+from plc.transport.cards.portaudio import SoundServer
+from plc.transport.cli.live import impairment_of, register
+from plc.transport.cli.options import ReceiverOptions
+from plc.transport.cli.rtp import register as register_network
+from plc.transport.live.sending import SendConfig
+from plc.transport.rtp.config import ReceiverConfig
+from plc.transport.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.impair import ImpairConfig
+from plc.transport.rtp.udp import Endpoint, UdpPort
+from tests.plc.fake_devices import FakeBackend, card
+
+app = typer.Typer(pretty_exceptions_enable=False)
+register(app)
+register_network(app)
+runner = CliRunner()
+
+
+def test_an_impairment_is_read_from_names_and_values() -> None:
+    text = "loss=10%, burst=2,jitter=30,delay=20,reorder=1%,reorder_by=15,duplicate=0.02,in_order"
+    assert impairment_of(text) == ImpairConfig(
+        loss=0.1,
+        mean_burst=2.0,
+        jitter_ms=30.0,
+        delay_ms=20.0,
+        reorder=0.01,
+        reorder_ms=15.0,
+        duplicate=0.02,
+        in_order=True,
+    )
+    assert impairment_of("rate=128,queue=50") == ImpairConfig(rate_kbit_s=128.0, queue_ms=50.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("lost=10%", "'lost=10%' is not an impairment; give name=value of loss, "),
+        ("loss", "'loss' is not an impairment"),
+        ("", "'' is not an impairment"),
+        ("burst=many", "burst is 'many'; give a number"),
+        ("loss=120%", "120% is not a share"),
+        ("loss=50%,burst=0.5", "it is 1 or more"),
+        ("jitter=-1", "supported: 0 to 60000 ms"),
+    ],
+)
+def test_what_is_no_impairment_is_refused(text: str, says: str) -> None:
+    with pytest.raises(typer.BadParameter) as caught:
+        impairment_of(text)
+    assert says in str(caught.value)
+
+
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+    backend = FakeBackend(cards=[card(0, "Built-in"), card(4, "USB Interface", rate=44_100)])
+    monkeypatch.setattr("plc.transport.cards.portaudio.open_backend", lambda name: backend)
+    return backend
+
+
+@pytest.mark.usefixtures("cards")
+def test_devices_are_listed() -> None:
+    listed = runner.invoke(app, ["devices", "--backend", "pyaudio"])
+    assert listed.exit_code == 0
+    assert "USB Interface" in listed.stdout
+    assert "44100" in listed.stdout
+    found = json.loads(runner.invoke(app, ["devices", "--backend", "pyaudio", "--json"]).stdout)
+    assert [each["index"] for each in found["devices"]] == [0, 4]
+    assert found["devices"][0]["is_default_input"] is True
+
+
+def test_where_no_library_is_there_the_commands_that_bring_them_are_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for library in ("sounddevice", "pyaudio"):
+        monkeypatch.setitem(sys.modules, library, None)
+    listed = runner.invoke(app, ["devices"])
+    assert listed.exit_code == 1
+    assert install_command("live") in listed.stderr
+    assert install_command("pyaudio") in listed.stderr
+
+
+@pytest.mark.realtime
+def test_a_live_stream_prints_what_it_counted(cards: FakeBackend) -> None:
+    pytest.importorskip("prometheus_client")
+    options = ["--seconds", "0.2", "--no-view", "--model", "ar", "--impair", "loss=20%"]
+    done = runner.invoke(app, ["live", *options, "--json", "--log-json", "--metrics", ":0"])
+    assert done.exit_code == 0, done.exception
+    report = json.loads(done.stdout)
+    assert report["devices"]["output"]["opened"] == 1
+    assert [stream.is_input for stream in cards.streams] == [True, False]
+    assert "metrics at http://127.0.0.1:" in done.stderr
+    assert '"event": "device_opened"' in done.stderr
+    plain = runner.invoke(app, ["live", *options])
+    assert "0 packets in" in plain.stdout
+    assert "output default: 0 times lost" in plain.stdout
+    seen = runner.invoke(app, ["live", *options[:2], "--view"])
+    assert "packets" in seen.stderr
+
+
+@pytest.mark.realtime
+def test_a_relay_can_play_on_a_device(cards: FakeBackend) -> None:
+    options = ["--listen", "udp://127.0.0.1:0", "--seconds", "0.2", "--model", "ar"]
+    done = runner.invoke(app, ["relay", *options, "--to", "device:USB", "--json"])
+    assert done.exit_code == 1, done.exception  # it heard nothing
+    assert "udp://127.0.0.1:0 heard no stream: no datagram at all" in done.stderr
+    assert list(json.loads(done.stdout)["devices"]) == ["output"]
+    plain = runner.invoke(app, ["relay", *options, "--to", "device:USB", "--codec", "pcmu"])
+    assert "0 packets in" in plain.stdout
+    assert "left out" not in plain.stdout
+    for wrong in (["--to", "device:USB", "--workers", "2"], ["--to", "device:a", "--to", "b.wav"]):
+        refused = runner.invoke(app, ["relay", *options, *wrong])
+        assert refused.exit_code == 2
+        assert "a device" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["live", "relay"])
+def test_both_commands_take_every_option_of_a_received_stream(command: str) -> None:
+    given = runner.invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
+    for field in dataclasses.fields(ReceiverOptions):
+        assert f"--{field.name.replace('_', '-')}" in given
+    refused = runner.invoke(app, [command, "--method", "magic"])
+    assert refused.exit_code == 2
+    assert "unknown method 'magic'" in refused.stderr
+
+
+def test_options_become_the_settings_of_a_received_stream() -> None:
+    options = ReceiverOptions(
+        codec="pcmu", packet_ms=20.0, lookahead=2, headroom_ms=30.0, allow=["192.0.2.0/24"]
+    )
+    config = options.config(seed=7)
+    stream = StreamConfig(sample_rate=8000, packet_samples=160, lookahead=2, seed=7)
+    assert config == ReceiverConfig(
+        stream=stream,
+        codec="pcmu",
+        delay=DelayConfig(mode=DelayMode.HEADROOM, delay_ms=30.0),
+        allow=(ip_network("192.0.2.0/24"),),
+    )
+
+
+@pytest.mark.usefixtures("cards")
+def test_a_device_that_is_not_there_is_refused() -> None:
+    refused: Any = runner.invoke(app, ["live", "--in", "nonsense", "--no-view", "--model", "ar"])
+    assert isinstance(refused.exception, DeviceError)
+    assert "there are 0 (Built-in), 4 (USB Interface)" in str(refused.exception)
+
+
+def test_what_libraries_print_is_kept_off_the_terminal_but_not_what_we_do() -> None:
+    script = (
+        "import os, sys\nfrom plc.quiet import quiet_libraries\n"
+        "with quiet_libraries():\n    os.write(2, b'library'); print('ours', file=sys.stderr)\n"
+        "os.write(2, b'after\\n')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == "ours\nafter\n"
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Return what the command asks to be run, instead of running it."""
+    calls: list[tuple[Any, ...]] = []
+
+    def played(config: Any, source: Any, output: Any, **more: Any) -> None:
+        calls.append((config, source, output, more["send"]))
+
+    def sent(send: Any, receiver: Any, *_: Any, **more: Any) -> None:
+        calls.append((receiver, None, None, send))
+
+    monkeypatch.setattr("plc.transport.cli.live.play", played)
+    monkeypatch.setattr("plc.transport.cli.live._send", sent)
+    return calls
+
+
+def ask(*options: str) -> Any:
+    return runner.invoke(app, ["live", "--model", "ar", *options])
+
+
+def test_a_preset_stands_for_options_and_options_overrule_it(ran: list[tuple[Any, ...]]) -> None:
+    assert ask("--preset", "stage").exit_code == 0
+    config = ran[-1][0]
+    assert config.receiver.stream.packet_samples == 64
+    assert config.receiver.delay.safety == 0.0
+    assert config.reserve_ms == 3.0
+    assert ask("--reserve-ms", "7", "--preset", "stage", "--packet-ms", "2").exit_code == 0
+    config = ran[-1][0]
+    assert (config.reserve_ms, config.receiver.stream.packet_samples) == (7.0, 96)
+    assert ask("--preset", "conference", "--from", "udp://0.0.0.0:5004").exit_code == 0
+    config = ran[-1][0]
+    assert config.receiver.codec == "opus"
+    assert config.receiver.stream.packet_ms == 20.0
+    assert ask("--preset", "opera").exit_code == 2
+    for options, content in (
+        ((), "auto"),
+        (("--preset", "stage"), "music"),
+        (("--preset", "conference", "--in", "udp://0.0.0.0:5004"), "speech"),
+        (("--preset", "stage", "--content", "auto"), "auto"),
+        (("--peer", "192.0.2.7"), "music"),
+        (("--peer", "192.0.2.7", "--preset", "conference"), "speech"),
+        (("--preset", "conference", "--peer", "192.0.2.7"), "speech"),
+        (("--peer", "192.0.2.7", "--content", "speech"), "speech"),
+    ):
+        assert ask(*options).exit_code == 0, options
+        assert ran[-1][0].receiver.stream.content == content
+
+
+def test_the_ends_of_a_stream_are_named_alone_or_by_a_peer(
+    ran: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No name is looked up here.
+    monkeypatch.setattr(
+        "plc.transport.rtp.udp.addresses_of", lambda host: (ip_network("192.0.2.9"),)
+    )
+    assert ask("--in", "2", "--to", "udp://192.0.2.9:6000", "--dscp", "ef").exit_code == 0
+    receiver, played, _, send = ran[-1]
+    assert (receiver.codec, played) == ("l16", None)
+    assert (send.device, str(send.to), send.dscp) == ("2", "udp://192.0.2.9:6000", 46)
+    assert ask("--from", "udp://0.0.0.0:6000", "--out", "3").exit_code == 0
+    _, played, output, send = ran[-1]
+    assert (str(played), output, send) == ("udp://0.0.0.0:6000", "3", None)
+    for peer, to, from_ in (
+        ("studio.example", "udp://studio.example:5004", "udp://0.0.0.0:5004"),
+        ("192.0.2.9:7000", "udp://192.0.2.9:7000", "udp://0.0.0.0:7000"),
+        ("2001:db8::9", "udp://[2001:db8::9]:5004", "udp://[::]:5004"),
+        ("[2001:db8::9]:7000", "udp://[2001:db8::9]:7000", "udp://[::]:7000"),
+    ):
+        assert ask("--peer", peer).exit_code == 0
+        config, played, _, send = ran[-1]
+        assert (str(send.to), str(played)) == (to, from_)
+        assert config.receiver.allow == (ip_network("192.0.2.9"),)
+    assert ask("--peer", "192.0.2.9", "--allow", "198.51.100.0/24").exit_code == 0
+    assert ran[-1][0].receiver.allow == (ip_network("198.51.100.0/24"),)
+    assert ask("--peer", "239.1.2.3").exit_code == 0
+    assert ran[-1][0].receiver.allow == ()
+
+
+def test_two_peers_on_one_machine_hear_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the second starts while the first still loads what it needs."""
+    with closing(UdpPort(Endpoint("0.0.0.0", 0))) as free:
+        port = free.endpoint.port
+    other = port + 2 if port + 2 <= 65_535 else port - 2
+    ends: list[tuple[int, int]] = []
+
+    def play(_config: Any, source: UdpPort, *_: Any, send: SendConfig, **more: Any) -> None:
+        ends.append((source.endpoint.port, send.to.port))
+        if len(ends) < 2:
+            assert ask("--peer", f"127.0.0.1:{port}").exit_code == 0
+
+    monkeypatch.setattr("plc.transport.cli.live.play", play)
+    first = ask("--peer", f"127.0.0.1:{port}")
+    assert f"127.0.0.1 is this machine: heard at port {port}, sent to {other}" in first.stderr
+    assert ends == [(port, other), (other, port)]
+    UdpPort(Endpoint("0.0.0.0", port)).close()  # free again
+
+
+@pytest.mark.usefixtures("cards")
+def test_devices_say_what_the_sound_server_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = SoundServer(("mic", "bad\x1b[31mname"), ("out",))
+    monkeypatch.setattr("plc.transport.cards.devices.ask_sound_server", lambda: server)
+    listed = runner.invoke(app, ["devices", "--backend", "pyaudio"])
+    assert "PULSE_SOURCE=NAME" in listed.stdout
+    assert "PULSE_SINK=NAME" in listed.stdout
+    assert "  mic\n" in listed.stdout
+    assert "\x1b" not in listed.stdout
+    found = json.loads(runner.invoke(app, ["devices", "--backend", "pyaudio", "--json"]).stdout)
+    assert found["sound_server"]["sinks"] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--peer", "a", "--to", "udp://b:1"], "--peer stands for --to and --from"),
+        (["--in", "udp://a:1", "--to", "udp://b:1"], "--in is the device whose sound is sent"),
+        (["--in", "udp://a:1", "--peer", "b"], "--in is the device whose sound is sent"),
+        (["--to", "udp://b:1", "--impair", "loss=1%"], "go with a stream that is played"),
+        (["--dscp", "ef"], "--dscp goes with --to or --peer"),
+        (["--to", "udp://b:1", "--dscp", "loud"], "loud is not a DSCP"),
+    ],
+)
+def test_ends_that_contradict_each_other_are_refused(
+    ran: list[tuple[Any, ...]], options: list[str], says: str
+) -> None:
+    refused = ask(*options)
+    assert refused.exit_code == 2
+    assert says in " ".join(refused.stderr.replace("│", " ").split())
+    assert not ran
