@@ -12,15 +12,7 @@ from numpy.typing import NDArray
 from plc.engine.memory import StreamMemory
 from plc.engine.pace import PreparationCounters
 from plc.engine.runtime.worker import NetworkCounters
-from plc_kernels.stream.layout import (
-    ANSWERS,
-    COUNTERS,
-    MAX_RUNGS,
-    NETWORK,
-    OUTSIDE,
-    TIME_BINS,
-    UNSOUND,
-)
+from plc_kernels.stream import layout as at
 from plc_kernels.stream.times import BINS_PER_DECADE, FIRST_MS, count_time, note_time
 
 # Counters that W3C names, by its names; the meanings are the same.
@@ -46,7 +38,7 @@ class TimeHistogram:
     __slots__ = ("_bins", "_most")
 
     def __init__(self, times_ms: Iterable[float] = ()) -> None:
-        self._bins = np.zeros(TIME_BINS, np.int64)
+        self._bins = np.zeros(at.TIME_BINS, np.int64)
         self._most = np.zeros(1)
         for duration_ms in times_ms:
             self.add(duration_ms)
@@ -85,7 +77,7 @@ class TimeHistogram:
         if any(value[name] != expected for name, expected in _BINNING.items()):
             raise ValueError(f"a histogram's bins are {_BINNING}")
         for place, count in value["counts"].items():
-            if not (0 <= int(place) < TIME_BINS and 0 < int(count) < 1 << 62):
+            if not (0 <= int(place) < at.TIME_BINS and 0 < int(count) < 1 << 62):
                 raise ValueError("a histogram's counts are above 0, in bins that exist")
             histogram._bins[int(place)] = int(count)
         return histogram
@@ -130,7 +122,7 @@ class _Counter:
     """A word of a stream's memory, as an attribute."""
 
     def __init__(self, name: str) -> None:
-        self._place = COUNTERS.index(name)
+        self._place = at.COUNTERS.index(name)
 
     def __get__(self, stats: "Stats", owner: type | None = None) -> int:
         return int(stats._words[self._place])
@@ -212,8 +204,8 @@ class Stats:
         """Packets that arrived with a dropout (``detect_dropouts``); they also count as lost, or
         as partial."""
         if memory is None:
-            self._words = np.zeros(len(COUNTERS), np.int64)
-            self._rung_samples = np.zeros(MAX_RUNGS, np.int64)
+            self._words = np.zeros(len(at.COUNTERS), np.int64)
+            self._rung_samples = np.zeros(at.MAX_RUNGS, np.int64)
             self._times = (TimeHistogram(), TimeHistogram())
             return
         self._words = memory.counters
@@ -223,6 +215,7 @@ class Stats:
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
         """Copy the counters, which then stand still."""
+        self._settle()
         kept = {name: getattr(self, name) for name in self.__slots__} | {"_network": self.network}
         return None, copy.deepcopy(kept | {"_memory": None})
 
@@ -231,9 +224,9 @@ class Stats:
         """Outcomes of the networks' runs."""
         counted = self._network
         memory = self._memory
-        if memory is not None and memory.block[NETWORK] and not memory.block[OUTSIDE]:
-            counted.network_runs = int(memory.block[ANSWERS])
-            counted.network_failed = int(memory.block[UNSOUND])
+        if memory is not None and memory.block[at.NETWORK] and not memory.block[at.OUTSIDE]:
+            counted.network_runs = int(memory.block[at.ANSWERS])
+            counted.network_failed = int(memory.block[at.UNSOUND])
             counted.network_done = counted.network_runs - counted.network_failed
         return counted
 
@@ -266,7 +259,7 @@ class Stats:
         self._words.fill(0)
         self._rung_samples.fill(0)
         if self._memory is not None:
-            self._memory.block[[ANSWERS, UNSOUND]] = 0
+            self._memory.block[[at.ANSWERS, at.UNSOUND]] = 0
         self.detected_dropouts = 0
         for each in (*self._times, self.network, self.ahead):
             each.reset()
@@ -290,7 +283,7 @@ class Stats:
 
     def as_dict(self) -> dict[str, object]:
         """Return counters, samples by rung, and percentiles of compute time in ms."""
-        out: dict[str, object] = {name: getattr(self, name) for name in COUNTERS}
+        out: dict[str, object] = {name: getattr(self, name) for name in at.COUNTERS}
         out["detected_dropouts"] = self.detected_dropouts
         out["rung_samples"] = {rung: count for rung, count in self.rung_samples.items() if count}
         out |= asdict(self.network) | asdict(self.ahead)

@@ -97,15 +97,16 @@ if hasattr(os, "register_at_fork"):
 def warm_up() -> None:
     """Compile or load every kernel of the audio path once, then forbid compiling.
 
-    From then on an unforeseen type raises ``TypeError`` instead of stalling a stream for
-    seconds. The first call in a process takes about half a second from a warm cache and half a
-    minute from an empty one, during which other processes wait to find it full; further calls
-    return at once.
+    From then on an unforeseen type raises ``TypeError`` in place of a stall of seconds. A process's
+    first call takes half a second from a warm cache and half a minute from an empty one, for which
+    other processes wait; further calls return at once.
     """
     _warm_up(AUDIO_PATH, _run_all)
 
 
 def _warm_up(kernels: tuple[Any, ...], run: Callable[[], None]) -> None:
+    if kernels in _warm:  # without the lock, which a call that was interrupted may have kept
+        return
     with _lock:
         if kernels in _warm:
             return

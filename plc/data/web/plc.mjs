@@ -559,6 +559,7 @@ class DriftControl {
 // the speed follows the sender's clock, if it is so far off, behind or ahead.
 const [KEPT_PAST_S, LATE_MEMORY_S, LEAST_STALL_S] = [2, 15, 0.01];
 const [FOLLOW_S, DEAD_BAND_S] = [2, [0.01, 0.02]];
+const [WAS_LOST, WAS_UNSENT, IS_THERE] = [1, 2, 3]; // states of a sample
 
 // One stream of pieces of sound with a time stamp, of any lengths, in any order, twice or overlapping;
 // a steady stream out. It has no clock: time passes by take. A stall (nothing of what is due is there,
@@ -582,7 +583,7 @@ export class PlayoutBuffer {
     this.ahead = Math.max(Math.round(mostAheadS * sampleRate), delay + 2 * this.block);
     this.size = this.past + this.ahead;
     this.ring = new Float32Array(this.size * channels);
-    this.there = new Uint8Array(this.size);
+    this.state = new Uint8Array(this.size);
     this.packet = new Float32Array(this.block * channels);
     this.lacking = Array.from({ length: this.concealer.lookahead }, () => new Uint8Array(this.block));
     this.line = new Line(channels, this.block);
@@ -660,7 +661,7 @@ export class PlayoutBuffer {
 
   // Writes what is new of a piece into the ring.
   keep(piece, place, count) {
-    const { channels, due, end, ring, size, stats, there } = this;
+    const { channels, due, ring, size, state, stats } = this;
     const low = Math.max(due - this.past, this.first);
     let taken = 0;
     for (let i = 0; i < count; i++) {
@@ -673,10 +674,11 @@ export class PlayoutBuffer {
       const cell = ((at % size) + size) % size;
       let sound = true;
       for (let c = 0; c < channels; c++) sound &&= Math.abs(piece[i * channels + c]) <= 1e6;
-      if (there[cell]) stats.duplicateSamples += 1;
+      const was = state[cell];
+      if (was === IS_THERE) stats.duplicateSamples += 1;
       if (!sound) stats.refusedSamples += 1;
-      if (there[cell] || !sound) continue;
-      there[cell] = 1;
+      if (was === IS_THERE || !sound) continue;
+      state[cell] = IS_THERE;
       for (let c = 0; c < channels; c++) ring[cell * channels + c] = piece[i * channels + c];
       this.end = Math.max(this.end, at + 1);
       if (at >= due) {
@@ -684,8 +686,8 @@ export class PlayoutBuffer {
         continue;
       }
       stats.lateSamples += 1;
-      if (at < end) stats.lostSamples -= 1;
-      else stats.unsentSamples -= 1;
+      if (was === WAS_LOST) stats.lostSamples -= 1;
+      if (was === WAS_UNSENT) stats.unsentSamples -= 1;
     }
     stats.receivedSamples += taken;
     return taken;
@@ -738,11 +740,16 @@ export class PlayoutBuffer {
     const missing = [];
     for (let i = 0; i < block; i++) {
       const cell = (((due + i) % size) + size) % size;
-      lacking[i] = i < count && this.there[cell] ? 0 : 1;
+      lacking[i] = i < count && this.state[cell] === IS_THERE ? 0 : 1;
       for (let c = 0; c < channels; c++) packet[i * channels + c] = ring[cell * channels + c];
       if (lacking[i] && i && lacking[i - 1]) missing.at(-1)[1] = i + 1;
       else if (lacking[i]) missing.push([i, i + 1]);
-      if (lacking[i] && i < Math.min(ready, count)) stats.lostSamples += 1;
+      if (i >= count) continue;
+      if (i >= ready) this.state[cell] = WAS_UNSENT;
+      else if (lacking[i]) {
+        this.state[cell] = WAS_LOST;
+        stats.lostSamples += 1;
+      }
     }
     stats.unsentSamples += block - Math.min(ready, count);
     this.advance(count);
@@ -772,7 +779,7 @@ export class PlayoutBuffer {
   // Goes on, and forgets what was played long ago.
   advance(count) {
     for (let i = 0; i < count; i++) {
-      this.there[((((this.due - this.past + i) % this.size) + this.size) % this.size)] = 0;
+      this.state[((((this.due - this.past + i) % this.size) + this.size) % this.size)] = 0;
     }
     this.due += count;
   }

@@ -88,7 +88,7 @@ if hasattr(os, "register_at_fork"):
 
 def warm_up(kernel: Any) -> None:
     """Compile or load one of :data:`KERNELS`, once; afterwards nothing is compiled in a stream."""
-    if FUNCTIONS is not None:
+    if FUNCTIONS is not None or kernel in _warm:
         return
     from numba import types
 

@@ -35,6 +35,8 @@ _PAST_S = 2.0
 _LEAST_STALL_S = 0.01
 # By how much the slowest pieces of so long were late, twice over, stays in the delay.
 _MEMORY_S = 15.0
+# States of a sample: what was due before it came was counted as one of the first two.
+_LOST, _UNSENT, _THERE = 1, 2, 3
 # So often the speed follows the sender's clock, if it is so far off, behind or ahead.
 _FOLLOW_S, _DEAD_BAND_S = 2.0, (0.01, 0.02)
 
@@ -138,7 +140,8 @@ class PlayoutBuffer:
         self._past = self._samples(_PAST_S)
         self._ahead = max(self._samples(most_ahead_s), self._delay + 2 * self._block)
         self._ring = np.zeros((self._past + self._ahead, config.channels), np.float32)
-        self._there = np.zeros(len(self._ring), np.bool_)
+        self._state = np.zeros(len(self._ring), np.uint8)
+        """Of each sample of the ring."""
         self._inbox = np.zeros((self._block, config.channels), np.float32)
         self._line = Line(config.channels, self._block)
         self._left = np.zeros((config.channels + 1, 0), np.float32)
@@ -264,18 +267,17 @@ class PlayoutBuffer:
         where = np.arange(place + skip, place + len(piece))
         sound = (np.abs(piece[skip:]) <= LARGEST).all(axis=1)
         stats.refused_samples += int(np.count_nonzero(~sound))
-        new = ~self._there[where % len(self._ring)]
+        new = self._state[where % len(self._ring)] != _THERE
         stats.duplicate_samples += int(np.count_nonzero(~new))
         # What was due before it came is known from here on, so that a copy of it is a double.
         late = where < self._due
-        was_lost = int(np.count_nonzero(new & sound & late & (where < self._end)))
-        was_unsent = int(np.count_nonzero(new & sound & late & (where >= self._end)))
-        stats.late_samples += was_lost + was_unsent
-        stats.lost_samples -= was_lost
-        stats.unsent_samples -= was_unsent
+        counted = self._state[where[new & sound & late] % len(self._ring)]
+        stats.late_samples += len(counted)
+        stats.lost_samples -= int(np.count_nonzero(counted == _LOST))
+        stats.unsent_samples -= int(np.count_nonzero(counted == _UNSENT))
         rows = where[new & sound]
         self._ring[rows % len(self._ring)] = piece[skip:][new & sound]
-        self._there[rows % len(self._ring)] = True
+        self._state[rows % len(self._ring)] = _THERE
         if rows.size:
             self._end = max(self._end, int(rows[-1]) + 1)
         taken = int(np.count_nonzero(new & sound & ~late))
@@ -320,7 +322,7 @@ class PlayoutBuffer:
         """Append the block that is due to the line."""
         assert self._due is not None
         where = np.arange(self._due, self._due + self._block) % len(self._ring)
-        there, count = self._there[where], self._block
+        there, count = self._state[where] == _THERE, self._block
         least = max(self._samples(_LEAST_STALL_S) - self._run, 0) if self._run else 0
         if self._end - self._due < self._block + least and self._waited < self._most_waited:
             count = 0 if self._run else max(self._end - self._due, 0)
@@ -329,6 +331,8 @@ class PlayoutBuffer:
             self._run += self._block - count
         known = min(max(self._end - self._due, 0), count)
         self.stats.lost_samples += int(np.count_nonzero(~there[:known]))
+        self._state[where[:known][~there[:known]]] = _LOST
+        self._state[where[known:count]] = _UNSENT
         self.stats.unsent_samples += self._block - known
         self._inbox[:] = self._ring[where]
         self._advance(count)
@@ -346,7 +350,7 @@ class PlayoutBuffer:
         """Go on, and forget what was played long ago."""
         assert self._due is not None
         stale = np.arange(self._due - self._past, self._due - self._past + samples)
-        self._there[stale % len(self._ring)] = False
+        self._state[stale % len(self._ring)] = 0
         self._due += samples
 
     def _pass_time(self) -> None:

@@ -329,3 +329,18 @@ def test_processes_that_fill_an_empty_cache_at_once_all_conceal(tmp_path: Path) 
     well, _, hits, _ = answer(start(environment, tmp_path))
     assert well
     assert hits == kernels
+
+
+def test_a_lock_that_an_interrupted_call_kept_holds_up_nobody_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warm.warm_up()
+    kept = threading.RLock()
+    holder = threading.Thread(target=kept.acquire)  # it is gone, and the lock is held
+    holder.start()
+    holder.join()
+    monkeypatch.setattr(warm, "_lock", kept)
+    other = threading.Thread(target=warm.warm_up, daemon=True)
+    other.start()
+    other.join(30.0)
+    assert not other.is_alive()

@@ -180,6 +180,8 @@ def moving(path: Path, codec: str, sound: str, tag: str = "", **options: str) ->
         container.mux(heard.encode(frame))
         for stream in (shown, heard):
             container.mux(stream.encode(None))
+    if codec == "libsvtav1" and hasattr(os, "sched_setscheduler"):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # it makes a thread real-time
     return path
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -223,6 +223,17 @@ def test_what_is_too_far_ahead_is_left_out() -> None:
     assert buffer.stats.overflow_samples == 2 * RATE
 
 
+def test_what_comes_for_a_pause_that_has_sound_behind_it_was_not_lost() -> None:
+    buffer = PlayoutBuffer(8_000, method="ar", max_delay_ms=0.0)
+    buffer.put(np.full(80, 0.1, np.float32), 0)
+    buffer.take(320 + 240)  # the delay, the piece, and two blocks for which nothing was sent
+    assert (buffer.stats.lost_samples, buffer.stats.unsent_samples) == (0, 160)
+    buffer.put(np.full(80, 0.1, np.float32), 240)
+    buffer.put(np.full(80, 0.1, np.float32), 80)  # the first of the two, too late
+    assert buffer.stats.late_samples == 80
+    assert (buffer.stats.lost_samples, buffer.stats.unsent_samples) == (0, 80)
+
+
 @examples(25)
 @given(
     pieces=st.lists(
@@ -235,6 +246,7 @@ def test_what_is_too_far_ahead_is_left_out() -> None:
     ),
     lookahead=st.integers(0, 2),
 )
+@example(pieces=[(None, 1, 881), (None, 1, 0), (0, 2, 0)], lookahead=0)
 def test_any_pieces_play_something_finite(
     pieces: list[tuple[int | None, int, int]], lookahead: int
 ) -> None:
