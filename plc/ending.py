@@ -39,6 +39,8 @@ class _Signals:
         self.is_over = False
         """Whether the program has unwound."""
         self.held = 0
+        self.stop = 0
+        """What ended the last block of :func:`stop_signals`."""
         self._is_insisted = False
         self._raised: Any = lambda: None
         self._raised_s = 0.0
@@ -176,5 +178,11 @@ def stop_signals(on_hangup: Callable[[], None] | None = None) -> Iterator[list[i
     try:
         yield caught
     finally:
+        _signals.stop = caught[0] if caught else 0
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stopped_by() -> int:
+    """Return the signal that ended the last block of :func:`stop_signals`; 0 for none."""
+    return _signals.stop

@@ -9,28 +9,15 @@ from typing import Any, Self
 
 import numpy as np
 
+from plc.embed import wire
 from plc.embed.served_stream import EmbeddedConfig, Flag, as_packet
-from plc.embed.wire import (
-    HEADER,
-    LOST,
-    TEXT_LIMIT,
-    Code,
-    FrameKind,
-    FrameReader,
-    WireError,
-    WireFrame,
-    pack,
-    pack_hello,
-    parse_error,
-    parse_ready,
-)
 from plc.engine.samples import Packet
 from plc.errors import ConfigError, NetworkError, PacketError, not_copied
 
 _ANSWER_S = 30.0
 # A server whose queue of connections is full is asked again after this time.
 _QUEUE_S = 0.01
-_ANSWERS = (FrameKind.AUDIO, FrameKind.REPORT)
+_ANSWERS = (wire.FrameKind.AUDIO, wire.FrameKind.REPORT)
 
 
 class Client:
@@ -60,14 +47,14 @@ class Client:
     ) -> None:
         self.config = config
         self._sequence = 0
-        self._reader = FrameReader(TEXT_LIMIT)
+        self._reader = wire.FrameReader(wire.TEXT_LIMIT)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout_s)
         try:
             self._connect(str(path), timeout_s)
             with contextlib.suppress(BrokenPipeError):  # turned away already: the answer says why
-                self._socket.sendall(pack_hello(config))
-            self.delay, size = parse_ready(self._receive(FrameKind.READY).payload)
+                self._socket.sendall(wire.pack_hello(config))
+            self.delay, size = wire.parse_ready(self._receive(wire.FrameKind.READY).payload)
         except OSError as error:
             self._socket.close()
             if isinstance(error, NetworkError):
@@ -79,11 +66,11 @@ class Client:
             raise
         if size != config.packet_bytes:
             self._socket.close()
-            raise WireError(f"the server takes packets of {size} bytes, not of this stream")
+            raise wire.WireError(f"the server takes packets of {size} bytes, not of this stream")
         tail = self.delay * config.stream.channels * config.format.dtype.itemsize
-        self._reader.allow(max(TEXT_LIMIT, size, tail))
-        self._frame = bytearray(HEADER.size + size)
-        self._packet = as_packet(memoryview(self._frame)[HEADER.size :], config)
+        self._reader.allow(max(wire.TEXT_LIMIT, size, tail))
+        self._frame = bytearray(wire.HEADER.size + size)
+        self._packet = as_packet(memoryview(self._frame)[wire.HEADER.size :], config)
 
     __reduce_ex__ = not_copied("connect another of the same config")
 
@@ -108,7 +95,7 @@ class Client:
             If the packet is not of the stream's shape and dtype.
         """
         if packet is None:
-            self._send(pack(FrameKind.PUSH, flags=LOST, sequence=self._next()))
+            self._send(wire.pack(wire.FrameKind.PUSH, flags=wire.LOST, sequence=self._next()))
         else:
             if packet.shape != self._packet.shape or packet.dtype != self._packet.dtype:
                 raise PacketError(
@@ -116,22 +103,22 @@ class Client:
                     f"{self._packet.dtype} {self._packet.shape}"
                 )
             size = self.config.packet_bytes
-            HEADER.pack_into(self._frame, 0, size, FrameKind.PUSH, 0, 0, self._next())
+            wire.HEADER.pack_into(self._frame, 0, size, wire.FrameKind.PUSH, 0, 0, self._next())
             self._packet[:] = packet
             self._send(self._frame)
-        answer = self._receive(FrameKind.AUDIO)
+        answer = self._receive(wire.FrameKind.AUDIO)
         return as_packet(answer.payload, self.config).copy(), Flag(answer.flags)
 
     def stats(self) -> dict[str, Any]:
         """Return the stream's counters."""
-        self._send(pack(FrameKind.ASK, sequence=self._next()))
-        counters: dict[str, Any] = json.loads(bytes(self._receive(FrameKind.REPORT).payload))
+        self._send(wire.pack(wire.FrameKind.ASK, sequence=self._next()))
+        counters: dict[str, Any] = json.loads(bytes(self._receive(wire.FrameKind.REPORT).payload))
         return counters
 
     def end(self) -> Packet:
         """End the stream; return the samples of its lookahead, shape (delay, channels)."""
-        self._send(pack(FrameKind.END, sequence=self._next()))
-        payload = self._receive(FrameKind.BYE).payload
+        self._send(wire.pack(wire.FrameKind.END, sequence=self._next()))
+        payload = self._receive(wire.FrameKind.BYE).payload
         self.close()
         if not payload:
             return np.empty((0, self.config.stream.channels), self.config.format.dtype)
@@ -161,22 +148,22 @@ class Client:
         except OSError as error:
             raise NetworkError(f"the server does not read: {error}") from error
 
-    def _receive(self, kind: FrameKind) -> WireFrame:
+    def _receive(self, kind: wire.FrameKind) -> wire.WireFrame:
         frame = self._read()
         while frame.kind in _ANSWERS and 0 < (self._sequence - frame.sequence) % 2**32 < 2**31:
             frame = self._read()  # that answered a call which an exception has ended
-        if frame.kind is FrameKind.ERROR:
-            code, text = parse_error(frame.payload)
-            raise ConfigError(text) if code == Code.SETTINGS else NetworkError(text)
-        if frame.kind is FrameKind.BYE is not kind:
+        if frame.kind is wire.FrameKind.ERROR:
+            code, text = wire.parse_error(frame.payload)
+            raise ConfigError(text) if code == wire.Code.SETTINGS else NetworkError(text)
+        if frame.kind is wire.FrameKind.BYE is not kind:
             raise NetworkError("the server has come to its end")
         if frame.kind is not kind:
-            raise WireError(f"the server answered {frame.kind.name}; expected {kind.name}")
+            raise wire.WireError(f"the server answered {frame.kind.name}; expected {kind.name}")
         if kind in _ANSWERS and frame.sequence != self._sequence:
-            raise WireError(f"answer to call {frame.sequence}, not to {self._sequence}")
+            raise wire.WireError(f"answer to call {frame.sequence}, not to {self._sequence}")
         return frame
 
-    def _read(self) -> WireFrame:
+    def _read(self) -> wire.WireFrame:
         while (frame := self._reader.next()) is None:
             try:
                 count = self._socket.recv_into(self._reader.room())

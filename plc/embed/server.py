@@ -30,22 +30,9 @@ from pathlib import Path
 
 import numpy as np
 
+from plc.embed import wire
 from plc.embed.served_stream import EmbeddedConfig, EmbeddedStream, prepare
 from plc.embed.unix_socket import identity_of, listen_at
-from plc.embed.wire import (
-    HEADER,
-    HELLO_LIMIT,
-    LOST,
-    Code,
-    FrameKind,
-    FrameReader,
-    WireError,
-    WireFrame,
-    pack,
-    pack_error,
-    pack_ready,
-    parse_hello,
-)
 from plc.ending import stop_signals
 from plc.engine.runtime.priority import Priority, Wish
 from plc.engine.runtime.threads import Level, leave, take
@@ -67,7 +54,7 @@ _LONGEST_WAIT_S = 0.1
 _TURN_S = 0.001
 # A thread that computes hands the interpreter over after this time; Python's own is ten times it.
 _SWITCH_S = 0.0005
-_AUDIO = int(FrameKind.AUDIO)
+_AUDIO = int(wire.FrameKind.AUDIO)
 
 Opener = Callable[[EmbeddedConfig], EmbeddedStream]
 
@@ -89,7 +76,7 @@ class Conversation:
     """
 
     def __init__(self, open_stream: Opener = EmbeddedStream) -> None:
-        self.reader = FrameReader(HELLO_LIMIT)
+        self.reader = wire.FrameReader(wire.HELLO_LIMIT)
         self.done = False
         self._open = open_stream
         self._stream: EmbeddedStream | None = None
@@ -113,13 +100,13 @@ class Conversation:
             if frame is None:
                 return None
             sequence = frame.sequence
-            if frame.kind is FrameKind.PUSH and self._stream is not None:
+            if frame.kind is wire.FrameKind.PUSH and self._stream is not None:
                 return self._push(self._stream, frame)
             return self._answer(frame)
-        except WireError as error:
+        except wire.WireError as error:
             return self._end(error.code, str(error), sequence)
         except PlcError as error:
-            return self._end(Code.SETTINGS, str(error), sequence)
+            return self._end(wire.Code.SETTINGS, str(error), sequence)
 
     def goodbye(self) -> bytes:
         """Return the BYE at the server's end, with the lookahead's samples."""
@@ -130,54 +117,54 @@ class Conversation:
         if self._stream is not None:
             self._stream.close()
 
-    def _answer(self, frame: WireFrame) -> bytes:
+    def _answer(self, frame: wire.WireFrame) -> bytes:
         stream = self._stream
         if stream is None:
             return self._hello(frame)
-        if frame.kind not in (FrameKind.ASK, FrameKind.END):
-            raise WireError(f"{frame.kind.name} from a client with a stream; PUSH, ASK or END")
+        if frame.kind not in (wire.FrameKind.ASK, wire.FrameKind.END):
+            raise wire.WireError(f"{frame.kind.name} from a client with a stream; PUSH, ASK or END")
         if frame.payload:
-            raise WireError(f"{frame.kind.name} with {len(frame.payload)} bytes; it has none")
-        if frame.kind is FrameKind.ASK:
+            raise wire.WireError(f"{frame.kind.name} with {len(frame.payload)} bytes; it has none")
+        if frame.kind is wire.FrameKind.ASK:
             counters = to_json(stream.concealer.stats.as_dict()).encode()
-            return pack(FrameKind.REPORT, counters, sequence=frame.sequence)
+            return wire.pack(wire.FrameKind.REPORT, counters, sequence=frame.sequence)
         return self._bye(frame.sequence)
 
-    def _hello(self, frame: WireFrame) -> bytes:
-        if frame.kind is not FrameKind.HELLO:
-            raise WireError(f"{frame.kind.name} before HELLO")
-        config = parse_hello(frame.payload)
+    def _hello(self, frame: wire.WireFrame) -> bytes:
+        if frame.kind is not wire.FrameKind.HELLO:
+            raise wire.WireError(f"{frame.kind.name} before HELLO")
+        config = wire.parse_hello(frame.payload)
         stream = self._open(config)
         self._stream = stream
-        self._reply = bytearray(HEADER.size + config.packet_bytes)
-        self._out = stream.view(memoryview(self._reply)[HEADER.size :])
+        self._reply = bytearray(wire.HEADER.size + config.packet_bytes)
+        self._out = stream.view(memoryview(self._reply)[wire.HEADER.size :])
         self.reader.allow(config.packet_bytes)
-        return pack_ready(stream.tail_samples, config.packet_bytes, frame.sequence)
+        return wire.pack_ready(stream.tail_samples, config.packet_bytes, frame.sequence)
 
-    def _push(self, stream: EmbeddedStream, frame: WireFrame) -> bytearray:
-        lost = frame.flags == LOST
+    def _push(self, stream: EmbeddedStream, frame: wire.WireFrame) -> bytearray:
+        lost = frame.flags == wire.LOST
         size = stream.packet_bytes
-        if len(frame.payload) != (0 if lost else size) or frame.flags > LOST:
-            raise WireError(
+        if len(frame.payload) != (0 if lost else size) or frame.flags > wire.LOST:
+            raise wire.WireError(
                 f"PUSH of {len(frame.payload)} bytes with flags {frame.flags}; "
-                f"{size} bytes with 0, or none with {LOST}"
+                f"{size} bytes with 0, or none with {wire.LOST}"
             )
         flags = stream.push(None if lost else stream.view(frame.payload), self._out)
-        HEADER.pack_into(self._reply, 0, size, _AUDIO, flags, 0, frame.sequence)
+        wire.HEADER.pack_into(self._reply, 0, size, _AUDIO, flags, 0, frame.sequence)
         return self._reply
 
     def _bye(self, sequence: int) -> bytes:
         self.done = True
         stream = self._stream
         if stream is None:
-            return pack(FrameKind.BYE, sequence=sequence)
+            return wire.pack(wire.FrameKind.BYE, sequence=sequence)
         tail = np.empty((stream.tail_samples, stream.shape[1]), stream.config.format.dtype)
         stream.flush(tail)
-        return pack(FrameKind.BYE, tail.tobytes(), sequence=sequence)
+        return wire.pack(wire.FrameKind.BYE, tail.tobytes(), sequence=sequence)
 
-    def _end(self, code: Code, message: str, sequence: int) -> bytes:
+    def _end(self, code: wire.Code, message: str, sequence: int) -> bytes:
         self.done = True
-        return pack_error(code, message, sequence)
+        return wire.pack_error(code, message, sequence)
 
 
 @dataclass(slots=True)
@@ -336,7 +323,7 @@ class Sidecar:
             text = f"{self._max_clients} clients are connected, which is the most allowed here"
             with contextlib.suppress(OSError), connection:
                 connection.setblocking(False)
-                connection.send(pack_error(Code.BUSY, text))
+                connection.send(wire.pack_error(wire.Code.BUSY, text))
             return
         self.stats.clients += 1
         try:
@@ -421,10 +408,10 @@ class Sidecar:
                 raise
             except Exception as error:
                 with contextlib.suppress(OSError):
-                    connection.sendall(pack_error(Code.INTERNAL, repr(error)))
+                    connection.sendall(wire.pack_error(wire.Code.INTERNAL, repr(error)))
                 raise
             if conversation.done:
-                return "ended" if last[4] == FrameKind.BYE else "violations"
+                return "ended" if last[4] == wire.FrameKind.BYE else "violations"
             if not greeted and conversation.greeted:
                 greeted = True
                 take(Level.AUDIO)  # not before: opening a stream computes long

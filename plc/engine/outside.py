@@ -27,17 +27,7 @@ from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape, network_si
 from plc.engine.runtime.session import open_session
 from plc.engine.runtime.worker import ANSWER_BY, NO_TICKET, NetworkCounters, Result, StreamContext
 from plc.engine.step_networks import NETS
-from plc_kernels.stream import layout, preparation
-from plc_kernels.stream.fills import (
-    ANSWERED,
-    DONE,
-    NO,
-    NO_SOUND,
-    PENDING,
-    SERVED,
-    SUBMIT,
-    fill_part,
-)
+from plc_kernels.stream import fills, layout, preparation
 from plc_kernels.stream.gap import FILLED, LOST, SPECTRA
 from plc_kernels.stream.step import BEGAN, WANTS_BRIDGE
 
@@ -45,7 +35,7 @@ if TYPE_CHECKING:
     from plc.engine.memory import StreamMemory
     from plc.engine.models.manifest import Manifest
 
-_fill_part = DirectCall(fill_part)
+_fill_part = DirectCall(fills.fill_part)
 _hear = DirectCall(preparation.hear)
 
 
@@ -145,11 +135,11 @@ class OutsideNetworks:
             self._count_off(flags & WANTS_BRIDGE != 0)
         block[layout.PHASE] = 0
         answer = _fill_part.run(block, model, flags)
-        if flags & BEGAN and block[layout.TAKEN] and block[SERVED]:
-            self._count_prepared(int(block[ANSWERED]))
-        while answer != DONE:
+        if flags & BEGAN and block[layout.TAKEN] and block[fills.SERVED]:
+            self._count_prepared(int(block[fills.ANSWERED]))
+        while answer != fills.DONE:
             asked = self._by_net[int(block[layout.ASKED])]
-            if answer == SUBMIT:
+            if answer == fills.SUBMIT:
                 self._submit(asked)
             else:
                 block[layout.GIVEN] = self._collect(asked, deadline_s)
@@ -193,15 +183,15 @@ class OutsideNetworks:
 
     def _count_prepared(self, answered: int) -> None:
         counters = self._counters
-        counters.network_runs += answered != NO
-        counters.network_failed += answered == NO_SOUND
-        counters.network_done += answered not in (NO, NO_SOUND)
+        counters.network_runs += answered != fills.NO
+        counters.network_failed += answered == fills.NO_SOUND
+        counters.network_done += answered not in (fills.NO, fills.NO_SOUND)
 
     def prepare(self) -> None:
         """Answer for a burst that was prepared; the thread that prepares calls this."""
         at = self._block[layout.SECOND] // self._block.itemsize
         second = self._block[at : at + layout.HEADER]
-        asked = self._by_net.get(int(second[SERVED])) if second[PENDING] else None
+        asked = self._by_net.get(int(second[fills.SERVED])) if second[fills.PENDING] else None
         if asked is None or asked.ahead is None:
             return
         spectra, filled = (

@@ -22,19 +22,8 @@ from plc.engine.stats import Stats
 from plc.engine.step_networks import WorkingMemory
 from plc.errors import ConfigError, check_settings, not_copied
 from plc.processor_time import thread_clock
+from plc_kernels.stream import layout as at
 from plc_kernels.stream.fills import SUBMIT, WAIT, WORK, fill_part
-from plc_kernels.stream.layout import (
-    DEPTH,
-    FLAGS,
-    LISTENS,
-    MAX_STEPS,
-    PACKET,
-    POSITION,
-    PREPARED_AT,
-    SECOND,
-    TAKES,
-    reach_of,
-)
 from plc_kernels.stream.preparation import BETWEEN, look, prepare
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH, step_many
 
@@ -177,7 +166,7 @@ class PoolFormat:
         again.
         """
         while True:
-            flags = int(block[FLAGS])
+            flags = int(block[at.FLAGS])
             if flags & self.served:
                 before = _memory.lend(block)
                 answer = fill_part(block, self.model, flags)
@@ -192,11 +181,11 @@ class PoolFormat:
 
     def prepare(self, block: NDArray[np.int64]) -> None:
         """Prepare for the loss of a stream's next packet."""
-        if not look(block, block[POSITION] + block[PACKET]):
+        if not look(block, block[at.POSITION] + block[at.PACKET]):
             return
-        second = block[block[SECOND] // 8 :]
+        second = block[block[at.SECOND] // 8 :]
         before = _memory.lend(second)
-        block[PREPARED_AT] = prepare(block, self.model)
+        block[at.PREPARED_AT] = prepare(block, self.model)
         second[WORK] = before
 
     def note_pushed(self, packets: int, lost: int) -> None:
@@ -244,7 +233,7 @@ def new_format(config: StreamConfig) -> PoolFormat:
     ConfigError
         If many streams have no such method.
     """
-    reach = int(reach_of(config.sample_rate, config.packet_samples, config.lookahead))
+    reach = int(at.reach_of(config.sample_rate, config.packet_samples, config.lookahead))
     chosen = make_method(config, reach, many=True)
     if chosen.step_networks is not None:
         networks = replace(chosen.step_networks, works_apart=True)
@@ -257,7 +246,7 @@ def new_format(config: StreamConfig) -> PoolFormat:
         first.block.size,
         DropoutFinder.words(config) if config.detect_dropouts else 0,
         first.model,
-        MORE | (PLAYED if first.block[LISTENS] else 0),
+        MORE | (PLAYED if first.block[at.LISTENS] else 0),
         bool(chosen.prepares),
         chosen.outside,
         snapshots.layout_of(first.block),
@@ -285,14 +274,14 @@ def _measure(of: PoolFormat) -> Costs:
     def bursts_ms(depth: int) -> list[float]:
         spent_ms = []
         for _ in range(_LOST):
-            memory.block[DEPTH] = depth
+            memory.block[at.DEPTH] = depth
             spent_ms.append(push(False) + sum(push(True) for _ in range(of.config.lookahead)))
-            memory.block[DEPTH] = 0
+            memory.block[at.DEPTH] = 0
             for _ in range(_RECEIVED):  # past the recovery
                 push(True)
         return [max(each - waiting_ms, received_ms) for each in spent_ms]
 
-    lost, hurried = bursts_ms(0), bursts_ms(MAX_STEPS)
+    lost, hurried = bursts_ms(0), bursts_ms(at.MAX_STEPS)
     spread = max(max(medians) / received_ms, max(lost) / min(lost), 1.0)
     return Costs(received_ms, min(lost), min(hurried), spread)
 
@@ -317,7 +306,7 @@ def _pusher(of: PoolFormat, memory: StreamMemory) -> Callable[[bool], float]:
         began_s = clock()
         if finder is not None:
             finder.look_through(packet, there, (), stats)
-        block[TAKES] = there
+        block[at.TAKES] = there
         step(PUSH)
         while not of.serve(block, partial(step, GO_ON)):
             of.outside.answer([(block, stats.network)], math.inf)

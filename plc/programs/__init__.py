@@ -1,4 +1,1 @@
-"""Programs that show or examine the engine: demo, doctor, the page for browsers; the command.
-
-Nothing here but :mod:`.cli` parses a command line.
-"""
+"""Programs that show or examine the engine, and :mod:`.cli`, the command."""

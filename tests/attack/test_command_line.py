@@ -21,6 +21,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from plc.cli.errors import line_of
+from plc.cli.settings import QUESTIONS
 from plc.errors import ConfigError, why
 from plc.programs.cli import app as cli
 from plc_bench import cli as bench_cli
@@ -73,13 +74,14 @@ NEEDED: dict[str, list[str]] = {
     "impair": ["--listen", "udp://127.0.0.1:0", "--to", "udp://127.0.0.1:9"],
     "serve": ["--socket", "SOCKET"],
     "c build": ["--out", "NEW"],
-    "quality": ["CLIP", "--jobs", "1"],
-    "trace": ["CLIP", "OUT"],
-    "report": ["NEW"],
-    "headline": ["NEW", "--out", "NEW"],
-    "context-encoder": ["CLIP"],
-    "fuzz": ["jitter"],
-    "relay quality": ["CLIP"],
+    "bench quality": ["CLIP", "--set", "jobs=1"],
+    "bench trace": ["CLIP", "OUT"],
+    "bench report": ["NEW"],
+    "bench headline": ["NEW", "--out", "NEW"],
+    "bench detect": ["damage", "CLIP"],
+    "bench streams": ["server", "CLIP"],
+    "bench robust": ["relay-quality", "CLIP"],
+    "bench papers": ["context-encoder", "CLIP"],
 }
 # What takes long, or the machine, once the command line has been understood.
 WORK = (
@@ -182,14 +184,21 @@ def check(app: typer.Typer, arguments: list[str]) -> None:
 
 
 def attempts(name: str, command: Any, folder: Path) -> Iterator[list[str]]:
-    """Yield command lines: each option with each value, then each argument."""
+    """Yield command lines: each option and setting with each value, then each argument."""
     words = filled(NEEDED.get(name, []), folder)
+    for mode, measurement in QUESTIONS.get(name.removeprefix("bench "), {}).items():
+        for setting in measurement.settings:
+            for value in HOSTILE:
+                clip = str(folder / "clip.wav")
+                yield [*name.split(), mode, clip, "--set", f"{setting}={value}"]
     for parameter in command.params:
         options = [option for option in parameter.opts if option.startswith("--")]
         if parameter.name in ("help", "version") or getattr(parameter, "is_flag", False):
             continue
         for value in HOSTILE:
-            if options:
+            if getattr(parameter, "hidden", False):
+                yield [*name.split(), *words, "--set", f"{options[0].removeprefix('--')}={value}"]
+            elif options:
                 yield [*name.split(), *words, f"{options[0]}={value}"]
     arguments = [p for p in command.params if not any(o.startswith("-") for o in p.opts)]
     for place in range(len(arguments)):
@@ -215,8 +224,8 @@ def test_no_option_of_a_command_leads_to_a_traceback(name: str, folder: Path) ->
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("name", MEASURING)
 def test_no_option_of_a_measurement_leads_to_a_traceback(name: str, folder: Path) -> None:
-    for arguments in chosen(attempts(name, MEASURING[name], folder)):
-        check(cli.app, ["bench", *arguments])
+    for arguments in chosen(attempts(f"bench {name}", MEASURING[name], folder)):
+        check(cli.app, arguments)
 
 
 def plc(*arguments: str | bytes | Path, **settings: Any) -> subprocess.CompletedProcess[bytes]:
@@ -325,7 +334,7 @@ def test_a_fault_of_ours_and_a_reader_that_left_are_not_told() -> None:
 RELAY = ["relay", "--workers", "2", "--codec", "l16", "--model", "ar"] + [
     word for _ in range(2) for word in ("--listen", "udp://127.0.0.1:0", "--to", "udp://[::1]:9")
 ]
-BENCH = ["bench", "quality", "--methods", "zeros,ar", "--jobs", "2"]
+BENCH = ["bench", "quality", "--methods", "zeros,ar", "--set", "jobs=2"]
 
 
 @pytest.mark.parametrize("busy_s", [pytest.param(0.0, marks=pytest.mark.deep), 0.2])

@@ -15,6 +15,7 @@ from plc_bench.cli import app, main
 from plc_bench.peers import library
 from plc_bench.quality.study import load
 from tests.plc.engine.networks.test_encoder import write_context_encoder
+from tests.settings import settings
 from tests.signals import tones
 
 RATE = 16_000
@@ -37,7 +38,8 @@ def run(*arguments: str | Path) -> tuple[int, str]:
 def test_quality_prints_a_table_and_writes_what_it_says(tmp_path: Path, clip: Path) -> None:
     numbers, rows = tmp_path / "q.json", tmp_path / "q.csv"
     status, text = run(
-        "quality", clip, "--methods", "auto,zeros", "--per-clip", "--save", numbers, "--csv", rows
+        *("quality", clip, "--methods", "auto,zeros", "--set", "per-clip=yes"),
+        *("--save", numbers, "--set", f"csv={rows}"),
     )
     assert status == 0
     assert "auto - zeros" in text
@@ -74,7 +76,7 @@ def test_a_run_without_any_score_fails(tmp_path: Path) -> None:
 def test_a_reason_that_many_clips_share_is_said_once(tmp_path: Path) -> None:
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, tones(1, RATE, RATE), RATE)
-    arguments = ["quality", str(tmp_path), "--methods", "ar@lookahead999", "--jobs", "1"]
+    arguments = ["quality", str(tmp_path), "--methods", "ar@lookahead999", "--set", "jobs=1"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
@@ -83,7 +85,7 @@ def test_a_reason_that_many_clips_share_is_said_once(tmp_path: Path) -> None:
 
 def test_inpaint_compares_with_the_first_method(tmp_path: Path, clip: Path) -> None:
     numbers = tmp_path / "i.json"
-    status, text = run("inpaint", clip, "--gaps-per-clip", "1", "--save", numbers)
+    status, text = run("inpaint", clip, "--set", "gaps-per-clip=1", "--save", numbers)
     assert status == 0
     assert "over lpc" in text
     assert len(json.loads(numbers.read_text())["gaps"]) == 1
@@ -92,7 +94,7 @@ def test_inpaint_compares_with_the_first_method(tmp_path: Path, clip: Path) -> N
 def test_inpaint_draws_a_curve_over_several_lengths(tmp_path: Path, clip: Path) -> None:
     pytest.importorskip("matplotlib")
     picture = tmp_path / "curve.png"
-    options = ("--methods", "lpc,ar", "--gap-ms", "10,40", "--gaps-per-clip", "1")
+    options = ("--methods", "lpc,ar", "--gap-ms", "10,40", "--set", "gaps-per-clip=1")
     status, text = run("inpaint", clip, *options, "--picture", picture)
     assert status == 0
     assert "over the length of the gap" in text
@@ -101,7 +103,7 @@ def test_inpaint_draws_a_curve_over_several_lengths(tmp_path: Path, clip: Path) 
 
 def test_the_papers_tables_need_a_model(clip: Path) -> None:
     with pytest.raises(ModelError, match="cannot read"):
-        run("context-encoder", clip, "--models", "/nowhere/model.json")
+        run("papers", "context-encoder", clip, "--set", "models=/nowhere/model.json")
 
 
 def test_the_papers_probes_need_no_clips(tmp_path: Path) -> None:
@@ -109,8 +111,8 @@ def test_the_papers_probes_need_no_clips(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     model = write_context_encoder(tmp_path, is_complex=False, name="echo")
     numbers, out = tmp_path / "probes.json", tmp_path / "made"
-    options = ("--tones", "2", "--phases", "1", "--jobs", "1", "--save", numbers, "--out", out)
-    status, text = run("context-encoder", "--models", model, "--probe", "tones,chirp", *options)
+    given = settings(models=model, probe="tones,chirp", tones=2, phases=1, jobs=1, out=out)
+    status, text = run("papers", "context-encoder", *given, "--save", numbers)
     assert status == 0
     assert "pure tones" in text
     assert "five chirps" in text
@@ -124,19 +126,19 @@ def test_the_papers_probes_need_no_clips(tmp_path: Path) -> None:
     ("options", "match"),
     [
         ((), "nothing to fill; give clips, or --probe"),
-        (("--probe", "tone"), "known: tones, chirp"),
-        (("--probe", "chirp", "--csv", "rows.csv"), "--csv has a row for each gap"),
+        (("--set", "probe=tone"), "known: tones, chirp"),
+        (("--set", "probe=chirp", "--set", "csv=rows.csv"), "csv has a row for each gap"),
     ],
 )
 def test_the_papers_experiments_are_asked_for_rightly(options: tuple[str, ...], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
-        run("context-encoder", *options)
+        run("papers", "context-encoder", *options)
 
 
 def test_latency_reads_a_file(clip: Path) -> None:
     status, text = run(
-        *("latency", clip, "--sample-rate", "16000", "--channels", "2", "--seconds", "1"),
-        *("--mode", "back-to-back", "--runs", "1", "--method", "ar"),
+        *("latency", clip, "--sample-rate", "16000", "--set", "channels=2", "--set", "seconds=1"),
+        *("--mode", "back-to-back", "--set", "runs=1", "--method", "ar"),
     )
     assert status == 0
     assert "null loop" in text
@@ -146,8 +148,9 @@ def test_latency_reads_a_file(clip: Path) -> None:
 def test_server_shows_a_row_for_each_method(clip: Path, tmp_path: Path) -> None:
     numbers = tmp_path / "server.json"
     status, shown = run(
-        *("server", clip, "--streams", "2", "--seconds", "0.2", "--sample-rate", str(RATE)),
-        *("--method", "server,burg:5/30", "--save", str(numbers)),
+        *("streams", "server", clip, "--set", "streams=2", "--set", "seconds=0.2"),
+        *("--set", f"sample-rate={RATE}", "--set", "method=server,burg:5/30"),
+        *("--save", str(numbers)),
     )
     assert status == 0
     assert "concealed" in shown
@@ -158,8 +161,9 @@ def test_server_shows_a_row_for_each_method(clip: Path, tmp_path: Path) -> None:
 def test_busy_shows_three_phases(clip: Path, tmp_path: Path) -> None:
     numbers = tmp_path / "busy.json"
     status, text = run(
-        *("busy", clip, "--sample-rate", "16000", "--method", "ar", "--as-fast", "--load", "1"),
-        *("--calm-s", "1", "--load-s", "1", "--piece-s", "1", "--save", str(numbers)),
+        *("streams", "busy", clip, "--set", "sample-rate=16000", "--set", "method=ar"),
+        *("--set", "real-time=no", "--set", "load=1", "--set", "calm-s=1", "--set", "load-s=1"),
+        *("--set", "piece-s=1", "--save", str(numbers)),
     )
     assert status == 0
     assert all(phase in text for phase in ("before", "during", "after"))
@@ -169,8 +173,8 @@ def test_busy_shows_three_phases(clip: Path, tmp_path: Path) -> None:
 def test_latency_takes_lists_and_names_what_fails(tmp_path: Path) -> None:
     numbers, picture = tmp_path / "l.json", tmp_path / "l.png"
     arguments = [
-        *("latency", "--sample-rate", "8000,11", "--method", "burg", "--seconds", "0.2"),
-        *("--mode", "back-to-back", "--runs", "1", "--picture", str(picture)),
+        *("latency", "--sample-rate", "8000,11", "--method", "burg", "--set", "seconds=0.2"),
+        *("--mode", "back-to-back", "--set", "runs=1", "--picture", str(picture)),
     ]
     result = CliRunner().invoke(app, [*arguments, "--save", str(numbers)])
     assert result.exit_code == 1
@@ -184,7 +188,7 @@ def test_latency_takes_lists_and_names_what_fails(tmp_path: Path) -> None:
 
 def test_soak_says_what_it_did() -> None:
     pytest.importorskip("psutil", reason="psutil is not installed")
-    status, text = run("soak", "--packets", "500", "--json")
+    status, text = run("robust", "soak", "--set", "packets=500", "--json")
     assert status == 0
     assert json.loads(text)["packets"] == 500
 
@@ -205,7 +209,7 @@ def test_quality_with_a_folder_keeps_everything_and_goes_on(tmp_path: Path, clip
     out = tmp_path / "results"
     arguments: list[str | Path] = [
         *("quality", clip, "--methods", "burg,ar", "--loss", "0.1,20%", "--out", out),
-        *("--lookahead", "0,1", "--metrics", "nmse,nmse_single,level", "--excerpts", "1"),
+        *("--lookahead", "0,1", "--metrics", "nmse,nmse_single,level", "--set", "excerpts=1"),
     ]
     status, text = run(*arguments)
     assert status == 0
@@ -214,7 +218,7 @@ def test_quality_with_a_folder_keeps_everything_and_goes_on(tmp_path: Path, clip
     assert names == ["burg", "burg@lookahead1", "ar", "ar@lookahead1"] * 2
     again = CliRunner().invoke(app, list(map(str, arguments)))
     assert "8 scores were there, 0 to go" in again.stderr
-    changed = CliRunner().invoke(app, [*map(str, arguments), "--seed", "1"])
+    changed = CliRunner().invoke(app, [*map(str, arguments), "--set", "seed=1"])
     assert "seed is 0; now it is 1" in str(changed.exception)
 
 
@@ -230,12 +234,12 @@ def test_quality_with_lists_prints_a_table_for_each_condition(tmp_path: Path, cl
 @pytest.mark.parametrize("option", [("--loss", "many"), ("--lookahead", "0.5"), ("--burst", "1,x")])
 def test_a_list_that_is_not_of_numbers_is_refused(clip: Path, option: tuple[str, str]) -> None:
     result = CliRunner().invoke(app, ["quality", str(clip), *option])
-    assert f"{option[0]} is {option[1]}; give numbers" in str(result.exception)
+    assert f"{option[0][2:]} is {option[1]}; give numbers" in str(result.exception)
 
 
 def test_throughput_refuses_what_no_stream_can_be(tmp_path: Path) -> None:
-    for option in (("--budget-ms", "fast"), ("--method", "nonsense"), ("--packet-ms", "500")):
-        result = CliRunner().invoke(app, ["throughput", *option])
+    for setting in ("budget-ms=fast", "method=nonsense", "packet-ms=500"):
+        result = CliRunner().invoke(app, ["streams", "throughput", "--set", setting])
         assert isinstance(result.exception, ConfigError)
         assert not result.stdout
 
@@ -259,7 +263,9 @@ def test_a_failures_reason_is_not_taken_for_markup(
         raise ConfigError("pip install './plc[gpu]' brings it")
 
     monkeypatch.setattr("plc_bench.quality.study.read_stream", fail)
-    result = CliRunner().invoke(app, ["quality", str(clip), "--methods", "zeros", "--jobs", "1"])
+    result = CliRunner().invoke(
+        app, ["quality", str(clip), "--methods", "zeros", "--set", "jobs=1"]
+    )
     assert "'./plc[gpu]' brings it" in result.stderr.replace("\n", " ")
 
 
@@ -274,10 +280,10 @@ def test_help_shows_what_stands_in_brackets(command: str) -> None:
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        (["--loss", ","], "--loss is ,; give numbers"),
-        (["--burst", ""], "--burst is empty; give numbers"),
-        (["--packet-samples", "0"], "packets of 0 samples"),
-        (["--coded", "opus"], "--coded names opus, which no --peer does"),
+        (["--loss", ","], "loss is ,; give numbers"),
+        (["--burst", ""], "burst is empty; give numbers"),
+        (["--set", "packet-samples=0"], "packets of 0 samples"),
+        (["--set", "coded=opus"], "coded names opus, which no --peer does"),
     ],
 )
 def test_options_that_would_change_nothing_are_refused(
@@ -320,7 +326,7 @@ def test_what_is_not_installed_fails_and_the_rest_goes_on(
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
     library.load.cache_clear()
     out = tmp_path / "results"
-    arguments = [*("quality", clip, "--methods", "zeros,spandsp", "--jobs", "1"), "--out", out]
+    arguments = [*("quality", clip, "--methods", "zeros,spandsp", "--set", "jobs=1"), "--out", out]
     result = CliRunner().invoke(app, list(map(str, arguments)))
     library.load.cache_clear()
     assert result.exit_code == 1
@@ -340,16 +346,16 @@ def test_two_peers_of_one_name_are_refused(clip: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("quality", "--methods", "zeros", "--csv"),
-        ("inpaint", "--methods", "ar", "--gaps-per-clip", "1", "--csv"),
-        ("inpaint", "--methods", "ar", "--gaps-per-clip", "1", "--picture"),
+        ("quality", "--methods", "zeros", "--set", "csv="),
+        ("inpaint", "--methods", "ar", "--set", "gaps-per-clip=1", "--set", "csv="),
+        ("inpaint", "--methods", "ar", "--set", "gaps-per-clip=1", "--picture="),
     ],
 )
 def test_what_cannot_be_written_does_not_cost_the_table(
     tmp_path: Path, clip: Path, command: tuple[str, ...]
 ) -> None:
-    name, *options = command
-    arguments = [name, str(clip), *options, str(tmp_path / "none" / "file.png")]
+    name, *options, last = command
+    arguments = [name, str(clip), *options, f"{last}{tmp_path / 'none' / 'file.png'}"]
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, ConfigError)
     assert "method" in result.stdout
@@ -391,7 +397,16 @@ def test_a_peer_that_fails_on_a_clip_is_named_and_the_others_stay(
     ]
     numbers = tmp_path / "n.json"
     options = ["--out", str(tmp_path / "out")] if kept else ["--save", str(numbers)]
-    arguments = ["quality", str(tmp_path), "--methods", "zeros", "--jobs", "1", *peers, *options]
+    arguments = [
+        "quality",
+        str(tmp_path),
+        "--methods",
+        "zeros",
+        "--set",
+        "jobs=1",
+        *peers,
+        *options,
+    ]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "120"})
     assert result.exit_code == 1
     assert "failed: lame on b" in result.stderr
@@ -416,8 +431,8 @@ def test_a_peer_that_fails_on_a_clip_is_named_and_the_others_stay(
 
 def test_clips_and_rows_are_printed_of_a_kept_study_too(tmp_path: Path, clip: Path) -> None:
     rows = tmp_path / "rows.csv"
-    kept: list[str | Path] = ["--metrics", "nmse", "--csv", rows, "--out", tmp_path / "o"]
-    status, text = run("quality", clip, "--methods", "zeros,repeat", "--per-clip", *kept)
+    kept: list[str | Path] = ["--metrics", "nmse", "--set", f"csv={rows}", "--out", tmp_path / "o"]
+    status, text = run("quality", clip, "--methods", "zeros,repeat", "--set", "per-clip=yes", *kept)
     assert status == 0
     assert "clip.wav" in text
     assert rows.read_text() == (tmp_path / "o" / "scores.csv").read_text()
@@ -425,8 +440,24 @@ def test_clips_and_rows_are_printed_of_a_kept_study_too(tmp_path: Path, clip: Pa
 
 def test_a_clip_that_no_method_can_read_is_said_once(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"no audio")
-    arguments = ["quality", str(tmp_path), "--methods", "zeros,repeat", "--jobs", "1"]
+    arguments = ["quality", str(tmp_path), "--methods", "zeros,repeat", "--set", "jobs=1"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
     assert "failed: zeros, repeat on bad.wav" in result.stderr
+
+
+def test_other_clips_are_measured_by_the_settings_of_a_study(tmp_path: Path, clip: Path) -> None:
+    out, numbers = tmp_path / "results", tmp_path / "other.json"
+    kept = ["--methods", "burg,zeros", "--loss", "20%", "--metrics", "nmse,level"]
+    assert run("quality", clip, *kept, "--out", out, *settings(seed=3, excerpts=0))[0] == 0
+    other = tmp_path / "other.wav"
+    soundfile.write(other, tones(2, RATE, 2 * RATE), RATE)
+    assert run("quality", other, "--study", out, "--save", numbers)[0] == 0
+    found = json.loads(numbers.read_text())
+    wanted = json.loads((out / "settings.json").read_text())
+    names = ("methods", "metrics", "conditions", "seed", "budget_ms")
+    assert {name: found["settings"][name] for name in names} == {n: wanted[n] for n in names}
+    assert [row["clip"] for row in found["rows"]] == ["other.wav"] * 2
+    with pytest.raises(ConfigError, match="holds no study"):
+        run("quality", other, "--study", tmp_path)

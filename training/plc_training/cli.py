@@ -14,8 +14,9 @@ from typer.core import TyperGroup
 
 from plc.cli.options import HELP, AsJson
 from plc.cli.output import Overwrite, say
+from plc.cli.settings import add_question
 from plc.errors import ConfigError, PlcError, printable
-from plc.papers.cli import Count, LatentSeed, Midi, Out, Way
+from plc.papers import cli as generating
 from plc.processor_time import usable_cores
 from plc_kernels.build.own_folder import cache_root
 
@@ -131,15 +132,15 @@ def train(
     Sub-commands, each with its own --help:
     plc train debian (fetch free audio from Debian packages),
     plc train notes (render single notes from a soundfont),
-    plc train content (fit the speech detector),
-    plc train contour (train the pitch contour network),
-    plc train damage (train the networks that tell damage from sound),
-    plc train restored (score a restorer of damaged spectrograms),
-    plc train restorers (train all of them briefly, and compare),
-    plc train contexts (gaps of speech against their contexts),
-    plc train representations (one network on each representation of sound),
-    plc train generate (write notes that a trained generator makes),
-    plc train judged (score such notes by judges).
+    plc train fit content (fit the speech detector),
+    plc train fit contour (train the pitch contour network),
+    plc train fit damage (train the networks that tell damage from sound),
+    plc train papers restored (score a restorer of damaged spectrograms),
+    plc train papers restorers (train all of them briefly, and compare),
+    plc train papers contexts (gaps of speech against their contexts),
+    plc train papers representations (one network on each representation of sound),
+    plc train papers generate (write notes that a trained generator makes),
+    plc train papers judged (score such notes by judges).
     """
     from plc_training.train import recipe as recipes
     from plc_training.train.loop import Reason
@@ -248,7 +249,6 @@ def notes(
     typer.echo(f"{sum(made.values())} notes in {len(made)} files of {printable(out)}")
 
 
-@app.command("train content")
 def content(
     data: Libraries,
     clips: Annotated[int, typer.Option(min=1, help="Most clips of a domain of a library.")] = 200,
@@ -257,7 +257,7 @@ def content(
 ) -> None:
     """Train and print the network that tells speech from music.
 
-    plc train content --data CORPUS --data DEBIAN
+    plc train fit content --set data=CORPUS --set data=DEBIAN
 
     The libraries hold speech and music or instruments, named by the column
     "domain" of their manifest.csv. Printed are the share of frames of the
@@ -269,7 +269,6 @@ def content(
     fit(data, clips, cache or _default_cache(), jobs, typer.echo)
 
 
-@app.command("train contour")
 def contour(
     data: Libraries,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("contour.npz"),
@@ -279,7 +278,7 @@ def contour(
 ) -> None:
     """Train the network that predicts the pitch contour of a voice.
 
-    plc train contour --data CORPUS --out contour.npz
+    plc train fit contour --set data=CORPUS --set out=contour.npz
 
     The libraries hold speech in the splits "train" and "valid". Printed are the
     validation errors in cents, beside those of a constant pitch. The engine
@@ -290,7 +289,6 @@ def contour(
     fit(data, out, steps, cache or _default_cache(), jobs, typer.echo)
 
 
-@app.command("train restored")
 def restored(
     run: Annotated[Path, typer.Argument(help="Folder of a run of the task damage or magnitude.")],
     unseen: Annotated[
@@ -309,7 +307,7 @@ def restored(
 ) -> None:
     """Score a trained restorer of damaged spectrograms.
 
-    plc train restored runs/restore_unet_v2 --unseen CORPUS/music/test
+    plc train papers restored runs/restore_unet_v2 --set unseen=CORPUS/music/test
 
     Printed are the PSNR of damaged patches, the gains of linear interpolation
     and of the network over it in dB, and the gains in structural similarity,
@@ -328,7 +326,7 @@ def restored(
     if read_run(run)[0].task.kind == "stroke":
         if picture is not None:
             raise typer.BadParameter(
-                "pictures are of runs of the task damage; plc train contexts draws strokes",
+                "pictures are of runs of the task damage; plc train papers contexts draws strokes",
                 param_hint="--picture",
             )
         for name, sources in groups:
@@ -344,33 +342,31 @@ def restored(
             typer.echo("\n".join([name, *table(score_clips_of(task, network, sources, patches))]))
 
 
-@app.command("train generate")
 def generate(
     run: Annotated[Path, typer.Argument(help="Folder of a run of the task notes.")],
-    way: Way = "random",
-    out: Out = None,
-    midi: Midi = None,
-    count: Count = 10,
-    seed: LatentSeed = 0,
+    way: generating.Way = "random",
+    out: generating.Out = None,
+    midi: generating.Midi = None,
+    count: generating.Count = 10,
+    seed: generating.LatentSeed = 0,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Write notes that a trained generator makes.
 
-    plc train generate runs/notes_complex scale --out scale
+    plc train papers generate runs/notes_complex scale --set out=scale
 
-    plc train generate runs/notes_complex from-midi --midi song.mid --out song.wav
+    plc train papers generate runs/notes_complex from-midi --set midi=song.mid --set out=song.wav
 
     Of a MIDI file, each channel is an instrument; notes out of range are moved
     by octaves, drums are left out, and what sounds together is mixed.
     """
     from plc.papers.cli import write
-    from plc_training.papers.generated import open_generator
+    from plc_training.papers.judged import open_generator
 
     write(open_generator(run), way, out, midi, count, seed, overwrite, as_json)
 
 
-@app.command("train judged")
 def judged(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs of the task notes.")],
     data: Annotated[
@@ -393,7 +389,7 @@ def judged(
 
     plc train notes --out UNSEEN --programs 6,11
 
-    plc train judged runs/notes_* --data NOTES --unseen UNSEEN
+    plc train papers judged runs/notes_* --set data=NOTES --set unseen=UNSEEN
 
     Two small classifiers are trained on the notes of NOTES, in one or two
     minutes of a core. Printed are the share of notes in tune, inception scores
@@ -415,7 +411,6 @@ def judged(
         say(f"picture: {picture}", err=True)
 
 
-@app.command("train restorers")
 def restorers(
     data: Libraries,
     unseen: Unseen,
@@ -435,7 +430,7 @@ def restorers(
 ) -> None:
     """Train all restorers of damaged spectrograms briefly, and compare them.
 
-    plc train restorers --data CORPUS --unseen CORPUS/music/test
+    plc train papers restorers --set data=CORPUS --set unseen=CORPUS/music/test
 
     Each is trained by the recipe restore_brief. Printed are the gains over the
     damaged patch and over linear interpolation in dB, with 95 % intervals over
@@ -453,7 +448,6 @@ def restorers(
         typer.echo(line)
 
 
-@app.command("train contexts")
 def contexts(
     data: Libraries,
     unseen: Annotated[
@@ -479,7 +473,7 @@ def contexts(
 ) -> None:
     """Train small networks for gaps and contexts of speech, and draw both.
 
-    plc train contexts --data CORPUS --unseen CLIPS --network RUN
+    plc train papers contexts --set data=CORPUS --set unseen=CLIPS --set network=RUN
 
     Twelve U-Nets at an eighth of the width fill strokes of 32 to 256 ms in
     patches of 85 to 683 ms. Printed and drawn are their errors over the context
@@ -510,7 +504,6 @@ def contexts(
     say(f"picture: {out}")
 
 
-@app.command("train representations")
 def representations(
     data: Libraries,
     unseen: Unseen,
@@ -529,7 +522,7 @@ def representations(
 ) -> None:
     """Train one network on each representation of sound, and compare their fills.
 
-    plc train representations --data CORPUS --unseen CORPUS/music/test
+    plc train papers representations --set data=CORPUS --set unseen=CORPUS/music/test
 
     Gaps of 64 ms between 128 ms, as the paper's. Printed and drawn is SNR_MS of
     fills by straight lines in each representation and by the network trained
@@ -559,7 +552,6 @@ def representations(
     say(f"picture: {out}")
 
 
-@app.command("train damage")
 def damage(
     data: Libraries,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("damage.npz"),
@@ -572,7 +564,7 @@ def damage(
 ) -> None:
     """Train the networks that tell damage of recordings from sound.
 
-    plc train damage --data CORPUS --out damage.npz
+    plc train fit damage --set data=CORPUS --set out=damage.npz
 
     The libraries hold music, instruments and speech in the splits "train" and
     "valid". Printed is, for each network, how much damage of clips held out it
@@ -582,6 +574,29 @@ def damage(
 
     kinds = tuple(kind.strip() for kind in only.split(","))
     fit(data, out, clips, seed, jobs, typer.echo, kinds)
+
+
+add_question(
+    app,
+    "train fit",
+    "Train the small networks of the package: content, pitch contours, damage.",
+    content=content,
+    contour=contour,
+    damage=damage,
+)
+
+
+add_question(
+    app,
+    "train papers",
+    "Compare and score the networks of papers.",
+    contexts=contexts,
+    representations=representations,
+    restorers=restorers,
+    restored=restored,
+    judged=judged,
+    generate=generate,
+)
 
 
 @app.command()
@@ -625,7 +640,10 @@ def main() -> None:
     try:
         app()
     except PlcError as error:
-        say(f"plc: {' '.join(str(error).split())}", err=True)
+        say(
+            f"plc: {' '.join(str(error).split())}",
+            err=True,
+        )
         sys.exit(1)
 
 

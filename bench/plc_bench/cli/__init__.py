@@ -14,7 +14,7 @@ from rich.markup import escape
 from plc.cli.errors import REFUSED, line_of
 from plc.cli.options import HELP
 from plc.errors import printable
-from plc_bench.cli import detection, gaps, quality, report, robust, timing
+from plc_bench.cli import detection, gaps, papers, quality, report, robust, timing
 
 app = typer.Typer(
     name="bench",
@@ -23,7 +23,7 @@ app = typer.Typer(
     context_settings=HELP,
     add_completion=False,
 )
-for _commands in (quality, gaps, detection, timing, robust, report):
+for _commands in (quality, gaps, detection, timing, robust, papers, report):
     _commands.register(app)
 
 

@@ -1,4 +1,4 @@
-"""``plc bench detect`` and ``dropouts``: search for damage made on purpose."""
+"""``plc bench detect``: damage of recordings and streams, found; and what plays, heard."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,20 +6,22 @@ from typing import Annotated
 import typer
 
 from plc.cli.options import AsJson
+from plc.cli.settings import Save, add_question
 from plc.errors import ConfigError
 from plc_bench.cli.options import (
     CsvFile,
     IncludeStereo,
     Jobs,
-    Save,
     Seed,
     Sources,
+    conditions_of,
     end,
     names_of,
     numbers,
     processes,
     progress_shown,
     report_failures,
+    share,
     show,
 )
 
@@ -59,12 +61,12 @@ def detect(
     """Damage clips on purpose, and measure the findings of plc detect.
 
     By kind and length: how much was found, and how many of the findings are true. The same files
-    undamaged: false findings in ten minutes. With --undamaged nothing but that: without clips, of
+    undamaged: false findings in ten minutes. With undamaged nothing but that: without clips, of
     kinds that look like damage and are none; exits with 1 if a repair would change more than 1 %
-    of the samples of one. With --seams each clip gets blocks said again, left out and silenced as
+    of the samples of one. With seams each clip gets blocks said again, left out and silenced as
     by a recorder whose buffer overruns, at the clip's own rate.
 
-    plc bench detect CORPUS/music/test CORPUS/instruments/test CORPUS/speech/test
+    plc bench detect damage CORPUS/music/test CORPUS/instruments/test CORPUS/speech/test
     """
     from plc_bench.base import corpus, results
     from plc_bench.detection import study
@@ -73,7 +75,7 @@ def detect(
         _show_undamaged(sources or [], sample_rate, processes(jobs), stereo, as_json, save)
         return
     if not sources:
-        raise ConfigError("no clips; give audio files or folders, or --undamaged")
+        raise ConfigError("no clips; give audio files or folders, or --set undamaged=yes")
     if seams:
         _show_seams(sources, seed, processes(jobs), stereo, as_json, save)
         return
@@ -152,7 +154,8 @@ def dropouts(
     Mutes and repeated blocks in packets that all arrive: how much was found, how many of the
     findings are true, and what concealing them gains. False findings in undamaged streams.
 
-    plc bench dropouts CORPUS/speech/test --packet-ms 20 --sample-rate 16000 --plcmos
+    plc bench detect dropouts CORPUS/speech/test --set packet-ms=20 --set sample-rate=16000 --set
+    plcmos=yes
     """
     from plc_bench.base import corpus
     from plc_bench.detection import stream
@@ -172,7 +175,50 @@ def dropouts(
     end(scores.failures)
 
 
+def told(
+    sources: Sources,
+    loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",
+    burst: Annotated[str, typer.Option(help="Mean packets in a burst; a list.")] = "1.5",
+    packet_ms: Annotated[str, typer.Option(help="Packet length in ms; a list.")] = "20",
+    sample_rate: Annotated[int, typer.Option(help="Resample to this many Hz.")] = 48_000,
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    stereo: IncludeStereo = False,
+    as_json: AsJson = False,
+    save: Save = None,
+) -> None:
+    """Measure how often streams under losses are classified as speech.
+
+    At the beginnings of bursts, from 0.6 s on, as the engine asks; by domain, and for each
+    instrument or other work.
+
+    plc bench detect content CORPUS/speech/test CORPUS/music/test --set loss=55% --set burst=3
+    """
+    from plc_bench.base import corpus
+    from plc_bench.quality import told as bench
+
+    conditions = conditions_of(
+        numbers("loss", loss, share),
+        numbers("burst", burst, float),
+        numbers("packet-ms", packet_ms, float),
+        [],
+        [],
+    )
+    clips = corpus.find_named_clips(sources, stereo)
+    with progress_shown("clips", len(clips)) as advance:
+        found = bench.measure_told(clips, conditions, sample_rate, seed, processes(jobs), advance)
+    report_failures(found.failures, len(clips))
+    show(found, [bench.told_table(found), bench.works_table(found)], as_json, save)
+    end(found.failures)
+
+
 def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    app.command()(detect)
-    app.command()(dropouts)
+    """Add the command to ``app``."""
+    add_question(
+        app,
+        "detect",
+        "Measure what is recognised: damage of recordings and streams, speech and music.",
+        damage=detect,
+        dropouts=dropouts,
+        content=told,
+    )

@@ -18,9 +18,6 @@ Number = TypeVar("Number", int, float)
 Sources = Annotated[
     list[Path], typer.Argument(help="Audio files, folders of them, or manifests (CSV).")
 ]
-Save = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the numbers to a file, too, as JSON.")
-]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write a row per clip and method.")]
 Jobs = Annotated[int, typer.Option(help="Processes; 0 is one for each core.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another seed draws anew.")]
@@ -52,7 +49,7 @@ def numbers(
     except ValueError:
         numbers = []
     if (text or needed) and not numbers:
-        raise ConfigError(f"--{option} is {text or 'empty'}; give numbers, by comma")
+        raise ConfigError(f"{option} is {text or 'empty'}; give numbers, by comma")
     return numbers
 
 
@@ -133,3 +130,22 @@ def end(failures: Sequence[Any]) -> None:
     """Exit with 1 if anything that was asked for has no score."""
     if failures:
         raise typer.Exit(1)
+
+
+def conditions_of(
+    losses: list[float],
+    bursts: list[float],
+    packets_ms: list[float],
+    packets_samples: list[int],
+    traces: list[str],
+) -> tuple[Any, ...]:
+    """Return every combination."""
+    from plc_bench.quality.conditions import Condition
+
+    packets: list[dict[str, Any]] = [{"packet_samples": samples} for samples in packets_samples]
+    packets = packets or [{"packet_ms": packet_ms} for packet_ms in packets_ms]
+    damages: list[dict[str, Any]] = [{"trace": trace} for trace in traces]
+    damages = damages or [{"loss": p, "mean_burst": burst} for p in losses for burst in bursts]
+    if not packets or not damages:
+        raise ConfigError("--loss, --burst and --packet-ms need a number at least")
+    return tuple(Condition(**damage, **packet) for packet in packets for damage in damages)

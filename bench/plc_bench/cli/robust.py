@@ -1,4 +1,4 @@
-"""``plc bench soak``, ``tone``, ``fuzz``, ``relay`` and ``embedding``."""
+"""``plc bench robust``: soak, tone, fuzz, relay and embedding."""
 
 import math
 from pathlib import Path
@@ -7,17 +7,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from plc.cli.options import AsJson, Model
+from plc.cli.settings import Save, add_question
 from plc.errors import ConfigError
 from plc.jsonable import plain
-from plc_bench.cli.options import (
-    BudgetMs,
-    Loss,
-    Method,
-    Save,
-    Seed,
-    progress_shown,
-    show,
-)
+from plc_bench.cli.options import BudgetMs, Loss, Method, Seed, progress_shown, show
 
 
 def soak(
@@ -95,10 +88,6 @@ def fuzz(
     show(result, [_facts(result)], as_json, save)
 
 
-relay = typer.Typer(help="Measure the relay: quality, and the number of streams.")
-
-
-@relay.command("quality")
 def relay_quality(
     file: Annotated[Path, typer.Argument(help="A recording.")],
     seconds: Annotated[float, typer.Option(min=0.1, help="Repeat it to this length.")] = 60.0,
@@ -112,7 +101,6 @@ def relay_quality(
     show(result, [_facts(result)], as_json, save)
 
 
-@relay.command("load")
 def relay_load(
     streams: Annotated[int, typer.Option(min=1, help="Streams of 48 kHz L16.")] = 64,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
@@ -129,7 +117,6 @@ def relay_load(
     show(result, [_facts(result)], as_json, save)
 
 
-@relay.command("cost")
 def relay_cost(
     streams: Annotated[int, typer.Option(min=1, help="Streams of 48 kHz L16.")] = 32,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each stream.")] = 5.0,
@@ -145,12 +132,10 @@ def relay_cost(
     show(result, [_facts(result)], as_json, save)
 
 
-embedding = typer.Typer(help="Time a packet from outside: through the sidecar, and from C.")
 Packets = Annotated[int, typer.Option(min=1, help="Packets to push.")]
 
 
-@embedding.command("sidecar")
-def embedding_sidecar(
+def sidecar(
     packets: Packets = 20_000,
     loss: Loss = 0.0,
     model: Model = "auto",
@@ -170,8 +155,7 @@ def embedding_sidecar(
     show(result, [_facts(result)], as_json, save)
 
 
-@embedding.command("c")
-def embedding_c(
+def library(
     sources: Annotated[
         list[Path] | None,
         typer.Argument(help="Audio files or folders to push, with the network; else two tones."),
@@ -219,8 +203,17 @@ def _short(value: Any) -> str:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    for command in (soak, tone, fuzz):
-        app.command()(command)
-    app.add_typer(relay, name="relay", no_args_is_help=True)
-    app.add_typer(embedding, name="embedding", no_args_is_help=True)
+    """Add the command to ``app``."""
+    add_question(
+        app,
+        "robust",
+        "Examine what must hold for long: streams, parsers, the relay, the sidecar, libplc.",
+        soak=soak,
+        tone=tone,
+        fuzz=fuzz,
+        relay_quality=relay_quality,
+        relay_load=relay_load,
+        relay_cost=relay_cost,
+        sidecar=sidecar,
+        library=library,
+    )

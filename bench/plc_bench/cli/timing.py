@@ -1,4 +1,4 @@
-"""``plc bench latency``, ``throughput``, ``server``, ``busy``, ``gpu`` and ``kernels``."""
+"""``plc bench latency``, ``gpu``, and ``streams``: throughput, server, busy."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,11 +7,11 @@ import typer
 from rich.console import Console
 
 from plc.cli.options import AsJson, Model, Priority
+from plc.cli.settings import Save, add_measurement, add_question
 from plc_bench.cli.options import (
     Burst,
     Loss,
     PacketMs,
-    Save,
     Seed,
     end,
     names_of,
@@ -81,16 +81,17 @@ def latency(
 
     One after another: as fast as it goes, in real time, and in real time with cold caches.
 
-    By format:  plc bench latency --quick --sample-rate 16000,48000 --channels 1,8 --method ar,auto
+    By format:  plc bench latency --quick --sample-rate 16000,48000 --method ar,auto
+    --set channels=1,8
 
-    Real-time factor over ten minutes:  plc bench latency --mode back-to-back --seconds 600
+    Real-time factor over ten minutes:  plc bench latency --mode back-to-back --set seconds=600
 
-    Beside busy processes:  plc bench latency CLIPS --mode steady --load 2 --priority auto
+    Beside busy processes:  plc bench latency CLIPS --mode steady --set load=2 --set priority=auto
 
-    Before and after:  plc bench latency --runs 5 --save a.json, then … --compare a.json
+    Before and after:  plc bench latency --set runs=5 --save a.json, then … --compare a.json
 
     Networks that hang, fail or die, beside busy processes:  plc bench latency --mode steady
-    --fault none,sleep,throw,die --load 4
+    --set fault=none,sleep,throw,die --set load=4
     """
     from plc_bench.peers.opus import timed_decoder
     from plc_bench.report import charts
@@ -162,9 +163,10 @@ def throughput(
 ) -> None:
     """Measure the streams that a core or GPU serves, and their cost.
 
-    Also the memory of a stream. Of several cores, which pools use: plc bench server --threads.
+    Also the memory of a stream. Of several cores, which pools use: plc bench streams server.
 
-    Streams by time limit:  plc bench throughput --method ar --budget-ms 2.5,1,0.5,0.25
+    Streams by time limit:  plc bench streams throughput --set method=ar
+    --set budget-ms=2.5,1,0.5,0.25
     """
     from plc_bench.timing import gpu, throughput_report
     from plc_bench.timing.stream import TimedStream
@@ -227,9 +229,9 @@ def busy(
 ) -> None:
     """Compare rungs and error of a stream alone and beside busy processes.
 
-    On real clips:  plc bench busy CORPUS/music/valid
+    On real clips:  plc bench streams busy CORPUS/music/valid
 
-    As fast as it goes:  plc bench busy --as-fast
+    As fast as it goes:  plc bench streams busy --set real-time=no
     """
     from plc_bench.timing import busy as bench
 
@@ -305,9 +307,10 @@ def server(
 ) -> None:
     """Measure many streams that one call pushes, as on mix servers.
 
-    On real clips:  plc bench server CORPUS/music/valid --seconds 5
+    On real clips:  plc bench streams server CORPUS/music/valid --set seconds=5
 
-    In real time:  plc bench server CLIPS --streams 100 --packet-samples 480 --paced --seconds 30
+    In real time:  plc bench streams server CLIPS --set streams=100 --set packet-samples=480
+    --set paced=yes --set seconds=30
     """
     from plc_bench.timing import server as bench
 
@@ -334,5 +337,16 @@ def server(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (latency, throughput, server, busy, gpu):
-        app.command()(command)
+    options = ("quick", "mode", "sample_rate", "packet_ms", "method", "picture", "compare")
+    add_measurement(app, latency, *options)
+
+    add_question(
+        app,
+        "streams",
+        "Measure how many streams a core or a pool serves, and a stream beside other work.",
+        throughput=throughput,
+        server=server,
+        busy=busy,
+    )
+
+    app.command()(gpu)

@@ -1,4 +1,4 @@
-"""Search for dropouts in streams, and its gain: ``plc bench dropouts``.
+"""Search for dropouts in streams, and its gain: ``plc bench detect dropouts``.
 
 Samples have 16 bits and arrive in packets, none of which is lost. Each clip is damaged by mutes and
 repeated blocks (:mod:`plc_bench.detection.damage`), concealed, and compared with the original, as
@@ -37,7 +37,7 @@ _GATE_DB, _GATE_HOLD_MS, _GATE_RELEASE_MS, _GATE_STEP_MS = -40.0, 50.0, 10.0, 5.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamDetectSettings:
-    """Settings of ``plc bench dropouts``.
+    """Settings of ``plc bench detect dropouts``.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Share of the damage that is found, and false findings: ``plc bench detect``.
+"""Share of the damage that is found, and false findings: ``plc bench detect damage``.
 
 Each clip is damaged once in a lossless and once in a lossy file, at one of the sample rates;
 formats and rates take turns from clip to clip, or all are tried. The same files are also looked at
@@ -36,7 +36,7 @@ _Z = 1.959964
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectSettings:
-    """Settings of ``plc bench detect``.
+    """Settings of ``plc bench detect damage``.
 
     Attributes
     ----------

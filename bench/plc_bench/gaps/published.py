@@ -1,4 +1,4 @@
-"""Score fills on the clips and gaps that others published: ``plc bench published``.
+"""Score fills on the clips and gaps that others published: ``plc bench papers published``.
 
 Two layouts of a folder are known; nothing of such a folder comes with this project.
 

@@ -1,4 +1,4 @@
-"""Gaps of a third of a second and more, in music: ``plc bench long-gaps``.
+"""Gaps of a third of a second and more, in music: ``plc bench papers long-gaps``.
 
 What was in such a gap cannot be known, so what is asked is whether the fill sounds like music and
 joins with what is known. A clip has a gap every 5 s, one of up to 10 s in its middle; every method
@@ -65,7 +65,7 @@ _BATCHES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongGapSettings:
-    """Settings of ``plc bench long-gaps``.
+    """Settings of ``plc bench papers long-gaps``.
 
     Attributes
     ----------

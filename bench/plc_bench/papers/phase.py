@@ -1,4 +1,4 @@
-"""Quality of phase made from magnitudes: ``plc bench phase CLIPS``.
+"""Quality of phase made from magnitudes: ``plc bench papers phase CLIPS``.
 
 From the true magnitudes of the middle of each clip, every method makes phases; the score is
 the *spectral convergence* [1]_: how far the magnitudes move when a signal is made of them,

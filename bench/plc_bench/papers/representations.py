@@ -1,4 +1,4 @@
-"""Sound written as arrays and read back: ``plc bench representations CLIPS``.
+"""Sound written as arrays and read back: ``plc bench papers representations CLIPS``.
 
 Each representation (:mod:`plc.papers.representations`) of the middle of each clip is inverted. The
 scores are the SNR of the samples, which means nothing where phases are made, and the *spectral

@@ -580,6 +580,32 @@ def _changed(folder: Path, name: str, old: object, new: object) -> ConfigError:
     )
 
 
+def settings_in(folder: Path) -> StudySettings:
+    """Return the settings of the study in a folder, to measure other clips alike.
+
+    Raises
+    ------
+    ConfigError
+        If it holds none, or one that is damaged.
+    """
+    kept = _read_settings(folder)
+    try:
+        return StudySettings(
+            methods=tuple(kept["methods"]),
+            conditions=tuple(Condition(**each) for each in kept["conditions"]),
+            metrics=tuple(kept["metrics"]),
+            peers={name: CommandPeer(**each) for name, each in kept["peers"].items()},
+            sample_rate=kept["sample_rate"],
+            budget_ms=math.inf if kept["budget_ms"] is None else float(kept["budget_ms"]),
+            seconds=kept.get("seconds"),
+            seed=kept["seed"],
+            excerpt_s=kept["excerpt_s"],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        path = folder / SETTINGS_FILE
+        raise ConfigError(f"{path} is damaged: {error!r}; give the settings anew") from error
+
+
 def _read_settings(folder: Path) -> dict[str, Any]:
     path = folder / SETTINGS_FILE
     try:

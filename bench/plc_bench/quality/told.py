@@ -1,4 +1,4 @@
-"""Share of streams under losses that are taken for speech: ``plc bench told``.
+"""Share of streams under losses that are taken for speech: ``plc bench detect content``.
 
 A stream hears received samples alone. What it takes them for is asked when a burst begins, as the
 engine asks, and each clip counts once.

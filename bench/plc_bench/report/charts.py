@@ -30,7 +30,7 @@ from plc_bench.scores import registry
 from plc_bench.timing.latency import KINDS, LatencyReport, LatencyRow
 from plc_bench.timing.latency_compare import read_report
 from plc_bench.timing.latency_tables import missed
-from plc_bench.timing.times import merged, rarity_curve
+from plc_bench.timing.measure import merged, rarity_curve
 
 # Metrics of a study's picture, and the fewest gaps behind a point of it.
 CURVES = ("nmse", "lsd")

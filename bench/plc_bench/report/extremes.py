@@ -1,4 +1,4 @@
-"""The folder of ``plc bench context-encoder``: pictures and sounds of its best and worst gaps.
+"""Pictures and sounds of the best and worst gaps of ``plc bench papers context-encoder``.
 
 Figure 4 of the paper shows a gap that the network fills better than linear prediction, and one that
 it fills worse. Of the gaps that were scored, those of the largest and the smallest difference in

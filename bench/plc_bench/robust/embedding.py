@@ -1,4 +1,4 @@
-"""Cost of a packet through the sidecar and from C: ``plc bench embedding``.
+"""Cost of a packet through the sidecar and from C: ``plc bench robust sidecar``.
 
 ``sidecar`` sends a stream's packets through ``plc serve``, one at a time, and times the round
 trips, beside those of a process that only echoes as many bytes. ``c`` times ``plc_push`` from a C

@@ -1,4 +1,4 @@
-"""Random, damaged and disordered input to network surfaces: ``plc bench fuzz``.
+"""Random, damaged and disordered input to network surfaces: ``plc bench robust fuzz``.
 
 ``embedding``
     Frames of a client, sound, cut and damaged, to the sidecar's conversations.
@@ -19,19 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plc.embed import wire
 from plc.embed.served_stream import EmbeddedConfig
 from plc.embed.server import Conversation
-from plc.embed.wire import (
-    LOST,
-    FrameKind,
-    FrameReader,
-    WireError,
-    pack,
-    pack_hello,
-    parse_error,
-    parse_hello,
-    parse_ready,
-)
 from plc.engine.config import StreamConfig
 from plc.errors import ConfigError, MissingExtraError
 from plc.transport.rtp.codecs import L16
@@ -128,7 +118,7 @@ def _conversations(rng: random.Random, seen: Seen) -> Iterator[int]:
                     data = _fill(conversation.reader, data, len(data))
                     while (answer := conversation.answer()) is not None:
                         seen["answers"] += 1
-                        seen["refused"] += answer[4] == FrameKind.ERROR
+                        seen["refused"] += answer[4] == wire.FrameKind.ERROR
                 if conversation.done:
                     break
 
@@ -140,14 +130,16 @@ def _client(rng: random.Random, settings: EmbeddedConfig) -> Iterator[bytes]:
     def damaged(frame: bytes) -> bytes:
         return _damaged(rng, frame, 48) if rng.random() < share else frame
 
-    yield damaged(pack_hello(settings))
+    yield damaged(wire.pack_hello(settings))
     makers: dict[Callable[[], bytes], float] = {
-        lambda: pack(
-            FrameKind.PUSH, rng.randbytes(settings.packet_bytes), sequence=rng.getrandbits(32)
+        lambda: wire.pack(
+            wire.FrameKind.PUSH, rng.randbytes(settings.packet_bytes), sequence=rng.getrandbits(32)
         ): 50,
-        lambda: pack(FrameKind.PUSH, flags=LOST): 20,
-        lambda: pack(FrameKind.ASK): 2,
-        lambda: pack(rng.choice(tuple(FrameKind)), rng.randbytes(rng.randrange(700))): 0.2,
+        lambda: wire.pack(wire.FrameKind.PUSH, flags=wire.LOST): 20,
+        lambda: wire.pack(wire.FrameKind.ASK): 2,
+        lambda: wire.pack(
+            rng.choice(tuple(wire.FrameKind)), rng.randbytes(rng.randrange(700))
+        ): 0.2,
         lambda: rng.randbytes(rng.randrange(1, 400)): 0.2,
     }
     for make in rng.choices(list(makers), list(makers.values()), k=rng.randrange(1, 200)):
@@ -156,7 +148,7 @@ def _client(rng: random.Random, settings: EmbeddedConfig) -> Iterator[bytes]:
         yield from filter(None, (frame[:cut], frame[cut:]))
 
 
-def _fill(reader: FrameReader, data: memoryview, most: int) -> memoryview:
+def _fill(reader: wire.FrameReader, data: memoryview, most: int) -> memoryview:
     """Put bytes into a reader while it has room; return the others."""
     room = reader.room()
     count = min(len(room), len(data), most)
@@ -310,22 +302,22 @@ SURFACES: dict[str, Callable[[random.Random, Seen], Iterator[int]]] = {
 
 def parse_anything(data: bytes) -> None:
     """Give bytes to every parser of the sidecar, in pieces."""
-    reader = FrameReader(64)
+    reader = wire.FrameReader(64)
     rest = memoryview(data)
-    parsers: dict[FrameKind, Callable[[memoryview], object]] = {
-        FrameKind.HELLO: parse_hello,
-        FrameKind.READY: parse_ready,
-        FrameKind.ERROR: parse_error,
+    parsers: dict[wire.FrameKind, Callable[[memoryview], object]] = {
+        wire.FrameKind.HELLO: wire.parse_hello,
+        wire.FrameKind.READY: wire.parse_ready,
+        wire.FrameKind.ERROR: wire.parse_error,
     }
     # A HELLO that can be read may still ask for a stream that there is not.
-    refused = (WireError, ConfigError)
+    refused = (wire.WireError, ConfigError)
     with contextlib.suppress(*refused):
         while rest:
             rest = _fill(reader, rest, 1 + data[0] % 40)
             while (frame := reader.next()) is not None:
                 parsers.get(frame.kind, bytes)(frame.payload)
     with contextlib.suppress(*refused):
-        parse_hello(b"PLC1" + data)
+        wire.parse_hello(b"PLC1" + data)
 
 
 def fuzz_by_coverage(inputs: int, seed: int) -> None:
@@ -340,7 +332,7 @@ def fuzz_by_coverage(inputs: int, seed: int) -> None:
         import atheris
     except ImportError as error:
         raise MissingExtraError("this needs atheris; pip install atheris") from error
-    for function in (FrameReader.next, parse_hello, parse_ready, parse_error):
+    for function in (wire.FrameReader.next, wire.parse_hello, wire.parse_ready, wire.parse_error):
         atheris.instrument_func(function)
     options = [sys.argv[0], f"-runs={inputs}", f"-seed={seed}", "-max_len=300"]
     atheris.Setup(options, parse_anything)

@@ -1,4 +1,4 @@
-"""Every kind of input for a long time: ``plc bench soak``.
+"""Every kind of input for a long time: ``plc bench robust soak``.
 
 A run is many *streams*, each with its own drawn rate, packet size, channels, lookahead and sample
 type. A stream is many *stretches*: each draws a content (music, a voice, notes that

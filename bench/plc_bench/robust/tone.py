@@ -1,4 +1,4 @@
-"""A steady sine must stay one: ``plc bench tone``.
+"""A steady sine must stay one: ``plc bench robust tone``.
 
 The plainest signal shows the plainest faults. A 440 Hz sine loses 5 % of its packets, at every
 packet size and rate that the engine is used with, and the output must have

@@ -1,4 +1,4 @@
-"""Effect of the relay on a stream, and how many it carries: ``plc bench relay``.
+"""Effect of the relay on a stream, and how many it carries: ``plc bench robust relay-load``.
 
 ``quality`` sends a recording through the impairment and the relay, in simulated time, and compares
 the output with the engine offline on the same losses. ``load`` relays many streams in real time and
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc import StreamConfig, children, conceal
+from plc.ending import stopped_by
 from plc.engine.loss import GilbertElliott, LossSource
 from plc.files.audio import AudioReader
 from plc.files.distances import nmse_db
@@ -226,6 +227,8 @@ def load(
         opened.callback(children.end, [sender])
         ready.wait(_START_S)
         reports = run_relay(configs, workers=workers, duration_s=seconds)
+        if number := stopped_by():  # before its time: this is no measurement
+            raise SystemExit(128 + number)
         used = resource.getrusage(resource.RUSAGE_CHILDREN if workers > 1 else resource.RUSAGE_SELF)
     sent = sum(report["relay"]["packets_sent"] for report in reports)
     late = sum(report["relay"]["late_packets_sent"] for report in reports)

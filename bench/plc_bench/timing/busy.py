@@ -1,4 +1,4 @@
-"""Effect of other work on the machine on a stream: ``plc bench busy``.
+"""Effect of other work on the machine on a stream: ``plc bench streams busy``.
 
 A stream is pushed in real time while nothing else runs, then beside busy processes, then alone
 again. Each *phase* is the same piece, lost in the same places, a whole number of times: its figures
@@ -99,7 +99,7 @@ _PREDICTOR = "ar:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusySettings(BesideSettings):
-    """Settings of ``plc bench busy``; a phase plays the piece at least once.
+    """Settings of ``plc bench streams busy``; a phase plays the piece at least once.
 
     Attributes
     ----------

@@ -31,9 +31,8 @@ from plc.extras import install_command
 from plc_bench.base.pace import turns
 from plc_bench.base.surroundings import machine_facts
 from plc_bench.base.tables import Table
-from plc_bench.timing.measure import watched
+from plc_bench.timing.measure import Times, summarise_times, watched
 from plc_bench.timing.throughput import most_in_time
-from plc_bench.timing.times import Times, summarise_times
 
 SAMPLE_RATE = 48_000
 PACKET_MS = 10.0

@@ -38,18 +38,72 @@ from plc_bench.base import workers
 from plc_bench.base.rows import TIMES_FORMAT
 from plc_bench.base.surroundings import background_load, check_cpu, machine_facts, pin
 from plc_bench.base.workers import Failure
-from plc_bench.timing.faults import NO_FAULT, check_fault, go_wrong
 from plc_bench.timing.measure import (
     Disturbances,
     Peer,
     Timed,
+    Times,
     cut,
     piece,
+    summarise_times,
     time_back_to_back,
     time_paced,
 )
 from plc_bench.timing.stream import NETWORK_METHOD, TimedStream, check_times
-from plc_bench.timing.times import Times, summarise_times
+
+SLEEP_S = 0.1
+"""Duration of a run of a network that sleeps."""
+
+
+def _sleep() -> None:
+    time.sleep(SLEEP_S)
+
+
+def _throw() -> None:
+    raise RuntimeError("the network failed on purpose")
+
+
+def _die() -> None:
+    raise SystemExit("the network's thread was ended on purpose")
+
+
+NO_FAULT = "none"
+FAULTS: dict[str, Callable[[], None]] = {
+    NO_FAULT: lambda: None,
+    "sleep": _sleep,
+    "throw": _throw,
+    "die": _die,
+}
+"""Action of a network by name: none, take 100 ms, raise, end its thread."""
+
+
+def check_fault(fault: str) -> None:
+    """Refuse a fault that is not one of :data:`FAULTS`.
+
+    Raises
+    ------
+    ConfigError
+        If it is not.
+    """
+    if fault not in FAULTS:
+        raise ConfigError(unknown("fault", fault, FAULTS))
+
+
+def go_wrong(stream: plc.Concealer, fault: str) -> None:
+    """Have the networks of a stream go wrong from now on, those for its preparations too."""
+    outside = stream._method.outside
+    if outside is None or fault == NO_FAULT:
+        return
+    for each in getattr(outside, "_networks", {"": outside}).values():
+        for network in (each.worker._life.network, getattr(each, "ahead", None)):
+            if network is not None:
+                network.run = partial(_run, FAULTS[fault], network.run)
+
+
+def _run(act: Callable[[], None], run: Callable[..., bool], *arrays: NDArray[np.float32]) -> bool:
+    act()
+    return run(*arrays)
+
 
 BACK_TO_BACK, STEADY, COLD = MODES = ("back-to-back", "steady", "cold")
 KINDS = {
@@ -102,7 +156,7 @@ class LatencySettings(TimedStream):
     priority : str
         Of its thread, as ``--priority`` of ``plc relay``.
     fault : str
-        Behaviour of its networks, of :data:`plc_bench.timing.faults.FAULTS`.
+        Behaviour of its networks, of :data:`plc_bench.timing.latency.FAULTS`.
     clips : tuple of Path
         Audio to push, an equal part of each clip; none: a made piece of music.
     """

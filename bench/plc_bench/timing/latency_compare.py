@@ -29,8 +29,7 @@ from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
 from plc_bench.base.rows import TIMES_FORMAT
 from plc_bench.base.tables import Cell, Table
-from plc_bench.timing.faults import NO_FAULT
-from plc_bench.timing.latency import KINDS, TOUCH_MB, LatencyReport, LatencyRow
+from plc_bench.timing.latency import KINDS, NO_FAULT, TOUCH_MB, LatencyReport, LatencyRow
 
 CONFIDENCE = 0.95
 SHARES = {"p50": 0.5, "p99": 0.99}

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 
 from plc_bench.base.tables import Table
 from plc_bench.timing.latency import BACK_TO_BACK, KINDS, LatencyReport, LatencyRow
-from plc_bench.timing.measure import Disturbances
-from plc_bench.timing.times import Times
+from plc_bench.timing.measure import Disturbances, Times
 
 _PERCENTILES = ("p50", "p95", "p99", "p99.9", "max")
 

@@ -1,4 +1,4 @@
-"""Cost of many streams on a server that mixes them: ``plc bench server``.
+"""Cost of many streams on a server that mixes them: ``plc bench streams server``.
 
 All streams have one format and push their packets in one call of a :class:`plc.ConcealerPool`, tick
 after tick, as fast as it goes or in real time. What a received packet costs is measured without

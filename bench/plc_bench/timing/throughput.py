@@ -1,4 +1,4 @@
-"""Number of streams that one machine conceals: ``plc bench throughput``.
+"""Number of streams that one machine conceals: ``plc bench streams throughput``.
 
 **Streams a core.** Many streams take turns in one thread of a process that is bound to one CPU: at
 each *tick* all of them push their packet. Ticks are run back to back, and from their durations

@@ -112,7 +112,7 @@ PACKED = (
     b"<OLQO)d~yr`waN{<Mboz2june=OxS)?*"
 )
 WEIGHTS: NDArray[np.int8] = np.frombuffer(base64.b85decode(PACKED), np.int8)
-"""By ``plc train content``, in steps: for reset, update and new value side by side a row for each
+"""By ``plc train fit content``, in steps: for reset, update, new value side by side a row for each
 input, a row for each unit and the biases of either; then the weights and the bias of the logit."""
 _BIAS, _OUT = 3 * UNITS * (INPUTS + UNITS), 3 * UNITS * (INPUTS + UNITS + 2)
 

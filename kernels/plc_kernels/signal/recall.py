@@ -19,18 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, kernel, rounded_part
+from plc_kernels.signal import passages
 from plc_kernels.signal.history import newest
-from plc_kernels.signal.passages import (
-    LINE_ROW,
-    ROWS,
-    add_passages,
-    best_lags,
-    follow_lags,
-    innovation_share,
-    refine_lags,
-    thin_flattened,
-    weigh_passages,
-)
 from plc_kernels.signal.predict import (
     CHUNK,
     Predictor,
@@ -123,7 +113,7 @@ def recall_sizes(rate: int) -> tuple[int, int, int, int, int]:
     past = int(np.rint(rate * REACH_S))
     refined = int(np.rint(rate * _REFINE_MS / 1000.0))
     match = int(np.rint(rate * MATCH_MS / 1000.0))
-    return stride, past, past // stride // ROWS * ROWS, refined, match
+    return stride, past, past // stride // passages.ROWS * passages.ROWS, refined, match
 
 
 @inlined
@@ -133,7 +123,7 @@ def _stride(rate: int) -> int:
 
 @inlined
 def _lags(rate: int) -> int:
-    return int(np.rint(rate * REACH_S)) // _stride(rate) // ROWS * ROWS
+    return int(np.rint(rate * REACH_S)) // _stride(rate) // passages.ROWS * passages.ROWS
 
 
 @kernel
@@ -165,8 +155,8 @@ def listen(rate: int, space: RecallSpace, search: Search, played: NDArray[np.flo
     piece = PIECE * stride
     for begin in range(0, played.size, piece):
         stop = min(begin + piece, played.size)
-        count = thin_flattened(played, begin, stop, stride, search.thinning, space.thinned)
-        follow_lags(
+        count = passages.thin_flattened(played, begin, stop, stride, search.thinning, space.thinned)
+        passages.follow_lags(
             space.thinned,
             count,
             _room_for(lags, count, search),
@@ -190,12 +180,16 @@ def _room_for(lags: int, count: int, search: Search) -> int:
     """Return a place for new samples behind the others; make room if needed."""
     end = search.end[0]
     if end + count > 2 * lags + PIECE:
-        columns = (end - lags) // ROWS
-        kept = lags // ROWS + 1
-        for row in range(ROWS):
-            _move(columns, kept, search.line[row * LINE_ROW : (row + 1) * LINE_ROW])
-            _move(columns, kept, search.power[row * LINE_ROW : (row + 1) * LINE_ROW])
-        end -= ROWS * columns
+        columns = (end - lags) // passages.ROWS
+        kept = lags // passages.ROWS + 1
+        for row in range(passages.ROWS):
+            _move(
+                columns, kept, search.line[row * passages.LINE_ROW : (row + 1) * passages.LINE_ROW]
+            )
+            _move(
+                columns, kept, search.power[row * passages.LINE_ROW : (row + 1) * passages.LINE_ROW]
+            )
+        end -= passages.ROWS * columns
         search.end[0] = end
     return int(end)
 
@@ -248,7 +242,7 @@ def recall(
     most = min((filled - known - 2) // stride - 1, lags)
     found = 0
     if most >= least:
-        found = best_lags(
+        found = passages.best_lags(
             search.correlation,
             search.power,
             lags,
@@ -264,12 +258,12 @@ def recall(
     chosen = space.lags[:found]
     for k in range(found):
         chosen[k] *= stride
-    refine_lags(ring, position, stride, space.newest, space.around, chosen)
-    weigh_passages(
+    passages.refine_lags(ring, position, stride, space.newest, space.around, chosen)
+    passages.weigh_passages(
         ring, position, chosen, space.template, space.matched, space.normal, space.shares
     )
     peak = space.scores[:1]  # of no use any more
-    add_passages(ring, position, chosen, space.shares, known, peak, out)
+    passages.add_passages(ring, position, chosen, space.shares, known, peak, out)
     limit = peak[0]
     for i in range(out.size):
         out[i] = min(max(out[i], -limit), limit)
@@ -333,7 +327,7 @@ def join(
     taps, recent = p.taps[c, :order], p.recent[c, :order]
     past = beside.size - out.size
     before = beside[past - known.size : past]
-    gain = np.float32(weight * innovation_share(taps, known, before, _EVERY))
+    gain = np.float32(weight * passages.innovation_share(taps, known, before, _EVERY))
     _take_off(gain, beside[past - order : past], recent)
     go_on(taps, p.limits[c], recent, p.line[: order + CHUNK], out)
     p.limits[c] = limit = max(p.limits[c], peak)

@@ -33,8 +33,6 @@ from plc_kernels.stream.layout import (
     SPECTRUM,
     TWIDDLES,
     WINDOWS,
-    array,
-    reals,
 )
 
 # Change of the band levels between frames, in dB, averaged as below: speech is mostly above.
@@ -62,18 +60,18 @@ _TOLD = 2
 def channel_state(block: Block, c: int) -> NoiseState:
     """Return a channel's memory for :mod:`plc_kernels.signal.noise`; workspace is shared."""
     return NoiseState(
-        array(block, FACTORS)[: block[at.N_FACTORS]],
-        array(block, TWIDDLES),
-        array(block, SCRATCH),
-        array(block, WINDOWS),
-        array(block, FRAME),
-        array(block, SPECTRUM),
-        array(block, LEVELS)[c],
-        array(block, BANDS)[c],
-        array(block, NOISE_COUNTS)[c],
-        array(block, FLUX)[c],
-        array(block, NOISE_TAIL)[c],
-        array(block, RANDOM)[c : c + 1],
+        at.array(block, FACTORS)[: block[at.N_FACTORS]],
+        at.array(block, TWIDDLES),
+        at.array(block, SCRATCH),
+        at.array(block, WINDOWS),
+        at.array(block, FRAME),
+        at.array(block, SPECTRUM),
+        at.array(block, LEVELS)[c],
+        at.array(block, BANDS)[c],
+        at.array(block, NOISE_COUNTS)[c],
+        at.array(block, FLUX)[c],
+        at.array(block, NOISE_TAIL)[c],
+        at.array(block, RANDOM)[c : c + 1],
     )
 
 
@@ -82,11 +80,11 @@ def start_background(block: Block) -> None:
     """Forget the background."""
     for c in range(block[at.CHANNELS]):
         start_noise(channel_state(block, c), np.uint64(block[at.SEED]) + np.uint64(c))
-    array(block, CONTENT_NUMBERS)[:] = 0.0
-    array(block, CONTENT_LOGS)[:] = np.float32(0.0)
-    array(block, CONTENT_UNITS)[:] = np.float32(0.0)
-    array(block, CONTENT_COUNTS)[:] = 0
-    numbers = reals(block)
+    at.array(block, CONTENT_NUMBERS)[:] = 0.0
+    at.array(block, CONTENT_LOGS)[:] = np.float32(0.0)
+    at.array(block, CONTENT_UNITS)[:] = np.float32(0.0)
+    at.array(block, CONTENT_COUNTS)[:] = 0
+    numbers = at.reals(block)
     numbers[at.NOISE_S] = 0.0
     numbers[at.FLUX_DB] = _PRIOR_DB
     block[at.FLUX_FRAMES] = _PRIOR_FRAMES
@@ -100,8 +98,8 @@ def is_speech(block: Block) -> bool:
     if block[at.CONTENT]:
         return bool(block[at.CONTENT] == at.AS_SPEECH)
     if not _knows(block):
-        return bool(reals(block)[at.FLUX_DB] > _SPEECH_DB)
-    return bool(array(block, CONTENT_COUNTS)[_TOLD])
+        return bool(at.reals(block)[at.FLUX_DB] > _SPEECH_DB)
+    return bool(at.array(block, CONTENT_COUNTS)[_TOLD])
 
 
 @kernel
@@ -115,14 +113,14 @@ def is_unsteady(block: Block) -> bool:
     if speech or block[at.CONTENT]:
         return speech
     is_music = block[at.RATE] >= at.MUSIC_RATE and _knows(block)
-    return bool(reals(block)[at.FLUX_DB] > _UNSTEADY_DB and not is_music)
+    return bool(at.reals(block)[at.FLUX_DB] > _UNSTEADY_DB and not is_music)
 
 
 @kernel
 def interrupt(block: Block) -> None:
     """Drop a half-filled frame; measure no change across a loss."""
     block[at.HEARD] = 0
-    array(block, CONTENT_COUNTS)[ROW] = 0
+    at.array(block, CONTENT_COUNTS)[ROW] = 0
 
 
 @kernel
@@ -137,9 +135,9 @@ def listen(block: Block, rows: NDArray[np.float32], begin: int, stop: int) -> No
     begin, stop : int
         The first of them, and the one after the last.
     """
-    reals(block)[at.NOISE_S] = 0.0
+    at.reals(block)[at.NOISE_S] = 0.0
     size = block[at.FRAME_SAMPLES]
-    frame = array(block, HEARD_FRAME)
+    frame = at.array(block, HEARD_FRAME)
     done = begin
     while done < stop:
         fill = block[at.HEARD]
@@ -155,7 +153,7 @@ def listen(block: Block, rows: NDArray[np.float32], begin: int, stop: int) -> No
 
 @inlined
 def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
-    powers = array(block, POWER_SUM)
+    powers = at.array(block, POWER_SUM)
     powers[:] = np.float32(0.0)
     flux_db = -1.0
     for c in range(frame.shape[0]):
@@ -169,14 +167,14 @@ def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
     if not block[at.CONTENT]:
         follow_content(
             powers,
-            array(block, CONTENT_NUMBERS),
-            array(block, CONTENT_LOGS),
-            array(block, CONTENT_COUNTS),
-            array(block, CONTENT_INPUTS),
-            array(block, CONTENT_UNITS),
+            at.array(block, CONTENT_NUMBERS),
+            at.array(block, CONTENT_LOGS),
+            at.array(block, CONTENT_COUNTS),
+            at.array(block, CONTENT_INPUTS),
+            at.array(block, CONTENT_UNITS),
         )
     if flux_db >= 0.0:
-        numbers = reals(block)
+        numbers = at.reals(block)
         block[at.FLUX_FRAMES] = min(block[at.FLUX_FRAMES] + 1, _FLUX_FRAMES)
         numbers[at.FLUX_DB] += (flux_db - numbers[at.FLUX_DB]) / block[at.FLUX_FRAMES]
     _tell(block)
@@ -193,7 +191,7 @@ def make_noise(block: Block, out: NDArray[np.float32]) -> None:
     out : float32, shape (channels, n), written
     """
     half = block[at.HALF_SAMPLES]
-    noise = array(block, HALF_FRAME)
+    noise = at.array(block, HALF_FRAME)
     done = 0
     while done < out.shape[1]:
         if block[at.MADE] == half:
@@ -209,22 +207,22 @@ def make_noise(block: Block, out: NDArray[np.float32]) -> None:
 @inlined
 def _knows(block: Block) -> bool:
     """Return whether enough was heard to tell speech from music."""
-    return bool(array(block, CONTENT_COUNTS)[LOUD] >= _LEAST_LOUD_FRAMES)
+    return bool(at.array(block, CONTENT_COUNTS)[LOUD] >= _LEAST_LOUD_FRAMES)
 
 
 @inlined
 def _tell(block: Block) -> None:
     """Classify the content after a frame; speech is given up late."""
     if _knows(block):
-        told = array(block, CONTENT_COUNTS)
+        told = at.array(block, CONTENT_COUNTS)
         least = _REMAINS_LOGIT if told[_TOLD] else _SPEECH_LOGIT
-        told[_TOLD] = 1 if array(block, CONTENT_NUMBERS)[LOGIT] > least else 0
+        told[_TOLD] = 1 if at.array(block, CONTENT_NUMBERS)[LOGIT] > least else 0
 
 
 @inlined
 def _make_half_frame(block: Block, noise: NDArray[np.float32]) -> None:
     block[at.MADE] = 0
-    numbers = reals(block)
+    numbers = at.reals(block)
     fall_db = _NOISE_FALL_DB_PER_S * max(0.0, numbers[at.NOISE_S] - _NOISE_HOLD_S)
     level = 10.0 ** (max(-fall_db, _NOISE_END_DB) / 20.0)
     numbers[at.NOISE_S] += noise.shape[1] / block[at.RATE]

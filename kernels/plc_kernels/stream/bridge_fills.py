@@ -23,21 +23,12 @@ from plc_kernels.signal.contour import (
 )
 from plc_kernels.signal.history import newest
 from plc_kernels.signal.predict import LEAST_KNOWN, RUN_ON_MS, Bridge, meet_sides, predict_beyond
-from plc_kernels.stream import background, prediction
+from plc_kernels.stream import background, prediction, tables
 from plc_kernels.stream import gap as gaps
 from plc_kernels.stream import layout as at
 from plc_kernels.stream import model as of
 from plc_kernels.stream.arrays import Block, fixed, floats, words
 from plc_kernels.stream.layout import AFTER, BRIDGE_ROWS, RING, array, place, reach_of, samples_of
-from plc_kernels.stream.tables import (
-    SPACE_TABLE,
-    contour_of,
-    contour_past,
-    measure_space,
-    real_of,
-    space_of,
-    word_of,
-)
 
 PLACE = 2
 """Of the network among those of a stream."""
@@ -62,7 +53,7 @@ TURNED = _array(np.float32, fixed(POINTS))
 FORWARD = _array(np.float32, at.CHANNELS, at.REACH)
 BACKWARD = _array(np.float32, at.CHANNELS, at.REACH)
 BEYOND = _array(np.float32, at.CHANNELS, AHEAD)
-SPACE = at.BRIDGE_TABLE.include(SPACE_TABLE)
+SPACE = at.BRIDGE_TABLE.include(tables.SPACE_TABLE)
 _ROWS = at.BRIDGE_TABLE.rows(range(VOICES, at.BRIDGE_TABLE.next))
 BRIDGED_BY = _word()
 """State of a burst: whether the network made its bridge."""
@@ -70,7 +61,9 @@ BRIDGED_BY = _word()
 
 @inlined
 def _plan(model: int) -> NDArray[np.int64]:
-    plan: NDArray[np.int64] = words(model + word_of(model, of.PLAN_AT), 0, hybrid_plan.MOST_WORDS)
+    plan: NDArray[np.int64] = words(
+        model + tables.word_of(model, of.PLAN_AT), 0, hybrid_plan.MOST_WORDS
+    )
     return plan
 
 
@@ -87,7 +80,7 @@ def fits(model: int, header: Block) -> bool:
     """
     packet = header[at.PACKET]
     # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
-    longest = samples_of(header[at.RATE], real_of(model, of.HORIZON_MS))
+    longest = samples_of(header[at.RATE], tables.real_of(model, of.HORIZON_MS))
     return bool(header[at.LOOKAHEAD] > 0 and LEAST_KNOWN <= packet <= longest)
 
 
@@ -102,7 +95,7 @@ def measure(model: int, header: Block) -> int:
     header[SIDE] = side
     header[VOICE] = known + side
     header[AHEAD] = header[at.BRIDGE_NET + gaps.SAMPLES] - header[at.BRIDGE_NET + gaps.START]
-    measure_space(header, SPACE, model)
+    tables.measure_space(header, SPACE, model)
     header[MET] = 2 * met_samples(rate)
     return max(int(header[at.BRIDGE_NET + gaps.START]), known)
 
@@ -171,20 +164,20 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
         Samples of the gap, and those of :func:`~plc_kernels.stream.prediction.through_rows` to
         write.
     """
-    channels, rate, known = block[at.CHANNELS], block[at.RATE], contour_past(block)
+    channels, rate, known = block[at.CHANNELS], block[at.RATE], tables.contour_past(block)
     ring = array(block, RING)
     after = array(block, AFTER)
     through = prediction.through_rows(block)
     voices, contours = array(block, VOICES), array(block, CONTOURS)
     periods = array(block, PERIODS)
-    space = space_of(block, SPACE)
+    space = tables.space_of(block, SPACE)
     many = contour_sizes(rate, n)[1]
     for c in range(channels):
         past = voices[c, :known]
         newest(ring[c], block[at.HISTORY_AT], past)
         periods[c] = cross(
             rate,
-            contour_of(model),
+            tables.contour_of(model),
             space,
             _crossing(block),
             past,
@@ -217,7 +210,7 @@ def land(block: Block, sides: Bridge, along: bool) -> bool:
             p,
             c,
             sides,
-            space_of(block, SPACE),
+            tables.space_of(block, SPACE),
             _crossing(block),
             array(block, FAR_VOICE),
             array(block, PERIODS)[c] if along else 0.0,
@@ -268,7 +261,9 @@ def run(block: Block, model: int, work: NDArray[np.float32]) -> None:
     """Run the network; ``work`` has at least its numbers."""
     run_hybrid(
         _plan(model),
-        floats(model + word_of(model, of.WEIGHTS_AT), 0, word_of(model, of.N_WEIGHTS)),
+        floats(
+            model + tables.word_of(model, of.WEIGHTS_AT), 0, tables.word_of(model, of.N_WEIGHTS)
+        ),
         gaps.flat_spectra(block, at.BRIDGE_NET),
         gaps.flat_lost(block, at.BRIDGE_NET),
         work,

@@ -34,8 +34,6 @@ from plc_kernels.stream.layout import (
     FILLING_WINDOWS,
     POWER_SUM,
     RING,
-    array,
-    samples_of,
 )
 
 
@@ -43,16 +41,16 @@ from plc_kernels.stream.layout import (
 def _filling(block: Block, c: int) -> Filling:
     """Return a channel's memory; workspace is shared."""
     return Filling(
-        array(block, FILLING_WINDOWS),
-        array(block, FILLING_FACTORS)[: block[at.N_FILLING_FACTORS]],
-        array(block, FILLING_TWIDDLES),
-        array(block, FILLING_SCRATCH),
-        array(block, FILLING_FRAME),
-        array(block, FILLING_SPECTRUM),
-        array(block, FILLING_PAST)[c],
-        array(block, FILLING_NOISE)[c],
-        array(block, FILLING_LEVELS)[c],
-        array(block, FILLING_RANDOM),
+        at.array(block, FILLING_WINDOWS),
+        at.array(block, FILLING_FACTORS)[: block[at.N_FILLING_FACTORS]],
+        at.array(block, FILLING_TWIDDLES),
+        at.array(block, FILLING_SCRATCH),
+        at.array(block, FILLING_FRAME),
+        at.array(block, FILLING_SPECTRUM),
+        at.array(block, FILLING_PAST)[c],
+        at.array(block, FILLING_NOISE)[c],
+        at.array(block, FILLING_LEVELS)[c],
+        at.array(block, FILLING_RANDOM),
     )
 
 
@@ -60,7 +58,7 @@ def _filling(block: Block, c: int) -> Filling:
 def start_filling(block: Block) -> None:
     """Begin the random numbers of a new stream."""
     if block[at.FILLS_NOISE]:
-        array(block, FILLING_RANDOM)[0] = first_random(np.uint64(block[at.SEED]))
+        at.array(block, FILLING_RANDOM)[0] = first_random(np.uint64(block[at.SEED]))
 
 
 @part
@@ -69,7 +67,7 @@ def begin_filling(block: Block) -> None:
     block[at.FILLING_AGE] = 0
     if not block[at.FILLS_NOISE]:
         return
-    past, ring = array(block, FILLING_PAST), array(block, RING)
+    past, ring = at.array(block, FILLING_PAST), at.array(block, RING)
     for c in range(block[at.CHANNELS]):
         newest(ring[c], block[at.HISTORY_AT], past[c])
 
@@ -88,14 +86,14 @@ def fill_noises(block: Block, fill: NDArray[np.float32]) -> None:
         return
     rate, age = block[at.RATE], block[at.FILLING_AGE]
     block[at.FILLING_AGE] += fill.shape[1]
-    begin, full = samples_of(rate, BEGIN_MS), samples_of(rate, FULL_MS)
+    begin, full = at.samples_of(rate, BEGIN_MS), at.samples_of(rate, FULL_MS)
     first = first_frame(begin, block[at.FILLING_SAMPLES])
-    random = array(block, FILLING_RANDOM)
+    random = at.array(block, FILLING_RANDOM)
     drawn = random[0]
     for c in range(fill.shape[0]):
         filling = _filling(block, c)
         if age <= first < age + fill.shape[1]:
-            recent = array(block, POWER_SUM)[: block[at.FRAME_BINS]]
+            recent = at.array(block, POWER_SUM)[: block[at.FRAME_BINS]]
             recent_levels(channel_state(block, c), recent)
             aim_at(rate, recent, filling)
         # Channels that are alike stay so.

@@ -30,8 +30,6 @@ from plc_kernels.stream.layout import (
     LEVEL_RECENT,
     LEVEL_SLOTS,
     LEVEL_STATE,
-    array,
-    reals,
 )
 from plc_kernels.stream.queue import part_of, slot_rows
 
@@ -54,19 +52,19 @@ _NOISE_RATIO = 10.0
 @part
 def start_limit(block: Block) -> None:
     """Forget the received levels."""
-    array(block, LEVEL_SLOTS)[:] = -1
+    at.array(block, LEVEL_SLOTS)[:] = -1
     block[at.NEWEST] = 0
-    reals(block)[at.RECEIVED_SHARE] = 1.0
-    array(block, LEVEL_STATE)[:] = 0.0
+    at.reals(block)[at.RECEIVED_SHARE] = 1.0
+    at.array(block, LEVEL_STATE)[:] = 0.0
     begin_limit(block)
 
 
 @part
 def begin_limit(block: Block) -> None:
     """Note the begin of a burst."""
-    array(block, LEVEL_STATE)[:, 0] = 1.0
+    at.array(block, LEVEL_STATE)[:, 0] = 1.0
     block[at.BEGINS] = 1
-    array(block, LEVEL_NOISE)[:] = 0.0
+    at.array(block, LEVEL_NOISE)[:] = 0.0
 
 
 @part
@@ -94,10 +92,10 @@ def follow_newest(block: Block, slot: int) -> None:
                 stop,
                 position,
                 hop,
-                array(block, LEVEL_SLOTS),
-                array(block, LEVEL_COUNTS),
-                array(block, LEVEL_PEAKS),
-                array(block, LEVEL_ENERGIES),
+                at.array(block, LEVEL_SLOTS),
+                at.array(block, LEVEL_COUNTS),
+                at.array(block, LEVEL_PEAKS),
+                at.array(block, LEVEL_ENERGIES),
             )
         begin = stop
 
@@ -105,7 +103,7 @@ def follow_newest(block: Block, slot: int) -> None:
 @inlined
 def follow_share(block: Block, arrived: bool, n: int) -> None:
     """Take the next samples, received or lost, into the share of those that were received."""
-    numbers = reals(block)
+    numbers = at.reals(block)
     remembered = math.exp(numbers[at.SHARE_RATE] * n)
     share = numbers[at.RECEIVED_SHARE]
     numbers[at.RECEIVED_SHARE] = 1.0 - remembered * (1.0 - share) if arrived else share * remembered
@@ -124,20 +122,20 @@ def _newest_at(block: Block, position: int) -> int:
 @part
 def limit_noise(block: Block, position: int, noise: NDArray[np.float32]) -> None:
     """Limit comfort noise, as :func:`hold` does, by the quietest level received lately."""
-    quietest = array(block, LEVEL_QUIETEST)
+    quietest = at.array(block, LEVEL_QUIETEST)
     quietest_power(
         _newest_at(block, position),
         block[at.HOP],
         block[at.LEVEL_HOLD],
-        array(block, LEVEL_SLOTS),
-        array(block, LEVEL_COUNTS),
-        array(block, LEVEL_ENERGIES),
+        at.array(block, LEVEL_SLOTS),
+        at.array(block, LEVEL_COUNTS),
+        at.array(block, LEVEL_ENERGIES),
         quietest,
     )
-    power = array(block, LEVEL_NOISE)
+    power = at.array(block, LEVEL_NOISE)
     for c in range(noise.shape[0]):
         most = _NOISE_RATIO * quietest[c]
-        quieten(most, reals(block)[at.NOISE_SMOOTHING], power[c : c + 1], noise[c])
+        quieten(most, at.reals(block)[at.NOISE_SMOOTHING], power[c : c + 1], noise[c])
 
 
 @part
@@ -152,24 +150,24 @@ def hold(block: Block, position: int, rows: NDArray[np.float32]) -> bool:
         Samples of the stream played before it.
     rows : float32, shape (channels, n), read and written
     """
-    numbers = reals(block)
+    numbers = at.reals(block)
     hop = block[at.HOP]
-    allowed = array(block, LEVEL_ALLOWED)
+    allowed = at.array(block, LEVEL_ALLOWED)
     allowed_level(
         _newest_at(block, position),
         hop,
         block[at.LEVEL_HOLD],
         block[at.LEVEL_FORGET],
         block[at.LEVEL_LATELY],
-        array(block, LEVEL_SLOTS),
-        array(block, LEVEL_COUNTS),
-        array(block, LEVEL_PEAKS),
-        array(block, LEVEL_ENERGIES),
+        at.array(block, LEVEL_SLOTS),
+        at.array(block, LEVEL_COUNTS),
+        at.array(block, LEVEL_PEAKS),
+        at.array(block, LEVEL_ENERGIES),
         allowed,
     )
     by_age = numbers[at.RECEIVED_SHARE] < _MOSTLY_RECEIVED
-    states = array(block, LEVEL_STATE)
-    recent = array(block, LEVEL_RECENT)
+    states = at.array(block, LEVEL_STATE)
+    recent = at.array(block, LEVEL_RECENT)
     acted = False
     for c in range(rows.shape[0]):
         peak, power = allowed[c, 0], allowed[c, 1]

@@ -41,18 +41,7 @@ from plc_kernels.stream import gap as gaps
 from plc_kernels.stream import layout as at
 from plc_kernels.stream import model as of
 from plc_kernels.stream.arrays import Block, fixed, float_rows, floats, words
-from plc_kernels.stream.layout import (
-    AFTER,
-    FILL,
-    RING,
-    array,
-    lay_out,
-    place,
-    reals,
-    samples_of,
-    second_set,
-    swap_places,
-)
+from plc_kernels.stream.layout import AFTER, FILL, RING
 from plc_kernels.stream.music_drafts import ERRORS
 from plc_kernels.stream.step import BEGAN, GOES_ON, MORE, PLAYED, WANTS_BRIDGE, WANTS_FILL
 from plc_kernels.stream.tables import (
@@ -179,11 +168,11 @@ def _fits(model: int, rate: int) -> bool:
     size = frame_size(model, rate)
     hop = size // OVERLAP
     samples = (word_of(model, of.FRAMES) - 1) * hop + size
-    horizon = samples_of(rate, real_of(model, of.HORIZON_MS))
+    horizon = at.samples_of(rate, real_of(model, of.HORIZON_MS))
     start = (word_of(model, of.CONTEXT) + INSIDE) * hop
     own = word_of(model, of.LOWEST_RATE) <= rate <= word_of(model, of.HIGHEST_RATE)
     if word_of(model, of.CONTENT) == of.MUSIC:  # passages of the past reach no further
-        own &= samples - start <= samples_of(rate, LEAST_LAG_MS)
+        own &= samples - start <= at.samples_of(rate, LEAST_LAG_MS)
     return bool(own and 1 <= horizon <= samples - start and samples <= _MOST_S * rate)
 
 
@@ -249,8 +238,8 @@ def measure(model: int, header: Block) -> None:
     header[at.HEARD_LATER] = header[at.HEARD_LATER] and gaps.there(header, at.MUSIC_NET)
     header[at.LISTENS] = gaps.there(header, at.MUSIC_NET) and not header[at.HEARD_LATER]
     header[at.HEARD_SAMPLES] = past if gaps.there(header, at.SPEECH_NET) else np.iinfo(np.int64).max
-    header[ENTER] = samples_of(header[at.RATE], EDGE_MS)
-    header[LEAVE] = samples_of(header[at.RATE], LEAVE_MS)
+    header[ENTER] = at.samples_of(header[at.RATE], EDGE_MS)
+    header[LEAVE] = at.samples_of(header[at.RATE], LEAVE_MS)
     header[at.NETWORK] = past > 0
     header[at.NETWORK_PAST] = past
 
@@ -306,10 +295,10 @@ def drafted(header: Block, unsteady: bool) -> tuple[int, int]:
 @part
 def add_places(header: Block) -> None:
     """Give the arrays of the networks their places, behind the stream's."""
-    place(header, 0, _ROWS)
+    at.place(header, 0, _ROWS)
     if gaps.there(header, at.SPEECH_NET):
         gaps.place_gap(header, at.SPEECH_NET)
-        place(header, 0, _SPEECH_ROWS)
+        at.place(header, 0, _SPEECH_ROWS)
     if gaps.there(header, at.MUSIC_NET):
         gaps.place_gap(header, at.MUSIC_NET)
         music_drafts.add_places(header)
@@ -359,7 +348,7 @@ def lay_out_network(model: int, header: Block) -> int:
         :func:`choose_networks` wrote; networks whose FILE_AT is below 0 since are left out.
     """
     measure(model, header)
-    lay_out(header)
+    at.lay_out(header)
     add_places(header)
     return int(header[at.SIZE])
 
@@ -370,8 +359,8 @@ def open_network(block: Block) -> None:
     for net in _NETS:
         if gaps.there(block, net):
             gaps.open_gap(block, net, net == at.BRIDGE_NET)
-    write_ramp(array(block, ENTER_RAMP))
-    write_ramp(array(block, LEAVE_RAMP))
+    write_ramp(at.array(block, ENTER_RAMP))
+    write_ramp(at.array(block, LEAVE_RAMP))
 
 
 @inlined
@@ -380,7 +369,7 @@ def _choose_net(block: Block) -> int:
     net = at.SPEECH_NET if block[at.SPEECH] and gaps.there(block, at.SPEECH_NET) else at.MUSIC_NET
     if not gaps.there(block, net) or block[at.HISTORY_FILLED] < block[net + gaps.START]:
         return 0
-    if net == at.MUSIC_NET and (reals(block)[at.RECALL_WEIGHT] == 0.0 or block[at.HEARD_LATER]):
+    if net == at.MUSIC_NET and (at.reals(block)[at.RECALL_WEIGHT] == 0.0 or block[at.HEARD_LATER]):
         return 0
     if not prediction.has_time(block, MUSICS_PLACE if net == at.MUSIC_NET else SPEECHS_PLACE):
         return 0
@@ -401,14 +390,14 @@ def _begin(block: Block, model: int) -> None:
     if net == 0:
         return
     if net == at.MUSIC_NET:
-        music_drafts.write_drafts(block, reals(block)[at.RECALL_WEIGHT])
+        music_drafts.write_drafts(block, at.reals(block)[at.RECALL_WEIGHT])
     else:
         _draft_speech(block, network_of(block, net, model))
     begin_fill(
         gaps.gap_lines(block, net),
         block[net + gaps.START],
         block[net + gaps.HORIZON],
-        array(block, FILLS),
+        at.array(block, FILLS),
     )
     block[PENDING] = 1
     if block[at.OUTSIDE]:
@@ -422,7 +411,7 @@ def _begin(block: Block, model: int) -> None:
 @inlined
 def _is_prompt(block: Block) -> bool:
     """Return whether a burst's first packet waits for its network; music's serves 10 ms later."""
-    is_long = block[at.PACKET] > samples_of(block[at.RATE], ONSET_MS)
+    is_long = block[at.PACKET] > at.samples_of(block[at.RATE], ONSET_MS)
     return bool(block[PROMPT] if block[SERVED] == at.SPEECH_NET else is_long)
 
 
@@ -433,7 +422,7 @@ def try_out(block: Block, model: int) -> int:
     Return the multiply-adds of the network's run.
     """
     block[at.SPEECH] = gaps.there(block, at.SPEECH_NET)
-    reals(block)[at.RECALL_WEIGHT] = 1.0
+    at.reals(block)[at.RECALL_WEIGHT] = 1.0
     _begin(block, model)
     if not block[PENDING]:
         return 0
@@ -448,11 +437,11 @@ def _draft_speech(block: Block, model: int) -> None:
     """Write the past and both drafts; prediction goes on from the end of the last."""
     channels, start, rate = block[at.CHANNELS], block[at.SPEECH_NET + gaps.START], block[at.RATE]
     lines, space = gaps.gap_lines(block, at.SPEECH_NET), space_of(block, SPACE)
-    ring = array(block, RING)
+    ring = at.array(block, RING)
     known = contour_past(block)
-    voices = array(block, VOICES)
-    points = array(block, POINTS_AT)
-    periods, lags = array(block, PERIODS), array(block, LAGS)
+    voices = at.array(block, VOICES)
+    points = at.array(block, POINTS_AT)
+    periods, lags = at.array(block, PERIODS), at.array(block, LAGS)
     for c in range(channels):
         past = lines[2 * c + 1, :start]
         newest(ring[c], block[at.HISTORY_AT], past)
@@ -473,8 +462,8 @@ def _take_prepared(block: Block) -> None:
     """Begin a burst as it was prepared."""
     for word in SWAPPED:
         if block[word]:
-            swap_places(block, word)
-    block[SERVED : ANSWERED + 1] = second_set(block)[SERVED : ANSWERED + 1]
+            at.swap_places(block, word)
+    block[SERVED : ANSWERED + 1] = at.second_set(block)[SERVED : ANSWERED + 1]
     if block[ANSWERED] != NO and not block[PENDING]:
         _count_answer(block)
 
@@ -515,7 +504,7 @@ def _answer(block: Block, model: int) -> None:
         floats(own + word_of(own, of.WEIGHTS_AT), 0, word_of(own, of.N_WEIGHTS)),
         gaps.flat_spectra(block, net),
         gaps.flat_lost(block, net),
-        array(block, WORK),
+        at.array(block, WORK),
         gaps.flat_filled(block, net),
     )
     block[at.GIVEN] = gaps.is_sound(block, net)
@@ -534,13 +523,13 @@ def hear_answer(block: Block) -> None:
             gaps.gap_grid(block, net),
             gaps.gap_spectra(block, net),
             block[net + gaps.CONTEXT],
-            array(block, ERRORS),
+            at.array(block, ERRORS),
             ERROR_SHARE,
             gaps.gap_filled(block, net),
         )
     gaps.synthesise(block, net, block[net + gaps.HORIZON])
     if net == at.MUSIC_NET:
-        weight = reals(block)[at.RECALL_WEIGHT]
+        weight = at.reals(block)[at.RECALL_WEIGHT]
         weigh_recalled(
             gaps.gap_lines(block, net), block[net + gaps.START], weight, gaps.gap_made(block, net)
         )
@@ -567,10 +556,10 @@ def _improve(block: Block) -> None:
         gaps.gap_lines(block, net),
         block[net + gaps.START],
         block[POSITION],
-        array(block, ENTER_RAMP),
-        array(block, LEAVE_RAMP),
+        at.array(block, ENTER_RAMP),
+        at.array(block, LEAVE_RAMP),
         gaps.gap_made(block, net),
-        array(block, FILLS),
+        at.array(block, FILLS),
     )
     block[IMPROVED] = 1
 
@@ -579,7 +568,7 @@ def _improve(block: Block) -> None:
 def _is_due(block: Block) -> bool:
     """Return whether a burst takes the answer now, for which its first packet did not wait."""
     net = block[SERVED]
-    if not net or not block[PENDING] or block[POSITION] < samples_of(block[at.RATE], ONSET_MS):
+    if not net or not block[PENDING] or block[POSITION] < at.samples_of(block[at.RATE], ONSET_MS):
         return False
     if block[POSITION] >= block[net + gaps.HORIZON]:
         block[PENDING] = 0
@@ -594,7 +583,7 @@ def _extend(block: Block, c: int, out: NDArray[np.float32]) -> None:
     if net:
         lines = gaps.gap_lines(block, net)
         row = lines[(c + 1) * (lines.shape[0] // block[at.CHANNELS]) - 1]
-        fill = array(block, FILLS)[c, : block[net + gaps.HORIZON]]
+        fill = at.array(block, FILLS)[c, : block[net + gaps.HORIZON]]
         done = play_fill(fill, row[block[net + gaps.START] :], block[POSITION], out)
     if done < out.size:
         prediction.extend_channel(block, c, out[done:])
@@ -625,7 +614,7 @@ def _bridge(block: Block, model: int) -> bool:
     if bridge_fills.takes_part(block):
         block[at.LANDED] = bridge_fills.land(block, sides, along)
     else:
-        after = array(block, AFTER)
+        after = at.array(block, AFTER)
         block[at.LANDED] = prediction.land(block, sides, after)
     if not block[at.LANDED]:
         return False
@@ -634,7 +623,7 @@ def _bridge(block: Block, model: int) -> bool:
         return False
     bridge_fills.write_drafts(block, gap)
     if not block[at.OUTSIDE]:
-        bridge_fills.run(block, own, array(block, WORK))
+        bridge_fills.run(block, own, at.array(block, WORK))
         bridge_fills.take(block, gap)
     return True
 
@@ -707,7 +696,7 @@ def _fill(block: Block, model: int, flags: int) -> int:
     if flags & WANTS_FILL:
         n = block[at.FILL_SAMPLES]
         rows = float_rows(block, FILL, (block[at.CHANNELS], n))
-        early = max(0, samples_of(block[at.RATE], ONSET_MS) - block[POSITION])
+        early = max(0, at.samples_of(block[at.RATE], ONSET_MS) - block[POSITION])
         if not _is_prompt(block) or not block[PENDING] or early >= n:
             early = 0
         for c in range(rows.shape[0]):

@@ -19,19 +19,9 @@ from plc_kernels.spectra.gap import (
 )
 from plc_kernels.stream import layout as at
 from plc_kernels.stream import model as of
+from plc_kernels.stream import tables
 from plc_kernels.stream.arrays import Block, BlockTable, fixed, floats, view_of
 from plc_kernels.stream.layout import place, samples_of
-from plc_kernels.stream.tables import (
-    GRID_SIZE,
-    GRID_TABLE,
-    GRID_WORKED_IN,
-    frame_size,
-    grid_of,
-    measure_grid,
-    real_of,
-    word_of,
-    write_grid,
-)
 
 _table = BlockTable(stop=at.NET_WORDS)
 _word, _array = _table.word, _table.array
@@ -59,10 +49,10 @@ LOST = _array(np.float32, FILLS, FRAMES)
 RAMP = _array(np.float32, HORIZON)
 LINE = _array(np.float32, HORIZON)
 MADE = _array(np.float32, FILLS, HORIZON)
-GRID = _table.include(GRID_TABLE)
-SIZE = GRID + GRID_SIZE
+GRID = _table.include(tables.GRID_TABLE)
+SIZE = GRID + tables.GRID_SIZE
 """Samples of a frame."""
-WORKED_IN = (SPECTRA, FILLED, LINE, *(GRID + word for word in GRID_WORKED_IN))
+WORKED_IN = (SPECTRA, FILLED, LINE, *(GRID + word for word in tables.GRID_WORKED_IN))
 """Arrays that hold nothing from one answer to the next."""
 _ROWS = _table.rows(_table.arrays)
 _array_of = view_of(_table)
@@ -92,19 +82,19 @@ def measure_gap(header: Block, net: int, model: int, touching: int) -> None:
         Frames that touch the gap.
     """
     rate = header[at.RATE]
-    size = frame_size(model, rate)
+    size = tables.frame_size(model, rate)
     hop = size // OVERLAP
-    header[net + DRAFTS] = word_of(model, of.DRAFTS)
-    header[net + BINS] = word_of(model, of.BINS)
-    header[net + FRAMES] = word_of(model, of.FRAMES)
-    header[net + CONTEXT] = word_of(model, of.CONTEXT)
+    header[net + DRAFTS] = tables.word_of(model, of.DRAFTS)
+    header[net + BINS] = tables.word_of(model, of.BINS)
+    header[net + FRAMES] = tables.word_of(model, of.FRAMES)
+    header[net + CONTEXT] = tables.word_of(model, of.CONTEXT)
     header[net + TOUCHING] = touching
-    measure_grid(header, net + GRID, size)
+    tables.measure_grid(header, net + GRID, size)
     header[net + FILLS] = header[at.CHANNELS]
     header[net + ROWS] = header[at.CHANNELS] * header[net + DRAFTS]
     header[net + START] = (header[net + CONTEXT] + INSIDE) * hop
     header[net + SAMPLES] = (header[net + FRAMES] - 1) * hop + size
-    header[net + HORIZON] = samples_of(rate, real_of(model, of.HORIZON_MS))
+    header[net + HORIZON] = samples_of(rate, tables.real_of(model, of.HORIZON_MS))
 
 
 @part
@@ -116,7 +106,7 @@ def place_gap(header: Block, net: int) -> None:
 @part
 def open_gap(block: Block, net: int, both: bool) -> None:
     """Write the tables of a network's gap, for the longest one; ``both`` as for :func:`mark`."""
-    write_grid(block, net + GRID)
+    tables.write_grid(block, net + GRID)
     mark(block, net, block[net + HORIZON], both)
 
 
@@ -137,7 +127,7 @@ def mark(block: Block, net: int, gap: int, both: bool) -> None:
 @inlined
 def gap_grid(block: Block, net: int) -> Grid:
     """Return the grid of a network's frames."""
-    return grid_of(block, net + GRID)
+    return tables.grid_of(block, net + GRID)
 
 
 @inlined

@@ -36,10 +36,6 @@ from plc_kernels.stream.layout import (
     TAPS,
     THROUGH,
     WEIGHTS,
-    array,
-    reals,
-    second_set,
-    swap_places,
 )
 
 NETWORK_SHARE = 0.6
@@ -67,7 +63,7 @@ def choose_step(block: Block) -> None:
     """Choose the rung: the first from the depth in use on that fits the time limit, or the last."""
     first = at.MAX_STEPS if block[at.UNSTEADY] else 0
     steps = block[at.UNSTEADY_STEPS] if block[at.UNSTEADY] else block[at.STEADY_STEPS]
-    numbers = reals(block)
+    numbers = at.reals(block)
     step = first + steps - 1
     most_ms = HEADROOM * numbers[at.BURST_MS] - _network_ms(block)
     for k in range(first + block[at.DEPTH], first + steps):
@@ -84,7 +80,7 @@ def has_time(block: Block, network: int) -> bool:
 
     Where concealments take too long (DEPTH), the rungs go first and the networks last.
     """
-    numbers = reals(block)
+    numbers = at.reals(block)
     steps = block[at.UNSTEADY_STEPS] if block[at.UNSTEADY] else block[at.STEADY_STEPS]
     takes_ms = numbers[at.NETWORK_MS + network]
     within = takes_ms <= NETWORK_SHARE * numbers[at.BURST_MS] and takes_ms < np.inf
@@ -94,7 +90,7 @@ def has_time(block: Block, network: int) -> bool:
 @inlined
 def _network_ms(block: Block) -> float:
     """Return what the network takes that a burst would have, if it has time for one."""
-    numbers = reals(block)
+    numbers = at.reals(block)
     network = 0 if block[at.SPEECH] and numbers[at.NETWORK_MS] > 0.0 else 1
     return float(numbers[at.NETWORK_MS + network]) if has_time(block, network) else 0.0
 
@@ -105,20 +101,20 @@ def predictor_of(block: Block) -> Predictor:
     return Predictor(
         block[at.RATE],
         block[at.FROM_ONSETS] != 0,
-        reals(block)[at.DECAY],
-        array(block, FIT_FORWARD),
-        array(block, FIT_BACKWARD),
-        array(block, FIT_PAST),
-        array(block, FIT_MIRROR),
-        array(block, PREDICTOR),
-        array(block, TAPS),
-        array(block, RECENT),
-        array(block, ORDERS),
-        array(block, LIMITS),
-        array(block, WEIGHTS),
-        array(block, LINE),
-        array(block, LEAD_IN),
-        array(block, THROUGH),
+        at.reals(block)[at.DECAY],
+        at.array(block, FIT_FORWARD),
+        at.array(block, FIT_BACKWARD),
+        at.array(block, FIT_PAST),
+        at.array(block, FIT_MIRROR),
+        at.array(block, PREDICTOR),
+        at.array(block, TAPS),
+        at.array(block, RECENT),
+        at.array(block, ORDERS),
+        at.array(block, LIMITS),
+        at.array(block, WEIGHTS),
+        at.array(block, LINE),
+        at.array(block, LEAD_IN),
+        at.array(block, THROUGH),
     )
 
 
@@ -132,10 +128,10 @@ def begin(block: Block) -> None:
     until = block[at.FITTED_AT] + (0 if block[at.UNSTEADY] else block[at.REFIT])
     again = block[at.FITTED_STEP] == block[at.STEP] and block[at.PLAYED_AT] < until
     if block[at.SECOND]:
-        array(block, LEFT)[:] = 0
+        at.array(block, LEFT)[:] = 0
     begin_prediction(
         predictor_of(block),
-        array(block, RING),
+        at.array(block, RING),
         block[at.HISTORY_AT : at.HISTORY_TRUSTED + 1],
         block[step],
         block[step + 1],
@@ -152,7 +148,7 @@ def gather(block: Block) -> None:
     """Decide what a new burst is made from, and write that to its key."""
     block[at.UNSTEADY] = background.is_unsteady(block)
     block[at.SPEECH] = background.is_speech(block) or block[at.ONE_FOR_ALL]
-    numbers = reals(block)
+    numbers = at.reals(block)
     numbers[at.RECALL_WEIGHT] = recalled_weight(numbers[at.RECEIVED_SHARE])
     for k in range(INPUTS.size):
         block[at.KEY + k] = block[INPUTS[k]]
@@ -163,12 +159,12 @@ def take_prepared(block: Block) -> bool:
     """Begin a burst with what was prepared for it, from equal inputs; return whether there is."""
     if not block[at.SECOND] or block[at.PREPARED_AT] != block[at.PLAYED_AT]:
         return False
-    second = second_set(block)
+    second = at.second_set(block)
     for k in range(at.KEY, at.KEY + INPUTS.size):
         if second[k] != block[k]:
             return False
     for word in SWAPPED:
-        swap_places(block, word)
+        at.swap_places(block, word)
     block[at.PREPARED_AT] = -1
     block[at.STEP] = second[at.STEP]
     block[at.RUNG] = second[at.RUNG]
@@ -181,16 +177,16 @@ def take_prepared(block: Block) -> bool:
 @part
 def draft_packet(block: Block) -> None:
     """Predict a packet beforehand."""
-    extend(block, array(block, DRAFT))
-    array(block, LEFT)[:] = block[at.PACKET]
+    extend(block, at.array(block, DRAFT))
+    at.array(block, LEFT)[:] = block[at.PACKET]
 
 
 @inlined
 def _take_drafted(block: Block, c: int, out: NDArray[np.float32]) -> int:
     """Write what is left of a drafted packet; return its samples."""
-    left = array(block, LEFT)
+    left = at.array(block, LEFT)
     taken = min(left[c], out.size)
-    draft = array(block, DRAFT)[c, block[at.PACKET] - left[c] :]
+    draft = at.array(block, DRAFT)[c, block[at.PACKET] - left[c] :]
     for i in range(taken):
         out[i] = draft[i]
     left[c] -= taken
@@ -216,7 +212,7 @@ def extend(block: Block, out: NDArray[np.float32]) -> None:
 @inlined
 def through_rows(block: Block) -> NDArray[np.float32]:
     """Return what a gap's near side goes on with, shape (channels, n): through it and beyond."""
-    return array(block, THROUGH)
+    return at.array(block, THROUGH)
 
 
 @part
@@ -231,7 +227,7 @@ def bridge_of(block: Block, known: int, gap: int) -> Bridge:
 @part
 def turn_channel_back(block: Block, c: int, bridge: Bridge, after: NDArray[np.float32]) -> int:
     """Set a channel out as :func:`~plc_kernels.signal.predict.turn_back` does."""
-    ring = array(block, RING)[c]
+    ring = at.array(block, RING)[c]
     block[at.FITTED] = 1
     block[at.FITTED_STEP] = -1
     return turn_back(predictor_of(block), c, bridge, ring, block[at.HISTORY_AT], after)
@@ -242,7 +238,7 @@ def begin_bridge(block: Block, gap: int) -> NDArray[np.float32]:
     """Return the rows of a bridge, shape (channels, REACH), with the near side's prediction."""
     channels = block[at.CHANNELS]
     through = through_rows(block)
-    rows: NDArray[np.float32] = array(block, BRIDGE_ROWS)
+    rows: NDArray[np.float32] = at.array(block, BRIDGE_ROWS)
     for c in range(channels):
         rows[c, :gap] = through[c, :gap]
     return rows

@@ -31,22 +31,7 @@ from plc_kernels.build.denormals import flush_denormals, restore_denormals
 from plc_kernels.stream import background, fill_limit, fills, music_drafts, prediction
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block, array_bytes, floats, words
-from plc_kernels.stream.layout import (
-    DRAFT,
-    FIT_BACKWARD,
-    FIT_FORWARD,
-    FIT_MIRROR,
-    FIT_PAST,
-    LEFT,
-    LINE,
-    PLAYING,
-    PREDICTOR,
-    RING,
-    place,
-    reals,
-    samples_of,
-    second_set,
-)
+from plc_kernels.stream.layout import PLAYING
 from plc_kernels.stream.step import is_heard
 
 # Mean power of silence: -60 dBFS. A loss in it is not heard.
@@ -57,16 +42,16 @@ _AWAKE_MS = 250.0
 """What is behind a louder packet is prepared for so long."""
 BETWEEN, BESIDE, SHARING = 1, 2, 3
 """Whether packets may be pushed while a burst is prepared: the module says how."""
-_COPIED = (RING, *music_drafts.SEARCH)
+_COPIED = (at.RING, *music_drafts.SEARCH)
 """Arrays that pushes write."""
-_WORKED_IN = (FIT_FORWARD, FIT_BACKWARD, FIT_MIRROR, PREDICTOR, LINE, FIT_PAST)
+_WORKED_IN = (at.FIT_FORWARD, at.FIT_BACKWARD, at.FIT_MIRROR, at.PREDICTOR, at.LINE, at.FIT_PAST)
 """Arrays that they work in."""
 
 
 _PLACES = at.TABLE.rows(range(at.HEADER))
 _COPIED_PLACES = at.TABLE.rows(_COPIED)
 _FITTED_PLACES = at.TABLE.rows(prediction.SWAPPED[:5])
-_ROWS = at.TABLE.rows((DRAFT, LEFT))
+_ROWS = at.TABLE.rows((at.DRAFT, at.LEFT))
 _STATE = np.array(
     [
         k
@@ -116,7 +101,7 @@ def add_second(header: Block, how: int) -> int:
     how : int
         BETWEEN, BESIDE or SHARING.
     """
-    place(header, 0, _ROWS)
+    at.place(header, 0, _ROWS)
     header[at.SECOND] = header[at.SIZE]
     header[at.SIZE] = _lay_out_second(header, how, header[:0])
     return int(header[at.SIZE])
@@ -125,7 +110,7 @@ def add_second(header: Block, how: int) -> int:
 @kernel
 def open_second(block: Block, how: int) -> None:
     """Write the places of the second set, in a block that is a stream otherwise."""
-    second = second_set(block)
+    second = at.second_set(block)
     second[:] = block[: at.HEADER]
     for k in range(_PLACES.shape[0]):
         second[_PLACES[k, 0]] -= block[at.SECOND]
@@ -144,7 +129,7 @@ def look(block: Block, begins: int) -> int:
     begins : int
         Sample of the stream that the next packet begins with: POSITION + PACKET.
     """
-    second = second_set(block)
+    second = at.second_set(block)
     second[at.PREPARED_AT] = -1
     if block[at.IN_BURST] and not block[at.RECOVERED]:
         return 0
@@ -183,8 +168,8 @@ def prepare(block: Block, model: int) -> int:
         Address of its networks' blocks; not read where it has none.
     """
     before = flush_denormals()
-    second = second_set(block)
-    numbers = reals(second)
+    second = at.second_set(block)
+    numbers = at.reals(second)
     numbers[at.BURST_MS] = numbers[at.LIMIT_MS] = numbers[at.PREPARE_MS]
     second[at.DEPTH] = 0
     prediction.begin(second)
@@ -202,7 +187,7 @@ def hear(block: Block) -> None:
     Its answer is in the second set: FILLED of the network SERVED, if that set's word GIVEN says so.
     """
     before = flush_denormals()
-    fills.hear_prepared(second_set(block))
+    fills.hear_prepared(at.second_set(block))
     restore_denormals(before)
 
 
@@ -214,7 +199,7 @@ def ask(block: Block) -> int:
     """
     begins = block[at.POSITION] + block[at.PACKET]
     if not _is_silent(block):
-        block[at.AWAKE_UNTIL] = begins + samples_of(block[at.RATE], _AWAKE_MS)
+        block[at.AWAKE_UNTIL] = begins + at.samples_of(block[at.RATE], _AWAKE_MS)
     return int(begins) if begins <= block[at.AWAKE_UNTIL] and look(block, begins) else -1
 
 
@@ -247,7 +232,7 @@ def expected_losses(block: Block) -> float:
     """Return how likely the next packet begins a burst, as :func:`expect_losses` has it."""
     received = block[at.PACKETS] - block[at.LOST_PACKETS]
     begins = (block[at.EVENTS] + 1.0) / (received + _PRIOR_PACKETS)
-    return float(begins + 1.0 - reals(block)[at.RECEIVED_SHARE])
+    return float(begins + 1.0 - at.reals(block)[at.RECEIVED_SHARE])
 
 
 @inlined

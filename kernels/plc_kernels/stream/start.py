@@ -26,10 +26,6 @@ from plc_kernels.stream.layout import (
     TIMES,
     TWIDDLES,
     WINDOWS,
-    array,
-    reals,
-    samples_of,
-    second_set,
 )
 
 
@@ -44,28 +40,28 @@ def open_stream(block: Block) -> None:
         limits and costs of rungs, among its numbers, are the caller's to write.
     """
     rate = block[at.RATE]
-    numbers = reals(block)
+    numbers = at.reals(block)
     numbers[at.SHARE_RATE] = -1.0 / (rate * at.SHARE_S)
     numbers[at.SMOOTHING] = -math.expm1(-1.0 / block[at.HOP])
     numbers[at.NOISE_SMOOTHING] = -math.expm1(-1000.0 / (rate * at.NOISE_MEAN_MS))
     numbers[at.DECAY] = math.exp(-1000.0 / (rate * DECAY_MS))
     numbers[at.HURRY_MS] = numbers[at.PREPARE_MS] = np.inf
-    write_ramp(array(block, RAMP))
-    quick = array(block, QUICK_RAMP)
+    write_ramp(at.array(block, RAMP))
+    quick = at.array(block, QUICK_RAMP)
     quick[:] = np.float32(1.0)
-    write_ramp(quick[: max(1, samples_of(rate, at.QUICK_RECOVERY_MS))])
-    noise_windows(array(block, WINDOWS))
+    write_ramp(quick[: max(1, at.samples_of(rate, at.QUICK_RECOVERY_MS))])
+    noise_windows(at.array(block, WINDOWS))
     block[at.N_FACTORS] = plan_fft(
         block[at.FRAME_SAMPLES],
-        array(block, FACTORS),
-        array(block, TWIDDLES),
+        at.array(block, FACTORS),
+        at.array(block, TWIDDLES),
     )
     if block[at.FILLS_NOISE]:
-        noise_windows(array(block, FILLING_WINDOWS))
+        noise_windows(at.array(block, FILLING_WINDOWS))
         block[at.N_FILLING_FACTORS] = plan_fft(
             block[at.FILLING_SAMPLES],
-            array(block, FILLING_FACTORS),
-            array(block, FILLING_TWIDDLES),
+            at.array(block, FILLING_FACTORS),
+            at.array(block, FILLING_TWIDDLES),
         )
     block[at.DEPTH] = 0
     forget_counts(block)
@@ -79,8 +75,8 @@ def forget_counts(block: Block) -> None:
     block[at.ANSWERS] = 0
     block[at.UNSOUND] = 0
     block[at.TIMED] = 0
-    array(block, TIMES)[:] = 0
-    numbers = reals(block)
+    at.array(block, TIMES)[:] = 0
+    numbers = at.reals(block)
     numbers[at.GOOD_MAX_MS] = 0.0
     numbers[at.CONCEALED_MAX_MS] = 0.0
 
@@ -88,11 +84,11 @@ def forget_counts(block: Block) -> None:
 @kernel
 def forget_stream(block: Block) -> None:
     """Make the stream as new, but for its statistics."""
-    array(block, ARRIVED)[:] = 0
+    at.array(block, ARRIVED)[:] = 0
     block[at.PUSHED] = 0
     block[at.SLOT] = 0
     block[at.POSITION] = -block[at.SLOTS] * block[at.PACKET]
-    array(block, RING)[:] = np.float32(0.0)
+    at.array(block, RING)[:] = np.float32(0.0)
     block[at.HISTORY_AT] = 0
     block[at.HISTORY_FILLED] = 0
     block[at.HISTORY_TRUSTED] = 0
@@ -106,7 +102,7 @@ def forget_stream(block: Block) -> None:
     block[at.AWAKE_UNTIL] = 0
     block[at.PREPARED_AT] = -1
     if block[at.SECOND]:
-        second_set(block)[at.PREPARED_AT] = -1
+        at.second_set(block)[at.PREPARED_AT] = -1
     start_limit(block)
     start_background(block)
     start_filling(block)

@@ -6,17 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.build.compile import kernel
+from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
-from plc_kernels.stream.layout import (
-    CONCEALED_MAX_MS,
-    GOOD_MAX_MS,
-    SPENT_MS,
-    TIME_BINS,
-    TIMED,
-    TIMES,
-    array,
-    reals,
-)
+from plc_kernels.stream.layout import TIMES
 
 BINS_PER_DECADE = 100
 """A percentile is right to 2.4 %."""
@@ -43,18 +35,18 @@ def count_time(duration_ms: float, bins: NDArray[np.int64], most: NDArray[np.flo
         duration_ms = 0.0
     # The difference of logarithms: a quotient of what a broken clock says may overflow.
     decades = math.log10(max(duration_ms, FIRST_MS)) - _FIRST_LOG
-    bins[min(int(BINS_PER_DECADE * decades), TIME_BINS - 1)] += 1
+    bins[min(int(BINS_PER_DECADE * decades), at.TIME_BINS - 1)] += 1
     most[0] = max(most[0], duration_ms)
 
 
 @kernel
 def note_time(block: Block) -> None:
     """Count the duration that the caller wrote of the last packet."""
-    if block[TIMED] == 0:
+    if block[at.TIMED] == 0:
         return
-    concealed = block[TIMED] == CONCEALED
-    block[TIMED] = 0
-    numbers = reals(block)
-    bins = array(block, TIMES)[1 if concealed else 0]
-    most = CONCEALED_MAX_MS if concealed else GOOD_MAX_MS
-    count_time(numbers[SPENT_MS], bins, numbers[most : most + 1])
+    concealed = block[at.TIMED] == CONCEALED
+    block[at.TIMED] = 0
+    numbers = at.reals(block)
+    bins = at.array(block, TIMES)[1 if concealed else 0]
+    most = at.CONCEALED_MAX_MS if concealed else at.GOOD_MAX_MS
+    count_time(numbers[at.SPENT_MS], bins, numbers[most : most + 1])

@@ -16,7 +16,7 @@ _FILE = "data/contour.npz"
 
 @cache
 def contour_model() -> ContourModel:
-    """Return the network of the package; ``plc train contour`` makes it.
+    """Return the network of the package; ``plc train fit contour`` makes it.
 
     Raises
     ------

@@ -14,17 +14,8 @@ from numpy.typing import NDArray
 
 from plc.engine.predict.contour_model import contour_model
 from plc.engine.predict.played_history import History
+from plc_kernels.signal import contour
 from plc_kernels.signal.bridged_gap import lead_in_along
-from plc_kernels.signal.contour import (
-    FEATURES,
-    POINTS,
-    ContourSpace,
-    CrossingSpace,
-    bend_near,
-    contour_sizes,
-    cross,
-    met_samples,
-)
 from plc_kernels.signal.predict import Bridge, Predictor, run_on_samples
 
 
@@ -47,25 +38,25 @@ class ContourBridge:
     def __init__(self, sample_rate: int, channels: int, gap: int) -> None:
         self._rate = sample_rate
         samples = gap + run_on_samples(sample_rate)
-        self.past_samples, predicted, looked, around = contour_sizes(sample_rate, samples)
+        self.past_samples, predicted, looked, around = contour.contour_sizes(sample_rate, samples)
         self._model = contour_model()
-        width = max(FEATURES, self._model.enter.shape[0], self._model.middle.shape[0])
-        self.space = ContourSpace(
+        width = max(contour.FEATURES, self._model.enter.shape[0], self._model.middle.shape[0])
+        self.space = contour.ContourSpace(
             seen=np.zeros(looked, np.float32),
             score=np.zeros(looked, np.float32),
             around=np.zeros(2 * around, np.float32),
-            features=np.zeros(FEATURES, np.float32),
+            features=np.zeros(contour.FEATURES, np.float32),
             layers=np.zeros((2, width), np.float32),
         )
         self._lines = np.zeros((channels, self.past_samples + predicted), np.float32)
         """The past, and what was predicted of what follows."""
-        self._points = np.zeros((channels, POINTS), np.float32)
+        self._points = np.zeros((channels, contour.POINTS), np.float32)
         self._periods = np.zeros(channels)
         """In samples; 0 where there is no pitch to follow."""
         self._far_line = np.zeros(self._lines.shape[1], np.float32)
-        expected, turned = np.zeros((2, POINTS), np.float32)
-        self.crossing = CrossingSpace(
-            beyond=np.zeros(2 * met_samples(sample_rate), np.float32),
+        expected, turned = np.zeros((2, contour.POINTS), np.float32)
+        self.crossing = contour.CrossingSpace(
+            beyond=np.zeros(2 * contour.met_samples(sample_rate), np.float32),
             expected=expected,
             turned=turned,
         )
@@ -103,14 +94,14 @@ class ContourBridge:
             past = line[:known]
             history.newest(c, past)
             found = self.crossing, past, after[c], gap, self._points[c]
-            self._periods[c] = cross(rate, self._model, space, *found)
+            self._periods[c] = contour.cross(rate, self._model, space, *found)
         predict(self._lines[:, known : known + self._predicted(out.shape[1])])
         for c, period in enumerate(self._periods):
-            bend_near(rate, space, self._lines[c], known, period, self._points[c], out[c])
+            contour.bend_near(rate, space, self._lines[c], known, period, self._points[c], out[c])
 
     def _predicted(self, samples: int) -> int:
         """Return the samples to predict for a draft."""
-        return int(contour_sizes(self._rate, samples)[1])
+        return int(contour.contour_sizes(self._rate, samples)[1])
 
     def lead_in(self, predictor: Predictor, c: int, bridge: Bridge) -> None:
         """Write how a channel's far side leads back into the gap, as :func:`lead_in_along`."""

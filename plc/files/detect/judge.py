@@ -1,7 +1,7 @@
 """Small networks that say of a candidate whether it is damage.
 
-One for each kind of candidate, with two hidden layers, trained by ``plc train damage`` on damage
-made on purpose and on undamaged recordings, and kept in ``data/damage.npz``.
+One for each kind of candidate, with two hidden layers, trained by ``plc train fit damage`` on
+damage made on purpose and on undamaged recordings, and kept in ``data/damage.npz``.
 """
 
 import functools

@@ -1,4 +1,1 @@
-"""Fill gaps of recordings, where both sides of every gap are known.
-
-Arrays come in with their gaps, and go out filled.
-"""
+"""Fill gaps of recordings, where both sides of every gap are known: arrays in, arrays out."""

@@ -14,17 +14,7 @@ from typing import BinaryIO
 from plc import notice
 from plc.files.containers import riff
 from plc.files.containers.riff import Order
-from plc.files.tags import id3
-from plc.files.tags.values import (
-    BYTES_MAX,
-    DAMAGE,
-    Picture,
-    Tags,
-    mapped,
-    take,
-    tell_left_out,
-    text_of,
-)
+from plc.files.tags import id3, values
 
 # What describes the samples themselves, or only fills: the target has its own.
 _OWN = {b"fmt ", b"data", b"fact", b"PEAK", b"ds64", b"JUNK", b"junk", b"PAD ", b"FLLR", b"slnt"}
@@ -58,37 +48,37 @@ _BEXT_TEXTS = sum(size for _, size in _BEXT)
 _BEXT_HEAD = 602  # up to the coding history
 
 
-def read(file: BinaryIO) -> Tags:
+def read(file: BinaryIO) -> values.Tags:
     """Return the tags of a WAV or AIFF file."""
     aiff = file.read(4) == b"FORM"
     chunks = list(_chunks(file, "big" if aiff else "little"))
     comments: tuple[tuple[str, str], ...] = ()
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[values.Picture, ...] = ()
     for name, data in chunks:
         try:
             found = _read_chunk(name, data, aiff)
-        except DAMAGE as error:
+        except values.DAMAGE as error:
             # Into a WAV file it goes as it is.
-            tell_left_out(file, f"the text of {name.decode('latin-1')}", error)
+            values.tell_left_out(file, f"the text of {name.decode('latin-1')}", error)
             continue
         comments, pictures = comments + found.comments, pictures + found.pictures
-    return Tags(tuple(dict.fromkeys(comments)), pictures, () if aiff else tuple(chunks))
+    return values.Tags(tuple(dict.fromkeys(comments)), pictures, () if aiff else tuple(chunks))
 
 
-def _read_chunk(name: bytes, data: bytes, aiff: bool) -> Tags:
+def _read_chunk(name: bytes, data: bytes, aiff: bool) -> values.Tags:
     """Return the tags of a chunk."""
     if name.lower() == b"id3 ":
         return id3.parse(data)
     if name == b"LIST" and data[:4] == b"INFO":
-        return Tags(mapped(_infos(data[4:]), _INFO))
+        return values.Tags(values.mapped(_infos(data[4:]), _INFO))
     if name == b"bext":
-        return Tags(mapped(_origin(data), {}))
+        return values.Tags(values.mapped(_origin(data), {}))
     if aiff and name.decode("latin-1") in _AIFF:
-        return Tags(mapped({_AIFF[name.decode("latin-1")]: text_of(data)}, {}))
-    return Tags()
+        return values.Tags(values.mapped({_AIFF[name.decode("latin-1")]: values.text_of(data)}, {}))
+    return values.Tags()
 
 
-def origin_tags(start_s: float, sample_rate: int) -> Tags:
+def origin_tags(start_s: float, sample_rate: int) -> values.Tags:
     """Return tags that say when the first sample was due, in s since 1970.
 
     It is the chunk ``bext`` of EBU Tech 3285, in UTC; the place in the day is counted in samples.
@@ -100,10 +90,10 @@ def origin_tags(start_s: float, sample_rate: int) -> Tags:
     midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
     samples = round((start - midnight).total_seconds() * sample_rate)
     data = (head + struct.pack("<QH", samples, 1)).ljust(_BEXT_HEAD, b"\0")
-    return Tags(mapped(_origin(data), {}), chunks=((b"bext", data),))
+    return values.Tags(values.mapped(_origin(data), {}), chunks=((b"bext", data),))
 
 
-def append(path: Path, tags: Tags) -> None:
+def append(path: Path, tags: values.Tags) -> None:
     """Append chunks to a WAV file, and correct its sizes."""
     chunks = tags.chunks or _made(tags)
     with path.open("r+b") as file:
@@ -123,7 +113,7 @@ def append(path: Path, tags: Tags) -> None:
             file.write(struct.pack("<Q", size))
 
 
-def bytes_of(tags: Tags) -> int:
+def bytes_of(tags: values.Tags) -> int:
     """Return how much room the chunks take in a WAV file."""
     return 1 + sum(len(data) + 9 for _, data in tags.chunks or _made(tags))
 
@@ -135,13 +125,13 @@ def _chunks(file: BinaryIO, order: Order) -> Iterator[tuple[bytes, bytes]]:
         if chunk.name in _OWN:
             continue
         kept += chunk.size
-        if kept > BYTES_MAX:
-            raise ValueError(f"over {BYTES_MAX} bytes beside the audio")
+        if kept > values.BYTES_MAX:
+            raise ValueError(f"over {values.BYTES_MAX} bytes beside the audio")
         file.seek(chunk.start)
         try:
-            yield chunk.name, take(file, chunk.size)
+            yield chunk.name, values.take(file, chunk.size)
         except ValueError as error:
-            tell_left_out(file, f"the chunk {chunk.name.decode('latin-1')}", error)
+            values.tell_left_out(file, f"the chunk {chunk.name.decode('latin-1')}", error)
 
 
 def _infos(data: bytes) -> dict[str, str]:
@@ -150,7 +140,7 @@ def _infos(data: bytes) -> dict[str, str]:
     at = 0
     while at + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, at)
-        texts[name.decode("latin-1")] = text_of(data[at + 8 : at + 8 + size])
+        texts[name.decode("latin-1")] = values.text_of(data[at + 8 : at + 8 + size])
         at += 8 + size + size % 2
     return texts
 
@@ -160,14 +150,14 @@ def _origin(data: bytes) -> dict[str, str]:
     texts = {}
     at = 0
     for name, size in _BEXT:
-        texts[name] = text_of(data[at : at + size])
+        texts[name] = values.text_of(data[at : at + size])
         at += size
     texts["TIME_REFERENCE"] = str(struct.unpack_from("<Q", data, _BEXT_TEXTS)[0])
-    texts["CODING_HISTORY"] = text_of(data[_BEXT_HEAD:])
+    texts["CODING_HISTORY"] = values.text_of(data[_BEXT_HEAD:])
     return texts
 
 
-def _made(tags: Tags) -> tuple[tuple[bytes, bytes], ...]:
+def _made(tags: values.Tags) -> tuple[tuple[bytes, bytes], ...]:
     """Return the chunks for tags of another kind of file."""
     names = {comment: info for info, comment in _INFO.items()}
     infos: dict[str, str] = {}

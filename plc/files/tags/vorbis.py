@@ -14,16 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from plc.files.containers import ogg
-from plc.files.tags.values import (
-    BYTES_MAX,
-    DAMAGE,
-    Picture,
-    Tags,
-    copy_rest,
-    mime_of,
-    take,
-    tell_left_out,
-)
+from plc.files.tags import values
 
 _STREAMINFO, _APPLICATION, _SEEKTABLE, _COMMENT, _CUESHEET, _PICTURE = 0, 2, 3, 4, 5, 6
 _BLOCK_BYTES_MAX = 2**24 - 1
@@ -32,16 +23,16 @@ _COMMENTS_MAX = 100_000
 _HEADERS_MAX = 3
 
 
-def read_flac(file: BinaryIO) -> Tags:
+def read_flac(file: BinaryIO) -> values.Tags:
     """Return the tags of a FLAC file."""
     comments: list[tuple[str, str]] = []
-    pictures: list[Picture] = []
+    pictures: list[values.Picture] = []
     blocks: list[tuple[int, bytes]] = []
     kept = 0
     for kind, data in _blocks(file):
         kept += len(data)
-        if kept > BYTES_MAX:
-            raise ValueError(f"over {BYTES_MAX} bytes beside the audio")
+        if kept > values.BYTES_MAX:
+            raise ValueError(f"over {values.BYTES_MAX} bytes beside the audio")
         try:
             if kind == _COMMENT:
                 comments += _comments(data)[1]
@@ -49,12 +40,12 @@ def read_flac(file: BinaryIO) -> Tags:
                 pictures.append(_picture(data))
             elif kind in (_APPLICATION, _CUESHEET):
                 blocks.append((kind, data))
-        except DAMAGE as error:
-            tell_left_out(file, f"a block of kind {kind}", error)
-    return Tags(tuple(comments), tuple(pictures), blocks=tuple(blocks))
+        except values.DAMAGE as error:
+            values.tell_left_out(file, f"a block of kind {kind}", error)
+    return values.Tags(tuple(comments), tuple(pictures), blocks=tuple(blocks))
 
 
-def write_flac(source: BinaryIO, target: BinaryIO, tags: Tags) -> None:
+def write_flac(source: BinaryIO, target: BinaryIO, tags: values.Tags) -> None:
     """Copy a FLAC file with these tags in place of its own."""
     vendor, blocks = b"", []
     for kind, data in _blocks(source):
@@ -70,10 +61,10 @@ def write_flac(source: BinaryIO, target: BinaryIO, tags: Tags) -> None:
     for number, (kind, data) in enumerate(blocks, start=1):
         last = 0x80 if number == len(blocks) else 0
         target.write(bytes([kind | last]) + len(data).to_bytes(3, "big") + data)
-    copy_rest(source, target)
+    values.copy_rest(source, target)
 
 
-def read_ogg(file: BinaryIO) -> Tags:
+def read_ogg(file: BinaryIO) -> values.Tags:
     """Return the tags of an Ogg Vorbis or Opus file."""
     pages = _pages(file)
     headers, _ = _headers(pages)
@@ -83,10 +74,10 @@ def read_ogg(file: BinaryIO) -> Tags:
         if name.upper() == _PICTURE_NAME:
             try:
                 pictures.append(_picture(base64.b64decode(value, validate=True)))
-            except DAMAGE:
+            except values.DAMAGE:
                 continue
     rest = [(name, value) for name, value in comments if name.upper() != _PICTURE_NAME]
-    return Tags(tuple(rest), tuple(pictures))
+    return values.Tags(tuple(rest), tuple(pictures))
 
 
 def headers_of(file: BinaryIO) -> tuple[bytes, int]:
@@ -95,7 +86,7 @@ def headers_of(file: BinaryIO) -> tuple[bytes, int]:
     return headers[0], file.tell()
 
 
-def write_ogg(source: BinaryIO, target: BinaryIO, tags: Tags) -> None:
+def write_ogg(source: BinaryIO, target: BinaryIO, tags: values.Tags) -> None:
     """Copy an Ogg file of one stream, with other tags."""
     pages = _pages(source)
     headers, (flags, stream) = _headers(pages)
@@ -124,9 +115,9 @@ def _blocks(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     file.seek(4)
     last = False
     while not last:
-        head = take(file, 4)
+        head = values.take(file, 4)
         last = bool(head[0] & 0x80)
-        yield head[0] & 0x7F, take(file, int.from_bytes(head[1:], "big"))
+        yield head[0] & 0x7F, values.take(file, int.from_bytes(head[1:], "big"))
 
 
 def _comments(data: bytes) -> tuple[bytes, list[tuple[str, str]]]:
@@ -160,7 +151,7 @@ def _name(name: str) -> str:
     return "".join(c if " " <= c <= "}" and c != "=" else "_" for c in name)
 
 
-def _picture(data: bytes) -> Picture:
+def _picture(data: bytes) -> values.Picture:
     kind, size = struct.unpack_from(">II", data)
     at = 8 + size
     mime = data[8:at].decode("ascii", "replace")
@@ -171,11 +162,11 @@ def _picture(data: bytes) -> Picture:
     image = data[at + 20 : at + 20 + size]
     if len(image) < size:
         raise ValueError("a picture is cut short")
-    return Picture(image, kind, mime, description, (shape[0], shape[1], shape[2], shape[3]))
+    return values.Picture(image, kind, mime, description, (shape[0], shape[1], shape[2], shape[3]))
 
 
-def _packed_picture(picture: Picture) -> bytes:
-    mime = (picture.mime or mime_of(picture.data)).encode("ascii", "replace")
+def _packed_picture(picture: values.Picture) -> bytes:
+    mime = (picture.mime or values.mime_of(picture.data)).encode("ascii", "replace")
     description = picture.description.encode("utf-8", "replace")
     return (
         struct.pack(">II", picture.kind, len(mime))
@@ -193,8 +184,8 @@ def _pages(file: BinaryIO) -> Iterator[ogg.Page]:
         mark, version, flags, position, stream, number, _, count = ogg.HEAD.unpack(head)
         if mark != ogg.MARK or version != 0:
             raise ValueError("no page of Ogg where one should be")
-        segments = take(file, count)
-        content = take(file, sum(segments))
+        segments = values.take(file, count)
+        content = values.take(file, sum(segments))
         yield ogg.Page(flags, position, stream, number, segments, content)
 
 
@@ -213,7 +204,7 @@ def _headers(pages: Iterator[ogg.Page]) -> tuple[list[bytes], tuple[int, int]]:
     while len(packets) < wanted or not whole:
         page = next(pages, nothing)
         size += len(page.content)
-        if page.stream != first.stream or not page.segments or size > BYTES_MAX:
+        if page.stream != first.stream or not page.segments or size > values.BYTES_MAX:
             raise ValueError("its headers are not whole")
         at = 0
         for length in page.segments:

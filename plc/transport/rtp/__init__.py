@@ -1,6 +1,5 @@
-"""Datagrams to a steady stream of samples and back.
+"""Datagrams to a steady stream of samples and back; clocks are passed in.
 
-RTP packets come in with the time of their arrival, and samples go out at a steady pace; clocks are
-passed in, and only :mod:`.udp` has sockets. :class:`.playout.Playout` is all of it for one received
-stream; :class:`.config.ReceiverConfig` holds its settings.
+:class:`.playout.Playout` is all of it for a received stream, with the settings of
+:class:`.config.ReceiverConfig`; only :mod:`.udp` has sockets.
 """

@@ -1,4 +1,4 @@
-"""``plc bench dropouts``: streams damaged on purpose."""
+"""``plc bench detect dropouts``: streams damaged on purpose."""
 
 from pathlib import Path
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from plc.errors import AudioFileError, ConfigError
 from plc_bench.cli import app
 from plc_bench.gaps import published
+from tests.settings import settings
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -47,9 +48,8 @@ def test_gaps_are_where_outputs_differ(clips: Path) -> None:
 
 
 def test_what_others_made_is_scored_beside_ours(clips: Path) -> None:
-    options = ["--methods", "ar,janssen", "--jobs", "1", "--gap-ms", "20"]
-    files = ["--data", str(clips), "--csv", str(clips / "rows.csv")]
-    done = CliRunner().invoke(app, ["published", *options, *files])
+    given = settings(methods="ar,janssen", jobs=1, gap_ms=20, csv=clips / "rows.csv")
+    done = CliRunner().invoke(app, ["papers", "published", str(clips), *given])
     assert done.exit_code == 0, done.output
     assert "20 ms" in done.output
     report = published.measure(published.find_cases(clips, [20]), ("ar",), "good")

@@ -77,18 +77,8 @@ def test_the_command_prints_a_table_and_writes_json(
     soundfile.write(folder / "silent.wav", np.zeros(RATE), RATE)
     numbers, table = tmp_path / "phase.json", tmp_path / "phase.md"
     arguments = [
-        "phase",
-        str(folder),
-        "--clips",
-        "4",
-        "--jobs",
-        "1",
-        "--iterations",
-        "3",
-        "--save",
-        str(numbers),
-        "--out",
-        str(table),
+        *("papers", "phase", str(folder), "--save", str(numbers)),
+        *("--set", "clips=4", "--set", "jobs=1", "--set", "iterations=3", "--set", f"out={table}"),
     ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1, result.output  # one clip has no score

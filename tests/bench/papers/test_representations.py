@@ -25,8 +25,8 @@ def clips(tmp_path: Path) -> Path:
 
 def test_the_command_tells_exact_representations_from_others(clips: Path, tmp_path: Path) -> None:
     numbers, rows = tmp_path / "numbers.json", tmp_path / "rows.csv"
-    arguments = ["representations", str(clips), "--seconds", "0.5", "--jobs", "1"]
-    result = CliRunner().invoke(app, [*arguments, "--save", str(numbers), "--csv", str(rows)])
+    arguments = ["papers", "representations", str(clips), "--set", "seconds=0.5", "--set", "jobs=1"]
+    result = CliRunner().invoke(app, [*arguments, "--save", str(numbers), "--set", f"csv={rows}"])
     assert result.exit_code == 0, result.output
     assert all(name in result.stdout for name in REPRESENTATIONS)
     scores = json.loads(numbers.read_text())["scores"]
@@ -44,7 +44,8 @@ def test_the_command_tells_exact_representations_from_others(clips: Path, tmp_pa
 
 def test_a_silent_clip_is_a_failure(clips: Path) -> None:
     soundfile.write(clips / "silent.wav", np.zeros(RATE), RATE)
-    arguments = ["representations", str(clips), "--seconds", "0.5", "--jobs", "1", "--json"]
+    arguments = [*("papers", "representations", str(clips)), "--json"]
+    arguments += ["--set", "seconds=0.5", "--set", "jobs=1"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     assert "the middle 0.5 s of silent.wav are silent" in result.stderr
@@ -52,7 +53,8 @@ def test_a_silent_clip_is_a_failure(clips: Path) -> None:
 
 
 def test_a_rate_that_is_too_low_is_refused_at_once(clips: Path) -> None:
-    result = CliRunner().invoke(app, ["representations", str(clips), "--sample-rate", "4000"])
+    arguments = ["papers", "representations", str(clips), "--set", "sample-rate=4000"]
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     assert "sample_rate is 4000 Hz" in str(result.exception)
 

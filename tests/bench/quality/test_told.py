@@ -1,4 +1,4 @@
-"""``plc bench told``: what streams under losses are taken for."""
+"""``plc bench detect content``: what streams under losses are taken for."""
 
 from pathlib import Path
 

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from plc.embed import wire
 from plc.embed.served_stream import EmbeddedConfig
 from plc.embed.wire import HEADER, pack_hello, parse_hello
 from plc.errors import ConfigError
 from plc.transport.rtp.jitter import JitterBuffer
 from plc_bench.cli import app
-from plc_bench.robust import fuzz as bench
 from plc_bench.robust.fuzz import SURFACES, fuzz, parse_anything
 from tests.examples import examples
 
@@ -58,7 +58,7 @@ def test_what_breaks_a_surface_is_raised(monkeypatch: pytest.MonkeyPatch) -> Non
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(bench, "parse_hello", fail)
+    monkeypatch.setattr(wire, "parse_hello", fail)
     with pytest.raises(ZeroDivisionError):
         parse_anything(b"\x01")
     monkeypatch.setattr(JitterBuffer, "pull", fail)
@@ -67,10 +67,12 @@ def test_what_breaks_a_surface_is_raised(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_command_shows_what_was_given() -> None:
-    result = CliRunner().invoke(app, ["fuzz", "transport", "--inputs", "100", "--json"])
+    result = CliRunner().invoke(
+        app, ["robust", "fuzz", "transport", "--set", "inputs=100", "--json"]
+    )
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     assert found["surface"] == "transport"
     assert found["inputs"] == 100
-    refused = CliRunner().invoke(app, ["fuzz", "jitter", "--atheris"])
+    refused = CliRunner().invoke(app, ["robust", "fuzz", "jitter", "--set", "atheris=yes"])
     assert isinstance(refused.exception, ConfigError)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plc.engine.stats import TimeHistogram
-from plc_bench.timing.times import merged, rarity_curve, summarise_times
+from plc_bench.timing.measure import merged, rarity_curve, summarise_times
 
 DURATIONS = st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=200)
 

@@ -17,6 +17,7 @@ from plc.programs.cli.app import app
 from plc_kernels.signal.content import BANDS, WEIGHTS, WEIGHTS_STEP
 from plc_training.fits import content
 from tests.examples import is_deep
+from tests.settings import settings
 from tests.signals import tones
 from tests.training.clips import RATE, write_clips, write_manifest
 
@@ -68,8 +69,8 @@ def test_a_narrow_band_ends_as_that_of_a_telephone() -> None:
 def test_one_kind_is_refused_in_one_line(tmp_path: Path, domain: str) -> None:
     write_clips(tmp_path, 2)
     write_manifest(tmp_path, [(f"clip{k}.wav", domain, "train") for k in range(2)])
-    paths = ["--data", str(tmp_path), "--cache", str(tmp_path / "cache")]
-    ended = CliRunner().invoke(app, ["train", "content", *paths])
+    paths = settings(data=tmp_path, cache=tmp_path / "cache")
+    ended = CliRunner().invoke(app, ["train", "fit", "content", *paths])
     assert ended.exit_code == 1
     said = ended.output.strip().splitlines()[-1]
     assert "expected clips of speech and of music or instruments" in said
@@ -89,8 +90,8 @@ def test_the_command_prints_weights_and_what_they_tell(tmp_path: Path) -> None:
         soundfile.write(tmp_path / f"c{k}.wav", x, RATE)
         rows.append((f"c{k}.wav", domain, split))
     write_manifest(tmp_path, rows)
-    paths = ["--data", str(tmp_path), "--cache", str(tmp_path / "cache")]
-    said = CliRunner().invoke(app, ["train", "content", *paths])
+    paths = settings(data=tmp_path, cache=tmp_path / "cache")
+    said = CliRunner().invoke(app, ["train", "fit", "content", *paths])
     assert said.exit_code == 0, said.output
     for band in ("stream", "narrow band"):
         assert f"speech, in a {band}: 100.0% speech" in said.output

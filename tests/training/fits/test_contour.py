@@ -17,6 +17,7 @@ from plc.programs.cli.app import app
 from plc_kernels.signal.contour import FEATURES, POINTS, ContourModel, expect
 from plc_training.fits import contour
 from plc_training.train.display import Display
+from tests.settings import settings
 from tests.signals import voice
 from tests.training.clips import RATE, write_clips, write_manifest
 
@@ -65,8 +66,8 @@ def test_the_command_writes_a_network_and_its_errors(tmp_path: Path) -> None:
     splits = ["train", "train", "train", "valid"]
     write_manifest(tmp_path, [(f"c{k}.wav", "speech", splits[k]) for k in range(4)])
     out = tmp_path / "made.npz"
-    paths = ["--data", str(tmp_path), "--cache", str(tmp_path / "cache"), "--out", str(out)]
-    ended = CliRunner().invoke(app, ["train", "contour", *paths, "--steps", "20"])
+    given = settings(data=tmp_path, cache=tmp_path / "cache", out=out, steps=20)
+    ended = CliRunner().invoke(app, ["train", "fit", "contour", *given])
     assert ended.exit_code == 0, ended.output
     assert "stays: " in ended.stdout
     assert "expected: " in ended.stdout
@@ -78,7 +79,7 @@ def test_the_command_writes_a_network_and_its_errors(tmp_path: Path) -> None:
 def test_a_library_without_a_voice_is_refused_in_one_line(tmp_path: Path) -> None:
     write_clips(tmp_path, 2)
     write_manifest(tmp_path, [(f"clip{k}.wav", "music", "train") for k in range(2)])
-    paths = ["--data", str(tmp_path), "--cache", str(tmp_path / "cache")]
-    ended = CliRunner().invoke(app, ["train", "contour", *paths])
+    given = settings(data=tmp_path, cache=tmp_path / "cache")
+    ended = CliRunner().invoke(app, ["train", "fit", "contour", *given])
     assert ended.exit_code == 1
     assert "no pitch was found in clips of speech" in ended.stderr

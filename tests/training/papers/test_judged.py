@@ -34,6 +34,7 @@ from plc_training.papers.judges import NoteSet, gather_notes, train_judge  # noq
 from plc_training.papers.notes import NotesPlan  # noqa: E402
 from plc_training.train.display import Display  # noqa: E402
 from tests.examples import is_deep  # noqa: E402
+from tests.settings import settings  # noqa: E402
 from tests.signals import noise  # noqa: E402
 from tests.training.papers.test_notes import RATE, RECIPE, SAMPLES, hz  # noqa: E402
 
@@ -148,20 +149,20 @@ def test_runs_are_judged_from_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         app, ["train", str(recipe), "--data", str(heard), "--out", str(run), "--jobs", "1", *common]
     )
     assert trained.exit_code == 0, trained.output
-    words = ["train judged", str(run), "--data", str(heard), "--unseen", str(unseen), *common]
-    words += ["--count", "16", "--epochs", "2"]
+    given = settings(data=heard, unseen=unseen, cache=tmp_path / "cache", threads=1)
+    words = ["train papers", "judged", str(run), *given, *settings(count=16, epochs=2)]
     picture = tmp_path / "scales.png"
     # Printed in both ways, and judged once.
     asked: list[tuple[object, ...]] = []
-    given = ([run], heard, unseen, tmp_path / "cache", 16, 0, 2)
-    found_once = cache(lambda: judge_runs(*given, resamples=30))
+    judging = ([run], heard, unseen, tmp_path / "cache", 16, 0, 2)
+    found_once = cache(lambda: judge_runs(*judging, resamples=30))
 
     def note_and_find(*each: object) -> object:
         asked.append(each)
         return found_once()
 
     monkeypatch.setattr(judged, "judge_runs", note_and_find)
-    said = CliRunner().invoke(app, [*words, "--json", "--picture", str(picture)])
+    said = CliRunner().invoke(app, [*words, "--json", *settings(picture=picture)])
     assert said.exit_code == 0, said.output
     found = json.loads(said.stdout)
     assert [row["name"] for row in found["rows"]] == [REAL, TRAINED_ON, SINES, "mine"]
@@ -176,7 +177,7 @@ def test_runs_are_judged_from_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     lines = CliRunner().invoke(app, words).stdout.splitlines()
     assert lines[0].startswith("judges are right on held-out notes: pitch")
     assert [line[:18].strip() for line in lines[2:]] == [REAL, TRAINED_ON, SINES, "mine"]
-    assert asked == [given, given]
+    assert asked == [judging, judging]
 
     other = tmp_path / "other"
     recipe.write_text(RECIPE.replace("lowest = 60", "lowest = 61"))

@@ -27,9 +27,10 @@ from plc.programs.cli.app import app as plc_app  # noqa: E402
 from plc_training.cli import app  # noqa: E402
 from plc_training.data.segments import Segments  # noqa: E402
 from plc_training.export import export_run  # noqa: E402
-from plc_training.papers.generated import open_generator  # noqa: E402
+from plc_training.papers.judged import open_generator  # noqa: E402
 from plc_training.papers.notes import NotesPlan, NotesSettings, NotesTask  # noqa: E402
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
+from tests.settings import settings  # noqa: E402
 from tests.signals import noise, sine  # noqa: E402
 
 RATE, SAMPLES = 8000, 1024
@@ -205,7 +206,8 @@ def test_a_run_from_audio_ends_and_goes_on(tmp_path: Path) -> None:
     made: dict[str, list[Path]] = {}
     for way in ("random", "scale", "interpolation"):
         out = tmp_path / way
-        words = ["train", "generate", str(tmp_path / "run"), way, "--out", str(out), "--count", "3"]
+        words = ["train", "papers", "generate", str(tmp_path / "run"), way]
+        words += settings(out=out, count=3)
         written = CliRunner().invoke(app, words)
         assert written.exit_code == 0, written.output
         made[way] = sorted(out.iterdir())
@@ -223,7 +225,7 @@ def test_a_run_from_audio_ends_and_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_run_of_notes_is_refused(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["train", "generate", str(tmp_path)])
+    result = CliRunner().invoke(app, ["train", "papers", "generate", str(tmp_path)])
     assert result.exit_code == 1
     assert "holds no run of plc train" in str(result.exception)
 
@@ -318,12 +320,16 @@ def test_a_midi_file_is_played_by_run_and_model(
         track.append(mido.Message("note_off", note=pitch, time=ticks))
     song.tracks.append(track)
     song.save(tmp_path / "song.mid")
-    midi = ["--midi", str(tmp_path / "song.mid")]
-    by_run = ["train", "generate", str(folder)]
+    song_file, nowhere = tmp_path / "song.mid", tmp_path / "no"
+    by_run = ["train", "papers", "generate", str(folder)]
     by_model = ["generate", "--model", str(manifest.path)]
     for number, (command, words) in enumerate(((app, by_run), (plc_app, by_model))):
         target = tmp_path / f"song{number}.wav"
-        said = CliRunner().invoke(command, [*words, "from-midi", *midi, "--out", str(target)])
+        if number:
+            midi, out = ["--midi", str(song_file)], ["--out", str(target)]
+        else:
+            midi, out = settings(midi=song_file), settings(out=target)
+        said = CliRunner().invoke(command, [*words, "from-midi", *midi, *out])
         assert said.exit_code == 0, said.output
         assert "2 notes, 1 of them moved by octaves, 1 note out of range left out" in said.stdout
         x, rate = soundfile.read(target)
@@ -331,7 +337,8 @@ def test_a_midi_file_is_played_by_run_and_model(
         assert x.size == pytest.approx(0.5 * RATE + SAMPLES, abs=2)
         assert np.abs(x).max() == pytest.approx(0.89, abs=0.01)
         for wrong in (["from-midi"], ["scale", *midi]):
-            refused = CliRunner().invoke(command, [*words, *wrong, "--out", str(tmp_path / "no")])
+            none = ["--out", str(nowhere)] if number else settings(out=nowhere)
+            refused = CliRunner().invoke(command, [*words, *wrong, *none])
             assert refused.exit_code == 1
             assert "--midi" in refused.output + str(refused.exception)
 

@@ -27,6 +27,7 @@ from plc_training.papers.represented import (  # noqa: E402
 )
 from plc_training.tasks.context_encoder_plan import ContextEncoderPlan  # noqa: E402
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
+from tests.settings import settings  # noqa: E402
 from tests.signals import sine, tones  # noqa: E402
 from tests.training.clips import write_clips, write_manifest  # noqa: E402
 
@@ -153,11 +154,17 @@ def test_the_command_trains_scores_and_draws(tmp_path: Path) -> None:
     rows = [(path.name, "music", split) for path, split in zip(paths, splits, strict=True)]
     write_manifest(clips, rows)
     write_clips(tmp_path / "unseen", 2, seconds=1.0)
-    arguments = ["train representations", "--data", str(clips), "--steps", "2"]
-    arguments += ["--unseen", str(tmp_path / "unseen"), "--names", "waveform,magnitude-phase,mfcc"]
-    arguments += ["--out", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache")]
-    arguments += ["--out", str(tmp_path / "picture.png"), "--gaps-per-clip", "1"]
-    result = CliRunner().invoke(app, arguments)
+    given = settings(
+        data=clips,
+        unseen=tmp_path / "unseen",
+        run=tmp_path / "runs",
+        names="waveform,magnitude-phase,mfcc",
+        cache=tmp_path / "cache",
+        out=tmp_path / "picture.png",
+        gaps_per_clip=1,
+        steps=2,
+    )
+    result = CliRunner().invoke(app, ["train papers", "representations", *given])
     assert result.exit_code == 0, result.output
     heads = [line.split("  ")[0].strip() for line in result.output.splitlines()]
     for wanted in ("lpc", "waveform", "magnitude-phase", "magnitude-phase, phases made"):

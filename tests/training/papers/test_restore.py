@@ -44,6 +44,7 @@ from plc_training.papers.damaged import (  # noqa: E402
 from plc_training.papers.restore import RestorePlan, RestoreSettings, RestoreTask, batch_of  # noqa: E402
 from plc_training.papers.restored import draw_patch, open_restorer, score_clips_of  # noqa: E402
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
+from tests.settings import settings  # noqa: E402
 from tests.signals import tones  # noqa: E402
 from tests.training.clips import write_clips, write_manifest  # noqa: E402
 
@@ -298,9 +299,8 @@ def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     manifest = Manifest.read(tmp_path / "models" / "restored.json")
     assert (manifest.kind, manifest.drafts) == ("restore", ("linear",))
     _check_engine_answers_as_torch(manifest, run)
-    shown = CliRunner().invoke(
-        app, ["train restored", str(run), "--unseen", str(tmp_path / "clips"), "--patches", "2"]
-    )
+    given = settings(unseen=tmp_path / "clips", patches=2)
+    shown = CliRunner().invoke(app, ["train papers", "restored", str(run), *given])
     assert shown.exit_code == 0, shown.output
     assert "unseen works" in shown.output
     assert shown.output.splitlines()[-1].split()[:2] == ["all", "8"]
@@ -326,16 +326,16 @@ def test_networks_are_trained_briefly_and_compared(tmp_path: Path) -> None:
         tmp_path / "clips",
         [(clip.name, "music", split) for clip, split in zip(clips, splits, strict=True)],
     )
-    arguments = ["train restorers", "--data", str(tmp_path / "clips"), "--steps", "2"]
-    arguments += ["--unseen", str(tmp_path / "clips"), "--out", str(tmp_path / "runs")]
-    arguments += ["--cache", str(tmp_path / "cache"), "--threads", "1", "--patches", "1"]
-    done = CliRunner().invoke(app, [*arguments, "--networks", "fpn,res-unet-v2"])
+    arguments = ["train papers", "restorers"]
+    arguments += settings(data=tmp_path / "clips", unseen=tmp_path / "clips", steps=2)
+    arguments += settings(out=tmp_path / "runs", cache=tmp_path / "cache", threads=1, patches=1)
+    done = CliRunner().invoke(app, [*arguments, *settings(networks="fpn,res-unet-v2")])
     assert done.exit_code == 0, done.output
     lines = [line.split() for line in done.output.splitlines()]
     table = {line[0]: line for line in lines if line and line[0] in ("fpn", "res-unet-v2")}
     assert int(table["fpn"][1]) < int(table["res-unet-v2"][1])
     assert float(table["res-unet-v2"][2]) > float(table["fpn"][2])  # a correction begins with none
-    refused = CliRunner().invoke(app, [*arguments, "--networks", "alexnet"])
+    refused = CliRunner().invoke(app, [*arguments, *settings(networks="alexnet")])
     assert "settings.network is 'alexnet'; expected unet or unet-v2" in str(refused.exception)
 
 

@@ -52,6 +52,7 @@ from plc_training.papers.strokes import (  # noqa: E402
 )
 from plc_training.tasks.base import ModelCard  # noqa: E402
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
+from tests.settings import settings  # noqa: E402
 from tests.signals import tones  # noqa: E402
 from tests.training.clips import write_clips  # noqa: E402
 
@@ -318,9 +319,8 @@ def test_a_run_is_scored_and_goes_on_with_a_critic(tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     paths = write_clips(clips, 3, seconds=1.2, rate=SAMPLE_RATE)
     run = run_of(tmp_path / "unet", clips, recipe_text(steps=2))
-    scored = CliRunner().invoke(
-        app, ["train restored", str(run), "--unseen", str(clips), "--patches", "1"]
-    )
+    given = settings(unseen=clips, patches=1)
+    scored = CliRunner().invoke(app, ["train papers", "restored", str(run), *given])
     assert scored.exit_code == 0, scored.output
     lines = scored.output.splitlines()
     assert lines[1] == "strokes of 32 ms: 3 of 3 works"

@@ -1,6 +1,6 @@
 """Training of the pitch contour network (:func:`plc_kernels.signal.contour.expect`).
 
-    plc train contour --data CORPUS --out contour.npz
+    plc train fit contour --set data=CORPUS --set out=contour.npz
 
 Every 10 ms of speech is a possible start of a gap: the past is analysed as in a stream, and the
 future pitch is measured with samples on either side. The network learns the logarithm of the period
@@ -19,26 +19,16 @@ from torch import Tensor, nn
 
 from plc.errors import ConfigError
 from plc_kernels.build.compile import kernel
-from plc_kernels.signal.contour import (
-    FEATURES,
-    LONGEST_MS,
-    PAST_MS,
-    POINT_MS,
-    POINTS,
-    VOICED,
-    ContourModel,
-    look_back,
-    period_around,
-)
+from plc_kernels.signal import contour
 from plc_training.data.library import find_libraries, read_samples
 from plc_training.train.display import Display, decode_shown
 
 RATE = 16_000
 _EVERY = round(0.01 * RATE)
-_PAST = round(PAST_MS * RATE / 1000.0)
-_POINT = round(POINT_MS * RATE / 1000.0)
+_PAST = round(contour.PAST_MS * RATE / 1000.0)
+_POINT = round(contour.POINT_MS * RATE / 1000.0)
 # Samples read after the last point: half of a template and of the longest period.
-_AFTER = (POINTS - 1) * _POINT + round(0.02 * RATE)
+_AFTER = (contour.POINTS - 1) * _POINT + round(0.02 * RATE)
 # Below this power no pitch is measured.
 _LEAST_POWER = 1e-6
 # Least similarity of cycles for a target, and the largest change from period to period.
@@ -68,17 +58,24 @@ def places(
         Measured contour, in the units of :func:`plc_kernels.signal.contour.expect`; NaN if
         unvoiced.
     """
-    score = np.zeros(round(RATE * LONGEST_MS / 1000.0) + 1, np.float32)
+    score = np.zeros(round(RATE * contour.LONGEST_MS / 1000.0) + 1, np.float32)
     count = 0
     for end in range(_PAST, x.size - _AFTER, _EVERY):
         if count == features.shape[0]:
             break
-        period, alike, _ = look_back(x[end - _PAST : end], float(RATE), score, features[count])
-        if alike < VOICED or features[count, FEATURES - 1] < math.log(_LEAST_POWER) / 10.0:
+        period, alike, _ = contour.look_back(
+            x[end - _PAST : end], float(RATE), score, features[count]
+        )
+        if (
+            alike < contour.VOICED
+            or features[count, contour.FEATURES - 1] < math.log(_LEAST_POWER) / 10.0
+        ):
             continue
         near = period
-        for j in range(POINTS):
-            found, sure = period_around(x, end + j * _POINT, near, _STRAY, float(RATE), score)
+        for j in range(contour.POINTS):
+            found, sure = contour.period_around(
+                x, end + j * _POINT, near, _STRAY, float(RATE), score
+            )
             points[count, j] = np.nan
             if sure >= _SURE:
                 points[count, j] = math.log(found / period)
@@ -93,8 +90,8 @@ def places_of(clip: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[n
     Shapes (places, FEATURES) and (places, POINTS).
     """
     most = max(clip.size // _EVERY, 1)
-    features = np.zeros((most, FEATURES), np.float32)
-    points = np.zeros((most, POINTS), np.float32)
+    features = np.zeros((most, contour.FEATURES), np.float32)
+    points = np.zeros((most, contour.POINTS), np.float32)
     count = places(clip, features, points)
     return features[:count], points[:count]
 
@@ -110,11 +107,11 @@ class ContourNet(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
         self.layers = nn.Sequential(
-            nn.Linear(FEATURES, _WIDTH),
+            nn.Linear(contour.FEATURES, _WIDTH),
             nn.SiLU(),
             nn.Linear(_WIDTH, _WIDTH),
             nn.SiLU(),
-            nn.Linear(_WIDTH, POINTS),
+            nn.Linear(_WIDTH, contour.POINTS),
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -122,13 +119,13 @@ class ContourNet(nn.Module):
         out: Tensor = self.layers(((features - self.mean) / self.scale).clamp(-4.0, 4.0))
         return out
 
-    def exported(self) -> ContourModel:
+    def exported(self) -> contour.ContourModel:
         """Return the network for the kernel, rounded to half precision."""
         dense = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
         arrays = [self.mean, self.scale]
         for layer in dense:
             arrays += [layer.weight, layer.bias]
-        return ContourModel(*(each.detach().half().float().numpy() for each in arrays))
+        return contour.ContourModel(*(each.detach().half().float().numpy() for each in arrays))
 
 
 def fitted(
@@ -207,7 +204,9 @@ def fit(
     tell(f"{len(to_train[0])} places to train with, {len(features)} to validate")
     for name, said in (("stays", np.zeros_like(points)), ("expected", expected)):
         at = ", ".join(f"{mean:.0f} / {median:.0f}" for mean, median in cents(said, points))
-        tell(f"{name}: {at} cents (mean / median) every {POINT_MS:g} ms from the gap's start")
+        tell(
+            f"{name}: {at} cents (mean / median) every {contour.POINT_MS:g} ms from the gap's start"
+        )
     arrays = network.exported()._asdict()
     np.savez(out, **{name: array.astype(np.float16) for name, array in arrays.items()})
     tell(f"wrote {out}")

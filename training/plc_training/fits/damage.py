@@ -1,15 +1,15 @@
 """Training of the networks that judge candidates of damage (``plc.files.detect.judge``).
 
-    plc train damage --data CORPUS --out damage.npz
+    plc train fit damage --set data=CORPUS --set out=damage.npz
 
-Clips of music, instruments and speech get damage as ``plc bench detect`` makes it, in WAV and in
-two lossy formats, and are also looked at undamaged. The corpus was coded before: what a coder left
-out is added as noise, and its frames are cut elsewhere, or a second coding would find nothing to do
-and copies would stay more alike than those of a recording are. Candidates that damage explains are
-examples, those of undamaged clips counterexamples. The threshold is set by networks that were
-trained on the other half of the clips, so that one undamaged clip in :data:`PERMITTED_S` has a
-false finding of each. Each judgement is the mean of three networks: works that none has heard are
-judged more evenly.
+Clips of music, instruments and speech get damage as ``plc bench detect damage`` makes it, in WAV
+and in two lossy formats, and are also looked at undamaged. The corpus was coded before: what a
+coder left out is added as noise, and its frames are cut elsewhere, or a second coding would find
+nothing to do and copies would stay more alike than those of a recording are. Candidates that damage
+explains are examples, those of undamaged clips counterexamples. The threshold is set by networks
+that were trained on the other half of the clips, so that one undamaged clip in :data:`PERMITTED_S`
+has a false finding of each. Each judgement is the mean of three networks: works that none has heard
+are judged more evenly.
 """
 
 from collections.abc import Callable, Sequence

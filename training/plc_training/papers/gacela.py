@@ -30,15 +30,7 @@ from torch import Tensor, nn
 from plc.engine.models.manifest import Manifest
 from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError
-from plc.papers.gacela import (
-    BINS,
-    EDGE_FRAMES,
-    HOP_SAMPLES,
-    KIND,
-    RATES,
-    SAMPLE_RATE,
-    WINDOW_SAMPLES,
-)
+from plc.papers import gacela as paper
 from plc_bench.scores.frechet import frechet_distance
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
@@ -85,7 +77,7 @@ class GacelaPlan(SegmentPlan):
         At which each clip is heard, as a tape is played.
     """
 
-    sample_rate: ClassVar[int] = SAMPLE_RATE
+    sample_rate: ClassVar[int] = paper.SAMPLE_RATE
     domains: tuple[str, ...]
     gap_frames: int = 32
     side_frames: int = 240
@@ -102,19 +94,19 @@ class GacelaPlan(SegmentPlan):
     @property
     def window_samples(self) -> int:
         """Samples of a window."""
-        return (self.layout.frames - 1) * HOP_SAMPLES + WINDOW_SAMPLES
+        return (self.layout.frames - 1) * paper.HOP_SAMPLES + paper.WINDOW_SAMPLES
 
     @property
     def samples(self) -> int:
         """Samples of a stretch."""
-        return self.window_samples + round(self.spare_ms * SAMPLE_RATE / 1000.0)
+        return self.window_samples + round(self.spare_ms * paper.SAMPLE_RATE / 1000.0)
 
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
-        shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
+        shift = round(self.shift_ms * paper.SAMPLE_RATE / 1000.0)
         for start in range(0, x.size - self.samples + 1, shift):
             stretch = x[None, start : start + self.samples]
             if rms(stretch[0]) >= GAP_RMS_MIN:
-                yield stretch, self.gap_frames * HOP_SAMPLES
+                yield stretch, self.gap_frames * paper.HOP_SAMPLES
 
 
 class GacelaSettings(Settings, frozen=True, kw_only=True):
@@ -220,9 +212,9 @@ class GacelaTask(SessionTask):
     def levels(self, lines: NDArray[np.int16]) -> Tensor:
         """Return levels of windows of samples, shape (batch, 512, frames)."""
         samples = torch.from_numpy(lines.astype(np.float32))
-        window = torch.hann_window(WINDOW_SAMPLES, periodic=True)
-        frames = samples.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * window
-        magnitudes = torch.fft.rfft(frames).abs().transpose(1, 2)[:, :BINS]
+        window = torch.hann_window(paper.WINDOW_SAMPLES, periodic=True)
+        frames = samples.unfold(1, paper.WINDOW_SAMPLES, paper.HOP_SAMPLES) * window
+        magnitudes = torch.fft.rfft(frames).abs().transpose(1, 2)[:, : paper.BINS]
         known = _hidden(_sides(magnitudes, self._layout))
         largest = known.amax((1, 2, 3)).clamp_min(1e-9)
         return levels_of(magnitudes / largest[:, None, None])
@@ -305,20 +297,20 @@ class GacelaTask(SessionTask):
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps."""
         return {
-            "kind": KIND,
-            "sample_rates": card.sample_rates or RATES,
+            "kind": paper.KIND,
+            "sample_rates": card.sample_rates or paper.RATES,
             "drafts": (),
-            "bin_hz": SAMPLE_RATE / WINDOW_SAMPLES,
+            "bin_hz": paper.SAMPLE_RATE / paper.WINDOW_SAMPLES,
             "top_hz": None,
             "context_frames": self._layout.side,
             "context_frames_after": self._layout.side,
-            "horizon_ms": 1000.0 * self._layout.gap * HOP_SAMPLES / SAMPLE_RATE,
+            "horizon_ms": 1000.0 * self._layout.gap * paper.HOP_SAMPLES / paper.SAMPLE_RATE,
         }
 
     def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
         """Return names and shapes of the graph's inputs and output."""
         sides, noise = (tuple(tensor.shape) for tensor in inputs)
-        gap = (sides[0], BINS, self._layout.gap)
+        gap = (sides[0], paper.BINS, self._layout.gap)
         return Signature((("sides", sides), ("noise", noise)), ("gap", gap))
 
 
@@ -337,10 +329,12 @@ def _hidden(sides: Tensor) -> Tensor:
     There, frames repeat the nearest whole one.
     """
     before, after = sides[:, 0], sides[:, 1]
-    last = before[..., -EDGE_FRAMES - 1 : -EDGE_FRAMES].expand(-1, -1, EDGE_FRAMES)
-    first = after[..., EDGE_FRAMES : EDGE_FRAMES + 1].expand(-1, -1, EDGE_FRAMES)
+    last = before[..., -paper.EDGE_FRAMES - 1 : -paper.EDGE_FRAMES].expand(
+        -1, -1, paper.EDGE_FRAMES
+    )
+    first = after[..., paper.EDGE_FRAMES : paper.EDGE_FRAMES + 1].expand(-1, -1, paper.EDGE_FRAMES)
     shown = [
-        torch.cat([before[..., :-EDGE_FRAMES], last], dim=2),
-        torch.cat([first, after[..., EDGE_FRAMES:]], dim=2),
+        torch.cat([before[..., : -paper.EDGE_FRAMES], last], dim=2),
+        torch.cat([first, after[..., paper.EDGE_FRAMES :]], dim=2),
     ]
     return torch.stack(shown, dim=1)

@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError, MissingExtraError
@@ -39,7 +40,6 @@ from plc_bench.papers.generated import (
     with_interval,
 )
 from plc_bench.scores.frechet import note_frames
-from plc_training.papers.generated import Orchestra, open_generator
 from plc_training.papers.judges import (
     EPOCHS,
     NoteSet,
@@ -48,8 +48,60 @@ from plc_training.papers.judges import (
     softmax,
     train_judge,
 )
-from plc_training.papers.notes import NotesPlan
+from plc_training.papers.notes import NotesNetwork, NotesPlan, NotesTask
 from plc_training.train.display import Display
+from plc_training.train.run import open_best
+
+
+@dataclass(frozen=True, slots=True)
+class Orchestra:
+    """A trained generator with its task."""
+
+    task: NotesTask
+    network: NotesNetwork
+
+    @property
+    def sample_rate(self) -> int:
+        """Of its notes, in Hz."""
+        return self.task.sample_rate
+
+    @property
+    def lowest(self) -> int:
+        """Its lowest MIDI pitch."""
+        return self.task.lowest
+
+    @property
+    def highest(self) -> int:
+        """Its highest MIDI pitch."""
+        return self.task.highest
+
+    @property
+    def latent(self) -> int:
+        """Numbers of a latent."""
+        return self.network.generator.latent
+
+    @torch.no_grad()
+    def arrays(
+        self, latents: NDArray[np.float32], pitches: NDArray[np.integer]
+    ) -> list[NDArray[np.float32]]:
+        """Return the samples of notes; see :class:`plc.papers.note_player.Player`."""
+        labels = torch.from_numpy(np.asarray(pitches, np.float32) - np.float32(self.lowest))
+        made = self.network(torch.from_numpy(latents), labels).numpy()
+        return [self.task.representation.inverse(array) for array in made]
+
+
+def open_generator(folder: Path) -> Orchestra:
+    """Return the best generator of a run.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds no run of this task, or no best weights yet.
+    """
+    task, network = open_best(folder, NotesTask)
+    assert isinstance(network, NotesNetwork)
+    return Orchestra(task, network)
+
 
 SCORES = ("tune", "PIS", "IIS", "PKID", "IKID", "FAD")
 REAL, TRAINED_ON, SINES = "real, unheard", "real, trained on", "sines"

@@ -24,16 +24,7 @@ from torch import Tensor, nn
 from plc.engine.models.manifest import Manifest
 from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError
-from plc.papers.restore import (
-    HORIZON_MS,
-    KIND,
-    LINEAR,
-    PATCH_SAMPLES,
-    POINTS,
-    RATES,
-    SAMPLE_RATE,
-    restorer_signature,
-)
+from plc.papers import restore as paper
 from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
 from plc_training.papers.blocks import Dual, VariationalCode
 from plc_training.papers.damaged import (
@@ -87,7 +78,7 @@ class RestorePlan(SegmentPlan):
         At which each clip is heard, as a tape is played.
     """
 
-    sample_rate: ClassVar[int] = SAMPLE_RATE
+    sample_rate: ClassVar[int] = paper.SAMPLE_RATE
     domains: tuple[str, ...]
     shift_ms: float = 512.0
     seed: int = 0
@@ -96,10 +87,10 @@ class RestorePlan(SegmentPlan):
     @property
     def samples(self) -> int:
         """Samples of a patch."""
-        return PATCH_SAMPLES
+        return paper.PATCH_SAMPLES
 
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
-        shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
+        shift = round(self.shift_ms * paper.SAMPLE_RATE / 1000.0)
         for patch in loud_patches(x, shift):
             yield patch[None], 0
 
@@ -233,19 +224,19 @@ class RestoreTask(SessionTask):
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps."""
         return {
-            "sample_rates": card.sample_rates or RATES,
-            "drafts": (LINEAR,) if self._settings.form == "interpolated" else (),
-            "kind": KIND,
-            "bin_hz": SAMPLE_RATE / POINTS,
+            "sample_rates": card.sample_rates or paper.RATES,
+            "drafts": (paper.LINEAR,) if self._settings.form == "interpolated" else (),
+            "kind": paper.KIND,
+            "bin_hz": paper.SAMPLE_RATE / paper.POINTS,
             "top_hz": None,
             "context_frames": 0,
             "context_frames_after": 0,
-            "horizon_ms": HORIZON_MS,
+            "horizon_ms": paper.HORIZON_MS,
         }
 
     def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
         """Return names and shapes of the graph's inputs and output."""
-        return restorer_signature(inputs[0].shape[0])
+        return paper.restorer_signature(inputs[0].shape[0])
 
 
 def check_restorer(network: str, width: int) -> None:

@@ -12,16 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from plc_training.papers.blocks import (
-    LEAK,
-    LEVELS,
-    Chain,
-    Dual,
-    Pyramid,
-    Residual,
-    UNet,
-    VariationalCode,
-)
+from plc_training.papers import blocks
 
 PATCH = 128
 """Bins and frames of a patch."""
@@ -32,46 +23,46 @@ _LEAST_LEVEL = 1e-9
 
 
 def _residual(channels: int, width: int, make: Callable[[int, int], nn.Module]) -> nn.Module:
-    return Residual(make(channels, width))
+    return blocks.Residual(make(channels, width))
 
 
 def _dual(channels: int, width: int) -> nn.Module:
-    return Dual(_UNET_V2(channels, width), _UNET_V2(channels, width))
+    return blocks.Dual(_UNET_V2(channels, width), _UNET_V2(channels, width))
 
 
 def _variational(channels: int, width: int) -> nn.Module:
-    side = PATCH >> LEVELS
+    side = PATCH >> blocks.LEVELS
     hidden, latent = (numbers * width // PUBLISHED_WIDTH for numbers in (1000, 500))
-    code = VariationalCode(width << LEVELS, side, hidden, latent)
-    return Residual(UNet(channels, width, down="stride", leak=LEAK, code=code))
+    code = blocks.VariationalCode(width << blocks.LEVELS, side, hidden, latent)
+    return blocks.Residual(blocks.UNet(channels, width, down="stride", leak=blocks.LEAK, code=code))
 
 
 def _srcnn(channels: int, width: int) -> nn.Module:
-    return Chain(channels, [(width, 5)] * 19, 5, sum_every=3)
+    return blocks.Chain(channels, [(width, 5)] * 19, 5, sum_every=3)
 
 
 def _arcnn(channels: int, width: int) -> nn.Module:
     sizes = [(2 * width, 9), (width, 7), (width // 2, 1)]
-    return Chain(channels, sizes, 5, learned_slopes=True)
+    return blocks.Chain(channels, sizes, 5, learned_slopes=True)
 
 
-_UNET_V2 = partial(UNet, down="stride")
-_UNET_BILINEAR = partial(UNet, levels=4, convolutions=2, bilinear=True)
+_UNET_V2 = partial(blocks.UNet, down="stride")
+_UNET_BILINEAR = partial(blocks.UNet, levels=4, convolutions=2, bilinear=True)
 _PIX2PIX = partial(_UNET_BILINEAR, leak=0.2, dropout=0.5)
 RESTORERS: dict[str, Callable[[int, int], nn.Module]] = {
-    "unet": UNet,
+    "unet": blocks.UNet,
     "unet-v2": _UNET_V2,
-    "res-unet": partial(_residual, make=UNet),
+    "res-unet": partial(_residual, make=blocks.UNet),
     "res-unet-v2": partial(_residual, make=_UNET_V2),
-    "attention": partial(UNet, skip="gate"),
-    "attention-t2": partial(UNet, skip="channel-gate"),
-    "res-attention": partial(_residual, make=partial(UNet, skip="gate")),
-    "rfb-fpn": partial(UNet, skip="pointwise"),
-    "rfb-tdm": partial(UNet, skip="spatial"),
-    "res-rfb-tdm": partial(_residual, make=partial(UNet, skip="spatial")),
-    "v2-rfb-tdm": partial(UNet, down="stride", skip="spatial"),
-    "linknet": partial(UNet, down="stride", link=True),
-    "fpn": Pyramid,
+    "attention": partial(blocks.UNet, skip="gate"),
+    "attention-t2": partial(blocks.UNet, skip="channel-gate"),
+    "res-attention": partial(_residual, make=partial(blocks.UNet, skip="gate")),
+    "rfb-fpn": partial(blocks.UNet, skip="pointwise"),
+    "rfb-tdm": partial(blocks.UNet, skip="spatial"),
+    "res-rfb-tdm": partial(_residual, make=partial(blocks.UNet, skip="spatial")),
+    "v2-rfb-tdm": partial(blocks.UNet, down="stride", skip="spatial"),
+    "linknet": partial(blocks.UNet, down="stride", link=True),
+    "fpn": blocks.Pyramid,
     "dual-res-unet-v2": _dual,
     "vae-res-unet-v2": _variational,
     "unet-bilinear": _UNET_BILINEAR,
@@ -105,7 +96,7 @@ class Restorer(nn.Module):
         super().__init__()
         self.interpolated, self.logarithmic = form == "interpolated", logarithmic
         self.network = RESTORERS[name](1 + self.interpolated, width)
-        if self.interpolated and isinstance(self.network, Residual):
+        if self.interpolated and isinstance(self.network, blocks.Residual):
             last = self.network.network.last
             assert isinstance(last, nn.Conv2d)
             nn.init.zeros_(last.weight)

@@ -34,24 +34,8 @@ from torch import Tensor, nn
 from plc.engine.models.manifest import Manifest
 from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError, ModelError
+from plc.papers import stroke as paper
 from plc.papers.restore import LINEAR
-from plc.papers.stroke import (
-    BIN_HZ,
-    BINS,
-    FRAMES,
-    HOP_SAMPLES,
-    HORIZON_MS,
-    INT16,
-    KIND,
-    LEAST_COLUMNS,
-    LEAST_MAGNITUDE,
-    LOG_DEVIATION,
-    LOG_MEAN,
-    RATES,
-    SAMPLE_RATE,
-    WINDOW_SAMPLES,
-    stroke_signature,
-)
 from plc_training.data.colour import coloured
 from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
 from plc_training.papers.blocks import PatchCritic, least_squares
@@ -72,7 +56,7 @@ from plc_training.tasks.base import (
     Whole,
 )
 
-COLUMN_MS = 1000.0 * HOP_SAMPLES / SAMPLE_RATE
+COLUMN_MS = 1000.0 * paper.HOP_SAMPLES / paper.SAMPLE_RATE
 """From one column to the next."""
 # Networks halve the columns of a patch four times.
 _MULTIPLE = 16
@@ -104,17 +88,17 @@ class StrokePlan(SegmentPlan):
         At which each clip is heard, as a tape is played.
     """
 
-    sample_rate: ClassVar[int] = SAMPLE_RATE
+    sample_rate: ClassVar[int] = paper.SAMPLE_RATE
     domains: tuple[str, ...]
-    frames: int = FRAMES
-    shift_ms: float = FRAMES * COLUMN_MS
+    frames: int = paper.FRAMES
+    shift_ms: float = paper.FRAMES * COLUMN_MS
     seed: int = 0
     speeds: tuple[float, ...] = (1.0,)
 
     @property
     def shift(self) -> int:
         """Samples from one stretch to the next."""
-        return round(self.shift_ms * SAMPLE_RATE / 1000.0)
+        return round(self.shift_ms * paper.SAMPLE_RATE / 1000.0)
 
     @property
     def samples(self) -> int:
@@ -377,30 +361,30 @@ class StrokeTask(SessionTask):
         ModelError
             If the engine has no use for patches of this length.
         """
-        if self.frames != FRAMES:
+        if self.frames != paper.FRAMES:
             raise ModelError(
                 f"{card.name} sees patches of {self.frames} columns; the engine makes patches of "
-                f"{FRAMES}: train with settings.frames = {FRAMES}"
+                f"{paper.FRAMES}: train with settings.frames = {paper.FRAMES}"
             )
         return {
-            "sample_rates": card.sample_rates or RATES,
+            "sample_rates": card.sample_rates or paper.RATES,
             "drafts": (LINEAR,) if self._settings.form == "interpolated" else (),
-            "kind": KIND,
-            "bin_hz": BIN_HZ,
-            "top_hz": (BINS - 1) * BIN_HZ,
-            "context_frames": LEAST_COLUMNS,
-            "context_frames_after": LEAST_COLUMNS,
-            "horizon_ms": HORIZON_MS,
+            "kind": paper.KIND,
+            "bin_hz": paper.BIN_HZ,
+            "top_hz": (paper.BINS - 1) * paper.BIN_HZ,
+            "context_frames": paper.LEAST_COLUMNS,
+            "context_frames_after": paper.LEAST_COLUMNS,
+            "horizon_ms": paper.HORIZON_MS,
         }
 
     def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
         """Return names and shapes of the graph's inputs and output."""
-        return stroke_signature(inputs[0].shape[0])
+        return paper.stroke_signature(inputs[0].shape[0])
 
 
 def patch_samples(frames: int) -> int:
     """Return the samples that a patch of some columns is made of."""
-    return (frames - 1) * HOP_SAMPLES + WINDOW_SAMPLES
+    return (frames - 1) * paper.HOP_SAMPLES + paper.WINDOW_SAMPLES
 
 
 def spoken_part(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -411,13 +395,13 @@ def spoken_part(x: NDArray[np.float32]) -> NDArray[np.float32]:
     x : float32, shape (n,)
         At 24 kHz, full scale 1.0.
     """
-    if x.size < WINDOW_SAMPLES:
+    if x.size < paper.WINDOW_SAMPLES:
         return x[:0]
     patch = magnitudes(torch.from_numpy(np.ascontiguousarray(x))[None])
     loud = np.flatnonzero(patch[0, 0].mean(0).numpy() >= _SILENCE)
     if not loud.size:
         return x[:0]
-    return x[loud[0] * HOP_SAMPLES : loud[-1] * HOP_SAMPLES + WINDOW_SAMPLES]
+    return x[loud[0] * paper.HOP_SAMPLES : loud[-1] * paper.HOP_SAMPLES + paper.WINDOW_SAMPLES]
 
 
 def magnitudes(samples: Tensor) -> Tensor:
@@ -428,17 +412,19 @@ def magnitudes(samples: Tensor) -> Tensor:
     samples : float32, shape (batch, samples)
         Full scale 1.0; rounded as 16-bit samples are.
     """
-    window = torch.hann_window(WINDOW_SAMPLES, periodic=True, device=samples.device)
-    frames = (samples * INT16).round().unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * window
-    spectra = torch.fft.rfft(frames)[..., :BINS] / window.sum()
+    window = torch.hann_window(paper.WINDOW_SAMPLES, periodic=True, device=samples.device)
+    frames = (samples * paper.INT16).round().unfold(
+        1, paper.WINDOW_SAMPLES, paper.HOP_SAMPLES
+    ) * window
+    spectra = torch.fft.rfft(frames)[..., : paper.BINS] / window.sum()
     patch: Tensor = spectra.abs().transpose(1, 2)[:, None]
     return patch
 
 
 def log_magnitudes(samples: Tensor) -> Tensor:
     """Return normalised log-magnitudes, shape (batch, 1, 64, frames); arguments as magnitudes."""
-    logarithms = magnitudes(samples).clamp_min(LEAST_MAGNITUDE).log()
-    return (logarithms - LOG_MEAN) / LOG_DEVIATION
+    logarithms = magnitudes(samples).clamp_min(paper.LEAST_MAGNITUDE).log()
+    return (logarithms - paper.LOG_MEAN) / paper.LOG_DEVIATION
 
 
 def stroke_error(answer: Tensor, truth: Tensor, lost: Tensor) -> Tensor:

@@ -33,18 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plc.engine.models.manifest import Manifest
-from plc.engine.networks.encoder import (
-    CONTEXT_FRAMES,
-    CONTEXT_SAMPLES,
-    GAP_FRAMES,
-    GAP_SAMPLES,
-    HOP_SAMPLES,
-    KIND,
-    RATES,
-    SAMPLE_RATE,
-    TOUCHING,
-    WINDOW_SAMPLES,
-)
+from plc.engine.networks import encoder
 from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError
 from plc_training.data.segments import Segments
@@ -54,7 +43,7 @@ from plc_training.networks.spectral import Grid
 from plc_training.tasks.base import ModelCard, Ports, SessionTask, Settings, TaskChoice
 from plc_training.tasks.context_encoder_plan import ContextEncoderPlan, at_their_level
 
-SEGMENT_SAMPLES = 2 * CONTEXT_SAMPLES + GAP_SAMPLES
+SEGMENT_SAMPLES = 2 * encoder.CONTEXT_SAMPLES + encoder.GAP_SAMPLES
 LOSS_C = 5.0
 WEIGHT_DECAY = 0.01
 PAPER_BATCH = 256
@@ -62,7 +51,7 @@ PAPER_BATCH = 256
 # the quietest gap that is not left out (0.005).
 _LEAST_ERROR, _LEAST_ENERGY = 1e-4, 1e-6
 # Frames entirely in the gap: those of SNR_MS.
-_INSIDE = slice(TOUCHING, GAP_FRAMES - TOUCHING)
+_INSIDE = slice(encoder.TOUCHING, encoder.GAP_FRAMES - encoder.TOUCHING)
 _VALIDATION_BATCH = 64
 _INT16 = 32768.0
 
@@ -92,7 +81,7 @@ class ContextEncoderSettings(Settings, frozen=True, kw_only=True):
 class ContextEncoderTask(SessionTask):
     """Batches, loss and validation figures of the paper's context encoder."""
 
-    kind = KIND
+    kind = encoder.KIND
     plan_type = ContextEncoderPlan
     settings_type = ContextEncoderSettings
     above_zero = ("shift_ms",)
@@ -108,8 +97,8 @@ class ContextEncoderTask(SessionTask):
     ) -> None:
         self._train, self._valid = at_their_level(train), at_their_level(valid)
         assert self._train.shape[1] == self._valid.shape[1] == SEGMENT_SAMPLES
-        self._grid = Grid(SAMPLE_RATE, SAMPLE_RATE / WINDOW_SAMPLES)
-        assert self._grid.hop == HOP_SAMPLES
+        self._grid = Grid(encoder.SAMPLE_RATE, encoder.SAMPLE_RATE / encoder.WINDOW_SAMPLES)
+        assert self._grid.hop == encoder.HOP_SAMPLES
         self._settings = settings
         self._weights: list[nn.Parameter] = []
 
@@ -135,21 +124,21 @@ class ContextEncoderTask(SessionTask):
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps."""
         return {
-            "sample_rates": card.sample_rates or RATES,
+            "sample_rates": card.sample_rates or encoder.RATES,
             "drafts": (),
-            "kind": KIND,
-            "bin_hz": SAMPLE_RATE / WINDOW_SAMPLES,
+            "kind": encoder.KIND,
+            "bin_hz": encoder.SAMPLE_RATE / encoder.WINDOW_SAMPLES,
             "top_hz": None,
-            "context_frames": CONTEXT_FRAMES,
-            "context_frames_after": CONTEXT_FRAMES,
-            "horizon_ms": 1000.0 * GAP_SAMPLES / SAMPLE_RATE,
+            "context_frames": encoder.CONTEXT_FRAMES,
+            "context_frames_after": encoder.CONTEXT_FRAMES,
+            "horizon_ms": 1000.0 * encoder.GAP_SAMPLES / encoder.SAMPLE_RATE,
         }
 
     def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
         """Return names and shapes of the graph's inputs and output."""
         shape = tuple(inputs[0].shape)
         parts = (2,) if self._settings.complex else ()
-        gap = (shape[0], *parts, WINDOW_SAMPLES // 2 + 1, GAP_FRAMES)
+        gap = (shape[0], *parts, encoder.WINDOW_SAMPLES // 2 + 1, encoder.GAP_FRAMES)
         return Signature((("context", shape),), ("gap", gap))
 
     def make_network(self) -> nn.Module:
@@ -175,16 +164,19 @@ class ContextEncoderTask(SessionTask):
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor]:
         """Return the spectra of both contexts, shape (batch, 4, 257, 16)."""
         lines = batch["lines"]
-        silence = (TOUCHING * HOP_SAMPLES, 0)
-        before = functional.pad(lines[:, :CONTEXT_SAMPLES], silence[::-1])
-        after = functional.pad(lines[:, CONTEXT_SAMPLES + GAP_SAMPLES :], silence)
+        silence = (encoder.TOUCHING * encoder.HOP_SAMPLES, 0)
+        before = functional.pad(lines[:, : encoder.CONTEXT_SAMPLES], silence[::-1])
+        after = functional.pad(lines[:, encoder.CONTEXT_SAMPLES + encoder.GAP_SAMPLES :], silence)
         sides = [self._grid.analyse(before), self._grid.analyse(after)]
         return (torch.cat(sides, dim=1),)
 
     def target(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the true output, in the network's output shape."""
-        edge = TOUCHING * HOP_SAMPLES
-        first, last = CONTEXT_SAMPLES - edge, CONTEXT_SAMPLES + GAP_SAMPLES + edge
+        edge = encoder.TOUCHING * encoder.HOP_SAMPLES
+        first, last = (
+            encoder.CONTEXT_SAMPLES - edge,
+            encoder.CONTEXT_SAMPLES + encoder.GAP_SAMPLES + edge,
+        )
         lines = batch["lines"]
         spectra = self._grid.analyse(lines[:, first:last])
         return spectra if self._settings.complex else _magnitudes(spectra)

@@ -5,5 +5,5 @@ keysAreTaken = () => !document.getElementById("listen").hidden; // by the blind 
 showClips(
   study.clips,
   document.getElementById("clip-list"),
-  "No audio was kept: --excerpts was 0.",
+  "No audio was kept: excerpts was 0.",
 );

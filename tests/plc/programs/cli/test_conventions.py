@@ -15,7 +15,7 @@ COMMANDS = {
     **{f"plc {name}": each for name, each in commands(plc_cli.app).items()},
     **{f"plc bench {name}": each for name, each in commands(bench_cli.app).items()},
 }
-GROUPS = ["plc", "plc c", "plc gstreamer", "plc bench", "plc bench relay", "plc bench embedding"]
+GROUPS = ["plc", "plc c", "plc gstreamer", "plc bench"]
 
 
 def help_of(name: str, option: str) -> Any:
@@ -65,7 +65,7 @@ def json_option(command: Any) -> Any:
 def test_json_means_the_same_in_all_commands() -> None:
     having = {name: json_option(command) for name, command in COMMANDS.items()}
     having = {name: option for name, option in having.items() if option is not None}
-    assert {"plc conceal", "plc live", "plc bench quality", "plc bench relay load"} <= set(having)
+    assert {"plc conceal", "plc live", "plc bench quality", "plc bench streams"} <= set(having)
     for name, option in having.items():
         assert option.is_flag, name
         assert option.help == "Print the result as JSON.", name
@@ -77,9 +77,8 @@ def test_json_means_the_same_in_all_commands() -> None:
         ("plc inp", {"inpaint"}),
         ("plc conceal --looka", {"--lookahead"}),
         ("plc c bu", {"build"}),
-        ("plc bench thr", {"throughput"}),
-        ("plc bench relay lo", {"load"}),
-        ("plc bench quality --per-c", {"--per-clip"}),
+        ("plc bench str", {"streams"}),
+        ("plc bench quality --met", {"--methods", "--metrics"}),
         ("plc train --acc", {"--accelerator"}),
         ("plc demo --no-such", set()),
     ],

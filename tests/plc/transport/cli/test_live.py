@@ -274,7 +274,7 @@ def test_two_peers_on_one_machine_hear_each_other(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("cards")
 def test_devices_say_what_the_sound_server_has(monkeypatch: pytest.MonkeyPatch) -> None:
     server = SoundServer(("mic", "bad\x1b[31mname"), ("out",))
-    monkeypatch.setattr("plc.transport.cards.devices.ask_sound_server", lambda: server)
+    monkeypatch.setattr("plc.transport.cards.portaudio.ask_sound_server", lambda: server)
     listed = runner.invoke(app, ["devices", "--backend", "pyaudio"])
     assert "PULSE_SOURCE=NAME" in listed.stdout
     assert "PULSE_SINK=NAME" in listed.stdout

@@ -1,0 +1,268 @@
+"""``plc bench papers``: tables and experiments of published work."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from plc.cli.options import AsJson, Model
+from plc.cli.output import Quality
+from plc.cli.settings import Save, add_question
+from plc_bench.cli.options import (
+    CsvFile,
+    IncludeStereo,
+    Jobs,
+    Seed,
+    Sources,
+    end,
+    names_of,
+    numbers,
+    processes,
+    progress_shown,
+    report_failures,
+    show,
+)
+
+
+def context_encoder(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Audio files, folders or manifests (CSV); none: the probes alone."),
+    ] = None,
+    models: Annotated[
+        str, typer.Option(help="Networks of the paper's kind by comma, as plc export writes them.")
+    ] = "paper-music",
+    notes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw gaps inside single notes, as bounded in this notes.csv."
+        ),
+    ] = None,
+    gaps_per_clip: Annotated[int, typer.Option(min=1, help="Gaps drawn in each clip.")] = 3,
+    probe: Annotated[
+        str, typer.Option(help="Signals to fill a gap of as well: tones, chirp, by comma.")
+    ] = "",
+    tones: Annotated[int, typer.Option(min=2, help="Frequencies of the tones.")] = 800,
+    phases: Annotated[int, typer.Option(min=1, help="Phases of each tone.")] = 10,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write the best and the worst gap as audio and picture, and pictures of probes.",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    stereo: IncludeStereo = False,
+    as_json: AsJson = False,
+    save: Save = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """Make the context-encoder paper's tables 2 and 3, and its experiments.
+
+    The published figures stand below those measured. Of the first network,
+    --out has the best and the worst gap against linear prediction (64 ms).
+
+    plc bench context-encoder CORPUS/music/test --probe tones,chirp --out FOLDER
+
+    plc bench papers context-encoder NOTES --set notes=NOTES/notes.csv --set gaps-per-clip=20
+    """
+    from plc.errors import ConfigError
+    from plc_bench.base import corpus, results
+    from plc_bench.base.notes import notes_of_clips
+    from plc_bench.gaps import twosided
+    from plc_bench.papers import context_encoder as tables_of
+    from plc_bench.papers import probes
+    from plc_bench.report import extremes
+
+    wanted, networks = names_of(probe), names_of(models)
+    probes.check_probes(wanted)
+    if not sources and not wanted:
+        raise ConfigError("there is nothing to fill; give clips, or --probe tones,chirp")
+    if csv_file and not sources:
+        raise ConfigError("csv has a row for each gap of clips; give some, or --save FILE")
+    clips = corpus.find_clips(sources, stereo) if sources else []
+    reports: list[twosided.InpaintReport] = []
+    if clips:
+        drawing = twosided.InpaintSettings(gaps_per_clip=gaps_per_clip, context="paper", seed=seed)
+        bounds = notes_of_clips(notes, clips) if notes else None
+        with progress_shown("clips", len(clips)) as advance:
+            reports = tables_of.measure_paper_tables(
+                clips, networks, drawing, processes(jobs), advance, bounds
+            )
+        report_failures(reports[0].failures, len(clips))
+    count = len(probes.probe_tones(tones)) if "tones" in wanted else 0
+    with progress_shown("tones", count) as advance:
+        scores = probes.measure_probes(wanted, networks, tones, phases, processes(jobs), advance)
+    tables = [tables_of.result_table(reports)] if reports else []
+    tables += probes.result_tables(scores)
+    if out:
+        extremes.write_all(out, clips, reports, networks, scores)
+    show({"gaps": reports, "probes": scores} if wanted else reports, tables, as_json, save)
+    if csv_file:
+        results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
+    end(reports[0].failures if reports else [])
+
+
+def long_gaps(
+    sources: Sources,
+    gap_ms: Annotated[
+        str, typer.Option(help="Length of a gap in ms; a list.")
+    ] = "370,750,1000,1500",
+    model: Model = "auto",
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Gaps that are timed at once.")] = 64,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the fills of the first clip's first gap here (PNG).")
+    ] = None,
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    stereo: IncludeStereo = False,
+    as_json: AsJson = False,
+    save: Save = None,
+) -> None:
+    """Fill long gaps in music: invented, as auto fills them (copied), faded.
+
+    FAD: Fréchet distance of the notes of all fills. LSD: log-spectral distance, in dB.
+    Step: at an edge, in usual steps nearby. FAD needs basic-pitch.
+    """
+    from plc_bench.base import corpus
+    from plc_bench.papers import long_gaps
+
+    settings = [
+        long_gaps.LongGapSettings(gap_ms=length, model=model, seed=seed)
+        for length in numbers("gap-ms", gap_ms, float)
+    ]
+    clips = corpus.find_clips(sources, stereo)
+    with progress_shown("clips", len(clips) * len(settings)) as advance:
+        reports = [
+            long_gaps.measure_long_gaps(clips, each, processes(jobs), advance) for each in settings
+        ]
+    for report in reports:
+        report_failures(report.failures, len(clips))
+    tables = [long_gaps.result_table(report) for report in reports]
+    show(reports, tables, as_json, save)
+    if picture:
+        long_gaps.draw_fills(picture, clips[0], settings[0])
+    if not as_json:
+        typer.echo(f"{batch} gaps at once: {1000 * long_gaps.batch_s(model, batch):.0f} ms")
+    end([failure for report in reports for failure in report.failures])
+
+
+def published(
+    data: Annotated[Path, typer.Argument(help="Folder as its authors publish it; see above.")],
+    methods: Annotated[
+        str,
+        typer.Option(help="Methods by comma, METHOD\\[@model=NAME] or janssen."),
+    ] = "auto,ar",
+    gap_ms: Annotated[str, typer.Option(help="Lengths of gaps in ms; all by default.")] = "",
+    quality: Annotated[Quality, typer.Option(help="As plc inpaint --quality.")] = "good",
+    jobs: Jobs = 0,
+    as_json: AsJson = False,
+    save: Save = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """Score fills on clips and gaps that others published.
+
+    Outputs of others that lie beside them are scored, too. A folder of NAME_clean.wav and
+    NAME_20_METHOD.wav (gaps of 20 ms), such as docs/audio of
+    github.com/ondrejmokry/InpaintingAutoregressive; or one that holds EBU_SQAM.mat, such as
+    github.com/ondrejmokry/InpaintingRevisited, whose gaps are drawn as its program does.
+
+    Table: plc bench published --data InpaintingAutoregressive/docs/audio --methods auto,ar,janssen
+    """
+    from plc_bench.base import results
+    from plc_bench.gaps import published as study
+
+    cases = study.find_cases(data, numbers("gap-ms", gap_ms, int, needed=False))
+    with progress_shown("cases", len(cases)) as advance:
+        report = study.measure(cases, names_of(methods), quality, processes(jobs), advance)
+    report_failures(report.failures, len(cases))
+    show(report, [study.result_table(report)], as_json, save)
+    if csv_file:
+        results.write_csv(csv_file, study.csv_rows(report))
+    end(report.failures)
+
+
+def phase(
+    sources: Sources,
+    clips: Annotated[int, typer.Option(min=1, help="Clips taken of each source.")] = 8,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length taken of each clip.")] = 2.0,
+    iterations: Annotated[int, typer.Option(min=1, help="Iterations of fast Griffin-Lim.")] = 100,
+    jobs: Jobs = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the tables here too.")] = None,
+    as_json: AsJson = False,
+    save: Save = None,
+) -> None:
+    """Measure the quality of phase made from magnitudes.
+
+    Exits with 1 if a clip has no score.
+    """
+    from plc_bench.base import progress, results
+    from plc_bench.papers import phase as bench
+
+    with progress.shown("clips") as meter:
+        report = bench.measure(
+            sources, clips, seconds, iterations, processes(jobs), meter.start, meter.advance
+        )
+    text = bench.markdown(report)
+    if not as_json:
+        typer.echo(text)
+    show(report, [], as_json, save)
+    if out:
+        results.write_text(out, text)
+    report_failures(report.failures)
+    end(report.failures)
+
+
+def representations(
+    sources: Sources,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length taken of each clip.")] = 4.0,
+    sample_rate: Annotated[int, typer.Option(help="Resample clips to this many Hz.")] = 16_000,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the first clip's first second in all of them (PNG).")
+    ] = None,
+    jobs: Jobs = 0,
+    stereo: IncludeStereo = False,
+    as_json: AsJson = False,
+    save: Save = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """Measure what arrays of time and frequency lose of a sound.
+
+    Waveform, complex spectra, magnitude with phase or phase steps, mel, MFCC,
+    constant-Q, NSGT and ERB: error of the inverse, size and time.
+    Exits with 1 if a clip has no score.
+
+    A picture: plc bench representations NOTE.flac --picture note.png
+    """
+    from plc_bench.base import corpus, results
+    from plc_bench.papers import representations as bench
+
+    clips = corpus.find_named_clips(sources, stereo)
+    with progress_shown("clips", len(clips)) as advance:
+        report = bench.measure_inversion(clips, sample_rate, seconds, processes(jobs), advance)
+    report_failures(report.failures, len(clips))
+    show(report, bench.result_tables(report), as_json, save)
+    if csv_file:
+        results.write_csv(csv_file, [asdict(score) for score in report.scores])
+    if picture:
+        first = corpus.read_clip(clips[0].path, sample_rate).signal.mean(axis=1)
+        note = np.ascontiguousarray(first[: round(bench.PICTURE_S * sample_rate)])
+        bench.draw_representations(picture, note, sample_rate, clips[0].path.stem)
+    end(report.failures)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    add_question(
+        app,
+        "papers",
+        "Make the tables of papers: their networks, phases, representations, long gaps.",
+        context_encoder=context_encoder,
+        published=published,
+        long_gaps=long_gaps,
+        phase=phase,
+        representations=representations,
+    )
