@@ -39,8 +39,7 @@ class _Signals:
         self.is_over = False
         """Whether the program has unwound."""
         self.held = 0
-        self.stop = 0
-        """What ended the last block of :func:`stop_signals`."""
+        self.stop = 0  # what ended the last block of stop_signals
         self._is_insisted = False
         self._raised: Any = lambda: None
         self._raised_s = 0.0
@@ -158,6 +157,7 @@ def stop_signals(on_hangup: Callable[[], None] | None = None) -> Iterator[list[i
     SIGHUP where it is not ignored, as ``nohup`` has it; with ``on_hangup`` that is called instead.
     """
     caught: list[int] = []
+    _signals.stop = 0
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return

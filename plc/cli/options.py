@@ -8,13 +8,9 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
-
-if TYPE_CHECKING:
-    pass
-
 
 HELP = {"help_option_names": ["-h", "--help"]}
 """Settings of every command; those of a group pass them on."""

@@ -22,9 +22,6 @@ _METAVAR = "NAME=VALUE"
 _OF_ALL = ("as_json", "save", "settings", "help")
 _WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
-QUESTIONS: dict[str, dict[str, Any]] = {}
-"""Of each command that has several measurements: these by name, as commands of their own."""
-
 Save = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write the numbers to a file, too, as JSON.")
 ]
@@ -92,9 +89,11 @@ def add_question(app: typer.Typer, name: str, said: str, **modes: Callable[..., 
         The measurements that it runs, by name; ``_`` stands for ``-``.
     """
     table = {mode.replace("_", "-"): _command_of(each) for mode, each in modes.items()}
-    QUESTIONS[name] = table
 
     class Question(TyperCommand):
+        modes = table
+        """The measurements by name, as commands of their own."""
+
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             if args[:1] and args[0] in table:
                 ctx.meta[_CHOSEN] = args

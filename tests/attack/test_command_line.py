@@ -21,7 +21,6 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from plc.cli.errors import line_of
-from plc.cli.settings import QUESTIONS
 from plc.errors import ConfigError, why
 from plc.programs.cli import app as cli
 from plc_bench import cli as bench_cli
@@ -186,7 +185,7 @@ def check(app: typer.Typer, arguments: list[str]) -> None:
 def attempts(name: str, command: Any, folder: Path) -> Iterator[list[str]]:
     """Yield command lines: each option and setting with each value, then each argument."""
     words = filled(NEEDED.get(name, []), folder)
-    for mode, measurement in QUESTIONS.get(name.removeprefix("bench "), {}).items():
+    for mode, measurement in getattr(command, "modes", {}).items():
         for setting in measurement.settings:
             for value in HOSTILE:
                 clip = str(folder / "clip.wav")

@@ -154,8 +154,8 @@ def dropouts(
     Mutes and repeated blocks in packets that all arrive: how much was found, how many of the
     findings are true, and what concealing them gains. False findings in undamaged streams.
 
-    plc bench detect dropouts CORPUS/speech/test --set packet-ms=20 --set sample-rate=16000 --set
-    plcmos=yes
+    plc bench detect dropouts CORPUS/speech/test --set packet-ms=20 --set sample-rate=16000
+    --set plcmos=yes
     """
     from plc_bench.base import corpus
     from plc_bench.detection import stream

@@ -1,4 +1,4 @@
-"""``plc bench robust``: soak, tone, fuzz, relay and embedding."""
+"""``plc bench robust``: streams, parsers, the relay, the sidecar and libplc, for long."""
 
 import math
 from pathlib import Path

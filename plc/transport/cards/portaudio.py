@@ -334,7 +334,10 @@ class SoundServer:
 
 
 def ask_sound_server() -> SoundServer | None:
-    """Return the devices of the user's sound server; None without an answer."""
+    """Return the devices of the user's sound server, which PortAudio shows as one.
+
+    By ``pactl``, which PulseAudio and PipeWire have; None without an answer.
+    """
     pactl = shutil.which("pactl")
     if pactl is None:
         return None

@@ -187,7 +187,10 @@ class RelaySession:
 
 
 def notify(*states: str) -> bool:
-    """Send states, such as ``READY=1``; return whether they were taken."""
+    """Send states, such as ``READY=1``, to systemd (sd_notify(3)); return whether they were taken.
+
+    By a datagram to the socket that ``NOTIFY_SOCKET`` names; without one nothing is sent.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address or not hasattr(socket, "AF_UNIX"):
         return False
@@ -206,7 +209,3 @@ def reloading() -> bool:
     """Send systemd that settings are read again, until the next ``READY=1``."""
     now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000 if os.name == "posix" else 0
     return notify("RELOADING=1", f"MONOTONIC_USEC={now_us}")
-
-
-_METER_WIDTH = 12
-_STYLES = {"playing": "green", "waiting": "dim", "outage": "red", "ending": "yellow"}

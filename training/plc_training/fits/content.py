@@ -63,7 +63,7 @@ class Group:
 def fit(
     data: Sequence[Path], clips: int, cache: Path, jobs: int, tell: Callable[[str], None]
 ) -> None:
-    """Train the network and return its weights.
+    """Train the network; report its errors and its weights, line by line.
 
     Parameters
     ----------

@@ -79,7 +79,7 @@ def _narrow(inputs: int, outputs: int, kernel: int, rank: int) -> tuple[nn.Conv1
 
 
 def freeze_all_but_adapters(network: nn.Module) -> None:
-    """Train the weights of adapters alone.
+    """Freeze all weights but the adapters'.
 
     Where a network has adapters of the first frames, those alone are trained.
     """
