@@ -18,7 +18,7 @@ from plc.engine.methods import BASELINES, RECORDING_METHODS
 from plc.engine.models.catalogue import find
 from plc.engine.networks.gap_spectra import GapSpectra
 from plc.engine.predict.sides import bridged_along_the_pitch
-from plc.engine.runtime import native
+from plc.engine.runtime import known, native
 from plc.engine.signal_background import Background
 from plc.engine.warm import warm_up
 from plc.engine.whole import conceal
@@ -40,7 +40,7 @@ def main() -> None:
     """Do what the module says."""
     (path,) = sys.argv[1:]
     warm_up()
-    for kernel in native.KERNELS:
+    for kernel, _ in known.KERNELS.values():
         native.warm_up(kernel)
     for rate in _RATES:
         _conceal_a_second(rate)

@@ -34,7 +34,8 @@ from plc.compiled import compile_beside
 from plc.engine import warm
 from plc.engine.runtime import native
 beside = compile_beside(
-    "from plc.engine.runtime import native; [native.warm_up(kernel) for kernel in native.KERNELS]"
+    "from plc.engine.runtime import known, native;"
+    "[native.warm_up(kernel) for kernel, _ in known.KERNELS.values()]"
 )
 warm.warm_up()
 if beside is not None:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from plc import __version__
 from plc.engine.models.manifest import FORMAT, Manifest
 from plc.engine.runtime.bound import BoundSession
-from plc.engine.runtime.known import KNOWN
+from plc.engine.runtime.known import KERNELS
 from plc.engine.runtime.session import open_session
 from plc.errors import ModelError
 from plc_training.data.segments import Segments
@@ -101,7 +101,7 @@ def export_run(
     network = task.exported(network.eval())
     trained = copy.deepcopy(network)
     fold_norms(network)
-    by_kernels = fields["kind"] in {each.kind for each in KNOWN.values()}
+    by_kernels = fields["kind"] in KERNELS
     round_weights(network, recipe.model.weight_bits, axes=1 if by_kernels else 2)
     batch = probe_batch(task, probe)
     with torch.no_grad():

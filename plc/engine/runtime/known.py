@@ -4,8 +4,6 @@ A graph is run by kernels only if it is one that they were compared with, to the
 other graphs compute is ONNX Runtime's to know.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,93 +17,43 @@ from plc_kernels.network import plan as frames_plan
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.hybrid import run_hybrid
 from plc_kernels.network.hybrid_plan import HybridSizes, plan_hybrid
-from plc_kernels.network.plan import FramesSizes, Tensors, plan_frames
+from plc_kernels.network.plan import FramesSizes, plan_frames
 
 Planned = tuple[NDArray[np.int64], NDArray[np.float32]]
 """A plan and its weights."""
 
+KERNELS: dict[str, tuple[Any, int]] = {
+    "causal": (run_frames, frames_plan.WORK),
+    "bridge": (run_hybrid, hybrid_plan.WORK),
+}
+"""By kind of model its kernel, and the word of a plan that says how much memory a run takes."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """A graph that kernels compute."""
-
-    kind: str
-    context_frames: int
-    context_frames_after: int = 0
-    kernel: Any
-    plan: Callable[[Tensors, int, int, int], Planned]
-    """Takes tensors by name, drafts, bins and frames."""
-    work: int
-    """Word of the plan that says how much memory a run takes."""
-
-
-def _frames(context_frames: int, **sizes: Any) -> _Known:
-    """Return a causal graph of sizes as :class:`FramesSizes` has them."""
-
-    def plan(tensors: Tensors, drafts: int, bins: int, frames: int) -> Planned:
-        given = FramesSizes(
-            drafts=drafts, bins=bins, frames=frames, context_frames=context_frames, **sizes
-        )
-        return plan_frames(tensors, given)
-
-    return _Known(
-        kind="causal",
-        context_frames=context_frames,
-        kernel=run_frames,
-        plan=plan,
-        work=frames_plan.WORK,
-    )
-
-
-def _hybrid(context_frames: int, context_frames_after: int, names: dict[str, str]) -> _Known:
-    """Return a bridging graph; ``names`` are those that it has for some tensors."""
-
-    def plan(tensors: Tensors, drafts: int, bins: int, frames: int) -> Planned:
-        named = {ours: tensors[theirs] for ours, theirs in names.items() if theirs in tensors}
-        for ramp in {"places", "times"} & set(named):
-            named[ramp] = named[ramp].ravel()
-        sizes = HybridSizes(
-            drafts=drafts,
-            bins=bins,
-            frames=frames,
-            context_frames=context_frames,
-            context_frames_after=context_frames_after,
-        )
-        return plan_hybrid({**tensors, **named}, sizes)
-
-    return _Known(
-        kind="bridge",
-        context_frames=context_frames,
-        context_frames_after=context_frames_after,
-        kernel=run_hybrid,
-        plan=plan,
-        work=hybrid_plan.WORK,
-    )
-
-
-# By the fingerprint of the graph. A new one is entered with
+# What the weights do not tell, by the fingerprint of the graph. A new one is entered with
 # tests/plc/engine/runtime/test_native.py, which compares the kernels with ONNX Runtime.
-KNOWN: dict[str, _Known] = {
-    "370b2c8824d6762612bc4a497928cb7cd7cb47b1c3d96fd7233913d6e8ea27cf": _frames(  # speech
+KNOWN: dict[str, dict[str, Any]] = {
+    # speech
+    "370b2c8824d6762612bc4a497928cb7cd7cb47b1c3d96fd7233913d6e8ea27cf": dict(
         context_frames=16, early_frames=6, draft_share=0.25
     ),
-    "bfba0923f4f70dbf9c6afce7e32906d5d52775b515f18198d20f1da185403e7f": _frames(
+    # the same before it has early adapters
+    "bfba0923f4f70dbf9c6afce7e32906d5d52775b515f18198d20f1da185403e7f": dict(
         context_frames=16, draft_share=0.25
-    ),  # the same before it has early adapters
-    "85298f088edaf542c0595ba7618a313d4af95686e2da29fc05da424e376a720a": _frames(
-        context_frames=16,
-        top_bin=False,
-        draft_share=0.25,  # speech-narrowband
     ),
-    "8698b588b9d8e429f80744498ba5f4d272e054a718a3045709fc68cd5c8bb2bf": _frames(  # music
+    # speech-narrowband
+    "85298f088edaf542c0595ba7618a313d4af95686e2da29fc05da424e376a720a": dict(
+        context_frames=16, top_bin=False, draft_share=0.25
+    ),
+    # music
+    "8698b588b9d8e429f80744498ba5f4d272e054a718a3045709fc68cd5c8bb2bf": dict(
         context_frames=12, bands=4
     ),
-    "887c090e9aa375f39a5ee7a72703b418ce6b94a7f8f505aaa7c6e78cf55ac6bc": _hybrid(  # speech-bridge
-        context_frames=16,
-        context_frames_after=1,
-        names={"spread.weight": "val_527", "places": "view", "times": "view_1"},
+    # speech-bridge
+    "887c090e9aa375f39a5ee7a72703b418ce6b94a7f8f505aaa7c6e78cf55ac6bc": dict(
+        context_frames=16, context_frames_after=1
     ),
 }
+# What the exporter calls the tensors of a bridging graph.
+_THEIRS = {"spread.weight": "val_527", "places": "view", "times": "view_1"}
 
 
 def planned(manifest: Manifest, sample_rate: int) -> Planned | None:
@@ -123,24 +71,34 @@ def planned(manifest: Manifest, sample_rate: int) -> Planned | None:
     ModelError
         If the files are not sound.
     """
-    graph, known = read_known(manifest)
-    if known is None:
+    graph = read_network(manifest)
+    return plan_of(manifest, graph, manifest.bins(sample_rate), manifest.frames(sample_rate))
+
+
+def read_network(manifest: Manifest) -> Graph:
+    """Return the graph of a model; raise ModelError if its files are not sound."""
+    return read_graph(read_weights(manifest), str(manifest.onnx_path))
+
+
+def plan_of(manifest: Manifest, graph: Graph, bins: int, frames: int) -> Planned | None:
+    """Return the plan and the weights of a graph; None if it is not known.
+
+    Raises
+    ------
+    UnfitError
+        If the weights do not fit the sizes.
+    """
+    known = KNOWN.get(graph.fingerprint, {})
+    bridges = "context_frames_after" in known
+    contexts = known.get("context_frames"), known.get("context_frames_after", 0)
+    fits = "bridge" if bridges else "causal", *contexts
+    if fits != (manifest.kind, manifest.context_frames, manifest.context_frames_after):
         return None
-    sizes = len(manifest.drafts), manifest.bins(sample_rate), manifest.frames(sample_rate)
-    return known.plan(graph.weights(), *sizes)
-
-
-def read_known(manifest: Manifest) -> tuple[Graph, _Known | None]:
-    """Read a network; return also what is known of its graph."""
-    graph = read_graph(read_weights(manifest), str(manifest.onnx_path))
-    known = KNOWN.get(graph.fingerprint)
-    return graph, known if known is not None and _is_of(manifest, known) else None
-
-
-def _is_of(manifest: Manifest, known: _Known) -> bool:
-    """Return whether a manifest fits a known graph, where the graph leaves it open."""
-    contexts = known.context_frames, known.context_frames_after
-    return manifest.kind == known.kind and contexts == (
-        manifest.context_frames,
-        manifest.context_frames_after,
-    )
+    sizes = {"drafts": len(manifest.drafts), "bins": bins, "frames": frames} | known
+    tensors = dict(graph.weights())
+    if not bridges:
+        return plan_frames(tensors, FramesSizes(**sizes))
+    tensors |= {ours: tensors[theirs] for ours, theirs in _THEIRS.items() if theirs in tensors}
+    for ramp in {"places", "times"} & set(tensors):
+        tensors[ramp] = tensors[ramp].ravel()
+    return plan_hybrid(tensors, HybridSizes(**sizes))

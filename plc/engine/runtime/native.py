@@ -27,7 +27,7 @@ from plc.engine.models.kinds import KINDS
 from plc.engine.models.manifest import Manifest
 from plc.engine.models.onnx_file import GraphSummary
 from plc.engine.runtime.bound import SessionReport
-from plc.engine.runtime.known import KNOWN, read_known
+from plc.engine.runtime.known import KERNELS, plan_of, read_network
 from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape, network_signature
 from plc.engine.runtime.providers import Signature, gpu_installed
 from plc.engine.runtime.session import check_graph, open_session
@@ -35,15 +35,10 @@ from plc.engine.runtime.shared import SharedSessions
 from plc.engine.runtime.weights import check_weights
 from plc.errors import ConfigError
 from plc_kernels.build.library import FUNCTIONS
-from plc_kernels.network.frames import run_frames
-from plc_kernels.network.hybrid import run_hybrid
 from plc_kernels.network.plan import UnfitError
 
 NATIVE = "native"
 """What reports call the kernels, as they call a provider by its name."""
-
-KERNELS: tuple[Any, ...] = (run_frames, run_hybrid)
-"""The kernels that networks call."""
 
 _SLOW_S = 1.0
 _COMPILING = "compiling the networks' kernels, once on this machine: some 10 s"
@@ -87,7 +82,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def warm_up(kernel: Any) -> None:
-    """Compile or load one of :data:`KERNELS`, once; afterwards nothing is compiled in a stream."""
+    """Compile or load a network's kernel, once; afterwards nothing is compiled in a stream."""
     if FUNCTIONS is not None or kernel in _warm:
         return
     from numba import types
@@ -142,7 +137,7 @@ def open_native(manifest: Manifest, signature: Signature) -> NativeSession | Non
     ModelError
         If the files are not sound.
     """
-    if manifest.kind not in {each.kind for each in KNOWN.values()}:
+    if manifest.kind not in KERNELS:
         return None
     begin_s = time.perf_counter()
     bins, frames = signature.inputs[0][1][3:]
@@ -166,13 +161,12 @@ def open_native(manifest: Manifest, signature: Signature) -> NativeSession | Non
 
 def _read(manifest: Manifest, bins: int, frames: int) -> _Model:
     """Read a network; it has no kernel where the graph is not known."""
-    graph, known = read_known(manifest)
-    if known is not None:
-        with contextlib.suppress(UnfitError):  # ONNX Runtime will say why
-            sizes = len(manifest.drafts), bins, frames
-            plan, weights = known.plan(graph.weights(), *sizes)
-            work = int(plan[known.work])
-            return _Model(known.kernel, plan, weights, work, bins, graph.summary, manifest.bytes)
+    graph = read_network(manifest)
+    with contextlib.suppress(UnfitError):  # ONNX Runtime will say why
+        if (planned := plan_of(manifest, graph, bins, frames)) is not None:
+            kernel, work = KERNELS[manifest.kind]
+            memory = int(planned[0][work])
+            return _Model(kernel, *planned, memory, bins, graph.summary, manifest.bytes)
     nothing = np.zeros(0, np.int64), np.zeros(0, np.float32)
     return _Model(None, *nothing, 0, bins, graph.summary, manifest.bytes)
 
