@@ -364,8 +364,8 @@ class PooledNetworks:
         self.networks = {NETS[of]: _Pooled(each, of, context) for of, each in manifests.items()}
         """By first of their words."""
 
-    def answer(self, asking: Sequence[Asking], deadline_s: float) -> None:
-        """Run the networks ASKED; the streams then go on by :func:`fill_part`.
+    def answer(self, asking: Sequence[Asking], deadline_s: float) -> bool:
+        """Run the networks ASKED; return whether any ran. Streams go on by :func:`fill_part`.
 
         Parameters
         ----------
@@ -377,11 +377,14 @@ class PooledNetworks:
         by_net: dict[int, list[Asking]] = {}
         for each in asking:
             by_net.setdefault(int(each[0][layout.ASKED]), []).append(each)
+        ran = False
         for first in range(0, max(map(len, by_net.values())), MOST_STREAMS):
             some = {net: each[first : first + MOST_STREAMS] for net, each in by_net.items()}
             tickets = [(net, self.networks[net].ask(each)) for net, each in some.items() if each]
             for net, ticket in tickets:
                 self.networks[net].answer(ticket, deadline_s, some[net])
+                ran |= ticket > NO_TICKET
+        return ran
 
     def pass_time(self, ms: float) -> None:
         """Advance the streams' time; GPUs are kept warm meanwhile."""

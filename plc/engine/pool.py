@@ -46,11 +46,9 @@ from plc_kernels.stream import layout
 from plc_kernels.stream.step import CONCEALED, GO_ON, PUSH, step_many
 
 _step: Any = step_many
-FITTED_BY = 0.4
-"""Share of the time by which bursts are fitted whose networks run outside."""
 _NAME = "ConcealerPool"
 MAX_STREAMS = 65_536
-# Of the mean of the time of a preparation, or of a burst: the last of so many.
+# Of the mean of the time of a preparation: the last of so many.
 _COST_MEMORY = 16
 
 _WHOLE: Mapping[int, Parts] = MappingProxyType({})
@@ -303,8 +301,7 @@ class ConcealerPool:
             hurried = self._shelves.at.hurried[places]
             bursts.sort(key=lambda one: hurried[one.at])  # the last is served first
         began_s = perf_counter()
-        fitted_s = end_s if one.outside is None else began_s + FITTED_BY * (end_s - began_s)
-        tick = _Tick(runs, bursts, fitted_s, self._threads, whole, out)
+        tick = _Tick(runs, bursts, one.fitted_by(began_s, end_s), self._threads, whole, out)
         self._midway = True
         is_ready = self._shelves.at.ready[places]
         self._shelves.at.ready[places] = False
@@ -313,7 +310,7 @@ class ConcealerPool:
             each = [
                 (run.rows[0], self._shelves.stats(int(places[run.at])).network) for run in asking
             ]
-            one.outside.answer(each, began_s + ANSWER_BY * (end_s - began_s))
+            one.ask(each, began_s + ANSWER_BY * (end_s - began_s))
             self._do(one, tick.work)
         self._midway = False
         if one.outside is not None:
@@ -585,9 +582,7 @@ class _Tick:
                 self.hurried.append(one.at)
             self._step(PUSH, one)
             self._serve(one)
-            # Without a burst that had time, back to what one took at first.
-            took_s = of.costs.lost_ms / 1000.0 if hurried else perf_counter() - began_s
-            of.burst_s += (took_s - of.burst_s) / _COST_MEMORY
+            of.note_burst(perf_counter() - began_s, hurried)
 
     def _serve(self, one: RowRun) -> None:
         """Have the networks of a stream fill what it lacks."""

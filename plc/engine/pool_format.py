@@ -4,10 +4,11 @@ import itertools
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Self, TypedDict, cast
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Self, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method
 from plc.engine.packet_dropouts import DropoutFinder
+from plc.engine.runtime.worker import ANSWER_BY
 from plc.engine.stats import Stats
 from plc.engine.step_networks import WorkingMemory
 from plc.errors import ConfigError, check_settings, not_copied
@@ -27,6 +29,13 @@ from plc_kernels.stream.fills import SUBMIT, WAIT, WORK, fill_part
 from plc_kernels.stream.preparation import BETWEEN, look, prepare
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH, step_many
 
+if TYPE_CHECKING:
+    from plc.engine.outside import Asking
+
+FITTED_BY = 0.4
+"""Share of a call's time by which bursts are fitted whose networks run outside, if no later."""
+# Of the mean of the time of a burst, or of an answer: the last of so many.
+_COST_MEMORY = 16
 _RECEIVED, _LOST, _NOISES = 40, 5, 8
 """Packets that are pushed to measure; so many differ, as copies would be found to be dropouts."""
 # Of so many packets in a row the time is the median, and so often; of these the least counts.
@@ -133,8 +142,9 @@ class PoolFormat:
         Of blocks, for snapshots.
     costs : Costs
         Of a stream's packets, here.
-    burst_s : float
-        Time that a burst took of late, by the wall's clock, with the network.
+    burst_s, answer_s : float
+        Time that a burst took of late, by the wall's clock, with a network of kernels; that
+        networks outside took to answer.
     ratios : deque of float
         What packets took over ``costs``, of each of some measurements.
     spent_s : list of float
@@ -152,6 +162,7 @@ class PoolFormat:
     layout: str
     costs: Costs = _FREE
     burst_s: float = 0.0
+    answer_s: float = 0.0
     ratios: deque[float] = field(default_factory=lambda: deque([1.0], _WINDOWS))
     spent_s: list[float] = field(default_factory=list)
     _spent_ms: float = 0.0
@@ -187,6 +198,26 @@ class PoolFormat:
         before = _memory.lend(second)
         block[at.PREPARED_AT] = prepare(block, self.model)
         second[WORK] = before
+
+    def note_burst(self, took_s: float, hurried: bool) -> None:
+        """Remember how long a burst took; one without time leads back to what one took at first."""
+        took_s = self.costs.lost_ms / 1000.0 if hurried else took_s
+        self.burst_s += (took_s - self.burst_s) / _COST_MEMORY
+
+    def fitted_by(self, began_s: float, end_s: float) -> float:
+        """Return by when a call's bursts are fitted: networks outside answer after that."""
+        if self.outside is None:
+            return end_s
+        time_s = end_s - began_s
+        return began_s + max(FITTED_BY * time_s, ANSWER_BY * time_s - self.answer_s)
+
+    def ask(self, asking: "Sequence[Asking]", due_s: float) -> None:
+        """Have networks outside answer, and remember how long that took."""
+        asked_s = perf_counter()
+        if self.outside.answer(asking, due_s):
+            took_s = perf_counter() - asked_s
+            late_s = self.answer_s if asked_s + took_s >= due_s else 0.0  # it would take longer
+            self.answer_s += (took_s + late_s - self.answer_s) / _COST_MEMORY
 
     def note_pushed(self, packets: int, lost: int) -> None:
         """Compare the time of packets, some of them lost, with their cost at first."""
@@ -309,7 +340,7 @@ def _pusher(of: PoolFormat, memory: StreamMemory) -> Callable[[bool], float]:
         block[at.TAKES] = there
         step(PUSH)
         while not of.serve(block, partial(step, GO_ON)):
-            of.outside.answer([(block, stats.network)], math.inf)
+            of.ask([(block, stats.network)], math.inf)
         return 1e3 * (clock() - began_s)
 
     return push

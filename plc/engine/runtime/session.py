@@ -27,6 +27,7 @@ for them changes the thread that opens the session and never restores it.
 import contextlib
 import importlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -70,6 +71,8 @@ from plc.extras import install_command
 from plc_kernels.build.own_folder import cache_root
 
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+# Before a message: file, line and function of ONNX Runtime's own sources.
+_SOURCE_LINE = re.compile(r"\S+\.cc:\d+ [^)]*\) ")
 
 
 def open_session(
@@ -241,7 +244,7 @@ class _Opener:
         except RefusedError:
             raise
         except Exception as error:  # ONNX Runtime's have no common class of their own
-            raise RefusedError(in_a_line(error)) from error
+            raise RefusedError(_SOURCE_LINE.sub("", in_a_line(error))) from error
         session.report = SessionReport(
             model=self.manifest.name, provider=name, nodes=dict(opened.nodes)
         )

@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,36 @@ def test_a_session_that_is_late_plays_drafts(monkeypatch: pytest.MonkeyPatch) ->
         made = played[:, :20][LOST[:20].T]
         assert np.sqrt(np.mean(made**2)) > 0.3 * np.sqrt(np.mean(packets[:20] ** 2))
         wakes.set()
+
+
+def test_a_burst_has_what_answers_leave_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    packets = _signals()
+    with ConcealerPool() as pool:
+        ids = pool.open(1, **FORMAT)
+        (one,) = pool._formats.values()
+        quick_s = one.answer_s
+        assert 0.0 < quick_s < 0.2
+        for given in packets[:10, :1]:
+            pool.push(ids, given, np.ones(1, bool))
+        # A processor that takes half of the time to fit: 0.4 of it are too few.
+        one.burst_s = 0.5
+        pool.push(ids, packets[10, :1], np.zeros(1, bool), budget_ms=1000.0)
+        assert _counted(pool, ids, "network_done") == 1
+        # What is late leaves less to the next fit, what did not run tells nothing.
+        one.burst_s = 0.0
+        monkeypatch.setattr(_Batches, "run", lambda *_: time.sleep(0.3))
+        for given in packets[11:20, :1]:
+            pool.push(ids, given, np.ones(1, bool))
+        pool.push(ids, packets[20, :1], np.zeros(1, bool), budget_ms=100.0)
+        assert _counted(pool, ids, "network_late") == 1
+        slow_s = one.answer_s
+        assert slow_s > quick_s
+        pool.push(ids, packets[21, :1], np.zeros(1, bool), budget_ms=100.0)
+        assert _counted(pool, ids, "network_late") == 1
+        assert one.answer_s == slow_s
+        assert one.fitted_by(1.0, 2.0) == pytest.approx(1.85 - slow_s)
+        one.answer_s = 1.0
+        assert one.fitted_by(1.0, 2.0) == 1.4
 
 
 def test_an_answer_that_is_not_sound_costs_one_stream_its_network(

@@ -90,6 +90,26 @@ def test_a_provider_that_is_silently_replaced_is_not_used(
         open_network(write_model(tmp_path), SHAPE, providers="cuda")
 
 
+def test_a_provider_without_its_libraries_says_so_without_a_line_of_foreign_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As ONNX Runtime 1.31 says it beside an NVIDIA GPU.
+    said = (
+        "/onnxruntime_src/onnxruntime/python/onnxruntime_pybind_state.cc:729 void onnxruntime::"
+        "python::RegisterTensorRTPluginsAsCustomOps(PySessionOptions&, const onnxruntime::"
+        "ProviderOptions&) Please install TensorRT libraries as mentioned in the GPU requirements "
+        "page, make sure they're in the PATH or LD_LIBRARY_PATH, and that your GPU is supported."
+    )
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(ort, "InferenceSession", refuse)
+    monkeypatch.setattr(session, "wanted_providers", lambda *_: ["tensorrt"])
+    with pytest.raises(ModelError, match="runs it: tensorrt: Please install TensorRT libraries"):
+        open_network(write_model(tmp_path), SHAPE, providers="tensorrt")
+
+
 def test_without_the_runtime_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
