@@ -27,8 +27,9 @@ from plc.files.detect.findings import runs
 from plc.files.tags.chunks import origin_tags
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
 from plc.transport.rtp.capture import Address, Datagram, Progress, read_datagrams
-from plc.transport.rtp.codecs import STATIC_CODINGS, opus_samples, usual_rate
+from plc.transport.rtp.codecs import STATIC_CODINGS, usual_rate
 from plc.transport.rtp.coding import SAMPLE_BYTES
+from plc.transport.rtp.libopus import opus_samples
 from plc.transport.rtp.packets import RtpPacket, is_rtcp, parse_rtp
 from plc.transport.rtp.sdp import AudioMedia, parse_sdp
 from plc.transport.rtp.srtp import SrtpKey, SrtpReceiver

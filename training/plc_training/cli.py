@@ -132,15 +132,8 @@ def train(
     Sub-commands, each with its own --help:
     plc train debian (fetch free audio from Debian packages),
     plc train notes (render single notes from a soundfont),
-    plc train fit content (fit the speech detector),
-    plc train fit contour (train the pitch contour network),
-    plc train fit damage (train the networks that tell damage from sound),
-    plc train papers restored (score a restorer of damaged spectrograms),
-    plc train papers restorers (train all of them briefly, and compare),
-    plc train papers contexts (gaps of speech against their contexts),
-    plc train papers representations (one network on each representation of sound),
-    plc train papers generate (write notes that a trained generator makes),
-    plc train papers judged (score such notes by judges).
+    plc train fit (train the small networks of the package),
+    plc train papers (compare and score the networks of papers).
     """
     from plc_training.train import recipe as recipes
     from plc_training.train.loop import Reason
@@ -290,7 +283,7 @@ def contour(
 
 
 def restored(
-    run: Annotated[Path, typer.Argument(help="Folder of a run of the task damage or magnitude.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run of the task restore or stroke.")],
     unseen: Annotated[
         list[Path], typer.Option(help="Folder of clips that were not trained on; may repeat.")
     ],
@@ -313,7 +306,7 @@ def restored(
     and of the network over it in dB, and the gains in structural similarity,
     by the share of lost frames, with 95 % intervals over works.
 
-    Of a run of the task magnitude: errors of the log-magnitudes in strokes of
+    Of a run of the task stroke: errors of the log-magnitudes in strokes of
     32, 64 and 128 ms, of linear interpolation, linear prediction, plc inpaint
     and the network; the SNR with the target's phase; how sharp the fills are.
     """
@@ -326,7 +319,7 @@ def restored(
     if read_run(run)[0].task.kind == "stroke":
         if picture is not None:
             raise typer.BadParameter(
-                "pictures are of runs of the task damage; plc train papers contexts draws strokes",
+                "pictures are of runs of the task restore; plc train papers contexts draws strokes",
                 param_hint="--picture",
             )
         for name, sources in groups:
@@ -462,7 +455,7 @@ def contexts(
     steps: Annotated[int, typer.Option(min=1, help="Of each network.")] = 400,
     network: Annotated[
         Path | None,
-        typer.Option(help="Folder of a run of the task magnitude, to draw over the gap as well."),
+        typer.Option(help="Folder of a run of the task stroke, to draw over the gap as well."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Picture to write: PNG, SVG or PDF.")] = Path(
         "contexts.png"
@@ -491,7 +484,7 @@ def contexts(
     from plc_training.train.run import Place
 
     place = Place(data=tuple(data), folder=run, cache=cache or _default_cache(), jobs=jobs)
-    pairs = pairs_of(_numbers(gap_ms, "--gap-ms"))
+    pairs = pairs_of(_ranges("gap-ms", gap_ms))
     if not train_pairs(pairs, place, steps):
         raise _stopped()
     scores = score_pairs(pairs, run, unseen)
@@ -640,10 +633,7 @@ def main() -> None:
     try:
         app()
     except PlcError as error:
-        say(
-            f"plc: {' '.join(str(error).split())}",
-            err=True,
-        )
+        say(f"plc: {' '.join(str(error).split())}", err=True)
         sys.exit(1)
 
 
@@ -663,15 +653,6 @@ def _figure(text: str) -> tuple[str, float]:
     except ValueError:
         raise typer.BadParameter(
             f"{text} is not NAME=VALUE, such as 'test SNR_MS music=9.1'", param_hint="--figure"
-        ) from None
-
-
-def _numbers(text: str, option: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text} is not numbers by comma, such as 32,64", param_hint=option
         ) from None
 
 

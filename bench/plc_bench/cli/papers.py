@@ -63,9 +63,9 @@ def context_encoder(
     """Make the context-encoder paper's tables 2 and 3, and its experiments.
 
     The published figures stand below those measured. Of the first network,
-    --out has the best and the worst gap against linear prediction (64 ms).
+    out has the best and the worst gap against linear prediction (64 ms).
 
-    plc bench context-encoder CORPUS/music/test --probe tones,chirp --out FOLDER
+    plc bench papers context-encoder CORPUS/music/test --set probe=tones,chirp --set out=FOLDER
 
     plc bench papers context-encoder NOTES --set notes=NOTES/notes.csv --set gaps-per-clip=20
     """
@@ -80,7 +80,7 @@ def context_encoder(
     wanted, networks = names_of(probe), names_of(models)
     probes.check_probes(wanted)
     if not sources and not wanted:
-        raise ConfigError("there is nothing to fill; give clips, or --probe tones,chirp")
+        raise ConfigError("there is nothing to fill; give clips, or --set probe=tones,chirp")
     if csv_file and not sources:
         raise ConfigError("csv has a row for each gap of clips; give some, or --save FILE")
     clips = corpus.find_clips(sources, stereo) if sources else []

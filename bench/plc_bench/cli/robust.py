@@ -50,12 +50,8 @@ def tone(
     with progress_shown("cases", len(cases)) as advance:
         results = bench.measure_tones(cases, seconds, method, budget_ms, seed, advance)
     passed = sum(result.passed for result in results)
-    show(
-        results,
-        [bench.tone_table(results), f"{passed} of {len(results)} cases pass"],
-        as_json,
-        save,
-    )
+    tables = bench.tone_table(results), f"{passed} of {len(results)} cases pass"
+    show(results, tables, as_json, save)
     if passed < len(results):
         raise typer.Exit(1)
 

@@ -5,22 +5,36 @@ stand behind colons, in any order: ``24k`` (bits of all channels together), ``vo
 ``lowdelay``, ``c5`` (complexity of the decoder, which from libopus 1.5 on chooses deep concealment
 at 5 and more where the library was built with it), and the path of another library.
 
+``received`` plays what this project's RTP receiver makes of the packets after 100 ms: what later
+packets repeat of lost ones is decoded, and the rest concealed by it. ``lbrr`` has packets of speech
+repeat the frame before them, ``dred`` has all of them hold a second in a neural coder (libopus 1.5
+and newer, where it was built with that); either implies ``received``.
+
 The encoder is led in by a packet less its lookahead, so that packet k of the stream is decoded
 from packet k + 1 of the codec and no delay is left. It gets the share of losses, as in a sender.
-There is no forward error correction: this measures concealment. Rates other than Opus' own are
-resampled to 48 kHz.
+Without ``lbrr`` and ``dred`` there is no forward error correction: this measures concealment. Rates
+other than Opus' own are resampled to 48 kHz.
 """
 
 import ctypes
+import itertools
+import math
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.config import StreamConfig
 from plc.errors import ConfigError
+from plc.transport.rtp.codecs import Opus as RtpOpus
+from plc.transport.rtp.config import ReceiverConfig
+from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.libopus import LibopusDecoder, bound
+from plc.transport.rtp.packets import RtpPacket
+from plc.transport.rtp.playout import Playout
 from plc_bench.peers.base import Contender, PeerError
 from plc_bench.peers.library import load
 from plc_bench.peers.rates import at_rate, whole_packet
@@ -33,10 +47,14 @@ BITS_PER_CHANNEL = 64_000
 APPLICATIONS = {"voip": 2048, "audio": 2049, "lowdelay": 2051}
 _SET_BITRATE = 4002
 _SET_COMPLEXITY = 4010
+_SET_INBAND_FEC = 4012
 _SET_PACKET_LOSS_PERC = 4014
 _GET_LOOKAHEAD = 4027
+_SET_DRED_DURATION = 4050  # in units of 10 ms
 _LEAST = 1, 5
 _PACKET_BYTES = 4000
+_DELAY_MS = 100.0
+"""Between the arrival of a packet and its turn, less a packet, where this project receives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +71,10 @@ class Opus:
         Of the decoder.
     library : str
         ``opus`` for the system's, or a path.
+    received : bool
+        Whether this project receives the packets, and conceals.
+    lbrr, dred : bool
+        Whether packets repeat those before them, and how.
     """
 
     coded = True
@@ -60,6 +82,9 @@ class Opus:
     application: str = "audio"
     complexity: int = 10
     library: str = "opus"
+    received: bool = False
+    lbrr: bool = False
+    dred: bool = False
 
     def play(
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
@@ -67,7 +92,7 @@ class Opus:
         """Play the stream."""
         if signal.shape[1] > 2:
             raise PeerError(f"Opus codes 1 or 2 channels; the stream has {signal.shape[1]}")
-        rate = sample_rate if sample_rate in RATES else 48_000
+        rate = sample_rate if sample_rate in RATES and not self.received else 48_000
         packet = whole_packet(packet_samples, sample_rate, rate)
         codec = _Codec(self, rate, signal.shape[1], frame_of(packet, rate), float(trace.mean()))
         try:
@@ -88,12 +113,15 @@ def peer(name: str) -> Contender:
             made = replace(made, complexity=int(complexity[1]))
         elif option in APPLICATIONS:
             made = replace(made, application=option)
+        elif option in ("received", "lbrr", "dred"):
+            lbrr, dred = made.lbrr or option == "lbrr", made.dred or option == "dred"
+            made = replace(made, received=True, lbrr=lbrr, dred=dred)
         elif "/" in option:
             made = replace(made, library=option)
         else:
             raise ConfigError(
                 f"peer {name!r}: {option!r} is not understood; there are 64k, voip, audio, "
-                "lowdelay, c0 to c10, and the path of a library (with a /)"
+                "lowdelay, c0 to c10, received, lbrr, dred, and the path of a library (with a /)"
             )
     return made
 
@@ -158,7 +186,7 @@ class _Codec:
 
     def __init__(self, opus: Opus, rate: int, channels: int, frame: int, loss: float) -> None:
         self._encoder = ctypes.c_void_p()
-        self._frame, self._channels = frame, channels
+        self._frame, self._channels, self._received = frame, channels, opus.received
         loaded = load(opus.library, "libopus0")
         try:
             self._library = library = bound(loaded)
@@ -178,7 +206,8 @@ class _Codec:
             _SET_BITRATE: opus.bits or BITS_PER_CHANNEL * channels,
             _SET_COMPLEXITY: 10,
             _SET_PACKET_LOSS_PERC: round(100 * loss),
-        }
+            _SET_INBAND_FEC: opus.lbrr,
+        } | ({_SET_DRED_DURATION: 100} if opus.dred else {})
         for request, value in settings.items():
             self._check(library.opus_encoder_ctl(self._encoder, request, ctypes.c_int(value)))
 
@@ -196,12 +225,39 @@ class _Codec:
         kept = signal[: len(row) - lead]
         row[lead : lead + len(kept)] = kept
         out = np.empty_like(row)
+        if self._received:
+            return self._receive(self.coded(row), lost, out)[skipped * frame :]
         for k, coded in enumerate(self.coded(row)):
             played = self.decoder.conceal(frame) if lost[k] else self.decoder.decode(coded, frame)
             if played is None:
                 raise PeerError("libopus cannot decode its own packets")
             out[k * frame : (k + 1) * frame] = played
         return out[skipped * frame :]
+
+    def _receive(
+        self, packets: Iterator[bytes], lost: Mask, out: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Write what an RTP receiver plays of packets that come on time, less its delay."""
+        stream = StreamConfig(
+            sample_rate=48_000,
+            channels=self._channels,
+            packet_samples=self._frame,
+            budget_ms=math.inf,
+            prepare="never",
+        )
+        delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=_DELAY_MS)
+        codec = RtpOpus(self._channels, decoder=self.decoder)
+        playout = Playout(ReceiverConfig(stream=stream, codec="opus", delay=delay), codec)
+        waits, seconds = 1 + round(_DELAY_MS * 48 / self._frame), self._frame / 48_000
+        with closing(playout):
+            for k, payload in enumerate(itertools.chain(packets, [b""] * waits)):
+                if payload and not lost[k]:
+                    packet = RtpPacket(codec.payload_type, k, k * self._frame, 1, payload)
+                    playout.put_packet(packet, k * seconds)
+                block = playout.tick(k * seconds)
+                if k >= waits:
+                    out[(k - waits) * self._frame :][: self._frame] = block.T
+        return out
 
     def coded(self, row: NDArray[np.float32]) -> Iterator[bytes]:
         """Yield the frames of a signal, coded."""

@@ -132,15 +132,7 @@ def draw_study(path: Path, study: Study, names: Mapping[str, str], title: str) -
 
 
 def draw_panels(path: Path, panels: Sequence[Panel], title: str = "") -> None:
-    """Draw panels side by side: PNG, SVG, PDF.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib is missing.
-    ConfigError
-        If ``path`` cannot be written.
-    """
+    """Draw panels side by side (PNG, SVG, PDF); raise as :func:`draw_study`."""
     _save(_figure(panels, title=title), path)
 
 
@@ -151,15 +143,7 @@ def gap_chart(study: Study, metric: str, title: str) -> str:
 
 
 def draw_inpainting(path: Path, reports: Sequence[InpaintReport]) -> None:
-    """Draw SNR and SNR_MS over the gap length: PNG, SVG, PDF.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib is missing.
-    ConfigError
-        If ``path`` cannot be written.
-    """
+    """Draw SNR and SNR_MS over the gap length (PNG, SVG, PDF); raise as :func:`draw_study`."""
     panels = []
     for score, label in _INPAINT_SCORES:
         shown = [each for each in reports if score == "snr_db" or each.settings.has_frame]
@@ -178,15 +162,7 @@ def draw_inpainting(path: Path, reports: Sequence[InpaintReport]) -> None:
 
 
 def draw_tones(path: Path, scores: Sequence[ProbeScore]) -> None:
-    """Draw SNR_MS of tones over frequency, and over a scale.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib is missing.
-    ConfigError
-        If ``path`` cannot be written.
-    """
+    """Draw SNR_MS of tones over frequency, and over a scale; raise as :func:`draw_study`."""
     sweep = [score for score in scores if score.probe == OVER_FREQUENCY]
     scale = [score for score in scores if score.probe in (ON_NOTES, BETWEEN_NOTES)]
     scale.sort(key=lambda score: score.frequency_hz)

@@ -15,7 +15,7 @@ from plc.engine.stats import TimeHistogram
 from plc.errors import NetworkError
 from plc.transport.cards.devices import DevicePort, DeviceStream
 from plc.transport.cards.rates import RateConverter
-from plc.transport.rtp.codecs import Codec, samples_per_tick
+from plc.transport.rtp.codecs import Codec, Samplewise, samples_per_tick
 from plc.transport.rtp.config import ReceiverConfig
 from plc.transport.rtp.latch import Latch, RateCap, may_open
 from plc.transport.rtp.outcomes import Peak, Verdict
@@ -75,38 +75,18 @@ def as_channels(samples: NDArray[np.float32], channels: int) -> NDArray[np.float
     return out
 
 
-class Float32:
+class Float32(Samplewise):
     """Samples as they are, for packets that never leave the machine."""
 
     name = "float32"
-    payload_type = 96
+    bytes_each = 4
 
-    def __init__(self, sample_rate: int, channels: int) -> None:
-        self.sample_rate = sample_rate
-        self.channels = channels
-
-    def samples(self, payload: bytes) -> int:
-        """Return the length in samples."""
-        return len(payload) // (4 * self.channels)
-
-    def decode(self, payload: bytes) -> NDArray[np.float32] | None:
-        """Return the samples, shape (n, channels)."""
-        n = self.samples(payload)
-        if n == 0:
-            return None
-        return np.frombuffer(payload, np.float32, n * self.channels).reshape(n, self.channels)
+    def _values(self, payload: bytes, count: int) -> NDArray[np.float32]:
+        return np.frombuffer(payload, np.float32, count)
 
     def encode(self, samples: NDArray[np.float32]) -> bytes:
         """Return the payload."""
         return samples.tobytes()
-
-    def repeated(self, _payload: bytes) -> int:
-        """Return 0: nothing is repeated."""
-        return 0
-
-    def decode_repeated(self, _payload: bytes) -> NDArray[np.float32] | None:
-        """Return None."""
-        return None
 
 
 class PlayClock:

@@ -11,7 +11,7 @@ lost for good is concealed by us, like anything else.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from plc.engine.samples import mu_law
 from plc.errors import ConfigError, MissingExtraError, not_copied
 from plc.extras import install_command
-from plc.transport.rtp.libopus import LibopusDecoder, repeated_samples
+from plc.transport.rtp.libopus import LibopusDecoder, opus_samples
 from plc_kernels.signal.packet import pack_int16, unpack_int16
 
 Samples = NDArray[np.float32]
@@ -30,7 +30,7 @@ _INT24_SCALE = np.float32(2.0**23)
 _INT32_SCALE = np.float32(2.0**31)
 
 
-class Codec(Protocol):
+class Codec(ABC):
     """One direction of a stream; decoding and encoding keep state where the coding does."""
 
     name: str
@@ -39,49 +39,39 @@ class Codec(Protocol):
     channels: int
     payload_type: int
 
+    @abstractmethod
     def samples(self, payload: bytes) -> int:
         """Return the length of a payload's audio in samples, without decoding it; 0: none."""
-        ...
 
+    @abstractmethod
     def decode(self, payload: bytes) -> Samples | None:
         """Return the samples, shape (n, channels); None if the payload is malformed."""
-        ...
 
+    @abstractmethod
     def encode(self, samples: Samples) -> bytes:
         """Return the payload of ``samples``, shape (n, channels); beyond full scale it clips."""
-        ...
 
     def repeated(self, payload: bytes) -> int:
         """Return how many of the samples before a payload's it repeats; 0: none."""
-        ...
-
-    def decode_repeated(self, payload: bytes) -> Samples | None:
-        """Return those samples, shape (n, channels); None if they cannot be had."""
-        ...
-
-
-class _WithoutRedundancy:
-    """Payloads that hold their own samples only."""
-
-    def repeated(self, payload: bytes) -> int:
-        """Return 0."""
         return 0
 
-    def decode_repeated(self, payload: bytes) -> Samples | None:
-        """Return None."""
+    def decode_repeated(self, payload: bytes, offset: int) -> Samples | None:
+        """Return as many as its own that begin ``offset`` before, or None; shape (n, channels)."""
         return None
 
 
-class _Linear(_WithoutRedundancy, ABC):
-    """Linear samples, big-endian, channel by channel."""
+class Samplewise(Codec):
+    """Sample by sample, channel by channel."""
 
     bytes_each: int
     """Of a sample of one channel."""
+    payload_type = 96
+    """Of what has no number of its own."""
 
     def __init__(self, sample_rate: int, channels: int) -> None:
-        self.sample_rate = sample_rate
-        self.channels = channels
-        self.payload_type = 96
+        self.sample_rate, self.channels = sample_rate, channels
+        coding = self.name, sample_rate, channels
+        self.payload_type = _STATIC_NUMBERS.get(coding, self.payload_type)
 
     def samples(self, payload: bytes) -> int:
         """Return the length in samples; a cut last one does not count."""
@@ -99,16 +89,11 @@ class _Linear(_WithoutRedundancy, ABC):
         """Return the first values of a payload, shape (count,)."""
 
 
-class L16(_Linear):
+class L16(Samplewise):
     """Linear 16 bits, big-endian (RFC 3551, section 4.5.11)."""
 
     name = "l16"
     bytes_each = 2
-
-    def __init__(self, sample_rate: int, channels: int) -> None:
-        super().__init__(sample_rate, channels)
-        static = {(44_100, 2): 10, (44_100, 1): 11}
-        self.payload_type = static.get((sample_rate, channels), 96)
 
     def _values(self, payload: bytes, count: int) -> Samples:
         words = np.frombuffer(payload, _BIG_ENDIAN, count).astype(np.int16)
@@ -121,7 +106,7 @@ class L16(_Linear):
         return _to_int16(samples).astype(_BIG_ENDIAN).tobytes()
 
 
-class L24(_Linear):
+class L24(Samplewise):
     """Linear 24 bits, big-endian (RFC 3190, section 4).
 
     AES67 and ST 2110-30 send them. float32 holds every value of 24 bits, so that they pass
@@ -145,38 +130,89 @@ class L24(_Linear):
         return payload
 
 
-class G711(_WithoutRedundancy):
+class G711(Samplewise):
     """Logarithmic 8 bits by table (ITU-T G.711): PCMU or PCMA."""
+
+    bytes_each = 1
+    payload_type = 97
 
     def __init__(self, law: str, sample_rate: int = 8000, channels: int = 1) -> None:
         self.name = law
-        self.sample_rate = sample_rate
-        self.channels = channels
-        static = {("pcmu", 8000, 1): 0, ("pcma", 8000, 1): 8}
-        self.payload_type = static.get((law, sample_rate, channels), 97)
+        super().__init__(sample_rate, channels)
         codes = np.arange(256)
         decoded = mu_law(codes) if law == "pcmu" else _decode_a_law(codes)
         self._decoded = (decoded / 32768.0).astype(np.float32)
         self._encoded = _nearest_codes(decoded)
 
-    def samples(self, payload: bytes) -> int:
-        """Return the length in samples."""
-        return len(payload) // self.channels
-
-    def decode(self, payload: bytes) -> Samples | None:
-        """Return the samples, shape (n, channels)."""
-        n = self.samples(payload)
-        if n == 0:
-            return None
-        codes = np.frombuffer(payload, np.uint8, n * self.channels)
-        return self._decoded[codes].reshape(n, self.channels)
+    def _values(self, payload: bytes, count: int) -> Samples:
+        return self._decoded[np.frombuffer(payload, np.uint8, count)]
 
     def encode(self, samples: Samples) -> bytes:
         """Return the payload: of each sample the code that decodes nearest to it."""
         return self._encoded[_to_int16(samples).astype(np.int32) + 32768].tobytes()
 
 
-class G722(_WithoutRedundancy):
+class _ByPyAV(Codec):
+    """A codec whose encoder is PyAV's.
+
+    Parameters
+    ----------
+    what, coder, layout : str
+        Its name in messages; PyAV's name of it, and of its channels.
+    """
+
+    def __init__(self, what: str, coder: str, layout: str) -> None:
+        self._av = _import_av(what)
+        self._coder, self._layout = coder, layout
+        self._decoder: Any = None
+        self._encoder: Any = None
+        self._encoded_samples = 0
+
+    def encode(self, samples: Samples) -> bytes:
+        """Return the payload; every call takes the same number of samples, one that it has."""
+        if self._encoder is None:
+            check_frame(self.name, len(samples))
+            self._encoder = self._open_encoder(len(samples))
+        frame = self._av.AudioFrame.from_ndarray(
+            _to_int16(samples).reshape(1, -1), format="s16", layout=self._layout
+        )
+        frame.sample_rate = self.sample_rate
+        frame.pts = self._encoded_samples
+        self._encoded_samples += len(samples)
+        return b"".join(bytes(packet) for packet in self._encoder.encode(frame))
+
+    @abstractmethod
+    def _open_encoder(self, samples: int) -> Any:
+        """Return an encoder of frames of so many samples."""
+
+    def _decoded(self, payload: bytes) -> Samples | None:
+        """Return what PyAV makes of a payload, if it is as long as it says."""
+        try:
+            frames = self._decoder.decode(self._av.Packet(payload))
+            pieces = [self._to_samples(frame) for frame in frames]
+        except (self._av.error.FFmpegError, ValueError):
+            # A decoder that has failed may stay so; a new one has no memory, but works.
+            self._decoder = self._open("r")
+            return None
+        joined = np.concatenate(pieces) if pieces else np.empty((0, self.channels), np.float32)
+        return joined if len(joined) == self.samples(payload) else None
+
+    def _to_samples(self, frame: Any) -> Samples:
+        values = frame.to_ndarray()
+        if values.dtype == np.int16:
+            values = values.astype(np.float32) / _INT16_SCALE
+        if frame.format.is_planar:
+            return np.ascontiguousarray(values.T, np.float32)
+        return np.ascontiguousarray(values.reshape(-1, self.channels), np.float32)
+
+    def _open(self, way: str) -> Any:
+        context = self._av.CodecContext.create(self._coder, way)
+        context.sample_rate = self.sample_rate
+        context.layout = self._layout
+        return context
+
+
+class G722(_ByPyAV):
     """G.722 at 64 kbit/s (RFC 3551, section 4.5.2): 16 kHz, one channel."""
 
     name = "g722"
@@ -185,10 +221,8 @@ class G722(_WithoutRedundancy):
     payload_type = 9
 
     def __init__(self) -> None:
-        self._av = _import_av("G.722")
+        super().__init__("G.722", "g722", "mono")
         self._decoder = self._open("r")
-        self._encoder: Any = None
-        self._encoded_samples = 0
 
     def samples(self, payload: bytes) -> int:
         """Return the length in samples."""
@@ -196,41 +230,16 @@ class G722(_WithoutRedundancy):
 
     def decode(self, payload: bytes) -> Samples | None:
         """Return the samples, shape (n, 1)."""
-        if not payload:
-            return None
-        try:
-            frames = self._decoder.decode(self._av.Packet(payload))
-            pieces = [frame.to_ndarray().reshape(-1, 1) for frame in frames]
-        except (self._av.error.FFmpegError, ValueError):
-            self._decoder = self._open("r")
-            return None
-        if sum(map(len, pieces)) != self.samples(payload):
-            return None
-        return np.concatenate(pieces).astype(np.float32) / _INT16_SCALE
+        return self._decoded(payload) if payload else None
 
-    def encode(self, samples: Samples) -> bytes:
-        """Return the payload; every call takes the same even number of samples."""
-        if self._encoder is None:
-            check_g722_frame(len(samples))
-            self._encoder = self._open("w")
-            self._encoder.format = "s16"
-            self._encoder.options = {"frame_size": str(len(samples))}
-        frame = self._av.AudioFrame.from_ndarray(
-            _to_int16(samples).reshape(1, -1), format="s16", layout="mono"
-        )
-        frame.sample_rate = self.sample_rate
-        frame.pts = self._encoded_samples
-        self._encoded_samples += len(samples)
-        return b"".join(bytes(packet) for packet in self._encoder.encode(frame))
-
-    def _open(self, way: str) -> Any:
-        context = self._av.CodecContext.create("g722", way)
-        context.sample_rate = self.sample_rate
-        context.layout = "mono"
-        return context
+    def _open_encoder(self, samples: int) -> Any:
+        encoder = self._open("w")
+        encoder.format = "s16"
+        encoder.options = {"frame_size": str(samples)}
+        return encoder
 
 
-class Opus:
+class Opus(_ByPyAV):
     """Opus (RFC 6716, RFC 7587) at 48 kHz, by libopus.
 
     Parameters
@@ -242,6 +251,8 @@ class Opus:
     expected_loss : float
         For encoding, share of packets: above 0 packets repeat those before them at a lower rate,
         as far as the encoder thinks it worth while; of speech at up to about 30 kb/s it does.
+    decoder : LibopusDecoder, optional
+        Instead of one of the system's libopus.
     """
 
     name = "opus"
@@ -249,19 +260,22 @@ class Opus:
 
     __reduce_ex__ = not_copied("make another of the same settings")
 
-    def __init__(self, channels: int, bit_rate: int = 0, expected_loss: float = 0.0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        bit_rate: int = 0,
+        expected_loss: float = 0.0,
+        decoder: LibopusDecoder | None = None,
+    ) -> None:
         if channels not in (1, 2):
             raise ConfigError(f"channels is {channels}; Opus over RTP has 1 or 2")
         self.channels = channels
         self.payload_type = 111
         self._bit_rate = bit_rate or 64_000 * channels
-        self._av = _import_av("Opus")
-        self._layout = "mono" if channels == 1 else "stereo"
+        super().__init__("Opus", "libopus", "mono" if channels == 1 else "stereo")
         self._expected_loss = expected_loss
-        self._libopus = LibopusDecoder.open(channels)
-        self._decoder: Any = None if self._libopus else self._open_decoder()
-        self._encoder: Any = None
-        self._encoded_samples = 0
+        self._libopus = decoder or LibopusDecoder.open(channels)
+        self._decoder = None if self._libopus else self._open("r")
 
     def samples(self, payload: bytes) -> int:
         """Return the length by the payload's first bytes (RFC 6716, section 3)."""
@@ -272,55 +286,22 @@ class Opus:
         n = opus_samples(payload)
         if n == 0:
             return None
-        if self._libopus:
-            return self._libopus.decode(payload, n)
-        try:
-            frames = self._decoder.decode(self._av.Packet(payload))
-            pieces = [self._to_samples(frame) for frame in frames]
-        except (self._av.error.FFmpegError, ValueError):
-            # A decoder that has failed may stay so; a new one has no memory, but works.
-            self._decoder = self._open_decoder()
-            return None
-        joined = np.concatenate(pieces) if pieces else np.empty((0, self.channels), np.float32)
-        return joined if len(joined) == n else None
+        return self._libopus.decode(payload, n) if self._libopus else self._decoded(payload)
 
     def repeated(self, payload: bytes) -> int:
-        """Return the length of the earlier frame that a payload repeats."""
-        return repeated_samples(payload, self.channels) if self._libopus else 0
+        """Return how many of the samples before a payload's it repeats."""
+        return self._libopus.reach(payload) if self._libopus else 0
 
-    def decode_repeated(self, payload: bytes) -> Samples | None:
-        """Return that frame's samples, shape (n, channels)."""
-        n = self.repeated(payload)
-        return self._libopus.decode_repeated(payload, n) if self._libopus and n else None
+    def decode_repeated(self, payload: bytes, offset: int) -> Samples | None:
+        """Return as many as its own that begin ``offset`` before, or None; shape (n, channels)."""
+        n = opus_samples(payload)
+        return self._libopus.decode_repeated(payload, offset, n) if self._libopus and n else None
 
-    def encode(self, samples: Samples) -> bytes:
-        """Return the payload; the length is one of Opus's frames: 2.5, 5, 10, 20, 40 or 60 ms."""
-        if self._encoder is None:
-            check_opus_frame(len(samples))
-            self._encoder = self._open_encoder(len(samples))
-        frame = self._av.AudioFrame.from_ndarray(
-            _to_int16(samples).reshape(1, -1), format="s16", layout=self._layout
-        )
-        frame.sample_rate = self.sample_rate
-        frame.pts = self._encoded_samples
-        self._encoded_samples += len(samples)
-        packets = self._encoder.encode(frame)
-        return b"".join(bytes(packet) for packet in packets)
-
-    def _open_decoder(self) -> Any:
-        decoder = self._av.CodecContext.create("libopus", "r")
-        decoder.sample_rate = self.sample_rate
-        decoder.layout = self._layout
-        return decoder
-
-    def _open_encoder(self, frame_samples: int) -> Any:
-        frame_ms = 1000.0 * frame_samples / self.sample_rate
-        encoder = self._av.CodecContext.create("libopus", "w")
-        encoder.sample_rate = self.sample_rate
-        encoder.layout = self._layout
+    def _open_encoder(self, samples: int) -> Any:
+        encoder = self._open("w")
         encoder.format = "s16"
         encoder.bit_rate = self._bit_rate
-        encoder.options = {"frame_duration": f"{frame_ms:g}"}
+        encoder.options = {"frame_duration": f"{1000.0 * samples / self.sample_rate:g}"}
         if self._expected_loss:
             encoder.options |= {
                 "application": "voip",
@@ -328,14 +309,6 @@ class Opus:
                 "packet_loss": f"{100 * self._expected_loss:.0f}",
             }
         return encoder
-
-    def _to_samples(self, frame: Any) -> Samples:
-        values = frame.to_ndarray()
-        if values.dtype == np.int16:
-            values = values.astype(np.float32) / _INT16_SCALE
-        if frame.format.is_planar:
-            return np.ascontiguousarray(values.T, np.float32)
-        return np.ascontiguousarray(values.reshape(-1, self.channels), np.float32)
 
 
 CODECS = ("l16", "l24", "pcmu", "pcma", "g722", "opus")
@@ -347,6 +320,7 @@ STATIC_CODINGS = {
     10: ("l16", 44_100, 2),
     11: ("l16", 44_100, 1),
 }
+_STATIC_NUMBERS = {coding: number for number, coding in STATIC_CODINGS.items()}
 
 
 def open_beside(codec: Codec, more: Iterable[tuple[int, str]] = ()) -> dict[int, Codec]:
@@ -355,9 +329,7 @@ def open_beside(codec: Codec, more: Iterable[tuple[int, str]] = ()) -> dict[int,
     A sender may change between them from packet to packet (RFC 3551, section 3).
     """
     form = codec.sample_rate, codec.channels
-    static = [
-        (number, name) for number, (name, *other) in STATIC_CODINGS.items() if other == [*form]
-    ]
+    static = ((number, name) for number, (name, *its) in STATIC_CODINGS.items() if its == [*form])
     clock = samples_per_tick(codec.name)
     return {
         number: open_codec(name, *form)
@@ -424,46 +396,13 @@ def samples_per_tick(codec: str) -> int:
 
 
 def check_frame(codec: str, samples: int) -> None:
-    """Raise ConfigError unless a codec has packets of this length."""
-    if codec == "opus":
-        check_opus_frame(samples)
-    elif codec == "g722":
-        check_g722_frame(samples)
-
-
-def check_g722_frame(samples: int) -> None:
-    """Raise ConfigError unless G.722 has packets of this length (16 kHz)."""
-    if samples % 2:
+    """Raise ConfigError unless a codec has packets of this length, at the rate that it has."""
+    if codec == "g722" and samples % 2:
         raise ConfigError(f"packets are {samples} samples; G.722 has an even number of them")
-
-
-def check_opus_frame(samples: int) -> None:
-    """Raise ConfigError unless Opus has a frame of this length (48 kHz)."""
-    if samples not in (120, 240, 480, 960, 1920, 2880):
+    if codec == "opus" and samples not in (120, 240, 480, 960, 1920, 2880):
         raise ConfigError(
             f"packets are {samples / 48.0:g} ms; Opus has frames of 2.5, 5, 10, 20, 40 or 60 ms"
         )
-
-
-def opus_samples(payload: bytes) -> int:
-    """Return the length of an Opus packet at 48 kHz, in samples; 0 if it is malformed.
-
-    By the table of contents byte and, for packets of several frames, the count (RFC 6716,
-    section 3.1, table 2); at most 120 ms.
-    """
-    if not payload:
-        return 0
-    first = payload[0]
-    configuration = first >> 3
-    if configuration < 12:
-        frame = (480, 960, 1920, 2880)[configuration & 3]
-    elif configuration < 16:
-        frame = (480, 960)[configuration & 1]
-    else:
-        frame = (120, 240, 480, 960)[configuration & 3]
-    counts = (1, 2, 2, payload[1] & 0x3F if len(payload) > 1 else 0)
-    samples = frame * counts[first & 3]
-    return samples if samples <= 5760 else 0
 
 
 def _to_int16(samples: Samples) -> NDArray[np.int16]:

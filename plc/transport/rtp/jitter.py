@@ -334,7 +334,6 @@ class JitterBuffer:
         payload_type: int,
         payload: bytes,
         samples: int,
-        repeats: bool = False,
     ) -> Verdict:
         """Add a packet's copy of an earlier, missing one.
 
@@ -345,9 +344,7 @@ class JitterBuffer:
         offset : int
             Samples by which the earlier one's timestamp lies before its own.
         payload_type, payload, samples
-            Of the earlier one.
-        repeats : bool
-            Whether the payload is the later packet's own, which repeats the earlier one.
+            Of the earlier one; or the later one's own payload, which repeats it.
         """
         if packet.ssrc != self.ssrc or not self._is_length(samples):
             return Verdict.EMPTY
@@ -355,6 +352,7 @@ class JitterBuffer:
         sequence = self._sequences.place(packet.sequence) - max(1, round(offset / samples))
         if start + samples <= self._timeline.position:
             return Verdict.LATE
+        repeats = offset if payload is packet.payload else 0
         placed = PlacedPacket(
             start, start + samples, sequence, payload_type, payload, True, repeats
         )

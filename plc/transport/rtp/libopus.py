@@ -1,10 +1,13 @@
-"""Opus decoded by the system's libopus, with in-band FEC.
+"""Opus decoded by the system's libopus, with what packets repeat of those before them.
 
 A packet of Opus' speech coder may repeat the frame before it at a lower rate (low bit-rate
-redundancy, "in-band FEC": RFC 6716, section 2.1.7). Where libopus is installed (Debian: libopus0)
-a lost packet is decoded from the one after it, if that is here in time.
+redundancy, LBRR, "in-band FEC": RFC 6716, section 2.1.7). Any packet may hold up to a second before
+it by a neural coder (deep redundancy, DRED, in the padding), which libopus reads from 1.5 on where
+it was built with that. Where libopus is installed (Debian: libopus0, without DRED) a lost packet is
+decoded from one after it, if that is here in time.
 """
 
+import contextlib
 import ctypes
 import ctypes.util
 from functools import cache
@@ -16,12 +19,30 @@ from numpy.typing import NDArray
 from plc.errors import not_copied
 
 SAMPLE_RATE = 48_000
+_VOID, _INT32 = ctypes.c_void_p, ctypes.c_int32
 # RFC 6716, table 2: configurations from here on are the music coder's alone.
 _CELT_ONLY = 16
 _SAMPLES_MAX = 5760  # 120 ms
 # Full scale is 1. Behind losses libopus 1.3 makes packets of 2.5 ms up to 3000 times as loud.
 _LOUDEST = 4.0
 _SET_COMPLEXITY = 4010  # opus_defines.h
+
+
+def opus_samples(payload: bytes) -> int:
+    """Return the length of an Opus packet at 48 kHz, in samples; 0 if it is malformed.
+
+    By the table of contents byte and, for packets of several frames, the count (RFC 6716,
+    section 3.1, table 2); at most 120 ms.
+    """
+    if not payload:
+        return 0
+    configuration = payload[0] >> 3
+    frames = (480, 960, 1920, 2880) if configuration < 12 else (480, 960) * 2
+    if configuration >= _CELT_ONLY:
+        frames = (120, 240, 480, 960)
+    counts = (1, 2, 2, payload[1] & 0x3F if len(payload) > 1 else 0)
+    samples = frames[configuration & 3] * counts[payload[0] & 3]
+    return samples if samples <= 5760 else 0
 
 
 def repeated_samples(payload: bytes, channels: int) -> int:
@@ -43,19 +64,78 @@ def repeated_samples(payload: bytes, channels: int) -> int:
     int
         Length of its frame; 0 if it repeats nothing, or holds several frames.
     """
-    if len(payload) < 2:
+    first, frame = _first_byte(payload), opus_samples(payload)
+    if not first or payload[0] >> 3 >= _CELT_ONLY or channels not in (1, 2):
         return 0
-    configuration, stereo, count = payload[0] >> 3, payload[0] >> 2 & 1, payload[0] & 3
-    if configuration >= _CELT_ONLY or count or channels not in (1, 2):
-        return 0
-    frame = (480, 960, 1920, 2880)[configuration & 3] if configuration < 12 else 0
-    frame = frame or (480, 960)[configuration & 1]
     parts = max(1, frame // 960)
-    flags = payload[1]
+    flags = payload[first]
     repeats = flags >> (7 - parts) & 1
-    if stereo:
+    if payload[0] >> 2 & 1:  # stereo
         repeats |= flags >> (6 - 2 * parts) & 1
     return frame if repeats else 0
+
+
+def _first_byte(payload: bytes) -> int:
+    """Return where a packet's only frame begins; 0 if it has none, or several.
+
+    Its code is 0, or 3 if the packet is padded (RFC 6716, section 3.2.5).
+    """
+    code, at = payload[0] & 3 if payload else 1, 1
+    if code == 3 and len(payload) > 1 and payload[1] & 0x7F == 0x41:
+        at = 3 + len(payload[2:]) - len(payload[2:].lstrip(b"\xff"))
+    elif code:
+        return 0
+    return at if at < len(payload) else 0
+
+
+class _Dred:
+    """What packets hold of the second before them (DRED).
+
+    Raises AttributeError for a ``library`` that is older than 1.5, or was built without it.
+    """
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        library.opus_dred_decoder_create.restype = library.opus_dred_alloc.restype = _VOID
+        library.opus_decoder_dred_decode_float.argtypes = (_VOID, _VOID, _INT32, _VOID, _INT32)
+        error, self._end = ctypes.c_int(), ctypes.c_int()
+        self._decoder = _VOID(library.opus_dred_decoder_create(ctypes.byref(error)))
+        self._state = _VOID(library.opus_dred_alloc(ctypes.byref(error)))
+        self._held = b""
+        if error.value:
+            raise AttributeError(f"libopus gives no DRED: error {error.value}")
+
+    def reach(self, payload: bytes, later: bool = True) -> int:
+        """Return how many samples before its own a packet holds; ``later``: it is not decoded."""
+        self._held = b"" if later else payload
+        found = self._library.opus_dred_parse(
+            self._decoder,
+            self._state,
+            payload,
+            len(payload),
+            SAMPLE_RATE,  # a second: more than is sent
+            SAMPLE_RATE,
+            ctypes.byref(self._end),
+            later,
+        )
+        return max(0, int(found)) if payload else 0
+
+    def decode(self, decoder: Any, payload: bytes, offset: int, out: Any, samples: int) -> int:
+        """Decode samples that begin ``offset`` before a packet's own; return how many.
+
+        The decoder goes on as if it had decoded them.
+        """
+        if payload != self._held and self.reach(payload, later=False) < offset:
+            return 0
+        decode = self._library.opus_decoder_dred_decode_float
+        return int(decode(decoder, self._state, offset, out, samples))
+
+    def __del__(self) -> None:
+        """Free libopus' memory."""
+        if getattr(self, "_state", None):
+            self._library.opus_dred_free(self._state)
+        if getattr(self, "_decoder", None):
+            self._library.opus_dred_decoder_destroy(self._decoder)
 
 
 class LibopusDecoder:
@@ -84,6 +164,10 @@ class LibopusDecoder:
         if error.value:
             raise MemoryError(f"libopus gives no decoder: error {error.value}")
         self._speech = False
+        self._dred: _Dred | None = None
+        if sample_rate == SAMPLE_RATE:
+            with contextlib.suppress(AttributeError):
+                self._dred = _Dred(library)
 
     @classmethod
     def open(cls, channels: int) -> Self | None:
@@ -96,13 +180,25 @@ class LibopusDecoder:
         self._speech = bool(payload) and payload[0] >> 3 < _CELT_ONLY
         return self._decoded(payload, samples, 0)
 
-    def decode_repeated(self, payload: bytes, samples: int) -> NDArray[np.float32] | None:
-        """Decode a packet's copy of the samples before it, shape (samples, channels).
+    def reach(self, payload: bytes) -> int:
+        """Return how many samples before its own a packet repeats, at 48 kHz."""
+        held = self._dred.reach(payload) if self._dred else 0
+        return max(held, repeated_samples(payload, self.channels))
 
-        None if the music coder was at work before it: libopus would conceal then, which is not
-        its business here.
+    def decode_repeated(
+        self, payload: bytes, offset: int, samples: int
+    ) -> NDArray[np.float32] | None:
+        """Decode what a packet repeats from ``offset`` before its own, shape (samples, channels).
+
+        None if that is not in it; of LBRR also if the music coder was at work before: libopus would
+        conceal then, which is not its business here.
         """
-        return self._decoded(payload, samples, 1) if self._speech else None
+        if offset == samples == repeated_samples(payload, self.channels) and self._speech:
+            return self._decoded(payload, samples, 1)
+        if self._dred is None:
+            return None
+        out = ctypes.c_void_p(self._out.ctypes.data)
+        return self._taken(self._dred.decode(self._state, payload, offset, out, samples), samples)
 
     def conceal(self, samples: int) -> NDArray[np.float32] | None:
         """Return libopus' concealment of a lost packet, shape (samples, channels)."""
@@ -119,6 +215,10 @@ class LibopusDecoder:
         room = samples if payload is None or repeated else _SAMPLES_MAX
         size = len(payload) if payload else 0
         made = self._library.opus_decode_float(self._state, payload, size, out, room, repeated)
+        return self._taken(made, samples)
+
+    def _taken(self, made: int, samples: int) -> NDArray[np.float32] | None:
+        """Return what libopus made, if that is as long as it is to be, and is audio."""
         found = self._out[:made]
         return found.copy() if made == samples and np.abs(found).max() < _LOUDEST else None
 
@@ -142,15 +242,9 @@ def _library() -> Any:
 
 def bound(library: ctypes.CDLL) -> Any:
     """Return ``library`` with the types of libopus' decoder; raise AttributeError for another."""
-    library.opus_decoder_create.restype = ctypes.c_void_p
-    library.opus_decoder_create.argtypes = (ctypes.c_int32, ctypes.c_int, ctypes.c_void_p)
-    library.opus_decoder_destroy.argtypes = (ctypes.c_void_p,)
-    library.opus_decode_float.argtypes = (
-        ctypes.c_void_p,
-        ctypes.c_char_p,
-        ctypes.c_int32,
-        ctypes.c_void_p,
-        ctypes.c_int,
-        ctypes.c_int,
-    )
+    number = ctypes.c_int
+    library.opus_decoder_create.restype = _VOID
+    library.opus_decoder_create.argtypes = (_INT32, number, _VOID)
+    library.opus_decoder_destroy.argtypes = (_VOID,)
+    library.opus_decode_float.argtypes = (_VOID, ctypes.c_char_p, _INT32, _VOID, number, number)
     return library

@@ -18,8 +18,9 @@ No clock is read. Memory is one count for each payload type, and the last packet
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from plc.transport.rtp.codecs import STATIC_CODINGS, Codec, open_codec, opus_samples
+from plc.transport.rtp.codecs import STATIC_CODINGS, Codec, open_codec
 from plc.transport.rtp.coding import SAMPLE_BYTES, Coding, guess, is_noise
+from plc.transport.rtp.libopus import opus_samples
 from plc.transport.rtp.packets import (
     SEQUENCE_BITS,
     TIMESTAMP_BITS,

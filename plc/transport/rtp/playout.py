@@ -33,6 +33,7 @@ burst ends and begins at its edges, which takes time, and would be most of what 
 import math
 from collections import deque
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -333,11 +334,11 @@ class Playout:
             self.inspection.note_without_audio(packet)
         elif self.buffer.ssrc in (None, packet.ssrc) and verdict is not Verdict.DUPLICATE and own:
             self.inspection.note_audio(packet, samples, now_s)
-        repeated = codec.repeated(packet.payload)
-        if repeated and verdict is Verdict.ACCEPTED:
-            self.buffer.put_redundant(
-                packet, repeated, packet.payload_type, packet.payload, repeated, repeats=True
-            )
+        if verdict is Verdict.ACCEPTED and (reach := codec.repeated(packet.payload)):
+            copy = packet.payload_type, packet.payload, samples
+            for offset in range(samples, reach + 1, samples):  # the nearest first
+                if self.buffer.put_redundant(packet, offset, *copy) is Verdict.LATE:
+                    break
         return verdict
 
     def _count_malformed(self, reason: Malformed) -> None:
@@ -487,9 +488,11 @@ class Playout:
         """Return a packet's samples, decoded once; None if they cannot be had."""
         if placed.decoded is None:
             codec = self._codecs[placed.payload_type]
-            decode = codec.decode_repeated if placed.repeats else codec.decode
-            is_misread = self.inspection.is_misread and codec is self.codec
-            samples = None if is_misread else decode(placed.payload)
+            samples = None
+            if not (self.inspection.is_misread and codec is self.codec):
+                away = placed.repeats
+                decode = partial(codec.decode_repeated, offset=away) if away else codec.decode
+                samples = decode(placed.payload)
             sound = samples is not None and len(samples) >= placed.stop - placed.start
             self.stats.undecodable_packets += not sound
             placed.decoded = samples if sound else False

@@ -37,8 +37,8 @@ class PlacedPacket:
     payload_type: int
     payload: bytes
     redundant: bool
-    repeats: bool = False
-    """Whether the payload is that of the packet after it, which repeats it."""
+    repeats: int = 0
+    """Samples that this begins before those of its payload, a later packet's; 0: it is its own."""
     decoded: Any = None
     """For whoever plays it, to decode it once."""
 

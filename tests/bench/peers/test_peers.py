@@ -1,9 +1,11 @@
 import ctypes
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 
 from plc.engine.methods import BASELINES
@@ -286,6 +288,26 @@ def test_opus_conceals_the_packet_that_is_lost_and_no_other() -> None:
     assert int(np.argmax(differs)) == 50
     assert differs[50] > differs[49] + 6.0
     assert differs[50] < 0.0
+
+
+def test_opus_is_received_where_it_was_coded_and_redundancy_helps() -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    soxr = pytest.importorskip("soxr")
+    path = str(files("plc") / "data" / "speech.flac")
+    speech, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    speech = np.ascontiguousarray(soxr.resample(speech[: 4 * rate, :1], rate, 48_000))
+    packet, count = 960, len(speech) // 960
+    whole = Stream(speech, lost_at(count), packet, 48_000)
+    decoded, received = (
+        played_or_skipped(name, whole) for name in ("opus:24k:voip", "opus:24k:voip:received")
+    )
+    assert np.allclose(received, decoded, atol=1e-6)
+    losing = Stream(speech, lost_at(count, *range(20, count - 2, 5)), packet, 48_000)
+    conceals, repeats = (
+        played_or_skipped(f"opus:24k:voip:{how}", losing) for how in ("received", "lbrr")
+    )
+    errors = [float(np.sum((played - decoded) ** 2)) for played in (conceals, repeats)]
+    assert errors[1] < 0.5 * errors[0]
 
 
 def test_opus_refuses_packets_that_it_has_no_frames_for() -> None:

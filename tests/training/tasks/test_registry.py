@@ -94,6 +94,7 @@ class GainTask(Task):
     plan_type = CausalPlan
     settings_type = GainSettings
     above_zero = ("margin",)
+    _settings: GainSettings
 
     def __init__(
         self, plan: CausalPlan, settings: GainSettings, train: Segments, valid: Segments

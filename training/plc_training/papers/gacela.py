@@ -33,7 +33,7 @@ from plc.errors import ConfigError
 from plc.papers import gacela as paper
 from plc_bench.scores.frechet import frechet_distance
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
-from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
+from plc_training.data.segments import Pieces, Samples, SegmentPlan
 from plc_training.papers.blocks import wasserstein
 from plc_training.papers.gacela_network import (
     CRITICS,
@@ -131,11 +131,8 @@ class GacelaTask(SessionTask):
     figure_parity = 0.03  # of a Fréchet distance, which is 1 to 0.5 in training
     ports = Ports(("sides", "noise"), "gap", {"sides": {0: "batch"}, "noise": {0: "batch"}})
 
-    def __init__(
-        self, plan: GacelaPlan, settings: GacelaSettings, train: Segments, valid: Segments
-    ) -> None:
-        self._plan, self._settings = plan, settings
-        self._train, self._valid = train, valid
+    def __init__(self, plan: GacelaPlan, *rest: Any) -> None:
+        super().__init__(plan, *rest)
         self._layout = plan.layout
         self._mel = Mel()
 

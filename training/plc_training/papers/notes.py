@@ -200,6 +200,7 @@ class NotesTask(SessionTask):
     plan_type = NotesPlan
     settings_type = NotesSettings
     above_zero = ("sample_rate", "samples")
+    _settings: NotesSettings
 
     def __init__(
         self, plan: NotesPlan, settings: NotesSettings, train: Segments, valid: Segments

@@ -25,7 +25,7 @@ from plc.engine.models.manifest import Manifest
 from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError
 from plc.papers import restore as paper
-from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
+from plc_training.data.segments import Pieces, Samples, SegmentPlan
 from plc_training.papers.blocks import Dual, VariationalCode
 from plc_training.papers.damaged import (
     damaged,
@@ -125,12 +125,7 @@ class RestoreTask(SessionTask):
     above_zero = ("shift_ms",)
     ports = RESTORER_PORTS
 
-    def __init__(
-        self, plan: RestorePlan, settings: RestoreSettings, train: Segments, valid: Segments
-    ) -> None:
-        self._settings = settings
-        self._train, self._valid = train, valid
-        self._network: nn.Module | None = None
+    _network: nn.Module | None = None
 
     @classmethod
     def check(

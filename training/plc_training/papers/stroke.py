@@ -37,7 +37,7 @@ from plc.errors import ConfigError, ModelError
 from plc.papers import stroke as paper
 from plc.papers.restore import LINEAR
 from plc_training.data.colour import coloured
-from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
+from plc_training.data.segments import Pieces, Samples, SegmentPlan
 from plc_training.papers.blocks import PatchCritic, least_squares
 from plc_training.papers.damaged import centred, damaged, interpolated
 from plc_training.papers.restore import RESTORER_PORTS, check_restorer
@@ -181,12 +181,10 @@ class StrokeTask(SessionTask):
     above_zero = ("shift_ms", "frames")
     ports = RESTORER_PORTS
 
-    def __init__(
-        self, plan: StrokePlan, settings: StrokeSettings, train: Segments, valid: Segments
-    ) -> None:
-        self._plan, self._settings = plan, settings
-        self._train, self._valid = train, valid
-        self.frames = settings.frames or plan.frames
+    @property
+    def frames(self) -> int:
+        """Columns of a patch that the network sees."""
+        return int(self._settings.frames or self._plan.frames)
 
     @classmethod
     def check(

@@ -193,8 +193,10 @@ class Task(ABC):
         {"spectra": {0: "batch", 4: "frames"}, "lost": {0: "batch", 1: "frames"}},
     )
 
-    @abstractmethod
-    def __init__(self, plan: Any, settings: Any, train: Segments, valid: Segments) -> None: ...
+    def __init__(self, plan: Any, settings: Any, train: Segments, valid: Segments) -> None:
+        self._plan, self._settings = plan, settings
+        self._train: Any = train
+        self._valid: Any = valid
 
     @classmethod
     def domains(cls, plan: Any) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plc.errors import ConfigError
-from plc.transport.rtp.codecs import CODECS, G711, L16, L24, Opus, open_codec, opus_samples
+from plc.transport.rtp.codecs import CODECS, G711, L16, L24, Opus, open_codec
+from plc.transport.rtp.libopus import opus_samples
 from tests.examples import examples
 from tests.signals import noise, sine
 

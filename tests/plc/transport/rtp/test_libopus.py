@@ -1,6 +1,10 @@
 """Opus packets that repeat the ones before them."""
 
+import ctypes
+import shutil
+import subprocess
 from importlib.resources import files
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,13 +16,49 @@ from numpy.typing import NDArray
 
 from plc.transport.rtp.codecs import Opus
 from plc.transport.rtp.delay import DelayConfig, DelayMode
-from plc.transport.rtp.libopus import LibopusDecoder, repeated_samples
+from plc.transport.rtp.libopus import LibopusDecoder, bound, repeated_samples
 from plc.transport.rtp.packets import RtpPacket
 from plc.transport.rtp.playout import Playout
 from tests.plc.configs import playout_of
 
 FRAME = 960
 RATE = 48_000
+PADDED = bytes([9 << 3 | 3, 0x41, 2, 0b0000_0000, 7, 0, 0])
+"""A packet of one frame of 20 ms, two bytes of padding behind it."""
+# As libopus 1.5 declares them: what a packet holds of the second before it is told by its place.
+STAND_IN = """
+#include <stdlib.h>
+void *opus_decoder_create(int rate, int channels, int *error) { *error = 0; return malloc(1); }
+void opus_decoder_destroy(void *state) { free(state); }
+int opus_decode_float(void *s, const unsigned char *data, int size, float *out, int n, int fec) {
+    for (int i = 0; i < n; i++) out[i] = 0.5f;
+    return n < 960 ? n : 960;
+}
+void *opus_dred_decoder_create(int *error) { *error = 0; return malloc(1); }
+void opus_dred_decoder_destroy(void *decoder) { free(decoder); }
+void *opus_dred_alloc(int *error) { *error = HELD < 0 ? -5 : 0; return HELD < 0 ? 0 : malloc(1); }
+void opus_dred_free(void *dred) { free(dred); }
+int opus_dred_parse(void *decoder, void *dred, const unsigned char *data, int size, int most,
+                    int rate, int *end, int later) {
+    *end = 0;
+    return size > 1 && (data[0] & 3) == 3 && data[1] & 0x40 ? HELD : 0;
+}
+int opus_decoder_dred_decode_float(void *s, const void *dred, int offset, float *out, int n) {
+    for (int i = 0; i < n; i++) out[i] = offset / 48000.0f;
+    return n;
+}
+"""
+
+
+def with_dred(folder: Path, held: int) -> LibopusDecoder:
+    """Return a decoder of a library whose packets hold so many samples; -1: it has no DRED."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    source, library = folder / f"opus{held}.c", folder / f"opus{held}.so"
+    source.write_text(STAND_IN)
+    command = ["gcc", "-shared", "-fPIC", f"-DHELD={held}", "-o", str(library), str(source)]
+    subprocess.run(command, check=True)
+    return LibopusDecoder(bound(ctypes.CDLL(str(library))), 1)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +132,7 @@ def test_the_music_coder_repeats_nothing() -> None:
     coder = Opus(1, 96_000)
     payload = coder.encode(np.zeros((FRAME, 1), np.float32))
     assert repeated_samples(payload, 1) == 0
-    assert coder.decode_repeated(payload) is None
+    assert coder.decode_repeated(payload, FRAME) is None
 
 
 @pytest.mark.parametrize(("made", "is_audio"), [(3.9, True), (-4.1, False), (np.nan, False)])
@@ -114,6 +154,40 @@ def test_what_libopus_makes_far_louder_than_full_scale_is_no_audio(
     assert (found is not None) == is_audio
 
 
+def test_packets_that_hold_a_second_give_what_was_lost_in_a_row(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    coder = Opus(1, decoder=with_dred(tmp_path, 4 * FRAME))
+    playout = playout_of(coder, FRAME, DelayConfig(mode=DelayMode.FIXED, delay_ms=60), model="ar")
+    blocks = []
+    for k in range(40):
+        if k not in (10, 11, 12, 20, 21, 22, 23, 24):
+            playout.put_packet(RtpPacket(111, k, FRAME * k, 5, PADDED), 0.02 * k)
+        blocks.append(playout.tick(0.02 * k)[0].copy())
+    # Each as far before the packet behind the burst as it lies; the fifth came too late.
+    assert [round(float(blocks[k + 4].mean()), 3) for k in (9, 10, 11, 12, 13)] == [
+        0.5,
+        0.06,
+        0.04,
+        0.02,
+        0.5,
+    ]
+    assert playout.received.redundant_packets == 7
+    assert playout.received.lost_samples == FRAME
+
+
+def test_what_is_not_held_is_not_decoded(tmp_path: Path) -> None:
+    decoder = with_dred(tmp_path, 4 * FRAME)
+    assert [decoder.reach(each) for each in (PADDED, b"", bytes([9 << 3, 0]))] == [4 * FRAME, 0, 0]
+    made = decoder.decode_repeated(PADDED, 2 * FRAME, FRAME)
+    assert made is not None
+    assert made.shape == (FRAME, 1)
+    assert np.allclose(made, 0.04)
+    assert decoder.decode_repeated(bytes([9 << 3, 0]), FRAME, FRAME) is None
+    older = with_dred(tmp_path, -1)
+    assert older.reach(PADDED) == 0
+    assert older.decode_repeated(PADDED, FRAME, FRAME) is None
+
+
 def test_flags_are_read_as_the_rfc_has_them() -> None:
     wide_20_ms, hybrid_10_ms, wide_60_ms = 9 << 3, 12 << 3, 11 << 3
     assert repeated_samples(bytes([wide_20_ms, 0b0100_0000]), 1) == 960
@@ -124,6 +198,13 @@ def test_flags_are_read_as_the_rfc_has_them() -> None:
     assert repeated_samples(bytes([wide_20_ms | 4, 0b0001_0000]), 2) == 960
     assert repeated_samples(bytes([wide_20_ms | 1, 0b0100_0000]), 1) == 0  # two frames
     assert repeated_samples(bytes([wide_20_ms]), 1) == 0
+    # Behind the length of the padding, which may take several bytes; of two frames none.
+    assert repeated_samples(PADDED, 1) == 0
+    for length in ([2], [255, 2], [255, 255, 0]):
+        head = bytes([wide_20_ms | 3, 0x41, *length])
+        assert repeated_samples(head + bytes([0b0100_0000]) + bytes(600), 1) == 960
+        assert repeated_samples(head, 1) == 0
+    assert repeated_samples(bytes([wide_20_ms | 3, 0x42, 2, 0b0100_0000, 0, 0]), 1) == 0
 
 
 def test_a_lost_packet_is_concealed_and_an_empty_one_is_malformed(payloads: list[bytes]) -> None:
@@ -144,5 +225,6 @@ def test_any_bytes_are_no_trouble(payload: bytes) -> None:
     if decoder is None:
         pytest.skip("libopus is not installed (Debian: libopus0)")
     for samples in (repeated_samples(payload, 1), FRAME):
-        for made in (decoder.decode(payload, samples), decoder.decode_repeated(payload, samples)):
+        repeated = decoder.decode_repeated(payload, samples, samples)
+        for made in (decoder.decode(payload, samples), repeated):
             assert made is None or made.shape == (samples, 1)
