@@ -21,21 +21,20 @@ import base64
 import hashlib
 import json
 import re
-import socket
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from html import escape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any, Self
 
 from plc.ending import stop_signals
-from plc.errors import AudioFileError, NetworkError, why
+from plc.errors import AudioFileError, why
+from plc.transport.rtp.udp import Endpoint
+from plc.transport.service.page_server import PageServer
 
 LARGEST_WASM_BYTES = 200_000
 DEFAULT_PORT = 8765
@@ -244,7 +243,7 @@ def export(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
 
 
 class WebServer:
-    """Serves the page at ``/``, and :data:`FILES`, until closed, from threads of its own.
+    """Serves the page at ``/``, and :data:`FILES`, until closed, from a thread of its own.
 
     Parameters
     ----------
@@ -266,19 +265,20 @@ class WebServer:
 
     def __init__(self, host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> None:
         page()
-        self._server = _open(host, port)
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._server.server_port}/"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_POLL_S,), name="plc web", daemon=True
+        made = {
+            f"/{name}": lambda _, file=file: (200, file.kind, file.make())
+            for name, file in FILES.items()
+        }
+        pages = {"/": made["/index.html"], **made}
+        self._server = PageServer(
+            Endpoint(host, port), pages, what="the page", limit_s=_LIMIT_S, fields=_fields
         )
-        self._thread.start()
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._server.endpoint.port}/"
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._server.close()
 
     def __enter__(self) -> Self:
         """Return it."""
@@ -313,84 +313,22 @@ def run_web(host: str, port: int, *, duration_s: float, announce: Callable[[str]
             time.sleep(min(_POLL_S, max(0.0, end_s - time.monotonic())))
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """Answers one request with a file."""
-
-    protocol_version = "HTTP/1.1"
-    timeout = _LIMIT_S
-
-    def version_string(self) -> str:
-        """Return the server's name, without versions."""
-        return "plc"
-
-    def do_GET(self) -> None:  # the name http.server calls
-        """Send the page."""
-        self._answer(with_body=True)
-
-    def do_HEAD(self) -> None:
-        """Send the page's headers."""
-        self._answer(with_body=False)
-
-    def _answer(self, with_body: bool) -> None:
-        status, kind, body, given = _found(self.path.partition("?")[0])
-        self.send_response(status)
-        headers = {
-            "Content-Type": kind,
-            "Content-Length": str(len(body)),
-            "Cache-Control": "no-cache",
-            "Content-Security-Policy": f"{given}; frame-ancestors 'none'",
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
-            # Alone in its process the page gets a finer clock.
-            "Cross-Origin-Opener-Policy": "same-origin",
-            "Cross-Origin-Embedder-Policy": "require-corp",
-            "Connection": "close",
-        }
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing of a request."""
+_FIELDS = {
+    "Cache-Control": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    # Alone in its process the page gets a finer clock.
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+}
 
 
-def _found(path: str) -> tuple[int, str, bytes, str]:
-    """Return the answer to a path: its status, its type, its body and its policy."""
-    name = path.removeprefix("/") or "index.html"
-    if name not in FILES:
-        return 404, "text/plain; charset=utf-8", b"Not found; the page is at /\n", policy()
-    own = policy(_text("example.mjs")) if name == "plc.html" else policy()
-    return 200, FILES[name].kind, FILES[name].make(), own
-
-
-class _Server(ThreadingHTTPServer):
-    """Answers each connection in a thread."""
-
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a reader that left."""
-
-
-def _open(host: str, port: int) -> _Server:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise NetworkError(f"cannot find {host}: {reason}") from error
-    family, _, _, _, address = found[0]
-    kind = type("_Server", (_Server,), {"address_family": family})
-    try:
-        server: _Server = kind(address[:2], _Handler)
-    except OSError as error:
-        raise NetworkError(
-            f"cannot serve the page on {host}:{port}: {error.strerror}; take another port, or 0 "
-            "for any"
-        ) from error
-    return server
+def _fields(path: str) -> str:
+    """Return the lines of an answer's head that say what a browser may do with a file."""
+    own = policy(_text("example.mjs")) if path == "/plc.html" else policy()
+    lines = _FIELDS | {"Content-Security-Policy": f"{own}; frame-ancestors 'none'"}
+    return "".join(f"{name}: {text}\r\n" for name, text in lines.items())
 
 
 def _filled(name: str, *, script: str, **values: str) -> bytes:

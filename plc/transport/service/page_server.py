@@ -28,7 +28,7 @@ REQUEST_BYTES_MAX = 8192
 _TURN_S = 0.02
 _LONGEST_WAIT_S = 2.0
 _BACKLOG = 16
-_SEND_BYTES = 65_536
+_SEND_BYTES = 1 << 20
 
 Page = Callable[[str], tuple[int, str, bytes]]
 """Takes the request's ``Accept`` header; returns a status, a content type and the page."""
@@ -56,6 +56,12 @@ class PageServer:
         Where; port 0 takes any.
     pages : mapping of str to callable
         What makes a page, by its path; it runs in the server's thread.
+    what : str
+        What they are of, for messages.
+    limit_s : float
+        Time that a connection has to ask, and to take its answer.
+    fields : callable
+        Takes a path, returns further lines of an answer's head, each ended by CR LF.
 
     Raises
     ------
@@ -63,9 +69,17 @@ class PageServer:
         If the address is not ours, or its port is taken.
     """
 
-    def __init__(self, endpoint: Endpoint, pages: Mapping[str, Page]) -> None:
-        self._pages = pages
-        self._listener = _listen(endpoint)
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        pages: Mapping[str, Page],
+        *,
+        what: str = "metrics",
+        limit_s: float = LIMIT_S,
+        fields: Callable[[str], str] = lambda path: "",
+    ) -> None:
+        self._pages, self._limit_s, self._fields = pages, limit_s, fields
+        self._listener = _listen(endpoint, what)
         self.endpoint = Endpoint(endpoint.host, self._listener.getsockname()[1])
         self._connections: dict[int, _Connection] = {}
         """By file descriptor, the oldest first."""
@@ -73,7 +87,7 @@ class PageServer:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._wake_out, self._wake_in = socket.socketpair()
         self._selector.register(self._wake_out, selectors.EVENT_READ)
-        self._thread = StandingThread("metrics and health", self._work)
+        self._thread = StandingThread(what, self._work)
         self._thread.start()
 
     def _work(self) -> None:
@@ -104,7 +118,7 @@ class PageServer:
         accepted.setblocking(False)
         if len(self._connections) >= CONNECTIONS_MAX:
             self._drop(self._least_wanted())
-        connection = _Connection(accepted, time.monotonic() + LIMIT_S)
+        connection = _Connection(accepted, time.monotonic() + self._limit_s)
         self._connections[accepted.fileno()] = connection
         self._selector.register(accepted, selectors.EVENT_READ)
         self._serve(connection)
@@ -138,7 +152,7 @@ class PageServer:
         if not end and len(connection.request) < REQUEST_BYTES_MAX:
             return False
         connection.answer = memoryview(self._answer(head) if end else _refusal(431, "Too large"))
-        connection.end_s = time.monotonic() + LIMIT_S
+        connection.end_s = time.monotonic() + self._limit_s
         self._selector.modify(connection.socket, selectors.EVENT_WRITE)
         return True
 
@@ -156,15 +170,15 @@ class PageServer:
         path = rest.partition(" ")[0].partition("?")[0]
         if method not in ("GET", "HEAD"):
             return _refusal(405, "Method not allowed")
-        page = self._pages.get(path)
+        page, more = self._pages.get(path), self._fields(path)
         if page is None:
-            return _refusal(404, f"Not found; see {', '.join(self._pages)}")
+            return _refusal(404, f"Not found; see {', '.join(self._pages)}", more)
         headers = {name.strip().lower(): text.strip() for name, _, text in map(_colon, fields)}
         try:
             status, kind, body = page(headers.get("accept", ""))
         except Exception:  # it reads what other threads write; the next request may do better
             return _refusal(500, "Cannot be told at the moment")
-        return _answer(f"{status} {_REASONS[status]}", kind, body, with_body=method == "GET")
+        return _answer(f"{status} {_REASONS[status]}", kind, body, more, method == "GET")
 
     def _drop(self, connection: _Connection) -> None:
         del self._connections[connection.socket.fileno()]
@@ -191,12 +205,13 @@ class PageServer:
         self.close()
 
 
-def _listen(endpoint: Endpoint) -> socket.socket:
+def _listen(endpoint: Endpoint, what: str) -> socket.socket:
     host, port = endpoint.host, endpoint.port
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise NetworkError(f"cannot find {host}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise NetworkError(f"cannot find {host}: {reason}") from error
     family, _, _, _, address = found[0]
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -208,7 +223,7 @@ def _listen(endpoint: Endpoint) -> socket.socket:
     except OSError as error:
         listener.close()
         raise NetworkError(
-            f"cannot serve metrics on {host}:{port}: {error.strerror}; take another port, or 0 "
+            f"cannot serve {what} on {host}:{port}: {error.strerror}; take another port, or 0 "
             "for any"
         ) from error
     return listener
@@ -218,13 +233,13 @@ def _colon(field: str) -> tuple[str, str, str]:
     return field.partition(":")
 
 
-def _refusal(status: int, reason: str) -> bytes:
-    return _answer(f"{status} {reason}", "text/plain", f"{reason}\n".encode())
+def _refusal(status: int, reason: str, more: str = "") -> bytes:
+    return _answer(f"{status} {reason}", "text/plain", f"{reason}\n".encode(), more)
 
 
-def _answer(status: str, kind: str, body: bytes, with_body: bool = True) -> bytes:
+def _answer(status: str, kind: str, body: bytes, more: str = "", with_body: bool = True) -> bytes:
     head = (
-        f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-        "Connection: close\r\n\r\n"
+        f"HTTP/1.1 {status}\r\nServer: plc\r\nContent-Type: {kind}\r\n"
+        f"Content-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
     )
     return head.encode("latin-1") + (body if with_body else b"")

@@ -184,7 +184,7 @@ def test_the_server_gives_the_page_the_network_and_nothing_else(server: web.WebS
     ):
         assert answer(server, "GET", path)[0] == 404
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
-        assert answer(server, method, "/")[0] == 501
+        assert answer(server, method, "/")[0] == 405
 
 
 def test_a_taken_port_and_a_foreign_address_are_refused(server: web.WebServer) -> None:
