@@ -16,17 +16,19 @@ class Meter:
 
     def __init__(self, bar: Progress, what: str, to_the_end: bool) -> None:
         self._bar, self._what, self._to_the_end = bar, what, to_the_end
-        self._task = bar.add_task(what, total=None)
+        self._task = bar.add_task(what, total=None, note="")
+        self._done = 0.0
         self._began = self._told = time.monotonic()
 
-    def start(self, total: float) -> None:
-        """Set the total, and start the clock."""
-        self._bar.update(self._task, total=total)
+    def start(self, total: float, done: float = 0.0) -> None:
+        """Set the total, and what of it is done already; start the clock."""
+        self._bar.update(self._task, total=total, completed=done)
+        self._done = done
         self._began = self._told = time.monotonic()
 
-    def advance(self, count: float = 1) -> None:
-        """Add ``count`` to the finished items."""
-        self._bar.advance(self._task, count)
+    def advance(self, count: float = 1, note: str = "") -> None:
+        """Add ``count`` to the finished items; a note stands beside their number."""
+        self._bar.update(self._task, advance=count, note=note)
         task, now = self._bar.tasks[self._task], time.monotonic()
         if not self._bar.disable or task.total is None:
             return
@@ -35,8 +37,8 @@ class Meter:
             return
         self._told = now
         left = max(0.0, task.total - task.completed)
-        left_s = (now - self._began) / task.completed * left
-        done = f"{task.completed:.0f} of {task.total:.0f}"
+        left_s = (now - self._began) / (task.completed - self._done) * left
+        done = ", ".join(filter(None, [f"{task.completed:.0f} of {task.total:.0f}", note]))
         self._bar.console.print(
             f"{self._what}: {done}, {duration(left_s)} left",
             soft_wrap=True,
@@ -71,6 +73,7 @@ def shown(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
     still = not console.is_terminal

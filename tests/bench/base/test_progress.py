@@ -34,6 +34,18 @@ def test_a_line_comes_every_half_minute_at_most(monkeypatch: pytest.MonkeyPatch)
     ]
 
 
+def test_what_was_done_before_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = {"s": 100.0}
+    monkeypatch.setattr("plc_bench.base.progress.time.monotonic", lambda: clock["s"])
+    written = io.StringIO()
+    with progress.shown("training", console=Console(file=written)) as meter:
+        meter.start(20, 10)
+        for _ in range(3):
+            clock["s"] += 12.0
+            meter.advance(1, "loss 0.5")
+    assert written.getvalue() == "training: 13 of 20, loss 0.5, 1 min 24 s left\n"
+
+
 def test_the_end_is_told_where_that_is_asked_for() -> None:
     written = io.StringIO()
     with progress.shown("all", 1, Console(file=written), to_the_end=True) as meter:

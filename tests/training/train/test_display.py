@@ -22,7 +22,7 @@ def test_stages_and_figures_are_plain_lines(capsys: pytest.CaptureFixture[str]) 
     assert shown.out == ""
     assert shown.err.splitlines() == [
         "decoding: 2 of 2, 0 s left",
-        "step 4 of 4: gain_db 1.250, loss 1, 2.00 steps/s, 0 s left",
+        "step 4 of 4: gain_db 1.250, loss 1, 2.00 steps/s",
     ]
 
 
