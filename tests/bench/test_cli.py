@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from plc.errors import ConfigError, ModelError, PlcError
 from plc_bench import cli
 from plc_bench.cli import app, main
-from plc_bench.peers import library
+from plc_bench.peers import base as peers_base
 from plc_bench.quality.study import load
 from tests.plc.engine.networks.test_encoder import write_context_encoder
 from tests.settings import settings
@@ -125,7 +125,7 @@ def test_the_papers_probes_need_no_clips(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ((), "nothing to fill; give clips, or --probe"),
+        ((), "nothing to fill; give clips, or --set probe"),
         (("--set", "probe=tone"), "known: tones, chirp"),
         (("--set", "probe=chirp", "--set", "csv=rows.csv"), "csv has a row for each gap"),
     ],
@@ -324,11 +324,11 @@ def test_what_is_not_installed_fails_and_the_rest_goes_on(
     tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
-    library.load.cache_clear()
+    peers_base.load.cache_clear()
     out = tmp_path / "results"
     arguments = [*("quality", clip, "--methods", "zeros,spandsp", "--set", "jobs=1"), "--out", out]
     result = CliRunner().invoke(app, list(map(str, arguments)))
-    library.load.cache_clear()
+    peers_base.load.cache_clear()
     assert result.exit_code == 1
     assert "failed: spandsp on clip.wav" in result.stderr
     assert "apt-get install libspandsp2" in result.stderr

@@ -21,7 +21,7 @@ class Meter:
         self._began = self._told = time.monotonic()
 
     def start(self, total: float, done: float = 0.0) -> None:
-        """Set the total, and what of it is done already; start the clock."""
+        """Set the total, and what is done already. The clock starts."""
         self._bar.update(self._task, total=total, completed=done)
         self._done = done
         self._began = self._told = time.monotonic()

@@ -1,9 +1,12 @@
-"""The interface of a peer, and programs as peers."""
+"""The interface of a peer; programs, and libraries of the system, as peers."""
 
+import ctypes
+import ctypes.util
 import os
 import signal as signals
 import subprocess
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -83,3 +86,15 @@ def run_program(words: Sequence[str], timeout_s: float) -> None:
         how = f"died of {signals.Signals(-status).name}" if status < 0 else f"ended with {status}"
         last = said.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise PeerError(": ".join([how, *last])[:_REASON_CHARACTERS])
+
+
+@lru_cache
+def load(name: str, package: str) -> ctypes.CDLL:
+    """Return a shared library by the linker's name or a path; PeerError names its package."""
+    path = name if "/" in name else ctypes.util.find_library(name)
+    if path is None:
+        raise PeerError(f"lib{name} is not installed: apt-get install {package}")
+    try:
+        return ctypes.CDLL(path)
+    except OSError as error:
+        raise PeerError(f"cannot load {path}: {error}; Debian has it in {package}") from error

@@ -35,8 +35,7 @@ from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.libopus import LibopusDecoder, bound
 from plc.transport.rtp.packets import RtpPacket
 from plc.transport.rtp.playout import Playout
-from plc_bench.peers.base import Contender, PeerError
-from plc_bench.peers.library import load
+from plc_bench.peers.base import Contender, PeerError, load
 from plc_bench.peers.rates import at_rate, whole_packet
 from plc_bench.scores.metrics import Mask
 

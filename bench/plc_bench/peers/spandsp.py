@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
-from plc_bench.peers.base import Contender, PeerError
-from plc_bench.peers.library import load
+from plc_bench.peers.base import Contender, PeerError, load
 from plc_bench.peers.rates import at_rate, packet_edges, to_float, to_int16
 from plc_bench.scores.metrics import Mask
 

@@ -237,7 +237,8 @@ def live(
             metavar="HOST[:PORT]",
             is_eager=True,
             callback=_take_peer,
-            help="Both at once, with that host; port 5004. Music, unless --content says otherwise.",
+            help="Both at once, with that host; port 5004. Music, unless --content says otherwise. "
+            "jacktrip://HOST: with JackTrip there, whose buffer is --packet-ms, such as 128smp.",
         ),
     ] = None,
     preset: Annotated[
@@ -282,7 +283,7 @@ def live(
     from plc.transport.rtp.impair import ImpairConfig
 
     with contextlib.ExitStack() as held:
-        played, send = _ends(source, to, from_, peer, dscp, held)
+        played, send = _ends(source, to, from_, peer, dscp, held, received)
         if isinstance(played, str):
             received = replace(received, codec="l16")
         receiver = received.config(seed)
@@ -328,6 +329,7 @@ def _ends(
     peer: str | None,
     dscp: int | None,
     held: contextlib.ExitStack,
+    received: ReceiverOptions,
 ) -> "tuple[str | Endpoint | UdpPort | None, SendConfig | None]":
     """Return the receiving and the sending end; an open port is closed with ``held``."""
     from plc.transport.live.sending import SendConfig
@@ -338,7 +340,7 @@ def _ends(
             raise typer.BadParameter("--peer stands for --to and --from; give it or them")
         if source.startswith("udp://"):
             raise typer.BadParameter(_DEVICE_ONLY)
-        far, near = _both_ends(peer)
+        far, near = _both_ends(peer, received)
         if isinstance(near, UdpPort):
             held.callback(near.close)
         return near, SendConfig(device=source, to=far, dscp=dscp)
@@ -356,30 +358,44 @@ def _ends(
 
 def _only(host: str) -> "tuple[Network, ...]":
     """Return who may be heard of a peer's call: its host; of a group, anybody."""
-    from plc.transport.rtp.udp import addresses_of, is_multicast
+    from plc.transport.rtp import udp
 
-    return () if is_multicast(host) else addresses_of(host)
+    return () if udp.is_multicast(host) else udp.addresses_of(host)
 
 
-def _both_ends(peer: str) -> "tuple[Endpoint, Endpoint | UdpPort]":
+def _both_ends(peer: str, received: ReceiverOptions) -> "tuple[Endpoint, Endpoint | UdpPort]":
     """Return the ends of both directions with a peer; of one on this machine the open port."""
     from plc.errors import NetworkError
+    from plc.transport.live import jacktrip
     from plc.transport.rtp.udp import Endpoint, UdpPort, is_of_this_machine, parse_endpoint
 
-    bare = peer.count(":") > 1 and not peer.startswith("[")
-    host = f"[{peer}]" if bare else peer
+    name = peer.removeprefix(jacktrip.SCHEME)
+    with_jacktrip = name != peer
+
+    def opened(endpoint: Endpoint) -> UdpPort:
+        if not with_jacktrip:
+            return UdpPort(endpoint)
+        receiver = received.config(0)
+        if receiver.codec != "l16" or receiver.key is not None:
+            raise typer.BadParameter("jacktrip:// has samples of 16 bits: --codec l16, and no key")
+        return jacktrip.JackTripPort(endpoint, receiver.stream)
+
+    bare = name.count(":") > 1 and not name.startswith("[")
+    host = f"[{name}]" if bare else name
     has_port = ":" in host.rpartition("]")[2]
-    far = parse_endpoint(host if has_port else f"{host}:{_PEER_PORT}", "HOST or HOST:PORT")
+    usual = jacktrip.PORT if with_jacktrip else _PEER_PORT
+    far = parse_endpoint(host if has_port else f"{host}:{usual}", "HOST or HOST:PORT")
     here = "::" if ":" in far.host else "0.0.0.0"
     if not is_of_this_machine(far.host):
-        return far, Endpoint(here, far.port)
+        near_end = Endpoint(here, far.port)
+        return far, opened(near_end) if with_jacktrip else near_end
     # Two on one machine: who comes first has the port, from now on, the other one the next pair's.
     near, other = far.port, far.port + (_PAIR if far.port + _PAIR <= _PORT_MAX else -_PAIR)
     try:
-        port = UdpPort(Endpoint(here, near))
+        port = opened(Endpoint(here, near))
     except NetworkError:
         near, other = other, near
-        port = UdpPort(Endpoint(here, near))
+        port = opened(Endpoint(here, near))
     say(f"plc: {far.host} is this machine: heard at port {near}, sent to {other}", err=True)
     return Endpoint(far.host, other), port
 

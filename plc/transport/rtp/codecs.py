@@ -283,8 +283,7 @@ class Opus(_ByPyAV):
 
     def decode(self, payload: bytes) -> Samples | None:
         """Return the samples, shape (n, channels)."""
-        n = opus_samples(payload)
-        if n == 0:
+        if not (n := opus_samples(payload)):
             return None
         return self._libopus.decode(payload, n) if self._libopus else self._decoded(payload)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from plc.engine.methods import BASELINES
 from plc.errors import ConfigError
 from plc_bench import peers
-from plc_bench.peers import g711, jacktrip, library, neteq, opus, rates
+from plc_bench.peers import base, g711, jacktrip, neteq, opus, rates
 from plc_bench.peers.base import PeerError
 from plc_bench.quality import contenders
 from plc_bench.quality.contenders import contender
@@ -70,9 +70,9 @@ def test_options_that_a_peer_does_not_have_are_refused(name: str) -> None:
 
 def test_a_library_that_is_not_there_is_named_with_its_package() -> None:
     with pytest.raises(PeerError, match="apt-get install libnowhere1"):
-        library.load("nowhere-to-be-found", "libnowhere1")
+        base.load("nowhere-to-be-found", "libnowhere1")
     with pytest.raises(PeerError, match="cannot load /no/such"):
-        library.load("/no/such.so", "libnowhere1")
+        base.load("/no/such.so", "libnowhere1")
 
 
 # --- rates ------------------------------------------------------------------------------------

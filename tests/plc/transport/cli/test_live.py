@@ -19,6 +19,7 @@ from plc.transport.cards.portaudio import SoundServer
 from plc.transport.cli.live import impairment_of, register
 from plc.transport.cli.options import ReceiverOptions
 from plc.transport.cli.rtp import register as register_network
+from plc.transport.live.jacktrip import JackTripPort
 from plc.transport.live.sending import SendConfig
 from plc.transport.rtp.config import ReceiverConfig
 from plc.transport.rtp.delay import DelayConfig, DelayMode
@@ -246,6 +247,12 @@ def test_the_ends_of_a_stream_are_named_alone_or_by_a_peer(
         config, played, _, send = ran[-1]
         assert (str(send.to), str(played)) == (to, from_)
         assert config.receiver.allow == (ip_network("192.0.2.9"),)
+    with closing(UdpPort(Endpoint("0.0.0.0", 0))) as free:
+        port = free.endpoint.port
+    assert ask("--peer", f"jacktrip://192.0.2.9:{port}", "--channels", "2").exit_code == 0
+    _, played, _, send = ran[-1]
+    assert isinstance(played, JackTripPort)
+    assert (str(send.to), str(played)) == (f"udp://192.0.2.9:{port}", f"udp://0.0.0.0:{port}")
     assert ask("--peer", "192.0.2.9", "--allow", "198.51.100.0/24").exit_code == 0
     assert ran[-1][0].receiver.allow == (ip_network("198.51.100.0/24"),)
     assert ask("--peer", "239.1.2.3").exit_code == 0
@@ -291,6 +298,7 @@ def test_devices_say_what_the_sound_server_has(monkeypatch: pytest.MonkeyPatch) 
         (["--in", "udp://a:1", "--to", "udp://b:1"], "--in is the device whose sound is sent"),
         (["--in", "udp://a:1", "--peer", "b"], "--in is the device whose sound is sent"),
         (["--to", "udp://b:1", "--impair", "loss=1%"], "go with a stream that is played"),
+        (["--peer", "jacktrip://192.0.2.9", "--codec", "opus"], "samples of 16 bits: --codec l16"),
         (["--dscp", "ef"], "--dscp goes with --to or --peer"),
         (["--to", "udp://b:1", "--dscp", "loud"], "loud is not a DSCP"),
     ],
