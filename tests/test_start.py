@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from plc.embed.library import Library
+from plc.engine.loss import read_trace
 from tests.processes import ROOT, environment
 from tests.signals import tones
 
@@ -101,6 +102,13 @@ def test_the_commands_of_a_page_work(page: Path, folder: Path) -> None:
             [sys.executable, "-c", program], check=False, stderr=subprocess.STDOUT, **how
         )
         assert done.returncode == 0, done.stdout
+        lost = read_trace(folder / "lossy.trace")
+        # Each lost packet where it was lost: a trace's comment is no packet.
+        said = f"print({program.split('lost = ')[1].splitlines()[0]} == {lost.tolist()})"
+        checked = subprocess.run(
+            [sys.executable, "-c", said], check=False, stderr=subprocess.STDOUT, **how
+        )
+        assert checked.stdout == "True\n"
         assert "samples were made up" in done.stdout
     if page.stem == "live":
         heard, _ = soundfile.read(folder / "heard.wav")

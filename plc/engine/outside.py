@@ -6,8 +6,8 @@ between (:mod:`plc_kernels.stream.fills`)::
     fill ─▶ fill_part ─ SUBMIT ─▶ worker.submit ─▶ fill_part ─ DONE      the draft is played
          ─▶ fill_part ─ WAIT ──▶ worker.collect, by the deadline ─▶ fill_part ─ DONE
 
-What is late or fails is replaced by the draft. A network that is too slow for its stream misses its
-first deadlines and is switched off for a while; none is timed beforehand.
+What is late or fails is replaced by the draft. ONNX Runtime's runs are not timed beforehand: a
+network that is too slow for its stream misses its first deadlines and is switched off for a while.
 
 Many streams ask only when an answer is due, and those that ask in a turn share a run::
 
@@ -213,9 +213,10 @@ class OutsideNetworks:
         )
 
     def took(self, late: bool) -> tuple[bool, int]:
-        """Hear whether a concealment took too long; return whether prediction did, and turns.
+        """Note whether a concealment was late; return whether prediction was the cause.
 
-        Where rows for a network were made, it is the network that took too long.
+        It was not where a network was asked, which is noted then. Also returned: how often networks
+        were switched on or off since the last call.
         """
         used, self._used = self._used, None
         if late and used is not None:

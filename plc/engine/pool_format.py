@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from plc.engine.outside import Asking
 
 FITTED_BY = 0.4
-"""Share of a call's time by which bursts are fitted whose networks run outside, if no later."""
+"""Of a call's time, the least that fits have where ONNX Runtime runs the networks."""
 # Of the mean of the time of a burst, or of an answer: the last of so many.
 _COST_MEMORY = 16
 _RECEIVED, _LOST, _NOISES = 40, 5, 8
@@ -200,7 +200,7 @@ class PoolFormat:
         second[WORK] = before
 
     def note_burst(self, took_s: float, hurried: bool) -> None:
-        """Remember how long a burst took; one without time leads back to what one took at first."""
+        """Update the mean time of a burst; a hurried one counts as the first measurement did."""
         took_s = self.costs.lost_ms / 1000.0 if hurried else took_s
         self.burst_s += (took_s - self.burst_s) / _COST_MEMORY
 

@@ -1,8 +1,8 @@
 """Conceal, inpaint or lose packets of a recording, from file to file.
 
-Each function reads its source block by block, writes its target as it goes, and holds no more than
-a few packets, or the context around one group of gaps: an hour of audio takes the memory of a
-second. The target has exactly the length of the source; delays are taken out.
+Each function reads its source block by block and writes its target as it goes. In memory are 64
+packets and the losses, or the context around one group of gaps. The target has exactly the length
+of the source; delays are taken out.
 """
 
 import math
@@ -119,9 +119,9 @@ class InpaintReport:
         Received samples beside the gaps that were damaged and counted as lost: they lie in
         ``gaps``.
     refined_gaps : int or None
-        Number of them that were interpolated. The others are longer than
-        :data:`~plc.files.fill.interpolate.LONGEST_REFINED_GAP`, or next to nothing is known on one
-        side, and got the blend. None where the quality or the method interpolates none.
+        Number of gaps that were interpolated by least squares. The others are longer than
+        :data:`~plc.files.fill.interpolate.LONGEST_REFINED_GAP` samples, or have too few known ones
+        on a side. None where the quality or the method interpolates none.
     long_gaps : tuple of LongGap
         What filled the gaps that are long, and from where; none where the method or the quality
         copies nothing.
@@ -177,9 +177,9 @@ def conceal_file(
         In bit/s, for a target whose coding has one.
     progress : callable, optional
         Called after each block.
-    method, model, budget_ms, seed, provider
-        As for :class:`plc.StreamConfig`; by default there is no limit of time, so that the result
-        does not depend on the machine.
+    method, model, content, budget_ms, seed, provider, prepare, detect_dropouts
+        As for :class:`plc.StreamConfig`, but that ``budget_ms`` is by default ``inf``, so that the
+        result does not depend on the machine, and ``prepare`` ``"never"``.
 
     Returns
     -------

@@ -15,9 +15,10 @@ old ticket and is dropped; until then the slot is busy, and submissions in the m
 refused rather than queued: a backlog would make every later one late, too. The late run is
 cancelled, which on a CPU ends it at its next node.
 
-**Broken workers.** Nothing more is submitted to a thread that ended, or that has been busy since it
-was given something. A thread that hangs cannot be stopped from outside; it is left alone, and finds
-when it wakes that it is not wanted any more.
+**Broken workers.** A thread that ended, or is still busy with an earlier submission, gets no new
+one; after 5 s it is reported to hang. A run that hangs cannot be stopped from outside. If it
+returns, its result is dropped, and the thread takes submissions again, or ends if the worker was
+closed.
 
 **Forks.** A thread stays with the parent. The child's copy of a worker finds that at its first
 submission or tick, waits for nothing that the thread would have given, and starts another, which
@@ -556,7 +557,7 @@ class StreamContext:
     limit_ms : float
         Time that the first concealment of a burst may take.
     reach : int
-        The longest bridge that will be asked for, and the most samples known beyond it.
+        In samples, a limit of both: the longest bridge, and what is known after it.
     clock : callable
         Returns seconds.
     provider : str

@@ -6,16 +6,15 @@
                what is due when             None if it    what      a little faster
                                             is not there  is ready  or slower, or not
 
-Every tick gives one block of the same length, whatever came in. The concealer works on the
-stream's own samples, packets as they were sent, before anything is stretched: what it makes of a
-trace of losses is what it makes of it offline. The resampler behind it takes up the difference of
+Every tick gives one block of the same length, whatever came in. The concealer works on decoded
+samples before they are stretched: what it makes of a trace of losses is what it makes of it
+offline. The resampler behind it takes up the difference of
 the two clocks; while there is none it only copies, and received samples come out bit for bit.
 
 The concealer is built once, with everything else, for the block that a tick plays: building one
-takes so long that no packet may wait for it. So its packets are blocks, whatever the sender's are;
-the jitter buffer cuts the one from the other, and says which parts of a block are there. Those are
-played as they came, and the rest is concealed, sample for sample: packets of any length, or of
-several, lose what was lost and nothing else::
+takes so long that no packet may wait for it. So its packets are blocks of one tick. The jitter
+buffer makes each of the sender's packets, whatever their lengths, and says which samples are
+missing. These alone are concealed (``▓``: received, ``·``: concealed)::
 
     packets   |    594    |    594    |    lost   |    594    |    594    |
     blocks    |   480   |   480   |   480   |   480   |   480   |   480   |
@@ -26,8 +25,8 @@ two bursts of concealment it would be heard as a dip at each, as a burst begins 
 last and takes its time to become noise. So, where it is about as loud as the noise that is played,
 the noise goes on in its place, and becomes as loud; any other is played.
 
-Where holes lie so close that less than 1 ms is left between two, that is concealed with them: a
-burst ends and begins at its edges, which takes time, and would be most of what is heard.
+Less than 1 ms of received sound between two holes is concealed with them: else a burst would end
+and another begin within that millisecond, and most of it would be crossfades.
 """
 
 import math
@@ -77,7 +76,7 @@ class PlayoutStats:
     removed_samples: float = 0.0
     """By playing faster (W3C ``removedSamplesForAcceleration``)."""
     waited_s: float = 0.0
-    """Over all samples played, what each waited here (W3C ``jitterBufferDelay``)."""
+    """Sum of all played samples' delay here, with lookahead (W3C ``jitterBufferDelay``)."""
     aimed_s: float = 0.0
     """The same, of the delay aimed for (W3C ``jitterBufferTargetDelay``)."""
     emitted_samples: int = 0
@@ -285,7 +284,7 @@ class Playout:
         return self._put_primary(packet, now_s, path)
 
     def yield_place(self, verdict: Verdict | Malformed | None) -> None:
-        """Let the stream of this verdict's packet take over."""
+        """Give up the source that plays, if this packet's is on probation."""
         if verdict is Verdict.PROBATION:  # otherwise it is the one that is played
             self.buffer.yield_place()
 
