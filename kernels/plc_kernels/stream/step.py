@@ -1,7 +1,7 @@
 """One stream's step: a packet in, the packet due out.
 
-Where the samples of a concealment come from outside, :func:`step` ends early, says what it needs,
-and is called again to go on::
+Where a network fills a concealment, or the caller does (the word SEAM), :func:`step` ends early,
+says what it needs, and is called again with GO_ON once the samples are written::
 
     PUSH ─▶ part received ─▶ PLAYED ────────────────────────────▶ done
      │
@@ -53,7 +53,7 @@ CROSSFADED = 2
 REFUSED = 4
 """The packet held NaN, an infinity or a sample above 1e6: it counts as lost."""
 WANTS_FILL = 8
-"""``FILL_SAMPLES`` samples are to be written to ``FILL``, which holds a draft for the seam."""
+"""``FILL_SAMPLES`` samples are to be written to ``FILL``; with SEAM it holds the prediction."""
 BEGAN = 16
 """A burst begins."""
 WANTS_BRIDGE = 32
@@ -61,7 +61,7 @@ WANTS_BRIDGE = 32
 GOES_ON = 64
 """The burst goes on in another packet."""
 PLAYED = 128
-"""A part was played that is to be heard: the samples PART_BEGIN to PART_STOP of ``PLAYING``."""
+"""Samples PART_BEGIN to PART_STOP of ``PLAYING`` were played; the network of music reads them."""
 MORE = 512
 """The packet is not done."""
 NEXT_LOST = 1024
@@ -507,9 +507,9 @@ def step_many(
     action, integer, missing, count
         As for that.
     packets, out : int
-        Addresses of a packet for each stream, and of those to play; may be the same.
+        Addresses of row 0's packet, and of where what it plays goes; may be the same.
     stride : int
-        Bytes from one packet to the next.
+        Bytes from one row's packet to the next, in both.
     first, stop : int
         The first stream, and the one after the last.
 
