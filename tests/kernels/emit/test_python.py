@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numba import types
 
+from plc_kernels import emit
 from plc_kernels.build import library
 from plc_kernels.build.targets import machine, targets_of
 from plc_kernels.emit.objects import emit_objects, run_for
@@ -57,7 +58,7 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     signatures.write_bytes(pickle.dumps(told))
     targets = targets_of(machine())[:1]
     emit_objects(targets, folder, signatures=signatures)
-    source = Path(library.__file__).parent / "emit" / "kernels.c"
+    source = Path(emit.__file__).parent / "kernels.c"
     include = [f"-I{each}" for each in (folder, HEADERS, np.get_include())]
     objects = [str(folder / f"kernels-{target.name}.o") for target in targets]
     flags = ["-O2", "-std=c11", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]

@@ -21,7 +21,8 @@ BETWEEN, BESIDE = preparation.BETWEEN, preparation.BESIDE
 
 def model_for(rate: int, names: str = "speech music") -> NDArray[np.int64] | None:
     """Return those networks that know a rate; None for no network."""
-    chosen = [find(name) for name in names.split() if rate >= 16_000]
+    chosen = [find(name) for name in names.split()]
+    chosen = [each for each in chosen if each.sample_rates[0] <= rate <= each.sample_rates[1]]
     if rate < 16_000 and names:
         chosen = [find("speech-narrowband")]
     models = shared_models(*chosen) if chosen else None
