@@ -132,8 +132,11 @@ def train(
     Sub-commands, each with its own --help:
     plc train debian (fetch free audio from Debian packages),
     plc train notes (render single notes from a soundfont),
-    plc train fit (train the small networks of the package),
-    plc train papers (compare and score the networks of papers).
+    plc train fit content, plc train fit contour,
+    plc train fit damage (train the small networks of the package),
+    plc train papers restored, plc train papers restorers,
+    plc train papers contexts, plc train papers representations,
+    plc train papers generate, plc train papers judged (compare and score networks of papers).
     """
     from plc_training.train import recipe as recipes
     from plc_training.train.loop import Reason

@@ -61,13 +61,10 @@ class Display:
                 note = f"loss {loss:.4g}, {event.steps_per_s:.2f} steps/s"
                 meter.advance(1, note)
                 if event.figures:
-                    self.say(f"step {event.step} of {steps}: {_figures(event.figures)}, {note}")
+                    figures = ", ".join(f"{name} {x:.3f}" for name, x in event.figures.items())
+                    self.say(f"step {event.step} of {steps}: {figures}, {note}")
 
             yield tell
-
-
-def _figures(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
 
 
 def decode_shown(
