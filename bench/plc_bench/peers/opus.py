@@ -23,6 +23,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +53,7 @@ _GET_LOOKAHEAD = 4027
 _SET_DRED_DURATION = 4050  # in units of 10 ms
 _LEAST = 1, 5
 _PACKET_BYTES = 4000
-_DELAY_MS = 100.0
-"""Between the arrival of a packet and its turn, less a packet, where this project receives."""
+_DELAY_MS = 100.0  # between the arrival of a packet and its turn, less a packet, if `received`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +70,8 @@ class Opus:
         Of the decoder.
     library : str
         ``opus`` for the system's, or a path.
-    received : bool
-        Whether this project receives the packets, and conceals.
-    lbrr, dred : bool
-        Whether packets repeat those before them, and how.
+    received, lbrr, dred : bool
+        As above.
     """
 
     coded = True
@@ -208,7 +206,11 @@ class _Codec:
             _SET_INBAND_FEC: opus.lbrr,
         } | ({_SET_DRED_DURATION: 100} if opus.dred else {})
         for request, value in settings.items():
-            self._check(library.opus_encoder_ctl(self._encoder, request, ctypes.c_int(value)))
+            answer = library.opus_encoder_ctl(self._encoder, request, ctypes.c_int(value))
+            if answer and request == _SET_DRED_DURATION:
+                self.close()
+                raise PeerError(f"{opus.library} has no DRED: name a libopus built with it")
+            self._check(answer)
 
     def through(self, signal: NDArray[np.float32], trace: Mask, packet: int) -> NDArray[np.float32]:
         """Return a signal coded, with packets lost, and decoded: aligned, of whole packets."""
@@ -237,25 +239,22 @@ class _Codec:
         self, packets: Iterator[bytes], lost: Mask, out: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Write what an RTP receiver plays of packets that come on time, less its delay."""
-        stream = StreamConfig(
-            sample_rate=48_000,
-            channels=self._channels,
-            packet_samples=self._frame,
-            budget_ms=math.inf,
-            prepare="never",
-        )
+        n, channels = self._frame, self._channels
+        how: Any = {"budget_ms": math.inf, "prepare": "never"}
+        form = StreamConfig(channels=channels, packet_samples=n, **how)
         delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=_DELAY_MS)
-        codec = RtpOpus(self._channels, decoder=self.decoder)
-        playout = Playout(ReceiverConfig(stream=stream, codec="opus", delay=delay), codec)
-        waits, seconds = 1 + round(_DELAY_MS * 48 / self._frame), self._frame / 48_000
+        codec = RtpOpus(channels, decoder=self.decoder)
+        playout = Playout(ReceiverConfig(stream=form, codec="opus", delay=delay), codec)
+        waits = 1 + round(_DELAY_MS * 48 / n)
         with closing(playout):
             for k, payload in enumerate(itertools.chain(packets, [b""] * waits)):
+                now_s = k * n / 48_000
                 if payload and not lost[k]:
-                    packet = RtpPacket(codec.payload_type, k, k * self._frame, 1, payload)
-                    playout.put_packet(packet, k * seconds)
-                block = playout.tick(k * seconds)
+                    packet = RtpPacket(codec.payload_type, k, k * n, 1, payload)
+                    playout.put_packet(packet, now_s)
+                block = playout.tick(now_s)
                 if k >= waits:
-                    out[(k - waits) * self._frame :][: self._frame] = block.T
+                    out[(k - waits) * n :][:n] = block.T
         return out
 
     def coded(self, row: NDArray[np.float32]) -> Iterator[bytes]:

@@ -310,6 +310,14 @@ def test_opus_is_received_where_it_was_coded_and_redundancy_helps() -> None:
     assert errors[1] < 0.5 * errors[0]
 
 
+def test_a_libopus_without_dred_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = lost_at(10)
+    played_or_skipped("opus", Stream(np.zeros((9600, 1), np.float32), lost, 960, 48_000))
+    monkeypatch.setattr(opus, "_SET_DRED_DURATION", 4999)  # a request that none has
+    with pytest.raises(PeerError, match=r"opus has no DRED: name a libopus built with it"):
+        play(contender("opus:dred"), Stream(np.zeros((9600, 1), np.float32), lost, 960, 48_000))
+
+
 def test_opus_refuses_packets_that_it_has_no_frames_for() -> None:
     assert opus.frame_of(1920, 48_000) == 960
     assert opus.frame_of(1440, 48_000) == 480
