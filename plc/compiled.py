@@ -1,4 +1,4 @@
-"""What of the kernels lies compiled on this machine, how it is called, and who compiles beside."""
+"""Compiled kernels: a check for them, direct calls, and compilation in another process."""
 
 import contextlib
 import subprocess
@@ -45,7 +45,7 @@ class DirectCall:
         self.run: Any = kernel
 
     def __reduce__(self) -> tuple[type["DirectCall"], tuple[Any]]:
-        """Copy what finds the compiled code, not its place in this process."""
+        """Copy the kernel without its entry point, which holds in this process alone."""
         return DirectCall, (self._kernel,)
 
     def settle(self) -> None:

@@ -124,7 +124,7 @@ def most_like(given: object, names: Sequence[str]) -> str:
 
 
 def not_copied(remedy: str) -> Callable[[object, SupportsIndex], NoReturn]:
-    """Return a ``__reduce_ex__`` for objects that hold what is this process's alone.
+    """Return a ``__reduce_ex__`` for objects that hold resources of this process alone.
 
     Pickling and copying raise ``TypeError``, which names the remedy.
     """
@@ -172,12 +172,12 @@ def _shown(letter: str) -> str:
     )
 
 
-def why(error: OSError) -> str:
-    """Return the system's message, with advice for a full disk."""
-    said = error.strerror or str(error) or type(error).__name__
-    return (
-        f"{said} (the disk is full: make room, or choose another place)" if is_full(error) else said
-    )
+def why(error: BaseException) -> str:
+    """Return a library's or the system's reason, without our path; with advice for a full disk."""
+    if not isinstance(error, OSError):  # libsndfile's has it apart from our path
+        return str(getattr(error, "error_string", error)).removeprefix("Error : ").rstrip(".")
+    full = " (the disk is full: make room, or choose another place)" if is_full(error) else ""
+    return (error.strerror or str(error) or type(error).__name__) + full
 
 
 def is_full(error: OSError) -> bool:

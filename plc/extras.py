@@ -28,7 +28,7 @@ def install_command(*extras: str) -> str:
 
 
 def _origin() -> str:
-    """Return what was installed: a file or folder, or a URL (PEP 610), or the name of its wheel."""
+    """Return the package's origin: a file, a folder or a URL (PEP 610), or its wheel's name."""
     import json
     from importlib import metadata
     from urllib.parse import unquote, urlsplit

@@ -26,7 +26,7 @@ _names: dict[str, str] = {}
 
 @contextmanager
 def renamed() -> Iterator[None]:
-    """Forget at the end what the block named by :func:`rename`."""
+    """Forget at the end of the block the names that it gave by :func:`rename`."""
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import stat
+import unicodedata
 from pathlib import Path
 
 from plc.errors import AudioFileError, why
@@ -58,7 +59,7 @@ def behind(target: Path) -> Path:
             return target
         raise AudioFileError(f"{target} is a link to nothing; remove it first") from error
     except (OSError, RuntimeError) as error:
-        raise AudioFileError(f"cannot write {target}: {_reason(error)}") from error
+        raise AudioFileError(f"cannot write {target}: {why(error)}") from error
     if hasattr(os, "getuid") and link.st_uid not in (0, os.getuid()):
         raise AudioFileError(f"{target} is a link of another user's; remove it, or name its target")
     if not is_file:
@@ -87,7 +88,7 @@ def open_beside(place: Path) -> tuple[Path, int]:
         if before is not None and hasattr(os, "fchmod"):
             _take_over(descriptor, before, mode)
     except OSError as error:
-        raise AudioFileError(f"cannot write {place}: {_reason(error)}") from error
+        raise AudioFileError(f"cannot write {place}: {why(error)}") from error
     return partial, descriptor
 
 
@@ -161,7 +162,7 @@ def write_whole(path: Path, data: bytes, overwrite: bool = True) -> None:
     except AudioFileError:
         raise
     except OSError as error:
-        raise AudioFileError(f"cannot write {path}: {_reason(error)}") from error
+        raise AudioFileError(f"cannot write {path}: {why(error)}") from error
 
 
 def leftovers(place: Path) -> list[Path]:
@@ -231,6 +232,29 @@ def is_held(path: Path) -> bool:
     return False
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return device and number of a file or folder, alike under all its names, or None."""
+    try:
+        about = path.stat()
+    except (OSError, ValueError):
+        return None
+    return about.st_dev, about.st_ino
+
+
+def folds_case(folder: Path) -> bool:
+    """Return whether ``A`` and ``a`` are one name in a folder."""
+    folder = folder.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    swapped = folder.parent / folder.name.swapcase()
+    return swapped != folder and identity(swapped) == identity(folder)
+
+
+def folded(name: str) -> str:
+    """Return a name as file systems without case see it."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as file:
@@ -268,7 +292,3 @@ def _take_over(descriptor: int, before: os.stat_result, mode: int) -> None:
         except OSError:
             mode &= ~0o070 if now.st_gid != before.st_gid else 0o777
     os.fchmod(descriptor, mode)
-
-
-def _reason(error: BaseException) -> str:
-    return why(error) if isinstance(error, OSError) else str(error)

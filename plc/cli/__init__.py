@@ -1,1 +1,1 @@
-"""What the commands of all rooms share: options, output, errors."""
+"""Shared parts of all commands: options, output, errors."""

@@ -49,7 +49,7 @@ def line_of(error: Exception) -> str | None:
 
 
 def put_in_words(error: Any) -> None:
-    """Let the parser's error for a misused command say what was given and what would do.
+    """Let the parser's error for a misused command name the given value and the allowed ones.
 
     Typer's own words name its classes, or an argument that is there.
     """
@@ -84,7 +84,7 @@ def _missing(parameter: Any, context: Any) -> str:
 
 
 def _not_of_a_type(cause: dict[str, Any]) -> str:
-    """Return in words what pydantic found: an error's ``type``, ``input``, ``ctx`` and ``msg``."""
+    """Return pydantic's error in words, from its ``type``, ``input``, ``ctx`` and ``msg``."""
     given, kind, limits = cause["input"], cause["type"], cause.get("ctx", {})
     if kind == "value_error":  # one of ours, or a choice
         said = cause["msg"].removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""Settings of measurements: what few change is given by ``--set NAME=VALUE``.
+"""Settings of measurements: rarely changed options, given by ``--set NAME=VALUE``.
 
 A measurement is a function whose options typer describes. Those that many change stay options of
 its command; the others are its settings, checked like options and listed behind them. Measurements

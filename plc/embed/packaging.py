@@ -71,7 +71,7 @@ def header() -> str:
 
 
 def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
-    """Move what was built into a folder, and add links and texts.
+    """Move the built files into a folder, and add links and texts.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ class _Preparer:
         self._wakes.put(None)
 
     def serve(self) -> None:
-        """Prepare what is asked for until the process ends."""
+        """Prepare the bursts that streams ask for, until the process ends."""
         try:
             give_way()
             flush_denormals()

@@ -16,7 +16,7 @@ _LOOK_S = 1.0
 
 
 class _Helper:
-    """One thread, which does what lies in its queue, in order."""
+    """One thread, which does the work in its queue, in order."""
 
     def __init__(self) -> None:
         self.over = threading.Event()
@@ -24,7 +24,7 @@ class _Helper:
         start_thread(self, self._serve)
 
     def ask(self, work: Work) -> Callable[[], None]:
-        """Have something done; return what waits for it, and raises what it raised."""
+        """Queue work; return a function that waits for its end and raises its error."""
         answers: Answers = queue.SimpleQueue()
         self._asked.put((work, answers))
         return partial(self._wait, answers)

@@ -71,7 +71,7 @@ def make_method(
     counters: NetworkCounters | None = None,
     many: bool = False,
 ) -> StepPrediction:
-    """Return what conceals a stream, for its method.
+    """Return the concealment of a stream by its method: ladders and networks.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def make_method(
     reach : int
         The longest bridge that will be asked for, and the most samples known beyond it.
     clock : callable
-        Returns seconds; what the network's deadline is measured with.
+        Returns seconds; the network's deadline is measured with it.
     counters : NetworkCounters or None
         Where the network's runs are counted.
     many : bool
@@ -181,7 +181,7 @@ def bursts_ahead(
     method: StepPrediction,
     counters: PreparationCounters,
 ) -> BurstsAhead | None:
-    """Return what prepares a stream's bursts; None if nothing does.
+    """Return the preparation of a stream's bursts; None if its method has none.
 
     Parameters
     ----------

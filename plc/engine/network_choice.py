@@ -1,4 +1,4 @@
-"""The networks of a stream, chosen by its format and by what they cost here."""
+"""The networks of a stream, chosen by its format and by their cost on this machine."""
 
 import math
 from functools import cache

@@ -325,7 +325,7 @@ class _Pooled:
         return self.worker.submit(self._spectra[:taken], self._lost[:taken])
 
     def answer(self, ticket: int, deadline_s: float, asking: Sequence[Asking]) -> None:
-        """Give the streams what is there by the deadline."""
+        """Give the streams the network's fills if they are there by the deadline."""
         filled = self._filled[: len(asking) * self._channels]
         outcome = self.worker.collect(ticket, deadline_s, filled)
         for rows, (block, counters) in zip(self._of_each(filled), asking, strict=True):

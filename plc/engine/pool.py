@@ -585,7 +585,7 @@ class _Tick:
             of.note_burst(perf_counter() - began_s, hurried)
 
     def _serve(self, one: RowRun) -> None:
-        """Have the networks of a stream fill what it lacks."""
+        """Have the networks of a stream fill its lost samples."""
         if not self._format.serve(one.rows[0], partial(self._step, GO_ON, one)):
             self._asking.append(one)
 

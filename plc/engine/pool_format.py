@@ -1,4 +1,4 @@
-"""Formats of streams of a pool: what conceals them, and what their packets cost here."""
+"""Formats of streams of a pool: their concealment, and the cost of their packets here."""
 
 import itertools
 import math
@@ -96,12 +96,12 @@ class Costs:
 
 
 class Capacity(int):
-    """How many streams there is time for, if packets take what the cheapest measured ones took.
+    """Number of streams there is time for, if packets take as long as the cheapest measured ones.
 
     Attributes
     ----------
     least : int
-        The same, if they take what the dearest took: the further it is below, the busier is the
+        The same, if they take as long as the dearest: the further it is below, the busier is the
         machine with other things, or the more the streams differ, and the less is known.
     """
 
@@ -171,7 +171,7 @@ class PoolFormat:
     __reduce_ex__ = not_copied("hand its streams over, by snapshot() and restore()")
 
     def serve(self, block: NDArray[np.int64], go_on: Callable[[], object]) -> bool:
-        """Have networks fill parts of a packet of this block, and hear what they listen to.
+        """Have networks fill parts of a packet of this block, and hear the played samples.
 
         Return whether that is done; if not, :attr:`outside` is to answer, and this to be called
         again.
@@ -318,7 +318,7 @@ def _measure(of: PoolFormat) -> Costs:
 
 
 def _pusher(of: PoolFormat, memory: StreamMemory) -> Callable[[bool], float]:
-    """Return what pushes a packet that came or did not, and returns the ms that took."""
+    """Return a function that pushes a received or lost packet and returns the ms spent."""
     clock = thread_clock()
     blocks, block = memory.block[None], memory.block
     packet = memory.box(np.float32)

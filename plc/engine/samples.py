@@ -218,7 +218,7 @@ def as_packets(packets: Packet | Samples, shape: tuple[int, int, int]) -> Packet
 
 
 def are_sound(packets: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which packets do not count as lost for what they hold: bool, shape (streams,)."""
+    """Return which packets' samples are finite and not too large: bool, shape (streams,)."""
     values = packets.reshape(len(packets), -1)
     with np.errstate(all="ignore"):
         sound: NDArray[np.bool_] = np.vecdot(values, values) < LARGEST * LARGEST

@@ -314,7 +314,7 @@ def parted(runs: list[RowRun], there: Bools, missing: Mapping[int, Parts]) -> li
 
 
 def taken_from(waiting: list[_T]) -> Iterator[_T]:
-    """Yield what is taken from a list, which other threads take from, too."""
+    """Take and yield the entries of a list, which other threads take from, too."""
     while True:
         try:
             yield waiting.pop()

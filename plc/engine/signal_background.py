@@ -71,7 +71,7 @@ class Background:
 
     @property
     def inputs(self) -> NDArray[np.float32]:
-        """What :mod:`plc_kernels.signal.content` took of the last frame."""
+        """Inputs that :mod:`plc_kernels.signal.content` took of the last frame."""
         inputs: NDArray[np.float32] = self._memory.array(CONTENT_INPUTS)
         return inputs
 
@@ -82,7 +82,7 @@ class Background:
 
     @property
     def speech_logit(self) -> float:
-        """What the content's network says of the frames so far."""
+        """Logit of speech that the content's network gives for the frames so far."""
         return float(self._memory.array(CONTENT_NUMBERS)[LOGIT])
 
     @property

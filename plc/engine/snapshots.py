@@ -44,20 +44,20 @@ class _Version(msgspec.Struct):
 
 
 class Head(msgspec.Struct, forbid_unknown_fields=True):
-    """What a snapshot says of itself.
+    """The description of a stream at the front of its snapshot.
 
     Attributes
     ----------
     layout : str
         :func:`layout_of` of the format's streams.
     of : str
-        What the stream was in: ``"Concealer"`` or ``"ConcealerPool"``.
+        The class that held the stream: ``"Concealer"`` or ``"ConcealerPool"``.
     settings : dict
         With which the stream was opened.
     detected_dropouts : int
         Counted so far: the one counter that is in no block.
     state : dict
-        What is in no block.
+        Values that are in no block.
     plc : str
         Version of the package.
     """
@@ -71,9 +71,9 @@ class Head(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def layout_of(block: NDArray[np.int64]) -> str:
-    """Return what two processes must have in common to hand a stream over.
+    """Return a hash that two processes must share to hand a stream over.
 
-    That is what their kernels write in the block of a new stream, and where; not what was measured.
+    It covers the kernels' sources and a new block's size and settings, but no measured times.
     """
     words = block[:REALS].tobytes() + block.size.to_bytes(8, "little")
     return hashlib.sha256(SOURCES + words).hexdigest()
@@ -167,7 +167,7 @@ def of_its_settings() -> Iterator[None]:
 
 
 def fill(blocks: Sequence[NDArray[np.int64]], head: Head, body: bytes, layout: str) -> None:
-    """Make a new stream what a snapshot was.
+    """Restore a snapshot's state in a new stream.
 
     Parameters
     ----------

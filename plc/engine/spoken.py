@@ -104,7 +104,7 @@ class SpokenGaps:
     def _push(
         self, row: NDArray[np.float32], begin: int, stop: int, start: int, end: int
     ) -> NDArray[np.float32]:
-        """Push the packet from a sample on, without the gap and without what follows ``end``."""
+        """Push the packet from a sample on, without the gap's samples and those behind ``end``."""
         packet = np.zeros(self._stream.config.packet_samples, np.float32)
         there = row[begin : min(begin + packet.size, end)]
         packet[: there.size] = there

@@ -22,7 +22,7 @@ NETS = {
 
 
 class WorkingMemory(threading.local):
-    """What networks of streams work in: one in each thread."""
+    """Working memory of streams' networks: one in each thread."""
 
     def __init__(self) -> None:
         self._numbers = np.empty(0, np.float32)

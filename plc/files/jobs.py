@@ -9,14 +9,15 @@ system knows of them, not by their names.
 import glob
 import os
 import stat
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from plc import notice
 from plc.errors import AudioFileError, ConfigError, why
-from plc.files.audio import AUDIO_SUFFIXES, WRITABLE_SUFFIXES
+from plc.files.audio import AUDIO_SUFFIXES
+from plc.files.writing import WRITABLE_SUFFIXES
+from plc.whole_files import folded, folds_case, identity
 
 # What a recording becomes whose own format is not written.
 _OTHER_SUFFIX = ".flac"
@@ -130,7 +131,7 @@ def results_of(names: Iterable[str], folds: bool) -> dict[str, str]:
 
 
 def other_names(name: str) -> tuple[str, ...]:
-    """Return what a recording may become that cannot keep its format; the first if it is free."""
+    """Return names for the result of a recording that cannot keep its format, the best first."""
     path = PurePosixPath(name)
     if path.suffix.lower() in WRITABLE_SUFFIXES:
         return ()
@@ -181,29 +182,6 @@ def check_no_source(made: Path, sources: Iterable[Path]) -> None:
     for source in sources if there is not None else ():
         if identity(source) == there:
             raise AudioFileError(f"{made} is the recording {source} itself; give another name")
-
-
-def identity(path: Path) -> tuple[int, int] | None:
-    """Return the identity of a file or folder, whatever its name, or None."""
-    try:
-        about = path.stat()
-    except (OSError, ValueError):
-        return None
-    return about.st_dev, about.st_ino
-
-
-def folds_case(folder: Path) -> bool:
-    """Return whether ``A`` and ``a`` are one name in a folder."""
-    folder = folder.resolve()
-    while not folder.exists():
-        folder = folder.parent
-    swapped = folder.parent / folder.name.swapcase()
-    return swapped != folder and identity(swapped) == identity(folder)
-
-
-def folded(name: str) -> str:
-    """Return a name as file systems without case see it."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def make_folders(targets: Iterable[Path]) -> None:

@@ -1,106 +1,28 @@
-"""Conceal, inpaint or lose packets of a recording, from file to file.
+"""Fill the gaps of a recording, from file to file.
 
-Each function reads its source block by block and writes its target as it goes. In memory are 64
-packets and the losses, or the context around one group of gaps. The target has exactly the length
-of the source; delays are taken out.
+The source is read block by block and the target written on the way: in memory is the context around
+one group of gaps. The target has exactly the length of the source.
 """
 
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc import notice
-from plc.engine.concealer import Concealer
-from plc.engine.config import MAX_CHANNELS, PACKET_MS, StreamSettings, samples_of_packet
-from plc.engine.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_trace, write_trace
 from plc.engine.spans import merge_spans
-from plc.errors import ConfigError, TraceError
-from plc.files.audio import AudioReader, AudioWriter, check_target, count_samples
+from plc.files.audio import AudioReader, Progress, count_samples, report
 from plc.files.fill.copied import LongGap, Passages
 from plc.files.fill.gaps import Hole, Stretch, gaps_in_samples, tracks_of
 from plc.files.fill.signals import FillSettings
 from plc.files.fill.track_fill import Recording, TrackFill
-from plc.limits import MAX_SAMPLE_RATE
-from plc.notice import counted
-from plc.whole_files import check_new, remove_leftovers
+from plc.files.writing import AudioWriter, check_target, writer_like
 
-# Packets read and written at once.
-_BLOCK_PACKETS = 64
 _USUAL = FillSettings()
-# Codings that hold more bits of a sample than float32 does.
-_FINER = {"PCM_32": "32 bits", "DOUBLE": "64-bit floats"}
-
-Progress = Callable[[int, int | None], None]
-"""Called with the samples done, and the expected samples (None if unknown)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConcealReport:
-    """Result of :func:`conceal_file`."""
-
-    samples: int
-    sample_rate: int
-    channels: int
-    packet_samples: int
-    packets: int
-    lost_packets: int
-    elapsed_s: float
-    clipped_samples: int
-    stats: Mapping[str, Any]
-    gaps: tuple[tuple[int, int], ...]
-    """What was made up, in samples; not part of :meth:`as_dict`."""
-
-    @property
-    def holes(self) -> tuple[Hole, ...]:
-        """The same: of all channels."""
-        return tuple(Hole(*gap) for gap in self.gaps)
-
-    @property
-    def long_gaps(self) -> tuple[LongGap, ...]:
-        """Those filled with copies: none."""
-        return ()
-
-    @property
-    def duration_s(self) -> float:
-        """Length of the recording."""
-        return self.samples / self.sample_rate
-
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of audio per second of work, reading and writing included."""
-        return self.duration_s / self.elapsed_s
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything by name, for JSON."""
-        derived = {"duration_s": self.duration_s, "real_time_factor": self.real_time_factor}
-        told = {name: value for name, value in asdict(self).items() if name != "gaps"}
-        return {**told, **derived}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoseReport:
-    """Result of :func:`lose_file`."""
-
-    samples: int
-    sample_rate: int
-    channels: int
-    packet_samples: int
-    packets: int
-    lost_packets: int
-    bursts: int
-    clipped_samples: int
-    trace: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything by name, for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,164 +69,41 @@ class InpaintReport:
         return asdict(self)
 
 
-def conceal_file(
-    source: str | Path,
-    target: str | Path,
-    losses: LossSource,
-    *,
-    packet_ms: float | str = PACKET_MS,
-    lookahead: int = 0,
-    overwrite: bool = True,
-    bitrate: int | None = None,
-    progress: Progress | None = None,
-    **settings: Unpack[StreamSettings],
-) -> ConcealReport:
-    """Conceal the lost packets of a recording.
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """A repaired recording and its gaps.
 
-    Parameters
+    Attributes
     ----------
-    source, target : str or Path
-        Audio files; what the source holds in lost packets is not looked at.
-    losses : LossSource
-        Which packets are lost.
-    packet_ms : float or str
-        Length of a packet, rounded to whole samples; or samples, as ``"352smp"``.
-    lookahead : int
-        Packets the concealer waits for; the delay is taken out of the target.
-    overwrite : bool
-        Whether a file that is there may be replaced.
-    bitrate : int, optional
-        In bit/s, for a target whose coding has one.
-    progress : callable, optional
-        Called after each block.
-    method, model, content, budget_ms, seed, provider, prepare, detect_dropouts
-        As for :class:`plc.StreamConfig`, but that ``budget_ms`` is by default ``inf``, so that the
-        result does not depend on the machine, and ``prepare`` ``"never"``.
-
-    Returns
-    -------
-    ConcealReport
-        Counts, time and the concealer's own statistics.
+    name : str
+        To show.
+    source, target : Path
+        Before and after.
+    sample_rate : int
+        In Hz.
+    gaps : tuple of (int, int)
+        In samples, in order.
+    found : tuple of str
+        What each gap held, if a detector found it.
     """
-    source, target = Path(source), Path(target)
-    settings.setdefault("budget_ms", math.inf)
-    settings.setdefault("prepare", "never")  # packets come as fast as they are taken
-    check_target(target, source, overwrite)
-    with AudioReader(source) as reader:
-        if reader.sample_rate > MAX_SAMPLE_RATE or reader.channels > MAX_CHANNELS:
-            raise ConfigError(
-                f"{reader.sample_rate} Hz and {counted(reader.channels, 'channel')} are more than "
-                f"a stream has ({MAX_SAMPLE_RATE}, {MAX_CHANNELS}); use plc inpaint --trace"
-            )
-        packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
-        _check_trace(losses, source, reader, packet_samples)
-        concealer = Concealer(
-            sample_rate=reader.sample_rate,
-            channels=reader.channels,
-            packet_samples=packet_samples,
-            lookahead=lookahead,
-            **settings,
-        )
-        taken: list[NDArray[np.bool_]] = []
-        packets = samples = lost_packets = 0
-        start_s = time.perf_counter()
-        with _writer_like(reader, target, overwrite, bitrate) as writer:
-            played = _Undelayed(concealer.delay, writer)
-            for block in reader.stream(_BLOCK_PACKETS * packet_samples):
-                blocked = in_packets(block, packet_samples)
-                lost = losses.take(len(blocked))
-                lost_packets += int(np.count_nonzero(lost))
-                played.write(_conceal_block(concealer, blocked, lost), samples + len(block))
-                packets, samples = packets + len(blocked), samples + len(block)
-                taken.append(lost)
-                _report(progress, samples, reader)
-            played.write(np.asarray(concealer.flush(), np.float32), samples)
-        made_up = np.concatenate(taken)
-        return ConcealReport(
-            samples=samples,
-            sample_rate=reader.sample_rate,
-            channels=reader.channels,
-            packet_samples=packet_samples,
-            packets=packets,
-            lost_packets=lost_packets,
-            elapsed_s=time.perf_counter() - start_s,
-            clipped_samples=writer.clipped_samples,
-            stats=concealer.stats.as_dict(),
-            gaps=tuple((a, min(b, samples)) for a, b in gaps_of(made_up, packet_samples)),
-        )
 
+    name: str
+    source: Path
+    target: Path
+    sample_rate: int
+    gaps: tuple[tuple[int, int], ...]
+    found: tuple[str, ...] = ()
+    holes: tuple[Hole, ...] = ()
+    """What is lost of which channels; none: the gaps are of all."""
+    long_gaps: tuple[LongGap, ...] = ()
+    """What filled the gaps that are long."""
 
-def lose_file(
-    source: str | Path,
-    target: str | Path,
-    losses: LossSource,
-    *,
-    packet_ms: float | str = PACKET_MS,
-    trace: str | Path | None = None,
-    overwrite: bool = True,
-    progress: Progress | None = None,
-) -> LoseReport:
-    """Replace lost packets by silence, and write their trace.
-
-    Parameters
-    ----------
-    source, target : str or Path
-        Audio files.
-    losses : LossSource
-        Which packets are lost.
-    packet_ms : float or str
-        Length of a packet, rounded to whole samples; or samples, as ``"352smp"``.
-    trace : str or Path, optional
-        Where the trace shall stand; by default beside the target, its suffix ``.trace``.
-    overwrite : bool
-        Whether a file that is there may be replaced.
-    progress : callable, optional
-        Called after each block.
-
-    Returns
-    -------
-    LoseReport
-        Counts, and where the trace stands.
-
-    Raises
-    ------
-    TraceError
-        If the trace would be written over the source, or over the one that the losses come from.
-    """
-    source, target = Path(source), Path(target)
-    check_target(target, source, overwrite)
-    trace_path = target.with_suffix(".trace") if trace is None else Path(trace)
-    _check_trace_target(trace_path, losses, source)
-    check_new(trace_path, overwrite)
-    with AudioReader(source) as reader:
-        packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
-        _check_trace(losses, source, reader, packet_samples)
-        samples, taken = 0, []
-        with _writer_like(reader, target, overwrite) as writer:
-            for block in reader.stream(_BLOCK_PACKETS * packet_samples):
-                blocked = in_packets(block, packet_samples)
-                lost = losses.take(len(blocked))
-                blocked[lost] = 0.0
-                writer.write(blocked.reshape(-1, reader.channels)[: len(block)])
-                samples += len(block)
-                taken.append(lost)
-                _report(progress, samples, reader)
-            whole = np.concatenate(taken)
-            # Before the target gets its name: a lossy recording is of no use without its trace.
-            about = f"packets of {packet_samples} samples, 1 = lost"
-            write_trace(trace_path, whole, [about], overwrite)
-        onsets = np.count_nonzero(whole[1:] & ~whole[:-1]) + whole[0]
-        return LoseReport(
-            samples=samples,
-            sample_rate=reader.sample_rate,
-            channels=reader.channels,
-            packet_samples=packet_samples,
-            packets=whole.size,
-            lost_packets=int(np.count_nonzero(whole)),
-            bursts=int(onsets),
-            clipped_samples=writer.clipped_samples,
-            trace=str(trace_path),
-        )
+    def channels_in(self, start: int, stop: int) -> tuple[int, ...]:
+        """Return the channels that have holes in a stretch; none where all may have."""
+        inside = [hole for hole in self.holes if hole.start < stop and hole.stop > start]
+        if not all(hole.channels for hole in inside):
+            return ()
+        return tuple(sorted({channel for hole in inside for channel in hole.channels}))
 
 
 def inpaint_file(
@@ -317,12 +116,12 @@ def inpaint_file(
     bitrate: int | None = None,
     progress: Progress | None = None,
 ) -> InpaintReport:
-    """Fill gaps of a recording from what stands before and after them.
+    """Fill gaps of a recording from the samples before and after them.
 
     Parameters
     ----------
     source, target : str or Path
-        Audio files; what the source holds in a gap is not looked at.
+        Audio files; the source's samples in a gap are not looked at.
     gaps_s : iterable of (float, float) or (float, float, channels)
         Start and end of each gap in seconds, in any order; those that overlap or touch are one.
         Channels, from 0 on, where not all are lost: the others stay as they are.
@@ -347,7 +146,7 @@ def inpaint_file(
         holes = gaps_in_samples(gaps_s, reader.sample_rate, samples)
         tracks = tracks_of(holes, samples, reader.channels)
         start_s = time.perf_counter()
-        with _writer_like(reader, target, overwrite, bitrate) as writer:
+        with writer_like(reader, target, overwrite, bitrate) as writer:
             window = _Window(reader, writer, progress)
             hints = settings.seed, settings.content
             passages = Passages(reader.sample_rate, tracks, partial(_blocks, source), *hints)
@@ -376,42 +175,6 @@ def inpaint_file(
             elapsed_s=time.perf_counter() - start_s,
             clipped_samples=writer.clipped_samples,
         )
-
-
-def lost_gaps(
-    source: str | Path, losses: TraceLosses, packet_ms: float | str
-) -> list[tuple[float, float]]:
-    """Return the gaps of a trace in a recording, in seconds.
-
-    Parameters
-    ----------
-    source : str or Path
-        The recording.
-    losses : TraceLosses
-        Which of its packets are lost.
-    packet_ms : float or str
-        Length of a packet in ms, rounded to whole samples; or samples, as ``"352smp"``.
-
-    Raises
-    ------
-    TraceError
-        If the trace is of other packets or of fewer than the recording has, or none is lost.
-    """
-    source = Path(source)
-    with AudioReader(source) as reader:
-        packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
-        _check_trace(losses, source, reader, packet_samples)
-        samples = reader.samples if reader.samples is not None else count_samples(source)
-        lost = losses.take(-(-samples // packet_samples))
-        if not lost.any():
-            raise TraceError(
-                f"no packet of {source} is lost by the trace: there is nothing to fill"
-            )
-        rate = reader.sample_rate
-        return [
-            (start / rate, min(stop, samples) / rate)
-            for start, stop in gaps_of(lost, packet_samples)
-        ]
 
 
 def _blocks(source: Path) -> Iterator[NDArray[np.float32]]:
@@ -454,108 +217,4 @@ class _Window:
         self.writer.write(done)
         self.held = self.held[samples:]
         self.start += len(done)
-        _report(self.progress, self.start, self.reader)
-
-
-class _Undelayed:
-    """Write a concealer's output without delay, up to the recording's end."""
-
-    def __init__(self, delay: int, writer: AudioWriter) -> None:
-        self.to_skip, self.writer, self.written = delay, writer, 0
-
-    def write(self, played: NDArray[np.float32], samples: int) -> None:
-        """Append ``played``; ``samples`` is how long the recording is as far as known."""
-        heard = played[self.to_skip :][: samples - self.written]
-        self.to_skip -= min(self.to_skip, len(played))
-        self.writer.write(heard)
-        self.written += len(heard)
-
-
-def _conceal_block(
-    concealer: Concealer, packets: NDArray[np.float32], lost: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Push packets, shape (n, packet_samples, channels), mark refused ones; return the samples."""
-    played = np.empty_like(packets)
-    for i, packet in enumerate(packets):
-        played[i] = concealer.push(None if lost[i] else packet)
-        lost[i] = bool(concealer.lacking[-1])
-    return played.reshape(-1, packets.shape[2])
-
-
-def in_packets(block: NDArray[np.float32], packet_samples: int) -> NDArray[np.float32]:
-    """Return ``block`` as shape (packets, packet_samples, channels), the last padded with zeros."""
-    missing = -len(block) % packet_samples
-    padded = np.pad(block, ((0, missing), (0, 0))) if missing else block
-    return padded.reshape(-1, packet_samples, block.shape[1])
-
-
-def _check_trace(
-    losses: LossSource, source: Path, reader: AudioReader, packet_samples: int
-) -> None:
-    """Refuse a trace of other packets or too few."""
-    if not isinstance(losses, TraceLosses):
-        return
-    stated = packet_samples_of_trace(losses.path) if losses.path else None
-    if stated and stated != packet_samples:
-        raise TraceError(
-            f"the trace {losses.path} is of packets of {stated} samples, not {packet_samples}; "
-            f"give --packet-ms {1000 * stated / reader.sample_rate:g}, or remove the comment that "
-            "says so"
-        )
-    if losses.loop:
-        return
-    samples = reader.samples if reader.samples is not None else count_samples(source)
-    packets = -(-samples // packet_samples)
-    given = losses.trace.size - losses.position
-    if given < packets:
-        raise TraceError(
-            f"the trace has {given} packets, {source} has {packets} of {packet_samples} samples "
-            f"({samples / reader.sample_rate:.3f} s); give a longer trace, another packet length "
-            "(--packet-ms), or repeat the trace (--loop)"
-        )
-
-
-def _check_trace_target(trace: Path, losses: LossSource, source: Path) -> None:
-    """Refuse to write the trace over one of its sources."""
-    given = losses.path if isinstance(losses, TraceLosses) else None
-    inputs = {"the trace that says what to lose": given, "the source itself": source}
-    for what, path in inputs.items():
-        if path is not None and trace.exists() and Path(path).exists() and trace.samefile(path):
-            raise TraceError(
-                f"{trace}, where the trace would be written, is {what}; choose another name for "
-                "the target, or move that file"
-            )
-
-
-def _writer_like(
-    reader: AudioReader, target: Path, overwrite: bool, bitrate: int | None = None
-) -> AudioWriter:
-    """Return a writer of a recording's coding and tags; remove leftovers of killed ones."""
-    remove_leftovers(target)
-    writer = AudioWriter(
-        target,
-        reader.sample_rate,
-        reader.channels,
-        reader.subtype,
-        reader.expected_samples,
-        reader.tags(),
-        bitrate,
-        reader,
-        overwrite,
-    )
-    if reader.bitrate and writer.lossy:
-        notice.tell_once(
-            f"{reader.path} is in a lossy coding ({reader.bitrate / 1000:.0f} kbit/s): all "
-            f"of {target} is coded anew; .flac or .wav keeps the decoded samples"
-        )
-    if writer.subtype in _FINER and writer.subtype == reader.subtype:
-        notice.tell_once(
-            f"{reader.path} has samples of {_FINER[writer.subtype]}: their first 24 bits are kept, "
-            "what is below -140 dB of each is rounded"
-        )
-    return writer
-
-
-def _report(progress: Progress | None, samples: int, reader: AudioReader) -> None:
-    if progress is not None:
-        progress(samples, reader.expected_samples)
+        report(self.progress, self.start, self.reader)

@@ -74,7 +74,7 @@ Network = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float3
 
 
 class StrokeFiller(GapFiller):
-    """The U-Net of strokes in speech: it changes magnitudes of what fills a gap of up to 64 ms.
+    """The U-Net of strokes in speech: it changes a draft's magnitudes in a gap of up to 64 ms.
 
     Parameters
     ----------

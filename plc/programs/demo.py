@@ -24,11 +24,12 @@ from plc.engine.concealer import Concealer
 from plc.engine.config import samples_of_packet
 from plc.engine.loss import GilbertElliott, write_trace
 from plc.errors import AudioFileError, ConfigError, MissingExtraError, PlcError
-from plc.files.audio import AudioWriter, read_audio
+from plc.files.audio import read_audio
 from plc.files.distances import lsd_db, nmse_db
 from plc.files.pages import listening
 from plc.files.pages.picture import LossyClip, around_gap, draw
-from plc.files.recordings import in_packets
+from plc.files.streamed import in_packets
+from plc.files.writing import AudioWriter
 from plc.programs import rivals
 
 CLIPS = ("music", "clarinet", "speech")
@@ -247,7 +248,7 @@ class _Bench:
         self.rival_problem: str | None = None
 
     def played(self, stream: LossyClip) -> dict[str, NDArray[np.float32]]:
-        """Return what the rivals make of a stream, by label."""
+        """Return the samples that each rival plays of a stream, by label."""
         found = {}
         for label, rival in list(self.rivals.items()):
             try:

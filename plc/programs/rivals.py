@@ -1,6 +1,6 @@
-"""What plays a stream without this engine: a loop over its losses, in NumPy.
+"""Players of a stream without this engine: a loop over its losses, in NumPy.
 
-Each fills a burst by one of :data:`plc.engine.methods.BASELINES`, from what was played before.
+Each fills a burst by one of :data:`plc.engine.methods.BASELINES`, from the samples before it.
 The level of a long burst falls to silence, and the first received samples are faded in; not so by
 ``zeros``.
 """
@@ -33,7 +33,7 @@ def play(
     method : str
         One of :data:`~plc.engine.methods.BASELINES`.
     signal : float32, shape (n, channels)
-        As sent; what is lost of it is not looked at.
+        As sent; its lost samples are not looked at.
     lost : bool, shape (packets,)
         True = lost.
     packet_samples, sample_rate : int

@@ -123,7 +123,7 @@ def _raw(name: str) -> bytes:
 
 
 def package() -> bytes:
-    """Return what npm reads of the folder: the module, the node, their types and the networks."""
+    """Return npm's ``package.json``: the module, the node, their types and the networks."""
     from plc import __version__
 
     exports: dict[str, Any] = {
@@ -325,14 +325,14 @@ _FIELDS = {
 
 
 def _fields(path: str) -> str:
-    """Return the lines of an answer's head that say what a browser may do with a file."""
+    """Return the header lines of an answer: the policies by which a browser uses a file."""
     own = policy(_text("example.mjs")) if path == "/plc.html" else policy()
     lines = _FIELDS | {"Content-Security-Policy": f"{own}; frame-ancestors 'none'"}
     return "".join(f"{name}: {text}\r\n" for name, text in lines.items())
 
 
 def _filled(name: str, *, script: str, **values: str) -> bytes:
-    """Return a page with its script, and what else stands in it."""
+    """Return a page with its script, its style and the other values filled in."""
     from plc import __version__
 
     given = policy(None if name == "index.html" else script)

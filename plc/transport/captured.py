@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from plc.errors import ConfigError
-from plc.files.audio import AudioWriter
 from plc.files.detect.findings import runs
 from plc.files.tags.chunks import origin_tags
+from plc.files.writing import AudioWriter
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
 from plc.transport.rtp.capture import Address, Datagram, Progress, read_datagrams
 from plc.transport.rtp.codecs import STATIC_CODINGS, usual_rate
@@ -77,7 +77,7 @@ class Sender:
 
     @property
     def name(self) -> str:
-        """What it is called in lines."""
+        """Its name in printed lines."""
         (source, port), (target, to) = self.source, self.target
         return f"SSRC {self.ssrc:08x} from {source}:{port} to {target}:{to}"
 
@@ -192,7 +192,7 @@ class Capture:
 
 
 def _kind_of(datagram: Datagram, is_rtp: bool) -> str:
-    """Return what is no whole packet of RTP, by its first bytes (RFC 7983)."""
+    """Return the kind of a datagram that is no whole RTP packet, by its first bytes (RFC 7983)."""
     first = datagram.payload[0]
     if is_rtp:
         return "cut packets" if datagram.is_cut else "packets without a time"
@@ -204,14 +204,14 @@ def _kind_of(datagram: Datagram, is_rtp: bool) -> str:
 def media_of(
     heard: Sender, described: list[AudioMedia], given: Mapping[str, Any], key: SrtpKey | None
 ) -> AudioMedia:
-    """Return how a stream is coded: by descriptions, static types, what is given, or its packets.
+    """Return a stream's coding: by descriptions, static types, the user's options, or its packets.
 
     Parameters
     ----------
     given : mapping
-        What the user says of streams that are not described, by the names of AudioMedia.
+        The user's options for streams without a description, by the names of AudioMedia.
     key : SrtpKey or None
-        What it is sealed with, if it is; else that of its description.
+        The key that seals it; None: the key of its description, if there is one.
 
     Raises
     ------
@@ -276,7 +276,7 @@ def _in_a_row(packets: list[RtpPacket]) -> list[tuple[RtpPacket, int]]:
 def _media_of_packets(
     heard: Sender, kind: int, row: list[tuple[RtpPacket, int]], given: Mapping[str, Any]
 ) -> AudioMedia:
-    """Return how a payload type is coded by its number, its packets, and what is given."""
+    """Return the coding of a payload type by its number, its packets, and the user's options."""
     codec = None if kind in STATIC_CODINGS else given.get("codec")
     coding = STATIC_CODINGS.get(kind) or _guessed(heard, row)
     if codec and (coding is None or coding[0] != codec):
@@ -350,7 +350,7 @@ class Played:
         self.lost: list[tuple[int, int]] = []
 
     def receive(self, datagram: bytes, now_s: float) -> None:
-        """Take in a packet, and write what was due before it."""
+        """Take in a packet, and write the blocks that were due before it."""
         while self.relay.next_s <= now_s:
             self._play()
         self.relay.receive(datagram, self.heard.source, now_s)
@@ -404,7 +404,7 @@ class Played:
             self._writer.discard()
 
     def report(self) -> dict[str, Any]:
-        """Return what the relay reports of a stream and its recording."""
+        """Return the relay's report of a stream and its recording."""
         stream = self._config.receiver.stream
         return self.relay.report() | {
             "ssrc": self.heard.ssrc,

@@ -11,10 +11,11 @@ import pytest
 import soundfile
 
 from plc.errors import AudioFileError, PlcError
-from plc.files import audio
-from plc.files.audio import AudioReader, AudioWriter, read_audio
+from plc.files import writing
+from plc.files.audio import AudioReader, read_audio
 from plc.files.containers import riff
 from plc.files.formats import mp3_frames
+from plc.files.writing import AudioWriter, tags_of
 
 RATE = 16_000
 WAVE = b"RIFF\0\0\0\0WAVE"
@@ -138,7 +139,7 @@ def test_damaged_files_are_samples_or_a_typed_error(
     for _ in range(MUTATIONS):
         path.write_bytes(_mutated(content, rng))
         with contextlib.suppress(PlcError), AudioReader(path) as reader:
-            reader.tags()
+            tags_of(reader)
             held = sum(len(block) for block in reader.stream(4096))
             assert held <= max(600 * reader.sample_rate, 10 * len(content)) + 10 * len(signal)
 
@@ -195,7 +196,7 @@ def test_audio_beyond_4_gb_is_read_to_its_end(
 def test_a_recording_that_passes_the_limit_of_wav_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr(audio, "_WAV_BYTES_MAX", 100_000)
+    monkeypatch.setattr(writing, "_WAV_BYTES_MAX", 100_000)
     path = tmp_path / "a.wav"
     signal = np.random.default_rng(1).uniform(-0.5, 0.5, (80_000, 1)).astype(np.float32)
     writer = AudioWriter(path, RATE, 1, "FLOAT")
@@ -209,7 +210,7 @@ def test_a_recording_that_passes_the_limit_of_wav_is_whole(
 def test_a_file_that_grows_beyond_what_was_told_is_refused_before_it_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio, "_WAV_BYTES_MAX", 100_000)
+    monkeypatch.setattr(writing, "_WAV_BYTES_MAX", 100_000)
     path = tmp_path / "a.wav"
     writer = AudioWriter(path, RATE, 1, expected_samples=10)
     for _ in range(49):

@@ -13,8 +13,8 @@ import pytest
 
 from plc.engine.runtime.engine_cache import EngineCache
 from plc.errors import AudioFileError
-from plc.files.audio import AudioWriter
 from plc.files.scratch import remove_leftovers
+from plc.files.writing import AudioWriter
 from plc_kernels.build import own_folder
 from tests.processes import environment
 

@@ -18,7 +18,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc.errors import AudioFileError, ConfigError
-from plc.files.audio import AudioReader, AudioWriter, read_audio
+from plc.files.audio import AudioReader, read_audio
+from plc.files.writing import AudioWriter
 from plc.transport.relay.relay import Relay, run_relay
 from plc.transport.relay.relayed import RelayConfig
 from plc.transport.rtp.codecs import L16
@@ -171,7 +172,7 @@ def test_a_wav_file_of_any_length_is_written_and_is_rf64_only_beyond_4_gb(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtype: str, channels: int, long: bool
 ) -> None:
     if long:
-        monkeypatch.setattr("plc.files.audio._WAV_BYTES_MAX", 10_000)
+        monkeypatch.setattr("plc.files.writing._WAV_BYTES_MAX", 10_000)
     signal_ = as_sent(noise(1, 30_011 * channels)).reshape(-1, channels)
     path = tmp_path / "a.wav"
     with AudioWriter(path, RATE, channels, subtype) as writer:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from plc.errors import AudioFileError
-from plc.files.audio import AudioWriter
+from plc.files.writing import AudioWriter
 from plc.whole_files import leftovers, open_beside, remove_leftovers, write_whole
 from tests.processes import environment
 
@@ -35,7 +35,7 @@ def test_names_that_share_their_beginning_have_leftovers_of_their_own(tmp_path: 
 def test_what_a_killed_process_left_goes_and_no_file_of_others(tmp_path: Path) -> None:
     place = tmp_path / "a.wav"
     code = (
-        "import sys, time; from plc.files.audio import AudioWriter\n"
+        "import sys, time; from plc.files.writing import AudioWriter\n"
         "writer = AudioWriter(sys.argv[1], 8000, 1); print(flush=True); time.sleep(600)"
     )
     process = subprocess.Popen(

@@ -228,7 +228,7 @@ def notes(
     Programs that other libraries test with are left out by --programs.
     Needs: apt-get install fluidsynth fluid-soundfont-gm
     """
-    from plc_bench.base import progress
+    from plc.cli import progress
     from plc_training.data.soundfont import SOUNDFONT, Notes, render_notes
 
     wanted = Notes(

@@ -1,11 +1,17 @@
-"""Tables of results, for a terminal and as Markdown."""
+"""Results as tables for a terminal and as Markdown, and as files of JSON, CSV and text."""
 
+import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from rich import table as rich
 from rich.text import Text
+
+from plc.errors import ConfigError
+from plc.jsonable import to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +94,27 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> st
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
     )
+
+
+def write_json(path: Path, result: Any) -> None:
+    """Write :func:`to_json` of ``result`` to ``path``."""
+    write_text(path, to_json(result) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``rows``, all with the keys of the first, to ``path``."""
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, list(rows[0]) if rows else [])
+            table.writeheader()
+            table.writerows(rows)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""``plc bench detect``: damage of recordings and streams, found; and what plays, heard."""
+"""``plc bench detect``: how well damage, speech and music are recognised."""
 
 from pathlib import Path
 from typing import Annotated
@@ -68,7 +68,7 @@ def detect(
 
     plc bench detect damage CORPUS/music/test CORPUS/instruments/test CORPUS/speech/test
     """
-    from plc_bench.base import corpus, results
+    from plc_bench.base import corpus, tables
     from plc_bench.detection import study
 
     if undamaged:
@@ -91,7 +91,7 @@ def detect(
     report_failures(scores.failures, len(clips))
     show(scores, study.result_tables(scores), as_json, save)
     if csv_file:
-        results.write_csv(csv_file, study.csv_rows(scores))
+        tables.write_csv(csv_file, study.csv_rows(scores))
     end(scores.failures)
 
 

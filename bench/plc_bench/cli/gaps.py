@@ -78,7 +78,7 @@ def inpaint(
     One channel: plc bench inpaint --set one-channel=yes CORPUS/music/test --set stereo=yes
     --methods auto
     """
-    from plc_bench.base import corpus, results
+    from plc_bench.base import corpus, tables
     from plc_bench.gaps import guided, twosided
     from plc_bench.report import charts
 
@@ -104,7 +104,7 @@ def inpaint(
         report_failures(told.failures, len(clips))
         show(told, [guided.result_table(told)], as_json, save)
         if csv_file:
-            results.write_csv(csv_file, [asdict(gap) for gap in told.gaps])
+            tables.write_csv(csv_file, [asdict(gap) for gap in told.gaps])
         end(told.failures)
         return
     with progress_shown("clips", len(clips) * len(settings)) as advance:
@@ -113,12 +113,12 @@ def inpaint(
         ]
     for report in reports:
         report_failures(report.failures, len(clips))
-    tables = [twosided.result_table(report) for report in reports]
+    printed = [twosided.result_table(report) for report in reports]
     if len(reports) > 1:
-        tables.append(twosided.curve_table(reports))
-    show(reports if len(reports) > 1 else reports[0], tables, as_json, save)
+        printed.append(twosided.curve_table(reports))
+    show(reports if len(reports) > 1 else reports[0], printed, as_json, save)
     if csv_file:
-        results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
+        tables.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
     if picture:
         charts.draw_inpainting(picture, reports)
     end([failure for report in reports for failure in report.failures])

@@ -73,7 +73,7 @@ FILE_COLUMNS = 160
 @contextmanager
 def progress_shown(label: str, total: int) -> Iterator[Callable[..., None]]:
     """Show progress on stderr; yield a function that adds one, or a count."""
-    from plc_bench.base import progress
+    from plc.cli import progress
 
     with progress.shown(label, total) as meter:
         yield meter.advance
@@ -81,17 +81,17 @@ def progress_shown(label: str, total: int) -> Iterator[Callable[..., None]]:
 
 def show(result: Any, tables: Iterable[Any], as_json: bool, save: Path | None) -> None:
     """Print ``tables``, or ``result`` as JSON; write that to a file, too, if there is one."""
-    from plc_bench.base import results
-    from plc_bench.base.tables import Table
+    from plc.jsonable import to_json
+    from plc_bench.base.tables import Table, write_json
 
     if as_json:
-        typer.echo(results.to_json(result))
+        typer.echo(to_json(result))
     else:
         console = stdout()
         for table in tables:
             console.print(table.printed() if isinstance(table, Table) else table)
     if save is not None:
-        results.write_json(save, result)
+        write_json(save, result)
 
 
 def stdout() -> Console:

@@ -70,7 +70,7 @@ def context_encoder(
     plc bench papers context-encoder NOTES --set notes=NOTES/notes.csv --set gaps-per-clip=20
     """
     from plc.errors import ConfigError
-    from plc_bench.base import corpus, results
+    from plc_bench.base import corpus, tables
     from plc_bench.base.notes import notes_of_clips
     from plc_bench.gaps import twosided
     from plc_bench.papers import context_encoder as tables_of
@@ -96,13 +96,13 @@ def context_encoder(
     count = len(probes.probe_tones(tones)) if "tones" in wanted else 0
     with progress_shown("tones", count) as advance:
         scores = probes.measure_probes(wanted, networks, tones, phases, processes(jobs), advance)
-    tables = [tables_of.result_table(reports)] if reports else []
-    tables += probes.result_tables(scores)
+    printed = [tables_of.result_table(reports)] if reports else []
+    printed += probes.result_tables(scores)
     if out:
         extremes.write_all(out, clips, reports, networks, scores)
-    show({"gaps": reports, "probes": scores} if wanted else reports, tables, as_json, save)
+    show({"gaps": reports, "probes": scores} if wanted else reports, printed, as_json, save)
     if csv_file:
-        results.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
+        tables.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
     end(reports[0].failures if reports else [])
 
 
@@ -172,7 +172,7 @@ def published(
 
     Table: plc bench published --data InpaintingAutoregressive/docs/audio --methods auto,ar,janssen
     """
-    from plc_bench.base import results
+    from plc_bench.base import tables
     from plc_bench.gaps import published as study
 
     cases = study.find_cases(data, numbers("gap-ms", gap_ms, int, needed=False))
@@ -181,7 +181,7 @@ def published(
     report_failures(report.failures, len(cases))
     show(report, [study.result_table(report)], as_json, save)
     if csv_file:
-        results.write_csv(csv_file, study.csv_rows(report))
+        tables.write_csv(csv_file, study.csv_rows(report))
     end(report.failures)
 
 
@@ -199,7 +199,8 @@ def phase(
 
     Exits with 1 if a clip has no score.
     """
-    from plc_bench.base import progress, results
+    from plc.cli import progress
+    from plc_bench.base import tables
     from plc_bench.papers import phase as bench
 
     with progress.shown("clips") as meter:
@@ -211,7 +212,7 @@ def phase(
         typer.echo(text)
     show(report, [], as_json, save)
     if out:
-        results.write_text(out, text)
+        tables.write_text(out, text)
     report_failures(report.failures)
     end(report.failures)
 
@@ -229,7 +230,7 @@ def representations(
     save: Save = None,
     csv_file: CsvFile = None,
 ) -> None:
-    """Measure what arrays of time and frequency lose of a sound.
+    """Measure the error of a sound turned into arrays of time and frequency and back.
 
     Waveform, complex spectra, magnitude with phase or phase steps, mel, MFCC,
     constant-Q, NSGT and ERB: error of the inverse, size and time.
@@ -237,7 +238,7 @@ def representations(
 
     A picture: plc bench representations NOTE.flac --picture note.png
     """
-    from plc_bench.base import corpus, results
+    from plc_bench.base import corpus, tables
     from plc_bench.papers import representations as bench
 
     clips = corpus.find_named_clips(sources, stereo)
@@ -246,7 +247,7 @@ def representations(
     report_failures(report.failures, len(clips))
     show(report, bench.result_tables(report), as_json, save)
     if csv_file:
-        results.write_csv(csv_file, [asdict(score) for score in report.scores])
+        tables.write_csv(csv_file, [asdict(score) for score in report.scores])
     if picture:
         first = corpus.read_clip(clips[0].path, sample_rate).signal.mean(axis=1)
         note = np.ascontiguousarray(first[: round(bench.PICTURE_S * sample_rate)])

@@ -136,7 +136,9 @@ def quality(
 
     Others: plc bench quality CLIPS --study RESULTS
     """
-    from plc_bench.base import corpus, progress, results
+    from plc.cli import progress
+    from plc.notice import counted
+    from plc_bench.base import corpus, tables
     from plc_bench.quality import contenders, study, summary
     from plc_bench.scores import registry
 
@@ -182,7 +184,7 @@ def quality(
         def on_start(todo: int, there: int) -> None:
             if there:
                 was = "was" if there == 1 else "were"
-                said = f"{results.counted(there, 'score')} {was} there, {todo} to go"
+                said = f"{counted(there, 'score')} {was} there, {todo} to go"
                 console.print(said, highlight=False)
             meter.start(todo)
 
@@ -200,7 +202,7 @@ def quality(
             console.print(escape(printable(line)), soft_wrap=True, highlight=False)
     show(result, summary.printed_tables(result, per_clip), as_json, save)
     if csv_file:
-        results.write_csv(csv_file, summary.score_rows(result))
+        tables.write_csv(csv_file, summary.score_rows(result))
     report_failures(result.missing)
     end(result.missing)
 

@@ -20,7 +20,7 @@ def report(
     title: Annotated[str, typer.Option(help="Title of the page.")] = "",
 ) -> None:
     """Make a page of a study, to read and to listen to; it opens without a server."""
-    from plc_bench.base.results import counted
+    from plc.notice import counted
     from plc_bench.report import build as bench
 
     page = bench.build(results, out, ratings or [], title)

@@ -121,7 +121,7 @@ def relay_cost(
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
-    """Time a relayed packet in simulated time: what it takes of a processor."""
+    """Measure the processor time of a relayed packet, in simulated time."""
     from plc_bench.robust import transport
 
     result = transport.cost(streams, seconds, loss, method)

@@ -20,8 +20,8 @@ from plc.engine.packet_dropouts import DropoutFinder
 from plc.engine.samples import Packet
 from plc.errors import ConfigError
 from plc.files.detect.findings import runs
+from plc.notice import counted
 from plc_bench.base.corpus import Clip, clip_seed, read_clip
-from plc_bench.base.results import counted
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.detection.damage import Damage, damaged

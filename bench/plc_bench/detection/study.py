@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 import plc
 from plc.errors import ConfigError
 from plc.files.detect.findings import Finding
+from plc.notice import counted
 from plc_bench.base.corpus import Clip, clip_seed, read_clip
-from plc_bench.base.results import counted
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.detection.damage import CONTAINERS, KINDS, OPUS_RATE, Damage, damaged, through

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
+from plc.notice import counted
 from plc_bench.base.compare import PairedDifference, paired_difference
 from plc_bench.base.corpus import clip_seed, read_clip
-from plc_bench.base.results import counted
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.gaps.twosided import JANSSEN, InpaintSettings, draw_gaps, fill

@@ -31,9 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import AudioFileError, ConfigError
+from plc.notice import counted
 from plc_bench.base.compare import Summary, summarise
 from plc_bench.base.corpus import read_clip
-from plc_bench.base.results import counted
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.gaps.twosided import fill

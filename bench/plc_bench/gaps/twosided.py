@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 import plc
 from plc.errors import ConfigError
+from plc.notice import counted
 from plc_bench.base.compare import PairedDifference, Summary, paired_difference, summarise
 from plc_bench.base.corpus import clip_seed, read_clip
-from plc_bench.base.results import counted
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.gaps import janssen

@@ -33,10 +33,10 @@ from plc.engine.networks.encoder import (
     open_context_encoder,
 )
 from plc.errors import ConfigError
+from plc.notice import counted
 from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.notes import NoteTable
-from plc_bench.base.results import counted
 from plc_bench.base.workers import score_clips
 from plc_bench.gaps.twosided import (
     GapScores,

@@ -37,10 +37,10 @@ from plc.engine.runtime.session import open_session
 from plc.errors import ConfigError
 from plc.files.fill.networks import open_gap_filler
 from plc.files.pages.picture import blank_figure, save
+from plc.notice import counted
 from plc.papers.gacela import KIND, SAMPLE_RATE, LongGaps, long_gap_signature
 from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import read_clip
-from plc_bench.base.results import counted
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.frechet import FRAME_HOP, frechet_distance, note_frames
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms

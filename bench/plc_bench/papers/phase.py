@@ -29,9 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
+from plc.notice import counted
 from plc_bench.base.compare import summarise
 from plc_bench.base.corpus import find_clips, read_clip
-from plc_bench.base.results import counted
 from plc_bench.base.workers import Failure, score_clips
 from plc_kernels.papers.rtpghi import RtpghiState, adopt, advance_causal, advance_centred
 from plc_kernels.spectra.offline import integrate_phase, refine_phase, signal_of, spectra_of

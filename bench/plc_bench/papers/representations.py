@@ -21,10 +21,10 @@ from rich.table import Table
 
 from plc.errors import ConfigError
 from plc.files.pages.picture import blank_figure, save
+from plc.notice import counted
 from plc.papers.representations.named import REPRESENTATIONS, representation
 from plc_bench.base.compare import PairedDifference, paired_difference, summarise
 from plc_bench.base.corpus import Clip, read_clip
-from plc_bench.base.results import counted
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.metrics import snr_db
 from plc_kernels.spectra.offline import spectra_of

@@ -16,7 +16,7 @@ from importlib import import_module
 
 from plc.engine.methods import BASELINES
 from plc.errors import ConfigError
-from plc_bench.peers.base import Contender
+from plc_bench.peers.base import Contender, Simple
 
 PEERS = {
     "g711": "G.711 Appendix I at 8 kHz, rebuilt from the specification",
@@ -55,6 +55,9 @@ def make_peer(name: str) -> Contender:
     module = name.partition(":")[0]
     if module not in PEERS:
         raise ConfigError(f"peer {name!r}: {module!r} is not understood; options stand behind :")
-    module = "simple" if module in BASELINES else module
+    if name in BASELINES:
+        return Simple(name)
+    if module in BASELINES:
+        raise ConfigError(f"peer {name!r}: {', '.join(BASELINES)} have no options")
     made: Contender = import_module(f"{__name__}.{module}").peer(name)
     return made

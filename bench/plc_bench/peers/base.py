@@ -6,6 +6,7 @@ import os
 import signal as signals
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import PlcError
+from plc.programs import rivals
 from plc_bench.scores.metrics import Mask
 
 # A peer that takes longer than this for one clip counts as hung.
@@ -53,6 +55,20 @@ class Contender(Protocol):
             Aligned with it: a delay is taken out.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Simple:
+    """One of :data:`~plc.engine.methods.BASELINES`, in a loop over the losses."""
+
+    coded = False
+    method: str
+
+    def play(
+        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
+    ) -> NDArray[np.float32]:
+        """Play the stream."""
+        return rivals.play(self.method, signal, trace, packet_samples, sample_rate)
 
 
 def run_program(words: Sequence[str], timeout_s: float) -> None:

@@ -126,7 +126,7 @@ def peer(name: str) -> Contender:
 def timed_decoder(
     packets: list[NDArray[np.float32]], sample_rate: int, loss: float
 ) -> tuple[Callable[[int, bool], NDArray[np.float32] | None] | None, str]:
-    """Return what decodes packet k of a stream, or conceals it, and the library's name.
+    """Return a function that decodes or conceals a stream's packet k, and the library's name.
 
     None and why, if libopus is not installed, is older than 1.5, or has no such frames.
 
@@ -238,7 +238,7 @@ class _Codec:
     def _receive(
         self, packets: Iterator[bytes], lost: Mask, out: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Write what an RTP receiver plays of packets that come on time, less its delay."""
+        """Write an RTP receiver's output, less its delay, for packets that come on time."""
         n, channels = self._frame, self._channels
         how: Any = {"budget_ms": math.inf, "prepare": "never"}
         form = StreamConfig(channels=channels, packet_samples=n, **how)

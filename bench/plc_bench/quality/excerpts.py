@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import AudioFileError, ConfigError
-from plc.files.audio import AudioWriter
+from plc.files.writing import AudioWriter
 from plc_bench.base.corpus import Clip
 from plc_bench.quality.stream import Stream
 

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 
 from plc.errors import MissingExtraError
+from plc.notice import counted
 from plc_bench.base.compare import (
     INTERVAL_GROUPS_MIN,
     PairedDifference,
     paired_difference,
     summarise,
 )
-from plc_bench.base.results import counted, write_csv, write_json, write_text
 from plc_bench.base.rows import FORMAT, OWN_DECODE, Score, summary
-from plc_bench.base.tables import Cell, Table
+from plc_bench.base.tables import Cell, Table, write_csv, write_json, write_text
 from plc_bench.peers import comparable
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.study import GAP_METRICS, Row, Study

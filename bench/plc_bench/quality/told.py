@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.signal_background import Background
+from plc.notice import counted
 from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import Clip
-from plc_bench.base.results import counted
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.quality.conditions import Condition

@@ -1,18 +1,11 @@
 """Charts of results: picture files, and SVG text for the report's page.
 
-matplotlib draws all of them: panels side by side, one legend beside them. Series ``k`` looks as
-:mod:`plc_bench.report.palette` says. On the page its colour is ``var(--ck)`` of the style sheet,
-so that a chart follows a dark page.
-
 Latency stands over rarity, as HdrHistogram draws it: a logarithmic axis on which 50 %, 90 %,
 99 %, … are equally far apart.
 """
 
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -25,7 +18,7 @@ from plc_bench.gaps.twosided import InpaintReport
 from plc_bench.papers.probes import A4_HZ, BETWEEN_NOTES, ON_NOTES, OVER_FREQUENCY, ProbeScore
 from plc_bench.quality.study import Study
 from plc_bench.quality.summary import gap_curve
-from plc_bench.report.palette import COLOURS, bar_style, line_style
+from plc_bench.report.panels import Curve, Panel, bar_style, figure_of, line_style, save, svg
 from plc_bench.scores import registry
 from plc_bench.timing.latency import KINDS, LatencyReport, LatencyRow
 from plc_bench.timing.latency_compare import read_report
@@ -36,22 +29,10 @@ from plc_bench.timing.measure import merged, rarity_curve
 CURVES = ("nmse", "lsd")
 LEAST_GAPS = 12
 
-_PANEL_INCHES = (5.0, 4.2)
-_LEGEND_INCHES = 2.2
 _PAGE_INCHES = (9.0, 3.8)
-_DPI = 120
-# A marker at each of many points would hide the curve.
-_MARKERS = 12
 # More curves in a panel are a tangle.
 _MOST_CURVES = 10
-_BAND_ALPHA = 0.13
-_GREY, _GRID = "#8a8f98", "#d9dbe0"
-# Colours of the page's style sheet, by the colour that matplotlib writes.
-_PAGE_COLOURS = {
-    "#000000": "var(--soft)",
-    _GRID: "var(--line)",
-    **{colour: f"var(--c{k})" for k, colour in enumerate(COLOURS)},
-}
+_GREY = "#8a8f98"
 _INPAINT_SCORES = (("snr_db", "SNR of the samples (dB)"), ("snr_ms_db", "SNR_MS (dB)"))
 # The same in every panel, whichever of them it has.
 _LATENCY_STYLES = {
@@ -64,41 +45,6 @@ _LATENCY_STYLES = {
     KINDS["null_loop"]: {"color": _GREY, "linestyle": "--"},
     KINDS["null_answer"]: {"color": _GREY, "linestyle": ":"},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """A line of a panel.
-
-    Attributes
-    ----------
-    name : str
-        For the legend.
-    style : mapping
-        Arguments of matplotlib's ``plot``.
-    x, y : sequence of float
-        The points.
-    low, high : sequence of float, optional
-        An interval around each point; NaN where it is unknown.
-    """
-
-    name: str
-    style: Mapping[str, Any]
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """Curves on the same axes; with ``ticks`` of the x axis, both axes are logarithmic."""
-
-    curves: Sequence[Curve]
-    x_label: str
-    y_label: str
-    title: str = ""
-    ticks: Sequence[tuple[float, str]] = ()
 
 
 def draw_study(path: Path, study: Study, names: Mapping[str, str], title: str) -> None:
@@ -127,19 +73,14 @@ def draw_study(path: Path, study: Study, names: Mapping[str, str], title: str) -
         figure.suptitle(title)
     else:
         panels = [_gap_panel(study, names, metric, LEAST_GAPS) for metric in CURVES]
-        figure = _figure(panels, title=title)
-    _save(figure, path)
-
-
-def draw_panels(path: Path, panels: Sequence[Panel], title: str = "") -> None:
-    """Draw panels side by side (PNG, SVG, PDF); raise as :func:`draw_study`."""
-    _save(_figure(panels, title=title), path)
+        figure = figure_of(panels, title=title)
+    save(figure, path)
 
 
 def gap_chart(study: Study, metric: str, title: str) -> str:
     """Return a metric over the length of the gap as SVG; empty without scores."""
     panel = _gap_panel(study, {name: name for name in study.methods}, metric, bands=True)
-    return _svg(_figure([panel], _PAGE_INCHES), title) if panel.curves else ""
+    return svg(figure_of([panel], _PAGE_INCHES), title) if panel.curves else ""
 
 
 def draw_inpainting(path: Path, reports: Sequence[InpaintReport]) -> None:
@@ -158,7 +99,7 @@ def draw_inpainting(path: Path, reports: Sequence[InpaintReport]) -> None:
             for number, method in enumerate(reports[0].settings.methods)
         ]
         panels.append(Panel(curves, "length of the gap (ms)", label))
-    _save(_figure(panels), path)
+    save(figure_of(panels), path)
 
 
 def draw_tones(path: Path, scores: Sequence[ProbeScore]) -> None:
@@ -185,7 +126,7 @@ def draw_tones(path: Path, scores: Sequence[ProbeScore]) -> None:
         )
         for label, shown, x in places
     ]
-    _save(_figure(panels, title="Pure tones, 64 ms lost"), path)
+    save(figure_of(panels, title="Pure tones, 64 ms lost"), path)
 
 
 def draw_latency(path: Path, report: LatencyReport) -> None:
@@ -206,7 +147,7 @@ def draw_latency(path: Path, report: LatencyReport) -> None:
         raise ConfigError("nothing was measured, so there is no picture")
     panels = [_latency_panel(title, curves) for title, curves in found.items()]
     title = f"{report.machine['cpu']}, {report.machine['system']}"
-    _save(_figure(panels, title=title), path)
+    save(figure_of(panels, title=title), path)
 
 
 def latency_section(folder: Path) -> str:
@@ -298,49 +239,12 @@ def _row_html(name: str, row: Mapping[str, Any], machine: Mapping[str, str]) -> 
         f"{machine['cpu']}"
     )
     panel = _latency_panel("", _by_kind(row["histograms"]))
-    chart = _svg(_figure([panel], _PAGE_INCHES), title)
+    chart = svg(figure_of([panel], _PAGE_INCHES), title)
     return f"<figure><figcaption>{escape(title)}</figcaption>{chart}</figure>"
 
 
 def _by_kind(histograms: Mapping[str, Sequence[TimeHistogram]]) -> dict[str, TimeHistogram]:
     return {KINDS[kind]: merged(histograms[kind]) for kind in KINDS if histograms.get(kind)}
-
-
-def _figure(
-    panels: Sequence[Panel], inches: tuple[float, float] | None = None, title: str = ""
-) -> Any:
-    """Draw panels side by side with one legend; ``inches`` are width and height of all."""
-    width, height = _PANEL_INCHES
-    figure = blank_figure(*(inches or (width * len(panels) + _LEGEND_INCHES, height)))
-    legend: dict[str, Any] = {}
-    for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
-        for curve in panel.curves:
-            every = max(1, len(curve.x) // _MARKERS)
-            (line,) = axes.plot(curve.x, curve.y, markersize=5, markevery=every, **curve.style)
-            legend.setdefault(curve.name, line)
-            if curve.low:
-                colour = curve.style["color"]
-                axes.fill_between(
-                    curve.x, curve.low, curve.high, color=colour, alpha=_BAND_ALPHA, linewidth=0
-                )
-        axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
-        if panel.ticks:
-            axes.set(xscale="log", yscale="log")
-            axes.set_xticks([at for at, _ in panel.ticks], [label for _, label in panel.ticks])
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.minorticks_off()
-        axes.grid(color=_GRID)
-    figure.legend(
-        legend.values(),
-        legend.keys(),
-        loc="outside right upper",
-        fontsize="small",
-        frameon=False,
-        handlelength=4.0,  # room for two dashes
-    )
-    if title:
-        figure.suptitle(title)
-    return figure
 
 
 def _bars(study: Study, names: Mapping[str, str]) -> Any:
@@ -366,33 +270,3 @@ def _bars(study: Study, names: Mapping[str, str]) -> Any:
     panel.set_xlabel("PLCMOS (higher is better)")
     figure.legend(loc="outside right upper", frameon=False)
     return figure
-
-
-def _save(figure: Any, path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=_DPI)
-    except (OSError, ValueError) as error:  # ValueError: the suffix names no format
-        raise ConfigError(f"cannot write {path}: {error}") from error
-
-
-def _svg(figure: Any, label: str) -> str:
-    """Return a figure as SVG with the page's colours and font."""
-    from matplotlib import rc_context
-
-    stream = io.StringIO()
-    # The salt makes the marks' identifiers the same in every run, and another for each chart.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
-        figure.savefig(stream, format="svg", transparent=True)
-    text = stream.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    for written, shown in _PAGE_COLOURS.items():
-        text = text.replace(written, shown)
-    text = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font: \1 system-ui, sans-serif", text)
-    head, body = text.split(">", 1)
-    box = re.search(r'viewBox="[^"]+"', head)
-    assert box
-    namespaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return (
-        f'<svg class="chart" {namespaces} {box[0]} role="img" aria-label="{escape(label)}">'
-        f"{body.strip()}"
-    )

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from plc.engine.models.catalogue import find
 from plc.engine.networks.encoder import GAP_SAMPLES, SAMPLE_RATE
 from plc.errors import AudioFileError, why
-from plc.files.audio import AudioWriter
 from plc.files.pages import picture
+from plc.files.writing import AudioWriter
 from plc_bench.base.corpus import read_clip
 from plc_bench.gaps.twosided import GapScores, InpaintReport, InpaintSettings, filled
 from plc_bench.papers import probes

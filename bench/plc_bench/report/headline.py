@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plc.errors import ConfigError
+from plc.notice import counted
 from plc_bench.base.compare import summarise
-from plc_bench.base.results import counted
 from plc_bench.base.rows import OWN_DECODE
 from plc_bench.base.tables import markdown_table
 from plc_bench.peers import comparable

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from plc.errors import ConfigError
+from plc.notice import counted
 from plc_bench.base.compare import INTERVAL_GROUPS_MIN, paired_difference
-from plc_bench.base.results import counted
 from plc_bench.base.tables import Cell, Table
 from plc_bench.quality.excerpts import LOSSY, REFERENCE
 from plc_bench.quality.study import Study

@@ -263,7 +263,7 @@ def _packets(streams: int, loss: float) -> Iterator[tuple[int, int, bytes | None
 
 
 def _sources(streams: int, loss: float) -> list[LossSource | None]:
-    """Return what loses each stream's packets."""
+    """Return the loss source of each stream's packets."""
     return [GilbertElliott(loss).source(seed) if loss else None for seed in range(streams)]
 
 

@@ -177,7 +177,7 @@ class _Tensors(pickle.Unpickler):
         self._archive, self._folder = archive, folder
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a tensor is made of; raise UnpicklingError for anything else."""
+        """Return a class or function that tensors are made of; raise UnpicklingError for others."""
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):

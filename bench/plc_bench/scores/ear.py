@@ -1,4 +1,4 @@
-"""Ear model of PEAQ, basic version: what of a sound excites which part of the ear.
+"""Ear model of PEAQ, basic version: the excitation of each part of the ear by a sound.
 
 Frames of 2048 samples at 48 kHz, every 1024, go through the outer and the middle ear into 109 bands
 of a quarter Bark. Each band's power spreads over its neighbours and over time. All arrays are
@@ -110,7 +110,7 @@ def in_bands(spectra: Array) -> Array:
 
 
 def spread(pitch: Array) -> Array:
-    """Return the power of each band with what spreads to it from others: shape (frames, 109)."""
+    """Return the power of each band with the spread from others: shape (frames, 109)."""
     return _spread(pitch) / _spread(np.ones((1, pitch.shape[1])))
 
 
@@ -214,7 +214,7 @@ def _spread(pitch: Array) -> Array:
 
 
 def _keep(at_100_hz_s: float) -> Array:
-    """Return what of a smoothed value is kept until the next frame: shape (109,)."""
+    """Return the share of a smoothed value that the next frame keeps: shape (109,)."""
     time_s = _SHORTEST_S + 100 / centres_hz() * (at_100_hz_s - _SHORTEST_S)
     return np.asarray(np.exp(-1 / (FRAMES_PER_S * time_s)))
 

@@ -112,7 +112,7 @@ def grade_of(index: float) -> float:
 
 
 def distortion_index(found: Variables) -> float:
-    """Return what the network makes of the variables: higher is better, without bounds."""
+    """Return the network's index for the variables: higher is better, without bounds."""
     scaled = (np.array(astuple(found)) - _LEAST) / (_MOST - _LEAST)
     return float(_sigmoid(scaled @ _TO_HIDDEN + _HIDDEN_BIAS) @ _TO_INDEX + _INDEX_BIAS)
 
@@ -249,7 +249,7 @@ def _self_likeness(error: Array) -> Array:
 
 
 def _windowed(differences: Array) -> float:
-    """Return the mean over windows of 100 ms, which weighs what stands close together."""
+    """Return the mean over windows of 100 ms, which gives close differences more weight."""
     roots = np.lib.stride_tricks.sliding_window_view(np.sqrt(differences), _WINDOW).mean(axis=1)
     return float(np.sqrt((roots**4).mean()))
 

@@ -308,7 +308,7 @@ def _order_ms(rung: str) -> float:
 
 
 def busy_tables(report: BusyReport) -> list[Table | str]:
-    """Return a row for each phase, and what was prepared in each."""
+    """Return a row for each phase, and the concealments prepared in each."""
     settings = report.settings
     table = Table(
         f"{settings.load} busy processes beside a stream ({settings.method})",

@@ -250,7 +250,7 @@ class _Pool:
     def push(
         self, arrived: NDArray[np.bool_], budget_ms: float = math.inf
     ) -> tuple[float, NDArray[Any]]:
-        """Push a packet of noise of each; return the ms that took, and what is played."""
+        """Push a packet of noise of each stream; return the ms spent, and the played samples."""
         shape = self._streams, _PACKET, 1
         packets = 0.1 * self._noise.standard_normal(shape, np.float32)
         began_s = time.perf_counter()
@@ -260,7 +260,7 @@ class _Pool:
     def bursts(
         self, count: int, pause_s: float, warm: bool
     ) -> tuple[dict[str, Any], NDArray[np.float32]]:
-        """Return the times of bursts of all streams, and what was played in them."""
+        """Return the times of bursts of all streams, and the samples played in them."""
         came, gone = np.ones(self._streams, bool), np.zeros(self._streams, bool)
         times_ms, made, runs_ms = [], [], []
         for _ in range(count):

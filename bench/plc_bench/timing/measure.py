@@ -195,7 +195,7 @@ def _null_push(packets: list[NDArray[np.float32]]) -> Push:
 
 
 def _touching(mb: float) -> Callable[[], object]:
-    """Return what writes a word in each line of the cache of so many MiB."""
+    """Return a function that writes a word in each line of the cache of so many MiB."""
     lines = np.zeros(round(mb * 2**20) // 8, np.int64)[::8]
 
     def touch() -> None:

@@ -264,7 +264,7 @@ def _prepared(streams: Sequence[plc.Stats]) -> float:
 
 @dataclass(slots=True)
 class _Drive:
-    """What all ticks took, and how far what they played is from the truth."""
+    """Times of all ticks, and the error of the samples that they played."""
 
     ticks_s: NDArray[np.float64]
     """Wall time of each, from its turn on if paced."""
@@ -312,7 +312,7 @@ def _drive(
 
 
 def server_tables(report: ServerReport) -> list[Table]:
-    """Return a table of costs and one of what was played, with a row for each method."""
+    """Return a table of costs and one of the calls' output, with a row for each method."""
     settings = report.settings
     costs = Table(
         f"{settings.streams} streams, packets of {settings.packet_samples} samples at "

@@ -403,7 +403,7 @@ class _Reader(_Walk):
         self._texts: list[tuple[str, list[str], list[str], list[bytes]]] = []
 
     def fingerprint(self, found: GraphSummary) -> str:
-        """Return a hash of what the graph computes of its weights, however those are stored."""
+        """Return a hash of the graph's computation, equal for all ways to store its weights."""
         stored = {n for n, each in self.tensors.items() if each.element_type in (_INT8, _HALF)}
         most = {name: _LARGEST_REAL for name in self.tensors} | {
             n: _LARGEST_CONSTANT for n, each in self.tensors.items() if each.element_type != _FLOAT

@@ -104,7 +104,7 @@ def shared_models(*manifests: Manifest, outside_at: int = 0) -> FlatModels | Non
 
 
 def _identity(manifest: Manifest) -> tuple[Any, ...]:
-    """Return what a block follows from: manifests may share a graph."""
+    """Return the fields of a manifest that decide its block: manifests may share a graph."""
     contexts = manifest.context_frames, manifest.context_frames_after
     grid = manifest.bin_hz, manifest.top_hz, manifest.horizon_ms
     return (manifest.sha256, manifest.drafts, manifest.sample_rates, *contexts, *grid)

@@ -1,4 +1,4 @@
-"""Gap fillers of files: the interface, and what all of them check."""
+"""Gap fillers of files: the interface, and the checks that all of them make."""
 
 import math
 from abc import ABC, abstractmethod
@@ -37,7 +37,7 @@ class Hints:
 
 
 class GapFiller(ABC):
-    """Improves on the fill of a gap, or fills one alone; what it leaves out does nothing.
+    """Improves on the fill of a gap, or fills one alone; methods that it leaves out do nothing.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class GapFiller(ABC):
     def fill_speech(
         self, row: NDArray[np.float32], start: int, stop: int, end: int, speech: float
     ) -> bool:
-        """Fill a gap of what is speech without doubt; return whether it did.
+        """Fill a gap in certain speech; return whether it did.
 
         Parameters
         ----------
@@ -77,7 +77,7 @@ class GapFiller(ABC):
     def refine(
         self, row: NDArray[np.float32], start: int, stop: int, end: int, hints: Hints
     ) -> bool:
-        """Improve on what fills ``row[start:stop]``; return whether it could.
+        """Improve on the fill of ``row[start:stop]``; return whether it could.
 
         Parameters
         ----------

@@ -282,7 +282,7 @@ class EncodedGaps:
 
     @property
     def outside(self) -> Self:
-        """Return itself: it is what runs the network."""
+        """Return itself, which runs the network."""
         return self
 
     @property
@@ -296,7 +296,7 @@ class EncodedGaps:
         return (f"network:{self._manifest.name}",)
 
     def costs_ms(self) -> list[float]:
-        """Return what networks take of a packet: it takes none."""
+        """Return the networks' times in a packet, in ms: 0, as the packet waits for none."""
         return [0.0, 0.0, 0.0]
 
     def lay_out(self, header: NDArray[np.int64]) -> int:

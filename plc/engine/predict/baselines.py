@@ -1,6 +1,6 @@
-"""What fills gaps without this engine: to compare with, and for gaps of recordings.
+"""Fills of gaps without this engine: to compare with, and for gaps of recordings.
 
-None is meant to be used: each stands for what much software does when a packet is missing, and
+None is meant to be used: each stands for the way much software treats a missing packet, and
 ``lpc`` for the literature. In NumPy alone, for no audio path.
 
 References
@@ -70,13 +70,13 @@ class Baseline:
         self.past_samples = known[method]
 
     def go_on(self, before: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
-        """Return what follows ``before``, shape (channels, n): float32, (channels, samples)."""
+        """Return samples that follow ``before``, (channels, n): float32, (channels, samples)."""
         return self._made(before, before[:, :0], samples)
 
     def fill(
         self, before: NDArray[np.float32], after: NDArray[np.float32], samples: int
     ) -> NDArray[np.float32]:
-        """Return what lies between two sides: float32, shape (channels, samples).
+        """Return samples for the gap between two sides: float32, shape (channels, samples).
 
         Parameters
         ----------
@@ -130,7 +130,7 @@ class Baseline:
     def _hold_magnitudes(
         self, past: NDArray[np.float32], after: NDArray[np.float32], out: NDArray[np.float32]
     ) -> None:
-        """Write a gap with the last magnitudes, or those on their way to what follows.
+        """Write a gap with the last magnitudes, which move to the next ones if these are known.
 
         The phase of each bin goes on turning as fast as it last did (a phase vocoder).
         """

@@ -134,9 +134,9 @@ class GapNetwork:
     def answers(
         self, spectra: NDArray[np.float32], lost: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Return what :meth:`run` would write, until the next run; exceptions pass through.
+        """Return the answer of :meth:`run`, valid until the next run; exceptions pass through.
 
-        The batch may be smaller than the one at opening, and what is returned may not be finite.
+        The batch may be smaller than the one at opening, and the answer may not be finite.
         """
         session, rows = self._session, len(spectra)
         own_spectra, own_lost = session.inputs

@@ -153,7 +153,7 @@ def _without_telemetry() -> Iterator[None]:
 
 
 def check_graph(found: GraphSummary, manifest: Manifest, signature: Signature) -> None:
-    """Check a graph against its manifest and what will be bound.
+    """Check a graph against its manifest and the signature to be bound.
 
     Raises
     ------

@@ -187,7 +187,7 @@ class Switch:
 
 
 class _Life:
-    """What a network's thread and its caller share; a fork's child has another."""
+    """State shared by a network's thread and its caller; a fork's child has its own."""
 
     def __init__(self, open_network: Callable[[], Runnable], signature: Signature) -> None:
         self.requests: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -233,7 +233,7 @@ class _Life:
             self.results.put(_CLOSE)
 
     def run(self, ticket: int) -> None:
-        """Run the network on what was handed over, and give the ticket back."""
+        """Run the network on the rows handed over, and give the ticket back."""
         network, self.sound = self.network, False
         assert network is not None, "nothing is asked of one that is not open"
         try:
@@ -490,7 +490,7 @@ class NetworkWorker:
         self._pending = NO_TICKET
 
     def tick(self) -> None:
-        """Note a packet's time without a gap: take what nobody waits for, keep a GPU warm."""
+        """Note a packet's time without a gap: take results nobody waits for, keep a GPU warm."""
         if self._stayed:
             self._begin_child()
         self._take_results()

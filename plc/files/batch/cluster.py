@@ -100,7 +100,7 @@ def _tasks(
 
 
 def _noted(work: Callable[[_Item], _T], item: _Item, name: str) -> tuple[_T | Failure, list[str]]:
-    """Return what an item gave, and what was noticed meanwhile: a task."""
+    """Return, as a task, an item's result and the notices given meanwhile."""
     lines: list[str] = []
     notice.listener = lines.append
     return attempt(work, item, name), lines

@@ -15,8 +15,9 @@ from urllib.request import url2pathname
 from plc import whole_files
 from plc.errors import AudioFileError, ConfigError, MissingExtraError, why
 from plc.extras import install_command
-from plc.files.jobs import folds_case, identity, is_recording, recordings_below
+from plc.files.jobs import is_recording, recordings_below
 from plc.files.scratch import scratch
+from plc.whole_files import folds_case, identity
 
 # Folders of our own, below a target.
 OWN = ".plc-repair"
@@ -104,7 +105,7 @@ def place(url: str) -> Place:
 
 
 def same(one: Place, other: Place) -> bool:
-    """Return whether two places are one, whatever they are called."""
+    """Return whether two places are one, under equal or different names."""
     if isinstance(one, Folder) and isinstance(other, Folder):
         known = identity(one.path)
         by_name = one.path.resolve() == other.path.resolve()

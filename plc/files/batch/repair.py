@@ -35,11 +35,11 @@ from plc.files.detect.recorded import detect_file
 from plc.files.fill.copied import LongGap
 from plc.files.fill.gaps import Hole, Stretch, gaps_in_samples, tracks_of
 from plc.files.fill.signals import FillSettings
-from plc.files.jobs import folded, is_recording, other_names, results_of
+from plc.files.jobs import is_recording, other_names, results_of
 from plc.files.marks import read_gaps
-from plc.files.pages.repaired import Repaired
-from plc.files.recordings import inpaint_file
+from plc.files.recordings import Repaired, inpaint_file
 from plc.files.scratch import scratch
+from plc.whole_files import folded
 
 REPAIRED, SOUND, FAILED = "repaired", "sound", "failed"
 DOUBTFUL, LEFT_OUT, NOT_LOOKED_AT = "doubtful", "left out", "not looked at"
@@ -378,7 +378,7 @@ def _timed(job: Job) -> Callable[..., Outcome]:
 
 
 def look(job: Job) -> Outcome:
-    """Report what :func:`repair` would do; write nothing."""
+    """Return the outcome that :func:`repair` would have; write nothing."""
     outcome = _timed(job)
     with notice.renamed():
         try:

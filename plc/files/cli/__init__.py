@@ -1,1 +1,1 @@
-"""Commands on files, and what commands on files share."""
+"""Commands on files, and the options that they share."""

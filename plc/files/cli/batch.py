@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
@@ -18,10 +17,10 @@ from plc.errors import AudioFileError, PlcError
 from plc.notice import counted
 
 if TYPE_CHECKING:
+    from plc.files.audio import Progress
     from plc.files.fill.copied import LongGap
     from plc.files.fill.gaps import Hole, Stretch
     from plc.files.jobs import Pair
-    from plc.files.recordings import Progress
 
 STANDARD = "-"
 _DEFAULT_SUFFIX = ".wav"
@@ -145,8 +144,8 @@ class Places:
         from plc.engine.loss import TraceLosses, read_trace
         from plc.files.audio import AudioReader, count_samples
         from plc.files.marks import parse_gap, read_gaps, read_mask
-        from plc.files.recordings import lost_gaps
         from plc.files.scratch import scratch
+        from plc.files.streamed import lost_gaps
 
         with AudioReader(pair.source) as reader:
             rate, samples, channels = reader.sample_rate, reader.samples, reader.channels
@@ -310,7 +309,8 @@ class Work:
         """Draw the results, and write the page."""
         if (picture is None and page is None) or not done:
             return
-        from plc.files.pages.repaired import Repaired, draw_repairs, write_page
+        from plc.files.pages.repaired import draw_repairs, write_page
+        from plc.files.recordings import Repaired
 
         repaired = [
             Repaired(
@@ -413,22 +413,12 @@ def _labels(given: Path, pair: "Pair", folder: Path) -> Path:
 
 
 @contextmanager
-def bar(what: str) -> "Iterator[Callable[..., None]]":
-    """Show a bar on stderr, if that is a terminal; yield its update function."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    with Bar(console=console, transient=True, disable=not console.is_terminal) as shown:
-        task = shown.add_task(what.replace("[", r"\["), total=None)
-        yield partial(shown.update, task)
-
-
-@contextmanager
 def progress_bar(what: str) -> "Iterator[Progress]":
-    """Show the samples done on stderr, if that is a terminal."""
-    with bar(what) as update:
-        yield lambda samples, total: update(completed=samples, total=total)
+    """Show on stderr which share of a recording is done."""
+    from plc.cli.progress import shown
+
+    with shown(what, share=True) as meter:
+        yield meter.reach
 
 
 def warn_of_clipping(clipped_samples: int, target: str | Path) -> None:

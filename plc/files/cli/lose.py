@@ -52,7 +52,7 @@ def lose(
     as_json: AsJson = False,
 ) -> None:
     """Lose packets of a recording on purpose; the trace is written beside the result."""
-    from plc.files.recordings import lose_file
+    from plc.files.streamed import lose_file
 
     losses = losses_of(trace, loop, loss, burst, seed)
     with progress_bar("losing") as progress:

@@ -1,4 +1,4 @@
-"""Files that were cut short: what their headers promise is not all there.
+"""Files that were cut short: parts that their headers promise are missing.
 
 Read are the sizes of the outermost parts of Matroska and WebM, MP4, CAF and AIFF.
 """
@@ -18,14 +18,14 @@ _PARTS_MOST = 400_000
 
 
 class Cut(NamedTuple):
-    """What a file lacks: bytes at its end, and whether it is an MP4 file without its index."""
+    """Missing parts of a file: bytes at its end, and the index of an MP4 file."""
 
     missing: int = 0
     no_index: bool = False
 
 
 def cut_of(path: Path) -> Cut:
-    """Return what a file lacks, as far as it can be read and its headers say."""
+    """Return the missing parts of a file, as far as it can be read and its headers say."""
     boxes: set[bytes] = set()
     try:
         with path.open("rb", buffering=0) as file:
@@ -62,7 +62,7 @@ def _promised(head: bytes) -> int:
 
 
 def _vint(head: bytes, at: int) -> tuple[int, int]:
-    """Return a number of Matroska, and what follows it."""
+    """Return a number of Matroska, and the place of the byte behind it."""
     length = 9 - head[at].bit_length()
     if length > 8:
         return _UNKNOWN, 0
@@ -72,7 +72,7 @@ def _vint(head: bytes, at: int) -> tuple[int, int]:
 
 
 def _walked(file: FileIO, size: int, caf: bool) -> tuple[int, set[bytes]]:
-    """Return where the last part of MP4 or CAF ends, and what parts there are."""
+    """Return where the last part of MP4 or CAF ends, and the kinds of all parts."""
     at = 8 if caf else 0
     kinds: set[bytes] = set()
     for _ in range(_PARTS_MOST):

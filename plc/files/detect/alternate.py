@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from plc.files.detect.findings import Finding, runs
 
-# One of so many samples is left; shortest, in lost samples, and longest stretch.
+# A sample of each period is lost; fewest losses, longest stretch, and its surroundings.
 _PERIODS, _LEAST_LOST, _LONGEST_MS = (2, 3, 4), 16, 250.0
 _AROUND_MS = 15.0
-# Level of what is left, and how much rougher than its surroundings a stretch is.
+# Least level of kept samples; roughness over that of the surroundings.
 _LEVEL, _ROUGHER = 10 ** (-45 / 20), 4.0
-# Held samples are less rough. Steps are so many times the recording's smallest.
+# Roughness of held samples; median step over the smallest.
 _HELD_ROUGHER, _STEPS = 1.2, 8.0
-# Of other samples, so many may be zero or held, too; and how alike neighbours are.
+# Least share kept inside, and largest lost beside; correlation of kept neighbours.
 _KEPT, _ALIKE = 0.1, 0.5
 
 

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from plc.files.detect.findings import Finding, runs
 from plc.files.detect.levels import SILENT_DB, bands_db
 
-# What is chance's: more likely than this, and fewer holes.
+# Chance explains what is likelier, and fewer holes.
 _LIKELY, _HOLES = 2e-3, 2
-# Sound is compared in such parts, so often, so far around; in steps, which take less memory.
+# Windows, hop and reach of comparisons; splitting saves memory.
 _WIDTH_MS, _HOP_MS, _AROUND_MS, _SPLIT = 10.0, 5.0, 2000.0, 16
-# Fewer stretches to compare with are none; of a hole of such a length and more shorter ones do.
+# Fewest stretches to compare with; holes this long also take shorter ones.
 _FEWEST, _SHORTER_MS = 20, 30.0
-# Zeros of such a length are a hole, whoever made it; holes so near are one of a draw.
+# Zeros this long are a hole; ranks of holes this near are averaged.
 _ZERO_MS, _NEAR_MS = 1.0, 250.0
-# A pause is as long; more of them than places that were found, and than so many, are a manner.
+# Shortest pause; more than this, and than findings, are the recording's manner.
 _PAUSE_MS, _OWN = 5.0, 2
 
 

@@ -17,38 +17,35 @@ from numpy.typing import NDArray
 
 from plc.files.detect.findings import Finding, sides_of
 from plc.files.detect.judge import judge_of
-from plc.files.fill.interpolate import solve_gap
+from plc.files.fill.least_squares import solve_gap
 from plc_kernels.signal.ar import fit_burg
 
-# Order of the predictors, at least so many samples, and frames that they are fitted in.
+# Predictors: order, least order, frames.
 _ORDER_MS, _LEAST_ORDER, _FRAME_MS = 0.7, 8, 20.0
-# Errors this near belong to the click, and those up to there are what it is compared with.
+# Errors from near to far are compared with a click's.
 _NEAR_MS, _FAR_MS = 1.5, 12.0
-# A candidate is so many times the mean error, and the largest one around, of those in sound; less
-# of full scale is none.
+# A candidate's error over the mean and the largest around, without a few that no sound has.
 _MEAN_RATIO, _PEAK_RATIO, _NO_SOUND_RATIO, _FEW, _LEAST_ERROR = 7.0, 1.6, 50.0, 8, 2e-3
-# Of the mean error: what is part of the click; and what is replaced on either side.
+# A click's extent: error over the mean in both directions, in either; padding.
 _INSIDE_RATIO, _REACH_RATIO, _PAD_MS = 2.5, 3.0, 0.05
-# Of the errors of a predictor that has not seen the click: what is part of it, and what is damaged
-# of its first and last samples. What is further apart is another click; none is wider than so many
-# times what is near.
+# With a predictor fitted around a click: errors, over the usual, of its samples and damaged ends;
+# samples added; gap to another click; widest search over near.
 _ONSET_RATIO, _DAMAGED_RATIO, _SPARE = 4.0, 3.0, 2
 _APART_MS, _WIDEST = 0.3, 3
-# Confidence of a certain click, and how much louder it is than such a share of both of its sides;
-# without these others are found, so many times.
+# Confidence of certain clicks; their loudness over this quantile beside; rounds of removal.
 _CERTAIN, _LOUDEST, _ROUNDS = ((0.98, 1.5), (0.9, 4.0)), 0.98, 3
-# What a predictor is fitted to, and a level taken over; of so long, more clicks are the sound.
+# Sides for predictors and for levels; peaks this near and high are a crowd.
 _FIT_MS, _LEVEL_MS, _CROWD_MS, _CROWD_SHARE = 15.0, 8.0, 250.0, 0.4
-# Nothing is known on the other side of the ends.
+# No click is looked for nearer to an end.
 _MARGIN_MS = 20.0
-# 16-bit noise; no level is below.
+# Least level: 16-bit noise.
 _NOISE = 3e-5
-# A spectrum is taken over so long, and looked at up to there, or to such a share of the rate.
+# A spectrum's length and band, which ends at this share of the rate.
 _SPECTRUM_MS, _BAND_HZ, _BAND_SHARE = 8.0, (200.0, 8000.0), 0.45
-# The spectrum of a click is flatter. Less is asked where it was added to sound.
+# A click's least spectral flatness; in pauses it is higher.
 _FLATNESS = 0.3
 NARROW_CONFIDENCE = 0.94
-"""The most of a click that has few frequencies."""
+"""Highest confidence of a click with few frequencies."""
 
 Errors = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Prediction errors forwards and backwards, each of the shape of the row."""
@@ -96,7 +93,7 @@ class Clicks:
 
 
 def search(row: NDArray[np.float32], sample_rate: int) -> Clicks:
-    """Return the clicks of one channel; what is beside certain ones is judged without them.
+    """Return the clicks of one channel; certain ones are interpolated before others are judged.
 
     Parameters
     ----------
@@ -385,7 +382,7 @@ def _mended(
 def _removed(
     row: NDArray[np.float32], start: int, stop: int, sample_rate: int
 ) -> NDArray[np.float64]:
-    """Return what an interpolation takes away."""
+    """Return the samples of a click less their interpolation."""
     found = _interpolated(row, start, stop, sample_rate)
     if found is None:
         return row[start:stop].astype(np.float64)

@@ -18,42 +18,42 @@ from numpy.typing import NDArray
 from plc.files.detect.findings import Finding, runs, sides_of
 from plc.files.detect.levels import change_db
 
-# Constant runs at any level: shortest and longest, and what is looked at on both sides.
+# Constant runs at any level: shortest, longest, sides examined.
 _RUN_MS, _LONGEST_MS, _SIDE_MS = 4.5, 1000.0, 4.0
-# The jumps at both edges, in full scale and relative to the largest step of a side.
+# Least jump at both edges, absolute and over a side's largest step.
 _JUMP, _JUMP_STEPS = 0.02, 2.5
-# Of a side, so much may stand still.
+# Share of a side that may stand still.
 _STILL = 0.25
-# What stands still so far on both sides of a place makes it a step of a stair.
+# Constants so far away on both sides make a place a step.
 _STEP_MS = 1.0, 3.0
-# What stands still so far on one side of a click makes it an end.
+# A constant so far away on one side of a click makes it an end.
 _END_MS = 1.5, 8.0
-# So much around a place stands still where it lies in a stair, and so much of it away from zero; or
-# so few levels are there. Still is what changes by no more of the peak in a millisecond.
+# A stair's side: length; share that is still, and still away from zero, or most levels; slope per
+# ms and level, of the peak, that count so.
 _STAIR_MS, _STAIR_STILL, _STAIR_HIGH, _STAIR_LEVELS = 15.0, 0.7, 0.3, 6
 _STAIR_SLOPE, _STAIR_LEVEL = 0.1, 0.2
-# A hole in one is longer than its steps, and the spectrum is the same behind it.
+# A hole in a stair: length over its steps, spectral change across it.
 _STAIR_TIMES, _STAIR_CHANGE_DB = 2.0, 6.0
-# Runs by which a value is known as what the recorder wrote.
+# Runs that make a value the recorder's.
 _KNOWN_RUNS = 3
 
-# Runs of zeros: samples that are enough by themselves, and on a grid; and the longest.
+# Runs of zeros: shortest alone, shortest on a grid, longest.
 _ZEROS, _GRID_ZEROS, _ZEROS_MS = 5, 4, 4.5
-# Level beside them, in full scale and relative to the smallest samples of the recording around.
+# Level beside them: least, and over this quantile of the samples around.
 _LEVEL, _SMALL, _SMALL_TIMES, _AROUND_MS = 10 ** (-54 / 20), 0.02, 4.0, 500.0
-# A wave that comes to rest is that near to zero in the last samples, of the level in more of them.
+# A wave whose last samples are this small beside its level settles.
 _NEAREST, _SETTLED, _WIDE = 4, 0.02, 40
-# Samples beside a run, at least; and the part of that level that is enough on a grid.
+# Fewest samples beside a run; share of the required level on a grid.
 _SIDE, _GRID_DEPTH = 12, 0.3
-# Of the times that a wave crosses zero, the share at which it may stop there.
+# Share of zero crossings at which a wave may stop.
 _STOP_SHARE = 0.25
-# A share of zeros within this is no loss of samples but a gap between pulses.
+# A larger share of zeros around is a gap between pulses.
 _SHARE, _SHARE_MS = 0.25, 50.0
-# Of so many runs on either side, one with the same samples beside it, as far as that, is a wave's.
+# A run is a wave's if its surroundings recur, within this error, among so many.
 _SHAPES, _SHAPE_ERROR = 8, 0.01
-# More of them around, and half of all, make all of a wave's.
+# More of these, if half of all around, make all a wave's.
 _FEW_SHAPES = 1
-# Frames in which zeros come again: so many runs, and such a share of all.
+# A grid of zeros: periods, fewest runs, and share of all.
 _FRAME_MS, _GRID_RUNS, _GRID_SHARE = (5.0, 40.0), 5, 0.6
 
 

@@ -20,37 +20,36 @@ from plc.files.detect.levels import FLOOR_DB, HOP_MS, SILENT_DB, change_db, leve
 from plc_kernels.signal.ar import extrapolate, fit_burg, taps_of
 
 LONGEST_MS, LONGEST_ZEROS_MS = 1000.0, 2500.0
-"""Longer holes are pauses; of zeros between loud samples, which are listed, longer ones."""
+"""Longest hole, and longest zeros between loud samples, that are listed."""
 
-# A hole is so much below the level before and after, which are taken over so long.
+# Fall into a hole and rise from it; lengths of levels beside.
 _FALL_DB, _RISE_DB, _BEFORE_MS, _AFTER_MS = 12.0, 10.0, 25.0, 15.0
-# The level before is taken up to here; an edge is looked for over so much more, where it falls.
+# Distance to the level before; reach and fall of an edge.
 _APART_MS, _EDGE_MS, _EDGE_DB = 4.0, 12.0, 3.0
-# Sound must be within so much of the level before to end a hole.
+# A hole ends within this of the level before.
 _BACK_DB = 25.0
-# Shortest hole, and windows of the level that holes are looked for in.
+# Shortest hole; spans of its steepest fall and rise.
 _LEAST_MS, _WINDOWS_MS = 2.0, (1, 3, 6)
-# The quietest of a recording is looked for so far around.
+# Reach and quantile of the recording's quietest level.
 _AROUND_MS, _QUIET = 3000.0, 0.005
-# As deep dips so near are the sound. What would go on is predicted: order, past, and how far; and
-# its spectrum is compared over so long.
+# A crowd of dips: reach, and how much shallower; length of spectra; a prediction's order, past and
+# length.
 _CROWD_MS, _CROWD_DB, _SPECTRUM_MS = 80.0, 10.0, 12.0
 _ORDER_MS, _PAST_MS, _FUTURE_MS = 1.5, 25.0, 4.0
-# Length of a ramp; an edge from -4 to -18 dB in so long is none of a fade.
+# Shortest and longest ramp; a faster fall between these levels is no fade.
 _RAMP_MS = 0.75, 8.0
 _STEEP_DB, _STEEP_MS = (4.0, 18.0), 1.25
 
-# Runs of equal samples: shortest, level on both sides, how far that may have fallen, and how many
-# steps of the coding it must be.
+# Shortest run of zeros, and of other equal samples.
 _RUN_MS, _STUCK_MS = 1.0, 3.0
-# More of them this near are the steps of a square wave.
+# More runs this near are a square wave's.
 _WAVE_MS, _WAVE_RUNS = 100.0, 8
-# So many holes as far apart from each other are the cycles of a tone, of 20 Hz and more.
+# So many holes, this evenly apart, are a tone's cycles.
 _CYCLES, _CYCLE_MS, _CYCLE_JITTER = 5, 50.0, 0.05
-# Of runs: sides that are looked at, level there, its fall, and steps of the coding.
+# A run's near and wide sides; least near level, absolute, over the wide one and the coding's step.
 _RUN_SIDE_MS, _RUN_BEFORE_MS = 2.0, 20.0
 _RUN_RMS, _RUN_FALL, _RUN_STEPS = 10 ** (-50 / 20), 10 ** (-12 / 20), 8.0
-# A stuck sample is no clipped one, and no step of a square wave.
+# Highest level of a stuck run over the peak; share of still sound around.
 _STUCK_PEAK, _STUCK_SHARE, _STUCK_AROUND_MS = 0.9, 0.05, 50.0
 
 

@@ -20,6 +20,21 @@ KINDS = {
 }
 """Name to description."""
 
+# Why a place is probably meant to be so.
+REGULAR = "recurs regularly"
+CHOSEN = "where sounds end and begin"
+ALONE = "nothing else sounds"
+TONES = "between tones of a generator"
+TOO_MUCH = "too much of the recording"
+REST = "long rests, and nothing else"
+FADED = "faded on both sides"
+STEADY = "a tone that goes on"
+STUTTER = "a long stutter"
+TOO_MANY = "too many of its kind"
+LONG = "too long to fill"
+ALIKE = "like its neighbours"
+UNSURE = "not sure, and nothing certain around"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

@@ -24,7 +24,7 @@ ARRAYS = ("mean", "scale", "enter", "enter_bias", "middle", "middle_bias", "leav
 """Of each network in the file, by the name ``KIND_ARRAY``."""
 
 
-# More certain than that is not told apart from certain.
+# Scores are kept within this.
 _SCORE_MAX = 30.0
 
 

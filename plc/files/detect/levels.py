@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 HOP_MS = 0.5
-"""A level is taken so often."""
+"""Time between levels."""
 FLOOR_DB = -84.0
-"""What is below counts as this: noise of 16 bits."""
+"""Least level: 16-bit noise."""
 SILENT_DB = -50.0
-"""Where it is quieter than this, nothing is missed."""
-# A level is smoothed over so long; its slope is scaled by what it is in so long.
+"""Nothing is missed where sound is quieter."""
+# Windows that smooth a level and scale its slope.
 _SMOOTH_MS, _SCALE_MS = 1.0, 40.0
-# A recording is as loud as so many of its frames are not; quiet ones become so loud, in steps. In
-# sound the power of its slope is so many times that in pauses.
+# Recordings quieter in this quantile of frames are raised in steps, unless their slope's power
+# hardly varies.
 _LOUDEST, _NEAR_DB, _STEP_DB, _MOST_STEPS, _MOVING = 0.9, -30.0, 20 * np.log10(2), 5, 4.0
 
 
@@ -50,11 +50,11 @@ def level_db(x: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
 
 
 def gain_of(x: NDArray[np.float32], sample_rate: int) -> np.float32:
-    """Return a power of 2 that brings quiet sound to -36 dB and more; 1 for what is as loud.
+    """Return a power of 2 that brings quiet sound to -36 dB and more; 1 for louder sound.
 
-    Levels of full scale then say what is sound, whatever gain a recording was made with. Noise of a
-    room or a machine stays as it is: its level, without the lowest tones, hardly moves. No more
-    than 30 dB, so that noise of 16 bits stays below what is taken for sound.
+    Levels of full scale then mark sound, at any gain of the recording. Noise of a room or a
+    machine stays as it is: its level, without the lowest tones, hardly moves. No more than 30 dB,
+    so that noise of 16 bits stays below the level of sound.
 
     Parameters
     ----------

@@ -12,31 +12,31 @@ from numpy.typing import NDArray
 from plc.files.detect.clicks import NARROW_CONFIDENCE, damaged, flatness
 from plc.files.detect.findings import Finding, runs
 
-# A click is over within the first; the background is what lies between it and the second.
+# A click's reach; its background lies beyond, up to the second.
 _NEAR_MS, _FAR_MS = 1.6, 12.0
-# Behind a click it is as quiet at once as it is later.
+# Level up to here behind a click, over the background's.
 _TAIL_MS, _TAIL_RATIO = 4.5, 2.0
-# So far around a click there is no other.
+# No other peak of this share lies so near.
 _ALONE_MS, _ALONE_SHARE = 25.0, 0.2
-# The loudest background that is a pause; its two sides are within a ratio.
+# Loudest background of a pause; largest ratio of its sides.
 _PAUSE_RMS, _SIDES_RATIO = 10 ** (-46 / 20), 3.0
-# Of the background, and of full scale: the least peak, and what is part of the click.
+# A click's least peak and least sample: over the background, and of full scale.
 _PEAK_RATIO, _LEAST_PEAK = 8.0, 3e-3
 _INSIDE_RATIO, _LEAST_INSIDE = 3.0, 2e-4
-# No background is below: half a step of 16 bits.
+# Least background: half a 16-bit step.
 _NOISE = 1.5e-5
-# Where so many sounds are all that short, and so little else sounds, clicks are what was recorded.
-# But they rise so far in power, which the peaks of quiet speech and music do not.
+# Many short sounds and little else are intended clicks if they rise as quiet speech and music do
+# not.
 _FRAME_MS, _SHORT_FRAMES, _FEWEST, _SHORT_SHARE, _SOUNDING = 5.0, 3, 8, 0.9, 0.08
 _RISE = 10.0
 # Silence: a few steps of 16 bits.
 _SILENT = 1e-4
-# Longer ones a mouth makes, too; as long as a click is what exceeds a share of its peak.
+# Longer clicks may be a mouth's; only samples above this share of the peak count.
 _SHORT_MS, _LENGTH_SHARE = 1.2, 0.1
-# The spectrum of a click is flatter, with so much around it.
+# A click's least spectral flatness, with so much around it.
 _FLATNESS, _AROUND_MS = 0.45, 0.3
 CONFIDENCE, LONG_CONFIDENCE = 0.95, 0.9
-"""Of short clicks that are found here, and of long ones."""
+"""Confidence of short and long clicks."""
 
 
 def find(row: NDArray[np.float32], sample_rate: int) -> list[Finding]:

@@ -37,31 +37,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.files.detect.clicks import NARROW_CONFIDENCE
-from plc.files.detect.findings import Finding
+from plc.files.detect.findings import (
+    ALIKE,
+    FADED,
+    LONG,
+    REGULAR,
+    REST,
+    STUTTER,
+    TOO_MANY,
+    TOO_MUCH,
+    UNSURE,
+    Finding,
+)
 from plc.files.detect.rhythm import on_beats, regular
 
-REGULAR = "recurs regularly"
-CHOSEN = "where sounds end and begin"
-ALONE = "nothing else sounds"
-TONES = "between tones of a generator"
-TOO_MUCH = "too much of the recording"
-REST = "long rests, and nothing else"
-FADED = "faded on both sides"
-STEADY = "a tone that goes on"
-STUTTER = "a long stutter"
-TOO_MANY = "too many of its kind"
-LONG = "too long to fill"
-ALIKE = "like its neighbours"
-UNSURE = "not sure, and nothing certain around"
-
 _HOLES, _REPEATS, _CLICKS = ("silence", "dropout"), ("repeat",), ("click",)
-# Places in so long are weighed together. A dropout is shorter; so many holes in less say nothing.
+# Window that places are weighed in; shortest intended fade; fewest places that tell.
 _WINDOW_S, _FADED_S, _FEW = 20.0, 0.16, 16
 
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """The most places a second, and the largest share, of what is damage; of so many and more.
+    """Most places a second, and their largest share, that damage has; from ``fewest`` places on.
 
     Of places of a least length. Packets, seams, and silences that sound goes on through are not
     counted where they have no limit.
@@ -100,32 +97,32 @@ _LIMITS = (
     _Limit(STUTTER, _REPEATS, a_second=0.0, least_s=0.25),
     _Limit(LONG, ("silence",), a_second=0.0, least_s=1.51),
 )
-# Two places on a grid of lost packets are a period apart by chance; clicks lie on none.
+# Periods of holes, and of clicks, that differ by less are one.
 _PACKET_S, _CLICK_S = 0.02, 0.004
-# A tick that comes again more slowly may be a scratch: a record of 78 turns takes 0.77 s. But no
-# record turns so evenly as a metronome that a machine made.
+# Periods and beats. Slower ticks may be a scratch (78 turns a minute: 0.77 s) unless as even as a
+# machine's.
 _PERIODS_S, _CLICK_PERIODS_S, _SLOW_PERIODS_S = (0.04, 4.0), (0.008, 0.7), (0.7, 4.0)
 _BEATS_S, _CLICK_BEATS_S = (0.07, 0.7), (0.05, 0.7)
 _EVEN_S, _EVEN_SAMPLES, _EVEN_SHARE = 1e-4, 2.2, 0.75
-# Seams that come again sooner are made by a gate; that share of the places around makes all seams.
+# Seams of these periods are a gate's; this share makes all around seams.
 _SEAM_PERIODS_S, _SEAM_SHARE = (0.04, 0.2), 1 / 3
-# A scratch comes again with each turn of a record, of 33 1/3, 45, 78 or 16 2/3 a minute: up to so
-# many scratches, so nearly, such a share of the times.
+# A scratch recurs with a record's turns, 33 1/3, 45, 78 or 16 2/3 a minute: most scratches,
+# tolerance, share of times.
 _TURNS_S, _SCRATCHES, _SPEED, _TURN_SHARE = (1.8, 60 / 45, 60 / 78, 3.6), 3, 0.006, 0.6
-# Grids of packets; that well, beats lie on one, and many places of their lengths.
+# Packet grids; how well beats, and packets, lie on one; fewest and longest packets.
 _GRIDS_S, _A_GRID, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.9, 0.7
 _MANY, _PACKETS_S = 8, 0.065
-# So nearly are packets that long, and no more of them are lost regularly: a gate shuts longer.
+# Tolerance of a packet's length; a larger share lost regularly is a gate's.
 _PACKET_OFF_S, _LOST_SHARE = 5e-4, 0.12
-# Frames of codecs and buffers of sound cards that beats are told from, too.
+# Codec frames and sound-card buffers that form grids.
 _BUFFERS = ((1024, 48e3), (2048, 48e3), (1024, 44.1e3), (1152, 44.1e3), (2048, 44.1e3))
 _BUFFERS_S = tuple(size / hz for size, hz in _BUFFERS)
 _FRAMES_S = (0.024, 0.032, 0.045, 0.05, 0.08, 0.1, 0.12, *_BUFFERS_S)
-# Around a place so many others are doubtful, and such a share.
+# Number and share of doubtful neighbours that cast doubt.
 _NEIGHBOURS, _NEIGHBOUR_SHARE = 4, 0.5
-# Of holes of so many seconds and more, fewer are enough.
+# Doubtful neighbours that suffice around holes this long.
 _LONG, _LONG_S = 2, 0.06
-# Confidences: what needs no other, what another one must have, and what so many clicks must have.
+# Confidence that suffices alone, supports others, or suffices for so many clicks.
 _SURE, _CERTAIN = 0.95, 0.98
 _LIKELY, _LIKELY_CLICKS = NARROW_CONFIDENCE, 5
 
@@ -304,9 +301,9 @@ def _are_turns(times_s: NDArray[np.float64]) -> bool:
 
 
 def _on_beats(places: _FoundPlaces, beats_s: tuple[float, float]) -> _Named:
-    """Return what begins or ends on beats, as notes and cuts do; all of one length do both.
+    """Return the places that begin or end on beats, as notes and cuts do.
 
-    Lost packets lie on a grid, of which beats may be a part.
+    Places of one length do both. Lost packets lie on a grid, of which beats may be a part.
     """
     edges = [places.start_s, places.stop_s]
     if not places.numbers.size or np.ptp(places.length_s) < _CLICK_S:

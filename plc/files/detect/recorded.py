@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from plc.files.audio import AudioReader
+from plc.files.audio import AudioReader, Progress
 from plc.files.detect.findings import EVERYTHING, KINDS, Finding, Selection
 from plc.files.detect.plausible import weigh
 from plc.files.detect.search import Detector
 from plc.files.fill.gaps import Stretch
 from plc.files.marks import DOUBTFUL, channel_mark
-from plc.files.recordings import Progress
 from plc.whole_files import check_new, write_whole
 
 

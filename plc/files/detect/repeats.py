@@ -15,37 +15,35 @@ from numpy.typing import NDArray
 
 from plc.files.detect.clicks import Errors
 from plc.files.detect.dips import is_cycle
-from plc.files.detect.findings import Finding
+from plc.files.detect.findings import REGULAR, STEADY, Finding
 from plc.files.detect.judge import judge_of
-from plc.files.detect.plausible import REGULAR, STEADY
 from plc.files.detect.seams import jumps_at
 from plc_kernels.signal.repeats import lag_errors, repeat_starts
 
-# Blocks of so long are looked for, at this rate.
+# Rate of the search, and lengths of blocks.
 _LOW_RATE, _LAGS_MS = 8000, (4.0, 165.0)
-# Samples of a frame, at the low rate; frames that are compared on either side.
+# Frame, frames on either side, half the filter, at the low rate; shortest repetition.
 _FRAME, _SIDE = 8, 4
 _FILTER = 8
 _LEAST_MS = 4.0
-# More in a row are the periods of a tone.
+# More blocks in a row are a tone.
 _BLOCKS_MAX = 40.0
-# An edge is looked for over so many frames, and a jump there over so long.
+# Reach of an edge, of its jump, and of errors around.
 _EDGE_FRAMES = 2
 _JUMP_MS, _AROUND_MS = 1.0, 12.0
-# The difference outside is at least so many times that inside, where edges are looked for.
+# Least ratio of the differences outside and inside an edge.
 _OUTSIDE = 10.0
-# Short blocks said again and again for longer than this are a tone.
+# Blocks repeated for longer, and more often, are a tone.
 _TONE_MS, _TONE_BLOCKS = 250.0, 8
-# A smooth wave is nowhere steeper than so many times its mean slope; within a period it is so far
-# from itself. What differs from the period before by that share of the peak, and how much may.
+# A smooth wave: steepest over mean slope; difference within a period; change from the period
+# before, of the peak, and share that exceeds it.
 _STEEPEST, _TURNED, _DIFFERENT, _DIFFERING = 2.5, 0.5, 0.1, 0.5
-# A pattern is looked for so far around, in stretches of a length, that repeat as exactly as the
-# finding does or to -60 dB; such a share of all that sounds.
+# A pattern: reach, stretch, share that repeats as exactly as the finding or to -60 dB; least power.
 _PATTERN_MS, _PATTERN_WIDTH_MS, _PATTERN_SHARE = 1000.0, 10.0, 0.25
 _EQUAL, _SOUND = 1e-6, 1e-5
-# A long copy that no lossy coding changed is a tone that goes on if the wave jumps so little there.
+# A copy this long and exact is a steady tone if the wave jumps less.
 _STEADY_MS, _EXACT, _SMOOTH = 45.0, 1e-4, 0.6
-# A shorter block explains a stretch if its error is no larger than this.
+# A shorter block explains a stretch within this error, relative or absolute.
 _SAME, _SAME_LEAST = 2.0, 1e-4
 
 

@@ -12,11 +12,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-# Places that are looked at together, by halves; periods are the distances of so many, at least.
+# Places weighed together; places that a period may span; fewest places.
 _TOGETHER, _AHEAD, _FEWEST = 24, 8, 4
-# A distance is of so many beats at most, and a tempo is fitted so often.
+# Most beats of a distance, and fits of a tempo.
 _BEATS, _FITS = 16, 3
-# Chance explains what is more likely than this, in all the places together.
+# Chance explains what is likelier, in all places together.
 _LIKELY = 2e-4
 
 

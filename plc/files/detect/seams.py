@@ -24,26 +24,25 @@ from plc.files.detect.levels import change_db
 
 # Longest block said again, and longest silence: a buffer's, not a note's or a rest's.
 _LONGEST_MS = {"repeat": 100.0, "silence": 22.0, "click": 3.0}
-# A silence of a packet is longer; as many ms, so nearly. One of a buffer is a power of two long.
+# A longer silence is a packet's, within this tolerance, or a buffer's of 2^n samples.
 _PACKETS_MS, _PACKET_OFF_MS = (30.0, 40.0, 60.0), 0.5
-# Longest block that takes the place of another one: a packet's.
+# Longest block that replaces another: a packet's.
 _REPLACED_MS = 45.0
-# What is compared on both sides, and how far its level and spectrum may differ.
+# Sides compared; largest difference of level and of spectrum.
 _SIDE_MS, _LEVEL_DB, _SPECTRUM_DB = 12.0, 10.0, 9.5
 LONG_MS = 65.0
-"""Longer than a packet; a rest may be."""
-# The same of those.
+"""Longer holes may be rests."""
+# The same for longer holes.
 _LONG_SIDE_MS, _LONG_LEVEL_DB, _LONG_SPECTRUM_DB = 25.0, 6.0, 7.5
-# Of a side, so much may be zero.
+# Share of a side that may be zero.
 _ZERO = 0.25
-# A jump is so many times the largest error from there to there beside it, and that of 16 bits.
+# A jump's error over the largest from near to far; least error: 16-bit noise.
 _JUMP, _NEAR_MS, _FAR_MS, _LEAST = 1.25, 0.8, 12.0, 3e-5
-# Samples by which an edge may be off.
+# Error of an edge, in samples.
 _OFF = 2
-# Across a click: the predictor's order and past, and what it is to foresee; and the distance of the
-# other such places.
+# Prediction across a click: order, past, length; distance and number of other places.
 _ORDER_MS, _PAST_MS, _FUTURE_MS, _APART_MS, _PLACES = 1.5, 25.0, 0.5, 2.0, 8
-# Its error is so large at a seam, relative to what came and to the largest error of those places.
+# Least error at a seam: over the sound, and over those places'.
 _MISSED_DB, _MORE_DB = -9.0, 3.0
 
 

@@ -22,19 +22,19 @@ from plc.engine.config import RecordingConfig
 from plc.engine.samples import FLOAT32, Packet, Samples, as_array, as_signal
 from plc.errors import PacketError, keywords_in_words
 from plc.files.detect import alternate, chance, clicks, constant, dips, levels, lone, repeats, seams
-from plc.files.detect.findings import Finding, runs
-from plc.files.detect.plausible import ALONE, CHOSEN, TONES, weigh
+from plc.files.detect.findings import ALONE, CHOSEN, TONES, Finding, runs
+from plc.files.detect.plausible import weigh
 from plc_kernels.signal.packet import INT16_SCALE
 
-# A recording is looked at in parts so long, with so much around.
+# Parts of a recording, and context beside them.
 _CORE_S, _CONTEXT_S = 16.0, 3.0
-# A click so near to other damage is its edge.
+# A click this near to other damage is its edge.
 _EDGE_MS = 4.0
-# In less there is too little to compare with.
+# Shorter recordings give too little to compare.
 _SHORTEST_MS = 100.0
-# Samples above are none, as in a stream (``plc_kernels.signal.packet``).
+# Larger samples are invalid, as in streams (``plc_kernels.signal.packet``).
 _LARGEST = 1e6
-# Findings of two channels are one if they share so much of the shorter one.
+# Overlap, of the shorter, that joins findings of two channels.
 _SHARED = 0.5
 
 _Report = Callable[[int, int], None]

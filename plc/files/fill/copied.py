@@ -63,7 +63,7 @@ Blocks = Callable[[], Iterable[_Rows]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongGap:
-    """What filled a gap of more than :data:`LEAST_MS`.
+    """A filled gap of more than :data:`LEAST_MS`, and the source of its fill.
 
     Attributes
     ----------
@@ -288,7 +288,7 @@ class Passages:
                 yield gap, place
 
     def _joins(self, gap: Gap, shift: int, slack: int) -> list[Span]:
-        """Return what is compared on both sides of a place, ``slack`` more at either end."""
+        """Return the stretches compared beside a place, ``slack`` samples longer at either end."""
         match = self._samples(MATCH_MS)
         before = gap.start + shift - EDGE_SAMPLES
         behind = gap.stop + shift + EDGE_SAMPLES
@@ -434,7 +434,7 @@ def _mix(draft: _Rows, passage: _Rows, samples: int) -> None:
 
 
 def _plan(sample_rate: int) -> Stft:
-    """Return the transform in which levels are bent; its window fits into what is matched."""
+    """Return the transform in which levels are bent; its window fits into a matched stretch."""
     size = 1 << int(MATCH_MS * sample_rate / 1000.0).bit_length() - 1
     return Stft.allocate(window("hann", size), size // 4)
 

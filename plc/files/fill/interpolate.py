@@ -1,10 +1,4 @@
-"""Interpolate a gap: the samples that the predictors of its surroundings expect.
-
-References
-----------
-.. [1] A. Janssen, R. Veldhuis, L. Vries, "Adaptive interpolation of discrete-time signals that can
-   be modeled as autoregressive processes", IEEE Trans. ASSP 34 (2), 1986.
-"""
+"""Interpolate a gap: the samples that the predictors of its surroundings expect."""
 
 from dataclasses import dataclass
 
@@ -14,8 +8,8 @@ from numpy.typing import NDArray
 from plc.engine.methods import LADDER_METHODS
 from plc.engine.predict.ladder import Rung
 from plc.files.fill.gaps import Gap
+from plc.files.fill.least_squares import autocorrelation, solve
 from plc_kernels.signal.ar import fit_burg
-from plc_kernels.signal.toeplitz import solve_toeplitz
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +92,7 @@ class _Predictor:
         if min(start - self.first, self.stop - stop) < order:
             return None
         around = row[start - order : stop + order].astype(np.float64)
-        fill = _solve(around, self.lags)
+        fill = solve(around, self.lags)
         return None if fill is None or not np.abs(fill).max() <= self.loudest else fill
 
 
@@ -170,7 +164,7 @@ def _fitted(row: NDArray[np.float32], sample_rate: int, gap: Gap, rung: Rung) ->
     if order < _LEAST_ORDER or not line.any():
         return None
     loudest = _OVERSHOOT * float(np.abs(line).max())
-    return _Predictor(first, stop, _autocorrelation(fit_burg(line, order)), loudest)
+    return _Predictor(first, stop, autocorrelation(fit_burg(line, order)), loudest)
 
 
 def _weights(
@@ -192,48 +186,3 @@ def _weights(
     weights: NDArray[np.float64] = (errors.min() / errors) ** 2.0
     weights /= weights.sum()
     return weights
-
-
-def solve_gap(
-    line: NDArray[np.float64], begin: int, length: int, predictor: NDArray[np.float64]
-) -> NDArray[np.float64] | None:
-    """Return the samples of a gap with the least squared prediction error.
-
-    Parameters
-    ----------
-    line : float64, shape (n,)
-        Samples; known for ``order`` of them on each side of the gap.
-    begin, length : int
-        First sample of the gap, and its samples.
-    predictor : float64, shape (order + 1,)
-        ``predictor[0] = 1``.
-
-    Returns
-    -------
-    float64, shape (length,), or None
-        None if rounding left the system without a solution.
-
-    Notes
-    -----
-    Equations (10)-(12) of [1]_ in the module: ``B x = -z``, where ``B[i, j]`` is the
-    autocorrelation of the predictor at lag ``|i - j|`` and ``z`` what the known samples add.
-    """
-    order = predictor.size - 1
-    return _solve(line[begin - order : begin + length + order], _autocorrelation(predictor))
-
-
-def _solve(around: NDArray[np.float64], lags: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """As :func:`solve_gap`, with ``order`` samples on each side."""
-    order = lags.size // 2
-    length = around.size - 2 * order
-    known = around.copy()
-    known[order : order + length] = 0.0
-    gap = -np.correlate(known, lags, "valid")
-    column = np.zeros(length)
-    column[: order + 1] = lags[order : order + length]
-    solved = solve_toeplitz(column, np.empty((length, length)), np.empty((2, length)), gap)
-    return gap if solved else None
-
-
-def _autocorrelation(predictor: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.correlate(predictor, predictor, "full")

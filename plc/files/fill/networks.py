@@ -36,7 +36,7 @@ _opened = threading.local()
 
 
 class Spoken(Protocol):
-    """What fills gaps of speech: :class:`plc.engine.spoken.SpokenGaps`."""
+    """Filler of gaps of speech: :class:`plc.engine.spoken.SpokenGaps`."""
 
     horizon: int
 

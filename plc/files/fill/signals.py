@@ -65,13 +65,13 @@ from plc.files.fill.gaps import (
     Track,
     find_unsound,
     gaps_within,
+    hold_between,
     holes_of,
     merge_gaps,
     tracks_of,
 )
 from plc.files.fill.guide import Fill, Guides, follow
 from plc.files.fill.joint import grouped, interpolate_together, is_system
-from plc.files.fill.limit import hold_between
 from plc.files.fill.networks import kind_of_filler, open_gap_filler
 from plc.limits import RECOVERY_MS
 from plc_kernels.signal.edges import EDGE_SAMPLES

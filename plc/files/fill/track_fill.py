@@ -133,7 +133,7 @@ class TrackFill:
         return sum(gap.samples for gap in self.filled) - sum(gap.samples for gap in gaps)
 
     def refined(self) -> int | None:
-        """Count the gaps that are interpolated; None if that is not what the settings fill by."""
+        """Count the gaps that are interpolated; None if the settings choose another way to fill."""
         how = self.recording.settings
         by_kind = kind_of_filler(how.method, how.model) in FILE_METHODS
         if by_kind or not refines(how.quality, how.method):

@@ -134,7 +134,7 @@ def missing(samples: int, channels: int) -> Iterator[NDArray[np.float32]]:
 
 
 def start_of(packet: bytes, streaminfo: bytes) -> int | None:
-    """Return the first sample of a frame, as its header says; None for what is no frame."""
+    """Return the first sample of a frame, as its header says; None if the packet is no frame."""
     least, fixed = (int.from_bytes(streaminfo[k : k + 2], "big") for k in (0, 2))
     number = int.from_bytes(streaminfo[10:18], "big")
     stream = number >> 44, (number >> 41 & 7) + 1, (number >> 36 & 31) + 1

@@ -165,7 +165,7 @@ def _holes(data: bytes, begin: int, frames: Sequence[_Frame]) -> _Holes:
 
 
 def _share(absent: int, counts: list[int], wanted: Sequence[float], most: Sequence[int]) -> int:
-    """Share a known number of frames out among holes, in place; return what does not fit."""
+    """Share a number of frames out among holes, in place; return how many do not fit."""
     rest = absent - sum(counts)
     step = 1 if rest > 0 else -1
     for least in (1, 0):
@@ -339,7 +339,7 @@ def _silenced(frame: bytes) -> bytes:
 
 
 def _mark(frame_at: int, data: bytes, head: bytes) -> int:
-    """Return where the coder's own frame says what it knows; -1 where there is none."""
+    """Return the place of the mark in the coder's own frame; -1 where there is none."""
     begin, side = _side(head)
     mark = frame_at + begin + side
     return mark if data[mark : mark + 4] in _MARKS else -1

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from plc.errors import AudioFileError, why
 from plc.files.audio import AudioReader
-from plc.files.fill.copied import LongGap
-from plc.files.fill.gaps import Hole
 from plc.files.marks import names_beside
 from plc.files.pages import listening
 from plc.files.pages.picture import LossyClip, blank_figure, draw
+from plc.files.recordings import Repaired
 from plc.notice import counted
 
 # What is heard and seen before a gap and after it.
@@ -25,43 +24,6 @@ _EXCERPTS = 40
 _LONGEST_S = 6.0
 _BLOCK_S = 1.0
 _BEFORE, _AFTER = "before", "after"
-
-
-@dataclass(frozen=True, slots=True)
-class Repaired:
-    """A repaired recording and its gaps.
-
-    Attributes
-    ----------
-    name : str
-        To show.
-    source, target : Path
-        Before and after.
-    sample_rate : int
-        In Hz.
-    gaps : tuple of (int, int)
-        In samples, in order.
-    found : tuple of str
-        What each gap held, if a detector found it.
-    """
-
-    name: str
-    source: Path
-    target: Path
-    sample_rate: int
-    gaps: tuple[tuple[int, int], ...]
-    found: tuple[str, ...] = ()
-    holes: tuple[Hole, ...] = ()
-    """What is lost of which channels; none: the gaps are of all."""
-    long_gaps: tuple[LongGap, ...] = ()
-    """What filled the gaps that are long."""
-
-    def channels_in(self, start: int, stop: int) -> tuple[int, ...]:
-        """Return the channels that have holes in a stretch; none where all may have."""
-        inside = [hole for hole in self.holes if hole.start < stop and hole.stop > start]
-        if not all(hole.channels for hole in inside):
-            return ()
-        return tuple(sorted({channel for hole in inside for channel in hole.channels}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class Spectral(Representation, Protocol):
     grid: Stft
 
     def magnitude(self, array: Array) -> NDArray[np.float32]:
-        """Return the magnitudes of an array, whatever its phases: shape (frames, bins)."""
+        """Return the magnitudes of an array without its phases: shape (frames, bins)."""
         ...
 
 

@@ -30,8 +30,9 @@ from plc.transport.cli.captures import OFFLINE, among, play_capture, tell
 from plc.transport.cli.options import Align, CaptureOptions, DelayOptions, ReceiverOptions
 
 if TYPE_CHECKING:
+    from plc.files.audio import Progress
     from plc.files.jobs import Pair
-    from plc.files.recordings import ConcealReport, Progress
+    from plc.files.streamed import ConcealReport
 
 _BLOCK_SAMPLES = 1 << 16
 
@@ -95,7 +96,7 @@ def conceal(
     A network capture (pcap, pcapng) is received by its own times, as plc relay receives.
     """
     from plc.files.jobs import Pair, check_targets
-    from plc.files.recordings import conceal_file
+    from plc.files.streamed import conceal_file
 
     packets = packets_of(lookahead, packet_ms)
     if among(sources, captured, delay, align):
@@ -147,10 +148,10 @@ def conceal(
 
 
 def _write_mask(path: Path, report: "ConcealReport") -> None:
-    """Write what was made up: labels into a ``.txt``, else sound, as ``inpaint --mask`` reads."""
+    """Write made-up samples as a mask for ``inpaint --mask``: a ``.txt`` of labels, else sound."""
     import numpy as np
 
-    from plc.files.audio import AudioWriter
+    from plc.files.writing import AudioWriter
     from plc.whole_files import write_whole
 
     if path.suffix == ".txt":

@@ -15,11 +15,11 @@ from plc.transport.cli.captures import recordings_of, with_losses
 from plc.transport.cli.options import CaptureOptions
 
 if TYPE_CHECKING:
+    from plc.files.audio import Progress
     from plc.files.detect.findings import Selection
     from plc.files.detect.recorded import DetectReport
     from plc.files.fill.gaps import Stretch
     from plc.files.jobs import Pair
-    from plc.files.recordings import Progress
 
 # Doubtful places that a refusal names, and that a table does: a gate has hundreds.
 _NAMED, _ROWS = 3, 10
@@ -105,8 +105,8 @@ def gaps_to_fill(
 ) -> "list[Stretch]":
     """Return the damage of a recording as gaps, and print the findings."""
     from plc.errors import AudioFileError
-    from plc.files.audio import check_target
     from plc.files.detect.recorded import detect_file
+    from plc.files.writing import check_target
 
     check_target(pair.target, pair.source, overwrite)
     with progress_bar(f"looking at {pair.name}") as progress:

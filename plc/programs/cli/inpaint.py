@@ -24,9 +24,10 @@ from plc.notice import counted
 from plc.programs.cli.detect import gaps_to_fill
 
 if TYPE_CHECKING:
+    from plc.files.audio import Progress
     from plc.files.fill.gaps import Stretch
     from plc.files.jobs import Pair
-    from plc.files.recordings import InpaintReport, Progress
+    from plc.files.recordings import InpaintReport
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""What runs on this machine: ``plc doctor`` and ``plc models``."""
+"""Commands for this machine: ``plc doctor`` and ``plc models``."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -12,14 +12,14 @@ from plc.cli.errors import REFUSED
 from plc.cli.options import AsJson, Content, FileMethod, Model, examples, with_options
 from plc.cli.output import Overwrite, Quality, print_json, say
 from plc.errors import ConfigError, printable
-from plc.files.cli.batch import Bitrate, Page, bar
+from plc.files.cli.batch import Bitrate, Page
 from plc.files.cli.options import SelectionOptions
 from plc.notice import counted
 from plc.transport.cli.captures import among, repair_capture
 from plc.transport.cli.options import CaptureOptions
 
 if TYPE_CHECKING:
-    from plc.files.batch.repair import Outcome, Progress, RepairReport, RepairSettings
+    from plc.files.batch.repair import Progress, RepairReport, RepairSettings
 
 # Of a long table, what failed is told in any case.
 _ROWS = 50
@@ -169,13 +169,11 @@ def _write_page(path: Path, report: "RepairReport", settings: "RepairSettings") 
 
 @contextmanager
 def _bar(what: str) -> "Iterator[Progress]":
-    """Show the recordings done on stderr, if that is a terminal."""
-    with bar(what) as update:
+    """Show on stderr how many recordings are done."""
+    from plc.cli.progress import shown
 
-        def show(outcome: "Outcome", done: int, total: int) -> None:
-            update(completed=done, total=total, description=f"{done} of {total} files")
-
-        yield show
+    with shown(f"files, {what}") as meter:
+        yield lambda _, done, total: meter.reach(done, total)
 
 
 def _print(report: "RepairReport") -> None:

@@ -81,7 +81,7 @@ def play_capture(
     PlcError
         If there is no stream in it that can be played, or a file cannot be written.
     """
-    from plc.files.audio import check_target
+    from plc.files.writing import check_target
     from plc.transport.captured import Capture, media_of, named, play
     from plc.transport.relay.relayed import RelayConfig
     from plc.transport.rtp.sdp import read_sdp
@@ -129,7 +129,7 @@ def _in_words(left_out: dict[str, int]) -> str:
 def recordings_of(
     sources: Sequence[Path], options: CaptureOptions, name: str = ""
 ) -> Iterator[tuple[list[Path], dict[Path, list[tuple[int, int]]], Path]]:
-    """Yield sources with captures as recordings, what of those was lost, and where they lie.
+    """Yield sources with captures as recordings, the losses of those, and their folder.
 
     ``name`` is that of a stream's recording; by default the capture's.
     """
@@ -158,7 +158,7 @@ def recordings_of(
 def with_losses(
     report: "DetectReport", lost: list[tuple[int, int]], selection: "Selection"
 ) -> "DetectReport":
-    """Return a report with what was lost of a stream in place of what is found there."""
+    """Return a report in which a stream's losses replace the findings at their places."""
     from plc.files.detect.findings import Finding
 
     losses = [Finding(*each, "lost", 1.0, tuple(range(report.channels))) for each in lost]
@@ -184,11 +184,11 @@ def repair_capture(
     as_json: bool,
 ) -> None:
     """Write the streams of a capture, their gaps filled from both sides."""
-    from plc.files.audio import WRITABLE_SUFFIXES
     from plc.files.batch.folders import Folder
     from plc.files.detect.recorded import detect_file
     from plc.files.jobs import make_folders
     from plc.files.recordings import inpaint_file
+    from plc.files.writing import WRITABLE_SUFFIXES
     from plc.whole_files import check_new
 
     to_file = out.suffix.lower() in WRITABLE_SUFFIXES
@@ -219,7 +219,7 @@ def repair_capture(
 
 
 def tell(played: "list[Played]", report: dict[str, Any], as_json: bool) -> None:
-    """Print what was counted, as of a relay; fail if there is nothing to hear."""
+    """Print the counters of streams as a relay does; fail if there is nothing to hear."""
     if as_json:
         print_json(report)
     else:

@@ -183,7 +183,7 @@ class CaptureOptions(WireOptions):
 
     @property
     def given(self) -> dict[str, Any]:
-        """What of the coding is given, by the names of AudioMedia."""
+        """The options of the coding that are given, by the names of AudioMedia."""
         names = ("codec", "payload_type", "sample_rate", "channels", "red_payload_type")
         return {name: each for name in names if (each := getattr(self, name)) is not None}
 
@@ -334,7 +334,7 @@ def paths_of(text: str) -> "tuple[Endpoint, Endpoint | None]":
 
 
 def _target(text: str) -> "Endpoint | Path":
-    from plc.files.audio import WRITABLE_SUFFIXES
+    from plc.files.writing import WRITABLE_SUFFIXES
     from plc.transport.rtp.udp import parse_endpoint
 
     if Path(text).suffix.lower() in WRITABLE_SUFFIXES:

@@ -418,7 +418,7 @@ def _paths_of(media: "AudioMedia") -> str:
 
 
 def as_described(received: R, media: "AudioMedia") -> R:
-    """Return the options of a stream with what its description says."""
+    """Return the options of a stream with the coding of its description."""
     return replace(
         received,
         codec=cast("Any", media.codec),
@@ -448,7 +448,7 @@ def _write_sdp(path: Path, media: "Sequence[AudioMedia]") -> None:
 
 
 def print_relay(reports: list[dict[str, Any]]) -> None:
-    """Print what was counted of each stream in a line."""
+    """Print the counters of each stream in a line."""
     for report in reports:
         relay, jitter = report["relay"], report["jitter_buffer"]
         expected = max(1, jitter["packets_expected"])

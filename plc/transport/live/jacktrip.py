@@ -41,7 +41,7 @@ _RTCP_BYE = 203
 
 
 class JackTripPort(UdpPort):
-    """A UDP port whose peer speaks JackTrip: what is sent and read here is RTP with L16.
+    """A UDP port whose peer speaks JackTrip: packets sent and read here are RTP with L16.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class JackTripPort(UdpPort):
             yield from ((packet, source, age_s) for packet in self._packets(datagram))
 
     def _packets(self, datagram: bytes) -> list[bytes]:
-        """Return what a datagram holds as RTP, the oldest first."""
+        """Return the packets of a datagram as RTP, the oldest first."""
         if datagram == FAREWELL:
             return [struct.pack(">BBHI", 0x81, _RTCP_BYE, 1, self._ssrc)]
         if len(datagram) < _HEADER.size:
@@ -105,7 +105,7 @@ class JackTripPort(UdpPort):
         return packets
 
     def _tell(self, rate: int, bits: int, channels: int) -> None:
-        """Say once what the peer sends that cannot be played."""
+        """Report once a format of the peer that cannot be played."""
         if not self._told and rate < len(RATES):
             self._told = True
             notice.tell(

@@ -209,7 +209,7 @@ class LiveEngine:
         self._take_leave(source.farewells())
 
     def _has_heard(self, until_s: float, ours_s: float) -> bool:
-        """Return whether what came until then is read, if it comes from the network."""
+        """Return whether the network's packets until then are read; True for other sources."""
         source = self.source
         return not isinstance(source, NetworkSource) or source.has_heard(until_s, ours_s)
 

@@ -24,7 +24,7 @@ from typing import Any
 from plc import children, notice
 from plc.ending import by_signals, stop_signals
 from plc.errors import NetworkError, PlcError, why
-from plc.files.audio import rescue
+from plc.files.writing import rescue
 from plc.transport.relay.relayed import RelayConfig
 from plc.transport.service.recorder import Places, places_of
 from plc.whole_files import behind, leftovers
@@ -81,7 +81,7 @@ class _RelayProcess:
         theirs.close()
 
     def ask_to_end(self) -> None:
-        """Let the process play what it has; the second time, end at once."""
+        """Let the process play the packets that it holds; at the second call, end it at once."""
         if self.pipe is not None and self._process is not None:
             self._process.terminate()
         elif self.answer is None:
@@ -112,7 +112,7 @@ class _RelayProcess:
             self._note_end(said, ending)
 
     def _note_end(self, said: list[dict[str, Any]] | PlcError, ending: bool) -> None:
-        """Take the reports or the error of a process that ends, or choose what follows it."""
+        """Take the reports or the error of a process that ends, or prepare its successor."""
         self.pipe = None
         lived = time.monotonic() - self._began_s > _LIVED_S
         self._deaths = 1 if lived else self._deaths + 1
@@ -130,7 +130,7 @@ class _RelayProcess:
         return ", ".join(config.name or str(config.listen) for config in self._configs)
 
     def _prepare_successor(self, error: PlcError) -> None:
-        """Keep what a dead process has recorded, and choose where its successor records."""
+        """Keep the recordings of a dead process, and choose the files of its successor."""
         self.join()
         self.restarts += 1
         self._due_s = time.monotonic() + _WAIT_S * 4.0 ** (self._deaths - 1)

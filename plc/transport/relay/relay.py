@@ -63,7 +63,7 @@ _PAIRS_TRIED = 32
 
 @dataclass(slots=True)
 class Run:
-    """What the recordings of a relay have in common."""
+    """The common beginning of a relay's recordings."""
 
     first_s: float = math.inf
     """When the first packet of any of them came."""
@@ -146,7 +146,7 @@ class Lane:
         return all(port.drained for port in self.ports)
 
     def is_due(self, now_s: float) -> bool:
-        """Return whether a block is due to be sent, and what came before it read."""
+        """Return whether a block is due to be sent, and the packets before it are read."""
         due_s = self.stream.next_s
         may_be_due = due_s <= now_s and not self.stream.records
         return may_be_due and self._backlog.is_read(due_s, now_s)

@@ -306,7 +306,7 @@ class StreamRelay:
 
     @property
     def may_have_ended(self) -> bool:
-        """True if what is played now may be after the end."""
+        """True if the block played now may be after the end."""
         may_end = self._left_s < math.inf or self.end_after_s < math.inf
         return may_end and self._ssrc is not None and self.playout.drained
 
@@ -348,7 +348,7 @@ class StreamRelay:
         return played.T
 
     def _is_late_for_long(self, late_s: float, now_s: float) -> bool:
-        """Return whether what is sent was late all the time, and does not catch up."""
+        """Return whether the blocks were late all the time, and do not catch up."""
         if self.records or late_s <= self._period_s:
             self._late_since_s = math.inf
         else:
@@ -356,7 +356,7 @@ class StreamRelay:
         return now_s - self._late_since_s > _CATCH_UP_S
 
     def _leave_out(self, blocks: int) -> None:
-        """Go on with what is due now, as receivers will: behind that many lost packets."""
+        """Leave out blocks: receivers take them for lost packets; go on with the block due now."""
         self._count_blocks(self._ticks + blocks, self._begin_s)
         self.stats.skipped_packets += blocks
         if not self.records and self.playout.buffer.begun:

@@ -186,7 +186,7 @@ class _ByPyAV(Codec):
         """Return an encoder of frames of so many samples."""
 
     def _decoded(self, payload: bytes) -> Samples | None:
-        """Return what PyAV makes of a payload, if it is as long as it says."""
+        """Return PyAV's samples of a payload; None unless they are as many as it announces."""
         try:
             frames = self._decoder.decode(self._av.Packet(payload))
             pieces = [self._to_samples(frame) for frame in frames]

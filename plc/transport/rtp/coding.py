@@ -1,4 +1,4 @@
-"""Guess the coding of a payload by trial: what is audio as one coding is noise as any other.
+"""Guess the coding of a payload by trial: audio in one coding is noise in any other.
 
 Audio can be predicted from the samples before; the bytes of another coding, read as samples, can
 not. A short predictor tells the two apart within a packet, unless it holds next to nothing, or

@@ -349,7 +349,7 @@ class Line:
         return self._filled < last + 1 + (0 if self._is_copied(step) else TAPS // 2)
 
     def play(self, step: float) -> NDArray[np.float32]:
-        """Play a block at a speed, and forget what the resampler no longer needs."""
+        """Play a block at a speed, and forget the samples that the resampler no longer needs."""
         if self._is_copied(step):
             begin, samples = int(self._at), self.played.shape[1]
             self.played[:] = self._rows[:, begin : begin + samples]

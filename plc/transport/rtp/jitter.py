@@ -251,7 +251,7 @@ class JitterBuffer:
         return len(self._timeline)
 
     def delay_s(self, now_s: float) -> float:
-        """Return the delay of a block pulled now, without what the line waits for a packet."""
+        """Return the delay of a block pulled now, less the line's wait for a packet."""
         waits = self._turns.reached - self._timeline.position
         return self._turns.delay_s(now_s) - waits / self._rate
 

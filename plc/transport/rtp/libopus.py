@@ -1,4 +1,4 @@
-"""Opus decoded by the system's libopus, with what packets repeat of those before them.
+"""Decode Opus by the system's libopus, and lost packets by the redundancy in later ones.
 
 A packet of Opus' speech coder may repeat the frame before it at a lower rate (low bit-rate
 redundancy, LBRR, "in-band FEC": RFC 6716, section 2.1.7). Any packet may hold up to a second before
@@ -89,7 +89,7 @@ def _first_byte(payload: bytes) -> int:
 
 
 class _Dred:
-    """What packets hold of the second before them (DRED).
+    """Decoder of the redundancy in packets: up to a second before their own samples (DRED).
 
     Raises AttributeError for a ``library`` that is older than 1.5, or was built without it.
     """
@@ -188,9 +188,9 @@ class LibopusDecoder:
     def decode_repeated(
         self, payload: bytes, offset: int, samples: int
     ) -> NDArray[np.float32] | None:
-        """Decode what a packet repeats from ``offset`` before its own, shape (samples, channels).
+        """Decode a packet's redundancy, ``offset`` before its own samples: (samples, channels).
 
-        None if that is not in it; of LBRR also if the music coder was at work before: libopus would
+        None if it has none there; of LBRR also if the music coder was at work before: libopus would
         conceal then, which is not its business here.
         """
         if offset == samples == repeated_samples(payload, self.channels) and self._speech:
@@ -218,7 +218,7 @@ class LibopusDecoder:
         return self._taken(made, samples)
 
     def _taken(self, made: int, samples: int) -> NDArray[np.float32] | None:
-        """Return what libopus made, if that is as long as it is to be, and is audio."""
+        """Return libopus' samples; None unless they are audio, and as many as asked for."""
         found = self._out[:made]
         return found.copy() if made == samples and np.abs(found).max() < _LOUDEST else None
 

@@ -157,7 +157,7 @@ class Inspection:
 
     @property
     def is_misread(self) -> bool:
-        """Whether what comes is of another coding: played as this one it would be noise."""
+        """Whether packets of another coding come: played as this one they would be noise."""
         return self._misread > 0
 
     # ---- what is not taken ----------------------------------------------------------------------
@@ -397,7 +397,7 @@ class Inspection:
         return len(packet.payload) != ticks * self._sample_bytes * self._codec.channels
 
     def _tell_size(self, packet: RtpPacket, ticks: int, now_s: float) -> None:
-        """Report packets of another coding or with other channels, and what they decode as."""
+        """Report packets of another coding or with other channels, and the options that fit."""
         found, rate = self._found(packet, ticks), self._rate_of(packet, ticks, now_s)
         options = [] if found is None else self._options(found, rate)
         advice = f"give {' '.join(options)}" if options else "see --codec and --channels"

@@ -1,4 +1,4 @@
-"""Outcomes of packets and their counters, and the level of what is played.
+"""Outcomes of packets and their counters, and the peak level of samples.
 
 The machines of a jitter buffer share one :class:`JitterStats`: each counts what it alone knows.
 """

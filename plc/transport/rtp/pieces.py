@@ -167,7 +167,7 @@ class PlayoutBuffer:
 
     @property
     def buffered_ms(self) -> float:
-        """What is held ahead of what is played."""
+        """Duration of the samples that wait to be played."""
         return 0.0 if self._due is None else 1000.0 * max(self._end - self._due, 0) / self._rate
 
     # ---- pieces in ------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ class PlayoutBuffer:
         self._ahead_most[0] = max(self._ahead_most[0], ahead)
 
     def _keep(self, piece: NDArray[np.float32], place: int) -> int:
-        """Write what is new of a piece into the ring."""
+        """Write the new samples of a piece into the ring; return how many are in time."""
         assert self._due is not None
         stats, low = self.stats, max(self._due - self._past, self._first)
         overflow = max(place + len(piece) - max(self._due + self._ahead, place), 0)
@@ -347,7 +347,7 @@ class PlayoutBuffer:
         self._pass_time()
 
     def _advance(self, samples: int) -> None:
-        """Go on, and forget what was played long ago."""
+        """Go on by some samples, and forget samples played long ago."""
         assert self._due is not None
         stale = np.arange(self._due - self._past, self._due - self._past + samples)
         self._state[stale % len(self._ring)] = 0

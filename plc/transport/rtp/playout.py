@@ -422,7 +422,7 @@ class Playout:
         block[:] = self._inbox.T if plain is None else plain.T
 
     def _lost_samples(self) -> int:
-        """Count what was lost or is waited for, and packets that could not be decoded."""
+        """Count samples lost or waited for, and packets that could not be decoded."""
         received = self.received
         return received.lost_samples + received.held_samples + self.stats.undecodable_packets
 

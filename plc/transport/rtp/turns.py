@@ -91,7 +91,7 @@ class Turns:
 
     @property
     def reached(self) -> int:
-        """Media time behind what was played, or concealed while the line waits."""
+        """Media time behind the samples played, or concealed while the line waits."""
         return self._timeline.position + self._held
 
     def delay_s(self, now_s: float) -> float:

@@ -323,7 +323,7 @@ class UdpPort:
 
 
 class Backlog:
-    """Progress of reading: whether what came at ports before a time was read.
+    """Progress of reading: whether the packets that came at ports before a time were read.
 
     So blocks go in the order of time between the packets that came in, however late those are read:
     who was held up loses none of them. Nothing waits for longer than 0.3 s, as in a flood.

@@ -1,1 +1,1 @@
-"""What serves an operator of streams: control, events, metrics, recordings, systemd."""
+"""Services for an operator of streams: control, events, pages over HTTP, recordings."""

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from plc import notice
 from plc.engine.runtime.threads import Level, leave, take
 from plc.errors import ConfigError, PlcError
-from plc.files.audio import AudioWriter
-from plc.files.jobs import folded, folds_case
 from plc.files.tags.chunks import origin_tags
+from plc.files.writing import AudioWriter
+from plc.whole_files import folded, folds_case
 
 WAITING_MAX_S = 60.0
 _EVERY_S = 0.25
@@ -156,7 +156,7 @@ class Recorder:
         return AudioWriter(self.path, self._sample_rate, self._channels, self._subtype, tags=tags)
 
     def begin(self, start_s: float, silent_samples: int = 0) -> None:
-        """Say when the first block is due, in s since 1970, and what silence stands before it."""
+        """Set the time of the first block, in s since 1970, and the silent samples before it."""
         self.start_s = start_s - silent_samples / self._sample_rate
         self._missing = silent_samples
 

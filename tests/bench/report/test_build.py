@@ -11,7 +11,7 @@ import soundfile
 
 from plc.errors import ConfigError
 from plc.files.pages import listening
-from plc_bench.base.results import write_json
+from plc_bench.base.tables import write_json
 from plc_bench.quality import excerpts, study
 from plc_bench.report import build
 from plc_bench.report.ratings import FORMAT

@@ -9,7 +9,7 @@ import pytest
 from plc.errors import ConfigError
 from plc.files.pages import listening
 from plc_bench.quality.study import ClipGapScores, Row, Study
-from plc_bench.report import charts, palette
+from plc_bench.report import charts, panels
 
 HOSTILE = "<script>&\"'"
 
@@ -81,27 +81,27 @@ def test_a_picture_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_series_never_look_alike() -> None:
-    lines = [palette.line_style(k) for k in range(palette.DISTINCT)]
+    lines = [panels.line_style(k) for k in range(panels.DISTINCT)]
     assert len(lines) >= 20
     for one, other in combinations(lines, 2):
         assert sum(one[name] != other[name] for name in one) >= 2, (one, other)
-    bars = {str(palette.bar_style(k)) for k in range(palette.DISTINCT)}
-    assert len(bars) == palette.DISTINCT
+    bars = {str(panels.bar_style(k)) for k in range(panels.DISTINCT)}
+    assert len(bars) == panels.DISTINCT
 
 
 def test_the_pages_style_sheet_has_every_colour_for_either_ground() -> None:
     style = listening.style()
-    for k, colour in enumerate(palette.COLOURS):
+    for k, colour in enumerate(panels.COLOURS):
         light, dark = re.findall(rf"--c{k}: (#[0-9a-f]{{6}});", style)
         assert light == colour
         assert dark != colour
-    assert len(set(palette.COLOURS)) == len(palette.COLOURS)
+    assert len(set(panels.COLOURS)) == len(panels.COLOURS)
 
 
 @pytest.mark.parametrize("weights", [(0.299, 0.587, 0.114), (0.2126, 0.7152, 0.0722)])
 def test_every_colour_stands_out_from_the_paper_in_grey_too(
     weights: tuple[float, ...],
 ) -> None:
-    for colour in palette.COLOURS:
+    for colour in panels.COLOURS:
         channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         assert sum(w * c for w, c in zip(weights, channels, strict=True)) < 0.7

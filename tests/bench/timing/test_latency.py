@@ -12,8 +12,8 @@ import pytest
 
 from plc.engine.pace import PreparationCounters
 from plc.errors import ConfigError
-from plc_bench.base.results import write_json
 from plc_bench.base.synth import music
+from plc_bench.base.tables import write_json
 from plc_bench.base.workers import Failure
 from plc_bench.peers import opus
 from plc_bench.peers.base import PeerError

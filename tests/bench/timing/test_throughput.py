@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from plc.engine.stats import Stats
 from plc.errors import ConfigError
-from plc_bench.base.results import to_json
+from plc.jsonable import to_json
 from plc_bench.base.surroundings import usable_cpus
 from plc_bench.base.workers import Failure, alone
 from plc_bench.timing import gpu, throughput, throughput_report

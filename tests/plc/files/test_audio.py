@@ -12,15 +12,9 @@ from numpy.typing import NDArray
 
 from plc import notice
 from plc.errors import AudioFileError, MissingExtraError
-from plc.files.audio import (
-    WRITABLE_SUFFIXES,
-    AudioReader,
-    AudioWriter,
-    check_target,
-    count_samples,
-    read_audio,
-)
+from plc.files.audio import AudioReader, count_samples, read_audio
 from plc.files.formats import flac_frames, mp3_frames
+from plc.files.writing import WRITABLE_SUFFIXES, AudioWriter, check_target, tags_of
 from tests.signals import noise, tones
 
 RATE = 48_000
@@ -168,7 +162,7 @@ def test_a_target_appears_only_when_it_is_complete(tmp_path: Path) -> None:
 def test_a_wav_file_beyond_4_gb_is_refused_where_it_was_to_be_shorter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plc.files.audio._WAV_BYTES_MAX", 10_000)
+    monkeypatch.setattr("plc.files.writing._WAV_BYTES_MAX", 10_000)
     with (
         pytest.raises(AudioFileError, match="4 GB"),
         AudioWriter(tmp_path / "a.wav", RATE, 2, expected_samples=100) as writer,
@@ -348,7 +342,7 @@ def test_a_chunk_without_its_byte_of_padding_hides_no_audio(tmp_path: Path) -> N
     path.write_bytes(content[:place] + odd + content[place:])
     np.testing.assert_allclose(read_audio(path)[0], stereo(), atol=1e-4)
     with AudioReader(path) as reader:
-        assert (b"note", b"hello") in reader.tags().chunks
+        assert (b"note", b"hello") in tags_of(reader).chunks
 
 
 # ---- damaged frames of FLAC ---------------------------------------------------------------------

@@ -15,7 +15,8 @@ from plc.files.detect.recorded import detect_file
 from plc.files.fill.interpolate import LONGEST_REFINED_GAP
 from plc.files.fill.signals import FillSettings
 from plc.files.formats import flac_frames
-from plc.files.recordings import conceal_file, inpaint_file, lose_file
+from plc.files.recordings import inpaint_file
+from plc.files.streamed import conceal_file, lose_file
 from tests.signals import noise, tones
 
 RATE = 16_000

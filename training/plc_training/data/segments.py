@@ -93,11 +93,24 @@ class Plan(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentPlan:
-    """Base of plans that cut clips of some domains."""
+    """Base of plans that cut clips of some domains.
 
-    __slots__ = ()
+    Attributes
+    ----------
+    domains : tuple of str
+        Domains to use.
+    seed : int
+        Of what a plan draws; where it draws nothing, only names in the cache depend on it.
+    speeds : tuple of float
+        At which each clip is heard, as a tape is played: other speeds are other voices and keys.
+        1 is among them: what is resampled has nothing in the topmost bins.
+    """
+
     domains: tuple[str, ...]
+    seed: int = 0
+    speeds: tuple[float, ...] = (1.0,)
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -125,7 +138,7 @@ class StreamPlan(SegmentPlan):
         """Samples of a line."""
 
     def _lines(self, drafts: NDArray[np.float32], following: Samples) -> NDArray[np.float32]:
-        """Return a segment: what was played and what follows, and the rows of the step."""
+        """Return a segment: the played samples and those that follow, and the rows of the step."""
         rows = drafts[0, :, : self.samples]
         truth = np.append(rows[-1, : self.margin], following[: self.samples - self.margin])
         return np.concatenate([truth[None], rows])
@@ -252,16 +265,9 @@ class CausalPlan(StreamPlan):
         Samples of a line before and after the beginning of the burst.
     rung : tuple of float
         Order and past of the draft, in ms.
-    domains : tuple of str
-        Those to use.
     passages : bool
         Whether the drafts are those of music, from passages of the past that sound alike; else
         those of speech, along the expected contour of the pitch.
-    seed : int
-        Of the losses.
-    speeds : tuple of float
-        At which each clip is heard, as a tape is played: other speeds are other voices and keys.
-        1 is among them: what is resampled has nothing in the topmost bins.
     """
 
     sample_rate: int
@@ -271,10 +277,7 @@ class CausalPlan(StreamPlan):
     margin: int
     horizon: int
     rung: tuple[float, float]
-    domains: tuple[str, ...]
     passages: bool = False
-    seed: int = 0
-    speeds: tuple[float, ...] = (1.0,)
 
     @property
     def samples(self) -> int:
@@ -301,12 +304,12 @@ class CausalPlan(StreamPlan):
     def bursts_of(
         self, x: Samples, played: Samples, packet: int
     ) -> Callable[[int], NDArray[np.float32]]:
-        """Return what returns the lines of a clip's bursts, each behind the one before.
+        """Return a function that returns a burst's lines, called for a clip's bursts in order.
 
         Parameters
         ----------
         x, played : float32, shape (n,)
-            The clip, and what a stream played of it.
+            The clip, and its samples as a stream played them.
         packet : int
             Samples of a packet.
 
@@ -353,13 +356,6 @@ class BridgePlan(StreamPlan):
         Order and past of the drafts, in ms.
     played_ms : float
         Bursts of which more than this was played before are left out.
-    domains : tuple of str
-        Those to use.
-    seed : int
-        Of the losses.
-    speeds : tuple of float
-        At which each clip is heard, as a tape is played: other speeds are other voices and keys.
-        1 is among them: what is resampled has nothing in the topmost bins.
     """
 
     sample_rate: int
@@ -371,9 +367,6 @@ class BridgePlan(StreamPlan):
     margin: int
     beyond: int
     rung: tuple[float, float]
-    domains: tuple[str, ...]
-    seed: int = 0
-    speeds: tuple[float, ...] = (1.0,)
 
     @property
     def packet_samples(self) -> int:

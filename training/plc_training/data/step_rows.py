@@ -135,7 +135,7 @@ class StepRows:
 
 
 def _of_sizes(sample_rate: int, drafts: tuple[str, ...], lengths: tuple[int, int, int]) -> Manifest:
-    """Return what is known of a network with such rows, on a grid that divides them."""
+    """Return the manifest of a network with such rows, on a grid that divides them."""
     before, gap, behind = lengths
     bursts = drafts != BRIDGE_DRAFTS
     shared = math.gcd(*lengths)

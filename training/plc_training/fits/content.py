@@ -128,7 +128,7 @@ def _drawn(data: Sequence[Path], clips: int) -> dict[Clip, Group]:
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """What streams of one split heard: by domain and source, each of shape (frames, INPUTS)."""
+    """Inputs of streams of one split: by domain and source, each of shape (frames, INPUTS)."""
 
     sources: dict[str, dict[str, list[NDArray[np.float32]]]] = field(default_factory=dict)
 
@@ -152,7 +152,7 @@ class Streams:
 def heard(
     clip: NDArray[np.float32], number: int, rng: np.random.Generator
 ) -> list[NDArray[np.float32]]:
-    """Return what a clip's streams take of each frame.
+    """Return the inputs that a clip's streams take of each frame.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def _sequence(
 
 
 class ContentNetwork(nn.Module):
-    """The network: what it says of each frame, shape (batch, frames)."""
+    """The network, which gives a logit of speech for each frame: shape (batch, frames)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from plc.cli import progress
 from plc.errors import ConfigError
 from plc.files.detect import clicks, dips, repeats
 from plc.files.detect.judge import ARRAYS, FEATURE_LIMIT, judge_of
-from plc_bench.base import progress
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.workers import Failure, as_done
 from plc_bench.detection.damage import OPUS_RATE, damaged, through

@@ -1,7 +1,7 @@
-"""A context encoder that answers with what it adds to straight lines.
+"""A context encoder whose answer is added to straight lines.
 
 Straight lines lead, for each bin, from the logarithm of the last whole frame's magnitude before the
-gap to that of the first one after it. The network answers with what is to be added, zero at first::
+gap to that of the first one after it. The network answers with the difference, zero at first::
 
     context, 4 x 257 x 16 ─▶ features, 87 x 257 ─▶ (5) ─▶ 8 blocks ─▶ (5) ─▶ added, 11 x 257
                          └─▶ straight lines, 11 x 257 ──────────────────────────▶ (+) ─▶ exp
@@ -12,9 +12,9 @@ to its input: a convolution of 5 bins that are 1, 2, 4 or 8 apart, ReLU and batc
 published, and a convolution of one bin.
 
 Features of a bin: logarithms of the 32 magnitudes less the middle of the line, and that middle; the
-phases of the 12 other whole frames of each side against that next to the gap, less what the bin's
-own frequency turns; those of the frames next to the gap against each other and against the next
-bin's. So neither a gain of the contexts nor a turn of all phases changes what is added.
+phases of the 12 other whole frames of each side against that next to the gap, less the bin's
+own turn; those of the frames next to the gap against each other and against the next
+bin's. So neither a gain of the contexts nor a turn of all phases changes the answer.
 """
 
 import math
@@ -135,7 +135,7 @@ class _BinBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` and what is added."""
+        """Return ``x`` with the output of the convolutions added."""
         out: Tensor = x + self.added(x)
         return out
 

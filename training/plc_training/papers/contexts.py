@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from plc.errors import ConfigError
-from plc_bench.report.charts import Curve, Panel, draw_panels
-from plc_bench.report.palette import line_style
+from plc_bench.report.panels import Curve, Panel, draw_panels, line_style
 from plc_training.papers.stroke import COLUMN_MS
 from plc_training.papers.strokes import METHODS, Strokes, open_inpainter, score_strokes
 from plc_training.train.journal import read_log

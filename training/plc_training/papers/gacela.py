@@ -63,28 +63,19 @@ class GacelaPlan(SegmentPlan):
 
     Attributes
     ----------
-    domains : tuple of str
-        Domains to use.
     gap_frames, side_frames : int
         Of a window: its gap, a multiple of 32, and each side, a multiple of 4.
     spare_ms : float
         By which a stretch is longer than a window.
     shift_ms : float
         From one stretch to the next.
-    seed : int
-        Without effect, except for the names in the cache.
-    speeds : tuple of float
-        At which each clip is heard, as a tape is played.
     """
 
     sample_rate: ClassVar[int] = paper.SAMPLE_RATE
-    domains: tuple[str, ...]
     gap_frames: int = 32
     side_frames: int = 240
     spare_ms: float = 12_000.0
     shift_ms: float = 12_000.0
-    seed: int = 0
-    speeds: tuple[float, ...] = (1.0,)
 
     @property
     def layout(self) -> Layout:
@@ -142,17 +133,7 @@ class GacelaTask(SessionTask):
         return *super().shape(plan), plan.layout
 
     @classmethod
-    def check(
-        cls, plan: GacelaPlan, settings: GacelaSettings, choice: TaskChoice, card: ModelCard
-    ) -> None:
-        """Check one plan of a recipe against its settings.
-
-        Raises
-        ------
-        ConfigError
-            If they cannot be trained.
-        """
-        super().check(plan, settings, choice, card)
+    def _check(cls, plan: GacelaPlan, settings: GacelaSettings, choice: TaskChoice) -> None:
         widest = plan.gap_frames << len(CRITICS) - 1
         faults = (
             (settings.width % 8, f"settings.width is {settings.width}; expected a multiple of 8"),

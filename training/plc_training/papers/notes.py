@@ -72,16 +72,12 @@ class NotesPlan(SegmentPlan):
 
     Attributes
     ----------
-    domains : tuple of str
-        Domains to use.
     sample_rate : int
         In Hz.
     samples : int
         Of a note; shorter ones are followed by silence. The last 30 % fade out.
     single_notes : bool
         Without effect: notes are always single.
-    seed : int
-        Without effect, except for the names in the cache.
     speeds : tuple of float
         1 alone: at another speed a note has another pitch.
     """
@@ -90,8 +86,6 @@ class NotesPlan(SegmentPlan):
     sample_rate: int = 16_000
     samples: int = 8192
     single_notes: bool = True
-    seed: int = 0
-    speeds: tuple[float, ...] = (1.0,)
 
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         if not np.abs(x[: self.samples]).max(initial=0.0) > _SILENT:
@@ -221,17 +215,7 @@ class NotesTask(SessionTask):
                 )
 
     @classmethod
-    def check(
-        cls, plan: NotesPlan, settings: NotesSettings, choice: TaskChoice, card: ModelCard
-    ) -> None:
-        """Check one plan of a recipe against its settings.
-
-        Raises
-        ------
-        ConfigError
-            If they cannot be trained.
-        """
-        super().check(plan, settings, choice, card)
+    def _check(cls, plan: NotesPlan, settings: NotesSettings, choice: TaskChoice) -> None:
         check_choice("settings.representation", settings.representation, REPRESENTATIONS)
         if plan.speeds != (1.0,):
             raise ConfigError(f"data.speeds is {plan.speeds}; notes are labelled at speed 1 alone")

@@ -27,7 +27,7 @@ from plc_bench.base.compare import PairedDifference, paired_difference
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.workers import score_clips
 from plc_bench.gaps.twosided import GapScores, InpaintReport, InpaintSettings, draw_gaps, filled
-from plc_bench.report.palette import line_style
+from plc_bench.report.panels import line_style
 from plc_bench.scores.metrics import snr_db, snr_ms_db
 from plc_kernels.spectra.offline import signal_of, spectra_of
 from plc_kernels.spectra.windows import gaussian_gamma

@@ -219,21 +219,9 @@ class RepresentedTask(SessionTask):
         self._reach = torch.ones(1)
 
     @classmethod
-    def check(
-        cls,
-        plan: ContextEncoderPlan,
-        settings: RepresentedSettings,
-        choice: TaskChoice,
-        card: ModelCard,
+    def _check(
+        cls, plan: ContextEncoderPlan, settings: RepresentedSettings, choice: TaskChoice
     ) -> None:
-        """Check one plan of a recipe against its settings.
-
-        Raises
-        ------
-        ConfigError
-            If they cannot be trained.
-        """
-        super().check(plan, settings, choice, card)
         check_choice("settings.representation", settings.representation, REPRESENTATIONS)
         if settings.width % HEADS:
             raise ConfigError(f"settings.width is {settings.width}; expected a multiple of {HEADS}")

@@ -68,21 +68,12 @@ class RestorePlan(SegmentPlan):
 
     Attributes
     ----------
-    domains : tuple of str
-        Domains to use.
     shift_ms : float
         From one patch to the next.
-    seed : int
-        Without effect, except for the names in the cache: losses are drawn with each batch.
-    speeds : tuple of float
-        At which each clip is heard, as a tape is played.
     """
 
     sample_rate: ClassVar[int] = paper.SAMPLE_RATE
-    domains: tuple[str, ...]
     shift_ms: float = 512.0
-    seed: int = 0
-    speeds: tuple[float, ...] = (1.0,)
 
     @property
     def samples(self) -> int:
@@ -128,17 +119,7 @@ class RestoreTask(SessionTask):
     _network: nn.Module | None = None
 
     @classmethod
-    def check(
-        cls, plan: RestorePlan, settings: RestoreSettings, choice: TaskChoice, card: ModelCard
-    ) -> None:
-        """Check one plan of a recipe against its settings.
-
-        Raises
-        ------
-        ConfigError
-            If they cannot be trained.
-        """
-        super().check(plan, settings, choice, card)
+    def _check(cls, plan: RestorePlan, settings: RestoreSettings, choice: TaskChoice) -> None:
         check_restorer(settings.network, settings.width)
 
     def make_network(self) -> Restorer:

@@ -75,25 +75,16 @@ class StrokePlan(SegmentPlan):
 
     Attributes
     ----------
-    domains : tuple of str
-        Domains to use.
     frames : int
         Columns of the longest patch.
     shift_ms : float
         From one stretch to the next; a stretch is so much longer than a patch, which may begin at
         any of its samples.
-    seed : int
-        Without effect, except for the names in the cache: strokes are drawn with each batch.
-    speeds : tuple of float
-        At which each clip is heard, as a tape is played.
     """
 
     sample_rate: ClassVar[int] = paper.SAMPLE_RATE
-    domains: tuple[str, ...]
     frames: int = paper.FRAMES
     shift_ms: float = paper.FRAMES * COLUMN_MS
-    seed: int = 0
-    speeds: tuple[float, ...] = (1.0,)
 
     @property
     def shift(self) -> int:
@@ -187,21 +178,7 @@ class StrokeTask(SessionTask):
         return int(self._settings.frames or self._plan.frames)
 
     @classmethod
-    def check(
-        cls,
-        plan: StrokePlan,
-        settings: StrokeSettings,
-        choice: TaskChoice,
-        card: ModelCard,
-    ) -> None:
-        """Check one plan of a recipe against its settings.
-
-        Raises
-        ------
-        ConfigError
-            If they cannot be trained.
-        """
-        super().check(plan, settings, choice, card)
+    def _check(cls, plan: StrokePlan, settings: StrokeSettings, choice: TaskChoice) -> None:
         check_restorer(settings.network, settings.width)
         frames = settings.frames or plan.frames
         if frames % _MULTIPLE:

@@ -226,6 +226,12 @@ class Task(ABC):
             )
         if card.horizon_ms and not cls.takes_horizon:
             raise ConfigError(f"model.horizon_ms is for causal models, not {choice.kind}")
+        cls._check(plan, settings, choice)
+
+    @classmethod
+    def _check(cls, plan: Any, settings: Any, choice: TaskChoice) -> None:
+        """Check the task's own settings, as :meth:`check`."""
+        return
 
     @classmethod
     def require(cls) -> None:

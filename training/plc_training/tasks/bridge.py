@@ -105,11 +105,7 @@ class BridgeTask(GapsTask):
     above_zero = ("sample_rate", "packet_ms", "lookaheads", "burst", "margin", "beyond", "rung")
 
     @classmethod
-    def check(
-        cls, plan: BridgePlan, settings: BridgeSettings, choice: TaskChoice, card: ModelCard
-    ) -> None:
-        """Check that grid and loss fit a stream's received samples."""
-        super().check(plan, settings, choice, card)
+    def _check(cls, plan: BridgePlan, settings: BridgeSettings, choice: TaskChoice) -> None:
         check_gaps(plan, settings)
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:

@@ -138,11 +138,7 @@ class CausalTask(BurstsTask):
     above_zero = ("sample_rate", "packet_ms", "burst", "margin", "horizon", "rung")
 
     @classmethod
-    def check(
-        cls, plan: CausalPlan, settings: CausalSettings, choice: TaskChoice, card: ModelCard
-    ) -> None:
-        """Check that the frames fit the lines."""
-        super().check(plan, settings, choice, card)
+    def _check(cls, plan: CausalPlan, settings: CausalSettings, choice: TaskChoice) -> None:
         check_bursts(plan, settings)
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:

@@ -103,21 +103,9 @@ class ContextEncoderTask(SessionTask):
         self._weights: list[nn.Parameter] = []
 
     @classmethod
-    def check(
-        cls,
-        plan: ContextEncoderPlan,
-        settings: ContextEncoderSettings,
-        choice: TaskChoice,
-        card: ModelCard,
+    def _check(
+        cls, plan: ContextEncoderPlan, settings: ContextEncoderSettings, choice: TaskChoice
     ) -> None:
-        """Check one plan of a recipe against its settings.
-
-        Raises
-        ------
-        ConfigError
-            If they cannot be trained.
-        """
-        super().check(plan, settings, choice, card)
         if settings.line and settings.complex:
             raise ConfigError("settings.line adds to magnitudes; expected complex = false")
 

@@ -31,29 +31,18 @@ class ContextEncoderPlan(SegmentPlan):
 
     Attributes
     ----------
-    domains : tuple of str
-        Domains to use.
     shift_ms : float
         From one segment to the next.
     silence_rms : float
         Quieter ends of clips are left out; full scale 1.0; 0: none.
     single_notes : bool
         Whether each note is a clip, where the library knows the bounds.
-    seed : int
-        Without effect, except for the names in the cache.
     """
 
     sample_rate: ClassVar[int] = SAMPLE_RATE
-    domains: tuple[str, ...]
     shift_ms: float = 32.0
     silence_rms: float = SILENCE_RMS
     single_notes: bool = True
-    seed: int = 0
-
-    @property
-    def speeds(self) -> tuple[float, ...]:
-        """Speeds of each clip: the original."""
-        return (1.0,)
 
     @property
     def samples(self) -> int:

@@ -18,7 +18,7 @@ from plc_bench.scores.speech import SPEECH_RATE, plcmos_path
 from plc_kernels.signal.burst import LEAVE_MS
 from plc_kernels.signal.fade import crossfade_ramp
 from plc_training.data.segments import Segments
-from plc_training.tasks.base import Amount, ModelCard, TaskChoice, grid_hop
+from plc_training.tasks.base import Amount, TaskChoice, grid_hop
 from plc_training.tasks.bridge import BridgeSettings, GapsTask, check_gaps
 from plc_training.tasks.causal import BurstsTask, CausalSettings, check_bursts
 from plc_training.tasks.heard_bridges import HeardBridgePlan
@@ -300,11 +300,7 @@ class HeardTask(_Listening, BurstsTask):
         return (*super().shape(plan), plan.margin, plan.horizon, plan.packet_samples)
 
     @classmethod
-    def check(
-        cls, plan: HeardPlan, settings: HeardSettings, choice: TaskChoice, card: ModelCard
-    ) -> None:
-        """Check that the plan's model has the network's drafts and gaps."""
-        super().check(plan, settings, choice, card)
+    def _check(cls, plan: HeardPlan, settings: HeardSettings, choice: TaskChoice) -> None:
         _check_pieces(plan, plan.horizon)
         if (settings.adapters or settings.early_adapters) and not choice.begin_from:
             raise ConfigError("settings.adapters is for a network that begins from another")
@@ -344,15 +340,9 @@ class HeardBridgeTask(_Listening, GapsTask):
         return (*super().shape(plan), plan.margin, plan.beyond, plan.packet_samples)
 
     @classmethod
-    def check(
-        cls,
-        plan: HeardBridgePlan,
-        settings: HeardBridgeSettings,
-        choice: TaskChoice,
-        card: ModelCard,
+    def _check(
+        cls, plan: HeardBridgePlan, settings: HeardBridgeSettings, choice: TaskChoice
     ) -> None:
-        """Check that the plan's model has the network's drafts and gaps."""
-        super().check(plan, settings, choice, card)
         _check_pieces(plan, plan.bursts.samples)
         manifest = find(plan.model)
         horizon = manifest.horizon_samples(plan.sample_rate) if manifest.kind == "bridge" else 0

@@ -79,7 +79,7 @@ class PiecesPlan(SegmentPlan):
     model_sha256 : str
         Of that model; empty: of the installed model. It distinguishes pieces of different models
         in the cache.
-    margin, rung, domains, seed, speeds
+    margin, rung
         As for :class:`~plc_training.data.segments.CausalPlan`.
 
     Raises
@@ -96,10 +96,7 @@ class PiecesPlan(SegmentPlan):
     model: str
     margin: int
     rung: tuple[float, float]
-    domains: tuple[str, ...]
     model_sha256: str = ""
-    seed: int = 0
-    speeds: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         """Find the model and its hash."""
@@ -260,7 +257,7 @@ def heard(
     look: Callable[[int, StreamMemory], object],
     **stream: Any,
 ) -> Samples:
-    """Return what a stream plays of a signal, without its delay.
+    """Return a signal as a stream plays it, without the stream's delay.
 
     Parameters
     ----------

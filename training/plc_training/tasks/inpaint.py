@@ -108,11 +108,7 @@ class InpaintTask(Task):
         return tuple(name for name, wanted in plan.per_second.items() if wanted > 0.0)
 
     @classmethod
-    def check(
-        cls, plan: InpaintPlan, settings: InpaintSettings, choice: TaskChoice, card: ModelCard
-    ) -> None:
-        """Check the frames against the lines, and the weights of domains."""
-        super().check(plan, settings, choice, card)
+    def _check(cls, plan: InpaintPlan, settings: InpaintSettings, choice: TaskChoice) -> None:
         check_domains("settings.domain_weights", settings.domain_weights)
         hop = grid_hop(plan, settings)
         # Frames reach to a hop's multiple beyond the longest gap.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from plc.cli.progress import shown
 from plc.errors import printable
-from plc_bench.base.progress import shown
 from plc_bench.base.workers import Failure
 from plc_training.data.library import Clip, Decoded, decode_library
 from plc_training.train.loop import Event

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from plc import Finding, detect
 from plc.files.detect import chance
 from plc.files.detect.chance import is_chosen
-from plc.files.detect.plausible import REGULAR, weigh
+from plc.files.detect.findings import REGULAR
+from plc.files.detect.plausible import weigh
 from plc_bench.detection.sounds import Signal, Studio
 from tests.signals import tones
 

@@ -6,7 +6,8 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import Finding, detect
-from plc.files.detect.plausible import LONG, weigh
+from plc.files.detect.findings import LONG
+from plc.files.detect.plausible import weigh
 from plc.files.detect.rhythm import on_beats
 from plc_bench.detection.damage import through
 from plc_bench.detection.kinds import UNDAMAGED, undamaged

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plc.errors import AudioFileError
-from plc.files.audio import AudioReader, AudioWriter
+from plc.files.audio import AudioReader
 from plc.files.formats import bitrates
+from plc.files.writing import AudioWriter
 from tests.examples import examples
 
 CODINGS = ("MPEG_LAYER_III", "OPUS", "aac", "ac3", "mp3", "opus", "eac3", "VORBIS")

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from plc import notice
 from plc.errors import AudioFileError, MissingExtraError
-from plc.files.audio import AudioReader, AudioWriter, read_audio
+from plc.files.audio import AudioReader, read_audio
 from plc.files.fill.signals import FillSettings
 from plc.files.formats import films, media
 from plc.files.recordings import inpaint_file
 from plc.files.tags.values import Picture, Tags
+from plc.files.writing import AudioWriter, tags_of
 from tests.signals import tones
 
 av = pytest.importorskip("av", reason="PyAV comes with the extra media")
@@ -107,9 +108,9 @@ def test_what_pyav_writes_is_as_long_as_it_was(
             writer.write(stereo()[start : start + 7_000])
     with AudioReader(path) as reader:
         assert (reader.sample_rate, reader.channels, reader.codec) == (RATE, 2, codec)
-        assert ("TITLE", "Song") in reader.tags().comments
-        assert ("TRACKNUMBER", "3") in reader.tags().comments
-        assert [picture.data for picture in reader.tags().pictures] == [jpeg()]
+        assert ("TITLE", "Song") in tags_of(reader).comments
+        assert ("TRACKNUMBER", "3") in tags_of(reader).comments
+        assert [picture.data for picture in tags_of(reader).pictures] == [jpeg()]
     back, _ = read_audio(path)
     assert len(back) == SAMPLES
     assert error_db(back, stereo()) < worst_db

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from plc.files.fill.gaps import Hole
 from plc.files.pages import listening, repaired
-from plc.files.pages.repaired import Repaired, draw_repairs, excerpts_of, write_page
+from plc.files.pages.repaired import draw_repairs, excerpts_of, write_page
+from plc.files.recordings import Repaired
 from tests.signals import tones
 
 RATE = 16_000

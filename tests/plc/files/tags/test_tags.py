@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from plc import notice
 from plc.engine.loss import GilbertElliott
 from plc.errors import AudioFileError
-from plc.files import audio
-from plc.files.audio import AudioReader, AudioWriter, read_audio
+from plc.files import writing
+from plc.files.audio import AudioReader, read_audio
 from plc.files.fill.signals import FillSettings
-from plc.files.recordings import conceal_file, inpaint_file, lose_file
+from plc.files.recordings import inpaint_file
+from plc.files.streamed import conceal_file, lose_file
 from plc.files.tags.carried import read_tags
 from plc.files.tags.id3 import parse
 from plc.files.tags.values import Picture, Tags
+from plc.files.writing import AudioWriter
 from tests.signals import tones
 
 RATE = 48_000
@@ -49,7 +51,7 @@ def write(path: Path, tags: Tags | None = None, subtype: str | None = None) -> P
 
 def tags_of(path: Path) -> Tags:
     with AudioReader(path) as reader:
-        return reader.tags()
+        return writing.tags_of(reader)
 
 
 @pytest.mark.parametrize("source", SUFFIXES)
@@ -177,7 +179,7 @@ def test_a_long_file_beyond_4_gb_keeps_its_chunks_as_rf64(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.wav"
-    monkeypatch.setattr(audio, "_WAV_BYTES_MAX", 1000)
+    monkeypatch.setattr(writing, "_WAV_BYTES_MAX", 1000)
     with AudioWriter(path, RATE, 2, expected_samples=480, tags=Tags(chunks=tuple(CHUNKS))) as w:
         w.write(np.zeros((480, 2), np.float32))
     data = path.read_bytes()

@@ -17,7 +17,7 @@ import soundfile
 from plc import notice
 from plc.engine.config import StreamConfig
 from plc.errors import AudioFileError, NetworkError
-from plc.files.audio import AudioWriter, rescue
+from plc.files.writing import AudioWriter, rescue
 from plc.transport.relay import processes
 from plc.transport.relay.processes import run_workers
 from plc.transport.relay.relayed import RelayConfig

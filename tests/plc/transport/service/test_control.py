@@ -21,7 +21,6 @@ import soundfile
 
 from plc.engine.runtime import standing
 from plc.errors import ConfigError, NetworkError
-from plc.files.jobs import folds_case
 from plc.transport.cli.relay_session import RelaySession, notify
 from plc.transport.cli.streams import read_relay_file, stream_of
 from plc.transport.relay.keeper import RelayKeeper
@@ -30,6 +29,7 @@ from plc.transport.relay.relayed import RelayConfig
 from plc.transport.rtp.udp import Endpoint, UdpPort, serve
 from plc.transport.service import control
 from plc.transport.service.control import ControlServer, request
+from plc.whole_files import folds_case
 from tests.plc.configs import changed
 from tests.plc.transport.relay.served_relay import BLOCK, HERE, RATE, comes_true, send
 from tests.processes import environment, hear_signals

@@ -8,8 +8,9 @@ import soundfile
 from rich.console import Console
 from typer.testing import CliRunner
 
-from plc_bench.base import progress
-from plc_bench.base.progress import duration
+from plc.cli import progress
+from plc.cli.progress import duration
+from plc.programs.cli.app import app as plc_app
 from plc_bench.cli import app
 from tests.signals import tones
 
@@ -18,7 +19,7 @@ RATE = 8_000
 
 def test_a_line_comes_every_half_minute_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = {"s": 100.0}
-    monkeypatch.setattr("plc_bench.base.progress.time.monotonic", lambda: clock["s"])
+    monkeypatch.setattr("plc.cli.progress.time.monotonic", lambda: clock["s"])
     written = io.StringIO()
     with progress.shown("clips", 20, Console(file=written)) as meter:
         for _ in range(20):
@@ -36,7 +37,7 @@ def test_a_line_comes_every_half_minute_at_most(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_was_done_before_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = {"s": 100.0}
-    monkeypatch.setattr("plc_bench.base.progress.time.monotonic", lambda: clock["s"])
+    monkeypatch.setattr("plc.cli.progress.time.monotonic", lambda: clock["s"])
     written = io.StringIO()
     with progress.shown("training", console=Console(file=written)) as meter:
         meter.start(20, 10)
@@ -61,6 +62,31 @@ def test_a_terminal_has_a_bar_and_no_line(monkeypatch: pytest.MonkeyPatch) -> No
         meter.advance(2.0)
     assert "clips" in written.getvalue()
     assert " left" not in written.getvalue()
+
+
+def test_a_share_is_said_of_what_has_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = {"s": 100.0}
+    monkeypatch.setattr("plc.cli.progress.time.monotonic", lambda: clock["s"])
+    written = io.StringIO()
+    with progress.shown("1 of 2: a\x1b[2J.wav", console=Console(file=written), share=True) as meter:
+        for samples in (0, 4800, 9600, 14_400):
+            meter.reach(samples, 48_000)
+            clock["s"] += 20.0
+    assert written.getvalue().splitlines() == [r"1 of 2: a\x1b[2J.wav: 20 %, 2 min 40 s left"]
+    with progress.shown("of unknown length", console=Console(file=written), share=True) as meter:
+        clock["s"] += 60.0
+        meter.reach(4800, None)
+    assert "unknown" not in written.getvalue()
+
+
+def test_a_log_says_how_far_a_recording_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "a.wav", tones(1, 2 * RATE, RATE), RATE)
+    monkeypatch.setattr(progress, "LINE_S", 0.0)
+    files = [str(tmp_path / name) for name in ("a.wav", "b.wav")]
+    result = CliRunner().invoke(plc_app, ["conceal", *files, "--loss", "0.1", "--method", "ar"])
+    lines = [line for line in result.stderr.splitlines() if line.endswith(" left")]
+    assert lines[-1] == "concealing: 100 %, 0 s left"
+    assert lines[0].startswith("concealing: 64 %, ")
 
 
 @pytest.mark.parametrize("options", [(), ("--out", "results")])
