@@ -170,7 +170,7 @@ def published(
     github.com/ondrejmokry/InpaintingAutoregressive; or one that holds EBU_SQAM.mat, such as
     github.com/ondrejmokry/InpaintingRevisited, whose gaps are drawn as its program does.
 
-    Table: plc bench published --data InpaintingAutoregressive/docs/audio --methods auto,ar,janssen
+    plc bench papers published InpaintingAutoregressive/docs/audio --set methods=auto,ar,janssen
     """
     from plc_bench.base import tables
     from plc_bench.gaps import published as study
@@ -236,7 +236,7 @@ def representations(
     constant-Q, NSGT and ERB: error of the inverse, size and time.
     Exits with 1 if a clip has no score.
 
-    A picture: plc bench representations NOTE.flac --picture note.png
+    A picture: plc bench papers representations NOTE.flac --set picture=note.png
     """
     from plc_bench.base import corpus, tables
     from plc_bench.papers import representations as bench

@@ -25,7 +25,7 @@ if TYPE_CHECKING or FUNCTIONS is None:
 else:
 
     class _Absent:
-        """A stand-in for what only compiling needs: its attributes do nothing."""
+        """A stand-in for imports that only compiling needs: its attributes do nothing."""
 
         def __getattr__(self, name: str) -> "_Absent":
             return self
@@ -34,7 +34,7 @@ else:
             return self
 
     def part(function: Any) -> Any:
-        """Return what only kernels call."""
+        """Return a function that only kernels call, as it is."""
         return function
 
     kernel, inlined, rounded_part, refused = bound, part, part, {}

@@ -53,7 +53,7 @@ def generate_for(machine: str) -> None:
 
 
 def generated_for() -> tuple[str, bool]:
-    """Return for what kind of processor is compiled, ``"x86"``, ``"arm"`` or ``"other"``.
+    """Return the family of processors that is compiled for: ``"x86"``, ``"arm"`` or ``"other"``.
 
     And whether it is another family than this machine's.
     """

@@ -1,8 +1,8 @@
-"""How numba compiles a kernel: to LLVM's text, and to machine code only what Python calls.
+"""How numba compiles a kernel: to LLVM's text, and to machine code where Python calls it.
 
-numba makes machine code of a function before another function may call it. Here what a kernel calls
-stays text, numba's own functions included: optimised as numba does, where a kernel or a function of
-numba's is called, and not before it is linked to its caller where a part is.
+numba makes machine code of a function before another function may call it. Here functions that a
+kernel calls stay text, numba's own included: optimised as numba does, where a kernel or a function
+of numba's is called, and not before it is linked to its caller where a part is.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ class _NoEngine:
 
 
 class _Text(JITCodeLibrary):
-    """A function as text, optimised with what it calls once another function calls it."""
+    """A function as text, optimised with its callees once another function calls it."""
 
     codegen: Any = _NoEngine()
     optimised: ClassVar[list[Any]] = []
@@ -130,7 +130,7 @@ class PartPipeline(CompilerBase):
 
 @contextlib.contextmanager
 def _text_alone(context: Any) -> Iterator[None]:
-    """Let numba keep as text what it compiles; its global lock is held."""
+    """Let numba keep the functions that it compiles as text; its global lock is held."""
     context.refresh()
     codegen = context.codegen()
     before = codegen._library_class
@@ -157,7 +157,7 @@ class _TextCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba has no ty
 
 
 class _EntryCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba has no types
-    """Compiler of what Python calls: makes machine code of a kernel's text."""
+    """numba's compiler of kernels that Python calls: makes machine code of a kernel's text."""
 
     text: Any
 

@@ -1,4 +1,4 @@
-"""What Python calls of the kernels, for ``kernels.c``: entries, and their names and types.
+"""The kernels that Python calls, for ``kernels.c``: entries, and their names and types.
 
 An entry takes 64-bit words and makes the kernel's arguments of them.
 """
@@ -149,7 +149,7 @@ def code_of(type_: Any) -> str:
 
 
 def plain(type_: Any) -> Any:
-    """Return a type without a constant's value, or what says that an array cannot be written."""
+    """Return a type without a constant's value or an array's read-only flag."""
     match type_:
         case kinds.Array():
             return types.Array(type_.dtype, type_.ndim, type_.layout)

@@ -333,7 +333,7 @@ def _layer_with_early(
 def _weigh(
     plan: Plan, weights: Reals, spectra: Reals, level: np.float32, work: Reals, out: Reals
 ) -> None:
-    """Write the weighted sum of the drafts, and what its phase adds."""
+    """Write the weighted sum of the drafts, with magnitudes added along its phase."""
     drafts, bins, used = plan[at.DRAFTS], plan[at.BINS], plan[at.USED]
     frames, context, logits = plan[at.FRAMES], plan[at.CONTEXT], plan[at.LOGITS]
     share = weights[plan[at.DRAFT_SHARE]]
@@ -365,7 +365,7 @@ def _add_draft(logits: Reals, x: Reals, y: Reals) -> None:
 
 @rounded_part
 def _grow(added: Reals, level: np.float32, y: Reals) -> None:
-    """Add magnitudes along the phase of what stands there."""
+    """Add magnitudes to a spectrum along its phase."""
     bins = added.size
     y_im = row(y, bins, bins)
     low = _DAMPING * level

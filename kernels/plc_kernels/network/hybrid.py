@@ -165,7 +165,7 @@ def _add_products(
     begin_step: int,
     y: Reals,
 ) -> None:
-    """Write ``y = begin + x w``; the last panel may do again what was done."""
+    """Write ``y = begin + x w``; the last panel may overlap the one before."""
     size = (count + 1) // 2 * LANES // 2
     for p in range((outputs + LANES - 1) // LANES):
         k = min(p * LANES, outputs - LANES)
@@ -232,7 +232,7 @@ def _go_down(plan: Plan, weights: Reals, k: int, work: Reals) -> None:
 
 @rounded_part
 def _go_up(plan: Plan, weights: Reals, j: int, work: Reals) -> None:
-    """Write the level above, from twice as many bins and what went down there."""
+    """Write the level above, from each bin twice and that level's rows on the way down."""
     levels, first, inner = plan[at.LEVELS], plan[at.FIRST], plan[at.INNER]
     block = plan[at.BLOCKS + (levels + j) * at.B_WORDS :]
     beside = plan[at.BLOCKS + (levels - 1 - j) * at.B_WORDS :]
@@ -328,7 +328,7 @@ def _remember(plan: Plan, weights: Reals, work: Reals) -> None:
 
 @rounded_part
 def _answer(plan: Plan, weights: Reals, spectra: Reals, level: np.float32, work: Reals) -> None:
-    """Write the weighted sum of the drafts, and what is added along its phase."""
+    """Write the weighted sum of the drafts, with magnitudes added along its phase."""
     drafts, bins, frames = plan[at.DRAFTS], plan[at.BINS], plan[at.FRAMES]
     spare, inner = plan[at.SPARE], plan[at.INNER]
     block = plan[at.BLOCKS + (2 * plan[at.LEVELS] - 1) * at.B_WORDS :]

@@ -187,7 +187,7 @@ def _block(
     bins: int,
     made_bins: int,
 ) -> None:
-    """Keep a block: by what it takes, by frame, by panel; the last panel overlaps the others."""
+    """Keep a block: by source of inputs, by frame, by panel; the last panel overlaps the others."""
     require(outputs >= LANES, "its channels")
     at = BLOCKS + number * B_WORDS
     weight = made.tensor(f"{name}.convolution.weight", (outputs, sum(taken), TAPS, FRAME_TAPS))
@@ -207,7 +207,7 @@ def _block(
 
 
 def _recurrent(made: Weights, units: int, bins: int, channels: int) -> None:
-    """Keep the recurrent layer and what spreads it; numbers of the bottom are turned to ours."""
+    """Keep the recurrent layer and its spreading layer; the bottom's numbers are in our order."""
     bottom = bins * channels
     ours = np.arange(bottom).reshape(channels, bins).T.ravel()
     by_input = made.tensor("gru.inputs", (2, 3 * units, bottom))
@@ -316,7 +316,7 @@ def lay_out(plan: NDArray[np.int64]) -> int:
 
 
 def operations(plan: NDArray[np.int64]) -> int:
-    """Return the multiply-adds of a run: what it takes is in proportion to them.
+    """Return the multiply-adds of a run: its time is in proportion to them.
 
     Kernels call it, too.
     """

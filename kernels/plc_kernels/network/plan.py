@@ -245,7 +245,7 @@ def lay_out(plan: NDArray[np.int64]) -> int:
 
 
 def operations(plan: NDArray[np.int64]) -> int:
-    """Return the multiply-adds of a run: what it takes is in proportion to them."""
+    """Return the multiply-adds of a run: its time is in proportion to them."""
     frames, touching = int(plan[FRAMES]), int(plan[FRAMES] - plan[CONTEXT])
     width, units, gates = int(plan[WIDTH]), int(plan[UNITS]), int(plan[GATES])
     logits, early, rank = int(plan[LOGITS]), int(plan[EARLY]), int(plan[RANK])
@@ -255,7 +255,7 @@ def operations(plan: NDArray[np.int64]) -> int:
 
 
 class Weights:
-    """Weights in the making: what was kept so far, and where.
+    """Weights in the making: the values kept so far, and their places.
 
     Parameters
     ----------
@@ -358,6 +358,6 @@ def whole(n: int) -> int:
 
 
 def require(fits: bool, what: str) -> None:
-    """Raise an :class:`UnfitError` that says what does not fit."""
+    """Raise an :class:`UnfitError` that names the misfit, unless ``fits``."""
     if not fits:
         raise UnfitError(what)

@@ -282,7 +282,7 @@ def multiply(
     y: Reals,
     y_step: int,
 ) -> None:
-    """Write ``y = begin + x w``; the last tile may do again what was done.
+    """Write ``y = begin + x w``; the last tile may overlap the one before.
 
     Parameters
     ----------
@@ -292,12 +292,12 @@ def multiply(
     rows : int
         1, or at least :data:`TILE_ROWS`.
     step : float
-        What one of the inputs stands for.
+        Value of a 1 in the inputs.
     w : float32
         ``panels`` panels of int8 numbers, for one row at least :data:`TILE_PANELS`.
     scales : float32, shape (16 * panels,)
     begin : float32
-        What sums begin with, rows ``begin_step`` apart: 0 is one bias for all rows.
+        Beginnings of the sums, rows ``begin_step`` apart: 0 is one bias for all rows.
     y : float32, written
         Rows of ``16 * panels`` numbers, ``y_step`` apart; apart from all that is read.
     """

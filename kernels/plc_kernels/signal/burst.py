@@ -33,7 +33,7 @@ _OVERSHOOT = 1.5
 def begin_fill(
     lines: NDArray[np.float32], begin: int, horizon: int, fill: NDArray[np.float32]
 ) -> None:
-    """Copy the last draft: what is played until the network answers.
+    """Copy the last draft, which is played until the network answers.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def _weight(received_share: float) -> float:
 def weigh_recalled(
     lines: NDArray[np.float32], begin: int, weight: float, made: NDArray[np.float32]
 ) -> None:
-    """Limit what a network made of passages to 1.5 times the peak of its drafts.
+    """Limit a network's fill from passages to 1.5 times the peak of its drafts.
 
     Parameters
     ----------

@@ -122,7 +122,7 @@ def _own_at(rate: int) -> int:
 
 @kernel
 def contour_sizes(rate: int, samples: int) -> tuple[int, int, int, int]:
-    """Return what drafts along a contour take.
+    """Return the numbers of samples that drafts along a contour take.
 
     Parameters
     ----------
@@ -713,14 +713,14 @@ def follow(
     periods: NDArray[np.float64],
     lags: NDArray[np.int64],
 ) -> None:
-    """Look at what all channels played last.
+    """Measure the pitch of all channels where the history ends, and write its expected contour.
 
     Parameters
     ----------
     rate, model, space
         As for :func:`look`.
     ring : float32, shape (channels, capacity)
-        What was played.
+        The played samples.
     position : int
         Where its next sample will stand.
     lines : float32, shape (channels, past samples + samples to predict), its past written

@@ -1,4 +1,4 @@
-"""Damaged samples at the end of what is known, found by a short linear predictor."""
+"""Damaged samples at the end of the known ones, found by a short linear predictor."""
 
 from typing import NamedTuple, Self
 

@@ -125,7 +125,7 @@ def start_noise(state: NoiseState, seed: np.uint64) -> None:
 
 @kernel
 def first_random(seed: np.uint64) -> np.uint64:
-    """Return what random numbers begin with."""
+    """Return the state that a seed's random numbers begin with."""
     # An odd multiplier spreads neighbouring seeds; xorshift must not start at 0.
     mixed = seed * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x2545F4914F6CDD1D)
     first: np.uint64 = mixed | np.uint64(1)
@@ -216,7 +216,7 @@ def _follow_roots(
 
 @kernel
 def recent_levels(state: NoiseState, out: NDArray[np.float32]) -> None:
-    """Write what is like noise in the last received frames, as the mean square of its samples.
+    """Write the powers of noise in the last received frames, as mean squares of its samples.
 
     Peaks narrower than ``OPENING_BINS`` are taken off: tones.
 

@@ -76,7 +76,7 @@ def first_frame(begin: int, n: int) -> int:
 
 @kernel
 def aim_at(sample_rate: int, recent: NDArray[np.float32], filling: Filling) -> None:
-    """Write what level the fill is to have.
+    """Write the level that the fill is to have.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def _measure(filling: Filling) -> None:
 
 @part
 def _begin(filling: Filling) -> None:
-    """Take in what was before the burst, and forget the last one."""
+    """Keep the levels before the burst, and clear the last burst's noise."""
     before, held, now = filling.levels[_BEFORE], filling.levels[_HELD], filling.levels[_NOW]
     for k in range(now.size):
         before[k] = now[k]

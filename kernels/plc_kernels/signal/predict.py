@@ -291,7 +291,7 @@ def _mix(other: NDArray[np.float32], weight: np.float32, out: NDArray[np.float32
 
 @kernel
 def measure_bridge(rate: int, order: int, wanted: int, filled: int, known: int, gap: int) -> Bridge:
-    """Return what a bridge is fitted on, and where its sides meet.
+    """Return the sizes of a bridge's fit, and of the stretch where its sides meet.
 
     Parameters
     ----------
@@ -370,7 +370,7 @@ def meet_sides(p: Predictor, c: int, bridge: Bridge, out: NDArray[np.float32]) -
 def predict_beyond(
     p: Predictor, c: int, stages: int, after: NDArray[np.float32], out: NDArray[np.float32]
 ) -> None:
-    """Write what comes after the samples known behind a gap, by the fit of :func:`turn_back`."""
+    """Write the samples after those known behind a gap, by the fit of :func:`turn_back`."""
     _set_out_from(p, c, after, 0, stages)
     extend_prediction(p, c, out)
 

@@ -58,7 +58,7 @@ _LEAST_POWER = 1e-20
 
 
 class Search(NamedTuple):
-    """A channel's memory of what was played, for :mod:`plc_kernels.signal.passages`.
+    """A channel's memory of played samples, for :mod:`plc_kernels.signal.passages`.
 
     ``thinning`` float64 (4,); ``line`` and ``power`` float32 (ROWS * LINE_ROW,); ``correlation``
     float32 (ROWS * LAG_ROW,); ``end`` int64 (1,), where the next sample stands in them.
@@ -96,7 +96,7 @@ class RecallSpace(NamedTuple):
 
 @kernel
 def recall_sizes(rate: int) -> tuple[int, int, int, int, int]:
-    """Return what a search takes at a sample rate.
+    """Return the sizes of a search at a sample rate.
 
     Parameters
     ----------
@@ -106,8 +106,8 @@ def recall_sizes(rate: int) -> tuple[int, int, int, int, int]:
     Returns
     -------
     (int, int, int, int, int)
-        Samples that become one of the search; samples of history; its lags; and samples of what
-        lags are put right on, and of what is matched.
+        Samples that become one of the search; samples of history; its lags; and the samples that
+        lags are put right on, and that are matched.
     """
     stride = _stride(rate)
     past = int(np.rint(rate * REACH_S))
@@ -138,7 +138,7 @@ def forget(rate: int, search: Search) -> None:
 
 @kernel
 def listen(rate: int, space: RecallSpace, search: Search, played: NDArray[np.float32]) -> None:
-    """Take in what was played of a channel.
+    """Take in the played samples of a channel.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def recall(
     filled: int,
     out: NDArray[np.float32],
 ) -> float:
-    """Sum the passages like a channel's newest samples, and what followed them.
+    """Sum the passages like a channel's newest samples, and the samples that followed them.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def recall(
     search : Search
         That listened to all of the ring.
     ring : float32, shape (capacity,)
-        What was played.
+        The played samples.
     position, filled : int
         Where its next sample will stand, and how many do.
     out : float32, shape (known + n,), written where there are passages

@@ -8,7 +8,7 @@ no pass permutes. Real and imaginary parts stand in rows of their own and every 
 loop has unit stride, which is what lets it vectorise.
 
 A transform costs O(n log n), and O(n r) for a largest prime factor ``r`` above 5.
-Against the choices (``docs/phase.md`` has the table): NumPy takes 1.5 to 5 times as long
+Against the choices (table in ``docs/notebook/tables.md``): NumPy takes 1.5 to 5 times as long
 and a way back to Python, which waits for the GIL; pocketfft inside numba (rocket-fft) is
 1.1 to 1.5 times as fast up to 4096 samples, 2 times with a prime above 5, but allocates
 on each call, takes the lock of a cache of plans, and would be one more dependency.

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import kernel
 
-TOLERANCE = 1e-6  # of the largest magnitude; 1e-3 to 1e-10 give the same (docs/phase.md)
+TOLERANCE = 1e-6  # of the largest magnitude; 1e-3 to 1e-10 give the same (docs/notebook/phase.md)
 # Magnitudes below this (-200 dB of full scale) count as this: the logarithm stays finite.
 LEAST_MAGNITUDE = 1e-10
 

@@ -86,7 +86,7 @@ def fits(model: int, header: Block) -> bool:
 
 @part
 def measure(model: int, header: Block) -> int:
-    """Write what a network for bridges takes; return the samples of history that it reads."""
+    """Write the sizes of a network for bridges; return the samples of history that it reads."""
     rate, plan = header[at.RATE], _plan(model)
     touching = plan[hybrid_plan.INNER] - 2 * plan[hybrid_plan.SPARE]
     gaps.measure_gap(header, at.BRIDGE_NET, model, touching)

@@ -129,13 +129,13 @@ def _leave_out_untold(header: Block) -> None:
 
 @part
 def _network_work(model: int, header: Block) -> int:
-    """Return what the dearest run of a network takes, with all that is around it."""
+    """Return the multiply-adds of the dearest run of a network, with its drafts and spectra."""
     return int((1.0 + fills.BESIDE_RUN) * header[at.CHANNELS] * fills.operations(model, header))
 
 
 @part
 def _work(header: Block, rung: int) -> int:
-    """Return what a lost packet takes at a rung, in multiply-adds of a network."""
+    """Return the work of a lost packet at a rung, in multiply-adds of a network."""
     rate, packet = header[at.RATE], header[at.PACKET]
     past = past_samples(_PAST_MS[rung, 1], rate)
     order = order_of(_PAST_MS[rung, 0], _PAST_MS[rung, 1], rate)
@@ -152,7 +152,7 @@ def _work(header: Block, rung: int) -> int:
 
 @inlined
 def _work_of(header: Block, order: int, past: int, fitted: int, predicted: int) -> int:
-    """Return what it takes to fit a predictor to samples and to predict others.
+    """Return the work of fitting a predictor to samples and of predicting others.
 
     The one beside it is fitted to ``past`` alone, and both are rehearsed.
     """
@@ -205,7 +205,7 @@ def open_block(settings: NDArray[np.int64], block: Block) -> None:
 
 @kernel
 def calibrate(block: Block, model: int) -> int:
-    """Conceal noise, as what begins a burst does, and make the stream as new.
+    """Conceal noise as a burst's first packets are concealed, and make the stream as new.
 
     A caller times it to know how much a processor does in a time, for the limit of
     :func:`prepare`.
@@ -220,7 +220,7 @@ def calibrate(block: Block, model: int) -> int:
     Returns
     -------
     int
-        What was done, in multiply-adds of a network: at least 100 million.
+        The work done, in multiply-adds of a network: at least 100 million.
     """
     channels, packet = block[at.CHANNELS], block[at.PACKET]
     ring = array(block, RING)

@@ -1,8 +1,8 @@
-"""A stream's networks: a burst's drafts, its fill, and what is played.
+"""A stream's networks: a burst's drafts, its fill, and the samples played.
 
 The step asks for a fill where a stream has a network (:mod:`~plc_kernels.stream.step`), and
 :func:`fill_part` is the answer; gaps whose end has arrived are those of
-:mod:`~plc_kernels.stream.bridge_fills`, and what music draws on is in
+:mod:`~plc_kernels.stream.bridge_fills`, and music's drafts are in
 :mod:`~plc_kernels.stream.music_drafts`. The model is blocks in memory, one after another
 (:mod:`~plc_kernels.stream.model`), which many streams may read; all that is written lies in the
 stream's block.
@@ -212,7 +212,7 @@ def operations(model: int, header: Block) -> int:
 
 @part
 def measure(model: int, header: Block) -> None:
-    """Write what the networks take that were chosen.
+    """Write the sizes of the chosen networks.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ def _measure_burst(header: Block, net: int, model: int) -> None:
 
 @part
 def _measure_speech(model: int, header: Block) -> int:
-    """Write what the network for speech takes; return the samples of history that it reads."""
+    """Write the sizes of the network for speech; return the samples of history that it reads."""
     rate = header[at.RATE]
     _measure_burst(header, at.SPEECH_NET, model)
     start = header[at.SPEECH_NET + gaps.START]
@@ -268,13 +268,13 @@ def _measure_speech(model: int, header: Block) -> int:
 
 @inlined
 def drafted(header: Block, unsteady: bool) -> tuple[int, int]:
-    """Return what a lost packet's drafts take beside its samples.
+    """Return the samples and multiply-adds that a lost packet's drafts take beside its own samples.
 
     Parameters
     ----------
     header : int64, shape (HEADER,)
     unsteady : bool
-        Whether what is lost changes fast, as speech does.
+        Whether the lost content changes fast, as speech does.
 
     Returns
     -------
@@ -308,7 +308,7 @@ def add_places(header: Block) -> None:
 
 @kernel
 def choose_networks(model: int, size: int, header: Block) -> bool:
-    """Choose the networks of a stream (:func:`choose`), and write what they take."""
+    """Choose the networks of a stream (:func:`choose`), and write their sizes."""
     if not choose(model, size, header):
         return False
     measure(model, header)
@@ -317,7 +317,7 @@ def choose_networks(model: int, size: int, header: Block) -> bool:
 
 @kernel
 def cost_of(model: int, header: Block, net: int) -> int:
-    """Return the multiply-adds of a network's run and of what is around it, of all channels.
+    """Return the multiply-adds of a network's run, drafts and spectra, for all channels.
 
     Parameters
     ----------
@@ -417,7 +417,7 @@ def _is_prompt(block: Block) -> bool:
 
 @part
 def try_out(block: Block, model: int) -> int:
-    """Do what a burst's first packet takes, whatever was played, so that a caller may time it.
+    """Draft and improve a burst's first packet from any history, so that a caller may time it.
 
     Return the multiply-adds of the network's run.
     """
@@ -495,7 +495,7 @@ def hear_prepared(block: Block) -> None:
 
 @part
 def _answer(block: Block, model: int) -> None:
-    """Run the network; make samples of what it makes of the draft."""
+    """Run the network; make samples of its answer."""
     net = block[SERVED]
     gaps.analyse(block, net)
     own = network_of(block, net, model)
@@ -630,7 +630,7 @@ def _bridge(block: Block, model: int) -> bool:
 
 @kernel
 def fill_part(block: Block, model: int, flags: int) -> int:
-    """Fill the part that the step asks for, or hear what was played.
+    """Fill the part that the step asks for, or hear the part that was played.
 
     Without a network in the block leave it as it is.
 
@@ -641,7 +641,7 @@ def fill_part(block: Block, model: int, flags: int) -> int:
     model : int
         Address of its networks' blocks.
     flags : int
-        What the step answered.
+        The step's answer.
 
     Returns
     -------

@@ -150,7 +150,7 @@ def gap_filled(block: Block, net: int) -> NDArray[np.float32]:
 
 @inlined
 def gap_made(block: Block, net: int) -> NDArray[np.float32]:
-    """Return what was made of the answer, shape (channels, horizon)."""
+    """Return the samples made of the answer, shape (channels, horizon)."""
     return _array_of(block, MADE, net)
 
 

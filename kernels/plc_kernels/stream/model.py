@@ -1,4 +1,4 @@
-"""A model in memory: what C and WebAssembly have in place of ONNX.
+"""A model in memory, which C and WebAssembly have in place of an ONNX file.
 
 It is a block of words (int64) that have names here, then arrays, each at a multiple of 64 bytes:
 little-endian, with no address in it, so that it can be moved, and shared by all streams::
@@ -8,7 +8,7 @@ little-endian, with no address in it, so that it can be moved, and shared by all
 
 Blocks may follow one another: a stream takes those that are for its content and rate.
 
-The ONNX file stays the model's source: :func:`flat_model` is given what was read from it. The
+The ONNX file stays the model's source: :func:`flat_model` is given its plan and weights. The
 file from which the block is made is hardly shorter (:mod:`~plc_kernels.stream.model_file`).
 """
 
@@ -111,7 +111,7 @@ def flat_model(
 
 
 def take_sizes(words: NDArray[np.int64], plan: NDArray[np.int64]) -> None:
-    """Write what a plan says: among the words it is at hand.
+    """Copy a plan's sizes to the block's words, where they are at hand.
 
     Kernels call it, too.
     """

@@ -215,7 +215,7 @@ def _is_sound(block: int, size: int) -> bool:
 
 @part
 def _numbers_of(named: NDArray[np.int64], at: int) -> int:
-    """Return the weights of the plan at an address, 0 if it is none; write what it says."""
+    """Return the number of weights of the plan at an address, 0 if it is none; write its sizes."""
     if named[of.CONTENT] == of.SPEECH_BRIDGES:
         plan = words(at, 0, hybrid_plan.MOST_WORDS)
         if not _is_hybrid(plan):

@@ -1,6 +1,6 @@
-"""A stream's network for music: what it hears, and a burst's drafts from passages of the past.
+"""A stream's network for music: its search, and a burst's drafts from passages of the past.
 
-What is played is listened to (:mod:`plc_kernels.signal.recall`): part by part, or where a thread
+Played samples are listened to (:mod:`plc_kernels.signal.recall`): part by part, or where a thread
 prepares bursts when it does so. The history reaches as far back as passages are searched. Where it
 holds nothing but speech, and that has a network of its own, nothing is listened to.
 """
@@ -80,7 +80,7 @@ _AT_ONCE = 4
 
 @part
 def measure(header: Block) -> int:
-    """Write what the search takes; return the samples of history that it reads."""
+    """Write the sizes of the search; return the samples of history that it reads."""
     stride, past, lags, refined, match = recall_sizes(header[at.RATE])
     header[STRIDE] = stride
     header[SEARCHED] = lags
@@ -92,7 +92,7 @@ def measure(header: Block) -> int:
 
 @inlined
 def operations(header: Block) -> int:
-    """Return the multiply-adds of a search: what it listens to, and what it then weighs."""
+    """Return the multiply-adds of a search: of listening to a packet, and of weighing passages."""
     heard = header[SEARCHED] * (header[at.PACKET] // header[STRIDE] + 1)
     refined = PASSAGES * header[REFINED] * (2 * header[STRIDE] + 1)
     return int(heard + refined + PASSAGES * PASSAGES * header[MATCH] // 2)
@@ -148,14 +148,14 @@ def _seen(block: Block) -> NDArray[np.int64]:
 
 @part
 def hear(block: Block) -> None:
-    """Take in the part that was played, and some of what is before it and was not heard."""
+    """Take in the part that was played, and some earlier samples that were not heard."""
     part = block[at.PART_STOP] - block[at.PART_BEGIN]
     _take_in(block, block[at.PLAYED_AT] + part, _AT_ONCE * part)
 
 
 @part
 def catch_up(block: Block) -> None:
-    """Take in what was played and not heard yet, if it is of use.
+    """Take in the samples that were played but not heard yet, if they are of use.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def catch_up(block: Block) -> None:
 
 @part
 def _take_in(block: Block, stop: int, most: int) -> None:
-    """Take in ``most`` samples of what was played before ``stop``, as far as the history has it."""
+    """Take in ``most`` samples played before ``stop``, as far as the history has them."""
     seen = _seen(block)
     behind = stop - seen[0]
     if seen[1] != block[at.EPOCH] or behind > block[at.HISTORY_FILLED]:

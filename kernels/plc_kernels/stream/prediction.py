@@ -89,7 +89,7 @@ def has_time(block: Block, network: int) -> bool:
 
 @inlined
 def _network_ms(block: Block) -> float:
-    """Return what the network takes that a burst would have, if it has time for one."""
+    """Return the milliseconds that a burst's network takes; 0 if there is no time for it."""
     numbers = at.reals(block)
     network = 0 if block[at.SPEECH] and numbers[at.NETWORK_MS] > 0.0 else 1
     return float(numbers[at.NETWORK_MS + network]) if has_time(block, network) else 0.0
@@ -145,7 +145,7 @@ def begin(block: Block) -> None:
 
 @part
 def gather(block: Block) -> None:
-    """Decide what a new burst is made from, and write that to its key."""
+    """Set the inputs of a new burst, and write them to its key."""
     block[at.UNSTEADY] = background.is_unsteady(block)
     block[at.SPEECH] = background.is_speech(block) or block[at.ONE_FOR_ALL]
     numbers = at.reals(block)
@@ -156,7 +156,7 @@ def gather(block: Block) -> None:
 
 @inlined
 def take_prepared(block: Block) -> bool:
-    """Begin a burst with what was prepared for it, from equal inputs; return whether there is."""
+    """Begin a burst with the one prepared from equal inputs; return whether there is one."""
     if not block[at.SECOND] or block[at.PREPARED_AT] != block[at.PLAYED_AT]:
         return False
     second = at.second_set(block)
@@ -183,7 +183,7 @@ def draft_packet(block: Block) -> None:
 
 @inlined
 def _take_drafted(block: Block, c: int, out: NDArray[np.float32]) -> int:
-    """Write what is left of a drafted packet; return its samples."""
+    """Write the samples left of a drafted packet, as many as fit; return their number."""
     left = at.array(block, LEFT)
     taken = min(left[c], out.size)
     draft = at.array(block, DRAFT)[c, block[at.PACKET] - left[c] :]
@@ -211,13 +211,13 @@ def extend(block: Block, out: NDArray[np.float32]) -> None:
 
 @inlined
 def through_rows(block: Block) -> NDArray[np.float32]:
-    """Return what a gap's near side goes on with, shape (channels, n): through it and beyond."""
+    """Return the near side's continuation through a gap and beyond, shape (channels, n)."""
     return at.array(block, THROUGH)
 
 
 @part
 def bridge_of(block: Block, known: int, gap: int) -> Bridge:
-    """Return what a bridge is fitted on, for samples known behind a gap and those to fill."""
+    """Return the sizes of a bridge's fit, for samples known behind a gap and those to fill."""
     step = at.LADDER + 3 * block[at.STEP]
     return measure_bridge(
         block[at.RATE], block[step], block[step + 1], block[at.HISTORY_FILLED], known, gap

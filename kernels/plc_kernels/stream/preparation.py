@@ -1,15 +1,15 @@
-"""A burst made before it begins, in a second set of what a burst writes.
+"""A burst made before it begins, in a second set of the arrays that a burst writes.
 
-:func:`look` copies the state of the stream between two pushes, and :func:`prepare` makes of it what
-would be played if the next packets were lost: fit, drafts, the network's answer. Both write nothing
-but the second set. A burst that begins where the set was made for takes it over by swapping places
+:func:`look` copies the state of the stream between two pushes, and :func:`prepare` makes of it the
+burst that would follow if the next packets were lost: fit, drafts, the network's answer. Both write
+only the second set. A burst that begins where the set was made for takes it over by swapping places
 (:func:`~plc_kernels.stream.prediction.take_prepared`), and plays the same samples as without::
 
     push | received      look ─ prepare ─ PREPARED_AT            push | lost
     ─────┴─ block ────────▶ second set ───────────────▶ swapped ───┴─▶ played
 
 The second set is a block within the block: its words are a copy, its places lead to arrays of its
-own or, where only the stream's can be in use, back to that. Whoever calls sees to it that
+own or, where only the stream's can be in use, back to that. The caller sees to it that
 
 * :func:`look` is not asked for the sample that the set was made for already;
 * no push began before it had copied all, or else the copy is not used;
@@ -18,9 +18,9 @@ own or, where only the stream's can be in use, back to that. Whoever calls sees 
 There are three ways::
 
     BETWEEN   nothing is pushed while a burst is prepared
-    BESIDE    packets may be: what a push writes is copied by look(), of music 8 s of history
-    SHARING   they may be, and nothing large is copied: history and what was heard are read where
-              they stand. A push meanwhile spoils what is prepared, which nobody wants any more.
+    BESIDE    packets may be: look() copies arrays that a push writes, of music 8 s of history
+    SHARING   they may be, and nothing large is copied: history and searches are read where
+              they stand. A push meanwhile spoils the prepared burst, which nobody wants any more.
 """
 
 import numpy as np

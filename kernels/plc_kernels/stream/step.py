@@ -203,7 +203,7 @@ def _tells(block: Block) -> bool:
 
 @inlined
 def is_heard(block: Block) -> bool:
-    """Return whether a network for music may draw on what is played."""
+    """Return whether a network for music may draw on the played samples."""
     return bool(block[at.PLAYED_AT] - block[at.MUSIC_AT] <= block[at.HEARD_SAMPLES])
 
 
@@ -250,7 +250,7 @@ def _faded(block: Block) -> bool:
 
 @part
 def _begin_part(block: Block) -> int:
-    """Begin the next part: play it, or state what it needs."""
+    """Begin the next part: play it, or return flags for the fill or bridge that it needs."""
     begin = block[at.PART_BEGIN] = block[at.PART_STOP]
     arrived, stop = queue.part_of(block, block[at.SLOT], begin)
     block[at.PART_STOP] = stop

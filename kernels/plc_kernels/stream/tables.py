@@ -1,6 +1,6 @@
-"""What the networks of a stream have in common: words of a file, and tables and room in a block.
+"""The common parts of a stream's networks: words of a file, and tables and room in a block.
 
-What belongs together has a table of its own, whose words follow a first one that is told.
+Grids and contours' memory have a table each, whose words follow a given first one.
 """
 
 import numpy as np

@@ -1,0 +1,130 @@
+"""The commands that documents, help and docstrings name exist, with their options and settings."""
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from plc.programs.cli.app import app
+from plc_bench.cli import app as bench_app
+from tests.test_documents import DOCUMENTS, ROOT
+
+# What tells of former commands.
+FORMER = {ROOT / "CHANGELOG.md", *ROOT.glob("docs/history/*.md")}
+SOURCES = sorted(
+    path
+    for folder in ("plc", "bench/plc_bench", "training/plc_training")
+    for path in (ROOT / folder).rglob("*.py")
+)
+# A word behind which another command, or none, begins.
+_END = re.compile(r"^(\||\|\||&&|;|&|\d?>|<|>>|#.*)$")
+
+
+def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield every command below one, and the measurements of a question, by their paths."""
+    yield path, command
+    below = {**getattr(command, "commands", {}), **getattr(command, "modes", {})}
+    for name, each in below.items():
+        yield from commands(each, f"{path} {name}")
+
+
+COMMANDS = dict(commands(get_command(app), "plc"))
+COMMANDS |= dict(commands(get_command(bench_app), "plc bench"))
+if find_spec("torch") is not None:
+    from plc_training.cli import app as train_app
+
+    COMMANDS |= dict(commands(get_command(train_app), "plc"))
+
+
+def lines_of(text: str) -> Iterator[str]:
+    """Yield the command lines of a page: in code, indented or between backticks."""
+    text = re.sub(r"\\\n\s*", " ", text)
+    for fenced in re.findall(r"^```.*?^```", text, re.M | re.S):
+        yield from re.findall(r"^(?:\$ )?(plc .*)$", fenced, re.M)
+    yield from re.findall(r"^ {4,}(plc .*)$", text, re.M)
+    yield from re.findall(r"``?(plc [^`\n]*)``?", text)
+
+
+def lines_of_docstrings(source: str) -> Iterator[str]:
+    """Yield the command lines in the docstrings of a module."""
+    kinds = ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, kinds) and (text := ast.get_docstring(node)):
+            yield from re.findall(r"(?:^ *|: )(plc [a-z].*)$", re.sub(r"\\\n\s*", " ", text), re.M)
+            yield from re.findall(r"``(plc [^`\n]*)``", text)
+
+
+def fault_of(line: str) -> str:
+    """Return what a command line names and plc has not; empty if it has all."""
+    try:
+        words = shlex.split(line.split("   ")[0], comments=True)
+    except ValueError:  # a quote that the line's end cuts off
+        words = line.split()
+    words = words[: next((k for k, word in enumerate(words) if _END.match(word)), None)]
+    plain = [word.rstrip(",.:;") for word in words]
+    count = max(n for n in range(1, len(words) + 1) if " ".join(plain[:n]) in COMMANDS)
+    path, rest = " ".join(plain[:count]), plain[count:]
+    command = COMMANDS[path]
+    if path in ("plc train", "plc export") and find_spec("torch") is None:
+        return ""
+    name = rest[0] if rest else ""
+    if re.fullmatch(r"[a-z][a-z-]*", name) and {"commands", "modes"} & set(dir(command)):
+        return f"{path} has no {name}"
+    if path == "plc":
+        return ""
+    options = {each for one in command.params for each in (*one.opts, *one.secondary_opts)}
+    settings = getattr(command, "settings", {})
+    for word, following in pairwise([*rest, ""]):
+        name = word.partition("=")[0]
+        setting = following.partition("=")[0].replace("_", "-")
+        if word == "--set" and re.fullmatch(r"[a-z-]+", setting) and setting not in settings:
+            return f"{path} has no setting {setting}"
+        is_option = name in {*options, "--help"} and name.removeprefix("--") not in settings
+        if name.startswith("--") and name.strip("-") and not is_option:
+            return f"{path} has no option {name}"
+    return ""
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_that_a_page_names_are_there(page: Path) -> None:
+    if page not in FORMER:
+        faults = {line: fault_of(line) for line in lines_of(page.read_text("utf-8"))}
+        assert {line: fault for line, fault in faults.items() if fault} == {}
+
+
+def test_commands_that_docstrings_name_are_there() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}: {line}": fault
+        for path in SOURCES
+        for line in lines_of_docstrings(path.read_text("utf-8"))
+        if (fault := fault_of(line))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("plc conceal a.wav b.wav --loss 0.1 | tee log", ""),
+        ("plc concel a.wav", "plc has no concel"),
+        ("plc conceal a.wav b.wav --lost 0.1", "plc conceal has no option --lost"),
+        ("plc bench published --data x", "plc bench has no published"),
+        (
+            "plc bench streams server --set streams=4 --set stream=5",
+            "plc bench streams server has no setting stream",
+        ),
+        (
+            "plc bench streams server --seconds 4",
+            "plc bench streams server has no option --seconds",
+        ),
+    ],
+)
+def test_faults_are_found(line: str, fault: str) -> None:
+    assert fault_of(line) == fault
