@@ -3,16 +3,16 @@
     python bench/thresholds.py CORPUS/*/valid > docs/thresholds.md    # 20 minutes, one core
 
 Each number of ``plc/files/detect`` is lowered to 0.8 and raised to 1.25 of its value, alone, and
-damage is looked for in some excerpts, and in undamaged sounds. Meanings are the comments there.
+damage is looked for in some excerpts, and in undamaged sounds. Meanings are the comments there: a
+comment over several numbers has a part for each, in their order, with semicolons between.
 """
 
+import ast
 import importlib
-import io
 import pkgutil
 import sys
-import tokenize
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,18 @@ HEAD = """# Thresholds of detection
 
 What `plc.detect` compares with: the meaning of each, and what becomes of {places} places of
 damage in {excerpts} excerpts of {seconds:g} s ({found} are found) and of {sounds} undamaged sounds
-({false} false findings) if it alone is lowered to 0.8 or raised to 1.25 of its value. Written by
+({false} false findings) if it alone is lowered to 0.8 or raised to 1.25 of its value: the last four
+columns are changes of both numbers, empty where a value is impossible. Written by
 `python bench/thresholds.py CORPUS/*/valid`; [the benchmarks](benchmarks.md) have the figures of
 clips that nothing was tuned on.
-"""
+
+| in | threshold | value | meaning | found, 0.8 | found, 1.25 | false, 0.8 | false, 1.25 |
+|---|---|---|---|---:|---:|---:|---:|"""
 UNSEEN = """
 ## Where nothing changes
 
 These sounds do not tell: such a threshold keeps other sounds from harm, as
-[the notebook](notebook.md) has it.
-"""
+[the notebook](notebook/damage.md) has it."""
 
 
 class Threshold:
@@ -85,30 +87,37 @@ def _is_number(value: Any) -> bool:
 
 
 def thresholds() -> Iterator[Threshold]:
-    """Yield them in the order of the files, with the comment above or the text below."""
+    """Yield them in the order of the files."""
     for module in MODULES:
-        text = Path(str(module.__file__)).read_text()
-        meaning, told = "", False
-        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
-        for k, token in enumerate(tokens):
-            at_left = token.start[1] == 0
-            if token.type == tokenize.COMMENT and at_left:
-                meaning = f"{meaning} {token.string.lstrip('# ')}" if told else token.string[2:]
-                told = True
-            elif token.type == tokenize.NAME and at_left:
-                line = token.line.split("=")[0]
-                names = [each.strip() for each in line.split(",")]
-                if token.string in ("def", "class", "import", "from") or "(" in line:
-                    meaning, told = "", False
-                    continue
-                following = tokens[k:]
-                end = next(i for i, each in enumerate(following) if each.type == tokenize.NEWLINE)
-                below = following[end + 1] if end + 1 < len(following) else token
-                said = below.string.strip('"') if below.type == tokenize.STRING else meaning
-                for name in names:
-                    if name.isidentifier() and _is_number(getattr(module, name, None)):
-                        yield Threshold(module, name, " ".join(said.split()))
-                told = False
+        yield from thresholds_of(module)
+
+
+def thresholds_of(module: Any) -> Iterator[Threshold]:
+    """Yield a module's, each with the text below it, or its part of the comment above."""
+    text = Path(module.__file__).read_text("utf-8")
+    nodes = ast.parse(text).body
+    groups: list[tuple[list[str], list[str]]] = [([], [])]  # meanings and names
+    for node, below in zip(nodes, [*nodes[1:], None], strict=True):
+        if not isinstance(node, ast.Assign):
+            groups.append(([], []))
+            continue
+        before = reversed(text.splitlines()[: node.lineno - 1])
+        comment = [line[2:] for line in takewhile(lambda line: line.startswith("# "), before)][::-1]
+        targets = [each.id for each in ast.walk(node.targets[0]) if isinstance(each, ast.Name)]
+        names = [each for each in targets if _is_number(getattr(module, each))]
+        match below:
+            case ast.Expr(value=ast.Constant(value=str(said))) if len(targets) == 1:
+                groups.append(([" ".join(said.split())], names))
+            case _ if comment:
+                groups.append((" ".join(comment).split("; "), names))
+            case _:
+                groups[-1][1].extend(names)
+    for meanings, names in groups:
+        if names and len(meanings) != len(names):
+            told = f"{len(meanings)} meanings, {len(names)} numbers"
+            raise ValueError(f"{module.__name__}: {told}: {', '.join(names)}")
+        for name, meaning in zip(names, meanings, strict=False):
+            yield Threshold(module, name, meaning[:1].upper() + meaning[1:].removesuffix("."))
 
 
 Sound = tuple[NDArray[np.float32], int, list[Damage]]
@@ -141,7 +150,7 @@ def in_words(value: Any) -> str:
     """Return a value in a few digits."""
     if isinstance(value, tuple):
         return ", ".join(map(in_words, value))
-    return f"{value:.4g}"
+    return f"{value:.0f}" if value >= 1e4 else f"{value:.4g}"
 
 
 def main() -> None:
@@ -178,19 +187,15 @@ def main() -> None:
 def print_rows(rows: list[tuple[str, ...]]) -> None:
     """Print module, name, value, meaning and changes of each."""
     seen = [row for row in rows if set(row[4:]) != {"+0"}]
-    print("\n| in | threshold | value | meaning | found: 0.8 | 1.25 | false: 0.8 | 1.25 |")
-    print("|---|---|---|---|---:|---:|---:|---:|")
-    for module, name, value, meaning, low, low_false, high, high_false in seen:
-        row = module, name, value, meaning, low, high, low_false, high_false
+    for *named, low, low_false, high, high_false in seen:
+        row = *named, low, high, low_false, high_false
         print(f"| {' | '.join(row)} |".replace("| +0", "| 0"))
     print(UNSEEN)
     unseen = [row for row in rows if row not in seen]
     for module, of_module in groupby(unseen, key=lambda row: row[0]):
-        print(f"### {module}\n")
-        for meaning, alike in groupby(of_module, key=lambda row: row[3]):
-            named = "; ".join(f"`{name}` {value}" for _, name, value, *_ in alike)
-            print(f"* {named}: {meaning}")
-        print()
+        print(f"\n### {module}\n\n| threshold | value | meaning |\n|---|---|---|")
+        for row in of_module:
+            print(f"| {' | '.join(row[1:4])} |")
 
 
 if __name__ == "__main__":

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from plc.files.detect.findings import Finding, runs
 
-# A sample of each period is lost; fewest losses, longest stretch, and its surroundings.
+# Periods, in samples; fewest in a row that lose a sample; longest stretch; sound compared beside.
 _PERIODS, _LEAST_LOST, _LONGEST_MS = (2, 3, 4), 16, 250.0
 _AROUND_MS = 15.0
-# Least level of kept samples; roughness over that of the surroundings.
+# Least RMS of kept samples; least roughness with zeros over that beside.
 _LEVEL, _ROUGHER = 10 ** (-45 / 20), 4.0
-# Roughness of held samples; median step over the smallest.
+# Least roughness with held samples over that beside; least median step over the smallest step.
 _HELD_ROUGHER, _STEPS = 1.2, 8.0
-# Least share kept inside, and largest lost beside; correlation of kept neighbours.
+# Least share kept inside and largest lost beside; least correlation of neighbouring kept samples.
 _KEPT, _ALIKE = 0.1, 0.5
 
 

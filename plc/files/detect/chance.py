@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from plc.files.detect.findings import Finding, runs
 from plc.files.detect.levels import SILENT_DB, bands_db
 
-# Chance explains what is likelier, and fewer holes.
+# Probability below which places of holes are no chance; fewest holes that are judged.
 _LIKELY, _HOLES = 2e-3, 2
-# Windows, hop and reach of comparisons; splitting saves memory.
+# Windows compared; hop of the windows; reach around a hole; parts they are computed in, for memory.
 _WIDTH_MS, _HOP_MS, _AROUND_MS, _SPLIT = 10.0, 5.0, 2000.0, 16
-# Fewest stretches to compare with; holes this long also take shorter ones.
+# Fewest stretches to rank a hole among; length of holes that also rank among shorter stretches.
 _FEWEST, _SHORTER_MS = 20, 30.0
-# Zeros this long are a hole; ranks of holes this near are averaged.
+# Shortest run of zeros left out like a hole; span of holes whose ranks are averaged.
 _ZERO_MS, _NEAR_MS = 1.0, 250.0
-# Shortest pause; more than this, and than findings, are the recording's manner.
+# Shortest run of zeros that is a pause; most pauses beside which findings are never few.
 _PAUSE_MS, _OWN = 5.0, 2
 
 

@@ -20,33 +20,33 @@ from plc.files.detect.judge import judge_of
 from plc.files.fill.least_squares import solve_gap
 from plc_kernels.signal.ar import fit_burg
 
-# Predictors: order, least order, frames.
+# Order of the predictors; least order of a predictor; length of frames that they are fitted in.
 _ORDER_MS, _LEAST_ORDER, _FRAME_MS = 0.7, 8, 20.0
-# Errors from near to far are compared with a click's.
+# Distance of the nearest errors compared with a click's; distance of the farthest errors.
 _NEAR_MS, _FAR_MS = 1.5, 12.0
-# A candidate's error over the mean and the largest around, without a few that no sound has.
+# Least error of a click over the mean around; least error over the largest around; error over the
+# mean that no sound has; most clicks with such errors within CROWD_MS; least error, absolute.
 _MEAN_RATIO, _PEAK_RATIO, _NO_SOUND_RATIO, _FEW, _LEAST_ERROR = 7.0, 1.6, 50.0, 8, 2e-3
-# A click's extent: error over the mean in both directions, in either; padding.
+# Least error over the mean in a click, both ways; least within its reach, one way; margin added.
 _INSIDE_RATIO, _REACH_RATIO, _PAD_MS = 2.5, 3.0, 0.05
-# With a predictor fitted around a click: errors, over the usual, of its samples and damaged ends;
-# samples added; gap to another click; widest search over near.
+# Least error of a damaged sample over the usual; largest error of an intact end over the usual;
+# samples added at both ends; longest gap within a click; widest search, in NEAR_MS.
 _ONSET_RATIO, _DAMAGED_RATIO, _SPARE = 4.0, 3.0, 2
 _APART_MS, _WIDEST = 0.3, 3
-# Confidence of certain clicks; their loudness over this quantile beside; rounds of removal.
+# Confidence and loudness of certain clicks, two pairs; quantile of the sound beside that loudness
+# is relative to; rounds of removal.
 _CERTAIN, _LOUDEST, _ROUNDS = ((0.98, 1.5), (0.9, 4.0)), 0.98, 3
-# Sides for predictors and for levels; peaks this near and high are a crowd.
+# Sides for fitting predictors; sides for levels; reach of a crowd; least peak in it over a click's.
 _FIT_MS, _LEVEL_MS, _CROWD_MS, _CROWD_SHARE = 15.0, 8.0, 250.0, 0.4
-# No click is looked for nearer to an end.
+# Distance from the ends without a search; 16-bit noise, added to divisors.
 _MARGIN_MS = 20.0
-# Least level: 16-bit noise.
 _NOISE = 3e-5
-# A spectrum's length and band, which ends at this share of the rate.
+# Length of a spectrum; its lowest and highest frequency; highest frequency over the sample rate.
 _SPECTRUM_MS, _BAND_HZ, _BAND_SHARE = 8.0, (200.0, 8000.0), 0.45
-# A click's least spectral flatness; in pauses it is higher.
+# Spectral flatness below which a click has few frequencies.
 _FLATNESS = 0.3
 NARROW_CONFIDENCE = 0.94
 """Highest confidence of a click with few frequencies."""
-
 Errors = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Prediction errors forwards and backwards, each of the shape of the row."""
 

@@ -18,42 +18,42 @@ from numpy.typing import NDArray
 from plc.files.detect.findings import Finding, runs, sides_of
 from plc.files.detect.levels import change_db
 
-# Constant runs at any level: shortest, longest, sides examined.
+# Shortest run of a constant that is not zero; longest run; sound examined on either side.
 _RUN_MS, _LONGEST_MS, _SIDE_MS = 4.5, 1000.0, 4.0
-# Least jump at both edges, absolute and over a side's largest step.
+# Least jump into and out of a run; least jump over the largest step beside it.
 _JUMP, _JUMP_STEPS = 0.02, 2.5
-# Share of a side that may stand still.
+# Largest share of a side that is still, or zero.
 _STILL = 0.25
-# Constants so far away on both sides make a place a step.
+# Nearest and farthest constant sound on both sides of a step.
 _STEP_MS = 1.0, 3.0
-# A constant so far away on one side of a click makes it an end.
+# Nearest and farthest constant sound on one side of a click at an end.
 _END_MS = 1.5, 8.0
-# A stair's side: length; share that is still, and still away from zero, or most levels; slope per
-# ms and level, of the peak, that count so.
+# Side of a stair; least share of it that is still; least share that is still and away from zero;
+# most levels, which suffice alone; largest change in 1 ms, over the peak, that is still; least
+# level, over the peak, that is away from zero.
 _STAIR_MS, _STAIR_STILL, _STAIR_HIGH, _STAIR_LEVELS = 15.0, 0.7, 0.3, 6
 _STAIR_SLOPE, _STAIR_LEVEL = 0.1, 0.2
-# A hole in a stair: length over its steps, spectral change across it.
+# Least length of a stair's hole over its steps; change of spectrum above which tones differ.
 _STAIR_TIMES, _STAIR_CHANGE_DB = 2.0, 6.0
-# Runs that make a value the recorder's.
+# Fewest runs, jumped into, of a recorder's value.
 _KNOWN_RUNS = 3
-
-# Runs of zeros: shortest alone, shortest on a grid, longest.
+# Shortest run of zeros, in samples; shortest run on a grid, in samples; longest run.
 _ZEROS, _GRID_ZEROS, _ZEROS_MS = 5, 4, 4.5
-# Level beside them: least, and over this quantile of the samples around.
+# Least level beside zeros; quantile of sound around; least level over that quantile; reach around.
 _LEVEL, _SMALL, _SMALL_TIMES, _AROUND_MS = 10 ** (-54 / 20), 0.02, 4.0, 500.0
-# A wave whose last samples are this small beside its level settles.
+# Samples next to a run; their peak over a side's RMS where a wave settles; samples of that side.
 _NEAREST, _SETTLED, _WIDE = 4, 0.02, 40
-# Fewest samples beside a run; share of the required level on a grid.
+# Fewest samples of a side; share of the least level that suffices on a grid.
 _SIDE, _GRID_DEPTH = 12, 0.3
-# Share of zero crossings at which a wave may stop.
+# Largest share of zero crossings around at which a wave stops.
 _STOP_SHARE = 0.25
-# A larger share of zeros around is a gap between pulses.
+# Largest share of zeros around a run; reach to either side.
 _SHARE, _SHARE_MS = 0.25, 50.0
-# A run is a wave's if its surroundings recur, within this error, among so many.
+# Runs before and behind to compare a run with; largest relative error of one that recurs.
 _SHAPES, _SHAPE_ERROR = 8, 0.01
-# More of these, if half of all around, make all a wave's.
+# Recurring runs, half of all around, above which all are a wave's.
 _FEW_SHAPES = 1
-# A grid of zeros: periods, fewest runs, and share of all.
+# Shortest and longest period of a grid; fewest runs for one; least share of runs on it.
 _FRAME_MS, _GRID_RUNS, _GRID_SHARE = (5.0, 40.0), 5, 0.6
 
 

@@ -19,37 +19,37 @@ from plc.files.detect.judge import judge_of
 from plc.files.detect.levels import FLOOR_DB, HOP_MS, SILENT_DB, change_db, level_db, mean_db
 from plc_kernels.signal.ar import extrapolate, fit_burg, taps_of
 
+# Longest hole; longest run of zeros between loud samples.
 LONGEST_MS, LONGEST_ZEROS_MS = 1000.0, 2500.0
 """Longest hole, and longest zeros between loud samples, that are listed."""
-
-# Fall into a hole and rise from it; lengths of levels beside.
+# Least fall into holes; least rise from holes; length of the level before; length of level behind.
 _FALL_DB, _RISE_DB, _BEFORE_MS, _AFTER_MS = 12.0, 10.0, 25.0, 15.0
-# Distance to the level before; reach and fall of an edge.
+# Gap between the level before and a hole; longest edge; fall below the level beside in an edge.
 _APART_MS, _EDGE_MS, _EDGE_DB = 4.0, 12.0, 3.0
-# A hole ends within this of the level before.
+# Largest fall below the level before at a hole's end.
 _BACK_DB = 25.0
-# Shortest hole; spans of its steepest fall and rise.
+# Shortest hole; spans of a hole's steepest fall and rise.
 _LEAST_MS, _WINDOWS_MS = 2.0, (1, 3, 6)
-# Reach and quantile of the recording's quietest level.
+# Reach of the levels around a hole; quantile of them that is the recording's quietest.
 _AROUND_MS, _QUIET = 3000.0, 0.005
-# A crowd of dips: reach, and how much shallower; length of spectra; a prediction's order, past and
-# length.
+# Reach of a crowd of dips; how much shallower these may be; length of the spectra beside; order of
+# a predictor; past that it is fitted to; longest sound that it foretells.
 _CROWD_MS, _CROWD_DB, _SPECTRUM_MS = 80.0, 10.0, 12.0
 _ORDER_MS, _PAST_MS, _FUTURE_MS = 1.5, 25.0, 4.0
-# Shortest and longest ramp; a faster fall between these levels is no fade.
+# Shortest and longest ramp; levels below the sound that a cut passes; longest time between them.
 _RAMP_MS = 0.75, 8.0
 _STEEP_DB, _STEEP_MS = (4.0, 18.0), 1.25
-
-# Shortest run of zeros, and of other equal samples.
+# Shortest run of zeros; shortest run of other equal samples.
 _RUN_MS, _STUCK_MS = 1.0, 3.0
-# More runs this near are a square wave's.
+# Reach on either side of a run or hole; most of them there that are not a wave's.
 _WAVE_MS, _WAVE_RUNS = 100.0, 8
-# So many holes, this evenly apart, are a tone's cycles.
+# Fewest equally spaced holes of a tone; longest cycle; largest change of a cycle, as a share.
 _CYCLES, _CYCLE_MS, _CYCLE_JITTER = 5, 50.0, 0.05
-# A run's near and wide sides; least near level, absolute, over the wide one and the coding's step.
+# Near side of a run; wide side of a run; least RMS of the near side, absolute; least RMS over the
+# wide side's; least RMS over the smallest step.
 _RUN_SIDE_MS, _RUN_BEFORE_MS = 2.0, 20.0
 _RUN_RMS, _RUN_FALL, _RUN_STEPS = 10 ** (-50 / 20), 10 ** (-12 / 20), 8.0
-# Highest level of a stuck run over the peak; share of still sound around.
+# Highest level of a stuck run over the peak around; largest still share around; reach around.
 _STUCK_PEAK, _STUCK_SHARE, _STUCK_AROUND_MS = 0.9, 0.05, 50.0
 
 

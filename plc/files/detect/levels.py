@@ -14,10 +14,10 @@ FLOOR_DB = -84.0
 """Least level: 16-bit noise."""
 SILENT_DB = -50.0
 """Nothing is missed where sound is quieter."""
-# Windows that smooth a level and scale its slope.
+# Window that smooths a level; window that scales its slope, and frame of a recording's level.
 _SMOOTH_MS, _SCALE_MS = 1.0, 40.0
-# Recordings quieter in this quantile of frames are raised in steps, unless their slope's power
-# hardly varies.
+# Quantile of frames that is a recording's level; highest level a recording is raised to; step of
+# raising; most steps; least slope power of sound, not noise, over its quiet frames'.
 _LOUDEST, _NEAR_DB, _STEP_DB, _MOST_STEPS, _MOVING = 0.9, -30.0, 20 * np.log10(2), 5, 4.0
 
 

@@ -12,29 +12,29 @@ from numpy.typing import NDArray
 from plc.files.detect.clicks import NARROW_CONFIDENCE, damaged, flatness
 from plc.files.detect.findings import Finding, runs
 
-# A click's reach; its background lies beyond, up to the second.
+# Reach of a click; reach of its background; reach of its tail; largest tail over the background.
 _NEAR_MS, _FAR_MS = 1.6, 12.0
-# Level up to here behind a click, over the background's.
 _TAIL_MS, _TAIL_RATIO = 4.5, 2.0
-# No other peak of this share lies so near.
+# Reach in which a click is alone; largest other peak there over its own.
 _ALONE_MS, _ALONE_SHARE = 25.0, 0.2
-# Loudest background of a pause; largest ratio of its sides.
+# Loudest background of a pause; largest ratio of the backgrounds before and behind.
 _PAUSE_RMS, _SIDES_RATIO = 10 ** (-46 / 20), 3.0
-# A click's least peak and least sample: over the background, and of full scale.
+# Least peak of a click over the background; least peak, of full scale; least sample of a click over
+# the background; least sample, of full scale; least background: half a 16-bit step.
 _PEAK_RATIO, _LEAST_PEAK = 8.0, 3e-3
 _INSIDE_RATIO, _LEAST_INSIDE = 3.0, 2e-4
-# Least background: half a 16-bit step.
 _NOISE = 1.5e-5
-# Many short sounds and little else are intended clicks if they rise as quiet speech and music do
-# not.
+# Frame in a channel of intended clicks; most frames of a short sound; fewest sounds; least share of
+# short sounds; largest share of sounding frames; least median rise of power at a sound.
 _FRAME_MS, _SHORT_FRAMES, _FEWEST, _SHORT_SHARE, _SOUNDING = 5.0, 3, 8, 0.9, 0.08
 _RISE = 10.0
-# Silence: a few steps of 16 bits.
+# Largest sample of silence: a few 16-bit steps.
 _SILENT = 1e-4
-# Longer clicks may be a mouth's; only samples above this share of the peak count.
+# Length above which a click may be a mouth's; share of the peak that samples of that length exceed.
 _SHORT_MS, _LENGTH_SHARE = 1.2, 0.1
-# A click's least spectral flatness, with so much around it.
+# Spectral flatness below which a click may be a mouth's; sound on either side in its spectrum.
 _FLATNESS, _AROUND_MS = 0.45, 0.3
+# Confidence of short clicks; confidence of long clicks.
 CONFIDENCE, LONG_CONFIDENCE = 0.95, 0.9
 """Confidence of short and long clicks."""
 

@@ -52,7 +52,7 @@ from plc.files.detect.findings import (
 from plc.files.detect.rhythm import on_beats, regular
 
 _HOLES, _REPEATS, _CLICKS = ("silence", "dropout"), ("repeat",), ("click",)
-# Window that places are weighed in; shortest intended fade; fewest places that tell.
+# Window of weighing; shortest intended fade or rest; fewest silences, or mixed places, with limits.
 _WINDOW_S, _FADED_S, _FEW = 20.0, 0.16, 16
 
 
@@ -97,35 +97,35 @@ _LIMITS = (
     _Limit(STUTTER, _REPEATS, a_second=0.0, least_s=0.25),
     _Limit(LONG, ("silence",), a_second=0.0, least_s=1.51),
 )
-# Periods of holes, and of clicks, that differ by less are one.
+# Width within which periods of holes or repeats are one; width for clicks, and for all beats.
 _PACKET_S, _CLICK_S = 0.02, 0.004
-# Periods and beats. Slower ticks may be a scratch (78 turns a minute: 0.77 s) unless as even as a
-# machine's.
+# Shortest and longest period of holes and repeats; shortest and longest period of clicks; slow
+# periods of clicks, which a scratch may have; beats of holes and repeats; beats of clicks; width of
+# slow periods; least width of these, in samples; least share of clicks that have one.
 _PERIODS_S, _CLICK_PERIODS_S, _SLOW_PERIODS_S = (0.04, 4.0), (0.008, 0.7), (0.7, 4.0)
 _BEATS_S, _CLICK_BEATS_S = (0.07, 0.7), (0.05, 0.7)
 _EVEN_S, _EVEN_SAMPLES, _EVEN_SHARE = 1e-4, 2.2, 0.75
-# Seams of these periods are a gate's; this share makes all around seams.
+# Shortest and longest period of a gate's seams; least share of seams that makes all around seams.
 _SEAM_PERIODS_S, _SEAM_SHARE = (0.04, 0.2), 1 / 3
-# A scratch recurs with a record's turns, 33 1/3, 45, 78 or 16 2/3 a minute: most scratches,
-# tolerance, share of times.
+# A record's turns, 33 1/3, 45, 78 and 16 2/3 a minute; most scratches in a turn; relative tolerance
+# of a turn; least share of clicks that recur with the turns.
 _TURNS_S, _SCRATCHES, _SPEED, _TURN_SHARE = (1.8, 60 / 45, 60 / 78, 3.6), 3, 0.006, 0.6
-# Packet grids; how well beats, and packets, lie on one; fewest and longest packets.
+# Grids of packets; least fit of seams and beats, 0 to 1; least fit of packets, 0 to 1; fewest
+# packets on a grid; longest packet.
 _GRIDS_S, _A_GRID, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.9, 0.7
 _MANY, _PACKETS_S = 8, 0.065
-# Tolerance of a packet's length; a larger share lost regularly is a gate's.
+# Tolerance of a packet's length; largest share of holes around, if regular packets are lost.
 _PACKET_OFF_S, _LOST_SHARE = 5e-4, 0.12
-# Codec frames and sound-card buffers that form grids.
+# Sound-card buffers, in samples and Hz; their lengths; codec frames and buffers, which form grids.
 _BUFFERS = ((1024, 48e3), (2048, 48e3), (1024, 44.1e3), (1152, 44.1e3), (2048, 44.1e3))
 _BUFFERS_S = tuple(size / hz for size, hz in _BUFFERS)
 _FRAMES_S = (0.024, 0.032, 0.045, 0.05, 0.08, 0.1, 0.12, *_BUFFERS_S)
-# Number and share of doubtful neighbours that cast doubt.
+# Fewest doubtful places to cast doubt; least share of these; fewest long holes; shortest long hole.
 _NEIGHBOURS, _NEIGHBOUR_SHARE = 4, 0.5
-# Doubtful neighbours that suffice around holes this long.
 _LONG, _LONG_S = 2, 0.06
-# Confidence that suffices alone, supports others, or suffices for so many clicks.
+# Confidence enough alone; confidence to support others; confidence of likely clicks; fewest such.
 _SURE, _CERTAIN = 0.95, 0.98
 _LIKELY, _LIKELY_CLICKS = NARROW_CONFIDENCE, 5
-
 
 _Named = tuple[NDArray[np.int64], str]
 

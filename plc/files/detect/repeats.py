@@ -20,30 +20,30 @@ from plc.files.detect.judge import judge_of
 from plc.files.detect.seams import jumps_at
 from plc_kernels.signal.repeats import lag_errors, repeat_starts
 
-# Rate of the search, and lengths of blocks.
+# Sample rate of the search, in Hz; shortest and longest block; samples of a frame, at that rate;
+# frames compared on either side; samples of half the filter, at that rate; shortest repetition.
 _LOW_RATE, _LAGS_MS = 8000, (4.0, 165.0)
-# Frame, frames on either side, half the filter, at the low rate; shortest repetition.
 _FRAME, _SIDE = 8, 4
 _FILTER = 8
 _LEAST_MS = 4.0
-# More blocks in a row are a tone.
+# Most blocks in a row; reach of an edge, in frames; reach of the largest error at an edge; reach of
+# the mean error around an edge; least ratio of squared differences outside and inside.
 _BLOCKS_MAX = 40.0
-# Reach of an edge, of its jump, and of errors around.
 _EDGE_FRAMES = 2
 _JUMP_MS, _AROUND_MS = 1.0, 12.0
-# Least ratio of the differences outside and inside an edge.
 _OUTSIDE = 10.0
-# Blocks repeated for longer, and more often, are a tone.
+# Length above which repeated blocks may be a tone; number of blocks above which they are.
 _TONE_MS, _TONE_BLOCKS = 250.0, 8
-# A smooth wave: steepest over mean slope; difference within a period; change from the period
-# before, of the peak, and share that exceeds it.
+# Steepest slope of a smooth wave over its RMS slope; least relative difference within a period;
+# least change from the period before, over the peak; largest share of samples that change so.
 _STEEPEST, _TURNED, _DIFFERENT, _DIFFERING = 2.5, 0.5, 0.1, 0.5
-# A pattern: reach, stretch, share that repeats as exactly as the finding or to -60 dB; least power.
+# Reach of a pattern; length of its stretches; share of them that may repeat by chance; error
+# allowed beyond the finding's, relative; least power of a stretch.
 _PATTERN_MS, _PATTERN_WIDTH_MS, _PATTERN_SHARE = 1000.0, 10.0, 0.25
 _EQUAL, _SOUND = 1e-6, 1e-5
-# A copy this long and exact is a steady tone if the wave jumps less.
+# Shortest copy that may be a steady tone; its largest relative error; least jump of a block put in.
 _STEADY_MS, _EXACT, _SMOOTH = 45.0, 1e-4, 0.6
-# A shorter block explains a stretch within this error, relative or absolute.
+# Largest error of a shorter block over the found one's; relative error that always suffices.
 _SAME, _SAME_LEAST = 2.0, 1e-4
 
 

@@ -12,11 +12,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-# Places weighed together; places that a period may span; fewest places.
+# Places weighed together; places that a period may span; fewest that recur, one more on beats.
 _TOGETHER, _AHEAD, _FEWEST = 24, 8, 4
-# Most beats of a distance, and fits of a tempo.
+# Most beats from a place to the next; rounds in which a tempo is fitted.
 _BEATS, _FITS = 16, 3
-# Chance explains what is likelier, in all places together.
+# Probability, in all places together, below which recurrence is no chance.
 _LIKELY = 2e-4
 
 

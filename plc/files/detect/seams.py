@@ -24,25 +24,25 @@ from plc.files.detect.levels import change_db
 
 # Longest block said again, and longest silence: a buffer's, not a note's or a rest's.
 _LONGEST_MS = {"repeat": 100.0, "silence": 22.0, "click": 3.0}
-# A longer silence is a packet's, within this tolerance, or a buffer's of 2^n samples.
+# Packets that longer silences may be, besides buffers of 2^n samples; tolerance of their length.
 _PACKETS_MS, _PACKET_OFF_MS = (30.0, 40.0, 60.0), 0.5
-# Longest block that replaces another: a packet's.
+# Longest block, a packet's, that may replace another one.
 _REPLACED_MS = 45.0
-# Sides compared; largest difference of level and of spectrum.
+# Sound compared on either side; largest difference of levels; largest difference of spectra.
 _SIDE_MS, _LEVEL_DB, _SPECTRUM_DB = 12.0, 10.0, 9.5
 LONG_MS = 65.0
 """Longer holes may be rests."""
-# The same for longer holes.
+# Sound beside longer holes; largest difference of its levels; largest difference of its spectra.
 _LONG_SIDE_MS, _LONG_LEVEL_DB, _LONG_SPECTRUM_DB = 25.0, 6.0, 7.5
-# Share of a side that may be zero.
+# Largest share of a side that is zero; least error at a jump over the largest before; nearest error
+# before a jump; farthest error before a jump; least of these errors: 16-bit noise.
 _ZERO = 0.25
-# A jump's error over the largest from near to far; least error: 16-bit noise.
 _JUMP, _NEAR_MS, _FAR_MS, _LEAST = 1.25, 0.8, 12.0, 3e-5
-# Error of an edge, in samples.
+# Samples an edge may be off by; order of a predictor across a click; past that it is fitted to;
+# sound that it foretells; distance of other places compared; their number.
 _OFF = 2
-# Prediction across a click: order, past, length; distance and number of other places.
 _ORDER_MS, _PAST_MS, _FUTURE_MS, _APART_MS, _PLACES = 1.5, 25.0, 0.5, 2.0, 8
-# Least error at a seam: over the sound, and over those places'.
+# Least prediction error at a seam over the sound; least error over the largest at other places.
 _MISSED_DB, _MORE_DB = -9.0, 3.0
 
 

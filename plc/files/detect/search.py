@@ -26,15 +26,15 @@ from plc.files.detect.findings import ALONE, CHOSEN, TONES, Finding, runs
 from plc.files.detect.plausible import weigh
 from plc_kernels.signal.packet import INT16_SCALE
 
-# Parts of a recording, and context beside them.
+# Part of a recording searched at once; context on either side.
 _CORE_S, _CONTEXT_S = 16.0, 3.0
-# A click this near to other damage is its edge.
+# Distance to other damage below which a click is its edge.
 _EDGE_MS = 4.0
-# Shorter recordings give too little to compare.
+# Shortest recording that is searched.
 _SHORTEST_MS = 100.0
-# Larger samples are invalid, as in streams (``plc_kernels.signal.packet``).
+# Size from which samples are invalid, as in streams (plc_kernels.signal.packet).
 _LARGEST = 1e6
-# Overlap, of the shorter, that joins findings of two channels.
+# Overlap, over the shorter finding, above which two channels' are joined.
 _SHARED = 0.5
 
 _Report = Callable[[int, int], None]
