@@ -40,6 +40,7 @@ class ContextEncoderPlan(SegmentPlan):
     """
 
     sample_rate: ClassVar[int] = SAMPLE_RATE
+    speeds: ClassVar[tuple[float, ...]] = (1.0,)  # type: ignore[misc]  # no choice here
     shift_ms: float = 32.0
     silence_rms: float = SILENCE_RMS
     single_notes: bool = True
