@@ -57,9 +57,8 @@ class Meter:
         self._told = now
         left = max(0.0, task.total - task.completed)
         left_s = (now - self._began) / (task.completed - self._done) * left
-        part = f"{task.completed:.0f} of {task.total:.0f}"
-        part = f"{100 * task.completed / task.total:.0f} %" if self._share else part
-        done = ", ".join(filter(None, [part, note]))
+        share, count = f"{task.percentage:.0f} %", f"{task.completed:.0f} of {task.total:.0f}"
+        done = ", ".join(filter(None, [share if self._share else count, note]))
         self._bar.console.print(
             f"{self._what}: {done}, {duration(left_s)} left",
             soft_wrap=True,
