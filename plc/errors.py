@@ -174,10 +174,10 @@ def _shown(letter: str) -> str:
 
 def why(error: BaseException) -> str:
     """Return a library's or the system's reason, without our path; with advice for a full disk."""
-    if not isinstance(error, OSError):  # libsndfile's has it apart from our path
-        return str(getattr(error, "error_string", error)).removeprefix("Error : ").rstrip(".")
-    full = " (the disk is full: make room, or choose another place)" if is_full(error) else ""
-    return (error.strerror or str(error) or type(error).__name__) + full
+    said = str(getattr(error, "error_string", "")).removeprefix("Error : ").rstrip(".")  # soundfile
+    said = said or getattr(error, "strerror", None) or str(error) or type(error).__name__
+    full = isinstance(error, OSError) and is_full(error)
+    return f"{said} (the disk is full: make room, or choose another place)" if full else said
 
 
 def is_full(error: OSError) -> bool:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
 from plc.programs.cli.app import app
 from plc_bench.cli import app as bench_app
+from tests.attack.test_command_line import commands
 from tests.test_documents import DOCUMENTS, ROOT
 
 # What tells of former commands.
@@ -27,20 +27,21 @@ SOURCES = sorted(
 _END = re.compile(r"^(\||\|\||&&|;|&|\d?>|<|>>|#.*)$")
 
 
-def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield every command below one, and the measurements of a question, by their paths."""
-    yield path, command
-    below = {**getattr(command, "commands", {}), **getattr(command, "modes", {})}
-    for name, each in below.items():
-        yield from commands(each, f"{path} {name}")
-
-
-COMMANDS = dict(commands(get_command(app), "plc"))
-COMMANDS |= dict(commands(get_command(bench_app), "plc bench"))
+APPS = [("plc", app), ("plc bench", bench_app)]
 if find_spec("torch") is not None:
     from plc_training.cli import app as train_app
 
-    COMMANDS |= dict(commands(get_command(train_app), "plc"))
+    APPS.append(("plc", train_app))
+
+LEAVES = {f"{path} {name}": each for path, one in APPS for name, each in commands(one).items()}
+MODES = {
+    f"{path} {mode}": each
+    for path, command in LEAVES.items()
+    for mode, each in getattr(command, "modes", {}).items()
+}
+GROUPS = {path.rpartition(" ")[0] for path in LEAVES}
+# None: a group of commands, which has no options of its own.
+COMMANDS: dict[str, Any] = LEAVES | MODES | dict.fromkeys(GROUPS - {"plc train"})
 
 
 def lines_of(text: str) -> Iterator[str]:
@@ -75,9 +76,10 @@ def fault_of(line: str) -> str:
     if path in ("plc train", "plc export") and find_spec("torch") is None:
         return ""
     name = rest[0] if rest else ""
-    if re.fullmatch(r"[a-z][a-z-]*", name) and {"commands", "modes"} & set(dir(command)):
+    followed = command is None or hasattr(command, "modes")
+    if followed and re.fullmatch(r"[a-z][a-z-]*", name):
         return f"{path} has no {name}"
-    if path == "plc":
+    if command is None:
         return ""
     options = {each for one in command.params for each in (*one.opts, *one.secondary_opts)}
     settings = getattr(command, "settings", {})

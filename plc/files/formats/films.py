@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc import notice
-from plc.errors import AudioFileError
-from plc.files.formats.media import NAMES, OF_COPY, is_cover, library, opened, reason_of
+from plc.errors import AudioFileError, why
+from plc.files.formats.media import NAMES, OF_COPY, is_cover, library, opened
 from plc.files.tags.values import Tags, mime_of
 from plc.notice import counted
 
@@ -346,7 +346,7 @@ class MediaEncoder:
             beside = " beside the other streams of its source" if self._film else ""
             raise AudioFileError(
                 f"{suffix} cannot hold {counted(channels, 'channel')} of {codec} at {sample_rate} "
-                f"Hz{beside} ({reason_of(error)}); {WIDEST}, .mkv most films"
+                f"Hz{beside} ({why(error)}); {WIDEST}, .mkv most films"
             ) from error
 
     def _add_streams(self, encoder: str, channels: int) -> Any:
@@ -434,7 +434,7 @@ class MediaEncoder:
             try:
                 container.close()
             except self.av.error.FFmpegError as error:
-                raise OSError(reason_of(error)) from error
+                raise OSError(why(error)) from error
             finally:
                 self._file.close()
 
@@ -445,7 +445,7 @@ class MediaEncoder:
             except self.av.error.FFmpegError as error:
                 what = packet.stream.type if self._film else "sound"
                 told = "" if isinstance(error, OSError) else f" ({what}; .mkv takes most films)"
-                raise OSError(f"{reason_of(error)}{told}") from error
+                raise OSError(f"{why(error)}{told}") from error
 
     def _end_films(self) -> None:
         if self._film is not None:

@@ -161,7 +161,7 @@ class MediaDecoder:
         except (self.av.error.FFmpegError, OSError) as error:
             raise AudioFileError(
                 f"{self.path} is damaged after about {place.done / self.sample_rate:.3f} s "
-                f"({reason_of(error)})"
+                f"({why(error)})"
             ) from error
         if place.failed and not place.done:
             raise AudioFileError(f"{self.path} is damaged: nothing in it can be decoded")
@@ -343,17 +343,10 @@ def opened(av: ModuleType, path: Path) -> Any:
                 "last, and cannot be read without it; copy it again, or rebuild the index with "
                 "untrunc and a whole recording of the same device"
             ) from error
-        reason = f"{lacks.missing} bytes are cut off" if lacks.missing else reason_of(error)
+        reason = f"{lacks.missing} bytes are cut off" if lacks.missing else why(error)
         raise AudioFileError(
             f"{path} is not an audio file that libsndfile or FFmpeg reads ({reason})"
         ) from error
-
-
-def reason_of(error: BaseException) -> str:
-    """Return FFmpeg's reason without its number and our path."""
-    if isinstance(error, OSError):
-        return why(error)
-    return getattr(error, "strerror", None) or str(error)
 
 
 def is_cover(av: ModuleType, stream: Any) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from plc import notice
 from plc.errors import AudioFileError, MissingExtraError
-from plc.files.audio import AudioReader, count_samples, read_audio
+from plc.files.audio import AUDIO_SUFFIXES, AudioReader, count_samples, read_audio
 from plc.files.formats import flac_frames, mp3_frames
 from plc.files.writing import WRITABLE_SUFFIXES, AudioWriter, check_target, tags_of
 from tests.signals import noise, tones
@@ -455,6 +455,10 @@ def test_what_a_format_cannot_hold_names_those_that_can(
         writer.write(np.zeros((9, channels), np.float32))
     info = soundfile.info(tmp_path / "a.wav")
     assert (info.samplerate, info.channels, info.frames) == (sample_rate, channels, 9)
+
+
+def test_recordings_that_are_written_are_found_in_folders() -> None:
+    assert set(WRITABLE_SUFFIXES) <= AUDIO_SUFFIXES
 
 
 @pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
