@@ -19,7 +19,14 @@ import pytest
 
 from tests.test_imports import MODULES, ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+SCRIPTS = {
+    path.stem: path
+    for folder in PYPROJECT["tool"]["pytest"]["ini_options"]["pythonpath"]
+    for path in (ROOT / folder).glob("*.py")
+}
+"""Scripts beside the packages, which tests import by their names."""
 EXTRAS = sorted(set(PROJECT["optional-dependencies"]) - {"test", "dev"})
 Step = tuple[bool, str]
 """Whether a library is needed, or asked for only; and its name."""
@@ -27,9 +34,9 @@ Step = tuple[bool, str]
 
 @cache
 def path_of(module: str) -> Path | None:
-    """Return the file of a module of ours or of the tests."""
-    if module in MODULES:
-        return MODULES[module]
+    """Return the file of a module or a script of ours, or of the tests."""
+    if module in MODULES or module in SCRIPTS:
+        return MODULES.get(module) or SCRIPTS[module]
     path = ROOT.joinpath(*module.split("."))
     if module.partition(".")[0] != "tests":
         return None
@@ -136,10 +143,7 @@ def stops(path: Path, there: set[str]) -> str | None:
 
 
 def test_every_file_of_tests_is_collected_with_any_two_extras() -> None:
-    ours = {path.stem for path in (ROOT / "examples/scaling").glob("*.py")}
-    base = (
-        libraries([*PROJECT["dependencies"], "plc-engine[test]"]) | ours | sys.stdlib_module_names
-    )
+    base = libraries([*PROJECT["dependencies"], "plc-engine[test]"]) | sys.stdlib_module_names
     brought = {extra: libraries([f"plc-engine[{extra}]"]) for extra in EXTRAS}
     found = {
         f"{path.relative_to(ROOT)} with {first} and {second}: {missing}"
