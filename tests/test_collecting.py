@@ -26,7 +26,8 @@ SCRIPTS = {
     for folder in PYPROJECT["tool"]["pytest"]["ini_options"]["pythonpath"]
     for path in (ROOT / folder).glob("*.py")
 }
-"""Scripts beside the packages, which tests import by their names."""
+OURS: dict[str, Path] = SCRIPTS | MODULES
+"""Modules, and scripts beside the packages, by the names that tests import them by."""
 EXTRAS = sorted(set(PROJECT["optional-dependencies"]) - {"test", "dev"})
 Step = tuple[bool, str]
 """Whether a library is needed, or asked for only; and its name."""
@@ -35,8 +36,8 @@ Step = tuple[bool, str]
 @cache
 def path_of(module: str) -> Path | None:
     """Return the file of a module or a script of ours, or of the tests."""
-    if module in MODULES or module in SCRIPTS:
-        return MODULES.get(module) or SCRIPTS[module]
+    if module in OURS:
+        return OURS[module]
     path = ROOT.joinpath(*module.split("."))
     if module.partition(".")[0] != "tests":
         return None
