@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import kernel, rounded_part
 from plc_kernels.signal.fade import crossfade
-from plc_kernels.signal.level import largest
 
 LEAVE_MS = 5.0
 """At the end of the horizon the fill returns to the draft within this time."""
@@ -25,8 +24,6 @@ that the draft's error has in a bin: chosen on validation clips (docs/notebook.m
 # concealment for the most part. They and what the network makes of them then weigh less, and
 # nothing below the second share.
 _ALL_RECEIVED_SHARE, _NONE_RECEIVED_SHARE = 0.6, 0.45
-# What a network makes of passages may overshoot its drafts by this much; beyond, it is held.
-_OVERSHOOT = 1.5
 
 
 @kernel
@@ -60,40 +57,6 @@ def recalled_weight(received_share: float) -> float:
 def _weight(received_share: float) -> float:
     span = _ALL_RECEIVED_SHARE - _NONE_RECEIVED_SHARE
     return min(max((received_share - _NONE_RECEIVED_SHARE) / span, 0.0), 1.0)
-
-
-@kernel
-def weigh_recalled(
-    lines: NDArray[np.float32], begin: int, weight: float, made: NDArray[np.float32]
-) -> None:
-    """Limit a network's fill from passages to 1.5 times the peak of its drafts.
-
-    Parameters
-    ----------
-    lines, begin
-        As for :func:`begin_fill`.
-    weight : float
-        Of the fill beside the last draft: less than 1 where little was received.
-    made : float32, shape (channels, horizon), read and written
-    """
-    channels, horizon = made.shape
-    drafts = lines.shape[0] // channels
-    for c in range(channels):
-        if weight < 1.0:
-            draft = lines[(c + 1) * drafts - 1, begin : begin + horizon]
-            _bring_near(draft, np.float32(weight), made[c])
-        peak = 0.0
-        for d in range(drafts):
-            peak = max(peak, largest(lines[c * drafts + d]))
-        limit = np.float32(_OVERSHOOT * peak)
-        for i in range(horizon):
-            made[c, i] = min(max(made[c, i], -limit), limit)
-
-
-@rounded_part
-def _bring_near(draft: NDArray[np.float32], weight: np.float32, made: NDArray[np.float32]) -> None:
-    for i in range(made.size):
-        made[i] = (made[i] - draft[i]) * weight + draft[i]
 
 
 @kernel

@@ -198,11 +198,12 @@ def _fit_beside(p: Predictor, c: int, x: NDArray[np.float32], fitted: int) -> No
     _set_out_row(p, row, late, 0, stages)
     made = p.forward[: min(rehearsed_samples(p.rate), x.size - p.orders[c])]
     own, other = _error_of(p, c, x, made), _error_of(p, row, x, made)
-    p.weights[c] = _weight(own, other)
+    p.weights[c] = weigh(own, other)
 
 
 @rounded_part
-def _weight(own: float, other: float) -> float:
+def weigh(own: float, other: float) -> float:
+    """Return the weight, 0 to 1, of another predictor beside one, by mean square errors."""
     return own * own / max(own * own + _BESIDE_COUNTS * other * other, _LEAST_POWER**2)
 
 
@@ -394,9 +395,11 @@ def rehearse(p: Predictor, c: int, known: NDArray[np.float32], made: NDArray[np.
     made : float32, shape (n,), its first samples written
         What is predicted of the last.
     """
-    n = _predict_again(p, c, known, made)
-    other = p.forward[: n if p.weights[c] > 0.0 else 0]
-    if _predict_again(p, _beside(p, c), known, other) > 0:
+    n = samples_behind_onset(p, c, known, made.size)
+    predict_last(p, c, known, made[:n])
+    if p.weights[c] > 0.0:
+        other = p.forward[:n]
+        predict_last(p, _beside(p, c), known, other)
         _mix(other, np.float32(p.weights[c]), made[:n])
     return float(error_power(made[:n], known[known.size - n :], 0))
 
@@ -405,26 +408,33 @@ def rehearse(p: Predictor, c: int, known: NDArray[np.float32], made: NDArray[np.
 def _error_of(
     p: Predictor, row: int, known: NDArray[np.float32], made: NDArray[np.float32]
 ) -> float:
-    n = _predict_again(p, row, known, made)
+    n = samples_behind_onset(p, row, known, made.size)
+    predict_last(p, row, known, made[:n])
     return float(error_power(made[:n], known[known.size - n :], 0))
 
 
 @part
-def _predict_again(
-    p: Predictor, row: int, known: NDArray[np.float32], made: NDArray[np.float32]
-) -> int:
-    """Predict the newest samples by one predictor; return how many of them."""
+def samples_behind_onset(p: Predictor, row: int, known: NDArray[np.float32], most: int) -> int:
+    """Return how many of the newest samples a predictor can predict from those behind an onset."""
     order = p.orders[row]
-    first = known.size - order - made.size
+    first = known.size - order - most
     begins = sound_begins(p.rate, known) if p.from_onsets else 0
     if begins:
         first = max(first, begins + int(p.rate * SLOT_MS / 1000.0))
-    rest = max(known.size - first - order, 0) if made.size else 0
+    return int(max(known.size - first - order, 0) if most else 0)
+
+
+@part
+def predict_last(
+    p: Predictor, row: int, known: NDArray[np.float32], made: NDArray[np.float32]
+) -> None:
+    """Write a prediction of the last samples, as many as ``made`` has."""
+    order = p.orders[row] if made.size else 0
     before = p.mirror[:order]  # of no use but in a fit
-    for k in range(order if rest else 0):
+    first = known.size - made.size - order
+    for k in range(order):
         before[k] = known[first + k]
-    go_on(p.taps[row, :order], p.limits[row], before, p.line[: order + CHUNK], made[:rest])
-    return int(rest)
+    go_on(p.taps[row, :order], p.limits[row], before, p.line[: order + CHUNK], made)
 
 
 @kernel

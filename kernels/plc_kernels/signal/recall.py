@@ -5,11 +5,11 @@ played is listened to, and where a burst begins the passages that resemble its p
 (:func:`recall`), and what followed them is carried on into the gap. The predictor is applied to
 what the sum does not explain::
 
-    joined = share * passages + prediction of (past - share * passages)
+    joined = gain * passages + prediction of (past - gain * passages)
 
 which is what an all-pole filter makes whose state is the past's and whose input in the gap is the
-passages' innovation: there is no step where the gap begins. How much of that innovation the signal
-had just before says the share; where it is 0 this is linear prediction.
+passages' innovation: there is no step where the gap begins. The gain is what a rehearsal on the
+newest samples and the innovations there say; where it is 0 this is linear prediction.
 """
 
 import math
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.build.compile import inlined, kernel, rounded_part
+from plc_kernels.build.compile import inlined, kernel, part, rounded_part
 from plc_kernels.signal import passages
 from plc_kernels.signal.history import newest
 from plc_kernels.signal.predict import (
@@ -29,7 +29,10 @@ from plc_kernels.signal.predict import (
     extend_prediction,
     go_on,
     go_on_from,
+    predict_last,
     rehearse,
+    samples_behind_onset,
+    weigh,
 )
 
 REACH_S = 8.0
@@ -55,6 +58,10 @@ _REFINE_MS = 40.0
 _SEARCH_HZ = 6000
 # Below this power nothing is known of a prediction.
 _LEAST_POWER = 1e-20
+# Passages that err as much as the prediction are expected whole: their share is a third.
+_EVEN = 3.0
+# A predictor rings that misses more than so many times the power of what it is to foretell.
+_RINGS = 4.0
 
 
 class Search(NamedTuple):
@@ -181,23 +188,18 @@ def _room_for(lags: int, count: int, search: Search) -> int:
     end = search.end[0]
     if end + count > 2 * lags + PIECE:
         columns = (end - lags) // passages.ROWS
-        kept = lags // passages.ROWS + 1
-        for row in range(passages.ROWS):
-            _move(
-                columns, kept, search.line[row * passages.LINE_ROW : (row + 1) * passages.LINE_ROW]
-            )
-            _move(
-                columns, kept, search.power[row * passages.LINE_ROW : (row + 1) * passages.LINE_ROW]
-            )
+        _move(columns, lags // passages.ROWS + 1, search.line)
+        _move(columns, lags // passages.ROWS + 1, search.power)
         end -= passages.ROWS * columns
         search.end[0] = end
     return int(end)
 
 
 @inlined
-def _move(columns: int, kept: int, row: NDArray[np.float32]) -> None:
-    for i in range(kept):
-        row[i] = row[columns + i]
+def _move(columns: int, kept: int, rows: NDArray[np.float32]) -> None:
+    for begin in range(0, rows.size, passages.LINE_ROW):
+        for i in range(begin, begin + kept):
+            rows[i] = rows[columns + i]
 
 
 @kernel
@@ -271,38 +273,12 @@ def recall(
 
 
 @kernel
-def trust(error: float, recalled: NDArray[np.float32], newest: NDArray[np.float32]) -> float:
-    """Return the weight of passages, 0 to 1.
-
-    Parameters
-    ----------
-    error : float
-        Mean square error of a prediction of the newest samples.
-    recalled, newest : float32, shape (n,)
-        The passages' sum there, and these samples.
-
-    Returns
-    -------
-    float
-        1 where they come as near to the newest samples as the prediction, and less where they stay
-        further away.
-    """
-    return float(_share(error, error_power(recalled, newest, 0)))
-
-
-@rounded_part
-def _share(error: float, own: float) -> float:
-    return min(1.0, 2.0 * error / max(error + own, _LEAST_POWER))
-
-
-@kernel
 def join(
     p: Predictor,
     c: int,
-    known: NDArray[np.float32],
     beside: NDArray[np.float32],
     peak: float,
-    weight: float,
+    gain: float,
     out: NDArray[np.float32],
 ) -> None:
     """Predict a channel along another line: its innovation drives the predictor.
@@ -313,25 +289,21 @@ def join(
         That has begun.
     c : int
         The channel.
-    known : float32, shape (m,)
-        The newest samples, more than coefficients.
-    beside : float32, shape (at least m + n,)
+    beside : float32, shape (at least order + n,)
         What the signal may be like, up to the gap and in it.
     peak : float
         As loud as that line may become.
-    weight : float
+    gain : float
         Of that line, 0 to 1.
     out : float32, shape (n,), written
     """
     order = p.orders[c]
     taps, recent = p.taps[c, :order], p.recent[c, :order]
     past = beside.size - out.size
-    before = beside[past - known.size : past]
-    gain = np.float32(weight * passages.innovation_share(taps, known, before, _EVERY))
-    _take_off(gain, beside[past - order : past], recent)
+    _take_off(np.float32(gain), beside[past - order : past], recent)
     go_on(taps, p.limits[c], recent, p.line[: order + CHUNK], out)
     p.limits[c] = limit = max(p.limits[c], peak)
-    _put_on(gain, beside[past:], np.float32(limit), out)
+    _put_on(np.float32(gain), beside[past:], np.float32(limit), out)
 
 
 @rounded_part
@@ -346,6 +318,63 @@ def _put_on(
 ) -> None:
     for i in range(out.size):
         out[i] = min(max(out[i] + gain * line[i], -limit), limit)
+
+
+@part
+def _weigh_rehearsed(
+    p: Predictor,
+    c: int,
+    error: float,
+    made: NDArray[np.float32],
+    played: NDArray[np.float32],
+    beside: NDArray[np.float32],
+    known: int,
+) -> tuple[float, float]:
+    """Return the share of passages beside a prediction, and the gain that they are joined with.
+
+    The share is by both errors over the newest samples. The gain is expected to be the passages'
+    share of the innovation, and less where they err more. The gain that would have been best in the
+    rehearsal has the weight of what no predictor foretells of the passages there, and the expected
+    one that of as many samples of the gap: where passages were summed to be near, and then go
+    elsewhere, the rehearsal says little. What is many times their power is a predictor that rings.
+    """
+    line = played[-min(played.size, known) :]
+    rehearsed = samples_behind_onset(p, c, line, made.size)
+    near = error_power(beside[known - rehearsed : known], line[line.size - rehearsed :], 0)
+    share = weigh(error, near)
+    taps, before = p.taps[c, : p.orders[c]], beside[known - line.size : known]
+    expected = min(_EVEN * share, 1.0) * passages.innovation_share(taps, line, before, _EVERY)
+    n = max(min(rehearsed, beside.size - known, known - taps.size), 0)
+    own, ahead = p.backward[:n], p.forward[:n]
+    predict_last(p, c, beside[:known], own)
+    predict_last(p, c, beside[: known + n], ahead)
+    made = made[rehearsed - n : rehearsed]
+    return share, float(_gain(line, made, beside, known, own, ahead, expected))
+
+
+@rounded_part
+def _gain(
+    played: NDArray[np.float32],
+    made: NDArray[np.float32],
+    beside: NDArray[np.float32],
+    known: int,
+    own: NDArray[np.float32],
+    ahead: NDArray[np.float32],
+    expected: float,
+) -> float:
+    both = power = loud = held = 0.0
+    n = own.size
+    for i in range(n):
+        beyond = beside[known - n + i] - own[i]
+        both += (played[played.size - n + i] - made[i]) * beyond
+        power += beyond * beyond
+        loud += beside[known + i] * beside[known + i]
+        beyond = beside[known + i] - ahead[i]
+        held += beyond * beyond
+    if power + held < _LEAST_POWER:
+        return expected
+    sound = min(_RINGS * loud / max(held, _LEAST_POWER), 1.0)
+    return min(max((both + held * expected) / (power + held), 0.0), 1.0) * sound * sound
 
 
 @kernel
@@ -364,8 +393,7 @@ def join_passages(
 ) -> float:
     """Write a channel's drafts, and return the mean square error of a rehearsal.
 
-    These are the passages, and prediction along them. The passages count as far as :func:`trust`
-    says. Without any both drafts are prediction alone.
+    These are the passages, and prediction along them. Without any both drafts are prediction alone.
 
     Parameters
     ----------
@@ -398,10 +426,10 @@ def join_passages(
         extend_prediction(p, c, rows[1, start:])
         rows[0, :] = rows[1, :]
         return error
-    share = weight * trust(error, beside[known - made.size : known], played[-made.size :])
-    newest_played, out = played[-min(played.size, known) :], rows[1, start:]
-    join(p, c, newest_played, beside, peak, share, out)
-    add_beside(p, c, 1.0 - share, out)
-    go_on_from(p, c, newest_played, out)
+    share, gain = _weigh_rehearsed(p, c, error, made, played, beside, known)
+    out = rows[1, start:]
+    join(p, c, beside, peak, weight * gain, out)
+    add_beside(p, c, 1.0 - weight * share, out)
+    go_on_from(p, c, played, out)
     rows[0, :] = beside[known - start :]
     return error

@@ -132,6 +132,7 @@ def hold_answer(
     context: int,
     errors: NDArray[np.float64],
     share: float,
+    weight: float,
     filled: NDArray[np.float32],
 ) -> None:
     """Keep a network's answer near the last draft, bin by bin.
@@ -146,6 +147,8 @@ def hold_answer(
         Mean square of the draft's error, per sample.
     share : float
         Of the mean power of that error in a bin: what a bin may depart by at most.
+    weight : float
+        Of what departs, 0 to 1.
     filled : float32, shape (channels, 2, bins, touching), read and written
     """
     energy = 0.0
@@ -158,7 +161,7 @@ def hold_answer(
         for k in range(filled.shape[2]):
             stop = context + filled.shape[3]
             re, im = own[0, k, context:stop], own[1, k, context:stop]
-            _hold(re, im, most, filled[c, 0, k], filled[c, 1, k])
+            _hold(re, im, most, np.float32(weight), filled[c, 0, k], filled[c, 1, k])
 
 
 @rounded_part
@@ -166,13 +169,14 @@ def _hold(
     re: NDArray[np.float32],
     im: NDArray[np.float32],
     most: np.float32,
+    weight: np.float32,
     filled_re: NDArray[np.float32],
     filled_im: NDArray[np.float32],
 ) -> None:
     for t in range(re.size):
         apart_re, apart_im = filled_re[t] - re[t], filled_im[t] - im[t]
         power = apart_re * apart_re + apart_im * apart_im
-        gain = np.sqrt(most / max(power, most))
+        gain = weight * np.sqrt(most / max(power, most))
         filled_re[t] = apart_re * gain + re[t]
         filled_im[t] = apart_im * gain + im[t]
 

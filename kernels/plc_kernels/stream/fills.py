@@ -28,7 +28,6 @@ from plc_kernels.signal.burst import (
     begin_fill,
     play_fill,
     take_over,
-    weigh_recalled,
 )
 from plc_kernels.signal.contour import POINTS, contour_sizes, draft, follow
 from plc_kernels.signal.fade import write_ramp
@@ -525,14 +524,10 @@ def hear_answer(block: Block) -> None:
             block[net + gaps.CONTEXT],
             at.array(block, ERRORS),
             ERROR_SHARE,
+            at.reals(block)[at.RECALL_WEIGHT],
             gaps.gap_filled(block, net),
         )
     gaps.synthesise(block, net, block[net + gaps.HORIZON])
-    if net == at.MUSIC_NET:
-        weight = at.reals(block)[at.RECALL_WEIGHT]
-        weigh_recalled(
-            gaps.gap_lines(block, net), block[net + gaps.START], weight, gaps.gap_made(block, net)
-        )
     block[ANSWERED] = SOUND
 
 

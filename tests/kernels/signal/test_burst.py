@@ -9,7 +9,6 @@ from plc_kernels.signal.burst import (
     play_fill,
     recalled_weight,
     take_over,
-    weigh_recalled,
 )
 from plc_kernels.signal.fade import crossfade_ramp
 from tests.kernels.memory import assert_allocates_nothing
@@ -67,21 +66,10 @@ def test_what_is_played_is_the_fill_then_the_draft(position: int) -> None:
     assert np.isnan(out[done:]).all()
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
-def test_what_is_recalled_is_weighed_and_held(weight: float) -> None:
-    fill = 100.0 * made()
-    weigh_recalled(lines(), BEGIN, weight, fill)
-    draft = drafts()[:, :HORIZON]
-    limits = 1.5 * np.abs(lines().reshape(CHANNELS, -1)).max(1, keepdims=True)
-    expected = np.clip(draft + weight * (100.0 * made() - draft), -limits, limits)
-    np.testing.assert_allclose(fill, expected, rtol=1e-5, atol=1e-5)
-
-
 def test_they_allocate_nothing() -> None:
     assert_allocates_nothing(begin_fill, (lines(), BEGIN, HORIZON, started()))
     ramps = (ENTER, LEAVE)
     assert_allocates_nothing(take_over, (lines(), BEGIN, 9, *ramps, made(), started()))
-    assert_allocates_nothing(weigh_recalled, (lines(), BEGIN, 0.5, made()))
     out = np.zeros(9, np.float32)
     assert_allocates_nothing(play_fill, (made()[0], drafts()[0], 36, out))
 

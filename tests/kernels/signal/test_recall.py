@@ -14,7 +14,6 @@ from plc_kernels.signal.recall import (
     listen,
     recall,
     recall_sizes,
-    trust,
 )
 from tests.kernels.memory import assert_allocates_nothing, recall_space
 from tests.signals import noise
@@ -32,7 +31,7 @@ def predictor(
     x: NDArray[np.float32], taps: NDArray[np.float64] = TAPS, from_onsets: bool = False
 ) -> Predictor:
     """Return the memory of a channel's prediction by some coefficients, behind ``x``."""
-    made = Predictor.allocate(RATE, 1, 64, taps.size, 0, from_onsets)
+    made = Predictor.allocate(RATE, 1, 80, taps.size, 0, from_onsets)
     made.taps[0], made.recent[0] = taps, x[-taps.size :]
     made.orders[0], made.limits[0] = taps.size, LIMIT
     return made
@@ -91,19 +90,18 @@ def test_a_search_that_listens_for_long_keeps_its_last_seconds() -> None:
     assert np.isfinite(found.correlation).all()
 
 
-@pytest.mark.parametrize(("weight", "peak"), [(0.0, 1.0), (0.7, 9.0), (1.0, 0.1)])
+@pytest.mark.parametrize(("gain", "peak"), [(0.0, 1.0), (0.7, 9.0), (1.0, 0.1)])
 def test_a_joined_line_is_prediction_of_what_the_other_does_not_explain(
-    weight: float, peak: float
+    gain: float, peak: float
 ) -> None:
     known, beside = noise(4, 60), noise(5, 100 + AHEAD)
     p, out = predictor(known), np.zeros(AHEAD, np.float32)
-    join(p, 0, known, beside, peak, weight, out)
+    join(p, 0, beside, peak, gain, out)
     limit = max(LIMIT, peak)
     assert p.limits[0] == limit
-    share = weight * innovation_share(TAPS, known, beside[40:100], 8)
-    rest, left = known[-ORDER:] - share * beside[100 - ORDER : 100], np.zeros(AHEAD, np.float32)
+    rest, left = known[-ORDER:] - gain * beside[100 - ORDER : 100], np.zeros(AHEAD, np.float32)
     go_on(TAPS, LIMIT, rest.astype(float), work(), left)
-    expected = np.clip(left + share * beside[100:], -limit, limit)
+    expected = np.clip(left + gain * beside[100:], -limit, limit)
     np.testing.assert_allclose(out, expected, atol=1e-6)
 
 
@@ -130,30 +128,43 @@ def test_an_onset_is_no_error_of_the_rehearsal() -> None:
         assert (across > 0.01) == (since < 120)
 
 
-@pytest.mark.parametrize(
-    ("error", "own", "weight"), [(4.0, 1.0, 1.0), (1.0, 1.0, 1.0), (1.0, 3.0, 0.5)]
-)
-def test_passages_that_stay_further_away_weigh_less(
-    error: float, own: float, weight: float
-) -> None:
-    newest = noise(7, 16)
-    recalled = newest + np.float32(np.sqrt(own))
-    assert trust(error, recalled, newest) == pytest.approx(weight, rel=1e-5)
-    assert trust(0.0, newest, newest) == 0.0
+def after(line: NDArray[np.float32], n: int, taps: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return what a predictor makes of the last samples of a line."""
+    made = np.zeros(n, np.float32)
+    go_on(taps, LIMIT, line[line.size - n - ORDER : line.size - n].astype(float), work(), made)
+    return made
 
 
+@pytest.mark.parametrize("rings", [False, True])
+@pytest.mark.parametrize("ahead", [40, 100])
 @pytest.mark.parametrize("weight", [1.0, 0.6, 0.0])
-def test_passages_are_joined_as_far_as_they_come_near_to_what_was_played(weight: float) -> None:
+def test_passages_are_joined_as_far_as_they_come_near_to_what_was_played(
+    weight: float, ahead: int, rings: bool
+) -> None:
+    taps = np.append([1.6, -0.998], np.zeros(ORDER - 2)) if rings else TAPS
     played, known, start = noise(4, 640), 600, 40
-    beside = np.append(played[-known:], noise(5, AHEAD)) + noise(6, known + AHEAD, 0.3)
-    p, other, rows = predictor(played), predictor(played), np.zeros((2, start + AHEAD), np.float32)
+    beside = np.append(played[-known:], noise(5, ahead)) + noise(6, known + ahead, 0.3)
+    p, other = predictor(played, taps), predictor(played, taps)
+    rows = np.zeros((2, start + ahead), np.float32)
     error = join_passages(p, 0, *scratch(), played, 0, beside, known, 2.0, weight, rows)
-    n, compared = RATE // 100, ORDER + round(0.035 * RATE)
-    made, out = np.zeros(n, np.float32), np.zeros(AHEAD, np.float32)
-    assert error == rehearse(other, 0, played[-compared:], made)
-    share = weight * trust(error, beside[known - n : known], played[-n:])
-    join(other, 0, played[-compared:], beside, 2.0, share, out)
-    np.testing.assert_allclose(rows[1, start:], out, atol=1e-6)
+    n, line = RATE // 100, played[-ORDER - round(0.035 * RATE) :]
+    made, out = np.zeros(n, np.float32), np.zeros(ahead, np.float32)
+    assert error == rehearse(other, 0, line, made)
+    own = np.mean((beside[known - n : known] - played[-n:]) ** 2)
+    shared = innovation_share(taps, line, beside[known - line.size : known], 8)
+    expected = shared * min(3.0 * error**2 / (error**2 + 2 * own**2), 1.0)
+    n = min(n, ahead)
+    made = made[made.size - n :]
+    beyond = beside[known - n : known] - after(beside[:known], n, taps)
+    coming = np.sum((beside[known : known + n] - after(beside[: known + n], n, taps)) ** 2)
+    gain = np.sum((played[-n:] - made) * beyond) + coming * expected
+    gain /= np.sum(beyond**2) + coming
+    loud = np.sum(beside[known : known + n] ** 2)
+    assert (coming > 4.0 * loud) == rings
+    gain *= min(4.0 * loud / coming, 1.0) ** 2
+    assert 0.0 < gain < 1.0
+    join(other, 0, beside, 2.0, weight * gain, out)
+    np.testing.assert_allclose(rows[1, start:], out, atol=1e-5)
     np.testing.assert_array_equal(p.recent[0], rows[1, -ORDER:])
     np.testing.assert_array_equal(rows[0], beside[known - start :])
     assert p.limits[0] == other.limits[0]
@@ -174,10 +185,9 @@ def test_nothing_is_allocated() -> None:
     assert_allocates_nothing(forget, (RATE, found))
     assert_allocates_nothing(listen, (RATE, room, found, x))
     assert_allocates_nothing(recall, (RATE, 640, room, found, ring, 0, 64_000, out))
-    assert_allocates_nothing(trust, (0.1, x, x))
     assert_allocates_nothing(rehearse, (predictor(x), 0, x[:28], x[:20].copy()))
     beside = out[:100]
-    assert_allocates_nothing(join, (predictor(x), 0, x[:60], beside, 1.0, 0.5, x[:20].copy()))
+    assert_allocates_nothing(join, (predictor(x), 0, beside, 1.0, 0.5, x[:20].copy()))
     drafts = beside[None].repeat(2, axis=0)
     joined = predictor(x), 0, *scratch(), x, 0, out[:640], 600
     assert_allocates_nothing(join_passages, (*joined, 1.0, 0.5, drafts))

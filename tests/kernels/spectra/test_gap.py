@@ -25,5 +25,5 @@ def test_they_allocate_nothing() -> None:
     made = np.zeros((1, 16), np.float32)
     assert_allocates_nothing(mark_gap, (32, 40, 16, 8.0, True, lost, ramp))
     assert_allocates_nothing(analyse_rows, (grid, rows, spectra))
-    assert_allocates_nothing(hold_answer, (grid, spectra, 2, np.ones(1), 0.1, filled))
+    assert_allocates_nothing(hold_answer, (grid, spectra, 2, np.ones(1), 0.1, 0.5, filled))
     assert_allocates_nothing(synthesise_gap, (grid, rows, 2, filled, 16, ramp, line, made))

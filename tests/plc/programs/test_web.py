@@ -742,6 +742,7 @@ def test_a_network_in_the_module_computes_what_it_computes_in_python(
             own[gap.CONTEXT],
             block[block[music_drafts.ERRORS] // 8 :][:1].view(np.float64),
             ERROR_SHARE,
+            block[block[layout.REALS_AT] // 8 :].view(np.float64)[layout.RECALL_WEIGHT],
             answer.reshape(1, 2, bins, touching),
         )
     largest = np.abs(answer).max()

@@ -86,7 +86,8 @@ def test_a_fill_begins_as_the_draft() -> None:
     assert np.abs(np.diff(out[0, :48])).max() < 0.011
 
 
-def test_what_a_network_changes_is_held_to_what_the_draft_may_lack() -> None:
+@pytest.mark.parametrize("weight", [1.0, 0.4, 0.0])
+def test_what_a_network_changes_is_held_to_what_the_draft_may_lack(weight: float) -> None:
     manifest = _manifest(top_hz=None)
     gap = GapSpectra(manifest, 16_000, 2)
     gap.rows[:] = noise(4, gap.rows.size).reshape(gap.rows.shape)
@@ -95,13 +96,13 @@ def test_what_a_network_changes_is_held_to_what_the_draft_may_lack() -> None:
     draft = gap.filled.copy()
     gap.filled[:, 0, 40] += 5.0
     gap.filled[:, 1, 90] -= 0.01
-    wanted = gap.filled.copy()
     error = 1e-4
-    hold_answer(gap._grid, gap._by_row, gap._context, np.array([error, 0.0]), 0.5, gap.filled)
+    errors = np.array([error, 0.0])
+    hold_answer(gap._grid, gap._by_row, gap._context, errors, 0.5, weight, gap.filled)
     energy = np.sum((0.5 - 0.5 * np.cos(2 * np.pi * np.arange(320) / 320)) ** 2)
     most = np.sqrt(0.5 * error * energy)
-    np.testing.assert_allclose((gap.filled - draft)[0, 0, 40], most, rtol=1e-3)
-    np.testing.assert_allclose(gap.filled[0, 1, 90], wanted[0, 1, 90], atol=1e-6)
+    np.testing.assert_allclose((gap.filled - draft)[0, 0, 40], weight * most, rtol=1e-3)
+    np.testing.assert_allclose((gap.filled - draft)[0, 1, 90], -0.01 * weight, atol=1e-6)
     np.testing.assert_allclose(gap.filled[1], draft[1], atol=1e-6)  # no error: the draft
 
 
