@@ -33,4 +33,4 @@ def test_the_reference_is_built_without_a_warning_and_is_whole(tmp_path: Path) -
         if not {f"plc.{name}", f"{plc._HOMES[name]}.{name}"} & described
     ]
     assert not missing
-    assert {"plc.Concealer.push", "plc.Stats.w3c", "plc.embed.client.Client.push"} <= described
+    assert {"plc.Concealer.push", "plc.Stats.w3c", "plc.embed.aiortc.ConcealedTrack"} <= described

@@ -2,11 +2,8 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +30,6 @@ TESTED = {
     "aiortc_call.py": "test_a_call_is_heard_whole",
     "gstreamer_rtp.py": "test_a_pipeline_of_gstreamer_conceals_what_it_loses",
     "webcodecs.html": "tests/plc/programs/test_web_package.py",
-    "sidecar.mjs": "test_node_conceals_through_the_socket",
     "gaps.ipynb": "test_the_notebook_runs_and_its_fills_are_better_than_silence",
     "c/conceal.c": "tests/plc/embed/c_side.py",
     "c/CMakeLists.txt": "tests/plc/embed/test_library.py",
@@ -193,50 +189,6 @@ def test_a_pipeline_of_gstreamer_conceals_what_it_loses(clean: Path, plugins: Pa
     assert rate == 48_000
     assert len(signal) == pytest.approx(480 * counters["packets"], abs=480)
     assert signal.std() > 0.01
-
-
-@pytest.fixture
-def socket(tmp_path: Path) -> Iterator[Path]:
-    """Start ``plc serve``; return its socket."""
-    path = tmp_path / "plc.sock"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "plc", "serve", "--socket", str(path)],
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        end_s = time.monotonic() + PATIENCE_S
-        while not path.exists():
-            assert process.poll() is None
-            assert time.monotonic() < end_s
-            time.sleep(0.05)
-        yield path
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
-
-
-def node() -> str:
-    """Return the path of Node, 18 or later."""
-    path = shutil.which("node")
-    if path is None:
-        pytest.skip("node is not installed: apt-get install nodejs")
-    version = int(run(path, "--version").lstrip("v").partition(".")[0])
-    if version < 18:
-        pytest.skip(f"node is of version {version}; the example needs 18")
-    return path
-
-
-@pytest.mark.deep
-@pytest.mark.system
-def test_node_conceals_through_the_socket(clean: Path, socket: Path) -> None:
-    heard = clean.with_name("heard.wav")
-    counters = json.loads(run(node(), EXAMPLES / "sidecar.mjs", socket, clean, heard, 0.1))
-    assert counters["packets"] == 480
-    assert 0 < counters["lost_packets"] < 120
-    assert counters["concealed_samples"] == 160 * counters["lost_packets"]
-    check_heard(clean, heard, counters["concealed_samples"])
 
 
 @pytest.mark.deep

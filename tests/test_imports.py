@@ -109,17 +109,14 @@ ENGINE: dict[str, dict[str, str]] = {
     },
     "embed": {
         "concealer": "Concealer",
-        "config": "CONTENTS StreamConfig StreamSettings",
+        "config": "StreamConfig StreamSettings",
         "models.catalogue": "available find",
         "models.kinds": "KINDS",
         "models.manifest": "Manifest",
         "networks.flat": "flat_file",
-        "runtime.priority": "Priority Wish",
-        "runtime.threads": "Level leave take",
         "samples": "Packet",
         "stats": "Stats",
         "step_networks": "NETS",
-        "warm": "warm_up",
     },
     "files": {
         "": "signal_background",

@@ -1,54 +1,16 @@
-"""The commands for other programs: ``plc serve``, ``plc c``, ``plc gstreamer``.
+"""The commands for other programs: ``plc c``, ``plc gstreamer``.
 
 As in :mod:`plc.programs.cli.app`: parse, call one function, print its result; everything heavy is
 imported inside. ``register`` adds them to the command.
 """
 
-import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from plc.cli.options import AsJson, Duration, Priority, examples
-from plc.cli.output import print_json, say
-
-
-def serve(
-    socket: Annotated[Path, typer.Option(metavar="PATH", help="Path of the Unix socket.")],
-    max_clients: Annotated[
-        int, typer.Option(help="Largest number of clients.", min=1, max=4096)
-    ] = 256,
-    duration_s: Duration = math.inf,
-    priority: Priority = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """Conceal for other programs through a Unix socket, one stream per connection.
-
-    See docs/embedding.md for the protocol. Ctrl-C or SIGTERM answer the received packets, then end
-    it; a second one ends it at once.
-    """
-    from plc.embed.server import run_sidecar
-
-    def announce() -> None:
-        say(f"plc: listening at {socket}", err=True)
-
-    stats = run_sidecar(
-        socket,
-        max_clients=max_clients,
-        duration_s=duration_s,
-        priority=priority,
-        announce=announce,
-    )
-    if as_json:
-        print_json(stats)
-        return
-    say(
-        f"{stats.clients} clients: {stats.ended} ended, {stats.vanished} vanished, "
-        f"{stats.violations} broke the protocol, {stats.stalled} stalled; "
-        f"{stats.turned_away} more were turned away"
-    )
-
+from plc.cli.options import examples
+from plc.cli.output import say
 
 c = typer.Typer(name="c", help="The engine as a C library.", no_args_is_help=True)
 
@@ -167,7 +129,5 @@ def _print_found(file: Path) -> None:
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     panel = "For other programs"
-    lines = examples("plc serve --socket /run/user/1000/plc.sock")
-    app.command(rich_help_panel=panel, epilog=lines)(serve)
     app.add_typer(c, rich_help_panel=panel)
     app.add_typer(gstreamer, rich_help_panel=panel)

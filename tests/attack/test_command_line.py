@@ -71,7 +71,6 @@ NEEDED: dict[str, list[str]] = {
     "streams remove": ["NAME", "--control", "NONE"],
     "streams reload": ["--control", "NONE"],
     "impair": ["--listen", "udp://127.0.0.1:0", "--to", "udp://127.0.0.1:9"],
-    "serve": ["--socket", "SOCKET"],
     "c build": ["--out", "NEW"],
     "bench quality": ["CLIP", "--set", "jobs=1"],
     "bench trace": ["CLIP", "OUT"],
@@ -88,7 +87,6 @@ WORK = (
     "plc.transport.relay.relay.run_relay",
     "plc.transport.live.live.run_live",
     "plc.transport.live.sending.run_send",
-    "plc.embed.server.run_sidecar",
     "plc.programs.doctor.examine",
     "plc.programs.demo.run",
     "plc.files.batch.repair.run_repair",
@@ -117,8 +115,7 @@ WORK = (
     "plc_bench.robust.transport.quality",
     "plc_bench.robust.transport.load",
     "plc_bench.robust.transport.cost",
-    "plc_bench.robust.embedding.round_trips",
-    "plc_bench.robust.embedding.push_from_c",
+    "plc_bench.robust.library.push_from_c",
 )
 # They hand all they get to a command of their own.
 PASSED_ON = {"bench", "train", "export"}

@@ -2,12 +2,10 @@
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -15,17 +13,12 @@ import numpy as np
 import pytest
 
 from plc import Concealer, ConcealerPool, ConcurrentPushError
-from plc.embed.client import Client
-from plc.embed.server import Sidecar
-from plc.embed.wire import WireError
 from plc.engine import pool_format
 from plc.engine.pool_format import Costs
 from plc.engine.samples import Packet
-from plc.engine.warm import warm_up
-from plc.errors import NetworkError
 from plc.transport.rtp.codecs import L16
 from plc.transport.rtp.delay import DelayConfig, DelayMode
-from tests.plc.configs import embedded, playout_of
+from tests.plc.configs import playout_of
 from tests.processes import environment
 from tests.signals import tones
 
@@ -239,30 +232,6 @@ def test_a_playout_plays_on() -> None:
     for moment in moments_of(tick, all_of_them=False):
         stopped_at(tick, moment)
         tick()
-
-
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no such sockets")
-def test_a_client_of_the_sidecar_hears_its_own_answer_or_an_error(tmp_path: Path) -> None:
-    warm_up()  # compiling takes longer than a client waits
-    server = Sidecar(tmp_path / "plc.sock")
-    thread = threading.Thread(target=server.serve)
-    thread.start()
-    config = embedded(**FORMAT, method="burg")
-    opened = [Client(server.path, config, timeout_s=60.0)]
-    for moment in moments_of(lambda: opened[-1].push(PACKETS[0]), all_of_them=False):
-        stopped_at(lambda: opened[-1].push(PACKETS[0]), moment)
-        for packet in (PACKETS[1], PACKETS[2]):
-            try:
-                assert opened[-1].stats()["packets"] > 0
-                np.testing.assert_array_equal(opened[-1].push(packet)[0], packet)
-            except (NetworkError, WireError):  # what was read or written in part
-                opened[-1].close()
-                opened.append(Client(server.path, config, timeout_s=60.0))
-                np.testing.assert_array_equal(opened[-1].push(packet)[0], packet)
-    assert len(opened) < 10
-    opened[-1].close()
-    server.stop()
-    thread.join()
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such timer")

@@ -77,7 +77,6 @@ COMMANDS = {
     "repair": Command(("repair", "clips", "--out", "repaired", "--jobs", "2"), 6.0),
     "relay": Command(relay(), 3.0, graceful=True),
     "workers": Command(relay("--workers", "2"), 5.0, graceful=True),
-    "serve": Command(("serve", "--socket", "s"), 3.0, graceful=True),
     "web": Command(("web", "--port", "0"), 3.0, graceful=True),
     "demo": Command(("demo", "--out", "shown"), 8.0),
     "compiling": Command(("demo", "--out", "shown"), 25.0, empty_caches=True),

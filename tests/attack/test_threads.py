@@ -12,12 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import Concealer, ConcealerPool, ConcurrentPushError, PlcError
-from plc.embed.served_stream import EmbeddedStream
-from plc.embed.server import Conversation
-from plc.embed.wire import HEADER, LOST, FrameKind, pack, pack_hello, parse_error
 from plc.engine import pool
 from plc.engine.samples import Packet
-from tests.plc import configs
 from tests.signals import tones
 
 RATE = 16_000
@@ -191,45 +187,3 @@ def test_a_second_call_for_many_streams_is_refused_and_changes_nothing(
 ) -> None:
     disturbed = played_by_many(monkeypatch, threads, POOL_CALLS[call])
     np.testing.assert_array_equal(disturbed, played_by_many(monkeypatch, threads, None))
-
-
-def embedded() -> tuple[EmbeddedStream, Gate]:
-    stream = EmbeddedStream(configs.embedded(sample_rate=RATE, packet_samples=PACKET, model="ar"))
-    gate = Gate()
-    stream.concealer._cpu_clock = gate
-    out = np.zeros((PACKET, 1), np.float32)
-    for packet in PACKETS[:20]:
-        stream.push(packet, out)
-    return stream, gate
-
-
-def test_an_embedded_stream_refuses_a_second_thread() -> None:
-    stream, gate = embedded()
-    out = np.zeros((PACKET, 1), np.float32)
-    with somebody_inside(stream.concealer, gate) as made:
-        for call in (lambda: stream.push(None, out), lambda: stream.flush(out[:0]), stream.close):
-            with pytest.raises(ConcurrentPushError):
-                call()
-    assert np.isfinite(made[0]).all()
-    assert not out.any()
-    stream.push(PACKETS[21], out)
-    assert out.any()
-    stream.close()
-
-
-def test_a_clients_stream_that_is_busy_ends_the_conversation_with_an_error() -> None:
-    stream, gate = embedded()
-    conversation = Conversation(lambda settings: stream)
-
-    def ask(frame: bytes) -> bytes:
-        conversation.reader.room()[: len(frame)] = frame
-        conversation.reader.came(len(frame))
-        return bytes(conversation.answer() or b"")
-
-    assert ask(pack_hello(stream.config))[4] == FrameKind.READY
-    with somebody_inside(stream.concealer, gate):
-        answer = ask(pack(FrameKind.PUSH, flags=LOST))
-        assert answer[4] == FrameKind.ERROR
-        assert "another thread" in parse_error(answer[HEADER.size :])[1]
-        assert conversation.done
-    conversation.close()

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any, TypeVar
 
-from plc.embed.served_stream import EmbeddedConfig, Format
 from plc.engine.config import StreamConfig
 from plc.transport.rtp.codecs import Codec
 from plc.transport.rtp.config import ReceiverConfig
@@ -32,11 +31,6 @@ def _changed(config: Any, given: dict[str, Any]) -> Any:
     if isinstance(config, StreamConfig) and "packet_ms" not in new:
         new["packet_ms"] = None  # as of the samples
     return dataclasses.replace(config, **new)
-
-
-def embedded(format: Format = Format.FLOAT32, **stream: Any) -> EmbeddedConfig:
-    """Return the settings of a stream inside another program."""
-    return EmbeddedConfig(stream=StreamConfig(**stream), format=format)
 
 
 def playout_of(

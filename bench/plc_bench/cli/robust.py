@@ -1,4 +1,4 @@
-"""``plc bench robust``: streams, parsers, the relay, the sidecar and libplc, for long."""
+"""``plc bench robust``: streams, packets, the relay and libplc, for long."""
 
 import math
 from pathlib import Path
@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from plc.cli.options import AsJson, Model
+from plc.cli.options import AsJson
 from plc.cli.settings import Save, add_question
-from plc.errors import ConfigError
 from plc.jsonable import plain
 from plc_bench.cli.options import BudgetMs, Loss, Method, Seed, progress_shown, show
 
@@ -58,27 +57,20 @@ def tone(
 
 def fuzz(
     surface: Annotated[
-        Literal["embedding", "transport", "jitter"],
-        typer.Argument(help="The sidecar's parser, an RTP playout, or a jitter buffer."),
+        Literal["transport", "jitter"],
+        typer.Argument(help="An RTP playout, or a jitter buffer."),
     ],
     inputs: Annotated[int, typer.Option(min=1, help="Packets or pieces of bytes.")] = 1_000_000,
     seed: Seed = 0,
-    atheris: Annotated[
-        bool, typer.Option("--atheris", help="Search the sidecar's parsers by coverage.")
-    ] = False,
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
-    """Give random, damaged and disordered input to a parser, playout or buffer.
+    """Give random, damaged and disordered input to a playout or buffer.
 
     Ends with a traceback if the input breaks it.
     """
     from plc_bench.robust import fuzz as bench
 
-    if atheris:
-        if surface != "embedding":
-            raise ConfigError(f"--atheris searches the parsers of embedding, not {surface}")
-        bench.fuzz_by_coverage(inputs, seed)
     with progress_shown("inputs", inputs) as advance:
         result = bench.fuzz(surface, inputs, seed, advance)
     show(result, [_facts(result)], as_json, save)
@@ -131,26 +123,6 @@ def relay_cost(
 Packets = Annotated[int, typer.Option(min=1, help="Packets to push.")]
 
 
-def sidecar(
-    packets: Packets = 20_000,
-    loss: Loss = 0.0,
-    model: Model = "auto",
-    paced: Annotated[
-        bool, typer.Option("--paced", help="One packet in each packet's time.")
-    ] = False,
-    as_json: AsJson = False,
-    save: Save = None,
-) -> None:
-    """Time round trips through plc serve, beside a process that only echoes."""
-    from plc.embed.served_stream import EmbeddedConfig, Format
-    from plc.engine.config import StreamConfig
-    from plc_bench.robust import embedding as bench
-
-    settings = EmbeddedConfig(stream=StreamConfig(model=model), format=Format.INT16)
-    result = bench.round_trips(packets, loss, settings, paced)
-    show(result, [_facts(result)], as_json, save)
-
-
 def library(
     sources: Annotated[
         list[Path] | None,
@@ -174,7 +146,7 @@ def library(
     save: Save = None,
 ) -> None:
     """Time plc_push in a C program, in µs."""
-    from plc_bench.robust import embedding as bench
+    from plc_bench.robust import library as bench
 
     clips = tuple(sources or ())
     result = bench.push_from_c(packets, lost_every, prepare=prepare, share=share, clips=clips)
@@ -203,13 +175,12 @@ def register(app: typer.Typer) -> None:
     add_question(
         app,
         "robust",
-        "Examine what must hold for long: streams, parsers, the relay, the sidecar, libplc.",
+        "Examine what must hold for long: streams, packets, the relay, libplc.",
         soak=soak,
         tone=tone,
         fuzz=fuzz,
         relay_quality=relay_quality,
         relay_load=relay_load,
         relay_cost=relay_cost,
-        sidecar=sidecar,
         library=library,
     )

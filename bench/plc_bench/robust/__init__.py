@@ -1,1 +1,1 @@
-"""Long and hostile use: soaks, tones, embedding, transport."""
+"""Long and hostile use: soaks, tones, random input, the relay, libplc."""

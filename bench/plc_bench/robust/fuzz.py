@@ -1,7 +1,5 @@
 """Random, damaged and disordered input to network surfaces: ``plc bench robust fuzz``.
 
-``embedding``
-    Frames of a client, sound, cut and damaged, to the sidecar's conversations.
 ``transport``
     RTP packets, sound, cut and damaged, to a playout.
 ``jitter``
@@ -10,20 +8,14 @@
 Damage is refused or absorbed; an exception is a fault of ours and ends the run.
 """
 
-import contextlib
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from plc.embed import wire
-from plc.embed.served_stream import EmbeddedConfig
-from plc.embed.server import Conversation
 from plc.engine.config import StreamConfig
-from plc.errors import ConfigError, MissingExtraError
 from plc.transport.rtp.codecs import L16
 from plc.transport.rtp.config import ReceiverConfig
 from plc.transport.rtp.delay import DelayConfig, DelayMode
@@ -102,59 +94,6 @@ def fuzz(
             break
     growth_mb = round(resident_mb() - first_mb, 1)
     return Fuzzed(surface, given, round(time.monotonic() - began_s, 1), growth_mb, seen)
-
-
-def _conversations(rng: random.Random, seen: Seen) -> Iterator[int]:
-    stream = StreamConfig(sample_rate=8000, packet_samples=80, method="burg", model="ar")
-    settings = EmbeddedConfig(stream=stream)
-    seen |= {"conversations": 0, "answers": 0, "refused": 0}
-    while True:
-        seen["conversations"] += 1
-        with contextlib.closing(Conversation()) as conversation:
-            for piece in _client(rng, settings):
-                yield 1
-                data = memoryview(piece)
-                while data and not conversation.done:
-                    data = _fill(conversation.reader, data, len(data))
-                    while (answer := conversation.answer()) is not None:
-                        seen["answers"] += 1
-                        seen["refused"] += answer[4] == wire.FrameKind.ERROR
-                if conversation.done:
-                    break
-
-
-def _client(rng: random.Random, settings: EmbeddedConfig) -> Iterator[bytes]:
-    """Yield the bytes of a client, most of them sound."""
-    share = rng.choice((0.0, 0.0, 0.002, 0.05, 0.5))
-
-    def damaged(frame: bytes) -> bytes:
-        return _damaged(rng, frame, 48) if rng.random() < share else frame
-
-    yield damaged(wire.pack_hello(settings))
-    makers: dict[Callable[[], bytes], float] = {
-        lambda: wire.pack(
-            wire.FrameKind.PUSH, rng.randbytes(settings.packet_bytes), sequence=rng.getrandbits(32)
-        ): 50,
-        lambda: wire.pack(wire.FrameKind.PUSH, flags=wire.LOST): 20,
-        lambda: wire.pack(wire.FrameKind.ASK): 2,
-        lambda: wire.pack(
-            rng.choice(tuple(wire.FrameKind)), rng.randbytes(rng.randrange(700))
-        ): 0.2,
-        lambda: rng.randbytes(rng.randrange(1, 400)): 0.2,
-    }
-    for make in rng.choices(list(makers), list(makers.values()), k=rng.randrange(1, 200)):
-        frame = damaged(make())
-        cut = rng.randrange(len(frame) + 1) if rng.random() < 0.3 else 0
-        yield from filter(None, (frame[:cut], frame[cut:]))
-
-
-def _fill(reader: wire.FrameReader, data: memoryview, most: int) -> memoryview:
-    """Put bytes into a reader while it has room; return the others."""
-    room = reader.room()
-    count = min(len(room), len(data), most)
-    room[:count] = data[:count]
-    reader.came(count)
-    return data[count:]
 
 
 def _damaged(rng: random.Random, data: bytes, within: int) -> bytes:
@@ -293,47 +232,7 @@ def _check_pull(buffer: JitterBuffer, now_s: float, seen: Seen) -> None:
 
 
 SURFACES: dict[str, Callable[[random.Random, Seen], Iterator[int]]] = {
-    "embedding": _conversations,
     "transport": _datagrams,
     "jitter": _buffers,
 }
 """Endless input to each surface, yielding the number of inputs given."""
-
-
-def parse_anything(data: bytes) -> None:
-    """Give bytes to every parser of the sidecar, in pieces."""
-    reader = wire.FrameReader(64)
-    rest = memoryview(data)
-    parsers: dict[wire.FrameKind, Callable[[memoryview], object]] = {
-        wire.FrameKind.HELLO: wire.parse_hello,
-        wire.FrameKind.READY: wire.parse_ready,
-        wire.FrameKind.ERROR: wire.parse_error,
-    }
-    # A HELLO that can be read may still ask for a stream that there is not.
-    refused = (wire.WireError, ConfigError)
-    with contextlib.suppress(*refused):
-        while rest:
-            rest = _fill(reader, rest, 1 + data[0] % 40)
-            while (frame := reader.next()) is not None:
-                parsers.get(frame.kind, bytes)(frame.payload)
-    with contextlib.suppress(*refused):
-        wire.parse_hello(b"PLC1" + data)
-
-
-def fuzz_by_coverage(inputs: int, seed: int) -> None:
-    """Search by coverage for bytes that break :func:`parse_anything`; end the process.
-
-    Raises
-    ------
-    MissingExtraError
-        If atheris is not installed.
-    """
-    try:
-        import atheris
-    except ImportError as error:
-        raise MissingExtraError("this needs atheris; pip install atheris") from error
-    for function in (wire.FrameReader.next, wire.parse_hello, wire.parse_ready, wire.parse_error):
-        atheris.instrument_func(function)
-    options = [sys.argv[0], f"-runs={inputs}", f"-seed={seed}", "-max_len=300"]
-    atheris.Setup(options, parse_anything)
-    atheris.Fuzz()

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from plc import notice
-from plc.embed.unix_socket import identity_of, listen_at
 from plc.engine.runtime.standing import StandingThread
 from plc.engine.runtime.threads import Level, leave, take
 from plc.errors import ConfigError, NetworkError, PlcError, in_a_line
 from plc.jsonable import plain
+from plc.transport.service.unix_socket import identity_of, listen_at
 
 _REQUEST_BYTES_MAX = 1 << 20
 _REQUEST_S = 2.0

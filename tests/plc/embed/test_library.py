@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,6 @@ from plc.embed import cli, library
 from plc.embed.library import Library, build_library, write_sources
 from plc.embed.models import write_models
 from plc.embed.packaging import PLUGIN, SHARED, SONAME, header
-from plc.embed.served_stream import Flag, Format
 from plc.errors import ConfigError
 from plc_kernels.build.targets import TARGETS, X86_64, machine, targets_of
 from plc_kernels.emit.objects import environment_of
@@ -525,10 +525,19 @@ def test_the_command_builds_and_says_how_to_compile(tmp_path: Path) -> None:
     assert result.stdout.split() == [str(tmp_path / "plc.wasm")]
 
 
+@pytest.mark.system
+def test_the_manuals_program_calls_the_library_without_its_header(built: Library) -> None:
+    page = (ROOT / "docs" / "embedding.md").read_text()
+    program = page.partition("```python\n")[2].partition("```")[0]
+    found: dict[str, Any] = {}
+    exec(program.replace("build/libplc.so", str(built.library)), found)
+    assert (found["came"], found["lost"]) == (0, 1)
+    assert found["packet"][0] == pytest.approx(0.1)
+    assert 0.05 < np.abs(found["out"]).max() < 0.2
+
+
 def test_the_header_agrees_with_the_engine(tmp_path: Path) -> None:
     text = header()
-    for name, value in (*Flag.__members__.items(), *Format.__members__.items()):
-        assert f"PLC_{name} = {value.value}" in text
     assert f"{len(STEADY_MS) - 1}: the cheapest" in text
     counted = set(layout.COUNTERS) - {"deadline_misses", "rung_changes"}
     counted |= {"network_samples", "detected_dropouts"}  # a rung's samples; and C's own

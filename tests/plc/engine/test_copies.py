@@ -12,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import Concealer, ConcealerPool, SnapshotError
-from plc.embed.served_stream import EmbeddedConfig, EmbeddedStream
 from plc.engine.concealer import _step
 from plc.engine.config import StreamConfig
 from plc.engine.packet_dropouts import DropoutFinder
@@ -141,7 +140,6 @@ REFUSING: dict[str, Callable[[], Any]] = {
     "format": lambda: _format(),
     "dropouts": lambda: DropoutFinder(StreamConfig()),
     "background": lambda: Background(1, 16_000, 0),
-    "embedded": lambda: EmbeddedStream(EmbeddedConfig()),
     "libopus": lambda: LibopusDecoder.open(1) or pytest.skip("there is no libopus"),
 }
 

@@ -19,7 +19,7 @@ def listen_at(path: Path) -> socket.socket:
         If something else is there, another server listens, or there are no such sockets.
     """
     if not hasattr(socket, "AF_UNIX"):
-        raise NetworkError("this system has no Unix sockets for Python; use the C library")
+        raise NetworkError("this system has no Unix sockets for Python")
     _make_way(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)  # so that there is no moment at which others could connect
