@@ -30,6 +30,7 @@ TESTED = {
     "aiortc_call.py": "test_a_call_is_heard_whole",
     "gstreamer_rtp.py": "test_a_pipeline_of_gstreamer_conceals_what_it_loses",
     "webcodecs.html": "tests/plc/programs/test_web_package.py",
+    "notes.py": "test_a_network_plays_a_scale_and_a_midi_file",
     "gaps.ipynb": "test_the_notebook_runs_and_its_fills_are_better_than_silence",
     "c/conceal.c": "tests/plc/embed/c_side.py",
     "c/CMakeLists.txt": "tests/plc/embed/test_library.py",
@@ -189,6 +190,27 @@ def test_a_pipeline_of_gstreamer_conceals_what_it_loses(clean: Path, plugins: Pa
     assert rate == 48_000
     assert len(signal) == pytest.approx(480 * counters["packets"], abs=480)
     assert signal.std() > 0.01
+
+
+@pytest.mark.deep
+def test_a_network_plays_a_scale_and_a_midi_file(tmp_path: Path) -> None:
+    mido = pytest.importorskip("mido")
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "out.wav"
+    assert run(sys.executable, EXAMPLES / "notes.py", "scale", out).startswith("9 notes, ")
+    samples, rate = soundfile.read(out)
+    assert np.abs(samples).max() == pytest.approx(0.89, abs=0.01)
+    track = mido.MidiTrack()
+    track.append(mido.Message("note_on", note=0, velocity=90, time=480))
+    track.append(mido.Message("note_off", note=0, time=240))
+    track.append(mido.Message("note_on", note=60, velocity=90, channel=9))
+    track.append(mido.Message("note_off", note=60, time=960, channel=9))
+    mido.MidiFile(ticks_per_beat=480, tracks=[track]).save(tmp_path / "song.mid")
+    assert run(sys.executable, EXAMPLES / "notes.py", tmp_path / "song.mid", out)[:6] == "1 note"
+    samples, _ = soundfile.read(out)
+    assert len(samples) == pytest.approx(rate * 0.78, abs=2)
+    assert not samples[: rate // 2].any()
+    assert np.abs(samples[rate // 2 :]).max() == pytest.approx(0.89, abs=0.01)
 
 
 @pytest.mark.deep

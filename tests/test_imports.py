@@ -149,8 +149,6 @@ ENGINE: dict[str, dict[str, str]] = {
         "warm": "warm_up",
     },
     "papers": {
-        "models.catalogue": "find",
-        "models.kinds": "KINDS opener",
         "models.manifest": "Manifest",
         "models.onnx_file": "GraphSummary",
         "networks.gap_filler": "GapFiller Hints check_answer check_drafts check_kind check_rate",
@@ -332,16 +330,13 @@ def test_a_room_uses_few_names_of_the_engine(room: str) -> None:
     assert engine_names(room) == ENGINE[room]
 
 
-def test_only_the_tables_of_kinds_and_of_commands_name_the_papers() -> None:
+def test_only_the_table_of_kinds_names_the_papers() -> None:
     named = [
         module
         for module, path in MODULES.items()
         if layer_of(module)[0] == "plc" and "plc.papers" in path.read_text()
     ]
-    assert {each for each in named if layer_of(each)[1] != "papers"} == {
-        "plc.engine.models.kinds",
-        "plc.programs.cli.app",
-    }
+    assert [each for each in named if layer_of(each)[1] != "papers"] == ["plc.engine.models.kinds"]
 
 
 def test_no_kernel_calls_one_of_another_file_of_papers() -> None:

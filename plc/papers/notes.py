@@ -74,7 +74,14 @@ class NoteGenerator:
     def arrays(
         self, latents: NDArray[np.float32], pitches: NDArray[np.integer]
     ) -> list[NDArray[np.float32]]:
-        """Return the samples of notes; see :class:`plc.papers.note_player.Player`.
+        """Return the samples of notes.
+
+        Parameters
+        ----------
+        latents : float32, shape (notes, latent)
+            Normal.
+        pitches : int, shape (notes,)
+            MIDI, from the lowest to the highest.
 
         Raises
         ------

@@ -62,7 +62,6 @@ NEEDED: dict[str, list[str]] = {
     "conceal": ["CLIP", "OUT", "--loss", "10%", "--method", "burg", "-y"],
     "inpaint": ["CLIP", "OUT", "--gap", "0.01:0.02", "--method", "zeros", "-y"],
     "repair": ["NEW", "--out", "NEW/out"],
-    "generate": ["random", "--out", "NEW/notes", "--count", "1", "-y"],
     "lose": ["CLIP", "OUT", "--loss", "10%", "-y"],
     "send": ["CLIP", "--to", "udp://127.0.0.1:9", "--seconds", "0"],
     "relay": ["--listen", "udp://127.0.0.1:0", "--to", "OUT", "-y", "--seconds", "0"],
@@ -83,7 +82,6 @@ NEEDED: dict[str, list[str]] = {
 }
 # What takes long, or the machine, once the command line has been understood.
 WORK = (
-    "plc.papers.cli.write",
     "plc.transport.relay.relay.run_relay",
     "plc.transport.live.live.run_live",
     "plc.transport.live.sending.run_send",

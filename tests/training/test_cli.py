@@ -28,7 +28,6 @@ def test_torchrun_hands_every_option_on() -> None:
     [
         ("debian", "speech music --out DEBIAN"),
         ("notes", "--out NOTES"),
-        ("papers generate", "runs/notes_complex scale --set out=scale"),
         ("papers judged", "runs/notes_* --set data=NOTES --set unseen=UNSEEN"),
         ("fit content", "--set data=CORPUS --set data=DEBIAN"),
         ("fit contour", "--set data=CORPUS --set out=contour.npz"),

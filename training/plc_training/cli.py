@@ -13,10 +13,9 @@ import typer
 from typer.core import TyperGroup
 
 from plc.cli.options import HELP, AsJson
-from plc.cli.output import Overwrite, say
+from plc.cli.output import say
 from plc.cli.settings import add_question
 from plc.errors import ConfigError, PlcError, printable
-from plc.papers import cli as generating
 from plc.processor_time import usable_cores
 from plc_kernels.build.own_folder import cache_root
 
@@ -136,7 +135,7 @@ def train(
     plc train fit damage (train the small networks of the package),
     plc train papers restored, plc train papers restorers,
     plc train papers contexts, plc train papers representations,
-    plc train papers generate, plc train papers judged (compare and score networks of papers).
+    plc train papers judged (compare and score networks of papers).
     """
     from plc_training.train import recipe as recipes
     from plc_training.train.loop import Reason
@@ -336,31 +335,6 @@ def restored(
     for name, sources in groups:
         if sources:
             typer.echo("\n".join([name, *table(score_clips_of(task, network, sources, patches))]))
-
-
-def generate(
-    run: Annotated[Path, typer.Argument(help="Folder of a run of the task notes.")],
-    way: generating.Way = "random",
-    out: generating.Out = None,
-    midi: generating.Midi = None,
-    count: generating.Count = 10,
-    seed: generating.LatentSeed = 0,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write notes that a trained generator makes.
-
-    plc train papers generate runs/notes_complex scale --set out=scale
-
-    plc train papers generate runs/notes_complex from-midi --set midi=song.mid --set out=song.wav
-
-    Of a MIDI file, each channel is an instrument; notes out of range are moved
-    by octaves, drums are left out, and what sounds together is mixed.
-    """
-    from plc.papers.cli import write
-    from plc_training.papers.judged import open_generator
-
-    write(open_generator(run), way, out, midi, count, seed, overwrite, as_json)
 
 
 def judged(
@@ -591,7 +565,6 @@ add_question(
     restorers=restorers,
     restored=restored,
     judged=judged,
-    generate=generate,
 )
 
 

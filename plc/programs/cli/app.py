@@ -19,7 +19,6 @@ from plc.cli.options import HELP, examples
 from plc.cli.output import say
 from plc.embed import cli as embedded
 from plc.files.cli import lose
-from plc.papers import cli as notes
 from plc.programs.cli import conceal, demo, detect, inpaint, machine, measure, repair, web
 from plc.transport.cli import live, rtp, streams
 
@@ -33,7 +32,6 @@ _COMMANDS = (
     measure,
     detect,
     repair,
-    notes,
     live,
     rtp,
     streams,

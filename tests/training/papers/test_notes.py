@@ -20,17 +20,14 @@ from typer.testing import CliRunner  # noqa: E402
 
 from plc.engine.models.manifest import Manifest  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
-from plc.papers.note_player import latents  # noqa: E402
 from plc.papers.notes import NoteGenerator  # noqa: E402
 from plc.papers.representations.named import REPRESENTATIONS  # noqa: E402
-from plc.programs.cli.app import app as plc_app  # noqa: E402
 from plc_training.cli import app  # noqa: E402
 from plc_training.data.segments import Segments  # noqa: E402
 from plc_training.export import export_run  # noqa: E402
 from plc_training.papers.judged import open_generator  # noqa: E402
 from plc_training.papers.notes import NotesPlan, NotesSettings, NotesTask  # noqa: E402
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
-from tests.settings import settings  # noqa: E402
 from tests.signals import noise, sine  # noqa: E402
 
 RATE, SAMPLES = 8000, 1024
@@ -203,31 +200,10 @@ def test_a_run_from_audio_ends_and_goes_on(tmp_path: Path) -> None:
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 0, again.output
 
-    made: dict[str, list[Path]] = {}
-    for way in ("random", "scale", "interpolation"):
-        out = tmp_path / way
-        words = ["train", "papers", "generate", str(tmp_path / "run"), way]
-        words += settings(out=out, count=3)
-        written = CliRunner().invoke(app, words)
-        assert written.exit_code == 0, written.output
-        made[way] = sorted(out.iterdir())
-        assert [Path(line) for line in written.stdout.split()] == made[way]
-        for path in made[way]:
-            x, rate = soundfile.read(path)
-            assert (x.size, rate) == (SAMPLES, RATE)
-            assert np.abs(x).max() == pytest.approx(0.89, abs=0.01)
-    pitches = {way: [path.stem.split("-")[1] for path in paths] for way, paths in made.items()}
-    assert pitches["scale"] == ["60", "64", "67"]
-    assert len(set(pitches["interpolation"])) == 1
-    first, middle, last = (soundfile.read(path)[0] for path in made["interpolation"])
-    assert not np.allclose(first, middle)
-    assert not np.allclose(middle, last)
-
 
 def test_a_folder_without_a_run_of_notes_is_refused(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["train", "papers", "generate", str(tmp_path)])
-    assert result.exit_code == 1
-    assert "holds no run of plc train" in str(result.exception)
+    with pytest.raises(ConfigError, match="holds no run of plc train"):
+        open_generator(tmp_path)
 
 
 def test_notes_without_pitch_are_refused() -> None:
@@ -297,7 +273,7 @@ def test_a_model_without_torch_plays_what_the_run_plays(
     assert manifest.horizon_ms == pytest.approx(1000 * SAMPLES / RATE)
     ours, theirs = open_generator(folder), NoteGenerator(manifest)
     assert (theirs.lowest, theirs.highest, theirs.latent) == (60, 67, 4)
-    noise = latents(ours, 3, np.random.default_rng(0))
+    noise = ours.latents(3, np.random.default_rng(0))
     pitches = np.array([60, 63, 67])
     pairs = zip(ours.arrays(noise, pitches), theirs.arrays(noise, pitches), strict=True)
     for torchs, runtimes in pairs:
@@ -305,42 +281,6 @@ def test_a_model_without_torch_plays_what_the_run_plays(
         assert np.square(torchs - runtimes).sum() < 1e-3 * np.square(torchs).sum()
     first, second = theirs.arrays(noise[[0, 0]], pitches[:2])
     assert not np.allclose(first, second)
-
-
-def test_a_midi_file_is_played_by_run_and_model(
-    exported: Callable[[str], tuple[Path, Manifest]], tmp_path: Path
-) -> None:
-    mido = pytest.importorskip("mido")
-    folder, manifest = exported("complex")
-    song = mido.MidiFile(ticks_per_beat=480)
-    messages = [(60, 480), (84, 240), (70, 240)]
-    track = mido.MidiTrack()
-    for pitch, ticks in messages:
-        track.append(mido.Message("note_on", note=pitch, velocity=90))
-        track.append(mido.Message("note_off", note=pitch, time=ticks))
-    song.tracks.append(track)
-    song.save(tmp_path / "song.mid")
-    song_file, nowhere = tmp_path / "song.mid", tmp_path / "no"
-    by_run = ["train", "papers", "generate", str(folder)]
-    by_model = ["generate", "--model", str(manifest.path)]
-    for number, (command, words) in enumerate(((app, by_run), (plc_app, by_model))):
-        target = tmp_path / f"song{number}.wav"
-        if number:
-            midi, out = ["--midi", str(song_file)], ["--out", str(target)]
-        else:
-            midi, out = settings(midi=song_file), settings(out=target)
-        said = CliRunner().invoke(command, [*words, "from-midi", *midi, *out])
-        assert said.exit_code == 0, said.output
-        assert "2 notes, 1 of them moved by octaves, 1 note out of range left out" in said.stdout
-        x, rate = soundfile.read(target)
-        assert rate == RATE
-        assert x.size == pytest.approx(0.5 * RATE + SAMPLES, abs=2)
-        assert np.abs(x).max() == pytest.approx(0.89, abs=0.01)
-        for wrong in (["from-midi"], ["scale", *midi]):
-            none = ["--out", str(nowhere)] if number else settings(out=nowhere)
-            refused = CliRunner().invoke(command, [*words, *wrong, *none])
-            assert refused.exit_code == 1
-            assert "--midi" in refused.output + str(refused.exception)
 
 
 def test_a_louder_label_changes_more_of_a_note() -> None:

@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 
 from plc.errors import ConfigError, MissingExtraError
 from plc.files.pages.picture import blank_figure, save
-from plc.papers.note_player import along_scale, latents, play
 from plc.papers.representations.mel import Mel
 from plc_bench.papers.generated import (
     RESAMPLES,
@@ -60,34 +59,26 @@ class Orchestra:
     task: NotesTask
     network: NotesNetwork
 
-    @property
-    def sample_rate(self) -> int:
-        """Of its notes, in Hz."""
-        return self.task.sample_rate
-
-    @property
-    def lowest(self) -> int:
-        """Its lowest MIDI pitch."""
-        return self.task.lowest
-
-    @property
-    def highest(self) -> int:
-        """Its highest MIDI pitch."""
-        return self.task.highest
-
-    @property
-    def latent(self) -> int:
-        """Numbers of a latent."""
-        return self.network.generator.latent
-
     @torch.no_grad()
     def arrays(
         self, latents: NDArray[np.float32], pitches: NDArray[np.integer]
     ) -> list[NDArray[np.float32]]:
-        """Return the samples of notes; see :class:`plc.papers.note_player.Player`."""
-        labels = torch.from_numpy(np.asarray(pitches, np.float32) - np.float32(self.lowest))
+        """Return the samples of notes of latents, shape (notes, latent), at MIDI pitches."""
+        labels = torch.from_numpy(np.asarray(pitches, np.float32) - np.float32(self.task.lowest))
         made = self.network(torch.from_numpy(latents), labels).numpy()
         return [self.task.representation.inverse(array) for array in made]
+
+    def latents(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return random latents, shape (count, latent)."""
+        return rng.standard_normal((count, self.network.generator.latent)).astype(np.float32)
+
+    def play(
+        self, latents: NDArray[np.float32], pitches: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """Return notes of peak 1, shape (notes, samples)."""
+        made = np.stack(self.arrays(latents, pitches))
+        made /= np.maximum(np.abs(made).max(axis=1, keepdims=True), np.float32(1e-6))
+        return made
 
 
 def open_generator(folder: Path) -> Orchestra:
@@ -292,10 +283,10 @@ def generate(
     made = []
     for first in range(0, len(pitches), _PER_CALL):
         part = pitches[first : first + _PER_CALL]
-        for sound in play(orchestra, latents(orchestra, len(part), rng), part):
-            made.append(sound.samples / max(float(np.abs(sound.samples).max()), 1e-6))
+        made.append(orchestra.play(orchestra.latents(len(part), rng), part))
+        for _ in part:
             advance()
-    return NoteSet(np.stack(made).astype(np.float32), pitches, (), orchestra.task.sample_rate)
+    return NoteSet(np.concatenate(made), pitches, (), orchestra.task.sample_rate)
 
 
 class Scorer:
@@ -392,11 +383,11 @@ def draw_scales(path: Path, orchestras: Mapping[str, Orchestra], seed: int = 0) 
     task = next(iter(orchestras.values())).task
     rows: dict[str, NoteSet] = {}
     for name, orchestra in orchestras.items():
-        scale = along_scale(orchestra, _SHOWN_PITCHES, np.random.default_rng(seed))
-        pitches = np.array([sound.pitch for sound in scale], np.int64)
+        lowest, highest = orchestra.task.lowest, orchestra.task.highest
+        pitches = np.rint(np.linspace(lowest, highest, _SHOWN_PITCHES)).astype(np.int64)
         rows.setdefault(SINES, sines(task.plan, pitches))
-        made = np.stack([sound.samples for sound in scale])
-        rows[name] = NoteSet(made, pitches, (), task.sample_rate)
+        latent = orchestra.latents(1, np.random.default_rng(seed)).repeat(_SHOWN_PITCHES, axis=0)
+        rows[name] = NoteSet(orchestra.play(latent, pitches), pitches, (), task.sample_rate)
     figure = blank_figure(9.6, 1.25 * len(rows) + 0.5)
     axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (name, notes) in zip(axes, rows.items(), strict=True):
