@@ -3,8 +3,6 @@
 Each kernel once per call, as the audio path calls it; the FFT beside NumPy's.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,7 +10,6 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from plc_bench.base.synth import music
 from plc_kernels.papers.nsgt import Nsgt, band_centres_hz, bands_of, signal_of_bands
-from plc_kernels.papers.rtpghi import RtpghiState, advance_causal, advance_centred
 from plc_kernels.spectra.fft import RealFft, irfft, rfft
 from plc_kernels.spectra.griffin_lim import ALPHA, fast_griffin_lim
 from plc_kernels.spectra.pghi import TOLERANCE, PghiWorkspace, gradients, integrate
@@ -124,19 +121,6 @@ def test_pghi(benchmark: BenchmarkFixture, length: int, hop: int, frames: int) -
         integrate(TOLERANCE, *slopes, known, work.keys, work.items, work.random, phase)
 
     benchmark(whole)
-
-
-@pytest.mark.parametrize("advance", [advance_centred, advance_causal], ids=["centred", "causal"])
-@pytest.mark.parametrize(("length", "hop"), GRIDS)
-def test_rtpghi_frame(
-    benchmark: BenchmarkFixture, advance: Callable[..., None], length: int, hop: int
-) -> None:
-    magnitude = magnitudes(plan_of(length, hop), 20)
-    state = RtpghiState.allocate(magnitude.shape[1])
-    memory = state.logs, state.time_gradient, state.random, state.gradient, state.arrival
-    numbers = gaussian_gamma("hann", length), length / 2, hop, length, TOLERANCE
-    row = np.ascontiguousarray(magnitude[10])
-    benchmark(advance, row, *numbers, *memory, state.phase)
 
 
 @pytest.mark.parametrize(("length", "hop"), GRIDS)

@@ -33,22 +33,11 @@ from plc.notice import counted
 from plc_bench.base.compare import summarise
 from plc_bench.base.corpus import find_clips, read_clip
 from plc_bench.base.workers import Failure, score_clips
-from plc_kernels.papers.rtpghi import RtpghiState, adopt, advance_causal, advance_centred
 from plc_kernels.spectra.offline import integrate_phase, refine_phase, signal_of, spectra_of
-from plc_kernels.spectra.pghi import TOLERANCE
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import gaussian_gamma, window
 
-METHODS = (
-    "zero",
-    "fgla",
-    "pghi",
-    "rtpghi1",
-    "rtpghi0",
-    "pghi+fgla",
-    "rtpghi1+fgla",
-    "rtpghi0+fgla",
-)
+METHODS = ("zero", "fgla", "pghi", "pghi+fgla")
 FGLA_ITERATIONS = 100
 GAP_MS = 64.0
 # From one gap's start to the next: 36 frames of the 16 kHz grid.
@@ -220,58 +209,10 @@ def reconstruct(
     start, _, more = method.partition("+")
     if start == "pghi":
         integrate_phase(magnitude, known, grid.gamma, plan, phase)
-    elif start in ("rtpghi0", "rtpghi1"):
-        _rtpghi(int(start[-1]), magnitude, known, grid, plan, phase)
     estimate: Spectra = (magnitude * np.exp(1j * phase)).astype(np.complex64)
     if more or start == "fgla":
         refine_phase(iterations, magnitude, known, spectra, samples, plan, estimate)
     return estimate
-
-
-def _rtpghi(
-    lookahead: int,
-    magnitude: Magnitudes,
-    known: Mask,
-    grid: Grid,
-    plan: Stft,
-    phase: NDArray[np.float32],
-) -> None:
-    """Fill in ``phase`` frame by frame; after the last frame there is silence."""
-    frames, bins = magnitude.shape
-    state = RtpghiState.allocate(bins)
-    advance = advance_centred if lookahead else advance_causal
-    padded = np.pad(magnitude, ((0, lookahead), (0, 0)))
-    for newest in range(frames + lookahead):
-        n = newest - lookahead
-        if n >= 0 and known[n, 0]:
-            adopt(
-                padded[newest],
-                phase[n],
-                lookahead,
-                grid.gamma,
-                grid.hop,
-                plan.n_fft,
-                state.logs,
-                state.phase,
-                state.time_gradient,
-            )
-            continue
-        advance(
-            padded[newest],
-            grid.gamma,
-            grid.length / 2,
-            grid.hop,
-            plan.n_fft,
-            TOLERANCE,
-            state.logs,
-            state.time_gradient,
-            state.random,
-            state.gradient,
-            state.arrival,
-            state.phase,
-        )
-        if n >= 0:
-            phase[n] = state.phase
 
 
 def _ratio_db(error: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
