@@ -254,14 +254,16 @@ static const range ranges[PORTS] = {{BELOW | ABOVE | LOGARITHMIC | BY_MIDDLE, LE
                                     {0, 0, 0},
                                     {0, 0, 0}};
 
-/* Numbers below 1000 are for plugins that are not registered. */
+/* Numbers below 1000 are for plugins that are not registered. Hosts keep settings by a plugin's number
+ * and a port's place: a further port comes last, or with another number. 930 and 931 are used up: their
+ * ports had two orders. */
 #define DESCRIPTOR(number, label, name, ports)                                              \
     {number, label,  HARD_REAL_TIME, name,        "the plc authors", "MIT",    ports, kinds, \
      names,  ranges, NULL,           instantiate, connect_port,      activate, run,   NULL,  \
      NULL,   NULL,   cleanup}
 static const descriptor plugins[] = {
-    DESCRIPTOR(930, "plc_mono", "plc: conceal dropouts (mono)", IN_2),
-    DESCRIPTOR(931, "plc_stereo", "plc: conceal dropouts (stereo)", PORTS)};
+    DESCRIPTOR(932, "plc_mono", "plc: conceal dropouts (mono)", IN_2),
+    DESCRIPTOR(933, "plc_stereo", "plc: conceal dropouts (stereo)", PORTS)};
 
 #if defined(_WIN32)
 __declspec(dllexport)

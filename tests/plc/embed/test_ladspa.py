@@ -250,6 +250,20 @@ def test_the_description_fits_what_hosts_expect(built: Library) -> None:
     assert exported.split() == ["ladspa_descriptor"]
 
 
+LEFT = (
+    *("Packet length (ms)", "Lookahead (packets)", "Detect dropouts"),
+    *("Content (0 auto, 1 music, 2 speech)", "Bypass", "latency", "Input", "Output"),
+)
+KNOWN = {932: LEFT, 933: (*LEFT, "Input, right", "Output, right")}
+
+
+def test_a_further_port_comes_last_or_with_another_number(built: Library) -> None:
+    """Hosts keep settings by a plugin's number and a port's place."""
+    for kind in descriptors(built):
+        names = tuple(kind.names[k].decode() for k in range(kind.ports))
+        assert names[: len(KNOWN[kind.id])] == KNOWN[kind.id]
+
+
 @pytest.fixture
 def recording(built: Library, tmp_path: Path) -> tuple[Path, Floats, Floats]:
     """Return a recording with dropouts, its samples, and what comes out of the test's own host."""
