@@ -137,7 +137,7 @@ def package() -> bytes:
         "license": "MIT",
         "type": "module",
         "exports": exports | {"./*": "./*"},
-        "files": ["plc.*", "plc-*", "*.plcm"],
+        "files": ["README.md", "plc.*", "plc-*", "*.plcm"],
     }
     return f"{json.dumps(described, indent=2)}\n".encode()
 
@@ -174,6 +174,7 @@ FILES = {
             ("plc-processor.mjs", _SCRIPT, "the node's side in the audio thread"),
             ("plc.d.mts", "text/plain; charset=utf-8", "types of plc.mjs, for TypeScript"),
             ("plc-node.d.mts", "text/plain; charset=utf-8", "types of plc-node.mjs"),
+            ("README.md", "text/markdown; charset=utf-8", "how projects take the package"),
         )
     },
     "package.json": WebFile(
@@ -358,7 +359,8 @@ def _joined(entry: str) -> str:
         parts[name] = _EXPORT.sub("", _IMPORT.sub("", text))
 
     add(entry)
-    script = "".join(parts.values())
+    # The worker is no module: a browser makes none of a text in a page from a disk.
+    script = "".join(parts.values()).replace("import.meta.url", "location.href")
     assert "import " not in re.sub(r"//.*", "", script)
     assert "</script" not in script
     return script

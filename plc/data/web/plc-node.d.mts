@@ -3,7 +3,7 @@ import type { Piece, PlayoutSettings, PlayoutStats, Use } from "./plc.mjs";
 export interface NodeSettings extends Omit<PlayoutSettings, "sampleRate" | "model" | "module"> {
   /** Networks to fetch; none: prediction alone. */
   uses?: Use[];
-  /** Where plc-worker.mjs, plc-processor.mjs and the networks are. */
+  /** Where plc-worker.mjs, plc-processor.mjs and the networks are, if not beside the module. */
   folder?: string;
 }
 

@@ -8,27 +8,39 @@
 //   stamps = [], decoder = new AudioDecoder({ output: (data) => node.put(data, stamps.shift()), … });
 //   stamps.push(chunk.timestamp), decoder.decode(chunk);  // those of its output pass over lost packets
 //
-// Files beside it: plc.mjs, plc-worker.mjs, plc-processor.mjs and the networks.
+// Files beside it: plc.mjs, plc-worker.mjs, plc-processor.mjs and the networks. Each is named in such a
+// way that bundlers find it.
 
 import { fetchModel, samplesOf } from "./plc.mjs";
 
-const HERE = new URL("./", import.meta.url).href;
+// There is none outside of pages, and in those that are neither of https nor of this machine.
+const NODE = globalThis.AudioWorkletNode ?? class {};
 
-export class PlcNode extends AudioWorkletNode {
+export class PlcNode extends NODE {
   // Settings: those of PlayoutBuffer but sampleRate, which is the context's; uses: the networks to
   // fetch ("speech", "music", "bridges" with a lookahead; none: prediction alone); folder: where the
-  // files are. Throws RangeError and Error as PlayoutBuffer and fetchModel do.
-  static async create(context, { uses = ["speech"], folder = HERE, channels = 1, ...others } = {}) {
+  // files are, if not where bundlers put them. Throws RangeError and Error as PlayoutBuffer and
+  // fetchModel do.
+  static async create(context, { uses = ["speech"], folder = null, channels = 1, ...others } = {}) {
+    if (!context?.audioWorklet) {
+      throw new Error("PlcNode needs an AudioContext of a page of https or of this machine; elsewhere " +
+        "PlayoutBuffer of plc.mjs gives the samples");
+    }
     const { sampleRate } = context;
-    const file = (name) => new URL(name, folder);
     const [model] = await Promise.all([
-      uses.length ? fetchModel(sampleRate, uses, folder) : null,
-      context.audioWorklet.addModule(file("plc-processor.mjs")),
+      fetchModel(sampleRate, uses, folder),
+      context.audioWorklet.addModule(
+        folder === null ? new URL("./plc-processor.mjs", import.meta.url) : `${folder}plc-processor.mjs`,
+      ),
     ]);
-    const worker = new Worker(file("plc-worker.mjs"), { type: "module" });
     const settings = { ...others, channels, sampleRate, model };
     const node = new PlcNode(context, "plc-playout", { numberOfInputs: 0, outputChannelCount: [channels] });
-    node.begin(worker, settings);
+    node.begin(
+      folder === null
+        ? new Worker(new URL("./plc-worker.mjs", import.meta.url), { type: "module" })
+        : new Worker(`${folder}plc-worker.mjs`, { type: "module" }),
+      settings,
+    );
     try {
       await node.ready;
     } catch (error) {
@@ -61,7 +73,7 @@ export class PlcNode extends AudioWorkletNode {
   }
 
   // As PlayoutBuffer.put; how many samples were new is in `stats` later.
-  put(data, timestampUs = data.timestamp ?? null) {
+  put(data, timestampUs = data?.timestamp ?? null) {
     const { channels, sampleRate } = this.settings;
     const samples = samplesOf(data, channels, sampleRate);
     const piece = samples === data ? samples.slice() : samples;

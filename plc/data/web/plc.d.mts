@@ -13,7 +13,7 @@ export type Maker = Use | "prediction" | "noise";
 export function compiled(): WebAssembly.Module;
 /** The name of the network for a sample rate in Hz; null: there is none. */
 export function modelFor(sampleRate: number, use?: Use): string | null;
-/** Networks, fetched from a folder, as one file; null where there is none. */
+/** Networks, fetched from beside the module or from a folder, as one file; null where there is none. */
 export function fetchModel(sampleRate: number, uses?: Use[], folder?: string): Promise<Uint8Array | null>;
 /** Files of networks, one after another. */
 export function joined(models: Uint8Array[]): Uint8Array;

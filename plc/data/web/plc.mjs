@@ -36,6 +36,14 @@ const MODELS = {
   bridges: [["speech-bridge", 8000, 48000]],
 };
 
+// Their files, beside this one, each named as bundlers look for it. An AudioWorklet has no URL.
+const PLACES = {
+  "speech": () => new URL("./speech.plcm", import.meta.url),
+  "speech-narrowband": () => new URL("./speech-narrowband.plcm", import.meta.url),
+  "music": () => new URL("./music.plcm", import.meta.url),
+  "speech-bridge": () => new URL("./speech-bridge.plcm", import.meta.url),
+};
+
 // What plays, as settings number it.
 const CONTENTS = ["auto", "music", "speech"];
 
@@ -79,29 +87,48 @@ function decoded(text) {
   return bytes;
 }
 
+// What was given, for an error.
+function told(given) {
+  if (typeof given === "string") return JSON.stringify(given);
+  return Object(given) === given ? `of type ${given.constructor?.name ?? "object"}` : String(given);
+}
+
+const isBytes = (given) => ArrayBuffer.isView(given) && given.BYTES_PER_ELEMENT === 1;
+
 // The name of the network for a sample rate in Hz and "speech", "music" or "bridges"; null: there is
-// none.
+// none. Throws RangeError if they are no such.
 export function modelFor(sampleRate, use = "speech") {
+  if (typeof sampleRate !== "number") throw new RangeError(`the sample rate is ${told(sampleRate)}; give Hz`);
+  if (!Object.hasOwn(MODELS, use)) {
+    throw new RangeError(`there is no use ${told(use)}; there are ${Object.keys(MODELS).join(", ")}`);
+  }
   const serves = ([, lowest, highest]) => lowest <= sampleRate && sampleRate <= highest;
   return MODELS[use].find(serves)?.[0] ?? null;
 }
 
-// The networks for a sample rate and these uses, fetched from a folder, as one file; null where there
-// is none. Throws Error if the folder does not have one, or it did not come whole.
-export async function fetchModel(sampleRate, uses = ["speech"], folder = "./") {
+// The networks for a sample rate and these uses, fetched from beside this file or from a folder, as one
+// file; null where there is none. Throws RangeError as modelFor does, and Error if one is not there, or
+// did not come whole.
+export async function fetchModel(sampleRate, uses = ["speech"], folder = null) {
+  if (!Array.isArray(uses)) throw new RangeError(`uses is ${told(uses)}; give a list, such as ["speech"]`);
   const names = uses.map((use) => modelFor(sampleRate, use)).filter((name) => name !== null);
-  return names.length ? joined(await Promise.all(names.map((name) => fetched(`${folder}${name}.plcm`)))) : null;
+  const place = (name) => (folder === null ? PLACES[name]().href : `${folder}${name}.plcm`);
+  return names.length ? joined(await Promise.all(names.map((name) => fetched(place(name))))) : null;
 }
 
 async function fetched(file) {
   const answer = await fetch(file).catch(() => null);
   const bytes = answer?.ok ? new Uint8Array(await answer.arrayBuffer().catch(() => [])) : null;
   if (bytes && isModel(bytes)) return bytes;
-  throw new Error(`the network cannot be fetched from ${file}`);
+  const advice = file.startsWith("file:") ? "; read that file, and give its bytes as the model" : "";
+  throw new Error(`the network cannot be fetched from ${file}${advice}`);
 }
 
 // Files of networks, one after another: a model of all of them.
 export function joined(models) {
+  if (!Array.isArray(models) || !models.every(isBytes)) {
+    throw new RangeError("files of networks are given as a list, each a Uint8Array");
+  }
   const all = new Uint8Array(models.reduce((sum, each) => sum + each.length, 0));
   let at = 0;
   for (const each of models) {
@@ -115,6 +142,7 @@ export function joined(models) {
 // far as their beginnings tell. What makes a stream checks them whole.
 function filesOf(model) {
   const files = [];
+  if (!isBytes(model)) return files;
   for (let at = 0; at < model.length; at += files.at(-1).length) {
     const file = model.subarray(at, at + bytesOfFile(model.subarray(at)));
     if (!file.length) return [];
@@ -190,15 +218,29 @@ export class Concealer {
   // out and cheaper predictors taken (finding out takes a tenth of a second, once); module: what
   // compiled() returns, where it is at hand.
   // Throws RangeError if one is out of its range, no network serves the rate, or one is damaged.
-  constructor({
-    sampleRate, channels = 1, packetSamples, lookahead = 0, rung = 0, seed = 0, model = null,
-    content = "auto", prepare = false, limitMs = Infinity, module = compiled(), ...unknown
-  }) {
+  constructor(given) {
+    const {
+      sampleRate, channels = 1, packetSamples, lookahead = 0, rung = 0, seed = 0, model = null,
+      content = "auto", prepare = false, limitMs = Infinity, module = null, ...unknown
+    } = given ?? {};
     for (const name in unknown) {
       throw new RangeError(`there is no setting ${name}; there are sampleRate, channels, packetSamples, ` +
         "lookahead, rung, seed, model, content, prepare, limitMs and module");
     }
-    if (!(limitMs > 0)) throw new RangeError(`limitMs is ${limitMs}; give milliseconds above 0`);
+    const counts = { sampleRate, channels, packetSamples, lookahead, rung, seed };
+    for (const [name, count] of Object.entries(counts)) {
+      if (Number.isSafeInteger(count)) continue;
+      throw new RangeError(`${name} is ${told(count)}; give a whole number, as in ` +
+        "new Concealer({ sampleRate: 48000, packetSamples: 480 })");
+    }
+    if (!CONTENTS.includes(content)) {
+      throw new RangeError(`content is ${told(content)}; give one of ${CONTENTS.join(", ")}`);
+    }
+    if (!(limitMs > 0)) throw new RangeError(`limitMs is ${told(limitMs)}; give milliseconds above 0`);
+    if (model !== null && !isBytes(model)) {
+      throw new RangeError(`the model is ${told(model)}; give networks' files as a Uint8Array, which fetchModel ` +
+        "resolves to, or null");
+    }
     const files = model ? filesOf(model) : [];
     if (model && !files.length) {
       throw new RangeError("the model is no file of a network, nor several, or not whole");
@@ -206,9 +248,10 @@ export class Concealer {
     if (model && !serves(model, sampleRate)) {
       throw new RangeError(`the model has no network for ${sampleRate} Hz`);
     }
-    const { exports } = new WebAssembly.Instance(module, mathematics(module));
+    const step = module ?? compiled();
+    const { exports } = new WebAssembly.Instance(step, mathematics(step));
     const { memory } = exports;
-    this.places = placesIn(module);
+    this.places = placesIn(step);
     const settings = aligned(exports.__heap_base.value);
     const models = aligned(settings + 8 * this.places.settings);
     this.block = models;
@@ -251,17 +294,15 @@ export class Concealer {
 
   // Writes settings; returns the bytes of the stream's block.
   sizeOf(exports, settings, words) {
-    const whole = words.every(Number.isSafeInteger);
     const set = new BigInt64Array(exports.memory.buffer, settings, this.places.settings).fill(0n);
-    if (whole) words.forEach((word, i) => { set[i] = BigInt(word); });
-    const bytes = whole ? Number(exports.plck_size(settings)) : 0;
+    words.forEach((word, i) => { set[i] = BigInt(word); });
+    const bytes = Number(exports.plck_size(settings));
     if (bytes) return bytes;
     const [sampleRate, channels, packetSamples, lookahead] = words;
     throw new RangeError(
       `the engine does not take ${sampleRate} Hz, ${channels} channels, packets of ` +
       `${packetSamples} samples and a lookahead of ${lookahead} packets; it takes 8000 to ` +
-      "192000 Hz, 1 to 8 channels, packets of 1 to 120 ms, a lookahead of up to 2 s, and content " +
-      "auto, music or speech",
+      "192000 Hz, 1 to 8 channels, packets of 1 to 120 ms and a lookahead of up to 2 s",
     );
   }
 
@@ -296,11 +337,13 @@ export class Concealer {
       this.in.set(packet);
     }
     const { exports, block, inAt, missingAt, outAt } = this;
+    if (!Array.isArray(missing)) throw new RangeError(`missing is ${told(missing)}; give a list of parts`);
     const arrived = packet === null ? 0n : 1n;
     let before = -1;
     for (let i = 0; i < missing.length; i++) {
-      const [first, behind] = missing[i];
-      if (!(first > before && behind > first && behind <= this.packetSamples)) {
+      const [first, behind] = Array.isArray(missing[i]) ? missing[i] : [];
+      const whole = Number.isInteger(first) && Number.isInteger(behind);
+      if (!(whole && first > before && behind > first && behind <= this.packetSamples)) {
         throw new RangeError(`missing has [${first}, ${behind}]; give parts of the packet, in order and apart`);
       }
       this.missing[2 * i] = BigInt(first);
@@ -428,7 +471,7 @@ export class Concealer {
 // The samples of a piece, interleaved: Float32Array (which is returned) or Int16Array, or AudioData of
 // WebCodecs. Throws RangeError if they are not of this format.
 export function samplesOf(data, channels, sampleRate) {
-  if (typeof data.copyTo === "function") {
+  if (typeof data?.copyTo === "function") {
     if (data.sampleRate !== sampleRate || data.numberOfChannels !== channels) {
       throw new RangeError(`AudioData has ${data.numberOfChannels} channels at ${data.sampleRate} Hz, ` +
         `the buffer ${channels} at ${sampleRate}`);

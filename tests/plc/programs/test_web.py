@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import fnmatch
 import hashlib
 import http.client
 import json
@@ -48,7 +49,7 @@ DATA = Path(web.__file__).parents[1] / "data"
 NODE = shutil.which("node")
 CHECKS = (
     *("losses", "lanes", "switching", "worklet", "spectrum", "figures", "rungs", "refusals"),
-    *("models", "damage", "fetching", "prepare", "affords", "reset", "stream", "recorder"),
+    *("models", "damage", "fetching", "node", "prepare", "affords", "reset", "stream", "recorder"),
 )
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed (Debian: nodejs)")
 
@@ -97,6 +98,7 @@ def test_the_page_refers_to_no_other_file(parts: Parts) -> None:
     assert "@import" not in parts.texts["style"]
     assert "url(" not in parts.texts["style"]
     script = parts.texts["module"] + parts.texts["worklet"] + parts.texts["worker"]
+    assert "import.meta" not in script  # a classic worker has none
     assert not re.search(r"\b(XMLHttpRequest|WebSocket|EventSource|sendBeacon)\b", script)
     assert set(re.findall(r"\bfetch\([^)]*\)", script)) == {"fetch(file)"}
     assert {f"{name}{SUFFIX}" for name in web.NETWORKS} == set(web.FILES) & {
@@ -507,6 +509,22 @@ def test_the_page_reads_models_as_kernels_do() -> None:
     words = f"bytes: {stored.BYTES}, parts: {stored.PARTS}, head: {stored.HEAD}"
     assert f"const FILE = {{ {words} }};" in script
     assert f'const MAGIC = "{stored.MAGIC.to_bytes(8, "little").decode()}";' in script
+
+
+def test_the_package_has_each_file_that_its_modules_name_as_bundlers_look_for_it() -> None:
+    scripts = [text(name) for name in web.FILES if name.endswith(".mjs")]
+    named = [
+        each
+        for script in scripts
+        for each in re.findall(r'new URL\("\./([\w.-]+)", import\.meta\.url\)', script)
+    ]
+    networks = {f"{name}.plcm" for name in web.NETWORKS}
+    assert sorted(named) == sorted({"plc-worker.mjs", "plc-processor.mjs", *networks})
+    assert sum(script.count("import.meta") for script in scripts) == len(named)
+    about = json.loads(web.package())
+    packed = {name for each in about["files"] for name in fnmatch.filter(web.FILES, each)}
+    entries = {each["default"] for each in list(about["exports"].values())[:2]}
+    assert packed >= {*named, *(each.removeprefix("./") for each in entries), "README.md"}
 
 
 def test_the_page_tells_the_sizes_of_the_networks() -> None:

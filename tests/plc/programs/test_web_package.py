@@ -1,13 +1,15 @@
-"""What ``plc web --export`` writes is a package for npm, and its node plays in a browser."""
+"""What ``plc web --export`` writes is a package for npm; its node plays, also from a bundle."""
 
 from __future__ import annotations
 
 import functools
 import re
 import shutil
+import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,11 @@ from tests.processes import ROOT
 pytestmark = pytest.mark.system
 
 USER = """
+import { readFile } from "node:fs/promises";
 import { Concealer } from "plc-engine";
-const concealer = new Concealer({ sampleRate: 48000, packetSamples: 480 });
+import { PlcNode } from "plc-engine/node";
+const model = await readFile(new URL(import.meta.resolve("plc-engine/speech.plcm")));
+const concealer = new Concealer({ sampleRate: 48000, packetSamples: 480, model });
 for (let k = 0; k < 20; k++) {
   concealer.push(Float32Array.from({ length: 480 }, (_, i) => Math.sin(0.1 * (480 * k + i))));
 }
@@ -34,6 +39,7 @@ const wrong = [
 for (const call of wrong) {
   try { call(); } catch (error) { console.log(error.name, error.message); }
 }
+await PlcNode.create().catch(({ message }) => console.log(message));
 """
 TYPED = """
 import { Concealer, PlayoutBuffer, fetchModel, samplesOf } from "plc-engine";
@@ -115,10 +121,11 @@ def run(folder: Path, *command: str) -> str:
 
 def test_the_package_is_imported_by_its_name(installed: Path) -> None:
     (installed / "user.mjs").write_text(USER)
-    played, setting, packet = run(installed, "node", "user.mjs").splitlines()
+    played, setting, packet, node = run(installed, "node", "user.mjs").splitlines()
     assert played == "true"
     assert setting.startswith("RangeError there is no setting channel; there are sampleRate, ch")
     assert packet.startswith("RangeError a packet is a Float32Array")
+    assert node.startswith("PlcNode needs an AudioContext of a page")
     package = installed / "node_modules" / "plc-engine"
     assert not list(package.glob("index.html"))  # which has recordings under another licence
     assert len(list(package.glob("*.plcm"))) == len(web.NETWORKS)
@@ -136,10 +143,9 @@ def test_types_are_those_of_the_module(installed: Path) -> None:
     run(installed, "tsc", *options, "--lib", "es2022,dom", "user.ts")
 
 
-@pytest.fixture(scope="module")
-def address(folder: Path) -> Iterator[str]:
-    (folder / "node.html").write_text(PAGE)
-    shutil.copy(ROOT / "examples/webcodecs.html", folder)
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder, and give its address."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, format: str, *arguments: Any) -> None:
@@ -147,9 +153,19 @@ def address(folder: Path) -> Iterator[str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    (folder / "node.html").write_text(PAGE)
+    shutil.copy(ROOT / "examples/webcodecs.html", folder)
+    with served(folder) as address:
+        yield address
 
 
 @pytest.fixture
@@ -200,3 +216,98 @@ def test_packets_that_a_decoder_of_webcodecs_never_got_are_concealed(
     assert received_ms == pytest.approx(20 * (sent - lost), abs=40)
     # Of a burst behind which nothing has come when it is due, the buffer knows no end.
     assert 0.5 * 20 * lost < lost_ms <= 20 * lost + 100
+
+
+# ---- bundled ------------------------------------------------------------------------------------
+
+README = (Path(web.__file__).parents[1] / "data/web/README.md").read_text()
+# A tone through the socket of the README's program.
+HEARD = """
+globalThis.run = async () => {
+  await context.resume();
+  const tap = new AnalyserNode(context, { fftSize: 32768 });
+  node.connect(tap);
+  const { sampleRate } = context;
+  for (let at = 0; at < 2 * sampleRate; at += 1000) {
+    const tone = (_, i) => 16384 * Math.sin((2 * Math.PI * 440 * (at + i)) / sampleRate);
+    socket.onmessage({ data: Int16Array.from({ length: 1000 }, tone).buffer });
+  }
+  await new Promise((done) => setTimeout(done, 1500));
+  const heard = new Float32Array(32768);
+  tap.getFloatTimeDomainData(heard);
+  return Math.max(...heard.map(Math.abs));
+};
+"""
+OPENED = """<!doctype html><title>bundled</title><script>globalThis.socket = {};</script>
+<script type="module" src="./APP"></script>"""
+BUNDLERS = ("vite@8", "webpack@5", "esbuild@0.28")
+WEBPACK = """
+import webpack from "webpack";
+const output = { path: `${process.cwd()}/webpack` };
+webpack({ mode: "production", entry: "./app.mjs", output }, (error, stats) => {
+  if (error || stats.hasErrors()) throw error ?? new Error(stats.toString());
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def bundlers(installed: Path) -> Path:
+    """The project, with the README's program and what bundles it."""
+    command = ("npm", "install", "--no-audit", "--no-fund", *BUNDLERS)
+    done = subprocess.run(command, cwd=installed, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"npm does not install bundlers: {done.stderr.strip()[-200:]}")
+    program = README.split("```js\n")[1].split("```")[0]
+    (installed / "app.mjs").write_text(program + HEARD)
+    (installed / "index.html").write_text(OPENED.replace("APP", "app.mjs"))
+    return installed
+
+
+def heard(visited: Any, address: str) -> float:
+    visited.goto(address)
+    visited.wait_for_function("() => globalThis.run")
+    peak: float = visited.evaluate("() => run()")
+    return peak
+
+
+def vite(project: Path) -> str:
+    run(project, "node_modules/.bin/vite", "build", "--outDir", "vite")
+    return "vite"
+
+
+def webpack(project: Path) -> str:
+    run(project, "node", "--input-type=module", "-e", WEBPACK)
+    (project / "webpack/index.html").write_text(OPENED.replace("APP", "main.js"))
+    return "webpack"
+
+
+def esbuild(project: Path) -> str:
+    """As the README says."""
+    command = README.split("as they are, so name the files:\n")[1].split("\nOr ")[0]
+    run(project, "env", "PATH=node_modules/.bin:/usr/bin:/bin", "sh", "-ec", command)
+    (project / "dist/index.html").write_text(OPENED.replace("APP", "app.mjs"))
+    return "dist"
+
+
+@pytest.mark.parametrize("bundle", [vite, webpack, esbuild])
+def test_a_bundled_program_is_heard(
+    bundle: Callable[[Path], str], bundlers: Path, visited: Any
+) -> None:
+    with served(bundlers / bundle(bundlers)) as address:
+        assert 0.4 < heard(visited, address) < 0.55
+
+
+def test_a_program_is_heard_from_the_server_of_vite(bundlers: Path, visited: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    command = [bundlers / "node_modules/.bin/vite", "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(
+        [*command, "--strictPort"], cwd=bundlers, stdout=subprocess.PIPE
+    ) as server:
+        try:
+            assert server.stdout is not None
+            while b"127.0.0.1:" not in server.stdout.readline():
+                assert server.poll() is None
+            assert 0.4 < heard(visited, f"http://127.0.0.1:{port}/") < 0.55
+        finally:
+            server.terminate()

@@ -204,7 +204,7 @@ const checks = {
 
   // Settings out of range are refused in words, and so is a module that needs what is not here.
   async refusals() {
-    const { Concealer } = await load("plc.mjs");
+    const { Concealer, fetchModel, isModel, joined, modelFor, samplesOf, serves } = await load("plc.mjs");
     const wrong = [{ sampleRate: 7999 }, { sampleRate: 192001 }, { channels: 9 }, { packetSamples: 5761 },
       { packetSamples: 31 }, { lookahead: 201 }];
     for (const each of wrong) {
@@ -215,6 +215,31 @@ const checks = {
       assert.throws(() => stream.push(new Float32Array(480), missing), RangeError);
     }
     assert.equal(stream.counters.packets, 0);
+    // What is of another kind is told by its name, and what it was.
+    for (const given of [undefined, null, 48000, {}]) {
+      assert.throws(() => new Concealer(given), { name: "RangeError", message: /^sampleRate is undefined; give / });
+    }
+    for (const [other, message] of [
+      [{ sampleRate: "48000" }, /^sampleRate is "48000"; give /], [{ lookahead: 0.5 }, /^lookahead is 0.5; give /],
+      [{ model: "speech" }, /^the model is "speech"; give .* Uint8Array/], [{ content: "voice" }, /^content is "voice"; give /],
+      [{ model: Promise.resolve() }, /^the model is of type Promise;/], [{ model: new ArrayBuffer(8) }, /^the model is of type ArrayBuffer;/],
+      [{ limitMs: "fast" }, /^limitMs is "fast"; give /], [{ channel: 1 }, /^there is no setting channel;/],
+    ]) {
+      assert.throws(() => new Concealer({ ...settings, ...other, module: module() }), { name: "RangeError", message });
+    }
+    for (const [missing, message] of [[5, /^missing is 5;/], ["ab", /^missing is "ab";/], [[5], /^missing has /]]) {
+      assert.throws(() => stream.push(null, missing), { name: "RangeError", message });
+    }
+    for (const [call, message] of [
+      [() => modelFor("speech"), /^the sample rate is "speech"; give Hz/], [() => modelFor(48000, "voice"), /^there is no use "voice"; there are speech, /],
+      [() => modelFor(48000, "toString"), /^there is no use "toString";/], [() => joined(new Uint8Array(8)), /given as a list/],
+      [() => samplesOf(null, 1, 48000), /^a piece is /],
+    ]) {
+      assert.throws(call, { name: "RangeError", message });
+    }
+    await assert.rejects(fetchModel(48000, "speech"), { name: "RangeError", message: /^uses is "speech"; give a list/ });
+    assert.equal(isModel("speech"), false);
+    assert.equal(serves(null, 48000), false);
     const empty = new WebAssembly.Module(Uint8Array.from([0, 97, 115, 109, 1, 0, 0, 0]));
     assert.throws(() => new Concealer({ ...settings, module: empty }), /not the engine/);
     // (module (import "env" "getpid" (func)))
@@ -320,12 +345,19 @@ const checks = {
       if (name === "music") throw new TypeError("fetch failed");
       return { ok: name !== "speech-bridge", arrayBuffer: async () => model(name).buffer };
     };
+    const beside = (name) => pathToFileURL(join(folder, `${name}.plcm`)).href;
     assert.deepEqual(await fetchModel(48000), model());
     assert.equal(await fetchModel(192000), null);
     assert.equal((await fetchModel(8000, ["speech", "music"], "a/")).length, model("speech-narrowband").length);
-    await assert.rejects(fetchModel(48000, ["speech", "bridges"]), /cannot be fetched from \.\/speech-bridge\.plcm/);
-    await assert.rejects(fetchModel(48000, ["music"]), /music\.plcm/);
-    assert.deepEqual(asked, ["./speech.plcm", "a/speech-narrowband.plcm", "./speech.plcm", "./speech-bridge.plcm", "./music.plcm"]);
+    await assert.rejects(fetchModel(48000, ["speech", "bridges"], "./"), /cannot be fetched from \.\/speech-bridge\.plcm$/);
+    await assert.rejects(fetchModel(48000, ["music"]), /music\.plcm; read that file/);
+    assert.deepEqual(asked, [beside("speech"), "a/speech-narrowband.plcm", "./speech.plcm", "./speech-bridge.plcm", beside("music")]);
+  },
+
+  // The node is a class everywhere, so that its module can be imported; where there is no sound it says so.
+  async node() {
+    const { PlcNode } = await load("plc-node.mjs");
+    await assert.rejects(PlcNode.create(), /^Error: PlcNode needs an AudioContext of a page/);
   },
 
   // A loss that was prepared plays the same samples, in less time.
