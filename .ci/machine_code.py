@@ -6,7 +6,8 @@ A wheel as ``python -m build`` makes it has sources alone, and its first start c
 about a minute, with numba. Here the kernels are added as a module for Python
 (:mod:`plc_kernels.build.library`), for each level of x86-64 or for aarch64, and the C library with
 its header; numba is then what the extra ``compile`` brings. It takes some five minutes, gcc (for
-the other family of processors its compiler), Python's headers and the package wheel.
+the other family of processors its compiler), Python's headers, and the packages auditwheel and
+wheel.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def build_wheel(
     levels: Sequence[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Write a wheel for Linux and Python 3.11 or newer.
+    """Write a wheel for Linux and Python 3.11 or newer, which indexes take.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def build_wheel(
     ConfigError
         If this installation has no numba, the wheel cannot be read or has other sources, a level is
         unknown or of another family than the first, this is no Linux on x86-64 or aarch64, a
-        compiler or the package ``wheel`` is missing, or the folder cannot be written.
+        compiler or one of the packages is missing, or the folder cannot be written.
     """
     if sys.platform != "linux" or machine() not in (X86_64, AARCH64):
         raise ConfigError(
@@ -110,14 +111,29 @@ def _build(
     library = build_library(work / "libplc", family, tell).library
     for name in BUILT:  # a wheel has no links
         shutil.copy(library.with_name(name), carried)
-    packed = work / "packed"
+    made = pack(unpacked, family, work)
+    return Path(shutil.move(made, into / made.name))
+
+
+def pack(unpacked: Path, family: str, work: Path) -> Path:
+    """Return a wheel of an unpacked one, for a family of processors and the C library it needs.
+
+    Indexes take no wheel that does not name that.
+    """
+    (about,) = unpacked.glob("*.dist-info/WHEEL")
+    about.write_text(about.read_text().replace("Root-Is-Purelib: true", "Root-Is-Purelib: false"))
+    packed, repaired = work / "packed", work / "repaired"
     packed.mkdir()
     run([sys.executable, "-m", "wheel", "pack", str(unpacked), "--dest-dir", str(packed)])
     tags = ["--python-tag=cp311", "--abi-tag=abi3", f"--platform-tag=linux_{family}"]
-    plain = next(packed.iterdir())
+    (plain,) = packed.iterdir()
     run([sys.executable, "-m", "wheel", "tags", "--remove", *tags, str(plain)])
-    made = next(packed.iterdir())
-    return Path(shutil.move(made, into / made.name))
+    (tagged,) = packed.iterdir()
+    # It has no library to put in, so there is nothing to patch.
+    repair = ["auditwheel", "repair", "--patcher=none", f"--wheel-dir={repaired}", str(tagged)]
+    run([sys.executable, "-m", *repair])
+    (made,) = repaired.iterdir()
+    return made
 
 
 def build_kernels(

@@ -5,7 +5,7 @@ wheel (``machine_code.py``), checks what is in all three, and runs the last, and
 in a new environment with empty caches. Of that come ``libplc`` as an archive and Debian packages,
 the package for npm (``release_files.py``), a wheel for aarch64, and ``SHA256SUMS``. ``--pure``
 leaves the second wheel and these out, which take minutes of compiling, and runs a sample of the
-tests. The version stands in ``plc/__init__.py``. It needs the packages build and wheel.
+tests. The version stands in ``plc/__init__.py``. It needs the packages auditwheel, build and wheel.
 """
 
 import argparse
@@ -108,7 +108,9 @@ def problems_of_wheel(path: Path, compiled: bool = False) -> list[str]:
         broken = archive.testzip()
         if broken:
             return [f"{broken} is broken"]
-        files = {name: archive.read(name) for name in archive.namelist()}
+        # auditwheel names folders, too.
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        files = {name: archive.read(name) for name in names}
     about = f"plc_engine-{version()}.dist-info"
     code = {name for name in files if not name.startswith(f"{about}/")}
     expected = {
@@ -124,6 +126,9 @@ def problems_of_wheel(path: Path, compiled: bool = False) -> list[str]:
         for what in (r"kernels\.abi3\.so", *_LIBRARY):
             if not any(re.fullmatch(f".*/{what}", name) for name in added):
                 found.append(f"there is no {what}")
+        wheel = files.get(f"{about}/WHEEL", b"").decode().lower()
+        if not re.search(r"^root-is-purelib: false$", wheel, re.M) or "-manylinux_" not in wheel:
+            found.append("WHEEL names no platform that indexes take")
     elif added:
         found.append(f"{min(added)} does not belong in a wheel for every machine")
     found += _problems_of_data({name: files[name] for name in code - added})

@@ -1,4 +1,7 @@
+import re
 import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -47,6 +50,29 @@ def test_a_file_that_is_no_wheel_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="wheel unpack"):
         build_wheel(path, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_wheel_says_which_c_library_it_needs(tmp_path: Path) -> None:
+    """By the name that indexes ask for; where it goes stands inside."""
+    pytest.importorskip("auditwheel")
+    if shutil.which("cc") is None:
+        pytest.skip("there is no compiler")
+    (tmp_path / "a.c").write_text('#include <stdio.h>\nint a(void) { return puts("a"); }\n')
+    subprocess.run(["cc", "-shared", "-fPIC", "a.c", "-o", "a.so"], cwd=tmp_path, check=True)
+    unpacked = tmp_path / "plc_engine-0.1.0"
+    about = unpacked / "plc_engine-0.1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: plc-engine\nVersion: 0.1.0\n")
+    (about / "WHEEL").write_text("Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    shutil.copy(tmp_path / "a.so", unpacked)
+    path = MADE["pack"](unpacked, "x86_64", tmp_path)
+    named = re.fullmatch(r".*-cp311-abi3-(manylinux\w+_x86_64[.\w]*)\.whl", path.name)
+    assert named, path.name
+    with wheelfile.WheelFile(path) as archive:
+        lines = archive.read("plc_engine-0.1.0.dist-info/WHEEL").decode().splitlines()
+    tags = {line for line in lines if line.startswith("Tag: ")}
+    assert tags == {f"Tag: cp311-abi3-{each}" for each in named[1].split(".")}
+    assert "Root-Is-Purelib: false" in lines
 
 
 def test_a_wheel_of_other_sources_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 import io
 import json
+import platform
+import re
 import runpy
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -40,6 +44,7 @@ def good(release: dict[str, Any]) -> Files:
     lines = ["Metadata-Version: 2.4", f"Version: {release['version']()}"]
     lines += ["License-Expression: MIT AND CC-BY-SA-3.0"]
     lines += [f"License-File: {name}" for name in release["LICENCES"]]
+    files[f"{about}/WHEEL"] = b"Root-Is-Purelib: false\nTag: cp311-abi3-manylinux_2_31_x86_64\n"
     files[f"{about}/METADATA"] = "\n".join([*lines, "", ""]).encode()
     for name in release["LICENCES"]:
         files[f"{about}/licenses/{name}"] = (ROOT / name).read_bytes()
@@ -96,6 +101,14 @@ def test_a_good_wheel_passes_and_broken_ones_do_not(
     assert problems(a_wheel(tmp_path, good | machine_code | library), True) == []
     found = problems(a_wheel(tmp_path, good | machine_code), True)
     assert len(found) == len(BUILT), found
+    whole = good | machine_code | library | {"plc/embed/libplc/": b""}
+    assert problems(a_wheel(tmp_path, whole), True) == []
+    for files in (
+        other(whole, "/WHEEL", lambda data: data.replace(b"manylinux_2_31", b"linux")),
+        other(whole, "/WHEEL", lambda data: data.replace(b"false", b"true")),
+    ):
+        found = problems(a_wheel(tmp_path, files), True)
+        assert found == ["WHEEL names no platform that indexes take"]
 
 
 @pytest.mark.slow
@@ -120,6 +133,36 @@ def test_a_source_archive_with_too_much_or_too_little_does_not_pass(
     assert problems(names[1:]) == [f"{names[0]} is missing"]
     assert "bench/data/a.flac is a recording" in problems(names, "bench/data/a.flac")
     assert problems(names, "notes.txt") == ["notes.txt does not belong here"]
+
+
+@pytest.mark.parametrize("page", ["library", "browser"])
+def test_of_all_wheels_of_a_release_the_start_pages_install_that_of_the_machine(
+    page: str, tmp_path: Path
+) -> None:
+    wheelfile = pytest.importorskip("wheel.wheelfile")
+    machine = platform.machine()
+    for tag in ("py3-none-any", *(f"cp311-abi3-manylinux_2_31_{m}" for m in ("x86_64", "aarch64"))):
+        path = tmp_path / f"plc_engine-0.2.0-{tag}.whl"
+        with wheelfile.WheelFile(path, "w") as archive:
+            about = "plc_engine-0.2.0.dist-info"
+            archive.writestr(
+                f"{about}/METADATA", "Metadata-Version: 2.1\nName: plc-engine\nVersion: 0.2.0\n"
+            )
+            archive.writestr(
+                f"{about}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n"
+            )
+    command = re.search(
+        r"^    pip (install plc_engine\S+( \S+)?whl) ",
+        (ROOT / f"docs/start/{page}.md").read_text(),
+        re.M,
+    )
+    assert command is not None
+    asked = (
+        f"{sys.executable} -m pip {command[1]} --dry-run --no-deps --no-index --ignore-installed"
+    )
+    done = subprocess.run(["sh", "-c", asked], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"_{machine}.whl" in done.stdout
 
 
 def test_the_papers_name_the_version(release: dict[str, Any]) -> None:

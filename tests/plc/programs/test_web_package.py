@@ -253,7 +253,7 @@ webpack({ mode: "production", entry: "./app.mjs", output }, (error, stats) => {
 @pytest.fixture(scope="module")
 def bundlers(installed: Path) -> Path:
     """The project, with the README's program and what bundles it."""
-    command = ("npm", "install", "--no-audit", "--no-fund", *BUNDLERS)
+    command = ("npm", "install", "--no-audit", "--no-fund", "--engine-strict", *BUNDLERS)
     done = subprocess.run(command, cwd=installed, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"npm does not install bundlers: {done.stderr.strip()[-200:]}")
