@@ -22,6 +22,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,6 +75,13 @@ def version() -> str:
     return found[1]
 
 
+def day() -> datetime | None:
+    """Return the day of the version, if ``CHANGELOG.md`` has it below the version's line."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    found = re.search(rf"^## {re.escape(version())}\n\n(\d+-\d+-\d+)\.", text, re.M)
+    return found and datetime.fromisoformat(found[1]).replace(tzinfo=UTC)
+
+
 def tracked() -> list[str]:
     """Return the files that belong to the project."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
@@ -87,11 +95,12 @@ def problems_of_papers() -> list[str]:
         "CITATION.cff": f"\nversion: {version()}\n",
         "CHANGELOG.md": f"\n## {version()}\n",
     }
-    return [
+    found = [
         f"{name} has no line {line.strip()!r}"
         for name, line in expected.items()
         if line not in (ROOT / name).read_text()
     ]
+    return found if day() else [*found, f"CHANGELOG.md does not begin {version()} with its day"]
 
 
 def problems_of_wheel(path: Path, compiled: bool = False) -> list[str]:
@@ -209,7 +218,7 @@ def further_files(work: Path) -> list[Path]:
         made["pack_npm"](home / "page", licence, out),
     ]
     if shutil.which("dpkg-deb"):
-        files += made["pack_debian"](prefix, licence, out, version())
+        files += made["pack_debian"](prefix, licence, out, version(), day())
     return files
 
 
@@ -228,6 +237,8 @@ def problems_of_debian(files: list[Path], work: Path) -> list[str]:
     root = work / "debian"
     for path in packages:
         _run("dpkg-deb", "--extract", path, root)
+    if packages and shutil.which("lintian"):
+        print(_run("lintian", "--fail-on", "error", *packages))
     if not packages or not (shutil.which("pkg-config") and shutil.which("cc")):
         print("Debian's packages are not tried: dpkg-deb, pkg-config and a compiler are needed")
         return []

@@ -14,21 +14,32 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterable
+from datetime import datetime
+from email.utils import format_datetime
 from pathlib import Path
 
 _SUMMARY = "packet-loss concealment of music and speech"
+_DETAILS = """\
+ Where a packet of sound is lost, plc plays what would most likely have come:
+ linear prediction, improved by small neural networks. It runs in real time."""
 _MAINTAINER = "The plc authors <authors@plc.invalid>"
 _TRIPLET = "x86_64-linux-gnu"
-# Debian's packages: what is theirs of a prefix, what they need, and what they are.
+# Debian's packages: what is theirs of a prefix, their section, what they need, and what they are.
 _DEBIAN = {
-    "libplc0": (("lib/libplc.so.*",), "", "shared library"),
+    "libplc0": (("lib/libplc.so.*",), "libs", "", "shared library"),
     "libplc-dev": (
         ("lib/libplc.so", "lib/libplc.a", "lib/pkgconfig/*", "lib/cmake/plc/*", "include/*"),
+        "libdevel",
         "libplc0 (= {version})",
-        "header, archive, and what pkg-config and CMake read",
+        "development files",
     ),
-    "plc-ladspa": (("lib/ladspa/*",), "", "LADSPA plugin"),
-    "plc-gstreamer": (("lib/gstreamer-1.0/*",), "libgstreamer1.0-0 (>= 1.22)", "GStreamer plugin"),
+    "plc-ladspa": (("lib/ladspa/*",), "sound", "", "LADSPA plugin"),
+    "plc-gstreamer": (
+        ("lib/gstreamer-1.0/*",),
+        "sound",
+        "libgstreamer1.0-0 (>= 1.22)",
+        "GStreamer plugin",
+    ),
 }
 # Made where GStreamer is installed.
 _OPTIONAL = {"plc-gstreamer"}
@@ -82,43 +93,39 @@ def libc_needed(files: Iterable[Path]) -> str:
     return ".".join(map(str, max(found, default=(2, 17))))
 
 
-def pack_debian(prefix: Path, licence: Path, out: Path, version: str) -> list[Path]:
-    """Return Debian packages of an installed prefix, made by ``dpkg-deb``."""
+def pack_debian(prefix: Path, licence: Path, out: Path, version: str, day: datetime) -> list[Path]:
+    """Return Debian packages of an installed prefix, made by ``dpkg-deb``, of a day."""
     made = []
-    for name, (patterns, needs, what) in _DEBIAN.items():
+    for name, (patterns, section, needs, what) in _DEBIAN.items():
+        found = [path for each in patterns for path in sorted(prefix.glob(each))]
+        if not found and name in _OPTIONAL:
+            continue
+        if not found:
+            raise FileNotFoundError(f"{prefix} has nothing of {', '.join(patterns)}")
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            root.chmod(0o755)
-            found = [path for each in patterns for path in sorted(prefix.glob(each))]
-            if not found and name in _OPTIONAL:
-                continue
-            if not found:
-                raise FileNotFoundError(f"{prefix} has nothing of {', '.join(patterns)}")
             for path in found:
-                within = path.relative_to(prefix).as_posix()
-                # LADSPA hosts look into lib/ladspa, whatever the architecture.
-                place = (
-                    within if "ladspa" in within else re.sub("^lib/", f"lib/{_TRIPLET}/", within)
-                )
-                target = root / "usr" / place
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, target, follow_symlinks=False)
-                if target.suffix in (".pc", ".cmake"):  # a folder further down than in a prefix
-                    target.write_text(target.read_text().replace("/../include", "/../../include"))
+                _place(path, path.relative_to(prefix).as_posix(), root / "usr")
             about = root / "usr/share/doc" / name
             about.mkdir(parents=True)
             shutil.copy(licence, about / "copyright")
+            entry = f"plc ({version}) unstable; urgency=medium\n\n  * Release {version}.\n\n"
+            entry += f" -- {_MAINTAINER}  {format_datetime(day)}\n"
+            (about / "changelog.gz").write_bytes(gzip.compress(entry.encode(), mtime=0))
             libc = libc_needed(path for path in found if ".so" in path.name)
-            depends = ", ".join(filter(None, [f"libc6 (>= {libc})", needs.format(version=version)]))
             lines = {
                 "Package": name,
+                "Source": "plc",
                 "Version": version,
                 "Architecture": "amd64",
                 "Maintainer": _MAINTAINER,
-                "Depends": depends,
-                "Section": "libs" if name.startswith("libplc") else "sound",
+                "Installed-Size": sum(-(-each.lstat().st_size // 1024) for each in root.rglob("*")),
+                "Depends": ", ".join(
+                    filter(None, [f"libc6 (>= {libc})", needs.format(version=version)])
+                ),
+                "Section": section,
                 "Priority": "optional",
-                "Description": f"{_SUMMARY} ({what})",
+                "Description": f"{_SUMMARY} ({what})\n{_DETAILS}",
             }
             control = root / "DEBIAN"
             control.mkdir()
@@ -126,9 +133,31 @@ def pack_debian(prefix: Path, licence: Path, out: Path, version: str) -> list[Pa
             (control / "control").write_text(text)
             if name == "libplc0":
                 (control / "triggers").write_text("activate-noawait ldconfig\n")
+                soname = next(path.name for path in found if path.is_symlink())
+                major = soname.rpartition(".")[2]
+                (control / "shlibs").write_text(f"libplc {major} {name} (>= {version})\n")
+            for each in (root, *root.rglob("*")):
+                if not each.is_symlink():
+                    each.chmod(0o755 if each.is_dir() else 0o644)
+                os.utime(each, (day.timestamp(),) * 2, follow_symlinks=False)
             path = out / f"{name}_{version}_amd64.deb"
             command = ["dpkg-deb", "--root-owner-group", "--build", str(root), str(path)]
-            reproducible = os.environ | {"SOURCE_DATE_EPOCH": "0"}
+            reproducible = os.environ | {"SOURCE_DATE_EPOCH": str(int(day.timestamp()))}
             subprocess.run(command, check=True, capture_output=True, env=reproducible)
             made.append(path)
     return made
+
+
+def _place(path: Path, within: str, usr: Path) -> None:
+    """Copy a file of a prefix to where Debian has it, without what only debuggers read."""
+    # LADSPA hosts look into lib/ladspa, whatever the architecture.
+    place = within if "ladspa" in within else re.sub("^lib/", f"lib/{_TRIPLET}/", within)
+    target = usr / place
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(path, target, follow_symlinks=False)
+    if target.suffix in (".pc", ".cmake"):  # a folder further down than in a prefix
+        target.write_text(target.read_text().replace("/../include", "/../../include"))
+    if not target.is_symlink() and (target.suffix == ".a" or ".so" in target.name):
+        which = "--strip-debug" if target.suffix == ".a" else "--strip-unneeded"
+        strip = ["strip", "--enable-deterministic-archives", which, "--remove-section=.comment"]
+        subprocess.run([*strip, str(target)], check=True)

@@ -300,7 +300,7 @@ def test_a_bundled_program_is_heard(
 def test_a_program_is_heard_from_the_server_of_vite(bundlers: Path, visited: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    command = [bundlers / "node_modules/.bin/vite", "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(bundlers / "node_modules/.bin/vite"), "--host", "127.0.0.1", "--port", str(port)]
     with subprocess.Popen(
         [*command, "--strictPort"], cwd=bundlers, stdout=subprocess.PIPE
     ) as server:
