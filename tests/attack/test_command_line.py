@@ -77,7 +77,7 @@ NEEDED: dict[str, list[str]] = {
     "bench headline": ["NEW", "--out", "NEW"],
     "bench detect": ["damage", "CLIP"],
     "bench streams": ["server", "CLIP"],
-    "bench robust": ["relay-quality", "CLIP"],
+    "bench robust": ["receiver", "CLIP"],
     "bench papers": ["context-encoder", "CLIP"],
 }
 # What takes long, or the machine, once the command line has been understood.
@@ -109,10 +109,9 @@ WORK = (
     "plc_bench.robust.soak.soak",
     "plc_bench.robust.tone.measure_tones",
     "plc_bench.robust.fuzz.fuzz",
-    "plc_bench.robust.fuzz.fuzz_by_coverage",
-    "plc_bench.robust.transport.quality",
     "plc_bench.robust.transport.load",
     "plc_bench.robust.transport.cost",
+    "plc_bench.robust.receiver.speech",
     "plc_bench.robust.library.push_from_c",
 )
 # They hand all they get to a command of their own.

@@ -1,6 +1,7 @@
 """``plc bench robust``: streams, packets, the relay and libplc, for long."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,20 @@ import typer
 from plc.cli.options import AsJson
 from plc.cli.settings import Save, add_question
 from plc.jsonable import plain
-from plc_bench.cli.options import BudgetMs, Loss, Method, Seed, progress_shown, show
+from plc_bench.cli.options import (
+    BudgetMs,
+    Jobs,
+    Loss,
+    Method,
+    Seed,
+    end,
+    names_of,
+    numbers,
+    processes,
+    progress_shown,
+    report_failures,
+    show,
+)
 
 
 def soak(
@@ -76,19 +90,6 @@ def fuzz(
     show(result, [_facts(result)], as_json, save)
 
 
-def relay_quality(
-    file: Annotated[Path, typer.Argument(help="A recording.")],
-    seconds: Annotated[float, typer.Option(min=0.1, help="Repeat it to this length.")] = 60.0,
-    as_json: AsJson = False,
-    save: Save = None,
-) -> None:
-    """Compare a relayed recording with the engine on the same losses."""
-    from plc_bench.robust import transport
-
-    result = transport.quality_of_file(file, seconds)
-    show(result, [_facts(result)], as_json, save)
-
-
 def relay_load(
     streams: Annotated[int, typer.Option(min=1, help="Streams of 48 kHz L16.")] = 64,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
@@ -118,6 +119,59 @@ def relay_cost(
 
     result = transport.cost(streams, seconds, loss, method)
     show(result, [_facts(result)], as_json, save)
+
+
+def receiver(
+    sources: Annotated[
+        list[Path] | None, typer.Argument(help="Speech: files or folders; else the package's clip.")
+    ] = None,
+    schedules: Annotated[str, typer.Option(help="Which, by comma; empty: all.")] = "",
+    seconds: Annotated[float, typer.Option(help="Repeat the speech to this.")] = 60.0,
+    safety: Annotated[str, typer.Option(help="Of plc, by comma; empty: without plc.")] = "0.5",
+    min_delay_ms: Annotated[
+        str, typer.Option(help="Of NetEq, by comma; empty: without NetEq.")
+    ] = "0",
+    seeds: Annotated[int, typer.Option(min=1, help="A row is the mean over as many.")] = 3,
+    scores: Annotated[bool, typer.Option(help="PLCMOS and PESQ, too.")] = True,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw what is made up over the delay.")
+    ] = None,
+    jobs: Jobs = 0,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    save: Save = None,
+) -> None:
+    """Play schedules of arrivals through the RTP receiver and through WebRTC's NetEq.
+
+    A row has the delay beyond the network's, sound made up, in all and
+    though it had arrived, heard twice, left out (ms), PLCMOS and PESQ, as
+    means over seeds. Several settings and scores=no give a curve.
+    Schedules: two-links, minority (some packets slower), tcp, wifi, mobile
+    (stalls), wander, drift, fast, slow (clocks), step-up, step-down, tail,
+    tail-loss (jitter), talk (pauses); docs/measuring.md has each.
+    NetEq needs Debian's libtgowt-dev.
+    """
+    from plc_bench.base.workers import score_clips
+    from plc_bench.robust import receiver as bench
+
+    runs = bench.all_runs(
+        names_of(schedules),
+        numbers("safety", safety, float, needed=False),
+        numbers("min-delay-ms", min_delay_ms, float, needed=False),
+    )
+    signal = bench.speech(sources or (), seconds)
+    measure = partial(bench.measure, signal, range(seed, seed + seeds), scores)
+    with progress_shown("runs", len(runs)) as advance:
+        outcome = score_clips(
+            measure, runs, processes(jobs), advance, lambda run: "{}, {} {:g}".format(*run)
+        )
+    show(outcome.results, [bench.receiver_table(outcome.results)], as_json, save)
+    if picture is not None:
+        from plc_bench.report.charts import draw_receivers
+
+        draw_receivers(picture, outcome.results)
+    report_failures(outcome.failures, len(runs))
+    end(outcome.failures)
 
 
 Packets = Annotated[int, typer.Option(min=1, help="Packets to push.")]
@@ -179,8 +233,8 @@ def register(app: typer.Typer) -> None:
         soak=soak,
         tone=tone,
         fuzz=fuzz,
-        relay_quality=relay_quality,
         relay_load=relay_load,
         relay_cost=relay_cost,
+        receiver=receiver,
         library=library,
     )

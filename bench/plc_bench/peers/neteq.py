@@ -12,6 +12,7 @@ by itself.
 import hashlib
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,25 @@ SOURCE = Path(__file__).with_name("neteq_driver.cc")
 HEADERS = Path("/usr/include/tg_owt")
 _PACKAGES = "g++ libtgowt-dev libabsl-dev libopus-dev"
 _BUILD_TIMEOUT_S = 300.0
+# Blocks of 10 ms that are taken out behind the last packet, as the output comes late.
+_TAIL_TICKS = 50
 _DEFINES = (
     *("WEBRTC_POSIX", "WEBRTC_LINUX", "WEBRTC_APM_DEBUG_DUMP=0", "WEBRTC_ENABLE_PROTOBUF=0"),
     *("RTC_DISABLE_TRACE_EVENTS", "WEBRTC_NON_STATIC_TRACE_EVENT_HANDLERS=1", "NDEBUG"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """The sound of a receiver, and counts after each block, in samples."""
+
+    heard: NDArray[np.float32]
+    """Shape (samples, channels)."""
+    made_up: NDArray[np.float64]
+    inserted: NDArray[np.float64]
+    """By playing slower."""
+    behind: NDArray[np.float64] | None = None
+    """Its delay behind the recording as NetEq states it; NaN where it does not know."""
 
 
 class NetEq:
@@ -43,12 +59,9 @@ class NetEq:
         self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
     ) -> NDArray[np.float32]:
         """Play the stream."""
-        program = driver()
         rate = sample_rate if sample_rate in RATES else 48_000
         packet = whole_packet(packet_samples, sample_rate, rate)
-        return at_rate(
-            signal, sample_rate, rate, lambda there: _run(program, there, trace, packet, rate)
-        )
+        return at_rate(signal, sample_rate, rate, lambda there: _run(there, trace, packet, rate))
 
 
 def peer(name: str) -> Contender:
@@ -95,24 +108,43 @@ def _build_command(target: Path) -> list[str]:
     ]
 
 
-def _run(
-    program: Path, signal: NDArray[np.float32], trace: Mask, packet: int, rate: int
-) -> NDArray[np.float32]:
-    channels = signal.shape[1]
-    with tempfile.TemporaryDirectory(prefix="plc-neteq-") as folder:
-        source, lost, target, delays = (
-            Path(folder, name) for name in ("in.raw", "lost", "out.raw", "delays")
-        )
-        whole = trace.size * packet
-        source.write_bytes(to_int16(fitted(signal, whole)).tobytes())
-        lost.write_bytes(bytes(trace.astype(np.uint8) + ord("0")))
-        numbers = [str(rate), str(channels), str(packet)]
-        files = [str(path) for path in (source, lost, target, delays)]
-        run_program([str(program), *numbers, *files], PEER_TIMEOUT_S)
-        played = np.fromfile(target, np.int16).reshape(-1, channels)
-        behind = [int(line) for line in delays.read_text().split()]
-    if not behind:
-        raise PeerError("NetEq played nothing; were all packets lost?")
+def _run(signal: NDArray[np.float32], trace: Mask, packet: int, rate: int) -> NDArray[np.float32]:
+    whole = trace.size * packet
+    arrivals_ms = np.where(trace, np.inf, np.arange(1, trace.size + 1) * 1000.0 * packet / rate)
+    ticks = -(-100 * whole // rate) + _TAIL_TICKS
+    played = play_schedule(fitted(signal, whole), arrivals_ms, rate, ticks, stretches=False)
+    assert played.behind is not None
     # Without the delays after the last packet, where it only continues.
-    delay = max(0, int(np.median(behind[: max(1, 100 * whole // rate)])))
-    return to_float(played[delay : delay + whole])
+    behind = played.behind[np.isfinite(played.behind)][: max(1, 100 * whole // rate)]
+    if not behind.size:
+        raise PeerError("NetEq played nothing; were all packets lost?")
+    delay = max(0, int(np.median(behind)))
+    return played.heard[delay : delay + whole]
+
+
+def play_schedule(
+    signal: NDArray[np.float32],
+    arrivals_ms: NDArray[np.float64],
+    rate: int,
+    ticks: int,
+    min_delay_ms: int = 0,
+    *,
+    stretches: bool = True,
+) -> Played:
+    """Play whole packets of a signal, shape (n, channels), that arrive at these times in ms.
+
+    They count from the first sample's recording; infinite: lost; NaN: never sent, as in a pause.
+    ``ticks`` blocks of 10 ms are played, the first one due at 10 ms.
+    """
+    words = {"inf": "lost", "nan": "unsent"}
+    channels = signal.shape[1]
+    numbers = (rate, channels, len(signal) // arrivals_ms.size, ticks, int(stretches), min_delay_ms)
+    with tempfile.TemporaryDirectory(prefix="plc-neteq-") as folder:
+        names = ("in.raw", "arrivals", "out.raw", "counters")
+        source, schedule, target, counters = files = [Path(folder, name) for name in names]
+        source.write_bytes(to_int16(signal).tobytes())
+        schedule.write_text("\n".join(words.get(str(at), str(at)) for at in arrivals_ms.tolist()))
+        run_program([str(word) for word in (driver(), *numbers, *files)], PEER_TIMEOUT_S)
+        played = to_float(np.fromfile(target, np.int16).reshape(-1, channels))
+        behind, made_up, inserted = np.loadtxt(counters, ndmin=2).T
+    return Played(played, made_up, inserted, behind)

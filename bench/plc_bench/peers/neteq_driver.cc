@@ -1,16 +1,21 @@
-// A stream through WebRTC's NetEq, with packets lost and no jitter.
+// A stream through WebRTC's NetEq, with packets that arrive by a schedule.
 //
-//   neteq_driver RATE CHANNELS PACKET_SAMPLES IN TRACE OUT DELAYS
+//   neteq_driver RATE CHANNELS PACKET_SAMPLES TICKS STRETCH MIN_DELAY_MS IN ARRIVALS OUT COUNTERS
 //
-// IN and OUT are interleaved int16 samples, TRACE one byte a packet, '1' for lost. Packets are
-// uncompressed (L16), so that there is no codec's concealment and no coding noise. Every 10 ms of
-// a simulated clock the packets that are due are inserted and 10 ms are taken out. For each of
-// these a line in DELAYS says how many samples the output is behind the recording; there is none
-// where NetEq does not know. Time stretching is off: it serves jitter, and there is none.
+// IN and OUT are interleaved int16 samples. ARRIVALS has a line a packet: when it arrives in ms,
+// "lost", or "unsent" of a pause, in which sequence numbers stand still. Packets are uncompressed
+// (L16), so that there is no codec's concealment and no coding noise. Every 10 ms of a simulated
+// clock the packets that have arrived are inserted and 10 ms are taken out, TICKS times. For each
+// a line in COUNTERS says how many samples the output is behind the recording (nan where NetEq
+// does not know), and how many samples were made up and inserted so far. Without STRETCH (0) it
+// plays neither faster nor slower.
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -25,51 +30,66 @@
 namespace {
 
 constexpr int kPayloadType = 96;
-constexpr int kTicksPerSecond = 100;
-// What is taken out behind the last packet, as the output comes late.
-constexpr int kTailTicks = 50;
+constexpr int kTickMs = 10;
+// Of times that were not whole numbers of ms.
+constexpr double kRoundingMs = 1e-6;
 
-template <typename T>
-std::vector<T> ReadAll(const char* path) {
-  std::FILE* file = std::fopen(path, "rb");
-  if (!file) {
-    std::fprintf(stderr, "cannot read %s\n", path);
-    std::exit(1);
-  }
-  std::vector<T> all;
-  T one;
-  while (std::fread(&one, sizeof(T), 1, file) == 1) all.push_back(one);
-  std::fclose(file);
+struct Packet {
+  double arrival_ms;
+  size_t place;
+  uint16_t number;
+};
+
+std::vector<int16_t> ReadSamples(const char* path) {
+  std::ifstream file(path, std::ios::binary);
+  std::vector<int16_t> all;
+  int16_t one;
+  while (file.read(reinterpret_cast<char*>(&one), sizeof(one))) all.push_back(one);
   return all;
+}
+
+// Returns the packets in order of arrival.
+std::vector<Packet> ReadArrivals(const char* path) {
+  std::ifstream file(path);
+  std::vector<Packet> arrived;
+  std::string word;
+  uint16_t number = 0;
+  for (size_t place = 0; file >> word; ++place) {
+    if (word == "unsent") continue;
+    if (word != "lost") arrived.push_back({std::stod(word), place, number});
+    ++number;
+  }
+  std::stable_sort(arrived.begin(), arrived.end(), [](const Packet& a, const Packet& b) {
+    return a.arrival_ms < b.arrival_ms;
+  });
+  return arrived;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 8) {
-    std::fprintf(stderr, "usage: %s RATE CHANNELS PACKET_SAMPLES IN TRACE OUT DELAYS\n", argv[0]);
+  if (argc != 11) {
+    std::fprintf(stderr, "11 words are needed, see the source\n");
     return 2;
   }
   const int rate = std::atoi(argv[1]);
   const size_t channels = std::atoi(argv[2]);
   const size_t packet = std::atoi(argv[3]);
-  const std::vector<int16_t> samples = ReadAll<int16_t>(argv[4]);
-  const std::vector<char> trace = ReadAll<char>(argv[5]);
-  if (samples.size() < trace.size() * packet * channels) {
-    std::fprintf(stderr, "the audio is shorter than the trace\n");
-    return 1;
-  }
-  std::FILE* out = std::fopen(argv[6], "wb");
-  std::FILE* delays = std::fopen(argv[7], "w");
-  if (!out || !delays) {
-    std::fprintf(stderr, "cannot write %s or %s\n", argv[6], argv[7]);
+  const int64_t ticks = std::atoi(argv[4]);
+  const std::vector<int16_t> samples = ReadSamples(argv[7]);
+  const std::vector<Packet> arrivals = ReadArrivals(argv[8]);
+  std::FILE* out = std::fopen(argv[9], "wb");
+  std::FILE* counters = std::fopen(argv[10], "w");
+  if (!out || !counters) {
+    std::fprintf(stderr, "cannot write %s or %s\n", argv[9], argv[10]);
     return 1;
   }
 
   webrtc::SimulatedClock clock(0);
   webrtc::NetEq::Config config;
   config.sample_rate_hz = rate;
-  config.for_test_no_time_stretching = true;
+  config.for_test_no_time_stretching = std::atoi(argv[5]) == 0;
+  config.min_delay_ms = std::atoi(argv[6]);
   std::unique_ptr<webrtc::NetEq> neteq = webrtc::DefaultNetEqFactory().CreateNetEq(
       config, webrtc::CreateAudioDecoderFactory<webrtc::AudioDecoderL16>(), &clock);
   const webrtc::SdpAudioFormat format("L16", rate, channels);
@@ -78,35 +98,36 @@ int main(int argc, char** argv) {
     return 1;
   }
 
-  const size_t total = trace.size() * packet;
-  const size_t block = rate / kTicksPerSecond;
-  const size_t ticks = (total + block - 1) / block + kTailTicks;
+  const size_t block = rate * kTickMs / 1000;
   std::vector<uint8_t> payload(packet * channels * 2);
   webrtc::AudioFrame frame;
-  size_t next = 0;
-  for (size_t tick = 0; tick < ticks; ++tick) {
-    // A packet is due when its last sample has been recorded.
-    const size_t now = (tick + 1) * block;
-    for (; next < trace.size() && (next + 1) * packet <= now; ++next) {
-      if (trace[next] == '1') continue;
+  auto next = arrivals.begin();
+  for (int64_t tick = 1; tick <= ticks; ++tick) {
+    for (; next != arrivals.end() && next->arrival_ms <= tick * kTickMs + kRoundingMs; ++next) {
+      const size_t begin = next->place * packet * channels;
+      if (begin + packet * channels > samples.size()) {
+        std::fprintf(stderr, "the audio is shorter than the schedule\n");
+        return 1;
+      }
       for (size_t i = 0; i < packet * channels; ++i) {  // network byte order
-        const uint16_t bits = static_cast<uint16_t>(samples[next * packet * channels + i]);
+        const uint16_t bits = static_cast<uint16_t>(samples[begin + i]);
         payload[2 * i] = bits >> 8;
         payload[2 * i + 1] = bits & 0xff;
       }
       webrtc::RTPHeader header;
       header.payloadType = kPayloadType;
-      header.sequenceNumber = static_cast<uint16_t>(next);
-      header.timestamp = static_cast<uint32_t>(next * packet);
+      header.sequenceNumber = next->number;
+      header.timestamp = static_cast<uint32_t>(next->place * packet);
       header.ssrc = 1;
       if (neteq->InsertPacket(header, payload) != webrtc::NetEq::kOK) {
-        std::fprintf(stderr, "NetEq refuses packet %zu\n", next);
+        std::fprintf(stderr, "NetEq refuses packet %zu\n", next->place);
         return 1;
       }
     }
     bool muted = false;
     if (neteq->GetAudio(&frame, &muted) != webrtc::NetEq::kOK) {
-      std::fprintf(stderr, "NetEq gives no audio at %zu ms\n", tick * 10);
+      std::fprintf(stderr, "NetEq gives no audio at %lld ms\n",
+                   static_cast<long long>(tick * kTickMs));
       return 1;
     }
     // Before the first packet NetEq does not know how many channels there are.
@@ -115,10 +136,14 @@ int main(int argc, char** argv) {
       heard.assign(frame.data(), frame.data() + block * channels);
     std::fwrite(heard.data(), sizeof(int16_t), heard.size(), out);
     const absl::optional<uint32_t> played = neteq->GetPlayoutTimestamp();
-    if (played)
-      std::fprintf(delays, "%lld\n", static_cast<long long>(now) - static_cast<int32_t>(*played));
-    clock.AdvanceTimeMilliseconds(1000 / kTicksPerSecond);
+    const double behind =
+        played ? static_cast<double>(tick * block) - static_cast<int32_t>(*played) : NAN;
+    const webrtc::NetEqLifetimeStatistics stats = neteq->GetLifetimeStatistics();
+    std::fprintf(counters, "%.0f %llu %llu\n", behind,
+                 static_cast<unsigned long long>(stats.concealed_samples),
+                 static_cast<unsigned long long>(stats.inserted_samples_for_deceleration));
+    clock.AdvanceTimeMilliseconds(kTickMs);
   }
-  const bool written = std::fclose(out) == 0 && std::fclose(delays) == 0;
+  const bool written = std::fclose(out) == 0 && std::fclose(counters) == 0;
   return written ? 0 : 1;
 }

@@ -19,6 +19,7 @@ from plc_bench.papers.probes import A4_HZ, BETWEEN_NOTES, ON_NOTES, OVER_FREQUEN
 from plc_bench.quality.study import Study
 from plc_bench.quality.summary import gap_curve
 from plc_bench.report.panels import Curve, Panel, bar_style, figure_of, line_style, save, svg
+from plc_bench.robust.receiver import Reception
 from plc_bench.scores import registry
 from plc_bench.timing.latency import KINDS, LatencyReport, LatencyRow
 from plc_bench.timing.latency_compare import read_report
@@ -127,6 +128,19 @@ def draw_tones(path: Path, scores: Sequence[ProbeScore]) -> None:
         for label, shown, x in places
     ]
     save(figure_of(panels, title="Pure tones, 64 ms lost"), path)
+
+
+def draw_receivers(path: Path, results: Sequence[Reception]) -> None:
+    """Draw made-up sound over the mean delay, by schedule; raise as :func:`draw_study`."""
+    panels = []
+    for name in dict.fromkeys(each.schedule for each in results):
+        curves = []
+        for number, receiver in enumerate(("plc", "neteq")):
+            rows = [row for row in results if (row.schedule, row.receiver) == (name, receiver)]
+            x, y = [row.delay_ms for row in rows], [row.made_up_ms for row in rows]
+            curves.append(Curve(receiver, line_style(number), x, y))
+        panels.append(Panel(curves, "mean delay (ms)", "made up (ms)", name))
+    save(figure_of(panels), path)
 
 
 def draw_latency(path: Path, report: LatencyReport) -> None:

@@ -37,6 +37,7 @@ DISTINCT = len(COLOURS) * len(DASHES)
 _HATCHES = ("", "//", "..", "xx")
 
 _PANEL_INCHES = (5.0, 4.2)
+_ACROSS = 4
 _LEGEND_INCHES = 2.2
 _DPI = 120
 # A marker at each of many points would hide the curve.
@@ -111,11 +112,16 @@ def draw_panels(path: Path, panels: Sequence[Panel], title: str = "") -> None:
 def figure_of(
     panels: Sequence[Panel], inches: tuple[float, float] | None = None, title: str = ""
 ) -> Any:
-    """Draw panels side by side with one legend; ``inches`` are width and height of all."""
+    """Draw panels in rows, with one legend; ``inches`` are width and height of all."""
     width, height = _PANEL_INCHES
-    figure = blank_figure(*(inches or (width * len(panels) + _LEGEND_INCHES, height)))
+    across = min(len(panels), _ACROSS)
+    down = -(-len(panels) // _ACROSS)
+    figure = blank_figure(*(inches or (width * across + _LEGEND_INCHES, height * down)))
     legend: dict[str, Any] = {}
-    for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
+    places = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in places[len(panels) :]:
+        axes.remove()
+    for panel, axes in zip(panels, places, strict=False):
         for curve in panel.curves:
             every = max(1, len(curve.x) // _MARKERS)
             (line,) = axes.plot(curve.x, curve.y, markersize=5, markevery=every, **curve.style)

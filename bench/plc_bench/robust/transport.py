@@ -1,11 +1,8 @@
-"""Effect of the relay on a stream, and how many it carries: ``plc bench robust relay-load``.
+"""How many streams the relay carries: ``plc bench robust relay-load`` and ``relay-cost``.
 
-``quality`` sends a recording through the impairment and the relay, in simulated time, and compares
-the output with the engine offline on the same losses. ``load`` relays many streams in real time and
-counts late packets.
+``load`` relays many streams in real time and counts late packets; ``cost`` times a packet.
 """
 
-import math
 import multiprocessing
 import resource
 import socket
@@ -15,125 +12,25 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from multiprocessing.synchronize import Event
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from plc import StreamConfig, children, conceal
+from plc import StreamConfig, children
 from plc.ending import stopped_by
 from plc.engine.loss import GilbertElliott, LossSource
-from plc.files.audio import AudioReader
-from plc.files.distances import nmse_db
 from plc.programs.demo import clip_audio
 from plc.transport.relay.relay import Relay, run_relay
-from plc.transport.relay.relayed import RelayConfig, StreamRelay
+from plc.transport.relay.relayed import RelayConfig
 from plc.transport.rtp.codecs import L16
 from plc.transport.rtp.config import ReceiverConfig
-from plc.transport.rtp.delay import DelayConfig, DelayMode
-from plc.transport.rtp.impair import ImpairConfig, Impairment
-from plc.transport.rtp.packetizer import Packetizer
-from plc.transport.rtp.packets import RtpPacket, build_rtp, parse_rtp
+from plc.transport.rtp.packets import RtpPacket, build_rtp
 from plc.transport.rtp.udp import Endpoint, UdpPort
 from plc_bench.base.pace import turns
 
-_SOURCE = ("192.0.2.1", 5004)
 # Ticks before a stream plays, and its concealer knows it.
 _BEGIN = 150
 # A sender is there within this time.
 _START_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """Error through the relay, and of the engine on the same losses."""
-
-    seconds: float
-    lost_packets: int
-    nmse_db: float
-    """Over the lost samples; silence has 0 dB."""
-    offline_nmse_db: float
-    missing_samples: int
-    """Of the stream's length, that were not sent."""
-    delay_p50_ms: float
-    delay_max_ms: float
-    stretch_ppm: float
-
-
-def quality(
-    signal: NDArray[np.float32],
-    sample_rate: int,
-    *,
-    loss: float = 0.1,
-    jitter_ms: float = 30.0,
-    packet_ms: float = 10.0,
-    delay: DelayConfig,
-    seed: int = 1,
-) -> Quality:
-    """Send ``signal``, float32, shape (n,), through the relay in simulated time."""
-    block = round(sample_rate * packet_ms / 1000.0)
-    whole = signal[: signal.size // block * block]
-    sent = (np.rint(whole * 32767) / 32768).astype(np.float32)
-    codec = L16(sample_rate, 1)
-    packetizer = Packetizer(codec, ssrc=1)
-    impairment = Impairment(ImpairConfig(loss=loss, jitter_ms=jitter_ms), seed)
-    stream = StreamConfig(sample_rate=sample_rate, packet_samples=block, budget_ms=math.inf)
-    config = RelayConfig(
-        listen=Endpoint("127.0.0.1", 0),
-        to=Endpoint("127.0.0.1", 9),
-        receiver=ReceiverConfig(stream=stream, delay=delay),
-        seed=0,
-    )
-    relay = StreamRelay(config)
-    packets = sent.size // block
-    trace = np.ones(packets, np.bool_)
-    played: list[NDArray[np.float32]] = []
-    for tick in range(packets + math.ceil(delay.max_delay_ms / packet_ms) + 2):
-        now_s = tick * block / sample_rate
-        if tick < packets:
-            samples = sent[tick * block : (tick + 1) * block, None]
-            impairment.put(packetizer.pack(samples), now_s)
-        while impairment.next_s <= now_s:
-            at_s = impairment.next_s
-            for datagram in impairment.due(at_s):
-                packet = parse_rtp(datagram)
-                assert isinstance(packet, RtpPacket)
-                trace[packet.sequence] = False
-                relay.receive(datagram, _SOURCE, at_s)
-        while relay.next_s <= now_s:
-            heard = relay.play(now_s)
-            if heard is not None:
-                played.append(heard[:, 0].copy())
-    out = np.concatenate(played)
-    offline = conceal(sent[:, None], trace, sample_rate=sample_rate, packet_samples=block)[:, 0]
-    first = int(np.flatnonzero(~trace)[0]) * block
-    begin = _find(out, sent[first:]) - first
-    where = np.repeat(trace, block)
-    where[:first] = False
-    heard_whole = np.zeros_like(sent)
-    there = out[max(begin, 0) :][: sent.size]
-    heard_whole[: there.size] = there
-    times = relay.report()["relay"]["delay_ms"]
-    return Quality(
-        seconds=sent.size / sample_rate,
-        lost_packets=int(trace.sum()),
-        nmse_db=nmse_db(sent, heard_whole, where),
-        offline_nmse_db=nmse_db(sent, offline.astype(np.float32), where),
-        missing_samples=max(0, sent.size - there.size),
-        delay_p50_ms=times["p50"],
-        delay_max_ms=times["max"],
-        stretch_ppm=1e6 * relay.playout.stretch,
-    )
-
-
-def _find(out: NDArray[np.float32], head: NDArray[np.float32]) -> int:
-    """Return the offset in ``out`` of the first audible part of ``head``."""
-    at = int(np.flatnonzero(np.abs(head) > 1e-3)[0])
-    wanted = head[at : at + 64]
-    for place in np.flatnonzero(out[: out.size - 64] == wanted[0]):
-        if np.array_equal(out[place : place + 64], wanted):
-            return int(place) - at
-    raise AssertionError("the recording's first samples were not played")
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,13 +180,3 @@ def _send_all(listens: Sequence[Endpoint], loss: float, ready: Event) -> None:
         for _, (_, at, packet) in zip(every, _packets(len(listens), loss), strict=False):
             if packet is not None:
                 out.sendto(packet, (listens[at].host, listens[at].port))
-
-
-def quality_of_file(file: Path, seconds: float) -> Quality:
-    """Return :func:`quality` of a file's first channel, repeated to fill ``seconds``."""
-    with AudioReader(file) as reader:
-        rate = reader.sample_rate
-        samples = np.concatenate(list(reader.stream(rate)))[:, 0]
-    signal = np.resize(samples, round(seconds * rate))
-    # Fixed, so that the two can be laid over each other sample for sample.
-    return quality(signal, rate, delay=DelayConfig(mode=DelayMode.FIXED, delay_ms=60.0))
