@@ -105,7 +105,6 @@ class Lane:
         self._run = run or Run()
         self.stopped = False
         self.ended = False
-        self._held: list[NDArray[np.float32]] = []
         self.joined = threading.Event()
         self.left = threading.Event()
         self._closed = False
@@ -239,7 +238,7 @@ class Lane:
             self.record(now_s, clock(now_s))
 
     def record(self, now_s: float, seen_s: float) -> None:
-        """Record the block that is due; hold it if it may be after the end."""
+        """Record the block that is due; keep it back if it may be after the end."""
         stream, target = self.stream, self.target
         assert isinstance(target, Recorder)
         due_s = stream.next_s
@@ -251,17 +250,12 @@ class Lane:
             early_s = due_s - self._run.first_s if self.config.align else 0.0
             silent = round(max(0.0, early_s) * self.config.receiver.stream.sample_rate)
             target.begin(time.time() - time.monotonic() + due_s, silent)
-        if not is_after:
-            for block in self._held:
-                target.write(block)
-            self._held.clear()
+        if is_after:
+            target.keep_back(played)
+        else:
             target.write(played)
             stream.stats.unwritten_samples = target.unwritten_samples
-        else:
-            self._held.append(played.copy())
-        if stream.has_ended(due_s):
-            self.ended = True
-            self._held.clear()
+        self.ended = stream.has_ended(due_s)
 
     def report_on(self, now_s: float) -> None:
         """Send the reports that are due."""
@@ -281,7 +275,7 @@ class Lane:
     def stop(self) -> None:
         """Stop receiving; the packets held are still played."""
         self.stopped = True
-        if not self.ended:
+        if not self.stream.records:  # a recording has waited for the end since the last packet
             self.stream.playout.drain()
 
     def finish(self) -> None:

@@ -77,7 +77,7 @@ class RelayConfig:
         What sent packets are marked with, 0 to 63; None: the system's default.
     end_after_s : float
         A recording ends when its stream was silent for this time; infinite: only when it says so
-        (RTCP BYE). What was made after the last packet is not in it.
+        (RTCP BYE), or the relay ends. What was made after the last packet is not in it.
     align : bool
         Whether a recording begins with those beside it: silence stands in front of what came later
         than the first packet of any.
@@ -292,7 +292,7 @@ class StreamRelay:
                 self._count_blocks(self._ticks, now_s)
             self._ssrc = ssrc_of(datagram)
             self._left_s = math.inf
-            if self.end_after_s < math.inf:
+            if self.records:
                 self.playout.drain()
 
     def note_farewell(self, datagram: bytes, now_s: float) -> None:
@@ -302,13 +302,11 @@ class StreamRelay:
             self.playout.buffer.give_way()
         if self.records and self._ssrc in ended:
             self._left_s = now_s
-            self.playout.drain()
 
     @property
     def may_have_ended(self) -> bool:
-        """True if the block played now may be after the end."""
-        may_end = self._left_s < math.inf or self.end_after_s < math.inf
-        return may_end and self._ssrc is not None and self.playout.drained
+        """True if the block played now may be after the end of a recording."""
+        return self._ssrc is not None and self.playout.drained
 
     def has_ended(self, now_s: float) -> bool:
         """Return whether the stream has ended, or was silent too long."""

@@ -2,7 +2,8 @@
 
 Whoever receives the stream hands over its blocks and never waits for the disk: what the disk has
 not taken yet waits in memory, up to a minute of it. What finds no room even so is counted, and
-silence stands for it, so that what follows keeps its time.
+silence stands for it, so that what follows keeps its time. So does what may be after the stream's
+end wait, and is left out if nothing follows.
 
 Nothing is created before the first block, and a recording that could not go on (a full disk, say)
 is closed with what was written, under its name; an earlier file of that name is replaced at the
@@ -30,6 +31,8 @@ from plc.files.writing import AudioWriter
 from plc.whole_files import folded, folds_case
 
 WAITING_MAX_S = 60.0
+# Of what may be after the end; the rest of so long a pause is silent. With the disk's it has room.
+_KEPT_BACK_MAX_S = 30.0
 _EVERY_S = 0.25
 # Written at once, so that after a stop of the disk no more than that is copied together.
 _PIECE_S = 1.0
@@ -143,6 +146,8 @@ class Recorder:
         self._waiting_max = round(WAITING_MAX_S * sample_rate)
         self._missing = 0
         self._refused = 0
+        self._kept_back: list[NDArray[np.float32]] = []
+        self._kept_back_samples = 0
         # Each is written by one thread and read by the other.
         self._taken = 0
         self._done = 0
@@ -160,8 +165,22 @@ class Recorder:
         self.start_s = start_s - silent_samples / self._sample_rate
         self._missing = silent_samples
 
+    def keep_back(self, block: NDArray[np.float32]) -> None:
+        """Append ``block`` only if :meth:`write` appends another one behind it; it is copied."""
+        if self._kept_back_samples < _KEPT_BACK_MAX_S * self._sample_rate:
+            self._kept_back.append(np.array(block, np.float32))
+        self._kept_back_samples += len(block)
+
     def write(self, block: NDArray[np.float32]) -> None:
         """Append ``block``: float32, shape (n, channels); it is copied."""
+        for kept in self._kept_back:
+            self._append(kept)
+            self._kept_back_samples -= len(kept)
+        self._missing += self._kept_back_samples
+        self._kept_back, self._kept_back_samples = [], 0
+        self._append(block)
+
+    def _append(self, block: NDArray[np.float32]) -> None:
         n = len(block)
         if self.error is not None:
             self._refused += n
