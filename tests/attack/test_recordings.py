@@ -227,6 +227,22 @@ def test_a_disk_that_stands_still_holds_nobody_up(
     np.testing.assert_array_equal(back[room + lost :], signal_[0])
 
 
+def test_what_is_kept_back_is_written_when_a_block_follows_and_a_long_pause_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plc.transport.service.recorder._KEPT_BACK_MAX_S", 0.5)
+    recorder = Recorder(tmp_path / "a.wav", RATE, 1)
+    signal_ = as_sent(noise(1, 3 * RATE)).reshape(-1, RATE // 4, 1)
+    for number, block in enumerate(signal_):
+        recorder.keep_back(block) if number % 6 else recorder.write(block)
+    recorder.close()
+    back = read_audio(tmp_path / "a.wav")[0].reshape(-1, RATE // 4, 1)
+    np.testing.assert_array_equal(back[:3], signal_[:3])
+    assert not back[3:6].any()
+    np.testing.assert_array_equal(back[6:], signal_[6:7])
+    assert recorder.unwritten_samples == 0
+
+
 # ---- files that were there ----------------------------------------------------------------------
 
 

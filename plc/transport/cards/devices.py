@@ -98,7 +98,8 @@ def find_device(devices: Sequence[Device], text: str, is_input: bool) -> Device:
     what = "input" if is_input else "output"
     if not fitting:
         raise DeviceError(
-            f"there is no {what} device; plug one in, or start the sound server (see plc devices)"
+            f"there is no {what} device; plug one in, start the sound server (see plc devices), or "
+            f"name a recording: --{'in' if is_input else 'out'} FILE.wav"
         )
     wanted = text.strip().lower()
     if wanted == "default":

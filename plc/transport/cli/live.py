@@ -26,7 +26,7 @@ from plc.cli.options import (
     share,
     with_options,
 )
-from plc.cli.output import left_out, print_json, say
+from plc.cli.output import Overwrite, left_out, print_json, say
 from plc.errors import printable
 from plc.notice import counted
 from plc.quiet import quiet_libraries
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from plc.transport.rtp.impair import ImpairConfig
     from plc.transport.rtp.udp import Endpoint, Network, UdpPort
 
-_BACKENDS = ("sounddevice", "pyaudio")
 # run_live calls its watch this often.
 _LOOKS_PER_S = 10
 # Switches concealment off and on.
@@ -96,38 +95,31 @@ def _number(name: str, text: str) -> float:
         raise typer.BadParameter(f"{name} is {text!r}; give a number") from None
 
 
-def devices(
-    backend: Annotated[
-        Literal["sounddevice", "pyaudio", "all"], typer.Option(help="Library to ask.")
-    ] = "all",
-    as_json: AsJson = False,
-) -> None:
-    """List the sound cards by library, and the sound server's devices.
+def devices(as_json: AsJson = False) -> None:
+    """List the sound cards, and the sound server's devices.
 
     With PulseAudio or PipeWire, PULSE_SOURCE=NAME and PULSE_SINK=NAME before plc live choose a
     source and a sink for the device pulse, or default.
     """
     from plc.errors import DeviceError, MissingExtraError
-    from plc.transport.cards.portaudio import ask_sound_server, open_backend
+    from plc.transport.cards import portaudio
 
-    names = _BACKENDS if backend == "all" else (backend,)
     found: list[Device] = []
     absent: dict[str, str] = {}
-    for name in names:
-        try:
-            with quiet_libraries():
-                found += open_backend(name).devices()
-        except (MissingExtraError, DeviceError) as error:
-            absent[name] = str(error)
-    server = ask_sound_server()
+    try:
+        with quiet_libraries():
+            found = portaudio.open_backend().devices()
+    except (MissingExtraError, DeviceError) as error:
+        absent["sounddevice"] = str(error)
+    server = portaudio.ask_sound_server()
     if as_json:
         print_json({"devices": found, "absent": absent, "sound_server": server})
     else:
         _print_devices(found, absent)
         if server is not None:
             _print_server(server)
-    if len(absent) == len(names):
-        raise typer.Exit(1)
+    if absent:
+        raise typer.Exit(REFUSED)
 
 
 def _print_devices(found: list["Device"], absent: dict[str, str]) -> None:
@@ -152,8 +144,8 @@ def _print_devices(found: list["Device"], absent: dict[str, str]) -> None:
                 ", ".join(way for way, is_default in ways if is_default),
             )
         console.print(table)
-    elif len(absent) < len(_BACKENDS):
-        say("no sound card: plug one in, or start the sound server")
+    elif not absent:
+        say("no sound card: plug one in, start the sound server, or name recordings: --in FILE")
     for name, why in absent.items():
         say(f"plc: {name} is not available: {why}", err=True)
 
@@ -210,18 +202,32 @@ def _take_peer(context: typer.Context, peer: str | None) -> str | None:
     return peer
 
 
+def _take_file(context: typer.Context, source: str) -> str:
+    """Make a recording's rate and channels the stream's by default; a peer has its own."""
+    from plc.transport.live import ends
+
+    if context.params.get("peer") is None:
+        context.default_map = ends.format_of(source) | dict(context.default_map or {})
+    return source
+
+
 def live(
     *,
     source: Annotated[
         str,
         typer.Option(
             "--in",
-            metavar="DEV|udp://HOST:PORT",
-            help="Input: a device's number or name (see plc devices); udp: as --from.",
+            metavar="DEV|FILE|udp://HOST:PORT",
+            callback=_take_file,
+            help="Input: a device's number or name (see plc devices); a recording, in real time; "
+            "udp: as --from.",
         ),
     ] = "default",
     output: Annotated[
-        str, typer.Option("--out", metavar="DEV", help="Output: a device's number or name.")
+        str,
+        typer.Option(
+            "--out", metavar="DEV|FILE", help="Output: a device's number or name; a recording."
+        ),
     ] = "default",
     to: Annotated[
         str | None,
@@ -254,9 +260,6 @@ def live(
     seed: Seed = 0,
     received: ReceiverOptions,
     dscp: Dscp = None,
-    backend: Annotated[
-        Literal["sounddevice", "pyaudio"], typer.Option(help="Library of the sound card.")
-    ] = "sounddevice",
     reserve_ms: Annotated[
         float, typer.Option(metavar="MS", help="Audio kept ready for the output, at first.")
     ] = 20.0,
@@ -269,10 +272,12 @@ def live(
     view: View = None,
     metrics: Metrics = None,
     log_json: LogJson = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Play an input on an output: through a simulated bad network, or a real one.
 
+    Without a sound card: recordings, --in a.wav --out b.wav. The stream ends with its recording.
     A device that disappears is opened again. Ctrl-C or SIGTERM play the received packets, then
     end it.
     With meters on a terminal, the key c switches concealment off and on. With PulseAudio or
@@ -297,8 +302,10 @@ def live(
                     "--impair, --trace, --view and --metrics go with a stream that is played: give "
                     "--from udp://HOST:PORT, too"
                 )
-            running = {"duration_s": duration_s, "give_up_s": give_up_s, "priority": priority}
-            _send(send, receiver, backend, log_json=log_json, as_json=as_json, **running)
+            running = {"give_up_s": give_up_s, "priority": priority}
+            _send(
+                send, receiver, duration_s=duration_s, log_json=log_json, as_json=as_json, **running
+            )
             return
         config = LiveConfig(
             receiver=receiver,
@@ -309,7 +316,6 @@ def live(
             config,
             played,
             output,
-            backend=backend,
             losses=None if trace is None else TraceLosses(read_trace(trace), loop=True),
             send=send,
             duration_s=duration_s,
@@ -318,6 +324,7 @@ def live(
             view=view,
             metrics=metrics,
             log_json=log_json,
+            overwrite=overwrite,
             as_json=as_json,
         )
 
@@ -403,20 +410,20 @@ def _both_ends(peer: str, received: ReceiverOptions) -> "tuple[Endpoint, Endpoin
 def _send(
     send: "SendConfig",
     receiver: "ReceiverConfig",
-    backend: str,
     *,
+    duration_s: float,
     log_json: bool,
     as_json: bool,
     **running: Any,
 ) -> None:
     """Send an input device; print the counters."""
-    from plc.transport.cards.portaudio import open_backend
-    from plc.transport.live.sending import run_send
+    from plc.transport.live import ends, sending
 
     with quiet_libraries(), Watch(None, log_json) as watch:
         if not log_json:
             say(f"plc: {send.device} -> {send.to} ({receiver.codec})", err=True)
-        report = run_send(send, receiver, open_backend(backend), note=watch.note, **running)
+        running["duration_s"] = min(duration_s, (files := ends.FileBackend(send.device)).length_s)
+        report = sending.run_send(send, receiver, files, note=watch.note, **running)
     if as_json:
         print_json(report)
         return
@@ -429,25 +436,27 @@ def play(
     source: "str | Endpoint | UdpPort",
     output: str,
     *,
-    backend: str = "sounddevice",
+    send: "SendConfig | None" = None,
+    duration_s: float = math.inf,
     view: bool | None = None,
     metrics: str | None = None,
     log_json: bool = False,
+    overwrite: bool = False,
     as_json: bool = False,
     **running: Any,
 ) -> None:
     """Run a live stream with its view, metrics and log; print its counters."""
-    from plc.transport.cards.portaudio import open_backend
+    from plc.transport.live import ends, meters
     from plc.transport.live.live import run_live
-    from plc.transport.live.meters import open_keys, open_view
     from plc.transport.metrics import live_samples
 
     name = str(source)
+    device = send.device if send is not None else source if isinstance(source, str) else ""
     shown = sys.stderr.isatty() and not log_json if view is None else view
     looks = 0
     with quiet_libraries(), contextlib.ExitStack() as opened:
-        show = opened.enter_context(open_view(sys.stderr)) if shown else None
-        pressed = opened.enter_context(open_keys()) if shown else None
+        show = opened.enter_context(meters.open_view(sys.stderr)) if shown else None
+        pressed = opened.enter_context(meters.open_keys()) if shown else None
         watch = opened.enter_context(Watch(metrics, log_json))
 
         def look(live: "Live") -> None:
@@ -465,9 +474,11 @@ def play(
             if show is not None:
                 show(live)
 
-        report = run_live(
-            config, open_backend(backend), source, output, note=watch.note, watch=look, **running
+        files = opened.enter_context(
+            contextlib.closing(ends.FileBackend(device, output, overwrite))
         )
+        running |= {"send": send, "duration_s": min(duration_s, files.length_s)}
+        report = run_live(config, files, source, output, note=watch.note, watch=look, **running)
     print_json(report) if as_json else _print_live(report)
     if not isinstance(source, str) and heard_nothing([report | {"name": name}]):
         raise typer.Exit(REFUSED)
@@ -510,6 +521,7 @@ def register(app: typer.Typer) -> None:
     panel = "Live and on the wire"
     lines = examples(
         "plc live --impair loss=10%,burst=2,jitter=30",
+        "plc live --in clean.wav --out heard.wav --impair loss=10%       without a sound card",
         "plc live --peer studio.example --preset stage --key-file call.key",
         "plc live --from udp://0.0.0.0:5004 --codec opus --packet-ms 20",
     )

@@ -1,19 +1,28 @@
 """The two ends of a live stream: packets from a device or the network, blocks to a device.
 
-The output end also keeps the stream's time: see :class:`PlayClock`.
+The output end also keeps the stream's time: see :class:`PlayClock`. A recording is a device, too
+(:class:`FileBackend`): played in real time as an input, written as an output.
 """
 
 import math
 import random
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.stats import TimeHistogram
 from plc.errors import NetworkError
-from plc.transport.cards.devices import DevicePort, DeviceStream
+from plc.files.audio import AudioReader, count_samples
+from plc.files.jobs import is_recording
+from plc.files.writing import check_target
+from plc.transport.cards import portaudio
+from plc.transport.cards.card_ring import Ring
+from plc.transport.cards.devices import Backend, Device, DevicePort, DeviceStream
 from plc.transport.cards.rates import RateConverter
 from plc.transport.rtp.codecs import Codec, Samplewise, samples_per_tick
 from plc.transport.rtp.config import ReceiverConfig
@@ -25,6 +34,7 @@ from plc.transport.rtp.rtcp import ended_by
 from plc.transport.rtp.sequence import DROPOUT_MAX
 from plc.transport.rtp.srtp import SrtpReceiver
 from plc.transport.rtp.udp import Address, Backlog, Endpoint, UdpPort
+from plc.transport.service.recorder import Recorder
 
 MAX_RESERVE_S = 0.5
 # An output's clock is not believed to be further on than that from what it last confirmed.
@@ -35,6 +45,9 @@ _SLOWEST = 1e-3
 _OVERDUE_S = 1.0
 # Read from an input at once, at most.
 _BOX_S = 0.25
+# A stream ends so long after its recording, in which the last packets are played.
+_SILENT_S = 0.25
+_CHANNELS_MAX = 8
 
 
 @dataclass(slots=True)
@@ -73,6 +86,137 @@ def as_channels(samples: NDArray[np.float32], channels: int) -> NDArray[np.float
     out = np.zeros((len(samples), channels), np.float32)
     out[:, : min(there, channels)] = samples[:, :channels]
     return out
+
+
+def format_of(name: str) -> dict[str, int]:
+    """Return rate and channels of an input that is a recording, by the names of options."""
+    if not is_recording(Path(name)):
+        return {}
+    with AudioReader(name) as reader:
+        return {"sample_rate": reader.sample_rate, "channels": reader.channels}
+
+
+class FileBackend:
+    """Recordings as devices, beside the sound cards.
+
+    Parameters
+    ----------
+    source, output : str
+        The devices of a stream; empty: none. A recording is played in real time as its input,
+        silence behind it; as its output it is written until :meth:`close`. PortAudio opens others.
+    overwrite : bool
+        Whether a recording that is there may be replaced.
+
+    Raises
+    ------
+    AudioFileError
+        If the input cannot be read, or the output not be written.
+    MissingExtraError
+        If there are others, and PortAudio is not installed.
+    """
+
+    name = "file"
+
+    def __init__(self, source: str, output: str = "", overwrite: bool = False) -> None:
+        self._cards: Backend | None = None
+        if not all(is_recording(Path(name)) for name in (source, output) if name):
+            self._cards = portaudio.open_backend()
+        self._files: list[Device] = []
+        self._recorder: Recorder | None = None
+        self._blocks: Iterator[NDArray[np.float32]] | None = None
+        self.length_s = math.inf
+        """Until a stream of the input is to end."""
+        if is_recording(Path(source)):
+            self._reader = AudioReader(source)
+            rate = self._reader.sample_rate
+            self._files.append(self._device(source, rate, inputs=self._reader.channels))
+            self.length_s = count_samples(source) / rate + _SILENT_S
+        if is_recording(Path(output)):
+            check_target(Path(output), Path(source), overwrite)
+            self._files.append(self._device(output, 0, outputs=_CHANNELS_MAX))
+
+    def _device(self, name: str, rate: int, inputs: int = 0, outputs: int = 0) -> Device:
+        return Device(backend=self.name, index=-1, name=name, host_api="", sample_rate=rate,
+                      inputs=inputs, outputs=outputs)  # fmt: skip
+
+    def devices(self) -> list[Device]:
+        """Return the recordings and the sound cards."""
+        return self._files + ([] if self._cards is None else self._cards.devices())
+
+    def takes(self, device: Device, is_input: bool, sample_rate: int, channels: int) -> bool:
+        """Return whether a recording has that rate, which one to be written takes, or a card."""
+        if device in self._files:
+            return not is_input or sample_rate == device.sample_rate
+        assert self._cards is not None
+        return self._cards.takes(device, is_input, sample_rate, channels)
+
+    def open(
+        self, device: Device, is_input: bool, sample_rate: int, block: int, ring: Ring
+    ) -> DeviceStream:
+        """Play or write a recording, from where it was on; or open a card."""
+        if device not in self._files:
+            assert self._cards is not None
+            return self._cards.open(device, is_input, sample_rate, block, ring)
+        box = np.zeros((block, ring.channels), np.float32)
+        if is_input:
+            self._blocks = self._blocks or self._reader.stream(block)
+        elif self._recorder is None:
+            self._recorder = Recorder(Path(device.name), sample_rate, ring.channels)
+
+        def read() -> None:
+            assert self._blocks is not None
+            samples = as_channels(next(self._blocks, box[:0]), ring.channels)
+            box[: len(samples)], box[len(samples) :] = samples, 0.0
+            ring.take_in(box, False)
+
+        def write() -> None:
+            assert self._recorder is not None
+            ring.give_out(box, False)
+            self._recorder.write(box)
+
+        return _FileStream(ring, sample_rate, block, read if is_input else write)
+
+    def refresh(self) -> None:
+        """Look for cards again."""
+        if self._cards is not None:
+            self._cards.refresh()
+
+    def close(self) -> None:
+        """Keep the recording that was written."""
+        if self._recorder is not None:
+            self._recorder.close()
+
+
+class _FileStream:
+    """Calls for each block when it is due, as a sound card does."""
+
+    latency_s = 0.0
+
+    def __init__(self, ring: Ring, sample_rate: int, block: int, call: Callable[[], None]) -> None:
+        self.ring = ring
+        self.sample_rate = sample_rate
+        self.channels = ring.channels
+        self._block_s = block / sample_rate
+        self._call = call
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="plc recording", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        due_s = time.monotonic()
+        while not self._ending.wait(due_s - time.monotonic()):
+            self._call()
+            due_s += self._block_s
+
+    @property
+    def active(self) -> bool:
+        """True unless it met a fault."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """End the calls."""
+        self._ending.set()
+        self._thread.join()
 
 
 class Float32(Samplewise):

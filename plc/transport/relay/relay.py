@@ -32,9 +32,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from plc.ending import held
 from plc.engine.runtime.priority import Priority, Wish
 from plc.engine.runtime.standing import StandingThread

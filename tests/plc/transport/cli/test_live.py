@@ -4,21 +4,28 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import closing
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import typer
 from typer.testing import CliRunner
 
 from plc.engine.config import StreamConfig
-from plc.errors import DeviceError
+from plc.errors import AudioFileError, DeviceError
 from plc.extras import install_command
+from plc.transport.cards.devices import DevicePort
 from plc.transport.cards.portaudio import SoundServer
 from plc.transport.cli.live import impairment_of, register
 from plc.transport.cli.options import ReceiverOptions
 from plc.transport.cli.rtp import register as register_network
+from plc.transport.live.ends import FileBackend
 from plc.transport.live.jacktrip import JackTripPort
 from plc.transport.live.sending import SendConfig
 from plc.transport.rtp.config import ReceiverConfig
@@ -26,6 +33,7 @@ from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.impair import ImpairConfig
 from plc.transport.rtp.udp import Endpoint, UdpPort
 from tests.plc.fake_devices import FakeBackend, card
+from tests.signals import noise
 
 app = typer.Typer(pretty_exceptions_enable=False)
 register(app)
@@ -69,30 +77,85 @@ def test_what_is_no_impairment_is_refused(text: str, says: str) -> None:
 @pytest.fixture
 def cards(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     backend = FakeBackend(cards=[card(0, "Built-in"), card(4, "USB Interface", rate=44_100)])
-    monkeypatch.setattr("plc.transport.cards.portaudio.open_backend", lambda name: backend)
+    monkeypatch.setattr("plc.transport.cards.portaudio.open_backend", lambda: backend)
     return backend
 
 
 @pytest.mark.usefixtures("cards")
 def test_devices_are_listed() -> None:
-    listed = runner.invoke(app, ["devices", "--backend", "pyaudio"])
+    listed = runner.invoke(app, ["devices"])
     assert listed.exit_code == 0
     assert "USB Interface" in listed.stdout
     assert "44100" in listed.stdout
-    found = json.loads(runner.invoke(app, ["devices", "--backend", "pyaudio", "--json"]).stdout)
+    found = json.loads(runner.invoke(app, ["devices", "--json"]).stdout)
     assert [each["index"] for each in found["devices"]] == [0, 4]
     assert found["devices"][0]["is_default_input"] is True
 
 
-def test_where_no_library_is_there_the_commands_that_bring_them_are_said(
+def ended(*done: Callable[[], bool]) -> None:
+    """Wait until all is so."""
+    limit_s = time.monotonic() + 30.0
+    while not all(each() for each in done):
+        assert time.monotonic() < limit_s
+        time.sleep(0.002)
+
+
+def test_a_recording_is_a_device_that_plays_and_one_that_is_written(tmp_path: Path) -> None:
+    source, target = tmp_path / "a b.wav", tmp_path / "c d.flac"
+    sent = (np.rint(noise(1, 1000) * 2**15) / 2**15).astype(np.float32).reshape(500, 2)
+    soundfile.write(source, sent, 44_100)
+    devices = FileBackend(str(source), str(target))
+    assert 0.2 < devices.length_s < 0.3
+    ports = [DevicePort(devices, str(source), True, 48_000, 2, 0.002),
+             DevicePort(devices, str(target), False, 48_000, 2, 0.002)]  # fmt: skip
+    with closing(devices):
+        for port in ports:
+            port.open(0.0)
+        given, taken = (port.stream for port in ports)
+        assert given is not None
+        assert taken is not None
+        assert (given.sample_rate, taken.sample_rate) == (44_100, 48_000)
+        heard = np.zeros((700, 2), np.float32)
+        taken.ring.write(sent)
+        ended(lambda: given.ring.waiting >= 700, lambda: taken.ring.waiting == 0)
+        given.ring.read(heard)
+        for port in ports:  # as where a card is looked for again
+            port.close()
+            port.open(0.0)
+        for port in ports:
+            port.close()
+    np.testing.assert_array_equal(heard[:500], sent)
+    assert not heard[500:].any()
+    written, rate = soundfile.read(target, dtype="float32")
+    assert rate == 48_000
+    begin = int(np.flatnonzero(written[:, 0])[0])
+    np.testing.assert_array_equal(written[begin : begin + 500], sent)
+
+
+def test_a_live_stream_of_recordings_needs_no_sound_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    source, target = tmp_path / "a b.wav", tmp_path / "c d.wav"
+    soundfile.write(source, noise(1, 8820).reshape(4410, 2), 44_100)
+    asked = ["live", "--in", str(source), "--out", str(target), "--model", "ar", "--json"]
+    done = runner.invoke(app, asked, catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["devices"]["output"]["device"] == str(target)
+    written = soundfile.info(target)
+    assert (written.samplerate, written.channels) == (44_100, 2)
+    assert written.frames > 4410
+    with pytest.raises(AudioFileError, match="give --overwrite"):
+        runner.invoke(app, asked, catch_exceptions=False)
+
+
+def test_where_no_library_is_there_the_command_that_brings_it_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for library in ("sounddevice", "pyaudio"):
-        monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
     listed = runner.invoke(app, ["devices"])
     assert listed.exit_code == 1
     assert install_command("live") in listed.stderr
-    assert install_command("pyaudio") in listed.stderr
 
 
 @pytest.mark.realtime
@@ -282,12 +345,12 @@ def test_two_peers_on_one_machine_hear_each_other(monkeypatch: pytest.MonkeyPatc
 def test_devices_say_what_the_sound_server_has(monkeypatch: pytest.MonkeyPatch) -> None:
     server = SoundServer(("mic", "bad\x1b[31mname"), ("out",))
     monkeypatch.setattr("plc.transport.cards.portaudio.ask_sound_server", lambda: server)
-    listed = runner.invoke(app, ["devices", "--backend", "pyaudio"])
+    listed = runner.invoke(app, ["devices"])
     assert "PULSE_SOURCE=NAME" in listed.stdout
     assert "PULSE_SINK=NAME" in listed.stdout
     assert "  mic\n" in listed.stdout
     assert "\x1b" not in listed.stdout
-    found = json.loads(runner.invoke(app, ["devices", "--backend", "pyaudio", "--json"]).stdout)
+    found = json.loads(runner.invoke(app, ["devices", "--json"]).stdout)
     assert found["sound_server"]["sinks"] == ["out"]
 
 

@@ -581,6 +581,29 @@ def test_a_recording_ends_with_its_stream(tmp_path: Path, end: str, pause_ticks:
     assert written.size - (tail + 2400) < 0.1 * RATE
 
 
+@pytest.mark.parametrize("silent_ticks", [0, 5, 300])
+def test_a_recording_that_the_relay_ends_stops_at_the_last_packet(
+    tmp_path: Path, silent_ticks: int
+) -> None:
+    signal_ = as_sent(noise(1, 16_000))
+    target = tmp_path / "whole.wav"
+    relay = Relay([changed(CONFIG, to=target)])
+    with closing(relay):
+        packets = packets_of(signal_)
+        for tick in range(len(packets) + silent_ticks):
+            if tick < len(packets):
+                relay.receive(0, packets[tick], SOURCE, tick * TICK_S)
+            relay.advance(tick * TICK_S)
+        relay.stop(tick * TICK_S)
+        while not relay.done:
+            tick += 1
+            relay.advance(tick * TICK_S)
+            assert tick < len(packets) + silent_ticks + 100
+    written, _ = soundfile.read(target, dtype="float32")
+    tail = find(written, signal_[-2400:])
+    assert written.size - (tail + 2400) < 0.03 * RATE
+
+
 def test_only_the_streams_own_farewell_ends_its_recording(tmp_path: Path) -> None:
     relay = Relay([changed(CONFIG, to=tmp_path / "whole.wav")])
     signal_ = as_sent(noise(1, 16_000))
