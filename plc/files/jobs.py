@@ -39,9 +39,14 @@ def _raise(path: Path, reason: str) -> None:
     raise AudioFileError(f"{path}: {reason}")
 
 
+def is_folder(name: str | Path) -> bool:
+    """Return whether a name is a folder's: one that is there, or one that a slash ends."""
+    return str(name).endswith(("/", os.sep)) or os.path.isdir(name)
+
+
 def pairs(
     sources: Sequence[Path],
-    target: Path | None,
+    target: str | Path | None,
     suffix: str | None = None,
     refused: Refused = _raise,
 ) -> tuple[list[Pair], bool]:
@@ -51,9 +56,9 @@ def pairs(
     ----------
     sources : sequence of Path
         Files, folders, and patterns such as ``tapes/*.wav``; ``**`` is any number of folders.
-    target : Path or None
-        A file for a single file, otherwise a folder; it is made if it does not exist. None where
-        recordings are only looked at: each is its own target.
+    target : str or Path or None
+        A file for a single file, otherwise a folder; it is made if it does not exist. A name that a
+        slash ends is a folder's. None where recordings are only looked at: each is its own target.
     suffix : str, optional
         Of the results, such as ``.flac``; by default as :func:`results_of` names them.
     refused : callable, optional
@@ -79,7 +84,8 @@ def pairs(
             for source, name in _below(given, None, refused)
         ]
         return found, len(sources) > 1 or sources[0].is_dir()
-    if len(sources) == 1 and not sources[0].is_dir() and not target.is_dir():
+    to_folder, target = is_folder(target), Path(target)
+    if len(sources) == 1 and not sources[0].is_dir() and not to_folder:
         source = sources[0]
         return [Pair(source, target, source.name)], False
     if target.exists() and not target.is_dir():

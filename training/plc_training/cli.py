@@ -137,14 +137,16 @@ def train(
     plc train papers contexts, plc train papers representations,
     plc train papers judged (compare and score networks of papers).
     """
+    from plc_training import train as package
+
+    if not recipe:
+        for name, about in package.described_recipes().items():
+            say(f"{name}: {about}")
+        return
     from plc_training.train import recipe as recipes
     from plc_training.train.loop import Reason
     from plc_training.train.run import Place, run_recipe
 
-    if not recipe:
-        for name, about in recipes.described_recipes().items():
-            say(f"{name}: {about}")
-        return
     chosen = recipes.read_recipe(recipe).with_steps(steps)
     if not data:
         raise typer.BadParameter("name a folder of audio", param_hint="--data")

@@ -26,11 +26,15 @@ STANDARD = "-"
 _DEFAULT_SUFFIX = ".wav"
 
 
-def named(value: str) -> Path:
-    """Return a path; raise BadParameter for an empty name."""
+def named(value: str) -> str:
+    """Return a name; raise BadParameter for an empty one."""
     if not value:
         raise typer.BadParameter("an empty name is not a file; name a file, a folder or -")
-    return Path(value)
+    return value
+
+
+def _path(value: str) -> Path:
+    return Path(named(value))
 
 
 def suffix_of(value: str) -> str:
@@ -51,17 +55,17 @@ Sources = Annotated[
     list[Path],
     typer.Argument(
         metavar="IN...",
-        parser=named,
+        parser=_path,
         help="Audio files, films, folders, patterns; - is stdin.",
     ),
 ]
 Target = Annotated[
-    Path,
+    str,
     typer.Argument(
         metavar="OUT",
         parser=named,
         help="To write: .wav, .flac, .ogg, .opus, .mp3, .m4a, .mp4, .mkv; a folder for several "
-        "files; - is stdout.",
+        "files, or DIR/ for one; - is stdout.",
     ),
 ]
 Format = Annotated[
@@ -84,8 +88,8 @@ Bitrate = Annotated[
     ),
 ]
 Picture = Annotated[
-    Path | None,
-    typer.Option(metavar="PNG|DIR", help="Draw before and after; a folder for several files."),
+    str | None,
+    typer.Option(metavar="PNG|DIR/", help="Draw before and after; a folder for several files."),
 ]
 Page = Annotated[
     Path | None,
@@ -249,7 +253,7 @@ class Work:
         tell: "Callable[[F, Work, Pair], None]",
         *,
         as_json: bool,
-        picture: Path | None,
+        pictures: dict[str, Path],
         page: Path | None,
     ) -> None:
         """Print and draw the results; end with status 1 if one failed."""
@@ -258,7 +262,7 @@ class Work:
         else:
             for pair, report in done:
                 tell(report, self, pair)
-        self._show(done, picture, page)
+        self._show(done, pictures, page)
         self.end(len(done))
 
     def end(self, done: int) -> None:
@@ -286,28 +290,29 @@ class Work:
         refused = [{"source": source, "error": line} for source, line in self.refusals]
         print_json({"files": files, "refused": refused})
 
-    def check_shown(self, picture: Path | None, page: Path | None, overwrite: bool) -> None:
-        """Refuse pictures and pages that cannot be written, before anything is done."""
+    def check_shown(
+        self, picture: str | None, page: Path | None, overwrite: bool
+    ) -> dict[str, Path]:
+        """Refuse pictures and pages that cannot be written; return each recording's picture."""
         from plc.files.jobs import check_no_source
-        from plc.files.pages.repaired import check_page, check_pictures, picture_of
-        from plc.whole_files import check_new
+        from plc.files.pages.repaired import check_page, check_pictures
 
-        made = []
         if page is not None:
             check_page(page, overwrite)
-            made.append(page)
-        if picture is not None:
-            check_pictures(picture, self.to_folder, overwrite)
-            made += [picture_of(picture, pair.name, self.to_folder) for pair in self.pairs]
-        for path in made:
-            check_new(path, overwrite)
-            check_no_source(path, [pair.source for pair in self.pairs])
+            check_no_source(page, [pair.source for pair in self.pairs])
+        pictures = {} if picture is None else beside(picture, self, ".png", overwrite)
+        if pictures:
+            check_pictures(pictures.values(), overwrite)
+        return pictures
 
     def _show(
-        self, done: "Sequence[tuple[Pair, _Filled]]", picture: Path | None, page: Path | None
+        self,
+        done: "Sequence[tuple[Pair, _Filled]]",
+        pictures: dict[str, Path],
+        page: Path | None,
     ) -> None:
         """Draw the results, and write the page."""
-        if (picture is None and page is None) or not done:
+        if (not pictures and page is None) or not done:
             return
         from plc.files.pages.repaired import draw_repairs, write_page
         from plc.files.recordings import Repaired
@@ -324,15 +329,14 @@ class Work:
             )
             for pair, report in done
         ]
-        if picture is not None:
-            draw_repairs(picture, repaired, self.to_folder)
+        draw_repairs(pictures, repaired)
         if page is not None:
             write_page(page, repaired, self.refusals)
 
 
 @contextmanager
 def recordings(
-    sources: Sequence[Path], target: Path | None, suffix: str | None = None
+    sources: Sequence[Path], target: str | None, suffix: str | None = None
 ) -> Iterator[Work]:
     """Find the recordings; read stdin and write stdout through files.
 
@@ -341,7 +345,7 @@ def recordings(
     from plc.files.jobs import pairs
     from plc.files.scratch import scratch
 
-    to_stdout = str(target) == STANDARD
+    to_stdout = target == STANDARD
     with scratch() as folder:
         sources = [_stdin(folder) if str(s) == STANDARD else s for s in sources]
         if to_stdout:
@@ -349,7 +353,7 @@ def recordings(
                 raise AudioFileError("stdout is a terminal; name a file, or redirect it")
             if len(sources) > 1 or sources[0].is_dir():
                 raise AudioFileError("stdout takes one recording; name a folder for several")
-            target = folder / f"stdout{suffix or _DEFAULT_SUFFIX}"
+            target = str(folder / f"stdout{suffix or _DEFAULT_SUFFIX}")
         refusals: list[tuple[str, str]] = []
 
         def refuse(path: Path, reason: str) -> None:
@@ -363,7 +367,7 @@ def recordings(
         except PlcError as error:
             raise type(error)(_told(error, folder)) from error
         if to_stdout and target is not None:
-            with target.open("rb") as file:
+            with open(target, "rb") as file:
                 shutil.copyfileobj(file, typer.get_binary_stream("stdout"))
 
 
@@ -431,22 +435,21 @@ def warn_of_clipping(clipped_samples: int, target: str | Path) -> None:
         )
 
 
-def beside(given: Path, work: Work, suffix: str, overwrite: bool) -> dict[Path, Path]:
-    """Return the files to be made of each recording; raise if one cannot be written."""
+def beside(given: str, work: Work, suffix: str, overwrite: bool) -> dict[str, Path]:
+    """Return the file to be made of each recording, by its name; raise if one cannot be written."""
     from plc.files import jobs
     from plc.files.marks import names_beside
     from plc.whole_files import check_new
 
-    made = list(work.pairs)
-    if work.to_folder:
-        named = [given / names_beside(pair.name, suffix)[0] for pair in made]
+    made = [pair._replace(target=Path(given)) for pair in work.pairs]
+    to_folder = work.to_folder or jobs.is_folder(given)
+    if to_folder:
+        named = [pair.target / names_beside(pair.name, suffix)[0] for pair in made]
         made = [pair._replace(target=path) for pair, path in zip(made, named, strict=True)]
         jobs.check_targets(made)
-    else:
-        made = [pair._replace(target=given) for pair in made]
     for pair in made:
         check_new(pair.target, overwrite)
         jobs.check_no_source(pair.target, [each.source for each in made])
-    if work.to_folder:
+    if to_folder:
         jobs.make_folders(pair.target for pair in made)
-    return {pair.source: pair.target for pair in made}
+    return {pair.name: pair.target for pair in made}

@@ -1,15 +1,14 @@
 """Pictures of repairs, before and after, and a page to listen to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import AudioFileError, why
+from plc.errors import AudioFileError
 from plc.files.audio import AudioReader
-from plc.files.marks import names_beside
 from plc.files.pages import listening
 from plc.files.pages.picture import LossyClip, blank_figure, draw
 from plc.files.recordings import Repaired
@@ -46,8 +45,8 @@ def check_page(path: Path, overwrite: bool) -> None:
     listening.check(path, overwrite)
 
 
-def check_pictures(path: Path, many: bool, overwrite: bool) -> None:
-    """Refuse pictures that cannot be drawn or written; one picture, or a folder of many.
+def check_pictures(paths: Iterable[Path], overwrite: bool) -> None:
+    """Refuse pictures that cannot be drawn or written.
 
     Raises
     ------
@@ -57,39 +56,26 @@ def check_pictures(path: Path, many: bool, overwrite: bool) -> None:
         If matplotlib is not installed.
     """
     blank_figure(1.0, 1.0)
-    if many:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise AudioFileError(f"cannot make the folder {path}: {why(error)}") from error
-        return
-    if path.suffix.lower() != ".png":
-        raise AudioFileError(f"{path} is not the name of a picture; give one that ends in .png")
-    listening.check(path, overwrite)
+    for path in paths:
+        if path.suffix.lower() != ".png":
+            raise AudioFileError(f"{path} is not the name of a picture; give one that ends in .png")
+        listening.check(path, overwrite)
 
 
-def picture_of(path: Path, name: str, many: bool) -> Path:
-    """Return where the picture of a recording stands."""
-    return path / names_beside(name, ".png")[0] if many else path
-
-
-def draw_repairs(path: Path, repaired: Sequence[Repaired], many: bool) -> None:
+def draw_repairs(pictures: Mapping[str, Path], repaired: Sequence[Repaired]) -> None:
     """Draw the longest gap of each recording, before and after.
 
     Parameters
     ----------
-    path : Path
-        The picture, or a folder of one for each recording.
+    pictures : mapping of str to Path
+        The picture of each recording, by its name; of others none is drawn.
     repaired : sequence of Repaired
         What to draw; those without gaps are left out.
-    many : bool
-        Whether the path is a folder.
     """
     for one in repaired:
-        for excerpt in excerpts_of(one, 1):
-            where = picture_of(path, one.name, many)
-            where.parent.mkdir(parents=True, exist_ok=True)
-            _draw(where, one, excerpt)
+        if one.name in pictures:
+            for excerpt in excerpts_of(one, 1):
+                _draw(pictures[one.name], one, excerpt)
 
 
 def write_page(

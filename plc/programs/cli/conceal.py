@@ -52,14 +52,13 @@ def register(app: typer.Typer) -> None:
 
 @with_options
 def conceal(
+    *,
     sources: batch.Sources,
     target: batch.Target,
-    captured: CaptureOptions,
-    delay: DelayOptions,
     trace: Trace = None,
-    loop: Loop = False,
     loss: MaybeLoss = None,
     burst: MaybeBurst = None,
+    loop: Loop = False,
     seed: Seed = 0,
     packet_ms: PacketMs = 10.0,
     lookahead: Lookahead = 0,
@@ -76,17 +75,19 @@ def conceal(
     bitrate: batch.Bitrate = None,
     picture: batch.Picture = None,
     page: batch.Page = None,
-    align: Align = False,
     mask_out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE|DIR",
+            metavar="FILE|DIR/",
             help="Write what was made up: a .wav that is 0 elsewhere, or labels for Audacity in a "
             ".txt; for several recordings a folder of NAME.txt.",
         ),
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
+    captured: CaptureOptions,
+    delay: DelayOptions,
+    align: Align = False,
 ) -> None:
     """Conceal lost packets of recordings, as a receiver would.
 
@@ -95,7 +96,7 @@ def conceal(
     For several recordings --trace may be a folder of NAME.trace.
     A network capture (pcap, pcapng) is received by its own times, as plc relay receives.
     """
-    from plc.files.jobs import Pair, check_targets
+    from plc.files.jobs import check_targets
     from plc.files.streamed import conceal_file
 
     packets = packets_of(lookahead, packet_ms)
@@ -117,9 +118,10 @@ def conceal(
         return
     check_losses(trace, loss, burst)
     with batch.recordings(sources, target, file_format) as work:
-        work.check_shown(picture, page, overwrite)
+        pictures = work.check_shown(picture, page, overwrite)
         masks = {} if mask_out is None else batch.beside(mask_out, work, ".txt", overwrite)
-        check_targets([*work.pairs, *(Pair(*each, "") for each in masks.items())])
+        made = [pair._replace(target=masks[pair.name]) for pair in work.pairs if masks]
+        check_targets([*work.pairs, *made])
 
         def conceal_one(pair: "Pair", progress: "Progress") -> "ConcealReport":
             given = None if trace is None else batch.belonging(trace, pair, (".trace",))
@@ -139,12 +141,12 @@ def conceal(
                 progress=progress,
             )
             if masks:
-                _write_mask(masks[pair.source], report)
+                _write_mask(masks[pair.name], report)
             return report
 
         done = work.each("concealing", conceal_one)
         printed = partial(_print_conceal, trace is not None)
-        work.finish(done, printed, as_json=as_json, picture=picture, page=page)
+        work.finish(done, printed, as_json=as_json, pictures=pictures, page=page)
 
 
 def _write_mask(path: Path, report: "ConcealReport") -> None:

@@ -1,6 +1,5 @@
 """The command ``plc detect``, and its findings for other commands."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,23 +38,24 @@ def register(app: typer.Typer) -> None:
 
 @with_options
 def detect(
+    *,
     sources: batch.Sources,
-    asked: SelectionOptions,
-    captured: CaptureOptions,
     labels: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE|DIR", help="Write labels for Audacity; a folder for several files."
+            metavar="FILE|DIR/", help="Write labels for Audacity; a folder for several files."
         ),
     ] = None,
     picture: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="PNG|DIR", help="Draw the damage; a folder for several; needs matplotlib."
+            metavar="PNG|DIR/", help="Draw the damage; a folder for several; needs matplotlib."
         ),
     ] = None,
+    asked: SelectionOptions,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
+    captured: CaptureOptions,
 ) -> None:
     """Find damage in recordings.
 
@@ -83,11 +83,11 @@ def detect(
             if pair.source in lost:
                 report = with_losses(report, lost[pair.source], selection)
             if labels is not None:
-                write_labels(made[0][pair.source], report)
+                write_labels(made[0][pair.name], report)
             if picture is not None:
                 from plc.files.pages.damage_picture import draw_damage
 
-                draw_damage(made[1][pair.source], pair.source, report)
+                draw_damage(made[1][pair.name], pair.source, report)
             return report
 
         done = []

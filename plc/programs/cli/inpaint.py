@@ -49,9 +49,9 @@ def register(app: typer.Typer) -> None:
 
 @with_options
 def inpaint(
+    *,
     sources: batch.Sources,
     target: batch.Target,
-    asked: SelectionOptions,
     gap: Annotated[
         list[str] | None,
         typer.Option(
@@ -87,6 +87,7 @@ def inpaint(
     bitrate: batch.Bitrate = None,
     picture: batch.Picture = None,
     page: batch.Page = None,
+    asked: SelectionOptions,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -139,7 +140,7 @@ def inpaint(
     selection = asked.selection()
     with batch.recordings(sources, target, file_format) as work:
         numbers = work.vary(variants)
-        work.check_shown(picture, page, overwrite)
+        pictures = work.check_shown(picture, page, overwrite)
         found: dict[Path, list[Stretch]] = {}
 
         def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":
@@ -158,7 +159,7 @@ def inpaint(
             )
 
         done = work.each("inpainting", inpaint_one)
-        work.finish(done, _print_inpaint, as_json=as_json, picture=picture, page=page)
+        work.finish(done, _print_inpaint, as_json=as_json, pictures=pictures, page=page)
 
 
 def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> None:

@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
 
 @with_options
 def repair(
+    *,
     source: Annotated[
         str,
         typer.Argument(
@@ -56,8 +57,6 @@ def repair(
             help="Folder or bucket of the results, by their names; a run begun there continues.",
         ),
     ],
-    asked: SelectionOptions,
-    captured: CaptureOptions,
     gaps: Annotated[
         str | None,
         typer.Option(
@@ -90,8 +89,10 @@ def repair(
         ),
     ] = None,
     page: Page = None,
+    asked: SelectionOptions,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
+    captured: CaptureOptions,
 ) -> None:
     """Find and repair the damage of a recording, or of a folder or bucket of them.
 

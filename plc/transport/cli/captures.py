@@ -55,7 +55,7 @@ def among(sources: Iterable[Path | str], *options: object) -> bool:
 
 def play_capture(
     path: Path,
-    target: Path,
+    target: str | Path,
     options: CaptureOptions,
     received: ReceiverOptions,
     *,
@@ -81,6 +81,7 @@ def play_capture(
     PlcError
         If there is no stream in it that can be played, or a file cannot be written.
     """
+    from plc.files.jobs import is_folder, make_folders
     from plc.files.writing import check_target
     from plc.transport.captured import Capture, media_of, named, play
     from plc.transport.relay.relayed import RelayConfig
@@ -104,10 +105,11 @@ def play_capture(
     left_out = dict(sorted((+capture.left_out).items()))
     if not receivers:
         raise ConfigError(f"{path} holds no RTP that can be played{_in_words(left_out)}")
-    if target.is_dir():
-        target /= path.with_suffix(".wav").name
+    if is_folder(target):
+        target = Path(target, path.with_suffix(".wav").name)
+        make_folders([target])
     configs = {}
-    places = named(target, list(receivers))
+    places = named(Path(target), list(receivers))
     for (heard, receiver), place in zip(receivers.items(), places, strict=True):
         check_target(place, path, overwrite)
         stream = receiver.stream

@@ -7,7 +7,6 @@ import soundfile
 
 from plc.errors import AudioFileError, ConfigError
 from plc.files.marks import channel_mark, names_beside, parse_gap, read_gaps, read_mask
-from plc.files.pages.repaired import picture_of
 
 RATE = 8_000
 
@@ -171,5 +170,4 @@ def test_labels_of_a_name_as_long_as_a_disk_takes_are_written_and_read(
     assert own == shared == f"side/{stem}.txt"
     (tmp_path / "side").mkdir()
     (tmp_path / own).write_text("")
-    picture = picture_of(tmp_path, f"side/{stem}.wav", many=True)
-    assert picture == tmp_path / f"side/{stem}.png"
+    assert names_beside(f"side/{stem}.wav", ".png")[0] == f"side/{stem}.png"

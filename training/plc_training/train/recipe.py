@@ -13,13 +13,11 @@ Reading is strict: unknown and missing keys and values of another type are refus
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import re
 import tomllib
 import typing
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, TypeVar
@@ -44,6 +42,7 @@ from plc_training.tasks.causal import CausalTask
 from plc_training.tasks.context_encoder import ContextEncoderTask
 from plc_training.tasks.heard import HeardBridgeTask, HeardTask
 from plc_training.tasks.inpaint import InpaintTask
+from plc_training.train import recipe_files
 from plc_training.train.loop import Schedule
 from plc_training.train.optimiser import BETA1
 
@@ -112,18 +111,7 @@ class Recipe:
 
 def recipe_names() -> list[str]:
     """Return the names of the package's recipes."""
-    return sorted(_files())
-
-
-def described_recipes() -> dict[str, str]:
-    """Return the first sentence about each recipe of the package that is no step of another."""
-    told = {}
-    for name, path in sorted(_files().items()):
-        text = path.read_text("utf-8").splitlines()
-        lines = itertools.takewhile(lambda line: line.startswith("#"), text)
-        if path.parent.name != "history":
-            told[name] = " ".join(line[2:] for line in lines).partition(". ")[0].rstrip(".")
-    return told
+    return sorted(recipe_files())
 
 
 def read_recipe(name_or_path: str | Path) -> Recipe:
@@ -143,7 +131,7 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
             raise ConfigError(
                 unknown("recipe", str(name_or_path), recipe_names(), more, "in the package")
             )
-        path = _files()[str(name_or_path)]
+        path = recipe_files()[str(name_or_path)]
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -181,12 +169,6 @@ def parse_recipe(text: str, name: str, label: str) -> Recipe:
         raise ConfigError(f"{label}: not valid TOML: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"{label}: {error}") from error
-
-
-def _files() -> dict[str, Path]:
-    """Return the package's recipes by name, earlier steps (``history``) included."""
-    folder = Path(str(resources.files("plc_training"))) / "recipes"
-    return {path.stem: path for path in folder.rglob("*.toml")}
 
 
 def _recipe(tables: dict[str, Any], text: str, name: str) -> Recipe:

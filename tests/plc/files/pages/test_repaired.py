@@ -65,7 +65,7 @@ def test_the_picture_shows_the_damaged_channel(
     monkeypatch.setattr(
         repaired, "draw", lambda path, clip, played, reference: drawn.append((clip, played))
     )
-    draw_repairs(tmp_path / "a.png", [one], many=False)
+    draw_repairs({"a.wav": tmp_path / "a.png"}, [one])
     ((clip, played),) = drawn
     assert clip.title == "a.wav · channel 2"
     assert not clip.original[clip.lost].any()

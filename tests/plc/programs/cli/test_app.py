@@ -331,6 +331,9 @@ def test_damage_is_found_told_and_repaired(clip: Path) -> None:
     table = run("detect", damaged, "--labels", labels, "--picture", picture).stdout
     assert "25.0 ms  silence" in table
     assert "found 1 place of damage in 2.0 s: 1 silence" in table
+    run("detect", damaged, "--labels", f"{clip.parent}/a b/c/", "--picture", f"{clip.parent}/d/")
+    assert (clip.parent / "a b/c/damaged.wav.txt").read_text() == labels.read_text()
+    assert (clip.parent / "d/damaged.wav.png").is_file()
     assert "exists" in refusal("detect", damaged, "--labels", labels)
     assert "exists" in refusal("detect", damaged, "--picture", picture)
     assert labels.read_text().endswith("silence 1.00\n")
@@ -346,6 +349,9 @@ def test_damage_is_found_told_and_repaired(clip: Path) -> None:
     np.testing.assert_array_equal(mended[:8_000], signal[:8_000])
     report = json.loads(run("inpaint", damaged, target, "-y", "--method", "ar", "--json").stdout)
     assert report["gaps"] == [[8_000, 8_400]]
+    run("inpaint", damaged, f"{clip.parent}/e/", "--method", "ar")
+    assert (clip.parent / "e/damaged.wav").is_file()
+    assert "(none)" in refusal("inpaint", damaged, clip.with_name("f"), "--method", "ar")
 
 
 def test_the_lost_packets_of_a_trace_are_inpainted(clip: Path) -> None:
