@@ -27,7 +27,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ from plc.engine.runtime.worker import NetworkCounters
 from plc.engine.samples import (
     INT16,
     Bytes,
+    Float32s,
+    Int16s,
     Packet,
     Parts,
     Samples,
@@ -393,6 +395,27 @@ class Concealer:
             Where it is less than the stream's own; ``inf``: that again.
         """
         self._memory.numbers[layout.HURRY_MS] = limit_ms
+
+    # Of a packet that may be lost as of those that arrive: None alone is in all, which mypy tells.
+    @overload
+    def push(  # type: ignore[overload-overlap]
+        self, packet: None, out: None = None, missing: Parts = _WHOLE
+    ) -> Packet: ...
+    @overload
+    def push(  # type: ignore[overload-overlap]
+        self, packet: Float32s | None, out: Float32s | None = None, missing: Parts = _WHOLE
+    ) -> Float32s: ...
+    @overload
+    def push(
+        self, packet: Int16s | Bytes | None, out: Int16s | None = None, missing: Parts = _WHOLE
+    ) -> Int16s: ...
+    @overload
+    def push(
+        self,
+        packet: Packet | Samples | Bytes | None,
+        out: Packet | None = None,
+        missing: Parts = _WHOLE,
+    ) -> Packet: ...
 
     def push(
         self,

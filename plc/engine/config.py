@@ -5,7 +5,7 @@ import numbers
 import operator
 import re
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 from plc.errors import ConfigError, unknown
 from plc.limits import FILE_MAX_CHANNELS, FILE_MAX_SAMPLE_RATE, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
@@ -23,7 +23,10 @@ OPEN: Any = None
 
 PREPARE = ("auto", "always", "never")
 """When concealments are prepared before the loss."""
-CONTENTS = ("auto", "music", "speech")
+Method = Literal["auto", "ar", "burg", "server"]
+"""Of a stream; burg:ORDER_MS/PAST_MS is one, too, which no type says."""
+Content = Literal["auto", "music", "speech"]
+CONTENTS = get_args(Content)
 """What a stream plays, as the user says; the first leaves it to what is heard."""
 DEFAULT_BUDGET_SHARE = 0.25
 """Share of a packet's duration that its concealment may take."""
@@ -32,9 +35,9 @@ DEFAULT_BUDGET_SHARE = 0.25
 class StreamSettings(TypedDict, total=False):
     """Keywords of :class:`StreamConfig`, for functions that run a stream."""
 
-    method: str
+    method: Method
     model: str
-    content: str
+    content: Content
     budget_ms: float | None
     seed: int
     provider: str
@@ -103,7 +106,7 @@ class StreamConfig:
     lookahead: int = 0
     method: str = "auto"
     model: str = "auto"
-    content: str = "auto"
+    content: Content = "auto"
     budget_ms: float | None = None
     seed: int = 0
     provider: str = "auto"

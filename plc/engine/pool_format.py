@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from plc.engine import snapshots
 from plc.engine.concealment import StepPrediction
-from plc.engine.config import StreamConfig
+from plc.engine.config import Content, Method, StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method
 from plc.engine.packet_dropouts import DropoutFinder
@@ -74,10 +74,10 @@ class PoolSettings(TypedDict, total=False):
     packet_samples: int
     packet_ms: float
     lookahead: int
-    method: str
+    method: Method
     model: str
     provider: str
-    content: str
+    content: Content
     seed: int
     detect_dropouts: bool
 

@@ -14,7 +14,9 @@ from plc.limits import FILE_MAX_CHANNELS
 from plc.notice import tell_once
 from plc_kernels.signal.packet import LARGEST
 
-Packet = NDArray[np.float32] | NDArray[np.int16]
+Float32s = NDArray[np.float32]
+Int16s = NDArray[np.int16]
+Packet = Float32s | Int16s
 Bytes = bytes | bytearray | memoryview
 Parts = Sequence[tuple[int, int]]
 """Parts of a packet: the first sample of each, and the one after its last."""

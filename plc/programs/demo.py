@@ -10,10 +10,11 @@ packet takes is measured as live streams have it: in real time, by the defaults,
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
 from importlib.resources import as_file, files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,10 @@ HOW = {
     OURS: "this engine",
 }
 """How each fills a gap; a rival's is the caller's."""
+_SAYS = {
+    "PLCMOS": "a network's guess of how listeners would rate what a concealer plays, 1 to 5",
+    "PESQ": "ITU-T P.862's guess of how alike listeners would find it and the original, 1 to 4.6",
+}
 # In real time, for the column of time: some ten losses of each clip, after so many packets.
 _LIVE_S, _WARM = 2.5, 25
 # What the picture has room for.
@@ -397,6 +402,24 @@ def _time_live(stream: LossyClip, seconds: float) -> tuple[NDArray[np.float64], 
     return 1000 * took_s[stream.lost[: len(packets)]], limit_ms
 
 
+def explained(rows: Sequence[DemoRow]) -> list[str]:
+    """Return a sentence on each column of numbers."""
+    judges = dict.fromkeys(name for row in rows for name in row.scores)
+    limits_ms = [row.limit_ms for row in rows if row.limit_ms is not None]
+    return [
+        "Error: how far the lost samples are from the original's; silence has 0 dB, lower is "
+        "better. It is left out for speech, where nobody hears it.",
+        "Spectral distance: how far the spectra around gaps are from the original's; lower is "
+        "better.",
+        *(f"{name}: of speech, {_SAYS.get(name, 'a score')}; higher is better." for name in judges),
+        *(
+            "Live: ms inside push for a lost packet of a stream in real time, median and 99th "
+            f"percentile; its limit is {limit_ms:g} ms."
+            for limit_ms in limits_ms[:1]
+        ),
+    ]
+
+
 def _table(rows: list[DemoRow]) -> str:
     """Return the table of the page."""
     judges = list(dict.fromkeys(name for row in rows for name in row.scores))
@@ -423,14 +446,10 @@ def _table(rows: list[DemoRow]) -> str:
         ]
         line += list(zip(row.times, (row.p50_ms, row.p99_ms), strict=True)) if timed else []
         lines.append(line)
-    about = "Error: over the lost samples, silence has 0 dB. Spectral distance: around the gaps. "
-    about += "Of both lower is better"
-    about += f", of {' and '.join(judges)} (1 to 5) higher. " if judges else ". "
-    if timed:
-        limit_ms = next(row.limit_ms for row in rows if row.limit_ms is not None)
-        about += "Live: time inside push for a lost packet of a stream in real time, median "
-        about += f"and 99th percentile; its limit is {limit_ms:g} ms."
-    return f'{listening.table(headings, lines)}<p class="note">{escape(about)}</p>'
+    ends = {number for number, (row, following) in enumerate(pairwise(rows))
+            if row.clip != following.clip}  # fmt: skip
+    about = "<br>".join(map(escape, explained(rows)))
+    return f'{listening.table(headings, lines, OURS, ends)}<p class="note">{about}</p>'
 
 
 def _to_hear(

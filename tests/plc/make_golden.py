@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def makers() -> Iterator[tuple[str, Callable[[], Case]]]:
         yield f"inpaint, {quality}", partial(inpainted, quality)
 
 
-def concealed(method: str, lookahead: int) -> Case:
+def concealed(method: Any, lookahead: int) -> Case:
     """Return the numbers of the lost samples of the stream."""
     out = plc.conceal(
         signal(),

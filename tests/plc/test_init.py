@@ -55,7 +55,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
             lambda: plc.ConcealerPool().open(**wrong(sampl_rate=8000)),
             "sampl_rate .* 'sample_rate'",
         ),
-        (lambda: plc.Concealer(method="brug"), "method is 'brug'; known: auto, .* 'burg'"),
+        (lambda: plc.Concealer(**wrong(method="brug")), "method is 'brug'; known: auto, .* 'burg'"),
         (lambda: plc.Concealer(model="spech"), "model is 'spech'; in the package: .* 'speech'"),
         (lambda: plc.Concealer(prepare="alway"), "prepare is 'alway'; .* 'always'"),
         (lambda: plc.Concealer(provider="cdua"), "provider is 'cdua'; .* 'cuda'"),

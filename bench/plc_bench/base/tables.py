@@ -51,6 +51,8 @@ class Table:
         Columns of words, which are aligned to the left; from the end if negative.
     ends : set of int
         Rows that a line follows.
+    own : str
+        What begins the rows that are in bold.
     """
 
     title: str
@@ -59,6 +61,7 @@ class Table:
     note: str = ""
     left: tuple[int, ...] = (0,)
     ends: set[int] = field(default_factory=set)
+    own: str = ""
 
     def add(self, *cells: Content, end: bool = False) -> None:
         """Add a row; with ``end`` a line follows it."""
@@ -78,7 +81,8 @@ class Table:
                 heading, justify="left" if number in words else "right", overflow="fold"
             )
         for number, row in enumerate(self.rows):
-            cells = [Text(cell.text, cell.style) for cell in row]
+            bold = "bold" if self.own and row[0].text == self.own else ""
+            cells = [Text(cell.text, cell.style or bold) for cell in row]
             table.add_row(*cells, end_section=number in self.ends)
         return table
 

@@ -3,7 +3,7 @@
 import math
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
@@ -61,7 +61,7 @@ def tone(
 
     cases = bench.all_cases()
     with progress_shown("cases", len(cases)) as advance:
-        results = bench.measure_tones(cases, seconds, method, budget_ms, seed, advance)
+        results = bench.measure_tones(cases, seconds, cast(Any, method), budget_ms, seed, advance)
     passed = sum(result.passed for result in results)
     tables = bench.tone_table(results), f"{passed} of {len(results)} cases pass"
     show(results, tables, as_json, save)

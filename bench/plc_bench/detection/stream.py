@@ -10,6 +10,7 @@ are.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class StreamDetectSettings:
 
     packet_ms: tuple[float, ...] = (10.0, 20.0)
     sample_rates: tuple[int, ...] = (48_000,)
-    method: str = "auto"
+    method: Any = "auto"
     plcmos: bool = False
     seed: int = 0
 

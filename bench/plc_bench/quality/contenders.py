@@ -32,7 +32,7 @@ from plc.engine.config import PREPARE, check_content
 from plc.engine.loss import write_trace
 from plc.engine.methods import METHODS, RECORDING_METHODS, rung_of, stream_models
 from plc.engine.models.catalogue import find
-from plc.errors import AudioFileError, ConfigError
+from plc.errors import AudioFileError, ConfigError, unknown
 from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc_bench.base.pace import turns
 from plc_bench.peers import PEERS, make_peer
@@ -311,6 +311,9 @@ def _check_predictor(method: str, rates: Sequence[int], known: Iterable[str]) ->
     """Check that a method is known, or a rung that works at one of the rates."""
     if method in known:
         return
+    if method.partition(":")[0] not in ("burg", *RECORDING_METHODS):
+        more = ", burg:ORDER_MS/PAST_MS, and the names of --peer"
+        raise ConfigError(unknown("method", method, (*known, *KINDS), more))
     errors = []
     for rate in rates:
         try:
@@ -374,9 +377,9 @@ class PacedEngine:
     """
 
     coded = False
-    method: str
+    method: Any
     model: str = "auto"
-    content: str = "auto"
+    content: Any = "auto"
     lookahead: int = 0
     seed: int = 0
     prepare: str = "auto"

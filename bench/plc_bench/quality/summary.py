@@ -66,7 +66,7 @@ def summary_tables(study: Study) -> list[Table]:
         if any(f"{name}_{one}" in study.settings["metrics"] for one in registry.BURST_CLASSES)
     ]
     tables += [_by_gap(study, name) for name in GAP_METRICS]
-    return [table for table in tables if table.rows]
+    return [replace(table, own=study.methods[0]) for table in tables if table.rows]
 
 
 def gap_curve(study: Study, method: str, metric: str) -> list[Point]:
@@ -262,8 +262,8 @@ def _comparison_table(study: Study, rows: Sequence[Row], condition: Condition) -
     """Return means, and differences of the first method to each other one."""
     means = _means(study, rows, study.settings["metrics"], condition)
     title = f"{_clips(rows)}, {condition.title} ({_lost_percent(rows)} here)"
-    table = replace(means, title=title, note="")
     first, *others = study.methods
+    table = replace(means, title=title, note="", own=first)
     for other in others:
         if other.endswith(OWN_DECODE):
             continue

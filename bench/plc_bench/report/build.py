@@ -169,17 +169,13 @@ def _page(
 
 def html_table(table: Table) -> str:
     """Return a table that the page can sort."""
-    head = "".join(f"<th scope=col>{escape(heading)}</th>" for heading in table.headings)
-    rows = "".join(
-        "<tr>" + "".join(_html_cell(cell.text, cell.value) for cell in row) + "</tr>"
+    rows = [
+        [(cell.text, cell.value if math.isfinite(cell.value) else None) for cell in row]
         for row in table.rows
-    )
+    ]
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
-    return (
-        f"<h3>{escape(table.title)}</h3>{note}"
-        f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    shown = listening.table(table.headings, rows, table.own, table.ends)
+    return f"<h3>{escape(table.title)}</h3>{note}{shown}"
 
 
 def _write_clip(folder: Path, number: int, excerpt: Excerpt, study: Study) -> dict[str, Any]:
@@ -282,8 +278,3 @@ def _identity(study: Study) -> str:
     """Return the key of a study's page in a browser's storage."""
     text = json.dumps(study.settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _html_cell(text: str, value: float) -> str:
-    data = f' data-value="{value:.9g}"' if math.isfinite(value) else ""
-    return f"<td{data}>{escape(text)}</td>"

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
+from plc.engine.config import Method
 from plc.engine.loss import Bernoulli
 from plc_bench.base.tables import Cell, Table
 from plc_bench.scores.metrics import phase_error_deg, zero_runs
@@ -88,7 +89,7 @@ def all_cases() -> list[ToneCase]:
 def measure_tones(
     cases: Iterable[ToneCase],
     seconds: float = 10.0,
-    method: str = "auto",
+    method: Method = "auto",
     budget_ms: float | None = inf,
     seed: int = 0,
     on_done: Callable[[], None] = lambda: None,
@@ -102,7 +103,7 @@ def measure_tones(
 
 
 def _measure(
-    case: ToneCase, seconds: float, method: str, budget_ms: float | None, seed: int
+    case: ToneCase, seconds: float, method: Method, budget_ms: float | None, seed: int
 ) -> ToneResult:
     rate, packet_samples = case.sample_rate, case.packet_samples
     lead_in = ceil(_LEAD_IN_S * rate / packet_samples)
@@ -162,7 +163,7 @@ def _concealed(
     tone: NDArray[np.float32],
     trace: NDArray[np.bool_],
     case: ToneCase,
-    method: str,
+    method: Method,
     budget_ms: float | None,
 ) -> NDArray[np.float32]:
     damaged = tone.copy()

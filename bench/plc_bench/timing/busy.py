@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ class BesideSettings:
 
     sample_rate: int = 48_000
     packet_ms: float = 10.0
-    method: str = "auto"
+    method: Any = "auto"
     budget_ms: float | None = None
     loss: float = 0.1
     mean_burst: float = 1.5

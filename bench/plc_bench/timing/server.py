@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -212,7 +213,7 @@ def _arrived(settings: ServerSettings) -> NDArray[np.bool_]:
 
 
 def _cost(
-    settings: ServerSettings, method: str, packets: _Packets, arrived: NDArray[np.bool_]
+    settings: ServerSettings, method: Any, packets: _Packets, arrived: NDArray[np.bool_]
 ) -> ServerCost:
     tick_s = settings.packet_samples / settings.sample_rate
     with plc.ConcealerPool(settings.threads) as pool:

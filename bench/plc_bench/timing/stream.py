@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import plc
 from plc.engine.loss import GilbertElliott
@@ -40,7 +40,7 @@ class TimedStream:
     sample_rate: int = 48_000
     packet_ms: float = 10.0
     channels: int = 1
-    method: str = NETWORK_METHOD
+    method: Any = NETWORK_METHOD
     provider: str = "auto"
     budget_ms: float | None = None
     loss: float = 0.1

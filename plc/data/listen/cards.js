@@ -190,15 +190,17 @@ function sortBy(table, column, heading) {
   heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
   const value = (row) => row.cells[column].dataset.value;
   const text = (row) => row.cells[column].textContent;
-  const rows = [...table.tBodies[0].rows];
-  rows.sort((a, b) => {
-    const [x, y] = [value(a), value(b)];
-    if (x === undefined && y === undefined) return text(a).localeCompare(text(b));
-    if (x === undefined || y === undefined) return x === undefined ? 1 : -1; // none comes last
-    return (descending ? -1 : 1) * (x - y);
-  });
-  if (descending && rows.every((row) => value(row) === undefined)) rows.reverse();
-  table.tBodies[0].append(...rows);
+  for (const group of table.tBodies) {
+    const rows = [...group.rows];
+    rows.sort((a, b) => {
+      const [x, y] = [value(a), value(b)];
+      if (x === undefined && y === undefined) return text(a).localeCompare(text(b));
+      if (x === undefined || y === undefined) return x === undefined ? 1 : -1; // none comes last
+      return (descending ? -1 : 1) * (x - y);
+    });
+    if (descending && rows.every((row) => value(row) === undefined)) rows.reverse();
+    group.append(...rows);
+  }
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from plc import notice
+from plc.engine.config import Content
 from plc.engine.spans import merge_spans
 from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line, why
 from plc.files.audio import AudioReader, count_samples
@@ -76,7 +77,7 @@ class RepairSettings:
     quality: str = "good"
     method: str = "auto"
     model: str = "auto"
-    content: str = "auto"
+    content: Content = "auto"
     bitrate: int | None = None
 
 

@@ -45,7 +45,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plc.engine import signal_background
-from plc.engine.config import OPEN, RecordingConfig, StreamConfig, check_content
+from plc.engine.config import OPEN, Content, RecordingConfig, StreamConfig, check_content
 from plc.engine.methods import BASELINES, FILE_METHODS, RECORDING_METHODS, rung_of
 from plc.engine.models.kinds import KINDS
 from plc.engine.networks.gap_filler import GapFiller, Hints
@@ -89,7 +89,7 @@ class FillKeywords(TypedDict, total=False):
     method: str
     model: str
     seed: int
-    content: str
+    content: Content
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class FillSettings:
     method: str = "auto"
     model: str = "auto"
     seed: int = 0
-    content: str = "auto"
+    content: Content = "auto"
 
     def __post_init__(self) -> None:
         """Check the settings."""

@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -124,7 +124,12 @@ def check(path: Path, overwrite: bool) -> None:
     check_new(path, overwrite)
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[tuple[str, float | None]]]) -> str:
+def table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[tuple[str, float | None]]],
+    own: str | None = None,
+    ends: Collection[int] = (),
+) -> str:
     """Return an HTML table that the page can sort.
 
     Parameters
@@ -133,6 +138,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[tuple[str, float | No
         Of its columns.
     rows : sequence of sequence of (str, float or None)
         What each cell shows, and the number to sort by, if any.
+    own : str, optional
+        What a cell of the rows in bold shows.
+    ends : collection of int
+        Rows that end a group, which keeps its place when the page sorts.
     """
     texts = [all(row[column][1] is None for row in rows) for column in range(len(headings))]
     marks = [" class=text" if text else "" for text in texts]
@@ -140,10 +149,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[tuple[str, float | No
         f"<th scope=col{mark}>{escape(heading)}</th>"
         for heading, mark in zip(headings, marks, strict=True)
     )
-    body = "".join(
-        f"<tr>{''.join(_cell(*cell, mark) for cell, mark in zip(row, marks, strict=True))}</tr>"
-        for row in rows
-    )
+    body = ""
+    for number, row in enumerate(rows):
+        cells = "".join(_cell(*cell, mark) for cell, mark in zip(row, marks, strict=True))
+        body += f"<tr{' class=own' if (own, None) in row else ''}>{cells}</tr>"
+        body += "</tbody><tbody>" if number in ends else ""
     return (
         f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -131,7 +131,7 @@ def conceal(
                 losses_of(given, loop, loss, burst, seed),
                 packet_ms=packet_ms,
                 lookahead=packets,
-                method=method,
+                method=cast(Any, method),
                 model=model,
                 content=content,
                 budget_ms=budget_ms,

@@ -57,6 +57,8 @@ def demo(
 def _print_demo(report: "DemoReport") -> None:
     from rich.table import Table
 
+    from plc.programs.demo import OURS, explained
+
     table = Table(title=f"packets of {report.packet_ms:g} ms, lost in bursts")
     table.add_column("clip")
     table.add_column("played")
@@ -71,22 +73,12 @@ def _print_demo(report: "DemoReport") -> None:
         # Of speech nobody hears whether the wave is the same.
         nmse = "" if row.clip == "speech" else f"{row.nmse_db:+.1f} dB"
         scores = [f"{row.scores[name]:.2f}" if name in row.scores else "" for name in judges]
-        table.add_row(clip, row.label, nmse, f"{row.lsd_db:.1f} dB", *scores, *row.times)
+        cells = clip, row.label, nmse, f"{row.lsd_db:.1f} dB", *scores, *row.times
+        table.add_row(*cells, style="bold" if row.label == OURS else "")
         last = row.clip
     shown = console()
     shown.print(table)
-    lines = [
-        "error: over the lost samples, silence has 0 dB; spectral distance: around the gaps; lower "
-        "is better.",
-    ]
-    limits_ms = [row.limit_ms for row in report.rows if row.limit_ms is not None]
-    if limits_ms:
-        lines.append(
-            "live: ms inside push for a lost packet, in real time; its limit is "
-            f"{limits_ms[0]:g} ms."
-        )
-    if judges:
-        lines.append(f"{' and '.join(judges)}: of speech, 1 to 5; higher is better.")
+    lines = explained(report.rows)
     # What is optional, and how to have it.
     left_out = [name for name in ("PLCMOS", "PESQ") if name not in judges]
     if left_out:

@@ -1,5 +1,7 @@
 """Noise filling in streams: tests/kernels/signal/test_noise_filling.py has that of one channel."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -41,7 +43,7 @@ def levels_db(signal: Signal, low_hz: float, high_hz: float) -> NDArray[np.float
 
 
 @pytest.mark.parametrize("method", ["ar", "auto"])
-def test_bands_of_noise_under_a_tone_keep_their_level_until_the_fade(method: str) -> None:
+def test_bands_of_noise_under_a_tone_keep_their_level_until_the_fade(method: Any) -> None:
     samples = 6 * RATE
     signal = noise(1, samples, 0.03) + sine(700.0, RATE, samples, 0.2)
     lost = bursts(samples // PACKET, 6)

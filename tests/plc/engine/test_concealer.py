@@ -2,7 +2,7 @@
 
 import tracemalloc
 from contextlib import closing
-from typing import Any
+from typing import Any, assert_type, get_args
 
 import numpy as np
 import pytest
@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import METHODS, Concealer, ConfigError, PacketError, conceal
+from plc.engine.config import Method
 from plc.engine.loss import GilbertElliott
 from plc.engine.predict import ladder
+from plc.engine.samples import Float32s, Int16s
 from plc.engine.stats import Stats
 from tests.examples import examples
 from tests.installed import needs_numba
@@ -55,7 +57,7 @@ def test_any_losses_give_as_many_finite_samples(
     stream: tuple[int, int],
     channels: int,
     lookahead: int,
-    method: str,
+    method: Any,
     integer: bool,
 ) -> None:
     sample_rate, packet_samples = stream
@@ -176,7 +178,8 @@ def test_tonal_music_is_concealed_at_the_measured_quality() -> None:
     trace[:20] = False
     where = lost_samples(trace, 480)
     ours = nmse_db(conceal(signal, trace), signal, where)
-    plain = nmse_db(conceal(signal, trace, method="burg:5/50"), signal, where)
+    order: Any = "burg:5/50"
+    plain = nmse_db(conceal(signal, trace, method=order), signal, where)
     assert ours < -12.0
     assert ours < plain - 1.5
 
@@ -536,7 +539,7 @@ def test_more_channels_than_time_take_cheaper_rungs(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_stands_for_something(method: str) -> None:
+def test_every_method_stands_for_something(method: Any) -> None:
     signal = tones(4, 16_000, 32_000)
     trace = GilbertElliott(0.1, 1.5).trace(100, 3)
     out = conceal(signal, trace, sample_rate=16_000, packet_samples=320, method=method)
@@ -596,7 +599,7 @@ def test_nothing_compiles_once_constructed() -> None:
 
 @pytest.mark.parametrize("method", ["auto", "burg:5/30"])
 @pytest.mark.parametrize("packet_samples", [32, 64, 480])
-def test_a_bridge_ends_without_a_step(method: str, packet_samples: int) -> None:
+def test_a_bridge_ends_without_a_step(method: Any, packet_samples: int) -> None:
     signal = sine(440.0, 48_000, 48_000)
     trace = np.zeros(signal.size // packet_samples, bool)
     trace[[trace.size // 2, trace.size // 2 + 7]] = True
@@ -725,3 +728,19 @@ def test_leaving_it_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError), Concealer(method="burg") as failed:
         raise ZeroDivisionError
     assert closed == [concealer, failed]
+
+
+def test_a_checker_knows_the_names_that_are_taken() -> None:
+    assert get_args(Method) == tuple(METHODS)
+
+
+def test_a_checker_knows_that_samples_leave_as_they_came() -> None:
+    """What is asserted for a checker is what comes out."""
+    concealer = Concealer(sample_rate=8_000, packet_samples=80, method="ar", content="music")
+    floats, integers = np.zeros((80, 1), np.float32), np.zeros((80, 1), np.int16)
+    lost = bool(floats.any())
+    assert_type(concealer.push(None), Float32s | Int16s)
+    assert assert_type(concealer.push(None if lost else floats), Float32s).dtype == np.float32
+    assert assert_type(concealer.push(None if lost else integers), Int16s).dtype == np.int16
+    assert assert_type(concealer.push(bytes(160)), Int16s).dtype == np.int16
+    assert assert_type(concealer.push(floats, floats), Float32s).dtype == np.float32

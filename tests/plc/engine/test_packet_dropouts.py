@@ -1,5 +1,7 @@
 """``detect_dropouts=True``: damaged packets that arrive are concealed as lost ones are."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -91,7 +93,7 @@ def with_holes(signal: NDArray[np.float32], channel: int) -> NDArray[np.float32]
 @pytest.mark.parametrize("integer", [False, True])
 @pytest.mark.parametrize("method", ["ar", "auto"])
 def test_a_dropout_of_one_channel_leaves_the_other_as_it_came(
-    lookahead: int, integer: bool, method: str
+    lookahead: int, integer: bool, method: Any
 ) -> None:
     whole = stereo(0.3)
     damaged = with_holes(whole, 0)

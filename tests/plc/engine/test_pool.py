@@ -29,6 +29,7 @@ from tests.examples import examples
 from tests.kernels.stream.test_fills import music, speech
 from tests.signals import glide, noise, tones
 
+BURG: Any = "burg:5/30"
 RATE = 16_000
 PACKET = 160
 TICKS = 60
@@ -63,13 +64,10 @@ def test_each_stream_plays_what_it_plays_alone(dtype: type, lookahead: int, thre
         sample_rate=RATE,
         packet_samples=PACKET,
         lookahead=lookahead,
-        method="burg:5/30",
+        method=BURG,
         seed=7,
     )
-    alone = [
-        Concealer(RATE, 1, PACKET, lookahead, method="burg:5/30", seed=7 + k)
-        for k in range(streams)
-    ]
+    alone = [Concealer(RATE, 1, PACKET, lookahead, method=BURG, seed=7 + k) for k in range(streams)]
     for tick in range(TICKS):
         played = pool.push(ids, packets[tick], arrived[tick])
         assert played.dtype == dtype
@@ -508,7 +506,7 @@ def test_what_a_stream_costs_is_measured() -> None:
     (served, plain) = pool._formats.values()
     assert 0.0 < plain.costs.received_ms < plain.costs.lost_ms < served.costs.lost_ms
     assert served.costs.hurried_ms < served.costs.lost_ms
-    waits = pool.capacity(**FORMAT, lookahead=2, method="burg:5/30")
+    waits = pool.capacity(**FORMAT, lookahead=2, method=BURG)
     assert waits > 0
 
 

@@ -297,7 +297,7 @@ def test_what_was_made_up_is_told_sample_for_sample(lookahead: int) -> None:
 
 
 @pytest.mark.parametrize("method", ["auto", "ar"])
-def test_a_refused_packet_is_made_up(method: str) -> None:
+def test_a_refused_packet_is_made_up(method: Any) -> None:
     concealer = Concealer(sample_rate=16_000, packet_samples=160, method=method)
     sound = 0.1 * noise(5, 160)[:, None]
     unsound = sound.copy()

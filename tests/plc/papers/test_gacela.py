@@ -263,6 +263,7 @@ def test_a_gap_is_filled_by_the_shortest_network_that_reaches(tmp_path: Path) ->
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path, model: str) -> None:
+    method: Any = KIND
     x = song(22_050)
     fill = partial(inpaint, x, [(12_000, 15_000)], sample_rate=22_050, method=KIND)
     with pytest.raises(ConfigError, match=r"a gap of 771\.0 ms is too long for method gacela"):
@@ -276,7 +277,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, model: str) -> None:
     with pytest.raises(ConfigError, match="for 22050 to 192000 Hz, the recording has 16000 Hz"):
         inpaint(x, [(12_000, 15_000)], sample_rate=16_000, method=KIND, model=model)
     with pytest.raises(ConfigError, match="fills gaps of recordings"):
-        Concealer(44_100, method=KIND)
+        Concealer(44_100, method=method)
     (tmp_path / "nan").mkdir()
     with pytest.raises(ModelError, match="not finite"):
         fill(model=write_generator(tmp_path / "nan", gain=float("nan")))

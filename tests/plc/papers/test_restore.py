@@ -240,8 +240,9 @@ def test_a_network_that_sees_damage_sees_zeros_in_lost_frames(tmp_path: Path) ->
 
 
 def test_streams_refuse_the_method_and_its_model() -> None:
+    wrong: dict[str, Any] = {"method": "restore"}
     with pytest.raises(ConfigError, match="fills gaps of recordings"):
-        Concealer(sample_rate=16_000, packet_samples=160, method="restore")
+        Concealer(sample_rate=16_000, packet_samples=160, **wrong)
     with pytest.raises(ConfigError, match="a stream needs one of causal"):
         Concealer(sample_rate=16_000, packet_samples=160, model="restore-music")
 

@@ -54,7 +54,7 @@ def centroid(segments: Segments) -> float:
     return float(hertz @ power / power.sum())
 
 
-def drafts_of_a_stream(played: NDArray[Any], burst: int, model: str) -> NDArray[np.float32]:
+def drafts_of_a_stream(played: NDArray[Any], burst: int, model: Any) -> NDArray[np.float32]:
     """Return what a stream drafts for a network of the package behind what was played."""
     stream = plc.Concealer(
         RATE,

@@ -62,7 +62,8 @@ def played_of(
     """Return a clip's losses, and how it is played without a contour."""
     trace = GilbertElliott(PLAN.loss, PLAN.burst).trace(x.size // PACKET, int(rng.integers(2**31)))
     stream: dict[str, Any] = {"sample_rate": RATE, "packet_samples": PACKET}
-    return trace, plc.conceal(x, trace, lookahead=lookahead, method="burg:15/30", **stream)
+    stream["method"] = "burg:15/30"
+    return trace, plc.conceal(x, trace, lookahead=lookahead, **stream)
 
 
 def drafts_of_the_engine(

@@ -66,20 +66,19 @@ class StepRows:
         rate, channels, self._packet, lookahead = stream
         of = _SERVES[drafts]
         models = shared_models(_of_sizes(rate, drafts, lengths), outside_at=rate)
-        content = "music" if of == "music" else "speech"
         config = StreamConfig(
             sample_rate=rate,
             channels=channels,
             packet_samples=self._packet,
             lookahead=lookahead,
             budget_ms=math.inf,
-            content=content,
+            content="music" if of == "music" else "speech",
         )
         reach = int(layout.reach_of(rate, self._packet, lookahead))
         own = Rung(*rung)
         ladders = Ladders(rate, channels, self._packet, reach=reach, rungs=(own, own))
         chosen = {of: ("rows", 0.0)}
-        networks = StepNetworks(models, chosen, {}, content == "speech", outside=self)
+        networks = StepNetworks(models, chosen, {}, of != "music", outside=self)
         self._memory = StreamMemory(config, StepPrediction(ladders, networks))
         block = self._memory.block
         if not block[layout.NETWORK]:
