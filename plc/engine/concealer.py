@@ -396,25 +396,23 @@ class Concealer:
         """
         self._memory.numbers[layout.HURRY_MS] = limit_ms
 
-    # Of a packet that may be lost as of those that arrive: None alone is in all, which mypy tells.
+    # None alone is in all, which mypy tells; what may be lost is as what arrives.
+    @overload
+    def push(self, packet: None, out: None = ..., missing: Parts = ...) -> Packet: ...  # type: ignore[overload-overlap]
     @overload
     def push(  # type: ignore[overload-overlap]
-        self, packet: None, out: None = None, missing: Parts = _WHOLE
-    ) -> Packet: ...
-    @overload
-    def push(  # type: ignore[overload-overlap]
-        self, packet: Float32s | None, out: Float32s | None = None, missing: Parts = _WHOLE
+        self, packet: Float32s | None, out: Float32s | None = ..., missing: Parts = ...
     ) -> Float32s: ...
     @overload
     def push(
-        self, packet: Int16s | Bytes | None, out: Int16s | None = None, missing: Parts = _WHOLE
+        self, packet: Int16s | Bytes | None, out: Int16s | None = ..., missing: Parts = ...
     ) -> Int16s: ...
     @overload
     def push(
         self,
         packet: Packet | Samples | Bytes | None,
-        out: Packet | None = None,
-        missing: Parts = _WHOLE,
+        out: Packet | None = ...,
+        missing: Parts = ...,
     ) -> Packet: ...
 
     def push(

@@ -6,6 +6,7 @@ Each command parses, calls one function and prints. Imports stand inside the com
 
 import os
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -137,28 +138,28 @@ def train(
     plc train papers contexts, plc train papers representations,
     plc train papers judged (compare and score networks of papers).
     """
-    from plc_training import train as package
-
     if not recipe:
-        for name, about in package.described_recipes().items():
-            say(f"{name}: {about}")
+        for path in sorted((Path(__file__).parent / "recipes").glob("*.toml")):
+            lines = takewhile(lambda line: line[:1] == "#", path.read_text("utf-8").splitlines())
+            about = " ".join(line[2:] for line in lines).partition(". ")[0]
+            say(f"{path.stem}: {about.rstrip('.')}")
         return
     from plc_training.train import recipe as recipes
+    from plc_training.train import run as runs
     from plc_training.train.loop import Reason
-    from plc_training.train.run import Place, run_recipe
 
     chosen = recipes.read_recipe(recipe).with_steps(steps)
     if not data:
         raise typer.BadParameter("name a folder of audio", param_hint="--data")
     name = chosen.name if steps is None else f"{chosen.name}-{steps}"
-    place = Place(
+    place = runs.Place(
         data=tuple(data),
         folder=run or Path("runs") / name,
         cache=cache or _default_cache(),
         jobs=jobs,
         domain=domain,
     )
-    ending = run_recipe(
+    ending = runs.run_recipe(
         chosen, place, devices or int(os.environ.get("LOCAL_WORLD_SIZE", "1")), accelerator
     )
     if ending is None:

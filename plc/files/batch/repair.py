@@ -22,7 +22,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from plc import notice
-from plc.engine.config import Content
 from plc.engine.spans import merge_spans
 from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line, why
 from plc.files.audio import AudioReader, count_samples
@@ -77,7 +76,7 @@ class RepairSettings:
     quality: str = "good"
     method: str = "auto"
     model: str = "auto"
-    content: Content = "auto"
+    content: Any = "auto"
     bitrate: int | None = None
 
 

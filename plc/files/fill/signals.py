@@ -39,13 +39,13 @@ References
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import SupportsIndex, TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plc.engine import signal_background
-from plc.engine.config import OPEN, Content, RecordingConfig, StreamConfig, check_content
+from plc.engine.config import OPEN, RecordingConfig, StreamConfig, check_content
 from plc.engine.methods import BASELINES, FILE_METHODS, RECORDING_METHODS, rung_of
 from plc.engine.models.kinds import KINDS
 from plc.engine.networks.gap_filler import GapFiller, Hints
@@ -89,7 +89,7 @@ class FillKeywords(TypedDict, total=False):
     method: str
     model: str
     seed: int
-    content: Content
+    content: Literal["auto", "music", "speech"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +106,14 @@ class FillSettings:
     method: str = "auto"
     model: str = "auto"
     seed: int = 0
-    content: Content = "auto"
+    content: Literal["auto", "music", "speech"] = "auto"
 
     def __post_init__(self) -> None:
         """Check the settings."""
         if not isinstance(self.quality, str) or self.quality not in between.QUALITIES:
             raise ConfigError(unknown("quality", self.quality, between.QUALITIES))
         check_content(self.content)
-        if not isinstance(self.seed, SupportsIndex):
+        if not hasattr(self.seed, "__index__"):
             raise ConfigError(f"seed is {self.seed!r}; give an integer")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}; expected at least 0")

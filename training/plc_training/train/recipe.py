@@ -18,6 +18,7 @@ import re
 import tomllib
 import typing
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, TypeVar
@@ -42,7 +43,6 @@ from plc_training.tasks.causal import CausalTask
 from plc_training.tasks.context_encoder import ContextEncoderTask
 from plc_training.tasks.heard import HeardBridgeTask, HeardTask
 from plc_training.tasks.inpaint import InpaintTask
-from plc_training.train import recipe_files
 from plc_training.train.loop import Schedule
 from plc_training.train.optimiser import BETA1
 
@@ -111,7 +111,7 @@ class Recipe:
 
 def recipe_names() -> list[str]:
     """Return the names of the package's recipes."""
-    return sorted(recipe_files())
+    return sorted(_files())
 
 
 def read_recipe(name_or_path: str | Path) -> Recipe:
@@ -131,7 +131,7 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
             raise ConfigError(
                 unknown("recipe", str(name_or_path), recipe_names(), more, "in the package")
             )
-        path = recipe_files()[str(name_or_path)]
+        path = _files()[str(name_or_path)]
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -169,6 +169,12 @@ def parse_recipe(text: str, name: str, label: str) -> Recipe:
         raise ConfigError(f"{label}: not valid TOML: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"{label}: {error}") from error
+
+
+def _files() -> dict[str, Path]:
+    """Return the package's recipes by name, earlier steps (``history``) included."""
+    folder = Path(str(resources.files("plc_training"))) / "recipes"
+    return {path.stem: path for path in folder.rglob("*.toml")}
 
 
 def _recipe(tables: dict[str, Any], text: str, name: str) -> Recipe:
