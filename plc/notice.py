@@ -47,10 +47,7 @@ def shown(line: str) -> str:
 
 @contextmanager
 def if_slow(
-    why: Callable[[], str],
-    after_s: float,
-    every_s: float | None = None,
-    level: int = logging.INFO,
+    why: Callable[[], str], after_s: float, every_s: float | None = None, level: int = logging.INFO
 ) -> Iterator[None]:
     """Give notice if the block takes longer than ``after_s`` s, and again every so many s.
 

@@ -47,7 +47,7 @@ from plc.engine.samples import (
     Int16s,
     Packet,
     Parts,
-    Samples,
+    Pushed,
     as_packet,
     check_missing,
     check_out,
@@ -408,19 +408,9 @@ class Concealer:
         self, packet: Int16s | Bytes | None, out: Int16s | None = ..., missing: Parts = ...
     ) -> Int16s: ...
     @overload
-    def push(
-        self,
-        packet: Packet | Samples | Bytes | None,
-        out: Packet | None = ...,
-        missing: Parts = ...,
-    ) -> Packet: ...
+    def push(self, packet: Pushed, out: Packet | None = ..., missing: Parts = ...) -> Packet: ...
 
-    def push(
-        self,
-        packet: Packet | Samples | Bytes | None,
-        out: Packet | None = None,
-        missing: Parts = _WHOLE,
-    ) -> Packet:
+    def push(self, packet: Pushed, out: Packet | None = None, missing: Parts = _WHOLE) -> Packet:
         """Take the next packet; return the packet to play.
 
         Parameters
@@ -458,12 +448,7 @@ class Concealer:
         finally:
             self._inside.leave()
 
-    def _push(
-        self,
-        packet: Packet | Samples | Bytes | None,
-        out: Packet | None,
-        missing: Parts,
-    ) -> Packet:
+    def _push(self, packet: Pushed, out: Packet | None, missing: Parts) -> Packet:
         began = self._clock()
         arrived = None if packet is None else as_packet(packet, self.config)
         integer = self._integer if arrived is None else arrived.dtype == INT16
@@ -505,9 +490,7 @@ class Concealer:
         block, inbox, gaps = self._block, self._inbox, len(missing)
         block[TAKES] = arrived
         was_interrupted = self._midway
-        if (
-            was_interrupted and block[WAITS]
-        ):  # an exception ended a call before its burst was fitted
+        if was_interrupted and block[WAITS]:  # a call was ended before its burst was fitted
             block[IN_BURST] = 0
         self._midway = True
         integer, missing_parts = self._integer, self._missing

@@ -114,9 +114,7 @@ class StreamMemory:
         return box.reshape(-1).view(dtype)[: box.size].reshape(box.shape)
 
     @property
-    def times(
-        self,
-    ) -> tuple[tuple[NDArray[np.int64], NDArray[np.float64]], ...]:
+    def times(self) -> tuple[tuple[NDArray[np.int64], NDArray[np.float64]], ...]:
         """Bins and longest duration of received packets, and of concealed ones."""
         bins = self.array(layout.TIMES)
         return tuple(

@@ -36,6 +36,9 @@ class Samples(Protocol):
         """Return the samples."""
 
 
+Pushed = Packet | Samples | Bytes | None
+
+
 def mu_law(codes: NDArray[np.integer]) -> NDArray[np.int64]:
     """Return the 16-bit values of µ-law codes (ITU-T G.711, table 2a; 14 bits, left-justified)."""
     inverted = ~codes.astype(np.int64) & 0xFF

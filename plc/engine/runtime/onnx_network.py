@@ -94,10 +94,7 @@ class GapNetwork:
         return self._session.on_gpu
 
     def run(
-        self,
-        spectra: NDArray[np.float32],
-        lost: NDArray[np.float32],
-        out: NDArray[np.float32],
+        self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
     ) -> bool:
         """Fill the gaps; return whether ``out`` was written, which only a sound result is.
 

@@ -70,10 +70,7 @@ class Runnable(Protocol):
         """True if the network needs to be kept warm."""
 
     def run(
-        self,
-        spectra: NDArray[np.float32],
-        lost: NDArray[np.float32],
-        out: NDArray[np.float32],
+        self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
     ) -> bool:
         """Write ``out`` and return True, or return False."""
 

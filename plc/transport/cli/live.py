@@ -26,7 +26,7 @@ from plc.cli.options import (
     share,
     with_options,
 )
-from plc.cli.output import Overwrite, left_out, print_json, say
+from plc.cli.output import left_out, print_json, say
 from plc.errors import printable
 from plc.notice import counted
 from plc.quiet import quiet_libraries
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from plc.transport.rtp.impair import ImpairConfig
     from plc.transport.rtp.udp import Endpoint, Network, UdpPort
 
+_BACKENDS = ("sounddevice", "pyaudio")
 # run_live calls its watch this often.
 _LOOKS_PER_S = 10
 # Switches concealment off and on.
@@ -95,30 +96,37 @@ def _number(name: str, text: str) -> float:
         raise typer.BadParameter(f"{name} is {text!r}; give a number") from None
 
 
-def devices(as_json: AsJson = False) -> None:
-    """List the sound cards, and the sound server's devices.
+def devices(
+    backend: Annotated[
+        Literal["sounddevice", "pyaudio", "all"], typer.Option(help="Library to ask.")
+    ] = "all",
+    as_json: AsJson = False,
+) -> None:
+    """List the sound cards by library, and the sound server's devices.
 
     With PulseAudio or PipeWire, PULSE_SOURCE=NAME and PULSE_SINK=NAME before plc live choose a
     source and a sink for the device pulse, or default.
     """
     from plc.errors import DeviceError, MissingExtraError
-    from plc.transport.cards import portaudio
+    from plc.transport.cards.portaudio import ask_sound_server, open_backend
 
+    names = _BACKENDS if backend == "all" else (backend,)
     found: list[Device] = []
     absent: dict[str, str] = {}
-    try:
-        with quiet_libraries():
-            found = portaudio.open_backend().devices()
-    except (MissingExtraError, DeviceError) as error:
-        absent["sounddevice"] = str(error)
-    server = portaudio.ask_sound_server()
+    for name in names:
+        try:
+            with quiet_libraries():
+                found += open_backend(name).devices()
+        except (MissingExtraError, DeviceError) as error:
+            absent[name] = str(error)
+    server = ask_sound_server()
     if as_json:
         print_json({"devices": found, "absent": absent, "sound_server": server})
     else:
         _print_devices(found, absent)
         if server is not None:
             _print_server(server)
-    if absent:
+    if len(absent) == len(names):
         raise typer.Exit(REFUSED)
 
 
@@ -144,7 +152,7 @@ def _print_devices(found: list["Device"], absent: dict[str, str]) -> None:
                 ", ".join(way for way, is_default in ways if is_default),
             )
         console.print(table)
-    elif not absent:
+    elif len(absent) < len(_BACKENDS):
         say("no sound card: plug one in, start the sound server, or name recordings: --in FILE")
     for name, why in absent.items():
         say(f"plc: {name} is not available: {why}", err=True)
@@ -260,6 +268,9 @@ def live(
     seed: Seed = 0,
     received: ReceiverOptions,
     dscp: Dscp = None,
+    backend: Annotated[
+        Literal["sounddevice", "pyaudio"], typer.Option(help="Library of the sound card.")
+    ] = "sounddevice",
     reserve_ms: Annotated[
         float, typer.Option(metavar="MS", help="Audio kept ready for the output, at first.")
     ] = 20.0,
@@ -272,7 +283,6 @@ def live(
     view: View = None,
     metrics: Metrics = None,
     log_json: LogJson = False,
-    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Play an input on an output: through a simulated bad network, or a real one.
@@ -302,10 +312,8 @@ def live(
                     "--impair, --trace, --view and --metrics go with a stream that is played: give "
                     "--from udp://HOST:PORT, too"
                 )
-            running = {"give_up_s": give_up_s, "priority": priority}
-            _send(
-                send, receiver, duration_s=duration_s, log_json=log_json, as_json=as_json, **running
-            )
+            running = {"duration_s": duration_s, "give_up_s": give_up_s, "priority": priority}
+            _send(send, receiver, backend, log_json=log_json, as_json=as_json, **running)
             return
         config = LiveConfig(
             receiver=receiver,
@@ -316,6 +324,7 @@ def live(
             config,
             played,
             output,
+            backend=backend,
             losses=None if trace is None else TraceLosses(read_trace(trace), loop=True),
             send=send,
             duration_s=duration_s,
@@ -324,7 +333,6 @@ def live(
             view=view,
             metrics=metrics,
             log_json=log_json,
-            overwrite=overwrite,
             as_json=as_json,
         )
 
@@ -410,8 +418,8 @@ def _both_ends(peer: str, received: ReceiverOptions) -> "tuple[Endpoint, Endpoin
 def _send(
     send: "SendConfig",
     receiver: "ReceiverConfig",
+    backend: str,
     *,
-    duration_s: float,
     log_json: bool,
     as_json: bool,
     **running: Any,
@@ -422,7 +430,8 @@ def _send(
     with quiet_libraries(), Watch(None, log_json) as watch:
         if not log_json:
             say(f"plc: {send.device} -> {send.to} ({receiver.codec})", err=True)
-        running["duration_s"] = min(duration_s, (files := ends.FileBackend(send.device)).length_s)
+        files = ends.FileBackend(backend, send.device)
+        running["duration_s"] = min(running["duration_s"], files.length_s)
         report = sending.run_send(send, receiver, files, note=watch.note, **running)
     if as_json:
         print_json(report)
@@ -436,12 +445,12 @@ def play(
     source: "str | Endpoint | UdpPort",
     output: str,
     *,
+    backend: str = "sounddevice",
     send: "SendConfig | None" = None,
     duration_s: float = math.inf,
     view: bool | None = None,
     metrics: str | None = None,
     log_json: bool = False,
-    overwrite: bool = False,
     as_json: bool = False,
     **running: Any,
 ) -> None:
@@ -474,9 +483,7 @@ def play(
             if show is not None:
                 show(live)
 
-        files = opened.enter_context(
-            contextlib.closing(ends.FileBackend(device, output, overwrite))
-        )
+        files = opened.enter_context(contextlib.closing(ends.FileBackend(backend, device, output)))
         running |= {"send": send, "duration_s": min(duration_s, files.length_s)}
         report = run_live(config, files, source, output, note=watch.note, watch=look, **running)
     print_json(report) if as_json else _print_live(report)

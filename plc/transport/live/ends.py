@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.stats import TimeHistogram
-from plc.errors import NetworkError
+from plc.errors import AudioFileError, NetworkError
 from plc.files.audio import AudioReader, count_samples
 from plc.files.jobs import is_recording
 from plc.files.writing import check_target
@@ -101,26 +101,26 @@ class FileBackend:
 
     Parameters
     ----------
+    backend : str
+        What opens the sound cards: see :func:`plc.transport.cards.portaudio.open_backend`.
     source, output : str
         The devices of a stream; empty: none. A recording is played in real time as its input,
-        silence behind it; as its output it is written until :meth:`close`. PortAudio opens others.
-    overwrite : bool
-        Whether a recording that is there may be replaced.
+        silence behind it; as its output it is written until :meth:`close`.
 
     Raises
     ------
     AudioFileError
-        If the input cannot be read, or the output not be written.
-    MissingExtraError
-        If there are others, and PortAudio is not installed.
+        If the input cannot be read, or the output not be written, or is there.
+    ConfigError, MissingExtraError
+        If a device is a sound card, and there is no such back end, or it is not installed.
     """
 
     name = "file"
 
-    def __init__(self, source: str, output: str = "", overwrite: bool = False) -> None:
+    def __init__(self, backend: str, source: str, output: str = "") -> None:
         self._cards: Backend | None = None
         if not all(is_recording(Path(name)) for name in (source, output) if name):
-            self._cards = portaudio.open_backend()
+            self._cards = portaudio.open_backend(backend)
         self._files: list[Device] = []
         self._recorder: Recorder | None = None
         self._blocks: Iterator[NDArray[np.float32]] | None = None
@@ -132,7 +132,9 @@ class FileBackend:
             self._files.append(self._device(source, rate, inputs=self._reader.channels))
             self.length_s = count_samples(source) / rate + _SILENT_S
         if is_recording(Path(output)):
-            check_target(Path(output), Path(source), overwrite)
+            check_target(Path(output), Path(source))
+            if Path(output).exists():
+                raise AudioFileError(f"{output} exists; remove it, or choose another name")
             self._files.append(self._device(output, 0, outputs=_CHANNELS_MAX))
 
     def _device(self, name: str, rate: int, inputs: int = 0, outputs: int = 0) -> Device:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plc.errors import DeviceError, MissingExtraError
+from plc.errors import ConfigError, DeviceError, MissingExtraError
 from plc.transport.cards.devices import DevicePort, find_device, tend
 from plc.transport.cards.portaudio import open_backend
 from tests.plc.fake_devices import FakeBackend, card
@@ -167,23 +167,30 @@ def test_counts_outlive_the_stream() -> None:
     assert (stats.passed_samples, stats.missed_samples, stats.callbacks) == (300, 300, 3)
 
 
+def test_an_unknown_back_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="sounddevice, pyaudio"):
+        open_backend("oss")
+
+
+@pytest.mark.parametrize("library", ["sounddevice", "pyaudio"])
 def test_an_absent_library_is_named_with_the_command_that_brings_it(
-    monkeypatch: pytest.MonkeyPatch,
+    library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtraError, match=r"pip install .*\[.*apt-get install"):
-        open_backend()
+        open_backend(library)
 
 
-def test_a_machine_without_a_sound_card_lists_none() -> None:
-    pytest.importorskip("sounddevice", exc_type=(ImportError, OSError))  # type: ignore[arg-type]
+@pytest.mark.parametrize("library", ["sounddevice", "pyaudio"])
+def test_a_machine_without_a_sound_card_lists_none(library: str) -> None:
+    pytest.importorskip(library, exc_type=(ImportError, OSError))  # type: ignore[arg-type]
     hidden = {"ALSA_CONFIG_PATH", "PULSE_SERVER", "XDG_RUNTIME_DIR"}
     there = {name: value for name, value in os.environ.items() if name not in hidden}
     script = (
         "from plc.transport.cards.devices import find_device\n"
         "from plc.transport.cards.portaudio import open_backend\n"
         "from plc.errors import DeviceError\n"
-        "devices = open_backend().devices()\n"
+        f"devices = open_backend({library!r}).devices()\n"
         "try:\n    print(len(devices), find_device(devices, 'default', True).name)\n"
         "except DeviceError as error:\n    print(len(devices), error)\n"
     )

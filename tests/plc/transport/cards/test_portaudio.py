@@ -216,12 +216,13 @@ def white(seconds: float) -> NDArray[np.int16]:
     return rng.integers(-20_000, 20_000, round(seconds * RATE)).astype(np.int16)
 
 
-def test_a_stream_without_loss_passes_sample_for_sample(server: Server) -> None:
-    needs("sounddevice")
+@pytest.mark.parametrize("library", ["sounddevice", "pyaudio"])
+def test_a_stream_without_loss_passes_sample_for_sample(server: Server, library: str) -> None:
+    needs(library)
     sent = white(90.0)
     server.play(sent)
     server.record()
-    live = server.live(*EXACT)
+    live = server.live("--backend", library, *EXACT)
     events(live, "stream_begun")
     heard = server.hear(lambda heard: loud_packets(heard) > 450 and exact_s(sent, heard) > 3.0)
     report = finish(live)

@@ -77,17 +77,17 @@ def test_what_is_no_impairment_is_refused(text: str, says: str) -> None:
 @pytest.fixture
 def cards(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     backend = FakeBackend(cards=[card(0, "Built-in"), card(4, "USB Interface", rate=44_100)])
-    monkeypatch.setattr("plc.transport.cards.portaudio.open_backend", lambda: backend)
+    monkeypatch.setattr("plc.transport.cards.portaudio.open_backend", lambda name: backend)
     return backend
 
 
 @pytest.mark.usefixtures("cards")
 def test_devices_are_listed() -> None:
-    listed = runner.invoke(app, ["devices"])
+    listed = runner.invoke(app, ["devices", "--backend", "pyaudio"])
     assert listed.exit_code == 0
     assert "USB Interface" in listed.stdout
     assert "44100" in listed.stdout
-    found = json.loads(runner.invoke(app, ["devices", "--json"]).stdout)
+    found = json.loads(runner.invoke(app, ["devices", "--backend", "pyaudio", "--json"]).stdout)
     assert [each["index"] for each in found["devices"]] == [0, 4]
     assert found["devices"][0]["is_default_input"] is True
 
@@ -104,7 +104,7 @@ def test_a_recording_is_a_device_that_plays_and_one_that_is_written(tmp_path: Pa
     source, target = tmp_path / "a b.wav", tmp_path / "c d.flac"
     sent = (np.rint(noise(1, 1000) * 2**15) / 2**15).astype(np.float32).reshape(500, 2)
     soundfile.write(source, sent, 44_100)
-    devices = FileBackend(str(source), str(target))
+    devices = FileBackend("sounddevice", str(source), str(target))
     assert 0.2 < devices.length_s < 0.3
     ports = [DevicePort(devices, str(source), True, 48_000, 2, 0.002),
              DevicePort(devices, str(target), False, 48_000, 2, 0.002)]  # fmt: skip
@@ -145,17 +145,19 @@ def test_a_live_stream_of_recordings_needs_no_sound_card(
     written = soundfile.info(target)
     assert (written.samplerate, written.channels) == (44_100, 2)
     assert written.frames > 4410
-    with pytest.raises(AudioFileError, match="give --overwrite"):
+    with pytest.raises(AudioFileError, match="exists; remove it, or choose another name"):
         runner.invoke(app, asked, catch_exceptions=False)
 
 
-def test_where_no_library_is_there_the_command_that_brings_it_is_said(
+def test_where_no_library_is_there_the_commands_that_bring_them_are_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    for library in ("sounddevice", "pyaudio"):
+        monkeypatch.setitem(sys.modules, library, None)
     listed = runner.invoke(app, ["devices"])
     assert listed.exit_code == 1
     assert install_command("live") in listed.stderr
+    assert install_command("pyaudio") in listed.stderr
 
 
 @pytest.mark.realtime
@@ -345,12 +347,12 @@ def test_two_peers_on_one_machine_hear_each_other(monkeypatch: pytest.MonkeyPatc
 def test_devices_say_what_the_sound_server_has(monkeypatch: pytest.MonkeyPatch) -> None:
     server = SoundServer(("mic", "bad\x1b[31mname"), ("out",))
     monkeypatch.setattr("plc.transport.cards.portaudio.ask_sound_server", lambda: server)
-    listed = runner.invoke(app, ["devices"])
+    listed = runner.invoke(app, ["devices", "--backend", "pyaudio"])
     assert "PULSE_SOURCE=NAME" in listed.stdout
     assert "PULSE_SINK=NAME" in listed.stdout
     assert "  mic\n" in listed.stdout
     assert "\x1b" not in listed.stdout
-    found = json.loads(runner.invoke(app, ["devices", "--json"]).stdout)
+    found = json.loads(runner.invoke(app, ["devices", "--backend", "pyaudio", "--json"]).stdout)
     assert found["sound_server"]["sinks"] == ["out"]
 
 
