@@ -111,14 +111,18 @@ class AudioReader:
         frame numbers or time stamps, is NaN, and :mod:`plc.notice` is told how much of it.
         """
         held: list[NDArray[np.float32]] = []
-        held_samples = 0
-        any_sample = False
-        missing = _Missing()
+        held_samples = samples = 0
+        places, missing, inside = 0, 0, False
         for piece in self._decoder.pieces():
-            missing.look(piece)
+            absent = np.isnan(piece[:, 0])
+            if absent.any():
+                absent &= np.isnan(piece).all(axis=1)
+                places += int(np.count_nonzero(np.diff(absent, prepend=inside) & absent))
+                missing += int(np.count_nonzero(absent))
+            inside = absent.size > 0 and bool(absent[-1])
             held.append(piece)
             held_samples += len(piece)
-            any_sample |= len(piece) > 0
+            samples += len(piece)
             if held_samples < block_samples:
                 continue
             joined = np.concatenate(held)
@@ -126,15 +130,19 @@ class AudioReader:
             for start in range(0, whole, block_samples):
                 yield joined[start : start + block_samples].copy()
             held, held_samples = [joined[whole:]], held_samples - whole
-        if missing.places and self.subtype not in ("FLOAT", "DOUBLE"):
-            ms = 1000.0 * missing.samples / self.sample_rate
+        if samples and missing == samples:
+            raise AudioFileError(
+                f"{self.path} is damaged: nothing in it can be decoded; copy it again, if you can"
+            )
+        if places and self.subtype not in ("FLOAT", "DOUBLE"):
+            ms = 1000.0 * missing / self.sample_rate
             notice.tell_once(
-                f"{self.path} is damaged: {counted(missing.places, 'place')}, {ms:.1f} ms in all, "
+                f"{self.path} is damaged: {counted(places, 'place')}, {ms:.1f} ms in all, "
                 "could not be decoded and count as missing"
             )
         if held_samples:
             yield np.concatenate(held)
-        elif not any_sample:
+        elif not samples:
             raise AudioFileError(f"{self.path} holds no samples; expected at least one")
 
     def close(self) -> None:
@@ -148,25 +156,6 @@ class AudioReader:
     def __exit__(self, *_: object) -> None:
         """Close the file."""
         self.close()
-
-
-class _Missing:
-    """Counts stretches of NaN."""
-
-    def __init__(self) -> None:
-        self.places = self.samples = 0
-        self._inside = False
-
-    def look(self, piece: NDArray[np.float32]) -> None:
-        """Count the stretches of the next samples."""
-        if not len(piece):
-            return
-        absent = np.isnan(piece[:, 0])
-        if absent.any() or self._inside:
-            begins = absent[1:] & ~absent[:-1]
-            self.places += int(np.count_nonzero(begins)) + bool(absent[0] and not self._inside)
-            self.samples += int(np.count_nonzero(absent))
-        self._inside = bool(absent[-1])
 
 
 def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:
@@ -209,7 +198,7 @@ def _open(path: Path) -> _Decoder:
     cut.tell_cut(path)
     try:
         return _Libsndfile(path)
-    except (soundfile.LibsndfileError, TypeError) as error:
+    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         reason = why(error)
     try:
         av = media.library()
@@ -258,41 +247,49 @@ class _Libsndfile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._frames = flac = flac_frames.search(path)
         self._source: io.RawIOBase | io.BytesIO | None = _mended(path)
+        if flac is not None:
+            head, frames = flac_frames.head(flac.streaminfo, flac.samples), flac.frames
+            self._source = riff.MendedHead(path, head, frames[0].at, frames[-1].end)
         whole = None if self._source else mp3_frames.mend(path) or ogg_pages.mend(path)
         if whole is not None:
             self._source = io.BytesIO(whole.data)
-        first = _Part(self._source or _library_name(path), whole)
-        self.file = first.file
-        self._parts = [first, *(_like(first, whole.behind, path) if whole else ())]
-        self.sample_rate = first.sample_rate
-        self.channels = first.channels
+        part = _Part(self._source or _library_name(path), whole)
+        self.file = part.file
+        self._parts = [part, *(_like(part, whole.behind, path) if whole else ())]
+        self.sample_rate = part.sample_rate
+        self.channels = part.channels
         self.subtype: str | None = self.file.subtype
         self.codec: str | None = None
-        frames = sum(part.file.frames for part in self._parts)
-        self.expected_samples: int | None = frames
+        samples = sum(part.file.frames for part in self._parts)
+        samples = samples if flac is None else self._length(flac)
+        self.expected_samples: int | None = samples
         # An MP3 file without a complete header only has an estimate of its length.
-        self.samples: int | None = None if self.file.format == "MP3" else frames
-        self.bitrate = bitrates.of_file(path, self.file.subtype, frames / self.sample_rate)
-        self._frames = flac_frames.search(path) if self.file.format == "FLAC" else None
-        if self._frames is not None and (self._frames.frames or self._frames.samples):
-            self.samples = self.expected_samples = self._length(self._frames)
+        self.samples: int | None = None if self.file.format == "MP3" else samples
+        self.bitrate = bitrates.of_file(path, self.file.subtype, samples / self.sample_rate)
         if self.samples == 0:
             self.close()
             raise AudioFileError(f"{path} holds no samples; expected at least one")
 
-    def _length(self, frames: flac_frames.Frames) -> int:
+    def _length(self, flac: flac_frames.Frames) -> int:
         """Return a FLAC file's length; one that was cut short ends where its frames do."""
-        last = frames.frames[-1].stop if frames.frames else frames.samples
-        held = sum(frame.stop - frame.start for frame in frames.frames)
-        if last > _HELD_SHARE * held and last - held > _LOST_MOST_S * self.sample_rate:
+        last, rate, absent = flac.samples, self.sample_rate, flac.told - flac.samples
+        held = sum(frame.stop - frame.start for frame in flac.frames)
+        if last > _HELD_SHARE * held and last - held > _LOST_MOST_S * rate:
             raise AudioFileError(
-                f"{self.path} is damaged: of {last / self.sample_rate:.0f} s only "
-                f"{held / self.sample_rate:.3f} s can be found in it; copy it again, if you can"
+                f"{self.path} is damaged: of {last / rate:.0f} s only {held / rate:.3f} s can be "
+                "found in it; copy it again, if you can"
             )
-        if frames.samples - last <= _CUT_S * self.sample_rate:
-            return max(frames.samples, last)
-        media.tell_cut(self.path, (frames.samples - last) / self.sample_rate)
+        if flac.told and (absent < 0 or (absent and flac.ended)):
+            notice.tell_once(
+                f"{self.path}: its header states {flac.told / rate:.3f} s, its frames hold "
+                f"{last / rate:.3f} s: these are read"
+            )
+        elif 0 < absent <= _CUT_S * rate:
+            return flac.told
+        elif absent > 0:
+            media.tell_cut(self.path, absent / rate)
         return last
 
     def pieces(self) -> Iterator[NDArray[np.float32]]:
@@ -346,7 +343,7 @@ def _like(first: _Part, behind: Sequence[mp3_frames.Mended], path: Path) -> Iter
         )
 
 
-def _mended(path: Path) -> riff.MendedChunks | None:
+def _mended(path: Path) -> riff.MendedHead | None:
     """Return a WAV file with valid headers; give notice of missing parts."""
     with path.open("rb") as file:
         head = file.read(12)
@@ -368,7 +365,8 @@ def _mended(path: Path) -> riff.MendedChunks | None:
             if found.others > bytes_per_s / 1000:
                 told = f"audio of {found.others / bytes_per_s:.3f} s in another chunk (data)"
                 notice.tell_once(f"{path}: {told} is left out")
-            return None if found.plain else riff.MendedChunks(path, found)
+            if not found.plain:
+                return riff.MendedHead(path, riff.head_of(found), found.start, found.stop)
     return None
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.loss import gaps_of
 from plc.engine.spans import merge_spans
-from plc.files.audio import AudioReader, Progress, count_samples, report
+from plc.files.audio import AudioReader, Progress, report
 from plc.files.fill.copied import LongGap, Passages
 from plc.files.fill.gaps import Hole, Stretch, gaps_in_samples, tracks_of
 from plc.files.fill.signals import FillSettings
@@ -118,6 +119,8 @@ def inpaint_file(
 ) -> InpaintReport:
     """Fill gaps of a recording from the samples before and after them.
 
+    What could not be decoded, and what is no number, is a gap, whatever else is one.
+
     Parameters
     ----------
     source, target : str or Path
@@ -142,8 +145,8 @@ def inpaint_file(
     source, target = Path(source), Path(target)
     check_target(target, source, overwrite)
     with AudioReader(source) as reader:
-        samples = reader.samples if reader.samples is not None else count_samples(source)
-        holes = gaps_in_samples(gaps_s, reader.sample_rate, samples)
+        samples, unsound = _unsound(source)
+        holes = [*gaps_in_samples(gaps_s, reader.sample_rate, samples), *unsound]
         tracks = tracks_of(holes, samples, reader.channels)
         start_s = time.perf_counter()
         with writer_like(reader, target, overwrite, bitrate) as writer:
@@ -181,6 +184,19 @@ def _blocks(source: Path) -> Iterator[NDArray[np.float32]]:
     """Read a recording in blocks of a second."""
     with AudioReader(source) as reader:
         yield from reader.stream(reader.sample_rate)
+
+
+def _unsound(source: Path) -> tuple[int, list[Hole]]:
+    """Return a recording's length, and where its samples are no numbers."""
+    samples, holes = 0, []
+    for block in _blocks(source):
+        flags = ~np.isfinite(block)
+        if flags.any():
+            for channel, column in enumerate(flags.T):
+                spans = gaps_of(column, 1)
+                holes += [Hole(samples + a, samples + b, (channel,)) for a, b in spans]
+        samples += len(block)
+    return samples, holes
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

@@ -193,6 +193,8 @@ def lose_file(
 ) -> LoseReport:
     """Replace lost packets by silence, and write their trace.
 
+    What of the source could not be decoded, or is no number, is lost with its packets.
+
     Parameters
     ----------
     source, target : str or Path
@@ -230,7 +232,7 @@ def lose_file(
         with writer_like(reader, target, overwrite) as writer:
             for block in reader.stream(_BLOCK_PACKETS * packet_samples):
                 blocked = in_packets(block, packet_samples)
-                lost = losses.take(len(blocked))
+                lost = losses.take(len(blocked)) | ~np.isfinite(blocked).all(axis=(1, 2))
                 blocked[lost] = 0.0
                 writer.write(blocked.reshape(-1, reader.channels)[: len(block)])
                 samples += len(block)

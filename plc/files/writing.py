@@ -117,7 +117,7 @@ class AudioWriter:
         Samples that :meth:`write` took.
     clipped_samples : int
         Samples of single channels that were beyond full scale and so were changed to fit an
-        integer format, or that were not finite and became silence.
+        integer format, or that were infinite. NaN becomes silence and is not counted.
 
     Raises
     ------
@@ -202,7 +202,7 @@ class AudioWriter:
         bits = _BITS.get(self.subtype)
         if bits is None:
             unsound = ~np.isfinite(piece)
-            self.clipped_samples += int(np.count_nonzero(unsound))
+            self.clipped_samples += int(np.count_nonzero(np.isinf(piece)))
             return np.where(unsound, np.float32(0.0), piece) if unsound.any() else piece
         full_scale = 2.0 ** (bits - 1)
         wanted = np.rint(
@@ -210,8 +210,7 @@ class AudioWriter:
         )
         fitting = wanted.clip(-full_scale, full_scale - 1)
         # +1.0 itself is one step too many for an integer; that is no clipping one can hear.
-        beyond = (np.abs(piece) > 1.0) | ~np.isfinite(piece)
-        self.clipped_samples += int(np.count_nonzero(beyond))
+        self.clipped_samples += int(np.count_nonzero(np.abs(piece) > 1.0))
         # libsndfile takes the leading bits of int32.
         return fitting.astype(np.int32) << (32 - bits)
 

@@ -145,15 +145,15 @@ def layout(file: BinaryIO) -> Layout | None:
     return Layout(form, chunk.start, stop, missing, behind, known, plain, others)
 
 
-class MendedChunks(io.RawIOBase):
-    """A WAV file, read with a header that fits."""
+class MendedHead(io.RawIOBase):
+    """A file, read from ``start`` to ``stop`` with a header that fits."""
 
-    def __init__(self, path: Path, found: Layout) -> None:
+    def __init__(self, path: Path, head: bytes, start: int, stop: int) -> None:
         self.name = str(path)
         self._file = path.open("rb")
-        self._head = _head(found)
-        self._first = found.start - len(self._head)
-        self._size = len(self._head) + found.stop - found.start
+        self._head = head
+        self._first = start - len(head)
+        self._size = len(head) + stop - start
         self._at = 0
 
     def readable(self) -> bool:
@@ -244,7 +244,7 @@ def _behind(file: BinaryIO, stop: int, end: int) -> int:
     return end - stop if any(file.read(_LOOKED_AT)) else 0
 
 
-def _head(found: Layout) -> bytes:
+def head_of(found: Layout) -> bytes:
     """Return a header for the audio."""
     size = found.stop - found.start
     form = struct.pack("<4sI", b"fmt ", len(found.form)) + found.form

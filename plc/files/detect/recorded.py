@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from plc import notice
 from plc.files.audio import AudioReader, Progress
 from plc.files.detect.findings import EVERYTHING, KINDS, Finding, Selection
 from plc.files.detect.plausible import weigh
@@ -120,6 +121,11 @@ def detect_file(
         found += detector.flush()
         weighed = weigh(found, samples, reader.sample_rate)
         asked = selection.of(weighed, reader.sample_rate)
+        if reader.film and reader.film.adts:
+            notice.tell_once(
+                f"{source}: AAC in ADTS counts no frames: where one is absent, and no byte of it "
+                "is left, nothing says so"
+            )
         return DetectReport(
             samples=samples,
             sample_rate=reader.sample_rate,

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from plc.engine.methods import FILE_METHODS
 from plc.engine.signal_background import LISTEN_S
-from plc.errors import AudioFileError
 from plc.files.fill.copied import Passages
 from plc.files.fill.damaged_edges import intact_part
-from plc.files.fill.gaps import Gap, Hole, Track, find_unsound, gaps_within, merge_gaps
+from plc.files.fill.gaps import Gap, Hole, Track, gaps_within, merge_gaps
 from plc.files.fill.interpolate import refinable, refines
 from plc.files.fill.joint import grouped
 from plc.files.fill.networks import kind_of_filler
@@ -100,7 +99,6 @@ class TrackFill:
         more = gaps_within(group.behind, first, last)
         later = [(gap.start - first, min(gap.stop, last) - first) for gap in more]
         holes = [(gap.start - first, gap.stop - first) for gap in group.gaps]
-        self._check(own, first, [*holes, *later])
         earlier = [(max(0, begun - first), ended - first) for begun, ended in self._made]
         wide = self._widened(own, first, group, earlier, bool(later))
         if later:
@@ -146,15 +144,6 @@ class TrackFill:
         return sum(
             len(each) for each in groups if len(each) > 1 or refinable(each[0], each[0].start)
         )
-
-    def _check(self, own: NDArray[np.float32], first: int, gaps: Sequence[tuple[int, int]]) -> None:
-        unsound = find_unsound(own, gaps)
-        if unsound is not None:
-            place_s = (first + unsound) / self.recording.sample_rate
-            raise AudioFileError(
-                f"{self.recording.source} holds NaN or infinity at {place_s:.6f} s; give that "
-                "place as a gap too"
-            )
 
     def _widened(
         self,

@@ -4,6 +4,8 @@ Of a film the first audio stream is read. :mod:`~plc.files.formats.films` writes
 """
 
 import contextlib
+import mmap
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +40,11 @@ _FRAME_MAX = 2048
 _CUT_S = 1.0
 # Stamps that jump further are none, and shorter jumps are their rounding.
 _JUMP_MOST_S, _STAMP_S = 600, 0.003
+# Codings whose frames have a checksum.
+_CHECKED = ("flac", "ac3", "eac3")
+# Frames of AAC before a hole whose mean size is that of those which it had; tags are none.
+_NEAR = 8
+_TAGS = b"ID3", b"TAG", b"APETAGEX"
 # Frames that need those before them: one, which they overlap with; those of MP3 also begin in
 # bytes that are left over in the last ones (the "bit reservoir").
 _REACHES = {"mp3": 3}
@@ -91,6 +98,9 @@ class MediaDecoder:
         if self.codec in ("flac", "alac") and stored is not None and stored.bytes > 2:
             self.subtype = "PCM_24"
         coder = self.audio.codec_context
+        if self.codec in _CHECKED:  # or a damaged frame is decoded as it is
+            coder.options = {"err_detect": "crccheck+explode"}
+        self.adts = _AdtsFrames(path) if self.container.format.name == "aac" else None
         self.bitrate: int | None = None if coder.codec.lossless else coder.bit_rate or None
         self.samples: int | None = None
         duration = self.container.duration
@@ -139,7 +149,7 @@ class MediaDecoder:
             for packet in self.container.demux(self.audio):
                 # The empty packet at the end asks for what is left of the one before.
                 stamp = _samples_of(packet, self.sample_rate) if packet.size else stamp
-                told = self._told_start(packet)
+                told = self._told_start(packet) if packet.size else None
                 stamp = stamp if told is None else told
                 try:
                     frames = packet.decode()
@@ -159,20 +169,27 @@ class MediaDecoder:
                         yield piece
             yield from samples_of.rest()
         except (self.av.error.FFmpegError, OSError) as error:
-            raise AudioFileError(
-                f"{self.path} is damaged after about {place.done / self.sample_rate:.3f} s "
-                f"({why(error)})"
-            ) from error
+            if not (self.adts and place.done):  # what follows the last frame may be anything
+                raise AudioFileError(
+                    f"{self.path} is damaged after about {place.done / self.sample_rate:.3f} s "
+                    f"({why(error)})"
+                ) from error
         if place.failed and not place.done:
             raise AudioFileError(f"{self.path} is damaged: nothing in it can be decoded")
-        yield from flac_frames.missing(place.absent_at_end(), self.channels)
+        absent = place.absent_at_end()
+        if self.adts and (behind := self.adts.before(b"")) <= _CUT_S * self.sample_rate:
+            absent += behind
+        yield from flac_frames.missing(absent, self.channels)
 
     def _told_start(self, packet: Any) -> int | None:
-        """Return where a frame of FLAC in Ogg begins.
+        """Return where a frame begins of AAC without stamps (ADTS), or of FLAC alone or in Ogg.
 
-        Stamps go on behind an absent page, up to the end of the next one.
+        Stamps go on behind what is absent; in Ogg up to the end of the next page.
         """
-        if self.codec != "flac" or self.container.format.name != "ogg" or not packet.size:
+        if self.adts:
+            length = round(packet.duration * packet.time_base * self.sample_rate)
+            return self.adts.start_of(bytes(packet), length)
+        if self.codec != "flac" or self.container.format.name not in ("flac", "ogg"):
             return None
         return flac_frames.start_of(bytes(packet), self.audio.codec_context.extradata or b"")
 
@@ -198,6 +215,32 @@ class MediaDecoder:
     def close(self) -> None:
         """Close the file."""
         self.container.close()
+
+
+class _AdtsFrames:
+    """Frames that are missing in a file of AAC frames alone, by the bytes that are in none."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._at = self._done = self._length = 0
+        self._sizes: deque[int] = deque(maxlen=_NEAR)
+
+    def start_of(self, packet: bytes, length: int) -> int:
+        """Return the first sample of the next frame, which has so many."""
+        start = self._done + self.before(packet)
+        self._sizes.append(len(packet))
+        self._done, self._length = start + length, length
+        return start
+
+    def before(self, packet: bytes) -> int:
+        """Return the samples that are missing before the next frame; of none, at the end."""
+        place = self._data.find(packet, self._at) if packet else len(self._data)
+        room, begin = place - self._at, self._at
+        self._at = max(self._at, place + len(packet))
+        if room <= 0 or not self._sizes or self._data[begin : begin + 8].startswith(_TAGS):
+            return 0
+        return max(1, round(room * len(self._sizes) / sum(self._sizes))) * self._length
 
 
 class _Samples:

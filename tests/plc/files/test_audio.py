@@ -132,7 +132,7 @@ def test_what_an_integer_format_cannot_hold_is_clipped_and_counted(tmp_path: Pat
     back, _ = read_audio(tmp_path / "a.wav")
     largest = 1.0 - 2.0**-15
     assert back[:, 0].tolist() == [0.5, largest, -1.0, 0.0, largest, largest, -1.0]
-    assert writer.clipped_samples == 4
+    assert writer.clipped_samples == 3  # NaN was no sound
 
 
 def _write_and_be_interrupted(writer: AudioWriter) -> None:
@@ -495,16 +495,14 @@ def test_pyav_reads_what_libsndfile_does_not(
     assert np.sqrt(np.mean(difference**2) / np.mean(stereo() ** 2)) < tolerance
 
 
-def test_a_header_of_flac_that_is_no_frames_is_an_error_and_no_hours_of_nothing(
-    tmp_path: Path,
-) -> None:
+def test_a_header_of_flac_that_its_frames_belie_is_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     flac(path, stereo().astype(np.float64))
+    truth = read_audio(path)[0]
     content = bytearray(path.read_bytes())
     content[15:23] = b"\x7f" * 8  # of the smallest and largest frame, rate, channels, length
     path.write_bytes(bytes(content))
-    with pytest.raises(AudioFileError, match=r"of \d+ s only 0\.000 s can be found"):
-        AudioReader(path)
+    np.testing.assert_array_equal(read_audio(path)[0], truth)
 
 
 # ---- damaged frames of MP3 ----------------------------------------------------------------------

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from plc import notice
 from plc.errors import AudioFileError, MissingExtraError
 from plc.files.audio import AudioReader, read_audio
+from plc.files.detect.recorded import detect_file
 from plc.files.fill.signals import FillSettings
 from plc.files.formats import films, media
 from plc.files.recordings import inpaint_file
 from plc.files.tags.values import Picture, Tags
 from plc.files.writing import AudioWriter, tags_of
+from tests.flac_files import flac_file
 from tests.signals import tones
 
 av = pytest.importorskip("av", reason="PyAV comes with the extra media")
@@ -376,15 +378,19 @@ def test_what_a_full_disk_left_over_reaches_no_other_file(tmp_path: Path) -> Non
     assert (tmp_path / "other").stat().st_size == 0
 
 
-def test_flac_without_rate_channels_or_width_is_an_error_of_ours(tmp_path: Path) -> None:
-    path = tmp_path / "a.flac"
-    with AudioWriter(path, RATE, 2) as writer:
-        writer.write(stereo())
-    content = bytearray(path.read_bytes())
-    content[18:26] = bytes(8)
-    path.write_bytes(bytes(content))
-    with pytest.raises(AudioFileError):
-        read_audio(path)
+def test_flac_that_states_no_rate_channels_or_width_at_all_is_an_error_of_ours(
+    tmp_path: Path,
+) -> None:
+    path, signal = tmp_path / "a.flac", np.arange(2000).reshape(1000, 2)
+    for telling in (True, False):
+        content = bytearray(flac_file(signal, RATE, telling=telling).bytes())
+        content[18:26] = bytes(8)
+        path.write_bytes(bytes(content))
+        if telling:  # by its frames
+            np.testing.assert_array_equal(read_audio(path)[0], signal / 2.0**15)
+            continue
+        with pytest.raises(AudioFileError):
+            read_audio(path)
 
 
 def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -488,11 +494,12 @@ def test_packets_that_fail_or_are_missing_leave_nan_and_the_length(
     assert np.sqrt(np.mean(error**2)) < 0.05 * np.sqrt(np.mean(truth**2))
 
 
-def adts(rate: int, layout: str) -> bytes:
-    """Return 2 s of a tone in AAC without a container."""
+def adts(rate: int, layout: str, noisy: float = 0.0) -> bytes:
+    """Return 2 s of a tone, with noise, in AAC without a container."""
     av, coded = media.library(), io.BytesIO()
     channels = 2 if layout == "stereo" else 1
     signal = 0.3 * np.sin(2 * np.pi * 440.0 / rate * np.arange(2 * rate))
+    signal += noisy * np.random.default_rng(5).standard_normal(2 * rate)
     with av.open(coded, "w", format="adts") as container:
         stream = container.add_stream("aac", rate=rate, layout=layout)
         planes = np.tile(signal.astype(np.float32), (channels, 1))
@@ -520,3 +527,99 @@ def test_a_stream_that_changes_its_rate_or_channels_is_read_on(
     assert levels == pytest.approx([0.3 / np.sqrt(2)] * 2, rel=0.05)
     (line,) = told
     assert f"goes on with {rate} Hz, {layout}" in line
+
+
+def frames_of_aac(path: Path) -> list[bytes]:
+    """Write AAC without a container; return its frames."""
+    content, frames = adts(RATE, "stereo", 0.05), []
+    path.write_bytes(content)
+    while content:
+        size = (content[3] & 3) << 11 | content[4] << 3 | content[5] >> 5
+        frames.append(content[:size])
+        content = content[size:]
+    return frames
+
+
+HOLES: dict[str, Any] = {
+    "zeros": lambda frame: bytes(len(frame)),
+    "noise": lambda frame: np.random.default_rng(2).bytes(len(frame)),
+    "all but its head": lambda frame: frame[7:],
+}
+
+
+@pytest.mark.parametrize("how", HOLES)
+@pytest.mark.parametrize("lost", [(20,), (9, 40), (-1,)])
+def test_a_frame_of_aac_of_which_bytes_are_left_is_missing_at_its_place(
+    tmp_path: Path, how: str, lost: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a b.aac"
+    frames = frames_of_aac(path)
+    truth = read_audio(path)[0]
+    assert not np.isnan(truth).any()
+    for k in lost:
+        frames[k] = HOLES[how](frames[k])
+    path.write_bytes(b"".join(frames))
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    found = read_audio(path)[0]
+    missing = np.isnan(found[:, 0])
+    assert len(found) == len(truth)
+    assert 1024 * len(lost) <= np.count_nonzero(missing) <= 2048 * len(lost)
+    assert [line for line in told if "is damaged" in line]
+    for k in lost:
+        assert missing[1024 * (k % len(frames)) : 1024 * (k % len(frames) + 1)].all()
+    error = found[~missing] - truth[~missing]
+    assert np.sqrt(np.mean(error**2) / np.mean(truth**2)) < 0.3
+
+
+def test_tags_between_frames_of_aac_are_no_frames(tmp_path: Path) -> None:
+    path = tmp_path / "a.aac"
+    frames = frames_of_aac(path)
+    tag = b"ID3\4\0\0\0\0\0\x0a" + bytes(10)
+    path.write_bytes(
+        tag + b"".join(frames[:20]) + tag + b"".join(frames[20:]) + b"TAG" + bytes(125)
+    )
+    found = read_audio(path)[0]
+    assert len(found) == 1024 * len(frames)
+    assert not np.isnan(found).any()
+
+
+def test_that_nothing_tells_of_an_absent_frame_of_aac_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    frames = frames_of_aac(tmp_path / "a.aac")
+    (tmp_path / "a.aac").write_bytes(b"".join(frames[:20] + frames[21:]))
+    detect_file(tmp_path / "a.aac")
+    assert "where one is absent, and no byte of it is left, nothing says so" in told[0]
+
+
+@pytest.mark.parametrize(("codec", "place"), [("flac", 5), ("ac3", 5), ("ac3", -1)])
+def test_a_frame_with_a_wrong_checksum_in_a_film_is_missing(
+    tmp_path: Path, codec: str, place: int
+) -> None:
+    path = tmp_path / "a.mka"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream(codec, rate=RATE, layout="stereo")
+        integers = np.rint(stereo() * 32767).astype(np.int16)
+        for start in range(0, SAMPLES, 1024):
+            rows: NDArray[Any] = stereo()[start : start + 1024].T
+            if codec == "flac":
+                rows = integers[start : start + 1024].reshape(1, -1)
+            kind = "s16" if codec == "flac" else "fltp"
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(rows), kind, "stereo")
+            frame.sample_rate, frame.pts = RATE, start
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    truth = read_audio(path)[0]
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    content[content.index(packets[place]) + len(packets[place]) // 2] ^= 8
+    path.write_bytes(bytes(content))
+    found = read_audio(path)[0]
+    missing = np.isnan(found).all(axis=1)
+    assert len(found) == len(truth)
+    assert missing.any()
+    np.testing.assert_allclose(found[~missing], truth[~missing], atol=0.02)
