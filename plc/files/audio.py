@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import soundfile
@@ -28,6 +28,9 @@ from plc.notice import counted
 _CUT_S = 1.0
 # Of a file that misses this much, at least one part of ten must be there.
 _LOST_MOST_S, _HELD_SHARE = 600, 10
+# Bytes of samples that may be shifted. Looked for in blocks: so many near each other count.
+_SAMPLE_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}
+_SHIFT_SAMPLES, _SHIFT_BLOCKS, _SHIFT_NEAR = 2048, 4, 128
 # What libsndfile hands over at once to be cut to the caller's blocks.
 _READ_SAMPLES = 2**14
 
@@ -112,7 +115,7 @@ class AudioReader:
         """
         held: list[NDArray[np.float32]] = []
         held_samples = samples = 0
-        places, missing, inside = 0, 0, False
+        places, missing, inside, shifted = 0, 0, False, list[int]()
         for piece in self._decoder.pieces():
             absent = np.isnan(piece[:, 0])
             if absent.any():
@@ -120,6 +123,15 @@ class AudioReader:
                 places += int(np.count_nonzero(np.diff(absent, prepend=inside) & absent))
                 missing += int(np.count_nonzero(absent))
             inside = absent.size > 0 and bool(absent[-1])
+            for start in range(0, len(piece) - _SHIFT_SAMPLES + 1, _SHIFT_SAMPLES):
+                if _is_shifted(piece[start : start + _SHIFT_SAMPLES], self.subtype or ""):
+                    shifted.append(samples + start)
+            near = shifted[-_SHIFT_BLOCKS:]
+            if len(near) == _SHIFT_BLOCKS and near[-1] - near[0] < _SHIFT_NEAR * _SHIFT_SAMPLES:
+                raise AudioFileError(
+                    f"{self.path} is noise from about {near[0] / self.sample_rate:.1f} s on: its "
+                    "bytes are shifted there, as one was lost or added; copy it again, if you can"
+                )
             held.append(piece)
             held_samples += len(piece)
             samples += len(piece)
@@ -156,6 +168,32 @@ class AudioReader:
     def __exit__(self, *_: object) -> None:
         """Close the file."""
         self.close()
+
+
+def _is_shifted(block: NDArray[np.float32], subtype: str) -> bool:
+    """Return whether samples are noise, but for a byte within each."""
+    if subtype not in _SAMPLE_BYTES:
+        return False
+    floats, peak = subtype == "FLOAT", np.abs(block).max()
+    noisy = np.vdot(block, block) > 0.2 * block.size
+    # Noise at full scale; or the first byte of each sample is zero; or no size that floats have.
+    odd = not 1e-20 < peak < 1e4 if floats else noisy or (block.min() >= 0 and peak < 2.0**-7)
+    if not odd or not peak:
+        return False
+    words = block.view(np.int32) if floats else (block * np.float64(2**31)).astype(np.int32)
+    rough, *others = (
+        _roughness((words << 8 * k).view(block.dtype if floats else words.dtype))
+        for k in range(_SAMPLE_BYTES[subtype])
+    )
+    return (rough > 0.8 or not noisy) and min(others) < 0.3 * rough
+
+
+def _roughness(samples: NDArray[Any]) -> float:
+    """Return the power of the steps between samples by that of noise as loud; 2 of silence."""
+    with np.errstate(invalid="ignore"):  # of bytes that are no floats
+        wide = np.nan_to_num(samples.astype(np.float64), posinf=0.0, neginf=0.0)
+    power = 2.0 * float(np.var(wide, axis=0).sum())
+    return float(np.square(np.diff(wide, axis=0)).mean(axis=0).sum()) / power if power else 2.0
 
 
 def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:

@@ -505,6 +505,47 @@ def test_a_header_of_flac_that_its_frames_belie_is_not_believed(tmp_path: Path) 
     np.testing.assert_array_equal(read_audio(path)[0], truth)
 
 
+@pytest.mark.parametrize("lost", ["deleted", "inserted"])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "FLOAT"])
+@pytest.mark.parametrize("depth", [16, 24])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_bytes_that_are_shifted_by_one_are_told_as_such(
+    tmp_path: Path, lost: str, subtype: str, depth: int, channels: int
+) -> None:
+    signal = on_grid(0.3 * stereo(4 * RATE)[:, :channels], depth)
+    path = tmp_path / "a b.wav"
+    soundfile.write(path, signal, RATE, subtype)
+    np.testing.assert_array_equal(read_audio(path)[0].shape, signal.shape)
+    content = path.read_bytes()
+    begin = content.index(b"data") + 8
+    middle = begin + (len(content) - begin) // 2 + 1
+    rest = content[middle + 1 :] if lost == "deleted" else b"\x33" + content[middle:]
+    path.write_bytes(content[:middle] + rest)
+    with pytest.raises(AudioFileError, match="bytes are shifted") as told:
+        read_audio(path)
+    assert float(str(told.value).split("about ")[1].split()[0]) == pytest.approx(2.0, abs=0.7)
+
+
+@pytest.mark.parametrize("kind", ["noise", "8 bits", "one bit", "quiet", "square", "offset"])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_sound_like_noise_is_not_taken_for_shifted_bytes(
+    tmp_path: Path, kind: str, subtype: str
+) -> None:
+    rng = np.random.default_rng(6)
+    loud = rng.uniform(-1.0, 1.0, (2 * RATE, 2))
+    period = np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE)[:, None]
+    signal = {
+        "noise": loud,
+        "8 bits": np.rint(loud * 127) / 128,
+        "one bit": 0.9 * np.sign(loud),
+        "quiet": loud / 9000,
+        "square": 0.99 * np.sign(period),
+        "offset": 0.0038 + 0.0035 * period,
+    }[kind]
+    soundfile.write(tmp_path / "a.wav", signal, RATE, subtype)
+    assert len(read_audio(tmp_path / "a.wav")[0]) == 2 * RATE
+
+
 # ---- damaged frames of MP3 ----------------------------------------------------------------------
 
 
