@@ -354,6 +354,8 @@ class _Made:
 
     def append(self, group: Sequence[_Packet]) -> None:
         """Append packets up to one with a known end."""
+        self.harmed |= any(packet.hole for packet in group)
+        self._close(group)
         absent, start = self._absent(group), self._done
         for packet in group:
             begin = self._done
@@ -365,7 +367,6 @@ class _Made:
                     self._take(silent)
                 absent = 0
             self._take(packet.data)
-            self.harmed |= packet.hole
             if harmed:
                 self.missing.append((begin, self._done))
         end = group[-1].position
@@ -375,6 +376,14 @@ class _Made:
             packet_data, done = self._written[-1]
             self._written[-1] = packet_data, min(done, max(start, stop))
         self._told = end
+
+    def _close(self, group: Sequence[_Packet]) -> None:
+        """Close holes that page numbers alone state: by its end, the group has all samples."""
+        whole = self._held([replace(packet, hole=False) for packet in group])
+        beyond = sum(whole) - group[-1].position + (self._told or 0)
+        if self._told is not None and 0 <= beyond <= whole[-1] * group[-1].last:
+            for packet in group:
+                packet.hole = False
 
     def _take(self, packet: bytes) -> None:
         self._done += self.coding.samples(self._before, packet)
@@ -392,7 +401,7 @@ class _Made:
             self.lead = -absent
         most = self.coding.rate * (_LOST_MOST_AT_BEGIN_S if begins else _LOST_MOST_S)
         if not any(packet.hole for packet in group) and not begins and max(held) <= absent <= most:
-            group[0].hole = True
+            group[0].hole = self.harmed = True
             absent = end - (self._told or 0) - sum(self._held(group))
         return absent if 0 < absent <= most else 0
 

@@ -331,3 +331,26 @@ def test_a_file_whose_first_page_is_gone_is_refused_as_ever(tmp_path: Path) -> N
     harm(path, pages_of(path.read_bytes()), "zeros", (0,))
     assert ogg_pages.mend(path) is None
     assert soundfile.available_formats()["OGG"]
+
+
+NUMBERS: dict[str, Callable[[int], int]] = {
+    "all zero": lambda number: 0,
+    "every second one": lambda number: 2 * number,
+    "a jump": lambda number: number + 7 * (number > 3),
+}
+
+
+@pytest.mark.parametrize("numbers", NUMBERS)
+@pytest.mark.parametrize(("suffix", "rate", "channels"), [CODED[0], CODED[2]])
+def test_page_numbers_that_jump_where_no_sample_is_missing_are_not_believed(
+    tmp_path: Path, numbers: str, suffix: str, rate: int, channels: int
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(coded(suffix, rate, channels))
+    truth = read_audio(path)[0]
+    pages = ogg_pages._intact(path.read_bytes())
+    anew = [page._replace(number=NUMBERS[numbers](page.number)) for page in pages]
+    path.write_bytes(b"".join(page.packed() for page in anew))
+    found = read_audio(path)[0]
+    assert not np.isnan(found).any()
+    np.testing.assert_allclose(found, truth, atol=2e-4)
