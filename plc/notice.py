@@ -1,8 +1,8 @@
 """Optional notices: slow start-up, networks left out.
 
 They go to the logger ``plc`` of :mod:`logging`, and to a listener, which the command sets. In a
-program that has set up no logging, one of them is printed to stderr, as a warning: that kernels are
-compiled, for which the program stands still for longer than anybody expects. Others are dropped.
+program without logging two are printed to stderr, as warnings: that kernels are compiled, for which
+it stands still, and that samples are far above full scale, which is noise. Others are dropped.
 """
 
 import logging

@@ -184,7 +184,7 @@ ENGINE: dict[str, dict[str, str]] = {
         "runtime.priority": "Priority Wish",
         "runtime.standing": "StandingThread",
         "runtime.threads": "Level aside leave take",
-        "samples": "Bytes INT16 Packet Samples as_signal mu_law",
+        "samples": "Bytes INT16 Packet Samples as_signal of_bytes",
         "stats": "Stats TimeHistogram percentiles",
     },
 }

@@ -52,7 +52,7 @@ from plc.engine.samples import (
     check_missing,
     check_out,
     mask_of,
-    tell_scale,
+    watch_scale,
 )
 from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
@@ -80,8 +80,6 @@ _step = DirectCall(step_many)
 _fill_part = DirectCall(fill_part)
 
 _WHOLE: Parts = ()
-# Of a stream, so many packets are looked at for samples far above full scale.
-_SCALE_PACKETS = 100
 _POLL_S = 0.001
 # Of copies: nothing is kept from who unpickles.
 _COPY = bytes(snapshots.LEAST_KEY)
@@ -215,7 +213,7 @@ class Concealer:
         self._integer = False
         packets = config.lookahead + 1
         self.lacking: deque[Parts] = deque((_WHOLE,) * packets, packets)
-        self._scale_unseen = _SCALE_PACKETS
+        self._scale_in = 0
         self._next_lost = False
         self._midway = False
 
@@ -417,10 +415,10 @@ class Concealer:
         ----------
         packet : float32 or int16, shape (packet_samples, channels), or bytes, or None
             As received, of numpy or of a library with its array protocol, such as torch;
-            ``(packet_samples,)`` will do for one channel. Bytes are int16 (little-endian), or
-            µ-law if they are half as many, which becomes int16. None: lost, or not here in time. A
-            packet with a sample that is NaN, infinite or above 1e6 counts as lost; with
-            ``detect_dropouts``, so does what of it is a dropout.
+            ``(packet_samples,)`` will do for one channel. Bytes are int16 (little-endian), channels
+            side by side; a ``memoryview`` of numbers is what its format says. None: lost, or not
+            here in time. A packet with a sample that is NaN, infinite or above 1e6 counts as lost;
+            with ``detect_dropouts``, so does what of it is a dropout.
         out : same dtype and shape (packet_samples, channels), optional
             Array to write to and return, C-contiguous; without it a new one is made.
         missing : sequence of (int, int), optional
@@ -460,8 +458,7 @@ class Concealer:
         self._integer = integer
         if arrived is not None:
             box[...] = arrived if arrived.ndim > 1 else arrived.reshape(box.shape)
-            if self._scale_unseen:
-                self._scale_unseen = 0 if tell_scale(box) else self._scale_unseen - 1
+            self._scale_in = watch_scale(box, self._scale_in)
         received = arrived is not None
         if self._dropouts is not None:
             received, missing = self._dropouts.look_through(box, received, missing, self.stats)

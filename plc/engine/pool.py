@@ -36,6 +36,7 @@ from plc.engine.samples import (
     check_arrived,
     check_missing_many,
     check_out,
+    watch_scale,
 )
 from plc.engine.shelves import Bools, Ids, RowRun, Shelves
 from plc.engine.stats import Stats, in_words
@@ -110,6 +111,7 @@ class ConcealerPool:
         self._cores = min(threads, usable_cores())
         self._crew = Crew(threads)
         self._midway = False
+        self._scale_in = 0
         self._inside = OneThread(_NAME)
 
     __reduce_ex__ = not_copied("hand its streams over, by snapshot() and restore()")
@@ -280,6 +282,7 @@ class ConcealerPool:
         shape = places.size, one.config.packet_samples, one.config.channels
         whole: Any = np.ascontiguousarray(as_packets(packets, shape))
         there = check_arrived(arrived, places.size)
+        self._scale_in = watch_scale(whole if self._scale_in else whole[there], self._scale_in)
         integer = whole.dtype == INT16
         if out is None:
             out = np.empty_like(whole)

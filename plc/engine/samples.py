@@ -1,5 +1,6 @@
 """Checks of pushed packets and signals."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from operator import index
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from plc.engine.config import MAX_CHANNELS, StreamConfig
 from plc.errors import PacketError
 from plc.limits import FILE_MAX_CHANNELS
-from plc.notice import tell_once
+from plc.notice import tell
 from plc_kernels.signal.packet import LARGEST
 
 Float32s = NDArray[np.float32]
@@ -23,10 +24,16 @@ Parts = Sequence[tuple[int, int]]
 
 FLOAT32, INT16 = np.dtype(np.float32), np.dtype(np.int16)
 _TAKEN = "float32 (full scale 1.0) or int16"
-
+_BYTES = "B", "c"
+# What bytes may be, by how many there are for a sample, and what mends that.
+_MENDED: dict[float, str] = {
+    1: ": of µ-law, push plc.transport.rtp.codecs.G711('pcmu').decode(packet)",
+    4: ": of float32, push np.frombuffer(packet, np.float32)",
+}
 
 FAR_ABOVE = 16.0
 """Of float32 samples: no recording is so loud where full scale is 1."""
+_SCALE_EVERY = 8  # packets of a stream
 
 
 class Samples(Protocol):
@@ -39,29 +46,16 @@ class Samples(Protocol):
 Pushed = Packet | Samples | Bytes | None
 
 
-def mu_law(codes: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return the 16-bit values of µ-law codes (ITU-T G.711, table 2a; 14 bits, left-justified)."""
-    inverted = ~codes.astype(np.int64) & 0xFF
-    exponent = inverted >> 4 & 7
-    magnitude = ((((inverted & 15) << 3) + 0x84) << exponent) - 0x84
-    return np.where(inverted & 0x80, -magnitude, magnitude)
-
-
-_MU_LAW = mu_law(np.arange(256)).astype(np.int16)
-
-
-def _of_bytes(data: Bytes, config: StreamConfig) -> Packet:
-    """Return a packet of samples of two bytes, or of one, which are µ-law."""
-    shape = config.packet_samples, config.channels
-    size = shape[0] * shape[1]
-    if len(data) not in (size, 2 * size):
-        raise PacketError(
-            f"packet has {len(data)} bytes; this stream takes {2 * size} of int16 (little-endian), "
-            f"or {size} of µ-law: packet_samples={shape[0]}, channels={shape[1]}"
-        )
-    if len(data) == size:
-        return _MU_LAW[np.frombuffer(data, np.uint8)].reshape(shape)
-    return np.frombuffer(data, "<i2").astype(np.int16, copy=False).reshape(shape)
+def of_bytes(data: Bytes, channels: int, name: str) -> NDArray[Any]:
+    """Return a buffer's numbers, channels side by side, by its format; of bytes, int16."""
+    try:
+        view = memoryview(data)
+        typed = view.format not in _BYTES
+        array = np.asarray(view) if typed else np.frombuffer(view.tobytes(), "<i2")
+        return array.reshape(-1, channels) if array.ndim == 1 else array
+    except ValueError as error:  # also of a view that was released
+        taken = f"bytes of int16 (little-endian), {channels} channels"
+        raise PacketError(f"{name} cannot be read: {error}; give {taken}") from error
 
 
 def as_packet(packet: Packet | Samples | Bytes, config: StreamConfig) -> Packet:
@@ -70,22 +64,25 @@ def as_packet(packet: Packet | Samples | Bytes, config: StreamConfig) -> Packet:
     Parameters
     ----------
     packet : float32 or int16, shape (packet_samples, channels), or (packet_samples,) for one
-        Of numpy, or what has its array protocol or that of DLPack; or bytes, of int16 or µ-law.
+        Of numpy, or what has its array protocol or that of DLPack; or as :func:`of_bytes` takes it.
     config : StreamConfig
         Of the stream.
     """
+    n, channels = config.packet_samples, config.channels
     if isinstance(packet, Bytes):
-        return _of_bytes(packet, config)
-    array = packet if isinstance(packet, np.ndarray) else as_array(packet, "packet")
+        array = of_bytes(packet, channels, "packet")
+    else:
+        array = packet if isinstance(packet, np.ndarray) else as_array(packet, "packet")
     if array.dtype not in (FLOAT32, INT16):
         raise PacketError(
             f"packet is {array.dtype}; push a numpy array of {_TAKEN}, or None for a lost packet"
             + _mended("packet", array.dtype)
         )
-    n, channels = config.packet_samples, config.channels
     if array.shape != (n, channels) and not (channels == 1 and array.shape == (n,)):
         mended = ""
-        if array.shape == (channels, n):
+        if isinstance(packet, Bytes):
+            mended = _MENDED.get(memoryview(packet).nbytes / (n * channels), "")
+        elif array.shape == (channels, n):
             mended = ": channels come last here, so push packet.T"
         elif array.shape == (n * channels,):
             mended = f": push packet.reshape({n}, {channels})"
@@ -104,13 +101,15 @@ def mask_of(parts: Parts, samples: int) -> NDArray[np.bool_]:
     return mask
 
 
-def as_signal(signal: Packet | Samples) -> Packet:
+def as_signal(signal: Packet | Samples, *, is_pushed: bool = False) -> Packet:
     """Return a whole signal as a numpy array; raise :class:`PacketError` for others.
 
     Parameters
     ----------
     signal : float32 or int16, shape (n,) or (n, channels)
         Of numpy, or what has its array protocol or that of DLPack.
+    is_pushed : bool
+        Whether a stream gets it, which tells its scale.
     """
     array = signal if isinstance(signal, np.ndarray) else as_array(signal, "signal")
     known = array.dtype in (FLOAT32, INT16)
@@ -126,29 +125,32 @@ def as_signal(signal: Packet | Samples) -> Packet:
             f"signal has shape {array.shape}; channels come last here, at most "
             f"{FILE_MAX_CHANNELS} of them: give signal.T"
         )
-    tell_scale(array)
+    if not is_pushed:
+        tell_scale(array)
     return array
 
 
 def tell_scale(samples: Packet) -> bool:
-    """Return whether samples are far above full scale; report it once in a process.
-
-    Parameters
-    ----------
-    samples : float32 or int16
-        Not empty; may hold NaN.
-    """
+    """Return whether samples are far above full scale; report it."""
     if samples.dtype != FLOAT32:
         return False
     # What is lost may be NaN, which max would return.
-    highest, lowest = np.fmax.reduce(samples, axis=None), np.fmin.reduce(samples, axis=None)
-    far = bool(highest > FAR_ABOVE or lowest < -FAR_ABOVE)
+    highest = np.fmax.reduce(samples, axis=None, initial=0.0)
+    far = bool(max(highest, -np.fmin.reduce(samples, axis=None, initial=0.0)) > FAR_ABOVE)
     if far:
-        tell_once(
+        tell(
             f"float32 samples are above {FAR_ABOVE:g}, where full scale is 1.0; if they were "
-            "integers of 16 bits, give them as int16, or divided by 32768"
+            "integers of 16 bits, give them as int16, or divided by 32768",
+            logging.WARNING,
         )
     return far
+
+
+def watch_scale(samples: Packet, wait: int) -> int:
+    """Look at a packet's scale if ``wait``, 0 at first, is 0; return it for the next."""
+    if wait == 0:
+        return -1 if tell_scale(samples) else _SCALE_EVERY - 1
+    return max(wait - 1, -1)
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:
@@ -162,7 +164,8 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
         If it has no array protocol, or its memory cannot be read from here.
     """
     try:
-        if hasattr(values, "__array__"):
+        is_typed = isinstance(values, memoryview) and values.format not in _BYTES
+        if is_typed or hasattr(values, "__array__"):
             return np.asarray(values)
         if hasattr(values, "__dlpack__"):
             return np.from_dlpack(values)

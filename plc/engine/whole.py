@@ -67,7 +67,7 @@ def conceal(
     (48000, 2)
     """
     check_settings("conceal", settings, (each for each in SETTINGS if each != "channels"))
-    signal = as_signal(signal)
+    signal = as_signal(signal, is_pushed=True)
     settings.setdefault("budget_ms", math.inf)
     settings.setdefault("prepare", "never")  # packets come as fast as they are taken
     rows = signal.reshape(signal.shape[0], -1)

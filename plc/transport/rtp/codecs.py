@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.samples import mu_law
 from plc.errors import ConfigError, MissingExtraError, not_copied
 from plc.extras import install_command
 from plc.transport.rtp.libopus import LibopusDecoder, opus_samples
@@ -140,7 +139,7 @@ class G711(Samplewise):
         self.name = law
         super().__init__(sample_rate, channels)
         codes = np.arange(256)
-        decoded = mu_law(codes) if law == "pcmu" else _decode_a_law(codes)
+        decoded = _decode_mu_law(codes) if law == "pcmu" else _decode_a_law(codes)
         self._decoded = (decoded / 32768.0).astype(np.float32)
         self._encoded = _nearest_codes(decoded)
 
@@ -408,6 +407,14 @@ def _to_int16(samples: Samples) -> NDArray[np.int16]:
     rounded = np.empty(samples.shape, np.int16)
     pack_int16(np.ascontiguousarray(samples.T, np.float32), rounded)
     return rounded
+
+
+def _decode_mu_law(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the 16-bit values of PCMU codes (G.711, table 2a; 14 bits, left-justified)."""
+    inverted = ~codes & 0xFF
+    exponent = inverted >> 4 & 7
+    magnitude = ((((inverted & 15) << 3) + 0x84) << exponent) - 0x84
+    return np.where(inverted & 0x80, -magnitude, magnitude)
 
 
 def _decode_a_law(codes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from plc.engine.concealer import Concealer
 from plc.engine.config import OPEN, StreamSettings
 from plc.engine.loss import gaps_of
-from plc.engine.samples import INT16, Bytes, Packet, Samples, as_signal
+from plc.engine.samples import INT16, Bytes, Packet, Samples, as_signal, of_bytes
 from plc.errors import ConfigError, PacketError, keywords_in_words
 from plc.transport.rtp.delay import DriftControl, Line
 from plc_kernels.signal.packet import INT16_SCALE, LARGEST
@@ -184,7 +184,8 @@ class PlayoutBuffer:
         Parameters
         ----------
         samples : float32 or int16, shape (n, channels), or (n,) for one channel; or bytes
-            Bytes are int16 (little-endian), channels side by side.
+            Bytes are int16 (little-endian), channels side by side; a ``memoryview`` of numbers is
+            what its format says.
         at : int, optional
             Where its first sample stands in the sender's stream, in samples.
         at_s : float, optional
@@ -212,15 +213,11 @@ class PlayoutBuffer:
         """Return a piece as float32, shape (n, channels)."""
         channels = self._ring.shape[1]
         if isinstance(samples, Bytes):
-            if len(samples) % (2 * channels):
-                raise PacketError(
-                    f"piece has {len(samples)} bytes; give int16, {channels} channels"
-                )
-            array = np.frombuffer(samples, "<i2").reshape(-1, channels)
-        else:
-            array = as_signal(samples) if np.size(samples) else np.zeros((0, channels), np.float32)
-            if array.size != len(array) * channels:
-                raise PacketError(f"piece has shape {array.shape}; give (n, {channels})")
+            samples = of_bytes(samples, channels, "piece")
+        empty = np.zeros((0, channels), np.float32)
+        array = as_signal(samples, is_pushed=True) if np.size(samples) else empty
+        if array.size != len(array) * channels:
+            raise PacketError(f"piece has shape {array.shape}; give (n, {channels})")
         scale = INT16_SCALE if array.dtype == INT16 else 1.0
         return (array.reshape(-1, channels) / scale).astype(np.float32)
 

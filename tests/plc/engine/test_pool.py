@@ -337,6 +337,18 @@ def test_a_packet_with_nan_is_lost_to_its_stream_alone() -> None:
     assert [stats.invalid_packets for stats in pool.stats(ids)] == [1, 0]
 
 
+def test_integers_given_as_float_are_told_once_for_a_pool(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        with ConcealerPool() as pool:
+            ids = pool.open(3, sample_rate=16_000, packet_samples=160)
+            packets = np.zeros((3, 160, 1), np.float32)
+            packets[2] = 30_000.0
+            caplog.clear()
+            for arrived in ([True, True, False], *[[True] * 3] * 20):
+                pool.push(ids, packets, np.array(arrived))
+            assert ["full scale is 1.0" in line for line in caplog.messages] == [True]
+
+
 def test_tensors_of_torch_are_taken() -> None:
     torch = pytest.importorskip("torch")
     packets, arrived = packets_of(2), losses(2)

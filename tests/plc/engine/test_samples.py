@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc import Concealer
+from plc import Concealer, PlayoutBuffer
 from plc.engine.config import StreamConfig
 from plc.engine.samples import as_packet, as_signal, check_missing, check_out
 from plc.errors import PacketError
-from plc.transport.rtp.codecs import G711
 from plc_kernels.signal.packet import INT16_SCALE
 
 SHAPE = (160, 2)
@@ -95,19 +94,58 @@ def test_bytes_of_unsigned_sound_are_mended() -> None:
         as_packet(silence, CONFIG)
 
 
-def test_bytes_are_samples_of_int16_or_mu_law() -> None:
-    shape = CONFIG.packet_samples, CONFIG.channels
-    rng = np.random.default_rng(0)
-    words = rng.integers(-32768, 32768, shape).astype("<i2")
-    for data in (words.tobytes(), bytearray(words.tobytes()), memoryview(words.tobytes())):
-        np.testing.assert_array_equal(as_packet(data, CONFIG), words)
-    codes = rng.integers(0, 256, shape).astype(np.uint8)
-    as_g711 = G711("pcmu", channels=CONFIG.channels).decode(codes.tobytes())
-    assert as_g711 is not None
-    np.testing.assert_array_equal(as_packet(codes.tobytes(), CONFIG) / 32768.0, as_g711)
-    size = shape[0] * shape[1]
-    with pytest.raises(PacketError, match=f"{size + 1} bytes; .* {2 * size} of int16.* {size} of"):
-        as_packet(bytes(size + 1), CONFIG)
+def test_bytes_are_int16_and_others_are_refused_with_what_would_do() -> None:
+    """Half as many may be half a packet, or µ-law: nobody can tell by the size."""
+    words = PACKET.astype("<i2").tobytes()
+    twice: Any = np.repeat(np.frombuffer(words, np.uint8), 2)
+    strided, square = memoryview(twice)[::2], memoryview(words).cast("B", (320, 2))
+    data: Any
+    for data in (words, bytearray(words), memoryview(words), memoryview(words).cast("c"), strided,
+                 square):  # fmt: skip
+        np.testing.assert_array_equal(as_packet(data, CONFIG), PACKET)
+    with pytest.raises(PacketError, match=r"^packet cannot be read: .*give bytes of int16 .*2 ch"):
+        as_packet(bytes(321), CONFIG)
+    with pytest.raises(PacketError, match=r"shape \(100, 2\)(?!.*G711)"):
+        as_packet(words[:400], CONFIG)
+    with pytest.raises(PacketError, match=r"of float32, push np.frombuffer\(packet, np.float32\)"):
+        as_packet(FLOATS.tobytes(), CONFIG)
+    pushed = stream()
+    for _ in range(20):
+        pushed.push(words)
+    heard = pushed.stats.packets
+    with pytest.raises(PacketError, match=r"of µ-law, push plc.transport.rtp.codecs.G711\("):
+        pushed.push(words[:320])
+    assert pushed.stats.packets == heard
+
+
+def put(piece: Any) -> Any:
+    """Return what a playout buffer plays of a piece."""
+    buffer = PlayoutBuffer(16_000, 2, delay_ms=0.0)
+    buffer.put(piece)
+    return buffer.take(160)[0]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_memoryview_of_numbers_is_what_its_format_says(flat: bool) -> None:
+    array: Any
+    view: Any
+    for array in (PACKET, FLOATS, PACKET[::-1], FLOATS.T.copy().T):
+        array = array.reshape(-1) if flat else array
+        for view in (memoryview(array), memoryview(array).toreadonly()):
+            np.testing.assert_array_equal(as_packet(view, CONFIG), array.reshape(SHAPE))
+            np.testing.assert_array_equal(as_signal(view), array)
+            np.testing.assert_array_equal(put(view), put(array.reshape(SHAPE)))
+    for kind in ("i4", "i8", "u2", "u4", "f8", "i1", "f2", ">i2", ">f4", "?"):
+        array = PACKET.astype(kind).reshape(-1 if flat else SHAPE)
+        view = memoryview(array)
+        for take in (lambda each: as_packet(each, CONFIG), put, as_signal):
+            with pytest.raises(PacketError, match=r"(packet|signal) is "):
+                take(view)
+    unknown, released = memoryview(bytes(640)).cast("P"), memoryview(bytes(640))
+    released.release()
+    for view in (unknown, released):
+        with pytest.raises(PacketError, match=r"^packet cannot be read: "):
+            as_packet(view, CONFIG)
 
 
 class OfDlpack:

@@ -13,8 +13,8 @@ from plc import (
     PacketError,
     TraceError,
     conceal,
+    detect,
     inpaint,
-    notice,
 )
 from tests.examples import examples
 from tests.signals import glide, noise, sine, tones
@@ -158,27 +158,29 @@ def test_a_trace_is_of_10_ms_at_every_rate() -> None:
         conceal(signal, trace, sample_rate=44_100, packet_ms=20)
 
 
-def test_integers_given_as_float_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines: list[str] = []
-    monkeypatch.setattr(notice, "listener", lines.append)
-    notice._recent.clear()
-    loud = 3000 * tones(1, SAMPLE_RATE, 10 * PACKET)
-    for _ in range(2):
-        conceal(loud, np.zeros(10, bool), **STREAM)
-    assert ["full scale is 1.0" in line for line in lines] == [True]
-    with Concealer(**STREAM) as stream:
-        notice._recent.clear()
-        for packet in loud.reshape(-1, PACKET):
-            stream.push(packet)
-    assert len(lines) == 2
-    conceal(loud / 3000, np.zeros(10, bool), **STREAM)
-    assert len(lines) == 2
-    # What is lost is often marked so.
-    loud[:PACKET] = np.nan
-    for fill in (conceal, inpaint):
-        notice._recent.clear()
-        fill(loud, [(0, PACKET)], sample_rate=SAMPLE_RATE)
-    assert len(lines) == 4
+def test_integers_given_as_float_are_told_once_for_each_stream_and_signal(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    quiet = tones(1, SAMPLE_RATE, 20 * PACKET)
+    loud = quiet * np.float32(3000)
+
+    def heard(signal: NDArray[np.float32]) -> None:
+        with Concealer(**STREAM) as stream:
+            for packet in (*quiet.reshape(-1, PACKET), *signal.reshape(-1, PACKET)):
+                stream.push(packet)
+
+    lost = loud.copy()
+    lost[:PACKET] = np.nan  # what is lost is often marked so
+    for what, told in (
+        *((lambda: heard(loud), 1), (lambda: heard(loud), 1), (lambda: heard(quiet), 0)),
+        (lambda: conceal(lost, [(0, PACKET)], sample_rate=SAMPLE_RATE), 1),
+        (lambda: inpaint(lost, [(0, PACKET)], sample_rate=SAMPLE_RATE), 1),
+        (lambda: detect(loud, sample_rate=SAMPLE_RATE), 1),
+    ):
+        caplog.clear()
+        what()
+        assert ["full scale is 1.0" in line for line in caplog.messages] == [True] * told
+        assert all(record.levelname == "WARNING" for record in caplog.records)
 
 
 @pytest.mark.parametrize(
