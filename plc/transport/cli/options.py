@@ -34,6 +34,8 @@ def safety_of(value: str | float) -> float:
     return number
 
 
+# The coding where nobody said one: codec, sample rate, channels, payload type.
+_UNSAID = ("l16", None, 1, None)
 # RFC 2474, 2597, 3246: what AES67 and others mark media with.
 _DSCP_NAMES = {"cs0": 0, "ef": 46} | {
     f"af{k}{d}": 8 * k + 2 * d for k in range(1, 5) for d in (1, 2, 3)
@@ -318,6 +320,7 @@ class RelayedOptions(ReceiverOptions):
             end_after_s=self.end_after_s,
             align=self.align,
             share_port=self.share_port,
+            is_open=(self.codec, self.sample_rate, self.channels, self.payload_type) == _UNSAID,
             name=name,
         )
 
@@ -344,8 +347,12 @@ def _target(text: str) -> "Endpoint | Path":
 
 
 def heard_nothing(reports: list[dict[str, Any]]) -> bool:
-    """Report the streams without anything to play; return whether all are."""
-    unheard = [each for each in reports if not each["jitter_buffer"]["packets_received"]]
+    """Report the streams without anything to play, or next to it; return whether all are."""
+    unheard = [
+        each
+        for each in reports
+        if each["jitter_buffer"]["packets_received"] <= 2 * each["undecodable_packets"]
+    ]
     for report in unheard:
         counted = report.get("relay") or report["live"]
         why = left_out(report, counted["refused_datagrams"]).removeprefix("; ")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from plc.transport.relay.keeper import RelayKeeper
     from plc.transport.relay.relay import Lane, Relay
     from plc.transport.relay.relayed import RelayConfig
+    from plc.transport.rtp.playout import Playout
 
 
 class RelaySession:
@@ -61,6 +62,7 @@ class RelaySession:
         self._keeper: RelayKeeper | None = None
         self._hangups: list[None] = []
         self._is_ready = False
+        self._playouts: dict[str, Playout] = {}
         self._opened = ExitStack()
         self.note = self._watch.note
 
@@ -116,13 +118,18 @@ class RelaySession:
         say(f"plc: control at {path}", err=True)
 
     def _begin_lane(self, lane: "Lane") -> None:
+        to = lane.config.to
+        called = f"{lane.config.name}: " if lane.config.name else ""
+        ends = ",".join(str(port.endpoint) for port in lane.ports[: len(lane.stream.paths)])
+        say(f"plc: {called}{ends} -> {to} ({lane.config.receiver.codec})", err=True)
+        self._watch_stream(lane)
+
+    def _watch_stream(self, lane: "Lane") -> None:
         from plc.transport.metrics import relay_samples
 
-        stream, to = lane.stream, lane.config.to
-        called = f"{lane.config.name}: " if lane.config.name else ""
-        ends = ",".join(str(port.endpoint) for port in lane.ports[: len(stream.paths)])
-        say(f"plc: {called}{ends} -> {to} ({lane.config.receiver.codec})", err=True)
-        self._watch.begin(lane.name, stream.playout, partial(relay_samples, lane.name, stream))
+        name, stream = lane.name, lane.stream
+        self._playouts[name] = stream.playout
+        self._watch.begin(name, stream.playout, partial(relay_samples, name, stream))
 
     def _end_lane(self, lane: "Lane") -> None:
         self._watch.end(lane.name)
@@ -136,6 +143,9 @@ class RelaySession:
         if relay.serving.is_set() and not self._is_ready:
             self._is_ready = True
             notify("READY=1", f"STATUS={len(relay.lanes)} streams")
+        for lane in relay.lanes:
+            if self._playouts.get(lane.name) is not lane.stream.playout:
+                self._watch_stream(lane)  # its recording has begun anew
         self._watch.look()
         if self._show is not None:
             self._show(relay)

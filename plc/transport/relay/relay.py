@@ -27,7 +27,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from plc.ending import held
 from plc.engine.runtime.priority import Priority, Wish
 from plc.engine.runtime.standing import StandingThread
 from plc.engine.runtime.threads import Level, aside
-from plc.errors import ConfigError, NetworkError
+from plc.errors import ConfigError, NetworkError, PlcError
 from plc.notice import counted
 from plc.transport.relay.processes import run_workers
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
@@ -54,6 +54,9 @@ _WATCH_S = 1.0
 _REPORTS_PER_S = 100.0
 # Streams that a new file takes away are played to their ends in the watch's turn.
 _RELOAD_MAX_S = 120.0
+# A datagram as StreamRelay.receive takes it, and how many are kept until their coding is known.
+_Came = tuple[bytes, Address, float, int, float | None]
+_KEPT_MAX = 4096
 # Pairs of ports tried where any will do.
 _PAIRS_TRIED = 32
 
@@ -102,6 +105,8 @@ class Lane:
         self._run = run or Run()
         self.stopped = False
         self.ended = False
+        self._kept: list[_Came] | None = None
+        """Datagrams of an open recording, until it is known how they are coded."""
         self.joined = threading.Event()
         self.left = threading.Event()
         self._closed = False
@@ -112,6 +117,7 @@ class Lane:
             self._rtcp = self.ports[-1] if config.rtcp else None
             self._backlog = Backlog([port for port in self.ports if port is not self._rtcp])
             self.target = self._open_target()
+            self._kept = [] if config.is_open and self.stream.records else None
         except BaseException:
             self._close_ports()
             self.stream.close()
@@ -178,12 +184,39 @@ class Lane:
         if self.ports[number] is self._rtcp:
             self._receive_report(datagram, source, now_s)
             return
+        self._take(came := (datagram, source, now_s, number, seen_s))
+        if self._kept is not None:
+            self._kept.append(came)
+            self._settle(self._kept)
+
+    def _take(self, came: _Came) -> None:
+        now_s = came[2]
         if self.stream.records:
             while self.stream.next_s <= now_s and not self.ended:
                 self.record(now_s, now_s)
-        self.stream.receive(datagram, source, now_s, number, seen_s)
+        self.stream.receive(*came)
         if self.stream.records:
             self._run.first_s = min(self._run.first_s, self.stream.next_s)
+
+    def _settle(self, kept: list[_Came]) -> None:
+        """Begin an open recording anew, as its packets say, or keep it as it is."""
+        inspection, target = self.stream.playout.inspection, self.target
+        told = next((each for each in inspection.found if each.reading is not None), None)
+        if told is None or told.reading is None:
+            self._kept = None if inspection.is_settled or len(kept) == _KEPT_MAX else kept
+            return
+        self._kept = None
+        assert isinstance(target, Recorder)
+        with contextlib.suppress(PlcError):  # it stays silent, and the line says why
+            stream = StreamRelay(self.config.read_as(told.reading))
+            form = stream.config.receiver.stream
+            target.set_format(form.sample_rate, form.channels, stream.config.subtype)
+            how = f"{told.reading[0]}, {form.sample_rate} Hz, {counted(form.channels, 'channel')}"
+            stream.playout.inspection.found.append(replace(told, advice=f"recorded as {how}"))
+            self.stream.close()
+            self.stream = stream
+            for each in kept:
+                self._take(each)
 
     def _receive_report(self, datagram: bytes, source: Address, now_s: float) -> None:
         """Take in RTCP of the sender or of a receiver."""
@@ -245,9 +278,9 @@ class Lane:
             return
         if target.start_s is None:
             early_s = due_s - self._run.first_s if self.config.align else 0.0
-            silent = round(max(0.0, early_s) * self.config.receiver.stream.sample_rate)
+            silent = round(max(0.0, early_s) * stream.config.receiver.stream.sample_rate)
             target.begin(time.time() - time.monotonic() + due_s, silent)
-        if is_after:
+        if is_after or self._kept is not None:
             target.keep_back(played)
         else:
             target.write(played)
@@ -271,7 +304,7 @@ class Lane:
 
     def stop(self) -> None:
         """Stop receiving; the packets held are still played."""
-        self.stopped = True
+        self.stopped, self._kept = True, None
         if not self.stream.records:  # a recording has waited for the end since the last packet
             self.stream.playout.drain()
 

@@ -14,19 +14,20 @@ clock is passed in, and there are no sockets.
 import math
 import random
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.config import OPEN
 from plc.engine.stats import TimeHistogram, percentiles
 from plc.errors import ConfigError
 from plc.transport.rtp.codecs import check_frame, samples_per_tick
 from plc.transport.rtp.config import ReceiverConfig
 from plc.transport.rtp.latch import Latch, RateCap, may_open
-from plc.transport.rtp.mismatch import Told
+from plc.transport.rtp.mismatch import Reading, Told
 from plc.transport.rtp.outcomes import Peak, Verdict
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.packets import RtpPacket, is_rtcp, parse_rtp, ssrc_of
@@ -84,6 +85,8 @@ class RelayConfig:
     share_port : bool
         Whether other relays on this machine may listen there, too: each takes the senders that the
         kernel gives it. Of one path without RTCP, to a port of this machine.
+    is_open : bool
+        Whether a recording takes the coding that its packets say, as nobody has said one.
     name : str
         What it is called in reports, events and metrics; empty: the endpoint that listens.
     """
@@ -98,6 +101,7 @@ class RelayConfig:
     end_after_s: float = math.inf
     align: bool = False
     share_port: bool = False
+    is_open: bool = False
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -125,6 +129,16 @@ class RelayConfig:
         if isinstance(self.to, Endpoint):
             stream = self.receiver.stream
             check_sealable(self.receiver.codec, stream.sample_rate, stream.channels, block)
+
+    def read_as(self, reading: Reading) -> Self:
+        """Return the same stream in another coding."""
+        codec, sample_rate, channels, number = reading
+        # Packets of the same time.
+        form = replace(
+            self.receiver.stream, sample_rate=sample_rate, channels=channels, packet_samples=OPEN
+        )
+        receiver = replace(self.receiver, stream=form, codec=codec, payload_type=number)
+        return replace(self, receiver=receiver)
 
     @property
     def subtype(self) -> str | None:

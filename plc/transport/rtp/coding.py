@@ -5,10 +5,12 @@ not. A short predictor tells the two apart within a packet, unless it holds next
 noise. Of 20 recordings in packets of 20 ms none was taken for another coding at its own ticks.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.transport.rtp.codecs import G711
+from plc.transport.rtp.codecs import G711, G722
 
 # Bytes of a sample of one channel.
 SAMPLE_BYTES = {"l16": 2, "l24": 3, "pcmu": 1, "pcma": 1}
@@ -21,6 +23,8 @@ _SAMPLES_MAX = 256
 Coding = tuple[str, int]
 # A prediction gain that audio has, and one that noise has.
 _AUDIO, _NOISE = 6.0, 2.0
+# By how much G.722's power may be above the most before.
+_LOUDER = 4.0
 
 
 def guess(payload: bytes, own: str = "", ticks: int | None = None) -> Coding | None:
@@ -35,7 +39,7 @@ def guess(payload: bytes, own: str = "", ticks: int | None = None) -> Coding | N
     ticks : int or None
         Samples of a channel that it holds; None: unknown, and one or two channels are tried.
     """
-    if len(payload) < _LEAST_BYTES or len(set(payload)) < _LEAST_CODES:
+    if is_blank(payload):
         return None
     gains: dict[Coding, float] = {}
     for name, size in SAMPLE_BYTES.items():
@@ -49,12 +53,28 @@ def guess(payload: bytes, own: str = "", ticks: int | None = None) -> Coding | N
     own_gain = max((gain for coding, gain in gains.items() if coding[0] == own), default=0.0)
     if best is None or gains[best] < _AUDIO or max(others, default=0.0) > 0.5 * gains[best]:
         return None
-    return best if best[0] == own or own_gain < max(_NOISE, 0.1 * gains[best]) else None
+    least = max(_NOISE, (0.5 if own in alike else 0.1) * gains[best])
+    return best if best[0] == own or own_gain < least else None
+
+
+def is_blank(payload: bytes) -> bool:
+    """Return whether a payload holds next to nothing, which is silence in most codings."""
+    return len(payload) < _LEAST_BYTES or len(set(payload)) < _LEAST_CODES
 
 
 def is_noise(payload: bytes, name: str, channels: int) -> bool:
     """Return whether the samples of a payload follow from none before."""
     return len(payload) >= _LEAST_BYTES and 0.0 < _gain(payload, name, channels) < _NOISE
+
+
+def follows_g722(before: Sequence[bytes], after: Sequence[bytes]) -> bool:
+    """Return whether payloads are audio as G.722, and not louder than those before."""
+    heard, packets = (
+        np.array_split(_values(b"".join(payloads), "g722"), len(payloads))
+        for payloads in (before, after)
+    )
+    loudest, louder = (max(each @ each / each.size for each in row) for row in (heard, packets))
+    return bool(louder <= _LOUDER * loudest) and max(map(_gain_of, packets)) >= _AUDIO
 
 
 def _gain(payload: bytes, name: str, channels: int) -> float:
@@ -80,8 +100,8 @@ def _gain_of(values: NDArray[np.float64]) -> float:
 
 def _values(payload: bytes, name: str) -> NDArray[np.float64]:
     """Return the samples of all channels, in any unit."""
-    if name in _LAWS:
-        decoded = _LAWS[name].decode(payload)
+    if name in _LAWS or name == "g722":
+        decoded = (_LAWS.get(name) or G722()).decode(payload)
         assert decoded is not None
         return decoded[:, 0].astype(np.float64)
     size = SAMPLE_BYTES[name]

@@ -12,14 +12,20 @@ error by itself. What is found is a line of text, made where the packet comes an
 looks (:func:`plc.transport.relay.relay.run_relay`); there are few for each stream, so nobody can
 fill a log.
 
-No clock is read. Memory is one count for each payload type, and the last packet's numbers.
+A static payload type is what RFC 3551 says. Another number is played as the stream's own coding if
+packets in a row make audio as that alone; of Opus, if they begin as those before; of G.722, as
+which any bytes decode, if they are no louder either.
+
+No clock is read. Memory is one count for each payload type, the last packet's numbers, and of G.722
+the payloads of 2 s.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from plc.transport.rtp.codecs import STATIC_CODINGS, Codec, open_codec
-from plc.transport.rtp.coding import SAMPLE_BYTES, Coding, guess, is_noise
+from plc.transport.rtp.codecs import STATIC_CODINGS, Codec, open_codec, samples_per_tick
+from plc.transport.rtp.coding import SAMPLE_BYTES, Coding, follows_g722, guess, is_blank, is_noise
 from plc.transport.rtp.libopus import opus_samples
 from plc.transport.rtp.packets import (
     SEQUENCE_BITS,
@@ -47,8 +53,8 @@ _OTHER_STATIC = {
     18: "G.729",
 }
 _COMFORT_NOISE = 13
-# Payload types from here on say nothing by themselves.
-_DYNAMIC = 96
+# Payload types from here on say nothing by themselves; those below the second are RFC 3551's.
+_DYNAMIC, _ASSIGNED = 96, 35
 # A telephone event (RFC 4733): code, end and volume, duration.
 _EVENT_BYTES = 4
 
@@ -61,7 +67,7 @@ _MOST = 4
 # event is not as long. Types that are audio by their number stand for it at once.
 _BRIEF_S = 5.0
 # Sizes are compared with the clock for so long, before anything is said of them.
-_SIZE_S, _SURE_S = 0.3, 0.8
+_SIZE_S = 0.3
 # Samples in a second are those configured up to this share, as jitter has it.
 _PACE_TOLERANCE = 0.2
 # Rates are measured over such a stretch, two in a row: what jitter adds to one, the next is short
@@ -72,10 +78,18 @@ _USUAL_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48
                 96_000, 176_400, 192_000)  # fmt: skip
 # So many packets of another coding in a row are not played, nor those after, until so many are not.
 _OTHERS, _MISREAD = 3, 25
+# Packets of these have one size, so that what they are cannot be told by it.
+_OF_ONE_SIZE = ("pcmu", "pcma", "g722")
+# Payloads of G.722 that are kept, and those of another type that are compared with them.
+_KEPT, _ENOUGH_G722 = 100, 10
 # Of a frame (RFC 6716, section 3.4).
 _OPUS_BYTES_MAX = 1275
 # A pause within a stretch, and it begins again.
 _PAUSE_S = 0.25
+
+
+Reading = tuple[str, int, int, int]
+"""The one coding that packets can be: codec, sample rate, channels, payload type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +102,8 @@ class Mismatch:
         Of the packet by which it was found.
     comes, expected, advice : str
         What it is, what it should have been, and what to do.
+    reading : Reading or None
+        By which it would be played, if one is certain.
     """
 
     payload_type: int
@@ -96,6 +112,7 @@ class Mismatch:
     comes: str
     expected: str
     advice: str
+    reading: Reading | None
 
     def line(self, where: str, source: str) -> str:
         """Return a sentence about the packets that ``where`` receives from ``source``."""
@@ -108,36 +125,23 @@ class Mismatch:
 
 
 class Inspection:
-    """Compares received packets with the settings.
-
-    Parameters
-    ----------
-    codec : Codec
-        What the payloads are said to be coded in.
-    payload_type, red_payload_type : int or None
-        Of the audio, and of redundancy.
-
-    Attributes
-    ----------
-    found : list of Mismatch
-        In order; at most 4.
-    """
+    """Compares received packets with the settings; ``found``, in order, has 4 at most."""
 
     def __init__(self, codec: Codec, payload_type: int, red_payload_type: int | None) -> None:
         self._codec = codec
         self._payload_type = payload_type
         self._red_payload_type = red_payload_type
-        self._own_type = payload_type != codec.payload_type
+        self._samples_per_tick = samples_per_tick(codec.name)
         self.found: list[Mismatch] = []
         self._told: set[object] = set()
         self._others = [0] * 128
-        self._fits = [False] * 128
         self._before: dict[int, tuple[int, int]] = {}
         """By type: number and timestamp of the last packet of it."""
         self._without_audio = 0
         self._audio_s = 0.0
-        self._last: RtpPacket | None = None
-        self._last_samples = 0
+        self._last: tuple[RtpPacket, int] | None = None
+        """The last packet of audio, and its samples."""
+        self._payloads: deque[bytes] = deque(maxlen=_KEPT if codec.name == "g722" else 0)
         self._unlike = 0
         self._unlike_channels = 0.0
         self._begun: tuple[float, int] | None = None
@@ -145,8 +149,11 @@ class Inspection:
         """Of the packets since then."""
         self._rate_before = 0
         self._tried: tuple[RtpPacket, int] | None = None
-        self._has_fitted = self._keeps_pace = False
-        self._misread = self._others_in_row = self._in_place = 0
+        self._has_fitted = False
+        self._keeps_pace: bool | None = None
+        self._misread = self._others_in_row = self._as_own = 0
+        self._in_place: list[bytes] = []
+        """Payloads in a row of another type that go on as those before."""
         self._paced: dict[int, tuple[float, int]] = {}
         """By type: time and timestamp of the first packet in a row."""
 
@@ -160,54 +167,66 @@ class Inspection:
         """Whether packets of another coding come: played as this one they would be noise."""
         return self._misread > 0
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether packets were of the length that is configured, or are by the clock."""
+        return self._has_fitted or self._keeps_pace is True
+
     # ---- what is not taken ----------------------------------------------------------------------
 
     def note_other(self, packet: RtpPacket, now_s: float) -> bool:
         """Take in a packet of another payload type; return whether it goes on with the audio."""
         number, ticks = packet.payload_type, self._ticks_to(packet, now_s)
+        name = f"payload type {number}"
+        is_own = self._last is not None and packet.ssrc == self._last[0].ssrc
         fits = ticks > 0 and ticks == self._codec.samples(packet.payload)
-        self._in_place = self._in_place + 1 if fits and self._is_own(packet) else 0
-        if self._in_place >= _ENOUGH and self._decodes(packet):
+        goes_on = fits and is_own and number >= _ASSIGNED and self._decodes(packet.payload)
+        self._in_place = row = [*self._in_place, packet.payload] if goes_on else []
+        if len(row) == _ENOUGH_G722 and not follows_g722(self._payloads, row):
+            goes_on = False
+            row.clear()
+        if len(row) == (_ENOUGH_G722 if self._codec.name == "g722" else _ENOUGH):
             expected = f"not {self._payload_type} as before"
-            self._payload_type = number
+            self._payload_type, self._in_place = number, []
             advice = "it is played, as it decodes as that"
-            self._tell(number, packet, f"payload type {number}", self._coding(), expected, advice)
+            self._tell(-number, packet, (name, self._coding(), expected, advice))
             return True
         may_be_brief = number == _COMFORT_NOISE or number >= _DYNAMIC
         is_brief = may_be_brief and now_s - self._audio_s < _BRIEF_S
-        if (is_brief and self._is_own(packet)) or _is_event(packet):
+        is_brief &= goes_on or not fits or is_blank(packet.payload)
+        if (is_brief and is_own) or _is_event(packet):
             return False
         self._others[number] += 1
-        self._fits[number] |= fits
         if self._others[number] == _ENOUGH:
-            comes, advice = self._other(packet, ticks, self._rate_of(packet, ticks, now_s))
-            self._tell(number, packet, f"payload type {number}", comes, self._named(), advice)
+            comes, advice = self._other(packet, ticks, self._rate_of(packet, ticks, now_s), fits)
+            static = STATIC_CODINGS.get(number)
+            reading = None if static is None else (*static, number)
+            self._tell(number, packet, (name, comes, self._named(), advice), reading)
         return False
 
-    def _decodes(self, packet: RtpPacket) -> bool:
+    def _decodes(self, payload: bytes) -> bool:
         """Return whether a packet of another type is coded as those before."""
         assert self._last is not None
-        found, codec = guess(packet.payload, self._codec.name), self._codec
-        if codec.name in SAMPLE_BYTES:
-            return found is not None and found[0] == codec.name
-        if found is not None or len(packet.payload) <= _EVENT_BYTES:
-            return False
-        return codec.name != "opus" or packet.payload[0] >> 3 == self._last.payload[0] >> 3
+        name = self._codec.name
+        if name == "g722":
+            return all(is_noise(payload, law, 1) for law in ("pcmu", "pcma"))
+        found = guess(payload, name)
+        if name in SAMPLE_BYTES:
+            return found is not None and found[0] == name
+        is_long = len(payload) > _EVENT_BYTES
+        return found is None and is_long and payload[0] >> 3 == self._last[0].payload[0] >> 3
 
     def note_without_audio(self, packet: RtpPacket) -> None:
         """Note a packet of the right type without a valid sample count."""
         if not packet.payload:
             return  # a keepalive (RFC 6263)
-        if self._last is None or self._is_own(packet):
+        if self._last is None or packet.ssrc == self._last[0].ssrc:
             self._try(packet, 0)
         self._without_audio += 1
         if self._without_audio == _ENOUGH:
             size = f"packets of {len(packet.payload)} bytes"
             expected = f"which are not {self._coding()}"
-            self._tell("size", packet, size, "", expected, "see --codec and --channels")
-
-    def _is_own(self, packet: RtpPacket) -> bool:
-        return self._last is not None and packet.ssrc == self._last.ssrc
+            self._tell("size", packet, (size, "", expected, "see --codec and --channels"))
 
     def _ticks_to(self, packet: RtpPacket, now_s: float) -> int:
         """Return the ticks from the packet before of its type to this one; 0 without it."""
@@ -220,18 +239,19 @@ class Inspection:
         return (now[1] - before[1]) % (1 << TIMESTAMP_BITS)
 
     def _rate_of(self, packet: RtpPacket, ticks: int, now_s: float) -> int:
-        """Return the rate that ticks count at: of those that make packets of whole 0.5 ms, if any.
+        """Return the rate that stamps count at: of those that make packets of whole 0.5 ms, if any.
 
         It is the nearest to the pace; that of the settings where none is near.
         """
         begun_s, stamp = self._paced.get(packet.payload_type, (now_s, 0))
         passed, own = (packet.timestamp - stamp) % (1 << TIMESTAMP_BITS), self._codec.sample_rate
         if now_s <= begun_s or not ticks:
-            return own
+            return own // self._samples_per_tick
         pace = passed / (now_s - begun_s)
         whole = [rate for rate in _USUAL_RATES if 2000 * ticks % rate == 0]
         near = min(whole or _USUAL_RATES, key=lambda rate: abs(rate - pace))
-        return near if abs(near - pace) < _PACE_TOLERANCE * near else own
+        is_near = abs(near - pace) < _PACE_TOLERANCE * near
+        return (near if is_near else own) // self._samples_per_tick
 
     def _is_noise(self, packet: RtpPacket) -> bool:
         codec = self._codec
@@ -244,7 +264,7 @@ class Inspection:
         options += [f"--sample-rate {rate}"] if rate != codec.sample_rate else []
         return options + ([f"--channels {channels}"] if channels != codec.channels else [])
 
-    def _other(self, packet: RtpPacket, ticks: int, rate: int) -> tuple[str, str]:
+    def _other(self, packet: RtpPacket, ticks: int, rate: int, fits: bool) -> tuple[str, str]:
         """Return a guess at another payload type, and its option."""
         number = packet.payload_type
         if number in STATIC_CODINGS:
@@ -253,17 +273,17 @@ class Inspection:
         if number in _OTHER_STATIC:
             return _OTHER_STATIC[number], "no codec here takes that; let the sender use another"
         own = self._codec.name, self._codec.channels
-        found = guess(packet.payload, own[0], ticks)
+        found = guess(packet.payload, own[0], ticks // self._samples_per_tick)
         blocks = parse_red(packet.payload)
         if found is None and not isinstance(blocks, Malformed) and self._are_redundant(blocks):
             return "redundant audio", f"give --red-payload-type {number}"
-        if found is None and self._fits[number] and not self._is_noise(packet):
+        if found is None and fits and own[0] != "g722" and not self._is_noise(packet):
             found = own
         if found is not None:
             return "", f"give {' '.join([*self._options(found, rate), f'--payload-type {number}'])}"
-        if number == 111 and self._codec.name != "opus":
+        if number == 111 and own[0] != "opus":
             return "", f"give --payload-type {number} --codec opus if it is that"
-        return "", f"it is not {self._codec.name} as configured; name its codec by --codec"
+        return "", f"it is not {own[0]} as configured; name its codec by --codec"
 
     def _are_redundant(self, blocks: list[RedBlock]) -> bool:
         return all(block.payload_type == self._payload_type for block in blocks)
@@ -275,32 +295,25 @@ class Inspection:
         if rate != self._codec.sample_rate or channels != self._codec.channels:
             options = options[: name != self._codec.name]
             options += [f"--sample-rate {rate}", f"--channels {channels}"]
-        if self._own_type or open_codec(name, rate, channels).payload_type != number:
+        is_given = self._payload_type != self._codec.payload_type
+        if is_given or open_codec(name, rate, channels).payload_type != number:
             options.append(f"--payload-type {number}")
         return f"give {' '.join(options)}"
 
     # ---- what is taken --------------------------------------------------------------------------
 
     def note_audio(self, packet: RtpPacket, samples: int, now_s: float) -> None:
-        """Take in a packet of the stream that is played.
-
-        Parameters
-        ----------
-        packet : RtpPacket
-            As received.
-        samples : int
-            Length of its audio, by the codec.
-        now_s : float
-            When it came.
-        """
+        """Take in a packet of the stream that is played, of so many samples by the codec."""
         self._try(packet, samples)
         self._ticks_to(packet, now_s)
-        last, last_samples, paused = self._last, self._last_samples, now_s - self._audio_s
-        self._last, self._last_samples, self._audio_s = packet, samples, now_s
-        if last is None or last.ssrc != packet.ssrc:
+        before, paused = self._last, now_s - self._audio_s
+        self._last, self._audio_s = (packet, samples), now_s
+        self._payloads.append(packet.payload)
+        if before is None or before[0].ssrc != packet.ssrc:
             self._begin_stretch(None, 0)
             self._unlike = 0
             return
+        last, last_samples = before
         steps = (packet.sequence - last.sequence) % (1 << SEQUENCE_BITS)
         self._samples += last_samples * (steps if steps < _IN_A_ROW else 0)
         if steps != 1:
@@ -309,14 +322,15 @@ class Inspection:
         if ticks >= 1 << (TIMESTAMP_BITS - 1) or paused > _PAUSE_S:
             self._begin_stretch(None, 0)
             return
-        self._keeps_pace |= self._sample_bytes > 0 and bool(self._pace(last.timestamp, now_s))
-        if not self._misread:
+        kept = self._pace(last.timestamp, now_s) if self._sample_bytes else None
+        if kept is not None:
+            self._keeps_pace = self._keeps_pace or kept
+        found = self._found(last, ticks) if self._misread else None
+        may_be_own = self._keeps_pace is False if found is None else found[0] == self._codec.name
+        if not self._misread or may_be_own:
             self._compare_size(last, last_samples, ticks, now_s)
-        elif self._begun is not None:
-            # What holds next to nothing cannot be told: one that follows may.
-            least_s = _SIZE_S if self._found(last, ticks) else _SURE_S
-            if now_s - self._begun[0] >= least_s:
-                self._tell_size(last, ticks, now_s)
+        elif found is not None and self._begun is not None and now_s >= self._begun[0] + _SIZE_S:
+            self._tell_size(last, ticks, now_s)
         self._compare_rate(packet, now_s)
 
     def _try(self, packet: RtpPacket, samples: int) -> None:
@@ -326,8 +340,8 @@ class Inspection:
         """
         before, self._tried = self._tried, (packet, samples)
         if before is None or before[0].ssrc != packet.ssrc:
-            self._has_fitted = self._keeps_pace = False
-            self._misread = self._others_in_row = 0
+            self._has_fitted, self._keeps_pace = False, None
+            self._misread = self._others_in_row = self._as_own = 0
             return
         last, last_samples = before
         steps = (packet.sequence - last.sequence) % (1 << SEQUENCE_BITS)
@@ -335,21 +349,26 @@ class Inspection:
         ticks, rest = divmod(passed, max(1, steps))
         if rest or not 0 < steps < _IN_A_ROW:
             return
-        fits = last_samples == ticks
+        fits, own = last_samples == ticks, (self._codec.name, self._codec.channels)
         self._has_fitted |= fits
-        is_opus = self._may_be_opus(last.payload, ticks)
-        found = None if fits or (self._keeps_pace and not is_opus) else self._found(last, ticks)
-        is_opus = found is not None and found[0] == "opus"
-        if is_opus:
+        is_known = own[0] not in _OF_ONE_SIZE or self._as_own >= _ENOUGH
+        is_sure = is_known if fits else self._keeps_pace is True
+        is_opus = not fits and self._may_be_opus(last.payload, ticks)
+        found = None if is_sure and not is_opus else self._found(last, ticks)
+        self._as_own += found == own
+        if found is not None and found[0] == "opus":
             is_other = packet.payload[:1] == last.payload[:1]
         else:
-            is_other = not (found is None or found[0] == self._codec.name or self._keeps_pace)
+            # Other channels may be stamps that count them all: the clock tells, until then silence.
+            is_other = not is_sure and found not in (None, own)
+            is_other |= not fits and self._keeps_pace is False
         self._others_in_row = self._others_in_row + 1 if is_other else 0
-        if self._others_in_row >= (_OTHERS if self._has_fitted or self._keeps_pace else 1):
+        may_begin = not (self._has_fitted and is_known) and not self._keeps_pace
+        if self._others_in_row >= (1 if may_begin else _OTHERS):
             self._misread = _MISREAD
-        elif self._sample_bytes and (fits or (self._keeps_pace and found is None)):
+        elif self._sample_bytes and is_sure and found is None:
             self._misread = 0
-        else:
+        elif is_known or not fits:
             self._misread = max(0, self._misread - 1)
 
     def _begin_stretch(self, now_s: float | None, timestamp: int) -> None:
@@ -399,15 +418,19 @@ class Inspection:
     def _tell_size(self, packet: RtpPacket, ticks: int, now_s: float) -> None:
         """Report packets of another coding or with other channels, and the options that fit."""
         found, rate = self._found(packet, ticks), self._rate_of(packet, ticks, now_s)
+        if found is None and is_blank(packet.payload):
+            return  # one that follows may say what they are
         options = [] if found is None else self._options(found, rate)
         advice = f"give {' '.join(options)}" if options else "see --codec and --channels"
-        comes = f"{len(packet.payload)} bytes for each {ticks} samples"
-        self._tell("channels", packet, comes, "", f"which is not {self._coding()}", advice)
+        reading = None if found is None else (found[0], rate, found[1], packet.payload_type)
+        comes = f"{len(packet.payload)} bytes for each {ticks // self._samples_per_tick} samples"
+        expected = f"which is not {self._coding()}"
+        self._tell("channels", packet, (comes, "", expected, advice), reading)
 
     def _found(self, packet: RtpPacket, ticks: int) -> Coding | None:
         """Return the coding of a packet; None if it cannot be recognised."""
         codec = self._codec
-        found = guess(packet.payload, codec.name, ticks)
+        found = guess(packet.payload, codec.name, ticks // self._samples_per_tick)
         if found is None and self._may_be_opus(packet.payload, ticks) and self._is_noise(packet):
             return "opus", min(codec.channels, 2)
         return found
@@ -422,7 +445,7 @@ class Inspection:
         advice = "they are played by their numbers; let the sender count samples of one channel"
         if self._codec.name == "opus":
             advice = "they are played by their numbers; let the sender count at 48000 Hz"
-        self._tell("stamps", packet, comes, "", expected, advice)
+        self._tell("stamps", packet, (comes, "", expected, advice))
 
     def _compare_rate(self, packet: RtpPacket, now_s: float) -> None:
         """Compare the timestamps with the clock."""
@@ -450,24 +473,26 @@ class Inspection:
             advice = f"give --sample-rate {usual}"
             if self._codec.name == "opus":
                 advice = "see --codec and --channels"
-            self._tell("rate", packet, comes, "", expected, advice)
+            self._tell("rate", packet, (comes, "", expected, advice))
 
     # ---- words ----------------------------------------------------------------------------------
 
     def _tell(
-        self, cause: object, packet: RtpPacket, comes: str, known: str, expected: str, advice: str
+        self, cause: object, packet: RtpPacket, said: Sequence[str], reading: Reading | None = None
     ) -> None:
+        """Add a mismatch, once for each cause, in four texts."""
         if cause in self._told or len(self.found) >= _MOST:
             return
         self._told.add(cause)
+        comes, known, expected, advice = said
         size = len(packet.payload)
         particulars = [known] if known else []
         if isinstance(cause, str):
             particulars.append(f"payload type {packet.payload_type}")
         particulars += [f"packets of {size} bytes"] if not comes.startswith("packets") else []
         particulars.append(f"SSRC {packet.ssrc:08x}")
-        told = f"{comes} ({', '.join(particulars)})"
-        self.found.append(Mismatch(packet.payload_type, packet.ssrc, size, told, expected, advice))
+        told = f"{comes} ({', '.join(particulars)})", expected, advice, reading
+        self.found.append(Mismatch(packet.payload_type, packet.ssrc, size, *told))
 
     def _named(self) -> str:
         return f"not {self._payload_type} ({self._coding()})"
@@ -486,13 +511,7 @@ def _described(name: str, sample_rate: int, channels: int) -> str:
 
 
 class Told:
-    """Mismatches of a stream already reported, and their senders.
-
-    Parameters
-    ----------
-    inspection : Inspection
-        Of the stream.
-    """
+    """Mismatches of a stream already reported, and their senders."""
 
     def __init__(self, inspection: Inspection) -> None:
         self._inspection = inspection

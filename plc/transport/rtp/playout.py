@@ -488,7 +488,7 @@ class Playout:
         if placed.decoded is None:
             codec = self._codecs[placed.payload_type]
             samples = None
-            if not (self.inspection.is_misread and codec is self.codec):
+            if not (self.inspection.is_misread and placed.payload_type == self.payload_type):
                 away = placed.repeats
                 decode = partial(codec.decode_repeated, offset=away) if away else codec.decode
                 samples = decode(placed.payload)

@@ -129,25 +129,20 @@ class Recorder:
     ) -> None:
         self.path = path
         self.error: str | None = None
-        self.start_s: float | None = None
+        self.start_s: float | None
+        self._kept_back: list[NDArray[np.float32]]
+        self._kept_back_samples: int
         self._places = _claim(path)
         try:
-            # What would be refused at the first block is refused before there is one.
-            AudioWriter(path, sample_rate, channels, subtype).discard()
+            self.set_format(sample_rate, channels, subtype)
         except BaseException:
             _release(self._places)
             raise
-        self._sample_rate = sample_rate
-        self._channels = channels
-        self._subtype = subtype
         self._tell = tell
         self._waiting: deque[NDArray[np.float32] | int] = deque()
         """Blocks, and numbers of silent samples; appended to here, taken from in the thread."""
-        self._waiting_max = round(WAITING_MAX_S * sample_rate)
         self._missing = 0
         self._refused = 0
-        self._kept_back: list[NDArray[np.float32]] = []
-        self._kept_back_samples = 0
         # Each is written by one thread and read by the other.
         self._taken = 0
         self._done = 0
@@ -155,6 +150,13 @@ class Recorder:
         self._writer: AudioWriter | None = None
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def set_format(self, sample_rate: int, channels: int, subtype: str | None) -> None:
+        """Take another format, before the first block."""
+        # What would be refused at the first block is refused before there is one.
+        AudioWriter(self.path, sample_rate, channels, subtype).discard()
+        self._sample_rate, self._channels, self._subtype = sample_rate, channels, subtype
+        self.start_s, self._kept_back, self._kept_back_samples = None, [], 0
 
     def _new_writer(self) -> AudioWriter:
         tags = None if self.start_s is None else origin_tags(self.start_s, self._sample_rate)
@@ -185,7 +187,7 @@ class Recorder:
         if self.error is not None:
             self._refused += n
             return
-        if self._taken - self._done + n > self._waiting_max:
+        if self._taken - self._done + n > WAITING_MAX_S * self._sample_rate:
             self._refused += n
             self._missing += n
             return

@@ -29,9 +29,10 @@ from numpy.typing import NDArray
 from plc import conceal
 from plc.errors import ConfigError, NetworkError
 from plc.files.tags.carried import read_tags
+from plc.transport.cli.options import heard_nothing
 from plc.transport.relay.relay import Relay, run_relay
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
-from plc.transport.rtp.codecs import L16, L24
+from plc.transport.rtp.codecs import L16, L24, Codec
 from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.impair import ImpairConfig, Impairment
 from plc.transport.rtp.latch import Latch, RateCap
@@ -493,6 +494,70 @@ def test_a_relay_drains_before_it_ends_and_keeps_its_file(
     assert rate == RATE
     begin = find(written, signal_)
     np.testing.assert_array_equal(written[begin : begin + signal_.size], signal_)
+
+
+def recorded(target: Path, codec: Codec, signal_: NDArray[np.float32], **settings: Any) -> Any:
+    """Return the report of a relay to a file that was sent a signal, and what it said."""
+    block, lines = codec.sample_rate // 100, []
+    packetizer = Packetizer(codec, ssrc=7, payload_type=settings.pop("sent_as", None))
+    config = RelayConfig(listen=HERE, to=target)
+    relay = Relay([changed(config, model="ar", budget_ms=math.inf, **settings)])
+    for tick in range(len(signal_) // block + 100):
+        piece = signal_[tick * block :][:block]
+        if len(piece) == block:
+            relay.receive(0, packetizer.pack(piece), SOURCE, tick * TICK_S)
+        else:
+            relay.stop(tick * TICK_S)
+        relay.advance(tick * TICK_S)
+    assert relay.done
+    relay.tell(lambda event, says, **_: lines.append(says))
+    relay.close()
+    return relay.report(), lines
+
+
+FORMS = [L16(48_000, 2), L16(44_100, 2), L16(44_100, 1), L24(48_000, 2), L16(96_000, 3)]
+
+
+@pytest.mark.parametrize("lead_s", [0.0, 1.0])
+@pytest.mark.parametrize("codec", FORMS, ids=lambda codec: f"{codec.name}-{codec.channels}")
+def test_an_open_recording_is_whole_in_the_coding_that_its_packets_say(
+    tmp_path: Path, codec: Codec, lead_s: float
+) -> None:
+    """Also where it begins with a silence, of which nobody can tell what it is."""
+    target, rate = tmp_path / "heard it.wav", codec.sample_rate
+    voices = [as_sent(tones(seed, rate, 2 * rate)) for seed in range(codec.channels)]
+    signal_ = np.concatenate([np.zeros((round(lead_s * rate), codec.channels), np.float32),
+                              np.stack(voices, axis=1)])  # fmt: skip
+    number = None if codec.payload_type < 96 else 96
+    [report], lines = recorded(target, codec, signal_, is_open=True, sent_as=number)
+    written, written_rate = soundfile.read(target, dtype="float32", always_2d=True)
+    assert (written_rate, written.shape[1]) == (rate, codec.channels)
+    begin = find(written[:, 0].copy(), voices[0])
+    np.testing.assert_array_equal(written[begin:][: 2 * rate], signal_[-2 * rate :])
+    assert begin >= lead_s * rate
+    (line,) = lines
+    assert f": recorded as {codec.name}, {rate} Hz, {codec.channels} channel" in line
+    assert not heard_nothing([report])
+
+
+@pytest.mark.parametrize("sent", [1, 2])
+def test_another_count_of_channels_than_the_settings_say_is_silence_and_no_success(
+    tmp_path: Path, sent: int
+) -> None:
+    target = tmp_path / "a.wav"
+    signal_ = np.stack([as_sent(tones(seed, 48_000, 96_000)) for seed in range(sent)], axis=1)
+    [report], lines = recorded(target, L16(48_000, sent), signal_, channels=3 - sent)
+    assert heard_nothing([report])
+    assert [line.rpartition(": ")[2] for line in lines] == [f"give --channels {sent}"]
+    assert np.abs(soundfile.read(target, dtype="float32")[0]).max() < 1e-3
+
+
+def test_an_open_recording_as_configured_is_as_any_other(tmp_path: Path) -> None:
+    signal_ = as_sent(tones(1, 48_000, 96_000))[:, None]
+    for name, is_open in (("a.wav", True), ("b.wav", False)):
+        _, lines = recorded(tmp_path / name, L16(48_000, 1), signal_, is_open=is_open)
+        assert lines == []
+    assert (tmp_path / "a.wav").stat().st_size == (tmp_path / "b.wav").stat().st_size
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])

@@ -17,7 +17,15 @@ from plc import notice
 from plc.errors import ConfigError
 from plc.transport.cli.options import ReceiverOptions
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
-from plc.transport.rtp.codecs import G711, L16, Codec, open_codec
+from plc.transport.rtp.codecs import (
+    G711,
+    L16,
+    STATIC_CODINGS,
+    Codec,
+    open_codec,
+    samples_per_tick,
+    usual_rate,
+)
 from plc.transport.rtp.mismatch import Told
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.packets import RtpPacket, build_rtp, parse_rtp
@@ -222,7 +230,7 @@ def heard_of(playout: Playout, sent: list[tuple[float, bytes]]) -> tuple[list[st
 
 CODINGS = [
     *(("l16", 48_000, 1), ("l16", 48_000, 2), ("l16", 44_100, 2), ("l16", 8000, 1)),
-    *(("l24", 48_000, 2), ("pcmu", 8000, 1), ("opus", 48_000, 1)),
+    *(("l24", 48_000, 2), ("pcmu", 8000, 1), ("pcma", 8000, 1), ("opus", 48_000, 1)),
 ]
 
 
@@ -236,7 +244,7 @@ def test_what_is_of_another_coding_is_silence_and_the_line_names_what_it_is(
     packets = voiced_by(codec, 1.5, payload_type=96)
     playout = playout_of(*taken, payload_type=96)
     lines, rms = heard_of(playout, packets)
-    if sent[0] != taken[0]:
+    if sent[0] != taken[0] or sent[2] != taken[2]:
         assert rms < 0.01
         assert playout.stats.undecodable_packets > 0 or playout.received.empty_packets > 0
     if sent == taken:
@@ -312,7 +320,9 @@ def test_another_type_is_advised_as_what_it_decodes_as(
         assert advice == " ".join(["give", *wanted, "--payload-type 105"])
 
 
-@pytest.mark.parametrize("name", [("opus", 48_000, 1), ("l16", 48_000, 1), ("pcmu", 8000, 1)])
+@pytest.mark.parametrize(
+    "name", [("opus", 48_000, 1), ("l16", 48_000, 1), ("pcmu", 8000, 1), ("g722", 16_000, 1)]
+)
 def test_a_type_that_changes_in_midstream_is_told_and_taken_within_a_second(
     name: tuple[str, int, int],
 ) -> None:
@@ -328,13 +338,49 @@ def test_a_type_that_changes_in_midstream_is_told_and_taken_within_a_second(
     assert playout.received.played_samples >= 3.7 * name[1]
 
 
-def test_a_type_of_another_coding_in_midstream_is_not_taken() -> None:
-    sent = voiced_by(open_codec("opus", 48_000, 1), 1.0)
-    later = voiced_by(L16(48_000, 1), 1.0, payload_type=102, sequence=50)
-    sent += [(1.0 + at_s, datagram) for at_s, datagram in later]
-    playout = playout_of("opus", 48_000)
-    heard_of(playout, sent)
-    assert playout.received.played_samples <= 1.01 * 48_000
+def changed_to(name: str, later: list[bytes]) -> tuple[Playout, list[str]]:
+    """Return what has played a second of a codec, and packets of 20 ms behind it; what is said."""
+    codec = open_codec(name, usual_rate(name), 1)
+    sent = voiced_by(codec, 1.0)
+    last = parse_rtp(sent[-1][1])
+    assert isinstance(last, RtpPacket)
+    ticks = codec.sample_rate // samples_per_tick(name) // 50
+    for k, datagram in enumerate(later, 1):
+        packet = parse_rtp(datagram)
+        assert isinstance(packet, RtpPacket)
+        place = last.sequence + k, last.timestamp + ticks * k, last.ssrc
+        moved = RtpPacket(packet.payload_type, *place, packet.payload)
+        sent.append((0.02 * (49 + k), build_rtp(moved)))
+    playout = playout_of(name, codec.sample_rate)
+    return playout, heard_of(playout, sent)[0]
+
+
+# Of a stream, a payload type behind it, and what is in it that is neither.
+STRANGERS = [
+    (name, number, sent)
+    for name in ("g722", "pcmu", "l16", "opus")
+    for number in (0, 8, 9, 11, 34, 97)
+    for sent in ("pcmu", "pcma", "l16", "g722", "random")
+    if (sent != name and number > 11)
+    or (STATIC_CODINGS.get(number, name)[0] == sent != name and (name, number) != ("pcmu", 8))
+]
+
+
+@pytest.mark.parametrize(("name", "number", "law"), STRANGERS)
+def test_another_coding_in_midstream_is_told_and_silent_whatever_its_number(
+    name: str, number: int, law: str
+) -> None:
+    """Any bytes decode as G.722, L16 and G.711, and a static number is what it says."""
+    rng = np.random.default_rng(2)
+    later = [build_rtp(RtpPacket(number, 0, 0, 1, rng.bytes(160))) for _ in range(300)]
+    if law != "random":
+        sent = voiced_by(open_codec(law, usual_rate(law), 1), 6.0, payload_type=number)
+        later = [datagram for _, datagram in sent]
+    playout, lines = changed_to(name, later)
+    assert playout.stats.unknown_packets == 300
+    (line,) = lines
+    assert f"payload type {number} " in line
+    assert "it is played" not in line
 
 
 def test_packets_that_hold_no_sample_are_told() -> None:
@@ -346,6 +392,24 @@ def test_packets_that_hold_no_sample_are_told() -> None:
     (line,) = lines_of(playout, sent)
     assert "packets of 3 bytes (payload type 96, SSRC 00000001)" in line
     assert "--codec" in line
+
+
+@pytest.mark.parametrize("law", ["pcmu", "pcma"])
+@pytest.mark.parametrize("taken", [("g722", 16_000, 1), ("pcmu", 8000, 1), ("pcma", 8000, 1)])
+def test_codings_of_one_size_are_told_apart_by_what_they_decode_as(
+    law: str, taken: tuple[str, int, int]
+) -> None:
+    playout = playout_of(*taken, payload_type=96)
+    lines, rms = heard_of(playout, voiced_by(G711(law), 3.0, payload_type=96))
+    if law == taken[0]:
+        assert (lines, rms > 0.05) == ([], True)
+        return
+    (line,) = lines
+    rate = " --sample-rate 8000" if taken[1] != 8000 else ""
+    assert line.endswith(
+        f"which is not {taken[0]}, {taken[1]} Hz, 1 channel: give --codec {law}{rate}"
+    )
+    assert rms < 0.01
 
 
 def test_another_coding_of_the_same_payload_type_is_told() -> None:
