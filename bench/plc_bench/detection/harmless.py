@@ -77,9 +77,9 @@ def measure_clips(
     return _measured(score_clip, clips, jobs, on_done)
 
 
-def score_kind(kind: str, sample_rate: int) -> Harm:
+def score_kind(kind: str, sample_rate: int, seed: int = 0) -> Harm:
     """Return the findings in one undamaged kind."""
-    return _harm(kind, "", undamaged(kind, sample_rate), sample_rate)
+    return _harm(kind, "", undamaged(kind, sample_rate, seed=seed), sample_rate)
 
 
 def score_clip(clip: Clip) -> Harm:

@@ -294,6 +294,92 @@ def _keyed(s: Studio, on_ms: tuple[float, float], off_ms: tuple[float, float]) -
     return s.joined(key())
 
 
+def _theremin(s: Studio, lowest: float = 300.0) -> Signal:
+    """Return a tone that glides and wavers, and never stops."""
+    t = s.time()
+    line = np.interp(t, np.arange(60) * 0.9, s.rng.uniform(0.0, 1.2, 60))
+    hertz = lowest * 2.0 ** (np.convolve(line, np.hanning(s.of(300.0)), "same") * 2 / s.of(300.0))
+    phase = 2 * np.pi * np.cumsum(hertz * (1.0 + 0.01 * s.tone(5.5))) / s.rate
+    made: Signal = 0.3 * (np.sin(phase) + 0.3 * np.sin(2 * phase) + 0.1 * np.sin(3 * phase))
+    return made
+
+
+def _stopped(s: Studio, sound: Signal, stop_ms: float, on_ms: tuple[float, float]) -> Signal:
+    """Return a sound with stops of one length, at drawn times."""
+
+    def key() -> Iterator[Signal]:
+        while True:
+            yield np.ones(s.of(s.rng.uniform(*on_ms)))
+            yield s.rest(stop_ms)
+
+    return sound * s.joined(key())
+
+
+def _sequenced(s: Studio, sound: Signal, step_ms: float, share: float) -> Signal:
+    """Return a sound of which a sequencer leaves out steps, drawn."""
+    steps = s.rng.random(int(s.length_ms / step_ms) + 2) < share
+    return sound * (1.0 - np.repeat(steps, s.of(step_ms))[: s.samples])
+
+
+def _glitches(s: Studio, mean_ms: float) -> Signal:
+    """Return music of which pieces are silent, said again, turned round or crushed."""
+    out, place = s.music(), s.of(300.0)
+    while place + s.of(700.0) < s.samples:
+        block, times = s.of(s.rng.choice([15.0, 30.0, 60.0, 120.0])), int(s.rng.integers(1, 5))
+        part = out[place : place + times * block]
+        made = (
+            0.0 * part,
+            np.resize(out[place - block : place], part.size),
+            part[::-1].copy(),
+            _crushed(part, 3),
+        )
+        part[:] = made[s.rng.integers(4)]
+        place += part.size + s.of(s.rng.exponential(mean_ms))
+    return out
+
+
+def _choked(s: Studio, step_ms: float, spread: float, gate: float = 1.0) -> Signal:
+    """Return the voice of a sampler: each sample cuts off the one before."""
+    samples = (
+        lambda ms: s.drum(max(ms, 1.0)),
+        lambda ms: s.kick(max(ms, 1.0)),
+        lambda ms: s.vowel(max(ms, 100.0), 160.0, 1),
+        lambda ms: s.pluck(s.scale(int(s.rng.integers(8))), max(ms, 30.0), 300.0),
+    )
+
+    def line() -> Iterator[Signal]:
+        while True:
+            ms = step_ms * s.rng.choice([0.5, 1.0, 1.0, 2.0]) * (1 + spread * s.rng.uniform(-1, 1))
+            on = s.of(ms * s.rng.choice([1.0, gate]))
+            sound = samples[s.rng.integers(4)](ms)[:on]
+            yield np.pad(sound, (0, s.of(ms) - min(sound.size, s.of(ms))))
+
+    return s.joined(line())
+
+
+def _one_bit(s: Studio, sound: Signal, least: float) -> Signal:
+    return 0.5 * np.sign(np.round(sound / (2 * least)))
+
+
+def _beeps(s: Studio, hertz: float, pattern_ms: tuple[float, ...], level: float = 0.3) -> Signal:
+    return _cadence(s, level * s.tone(hertz), pattern_ms)
+
+
+def _words(s: Studio) -> Signal:
+    return s.speech(s.rest, (60.0, 300.0))
+
+
+def _bleeped(s: Studio) -> Signal:
+    """Return speech of which words are replaced by a tone, cut hard."""
+    out, place = _words(s), 400.0
+    while place < s.length_ms:
+        ms = s.rng.uniform(80.0, 350.0)
+        out[s.of(place) :][: s.of(ms)] = 0.0
+        s.put(out, place, 0.25 * s.tone(1000.0, ms))
+        place += ms + s.rng.uniform(400.0, 1500.0)
+    return out
+
+
 def _noise_gate(s: Studio, sound: Signal, least: float, hold_ms: float, fade_ms: float) -> Signal:
     """Return a sound that a gate shuts off where it is quiet."""
     level = np.convolve(np.abs(sound), np.ones(s.of(5.0)) / s.of(5.0), "same")
@@ -474,6 +560,42 @@ UNDAMAGED: dict[str, Maker] = {
     "speech behind a noise gate": lambda s: _noise_gate(s, s.speech(s.rest, (60.0, 300.0)) + s.coloured(None, 1.0, 0.002), 0.01, 30.0, 20.0),
     "drums of one bit": lambda s: 0.5 * np.sign(np.round(8.0 * _drum_loop(s))),
     "voice over beeps": lambda s: 0.5 * s.speech(s.rest, (60.0, 300.0)) + _cadence(s, 0.3 * s.tone(1000.0), (50.0, 430.0)),
+    # Cut by whoever made them
+    "theremin, equal stops": lambda s: _stopped(s, _theremin(s), 60.0, (440.0, 440.0)),
+    "theremin, equal stops of 40 ms": lambda s: _stopped(s, _theremin(s), 40.0, (320.0, 320.0)),
+    "theremin, equal stops, drawn": lambda s: _stopped(s, _theremin(s), 60.0, (200.0, 700.0)),
+    "theremin, stops of 20 ms, drawn": lambda s: _stopped(s, _theremin(s), 20.0, (80.0, 260.0)),
+    "organ, equal stops": lambda s: _stopped(s, s.harmonics(196.0) + s.harmonics(294.0), 30.0, (240.0, 240.0)),
+    "organ, stops by hand": lambda s: _stopped(s, s.harmonics(196.0) + s.harmonics(247.0), 50.0, (150.0, 900.0)),
+    "music, equal cuts at random": lambda s: _stopped(s, s.music(), 50.0, (60.0, 400.0)),
+    "music, equal cuts of 20 ms at random": lambda s: _stopped(s, s.music(), 20.0, (40.0, 200.0)),
+    "music through a sequencer, 60 ms": lambda s: _sequenced(s, s.music(), 60.0, 0.26),
+    "music through a sequencer, 30 ms": lambda s: _sequenced(s, s.music(), 30.0, 0.3),
+    "music through a sequencer, 40 ms": lambda s: _sequenced(s, s.music(), 40.0, 0.2),
+    "music gated at random, seldom": lambda s: s.music() * _keyed(s, (150.0, 900.0), (30.0, 250.0)),
+    "music gated at random, short": lambda s: s.music() * _keyed(s, (30.0, 150.0), (10.0, 60.0)),
+    "voice gated at random": lambda s: s.vowel(s.length_ms, 170.0)[: s.samples] * _keyed(s, (60.0, 300.0), (20.0, 150.0)),
+    "glitch music": lambda s: _glitches(s, 400.0),
+    "glitch music, dense": lambda s: _glitches(s, 150.0),
+    "samples that cut each other off": lambda s: _choked(s, 180.0, 0.3),
+    "samples that cut each other off, in time": lambda s: _choked(s, 160.0, 0.0),
+    "samples that cut each other off, with rests": lambda s: _choked(s, 200.0, 0.3, 0.7),
+    "drums of one bit, slow": lambda s: _one_bit(s, s.every(300.0, lambda n: (s.kick, s.drum)[n % 2](250.0), 20.0), 0.08),
+    "drums of one bit, by hand": lambda s: _one_bit(s, s.scattered(250.0, lambda n: s.drum(180.0)), 0.05),
+    "plucks of one bit": lambda s: _one_bit(s, s.scattered(300.0, lambda n: s.pluck(s.scale(n), 400.0)), 0.04),
+    "speech of one bit": lambda s: _one_bit(s, _words(s), 0.05),
+    "speech behind a hard gate, quick": lambda s: _noise_gate(s, _words(s), 0.03, 5.0, 0.1),
+    "speech behind a hard gate, high": lambda s: _noise_gate(s, _words(s), 0.06, 30.0, 0.1),
+    "speech in noise behind a hard gate": lambda s: _noise_gate(s, _words(s) + s.coloured(None, 1.0, 0.01), 0.02, 8.0, 0.1),
+    "music behind a hard gate": lambda s: _noise_gate(s, s.music() * (0.3 + 0.7 * np.abs(s.tone(0.9))), 0.1, 15.0, 0.1),
+    "voice over beeps, quick": lambda s: 0.5 * _words(s) + _beeps(s, 1500.0, (30.0, 170.0)),
+    "voice over beeps, soft": lambda s: 0.6 * _words(s) + _beeps(s, 800.0, (100.0, 400.0), 0.1),
+    "voice over beeps of a monitor": lambda s: 0.5 * _words(s) + _beeps(s, 950.0, (120.0, 680.0), 0.2),
+    "voice with bleeps": _bleeped,
+    "hocket": lambda s: _stopped(s, s.music(), 110.0, (110.0, 330.0)),
+    "vowels, cut": lambda s: s.joined(s.vowel(s.rng.uniform(150.0, 500.0), s.scale(n, 130.0), n)[s.of(30.0) : -s.of(70.0)] for n in range(99)),
+    "trumpet, tongued": lambda s: _stopped(s, s.harmonics(330.0, None, 0.5), 25.0, (120.0, 420.0)),
+    "mute button": lambda s: s.music() * _keyed(s, (300.0, 1500.0), (60.0, 200.0)),
     # Channels
     "two channels in turn": lambda s: _in_turn(s, 0.4 * s.tone(440.0), 0.4 * s.tone(554.0), 250.0),
     "music from side to side": lambda s: _in_turn(s, s.music(), s.music(), 330.0),

@@ -47,6 +47,10 @@ _SPECTRUM_MS, _BAND_HZ, _BAND_SHARE = 8.0, (200.0, 8000.0), 0.45
 _FLATNESS = 0.3
 NARROW_CONFIDENCE = 0.94
 """Highest confidence of a click with few frequencies."""
+# Longest impulse; error left where nothing but an impulse goes; error left that is looked into.
+_IMPULSE_MS, _LEFT, _MAY_BE_LEFT = 0.2, 0.01, 0.03
+IMPULSE_CONFIDENCE = 0.98
+"""Least confidence of an impulse that leaves nothing behind."""
 Errors = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Prediction errors forwards and backwards, each of the shape of the row."""
 
@@ -153,8 +157,13 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Fin
             click = _removed(row, start, stop, sample_rate)
             if flatness(click, sample_rate) < _FLATNESS:
                 confidence = NARROW_CONFIDENCE
+        if confidence < 0.5 and features[-1] > np.log(_MAY_BE_LEFT):
+            continue
+        place = damaged(row, start, stop, sample_rate)
+        if place[1] - place[0] <= _IMPULSE_MS * sample_rate / 1000:
+            _, left = _mended(row, *place, sample_rate)
+            confidence = max(confidence, IMPULSE_CONFIDENCE * (left <= _LEFT))
         if confidence >= 0.5:
-            place = damaged(row, start, stop, sample_rate)
             found.append(Finding(*place, "click", confidence))
     return found
 

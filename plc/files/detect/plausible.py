@@ -6,7 +6,9 @@ which it is; all of a recording can. A finding is doubtful where
 * it recurs regularly, or begins or ends on beats (:mod:`plc.files.detect.rhythm`); but the clicks
   of a scratch come again with each turn of a record,
 * its kind has more places a second, or a larger share of the 20 s around, than damage has: gates,
-  applause and edits have, whatever their rhythm. Lost packets lie on a grid and may be more,
+  applause and edits have, whatever their rhythm. Lost packets lie on a grid and may be more; but
+  not what comes regularly, or has one length and lies on no grid of it, packet or not: whoever made
+  the recording would have heard so much of it,
 * it lies between different square waves (:mod:`plc.files.detect.constant`), or holes lie where
   sounds end and begin, more than by chance (:mod:`plc.files.detect.chance`),
 * it is a click, and nothing but clicks sounds around it,
@@ -20,8 +22,8 @@ which it is; all of a recording can. A finding is doubtful where
 Constants that a recorder wrote (:mod:`plc.files.detect.constant`) and samples lost in turn
 (:mod:`plc.files.detect.alternate`) are made by no gate and no instrument: nobody doubts them,
 however regular they are, and they make nothing beside them doubtful; but short zeros are doubtful
-where sounds end and begin. Seams (:mod:`plc.files.detect.seams`) may be regular, unless they come
-as quickly as the strokes of a roll, and many, and are no packets; one of them is never alone. Where
+where sounds end and begin. Seams (:mod:`plc.files.detect.seams`) may be regular, unless they are
+too much of the recording, or come as quickly as the strokes of a roll; one is never alone. Where
 a third of the places around are seams, the others are taken for seams, too: not every jump is heard
 in loud noise.
 As many stutters say that they are none.
@@ -80,12 +82,14 @@ class _Limit:
 # recording. What lies on a grid of packets may be more, and long holes fewer.
 _LIMITS = (
     _Limit(TOO_MUCH, _HOLES, share=0.30, fewest=2),
+    _Limit(TOO_MUCH, _HOLES, share=0.15, fewest=3),
+    _Limit(TOO_MUCH, _HOLES, share=0.09, fewest=3, packets=False),
     _Limit(TOO_MUCH, _HOLES, share=0.12, fewest=3, least_s=0.06),
     _Limit(TOO_MUCH, _HOLES, share=0.04, fewest=2, least_s=0.16, through=False),
     _Limit(TOO_MUCH, _HOLES, share=0.04, least_s=0.4, through=False),
     _Limit(TOO_MUCH, _HOLES, a_second=0.25, share=0.2, fewest=2, least_s=0.16),
-    _Limit(TOO_MANY, ("silence",), a_second=1.6, share=0.09, fewest=_FEW, packets=False),
-    _Limit(TOO_MANY, ("dropout",), a_second=1.5, share=0.08, fewest=4, packets=False),
+    _Limit(TOO_MANY, ("silence",), a_second=1.6, fewest=_FEW, packets=False),
+    _Limit(TOO_MANY, ("dropout",), a_second=1.5, share=0.06, fewest=4, packets=False),
     _Limit(TOO_MANY, _REPEATS, a_second=1.0, share=0.05, fewest=4, packets=False, seams=False),
     _Limit(TOO_MANY, _REPEATS, a_second=4.0, share=0.25, fewest=2, packets=False),
     _Limit(TOO_MANY, _REPEATS, share=0.03, fewest=3, least_s=0.06, packets=False),
@@ -114,8 +118,9 @@ _TURNS_S, _SCRATCHES, _SPEED, _TURN_SHARE = (1.8, 60 / 45, 60 / 78, 3.6), 3, 0.0
 # packets on a grid; longest packet.
 _GRIDS_S, _A_GRID, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.9, 0.7
 _MANY, _PACKETS_S = 8, 0.065
-# Tolerance of a packet's length; largest share of holes around, if regular packets are lost.
-_PACKET_OFF_S, _LOST_SHARE = 5e-4, 0.12
+# Tolerance of a packet's length; share of regular or equal holes that whoever made the recording
+# heard; least share of equal ones.
+_PACKET_OFF_S, _HEARD_SHARE, _EQUAL_SHARE = 5e-4, 0.06, 0.75
 # Sound-card buffers, in samples and Hz; their lengths; codec frames and buffers, which form grids.
 _BUFFERS = ((1024, 48e3), (2048, 48e3), (1024, 44.1e3), (1152, 44.1e3), (2048, 44.1e3))
 _BUFFERS_S = tuple(size / hz for size, hz in _BUFFERS)
@@ -191,11 +196,15 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
             _places(findings, channel, kinds, total_s, sample_rate)
             for kinds in (_HOLES, _REPEATS, _CLICKS)
         ]
+        heard = holes.shares()[0] > _HEARD_SHARE
+        holes = replace(holes, seam=holes.seam & ~heard)
+        width_s = max(_PACKET_S, _grid_of(holes.start_s, _GRIDS_S, _A_GRID))
         both = _places(findings, channel, _HOLES + _REPEATS, total_s, sample_rate, None)
         ticks = clicks.only(clicks.seam | (not _are_turns(clicks.start_s)))
         named = [
             *_beyond(findings, channel, total_s, sample_rate),
-            _regular(holes.only(~_lost(holes, sample_rate)), _PACKET_S, _PERIODS_S),
+            (holes.numbers[heard & _are_equal(holes)], TOO_MUCH),
+            _regular(holes.only(~holes.seam), width_s, _PERIODS_S),
             _regular(repeats, _PACKET_S, _PERIODS_S),
             _regular(ticks, _CLICK_S, _CLICK_PERIODS_S),
             _slow(ticks, sample_rate),
@@ -261,15 +270,13 @@ def _are_packets(places: _FoundPlaces, rate: int) -> bool:
     return not few and all(_grid_of(each, grids_s + _BUFFERS_S, _ON_GRID) for each in edges)
 
 
-def _lost(places: _FoundPlaces, rate: int) -> NDArray[np.bool_]:
-    """Return which seams are packets on the grid of their own length, and a small share."""
-    lost = np.zeros(places.numbers.size, np.bool_)
-    for packet_s in _GRIDS_S:
-        some = places.seam & (np.abs(places.length_s - packet_s) <= _PACKET_OFF_S)
-        grids_s = packet_s, math.floor(packet_s * rate) / rate, math.ceil(packet_s * rate) / rate
-        if some.sum() >= _MANY and _grid_of(places.start_s[some], grids_s, _A_GRID):
-            lost |= some
-    return lost & (places.shares()[0] <= _LOST_SHARE)
+def _are_equal(places: _FoundPlaces) -> bool:
+    """Return whether most places have one length, and do not lie on a grid of it."""
+    length_s = float(np.median(places.length_s)) if places.numbers.size else 0.0
+    equal = np.abs(places.length_s - length_s) <= _PACKET_OFF_S
+    if equal.sum() < max(_NEIGHBOURS, _EQUAL_SHARE * equal.size):
+        return False
+    return not _grid_of(places.start_s[equal], (length_s,), _A_GRID)
 
 
 def _regular(places: _FoundPlaces, width_s: float, periods_s: tuple[float, float]) -> _Named:

@@ -41,7 +41,10 @@ _STEEPEST, _TURNED, _DIFFERENT, _DIFFERING = 2.5, 0.5, 0.1, 0.5
 # allowed beyond the finding's, relative; least power of a stretch.
 _PATTERN_MS, _PATTERN_WIDTH_MS, _PATTERN_SHARE = 1000.0, 10.0, 0.25
 _EQUAL, _SOUND = 1e-6, 1e-5
-# Shortest copy that may be a steady tone; its largest relative error; least jump of a block put in.
+# Most frames that make a copy likelier.
+_WIDTH = 20
+# Length above which a copy may be a steady tone though it ends in a jump; its largest relative
+# error; least jump of a block put in.
 _STEADY_MS, _EXACT, _SMOOTH = 45.0, 1e-4, 0.6
 # Largest error of a shorter block over the found one's; relative error that always suffices.
 _SAME, _SAME_LEAST = 2.0, 1e-4
@@ -75,8 +78,9 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Fin
         first, block = _first_copy(row, (start, stop), lag, shortest)
         doubt = REGULAR if is_cycle(start, stop, spans, ms) else ""
         place = Finding(first, stop, "repeat", confidence, doubt=doubt)
-        exact = stop - first > _STEADY_MS * ms and _alike(row, (start, stop), lag)[0] <= _EXACT
-        if exact and jumps_at(errors, place, sample_rate)[0] < _SMOOTH:
+        begins, ends = jumps_at(errors, place, sample_rate)
+        jump = begins if stop - first > _STEADY_MS * ms else max(begins, ends)
+        if jump < _SMOOTH and _alike(row, (start, stop), lag)[0] <= _EXACT:
             place = replace(place, doubt=doubt or STEADY)
         is_tone = stop - first > max(_TONE_MS * ms, _TONE_BLOCKS * block)
         is_tone = is_tone or _is_one_wave(row, (start, stop), lag, shortest)
@@ -99,6 +103,12 @@ def candidates(
     thin = _thinned(row, factor)
     frames = thin.size // _FRAME
     found = _repetitions(thin[: frames * _FRAME], sample_rate / factor)
+    for span, lag in _copies(row, sample_rate / 1000):
+        first, last = -(-span[0] // (_FRAME * factor)), span[1] // (_FRAME * factor)
+        outside = _beside(row, span, lag, _SIDE * _FRAME * factor)
+        score = np.log(min(*outside, 2.0) / 1e-4 + 1e-9) * np.sqrt(min(last - first, _WIDTH))
+        if last > first and score > found[first:last, 0].max():
+            found[first, :6] = score, lag / factor, last, 0.0, *outside
     taken = np.zeros(frames, np.bool_)
     both = np.minimum(np.abs(errors[0]), np.abs(errors[1]))
     fresh = _low_band(errors[0], factor)
@@ -200,6 +210,40 @@ def _repetitions(thin: NDArray[np.float32], rate: float) -> NDArray[np.float64]:
         lag_errors(lag, _FRAME, thin, sums)
         repeat_starts(lag, _FRAME, _SIDE, sums, powers, found)
     return found
+
+
+def _copies(row: NDArray[np.float32], ms: float) -> Iterator[tuple[tuple[int, int], int]]:
+    """Yield the stretches that are sample for sample what stood before them, and their lags.
+
+    Each stretch of the shortest length is a number: a polynomial of its samples, in 64 bits.
+    """
+    width, least, most = (round(each * ms) for each in (_LEAST_MS, *_LAGS_MS))
+    powers = np.full(row.size + 1, 0x9E3779B97F4A7C15, np.uint64)  # any odd number
+    powers[0] = 1
+    powers = np.cumprod(powers)
+    sums = np.zeros(row.size + 1, np.uint64)
+    np.cumsum(row.view(np.uint32) * powers[1:], out=sums[1:])
+    marks = (sums[width:] - sums[:-width]) * powers[: row.size - width + 1][::-1]
+    order = np.argsort(marks, kind="stable")
+    again = np.flatnonzero(np.diff(marks[order]) == 0)
+    lags = np.zeros(marks.size, np.int64)
+    lags[order[again + 1]] = order[again + 1] - order[again]
+    edges = np.flatnonzero(np.diff(lags, prepend=0, append=0))
+    for start, stop in zip(edges[:-1].tolist(), (edges[1:] + width - 1).tolist(), strict=True):
+        lag = int(lags[start])
+        if least <= lag <= most and np.mean(np.square(row[start:stop])) > _SOUND:
+            yield (start, stop), lag
+
+
+def _beside(row: NDArray[np.float32], span: tuple[int, int], lag: int, side: int) -> list[float]:
+    """Return the relative errors of a copy before it and behind it."""
+    errors = []
+    for first in (span[0] - side, span[1]):
+        place = max(lag, first)
+        here = row[place : first + side].astype(np.float64)
+        apart = here - row[place - lag : place - lag + here.size]
+        errors.append(float(apart @ apart) / (float(here @ here) + 1e-9))
+    return errors
 
 
 def _inner(span: tuple[int, int]) -> slice:

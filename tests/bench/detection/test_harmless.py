@@ -72,6 +72,17 @@ def test_so_it_does_at_a_high_rate(kind: str) -> None:
     assert harm.changed <= MOST_CHANGED, harm
 
 
+FIRST, LAST = (list(UNDAMAGED).index(kind) for kind in ("gated at random", "mute button"))
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("kind", list(UNDAMAGED)[FIRST : LAST + 1])
+def test_so_it_does_whatever_is_drawn(kind: str, seed: int) -> None:
+    harm = score_kind(kind, RATE, seed)
+    assert harm.changed <= MOST_CHANGED, harm
+
+
 def test_a_filled_place_counts_in_its_channels_alone() -> None:
     found = Finding(start=0, stop=50, kind="silence", confidence=1.0, channels=(1,))
     assert changed_share([found], 100, 2) == 0.25

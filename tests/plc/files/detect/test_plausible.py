@@ -11,7 +11,8 @@ from plc.files.detect.plausible import weigh
 from plc.files.detect.rhythm import on_beats
 from plc_bench.detection.damage import through
 from plc_bench.detection.kinds import UNDAMAGED, undamaged
-from tests.signals import glide, tones
+from plc_bench.detection.sounds import Studio
+from tests.signals import glide, sine, tones
 
 RATE = 16_000
 QUICK = (
@@ -193,7 +194,7 @@ def test_long_blocks_without_a_jump_are_doubtful_alone_and_damage_beside_others(
 
 
 @pytest.mark.parametrize("rate", [16_000, 22_050, 44_100])
-@pytest.mark.parametrize(("length_ms", "period_ms"), [(10, 100), (5, 60), (20, 200)])
+@pytest.mark.parametrize(("length_ms", "period_ms"), [(10, 200), (5, 100), (20, 400)])
 def test_packets_that_are_lost_regularly_are_damage_and_longer_cuts_a_gate(
     rate: int, length_ms: int, period_ms: int
 ) -> None:
@@ -325,6 +326,47 @@ def test_regular_holes_of_a_packet_are_damage_where_sound_goes_on(
     found = cut(tones(3, RATE, 12 * RATE), starts_s.tolist(), length_s)
     assert len(found) == len(starts_s)
     assert not any(each.doubt for each in found)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_equal_stops_of_a_steady_tone_are_meant_so_where_they_are_a_tenth(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for starts_s in (np.arange(0.5, 9.5, 0.5), 0.3 + np.cumsum(rng.uniform(0.3, 0.8, 15))):
+        found = cut(sine(330.0, RATE, 10 * RATE), starts_s.tolist(), 0.06)
+        assert len(found) == len(starts_s)
+        assert all(each.doubt for each in found)
+
+
+def test_cuts_of_drawn_lengths_are_meant_so_where_they_are_a_tenth() -> None:
+    starts_s, length_s = (1.0, 2.1, 3.4, 4.2, 5.1), (0.068, 0.118, 0.134, 0.121, 0.158)
+    for times, doubted in ((1.0, True), (0.4, False)):
+        x = tones(3, RATE, 6 * RATE)
+        for start_s, each_s in zip(starts_s, length_s, strict=True):
+            x[round(start_s * RATE) : round((start_s + times * each_s) * RATE)] = 0.0
+        found = [each for each in detect(x, sample_rate=RATE) if each.kind == "silence"]
+        assert [bool(each.doubt) for each in found] == [doubted] * 5
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_single_impulse_in_loud_music_with_drums_is_damage(rate: int, seed: int) -> None:
+    studio = Studio(np.random.default_rng(seed), rate, 4 * rate)
+    x = studio.music() + 0.3 * studio.every(370.0, lambda n: studio.drum(150.0))
+    x *= 0.2 / np.std(x)
+    x[2 * rate + rate // 7] += 0.5
+    [found] = detect(np.clip(x, -1.0, 1.0).astype(np.float32), sample_rate=rate)
+    assert (found.kind, found.doubt) == ("click", "")
+    assert found.start <= 2 * rate + rate // 7 < found.stop
+
+
+def test_blocks_of_a_steady_voice_that_are_said_again_are_found_to_the_sample() -> None:
+    rate = 44_100
+    x, length = glide(3, rate, 6 * rate), round(0.02 * rate)
+    places = [round((0.7 + 0.8 * k) * rate) + 37 * k for k in range(6)]
+    for place in places:
+        x[place : place + length] = x[place - length : place]
+    found = [each for each in detect(x, sample_rate=rate) if not each.doubt]
+    assert [(each.start, each.stop) for each in found] == [(a, a + length) for a in places]
 
 
 def test_regular_rests_between_other_notes_are_no_packets() -> None:
