@@ -369,6 +369,22 @@ def _words(s: Studio) -> Signal:
     return s.speech(s.rest, (60.0, 300.0))
 
 
+def _chip_speech(s: Studio) -> Signal:
+    """Return speech of a chip: frames of buzz or hiss, each of one level, and stops cut hard."""
+
+    def frames() -> Iterator[Signal]:
+        while True:
+            hertz = s.rng.uniform(90.0, 160.0)
+            for _ in range(int(s.rng.integers(2, 6))):
+                yield s.noise(25.0 * int(s.rng.integers(1, 4)), 0.05)
+                voiced = s.vowel(25.0 * int(s.rng.integers(5, 13)), hertz, int(s.rng.integers(4)))
+                yield _crushed(voiced[s.of(25.0) : -s.of(50.0)], 5)
+                yield s.rest(25.0 * int(s.rng.integers(0, 3)))
+            yield s.rest(25.0 * int(s.rng.integers(2, 12)))
+
+    return s.joined(frames())
+
+
 def _bleeped(s: Studio) -> Signal:
     """Return speech of which words are replaced by a tone, cut hard."""
     out, place = _words(s), 400.0
@@ -565,6 +581,9 @@ UNDAMAGED: dict[str, Maker] = {
     "theremin, equal stops of 40 ms": lambda s: _stopped(s, _theremin(s), 40.0, (320.0, 320.0)),
     "theremin, equal stops, drawn": lambda s: _stopped(s, _theremin(s), 60.0, (200.0, 700.0)),
     "theremin, stops of 20 ms, drawn": lambda s: _stopped(s, _theremin(s), 20.0, (80.0, 260.0)),
+    "theremin with stops of a sequencer": lambda s: _sequenced(s, _theremin(s), 30.0, 0.1),
+    "a steady tone with a drawn tenth of 20 ms steps left out": lambda s: _sequenced(s, 0.3 * s.tone(440.0), 20.0, 0.1),
+    "organ with stops of a sequencer": lambda s: _sequenced(s, s.harmonics(196.0) + s.harmonics(294.0), 20.0, 0.12),
     "organ, equal stops": lambda s: _stopped(s, s.harmonics(196.0) + s.harmonics(294.0), 30.0, (240.0, 240.0)),
     "organ, stops by hand": lambda s: _stopped(s, s.harmonics(196.0) + s.harmonics(247.0), 50.0, (150.0, 900.0)),
     "music, equal cuts at random": lambda s: _stopped(s, s.music(), 50.0, (60.0, 400.0)),
@@ -577,6 +596,7 @@ UNDAMAGED: dict[str, Maker] = {
     "voice gated at random": lambda s: s.vowel(s.length_ms, 170.0)[: s.samples] * _keyed(s, (60.0, 300.0), (20.0, 150.0)),
     "glitch music": lambda s: _glitches(s, 400.0),
     "glitch music, dense": lambda s: _glitches(s, 150.0),
+    "speech chip": _chip_speech,
     "samples that cut each other off": lambda s: _choked(s, 180.0, 0.3),
     "samples that cut each other off, in time": lambda s: _choked(s, 160.0, 0.0),
     "samples that cut each other off, with rests": lambda s: _choked(s, 200.0, 0.3, 0.7),

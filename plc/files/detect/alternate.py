@@ -26,15 +26,7 @@ _KEPT, _ALIKE = 0.1, 0.5
 
 
 def find(row: NDArray[np.float32], sample_rate: int) -> list[Finding]:
-    """Return the stretches that lose a sample or more of each period.
-
-    Parameters
-    ----------
-    row : float32, shape (n,)
-        Samples, finite.
-    sample_rate : int
-        In Hz.
-    """
+    """Return the stretches that lose a sample or more of each period."""
     found: list[Finding] = []
     held = np.concatenate([[False], np.diff(row) == 0])
     for lost, rougher in ((row == 0, _ROUGHER), (held, _HELD_ROUGHER)):

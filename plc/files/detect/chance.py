@@ -6,6 +6,9 @@ taken, all against the sound around: how loud it is beside the hole, how much lo
 than before, and how much the spectrum changes across it, compared with stretches of that length
 without a hole. Of damage each rank is anything from 0 to 1, and that of neighbours nearly the same.
 What the sum of the ranks says against that is no chance.
+
+Where a sound never changes, its level included, nothing ends or begins. So many holes in it that
+anybody hears them were not left in by chance, either.
 """
 
 import math
@@ -14,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.files.detect.findings import Finding, runs
+from plc.files.detect.findings import Finding, runs, sides_of
 from plc.files.detect.levels import SILENT_DB, bands_db
 
 # Probability below which places of holes are no chance; fewest holes that are judged.
@@ -27,6 +30,9 @@ _FEWEST, _SHORTER_MS = 20, 30.0
 _ZERO_MS, _NEAR_MS = 1.0, 250.0
 # Shortest run of zeros that is a pause; most pauses beside which findings are never few.
 _PAUSE_MS, _OWN = 5.0, 2
+# Share of holes that is heard in a sound that never changes; fewest such holes; sound compared on
+# either side; largest spread of the middle half of its levels.
+_HEARD_SHARE, _HEARD_HOLES, _SIDE_MS, _STEADY_DB = 0.05, 5, 40.0, 0.4
 
 
 def is_chosen(row: NDArray[np.float32], holes: Sequence[Finding], sample_rate: int) -> bool:
@@ -69,6 +75,19 @@ def are_few(row: NDArray[np.float32], found: Sequence[Finding], sample_rate: int
     own = [b - a for a, b in silent if lost[a] == lost[b]]
     longer = sum(own) > sum(each.stop - each.start for each in found)
     return longer and len(own) > max(_OWN, len(found))
+
+
+def are_heard(row: NDArray[np.float32], holes: Sequence[Finding], sample_rate: int) -> bool:
+    """Return whether holes are so much of a sound of one level that its maker would have heard."""
+    weights = np.hanning(round(_SIDE_MS * sample_rate / 1000) + 2)[1:-1]
+    both = [part for each in holes for part in sides_of(row, each, weights.size)]
+    sides = [part.astype(np.float64) for part in both if part.size == weights.size]
+    lost = sum(each.stop - each.start for each in holes)
+    if min(len(holes), len(sides)) < _HEARD_HOLES or lost < _HEARD_SHARE * row.size:
+        return False
+    parts = np.stack(sides)
+    power = parts**2 @ weights / np.maximum((parts != 0) @ weights, 1.0)
+    return bool(np.ptp(np.quantile(10 * np.log10(power + 1e-12), (0.25, 0.75))) <= _STEADY_DB)
 
 
 def _chance(ranks: NDArray[np.float64]) -> float:

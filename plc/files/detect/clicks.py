@@ -253,13 +253,7 @@ def flatness(click: NDArray[np.float32] | NDArray[np.float64], sample_rate: int)
 def candidates(
     row: NDArray[np.float32], sample_rate: int, errors: Errors
 ) -> Iterator[tuple[int, int, tuple[float, ...]]]:
-    """Yield start, stop and features of each candidate.
-
-    Parameters
-    ----------
-    row, sample_rate, errors
-        As for :func:`find`.
-    """
+    """Yield start, stop and features of each candidate."""
     ms = sample_rate / 1000
     near, far, crowd = (round(each * ms) for each in (_NEAR_MS, _FAR_MS, _CROWD_MS))
     forward, backward = (np.abs(each) for each in errors)

@@ -66,15 +66,7 @@ class _Hole:
 
 
 def find(row: NDArray[np.float32], sample_rate: int) -> list[Finding]:
-    """Return the holes of one channel.
-
-    Parameters
-    ----------
-    row : float32, shape (n,)
-        Samples, finite.
-    sample_rate : int
-        In Hz.
-    """
+    """Return the holes of one channel."""
     found = list(cut_off(row, sample_rate))
     judge = judge_of("dip")
     ms = sample_rate / 1000
@@ -185,13 +177,7 @@ def _stuck(
 def candidates(
     row: NDArray[np.float32], sample_rate: int
 ) -> Iterator[tuple[int, int, tuple[float, ...], bool]]:
-    """Yield start, stop, features and steepness of each candidate.
-
-    Parameters
-    ----------
-    row, sample_rate
-        As for :func:`find`.
-    """
+    """Yield start, stop, features and steepness of each candidate."""
     level = level_db(row, sample_rate)
     width = max(2, round(sample_rate / 2000))
     low = np.convolve(row, np.ones(width) / width, "same").astype(np.float32)

@@ -40,15 +40,7 @@ CONFIDENCE, LONG_CONFIDENCE = 0.95, 0.9
 
 
 def find(row: NDArray[np.float32], sample_rate: int) -> list[Finding]:
-    """Return the clicks in the pauses of one channel.
-
-    Parameters
-    ----------
-    row : float32, shape (n,)
-        Samples, finite.
-    sample_rate : int
-        In Hz.
-    """
+    """Return the clicks in the pauses of one channel."""
     ms = sample_rate / 1000
     near, tail, far, alone = (round(each * ms) for each in (_NEAR_MS, _TAIL_MS, _FAR_MS, _ALONE_MS))
     height = np.abs(row.astype(np.float64))

@@ -7,8 +7,7 @@ which it is; all of a recording can. A finding is doubtful where
   of a scratch come again with each turn of a record,
 * its kind has more places a second, or a larger share of the 20 s around, than damage has: gates,
   applause and edits have, whatever their rhythm. Lost packets lie on a grid and may be more; but
-  not what comes regularly, or has one length and lies on no grid of it, packet or not: whoever made
-  the recording would have heard so much of it,
+  not what comes regularly: whoever made the recording would have heard so much of it,
 * it lies between different square waves (:mod:`plc.files.detect.constant`), or holes lie where
   sounds end and begin, more than by chance (:mod:`plc.files.detect.chance`),
 * it is a click, and nothing but clicks sounds around it,
@@ -83,8 +82,8 @@ class _Limit:
 _LIMITS = (
     _Limit(TOO_MUCH, _HOLES, share=0.30, fewest=2),
     _Limit(TOO_MUCH, _HOLES, share=0.15, fewest=3),
-    _Limit(TOO_MUCH, _HOLES, share=0.09, fewest=3, packets=False),
-    _Limit(TOO_MUCH, _HOLES, share=0.12, fewest=3, least_s=0.06),
+    _Limit(TOO_MUCH, _HOLES, share=0.095, fewest=3, packets=False),
+    _Limit(TOO_MUCH, _HOLES, share=0.085, fewest=3, least_s=0.06),
     _Limit(TOO_MUCH, _HOLES, share=0.04, fewest=2, least_s=0.16, through=False),
     _Limit(TOO_MUCH, _HOLES, share=0.04, least_s=0.4, through=False),
     _Limit(TOO_MUCH, _HOLES, a_second=0.25, share=0.2, fewest=2, least_s=0.16),
@@ -118,9 +117,8 @@ _TURNS_S, _SCRATCHES, _SPEED, _TURN_SHARE = (1.8, 60 / 45, 60 / 78, 3.6), 3, 0.0
 # packets on a grid; longest packet.
 _GRIDS_S, _A_GRID, _ON_GRID = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06), 0.9, 0.7
 _MANY, _PACKETS_S = 8, 0.065
-# Tolerance of a packet's length; share of regular or equal holes that whoever made the recording
-# heard; least share of equal ones.
-_PACKET_OFF_S, _HEARD_SHARE, _EQUAL_SHARE = 5e-4, 0.06, 0.75
+# Share of regular holes that whoever made the recording heard.
+_HEARD_SHARE = 0.06
 # Sound-card buffers, in samples and Hz; their lengths; codec frames and buffers, which form grids.
 _BUFFERS = ((1024, 48e3), (2048, 48e3), (1024, 44.1e3), (1152, 44.1e3), (2048, 44.1e3))
 _BUFFERS_S = tuple(size / hz for size, hz in _BUFFERS)
@@ -203,7 +201,6 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
         ticks = clicks.only(clicks.seam | (not _are_turns(clicks.start_s)))
         named = [
             *_beyond(findings, channel, total_s, sample_rate),
-            (holes.numbers[heard & _are_equal(holes)], TOO_MUCH),
             _regular(holes.only(~holes.seam), width_s, _PERIODS_S),
             _regular(repeats, _PACKET_S, _PERIODS_S),
             _regular(ticks, _CLICK_S, _CLICK_PERIODS_S),
@@ -268,15 +265,6 @@ def _are_packets(places: _FoundPlaces, rate: int) -> bool:
     grids_s = tuple(f(each * rate) / rate for each in _GRIDS_S for f in (math.floor, math.ceil))
     edges = short.start_s, short.stop_s
     return not few and all(_grid_of(each, grids_s + _BUFFERS_S, _ON_GRID) for each in edges)
-
-
-def _are_equal(places: _FoundPlaces) -> bool:
-    """Return whether most places have one length, and do not lie on a grid of it."""
-    length_s = float(np.median(places.length_s)) if places.numbers.size else 0.0
-    equal = np.abs(places.length_s - length_s) <= _PACKET_OFF_S
-    if equal.sum() < max(_NEIGHBOURS, _EQUAL_SHARE * equal.size):
-        return False
-    return not _grid_of(places.start_s[equal], (length_s,), _A_GRID)
 
 
 def _regular(places: _FoundPlaces, width_s: float, periods_s: tuple[float, float]) -> _Named:

@@ -44,8 +44,8 @@ _EQUAL, _SOUND = 1e-6, 1e-5
 # Most frames that make a copy likelier.
 _WIDTH = 20
 # Length above which a copy may be a steady tone though it ends in a jump; its largest relative
-# error; least jump of a block put in.
-_STEADY_MS, _EXACT, _SMOOTH = 45.0, 1e-4, 0.6
+# error; least jump of a block put in; largest share of a shorter tone that no predictor expects.
+_STEADY_MS, _EXACT, _SMOOTH, _FRESH = 45.0, 1e-4, 0.6, 0.05
 # Largest error of a shorter block over the found one's; relative error that always suffices.
 _SAME, _SAME_LEAST = 2.0, 1e-4
 
@@ -79,8 +79,11 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Fin
         doubt = REGULAR if is_cycle(start, stop, spans, ms) else ""
         place = Finding(first, stop, "repeat", confidence, doubt=doubt)
         begins, ends = jumps_at(errors, place, sample_rate)
-        jump = begins if stop - first > _STEADY_MS * ms else max(begins, ends)
-        if jump < _SMOOTH and _alike(row, (start, stop), lag)[0] <= _EXACT:
+        smooth = begins < _SMOOTH
+        if stop - first <= _STEADY_MS * ms:
+            fresh = np.median(np.abs(errors[0][first:stop]))
+            smooth &= ends < _SMOOTH and fresh <= _FRESH * np.std(row[first:stop])
+        if smooth and _alike(row, (start, stop), lag)[0] <= _EXACT:
             place = replace(place, doubt=doubt or STEADY)
         is_tone = stop - first > max(_TONE_MS * ms, _TONE_BLOCKS * block)
         is_tone = is_tone or _is_one_wave(row, (start, stop), lag, shortest)
@@ -92,13 +95,7 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Fin
 def candidates(
     row: NDArray[np.float32], sample_rate: int, errors: Errors
 ) -> Iterator[tuple[int, int, tuple[float, ...], int]]:
-    """Yield start, stop, features and lag of each candidate, in samples.
-
-    Parameters
-    ----------
-    row, sample_rate, errors
-        As for :func:`find`.
-    """
+    """Yield start, stop, features and lag of each candidate, in samples."""
     factor = max(1, sample_rate // _LOW_RATE)
     thin = _thinned(row, factor)
     frames = thin.size // _FRAME
@@ -213,7 +210,7 @@ def _repetitions(thin: NDArray[np.float32], rate: float) -> NDArray[np.float64]:
 
 
 def _copies(row: NDArray[np.float32], ms: float) -> Iterator[tuple[tuple[int, int], int]]:
-    """Yield the stretches that are sample for sample what stood before them, and their lags.
+    """Yield stretches that are to the sample what stood before them, and their lags.
 
     Each stretch of the shortest length is a number: a polynomial of its samples, in 64 bits.
     """

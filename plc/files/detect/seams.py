@@ -80,13 +80,7 @@ def is_seam(row: NDArray[np.float32], each: Finding, sample_rate: int, errors: E
 
 
 def goes_on(row: NDArray[np.float32], each: Finding, sample_rate: int) -> bool:
-    """Return whether the sound before a hole goes on behind it: of a long one, nearly the same.
-
-    Parameters
-    ----------
-    row, each, sample_rate
-        As for :func:`is_seam`.
-    """
+    """Return whether the sound before a hole goes on behind it: of a long one, nearly the same."""
     if each.stop - each.start < LONG_MS * sample_rate / 1000:
         return _is_one_sound(row, each.start, each.stop, sample_rate)
     limits = _LONG_SIDE_MS, _LONG_LEVEL_DB, _LONG_SPECTRUM_DB
@@ -95,13 +89,7 @@ def goes_on(row: NDArray[np.float32], each: Finding, sample_rate: int) -> bool:
 
 
 def is_stutter(each: Finding, sample_rate: int, errors: Errors) -> bool:
-    """Return whether a block said again takes the place of more than a packet.
-
-    Parameters
-    ----------
-    each, sample_rate, errors
-        As for :func:`is_seam`.
-    """
+    """Return whether a block said again takes the place of more than a packet."""
     long = each.kind == "repeat" and each.stop - each.start > _REPLACED_MS * sample_rate / 1000
     return long and jumps_at(errors, each, sample_rate)[1] >= _JUMP
 
@@ -111,11 +99,6 @@ def jumps_at(errors: Errors, each: Finding, sample_rate: int) -> tuple[float, fl
 
     Relative to the largest error outside of it. A jump is missed from either side; the attack of a
     stroke from one.
-
-    Parameters
-    ----------
-    errors, each, sample_rate
-        As for :func:`is_seam`.
     """
     forward, backward = errors
     turned, behind = (backward[::-1], forward[::-1]), forward.size - each.stop

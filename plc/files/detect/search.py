@@ -9,7 +9,8 @@ findings do not depend on how the samples come in.
     |<- 3 s ->|<- 16 s: findings that start here ->|<- 3 s ->|      a window
                                          |<- 3 s ->|<- 16 s …       the next one
 
-In what order kinds are looked for, and which of two that overlap stays, says :func:`_find_in`.
+In what order kinds are looked for, and which of two that overlap stays, says :func:`_find_in`. Each
+kind has a module; what it looks at is one channel, float32 of shape (n,), finite, at a rate in Hz.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from plc.engine.config import RecordingConfig
 from plc.engine.samples import FLOAT32, Packet, Samples, as_array, as_signal
 from plc.errors import PacketError, keywords_in_words
 from plc.files.detect import alternate, chance, clicks, constant, dips, levels, lone, repeats, seams
-from plc.files.detect.findings import ALONE, CHOSEN, TONES, Finding, runs
+from plc.files.detect.findings import ALONE, CHOSEN, TONES, TOO_MUCH, Finding, runs
 from plc.files.detect.plausible import weigh
 from plc_kernels.signal.packet import INT16_SCALE
 
@@ -267,10 +268,11 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     zeros = [each for each in stuck if not finite[each.start]]
     few = chance.are_few(found.rest, kept, rate)
     for group in (zeros, [each for each in kept if each in holes and not each.doubt]):
-        chosen = chance.is_chosen(found.rest, group, rate)
+        heard = chance.are_heard(found.rest, group, rate)
+        chosen = heard or chance.is_chosen(found.rest, group, rate)
         if chosen or few:
             meant = {
-                each: replace(each, written=False, doubt=CHOSEN)
+                each: replace(each, written=False, doubt=TOO_MUCH if heard else CHOSEN)
                 for each in group
                 if chosen
                 or each.stop - each.start >= seams.LONG_MS * rate / 1000

@@ -53,6 +53,17 @@ def test_lost_packets_of_a_tenth_are_damage() -> None:
     assert not any(each.doubt for each in found if each.kind == "silence")
 
 
+@pytest.mark.parametrize("step_ms", [20, 30])
+def test_lost_packets_of_a_tenth_are_meant_so_in_a_sound_that_never_changes(step_ms: int) -> None:
+    studio, step = Studio(np.random.default_rng(5), RATE, 6 * RATE), step_ms * RATE // 1000
+    lost = np.repeat(studio.rng.random(6 * RATE // step) < 0.12, step)[: 6 * RATE]
+    organ = studio.harmonics(196.0) + studio.harmonics(294.0)
+    for x, meant in ((0.3 * studio.tone(440.0), True), (organ, True), (studio.music(), False)):
+        found = detect((x[: lost.size] * ~lost).astype(np.float32), sample_rate=RATE)
+        assert len(found) > 10
+        assert {bool(each.doubt) for each in found} == {meant}
+
+
 @pytest.mark.parametrize("floor_db", [-200.0, -95.0, -70.0, -60.0, -50.0])
 def test_a_click_in_a_pause_is_found_and_the_pause_stays(floor_db: float) -> None:
     x = tones(3, RATE, 4 * RATE)
