@@ -15,10 +15,7 @@ _log = logging.getLogger("plc")
 _recent: deque[str] = deque(maxlen=64)
 
 listener: Callable[[str], object] | None = None
-"""Called with a line where something takes longer than expected, or goes on without a part.
-
-It may be called from a thread of its own.
-"""
+"""Called, from any thread, with a line on what takes long, or goes on without a part."""
 
 
 _names: dict[str, str] = {}
@@ -49,7 +46,7 @@ def shown(line: str) -> str:
 def if_slow(
     why: Callable[[], str], after_s: float, every_s: float | None = None, level: int = logging.INFO
 ) -> Iterator[None]:
-    """Give notice if the block takes longer than ``after_s`` s, and again every so many s.
+    """Give notice if the block takes longer than ``after_s`` s, and every so many s if it changes.
 
     What was told of another block just before is not told again: several kernels are compiled. The
     first notice is of that level of :mod:`logging`, without a listener.
@@ -63,7 +60,7 @@ def if_slow(
         if not over.wait(after_s):
             tell_once(why(), level)
         while every_s is not None and not over.wait(every_s):
-            tell(why())
+            tell_once(why())
 
     threading.Thread(target=watch, daemon=True).start()
     try:

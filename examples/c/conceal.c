@@ -2,7 +2,7 @@
 /* Lose packets of a WAV file, conceal them with libplc, and write what is heard.
  *
  *   plc c build --out build
- *   cc conceal.c -o conceal -Ibuild -Lbuild -lplc -Wl,-rpath,$PWD/build
+ *   cc conceal.c -o conceal -Ibuild -Lbuild -lplc -Wl,-rpath,"$PWD/build"
  *   ./conceal clean.wav heard.wav --loss 10% --burst 3 --seed 7
  *   ./conceal damaged.wav heard.wav --trace lost.trace
  *

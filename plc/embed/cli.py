@@ -20,7 +20,7 @@ c = typer.Typer(name="c", help="The engine as a C library.", no_args_is_help=Tru
     epilog=examples(
         "plc c build --out build",
         "plc c build --prefix $HOME/.local              for pkg-config and CMake",
-        "cc examples/c/conceal.c -o conceal -Ibuild -Lbuild -lplc -Wl,-rpath,$PWD/build",
+        'cc examples/c/conceal.c -o conceal -Ibuild -Lbuild -lplc -Wl,-rpath,"$PWD/build"',
         "plc c build --out pi --target aarch64          for a Raspberry Pi",
         "plc c build --out page --target wasm32         plc.wasm, for browsers",
     ),

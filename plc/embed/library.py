@@ -5,6 +5,7 @@ levels of which each stream takes the best; ``plc.c`` checks arguments around it
 is the step alone (:mod:`plc.embed.wasm`).
 """
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -116,7 +117,8 @@ def build_library(
                 path.replace(final)  # a program that uses the one before keeps it
     except OSError as error:
         raise ConfigError(f"cannot write to {into}: {error.strerror}") from error
-    include, lib = (into / "include", into / "lib") if prefix else (into, into)
+    names = ("include", "lib") if prefix else ("", "")
+    include, lib = (shlex.quote(str(into / name)) for name in names)
     flags = "" if family == WASM32 else f"-I{include} -L{lib} -lplc -Wl,-rpath,{lib}"
     return Library(family=family, files=files, flags=flags)
 
@@ -207,11 +209,9 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     lines.append(f"#define PLCK_LEAVE_S {LEAVE_MS / 1000.0}f")
     counted = " ".join(f"X({name}, {word})" for name, word in COUNTED.items())
     lines.append(f"#define PLCK_COUNTED(X) {counted}")
-    lines.append(f"#define PLCK_BESIDE {preparation.BESIDE}")
-    lines.append(f"#define PLCK_RUNGS {len(STEADY_MS)}")
+    lines += [f"#define PLCK_BESIDE {preparation.BESIDE}", f"#define PLCK_RUNGS {len(STEADY_MS)}"]
     lines.append(f"#define PLCK_NETWORK_SAMPLES {layout.RUNG_SAMPLES + entry.NETWORK_PLACE}")
-    lines.append(f"#define PLCK_NETWORKS {len(NETS)}")
-    lines.append(f"#define PLCK_FILE_BYTES {model_file.BYTES}")
+    lines += [f"#define PLCK_NETWORKS {len(NETS)}", f"#define PLCK_FILE_BYTES {model_file.BYTES}"]
     for name in ("BYTES", "LOWEST_RATE", "HIGHEST_RATE"):
         lines.append(f"#define PLCK_MODEL_{name} {getattr(model, name)}")
     lines.append(f"#define PLCK_PARTS {dropout_search.PARTS}")

@@ -69,13 +69,15 @@ _LONGEST_WAIT_S = 180.0
 _POLL_S = 0.02
 # From a warm cache it takes less, where the processor has time.
 _SLOW_S = 2.5
-_PROGRESS_S = 5.0
+_PROGRESS_S = 10.0
 _WAITING = "waiting for another process of yours that compiles the kernels, for a minute at most"
 _COMPILING = (
     "compiling the kernels, once on this machine: half a minute to a minute; "
     "plc doctor --warm does it beforehand"
 )
 _PROGRESS = "compiling the kernels: {:.0f} % done, some {:.0f} s left"
+_PROGRESS_MOST = 0.95
+_SOON = "compiling the kernels: soon done, later where the machine is busy"
 # The first functions that are compiled tell how fast this machine is: their share of the whole
 # time, measured with a process beside and without.
 _FUNCTIONS, _SHARE_BESIDE, _SHARE_ALONE = 100, 0.19, 0.12
@@ -172,7 +174,9 @@ class _Why:
         if not self._told or not self._whole_s:
             self._told = True
             return _COMPILING
-        gone_s = min(time.monotonic() - self._began_s, 0.99 * self._whole_s)
+        gone_s = time.monotonic() - self._began_s
+        if gone_s > _PROGRESS_MOST * self._whole_s:
+            return _SOON
         return _PROGRESS.format(100.0 * gone_s / self._whole_s, self._whole_s - gone_s)
 
 

@@ -1,5 +1,6 @@
 """Notices: for the logger of a program, and for the command's listener."""
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable
@@ -30,8 +31,10 @@ def test_what_is_slow_is_told_to_who_listens_only(
     monkeypatch.setattr(notice, "listener", lambda line: told.release())
     with notice.if_slow(lambda: "slow", 0.0):
         assert told.acquire(timeout=10.0)
-    with notice.if_slow(lambda: "slow", 0.0, 0.0):
+    lines = itertools.count()
+    with notice.if_slow(lambda: f"{next(lines) // 9} parts are done", 0.0, 0.0):
         assert all(told.acquire(timeout=10.0) for _ in range(3))
+    assert next(lines) > 18  # the same is not told again
 
 
 def test_several_slow_blocks_tell_the_same_line_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from plc.transport.cards.devices import Backend, Device
 from plc_kernels.signal.ring import device_callback
 
 _NO_LIBRARY = "PortAudio itself is missing: apt-get install libportaudio2"
+_RECORDINGS = "recordings need none: --in FILE --out FILE"
 
 
 class SoundDeviceBackend:
@@ -40,10 +41,10 @@ class SoundDeviceBackend:
         except ImportError as error:
             raise MissingExtraError(
                 f"plc live needs sounddevice: {install_command('live')} (on Linux also "
-                "apt-get install libportaudio2)"
+                f"apt-get install libportaudio2); {_RECORDINGS}"
             ) from error
         except OSError as error:
-            raise MissingExtraError(_NO_LIBRARY) from error
+            raise MissingExtraError(f"{_NO_LIBRARY}; {_RECORDINGS}") from error
         self.library: Any = sounddevice
 
     def devices(self) -> list[Device]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -509,6 +510,17 @@ def test_a_push_from_c_is_timed(built: Library) -> None:
     report = json.loads(run(program, "200", "10", "64").stdout)
     assert report["concealed_us"]["packets"] == 19
     assert 0 < report["received_us"]["p50"] <= report["received_us"]["max"]
+
+
+@pytest.mark.parametrize(("prefix", "parts"), [(False, ("", "")), (True, ("include", "lib"))])
+def test_what_a_compiler_is_given_may_be_pasted_where_a_folder_has_blanks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: bool, parts: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(library, "_make", lambda *_: [])
+    folder = tmp_path / "a b"
+    flags = build_library(folder, "x86_64", prefix=prefix).flags
+    include, lib = (folder / part for part in parts)
+    assert shlex.split(flags) == [f"-I{include}", f"-L{lib}", "-lplc", f"-Wl,-rpath,{lib}"]
 
 
 @pytest.mark.system

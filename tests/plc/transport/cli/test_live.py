@@ -157,6 +157,7 @@ def test_where_no_library_is_there_the_commands_that_bring_them_are_said(
     listed = runner.invoke(app, ["devices"])
     assert listed.exit_code == 1
     assert install_command("live") in listed.stderr
+    assert "recordings need none: --in FILE --out FILE" in listed.stderr
     assert install_command("pyaudio") in listed.stderr
 
 
