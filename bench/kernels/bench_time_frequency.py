@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from plc_bench.base.synth import music
-from plc_kernels.papers.nsgt import Nsgt, band_centres_hz, bands_of, signal_of_bands
+from plc_kernels.papers.nsgt import Nsgt, bands_of, signal_of_bands
 from plc_kernels.spectra.fft import RealFft, irfft, rfft
 from plc_kernels.spectra.griffin_lim import ALPHA, fast_griffin_lim
 from plc_kernels.spectra.pghi import TOLERANCE, PghiWorkspace, gradients, integrate
+from plc_kernels.spectra.scales import band_centres_hz
 from plc_kernels.spectra.stft import (
     Stft,
     analyse_frames,

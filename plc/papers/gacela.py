@@ -38,12 +38,12 @@ from plc.engine.networks.spectral_fill import interpolated, with_phase
 from plc.engine.runtime.providers import Signature
 from plc.engine.runtime.session import open_session
 from plc.errors import ConfigError, ModelError
-from plc.limits import MAX_SAMPLE_RATE
-from plc_kernels.papers.nsgt import band_centres_hz
 from plc_kernels.signal.fade import crossfade_ramp
 from plc_kernels.spectra.offline import signal_of, spectra_of
+from plc_kernels.spectra.scales import band_centres_hz
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import gaussian_gamma, window
+from plc_kernels.stream.layout import MAX_SAMPLE_RATE
 
 KIND = "gacela"
 """Of a manifest whose network is one for here."""

@@ -31,10 +31,10 @@ from plc.engine.predict.similar import MATCH_MS, fast_length
 from plc.engine.signal_background import speech_around
 from plc.files.fill.gaps import Gap, Track, gaps_within
 from plc.files.fill.outline import Outline, Span
-from plc_kernels.papers.nsgt import band_centres_hz
 from plc_kernels.signal.edges import EDGE_SAMPLES
 from plc_kernels.signal.fade import crossfade_ramp
 from plc_kernels.spectra.offline import signal_of, spectra_of
+from plc_kernels.spectra.scales import band_centres_hz
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import window
 

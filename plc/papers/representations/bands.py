@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError
 from plc.papers.representations.base import Array, Samples, checked
 from plc.papers.representations.spectral import FORMS
-from plc_kernels.papers.nsgt import AT, LENGTH, Nsgt, band_centres_hz, bands_of, signal_of_bands
+from plc_kernels.papers.nsgt import AT, LENGTH, Nsgt, bands_of, signal_of_bands
+from plc_kernels.spectra.scales import band_centres_hz
 
 SEMITONES = 84
 LOWEST_HZ = 32.703

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from plc.papers.representations import polar
 from plc.papers.representations.base import Array, Samples, checked
 from plc.papers.representations.spectral import WINDOW, make_grid
-from plc_kernels.papers.nsgt import band_centres_hz
 from plc_kernels.spectra.offline import integrate_phase, refine_phase, signal_of, spectra_of
+from plc_kernels.spectra.scales import band_centres_hz
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import gaussian_gamma
 

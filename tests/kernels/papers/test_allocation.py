@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from plc_kernels.papers.nsgt import Nsgt, band_centres_hz, insgt, nsgt
+from plc_kernels.papers.nsgt import Nsgt, insgt, nsgt
+from plc_kernels.spectra.scales import band_centres_hz
 from tests.kernels.memory import assert_allocates_nothing
 from tests.signals import noise
 

@@ -10,14 +10,13 @@ from plc_kernels.papers.nsgt import (
     AT,
     CENTRE,
     FIRST,
-    SCALES,
     WIDTH,
     Nsgt,
-    band_centres_hz,
     bands_of,
     fast_length,
     signal_of_bands,
 )
+from plc_kernels.spectra.scales import SCALES, band_centres_hz
 from tests.examples import examples
 from tests.signals import noise, sine
 
