@@ -29,7 +29,7 @@ JOINING = ("plc.programs.cli.demo", "plc.programs.cli.measure")
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "plc": (
         (
-            *("errors", "extras", "limits", "jsonable", "notice", "processor_time", "compiled"),
+            *("errors", "extras", "jsonable", "notice", "processor_time", "compiled"),
             *("kept_costs", "ending", "whole_files", "children", "quiet"),
         ),
         ("engine",),

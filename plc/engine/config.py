@@ -8,7 +8,11 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 from plc.errors import ConfigError, unknown
-from plc.limits import FILE_MAX_CHANNELS, FILE_MAX_SAMPLE_RATE, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from plc_kernels.stream.layout import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+
+FILE_MAX_SAMPLE_RATE = 768_000
+"""Of recordings that are detected in, inpainted or repaired; a stream has a lower limit."""
+FILE_MAX_CHANNELS = 64
 
 MAX_CHANNELS = 8
 MIN_PACKET_MS = 1.0

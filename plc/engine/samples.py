@@ -9,9 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.config import MAX_CHANNELS, StreamConfig
+from plc.engine.config import FILE_MAX_CHANNELS, MAX_CHANNELS, StreamConfig
 from plc.errors import PacketError
-from plc.limits import FILE_MAX_CHANNELS
 from plc.notice import tell
 from plc_kernels.signal.packet import LARGEST
 

@@ -41,10 +41,10 @@ from plc.engine.networks.other_rate import TAPS, OtherRate
 from plc.engine.networks.spectral_fill import bent, interpolated
 from plc.engine.runtime.providers import Signature
 from plc.engine.runtime.session import open_session
-from plc.limits import MAX_SAMPLE_RATE
 from plc_kernels.spectra.offline import signal_of, spectra_of
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import window
+from plc_kernels.stream.layout import MAX_SAMPLE_RATE
 
 KIND = "restore"
 """Of a manifest whose network is one for here."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plc.engine.loss import gaps_of
 from plc.engine.predict.baselines import Baseline, squared_sine
-from plc.limits import MUSIC_RATE, RECOVERY_MS
+from plc_kernels.stream.layout import MUSIC_RATE, RECOVERY_MS
 
 # At full level for so long, then a half cosine; below 32 kHz most streams are speech.
 _HOLD_MS, _SPEECH_HOLD_MS, _FADE_MS = 60.0, 20.0, 100.0

@@ -33,11 +33,11 @@ from plc.engine.loss import write_trace
 from plc.engine.methods import METHODS, RECORDING_METHODS, rung_of, stream_models
 from plc.engine.models.catalogue import find
 from plc.errors import AudioFileError, ConfigError, unknown
-from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc_bench.base.pace import turns
 from plc_bench.peers import PEERS, make_peer
 from plc_bench.peers.base import PEER_TIMEOUT_S, Contender, PeerError, run_program
 from plc_bench.scores.metrics import Mask
+from plc_kernels.stream.layout import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 # Where the clips' own rates are not known: what none of these allows, none does.
 _RATES = (48_000, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)

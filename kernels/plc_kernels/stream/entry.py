@@ -19,7 +19,6 @@ from plc_kernels.stream.start import forget_counts, forget_stream, open_stream
 
 SETTINGS = 16
 """Words of the settings."""
-MIN_RATE, MAX_RATE = 8000, 192_000
 _MAX_PACKET_MS = 120
 _MAX_LOOKAHEAD_MS = 2000
 _PAST_MS = np.array(STEADY_MS + UNSTEADY_MS)
@@ -59,7 +58,7 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     """
     rate, channels, packet, lookahead = settings[0], settings[1], settings[2], settings[3]
     first, seam, model, limit = settings[5], settings[6], settings[7], settings[8]
-    if rate < MIN_RATE or rate > MAX_RATE or channels < 1 or channels > at.MAX_CHANNELS:
+    if not at.MIN_SAMPLE_RATE <= rate <= at.MAX_SAMPLE_RATE or not 1 <= channels <= at.MAX_CHANNELS:
         return 0
     most = (_MAX_PACKET_MS * rate + 999) // 1000
     if packet < min(32, rate // 1000) or packet > most:

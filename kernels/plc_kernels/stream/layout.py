@@ -34,6 +34,7 @@ from plc_kernels.stream.arrays import (
 AS_MUSIC, AS_SPEECH = 1, 2
 """What a stream may be told that it plays; 0: nothing."""
 MAX_CHANNELS = 8
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8000, 192_000  # Hz
 MAX_STEPS = 16
 """Rungs of a ladder."""
 MAX_RUNGS = 64

@@ -19,7 +19,7 @@ from msgspec import Meta
 from plc.engine.models.kinds import KINDS
 from plc.errors import ModelError
 from plc.jsonable import to_json
-from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from plc_kernels.stream.layout import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 FORMAT = 1
 """Version of the manifest's fields and of the graph's inputs and outputs."""

@@ -45,10 +45,10 @@ from plc.engine.runtime.bound import BoundSession
 from plc.engine.runtime.providers import Signature
 from plc.engine.runtime.session import open_session
 from plc.errors import ConfigError, ModelError, unknown
-from plc.limits import MAX_SAMPLE_RATE
 from plc_kernels.spectra.offline import signal_of, spectra_of
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import gaussian_gamma, window
+from plc_kernels.stream.layout import MAX_SAMPLE_RATE
 
 KIND = "context_encoder"
 """Of a manifest whose network is one for here."""

@@ -7,10 +7,10 @@ Griffin-Lim with the known frames held. Both ends of a fill are bent to meet the
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.limits import RECOVERY_MS
 from plc_kernels.signal.fade import crossfade_ramp
 from plc_kernels.spectra.offline import integrate_phase, refine_phase
 from plc_kernels.spectra.stft import Stft
+from plc_kernels.stream.layout import RECOVERY_MS
 
 
 def with_phase(

@@ -14,8 +14,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError, unknown
-from plc.limits import RECOVERY_MS
 from plc_kernels.spectra.windows import grid_window_samples, window
+from plc_kernels.stream.layout import RECOVERY_MS
 
 # Of lpc, as in the paper [1]_.
 _ORDER, _PAST = 1000, 2048

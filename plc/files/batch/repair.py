@@ -26,8 +26,17 @@ from plc.engine.spans import merge_spans
 from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line, why
 from plc.files.audio import AudioReader, count_samples
 from plc.files.batch.cluster import as_done_on
-from plc.files.batch.folders import OWN, Entry, Folder, Place, place, same
-from plc.files.batch.labels import ZippedLabels, label_of, labels_at
+from plc.files.batch.folders import (
+    OWN,
+    Entry,
+    Folder,
+    Place,
+    ZippedLabels,
+    label_of,
+    labels_at,
+    place,
+    same,
+)
 from plc.files.batch.parallel import Failure, in_processes
 from plc.files.batch.records import ABOUT, LOCK, Keeper, made_of, read_record
 from plc.files.detect.findings import EVERYTHING, Finding, Selection
@@ -61,7 +70,7 @@ class RepairSettings:
     Attributes
     ----------
     gaps : str or None
-        Folder, zip file or URL with the damage of each recording, as :mod:`plc.files.batch.labels`
+        Folder, zip file or URL with the damage of each recording, as :mod:`plc.files.batch.folders`
         says. None for what the detector finds.
     selection : Selection
         What of it is filled.

@@ -73,10 +73,10 @@ from plc.files.fill.gaps import (
 from plc.files.fill.guide import Fill, Guides, follow
 from plc.files.fill.joint import grouped, interpolate_together, is_system
 from plc.files.fill.networks import kind_of_filler, open_gap_filler
-from plc.limits import RECOVERY_MS
 from plc_kernels.signal.edges import EDGE_SAMPLES
 from plc_kernels.signal.fade import crossfade_ramp
 from plc_kernels.signal.packet import INT16_SCALE
+from plc_kernels.stream.layout import RECOVERY_MS
 
 CONTEXT_S = 0.5
 """Longest context on each side of a gap, without a network."""

@@ -19,7 +19,7 @@ from plc.embed import cli, gstreamer
 from plc.embed.gstreamer import MODELS, PLUGIN, build_plugin, check, install, user_folder
 from plc.embed.library import Library
 from plc.errors import ConfigError
-from plc.limits import RECOVERY_MS
+from plc_kernels.stream.layout import RECOVERY_MS
 from tests.plc.embed.c_side import TOLERANCE
 from tests.signals import tones
 

@@ -19,7 +19,7 @@ from plc.engine.config import (
     samples_of_packet,
 )
 from plc.errors import ConfigError, PlcError
-from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from plc_kernels.stream.layout import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 rates = st.integers(MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
 

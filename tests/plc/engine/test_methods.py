@@ -12,8 +12,8 @@ from plc.engine.config import StreamConfig
 from plc.engine.methods import BASELINES, FILE_METHODS, METHODS, make_method, rung_of, stream_models
 from plc.engine.predict.ladder import STEADY, UNSTEADY
 from plc.errors import ConfigError, ModelError
-from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc_kernels.signal.rungs import MAX_ORDER, MAX_PAST_SAMPLES
+from plc_kernels.stream.layout import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 CONFIG = StreamConfig(
     sample_rate=16_000, channels=2, packet_samples=160, lookahead=2, budget_ms=math.inf

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plc.errors import ConfigError
-from plc.limits import RECOVERY_MS
+from plc_kernels.stream.layout import RECOVERY_MS
 from plc_training.data.colour import coloured
 from plc_training.data.segments import CausalPlan, Segments
 from plc_training.networks.frames import FramesNet, FramesShape

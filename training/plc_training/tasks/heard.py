@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from plc.engine.models.catalogue import find
 from plc.errors import ConfigError
-from plc.limits import RECOVERY_MS
 from plc_bench.scores.speech import SPEECH_RATE, plcmos_path
 from plc_kernels.signal.burst import LEAVE_MS
 from plc_kernels.signal.fade import crossfade_ramp
+from plc_kernels.stream.layout import RECOVERY_MS
 from plc_training.data.segments import Segments
 from plc_training.tasks.base import Amount, TaskChoice, grid_hop
 from plc_training.tasks.bridge import BridgeSettings, GapsTask, check_gaps

@@ -25,12 +25,11 @@ from plc.engine.loss import GilbertElliott, gaps_of
 from plc.engine.memory import StreamMemory
 from plc.engine.models.catalogue import find
 from plc.errors import ConfigError
-from plc.limits import RECOVERY_MS
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_kernels.signal.fade import burst_gain, crossfade_ramp
 from plc_kernels.stream.fills import FILLS, IMPROVED, SERVED
 from plc_kernels.stream.gap import LINES, START
-from plc_kernels.stream.layout import FADE_MS, SPEECH_NET, UNSTEADY_HOLD_MS
+from plc_kernels.stream.layout import FADE_MS, RECOVERY_MS, SPEECH_NET, UNSTEADY_HOLD_MS
 from plc_training.data.segments import CausalPlan, Pieces, Samples, SegmentPlan
 
 # Share of the piece's peak: by more than that the engine played another fill.

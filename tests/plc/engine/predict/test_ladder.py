@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from plc.engine.predict import ladder
 from plc.engine.predict.ladder import STEADY, UNSTEADY, Pace, Rung, affordable, measure_cost
-from plc.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from plc_kernels.signal.predict import LEAST_PAST_SAMPLES
 from plc_kernels.signal.rungs import HEADROOM, MAX_ORDER, MAX_PAST_SAMPLES
+from plc_kernels.stream.layout import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 LADDERS = {"steady": STEADY, "unsteady": UNSTEADY}
 
