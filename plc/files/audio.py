@@ -22,6 +22,7 @@ from plc import notice
 from plc.errors import AudioFileError, MissingExtraError, why
 from plc.files.containers import cut, riff
 from plc.files.formats import bitrates, flac_frames, media, mp3_frames, ogg_pages
+from plc.files.formats.ffmpeg import library
 from plc.notice import counted
 
 # A FLAC file that ends sooner than its header says by more than this was cut, not damaged.
@@ -239,7 +240,7 @@ def _open(path: Path) -> _Decoder:
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         reason = why(error)
     try:
-        av = media.library()
+        av = library()
     except MissingExtraError as error:
         raise MissingExtraError(f"libsndfile cannot read {path} ({reason}); {error}") from error
     return media.MediaDecoder(av, path)

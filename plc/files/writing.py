@@ -1,9 +1,9 @@
 """Audio files written block by block: WAV, FLAC, Ogg Vorbis, Opus and MP3 by libsndfile.
 
-M4A, MP4 and Matroska are written through PyAV (:mod:`plc.files.formats.films`); the target's suffix
-says the format. No file is held in memory. A file is whole or not there (:mod:`plc.whole_files`).
-Samples that an integer format stores are rounded here, not in libsndfile, whose scale (32767) would
-change 16-bit samples that only pass through.
+M4A, MP4 and Matroska are written through PyAV (:mod:`plc.files.formats.encoder`); the target's
+suffix says the format. No file is held in memory. A file is whole or not there
+(:mod:`plc.whole_files`). Samples that an integer format stores are rounded here, not in libsndfile,
+whose scale (32767) would change 16-bit samples that only pass through.
 
 A WAV file whose length nobody knows beforehand is written as RF64 (EBU Tech 3306), which has no
 limit, and becomes an ordinary WAV file at its end if it is one of less than 4 GB.
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from plc import notice
 from plc.errors import AudioFileError, MissingExtraError, why
-from plc.files.formats import bitrates, films
-from plc.files.formats.media import library
+from plc.files.formats import bitrates, encoder
+from plc.files.formats.ffmpeg import library
 from plc.files.tags.carried import read_tags, write_tags
 from plc.files.tags.chunks import bytes_of
 from plc.files.tags.values import Tags
@@ -73,7 +73,7 @@ _UNKNOWN_SAMPLES = 1 << 62
 _WRITE_SAMPLES = 2**15
 # What is tried to write where libsndfile could not: more than a file system keeps back.
 _PROBE_BYTES, _PROBE_BLOCKS = 2**16, 4
-WRITABLE_SUFFIXES = (*_CONTAINERS, *films.FORMATS)
+WRITABLE_SUFFIXES = (*_CONTAINERS, *encoder.FORMATS)
 
 
 class _Encoder(Protocol):
@@ -105,7 +105,7 @@ class AudioWriter:
     bitrate : int, optional
         In bit/s, for MP3, Opus, AAC and what else loses something; by default not below that of
         what it is made from.
-    film : AudioReader, optional
+    film : Source, optional
         The recording it is made from. Where FFmpeg reads that, and writes this, its coding is kept
         if the format can, and its other streams, such as pictures, are copied.
     overwrite : bool
@@ -134,11 +134,11 @@ class AudioWriter:
         expected_samples: int | None = None,
         tags: Tags | None = None,
         bitrate: int | None = None,
-        film: "AudioReader | None" = None,
+        film: encoder.Source | None = None,
         overwrite: bool = True,
     ) -> None:
         self.path = Path(path)
-        self._overwrite = overwrite
+        self._overwrite, self._channels = overwrite, channels
         check_target(self.path)
         codec = film.codec if film else None
         container, self.subtype = _coding(self.path, codec, source_subtype)
@@ -159,8 +159,8 @@ class AudioWriter:
         self._partial, self._descriptor = open_beside(self._place)
         settings = container, sample_rate, channels, bitrate
         try:
-            if self.path.suffix.lower() in films.FORMATS:
-                copied = film.path if codec and film else None
+            if self.path.suffix.lower() in encoder.FORMATS:
+                copied = film.streams if film else None
                 self._file: _Encoder = _media(self, *settings, copied)
             else:
                 self._file = _create(self, *settings)
@@ -174,28 +174,36 @@ class AudioWriter:
         """True if the coding changes samples."""
         return self.subtype not in _BITS and self.subtype not in _BYTES
 
-    def _as_good(self, film: "AudioReader", channels: int, sample_rate: int) -> int:
+    def _as_good(self, film: encoder.Source, channels: int, sample_rate: int) -> int:
         """Return a bit rate not below that of the source."""
         assert film.bitrate
         least = film.bitrate
-        if self.path.suffix.lower() in films.FORMATS:
-            least = max(least, films.BITRATE_OF_A_CHANNEL * channels)
+        if self.path.suffix.lower() in encoder.FORMATS:
+            least = max(least, encoder.BITRATE_OF_A_CHANNEL * channels)
         return bitrates.least_of(self.subtype, sample_rate, channels, least)
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Append ``block``: float32, shape (n, channels), full scale 1.0."""
-        size = (self.written_samples + len(block)) * self._sample_bytes
+        for start in range(0, len(block), _WRITE_SAMPLES):
+            self._put(self._stored(block[start : start + _WRITE_SAMPLES]))
+
+    def write_silence(self, samples: int) -> None:
+        """Append silence."""
+        silence = self._stored(np.zeros((_WRITE_SAMPLES, self._channels), np.float32))
+        for start in range(0, samples, _WRITE_SAMPLES):
+            self._put(silence[: samples - start])
+
+    def _put(self, stored: NDArray[np.float32] | NDArray[np.int32]) -> None:
+        size = (self.written_samples + len(stored)) * self._sample_bytes
         if self._bytes_max is not None and size > self._bytes_max:
             raise AudioFileError(
                 f"{self.path} would pass the 4 GB that a WAV file can hold; write FLAC instead"
             )
-        for start in range(0, len(block), _WRITE_SAMPLES):
-            piece = block[start : start + _WRITE_SAMPLES]
-            try:
-                self._file.write(self._stored(piece))
-            except (soundfile.LibsndfileError, OSError) as error:
-                raise self._failed(error) from error
-            self.written_samples += len(piece)
+        try:
+            self._file.write(stored)
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise self._failed(error) from error
+        self.written_samples += len(stored)
 
     def _stored(self, piece: NDArray[np.float32]) -> NDArray[np.float32] | NDArray[np.int32]:
         """Return ``piece`` as the coding stores it; count clipped samples."""
@@ -335,9 +343,16 @@ def rescue(partial: Path, path: Path) -> float:
 
 
 def writer_like(
-    reader: "AudioReader", target: Path, overwrite: bool, bitrate: int | None = None
+    reader: "AudioReader",
+    target: Path,
+    overwrite: bool,
+    streams: encoder.Streams | None,
+    bitrate: int | None = None,
 ) -> AudioWriter:
-    """Return a writer of a recording's coding and tags; remove leftovers of killed ones."""
+    """Return a writer of a recording's coding and tags; remove leftovers of killed ones.
+
+    ``streams`` are those beside the sound (:func:`plc.files.formats.films.streams_beside`).
+    """
     remove_leftovers(target)
     writer = AudioWriter(
         target,
@@ -347,7 +362,7 @@ def writer_like(
         reader.expected_samples,
         tags_of(reader),
         bitrate,
-        reader,
+        encoder.Source(reader.codec, reader.bitrate, streams),
         overwrite,
     )
     if reader.bitrate and writer.lossy:
@@ -381,7 +396,7 @@ def check_target(target: Path, source: Path | None = None, overwrite: bool = Tru
             f"{target} has the suffix {target.suffix or '(none)'!r}; the format is chosen by it: "
             f"{', '.join(WRITABLE_SUFFIXES)}"
         )
-    if target.suffix.lower() in films.FORMATS:
+    if target.suffix.lower() in encoder.FORMATS:
         _check_media(target)
     if target.is_dir():
         raise AudioFileError(f"{target} is a folder; name a file in it")
@@ -434,8 +449,8 @@ def _check_media(target: Path) -> None:
 def _coding(path: Path, codec: str | None, source_subtype: str | None) -> tuple[str, str]:
     """Return format and subtype for a target: libsndfile's, or FFmpeg's codec for the format."""
     suffix = path.suffix.lower()
-    if suffix in films.FORMATS:
-        return films.coding(suffix, codec, source_subtype)
+    if suffix in encoder.FORMATS:
+        return encoder.coding(suffix, codec, source_subtype)
     container, subtypes = _CONTAINERS[suffix]
     wanted = _NEAREST.get((suffix, source_subtype or ""), source_subtype)
     return container, wanted if wanted in subtypes else subtypes[0]
@@ -447,15 +462,15 @@ def _media(
     sample_rate: int,
     channels: int,
     bitrate: int | None,
-    film: Path | None,
-) -> films.MediaEncoder:
+    film: encoder.Streams | None,
+) -> encoder.MediaEncoder:
     # With a descriptor of its own: what a full disk leaves in its buffer must not reach a file
     # that is opened later under the number of ours.
     file = os.fdopen(os.dup(writer._descriptor), "r+b")
     sound = codec, writer.subtype, sample_rate, channels
     suffix = writer.path.suffix.lower()
     try:
-        return films.MediaEncoder(file, suffix, *sound, bitrate, writer._tags, film)
+        return encoder.MediaEncoder(file, suffix, *sound, bitrate, writer._tags, film)
     except BaseException:
         with contextlib.suppress(OSError):
             file.close()
@@ -486,7 +501,7 @@ def _create(
             raise AudioFileError(f"cannot write {writer.path}: {reason}") from error
         raise AudioFileError(
             f"{writer.path.suffix} cannot hold {counted(channels, 'channel')} at {sample_rate} Hz "
-            f"({why(error)}); {films.WIDEST}"
+            f"({why(error)}); {encoder.WIDEST}"
         ) from error
 
 

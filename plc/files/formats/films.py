@@ -1,8 +1,7 @@
-"""Files that FFmpeg's libraries write, through PyAV: M4A, MP4, Matroska, and films among them.
+"""The streams of a film beside its sound, to be copied where the sound is written anew.
 
-A film whose sound is written anew keeps its other streams: their packets are copied as they are,
-and put between those of the sound by their times. Chapters, languages, covers and attachments are
-kept; notice is given of what the format cannot hold.
+Their packets are copied as they are, and put between those of the sound by their times. Chapters,
+languages, covers and attachments are kept; notice is given of what the format cannot hold.
 
 Matroska stores when a picture is shown, not when it is decoded, and of streams with B pictures
 FFmpeg often cannot tell the latter: their packets come without. As a film cannot be written without
@@ -10,65 +9,25 @@ both, they are found here.
 """
 
 import heapq
-import io
-import math
+import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
-from fractions import Fraction
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Self
 
 from plc import notice
-from plc.errors import AudioFileError, why
-from plc.files.formats.media import NAMES, OF_COPY, is_cover, library, opened
-from plc.files.tags.values import Tags, mime_of
-from plc.notice import counted
+from plc.errors import AudioFileError
+from plc.files.formats.encoder import FORMATS, describe
+from plc.files.formats.ffmpeg import is_cover, library, opened
 
-# FFmpeg's format of a suffix, and the codings that may be kept from the source, the first for any
-# other source.
-FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
-    ".m4a": ("mp4", ("aac", "alac")),
-    ".mp4": ("mp4", ("aac", "alac", "mp3", "ac3", "eac3")),
-    ".mov": ("mov", ("aac", "alac", "mp3", "ac3", "eac3", "pcm_s16le", "pcm_s24le")),
-    ".mkv": ("matroska", ("flac", "alac", "aac", "opus", "mp3", "ac3", "eac3", "pcm_s16le")),
-    ".mka": ("matroska", ("flac", "alac", "aac", "opus", "mp3", "ac3", "eac3", "pcm_s16le")),
-    ".webm": ("webm", ("opus",)),
-}
-WIDEST = ".wav holds any rate and number of channels, .flac up to 655350 Hz and 8 channels"
-"""Said where a format cannot hold a recording."""
-_ENCODERS = {"opus": "libopus", "mp3": "libmp3lame"}
-# libsndfile's names of what these store exactly.
-_EXACT = {
-    "flac": ("PCM_16", "PCM_24"),
-    "alac": ("PCM_16", "PCM_24"),
-    "pcm_s16le": ("PCM_16",),
-    "pcm_s24le": ("PCM_24",),
-}
-# A second coding costs less when it is not sparing.
-BITRATE_OF_A_CHANNEL = 96_000
-_NAMES_WRITTEN = {ours: theirs for theirs, ours in NAMES.items()}
-# A cover's name in Matroska, and the demuxer that reads its size.
-_COVERS = {"image/jpeg": ("cover.jpg", "jpeg_pipe"), "image/png": ("cover.png", "png_pipe")}
-_EDITED = (".m4a", ".mp4", ".mov")
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 # Pictures that are held until it is clear in which order they are shown, of which H.264 and HEVC
 # exchange at most 16.
-_HELD_PICTURES = 64
+_HELD_PICTURES, _EXCHANGED = 64, 16
 # Codings whose pictures AVI does not say the order of.
 _REORDERED = ("h264", "hevc")
 # Formats of FFmpeg that hide what lies before a film's first picture.
 _HIDING = ("mp4", "mov")
-
-
-def describe(source: Any, made: Any) -> None:
-    """Give a stream the language, name and role of its source."""
-    kept = {name: value for name, value in source.metadata.items() if name.upper() not in OF_COPY}
-    made.metadata.update(kept)
-    made.disposition = source.disposition
 
 
 class Film:
@@ -92,10 +51,9 @@ class Film:
         self.begin_s = float(frame.time or 0.0) if frame is not None else 0.0
 
     @classmethod
-    def open(cls, av: ModuleType, path: Path | None) -> Self | None:
+    def open(cls, path: Path) -> Self | None:
         """Open a video file; return None if FFmpeg cannot read it."""
-        if path is None:
-            return None
+        av = library()
         try:
             film = cls(av, path)
         except (AudioFileError, av.error.FFmpegError, OSError):
@@ -128,10 +86,7 @@ class Film:
             return "" if known else f"stream {stream.index} ({stream.type} {named}".rstrip() + ")"
         is_avi = self._container.format.name == "avi"
         if is_avi and stream.name in _REORDERED and codec.has_b_frames:
-            raise AudioFileError(
-                f"{self.path}: AVI does not say when its B pictures ({named}) are shown; code them "
-                "anew first: ffmpeg -i FILE -c:a copy film.mkv; or take .wav, the sound alone"
-            )
+            raise self._unordered(stream, "AVI")
         try:
             made = container.add_stream_from_template(stream, opaque=True)
         except ValueError as error:
@@ -153,7 +108,7 @@ class Film:
         Raises
         ------
         AudioFileError
-            If one has no place in time.
+            If pictures do not say when they are shown.
         """
         if self._left is None:
             self._left = self._stamped()
@@ -165,6 +120,12 @@ class Film:
             packet.stream = self._copies[packet.stream.index]
             yield packet
 
+    def _unordered(self, stream: Any, what: str) -> AudioFileError:
+        return AudioFileError(
+            f"{self.path}: {what} does not say when its pictures ({stream.name}) are shown; code "
+            "them anew first: ffmpeg -i FILE -c:a copy film.mkv; or take .wav, the sound alone"
+        )
+
     def _stamped(self) -> Iterator[Any]:
         """Yield all packets with the times at which they are decoded, each stream's in order.
 
@@ -172,24 +133,28 @@ class Film:
         """
         copied = [stream for stream in self.streams if stream.index in self._copies]
         guessed = "matroska" in self._container.format.name
-        orders = {stream.index: _Order() for stream in copied}
+        orders = {
+            stream.index: _Order(guessed, self._unordered(stream, "it"))
+            for stream in copied
+            if stream.type == "video"
+        }
+        ends = dict.fromkeys(self._copies, 0)
         hidden = False
         for packet in self._container.demux(copied) if copied else ():
             if not packet.size and packet.pts is None:  # it asks decoders for the rest
                 continue
-            if packet.pts is None:
-                packet.pts = packet.dts
-            if packet.pts is None:
-                raise self._untimed(packet.stream)
             hidden |= packet.is_discard
-            if packet.stream.type == "video" and (guessed or packet.dts is None):
-                yield from map(self._checked, orders[packet.stream.index].take(packet))
+            index = packet.stream.index
+            if index in orders:
+                yield from orders[index].take(packet)
                 continue
-            if packet.dts is None:
-                packet.dts = packet.pts
-            yield self._checked(packet)
+            if packet.pts is None:
+                packet.pts = ends[index] if packet.dts is None else packet.dts
+            packet.dts = packet.pts
+            ends[index] = packet.pts + (packet.duration or 0)
+            yield packet
         for order in orders.values():
-            yield from map(self._checked, order.finish())
+            yield from order.finish()
         form = next(iter(self._copies.values())).container.format.name if copied else ""
         if hidden and form not in _HIDING:
             notice.tell_once(
@@ -197,40 +162,38 @@ class Film:
                 "and .mov can: it is shown"
             )
 
-    def _checked(self, packet: Any) -> Any:
-        if packet.dts > packet.pts:
-            raise self._untimed(packet.stream)
-        return packet
-
-    def _untimed(self, stream: Any) -> AudioFileError:
-        return AudioFileError(
-            f"{self.path}: its stream {stream.index} ({stream.type}) has no usable time stamps and "
-            "cannot be copied; give it some: ffmpeg -fflags +genpts -i FILE -c copy film.mkv"
-        )
-
     def close(self) -> None:
         """Close the film."""
         self._container.close()
 
 
 class _Order:
-    """Times at which the pictures of a stream are decoded, where its packets have none.
+    """Times of a stream's pictures, as far as its packets lack them.
 
-    These are the times at which pictures are shown, in their order, as many pictures earlier as
-    come before others that are shown first.
+    Pictures are decoded at the times at which pictures are shown, in their order, as many pictures
+    earlier as come before others that are shown first. One that does not say when it is shown is
+    shown where its neighbours leave a gap.
+
+    Parameters
+    ----------
+    guessed : bool
+        Whether packets do not say when they are decoded, whatever their times.
+    error : AudioFileError or None
+        Raised if none of the first packets says when it is shown.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, guessed: bool = True, error: AudioFileError | None = None) -> None:
+        self._guessed, self._error = guessed, error
         self._held: deque[Any] = deque()
+        self._passed: deque[int] = deque(maxlen=_EXCHANGED)
         self._shown: list[int] = []
-        self._depth: int | None = None
         self._last: int | None = None
 
     def take(self, packet: Any) -> list[Any]:
         """Take the next packet; return those that have their time."""
-        packet.dts = None
         self._held.append(packet)
-        heapq.heappush(self._shown, packet.pts)
+        if packet.pts is not None:
+            heapq.heappush(self._shown, packet.pts)
         return [self._next()] if len(self._held) > _HELD_PICTURES else []
 
     def finish(self) -> list[Any]:
@@ -238,224 +201,56 @@ class _Order:
         return [self._next() for _ in range(len(self._held))]
 
     def _next(self) -> Any:
-        if self._depth is None:
-            stamps = [packet.pts for packet in self._held]
-            self._depth = max(
+        for place, packet in enumerate(self._held):
+            if packet.pts is None and place <= max(0, len(self._held) - _EXCHANGED):
+                packet.pts = self._missing(place)
+                heapq.heappush(self._shown, packet.pts)
+        stamps = [packet.pts for packet in self._held if packet.pts is not None]
+        if self._last is None:
+            depth = max(
                 sum(other > stamp for other in stamps[:k]) for k, stamp in enumerate(stamps)
             )
             step = max(1, (max(stamps) - min(stamps)) // max(1, len(stamps) - 1))
-            for k in range(1, self._depth + 1):
+            for k in range(1, depth + 1):
                 heapq.heappush(self._shown, min(stamps) - k * step)
         packet = self._held.popleft()
-        stamp = heapq.heappop(self._shown)
-        # Two may be shown at one time, and then be decoded so.
-        least = stamp if self._last is None else min(self._last + 1, packet.pts)
-        packet.dts = self._last = max(stamp, least)
+        # Each picture behind it is decoded a tick later at least, and before it is shown.
+        latest = min(stamp - k for k, stamp in enumerate(stamps[: _EXCHANGED + 1]))
+        dts = None if self._guessed else packet.dts
+        if dts is not None or self._shown[0] <= latest:  # else they begin to be exchanged more
+            stamp = heapq.heappop(self._shown)
+            latest = min(latest, stamp if dts is None else dts)
+        packet.dts = latest if self._last is None else max(latest, self._last + 1)
+        packet.pts = max(packet.pts, packet.dts)
+        self._last = packet.dts
+        self._passed.append(packet.pts)
         return packet
 
+    def _missing(self, place: int) -> int:
+        """Return when a picture is shown that does not say it, by those decoded around it."""
+        packet, place = self._held[place], place + len(self._passed)
+        stamps = [*self._passed, *(each.pts for each in self._held)]
+        known = sorted({stamp for stamp in stamps if stamp is not None})
+        if packet.dts is not None and packet.dts not in known:
+            return int(packet.dts)
+        if not known:
+            assert self._error is not None
+            raise self._error
+        gaps = [(stop - start, start) for start, stop in itertools.pairwise(known)]
+        step = sorted(gaps)[len(gaps) // 2][0] if gaps else 1
+        begins = all(stamp is None for stamp in stamps[:place])
+        free = [known[0] - step] * begins
+        for gap, start in gaps:
+            missing = round(gap / step) - 1
+            free += [start + k * gap // (missing + 1) for k in (1, missing) if missing > 0]
+        # Those that lack it are decoded about in the order in which they are shown.
+        rising = (stamp for stamp in free if self._last is None or stamp > self._last)
+        return int(next(rising, known[-1] + step))
 
-def coding(suffix: str, source_codec: str | None, source_subtype: str | None) -> tuple[str, str]:
-    """Return codec and subtype for a target.
 
-    Parameters
-    ----------
-    suffix : str
-        One of :data:`FORMATS`.
-    source_codec : str or None
-        FFmpeg's name of the source's coding; it is kept if the format can.
-    source_subtype : str or None
-        libsndfile's name of it.
+def streams_beside(path: Path, codec: str | None, target: Path) -> Film | None:
+    """Return the streams beside a recording's sound that a target may hold; None: there is none.
 
-    Returns
-    -------
-    codec, subtype : str
-        The subtype is ``PCM_16`` or ``PCM_24`` for what is stored exactly, else the codec's name.
+    ``codec`` is FFmpeg's name of the sound's coding; a file that libsndfile reads has none.
     """
-    codecs = FORMATS[suffix][1]
-    codec = source_codec if source_codec in codecs else codecs[0]
-    assert codec is not None
-    exact = _EXACT.get(codec)
-    if exact is None:
-        return codec, codec
-    wider = source_subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
-    return codec, exact[-1] if wider else exact[0]
-
-
-class MediaEncoder:
-    """Writes an audio stream, and copies of a film's other streams.
-
-    Parameters
-    ----------
-    file : BinaryIO
-        To write to, from its beginning; :meth:`close` closes it.
-    suffix : str
-        One of :data:`FORMATS`.
-    codec, subtype : str
-        As of :func:`coding`.
-    sample_rate, channels : int
-        Of the sound.
-    bitrate : int or None
-        In bit/s, for a coding that has one; by default 96 kbit/s a channel.
-    tags : Tags
-        Names, values and covers.
-    film : Path or None
-        Whose other streams are copied, if FFmpeg reads it.
-
-    Raises
-    ------
-    AudioFileError
-        If the format cannot hold the sound or the streams.
-    """
-
-    def __init__(
-        self,
-        file: BinaryIO,
-        suffix: str,
-        codec: str,
-        subtype: str,
-        sample_rate: int,
-        channels: int,
-        bitrate: int | None,
-        tags: Tags,
-        film: Path | None,
-    ) -> None:
-        self.av = library()
-        self._file, self._rate = file, sample_rate
-        self._sample_format = {"PCM_16": "s16", "PCM_24": "s32"}.get(subtype, "flt")
-        self._container: Any = None
-        self._film = Film.open(self.av, film)
-        self._position = round(self._film.begin_s * sample_rate) if self._film else 0
-        try:
-            self._container = self.av.open(
-                file, "w", format=FORMATS[suffix][0], options=_options(suffix, sample_rate)
-            )
-            self._stream: Any = self._add_streams(_ENCODERS.get(codec, codec), channels)
-            if self._sample_format != "flt":
-                self._stream.format = self._exact_format()
-            if subtype == codec:
-                self._stream.bit_rate = bitrate or BITRATE_OF_A_CHANNEL * channels
-            for name, value in tags.comments:
-                self._container.metadata[_NAMES_WRITTEN.get(name, name).lower()] = value
-            covers = self._add_covers(suffix, tags)
-            self._container.start_encoding()
-            self._container.mux(covers)
-        except (self.av.error.FFmpegError, OSError, ValueError) as error:
-            self._end_films()
-            if isinstance(error, AudioFileError):
-                raise
-            beside = " beside the other streams of its source" if self._film else ""
-            raise AudioFileError(
-                f"{suffix} cannot hold {counted(channels, 'channel')} of {codec} at {sample_rate} "
-                f"Hz{beside} ({why(error)}); {WIDEST}, .mkv most films"
-            ) from error
-
-    def _add_streams(self, encoder: str, channels: int) -> Any:
-        """Add the sound, and in their order the streams to copy."""
-        usual = _LAYOUTS.get(channels, f"{channels}c")
-        if self._film is None:
-            return self._container.add_stream(encoder, rate=self._rate, layout=usual)
-        made, left_out = None, []
-        for stream in self._film.streams:
-            if stream is not self._film.sound:
-                left_out.append(self._film.copy_to(self._container, stream))
-                continue
-            # PCM may say how many channels it has, and not which.
-            layout = usual if " " in stream.layout.name else stream.layout.name
-            made = self._container.add_stream(encoder, rate=self._rate, layout=layout)
-            describe(stream, made)
-        if told := ", ".join(filter(None, left_out)):
-            form = self._container.format.name
-            notice.tell_once(f"{self._film.path}: {told} left out, as {form} cannot hold that")
-        if self._film.chapters:
-            self._container.set_chapters(self._film.chapters)
-        return made
-
-    def _exact_format(self) -> str:
-        """Return the coder's own name of our format, interleaved or by channels."""
-        names: list[str] = [each.name for each in self._stream.codec_context.codec.audio_formats]
-        return next(name for name in names if name.startswith(self._sample_format))
-
-    def _add_covers(self, suffix: str, tags: Tags) -> list[Any]:
-        """Add covers that the format holds; return their packets."""
-        packets = []
-        for picture in tags.pictures:
-            mime = picture.mime or mime_of(picture.data)
-            name, demuxer = _COVERS.get(mime, ("", ""))
-            if not name or FORMATS[suffix][0] == "webm":
-                notice.tell_once(f"{suffix} cannot hold a cover ({mime or 'unknown'}): left out")
-            elif FORMATS[suffix][0] == "matroska":
-                self._container.add_attachment(name, mime, picture.data)
-            elif suffix in _EDITED:
-                with self.av.open(io.BytesIO(picture.data), format=demuxer) as cover:
-                    stream = self._container.add_stream_from_template(cover.streams.video[0])
-                stream.disposition = self.av.stream.Disposition.attached_pic
-                packet = self.av.Packet(picture.data)
-                packet.stream, packet.pts, packet.dts = stream, 0, 0
-                packets.append(packet)
-        return packets
-
-    def write(self, block: NDArray[np.float32] | NDArray[np.int32]) -> None:
-        """Append samples: float32 or left-aligned int32, shape (n, channels).
-
-        Raises
-        ------
-        OSError
-            If they cannot be written.
-        """
-        if not len(block):
-            return
-        samples: NDArray[Any] = block
-        if self._sample_format == "s16":
-            samples = (block.astype(np.int32) >> 16).astype(np.int16)
-        frame = self.av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples).reshape(1, -1),
-            format=self._sample_format,
-            layout=self._stream.layout,
-        )
-        frame.sample_rate = self._rate
-        frame.time_base = Fraction(1, self._rate)
-        frame.pts = self._position
-        self._position += len(block)
-        self._mux(self._stream.encode(frame))
-        if self._film is not None:
-            self._mux(self._film.packets(self._position / self._rate))
-
-    def close(self) -> None:
-        """Write the rest, also of the video; raise OSError if that fails."""
-        container, self._container = self._container, None
-        if container is None:
-            return
-        try:
-            self._mux(self._stream.encode(None), container)
-            if self._film is not None:
-                self._mux(self._film.packets(math.inf), container)
-        finally:
-            self._end_films()
-            try:
-                container.close()
-            except self.av.error.FFmpegError as error:
-                raise OSError(why(error)) from error
-            finally:
-                self._file.close()
-
-    def _mux(self, packets: Iterable[Any], container: Any = None) -> None:
-        for packet in packets:
-            try:
-                (container or self._container).mux(packet)
-            except self.av.error.FFmpegError as error:
-                what = packet.stream.type if self._film else "sound"
-                told = "" if isinstance(error, OSError) else f" ({what}; .mkv takes most films)"
-                raise OSError(f"{why(error)}{told}") from error
-
-    def _end_films(self) -> None:
-        if self._film is not None:
-            self._film.close()
-
-
-def _options(suffix: str, sample_rate: int) -> dict[str, str]:
-    """Return the muxer's options."""
-    if suffix not in _EDITED:
-        return {}
-    # Edit lists, which say where the sound begins and ends, count in these units.
-    options = {"movie_timescale": str(sample_rate)}
-    return {**options, "brand": "M4A "} if suffix == ".m4a" else options
+    return Film.open(path) if codec and target.suffix.lower() in FORMATS else None

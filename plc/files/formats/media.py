@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc import notice
-from plc.errors import AudioFileError, MissingExtraError, why
-from plc.extras import install_command
-from plc.files.containers.cut import cut_of
+from plc.errors import AudioFileError, why
 from plc.files.formats import flac_frames
+from plc.files.formats.ffmpeg import NAMES, OF_COPY, is_cover, opened
 from plc.files.tags.values import Picture, Tags, mapped, mime_of
 
 # Names of files that are read, besides those of libsndfile.
@@ -49,24 +48,7 @@ _TAGS = b"ID3", b"TAG", b"APETAGEX"
 # bytes that are left over in the last ones (the "bit reservoir").
 _REACHES = {"mp3": 3}
 
-# FFmpeg's names and those of Vorbis comments.
-NAMES = {"TRACK": "TRACKNUMBER", "DISC": "DISCNUMBER", "ALBUM_ARTIST": "ALBUMARTIST"}
-# What says something of a container, or of the stream as it was coded, alone.
-OF_COPY = {"MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "ENCODER", "HANDLER_NAME",
-           "VENDOR_ID", "DURATION"}  # fmt: skip
 _OWN = {*OF_COPY, "LANGUAGE"}
-
-
-def library() -> ModuleType:
-    """Return PyAV; raise MissingExtraError without it."""
-    try:
-        import av
-        import av.error
-    except ImportError as error:
-        raise MissingExtraError(
-            f"PyAV reads many more formats: {install_command('media')}"
-        ) from error
-    return av
 
 
 class MediaDecoder:
@@ -368,30 +350,3 @@ def _samples_of(stamped: Any, sample_rate: int) -> int | None:
         return None
     samples: int = round(stamped.pts * stamped.time_base * sample_rate)
     return samples
-
-
-def opened(av: ModuleType, path: Path) -> Any:
-    """Open a file; raise AudioFileError if FFmpeg cannot."""
-    try:
-        try:
-            # "file:" keeps a name with a colon from being taken for a protocol.
-            return av.open(f"file:{path}")
-        except UnicodeEncodeError:  # a name that is no UTF-8
-            return av.open(path.open("rb"))
-    except (av.error.FFmpegError, OSError) as error:
-        lacks = cut_of(path)
-        if lacks.no_index:
-            raise AudioFileError(
-                f"{path} is cut short: it lacks the index of MP4 (moov), which recorders write "
-                "last, and cannot be read without it; copy it again, or rebuild the index with "
-                "untrunc and a whole recording of the same device"
-            ) from error
-        reason = f"{lacks.missing} bytes are cut off" if lacks.missing else why(error)
-        raise AudioFileError(
-            f"{path} is not an audio file that libsndfile or FFmpeg reads ({reason})"
-        ) from error
-
-
-def is_cover(av: ModuleType, stream: Any) -> bool:
-    """Return whether a stream of video is a picture of the whole file."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)

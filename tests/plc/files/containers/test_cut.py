@@ -12,7 +12,7 @@ from plc import notice
 from plc.errors import AudioFileError
 from plc.files.audio import read_audio
 from plc.files.containers.cut import Cut, cut_of
-from plc.files.formats.media import library
+from plc.files.formats.ffmpeg import library
 from tests.signals import tones
 
 RATE = 48_000

@@ -18,7 +18,8 @@ from plc.errors import AudioFileError, MissingExtraError
 from plc.files.audio import AudioReader, read_audio
 from plc.files.detect.recorded import detect_file
 from plc.files.fill.signals import FillSettings
-from plc.files.formats import films, media
+from plc.files.formats import films
+from plc.files.formats.ffmpeg import library
 from plc.files.recordings import inpaint_file
 from plc.files.tags.values import Picture, Tags
 from plc.files.writing import AudioWriter, tags_of
@@ -159,9 +160,14 @@ def pictures(path: Path) -> list[tuple[float, int]]:
     return [(time_s - begin, content) for time_s, content in shown]
 
 
-def moving(path: Path, codec: str, sound: str, tag: str = "", **options: str) -> Path:
-    """Write a film with 70 different pictures, B pictures among them, and a sound as long."""
-    count = 70
+def moving(
+    path: Path, codec: str, sound: str, tag: str = "", straight: int = 0, **options: Any
+) -> Path:
+    """Write a film with 70 different pictures, B pictures among them, and a sound as long.
+
+    Where some are coded straight on at first, there are as many more, at uneven times.
+    """
+    count = 70 + straight
     if codec not in av.codecs_available:
         pytest.skip(f"FFmpeg was built without {codec}")
     rng = np.random.default_rng(1)
@@ -175,7 +181,9 @@ def moving(path: Path, codec: str, sound: str, tag: str = "", **options: str) ->
         for place in range(count):
             image = np.ascontiguousarray(still[:, place : place + 64])
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts = place
+            frame.pts = place + (place * place // 7 if straight else 0)
+            if place < straight:
+                frame.pict_type = av.video.frame.PictureType.P
             container.mux(shown.encode(frame))
         block = np.ascontiguousarray(tones(1, 48_000, count * 48_000 // FRAME_RATE)[None])
         frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
@@ -203,7 +211,8 @@ def moving(path: Path, codec: str, sound: str, tag: str = "", **options: str) ->
 def test_all_pictures_are_kept_at_their_times_to_the_sound(
     tmp_path: Path, codec: str, sound: str, source: str, target: str
 ) -> None:
-    options = {"libsvtav1": {"preset": "12"}, "libx265": {"x265-params": "log-level=none"}}
+    options: dict[str, Any] = {"libsvtav1": {"preset": "12"}}
+    options["libx265"] = {"x265-params": "log-level=none"}
     before = moving(tmp_path / f"a.{source}", codec, sound, **options.get(codec, {}))
     after = tmp_path / f"b.{target}"
     inpaint_file(before, after, [(1.0, 1.01)], settings=FillSettings(method="zeros"))
@@ -223,7 +232,7 @@ def test_all_pictures_are_kept_at_their_times_to_the_sound(
 
 
 def test_hevc_that_quicktime_plays_stays_so(tmp_path: Path) -> None:
-    quiet = {"x265-params": "log-level=none"}
+    quiet: dict[str, Any] = {"x265-params": "log-level=none"}
     before = moving(tmp_path / "a.mp4", "libx265", "aac", "hvc1", **quiet)
     settings = FillSettings(method="zeros")
     inpaint_file(before, tmp_path / "b.mov", [(1.0, 1.01)], settings=settings)
@@ -234,30 +243,93 @@ def test_hevc_that_quicktime_plays_stays_so(tmp_path: Path) -> None:
 class _Packet:
     """A packet of pictures with a wrong time of decoding, or none."""
 
-    def __init__(self, pts: int) -> None:
-        self.pts, self.dts = pts, pts if pts % 2 else None
+    def __init__(self, pts: int | None) -> None:
+        self.pts, self.dts = pts, pts if pts and pts % 2 else None
+
+
+def ordered(packets: list[_Packet], guessed: bool = True) -> list[_Packet]:
+    order = films._Order(guessed)
+    found = [each for packet in packets for each in order.take(packet)] + order.finish()
+    assert found == packets
+    times = [(packet.dts, packet.pts) for packet in packets]
+    assert all(dts is not None and dts <= pts for dts, pts in times if pts is not None)
+    assert (np.diff([dts for dts, _ in times]) > 0).all()
+    return found
 
 
 @given(
     gaps=st.lists(st.integers(1, 90), min_size=1, max_size=300),
     shifts=st.lists(st.integers(0, 8), min_size=300, max_size=300),
+    begin=st.integers(0, 200),
+    absent=st.sets(st.integers(1, 299), max_size=30),
+    guessed=st.booleans(),
 )
 def test_pictures_are_decoded_in_order_and_before_they_are_shown(
-    gaps: list[int], shifts: list[int]
+    gaps: list[int], shifts: list[int], begin: int, absent: set[int], guessed: bool
 ) -> None:
+    """Wherever they begin to be exchanged, and whichever do not say when they are shown."""
     shown = np.cumsum(gaps)
     # A picture is decoded up to eight places sooner or later than it is shown.
-    decoded = shown[np.argsort(np.arange(len(shown)) + np.array(shifts[: len(shown)]))]
-    packets = [_Packet(int(pts)) for pts in decoded]
-    order = films._Order()
-    for packet in packets:
-        order.take(packet)
-    order.finish()
-    found = [packet.dts for packet in packets]
-    assert all(
-        dts is not None and dts <= packet.pts for dts, packet in zip(found, packets, strict=True)
-    )
-    assert (np.diff(np.array(found, np.int64)) > 0).all()
+    places = np.array(shifts[: len(shown)])
+    places[:begin] = 0
+    decoded = shown[np.argsort(np.arange(len(shown)) + places)]
+    ordered([_Packet(None if k in absent else int(pts)) for k, pts in enumerate(decoded)], guessed)
+
+
+@pytest.mark.parametrize("begin", [0, 100])
+def test_pictures_that_begin_to_be_exchanged_late_keep_their_times(begin: int) -> None:
+    order = [*range(begin), *(begin + k + d for k in range(0, 200, 4) for d in (3, 1, 0, 2))]
+    shown = [33 * k + 7 for k in order]
+    found = ordered([_Packet(stamp) for stamp in shown])
+    assert [packet.pts for packet in found] == shown
+
+
+@pytest.mark.parametrize("absent", [{0}, {1}, {90}, {40, 120}, {40, 50, 60, 201}, {204}])
+def test_a_picture_without_a_time_is_shown_in_the_gap_that_its_neighbours_leave(
+    absent: set[int],
+) -> None:
+    order = [0, *(1 + k + d for k in range(0, 204, 4) for d in (3, 1, 0, 2))]
+    packets = [_Packet(None if k in absent else 4000 + 40 * at) for k, at in enumerate(order)]
+    assert [(packet.pts or 0) - 4000 for packet in ordered(packets)] == [40 * at for at in order]
+
+
+def without_times(path: Path, absent: set[int]) -> Path:
+    """Take the time stamps of pictures out of a transport stream."""
+    data, number = bytearray(path.read_bytes()), 0
+    for at in range(0, len(data), 188):
+        begin = at + 4 + (1 + data[at + 4] if data[at + 3] & 0x20 else 0)
+        if data[at + 1] & 0x40 and data[begin : begin + 4] == b"\0\0\1\xe0":
+            if number in absent:  # neither presentation nor decoding
+                data[begin + 7] &= 0x3F
+                stop = begin + 9 + data[begin + 8]
+                data[begin + 9 : stop] = bytes([0xFF]) * (stop - begin - 9)
+            number += 1
+    changed = path.with_stem("without")
+    changed.write_bytes(data)
+    return changed
+
+
+@pytest.mark.parametrize("target", ["mkv", "mp4"])
+def test_a_film_of_which_some_pictures_say_no_time_is_whole(tmp_path: Path, target: str) -> None:
+    before, after = moving(tmp_path / "a.ts", "libx264", "aac"), tmp_path / f"b.{target}"
+    settings = FillSettings(method="zeros")
+    inpaint_file(without_times(before, {0, 20, 33, 50, 69}), after, [(1, 1.01)], settings=settings)
+    wanted, kept = pictures(before), pictures(after)
+    assert [content for _, content in kept] == [content for _, content in wanted]
+    late_s = np.array([time_s for time_s, _ in kept]) - [time_s for time_s, _ in wanted]
+    assert np.count_nonzero(np.abs(late_s - np.median(late_s)) > 3e-3) <= 1
+    none = without_times(before, set(range(70)))
+    with pytest.raises(AudioFileError, match=r"does not say when its pictures \(h264\).*ffmpeg -i"):
+        inpaint_file(none, after, [(1, 1.01)], settings=settings)
+
+
+def test_a_film_whose_pictures_are_exchanged_late_is_whole(tmp_path: Path) -> None:
+    before, after = tmp_path / "a.mkv", tmp_path / "b.mkv"
+    moving(before, "libx264", "aac", straight=66, **{"x264-params": "b-adapt=0:scenecut=0"})
+    inpaint_file(before, after, [(1, 1.01)], settings=FillSettings(method="zeros"))
+    wanted, kept = pictures(before), pictures(after)
+    assert [content for _, content in kept] == [content for _, content in wanted]
+    np.testing.assert_allclose([at for at, _ in kept], [at for at, _ in wanted], atol=3e-3)
 
 
 def test_attachments_and_subtitles_are_copied_or_told(
@@ -419,7 +491,7 @@ def coded(
     path: Path, codec: str, form: str, harmed: tuple[int, ...], drop: bool
 ) -> tuple[int, int]:
     """Write 2 s of tones; drop packets, or fill them with noise. Return length and frame size."""
-    av = media.library()
+    av = library()
     signal = tones(5, 48_000, 96_000).astype(np.float32)[None]
     with av.open(str(path), "w", format=form) as container:
         stream = container.add_stream(codec, rate=48_000, layout="mono")
@@ -496,7 +568,7 @@ def test_packets_that_fail_or_are_missing_leave_nan_and_the_length(
 
 def adts(rate: int, layout: str, noisy: float = 0.0) -> bytes:
     """Return 2 s of a tone, with noise, in AAC without a container."""
-    av, coded = media.library(), io.BytesIO()
+    av, coded = library(), io.BytesIO()
     channels = 2 if layout == "stereo" else 1
     signal = 0.3 * np.sin(2 * np.pi * 440.0 / rate * np.arange(2 * rate))
     signal += noisy * np.random.default_rng(5).standard_normal(2 * rate)
