@@ -183,7 +183,8 @@ class DelayEstimator:
         self._weight *= self._growth
         self._noted += 1
         self._since_look += 1
-        if self._noted < _ENOUGH[0] or self._since_look >= _LOOK_EVERY:
+        is_beyond = held_up_s > self.target_s
+        if self._noted < _ENOUGH[0] or self._since_look >= _LOOK_EVERY or is_beyond:
             self.look(now_s)
         else:
             self.target_s = self._aim_s()

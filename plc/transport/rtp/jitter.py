@@ -45,6 +45,10 @@ _LATE_PACKETS = 3
 # The next number comes so much later than the line can wait, and nothing is there: it waited for a
 # pause that the stamps do not tell, as those of senders that count only what they send.
 _ONSET_S = 0.06
+# Behind a pause of so long the line is moved to the packet that ends it, however little it is late.
+_LONG_PAUSE_S = 0.5
+# Of a packet, what stamps may be off by.
+_OFF_SHARE = 0.125
 # Stamps that advance by other than the samples are compared with the clock once both are so far
 # apart, by less after a second; at once, where packets come by so much, and that share, sooner than
 # they say.
@@ -377,6 +381,10 @@ class JitterBuffer:
         """Go on behind that many blocks: nobody has time to play them."""
         self._turns.leave_out(blocks)
 
+    def rest(self, blocks: int) -> None:
+        """Go on over as many blocks, of which nothing is there."""
+        self._turns.rest(blocks)
+
     def hurry(self) -> None:
         """Let the next pull cut the excess delay after a standstill."""
         self._turns.hurry()
@@ -464,6 +472,8 @@ class JitterBuffer:
             most = self._following + (steps - 1) * max(samples, self._length)
             ahead = start - min(max(start, self._following), most)
         shift = ahead if self._stamps.are_false else self._false_samples(start, ahead, now_s)
+        if steps == 1 and abs(ahead) <= _OFF_SHARE * samples:
+            shift = ahead  # stamps so little off their grid say nothing
         if shift:
             self._timeline.shift(-shift)
         if not self.begun:
@@ -478,6 +488,9 @@ class JitterBuffer:
             self._late = _LateRow()
         # However many were lost before it: its stamp says no more than its number.
         is_onset = ahead <= shift and late_s > _ONSET_S
+        # Behind a long pause a clock, or the path, may have become another one.
+        is_long = place - self._following > _LONG_PAUSE_S * self._rate
+        is_onset |= is_long and place < self._turns.reached
         if (is_row or is_onset) and not ready:
             self._begin_again(packet, now_s)
 

@@ -1,10 +1,11 @@
 """Choose the source to play among senders to one port.
 
 RFC 3550 numbers and times the packets of each source (SSRC) by themselves. A new source, or a jump
-of the known one, is believed after two packets in a row, which are then played, too; between
-packets of the known one it never is. The known one must have been quiet for five of its packets,
-at least 50 ms, before another takes over. For 30 s after that the one before has its place back as
-soon as it is believed. Of several sources that share a port the first one is played::
+of the known one, is believed after two packets next to each other, in either order, which are then
+played, too; between packets of the known one it never is. The known one must have been quiet for
+five of its packets, at least 50 ms, before another takes over. For 30 s after that the one before
+has its place back as soon as it is believed. Of several sources that share a port the first one is
+played::
 
     known    ▓  ▓  ▓  ▓                 quiet for five packets
     others        ░     ░  ░       ░  ▓  ▓
@@ -58,11 +59,10 @@ class _Audition:
     row: list[Heard] = field(default_factory=list)
 
     def continues(self, packet: RtpPacket) -> bool:
-        """Return whether ``packet`` goes on where the row ends."""
-        if not self.row:
-            return False
-        step = (packet.sequence - self.row[-1].packet.sequence) % (1 << SEQUENCE_BITS)
-        return 0 < step <= _PROBATION_STEP_MAX
+        """Return whether ``packet`` is next to one of the row, ahead or behind."""
+        return any(
+            0 < abs(_steps(packet, heard.packet)) <= _PROBATION_STEP_MAX for heard in self.row
+        )
 
     @property
     def is_believed(self) -> bool:
@@ -74,7 +74,7 @@ class _Audition:
         return not goes_back or len(self.row) >= QUIET_PACKETS
 
     def hear(self, heard: Heard) -> int:
-        """Take a packet in; return how many are dropped for it."""
+        """Take a packet in, in the order of numbers; return how many are dropped for it."""
         dropped = 0
         if not self.continues(heard.packet):
             dropped = len(self.row)
@@ -83,7 +83,14 @@ class _Audition:
             del self.row[0]
             dropped = 1
         self.row.append(heard)
+        self.row.sort(key=lambda each: _steps(each.packet, heard.packet))
         return dropped
+
+
+def _steps(packet: RtpPacket, other: RtpPacket) -> int:
+    """Return by how many numbers a packet is ahead of another; below 0: behind."""
+    half = 1 << (SEQUENCE_BITS - 1)
+    return (packet.sequence - other.sequence + half) % (2 * half) - half
 
 
 class Sources:

@@ -10,12 +10,14 @@ What becomes of a block is decided by what of it is there, never by sequence num
     HOLD     nothing is there (yet): conceal, but let the line wait
     WAIT     the stream has not begun: play silence
 
-A hold begins where the hole does, and is settled by the next packet. Is it the missing one, late,
-then it is played after all and the delay has grown by what was held, if the delay aimed for allows
-it; if not, the packet is one of those few that may come too late, and is left out as far as it was
-concealed. Is it one beyond, then what was missing is lost, has been concealed already, and the
-line moves on by as much; the delay is what it was. So a lost packet costs no delay. The fixed mode
-holds only while there is less delay than it is to have: the network has become slower.
+A hold begins where the hole does, and ends with the next packet; where packets are behind the
+hole, with the missing one, or once the delay is at its aim: a minority of the packets comes that
+late, and one wait is cheaper than a concealment each. Where it ends with the missing one, that is
+played after all and the delay has grown by what was held, if the delay aimed for allows it; if not,
+the packet is one of those few that may come too late, and is left out as far as it was concealed.
+Where it ends with one beyond, what was missing is lost, has been concealed already, and the line
+moves on by as much; the delay is what it was. So a lost packet costs no delay. The fixed mode holds
+only while there is less delay than it is to have: the network has become slower.
 
 Whoever plays the blocks conceals what is not there of them. The line jumps only inside such a hole,
 so that each jump is led into by a concealment and out of by its crossfade.
@@ -28,6 +30,9 @@ from plc.transport.rtp.delay import DelayEstimator, DelayMode
 from plc.transport.rtp.outcomes import JitterStats
 from plc.transport.rtp.sequence import SequenceLog
 from plc.transport.rtp.timeline import PlacedPacket, Timeline
+
+# Times that differ by less are the same but for the rounding of sums.
+_EXACT_S = 1e-6
 
 
 class Turn(Enum):
@@ -122,6 +127,13 @@ class Turns:
             self._stats.skipped_samples += blocks * self._block
             self._drop_played()
 
+    def rest(self, blocks: int) -> None:
+        """Go on over as many blocks, of which nothing is there."""
+        self._timeline.position += blocks * self._block
+        self._pulled_s += blocks * self._block / self._rate
+        self._starved += blocks * self._block
+        self._stats.lost_samples += blocks * self._block
+
     def pass_held(self) -> None:
         """Count held samples as lost, and go on behind them."""
         self._timeline.position += self._held
@@ -174,9 +186,12 @@ class Turns:
         at = 0
         turn = Turn.PLAY
         parts = self._timeline.parts
-        for part in parts:
+        for place, part in enumerate(parts):
             if part.at > at:
-                turn = self._count_hole(part.at - at, part.packet.sequence)
+                turn = self._count_hole(part.at - at, part.packet.sequence, now_s)
+                if turn is Turn.HOLD:
+                    del parts[place:]
+                    return self._hold(at)
             at = part.at + part.samples
             self._last_sequence = part.packet.sequence
             self._stats.played_samples += part.samples
@@ -184,17 +199,30 @@ class Turns:
             if behind is None:
                 turn = self._starve(now_s, at)
             else:
-                turn = self._count_hole(self._block - at, behind.sequence)
-        if turn is not Turn.HOLD:
-            at = self._block
-        self._timeline.position += at
+                turn = self._count_hole(self._block - at, behind.sequence, now_s)
+            if turn is Turn.HOLD:
+                return self._hold(at)
+        self._timeline.position += self._block
         return Turn.PART if parts and turn is not Turn.PLAY else turn
 
-    def _count_hole(self, samples: int, after: int) -> Turn:
-        """Count the gap before a packet, as lost or as a pause."""
+    def _hold(self, at: int) -> Turn:
+        """Let the line wait behind the first samples of the block."""
+        self._held += self._block - at
+        self._stats.held_samples += self._block - at
+        self._timeline.position += at
+        return Turn.PART if self._timeline.parts else Turn.HOLD
+
+    def _waits_for_minority(self, now_s: float) -> bool:
+        """Return whether missing packets may still come: the delay is below its aim."""
+        return self._holds and self.delay_s(now_s) < self._delays.target_s - _EXACT_S
+
+    def _count_hole(self, samples: int, after: int, now_s: float) -> Turn:
+        """Count the gap before a packet, as lost or as a pause, unless the line waits for it."""
         if self._sequences.is_pause(self._last_sequence, after):
             self._stats.silent_samples += samples
             return Turn.SILENCE
+        if self._waits_for_minority(now_s):
+            return Turn.HOLD
         self._stats.lost_samples += samples
         return Turn.LOST
 
@@ -203,8 +231,6 @@ class Turns:
         samples = self._block - at
         limit_s = self._max_s if self._holds else self._delays.target_s
         if self.delay_s(now_s) + self._block / self._rate <= limit_s:
-            self._held += samples
-            self._stats.held_samples += samples
             return Turn.HOLD
         self._starved += samples
         self._stats.lost_samples += samples
@@ -213,10 +239,12 @@ class Turns:
     def _settle(self, first: PlacedPacket, now_s: float) -> None:
         """Reclassify blocks concealed while no packet was there."""
         gap = max(0, first.start - self._timeline.position)
+        is_pause = self._sequences.is_pause(self._last_sequence, first.sequence)
+        if gap and self._held and not is_pause and self._waits_for_minority(now_s):
+            return
         filled = min(self._held, gap)
         self._timeline.position += filled
         self._stats.held_samples -= filled
-        is_pause = self._sequences.is_pause(self._last_sequence, first.sequence)
         if is_pause and gap + self._starved > 0:
             self._stats.silent_samples += filled + self._starved
             self._stats.lost_samples -= self._starved
@@ -243,8 +271,8 @@ class Turns:
 
     def _skip(self, now_s: float, kept_s: float) -> Turn:
         """Skip the excess delay; conceal this block across the jump."""
-        excess_s = self.delay_s(now_s) - kept_s
-        blocks = max(1, int(excess_s * self._rate) // self._block)
+        excess = int((self.delay_s(now_s) - kept_s) * self._rate)
+        blocks = max(1, excess // self._block)
         self._timeline.position += blocks * self._block
         self._held = 0
         self._starved = 0
