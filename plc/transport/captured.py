@@ -13,14 +13,13 @@ the relay counts is counted here.
 import contextlib
 import itertools
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from plc import notice
 from plc.errors import ConfigError
 from plc.files.detect.findings import runs
 from plc.files.tags.chunks import origin_tags
@@ -30,17 +29,21 @@ from plc.transport.rtp.capture import Address, Datagram, Progress, read_datagram
 from plc.transport.rtp.codecs import STATIC_CODINGS, usual_rate
 from plc.transport.rtp.coding import SAMPLE_BYTES
 from plc.transport.rtp.libopus import opus_samples
+from plc.transport.rtp.mismatch import COMFORT_NOISE, OTHER_STATIC
 from plc.transport.rtp.packets import RtpPacket, is_rtcp, parse_rtp
 from plc.transport.rtp.sdp import AudioMedia, parse_sdp
 from plc.transport.rtp.srtp import SrtpKey, SrtpReceiver
 from plc.transport.rtp.udp import Endpoint
 from plc.transport.service.events import in_words
-from plc.transport.service.recorder import in_utc
+from plc.transport.service.recorder import KEPT_BACK_MAX_S, in_utc
 
 # A clock that goes back by more was set; by less, its frames come from several queues. Ahead it was
 # set where nothing comes for an hour, or where pauses, of more than 0.25 s, are a day in all.
 _BACK_S, _PAUSE_S, _PAUSE_MAX_S, _PAUSES_MAX_S = 1.0, 0.25, 3600.0, 86_400.0
 _STREAMS_MAX, _SOURCES_MAX, _DESCRIBED_MAX = 256, 4096, 256
+# Of the packets of further sources one in so many gets a place: if all did, of more sources that
+# send in turn none would stay until its second packet.
+_PLACE_EVERY = 8
 # Packets by which a stream is known, and bytes of those of all.
 _HEAD_PACKETS, _HEADS_BYTES_MAX = 64, 1 << 26
 # Played at once; for others the capture is read again.
@@ -52,6 +55,12 @@ _MOST = 0.9
 # Bytes for a tick of the timestamps and a channel; of SRTP's tags.
 _TICK_BYTES = SAMPLE_BYTES | {"g722": 1}
 _TAG_BYTES = {4, 10}
+# Of RFC 8489, and of RFC 6347 and 4347: versions 1.2 and 1.0.
+_STUN_COOKIE, _DTLS = b"\x21\x12\xa4\x42", {b"\xfe\xfd", b"\xfe\xff"}
+# Pauses are written up to so many bytes, and so many times the bytes of the sound between them.
+_PAUSES_BYTES, _PAUSES_SHARE = 1 << 30, 100
+# Said before so much is written.
+_TOLD_BYTES = 1e8
 
 
 @dataclass(eq=False, slots=True)
@@ -69,8 +78,10 @@ class Sender:
     """By how much its timestamps advanced."""
     octets: Counter[int] = field(default_factory=Counter)
     """Bytes by payload type."""
-    heads: list[bytes] = field(default_factory=list)
-    """Its first datagrams."""
+    heads: list[tuple[float, bytes]] = field(default_factory=list)
+    """Its first datagrams, and when they came."""
+    sound_s: float = 0.0
+    """Time from packet to packet, without what is a pause."""
     is_stream: bool = False
     """Whether two packets came in a row."""
     before: RtpPacket | None = None
@@ -80,6 +91,11 @@ class Sender:
         """Its name in printed lines."""
         (source, port), (target, to) = self.source, self.target
         return f"SSRC {self.ssrc:08x} from {source}:{port} to {target}:{to}"
+
+    @property
+    def is_short(self) -> bool:
+        """Whether these are all: then the capture need not be read again."""
+        return len(self.heads) == self.packets
 
     def follow(self, packet: RtpPacket) -> None:
         """Take in a packet."""
@@ -138,15 +154,19 @@ class Capture:
         self.described: list[AudioMedia] = []
         self.left_out: Counter[str] = Counter()
         self._sources: dict[tuple[Address, Address, int], Sender] = {}
+        self._strays: deque[Sender] = deque()
+        """Sources that were no streams when they came, the oldest first."""
+        self._beyond = 0
         self._is_known = False
         heads_bytes = 0
         for now_s, heard, datagram in self.packets(progress):
             heard.first_s = heard.first_s if heard.packets else now_s
+            heard.sound_s += min(_PAUSE_S, now_s - heard.last_s) if heard.packets else _PAUSE_S
             heard.last_s = now_s
             heard.packets += 1
             heard.octets[datagram[1] & 0x7F] += len(datagram)
             if len(heard.heads) < _HEAD_PACKETS and heads_bytes < _HEADS_BYTES_MAX:
-                heard.heads.append(datagram)
+                heard.heads.append((now_s, datagram))
                 heads_bytes += len(datagram)
         found = sorted(self._sources.values(), key=lambda each: (not each.is_stream, each.first_s))
         self.streams = [each for each in found[:_STREAMS_MAX] if each.is_stream]
@@ -172,16 +192,21 @@ class Capture:
                 yield now_s, heard, datagram.payload
 
     def _source(self, key: tuple[Address, Address, int]) -> Sender | None:
-        """Return a source; a new one takes the place of the oldest that is no stream."""
+        """Return a source; where there are too many, some take the place of the oldest stray."""
         sources = self._sources
         if key not in sources and not self._is_known:
             if len(sources) >= _SOURCES_MAX:
-                gone = next((at for at, each in sources.items() if not each.is_stream), None)
-                if gone is None:
+                while self._strays and self._strays[0].is_stream:
+                    self._strays.popleft()
+                self._beyond += 1
+                if not self._strays or self._beyond % _PLACE_EVERY:
                     self.left_out["stray RTP"] += 1
                     return None
-                self.left_out["stray RTP"] += sources.pop(gone).packets
+                gone = self._strays.popleft()
+                self.left_out["stray RTP"] += gone.packets
+                del sources[gone.source, gone.target, gone.ssrc]
             sources[key] = Sender(*key)
+            self._strays.append(sources[key])
         return sources.get(key)
 
     def _describe(self, payload: bytes) -> None:
@@ -198,7 +223,9 @@ def _kind_of(datagram: Datagram, is_rtp: bool) -> str:
         return "cut packets" if datagram.is_cut else "packets without a time"
     if first >> 6 == 2 and is_rtcp(datagram.payload):
         return "RTCP"
-    return "STUN" if first < 4 else "DTLS" if 20 <= first < 64 else "other datagrams"
+    if first < 4 and datagram.payload[4:8] == _STUN_COOKIE:
+        return "STUN"
+    return "DTLS" if 20 <= first < 64 and datagram.payload[1:3] in _DTLS else "other datagrams"
 
 
 def media_of(
@@ -218,7 +245,9 @@ def media_of(
     ConfigError
         If nothing tells, the codec is not played, or the key is missing or another one.
     """
-    [(most, _)] = heard.octets.most_common(1)
+    # Comfort noise stands for the pauses of another type.
+    sound = {kind: octets for kind, octets in heard.octets.items() if kind != COMFORT_NOISE}
+    most = max(sound, key=sound.__getitem__, default=COMFORT_NOISE)
     kind: int = given["payload_type"] if given.get("payload_type") in heard.octets else most
     port = heard.target[1]
     fitting = [
@@ -251,7 +280,8 @@ def _opened(
 ) -> tuple[SrtpKey | None, list[RtpPacket]]:
     """Return the key that opens a stream's first packets, and these in their order."""
     for key in keys:
-        heads = heard.heads if key is None else map(SrtpReceiver(key).open, heard.heads)
+        sealed = [datagram for _, datagram in heard.heads]
+        heads = sealed if key is None else map(SrtpReceiver(key).open, sealed)
         parsed = [parse_rtp(each or b"") for each in heads]
         packets = [each for each in parsed if isinstance(each, RtpPacket)]
         if packets or key is None:
@@ -281,6 +311,8 @@ def _media_of_packets(
     coding = STATIC_CODINGS.get(kind) or _guessed(heard, row)
     if codec and (coding is None or coding[0] != codec):
         coding = codec, usual_rate(codec), 1
+    if coding is None and kind in OTHER_STATIC:
+        raise ConfigError(f"payload type {kind} is {OTHER_STATIC[kind]}, which no codec here plays")
     if coding is None:
         raise ConfigError(
             f"payload type {kind} does not say its codec, nor do its packets: give --codec or --sdp"
@@ -345,19 +377,26 @@ class Played:
         self.relay = StreamRelay(config)
         self._writer: AudioWriter | None = None
         self._start_s: float | None = None
+        self._paused = 0
+        """Samples played since all that was received."""
         self.first_s = heard.first_s
         self.samples = 0
         self.lost: list[tuple[int, int]] = []
 
     def receive(self, datagram: bytes, now_s: float) -> None:
         """Take in a packet, and write the blocks that were due before it."""
+        silent_from = KEPT_BACK_MAX_S * self._config.receiver.stream.sample_rate
         while self.relay.next_s <= now_s:
-            self._play()
+            if self.relay.may_have_ended and self._paused >= silent_from:
+                self._rest(now_s)
+            else:
+                self._play()
         self.relay.receive(datagram, self.heard.source, now_s)
 
     def _play(self) -> None:
         due_s, received = self.relay.next_s, self.relay.playout.received
         before = received.lost_samples + received.held_samples
+        is_after = self.relay.may_have_ended
         block = self.relay.play(due_s)
         if block is None:
             return
@@ -371,6 +410,16 @@ class Played:
             self.lost.append((begin, self.samples + stop))
         writer.write(block)
         self.samples += len(block)
+        self._paused = self._paused + len(block) if is_after else 0
+
+    def _rest(self, now_s: float) -> None:
+        """Write silence for the blocks of a pause that are due."""
+        samples = self.relay.rest(now_s)
+        if self.lost and self.lost[-1][1] == self.samples:
+            self.lost[-1] = self.lost[-1][0], self.samples + samples
+        assert self._writer is not None
+        self._writer.write_silence(samples)
+        self.samples += samples
 
     def _open(self, due_s: float) -> AudioWriter:
         stream = self._config.receiver.stream
@@ -380,8 +429,7 @@ class Played:
         tags = origin_tags(self._start_s, rate)
         self._writer = AudioWriter(self.target, *shape, self._config.subtype, tags=tags,
                                    overwrite=self._overwrite)  # fmt: skip
-        for start in range(0, silent, rate):
-            self._writer.write(np.zeros(shape, np.float32)[: silent - start])
+        self._writer.write_silence(silent)
         self.samples = silent
         return self._writer
 
@@ -418,6 +466,32 @@ class Played:
         }
 
 
+def _check_size(capture: Capture, configs: Mapping[Sender, RelayConfig], first_s: float) -> None:
+    """Say how much is to be written, if it is much; refuse endless pauses."""
+    sound = pauses = 0.0
+    for heard, config in configs.items():
+        stream = config.receiver.stream
+        bytes_per_s = stream.sample_rate * stream.channels * (3 if config.subtype else 2)
+        length_s = heard.last_s - (first_s if config.align else heard.first_s)
+        sound += heard.sound_s * bytes_per_s
+        pauses += max(0.0, length_s - heard.sound_s) * bytes_per_s
+    begin_s, span_s = first_s, max((each.last_s for each in configs), default=first_s) - first_s
+    told = (
+        f"{capture.path}, {span_s / 3600.0:.1f} h, makes {(sound + pauses) / 1e9:.1f} GB as WAV, "
+        f"of which {100.0 * pauses / max(1.0, sound + pauses):.0f} % are pauses"
+    )
+    beyond = pauses - _PAUSES_SHARE * sound
+    if beyond > _PAUSES_BYTES:
+        begin_s += capture.begin_s
+        part_s = 0.5 * span_s * _PAUSES_BYTES / beyond
+        raise ConfigError(
+            f"{told}: play a part of it, such as that of editcap -A {in_utc(begin_s)} -B "
+            f"{in_utc(begin_s + part_s)} FILE part.pcap"
+        )
+    if sound + pauses > _TOLD_BYTES:
+        notice.tell(told)
+
+
 def play(
     capture: Capture,
     configs: Mapping[Sender, RelayConfig],
@@ -441,10 +515,13 @@ def play(
     ------
     AudioFileError
         If a file cannot be written; files of streams that were finished before stay.
+    ConfigError
+        If almost all of it would be pauses, and more than 1 GB.
     """
     first_s = min((heard.first_s for heard in configs), default=0.0)
-    done: list[Played] = []
-    rows = list(configs.items())
+    _check_size(capture, configs, first_s)
+    done: dict[Sender, Played] = {}
+    rows = sorted(configs.items(), key=lambda row: row[0].is_short)
     for start in range(0, len(rows), _AT_ONCE):
         playing: dict[Sender, Played] = {}
         with contextlib.ExitStack() as stack:
@@ -452,10 +529,14 @@ def play(
                 each = Played(heard, config, capture.begin_s, overwrite)
                 playing[heard] = stack.enter_context(contextlib.closing(each))
                 each.relay.playout.conceals, each.first_s = conceals, first_s
-            for now_s, heard, datagram in capture.packets(progress):
-                if heard in playing:
-                    playing[heard].receive(datagram, now_s)
+            for each in playing.values():
+                for now_s, datagram in each.heard.heads if each.heard.is_short else ():
+                    each.receive(datagram, now_s)
+            if not all(heard.is_short for heard in playing):
+                for now_s, heard, datagram in capture.packets(progress):
+                    if heard in playing and not heard.is_short:
+                        playing[heard].receive(datagram, now_s)
             for each in playing.values():
                 each.finish()
-        done += playing.values()
-    return done
+        done |= playing
+    return [done[heard] for heard in configs]

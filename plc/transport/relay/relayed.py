@@ -359,6 +359,14 @@ class StreamRelay:
         self._due_s = due_s
         return played.T
 
+    def rest(self, now_s: float) -> int:
+        """Go on over the blocks that are due, of a silent pause; return how many samples it is."""
+        blocks = 1 + int((now_s - self.next_s) / self._period_s)
+        self._count_blocks(self._ticks + blocks, self._begin_s)
+        self.stats.packets_sent += blocks
+        self.playout.rest(blocks)
+        return blocks * self.playout.block
+
     def _is_late_for_long(self, late_s: float, now_s: float) -> bool:
         """Return whether the blocks were late all the time, and do not catch up."""
         if self.records or late_s <= self._period_s:

@@ -37,7 +37,7 @@ from plc.transport.rtp.packets import (
 )
 
 # RFC 3551, table 4: what has a number of its own, and that no codec here takes.
-_OTHER_STATIC = {
+OTHER_STATIC = {
     3: "GSM",
     4: "G.723",
     5: "DVI4, 8000 Hz",
@@ -52,7 +52,9 @@ _OTHER_STATIC = {
     17: "DVI4, 22050 Hz",
     18: "G.729",
 }
-_COMFORT_NOISE = 13
+COMFORT_NOISE = 13
+# A level, and up to ten coefficients (RFC 3389); dynamic types have it, too.
+_NOISE_BYTES_MAX = 11
 # Payload types from here on say nothing by themselves; those below the second are RFC 3551's.
 _DYNAMIC, _ASSIGNED = 96, 35
 # A telephone event (RFC 4733): code, end and volume, duration.
@@ -191,10 +193,9 @@ class Inspection:
             advice = "it is played, as it decodes as that"
             self._tell(-number, packet, (name, self._coding(), expected, advice))
             return True
-        may_be_brief = number == _COMFORT_NOISE or number >= _DYNAMIC
-        is_brief = may_be_brief and now_s - self._audio_s < _BRIEF_S
+        is_brief = number >= _DYNAMIC and now_s - self._audio_s < _BRIEF_S
         is_brief &= goes_on or not fits or is_blank(packet.payload)
-        if (is_brief and is_own) or _is_event(packet):
+        if (is_own and (is_brief or _is_comfort(packet))) or _is_event(packet):
             return False
         self._others[number] += 1
         if self._others[number] == _ENOUGH:
@@ -270,8 +271,10 @@ class Inspection:
         if number in STATIC_CODINGS:
             name, rate, channels = STATIC_CODINGS[number]
             return _described(name, rate, channels), self._options_for(number)
-        if number in _OTHER_STATIC:
-            return _OTHER_STATIC[number], "no codec here takes that; let the sender use another"
+        if number == COMFORT_NOISE:
+            return OTHER_STATIC[number], "that is a pause, in which nothing is to be played"
+        if number in OTHER_STATIC:
+            return OTHER_STATIC[number], "no codec here takes that; let the sender use another"
         own = self._codec.name, self._codec.channels
         found = guess(packet.payload, own[0], ticks // self._samples_per_tick)
         blocks = parse_red(packet.payload)
@@ -504,6 +507,12 @@ class Inspection:
 def _is_event(packet: RtpPacket) -> bool:
     """Return whether a packet is a telephone event, which is not played."""
     return packet.payload_type >= _DYNAMIC and len(packet.payload) == _EVENT_BYTES
+
+
+def _is_comfort(packet: RtpPacket) -> bool:
+    """Return whether a packet between audio is comfort noise: the pause may be of any length."""
+    is_dynamic = packet.payload_type >= _DYNAMIC and len(packet.payload) <= _NOISE_BYTES_MAX
+    return packet.payload_type == COMFORT_NOISE or is_dynamic
 
 
 def _described(name: str, sample_rate: int, channels: int) -> str:

@@ -374,6 +374,16 @@ class Playout:
         self.buffer.leave_out(blocks)
         self._jumped = True
 
+    def rest(self, blocks: int) -> None:
+        """Go on over as many blocks of a pause that has become silent, as if they were played."""
+        samples, counts = blocks * self.block, self.concealment
+        self.buffer.rest(blocks)
+        self.stats.ticks += blocks
+        self.stats.emitted_samples += samples
+        counts.total_samples_received += samples
+        counts.concealed_samples += samples
+        counts.silent_concealed_samples += samples
+
     def _control(self, now_s: float) -> None:
         """Measure the delay, and set the speed that corrects it."""
         delays = self.buffer.delays

@@ -32,7 +32,7 @@ from plc.whole_files import folded, folds_case
 
 WAITING_MAX_S = 60.0
 # Of what may be after the end; the rest of so long a pause is silent. With the disk's it has room.
-_KEPT_BACK_MAX_S = 30.0
+KEPT_BACK_MAX_S = 30.0
 _EVERY_S = 0.25
 # Written at once, so that after a stop of the disk no more than that is copied together.
 _PIECE_S = 1.0
@@ -169,7 +169,7 @@ class Recorder:
 
     def keep_back(self, block: NDArray[np.float32]) -> None:
         """Append ``block`` only if :meth:`write` appends another one behind it; it is copied."""
-        if self._kept_back_samples < _KEPT_BACK_MAX_S * self._sample_rate:
+        if self._kept_back_samples < KEPT_BACK_MAX_S * self._sample_rate:
             self._kept_back.append(np.array(block, np.float32))
         self._kept_back_samples += len(block)
 
@@ -262,7 +262,11 @@ class Recorder:
             first = self._waiting[0]
             if isinstance(first, int):
                 if not blocks:
-                    self._write_silence(writer, first)
+                    before = writer.written_samples
+                    try:
+                        writer.write_silence(first)
+                    finally:
+                        self._silent += writer.written_samples - before
                     self._waiting.popleft()
                 break
             blocks.append(first)
@@ -271,13 +275,6 @@ class Recorder:
         if blocks:
             writer.write(np.concatenate(blocks))
             self._done += n
-
-    def _write_silence(self, writer: AudioWriter, samples: int) -> None:
-        piece = round(_PIECE_S * self._sample_rate)
-        for start in range(0, samples, piece):
-            n = min(piece, samples - start)
-            writer.write(np.zeros((n, self._channels), np.float32))
-            self._silent += n
 
     def _give_up(self, error: Exception) -> None:
         """End the recording, keep its file, and report why; later blocks are counted."""

@@ -27,13 +27,16 @@ from plc.transport.relay.relay import Relay
 from plc.transport.relay.relayed import RelayConfig
 from plc.transport.rtp.codecs import open_codec
 from plc.transport.rtp.packetizer import Packetizer
+from plc.transport.rtp.playout import Playout
 from plc.transport.rtp.sdp import AudioMedia
 from plc.transport.rtp.srtp import SrtpKey, SrtpSender
 from plc.transport.rtp.udp import Endpoint
+from plc.transport.service import recorder
 from tests.plc.transport.relay.test_relay import find
 from tests.signals import tones
 
 pytest.importorskip("dpkt", reason="captures are read by dpkt (extra rtp)")
+from plc.transport import captured
 from plc.transport.captured import Capture, Sender, media_of, play
 from plc.transport.rtp.capture import read_datagrams
 from tests.bench.test_traces import Sent, ipv4, pcap, pcapng
@@ -227,13 +230,15 @@ def test_what_is_no_audio_is_left_out_and_counted(tmp_path: Path) -> None:
         bytes.fromhex("0001000021 12a442".replace(" ", "")) + bytes(12),  # STUN
         bytes.fromhex("16feff") + bytes(40),  # DTLS
         b"GET / nothing that anybody knows",
+        b"\x00\x01\x00\x00 begins as STUN does",
+        b"200 begins as DTLS does",
         struct.pack("!BBHII", 0x80, 0, 1, 2, 3) + bytes(160),  # RTP, alone
     ]
     sent = [(at_s, packet, 5004) for at_s, packet, _ in call.sent]
     sent += [(BEGIN_S + 0.1 * k, other, 5004) for k, other in enumerate(others)]
     report = told("conceal", written(tmp_path / "a.pcap", pcap(sorted(sent))), tmp_path / "a.wav")
     assert report["left_out"] == {
-        "RTCP": 1, "STUN": 1, "DTLS": 1, "other datagrams": 1, "stray RTP": 1
+        "RTCP": 1, "STUN": 1, "DTLS": 1, "other datagrams": 3, "stray RTP": 1
     }  # fmt: skip
     [stream] = report["streams"]
     assert stream["jitter_buffer"]["packets_received"] == len(call.sent)
@@ -301,6 +306,207 @@ def test_a_clock_that_was_set_makes_no_pause(tmp_path: Path, step_s: float) -> N
     length_s = report["streams"][0]["recording"]["recorded_s"]
     assert length_s == pytest.approx(2.0 if step_s else 42.0, abs=0.1)
     assert report["left_out"] == ({"jumps of the clock": 1} if step_s else {})
+
+
+def paused(pauses_s: list[float], bundle: int = 3) -> list[Sent]:
+    """Return a call of G.711 that is interrupted by pauses, with a bundle of packets between."""
+    sent: list[Sent] = []
+    at_s, stamp = BEGIN_S, 0
+    signal = np.float32(0.3) * tones(1, 8000, 160)[:, None]
+    payload = open_codec("pcmu", 8000, 1).encode(signal)
+    for pause_s in (*pauses_s, 0.0):
+        for _ in range(bundle):
+            head = struct.pack("!BBHII", 0x80, 0, len(sent), stamp % 2**32, 7)
+            sent.append((at_s, head + payload, 5004))
+            at_s, stamp = at_s + 0.02, stamp + 160
+        at_s, stamp = at_s + pause_s, stamp + round(8000 * pause_s)
+    return sent
+
+
+@pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the times of the blocks that are played, as they come; of pauses 5 s are."""
+    monkeypatch.setattr(captured, "KEPT_BACK_MAX_S", 5.0)
+    found: list[float] = []
+    tick = Playout.tick
+
+    def noted(playout: Playout, now_s: float, limit_ms: float = math.inf) -> Any:
+        found.append(now_s)
+        return tick(playout, now_s, limit_ms)
+
+    monkeypatch.setattr(Playout, "tick", noted)
+    return found
+
+
+@pytest.mark.parametrize("command", ["conceal", "detect"])
+def test_a_long_pause_costs_no_more_than_a_short_one(
+    tmp_path: Path, ticks: list[float], command: str
+) -> None:
+    counts = []
+    for pause_s in (15.0, 45.0):
+        path = written(tmp_path / "call.pcap", pcap(paused([pause_s, pause_s])))
+        target = [tmp_path / f"{pause_s}.flac"] if command == "conceal" else []
+        report = told(command, path, *target)
+        if command == "conceal":
+            [stream] = report["streams"]
+            assert stream["recording"]["recorded_s"] == pytest.approx(2 * pause_s + 0.2, abs=0.2)
+            assert stream["jitter_buffer"]["lost_samples"] == 0
+            assert len(soundfile.read(target[0])[0]) / 8000 == stream["recording"]["recorded_s"]
+        counts.append(len(ticks))
+        ticks.clear()
+    assert counts[1] <= counts[0] + 10 < 3000
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_silent_pause_sounds_as_if_it_were_played_block_by_block(
+    tmp_path: Path, ticks: list[float], monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    sent = paused([9.0, 12.0], bundle=20)
+    if lost:  # the numbers say that packets were sent meanwhile
+        sent = [(at_s, packet[:2] + struct.pack("!H", round((at_s - BEGIN_S) / 0.02)) + packet[4:],
+                 port) for at_s, packet, port in sent]  # fmt: skip
+    path = written(tmp_path / "call.pcap", pcap(sent))
+    found, counts, places = [], [], []
+    for most_s in (5.0, math.inf):
+        monkeypatch.setattr(captured, "KEPT_BACK_MAX_S", most_s)
+        [stream] = told("conceal", path, tmp_path / "a.wav", "-y")["streams"]
+        played = soundfile.read(tmp_path / "a.wav", dtype="int16")[0]
+        counts.append(len(ticks))
+        found.append((played, stream["jitter_buffer"], stream["relay"]["packets_sent"],
+                      stream["concealment"]["concealed_samples"]))  # fmt: skip
+        places.append(told("detect", path, "--kinds", "lost")["findings"])
+        ticks.clear()
+    one, other = found[0][0].astype(np.int64), found[1][0].astype(np.int64)
+    begin = 5 * 8000
+    np.testing.assert_array_equal(one[:begin], other[:begin])
+    assert np.abs(one - other).max() < 0.1 * np.abs(other).max()
+    np.testing.assert_array_equal(one[-1600:], other[-1600:])
+    assert found[0][1:] == found[1][1:]
+    assert places[0] == places[1]
+    assert bool(places[0]) == lost
+    assert counts[0] < 0.7 * counts[1]
+
+
+def test_a_capture_of_pauses_alone_is_refused_with_a_part_that_is_not(
+    tmp_path: Path,
+    ticks: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sent = paused(24 * [3500.0])
+    refused = run("conceal", written(tmp_path / "day.pcap", pcap(sent)), tmp_path / "a.wav")
+    assert refused.exit_code == 1
+    text = " ".join(refused.output.split())
+    assert "23.3 h, makes 1.3 GB as WAV, of which 100 % are pauses" in text
+    assert not list(tmp_path.glob("*.wav"))
+    monkeypatch.setattr(captured, "_PAUSES_BYTES", 5_000_000)
+    sent = paused(12 * [100.0], bundle=5)
+    refused = run("detect", written(tmp_path / "b.pcap", pcap(sent)))
+    text = "".join(refused.output.split())
+    begin, stop = re.findall(r"editcap-A(\S+?\+00:00)-B(\S+?\+00:00)FILE", text)[0]
+    times = [datetime.fromisoformat(each).timestamp() for each in (begin, stop)]
+    part = [each for each in sent if times[0] <= each[0] <= times[1]]
+    assert 3 <= len(part) < len(sent)
+    monkeypatch.setattr(captured, "_TOLD_BYTES", 0.0)
+    caplog.set_level("INFO", logger="plc")
+    played = run("conceal", written(tmp_path / "part.pcap", pcap(part)), tmp_path / "a.wav")
+    assert played.exit_code == 0, played.output
+    assert "GB as WAV" in caplog.text
+    assert len(ticks) < 100 * 5.5 * len(part)
+
+
+def test_a_call_of_mostly_pauses_is_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captured, "_PAUSES_BYTES", 0)
+    path = written(tmp_path / "call.pcap", pcap(paused(3 * [20.0], bundle=20)))
+    told("conceal", path, tmp_path / "a.wav")
+
+
+def test_a_long_pause_is_written_as_a_relay_records_it(
+    tmp_path: Path, ticks: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "KEPT_BACK_MAX_S", 5.0)
+    call = Call("pcmu", 8000, 1, 160, loss=0.0)
+    call.sent = paused([12.0], bundle=20)
+    path = written(tmp_path / "call.pcap", pcap(call.sent))
+    told("conceal", path, tmp_path / "heard.wav")
+    recorded(path, call, tmp_path / "relayed.wav")
+    heard, relayed = (
+        soundfile.read(tmp_path / name, dtype="int16")[0] for name in ("heard.wav", "relayed.wav")
+    )
+    assert len(heard) == len(relayed)
+    assert not heard[6 * 8000 : 12 * 8000].any()
+    np.testing.assert_array_equal(heard[: 12 * 8000], relayed[: 12 * 8000])
+    np.testing.assert_array_equal(heard[-1600:], relayed[-1600:])
+
+
+@pytest.mark.parametrize("ports", [False, True])
+def test_streams_without_end_are_counted_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ports: bool
+) -> None:
+    """Each packet asks for few of them, and what is short is not read again."""
+    asked = reads = 0
+
+    class Counted(Sender):
+        def __getattribute__(self, name: str) -> Any:
+            nonlocal asked
+            asked += name == "is_stream"
+            return super().__getattribute__(name)
+
+    def read(*arguments: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return read_datagrams(*arguments)
+
+    monkeypatch.setattr(captured, "Sender", Counted)
+    monkeypatch.setattr(captured, "read_datagrams", read)
+    monkeypatch.setattr(captured, "_SOURCES_MAX", 100)
+    monkeypatch.setattr(captured, "_STREAMS_MAX", 20)
+    sent = [
+        (BEGIN_S + 0.0001 * k + 0.02 * n,
+         struct.pack("!BBHII", 0x80, 0, n, 160 * n, 7 if ports else k) + bytes(160),
+         5004 + k * ports)
+        for n in range(8) for k in range(300)
+    ]  # fmt: skip
+    capture = Capture(written(tmp_path / "many.pcap", pcap(sent)))
+    assert len(capture.streams) == 20
+    assert capture.left_out["stray RTP"] == 280 * 8
+    assert asked < 3 * len(sent)
+    configs = {
+        heard: RelayConfig(
+            listen=Endpoint(*heard.target),
+            to=tmp_path / f"{k}.wav",
+            receiver=as_described(
+                ReceiverOptions(budget_ms=math.inf, prepare="never", method="burg"),
+                media_of(heard, [], {}, None),
+            ).config(),
+        )
+        for k, heard in enumerate(capture.streams)
+    }
+    played = play(capture, configs, overwrite=False)
+    assert [each.heard for each in played] == capture.streams
+    assert all(each.samples for each in played)
+    assert reads == 1
+
+
+def test_comfort_noise_is_no_codec_to_be_given(tmp_path: Path) -> None:
+    """A stream that was muted most of the time is played by its other type."""
+    audio = paused([], bundle=50)
+    noise = [
+        (BEGIN_S + 1.0 + 0.02 * k,
+         struct.pack("!BBHII", 0x80, 13, 50 + k, 8000 + 160 * k, 7) + b"\x40", 5004)
+        for k in range(1500)
+    ]  # fmt: skip
+    path = written(tmp_path / "muted.pcap", pcap(audio + noise))
+    result = run("conceal", path, tmp_path / "a.wav")
+    assert result.exit_code == 0
+    assert "receives" not in result.output
+    for number, what in ((13, "comfort noise"), (18, "G.729")):
+        other = [(at_s, packet[:1] + bytes([number]) + packet[2:], port)
+                 for at_s, packet, port in noise[:50]]  # fmt: skip
+        refused = run("conceal", written(tmp_path / "b.pcap", pcap(other)), tmp_path / "b.wav")
+        assert refused.exit_code == 1
+        text = " ".join(refused.output.split())
+        assert f"payload type {number} is {what}, which no codec here plays" in text
 
 
 def test_a_codec_is_known_by_description_number_options_or_packets(tmp_path: Path) -> None:
