@@ -105,6 +105,7 @@ class Lane:
         self._run = run or Run()
         self.stopped = False
         self.ended = False
+        self.is_settling = False
         self._kept: list[_Came] | None = None
         """Datagrams of an open recording, until it is known how they are coded."""
         self.joined = threading.Event()
@@ -205,7 +206,7 @@ class Lane:
         if told is None or told.reading is None:
             self._kept = None if inspection.is_settled or len(kept) == _KEPT_MAX else kept
             return
-        self._kept = None
+        self._kept, self.is_settling = None, True
         assert isinstance(target, Recorder)
         with contextlib.suppress(PlcError):  # it stays silent, and the line says why
             stream = StreamRelay(self.config.read_as(told.reading))
@@ -217,6 +218,7 @@ class Lane:
             self.stream = stream
             for each in kept:
                 self._take(each)
+        self.is_settling = False
 
     def _receive_report(self, datagram: bytes, source: Address, now_s: float) -> None:
         """Take in RTCP of the sender or of a receiver."""
@@ -578,7 +580,8 @@ class Relay:
     def tell(self, note: Note) -> None:
         """Note packets that were left out, and how received streams differ from their settings."""
         for lane in self.lanes:
-            lane.stream.tell(lane.name, note)
+            if not lane.is_settling:  # what its packets say is told by the stream to come
+                lane.stream.tell(lane.name, note)
         left_out = sum(stream.stats.skipped_packets for stream in self.streams)
         if left_out > 2 * self._told_left_out:  # not every second
             self._told_left_out = left_out
