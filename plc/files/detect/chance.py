@@ -32,7 +32,7 @@ _ZERO_MS, _NEAR_MS = 1.0, 250.0
 _PAUSE_MS, _OWN = 5.0, 2
 # Share of holes that is heard in a sound that never changes; fewest such holes; sound compared on
 # either side; largest spread of the middle half of its levels.
-_HEARD_SHARE, _HEARD_HOLES, _SIDE_MS, _STEADY_DB = 0.05, 5, 40.0, 0.4
+_HEARD_SHARE, _HEARD_HOLES, _SIDE_MS, _STEADY_DB = 0.04, 5, 40.0, 0.4
 
 
 def is_chosen(row: NDArray[np.float32], holes: Sequence[Finding], sample_rate: int) -> bool:

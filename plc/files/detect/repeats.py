@@ -210,7 +210,7 @@ def _repetitions(thin: NDArray[np.float32], rate: float) -> NDArray[np.float64]:
 
 
 def _copies(row: NDArray[np.float32], ms: float) -> Iterator[tuple[tuple[int, int], int]]:
-    """Yield stretches that are to the sample what stood before them, and their lags.
+    """Yield the stretches that are exact copies of earlier samples, and their lags.
 
     Each stretch of the shortest length is a number: a polynomial of its samples, in 64 bits.
     """
