@@ -44,7 +44,7 @@ def test_a_gate_is_drawn_as_doubtful_and_a_hole_is_not(
     assert count > 5
     assert any(text.endswith(f" and {count} doubtful") for text in told)
     assert any(f", {count} doubtful)" in text for text in told)
-    assert sum("\ndoubtful: recurs regularly" in text for text in told) >= 3
+    assert sum("\ndoubtful: too much of the recording" in text for text in told) >= 3
 
 
 def test_a_close_look_is_at_a_damaged_channel(

@@ -786,14 +786,16 @@ def test_doubtful_places_are_told_and_not_filled(clip: Path) -> None:
     soundfile.write(gate, signal, RATE, subtype="PCM_16")
     told = refusal("inpaint", gate, target, "--method", "ar")
     assert "no damage found" in told
-    assert "8 doubtful places, not filled (8 recurs regularly)" in told
-    assert "to fill them anyway: --gap 0.125000:0.175000 (silence: recurs regularly)" in told
+    assert "8 doubtful places, not filled (8 too much of the recording)" in told
+    assert (
+        "to fill them anyway: --gap 0.125000:0.175000 (silence: too much of the recording)" in told
+    )
     assert told.count("--gap 0.") + told.count("--gap 1.") == 3
     assert "and 5 more: plc detect --json lists them" in told
     assert not target.exists()
     table = run("detect", gate).stdout
     assert "found 0 places of damage in 2.0 s; 8 doubtful places, not filled" in table
-    assert table.count("recurs regularly") == 9
+    assert table.count("too much of the recording") == 9
     run("inpaint", gate, target, "--method", "ar", "--gap", "0.125:0.175")
     filled = read_audio(target)[0]
     assert np.abs(filled[2_000:2_800]).max() > 0.01
