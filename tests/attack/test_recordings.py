@@ -230,7 +230,7 @@ def test_a_disk_that_stands_still_holds_nobody_up(
 def test_what_is_kept_back_is_written_when_a_block_follows_and_a_long_pause_is_silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plc.transport.service.recorder._KEPT_BACK_MAX_S", 0.5)
+    monkeypatch.setattr("plc.transport.service.recorder.KEPT_BACK_MAX_S", 0.5)
     recorder = Recorder(tmp_path / "a.wav", RATE, 1)
     signal_ = as_sent(noise(1, 3 * RATE)).reshape(-1, RATE // 4, 1)
     for number, block in enumerate(signal_):

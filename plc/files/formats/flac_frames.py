@@ -142,6 +142,11 @@ def search(path: Path) -> Frames | None:
                 form[0] << 8 | form[1] - 1 << 5 | min(k for k in _HEADER_BITS if depth <= k) - 1
             )
             mended = bytes(10) + (number << 36).to_bytes(8, "big") + bytes(16)
+            last = frames[-1]
+            if len(frames) > 1 and 0 < told <= last.start:
+                # Behind the end that is stated: what a full disk left of a frame is none.
+                whole = _decoded(mended, [last], [data[last.at : last.end]])
+                frames = frames if next(whole, None) else frames[:-1]
             return Frames(mended, told, tuple(frames), ended)
 
 
