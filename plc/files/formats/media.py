@@ -1,6 +1,6 @@
 """Files that FFmpeg's libraries read, through PyAV: M4A, MP4, Matroska and others.
 
-Of a film the first audio stream is read. :mod:`~plc.files.formats.films` writes such files.
+Of a film the first audio stream is read. :mod:`~plc.files.formats.encoder` writes such files.
 """
 
 import contextlib

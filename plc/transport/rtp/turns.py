@@ -271,8 +271,8 @@ class Turns:
 
     def _skip(self, now_s: float, kept_s: float) -> Turn:
         """Skip the excess delay; conceal this block across the jump."""
-        excess = int((self.delay_s(now_s) - kept_s) * self._rate)
-        blocks = max(1, excess // self._block)
+        excess_s = self.delay_s(now_s) - kept_s
+        blocks = max(1, int(excess_s * self._rate) // self._block)
         self._timeline.position += blocks * self._block
         self._held = 0
         self._starved = 0
