@@ -36,8 +36,7 @@ def add_measurement(app: typer.Typer, function: Callable[..., None], *options: s
 
     Parameters
     ----------
-    app : Typer
-        Where it goes.
+    app : Typer, where it goes
     function : callable
         The measurement; its name is the command's.
     *options : str
@@ -79,12 +78,9 @@ def add_question(app: typer.Typer, name: str, said: str, **modes: Callable[..., 
 
     Parameters
     ----------
-    app : Typer
-        Where it goes.
-    name : str
-        What it is called.
-    said : str
-        Its help.
+    app : Typer, where it goes
+    name : str, what it is called
+    said : str, its help
     **modes : callable
         The measurements that it runs, by name; ``_`` stands for ``-``.
     """

@@ -97,8 +97,7 @@ def check(folder: str | Path | None = None) -> Path:
 
     Parameters
     ----------
-    folder : path, optional
-        As for :func:`install`.
+    folder : path, optional, as for :func:`install`
 
     Raises
     ------

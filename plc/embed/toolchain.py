@@ -20,8 +20,7 @@ class Tool:
         For people, with an article.
     names : tuple of str
         Its names, the first that is found is taken.
-    package : str
-        Debian's.
+    package : str, debian's
     variable : str
         An environment variable that names another; empty: none.
     """

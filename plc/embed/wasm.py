@@ -37,8 +37,7 @@ def build_wasm(module: Path, work: Path, done: Callable[[str], None] = lambda na
 
     Parameters
     ----------
-    module : path
-        The file, written.
+    module : path, the file, written
     work : path
         A folder for what is needed on the way.
     done : callable

@@ -131,10 +131,8 @@ class BurstsAhead:
     ----------
     memory : StreamMemory
         Of the stream, whose method prepares (:data:`~plc_kernels.stream.preparation.SHARING`).
-    pace : PreparationPace
-        How much is prepared.
-    counters : PreparationCounters
-        Where concealments are counted.
+    pace : PreparationPace, how much is prepared
+    counters : PreparationCounters, where concealments are counted
     most_ms : float
         Time that a preparation may take; ``inf``: as much as it takes.
     outside : OutsideNetworks or None

@@ -90,10 +90,8 @@ class Concealer:
 
     Parameters
     ----------
-    sample_rate : int
-        8000 to 192000 Hz.
-    channels : int
-        1 to 8.
+    sample_rate : int, 8000 to 192000 Hz
+    channels : int, 1 to 8
     packet_samples : int
         Samples of each channel in a packet, 1 to 120 ms of them; by default 10 ms.
     lookahead : int
@@ -109,8 +107,7 @@ class Concealer:
     budget_ms : float or None
         Time a concealment may take; None (the default) is a quarter of the packet, ``inf`` no
         limit.
-    seed : int
-        Of the comfort noise.
+    seed : int, of the comfort noise
     provider : str
         Runs the network: ``"auto"`` (the default), ``"tensorrt"``, ``"cuda"`` or ``"cpu"``.
     prepare : str
@@ -126,8 +123,7 @@ class Concealer:
 
     Attributes
     ----------
-    stats : Stats
-        What happened so far.
+    stats : Stats, what happened so far
     lacking : deque of sequence of (int, int)
         Parts that had not arrived, of the packet returned last and of those held back behind it.
 
@@ -343,12 +339,10 @@ class Concealer:
 
         Parameters
         ----------
-        snapshot : bytes
-            Of :meth:`snapshot`.
+        snapshot : bytes, of :meth:`snapshot`
         key : bytes
             That it is signed with.
-        clock, cpu_clock : callable
-            As for the class.
+        clock, cpu_clock : callable, as for the class
 
         Raises
         ------

@@ -12,10 +12,8 @@ class StepPrediction:
 
     Parameters
     ----------
-    ladders : Ladders
-        Of the stream.
-    networks : StepNetworks, EncodedGaps or None
-        Of the stream.
+    ladders : Ladders, of the stream
+    networks : StepNetworks, EncodedGaps or None, of the stream
     prepares : int
         Whether bursts are prepared: 0, or a way of :mod:`plc_kernels.stream.preparation`.
     from_onsets : bool

@@ -55,10 +55,8 @@ class StreamConfig:
 
     Parameters
     ----------
-    sample_rate : int
-        8000 to 192000 Hz.
-    channels : int
-        1 to 8.
+    sample_rate : int, 8000 to 192000 Hz
+    channels : int, 1 to 8
     packet_samples : int
         Samples of each channel in a packet: 1 to 120 ms of them, any number; 10 ms by default.
     packet_ms : float
@@ -230,8 +228,7 @@ def samples_of_packet(packet_ms: float | str, sample_rate: int) -> int:
     ----------
     packet_ms : float or str
         0.1 to 120 ms, or samples with their unit: ``"352smp"``.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
 
     Raises
     ------

@@ -59,8 +59,7 @@ class Crew:
 
     Parameters
     ----------
-    threads : int
-        The caller's among them.
+    threads : int, the caller's among them
     """
 
     def __init__(self, threads: int) -> None:

@@ -212,8 +212,7 @@ def read_trace(path: str | Path) -> NDArray[np.bool_]:
 
     Parameters
     ----------
-    path : str or Path
-        The file.
+    path : str or Path, the file
 
     Returns
     -------
@@ -292,10 +291,8 @@ def gaps_of(trace: NDArray[np.bool_], packet_samples: int) -> list[tuple[int, in
 
     Parameters
     ----------
-    trace : bool, shape (packets,)
-        True = lost.
-    packet_samples : int
-        Length of a packet.
+    trace : bool, shape (packets,), True = lost
+    packet_samples : int, length of a packet
     """
     return [(int(start), int(stop)) for start, stop in bursts_of(trace) * packet_samples]
 
@@ -307,10 +304,8 @@ def write_trace(
 
     Parameters
     ----------
-    path : str or Path
-        The text file.
-    trace : array_like of bool, shape (packets,)
-        True = lost.
+    path : str or Path, the text file
+    trace : array_like of bool, shape (packets,), True = lost
     comments : sequence of str
         Lines to put on top, without the ``#``.
     overwrite : bool

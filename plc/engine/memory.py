@@ -21,10 +21,8 @@ class StreamMemory:
 
     Parameters
     ----------
-    config : StreamConfig
-        Of the stream.
-    method : StepPrediction
-        What conceals.
+    config : StreamConfig, of the stream
+    method : StepPrediction, what conceals
     memory : int64, shape (n,), or None
         Where the block is to be; None: in memory of its own.
     seed : int or None

@@ -75,8 +75,7 @@ def make_method(
 
     Parameters
     ----------
-    config : StreamConfig
-        Of the stream.
+    config : StreamConfig, of the stream
     reach : int
         The longest bridge that will be asked for, and the most samples known beyond it.
     clock : callable
@@ -218,8 +217,7 @@ def stream_models(
         ``"ar"``: none. ``"auto"``: those in the package that know this sample rate, the one for
         music alone where there is none for speech. Any other: a name or a path, for all
         content; a context encoder counts as one that bridges.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     content : str
         As for :class:`~plc.StreamConfig`: of the package's, those for other content are left out.
 

@@ -48,10 +48,8 @@ def step_networks(
 
     Parameters
     ----------
-    config : StreamConfig
-        Of the stream.
-    manifests : dict
-        By content of :data:`NETS`.
+    config : StreamConfig, of the stream
+    manifests : dict, by content of :data:`NETS`
     within_ms : float
         Time for a burst's first packet, in ``push`` or ahead of it.
     optional : bool

@@ -124,8 +124,7 @@ class OutsideNetworks:
 
         Parameters
         ----------
-        flags : int
-            What the step answered.
+        flags : int, what the step answered
         """
         block, model = self._block, self._memory.model
         deadline_s = self._clock() + self._wait_s
@@ -370,8 +369,7 @@ class PooledNetworks:
 
         Parameters
         ----------
-        asking : sequence of Asking
-            Of streams that WAIT.
+        asking : sequence of Asking, of streams that WAIT
         deadline_s : float
             By :func:`time.perf_counter`. What is not there then has GIVEN 0.
         """

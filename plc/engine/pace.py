@@ -65,15 +65,13 @@ class PreparationPace:
     ----------
     bounded : bool
         Whether there are steps and pauses at all.
-    packet_ms : float
-        A packet's duration.
+    packet_ms : float, a packet's duration
     top_ms : float
         Time for prediction at the first step below the top, before it is made less.
 
     Attributes
     ----------
-    depth : int
-        Steps below the top.
+    depth : int, steps below the top
     """
 
     def __init__(self, bounded: bool, packet_ms: float, top_ms: float) -> None:

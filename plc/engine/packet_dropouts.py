@@ -28,15 +28,13 @@ class DropoutFinder:
 
     Parameters
     ----------
-    config : StreamConfig
-        Of the stream.
+    config : StreamConfig, of the stream
     memory : int64, shape (:meth:`words`,), or None
         Where it is to be; None: in memory of its own.
 
     Attributes
     ----------
-    memory : int64, shape (:meth:`words`,)
-        All that it knows.
+    memory : int64, shape (:meth:`words`,), all that it knows
     """
 
     def __init__(self, config: StreamConfig, memory: NDArray[np.int64] | None = None) -> None:
@@ -62,14 +60,11 @@ class DropoutFinder:
 
         Parameters
         ----------
-        packet : float32 or int16, shape (packet_samples, channels), C-contiguous
-            The stream's next.
-        received : bool
-            Whether it arrived.
+        packet : float32 or int16, shape (packet_samples, channels), C-contiguous, the stream's next
+        received : bool, whether it arrived
         missing : sequence of (int, int)
             Parts of it that did not.
-        stats : Stats
-            Where dropouts are counted.
+        stats : Stats, where dropouts are counted
         """
         if not received or missing:
             self.skip()
@@ -87,8 +82,7 @@ class DropoutFinder:
 
         Parameters
         ----------
-        packet : float32 or int16, shape (packet_samples, channels), C-contiguous
-            As it arrived.
+        packet : float32 or int16, shape (packet_samples, channels), C-contiguous, as it arrived
         """
         count = search(self.memory, packet.ctypes.data, packet.dtype == INT16)
         if not count:

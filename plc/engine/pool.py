@@ -234,8 +234,7 @@ class ConcealerPool:
             Of :meth:`open`, in any order; those of all streams that are due.
         packets : float32 or int16, shape (streams, packet_samples, channels)
             Of numpy or of a library with its array protocol. What is lost is not looked at.
-        arrived : bool, shape (streams,)
-            Which of them did.
+        arrived : bool, shape (streams,), which of them did
         out : same dtype and shape, C-contiguous, optional
             Array to write to and return; may be ``packets``, or overlap them. Without it a new one
             is made.
@@ -487,8 +486,7 @@ class ConcealerPool:
 
         Parameters
         ----------
-        streams : iterable of bytes
-            Of :meth:`snapshot`.
+        streams : iterable of bytes, of :meth:`snapshot`
         key : bytes
             That they are signed with.
 

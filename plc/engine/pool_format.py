@@ -124,22 +124,18 @@ class PoolFormat:
 
     Attributes
     ----------
-    chosen : StepPrediction
-        What conceals.
-    words : int
-        Of a stream's block.
+    chosen : StepPrediction, what conceals
+    words : int, of a stream's block
     search_words : int
         Of its search for dropouts, which lies behind it.
     model : int
         Address of the networks' blocks; 0: there are none.
     served : int
         Answers of the step for which networks have something to do.
-    prepares : bool
-        Whether bursts are prepared.
+    prepares : bool, whether bursts are prepared
     outside : PooledNetworks or None
         What runs the networks; None: kernels do.
-    layout : str
-        Of blocks, for snapshots.
+    layout : str, of blocks, for snapshots
     costs : Costs
         Of a stream's packets, here.
     burst_s, answer_s : float

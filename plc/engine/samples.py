@@ -64,8 +64,7 @@ def as_packet(packet: Packet | Samples | Bytes, config: StreamConfig) -> Packet:
     ----------
     packet : float32 or int16, shape (packet_samples, channels), or (packet_samples,) for one
         Of numpy, or what has its array protocol or that of DLPack; or as :func:`of_bytes` takes it.
-    config : StreamConfig
-        Of the stream.
+    config : StreamConfig, of the stream
     """
     n, channels = config.packet_samples, config.channels
     if isinstance(packet, Bytes):
@@ -206,8 +205,7 @@ def as_packets(packets: Packet | Samples, shape: tuple[int, int, int]) -> Packet
     ----------
     packets : float32 or int16, shape (streams, packet_samples, channels)
         Of numpy, or what has its array protocol or that of DLPack.
-    shape : (int, int, int)
-        What it must be.
+    shape : (int, int, int), what it must be
     """
     array = packets if isinstance(packets, np.ndarray) else as_array(packets, "packets")
     known = array.dtype in (FLOAT32, INT16)

@@ -123,8 +123,7 @@ def speech_around(
         Which of its samples are heard.
     gap : (start, stop)
         In samples of the row; :data:`LISTEN_S` on either side of it counts.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     """
     reach = round(LISTEN_S * sample_rate)
     around = slice(max(0, gap[0] - reach), gap[1] + reach)

@@ -58,8 +58,7 @@ class Head(msgspec.Struct, forbid_unknown_fields=True):
         Counted so far: the one counter that is in no block.
     state : dict
         Values that are in no block.
-    plc : str
-        Version of the package.
+    plc : str, version of the package
     """
 
     of: str

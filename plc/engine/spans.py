@@ -22,8 +22,7 @@ def lost_spans(lost: ArrayLike, samples: int, packet_samples: int) -> list[Span]
     ----------
     lost : bool, shape (packets,) or (samples,), or a sequence of (start, stop)
         True where a packet, or a sample, is lost. Or gaps in samples, stop excluded, in any order.
-    samples : int
-        Length of the signal.
+    samples : int, length of the signal
     packet_samples : int
         Of a packet of the trace.
 
@@ -86,10 +85,8 @@ def merge_spans(gaps: Iterable[Any], samples: int) -> list[Span]:
 
     Parameters
     ----------
-    gaps : iterable of (start, stop)
-        In samples.
-    samples : int
-        Length of the signal.
+    gaps : iterable of (start, stop), in samples
+    samples : int, length of the signal
 
     Raises
     ------

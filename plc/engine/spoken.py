@@ -77,8 +77,7 @@ class SpokenGaps:
 
         Parameters
         ----------
-        row : float32, shape (n,)
-            One channel.
+        row : float32, shape (n,), one channel
         start, stop, end : int
             The gap, and until where what follows it is known.
 

@@ -31,8 +31,7 @@ class TimeHistogram:
 
     Parameters
     ----------
-    times_ms : iterable of float
-        Durations to begin with.
+    times_ms : iterable of float, durations to begin with
     """
 
     __slots__ = ("_bins", "_most")

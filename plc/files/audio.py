@@ -64,15 +64,12 @@ class AudioReader:
 
     Parameters
     ----------
-    path : str or Path
-        The file.
+    path : str or Path, the file
 
     Attributes
     ----------
-    sample_rate : int
-        In Hz.
-    channels : int
-        Channels of each sample.
+    sample_rate : int, in Hz
+    channels : int, channels of each sample
     samples : int or None
         Length of the file; None where only decoding it tells (MP3 and what PyAV reads).
     expected_samples : int or None

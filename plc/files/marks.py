@@ -192,8 +192,7 @@ def read_mask(path: str | Path, samples: int, channels: int = 1) -> list[Hole]:
         A ``.npy`` file of bools or integers, shape (n,) or (n, channels), true where a sample is
         missing; or an audio file that is zero where none is. Audio of one channel, or a mask of a
         recording of one, is of all channels.
-    samples, channels : int
-        Of the recording.
+    samples, channels : int, of the recording
 
     Raises
     ------

@@ -33,8 +33,7 @@ class InpaintReport:
 
     Attributes
     ----------
-    samples, sample_rate, channels : int
-        Of the recording.
+    samples, sample_rate, channels : int, of the recording
     gaps : tuple of (int, int)
         In samples, merged and in order, as they were filled: of any channel.
     holes : tuple of Hole
@@ -49,10 +48,8 @@ class InpaintReport:
     long_gaps : tuple of LongGap
         What filled the gaps that are long, and from where; none where the method or the quality
         copies nothing.
-    elapsed_s : float
-        Reading and writing included.
-    clipped_samples : int
-        Of the target.
+    elapsed_s : float, reading and writing included
+    clipped_samples : int, of the target
     """
 
     samples: int
@@ -77,14 +74,10 @@ class Repaired:
 
     Attributes
     ----------
-    name : str
-        To show.
-    source, target : Path
-        Before and after.
-    sample_rate : int
-        In Hz.
-    gaps : tuple of (int, int)
-        In samples, in order.
+    name : str, to show
+    source, target : Path, before and after
+    sample_rate : int, in Hz
+    gaps : tuple of (int, int), in samples, in order
     found : tuple of str
         What each gap held, if a detector found it.
     """
@@ -135,8 +128,7 @@ def inpaint_file(
         Whether a file that is there may be replaced.
     bitrate : int, optional
         In bit/s, for a target whose coding has one.
-    progress : callable, optional
-        Called after each block.
+    progress : callable, optional, called after each block
 
     Returns
     -------

@@ -113,8 +113,7 @@ def conceal_file(
     ----------
     source, target : str or Path
         Audio files; what the source holds in lost packets is not looked at.
-    losses : LossSource
-        Which packets are lost.
+    losses : LossSource, which packets are lost
     packet_ms : float or str
         Length of a packet, rounded to whole samples; or samples, as ``"352smp"``.
     lookahead : int
@@ -123,8 +122,7 @@ def conceal_file(
         Whether a file that is there may be replaced.
     bitrate : int, optional
         In bit/s, for a target whose coding has one.
-    progress : callable, optional
-        Called after each block.
+    progress : callable, optional, called after each block
     method, model, content, budget_ms, seed, provider, prepare, detect_dropouts
         As for :class:`plc.StreamConfig`, but that ``budget_ms`` is by default ``inf``, so that the
         result does not depend on the machine, and ``prepare`` ``"never"``.
@@ -199,18 +197,15 @@ def lose_file(
 
     Parameters
     ----------
-    source, target : str or Path
-        Audio files.
-    losses : LossSource
-        Which packets are lost.
+    source, target : str or Path, audio files
+    losses : LossSource, which packets are lost
     packet_ms : float or str
         Length of a packet, rounded to whole samples; or samples, as ``"352smp"``.
     trace : str or Path, optional
         Where the trace shall stand; by default beside the target, its suffix ``.trace``.
     overwrite : bool
         Whether a file that is there may be replaced.
-    progress : callable, optional
-        Called after each block.
+    progress : callable, optional, called after each block
 
     Returns
     -------
@@ -266,8 +261,7 @@ def lost_gaps(
 
     Parameters
     ----------
-    source : str or Path
-        The recording.
+    source : str or Path, the recording
     losses : TraceLosses
         Which of its packets are lost.
     packet_ms : float or str

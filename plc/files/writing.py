@@ -91,17 +91,14 @@ class AudioWriter:
     ----------
     path : str or Path
         Where it shall stand; the suffix says the format.
-    sample_rate : int
-        In Hz.
-    channels : int
-        Channels of each sample.
+    sample_rate : int, in Hz
+    channels : int, channels of each sample
     source_subtype : str or None
         The coding of the recording it is made from (:attr:`AudioReader.subtype`), kept if the
         format can.
     expected_samples : int or None
         About how long it will be, None if nobody knows; beyond 4 GB a WAV file is written as RF64.
-    tags : Tags, optional
-        Its tags.
+    tags : Tags, optional, its tags
     bitrate : int, optional
         In bit/s, for MP3, Opus, AAC and what else loses something; by default not below that of
         what it is made from.
@@ -113,8 +110,7 @@ class AudioWriter:
 
     Attributes
     ----------
-    written_samples : int
-        Samples that :meth:`write` took.
+    written_samples : int, samples that :meth:`write` took
     clipped_samples : int
         Samples of single channels that were beyond full scale and so were changed to fit an
         integer format, or that were infinite. NaN becomes silence and is not counted.

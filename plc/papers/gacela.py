@@ -92,8 +92,7 @@ class LongGapNetwork:
 
     Attributes
     ----------
-    name : str
-        Of the model.
+    name : str, of the model
     unstretched, longest : int
         Samples of the recording in the longest gap that it fills without and with stretching.
 
@@ -121,8 +120,7 @@ class LongGapNetwork:
 
         Parameters
         ----------
-        row : float32, shape (n,), written from start to stop
-            One channel.
+        row : float32, shape (n,), written from start to stop, one channel
         start, stop : int
             The gap: at most :attr:`longest`. One at an end of the row is left.
         seed : int

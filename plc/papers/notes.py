@@ -36,16 +36,12 @@ class NoteGenerator:
 
     Attributes
     ----------
-    name : str
-        Of the model.
+    name : str, of the model
     sample_rate : int
         Of its notes, in Hz.
-    samples : int
-        Of a note.
-    lowest, highest : int
-        MIDI pitches.
-    latent : int
-        Numbers of a latent.
+    samples : int, of a note
+    lowest, highest : int, MIDI pitches
+    latent : int, numbers of a latent
 
     Raises
     ------
@@ -78,8 +74,7 @@ class NoteGenerator:
 
         Parameters
         ----------
-        latents : float32, shape (notes, latent)
-            Normal.
+        latents : float32, shape (notes, latent), normal
         pitches : int, shape (notes,)
             MIDI, from the lowest to the highest.
 

@@ -79,8 +79,7 @@ class Restorer(GapFiller):
     ----------
     manifest : Manifest
         A model of kind ``restore``.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
 
     Raises
     ------
@@ -185,8 +184,7 @@ def between_bins(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    magnitudes : float32, shape (frames, bins)
-        At least 0.
+    magnitudes : float32, shape (frames, bins), at least 0
 
     Returns
     -------

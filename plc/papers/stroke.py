@@ -80,8 +80,7 @@ class StrokeFiller(GapFiller):
     ----------
     network : callable
         Patch and lost columns to the patch restored.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     linear : bool
         Whether the network sees linear interpolation in the stroke; otherwise 0.
     """

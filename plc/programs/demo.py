@@ -161,8 +161,7 @@ def run(
         Made if it does not exist.
     loss, mean_burst, seed
         Of :class:`plc.engine.loss.GilbertElliott`.
-    packet_ms : float
-        Length of a packet.
+    packet_ms : float, length of a packet
     pictures : bool
         Draw them, if matplotlib is there.
     overwrite : bool

@@ -34,10 +34,8 @@ def play(
         One of :data:`~plc.engine.methods.BASELINES`.
     signal : float32, shape (n, channels)
         As sent; its lost samples are not looked at.
-    lost : bool, shape (packets,)
-        True = lost.
-    packet_samples, sample_rate : int
-        Of the stream.
+    lost : bool, shape (packets,), True = lost
+    packet_samples, sample_rate : int, of the stream
 
     Returns
     -------

@@ -63,8 +63,7 @@ class WebFile:
 
     Attributes
     ----------
-    kind : str
-        Its media type.
+    kind : str, its media type
     make : callable
         Returns its bytes, made once.
     use : str
@@ -248,15 +247,13 @@ class WebServer:
 
     Parameters
     ----------
-    host : str
-        Address to listen at.
+    host : str, address to listen at
     port : int
         0 takes any that is free.
 
     Attributes
     ----------
-    url : str
-        Where the page is.
+    url : str, where the page is
 
     Raises
     ------

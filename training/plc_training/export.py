@@ -75,8 +75,7 @@ def export_run(
 
     Parameters
     ----------
-    folder : Path
-        Of the run.
+    folder : Path, of the run
     out : Path
         Folder to write to; created if missing. An earlier model is replaced only after the tests.
     name : str, optional

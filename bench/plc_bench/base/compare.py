@@ -34,8 +34,7 @@ class Summary:
         Over the defined scores; NaN if there are none.
     count : int
         How many are defined (finite).
-    left_out : int
-        How many are not.
+    left_out : int, how many are not
     """
 
     mean: float
@@ -103,8 +102,7 @@ def paired_difference(
         Which way the metric points; decides ``share_better`` only.
     groups : sequence, of the same length
         What pairs belong together, such as the name of their clip; by default each stands alone.
-    seed : int
-        Of the bootstrap.
+    seed : int, of the bootstrap
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     defined = np.isfinite(a) & np.isfinite(b)

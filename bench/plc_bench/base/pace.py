@@ -23,8 +23,7 @@ def wait_until(
         The moment, as ``clock`` says it.
     clock : callable
         Returns the time, in ticks.
-    sleep : callable
-        Takes seconds.
+    sleep : callable, takes seconds
     ticks_per_s : float
         Of the clock: 1 if it says seconds, 1e9 if it says nanoseconds.
     """
@@ -44,8 +43,7 @@ def turns(
     ----------
     packet_s : float
         From turn to turn; at 0 none is waited for.
-    clock, sleep : callable
-        Return, and take, seconds.
+    clock, sleep : callable, return, and take, seconds
     first : int
         Turns that the first one is away.
     """

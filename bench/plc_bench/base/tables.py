@@ -39,8 +39,7 @@ class Table:
 
     Attributes
     ----------
-    title : str
-        Its subject.
+    title : str, its subject
     headings : sequence of str
         Of the columns; none: a list of facts.
     rows : list of list of Cell

@@ -49,12 +49,9 @@ class Damage:
 
     Attributes
     ----------
-    start, stop : int
-        In samples.
-    kind : str
-        One of :data:`KINDS`.
-    length_ms : float
-        The drawn length.
+    start, stop : int, in samples
+    kind : str, one of :data:`KINDS`
+    length_ms : float, the drawn length
     """
 
     start: int
@@ -70,10 +67,8 @@ def damaged(
 
     Parameters
     ----------
-    signal : float32, shape (n,)
-        The clip.
-    sample_rate : int
-        In Hz.
+    signal : float32, shape (n,), the clip
+    sample_rate : int, in Hz
     kinds : tuple of str
         Of :data:`KINDS`; they take turns.
     seed : int
@@ -120,8 +115,7 @@ def through(container: str, signal: NDArray[np.float32], sample_rate: int) -> ND
     ----------
     container : str
         One of :data:`CONTAINERS`, at libsndfile's own bit rate.
-    signal : float32, shape (n,)
-        Samples.
+    signal : float32, shape (n,), samples
     sample_rate : int
         In Hz; :data:`OPUS_RATE` for Opus.
     """

@@ -32,8 +32,7 @@ class Harm:
     ----------
     name, domain : str
         The kind or clip; the domain of a clip.
-    seconds : float
-        Its length.
+    seconds : float, its length
     filled : tuple of str
         Kind of each finding that a repair would fill.
     doubtful : int

@@ -689,14 +689,10 @@ def undamaged(
 
     Parameters
     ----------
-    kind : str
-        One of :data:`UNDAMAGED`.
-    sample_rate : int
-        In Hz.
-    seconds : float
-        Its length.
-    seed : int
-        Of what is drawn.
+    kind : str, one of :data:`UNDAMAGED`
+    sample_rate : int, in Hz
+    seconds : float, its length
+    seed : int, of what is drawn
     """
     rng = np.random.default_rng([seed, *kind.encode()])
     made = UNDAMAGED[kind](Studio(rng, sample_rate, round(seconds * sample_rate)))

@@ -110,14 +110,10 @@ def seamed(
 
     Parameters
     ----------
-    clip : float32, shape (n,)
-        The clip.
-    sample_rate : int
-        In Hz.
-    sort : Sort
-        Of :data:`SORTS`.
-    seed : int
-        Of places and lengths.
+    clip : float32, shape (n,), the clip
+    sample_rate : int, in Hz
+    sort : Sort, of :data:`SORTS`
+    seed : int, of places and lengths
     """
     rng = np.random.default_rng(seed)
     period, side = rng.uniform(*_PERIOD_S), round(_SIDE_MS * sample_rate / 1000)
@@ -150,8 +146,7 @@ class SeamScores:
 
     Attributes
     ----------
-    clip, sort : str
-        Which.
+    clip, sort : str, which
     found, doubted : tuple of bool
         Of each seam, whether it is found and would be filled; and whether it is doubtful.
     false : int

@@ -19,10 +19,8 @@ class Studio:
     ----------
     rng : Generator
         Of all that is drawn.
-    rate : int
-        In Hz.
-    samples : int
-        Of a recording.
+    rate : int, in Hz
+    samples : int, of a recording
     """
 
     rng: np.random.Generator

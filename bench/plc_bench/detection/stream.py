@@ -50,8 +50,7 @@ class StreamDetectSettings:
         What conceals; ``"none"``: nothing is concealed, findings alone are counted.
     plcmos : bool
         Whether speech is scored by PLCMOS, too.
-    seed : int
-        Another seed, other damage.
+    seed : int, another seed, other damage
     """
 
     packet_ms: tuple[float, ...] = (10.0, 20.0)
@@ -83,8 +82,7 @@ class ClipScores:
     ----------
     clip, domain, packet_ms, sample_rate
         Which stream.
-    seconds : float
-        Its length.
+    seconds : float, its length
     places : tuple of (str, float, bool)
         Kind and length of each damage, and whether half of it was concealed.
     findings : tuple of bool
@@ -180,10 +178,8 @@ def found_in(signal: NDArray[np.float32], config: StreamConfig) -> list[tuple[in
 
     Parameters
     ----------
-    signal : float32, shape (n,)
-        The stream.
-    config : StreamConfig
-        Its packets.
+    signal : float32, shape (n,), the stream
+    config : StreamConfig, its packets
     """
     finder, size = DropoutFinder(config), config.packet_samples
     hit = np.zeros(signal.size, np.bool_)
@@ -198,10 +194,8 @@ def gated(signal: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    signal : float32, shape (n,)
-        Samples.
-    sample_rate : int
-        In Hz.
+    signal : float32, shape (n,), samples
+    sample_rate : int, in Hz
     """
     step = round(_GATE_STEP_MS * sample_rate / 1000)
     steps = -(-signal.size // step)

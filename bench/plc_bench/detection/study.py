@@ -46,8 +46,7 @@ class DetectSettings:
         In Hz; clips are resampled.
     full : bool
         Whether every clip is tried in each container at each rate.
-    seed : int
-        Another seed, other damage.
+    seed : int, another seed, other damage
     """
 
     containers: tuple[str, ...] = tuple(CONTAINERS)
@@ -111,10 +110,8 @@ class FileScores:
     ----------
     clip, domain, container, sample_rate
         Which file.
-    seconds : float
-        Its length.
-    places : tuple of Place
-        The damage.
+    seconds : float, its length
+    places : tuple of Place, the damage
     findings : tuple of (str, bool)
         Kind of each finding in the damaged file, and whether it is true.
     false : tuple of str

@@ -83,8 +83,7 @@ def burg(x: NDArray[np.float64], order: int) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    x : float64, shape (n,)
-        Samples.
+    x : float64, shape (n,), samples
     order : int
         Coefficients beyond the leading 1; fewer than ``n``.
 

@@ -75,16 +75,12 @@ class Case:
 
     Attributes
     ----------
-    clip : str
-        Name.
-    gap_ms : int
-        Length of a gap.
-    sample_rate : int
-        In Hz.
+    clip : str, name
+    gap_ms : int, length of a gap
+    sample_rate : int, in Hz
     clean : float32, shape (n,)
         Full scale 1.0.
-    gaps : tuple of (start, stop)
-        In samples.
+    gaps : tuple of (start, stop), in samples
     outputs : dict
         What others made of it, by method: float32, shape (n,).
     each : bool

@@ -59,14 +59,12 @@ class InpaintSettings:
         Gaps drawn in each clip.
     sample_rate : int
         Clips are resampled to this, in Hz.
-    context : str
-        ``"full"`` or ``"paper"``.
+    context : str, ``"full"`` or ``"paper"``
     quality : str
         As ``plc.inpaint`` names it.
     hops_lost : float
         Share of a gap's hops of 4 ms that are lost: above 0, at most 1.
-    seed : int
-        Another seed, other gaps.
+    seed : int, another seed, other gaps
     """
 
     methods: tuple[str, ...] = ("lpc", "auto")
@@ -111,8 +109,7 @@ class GapScores:
 
     Attributes
     ----------
-    clip : str
-        File name.
+    clip : str, file name
     start : int
         First sample of the gap.
     snr_ms_db, snr_db : dict
@@ -182,12 +179,10 @@ def draw_gaps(
 
     Parameters
     ----------
-    signal : float32, shape (n,)
-        The clip.
+    signal : float32, shape (n,), the clip
     settings : InpaintSettings
         How many gaps, and how long.
-    seed : int
-        Of the places.
+    seed : int, of the places
     spans : sequence of tuple, optional
         First sample, and first after it, of the parts to draw from; by default all is one.
 
@@ -222,10 +217,8 @@ def lost_parts(start: int, settings: InpaintSettings, seed: int) -> list[tuple[i
     ----------
     start : int
         First sample of the gap.
-    settings : InpaintSettings
-        How many hops.
-    seed : int
-        Of the draw.
+    settings : InpaintSettings, how many hops
+    seed : int, of the draw
     """
     stop = start + settings.gap_samples
     if settings.hops_lost == 1.0:
@@ -369,10 +362,8 @@ def fill(
     ----------
     damaged : float32, shape (n,) or (n, channels)
         Zero in the gaps; janssen takes one channel.
-    gaps : sequence of (start, stop) or (start, stop, channels)
-        In samples.
-    sample_rate : int
-        In Hz.
+    gaps : sequence of (start, stop) or (start, stop, channels), in samples
+    sample_rate : int, in Hz
     method : str
         ``METHOD[@model=NAME]`` as ``plc.inpaint`` takes both, or :data:`JANSSEN`.
     quality : str

@@ -72,14 +72,12 @@ def measure_paper_tables(
 
     Parameters
     ----------
-    clips : sequence of Path
-        The clips.
+    clips : sequence of Path, the clips
     models : sequence of str
         Names or paths, as :func:`plc.engine.models.catalogue.find` takes them.
     drawing : InpaintSettings
         Number of gaps of each clip, and the seed.
-    jobs : int
-        Processes.
+    jobs : int, processes
     on_done : callable
         Called for each clip that is done.
     notes : mapping, optional
@@ -149,14 +147,11 @@ def score_gap(
 
     Parameters
     ----------
-    clip : str
-        File name.
-    signal : float32, shape (n,)
-        At 16 kHz, whole.
+    clip : str, file name
+    signal : float32, shape (n,), at 16 kHz, whole
     gap : tuple of int
         First sample and first after it.
-    gap_ms : float
-        Its length.
+    gap_ms : float, its length
     encoders : mapping
         By the name of the model.
     """

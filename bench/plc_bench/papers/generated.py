@@ -50,8 +50,7 @@ def inception_score(posteriors: NDArray[np.float64], weights: Weights | None = N
     ----------
     posteriors : float64, shape (sounds, classes)
         Of a classifier; each row sums to 1.
-    weights : int, shape (sounds,), optional
-        How often each counts.
+    weights : int, shape (sounds,), optional, how often each counts
 
     Returns
     -------
@@ -99,8 +98,7 @@ class Frames:
 
     Attributes
     ----------
-    frames : int
-        Of each sound.
+    frames : int, of each sound
     sums : float64, shape (sounds, size)
         Over the frames of each.
     products : float64, shape (sounds, size, size)
@@ -153,12 +151,9 @@ def with_interval(
     ----------
     score : callable
         Takes the weights of each set, or nothing for all sounds once.
-    counts : sequence of int
-        Sounds of each set.
-    seed : int
-        Of the resamples.
-    resamples : int
-        Their number.
+    counts : sequence of int, sounds of each set
+    seed : int, of the resamples
+    resamples : int, their number
     """
     rng = np.random.default_rng(seed)
     drawn = [

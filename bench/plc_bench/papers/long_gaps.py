@@ -69,8 +69,7 @@ class LongGapSettings:
 
     Attributes
     ----------
-    gap_ms : float
-        Length of the gaps.
+    gap_ms : float, length of the gaps
     model : str
         Of the method ``gacela``, as ``plc.inpaint`` takes it.
     seed : int
@@ -99,8 +98,7 @@ class Fill:
         Objective difference grade of the whole clip.
     lsd_db : float
         Distance of log spectra from what was there.
-    level_db : float
-        Above what was there.
+    level_db : float, above what was there
     edge_db : float
         Between the levels on both sides of an edge, without sign; mean of both edges.
     step : float
@@ -121,10 +119,8 @@ class GapFills:
 
     Attributes
     ----------
-    clip : str
-        File name.
-    gaps : int
-        Number of them.
+    clip : str, file name
+    gaps : int, number of them
     fills : dict
         By method, and what was there.
     variants_db : float
@@ -253,8 +249,7 @@ def draw_fills(path: Path, clip: Path, settings: LongGapSettings) -> None:
 
     Parameters
     ----------
-    path : Path
-        The picture, a PNG.
+    path : Path, the picture, a PNG
     clip, settings
         As for :func:`filled_by_all`.
 

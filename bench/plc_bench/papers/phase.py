@@ -191,18 +191,14 @@ def reconstruct(
 
     Parameters
     ----------
-    method : str
-        One of ``METHODS``.
+    method : str, one of ``METHODS``
     spectra : complex64, shape (frames, bins)
         True spectra; of unknown coefficients a method sees the magnitude alone.
     known : uint8, shape (frames, bins)
         1 where the phase is known too.
-    grid, plan : Grid, Stft
-        The transform.
-    samples : int
-        Length of the signal.
-    iterations : int
-        Of fast Griffin-Lim.
+    grid, plan : Grid, Stft, the transform
+    samples : int, length of the signal
+    iterations : int, of fast Griffin-Lim
     """
     magnitude = np.abs(spectra)
     phase = np.where(known, np.angle(spectra), 0).astype(np.float32)

@@ -79,8 +79,7 @@ class ProbeScore:
         ``chirp``, or the place of the tone.
     frequency_hz : float
         Of the tone; 0 of the chirp.
-    snr_ms_db : dict
-        By method.
+    snr_ms_db : dict, by method
     """
 
     probe: str
@@ -126,14 +125,12 @@ def measure_probes(
 
     Parameters
     ----------
-    probes : sequence of str
-        Of :data:`PROBES`.
+    probes : sequence of str, of :data:`PROBES`
     models : sequence of str
         As :func:`plc.engine.models.catalogue.find` takes them.
     tones, phases : int
         Frequencies of the sweep, and phases of each tone.
-    jobs : int
-        Processes.
+    jobs : int, processes
     on_done : callable
         Called for each tone that is done.
 

@@ -52,8 +52,7 @@ class InversionScore:
 
     Attributes
     ----------
-    clip, domain, representation : str
-        What was inverted.
+    clip, domain, representation : str, what was inverted
     numbers : float
         Numbers of the array for each sample of the signal.
     snr_db, convergence_db : float
@@ -111,14 +110,12 @@ def measure_inversion(
 
     Parameters
     ----------
-    clips : sequence of Clip
-        The clips.
+    clips : sequence of Clip, the clips
     sample_rate : int
         Rate in Hz that they are resampled to.
     seconds : float
         Length taken of the middle of each.
-    jobs : int
-        Processes.
+    jobs : int, processes
     on_done : callable
         Called for each clip that is done.
 
@@ -214,14 +211,10 @@ def draw_representations(path: Path, x: Samples, sample_rate: int, title: str) -
 
     Parameters
     ----------
-    path : Path
-        The file.
-    x : float32, shape (n,)
-        The signal.
-    sample_rate : int
-        In Hz.
-    title : str
-        Over the picture.
+    path : Path, the file
+    x : float32, shape (n,), the signal
+    sample_rate : int, in Hz
+    title : str, over the picture
 
     Raises
     ------

@@ -44,10 +44,8 @@ class Contender(Protocol):
         ----------
         signal : float32, shape (n, channels)
             Whole packets. Zero where a packet is lost, unless the contender is coded.
-        trace : bool, shape (packets,)
-            True = lost.
-        packet_samples, sample_rate : int
-            Of the stream.
+        trace : bool, shape (packets,), True = lost
+        packet_samples, sample_rate : int, of the stream
 
         Returns
         -------

@@ -64,14 +64,11 @@ class Opus:
     ----------
     bits : int or None
         A second, of all channels; None is :data:`BITS_PER_CHANNEL` for each.
-    application : str
-        Of :data:`APPLICATIONS`.
-    complexity : int
-        Of the decoder.
+    application : str, of :data:`APPLICATIONS`
+    complexity : int, of the decoder
     library : str
         ``opus`` for the system's, or a path.
-    received, lbrr, dred : bool
-        As above.
+    received, lbrr, dred : bool, as above
     """
 
     coded = True
@@ -132,8 +129,7 @@ def timed_decoder(
 
     Parameters
     ----------
-    packets : list of float32, shape (packet_samples, channels)
-        Coded beforehand.
+    packets : list of float32, shape (packet_samples, channels), coded beforehand
     sample_rate : int
         Of the packets, in Hz.
     loss : float

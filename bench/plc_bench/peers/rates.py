@@ -21,8 +21,7 @@ def at_rate(
 
     Parameters
     ----------
-    signal : float32, shape (n, channels)
-        At ``sample_rate``.
+    signal : float32, shape (n, channels), at ``sample_rate``
     sample_rate, rate : int
         Of the signal and of the peer, in Hz.
     play : callable

@@ -30,8 +30,7 @@ class Condition:
         Share of packets lost, 0 to 1.
     mean_burst : float
         Mean number of packets in a burst.
-    packet_ms : float
-        Packet length.
+    packet_ms : float, packet length
     packet_samples : int or None
         Packet length in samples, at any rate, in place of ``packet_ms``.
     trace : str or None
@@ -81,12 +80,10 @@ class Condition:
 
         Parameters
         ----------
-        clip : str
-            The clip's file name.
+        clip : str, the clip's file name
         packets, packet_samples : int
             How many packets, and their length.
-        seed : int
-            Another seed, other losses.
+        seed : int, another seed, other losses
 
         Raises
         ------

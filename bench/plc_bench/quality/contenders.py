@@ -216,10 +216,8 @@ def contender(
 
     Parameters
     ----------
-    name : str
-        As above.
-    peers : mapping, optional
-        Programs by name.
+    name : str, as above
+    peers : mapping, optional, programs by name
     budget_ms, seed
         Of the engine's methods.
 
@@ -278,10 +276,8 @@ def check_methods(
 
     Parameters
     ----------
-    names : sequence of str
-        As :func:`contender` takes them.
-    peers : mapping, optional
-        Programs by name.
+    names : sequence of str, as :func:`contender` takes them
+    peers : mapping, optional, programs by name
     sample_rate : int, optional
         In Hz; without one, a method must work at some rate.
 
@@ -372,8 +368,7 @@ class PacedEngine:
     ----------
     method, model, content, lookahead, seed, prepare
         As :class:`plc.Concealer` takes them.
-    clock, sleep : callable
-        Return and take seconds.
+    clock, sleep : callable, return and take seconds
     """
 
     coded = False

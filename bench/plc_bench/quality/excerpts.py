@@ -40,12 +40,9 @@ class Excerpt:
 
     Attributes
     ----------
-    folder : Path
-        Where it lies.
-    clip, domain, condition : str
-        What it is of.
-    sample_rate, packet_samples : int
-        Of the stream.
+    folder : Path, where it lies
+    clip, domain, condition : str, what it is of
+    sample_rate, packet_samples : int, of the stream
     start : int
         First sample of the stretch in the clip.
     trace : bool, shape (packets,)
@@ -133,10 +130,8 @@ def keep(
         What it is of.
     stream : Stream
         The clip and its losses.
-    played : mapping from str to float32, shape (n, channels)
-        What each method played.
-    seconds : float
-        Length of the stretch.
+    played : mapping from str to float32, shape (n, channels), what each method played
+    seconds : float, length of the stretch
 
     Raises
     ------

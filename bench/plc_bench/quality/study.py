@@ -69,8 +69,7 @@ class StudySettings:
     ----------
     methods : tuple of str
         As :mod:`plc_bench.quality.contenders` names them; the others are compared with the first.
-    conditions : tuple of Condition
-        Packets and losses.
+    conditions : tuple of Condition, packets and losses
     metrics : tuple of str
         As :mod:`plc_bench.scores.registry` names them.
     peers : mapping from str to CommandPeer
@@ -81,12 +80,10 @@ class StudySettings:
         Time the engine may take for a packet; infinite for as long as it wants.
     seconds : float or None
         Taken of each clip, from its beginning; None: all.
-    seed : int
-        Another seed, other losses.
+    seed : int, another seed, other losses
     excerpt_count : int
         How many stretches of audio are kept.
-    excerpt_s : float
-        Their length.
+    excerpt_s : float, their length
     """
 
     methods: tuple[str, ...]
@@ -117,12 +114,9 @@ class ClipGapScores:
 
     Attributes
     ----------
-    packets : int
-        Length of the gaps.
-    count : int
-        How many there are.
-    scores : dict
-        By metric, of :data:`GAP_METRICS`.
+    packets : int, length of the gaps
+    count : int, how many there are
+    scores : dict, by metric, of :data:`GAP_METRICS`
     """
 
     packets: int
@@ -138,14 +132,11 @@ class Row:
     ----------
     clip, domain, condition, method : str
         What was played, and by what.
-    sample_rate, channels, packet_samples : int
-        Of the stream.
-    packets, lost, bursts : int
-        In the stream.
+    sample_rate, channels, packet_samples : int, of the stream
+    packets, lost, bursts : int, in the stream
     scores : dict
         By metric; NaN where one is not defined.
-    gaps : tuple of GapScores
-        By length.
+    gaps : tuple of GapScores, by length
     """
 
     clip: str
@@ -255,12 +246,9 @@ def run(
     ----------
     folder : Path or None
         New, or of a study to continue; None keeps the study in memory, without excerpts.
-    clips : sequence of Clip
-        The clips.
-    settings : StudySettings
-        Methods, metrics and conditions.
-    jobs : int
-        Processes.
+    clips : sequence of Clip, the clips
+    settings : StudySettings, methods, metrics and conditions
+    jobs : int, processes
     on_start : callable
         Called with the number of scores to compute, and the number already in the folder.
     on_done : callable

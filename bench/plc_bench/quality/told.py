@@ -34,8 +34,7 @@ class ClipTold:
     ----------
     clip, domain, condition
         Which stream.
-    bursts : int
-        Bursts that count.
+    bursts : int, bursts that count
     speech : int
         Those at whose beginning it was taken for speech.
     """
@@ -63,14 +62,10 @@ def hear(
 
     Parameters
     ----------
-    background : Background
-        Hears what is received.
-    signal : float32, shape (n, channels)
-        The stream.
-    trace : bool, shape (packets,)
-        True = lost.
-    packet_samples : int
-        Samples of a packet.
+    background : Background, hears what is received
+    signal : float32, shape (n, channels), the stream
+    trace : bool, shape (packets,), True = lost
+    packet_samples : int, samples of a packet
     """
     rows = signal.T
     for k, lost in enumerate(trace):
@@ -93,16 +88,12 @@ def measure_told(
 
     Parameters
     ----------
-    clips : sequence of Clip
-        The clips.
-    conditions : sequence of Condition
-        How packets are lost.
+    clips : sequence of Clip, the clips
+    conditions : sequence of Condition, how packets are lost
     sample_rate : int
         In Hz; clips are resampled.
-    seed : int
-        Another seed, other losses.
-    jobs : int
-        Processes.
+    seed : int, another seed, other losses
+    jobs : int, processes
     on_done : callable
         Called once for each clip.
     """

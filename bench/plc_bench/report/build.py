@@ -64,8 +64,7 @@ class Page:
 
     Attributes
     ----------
-    path : Path
-        To open.
+    path : Path, to open
     clips : int
         That can be listened to.
     total_bytes : int
@@ -82,14 +81,12 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "
 
     Parameters
     ----------
-    results : Path
-        The study's folder.
+    results : Path, the study's folder
     out : Path
         Folder of the page; files of an earlier one are replaced.
     ratings : sequence of Path
         Files of the blind test.
-    title : str
-        Of the page.
+    title : str, of the page
 
     Raises
     ------

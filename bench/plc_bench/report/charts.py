@@ -53,14 +53,11 @@ def draw_study(path: Path, study: Study, names: Mapping[str, str], title: str) -
 
     Parameters
     ----------
-    path : Path
-        The picture.
-    study : Study
-        The scores.
+    path : Path, the picture
+    study : Study, the scores
     names : mapping from str to str
         Legend by method, in the order to draw.
-    title : str
-        Title of the picture.
+    title : str, title of the picture
 
     Raises
     ------

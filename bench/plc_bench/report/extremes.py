@@ -67,8 +67,7 @@ def write_extremes(
 
     Parameters
     ----------
-    folder : Path
-        To write to.
+    folder : Path, to write to
     clips : sequence of Path
         The clips of the report.
     report : InpaintReport

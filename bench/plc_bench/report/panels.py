@@ -58,12 +58,9 @@ class Curve:
 
     Attributes
     ----------
-    name : str
-        For the legend.
-    style : mapping
-        Arguments of matplotlib's ``plot``.
-    x, y : sequence of float
-        The points.
+    name : str, for the legend
+    style : mapping, arguments of matplotlib's ``plot``
+    x, y : sequence of float, the points
     low, high : sequence of float, optional
         An interval around each point; NaN where it is unknown.
     """

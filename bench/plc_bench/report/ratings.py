@@ -64,8 +64,7 @@ def read_ratings(paths: Sequence[Path], study: Study) -> Ratings:
 
     Parameters
     ----------
-    paths : sequence of Path
-        The files.
+    paths : sequence of Path, the files
     study : Study
         The rated study; ratings of another study or of other methods are refused.
 

@@ -41,12 +41,10 @@ class Fuzzed:
 
     Attributes
     ----------
-    surface : str
-        One of :data:`SURFACES`.
+    surface : str, one of :data:`SURFACES`
     inputs : int
         Pieces of bytes, packets or pulls.
-    seconds : float
-        Duration of the run.
+    seconds : float, duration of the run
     growth_mb : float
         Growth of the resident memory after the first tenth, in MiB.
     seen : dict of str to float
@@ -70,12 +68,9 @@ def fuzz(
 
     Parameters
     ----------
-    surface : str
-        One of :data:`SURFACES`.
-    inputs : int
-        At least this many.
-    seed : int
-        Seed of every draw.
+    surface : str, one of :data:`SURFACES`
+    inputs : int, at least this many
+    seed : int, seed of every draw
     on_inputs : callable
         Called with the number of further inputs, some times a second.
     """

@@ -91,8 +91,7 @@ class SoakReport:
     ----------
     packets, lost, broken : int
         Pushed; None among them; with a NaN or an infinity among them.
-    streams : int
-        Opened one after another.
+    streams : int, opened one after another
     longest_burst_s : float
         Longest burst that was drawn on purpose.
     audio_s, elapsed_s : float

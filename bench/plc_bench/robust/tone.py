@@ -51,10 +51,8 @@ class ToneResult:
 
     Attributes
     ----------
-    case : ToneCase
-        Rate and packet size.
-    lost : int
-        Packets lost.
+    case : ToneCase, rate and packet size
+    lost : int, packets lost
     zero_runs : int
         Runs of 64 or more zeros.
     step_ratio : float

@@ -24,8 +24,7 @@ class Loudness:
 
     Parameters
     ----------
-    sample_rate, packet_samples : int
-        Of the stream.
+    sample_rate, packet_samples : int, of the stream
     """
 
     def __init__(self, sample_rate: int, packet_samples: int) -> None:

@@ -100,10 +100,8 @@ def lost_samples(trace: Mask, packet_samples: int, samples: int) -> Mask:
 
     Parameters
     ----------
-    trace : bool, shape (packets,)
-        True = lost.
-    packet_samples : int
-        Samples of a packet.
+    trace : bool, shape (packets,), True = lost
+    packet_samples : int, samples of a packet
     samples : int
         Length of the signal; what lies past the trace is not lost.
     """
@@ -262,8 +260,7 @@ def phase_error_deg(
         The same stretch of both, best a period or more.
     frequency_hz : float
         The sine's frequency; its amplitude and phase are fitted to each by least squares.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
 
     Returns
     -------

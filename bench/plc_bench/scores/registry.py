@@ -43,8 +43,7 @@ class Metric:
         Its heading in a table.
     lower_is_better : bool or None
         Direction; None for a metric that only explains others.
-    digits : int
-        Decimals worth printing.
+    digits : int, decimals worth printing
     score : callable
         ``(reference, estimate, lost, sample_rate) -> float``.
     of_bursts : bool
@@ -191,8 +190,7 @@ def burst_lengths(trace: Mask) -> NDArray[np.int64]:
 
     Parameters
     ----------
-    trace : bool, shape (packets,)
-        True = lost.
+    trace : bool, shape (packets,), True = lost
 
     Returns
     -------
@@ -210,8 +208,7 @@ def lost_by_class(trace: Mask, packet_samples: int, sample_rate: int) -> Mapping
 
     Parameters
     ----------
-    trace : bool, shape (packets,)
-        True = lost.
+    trace : bool, shape (packets,), True = lost
     packet_samples, sample_rate : int
         Of the stream, which has as many samples as the trace's packets.
     """
@@ -234,10 +231,8 @@ class Comparison:
     ----------
     reference, estimate : float, shape (n, channels)
         The original and the concealed signal.
-    lost : bool, shape (n,)
-        All lost samples.
-    sample_rate : int
-        In Hz.
+    lost : bool, shape (n,), all lost samples
+    sample_rate : int, in Hz
     domain : str
         Of the clip; a score of speech is NaN where it is one of :data:`MUSIC_DOMAINS`.
     """
@@ -293,12 +288,10 @@ def score(
 
     Parameters
     ----------
-    names : iterable of str
-        Metrics.
+    names : iterable of str, metrics
     comparison : Comparison
         The original and the concealed signal.
-    lost : mapping from str to bool, shape (n,)
-        As :func:`lost_by_class` returns it.
+    lost : mapping from str to bool, shape (n,), as :func:`lost_by_class` returns it
     """
     return {name: comparison.score(name, lost[name.partition("_")[2]]) for name in names}
 

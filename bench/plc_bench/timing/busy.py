@@ -40,8 +40,7 @@ class BesideSettings:
         Of Gilbert and Elliott's model.
     piece_s, load_s : float
         Length of the piece; time beside the load.
-    load : int
-        Busy processes.
+    load : int, busy processes
     cpu : int or None
         The CPU that the stream and the busy processes are bound to.
     clips : tuple of Path
@@ -130,18 +129,15 @@ class Phase:
 
     Attributes
     ----------
-    name : str
-        Of :data:`PHASES`.
+    name : str, of :data:`PHASES`
     packets, concealed : int
         Pushed, and of these concealed.
     order_ms : float
         Mean order of the linear prediction in the packets that it made; NaN without any.
     rungs : dict of str to float
         Share of the concealed packets by rung.
-    nmse_db : float
-        Over the concealed packets.
-    deadline_misses, rung_changes : int
-        As ``Stats`` counts them.
+    nmse_db : float, over the concealed packets
+    deadline_misses, rung_changes : int, as ``Stats`` counts them
     prepared : dict of str to int
         Counters of :class:`~plc.engine.pace.PreparationCounters`.
     best_after_s : float
@@ -229,12 +225,10 @@ def measure(
 
     Parameters
     ----------
-    settings : BusySettings
-        Stream and phases.
+    settings : BusySettings, stream and phases
     on_seconds : callable
         Called with each second of audio, or on the clock, that is done.
-    clock, sleep : callable
-        Return, and take, seconds.
+    clock, sleep : callable, return, and take, seconds
     """
     pin(settings.cpu)
     packets, lost = settings.packets()

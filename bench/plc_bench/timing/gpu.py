@@ -60,12 +60,9 @@ class GpuSettings:
         Streams that lose a packet in one call.
     bursts : int
         Such calls without a pause before them.
-    pauses_s : tuple of float
-        Pauses before others.
-    paused : int
-        Calls after each pause.
-    streams : int
-        Streams in real time.
+    pauses_s : tuple of float, pauses before others
+    paused : int, calls after each pause
+    streams : int, streams in real time
     seconds : float
         Audio of each of them.
     loss : float
@@ -90,8 +87,7 @@ class ProviderReport:
 
     Attributes
     ----------
-    provider : str
-        Its name, or :data:`KERNELS`.
+    provider : str, its name, or :data:`KERNELS`
     why : str
         Why it does not run; empty if it does.
     opening : dict
@@ -100,8 +96,7 @@ class ProviderReport:
         Times of calls in which ``streams`` lose a packet, and of their networks' run in it, after a
         pause of ``pause_s`` that was ``kept_warm`` or not; ``apart_db``: how far the samples are
         from those of the kernels.
-    many : dict
-        Result of :func:`in_real_time`.
+    many : dict, result of :func:`in_real_time`
     """
 
     provider: str
@@ -322,14 +317,12 @@ class GpuCapacity:
 
     Attributes
     ----------
-    device, provider, model : str
-        Device, provider and network.
+    device, provider, model : str, device, provider and network
     streams : int
         The most for which 999 of 1000 answers, and of calls, are in time.
     at_most : bool
         Whether the search ended there.
-    budget_ms : float
-        Of a call.
+    budget_ms : float, of a call
     measured : list of dict
         Results of :func:`in_real_time`, by number of streams tried.
     """
@@ -357,8 +350,7 @@ def measure_capacity(
         ``"cuda"``, ``"tensorrt"``, or ``"cpu"`` for comparison.
     seconds : float
         Real time for each number of streams that is tried.
-    most : int
-        Where the search ends.
+    most : int, where the search ends
     on_tried : callable
         Called with each number of streams that was tried.
     """

@@ -143,16 +143,13 @@ class LatencySettings(TimedStream):
         When concealments are prepared: ``"auto"``, ``"always"`` or ``"never"``.
     touch_mb : float
         Other memory that ``cold`` touches before each call, in MiB.
-    modes : tuple of str
-        Of :data:`MODES`.
-    seed : int
-        Of the losses.
+    modes : tuple of str, of :data:`MODES`
+    seed : int, of the losses
     collector : bool
         Whether Python's garbage collector runs meanwhile.
     cpu : int or None
         The CPU that the process is bound to.
-    load : int
-        Busy processes beside it.
+    load : int, busy processes beside it
     priority : str
         Of its thread, as ``--priority`` of ``plc relay``.
     fault : str
@@ -267,10 +264,8 @@ class LatencyRow:
 
     Attributes
     ----------
-    settings : LatencySettings
-        Of the runs.
-    mode : str
-        Of :data:`MODES`.
+    settings : LatencySettings, of the runs
+    mode : str, of :data:`MODES`
     times : mapping from str to Times
         By kind (:data:`KINDS`), over all runs.
     histograms : mapping from str to list of TimeHistogram
@@ -292,16 +287,14 @@ class LatencyRow:
         The constructor, with warm-up and calibration, and the first call of all: medians.
     delay_ms : float
         That the lookahead adds to all times, on purpose.
-    rungs : mapping from str to int
-        Concealed samples by rung.
+    rungs : mapping from str to int, concealed samples by rung
     network_late : int
         Answers of the network that were not there in time.
     prepared : mapping from str to int
         Counters of :class:`~plc.engine.pace.PreparationCounters`.
     peer : str
         What decoded beside the stream, or why nothing did; empty where it was not asked.
-    disturbances : Disturbances
-        Summed over the runs.
+    disturbances : Disturbances, summed over the runs
     """
 
     settings: LatencySettings
@@ -358,8 +351,7 @@ def measure(
 
     Parameters
     ----------
-    combinations : sequence of LatencySettings
-        With the same ``load``.
+    combinations : sequence of LatencySettings, with the same ``load``
     runs : int
         Of each, in turn with the others, so that a machine that changes does so for all.
     on_done : callable

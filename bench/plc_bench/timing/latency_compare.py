@@ -49,14 +49,12 @@ class Change:
 
     Attributes
     ----------
-    row, kind, percentile : str
-        Identity of the percentile.
+    row, kind, percentile : str, identity of the percentile
     before_ms, after_ms : float
         Geometric means over the runs.
     ratio, low, high : float
         After over before with its 95 % interval; infinite ends where a side has one run.
-    significant : bool
-        Whether 1 lies outside.
+    significant : bool, whether 1 lies outside
     """
 
     row: str
@@ -97,12 +95,9 @@ def compare(name: str, old: Mapping[str, Any], report: LatencyReport) -> Latency
 
     Parameters
     ----------
-    name : str
-        Of the earlier one.
-    old : mapping
-        From :func:`read_report`.
-    report : LatencyReport
-        The new measurement.
+    name : str, of the earlier one
+    old : mapping, from :func:`read_report`
+    report : LatencyReport, the new measurement
 
     Raises
     ------

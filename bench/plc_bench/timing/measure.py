@@ -58,19 +58,16 @@ class Timed:
 
     Attributes
     ----------
-    push_ms, null_ms : float64, shape (n,)
-        Inside the call.
+    push_ms, null_ms : float64, shape (n,), inside the call
     answer_ms, null_answer_ms : float64, shape (n,) or (0,)
         From a packet's turn to the end of the call, less what touching took; nothing where calls
         went back to back.
     late_ms : float64, shape (n,) or (0,)
         From a packet's turn to the thread's waking.
-    peer_ms : float64, shape (n,) or (0,)
-        Inside the peer's call.
+    peer_ms : float64, shape (n,) or (0,), inside the peer's call
     wall_s, cpu_s : float
         Wall and processor time of the engine's loop.
-    disturbances : Disturbances
-        Meanwhile.
+    disturbances : Disturbances, meanwhile
     """
 
     push_ms: NDArray[np.float64]
@@ -99,12 +96,10 @@ def time_back_to_back(
         Takes a packet, or None for a lost one.
     packets : list of float32, shape (packet_samples, channels)
         Pushed in turn, from the first again after the last.
-    trace : bool, shape (n,)
-        Which are lost.
+    trace : bool, shape (n,), which are lost
     collector : bool
         Whether the garbage collector runs; else it is frozen and off, as in a live engine.
-    clock : callable
-        Returns nanoseconds.
+    clock : callable, returns nanoseconds
     """
     null_ns, _, _ = _loop(_null_push(packets), packets, trace, clock)
     with watched(collector) as disturbances:

@@ -47,8 +47,7 @@ class ServerSettings:
         Of :meth:`plc.ConcealerPool.open`, and of the pool.
     methods : tuple of str
         Likewise, one after the other.
-    model : str
-        Likewise.
+    model : str, likewise
     paced : bool
         Whether ticks with losses come in real time, and what they leave of it prepares; else one
         follows the other, and nothing is prepared.
@@ -58,8 +57,7 @@ class ServerSettings:
         Packets of the longest burst.
     seconds : float
         Of each stream, in each measurement.
-    seed : int
-        Of the losses.
+    seed : int, of the losses
     clips : tuple of Path
         Audio files or folders; none: a made piece of music.
     """
@@ -112,8 +110,7 @@ class ServerCost:
         Wall time of a call for all streams, from its turn on if paced: p50, p99 and max.
     late_per_mille : float
         Of 1000 such calls: how many ended when the next one was due.
-    nmse_db : float
-        Of the concealed samples.
+    nmse_db : float, of the concealed samples
     """
 
     method: str
@@ -146,8 +143,7 @@ def measure(settings: ServerSettings, on_method: Callable[[], None] = lambda: No
     Parameters
     ----------
     settings : ServerSettings
-    on_method : callable
-        Called after each method.
+    on_method : callable, called after each method
     """
     settings.check()
     packets = _Packets(settings)
@@ -167,8 +163,7 @@ class _Packets:
 
     Parameters
     ----------
-    settings : ServerSettings
-        The load.
+    settings : ServerSettings, the load
 
     Attributes
     ----------

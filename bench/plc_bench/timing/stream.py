@@ -21,12 +21,10 @@ class TimedStream:
 
     Attributes
     ----------
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     packet_ms : float
         Packet length, which is also the deadline of a packet.
-    channels : int
-        Channels.
+    channels : int, channels
     method, provider : str
         Arguments of ``plc.Concealer``.
     budget_ms : float or None

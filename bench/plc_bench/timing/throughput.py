@@ -66,8 +66,7 @@ class Crowd:
 
     Parameters
     ----------
-    settings : TimedStream
-        Of each.
+    settings : TimedStream, of each
     clock : callable
         Returns seconds; processor time by default.
     """
@@ -130,10 +129,8 @@ class Cost:
     ----------
     varied : str
         Name of the changed setting.
-    settings : TimedStream
-        Of each stream.
-    streams : int
-        How many.
+    settings : TimedStream, of each stream
+    streams : int, how many
     lost_share : float
         Of the packets, as drawn, 0 to 1.
     packet_us : float
@@ -220,8 +217,7 @@ class Capacity:
 
     Attributes
     ----------
-    settings : TimedStream
-        Of each.
+    settings : TimedStream, of each
     cpu : int or None
         The CPU that the process was bound to; None where that is impossible.
     streams : int
@@ -313,8 +309,7 @@ def late_share(tick_ms: NDArray[np.float64], packet_ms: float) -> float:
     tick_ms : float64, shape (n,)
         Durations; tick ``i`` has its turn at ``i * packet_ms`` and begins then, or when the one
         before has ended.
-    packet_ms : float
-        Between turns.
+    packet_ms : float, between turns
     """
     late = 0
     waited_ms = 0.0
@@ -331,14 +326,12 @@ class Memory:
 
     Attributes
     ----------
-    settings : TimedStream
-        Of each.
+    settings : TimedStream, of each
     streams : int
         How many were opened after the first.
     first_mb : float
         Memory of the process with one stream, in MiB.
-    stream_mb : float
-        Of each further stream.
+    stream_mb : float, of each further stream
     """
 
     settings: TimedStream

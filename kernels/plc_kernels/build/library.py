@@ -45,10 +45,8 @@ class BoundKernel:
 
     Attributes
     ----------
-    entry_point : callable
-        What calls it.
-    py_func : callable
-        Its source.
+    entry_point : callable, what calls it
+    py_func : callable, its source
     """
 
     def __init__(self, entry_point: Any, function: Callable[..., Any]) -> None:

@@ -24,16 +24,13 @@ class Target:
     ----------
     name : str
         For people and file names.
-    family : str
-        ``"x86_64"``, ``"aarch64"`` or ``"wasm32"``.
+    family : str, ``"x86_64"``, ``"aarch64"`` or ``"wasm32"``
     triple : str
         As LLVM names the family.
     processor : str
         As LLVM names the type; empty: the family's least.
-    features : str
-        Further instructions.
-    suffix : str
-        Of the functions' names.
+    features : str, further instructions
+    suffix : str, of the functions' names
     """
 
     name: str

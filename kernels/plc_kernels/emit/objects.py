@@ -41,8 +41,7 @@ def emit_objects(
 
     Parameters
     ----------
-    targets : list of Target
-        For what.
+    targets : list of Target, for what
     folder : path
         Where to; exists. The files are ``step-TARGET.o``.
     done : callable
@@ -134,12 +133,9 @@ def run_for(target: Target, module: str, arguments: Sequence[str]) -> str:
 
     Parameters
     ----------
-    target : Target
-        The type.
-    module : str
-        To run.
-    arguments : sequence of str
-        Its own.
+    target : Target, the type
+    module : str, to run
+    arguments : sequence of str, its own
 
     Returns
     -------

@@ -31,8 +31,7 @@ class Entry:
 
     Parameters
     ----------
-    kernel : callable
-        What it calls.
+    kernel : callable, what it calls
     types : tuple
         Of the kernel's arguments, as numba names them.
     """

@@ -65,8 +65,7 @@ class View:
 
     Parameters
     ----------
-    kernel : callable
-        What it calls.
+    kernel : callable, what it calls
     pointers : str
         For each argument of C ``"p"``, a pointer, or ``"i"``, an int64.
     arguments : tuple of (Kind, int)
@@ -280,8 +279,7 @@ def object_code(target: Target, functions: Mapping[str, Any]) -> bytes:
 
     Parameters
     ----------
-    target : Target
-        For what.
+    target : Target, for what
     functions : mapping of str to View or the like
         By name, to which the target's suffix is added.
     """

@@ -259,10 +259,8 @@ class Weights:
 
     Parameters
     ----------
-    tensors : mapping
-        By name.
-    words : int
-        Of the plan.
+    tensors : mapping, by name
+    words : int, of the plan
     """
 
     def __init__(self, tensors: Tensors, words: int) -> None:

@@ -107,8 +107,7 @@ def in_steps(x: Reals, x_step: int, rows: int, count: int, out: Steps) -> np.flo
     ----------
     x : float32
         Rows of ``count`` numbers, ``x_step`` apart.
-    out : int16, written
-        From -:data:`STEPS` to :data:`STEPS`.
+    out : int16, written, from -:data:`STEPS` to :data:`STEPS`
     """
     largest = _ZERO
     for r in range(rows):

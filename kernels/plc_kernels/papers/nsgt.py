@@ -101,8 +101,7 @@ class Nsgt:
         centres_hz : float64, shape (bands,)
             Centres, rising between 0 Hz and half the sample rate. Bands around these two are
             added: the first and the last.
-        sample_rate : int
-            In Hz.
+        sample_rate : int, in Hz
         samples : int
             Length of the signals, at least 1.
         equal : slice
@@ -163,10 +162,8 @@ def bands_of(x: NDArray[np.floating], plan: Nsgt) -> NDArray[np.complex128]:
 
     Parameters
     ----------
-    x : floating, shape (samples,)
-        Of the plan's length.
-    plan : Nsgt
-        The frame.
+    x : floating, shape (samples,), of the plan's length
+    plan : Nsgt, the frame
 
     Returns
     -------
@@ -203,8 +200,7 @@ def signal_of_bands(coefficients: NDArray[np.complex128], plan: Nsgt) -> NDArray
     coefficients : complex128, shape (coefficients,)
         As :func:`bands_of` returns them. Where no signal has them, the one whose own are nearest
         (in squared error, the silence after the signal included) is returned.
-    plan : Nsgt
-        The frame.
+    plan : Nsgt, the frame
     """
     assert coefficients.shape == (plan.coefficients,), coefficients.shape
     out = np.empty(plan.samples)
@@ -317,14 +313,12 @@ def nsgt(
 
     Parameters
     ----------
-    x : float64, shape (samples,)
-        The signal.
+    x : float64, shape (samples,), the signal
     bands, windows, factors, twiddles, band_factors, band_twiddles
         Of an :class:`Nsgt`.
     scratch, spectrum, padded, band_scratch, band_spectra, band_samples
         Of the same; written.
-    out : complex128, shape (coefficients,), written
-        Coefficients, band after band.
+    out : complex128, shape (coefficients,), written, coefficients, band after band
     """
     n = padded.size
     padded[: x.size] = x
@@ -387,14 +381,12 @@ def insgt(
 
     Parameters
     ----------
-    coefficients : complex128, shape (coefficients,)
-        Band after band.
+    coefficients : complex128, shape (coefficients,), band after band
     bands, duals, factors, twiddles, band_factors, band_twiddles
         Of an :class:`Nsgt`.
     scratch, spectrum, padded, band_scratch, band_spectra, band_samples
         Of the same; written.
-    out : float64, shape (samples,), written
-        The signal.
+    out : float64, shape (samples,), written, the signal
     """
     n = padded.size
     spectrum[:] = 0.0

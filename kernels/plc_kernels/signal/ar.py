@@ -201,8 +201,7 @@ def burg(
     ----------
     order : int
         Coefficients beyond the leading 1; ``2 <= order <= x.size // 2``.
-    x : float32, shape (n,)
-        Samples, oldest first.
+    x : float32, shape (n,), samples, oldest first
     forward, backward, mirror
         The arrays of an :class:`ArWorkspace` for at least ``n`` and ``order``; written.
     predictor : float64, shape (order + 1,), written

@@ -76,14 +76,12 @@ def draw_up(
 
     Parameters
     ----------
-    ring : float32, shape (capacity,)
-        What was played.
+    ring : float32, shape (capacity,), what was played
     position : int
         Where its next sample will stand.
     forward, backward : float32, shape (at least gap,)
         Each side continued through the gap, in the signal's direction.
-    bridge : float32, shape (gap,)
-        Both sides blended.
+    bridge : float32, shape (gap,), both sides blended
     after : float32, shape (n,)
         What arrived right behind the gap.
     beyond : float32, shape (at least samples - start - gap - n,)

@@ -38,10 +38,8 @@ def click_ratio(
     ----------
     width : int
         Steps looked at on each side of an edge, at least 1: ``NEIGHBOURHOOD_MS`` in samples.
-    reference : float64, shape (n,)
-        The undamaged signal.
-    estimate : float64, shape (n,)
-        What was played.
+    reference : float64, shape (n,), the undamaged signal
+    estimate : float64, shape (n,), what was played
     lost : bool, shape (n,)
         True where the sample was in a lost packet; an edge stands wherever it changes, so that
         the signal's own start and end are none.

@@ -132,16 +132,14 @@ def follow_content(
     ----------
     powers : float32, shape (n,), n >= :data:`BINS`
         Of bins 50 Hz apart; finite, and zero above half of the sample rate.
-    numbers : float64, shape (2,), read and written
-        By :data:`PEAK` and :data:`LOGIT`.
+    numbers : float64, shape (2,), read and written, by :data:`PEAK` and :data:`LOGIT`
     logs : float32, shape (APART_FRAMES + 1, CHANGE_BINS), read and written
         Log spectra of the last frames.
     counts : int64, shape (2,), read and written
         By :data:`LOUD` and :data:`ROW`; zeros before the first frame.
     inputs : float32, shape (INPUTS,), written
         What the network takes of this frame.
-    units : float32, shape (MEMORY,), read and written
-        State of the network.
+    units : float32, shape (MEMORY,), read and written, state of the network
     """
     total = 0.0
     for k in range(BINS):

@@ -126,10 +126,8 @@ def contour_sizes(rate: int, samples: int) -> tuple[int, int, int, int]:
 
     Parameters
     ----------
-    rate : int
-        In Hz.
-    samples : int
-        Of a draft.
+    rate : int, in Hz
+    samples : int, of a draft
 
     Returns
     -------
@@ -198,8 +196,7 @@ def edge_period(
     ----------
     x : float32, shape (n,)
         The past, newest last, at least 40 ms.
-    sample_rate : float
-        In Hz.
+    sample_rate : float, in Hz
     score : float32, shape (lags,), written
         Room for 18 ms and a sample.
     """
@@ -311,10 +308,8 @@ def expect(
 
     Parameters
     ----------
-    features : float32, shape (FEATURES,)
-        From :func:`look_back`.
-    model : ContourModel
-        The network.
+    features : float32, shape (FEATURES,), from :func:`look_back`
+    model : ContourModel, the network
     work : float32, shape (2, width), written
         At least as wide as its layers and its input.
     points : float32, shape (POINTS,), written
@@ -402,12 +397,9 @@ def repeat_cycle(
         Newest last, two periods and 3 samples at least.
     period : float
         At the end of ``past``, in samples.
-    points : float32, shape (POINTS,)
-        From :func:`expect`.
-    sample_rate : float
-        In Hz.
-    out : float32, shape (m,), written
-        What follows ``past``.
+    points : float32, shape (POINTS,), from :func:`expect`
+    sample_rate : float, in Hz
+    out : float32, shape (m,), written, what follows ``past``
     """
     _go_on(past, period, points, sample_rate, 0.0, 0.0, out)
 
@@ -455,8 +447,7 @@ def meet(
         Samples between ``past`` and what is known beyond.
     beyond : float32, shape (2 * n,), the first half written
         The second half is what is known; the first becomes what the cycles are there.
-    score : float32, shape (k,), written
-        Room for 41.
+    score : float32, shape (k,), written, room for 41
     tilted : float32, shape (POINTS,), written
         The contour that meets it.
 
@@ -541,8 +532,7 @@ def bend(
         at least :data:`MOST_BEND` times as many samples as ``out`` has, and 3.
     period, points, sample_rate
         As for :func:`repeat_cycle`.
-    out : float32, shape (m,), written
-        The draft, bent.
+    out : float32, shape (m,), written, the draft, bent
     """
     at = known - 1.0
     for begin in range(0, out.size, _CHUNK):
@@ -572,14 +562,10 @@ def look(
 
     Parameters
     ----------
-    rate : int
-        In Hz.
-    model : ContourModel
-        What expects the contour.
-    space : ContourSpace
-        Written.
-    past : float32, shape (past samples,)
-        Newest last.
+    rate : int, in Hz
+    model : ContourModel, what expects the contour
+    space : ContourSpace, written
+    past : float32, shape (past samples,), newest last
     points : float32, shape (POINTS,), written where there is a pitch
 
     Returns
@@ -648,12 +634,10 @@ def cross(
     ----------
     rate, model, space, past
         As for :func:`look`.
-    crossing : CrossingSpace
-        Written.
+    crossing : CrossingSpace, written
     after : float32, shape (n,)
         What is known behind the gap.
-    gap : int
-        Its samples.
+    gap : int, its samples
     points : float32, shape (POINTS,), written where there is a pitch
         The contour on which it arrives in step with what is known.
 
@@ -719,8 +703,7 @@ def follow(
     ----------
     rate, model, space
         As for :func:`look`.
-    ring : float32, shape (channels, capacity)
-        The played samples.
+    ring : float32, shape (channels, capacity), the played samples
     position : int
         Where its next sample will stand.
     lines : float32, shape (channels, past samples + samples to predict), its past written

@@ -299,14 +299,11 @@ def find_dropouts(
 
     Parameters
     ----------
-    rate : int
-        In Hz.
-    packet : int
-        Samples of the packet.
+    rate : int, in Hz
+    packet : int, samples of the packet
     lines : float32, shape (channels, past + packet), read and written
         The past, :data:`MORE_MS` longer than the longest lag, and the packet.
-    states : int64, shape (channels, STATE_WORDS), read and written
-        All 0 at first.
+    states : int64, shape (channels, STATE_WORDS), read and written, all 0 at first
     marked : int8, shape (channels, packet), written
         1 where a dropout is.
     parts : int64, shape (packet + 1,), written
@@ -331,12 +328,9 @@ def skip_packet(rate: int, packet: int, states: NDArray[np.int64]) -> None:
 
     Parameters
     ----------
-    rate : int
-        In Hz.
-    packet : int
-        Samples of the packet.
-    states : int64, shape (channels, STATE_WORDS), read and written
-        As of :func:`find_dropouts`.
+    rate : int, in Hz
+    packet : int, samples of the packet
+    states : int64, shape (channels, STATE_WORDS), read and written, as of :func:`find_dropouts`
     """
     for c in range(states.shape[0]):
         state = states[c]

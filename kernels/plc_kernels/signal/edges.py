@@ -31,8 +31,7 @@ class EdgeSpace(NamedTuple):
 
     Attributes
     ----------
-    errors : float32, shape (2, n)
-        Of the fit.
+    errors : float32, shape (2, n), of the fit
     fit : float64, shape (3, order + 1)
         The predictor, and what it is made with.
     line : float64, shape (n,)
@@ -64,13 +63,11 @@ def count_damaged(x: NDArray[np.float32], order: int, jumps: bool, space: EdgeSp
     ----------
     x : float32, shape (n,)
         Samples, at least :data:`LEAST_EDGE_SAMPLES` and no more than the space is for.
-    order : int
-        From :func:`edge_sizes`.
+    order : int, from :func:`edge_sizes`
     jumps : bool
         Whether a jump to any other level is damage, too. Where nothing tells that samples are lost,
         it is an onset: of 50 000 ends of packets of intact speech 22 jump so, and 1 looks muted.
-    space : EdgeSpace
-        Written.
+    space : EdgeSpace, written
     """
     known = x.size - EDGE_SAMPLES
     edge = x[known:]
@@ -138,8 +135,7 @@ def mend_end(x: NDArray[np.float32], count: int, order: int, space: EdgeSpace) -
     Parameters
     ----------
     x : float32, shape (n,), read and written
-    count : int
-        Of the damaged ones.
+    count : int, of the damaged ones
     order, space
         As for that.
     """

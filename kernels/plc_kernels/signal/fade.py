@@ -16,12 +16,10 @@ def crossfade(
 
     Parameters
     ----------
-    incoming : float32, shape (n,)
-        What takes over.
+    incoming : float32, shape (n,), what takes over
     ramp : float32, shape (n,)
         Weight of ``incoming``, 0 to 1.
-    out : float32, shape (n,), read and written
-        What is playing.
+    out : float32, shape (n,), read and written, what is playing
     """
     for i in range(ramp.size):
         out[i] += ramp[i] * (incoming[i] - out[i])
@@ -64,12 +62,10 @@ def fade_into(
 
     Parameters
     ----------
-    noise : float32, shape (n,)
-        Comfort noise.
+    noise : float32, shape (n,), comfort noise
     gain : float32, shape (n,)
         Level of ``out``, 0 to 1, from :func:`burst_gain`.
-    out : float32, shape (n,), read and written
-        The concealment.
+    out : float32, shape (n,), read and written, the concealment
     """
     for i in range(gain.size):
         rest = max(np.float32(0.0), np.float32(1.0) - gain[i] * gain[i])
@@ -94,8 +90,7 @@ def mix_by_error(
         Error power of each prediction on the known samples beyond the gap, at least 0.
     lead_in : float32, shape (n,)
         The backward prediction, that is in reverse: the sample nearest the gap's end first.
-    out : float32, shape (n,), read and written
-        The forward prediction.
+    out : float32, shape (n,), read and written, the forward prediction
     """
     n = out.size
     # So that two predictions without error share the gap evenly.

@@ -23,8 +23,7 @@ def append(
 
     Parameters
     ----------
-    rows : float32, shape (channels, n)
-        What was played.
+    rows : float32, shape (channels, n), what was played
     begin, stop : int
         The first sample to write, and the one after the last.
     trusted : int
@@ -57,12 +56,10 @@ def newest(ring: NDArray[np.float32], position: int, out: NDArray[np.float32]) -
 
     Parameters
     ----------
-    ring : float32, shape (capacity,)
-        Of the channel.
+    ring : float32, shape (capacity,), of the channel
     position : int
         Where the next sample will stand.
-    out : float32, shape (n,), written
-        At most the capacity.
+    out : float32, shape (n,), written, at most the capacity
     """
     size = ring.size
     begin = position - out.size

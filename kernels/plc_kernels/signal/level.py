@@ -52,14 +52,12 @@ def follow_level(
 
     Parameters
     ----------
-    rows : float32, shape (channels, n)
-        Received samples.
+    rows : float32, shape (channels, n), received samples
     begin, stop : int
         The first of them to note, and the one after the last.
     position : int
         Samples of the stream before the first of the rows.
-    hop : int
-        Samples of a slot.
+    hop : int, samples of a slot
     slots : int64, shape (size,), read and written
         The slot of the stream that stands at each place; -1: none.
     counts : int64, shape (size,), read and written
@@ -158,8 +156,7 @@ def quietest_power(
     ----------
     newest, hop, hold, slots, counts, energies
         As for :func:`allowed_level`. Slots of which less than an eighth was received do not count.
-    out : float64, shape (channels,), written
-        Mean power.
+    out : float64, shape (channels,), written, mean power
     """
     out[:] = np.inf
     for place in range(slots.size):
@@ -226,8 +223,7 @@ def hold_level(
         of ``recent``; when a burst begins, 1, the power that was received, and any place.
     recent : float64, shape (m,), read and written
         Squares of the samples before, a ring; when a burst begins, the power that was received.
-    row : float32, shape (n,), read and written
-        The concealment.
+    row : float32, shape (n,), read and written, the concealment
     """
     acted = False
     loudest = 0.0

@@ -110,8 +110,7 @@ def start_noise(state: NoiseState, seed: np.uint64) -> None:
     ----------
     state : NoiseState
         Its memory is written; windows and tables stay.
-    seed : uint64
-        Of the noise.
+    seed : uint64, of the noise
     """
     state.levels[:] = np.float32(0.0)
     state.levels[_RUNNING : _MINIMA + SUBWINDOWS] = np.float32(np.inf)
@@ -138,8 +137,7 @@ def noise_windows(windows: NDArray[np.float32]) -> None:
 
     Parameters
     ----------
-    windows : float32, shape (2, n), written
-        Hann and sine.
+    windows : float32, shape (2, n), written, hann and sine
     """
     n = windows.shape[1]
     for i in range(n):

@@ -159,8 +159,7 @@ def fill_noise(age: int, begin: int, full: int, filling: Filling, row: NDArray[n
     begin, full : int
         Samples of the burst from which on there is noise, and noise at its level. Before the sample
         :func:`first_frame` is made, :func:`aim_at` writes the targets.
-    filling : Filling
-        Read and written.
+    filling : Filling, read and written
     row : float32, shape (n,), read and written
     """
     past, noise = filling.past, filling.noise

@@ -25,8 +25,7 @@ def unpack_float32(
 
     Parameters
     ----------
-    packet : float32, shape (n, channels)
-        As pushed.
+    packet : float32, shape (n, channels), as pushed
     begin, stop : int
         First sample to copy, and the one after the last.
     out : float32, shape (channels, n), written

@@ -61,12 +61,9 @@ def thin_flattened(
 
     Parameters
     ----------
-    line : float32, shape (n,)
-        A channel.
-    begin, stop : int
-        The next ones.
-    stride : int
-        Samples that become one.
+    line : float32, shape (n,), a channel
+    begin, stop : int, the next ones
+    stride : int, samples that become one
     state : float64, shape (4,), read and written
         The last sample, the sums under the triangle that falls and the one that rises, and how
         many samples of the latter are there; zeros to begin with.
@@ -117,8 +114,7 @@ def follow_lags(
     ----------
     fresh : float32, shape (at least count,)
         New samples of the thinned signal.
-    count : int
-        How many.
+    count : int, how many
     begin : int
         Index of the first of them in the signal; at least ``lags``.
     lags : int
@@ -129,8 +125,7 @@ def follow_lags(
         The thinned signal in rows.
     power : float32, shape (ROWS * LINE_ROW,), read and written
         Of the signal up to each sample, forgotten alike.
-    weights : float32, shape (at least count + 2 * ROWS + 3,), written
-        Scratch.
+    weights : float32, shape (at least count + 2 * ROWS + 3,), written, scratch
     correlation : float32, shape (ROWS * LAG_ROW,), read and written
         In rows; element 0 is of lag ``lags``, the next of the lag before.
     """
@@ -204,8 +199,7 @@ def best_lags(
         Index of the newest sample.
     least, most : int
         Lags to look at, whole columns of them.
-    every : float32, shape (ROWS * LAG_ROW,), written
-        Scratch.
+    every : float32, shape (ROWS * LAG_ROW,), written, scratch
     lags : int64, shape (n,), written
     scores : float32, shape (n,), written
         Squared correlation over both powers: 0 to 1.
@@ -261,8 +255,7 @@ def flattened_at(ring: NDArray[np.float32], end: int, out: NDArray[np.float32]) 
 
     Parameters
     ----------
-    ring : float32, shape (size,)
-        A channel.
+    ring : float32, shape (size,), a channel
     end : int
         Index after the last sample wanted, modulo the size.
     out : float32, shape (n,), written
@@ -299,16 +292,14 @@ def refine_lags(
 
     Parameters
     ----------
-    ring : float32, shape (size,)
-        A channel.
+    ring : float32, shape (size,), a channel
     position : int
         Where its next sample will stand.
     slack : int
         How far a lag may move.
     template : float32, shape (n,), written
         Scratch: the newest samples.
-    around : float32, shape (n + 2 * slack,), written
-        Scratch.
+    around : float32, shape (n + 2 * slack,), written, scratch
     lags : int64, shape (found,), read and written
     """
     n = template.size
@@ -404,14 +395,11 @@ def weigh_passages(
     ----------
     ring, position
         As for :func:`refine_lags`.
-    lags : int64, shape (found,)
-        Of the passages.
+    lags : int64, shape (found,), of the passages
     template : float32, shape (n,), written
         Scratch: the newest samples.
-    passages : float32, shape (at least found, n), written
-        Scratch.
-    normal : float64, shape (at least found, at least found), written
-        Scratch.
+    passages : float32, shape (at least found, n), written, scratch
+    normal : float64, shape (at least found, at least found), written, scratch
     shares : float64, shape (at least found,), written
     """
     found = lags.size
@@ -473,10 +461,8 @@ def add_passages(
         As for :func:`refine_lags`.
     lags : int64, shape (found,)
         Each at least as long as what is written of the gap.
-    shares : float64, shape (at least found,)
-        Of each.
-    past : int
-        Samples before the gap.
+    shares : float64, shape (at least found,), of each
+    past : int, samples before the gap
     peak : float32, shape (1,), written
         The largest sample in any of the passages that have a share.
     out : float32, shape (past + gap,), written

@@ -130,8 +130,7 @@ def begin_prediction(
 
     Parameters
     ----------
-    p : Predictor
-        Written.
+    p : Predictor, written
     ring, counts
         What was played, as :func:`~plc_kernels.signal.history.append` writes them.
     order, wanted : int
@@ -296,10 +295,8 @@ def measure_bridge(rate: int, order: int, wanted: int, filled: int, known: int, 
 
     Parameters
     ----------
-    rate : int
-        In Hz.
-    order, wanted : int
-        As for :func:`begin_prediction`.
+    rate : int, in Hz
+    order, wanted : int, as for :func:`begin_prediction`
     filled, known, gap : int
         Samples known before the gap, and behind it; and those to fill.
     """
@@ -328,16 +325,13 @@ def turn_back(
     ----------
     p : Predictor
         With the near side continued in ``through``.
-    c : int
-        The channel.
-    bridge : Bridge
-        Of an order.
+    c : int, the channel
+    bridge : Bridge, of an order
     ring : float32, shape (capacity,)
         What was played of the channel.
     position : int
         Where its next sample will stand.
-    after : float32, shape (at least known,)
-        What follows the gap.
+    after : float32, shape (at least known,), what follows the gap
     """
     begin, end = bridge.past, bridge.past + bridge.gap
     x = p.past[: end + bridge.known]
@@ -386,12 +380,9 @@ def rehearse(p: Predictor, c: int, known: NDArray[np.float32], made: NDArray[np.
 
     Parameters
     ----------
-    p : Predictor
-        That has begun.
-    c : int
-        The channel.
-    known : float32, shape (at least order + n,)
-        The newest samples.
+    p : Predictor, that has begun
+    c : int, the channel
+    known : float32, shape (at least order + n,), the newest samples
     made : float32, shape (n,), its first samples written
         What is predicted of the last.
     """
@@ -461,10 +452,8 @@ def sound_begins(rate: int, x: NDArray[np.float32]) -> int:
 
     Parameters
     ----------
-    rate : int
-        In Hz.
-    x : float32, shape (n,)
-        The newest samples.
+    rate : int, in Hz
+    x : float32, shape (n,), the newest samples
     """
     slot = max(1, int(rate * SLOT_MS / 1000.0))
     loud = max(int(rate * _QUIET_MS / 1000.0), LEAST_PAST_SAMPLES)
@@ -499,14 +488,11 @@ def go_on(
 
     Parameters
     ----------
-    taps : float64, shape (order,)
-        Coefficients.
+    taps : float64, shape (order,), coefficients
     limit : float
         Largest magnitude; beyond, samples are held.
-    recent : float64, shape (order,), read and written
-        The samples before.
-    line : float64, shape (m,), m > order, written
-        Workspace.
+    recent : float64, shape (order,), read and written, the samples before
+    line : float64, shape (m,), m > order, written, workspace
     out : float32, shape (n,), written
     """
     order = taps.size

@@ -107,8 +107,7 @@ def recall_sizes(rate: int) -> tuple[int, int, int, int, int]:
 
     Parameters
     ----------
-    rate : int
-        In Hz.
+    rate : int, in Hz
 
     Returns
     -------
@@ -149,12 +148,9 @@ def listen(rate: int, space: RecallSpace, search: Search, played: NDArray[np.flo
 
     Parameters
     ----------
-    rate : int
-        In Hz.
-    space : RecallSpace
-        Written.
-    search : Search
-        Read and written.
+    rate : int, in Hz
+    space : RecallSpace, written
+    search : Search, read and written
     played : float32, shape (n,)
     """
     stride, lags = _stride(rate), _lags(rate)
@@ -217,16 +213,13 @@ def recall(
 
     Parameters
     ----------
-    rate : int
-        In Hz.
+    rate : int, in Hz
     known : int
         Samples of the sum before the gap.
-    space : RecallSpace
-        Written.
+    space : RecallSpace, written
     search : Search
         That listened to all of the ring.
-    ring : float32, shape (capacity,)
-        The played samples.
+    ring : float32, shape (capacity,), the played samples
     position, filled : int
         Where its next sample will stand, and how many do.
     out : float32, shape (known + n,), written where there are passages
@@ -285,10 +278,8 @@ def join(
 
     Parameters
     ----------
-    p : Predictor
-        That has begun.
-    c : int
-        The channel.
+    p : Predictor, that has begun
+    c : int, the channel
     beside : float32, shape (at least order + n,)
         What the signal may be like, up to the gap and in it.
     peak : float
@@ -399,20 +390,17 @@ def join_passages(
     ----------
     p : Predictor
         That has begun; it goes on from the end of the second draft.
-    c : int
-        The channel.
+    c : int, the channel
     made, played : float32, shape (n,) and (order + m,), written
         What is predicted of the newest samples, and these, of which m are compared.
     ring : float32, shape (capacity,)
         What was played of the channel.
     position : int
         Where its next sample will stand.
-    beside : float32, shape (known + ahead,)
-        What :func:`recall` wrote.
+    beside : float32, shape (known + ahead,), what :func:`recall` wrote
     known : int
         Samples of it before the gap.
-    peak : float
-        What that returned.
+    peak : float, what that returned
     weight : float
         Of passages, 0 to 1.
     rows : float32, shape (2, past + ahead), written

@@ -23,8 +23,7 @@ def lag_errors(lag: int, block: int, x: NDArray[np.float32], errors: NDArray[np.
 
     Parameters
     ----------
-    lag : int
-        At least 1.
+    lag : int, at least 1
     block : int
         Samples that are summed; at least 1.
     x : float32, shape (n,)
@@ -65,10 +64,8 @@ def repeat_starts(
 
     Parameters
     ----------
-    lag : int
-        In samples.
-    block : int
-        Samples of a frame.
+    lag : int, in samples
+    block : int, samples of a frame
     side : int
         Frames compared before and after the repetition.
     errors, powers : float64, shape (frames + 1,)

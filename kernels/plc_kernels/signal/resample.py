@@ -64,12 +64,10 @@ def resample(
         below ``line.shape[1] - TAPS // 2``.
     step : float
         Distance between two samples, about 1; places are summed in float64.
-    table : float32, shape (PHASES + 1, TAPS)
-        From :func:`sinc_table`.
+    table : float32, shape (PHASES + 1, TAPS), from :func:`sinc_table`
     line : float32, shape (channels, n)
         What to play. Sums run in float32.
-    out : float32, shape (channels, m), written
-        What is played.
+    out : float32, shape (channels, m), written, what is played
     """
     count = out.shape[1]
     for c in range(out.shape[0]):

@@ -61,8 +61,7 @@ def write_ring(
         Counters; the other side may move its own meanwhile.
     ring : float32, shape (capacity * channels,), written
         The samples, one channel's next to the other's.
-    samples : float32, shape (n * channels,)
-        What to write.
+    samples : float32, shape (n * channels,), what to write
     """
     channels = header[CHANNELS]
     room = header[CAPACITY] - (header[WRITTEN] - header[READ])
@@ -122,8 +121,7 @@ def take_in(
         As for :func:`write_ring`.
     flagged : bool
         Whether the device reports a break.
-    samples : float32, shape (n * channels,)
-        What the device gives.
+    samples : float32, shape (n * channels,), what the device gives
     """
     n = samples.size // header[CHANNELS]
     written = write_ring(header, ring, samples)
@@ -144,8 +142,7 @@ def give_out(
     ----------
     header, ring, flagged
         As for :func:`take_in`.
-    samples : float32, shape (n * channels,), written
-        What the device plays.
+    samples : float32, shape (n * channels,), written, what the device plays
     """
     n = samples.size // header[CHANNELS]
     read = read_ring(header, ring, samples)

@@ -36,8 +36,7 @@ def solve_toeplitz(
     upper : float64, shape (n, n), written
         Scratch memory: row ``k`` holds the Cholesky factor ``R`` (``R.T @ R = T``) from its
         diagonal on.
-    generators : float64, shape (2, n), written
-        Scratch memory.
+    generators : float64, shape (2, n), written, scratch memory
     x : float64, shape (n,), read and written
         Right-hand side; holds ``y`` afterwards.
 

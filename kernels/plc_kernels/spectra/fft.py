@@ -43,8 +43,7 @@ def radices(length: int, factors: NDArray[np.int64]) -> int:
 
     Parameters
     ----------
-    length : int
-        Above 0.
+    length : int, above 0
     factors : int64, shape (MOST_FACTORS,), written
     """
     count = 0
@@ -75,8 +74,7 @@ def plan_fft(n: int, factors: NDArray[np.int64], twiddles: NDArray[Any]) -> int:
     n : int
         Length of the real signal, even, at least 2.
     factors : int64, shape (MOST_FACTORS,), written
-    twiddles : float32 or float64, shape (2, :func:`twiddle_count`), written
-        Cosines and sines.
+    twiddles : float32 or float64, shape (2, :func:`twiddle_count`), written, cosines and sines
     """
     half = n // 2
     passes = radices(half, factors)
@@ -477,8 +475,7 @@ def irfft(
         Imaginary parts at 0 Hz and at half the sample rate count as 0.
     factors, twiddles, scratch
         The arrays of a :class:`RealFft` for ``n``; ``scratch`` is written.
-    out : float32 (float64), shape (n,), written
-        Samples.
+    out : float32 (float64), shape (n,), written, samples
     """
     half = scratch.shape[1]
     # The forward transform with real and imaginary parts exchanged is the inverse.

@@ -78,8 +78,7 @@ def mark_gap(
 
     Parameters
     ----------
-    size : int
-        Samples of a frame.
+    size : int, samples of a frame
     begin, gap : int
         The gap's first sample in a row, and its samples.
     edge : float
@@ -201,12 +200,10 @@ def synthesise_gap(
     context : int
         Frames before those that touch the gap.
     filled : float32, shape (channels, 2, bins, touching)
-    gap : int
-        Its samples.
+    gap : int, its samples
     ramp : float32, shape (n,)
         Weight of the fill over the last draft, from :func:`mark_gap`.
-    line : float32, shape (n,), written
-        Scratch memory.
+    line : float32, shape (n,), written, scratch memory
     made : float32, shape (channels, n), its first ``gap`` columns written
     """
     hop = grid.window.size // OVERLAP

@@ -37,10 +37,8 @@ def impose(
     ----------
     magnitude : float32, shape (frames, bins)
         Magnitudes to impose where nothing is known.
-    known : uint8, shape (frames, bins)
-        1 where ``values`` holds.
-    values : complex64, shape (frames, bins)
-        Known coefficients.
+    known : uint8, shape (frames, bins), 1 where ``values`` holds
+    values : complex64, shape (frames, bins), known coefficients
     spectra : complex64, shape (frames, bins), read and written
         Their phases are kept where not known; a coefficient of 0 or not a number has
         phase 0. A magnitude that is not a finite number counts as 0.
@@ -86,8 +84,7 @@ def fast_griffin_lim(
 
     Parameters
     ----------
-    iterations : int
-        Iterations to do.
+    iterations : int, iterations to do
     alpha : float
         Step along the last change; 0 is the plain Griffin-Lim algorithm.
     magnitude, known, values

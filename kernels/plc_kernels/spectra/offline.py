@@ -17,10 +17,8 @@ def spectra_of(x: NDArray[np.float32], plan: Stft) -> NDArray[np.complex64]:
 
     Parameters
     ----------
-    x : float32, shape (n,)
-        Samples.
-    plan : Stft
-        The transform.
+    x : float32, shape (n,), samples
+    plan : Stft, the transform
     """
     out = np.empty((plan.frames(x.size), plan.bins), np.complex64)
     stft(x, plan.window, plan.hop, plan.factors, plan.twiddles, plan.scratch, plan.frame, out)
@@ -45,16 +43,13 @@ def integrate_phase(
 
     Parameters
     ----------
-    magnitude : float32, shape (frames, bins)
-        Of all frames.
+    magnitude : float32, shape (frames, bins), of all frames
     known : uint8, shape (frames, bins)
         1 where ``phase`` is known.
     gamma : float
         Width of the window's Gaussian, in samples squared.
-    plan : Stft
-        The transform.
-    phase : float32, shape (frames, bins), read and written
-        In radians.
+    plan : Stft, the transform
+    phase : float32, shape (frames, bins), read and written, in radians
     """
     work = PghiWorkspace.allocate(*magnitude.shape)
     slopes = work.log_magnitude, work.time_gradient, work.frequency_gradient
@@ -75,20 +70,14 @@ def refine_phase(
 
     Parameters
     ----------
-    iterations : int
-        Iterations to do.
+    iterations : int, iterations to do
     magnitude : float32, shape (frames, bins)
         What unknown coefficients shall have.
-    known : uint8, shape (frames, bins)
-        1 where ``values`` holds.
-    values : complex64, shape (frames, bins)
-        Known coefficients.
-    samples : int
-        Length of the signal.
-    plan : Stft
-        The transform.
-    estimate : complex64, shape (frames, bins), read and written
-        Phases to begin with.
+    known : uint8, shape (frames, bins), 1 where ``values`` holds
+    values : complex64, shape (frames, bins), known coefficients
+    samples : int, length of the signal
+    plan : Stft, the transform
+    estimate : complex64, shape (frames, bins), read and written, phases to begin with
     """
     fast_griffin_lim(
         iterations,

@@ -83,8 +83,7 @@ def log_magnitudes(magnitude: NDArray[np.float32], out: NDArray[np.float32]) -> 
     ----------
     magnitude : float32, shape (bins,)
         Magnitudes; what is not a finite number counts as silence.
-    out : float32, shape (bins,), written
-        Natural logarithms.
+    out : float32, shape (bins,), written, natural logarithms
     """
     peak = math.log(LEAST_MAGNITUDE)
     for k in range(magnitude.size):
@@ -112,8 +111,7 @@ def time_gradients(
         Natural logarithms of the magnitudes.
     gamma : float
         Width of the window's Gaussian, in samples squared.
-    hop, n_fft : int
-        Of the transform.
+    hop, n_fft : int, of the transform
     out : float32, shape (bins,), written
         Radians. At 0 Hz and half the sample rate, where the magnitude of a real signal
         is even, the difference is 0.
@@ -149,8 +147,7 @@ def gradients(
         Width of the window's Gaussian, in samples squared.
     centre : float
         Sample of the frame at which the window peaks, half its length.
-    hop, n_fft : int
-        Of the transform.
+    hop, n_fft : int, of the transform
     log_magnitude, time_gradient, frequency_gradient : float32, shape (frames, bins), written
         Natural logarithms; radians a hop; radians a bin. The first and the last frame
         use one-sided differences in time.

@@ -46,8 +46,7 @@ def band_centres_hz(scale: str, bands: int, low_hz: float, high_hz: float) -> ND
 
     Parameters
     ----------
-    scale : str
-        One of ``SCALES``.
+    scale : str, one of ``SCALES``
     bands : int
         How many; at least 2.
     low_hz, high_hz : float

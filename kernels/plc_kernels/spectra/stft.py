@@ -50,8 +50,7 @@ class Stft:
 
         Parameters
         ----------
-        window : shape (length,)
-            Analysis window.
+        window : shape (length,), analysis window
         hop : int
             Distance between frames, in samples.
         n_fft : int, optional
@@ -130,8 +129,7 @@ def stft(
 
     Parameters
     ----------
-    x : float32, shape (n,)
-        Samples.
+    x : float32, shape (n,), samples
     window, hop, factors, twiddles, scratch, frame
         Of an :class:`Stft`; the last two are written.
     out : complex64, shape (frames, bins), written
@@ -160,8 +158,7 @@ def istft(
 
     Parameters
     ----------
-    spectra : complex64, shape (frames, bins)
-        Spectra.
+    spectra : complex64, shape (frames, bins), spectra
     dual, hop, factors, twiddles, scratch, frame
         Of an :class:`Stft`; the last two are written.
     out : float32, shape (n,), written
@@ -198,8 +195,7 @@ def analyse_frames(
         Place of the first frame's first sample in ``x``.
     window, hop, factors, twiddles, scratch, frame
         Of an :class:`Stft`; the last two are written.
-    spectrum : complex64, shape (bins of the grid,), written
-        Scratch memory.
+    spectrum : complex64, shape (bins of the grid,), written, scratch memory
     out : float32, shape (2, bins, frames), written
         Real and imaginary parts; bins that the grid does not have are zero.
     """
@@ -242,8 +238,7 @@ def synthesise_frames(
         Place of the first frame's first sample in ``x``.
     window, dual, hop, factors, twiddles, scratch, frame
         Of an :class:`Stft`; the last two are written.
-    spectrum : complex64, shape (bins of the grid,), written
-        Scratch memory.
+    spectrum : complex64, shape (bins of the grid,), written, scratch memory
     out : float32, shape (m,), written
         Samples from the fourth hop of the first frame on, where the sum is complete: up to
         ``frames - 3`` hops.

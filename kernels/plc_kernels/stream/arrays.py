@@ -158,8 +158,7 @@ def place_arrays(block: Block, base: int, rows: NDArray[np.int16], at: int) -> i
         Word that those of the table are counted from.
     rows : int16, shape (arrays, 6)
         Of :meth:`BlockTable.rows`.
-    at : int
-        A multiple of 64.
+    at : int, a multiple of 64
     """
     for k in range(rows.shape[0]):
         block[base + rows[k, 0]] = at

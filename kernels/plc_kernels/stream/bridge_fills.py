@@ -75,8 +75,7 @@ def fits(model: int, header: Block) -> bool:
     ----------
     model : int
         Address of its block in memory.
-    header : int64, shape (HEADER,)
-        With the settings.
+    header : int64, shape (HEADER,), with the settings
     """
     packet = header[at.PACKET]
     # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.

@@ -100,8 +100,7 @@ def search_nothing(memory: Block) -> None:
 
     Parameters
     ----------
-    memory : int64, read and written
-        As of :func:`search`.
+    memory : int64, read and written, as of :func:`search`
     """
     skip_packet(memory[RATE], memory[PACKET], _array_of(memory, STATES))
 
@@ -112,7 +111,6 @@ def forget_search(memory: Block) -> None:
 
     Parameters
     ----------
-    memory : int64, read and written
-        As of :func:`search`.
+    memory : int64, read and written, as of :func:`search`
     """
     _array_of(memory, STATES)[:] = 0

@@ -200,8 +200,7 @@ def hold_within(
     ----------
     peak, power : float
         As received, at least 0.
-    hop : int
-        Samples of 5 ms.
+    hop : int, samples of 5 ms
     smoothing, glide, state, recent, row
         As for :func:`~plc_kernels.signal.level.hold_level`.
     """

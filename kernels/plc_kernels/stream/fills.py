@@ -135,8 +135,7 @@ def choose(model: int, size: int, header: Block) -> bool:
         (:mod:`~plc_kernels.stream.model_file`).
     size : int
         Bytes of all; 0: one block.
-    header : int64, shape (HEADER,), read and written
-        With the settings.
+    header : int64, shape (HEADER,), read and written, with the settings
     """
     rate = header[at.RATE]
     for net in _NETS:
@@ -215,10 +214,8 @@ def measure(model: int, header: Block) -> None:
 
     Parameters
     ----------
-    model : int
-        Address of the file.
-    header : int64, shape (HEADER,), read and written
-        With the settings.
+    model : int, address of the file
+    header : int64, shape (HEADER,), read and written, with the settings
     """
     past = work = 0
     for net in _NETS:
@@ -635,8 +632,7 @@ def fill_part(block: Block, model: int, flags: int) -> int:
         Of the stream.
     model : int
         Address of its networks' blocks.
-    flags : int
-        The step's answer.
+    flags : int, the step's answer
 
     Returns
     -------

@@ -72,8 +72,7 @@ def measure_gap(header: Block, net: int, model: int, touching: int) -> None:
 
     Parameters
     ----------
-    header : int64, shape (HEADER,), read and written
-        With the settings.
+    header : int64, shape (HEADER,), read and written, with the settings
     net : int
         First of the network's words.
     model : int

@@ -91,8 +91,7 @@ def block_size(file: int, size: int) -> int:
     ----------
     file : int
         Its address, a multiple of 8.
-    size : int
-        Its bytes.
+    size : int, its bytes
     """
     count = size // 8
     if size % 8 or count < HEAD or count > _MOST_WORDS:

@@ -96,8 +96,7 @@ def guide(
         Channels that arrived, bit by bit.
     received : float32, shape (channels, n)
         The part, as it arrived.
-    fill : float32, shape (channels, n), read and written
-        As predicted.
+    fill : float32, shape (channels, n), read and written, as predicted
     """
     gains = array(block, GUIDE_GAINS)
     for lost in range(block[at.CHANNELS]):

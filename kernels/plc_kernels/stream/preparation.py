@@ -98,8 +98,7 @@ def add_second(header: Block, how: int) -> int:
     ----------
     header : int64, shape (HEADER,), read and written
         Of a stream that is laid out, whose prediction is the step's own and which has no lookahead.
-    how : int
-        BETWEEN, BESIDE or SHARING.
+    how : int, BETWEEN, BESIDE or SHARING
     """
     at.place(header, 0, _ROWS)
     header[at.SECOND] = header[at.SIZE]

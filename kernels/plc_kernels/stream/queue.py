@@ -44,8 +44,7 @@ def unpack(
         Of the stream.
     packet : int
         Address of its samples, float32 or int16, shape (packet_samples, channels).
-    integer : bool
-        Whether they are int16.
+    integer : bool, whether they are int16
     missing : int64, shape (2 n,)
         Begin and end of each part that did not arrive; the begin may say of which channels
         (:data:`~plc_kernels.signal.packet.CHANNELS_AT`).
@@ -202,8 +201,7 @@ def copy_after(block: Block, begin: int, gap: int, out: NDArray[np.float32]) -> 
         Of the stream.
     begin : int
         Sample of the playing packet that the gap begins with.
-    gap : int
-        Samples of the gap.
+    gap : int, samples of the gap
     out : float32, shape (channels, n), written
         Parts are copied as long as they fit.
     """

@@ -100,12 +100,10 @@ def step(
         Address of the samples, shape (packet_samples, channels): not read unless it arrived.
     integer : bool
         Whether they are int16, and not float32; the output is likewise.
-    arrived : bool
-        Whether the packet did.
+    arrived : bool, whether the packet did
     missing : int64, shape (2 n,)
         Begin and end of each part of it that did not.
-    count : int
-        Of these parts.
+    count : int, of these parts
     out : int
         Address of as much memory, written once the packet is done; may be ``packet``.
 

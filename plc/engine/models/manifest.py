@@ -69,20 +69,16 @@ class Manifest:
         Longest gap it fills; of ``notes``, length of a note.
     sample_rates : tuple of int
         Lowest and highest rate in Hz that it may be used at.
-    parameters : int
-        Trained numbers in it.
-    opset : int
-        Of ONNX.
-    licence : str
-        Of the weights.
+    parameters : int, trained numbers in it
+    opset : int, of ONNX
+    licence : str, of the weights
     training : mapping
         How it was trained: recipe, seed, steps, data.
     figures : mapping
         Measured quality, by name; the name says on which split.
     created_by : str
         Version of this package that wrote it.
-    format : int
-        :data:`FORMAT`.
+    format : int, :data:`FORMAT`
     path : Path or None
         Where it was read from; not in the file.
     """

@@ -208,8 +208,7 @@ def read_graph(data: bytes, label: str) -> Graph:
 
     Parameters
     ----------
-    data : bytes
-        The file.
+    data : bytes, the file
     label : str
         What error messages call it.
 
@@ -479,12 +478,10 @@ def check_ports(
 
     Parameters
     ----------
-    found : GraphSummary
-        Of :func:`read_graph`.
+    found : GraphSummary, of :func:`read_graph`
     inputs : dict
         Shape by name; None where any size will do. A free size in the graph fits any.
-    outputs : dict
-        Admissible shapes by name.
+    outputs : dict, admissible shapes by name
     label : str
         What error messages call the file.
 

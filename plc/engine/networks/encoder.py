@@ -223,8 +223,7 @@ class AnyRateEncoder(GapFiller):
 
     Parameters
     ----------
-    encoder : ContextEncoder
-        For 16 kHz.
+    encoder : ContextEncoder, for 16 kHz
     sample_rate : int
         Of the signals, in Hz.
 

@@ -66,10 +66,8 @@ class GapFiller(ABC):
         ----------
         row : float32, shape (n,), written from start to stop
             One channel; known before ``start`` and from ``stop`` to ``end``.
-        start, stop, end : int
-            Places in it.
-        speech : float
-            Of :meth:`speech_share`.
+        start, stop, end : int, places in it
+        speech : float, of :meth:`speech_share`
         """
         return False
 
@@ -83,10 +81,8 @@ class GapFiller(ABC):
         ----------
         row : float32, shape (n,), written from start to stop
             One channel; known before ``start`` and from ``stop`` to ``end``, filled between.
-        start, stop, end : int
-            Places in it.
-        hints : Hints
-            Of this gap.
+        start, stop, end : int, places in it
+        hints : Hints, of this gap
 
         Raises
         ------
@@ -174,10 +170,8 @@ def check_answer(
 
     Parameters
     ----------
-    name : str
-        Of the network.
-    answer : float32
-        Samples or spectra.
+    name : str, of the network
+    answer : float32, samples or spectra
     shapes : tuple of shapes
         Those that are expected; any, if there is none.
 

@@ -46,8 +46,7 @@ class GapSpectra:
     ----------
     manifest : Manifest
         Of the model: its grid, drafts and contexts.
-    sample_rate, channels : int
-        Of the signal.
+    sample_rate, channels : int, of the signal
 
     Attributes
     ----------
@@ -56,8 +55,7 @@ class GapSpectra:
         what is not known.
     lines : float32, shape (channels * drafts, samples)
         The same memory, for kernels.
-    made : float32, shape (channels, horizon)
-        What :meth:`synthesise` wrote last.
+    made : float32, shape (channels, horizon), what :meth:`synthesise` wrote last
     spectra, lost, filled : float32
         What the network takes and gives, as :meth:`plc.engine.runtime.onnx_network.GapNetwork.run`
         has it.

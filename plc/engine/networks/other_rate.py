@@ -45,8 +45,7 @@ class OtherRate:
 
         Parameters
         ----------
-        row : float32, shape (n,)
-            At the recording's rate.
+        row : float32, shape (n,), at the recording's rate
         place : int
             Sample of the row that is the network's sample 0.
         begin, samples : int

@@ -29,14 +29,11 @@ def with_phase(
         Known values, and magnitudes where nothing is known.
     known : uint8, shape (frames, bins)
         1 where a value is known.
-    samples : int
-        Length of the signal.
-    iterations : int
-        Of fast Griffin-Lim.
+    samples : int, length of the signal
+    iterations : int, of fast Griffin-Lim
     gamma : float
         Width of the window's Gaussian, in samples squared.
-    plan : Stft
-        The transform.
+    plan : Stft, the transform
     """
     magnitude = np.abs(spectra)
     phase = np.where(known, np.angle(spectra), 0.0).astype(np.float32)
@@ -60,8 +57,7 @@ def bent(
         The signal made anew, and as it is known beside the gap.
     gap : (int, int)
         First sample of the gap, and first after it; a sample is known on either side.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     """
     start, stop = gap
     out = filled[start:stop].copy()
@@ -77,8 +73,7 @@ def padded(x: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]
 
     Parameters
     ----------
-    x : float32, shape (n,)
-        Samples.
+    x : float32, shape (n,), samples
     start, stop : int
         Places in it or outside; the copy has as many samples as they are apart.
     """

@@ -112,8 +112,7 @@ class StreamEncoder:
 
     Parameters
     ----------
-    manifest : Manifest
-        Of kind ``paper``.
+    manifest : Manifest, of kind ``paper``
     context : StreamContext
         The stream; where it has a time limit, trial fills are timed.
     horizon : int
@@ -185,8 +184,7 @@ class StreamEncoder:
             Samples, in place of spectra: the gap begins at the side of :func:`spans_at`.
         lost : float32, shape (1, 2 * side)
             1 where nothing is known, else 0.
-        out : float32, shape (channels, horizon), written
-            From its beginning on.
+        out : float32, shape (channels, horizon), written, from its beginning on
 
         Raises
         ------
@@ -236,8 +234,7 @@ class EncodedGaps:
         The stream, and the conditions that the network runs under.
     lookahead : int
         Packets that the stream waits for.
-    manifest : Manifest
-        Of kind ``context_encoder``.
+    manifest : Manifest, of kind ``context_encoder``
 
     Raises
     ------
@@ -364,8 +361,7 @@ class EncodedGaps:
 
         Parameters
         ----------
-        flags : int
-            What the step answered.
+        flags : int, what the step answered
         """
         limit_ms = min(self._stream.limit_ms, float(self._memory.numbers[layout.BURST_MS]))
         deadline_s = self._stream.clock() + ANSWER_BY * limit_ms / 1000.0

@@ -36,8 +36,7 @@ class Baseline:
 
     Parameters
     ----------
-    method : str
-        Its name.
+    method : str, its name
     sample_rate, packet_samples : int
         Of the signal, and of the packet that is repeated.
 
@@ -83,8 +82,7 @@ class Baseline:
         before, after : float32, shape (channels, n) and (channels, m)
             Either may be empty. Without the far side a gap is filled as a stream would, without
             the near one as the same in reverse.
-        samples : int
-            Of the gap.
+        samples : int, of the gap
         """
         if not before.shape[1]:
             return self.go_on(after[:, ::-1], samples)[:, ::-1]
@@ -167,8 +165,7 @@ def predicted(x: NDArray[np.float32], samples: int) -> NDArray[np.float64]:
     ----------
     x : float32, shape (n,)
         The newest sample last, at most 2048 of them; where there are fewer, the order falls.
-    samples : int
-        How many to predict.
+    samples : int, how many to predict
 
     Returns
     -------

@@ -24,8 +24,7 @@ class ContourBridge:
 
     Parameters
     ----------
-    sample_rate, channels : int
-        Of the signal.
+    sample_rate, channels : int, of the signal
     gap : int
         Samples of the longest one.
 
@@ -78,16 +77,13 @@ class ContourBridge:
 
         Parameters
         ----------
-        history : History
-            Up to the gap.
+        history : History, up to the gap
         after : float32, shape (channels, m)
             What is known behind it.
         predict : callable
             Writes what comes next, shape (channels, n).
-        gap : int
-            Its samples.
-        out : float32, shape (channels, n), written
-            From the gap's beginning.
+        gap : int, its samples
+        out : float32, shape (channels, n), written, from the gap's beginning
         """
         known, rate, space = self.past_samples, self._rate, self.space
         for c, line in enumerate(self._lines):

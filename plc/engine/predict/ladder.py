@@ -177,8 +177,7 @@ class Ladders:
 
     Parameters
     ----------
-    sample_rate, channels, packet_samples : int
-        Of the stream.
+    sample_rate, channels, packet_samples : int, of the stream
     limit_ms : float
         Time that the first concealment of a burst may take.
     reach : int

@@ -21,10 +21,8 @@ class ArFiller:
 
     Parameters
     ----------
-    sample_rate, channels : int
-        Of the signal.
-    rung : Rung
-        Order and past.
+    sample_rate, channels : int, of the signal
+    rung : Rung, order and past
     reach : int
         The longest bridge, and the most samples known beyond it.
     from_onsets : bool

@@ -28,10 +28,8 @@ def continued(
     ----------
     past : float32, shape (n,)
         What is known, the newest last.
-    samples : int
-        How many to predict.
-    sample_rate : int
-        In Hz.
+    samples : int, how many to predict
+    sample_rate : int, in Hz
     rung : Rung
         Order and past; less where less is known.
 
@@ -59,12 +57,9 @@ def bridged_along_the_pitch(
 
     Parameters
     ----------
-    before, after : float32, shape (n,) and (m,)
-        What is known.
-    samples : int
-        Of the gap.
-    sample_rate : int
-        In Hz.
+    before, after : float32, shape (n,) and (m,), what is known
+    samples : int, of the gap
+    sample_rate : int, in Hz
 
     Returns
     -------

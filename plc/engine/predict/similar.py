@@ -91,10 +91,8 @@ def find_passages(
     ----------
     signal : float32, shape (n,)
         Known but for the gap, which may hold anything finite.
-    start, stop : int
-        The gap.
-    sample_rate : int
-        In Hz.
+    start, stop : int, the gap
+    sample_rate : int, in Hz
 
     Returns
     -------

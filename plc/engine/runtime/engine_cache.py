@@ -42,8 +42,7 @@ class EngineCache:
 
     Attributes
     ----------
-    folder : Path
-        Where engines are kept.
+    folder : Path, where engines are kept
     kept : bool
         Whether they outlive this process; if not, ``reason`` says why.
     """

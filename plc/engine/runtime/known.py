@@ -63,8 +63,7 @@ def planned(manifest: Manifest, sample_rate: int) -> Planned | None:
     ----------
     manifest : Manifest
         Read from a file; the weights lie beside it.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
 
     Raises
     ------

@@ -184,8 +184,7 @@ def open_network(
     model : str, Path or Manifest
         Name of one in the package, path of a manifest (or of the ONNX file beside it), or the
         manifest itself.
-    shape : NetworkShape
-        Of every inference.
+    shape : NetworkShape, of every inference
     providers
         ``"auto"``: a GPU that works, else the kernels of :mod:`plc.engine.runtime.native` where
         they know the graph, else ONNX Runtime on the CPU. All else as for :func:`open_session`.

@@ -70,12 +70,9 @@ class GapNetwork:
 
     Attributes
     ----------
-    manifest : Manifest
-        Of the model.
-    report : SessionReport
-        Where it runs.
-    batch : int
-        The largest one.
+    manifest : Manifest, of the model
+    report : SessionReport, where it runs
+    batch : int, the largest one
     last_error : str
         Why the last result that was not usable was not.
     """
@@ -104,8 +101,7 @@ class GapNetwork:
             Real and imaginary part of every draft's STFT.
         lost : float32, shape (batch, frames)
             Share of each frame's samples that lies in the gap.
-        out : float32, shape (batch, 2, bins, filled frames), written
-            STFT of the fill.
+        out : float32, shape (batch, 2, bins, filled frames), written, STFT of the fill
 
         Raises
         ------

@@ -63,17 +63,14 @@ class Priority:
     ----------
     wish : str
         ``auto``: if the system grants it, and a line if not; ``realtime``: or fail; ``normal``.
-    tell : callable
-        Takes the line.
+    tell : callable, takes the line
 
     Attributes
     ----------
     granted : bool
         Whether threads run in real time.
-    refusal : str
-        Why not.
-    locked : bool
-        Whether memory is locked.
+    refusal : str, why not
+    locked : bool, whether memory is locked
     spins : int
         Times that a thread has computed too long, and all became ordinary.
 

@@ -270,16 +270,14 @@ class NetworkWorker:
         of a fork.
     signature : Signature
         Shapes of what will be submitted.
-    clock : callable
-        Returns seconds.
+    clock : callable, returns seconds
     inline : bool
         Whether :meth:`submit` runs the network: nothing interrupts a slow run. Whatever opening it
         raises is raised here.
 
     Attributes
     ----------
-    counters : NetworkCounters
-        What became of submissions.
+    counters : NetworkCounters, what became of submissions
     last_error : str
         Why the last failure was one.
     switch : Switch
@@ -383,8 +381,7 @@ class NetworkWorker:
         ----------
         spectra : float32, shape (batch, drafts, 2, bins, frames)
             Copied. The batch may be smaller than declared.
-        lost : float32, shape (batch, frames)
-            Copied.
+        lost : float32, shape (batch, frames), copied
         """
         if self._stayed:
             self._begin_child()
@@ -418,10 +415,8 @@ class NetworkWorker:
 
         Parameters
         ----------
-        ticket : int
-            From :meth:`submit`.
-        deadline_s : float
-            On the worker's clock.
+        ticket : int, from :meth:`submit`
+        deadline_s : float, on the worker's clock
         out : float32, shape (batch, 2, bins, filled frames), written
             The result, if the outcome is ``DONE``; untouched if not.
         """
@@ -555,12 +550,10 @@ class StreamContext:
         Time that the first concealment of a burst may take.
     reach : int
         In samples, a limit of both: the longest bridge, and what is known after it.
-    clock : callable
-        Returns seconds.
+    clock : callable, returns seconds
     provider : str
         What the networks run on: ``"auto"``, ``"tensorrt"``, ``"cuda"`` or ``"cpu"``.
-    counters : NetworkCounters
-        Where runs are counted.
+    counters : NetworkCounters, where runs are counted
     many : bool
         Whether many streams share the networks, in a thread whatever the limit.
     """

@@ -66,8 +66,7 @@ def write_choices(path: Path, report: RepairReport, settings: RepairSettings) ->
     ----------
     path : Path
         The page; replaced if it exists.
-    report : RepairReport
-        Of a dry run.
+    report : RepairReport, of a dry run
     settings : RepairSettings
         How it would be filled.
 

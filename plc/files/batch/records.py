@@ -72,10 +72,8 @@ class Keeper:
 
     Parameters
     ----------
-    targets : Place
-        Where results go.
-    name : str
-        Of the recording.
+    targets : Place, where results go
+    name : str, of the recording
     key : str
         Of its source and the settings.
     overwrite : bool

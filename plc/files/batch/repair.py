@@ -103,10 +103,8 @@ class Job:
         Further paths that the result of an earlier run may have.
     stamp, labels : str
         What changes when the recording does, and when its labels do; no labels, an empty text.
-    settings : RepairSettings
-        How.
-    overwrite : bool
-        As of :func:`run_repair`.
+    settings : RepairSettings, how
+    overwrite : bool, as of :func:`run_repair`
     """
 
     source: str
@@ -146,8 +144,7 @@ class Outcome:
         One of ``STATES``: filled; nothing to fill; only doubtful places; only places that the
         selection leaves out; no labels of it where labels were asked for; or a failure. All but
         the first and the last are copied.
-    sample_rate, channels, samples : int
-        Of the recording.
+    sample_rate, channels, samples : int, of the recording
     gaps : tuple of (int, int)
         What was filled, in samples.
     found : tuple of str
@@ -160,8 +157,7 @@ class Outcome:
         What it took: time, and time of processors.
     left_out : int
         Places that the selection leaves out.
-    reason : str
-        Why it failed.
+    reason : str, why it failed
     before : bool
         Whether an earlier run did it.
     """
@@ -266,8 +262,7 @@ def run_repair(
     ----------
     source, target : str
         Folders, or URLs that fsspec knows; the source may be one recording.
-    settings : RepairSettings
-        How.
+    settings : RepairSettings, how
     workers : int
         Processes here; those of a cluster that Ray starts here.
     ray : str, optional
@@ -278,8 +273,7 @@ def run_repair(
         Whether to look only: nothing is written below the target.
     anew : bool
         Whether to look at what an earlier run did, too; of a dry run.
-    progress : callable, optional
-        Called after each recording.
+    progress : callable, optional, called after each recording
 
     Returns
     -------

@@ -183,8 +183,7 @@ class Work:
         Whether the result is what stdout gets; what there is to say then goes to stderr.
     folder : Path
         Where the files of stdin and stdout lie, which nobody is told of.
-    refusals : list of (str, str)
-        What failed, and why.
+    refusals : list of (str, str), what failed, and why
     """
 
     pairs: "list[Pair]"

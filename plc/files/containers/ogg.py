@@ -53,8 +53,7 @@ def pages_of(packets: Sequence[tuple[bytes, int]], stream: int, number: int) -> 
     ----------
     packets : sequence of (bytes, int)
         Each with the position of its end.
-    stream, number : int
-        Of the first page.
+    stream, number : int, of the first page
     """
     lengths = [_lengths(len(packet)) for packet, _ in packets]
     ends = [

@@ -40,12 +40,9 @@ def is_chosen(row: NDArray[np.float32], holes: Sequence[Finding], sample_rate: i
 
     Parameters
     ----------
-    row : float32, shape (n,)
-        The channel, finite.
-    holes : sequence of Finding
-        What was found there.
-    sample_rate : int
-        In Hz.
+    row : float32, shape (n,), the channel, finite
+    holes : sequence of Finding, what was found there
+    sample_rate : int, in Hz
     """
     if len(holes) < _HOLES:
         return False
@@ -66,8 +63,7 @@ def are_few(row: NDArray[np.float32], found: Sequence[Finding], sample_rate: int
     ----------
     row, sample_rate
         As for :func:`is_chosen`.
-    found : sequence of Finding
-        All of them.
+    found : sequence of Finding, all of them
     """
     least = _PAUSE_MS * sample_rate / 1000
     lost = _gone(np.ones_like(row), found, sample_rate / 1000)

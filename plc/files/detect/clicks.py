@@ -60,10 +60,8 @@ def residual(row: NDArray[np.float32], sample_rate: int) -> Errors:
 
     Parameters
     ----------
-    row : float32, shape (n,)
-        One channel, finite.
-    sample_rate : int
-        In Hz.
+    row : float32, shape (n,), one channel, finite
+    sample_rate : int, in Hz
     """
     hop = round(_FRAME_MS * sample_rate / 1000)
     order = _order(sample_rate)
@@ -101,10 +99,8 @@ def search(row: NDArray[np.float32], sample_rate: int) -> Clicks:
 
     Parameters
     ----------
-    row : float32, shape (n,)
-        Samples, finite.
-    sample_rate : int
-        In Hz.
+    row : float32, shape (n,), samples, finite
+    sample_rate : int, in Hz
     """
     rest, errors = row, residual(row, sample_rate)
     certain: list[Finding] = []
@@ -142,12 +138,9 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Fin
 
     Parameters
     ----------
-    row : float32, shape (n,)
-        Samples, finite.
-    sample_rate : int
-        In Hz.
-    errors : Errors
-        From :func:`residual`.
+    row : float32, shape (n,), samples, finite
+    sample_rate : int, in Hz
+    errors : Errors, from :func:`residual`
     """
     judge = judge_of("click")
     found = []
@@ -176,12 +169,10 @@ def damaged(row: NDArray[np.float32], start: int, stop: int, sample_rate: int) -
 
     Parameters
     ----------
-    row : float32, shape (n,)
-        One channel, finite.
+    row : float32, shape (n,), one channel, finite
     start, stop : int
         About where the click is.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     """
     reach, near, apart, order = (
         *(round(ms * sample_rate / 1000) for ms in (_FIT_MS, _NEAR_MS, _APART_MS)),
@@ -240,8 +231,7 @@ def flatness(click: NDArray[np.float32] | NDArray[np.float64], sample_rate: int)
     ----------
     click : float32 or float64, shape (n,)
         The click without what surrounds it; what is behind 8 ms does not count.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     """
     samples = round(_SPECTRUM_MS * sample_rate / 1000)
     low, high = _BAND_HZ[0], min(_BAND_HZ[1], _BAND_SHARE * sample_rate)

@@ -62,10 +62,8 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Finding]:
 
     Parameters
     ----------
-    row : float32, shape (n,)
-        Samples, finite.
-    sample_rate : int
-        In Hz.
+    row : float32, shape (n,), samples, finite
+    sample_rate : int, in Hz
     """
     ms = sample_rate / 1000
     still = [(first, last + 1) for first, last in runs(np.diff(row) == 0)]
@@ -132,8 +130,7 @@ def is_between_tones(row: NDArray[np.float32], hole: Finding, sample_rate: int) 
     ----------
     row, sample_rate
         As for :func:`find`.
-    hole : Finding
-        What was found there.
+    hole : Finding, what was found there
     """
     ms = sample_rate / 1000
     sides = sides_of(row, hole, round(_STAIR_MS * ms))

@@ -92,12 +92,10 @@ def is_cycle(start: int, stop: int, spans: NDArray[np.int64], ms: float) -> bool
 
     Parameters
     ----------
-    start, stop : int
-        The place.
+    start, stop : int, the place
     spans : int64, shape (n, 2)
         Start and stop of all places that are looked at.
-    ms : float
-        Samples in a millisecond.
+    ms : float, samples in a millisecond
     """
     length = stop - start
     slack = 2 * HOP_MS * ms

@@ -42,10 +42,8 @@ class Finding:
 
     Attributes
     ----------
-    start, stop : int
-        In samples, stop excluded.
-    kind : str
-        One of ``KINDS``.
+    start, stop : int, in samples, stop excluded
+    kind : str, one of ``KINDS``
     confidence : float
         0.5 (as likely as not, as the detector sees it) to 1 (certain).
     channels : tuple of int
@@ -108,8 +106,7 @@ class Selection:
     ----------
     kinds : tuple of str
         Of ``KINDS``; empty for all of them.
-    min_confidence : float
-        0 to 1.
+    min_confidence : float, 0 to 1
     longest_ms : float
         Longer findings are left out.
     doubtful : bool

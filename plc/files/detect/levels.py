@@ -26,10 +26,8 @@ def level_db(x: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    x : float32, shape (n,)
-        Samples.
-    sample_rate : int
-        In Hz.
+    x : float32, shape (n,), samples
+    sample_rate : int, in Hz
 
     Returns
     -------
@@ -58,10 +56,8 @@ def gain_of(x: NDArray[np.float32], sample_rate: int) -> np.float32:
 
     Parameters
     ----------
-    x : float32, shape (n,)
-        Samples, finite.
-    sample_rate : int
-        In Hz.
+    x : float32, shape (n,), samples, finite
+    sample_rate : int, in Hz
     """
     frame = round(_SCALE_MS * sample_rate / 1000)
     frames = x[: x.size // frame * frame].reshape(-1, frame)
@@ -101,10 +97,8 @@ def change_db(before: NDArray[np.float32], behind: NDArray[np.float32], sample_r
 
     Parameters
     ----------
-    before, behind : float32, shape (n,)
-        Of one length.
-    sample_rate : int
-        In Hz.
+    before, behind : float32, shape (n,), of one length
+    sample_rate : int, in Hz
     """
     both = bands_db(np.stack([before, behind]), sample_rate)
     return float(np.mean(np.abs(both[0] - both[1])))
@@ -115,10 +109,8 @@ def bands_db(parts: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64
 
     Parameters
     ----------
-    parts : float32, shape (parts, n)
-        Samples.
-    sample_rate : int
-        In Hz.
+    parts : float32, shape (parts, n), samples
+    sample_rate : int, in Hz
     """
     size = parts.shape[1]
     highest = min(8000.0, 0.45 * sample_rate) * size / sample_rate

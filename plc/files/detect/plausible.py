@@ -184,8 +184,7 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
     ----------
     findings : sequence of Finding
         In order of their start.
-    samples, sample_rate : int
-        Of the recording.
+    samples, sample_rate : int, of the recording
     """
     doubts = [each.doubt for each in findings]
     for channel in sorted({each for finding in findings for each in finding.channels}):

@@ -22,12 +22,10 @@ class DetectReport:
 
     Attributes
     ----------
-    samples, sample_rate, channels : int
-        Of the recording.
+    samples, sample_rate, channels : int, of the recording
     findings : tuple of Finding
         In order of their start.
-    elapsed_s : float
-        Reading included.
+    elapsed_s : float, reading included
     left_out : int
         Findings that were not asked for.
     """
@@ -100,8 +98,7 @@ def detect_file(
         Audio file of any length; half a minute of it is in memory.
     selection : Selection
         What is asked for; the rest is counted.
-    progress : callable, optional
-        Called after each second.
+    progress : callable, optional, called after each second
 
     Returns
     -------
@@ -164,8 +161,7 @@ def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True)
     path : str or Path
         A text file: a line ``start TAB stop TAB kind and confidence`` in seconds for each finding,
         with its channels, counted from 1, where not all are damaged. Doubtful ones are marked.
-    report : DetectReport
-        The findings.
+    report : DetectReport, the findings
     overwrite : bool
         Whether a file that is there may be replaced.
 

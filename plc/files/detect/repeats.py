@@ -55,10 +55,8 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Fin
 
     Parameters
     ----------
-    row : float32, shape (n,)
-        Samples, finite.
-    sample_rate : int
-        In Hz.
+    row : float32, shape (n,), samples, finite
+    sample_rate : int, in Hz
     errors : Errors
         From :func:`plc.files.detect.clicks.residual`.
     """

@@ -27,13 +27,11 @@ def regular(
 
     Parameters
     ----------
-    times_s : float64, shape (n,)
-        In order.
+    times_s : float64, shape (n,), in order
     width_s : float
         Distances within this of each other are one. Lost packets lie on a grid, so that it must
         not be below the length of theirs.
-    shortest_s, longest_s : float
-        Periods that count.
+    shortest_s, longest_s : float, periods that count
     """
     return _together(times_s, _FEWEST, partial(_recurring, width_s, shortest_s, longest_s))
 

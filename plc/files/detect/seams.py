@@ -51,12 +51,9 @@ def is_seam(row: NDArray[np.float32], each: Finding, sample_rate: int, errors: E
 
     Parameters
     ----------
-    row : float32, shape (n,)
-        The channel, finite.
-    each : Finding
-        What was found there.
-    sample_rate : int
-        In Hz.
+    row : float32, shape (n,), the channel, finite
+    each : Finding, what was found there
+    sample_rate : int, in Hz
     errors : Errors
         From :func:`plc.files.detect.clicks.residual`.
     """

@@ -46,10 +46,8 @@ class Detector:
 
     Parameters
     ----------
-    sample_rate : int
-        8000 to 768000 Hz.
-    channels : int
-        Channels of each block.
+    sample_rate : int, 8000 to 768000 Hz
+    channels : int, channels of each block
 
     Raises
     ------
@@ -143,8 +141,7 @@ def detect(
     ----------
     signal : float32 or int16, shape (n,) or (n, channels)
         Samples, of numpy or of a library with its array protocol; float32 may hold NaN.
-    sample_rate : int
-        8000 to 768000 Hz.
+    sample_rate : int, 8000 to 768000 Hz
     progress : callable, optional
         Called now and then with the samples done, and the samples in all.
 

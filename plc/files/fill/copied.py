@@ -67,8 +67,7 @@ class LongGap:
 
     Attributes
     ----------
-    start, stop : int
-        The gap, in samples.
+    start, stop : int, the gap, in samples
     channels : tuple of int
         From 0 on; all of them have one place.
     copied_from : int or None
@@ -125,8 +124,7 @@ class Passage:
             As long as the passage.
         known : (start, stop)
             The stretch around the gap that was received but for the gap.
-        sample_rate : int
-            In Hz.
+        sample_rate : int, in Hz
         """
         level = round(_LEVEL_MS * sample_rate / 1000.0)
         before, behind = min(level, gap.start - known[0]), min(level, known[1] - gap.stop)
@@ -151,12 +149,10 @@ class Passages:
 
     Parameters
     ----------
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     tracks : sequence of Track
         What is lost: no passage has any of it, whatever the channel.
-    blocks : callable
-        Reads the recording.
+    blocks : callable, reads the recording
     variant : int
         How many better places are passed over.
     content : str
@@ -194,8 +190,7 @@ class Passages:
 
         Parameters
         ----------
-        track : Track
-            The gap's.
+        track : Track, the gap's
         first : int
             Sample of the recording that is the rows' first.
         rows : float32, shape (channels, n), written in the gap
@@ -324,8 +319,7 @@ def gather(
         The recording from its beginning.
     spans : sequence of (start, stop)
         In any order; what lies outside of the recording is silence.
-    channels : tuple of int
-        Those that are read.
+    channels : tuple of int, those that are read
     """
     out = [np.zeros((len(channels), stop - start), np.float32) for start, stop in spans]
     waiting = sorted(range(len(spans)), key=lambda k: spans[k][0], reverse=True)
@@ -354,10 +348,8 @@ def best_lag(joins: Sequence[_Rows], sides: Sequence[_Rows]) -> tuple[int, float
 
     Parameters
     ----------
-    joins : two of float32, shape (channels, n + lags - 1)
-        Of the passage.
-    sides : two of float32, shape (channels, n)
-        Of the gap.
+    joins : two of float32, shape (channels, n + lags - 1), of the passage
+    sides : two of float32, shape (channels, n), of the gap
 
     Returns
     -------

@@ -24,12 +24,10 @@ def widen(signal: Packet, gaps: Sequence[Gap], sample_rate: int) -> list[Gap]:
 
     Parameters
     ----------
-    signal : float32 or int16, shape (n,) or (n, channels)
-        Samples.
+    signal : float32 or int16, shape (n,) or (n, channels), samples
     gaps : sequence of Gap
         In order, and apart from each other.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     """
     stretches = [(0, gaps[0].start), *((gap.stop, gap.end) for gap in gaps)] if gaps else []
     parts = [
@@ -46,12 +44,9 @@ def intact_part(
 
     Parameters
     ----------
-    signal : float32 or int16, shape (n,) or (n, channels)
-        Samples.
-    start, stop : int
-        The stretch.
-    sample_rate : int
-        In Hz.
+    signal : float32 or int16, shape (n,) or (n, channels), samples
+    start, stop : int, the stretch
+    sample_rate : int, in Hz
     ends : (bool, bool)
         Whether a gap lies before it, and behind it.
 

@@ -24,8 +24,7 @@ class TwoSidedDraft:
     ----------
     names : sequence of str
         Of :attr:`KNOWN`, as in manifests; the last is ``interpolated``.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     past : int
         Samples of a row before the gap.
     reach_s : float
@@ -68,10 +67,8 @@ class TwoSidedDraft:
         ----------
         signal : float32, shape (n,)
             Known but for the gap, which may hold anything finite.
-        start, stop : int
-            The gap.
-        samples : int
-            Of the row.
+        start, stop : int, the gap
+        samples : int, of the row
         found : dict or None
             Keeps the passages of each gap, for another object on the same signal.
 
@@ -100,12 +97,9 @@ class TwoSidedDraft:
 
         Parameters
         ----------
-        before, after : float32, shape (n,) and (m,)
-            What the drafts continue.
-        gap : int
-            Samples of the gap.
-        alike : float32, shape (samples,), or None
-            As :meth:`alike` returns it.
+        before, after : float32, shape (n,) and (m,), what the drafts continue
+        gap : int, samples of the gap
+        alike : float32, shape (samples,), or None, as :meth:`alike` returns it
         rows : float32, shape (drafts, samples), written
         """
         hole = slice(self._past, self._past + gap)

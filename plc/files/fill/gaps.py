@@ -76,8 +76,7 @@ def tracks_of(holes: Iterable[Hole], samples: int, channels: int) -> list[Track]
     ----------
     holes : iterable of Hole
         What is lost, in any order.
-    samples, channels : int
-        Of the signal.
+    samples, channels : int, of the signal
 
     Raises
     ------
@@ -106,8 +105,7 @@ def holes_of(lost: ArrayLike, samples: int, channels: int, packet_samples: int) 
     lost : bool, shape (packets,) or (samples,), with or without channels, or a sequence of gaps
         As for :func:`~plc.engine.spans.lost_spans`; flags of shape (…, channels) are by channel,
         and so are gaps of (start, stop, channels).
-    samples, channels : int
-        Of the signal.
+    samples, channels : int, of the signal
     packet_samples : int
         Of a packet of the trace.
     """
@@ -172,8 +170,7 @@ def gaps_in_samples(gaps_s: Iterable[Stretch], sample_rate: int, samples: int) -
     ----------
     gaps_s : iterable of (float, float) or (float, float, channels)
         Start and end in seconds; channels from 0 on where not all are lost.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     samples : int
         Length of the recording; a gap must lie within it.
 
@@ -217,10 +214,8 @@ def find_unsound(signal: NDArray[np.float32], gaps: Iterable[tuple[int, int]]) -
 
     Parameters
     ----------
-    signal : float32, shape (n, channels)
-        Samples.
-    gaps : iterable of (start, stop)
-        In samples.
+    signal : float32, shape (n, channels), samples
+    gaps : iterable of (start, stop), in samples
     """
     unsound: NDArray[np.bool_] = np.logical_not(np.isfinite(signal).all(axis=1))
     for start, stop in gaps:
@@ -237,10 +232,8 @@ def hold_between(
     ----------
     sides : sequence of float32, shape (channels, n)
         What is known before and after the gap, and nothing that was filled; a side may be empty.
-    sample_rate : int
-        In Hz.
-    gap : float32, shape (channels, n), read and written
-        The fill.
+    sample_rate : int, in Hz
+    gap : float32, shape (channels, n), read and written, the fill
     """
     hop = max(1, round(sample_rate * SLOT_MS / 1000.0))
     glide = max(1, round(sample_rate * GLIDE_MS / 1000.0))

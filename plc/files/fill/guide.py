@@ -72,12 +72,9 @@ def follow(
         The damaged channel, with its own fill.
     received : bool, shape (n,)
         What of it was received.
-    guides : Guides
-        Other channels.
-    sample_rate : int
-        In Hz.
-    gap : Gap
-        Place of the fill.
+    guides : Guides, other channels
+    sample_rate : int, in Hz
+    gap : Gap, place of the fill
     fill, rehearse : callable
         Fill a gap by what is around it in the same channel: the one, and known samples, faster.
     """

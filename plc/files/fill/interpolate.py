@@ -104,12 +104,9 @@ def interpolate(row: NDArray[np.float32], sample_rate: int, gap: Gap, quality: Q
 
     Parameters
     ----------
-    row : float32, shape (n,), written in the gap
-        One channel.
-    sample_rate : int
-        In Hz.
-    gap : Gap
-        Place of the draft.
+    row : float32, shape (n,), written in the gap, one channel
+    sample_rate : int, in Hz
+    gap : Gap, place of the draft
     quality : Quality
         Rounds, and the number of predictors where the gap is not short.
 

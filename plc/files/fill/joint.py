@@ -51,10 +51,8 @@ def grouped(gaps: Sequence[Gap], sample_rate: int, quality: str, method: str) ->
 
     Parameters
     ----------
-    gaps : sequence of Gap
-        In order.
-    sample_rate : int
-        In Hz.
+    gaps : sequence of Gap, in order
+    sample_rate : int, in Hz
     quality, method : str
         As of :func:`plc.inpaint`; those that interpolate nothing fill each gap by itself.
     """
@@ -91,12 +89,9 @@ def interpolate_together(
 
     Parameters
     ----------
-    row : float32, shape (n,), written in the gaps
-        One channel.
-    sample_rate : int
-        In Hz.
-    gaps : sequence of Gap
-        As :func:`is_system` says.
+    row : float32, shape (n,), written in the gaps, one channel
+    sample_rate : int, in Hz
+    gaps : sequence of Gap, as :func:`is_system` says
     quality : str
         One of :data:`~plc.files.fill.interpolate.QUALITIES`.
     """

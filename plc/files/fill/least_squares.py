@@ -23,8 +23,7 @@ def solve_gap(
         Samples; known for ``order`` of them on each side of the gap.
     begin, length : int
         First sample of the gap, and its samples.
-    predictor : float64, shape (order + 1,)
-        ``predictor[0] = 1``.
+    predictor : float64, shape (order + 1,), ``predictor[0] = 1``
 
     Returns
     -------

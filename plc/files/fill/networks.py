@@ -54,8 +54,7 @@ class TwoSidedNetwork:
     ----------
     manifest : Manifest
         A model of kind ``inpaint``.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
 
     Raises
     ------
@@ -133,8 +132,7 @@ class TwoSidedNetworks(GapFiller):
     ----------
     manifests : mapping
         By content: ``music``, ``speech`` or both.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     spoken : Spoken or None
         What fills the gaps of speech; one that is longer than its horizon, and that no other
         follows soon, gets the mean of it and the model for speech.
@@ -229,8 +227,7 @@ def kind_of_filler(method: str, model: str) -> str:
 
     Parameters
     ----------
-    method, model : str
-        As for :func:`open_gap_filler`.
+    method, model : str, as for :func:`open_gap_filler`
 
     Raises
     ------
@@ -255,8 +252,7 @@ def open_gap_filler(
         ``"auto"``: those in the package; for the method ``"auto"`` by content, and none where there
         is none for this sample rate, ONNX Runtime is not installed, or one of them is not sound
         (which :mod:`plc.notice` is told). ``"ar"``: none. Any other: a name or a path.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     content : str
         As for :class:`~plc.StreamConfig`: of the package's, those for other content stay closed.
 

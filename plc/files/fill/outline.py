@@ -38,8 +38,7 @@ class Outline:
 
     Parameters
     ----------
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     blocks : iterable of float32, shape (n, channels)
         The recording from its beginning. What is not finite counts as unknown.
     holes : sequence of (start, stop)
@@ -49,8 +48,7 @@ class Outline:
     ----------
     hop : int
         Samples from frame to frame.
-    samples : int
-        Length of the recording.
+    samples : int, length of the recording
     """
 
     def __init__(

@@ -292,12 +292,10 @@ def fill_gaps(
     ----------
     signal : float32 or int16, shape (n,) or (n, channels)
         Samples; what stands in the gaps is not looked at.
-    gaps : sequence of (start, stop)
-        In samples, stop excluded.
+    gaps : sequence of (start, stop), in samples, stop excluded
     sample_rate, progress
         As for :func:`inpaint`.
-    settings : FillSettings
-        How they are filled.
+    settings : FillSettings, how they are filled
     made : sequence of (start, stop)
         Stretches before the gaps, in order, that are no part of the recording but fills: a gap is
         filled from them, too, but no louder for them.
@@ -365,8 +363,7 @@ def guides_of(
     ----------
     signal : float32 or int16, shape (n, channels)
         All channels, from sample ``first`` of the recording on.
-    tracks : sequence of Track
-        Of the recording.
+    tracks : sequence of Track, of the recording
     lost : sequence of int
         The channels to be filled.
     """

@@ -51,12 +51,9 @@ class TrackFill:
 
     Parameters
     ----------
-    track : Track
-        What is lost.
-    tracks : sequence of Track
-        All of the recording.
-    recording : Recording
-        Of it.
+    track : Track, what is lost
+    tracks : sequence of Track, all of the recording
+    recording : Recording, of it
     """
 
     def __init__(self, track: Track, tracks: Sequence[Track], recording: Recording) -> None:

@@ -65,12 +65,10 @@ def of_file(path: Path, subtype: str, duration_s: float) -> int | None:
 
     Parameters
     ----------
-    path : Path
-        The file.
+    path : Path, the file
     subtype : str
         One of :data:`LOSSY`; None is returned for others.
-    duration_s : float
-        Its length.
+    duration_s : float, its length
     """
     if subtype not in LOSSY or duration_s <= 0:
         return None
@@ -96,10 +94,8 @@ def nearest(coding: str, sample_rate: int, channels: int, bitrate: int) -> int:
     coding : str
         libsndfile's subtype, or FFmpeg's name of a codec; another rate is returned for none but
         MP3, Opus, AAC, AC-3 and E-AC-3.
-    sample_rate, channels : int
-        Of the sound.
-    bitrate : int
-        In bit/s.
+    sample_rate, channels : int, of the sound
+    bitrate : int, in bit/s
     """
     if steps := _steps(coding, sample_rate):
         return min(steps, key=lambda step: abs(step - bitrate))

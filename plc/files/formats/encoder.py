@@ -86,12 +86,10 @@ def coding(suffix: str, source_codec: str | None, source_subtype: str | None) ->
 
     Parameters
     ----------
-    suffix : str
-        One of :data:`FORMATS`.
+    suffix : str, one of :data:`FORMATS`
     source_codec : str or None
         FFmpeg's name of the source's coding; it is kept if the format can.
-    source_subtype : str or None
-        libsndfile's name of it.
+    source_subtype : str or None, libsndfile's name of it
 
     Returns
     -------
@@ -115,16 +113,12 @@ class MediaEncoder:
     ----------
     file : BinaryIO
         To write to, from its beginning; :meth:`close` closes it.
-    suffix : str
-        One of :data:`FORMATS`.
-    codec, subtype : str
-        As of :func:`coding`.
-    sample_rate, channels : int
-        Of the sound.
+    suffix : str, one of :data:`FORMATS`
+    codec, subtype : str, as of :func:`coding`
+    sample_rate, channels : int, of the sound
     bitrate : int or None
         In bit/s, for a coding that has one; by default 96 kbit/s a channel.
-    tags : Tags
-        Names, values and covers.
+    tags : Tags, names, values and covers
     film : Streams or None
         Whose other streams are copied; it is closed with this.
 

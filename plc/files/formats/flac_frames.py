@@ -155,12 +155,9 @@ def pieces(path: Path, found: Frames, samples: int) -> Iterator[NDArray[np.float
 
     Parameters
     ----------
-    path : Path
-        The file.
-    found : Frames
-        As :func:`search` found them.
-    samples : int
-        Length that is wanted.
+    path : Path, the file
+    found : Frames, as :func:`search` found them
+    samples : int, length that is wanted
     """
     done = 0
     channels = (found.streaminfo[12] >> 1 & 7) + 1

@@ -270,8 +270,7 @@ class _Place:
 
     Parameters
     ----------
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     reach : int
         Frames behind a missing one that are damaged by that, as they need what it held.
     """

@@ -64,8 +64,7 @@ class Mended:
 
     Attributes
     ----------
-    data : bytes
-        What a decoder reads.
+    data : bytes, what a decoder reads
     missing : tuple of (int, int)
         What of its samples is none of the recording.
     rate : int
@@ -358,10 +357,8 @@ def _retold(stream: bytes, head: bytes, count: int) -> bytes:
 
     Parameters
     ----------
-    stream : bytes
-        Its frames.
-    head : bytes
-        Of the first one.
+    stream : bytes, its frames
+    head : bytes, of the first one
     count : int
         Frames behind it; 0 leaves what it says.
     """

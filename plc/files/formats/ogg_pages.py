@@ -45,8 +45,7 @@ class _Packet:
 
     Attributes
     ----------
-    data : bytes
-        All of it.
+    data : bytes, all of it
     position : int
         Where it ends, if its page says so.
     hole : bool
@@ -329,8 +328,7 @@ class _Made:
 
     Attributes
     ----------
-    harmed : bool
-        Whether anything is missing.
+    harmed : bool, whether anything is missing
     missing : list of (int, int)
         Where, in samples from the first that is decoded.
     lead : int

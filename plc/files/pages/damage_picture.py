@@ -42,8 +42,7 @@ def draw_damage(path: Path, source: Path, report: DetectReport) -> None:
     ----------
     path : Path
         The picture; replaced if it exists.
-    source : Path
-        The recording.
+    source : Path, the recording
     report : DetectReport
         What was found in it.
 

@@ -75,10 +75,8 @@ def page(
     ----------
     title, about : str
         What stands at its top, as text.
-    tables : str
-        HTML.
-    clips : sequence of Clip
-        To listen to.
+    tables : str, HTML
+    clips : sequence of Clip, to listen to
     marks : str
         What the red marks show.
     more : str
@@ -134,8 +132,7 @@ def table(
 
     Parameters
     ----------
-    headings : sequence of str
-        Of its columns.
+    headings : sequence of str, of its columns
     rows : sequence of sequence of (str, float or None)
         What each cell shows, and the number to sort by, if any.
     own : str, optional
@@ -266,12 +263,9 @@ def spectrogram_png(
 
     Parameters
     ----------
-    signal : float64, shape (n,)
-        What was played.
-    lost : bool, shape (n,)
-        Lost samples.
-    sample_rate : int
-        In Hz.
+    signal : float64, shape (n,), what was played
+    lost : bool, shape (n,), lost samples
+    sample_rate : int, in Hz
     loudest_db : float
         Level that is brightest, the same for all versions of a clip.
     """
@@ -354,8 +348,7 @@ def waveform_svg(
     ----------
     original, played : float64, shape (n,)
         What was sent and what was heard; None: the original itself.
-    lost : bool, shape (n,)
-        Lost samples.
+    lost : bool, shape (n,), lost samples
     peak : float
         Level at the upper edge; what is louder is cut.
     """

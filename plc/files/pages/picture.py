@@ -65,8 +65,7 @@ def draw(
         The original and its losses.
     played : mapping from str to float32, shape (n,)
         Concealed versions, by the label of their row.
-    reference : str
-        Label of the original.
+    reference : str, label of the original
 
     Raises
     ------

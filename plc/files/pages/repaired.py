@@ -87,8 +87,7 @@ def write_page(
     ----------
     path : Path
         The page; replaced if it exists.
-    repaired : sequence of Repaired
-        What was done.
+    repaired : sequence of Repaired, what was done
     refused : sequence of (str, str)
         Recordings that failed, and why.
 

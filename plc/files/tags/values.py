@@ -37,8 +37,7 @@ class Tags:
     ----------
     comments : tuple of (str, str)
         Names and values as in Vorbis comments; a name may come again.
-    pictures : tuple of Picture
-        Covers and others.
+    pictures : tuple of Picture, covers and others
     chunks : tuple of (bytes, bytes)
         Of a WAV file, as they are: name and content.
     blocks : tuple of (int, bytes)

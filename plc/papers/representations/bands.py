@@ -60,10 +60,8 @@ class Bands:
     layout : callable
         Returns the :data:`Layout` for a sample rate in Hz. What lies in bands that are no rows is
         lost.
-    sample_rate : int
-        In Hz.
-    samples : int
-        Length of the signals.
+    sample_rate : int, in Hz
+    samples : int, length of the signals
     """
 
     def __init__(self, layout: Callable[[int], Layout], sample_rate: int, samples: int) -> None:

@@ -38,8 +38,7 @@ class Representation(Protocol):
 
         Parameters
         ----------
-        samples : float32, shape (samples,)
-            Finite.
+        samples : float32, shape (samples,), finite
 
         Returns
         -------

@@ -54,10 +54,8 @@ def signal_of_magnitudes(
 
     Parameters
     ----------
-    magnitude : float32, shape (frames, bins)
-        All that is known.
-    samples : int
-        Length of the signal.
+    magnitude : float32, shape (frames, bins), all that is known
+    samples : int, length of the signal
     grid : Stft
         Its transform, with a Hann window.
     iterations : int
@@ -77,10 +75,8 @@ class Mel:
 
     Parameters
     ----------
-    sample_rate : int
-        In Hz.
-    samples : int
-        Length of the signals.
+    sample_rate : int, in Hz
+    samples : int, length of the signals
     """
 
     channels: tuple[str, ...] = ("log power",)
@@ -115,8 +111,7 @@ class Mel:
 
         Parameters
         ----------
-        log_power : floating, shape (bands, frames)
-            Their logarithms.
+        log_power : floating, shape (bands, frames), their logarithms
         """
         power = self._powers(polar.magnitude_of(log_power).astype(np.float32))
         return np.ascontiguousarray(np.sqrt(power).T)
@@ -142,10 +137,8 @@ class Mfcc:
 
     Parameters
     ----------
-    sample_rate : int
-        In Hz.
-    samples : int
-        Length of the signals.
+    sample_rate : int, in Hz
+    samples : int, length of the signals
     """
 
     channels = ("cepstrum",)

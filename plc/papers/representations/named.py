@@ -33,12 +33,10 @@ def representation(name: str, sample_rate: int, samples: int) -> Representation:
 
     Parameters
     ----------
-    name : str
-        One of :data:`REPRESENTATIONS`.
+    name : str, one of :data:`REPRESENTATIONS`
     sample_rate : int
         In Hz, from 8000 on.
-    samples : int
-        Length of the signals.
+    samples : int, length of the signals
 
     Raises
     ------

@@ -45,12 +45,9 @@ class Spectra:
 
     Parameters
     ----------
-    form : str
-        Of :data:`FORMS`.
-    sample_rate : int
-        In Hz.
-    samples : int
-        Length of the signals.
+    form : str, of :data:`FORMS`
+    sample_rate : int, in Hz
+    samples : int, length of the signals
     """
 
     def __init__(self, form: str, sample_rate: int, samples: int) -> None:
@@ -83,8 +80,7 @@ class Waveform:
 
     Parameters
     ----------
-    samples : int
-        Length of the signals.
+    samples : int, length of the signals
     """
 
     channels = ("sample",)

@@ -22,8 +22,7 @@ def coloured(
         All lines of a segment, truth and drafts, get the same filter.
     depth_db : float
         Standard deviation of the filter's gain, over filters and frequencies.
-    rng : Generator
-        Draws the filters.
+    rng : Generator, draws the filters
 
     Returns
     -------

@@ -29,8 +29,7 @@ class Package:
 
     Attributes
     ----------
-    name : str
-        Name of the package.
+    name : str, name of the package
     domain : str
         Content of its audio: ``"speech"`` or ``"music"``.
     licence : str
@@ -186,10 +185,8 @@ def gather(domains: Sequence[str], out: Path, tell: Callable[[str], None]) -> di
 
     Parameters
     ----------
-    domains : sequence of str
-        ``"speech"``, ``"music"`` or both.
-    out : Path
-        Folder to write to.
+    domains : sequence of str, ``"speech"``, ``"music"`` or both
+    out : Path, folder to write to
     tell : callable
         Receives a line before each package.
 

@@ -120,14 +120,12 @@ def decode_library(
 
     Parameters
     ----------
-    clips : sequence of Clip
-        The library.
+    clips : sequence of Clip, the library
     sample_rate : int
         Rate in Hz of the decoded clips, which are mono.
     cache : Path
         Folder; created if missing.
-    jobs : int
-        Number of processes.
+    jobs : int, number of processes
     on_done : callable
         Called once for each clip.
     """

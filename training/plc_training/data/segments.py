@@ -99,8 +99,7 @@ class SegmentPlan:
 
     Attributes
     ----------
-    domains : tuple of str
-        Domains to use.
+    domains : tuple of str, domains to use
     seed : int
         Of what a plan draws; where it draws nothing, only names in the cache depend on it.
     speeds : tuple of float
@@ -165,8 +164,7 @@ class InpaintPlan:
 
     Attributes
     ----------
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     margin : int
         Samples known on either side of the longest gap in each line.
     gaps_ms : tuple of float
@@ -181,8 +179,7 @@ class InpaintPlan:
     contour : bool
         Whether there is a draft that follows the contour of a voice's pitch
         (:mod:`plc.engine.predict.expected_contour`).
-    seed : int
-        Of the places.
+    seed : int, of the places
     speeds : tuple of float
         At which each clip is heard, as a tape is played: other speeds are other voices and keys.
         1 is among them: what is resampled has nothing in the topmost bins.
@@ -255,12 +252,10 @@ class CausalPlan(StreamPlan):
 
     Attributes
     ----------
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     packet_ms : tuple of float
         Packet lengths; every clip is damaged once with each.
-    loss, burst : float
-        Of the Gilbert-Elliott model.
+    loss, burst : float, of the Gilbert-Elliott model
     margin, horizon : int
         Samples of a line before and after the beginning of the burst.
     rung : tuple of float
@@ -310,8 +305,7 @@ class CausalPlan(StreamPlan):
         ----------
         x, played : float32, shape (n,)
             The clip, and its samples as a stream played them.
-        packet : int
-            Samples of a packet.
+        packet : int, samples of a packet
 
         Returns
         -------
@@ -342,14 +336,11 @@ class BridgePlan(StreamPlan):
 
     Attributes
     ----------
-    sample_rate : int
-        In Hz.
-    packet_ms : float
-        Packet length.
+    sample_rate : int, in Hz
+    packet_ms : float, packet length
     lookaheads : tuple of int
         Packets that are waited for; every clip is damaged once with each.
-    loss, burst : float
-        Of the Gilbert-Elliott model.
+    loss, burst : float, of the Gilbert-Elliott model
     margin, beyond : int
         Samples of a line before the gap, and after the longest one.
     rung : tuple of float
@@ -443,14 +434,12 @@ class Segments:
 
     Attributes
     ----------
-    lines : int16, shape (segments, lines, samples)
-        A memory map.
+    lines : int16, shape (segments, lines, samples), a memory map
     gaps : int32, shape (segments,)
         Samples of each gap; it begins at the plan's ``margin``.
     peaks : float32, shape (segments,)
         Of the samples that became full scale.
-    domains : uint8, shape (segments,)
-        Index into :data:`DOMAINS`.
+    domains : uint8, shape (segments,), index into :data:`DOMAINS`
     pitches : uint8, shape (segments,)
         MIDI pitch of each segment's note, 0 if unknown; empty if clips were not cut into notes.
     """

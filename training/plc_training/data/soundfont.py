@@ -49,10 +49,8 @@ class Notes:
     ----------
     programs : sequence of int
         Of General MIDI, 0 to 127.
-    pitches : sequence of int
-        MIDI, 0 to 127.
-    velocities : sequence of int
-        1 to 127.
+    pitches : sequence of int, MIDI, 0 to 127
+    velocities : sequence of int, 1 to 127
     every : int
         Each program plays one in this many of the pitches, the next program the next ones: fewer
         notes, in which all pitches are heard.
@@ -60,8 +58,7 @@ class Notes:
         Programs that validate; none: one in ten.
     gain : float
         FluidSynth's, 0 to 10, not included; at its own of 0.2 most notes are far below full scale.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     soundfont : Path
         File (.sf2).
 
@@ -151,8 +148,7 @@ def midi_file(program: int, notes: Sequence[tuple[int, int]]) -> bytes:
 
     Parameters
     ----------
-    program : int
-        Of General MIDI.
+    program : int, of General MIDI
     notes : sequence of tuple
         Pitch and velocity of each.
     """

@@ -67,14 +67,11 @@ def fit(
 
     Parameters
     ----------
-    data : sequence of Path
-        Libraries.
+    data : sequence of Path, libraries
     clips : int
         Most clips of each domain of a library.
-    cache : Path
-        Folder for decoded audio.
-    jobs : int
-        Processes that decode.
+    cache : Path, folder for decoded audio
+    jobs : int, processes that decode
     tell : callable
         Receives, as text, the share of frames told to be speech, and the weights.
 
@@ -156,8 +153,7 @@ def heard(
 
     Parameters
     ----------
-    clip : float32, shape (n,)
-        At :data:`RATE`.
+    clip : float32, shape (n,), at :data:`RATE`
     number : int
         Of the clip; chooses its losses.
     rng : numpy.random.Generator

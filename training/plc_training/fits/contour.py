@@ -50,8 +50,7 @@ def places(
 
     Parameters
     ----------
-    x : float32, shape (n,)
-        The clip.
+    x : float32, shape (n,), the clip
     features : float32, shape (m, FEATURES), written
         Of each place, written by :func:`plc_kernels.signal.contour.look_back`.
     points : float32, shape (m, POINTS), written
@@ -170,16 +169,12 @@ def fit(
 
     Parameters
     ----------
-    data : sequence of Path
-        Libraries.
+    data : sequence of Path, libraries
     out : Path
         File to write, ``.npz``.
-    steps : int
-        Of :data:`BATCH` places each.
-    cache : Path
-        Folder for decoded audio.
-    jobs : int
-        Processes that decode.
+    steps : int, of :data:`BATCH` places each
+    cache : Path, folder for decoded audio
+    jobs : int, processes that decode
     tell : callable
         Receives the errors as text.
 

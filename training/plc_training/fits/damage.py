@@ -112,18 +112,13 @@ def fit(
 
     Parameters
     ----------
-    data : sequence of Path
-        Libraries, with manifests.
-    out : Path
-        File to write.
+    data : sequence of Path, libraries, with manifests
+    out : Path, file to write
     clips : int
         Most clips of each domain and split of a library, evenly spread.
-    seed : int
-        Of damage and training.
-    jobs : int
-        Processes.
-    tell : callable
-        Takes lines of text.
+    seed : int, of damage and training
+    jobs : int, processes
+    tell : callable, takes lines of text
     kinds : tuple of str
         Networks to train, of ``dip``, ``repeat`` and ``click``; the others are the package's.
 

@@ -25,8 +25,7 @@ class AdaptedConv1d(nn.Conv1d):
 
     Parameters
     ----------
-    inputs, outputs : int
-        Channels.
+    inputs, outputs : int, channels
     kernel : int
         Frames that each output sees, an odd number.
     rank : int
@@ -50,10 +49,8 @@ class EarlyAdapter(nn.Module):
 
     Parameters
     ----------
-    inputs, outputs, kernel, rank : int
-        As for :class:`AdaptedConv1d`.
-    frames : int
-        Frames that it changes.
+    inputs, outputs, kernel, rank : int, as for :class:`AdaptedConv1d`
+    frames : int, frames that it changes
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, rank: int, frames: int) -> None:

@@ -50,12 +50,10 @@ class FramesShape:
     ----------
     drafts : int
         Input lines; an untrained network returns the last draft.
-    bins : int
-        Bins of each spectrum.
+    bins : int, bins of each spectrum
     context_frames : int
         Frames before the gap, which have no output.
-    width : int
-        Channels of the layers.
+    width : int, channels of the layers
     draft_share : float
         Share of the last draft in the output, outside training.
     groups : int
@@ -146,8 +144,7 @@ class FramesNet(nn.Module):
 
         Parameters
         ----------
-        spectra : float32, shape (batch, drafts, 2, bins, frames)
-            Real and imaginary parts.
+        spectra : float32, shape (batch, drafts, 2, bins, frames), real and imaginary parts
         lost : float32, shape (batch, frames)
             Share of each frame that lies in the gap.
 

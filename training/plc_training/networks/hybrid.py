@@ -46,8 +46,7 @@ class HybridShape:
     ----------
     drafts : int
         Input lines; an untrained network returns the last draft.
-    bins : int
-        Bins of each spectrum.
+    bins : int, bins of each spectrum
     context_frames, context_frames_after : int
         Frames before and after the gap, which have no output.
     channels : tuple of int
@@ -115,8 +114,7 @@ class HybridNet(nn.Module):
 
         Parameters
         ----------
-        spectra : float32, shape (batch, drafts, 2, bins, frames)
-            Real and imaginary parts.
+        spectra : float32, shape (batch, drafts, 2, bins, frames), real and imaginary parts
         lost : float32, shape (batch, frames)
             Share of each frame that lies in the gap.
 

@@ -45,8 +45,7 @@ class LineEncoderNet(nn.Module):
 
     Parameters
     ----------
-    width : int
-        Divisor of :data:`CHANNELS`.
+    width : int, divisor of :data:`CHANNELS`
     """
 
     turn: Tensor

@@ -71,8 +71,7 @@ def round_weights(network: nn.Module, bits: int = 16, axes: int = 2) -> None:
 
     Parameters
     ----------
-    network : nn.Module
-        To be exported.
+    network : nn.Module, to be exported
     bits : int
         16: half precision. 8: whole multiples of a scale (in half precision) for each output, or
         for each input of a convolution where that error is smaller; half precision where a scale
@@ -124,8 +123,7 @@ def to_onnx(
         Examples of its arguments by name, in order; the size of a free axis is above 1.
     axes : dict
         For each input, its free axes and their names.
-    output : str
-        Name of the output.
+    output : str, name of the output
 
     Raises
     ------
@@ -160,8 +158,7 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
 
     Parameters
     ----------
-    data : bytes
-        The graph.
+    data : bytes, the graph
     network : nn.Module
         Of the same shape; all weights are replaced, or none. Adapters that the network lacks are
         folded into its convolutions, but for those of the first frames, which are left out;

@@ -14,8 +14,7 @@ class Grid(nn.Module):
 
     Parameters
     ----------
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     bin_hz : float
         Distance between bins; see :func:`plc_kernels.spectra.windows.grid_window_samples`.
     """
@@ -55,8 +54,7 @@ class Grid(nn.Module):
 
         Parameters
         ----------
-        spectra : float32, shape (batch, 2, bins, frames)
-            Real and imaginary parts.
+        spectra : float32, shape (batch, 2, bins, frames), real and imaginary parts
 
         Returns
         -------

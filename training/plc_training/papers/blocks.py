@@ -134,14 +134,12 @@ class UNet(nn.Module):
 
     Parameters
     ----------
-    channels : int
-        Of the input.
+    channels : int, of the input
     width : int
         Channels of the first level; each level has twice as many as the one before.
     levels : int
         Halvings of the patch: its bins and frames are multiples of ``2 ** levels``.
-    convolutions : int
-        Of each block.
+    convolutions : int, of each block
     down : str
         ``"pool"``: the largest of 2 x 2 places; ``"stride"``: a block with stride 2.
     skip : str
@@ -255,8 +253,7 @@ class VariationalCode(nn.Module):
 
     Parameters
     ----------
-    channels, side : int
-        Of the square maps.
+    channels, side : int, of the square maps
     hidden, latent : int
         Numbers of the layer before, and of the code.
 
@@ -298,8 +295,7 @@ class Pyramid(nn.Module):
 
     Parameters
     ----------
-    channels : int
-        Of the input.
+    channels : int, of the input
     width : int
         Channels of the first level; laterals have four times as many.
     """
@@ -341,12 +337,10 @@ class Chain(nn.Module):
 
     Parameters
     ----------
-    channels : int
-        Of the input.
+    channels : int, of the input
     sizes : sequence of (int, int)
         Channels and kernel of each layer, each rectified; one of a single channel follows.
-    last_kernel : int
-        Kernel of that one.
+    last_kernel : int, kernel of that one
     sum_every : int
         From the second layer on, so many layers form a block whose input is added to its output;
         of the first block it is not, and the patch is added to the last output. 0: no sums.
@@ -493,8 +487,7 @@ def wasserstein(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tens
     ----------
     critic : callable
         Scores of a batch; each depends on its own sample alone.
-    real, fake : float32, shape (batch, …)
-        Without gradients.
+    real, fake : float32, shape (batch, …), without gradients
     mix : float32, shape (batch,)
         Places between the fake (0) and the real (1) sample at which the gradient counts.
     """
@@ -523,8 +516,7 @@ def least_squares(scores: Tensor, label: float) -> Tensor:
 
     Parameters
     ----------
-    scores : float32
-        Of any shape.
+    scores : float32, of any shape
     label : float
         1: real; 0: fake. A softened one, such as 0.9, keeps a discriminator from certainty.
     """

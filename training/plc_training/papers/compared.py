@@ -44,8 +44,7 @@ def train_briefly(
         Its folder holds one of each network.
     networks : iterable of str
         Of :data:`plc_training.papers.restorers.RESTORERS`.
-    steps : int, optional
-        Instead of the recipe's.
+    steps : int, optional, instead of the recipe's
 
     Raises
     ------
@@ -72,8 +71,7 @@ def rows(
         Folders of clips that were not trained on.
     patches : int
         Of each clip at most; 0: all.
-    networks : iterable of str
-        Those trained.
+    networks : iterable of str, those trained
     """
     head = f"{'network':>16}  {'parameters':>10}  {'gain in dB (95 %)':>24}"
     yield f"{head}  {'over linear (95 %)':>25}"

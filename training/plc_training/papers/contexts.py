@@ -116,10 +116,8 @@ class PairScore:
 
     Attributes
     ----------
-    pair : Pair
-        The pair.
-    strokes : Strokes
-        Scores on held-out clips.
+    pair : Pair, the pair
+    strokes : Strokes, scores on held-out clips
     curve : tuple of (int, float)
         Steps, and the error of the validation strokes there.
     """
@@ -162,12 +160,10 @@ def train_pairs(pairs: Sequence[Pair], place: Place, steps: int) -> bool:
 
     Parameters
     ----------
-    pairs : sequence of Pair
-        Of :func:`pairs_of`.
+    pairs : sequence of Pair, of :func:`pairs_of`
     place : Place
         ``folder`` holds the runs, in folders of their names.
-    steps : int
-        Of each network.
+    steps : int, of each network
 
     Raises
     ------
@@ -216,10 +212,8 @@ def draw_pairs(path: Path, scores: Sequence[PairScore], others: Sequence[Strokes
 
     Parameters
     ----------
-    path : Path
-        The picture.
-    scores : sequence of PairScore
-        Of :func:`score_pairs`.
+    path : Path, the picture
+    scores : sequence of PairScore, of :func:`score_pairs`
     others : sequence of Strokes
         Scores of other methods on strokes of several lengths, for the first panel.
 

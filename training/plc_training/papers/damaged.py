@@ -83,8 +83,7 @@ def centred(columns: NDArray[np.int64], frames: int) -> NDArray[np.bool_]:
     ----------
     columns : int64, shape (count,)
         Lost frames of each patch. Where the rest is odd, one more is known after the stroke.
-    frames : int
-        Of a patch.
+    frames : int, of a patch
 
     Returns
     -------

@@ -50,8 +50,7 @@ class Layout:
 
     Attributes
     ----------
-    gap : int
-        A multiple of 32.
+    gap : int, a multiple of 32
     side : int
         Known frames on either side, a multiple of 4.
     """

@@ -120,8 +120,7 @@ class Row:
     ----------
     name : str
         Of the run's folder, or of what the notes are.
-    notes : int
-        Their number.
+    notes : int, their number
     scores : dict
         By :data:`SCORES`; FAD is missing without Basic Pitch.
     """
@@ -141,8 +140,7 @@ class Judged:
         Shares of held-out notes that the judges name rightly.
     pitches, instruments : int
         Classes of the judges: the largest PIS and IIS.
-    rows : tuple of Row
-        References first.
+    rows : tuple of Row, references first
     """
 
     pitch_accuracy: float
@@ -170,18 +168,14 @@ def judge_runs(
         Folders of runs of the task notes, of notes of one length, rate and range.
     data : Path
         Library that they were trained on; judges are trained on its training split.
-    unseen : Path
-        Library of other instruments.
-    cache : Path
-        Folder for decoded clips.
+    unseen : Path, library of other instruments
+    cache : Path, folder for decoded clips
     count : int
         Notes of each origin, at most.
     seed : int
         Of judges, notes and resamples.
-    epochs : int
-        Of the judges' training.
-    resamples : int
-        Of the intervals.
+    epochs : int, of the judges' training
+    resamples : int, of the intervals
 
     Raises
     ------
@@ -294,16 +288,13 @@ class Scorer:
 
     Parameters
     ----------
-    judges : Judges
-        Of pitch and instrument.
+    judges : Judges, of pitch and instrument
     reference : NoteSet
         What distances are measured to.
     display : Display
         Says so where there can be no FAD.
-    seed : int
-        Of the resamples.
-    resamples : int
-        Of the intervals.
+    seed : int, of the resamples
+    resamples : int, of the intervals
     """
 
     def __init__(

@@ -34,10 +34,8 @@ class Judge(nn.Module):
 
     Parameters
     ----------
-    bins : int
-        Of a spectrum.
-    classes : int
-        To tell apart.
+    bins : int, of a spectrum
+    classes : int, to tell apart
     """
 
     def __init__(self, bins: int, classes: int) -> None:
@@ -58,8 +56,7 @@ class Judge(nn.Module):
 
         Parameters
         ----------
-        x : float32, shape (notes, bins, frames)
-            Log-magnitudes, 0 to 1.
+        x : float32, shape (notes, bins, frames), log-magnitudes, 0 to 1
         """
         y = self.layers(x[:, None])
         both = torch.cat([y.mean(3), y[..., : max(1, y.shape[3] // 4)].mean(3)], 1)
@@ -81,14 +78,11 @@ class NoteSet:
 
     Attributes
     ----------
-    sounds : float32, shape (notes, samples)
-        Of peak 1.
-    pitches : int64, shape (notes,)
-        MIDI.
+    sounds : float32, shape (notes, samples), of peak 1
+    pitches : int64, shape (notes,), MIDI
     instruments : tuple of str
         Of each note; empty if unknown.
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     """
 
     sounds: NDArray[np.float32]
@@ -131,14 +125,11 @@ def gather_notes(
     ----------
     folder : Path
         With a manifest.csv and a notes.csv.
-    plan : NotesPlan
-        Cuts and fades them.
+    plan : NotesPlan, cuts and fades them
     pitches : (int, int)
         Lowest and highest MIDI pitch.
-    cache : Path
-        Folder for decoded clips.
-    display : Display
-        Shows the decoding.
+    cache : Path, folder for decoded clips
+    display : Display, shows the decoding
     splits : sequence of str
         Of the manifest, of which to take notes.
 
@@ -182,8 +173,7 @@ class Trained:
 
     Attributes
     ----------
-    network : Judge
-        Ready to judge.
+    network : Judge, ready to judge
     classes : tuple of str
         In the order of its answers.
     accuracy : float
@@ -221,14 +211,12 @@ def train_judge(
     ----------
     notes : NoteSet
         A tenth of them is held out.
-    names : sequence of str, of the same length
-        Such as their pitches.
+    names : sequence of str, of the same length, such as their pitches
     seed : int
         Of weights, batches and what is held out.
     epochs : int
         Times that each note is seen.
-    on_epoch : callable
-        Called after each.
+    on_epoch : callable, called after each
     """
     classes = tuple(sorted(set(names)))
     labels = torch.tensor([classes.index(name) for name in names])

@@ -72,8 +72,7 @@ class NotesPlan(SegmentPlan):
 
     Attributes
     ----------
-    sample_rate : int
-        In Hz.
+    sample_rate : int, in Hz
     samples : int
         Of a note; shorter ones are followed by silence. The last 30 % fade out.
     single_notes : bool
@@ -107,8 +106,7 @@ class NotesSettings(Settings, frozen=True, kw_only=True):
         Of :data:`plc.papers.representations.named.REPRESENTATIONS`.
     widths : tuple of int
         Channels of each scale, from the smallest on; their number is that of the scales.
-    latent : int
-        Numbers of noise.
+    latent : int, numbers of noise
     lowest, highest : int
         MIDI pitches; notes below and above are left out.
     scale_steps : int
@@ -141,10 +139,8 @@ class NotesNetwork(nn.Module):
 
     Parameters
     ----------
-    kind : Representation
-        Of an array.
-    settings : NotesSettings
-        Widths and labels.
+    kind : Representation, of an array
+    settings : NotesSettings, widths and labels
     """
 
     def __init__(self, kind: Representation, settings: NotesSettings) -> None:
@@ -161,8 +157,7 @@ class NotesNetwork(nn.Module):
 
         Parameters
         ----------
-        noise : float32, shape (batch, latent)
-            Normal.
+        noise : float32, shape (batch, latent), normal
         label : number, shape (batch,)
             From 0 on; in a model's graph all inputs are float32.
 
@@ -183,8 +178,7 @@ class NotesTask(SessionTask):
         Length and rate of the notes.
     sample_rate : int
         Of the notes, in Hz.
-    lowest, highest : int
-        Their MIDI pitches.
+    lowest, highest : int, their MIDI pitches
     representation : Representation
         Of the arrays that are generated.
     """

@@ -36,8 +36,7 @@ class EqualConv(nn.Module):
 
     Parameters
     ----------
-    inputs, outputs : int
-        Channels.
+    inputs, outputs : int, channels
     kernel : int
         Rows and frames, odd; the array is padded to keep its size.
     """
@@ -59,8 +58,7 @@ class EqualLinear(nn.Module):
 
     Parameters
     ----------
-    inputs, outputs : int
-        Their lengths.
+    inputs, outputs : int, their lengths
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -125,10 +123,8 @@ class GrowingGenerator(nn.Module):
 
         Parameters
         ----------
-        noise : float32, shape (batch, latent)
-            Normal.
-        label : int64, shape (batch,)
-            From 0 on.
+        noise : float32, shape (batch, latent), normal
+        label : int64, shape (batch,), from 0 on
         scale : int
             Number of the scale; the last is the whole.
         alpha : float
@@ -183,8 +179,7 @@ class GrowingCritic(nn.Module):
 
         Parameters
         ----------
-        x : float32, shape (batch, channels, rows, frames)
-            Of the scale's size.
+        x : float32, shape (batch, channels, rows, frames), of the scale's size
         scale, alpha
             As for :class:`GrowingGenerator`.
         """

@@ -53,12 +53,9 @@ class Contender:
     ----------
     name : str
         Of :data:`plc.papers.representations.named.REPRESENTATIONS`.
-    arrays : GapArrays
-        Of segments.
-    fill : callable
-        The network.
-    weights : int
-        How many it has.
+    arrays : GapArrays, of segments
+    fill : callable, the network
+    weights : int, how many it has
     """
 
     name: str
@@ -96,8 +93,7 @@ def train_representations(
         Its folder holds one of each name.
     names : sequence of str
         Of :data:`plc.papers.representations.named.REPRESENTATIONS`.
-    steps : int, optional
-        Instead of the recipe's.
+    steps : int, optional, instead of the recipe's
 
     Raises
     ------
@@ -131,8 +127,7 @@ def fills_of(contender: Contender, segment: Samples) -> Iterator[tuple[str, Samp
 
     Parameters
     ----------
-    contender : Contender
-        The representation.
+    contender : Contender, the representation
     segment : float32, shape (5120,)
         What it has in its gap is not looked at.
     """
@@ -176,12 +171,9 @@ def score_representations(
 
     Parameters
     ----------
-    contenders : sequence of Contender
-        Representations.
-    clips : sequence of Path
-        Held-out clips.
-    gaps_per_clip : int
-        Gaps of each.
+    contenders : sequence of Contender, representations
+    clips : sequence of Path, held-out clips
+    gaps_per_clip : int, gaps of each
 
     Raises
     ------

@@ -70,8 +70,7 @@ class RepresentedSettings(Settings, frozen=True, kw_only=True):
     ----------
     representation : str
         Of :data:`plc.papers.representations.named.REPRESENTATIONS`.
-    width, blocks : int
-        Of :class:`Columns`.
+    width, blocks : int, of :class:`Columns`
     """
 
     representation: str
@@ -84,8 +83,7 @@ class GapArrays:
 
     Attributes
     ----------
-    kind : Representation
-        Of segments.
+    kind : Representation, of segments
     lost : bool, shape (frames,)
         Frames that are lost: one stretch inside.
     turning : bool, shape (channels, 1, 1)
@@ -152,10 +150,8 @@ class ArrayNet(nn.Module):
 
     Parameters
     ----------
-    arrays : GapArrays
-        Shape and lost frames.
-    settings : RepresentedSettings
-        Size.
+    arrays : GapArrays, shape and lost frames
+    settings : RepresentedSettings, size
     """
 
     middle: Tensor
@@ -197,8 +193,7 @@ class RepresentedTask(SessionTask):
 
     Attributes
     ----------
-    arrays : GapArrays
-        Of the segments.
+    arrays : GapArrays, of the segments
     """
 
     kind = "represented"

@@ -95,8 +95,7 @@ class RestoreSettings(Settings, frozen=True, kw_only=True):
         Of :data:`plc_training.papers.restorers.RESTORERS`.
     width : int
         Channels of its first level; 32 as published.
-    form : str
-        ``"published"`` or ``"interpolated"``.
+    form : str, ``"published"`` or ``"interpolated"``
     divergence_weight : float
         Of the variational network's term in the loss.
     """
@@ -235,7 +234,6 @@ def batch_of(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str,
     ----------
     samples : float32, shape (batch, 8384)
         Of the patches, full scale 1.0.
-    lost : bool, shape (batch, 128)
-        Their lost frames.
+    lost : bool, shape (batch, 128), their lost frames
     """
     return {"truth": magnitudes(torch.from_numpy(samples)), "lost": torch.from_numpy(lost)}

@@ -41,12 +41,10 @@ class Restored:
 
     Attributes
     ----------
-    works : tuple of str
-        Work of each patch.
+    works : tuple of str, work of each patch
     shares : float64, shape (patches,)
         Of lost frames, 0 to 1.
-    psnr_db, ssim : float64, shape (3, patches)
-        By :data:`REPAIRS`.
+    psnr_db, ssim : float64, shape (3, patches), by :data:`REPAIRS`
     """
 
     works: tuple[str, ...]
@@ -61,10 +59,8 @@ class Restored:
 
         Parameters
         ----------
-        score : str
-            ``"psnr_db"`` or ``"ssim"``.
-        over, repair : str
-            Of :data:`REPAIRS`.
+        score : str, ``"psnr_db"`` or ``"ssim"``
+        over, repair : str, of :data:`REPAIRS`
         share : (float, float)
             Share of lost frames from, and below which.
         """
@@ -97,10 +93,8 @@ def score_clips_of(
 
     Parameters
     ----------
-    task : RestoreTask
-        Makes the network's inputs.
-    network : Restorer
-        Ready to judge.
+    task : RestoreTask, makes the network's inputs
+    network : Restorer, ready to judge
     sources : sequence of Path
         Folders, audio files or manifests.
     most : int
@@ -165,12 +159,9 @@ def draw_patch(path: Path, task: RestoreTask, network: Restorer, clip: Path, sha
 
     Parameters
     ----------
-    path : Path
-        The picture, a PNG.
-    task : RestoreTask
-        Makes the network's inputs.
-    network : Restorer
-        Ready to judge.
+    path : Path, the picture, a PNG
+    task : RestoreTask, makes the network's inputs
+    network : Restorer, ready to judge
     clip : Path
         An audio file; its middle patch is taken.
     share : float

@@ -80,8 +80,7 @@ class Restorer(nn.Module):
 
     Parameters
     ----------
-    name : str
-        Of :data:`RESTORERS`.
+    name : str, of :data:`RESTORERS`
     width : int
         Channels of the first level; :data:`PUBLISHED_WIDTH` as published.
     form : str

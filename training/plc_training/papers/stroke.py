@@ -111,8 +111,7 @@ class StrokeSettings(Settings, frozen=True, kw_only=True):
         Of :data:`plc_training.papers.restorers.RESTORERS`.
     width : int
         Channels of its first level; 64 as published.
-    form : str
-        ``"published"`` or ``"interpolated"``.
+    form : str, ``"published"`` or ``"interpolated"``
     frames : int
         Columns of a patch that the network sees, in the middle of the plan's; 0: all.
     columns : tuple of int
@@ -147,8 +146,7 @@ class Pix2Pix(nn.Module):
 
     Parameters
     ----------
-    generator : Restorer
-        Fills strokes.
+    generator : Restorer, fills strokes
     critic : Module
         Gives figures of a patch beside the one that the generator was shown.
     """
@@ -415,8 +413,7 @@ def squared_steps(patch: Tensor, lost: Tensor) -> Tensor:
 
     Parameters
     ----------
-    patch : float32, shape (batch, 1, bins, frames)
-        Log-magnitudes.
+    patch : float32, shape (batch, 1, bins, frames), log-magnitudes
     lost : bool, shape (batch, frames)
         Columns of the stroke, without a gap.
 
@@ -438,7 +435,6 @@ def batch_of(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str,
     ----------
     samples : float32, shape (batch, samples)
         Of the patches, full scale 1.0.
-    lost : bool, shape (batch, frames)
-        Their lost columns.
+    lost : bool, shape (batch, frames), their lost columns
     """
     return {"truth": log_magnitudes(torch.from_numpy(samples)), "lost": torch.from_numpy(lost)}

@@ -67,12 +67,9 @@ class Strokes:
 
     Attributes
     ----------
-    columns : int
-        Lost columns of each.
-    methods : tuple of str
-        Of :data:`METHODS`.
-    works : tuple of str
-        Work of each stroke.
+    columns : int, lost columns of each
+    methods : tuple of str, of :data:`METHODS`
+    works : tuple of str, work of each stroke
     scores : dict
         By name of :data:`SCORES`: float64, shape (methods, strokes).
     """
@@ -129,16 +126,13 @@ def score_strokes(
 
     Parameters
     ----------
-    task : StrokeTask
-        Makes the network's inputs.
-    network : Restorer
-        Ready to judge.
+    task : StrokeTask, makes the network's inputs
+    network : Restorer, ready to judge
     sources : sequence of Path
         Folders, audio files or manifests.
     columns : int
         Lost columns of a stroke.
-    methods : tuple of str
-        Of :data:`METHODS`.
+    methods : tuple of str, of :data:`METHODS`
     longest : int
         Columns of the longest patch that any network sees around these strokes.
     most : int

@@ -69,12 +69,10 @@ class ModelCard(Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    name : str
-        Of the model.
+    name : str, of the model
     content : str
         One of :data:`plc.engine.models.manifest.CONTENTS`.
-    licence : str
-        Of the weights.
+    licence : str, of the weights
     sample_rates : tuple of int
         Lowest and highest supported rate in Hz; empty: the rate of the data.
     horizon_ms : float
@@ -158,25 +156,21 @@ class Task(ABC):
 
     Parameters
     ----------
-    plan : of type ``plan_type``
-        Of the segments.
-    settings : of type ``settings_type``
-        Of the task.
+    plan : of type ``plan_type``, of the segments
+    settings : of type ``settings_type``, of the task
     train, valid : Segments
         Segments of the plan, to train on and to validate with.
 
     Attributes
     ----------
-    kind : str
-        Its name in recipes.
+    kind : str, its name in recipes
     plan_type, settings_type : type
         Of the recipe's tables ``[data]`` (a dataclass) and ``[settings]``.
     above_zero : tuple of str
         Fields of the plan that may not be 0. No field may be negative.
     takes_horizon : bool
         Whether ``model.horizon_ms`` has a meaning.
-    ports : Ports
-        Of the exported graph.
+    ports : Ports, of the exported graph
     figure_parity : float
         By how much rounded weights may change the first figure, in its unit.
     """

@@ -33,16 +33,14 @@ class CausalSettings(StreamTaskSettings, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    horizon_frames : int
-        Filled hops.
+    horizon_frames : int, filled hops
     onset_ms : float
         Length of the draft before the fill, for a network that answers a packet later.
     recovery_ms : float
         Crossfade into the received samples after the burst.
     width, draft_share, groups, bands, top_bin, adapters : int, float, int, int, bool, int
         As for :class:`FramesShape`.
-    early_adapters, early_frames : int
-        As for :class:`FramesShape`.
+    early_adapters, early_frames : int, as for :class:`FramesShape`
     colour_db : float
         Depth of the random filters of the training segments; 0: none.
     """

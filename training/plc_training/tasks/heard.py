@@ -68,8 +68,7 @@ class HeardBridgeSettings(BridgeSettings, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    plcmos, pesq, spectrum, roots : float
-        As for :class:`HeardSettings`.
+    plcmos, pesq, spectrum, roots : float, as for :class:`HeardSettings`
     """
 
     plcmos: Amount = 0.0

@@ -63,16 +63,13 @@ class PiecesPlan(SegmentPlan):
 
     Attributes
     ----------
-    sample_rate : int
-        In Hz.
-    packet_ms : float
-        Packet length.
+    sample_rate : int, in Hz
+    packet_ms : float, packet length
     losses : tuple of float
         Loss rates of the Gilbert-Elliott model, equally frequent.
     burst : tuple of float
         Of the model: mean packets of a burst, one for each loss rate.
-    piece_s : float
-        Length of a piece.
+    piece_s : float, length of a piece
     model : str
         Model of the engine whose fills can be replaced.
     model_sha256 : str
@@ -234,12 +231,9 @@ def share_of_fill(sample_rate: int, gap: int, horizon: int) -> NDArray[np.float3
 
     Parameters
     ----------
-    sample_rate : int
-        In Hz.
-    gap : int
-        Samples of the burst.
-    horizon : int
-        Samples of the fill.
+    sample_rate : int, in Hz
+    gap : int, samples of the burst
+    horizon : int, samples of the fill
     """
     share = np.empty(horizon, np.float32)
     hold, fade = (round(sample_rate * ms / 1000.0) for ms in (UNSTEADY_HOLD_MS, FADE_MS))
@@ -260,8 +254,7 @@ def heard(
 
     Parameters
     ----------
-    x : float32, shape (n,)
-        Whole packets.
+    x : float32, shape (n,), whole packets
     lost : bool, shape (packets,)
     look : callable
         Is given each packet's first sample, and the memory of the stream once it was played.

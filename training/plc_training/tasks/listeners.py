@@ -123,8 +123,7 @@ class Plcmos(nn.Module):
 
         Parameters
         ----------
-        signals : float32, shape (batch, n)
-            Speech at 16 kHz.
+        signals : float32, shape (batch, n), speech at 16 kHz
         raters : float32, shape (count, 64)
             Raters to average over, drawn from a normal distribution.
 

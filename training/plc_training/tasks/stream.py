@@ -57,14 +57,11 @@ class StreamTask(Task):
 
     Parameters
     ----------
-    plan : CausalPlan or BridgePlan
-        Of the segments.
-    settings : StreamTaskSettings
-        Grid and weights.
+    plan : CausalPlan or BridgePlan, of the segments
+    settings : StreamTaskSettings, grid and weights
     frames_out, frames_after : int
         Frames of the network's output, and input frames after them.
-    train, valid : Segments
-        Of the plan.
+    train, valid : Segments, of the plan
     """
 
     def __init__(

@@ -27,8 +27,7 @@ class Progress:
 
     Attributes
     ----------
-    step : int
-        Completed steps.
+    step : int, completed steps
     best : float
         Best validation figure; minus infinity before the first validation.
     best_step : int

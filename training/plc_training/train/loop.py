@@ -73,16 +73,13 @@ class Schedule(Struct, frozen=True, kw_only=True):
         Of AdamW, which also moves biases and small matrices under Muon.
     clip_norm : float
         Largest norm of the gradients, which are scaled down to it; 0: no limit.
-    validate_every : int
-        Steps between validations.
+    validate_every : int, steps between validations
     patience : int
         Validations without a new best figure until training ends; 0: no limit.
-    checkpoint_s : float
-        Seconds between checkpoints.
+    checkpoint_s : float, seconds between checkpoints
     precision : str
         As Lightning Fabric names it: ``"32-true"`` or ``"bf16-mixed"``.
-    seed : int
-        Of all random numbers.
+    seed : int, of all random numbers
     """
 
     steps: Count
@@ -187,8 +184,7 @@ def affordable_precision(precision: str, accelerator: str = "auto") -> tuple[str
 
     Parameters
     ----------
-    precision, accelerator : str
-        As for :func:`open_devices`.
+    precision, accelerator : str, as for :func:`open_devices`
     """
     used = available_accelerator() if accelerator == "auto" else accelerator
     if precision != "bf16-mixed" or used != "cpu":
@@ -219,8 +215,7 @@ def train(
     ----------
     task : Task
         Network, batches, loss and figures.
-    schedule : Schedule
-        Steps and learning rate.
+    schedule : Schedule, steps and learning rate
     folder : Path
         For checkpoints; created if missing.
     fingerprint : str

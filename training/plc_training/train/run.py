@@ -67,10 +67,8 @@ class Place:
 
     Attributes
     ----------
-    data : tuple of Path
-        The libraries.
-    folder : Path
-        Folder of the run.
+    data : tuple of Path, the libraries
+    folder : Path, folder of the run
     cache : Path
         Folder for decoded clips and segments, shared by all runs.
     jobs : int
@@ -138,8 +136,7 @@ def run_recipes(recipes: Mapping[str, Recipe], place: Place) -> bool:
     ----------
     recipes : mapping from str to Recipe
         By the names of their folders.
-    place : Place
-        ``folder`` holds these.
+    place : Place, ``folder`` holds these
 
     Raises
     ------
