@@ -48,8 +48,11 @@ def path_of(module: str) -> Path | None:
 
 @cache
 def steps_of(path: Path) -> tuple[Step, ...]:
-    """Return what a file asks for and needs while it is imported, in order."""
-    return tuple(_steps(path, set()))
+    """Return what a file asks for and needs while it is imported, in order, each library once."""
+    first: dict[str, Step] = {}
+    for step in _steps(path, set()):
+        first.setdefault(step[1], step)
+    return tuple(first.values())
 
 
 def _steps(path: Path, seen: set[Path]) -> Iterator[Step]:
@@ -104,10 +107,6 @@ def text(node: ast.AST) -> str:
 
 def libraries(requirements: list[str]) -> set[str]:
     """Return the modules that requirements bring, with what those require."""
-    places: dict[str, list[str]] = {}
-    for module, distributions in importlib.metadata.packages_distributions().items():
-        for each in distributions:
-            places.setdefault(plain(each), []).append(module)
     found: set[str] = set()
     waiting, done = list(requirements), set()
     while waiting:
@@ -124,9 +123,19 @@ def libraries(requirements: list[str]) -> set[str]:
             continue
         # Of two builds of one library, as of ONNX Runtime, the other one may be installed.
         like = plain(name).removesuffix("-gpu")
-        found.update(places.get(like, [like.replace("-", "_")]))
+        found.update(places().get(like, [like.replace("-", "_")]))
         with suppress(importlib.metadata.PackageNotFoundError):
             waiting += importlib.metadata.requires(like) or []
+    return found
+
+
+@cache
+def places() -> dict[str, list[str]]:
+    """Return the modules of each distribution that is installed."""
+    found: dict[str, list[str]] = {}
+    for module, distributions in importlib.metadata.packages_distributions().items():
+        for each in distributions:
+            found.setdefault(plain(each), []).append(module)
     return found
 
 

@@ -91,10 +91,10 @@ SLOW_START = """
 import logging, time
 from plc import notice
 from plc.engine import warm
-{setting}
 warm.AUDIO_PATH, warm._SLOW_S = (), 0.0
-warm.compiled = lambda *_: {compiled}
-for _ in range(2):
+for setting, compiled in {cases} * 2:
+    exec(setting)
+    warm.compiled = lambda *_: compiled
     warm._run_all = lambda: time.sleep(0.5)
     warm._warm.clear()
     warm.warm_up()
@@ -102,18 +102,23 @@ for _ in range(2):
 
 
 @pytest.mark.parametrize(
-    ("setting", "compiled", "said"),
+    ("cases", "said"),
     [
-        ("", -1, warm._COMPILING + "\n"),
-        ("", 0, ""),
-        ("logging.getLogger('plc').setLevel(logging.ERROR)", -1, ""),
-        ("notice.listener = lambda line: None", -1, ""),
+        ([("", -1)], warm._COMPILING + "\n"),
+        (
+            [
+                ("log = logging.getLogger('plc'); log.setLevel(0); notice.listener = None", 0),
+                ("log.setLevel(logging.ERROR)", -1),
+                ("log.setLevel(0); notice.listener = lambda line: None", -1),
+            ],
+            "",
+        ),
     ],
 )
 def test_a_program_without_logging_is_warned_once_of_compiling_and_of_nothing_else(
-    setting: str, compiled: int, said: str
+    cases: list[tuple[str, int]], said: str
 ) -> None:
-    program = SLOW_START.format(setting=setting, compiled=compiled)
+    program = SLOW_START.format(cases=cases)
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("", said)
@@ -196,12 +201,6 @@ def test_a_cache_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) ->
         for index in (None, {}, {"key": "file"})
     )
     assert warm.compiled((*kernels, SimpleNamespace())) == 1
-
-
-def test_warming_up_again_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    warm.warm_up()
-    monkeypatch.setattr(warm, "_run_all", lambda: pytest.fail("ran again"))
-    warm.warm_up()
 
 
 def test_threads_that_warm_up_at_once_run_the_kernels_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,25 @@ from plc.engine.loss import read_trace
 from plc.errors import AudioFileError, ConfigError, MissingExtraError, PlcError
 from plc.files.audio import read_audio
 from plc.files.distances import nmse_db
-from plc.programs.demo import CLIPS, LABELS, LOSSY, OURS, SPEECH, Rival, clip_audio, run
+from plc.programs.demo import CLIPS, LABELS, LOSSY, OURS, SPEECH, DemoReport, Rival, clip_audio, run
 
 BUNDLE_BYTES_MAX = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> DemoReport:
+    """Return a demonstration without pictures, of which nothing is timed."""
+
+    def peak(original: Any, played: Any, lost: Any, sample_rate: int) -> float:
+        assert original.shape == played.shape == (lost.size, 1)
+        return float(np.abs(played[lost]).max())
+
+    def absent(original: Any, played: Any, lost: Any, sample_rate: int) -> float:
+        raise MissingExtraError("pip install it")
+
+    folder = tmp_path_factory.mktemp("demo") / "new" / "folder"
+    judges = {"peak": peak, "absent": absent}
+    return run(folder, pictures=False, live_s=0.0, judges=judges)
 
 
 @pytest.mark.parametrize("clip", CLIPS)
@@ -47,8 +63,7 @@ def test_a_demo_in_which_nothing_is_lost_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_demo_compares_all_ways_on_the_same_losses(tmp_path: Path) -> None:
-    report = run(tmp_path / "new" / "folder", seed=3, pictures=False, live_s=0.0)
+def test_the_demo_compares_all_ways_on_the_same_losses(report: DemoReport) -> None:
     folder = Path(report.folder)
     assert [(row.clip, row.label) for row in report.rows] == [
         (clip, label) for clip in CLIPS for label in (LOSSY, *LABELS.values())
@@ -65,15 +80,7 @@ def test_the_demo_compares_all_ways_on_the_same_losses(tmp_path: Path) -> None:
     assert report.picture_problem is None
 
 
-def test_speech_is_judged_by_those_who_can(tmp_path: Path) -> None:
-    def peak(original: Any, played: Any, lost: Any, sample_rate: int) -> float:
-        assert original.shape == played.shape == (lost.size, 1)
-        return float(np.abs(played[lost]).max())
-
-    def absent(original: Any, played: Any, lost: Any, sample_rate: int) -> float:
-        raise MissingExtraError("pip install it")
-
-    report = run(tmp_path, pictures=False, live_s=0.0, judges={"peak": peak, "absent": absent})
+def test_speech_is_judged_by_those_who_can(report: DemoReport) -> None:
     assert report.judge_problem == "pip install it"
     for row in report.rows:
         assert list(row.scores) == (["peak"] if row.clip == SPEECH else [])
@@ -81,7 +88,11 @@ def test_speech_is_judged_by_those_who_can(tmp_path: Path) -> None:
             assert (row.scores["peak"] == 0.0) == (row.label == LOSSY)
 
 
-def test_rivals_play_beside_and_one_that_cannot_is_left_out(tmp_path: Path) -> None:
+def test_rivals_play_beside_and_one_that_cannot_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plc.programs.demo.LABELS", {"repeat": "repeat", "pitch": "pitch"})
+
     def inverted(signal: Any, lost: Any, packet_samples: int, sample_rate: int) -> Any:
         assert (sample_rate, signal.shape) in stated
         assert lost.size == -(-len(signal) // packet_samples)
@@ -122,9 +133,8 @@ def test_the_engine_alone_is_timed_as_a_live_stream_with_its_defaults(tmp_path: 
         assert row.times == (f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}")
 
 
-def test_the_page_shows_the_table_and_one_gap_from_near(tmp_path: Path) -> None:
-    report = run(tmp_path, pictures=False, live_s=0.0)
-    page = (tmp_path / report.page).read_text(encoding="utf-8")
+def test_the_page_shows_the_table_and_one_gap_from_near(report: DemoReport) -> None:
+    page = Path(report.folder, report.page).read_text(encoding="utf-8")
     for row in report.rows:
         for text in (row.clip, row.label, row.how):
             assert f"<td class=text>{text}</td>" in page
@@ -140,9 +150,8 @@ def test_the_page_shows_the_table_and_one_gap_from_near(tmp_path: Path) -> None:
             assert len(svg.findall("{http://www.w3.org/2000/svg}rect")) >= 2  # paper, and a loss
 
 
-def test_the_page_holds_every_version_and_refers_to_nothing(tmp_path: Path) -> None:
-    report = run(tmp_path, pictures=False, live_s=0.0)
-    page = (tmp_path / report.page).read_text(encoding="utf-8")
+def test_the_page_holds_every_version_and_refers_to_nothing(report: DemoReport) -> None:
+    page = Path(report.folder, report.page).read_text(encoding="utf-8")
     assert not re.search(r'(?:src|href)="(?!data:)', page)
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)
     assert found is not None
@@ -155,16 +164,14 @@ def test_the_page_holds_every_version_and_refers_to_nothing(tmp_path: Path) -> N
         np.testing.assert_allclose(reference, original, atol=2**-15)
         for label in (LOSSY, *LABELS.values()):
             part = soundfile.read(io.BytesIO(base64.b64decode(clip["audio"][label]["audio"])))[0]
-            heard = read_audio(tmp_path / f"{name}-{label.lower()}.wav")[0][:, 0]
+            heard = read_audio(Path(report.folder, f"{name}-{label.lower()}.wav"))[0][:, 0]
             whole = reference + part if clip["audio"][label]["difference"] else part
             np.testing.assert_allclose(whole, heard, atol=2**-14)
 
 
 def test_on_music_and_an_instrument_ours_is_better_than_all_and_far_better_than_repeating(
-    tmp_path: Path,
+    report: DemoReport,
 ) -> None:
-    # Without a limit, so that a busy machine does not choose a cheaper rung.
-    report = run(tmp_path, pictures=False, live_s=0.0)
     for clip, over_silence_db in (("music", 2.0), ("clarinet", 6.0)):
         rows = {row.label: row.nmse_db for row in report.rows if row.clip == clip}
         assert rows[LOSSY] == pytest.approx(0.0)

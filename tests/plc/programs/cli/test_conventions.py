@@ -83,13 +83,12 @@ def test_json_means_the_same_in_all_commands() -> None:
         ("plc demo --no-such", set()),
     ],
 )
-def test_shells_complete_commands_and_options(
-    line: str, offered: set[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("_PLC_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", line)
-    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
-    assert set(in_a_process().stdout.split()) == offered
+def test_shells_complete_commands_and_options(line: str, offered: set[str]) -> None:
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    answer = CliRunner().invoke(
+        plc_cli.app, prog_name="plc", env=words | {"_PLC_COMPLETE": "complete_bash"}
+    )
+    assert set(answer.stdout.split()) == offered
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
