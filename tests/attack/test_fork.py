@@ -110,7 +110,7 @@ else:
     run_program(code)
 
 
-@pytest.mark.parametrize("children", [4, pytest.param(12, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("children", [2, pytest.param(12, marks=pytest.mark.deep)])
 def test_children_forked_in_the_midst_of_runs_end(children: int) -> None:
     run_program(
         f"children = {children}"

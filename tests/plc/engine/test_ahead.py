@@ -86,9 +86,7 @@ def _voice(seed: int, rate: int, samples: int) -> NDArray[np.float32]:
         (48_000, 480, 1, "ar", tones),
         (48_000, 480, 1, "auto", tones),
         (48_000, 960, 2, "auto", tones),
-        (48_000, 64, 1, "ar", tones),
         (16_000, 160, 1, "auto", _voice),
-        (16_000, 320, 1, "auto", tones),
         (8_000, 160, 1, "auto", _voice),
         (16_000, 1600, 1, "auto", tones),
     ],
@@ -111,7 +109,7 @@ def test_with_time_it_plays_what_a_stream_without_a_limit_does(
     )
 
 
-@examples(200, few=8)
+@examples(200, few=3)
 @given(
     rate=st.sampled_from([8000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 192_000]),
     channels=st.integers(1, 2),
@@ -175,7 +173,7 @@ def _play_pooled(
 def test_music_behind_speech_that_lasted_is_concealed_as_without_a_limit() -> None:
     """While the speech lasted, nothing was listened to."""
     loop = music(48_000, 1)[:24_000]
-    signal = np.concatenate([speech(48_000, 1)] * 4 + [loop] * 20)
+    signal = np.concatenate([speech(48_000, 1)] * 4 + [loop] * 8)
     trace = np.zeros(len(signal) // 960, bool)
     trace[[30, 100, 480, -9, -2, -1]] = True
     _check_prepared(signal, trace, sample_rate=48_000, packet_samples=960)

@@ -55,7 +55,7 @@ def syllables(seed: int, samples: int) -> NDArray[np.float32]:
 SYLLABLES = syllables(1, 36 * FRAME).reshape(1, -1)
 
 
-@examples(40)
+@examples(40, few=8)
 @given(cuts=sizes)
 def test_packets_of_another_size_give_the_same_background(cuts: list[int]) -> None:
     signal = SYLLABLES[:, : sum(cuts)]
@@ -67,7 +67,7 @@ def test_packets_of_another_size_give_the_same_background(cuts: list[int]) -> No
     np.testing.assert_array_equal(made(cut, samples=2000), made(whole, samples=2000))
 
 
-@examples(40)
+@examples(40, few=8)
 @given(cuts=sizes)
 def test_noise_made_in_pieces_is_noise_made_at_once(cuts: list[int]) -> None:
     pieces, whole = (heard(noise(1, SAMPLE_RATE)) for _ in range(2))

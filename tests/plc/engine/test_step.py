@@ -225,7 +225,7 @@ def play_beside(
 def test_the_step_plays_what_the_reference_plays() -> None:
     reached: set[str] = set()
 
-    @examples(400, few=60)
+    @examples(400, few=40)
     @given(
         settings=formats(),
         signal=st.sampled_from(sorted(SIGNALS)),

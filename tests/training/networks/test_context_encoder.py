@@ -331,6 +331,8 @@ def test_a_few_steps_lower_the_loss(outputs: int) -> None:
     assert losses[-1] < 0.4 * losses[0]
 
 
+# Networks of papers are exported and compared by "plc export" in tests of their tasks.
+@pytest.mark.deep
 # torch's own exporter warns of its internals.
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_an_exported_network_answers_as_it_did(network: ContextEncoderNet, tmp_path: Path) -> None:

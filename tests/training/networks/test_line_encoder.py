@@ -104,6 +104,8 @@ def test_its_straight_lines_already_fill_a_gap_in_tones() -> None:
     assert snr_ms_db(signal, filled, (3500, 4524)) > 25.0
 
 
+# Networks of papers are exported and compared by "plc export" in tests of their tasks.
+@pytest.mark.deep
 # torch's own exporter warns of its internals.
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_an_exported_network_answers_as_it_did(tmp_path: Path) -> None:

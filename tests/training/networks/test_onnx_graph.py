@@ -112,6 +112,7 @@ def test_the_causal_network_takes_any_batch_and_frames_and_tells_nothing_of_this
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.deep  # of sigmoids everywhere: the other tests meet them too
 def test_a_loud_draft_that_is_nearly_muted_comes_out_the_same() -> None:
     """Its gain is next to 0, where ONNX Runtime's own sigmoid is a sixth off."""
     torch.manual_seed(0)

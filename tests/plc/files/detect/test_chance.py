@@ -103,7 +103,7 @@ def filled(x: NDArray[np.float32]) -> list[Finding]:
     return [each for each in detect(x, sample_rate=RATE) if not each.doubt]
 
 
-@pytest.mark.parametrize("seed", [21, 22])
+@pytest.mark.parametrize("seed", [21, pytest.param(22, marks=pytest.mark.deep)])
 @pytest.mark.parametrize("kind", HEALTHY)
 def test_what_a_rest_or_a_gate_made_silent_is_left_as_it_is(kind: str, seed: int) -> None:
     assert filled(recording(HEALTHY[kind], seed)) == []

@@ -492,7 +492,7 @@ def plc(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.deep)])
 def test_a_relay_says_at_once_what_comes_and_one_that_heard_nothing_fails(
     tmp_path: Path, workers: int
 ) -> None:
