@@ -29,13 +29,12 @@ from plc.transport.rtp.capture import Address, Datagram, Progress, read_datagram
 from plc.transport.rtp.codecs import STATIC_CODINGS, usual_rate
 from plc.transport.rtp.coding import SAMPLE_BYTES
 from plc.transport.rtp.libopus import opus_samples
-from plc.transport.rtp.mismatch import COMFORT_NOISE, OTHER_STATIC
+from plc.transport.rtp.mismatch import COMFORT_NOISE, OTHER_STATIC, in_words
 from plc.transport.rtp.packets import RtpPacket, is_rtcp, parse_rtp
 from plc.transport.rtp.sdp import AudioMedia, parse_sdp
 from plc.transport.rtp.srtp import SrtpKey, SrtpReceiver
 from plc.transport.rtp.udp import Endpoint
-from plc.transport.service.events import in_words
-from plc.transport.service.recorder import KEPT_BACK_MAX_S, in_utc
+from plc.transport.service.recorder import KEPT_BACK_MAX_S, RecordingFile, in_utc
 
 # A clock that goes back by more was set; by less, its frames come from several queues. Ahead it was
 # set where nothing comes for an hour, or where pauses, of more than 0.25 s, are a day in all.
@@ -371,8 +370,8 @@ class Played:
     """
 
     def __init__(self, heard: Sender, config: RelayConfig, begin_s: float, overwrite: bool) -> None:
-        assert isinstance(config.to, Path)
-        self.heard, self.target, self._config = heard, config.to, config
+        assert isinstance(config.to, RecordingFile)
+        self.heard, self.target, self._config = heard, config.to.path, config
         self._begin_s, self._overwrite = begin_s, overwrite
         self.relay = StreamRelay(config)
         self._writer: AudioWriter | None = None

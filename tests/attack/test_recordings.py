@@ -26,7 +26,7 @@ from plc.transport.rtp.codecs import L16
 from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.udp import Endpoint, UdpPort, serve, step
-from plc.transport.service.recorder import WAITING_MAX_S, Recorder
+from plc.transport.service.recorder import WAITING_MAX_S, Recorder, RecordingFile
 from tests.plc.configs import changed
 from tests.plc.transport.relay.test_relay import find, line_of, listening, program
 from tests.signals import noise
@@ -94,7 +94,9 @@ def test_a_full_disk_ends_one_recording_and_no_other(
     told: list[str] = []
     monkeypatch.setattr("plc.notice.listener", told.append)
     monkeypatch.setattr(AudioWriter, "write", full_after(5000, "full.wav"))
-    relay = Relay([changed(CONFIG, to=tmp_path / name) for name in ("full.wav", "good.wav")])
+    relay = Relay(
+        [changed(CONFIG, to=RecordingFile(tmp_path / name)) for name in ("full.wav", "good.wav")]
+    )
     signals = [as_sent(noise(seed, 50 * BLOCK)) for seed in (1, 2)]
     played_through(relay, signals)
     relay.close()
@@ -119,8 +121,8 @@ def test_a_relay_of_which_no_recording_goes_on_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AudioWriter, "write", full_after(1000, "a.wav"))
-    relay = Relay([changed(CONFIG, to=tmp_path / "a.wav")])
-    target = relay.lanes[0].target
+    relay = Relay([changed(CONFIG, to=RecordingFile(tmp_path / "a.wav"))])
+    target = relay.lanes[0].recording
     assert isinstance(target, Recorder)
     target.write(np.zeros((2000, 1), np.float32))
     assert not relay.done
@@ -249,7 +251,10 @@ def test_what_is_kept_back_is_written_when_a_block_follows_and_a_long_pause_is_s
 def test_a_relay_that_heard_nothing_leaves_the_file_that_was_there(tmp_path: Path) -> None:
     target = tmp_path / "a.wav"
     target.write_bytes(b"of yesterday")
-    configs = [changed(CONFIG, to=target), changed(CONFIG, to=tmp_path / "new.wav")]
+    configs = [
+        changed(CONFIG, to=RecordingFile(target)),
+        changed(CONFIG, to=RecordingFile(tmp_path / "new.wav")),
+    ]
     run_relay(configs, duration_s=0.05)
     assert target.read_bytes() == b"of yesterday"
     assert os.listdir(tmp_path) == ["a.wav"]
@@ -258,9 +263,9 @@ def test_a_relay_that_heard_nothing_leaves_the_file_that_was_there(tmp_path: Pat
 def test_what_cannot_be_recorded_is_refused_before_anything_is_heard(tmp_path: Path) -> None:
     for to, says in (("no/a.wav", "make it first"), ("a.opus", "cannot hold")):
         with pytest.raises(AudioFileError, match=says):
-            Relay([changed(CONFIG, to=tmp_path / to, sample_rate=22_050)])
+            Relay([changed(CONFIG, to=RecordingFile(tmp_path / to), sample_rate=22_050)])
     with pytest.raises(ConfigError, match="several streams"):
-        run_relay([changed(CONFIG, to=tmp_path / "a.wav")] * 2)
+        run_relay([changed(CONFIG, to=RecordingFile(tmp_path / "a.wav"))] * 2)
     assert os.listdir(tmp_path) == []
 
 
@@ -273,7 +278,7 @@ def test_what_was_recorded_is_kept_when_the_relay_fails(
 
     monkeypatch.setattr("plc.transport.relay.relay.serve", fail)
     with pytest.raises(RuntimeError):
-        run_relay([changed(CONFIG, to=tmp_path / "a.wav")])
+        run_relay([changed(CONFIG, to=RecordingFile(tmp_path / "a.wav"))])
     assert len(read_audio(tmp_path / "a.wav")[0]) > 50 * BLOCK
 
 
@@ -356,7 +361,7 @@ def test_packets_read_late_are_recorded_in_the_order_in_which_they_came(tmp_path
     """Also where more waits than is read at once, and a block is due between any two of them."""
     signal_ = as_sent(noise(1, 400 * BLOCK))
     packets = packets_of(signal_)
-    relay = Relay([changed(CONFIG, to=tmp_path / "a.wav")])
+    relay = Relay([changed(CONFIG, to=RecordingFile(tmp_path / "a.wav"))])
     for number, packet in enumerate(packets[:50]):
         relay.receive(0, packet, ("192.0.2.1", 4000), number * TICK_S)
         relay.advance(number * TICK_S)

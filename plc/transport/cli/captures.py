@@ -87,6 +87,7 @@ def play_capture(
     from plc.transport.relay.relayed import RelayConfig
     from plc.transport.rtp.sdp import read_sdp
     from plc.transport.rtp.udp import Endpoint
+    from plc.transport.service.recorder import RecordingFile
 
     key = key_of(options.key, options.key_file)
     described = [] if options.sdp is None else read_sdp(options.sdp)
@@ -114,8 +115,9 @@ def play_capture(
         check_target(place, path, overwrite)
         stream = receiver.stream
         coding = f"{receiver.codec}/{stream.sample_rate}/{stream.channels}"
-        configs[heard] = RelayConfig(listen=Endpoint(*heard.target), to=place, align=align,
-                                     receiver=receiver, name=f"{heard.name}, {coding}")  # fmt: skip
+        to, name = RecordingFile(place), f"{heard.name}, {coding}"
+        configs[heard] = RelayConfig(listen=Endpoint(*heard.target), to=to, align=align,
+                                     receiver=receiver, name=name)  # fmt: skip
     with progress_bar(f"playing {path.name}") as progress:
         played = play(capture, configs, conceals=conceals, overwrite=overwrite, progress=progress)
     streams = [each.report() for each in played]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from plc.transport.rtp.delay import DelayConfig
     from plc.transport.rtp.srtp import SrtpKey
     from plc.transport.rtp.udp import Endpoint
+    from plc.transport.service.recorder import RecordingFile
 
 # One knob: how many packets may come too late. Numbers between 0 and 1 do, too.
 SAFETIES = {"quick": 0.0, "normal": 0.5, "safe": 1.0}
@@ -336,12 +337,13 @@ def paths_of(text: str) -> "tuple[Endpoint, Endpoint | None]":
     return ends[0], ends[1] if len(ends) > 1 else None
 
 
-def _target(text: str) -> "Endpoint | Path":
+def _target(text: str) -> "Endpoint | RecordingFile":
     from plc.files.writing import WRITABLE_SUFFIXES
     from plc.transport.rtp.udp import parse_endpoint
+    from plc.transport.service.recorder import RecordingFile
 
     if Path(text).suffix.lower() in WRITABLE_SUFFIXES:
-        return Path(text)
+        return RecordingFile(Path(text))
     files = ", ".join(WRITABLE_SUFFIXES)
     return parse_endpoint(text, f"udp://HOST:PORT, or a file that ends in one of {files}")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from plc.transport.relay.relay import Lane, Relay
     from plc.transport.relay.relayed import RelayConfig
     from plc.transport.rtp.playout import Playout
+    from plc.transport.rtp.sdp import AudioMedia
 
 
 class RelaySession:
@@ -73,18 +74,19 @@ class RelaySession:
 
     def check(self, configs: "Sequence[RelayConfig]") -> None:
         """Refuse streams into files that are there already."""
+        from plc.transport.service.recorder import RecordingFile
         from plc.whole_files import check_new
 
         for config in configs:
-            if isinstance(config.to, Path):
-                check_new(config.to, self._overwrite)
+            if isinstance(config.to, RecordingFile):
+                check_new(config.to.path, self._overwrite)
 
     def begin(self, relay: "Relay") -> None:
         """Begin with a relay whose ports are open."""
         from plc.transport.relay.keeper import RelayKeeper
 
         self._keeper = RelayKeeper(
-            relay, self._begin_lane, self._end_lane, lambda config: self.check([config])
+            relay, self._begin_lane, self._watch.end, lambda config: self.check([config])
         )
         for lane in relay.lanes:
             self._begin_lane(lane)
@@ -95,6 +97,18 @@ class RelaySession:
             from plc.transport.relay.view import open_relay_view
 
             self._show = self._opened.enter_context(open_relay_view(sys.stderr))
+
+    @staticmethod
+    def media(relay: "Relay") -> "list[AudioMedia]":
+        """Return descriptions of the streams that a relay sends to hosts."""
+        from plc.transport.rtp.sdp import media_of
+        from plc.transport.rtp.udp import Endpoint
+
+        return [
+            media_of(each.packetizer, to, each.playout.block, each.config.receiver.key)
+            for each in relay.streams
+            if isinstance(to := each.config.to, Endpoint)
+        ]
 
     def _serve_control(self, path: Path) -> None:
         from plc.transport.cli.streams import stream_of
@@ -130,9 +144,6 @@ class RelaySession:
         name, stream = lane.name, lane.stream
         self._playouts[name] = stream.playout
         self._watch.begin(name, stream.playout, partial(relay_samples, name, stream))
-
-    def _end_lane(self, lane: "Lane") -> None:
-        self._watch.end(lane.name)
 
     def hang_up(self) -> None:
         """Ask for the file to be read again, from a signal's handler."""

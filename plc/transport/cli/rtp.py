@@ -118,7 +118,8 @@ def relay(
         return
     source = _source(listen or [], to or [], sdp, config, received, control is not None)
     metrics = metrics or source.settings.get("metrics")
-    control = control or _path_of(source.settings.get("control"))
+    if control is None and "control" in source.settings:
+        control = Path(source.settings["control"])
     log_json = log_json or source.settings.get("log_json", False)
     alone = (sdp_out, config, control, metrics, log_json, view)
     if workers > 1 and any(alone):
@@ -135,7 +136,7 @@ def relay(
     def announce(opened: "Relay") -> None:
         session.begin(opened)
         if sdp_out is not None:
-            _write_sdp(sdp_out, opened.media())
+            _write_sdp(sdp_out, session.media(opened))
 
     with session:
         reports = run_relay(
@@ -429,10 +430,6 @@ def as_described(received: R, media: "AudioMedia") -> R:
         red_payload_type=media.red_payload_type,
         content=cast("Any", media.content) if received.content == "auto" else received.content,
     )
-
-
-def _path_of(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
 
 
 def _write_sdp(path: Path, media: "Sequence[AudioMedia]") -> None:

@@ -69,7 +69,7 @@ def read_relay_file(path: Path) -> RelayFile:
 
 def read_tables(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return a file's tables of streams and the relay's settings."""
-    from plc.errors import ConfigError
+    from plc.errors import ConfigError, check_settings
 
     try:
         content = tomllib.loads(_content_of(path).decode())
@@ -83,8 +83,8 @@ def read_tables(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     is_list = isinstance(tables, list) and all(isinstance(table, dict) for table in tables)
     if not is_list or not isinstance(defaults, dict):
         raise ConfigError(f"{path}: expected tables [[stream]], and at most one [defaults]")
-    _check_names(defaults, (*_OPTIONS, "to"), f"{path}: [defaults]")
-    _check_names(content, tuple(_OF_RELAY), str(path))
+    check_settings(f"{path}: [defaults]", defaults, (*_OPTIONS, "to"))
+    check_settings(str(path), content, tuple(_OF_RELAY))
     for name, value in content.items():
         if not isinstance(value, _OF_RELAY[name]):
             raise ConfigError(f"{path}: {name} is {value!r}; give a {_OF_RELAY[name].__name__}")
@@ -118,9 +118,9 @@ def stream_of(table: dict[str, Any], where: str = "stream") -> "RelayConfig":
     """
     import msgspec
 
-    from plc.errors import ConfigError, PlcError, printable
+    from plc.errors import ConfigError, PlcError, check_settings, printable
 
-    _check_names(table, (*_OF_STREAM, *_OPTIONS), where)
+    check_settings(where, table, (*_OF_STREAM, *_OPTIONS))
     listen, to = table.get("listen"), table.get("to")
     paths = [listen] if isinstance(listen, str) else listen
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
@@ -131,7 +131,8 @@ def stream_of(table: dict[str, Any], where: str = "stream") -> "RelayConfig":
     if not isinstance(name, str) or not name:
         raise ConfigError(f"{where}: name is {name!r}; give a text")
     for text in (name, to, *paths):
-        if printable(text) != text or _is_no_text(text):
+        lone = text.encode(errors="replace").decode() != text  # surrogates, which no coding has
+        if lone or printable(text) != text:
             raise ConfigError(f"{where}: {text!r} has control characters; omit them")
     given = {key: value for key, value in table.items() if key not in _OF_STREAM}
     try:
@@ -147,21 +148,6 @@ def stream_of(table: dict[str, Any], where: str = "stream") -> "RelayConfig":
     except (PlcError, typer.BadParameter) as error:
         said = error.message if isinstance(error, typer.BadParameter) else str(error)
         raise ConfigError(f"{where}: {said}") from error
-
-
-def _is_no_text(text: str) -> bool:
-    """Return whether a text has lone surrogates, which no coding has."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _check_names(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
-    from plc.errors import check_settings
-
-    check_settings(where, table, known)
 
 
 # ---- commands -----------------------------------------------------------------------------------

@@ -25,11 +25,12 @@ class Watch:
     Attributes
     ----------
     note : callable
-        Takes events, as :data:`plc.transport.service.events.Note`.
+        Takes events, as :data:`plc.transport.rtp.mismatch.Note`.
     """
 
     def __init__(self, metrics: str | None, log_json: bool) -> None:
-        from plc.transport.service.events import EventLog, Note, StreamWatch, in_words
+        from plc.transport.rtp.mismatch import Note, in_words
+        from plc.transport.service.events import EventLog, StreamWatch
 
         self.note: Note = EventLog(sys.stderr) if log_json else in_words
         self._streams: dict[str, StreamWatch] = {}

@@ -69,9 +69,9 @@ class JackTripPort(UdpPort):
         self._ssrc = random.SystemRandom().getrandbits(32)
         self._told = False
 
-    def send(self, datagram: bytes, target: Address) -> None:
+    def send(self, datagram: bytes | None, target: Address) -> None:
         """Send an RTP packet as one of JackTrip."""
-        packet = parse_rtp(datagram)
+        packet = parse_rtp(datagram or b"")
         if isinstance(packet, RtpPacket):
             samples = np.frombuffer(packet.payload, ">i2").reshape(-1, self._channels)
             clock_us = time.time_ns() // 1000

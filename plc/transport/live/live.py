@@ -55,11 +55,10 @@ from plc.transport.live.ends import (
 from plc.transport.live.sending import NetworkSink, SendConfig
 from plc.transport.rtp.config import ReceiverConfig
 from plc.transport.rtp.impair import ImpairConfig, Impairment
-from plc.transport.rtp.mismatch import Told
+from plc.transport.rtp.mismatch import Note, Told, in_words
 from plc.transport.rtp.playout import Playout
 from plc.transport.rtp.srtp import SrtpReceiver, SrtpTold, merged
 from plc.transport.rtp.udp import Endpoint, UdpPort
-from plc.transport.service.events import Note, in_words
 
 # Steps that fail one after another before the stream ends.
 _FAULTS_MAX = 100
@@ -206,17 +205,13 @@ class LiveEngine:
             self._take_due(came_s)
         if source.drained:
             self._take_due(now_s)
-        self._take_leave(source.farewells())
+        if self.playout.buffer.ssrc in source.farewells():
+            self.playout.buffer.give_way()  # another may be heard at once
 
     def _has_heard(self, until_s: float, ours_s: float) -> bool:
         """Return whether the network's packets until then are read; True for other sources."""
         source = self.source
         return not isinstance(source, NetworkSource) or source.has_heard(until_s, ours_s)
-
-    def _take_leave(self, ended: set[int]) -> None:
-        """Let another source be heard at once if the known one ended."""
-        if self.playout.buffer.ssrc in ended:
-            self.playout.buffer.give_way()
 
     def _take_due(self, now_s: float) -> None:
         for datagram in self.impairment.due(now_s):

@@ -22,9 +22,9 @@ from plc.transport.cards.devices import Backend, DevicePort, tend
 from plc.transport.live.ends import DeviceSource, LiveStats
 from plc.transport.rtp.codecs import check_frame
 from plc.transport.rtp.config import ReceiverConfig
+from plc.transport.rtp.mismatch import Note, in_words
 from plc.transport.rtp.srtp import SrtpSender, check_sealable
 from plc.transport.rtp.udp import Endpoint, UdpPort, sending_port
-from plc.transport.service.events import Note, in_words
 
 _POLL_S = 0.001
 _TEND_S = 0.1
@@ -103,11 +103,8 @@ class NetworkSink:
         """Send the packets that are whole."""
         for datagram in self.source.datagrams(ours_s):
             sealed = datagram if self._srtp is None else self._srtp.seal(datagram)
-            if sealed is None:
-                self._port.failed_sends += 1
-                continue
             self._port.send(sealed, self._target)
-            self.packets += 1
+            self.packets += sealed is not None
 
     def stop(self) -> None:
         """Send nothing more."""

@@ -8,14 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from plc.engine.runtime import standing
 from plc.errors import ConfigError, NetworkError, PlcError, in_a_line
 from plc.transport.relay.relay import Lane, Relay
 from plc.transport.relay.relayed import RelayConfig
-from plc.transport.service.recorder import Recorder, places_of
+from plc.transport.rtp.udp import Endpoint
 
 # A stream that leaves is played to its end: twice its largest delay at most, and the relay's turn.
 _LEAVE_S = 15.0
@@ -23,16 +22,6 @@ _LEAVE_S = 15.0
 _TURN_MAX_S = 2.0
 # A stream that has been heard within this time is not in an outage.
 _HEARD_S = 2.0
-
-Begin = Callable[[Lane], None]
-
-
-def _nothing(_lane: Lane) -> None:
-    """Do nothing."""
-
-
-def _any(_config: RelayConfig) -> None:
-    """Allow any stream."""
 
 
 class RelayKeeper:
@@ -43,7 +32,7 @@ class RelayKeeper:
     relay : Relay
         The relay; another thread serves it.
     begin, end : callable
-        Called with a lane that was added, and before one is removed.
+        Called with a lane that was added, and with the name of one before it is removed.
     check : callable
         Raises PlcError where a stream must not be added.
     clock : callable
@@ -53,9 +42,9 @@ class RelayKeeper:
     def __init__(
         self,
         relay: Relay,
-        begin: Begin = _nothing,
-        end: Begin = _nothing,
-        check: Callable[[RelayConfig], None] = _any,
+        begin: Callable[[Lane], None] = lambda _: None,
+        end: Callable[[str], None] = lambda _: None,
+        check: Callable[[RelayConfig], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._relay = relay
@@ -104,7 +93,7 @@ class RelayKeeper:
             there = ", ".join(lanes) or "no streams"
             raise ConfigError(f"there is no stream {name}; there are {there}")
         lane = lanes[name]
-        self._end(lane)
+        self._end(name)
         self._relay.remove(lane)
         if not lane.left.wait(_LEAVE_S):
             raise NetworkError(f"{name} has not ended within {_LEAVE_S:g} s; it is still there")
@@ -140,8 +129,8 @@ class RelayKeeper:
     def _swap(self, lane: Lane, config: RelayConfig) -> None:
         """Put a stream in another's place; check first, and refuse before a change."""
         old = lane.config
-        if isinstance(config.to, Path):
-            if isinstance(old.to, Path) and places_of(old.to) & places_of(config.to):
+        if not isinstance(config.to, Endpoint):
+            if not isinstance(old.to, Endpoint) and old.to.places & config.to.places:
                 raise ConfigError(
                     f"{config.to} holds the recording so far; give another file (the stream goes "
                     "on as it was)"
@@ -151,7 +140,7 @@ class RelayKeeper:
         try:
             self._add(config)
         except PlcError:
-            if not isinstance(old.to, Path):  # its file is closed
+            if isinstance(old.to, Endpoint):  # a file is closed
                 self._add(old)
             raise
 
@@ -192,9 +181,7 @@ class RelayKeeper:
         if idle_s > _TURN_MAX_S:
             problems.append(f"the relay has not had a turn for {idle_s:.1f} s")
         lanes = self._relay.lanes
-        for lane in lanes:
-            if isinstance(lane.target, Recorder) and lane.target.error:
-                problems.append(f"{lane.name}: {lane.target.error}")
+        problems += [f"{lane.name}: {lane.error}" for lane in lanes if lane.error]
         states = {lane.name: state_of(lane, self._clock()) for lane in lanes}
         status = "failing" if problems else "ok"
         said = {"status": status, "streams": states, "problems": problems}

@@ -6,7 +6,6 @@ and what it had recorded is kept under the name that it should have.
 """
 
 import contextlib
-import itertools
 import math
 import multiprocessing
 import multiprocessing.connection
@@ -24,10 +23,8 @@ from typing import Any
 from plc import children, notice
 from plc.ending import by_signals, stop_signals
 from plc.errors import NetworkError, PlcError, why
-from plc.files.writing import rescue
 from plc.transport.relay.relayed import RelayConfig
-from plc.transport.service.recorder import Places, places_of
-from plc.whole_files import behind, leftovers
+from plc.transport.rtp.udp import Endpoint
 
 Run = Callable[..., list[dict[str, Any]]]
 """Relays streams, for a time, and returns their reports."""
@@ -48,7 +45,7 @@ class _Stopped(list[dict[str, Any]]):
 class _RelayProcess:
     """A process that relays some of the streams, and those that come in its place."""
 
-    def __init__(self, configs: list[RelayConfig], taken: Places) -> None:
+    def __init__(self, configs: list[RelayConfig], taken: frozenset[object]) -> None:
         self._wanted = configs
         self._configs = list(configs)  # with the ports that they have, into files that are free
         self._taken = taken
@@ -137,13 +134,8 @@ class _RelayProcess:
         notice.tell(f"{error}; another takes over its streams: {self._names}")
         for number, paths in self._leftovers():
             wanted, before = self._wanted[number].to, self._configs[number].to
-            assert isinstance(wanted, Path)
-            for file in sorted(set(paths) - self._left):
-                try:
-                    rescue(file, _free(wanted, self._taken))
-                except PlcError as failure:
-                    notice.tell(str(failure))
-            following = _free(wanted, self._taken)
+            assert not isinstance(wanted, Endpoint)
+            following = wanted.rescue(sorted(set(paths) - self._left), self._taken)
             if following != before:
                 self._configs[number] = replace(self._configs[number], to=following)
                 notice.tell(f"{before} is kept; the recording goes on in {following}")
@@ -151,9 +143,9 @@ class _RelayProcess:
     def _leftovers(self) -> Iterator[tuple[int, list[Path]]]:
         """Yield each recorded stream's number, and its unfinished files of killed processes."""
         for number, config in enumerate(self._configs):
-            if isinstance(config.to, Path):
+            if not isinstance(config.to, Endpoint):
                 with contextlib.suppress(PlcError):  # a link, which the process refuses
-                    yield number, leftovers(behind(config.to))
+                    yield number, config.to.unfinished()
 
 
 def run_workers(
@@ -181,8 +173,8 @@ def run_workers(
         Of each stream what ``run`` returns, by the last of its processes, and ``restarts``.
     """
     end_s = time.monotonic() + duration_s
-    places = [places_of(config.to) for config in configs if isinstance(config.to, Path)]
-    taken: Places = frozenset().union(*places)
+    files = [config.to for config in configs if not isinstance(config.to, Endpoint)]
+    taken: frozenset[object] = frozenset().union(*(file.places for file in files))
     crew = [_RelayProcess(list(configs[number::workers]), taken) for number in range(workers)]
     failure: PlcError | None = None
     with stop_signals() as signals:
@@ -213,16 +205,6 @@ def run_workers(
         assert isinstance(worker.answer, list)
         reports[number::workers] = [one | {"restarts": worker.restarts} for one in worker.answer]
     return reports
-
-
-def _free(wanted: Path, taken: Places) -> Path:
-    """Return a name that no file has, and no other stream will: NAME, NAME-2, NAME-3 and so on."""
-    if not os.path.lexists(wanted):
-        return wanted
-    numbered = (wanted.with_stem(f"{wanted.stem}-{number}") for number in itertools.count(2))
-    return next(
-        name for name in numbered if not os.path.lexists(name) and not places_of(name) & taken
-    )
 
 
 def _work(
@@ -256,7 +238,7 @@ def _work(
         done: list[dict[str, Any]] | PlcError
         try:
             done = run(configs, duration_s=duration_s, announce=announce)
-            if time.monotonic() < end_s and not all(lane.ended or lane.failed for lane in lanes):
+            if time.monotonic() < end_s and not all(lane.ended or lane.error for lane in lanes):
                 done = _Stopped(done)
         except PlcError as error:
             done = error

@@ -29,7 +29,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from plc.ending import held
@@ -41,11 +40,9 @@ from plc.notice import counted
 from plc.transport.relay.processes import run_workers
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
 from plc.transport.rtp.latch import RateCap
+from plc.transport.rtp.mismatch import Note, in_words
 from plc.transport.rtp.packets import is_rtcp
-from plc.transport.rtp.sdp import AudioMedia
 from plc.transport.rtp.udp import Address, Backlog, Endpoint, UdpPort, is_multicast, serve
-from plc.transport.service.events import Note, in_words
-from plc.transport.service.recorder import Recorder, check_apart
 
 # Blocks of a recording played before the other streams, and the ports, have their turn.
 _RECORDED_AT_ONCE = 64
@@ -85,8 +82,10 @@ class Lane:
         The stream.
     ports : list of UdpPort
         One for each path, then that of RTCP.
-    target : Address or Recorder
-        Where it goes.
+    target : Address or None
+        Where it goes, if that is a host.
+    recording : Recorder or None
+        What takes it, if that is a file.
     stopped : bool
         Whether nothing more is received.
     ended : bool
@@ -117,7 +116,10 @@ class Lane:
             self.ports += _open_ports(config)
             self._rtcp = self.ports[-1] if config.rtcp else None
             self._backlog = Backlog([port for port in self.ports if port is not self._rtcp])
-            self.target = self._open_target()
+            to, form = config.to, config.receiver.stream
+            shape = form.sample_rate, form.channels, config.subtype
+            self.target = self._open_target(to) if isinstance(to, Endpoint) else None
+            self.recording = None if isinstance(to, Endpoint) else to.record(*shape)
             self._kept = [] if config.is_open and self.stream.records else None
         except BaseException:
             self._close_ports()
@@ -126,17 +128,13 @@ class Lane:
         self._upstream: Address | None = None
         self._reports_cap = RateCap(_REPORTS_PER_S)
 
-    def _open_target(self) -> Address | Recorder:
-        to = self.config.to
-        if isinstance(to, Endpoint):
-            if self.config.dscp is not None:
-                for port in self.ports:
-                    port.mark(self.config.dscp)
-            if self._rtcp is not None:
-                self._rtcp.target(_next_port(to))  # the card of a group, too
-            return self.ports[0].target(to)
-        stream = self.config.receiver.stream
-        return Recorder(to, stream.sample_rate, stream.channels, self.config.subtype)
+    def _open_target(self, to: Endpoint) -> Address:
+        if self.config.dscp is not None:
+            for port in self.ports:
+                port.mark(self.config.dscp)
+        if self._rtcp is not None:
+            self._rtcp.target(_next_port(to))  # the card of a group, too
+        return self.ports[0].target(to)
 
     @property
     def name(self) -> str:
@@ -162,9 +160,9 @@ class Lane:
         return block_s if reports is None else min(block_s, reports.next_s)
 
     @property
-    def failed(self) -> bool:
-        """True if its recording cannot be written any more."""
-        return isinstance(self.target, Recorder) and bool(self.target.error)
+    def error(self) -> str | None:
+        """Why its recording cannot be written any more."""
+        return None if self.recording is None else self.recording.error
 
     @property
     def played_out(self) -> bool:
@@ -201,17 +199,17 @@ class Lane:
 
     def _settle(self, kept: list[_Came]) -> None:
         """Begin an open recording anew, as its packets say, or keep it as it is."""
-        inspection, target = self.stream.playout.inspection, self.target
+        inspection = self.stream.playout.inspection
         told = next((each for each in inspection.found if each.reading is not None), None)
         if told is None or told.reading is None:
             self._kept = None if inspection.is_settled or len(kept) == _KEPT_MAX else kept
             return
         self._kept, self.is_settling = None, True
-        assert isinstance(target, Recorder)
+        assert self.recording is not None
         with contextlib.suppress(PlcError):  # it stays silent, and the line says why
             stream = StreamRelay(self.config.read_as(told.reading))
             form = stream.config.receiver.stream
-            target.set_format(form.sample_rate, form.channels, stream.config.subtype)
+            self.recording.set_format(form.sample_rate, form.channels, stream.config.subtype)
             how = f"{told.reading[0]}, {form.sample_rate} Hz, {counted(form.channels, 'channel')}"
             stream.playout.inspection.found.append(replace(told, advice=f"recorded as {how}"))
             self.stream.close()
@@ -222,9 +220,10 @@ class Lane:
 
     def _receive_report(self, datagram: bytes, source: Address, now_s: float) -> None:
         """Take in RTCP of the sender or of a receiver."""
-        sender = self.stream.latch.source
+        sender, target = self.stream.latch.source, self.target
         is_sender = sender is not None and source[0] == sender[0]
-        if not is_sender and not self._is_target(source[0]):
+        may_receive = target is not None and (is_multicast(target[0]) or source[0] == target[0])
+        if not is_sender and not may_receive:
             self.stream.stats.refused_datagrams += 1
             return
         if not self._reports_cap.take(now_s):
@@ -241,26 +240,14 @@ class Lane:
         if self.stream.reports.receive(datagram, now_s) and is_sender:
             self._upstream = source
 
-    def _is_target(self, host: str) -> bool:
-        """Return whether an address may be a receiver's."""
-        target = self.target
-        return not isinstance(target, Recorder) and (is_multicast(target[0]) or host == target[0])
-
     def send_due(self, now_s: float, clock: Callable[[float], float]) -> None:
         """Send the block that is due."""
         played = self.stream.play(clock(now_s))
         if played is not None:
-            assert not isinstance(self.target, Recorder)
-            self._send(self.ports[0], self.stream.packetizer.pack(played), self.target)
+            assert self.target is not None
+            packet = self.stream.packetizer.pack(played)
+            self.ports[0].send(self.stream.seal(packet), self.target)
             self.stream.note_sent(clock(now_s))
-
-    def _send(self, port: UdpPort, packet: bytes, target: Address) -> None:
-        """Send a packet, sealed where the stream is; never plain where it cannot be sealed."""
-        sealed = self.stream.seal(packet)
-        if sealed is None:
-            port.failed_sends += 1
-        else:
-            port.send(sealed, target)
 
     def catch_up(self, now_s: float, clock: Callable[[float], float]) -> None:
         """Record due blocks, unless earlier datagrams are still unread."""
@@ -271,8 +258,8 @@ class Lane:
 
     def record(self, now_s: float, seen_s: float) -> None:
         """Record the block that is due; keep it back if it may be after the end."""
-        stream, target = self.stream, self.target
-        assert isinstance(target, Recorder)
+        stream, target = self.stream, self.recording
+        assert target is not None
         due_s = stream.next_s
         is_after = stream.may_have_ended
         played = stream.play(now_s, seen_s)
@@ -299,10 +286,11 @@ class Lane:
         sender = self.stream.latch.source
         if upstream is not None and sender is not None:
             told = self._upstream
-            at_sender = told is not None and told[0] == sender[0]
-            self._send(self._rtcp, upstream, told if told and at_sender else _next_address(sender))
-        if downstream is not None and not isinstance(self.target, Recorder):
-            self._send(self._rtcp, downstream, _next_address(self.target))
+            if told is None or told[0] != sender[0]:
+                told = _next_address(sender)
+            self._rtcp.send(self.stream.seal(upstream), told)
+        if downstream is not None and self.target is not None:
+            self._rtcp.send(self.stream.seal(downstream), _next_address(self.target))
 
     def stop(self) -> None:
         """Stop receiving; the packets held are still played."""
@@ -312,36 +300,21 @@ class Lane:
 
     def finish(self) -> None:
         """Close the recording of an ended stream; this waits for the disk."""
-        if self.ended and isinstance(self.target, Recorder):
-            self.target.close()
+        if self.ended and self.recording is not None:
+            self.recording.close()
 
     def report(self) -> dict[str, Any]:
         """Return everything that was counted, by name."""
-        target = self.target
-        if isinstance(target, Recorder):
-            self.stream.stats.unwritten_samples = target.unwritten_samples
+        if self.recording is not None:
+            self.stream.stats.unwritten_samples = self.recording.unwritten_samples
         report = self.stream.report() | {
             "name": self.name,
             "listen": str(self.ports[0].endpoint),
             "failed_sends": sum(port.failed_sends for port in self.ports),
         }
-        if isinstance(target, Recorder):
-            report["recording"] = target.report()
+        if self.recording is not None:
+            report["recording"] = self.recording.report()
         return report
-
-    def media(self) -> AudioMedia:
-        """Return the description of the stream sent to a host."""
-        to, receiver = self.config.to, self.config.receiver
-        assert isinstance(to, Endpoint)
-        return AudioMedia(
-            endpoint=to,
-            codec=receiver.codec,
-            payload_type=self.stream.packetizer.payload_type,
-            sample_rate=receiver.stream.sample_rate,
-            channels=receiver.stream.channels,
-            packet_ms=receiver.stream.packet_ms,
-            key=receiver.key,
-        )
 
     def close(self) -> None:
         """Close the ports, and the file with all that was recorded; once."""
@@ -350,13 +323,13 @@ class Lane:
         self._closed = True
         reports = self.stream.reports
         is_reported_on = reports is not None and reports.stats.sent > 0
-        if self._rtcp is not None and is_reported_on and not isinstance(self.target, Recorder):
+        if self._rtcp is not None and is_reported_on and self.target is not None:
             assert reports is not None
-            self._send(self._rtcp, reports.farewell(), _next_address(self.target))
+            self._rtcp.send(self.stream.seal(reports.farewell()), _next_address(self.target))
         self.stream.close()
         self._close_ports()
-        if isinstance(self.target, Recorder):
-            self.target.close()
+        if self.recording is not None:
+            self.recording.close()
 
     def _close_ports(self) -> None:
         for port in self.ports:
@@ -489,7 +462,7 @@ class Relay:
     def done(self) -> bool:
         """True if every stream was played to its end, or none goes on."""
         if not self._stays and (
-            all(lane.failed for lane in self.lanes) or all(lane.ended for lane in self.lanes)
+            all(lane.error for lane in self.lanes) or all(lane.ended for lane in self.lanes)
         ):
             return True
         return self._stopped_s < math.inf and all(lane.played_out for lane in self.lanes)
@@ -596,10 +569,6 @@ class Relay:
         """Return the counters of each stream."""
         return [lane.report() for lane in self.lanes]
 
-    def media(self) -> list[AudioMedia]:
-        """Return descriptions of the sent streams; streams into files are left out."""
-        return [lane.media() for lane in self.lanes if not lane.stream.records]
-
     def close(self) -> None:
         """Close the ports, and the files with all that was recorded."""
         self._take_changes()
@@ -656,7 +625,11 @@ def run_relay(
     """
     if not 1 <= workers <= 256:
         raise ConfigError(f"workers is {workers}; supported: 1 to 256")
-    check_apart(config.to for config in configs if isinstance(config.to, Path))
+    taken: set[object] = set()
+    for file in (config.to for config in configs if not isinstance(config.to, Endpoint)):
+        if taken & file.places:
+            raise ConfigError(f"{file} is where several streams go; give each a file of its own")
+        taken |= file.places
     if min(workers, len(configs)) > 1:
         if any(config.align for config in configs):
             raise ConfigError("align goes with one worker, which knows when all streams began")

@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,41 @@ _END_AFTER_MAX_S = 60.0
 _DSCP_MAX = 63
 
 
+class _Recording(Protocol):
+    """A taker of blocks, such as a :class:`~plc.transport.service.recorder.Recorder`."""
+
+    start_s: float | None
+    error: str | None
+
+    @property
+    def unwritten_samples(self) -> int: ...
+
+    def set_format(self, sample_rate: int, channels: int, subtype: str | None) -> None: ...
+
+    def begin(self, start_s: float, silent_samples: int) -> None: ...
+
+    def keep_back(self, block: NDArray[np.float32]) -> None: ...
+
+    def write(self, block: NDArray[np.float32]) -> None: ...
+
+    def close(self) -> None: ...
+
+    def report(self) -> dict[str, Any]: ...
+
+
+class _File(Protocol):
+    """Where it shall stand, such as a :class:`~plc.transport.service.recorder.RecordingFile`."""
+
+    @property
+    def places(self) -> frozenset[object]: ...
+
+    def record(self, sample_rate: int, channels: int, subtype: str | None) -> _Recording: ...
+
+    def unfinished(self) -> list[Path]: ...
+
+    def rescue(self, unfinished: list[Path], taken: frozenset[object]) -> Self: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayConfig:
     """Settings of one stream through the relay.
@@ -63,8 +98,8 @@ class RelayConfig:
     ----------
     listen : Endpoint
         Where it comes in.
-    to : Endpoint or Path
-        Where it goes: a host, or an audio file.
+    to : Endpoint or RecordingFile
+        Where it goes: a host, or an audio file (:mod:`plc.transport.service.recorder`).
     receiver : ReceiverConfig
         How it is received. It is sent on in the same format and codec, with the same payload type,
         in packets of ``receiver.stream``.
@@ -92,7 +127,7 @@ class RelayConfig:
     """
 
     listen: Endpoint
-    to: Endpoint | Path
+    to: Endpoint | _File
     receiver: ReceiverConfig = field(default_factory=ReceiverConfig)
     seed: int | None = None
     second: Endpoint | None = None
@@ -201,7 +236,7 @@ class StreamRelay:
 
     def __init__(self, config: RelayConfig) -> None:
         self.config = config
-        self.records = isinstance(config.to, Path)
+        self.records = not isinstance(config.to, Endpoint)
         """Whether it goes to a file."""
         self.end_after_s = config.end_after_s if self.records else math.inf
         """Silence that ends the stream; infinite: none does."""

@@ -23,7 +23,9 @@ the payloads of 2 s.
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from plc import notice
 from plc.transport.rtp.codecs import STATIC_CODINGS, Codec, open_codec, samples_per_tick
 from plc.transport.rtp.coding import SAMPLE_BYTES, Coding, follows_g722, guess, is_blank, is_noise
 from plc.transport.rtp.libopus import opus_samples
@@ -519,6 +521,16 @@ def _described(name: str, sample_rate: int, channels: int) -> str:
     return f"{name}, {sample_rate} Hz, {channels} channel{'s' if channels > 1 else ''}"
 
 
+Note = Callable[..., None]
+"""Takes an event: its name, then particulars by name."""
+
+
+def in_words(_event: str, *, says: str = "", **_particulars: Any) -> None:
+    """Pass an event's words, if any, to the listener of notices."""
+    if says:
+        notice.tell(says)
+
+
 class Told:
     """Mismatches of a stream already reported, and their senders."""
 
@@ -539,7 +551,7 @@ class Told:
         while len(self._sources) < len(self._inspection.found):
             self._sources.append(source)
 
-    def tell(self, where: str, note: Callable[..., None]) -> None:
+    def tell(self, where: str, note: Note) -> None:
         """Report new mismatches, as the event ``mismatch``."""
         while self._told < len(self._sources):
             mismatch, source = self._inspection.found[self._told], self._sources[self._told]

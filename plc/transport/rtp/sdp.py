@@ -11,6 +11,7 @@ from pathlib import Path
 
 from plc.errors import ConfigError
 from plc.transport.rtp.codecs import CODECS, STATIC_CODINGS, samples_per_tick, usual_rate
+from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.srtp import SrtpKey, parse_crypto
 from plc.transport.rtp.udp import Endpoint
 
@@ -140,6 +141,21 @@ def read_sdp(path: str | Path) -> list[AudioMedia]:
     return parse_sdp(text)
 
 
+def media_of(packetizer: Packetizer, to: Endpoint, block: int, key: SrtpKey | None) -> AudioMedia:
+    """Return the description of a sent stream, ``block`` samples in a packet."""
+    codec = packetizer.codec
+    return AudioMedia(
+        endpoint=to,
+        codec=codec.name,
+        payload_type=packetizer.payload_type,
+        sample_rate=codec.sample_rate,
+        channels=codec.channels,
+        packet_ms=1000.0 * block / codec.sample_rate,
+        red_payload_type=packetizer.red_payload_type if packetizer.redundancy else None,
+        key=key,
+    )
+
+
 def build_sdp(media: Sequence[AudioMedia], name: str = "plc") -> str:
     """Return a description of these streams."""
     first = media[0].endpoint.host
@@ -149,9 +165,10 @@ def build_sdp(media: Sequence[AudioMedia], name: str = "plc") -> str:
         if stream.red_payload_type is not None:
             types.insert(0, stream.red_payload_type)
         listed = " ".join(str(number) for number in types)
+        profile = "RTP/SAVP" if stream.is_secure or stream.key is not None else "RTP/AVP"
         coding = f"{stream.codec.upper()}/{_clock_rate(stream)}"
         lines += [
-            f"m=audio {stream.endpoint.port} {_profile(stream)} {listed}",
+            f"m=audio {stream.endpoint.port} {profile} {listed}",
             f"c=IN {_address(stream.endpoint.host)}",
             f"a=rtpmap:{stream.payload_type} {coding}/{_listed_channels(stream)}",
         ]
@@ -229,10 +246,6 @@ def _stream_of(section: _Section) -> AudioMedia | None:
         key=section.key,
         content=section.content,
     )
-
-
-def _profile(stream: AudioMedia) -> str:
-    return "RTP/SAVP" if stream.is_secure or stream.key is not None else "RTP/AVP"
 
 
 def _address(host: str) -> str:

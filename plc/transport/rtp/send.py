@@ -26,7 +26,7 @@ from plc.transport.rtp.codecs import (
 )
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.packets import RED_LENGTH_MAX, RED_OFFSET_MAX
-from plc.transport.rtp.sdp import AudioMedia
+from plc.transport.rtp.sdp import AudioMedia, media_of
 from plc.transport.rtp.srtp import SrtpKey, SrtpSender, check_sealable
 from plc.transport.rtp.udp import Address, Endpoint, UdpPort, sending_port
 
@@ -128,10 +128,7 @@ class RtpSender:
         """Send a packet, sealed where there is a key; never plain where it cannot be sealed."""
         sealed = packet if self._srtp is None else self._srtp.seal(packet)
         for port, target in zip(self._ports, self._targets, strict=True):
-            if sealed is None:
-                port.failed_sends += 1
-            else:
-                port.send(sealed, target)
+            port.send(sealed, target)
 
     def stop(self, now_s: float) -> None:
         """Send nothing more."""
@@ -139,18 +136,8 @@ class RtpSender:
 
     def media(self, to: Endpoint, packet_ms: float | str) -> AudioMedia:
         """Return the description of the sent stream."""
-        packetizer = self._packetizer
-        rate = packetizer.codec.sample_rate
-        return AudioMedia(
-            endpoint=to,
-            codec=packetizer.codec.name,
-            payload_type=packetizer.payload_type,
-            sample_rate=rate,
-            channels=packetizer.codec.channels,
-            packet_ms=1000.0 * samples_of_packet(packet_ms, rate) / rate,
-            red_payload_type=packetizer.red_payload_type if packetizer.redundancy else None,
-            key=self._key,
-        )
+        block = samples_of_packet(packet_ms, self._packetizer.codec.sample_rate)
+        return media_of(self._packetizer, to, block, self._key)
 
     def close(self) -> None:
         """Close the sockets."""

@@ -277,8 +277,11 @@ class UdpPort:
         except (OSError, AttributeError) as error:
             raise NetworkError(f"cannot mark packets with DSCP {dscp}: {error}") from error
 
-    def send(self, datagram: bytes, target: Address) -> None:
-        """Send, or count that it was not possible; UDP promises no more."""
+    def send(self, datagram: bytes | None, target: Address) -> None:
+        """Send, or count a failure, as None is (not sealed); UDP promises no more."""
+        if datagram is None:
+            self.failed_sends += 1
+            return
         try:
             self.socket.sendto(datagram, target)
         except OSError:

@@ -11,17 +11,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from plc import notice
 from plc.jsonable import plain
+from plc.transport.rtp.mismatch import Note
 from plc.transport.rtp.playout import Playout
-
-Note = Callable[..., None]
-
-
-def in_words(_event: str, *, says: str = "", **_particulars: Any) -> None:
-    """Pass an event's words, if any, to the listener of notices."""
-    if says:
-        notice.tell(says)
 
 
 def _now() -> datetime:

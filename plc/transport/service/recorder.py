@@ -11,14 +11,16 @@ end, and by a recording that holds something only.
 """
 
 import contextlib
+import itertools
 import os
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +29,8 @@ from plc import notice
 from plc.engine.runtime.threads import Level, leave, take
 from plc.errors import ConfigError, PlcError
 from plc.files.tags.chunks import origin_tags
-from plc.files.writing import AudioWriter
-from plc.whole_files import folded, folds_case
+from plc.files.writing import AudioWriter, rescue
+from plc.whole_files import behind, folded, folds_case, leftovers
 
 WAITING_MAX_S = 60.0
 # Of what may be after the end; the rest of so long a pause is silent. With the disk's it has room.
@@ -38,49 +40,65 @@ _EVERY_S = 0.25
 _PIECE_S = 1.0
 
 
-Places = frozenset[tuple[object, ...]]
-_claimed: set[tuple[object, ...]] = set()
+_claimed: set[object] = set()
 """Of the recordings of this process."""
 _claiming = threading.Lock()
 
 
-def places_of(path: Path) -> Places:
-    """Return a file's identities: its own, and its place in its folder."""
-    real = Path(os.path.realpath(path))
-    found: set[tuple[object, ...]] = set()
-    try:
-        folder = real.parent.stat()
-        name = folded(real.name) if folds_case(real.parent) else real.name
-        found.add((folder.st_dev, folder.st_ino, name))
-    except OSError:  # there is no such folder
-        found.add((str(real),))
-    with contextlib.suppress(OSError):
-        there = real.stat()
-        if stat.S_ISREG(there.st_mode):
-            found.add((there.st_dev, there.st_ino))
-    return frozenset(found)
+@dataclass(frozen=True, slots=True)
+class RecordingFile:
+    """Where a recording is to stand; the suffix says the format."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        """Return its name."""
+        return str(self.path)
+
+    @property
+    def places(self) -> frozenset[object]:
+        """Identities: the file's own, and its place in its folder."""
+        real = Path(os.path.realpath(self.path))
+        found: set[object] = set()
+        try:
+            folder = real.parent.stat()
+            name = folded(real.name) if folds_case(real.parent) else real.name
+            found.add((folder.st_dev, folder.st_ino, name))
+        except OSError:  # there is no such folder
+            found.add((str(real),))
+        with contextlib.suppress(OSError):
+            there = real.stat()
+            if stat.S_ISREG(there.st_mode):
+                found.add((there.st_dev, there.st_ino))
+        return frozenset(found)
+
+    def record(self, sample_rate: int, channels: int, subtype: str | None) -> "Recorder":
+        """Return a :class:`Recorder` that writes it."""
+        return Recorder(self.path, sample_rate, channels, subtype)
+
+    def unfinished(self) -> list[Path]:
+        """Return its files of killed processes; raise AudioFileError for a link elsewhere."""
+        return leftovers(behind(self.path))
+
+    def rescue(self, unfinished: list[Path], taken: frozenset[object]) -> Self:
+        """Keep the files of killed processes, under free names; return the next such name."""
+        for file in unfinished:
+            try:
+                rescue(file, self._free(taken).path)
+            except PlcError as failure:
+                notice.tell(str(failure))
+        return self._free(taken)
+
+    def _free(self, taken: frozenset[object]) -> Self:
+        """Return the first of NAME, NAME-2, NAME-3 and so on that is neither there nor taken."""
+        if not os.path.lexists(self.path):
+            return self
+        stem = self.path.stem
+        files = (type(self)(self.path.with_stem(f"{stem}-{n}")) for n in itertools.count(2))
+        return next(one for one in files if not (os.path.lexists(one.path) or one.places & taken))
 
 
-def check_apart(paths: Iterable[Path]) -> None:
-    """Raise ConfigError if two of them are one file."""
-    seen: set[tuple[object, ...]] = set()
-    for path in paths:
-        places = places_of(path)
-        if places & seen:
-            raise ConfigError(f"{path} is where several streams go; give each a file of its own")
-        seen |= places
-
-
-def _claim(path: Path) -> Places:
-    places = places_of(path)
-    with _claiming:
-        if places & _claimed:
-            raise ConfigError(f"{path} is where another stream goes; give another file")
-        _claimed.update(places)
-    return places
-
-
-def _release(places: Places) -> None:
+def _release(places: frozenset[object]) -> None:
     with _claiming:
         _claimed.difference_update(places)
 
@@ -132,7 +150,11 @@ class Recorder:
         self.start_s: float | None
         self._kept_back: list[NDArray[np.float32]]
         self._kept_back_samples: int
-        self._places = _claim(path)
+        self._places = RecordingFile(path).places
+        with _claiming:
+            if self._places & _claimed:
+                raise ConfigError(f"{path} is where another stream goes; give another file")
+            _claimed.update(self._places)
         try:
             self.set_format(sample_rate, channels, subtype)
         except BaseException:
@@ -155,12 +177,8 @@ class Recorder:
         """Take another format, before the first block."""
         # What would be refused at the first block is refused before there is one.
         AudioWriter(self.path, sample_rate, channels, subtype).discard()
-        self._sample_rate, self._channels, self._subtype = sample_rate, channels, subtype
+        self._sample_rate, self._form = sample_rate, (channels, subtype)
         self.start_s, self._kept_back, self._kept_back_samples = None, [], 0
-
-    def _new_writer(self) -> AudioWriter:
-        tags = None if self.start_s is None else origin_tags(self.start_s, self._sample_rate)
-        return AudioWriter(self.path, self._sample_rate, self._channels, self._subtype, tags=tags)
 
     def begin(self, start_s: float, silent_samples: int = 0) -> None:
         """Set the time of the first block, in s since 1970, and the silent samples before it."""
@@ -241,7 +259,8 @@ class Recorder:
     def _work(self) -> None:
         take(Level.SERVING)
         try:
-            self._writer = self._new_writer()
+            tags = None if self.start_s is None else origin_tags(self.start_s, self._sample_rate)
+            self._writer = AudioWriter(self.path, self._sample_rate, *self._form, tags=tags)
             ending = False
             while not ending:
                 ending = self._ending.wait(_EVERY_S)

@@ -32,6 +32,7 @@ from plc.transport.rtp.sdp import AudioMedia
 from plc.transport.rtp.srtp import SrtpKey, SrtpSender
 from plc.transport.rtp.udp import Endpoint
 from plc.transport.service import recorder
+from plc.transport.service.recorder import RecordingFile
 from tests.plc.transport.relay.test_relay import find
 from tests.signals import tones
 
@@ -117,7 +118,7 @@ def recorded(path: Path, call: Call, target: Path) -> dict[str, Any]:
                        channels=channels,
                        payload_type=open_codec(codec, rate, channels).payload_type)  # fmt: skip
     options = as_described(ReceiverOptions(budget_ms=math.inf, prepare="never"), media)
-    config = RelayConfig(listen=media.endpoint, to=target, receiver=options.config())
+    config = RelayConfig(listen=media.endpoint, to=RecordingFile(target), receiver=options.config())
     with closing(Relay([config])) as relay:
         begin_s = next(read_datagrams(path)).time_s
         for datagram in read_datagrams(path):
@@ -474,7 +475,7 @@ def test_streams_without_end_are_counted_one_by_one(
     configs = {
         heard: RelayConfig(
             listen=Endpoint(*heard.target),
-            to=tmp_path / f"{k}.wav",
+            to=RecordingFile(tmp_path / f"{k}.wav"),
             receiver=as_described(
                 ReceiverOptions(budget_ms=math.inf, prepare="never", method="burg"),
                 media_of(heard, [], {}, None),

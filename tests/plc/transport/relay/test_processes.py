@@ -23,6 +23,7 @@ from plc.transport.relay.processes import run_workers
 from plc.transport.relay.relayed import RelayConfig
 from plc.transport.rtp.config import ReceiverConfig
 from plc.transport.rtp.udp import Endpoint
+from plc.transport.service.recorder import RecordingFile
 from tests.signals import noise
 
 RATE = 16_000
@@ -33,18 +34,20 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is
 
 def config(to: Path, name: str) -> RelayConfig:
     receiver = ReceiverConfig(stream=StreamConfig(sample_rate=RATE, packet_samples=160))
-    return RelayConfig(listen=Endpoint("127.0.0.1", 0), to=to, receiver=receiver, name=name)
+    return RelayConfig(
+        listen=Endpoint("127.0.0.1", 0), to=RecordingFile(to), receiver=receiver, name=name
+    )
 
 
 def run(configs: list[RelayConfig], deaths: Path, **options: Any) -> list[dict[str, Any]]:
     """Stand for the relay: record a piece of each stream, and die as often as a file says."""
     ports = [SimpleNamespace(endpoint=one.listen) for one in configs]
-    lanes = [SimpleNamespace(ports=[port], ended=True, failed=False) for port in ports]
+    lanes = [SimpleNamespace(ports=[port], ended=True, error=None) for port in ports]
     options["announce"](SimpleNamespace(lanes=lanes))
     reports = []
     for one in configs:
-        assert isinstance(one.to, Path)
-        with AudioWriter(one.to, RATE, 1) as writer:
+        assert isinstance(one.to, RecordingFile)
+        with AudioWriter(one.to.path, RATE, 1) as writer:
             writer.write(BLOCK)
             left = deaths / one.name
             if left.exists():

@@ -52,6 +52,7 @@ from plc.transport.rtp.udp import (
     serve,
     step,
 )
+from plc.transport.service.recorder import RecordingFile
 from tests.examples import examples, is_deep
 from tests.plc.configs import changed
 from tests.processes import environment, hear_signals
@@ -477,7 +478,7 @@ def test_a_relay_drains_before_it_ends_and_keeps_its_file(
 ) -> None:
     signal_ = (np.rint(noise(1, 8000) * 2 ** (bits - 1)) / 2 ** (bits - 1)).astype(np.float32)
     target = tmp_path / f"whole{suffix}"
-    relay = Relay([changed(CONFIG, to=target, codec=codec.name)])
+    relay = Relay([changed(CONFIG, to=RecordingFile(target), codec=codec.name)])
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
         for tick, packet in enumerate(packets_of(signal_, codec=codec)):
             sender.sendto(packet, ("127.0.0.1", relay.ports[0].endpoint.port))
@@ -500,7 +501,7 @@ def recorded(target: Path, codec: Codec, signal_: NDArray[np.float32], **setting
     """Return the report of a relay to a file that was sent a signal, and what it said."""
     block, lines = codec.sample_rate // 100, []
     packetizer = Packetizer(codec, ssrc=7, payload_type=settings.pop("sent_as", None))
-    config = RelayConfig(listen=HERE, to=target)
+    config = RelayConfig(listen=HERE, to=RecordingFile(target))
     relay = Relay([changed(config, model="ar", budget_ms=math.inf, **settings)])
     for tick in range(len(signal_) // block + 100):
         piece = signal_[tick * block :][:block]
@@ -570,7 +571,9 @@ def test_recordings_of_a_run_can_be_laid_over_each_other(
     signals = [as_sent(noise(seed, 50 * BLOCK)) for seed in (1, 2)]
     packets = [packets_of(each) for each in signals]
     targets = [tmp_path / f"{name}{suffix}" for name in "ab"]
-    with closing(Relay([changed(CONFIG, to=each, align=align) for each in targets])) as relay:
+    with closing(
+        Relay([changed(CONFIG, to=RecordingFile(each), align=align) for each in targets])
+    ) as relay:
         for tick in range(100):
             relay.advance(3.0 + tick * TICK_S)
             for number, begins in enumerate((0, late_ticks)):
@@ -598,7 +601,10 @@ def test_recordings_of_a_run_can_be_laid_over_each_other(
 
 
 def test_recordings_of_several_processes_cannot_begin_together(tmp_path: Path) -> None:
-    configs = [changed(CONFIG, to=tmp_path / name, align=True) for name in ("a.wav", "b.wav")]
+    configs = [
+        changed(CONFIG, to=RecordingFile(tmp_path / name), align=True)
+        for name in ("a.wav", "b.wav")
+    ]
     with pytest.raises(ConfigError, match="align goes with one worker"):
         run_relay(configs, workers=2)
 
@@ -614,7 +620,7 @@ def test_a_recording_ends_with_its_stream(tmp_path: Path, end: str, pause_ticks:
     signal_ = as_sent(noise(1, 16_000))
     target = tmp_path / "whole.wav"
     silent_s = 1.0 if end == "silence" else math.inf
-    relay = Relay([changed(CONFIG, to=target, end_after_s=silent_s)])
+    relay = Relay([changed(CONFIG, to=RecordingFile(target), end_after_s=silent_s)])
     tick = 0
     with closing(relay), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
         sender.connect(("127.0.0.1", relay.ports[0].endpoint.port))
@@ -652,7 +658,7 @@ def test_a_recording_that_the_relay_ends_stops_at_the_last_packet(
 ) -> None:
     signal_ = as_sent(noise(1, 16_000))
     target = tmp_path / "whole.wav"
-    relay = Relay([changed(CONFIG, to=target)])
+    relay = Relay([changed(CONFIG, to=RecordingFile(target))])
     with closing(relay):
         packets = packets_of(signal_)
         for tick in range(len(packets) + silent_ticks):
@@ -670,7 +676,7 @@ def test_a_recording_that_the_relay_ends_stops_at_the_last_packet(
 
 
 def test_only_the_streams_own_farewell_ends_its_recording(tmp_path: Path) -> None:
-    relay = Relay([changed(CONFIG, to=tmp_path / "whole.wav")])
+    relay = Relay([changed(CONFIG, to=RecordingFile(tmp_path / "whole.wav"))])
     signal_ = as_sent(noise(1, 16_000))
     other = BYE[:-1] + b"\x08"
     with closing(relay):
@@ -711,7 +717,7 @@ def test_neighbours_that_are_not_there_are_survived(receiver: Receiver) -> None:
 def test_a_taken_port_is_refused_and_nothing_is_left_open(tmp_path: Path) -> None:
     with closing(UdpPort(HERE)) as taken:
         configs = [
-            changed(CONFIG, to=tmp_path / "a.wav"),
+            changed(CONFIG, to=RecordingFile(tmp_path / "a.wav")),
             changed(CONFIG, listen=taken.endpoint),
         ]
         with pytest.raises(NetworkError, match="cannot listen"):

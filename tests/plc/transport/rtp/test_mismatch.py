@@ -26,12 +26,11 @@ from plc.transport.rtp.codecs import (
     samples_per_tick,
     usual_rate,
 )
-from plc.transport.rtp.mismatch import Told
+from plc.transport.rtp.mismatch import Told, in_words
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.packets import RtpPacket, build_rtp, parse_rtp
 from plc.transport.rtp.playout import Playout
 from plc.transport.rtp.udp import Endpoint
-from plc.transport.service.events import in_words
 from tests.plc import configs
 from tests.plc.transport.relay.served_relay import free_port
 from tests.plc.transport.relay.test_relay import line_of

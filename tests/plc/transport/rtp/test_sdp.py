@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from plc.errors import ConfigError
+from plc.programs.cli.app import app
 from plc.transport.cli.options import ReceiverOptions
 from plc.transport.cli.rtp import as_described
 from plc.transport.rtp.sdp import AudioMedia, build_sdp, parse_sdp, read_sdp
@@ -113,6 +115,18 @@ def test_any_text_gives_streams_or_a_refusal(text: str) -> None:
     except ConfigError:
         return
     assert media
+
+
+def test_a_relay_describes_what_it_sends_and_no_recording(tmp_path: Path) -> None:
+    path, here = tmp_path / "a.sdp", ("--listen", "udp://127.0.0.1:0", "--to")
+    options = ("--codec", "l24", "--channels", "2", "--packet-ms", "1", "--seconds", "0")
+    ends = (*here, "udp://127.0.0.1:9", *here, str(tmp_path / "a.wav"))
+    CliRunner().invoke(app, ["relay", *ends, *options, "--sdp-out", str(path)])
+    [media] = read_sdp(path)
+    assert media == AudioMedia(
+        endpoint=Endpoint("127.0.0.1", 9), codec="l24", payload_type=media.payload_type,
+        sample_rate=48_000, channels=2, packet_ms=1.0,
+    )  # fmt: skip
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

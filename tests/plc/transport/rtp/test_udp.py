@@ -57,6 +57,15 @@ def test_a_turn_that_ends_with_the_last_datagram_leaves_the_port_drained() -> No
     assert port.drained
 
 
+def test_what_could_not_be_sealed_is_counted_and_not_sent() -> None:
+    with contextlib.closing(UdpPort(Endpoint("127.0.0.1", 0))) as port:
+        for datagram in (None, b"sealed"):
+            port.send(datagram, port.target(port.endpoint))
+        time.sleep(0.01)
+        assert [datagram for datagram, _ in port.arrived()] == [b"sealed"]
+        assert port.failed_sends == 1
+
+
 def test_all_datagrams_of_a_sender_reach_one_of_the_ports_that_share_a_number() -> None:
     first = UdpPort(Endpoint("127.0.0.1", 0), shared=True)
     second = UdpPort(first.endpoint, shared=True)

@@ -29,6 +29,7 @@ from plc.transport.relay.relayed import RelayConfig
 from plc.transport.rtp.udp import Endpoint, UdpPort, serve
 from plc.transport.service import control
 from plc.transport.service.control import ControlServer, request
+from plc.transport.service.recorder import RecordingFile
 from plc.whole_files import folds_case
 from tests.plc.configs import changed
 from tests.plc.transport.relay.served_relay import BLOCK, HERE, RATE, comes_true, send
@@ -74,7 +75,7 @@ def test_a_stream_is_added_and_removed_and_the_others_go_on(tmp_path: Path) -> N
     with served([changed(CONFIG, name="stays")]) as (relay, keeper):
         send(port_of(relay, "stays"), 5)
         file = tmp_path / "new.wav"
-        assert keeper.add(changed(CONFIG, name="new", to=file)) == "new"
+        assert keeper.add(changed(CONFIG, name="new", to=RecordingFile(file))) == "new"
         send(port_of(relay, "new"), 30)
         assert comes_true(lambda: relay.lanes[1].stream.playout.received.packets_received == 30)
         assert comes_true(lambda: relay.lanes[1].stream.stats.packets_sent > 0)
@@ -92,11 +93,11 @@ def test_a_stream_is_added_and_removed_and_the_others_go_on(tmp_path: Path) -> N
 
 def test_what_cannot_be_added_or_removed_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.wav"
-    with served([changed(CONFIG, name="a", to=file)]) as (_, keeper):
+    with served([changed(CONFIG, name="a", to=RecordingFile(file))]) as (_, keeper):
         with pytest.raises(ConfigError, match="a stream a is there already"):
             keeper.add(changed(CONFIG, name="a"))
         with pytest.raises(ConfigError, match="where another stream goes"):
-            keeper.add(changed(CONFIG, name="b", to=file))
+            keeper.add(changed(CONFIG, name="b", to=RecordingFile(file)))
         with pytest.raises(ConfigError, match="no stream c; there are a"):
             keeper.remove("c")
         with closing(UdpPort(HERE)) as taken, pytest.raises(NetworkError, match="in use"):
@@ -183,7 +184,7 @@ def test_a_file_says_what_the_options_say(tmp_path: Path) -> None:
     assert one.receiver.delay.safety == 1.0
     assert [str(each) for each in one.receiver.allow] == ["192.0.2.0/24"]
     assert one.receiver.stream.sample_rate == RATE
-    assert (two.second, two.to) == (Endpoint("127.0.0.1", 2), Path("a.wav"))
+    assert (two.second, two.to) == (Endpoint("127.0.0.1", 2), RecordingFile(Path("a.wav")))
     assert two.name == "udp://127.0.0.1:1,udp://127.0.0.1:2"
     assert (two.receiver.codec, two.receiver.stream.packet_samples) == ("l24", 48)
     assert read_relay_file(path).streams == read.streams
@@ -319,7 +320,7 @@ def test_a_relay_that_ends_keeps_nobody_waiting(tmp_path: Path) -> None:
     """Neither who removes a stream, nor a stream that was added and never served."""
     relay = Relay([changed(CONFIG, name="a")], stays=True)
     keeper = RelayKeeper(relay)
-    relay.add(changed(CONFIG, name="b", to=tmp_path / "b.wav"))
+    relay.add(changed(CONFIG, name="b", to=RecordingFile(tmp_path / "b.wav")))
     reports: list[dict[str, Any]] = []
     remover = threading.Thread(target=lambda: reports.append(keeper.remove("a")))
     remover.start()
@@ -424,16 +425,24 @@ def other_names(file: Path) -> list[Path]:
 
 def test_a_file_in_use_is_refused_by_any_name(tmp_path: Path) -> None:
     file = tmp_path / "a.wav"
-    with served([changed(CONFIG, name="a", to=file)]) as (relay, keeper):
+    with served([changed(CONFIG, name="a", to=RecordingFile(file))]) as (relay, keeper):
         for other in other_names(file):
             with pytest.raises(ConfigError, match="where another stream goes"):
-                keeper.add(changed(CONFIG, name="b", to=other))
-            done = keeper.replace([relay.lanes[0].config, changed(CONFIG, name="b", to=other)])
+                keeper.add(changed(CONFIG, name="b", to=RecordingFile(other)))
+            done = keeper.replace(
+                [relay.lanes[0].config, changed(CONFIG, name="b", to=RecordingFile(other))]
+            )
             assert "where another stream goes" in done["failed"]["b"]
             with pytest.raises(ConfigError, match="where several streams go"):
-                run_relay([changed(CONFIG, to=file), changed(CONFIG, to=other)], duration_s=0.0)
+                run_relay(
+                    [
+                        changed(CONFIG, to=RecordingFile(file)),
+                        changed(CONFIG, to=RecordingFile(other)),
+                    ],
+                    duration_s=0.0,
+                )
         keeper.remove("a")
-        assert keeper.add(changed(CONFIG, name="b", to=other_name(file))) == "b"
+        assert keeper.add(changed(CONFIG, name="b", to=RecordingFile(other_name(file)))) == "b"
 
 
 def test_a_hard_link_to_what_stands_there_is_refused(tmp_path: Path) -> None:
@@ -441,10 +450,10 @@ def test_a_hard_link_to_what_stands_there_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"an earlier recording")
     link.hardlink_to(file)
     with (
-        served([changed(CONFIG, name="a", to=file)]) as (_, keeper),
+        served([changed(CONFIG, name="a", to=RecordingFile(file))]) as (_, keeper),
         pytest.raises(ConfigError, match="where another stream goes"),
     ):
-        keeper.add(changed(CONFIG, name="b", to=link))
+        keeper.add(changed(CONFIG, name="b", to=RecordingFile(link)))
 
 
 @pytest.mark.parametrize("folds", [True, False])
@@ -455,8 +464,11 @@ def test_letters_of_another_case_are_another_name_where_the_folder_says_so(
     if folds_case(tmp_path):
         pytest.skip("this file system has no case")
     monkeypatch.setattr("plc.transport.service.recorder.folds_case", lambda _: folds)
-    with served([changed(CONFIG, name="a", to=tmp_path / "\xe9cho.wav")]) as (_, keeper):
-        other = changed(CONFIG, name="b", to=tmp_path / "E\u0301CHO.wav")
+    with served([changed(CONFIG, name="a", to=RecordingFile(tmp_path / "\xe9cho.wav"))]) as (
+        _,
+        keeper,
+    ):
+        other = changed(CONFIG, name="b", to=RecordingFile(tmp_path / "E\u0301CHO.wav"))
         if not folds:
             assert keeper.add(other) == "b"
             return
@@ -469,7 +481,7 @@ def other_name(file: Path) -> Path:
 
 
 def test_a_change_that_would_replace_what_was_recorded_is_refused(tmp_path: Path) -> None:
-    a = changed(CONFIG, name="a", to=tmp_path / "a.wav")
+    a = changed(CONFIG, name="a", to=RecordingFile(tmp_path / "a.wav"))
     with served([a]) as (relay, keeper):
         kept = relay.lanes[0]
         done = keeper.replace([changed(a, seed=2)])
