@@ -89,8 +89,7 @@ def train(
         str,
         typer.Argument(
             metavar="RECIPE",
-            help="Name of a recipe in the package, path of a .toml file, or of a .json "
-            "configuration of generated notes.",
+            help="Name of a recipe in the package, or path of a .toml file.",
         ),
     ] = "",
     data: Libraries = [],  # noqa: B006  # looked at after the recipe, whose names are said first
@@ -123,8 +122,6 @@ def train(
     plc train inpaint --data CORPUS
 
     torchrun --nproc-per-node 2 -m plc_training train inpaint --data CORPUS
-
-    plc train CONFIG.json --data NOTES
 
     Ctrl-C stops with a checkpoint; the same command continues.
     Afterwards: plc export.

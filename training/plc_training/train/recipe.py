@@ -49,7 +49,6 @@ from plc_training.train.optimiser import BETA1
 MODEL_PREFIX = "model:"
 """Marks a model, not another recipe, as the source of the initial weights."""
 
-_CONFIGURATION = "plc_training.papers.configuration:recipe_of_json"
 _T = TypeVar("_T")
 _TABLES = ("task", "data", "settings", "schedule", "model")
 # Settings, by default 0, that tasks did not always have.
@@ -117,15 +116,13 @@ def recipe_names() -> list[str]:
 def read_recipe(name_or_path: str | Path) -> Recipe:
     """Return a recipe by its name in the package or its path.
 
-    A path may be that of a JSON configuration: :mod:`plc_training.papers.configuration`.
-
     Raises
     ------
     ConfigError
         If the recipe does not exist, or is not valid.
     """
     path = Path(name_or_path)
-    if path.suffix not in (".toml", ".json") and len(path.parts) < 2:
+    if path.suffix != ".toml" and len(path.parts) < 2:
         if str(name_or_path) not in recipe_names():
             more = "; a file is given by its path, such as ./my-recipe.toml"
             raise ConfigError(
@@ -136,8 +133,6 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    if path.suffix == ".json":
-        text = resolve_name(_CONFIGURATION)(text, path)
     return parse_recipe(text, path.stem, str(path))
 
 
