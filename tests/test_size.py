@@ -27,7 +27,6 @@ MORE_NAMES = {
     "plc.files.batch.repair": 61,
     "plc.transport.cli.live": 70,
     "plc.transport.cli.rtp": 68,
-    "plc_training.cli": 65,
 }
 MOST_PARAMETERS, MOST_ATTRIBUTES = 9, 25
 # What had more when the limits were set. An entry may fall, and goes where it is no longer true.

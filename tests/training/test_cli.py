@@ -33,7 +33,7 @@ def test_torchrun_hands_every_option_on() -> None:
         ("fit contour", "--set data=CORPUS --set out=contour.npz"),
         ("fit damage", "--set data=CORPUS --set out=damage.npz"),
         ("papers restored", "runs/restore_unet_v2 --set unseen=CORPUS/music/test"),
-        ("papers contexts", "--set data=CORPUS --set unseen=CLIPS --set network=RUN"),
+        ("papers contexts", "RUN --set data=CORPUS --set unseen=CLIPS --set picture=PNG"),
         ("papers representations", "--set data=CORPUS --set unseen=CORPUS/music/test"),
     ],
 )

@@ -4,8 +4,10 @@ Each command parses, calls one function and prints. Imports stand inside the com
 ``--help`` answers at once. Results go to stdout, progress to stderr.
 """
 
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,15 +15,12 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from plc.cli.options import HELP, AsJson
+from plc.cli.options import HELP
 from plc.cli.output import say
 from plc.cli.settings import add_question
 from plc.errors import ConfigError, PlcError, printable
 from plc.processor_time import usable_cores
 from plc_kernels.build.own_folder import cache_root
-
-# Of the frames in a picture that are lost: the middle of the document's range.
-_PICTURE_SHARE = 0.4
 
 Libraries = Annotated[
     list[Path],
@@ -284,244 +283,6 @@ def contour(
     fit(data, out, steps, cache or _default_cache(), jobs, typer.echo)
 
 
-def restored(
-    run: Annotated[Path, typer.Argument(help="Folder of a run of the task restore or stroke.")],
-    unseen: Annotated[
-        list[Path], typer.Option(help="Folder of clips that were not trained on; may repeat.")
-    ],
-    seen: Annotated[
-        list[Path] | None, typer.Option(help="Folder of clips that were trained on; may repeat.")
-    ] = None,
-    patches: Annotated[
-        int, typer.Option(min=0, help="Patches of each clip, evenly spread; 0: all.")
-    ] = 0,
-    picture: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Draw a patch of the first clip, 40 % lost.")
-    ] = None,
-    threads: Threads = 0,
-) -> None:
-    """Score a trained restorer of damaged spectrograms.
-
-    plc train papers restored runs/restore_unet_v2 --set unseen=CORPUS/music/test
-
-    Printed are the PSNR of damaged patches, the gains of linear interpolation
-    and of the network over it in dB, and the gains in structural similarity,
-    by the share of lost frames, with 95 % intervals over works.
-
-    Of a run of the task stroke: errors of the log-magnitudes in strokes of
-    32, 64 and 128 ms, of linear interpolation, linear prediction, plc inpaint
-    and the network; the SNR with the target's phase; how sharp the fills are.
-    """
-    from plc_bench.base.corpus import find_clips
-    from plc_training.papers.restored import draw_patch, open_restorer, score_clips_of, table
-    from plc_training.papers.strokes import open_inpainter, score_lengths
-    from plc_training.train.run import read_run
-
-    groups = [("unseen works", unseen), ("seen works", seen or [])]
-    if read_run(run)[0].task.kind == "stroke":
-        if picture is not None:
-            raise typer.BadParameter(
-                "pictures are of runs of the task restore; plc train papers contexts draws strokes",
-                param_hint="--picture",
-            )
-        for name, sources in groups:
-            if sources:
-                lines = score_lengths(*open_inpainter(run), sources, patches)
-                typer.echo("\n".join([name, *lines]))
-        return
-    task, network = open_restorer(run)
-    if picture is not None:
-        draw_patch(picture, task, network, find_clips(unseen)[0], _PICTURE_SHARE)
-    for name, sources in groups:
-        if sources:
-            typer.echo("\n".join([name, *table(score_clips_of(task, network, sources, patches))]))
-
-
-def judged(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs of the task notes.")],
-    data: Annotated[
-        Path, typer.Option(help="Library that they were trained on; judges are trained on it.")
-    ],
-    unseen: Annotated[Path, typer.Option(help="Library of notes of other instruments.")],
-    count: Annotated[int, typer.Option(min=4, help="Notes of each origin.")] = 324,
-    picture: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Draw a scale that each run plays.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of judges, notes and intervals.")] = 0,
-    epochs: Annotated[int, typer.Option(min=1, help="Of the training of the judges.")] = 6,
-    cache: DecodedCache = None,
-    threads: Threads = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Score generated notes by judges of pitch and instrument.
-
-    plc train notes --out NOTES --programs 0-5,8-10
-
-    plc train notes --out UNSEEN --programs 6,11
-
-    plc train papers judged runs/notes_* --set data=NOTES --set unseen=UNSEEN
-
-    Two small classifiers are trained on the notes of NOTES, in one or two
-    minutes of a core. Printed are the share of notes in tune, inception scores
-    (PIS, IIS: higher is better), kernel distances (PKID, IKID) and the Fréchet
-    distance (FAD: lower is better) to one half of UNSEEN, with 95 % intervals
-    over notes. Beside them: the other half of UNSEEN, which says how near real
-    notes come; notes of NOTES; and sines of the right pitch.
-    FAD needs: pip install --no-deps basic-pitch
-    """
-    from plc.jsonable import to_json
-    from plc_training.papers.judged import draw_scales, judge_runs, table
-
-    found, orchestras = judge_runs(
-        runs, data, unseen, cache or _default_cache(), count, seed, epochs
-    )
-    typer.echo(to_json(found) if as_json else "\n".join(table(found)))
-    if picture is not None:
-        draw_scales(picture, orchestras, seed)
-        say(f"picture: {picture}", err=True)
-
-
-def restorers(
-    data: Libraries,
-    unseen: Unseen,
-    out: Annotated[Path, typer.Option(help="Folder of the runs; those it holds go on.")] = Path(
-        "runs/restorers"
-    ),
-    networks: Annotated[
-        str | None, typer.Option(help="Names by comma.", show_default="all of the document's")
-    ] = None,
-    steps: Steps = None,
-    patches: Annotated[
-        int, typer.Option(min=0, help="Patches of each clip, evenly spread; 0: all.")
-    ] = 5,
-    cache: DecodedCache = None,
-    jobs: Jobs = 1,
-    threads: Threads = 0,
-) -> None:
-    """Train all restorers of damaged spectrograms briefly, and compare them.
-
-    plc train papers restorers --set data=CORPUS --set unseen=CORPUS/music/test
-
-    Each is trained by the recipe restore_brief. Printed are the gains over the
-    damaged patch and over linear interpolation in dB, with 95 % intervals over
-    works. Ctrl-C stops with a checkpoint; the same command continues.
-    """
-    from plc_training.papers.compared import rows, train_briefly
-    from plc_training.papers.restorers import RESTORERS
-    from plc_training.train.run import Place
-
-    names = [name.strip() for name in networks.split(",")] if networks else list(RESTORERS)
-    place = Place(data=tuple(data), folder=out, cache=cache or _default_cache(), jobs=jobs)
-    if not train_briefly(place, names, steps):
-        raise _stopped()
-    for line in rows(out, unseen, patches, names):
-        typer.echo(line)
-
-
-def contexts(
-    data: Libraries,
-    unseen: Annotated[
-        list[Path], typer.Option(help="Folder of clips that were not trained on; may repeat.")
-    ],
-    run: Annotated[Path, typer.Option(help="Folder of the runs, one for each network.")] = Path(
-        "runs/contexts"
-    ),
-    gap_ms: Annotated[
-        str, typer.Option(help="Lengths of the gaps, of 32, 64, 128 and 256.")
-    ] = "32,64,128,256",
-    steps: Annotated[int, typer.Option(min=1, help="Of each network.")] = 400,
-    network: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a run of the task stroke, to draw over the gap as well."),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Picture to write: PNG, SVG or PDF.")] = Path(
-        "contexts.png"
-    ),
-    cache: DecodedCache = None,
-    jobs: Jobs = 1,
-    threads: Threads = 0,
-) -> None:
-    """Train small networks for gaps and contexts of speech, and draw both.
-
-    plc train papers contexts --set data=CORPUS --set unseen=CLIPS --set network=RUN
-
-    Twelve U-Nets at an eighth of the width fill strokes of 32 to 256 ms in
-    patches of 85 to 683 ms. Printed and drawn are their errors over the context
-    and in training, and those of all methods over the gap. What is trained in
-    the folder is not trained again; Ctrl-C stops, the same command continues.
-    """
-    from plc_training.papers.contexts import (
-        draw_pairs,
-        pairs_of,
-        score_pairs,
-        table_of_pairs,
-        train_pairs,
-    )
-    from plc_training.papers.strokes import LENGTHS, open_inpainter, score_strokes
-    from plc_training.train.run import Place
-
-    place = Place(data=tuple(data), folder=run, cache=cache or _default_cache(), jobs=jobs)
-    pairs = pairs_of(_ranges("gap-ms", gap_ms))
-    if not train_pairs(pairs, place, steps):
-        raise _stopped()
-    scores = score_pairs(pairs, run, unseen)
-    typer.echo("\n".join(table_of_pairs(scores)))
-    others = []
-    if network is not None:
-        task, restorer = open_inpainter(network)
-        others = [score_strokes(task, restorer, unseen, columns) for columns in LENGTHS]
-    draw_pairs(out, scores, others)
-    say(f"picture: {out}")
-
-
-def representations(
-    data: Libraries,
-    unseen: Unseen,
-    run: Annotated[Path, typer.Option(help="Folder of the runs, one for each network.")] = Path(
-        "runs/representations"
-    ),
-    names: Annotated[
-        str | None, typer.Option(help="Representations by comma.", show_default="all")
-    ] = None,
-    steps: Steps = None,
-    gaps_per_clip: Annotated[int, typer.Option(min=1, help="Gaps scored in each clip.")] = 3,
-    out: Annotated[Path, typer.Option(help="Picture to write: PNG.")] = Path("representations.png"),
-    cache: DecodedCache = None,
-    jobs: Jobs = 1,
-    threads: Threads = 0,
-) -> None:
-    """Train one network on each representation of sound, and compare their fills.
-
-    plc train papers representations --set data=CORPUS --set unseen=CORPUS/music/test
-
-    Gaps of 64 ms between 128 ms, as the paper's. Printed and drawn is SNR_MS of
-    fills by straight lines in each representation and by the network trained
-    on it, with 95 % intervals over clips, beside linear prediction. What is
-    trained in the folder is not trained again; Ctrl-C stops, the same command
-    continues.
-    """
-    from plc.papers.representations.named import REPRESENTATIONS
-    from plc_bench.base.corpus import find_clips
-    from plc_training.papers.representations import (
-        draw_representations,
-        open_contender,
-        score_representations,
-        table_of_representations,
-        train_representations,
-    )
-    from plc_training.train.run import Place
-
-    chosen = [name.strip() for name in names.split(",")] if names else list(REPRESENTATIONS)
-    place = Place(data=tuple(data), folder=run, cache=cache or _default_cache(), jobs=jobs)
-    if not train_representations(place, chosen, steps):
-        raise _stopped()
-    contenders = [open_contender(run, name) for name in chosen]
-    report = score_representations(contenders, find_clips(unseen), gaps_per_clip)
-    typer.echo("\n".join(table_of_representations(report, contenders)))
-    draw_representations(out, report, contenders)
-    say(f"picture: {out}")
-
-
 def damage(
     data: Libraries,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("damage.npz"),
@@ -556,15 +317,139 @@ add_question(
 )
 
 
+_COMPARISONS = {
+    "restored": (
+        "runs! unseen! seen count picture threads",
+        """Score trained restorers of damaged spectrograms, or of strokes in speech.
+
+    plc train papers restored runs/restore_unet_v2 --set unseen=CORPUS/music/test
+
+    Printed are gains in dB by the share of lost frames, or errors of strokes,
+    with 95 % intervals over works; drawn is a patch of the first clip.
+    """,
+    ),
+    "restorers": (
+        "data! unseen! out names steps count cache jobs threads",
+        """Train all restorers of damaged spectrograms briefly, and compare them.
+
+    plc train papers restorers --set data=CORPUS --set unseen=CORPUS/music/test
+
+    Printed are gains in dB over the damaged patch and over lines.
+    """,
+    ),
+    "contexts": (
+        "runs data! unseen! out names steps count picture cache jobs threads",
+        """Train small networks for gaps and contexts of speech, and draw both.
+
+    plc train papers contexts RUN --set data=CORPUS --set unseen=CLIPS --set picture=PNG
+
+    Printed and drawn are errors over the context and in training, and drawn
+    those of all methods over the gap, by RUN, of the task stroke.
+    """,
+    ),
+    "representations": (
+        "data! unseen! out names steps count picture cache jobs threads",
+        """Train one network on each representation of sound, and compare their fills.
+
+    plc train papers representations --set data=CORPUS --set unseen=CORPUS/music/test
+
+    Printed and drawn is SNR_MS of fills by straight lines and by the network,
+    with 95 % intervals over clips, beside linear prediction.
+    """,
+    ),
+    "judged": (
+        "runs! data! unseen! count picture cache threads",
+        """Score generated notes by judges of pitch and instrument.
+
+    plc train papers judged runs/notes_* --set data=NOTES --set unseen=UNSEEN
+
+    Judges are trained on NOTES. Printed are the share of notes in tune,
+    inception scores, kernel and Fréchet distances to one half of UNSEEN; beside
+    them the other half, NOTES and sines. Drawn is a scale that each run plays.
+    FAD needs: pip install --no-deps basic-pitch
+    """,
+    ),
+}
+"""What each comparison takes of :func:`_compare` (``!``: must be given), and its help."""
+
+
+def _compare(
+    what: str,
+    runs: Annotated[list[Path] | None, typer.Argument(help="Folders of runs.")] = None,
+    data: Libraries = [],  # noqa: B006  # not changed
+    unseen: Unseen = [],  # noqa: B006
+    seen: Annotated[
+        list[Path] | None, typer.Option(help="Folder of clips that were trained on; may repeat.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the runs, one for each network; those it holds go on.",
+            show_default="runs/ and the comparison's name",
+        ),
+    ] = None,
+    names: Annotated[
+        str, typer.Option(help="Networks to compare, by comma.", show_default="all")
+    ] = "",
+    steps: Steps = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Most pieces of a clip, or notes of an origin.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="PNG", help="Picture to draw.")] = None,
+    cache: DecodedCache = None,
+    jobs: Jobs = 1,
+    threads: Threads = 0,
+) -> None:
+    from plc_training.papers import judged, representations, restored, strokes
+    from plc_training.papers.comparison import Asked
+    from plc_training.train.run import Place
+
+    chosen = {
+        "restored": restored.RESTORED,
+        "restorers": restored.ALL_RESTORERS,
+        "contexts": strokes.CONTEXTS,
+        "representations": representations.ALL_REPRESENTATIONS,
+        "judged": judged.JUDGED,
+    }[what]
+    folder = out or Path("runs") / what
+    asked = Asked(
+        place=Place(data=tuple(data), folder=folder, cache=cache or _default_cache(), jobs=jobs),
+        names=chosen.chosen(names),
+        runs=tuple(runs or ()),
+        unseen=tuple(unseen),
+        seen=tuple(seen or ()),
+        count=count,
+        picture=picture,
+    )
+    if not chosen.train(asked, steps):
+        raise _stopped()
+    for line in chosen.tell(asked):
+        typer.echo(line)
+    if picture is not None:
+        say(f"picture: {picture}", err=True)
+
+
+def _comparison(what: str, takes: str, about: str) -> Callable[..., None]:
+    """Return a comparison as a function with the parameters that it takes."""
+
+    def run(**given: Any) -> None:
+        _compare(what, **given)
+
+    every = inspect.signature(_compare, eval_str=True).parameters
+    its = []
+    for name in takes.split():
+        one = every[name.rstrip("!")].replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        its.append(one.replace(default=one.empty) if name.endswith("!") else one)
+    run.__name__, run.__doc__ = what, about
+    run.__signature__ = inspect.Signature(its)  # type: ignore[attr-defined]
+    return run
+
+
 add_question(
     app,
     "train papers",
     "Compare and score the networks of papers.",
-    contexts=contexts,
-    representations=representations,
-    restorers=restorers,
-    restored=restored,
-    judged=judged,
+    **{what: _comparison(what, *each) for what, each in _COMPARISONS.items()},
 )
 
 

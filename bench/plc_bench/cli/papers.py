@@ -1,6 +1,5 @@
 """``plc bench papers``: tables and experiments of published work."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +10,6 @@ from plc.cli.options import AsJson, Model
 from plc.cli.output import Quality
 from plc.cli.settings import Save, add_question
 from plc_bench.cli.options import (
-    CsvFile,
-    IncludeStereo,
     Jobs,
     Seed,
     Sources,
@@ -50,15 +47,13 @@ def context_encoder(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Write the best and the worst gap as audio and picture, and pictures of probes.",
+            help="Write the best and the worst gap as audio and picture, and a picture of chirps.",
         ),
     ] = None,
     seed: Seed = 0,
     jobs: Jobs = 0,
-    stereo: IncludeStereo = False,
     as_json: AsJson = False,
     save: Save = None,
-    csv_file: CsvFile = None,
 ) -> None:
     """Make the context-encoder paper's tables 2 and 3, and its experiments.
 
@@ -70,7 +65,7 @@ def context_encoder(
     plc bench papers context-encoder NOTES --set notes=NOTES/notes.csv --set gaps-per-clip=20
     """
     from plc.errors import ConfigError
-    from plc_bench.base import corpus, tables
+    from plc_bench.base import corpus
     from plc_bench.base.notes import notes_of_clips
     from plc_bench.gaps import twosided
     from plc_bench.papers import context_encoder as tables_of
@@ -81,9 +76,7 @@ def context_encoder(
     probes.check_probes(wanted)
     if not sources and not wanted:
         raise ConfigError("there is nothing to fill; give clips, or --set probe=tones,chirp")
-    if csv_file and not sources:
-        raise ConfigError("csv has a row for each gap of clips; give some, or --save FILE")
-    clips = corpus.find_clips(sources, stereo) if sources else []
+    clips = corpus.find_clips(sources) if sources else []
     reports: list[twosided.InpaintReport] = []
     if clips:
         drawing = twosided.InpaintSettings(gaps_per_clip=gaps_per_clip, context="paper", seed=seed)
@@ -101,8 +94,6 @@ def context_encoder(
     if out:
         extremes.write_all(out, clips, reports, networks, scores)
     show({"gaps": reports, "probes": scores} if wanted else reports, printed, as_json, save)
-    if csv_file:
-        tables.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
     end(reports[0].failures if reports else [])
 
 
@@ -118,7 +109,6 @@ def long_gaps(
     ] = None,
     seed: Seed = 0,
     jobs: Jobs = 0,
-    stereo: IncludeStereo = False,
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
@@ -134,7 +124,7 @@ def long_gaps(
         long_gaps.LongGapSettings(gap_ms=length, model=model, seed=seed)
         for length in numbers("gap-ms", gap_ms, float)
     ]
-    clips = corpus.find_clips(sources, stereo)
+    clips = corpus.find_clips(sources)
     with progress_shown("clips", len(clips) * len(settings)) as advance:
         reports = [
             long_gaps.measure_long_gaps(clips, each, processes(jobs), advance) for each in settings
@@ -161,7 +151,6 @@ def published(
     jobs: Jobs = 0,
     as_json: AsJson = False,
     save: Save = None,
-    csv_file: CsvFile = None,
 ) -> None:
     """Score fills on clips and gaps that others published.
 
@@ -172,7 +161,6 @@ def published(
 
     plc bench papers published InpaintingAutoregressive/docs/audio --set methods=auto,ar,janssen
     """
-    from plc_bench.base import tables
     from plc_bench.gaps import published as study
 
     cases = study.find_cases(data, numbers("gap-ms", gap_ms, int, needed=False))
@@ -180,8 +168,6 @@ def published(
         report = study.measure(cases, names_of(methods), quality, processes(jobs), advance)
     report_failures(report.failures, len(cases))
     show(report, [study.result_table(report)], as_json, save)
-    if csv_file:
-        tables.write_csv(csv_file, study.csv_rows(report))
     end(report.failures)
 
 
@@ -191,7 +177,6 @@ def phase(
     seconds: Annotated[float, typer.Option(min=0.5, help="Length taken of each clip.")] = 2.0,
     iterations: Annotated[int, typer.Option(min=1, help="Iterations of fast Griffin-Lim.")] = 100,
     jobs: Jobs = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the tables here too.")] = None,
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
@@ -199,21 +184,13 @@ def phase(
 
     Exits with 1 if a clip has no score.
     """
-    from plc.cli import progress
-    from plc_bench.base import tables
     from plc_bench.papers import phase as bench
 
-    with progress.shown("clips") as meter:
-        report = bench.measure(
-            sources, clips, seconds, iterations, processes(jobs), meter.start, meter.advance
-        )
-    text = bench.markdown(report)
-    if not as_json:
-        typer.echo(text)
-    show(report, [], as_json, save)
-    if out:
-        tables.write_text(out, text)
+    chosen = bench.chosen_clips(sources, clips)
+    with progress_shown("clips", len(chosen)) as advance:
+        report = bench.measure(chosen, seconds, iterations, processes(jobs), advance)
     report_failures(report.failures)
+    show(report, bench.result_tables(report), as_json, save)
     end(report.failures)
 
 
@@ -225,10 +202,8 @@ def representations(
         Path | None, typer.Option(help="Draw the first clip's first second in all of them (PNG).")
     ] = None,
     jobs: Jobs = 0,
-    stereo: IncludeStereo = False,
     as_json: AsJson = False,
     save: Save = None,
-    csv_file: CsvFile = None,
 ) -> None:
     """Measure the error of a sound turned into arrays of time and frequency and back.
 
@@ -238,16 +213,14 @@ def representations(
 
     A picture: plc bench papers representations NOTE.flac --set picture=note.png
     """
-    from plc_bench.base import corpus, tables
+    from plc_bench.base import corpus
     from plc_bench.papers import representations as bench
 
-    clips = corpus.find_named_clips(sources, stereo)
+    clips = corpus.find_named_clips(sources)
     with progress_shown("clips", len(clips)) as advance:
         report = bench.measure_inversion(clips, sample_rate, seconds, processes(jobs), advance)
     report_failures(report.failures, len(clips))
     show(report, bench.result_tables(report), as_json, save)
-    if csv_file:
-        tables.write_csv(csv_file, [asdict(score) for score in report.scores])
     if picture:
         first = corpus.read_clip(clips[0].path, sample_rate).signal.mean(axis=1)
         note = np.ascontiguousarray(first[: round(bench.PICTURE_S * sample_rate)])

@@ -197,15 +197,6 @@ def result_table(report: PublishedReport) -> Table:
     return table
 
 
-def csv_rows(report: PublishedReport) -> list[dict[str, str | int | float]]:
-    """Return one row for each clip, length of gap and method."""
-    return [
-        {"clip": score.clip, "gap_ms": score.gap_ms, "method": name, "snr_db": value}
-        for score in report.scores
-        for name, value in score.snr_db.items()
-    ]
-
-
 def _snr_db(case: Case, made: NDArray[np.float32]) -> float:
     if case.each:
         parts = [

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from plc.engine.models.catalogue import find
 from plc.engine.networks.encoder import (
@@ -37,6 +36,7 @@ from plc.notice import counted
 from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.notes import NoteTable
+from plc_bench.base.tables import Table
 from plc_bench.base.workers import score_clips
 from plc_bench.gaps.twosided import (
     GapScores,
@@ -118,7 +118,7 @@ def score_clip(
     encoders = {find(model).name: opened_encoder(model) for model in models}
     return [
         [
-            score_gap(path.name, signal, gap, gap_ms, encoders)
+            _score_gap(path.name, signal, gap, gap_ms, encoders)
             for gap in (_inner(start, gap_ms) for start in starts)
             if _is_loud(signal, gap)
         ]
@@ -136,25 +136,14 @@ def heard_notes(notes: NoteTable, signal: NDArray[np.float32]) -> list[tuple[int
     return spans
 
 
-def score_gap(
+def _score_gap(
     clip: str,
     signal: NDArray[np.float32],
     gap: tuple[int, int],
     gap_ms: float,
     encoders: Mapping[str, ContextEncoder],
 ) -> GapScores:
-    """Return the scores of one gap.
-
-    Parameters
-    ----------
-    clip : str, file name
-    signal : float32, shape (n,), at 16 kHz, whole
-    gap : tuple of int
-        First sample and first after it.
-    gap_ms : float, its length
-    encoders : mapping
-        By the name of the model.
-    """
+    """Return the scores of one gap of a whole signal, by all ways of networks by name."""
     fills = {REFERENCE: filled(signal, *gap, REFERENCE, InpaintSettings(context="paper"))}
     before: dict[str, float] = {}
     for name, encoder in encoders.items():
@@ -187,14 +176,10 @@ def result_table(reports: Sequence[InpaintReport]) -> Table:
     """
     gaps = reports[0].gaps
     clips = counted(len({gap.clip for gap in gaps}), "clip")
-    table = Table(title=f"SNR_MS in dB: {counted(len(gaps), 'gap')} in {clips}")
-    table.add_column("method")
-    for report in reports:
-        table.add_column(f"{report.settings.gap_ms:g} ms", justify="right")
-        table.add_column(f"over {REFERENCE}", justify="right")
+    heads = [head for gap_ms in GAPS_MS for head in (f"{gap_ms:g} ms", f"over {REFERENCE}")]
+    table = Table(f"SNR_MS in dB: {counted(len(gaps), 'gap')} in {clips}", ("method", *heads))
     for method in dict.fromkeys(name for each in reports for name in each.settings.methods):
-        table.add_row(method, *[cell for report in reports for cell in _cells(report, method)])
-    table.add_section()
+        table.add(method, *[cell for report in reports for cell in _cells(report, method)])
     for content, lengths in PUBLISHED.items():
         for method in (REFERENCE, "network"):
             cells = []
@@ -202,7 +187,7 @@ def result_table(reports: Sequence[InpaintReport]) -> Table:
                 mean, std = lengths[gap_ms][method]
                 over = mean - lengths[gap_ms][REFERENCE][0]
                 cells += [f"{mean:.1f} ± {std:.1f}", "" if method == REFERENCE else f"{over:+.1f}"]
-            table.add_row(f"paper, {content}: {method}", *cells)
+            table.add(f"paper, {content}: {method}", *cells)
     return table
 
 

@@ -39,7 +39,9 @@ class Figure:
     high: float
 
     def text(self, form: str = ".2f") -> str:
-        """Return it as text, such as ``1.20 (1.10 to 1.31)``."""
+        """Return it as text, such as ``1.20 (1.10 to 1.31)``; alone where there is no interval."""
+        if not self.low < self.high:
+            return f"{self.value:{form}}"
         return f"{self.value:{form}} ({self.low:{form}} to {self.high:{form}})"
 
 

@@ -29,19 +29,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 import plc
 from plc.engine.networks.gap_filler import find_models
 from plc.engine.runtime.session import open_session
 from plc.errors import ConfigError
 from plc.files.fill.networks import open_gap_filler
-from plc.files.pages.picture import blank_figure, save
 from plc.notice import counted
 from plc.papers.gacela import KIND, SAMPLE_RATE, LongGaps, long_gap_signature
 from plc_bench.base.compare import paired_difference
 from plc_bench.base.corpus import read_clip
+from plc_bench.base.pieces import draw_levels
+from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
+from plc_bench.papers.generated import Figure, with_interval
 from plc_bench.scores.frechet import FRAME_HOP, frechet_distance, note_frames
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_bench.scores.registry import metric
@@ -60,6 +61,15 @@ _SHOWN_S = 0.4
 _FRAME, _HOP = 1024, 256
 _FLOOR_DB = -80.0
 _RESAMPLES = 100
+SCORES = {
+    "fad": "FAD (notes)",
+    "peaq": "PEAQ",
+    "lsd_db": "LSD dB",
+    "level_db": "level dB",
+    "edge_db": "edge dB",
+    "step": "step",
+}
+"""Scores, as a table names them; but for the first, fields of :class:`Fill`."""
 _BATCHES = 5
 
 
@@ -134,49 +144,22 @@ class GapFills:
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """A mean, and its 95 % interval over clips."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        """Return all three, as a table shows them; of one clip there is no interval."""
-        if not self.low < self.high:
-            return f"{self.mean:.2f}"
-        return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Scores of a method over all clips, in the fields of :class:`Fill`."""
-
-    method: str
-    fad: Range
-    peaq: Range
-    lsd_db: Range
-    level_db: Range
-    edge_db: Range
-    step: Range
-
-
-@dataclass(frozen=True, slots=True)
 class LongGapReport:
     """Scores for one length of gap, and clips without.
 
     Attributes
     ----------
-    scores : list of Scores
-        Of what was there, and of the methods that fill such gaps.
-    variants_db : Range or None
+    scores : dict
+        Of what was there, and of the methods that fill such gaps: by :data:`SCORES`, with 95 %
+        intervals over clips.
+    variants_db : Figure or None
         Distance of log spectra between two seeds of ``gacela``, if it fills such gaps.
     """
 
     settings: LongGapSettings
     gaps: int
-    scores: list[Scores]
-    variants_db: Range | None
+    scores: dict[str, dict[str, Figure]]
+    variants_db: Figure | None
     failures: list[Failure]
 
 
@@ -192,19 +175,13 @@ def measure_long_gaps(
     found = scored[0].fills if scored else {}
     methods = [name for name in (TRUTH, *METHODS) if name in found]
     variants_db = _mean(scored, [each.variants_db for each in scored]) if KIND in found else None
-    scores = [_scores(scored, method) for method in methods]
+    scores = {method: _scores(scored, method) for method in methods}
     gaps = sum(each.gaps for each in scored)
     return LongGapReport(settings, gaps, scores, variants_db, outcome.failures)
 
 
 def score_clip(path: Path, settings: LongGapSettings) -> GapFills:
-    """Return the scores of a clip's gaps; several channels are mixed to one.
-
-    Raises
-    ------
-    ConfigError
-        If the clip is too short or silent there.
-    """
+    """Return the scores of a clip's gaps; several channels are mixed to one."""
     made, gaps = filled_by_all(path, settings)
     variants_db = np.nan
     if VARIANT in made:
@@ -218,13 +195,7 @@ def score_clip(path: Path, settings: LongGapSettings) -> GapFills:
 def filled_by_all(
     path: Path, settings: LongGapSettings
 ) -> tuple[dict[str, NDArray[np.float32]], list[tuple[int, int]]]:
-    """Return a clip by every method, and its gaps.
-
-    Raises
-    ------
-    ConfigError
-        If the clip is too short or silent there.
-    """
+    """Return a clip by every method, and its gaps; refuse a clip too short or silent there."""
     signal = read_clip(path, SAMPLE_RATE).signal.mean(axis=1)
     samples = round(settings.gap_ms * SAMPLE_RATE / 1000.0)
     around = round(2 * _AROUND_S * SAMPLE_RATE)
@@ -245,45 +216,15 @@ def filled_by_all(
 
 
 def draw_fills(path: Path, clip: Path, settings: LongGapSettings) -> None:
-    """Draw the fills of a clip's first gap as spectrograms.
-
-    Parameters
-    ----------
-    path : Path, the picture, a PNG
-    clip, settings
-        As for :func:`filled_by_all`.
-
-    Raises
-    ------
-    ConfigError
-        As of :func:`filled_by_all`.
-    AudioFileError, MissingExtraError
-        If the picture cannot be written, or matplotlib is missing.
-    """
+    """Draw the fills of a clip's first gap as spectrograms (PNG); raise as its scores do."""
     made, (gap, *_) = filled_by_all(clip, settings)
     around = round(_SHOWN_S * SAMPLE_RATE)
-    figure = blank_figure(2.0 * len(made), 2.8)
-    axes = figure.subplots(1, len(made), sharey=True)
-    pictures = [_decibels(filled[gap[0] - around : gap[1] + around]) for filled in made.values()]
-    top = float(pictures[0].max())
+    every = [_decibels(x[gap[0] - around : gap[1] + around]).T for x in made.values()]
+    top = every[0].max()
     edges_s = (0.0, (gap[1] - gap[0]) / SAMPLE_RATE)
-    extent = (-_SHOWN_S, edges_s[1] + _SHOWN_S, 0.0, SAMPLE_RATE / 2000.0)
-    for ax, title, picture in zip(axes, made, pictures, strict=True):
-        ax.imshow(
-            picture.T,
-            origin="lower",
-            aspect="auto",
-            extent=extent,
-            cmap="magma",
-            vmin=top - 80.0,
-            vmax=top,
-        )
-        ax.vlines(edges_s, 0.0, extent[3], colors="white", linewidth=0.7, linestyles="dotted")
-        ax.set_title(title, fontsize=8)
-        ax.set_xlabel("s", fontsize=7)
-        ax.tick_params(labelsize=7)
-    axes[0].set_ylabel("kHz", fontsize=7)
-    save(figure, path)
+    ends = (-_SHOWN_S, edges_s[1] + _SHOWN_S, 0.0, SAMPLE_RATE / 2000.0)
+    levels = {name: picture - top for name, picture in zip(made, every, strict=True)}
+    draw_levels(path, levels, ends, "s", marks=edges_s, range_db=80.0)
 
 
 def spectral_distance_db(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -319,46 +260,39 @@ def batch_s(model: str, gaps: int = 64) -> float:
 def result_table(report: LongGapReport) -> Table:
     """Return the scores of all methods."""
     gaps = counted(report.gaps, "gap")
-    table = Table(title=f"{gaps} of {report.settings.gap_ms:g} ms, {SAMPLE_RATE} Hz")
-    table.add_column("fill")
-    for heading in ("FAD (notes)", "PEAQ", "LSD dB", "level dB", "edge dB", "step"):
-        table.add_column(heading, justify="right")
-    for each in report.scores:
-        ranges = (each.fad, each.peaq, each.lsd_db, each.level_db, each.edge_db, each.step)
-        table.add_row(each.method, *map(str, ranges))
+    title = f"{gaps} of {report.settings.gap_ms:g} ms, {SAMPLE_RATE} Hz"
+    table = Table(title, ("fill", *SCORES.values()))
+    for method, scores in report.scores.items():
+        table.add(method, *(scores[name].text() for name in SCORES))
     if report.variants_db is not None:
-        table.caption = f"LSD between two variants of {KIND}: {report.variants_db} dB"
+        table.note = f"LSD between two variants of {KIND}: {report.variants_db.text()} dB"
     return table
 
 
-def _scores(gaps: Sequence[GapFills], method: str) -> Scores:
+def _scores(gaps: Sequence[GapFills], method: str) -> dict[str, Figure]:
     fills = [gap.fills[method] for gap in gaps]
-    names = ("peaq", "lsd_db", "level_db", "edge_db", "step")
-    means = {name: _mean(gaps, [getattr(fill, name) for fill in fills]) for name in names}
-    return Scores(method, _distance(gaps, method), **means)
+    means = {name: _mean(gaps, [getattr(fill, name) for fill in fills]) for name in [*SCORES][1:]}
+    return {"fad": _distance(gaps, method), **means}
 
 
-def _mean(gaps: Sequence[GapFills], values: Sequence[float]) -> Range:
+def _mean(gaps: Sequence[GapFills], values: Sequence[float]) -> Figure:
     zeros, clips = [0.0] * len(values), [gap.clip for gap in gaps]
     found = paired_difference(values, zeros, lower_is_better=True, groups=clips)
-    return Range(found.mean, found.low, found.high)
+    return Figure(found.mean, found.low, found.high)
 
 
-def _distance(gaps: Sequence[GapFills], method: str) -> Range:
+def _distance(gaps: Sequence[GapFills], method: str) -> Figure:
     """Return the Fréchet distance of a method's notes from the original's."""
 
-    def of(chosen: NDArray[np.integer]) -> float:
-        sets = [
-            np.concatenate([gaps[k].fills[name].notes for k in chosen]) for name in (TRUTH, method)
-        ]
-        return frechet_distance(*sets)
+    def of(weights: NDArray[np.integer] | None = None) -> float:
+        times = [1] * len(gaps) if weights is None else weights.tolist()
+        chosen = [gap for gap, count in zip(gaps, times, strict=True) for _ in range(count)]
+        sets = [[gap.fills[name].notes for gap in chosen] for name in (TRUTH, method)]
+        return frechet_distance(*map(np.concatenate, sets))
 
-    rng = np.random.default_rng(0)
-    drawn = [of(rng.integers(len(gaps), size=len(gaps))) for _ in range(_RESAMPLES)]
-    distance = of(np.arange(len(gaps)))
+    found = with_interval(of, [len(gaps)], resamples=_RESAMPLES)
     # Clips drawn twice take the place of others, and fewer of them lie further apart.
-    low, high = np.percentile(drawn, [2.5, 97.5]) - (np.mean(drawn) - distance)
-    return Range(distance, max(0.0, float(low)), float(high))
+    return Figure(found.value, max(0.0, found.low), found.high)
 
 
 def _magnitudes(x: NDArray[np.float32]) -> NDArray[np.float64]:

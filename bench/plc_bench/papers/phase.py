@@ -32,6 +32,8 @@ from plc.errors import ConfigError
 from plc.notice import counted
 from plc_bench.base.compare import summarise
 from plc_bench.base.corpus import find_clips, read_clip
+from plc_bench.base.pieces import spread
+from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_kernels.spectra.offline import integrate_phase, refine_phase, signal_of, spectra_of
 from plc_kernels.spectra.stft import Stft
@@ -115,9 +117,9 @@ class PhaseReport:
         ]
 
 
-def score_clip(path: Path, source: str, seconds: float, iterations: int) -> list[PhaseScore]:
-    """Score the middle ``seconds`` of a clip's first channel."""
-    scores = []
+def score_clip(clip: tuple[Path, Path], seconds: float, iterations: int) -> list[PhaseScore]:
+    """Score the middle ``seconds`` of the first channel of a clip behind its source."""
+    (source, path), scores = clip, []
     for grid in GRIDS:
         recording = read_clip(path, grid.sample_rate)
         samples = recording.signal[:, 0]
@@ -128,7 +130,7 @@ def score_clip(path: Path, source: str, seconds: float, iterations: int) -> list
             raise ConfigError(f"the middle {seconds:g} s of {path.name} are silent")
         found = score_signal(x, grid, recording.sample_rate, iterations)
         scores += [
-            PhaseScore(source, path.name, grid.name, method, convergence_db, error_db)
+            PhaseScore(str(source), path.name, grid.name, method, convergence_db, error_db)
             for method, (convergence_db, error_db) in found.items()
         ]
     return scores
@@ -218,54 +220,44 @@ def _ratio_db(error: NDArray[np.float32], reference: NDArray[np.float32]) -> flo
     return 20 * math.log10(max(float(np.linalg.norm(error.astype(np.float64))), 1e-12) / size)
 
 
+def chosen_clips(sources: Sequence[Path], clips: int) -> list[tuple[Path, Path]]:
+    """Return up to ``clips`` clips of each source, evenly spread, each behind its source."""
+    return [(source, path) for source in sources for path in spread(find_clips([source]), clips)]
+
+
 def measure(
-    sources: Sequence[Path],
-    clips: int,
+    clips: Sequence[tuple[Path, Path]],
     seconds: float,
     iterations: int = FGLA_ITERATIONS,
     jobs: int = 1,
-    started: Callable[[int], None] = lambda total: None,
-    advance: Callable[[], None] = lambda: None,
+    on_done: Callable[[], None] = lambda: None,
 ) -> PhaseReport:
-    """Score up to ``clips`` clips of each source, evenly spread."""
-    chosen = {}
-    for source in sources:
-        found = find_clips([source])
-        step = max(1, len(found) / clips)
-        chosen[source] = [found[int(i * step)] for i in range(min(clips, len(found)))]
-    started(sum(map(len, chosen.values())))
-    report = PhaseReport(seconds, [], [])
-    for source, paths in chosen.items():
-        score = partial(score_clip, source=str(source), seconds=seconds, iterations=iterations)
-        outcome = score_clips(score, paths, jobs, advance)
-        report.scores.extend(score for scores in outcome.results for score in scores)
-        report.failures.extend(outcome.failures)
-    return report
+    """Score clips, each behind its source."""
+    score = partial(score_clip, seconds=seconds, iterations=iterations)
+    outcome = score_clips(score, clips, jobs, on_done, lambda clip: clip[1].name)
+    return PhaseReport(seconds, [one for each in outcome.results for one in each], outcome.failures)
 
 
-def markdown(report: PhaseReport) -> str:
-    """Return one table for each source: methods by grids, mean ± standard deviation in dB.
+def result_tables(report: PhaseReport) -> list[Table]:
+    """Return a table for each source: methods by grids, mean ± standard deviation in dB.
 
     In brackets: on how many clips a method is below ``fgla``.
     """
-    lines = []
+    tables = []
     for source in dict.fromkeys(score.source for score in report.scores):
         clips = len({score.clip for score in report.scores if score.source == source})
-        lines += [f"{source}: {counted(clips, 'clip')}, {report.seconds:g} s each", ""]
-        heads = [grid.name for grid in GRIDS]
-        heads += [f"{grid.name}: error" for grid in GRIDS if grid.gaps]
-        lines += [f"| method | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+        columns = [(grid.name, "convergence_db") for grid in GRIDS]
+        columns += [(grid.name, "error_db") for grid in GRIDS if grid.gaps]
+        heads = [name + (": error" if field == "error_db" else "") for name, field in columns]
+        title = f"{source}: {counted(clips, 'clip')}, {report.seconds:g} s each"
+        table = Table(title, ("method", *heads))
         for method in METHODS:
-            cells = [_cell(report, source, grid.name, method, "convergence_db") for grid in GRIDS]
-            cells += [
-                _cell(report, source, grid.name, method, "error_db") for grid in GRIDS if grid.gaps
-            ]
-            lines.append(f"| {method} | {' | '.join(cells)} |")
-        lines.append("")
-    return "\n".join(lines)
+            table.add(method, *(_cell(report, source, method, *column) for column in columns))
+        tables.append(table)
+    return tables
 
 
-def _cell(report: PhaseReport, source: str, grid: str, method: str, field: str) -> str:
+def _cell(report: PhaseReport, source: str, method: str, grid: str, field: str) -> str:
     values = report.values(source, grid, method, field)
     summary = summarise(values)
     if not summary.count:

@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from plc.engine.models.catalogue import find
 from plc.engine.networks.encoder import (
@@ -37,7 +36,8 @@ from plc.engine.networks.encoder import (
 )
 from plc.errors import ConfigError, unknown
 from plc_bench.base.compare import summarise
-from plc_bench.base.workers import Failure, as_done
+from plc_bench.base.tables import Table
+from plc_bench.base.workers import score_clips
 from plc_bench.gaps.twosided import InpaintSettings, filled
 from plc_bench.papers.context_encoder import BEFORE_PHASE, REFERENCE, opened_encoder, with_fill
 from plc_bench.scores import metrics
@@ -136,24 +136,20 @@ def measure_probes(
 
     Raises
     ------
-    ConfigError
-        If a probe is unknown.
     MissingExtraError, ModelError
         If a model cannot be opened.
     """
-    check_probes(probes)
     for model in models:
         opened_encoder(model)
-    scores = [score_chirp(_encoders(models))] if CHIRP in probes else []
+    scores = (
+        [ProbeScore(CHIRP, 0.0, _scores(chirp(), _encoders(models)))] if CHIRP in probes else []
+    )
     if "tones" in probes:
         score = partial(_score_tone, models=tuple(models), phases=phases)
-        done = dict(as_done(score, probe_tones(tones), jobs, str))
-        for number in range(len(done)):
-            found = done[number]
-            if isinstance(found, Failure):
-                raise ConfigError(f"{found.clip} cannot be scored: {found.reason}")
-            scores.append(found)
-            on_done()
+        outcome = score_clips(score, probe_tones(tones), jobs, on_done, str)
+        for failed in outcome.failures:
+            raise ConfigError(f"{failed.clip} cannot be scored: {failed.reason}")
+        scores += outcome.results
     return scores
 
 
@@ -175,11 +171,6 @@ def chirp_fills(encoders: Mapping[str, ContextEncoder]) -> dict[str, NDArray[np.
     return _fills(chirp(), encoders)
 
 
-def score_chirp(encoders: Mapping[str, ContextEncoder]) -> ProbeScore:
-    """Return the scores of the chirps."""
-    return ProbeScore(CHIRP, 0.0, _scores(chirp(), encoders))
-
-
 def result_tables(scores: Sequence[ProbeScore]) -> list[Table]:
     """Return tables of the chirps and the tones that were scored."""
     tones = [score for score in scores if score.probe != CHIRP]
@@ -189,30 +180,25 @@ def result_tables(scores: Sequence[ProbeScore]) -> list[Table]:
 
 def _tone_table(scores: Sequence[ProbeScore]) -> Table:
     """Return the mean SNR of tones in dB by place."""
-    table = Table(title="pure tones: SNR_MS in dB, mean and standard deviation over tones")
     places = [p for p in (OVER_FREQUENCY, ON_NOTES, BETWEEN_NOTES) if _of(scores, p)]
-    table.add_column("method")
-    for place in places:
-        table.add_column(f"{place} ({len(_of(scores, place))})", justify="right")
+    heads = [f"{place} ({len(_of(scores, place))})" for place in places]
+    title = "pure tones: SNR_MS in dB, mean and standard deviation over tones"
+    table = Table(title, ("method", *heads))
     for method in scores[-1].snr_ms_db:
         cells = [summarise([s.snr_ms_db[method] for s in _of(scores, p)]) for p in places]
-        table.add_row(method, *(f"{cell.mean:.2f} ± {cell.std:.1f}" for cell in cells))
-    table.add_section()
+        table.add(method, *(f"{cell.mean:.2f} ± {cell.std:.1f}" for cell in cells))
     for name, value in PUBLISHED_TONES.items():
-        table.add_row(f"authors, {name}: {BEFORE_PHASE}", f"{value:.1f}")
+        rest = [""] * (len(places) - 1)
+        table.add(f"authors, {name}: {BEFORE_PHASE}", f"{value:.1f}", *rest)
     return table
 
 
 def _chirp_table(score: ProbeScore) -> Table:
     """Return the SNR of the chirps in dB."""
-    table = Table(title="five chirps: SNR_MS in dB")
-    table.add_column("method")
-    table.add_column("64 ms", justify="right")
-    for method, value in score.snr_ms_db.items():
-        table.add_row(method, f"{value:.2f}")
-    table.add_section()
-    for name, value in PUBLISHED_CHIRP.items():
-        table.add_row(f"authors, {name}", f"{value:.2f}")
+    table = Table("five chirps: SNR_MS in dB", ("method", "64 ms"))
+    published = {f"authors, {name}": value for name, value in PUBLISHED_CHIRP.items()}
+    for method, value in (score.snr_ms_db | published).items():
+        table.add(method, f"{value:.2f}")
     return table
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from plc.errors import ConfigError
 from plc.files.pages.picture import blank_figure, save
@@ -25,6 +24,7 @@ from plc.notice import counted
 from plc.papers.representations.named import REPRESENTATIONS, representation
 from plc_bench.base.compare import PairedDifference, paired_difference, summarise
 from plc_bench.base.corpus import Clip, read_clip
+from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.metrics import snr_db
 from plc_kernels.spectra.offline import spectra_of
@@ -182,47 +182,30 @@ def result_tables(report: InversionReport) -> list[Table]:
     tables = []
     for domain in report.domains:
         clips = counted(len(report.values(REPRESENTATIONS[0], "snr_db", domain)), "clip")
-        table = Table(title=f"{domain}: {clips}, {report.seconds:g} s each; dB, 95 % interval")
-        table.add_column("representation")
-        for head in ("SNR", "interval", "convergence", "interval"):
-            table.add_column(head, justify="right")
+        heads = ("representation", "SNR", "interval", "convergence", "interval")
+        title = f"{domain}: {clips}, {report.seconds:g} s each; dB, 95 % interval"
+        table = Table(title, heads)
         for name in REPRESENTATIONS:
             cells = []
             for field in ("snr_db", "convergence_db"):
                 mean = report.interval(name, field, domain)
                 cells += [f"{mean.mean:.1f}", mean.interval(".1f")]
-            table.add_row(name, *cells)
+            table.add(name, *cells)
         tables.append(table)
-    sizes = Table(title=f"size and processor time, {report.sample_rate} Hz")
-    sizes.add_column("representation")
-    for head in ("numbers a sample", "forward, ms a second", "inverse, ms a second"):
-        sizes.add_column(head, justify="right")
+    columns = ("numbers a sample", "forward, ms a second", "inverse, ms a second")
+    title = f"size and processor time, {report.sample_rate} Hz"
+    sizes = Table(title, ("representation", *columns))
     for name in REPRESENTATIONS:
         means = [
             summarise(report.values(name, field)).mean
             for field in ("numbers", "forward_ms", "inverse_ms")
         ]
-        sizes.add_row(name, f"{means[0]:.2f}", f"{means[1]:.2f}", f"{means[2]:.2f}")
+        sizes.add(name, *(f"{mean:.2f}" for mean in means))
     return [*tables, sizes]
 
 
 def draw_representations(path: Path, x: Samples, sample_rate: int, title: str) -> None:
-    """Write a PNG picture of a signal in all representations.
-
-    Parameters
-    ----------
-    path : Path, the file
-    x : float32, shape (n,), the signal
-    sample_rate : int, in Hz
-    title : str, over the picture
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib is missing.
-    AudioFileError
-        If the file cannot be written.
-    """
+    """Write a PNG picture of a signal, float32, shape (n,), in all representations."""
     figure = blank_figure(*_PANEL_INCHES)
     figure.suptitle(title)
     cells = figure.subfigures(3, 3).ravel()

@@ -15,7 +15,6 @@ from plc.errors import ConfigError
 from plc.files.pages.picture import blank_figure
 from plc_bench.base.compare import summarise
 from plc_bench.gaps.twosided import InpaintReport
-from plc_bench.papers.probes import A4_HZ, BETWEEN_NOTES, ON_NOTES, OVER_FREQUENCY, ProbeScore
 from plc_bench.quality.study import Study
 from plc_bench.quality.summary import gap_curve
 from plc_bench.report.panels import Curve, Panel, bar_style, figure_of, line_style, save, svg
@@ -98,33 +97,6 @@ def draw_inpainting(path: Path, reports: Sequence[InpaintReport]) -> None:
         ]
         panels.append(Panel(curves, "length of the gap (ms)", label))
     save(figure_of(panels), path)
-
-
-def draw_tones(path: Path, scores: Sequence[ProbeScore]) -> None:
-    """Draw SNR_MS of tones over frequency, and over a scale; raise as :func:`draw_study`."""
-    sweep = [score for score in scores if score.probe == OVER_FREQUENCY]
-    scale = [score for score in scores if score.probe in (ON_NOTES, BETWEEN_NOTES)]
-    scale.sort(key=lambda score: score.frequency_hz)
-    places = (
-        ("frequency (kHz)", sweep, [score.frequency_hz / 1e3 for score in sweep]),
-        (
-            "semitones above A4",
-            scale,
-            [12.0 * math.log2(score.frequency_hz / A4_HZ) for score in scale],
-        ),
-    )
-    panels = [
-        Panel(
-            [
-                Curve(method, line_style(number), x, [score.snr_ms_db[method] for score in shown])
-                for number, method in enumerate(shown[0].snr_ms_db)
-            ],
-            label,
-            "SNR_MS (dB)",
-        )
-        for label, shown, x in places
-    ]
-    save(figure_of(panels, title="Pure tones, 64 ms lost"), path)
 
 
 def draw_receivers(path: Path, results: Sequence[Reception]) -> None:

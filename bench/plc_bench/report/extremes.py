@@ -21,9 +21,8 @@ from plc_bench.base.corpus import read_clip
 from plc_bench.gaps.twosided import GapScores, InpaintReport, InpaintSettings, filled
 from plc_bench.papers import probes
 from plc_bench.papers.context_encoder import REFERENCE, opened_encoder, with_fill
-from plc_bench.report import charts
 
-CHIRP_PICTURE, TONES_PICTURE = "chirp.png", "tones.png"
+CHIRP_PICTURE = "chirp.png"
 # What is heard around a gap.
 _AROUND_SAMPLES = SAMPLE_RATE
 
@@ -49,38 +48,16 @@ def write_all(
     except OSError as error:
         raise AudioFileError(f"cannot write {folder}: {why(error)}") from error
     if reports and models:
-        write_extremes(folder, clips, reports[0], models[0])
-    tones = [score for score in scores if score.probe != probes.CHIRP]
-    if len(tones) < len(scores):
-        write_chirp(folder / CHIRP_PICTURE, models)
-    if tones:
-        charts.draw_tones(folder / TONES_PICTURE, tones)
+        _write_extremes(folder, clips, reports[0], models[0])
+    if any(score.probe == probes.CHIRP for score in scores):
+        _write_chirp(folder / CHIRP_PICTURE, models)
 
 
-def write_extremes(
-    folder: Path, clips: Sequence[Path], report: InpaintReport, model: str
-) -> dict[str, GapScores]:
-    """Write a model's best and worst gap; return both by these words.
+def _write_extremes(folder: Path, clips: Sequence[Path], report: InpaintReport, model: str) -> None:
+    """Write a model's best and worst gap.
 
     Of each: ``WORD-original.wav``, ``-lossy``, ``-lpc`` and ``-MODEL``, with a second before and
     after the gap, and ``WORD.png``.
-
-    Parameters
-    ----------
-    folder : Path, to write to
-    clips : sequence of Path
-        The clips of the report.
-    report : InpaintReport
-        Of gaps of 64 ms.
-    model : str
-        Name or path, one of those of the report.
-
-    Raises
-    ------
-    AudioFileError
-        If the folder cannot be written.
-    MissingExtraError
-        If matplotlib is missing.
     """
     name = find(model).name
     order = sorted(report.gaps, key=lambda gap: gap.snr_ms_db[name] - gap.snr_ms_db[REFERENCE])
@@ -89,19 +66,10 @@ def write_extremes(
     for word, gap in chosen.items():
         signal = read_clip(paths[gap.clip], SAMPLE_RATE).signal.mean(axis=1)
         _write_gap(folder, word, signal, gap, model)
-    return chosen
 
 
-def write_chirp(path: Path, models: Sequence[str]) -> None:
-    """Write the picture of the chirps and their fills.
-
-    Raises
-    ------
-    AudioFileError
-        If ``path`` cannot be written.
-    MissingExtraError
-        If matplotlib is missing.
-    """
+def _write_chirp(path: Path, models: Sequence[str]) -> None:
+    """Write the picture of the chirps and their fills."""
     fills = probes.chirp_fills({find(model).name: opened_encoder(model) for model in models})
     _draw(path, "Five chirps, 64 ms lost", probes.chirp(), probes.GAP[0], fills)
 

@@ -48,7 +48,7 @@ def test_gaps_are_where_outputs_differ(clips: Path) -> None:
 
 
 def test_what_others_made_is_scored_beside_ours(clips: Path) -> None:
-    given = settings(methods="ar,janssen", jobs=1, gap_ms=20, csv=clips / "rows.csv")
+    given = settings(methods="ar,janssen", jobs=1, gap_ms=20)
     done = CliRunner().invoke(app, ["papers", "published", str(clips), *given])
     assert done.exit_code == 0, done.output
     assert "20 ms" in done.output
@@ -57,7 +57,6 @@ def test_what_others_made_is_scored_beside_ours(clips: Path) -> None:
     assert report.summary(20, "muted").mean == pytest.approx(0.0, abs=0.01)
     assert report.summary(20, "half").mean == pytest.approx(20 * np.log10(2), abs=0.05)
     assert report.summary(20, "ar").mean > 15.0
-    assert len((clips / "rows.csv").read_text().splitlines()) == 1 + 5
 
 
 def test_the_gaps_of_the_ebus_clips_are_those_of_the_published_program(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from plc_bench.gaps.twosided import (
 from plc_bench.papers import context_encoder
 from plc_bench.papers.context_encoder import (
     GAPS_MS,
+    _score_gap,
     measure_paper_tables,
     result_table,
-    score_gap,
 )
 from tests.plc.engine.networks.test_encoder import write_context_encoder
 from tests.signals import glide, tones
@@ -86,7 +86,7 @@ def test_a_network_without_sound_has_an_snr_of_nothing() -> None:
     # But for the ends of the fill, which are bent to meet the context.
     x = glide(1, RATE, RATE)
     silent = ContextEncoder(lambda contexts: np.zeros((len(contexts), 257, 11), np.float32))
-    scores = score_gap("x", x, (6000, 7024), 64.0, {"silent": silent}).snr_ms_db
+    scores = _score_gap("x", x, (6000, 7024), 64.0, {"silent": silent}).snr_ms_db
     assert scores["silent"] == pytest.approx(0.0, abs=0.5)
     assert scores["silent: before phase"] == pytest.approx(0.0, abs=1e-6)
 
@@ -96,7 +96,7 @@ def test_the_score_of_a_short_gap_is_the_mean_over_its_extensions() -> None:
     random = np.random.default_rng(0)
     answers = random.random((3, 257, 11)).astype(np.float32)
     encoder = ContextEncoder(lambda contexts: answers[: len(contexts)])
-    scores = score_gap("x", x, (6000, 6768), 48.0, {"net": encoder}).snr_ms_db
+    scores = _score_gap("x", x, (6000, 6768), 48.0, {"net": encoder}).snr_ms_db
     each = [scores[f"net: {name}"] for name in ("forwards", "backwards", "centred")]
     assert scores["net"] == pytest.approx(np.mean(each))
     assert list(scores) == [
@@ -121,7 +121,7 @@ def test_a_model_file_gets_its_rows(clips: list[Path], tmp_path: Path) -> None:
     assert {row["method"] for row in rows} >= {"lpc", "echo", "echo: mean of answers"}
     console = Console(width=200, record=True, file=None, quiet=False)
     with console.capture() as capture:
-        console.print(result_table(reports))
+        console.print(result_table(reports).printed())
     text = capture.get()
     shown = long.summary("echo")
     assert f"{shown.mean:.2f} ± {shown.std:.1f}" in text

@@ -18,7 +18,6 @@ from plc_bench.papers.probes import (
     measure_probes,
     probe_tones,
     result_tables,
-    score_chirp,
     tone,
 )
 from tests.plc.engine.networks.test_encoder import write_context_encoder
@@ -72,12 +71,12 @@ def test_the_chirps_rise_by_500_hz_each() -> None:
 
 
 def test_neither_silence_nor_prediction_fills_the_chirps() -> None:
-    scores = score_chirp({"silent": silent()})
-    assert scores.snr_ms_db["silent: before phase"] == pytest.approx(0.0, abs=1e-6)
+    scores = probes._scores(probes.chirp(), {"silent": silent()})
+    assert scores["silent: before phase"] == pytest.approx(0.0, abs=1e-6)
     # But for the ends of the fill, which are bent to meet the context.
-    assert scores.snr_ms_db["silent"] == pytest.approx(0.0, abs=0.5)
+    assert scores["silent"] == pytest.approx(0.0, abs=0.5)
     # Prediction from either side meets at two frequencies: no better than silence.
-    assert scores.snr_ms_db["lpc"] < 1.0
+    assert scores["lpc"] < 1.0
 
 
 def test_scores_of_tones_are_means_over_their_phases(

@@ -17,7 +17,11 @@ from plc.papers.representations.named import EXACT, REPRESENTATIONS  # noqa: E40
 from plc_bench.scores.metrics import snr_db  # noqa: E402
 from plc_training.cli import app  # noqa: E402
 from plc_training.data.segments import PEAK, Segments  # noqa: E402
-from plc_training.papers.representations import Contender, fills_of, recipe_of  # noqa: E402
+from plc_training.papers.representations import (  # noqa: E402
+    ALL_REPRESENTATIONS,
+    Contender,
+    fills_of,
+)
 from plc_training.papers.represented import (  # noqa: E402
     GAP,
     SEGMENT_SAMPLES,
@@ -131,10 +135,10 @@ def test_made_phases_continue_a_sine() -> None:
 
 
 def test_recipes_differ_in_the_representation_alone() -> None:
-    one, other = recipe_of("mel"), recipe_of("erb")
+    one, other = ALL_REPRESENTATIONS.recipe_of("mel"), ALL_REPRESENTATIONS.recipe_of("erb")
     assert one.text.replace('"mel"', '"erb"') == other.text
     with pytest.raises(ConfigError, match=r"settings\.representation is 'cqt'"):
-        recipe_of("cqt")
+        ALL_REPRESENTATIONS.recipe_of("cqt")
     wrong = read_recipe("represented").text.replace("width = 192", "width = 190")
     with pytest.raises(ConfigError, match=r"settings\.width is 190; expected a multiple of 4"):
         parse_recipe(wrong, "wrong", "wrong")
@@ -142,7 +146,7 @@ def test_recipes_differ_in_the_representation_alone() -> None:
 
 def test_the_engine_has_no_use_for_it() -> None:
     with pytest.raises(ModelError, match="is an experiment"):
-        task("mel").model_fields(recipe_of("mel").model)
+        task("mel").model_fields(ALL_REPRESENTATIONS.recipe_of("mel").model)
 
 
 @pytest.mark.deep
@@ -157,11 +161,11 @@ def test_the_command_trains_scores_and_draws(tmp_path: Path) -> None:
     given = settings(
         data=clips,
         unseen=tmp_path / "unseen",
-        run=tmp_path / "runs",
+        out=tmp_path / "runs",
         names="waveform,magnitude-phase,mfcc",
         cache=tmp_path / "cache",
-        out=tmp_path / "picture.png",
-        gaps_per_clip=1,
+        picture=tmp_path / "picture.png",
+        count=1,
         steps=2,
     )
     result = CliRunner().invoke(app, ["train papers", "representations", *given])

@@ -42,8 +42,9 @@ from plc_training.papers.damaged import (  # noqa: E402
     ssim,
 )
 from plc_training.papers.restore import RestorePlan, RestoreSettings, RestoreTask, batch_of  # noqa: E402
-from plc_training.papers.restored import draw_patch, open_restorer, score_clips_of  # noqa: E402
+from plc_training.papers.restored import _draw_patch, score_patches  # noqa: E402
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
+from plc_training.train.run import open_best  # noqa: E402
 from tests.settings import settings  # noqa: E402
 from tests.signals import tones  # noqa: E402
 from tests.training.clips import write_clips, write_manifest  # noqa: E402
@@ -289,20 +290,20 @@ def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     for _ in range(2):  # the second finds all steps done
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, done.output
-    scores = score_clips_of(*open_restorer(run), [tmp_path / "clips"])
-    assert scores.psnr_db.shape == scores.ssim.shape == (3, 4 * 3)
-    assert scores.gain("psnr_db", "damaged", (0.0, 1.0), "linear").mean > 5.0
+    scores = score_patches(*open_best(run, RestoreTask), [tmp_path / "clips"])
+    assert len(scores.groups) == len(scores.values["ssim"]["network"]) == 4 * 3
+    assert scores.difference("psnr_db", "linear", "damaged").mean > 5.0
     # A correction that has moved from none.
-    assert abs(scores.gain("psnr_db", "linear", (0.0, 1.0)).mean) > 1e-3
+    assert abs(scores.difference("psnr_db", "network", "linear").mean) > 1e-3
     exported = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "models")])
     assert exported.exit_code == 0, exported.output
     manifest = Manifest.read(tmp_path / "models" / "restored.json")
     assert (manifest.kind, manifest.drafts) == ("restore", ("linear",))
     _check_engine_answers_as_torch(manifest, run)
-    given = settings(unseen=tmp_path / "clips", patches=2)
+    given = settings(unseen=tmp_path / "clips", count=2)
     shown = CliRunner().invoke(app, ["train papers", "restored", str(run), *given])
     assert shown.exit_code == 0, shown.output
-    assert "unseen works" in shown.output
+    assert "run, unseen works" in shown.output
     assert shown.output.splitlines()[-1].split()[:2] == ["all", "8"]
 
 
@@ -311,11 +312,11 @@ def test_a_patch_is_drawn(tmp_path: Path) -> None:
     made = task("res-unet-v2", "interpolated")
     network = made.make_network().eval()
     (clip,) = write_clips(tmp_path, 1, seconds=1.2)
-    draw_patch(tmp_path / "patch.png", made, network, clip, 0.4)
+    _draw_patch(tmp_path / "patch.png", made, network, clip, 0.4)
     assert (tmp_path / "patch.png").read_bytes().startswith(b"\x89PNG")
     (short,) = write_clips(tmp_path / "short", 1, seconds=0.2)
     with pytest.raises(ConfigError, match="too short or too quiet for a patch"):
-        draw_patch(tmp_path / "none.png", made, network, short, 0.4)
+        _draw_patch(tmp_path / "none.png", made, network, short, 0.4)
     assert not (tmp_path / "none.png").exists()
 
 
@@ -328,15 +329,15 @@ def test_networks_are_trained_briefly_and_compared(tmp_path: Path) -> None:
     )
     arguments = ["train papers", "restorers"]
     arguments += settings(data=tmp_path / "clips", unseen=tmp_path / "clips", steps=2)
-    arguments += settings(out=tmp_path / "runs", cache=tmp_path / "cache", threads=1, patches=1)
-    done = CliRunner().invoke(app, [*arguments, *settings(networks="fpn,res-unet-v2")])
+    arguments += settings(out=tmp_path / "runs", cache=tmp_path / "cache", threads=1, count=1)
+    done = CliRunner().invoke(app, [*arguments, *settings(names="fpn,res-unet-v2")])
     assert done.exit_code == 0, done.output
     lines = [line.split() for line in done.output.splitlines()]
     table = {line[0]: line for line in lines if line and line[0] in ("fpn", "res-unet-v2")}
     assert int(table["fpn"][1]) < int(table["res-unet-v2"][1])
     assert float(table["res-unet-v2"][2]) > float(table["fpn"][2])  # a correction begins with none
-    refused = CliRunner().invoke(app, [*arguments, *settings(networks="alexnet")])
-    assert "settings.network is 'alexnet'; expected unet or unet-v2" in str(refused.exception)
+    refused = CliRunner().invoke(app, [*arguments, *settings(names="alexnet")])
+    assert "network is 'alexnet'; known: unet, unet-v2" in str(refused.exception)
 
 
 def _check_engine_answers_as_torch(manifest: Manifest, run: Path) -> None:
@@ -352,7 +353,7 @@ def _check_engine_answers_as_torch(manifest: Manifest, run: Path) -> None:
     # 10 hops and the three frames before them, without the two that miss little.
     assert np.flatnonzero(lost).tolist() == list(range(58, 69))
     begin = gap[0] - (3 + 57) * HOP_SAMPLES
-    made, network = open_restorer(run)
+    made, network = open_best(run, RestoreTask)
     batch = batch_of(x[None, begin : begin + PATCH_SAMPLES], lost[None] > 0)
     shown, flags = made.inputs(batch)
     np.testing.assert_allclose(patch, shown[0].numpy(), atol=1e-5)
@@ -364,4 +365,4 @@ def test_clips_too_short_for_a_patch_are_told(tmp_path: Path) -> None:
     write_clips(tmp_path, 1, seconds=0.2)
     made = task()
     with pytest.raises(ConfigError, match="give longer clips"):
-        score_clips_of(made, made.make_network().eval(), [tmp_path])
+        score_patches(made, made.make_network().eval(), [tmp_path])

@@ -23,14 +23,9 @@ from typer.testing import CliRunner  # noqa: E402
 import plc  # noqa: E402
 from plc.errors import ConfigError, ModelError  # noqa: E402
 from plc.papers.stroke import INT16, SAMPLE_RATE  # noqa: E402
+from plc_bench.base.pieces import Scores  # noqa: E402
 from plc_training.cli import app  # noqa: E402
 from plc_training.data.segments import PEAK, Segments  # noqa: E402
-from plc_training.papers.contexts import (  # noqa: E402
-    PairScore,
-    draw_pairs,
-    pairs_of,
-    table_of_pairs,
-)
 from plc_training.papers.damaged import centred  # noqa: E402
 from plc_training.papers.stroke import (  # noqa: E402
     Pix2Pix,
@@ -44,8 +39,10 @@ from plc_training.papers.stroke import (  # noqa: E402
     stroke_error,
 )
 from plc_training.papers.strokes import (  # noqa: E402
+    CONTEXTS,
     METHODS,
-    Strokes,
+    PAIRS,
+    _draw_pairs,
     open_inpainter,
     score_strokes,
     table,
@@ -54,7 +51,7 @@ from plc_training.tasks.base import ModelCard  # noqa: E402
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
 from tests.settings import settings  # noqa: E402
 from tests.signals import tones  # noqa: E402
-from tests.training.clips import write_clips  # noqa: E402
+from tests.training.clips import write_clips, write_manifest  # noqa: E402
 
 RECIPE = """
 [task]
@@ -319,7 +316,7 @@ def test_a_run_is_scored_and_goes_on_with_a_critic(tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     paths = write_clips(clips, 3, seconds=1.2, rate=SAMPLE_RATE)
     run = run_of(tmp_path / "unet", clips, recipe_text(steps=2))
-    given = settings(unseen=clips, patches=1)
+    given = settings(unseen=clips, count=1)
     scored = CliRunner().invoke(app, ["train papers", "restored", str(run), *given])
     assert scored.exit_code == 0, scored.output
     lines = scored.output.splitlines()
@@ -333,8 +330,8 @@ def test_a_run_is_scored_and_goes_on_with_a_critic(tmp_path: Path) -> None:
     for first, second in zip(alone.parameters(), turned.parameters(), strict=True):
         assert float((first - second).detach().abs().max()) < 0.02
     strokes = score_strokes(*open_inpainter(other), [paths[0]], 12, ("linear", "network"))
-    assert strokes.works == ("clip0",) * len(strokes.works)
-    assert strokes.scores["mse"].shape == (2, len(strokes.works))
+    assert strokes.groups == ("clip0",) * len(strokes.groups)
+    assert [len(each) for each in strokes.values["mse"].values()] == [len(strokes.groups)] * 2
 
 
 @pytest.mark.deep
@@ -359,18 +356,9 @@ def test_an_exported_network_repairs(tmp_path: Path) -> None:
 
 
 def test_scores_are_those_of_the_stroke() -> None:
-    strokes = Strokes(
-        12,
-        ("linear", "network"),
-        tuple(f"work{k}" for k in range(8)),
-        {
-            "mse": np.array([[0.2] * 8, [0.1] * 8]),
-            "snr_db": np.zeros((2, 8)),
-            "sharpness": np.ones((2, 8)),
-            "variance": np.ones((2, 8)),
-        },
-    )
-    lines = table(strokes)
+    others = {key: {"linear": 1.0, "network": 1.0} for key in ("snr_db", "sharpness", "variance")}
+    row = {"mse": {"linear": 0.2, "network": 0.1}, **others}
+    lines = table(Scores.of([f"work{k}" for k in range(8)], [row] * 8), 12)
     assert lines[0] == "strokes of 32 ms: 8 of 8 works"
     assert "0.100 (0.100 to 0.100)" in lines[-1]
     assert "-0.100 (-0.100 to -0.100)" in lines[-1]
@@ -385,10 +373,10 @@ def test_clips_too_short_for_a_patch_are_told(tmp_path: Path) -> None:
 
 
 def test_pairs_of_gap_and_context_are_the_documents() -> None:
-    made = pairs_of()
-    assert pairs_of([64.0, 256.0]) == [each for each in made if each.columns in (24, 96)]
-    with pytest.raises(ConfigError, match="the gap is 50 ms; known: 32, 64, 128, 256"):
-        pairs_of([50.0])
+    made = list(PAIRS.values())
+    assert CONTEXTS.chosen("") == tuple(PAIRS)
+    with pytest.raises(ConfigError, match="network is 'gap50'; known: gap32-patch85, "):
+        CONTEXTS.chosen("gap32-patch85,gap50")
     assert [(round(each.gap_ms), round(each.frames * 64 / 24)) for each in made] == [
         *((32, 85), (32, 171), (32, 341), (32, 683)),
         *((64, 171), (64, 341), (64, 683)),
@@ -396,26 +384,40 @@ def test_pairs_of_gap_and_context_are_the_documents() -> None:
         *((256, 341), (256, 683)),
     ]
     assert made[0].context_ms == pytest.approx(26.7, abs=0.1)
-    for pair in made:
-        recipe = pair.recipe(7)
-        assert (recipe.schedule.steps, recipe.settings.frames) == (7, pair.frames)  # type: ignore[attr-defined]
+    for name, pair in PAIRS.items():
+        recipe = CONTEXTS.recipe_of(name, 20)
+        assert recipe.train.frames == 256  # type: ignore[attr-defined]
+        assert recipe.settings.columns == (pair.columns,)  # type: ignore[attr-defined]
+        assert (recipe.schedule.steps, recipe.settings.frames) == (20, pair.frames)  # type: ignore[attr-defined]
+        assert recipe.schedule.validate_every == 4
         assert recipe.schedule.batch * pair.frames == 1024
 
 
-def test_pairs_are_told_and_drawn(tmp_path: Path) -> None:
+def test_pairs_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
 
-    def strokes(columns: int, methods: tuple[str, ...]) -> Strokes:
-        scores = {"mse": np.full((len(methods), 7), 0.1)}
-        return Strokes(columns, methods, tuple("abcdefg"), scores)
+    def strokes(methods: tuple[str, ...]) -> Scores:
+        return Scores.of(list("abcdefg"), [{"mse": dict.fromkeys(methods, 0.1)}] * 7)
 
-    scores = [
-        PairScore(pair, strokes(pair.columns, ("linear", "network")), ((1, 0.3), (2, 0.2)))
-        for pair in pairs_of()
-    ]
-    lines = table_of_pairs(scores)
-    assert len(lines) == 1 + len(scores)
-    assert " ".join(lines[1].split()) == "32 ms 27 ms 7 0.100 0.100 (0.100 to 0.100)"
+    scores = {pair: strokes(("linear", "network")) for pair in PAIRS.values()}
+    curves = dict.fromkeys(scores, ((1, 0.3), (2, 0.2)))
     path = tmp_path / "pairs.png"
-    draw_pairs(path, scores, [strokes(columns, METHODS) for columns in (12, 24)])
+    _draw_pairs(path, scores, curves, {columns: strokes(METHODS) for columns in (12, 24)})
     assert path.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.deep
+def test_contexts_are_trained_told_and_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    paths = write_clips(tmp_path / "clips", 3, seconds=1.5, rate=SAMPLE_RATE)
+    rows = [(path.name, "speech", "train" if path != paths[0] else "valid") for path in paths]
+    write_manifest(tmp_path / "clips", rows)
+    names = ("gap32-patch85", "gap64-patch171")
+    given = settings(data=tmp_path / "clips", unseen=tmp_path / "clips", names=",".join(names))
+    given += settings(out=tmp_path / "runs", cache=tmp_path / "cache", steps=2, threads=1)
+    given += settings(picture=tmp_path / "pairs.png")
+    done = CliRunner().invoke(app, ["train papers", "contexts", *given])
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[:4] for line in lines[1:]] == [["32", "ms", "27", "ms"], ["64", "ms", "53", "ms"]]
+    assert (tmp_path / "pairs.png").read_bytes()[:4] == b"\x89PNG"

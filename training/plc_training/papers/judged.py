@@ -28,8 +28,8 @@ import torch
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError, MissingExtraError
-from plc.files.pages.picture import blank_figure, save
 from plc.papers.representations.mel import Mel
+from plc_bench.base.pieces import aligned, draw_levels
 from plc_bench.papers.generated import (
     RESAMPLES,
     Figure,
@@ -39,6 +39,7 @@ from plc_bench.papers.generated import (
     with_interval,
 )
 from plc_bench.scores.frechet import note_frames
+from plc_training.papers.comparison import Asked, Comparison
 from plc_training.papers.judges import (
     EPOCHS,
     NoteSet,
@@ -82,24 +83,19 @@ class Orchestra:
 
 
 def open_generator(folder: Path) -> Orchestra:
-    """Return the best generator of a run.
-
-    Raises
-    ------
-    ConfigError
-        If the folder holds no run of this task, or no best weights yet.
-    """
+    """Return the best generator of a run, as :func:`open_best`."""
     task, network = open_best(folder, NotesTask)
     assert isinstance(network, NotesNetwork)
     return Orchestra(task, network)
 
 
-SCORES = ("tune", "PIS", "IIS", "PKID", "IKID", "FAD")
 REAL, TRAINED_ON, SINES = "real, unheard", "real, trained on", "sines"
-_FORMS = dict(zip(SCORES, (".2f", ".2f", ".2f", ".1f", ".1f", ".3f"), strict=True))
+FORMS = {"tune": ".2f", "PIS": ".2f", "IIS": ".2f", "PKID": ".1f", "IKID": ".1f", "FAD": ".3f"}
+"""Scores, and how many digits they have."""
 # Kernel distances are below 2, and of real notes below 0.01.
 _KID_UNIT = 1000.0
 _PER_CALL = 32
+_NOTES = 324
 _SHOWN_PITCHES = 9
 _SHOWN_DB = 60.0
 
@@ -111,90 +107,54 @@ class Judges:
     pitch: Trained
     instrument: Trained
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Scores of one origin of notes.
-
-    Attributes
-    ----------
-    name : str
-        Of the run's folder, or of what the notes are.
-    notes : int, their number
-    scores : dict
-        By :data:`SCORES`; FAD is missing without Basic Pitch.
-    """
-
-    name: str
-    notes: int
-    scores: dict[str, Figure]
+    def __str__(self) -> str:
+        """Return how often they are right."""
+        both = {"pitch": self.pitch, "instrument": self.instrument}
+        right = [
+            f"{name} {each.accuracy:.1%} of {len(each.classes)}" for name, each in both.items()
+        ]
+        return f"judges are right on held-out notes: {', '.join(right)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Scores of generators.
-
-    Attributes
-    ----------
-    pitch_accuracy, instrument_accuracy : float
-        Shares of held-out notes that the judges name rightly.
-    pitches, instruments : int
-        Classes of the judges: the largest PIS and IIS.
-    rows : tuple of Row, references first
-    """
-
-    pitch_accuracy: float
-    instrument_accuracy: float
-    pitches: int
-    instruments: int
-    rows: tuple[Row, ...]
-
-
-def judge_runs(
-    runs: Sequence[Path],
-    data: Path,
-    unseen: Path,
-    cache: Path,
+def judge(
+    orchestras: Mapping[str, "Orchestra"],
+    asked: Asked,
     count: int,
-    seed: int = 0,
     epochs: int = EPOCHS,
     resamples: int = RESAMPLES,
-) -> tuple[Judged, Mapping[str, Orchestra]]:
-    """Return the scores of runs, and their generators by name.
+) -> tuple[Judges, dict[str, dict[str, Figure]]]:
+    """Return judges, and the scores of references and generators by their names.
 
     Parameters
     ----------
-    runs : sequence of Path
-        Folders of runs of the task notes, of notes of one length, rate and range.
-    data : Path
-        Library that they were trained on; judges are trained on its training split.
-    unseen : Path, library of other instruments
-    cache : Path, folder for decoded clips
+    orchestras : mapping
+        Generators of notes of one length, rate and range.
+    asked : Asked
+        Judges are trained on the training split of ``place.data``, on which generators were
+        trained, too; ``unseen`` are notes of other instruments.
     count : int
         Notes of each origin, at most.
-    seed : int
-        Of judges, notes and resamples.
     epochs : int, of the judges' training
     resamples : int, of the intervals
 
     Raises
     ------
     ConfigError
-        If a folder holds no such run, runs differ in their notes, or a library holds too few.
+        If a library holds too few notes.
     """
-    orchestras = open_alike(runs)
     task = next(iter(orchestras.values())).task
     plan, pitches = task.plan, (task.lowest, task.highest)
-    display = Display()
-    trained_on = gather_notes(data, plan, pitches, cache, display, ("train",))
-    held_out = gather_notes(unseen, plan, pitches, cache, display)
+    display, cache = Display(), asked.place.cache
+    trained_on = gather_notes(asked.place.data, plan, pitches, cache, display, ("train",))
+    held_out = gather_notes(asked.unseen, plan, pitches, cache, display)
     if len(held_out) < 4:
-        raise ConfigError(f"{unseen} holds {len(held_out)} notes in range; give at least 4")
-    judges = train_judges(trained_on, display, seed, epochs)
-    rng = np.random.default_rng(seed)
+        raise ConfigError(f"there are {len(held_out)} unseen notes in range; give at least 4")
+    with display.stage("epochs of judges", 2 * epochs) as advance:
+        names = ([f"{pitch:03d}" for pitch in trained_on.pitches], trained_on.instruments)
+        judges = Judges(*(train_judge(trained_on, each, 0, epochs, advance) for each in names))
+    rng = np.random.default_rng(0)
     shuffled = rng.permutation(len(held_out))
     half = min(count, len(held_out) // 2)
-    reference = held_out.of(shuffled[:half])
     sets = {
         REAL: held_out.of(shuffled[half : 2 * half]),
         TRAINED_ON: trained_on.of(rng.permutation(len(trained_on))[:count]),
@@ -203,52 +163,34 @@ def judge_runs(
     with display.stage("notes generated", count * len(orchestras)) as advance:
         for name, orchestra in orchestras.items():
             sets[name] = generate(orchestra, spread(pitches, count, rng), rng, advance)
-    scorer = Scorer(judges, reference, display, seed, resamples)
+    scorer = Scorer(judges, held_out.of(shuffled[:half]), display, resamples=resamples)
+    found = {}
     with display.stage("sets of notes judged", len(sets)) as advance:
-        rows = []
         for name, notes in sets.items():
-            rows.append(Row(name, len(notes), scorer.scores(notes)))
+            found[name] = scorer.scores(notes)
             advance()
-    judged = Judged(
-        judges.pitch.accuracy,
-        judges.instrument.accuracy,
-        len(judges.pitch.classes),
-        len(judges.instrument.classes),
-        tuple(rows),
-    )
-    return judged, orchestras
+    return judges, found
 
 
 def open_alike(runs: Sequence[Path]) -> dict[str, Orchestra]:
-    """Return the generators of runs by the names of their folders.
-
-    Raises
-    ------
-    ConfigError
-        If a folder holds none, two have one name, or their notes are of another kind.
-    """
+    """Return the generators of runs by the names of their folders; refuse other kinds of notes."""
     found: dict[str, Orchestra] = {}
     for folder in runs:
         name = folder.resolve().name
         if name in found:
             raise ConfigError(f"two runs are called {name}; rename the folder of one")
         found[name] = open_generator(folder)
-    first = next(iter(found))
-    kinds = {name: _kind(orchestra) for name, orchestra in found.items()}
-    for name, kind in kinds.items():
-        if kind != kinds[first]:
+    first, kind = "", (0, 0, 0, 0)
+    for name, orchestra in found.items():
+        task = orchestra.task
+        its = task.sample_rate, task.plan.samples, task.lowest, task.highest
+        if first and its != kind:
             raise ConfigError(
-                f"{name} makes other notes than {first}: rate, samples and pitches are {kind} and "
-                f"{kinds[first]}; judge them one by one"
+                f"{name} makes other notes than {first}: rate, samples and pitches are {its} and "
+                f"{kind}; judge them one by one"
             )
+        first, kind = name, its
     return found
-
-
-def train_judges(notes: NoteSet, display: Display, seed: int = 0, epochs: int = EPOCHS) -> Judges:
-    """Return judges of pitch and instrument, trained on notes, with progress."""
-    with display.stage("epochs of judges", 2 * epochs) as advance:
-        names = ([f"{pitch:03d}" for pitch in notes.pitches], notes.instruments)
-        return Judges(*(train_judge(notes, each, seed, epochs, advance) for each in names))
 
 
 def spread(pitches: tuple[int, int], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -286,36 +228,23 @@ def generate(
 class Scorer:
     """Scores sets of notes against one reference.
 
-    Parameters
-    ----------
-    judges : Judges, of pitch and instrument
-    reference : NoteSet
-        What distances are measured to.
-    display : Display
-        Says so where there can be no FAD.
-    seed : int, of the resamples
-    resamples : int, of the intervals
+    Without Basic Pitch there is no FAD, which the display says; resamples are of the intervals.
     """
 
     def __init__(
-        self,
-        judges: Judges,
-        reference: NoteSet,
-        display: Display,
-        seed: int = 0,
-        resamples: int = RESAMPLES,
+        self, judges: Judges, reference: NoteSet, display: Display, resamples: int = RESAMPLES
     ) -> None:
         self._judges, self._size = judges, len(reference)
-        self._interval = partial(with_interval, seed=seed, resamples=resamples)
+        self._interval = partial(with_interval, resamples=resamples)
         self._logits = [judge.logits(reference) for judge in (judges.pitch, judges.instrument)]
         self._frames: Frames | None = None
         try:
-            self._frames = frames_of(reference)
+            self._frames = _frames_of(reference)
         except MissingExtraError as error:
             display.say(f"no FAD: {error}")
 
     def scores(self, notes: NoteSet) -> dict[str, Figure]:
-        """Return the scores of notes, by :data:`SCORES`."""
+        """Return the scores of notes, by the names of :data:`FORMS`."""
         judges = (self._judges.pitch, self._judges.instrument)
         logits = [judge.logits(notes) for judge in judges]
         counts = [len(notes)]
@@ -327,85 +256,48 @@ class Scorer:
         for name, each, real in zip(("PKID", "IKID"), logits, self._logits, strict=True):
             found[name] = self._interval(partial(_kid, Kernels.of(each, real)), counts)
         if self._frames is not None:
-            found["FAD"] = self._interval(partial(frames_of(notes).distance, self._frames), counts)
+            found["FAD"] = self._interval(partial(_frames_of(notes).distance, self._frames), counts)
         return found
 
 
-def frames_of(notes: NoteSet) -> Frames:
-    """Return a transcriber's output in each frame of each note.
-
-    Raises
-    ------
-    MissingExtraError
-        If its network, ONNX Runtime or soxr is not installed.
-    """
+def _frames_of(notes: NoteSet) -> Frames:
+    """Return a transcriber's output in each frame of each note."""
     every = [note_frames(sound[:, None], notes.sample_rate) for sound in notes.sounds]
     return Frames.of(np.stack(every))
 
 
-def table(judged: Judged) -> Iterator[str]:
-    """Yield a table's lines: scores with their intervals."""
-    yield (
-        f"judges are right on held-out notes: pitch {judged.pitch_accuracy:.1%} of "
-        f"{judged.pitches}, instrument {judged.instrument_accuracy:.1%} of {judged.instruments}"
-    )
-    widths = (18, *(24 for _ in SCORES))
-    names = ("", "in tune", "PIS", "IIS", "1000 PKID", "1000 IKID", "FAD")
-    yield "  ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
-    for row in judged.rows:
-        cells = [
-            row.scores[name].text(_FORMS[name]) if name in row.scores else "-" for name in SCORES
-        ]
-        yield "  ".join(
-            f"{cell:>{width}}" for cell, width in zip([row.name, *cells], widths, strict=True)
-        )
-
-
-def draw_scales(path: Path, orchestras: Mapping[str, Orchestra], seed: int = 0) -> None:
-    """Draw a scale that each generator plays with one latent.
-
-    The picture is a PNG of mel spectra.
-
-    Raises
-    ------
-    AudioFileError, MissingExtraError
-        If the picture cannot be written, or matplotlib is missing.
-    """
+def _draw_scales(path: Path, orchestras: Mapping[str, Orchestra]) -> None:
+    """Draw a scale that each generator plays with one latent, as mel spectra (PNG)."""
     task = next(iter(orchestras.values())).task
-    rows: dict[str, NoteSet] = {}
+    pitches = np.rint(np.linspace(task.lowest, task.highest, _SHOWN_PITCHES)).astype(np.int64)
+    played = {SINES: sines(task.plan, pitches).sounds}
     for name, orchestra in orchestras.items():
-        lowest, highest = orchestra.task.lowest, orchestra.task.highest
-        pitches = np.rint(np.linspace(lowest, highest, _SHOWN_PITCHES)).astype(np.int64)
-        rows.setdefault(SINES, sines(task.plan, pitches))
-        latent = orchestra.latents(1, np.random.default_rng(seed)).repeat(_SHOWN_PITCHES, axis=0)
-        rows[name] = NoteSet(orchestra.play(latent, pitches), pitches, (), task.sample_rate)
-    figure = blank_figure(9.6, 1.25 * len(rows) + 0.5)
-    axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
-    for ax, (name, notes) in zip(axes, rows.items(), strict=True):
-        kind = Mel(task.sample_rate, notes.sounds.shape[1])
-        levels = np.concatenate([kind.log_power(sound) for sound in notes.sounds], axis=1)
-        decibels = 10.0 / np.log(10.0) * levels
-        top = float(decibels.max())
-        ends = (0.0, notes.sounds.size / task.sample_rate, 0, len(levels))
-        ax.imshow(
-            decibels,
-            origin="lower",
-            aspect="auto",
-            extent=ends,
-            cmap="magma",
-            interpolation="nearest",
-            vmin=top - _SHOWN_DB,
-            vmax=top,
-        )
-        ax.set_title(name, loc="left", fontsize="small")
-        ax.set_yticks([])
-    axes[-1].set_xlabel("time (s)")
-    save(figure, path)
+        latent = orchestra.latents(1, np.random.default_rng(0)).repeat(_SHOWN_PITCHES, axis=0)
+        played[name] = orchestra.play(latent, pitches)
+    kind = Mel(task.sample_rate, task.plan.samples)
+    rows = {}
+    for name, sounds in played.items():
+        levels = np.concatenate([kind.log_power(sound) for sound in sounds], axis=1)
+        rows[name] = 10.0 / np.log(10.0) * (levels - levels.max())
+    ends = (0.0, _SHOWN_PITCHES * task.plan.samples / task.sample_rate, 0.0, 0.0)
+    draw_levels(path, rows, ends, "time (s)", down=True, range_db=_SHOWN_DB)
 
 
-def _kind(orchestra: Orchestra) -> tuple[int, int, int, int]:
-    task = orchestra.task
-    return task.sample_rate, task.plan.samples, task.lowest, task.highest
+def _tell(asked: Asked) -> Iterator[str]:
+    orchestras = open_alike(asked.runs)
+    judges, found = judge(orchestras, asked, asked.count or _NOTES)
+    yield str(judges)
+    rows: list[Sequence[str]] = [("", "in tune", "PIS", "IIS", "1000 PKID", "1000 IKID", "FAD")]
+    for name, scores in found.items():
+        cells = [scores[each].text(form) if each in scores else "-" for each, form in FORMS.items()]
+        rows.append((name, *cells))
+    yield from aligned(rows)
+    if asked.picture is not None:
+        _draw_scales(asked.picture, orchestras)
+
+
+JUDGED = Comparison(tell=_tell)
+"""Generators of notes, by judges that are trained on real ones."""
 
 
 def _named(judge: Trained, logits: NDArray[np.float64], notes: NoteSet) -> NDArray[np.bool_]:

@@ -21,7 +21,7 @@ from torch.nn import functional
 from plc.errors import ConfigError
 from plc.papers.representations.spectral import make_grid
 from plc_kernels.spectra.offline import spectra_of
-from plc_training.data.library import Clip, find_library, read_samples
+from plc_training.data.library import Clip, find_libraries, read_samples
 from plc_training.papers.notes import NotesPlan
 from plc_training.train.display import Display, decode_shown
 
@@ -112,19 +112,19 @@ class NoteSet:
 
 
 def gather_notes(
-    folder: Path,
+    folders: Sequence[Path],
     plan: NotesPlan,
     pitches: tuple[int, int],
     cache: Path,
     display: Display,
     splits: Sequence[str] = ("train", "valid"),
 ) -> NoteSet:
-    """Return a library's notes with a known pitch in range.
+    """Return the notes of libraries with a known pitch in range.
 
     Parameters
     ----------
-    folder : Path
-        With a manifest.csv and a notes.csv.
+    folders : sequence of Path
+        Libraries with a manifest.csv and a notes.csv.
     plan : NotesPlan, cuts and fades them
     pitches : (int, int)
         Lowest and highest MIDI pitch.
@@ -138,7 +138,8 @@ def gather_notes(
     ConfigError
         If there is none.
     """
-    clips = [clip for clip in find_library(folder) if clip.notes and clip.split in splits]
+    every = [clip for library in find_libraries(folders) for clip in library]
+    clips = [clip for clip in every if clip.notes and clip.split in splits]
     sounds: list[NDArray[np.float32]] = []
     labels: list[int] = []
     names: list[str] = []
@@ -156,8 +157,8 @@ def gather_notes(
                 names.append(instrument_of(clip))
     if not sounds:
         raise ConfigError(
-            f"{folder} holds no notes of pitch {pitches[0]} to {pitches[1]} in the split "
-            f"{' or '.join(splits)}; plc train notes --out FOLDER renders some"
+            f"{' and '.join(map(str, folders))}: no notes of pitch {pitches[0]} to {pitches[1]} in "
+            f"the split {' or '.join(splits)}; plc train notes --out FOLDER renders some"
         )
     return NoteSet(np.stack(sounds), np.array(labels, np.int64), tuple(names), plan.sample_rate)
 

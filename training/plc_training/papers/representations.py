@@ -18,27 +18,26 @@ import torch
 
 from plc.engine.networks.encoder import CONTEXT_SAMPLES, GAP_SAMPLES, ITERATIONS, SAMPLE_RATE
 from plc.engine.networks.spectral_fill import bent, with_phase
-from plc.errors import ConfigError
 from plc.files.pages.picture import blank_figure, save
 from plc.papers.representations.base import Array, Samples, Spectral
 from plc.papers.representations.named import REPRESENTATIONS
 from plc.papers.representations.spectral import WINDOW
-from plc_bench.base.compare import PairedDifference, paired_difference
 from plc_bench.base.corpus import clip_seed, read_clip
-from plc_bench.base.workers import score_clips
-from plc_bench.gaps.twosided import GapScores, InpaintReport, InpaintSettings, draw_gaps, filled
+from plc_bench.base.pieces import Row, Scores, aligned, score_pieces
+from plc_bench.gaps.twosided import InpaintSettings, draw_gaps, filled
 from plc_bench.report.panels import line_style
-from plc_bench.scores.metrics import snr_db, snr_ms_db
+from plc_bench.scores.metrics import snr_ms_db
 from plc_kernels.spectra.offline import signal_of, spectra_of
 from plc_kernels.spectra.windows import gaussian_gamma
+from plc_training.papers.comparison import Asked, Comparison
 from plc_training.papers.represented import GAP, GapArrays, RepresentedTask
-from plc_training.train.recipe import Recipe, recipe_with
-from plc_training.train.run import Place, open_best, run_recipes
+from plc_training.train.run import open_best
 
-RECIPE = "represented"
 REFERENCE = "lpc"
 STRAIGHT, NETWORK = "straight lines", "network"
 MADE = "phases made"
+_SCORE = "snr_ms_db"
+_GAPS = 3
 _PICTURE_INCHES = (7.5, 5.0)
 
 Fill = Callable[[Array, Array], Array]
@@ -71,46 +70,8 @@ class Contender:
         return ("", MADE) if len(self.arrays.kind.channels) > 1 else (MADE,)
 
 
-def recipe_of(name: str) -> Recipe:
-    """Return the recipe of a representation.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such representation.
-    """
-    return recipe_with(RECIPE, "representation", name)
-
-
-def train_representations(
-    place: Place, names: Sequence[str] = REPRESENTATIONS, steps: int | None = None
-) -> bool:
-    """Train the network of each representation; return whether all ended.
-
-    Parameters
-    ----------
-    place : Place
-        Its folder holds one of each name.
-    names : sequence of str
-        Of :data:`plc.papers.representations.named.REPRESENTATIONS`.
-    steps : int, optional, instead of the recipe's
-
-    Raises
-    ------
-    ConfigError
-        As :func:`plc_training.train.run.run_recipe` raises it.
-    """
-    return run_recipes({name: recipe_of(name).with_steps(steps) for name in names}, place)
-
-
 def open_contender(folder: Path, name: str) -> Contender:
-    """Return the network of a representation from a folder of runs.
-
-    Raises
-    ------
-    ConfigError
-        If it has not been trained.
-    """
+    """Return the network of a representation from a folder of runs, as :func:`open_best`."""
     task, network = open_best(folder / name, RepresentedTask)
 
     @torch.no_grad()
@@ -164,127 +125,78 @@ def _with_phases_made(arrays: GapArrays, array: Array, prepared: Samples) -> Sam
     return signal_of(made, prepared.size, grid)
 
 
-def score_representations(
-    contenders: Sequence[Contender], clips: Sequence[Path], gaps_per_clip: int
-) -> InpaintReport:
-    """Return the scores of linear prediction, then of all fills.
-
-    Parameters
-    ----------
-    contenders : sequence of Contender, representations
-    clips : sequence of Path, held-out clips
-    gaps_per_clip : int, gaps of each
-
-    Raises
-    ------
-    ConfigError
-        If no clip has a gap.
-    """
-    methods = [
-        method_of(each.name, kind, way)
-        for each in contenders
-        for kind in (STRAIGHT, NETWORK)
-        for way in each.ways
-    ]
-    settings = InpaintSettings(
-        methods=(REFERENCE, *methods), gaps_per_clip=gaps_per_clip, context="paper"
-    )
-    outcome = score_clips(partial(_score_clip, contenders, settings), clips, jobs=1)
-    if not outcome.results:
-        raise ConfigError(f"no clip has a gap to score: {outcome.failures or 'no clips'}")
-    gaps = [gap for each in outcome.results for gap in each]
-    return InpaintReport(settings, gaps, outcome.failures)
-
-
-def _score_clip(
-    contenders: Sequence[Contender], settings: InpaintSettings, path: Path
-) -> list[GapScores]:
+def _rows(contenders: Sequence[Contender], most: int, path: Path) -> Iterator[Row]:
+    """Yield SNR_MS of the gaps of a clip: of linear prediction, then of all fills."""
+    settings = InpaintSettings(gaps_per_clip=most, context="paper")
     signal = read_clip(path, SAMPLE_RATE).signal.mean(axis=1)
-    starts = draw_gaps(signal, settings, clip_seed(path.name, settings.seed))
-    if not starts:
-        raise ConfigError(f"{path.name} is too short or too quiet for a gap with its context")
-    scores = []
-    for start in starts:
+    for start in draw_gaps(signal, settings, clip_seed(path.name, settings.seed)):
         gap = start, start + GAP_SAMPLES
-        lpc = filled(signal, *gap, REFERENCE, settings)
-        fills = {REFERENCE: lpc[slice(*gap)]}
+        whole = filled(signal, *gap, REFERENCE, settings)
+        row = {REFERENCE: snr_ms_db(signal, whole, gap)}
         segment = signal[start - CONTEXT_SAMPLES : gap[1] + CONTEXT_SAMPLES]
         for contender in contenders:
-            fills.update(fills_of(contender, segment))
-        scores.append(_gap_scores(path.name, signal, gap, fills))
-    return scores
+            for method, fill in fills_of(contender, segment):
+                whole = signal.copy()
+                whole[slice(*gap)] = fill
+                row[method] = snr_ms_db(signal, whole, gap)
+        yield {_SCORE: row}
 
 
-def _gap_scores(
-    clip: str, signal: Samples, gap: tuple[int, int], fills: dict[str, Samples]
-) -> GapScores:
-    snr_ms, snr = {}, {}
-    for method, fill in fills.items():
-        whole = signal.copy()
-        whole[slice(*gap)] = fill
-        snr_ms[method] = snr_ms_db(signal, whole, gap)
-        snr[method] = snr_db(signal[slice(*gap)], fill)
-    return GapScores(clip, gap[0], snr_ms, snr)
-
-
-def interval_of(report: InpaintReport, method: str, over: str = "") -> PairedDifference:
-    """Return a method's mean SNR_MS, or its gain over another."""
-    first = [gap.snr_ms_db[method] for gap in report.gaps]
-    second = [gap.snr_ms_db[over] if over else 0.0 for gap in report.gaps]
-    clips = [gap.clip for gap in report.gaps]
-    return paired_difference(first, second, lower_is_better=False, groups=clips)
-
-
-def table_of_representations(report: InpaintReport, contenders: Sequence[Contender]) -> list[str]:
+def table(scores: Scores, contenders: Sequence[Contender]) -> list[str]:
     """Return a table of SNR_MS in dB: a row for each representation and way to samples."""
-    head = f"{'representation':<28} {'weights':>9}  {'straight lines':>22}  {'network':>22}"
-    lines = [f"{head}  {'over straight lines':>24}"]
-    lines.append(f"{REFERENCE:<28} {'':>9}  {'':>22}  {_shown(interval_of(report, REFERENCE)):>22}")
+    rows: list[Sequence[str]] = [
+        ("representation", "weights", STRAIGHT, NETWORK, f"over {STRAIGHT}")
+    ]
+    rows.append((REFERENCE, "", "", scores.text(_SCORE, REFERENCE), ""))
     for each in contenders:
         for way in each.ways:
             straight, network = (method_of(each.name, kind, way) for kind in (STRAIGHT, NETWORK))
-            cells = [_shown(interval_of(report, method)) for method in (straight, network)]
-            over = _shown(interval_of(report, network, straight), "+.2f")
-            label = f"{each.name}, {way}" if way else each.name
-            lines.append(
-                f"{label:<28} {each.weights:>9}  {cells[0]:>22}  {cells[1]:>22}  {over:>24}"
-            )
-    return lines
+            cells = [scores.text(_SCORE, method) for method in (straight, network)]
+            over = scores.text(_SCORE, network, straight, "+.2f")
+            rows.append((method_of(each.name, way, ""), str(each.weights), *cells, over))
+    return aligned(rows)
 
 
-def _shown(found: PairedDifference, form: str = ".2f") -> str:
-    return f"{found.mean:{form}} ({found.interval(form)})"
-
-
-def draw_representations(
-    path: Path, report: InpaintReport, contenders: Sequence[Contender]
-) -> None:
-    """Draw SNR_MS and its intervals: straight lines and networks, by both ways to samples.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib is missing.
-    AudioFileError
-        If ``path`` cannot be written.
-    """
+def _draw(path: Path, scores: Scores, contenders: Sequence[Contender]) -> None:
+    """Draw SNR_MS and its intervals: straight lines and networks, by both ways to samples."""
     figure = blank_figure(*_PICTURE_INCHES)
     axes = figure.subplots()
     for number, (kind, way) in enumerate(
         (kind, way) for way in ("", MADE) for kind in (STRAIGHT, NETWORK)
     ):
         places = [place for place, each in enumerate(contenders) if way in each.ways]
-        found = [interval_of(report, method_of(contenders[k].name, kind, way)) for k in places]
+        methods = [method_of(contenders[k].name, kind, way) for k in places]
+        found = [scores.difference(_SCORE, method) for method in methods]
         means = np.array([each.mean for each in found])
         reaches = np.abs(np.array([[each.low, each.high] for each in found]).T - means)
         style = line_style(number) | {"linestyle": "none"}
         at = np.array(places) + 0.15 * (number - 1.5)
         label = method_of(kind, way or "by the inverse", "")
         axes.errorbar(means, at, xerr=reaches, label=label, capsize=2, **style)
-    axes.axvline(interval_of(report, REFERENCE).mean, color="0.5", linestyle="--", label=REFERENCE)
+    axes.axvline(scores.mean(_SCORE, REFERENCE), color="0.5", linestyle="--", label=REFERENCE)
     axes.set_yticks(range(len(contenders)), [each.name for each in contenders])
     axes.invert_yaxis()
     axes.set_xlabel("SNR_MS of gaps of 64 ms, dB (95 %)")
     axes.grid(axis="x", alpha=0.3)
     axes.legend(fontsize="small")
     save(figure, path)
+
+
+def _tell(asked: Asked) -> Iterator[str]:
+    contenders = [open_contender(asked.place.folder, name) for name in asked.names]
+    most = asked.count or _GAPS
+    wanted = "a gap with its context that is loud enough"
+    rows = partial(_rows, contenders, most)
+    scores = score_pieces(asked.unseen, rows, wanted, lambda path: path.name)
+    yield from table(scores, contenders)
+    if asked.picture is not None:
+        _draw(asked.picture, scores, contenders)
+
+
+ALL_REPRESENTATIONS = Comparison(
+    tell=_tell,
+    names=tuple(REPRESENTATIONS),
+    recipe="represented",
+    values=lambda name, steps: {"settings.representation": name},
+)
+"""One network on each representation."""

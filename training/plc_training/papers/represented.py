@@ -203,13 +203,9 @@ class RepresentedTask(SessionTask):
     ports = Ports(("damaged", "filled"), "array", {"damaged": {0: "batch"}, "filled": {0: "batch"}})
 
     def __init__(
-        self,
-        plan: ContextEncoderPlan,
-        settings: RepresentedSettings,
-        train: Segments,
-        valid: Segments,
+        self, plan: ContextEncoderPlan, settings: RepresentedSettings, *rest: Segments
     ) -> None:
-        self._settings, self._train, self._valid = settings, train, valid
+        super().__init__(plan, settings, *rest)
         self.arrays = GapArrays(settings.representation)
         self._reach = torch.ones(1)
 

@@ -1,179 +1,112 @@
-"""Scores of a trained restorer on damaged spectrograms of given clips.
+"""Scores of trained restorers on damaged spectrograms of given clips, and their comparison.
 
 Every patch of a clip is damaged once, by a seed of the clip's name, and repaired three ways: not at
 all, by linear interpolation along time, and by the network. Gains are over the damaged patch, as
 in the document. Intervals are a bootstrap over works: a clip's name without its last number.
 """
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import nn
 
 from plc.errors import ConfigError
-from plc.files.pages.picture import blank_figure, save
 from plc.papers.restore import FRAMES, HOP_SAMPLES, PATCH_SAMPLES, SAMPLE_RATE
-from plc_bench.base.compare import PairedDifference, paired_difference
 from plc_bench.base.corpus import clip_seed, find_clips, read_clip
+from plc_bench.base.pieces import Row, Scores, aligned, draw_levels, score_pieces, spread
+from plc_training.papers import strokes
+from plc_training.papers.blocks import counted
+from plc_training.papers.comparison import Asked, Comparison
 from plc_training.papers.damaged import draw_lost, loud_patches, psnr_db, ssim
 from plc_training.papers.restore import RestoreTask, batch_of
-from plc_training.papers.restorers import Restorer
-from plc_training.train.run import open_best
+from plc_training.papers.restorers import RESTORERS
+from plc_training.papers.stroke import StrokeTask
+from plc_training.train.run import open_best, read_run
 
 REPAIRS = ("damaged", "linear", "network")
 SHARES = ((0.0, 0.25), (0.25, 0.45), (0.45, 1.0), (0.0, 1.0))
 """Shares of lost frames that are told apart: from, and below which; the last is all."""
-# Range of a picture's colours.
-_SHOWN_DB = 70.0
+# Of the frames in a picture that are lost: the middle of the document's range.
+_PICTURE_SHARE = 0.4
 # From one patch of a clip to the next.
 _SHIFT = FRAMES * HOP_SAMPLES
 _BATCH = 16
+# Patches of a clip that all restorers are compared by.
+_BRIEF_PATCHES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """Scores of the patches of some clips.
-
-    Attributes
-    ----------
-    works : tuple of str, work of each patch
-    shares : float64, shape (patches,)
-        Of lost frames, 0 to 1.
-    psnr_db, ssim : float64, shape (3, patches), by :data:`REPAIRS`
-    """
-
-    works: tuple[str, ...]
-    shares: NDArray[np.float64]
-    psnr_db: NDArray[np.float64]
-    ssim: NDArray[np.float64]
-
-    def gain(
-        self, score: str, over: str, share: tuple[float, float], repair: str = "network"
-    ) -> PairedDifference:
-        """Return the gain of a repair over another, with its interval.
-
-        Parameters
-        ----------
-        score : str, ``"psnr_db"`` or ``"ssim"``
-        over, repair : str, of :data:`REPAIRS`
-        share : (float, float)
-            Share of lost frames from, and below which.
-        """
-        scores: NDArray[np.float64] = getattr(self, score)
-        chosen = (self.shares >= share[0]) & (self.shares < share[1])
-        first, second = (scores[REPAIRS.index(each), chosen] for each in (repair, over))
-        groups = [work for work, kept in zip(self.works, chosen, strict=True) if kept]
-        return paired_difference(
-            first.tolist(), second.tolist(), lower_is_better=False, groups=groups
-        )
-
-
-def open_restorer(folder: Path) -> tuple[RestoreTask, Restorer]:
-    """Return the task of a run, and its best network.
-
-    Raises
-    ------
-    ConfigError
-        If the folder holds no run of this task, or no best weights yet.
-    """
-    task, network = open_best(folder, RestoreTask)
-    assert isinstance(network, Restorer)
-    return task, network
-
-
-def score_clips_of(
-    task: RestoreTask, network: Restorer, sources: Sequence[Path], most: int = 0
-) -> Restored:
-    """Return the scores of the clips in folders or files.
+def score_patches(
+    task: RestoreTask, network: nn.Module, sources: Sequence[Path], most: int = 0
+) -> Scores:
+    """Return ``psnr_db`` and ``ssim`` of the clips' patches by :data:`REPAIRS`, and the share lost.
 
     Parameters
     ----------
-    task : RestoreTask, makes the network's inputs
-    network : Restorer, ready to judge
+    task, network
+        As :func:`~plc_training.train.run.open_best` returns them.
     sources : sequence of Path
-        Folders, audio files or manifests.
+        As :func:`~plc_bench.base.pieces.score_pieces` takes them.
     most : int
         Patches of a clip at most, evenly spread; 0: all.
-
-    Raises
-    ------
-    ConfigError
-        If they hold no clip that is long and loud enough for a patch.
-    AudioFileError
-        If a clip cannot be read.
     """
-    works: list[str] = []
-    shares, psnrs, ssims = [], [], []
-    for path in find_clips(sources):
-        lines = _patches(path, most)
-        lost = draw_lost(len(lines), np.random.default_rng(clip_seed(path.name)))
-        works += [re.sub(r"_\d+$", "", path.stem)] * len(lines)
-        for begin in range(0, len(lines), _BATCH):
-            part = slice(begin, begin + _BATCH)
-            of_psnr, of_ssim = _scores(task, network, lines[part], lost[part])
-            psnrs.append(of_psnr)
-            ssims.append(of_ssim)
-            shares.append(lost[part].mean(axis=1))
-    if not works:
-        raise ConfigError(
-            f"{' and '.join(map(str, sources))}: no clip has {PATCH_SAMPLES / SAMPLE_RATE:.2f} s "
-            "that are loud enough to be damaged; give longer clips"
-        )
-    return Restored(
-        tuple(works),
-        np.concatenate(shares),
-        np.concatenate(psnrs, axis=1),
-        np.concatenate(ssims, axis=1),
-    )
+    seconds = f"{PATCH_SAMPLES / SAMPLE_RATE:.2f} s that are loud enough to be damaged"
+    rows = partial(_rows, task, network, most)
+    return score_pieces(sources, rows, f"{seconds}; give longer clips")
 
 
-def table(restored: Restored) -> list[str]:
+@torch.no_grad()
+def _rows(task: RestoreTask, network: nn.Module, most: int, path: Path) -> Iterator[Row]:
+    lines = _patches(path, most)
+    lost = draw_lost(len(lines), np.random.default_rng(clip_seed(path.name)))
+    for begin in range(0, len(lines), _BATCH):
+        part = slice(begin, begin + _BATCH)
+        batch = batch_of(lines[part], lost[part])
+        repairs = task.repairs(network, batch)
+        found = [
+            [score(repair, batch["truth"]).tolist() for repair in repairs]
+            for score in (psnr_db, ssim)
+        ]
+        for number, share in enumerate(lost[part].mean(axis=1)):
+            row = {
+                name: {repair: each[number] for repair, each in zip(REPAIRS, of, strict=True)}
+                for name, of in zip(("psnr_db", "ssim"), found, strict=True)
+            }
+            yield {**row, "lost": {"share": share}}
+
+
+def table(scores: Scores) -> list[str]:
     """Return a table of gains by the share of lost frames."""
-    head = f"{'lost':>10} {'patches':>7}  {'damaged':>8}  {'linear':>7}  {'network (95 %)':>24}"
-    lines = [f"{head}  {'network - linear (95 %)':>25}  {'SSIM linear, network':>20}"]
-    for share in SHARES:
-        chosen = (restored.shares >= share[0]) & (restored.shares < share[1])
+    heads = ("lost", "patches", "damaged", "linear", "network (95 %)", "network - linear (95 %)")
+    rows: list[Sequence[str]] = [(*heads, "SSIM linear", "network")]
+    lost = scores.values["lost"]["share"]
+    for low, high in SHARES:
+        chosen = (lost >= low) & (lost < high)
         if not chosen.any():
             continue
-        linear = restored.gain("psnr_db", "damaged", share, "linear")
-        ours, over = (restored.gain("psnr_db", each, share) for each in ("damaged", "linear"))
-        of_ssim = [restored.gain("ssim", "damaged", share, each).mean for each in REPAIRS[1:]]
-        name = "all" if share == SHARES[-1] else f"{100 * share[0]:.0f}-{100 * share[1]:.0f} %"
-        level = restored.psnr_db[0, chosen]
-        lines.append(
-            f"{name:>10} {ours.pairs:>7}  {level[np.isfinite(level)].mean():>8.2f}  "
-            f"{linear.mean:>+7.2f}  {shown(ours):>24}  "
-            f"{shown(over):>25}  "
-            f"{of_ssim[0]:>+10.3f}, {of_ssim[1]:>+.3f}"
+        here = scores.among(chosen)
+        level = here.values["psnr_db"]["damaged"]
+        rows.append(
+            (
+                "all" if (low, high) == SHARES[-1] else f"{100 * low:.0f}-{100 * high:.0f} %",
+                str(here.difference("psnr_db", "network", "damaged").pairs),
+                f"{level[np.isfinite(level)].mean():.2f}",
+                f"{here.difference('psnr_db', 'linear', 'damaged').mean:+.2f}",
+                here.text("psnr_db", "network", "damaged", "+.2f"),
+                here.text("psnr_db", "network", "linear", "+.2f"),
+                *(f"{here.difference('ssim', each, 'damaged').mean:+.3f}" for each in REPAIRS[1:]),
+            )
         )
-    return lines
+    return aligned(rows)
 
 
-def draw_patch(path: Path, task: RestoreTask, network: Restorer, clip: Path, share: float) -> None:
-    """Draw one patch of a clip: damaged, repaired twice, and true.
-
-    Parameters
-    ----------
-    path : Path, the picture, a PNG
-    task : RestoreTask, makes the network's inputs
-    network : Restorer, ready to judge
-    clip : Path
-        An audio file; its middle patch is taken.
-    share : float
-        Of lost frames, 0 to 1.
-
-    Raises
-    ------
-    ConfigError
-        If the clip has no patch that is long and loud enough.
-    AudioFileError, MissingExtraError
-        If the picture cannot be written, or matplotlib is missing.
-    """
+def _draw_patch(
+    path: Path, task: RestoreTask, network: nn.Module, clip: Path, share: float
+) -> None:
+    """Draw the middle patch of a clip: damaged, repaired twice, and true."""
     lines = _patches(clip, 0)
     if not len(lines):
         raise ConfigError(f"{clip} is too short or too quiet for a patch; give another clip")
@@ -183,59 +116,60 @@ def draw_patch(path: Path, task: RestoreTask, network: Restorer, clip: Path, sha
     with torch.no_grad():
         repairs = task.repairs(network, batch)
     scores = [float(psnr_db(repair, batch["truth"])) for repair in repairs]
-    names = [
-        f"{name}, {score - scores[0]:+.1f} dB"
-        for name, score in zip(REPAIRS[1:], scores[1:], strict=True)
-    ]
-    titles = [f"damaged: {100 * lost.mean():.0f} % lost", *names, "truth"]
-    figure = blank_figure(9.6, 2.8)
-    axes = figure.subplots(1, len(titles), sharey=True)
-    decibels = [_decibels(patch[0, 0]) for patch in (*repairs, batch["truth"])]
-    top = float(decibels[-1].max())
-    extent = (0.0, 1000.0 * FRAMES * HOP_SAMPLES / SAMPLE_RATE, 0.0, SAMPLE_RATE / 2000.0)
-    for ax, title, picture in zip(axes, titles, decibels, strict=True):
-        image = ax.imshow(
-            picture,
-            origin="lower",
-            aspect="auto",
-            extent=extent,
-            cmap="magma",
-            interpolation="nearest",
-            vmin=top - _SHOWN_DB,
-            vmax=top,
-        )
-        ax.set(title=title, xlabel="ms")
-    axes[0].set_ylabel("kHz")
-    figure.colorbar(image, ax=axes, label="dB")
-    save(figure, path)
-
-
-def _decibels(patch: Tensor) -> NDArray[np.float64]:
-    level: NDArray[np.float64] = 20.0 * np.log10(patch.double().clamp_min(1e-9).numpy())
-    return level
-
-
-def shown(difference: PairedDifference) -> str:
-    """Return a mean difference with its interval."""
-    return f"{difference.mean:+.2f} ({difference.interval('+.2f')})"
+    titles = [f"damaged: {100 * lost.mean():.0f} % lost"]
+    for name, score in zip(REPAIRS[1:], scores[1:], strict=True):
+        titles.append(f"{name}, {score - scores[0]:+.1f} dB")
+    every = [patch[0, 0].double().clamp_min(1e-9).numpy() for patch in (*repairs, batch["truth"])]
+    levels = [20.0 * np.log10(patch / every[-1].max()) for patch in every]
+    ends = (0.0, 1000.0 * FRAMES * HOP_SAMPLES / SAMPLE_RATE, 0.0, SAMPLE_RATE / 2000.0)
+    draw_levels(path, dict(zip([*titles, "truth"], levels, strict=True)), ends, "ms")
 
 
 def _patches(path: Path, most: int) -> NDArray[np.float32]:
     """Return a clip's patches that are loud enough, shape (patches, samples)."""
     x = read_clip(path, SAMPLE_RATE).signal.mean(axis=1, dtype=np.float32)
-    loud = list(loud_patches(x, _SHIFT))
-    if most and len(loud) > most:
-        loud = [loud[i * len(loud) // most] for i in range(most)]
+    loud = spread(list(loud_patches(x, _SHIFT)), most)
     return np.array(loud, np.float32).reshape(-1, PATCH_SAMPLES)
 
 
-@torch.no_grad()
-def _scores(
-    task: RestoreTask, network: Restorer, lines: NDArray[np.float32], lost: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the PSNR and similarity of every repair, shape (3, patches) each."""
-    batch = batch_of(lines, lost)
-    repairs = task.repairs(network, batch)
-    of_psnr = torch.stack([psnr_db(repair, batch["truth"]) for repair in repairs])
-    of_ssim = torch.stack([ssim(repair, batch["truth"]) for repair in repairs])
-    return of_psnr.numpy(), of_ssim.numpy()
+def _tell_runs(asked: Asked) -> Iterator[str]:
+    most = asked.count or 0
+    for run in asked.runs:
+        of_strokes = read_run(run)[0].task.kind == StrokeTask.kind
+        if of_strokes and asked.picture is not None:
+            raise ConfigError(f"{run} is of strokes; plc train papers contexts draws these")
+        if asked.picture is not None:
+            clip = find_clips(asked.unseen)[0]
+            _draw_patch(asked.picture, *open_best(run, RestoreTask), clip, _PICTURE_SHARE)
+        for name, sources in (("unseen", asked.unseen), ("seen", asked.seen)):
+            if not sources:
+                continue
+            yield f"{run.resolve().name}, {name} works"
+            if of_strokes:
+                yield from strokes.tables(*strokes.open_inpainter(run), sources, most)
+            else:
+                yield from table(score_patches(*open_best(run, RestoreTask), sources, most))
+
+
+def _tell_restorers(asked: Asked) -> Iterator[str]:
+    rows: list[Sequence[str]] = [
+        ("network", "parameters", "gain in dB (95 %)", "over linear (95 %)")
+    ]
+    most = asked.count or _BRIEF_PATCHES
+    for name in asked.names:
+        task, network = open_best(asked.place.folder / name, RestoreTask)
+        scores = score_patches(task, network, asked.unseen, most)
+        gains = (scores.text("psnr_db", "network", over, "+.2f") for over in REPAIRS[:2])
+        rows.append((name, str(counted(network.get_submodule("network"))), *gains))
+    yield from aligned(rows)
+
+
+RESTORED = Comparison(tell=_tell_runs)
+"""Runs of the tasks restore and stroke."""
+ALL_RESTORERS = Comparison(
+    tell=_tell_restorers,
+    names=tuple(RESTORERS),
+    recipe="restore_brief",
+    values=lambda name, steps: {"settings.network": name},
+)
+"""All restorers, trained briefly."""

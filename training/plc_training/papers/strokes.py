@@ -1,4 +1,4 @@
-"""Scores of a run of the task magnitude.
+"""Scores of strokes in speech, of a run of the task stroke and of networks of several contexts.
 
 A clip is cut into patches as in the document, and of each the middle is filled by several methods:
 linear interpolation of the columns, the network, and fills of the samples by :func:`plc.inpaint`,
@@ -10,20 +10,26 @@ whose magnitudes are then compared. Three things are measured in the stroke:
 * how sharp the fill is: the mean squared step from a bin to its neighbours, in frequency and time,
   over that of the truth. Means of what might have been are smoother than any of it.
 
-Intervals are a bootstrap over works: a clip's name without its last number.
+Contexts are compared as in the document [1]_: strokes of 32 to 256 ms in patches of 85 to 683 ms,
+each pair of them that leaves twelve columns known. All networks see the same strokes, with more or
+less around them.
+
+References
+----------
+.. [1] github.com/iamhectorotero/generative-audio-inpainting: notebooks/6.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 import plc
-from plc.errors import ConfigError
 from plc.papers.stroke import (
     BINS,
     FRAMES,
@@ -33,11 +39,13 @@ from plc.papers.stroke import (
     SAMPLE_RATE,
     WINDOW_SAMPLES,
 )
-from plc_bench.base.compare import paired_difference
-from plc_bench.base.corpus import find_clips, read_clip
+from plc_bench.base.corpus import read_clip
+from plc_bench.base.pieces import Row, Scores, aligned, score_pieces, spread
+from plc_bench.report.panels import Curve, Panel, draw_panels, line_style
 from plc_kernels.spectra.offline import signal_of, spectra_of
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import window
+from plc_training.papers.comparison import Asked, Comparison
 from plc_training.papers.damaged import centred, interpolated
 from plc_training.papers.restorers import Restorer
 from plc_training.papers.stroke import (
@@ -49,64 +57,24 @@ from plc_training.papers.stroke import (
     spoken_part,
     squared_steps,
 )
+from plc_training.train.journal import read_log
 from plc_training.train.run import open_best
 
 METHODS = ("linear", "lpc", "auto", "network")
 """Linear prediction as in the papers, and the package's own method, fill samples."""
 LENGTHS = (12, 24, 48)
 """Lost columns: 32, 64 and 128 ms."""
-SCORES = ("mse", "snr_db", "sharpness", "variance")
 # What fills of samples may look at, on either side of a patch.
 _AROUND = 2 * SAMPLE_RATE
 _PLAN = Stft.allocate(window("hann", WINDOW_SAMPLES), HOP_SAMPLES)
-
-
-@dataclass(frozen=True, slots=True)
-class Strokes:
-    """Scores of strokes of one length.
-
-    Attributes
-    ----------
-    columns : int, lost columns of each
-    methods : tuple of str, of :data:`METHODS`
-    works : tuple of str, work of each stroke
-    scores : dict
-        By name of :data:`SCORES`: float64, shape (methods, strokes).
-    """
-
-    columns: int
-    methods: tuple[str, ...]
-    works: tuple[str, ...]
-    scores: dict[str, NDArray[np.float64]]
-
-    def of(self, score: str, method: str) -> NDArray[np.float64]:
-        """Return a method's scores, shape (strokes,)."""
-        scores: NDArray[np.float64] = self.scores[score][self.methods.index(method)]
-        return scores
-
-    def mean(self, score: str, method: str) -> float:
-        """Return the mean of a method's scores."""
-        return float(self.of(score, method).mean())
-
-    def shown(self, score: str, method: str, over: str | None = None) -> str:
-        """Return a mean, or a mean difference, and its interval as text."""
-        first = self.of(score, method)
-        second = np.zeros_like(first) if over is None else self.of(score, over)
-        found = paired_difference(
-            first.tolist(), second.tolist(), lower_is_better=True, groups=self.works
-        )
-        form = ".3f" if over is None else "+.3f"
-        return f"{found.mean:{form}} ({found.interval(form)})"
+# Columns of the patches of the pairs, and those of a step for each pair.
+_PATCHES = (32, 64, 128, 256)
+_LEAST_KNOWN = 12
+_STEP_COLUMNS = 1024
 
 
 def open_inpainter(folder: Path) -> tuple[StrokeTask, Restorer]:
-    """Return the task of a run, and its best network.
-
-    Raises
-    ------
-    ConfigError
-        If the folder holds no run of this task, or no best weights yet.
-    """
+    """Return the task of a run, and its best network, as :func:`open_best`."""
     task, network = open_best(folder, StrokeTask)
     restorer = task.exported(network)
     assert isinstance(restorer, Restorer)
@@ -121,94 +89,66 @@ def score_strokes(
     methods: tuple[str, ...] = METHODS,
     longest: int = FRAMES,
     most: int = 0,
-) -> Strokes:
-    """Return the scores of the strokes in clips.
+) -> Scores:
+    """Return ``mse``, ``snr_db``, ``sharpness`` and ``variance`` of the strokes in clips.
 
     Parameters
     ----------
     task : StrokeTask, makes the network's inputs
     network : Restorer, ready to judge
     sources : sequence of Path
-        Folders, audio files or manifests.
-    columns : int
-        Lost columns of a stroke.
+        As :func:`~plc_bench.base.pieces.score_pieces` takes them.
+    columns : int, lost columns of a stroke
     methods : tuple of str, of :data:`METHODS`
     longest : int
         Columns of the longest patch that any network sees around these strokes.
     most : int
         Strokes of a clip at most, evenly spread; 0: all, one in each 64 columns.
-
-    Raises
-    ------
-    ConfigError
-        If no clip is long enough for a patch.
-    AudioFileError
-        If a clip cannot be read.
     """
-    works: list[str] = []
-    found: dict[str, list[list[float]]] = {name: [] for name in SCORES}
-    for path in find_clips(sources):
+
+    def rows_of(path: Path) -> Iterator[Row]:
         x = spoken_part(read_clip(path, SAMPLE_RATE).signal.mean(axis=1, dtype=np.float32))
         starts = np.arange(0, x.size - patch_samples(longest) + 1, FRAMES * HOP_SAMPLES)
-        if most and starts.size > most:
-            starts = starts[np.arange(most) * starts.size // most]
         middle = (patch_samples(longest) - patch_samples(task.frames)) // 2
-        for start in starts:
-            row = _scores(task, network, x, int(start) + middle, columns, methods)
-            for name, values in row.items():
-                found[name].append(values)
-            works.append(re.sub(r"_\d+$", "", path.stem))
-    if not works:
-        raise ConfigError(
-            f"{' and '.join(map(str, sources))}: no clip has {longest * COLUMN_MS / 1000.0:.2f} s "
-            "of speech; give longer clips"
-        )
-    return Strokes(
-        columns,
-        methods,
-        tuple(works),
-        {name: np.array(values).T for name, values in found.items()},
-    )
+        for start in spread(starts, most):
+            yield _row(task, network, x, int(start) + middle, columns, methods)
+
+    seconds = f"{longest * COLUMN_MS / 1000.0:.2f} s of speech; give longer clips"
+    return score_pieces(sources, rows_of, seconds)
 
 
-def score_lengths(
+def tables(
     task: StrokeTask, network: Restorer, sources: Sequence[Path], most: int = 0
-) -> list[str]:
-    """Return tables of the scores of strokes of :data:`LENGTHS`, as :func:`score_strokes`."""
-    lines = []
+) -> Iterator[str]:
+    """Yield tables of the scores of strokes of :data:`LENGTHS`, as :func:`score_strokes`."""
     for columns in LENGTHS:
-        lines += table(score_strokes(task, network, sources, columns, most=most))
-    return lines
+        yield from table(score_strokes(task, network, sources, columns, most=most), columns)
 
 
-def table(strokes: Strokes) -> list[str]:
+def table(scores: Scores, columns: int) -> list[str]:
     """Return a table of the methods' scores on strokes of one length."""
-    lines = [
-        f"strokes of {strokes.columns * COLUMN_MS:.0f} ms: {len(strokes.works)} of "
-        f"{len(set(strokes.works))} works",
-        f"{'':>8}  {'error (95 %)':>24}  {'over linear (95 %)':>27}  {'SNR':>6}  "
-        f"{'sharpness':>9}  {'variance':>8}",
-    ]
-    for method in strokes.methods:
-        over = strokes.shown("mse", method, "linear") if method != "linear" else ""
-        lines.append(
-            f"{method:>8}  {strokes.shown('mse', method):>24}  {over:>27}  "
-            f"{strokes.mean('snr_db', method):>6.2f}  {strokes.mean('sharpness', method):>9.2f}  "
-            f"{strokes.mean('variance', method):>8.2f}"
-        )
-    return lines
+    works = scores.groups
+    heads = ("error (95 %)", "over linear (95 %)", "SNR", "sharpness", "variance")
+    rows: list[Sequence[str]] = [("", *heads)]
+    for method in scores.values["mse"]:
+        over = scores.text("mse", method, "linear", "+.3f") if method != "linear" else ""
+        means = [scores.mean(name, method) for name in ("snr_db", "sharpness", "variance")]
+        error = scores.text("mse", method, form=".3f")
+        rows.append((method, error, over, *(f"{mean:.2f}" for mean in means)))
+    head = f"strokes of {columns * COLUMN_MS:.0f} ms: {len(works)} of {len(set(works))} works"
+    return [head, *aligned(rows)]
 
 
 @torch.no_grad()
-def _scores(
+def _row(
     task: StrokeTask,
     network: Restorer,
     x: NDArray[np.float32],
     start: int,
     columns: int,
     methods: tuple[str, ...],
-) -> dict[str, list[float]]:
-    """Return the scores of one stroke, a number for each method."""
+) -> Row:
+    """Return the scores of one stroke."""
     length = patch_samples(task.frames)
     samples = x[start : start + length]
     lost = centred(np.array([columns]), task.frames)
@@ -217,7 +157,7 @@ def _scores(
     truth = batch["truth"][0, 0].numpy()
     first = start + int(stroke[0]) * HOP_SAMPLES + (WINDOW_SAMPLES - HOP_SAMPLES) // 2
     gap = (first, first + columns * HOP_SAMPLES)
-    fills = []
+    fills = {}
     for method in methods:
         if method == "linear":
             patch = interpolated(batch["truth"], batch["lost"])
@@ -226,18 +166,20 @@ def _scores(
         else:
             filled = _filled(x, gap, method)[start : start + length]
             patch = log_magnitudes(torch.from_numpy(filled)[None])
-        fills.append(patch[0, 0].numpy())
+        fills[method] = patch[0, 0].numpy()
     inside = slice(gap[0] - start, gap[1] - start)
     wanted = _signal(samples, truth, stroke)[inside]
-    scores: dict[str, list[float]] = {name: [] for name in SCORES}
-    for fill in fills:
+    row: dict[str, dict[str, float]] = {
+        name: {} for name in ("mse", "snr_db", "sharpness", "variance")
+    }
+    for method, fill in fills.items():
         error = _signal(samples, fill, stroke)[inside] - wanted
         noise = max(float(error @ error), 1e-12)
-        scores["mse"].append(float(np.square(fill - truth)[:, stroke].mean()))
-        scores["snr_db"].append(10.0 * np.log10(max(float(wanted @ wanted), 1e-12) / noise))
-        scores["sharpness"].append(_steps(fill, lost) / _steps(truth, lost))
-        scores["variance"].append(float(fill[:, stroke].var() / truth[:, stroke].var()))
-    return scores
+        row["mse"][method] = float(np.square(fill - truth)[:, stroke].mean())
+        row["snr_db"][method] = 10.0 * np.log10(max(float(wanted @ wanted), 1e-12) / noise)
+        row["sharpness"][method] = _steps(fill, lost) / _steps(truth, lost)
+        row["variance"][method] = float(fill[:, stroke].var() / truth[:, stroke].var())
+    return row
 
 
 def _filled(x: NDArray[np.float32], gap: tuple[int, int], method: str) -> NDArray[np.float32]:
@@ -269,3 +211,112 @@ def _signal(
 def _steps(patch: NDArray[np.float32], lost: NDArray[np.bool_]) -> float:
     """Return the squared steps in the stroke of one patch."""
     return float(squared_steps(torch.from_numpy(patch)[None, None], torch.from_numpy(lost)))
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A gap, and the known columns around it.
+
+    Attributes
+    ----------
+    columns, frames : int
+        Of the stroke and of the patch.
+    """
+
+    columns: int
+    frames: int
+
+    @property
+    def gap_ms(self) -> float:
+        """Length of the stroke."""
+        return self.columns * COLUMN_MS
+
+    @property
+    def context_ms(self) -> float:
+        """Length of the known samples on either side."""
+        return (self.frames - self.columns) / 2 * COLUMN_MS
+
+
+PAIRS = {
+    f"gap{columns * COLUMN_MS:.0f}-patch{frames * COLUMN_MS:.0f}": Pair(columns, frames)
+    for columns in (12, 24, 48, 96)
+    for frames in _PATCHES
+    if columns <= frames - _LEAST_KNOWN
+}
+"""By the names of their networks."""
+
+
+def _values(name: str, steps: int | None) -> Mapping[str, Any]:
+    pair = PAIRS[name]
+    values = {
+        "settings.frames": pair.frames,
+        "settings.columns": [pair.columns],
+        "schedule.batch": _STEP_COLUMNS // pair.frames,
+    }
+    return values if steps is None else values | {"schedule.validate_every": max(1, steps // 5)}
+
+
+def _tell_contexts(asked: Asked) -> Iterator[str]:
+    rows: list[Sequence[str]] = [("gap", "context", "strokes", "linear", "network (95 %)")]
+    found, curves = {}, {}
+    for name in asked.names:
+        pair, run = PAIRS[name], asked.place.folder / name
+        task, network = open_inpainter(run)
+        methods, most = ("linear", "network"), asked.count or 0
+        scores = score_strokes(
+            task, network, asked.unseen, pair.columns, methods, max(_PATCHES), most
+        )
+        found[pair] = scores
+        curves[pair] = [(int(line["step"]), line["mse"]) for line in read_log(run)]
+        lengths = [f"{each:.0f} ms" for each in (pair.gap_ms, pair.context_ms)]
+        linear = f"{scores.mean('mse', 'linear'):.3f}"
+        network_ = scores.text("mse", "network", form=".3f")
+        rows.append((*lengths, str(len(scores.groups)), linear, network_))
+    yield from aligned(rows)
+    if asked.picture is not None:
+        others = {}
+        for run in asked.runs[:1]:
+            score = partial(score_strokes, *open_inpainter(run), asked.unseen)
+            others = {columns: score(columns) for columns in LENGTHS}
+        _draw_pairs(asked.picture, found, curves, others)
+
+
+CONTEXTS = Comparison(
+    tell=_tell_contexts, names=tuple(PAIRS), recipe="stroke_context", values=_values
+)
+"""A small network of each pair of gap and context."""
+
+
+def _draw_pairs(
+    path: Path,
+    scores: Mapping[Pair, Scores],
+    curves: Mapping[Pair, Sequence[tuple[int, float]]],
+    others: Mapping[int, Scores],
+) -> None:
+    """Draw errors over the gap, the context and the training; ``others`` are by their columns."""
+    over_gap = [
+        Curve(
+            method,
+            line_style(number),
+            [columns * COLUMN_MS for columns in others],
+            [each.mean("mse", method) for each in others.values()],
+        )
+        for number, method in enumerate(METHODS)
+        if others
+    ]
+    over_context, training = [], []
+    for number, gap_ms in enumerate(dict.fromkeys(pair.gap_ms for pair in scores)):
+        shown = [pair for pair in scores if pair.gap_ms == gap_ms]
+        style, name = line_style(len(METHODS) + number), f"gap of {gap_ms:.0f} ms"
+        contexts = [pair.context_ms for pair in shown]
+        errors = [scores[pair].mean("mse", "network") for pair in shown]
+        over_context.append(Curve(name, style, contexts, errors))
+        steps, losses = np.array(curves[shown[-1]]).T
+        training.append(Curve(name, style, steps.tolist(), losses.tolist()))
+    label = "error of log-magnitudes"
+    panels = [
+        Panel(over_gap, "length of the gap (ms)", label),
+        Panel(over_context, "context on either side (ms)", label),
+        Panel(training, "step, longest context", f"{label}, validation"),
+    ]
+    draw_panels(path, [panel for panel in panels if panel.curves])

@@ -17,6 +17,7 @@ import json
 import re
 import tomllib
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -136,17 +137,21 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
     return parse_recipe(text, path.stem, str(path))
 
 
-def recipe_with(recipe_name: str, key: str, value: str) -> Recipe:
-    """Return a recipe of the package with another text for a key.
+def recipe_with(recipe_name: str, name: str, values: Mapping[str, Any]) -> Recipe:
+    """Return a recipe of the package with other values of keys, such as ``data.frames``.
 
     Raises
     ------
     ConfigError
-        If the value is not valid.
+        If a value is not valid.
     """
     text = read_recipe(recipe_name).text
-    changed = re.sub(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', text, count=1)
-    return parse_recipe(changed, f"{recipe_name}_{value}", recipe_name)
+    for key, value in values.items():
+        table, _, word = key.partition(".")
+        # Texts, numbers and lists of numbers are alike in JSON and TOML.
+        line = rf"\g<1>{json.dumps(value)}"
+        text = re.sub(rf"(?ms)^(\[{table}\]$.*?^{word} = )[^\n]*", line, text, count=1)
+    return parse_recipe(text, name, recipe_name)
 
 
 def parse_recipe(text: str, name: str, label: str) -> Recipe:
