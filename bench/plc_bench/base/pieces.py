@@ -87,12 +87,10 @@ def score_pieces(
 
     Parameters
     ----------
-    sources : sequence of Path
-        Folders, audio files or manifests.
+    sources : sequence of Path, folders, audio files or manifests
     rows_of : callable
         Scores of the pieces of a clip; none where it is too short.
-    wanted : str
-        What a clip must have to be scored, for messages.
+    wanted : str, for messages: what a clip must have
     group : callable, what the pieces of a clip belong to
 
     Raises
@@ -147,17 +145,9 @@ def draw_levels(
     ends : (float, float, float, float)
         Left and right in units of ``x_label``, bottom and top in kHz; of rows of another kind 0, 0.
     x_label : str, what runs to the right
-    down : bool
-        One below the other.
-    marks : sequence of float
-        Where vertical lines stand.
-    range_db : float
-        What lies so far below the loudest is black.
-
-    Raises
-    ------
-    AudioFileError, MissingExtraError
-        If the picture cannot be written, or matplotlib is missing.
+    down : bool, one below the other
+    marks : sequence of float, where vertical lines stand
+    range_db : float, of the colours
     """
     count, plain = len(levels), ends[2] == ends[3]
     figure = blank_figure(*((9.6, 1.25 * count + 0.5) if down else (2.3 * count + 0.4, 2.8)))

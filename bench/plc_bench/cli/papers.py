@@ -103,7 +103,6 @@ def long_gaps(
         str, typer.Option(help="Length of a gap in ms; a list.")
     ] = "370,750,1000,1500",
     model: Model = "auto",
-    batch: Annotated[int, typer.Option(min=1, max=1024, help="Gaps that are timed at once.")] = 64,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the fills of the first clip's first gap here (PNG).")
     ] = None,
@@ -136,7 +135,7 @@ def long_gaps(
     if picture:
         long_gaps.draw_fills(picture, clips[0], settings[0])
     if not as_json:
-        typer.echo(f"{batch} gaps at once: {1000 * long_gaps.batch_s(model, batch):.0f} ms")
+        typer.echo(f"64 gaps at once: {1000 * long_gaps.batch_s(model, 64):.0f} ms")
     end([failure for report in reports for failure in report.failures])
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_bench.scores.frechet import Moments, moments_distance
+from plc_bench.scores.frechet import frechet_distance
 
 RESAMPLES = 200
 _LEAST = 1e-12
@@ -94,50 +94,21 @@ class Kernels:
         return float(within - 2.0 * a @ self.between @ b)
 
 
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """Embeddings of sounds, frame by frame, for the Fréchet distance.
+def frames_distance(
+    a: Sequence[NDArray[np.float64]],
+    b: Sequence[NDArray[np.float64]],
+    weights_a: Weights | None = None,
+    weights_b: Weights | None = None,
+) -> float:
+    """Return the Fréchet distance of all frames of sounds, shape (frames, size) each."""
+    return frechet_distance(_counted(a, weights_a), _counted(b, weights_b))
 
-    Attributes
-    ----------
-    frames : int, of each sound
-    sums : float64, shape (sounds, size)
-        Over the frames of each.
-    products : float64, shape (sounds, size, size)
-        Sums of their outer products.
-    """
 
-    frames: int
-    sums: NDArray[np.float64]
-    products: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, vectors: NDArray[np.floating]) -> "Frames":
-        """Return the embeddings of sounds.
-
-        Parameters
-        ----------
-        vectors : floating, shape (sounds, frames, size)
-            Two frames in all at least.
-        """
-        v = vectors.astype(np.float64)
-        return cls(v.shape[1], v.sum(axis=1), v.transpose(0, 2, 1) @ v)
-
-    def distance(
-        self,
-        other: "Frames",
-        weights: Weights | None = None,
-        weights_other: Weights | None = None,
-    ) -> float:
-        """Return the Fréchet distance to other sounds, of all frames together."""
-        return moments_distance(self._moments(weights), other._moments(weights_other))
-
-    def _moments(self, weights: Weights | None) -> Moments:
-        count = len(self.sums) * self.frames
-        share = _shares(len(self.sums), weights) / self.frames
-        mean = share @ self.sums
-        products = np.tensordot(share, self.products, axes=1)
-        return mean, (products - np.outer(mean, mean)) * (count / (count - 1))
+def _counted(sounds: Sequence[NDArray[np.float64]], weights: Weights | None) -> NDArray[np.float64]:
+    times = [1] * len(sounds) if weights is None else weights.tolist()
+    return np.concatenate(
+        [each for each, count in zip(sounds, times, strict=True) for _ in range(count)]
+    )
 
 
 def with_interval(

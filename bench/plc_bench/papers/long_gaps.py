@@ -42,8 +42,8 @@ from plc_bench.base.corpus import read_clip
 from plc_bench.base.pieces import draw_levels
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
-from plc_bench.papers.generated import Figure, with_interval
-from plc_bench.scores.frechet import FRAME_HOP, frechet_distance, note_frames
+from plc_bench.papers.generated import Figure, frames_distance, with_interval
+from plc_bench.scores.frechet import FRAME_HOP, note_frames
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_bench.scores.registry import metric
 
@@ -283,12 +283,10 @@ def _mean(gaps: Sequence[GapFills], values: Sequence[float]) -> Figure:
 
 def _distance(gaps: Sequence[GapFills], method: str) -> Figure:
     """Return the Fréchet distance of a method's notes from the original's."""
+    made, real = ([gap.fills[name].notes for gap in gaps] for name in (method, TRUTH))
 
     def of(weights: NDArray[np.integer] | None = None) -> float:
-        times = [1] * len(gaps) if weights is None else weights.tolist()
-        chosen = [gap for gap, count in zip(gaps, times, strict=True) for _ in range(count)]
-        sets = [[gap.fills[name].notes for gap in chosen] for name in (TRUTH, method)]
-        return frechet_distance(*map(np.concatenate, sets))
+        return frames_distance(made, real, weights, weights)
 
     found = with_interval(of, [len(gaps)], resamples=_RESAMPLES)
     # Clips drawn twice take the place of others, and fewer of them lie further apart.

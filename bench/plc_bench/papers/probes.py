@@ -154,13 +154,7 @@ def measure_probes(
 
 
 def check_probes(probes: Sequence[str]) -> None:
-    """Refuse unknown probes.
-
-    Raises
-    ------
-    ConfigError
-        If one is unknown.
-    """
+    """Refuse unknown probes."""
     for name in probes:
         if name not in PROBES:
             raise ConfigError(unknown("probe", name, PROBES))

@@ -36,12 +36,7 @@ def write_all(
 ) -> None:
     """Write the first model's extremes, and pictures of the probes.
 
-    Raises
-    ------
-    AudioFileError, ConfigError
-        If the folder cannot be written.
-    MissingExtraError
-        If matplotlib is missing.
+    Raises as :func:`~plc_bench.papers.probes.measure_probes`; AudioFileError if it cannot write.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

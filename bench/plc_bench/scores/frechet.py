@@ -43,9 +43,6 @@ _USED_FRAMES = 142
 _NOTES, _ONSETS = "StatefulPartitionedCall:1", "StatefulPartitionedCall:2"
 _COMMAND = "pip install --no-deps basic-pitch"
 
-Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Mean and covariance of vectors."""
-
 
 def fad_notes(reference: Signal, estimate: Signal, sample_rate: int) -> float:
     """Return the Fréchet distance of notes between two signals; lower is better.
@@ -106,24 +103,11 @@ def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """
     if min(len(a), len(b)) < 2:
         return math.nan
-    return moments_distance(
-        (a.mean(axis=0), np.cov(a, rowvar=False)), (b.mean(axis=0), np.cov(b, rowvar=False))
-    )
-
-
-def moments_distance(a: Moments, b: Moments) -> float:
-    """Return the Fréchet distance of means and covariances.
-
-    Parameters
-    ----------
-    a, b : tuple of float64
-        A mean, shape (size,), and a covariance, shape (size, size).
-    """
-    apart = a[0] - b[0]
-    root_a = _root(a[1])
+    apart = a.mean(axis=0) - b.mean(axis=0)
+    root_a, covariance = _root(np.cov(a, rowvar=False)), np.cov(b, rowvar=False)
     # tr (A B)^½ = tr (A^½ B A^½)^½, which is symmetric and so has a real root.
-    cross = np.linalg.eigvalsh(root_a @ b[1] @ root_a)
-    spread = float(np.trace(root_a @ root_a) + np.trace(b[1]))
+    cross = np.linalg.eigvalsh(root_a @ covariance @ root_a)
+    spread = float(np.trace(root_a @ root_a) + np.trace(covariance))
     distance = float(apart @ apart) + spread - 2.0 * float(np.sqrt(np.maximum(cross, 0.0)).sum())
     return max(0.0, distance)
 

@@ -33,8 +33,8 @@ from plc_bench.base.pieces import aligned, draw_levels
 from plc_bench.papers.generated import (
     RESAMPLES,
     Figure,
-    Frames,
     Kernels,
+    frames_distance,
     inception_score,
     with_interval,
 )
@@ -125,22 +125,8 @@ def judge(
 ) -> tuple[Judges, dict[str, dict[str, Figure]]]:
     """Return judges, and the scores of references and generators by their names.
 
-    Parameters
-    ----------
-    orchestras : mapping
-        Generators of notes of one length, rate and range.
-    asked : Asked
-        Judges are trained on the training split of ``place.data``, on which generators were
-        trained, too; ``unseen`` are notes of other instruments.
-    count : int
-        Notes of each origin, at most.
-    epochs : int, of the judges' training
-    resamples : int, of the intervals
-
-    Raises
-    ------
-    ConfigError
-        If a library holds too few notes.
+    Judges are trained on the training split of ``place.data``, on which generators were trained,
+    too; ``unseen`` are notes of other instruments. Of each origin are at most ``count`` notes.
     """
     task = next(iter(orchestras.values())).task
     plan, pitches = task.plan, (task.lowest, task.highest)
@@ -237,7 +223,7 @@ class Scorer:
         self._judges, self._size = judges, len(reference)
         self._interval = partial(with_interval, resamples=resamples)
         self._logits = [judge.logits(reference) for judge in (judges.pitch, judges.instrument)]
-        self._frames: Frames | None = None
+        self._frames: list[NDArray[np.float64]] = []
         try:
             self._frames = _frames_of(reference)
         except MissingExtraError as error:
@@ -255,15 +241,16 @@ class Scorer:
         counts.append(self._size)
         for name, each, real in zip(("PKID", "IKID"), logits, self._logits, strict=True):
             found[name] = self._interval(partial(_kid, Kernels.of(each, real)), counts)
-        if self._frames is not None:
-            found["FAD"] = self._interval(partial(_frames_of(notes).distance, self._frames), counts)
+        if self._frames:
+            found["FAD"] = self._interval(
+                partial(frames_distance, _frames_of(notes), self._frames), counts
+            )
         return found
 
 
-def _frames_of(notes: NoteSet) -> Frames:
+def _frames_of(notes: NoteSet) -> list[NDArray[np.float64]]:
     """Return a transcriber's output in each frame of each note."""
-    every = [note_frames(sound[:, None], notes.sample_rate) for sound in notes.sounds]
-    return Frames.of(np.stack(every))
+    return [note_frames(sound[:, None], notes.sample_rate) for sound in notes.sounds]
 
 
 def _draw_scales(path: Path, orchestras: Mapping[str, Orchestra]) -> None:

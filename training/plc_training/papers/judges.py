@@ -208,16 +208,8 @@ def train_judge(
 ) -> Trained:
     """Train a judge that tells names of notes apart.
 
-    Parameters
-    ----------
-    notes : NoteSet
-        A tenth of them is held out.
-    names : sequence of str, of the same length, such as their pitches
-    seed : int
-        Of weights, batches and what is held out.
-    epochs : int
-        Times that each note is seen.
-    on_epoch : callable, called after each
+    A tenth of the notes is held out; of each, ``names`` has one, such as its pitch. ``seed`` is of
+    weights, batches and what is held out; ``on_epoch`` is called after each of the ``epochs``.
     """
     classes = tuple(sorted(set(names)))
     labels = torch.tensor([classes.index(name) for name in names])

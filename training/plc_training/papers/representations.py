@@ -38,7 +38,6 @@ STRAIGHT, NETWORK = "straight lines", "network"
 MADE = "phases made"
 _SCORE = "snr_ms_db"
 _GAPS = 3
-_PICTURE_INCHES = (7.5, 5.0)
 
 Fill = Callable[[Array, Array], Array]
 """Arrays of a segment with a silent gap, and with straight lines in it, to the filled one."""
@@ -159,7 +158,7 @@ def table(scores: Scores, contenders: Sequence[Contender]) -> list[str]:
 
 def _draw(path: Path, scores: Scores, contenders: Sequence[Contender]) -> None:
     """Draw SNR_MS and its intervals: straight lines and networks, by both ways to samples."""
-    figure = blank_figure(*_PICTURE_INCHES)
+    figure = blank_figure(7.5, 5.0)
     axes = figure.subplots()
     for number, (kind, way) in enumerate(
         (kind, way) for way in ("", MADE) for kind in (STRAIGHT, NETWORK)

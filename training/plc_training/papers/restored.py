@@ -146,7 +146,10 @@ def _tell_runs(asked: Asked) -> Iterator[str]:
                 continue
             yield f"{run.resolve().name}, {name} works"
             if of_strokes:
-                yield from strokes.tables(*strokes.open_inpainter(run), sources, most)
+                for columns in strokes.LENGTHS:
+                    task, network = strokes.open_inpainter(run)
+                    found = strokes.score_strokes(task, network, sources, columns, most=most)
+                    yield from strokes.table(found, columns)
             else:
                 yield from table(score_patches(*open_best(run, RestoreTask), sources, most))
 

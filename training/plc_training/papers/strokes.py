@@ -117,14 +117,6 @@ def score_strokes(
     return score_pieces(sources, rows_of, seconds)
 
 
-def tables(
-    task: StrokeTask, network: Restorer, sources: Sequence[Path], most: int = 0
-) -> Iterator[str]:
-    """Yield tables of the scores of strokes of :data:`LENGTHS`, as :func:`score_strokes`."""
-    for columns in LENGTHS:
-        yield from table(score_strokes(task, network, sources, columns, most=most), columns)
-
-
 def table(scores: Scores, columns: int) -> list[str]:
     """Return a table of the methods' scores on strokes of one length."""
     works = scores.groups
