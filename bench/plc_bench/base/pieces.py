@@ -119,11 +119,9 @@ def spread(items: Sequence[Any] | NDArray[Any], most: int) -> list[Any]:
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table; all columns but the first are aligned to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-        for row in rows
-    ]
+    first, *rest = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = ([name.ljust(first), *map(str.rjust, cells, rest)] for name, *cells in rows)
+    return ["  ".join(line).rstrip() for line in lines]
 
 
 def draw_levels(
