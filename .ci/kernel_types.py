@@ -29,6 +29,7 @@ from plc.papers.representations.bands import Bands, octaves
 from plc.transport.cards.card_ring import Ring
 from plc.transport.cards.rates import RateConverter
 from plc.transport.rtp.codecs import open_codec
+from plc.transport.rtp.delay import warm_receiver
 from plc_kernels.build.jit import LeanCache
 from plc_kernels.signal.fade import burst_gain
 
@@ -92,6 +93,7 @@ def _use_ends() -> None:
     ring.write(samples)
     ring.give_out(samples, False)
     RateConverter(48_000, 44_100, 2).convert(samples)
+    warm_receiver()
     codec = open_codec("l16", 48_000, 2)
     codec.decode(codec.encode(samples))
     background = Background(1, 16_000, 0)

@@ -78,6 +78,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("spectra", "network"),
         ("signal",),
         ("stream", "papers"),
+        ("receive",),
         ("emit",),
     ),
     "plc_bench": (
@@ -116,7 +117,6 @@ ENGINE: dict[str, dict[str, str]] = {
         "networks.flat": "flat_file",
         "samples": "Packet",
         "stats": "Stats",
-        "step_networks": "NETS",
     },
     "files": {
         "": "signal_background",

@@ -12,14 +12,14 @@ from tests.test_imports import MODULES, graph_of, statements, tree_of
 # run time, lazy ones included, kernels too; "" reaches all. A limit only falls: a change that needs
 # lines takes others out, and one that saves 1 % lowers it. The comment says where it shall end.
 WISHES = {
-    "plc.engine.concealer": (21_540, 95),
-    "plc.engine.pool": (22_390, 98),
-    "plc.files.fill.signals": (26_720, 121),
-    "plc.transport.relay.relay": (33_490, 141),
-    "plc.files.batch.repair": (37_370, 166),
+    "plc.engine.concealer": (21_350, 94),
+    "plc.engine.pool": (22_210, 97),
+    "plc.files.fill.signals": (26_010, 120),
+    "plc.transport.relay.relay": (31_030, 128),
+    "plc.files.batch.repair": (36_880, 166),
     "plc.embed.library": (15_150, 64),  # 14,500
-    "plc_training.cli": (49_940, 225),
-    "": (102_620, 493),  # 95,000
+    "plc_training.cli": (48_530, 223),
+    "": (101_190, 493),  # 95,000
 }
 # Names that a module imports. More have those of the table; an entry only falls.
 MOST_NAMES = 60

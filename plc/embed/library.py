@@ -16,13 +16,13 @@ from pathlib import Path
 from plc.embed.packaging import PLUGIN, SHARED, SONAME, header, package
 from plc.embed.toolchain import ARCHIVER, ARM_COMPILER, COMPILER, X86_COMPILER, Tool, find, run
 from plc.embed.wasm import COUNTED, build_wasm
-from plc.engine.step_networks import NETS
 from plc.errors import ConfigError, unknown
 from plc_kernels.build.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.signal.burst import LEAVE_MS
 from plc_kernels.signal.rungs import STEADY_MS
 from plc_kernels.stream import dropout_search, entry, layout, model, model_file, preparation, step
+from plc_kernels.stream.gap import NETS
 
 HERE = Path(__file__).parent
 SOURCE = HERE / "plc.c"

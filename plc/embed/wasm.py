@@ -17,16 +17,21 @@ from plc.errors import ConfigError
 from plc_kernels.build.targets import TARGETS
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.emit.symbols import MATHEMATICS
+from plc_kernels.receive import layout as receiver
 from plc_kernels.stream import bridge_fills, entry, gap, layout
 
 EXPORTS = (
     *("plck_size", "plck_open", "plck_reset", "plck_push", "plck_fill", "plck_resume"),
     *("plck_drain", "plck_look", "plck_prepare", "plck_calibrate"),
     *("plck_model_size", "plck_model_open", "__heap_base"),
+    *("plck_receive_size", "plck_receive_open", "plck_receive_piece", "plck_receive_lay"),
+    *("plck_receive_end", "plck_receive_interrupt", "plck_receive_pull", "plck_receive_append"),
+    *("plck_receive_play", "plck_receive_waiting"),
 )
 SECTION = "plc"
 """The section that says where things lie."""
 _STACK_BYTES = 1 << 18
+_NOT_THERE = ("partial_packets",)  # packets come whole in a page
 _CLOCKED = ("deadline_misses", "rung_changes")
 COUNTED = {name: layout.STATS + k for k, name in enumerate(layout.COUNTERS) if name not in _CLOCKED}
 """Words of the counters by their names, but of those that need a clock: C reads none."""
@@ -85,13 +90,14 @@ def places() -> dict[str, Any]:
             "music": layout.MUSIC_NET + gap.FILE_AT,
             "bridges": layout.BRIDGE_NET + gap.FILE_AT,
         },
+        "receiver": {_named(word): k for word, k in vars(receiver).items() if type(k) is int},
         "networkSamples": {"speech": made, "music": made + 1, "bridges": made + bridge_fills.PLACE},
-        "counters": {
-            re.sub(r"_(\w)", lambda found: found[1].upper(), name): place
-            for name, place in COUNTED.items()
-            if name != "partial_packets"  # packets come whole there
-        },
+        "counters": {_named(name): k for name, k in COUNTED.items() if name not in _NOT_THERE},
     }
+
+
+def _named(word: str) -> str:
+    return re.sub(r"_(\w)", lambda found: found[1].upper(), word.lower())
 
 
 def _section(name: str, text: str) -> bytes:

@@ -13,13 +13,13 @@ from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.predict.ladder import Ladders, Rung
 from plc.engine.runtime.worker import StreamContext
-from plc.engine.step_networks import NETS, StepNetworks
+from plc.engine.step_networks import StepNetworks
 from plc.errors import ConfigError, ModelError, in_a_line
 from plc.kept_costs import find_cost, keep_cost
 from plc.processor_time import thread_clock
 from plc_kernels.signal.recall import LEAST_LAG_MS
 from plc_kernels.stream import fills, layout, step
-from plc_kernels.stream.gap import FILE_AT
+from plc_kernels.stream.gap import FILE_AT, NETS
 from plc_kernels.stream.prediction import NETWORK_SHARE
 from plc_kernels.stream.start import forget_stream
 

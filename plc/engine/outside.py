@@ -26,9 +26,8 @@ from plc.compiled import DirectCall
 from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape, network_signature
 from plc.engine.runtime.session import open_session
 from plc.engine.runtime.worker import ANSWER_BY, NO_TICKET, NetworkCounters, Result, StreamContext
-from plc.engine.step_networks import NETS
 from plc_kernels.stream import fills, layout, preparation
-from plc_kernels.stream.gap import FILLED, LOST, SPECTRA
+from plc_kernels.stream.gap import FILLED, LOST, NETS, SPECTRA
 from plc_kernels.stream.step import BEGAN, WANTS_BRIDGE
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class OutsideNetworks:
     Parameters
     ----------
     manifests : dict
-        By content of :data:`~plc.engine.step_networks.NETS`.
+        By content of :data:`~plc_kernels.stream.gap.NETS`.
     context : StreamContext
         The stream, and the conditions that they run under.
     prepares : bool
@@ -350,7 +349,7 @@ class PooledNetworks:
     Parameters
     ----------
     manifests : dict
-        By content of :data:`~plc.engine.step_networks.NETS`.
+        By content of :data:`~plc_kernels.stream.gap.NETS`.
     context : StreamContext
         A stream, and the conditions that they run under.
 

@@ -8,17 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.stream import fills, layout
-from plc_kernels.stream.gap import FILE_AT
+from plc_kernels.stream.gap import FILE_AT, NETS
 
 if TYPE_CHECKING:
     from plc.engine.networks.flat import FlatModels
-
-NETS = {
-    "speech": layout.SPEECH_NET,
-    "music": layout.MUSIC_NET,
-    "speech, bridged": layout.BRIDGE_NET,
-}
-"""By content, in the order of their names among those of rungs: their first words."""
 
 
 class WorkingMemory(threading.local):

@@ -359,10 +359,8 @@ class Played:
 
     Attributes
     ----------
-    target : Path
-        Its file.
-    samples : int
-        Written so far.
+    target : Path, its file
+    samples : int, written so far
     lost : list of (int, int)
         Those that stand for lost ones.
     first_s : float
@@ -393,14 +391,14 @@ class Played:
         self.relay.receive(datagram, self.heard.source, now_s)
 
     def _play(self) -> None:
-        due_s, received = self.relay.next_s, self.relay.playout.received
-        before = received.lost_samples + received.held_samples
+        due_s, buffer = self.relay.next_s, self.relay.playout.buffer
+        before = buffer.made_up_samples
         is_after = self.relay.may_have_ended
         block = self.relay.play(due_s)
         if block is None:
             return
         writer = self._writer or self._open(due_s)
-        if received.lost_samples + received.held_samples < before and self.lost:
+        if buffer.made_up_samples < before and self.lost:
             self.lost.pop()  # it was a pause, as the packet behind it says
         for start, stop in runs(self.relay.playout.lost):
             begin = self.samples + start

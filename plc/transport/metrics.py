@@ -232,7 +232,7 @@ PLAYOUT_METRICS = (
     _count("deadline_misses", "concealment.deadline_misses", "concealments over their time limit"),
     Metric("push_seconds", _push_times, "concealer's time for a packet", ("packet",), "histogram"),
     _gauge("delay_seconds", lambda p: max(0.0, p.delay_s), "delay of the last block"),
-    _gauge("target_delay_seconds", attrgetter("buffer.delays.target_s"), "target delay"),
+    _gauge("target_delay_seconds", attrgetter("buffer.target_s"), "target delay"),
     _gauge("stretch_ratio", attrgetter("stretch"), "share by which the stream is played faster"),
 )
 """Of a :class:`~plc.transport.rtp.playout.Playout`: ``plc relay`` and ``plc live``."""

@@ -23,10 +23,10 @@ from plc.transport.live.live import LiveConfig, LiveEngine
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
 from plc.transport.rtp.codecs import L16
 from plc.transport.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.jitter import PACKETS_MAX
 from plc.transport.rtp.latch import LAPSE_S, QUIET_S, RateCap
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.playout import Playout
-from plc.transport.rtp.timeline import PACKETS_MAX
 from plc.transport.rtp.udp import Endpoint
 from tests.plc import configs
 from tests.plc.fake_devices import FakeBackend, card
@@ -233,7 +233,7 @@ def test_whatever_the_clock_of_a_playout_does_it_plays(name: str, mode: DelayMod
         played = playout.tick(now_s)
         assert np.isfinite(played).all()
         assert np.abs(played).max() <= LOUDEST
-        assert len(playout.buffer._timeline._packets) <= min(PACKETS_MAX, 400)
+        assert playout.buffer.packets_held <= min(PACKETS_MAX, 400)
         received.append(playout.received.played_samples)
     if name in SETTLED:
         for begin in (JUMP_AT, JUMP_AT + 100, JUMP_AT + 200):

@@ -136,9 +136,12 @@ def measure_probes(
 
     Raises
     ------
+    ConfigError
+        If a probe is unknown.
     MissingExtraError, ModelError
         If a model cannot be opened.
     """
+    check_probes(probes)
     for model in models:
         opened_encoder(model)
     scores = (

@@ -19,11 +19,10 @@ from plc.engine.config import StreamConfig
 from plc.transport.rtp.codecs import L16
 from plc.transport.rtp.config import ReceiverConfig
 from plc.transport.rtp.delay import DelayConfig, DelayMode
-from plc.transport.rtp.jitter import JitterBuffer, JitterConfig
+from plc.transport.rtp.jitter import JitterBuffer, JitterConfig, Turn
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.packets import RtpPacket
 from plc.transport.rtp.playout import Playout
-from plc.transport.rtp.turns import Turn
 from plc_bench.base.surroundings import resident_mb
 
 # Of one jitter buffer, before another with other settings takes its place.
@@ -217,9 +216,9 @@ def _check_pull(buffer: JitterBuffer, now_s: float, seen: Seen) -> None:
         assert at <= part.at
         at = part.at + part.samples
         assert 0 <= part.begin < part.begin + part.samples
-        assert part.begin + part.samples <= part.packet.stop - part.packet.start
+        assert part.begin + part.samples <= part.packet.samples
     stats = buffer.stats
-    assert min(stats.lost_samples, stats.held_samples, stats.silent_samples) >= 0
+    assert min(stats.lost_samples, stats.late_samples, stats.silent_samples) >= 0
     seen["most_packets_held"] = max(seen["most_packets_held"], buffer.packets_held)
     if turn is not Turn.WAIT:
         # The rest is checked against the bound at the next pull.

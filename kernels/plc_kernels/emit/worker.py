@@ -31,6 +31,7 @@ from plc_kernels.build.targets import TARGETS, WASM32, Target, machine
 from plc_kernels.emit import python
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.network.product import PAIRS
+from plc_kernels.receive import entry as receive
 from plc_kernels.stream import dropout_search, entry, fills, model_file, preparation
 from plc_kernels.stream.layout import HEADER
 from plc_kernels.stream.step import DRAIN, GO_ON, PUSH, step
@@ -51,6 +52,8 @@ class Kind(Enum):
     """An int64."""
     FLAG = auto()
     """An int64: True unless it is 0."""
+    REAL = auto()
+    """A double."""
     CONSTANT = auto()
     """That number."""
     FALSE = auto()
@@ -67,7 +70,7 @@ class View:
     ----------
     kernel : callable, what it calls
     pointers : str
-        For each argument of C ``"p"``, a pointer, or ``"i"``, an int64.
+        For each argument of C ``"p"``, a pointer, ``"i"``, an int64, or ``"d"``, a double.
     arguments : tuple of (Kind, int)
         The kernel's: of which kind, and the place among C's or the constant.
     """
@@ -79,11 +82,12 @@ class View:
     @property
     def types(self) -> tuple[Any, ...]:
         """The types of the kernel's arguments, as numba names them."""
-        arrays, flags = (Kind.WORDS, Kind.SCRATCH), (Kind.FLAG, Kind.FALSE)
-        return tuple(
-            _INT64_ARRAY if kind in arrays else types.boolean if kind in flags else types.int64
-            for kind, _ in self.arguments
-        )
+        known = {
+            **dict.fromkeys((Kind.WORDS, Kind.SCRATCH), _INT64_ARRAY),
+            **dict.fromkeys((Kind.FLAG, Kind.FALSE), types.boolean),
+            Kind.REAL: types.float64,
+        }
+        return tuple(known.get(kind, types.int64) for kind, _ in self.arguments)
 
     def text(self, name: str) -> str:
         """Return LLVM's text of C's function, which calls numba's."""
@@ -92,11 +96,12 @@ class View:
         module = ir.Module(name=f"{name}.c")
         module.triple = llvm.get_process_triple()
         word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
+        given = {"p": pointer, "i": word, "d": ir.DoubleType()}
         outer = ir.Function(
             module,
             ir.FunctionType(
                 ir.VoidType() if returned == types.none else word,
-                [pointer if each == "p" else word for each in self.pointers],
+                [given[each] for each in self.pointers],
             ),
             name,
         )
@@ -119,6 +124,13 @@ _STEP: Any = kernel(step.py_func)
 def _step(action: int, pointers: str, *given: tuple[Kind, int]) -> View:
     """Return a view of the step; ``given`` follow the action."""
     return View(_STEP, pointers, ((Kind.WORDS, 0), (Kind.CONSTANT, action), *given))
+
+
+def _receiver(function: Any, pointers: str = "") -> View:
+    """Return a view of a receiver's function; behind the block it takes numbers and doubles."""
+    kinds = [Kind.REAL if each == "d" else Kind.NUMBER for each in pointers]
+    given = tuple((kind, k) for k, kind in enumerate(kinds, 1))
+    return View(function, f"p{pointers}", ((Kind.WORDS, 0), *given))
 
 
 _LOST = (Kind.CONSTANT, 0), (Kind.FLAG, 2), (Kind.FALSE, 0), (Kind.WORDS, 0), (Kind.CONSTANT, 0)
@@ -164,14 +176,42 @@ FUNCTIONS = {
     "plck_search": View(
         dropout_search.search, "ppi", ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.FLAG, 2))
     ),
+    # block; and, in this order: position, whether it has one, samples, now_s; start, samples; now_s
+    "plck_receive_size": _receiver(receive.lay_out),
+    "plck_receive_open": _receiver(receive.forget),
+    "plck_receive_piece": View(
+        receive.take_piece,
+        "piiid",
+        (
+            *((Kind.WORDS, 0), (Kind.NUMBER, 1), (Kind.FLAG, 2)),
+            *((Kind.NUMBER, 3), (Kind.REAL, 4)),
+        ),
+    ),
+    "plck_receive_lay": _receiver(receive.lay, "ii"),
+    "plck_receive_end": _receiver(receive.end),
+    "plck_receive_interrupt": _receiver(receive.interrupt),
+    "plck_receive_pull": _receiver(receive.pull, "d"),
+    "plck_receive_append": _receiver(receive.append),
+    "plck_receive_play": _receiver(receive.play, "d"),
+    "plck_receive_waiting": _receiver(receive.waiting),
     "plck_search_nothing": View(dropout_search.search_nothing, "p", ((Kind.WORDS, 0),)),
     "plck_search_reset": View(dropout_search.forget_search, "p", ((Kind.WORDS, 0),)),
 }
 """What is emitted."""
-# Modules of plc_kernels.stream whose loops are few: what they cost a page is their size.
+# Modules whose loops are few: what they cost a page is their size.
 _SMALL = (
-    *("entry", "layout", "start", "tables", "gap", "fills", "bridge_fills", "music_drafts"),
-    "model_file",
+    "receive",
+    *(
+        f"stream.{name}"
+        for name in (
+            *("entry", "layout", "start", "tables", "gap", "fills", "bridge_fills", "music_drafts"),
+            *("model_file", "step", "prediction", "preparation", "fill_limit", "neighbours"),
+            *("background", "burst_noise", "edge", "queue", "model", "times"),
+        )
+    ),
+    *("signal.contour", "signal.passages", "signal.edges", "signal.history", "signal.recall"),
+    *("signal.bridged_gap", "signal.burst", "signal.noise_filling", "signal.rungs"),
+    *("spectra.fft", "network.plan", "network.hybrid_plan"),
 )
 # What several places call: there once, and as fast as it is elsewhere.
 _APART = (
@@ -179,6 +219,8 @@ _APART = (
     *("signal.history.newest", "signal.passages.follow_lags", "signal.contour._likeness"),
     *("stream.background.is_speech", "network.frames.turn", "network.frames._multiply_spectra"),
     *("network.product.layer", "network.hybrid._add_products"),
+    *("receive.delays.note", "receive.delays.rebase", "receive.units", "receive.turns.make_up"),
+    *("signal.stretch", "signal.resample"),
 )
 # Functions of Python's and numba's that only raise, or count the users of arrays. Others are
 # refused, such as the one of numba that reshapes an array: without numba nothing has them.
@@ -360,7 +402,7 @@ def _value(context: Any, build: Any, kind: Kind, given: Any, k: int) -> Any:
             return _array(context, build, build.alloca(word, HEADER), word(HEADER))
         case Kind.ADDRESS:
             return build.ptrtoint(given[k], word)
-        case Kind.NUMBER:
+        case Kind.NUMBER | Kind.REAL:
             return given[k]
         case Kind.FLAG:
             return build.icmp_signed("!=", given[k], word(0))
@@ -395,8 +437,8 @@ def _moved(text: str, target: Target, compiler: Any) -> str:
 
 def _made_small(text: str) -> str:
     """Return text with the functions marked that are to become small rather than fast."""
-    small = "|".join(_mangled(f"stream.{name}") for name in _SMALL)
-    text = _marked(text, rf"(?:{small}|plck_(?:size|open|reset)\b)", "optsize")
+    small = "|".join(map(_mangled, _SMALL))
+    text = _marked(text, rf"(?:{small}|plck_(?:size|open|reset|receive_\w+)\b)", "optsize")
     return _marked(text, rf"(?:{'|'.join(map(_mangled, _APART))})", "noinline")
 
 

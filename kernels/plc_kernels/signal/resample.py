@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.build.compile import kernel
+from plc_kernels.build.compile import kernel, part
 
 TAPS = 32
 PHASES = 512
@@ -45,6 +45,34 @@ def sinc_table(taps: int = TAPS, cutoff: float = 1.0) -> NDArray[np.float32]:
         table[0] = whole == taps // 2 - 1
         table[PHASES] = whole == taps // 2
     return table.astype(np.float32)
+
+
+@part
+def sinc_weights(table: NDArray[np.float32]) -> None:
+    """Write :func:`sinc_table` of full bandwidth: float32, shape (PHASES + 1, TAPS)."""
+    for phase in range(table.shape[0]):
+        total = 0.0
+        for tap in range(TAPS):
+            total += _weight(tap - CENTRE - phase / PHASES)
+        for tap in range(TAPS):
+            table[phase, tap] = _weight(tap - CENTRE - phase / PHASES) / total
+    for tap in range(TAPS):
+        table[0, tap] = tap == CENTRE
+        table[PHASES, tap] = tap == CENTRE + 1
+
+
+@part
+def _weight(x: float) -> float:
+    """Return the windowed sinc, less the window's constant."""
+    inside = max(0.0, 1.0 - (x / (TAPS // 2)) ** 2)
+    half = 0.5 * _KAISER_BETA * math.sqrt(inside)
+    bessel, term, k = 1.0, 1.0, 1.0
+    while term > 1e-17 * bessel:
+        term *= (half / k) ** 2
+        bessel += term
+        k += 1.0
+    weight: float = bessel if x == 0.0 else math.sin(math.pi * x) / (math.pi * x) * bessel
+    return weight
 
 
 @kernel

@@ -23,6 +23,9 @@ from plc_kernels.stream import tables
 from plc_kernels.stream.arrays import Block, BlockTable, fixed, floats, view_of
 from plc_kernels.stream.layout import place, samples_of
 
+NETS = {"speech": at.SPEECH_NET, "music": at.MUSIC_NET, "speech, bridged": at.BRIDGE_NET}
+"""By content, in the order of their names among those of rungs: their first words."""
+
 _table = BlockTable(stop=at.NET_WORDS)
 _word, _array = _table.word, _table.array
 

@@ -18,5 +18,9 @@ export class PlcNode extends AudioWorkletNode {
   /** Times that the audio thread had nothing to play. */
   readonly starved: number;
   put(data: Piece, timestampUs?: number | null): void;
+  /** Sound ends with the newest piece: silence follows it. */
+  end(): void;
+  /** Drops what waits; the next piece is played at once. */
+  clear(): void;
   close(): void;
 }

@@ -80,6 +80,15 @@ export class PlcNode extends NODE {
     this.worker.postMessage({ piece, timestampUs }, [piece.buffer]);
   }
 
+  // As of PlayoutBuffer.
+  end() {
+    this.worker.postMessage({ call: "end" });
+  }
+
+  clear() {
+    this.worker.postMessage({ call: "clear" });
+  }
+
   // Ends it, its worker, and its processor.
   close() {
     this.port.postMessage({ end: true });

@@ -6,7 +6,11 @@ const TELL_MS = 250;
 
 let buffer = null;
 
-onmessage = ({ data: { settings, port, piece, timestampUs } }) => {
+onmessage = ({ data: { settings, port, piece, timestampUs, call } }) => {
+  if (call) {
+    buffer?.[call]();
+    return;
+  }
   if (piece) {
     buffer?.put(piece, timestampUs);
     return;

@@ -121,6 +121,10 @@ export class PlayoutBuffer {
   readonly bufferedMs: number;
   /** Takes a piece in; how many samples of each channel are new. */
   put(data: Piece, timestampUs?: number | null): number;
+  /** Sound ends with the newest piece: silence follows it. */
+  end(): void;
+  /** Drops what waits; the next piece is played at once. */
+  clear(): void;
   /** The next samples to play, interleaved, and 1 where nothing had arrived. */
   take(count: number): { samples: Float32Array; madeUp: Uint8Array };
 }

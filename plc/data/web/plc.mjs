@@ -491,254 +491,205 @@ export function samplesOf(data, channels, sampleRate) {
   return integers ? Float32Array.from(data, (x) => x / 32768) : data;
 }
 
-// Samples that a line plays a little faster or slower, between two by a windowed sinc, as
-// plc_kernels.signal.resample has it. Behind the channels a row of marks: 1 where a sample was made up.
-const [TAPS, PHASES, CENTRE, KAISER_BETA] = [32, 512, 15, 8];
-let weights = null;
-
-function sincTable() {
-  const bessel = (x) => {
-    let [sum, term] = [1, 1];
-    for (let k = 1; term > 1e-12 * sum; k++) sum += term *= (x / (2 * k)) ** 2;
-    return sum;
-  };
-  return Array.from({ length: PHASES + 1 }, (_, phase) => {
-    const row = Float64Array.from({ length: TAPS }, (_, k) => {
-      const x = k - CENTRE - phase / PHASES;
-      const inside = Math.max(1 - (x / (TAPS / 2)) ** 2, 0);
-      return (x ? Math.sin(Math.PI * x) / (Math.PI * x) : 1) * bessel(KAISER_BETA * Math.sqrt(inside));
-    });
-    const sum = row.reduce((a, b) => a + b);
-    return row.map((each) => each / sum);
-  });
-}
-
-class Line {
-  constructor(channels, block) {
-    weights ??= sincTable();
-    this.block = block;
-    const length = CENTRE + 4 * block + 2 * TAPS;
-    this.rows = Array.from({ length: channels + 1 }, () => new Float32Array(length));
-    this.at = this.filled = CENTRE;
-  }
-
-  // Whether it plays at this step without a sample between two.
-  copies(step) {
-    return step === 1 && Number.isInteger(this.at);
-  }
-
-  lacks(step) {
-    const last = Math.floor(this.at + (this.block - 1) * step);
-    return this.filled < last + 1 + (this.copies(step) ? 0 : TAPS / 2);
-  }
-
-  add(samples, madeUp) {
-    const channels = this.rows.length - 1;
-    for (const [c, row] of this.rows.entries()) {
-      for (let i = 0; i < this.block; i++) {
-        row[this.filled + i] = c < channels ? samples[i * channels + c] : madeUp[i];
-      }
-    }
-    this.filled += this.block;
-  }
-
-  // Plays a block, and forgets what lies behind.
-  play(step) {
-    const { at, block, rows } = this;
-    const channels = rows.length - 1;
-    const [samples, madeUp] = [new Float32Array(block * channels), new Uint8Array(block)];
-    const copies = this.copies(step);
-    for (const [c, row] of rows.entries()) {
-      for (let i = 0; i < block; i++) {
-        const sample = copies ? row[at + i] : between(row, at + i * step);
-        if (c < channels) samples[i * channels + c] = sample;
-        else madeUp[i] = sample > 0.5 ? 1 : 0;
-      }
-    }
-    const stale = Math.floor(at + block * step) - CENTRE;
-    for (const row of rows) row.copyWithin(0, stale, this.filled);
-    this.filled -= stale;
-    this.at += block * step - stale;
-    return { samples, madeUp };
-  }
-}
-
-function between(row, place) {
-  const whole = Math.floor(place);
-  const phase = (place - whole) * PHASES;
-  const near = Math.floor(phase);
-  const [low, high] = [weights[near], weights[near + 1]];
-  let sum = 0;
-  for (let k = 0; k < TAPS; k++) sum += (low[k] + (phase - near) * (high[k] - low[k])) * row[whole - CENTRE + k];
-  return sum;
-}
-
-// Follows the sender's clock by the speed of playing, as plc.transport.rtp.delay.DriftControl does, where the
-// reasons for its numbers stand.
-class DriftControl {
-  constructor() {
-    Object.assign(this, { error: 0, stretch: 0, drift: 0, calm: 0, engaged: false });
-  }
-
-  update(excess, [lack, most], elapsed) {
-    const within = (x, limit) => Math.min(Math.max(x, -limit), limit);
-    this.error += (excess - this.error) * Math.min(1, elapsed);
-    const { error } = this;
-    if (!this.engaged && -lack <= error && error <= most) return;
-    this.engaged = true;
-    const wanted = this.drift + 0.1 * error;
-    if (Math.abs(wanted) < 3e-3) {
-      this.drift = within(this.drift + 0.005 * within(error, 0.002) * elapsed, 1e-3);
-    }
-    this.stretch += within(within(wanted, 3e-3) - this.stretch, 2e-4 * elapsed);
-    const calm = Math.abs(error) < 0.5 * lack && Math.abs(this.drift) < 3e-6;
-    this.calm = calm ? this.calm + elapsed : 0;
-    if (this.calm >= 20) Object.assign(this, { stretch: 0, drift: 0, calm: 0, engaged: false });
-  }
-}
-
-// What was played is remembered for so long, to tell what comes twice from what comes late; how late
-// the latest pieces came stays in the delay for so long, twice over; a stall is no shorter. So often
-// the speed follows the sender's clock, if it is so far off, behind or ahead.
-const [KEPT_PAST_S, LATE_MEMORY_S, LEAST_STALL_S] = [2, 15, 0.01];
-const [FOLLOW_S, DEAD_BAND_S] = [2, [0.01, 0.02]];
-const [WAS_LOST, WAS_UNSENT, IS_THERE] = [1, 2, 3]; // states of a sample
+// What comes later than this is far from all others; stretches without a hole that wait; what is
+// dropped is faded out for so long. As in plc/transport/rtp/pieces.py.
+const [KEPT_PAST_S, APART_MOST, CLEARED_S] = [2, 4096, 0.005];
+const [MOST_DELAY_MS, MOST_AHEAD_S, FAR, MOST_RUNS] = [5000, 600, 2 ** 53, 64];
 
 // One stream of pieces of sound with a time stamp, of any lengths, in any order, twice or overlapping;
 // a steady stream out. It has no clock: time passes by take. A stall (nothing of what is due is there,
 // nor behind it) is concealed and waited for, up to maxDelayMs in all, and left out again where the
-// sender pauses; a hole with something behind it is concealed at its time. A sender's clock is followed
-// by 0.3 % at most. The samples are those of plc.PlayoutBuffer in Python.
+// sender pauses, or by whole periods of the sound; a hole with something behind it is concealed at its
+// time. A sender's clock is followed. Where a piece stands and what is due is decided by the engine, as
+// for plc.PlayoutBuffer in Python, whose samples it plays.
 export class PlayoutBuffer {
   // Settings: sampleRate in Hz, channels, packetMs of what is concealed at once, delayMs that the first
   // piece waits, maxDelayMs (0: the delay stays, and what is late is lost), mostAheadS of how far ahead
   // pieces may come; others as for Concealer. Throws RangeError as that does.
-  constructor({
-    sampleRate, channels = 1, packetMs = 10, delayMs = 40, maxDelayMs = 1000, mostAheadS = 60, ...others
-  }) {
+  constructor(given) {
+    const {
+      sampleRate, channels = 1, packetMs = 10, delayMs = 40, maxDelayMs = 1000, mostAheadS = 60, ...others
+    } = given ?? {};
+    if (!Number.isSafeInteger(sampleRate)) {
+      throw new RangeError(`sampleRate is ${told(sampleRate)}; give Hz, as in ` +
+        "new PlayoutBuffer({ sampleRate: 48000 })");
+    }
+    const limits = { delayMs: MOST_DELAY_MS, maxDelayMs: MOST_DELAY_MS, mostAheadS: MOST_AHEAD_S };
+    for (const [name, value] of Object.entries({ delayMs, maxDelayMs, mostAheadS })) {
+      if (typeof value === "number" && value >= 0 && value <= limits[name]) continue;
+      throw new RangeError(`${name} of PlayoutBuffer is ${told(value)}; give 0 to ${limits[name]}`);
+    }
     this.rate = sampleRate;
     this.channels = channels;
     this.block = Math.round((packetMs * sampleRate) / 1000);
     this.concealer = new Concealer({ sampleRate, channels, packetSamples: this.block, ...others });
-    const delay = this.delay = Math.round((delayMs * sampleRate) / 1000);
-    this.mostWaited = Math.round((Math.max(maxDelayMs - delayMs, 0) * sampleRate) / 1000);
-    this.past = KEPT_PAST_S * sampleRate;
-    this.ahead = Math.max(Math.round(mostAheadS * sampleRate), delay + 2 * this.block);
-    this.size = this.past + this.ahead;
+    const step = others.module ?? compiled();
+    const { exports } = new WebAssembly.Instance(step, mathematics(step));
+    this.exports = exports;
+    this.at = this.concealer.places.receiver;
+    this.ahead = Math.max(Math.round(mostAheadS * sampleRate), 2 * this.block);
+    this.open(delayMs, maxDelayMs);
+    const past = Math.round(KEPT_PAST_S * sampleRate);
+    this.size = this.ahead + past;
     this.ring = new Float32Array(this.size * channels);
-    this.state = new Uint8Array(this.size);
     this.packet = new Float32Array(this.block * channels);
     this.lacking = Array.from({ length: this.concealer.lookahead }, () => new Uint8Array(this.block));
-    this.line = new Line(channels, this.block);
-    this.drift = new DriftControl();
     this.left = { samples: new Float32Array(0), madeUp: new Uint8Array(0) };
-    this.due = null; // position of the next sample to play
-    this.first = 0;
-    this.end = 0; // behind the newest sample
-    this.shift = 0;
-    this.untilBegin = delay;
-    this.waited = 0;
-    this.run = 0; // what it has waited in this stall
-    this.late = [-Infinity, -Infinity];
-    this.aheadMost = [-Infinity, -Infinity];
+    this.stray = null; // a piece far from all others, and its position
+    this.played = 0;
     this.taken = 0;
-    // Samples of each channel: made up because they came too late, were lost, or were not sent.
-    this.stats = {
-      receivedSamples: 0, duplicateSamples: 0, lateSamples: 0, lostSamples: 0, unsentSamples: 0,
-      refusedSamples: 0, overflowSamples: 0, jumps: 0,
+    this.counts = { receivedSamples: 0, refusedSamples: 0, overflowSamples: 0 };
+  }
+
+  // Makes the receiver's memory.
+  open(delayMs, maxDelayMs) {
+    const { at, exports } = this;
+    const { memory } = exports;
+    this.line = aligned(exports.__heap_base.value);
+    reserve(memory, this.line + 8 * at.header);
+    const most = Math.max(maxDelayMs, delayMs, 1);
+    const words = new BigInt64Array(memory.buffer, this.line, at.header);
+    const settings = {
+      rate: this.rate, blockSamples: this.block, channels: this.channels, room: APART_MOST,
+      mode: maxDelayMs <= delayMs ? at.fixed : at.floor, bins: Math.ceil(most / 1000 / 0.001) + 1,
+      aheadMost: this.ahead, pastMost: Math.round(KEPT_PAST_S * this.rate),
+    };
+    for (const [name, value] of Object.entries(settings)) words[at[name]] = BigInt(value);
+    reserve(memory, this.line + Number(exports.plck_receive_size(this.line)));
+    this.words = new BigInt64Array(memory.buffer, this.line, at.header);
+    const reals = new Float64Array(memory.buffer, this.line + 8 * at.reals);
+    reals[at.mostS] = most / 1000;
+    reals[at.delayS] = delayMs / 1000;
+    reals[at.lateShare] = 10 ** -2.5; // as plc.transport.rtp.delay.DelayConfig has it
+    exports.plck_receive_open(this.line);
+    const place = (name) => this.line + this.word(name);
+    this.inbox = new Float32Array(memory.buffer, place("inbox"), this.block * this.channels);
+    this.outbox = new Float32Array(memory.buffer, place("outbox"), this.block * (this.channels + 1));
+    this.marks = new Uint8Array(memory.buffer, place("marks"), this.block);
+    this.parts = new BigInt64Array(memory.buffer, place("parts"));
+  }
+
+  word(name) {
+    return Number(this.words[this.at[name]]);
+  }
+
+  // Samples of each channel: made up because they came too late, were lost, or were not sent.
+  get stats() {
+    const [held, starved] = [this.word("held"), this.word("starved")];
+    return {
+      receivedSamples: this.counts.receivedSamples,
+      duplicateSamples: this.word("doubleSamples"),
+      lateSamples: this.word("lateSamples") - held,
+      lostSamples: this.word("lostSamples") - starved,
+      unsentSamples: this.word("unsent") + held + starved,
+      refusedSamples: this.counts.refusedSamples,
+      overflowSamples: this.counts.overflowSamples,
+      jumps: this.word("jumps"),
     };
   }
 
   // Milliseconds that are held ahead of what is played.
   get bufferedMs() {
-    return this.due === null ? 0 : (1000 * Math.max(this.end - this.due, 0)) / this.rate;
+    return (1000 * Number(this.exports.plck_receive_waiting(this.line))) / this.rate;
   }
 
   // Takes a piece in: Float32Array or Int16Array, interleaved, or AudioData of WebCodecs, whose time
-  // stamp counts if no other is given. timestampUs: microseconds in the sender's stream; null: it
-  // follows the piece before. Returns how many samples of each channel are new.
-  put(data, timestampUs = data.timestamp ?? null) {
+  // stamp counts if no other is given. timestampUs: microseconds in the sender's stream, which go on
+  // through a pause as time does; null: it follows the piece before. Returns how many samples of each
+  // channel are new, and in time. Throws RangeError, and takes nothing, if that is no piece, or no time.
+  put(data, timestampUs = data?.timestamp ?? null) {
     const piece = samplesOf(data, this.channels, this.rate);
-    const count = piece.length / this.channels;
-    if (!count) return 0;
-    const follows = Math.max(this.end, this.due ?? 0);
-    let place = follows;
-    if (timestampUs !== null) {
-      const at = Math.round((timestampUs * this.rate) / 1e6);
-      if (!Number.isSafeInteger(at)) throw new RangeError(`the time stamp is ${timestampUs}; give microseconds`);
-      if (this.due === null) this.shift = -at;
-      place = at + this.shift;
-      const apart = place - (this.due ?? place);
-      if (apart < -this.past || apart > this.ahead) {
-        this.stats.jumps += 1;
-        this.shift += follows - place;
-        place = follows;
-      }
+    const position = timestampUs === null ? null : Math.round((timestampUs * this.rate) / 1e6);
+    if (position !== null && !(Math.abs(position) < FAR)) {
+      throw new RangeError(`the time stamp is ${told(timestampUs)}; give microseconds, or null`);
     }
-    if (this.due === null || (!this.taken && this.untilBegin > 0)) {
-      this.due = this.first = this.due === null ? place : Math.min(this.due, place);
-    }
-    this.noteTime(place, count, timestampUs !== null);
-    return this.keep(piece, place, count);
+    return piece.length ? this.place(piece, position) : 0;
   }
 
-  // Takes note of when a piece came, and ends a stall.
-  noteTime(place, count, isPlaced) {
-    if (this.run && place + count > this.due) {
-      // Who goes on where the stream stands was late; who leaves room has sent nothing.
-      const hole = Math.max(place - this.due, 0);
-      if (isPlaced && 2 * hole < this.run) {
-        this.stats.lateSamples += this.run;
-        this.stats.unsentSamples -= this.run;
-      }
-      this.run = 0;
-      const skipped = Math.min(hole, Math.max(this.waited - Math.max(...this.late, 0), 0));
-      this.advance(skipped);
-      this.waited -= skipped;
-      this.aheadMost = [-Infinity, -Infinity];
-    }
-    const ahead = place - this.due + this.untilBegin;
-    this.late[0] = Math.max(this.late[0], this.waited - ahead);
-    this.aheadMost[0] = Math.max(this.aheadMost[0], ahead);
+  // Says that sound ends with the newest piece: silence follows it, until another comes.
+  end() {
+    this.exports.plck_receive_end(this.line);
   }
 
-  // Writes what is new of a piece into the ring.
-  keep(piece, place, count) {
-    const { channels, due, ring, size, state, stats } = this;
-    const low = Math.max(due - this.past, this.first);
-    let taken = 0;
-    for (let i = 0; i < count; i++) {
-      const at = place + i;
-      if (at < low) continue;
-      if (at >= due + this.ahead) {
-        stats.overflowSamples += count - i;
-        break;
-      }
-      const cell = ((at % size) + size) % size;
-      let sound = true;
-      for (let c = 0; c < channels; c++) sound &&= Math.abs(piece[i * channels + c]) <= 1e6;
-      const was = state[cell];
-      if (was === IS_THERE) stats.duplicateSamples += 1;
-      if (!sound) stats.refusedSamples += 1;
-      if (was === IS_THERE || !sound) continue;
-      state[cell] = IS_THERE;
-      for (let c = 0; c < channels; c++) ring[cell * channels + c] = piece[i * channels + c];
-      this.end = Math.max(this.end, at + 1);
-      if (at >= due) {
-        taken += 1;
+  // Drops what waits, faded out in 5 ms; the next piece is played at once, whatever its time stamp.
+  clear() {
+    const fade = Math.round(CLEARED_S * this.rate);
+    this.stray = null;
+    this.left.samples = this.left.samples.map((x, i) => x * Math.max(0, 1 - Math.floor(i / this.channels) / fade));
+    this.exports.plck_receive_interrupt(this.line);
+  }
+
+  place(piece, position) {
+    const [count, now] = [piece.length / this.channels, this.taken / this.rate];
+    const told = Number(this.exports.plck_receive_piece(
+      this.line, BigInt(position ?? 0), position === null ? 0n : 1n, BigInt(count), now,
+    ));
+    const { stray } = this;
+    this.stray = null;
+    if (told === this.at.stray) {
+      this.stray = { piece };
+      this.counts.overflowSamples += count;
+      return 0;
+    }
+    if (told === this.at.jumped) {
+      this.counts.overflowSamples -= stray.piece.length / this.channels;
+      return this.place(stray.piece, null) + this.place(piece, null);
+    }
+    return this.lay(piece, this.word("givenStart"));
+  }
+
+  // Writes what is sound of a piece into the ring; returns how many samples are new.
+  lay(piece, start) {
+    const { channels, counts } = this;
+    let room = this.ahead;
+    if (this.word("begun")) room = Math.max(0, room + Math.min(this.word("position") - start, 0));
+    const whole = piece.length / channels;
+    const count = Math.min(whole, room);
+    counts.overflowSamples += whole - count;
+    const isSound = (i) => {
+      for (let c = 0; c < channels; c++) if (!(Math.abs(piece[i * channels + c]) <= 1e6)) return false;
+      return true;
+    };
+    let [taken, runs] = [0, 0];
+    for (let i = 0; i < count;) {
+      if (!isSound(i)) {
+        counts.refusedSamples += 1;
+        i += 1;
         continue;
       }
-      stats.lateSamples += 1;
-      if (was === WAS_LOST) stats.lostSamples -= 1;
-      if (was === WAS_UNSENT) stats.unsentSamples -= 1;
+      const begin = i;
+      while (i < count && isSound(i)) i += 1;
+      runs += 1;
+      if (runs > MOST_RUNS) {
+        counts.refusedSamples += i - begin;
+        continue;
+      }
+      const fresh = Number(this.exports.plck_receive_lay(this.line, BigInt(start + begin), BigInt(i - begin)));
+      if (fresh < 0) {
+        counts.overflowSamples += i - begin;
+        continue;
+      }
+      for (let at = this.word("givenStart"); at < start + i; at++) {
+        const cell = this.cell(at);
+        for (let c = 0; c < channels; c++) this.ring[cell + c] = piece[(at - start) * channels + c];
+      }
+      taken += fresh;
     }
-    stats.receivedSamples += taken;
+    counts.receivedSamples += taken;
     return taken;
   }
 
+  // Where a sample lies in the ring.
+  cell(at) {
+    return (((at % this.size) + this.size) % this.size) * this.channels;
+  }
+
   // Returns the next samples of each channel to play: samples, a Float32Array, interleaved; madeUp, a
-  // Uint8Array, 1 where nothing had arrived.
+  // Uint8Array, 1 where nothing had arrived. Throws RangeError if that is no number of samples.
   take(count) {
+    if (!Number.isSafeInteger(count) || count < 0) {
+      throw new RangeError(`PlayoutBuffer.take got ${told(count)}; give a number of samples`);
+    }
     const samples = new Float32Array(count * this.channels);
     const madeUp = new Uint8Array(count);
     let at = 0;
@@ -753,78 +704,51 @@ export class PlayoutBuffer {
       };
       at += some;
     }
+    this.taken += count;
     return { samples, madeUp };
   }
 
-  // The next block: silence until the first piece has waited its time.
+  // The next block.
   tick() {
-    if (this.due !== null && this.untilBegin <= 0) {
-      const step = 1 + this.drift.stretch;
-      while (this.line.lacks(step)) this.pull();
-      return this.line.play(step);
+    const { block, channels, outbox } = this;
+    const now = this.played / this.rate;
+    while (Number(this.exports.plck_receive_play(this.line, now)) !== this.at.ready) this.pull(now);
+    this.played += block;
+    const [samples, madeUp] = [new Float32Array(block * channels), new Uint8Array(block)];
+    for (let i = 0; i < block; i++) {
+      for (let c = 0; c < channels; c++) samples[i * channels + c] = outbox[c * block + i];
+      madeUp[i] = outbox[channels * block + i] > 0.5 ? 1 : 0;
     }
-    const silent = this.due === null ? this.block : Math.min(this.block, this.untilBegin);
-    if (this.due !== null) this.untilBegin -= silent;
-    return { samples: new Float32Array(silent * this.channels), madeUp: new Uint8Array(silent) };
+    return { samples, madeUp };
   }
 
   // Appends the block that is due to the line.
-  pull() {
-    const { block, channels, due, end, packet, ring, size, stats } = this;
-    const ready = Math.max(end - due, 0);
-    const least = this.run ? Math.max(Math.round(LEAST_STALL_S * this.rate) - this.run, 0) : 0;
-    let count = block;
-    if (ready < block + least && this.waited < this.mostWaited) {
-      count = this.run ? 0 : Math.min(ready, block);
-      this.waited += block - count;
-      this.run += block - count;
-    }
-    const lacking = new Uint8Array(block);
-    const missing = [];
-    for (let i = 0; i < block; i++) {
-      const cell = (((due + i) % size) + size) % size;
-      lacking[i] = i < count && this.state[cell] === IS_THERE ? 0 : 1;
-      for (let c = 0; c < channels; c++) packet[i * channels + c] = ring[cell * channels + c];
-      if (lacking[i] && i && lacking[i - 1]) missing.at(-1)[1] = i + 1;
-      else if (lacking[i]) missing.push([i, i + 1]);
-      if (i >= count) continue;
-      if (i >= ready) this.state[cell] = WAS_UNSENT;
-      else if (lacking[i]) {
-        this.state[cell] = WAS_LOST;
-        stats.lostSamples += 1;
+  pull(now) {
+    const { block, channels, packet } = this;
+    if (Number(this.exports.plck_receive_pull(this.line, now)) === this.at.wait) return;
+    const lacking = new Uint8Array(block).fill(1);
+    for (let row = 0; row < this.word("partsCount"); row++) {
+      const [place, samples, at] = Array.from(this.parts.subarray(4 * row + 1, 4 * row + 4), Number);
+      for (let i = 0; i < samples; i++) {
+        const cell = this.cell(place + i);
+        for (let c = 0; c < channels; c++) packet[(at + i) * channels + c] = this.ring[cell + c];
+        lacking[at + i] = 0;
       }
     }
-    stats.unsentSamples += block - Math.min(ready, count);
-    this.advance(count);
+    if (!this.word("begun")) { // behind the end is silence
+      for (let i = 0; i < block; i++) if (lacking[i]) packet.fill(0, i * channels, (i + 1) * channels);
+      lacking.fill(0);
+    }
+    const missing = [];
+    for (let i = 0; i < block; i++) {
+      if (lacking[i] && i && lacking[i - 1]) missing.at(-1)[1] = i + 1;
+      else if (lacking[i]) missing.push([i, i + 1]);
+    }
     const whole = missing.length === 1 && missing[0][1] - missing[0][0] === block;
-    const played = this.concealer.push(whole ? null : packet, whole ? NO_PARTS : missing);
+    this.inbox.set(this.concealer.push(whole ? null : packet, whole ? NO_PARTS : missing));
     this.lacking.push(lacking);
-    this.line.add(played, this.lacking.shift());
-    this.passTime();
-  }
-
-  // Forgets old lateness; follows the sender's clock by how far ahead the earliest pieces come.
-  passTime() {
-    const before = this.taken / this.rate;
-    this.taken += this.block;
-    const passed = (seconds) => Math.floor(before / seconds) < Math.floor(this.taken / this.rate / seconds);
-    if (passed(LATE_MEMORY_S)) this.late = [-Infinity, this.late[0]];
-    if (!passed(FOLLOW_S) || this.run) return;
-    const [ahead, most] = [Math.max(...this.aheadMost), this.delay + this.waited];
-    // Who sends far ahead, as fast as he can, has no clock to follow, nor who is silent.
-    if (ahead >= 0 && ahead < most + this.delay + this.mostWaited) {
-      const excess = Math.min(ahead - this.delay, Math.max(ahead - most, 0));
-      this.drift.update(excess / this.rate, DEAD_BAND_S, FOLLOW_S);
-    }
-    this.aheadMost = [-Infinity, this.aheadMost[0]];
-  }
-
-  // Goes on, and forgets what was played long ago.
-  advance(count) {
-    for (let i = 0; i < count; i++) {
-      this.state[((((this.due - this.past + i) % this.size) + this.size) % this.size)] = 0;
-    }
-    this.due += count;
+    this.marks.set(this.lacking.shift());
+    this.exports.plck_receive_append(this.line);
   }
 }
 

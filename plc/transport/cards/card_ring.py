@@ -13,8 +13,7 @@ class Ring:
     ----------
     capacity : int
         Samples of each channel that fit.
-    channels : int
-        Of them.
+    channels : int, of them
     """
 
     __slots__ = ("_header", "_samples", "_words", "channels")

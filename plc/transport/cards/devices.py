@@ -148,10 +148,8 @@ class DevicePort:
 
     Parameters
     ----------
-    backend : Backend
-        Opens it.
-    name : str
-        Which, as for :func:`find_device`.
+    backend : Backend, opens it
+    name : str, which, as for :func:`find_device`
     is_input : bool
         Whether it records or plays.
     sample_rate, channels : int

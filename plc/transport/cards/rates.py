@@ -24,10 +24,8 @@ class RateConverter:
 
     Parameters
     ----------
-    from_rate, to_rate : int
-        In Hz.
-    channels : int
-        Of both.
+    from_rate, to_rate : int, in Hz
+    channels : int, of both
     """
 
     def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:

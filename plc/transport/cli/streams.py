@@ -44,8 +44,7 @@ class RelayFile:
 
     Attributes
     ----------
-    streams : list of RelayConfig
-        The streams.
+    streams : list of RelayConfig, the streams
     settings : dict
         Of the relay itself: ``control``, ``metrics``, ``log_json``, where they are given.
     """

@@ -31,10 +31,10 @@ from plc.transport.rtp.outcomes import Peak, Verdict
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.packets import Malformed, is_rtcp, ssrc_of
 from plc.transport.rtp.rtcp import ended_by
-from plc.transport.rtp.sequence import DROPOUT_MAX
 from plc.transport.rtp.srtp import SrtpReceiver
 from plc.transport.rtp.udp import Address, Backlog, Endpoint, UdpPort
 from plc.transport.service.recorder import Recorder
+from plc_kernels.receive.units import AHEAD_MOST
 
 MAX_RESERVE_S = 0.5
 # An output's clock is not believed to be further on than that from what it last confirmed.
@@ -290,16 +290,11 @@ class DeviceSource:
 
     Parameters
     ----------
-    port : DevicePort
-        The device.
-    codec : Codec
-        Of the packets.
-    block : int
-        Samples of each.
-    stats : LiveStats
-        Where to count.
-    ssrc : int
-        Of the packets.
+    port : DevicePort, the device
+    codec : Codec, of the packets
+    block : int, samples of each
+    stats : LiveStats, where to count
+    ssrc : int, of the packets
     payload_type : int or None
         Of the packets; None: the codec's.
     """
@@ -382,7 +377,7 @@ class DeviceSource:
         absent = max(0, round((ours_s - self._last_s) / period_s) - 1)
         self._stats.absent_packets += absent
         self._numbers += absent
-        if absent > DROPOUT_MAX:
+        if absent > AHEAD_MOST:
             self._ssrc, self._numbers = random.SystemRandom().getrandbits(32), 0
         self._packetizer = Packetizer(
             self._codec,
@@ -403,8 +398,7 @@ class NetworkSource:
     ----------
     listen : Endpoint or UdpPort
         Address to listen at, or the open port.
-    stats : LiveStats
-        Where to count.
+    stats : LiveStats, where to count
     config : ReceiverConfig
         Permitted senders, rate and key.
     """
@@ -525,14 +519,11 @@ class DeviceSink:
 
     Parameters
     ----------
-    port : DevicePort
-        The device.
-    sample_rate, block : int
-        Of the stream.
+    port : DevicePort, the device
+    sample_rate, block : int, of the stream
     reserve_s : float
         Audio kept ready at first.
-    stats : LiveStats
-        Where to count.
+    stats : LiveStats, where to count
     """
 
     def __init__(

@@ -45,8 +45,7 @@ class JackTripPort(UdpPort):
 
     Parameters
     ----------
-    endpoint : Endpoint
-        Where to listen.
+    endpoint : Endpoint, where to listen
     stream : StreamConfig
         Rate and channels, which the peer must have, too.
 

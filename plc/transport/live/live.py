@@ -77,8 +77,7 @@ class LiveConfig:
         How packets are played. Devices are converted to the format of its stream, and packets of
         input devices have the length of its stream's packets. Codec, payload types and permitted
         senders are those of RTP. The seed of the stream also decides which packets are lost.
-    impair : ImpairConfig
-        The simulated network.
+    impair : ImpairConfig, the simulated network
     reserve_ms : float
         Audio kept ready for the output device, at first.
     """
@@ -100,25 +99,21 @@ class LiveEngine:
 
     Parameters
     ----------
-    config : LiveConfig
-        Its settings.
+    config : LiveConfig, its settings
     source : DevicePort, Endpoint or UdpPort
         The input; an open port is closed with the engine.
-    output : DevicePort
-        The output.
+    output : DevicePort, the output
     losses : LossSource, optional
         Lost packets, instead of the config's model.
     send : SendConfig, optional
         What is sent meanwhile; the source is an endpoint then.
-    sent_from : DevicePort, optional
-        The device of that.
+    sent_from : DevicePort, optional, the device of that
 
     Attributes
     ----------
     playout : Playout
         The jitter buffer and the concealer.
-    stats : LiveStats
-        What happened.
+    stats : LiveStats, what happened
     behind : bool
         Whether a block that is due waits for datagrams that are not read yet.
     """
@@ -278,14 +273,11 @@ class Live:
 
     Parameters
     ----------
-    engine : LiveEngine
-        The stream.
-    backend : Backend
-        Of the devices.
+    engine : LiveEngine, the stream
+    backend : Backend, of the devices
     ports : sequence of DevicePort
         Those that are kept open.
-    clock : callable
-        Returns seconds.
+    clock : callable, returns seconds
     priority : Priority or None
         What was asked of the system; None: nothing.
     """
@@ -438,27 +430,22 @@ def run_live(
 
     Parameters
     ----------
-    config : LiveConfig
-        The stream.
-    backend : Backend
-        Of the devices.
+    config : LiveConfig, the stream
+    backend : Backend, of the devices
     source : str, Endpoint or UdpPort
         The input: a device, as for :func:`~plc.transport.cards.devices.find_device`, or where RTP
         comes in.
-    output : str
-        The output device.
+    output : str, the output device
     losses : LossSource, optional
         Lost packets, instead of the config's model.
     send : SendConfig, optional
         What is sent meanwhile, where RTP is played.
-    duration_s : float
-        How long.
+    duration_s : float, how long
     give_up_s : float
         End, too, when a device has been away this long.
     priority : str
         Of the threads, as :class:`plc.engine.runtime.priority.Priority` takes it.
-    note : callable
-        Told what happens.
+    note : callable, told what happens
     watch : callable, optional
         Called ten times a second, and at the end.
 

@@ -38,8 +38,7 @@ class SendConfig:
     ----------
     device : str
         The input, as for :func:`~plc.transport.cards.devices.find_device`.
-    to : Endpoint
-        Where it goes.
+    to : Endpoint, where it goes
     dscp : int or None
         What packets are marked with; None: the system's default.
     """
@@ -54,16 +53,13 @@ class NetworkSink:
 
     Parameters
     ----------
-    config : SendConfig
-        Where to.
+    config : SendConfig, where to
     receiver : ReceiverConfig
         Format, codec and payload type: what the other end is to be told.
-    source : DevicePort
-        The device.
+    source : DevicePort, the device
     port : UdpPort
         Sends; the port where the other direction comes in, if there is one: so a NAT lets it pass.
-    stats : LiveStats
-        Where to count.
+    stats : LiveStats, where to count
 
     Raises
     ------
@@ -137,16 +133,13 @@ def run_send(
         From where, and where to.
     receiver : ReceiverConfig
         Format, codec and payload type.
-    backend : Backend
-        Of the device.
-    duration_s : float
-        How long.
+    backend : Backend, of the device
+    duration_s : float, how long
     give_up_s : float
         End, too, when the device has been away this long.
     priority : str
         Of the thread, as :class:`plc.engine.runtime.priority.Priority` takes it.
-    note : callable
-        Told what happens.
+    note : callable, told what happens
 
     Raises
     ------

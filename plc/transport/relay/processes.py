@@ -158,12 +158,9 @@ def run_workers(
 
     Parameters
     ----------
-    configs : sequence of RelayConfig
-        The streams.
-    workers : int
-        Processes.
-    duration_s : float
-        How long.
+    configs : sequence of RelayConfig, the streams
+    workers : int, processes
+    duration_s : float, how long
     run : callable
         Relays the streams of one process.
 

@@ -71,15 +71,13 @@ class Lane:
 
     Parameters
     ----------
-    config : RelayConfig
-        Of the stream.
+    config : RelayConfig, of the stream
     run : Run, optional
         That of all lanes beside it.
 
     Attributes
     ----------
-    stream : StreamRelay
-        The stream.
+    stream : StreamRelay, the stream
     ports : list of UdpPort
         One for each path, then that of RTCP.
     target : Address or None
@@ -385,8 +383,7 @@ class Relay:
 
     Parameters
     ----------
-    configs : sequence of RelayConfig
-        The streams.
+    configs : sequence of RelayConfig, the streams
     clock : callable, optional
         Returns seconds, by the clock of :meth:`advance`: how far that falls behind while it works
         is then seen. Without one, no time passes meanwhile.
@@ -598,8 +595,7 @@ def run_relay(
 
     Parameters
     ----------
-    configs : sequence of RelayConfig
-        The streams.
+    configs : sequence of RelayConfig, the streams
     workers : int
         Processes that share the streams: one core runs a few dozen.
     duration_s : float

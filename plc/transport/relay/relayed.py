@@ -96,8 +96,7 @@ class RelayConfig:
 
     Parameters
     ----------
-    listen : Endpoint
-        Where it comes in.
+    listen : Endpoint, where it comes in
     to : Endpoint or RecordingFile
         Where it goes: a host, or an audio file (:mod:`plc.transport.service.recorder`).
     receiver : ReceiverConfig
@@ -230,8 +229,7 @@ class StreamRelay:
 
     Parameters
     ----------
-    config : RelayConfig
-        Its settings.
+    config : RelayConfig, its settings
     """
 
     def __init__(self, config: RelayConfig) -> None:

@@ -243,8 +243,7 @@ class Opus(_ByPyAV):
 
     Parameters
     ----------
-    channels : int
-        1 or 2.
+    channels : int, 1 or 2
     bit_rate : int
         For encoding, in bit/s; 0: 64000 for each channel.
     expected_loss : float

@@ -32,8 +32,7 @@ def guess(payload: bytes, own: str = "", ticks: int | None = None) -> Coding | N
 
     Parameters
     ----------
-    payload : bytes
-        A packet's.
+    payload : bytes, a packet's
     own : str
         Coding that is taken for right unless it makes noise.
     ticks : int or None

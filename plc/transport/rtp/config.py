@@ -22,8 +22,7 @@ class ReceiverConfig:
         length.
     codec : str
         Codec of the payloads, in any case: one of :data:`~plc.transport.rtp.codecs.CODECS`.
-    delay : DelayConfig
-        How long packets wait.
+    delay : DelayConfig, how long packets wait
     payload_type : int or None
         Payload type of the audio; None: the codec's usual one.
     red_payload_type : int or None

@@ -47,10 +47,8 @@ class ImpairConfig:
         Let none overtake another: who comes late holds up those behind.
     reorder : float
         Share held back for ``reorder_ms``, so that those behind overtake it.
-    reorder_ms : float
-        See above.
-    duplicate : float
-        Share that arrives twice.
+    reorder_ms : float, see above
+    duplicate : float, share that arrives twice
     rate_kbit_s : float
         What passes; more waits in a queue. Infinite: no cap.
     queue_ms : float
@@ -122,17 +120,14 @@ class Impairment:
 
     Parameters
     ----------
-    config : ImpairConfig
-        Its settings.
-    seed : int
-        Another seed, other packets.
+    config : ImpairConfig, its settings
+    seed : int, another seed, other packets
     losses : LossSource, optional
         Which are lost, instead of the config's model: a trace, say.
 
     Attributes
     ----------
-    stats : ImpairStats
-        Its counters.
+    stats : ImpairStats, its counters
     """
 
     def __init__(
@@ -209,8 +204,7 @@ class ImpairProxy:
     ----------
     listen, to : Endpoint
         Where datagrams come in and where they go.
-    impairment : Impairment
-        The simulated network.
+    impairment : Impairment, the simulated network
     """
 
     def __init__(self, listen: Endpoint, to: Endpoint, impairment: Impairment) -> None:

@@ -171,14 +171,11 @@ class Latch:
 
         Parameters
         ----------
-        source : Address
-            Where it came from.
-        datagram : bytes
-            The same one.
+        source : Address, where it came from
+        datagram : bytes, the same one
         verdict : Verdict, Malformed or None
             Of :meth:`~plc.transport.rtp.playout.Playout.put`.
-        now_s : float
-            When it came.
+        now_s : float, when it came
         authentic : bool
             Whether it was signed with the stream's key: then it moves its stream at once.
         """
@@ -331,9 +328,7 @@ def may_open(latch: Latch, strangers: RateCap, source: Address, now_s: float) ->
         Of the path that it came by.
     strangers : RateCap
         Of what others may send; a datagram of another one takes a token.
-    source : Address
-        Where it came from.
-    now_s : float
-        Time in seconds.
+    source : Address, where it came from
+    now_s : float, time in seconds
     """
     return latch.source in (None, source) or strangers.take(now_s)

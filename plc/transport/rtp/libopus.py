@@ -54,10 +54,8 @@ def repeated_samples(payload: bytes, channels: int) -> int:
 
     Parameters
     ----------
-    payload : bytes
-        The packet.
-    channels : int
-        1 or 2.
+    payload : bytes, the packet
+    channels : int, 1 or 2
 
     Returns
     -------
@@ -143,10 +141,8 @@ class LibopusDecoder:
 
     Parameters
     ----------
-    library : ctypes.CDLL
-        libopus.
-    channels : int
-        1 or 2.
+    library : ctypes.CDLL, libopus
+    channels : int, 1 or 2
     sample_rate : int
         Of the samples, in Hz; one of Opus' own.
     """

@@ -25,8 +25,7 @@ def join(
 
     Parameters
     ----------
-    port : socket
-        Not bound yet.
+    port : socket, not bound yet
     address : tuple of str and int
         The group, numeric, and the port.
     interface : str or None

@@ -53,11 +53,11 @@ class JitterStats:
     """New sources and restarts that were believed, the first one not counted."""
     played_samples: int = 0
     lost_samples: int = 0
-    """That were not there when it was their turn."""
+    """That never came."""
+    late_samples: int = 0
+    """That came too late, or for which the stream waited."""
     silent_samples: int = 0
     """Of pauses in which the sender sent nothing on purpose (DTX)."""
-    held_samples: int = 0
-    """Concealed while waiting for what came next."""
     skipped_samples: int = 0
     """Left out to keep within the largest delay, or as there was no time to play them."""
 

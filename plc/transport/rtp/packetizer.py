@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plc.transport.rtp.codecs import Codec, samples_per_tick
 from plc.transport.rtp.packets import RedBlock, RtpPacket, build_red, build_rtp
-from plc.transport.rtp.sequence import DROPOUT_MAX
+from plc_kernels.receive.units import AHEAD_MOST
 
 RED_PAYLOAD_TYPE = 100
 
@@ -89,7 +89,7 @@ class Packetizer:
         packets, samples : int
             How many, and of how many samples each.
         """
-        numbers = packets if packets < DROPOUT_MAX else 0
+        numbers = packets if packets < AHEAD_MOST else 0
         self._sequence = (self._sequence + numbers) % 2**16
         ticks = packets * (samples // self._samples_per_tick)
         self._timestamp = (self._timestamp + ticks) % 2**32

@@ -64,8 +64,7 @@ class RtpPacket(NamedTuple):
         0 to 2³² - 1; that of the first sample, in samples.
     ssrc : int
         0 to 2³² - 1.
-    payload : bytes
-        Without padding.
+    payload : bytes, without padding
     marker : bool
         For audio: the first packet after a silence in which none were sent.
     csrcs : tuple of int
@@ -87,8 +86,7 @@ class RedBlock:
 
     Attributes
     ----------
-    payload_type : int
-        0 to 127.
+    payload_type : int, 0 to 127
     offset : int
         Samples by which its timestamp lies before the packet's; 0 for the primary block.
     payload : bytes

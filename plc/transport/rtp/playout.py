@@ -43,13 +43,10 @@ from plc.engine.stats import Stats
 from plc.errors import ConfigError, not_copied
 from plc.transport.rtp.codecs import Codec, open_beside, samples_per_tick
 from plc.transport.rtp.config import ReceiverConfig
-from plc.transport.rtp.delay import DriftControl, Line
-from plc.transport.rtp.jitter import JitterBuffer, JitterConfig
+from plc.transport.rtp.jitter import JitterBuffer, JitterConfig, PlacedPacket, Turn
 from plc.transport.rtp.mismatch import Inspection
 from plc.transport.rtp.outcomes import JitterStats, Verdict
 from plc.transport.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
-from plc.transport.rtp.timeline import PlacedPacket
-from plc.transport.rtp.turns import Turn
 
 # What arrived between two holes is played if it is this long: the shortest packets in common use.
 _LEAST_MS = 1.0
@@ -72,9 +69,9 @@ class PlayoutStats:
     """Of a pause, as loud as its noise, which went on in their place."""
     ticks: int = 0
     inserted_samples: float = 0.0
-    """By playing slower (W3C ``insertedSamplesForDeceleration``)."""
+    """By playing slower, or periods twice (W3C ``insertedSamplesForDeceleration``)."""
     removed_samples: float = 0.0
-    """By playing faster (W3C ``removedSamplesForAcceleration``)."""
+    """By playing faster, or leaving periods out (W3C ``removedSamplesForAcceleration``)."""
     waited_s: float = 0.0
     """Sum of all played samples' delay here, with lookahead (W3C ``jitterBufferDelay``)."""
     aimed_s: float = 0.0
@@ -140,8 +137,7 @@ class Playout:
 
     Attributes
     ----------
-    buffer : JitterBuffer
-        The jitter buffer.
+    buffer : JitterBuffer, the jitter buffer
     stats : PlayoutStats
         Counters; ``buffer.stats`` and ``concealment`` have the rest.
     inspection : Inspection
@@ -175,10 +171,15 @@ class Playout:
             )
         self.inspection = Inspection(codec, self.payload_type, self.red_payload_type)
         self.buffer = JitterBuffer(
-            JitterConfig(clock_rate=codec.sample_rate, block=block, delay=config.delay, paths=paths)
+            JitterConfig(
+                clock_rate=codec.sample_rate,
+                block=block,
+                channels=codec.channels,
+                delay=config.delay,
+                paths=paths,
+            )
         )
         self._concealer = Concealer(**asdict(config.stream))
-        self._inbox = np.zeros((block, codec.channels), np.float32)
         self._missing: list[tuple[int, int]] = []
         self._last_sequence: int | None = None
         self._refresh: PlacedPacket | None = None
@@ -191,10 +192,7 @@ class Playout:
         self.delay_s = 0.0
         """By how much the last block was played later than a packet that nothing holds up could
         have been."""
-        self._drift = DriftControl()
-        self._tick_s = block / codec.sample_rate
-        self._noise = _PauseNoise(self._tick_s)
-        self._line = Line(codec.channels, block)
+        self._noise = _PauseNoise(block / codec.sample_rate)
         self._drained_samples = 0
 
     __reduce_ex__ = not_copied("make another of the same config, which begins anew")
@@ -219,20 +217,20 @@ class Playout:
 
         Pauses of the sender, as far as they are known to be such, are not among them.
         """
-        lost: NDArray[np.bool_] = self._line.played[-1] > 0.5
+        lost: NDArray[np.bool_] = self.buffer.receiver.played[-1] > 0.5
         return lost
 
     @property
     def stretch(self) -> float:
         """Share by which the stream is played faster than nominal at present."""
-        return self._drift.stretch
+        return self.buffer.step - 1.0
 
     @property
     def drained(self) -> bool:
         """True if everything received was played, or a drain took too long."""
         if not self.buffer.begun:
             return True
-        waiting = self._line.waiting + self._concealer.delay
+        waiting = self.buffer.ready_samples + self._concealer.delay
         played_out = self.buffer.buffered_samples == 0 and self._drained_samples >= waiting
         limit_s = 2.0 * self.buffer.config.delay.max_delay_ms / 1000.0
         return played_out or self._drained_samples > limit_s * self.codec.sample_rate
@@ -242,7 +240,7 @@ class Playout:
         received, malformed = self.received, self.stats.malformed_packets
         return {
             "jitter_buffer": asdict(received) | {"lost_packets": received.lost_packets},
-            "target_delay_ms": 1000.0 * self.buffer.delays.target_s,
+            "target_delay_ms": 1000.0 * self.buffer.target_s,
             "stretch_ppm": 1e6 * self.stretch,
             "concealment": self.concealment.as_dict(),
             "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
@@ -360,14 +358,15 @@ class Playout:
         self._concealer.hurry(limit_ms)
         if self.buffer.buffered_samples == 0:
             self._drained_samples += self.block
-        step = 1.0 + self._drift.stretch
-        while self._line.lacks(step):
+        step, stretched = self.buffer.step, self.buffer.stretched_samples
+        while not self.buffer.play(now_s):
             self._pull(now_s)
-        # Only now: what is pulled may lead over a jump, and the delay before it is never played.
         if self.buffer.begun:
-            self._control(now_s)
-            self._count(step)
-        return self._line.play(step)[:-1]
+            self.delay_s = (
+                self.buffer.played_delay_s + self._concealer.delay / self.codec.sample_rate
+            )
+            self._count(step, stretched)
+        return self.buffer.receiver.played[:-1]
 
     def leave_out(self, blocks: int) -> None:
         """Go on behind that many blocks, for which there is no time."""
@@ -384,77 +383,56 @@ class Playout:
         counts.concealed_samples += samples
         counts.silent_concealed_samples += samples
 
-    def _control(self, now_s: float) -> None:
-        """Measure the delay, and set the speed that corrects it."""
-        delays = self.buffer.delays
-        rate = self.codec.sample_rate
-        waiting_s = self.buffer.delay_s(now_s) + self._line.waiting / rate
-        self.delay_s = waiting_s + self._concealer.delay / rate
-        # Between two ticks a block is pulled up to one block before it is played.
-        excess_s = waiting_s - delays.target_s - self._tick_s
-        self._drift.update(excess_s, delays.dead_band_s, self._tick_s)
-
-    def _count(self, step: float) -> None:
-        """Count the effects of a tick at that step."""
-        stats = self.stats
-        changed = (step - 1.0) * self.block
-        stats.removed_samples += max(0.0, changed)
-        stats.inserted_samples += max(0.0, -changed)
+    def _count(self, step: float, stretched: tuple[int, int]) -> None:
+        """Count the effects of a tick at that step; before it so much was ``stretched``."""
+        stats, by_speed = self.stats, (step - 1.0) * self.block
+        shortened, lengthened = self.buffer.stretched_samples
+        stats.removed_samples += max(0.0, by_speed) + shortened - stretched[0]
+        stats.inserted_samples += max(0.0, -by_speed) + lengthened - stretched[1]
         stats.waited_s += max(0.0, self.delay_s) * self.block
-        stats.aimed_s += self.buffer.delays.target_s * self.block
+        stats.aimed_s += self.buffer.target_s * self.block
         stats.emitted_samples += self.block
 
     def _pull(self, now_s: float) -> None:
         """Append the next block to the line."""
-        begun, lost_before = self.buffer.begun, self._lost_samples()
-        turn = self.buffer.pull(now_s)
-        if turn is not Turn.WAIT and not begun:
-            self._lead_in(now_s)
-        added = self._line.add(self.block)
-        block, marks = added[:-1], added[-1]
-        if turn is Turn.WAIT:
+        lost_before = self._lost_samples()
+        if self.buffer.pull(now_s) is Turn.WAIT:
             return
-        self._decode()
+        receiver = self.buffer.receiver
+        inbox, marks = receiver.inbox, receiver.marks
+        self._decode(inbox)
+        marks.fill(0)
         if self._lost_samples() > lost_before:
             for begin, stop in self._missing:
-                marks[begin:stop] = 1.0
+                marks[begin:stop] = 1
         plain = None
         if not self.conceals:
-            plain = self._plain_block()
+            plain = self._plain_block(inbox)
         elif self._plain:
             self._plain.clear()
         if self._missing == [(0, self.block)]:
-            self._concealer.push(None, self._inbox)
-            self._noise.note(self._inbox)
+            self._concealer.push(None, inbox)
+            self._noise.note(inbox)
         else:
             self._noise.end()
-            self._concealer.push(self._inbox, self._inbox, tuple(self._missing))
-        block[:] = self._inbox.T if plain is None else plain.T
+            self._concealer.push(inbox, inbox, tuple(self._missing))
+        if plain is not None:
+            inbox[:] = plain
+        self.buffer.append()
 
     def _lost_samples(self) -> int:
-        """Count samples lost or waited for, and packets that could not be decoded."""
-        received = self.received
-        return received.lost_samples + received.held_samples + self.stats.undecodable_packets
+        """Count samples lost or too late, and packets that could not be decoded."""
+        return self.buffer.made_up_samples + self.stats.undecodable_packets
 
-    def _plain_block(self) -> NDArray[np.float32] | None:
+    def _plain_block(self, inbox: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Return the block to play with its gaps silent; None: it is not there yet."""
-        plain = self._inbox.copy()
+        plain = inbox.copy()
         for begin, stop in self._missing:
             plain[begin:stop] = 0.0
         self._plain.append(plain)
         return self._plain[0] if len(self._plain) == self._plain.maxlen else None
 
-    def _lead_in(self, now_s: float) -> None:
-        """Delay the first block until the target delay has passed.
-
-        It was pulled at the first tick that was due; the silence in front of it makes up for what
-        the tick came early or late.
-        """
-        missing_s = self.buffer.delays.target_s - self.buffer.delay_s(now_s)
-        silence = round(missing_s * self.codec.sample_rate)
-        self._line.add(min(max(silence, 0), self.block))
-
-    def _decode(self) -> None:
+    def _decode(self, inbox: NDArray[np.float32]) -> None:
         """Decode the pulled parts into the inbox, and note the gaps."""
         self._missing.clear()
         stop = 0
@@ -463,7 +441,7 @@ class Playout:
             if decoded is None or self._is_refresh(placed, decoded):
                 continue
             self._last_sequence = placed.sequence
-            self._inbox[at : at + samples] = decoded[begin : begin + samples]
+            inbox[at : at + samples] = decoded[begin : begin + samples]
             self._note_hole(stop, at)
             stop = at + samples
         self._note_hole(stop, self.block)
@@ -502,7 +480,7 @@ class Playout:
                 away = placed.repeats
                 decode = partial(codec.decode_repeated, offset=away) if away else codec.decode
                 samples = decode(placed.payload)
-            sound = samples is not None and len(samples) >= placed.stop - placed.start
+            sound = samples is not None and len(samples) >= placed.samples
             self.stats.undecodable_packets += not sound
             placed.decoded = samples if sound else False
         return None if placed.decoded is False else placed.decoded

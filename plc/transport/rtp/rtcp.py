@@ -22,7 +22,7 @@ from typing import Any
 from plc.errors import MissingExtraError
 from plc.extras import install_command
 from plc.transport.rtp.packets import SEQUENCE_BITS, RtpPacket, Unwrapper
-from plc.transport.rtp.sequence import DROPOUT_MAX
+from plc_kernels.receive.units import AHEAD_MOST
 
 # RFC 3550, section 6.2: five seconds, less or more by half so that reports do not meet.
 INTERVAL_S = 5.0
@@ -112,7 +112,7 @@ class _Reception:
     def note(self, packet: RtpPacket, now_s: float) -> None:
         """Take in a packet."""
         newest = self._numbers.newest
-        if newest is not None and abs(self._numbers.peek(packet.sequence) - newest) > DROPOUT_MAX:
+        if newest is not None and abs(self._numbers.peek(packet.sequence) - newest) > AHEAD_MOST:
             # It has started over (appendix A.1); loss before that is no loss.
             self._numbers.reset()
             self._packets, self._reported, self._transit = 0, (0, 0), None
@@ -154,8 +154,7 @@ class Reports:
     ----------
     clock_rate : int
         Timestamp units in a second, of the received and the sent stream.
-    ssrc : int
-        Of the sent stream.
+    ssrc : int, of the sent stream
     cname : str
         Name of this end (RFC 3550, section 6.5.1).
     seed : int or None
@@ -165,8 +164,7 @@ class Reports:
 
     Attributes
     ----------
-    stats : ReportStats
-        Counters.
+    stats : ReportStats, counters
     peer : Peer or None
         The last report on the sent stream; None before any.
     next_s : float
@@ -221,8 +219,7 @@ class Reports:
             Of the packet after it.
         packets, octets : int
             Sent so far; octets of payloads.
-        now_s : float
-            When it was sent.
+        now_s : float, when it was sent
         """
         self._sent = timestamp, now_s
         self._packets, self._octets = packets, octets

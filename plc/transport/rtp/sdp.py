@@ -29,8 +29,7 @@ class AudioMedia:
         Where it is to be received.
     codec : str
         One of :data:`~plc.transport.rtp.codecs.CODECS`.
-    payload_type, sample_rate, channels : int
-        Of it.
+    payload_type, sample_rate, channels : int, of it
     packet_ms : float or None
         Length of a packet, if it is stated.
     red_payload_type : int or None

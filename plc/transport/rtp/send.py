@@ -39,12 +39,9 @@ class RtpSender:
 
     Parameters
     ----------
-    blocks : iterable of float32, shape (n, channels)
-        One a packet.
-    packetizer : Packetizer
-        Makes packets of them.
-    to : Endpoint
-        Where they go.
+    blocks : iterable of float32, shape (n, channels), one a packet
+    packetizer : Packetizer, makes packets of them
+    to : Endpoint, where they go
     clock_ppm : float
         By how much this sender's clock is too fast.
     second : Endpoint, optional
@@ -167,8 +164,7 @@ def open_sender(
     ----------
     path : str or Path
         Audio file; the codec must take its rate and channels.
-    to : Endpoint
-        Where it goes.
+    to : Endpoint, where it goes
     codec : str
         One of :data:`~plc.transport.rtp.codecs.CODECS`.
     packet_ms : float or str
@@ -256,10 +252,8 @@ def blocks_of(path: str | Path, block: int, loop: bool = False) -> Iterator[NDAr
 
     Parameters
     ----------
-    path : str or Path
-        Audio file.
-    block : int
-        Samples of each block.
+    path : str or Path, audio file
+    block : int, samples of each block
     loop : bool
         Begin again at its end, for ever.
     """

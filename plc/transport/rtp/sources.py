@@ -24,7 +24,7 @@ No clock is read. Memory is bounded: few sources are heard at once, each by few 
 import math
 from dataclasses import dataclass, field
 
-from plc.transport.rtp.outcomes import JitterStats, Verdict
+from plc.transport.rtp.outcomes import Verdict
 from plc.transport.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket
 
 # Packets of a new source, or after a jump, before it is believed; how many may miss between two.
@@ -98,20 +98,20 @@ class Sources:
 
     Parameters
     ----------
-    stats : JitterStats
-        Where foreign packets and changes of the source are counted.
-    rate : float
-        Samples in a second.
+    rate : float, samples in a second
 
     Attributes
     ----------
     known : int or None
         SSRC of the source that is played; None before any was believed.
+    foreign_packets, changes : int
+        Packets of other sources, or strays, that were not believed; sources and restarts that were,
+        but for the first.
     """
 
-    def __init__(self, stats: JitterStats, rate: float) -> None:
-        self._stats = stats
+    def __init__(self, rate: float) -> None:
         self._rate = rate
+        self.foreign_packets = self.changes = 0
         self._auditions: dict[tuple[int, int], _Audition] = {}
         """By SSRC and path."""
         self.reset()
@@ -164,7 +164,7 @@ class Sources:
             if len(self._auditions) >= AUDITIONS_MAX:
                 self._dismiss(next(iter(self._auditions)))
             audition = self._auditions[ssrc, path] = _Audition()
-        self._stats.foreign_packets += audition.hear(Heard(packet, samples, now_s))
+        self.foreign_packets += audition.hear(Heard(packet, samples, now_s))
         # Not heard since the clock was set back is quiet, too.
         since_s = now_s - self._last_arrival_s
         goes_on = ssrc == self.known and path == self._path
@@ -173,7 +173,7 @@ class Sources:
         quiet = goes_on or regains or not 0.0 <= since_s < quiet_s
         if not (audition.is_believed and quiet):
             return []
-        self._stats.source_changes += self.known is not None
+        self.changes += self.known is not None
         if regains:
             self._elder = None
         elif ssrc != self.known and not self._is_elder(self._elder, now_s):
@@ -196,11 +196,8 @@ class Sources:
         quiet_s = max(QUIET_S, QUIET_PACKETS * self._packet_s)
         if len(row) < QUIET_PACKETS or heard.arrived_s - self._last_arrival_s < quiet_s:
             return []
-        for each in row:
-            self._stats.duplicate_packets -= each.verdict is Verdict.DUPLICATE
-            self._stats.late_packets -= each.verdict is Verdict.LATE
         self._doubles = _Audition()
-        self._stats.source_changes += 1
+        self.changes += 1
         self.note(heard.arrived_s)
         return row
 
@@ -210,4 +207,4 @@ class Sources:
 
     def _dismiss(self, audition: tuple[int, int]) -> None:
         """Forget the packets of a source that was not believed."""
-        self._stats.foreign_packets += len(self._auditions.pop(audition).row)
+        self.foreign_packets += len(self._auditions.pop(audition).row)

@@ -59,8 +59,7 @@ class SrtpKey:
     ----------
     master : bytes
         Key (16 bytes) and salt (14).
-    suite : str
-        One of :data:`SUITES`.
+    suite : str, one of :data:`SUITES`
     """
 
     master: bytes = field(repr=False)
@@ -148,8 +147,7 @@ class SrtpReceiver:
 
     Attributes
     ----------
-    stats : SrtpStats
-        Counters.
+    stats : SrtpStats, counters
 
     Raises
     ------
@@ -269,8 +267,7 @@ class SrtpTold:
 
     Parameters
     ----------
-    receivers : list of SrtpReceiver
-        Of the stream's paths.
+    receivers : list of SrtpReceiver, of the stream's paths
     """
 
     def __init__(self, receivers: list[SrtpReceiver]) -> None:
@@ -317,10 +314,8 @@ def check_sealable(
     ----------
     codec : str
         One of :data:`~plc.transport.rtp.codecs.CODECS`; of Opus any packet can be sealed.
-    sample_rate, channels : int
-        Of it.
-    block : int
-        Samples of a packet.
+    sample_rate, channels : int, of it
+    block : int, samples of a packet
     copies : int
         Earlier payloads that each packet repeats.
     """

@@ -58,12 +58,9 @@ class StreamWatch:
 
     Parameters
     ----------
-    stream : str
-        Its name.
-    playout : Playout
-        The stream.
-    note : callable
-        Told what happens.
+    stream : str, its name
+    playout : Playout, the stream
+    note : callable, told what happens
     """
 
     def __init__(self, stream: str, playout: Playout, note: Note) -> None:

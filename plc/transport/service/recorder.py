@@ -115,8 +115,7 @@ class Recorder:
     ----------
     path : Path
         Where it shall stand; the suffix says the format.
-    sample_rate, channels : int
-        Of it.
+    sample_rate, channels : int, of it
     subtype : str or None
         Coding that holds every sample, by libsndfile's name; kept if the format can.
     tell : callable, optional

@@ -13,7 +13,8 @@ def test_fifty_thousand_random_events_leave_the_jitter_buffer_sound() -> None:
     assert seen["blocks"] > 5_000
     assert seen["packets"] > 5_000
     assert seen["most_packets_held"] <= 4096
-    assert seen["largest_delay_s"] <= 0.2 + 3 * 0.02
+    # Both ends may have slept for 0.5 s, which the base of the delay follows within 4 s.
+    assert seen["largest_delay_s"] <= 0.2 + 0.5 + 3 * 0.02
 
 
 def test_damaged_packets_break_nothing_and_fill_no_memory() -> None:

@@ -16,11 +16,10 @@ import plc
 from plc.engine.loss import GilbertElliott
 from plc.engine.networks.encoder import CONTEXT_SAMPLES, GAP_SAMPLES
 from plc.engine.predict.sides import bridged_along_the_pitch, continued
-from plc.engine.step_networks import NETS
 from plc.errors import ConfigError
 from plc_bench.base.workers import score_clips
 from plc_bench.scores.metrics import rms
-from plc_kernels.stream.gap import LINES, START
+from plc_kernels.stream.gap import LINES, NETS, START
 from plc_training.data import segments as module
 from plc_training.data.library import Decoded, decode_library, find_library, read_samples
 from plc_training.data.segments import CausalPlan, InpaintPlan, Segments, prepare_segments

@@ -20,12 +20,12 @@ from plc.engine.memory import StreamMemory
 from plc.engine.models.manifest import Manifest
 from plc.engine.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS, shared_models
 from plc.engine.predict.ladder import Ladders, Rung
-from plc.engine.step_networks import NETS, StepNetworks
+from plc.engine.step_networks import StepNetworks
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError
 from plc_kernels.stream import layout
 from plc_kernels.stream.fills import DONE, fill_part
-from plc_kernels.stream.gap import LINES
+from plc_kernels.stream.gap import LINES, NETS
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH, step_many
 
 _SERVES = {SPEECH_DRAFTS: "speech", MUSIC_DRAFTS: "music", BRIDGE_DRAFTS: "speech, bridged"}

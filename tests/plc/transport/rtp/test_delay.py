@@ -1,85 +1,91 @@
-"""The delay aimed for, and the rate that keeps it."""
+"""The delay that is aimed for, and the speed that brings it there."""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from plc.errors import ConfigError
-from plc.transport.rtp.delay import DelayConfig, DelayEstimator, DelayMode, DriftControl
+from plc.transport.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.jitter import JitterBuffer, JitterConfig, Turn
+from plc.transport.rtp.packets import RtpPacket
+from plc_kernels.receive import entry, layout, line
 
-PACKET_S = 0.02
+RATE, BLOCK, PACKET = 16_000, 320, 320
+PACKET_S = PACKET / RATE
+Block = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def fed(config: DelayConfig, transits: np.ndarray, start_s: float = 0.0) -> DelayEstimator:
-    estimator = DelayEstimator(config)
-    for k, transit_s in enumerate(transits):
-        estimator.note(float(transit_s), start_s + k * PACKET_S)
-    return estimator
+def open_block(**settings: Any) -> Block:
+    config = DelayConfig(**settings)
+    return JitterConfig(clock_rate=RATE, block=BLOCK, delay=config).open_receiver().block
+
+
+def real(block: Block, word: int) -> float:
+    return float(block[layout.REALS :].view(np.float64)[word])
+
+
+def fed(block: Block, transits: Iterable[float], begins: int = 0) -> float:
+    """Take packets with these transits in; return the delay aimed for, in seconds."""
+    for k, transit_s in enumerate(transits, begins):
+        entry.take(block, k, k * PACKET, PACKET, k * PACKET_S + float(transit_s))
+    return real(block, layout.TARGET_S)
 
 
 @pytest.mark.parametrize("safety", [0.0, 0.3, 0.5, 0.8])
 def test_the_aim_is_the_quantile_of_the_jitter_that_safety_asks_for(safety: float) -> None:
     jitter_s = np.random.default_rng(1).exponential(0.01, 20_000)
-    config = DelayConfig(safety=safety)
-    quantile_s = np.quantile(jitter_s, 1 - config.late_share)
+    quantile_s = np.quantile(jitter_s, 1 - DelayConfig(safety=safety).late_share)
     # 1 ms of bins, 2 ms of margin; the newest packets weigh most, and the aim falls reluctantly.
-    assert 0.85 * quantile_s < fed(config, jitter_s).target_s < 1.6 * quantile_s + 0.003
+    target_s = fed(open_block(safety=safety), jitter_s)
+    assert 0.85 * quantile_s < target_s < 1.6 * quantile_s + 0.003
 
 
 def test_a_safer_aim_is_a_longer_one() -> None:
     jitter_s = np.random.default_rng(2).exponential(0.01, 5000)
-    aims = [fed(DelayConfig(safety=s), jitter_s).target_s for s in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    aims = [fed(open_block(safety=s), jitter_s) for s in (0.0, 0.25, 0.5, 0.75, 1.0)]
     assert aims == sorted(aims)
     assert aims[0] < 0.5 * aims[-1]
 
 
 def test_the_aim_rises_at_once_and_falls_only_after_a_while() -> None:
     rng = np.random.default_rng(3)
-    estimator = fed(DelayConfig(safety=0.0), rng.uniform(0, 0.01, 1000))
-    calm_s = estimator.target_s
-    at = 20.0
-    for k in range(100):
-        estimator.note(float(rng.uniform(0, 0.08)), at + k * PACKET_S)
-    assert estimator.target_s > 0.04
-    raised_s = estimator.target_s
-    at += 2.0
-    for k in range(100):
-        estimator.note(float(rng.uniform(0, 0.01)), at + k * PACKET_S)
-    assert estimator.target_s >= raised_s
-    at += 2.0
-    for k in range(3000):
-        estimator.note(float(rng.uniform(0, 0.01)), at + k * PACKET_S)
-    assert estimator.target_s <= calm_s + 0.002
+    block = open_block(safety=0.0)
+    calm_s = fed(block, rng.uniform(0, 0.01, 1000))
+    raised_s = fed(block, rng.uniform(0, 0.08, 100), 1000)
+    assert raised_s > 0.04
+    assert fed(block, rng.uniform(0, 0.01, 100), 1100) >= raised_s
+    assert fed(block, rng.uniform(0, 0.01, 3000), 1200) <= calm_s + 0.002
 
 
 def test_the_base_follows_a_clock_that_drifts() -> None:
-    k = np.arange(100_000)
+    k = np.arange(30_000)
     for ppm in (-500, 500):
         drift_s = ppm * 1e-6 * k * PACKET_S
-        estimator = fed(DelayConfig(), drift_s)
-        assert abs(estimator.base_s - drift_s[-1]) < 0.0021
-        assert estimator.target_s < 0.007
+        block = open_block()
+        assert fed(block, drift_s) < 0.007
+        assert abs(real(block, layout.BASE_S) - drift_s[-1]) < 0.0021
 
 
 def test_modes_differ_in_what_they_add() -> None:
     jitter_s = np.random.default_rng(4).uniform(0, 0.03, 2000)
-    adaptive = fed(DelayConfig(), jitter_s).target_s
-    headroom = fed(DelayConfig(mode=DelayMode.HEADROOM, delay_ms=15), jitter_s).target_s
-    fixed = fed(DelayConfig(mode=DelayMode.FIXED, delay_ms=15), jitter_s).target_s
+    adaptive = fed(open_block(), jitter_s)
+    headroom = fed(open_block(mode=DelayMode.HEADROOM, delay_ms=15), jitter_s)
     assert headroom == pytest.approx(adaptive + 0.015)
-    assert fixed == 0.015
+    assert fed(open_block(mode=DelayMode.FIXED, delay_ms=15), jitter_s) == 0.015
 
 
 def test_the_aim_keeps_to_the_largest_delay() -> None:
     jitter_s = np.random.default_rng(5).uniform(0, 0.5, 2000)
-    assert fed(DelayConfig(max_delay_ms=80), jitter_s).target_s == 0.08
+    assert fed(open_block(max_delay_ms=80), jitter_s) == 0.08
 
 
 def test_before_anything_is_known_a_guess_is_aimed_for() -> None:
-    assert DelayEstimator(DelayConfig(safety=0.0)).target_s == pytest.approx(0.012)
-    assert DelayEstimator(DelayConfig(safety=1.0)).target_s == pytest.approx(0.082)
-    assert DelayEstimator(DelayConfig()).base_s == math.inf
+    assert fed(open_block(safety=0.0), []) == pytest.approx(0.012)
+    assert fed(open_block(safety=1.0), []) == pytest.approx(0.082)
+    assert real(open_block(), layout.BASE_S) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -91,46 +97,58 @@ def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
         DelayConfig(**settings)  # type: ignore[arg-type]  # one of several floats
 
 
-# ---- drift --------------------------------------------------------------------------------------
+# ---- the speed ----------------------------------------------------------------------------------
 
 
-def regulated(
-    ppm: float, seconds: float, excess_s: float = 0.0, tick_s: float = 0.01
-) -> tuple[DriftControl, np.ndarray, np.ndarray]:
-    """Close the loop: the delay falls by what is played faster and grows by the drift."""
-    control = DriftControl()
-    excess, stretch = [], []
-    for _ in range(round(seconds / tick_s)):
-        excess_s += (ppm * 1e-6 - control.update(excess_s, (0.002, 0.008), tick_s)) * tick_s
-        excess.append(excess_s)
-        stretch.append(control.stretch)
-    return control, np.array(excess), np.array(stretch)
+def played_for(
+    seconds: float, ppm: float = 0.0, falls_s: float = 0.0
+) -> tuple[Block, np.ndarray, np.ndarray]:
+    """Play a stream whose clock is ``ppm`` fast and whose network is faster after 2 s.
+
+    Returns the block, and of each tick the delay and the speed, less those aimed for.
+    """
+    delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=60.0)
+    buffer = JitterBuffer(JitterConfig(clock_rate=RATE, block=BLOCK, delay=delay))
+    sent, excess, stretch = 0, [], []
+    for tick in range(round(seconds / PACKET_S)):
+        now_s = tick * PACKET_S
+        while (at_s := sent * PACKET_S * (1.0 - ppm * 1e-6)) + falls_s * (at_s < 2.0) <= now_s:
+            packet = RtpPacket(0, sent % 2**16, sent * PACKET % 2**32, 1, b"")
+            buffer.put(packet, PACKET, at_s + falls_s * (at_s < 2.0))
+            sent += 1
+        while not buffer.play(now_s):
+            if buffer.pull(now_s) is not Turn.WAIT:
+                buffer.append()
+        excess.append(buffer.played_delay_s - buffer.target_s - PACKET_S)
+        stretch.append(buffer.step - 1.0)
+    return buffer.receiver.block, np.array(excess), np.array(stretch)
 
 
 @pytest.mark.parametrize("ppm", [-500, -50, 50, 500])
 def test_a_drift_is_learnt_and_the_delay_brought_to_its_aim(ppm: float) -> None:
-    control, excess, stretch = regulated(ppm, 600)
-    assert np.abs(excess).max() < 0.008 + 0.006
-    assert np.abs(excess[-1000:]).max() < 1e-4
-    assert control.drift == pytest.approx(ppm * 1e-6, abs=2e-6)
-    assert stretch[-1] == pytest.approx(ppm * 1e-6, abs=2e-6)
+    block, excess, stretch = played_for(600.0, ppm)
+    # The base is that of 4 s, in which a clock moves by 2 ms at most.
+    assert np.abs(excess[500:]).max() < 0.018
+    assert np.abs(excess[-500:]).max() < 0.002
+    assert real(block, layout.DRIFT) == pytest.approx(ppm * 1e-6, abs=1e-5)
+    assert stretch[-1] == pytest.approx(ppm * 1e-6, abs=2e-5)
 
 
-def test_within_the_dead_band_nothing_is_done() -> None:
-    for excess_s in (-0.0019, 0.0079):
-        _, _, stretch = regulated(0, 100, excess_s)
-        assert not stretch.any()
+def test_a_clock_that_agrees_is_left_alone() -> None:
+    _, _, stretch = played_for(60.0)
+    assert not stretch.any()
 
 
 def test_an_excess_without_drift_is_played_off_and_the_rate_is_nominal_again() -> None:
-    control, excess, stretch = regulated(0, 400, 0.05)
-    assert not control.engaged
+    block, excess, stretch = played_for(400.0, falls_s=0.05)
+    assert excess[150:200].max() > 0.03
+    assert not block[layout.ENGAGED]
     assert stretch[-1] == 0.0
     assert abs(excess[-1]) < 0.002
 
 
 def test_the_rate_never_moves_fast_nor_far() -> None:
-    _, _, stretch = regulated(500, 300, 0.2)
-    assert np.abs(stretch).max() <= DriftControl.MAX_STRETCH
+    _, _, stretch = played_for(100.0, 500.0, falls_s=0.1)
+    assert np.abs(stretch).max() <= line._MOST_STRETCH
     # 200 ppm a second: a cent in 3 s.
-    assert np.abs(np.diff(stretch)[:-2000]).max() <= 2.001e-6
+    assert np.abs(np.diff(stretch)).max() <= 2.001e-4 * PACKET_S

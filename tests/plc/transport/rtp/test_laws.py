@@ -8,10 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plc.transport.rtp.delay import DelayConfig, DelayMode
-from plc.transport.rtp.jitter import JitterBuffer, JitterConfig
+from plc.transport.rtp.jitter import PACKETS_MAX, JitterBuffer, JitterConfig, Turn
 from plc.transport.rtp.packets import RtpPacket
-from plc.transport.rtp.timeline import PACKETS_MAX
-from plc.transport.rtp.turns import Turn
 from tests.examples import examples
 
 RATE, N, BLOCK = 16_000, 320, 160
@@ -55,7 +53,7 @@ class Run:
     @property
     def made_up_ms(self) -> float:
         stats = self.buffer.stats
-        made_up = stats.lost_samples + stats.held_samples + stats.silent_samples
+        made_up = stats.lost_samples + stats.late_samples + stats.silent_samples
         return 1000.0 * made_up / self.rate
 
 
@@ -205,7 +203,7 @@ def test_what_is_played_and_made_up_adds_up(
     counts = [getattr(stats, name) for name in stats.__slots__]
     assert min(counts) >= 0
     blocks = len(run.turns) - run.turns.count(Turn.WAIT)
-    made_up = stats.lost_samples + stats.held_samples + stats.silent_samples
+    made_up = stats.lost_samples + stats.late_samples + stats.silent_samples
     assert stats.played_samples + made_up == blocks * block
     assert all(samples <= N for samples in run.heard.values())
     assert run.buffer.packets_held <= PACKETS_MAX

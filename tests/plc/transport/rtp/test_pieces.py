@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from plc import PlayoutBuffer
 from plc.errors import ConfigError, PacketError
+from plc.transport.rtp.codecs import G711
 from tests.examples import examples
-from tests.signals import tones
+from tests.signals import noise, tones
 
 RATE, PIECE = 24_000, 480
 FIRST = 7_000_123
@@ -127,9 +128,12 @@ def test_a_pause_of_the_sender_takes_back_what_stalls_added() -> None:
         if 2.0 <= each.at_s < 3.0:
             each.at_s = max(each.at_s, 2.3)
     buffer, heard, _ = play(pieces, 45.0, most_ahead_s=1.0)
-    delay = round(0.04 * RATE)
     last = round(44.0 * RATE)
-    np.testing.assert_array_equal(heard[last:], signal[last - delay : len(heard) - delay])
+    scores = [
+        float(np.dot(heard[last:], signal[last - delay : len(heard) - delay]))
+        for delay in range(round(0.4 * RATE))
+    ]
+    assert 0.03 <= int(np.argmax(scores)) / RATE <= 0.06
     assert buffer.stats.unsent_samples >= 0.2 * RATE
 
 
@@ -204,17 +208,21 @@ def test_bytes_and_integers_are_taken_and_what_is_none_is_refused() -> None:
     samples, made_up = buffer.take(640)
     np.testing.assert_array_equal(samples, np.concatenate([words, words]) / 32768.0)
     assert not made_up.any()
-    for wrong in (b"123", np.zeros((3, 4), np.float32), np.zeros((3, 2)), np.zeros(3, np.float32)):
+    for wrong in (np.zeros((3, 4), np.float32), np.zeros((3, 2)), np.zeros(3, np.float32)):
         with pytest.raises(PacketError, match=r"piece|signal"):
             buffer.put(wrong)
-    with pytest.raises(PacketError, match="at_s is nan"):
-        buffer.put(words, at_s=math.nan)
-    with pytest.raises(ConfigError, match="samples is -1"):
+    places: list[dict[str, Any]] = [{"at_s": math.nan}, {"at": 1.5}, {"at": 2**70}, {"at": "3"}]
+    for place in [*places, {"at": 1, "at_s": 1.0}]:
+        with pytest.raises(PacketError, match="PlayoutBuffer"):
+            buffer.put(words, **place)
+    with pytest.raises(ConfigError, match=r"samples of PlayoutBuffer\.take is -1"):
         buffer.take(-1)
-    with pytest.raises(ConfigError, match=r"delay_ms is -1\.0; give 0 to"):
+    with pytest.raises(ConfigError, match=r"delay_ms of PlayoutBuffer is -1\.0; give 0 to"):
         PlayoutBuffer(delay_ms=-1.0)
-    with pytest.raises(ConfigError, match="most_ahead_s is nan"):
+    with pytest.raises(ConfigError, match="most_ahead_s of PlayoutBuffer is nan"):
         PlayoutBuffer(most_ahead_s=math.nan)
+    with pytest.raises(ConfigError, match="encoding of PlayoutBuffer is 'alaw'; give int16 or"):
+        PlayoutBuffer(encoding="alaw")  # type: ignore[arg-type]  # what is wrong
 
 
 def test_what_is_too_far_ahead_is_left_out() -> None:
@@ -232,6 +240,213 @@ def test_what_comes_for_a_pause_that_has_sound_behind_it_was_not_lost() -> None:
     buffer.put(np.full(80, 0.1, np.float32), 80)  # the first of the two, too late
     assert buffer.stats.late_samples == 80
     assert (buffer.stats.lost_samples, buffer.stats.unsent_samples) == (0, 80)
+
+
+# ---- laws ---------------------------------------------------------------------------------------
+
+
+def made_up_ms(marks: NDArray[np.bool_]) -> float:
+    return 1000.0 * float(np.count_nonzero(marks)) / RATE
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_sound_is_heard_at_once_when_a_maker_that_stood_still_goes_on(placed: bool) -> None:
+    pieces = sent(sound(8.0))
+    for each in pieces:
+        each.at_s += 1.5 * (each.at_s >= 2.0)
+        each.place = each.place if placed else {}
+    buffer, heard, made_up = play(pieces, 9.3)
+    again = round(3.7 * RATE)
+    assert not made_up[again:].any()
+    assert np.abs(heard[again:]).max() > 0.1
+    assert buffer.buffered_ms == pytest.approx(40.0, abs=20.0)
+    stats = buffer.stats
+    assert stats.late_samples + stats.unsent_samples == np.count_nonzero(made_up)
+    assert stats.lost_samples == 0
+
+
+@pytest.mark.parametrize("off_s", [-50.0, -2.1, -1.0, -0.5, 0.5, 1.0, 2.1, 50.0, 1000.0])
+def test_one_wrong_position_moves_nothing_for_good(off_s: float) -> None:
+    pieces = sent(sound(8.0))
+    pieces[150].place = {"at": FIRST + 150 * PIECE + round(off_s * RATE)}
+    buffer, _, made_up = play(pieces, 7.8)
+    assert made_up_ms(made_up) <= 20.0
+    assert buffer.buffered_ms == pytest.approx(40.0, abs=1.0)
+    assert buffer.stats.jumps == 0
+
+
+@pytest.mark.parametrize("off_s", [-50.0, -1.0, -0.5, 1.0, 50.0])
+def test_positions_that_begin_anew_anywhere_are_followed(off_s: float) -> None:
+    pieces = sent(sound(8.0))
+    for k, each in enumerate(pieces):
+        each.place = {"at": FIRST + k * PIECE + round(off_s * RATE) * (k >= 150)}
+    buffer, heard, made_up = play(pieces, 7.8)
+    assert made_up_ms(made_up) <= 220.0
+    assert not made_up[round(3.3 * RATE) :].any()
+    assert np.abs(heard[-RATE:]).max() > 0.03
+    assert buffer.stats.jumps == 1
+
+
+def test_what_waited_for_a_stall_is_played_in_any_order() -> None:
+    signal = sound()
+    pieces = sent(signal)
+    stalled = [each for each in pieces if 2.0 <= each.at_s < 2.4]
+    for each in stalled:
+        each.at_s = 2.4
+    pieces = pieces[:100] + stalled[::-1] + pieces[100 + len(stalled) :]
+    buffer, heard, made_up = play(sorted(pieces, key=lambda each: each.at_s), 3.9)
+    assert buffer.stats.late_samples == np.count_nonzero(made_up) <= 0.38 * RATE
+    np.testing.assert_array_equal(heard[-RATE:], signal[round(2.5 * RATE) :][:RATE])
+
+
+@pytest.mark.parametrize("grain_s", [1e-6, 0.001, 0.005, 0.01, 0.025])
+def test_positions_that_are_rounded_make_no_hole(grain_s: float) -> None:
+    rate, piece = 44_100, 1102
+    buffer = PlayoutBuffer(rate, method="ar", budget_ms=math.inf)
+    marks, k = [], 0
+    for block in range(700):
+        while k * piece / rate <= block * 0.01 + 1e-9:
+            exact_s = k * (0.025 if grain_s == 0.025 else piece / rate)
+            at_s = 5.0 + round(exact_s / grain_s) * grain_s
+            buffer.put(np.full(piece, 0.1, np.float32), at_s=at_s)
+            k += 1
+        marks.append(buffer.take(441)[1])
+    assert not np.concatenate(marks).any()
+    assert buffer.stats.duplicate_samples <= 2 * grain_s * rate
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint32, np.int64])
+def test_positions_are_integers_of_any_type(kind: type) -> None:
+    buffer = PlayoutBuffer(8_000, delay_ms=0.0, method="ar")
+    assert buffer.put(np.full(80, 0.1, np.float32), at=kind(7)) == 80
+    assert buffer.put(np.full(80, 0.1, np.float32), at=kind(87)) == 80
+    assert not buffer.take(160)[1].any()
+
+
+@pytest.mark.parametrize(
+    "late_s",
+    [lambda k: 0.07 * (k % 2), lambda k: 0.1 * (k % 10 == 3), lambda k: 0.2 - 0.02 * (k % 10)],
+    ids=["two links", "one in ten", "bursts"],
+)
+def test_a_minority_is_waited_for_within_two_seconds(late_s: Any) -> None:
+    pieces = sent(sound(20.0))
+    for k, each in enumerate(pieces):
+        each.at_s += late_s(k) * (each.at_s >= 5.0)
+    _, _, made_up = play(pieces, 19.5)
+    assert made_up_ms(made_up) <= 200.0
+    assert not made_up[7 * RATE :].any()
+
+
+def heard_after(
+    buffer: PlayoutBuffer, piece: NDArray[np.float32], seconds: float, **at: int
+) -> int:
+    """Put a piece; return how many samples that came are heard then."""
+    buffer.put(piece, **at)
+    samples, made_up = buffer.take(round(seconds * RATE))
+    return int(np.count_nonzero(~made_up & (samples[:, 0] != 0.0)))
+
+
+@pytest.mark.parametrize("place", [{}, {"at": 0}])
+def test_what_was_played_is_not_played_again_when_a_stream_stops(place: dict[str, int]) -> None:
+    buffer = PlayoutBuffer(RATE, max_delay_ms=0.0, method="ar", budget_ms=math.inf)
+    piece = noise(1, round(1.003 * RATE)).astype(np.float32)
+    assert heard_after(buffer, piece, 8.0, **place) == len(piece)
+
+
+@pytest.mark.parametrize("pause_s", [2.0, 3.0, 6.0])
+def test_who_counts_what_was_sent_is_heard_behind_each_pause(pause_s: float) -> None:
+    buffer = PlayoutBuffer(RATE, method="ar", budget_ms=math.inf)
+    piece = noise(1, RATE).astype(np.float32)
+    for k in range(3):
+        assert heard_after(buffer, piece, 1.0 + pause_s, at=k * RATE) == RATE
+
+
+def test_speech_without_positions_begins_at_once_behind_each_pause() -> None:
+    buffer = PlayoutBuffer(RATE, method="ar", budget_ms=math.inf)
+    for pause_s in (0.9, 0.9, 0.9, 3.0, 1.0):
+        assert heard_after(buffer, noise(1, RATE).astype(np.float32), 0.5) >= 0.4 * RATE
+        buffer.take(round((0.5 + pause_s) * RATE))
+
+
+@pytest.mark.parametrize("step_s", [1, 30, 59])
+def test_positions_that_step_ahead_at_the_beginning_are_followed(step_s: int) -> None:
+    buffer = PlayoutBuffer(RATE, method="ar", budget_ms=math.inf)
+    piece = noise(1, PIECE).astype(np.float32)
+    heard_after(buffer, piece, 0.02, at=0)
+    for k in range(50):
+        heard = heard_after(buffer, piece, 0.02, at=step_s * RATE + k * PIECE)
+        assert heard == PIECE or k < 10
+
+
+def test_far_positions_behind_more_than_there_is_room_for_are_taken() -> None:
+    buffer = PlayoutBuffer(RATE, most_ahead_s=1.0, method="ar", budget_ms=math.inf)
+    buffer.put(np.full(RATE, 0.1, np.float32))
+    for at in (None, 10**9, 10**9 + PIECE):
+        buffer.put(np.full(PIECE, 0.1, np.float32), at=at)
+    assert buffer.stats.jumps == 1
+
+
+def test_a_pause_of_any_length_with_positions_is_counted_as_unsent() -> None:
+    pieces = sent(sound(6.0))
+    for k, each in enumerate(pieces):
+        each.at_s += 4.0 * (k >= 150)
+        each.place = {"at": k * PIECE + 4 * RATE * (k >= 150)}
+    buffer, _, made_up = play(pieces, 9.5)
+    assert buffer.stats.unsent_samples == np.count_nonzero(made_up) >= 3.9 * RATE
+
+
+# ---- programs that speak -----------------------------------------------------------------------
+
+
+def test_what_was_said_ends_without_a_tail_and_the_next_waits_its_delay() -> None:
+    signal = sound(1.0)
+    buffer = PlayoutBuffer(RATE, method="ar", budget_ms=math.inf)
+    buffer.put(signal)
+    buffer.end()
+    heard, made_up = buffer.take(2 * RATE)
+    np.testing.assert_array_equal(heard[960 : 960 + RATE, 0], signal)
+    assert not heard[960 + RATE :].any()
+    assert not made_up.any()
+    buffer.put(signal)
+    heard, made_up = buffer.take(RATE)
+    first = int(np.flatnonzero(heard)[0])
+    assert abs(first - 960) <= 240
+    assert not made_up.any()
+    stats = buffer.stats
+    assert stats.late_samples == stats.lost_samples == stats.unsent_samples == 0
+
+
+def test_what_waits_is_dropped_and_the_next_is_heard_at_once() -> None:
+    signal = sound(2.0)
+    buffer = PlayoutBuffer(RATE, method="ar", budget_ms=math.inf)
+    buffer.put(signal, at=0)
+    buffer.take(RATE // 2)
+    buffer.clear()
+    assert buffer.buffered_ms == 0.0
+    faded, made_up = buffer.take(RATE)
+    assert np.abs(faded[round(0.02 * RATE) :]).max() == 0.0
+    assert not made_up.any()
+    assert buffer.put(signal, at=123_456_789) == len(signal)
+    heard, _ = buffer.take(RATE)
+    assert int(np.flatnonzero(np.abs(heard) > 1e-3)[0]) <= 2 * 240
+
+
+def test_bytes_may_be_cut_anywhere_and_be_of_mu_law() -> None:
+    words = np.round(12_000 * sound(0.5)).astype("<i2")
+    law = G711("pcmu", RATE, 1)
+    for is_law in (False, True):
+        encoding: Literal["int16", "mulaw"] = "mulaw" if is_law else "int16"
+        buffer = PlayoutBuffer(RATE, delay_ms=0.0, method="ar", encoding=encoding)
+        data = words.tobytes()
+        if is_law:
+            data = law.encode((words / 32768.0).astype(np.float32)[:, np.newaxis])
+        for at in range(0, len(data), 333):
+            buffer.put(data[at : at + 333])
+        taken = buffer.take_bytes(len(words))
+        if is_law:  # it has two codes of 0
+            np.testing.assert_array_equal(law.decode(taken), law.decode(data))
+        else:
+            assert taken == data
 
 
 @examples(25)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from plc.transport.rtp.outcomes import JitterStats
 from plc.transport.rtp.packets import RtpPacket
 from plc.transport.rtp.sources import AUDITIONS_MAX, QUIET_S, Sources
 
@@ -21,17 +20,16 @@ def hear(sources: Sources, packet: RtpPacket, now_s: float) -> int:
     return len(sources.hear(packet, PACKET, now_s))
 
 
-def known_one() -> tuple[Sources, JitterStats]:
+def known_one() -> Sources:
     """Return sources of which number 1 is known and was heard last at 0 s."""
-    stats = JitterStats()
-    sources = Sources(stats, RATE)
+    sources = Sources(RATE)
     hear(sources, rtp(0), -TICK_S)
     assert hear(sources, rtp(1), 0.0) == 2
-    return sources, stats
+    return sources
 
 
 def test_a_source_is_believed_with_its_second_packet_in_a_row_and_both_are_played() -> None:
-    sources = Sources(JitterStats(), RATE)
+    sources = Sources(RATE)
     assert sources.hear(rtp(0), PACKET, 0.0) == []
     assert sources.known is None
     believed = sources.hear(rtp(1), PACKET, TICK_S)
@@ -51,71 +49,70 @@ def test_a_source_is_believed_with_its_second_packet_in_a_row_and_both_are_playe
     ],
 )
 def test_a_row_goes_on_by_number_and_time(second: RtpPacket, believed: bool) -> None:
-    sources = Sources(JitterStats(), RATE)
+    sources = Sources(RATE)
     first = rtp(0, sequence=65_535, timestamp=2**32 - PACKET)
     assert hear(sources, first, 0.0) == 0
     assert bool(hear(sources, second, TICK_S)) is believed
 
 
 def test_another_source_takes_over_only_when_the_known_one_is_quiet() -> None:
-    sources, stats = known_one()
+    sources = known_one()
     assert hear(sources, rtp(0, ssrc=2), 0.1 * QUIET_S) == 0
     assert hear(sources, rtp(1, ssrc=2), 0.9 * QUIET_S) == 0
     assert hear(sources, rtp(2, ssrc=2), QUIET_S) == 3
-    assert (sources.known, stats.source_changes, stats.foreign_packets) == (2, 1, 0)
+    assert (sources.known, sources.changes, sources.foreign_packets) == (2, 1, 0)
 
 
 def test_between_packets_of_the_known_one_nobody_is_believed() -> None:
-    sources, stats = known_one()
+    sources = known_one()
     for k in range(20):
         assert hear(sources, rtp(k, ssrc=2), 3 * QUIET_S * (k + 1)) == 0
         sources.confirm(PACKET, 3 * QUIET_S * (k + 1))
-    assert (sources.known, stats.foreign_packets) == (1, 20)
+    assert (sources.known, sources.foreign_packets) == (1, 20)
 
 
 def test_a_known_one_heard_without_audio_is_not_quiet() -> None:
-    sources, _ = known_one()
+    sources = known_one()
     hear(sources, rtp(0, ssrc=2), QUIET_S)
     sources.note(QUIET_S)
     assert hear(sources, rtp(1, ssrc=2), 1.5 * QUIET_S) == 0
 
 
 def test_a_known_one_that_gives_way_need_not_be_quiet() -> None:
-    sources, _ = known_one()
+    sources = known_one()
     sources.give_way()
     hear(sources, rtp(0, ssrc=2), 0.0)
     assert hear(sources, rtp(1, ssrc=2), 0.0) == 2
 
 
 def test_a_known_one_that_jumps_is_believed_again_at_once() -> None:
-    sources, stats = known_one()
+    sources = known_one()
     assert hear(sources, rtp(0, sequence=9000), 0.001) == 0
     assert hear(sources, rtp(1, sequence=9000), 0.002) == 2
-    assert (sources.known, stats.source_changes) == (1, 1)
+    assert (sources.known, sources.changes) == (1, 1)
 
 
 def test_few_sources_wait_and_the_one_that_waits_longest_is_forgotten() -> None:
-    stats = JitterStats()
-    sources = Sources(stats, RATE)
+    sources = Sources(RATE)
     for ssrc in range(AUDITIONS_MAX + 1):
         hear(sources, rtp(0, ssrc=ssrc), 0.0)
-    assert stats.foreign_packets == 1
+    assert sources.foreign_packets == 1
     assert hear(sources, rtp(1, ssrc=1), 0.0) == 2
     assert hear(sources, rtp(1, ssrc=0), QUIET_S) == 0
 
 
 def test_a_row_that_waits_long_keeps_its_newest_packets() -> None:
-    sources, stats = known_one()
+    sources = known_one()
     for k in range(100):
         assert hear(sources, rtp(k, ssrc=2), 0.0) == 0
     believed = sources.hear(rtp(100, ssrc=2), PACKET, QUIET_S)
     assert believed[-1].packet.sequence == 100
-    assert len(believed) + stats.foreign_packets == 101
+    assert len(believed) + sources.foreign_packets == 101
     assert len(believed) < 50
 
 
 def test_reset_knows_nobody() -> None:
-    sources, _ = known_one()
+    sources = known_one()
     hear(sources, rtp(0, ssrc=2), 0.0)
     sources.reset()
     assert sources.known is None

@@ -1,0 +1,1 @@
+"""When each unit of received sound is played, and how fast."""

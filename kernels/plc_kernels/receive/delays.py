@@ -1,0 +1,200 @@
+"""The delay of units: how much they are held up, and the delay to aim for.
+
+*Transit* is when a unit arrived minus when its first sample stands in the stream, both in seconds.
+Its zero means nothing, as the two clocks have nothing in common; its least value of the last
+seconds, the *base*, is that of a unit that nothing held up. What another unit's transit has above
+the base is how much it was held up: its jitter::
+
+    transit ─┐    *              *
+             │  *     * *  *        *   quantile of the jitter ─▶ target delay
+    base ────┴──────*─────────*───────
+                                        time
+
+The distribution of the jitter is kept; a quantile of it is the delay to aim for. The base is taken
+over 4 s, so that two clocks that differ by 500 ppm blur it by 2 ms at most, and it follows them for
+ever; over half a second where it rises evenly, as that of a slow sender.
+"""
+
+import math
+
+from plc_kernels.build.compile import inlined, part
+from plc_kernels.receive import layout as at
+from plc_kernels.receive.layout import BIN_S, JITTER, LOW_S, LOWS, RISE_S, RISES, array, reals
+from plc_kernels.stream.arrays import Block
+
+# The base is the least of so many windows; where each is higher than the one before by as much, and
+# all by about the same, the sender is slow, and it is that of the newest.
+_WINDOW_S = 0.5
+_RISE_LEAST_S, _RISE_SHARE, _RISE_UNITS = 0.002, 0.4, 5
+# A sender whose base moves by more from window to window has no pace: he sends what there is.
+_PACED_S = 0.075
+# What is left over for the receiver's own timing.
+MARGIN_S = 0.002
+# Units after which the distribution, rather than a first guess, may be the aim: as many as hold one
+# late one, within these limits.
+_ENOUGH_LEAST, _ENOUGH_MOST = 50, 500
+# Units between two looks at the distribution, once there are enough.
+_LOOK_EVERY = 16
+# The aim is lowered after this long without a unit that would have missed the lower one.
+_CALM_S = 5.0
+_LARGEST_WEIGHT = 1e12
+
+
+@part
+def forget_delays(block: Block) -> None:
+    """Know nothing of the transit again."""
+    numbers = reals(block)
+    array(block, JITTER)[:] = 0.0
+    numbers[at.WEIGHT] = 1.0
+    numbers[at.TOTAL] = numbers[at.QUANTILE_S] = numbers[at.COARSE_S] = 0.0
+    numbers[at.WINDOW_S] = numbers[at.CALM_SINCE_S] = -math.inf
+    numbers[at.BASE_S] = math.inf
+    numbers[at.LINE_BASE_S] = numbers[at.PACE_S] = -math.inf
+    numbers[at.PACE_S + 1] = math.inf
+    block[at.NOTED] = block[at.SINCE_LOOK] = block[at.WINDOW_UNITS] = 0
+    block[at.LOWS_COUNT] = block[at.RISES_COUNT] = 0
+    aim(block)
+
+
+@part
+def aim(block: Block) -> None:
+    """Write the delay to aim for."""
+    numbers = reals(block)
+    if block[at.MODE] == at.FIXED:
+        numbers[at.TARGET_S] = numbers[at.DELAY_S]
+        return
+    jitter_s = numbers[at.QUANTILE_S]
+    if block[at.NOTED] < min(max(1.0 / numbers[at.LATE_SHARE], _ENOUGH_LEAST), _ENOUGH_MOST):
+        jitter_s = max(jitter_s, numbers[at.GUESS_S])
+    wanted_s = jitter_s + MARGIN_S + numbers[at.COARSE_S]
+    if block[at.MODE] != at.FLOOR:
+        wanted_s += numbers[at.DELAY_S]
+    elif numbers[at.QUANTILE_S] > BIN_S:
+        wanted_s = max(wanted_s, numbers[at.DELAY_S])
+    else:
+        wanted_s = numbers[at.DELAY_S]
+    numbers[at.TARGET_S] = min(wanted_s, numbers[at.MOST_S])
+
+
+@part
+def note(block: Block, transit_s: float, now_s: float) -> None:
+    """Take in the transit of a unit that arrived now."""
+    numbers, bins = reals(block), array(block, JITTER)
+    _note_base(block, transit_s, now_s)
+    held_up_s = max(0.0, transit_s - numbers[at.BASE_S])
+    bins[min(int(held_up_s / BIN_S), bins.size - 1)] += numbers[at.WEIGHT]
+    numbers[at.TOTAL] += numbers[at.WEIGHT]
+    # Three times the units that hold one late one: the quantile's tail is then settled.
+    numbers[at.WEIGHT] /= 1.0 - min(1.0 / 300.0, numbers[at.LATE_SHARE] / 3.0)
+    block[at.NOTED] += 1
+    block[at.SINCE_LOOK] += 1
+    is_beyond = held_up_s > numbers[at.TARGET_S]
+    if block[at.NOTED] < _ENOUGH_LEAST or block[at.SINCE_LOOK] >= _LOOK_EVERY or is_beyond:
+        look(block, now_s)
+    else:
+        aim(block)
+
+
+@part
+def rebase(block: Block, base_s: float, now_s: float) -> None:
+    """Take this for the base: the line was moved, or the stream begins anew."""
+    numbers = reals(block)
+    numbers[at.BASE_S] = numbers[LOW_S] = numbers[at.LINE_BASE_S] = base_s
+    block[at.LOWS_COUNT], block[at.RISES_COUNT] = 1, 0
+    numbers[at.PACE_S], numbers[at.PACE_S + 1] = -math.inf, math.inf
+    numbers[at.WINDOW_S] = now_s
+    block[at.WINDOW_UNITS] = 0
+    # Later only if the clock was set back.
+    numbers[at.CALM_SINCE_S] = min(numbers[at.CALM_SINCE_S], now_s)
+
+
+@part
+def is_paced(block: Block) -> bool:
+    """Return whether units come at a steady pace, as the last two whole windows say."""
+    numbers = reals(block)
+    return bool(abs(numbers[at.PACE_S] - numbers[at.PACE_S + 1]) <= _PACED_S)
+
+
+@inlined
+def _note_base(block: Block, transit_s: float, now_s: float) -> None:
+    numbers = reals(block)
+    age_s = now_s - numbers[at.WINDOW_S]
+    if age_s >= _WINDOW_S:
+        numbers[at.PACE_S] = numbers[at.PACE_S + 1] if age_s < 2.0 * _WINDOW_S else -math.inf
+        numbers[at.PACE_S + 1] = numbers[LOW_S + block[at.LOWS_COUNT] - 1]
+        _begin_window(block, age_s)
+        if block[at.LOWS_COUNT] == LOWS:
+            for k in range(LOWS - 1):
+                numbers[LOW_S + k] = numbers[LOW_S + k + 1]
+            block[at.LOWS_COUNT] -= 1
+        numbers[LOW_S + block[at.LOWS_COUNT]] = transit_s
+        block[at.LOWS_COUNT] += 1
+        numbers[at.WINDOW_S] = now_s
+        block[at.WINDOW_UNITS] = 0
+    newest = LOW_S + block[at.LOWS_COUNT] - 1
+    numbers[newest] = min(numbers[newest], transit_s)
+    block[at.WINDOW_UNITS] += 1
+    numbers[at.BASE_S] = numbers[newest]
+    for k in range(block[at.LOWS_COUNT]):
+        numbers[at.BASE_S] = min(numbers[at.BASE_S], numbers[LOW_S + k])
+    if not block[at.NUMBERED] and not is_followed(block):
+        numbers[at.BASE_S] = max(numbers[at.BASE_S], numbers[at.LINE_BASE_S])
+
+
+@part
+def is_followed(block: Block) -> bool:
+    """Return whether the delay is brought to its aim: the sender has a pace, not far ahead."""
+    numbers = reals(block)
+    least_s = math.inf
+    for k in range(block[at.LOWS_COUNT]):
+        least_s = min(least_s, numbers[LOW_S + k])
+    return is_paced(block) and numbers[at.LINE_BASE_S] - least_s <= numbers[at.MOST_S]
+
+
+@inlined
+def _begin_window(block: Block, age_s: float) -> None:
+    """Forget the windows before the one that ends that are of no use for the base."""
+    numbers = reals(block)
+    if age_s >= _WINDOW_S * LOWS:
+        block[at.LOWS_COUNT] = 0
+    lows = block[at.LOWS_COUNT]
+    if lows < 2 or block[at.WINDOW_UNITS] < _RISE_UNITS:
+        block[at.RISES_COUNT] = 0
+        return
+    for k in range(RISES - 1):
+        numbers[RISE_S + k] = numbers[RISE_S + k + 1]
+    numbers[RISE_S + RISES - 1] = numbers[LOW_S + lows - 1] - numbers[LOW_S + lows - 2]
+    block[at.RISES_COUNT] = min(block[at.RISES_COUNT] + 1, RISES)
+    least = most = numbers[RISE_S]
+    for k in range(1, RISES):
+        least, most = min(least, numbers[RISE_S + k]), max(most, numbers[RISE_S + k])
+    if block[at.RISES_COUNT] == RISES and least >= max(_RISE_LEAST_S, _RISE_SHARE * most):
+        numbers[LOW_S] = numbers[LOW_S + lows - 1]
+        block[at.LOWS_COUNT] = 1
+
+
+@part
+def look(block: Block, now_s: float) -> None:
+    """Move the aim: up at once, down only where it is far too high and has been for a while."""
+    numbers, bins = reals(block), array(block, JITTER)
+    block[at.SINCE_LOOK] = 0
+    if numbers[at.WEIGHT] > _LARGEST_WEIGHT:
+        for k in range(bins.size):
+            bins[k] /= numbers[at.WEIGHT]
+        numbers[at.TOTAL] /= numbers[at.WEIGHT]
+        numbers[at.WEIGHT] = 1.0
+    # From the late end: few of many bins are looked at, and small sums stay exact.
+    late = numbers[at.LATE_SHARE] * numbers[at.TOTAL] * (1.0 + 1e-12)
+    place = bins.size - 1
+    beyond = bins[place]
+    while place > 0 and beyond <= late:
+        place -= 1
+        beyond += bins[place]
+    quantile_s = BIN_S * (place + 1)
+    if quantile_s > 0.8 * numbers[at.QUANTILE_S] - MARGIN_S:
+        numbers[at.CALM_SINCE_S] = now_s
+        numbers[at.QUANTILE_S] = max(numbers[at.QUANTILE_S], quantile_s)
+    elif now_s - numbers[at.CALM_SINCE_S] >= _CALM_S:
+        numbers[at.CALM_SINCE_S] = now_s
+        numbers[at.QUANTILE_S] = quantile_s
+    aim(block)

@@ -1,0 +1,382 @@
+"""The receiver for its callers: units in, blocks out.
+
+Which source is heard is decided in front of it (:mod:`plc.transport.rtp.sources`). Sound is kept,
+decoded and concealed by the caller, who asks what to do next::
+
+    while play(block, now_s) == PULL:
+        if pull(block, now_s) != WAIT:
+            (write INBOX and MARKS, as PARTS says, and what is missing concealed)
+            append(block)
+    (OUTBOX is the block to play)
+"""
+
+import math
+
+import numpy as np
+
+from plc_kernels.build.compile import inlined, kernel
+from plc_kernels.receive import layout as at
+from plc_kernels.receive import line, turns
+from plc_kernels.receive.delays import forget_delays, look, note
+from plc_kernels.receive.layout import ARRAYS, LOG, PARTS, UNITS, array, reals
+from plc_kernels.receive.places import (
+    follow_pace,
+    judge_onset,
+    move_line,
+    next_to,
+    place_piece,
+    strays,
+)
+from plc_kernels.receive.units import (
+    HANDLE,
+    OF,
+    PLACE,
+    behind,
+    came_after_all,
+    count,
+    cover,
+    covered,
+    forget_units,
+    insert,
+    is_pause_between,
+    is_stray,
+    media_time,
+    note_stamp,
+    number_of,
+    restart_numbers,
+)
+from plc_kernels.stream.arrays import Block, place_arrays
+
+
+@kernel
+def lay_out(block: Block) -> int:
+    """Write where the arrays lie; return the size of the block in bytes.
+
+    Parameters
+    ----------
+    block : int64, shape (HEADER,) at least, read and written
+        With the settings.
+    """
+    block[at.REALS_AT] = 8 * at.REALS
+    line.size_line(block)
+    block[at.SIZE] = place_arrays(block, 0, ARRAYS, 8 * at.HEADER)
+    return int(block[at.SIZE])
+
+
+@kernel
+def forget(block: Block) -> None:
+    """Make a timeline that was laid out as new, but for its settings and counters."""
+    for word in range(at.FIRST_OF_STATE, at.EXPECTED):
+        block[word] = 0
+    forget_units(block)
+    forget_delays(block)
+    line.forget_speed(block)
+    line.forget_line(block)
+    array(block, LOG)[:] = 0
+    block[at.UNIT] = block[at.BLOCK_SAMPLES]
+    numbers = reals(block)
+    numbers[at.LATE_SINCE_S] = math.inf
+    numbers[at.PULLED_S] = numbers[at.APART] = numbers[at.ROUNDED] = 0.0
+
+
+@kernel
+def stands_apart(block: Block, number: int, stamp: int, samples: int, now_s: float) -> bool:
+    """Return whether a unit is so far from its place that the sender may have begun anew."""
+    return strays(block, number, stamp, samples, now_s)
+
+
+@kernel
+def begin_row(block: Block, number: int, stamp: int, now_s: float) -> None:
+    """Let numbers and stamps begin anew with a unit, which :func:`take` takes next."""
+    block[at.FOLLOWS] = 0
+    restart_numbers(block, number)
+    move_line(block, stamp, now_s)
+
+
+@kernel
+def take(block: Block, number: int, stamp: int, samples: int, now_s: float) -> int:
+    """Lay a unit onto the line.
+
+    Parameters
+    ----------
+    block : int64, shape (n,), read and written
+        Of a timeline, here as in all functions of this module.
+    number : int
+        Of the unit, as the sender counts units.
+    stamp : int
+        Media time of its first sample, as the sender counts samples.
+    samples : int
+        Its length, at least 1.
+    now_s : float
+        When it arrived.
+
+    Returns
+    -------
+    int
+        ACCEPTED, DUPLICATE, LATE or OVERFLOW. GIVEN is the handle of an accepted one, below ROOM;
+        it is free again once the unit has been played.
+    """
+    steps = -behind(block, number)
+    place = number_of(block, number) + block[at.NUMBER_SHIFT]
+    if not count(block, number, True):
+        if block[at.PATHS] > 1:
+            _note_slower_path(block, stamp, now_s)
+        return at.DUPLICATE
+    if steps > 0:
+        follow_pace(block, stamp, steps, samples, now_s)
+    start = note_stamp(block, stamp, samples)
+    if block[at.FOLLOWS] and place < block[at.NEWEST]:
+        if block[at.STAMPS_FALSE]:
+            start = block[at.FOLLOWING] + (place - block[at.NEWEST] - 1) * samples
+        else:
+            start = next_to(block, place, start, samples)
+    stop = start + samples
+    if not block[at.FOLLOWS] or place > block[at.NEWEST]:
+        block[at.FOLLOWS], block[at.FOLLOWING] = 1, stop
+        block[at.LENGTH], block[at.NEWEST] = samples, place
+    _note_transit(block, place, now_s - start / block[at.RATE], now_s)
+    if block[at.BEGUN]:
+        if start < block[at.POSITION]:
+            came_after_all(block, start, stop)
+        if stop <= block[at.POSITION]:
+            block[at.LATE_UNITS] += 1
+            return at.LATE
+        block[at.MERGED] += start < block[at.POSITION]
+    verdict = insert(block, start, stop, place, False)
+    block[at.DOUBLES] += verdict == at.DUPLICATE
+    block[at.OVERFLOWN] += verdict == at.OVERFLOW
+    return verdict
+
+
+@inlined
+def _note_slower_path(block: Block, stamp: int, now_s: float) -> None:
+    """Take in the transit of a double: should the faster path lose a unit, it must be in time."""
+    note(block, now_s - media_time(block, stamp) / block[at.RATE], now_s)
+    if not block[at.BEGUN]:
+        look(block, now_s)
+
+
+@inlined
+def _note_transit(block: Block, place: int, transit_s: float, now_s: float) -> None:
+    numbers = reals(block)
+    is_useless = transit_s - numbers[at.BASE_S] > numbers[at.MOST_S]
+    if place == block[at.NEWEST] or not is_useless:
+        note(block, transit_s, now_s)
+    if block[at.ONSET]:
+        judge_onset(block, transit_s, now_s)
+
+
+@kernel
+def held_up(block: Block, number: int, stamp: int, now_s: float) -> tuple[float, bool]:
+    """Return by how much a unit was held up, and whether it may be late, and no double.
+
+    It is asked before :func:`take`. The first is in seconds, above the base; the second holds if
+    that is no more than the largest delay, or the number is a new one.
+    """
+    held_up_s = now_s - media_time(block, stamp) / block[at.RATE] - reals(block)[at.BASE_S]
+    is_late = held_up_s <= reals(block)[at.MOST_S] or behind(block, number) < 0
+    return held_up_s, is_late
+
+
+@kernel
+def pass_over(block: Block, number: int) -> bool:
+    """Note a unit of the same row of numbers without sound, which else would pass for a loss.
+
+    Return whether the number is one of the row.
+    """
+    if is_stray(block, number):
+        return False
+    count(block, number, False)
+    return True
+
+
+@kernel
+def take_copy(block: Block, number: int, stamp: int, offset: int, samples: int) -> int:
+    """Lay a copy of an earlier, missing unit onto the line; return the outcome.
+
+    ``number`` and ``stamp`` are of the unit that carries it, already accepted, ``offset`` samples
+    behind the earlier one, whose length ``samples`` is.
+    """
+    start = media_time(block, stamp) - offset
+    steps = max(1, int(np.rint(offset / samples)))
+    place = number_of(block, number) + block[at.NUMBER_SHIFT] - steps
+    if start + samples <= block[at.POSITION]:
+        return at.LATE
+    verdict = insert(block, start, start + samples, place, True)
+    block[at.OVERFLOWN] += verdict == at.OVERFLOW
+    block[at.COPIES] += verdict == at.ACCEPTED
+    return verdict
+
+
+@kernel
+def take_piece(block: Block, position: int, is_placed: bool, samples: int, now_s: float) -> int:
+    """Say where a piece without a number stands.
+
+    Parameters
+    ----------
+    position : int
+        Of its first sample, as the sender counts; any, if it is not ``is_placed``: it follows then.
+    samples : int, at least 1
+
+    Returns
+    -------
+    int
+        ACCEPTED: GIVEN_START is its media time, and :func:`lay` takes its samples. STRAY: its
+        position is far from all others; it is to be kept. JUMPED: so was the one before, and the
+        two go on from each other; both are to be taken again.
+    """
+    return place_piece(block, position, is_placed, samples, now_s)
+
+
+@kernel
+def lay(block: Block, start: int, samples: int) -> int:
+    """Take in samples of a piece at a media time; return how many are new, and wait to be played.
+
+    Others are doubles, or late. GIVEN_START is where those begin that are to be kept. Below 0:
+    there is no room for them.
+    """
+    stop = start + samples
+    waits_for_it = block[at.STARVED] > 0 and stop == block[at.FOLLOWING]
+    if block[at.BEGUN] and start < block[at.POSITION] and not waits_for_it:
+        begin = min(stop, block[at.POSITION])
+        block[at.DOUBLE_SAMPLES] += begin - start - came_after_all(block, start, begin)
+        start = begin
+    block[at.GIVEN_START] = start
+    if start == stop:
+        return 0
+    doubles = covered(block, start, stop)
+    if not cover(block, start, stop):
+        return -1
+    block[at.DOUBLE_SAMPLES] += doubles
+    return int(stop - start - doubles)
+
+
+@kernel
+def clear(block: Block) -> None:
+    """Forget the units that wait; those that come go on behind them."""
+    forget_units(block)
+
+
+@kernel
+def interrupt(block: Block) -> None:
+    """Drop all waiting samples, faded out; the next unit begins anew, at once."""
+    turns.settle_pause(block)
+    forget_units(block)
+    line.drop_waiting(block)
+    block[at.BEGUN] = block[at.FOLLOWS] = block[at.IS_STRAY] = block[at.LATE_ROW] = 0
+    block[at.ENDED], block[at.AT_ONCE] = 0, 1
+
+
+@kernel
+def end(block: Block) -> None:
+    """Let silence follow the waiting samples, until a unit comes."""
+    block[at.ENDED] = 1
+
+
+@kernel
+def pull(block: Block, now_s: float) -> int:
+    """Decide the block that is due; return PLAY, PART, LOST, SILENCE, HOLD or WAIT.
+
+    The first PARTS_COUNT rows of PARTS say of which units it is made; of pieces, from which media
+    time on. WAIT: silence was appended. BEGUN is 0 behind the end of a stream: what the block lacks
+    is silence.
+    """
+    begun = block[at.BEGUN]
+    if not block[at.NUMBERED]:
+        now_s += line.ready(block) / block[at.RATE]
+    turn = turns.take_turn(block, now_s)
+    parts, units = array(block, PARTS), array(block, UNITS)
+    if block[at.NUMBERED]:
+        for row in range(block[at.PARTS_COUNT]):
+            parts[row, OF] = units[parts[row, OF], HANDLE]
+    if turn == at.WAIT:
+        line.append_silence(block, turns.until_due(block, now_s))
+    elif not begun and block[at.NUMBERED]:
+        line.lead_in(block, now_s)
+    return turn
+
+
+@kernel
+def append(block: Block) -> None:
+    """Append the block of INBOX and MARKS to the line."""
+    line.append_block(block)
+
+
+@kernel
+def play(block: Block, now_s: float) -> int:
+    """Play the next block, which OUTBOX is then; return READY, or PULL if one is to be pulled."""
+    return line.go_on(block, now_s)
+
+
+@kernel
+def hurry(block: Block) -> None:
+    """Let the next block cut the excess delay after a standstill."""
+    turns.hurry(block, 0.0)
+
+
+@kernel
+def leave_out(block: Block, samples: int) -> None:
+    """Go on behind so many samples, whole blocks, for which nobody has time."""
+    turns.leave_out(block, samples)
+
+
+@kernel
+def rest(block: Block, samples: int) -> None:
+    """Go on over so many samples, whole blocks, of which nothing is there."""
+    turns.rest(block, samples)
+
+
+@kernel
+def delay_now(block: Block, now_s: float) -> float:
+    """Return the delay of a block that is due now, less the line's wait for a unit; seconds."""
+    delay: float = turns.delay_s(block, now_s) - block[at.HELD] / block[at.RATE]
+    return delay
+
+
+@kernel
+def waiting(block: Block) -> int:
+    """Return the samples from the next block to the end of the newest unit."""
+    return turns.buffered(block)
+
+
+@kernel
+def ready(block: Block) -> float:
+    """Return the samples of the line that wait to be played."""
+    return line.ready(block)
+
+
+@kernel
+def stands_alone(block: Block, before: int, place: int) -> bool:
+    """Return whether a pause lies between the places of two units, and no unit behind them."""
+    count, units = block[at.COUNT], array(block, UNITS)
+    return is_pause_between(block, before, place) and (
+        count == 0 or bool(units[count - 1, PLACE] == place)
+    )
+
+
+KERNELS = (
+    append,
+    begin_row,
+    clear,
+    delay_now,
+    end,
+    forget,
+    held_up,
+    hurry,
+    interrupt,
+    lay,
+    lay_out,
+    leave_out,
+    pass_over,
+    play,
+    pull,
+    ready,
+    rest,
+    stands_alone,
+    stands_apart,
+    take,
+    take_copy,
+    take_piece,
+    waiting,
+)
+"""All that callers use."""
