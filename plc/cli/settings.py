@@ -69,7 +69,7 @@ def add_measurement(app: typer.Typer, function: Callable[..., None], *options: s
         for each in inspect.signature(function, eval_str=True).parameters.values()
     ]
     its.append(inspect.signature(run).parameters["settings"])
-    _describe(run, function.__doc__, its)
+    describe(run, function.__doc__, its)
     app.command(function.__name__, cls=Measurement, context_settings=HELP)(run)
 
 
@@ -122,14 +122,14 @@ def add_question(app: typer.Typer, name: str, said: str, **modes: Callable[..., 
     printed = {each.name for command in table.values() for each in command.params}
     its = inspect.signature(run).parameters.values()
     given = [each for each in its if each.name not in ("as_json", "save") or each.name in printed]
-    _describe(run, said, given)
+    describe(run, said, given)
     lines = [
         f"[bold]{mode}[/bold]  {each.help.partition(chr(10))[0]}" for mode, each in table.items()
     ]
     app.command(name, cls=Question, epilog="\n\n".join(lines))(run)
 
 
-def _describe(run: Any, said: str | None, parameters: Sequence[inspect.Parameter]) -> None:
+def describe(run: Any, said: str | None, parameters: Sequence[inspect.Parameter]) -> None:
     """Give a callable the parameters and the help that typer reads."""
     run.__doc__ = said
     run.__annotations__ = {each.name: each.annotation for each in parameters}

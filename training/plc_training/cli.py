@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from plc.cli.options import HELP
 from plc.cli.output import say
-from plc.cli.settings import add_question
+from plc.cli.settings import add_question, describe
 from plc.errors import ConfigError, PlcError, printable
 from plc.processor_time import usable_cores
 from plc_kernels.build.own_folder import cache_root
@@ -440,8 +440,8 @@ def _comparison(what: str, takes: str, about: str) -> Callable[..., None]:
     for name in takes.split():
         one = every[name.rstrip("!")].replace(kind=inspect.Parameter.KEYWORD_ONLY)
         its.append(one.replace(default=one.empty) if name.endswith("!") else one)
-    run.__name__, run.__doc__ = what, about
-    run.__signature__ = inspect.Signature(its)  # type: ignore[attr-defined]
+    run.__name__ = what
+    describe(run, about, its)
     return run
 
 

@@ -176,7 +176,7 @@ def _real(text: str, count: int = 1) -> int:
 
 REAL_TEXTS: dict[int, str] = {}
 MOST_S = _real("What the delay never exceeds.")
-DELAY_S = _real("The fixed delay, or what is added to the quantile.")
+DELAY_S = _real("The fixed or least delay, or what is added to the quantile.")
 LATE_SHARE = _real("Share of the units that may come too late.")
 GUESS_S = _real("The delay before anything is known of the jitter.")
 COARSE_S = _real("Time that a unit waits for its whole block.")
@@ -194,7 +194,7 @@ RISE_S = _real("By how much these rose.", RISES)
 PULLED_S = _real("When the last block was due.")
 CUT_S = _real("The delay that a hurried block cuts to.")
 APART = _real("Samples by which stamps are ahead of the samples, forgotten slowly.")
-ROUNDED = _real("Samples by which they were behind at most, forgotten slowly.")
+ROUNDED = _real("Samples by which they were off at most, forgotten slowly.")
 STAMPS_SINCE_S = _real("When the row of STAMPS_NOTED began.")
 LATE_SINCE_S = _real("When the row of LATE_ROW began.")
 ONSET_S = _real("Transit, on the line since then, of the unit of ONSET.")

@@ -12,15 +12,15 @@ bears out: a pause is one if what follows it comes later, too::
 Stamps that are off by a small part of a unit, or by what they are rounded to, say nothing: the
 units are contiguous, and what lasts is a clock, which the playing speed follows.
 
-Pieces have no numbers. Their positions are believed as far as the pace of the arrivals bears them
-out, if there is a pace: who sends as fast as he can has none, and means what he says::
+Pieces have no numbers. Their positions, too, are believed as far as the arrivals bear them out;
+another one is a stray, and believed at its second piece (24 kHz)::
 
-    positions   0    480   960        1920        0    480   960   2880
-    arrival     0    20    40         80 ms       0    20    40    60 ms
-                960 to 1920 is lost, or a pause   2880 is moved next to the piece before
+    positions   0    480   960        1920        0    480   960   9600  10080
+    arrival     0    20    40         80 ms       0    20    40    60    80 ms
+                1440 to 1920 is lost, or a pause  9600 is a stray, until 10080 goes on from it
 
 A piece that begins within a small part of it, or within the grain of the positions, of the end of
-the one before is contiguous. A position far from all others is believed at its second piece.
+the one before is contiguous.
 """
 
 import math
@@ -33,6 +33,7 @@ from plc_kernels.receive.delays import note, rebase
 from plc_kernels.receive.layout import UNITS, array, reals
 from plc_kernels.receive.turns import buffered, hurry_as_configured, pass_held, reached
 from plc_kernels.receive.units import (
+    PLACE,
     START,
     STOP,
     behind,
@@ -151,7 +152,7 @@ def follow_pace(block: Block, stamp: int, steps: int, samples: int, now_s: float
             # What is missing may be as long as the unit before it, or without sound.
             most = following + (steps - 1) * max(samples, block[at.LENGTH])
             ahead = start - min(max(start, following), most)
-        shift = ahead if block[at.STAMPS_FALSE] else false_samples(block, start, ahead, now_s)
+        shift = ahead if block[at.STAMPS_FALSE] else _false_samples(block, start, ahead, now_s)
     block[at.SHIFT] -= shift
     if abs(shift) > _OFF_SHARE * samples:
         block[at.SHIFTED], block[at.SHIFTED_PLACE] = shift, block[at.NEWEST] + steps
@@ -159,10 +160,10 @@ def follow_pace(block: Block, stamp: int, steps: int, samples: int, now_s: float
         return
     place = start - shift
     late_s = now_s - place / rate - numbers[at.BASE_S] - numbers[at.TARGET_S]
-    ready = block[at.COUNT] and array(block, UNITS)[block[at.COUNT] - 1, STOP] > block[at.POSITION]
+    ready = buffered(block) > 0
     is_row = False
     if place < reached(block):
-        is_row = note_late(block, now_s)
+        is_row = _note_late(block, now_s)
     elif block[at.LATE_ROW] and (ready or late_s < -_EXACT_S):
         block[at.LATE_ROW] = 0
         numbers[at.LATE_SINCE_S] = math.inf
@@ -191,7 +192,7 @@ def _is_rounding(block: Block, ahead: int, samples: int) -> bool:
 
 
 @part
-def note_late(block: Block, now_s: float) -> bool:
+def _note_late(block: Block, now_s: float) -> bool:
     """Take note of one more unit that came too late; return whether to move the line."""
     numbers = reals(block)
     numbers[at.LATE_SINCE_S] = min(numbers[at.LATE_SINCE_S], now_s)
@@ -247,7 +248,7 @@ def _judge_stamps(block: Block, lasted_s: float) -> bool:
 
 
 @part
-def false_samples(block: Block, start: int, ahead: int, now_s: float) -> int:
+def _false_samples(block: Block, start: int, ahead: int, now_s: float) -> int:
     """Return how many samples too many a stamp says."""
     if ahead == 0:
         return 0
@@ -307,9 +308,9 @@ def next_to(block: Block, place: int, start: int, samples: int) -> int:
         if abs(off - block[at.SHIFTED]) < abs(off):
             start += block[at.SHIFTED]
     for k in range(block[at.COUNT]):
-        if units[k, 2] == place + 1:
+        if units[k, PLACE] == place + 1:
             off = units[k, START] - start - samples
-        elif units[k, 2] == place - 1:
+        elif units[k, PLACE] == place - 1:
             off = units[k, STOP] - start
         else:
             continue
@@ -428,7 +429,7 @@ def _bears_out(block: Block, position: int, samples: int, now_s: float) -> bool:
         numbers[at.ROUNDED] = max(numbers[at.ROUNDED], float(abs(ahead)))
         block[at.SHIFT] -= ahead
     elif ahead > 0:
-        return bool(false_samples(block, start, ahead, now_s) <= _SOON_MOST_S * block[at.RATE])
+        return bool(_false_samples(block, start, ahead, now_s) <= _SOON_MOST_S * block[at.RATE])
     return True
 
 
@@ -456,4 +457,4 @@ def _is_row_of_late(block: Block, start: int, samples: int, now_s: float) -> boo
     if not is_next:
         block[at.LATE_ROW] = 0
         reals(block)[at.LATE_SINCE_S] = now_s
-    return note_late(block, now_s)
+    return _note_late(block, now_s)

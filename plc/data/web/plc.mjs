@@ -528,9 +528,9 @@ export class PlayoutBuffer {
     this.exports = exports;
     this.at = this.concealer.places.receiver;
     this.ahead = Math.max(Math.round(mostAheadS * sampleRate), 2 * this.block);
+    this.past = Math.round(KEPT_PAST_S * sampleRate);
+    this.size = this.ahead + this.past;
     this.open(delayMs, maxDelayMs);
-    const past = Math.round(KEPT_PAST_S * sampleRate);
-    this.size = this.ahead + past;
     this.ring = new Float32Array(this.size * channels);
     this.packet = new Float32Array(this.block * channels);
     this.lacking = Array.from({ length: this.concealer.lookahead }, () => new Uint8Array(this.block));
@@ -552,7 +552,7 @@ export class PlayoutBuffer {
     const settings = {
       rate: this.rate, blockSamples: this.block, channels: this.channels, room: APART_MOST,
       mode: maxDelayMs <= delayMs ? at.fixed : at.floor, bins: Math.ceil(most / 1000 / 0.001) + 1,
-      aheadMost: this.ahead, pastMost: Math.round(KEPT_PAST_S * this.rate),
+      aheadMost: this.ahead, pastMost: this.past,
     };
     for (const [name, value] of Object.entries(settings)) words[at[name]] = BigInt(value);
     reserve(memory, this.line + Number(exports.plck_receive_size(this.line)));
@@ -621,17 +621,17 @@ export class PlayoutBuffer {
 
   place(piece, position) {
     const [count, now] = [piece.length / this.channels, this.taken / this.rate];
-    const told = Number(this.exports.plck_receive_piece(
+    const verdict = Number(this.exports.plck_receive_piece(
       this.line, BigInt(position ?? 0), position === null ? 0n : 1n, BigInt(count), now,
     ));
     const { stray } = this;
     this.stray = null;
-    if (told === this.at.stray) {
+    if (verdict === this.at.stray) {
       this.stray = { piece };
       this.counts.overflowSamples += count;
       return 0;
     }
-    if (told === this.at.jumped) {
+    if (verdict === this.at.jumped) {
       this.counts.overflowSamples -= stray.piece.length / this.channels;
       return this.place(stray.piece, null) + this.place(piece, null);
     }
