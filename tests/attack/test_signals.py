@@ -56,7 +56,6 @@ COMMANDS = {
     "models": Command(("models", "--json"), 0.6),
     "doctor": Command(("doctor", "--json"), 4.0),
     "latency": Command(("bench", "latency", "--quick", "--set", "runs=2"), 12.0),
-    "throughput": Command(("bench", "streams", "throughput", "--set", "quick=yes"), 12.0),
     "server": Command(("bench", "streams", "server"), 6.0),
     "busy": Command(
         (

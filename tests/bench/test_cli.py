@@ -144,29 +144,25 @@ def test_latency_reads_a_file(clip: Path) -> None:
     assert "of 100 packets took longer" in text
 
 
-def test_server_shows_a_row_for_each_method(clip: Path, tmp_path: Path) -> None:
-    numbers = tmp_path / "server.json"
+def test_server_shows_a_row_for_each_method(clip: Path) -> None:
     status, shown = run(
         *("streams", "server", clip, "--set", "streams=2", "--set", "seconds=0.2"),
-        *("--set", f"sample-rate={RATE}", "--set", "method=server,burg:5/30"),
-        *("--save", str(numbers)),
+        *("--set", f"sample-rate={RATE}", "--set", "method=server,burg:5/30", "--json"),
     )
     assert status == 0
-    assert "concealed" in shown
-    costs = json.loads(numbers.read_text())["costs"]
+    costs = json.loads(shown)["costs"]
     assert [cost["method"] for cost in costs] == ["server", "burg:5/30"]
 
 
-def test_busy_shows_three_phases(clip: Path, tmp_path: Path) -> None:
-    numbers = tmp_path / "busy.json"
+def test_busy_shows_three_phases(clip: Path) -> None:
     status, text = run(
         *("streams", "busy", clip, "--set", "sample-rate=16000", "--set", "method=ar"),
         *("--set", "real-time=no", "--set", "load=1", "--set", "calm-s=1", "--set", "load-s=1"),
-        *("--set", "piece-s=1", "--save", str(numbers)),
+        *("--set", "piece-s=1", "--json"),
     )
     assert status == 0
-    assert all(phase in text for phase in ("before", "during", "after"))
-    assert len(json.loads(numbers.read_text())["phases"]) == 3
+    phases = [phase["name"] for phase in json.loads(text)["phases"]]
+    assert phases == ["before", "during", "after"]
 
 
 def test_latency_takes_lists_and_names_what_fails(tmp_path: Path) -> None:
@@ -234,13 +230,6 @@ def test_quality_with_lists_prints_a_table_for_each_condition(tmp_path: Path, cl
 def test_a_list_that_is_not_of_numbers_is_refused(clip: Path, option: tuple[str, str]) -> None:
     result = CliRunner().invoke(app, ["quality", str(clip), *option])
     assert f"{option[0][2:]} is {option[1]}; give numbers" in str(result.exception)
-
-
-def test_throughput_refuses_what_no_stream_can_be(tmp_path: Path) -> None:
-    for setting in ("budget-ms=fast", "method=nonsense", "packet-ms=500"):
-        result = CliRunner().invoke(app, ["streams", "throughput", "--set", setting])
-        assert isinstance(result.exception, ConfigError)
-        assert not result.stdout
 
 
 def test_the_name_of_an_extra_is_not_taken_for_markup(

@@ -79,7 +79,7 @@ def progress_shown(label: str, total: int) -> Iterator[Callable[..., None]]:
         yield meter.advance
 
 
-def show(result: Any, tables: Iterable[Any], as_json: bool, save: Path | None) -> None:
+def show(result: Any, tables: Iterable[Any], as_json: bool, save: Path | None = None) -> None:
     """Print ``tables``, or ``result`` as JSON; write that to a file, too, if there is one."""
     from plc.jsonable import to_json
     from plc_bench.base.tables import Table, write_json

@@ -1,4 +1,4 @@
-"""``plc bench latency``, ``gpu``, and ``streams``: throughput, server, busy."""
+"""``plc bench latency``, ``gpu``, and ``streams``: server, busy."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,8 +11,6 @@ from plc.cli.settings import Save, add_measurement, add_question
 from plc_bench.cli.options import (
     Burst,
     Loss,
-    PacketMs,
-    Seed,
     end,
     names_of,
     numbers,
@@ -35,16 +33,10 @@ def latency(
     packet_ms: Annotated[str, typer.Option(help="Packet length in ms; a list.")] = "10",
     channels: Annotated[str, typer.Option(help="Channels; a list.")] = "1",
     method: Annotated[str, typer.Option(help="Such as auto, ar or burg:5/50; a list.")] = "auto",
-    provider: Annotated[
-        str, typer.Option(help="Provider of networks: auto, cpu, cuda, tensorrt; a list.")
-    ] = "auto",
     model: Model = "auto",
     lookahead: Annotated[
         str, typer.Option(help="Future packets the engine waits for; a list.")
     ] = "0",
-    prepare: Annotated[
-        str, typer.Option(help="Prepare concealments before the loss: auto, always, never; a list.")
-    ] = "auto",
     loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",
     burst: Annotated[str, typer.Option(help="Mean packets in a burst; a list.")] = "1.5",
     mode: Annotated[
@@ -54,9 +46,6 @@ def latency(
     runs: Annotated[
         int, typer.Option(min=1, help="Processes for each combination, one after another.")
     ] = 3,
-    touch_mb: Annotated[
-        float, typer.Option(help="Other memory that cold touches before each call, in MiB.")
-    ] = 8.0,
     budget_ms: Annotated[
         float | None, typer.Option(help="Time for a packet in ms; else the engine's default.")
     ] = None,
@@ -66,10 +55,6 @@ def latency(
         str, typer.Option(help="Fault of running networks: none, sleep, throw, die; a list.")
     ] = "none",
     cpu: Annotated[int | None, typer.Option(min=0, help="Bind it to this CPU.")] = None,
-    collector: Annotated[
-        bool, typer.Option("--gc", help="Leave Python's garbage collector on.")
-    ] = False,
-    seed: Seed = 0,
     picture: Annotated[Path | None, typer.Option(help="Draw the percentiles here (PNG).")] = None,
     compare: Annotated[
         Path | None, typer.Option(help="An earlier --save to compare with, by statistics.")
@@ -100,15 +85,12 @@ def latency(
 
     common = bench.LatencySettings(
         seconds=4.0 if quick else seconds,
-        touch_mb=touch_mb,
         modes=names_of(mode),
         budget_ms=budget_ms,
         load=load,
         cpu=cpu,
         priority=priority,
-        collector=collector,
         clips=tuple(sources or ()),
-        seed=seed,
         model=model,
     )
     combinations = bench.grid(
@@ -117,9 +99,7 @@ def latency(
         packet_ms=numbers("packet-ms", packet_ms, float),
         channels=numbers("channels", channels, int),
         method=names_of(method),
-        provider=names_of(provider),
         lookahead=numbers("lookahead", lookahead, int),
-        prepare=names_of(prepare),
         loss=numbers("loss", loss, share),
         mean_burst=numbers("burst", burst, float),
         fault=names_of(fault),
@@ -139,69 +119,6 @@ def latency(
     end(report.failures)
 
 
-def throughput(
-    quick: Annotated[bool, typer.Option("--quick", help="2 s of audio each.")] = False,
-    method: Annotated[str, typer.Option(help="Such as ar, auto or burg:5/50; a list.")] = "ar,auto",
-    sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 48_000,
-    packet_ms: PacketMs = 10.0,
-    channels: Annotated[int, typer.Option(min=1, help="Channels.")] = 1,
-    loss: Loss = 0.1,
-    burst: Burst = 1.5,
-    budget_ms: Annotated[
-        str, typer.Option(help="Time for a packet in ms; a list. \\[default: the engine's]")
-    ] = "",
-    seconds: Annotated[float, typer.Option(min=0.1, help="Audio of a stream.")] = 10.0,
-    most_streams: Annotated[
-        int, typer.Option(min=1, help="Where the search for the capacity ends.")
-    ] = 1000,
-    provider: Annotated[
-        str,
-        typer.Option(help="Device to measure: cuda, tensorrt, cpu; auto: any GPU here."),
-    ] = "auto",
-    as_json: AsJson = False,
-    save: Save = None,
-) -> None:
-    """Measure the streams that a core or GPU serves, and their cost.
-
-    Also the memory of a stream. Of several cores, which pools use: plc bench streams server.
-
-    Streams by time limit:  plc bench streams throughput --set method=ar
-    --set budget-ms=2.5,1,0.5,0.25
-    """
-    from plc_bench.timing import gpu, throughput_report
-    from plc_bench.timing.stream import TimedStream
-
-    budgets: list[float | None] = [*numbers("budget-ms", budget_ms, float, needed=False)] or [None]
-    streams = [
-        TimedStream(
-            sample_rate=sample_rate,
-            packet_ms=packet_ms,
-            channels=channels,
-            method=name,
-            budget_ms=budget,
-            loss=loss,
-            mean_burst=burst,
-            seconds=2.0 if quick else seconds,
-        )
-        for name in names_of(method) or [""]
-        for budget in budgets
-    ]
-    for one in streams:
-        one.check()
-    plan = throughput_report.Plan(
-        streams=streams,
-        most_streams=most_streams,
-        memory_streams=8 if quick else 32,
-        growth_streams=16 if quick else 64,
-        provider=gpu.gpu_provider() if provider == "auto" else provider,
-    )
-    with progress_shown("measurements", len(plan.jobs())) as advance:
-        report = throughput_report.measure(plan, advance)
-    show(report, throughput_report.throughput_tables(report), as_json, save)
-    report_failures(report.failures, len(plan.jobs()))
-    end(report.failures)
-
-
 def busy(
     sources: Annotated[
         list[Path] | None,
@@ -215,17 +132,8 @@ def busy(
         bool, typer.Option("--real-time/--as-fast", help="A packet waits for its turn.")
     ] = True,
     sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 48_000,
-    packet_ms: PacketMs = 10.0,
-    loss: Loss = 0.1,
-    burst: Burst = 1.5,
     method: Annotated[str, typer.Option(help="Such as auto, ar or burg:5/50.")] = "ar",
-    budget_ms: Annotated[
-        float | None, typer.Option(help="Time for a packet in ms; else the engine's default.")
-    ] = None,
-    cpu: Annotated[int | None, typer.Option(min=0, help="Bind all of it to this CPU.")] = None,
-    seed: Seed = 0,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Compare rungs and error of a stream alone and beside busy processes.
 
@@ -237,23 +145,17 @@ def busy(
 
     settings = bench.BusySettings(
         sample_rate=sample_rate,
-        packet_ms=packet_ms,
         method=method,
-        budget_ms=budget_ms,
-        loss=loss,
-        mean_burst=burst,
-        seed=seed,
         piece_s=piece_s,
         load_s=load_s,
         load=load,
-        cpu=cpu,
         clips=tuple(sources or ()),
         calm_s=calm_s,
         real_time=real_time,
     )
     with progress_shown("seconds", round(2 * calm_s + load_s)) as advance:
         report = bench.measure(settings, lambda seconds: advance(round(seconds)))
-    show(report, bench.busy_tables(report), as_json, save)
+    show(report, bench.busy_tables(report), as_json)
 
 
 def gpu(
@@ -263,7 +165,6 @@ def gpu(
     ] = "auto",
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes.")] = False,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Time streams of a pool whose networks run on the GPU: 1, 8, 64 at once, 100 in real time.
 
@@ -277,7 +178,7 @@ def gpu(
     providers = bench.wanted_providers(provider)
     console = Console(stderr=True)
     report = bench.measure(providers, settings, lambda what: console.print(what, style="dim"))
-    show(report, bench.gpu_tables(report), as_json, save)
+    show(report, bench.gpu_tables(report), as_json)
 
 
 def server(
@@ -299,11 +200,8 @@ def server(
     threads: Annotated[int, typer.Option(min=1, help="That share the streams.")] = 1,
     loss: Loss = 0.0476,
     burst: Burst = 1.5,
-    longest: Annotated[int, typer.Option(min=1, help="Packets of the longest burst.")] = 3,
     seconds: Annotated[float, typer.Option(min=0.01, help="Of each stream.")] = 2.0,
-    seed: Seed = 0,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Measure many streams that one call pushes, as on mix servers.
 
@@ -324,15 +222,13 @@ def server(
         paced=paced,
         loss=loss,
         mean_burst=burst,
-        longest=longest,
         seconds=seconds,
-        seed=seed,
         clips=tuple(sources or ()),
     )
     settings.check()
     with progress_shown("methods", len(settings.methods)) as advance:
         report = bench.measure(settings, lambda: advance(1))
-    show(report, bench.server_tables(report), as_json, save)
+    show(report, bench.server_tables(report), as_json)
 
 
 def register(app: typer.Typer) -> None:
@@ -343,8 +239,7 @@ def register(app: typer.Typer) -> None:
     add_question(
         app,
         "streams",
-        "Measure how many streams a core or a pool serves, and a stream beside other work.",
-        throughput=throughput,
+        "Measure how many streams a core serves in a pool, and a stream beside other work.",
         server=server,
         busy=busy,
     )

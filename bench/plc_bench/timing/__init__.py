@@ -1,1 +1,1 @@
-"""Time that concealment takes: latency, throughput, accelerators."""
+"""Time that concealment takes: latency, many streams, accelerators."""

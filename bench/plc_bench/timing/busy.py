@@ -22,55 +22,50 @@ from plc.engine.loss import GilbertElliott
 from plc.errors import ConfigError
 from plc.files.distances import nmse_db
 from plc_bench.base.pace import turns
-from plc_bench.base.surroundings import background_load, check_cpu, machine_facts, pin
+from plc_bench.base.surroundings import background_load, machine_facts
 from plc_bench.base.tables import Table
 from plc_bench.timing.latency_tables import prepared_text
 from plc_bench.timing.measure import cut, piece
 
+_PACKET_MS = 10.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BesideSettings:
-    """A stream of a repeated piece, and the work beside it.
+class BusySettings:
+    """A stream of a repeated piece, and the work beside it; a phase plays the piece at least once.
 
     Attributes
     ----------
-    sample_rate, packet_ms, method, budget_ms
-        As ``plc.Concealer`` takes them, for one channel; a packet has ``packet_ms``.
-    loss, mean_burst, seed
-        Of Gilbert and Elliott's model.
-    piece_s, load_s : float
-        Length of the piece; time beside the load.
+    sample_rate, method, budget_ms
+        As ``plc.Concealer`` takes them, for one channel and packets of 10 ms.
+    loss : float
+        Share of packets lost, in bursts of 1.5 packets by Gilbert and Elliott's model.
+    piece_s, load_s, calm_s : float
+        Length of the piece; time beside the load, and of each phase with nothing beside the stream.
     load : int, busy processes
-    cpu : int or None
-        The CPU that the stream and the busy processes are bound to.
     clips : tuple of Path
         Audio to push, an equal part of each clip; none: a made piece of music.
+    real_time : bool
+        Whether a packet waits for its turn; else packets go as fast as they are taken, and a phase
+        lasts as long as it does on the clock.
     """
 
     sample_rate: int = 48_000
-    packet_ms: float = 10.0
-    method: Any = "auto"
+    method: Any = "ar"
     budget_ms: float | None = None
     loss: float = 0.1
-    mean_burst: float = 1.5
-    seed: int = 0
     piece_s: float = 20.0
     load_s: float = 60.0
+    calm_s: float = 20.0
     load: int = 2
-    cpu: int | None = None
     clips: tuple[Path, ...] = ()
+    real_time: bool = True
 
     def __post_init__(self) -> None:
         """Check the settings that the engine does not see."""
         times = [getattr(self, one.name) for one in fields(self) if one.name.endswith("_s")]
         if not all(1.0 <= seconds < math.inf for seconds in times):
             raise ConfigError("pieces and phases last 1 s at least, and end")
-        check_cpu(self.cpu)
-
-    @property
-    def packet_samples(self) -> int:
-        """Samples of a packet."""
-        return samples_of_packet(self.packet_ms, self.sample_rate)
 
     def piece(self) -> NDArray[np.float32]:
         """Return the piece, shape (n, 1)."""
@@ -78,41 +73,17 @@ class BesideSettings:
 
     def packets(self) -> tuple[list[NDArray[np.float32]], NDArray[np.bool_]]:
         """Return the packets of the piece, and which of them are lost."""
-        packets = cut(self.piece(), self.packet_samples)
-        model = GilbertElliott(self.loss, self.mean_burst)
-        return packets, model.trace(len(packets), self.seed)
+        packets = cut(self.piece(), samples_of_packet(_PACKET_MS, self.sample_rate))
+        return packets, GilbertElliott(self.loss).trace(len(packets), 0)
 
     def open(self) -> plc.Concealer:
         """Return the stream."""
         return plc.Concealer(
             sample_rate=self.sample_rate,
-            packet_samples=self.packet_samples,
+            packet_ms=_PACKET_MS,
             method=self.method,
             budget_ms=self.budget_ms,
         )
-
-
-BEFORE, DURING, AFTER = PHASES = ("before", "during", "after")
-# A predictor is called ar:ORDER_MS/PAST_MS; other names are no predictor's.
-_PREDICTOR = "ar:"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BusySettings(BesideSettings):
-    """Settings of ``plc bench streams busy``; a phase plays the piece at least once.
-
-    Attributes
-    ----------
-    calm_s : float
-        Of each phase with nothing beside the stream.
-    real_time : bool
-        Whether a packet waits for its turn; else packets go as fast as they are taken, and a phase
-        lasts as long as it does on the clock.
-    """
-
-    method: str = "ar"
-    calm_s: float = 20.0
-    real_time: bool = True
 
     def phase_s(self, phase: str) -> float:
         """Return how long a phase is to last."""
@@ -121,6 +92,11 @@ class BusySettings(BesideSettings):
     def pieces(self, phase: str) -> int:
         """Return the repetitions of the piece in a phase in real time."""
         return max(1, round(self.phase_s(phase) / self.piece_s))
+
+
+_, DURING, _ = PHASES = ("before", "during", "after")
+# A predictor is called ar:ORDER_MS/PAST_MS; other names are no predictor's.
+_PREDICTOR = "ar:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +206,6 @@ def measure(
         Called with each second of audio, or on the clock, that is done.
     clock, sleep : callable, return, and take, seconds
     """
-    pin(settings.cpu)
     packets, lost = settings.packets()
     heard: dict[str, _Heard] = {}
     with settings.open() as concealer:
@@ -253,7 +228,7 @@ def _drive(
     sleep: Callable[[float], object],
 ) -> None:
     """Push packets to the end of a phase."""
-    packet_s = settings.packet_ms / 1000.0 if settings.real_time else 0.0
+    packet_s = _PACKET_MS / 1000.0 if settings.real_time else 0.0
     began_s, told_s = clock(), 0.0
     for turn, _ in enumerate(turns(packet_s, clock, sleep)):
         done_s = turn * packet_s if settings.real_time else clock() - began_s
@@ -291,7 +266,7 @@ def _summary(phase: str, heard: _Heard, settings: BusySettings, best: set[str]) 
         deadline_misses=heard.misses,
         rung_changes=heard.changes,
         prepared=heard.prepared,
-        best_after_s=(low[-1] + 1) * settings.packet_ms / 1000.0 if low else 0.0,
+        best_after_s=(low[-1] + 1) * _PACKET_MS / 1000.0 if low else 0.0,
     )
 
 

@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,6 @@ from plc_bench.base.pace import turns
 from plc_bench.base.surroundings import machine_facts
 from plc_bench.base.tables import Table
 from plc_bench.timing.measure import Times, summarise_times, watched
-from plc_bench.timing.throughput import most_in_time
 
 SAMPLE_RATE = 48_000
 PACKET_MS = 10.0
@@ -44,8 +42,6 @@ _MODEL = "speech"
 _PACKET = round(SAMPLE_RATE * PACKET_MS / 1000.0)
 # Received before each burst: past the recovery, and at the first as long as a network's past.
 _RECEIVED = 20
-_MISSED_SHARE = 0.001
-_GUESS, _MOST = 64, 4096
 _PERCENTILES = ("p50", "p99", "max")
 _OUTCOMES = ("done", "late", "failed", "refused", "off")
 
@@ -115,13 +111,6 @@ class GpuReport:
     providers: list[ProviderReport] = field(default_factory=list)
 
 
-def gpu_provider() -> str | None:
-    """Return the provider of a usable accelerator; None without one."""
-    if not find_spec("onnxruntime") or not gpu_name():
-        return None
-    return next((name for name in installed_providers(runtime()) if name != "cpu"), None)
-
-
 def wanted_providers(provider: str) -> tuple[str, ...]:
     """Return the providers to try; ``"auto"``: every accelerator that is installed, and the CPU.
 
@@ -155,7 +144,7 @@ def measure(
         found = ProviderReport(provider=provider)
         report.providers.insert(len(report.providers) - bool(report.providers), found)
         try:
-            with watched(False):
+            with watched():
                 _measure(found, settings, kernels, tell)
         except PlcError as error:
             found.why = in_a_line(error)
@@ -309,69 +298,6 @@ def in_real_time(provider: str, streams: int, seconds: float, loss: float) -> di
         "late_ticks": float(np.mean(np.array(times_ms) > PACKET_MS)),
         "times": _summary(times_ms),
     }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuCapacity:
-    """Number of streams of a pool that one device serves beside a core.
-
-    Attributes
-    ----------
-    device, provider, model : str, device, provider and network
-    streams : int
-        The most for which 999 of 1000 answers, and of calls, are in time.
-    at_most : bool
-        Whether the search ended there.
-    budget_ms : float, of a call
-    measured : list of dict
-        Results of :func:`in_real_time`, by number of streams tried.
-    """
-
-    device: str
-    provider: str
-    model: str
-    streams: int
-    at_most: bool
-    budget_ms: float
-    measured: list[dict[str, Any]]
-
-
-def measure_capacity(
-    provider: str,
-    seconds: float,
-    most: int = _MOST,
-    on_tried: Callable[[int], object] = lambda streams: None,
-) -> GpuCapacity:
-    """Search the number of 48 kHz streams that a provider serves.
-
-    Parameters
-    ----------
-    provider : str
-        ``"cuda"``, ``"tensorrt"``, or ``"cpu"`` for comparison.
-    seconds : float
-        Real time for each number of streams that is tried.
-    most : int, where the search ends
-    on_tried : callable
-        Called with each number of streams that was tried.
-    """
-    measured: list[dict[str, Any]] = []
-
-    def in_time(streams: int) -> bool:
-        measured.append(in_real_time(provider, streams, seconds, GpuSettings().loss))
-        on_tried(streams)
-        shares = measured[-1]["missed_share"], measured[-1]["late_ticks"]
-        return bool(max(shares) <= _MISSED_SHARE)
-
-    streams = most_in_time(in_time, min(_GUESS, most), most)
-    return GpuCapacity(
-        device=machine()["gpu" if provider != "cpu" else "cpu"],
-        provider=provider,
-        model=_MODEL,
-        streams=streams,
-        at_most=streams == most,
-        budget_ms=BUDGET_MS,
-        measured=measured,
-    )
 
 
 def gpu_tables(report: GpuReport) -> list[Table]:

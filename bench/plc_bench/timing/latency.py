@@ -10,8 +10,8 @@ loops):
 ``steady``
     One every ``packet_ms``, lost now and then: a stream.
 ``cold``
-    The same, but other memory is touched before each call (``touch_mb``): code and data of the
-    stream have left the caches. A peer, such as libopus, decodes the same packets.
+    The same, but 8 MiB of other memory are touched before each call: code and data of the stream
+    have left the caches. A peer, such as libopus, decodes the same packets.
 """
 
 import dataclasses
@@ -49,7 +49,6 @@ from plc_bench.timing.measure import (
     time_back_to_back,
     time_paced,
 )
-from plc_bench.timing.stream import NETWORK_METHOD, TimedStream, check_times
 
 SLEEP_S = 0.1
 """Duration of a run of a network that sleeps."""
@@ -118,35 +117,39 @@ KINDS = {
 }
 """Kinds of times: calls of ``push``, but ``answer`` begins at the turn."""
 TOUCH_MB = 8.0
+"""Other memory that ``cold`` touches before each call, in MiB."""
+NETWORK_METHOD = "auto"
 
 # A piece of this length is played over and over: long enough that no fit sees it repeat.
 _PIECE_S = 20.0
 _SHORTEST_PIECE_S = 2.0
 # Start of a run beside its audio: for the progress bar alone.
 _START_S = 2.5
-_NO_PROVIDER = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatencySettings(TimedStream):
-    """One combination of the settings of ``plc bench latency``.
+class LatencySettings:
+    """One combination of the settings of ``plc bench latency``: a stream, its losses, and how.
 
     Attributes
     ----------
-    provider : str
-        As of a stream; ``"none"`` where the method has no network.
+    sample_rate : int, in Hz
+    packet_ms : float
+        Packet length, which is also the deadline of a packet.
+    channels : int, channels
+    method : str
+        As ``plc.Concealer`` takes it.
+    budget_ms : float or None
+        Time the engine may take for a packet; None for its default.
+    loss, mean_burst : float
+        Share of packets lost, 0 to 1, and mean packets in a burst, of Gilbert and Elliott's model.
+    seconds : float
+        Audio of the stream in each mode.
     model : str
         Network to use: a name, a path or ``"auto"``.
     lookahead : int
         Future packets the engine waits for.
-    prepare : str
-        When concealments are prepared: ``"auto"``, ``"always"`` or ``"never"``.
-    touch_mb : float
-        Other memory that ``cold`` touches before each call, in MiB.
     modes : tuple of str, of :data:`MODES`
-    seed : int, of the losses
-    collector : bool
-        Whether Python's garbage collector runs meanwhile.
     cpu : int or None
         The CPU that the process is bound to.
     load : int, busy processes beside it
@@ -158,14 +161,17 @@ class LatencySettings(TimedStream):
         Audio to push, an equal part of each clip; none: a made piece of music.
     """
 
+    sample_rate: int = 48_000
+    packet_ms: float = 10.0
+    channels: int = 1
+    method: Any = NETWORK_METHOD
+    budget_ms: float | None = None
+    loss: float = 0.1
+    mean_burst: float = 1.5
+    seconds: float = 30.0
     model: str = "auto"
     lookahead: int = 0
-    prepare: str = "auto"
-    seconds: float = 30.0
-    touch_mb: float = TOUCH_MB
     modes: tuple[str, ...] = MODES
-    seed: int = 0
-    collector: bool = False
     cpu: int | None = None
     load: int = 0
     priority: Wish = "normal"
@@ -177,9 +183,21 @@ class LatencySettings(TimedStream):
         for mode in self.modes or ("",):
             if mode not in MODES:
                 raise ConfigError(unknown("mode", mode, MODES))
-        check_times(packet_ms=self.packet_ms, seconds=self.seconds, touch_mb=self.touch_mb)
+        for name in ("packet_ms", "seconds"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give a time above 0")
         check_cpu(self.cpu)
         check_fault(self.fault)
+
+    @property
+    def packet_samples(self) -> int:
+        """Samples of a packet."""
+        return max(1, round(self.sample_rate * self.packet_ms / 1000))
+
+    @property
+    def packets(self) -> int:
+        """Packets in each mode."""
+        return max(1, round(1000 * self.seconds / self.packet_ms))
 
     @property
     def expected_s(self) -> float:
@@ -190,14 +208,12 @@ class LatencySettings(TimedStream):
     def name(self) -> str:
         """Say it in a line."""
         through = "" if self.model == "auto" else f" ({self.model})"
-        through += "" if self.provider in ("auto", _NO_PROVIDER) else f" on {self.provider}"
         ahead = f", lookahead {self.lookahead}" if self.lookahead else ""
         budget = "" if self.budget_ms is None else f", budget {self.budget_ms:g} ms"
-        prepare = "" if self.prepare == "auto" else f", prepare {self.prepare}"
         fault = "" if self.fault == NO_FAULT else f", networks {self.fault}"
         return (
             f"{self.method}{through}, {self.sample_rate} Hz, {self.channels} ch, "
-            f"{self.packet_ms:g} ms{ahead}{budget}{prepare}{fault}"
+            f"{self.packet_ms:g} ms{ahead}{budget}{fault}"
         )
 
     def open(self, mode: str = STEADY) -> plc.Concealer:
@@ -205,9 +221,6 @@ class LatencySettings(TimedStream):
 
         Networks that go wrong are ONNX Runtime's: those of the step have no thread, and no way to.
         """
-        provider = "auto" if self.provider == _NO_PROVIDER else self.provider
-        if self.fault != NO_FAULT and provider == "auto":
-            provider = "cpu"
         return plc.Concealer(
             sample_rate=self.sample_rate,
             channels=self.channels,
@@ -216,25 +229,23 @@ class LatencySettings(TimedStream):
             method=self.method,
             model=self.model,
             budget_ms=self.budget_ms,
-            prepare="never" if mode == BACK_TO_BACK else self.prepare,
-            provider=provider,
+            prepare="never" if mode == BACK_TO_BACK else "auto",
+            provider="auto" if self.fault == NO_FAULT else "cpu",
         )
 
     def trace(self) -> NDArray[np.bool_]:
         """Return which packets are lost: bool, shape (packets,)."""
-        return GilbertElliott(self.loss, self.mean_burst).trace(self.packets, self.seed)
+        return GilbertElliott(self.loss, self.mean_burst).trace(self.packets, 0)
 
 
 def grid(common: LatencySettings, **lists: Sequence[Any]) -> list[LatencySettings]:
-    """Return every combination; providers and faults only with networks."""
+    """Return every combination; faults only with networks."""
     combined = [
         dataclasses.replace(common, **dict(zip(lists, values, strict=True)))
         for values in itertools.product(*lists.values())
     ]
     whole = [
-        one
-        if one.method == NETWORK_METHOD
-        else dataclasses.replace(one, provider=_NO_PROVIDER, fault=NO_FAULT)
+        one if one.method == NETWORK_METHOD else dataclasses.replace(one, fault=NO_FAULT)
         for one in combined
     ]
     return list(dict.fromkeys(whole))
@@ -421,7 +432,7 @@ def _run_mode(
     trace = settings.trace()
     peer, peer_name, touch_mb = None, "", 0.0
     if mode == COLD:
-        touch_mb = settings.touch_mb
+        touch_mb = TOUCH_MB
         peer, peer_name = open_peer(packets, settings.sample_rate, settings.loss)
     begin_s = time.perf_counter()
     concealer = settings.open(mode)
@@ -429,11 +440,9 @@ def _run_mode(
     go_wrong(concealer, settings.fault)
     calls = concealer.push, packets, trace
     if mode == BACK_TO_BACK:
-        timed = time_back_to_back(*calls, settings.collector, clock)
+        timed = time_back_to_back(*calls, clock)
     else:
-        timed = time_paced(
-            *(*calls, settings.packet_ms, settings.collector, clock, sleep, touch_mb, peer)
-        )
+        timed = time_paced(*calls, settings.packet_ms, clock, sleep, touch_mb, peer)
     concealer.close()
     slow_ms = timed.push_ms if mode == BACK_TO_BACK else timed.answer_ms
     null_slow_ms = timed.null_ms if mode == BACK_TO_BACK else timed.null_answer_ms

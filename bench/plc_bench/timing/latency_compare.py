@@ -29,7 +29,7 @@ from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
 from plc_bench.base.rows import TIMES_FORMAT
 from plc_bench.base.tables import Cell, Table
-from plc_bench.timing.latency import KINDS, NO_FAULT, TOUCH_MB, LatencyReport, LatencyRow
+from plc_bench.timing.latency import KINDS, NO_FAULT, LatencyReport, LatencyRow
 
 CONFIDENCE = 0.95
 SHARES = {"p50": 0.5, "p99": 0.99}
@@ -37,8 +37,8 @@ SHARES = {"p50": 0.5, "p99": 0.99}
 _LEAST_BEYOND = 5
 # Settings that two rows must share to be compared.
 _SAME = (
-    *("sample_rate", "packet_ms", "channels", "method", "provider", "lookahead", "budget_ms"),
-    *("loss", "mean_burst", "load", "fault", "touch_mb"),
+    *("sample_rate", "packet_ms", "channels", "method", "lookahead", "budget_ms"),
+    *("loss", "mean_burst", "load", "fault"),
 )
 _COMPARED = ("good", "concealed", "answer")
 
@@ -213,8 +213,8 @@ def _geometric_mean(values: Sequence[float]) -> float:
 
 
 def _key(settings: Mapping[str, Any], mode: str) -> tuple[Any, ...]:
-    # What reports of before there were such settings do not name.
-    known = {"fault": NO_FAULT, "touch_mb": TOUCH_MB} | dict(settings)
+    # Reports of before there were faults do not name them.
+    known = {"fault": NO_FAULT} | dict(settings)
     return (mode, *(known[name] for name in _SAME))
 
 

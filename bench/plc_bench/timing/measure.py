@@ -85,7 +85,6 @@ def time_back_to_back(
     push: Push,
     packets: list[NDArray[np.float32]],
     trace: NDArray[np.bool_],
-    collector: bool = False,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Timed:
     """Time each call, after a null loop of equal length.
@@ -97,12 +96,10 @@ def time_back_to_back(
     packets : list of float32, shape (packet_samples, channels)
         Pushed in turn, from the first again after the last.
     trace : bool, shape (n,), which are lost
-    collector : bool
-        Whether the garbage collector runs; else it is frozen and off, as in a live engine.
     clock : callable, returns nanoseconds
     """
     null_ns, _, _ = _loop(_null_push(packets), packets, trace, clock)
-    with watched(collector) as disturbances:
+    with watched() as disturbances:
         push_ns, wall_s, cpu_s = _loop(push, packets, trace, clock)
     nothing = np.empty(0)
     return Timed(
@@ -123,7 +120,6 @@ def time_paced(
     packets: list[NDArray[np.float32]],
     trace: NDArray[np.bool_],
     packet_ms: float,
-    collector: bool = False,
     clock: Callable[[], int] = time.perf_counter_ns,
     sleep: Callable[[float], object] = time.sleep,
     touch_mb: float = 0.0,
@@ -144,7 +140,7 @@ def time_paced(
     woke, ready, copied, called, returned, begun, done = np.zeros((7, trace.size), np.int64)
     null, touch = _null_push(packets), _touching(touch_mb)
     due = (1e6 * packet_ms * np.arange(1, trace.size + 1)).astype(np.int64)
-    with watched(collector) as disturbances:
+    with watched() as disturbances:
         wall, cpu = time.perf_counter(), time.process_time()
         due += clock()
         turns = due.tolist()
@@ -224,8 +220,8 @@ def cut(signal: NDArray[np.float32], packet_samples: int) -> list[NDArray[np.flo
 
 
 @contextmanager
-def watched(collector: bool) -> Iterator[Disturbances]:
-    """Count disturbances while the block runs; freeze the garbage collector unless ``collector``.
+def watched() -> Iterator[Disturbances]:
+    """Count disturbances while the block runs; freeze the garbage collector, as a live engine does.
 
     Only counters that are kept anyway are read, before and after; nothing is traced.
     """
@@ -242,9 +238,8 @@ def watched(collector: bool) -> Iterator[Disturbances]:
 
     gc.collect()
     was_on = gc.isenabled()
-    if not collector:
-        gc.freeze()
-        gc.disable()
+    gc.freeze()
+    gc.disable()
     before, collected = _counters(), _collected()
     gc.callbacks.append(note)
     try:
@@ -257,10 +252,9 @@ def watched(collector: bool) -> Iterator[Disturbances]:
         )
         seen.new_blocks = blocks or 0
         seen.collections = [a - b for a, b in zip(_collected(), collected, strict=True)]
-        if not collector:
-            if was_on:
-                gc.enable()
-            gc.unfreeze()
+        if was_on:
+            gc.enable()
+        gc.unfreeze()
 
 
 def _collected() -> list[int]:

@@ -33,6 +33,8 @@ from plc_bench.base.tables import Table
 # Streams stand at places of the piece that are so far apart.
 _APART_S = 0.37
 _PIECE_S = 10.0
+# Packets of the longest burst.
+_LONGEST = 3
 # Of a packet's time: what a tick may take of it with all that is prepared.
 _BUDGET_SHARE = 0.75
 
@@ -52,12 +54,9 @@ class ServerSettings:
         Whether ticks with losses come in real time, and what they leave of it prepares; else one
         follows the other, and nothing is prepared.
     loss, mean_burst : float
-        Share of packets lost, and mean packets in a burst, of at most ``longest`` packets.
-    longest : int
-        Packets of the longest burst.
+        Share of packets lost, and mean packets in a burst, of at most three packets.
     seconds : float
         Of each stream, in each measurement.
-    seed : int, of the losses
     clips : tuple of Path
         Audio files or folders; none: a made piece of music.
     """
@@ -71,9 +70,7 @@ class ServerSettings:
     paced: bool = False
     loss: float = 0.0476
     mean_burst: float = 1.5
-    longest: int = 3
     seconds: float = 2.0
-    seed: int = 0
     clips: tuple[Path, ...] = ()
 
     @property
@@ -195,14 +192,12 @@ class _Packets:
 def _arrived(settings: ServerSettings) -> NDArray[np.bool_]:
     """Return which packets arrive: bool, shape (ticks, streams)."""
     model = GilbertElliott(settings.loss, settings.mean_burst)
-    lost = np.stack(
-        [model.trace(settings.ticks, settings.seed + k) for k in range(settings.streams)], axis=1
-    )
+    lost = np.stack([model.trace(settings.ticks, k) for k in range(settings.streams)], axis=1)
     run = np.zeros(settings.streams, np.int64)
     for row in lost:
         run = np.where(row, run + 1, 0)
-        row &= run <= settings.longest
-        run[run > settings.longest] = 0
+        row &= run <= _LONGEST
+        run[run > _LONGEST] = 0
     arrived: NDArray[np.bool_] = ~lost
     return arrived
 

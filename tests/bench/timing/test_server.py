@@ -30,7 +30,7 @@ def test_every_method_is_driven_with_the_same_losses() -> None:
 
 
 def test_no_burst_is_longer_than_asked() -> None:
-    settings = ServerSettings(streams=4, seconds=1.0, loss=0.5, mean_burst=8.0, longest=3)
+    settings = ServerSettings(streams=4, seconds=1.0, loss=0.5, mean_burst=8.0)
     arrived = server._arrived(settings)
     for row in (~arrived).T:
         edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(int), [0]])))
