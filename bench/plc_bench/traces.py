@@ -1,12 +1,12 @@
-"""Traces to compare on: from a capture of RTP, and a standard set.
+"""Traces to compare on, from a capture of RTP.
 
-*From a capture.* The stream is the one with the most packets. Its sequence numbers say which
+The stream is the one with the most packets. Its sequence numbers say which
 packets there were; those that the capture does not hold are lost, and so are, with a deadline,
 those that came too late: a packet is due one deadline after the earliest packet says that it should
 have come. A jump of the sequence numbers (another source took over) ends the trace there.
 
-*The standard set* (``bench/traces``) is Gilbert-Elliott losses with fixed seeds, the same for
-everybody: :func:`write_standard` makes the files, and a test that they are still it.
+Of the standard set (``bench/traces``), Gilbert-Elliott losses that are the same for everybody, each
+file names its seed, and a test makes it again.
 """
 
 import math
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.loss import GilbertElliott, gaps_of, read_trace, write_trace
+from plc.engine.loss import read_trace, write_trace
 from plc.errors import TraceError
 from plc.transport.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket, Unwrapper, parse_rtp
 
@@ -56,59 +56,6 @@ class Imported:
     late: int
     duplicates: int
     other_packets: int
-
-
-@dataclass(frozen=True, slots=True)
-class Standard:
-    """A trace of the standard set: of a Gilbert-Elliott model, with bursts up to ``longest``."""
-
-    loss: float
-    mean_burst: float
-    seed: int
-    longest: int | None = None
-
-    @property
-    def file(self) -> str:
-        """Its file name."""
-        longest = f"-longest{self.longest}" if self.longest else ""
-        return f"ge-{100 * self.loss:g}pc-burst{self.mean_burst:g}{longest}.trace"
-
-    def trace(self) -> NDArray[np.bool_]:
-        """Return the losses; of a longer burst every packet after ``longest`` lost ones arrives."""
-        trace = GilbertElliott(self.loss, self.mean_burst).trace(STANDARD_PACKETS, self.seed)
-        if self.longest:
-            for start, stop in gaps_of(trace, 1):
-                trace[start + self.longest : stop : self.longest + 1] = False
-        return trace
-
-
-STANDARD_PACKETS = 6000
-"""A minute of packets of 10 ms; 70 s of the music challenge's 512 samples at 44.1 kHz."""
-
-STANDARD = (
-    *(
-        Standard(loss, mean_burst, 1000 + number)
-        for number, (loss, mean_burst) in enumerate(
-            (loss, burst) for loss in (0.01, 0.03, 0.05, 0.1, 0.2, 0.3) for burst in (1.5, 3.0, 6.0)
-        )
-    ),
-    # A third is lost, in packets of 20 ms in bursts of up to 160 ms.
-    Standard(0.35, 3.0, 1018, longest=8),
-)
-
-
-def write_standard(folder: Path) -> list[Path]:
-    """Write the standard set into a folder; return its files."""
-    written = []
-    for one in STANDARD:
-        longest = f", none over {one.longest}" if one.longest else ""
-        about = (
-            f"Gilbert-Elliott, {100 * one.loss:g} % loss, mean burst {one.mean_burst:g} packets"
-            f"{longest}, seed {one.seed}"
-        )
-        write_trace(folder / one.file, one.trace(), [about, "1 = lost"])
-        written.append(folder / one.file)
-    return written
 
 
 def import_capture(

@@ -55,7 +55,7 @@ class Clip:
     domain: str
 
 
-def find_named_clips(sources: Iterable[str | Path], include_stereo: bool = False) -> list[Clip]:
+def find_named_clips(sources: Iterable[str | Path]) -> list[Clip]:
     """Return the clips that ``sources`` name, as :func:`find_clips` does, with their domains.
 
     Raises
@@ -67,7 +67,7 @@ def find_named_clips(sources: Iterable[str | Path], include_stereo: bool = False
     for source in [Path(source) for source in sources]:
         domains = _manifest_domains(source) if source.suffix.lower() == ".csv" else {}
         base = source if source.is_dir() else source.parent
-        for path in find_clips([source], include_stereo):
+        for path in find_clips([source]):
             name = path.relative_to(base).as_posix()
             clip = Clip(name, path, domains.get(path) or _domain_of(path))
             if clips.setdefault(name, clip).path.resolve() != path.resolve():
@@ -78,16 +78,14 @@ def find_named_clips(sources: Iterable[str | Path], include_stereo: bool = False
     return [clips[name] for name in sorted(clips)]
 
 
-def find_clips(sources: Iterable[str | Path], include_stereo: bool = False) -> list[Path]:
+def find_clips(sources: Iterable[str | Path]) -> list[Path]:
     """Return the audio files that ``sources`` name.
 
     Parameters
     ----------
     sources : iterable of str or Path
         Folders (searched to any depth), audio files, or manifests: ``.csv`` with a column ``path``
-        relative to the manifest.
-    include_stereo : bool
-        Keep the clips of folders and manifests whose name begins with ``stereo_``.
+        relative to the manifest. Of folders and manifests, clips named ``stereo_`` stay out.
 
     Returns
     -------
@@ -100,7 +98,7 @@ def find_clips(sources: Iterable[str | Path], include_stereo: bool = False) -> l
         If a source does not exist, or none of them holds a clip.
     """
     paths = [Path(source) for source in sources]
-    clips = {clip for path in paths for clip in _clips_of(path, include_stereo)}
+    clips = {clip for path in paths for clip in _clips_of(path)}
     if not clips:
         raise ConfigError(
             f"no audio in {', '.join(map(str, paths))}; looked for files ending in "
@@ -170,7 +168,7 @@ def _manifest_domains(manifest: Path) -> dict[Path, str]:
     }
 
 
-def _clips_of(source: Path, include_stereo: bool) -> list[Path]:
+def _clips_of(source: Path) -> list[Path]:
     if source.is_dir():
         clips = [path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES]
     elif source.suffix.lower() == ".csv" and source.exists():
@@ -179,7 +177,7 @@ def _clips_of(source: Path, include_stereo: bool) -> list[Path]:
         return [source]
     else:
         raise ConfigError(f"{source} does not exist")
-    return [clip for clip in clips if include_stereo or not clip.name.startswith(STEREO_PREFIX)]
+    return [clip for clip in clips if not clip.name.startswith(STEREO_PREFIX)]
 
 
 def _manifest_rows(manifest: Path) -> list[dict[str, str]]:

@@ -1,22 +1,20 @@
 """``plc bench detect``: how well damage, speech and music are recognised."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from plc.cli.options import AsJson
-from plc.cli.settings import Save, add_question
+from plc.cli.settings import add_question
 from plc.errors import ConfigError
 from plc_bench.cli.options import (
-    CsvFile,
-    IncludeStereo,
     Jobs,
-    Seed,
     Sources,
     conditions_of,
     end,
-    names_of,
+    measured,
     numbers,
     processes,
     progress_shown,
@@ -42,21 +40,8 @@ def detect(
             "--seams", help="Seams at equal and drawn distances, and near-silent holes in MP3."
         ),
     ] = False,
-    containers: Annotated[
-        str, typer.Option(help="By comma: wav, float (with NaN), ogg, mp3, opus.")
-    ] = "wav,float,ogg,mp3,opus",
-    sample_rate: Annotated[
-        str, typer.Option(help="Resample clips to this many Hz; a list.")
-    ] = "44100,48000",
-    full: Annotated[
-        bool, typer.Option("--full", help="Every clip in each container at each rate.")
-    ] = False,
-    seed: Seed = 0,
     jobs: Jobs = 0,
-    stereo: IncludeStereo = False,
     as_json: AsJson = False,
-    save: Save = None,
-    csv_file: CsvFile = None,
 ) -> None:
     """Damage clips on purpose, and measure the findings of plc detect.
 
@@ -68,66 +53,48 @@ def detect(
 
     plc bench detect damage CORPUS/music/test CORPUS/instruments/test CORPUS/speech/test
     """
-    from plc_bench.base import corpus, tables
+    from plc_bench.base import corpus
     from plc_bench.detection import study
 
     if undamaged:
-        _show_undamaged(sources or [], sample_rate, processes(jobs), stereo, as_json, save)
+        _show_undamaged(sources or [], processes(jobs), as_json)
         return
     if not sources:
         raise ConfigError("no clips; give audio files or folders, or --set undamaged=yes")
     if seams:
-        _show_seams(sources, seed, processes(jobs), stereo, as_json, save)
+        _show_seams(sources, processes(jobs), as_json)
         return
-    settings = study.DetectSettings(
-        containers=names_of(containers),
-        sample_rates=tuple(numbers("sample-rate", sample_rate, int)),
-        full=full,
-        seed=seed,
-    )
-    clips = corpus.find_named_clips(sources, stereo)
-    with progress_shown("clips", len(clips)) as advance:
-        scores = study.measure_detection(clips, settings, processes(jobs), advance)
-    report_failures(scores.failures, len(clips))
-    show(scores, study.result_tables(scores), as_json, save)
-    if csv_file:
-        tables.write_csv(csv_file, study.csv_rows(scores))
-    end(scores.failures)
+    clips = corpus.find_named_clips(sources)
+    measure = partial(study.measure_detection, clips, processes(jobs))
+    measured("clips", len(clips), measure, study.result_tables, as_json)
 
 
-def _show_undamaged(
-    sources: list[Path], sample_rate: str, jobs: int, stereo: bool, as_json: bool, save: Path | None
-) -> None:
+def _show_undamaged(sources: list[Path], jobs: int, as_json: bool) -> None:
     from plc_bench.base import corpus
     from plc_bench.detection import harmless
     from plc_bench.detection.kinds import UNDAMAGED
 
     if sources:
-        clips = corpus.find_named_clips(sources, stereo)
-        with progress_shown("clips", len(clips)) as advance:
-            scores = harmless.measure_clips(clips, jobs, advance)
-        table = harmless.clips_table(scores)
-    else:
-        rate = numbers("sample-rate", sample_rate, int)[0]
-        with progress_shown("kinds", len(UNDAMAGED)) as advance:
-            scores = harmless.measure_kinds(rate, jobs, advance)
-        table = harmless.kinds_table(scores)
+        clips = corpus.find_named_clips(sources)
+        measure = partial(harmless.measure_clips, clips, jobs)
+        measured("clips", len(clips), measure, lambda found: [harmless.clips_table(found)], as_json)
+        return
+    with progress_shown("kinds", len(UNDAMAGED)) as advance:
+        scores = harmless.measure_kinds(jobs, advance)
     report_failures(scores.failures)
-    show(scores, [table], as_json, save)
-    end(scores.failures or (not sources and scores.harmed) or [])
+    show(scores, [harmless.kinds_table(scores)], as_json)
+    end(scores.failures or scores.harmed)
 
 
-def _show_seams(
-    sources: list[Path], seed: int, jobs: int, stereo: bool, as_json: bool, save: Path | None
-) -> None:
+def _show_seams(sources: list[Path], jobs: int, as_json: bool) -> None:
     from plc_bench.base import corpus
     from plc_bench.detection import seams
 
-    clips = corpus.find_named_clips(sources, stereo)
+    clips = corpus.find_named_clips(sources)
     with progress_shown("sorts in clips", len(clips) * len(seams.SORTS)) as advance:
-        scores = seams.measure_seams(clips, seed, jobs, advance)
+        scores = seams.measure_seams(clips, jobs, advance)
     report_failures(scores.failures, len(clips) * len(seams.SORTS))
-    show(scores.results, [seams.seams_table(scores.results)], as_json, save)
+    show(scores.results, [seams.seams_table(scores.results)], as_json)
     end(scores.failures)
 
 
@@ -143,11 +110,7 @@ def dropouts(
         str, typer.Option(help="What conceals; none: findings alone are counted.")
     ] = "auto",
     plcmos: Annotated[bool, typer.Option("--plcmos", help="Score speech by PLCMOS.")] = False,
-    seed: Seed = 0,
-    jobs: Jobs = 0,
-    stereo: IncludeStereo = False,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Damage streams on purpose, and measure the findings of detect_dropouts.
 
@@ -165,14 +128,10 @@ def dropouts(
         sample_rates=tuple(numbers("sample-rate", sample_rate, int)),
         method=method,
         plcmos=plcmos,
-        seed=seed,
     )
-    clips = corpus.find_named_clips(sources, stereo)
-    with progress_shown("clips", len(clips)) as advance:
-        scores = stream.measure_streams(clips, settings, processes(jobs), advance)
-    report_failures(scores.failures, len(clips))
-    show(scores, stream.stream_tables(scores), as_json, save)
-    end(scores.failures)
+    clips = corpus.find_named_clips(sources)
+    measure = partial(stream.measure_streams, clips, settings, processes())
+    measured("clips", len(clips), measure, stream.stream_tables, as_json)
 
 
 def told(
@@ -180,12 +139,7 @@ def told(
     loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",
     burst: Annotated[str, typer.Option(help="Mean packets in a burst; a list.")] = "1.5",
     packet_ms: Annotated[str, typer.Option(help="Packet length in ms; a list.")] = "20",
-    sample_rate: Annotated[int, typer.Option(help="Resample to this many Hz.")] = 48_000,
-    seed: Seed = 0,
-    jobs: Jobs = 0,
-    stereo: IncludeStereo = False,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Measure how often streams under losses are classified as speech.
 
@@ -204,12 +158,9 @@ def told(
         [],
         [],
     )
-    clips = corpus.find_named_clips(sources, stereo)
-    with progress_shown("clips", len(clips)) as advance:
-        found = bench.measure_told(clips, conditions, sample_rate, seed, processes(jobs), advance)
-    report_failures(found.failures, len(clips))
-    show(found, [bench.told_table(found), bench.works_table(found)], as_json, save)
-    end(found.failures)
+    clips = corpus.find_named_clips(sources)
+    measure = partial(bench.measure_told, clips, conditions, bench.SAMPLE_RATE, processes())
+    measured("clips", len(clips), measure, bench.told_tables, as_json)
 
 
 def register(app: typer.Typer) -> None:

@@ -11,9 +11,7 @@ from plc.cli.output import Quality
 from plc.cli.settings import Save, add_measurement
 from plc_bench.cli.options import (
     CsvFile,
-    IncludeStereo,
     Jobs,
-    Seed,
     Sources,
     end,
     names_of,
@@ -58,9 +56,7 @@ def inpaint(
     picture: Annotated[
         Path | None, typer.Option(help="Draw curves over the length of the gap here.")
     ] = None,
-    seed: Seed = 0,
     jobs: Jobs = 0,
-    stereo: IncludeStereo = False,
     as_json: AsJson = False,
     save: Save = None,
     csv_file: CsvFile = None,
@@ -75,7 +71,7 @@ def inpaint(
 
     Scattered: plc bench inpaint CORPUS/music/test --gap-ms 1000 --set hops-lost=30%
 
-    One channel: plc bench inpaint --set one-channel=yes CORPUS/music/test --set stereo=yes
+    One channel: plc bench inpaint --set one-channel=yes CORPUS/music/test/stereo_*.flac
     --methods auto
     """
     from plc_bench.base import corpus, tables
@@ -91,11 +87,10 @@ def inpaint(
             context=context,
             quality=quality,
             hops_lost=hops_lost,
-            seed=seed,
         )
         for length in numbers("gap-ms", gap_ms, float)
     ]
-    clips = corpus.find_clips(sources, stereo)
+    clips = corpus.find_clips(sources)
     if one_channel:
         if picture:
             raise typer.BadParameter("one-channel draws no picture", param_hint="--picture")

@@ -26,13 +26,6 @@ Burst = Annotated[float, typer.Option(help="Mean number of packets in a burst.")
 PacketMs = Annotated[float, typer.Option(help="Packet length in ms.")]
 Lookahead = Annotated[int, typer.Option(min=0, help="Future packets the engine waits for.")]
 Method = Annotated[str, typer.Option(help="Method, such as auto, repeat or burg:5/50.")]
-IncludeStereo = Annotated[
-    bool, typer.Option("--stereo", help="Keep clips named stereo_*, which folders leave out.")
-]
-BudgetMs = Annotated[
-    float,
-    typer.Option(help="Time the engine may take for a packet, in ms; inf is no limit."),
-]
 
 
 def names_of(text: str) -> tuple[str, ...]:
@@ -61,7 +54,7 @@ def share(text: str) -> float:
     return float(text)
 
 
-def processes(jobs: int) -> int:
+def processes(jobs: int = 0) -> int:
     """Return how many processes to use; ``jobs`` of 0 is one for each core."""
     return jobs if jobs > 0 else usable_cores()
 
@@ -77,6 +70,32 @@ def progress_shown(label: str, total: int) -> Iterator[Callable[..., None]]:
 
     with progress.shown(label, total) as meter:
         yield meter.advance
+
+
+def measured(
+    label: str,
+    total: int,
+    measure: Callable[[Callable[..., None]], Any],
+    tables: Callable[[Any], Iterable[Any]],
+    as_json: bool,
+) -> None:
+    """Measure with progress shown, and print; exit with 1 if anything has no score.
+
+    Parameters
+    ----------
+    label, total : str, int
+        What is counted meanwhile, and how many there are.
+    measure : callable
+        Takes a function that adds one, or a count; returns a result, with its failures if any.
+    tables : callable, makes tables of the result
+    as_json : bool, whether the result is printed in their place
+    """
+    with progress_shown(label, total) as advance:
+        result = measure(advance)
+    failures = getattr(result, "failures", [])
+    report_failures(failures, total)
+    show(result, tables(result), as_json)
+    end(failures)
 
 
 def show(result: Any, tables: Iterable[Any], as_json: bool, save: Path | None = None) -> None:

@@ -1,5 +1,6 @@
 """``plc bench papers``: tables and experiments of published work."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -7,13 +8,12 @@ import numpy as np
 import typer
 
 from plc.cli.options import AsJson, Model
-from plc.cli.output import Quality
-from plc.cli.settings import Save, add_question
+from plc.cli.settings import add_question
 from plc_bench.cli.options import (
     Jobs,
-    Seed,
     Sources,
     end,
+    measured,
     names_of,
     numbers,
     processes,
@@ -50,10 +50,8 @@ def context_encoder(
             help="Write the best and the worst gap as audio and picture, and a picture of chirps.",
         ),
     ] = None,
-    seed: Seed = 0,
     jobs: Jobs = 0,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Make the context-encoder paper's tables 2 and 3, and its experiments.
 
@@ -79,7 +77,7 @@ def context_encoder(
     clips = corpus.find_clips(sources) if sources else []
     reports: list[twosided.InpaintReport] = []
     if clips:
-        drawing = twosided.InpaintSettings(gaps_per_clip=gaps_per_clip, context="paper", seed=seed)
+        drawing = twosided.InpaintSettings(gaps_per_clip=gaps_per_clip, context="paper")
         bounds = notes_of_clips(notes, clips) if notes else None
         with progress_shown("clips", len(clips)) as advance:
             reports = tables_of.measure_paper_tables(
@@ -93,7 +91,7 @@ def context_encoder(
     printed += probes.result_tables(scores)
     if out:
         extremes.write_all(out, clips, reports, networks, scores)
-    show({"gaps": reports, "probes": scores} if wanted else reports, printed, as_json, save)
+    show({"gaps": reports, "probes": scores} if wanted else reports, printed, as_json)
     end(reports[0].failures if reports else [])
 
 
@@ -106,10 +104,7 @@ def long_gaps(
     picture: Annotated[
         Path | None, typer.Option(help="Draw the fills of the first clip's first gap here (PNG).")
     ] = None,
-    seed: Seed = 0,
-    jobs: Jobs = 0,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Fill long gaps in music: invented, as auto fills them (copied), faded.
 
@@ -120,18 +115,18 @@ def long_gaps(
     from plc_bench.papers import long_gaps
 
     settings = [
-        long_gaps.LongGapSettings(gap_ms=length, model=model, seed=seed)
+        long_gaps.LongGapSettings(gap_ms=length, model=model)
         for length in numbers("gap-ms", gap_ms, float)
     ]
     clips = corpus.find_clips(sources)
     with progress_shown("clips", len(clips) * len(settings)) as advance:
         reports = [
-            long_gaps.measure_long_gaps(clips, each, processes(jobs), advance) for each in settings
+            long_gaps.measure_long_gaps(clips, each, processes(), advance) for each in settings
         ]
     for report in reports:
         report_failures(report.failures, len(clips))
     tables = [long_gaps.result_table(report) for report in reports]
-    show(reports, tables, as_json, save)
+    show(reports, tables, as_json)
     if picture:
         long_gaps.draw_fills(picture, clips[0], settings[0])
     if not as_json:
@@ -146,10 +141,8 @@ def published(
         typer.Option(help="Methods by comma, METHOD\\[@model=NAME] or janssen."),
     ] = "auto,ar",
     gap_ms: Annotated[str, typer.Option(help="Lengths of gaps in ms; all by default.")] = "",
-    quality: Annotated[Quality, typer.Option(help="As plc inpaint --quality.")] = "good",
     jobs: Jobs = 0,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Score fills on clips and gaps that others published.
 
@@ -163,21 +156,15 @@ def published(
     from plc_bench.gaps import published as study
 
     cases = study.find_cases(data, numbers("gap-ms", gap_ms, int, needed=False))
-    with progress_shown("cases", len(cases)) as advance:
-        report = study.measure(cases, names_of(methods), quality, processes(jobs), advance)
-    report_failures(report.failures, len(cases))
-    show(report, [study.result_table(report)], as_json, save)
-    end(report.failures)
+    measure = partial(study.measure, cases, names_of(methods), processes(jobs))
+    measured("cases", len(cases), measure, lambda report: [study.result_table(report)], as_json)
 
 
 def phase(
     sources: Sources,
-    clips: Annotated[int, typer.Option(min=1, help="Clips taken of each source.")] = 8,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Length taken of each clip.")] = 2.0,
     iterations: Annotated[int, typer.Option(min=1, help="Iterations of fast Griffin-Lim.")] = 100,
     jobs: Jobs = 0,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Measure the quality of phase made from magnitudes.
 
@@ -185,12 +172,9 @@ def phase(
     """
     from plc_bench.papers import phase as bench
 
-    chosen = bench.chosen_clips(sources, clips)
-    with progress_shown("clips", len(chosen)) as advance:
-        report = bench.measure(chosen, seconds, iterations, processes(jobs), advance)
-    report_failures(report.failures)
-    show(report, bench.result_tables(report), as_json, save)
-    end(report.failures)
+    chosen = bench.chosen_clips(sources)
+    measure = partial(bench.measure, chosen, iterations, processes(jobs))
+    measured("clips", len(chosen), measure, bench.result_tables, as_json)
 
 
 def representations(
@@ -202,7 +186,6 @@ def representations(
     ] = None,
     jobs: Jobs = 0,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Measure the error of a sound turned into arrays of time and frequency and back.
 
@@ -219,7 +202,7 @@ def representations(
     with progress_shown("clips", len(clips)) as advance:
         report = bench.measure_inversion(clips, sample_rate, seconds, processes(jobs), advance)
     report_failures(report.failures, len(clips))
-    show(report, bench.result_tables(report), as_json, save)
+    show(report, bench.result_tables(report), as_json)
     if picture:
         first = corpus.read_clip(clips[0].path, sample_rate).signal.mean(axis=1)
         note = np.ascontiguousarray(first[: round(bench.PICTURE_S * sample_rate)])

@@ -13,9 +13,6 @@ from plc.cli.output import Overwrite
 from plc.cli.settings import Save, add_measurement
 from plc.errors import ConfigError, printable
 from plc_bench.cli.options import (
-    BudgetMs,
-    CsvFile,
-    IncludeStereo,
     Jobs,
     Seed,
     Sources,
@@ -77,7 +74,6 @@ def quality(
     peer_timeout_s: Annotated[
         float, typer.Option(min=0.1, help="Time a peer may take for a clip.")
     ] = 60.0,
-    budget_ms: BudgetMs = math.inf,
     paced: Annotated[
         bool,
         typer.Option(
@@ -94,11 +90,8 @@ def quality(
     ] = None,
     seed: Seed = 0,
     jobs: Jobs = 0,
-    stereo: IncludeStereo = False,
-    per_clip: Annotated[bool, typer.Option("--per-clip", help="Also print every clip.")] = False,
     as_json: AsJson = False,
     save: Save = None,
-    csv_file: CsvFile = None,
     like: Annotated[
         Path | None,
         typer.Option(
@@ -138,7 +131,7 @@ def quality(
     """
     from plc.cli import progress
     from plc.notice import counted
-    from plc_bench.base import corpus, tables
+    from plc_bench.base import corpus
     from plc_bench.quality import contenders, study, summary
     from plc_bench.scores import registry
 
@@ -167,14 +160,13 @@ def quality(
             ),
             peers=peers,
             sample_rate=sample_rate,
-            budget_ms=budget_ms,
             seconds=seconds,
             seed=seed,
             excerpt_count=excerpts,
             excerpt_s=excerpt_s,
         )
     )
-    clips = corpus.find_named_clips(sources, stereo)
+    clips = corpus.find_named_clips(sources)
     clips = clips[: limit or len(clips)]
     if paced and not jobs:
         jobs = 1  # streams that are played side by side take each other's processors
@@ -198,11 +190,9 @@ def quality(
                 )
             raise
     if out:
-        for line in summary.write_tables(result, out):
-            console.print(escape(printable(line)), soft_wrap=True, highlight=False)
-    show(result, summary.printed_tables(result, per_clip), as_json, save)
-    if csv_file:
-        tables.write_csv(csv_file, summary.score_rows(result))
+        line = summary.write_tables(result, out)
+        console.print(escape(printable(line)), soft_wrap=True, highlight=False)
+    show(result, summary.printed_tables(result), as_json, save)
     report_failures(result.missing)
     end(result.missing)
 

@@ -1,17 +1,15 @@
 """``plc bench robust``: streams, packets, the relay and libplc, for long."""
 
-import math
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import typer
 
 from plc.cli.options import AsJson
-from plc.cli.settings import Save, add_question
+from plc.cli.settings import add_question
 from plc.jsonable import plain
 from plc_bench.cli.options import (
-    BudgetMs,
     Jobs,
     Loss,
     Method,
@@ -30,7 +28,6 @@ def soak(
     packets: Annotated[int, typer.Option(min=1, help="Packets over all streams.")] = 1_000_000,
     seed: Seed = 0,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Push a million packets: random losses, an hour's outage, silence, NaN.
 
@@ -40,18 +37,13 @@ def soak(
 
     with progress_shown("packets", packets) as advance:
         report = bench.soak(packets, seed, advance)
-    show(report, [bench.soak_table(report)], as_json, save)
+    show(report, [bench.soak_table(report)], as_json)
     if report.violations:
         raise typer.Exit(1)
 
 
 def tone(
-    seconds: Annotated[float, typer.Option(min=1.0, help="Sine per case.")] = 10.0,
-    method: Method = "auto",
-    budget_ms: BudgetMs = math.inf,
-    seed: Seed = 0,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Lose 5 % of a 440 Hz sine at every packet size: no hole, no click, the phase kept.
 
@@ -61,10 +53,10 @@ def tone(
 
     cases = bench.all_cases()
     with progress_shown("cases", len(cases)) as advance:
-        results = bench.measure_tones(cases, seconds, cast(Any, method), budget_ms, seed, advance)
+        results = bench.measure_tones(cases, on_done=advance)
     passed = sum(result.passed for result in results)
     tables = bench.tone_table(results), f"{passed} of {len(results)} cases pass"
-    show(results, tables, as_json, save)
+    show(results, tables, as_json)
     if passed < len(results):
         raise typer.Exit(1)
 
@@ -77,7 +69,6 @@ def fuzz(
     inputs: Annotated[int, typer.Option(min=1, help="Packets or pieces of bytes.")] = 1_000_000,
     seed: Seed = 0,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Give random, damaged and disordered input to a playout or buffer.
 
@@ -87,23 +78,20 @@ def fuzz(
 
     with progress_shown("inputs", inputs) as advance:
         result = bench.fuzz(surface, inputs, seed, advance)
-    show(result, [_facts(result)], as_json, save)
+    show(result, [_facts(result)], as_json)
 
 
 def relay_load(
     streams: Annotated[int, typer.Option(min=1, help="Streams of 48 kHz L16.")] = 64,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     seconds: Annotated[float, typer.Option(min=0.1, help="Duration.")] = 10.0,
-    loss: Loss = 0.05,
     method: Method = "auto",
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Relay streams in real time, speech and music, and count late packets."""
     from plc_bench.robust import transport
 
-    result = transport.load(streams, workers, seconds, loss, method)
-    show(result, [_facts(result)], as_json, save)
+    result = transport.load(streams, seconds, method)
+    show(result, [_facts(result)], as_json)
 
 
 def relay_cost(
@@ -112,13 +100,12 @@ def relay_cost(
     loss: Loss = 0.05,
     method: Method = "auto",
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Measure the processor time of a relayed packet, in simulated time."""
     from plc_bench.robust import transport
 
     result = transport.cost(streams, seconds, loss, method)
-    show(result, [_facts(result)], as_json, save)
+    show(result, [_facts(result)], as_json)
 
 
 def receiver(
@@ -137,9 +124,7 @@ def receiver(
         Path | None, typer.Option(metavar="FILE", help="Draw what is made up over the delay.")
     ] = None,
     jobs: Jobs = 0,
-    seed: Seed = 0,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Play schedules of arrivals through the RTP receiver and through WebRTC's NetEq.
 
@@ -160,12 +145,12 @@ def receiver(
         numbers("min-delay-ms", min_delay_ms, float, needed=False),
     )
     signal = bench.speech(sources or (), seconds)
-    measure = partial(bench.measure, signal, range(seed, seed + seeds), scores)
+    measure = partial(bench.measure, signal, range(seeds), scores)
     with progress_shown("runs", len(runs)) as advance:
         outcome = score_clips(
             measure, runs, processes(jobs), advance, lambda run: "{}, {} {:g}".format(*run)
         )
-    show(outcome.results, [bench.receiver_table(outcome.results)], as_json, save)
+    show(outcome.results, [bench.receiver_table(outcome.results)], as_json)
     if picture is not None:
         from plc_bench.report.charts import draw_receivers
 
@@ -197,7 +182,6 @@ def library(
         ),
     ] = 0.0,
     as_json: AsJson = False,
-    save: Save = None,
 ) -> None:
     """Time plc_push in a C program, in µs."""
     from plc_bench.robust import library as bench
@@ -205,7 +189,7 @@ def library(
     clips = tuple(sources or ())
     result = bench.push_from_c(packets, lost_every, prepare=prepare, share=share, clips=clips)
     tables = [_facts(report, f"Packets of {name}") for name, report in result.items()]
-    show(result, tables, as_json, save)
+    show(result, tables, as_json)
 
 
 def _facts(result: Any, title: str = "") -> Any:

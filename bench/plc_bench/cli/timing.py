@@ -1,5 +1,6 @@
 """``plc bench latency``, ``gpu``, and ``streams``: server, busy."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ from plc_bench.cli.options import (
     Burst,
     Loss,
     end,
+    measured,
     names_of,
     numbers,
     progress_shown,
@@ -226,9 +228,8 @@ def server(
         clips=tuple(sources or ()),
     )
     settings.check()
-    with progress_shown("methods", len(settings.methods)) as advance:
-        report = bench.measure(settings, lambda: advance(1))
-    show(report, bench.server_tables(report), as_json)
+    measure = partial(bench.measure, settings)
+    measured("methods", len(settings.methods), measure, bench.server_tables, as_json)
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,6 @@ that it does no harm and is counted apart.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,8 @@ from plc_bench.detection.kinds import UNDAMAGED, undamaged
 MOST_CHANGED = 0.01
 """Share of the samples of a kind that a repair may change."""
 ALL = "all"
+SAMPLE_RATE = 44_100
+"""Of the kinds, in Hz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,9 @@ class HarmScores:
         return [each.name for each in self.recordings if each.changed > MOST_CHANGED]
 
 
-def measure_kinds(
-    sample_rate: int, jobs: int = 1, on_done: Callable[[], None] = lambda: None
-) -> HarmScores:
+def measure_kinds(jobs: int = 1, on_done: Callable[[], None] = lambda: None) -> HarmScores:
     """Look at every undamaged kind in ``jobs`` processes."""
-    return _measured(partial(score_kind, sample_rate=sample_rate), list(UNDAMAGED), jobs, on_done)
+    return _measured(score_kind, list(UNDAMAGED), jobs, on_done)
 
 
 def measure_clips(
@@ -76,7 +75,7 @@ def measure_clips(
     return _measured(score_clip, clips, jobs, on_done)
 
 
-def score_kind(kind: str, sample_rate: int, seed: int = 0) -> Harm:
+def score_kind(kind: str, sample_rate: int = SAMPLE_RATE, seed: int = 0) -> Harm:
     """Return the findings in one undamaged kind."""
     return _harm(kind, "", undamaged(kind, sample_rate, seed=seed), sample_rate)
 

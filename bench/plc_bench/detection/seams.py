@@ -161,25 +161,20 @@ class SeamScores:
 
 
 def measure_seams(
-    clips: Sequence[Clip], seed: int = 0, jobs: int = 1, on_done: Callable[[], None] = lambda: None
+    clips: Sequence[Clip], jobs: int = 1, on_done: Callable[[], None] = lambda: None
 ) -> Outcome[SeamScores]:
     """Score each sort in each clip, in ``jobs`` processes."""
-    items = [(clip, sort, seed) for clip in clips for sort in SORTS]
-    return score_clips(_score, items, jobs, on_done, lambda item: item[0].name)
+    items = [(clip, sort) for clip in clips for sort in SORTS]
+    return score_clips(score_seams, items, jobs, on_done, lambda item: item[0].name)
 
 
-def _score(item: tuple[Clip, str, int]) -> SeamScores:
-    return score_seams(*item)
-
-
-def score_seams(clip: Clip, name: str, seed: int = 0) -> SeamScores:
+def score_seams(item: tuple[Clip, str]) -> SeamScores:
     """Return the seams of one sort that are found in a clip."""
+    clip, name = item
     sort = SORTS[name]
     read = read_clip(clip.path)
     rate = read.sample_rate
-    broken, damage = seamed(
-        read.signal.mean(axis=1), rate, sort, clip_seed(f"{clip.name} {name}", seed)
-    )
+    broken, damage = seamed(read.signal.mean(axis=1), rate, sort, clip_seed(f"{clip.name} {name}"))
     findings = plc.detect(through(sort.container, broken, rate), sample_rate=rate)
     filled = [each for each in findings if not each.doubt]
     doubtful = [each for each in findings if each.doubt]

@@ -50,14 +50,12 @@ class StreamDetectSettings:
         What conceals; ``"none"``: nothing is concealed, findings alone are counted.
     plcmos : bool
         Whether speech is scored by PLCMOS, too.
-    seed : int, another seed, other damage
     """
 
     packet_ms: tuple[float, ...] = (10.0, 20.0)
     sample_rates: tuple[int, ...] = (48_000,)
     method: Any = "auto"
     plcmos: bool = False
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Check packets and rates."""
@@ -136,7 +134,7 @@ def _score(item: tuple[int, Clip], settings: StreamDetectSettings) -> ClipScores
     config = StreamConfig(sample_rate=rate, packet_ms=packet_ms)
     signal = read_clip(clip.path, rate).signal.mean(axis=1)
     signal = signal[: signal.size // config.packet_samples * config.packet_samples]
-    seed = clip_seed(f"{clip.name} stream {rate}", settings.seed)
+    seed = clip_seed(f"{clip.name} stream {rate}")
     broken, damage = damaged(signal, rate, KINDS, seed)
     found = found_in(broken, config)
     hit = np.zeros(signal.size, np.bool_)

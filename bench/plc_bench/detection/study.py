@@ -1,7 +1,7 @@
 """Share of the damage that is found, and false findings: ``plc bench detect damage``.
 
 Each clip is damaged once in a lossless and once in a lossy file, at one of the sample rates;
-formats and rates take turns from clip to clip, or all are tried. The same files are also looked at
+formats and rates take turns from clip to clip. The same files are also looked at
 undamaged: whatever is found there is false.
 
 What a repair would fill counts; what is doubtful is left as it is, and not found.
@@ -13,13 +13,11 @@ cover half of it. Edges may be 2 ms off, which is what lossy coding smears.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.errors import ConfigError
 from plc.files.detect.findings import Finding
 from plc.notice import counted
 from plc_bench.base.corpus import Clip, clip_seed, read_clip
@@ -28,58 +26,24 @@ from plc_bench.base.workers import Failure, score_clips
 from plc_bench.detection.damage import CONTAINERS, KINDS, OPUS_RATE, Damage, damaged, through
 
 LOSSLESS = ("wav", "float")
+SAMPLE_RATES = (44_100, 48_000)
+"""In Hz; clips are resampled."""
 MARGIN_MS = 2.0
 _HALF = 0.5
 # Two-sided 95 % of the normal distribution.
 _Z = 1.959964
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetectSettings:
-    """Settings of ``plc bench detect damage``.
-
-    Attributes
-    ----------
-    containers : tuple of str
-        Of :data:`~plc_bench.detection.damage.CONTAINERS`.
-    sample_rates : tuple of int
-        In Hz; clips are resampled.
-    full : bool
-        Whether every clip is tried in each container at each rate.
-    seed : int, another seed, other damage
-    """
-
-    containers: tuple[str, ...] = tuple(CONTAINERS)
-    sample_rates: tuple[int, ...] = (44_100, 48_000)
-    full: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the containers and the rates."""
-        unknown = set(self.containers) - set(CONTAINERS)
-        if unknown or not self.containers:
-            raise ConfigError(
-                f"containers are {', '.join(self.containers) or 'none'}; known: "
-                f"{', '.join(CONTAINERS)}"
-            )
-        for rate in self.sample_rates:
-            if not 8_000 <= rate <= 192_000:
-                raise ConfigError(f"sample rate is {rate} Hz; give 8000 to 192000")
-
-    def conditions(self, number: int) -> list[tuple[str, int]]:
-        """Return containers and rates of the clip of a number."""
-        if self.full:
-            every = [(each, rate) for each in self.containers for rate in self.sample_rates]
-            return [one for one in every if one[0] != "opus" or one[1] == OPUS_RATE]
-        rate = self.sample_rates[number % len(self.sample_rates)]
-        chosen = []
-        for lossless in (True, False):
-            group = [each for each in self.containers if (each in LOSSLESS) == lossless]
-            if rate != OPUS_RATE:
-                group = [each for each in group if each != "opus"]
-            if group:
-                chosen.append((group[number // len(self.sample_rates) % len(group)], rate))
-        return chosen
+def conditions(number: int) -> list[tuple[str, int]]:
+    """Return containers and rates of the clip of a number."""
+    rate = SAMPLE_RATES[number % len(SAMPLE_RATES)]
+    chosen = []
+    for lossless in (True, False):
+        group = [each for each in CONTAINERS if (each in LOSSLESS) == lossless]
+        if rate != OPUS_RATE:
+            group = [each for each in group if each != "opus"]
+        chosen.append((group[number // len(SAMPLE_RATES) % len(group)], rate))
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,36 +96,27 @@ class FileScores:
 class DetectScores:
     """Scores of all files, and clips without scores."""
 
-    settings: DetectSettings
     files: list[FileScores]
     failures: list[Failure]
 
 
 def measure_detection(
-    clips: Sequence[Clip],
-    settings: DetectSettings,
-    jobs: int = 1,
-    on_done: Callable[[], None] = lambda: None,
+    clips: Sequence[Clip], jobs: int = 1, on_done: Callable[[], None] = lambda: None
 ) -> DetectScores:
     """Score all clips in ``jobs`` processes."""
-    score = partial(_score_numbered, settings=settings)
     items = list(enumerate(clips))
-    outcome = score_clips(score, items, jobs, on_done, lambda item: item[1].name)
-    files = [file for files in outcome.results for file in files]
-    return DetectScores(settings, files, outcome.failures)
+    outcome = score_clips(score_clip, items, jobs, on_done, lambda item: item[1].name)
+    return DetectScores([file for files in outcome.results for file in files], outcome.failures)
 
 
-def _score_numbered(item: tuple[int, Clip], settings: DetectSettings) -> list[FileScores]:
-    return score_clip(*item, settings)
-
-
-def score_clip(number: int, clip: Clip, settings: DetectSettings) -> list[FileScores]:
-    """Return the scores of one clip; several channels are mixed to one."""
+def score_clip(item: tuple[int, Clip]) -> list[FileScores]:
+    """Return the scores of one clip by its number; several channels are mixed to one."""
     scores = []
-    for container, rate in settings.conditions(number):
+    number, clip = item
+    for container, rate in conditions(number):
         signal = read_clip(clip.path, rate).signal.mean(axis=1)
         kinds = tuple(each for each in KINDS if each != "invalid" or container == "float")
-        seed = clip_seed(f"{clip.name} {container} {rate}", settings.seed)
+        seed = clip_seed(f"{clip.name} {container} {rate}")
         broken, damage = damaged(signal, rate, kinds, seed)
         findings = _filled(through(container, broken, rate), rate)
         places = tuple(place_of(each, findings, rate) for each in damage)
@@ -315,21 +270,3 @@ def _false_table(scores: DetectScores) -> Table:
         hit = sum(bool(file.false) for file in files)
         table.add(domain, f"{minutes:.1f}", len(false), hit, rate, kinds)
     return table
-
-
-def csv_rows(scores: DetectScores) -> list[dict[str, str | int | float]]:
-    """Return one row for each place of damage."""
-    return [
-        {
-            "clip": file.clip,
-            "domain": file.domain,
-            "container": file.container,
-            "sample_rate": file.sample_rate,
-            "kind": place.kind,
-            "length_ms": place.length_ms,
-            "found": int(place.found),
-            "named": int(place.named),
-        }
-        for file in scores.files
-        for place in file.places
-    ]

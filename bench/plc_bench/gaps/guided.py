@@ -74,7 +74,6 @@ class GuidedReport:
             [gap.alone_db for gap in gaps],
             lower_is_better=False,
             groups=[gap.clip for gap in gaps],
-            seed=self.settings[0].seed,
         )
 
 
@@ -110,7 +109,7 @@ def score_clip(path: Path, settings: Sequence[InpaintSettings]) -> list[GuidedGa
         if signal.shape[1] < 2:
             raise ConfigError(f"{path.name} has one channel; give clips of two and more")
         likeness = float(np.abs(np.asarray(np.corrcoef(signal.T))[0, 1:]).max())
-        for start in draw_gaps(signal[:, 0], each, clip_seed(path.name, each.seed)):
+        for start in draw_gaps(signal[:, 0], each, clip_seed(path.name)):
             for method in each.methods:
                 scored = _scored(signal, start, method, each)
                 found.append(GuidedGap(path.name, method, start, each.gap_ms, likeness, *scored))

@@ -39,6 +39,8 @@ from plc_bench.base.workers import Failure, score_clips
 from plc_bench.gaps.twosided import fill
 from plc_bench.scores import metrics
 
+QUALITY = "good"
+"""Of all fills, as ``plc inpaint`` takes it."""
 SQAM = "EBU_SQAM.mat"
 SQAM_CLIPS = (
     "a08_violin",
@@ -160,23 +162,22 @@ def find_cases(folder: Path, gaps_ms: Sequence[int] = ()) -> list[Case]:
 def measure(
     cases: Sequence[Case],
     methods: tuple[str, ...],
-    quality: str,
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> PublishedReport:
     """Fill the gaps of all cases by every method, in ``jobs`` processes."""
-    score = partial(score_case, methods=methods, quality=quality)
+    score = partial(score_case, methods=methods)
     outcome = score_clips(score, cases, jobs, on_done)
-    return PublishedReport(methods, quality, outcome.results, outcome.failures)
+    return PublishedReport(methods, QUALITY, outcome.results, outcome.failures)
 
 
-def score_case(case: Case, methods: tuple[str, ...], quality: str) -> PublishedScore:
+def score_case(case: Case, methods: tuple[str, ...]) -> PublishedScore:
     """Return the SNR of others' outputs and of ``methods``."""
     damaged = case.clean.copy()
     for start, stop in case.gaps:
         damaged[start:stop] = 0.0
     fills = {
-        method: fill(damaged, case.gaps, case.sample_rate, method, quality) for method in methods
+        method: fill(damaged, case.gaps, case.sample_rate, method, QUALITY) for method in methods
     }
     return PublishedScore(
         case.clip,

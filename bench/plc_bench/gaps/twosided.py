@@ -64,7 +64,6 @@ class InpaintSettings:
         As ``plc.inpaint`` names it.
     hops_lost : float
         Share of a gap's hops of 4 ms that are lost: above 0, at most 1.
-    seed : int, another seed, other gaps
     """
 
     methods: tuple[str, ...] = ("lpc", "auto")
@@ -74,7 +73,6 @@ class InpaintSettings:
     context: str = "full"
     quality: str = "good"
     hops_lost: float = 1.0
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Check settings that the engine does not check."""
@@ -143,7 +141,6 @@ class InpaintReport:
             [getattr(gap, score)[first] for gap in self.gaps],
             lower_is_better=False,
             groups=[gap.clip for gap in self.gaps],
-            seed=self.settings.seed,
         )
 
 
@@ -163,7 +160,7 @@ def measure_inpainting(
 def score_clip(path: Path, settings: InpaintSettings) -> list[GapScores]:
     """Return the scores of one clip's gaps; several channels are mixed to one."""
     signal = read_clip(path, settings.sample_rate).signal.mean(axis=1)
-    starts = draw_gaps(signal, settings, clip_seed(path.name, settings.seed))
+    starts = draw_gaps(signal, settings, clip_seed(path.name))
     if not starts:
         raise ConfigError(f"{path.name} is too short or too quiet for a gap with its context")
     return [_score_gap(path.name, signal, start, settings) for start in starts]
@@ -210,7 +207,7 @@ def draw_gaps(
     return starts
 
 
-def lost_parts(start: int, settings: InpaintSettings, seed: int) -> list[tuple[int, int]]:
+def lost_parts(start: int, settings: InpaintSettings) -> list[tuple[int, int]]:
     """Return the lost parts of a gap: the whole gap, or random hops.
 
     Parameters
@@ -218,7 +215,6 @@ def lost_parts(start: int, settings: InpaintSettings, seed: int) -> list[tuple[i
     start : int
         First sample of the gap.
     settings : InpaintSettings, how many hops
-    seed : int, of the draw
     """
     stop = start + settings.gap_samples
     if settings.hops_lost == 1.0:
@@ -226,7 +222,7 @@ def lost_parts(start: int, settings: InpaintSettings, seed: int) -> list[tuple[i
     hop = max(1, round(settings.sample_rate * HOP_MS / 1000))
     begins = range(start, stop, hop)
     count = max(1, round(settings.hops_lost * len(begins)))
-    chosen = np.random.default_rng((seed, start)).choice(len(begins), count, replace=False)
+    chosen = np.random.default_rng((0, start)).choice(len(begins), count, replace=False)
     return [(begins[k], min(begins[k] + hop, stop)) for k in sorted(chosen.tolist())]
 
 
@@ -288,7 +284,7 @@ def _score_gap(
     clip: str, signal: NDArray[np.float32], start: int, settings: InpaintSettings
 ) -> GapScores:
     stop = start + settings.gap_samples
-    parts = lost_parts(start, settings, settings.seed)
+    parts = lost_parts(start, settings)
     lost = np.concatenate([np.arange(*part) for part in parts])
     snr_ms, snr = {}, {}
     for method in settings.methods:

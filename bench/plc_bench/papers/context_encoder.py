@@ -76,7 +76,7 @@ def measure_paper_tables(
     models : sequence of str
         Names or paths, as :func:`plc.engine.models.catalogue.find` takes them.
     drawing : InpaintSettings
-        Number of gaps of each clip, and the seed.
+        Number of gaps of each clip.
     jobs : int, processes
     on_done : callable
         Called for each clip that is done.
@@ -112,7 +112,7 @@ def score_clip(
     """Return the scores of one clip's gaps, by length; channels are mixed to one."""
     signal = read_clip(path, SAMPLE_RATE).signal.mean(axis=1)
     spans = heard_notes(notes[path], signal) if notes is not None else None
-    starts = draw_gaps(signal, drawing, clip_seed(path.name, drawing.seed), spans)
+    starts = draw_gaps(signal, drawing, clip_seed(path.name), spans)
     if not starts:
         raise ConfigError(f"{path.name} is too short or too quiet for a gap with its context")
     encoders = {find(model).name: opened_encoder(model) for model in models}
@@ -255,7 +255,6 @@ def _cells(report: InpaintReport, method: str) -> list[str]:
         np.zeros(len(values)).tolist(),
         lower_is_better=False,
         groups=[gap.clip for gap in report.gaps],
-        seed=report.settings.seed,
     )
     over = ""
     if method != REFERENCE:

@@ -71,6 +71,8 @@ class Grid:
         return Stft.allocate(window(self.window, self.length), self.hop)
 
 
+CLIPS, SECONDS = 8, 2.0
+"""Clips taken of each source, and the length taken of each."""
 # The context-encoder paper's grid, whole and with gaps; the PGHI paper's of redundancy 8, and 16.
 GRIDS = (
     Grid(name="16 kHz, Hann 512/128", window="hann", length=512, hop=128, sample_rate=16_000),
@@ -117,17 +119,17 @@ class PhaseReport:
         ]
 
 
-def score_clip(clip: tuple[Path, Path], seconds: float, iterations: int) -> list[PhaseScore]:
-    """Score the middle ``seconds`` of the first channel of a clip behind its source."""
+def score_clip(clip: tuple[Path, Path], iterations: int) -> list[PhaseScore]:
+    """Score the middle of the first channel of a clip behind its source."""
     (source, path), scores = clip, []
     for grid in GRIDS:
         recording = read_clip(path, grid.sample_rate)
         samples = recording.signal[:, 0]
-        count = round(seconds * recording.sample_rate)
+        count = round(SECONDS * recording.sample_rate)
         start = max(0, (samples.size - count) // 2)
         x = np.ascontiguousarray(samples[start : start + count])
         if not np.abs(x).max() > 1e-4:
-            raise ConfigError(f"the middle {seconds:g} s of {path.name} are silent")
+            raise ConfigError(f"the middle {SECONDS:g} s of {path.name} are silent")
         found = score_signal(x, grid, recording.sample_rate, iterations)
         scores += [
             PhaseScore(str(source), path.name, grid.name, method, convergence_db, error_db)
@@ -220,22 +222,21 @@ def _ratio_db(error: NDArray[np.float32], reference: NDArray[np.float32]) -> flo
     return 20 * math.log10(max(float(np.linalg.norm(error.astype(np.float64))), 1e-12) / size)
 
 
-def chosen_clips(sources: Sequence[Path], clips: int) -> list[tuple[Path, Path]]:
-    """Return up to ``clips`` clips of each source, evenly spread, each behind its source."""
-    return [(source, path) for source in sources for path in spread(find_clips([source]), clips)]
+def chosen_clips(sources: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Return up to 8 clips of each source, evenly spread, each behind its source."""
+    return [(source, path) for source in sources for path in spread(find_clips([source]), CLIPS)]
 
 
 def measure(
     clips: Sequence[tuple[Path, Path]],
-    seconds: float,
     iterations: int = FGLA_ITERATIONS,
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> PhaseReport:
     """Score clips, each behind its source."""
-    score = partial(score_clip, seconds=seconds, iterations=iterations)
+    score = partial(score_clip, iterations=iterations)
     outcome = score_clips(score, clips, jobs, on_done, lambda clip: clip[1].name)
-    return PhaseReport(seconds, [one for each in outcome.results for one in each], outcome.failures)
+    return PhaseReport(SECONDS, [one for each in outcome.results for one in each], outcome.failures)
 
 
 def result_tables(report: PhaseReport) -> list[Table]:

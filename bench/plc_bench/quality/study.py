@@ -1,7 +1,6 @@
 """A study: every method on every clip under every condition, in memory or in a folder.
 
-By default the engine has no time limit (``budget_ms`` is infinite): the scores then do not depend
-on how busy the machine is. The folder of a study::
+The engine has no time limit: scores do not depend on how busy the machine is. A study's folder::
 
     RESULTS/
       settings.json    the settings, clips and models
@@ -76,8 +75,6 @@ class StudySettings:
         Programs among the methods, by name.
     sample_rate : int or None
         In Hz; None keeps each clip's own.
-    budget_ms : float
-        Time the engine may take for a packet; infinite for as long as it wants.
     seconds : float or None
         Taken of each clip, from its beginning; None: all.
     seed : int, another seed, other losses
@@ -91,7 +88,6 @@ class StudySettings:
     metrics: tuple[str, ...] = METRICS
     peers: Mapping[str, CommandPeer] = field(default_factory=dict)
     sample_rate: int | None = None
-    budget_ms: float = math.inf
     seconds: float | None = None
     seed: int = 0
     excerpt_count: int = 30
@@ -391,7 +387,7 @@ def _played(
     method: str, stream: Stream, settings: StudySettings
 ) -> tuple[dict[str, Signal], Signal]:
     """Return a method's references by suffix of its name, and its output."""
-    player = contender(method, settings.peers, budget_ms=settings.budget_ms, seed=settings.seed)
+    player = contender(method, settings.peers, seed=settings.seed)
     references: dict[str, Signal] = {"": stream.signal}
     if player.coded:
         intact = Stream(
@@ -507,7 +503,7 @@ def _description(clips: Sequence[Clip], settings: StudySettings) -> dict[str, An
         "conditions": [asdict(condition) for condition in settings.conditions],
         "metrics": settings.metrics,
         "sample_rate": settings.sample_rate,
-        "budget_ms": settings.budget_ms,
+        "budget_ms": math.inf,  # the engine may take as long as it wants
         "seed": settings.seed,
         "clips": {
             clip.name: {"domain": clip.domain, "sha256": _digest(clip.path)} for clip in clips
@@ -584,7 +580,6 @@ def settings_in(folder: Path) -> StudySettings:
             metrics=tuple(kept["metrics"]),
             peers={name: CommandPeer(**each) for name, each in kept["peers"].items()},
             sample_rate=kept["sample_rate"],
-            budget_ms=math.inf if kept["budget_ms"] is None else float(kept["budget_ms"]),
             seconds=kept.get("seconds"),
             seed=kept["seed"],
             excerpt_s=kept["excerpt_s"],

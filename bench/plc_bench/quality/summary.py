@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from plc.errors import MissingExtraError
 from plc.notice import counted
 from plc_bench.base.compare import (
     INTERVAL_GROUPS_MIN,
@@ -123,13 +122,11 @@ def sizes(study: Study) -> str:
     return ", ".join(counted(count, noun) for noun, count in counts.items())
 
 
-def printed_tables(study: Study, per_clip: bool = False) -> list[Table]:
+def printed_tables(study: Study) -> list[Table]:
     """Return tables to print: every one of a kept study, else one for each condition."""
     tables = []
     for condition in study.conditions:
         rows = [row for row in study.rows if row.condition == condition.name]
-        if per_clip and rows:
-            tables.append(_clip_table(study, rows))
         if study.folder is None and rows:
             tables.append(_comparison_table(study, rows, condition))
     if study.folder is not None:
@@ -137,17 +134,16 @@ def printed_tables(study: Study, per_clip: bool = False) -> list[Table]:
     return tables
 
 
-def write_tables(study: Study, folder: Path) -> list[str]:
-    """Write CSV, Markdown and, with pyarrow, Parquet; return lines to print.
+def write_tables(study: Study, folder: Path) -> str:
+    """Write CSV, Markdown and JSON; return a line to print.
 
     Raises
     ------
     ConfigError
         If one cannot be written.
     """
-    tables = {"scores": score_rows(study), "gaps": gap_rows(study)}
-    for name, rows in tables.items():
-        write_csv(folder / f"{name}.csv", rows)
+    write_csv(folder / "scores.csv", score_rows(study))
+    write_csv(folder / "gaps.csv", gap_rows(study))
     failures = [
         {"clip": one.clip, "condition": one.condition, "method": one.method, "reason": one.reason}
         for one in study.missing
@@ -155,30 +151,7 @@ def write_tables(study: Study, folder: Path) -> list[str]:
     write_csv(folder / "failures.csv", failures)
     write_text(folder / "summary.md", markdown(study))
     write_json(folder / "summary.json", kept_summary(study))
-    said = [f"tables: {folder / 'summary.md'}, summary.json, scores.csv, gaps.csv, failures.csv"]
-    try:
-        for name, rows in tables.items():
-            write_parquet(folder / f"{name}.parquet", rows)
-        said.append("Parquet: scores.parquet, gaps.parquet")
-    except MissingExtraError as error:
-        said.append(f"no Parquet: {error}")
-    return said
-
-
-def write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows to a Parquet file.
-
-    Raises
-    ------
-    MissingExtraError
-        If pyarrow is not installed.
-    """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("it needs pyarrow: pip install pyarrow") from error
-    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+    return f"tables: {folder / 'summary.md'}, summary.json, scores.csv, gaps.csv, failures.csv"
 
 
 def score_rows(study: Study) -> list[dict[str, Any]]:
@@ -287,26 +260,6 @@ def _compared(rows: Sequence[Row], first: str, other: str, name: str) -> tuple[s
         difference.interval(form),
         "" if metric.lower_is_better is None else share,
     )
-
-
-def _clip_table(study: Study, rows: Sequence[Row]) -> Table:
-    """Return a row for each clip under one condition: losses, and scores by method."""
-    metrics = study.settings["metrics"]
-    by_clip: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        by_clip.setdefault(row.clip, {})[row.method] = row
-    methods = [name for name in study.methods if any(name in each for each in by_clip.values())]
-    columns = [f"{registry.label(name)}\n{method}" for name in metrics for method in methods]
-    table = Table("", ("clip", "lost", *columns))
-    for clip, scored in by_clip.items():
-        one = next(iter(scored.values()))
-        cells = [
-            _mean([scored[method]], name, [scored[method]]).text if method in scored else ""
-            for name in metrics
-            for method in methods
-        ]
-        table.add(clip, f"{one.lost}/{one.packets}", *cells)
-    return table
 
 
 def _clips(rows: Sequence[Row]) -> str:

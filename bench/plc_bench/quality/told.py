@@ -24,6 +24,8 @@ from plc_bench.scores.metrics import Mask
 
 FIRST_S = 0.6
 """Bursts that begin earlier do not count: hardly anything was heard."""
+SAMPLE_RATE = 48_000
+"""In Hz; clips are resampled by the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,6 @@ def measure_told(
     clips: Sequence[Clip],
     conditions: Sequence[Condition],
     sample_rate: int,
-    seed: int = 0,
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> Told:
@@ -92,23 +93,20 @@ def measure_told(
     conditions : sequence of Condition, how packets are lost
     sample_rate : int
         In Hz; clips are resampled.
-    seed : int, another seed, other losses
     jobs : int, processes
     on_done : callable
         Called once for each clip.
     """
-    ask = partial(_ask, conditions=tuple(conditions), sample_rate=sample_rate, seed=seed)
+    ask = partial(_ask, conditions=tuple(conditions), sample_rate=sample_rate)
     outcome = score_clips(ask, clips, jobs, on_done)
     told = [each for result in outcome.results for each in result]
     return Told(sample_rate, told, outcome.failures)
 
 
-def _ask(
-    clip: Clip, conditions: tuple[Condition, ...], sample_rate: int, seed: int
-) -> list[ClipTold]:
+def _ask(clip: Clip, conditions: tuple[Condition, ...], sample_rate: int) -> list[ClipTold]:
     told = []
     for condition in conditions:
-        stream = read_stream(clip.path, condition, sample_rate, seed)
+        stream = read_stream(clip.path, condition, sample_rate, 0)
         first = FIRST_S * sample_rate / stream.packet_samples
         background = Background(stream.signal.shape[1], sample_rate, 0)
         begins = stream.trace & ~np.append(False, stream.trace[:-1])
@@ -119,6 +117,11 @@ def _ask(
         ]
         told.append(ClipTold(clip.name, clip.domain, condition.title, len(taken), sum(taken)))
     return told
+
+
+def told_tables(told: Told) -> list[Table]:
+    """Return shares by domain and condition, and of each work."""
+    return [told_table(told), works_table(told)]
 
 
 def told_table(told: Told) -> Table:

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.engine.config import Method
 from plc.engine.loss import Bernoulli
 from plc_bench.base.tables import Cell, Table
 from plc_bench.scores.metrics import phase_error_deg, zero_runs
@@ -87,26 +86,21 @@ def all_cases() -> list[ToneCase]:
 def measure_tones(
     cases: Iterable[ToneCase],
     seconds: float = 10.0,
-    method: Method = "auto",
-    budget_ms: float | None = inf,
-    seed: int = 0,
     on_done: Callable[[], None] = lambda: None,
 ) -> list[ToneResult]:
     """Conceal ``seconds`` of a damaged sine in each case."""
     results = []
     for case in cases:
-        results.append(_measure(case, seconds, method, budget_ms, seed))
+        results.append(_measure(case, seconds))
         on_done()
     return results
 
 
-def _measure(
-    case: ToneCase, seconds: float, method: Method, budget_ms: float | None, seed: int
-) -> ToneResult:
+def _measure(case: ToneCase, seconds: float) -> ToneResult:
     rate, packet_samples = case.sample_rate, case.packet_samples
     lead_in = ceil(_LEAD_IN_S * rate / packet_samples)
     packets = ceil(seconds * rate / packet_samples)
-    trace = Bernoulli(LOSS).trace(packets, seed)
+    trace = Bernoulli(LOSS).trace(packets, 0)
     trace[:lead_in] = False
     # A packet may last as long as the gap is meant to, or longer: then the gap is that packet.
     gap_samples = round(rate * PHASE_GAP_MS / 1000)
@@ -114,8 +108,8 @@ def _measure(
     gap[lead_in:] = True
 
     tone = _sine(rate, packets * packet_samples)
-    output = _concealed(tone, trace, case, method, budget_ms)
-    into_gap = _concealed(tone[: gap.size * packet_samples], gap, case, method, budget_ms)
+    output = _concealed(tone, trace, case)
+    into_gap = _concealed(tone[: gap.size * packet_samples], gap, case)
     end = lead_in * packet_samples + gap_samples
     period = ceil(rate / FREQUENCY_HZ)
     return ToneResult(
@@ -158,11 +152,7 @@ def _sine(sample_rate: int, samples: int) -> NDArray[np.float32]:
 
 
 def _concealed(
-    tone: NDArray[np.float32],
-    trace: NDArray[np.bool_],
-    case: ToneCase,
-    method: Method,
-    budget_ms: float | None,
+    tone: NDArray[np.float32], trace: NDArray[np.bool_], case: ToneCase
 ) -> NDArray[np.float32]:
     damaged = tone.copy()
     damaged[np.repeat(trace, case.packet_samples)] = 0.0
@@ -171,7 +161,6 @@ def _concealed(
         trace,
         sample_rate=case.sample_rate,
         packet_samples=case.packet_samples,
-        method=method,
-        budget_ms=budget_ms,
+        budget_ms=inf,
     )
     return np.asarray(output, np.float32)

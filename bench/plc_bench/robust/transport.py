@@ -29,6 +29,8 @@ from plc_bench.base.pace import turns
 
 # Ticks before a stream plays, and its concealer knows it.
 _BEGIN = 150
+# Processes of a relay in real time, and the share of its packets that is lost.
+_WORKERS, _LOSS = 2, 0.05
 # A sender is there within this time.
 _START_S = 60.0
 
@@ -99,15 +101,8 @@ def _timed(
     return receive_us, send_us
 
 
-def load(
-    streams: int = 64,
-    workers: int = 2,
-    seconds: float = 10.0,
-    loss: float = 0.05,
-    method: str = "auto",
-) -> Load:
-    """Relay mono streams of 48 kHz L16, 10 ms packets, with losses; a process sends them."""
-    _sources(streams, loss)  # refuses a share before anything is begun
+def load(streams: int = 64, seconds: float = 10.0, method: str = "auto") -> Load:
+    """Relay mono streams of 48 kHz L16, 10 ms packets, 5 % lost; a process sends them."""
     with ExitStack() as opened:
         here = Endpoint("127.0.0.1", 0)
         sink, *inputs = (opened.enter_context(closing(UdpPort(here))) for _ in range(streams + 1))
@@ -119,14 +114,14 @@ def load(
         context = multiprocessing.get_context("spawn")
         with children.undisturbed():
             ready = context.Event()
-            sender = context.Process(target=_send_all, args=(listens, loss, ready), daemon=True)
+            sender = context.Process(target=_send_all, args=(listens, ready), daemon=True)
             sender.start()
         opened.callback(children.end, [sender])
         ready.wait(_START_S)
-        reports = run_relay(configs, workers=workers, duration_s=seconds)
+        reports = run_relay(configs, workers=_WORKERS, duration_s=seconds)
         if number := stopped_by():  # before its time: this is no measurement
             raise SystemExit(128 + number)
-        used = resource.getrusage(resource.RUSAGE_CHILDREN if workers > 1 else resource.RUSAGE_SELF)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
     sent = sum(report["relay"]["packets_sent"] for report in reports)
     late = sum(report["relay"]["late_packets_sent"] for report in reports)
     expected = sum(report["jitter_buffer"]["packets_expected"] for report in reports)
@@ -135,7 +130,7 @@ def load(
     by_networks = sum(n for each in rungs for name, n in each.items() if "network" in name)
     return Load(
         streams=streams,
-        workers=workers,
+        workers=_WORKERS,
         seconds=seconds,
         packets_sent=sent,
         late_share=late / max(1, sent),
@@ -172,11 +167,11 @@ def _payloads(codec: L16, name: str) -> list[bytes]:
     return [codec.encode(row[:, None]) for row in rows.astype(np.float32)]
 
 
-def _send_all(listens: Sequence[Endpoint], loss: float, ready: Event) -> None:
+def _send_all(listens: Sequence[Endpoint], ready: Event) -> None:
     """Send to every stream, one after another in each packet's time, until ended."""
     every = turns(0.01 / len(listens), time.monotonic)
     ready.set()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
-        for _, (_, at, packet) in zip(every, _packets(len(listens), loss), strict=False):
+        for _, (_, at, packet) in zip(every, _packets(len(listens), _LOSS), strict=False):
             if packet is not None:
                 out.sendto(packet, (listens[at].host, listens[at].port))

@@ -25,11 +25,10 @@ def test_clips_are_found_at_any_depth_in_the_order_of_their_names(tmp_path: Path
     assert find_clips([tmp_path, tmp_path / "deep", b]) == [a, b, c]
 
 
-def test_stereo_versions_stay_out_unless_asked_for(tmp_path: Path) -> None:
+def test_stereo_versions_stay_out_unless_named(tmp_path: Path) -> None:
     mono = write(tmp_path / "piece.flac")
     stereo = write(tmp_path / "stereo_piece.flac", channels=2)
     assert find_clips([tmp_path]) == [mono]
-    assert find_clips([tmp_path], include_stereo=True) == [mono, stereo]
     assert find_clips([stereo]) == [stereo]
 
 

@@ -52,7 +52,7 @@ def test_what_others_made_is_scored_beside_ours(clips: Path) -> None:
     done = CliRunner().invoke(app, ["papers", "published", str(clips), *given])
     assert done.exit_code == 0, done.output
     assert "20 ms" in done.output
-    report = published.measure(published.find_cases(clips, [20]), ("ar",), "good")
+    report = published.measure(published.find_cases(clips, [20]), ("ar",))
     assert report.names() == ["ar", "anchor", "half", "muted"]
     assert report.summary(20, "muted").mean == pytest.approx(0.0, abs=0.01)
     assert report.summary(20, "half").mean == pytest.approx(20 * np.log10(2), abs=0.05)
@@ -77,7 +77,7 @@ def test_the_gaps_of_the_ebus_clips_are_those_of_the_published_program(tmp_path:
     # The second clip's begin where the generator is after ten lengths of the first.
     assert cases[2].gaps[0] != cases[0].gaps[0]
     one = published.Case("x", 5, 44_100, cases[0].clean, cases[0].gaps, {}, each=True)
-    assert published.score_case(one, ("zeros",), "good").snr_db["zeros"] == pytest.approx(0.0)
+    assert published.score_case(one, ("zeros",)).snr_db["zeros"] == pytest.approx(0.0)
 
 
 def test_folders_that_are_none_are_refused(clips: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ def test_what_a_relayed_packet_takes_is_timed_by_its_ends() -> None:
 
 
 def test_a_load_counts_what_was_sent_and_lost() -> None:
-    result = load(streams=3, workers=1, seconds=3.0, loss=0.2, method="server")
+    result = load(streams=3, seconds=3.0, method="server")
     assert result.packets_sent > 100
-    assert 0.05 < result.lost_share < 0.5
+    assert 0.01 < result.lost_share < 0.2
     assert 0.0 <= result.by_networks <= 1.0

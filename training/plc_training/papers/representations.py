@@ -128,7 +128,7 @@ def _rows(contenders: Sequence[Contender], most: int, path: Path) -> Iterator[Ro
     """Yield SNR_MS of the gaps of a clip: of linear prediction, then of all fills."""
     settings = InpaintSettings(gaps_per_clip=most, context="paper")
     signal = read_clip(path, SAMPLE_RATE).signal.mean(axis=1)
-    for start in draw_gaps(signal, settings, clip_seed(path.name, settings.seed)):
+    for start in draw_gaps(signal, settings, clip_seed(path.name)):
         gap = start, start + GAP_SAMPLES
         whole = filled(signal, *gap, REFERENCE, settings)
         row = {REFERENCE: snr_ms_db(signal, whole, gap)}
