@@ -30,15 +30,6 @@ Libraries = Annotated[
 ]
 
 
-def _take_threads(count: int) -> int:
-    """Set the number of torch's threads; 0 is torch's own choice."""
-    if count:
-        import torch
-
-        torch.set_num_threads(count)
-    return count
-
-
 Jobs = Annotated[
     int,
     typer.Option(
@@ -46,9 +37,6 @@ Jobs = Annotated[
         help="Processes; 0: one for each core.",
         callback=lambda jobs: jobs or usable_cores(),
     ),
-]
-Threads = Annotated[
-    int, typer.Option(min=0, help="CPU threads; 0: torch's choice.", callback=_take_threads)
 ]
 Steps = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")]
 Unseen = Annotated[
@@ -111,7 +99,6 @@ def train(
     accelerator: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device.")
     ] = "auto",
-    threads: Threads = 0,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of a trial, instead of the recipe's.")
     ] = None,
@@ -209,7 +196,6 @@ def notes(
         str, typer.Option(help="Programs that validate.", show_default="one in ten")
     ] = "",
     gain: Annotated[float, typer.Option(help="FluidSynth's; 1 is five times its own.")] = 0.2,
-    sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 16_000,
     soundfont: Annotated[
         Path | None, typer.Option(help="An .sf2 file.", show_default="Debian's FluidR3")
     ] = None,
@@ -235,7 +221,6 @@ def notes(
         every=every,
         valid=_ranges("valid", valid) if valid else (),
         gain=gain,
-        sample_rate=sample_rate,
         soundfont=soundfont or SOUNDFONT,
     )
     with progress.shown("programs", len(wanted.programs)) as meter:
@@ -243,12 +228,7 @@ def notes(
     typer.echo(f"{sum(made.values())} notes in {len(made)} files of {printable(out)}")
 
 
-def content(
-    data: Libraries,
-    clips: Annotated[int, typer.Option(min=1, help="Most clips of a domain of a library.")] = 200,
-    cache: DecodedCache = None,
-    jobs: Jobs = 1,
-) -> None:
+def content(data: Libraries, cache: DecodedCache = None) -> None:
     """Train and print the network that tells speech from music.
 
     plc train fit content --set data=CORPUS --set data=DEBIAN
@@ -260,15 +240,13 @@ def content(
     """
     from plc_training.fits.content import fit
 
-    fit(data, clips, cache or _default_cache(), jobs, typer.echo)
+    fit(data, cache or _default_cache(), typer.echo)
 
 
 def contour(
     data: Libraries,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("contour.npz"),
-    steps: Annotated[int, typer.Option(min=1, help="Steps of 1024 places.")] = 12_000,
     cache: DecodedCache = None,
-    jobs: Jobs = 1,
 ) -> None:
     """Train the network that predicts the pitch contour of a voice.
 
@@ -280,18 +258,12 @@ def contour(
     """
     from plc_training.fits.contour import fit
 
-    fit(data, out, steps, cache or _default_cache(), jobs, typer.echo)
+    fit(data, out, cache or _default_cache(), typer.echo)
 
 
 def damage(
     data: Libraries,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("damage.npz"),
-    clips: Annotated[int, typer.Option(min=1, help="Most clips of a domain and split.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="Of damage and training.")] = 0,
-    only: Annotated[
-        str, typer.Option(help="By comma: dip, repeat, click; the others stay as they are.")
-    ] = "dip,repeat,click",
-    jobs: Jobs = 1,
 ) -> None:
     """Train the networks that tell damage of recordings from sound.
 
@@ -303,8 +275,7 @@ def damage(
     """
     from plc_training.fits.damage import fit
 
-    kinds = tuple(kind.strip() for kind in only.split(","))
-    fit(data, out, clips, seed, jobs, typer.echo, kinds)
+    fit(data, out, typer.echo)
 
 
 add_question(
@@ -319,7 +290,7 @@ add_question(
 
 _COMPARISONS = {
     "restored": (
-        "runs! unseen! seen count picture threads",
+        "runs! unseen! seen count picture",
         """Score trained restorers of damaged spectrograms, or of strokes in speech.
 
     plc train papers restored runs/restore_unet_v2 --set unseen=CORPUS/music/test
@@ -329,7 +300,7 @@ _COMPARISONS = {
     """,
     ),
     "restorers": (
-        "data! unseen! out names steps count cache jobs threads",
+        "data! unseen! out names steps count cache",
         """Train all restorers of damaged spectrograms briefly, and compare them.
 
     plc train papers restorers --set data=CORPUS --set unseen=CORPUS/music/test
@@ -338,7 +309,7 @@ _COMPARISONS = {
     """,
     ),
     "contexts": (
-        "runs data! unseen! out names steps count picture cache jobs threads",
+        "runs data! unseen! out names steps count picture cache",
         """Train small networks for gaps and contexts of speech, and draw both.
 
     plc train papers contexts RUN --set data=CORPUS --set unseen=CLIPS --set picture=PNG
@@ -348,7 +319,7 @@ _COMPARISONS = {
     """,
     ),
     "representations": (
-        "data! unseen! out names steps count picture cache jobs threads",
+        "data! unseen! out names steps count picture cache",
         """Train one network on each representation of sound, and compare their fills.
 
     plc train papers representations --set data=CORPUS --set unseen=CORPUS/music/test
@@ -358,7 +329,7 @@ _COMPARISONS = {
     """,
     ),
     "judged": (
-        "runs! data! unseen! count picture cache threads",
+        "runs! data! unseen! count picture cache",
         """Score generated notes by judges of pitch and instrument.
 
     plc train papers judged runs/notes_* --set data=NOTES --set unseen=UNSEEN
@@ -397,8 +368,6 @@ def _compare(
     ] = None,
     picture: Annotated[Path | None, typer.Option(metavar="PNG", help="Picture to draw.")] = None,
     cache: DecodedCache = None,
-    jobs: Jobs = 1,
-    threads: Threads = 0,
 ) -> None:
     from plc_training.papers import judged, representations, restored, strokes
     from plc_training.papers.comparison import Asked
@@ -413,7 +382,7 @@ def _compare(
     }[what]
     folder = out or Path("runs") / what
     asked = Asked(
-        place=Place(data=tuple(data), folder=folder, cache=cache or _default_cache(), jobs=jobs),
+        place=Place(data=tuple(data), folder=folder, cache=cache or _default_cache()),
         names=chosen.chosen(names),
         runs=tuple(runs or ()),
         unseen=tuple(unseen),

@@ -124,7 +124,6 @@ def test_programs_share_the_pitches_among_them() -> None:
         (["--programs", "a"], "--programs is 'a'; give numbers such as 0-7"),
         (["--programs", "128"], "programs are .128.; expected at least one, from 0 to 127"),
         (["--pitches", "9-3"], "pitches are ..; expected at least one"),
-        (["--sample-rate", "1000"], "sample_rate is 1000 Hz; FluidSynth has 8000 to 96000"),
     ],
 )
 def test_notes_that_midi_does_not_have_are_refused(

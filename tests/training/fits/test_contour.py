@@ -60,13 +60,16 @@ def test_the_kernel_says_what_was_trained() -> None:
     assert learned[3][0] < 0.5 * stays[3][0]
 
 
-def test_the_command_writes_a_network_and_its_errors(tmp_path: Path) -> None:
+def test_the_command_writes_a_network_and_its_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contour, "_STEPS", 20)
     for k in range(4):
         soundfile.write(tmp_path / f"c{k}.wav", clip(k), RATE)
     splits = ["train", "train", "train", "valid"]
     write_manifest(tmp_path, [(f"c{k}.wav", "speech", splits[k]) for k in range(4)])
     out = tmp_path / "made.npz"
-    given = settings(data=tmp_path, cache=tmp_path / "cache", out=out, steps=20)
+    given = settings(data=tmp_path, cache=tmp_path / "cache", out=out)
     ended = CliRunner().invoke(app, ["train", "fit", "contour", *given])
     assert ended.exit_code == 0, ended.output
     assert "stays: " in ended.stdout

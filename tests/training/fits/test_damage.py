@@ -29,7 +29,7 @@ def library(tmp_path: Path) -> Path:
 
 def test_examples_have_the_features_that_the_package_s_networks_take(library: Path) -> None:
     clip: Clip = find_libraries([library])[0][0]
-    rows, seconds = damage.examples((0, clip), 0)
+    rows, seconds = damage.examples((0, clip))
     assert seconds == pytest.approx(7.0, abs=0.05)
     assert {kind for kind, _, is_damage in rows if is_damage} >= {"dip", "repeat"}
     for kind, features, _ in rows:
@@ -38,19 +38,13 @@ def test_examples_have_the_features_that_the_package_s_networks_take(library: Pa
 
 def test_the_same_seed_makes_the_same_examples(library: Path) -> None:
     clip = find_libraries([library])[0][0]
-    first, second = (damage.examples((0, clip), 3)[0] for _ in range(2))
+    first, second = (damage.examples((0, clip))[0] for _ in range(2))
     assert [row[0] for row in first] == [row[0] for row in second]
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one[1], other[1])
 
 
-@pytest.mark.parametrize("kinds", [(), ("hum",), ("dip", "")])
-def test_a_network_that_there_is_not_is_refused(library: Path, kinds: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match="there are dip, repeat, click"):
-        damage.fit([library], library / "out.npz", 5, 0, 1, lambda line: None, kinds)
-
-
 def test_too_few_examples_are_refused(library: Path) -> None:
     with pytest.raises(ConfigError, match="too few candidates of dip"):
-        damage.fit([library], library / "out.npz", 5, 0, 1, lambda line: None, ("dip",))
+        damage.fit([library], library / "out.npz", lambda line: None)
     assert not (library / "out.npz").exists()

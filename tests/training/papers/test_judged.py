@@ -147,12 +147,12 @@ def test_runs_are_judged_from_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     recipe = tmp_path / "mine.toml"
     recipe.write_text(RECIPE)
     run = tmp_path / "mine"
-    common = ["--cache", str(tmp_path / "cache"), "--threads", "1"]
+    common = ["--cache", str(tmp_path / "cache")]
     trained = CliRunner().invoke(
         app, ["train", str(recipe), "--data", str(heard), "--out", str(run), "--jobs", "1", *common]
     )
     assert trained.exit_code == 0, trained.output
-    given = settings(data=heard, unseen=unseen, cache=tmp_path / "cache", threads=1, count=16)
+    given = settings(data=heard, unseen=unseen, cache=tmp_path / "cache", count=16)
     picture = tmp_path / "scales.png"
     # In less time.
     monkeypatch.setattr(judged, "judge", partial(judged.judge, epochs=2, resamples=30))

@@ -286,7 +286,7 @@ def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     recipe.write_text(RECIPE.format(network="res-unet-v2", form="interpolated", steps=6))
     run = tmp_path / "run"
     arguments = ["train", str(recipe), "--data", str(tmp_path / "clips"), "--out", str(run)]
-    arguments += ["--cache", str(tmp_path / "cache"), "--jobs", "1", "--threads", "1"]
+    arguments += ["--cache", str(tmp_path / "cache"), "--jobs", "1"]
     for _ in range(2):  # the second finds all steps done
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, done.output
@@ -329,7 +329,7 @@ def test_networks_are_trained_briefly_and_compared(tmp_path: Path) -> None:
     )
     arguments = ["train papers", "restorers"]
     arguments += settings(data=tmp_path / "clips", unseen=tmp_path / "clips", steps=2)
-    arguments += settings(out=tmp_path / "runs", cache=tmp_path / "cache", threads=1, count=1)
+    arguments += settings(out=tmp_path / "runs", cache=tmp_path / "cache", count=1)
     done = CliRunner().invoke(app, [*arguments, *settings(names="fpn,res-unet-v2")])
     assert done.exit_code == 0, done.output
     lines = [line.split() for line in done.output.splitlines()]

@@ -306,7 +306,7 @@ def run_of(folder: Path, clips: Path, text: str) -> Path:
     recipe.write_text(text)
     run = folder.parent / f"run_{folder.name}"
     arguments = ["train", str(recipe), "--data", str(clips), "--out", str(run)]
-    arguments += ["--cache", str(folder.parent / "cache"), "--jobs", "1", "--threads", "1"]
+    arguments += ["--cache", str(folder.parent / "cache"), "--jobs", "1"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     return run
@@ -414,7 +414,7 @@ def test_contexts_are_trained_told_and_drawn(tmp_path: Path) -> None:
     write_manifest(tmp_path / "clips", rows)
     names = ("gap32-patch85", "gap64-patch171")
     given = settings(data=tmp_path / "clips", unseen=tmp_path / "clips", names=",".join(names))
-    given += settings(out=tmp_path / "runs", cache=tmp_path / "cache", steps=2, threads=1)
+    given += settings(out=tmp_path / "runs", cache=tmp_path / "cache", steps=2)
     given += settings(picture=tmp_path / "pairs.png")
     done = CliRunner().invoke(app, ["train papers", "contexts", *given])
     assert done.exit_code == 0, done.output

@@ -28,6 +28,7 @@ SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 LICENCE = "MIT"
 """Of that soundfont."""
 NOTE_S, HELD_S = 4, 3
+SAMPLE_RATE = 16_000
 VELOCITIES = (50, 80, 115)
 GAIN = 0.2
 """FluidSynth's own."""
@@ -58,7 +59,6 @@ class Notes:
         Programs that validate; none: one in ten.
     gain : float
         FluidSynth's, 0 to 10, not included; at its own of 0.2 most notes are far below full scale.
-    sample_rate : int, in Hz
     soundfont : Path
         File (.sf2).
 
@@ -74,7 +74,6 @@ class Notes:
     every: int = 1
     valid: Sequence[int] = ()
     gain: float = GAIN
-    sample_rate: int = 16_000
     soundfont: Path = SOUNDFONT
 
     def __post_init__(self) -> None:
@@ -85,8 +84,6 @@ class Notes:
                 raise ConfigError(
                     f"{name} are {list(values)}; expected at least one, from {least} to 127"
                 )
-        if not 8000 <= self.sample_rate <= 96_000:
-            raise ConfigError(f"sample_rate is {self.sample_rate} Hz; FluidSynth has 8000 to 96000")
         if not 1 <= self.every <= len(self.pitches):
             raise ConfigError(
                 f"every is {self.every}; expected 1 to {len(self.pitches)}, the pitches"
@@ -178,7 +175,7 @@ def _render(notes: Notes, program: int, target: Path) -> None:
         song, sound = Path(folder) / "notes.mid", Path(folder) / "notes.flac"
         song.write_bytes(midi_file(program, notes.played_by(program)))
         command = ["fluidsynth", "-n", "-i", "-q", "-R", "0", "-C", "0", "-T", "flac", "-O", "s16"]
-        command += ["-r", str(notes.sample_rate), "-g", f"{notes.gain:g}", "-F", str(sound)]
+        command += ["-r", str(SAMPLE_RATE), "-g", f"{notes.gain:g}", "-F", str(sound)]
         done = subprocess.run(
             [*command, str(notes.soundfont), str(song)], capture_output=True, text=True, check=False
         )
@@ -198,7 +195,7 @@ def _write_tables(notes: Notes, names: dict[int, str], out: Path) -> None:
         licence = LICENCE if notes.soundfont == SOUNDFONT else ""
         for program, name in names.items():
             split = "valid" if notes.validates(program) else "train"
-            top = notes.sample_rate / 2
+            top = SAMPLE_RATE / 2
             table.writerow([name, "instruments", split, notes.soundfont.stem, licence, top])
     with (out / "notes.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from plc.engine.loss import GilbertElliott
 from plc.engine.signal_background import Background
 from plc.errors import ConfigError
+from plc.processor_time import usable_cores
 from plc_bench.base.corpus import clip_seed
 from plc_kernels.signal.content import BANDS, INPUTS, UNITS, WEIGHTS_STEP
 from plc_training.data.library import Clip, find_libraries, read_samples
@@ -38,6 +39,8 @@ _LOSSES = (
     (10, GilbertElliott(0.33, 2.5)),
     (20, GilbertElliott(0.55, 2.0)),
 )
+# Of each domain of a library.
+_MOST_CLIPS = 2000
 _STREAMS = 4
 _LONGEST_S = 60.0
 _STEPS, _BATCH, _FRAMES, _RATE, _DECAY = 3000, 32, 450, 4e-3, 1e-3
@@ -60,18 +63,13 @@ class Group:
     split: str
 
 
-def fit(
-    data: Sequence[Path], clips: int, cache: Path, jobs: int, tell: Callable[[str], None]
-) -> None:
+def fit(data: Sequence[Path], cache: Path, tell: Callable[[str], None]) -> None:
     """Train the network; report its errors and its weights, line by line.
 
     Parameters
     ----------
     data : sequence of Path, libraries
-    clips : int
-        Most clips of each domain of a library.
     cache : Path, folder for decoded audio
-    jobs : int, processes that decode
     tell : callable
         Receives, as text, the share of frames told to be speech, and the weights.
 
@@ -80,7 +78,7 @@ def fit(
     ConfigError
         If the training split lacks speech, or holds nothing else.
     """
-    chosen = _drawn(data, clips)
+    chosen = _drawn(data)
     found = {group.domain for group in chosen.values() if group.split == "train"}
     if "speech" not in found or len(found) < 2:
         raise ConfigError(
@@ -88,7 +86,7 @@ def fit(
             f"with; the libraries give {', '.join(sorted(found)) or 'none'}"
         )
     display = Display()
-    decoded = decode_shown(list(chosen), RATE, cache, jobs, display)
+    decoded = decode_shown(list(chosen), RATE, cache, usable_cores(), display)
     train, valid, narrow = Streams(), Streams(), Streams()
     with display.stage("listening", len(decoded)) as advance:
         for number, each in enumerate(decoded):
@@ -108,8 +106,8 @@ def fit(
     tell(text_of(network))
 
 
-def _drawn(data: Sequence[Path], clips: int) -> dict[Clip, Group]:
-    """Return at most ``clips`` random clips of each group."""
+def _drawn(data: Sequence[Path]) -> dict[Clip, Group]:
+    """Return random clips of each group."""
     rng = np.random.default_rng(0)
     chosen = {}
     for number, library in enumerate(find_libraries(data)):
@@ -118,7 +116,7 @@ def _drawn(data: Sequence[Path], clips: int) -> dict[Clip, Group]:
             if clip.domain in DOMAINS:
                 by_group.setdefault(Group(number, clip.domain, clip.split), []).append(clip)
         for group, members in by_group.items():
-            for k in rng.permutation(len(members))[:clips]:
+            for k in rng.permutation(len(members))[:_MOST_CLIPS]:
                 chosen[members[k]] = group
     return chosen
 

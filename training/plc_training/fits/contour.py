@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc.errors import ConfigError
+from plc.processor_time import usable_cores
 from plc_kernels.build.compile import kernel
 from plc_kernels.signal import contour
 from plc_training.data.library import find_libraries, read_samples
@@ -36,6 +37,7 @@ _SURE = 0.75
 _STRAY = 0.25
 _WIDTH = 96
 BATCH = 1024
+_STEPS = 12_000
 _RATE = 3e-3
 # Errors are in semitones; those above 0.9 count by their size, smaller ones by its square.
 _UNIT = 12.0 / math.log(2.0)
@@ -157,14 +159,7 @@ def cents(expected: NDArray[np.float32], points: NDArray[np.float32]) -> list[tu
     return [(float(np.nanmean(at)), float(np.nanmedian(at))) for at in errors.T]
 
 
-def fit(
-    data: Sequence[Path],
-    out: Path,
-    steps: int,
-    cache: Path,
-    jobs: int,
-    tell: Callable[[str], None],
-) -> None:
+def fit(data: Sequence[Path], out: Path, cache: Path, tell: Callable[[str], None]) -> None:
     """Train the pitch contour network, and write it.
 
     Parameters
@@ -172,9 +167,7 @@ def fit(
     data : sequence of Path, libraries
     out : Path
         File to write, ``.npz``.
-    steps : int, of :data:`BATCH` places each
     cache : Path, folder for decoded audio
-    jobs : int, processes that decode
     tell : callable
         Receives the errors as text.
 
@@ -185,14 +178,14 @@ def fit(
     """
     clips = [clip for found in find_libraries(data) for clip in found if clip.domain == "speech"]
     display = Display()
-    decoded = decode_shown(clips, RATE, cache, jobs, display)
+    decoded = decode_shown(clips, RATE, cache, usable_cores(), display)
     found: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
     with display.stage("listening", len(decoded)) as advance:
         for each in decoded:
             found.setdefault(each.clip.split, []).append(places_of(read_samples(each)))
             advance()
     to_train, to_validate = _together(found, "train"), _together(found, "valid")
-    network = fitted(*to_train, steps, display)
+    network = fitted(*to_train, _STEPS, display)
     features, points = to_validate
     with torch.no_grad():
         expected = network(torch.from_numpy(features)).numpy()

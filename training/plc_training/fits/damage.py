@@ -13,7 +13,6 @@ are judged more evenly.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,8 @@ from torch import Tensor, nn
 from plc.cli import progress
 from plc.errors import ConfigError
 from plc.files.detect import clicks, dips, repeats
-from plc.files.detect.judge import ARRAYS, FEATURE_LIMIT, judge_of
+from plc.files.detect.judge import ARRAYS, FEATURE_LIMIT
+from plc.processor_time import usable_cores
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.workers import Failure, as_done
 from plc_bench.detection.damage import OPUS_RATE, damaged, through
@@ -46,6 +46,8 @@ _EASY = 0.015
 _HIDDEN = 24
 _STEPS = 1000
 _MEMBERS = 3
+# Of a domain and split of a library.
+_MOST_CLIPS = 45
 _POSITIVES, _NEGATIVES = 128, 384
 _RATE, _DECAY = 6e-3, 0.3
 
@@ -53,12 +55,12 @@ Row = tuple[str, NDArray[np.float32], bool]
 """Network, features, and whether it is damage."""
 
 
-def examples(numbered: tuple[int, Clip], seed: int) -> tuple[list[Row], float]:
+def examples(numbered: tuple[int, Clip]) -> tuple[list[Row], float]:
     """Return candidates of one clip, and the seconds of undamaged sound."""
     number, clip = numbered
     rate = RATES[number % 2]
     whole = read_clip(clip.path, rate).signal.mean(axis=1)
-    rng = np.random.default_rng(clip_seed(clip.path.name, seed))
+    rng = np.random.default_rng(clip_seed(clip.path.name))
     first = min(round(_FROM_S * rate), max(0, whole.size - round(_SECONDS * rate)))
     first += int(rng.integers(round(_FRAME_MS * rate / 1000)))
     signal = _noisy(whole[first : first + round(_SECONDS * rate)], rng)
@@ -66,7 +68,7 @@ def examples(numbered: tuple[int, Clip], seed: int) -> tuple[list[Row], float]:
     lossy, other = (formats[(number // 2 + k) % len(formats)] for k in range(2))
     rows: list[Row] = []
     for container in ("wav", lossy, other):
-        each_seed = clip_seed(f"{clip.path.name} {container}", seed)
+        each_seed = clip_seed(f"{clip.path.name} {container}")
         broken, damage = damaged(signal, rate, _TURNS, each_seed)
         for kind, start, stop, features in _candidates(through(container, broken, rate), rate):
             right = [d for d in damage if d.kind in _EXAMPLES[kind]]
@@ -99,43 +101,26 @@ def _candidates(
     ]
 
 
-def fit(
-    data: Sequence[Path],
-    out: Path,
-    clips: int,
-    seed: int,
-    jobs: int,
-    tell: Callable[[str], None],
-    kinds: tuple[str, ...] = tuple(_EXAMPLES),
-) -> None:
+def fit(data: Sequence[Path], out: Path, tell: Callable[[str], None]) -> None:
     """Train the networks and write them.
 
     Parameters
     ----------
     data : sequence of Path, libraries, with manifests
     out : Path, file to write
-    clips : int
-        Most clips of each domain and split of a library, evenly spread.
-    seed : int, of damage and training
-    jobs : int, processes
     tell : callable, takes lines of text
-    kinds : tuple of str
-        Networks to train, of ``dip``, ``repeat`` and ``click``; the others are the package's.
 
     Raises
     ------
     ConfigError
-        If there are too few examples, or there is no such network.
+        If there are too few examples.
     """
-    if not kinds or not set(kinds) <= set(_EXAMPLES):
-        raise ConfigError(f"networks are {','.join(kinds)}; there are {', '.join(_EXAMPLES)}")
-    chosen = _chosen(find_libraries(data), clips)
+    chosen = _chosen(find_libraries(data))
     rows: list[tuple[int, Row]] = []
     quiet_s = 0.0
-    work = partial(examples, seed=seed)
     with progress.shown("clips", len(chosen)) as meter:
         for number, result in as_done(
-            work, list(enumerate(chosen)), jobs, lambda each: each[1].path.name
+            examples, list(enumerate(chosen)), usable_cores(), lambda each: each[1].path.name
         ):
             meter.advance()
             if isinstance(result, Failure):
@@ -148,29 +133,26 @@ def fit(
     torch.set_num_threads(1)
     arrays: dict[str, NDArray[np.float32]] = {}
     for kind in _EXAMPLES:
-        if kind not in kinds:
-            judge = judge_of(kind)
-            arrays |= {f"{kind}_{name}": getattr(judge, name) for name in ARRAYS}
-            continue
         of_kind = [(number, row) for number, row in rows if row[0] == kind]
-        arrays |= _trained(kind, of_kind, quiet_s, seed, tell)
+        arrays |= _trained(kind, of_kind, quiet_s, tell)
     np.savez_compressed(out, **arrays)  # type: ignore[arg-type]  # its stub wants a flag first
     tell(f"wrote {out}")
 
 
-def _chosen(libraries: list[list[Clip]], most: int) -> list[Clip]:
+def _chosen(libraries: list[list[Clip]]) -> list[Clip]:
+    """Return clips of each domain and split of a library, evenly spread."""
     groups: dict[tuple[int, str, str], list[Clip]] = {}
     for number, library in enumerate(libraries):
         for clip in library:
             groups.setdefault((number, clip.domain, clip.split), []).append(clip)
-    return [clip for group in groups.values() for clip in group[:: max(1, -(-len(group) // most))]]
+    steps = ((group, max(1, -(-len(group) // _MOST_CLIPS))) for group in groups.values())
+    return [clip for group, step in steps for clip in group[::step]]
 
 
 def _trained(
     kind: str,
     rows: list[tuple[int, Row]],
     quiet_s: float,
-    seed: int,
     tell: Callable[[str], None],
 ) -> dict[str, NDArray[np.float32]]:
     numbers = np.array([number for number, _ in rows])
@@ -183,7 +165,7 @@ def _trained(
     scores = np.zeros(truth.size)
     for held in (half, ~half):
         for member in range(_MEMBERS):
-            scale, network = _network(features[~held], truth[~held], seed + member)
+            scale, network = _network(features[~held], truth[~held], member)
             scores[held] += _scores(network, scale, features[held]) / _MEMBERS
     worst: dict[int, float] = {}
     for number, score in zip(numbers[~truth].tolist(), scores[~truth].tolist(), strict=True):
@@ -196,9 +178,7 @@ def _trained(
         f"{kind}: {truth.sum()} examples, {(~truth).sum()} counterexamples in {quiet_s / 60:.1f} "
         f"minutes; threshold {threshold:.2f}, of the candidates held out {found:.3f} above it"
     )
-    members = [
-        _arrays(*_network(features, truth, seed + member), threshold) for member in range(_MEMBERS)
-    ]
+    members = [_arrays(*_network(features, truth, member), threshold) for member in range(_MEMBERS)]
     return {
         f"{kind}_{name}": np.stack([member[place] for member in members])
         for place, name in enumerate(ARRAYS)
