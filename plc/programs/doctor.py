@@ -114,8 +114,6 @@ class Health:
     """Time that filling the cache took, if it was asked for."""
     start_s: float | None
     """Import, construction and a first lost packet in a new process, with the cache as it is."""
-    cold_start_s: float | None
-    """The same with an empty cache, if it was asked for."""
     ladders: tuple[Ladder, ...]
     problems: tuple[str, ...]
 
@@ -125,15 +123,13 @@ class Health:
         return described
 
 
-def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None = None) -> Health:
+def examine(*, warm: bool = False, progress: Progress | None = None) -> Health:
     """Examine this machine and return the findings.
 
     Parameters
     ----------
     warm : bool
         Compile every kernel into the cache first.
-    cold : bool
-        Also time a start with nothing compiled.
     progress : callable, optional
         Called with the name of each step.
     """
@@ -144,12 +140,7 @@ def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None
         tell("compiling kernels")
         warm_up_s = _warm_up(problems)
     tell("timing a start")
-    start_s = _start_s({}, problems)
-    cold_start_s = None
-    if cold:
-        tell("timing a start with nothing compiled")
-        with tempfile.TemporaryDirectory() as empty:
-            cold_start_s = _start_s({"NUMBA_CACHE_DIR": empty}, problems)
+    start_s = _start_s(problems)
     tell("calibrating ladders")
     ladders = _ladders(problems)
     network = examine_networks(progress=tell)
@@ -167,7 +158,6 @@ def examine(*, warm: bool = False, cold: bool = False, progress: Progress | None
         real_time=_real_time(),
         warm_up_s=warm_up_s,
         start_s=start_s,
-        cold_start_s=cold_start_s,
         ladders=ladders,
         problems=tuple(problems),
     )
@@ -185,9 +175,9 @@ def _warm_up(problems: list[str]) -> float | None:
     return time.perf_counter() - begin_s
 
 
-def _start_s(settings: dict[str, str], problems: list[str]) -> float | None:
+def _start_s(problems: list[str]) -> float | None:
     """Return the time to the first concealed packet in a new process."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **settings}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         run = subprocess.run(
             [sys.executable, "-c", _START],
@@ -322,7 +312,6 @@ def facts(health: Health) -> list[tuple[str, str]]:
     for name, seconds in (
         ("warming up took", health.warm_up_s),
         ("start, cache as it is", health.start_s),
-        ("start, nothing compiled", health.cold_start_s),
     ):
         if seconds is not None:
             lines.append((name, f"{seconds:.2f} s"))

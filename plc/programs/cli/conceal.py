@@ -65,12 +65,6 @@ def conceal(
     method: Method = "auto",
     model: Model = "auto",
     content: Content = "auto",
-    budget_ms: Annotated[
-        float,
-        typer.Option(
-            metavar="MS", help="Time limit for a lost packet; a shorter one gives cheaper methods."
-        ),
-    ] = float("inf"),
     file_format: batch.Format = None,
     bitrate: batch.Bitrate = None,
     picture: batch.Picture = None,
@@ -109,7 +103,7 @@ def conceal(
             )
         received = ReceiverOptions(
             **asdict(delay), packet_ms=packet_ms, lookahead=packets, method=method, model=model,
-            content=content, **(OFFLINE | {"budget_ms": budget_ms}),
+            content=content, **OFFLINE,
         )  # fmt: skip
         played, report = play_capture(
             sources[0], target, captured, received, seed=seed, align=align, overwrite=overwrite
@@ -134,7 +128,6 @@ def conceal(
                 method=cast(Any, method),
                 model=model,
                 content=content,
-                budget_ms=budget_ms,
                 seed=seed,
                 overwrite=overwrite,
                 bitrate=bitrate,

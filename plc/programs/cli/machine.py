@@ -28,9 +28,6 @@ def doctor(
     warm: Annotated[
         bool, typer.Option("--warm", help="Compile every kernel into the cache first.")
     ] = False,
-    cold: Annotated[
-        bool, typer.Option("--cold", help="Also time a start with nothing compiled (minutes).")
-    ] = False,
     methods: Annotated[
         bool, typer.Option("--methods", help="Only list the methods of concealment.")
     ] = False,
@@ -43,7 +40,7 @@ def doctor(
     from plc.programs.doctor import examine
 
     with status() as tell:
-        health = examine(warm=warm, cold=cold, progress=tell)
+        health = examine(warm=warm, progress=tell)
     print_json(health.as_dict()) if as_json else _print_health(health)
     if health.problems:
         raise typer.Exit(REFUSED)
