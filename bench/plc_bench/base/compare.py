@@ -90,7 +90,6 @@ def paired_difference(
     *,
     lower_is_better: bool,
     groups: Sequence[Hashable] | None = None,
-    seed: int = 0,
 ) -> PairedDifference:
     """Return how the scores of two methods on the same clips differ.
 
@@ -102,7 +101,6 @@ def paired_difference(
         Which way the metric points; decides ``share_better`` only.
     groups : sequence, of the same length
         What pairs belong together, such as the name of their clip; by default each stands alone.
-    seed : int, of the bootstrap
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     defined = np.isfinite(a) & np.isfinite(b)
@@ -111,7 +109,7 @@ def paired_difference(
     difference = (a - b)[defined]
     keys = list(groups) if groups is not None else list(range(a.size))
     kept = [key for key, good in zip(keys, defined, strict=True) if good]
-    low, high = _bootstrap_interval(difference, kept, seed)
+    low, high = _bootstrap_interval(difference, kept)
     better = difference < 0.0 if lower_is_better else difference > 0.0
     return PairedDifference(
         float(difference.mean()), low, high, float(better.mean()), difference.size
@@ -119,7 +117,7 @@ def paired_difference(
 
 
 def _bootstrap_interval(
-    values: NDArray[np.float64], keys: Sequence[Hashable], seed: int
+    values: NDArray[np.float64], keys: Sequence[Hashable]
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the mean over groups."""
     index = {key: number for number, key in enumerate(dict.fromkeys(keys))}
@@ -128,7 +126,7 @@ def _bootstrap_interval(
     group = np.array([index[key] for key in keys])
     sums = np.bincount(group, values)
     counts = np.bincount(group)
-    drawn = np.random.default_rng(seed).integers(len(index), size=(_RESAMPLES, len(index)))
+    drawn = np.random.default_rng(0).integers(len(index), size=(_RESAMPLES, len(index)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     tail = 100 * (1 - _CONFIDENCE) / 2
     low, high = np.percentile(means, [tail, 100 - tail])

@@ -1,6 +1,5 @@
 """The clips a benchmark runs on: found in folders or manifests, always in the same order."""
 
-import csv
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,11 +10,14 @@ from numpy.typing import NDArray
 
 from plc.errors import AudioFileError, ConfigError, MissingExtraError
 from plc.extras import install_command
+from plc_bench.base.notes import read_rows
 
 # What libsndfile reads, by the end of the name.
 AUDIO_SUFFIXES = frozenset({".flac", ".wav", ".ogg", ".opus", ".mp3", ".aif", ".aiff"})
 # Stereo versions of places that mono clips show too: counted, they would count twice.
 STEREO_PREFIX = "stereo_"
+# A clip whose loudest sample is below this (-80 dB of full scale) has nothing to score.
+_LEAST_PEAK = 1e-4
 # Folders that name the purpose of clips, not their domain.
 SPLITS = frozenset({"train", "valid", "validation", "dev", "test"})
 
@@ -132,6 +134,19 @@ def read_clip(path: Path, sample_rate: int | None = None) -> Recording:
     return Recording(resample(signal, rate, sample_rate), sample_rate)
 
 
+def middle_of(
+    path: Path, sample_rate: int | None, seconds: float
+) -> tuple[NDArray[np.float32], int]:
+    """Return the middle of a clip as one channel, shape (n,), and its rate; refuse silence."""
+    read = read_clip(path, sample_rate)
+    count = round(seconds * read.sample_rate)
+    start = max(0, (len(read.signal) - count) // 2)
+    middle = read.signal[start : start + count].mean(axis=1, dtype=np.float32)
+    if not np.abs(middle).max() > _LEAST_PEAK:
+        raise ConfigError(f"the middle {seconds:g} s of {path.name} are silent")
+    return middle, read.sample_rate
+
+
 def resample(signal: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
     """Resample ``signal``, shape (n,) or (n, channels), by soxr.
 
@@ -182,11 +197,4 @@ def _clips_of(source: Path) -> list[Path]:
 
 def _manifest_rows(manifest: Path) -> list[dict[str, str]]:
     """Return the rows of a manifest that name a file."""
-    try:
-        with manifest.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            if "path" not in (rows.fieldnames or []):
-                raise ConfigError(f"{manifest} has no column named path")
-            return [row for row in rows if row["path"]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read {manifest}: {error}") from error
+    return [row for _, row in read_rows(manifest, {"path"}) if row["path"]]

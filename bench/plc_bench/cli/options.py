@@ -23,8 +23,6 @@ Jobs = Annotated[int, typer.Option(help="Processes; 0 is one for each core.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another seed draws anew.")]
 Loss = Annotated[float, typer.Option(help="Share of packets lost, 0 to 1.")]
 Burst = Annotated[float, typer.Option(help="Mean number of packets in a burst.")]
-PacketMs = Annotated[float, typer.Option(help="Packet length in ms.")]
-Lookahead = Annotated[int, typer.Option(min=0, help="Future packets the engine waits for.")]
 Method = Annotated[str, typer.Option(help="Method, such as auto, repeat or burg:5/50.")]
 
 

@@ -162,7 +162,6 @@ def published(
 
 def phase(
     sources: Sources,
-    iterations: Annotated[int, typer.Option(min=1, help="Iterations of fast Griffin-Lim.")] = 100,
     jobs: Jobs = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -173,7 +172,7 @@ def phase(
     from plc_bench.papers import phase as bench
 
     chosen = bench.chosen_clips(sources)
-    measure = partial(bench.measure, chosen, iterations, processes(jobs))
+    measure = partial(bench.measure, chosen, processes(jobs))
     measured("clips", len(chosen), measure, bench.result_tables, as_json)
 
 

@@ -17,13 +17,12 @@ def report(
     ratings: Annotated[
         list[Path] | None, typer.Option(help="File of the blind test; may be repeated.")
     ] = None,
-    title: Annotated[str, typer.Option(help="Title of the page.")] = "",
 ) -> None:
     """Make a page of a study, to read and to listen to; it opens without a server."""
     from plc.notice import counted
     from plc_bench.report import build as bench
 
-    page = bench.build(results, out, ratings or [], title)
+    page = bench.build(results, out, ratings or [])
     megabytes = page.total_bytes / 1e6
     Console().print(
         f"{escape(printable(page.path))}: {counted(page.clips, 'clip')}, {megabytes:.1f} MB",

@@ -42,9 +42,7 @@ def soak(
         raise typer.Exit(1)
 
 
-def tone(
-    as_json: AsJson = False,
-) -> None:
+def tone(as_json: AsJson = False) -> None:
     """Lose 5 % of a 440 Hz sine at every packet size: no hole, no click, the phase kept.
 
     Exits with 1 if a case fails.

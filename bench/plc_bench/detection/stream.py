@@ -26,7 +26,7 @@ from plc_bench.base.corpus import Clip, clip_seed, read_clip
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.detection.damage import Damage, damaged
-from plc_bench.detection.study import MARGIN_MS, share
+from plc_bench.detection.study import is_inside, share
 from plc_bench.scores import metrics
 from plc_bench.scores.registry import METRICS, MUSIC_DOMAINS
 
@@ -163,7 +163,7 @@ def _score(item: tuple[int, Clip], settings: StreamDetectSettings) -> ClipScores
             (each.kind, each.length_ms, bool(hit[each.start : each.stop].mean() >= _HALF))
             for each in damage
         ),
-        tuple(_inside(start, stop, damage, rate) for start, stop in found),
+        tuple(is_inside(start, stop, damage, rate) for start, stop in found),
         len(found_in(signal, config)),
         len(found_in(gated(signal, rate), config)),
         nmse,
@@ -239,14 +239,6 @@ def _mask(damage: Iterable[Damage], samples: int) -> NDArray[np.bool_]:
     for each in damage:
         mask[each.start : each.stop] = True
     return mask
-
-
-def _inside(start: int, stop: int, damage: Iterable[Damage], sample_rate: int) -> bool:
-    margin = round(MARGIN_MS * sample_rate / 1000)
-    inside = sum(
-        max(0, min(stop, each.stop + margin) - max(start, each.start - margin)) for each in damage
-    )
-    return inside >= _HALF * (stop - start)
 
 
 def stream_tables(scores: StreamScores) -> list[Table]:

@@ -144,12 +144,16 @@ def _filled(signal: NDArray[np.float32], sample_rate: int) -> list[Finding]:
 
 def is_true(finding: Finding, damage: Iterable[Damage], sample_rate: int) -> bool:
     """Say whether half of a finding lies in damage."""
+    return is_inside(finding.start, finding.stop, damage, sample_rate)
+
+
+def is_inside(start: int, stop: int, damage: Iterable[Damage], sample_rate: int) -> bool:
+    """Return whether half of a stretch lies in damage."""
     margin = round(MARGIN_MS * sample_rate / 1000)
     inside = sum(
-        max(0, min(finding.stop, each.stop + margin) - max(finding.start, each.start - margin))
-        for each in damage
+        max(0, min(stop, each.stop + margin) - max(start, each.start - margin)) for each in damage
     )
-    return inside >= _HALF * (finding.stop - finding.start)
+    return inside >= _HALF * (stop - start)
 
 
 def covers(start: int, stop: int, damage: Damage, sample_rate: int) -> bool:

@@ -22,16 +22,14 @@ References
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError
 from plc.notice import counted
 from plc_bench.base.compare import summarise
-from plc_bench.base.corpus import find_clips, read_clip
+from plc_bench.base.corpus import find_clips, middle_of
 from plc_bench.base.pieces import spread
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
@@ -45,7 +43,6 @@ GAP_MS = 64.0
 # From one gap's start to the next: 36 frames of the 16 kHz grid.
 _GAP_PERIOD_MS = 288.0
 
-Magnitudes = NDArray[np.float32]
 Spectra = NDArray[np.complex64]
 Mask = NDArray[np.uint8]
 
@@ -119,18 +116,12 @@ class PhaseReport:
         ]
 
 
-def score_clip(clip: tuple[Path, Path], iterations: int) -> list[PhaseScore]:
-    """Score the middle of the first channel of a clip behind its source."""
+def score_clip(clip: tuple[Path, Path]) -> list[PhaseScore]:
+    """Score the middle of a clip behind its source; several channels are mixed to one."""
     (source, path), scores = clip, []
     for grid in GRIDS:
-        recording = read_clip(path, grid.sample_rate)
-        samples = recording.signal[:, 0]
-        count = round(SECONDS * recording.sample_rate)
-        start = max(0, (samples.size - count) // 2)
-        x = np.ascontiguousarray(samples[start : start + count])
-        if not np.abs(x).max() > 1e-4:
-            raise ConfigError(f"the middle {SECONDS:g} s of {path.name} are silent")
-        found = score_signal(x, grid, recording.sample_rate, iterations)
+        x, rate = middle_of(path, grid.sample_rate, SECONDS)
+        found = score_signal(x, grid, rate)
         scores += [
             PhaseScore(str(source), path.name, grid.name, method, convergence_db, error_db)
             for method, (convergence_db, error_db) in found.items()
@@ -229,13 +220,11 @@ def chosen_clips(sources: Sequence[Path]) -> list[tuple[Path, Path]]:
 
 def measure(
     clips: Sequence[tuple[Path, Path]],
-    iterations: int = FGLA_ITERATIONS,
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> PhaseReport:
     """Score clips, each behind its source."""
-    score = partial(score_clip, iterations=iterations)
-    outcome = score_clips(score, clips, jobs, on_done, lambda clip: clip[1].name)
+    outcome = score_clips(score_clip, clips, jobs, on_done, lambda clip: clip[1].name)
     return PhaseReport(SECONDS, [one for each in outcome.results for one in each], outcome.failures)
 
 

@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError
 from plc.files.pages.picture import blank_figure, save
 from plc.notice import counted
 from plc.papers.representations.named import REPRESENTATIONS, representation
 from plc_bench.base.compare import PairedDifference, paired_difference, summarise
-from plc_bench.base.corpus import Clip, read_clip
+from plc_bench.base.corpus import Clip, middle_of
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.metrics import snr_db
@@ -33,8 +32,6 @@ from plc_kernels.spectra.windows import grid_window_samples, window
 
 # The grid of the convergence: bins 31.25 Hz apart are windows of 32 ms.
 _JUDGE_HZ = 31.25
-# A clip whose loudest sample is below this (-80 dB of full scale) has nothing to score.
-_LEAST_PEAK = 1e-4
 # float32 itself is good for 150 dB; above that an error is counted as this.
 _MOST_DB = 150.0
 PICTURE_S = 1.0
@@ -137,7 +134,7 @@ def score_clip(
     path: Path, domains: Mapping[Path, str], sample_rate: int, seconds: float
 ) -> list[InversionScore]:
     """Score the middle of a clip, its channels mixed to one."""
-    x = middle_of(path, sample_rate, seconds)
+    x, _ = middle_of(path, sample_rate, seconds)
     judge = _judge(sample_rate)
     wanted = np.abs(spectra_of(x, judge))
     scores = []
@@ -164,17 +161,6 @@ def score_clip(
             )
         )
     return scores
-
-
-def middle_of(path: Path, sample_rate: int, seconds: float) -> Samples:
-    """Return the middle of a clip as one channel; refuse silence."""
-    samples = read_clip(path, sample_rate).signal.mean(axis=1)
-    count = round(seconds * sample_rate)
-    start = max(0, (samples.size - count) // 2)
-    x: Samples = np.ascontiguousarray(samples[start : start + count], np.float32)
-    if not np.abs(x).max() > _LEAST_PEAK:
-        raise ConfigError(f"the middle {seconds:g} s of {path.name} are silent")
-    return x
 
 
 def result_tables(report: InversionReport) -> list[Table]:

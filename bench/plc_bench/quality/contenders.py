@@ -52,7 +52,7 @@ class Engine:
 
     Attributes
     ----------
-    method, model, content, lookahead, budget_ms, seed
+    method, model, content, lookahead, seed
         As :func:`plc.conceal` takes them.
     """
 
@@ -61,7 +61,6 @@ class Engine:
     model: str = "auto"
     content: str = "auto"
     lookahead: int = 0
-    budget_ms: float = float("inf")
     seed: int = 0
 
     def play(
@@ -209,7 +208,6 @@ def contender(
     name: str,
     peers: Mapping[str, CommandPeer] | None = None,
     *,
-    budget_ms: float = float("inf"),
     seed: int = 0,
 ) -> Contender:
     """Return the contender of a name.
@@ -218,7 +216,7 @@ def contender(
     ----------
     name : str, as above
     peers : mapping, optional, programs by name
-    budget_ms, seed
+    seed : int
         Of the engine's methods.
 
     Raises
@@ -262,7 +260,7 @@ def contender(
         return FileRepair(**settings)
     if paced:
         return PacedEngine(**settings, lookahead=lookahead, seed=seed, prepare=prepare)
-    return Engine(**settings, lookahead=lookahead, budget_ms=budget_ms, seed=seed)
+    return Engine(**settings, lookahead=lookahead, seed=seed)
 
 
 def check_methods(

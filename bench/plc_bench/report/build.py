@@ -76,7 +76,7 @@ class Page:
     total_bytes: int
 
 
-def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "") -> Page:
+def build(results: Path, out: Path, ratings: Sequence[Path] = ()) -> Page:
     """Write the page of a study.
 
     Parameters
@@ -86,7 +86,6 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "
         Folder of the page; files of an earlier one are replaced.
     ratings : sequence of Path
         Files of the blind test.
-    title : str, of the page
 
     Raises
     ------
@@ -106,7 +105,7 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = (), title: str = "
             if _OURS.fullmatch(stale.name):
                 stale.unlink()
         described = [_write_clip(clips, number, one, study) for number, one in enumerate(kept)]
-        page = _page(study, described, rating_tables(heard), title, latency_section(results))
+        page = _page(study, described, rating_tables(heard), latency_section(results))
         (out / "index.html").write_text(page, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {out}: {error.strerror or error}") from error
@@ -131,7 +130,6 @@ def _page(
     study: Study,
     clips: Sequence[Mapping[str, Any]],
     ratings: Sequence[Table],
-    title: str,
     latency: str,
 ) -> str:
     folder = resources.files("plc_bench.report") / "page"
@@ -146,7 +144,6 @@ def _page(
         ensure_ascii=False,
     )
     return Template((folder / "index.html").read_text(encoding="utf-8")).substitute(
-        title=escape(title or "Concealment compared"),
         about=escape(_about(study)),
         style=listening.style() + (folder / "page.css").read_text(encoding="utf-8"),
         script="\n".join(

@@ -23,15 +23,14 @@ import importlib.util
 import math
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import MissingExtraError
-from plc.extras import install_command
 from plc_bench.base.corpus import resample
 from plc_bench.scores.metrics import Signal
+from plc_bench.scores.speech import session_of
 
 # Basic Pitch 0.4.0: windows of 43844 samples at 22.05 kHz, frames every 256; 15 frames at either
 # end of a window are not used, so that windows overlap by 30.
@@ -79,7 +78,7 @@ def _frames_of(samples: bytes) -> NDArray[np.float64]:
     padded = np.zeros((windows - 1) * hop + _WINDOW, np.float32)
     begin = _MARGIN_FRAMES * FRAME_HOP
     padded[begin : begin + mono.size] = mono[: padded.size - begin]
-    session = _session()
+    session = session_of(_model(), "FAD needs")
     frames = []
     for window in range(windows):
         block = padded[window * hop : window * hop + _WINDOW]
@@ -117,18 +116,6 @@ def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     values, vectors = np.linalg.eigh(covariance)
     root: NDArray[np.float64] = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     return root
-
-
-@lru_cache(maxsize=1)
-def _session() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError(f"FAD needs ONNX Runtime: {install_command('cpu')}") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # clips run in parallel, each on its own core
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(_model()), options, providers=["CPUExecutionProvider"])
 
 
 def _model() -> Path:

@@ -76,7 +76,7 @@ def plcmos(signal: Signal) -> float:
     .. [1] L. Diener et al., "PLCMOS: a data-driven non-intrusive metric for the evaluation of
        packet loss concealment algorithms", Interspeech, 2023.
     """
-    session = _session(_PLCMOS)
+    session = session_of(_model_path(_PLCMOS), "PLCMOS needs")
     features = _plcmos_features(np.clip(signal, -1.0, 1.0))[None, None].astype(np.float32)
     raters = np.random.default_rng(_RATER_SEED).standard_normal((_RATERS, 1, _RATER_SIZE))
     scores = [
@@ -108,7 +108,7 @@ def dnsmos(signal: Signal) -> float:
     .. [1] C. Reddy et al., "DNSMOS P.835: a non-intrusive perceptual objective speech quality
        metric to evaluate noise suppressors", ICASSP, 2022.
     """
-    session = _session("dnsmos_models/sig_bak_ovr.onnx")
+    session = session_of(_model_path("dnsmos_models/sig_bak_ovr.onnx"), "DNSMOS needs")
     heard = np.clip(signal, -1.0, 1.0).astype(np.float32)
     while heard.size < _DNSMOS_SAMPLES:
         heard = np.tile(heard, 2)
@@ -191,15 +191,13 @@ def _model_path(name: str) -> Path:
     return model
 
 
-@lru_cache(maxsize=2)
-def _session(name: str) -> Any:
-    model = _model_path(name)
+@lru_cache(maxsize=3)
+def session_of(model: Path, who: str) -> Any:
+    """Return a session of a network; raise MissingExtraError if ONNX Runtime is not installed."""
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingExtraError(
-            f"PLCMOS and DNSMOS need ONNX Runtime: {install_command('cpu')}"
-        ) from error
+        raise MissingExtraError(f"{who} ONNX Runtime: {install_command('cpu')}") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # clips run in parallel, each on its own core
     options.log_severity_level = 3

@@ -94,7 +94,8 @@ class BusySettings:
         return max(1, round(self.phase_s(phase) / self.piece_s))
 
 
-_, DURING, _ = PHASES = ("before", "during", "after")
+PHASES = ("before", "during", "after")
+DURING = PHASES[1]
 # A predictor is called ar:ORDER_MS/PAST_MS; other names are no predictor's.
 _PREDICTOR = "ar:"
 

@@ -72,8 +72,7 @@ def test_a_page_holds_the_versions_to_the_last_bit(results: Path, tmp_path: Path
 
 
 def test_names_cannot_become_markup(results: Path, tmp_path: Path) -> None:
-    page = build.build(results, tmp_path / "report", title="<b>Mine</b>").path.read_text()
-    assert "<b>" not in page
+    page = build.build(results, tmp_path / "report").path.read_text()
     assert "<i>no" not in page
     assert "&lt;i&gt;no&lt;/i&gt;" in page  # the failure is there
     assert "http://" not in page.replace("http://www.w3.org", "")
