@@ -24,6 +24,7 @@ SERVES = ("plc relay", "plc web --seconds")
 PATIENCE_S = 300.0
 # What each page's commands write.
 MADE = {
+    "agent": ("heard.wav", "phone.wav"),
     "archive": ("labels/damaged.wav.txt", "repaired/damaged.wav", "good.wav"),
     "browser": ("page/index.html", "page/plc.mjs"),
     "c": ("conceal", "heard.wav"),

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from plc.embed.packaging import PLUGIN, SHARED, SONAME, header, package
 from plc.embed.toolchain import ARCHIVER, ARM_COMPILER, COMPILER, X86_COMPILER, Tool, find, run
-from plc.embed.wasm import COUNTED, build_wasm
+from plc.embed.wasm import COUNTED, RECEIVED, build_wasm
 from plc.errors import ConfigError, unknown
 from plc_kernels.build.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
 from plc_kernels.emit.objects import EmitError, emit_objects
+from plc_kernels.receive import layout as receiver
 from plc_kernels.signal.burst import LEAVE_MS
 from plc_kernels.signal.rungs import STEADY_MS
 from plc_kernels.stream import dropout_search, entry, layout, model, model_file, preparation, step
@@ -215,5 +216,6 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     for name in ("BYTES", "LOWEST_RATE", "HIGHEST_RATE"):
         lines.append(f"#define PLCK_MODEL_{name} {getattr(model, name)}")
     lines.append(f"#define PLCK_PARTS {dropout_search.PARTS}")
+    lines += [f"#define PLCK_{name} ({getattr(receiver, name)})" for name in RECEIVED]
     lines.append(f"#define PLCK_COUNTERS {layout.LADDER - layout.STATS}")
     (work / "step.h").write_text("\n".join(lines) + "\n")

@@ -17,6 +17,7 @@
 
 #define MAGIC 0x31434c50u /* "PLC1" */
 #define MODEL_MAGIC 0x4d434c50u /* "PLCM" */
+#define RECEIVER_MAGIC 0x52434c50u /* "PLCR" */
 #define ALIGNMENT 64u
 #define SETTINGS 16
 #define MOST_CHANNELS 8u
@@ -30,6 +31,7 @@ _Static_assert(sizeof(plc_options) == 88 && offsetof(plc_options, content) == 80
 _Static_assert(sizeof(plc_counters) == 120 && offsetof(plc_counters, network_samples) == 104,
                "the ABI");
 _Static_assert(sizeof(plc_draft) == 24, "the ABI");
+_Static_assert(sizeof(plc_receiver_options) == 16 && sizeof(plc_receiver_counters) == 80, "the ABI");
 #endif
 
 /* The step for one type of processor. */
@@ -54,6 +56,17 @@ typedef struct step {
     int64_t (*calibrate)(int64_t *block, const int64_t *model);
     int64_t (*model_size)(const void *file, int64_t size);
     int64_t (*model_open)(const void *file, int64_t size, void *block);
+    int64_t (*receive_size)(int64_t *block, int64_t rate, int64_t channels, int64_t samples,
+                            int64_t lookahead, double delay_s, double most_s, double ahead_s);
+    void (*receive_open)(int64_t *block);
+    int64_t (*receive_put)(int64_t *block, const void *samples, int64_t form, int64_t count,
+                           int64_t position, int64_t is_placed);
+    int64_t (*receive_due)(int64_t *block);
+    void (*receive_append)(int64_t *block);
+    int64_t (*receive_give)(int64_t *block, void *out, int64_t form, void *marks, int64_t count);
+    void (*receive_end)(int64_t *block);
+    void (*receive_clear)(int64_t *block);
+    int64_t (*receive_waiting)(int64_t *block);
 } step;
 
 #define DECLARE(suffix, level, name)                                                              \
@@ -74,7 +87,18 @@ typedef struct step {
     void plck_search_reset_##suffix(int64_t *);                                                   \
     int64_t plck_calibrate_##suffix(int64_t *, const int64_t *);                                  \
     int64_t plck_model_size_##suffix(const void *, int64_t);                                      \
-    int64_t plck_model_open_##suffix(const void *, int64_t, void *);
+    int64_t plck_model_open_##suffix(const void *, int64_t, void *);                              \
+    int64_t plck_receive_size_##suffix(int64_t *, int64_t, int64_t, int64_t, int64_t, double,     \
+                                       double, double);                                           \
+    void plck_receive_open_##suffix(int64_t *);                                                   \
+    int64_t plck_receive_put_##suffix(int64_t *, const void *, int64_t, int64_t, int64_t,         \
+                                      int64_t);                                                   \
+    int64_t plck_receive_due_##suffix(int64_t *);                                                 \
+    void plck_receive_append_##suffix(int64_t *);                                                 \
+    int64_t plck_receive_give_##suffix(int64_t *, void *, int64_t, void *, int64_t);              \
+    void plck_receive_end_##suffix(int64_t *);                                                    \
+    void plck_receive_clear_##suffix(int64_t *);                                                  \
+    int64_t plck_receive_waiting_##suffix(int64_t *);
 PLC_STEPS(DECLARE)
 
 #define ENTRY(suffix, level, name)                                                         \
@@ -83,7 +107,10 @@ PLC_STEPS(DECLARE)
      plck_resume_##suffix, plck_drain_##suffix,                                            \
      plck_search_size_##suffix, plck_search_open_##suffix, plck_search_##suffix,           \
      plck_search_nothing_##suffix, plck_search_reset_##suffix, plck_calibrate_##suffix,    \
-     plck_model_size_##suffix, plck_model_open_##suffix},
+     plck_model_size_##suffix, plck_model_open_##suffix, plck_receive_size_##suffix,       \
+     plck_receive_open_##suffix, plck_receive_put_##suffix, plck_receive_due_##suffix,     \
+     plck_receive_append_##suffix, plck_receive_give_##suffix, plck_receive_end_##suffix,  \
+     plck_receive_clear_##suffix, plck_receive_waiting_##suffix},
 static const step steps[] = {PLC_STEPS(ENTRY)};
 #define STEPS (sizeof steps / sizeof *steps)
 
@@ -875,6 +902,247 @@ int plc_close(plc_stream *stream) {
     return 0;
 }
 
+/* A receiver: this, then its timeline's block (plc_kernels/receive/layout.py), then its stream. */
+struct plc_receiver {
+    uint32_t magic;
+    atomic_uint busy;
+    uint32_t form; /* as kernels number formats */
+    uint32_t sample_bytes;
+    plc_stream *stream;
+    int64_t *block;
+    void *memory; /* what plc_receiver_open allocated, or NULL */
+};
+
+/* What is asked of a receiver, checked. */
+typedef struct plan {
+    plc_options options; /* of its stream */
+    uint32_t format;     /* of what comes in and goes out */
+    double delay_s, most_s, ahead_s;
+    int64_t block_bytes;
+} plan;
+
+/* Write where things lie in a receiver's block; return its bytes. */
+static int64_t lay_out(const plan *plan, int64_t *block) {
+    const plc_options *options = &plan->options;
+    return steps[0].receive_size(block, options->sample_rate, options->channels,
+                                 options->packet_samples, options->lookahead, plan->delay_s,
+                                 plan->most_s, plan->ahead_s);
+}
+
+/* Check options; write the plan. Return 0, or an error. */
+static int plan_of(const plc_options *options, const plc_receiver_options *given, plan *plan) {
+    static const plc_receiver_options usual = {sizeof usual, 40, 1000, 60000};
+    int64_t settings[SETTINGS], header[PLCK_HEADER];
+    int64_t size;
+    int code = complete(options, &plan->options);
+    if (code)
+        return code;
+    given = given ? given : &usual;
+    if (given->struct_size != sizeof *given)
+        return PLC_ERROR_STRUCT;
+    if (given->delay_ms > 5000 || given->most_delay_ms > 5000 || given->most_ahead_ms > 600000)
+        return PLC_ERROR_DELAY;
+    plan->format = plan->options.format;
+    if (plan->format == PLC_MULAW || plan->format == PLC_INT16)
+        plan->options.format = PLC_FLOAT32; /* as the block has it */
+    size = size_of(&plan->options, settings);
+    if (size < 0)
+        return (int)size;
+    plan->delay_s = given->delay_ms / 1000.0;
+    plan->most_s = given->most_delay_ms / 1000.0;
+    plan->ahead_s = given->most_ahead_ms / 1000.0;
+    memset(header, 0, sizeof header);
+    plan->block_bytes = lay_out(plan, header);
+    return 0;
+}
+
+static int64_t bytes_of(const plan *plan) {
+    return (int64_t)(ALIGNMENT - 1 + rounded(sizeof(plc_receiver)) +
+                     rounded((size_t)plan->block_bytes)) + plc_size(&plan->options);
+}
+
+int64_t plc_receiver_size(const plc_options *options, const plc_receiver_options *receiver) {
+    plan plan;
+    int code = plan_of(options, receiver, &plan);
+    return code ? code : bytes_of(&plan);
+}
+
+int plc_receiver_open_in(plc_receiver **receiver, const plc_options *options,
+                         const plc_receiver_options *given, void *memory, size_t room) {
+    plan plan;
+    plc_receiver *opened;
+    char *after;
+    int code = plan_of(options, given, &plan);
+    if (code)
+        return code;
+    if (!receiver || !memory)
+        return PLC_ERROR_ARGUMENT;
+    if (room < (size_t)bytes_of(&plan))
+        return PLC_ERROR_ROOM;
+    opened = (plc_receiver *)(((uintptr_t)memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    memset(opened, 0, sizeof *opened);
+    opened->form = plan.format == PLC_FLOAT32 ? PLCK_FLOAT32
+                   : plan.format == PLC_INT16 ? PLCK_INT16 : PLCK_MULAW;
+    opened->sample_bytes = plan.format == PLC_FLOAT32 ? 4 : plan.format == PLC_INT16 ? 2 : 1;
+    opened->block = (int64_t *)((char *)opened + rounded(sizeof *opened));
+    memset(opened->block, 0, PLCK_HEADER * sizeof *opened->block);
+    lay_out(&plan, opened->block);
+    after = (char *)opened->block + rounded((size_t)plan.block_bytes);
+    code = plc_open_in(&opened->stream, &plan.options, after,
+                       room - (size_t)(after - (char *)memory));
+    if (code)
+        return code;
+    steps[opened->stream->step].receive_open(opened->block);
+    atomic_init(&opened->busy, 0);
+    opened->magic = RECEIVER_MAGIC;
+    *receiver = opened;
+    return 0;
+}
+
+int plc_receiver_open(plc_receiver **receiver, const plc_options *options,
+                      const plc_receiver_options *given) {
+    int64_t size = plc_receiver_size(options, given);
+    void *memory;
+    int code;
+    if (size < 0)
+        return (int)size;
+    if (!receiver)
+        return PLC_ERROR_ARGUMENT;
+    memory = malloc((size_t)size);
+    if (!memory)
+        return PLC_ERROR_MEMORY;
+    code = plc_receiver_open_in(receiver, options, given, memory, (size_t)size);
+    if (code)
+        free(memory);
+    else
+        (*receiver)->memory = memory;
+    return code;
+}
+
+/* Take a receiver, or say why not. */
+static int hold(plc_receiver *receiver) {
+    if (!receiver || !is_aligned(receiver, ALIGNMENT))
+        return PLC_ERROR_ARGUMENT;
+    if (receiver->magic != RECEIVER_MAGIC)
+        return PLC_ERROR_STREAM;
+    if (atomic_exchange_explicit(&receiver->busy, 1, memory_order_acquire))
+        return PLC_ERROR_BUSY;
+    return 0;
+}
+
+static void let_go(plc_receiver *receiver) {
+    atomic_store_explicit(&receiver->busy, 0, memory_order_release);
+}
+
+static const step *step_of(const plc_receiver *receiver) { return &steps[receiver->stream->step]; }
+
+int64_t plc_receive(plc_receiver *receiver, const void *samples, size_t count, int64_t at) {
+    const int64_t far = (int64_t)1 << 61; /* sums of positions are numbers of 64 bits */
+    int is_placed = at != PLC_FOLLOWS;
+    int64_t taken = hold(receiver);
+    if (taken)
+        return taken;
+    if (count && (!samples || !is_aligned(samples, receiver->sample_bytes) || count >= (size_t)far ||
+                  (is_placed && (at <= -far || at >= far))))
+        taken = PLC_ERROR_ARGUMENT;
+    else if (count)
+        taken = step_of(receiver)->receive_put(receiver->block, samples, receiver->form,
+                                               (int64_t)count, is_placed ? at : 0, is_placed);
+    let_go(receiver);
+    return taken;
+}
+
+/* Conceal the block that is due: `parts` of it are missing, or all. */
+static void conceal_due(plc_receiver *receiver, int64_t parts) {
+    float *inbox = (float *)((char *)receiver->block + receiver->block[PLCK_INBOX]);
+    const int64_t *missing = (int64_t *)((char *)receiver->block + receiver->block[PLCK_MISSING]);
+    int is_lost = parts == PLCK_ALL;
+    push(receiver->stream, is_lost ? NULL : inbox, missing, is_lost ? 0 : parts, inbox);
+    step_of(receiver)->receive_append(receiver->block);
+}
+
+int64_t plc_play(plc_receiver *receiver, void *out, size_t count, uint8_t *made_up) {
+    size_t frame, done = 0;
+    int64_t made = hold(receiver);
+    if (made)
+        return made;
+    frame = (size_t)receiver->sample_bytes * receiver->stream->channels;
+    if (count && (!out || !is_aligned(out, receiver->sample_bytes))) {
+        let_go(receiver);
+        return PLC_ERROR_ARGUMENT;
+    }
+    while (done < count) {
+        uint8_t marks[256], *given = made_up ? made_up + done : marks;
+        size_t left = count - done;
+        int64_t some, parts;
+        left = made_up || left < sizeof marks ? left : sizeof marks;
+        some = step_of(receiver)->receive_give(receiver->block, (char *)out + done * frame,
+                                               receiver->form, given, (int64_t)left);
+        for (int64_t k = 0; k < some; k++)
+            made += given[k];
+        done += (size_t)some;
+        while (!some && (parts = step_of(receiver)->receive_due(receiver->block)) != PLCK_NONE)
+            conceal_due(receiver, parts);
+    }
+    let_go(receiver);
+    return made;
+}
+
+int plc_receiver_end(plc_receiver *receiver) {
+    int code = hold(receiver);
+    if (code)
+        return code;
+    step_of(receiver)->receive_end(receiver->block);
+    let_go(receiver);
+    return 0;
+}
+
+int plc_receiver_clear(plc_receiver *receiver) {
+    int code = hold(receiver);
+    if (code)
+        return code;
+    step_of(receiver)->receive_clear(receiver->block);
+    let_go(receiver);
+    return 0;
+}
+
+int plc_receiver_stats(plc_receiver *receiver, plc_receiver_counters *counters) {
+    const int64_t *words;
+    int code;
+    if (!counters)
+        return PLC_ERROR_ARGUMENT;
+    if (counters->struct_size != sizeof *counters)
+        return PLC_ERROR_STRUCT;
+    code = hold(receiver);
+    if (code)
+        return code;
+    words = receiver->block;
+    counters->zero = 0;
+    counters->received_samples = (uint64_t)words[PLCK_TAKEN_SAMPLES];
+    counters->duplicate_samples = (uint64_t)words[PLCK_DOUBLE_SAMPLES];
+    /* What was made up in a stall is late once it comes, and unsent until then. */
+    counters->late_samples = (uint64_t)(words[PLCK_LATE_SAMPLES] - words[PLCK_HELD]);
+    counters->lost_samples = (uint64_t)(words[PLCK_LOST_SAMPLES] - words[PLCK_STARVED]);
+    counters->unsent_samples =
+        (uint64_t)(words[PLCK_UNSENT] + words[PLCK_HELD] + words[PLCK_STARVED]);
+    counters->refused_samples = (uint64_t)words[PLCK_REFUSED_SAMPLES];
+    counters->overflow_samples = (uint64_t)words[PLCK_OVERFLOW_SAMPLES];
+    counters->jumps = (uint64_t)words[PLCK_JUMPS];
+    counters->waiting_samples = (uint64_t)step_of(receiver)->receive_waiting(receiver->block);
+    let_go(receiver);
+    return 0;
+}
+
+int plc_receiver_close(plc_receiver *receiver) {
+    int code = hold(receiver);
+    if (code)
+        return code;
+    receiver->magic = 0;
+    plc_close(receiver->stream);
+    free(receiver->memory);
+    return 0;
+}
+
 const char *plc_processor(const plc_stream *stream) {
     if (!stream || !is_aligned(stream, ALIGNMENT) || stream->magic != MAGIC)
         return "";
@@ -906,7 +1174,7 @@ const char *plc_error(int64_t code) {
     case PLC_ERROR_PACKET:
         return "options.packet_samples is out of range; supported: 1 (or 32 samples) to 120 ms";
     case PLC_ERROR_FORMAT:
-        return "options.format is neither PLC_FLOAT32 nor PLC_INT16";
+        return "options.format is neither PLC_FLOAT32 nor PLC_INT16 (nor, of a receiver, PLC_MULAW)";
     case PLC_ERROR_LOOKAHEAD:
         return "options.lookahead is out of range; supported: 0 to 2 s";
     case PLC_ERROR_RUNG:
@@ -922,6 +1190,9 @@ const char *plc_error(int64_t code) {
         return "options.content is out of range; 0 is auto, 1 music, 2 speech";
     case PLC_ERROR_MIXED:
         return "one stream takes packets by plc_push, or samples by plc_push_n, until plc_reset";
+    case PLC_ERROR_DELAY:
+        return "a time of plc_receiver_options is out of range; delays are 0 to 5000 ms, pieces "
+               "come up to 600000 ms ahead";
     case PLC_ERROR_FILE:
         return "the file cannot be read";
     default:

@@ -24,10 +24,15 @@ EXPORTS = (
     *("plck_size", "plck_open", "plck_reset", "plck_push", "plck_fill", "plck_resume"),
     *("plck_drain", "plck_look", "plck_prepare", "plck_calibrate"),
     *("plck_model_size", "plck_model_open", "__heap_base"),
-    *("plck_receive_size", "plck_receive_open", "plck_receive_piece", "plck_receive_lay"),
-    *("plck_receive_end", "plck_receive_interrupt", "plck_receive_pull", "plck_receive_append"),
-    *("plck_receive_play", "plck_receive_waiting"),
+    *(f"plck_receive_{name}" for name in ("size", "open", "put", "due", "append", "give")),
+    *("plck_receive_end", "plck_receive_clear", "plck_receive_waiting"),
 )
+RECEIVED = (
+    *("HEADER", "FLOAT32", "INT16", "MULAW", "NONE", "ALL", "INBOX", "MISSING", "HELD", "STARVED"),
+    *("TAKEN_SAMPLES", "DOUBLE_SAMPLES", "LATE_SAMPLES", "LOST_SAMPLES", "UNSENT"),
+    *("REFUSED_SAMPLES", "OVERFLOW_SAMPLES", "JUMPS"),
+)
+"""Of a receiver, what ``plc.mjs`` knows."""
 SECTION = "plc"
 """The section that says where things lie."""
 _STACK_BYTES = 1 << 18
@@ -90,7 +95,7 @@ def places() -> dict[str, Any]:
             "music": layout.MUSIC_NET + gap.FILE_AT,
             "bridges": layout.BRIDGE_NET + gap.FILE_AT,
         },
-        "receiver": {_named(word): k for word, k in vars(receiver).items() if type(k) is int},
+        "receiver": {_named(word): getattr(receiver, word) for word in RECEIVED},
         "networkSamples": {"speech": made, "music": made + 1, "bridges": made + bridge_fills.PLACE},
         "counters": {_named(name): k for name, k in COUNTED.items() if name not in _NOT_THERE},
     }

@@ -18,13 +18,12 @@ from plc_kernels.build.compile import inlined, kernel
 from plc_kernels.receive import layout as at
 from plc_kernels.receive import line, turns
 from plc_kernels.receive.delays import forget_delays, look, note
-from plc_kernels.receive.layout import ARRAYS, LOG, PARTS, UNITS, array, reals
+from plc_kernels.receive.layout import LACKS, LOG, PARTS, UNITS, array, reals
 from plc_kernels.receive.places import (
     follow_pace,
     judge_onset,
     move_line,
     next_to,
-    place_piece,
     strays,
 )
 from plc_kernels.receive.units import (
@@ -34,8 +33,6 @@ from plc_kernels.receive.units import (
     behind,
     came_after_all,
     count,
-    cover,
-    covered,
     forget_units,
     insert,
     is_pause_between,
@@ -45,7 +42,7 @@ from plc_kernels.receive.units import (
     number_of,
     restart_numbers,
 )
-from plc_kernels.stream.arrays import Block, place_arrays
+from plc_kernels.stream.arrays import Block
 
 
 @kernel
@@ -57,10 +54,7 @@ def lay_out(block: Block) -> int:
     block : int64, shape (HEADER,) at least, read and written
         With the settings.
     """
-    block[at.REALS_AT] = 8 * at.REALS
-    line.size_line(block)
-    block[at.SIZE] = place_arrays(block, 0, ARRAYS, 8 * at.HEADER)
-    return int(block[at.SIZE])
+    return int(line.lay_out(block))
 
 
 @kernel
@@ -73,6 +67,7 @@ def forget(block: Block) -> None:
     line.forget_speed(block)
     line.forget_line(block)
     array(block, LOG)[:] = 0
+    array(block, LACKS)[:] = 0
     block[at.UNIT] = block[at.BLOCK_SAMPLES]
     numbers = reals(block)
     numbers[at.LATE_SINCE_S] = math.inf
@@ -209,89 +204,25 @@ def take_copy(block: Block, number: int, stamp: int, offset: int, samples: int) 
 
 
 @kernel
-def take_piece(block: Block, position: int, is_placed: bool, samples: int, now_s: float) -> int:
-    """Say where a piece without a number stands.
-
-    Parameters
-    ----------
-    position : int
-        Of its first sample, as the sender counts; any, if it is not ``is_placed``: it follows then.
-    samples : int, at least 1
-
-    Returns
-    -------
-    int
-        ACCEPTED: GIVEN_START is its media time, and :func:`lay` takes its samples. STRAY: its
-        position is far from all others; it is to be kept. JUMPED: so was the one before, and the
-        two go on from each other; both are to be taken again.
-    """
-    return place_piece(block, position, is_placed, samples, now_s)
-
-
-@kernel
-def lay(block: Block, start: int, samples: int) -> int:
-    """Take in samples of a piece at a media time; return how many are new, and wait to be played.
-
-    Others are doubles, or late. GIVEN_START is where those begin that are to be kept. Below 0:
-    there is no room for them.
-    """
-    stop = start + samples
-    waits_for_it = block[at.STARVED] > 0 and stop == block[at.FOLLOWING]
-    if block[at.BEGUN] and start < block[at.POSITION] and not waits_for_it:
-        begin = min(stop, block[at.POSITION])
-        block[at.DOUBLE_SAMPLES] += begin - start - came_after_all(block, start, begin)
-        start = begin
-    block[at.GIVEN_START] = start
-    if start == stop:
-        return 0
-    doubles = covered(block, start, stop)
-    if not cover(block, start, stop):
-        return -1
-    block[at.DOUBLE_SAMPLES] += doubles
-    return int(stop - start - doubles)
-
-
-@kernel
 def clear(block: Block) -> None:
     """Forget the units that wait; those that come go on behind them."""
     forget_units(block)
 
 
 @kernel
-def interrupt(block: Block) -> None:
-    """Drop all waiting samples, faded out; the next unit begins anew, at once."""
-    turns.settle_pause(block)
-    forget_units(block)
-    line.drop_waiting(block)
-    block[at.BEGUN] = block[at.FOLLOWS] = block[at.IS_STRAY] = block[at.LATE_ROW] = 0
-    block[at.ENDED], block[at.AT_ONCE] = 0, 1
-
-
-@kernel
-def end(block: Block) -> None:
-    """Let silence follow the waiting samples, until a unit comes."""
-    block[at.ENDED] = 1
-
-
-@kernel
 def pull(block: Block, now_s: float) -> int:
     """Decide the block that is due; return PLAY, PART, LOST, SILENCE, HOLD or WAIT.
 
-    The first PARTS_COUNT rows of PARTS say of which units it is made; of pieces, from which media
-    time on. WAIT: silence was appended. BEGUN is 0 behind the end of a stream: what the block lacks
-    is silence.
+    The first PARTS_COUNT rows of PARTS say of which units it is made. WAIT: silence was appended.
     """
     begun = block[at.BEGUN]
-    if not block[at.NUMBERED]:
-        now_s += line.ready(block) / block[at.RATE]
     turn = turns.take_turn(block, now_s)
     parts, units = array(block, PARTS), array(block, UNITS)
-    if block[at.NUMBERED]:
-        for row in range(block[at.PARTS_COUNT]):
-            parts[row, OF] = units[parts[row, OF], HANDLE]
+    for row in range(block[at.PARTS_COUNT]):
+        parts[row, OF] = units[parts[row, OF], HANDLE]
     if turn == at.WAIT:
         line.append_silence(block, turns.until_due(block, now_s))
-    elif not begun and block[at.NUMBERED]:
+    elif not begun:
         line.lead_in(block, now_s)
     return turn
 
@@ -359,12 +290,9 @@ KERNELS = (
     begin_row,
     clear,
     delay_now,
-    end,
     forget,
     held_up,
     hurry,
-    interrupt,
-    lay,
     lay_out,
     leave_out,
     pass_over,
@@ -376,7 +304,6 @@ KERNELS = (
     stands_apart,
     take,
     take_copy,
-    take_piece,
     waiting,
 )
 """All that callers use."""

@@ -22,6 +22,10 @@ ACCEPTED, DUPLICATE, LATE, STRAY, OVERFLOW, JUMPED = range(6)
 far from all others; there is no room; the second one in a row that was far."""
 PULL, READY = range(2)
 """What to do next: to pull a block, conceal it and append it; to take what is played."""
+NONE, ALL = -2, -1
+"""Missing parts of a block of pieces: it is in OUTBOX already; all of it lacks."""
+FLOAT32, INT16, MULAW = range(3)
+"""Formats of the samples of pieces: full scale 1.0; 16 bits; ITU-T G.711, one byte each."""
 
 LOG_NUMBERS = 1024
 """Numbers that are remembered, behind the newest."""
@@ -34,20 +38,14 @@ BIN_S = 0.001
 """Of the distribution of the jitter."""
 
 TABLE = BlockTable()
-TEXTS: dict[int, str] = {}
-"""What each word is for."""
 
 
-def _word(text: str, count: int = 1) -> int:
-    number = TABLE.word(count)
-    TEXTS[number] = text
-    return number
+def _word(_text: str, count: int = 1) -> int:
+    return TABLE.word(count)
 
 
-def _array(text: str, dtype: type, *shape: int) -> int:
-    number = TABLE.array(dtype, *shape)
-    TEXTS[number] = text
-    return number
+def _array(_text: str, dtype: type, *shape: int) -> int:
+    return TABLE.array(dtype, *shape)
 
 
 # Settings, written before lay_out().
@@ -64,6 +62,9 @@ AHEAD_MOST = _word("Samples by which a position may be ahead of what is played."
 PAST_MOST = _word("Samples by which it may be behind.")
 BINS = _word("Bins of the distribution of the jitter.")
 PATHS = _word("Ways by which each unit comes.")
+LOOKAHEAD = _word("Blocks by which what is appended is behind what was pulled; of pieces.")
+RING_SAMPLES = _word("Samples of pieces that there is room for; 0: units have numbers.")
+STRAY_ROOM = _word("Numbers of a stray piece that are kept, of all channels.")
 
 SIZE = _word("Of the block, in bytes.")
 ROWS = _word("Channels and the row of marks.")
@@ -72,6 +73,7 @@ PAST = _word("Samples of the line that are kept behind what is played.")
 WINDOW = _word("Samples of the longest period that is left out or played twice.")
 SINC_ROWS = _word("Of the resampler's weights.")
 SINC_TAPS = _word("Of each.")
+LACKS_ROOM = _word("Samples of the blocks that are looked ahead, and of one more.")
 REALS_AT = _word("Where the numbers lie that are no integers, in bytes.")
 _UNITS = "Start, stop, place of the number (of pieces: behind a pause?), handle, is it a copy?"
 UNITS = _array(_UNITS, np.int64, ROOM, fixed(5))
@@ -86,6 +88,12 @@ MARKS = _array("Which of its samples were made up.", np.uint8, BLOCK_SAMPLES)
 LINE = _array("What waits to be played, below it a row of marks.", np.float32, ROWS, LINE_ROOM)
 OUTBOX = _array("The block that is played, likewise.", np.float32, ROWS, BLOCK_SAMPLES)
 SINC = _array("Weights of the resampler.", np.float32, SINC_ROWS, SINC_TAPS)
+MISSING = _array(
+    "Begin and stop of each part that lacks in INBOX.", np.int64, BLOCK_SAMPLES, fixed(2)
+)
+LACKS = _array("Which samples of the last blocks lacked.", np.uint8, LACKS_ROOM)
+RING = _array("Sound of the pieces, by media time.", np.float32, RING_SAMPLES, CHANNELS)
+STRAY_SOUND = _array("Sound of the stray piece.", np.float32, STRAY_ROOM)
 # Units that are here.
 FIRST_OF_STATE = TABLE.next
 FILLED = _word("Samples of the line, those behind what is played included.")
@@ -98,6 +106,11 @@ STRAY_LENGTH = _word("Its samples.")
 GRAIN = _word("What distances of positions have in common, in samples.")
 IS_PLACED = _word("Whether the newest piece has a position.")
 LATE_NEXT = _word("Media time behind the piece that came too late last.")
+STRAY_COUNT = _word("Samples of the stray piece that is kept.")
+OUT = _word("Samples that were played.")
+LEFT = _word("Samples of OUTBOX that nobody has taken yet.")
+LAID_LATE = _word("Samples of pieces behind the time, which the line may yet go back to.")
+HEARD = _word("OUT when sound that had come was pulled last, or none waited.")
 COUNT = _word("Units that are here.")
 FREE_COUNT = _word("Handles that are free.")
 PARTS_COUNT = _word("Parts of the last block.")
@@ -161,6 +174,9 @@ UNSENT = _word("Samples made up while the sender sent none.")
 SKIPPED = _word("Samples left out to keep within the largest delay, or for want of time.")
 DOUBLE_SAMPLES = _word("Samples that had come before, of units with positions.")
 JUMPS = _word("Times that positions began anew.")
+TAKEN_SAMPLES = _word("Samples of pieces that were played, or wait to be.")
+REFUSED_SAMPLES = _word("Samples of pieces that are NaN, infinite or above 1e6.")
+OVERFLOW_SAMPLES = _word("Samples of pieces that are too far from all others.")
 SHORTENED = _word("Samples left out by whole periods, so that the delay falls.")
 LENGTHENED = _word("Samples played twice, likewise, so that it grows.")
 
@@ -168,13 +184,10 @@ LENGTHENED = _word("Samples played twice, likewise, so that it grows.")
 _reals = BlockTable()
 
 
-def _real(text: str, count: int = 1) -> int:
-    number = _reals.word(count)
-    REAL_TEXTS[number] = text
-    return number
+def _real(_text: str, count: int = 1) -> int:
+    return _reals.word(count)
 
 
-REAL_TEXTS: dict[int, str] = {}
 MOST_S = _real("What the delay never exceeds.")
 DELAY_S = _real("The fixed or least delay, or what is added to the quantile.")
 LATE_SHARE = _real("Share of the units that may come too late.")

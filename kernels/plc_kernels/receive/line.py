@@ -26,11 +26,11 @@ import numpy as np
 from plc_kernels.build.compile import inlined, part
 from plc_kernels.receive import layout as at
 from plc_kernels.receive.delays import MARGIN_S, is_followed
-from plc_kernels.receive.layout import INBOX, LINE, MARKS, OUTBOX, SINC, array, reals
+from plc_kernels.receive.layout import ARRAYS, INBOX, LINE, MARKS, OUTBOX, SINC, array, reals
 from plc_kernels.receive.turns import contiguous, delay_s
 from plc_kernels.signal.resample import CENTRE, PHASES, TAPS, resample, sinc_weights
 from plc_kernels.signal.stretch import MOST_MS, lengthen, shorten
-from plc_kernels.stream.arrays import Block
+from plc_kernels.stream.arrays import Block, place_arrays
 
 _MOST_STRETCH, _MOST_DRIFT, _SLEW_PER_S = 3e-3, 1e-3, 2e-4
 # Time constant 10 s, damping 0.7: 500 ppm of drift move the delay by 5 ms.
@@ -174,13 +174,16 @@ _FADE_S = 0.005
 
 
 @part
-def size_line(block: Block) -> None:
-    """Write how long the line's arrays are."""
+def lay_out(block: Block) -> int:
+    """Write where the arrays lie, given the settings; return the size of the block in bytes."""
     window = int(np.ceil(MOST_MS * block[at.RATE] / 1000.0))
     block[at.WINDOW], block[at.PAST] = window, max(CENTRE, window)
     block[at.LINE_ROOM] = block[at.PAST] + 4 * block[at.BLOCK_SAMPLES] + 2 * TAPS + 4 * window
     block[at.ROWS] = block[at.CHANNELS] + 1
     block[at.SINC_ROWS], block[at.SINC_TAPS] = PHASES + 1, TAPS
+    block[at.REALS_AT] = 8 * at.REALS
+    block[at.SIZE] = place_arrays(block, 0, ARRAYS, 8 * at.HEADER)
+    return int(block[at.SIZE])
 
 
 @part

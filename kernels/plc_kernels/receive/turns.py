@@ -177,6 +177,7 @@ def take_turn(block: Block, now_s: float) -> int:
         if _goes_back(block, now_s):
             return at.WAIT
         return _pass_block(block, now_s)
+    _drop_late(block, block[at.LAID_LATE])
     drop_played(block)
     if block[at.COUNT] and (block[at.HELD] or block[at.STARVED]):
         _settle(block, now_s)
@@ -234,14 +235,23 @@ def _goes_back(block: Block, now_s: float) -> bool:
         return False
     while units[0, STOP] <= block[at.POSITION] < units[block[at.COUNT] - 1, STOP]:
         stop = block[at.POSITION]
+        _drop_late(block, units[0, STOP] - units[0, START])
         block[at.POSITION] = units[0, STOP]
         drop_played(block)
         block[at.POSITION] = stop
+    block[at.LAID_LATE] = 0
     _count_stall(block)
     block[at.BEGUN] = 0
     numbers[at.LATE_SINCE_S] = math.inf
     rebase(block, now_s - units[0, START] / block[at.RATE], now_s)
     return True
+
+
+@inlined
+def _drop_late(block: Block, samples: int) -> None:
+    """Count samples of pieces that came too late as not received."""
+    block[at.TAKEN_SAMPLES] -= samples
+    block[at.LAID_LATE] -= samples
 
 
 @inlined

@@ -231,7 +231,7 @@ def view_of(table: BlockTable) -> Callable[..., NDArray[Any]]:
     return array
 
 
-def _view(dtype: Any, dimensions: int) -> Callable[..., NDArray[Any]]:
+def viewer(dtype: Any, dimensions: int) -> Callable[..., NDArray[Any]]:
     """Return a maker of arrays at an address, or of other shapes than a block's table has.
 
     It is called with the block and the word that holds the array's place, or with an address and 0,
@@ -259,14 +259,14 @@ def _view(dtype: Any, dimensions: int) -> Callable[..., NDArray[Any]]:
     return view
 
 
-floats = _view(types.float32, 1)
+floats = viewer(types.float32, 1)
 """``floats(block, WORD, n)``: float32, shape (n,)."""
-float_rows = _view(types.float32, 2)
+float_rows = viewer(types.float32, 2)
 """``float_rows(block, WORD, (rows, n))``: float32, shape (rows, n)."""
-doubles = _view(types.float64, 1)
-words = _view(types.int64, 1)
-integer_rows = _view(types.int16, 2)
-halves = _view(types.uint16, 1)
+doubles = viewer(types.float64, 1)
+words = viewer(types.int64, 1)
+integer_rows = viewer(types.int16, 2)
+halves = viewer(types.uint16, 1)
 """float16 numbers, as their bits."""
-bits = _view(types.uint32, 1)
+bits = viewer(types.uint32, 1)
 """float32 numbers, as their bits."""

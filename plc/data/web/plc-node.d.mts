@@ -17,7 +17,7 @@ export class PlcNode extends AudioWorkletNode {
   readonly bufferedMs: number;
   /** Times that the audio thread had nothing to play. */
   readonly starved: number;
-  put(data: Piece, timestampUs?: number | null): void;
+  put(data: Piece | ArrayBuffer | Uint8Array, timestampUs?: number | null): void;
   /** Sound ends with the newest piece: silence follows it. */
   end(): void;
   /** Drops what waits; the next piece is played at once. */

@@ -75,8 +75,9 @@ export class PlcNode extends NODE {
   // As PlayoutBuffer.put; how many samples were new is in `stats` later.
   put(data, timestampUs = data?.timestamp ?? null) {
     const { channels, sampleRate } = this.settings;
-    const samples = samplesOf(data, channels, sampleRate);
-    const piece = samples === data ? samples.slice() : samples;
+    const given = data instanceof ArrayBuffer ? new Uint8Array(data) : data;
+    const samples = given instanceof Uint8Array ? given : samplesOf(given, channels, sampleRate);
+    const piece = samples === given ? samples.slice() : samples;
     this.worker.postMessage({ piece, timestampUs }, [piece.buffer]);
   }
 

@@ -99,6 +99,8 @@ export interface PlayoutSettings extends Omit<Settings, "packetSamples" | "prepa
   maxDelayMs?: number;
   /** How far ahead pieces may come. */
   mostAheadS?: number;
+  /** Of bytes, put or taken: 16 bits, little-endian, or G.711. */
+  encoding?: "int16" | "mulaw";
 }
 
 /** Samples of each channel, and jumps of the sender's clock. */
@@ -120,11 +122,13 @@ export class PlayoutBuffer {
   /** Milliseconds that are held ahead of what is played. */
   readonly bufferedMs: number;
   /** Takes a piece in; how many samples of each channel are new. */
-  put(data: Piece, timestampUs?: number | null): number;
+  put(data: Piece | ArrayBuffer | Uint8Array, timestampUs?: number | null): number;
   /** Sound ends with the newest piece: silence follows it. */
   end(): void;
   /** Drops what waits; the next piece is played at once. */
   clear(): void;
   /** The next samples to play, interleaved, and 1 where nothing had arrived. */
   take(count: number): { samples: Float32Array; madeUp: Uint8Array };
+  /** The same as bytes of `encoding`. */
+  takeBytes(count: number): Uint8Array;
 }

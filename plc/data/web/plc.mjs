@@ -491,10 +491,7 @@ export function samplesOf(data, channels, sampleRate) {
   return integers ? Float32Array.from(data, (x) => x / 32768) : data;
 }
 
-// What comes later than this is far from all others; stretches without a hole that wait; what is
-// dropped is faded out for so long. As in plc/transport/rtp/pieces.py.
-const [KEPT_PAST_S, APART_MOST, CLEARED_S] = [2, 4096, 0.005];
-const [MOST_DELAY_MS, MOST_AHEAD_S, FAR, MOST_RUNS] = [5000, 600, 2 ** 53, 64];
+const [MOST_DELAY_MS, MOST_AHEAD_S, FAR] = [5000, 600, 2 ** 53];
 
 // One stream of pieces of sound with a time stamp, of any lengths, in any order, twice or overlapping;
 // a steady stream out. It has no clock: time passes by take. A stall (nothing of what is due is there,
@@ -505,10 +502,12 @@ const [MOST_DELAY_MS, MOST_AHEAD_S, FAR, MOST_RUNS] = [5000, 600, 2 ** 53, 64];
 export class PlayoutBuffer {
   // Settings: sampleRate in Hz, channels, packetMs of what is concealed at once, delayMs that the first
   // piece waits, maxDelayMs (0: the delay stays, and what is late is lost), mostAheadS of how far ahead
-  // pieces may come; others as for Concealer. Throws RangeError as that does.
+  // pieces may come, encoding of bytes ("int16", little-endian, or "mulaw", G.711); others as for
+  // Concealer. Throws RangeError as that does.
   constructor(given) {
     const {
-      sampleRate, channels = 1, packetMs = 10, delayMs = 40, maxDelayMs = 1000, mostAheadS = 60, ...others
+      sampleRate, channels = 1, packetMs = 10, delayMs = 40, maxDelayMs = 1000, mostAheadS = 60,
+      encoding = "int16", ...others
     } = given ?? {};
     if (!Number.isSafeInteger(sampleRate)) {
       throw new RangeError(`sampleRate is ${told(sampleRate)}; give Hz, as in ` +
@@ -519,72 +518,57 @@ export class PlayoutBuffer {
       if (typeof value === "number" && value >= 0 && value <= limits[name]) continue;
       throw new RangeError(`${name} of PlayoutBuffer is ${told(value)}; give 0 to ${limits[name]}`);
     }
-    this.rate = sampleRate;
-    this.channels = channels;
-    this.block = Math.round((packetMs * sampleRate) / 1000);
-    this.concealer = new Concealer({ sampleRate, channels, packetSamples: this.block, ...others });
+    if (encoding !== "int16" && encoding !== "mulaw") {
+      throw new RangeError(`encoding of PlayoutBuffer is ${told(encoding)}; give "int16" or "mulaw"`);
+    }
+    const block = Math.round((packetMs * sampleRate) / 1000);
+    this.concealer = new Concealer({ sampleRate, channels, packetSamples: block, ...others });
     const step = others.module ?? compiled();
     const { exports } = new WebAssembly.Instance(step, mathematics(step));
-    this.exports = exports;
-    this.at = this.concealer.places.receiver;
-    this.ahead = Math.max(Math.round(mostAheadS * sampleRate), 2 * this.block);
-    this.past = Math.round(KEPT_PAST_S * sampleRate);
-    this.size = this.ahead + this.past;
-    this.open(delayMs, maxDelayMs);
-    this.ring = new Float32Array(this.size * channels);
-    this.packet = new Float32Array(this.block * channels);
-    this.lacking = Array.from({ length: this.concealer.lookahead }, () => new Uint8Array(this.block));
-    this.left = { samples: new Float32Array(0), madeUp: new Uint8Array(0) };
-    this.stray = null; // a piece far from all others, and its position
-    this.played = 0;
-    this.taken = 0;
-    this.counts = { receivedSamples: 0, refusedSamples: 0, overflowSamples: 0 };
+    const at = this.concealer.places.receiver;
+    const form = encoding === "mulaw" ? at.mulaw : at.int16;
+    const line = aligned(exports.__heap_base.value);
+    Object.assign(this, { rate: sampleRate, channels, block, exports, at, form, line });
+    this.half = new Uint8Array(0); // bytes that are less than a sample of each channel
+    reserve(exports.memory, line + 8 * at.header);
+    const shape = [sampleRate, channels, block, this.concealer.lookahead].map(BigInt);
+    const bytes = exports.plck_receive_size(line, ...shape, delayMs / 1000, maxDelayMs / 1000, mostAheadS);
+    this.scratch = aligned(line + Number(bytes));
+    this.views(0);
+    exports.plck_receive_open(line);
   }
 
-  // Makes the receiver's memory.
-  open(delayMs, maxDelayMs) {
-    const { at, exports } = this;
-    const { memory } = exports;
-    this.line = aligned(exports.__heap_base.value);
-    reserve(memory, this.line + 8 * at.header);
-    const most = Math.max(maxDelayMs, delayMs, 1);
-    const words = new BigInt64Array(memory.buffer, this.line, at.header);
-    const settings = {
-      rate: this.rate, blockSamples: this.block, channels: this.channels, room: APART_MOST,
-      mode: maxDelayMs <= delayMs ? at.fixed : at.floor, bins: Math.ceil(most / 1000 / 0.001) + 1,
-      aheadMost: this.ahead, pastMost: this.past,
-    };
-    for (const [name, value] of Object.entries(settings)) words[at[name]] = BigInt(value);
-    reserve(memory, this.line + Number(exports.plck_receive_size(this.line)));
-    this.words = new BigInt64Array(memory.buffer, this.line, at.header);
-    const reals = new Float64Array(memory.buffer, this.line + 8 * at.reals);
-    reals[at.mostS] = most / 1000;
-    reals[at.delayS] = delayMs / 1000;
-    reals[at.lateShare] = 10 ** -2.5; // as plc.transport.rtp.delay.DelayConfig has it
-    exports.plck_receive_open(this.line);
-    const place = (name) => this.line + this.word(name);
-    this.inbox = new Float32Array(memory.buffer, place("inbox"), this.block * this.channels);
-    this.outbox = new Float32Array(memory.buffer, place("outbox"), this.block * (this.channels + 1));
-    this.marks = new Uint8Array(memory.buffer, place("marks"), this.block);
-    this.parts = new BigInt64Array(memory.buffer, place("parts"));
-  }
-
-  word(name) {
-    return Number(this.words[this.at[name]]);
+  // The arrays of the receiver, with room for so many bytes behind it: memory that grew is another buffer.
+  views(bytes) {
+    const { at, block, channels, line } = this;
+    const { memory } = this.exports;
+    reserve(memory, this.scratch + bytes);
+    const { buffer } = memory;
+    if (this.seen?.bytes.buffer !== buffer) {
+      const words = new BigInt64Array(buffer, line, at.header);
+      this.seen = {
+        words,
+        inbox: new Float32Array(buffer, line + Number(words[at.inbox]), block * channels),
+        missing: new BigInt64Array(buffer, line + Number(words[at.missing]), 2 * block),
+        bytes: new Uint8Array(buffer),
+      };
+    }
+    return this.seen;
   }
 
   // Samples of each channel: made up because they came too late, were lost, or were not sent.
   get stats() {
-    const [held, starved] = [this.word("held"), this.word("starved")];
+    const { words } = this.views(0);
+    const word = (name) => Number(words[this.at[name]]);
     return {
-      receivedSamples: this.counts.receivedSamples,
-      duplicateSamples: this.word("doubleSamples"),
-      lateSamples: this.word("lateSamples") - held,
-      lostSamples: this.word("lostSamples") - starved,
-      unsentSamples: this.word("unsent") + held + starved,
-      refusedSamples: this.counts.refusedSamples,
-      overflowSamples: this.counts.overflowSamples,
-      jumps: this.word("jumps"),
+      receivedSamples: word("takenSamples"),
+      duplicateSamples: word("doubleSamples"),
+      lateSamples: word("lateSamples") - word("held"),
+      lostSamples: word("lostSamples") - word("starved"),
+      unsentSamples: word("unsent") + word("held") + word("starved"),
+      refusedSamples: word("refusedSamples"),
+      overflowSamples: word("overflowSamples"),
+      jumps: word("jumps"),
     };
   }
 
@@ -593,162 +577,100 @@ export class PlayoutBuffer {
     return (1000 * Number(this.exports.plck_receive_waiting(this.line))) / this.rate;
   }
 
-  // Takes a piece in: Float32Array or Int16Array, interleaved, or AudioData of WebCodecs, whose time
-  // stamp counts if no other is given. timestampUs: microseconds in the sender's stream, which go on
-  // through a pause as time does; null: it follows the piece before. Returns how many samples of each
-  // channel are new, and in time. Throws RangeError, and takes nothing, if that is no piece, or no time.
+  // Takes a piece in: Float32Array or Int16Array, interleaved; bytes of the encoding (ArrayBuffer,
+  // Uint8Array), which need not end with a whole sample; or AudioData of WebCodecs, whose time stamp
+  // counts if no other is given. timestampUs: microseconds in the sender's stream, which go on through a
+  // pause as time does; null: it follows the piece before. Returns how many samples of each channel are
+  // new, and in time. Throws RangeError, and takes nothing, if that is no piece, or no time.
   put(data, timestampUs = data?.timestamp ?? null) {
-    const piece = samplesOf(data, this.channels, this.rate);
+    const { at, channels, exports } = this;
     const position = timestampUs === null ? null : Math.round((timestampUs * this.rate) / 1e6);
     if (position !== null && !(Math.abs(position) < FAR)) {
       throw new RangeError(`the time stamp is ${told(timestampUs)}; give microseconds, or null`);
     }
-    return piece.length ? this.place(piece, position) : 0;
+    const given = data instanceof ArrayBuffer ? new Uint8Array(data) : data;
+    const piece = isBytes(given) ? this.whole(given) : samplesOf(given, channels, this.rate);
+    const form = isBytes(given) ? this.form : at.float32;
+    const count = piece.byteLength / this.frame(form);
+    if (!count) return 0;
+    const { bytes } = this.views(piece.byteLength);
+    bytes.set(new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength), this.scratch);
+    return Number(exports.plck_receive_put(
+      this.line, this.scratch, BigInt(form), BigInt(count), BigInt(position ?? 0), position === null ? 0n : 1n,
+    ));
+  }
+
+  // Bytes of a sample of each channel.
+  frame(form) {
+    return this.channels * (form === this.at.float32 ? 4 : form === this.at.int16 ? 2 : 1);
+  }
+
+  // Bytes with those that were left, up to a whole sample.
+  whole(given) {
+    const all = new Uint8Array(this.half.length + given.length);
+    all.set(this.half);
+    all.set(given, this.half.length);
+    const count = all.length - (all.length % this.frame(this.form));
+    this.half = all.slice(count);
+    return all.subarray(0, count);
   }
 
   // Says that sound ends with the newest piece: silence follows it, until another comes.
   end() {
+    this.half = new Uint8Array(0);
     this.exports.plck_receive_end(this.line);
   }
 
   // Drops what waits, faded out in 5 ms; the next piece is played at once, whatever its time stamp.
   clear() {
-    const fade = Math.round(CLEARED_S * this.rate);
-    this.stray = null;
-    this.left.samples = this.left.samples.map((x, i) => x * Math.max(0, 1 - Math.floor(i / this.channels) / fade));
-    this.exports.plck_receive_interrupt(this.line);
-  }
-
-  place(piece, position) {
-    const [count, now] = [piece.length / this.channels, this.taken / this.rate];
-    const verdict = Number(this.exports.plck_receive_piece(
-      this.line, BigInt(position ?? 0), position === null ? 0n : 1n, BigInt(count), now,
-    ));
-    const { stray } = this;
-    this.stray = null;
-    if (verdict === this.at.stray) {
-      this.stray = { piece };
-      this.counts.overflowSamples += count;
-      return 0;
-    }
-    if (verdict === this.at.jumped) {
-      this.counts.overflowSamples -= stray.piece.length / this.channels;
-      return this.place(stray.piece, null) + this.place(piece, null);
-    }
-    return this.lay(piece, this.word("givenStart"));
-  }
-
-  // Writes what is sound of a piece into the ring; returns how many samples are new.
-  lay(piece, start) {
-    const { channels, counts } = this;
-    let room = this.ahead;
-    if (this.word("begun")) room = Math.max(0, room + Math.min(this.word("position") - start, 0));
-    const whole = piece.length / channels;
-    const count = Math.min(whole, room);
-    counts.overflowSamples += whole - count;
-    const isSound = (i) => {
-      for (let c = 0; c < channels; c++) if (!(Math.abs(piece[i * channels + c]) <= 1e6)) return false;
-      return true;
-    };
-    let [taken, runs] = [0, 0];
-    for (let i = 0; i < count;) {
-      if (!isSound(i)) {
-        counts.refusedSamples += 1;
-        i += 1;
-        continue;
-      }
-      const begin = i;
-      while (i < count && isSound(i)) i += 1;
-      runs += 1;
-      if (runs > MOST_RUNS) {
-        counts.refusedSamples += i - begin;
-        continue;
-      }
-      const fresh = Number(this.exports.plck_receive_lay(this.line, BigInt(start + begin), BigInt(i - begin)));
-      if (fresh < 0) {
-        counts.overflowSamples += i - begin;
-        continue;
-      }
-      for (let at = this.word("givenStart"); at < start + i; at++) {
-        const cell = this.cell(at);
-        for (let c = 0; c < channels; c++) this.ring[cell + c] = piece[(at - start) * channels + c];
-      }
-      taken += fresh;
-    }
-    counts.receivedSamples += taken;
-    return taken;
-  }
-
-  // Where a sample lies in the ring.
-  cell(at) {
-    return (((at % this.size) + this.size) % this.size) * this.channels;
+    this.half = new Uint8Array(0);
+    this.exports.plck_receive_clear(this.line);
   }
 
   // Returns the next samples of each channel to play: samples, a Float32Array, interleaved; madeUp, a
   // Uint8Array, 1 where nothing had arrived. Throws RangeError if that is no number of samples.
   take(count) {
+    const { bytes, madeUp } = this.taken(count, this.at.float32);
+    return { samples: new Float32Array(bytes.buffer), madeUp };
+  }
+
+  // Returns them as bytes of the encoding.
+  takeBytes(count) {
+    return this.taken(count, this.form).bytes;
+  }
+
+  taken(count, form) {
     if (!Number.isSafeInteger(count) || count < 0) {
       throw new RangeError(`PlayoutBuffer.take got ${told(count)}; give a number of samples`);
     }
-    const samples = new Float32Array(count * this.channels);
-    const madeUp = new Uint8Array(count);
-    let at = 0;
-    while (at < count) {
-      if (!this.left.madeUp.length) this.left = this.tick();
-      const some = Math.min(count - at, this.left.madeUp.length);
-      samples.set(this.left.samples.subarray(0, some * this.channels), at * this.channels);
-      madeUp.set(this.left.madeUp.subarray(0, some), at);
-      this.left = {
-        samples: this.left.samples.subarray(some * this.channels),
-        madeUp: this.left.madeUp.subarray(some),
-      };
-      at += some;
+    const { block, exports, line, scratch } = this;
+    const frame = this.frame(form);
+    const [bytes, madeUp] = [new Uint8Array(count * frame), new Uint8Array(count)];
+    const marks = scratch + block * frame;
+    for (let done = 0; ;) {
+      const { bytes: given } = this.views(block * (frame + 1));
+      const left = BigInt(count - done);
+      const some = Number(exports.plck_receive_give(line, scratch, BigInt(form), marks, left));
+      bytes.set(given.subarray(scratch, scratch + some * frame), done * frame);
+      madeUp.set(given.subarray(marks, marks + some), done);
+      done += some;
+      if (done === count) return { bytes, madeUp };
+      this.play();
     }
-    this.taken += count;
-    return { samples, madeUp };
   }
 
-  // The next block.
-  tick() {
-    const { block, channels, outbox } = this;
-    const now = this.played / this.rate;
-    while (Number(this.exports.plck_receive_play(this.line, now)) !== this.at.ready) this.pull(now);
-    this.played += block;
-    const [samples, madeUp] = [new Float32Array(block * channels), new Uint8Array(block)];
-    for (let i = 0; i < block; i++) {
-      for (let c = 0; c < channels; c++) samples[i * channels + c] = outbox[c * block + i];
-      madeUp[i] = outbox[channels * block + i] > 0.5 ? 1 : 0;
+  // Plays the next block: conceals what it needs.
+  play() {
+    const { at, concealer, exports, line } = this;
+    for (;;) {
+      const parts = Number(exports.plck_receive_due(line));
+      if (parts === at.none) return;
+      const { inbox, missing } = this.views(0);
+      const part = (k) => [Number(missing[2 * k]), Number(missing[2 * k + 1])];
+      if (parts === at.all) inbox.set(concealer.push(null));
+      else inbox.set(concealer.push(inbox, parts ? Array.from({ length: parts }, (_, k) => part(k)) : NO_PARTS));
+      exports.plck_receive_append(line);
     }
-    return { samples, madeUp };
-  }
-
-  // Appends the block that is due to the line.
-  pull(now) {
-    const { block, channels, packet } = this;
-    if (Number(this.exports.plck_receive_pull(this.line, now)) === this.at.wait) return;
-    const lacking = new Uint8Array(block).fill(1);
-    for (let row = 0; row < this.word("partsCount"); row++) {
-      const [place, samples, at] = Array.from(this.parts.subarray(4 * row + 1, 4 * row + 4), Number);
-      for (let i = 0; i < samples; i++) {
-        const cell = this.cell(place + i);
-        for (let c = 0; c < channels; c++) packet[(at + i) * channels + c] = this.ring[cell + c];
-        lacking[at + i] = 0;
-      }
-    }
-    if (!this.word("begun")) { // behind the end is silence
-      for (let i = 0; i < block; i++) if (lacking[i]) packet.fill(0, i * channels, (i + 1) * channels);
-      lacking.fill(0);
-    }
-    const missing = [];
-    for (let i = 0; i < block; i++) {
-      if (lacking[i] && i && lacking[i - 1]) missing.at(-1)[1] = i + 1;
-      else if (lacking[i]) missing.push([i, i + 1]);
-    }
-    const whole = missing.length === 1 && missing[0][1] - missing[0][0] === block;
-    this.inbox.set(this.concealer.push(whole ? null : packet, whole ? NO_PARTS : missing));
-    this.lacking.push(lacking);
-    this.marks.set(this.lacking.shift());
-    this.exports.plck_receive_append(this.line);
   }
 }
 

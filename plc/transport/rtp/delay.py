@@ -159,10 +159,6 @@ def warm_receiver() -> None:
     entry.stands_alone(line, 0, 1)
     entry.leave_out(line, 160)
     entry.rest(line, 160)
-    entry.take_piece(line, 0, False, 160, 1.0)
-    entry.lay(line, 0, 160)
-    entry.end(line)
-    entry.interrupt(line)
     if FUNCTIONS is None:
         for kernel in entry.KERNELS:
             kernel.disable_compile()

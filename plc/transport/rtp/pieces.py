@@ -7,39 +7,32 @@ program that speaks::
                          what      what is      made up     as many as
                          arrived   due                      are asked for
 
-Where a piece stands and what is due is the timeline's (:mod:`plc_kernels.receive`), as of RTP. It
-has no thread and no clock: time passes by :meth:`PlayoutBuffer.take`. A stall (nothing of what is
+Where a piece stands and what is due is the timeline's (:mod:`plc_kernels.receive.pieces`), which is
+that of RTP, and of a page and a program in C. It has no thread and no clock: time passes by
+:meth:`PlayoutBuffer.take`. A stall (nothing of what is
 due is there, nor anything behind it) makes the stream wait, so that no word is cut when the rest
 comes; what it waited is left out again where the sender pauses, or by whole periods of the sound. A
 hole with something behind it is lost, and is concealed at its time.
 """
 
+import functools
 import logging
 from dataclasses import dataclass
 from operator import index
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.concealer import Concealer
 from plc.engine.config import OPEN, StreamSettings
-from plc.engine.loss import gaps_of
 from plc.engine.samples import INT16, Bytes, Packet, Samples, as_signal, of_bytes
 from plc.errors import ConfigError, PacketError, keywords_in_words
-from plc.transport.rtp.codecs import G711
-from plc.transport.rtp.delay import MAX_DELAY_MS, DelayConfig, DelayMode, Receiver, warm_receiver
-from plc_kernels.receive import entry, layout
-from plc_kernels.signal.packet import INT16_SCALE, LARGEST
+from plc.transport.rtp.delay import MAX_DELAY_MS
+from plc_kernels.build.library import FUNCTIONS
+from plc_kernels.receive import entry, layout, pieces
 
 MOST_AHEAD_S = 600.0
-# What comes later than this is far from all others, and no double.
-_PAST_S = 2.0
-# Stretches without a hole that wait.
-_APART_MOST = 4096
-_FADE_S = 0.005
-# A piece has no more stretches of finite samples; further ones are refused.
-_MOST_RUNS = 64
 # Sound came, and none was heard for so long: that is said.
 _SILENT_S = 0.5
 # Positions are less than this, so that their sums are numbers of 64 bits.
@@ -55,7 +48,7 @@ class PlayoutBufferStats:
     received_samples: int = 0
     """That were played, or wait to be."""
     duplicate_samples: int = 0
-    """That had been received before, and were left out."""
+    """That had been received before, or lie before the first; they were left out."""
     late_samples: int = 0
     """Made up because they came too late: the stream waited for them, or went on without."""
     lost_samples: int = 0
@@ -143,54 +136,37 @@ class PlayoutBuffer:
             sample_rate, channels, OPEN, lookahead, packet_ms=packet_ms, **settings
         )
         config = self.concealer.config
-        self._rate, self._block = config.sample_rate, config.packet_samples
-        self._law = G711("pcmu", self._rate, config.channels) if encoding == "mulaw" else None
-        delay = DelayConfig(
-            mode=DelayMode.FIXED if max_delay_ms <= delay_ms else DelayMode.FLOOR,
-            delay_ms=delay_ms,
-            max_delay_ms=max(max_delay_ms, delay_ms, 1.0),
-        )
-        self._ahead = max(self._samples(most_ahead_s), 2 * self._block)
-        warm_receiver()
-        self._receiver = Receiver(
-            delay,
-            {
-                layout.RATE: self._rate,
-                layout.BLOCK_SAMPLES: self._block,
-                layout.CHANNELS: config.channels,
-                layout.ROOM: _APART_MOST,
-                layout.AHEAD_MOST: self._ahead,
-                layout.PAST_MOST: self._samples(_PAST_S),
-            },
-        )
-        self._line = self._receiver.block
-        self._ring = np.zeros((self._ahead + self._samples(_PAST_S), config.channels), np.float32)
-        self._stray: NDArray[np.float32] | None = None
-        """A piece whose position is far from all others."""
+        self._rate, self._channels = config.sample_rate, config.channels
+        self._form = layout.MULAW if encoding == "mulaw" else layout.INT16
+        warm_pieces()
+        given_s = delay_ms / 1000.0, max_delay_ms / 1000.0, float(most_ahead_s)
+        shape = self._rate, self._channels, config.packet_samples, config.lookahead
+        header = np.zeros(layout.HEADER, np.int64)
+        self._line = np.zeros(pieces.settle(header, *shape, *given_s) // 8, np.int64)
+        pieces.settle(self._line, *shape, *given_s)
+        entry.forget(self._line)
+        self._inbox = layout.TABLE.view(self._line, layout.INBOX)
+        self._missing = layout.TABLE.view(self._line, layout.MISSING)
         self._half = b""
         """Bytes that are less than a sample of each channel."""
-        self._left = np.zeros((config.channels + 1, 0), np.float32)
-        self._out = self._taken = 0
-        """Samples that were played, and of them those taken."""
-        self._counts = PlayoutBufferStats()
-        self._heard = self._told = 0
-        """The sample of which sound that had come was pulled last, or none waited; of which it was
-        said that none is heard."""
-
-    def _samples(self, seconds: float) -> int:
-        return round(seconds * self._rate)
+        self._told = 0
+        """The sample of which it was said that none is heard."""
 
     @property
     def stats(self) -> PlayoutBufferStats:
         """The counters so far."""
-        line, counts = self._line, self._counts
-        held, starved = int(line[layout.HELD]), int(line[layout.STARVED])
-        counts.late_samples = int(line[layout.LATE_SAMPLES]) - held
-        counts.lost_samples = int(line[layout.LOST_SAMPLES]) - starved
-        counts.unsent_samples = int(line[layout.UNSENT]) + held + starved
-        counts.duplicate_samples = int(line[layout.DOUBLE_SAMPLES])
-        counts.jumps = int(line[layout.JUMPS])
-        return counts
+        words = self._line
+        held, starved = int(words[layout.HELD]), int(words[layout.STARVED])
+        return PlayoutBufferStats(
+            received_samples=int(words[layout.TAKEN_SAMPLES]),
+            duplicate_samples=int(words[layout.DOUBLE_SAMPLES]),
+            late_samples=int(words[layout.LATE_SAMPLES]) - held,
+            lost_samples=int(words[layout.LOST_SAMPLES]) - starved,
+            unsent_samples=int(words[layout.UNSENT]) + held + starved,
+            refused_samples=int(words[layout.REFUSED_SAMPLES]),
+            overflow_samples=int(words[layout.OVERFLOW_SAMPLES]),
+            jumps=int(words[layout.JUMPS]),
+        )
 
     @property
     def buffered_ms(self) -> float:
@@ -225,20 +201,25 @@ class PlayoutBuffer:
             If it is of another shape or dtype, or ``at`` or ``at_s`` is no time; nothing is taken.
         """
         position = self._position(at, at_s)
-        piece = self._as_piece(samples)
-        return self._put(piece, position) if piece.size else 0
+        piece, form = self._as_piece(samples)
+        count = piece.size // self._channels
+        if not count:
+            return 0
+        is_placed, address = position is not None, piece.ctypes.data
+        return int(pieces.put(self._line, address, form, count, position or 0, is_placed))
 
     def end(self) -> None:
         """Say that sound ends with the newest piece: silence follows it, until another comes."""
         self._half = b""
-        entry.end(self._line)
+        pieces.end(self._line)
 
     def clear(self) -> None:
-        """Drop all waiting samples, faded out in 5 ms; play the next piece at once, anywhere."""
-        self._half, self._stray = b"", None
-        gains = 1.0 - np.arange(self._left.shape[1], dtype=np.float32) / self._samples(_FADE_S)
-        self._left *= np.maximum(0.0, gains)
-        entry.interrupt(self._line)
+        """Drop all waiting samples, faded out in 5 ms; play the next piece at once, anywhere.
+
+        Where ``max_delay_ms`` fixes the delay, the next piece has it, too.
+        """
+        self._half = b""
+        pieces.clear(self._line)
 
     def _position(self, at: int | None, at_s: float | None) -> int | None:
         if at is not None and at_s is not None:
@@ -246,7 +227,7 @@ class PlayoutBuffer:
         if at_s is not None:
             if not isinstance(at_s, int | float | np.number) or not abs(at_s) < _FAR / self._rate:
                 raise PacketError(f"at_s of PlayoutBuffer.put is {at_s!r}; give seconds")
-            return self._samples(float(at_s))
+            return round(float(at_s) * self._rate)
         if at is None:
             return None
         try:
@@ -259,14 +240,14 @@ class PlayoutBuffer:
             )
         return whole
 
-    def _as_piece(self, samples: Packet | Samples | Bytes) -> NDArray[np.float32]:
-        """Return a piece as float32, shape (n, channels)."""
-        channels = self._ring.shape[1]
+    def _as_piece(self, samples: Packet | Samples | Bytes) -> tuple[NDArray[Any], int]:
+        """Return a piece's numbers, channels side by side, and their format."""
+        channels = self._channels
         if isinstance(samples, Bytes):
             if not isinstance(samples, memoryview) or samples.format in ("B", "c"):
                 samples = self._whole_samples(bytes(samples))
-                if self._law is not None:
-                    return np.asarray(self._law.decode(samples), np.float32)
+                if self._form == layout.MULAW:
+                    return np.frombuffer(samples, np.uint8), layout.MULAW
             samples = of_bytes(samples, channels, "a piece of PlayoutBuffer")
         empty = np.zeros((0, channels), np.float32)
         array = as_signal(samples, is_pushed=True) if np.size(samples) else empty
@@ -274,54 +255,16 @@ class PlayoutBuffer:
             raise PacketError(
                 f"a piece of PlayoutBuffer has shape {array.shape}; give (n, {channels})"
             )
-        scale = INT16_SCALE if array.dtype == INT16 else 1.0
-        return (array.reshape(-1, channels) / scale).astype(np.float32)
+        form = layout.INT16 if array.dtype == INT16 else layout.FLOAT32
+        return np.ascontiguousarray(array), form
 
     def _whole_samples(self, data: bytes) -> bytes:
         """Return bytes with those that were left, up to a whole sample of each channel."""
         data = self._half + data
-        each = self._ring.shape[1] * (2 if self._law is None else 1)
+        each = self._channels * (2 if self._form == layout.INT16 else 1)
         whole = len(data) // each * each
         self._half = data[whole:]
         return data[:whole]
-
-    def _put(self, piece: NDArray[np.float32], position: int | None) -> int:
-        """Lay a piece where the timeline says."""
-        line, now_s = self._line, self._taken / self._rate
-        verdict = entry.take_piece(line, position or 0, position is not None, len(piece), now_s)
-        stray, self._stray = self._stray, None
-        if verdict == layout.STRAY:
-            self._stray = piece
-            self._counts.overflow_samples += len(piece)
-            return 0
-        if verdict == layout.JUMPED and stray is not None:
-            self._counts.overflow_samples -= len(stray)
-            return self._put(stray, None) + self._put(piece, None)
-        return self._lay(piece, int(line[layout.GIVEN_START]))
-
-    def _lay(self, piece: NDArray[np.float32], start: int) -> int:
-        """Write a piece's finite samples into the ring; return how many are new."""
-        line, counts = self._line, self._counts
-        room = self._ahead
-        if line[layout.BEGUN]:
-            room = max(0, min(int(line[layout.POSITION]) - start, 0) + room)
-        counts.overflow_samples += max(0, len(piece) - room)
-        piece = piece[:room]
-        sound = np.asarray((np.abs(piece) <= LARGEST).all(axis=1))
-        counts.refused_samples += len(piece) - int(np.count_nonzero(sound))
-        taken = 0
-        runs = gaps_of(sound, 1)
-        counts.refused_samples += sum(stop - begin for begin, stop in runs[_MOST_RUNS:])
-        for begin, stop in runs[:_MOST_RUNS]:
-            new = int(entry.lay(line, start + begin, stop - begin))
-            if new < 0:
-                counts.overflow_samples += stop - begin
-                continue
-            where = np.arange(line[layout.GIVEN_START], start + stop) % len(self._ring)
-            self._ring[where] = piece[stop - len(where) : stop]
-            taken += new
-        counts.received_samples += taken
-        return taken
 
     # ---- samples out ----------------------------------------------------------------------------
 
@@ -335,70 +278,80 @@ class PlayoutBuffer:
         bool, shape (samples,)
             True where nothing had arrived. A stream with lookahead is later by that.
         """
-        try:
-            count = index(samples)
-        except TypeError:
-            count = -1
-        if count < 0:
-            raise ConfigError(f"samples of PlayoutBuffer.take is {samples!r}; give 0 or more")
-        blocks = [self._left]
-        missing = count - self._left.shape[1]
-        while missing > 0:
-            blocks.append(self._tick())
-            missing -= self._block
-        joined = np.concatenate(blocks, axis=1)
-        self._left = joined[:, count:].copy()
-        self._taken += count
-        return np.ascontiguousarray(joined[:-1, :count].T), joined[-1, :count] > 0.5
+        count = _counted(samples)
+        played = np.zeros((count, self._channels), np.float32)
+        return played, self._take(played, layout.FLOAT32)
 
     def take_bytes(self, samples: int) -> bytes:
         """Return the next samples to play as bytes of ``encoding``, made up ones among them."""
-        played, _ = self.take(samples)
-        if self._law is not None:
-            return self._law.encode(played)
-        return bytes(np.rint(np.clip(played * INT16_SCALE, -32768, 32767)).astype("<i2"))
+        kind = np.dtype(np.uint8 if self._form == layout.MULAW else np.int16)
+        played = np.zeros((_counted(samples), self._channels), kind)
+        self._take(played, self._form)
+        return played.tobytes()
 
-    def _tick(self) -> NDArray[np.float32]:
-        """Return a block to play; below the channels a row of marks."""
-        now_s = self._out / self._rate
-        while entry.play(self._line, now_s) != layout.READY:
-            self._pull(now_s)
-        self._out += self._block
-        return self._receiver.played.copy()
+    def _take(self, played: NDArray[Any], form: int) -> NDArray[np.bool_]:
+        """Write the next samples; return which of them were made up."""
+        marks = np.zeros(len(played), np.uint8)
+        done = 0
+        while True:
+            to = played.ctypes.data + done * played.itemsize * self._channels
+            left = len(played) - done
+            done += int(pieces.give(self._line, to, form, marks.ctypes.data + done, left))
+            if done == len(played):
+                return marks.view(np.bool_)
+            self._play()
 
-    def _pull(self, now_s: float) -> None:
-        """Append the block that is due to the line."""
-        line, inbox = self._line, self._receiver.inbox
-        if entry.pull(line, now_s) == layout.WAIT:
-            self._heard = self._out
-            return
-        missing = np.ones(self._block, np.bool_)
-        for _, place, samples, at in self._receiver.parts[: line[layout.PARTS_COUNT]].tolist():
-            where = np.arange(place, place + samples) % len(self._ring)
-            inbox[at : at + samples] = self._ring[where]
-            missing[at : at + samples] = False
-        if not line[layout.BEGUN]:  # behind the end is silence
-            inbox[missing] = 0.0
-            missing[:] = False
-        if missing.all():
-            self.concealer.push(None, inbox)
-        else:
-            self._heard = self._out
-            self.concealer.push(inbox, inbox, tuple(gaps_of(missing, 1)))
-        self._receiver.marks[:] = self.concealer.made_up
-        entry.append(line)
-        self._tell_silence()
+    def _play(self) -> None:
+        """Conceal and play the next block."""
+        while (parts := pieces.due(self._line)) != layout.NONE:
+            if parts == layout.ALL:
+                self.concealer.push(None, self._inbox)
+            else:
+                missing = self._missing[:parts].tolist()
+                self.concealer.push(self._inbox, self._inbox, tuple(map(tuple, missing)))
+            entry.append(self._line)
+            self._tell_silence()
 
     def _tell_silence(self) -> None:
         """Say once a stretch that sound waits, and none is heard."""
-        if not self._line[layout.COUNT]:
-            self._heard = self._out
-        silent = self._out - self._heard
-        if silent >= self._samples(_SILENT_S) and self._told <= self._heard:
-            self._told = self._out
+        out, heard = int(self._line[layout.OUT]), int(self._line[layout.HEARD])
+        silent_s = (out - heard) / self._rate
+        if silent_s >= _SILENT_S and self._told <= heard:
+            self._told = out
             _log.warning(
                 "PlayoutBuffer: sound waits, and none was heard for %.1f s: it stands %.1f s ahead "
                 "of what is played; give at= as the sender counts, or none",
-                silent / self._rate,
-                (entry.waiting(self._line)) / self._rate,
+                silent_s,
+                self.buffered_ms / 1000.0,
             )
+
+
+def _counted(samples: int) -> int:
+    """Return a number of samples to take."""
+    try:
+        count = index(samples)
+    except TypeError:
+        count = -1
+    if count < 0:
+        raise ConfigError(f"samples of PlayoutBuffer.take is {samples!r}; give 0 or more")
+    return count
+
+
+@functools.cache
+def warm_pieces() -> None:
+    """Compile or load every kernel that a buffer calls, and forbid compiling."""
+    given = 8000, 1, 160, 0, 0.02, 0.1, 1.0
+    line = np.zeros(pieces.settle(np.zeros(layout.HEADER, np.int64), *given) // 8, np.int64)
+    pieces.settle(line, *given)
+    entry.forget(line)
+    some = np.zeros(160, np.float32)
+    pieces.put(line, some.ctypes.data, layout.FLOAT32, 160, 0, True)
+    pieces.due(line)
+    entry.append(line)
+    pieces.give(line, some.ctypes.data, layout.FLOAT32, 0, 160)
+    entry.waiting(line)
+    pieces.end(line)
+    pieces.clear(line)
+    if FUNCTIONS is None:
+        for kernel in pieces.KERNELS:
+            kernel.disable_compile()

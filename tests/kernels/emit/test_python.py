@@ -178,7 +178,7 @@ def reshaped(row):
 
 entry = Entry(reshaped, (types.Array(types.float32, 1, "C"),))
 code = object_code(TARGETS[sys.argv[1]], {"plck_0": entry})
-raise SystemExit(", ".join(undefined_symbols(code) - MATHEMATICS - MEMORY))
+raise SystemExit(", ".join(set(undefined_symbols(code)) - MATHEMATICS - MEMORY))
 """
 
 

@@ -39,18 +39,17 @@ def compiled(target: Target) -> bytes:
     return bytes(machine.emit_object(llvm.parse_assembly(head + TEXT)))
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", sorted(set(TARGETS) - {"wasm32"}))
 def test_what_is_not_defined_is_found_and_what_is_defined_is_not(name: str) -> None:
-    expected = {"log10", "sin", "elsewhere"}
-    found = undefined_symbols(compiled(TARGETS[name]))
-    assert found - {"given"} == expected  # wasm imports memory and functions, no variables
-    assert found - MATHEMATICS - {"given"} == {"elsewhere"}
+    found = set(undefined_symbols(compiled(TARGETS[name])))
+    assert found == {"log10", "sin", "elsewhere", "given"}
+    assert found - MATHEMATICS == {"elsewhere", "given"}
 
 
-@pytest.mark.parametrize("code", [b"", b"\x7fELF\x01\x01", b"MZ" + bytes(100)])
+@pytest.mark.parametrize("code", [b"", b"\x7fELF\x01\x01", b"MZ" + bytes(100), b"\0asm\1\0\0\0"])
 def test_another_files_kind_is_refused(code: bytes) -> None:
-    with pytest.raises(ValueError, match="ELF of 64 bits or wasm"):
-        undefined_symbols(code)
+    with pytest.raises(ValueError, match="ELF of 64 bits"):
+        list(undefined_symbols(code))
 
 
 def test_what_is_made_small_or_kept_apart_is_there() -> None:

@@ -272,9 +272,9 @@ static void refused_calls(void) {
     CHECK(!*plc_processor(stream) && !*plc_processor(NULL));
     CHECK(plc_close(NULL) == PLC_ERROR_ARGUMENT);
     CHECK(!*plc_error(0) && !*plc_error(7) && !*plc_error(INT64_MIN));
-    for (k = 1; k <= 19; k++)
+    for (k = 1; k <= 20; k++)
         CHECK(*plc_error(-(int64_t)k));
-    CHECK(!*plc_error(-20));
+    CHECK(!*plc_error(-21));
     CHECK(strchr(plc_version(), '.') != NULL);
     free(memory);
 }
@@ -360,6 +360,72 @@ static void many_streams(void) {
     CHECK(plc_push_many(together_, STREAMS, given, places, NULL) == PLC_ERROR_ARGUMENT);
     for (s = 0; s < STREAMS; s++)
         CHECK(plc_close(together_[s]) == 0 && plc_close(one[s]) == 0);
+}
+
+static void receivers(void) {
+    plc_options options = options_of(0);
+    plc_receiver_options delays = {sizeof delays, 20, 200, 1000};
+    plc_receiver_counters counters = {0};
+    plc_receiver *receiver = NULL, *within = NULL;
+    float packet[PACKET], out[3 * PACKET];
+    uint8_t marks[3 * PACKET];
+    int64_t size = plc_receiver_size(&options, NULL);
+    char *memory = malloc((size_t)size);
+    int k, made = 0;
+    memset(memory, 0x5a, (size_t)size);
+    CHECK(plc_receiver_size(&options, &delays) < size);
+    CHECK(plc_receiver_open(NULL, &options, &delays) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_receiver_open(&receiver, NULL, &delays) == PLC_ERROR_ARGUMENT);
+    delays.struct_size = 3;
+    CHECK(plc_receiver_open(&receiver, &options, &delays) == PLC_ERROR_STRUCT);
+    delays = (plc_receiver_options){sizeof delays, 5001, 200, 1000};
+    CHECK(plc_receiver_open(&receiver, &options, &delays) == PLC_ERROR_DELAY);
+    delays = (plc_receiver_options){sizeof delays, 20, 200, 600001};
+    CHECK(plc_receiver_open(&receiver, &options, &delays) == PLC_ERROR_DELAY);
+    delays = (plc_receiver_options){sizeof delays, 20, 200, 1000};
+    options.format = 4;
+    CHECK(plc_receiver_open(&receiver, &options, &delays) == PLC_ERROR_FORMAT);
+    options.format = PLC_FLOAT32;
+    options.sample_rate = 7;
+    CHECK(plc_receiver_size(&options, &delays) == PLC_ERROR_SAMPLE_RATE);
+    options.sample_rate = 16000;
+    CHECK(receiver == NULL);
+    CHECK(plc_receiver_open_in(&within, &options, NULL, memory, (size_t)size - 1) == PLC_ERROR_ROOM);
+    CHECK(plc_receiver_open_in(&within, &options, NULL, NULL, (size_t)size) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_receiver_open_in(&within, &options, NULL, memory, (size_t)size) == 0);
+    CHECK(plc_receiver_open(&receiver, &options, NULL) == 0);
+    for (k = 0; k < PACKETS; k++) { /* memory of chance plays what memory of its own does */
+        float again[PACKET];
+        sound(packet, k, 0);
+        if (k % 9 != 4) {
+            CHECK(plc_receive(receiver, packet, PACKET, (int64_t)k * PACKET) == PACKET);
+            CHECK(plc_receive(within, packet, PACKET, (int64_t)k * PACKET) == PACKET);
+        }
+        CHECK(plc_play(receiver, out, PACKET, marks) == plc_play(within, again, PACKET, NULL));
+        CHECK(memcmp(out, again, sizeof again) == 0);
+        for (int i = 0; i < PACKET; i++)
+            made += marks[i];
+    }
+    CHECK(made > 10 * PACKET && made < 40 * PACKET);
+    CHECK(plc_receive(receiver, NULL, PACKET, 0) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_receive(receiver, NULL, 0, PLC_FOLLOWS) == 0);
+    CHECK(plc_receive(receiver, packet, SIZE_MAX, 0) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_receive(receiver, packet, PACKET, INT64_MAX) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_receive(receiver, (char *)packet + 1, PACKET - 1, 0) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_play(receiver, NULL, PACKET, NULL) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_play(receiver, NULL, 0, NULL) == 0);
+    CHECK(plc_receiver_stats(receiver, &counters) == PLC_ERROR_STRUCT);
+    CHECK(plc_receiver_stats(receiver, NULL) == PLC_ERROR_ARGUMENT);
+    counters.struct_size = sizeof counters;
+    CHECK(plc_receiver_stats(receiver, &counters) == 0);
+    CHECK(counters.late_samples + counters.lost_samples + counters.unsent_samples == (uint64_t)made);
+    CHECK(plc_receiver_end(receiver) == 0 && plc_receiver_clear(receiver) == 0);
+    CHECK(plc_receiver_close(receiver) == 0 && plc_receiver_close(within) == 0);
+    CHECK(plc_receiver_close(within) == PLC_ERROR_STREAM);
+    CHECK(plc_receive(within, packet, PACKET, 0) == PLC_ERROR_STREAM);
+    CHECK(plc_play(NULL, out, PACKET, NULL) == PLC_ERROR_ARGUMENT);
+    CHECK(plc_receiver_close(NULL) == PLC_ERROR_ARGUMENT);
+    free(memory);
 }
 
 /* A caller who improves drafts: each as far as `share` of it goes. */
@@ -568,6 +634,7 @@ int main(void) {
     lookahead();
     parts_and_places();
     many_streams();
+    receivers();
     fills();
     return faults != 0;
 }

@@ -5,6 +5,7 @@ import dataclasses
 import fnmatch
 import hashlib
 import http.client
+import itertools
 import json
 import math
 import re
@@ -30,6 +31,7 @@ from plc.engine.models.catalogue import find
 from plc.errors import AudioFileError, NetworkError
 from plc.files.audio import read_audio
 from plc.programs import web
+from plc.transport.rtp.codecs import G711
 from plc_kernels.network.frames import run_frames
 from plc_kernels.network.hybrid import run_hybrid
 from plc_kernels.signal.burst import ERROR_SHARE
@@ -485,6 +487,40 @@ def played_in_both(
     there = np.fromfile(tmp_path / "out.f32", np.float32)
     np.testing.assert_allclose(there, np.concatenate(heard), atol=1e-3)
     return buffer
+
+
+@needs_node
+@pytest.mark.parametrize("encoding", ["int16", "mulaw"])
+def test_a_page_takes_bytes_cut_anywhere_as_python_does(tmp_path: Path, encoding: str) -> None:
+    rate = 16_000
+    signal = np.rint(8000.0 * tones(3, rate, 2 * rate)).astype("<i2")
+    data = signal.tobytes() if encoding == "int16" else G711("pcmu").encode(signal[:, None] / 32768)
+    data += b"\x01" * (-len(data) % 4)
+    (tmp_path / "in.f32").write_bytes(data)
+    cuts = [*range(0, len(data), 331), len(data)]
+    pieces = [
+        {"tick": k // 2 + (k == 9), "begin": begin, "stop": stop, "at": None}
+        for k, (begin, stop) in enumerate(itertools.pairwise(cuts))
+    ]
+    named = {"sampleRate": rate, "delayMs": 0, "encoding": encoding}
+    job = {"settings": named, "take": 161, "ticks": 200, "bytes": "whole", "pieces": pieces}
+    (tmp_path / "jobs.json").write_text(json.dumps(job))
+    counted = json.loads(node(HERE / "pieces_probe.mjs", DATA / "web", tmp_path))
+    buffer = PlayoutBuffer(rate, delay_ms=0.0, encoding=encoding, method="ar", budget_ms=math.inf)
+    heard = b""
+    for tick in range(200):
+        while pieces and cast("int", pieces[0]["tick"]) <= tick:
+            piece = pieces.pop(0)
+            buffer.put(data[piece["begin"] : piece["stop"]])
+        heard += buffer.take_bytes(161)
+    assert counted["receivedSamples"] == buffer.stats.received_samples >= len(signal)
+    there = (tmp_path / "out.f32").read_bytes()
+    if encoding == "int16":
+        apart = np.frombuffer(there, "<i2").astype(int) - np.frombuffer(heard, "<i2")
+        assert np.abs(apart).max() <= 33
+    else:
+        here, there_ = (np.frombuffer(each, np.uint8) for each in (heard, there))
+        assert np.count_nonzero(here != there_) < 0.02 * len(here)
 
 
 @needs_node

@@ -353,6 +353,23 @@ def test_what_was_played_is_not_played_again_when_a_stream_stops(place: dict[str
     assert heard_after(buffer, piece, 8.0, **place) == len(piece)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_with_a_fixed_delay_received_is_what_is_heard(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    buffer = PlayoutBuffer(RATE, delay_ms=20.0, max_delay_ms=0.0, method="ar", budget_ms=math.inf)
+    come = sorted((k * 0.01 + rng.exponential(0.02), k) for k in range(400) if rng.random() > 0.05)
+    heard, taken, piece = 0, 0, np.full(RATE // 100, 0.1, np.float32)
+    while taken < 6 * RATE:
+        while come and come[0][0] <= taken / RATE:
+            _, k = come.pop(0)
+            buffer.put(piece, at=k * len(piece) if seed % 4 else None)
+        samples, made_up = buffer.take(int(rng.integers(1, RATE // 50)))
+        heard += np.count_nonzero(~made_up & (samples[:, 0] != 0.0))
+        taken += len(samples)
+    assert heard == pytest.approx(buffer.stats.received_samples, abs=64)  # a clock was followed
+    assert heard > RATE
+
+
 @pytest.mark.parametrize("pause_s", [2.0, 3.0, 6.0])
 def test_who_counts_what_was_sent_is_heard_behind_each_pause(pause_s: float) -> None:
     buffer = PlayoutBuffer(RATE, method="ar", budget_ms=math.inf)
