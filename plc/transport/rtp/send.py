@@ -67,7 +67,9 @@ class RtpSender:
         self._key = key
         self._srtp = None if key is None else SrtpSender(key)
         self._blocks = iter(blocks)
-        self._next: NDArray[np.float32] | None = next(self._blocks, None)
+        self._next: tuple[bytes, int] | None
+        """The packet that is sent next, and its samples: the first one compiles what packs it."""
+        self._pack_next()
         ends = [to] if second is None else [to, second]
         self._ports: list[UdpPort] = []
         try:
@@ -116,10 +118,15 @@ class RtpSender:
         if self._begin_s is None:
             self._begin_s = now_s
         while self._next is not None and self.next_s <= now_s:
-            self._send(self._packetizer.pack(self._next))
-            self._samples += len(self._next)
+            packet, samples = self._next
+            self._send(packet)
+            self._samples += samples
             self.packets += 1
-            self._next = next(self._blocks, None)
+            self._pack_next()
+
+    def _pack_next(self) -> None:
+        block = next(self._blocks, None)
+        self._next = None if block is None else (self._packetizer.pack(block), len(block))
 
     def _send(self, packet: bytes) -> None:
         """Send a packet, sealed where there is a key; never plain where it cannot be sealed."""
