@@ -55,7 +55,10 @@ class Codec(ABC):
         return 0
 
     def decode_repeated(self, payload: bytes, offset: int) -> Samples | None:
-        """Return as many as its own that begin ``offset`` before, or None; shape (n, channels)."""
+        """Return the samples from ``offset`` before its own on, or None; shape (n, channels).
+
+        They are as many as its own, or ``offset`` if that is less.
+        """
         return None
 
 
@@ -290,8 +293,8 @@ class Opus(_ByPyAV):
         return self._libopus.reach(payload) if self._libopus else 0
 
     def decode_repeated(self, payload: bytes, offset: int) -> Samples | None:
-        """Return as many as its own that begin ``offset`` before, or None; shape (n, channels)."""
-        n = opus_samples(payload)
+        """Return as many as its own, or ``offset`` if that is less, or None; (n, channels)."""
+        n = min(opus_samples(payload), offset)
         return self._libopus.decode_repeated(payload, offset, n) if self._libopus and n else None
 
     def _open_encoder(self, samples: int) -> Any:

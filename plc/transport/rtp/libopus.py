@@ -36,13 +36,17 @@ def opus_samples(payload: bytes) -> int:
     """
     if not payload:
         return 0
+    counts = (1, 2, 2, payload[1] & 0x3F if len(payload) > 1 else 0)
+    samples = _frame_samples(payload) * counts[payload[0] & 3]
+    return samples if samples <= 5760 else 0
+
+
+def _frame_samples(payload: bytes) -> int:
     configuration = payload[0] >> 3
     frames = (480, 960, 1920, 2880) if configuration < 12 else (480, 960) * 2
     if configuration >= _CELT_ONLY:
         frames = (120, 240, 480, 960)
-    counts = (1, 2, 2, payload[1] & 0x3F if len(payload) > 1 else 0)
-    samples = frames[configuration & 3] * counts[payload[0] & 3]
-    return samples if samples <= 5760 else 0
+    return frames[configuration & 3]
 
 
 def repeated_samples(payload: bytes, channels: int) -> int:
@@ -60,11 +64,12 @@ def repeated_samples(payload: bytes, channels: int) -> int:
     Returns
     -------
     int
-        Length of its frame; 0 if it repeats nothing, or holds several frames.
+        Length of its first frame, which repeats as much of what is before it; 0 if it does not.
     """
-    first, frame = _first_byte(payload), opus_samples(payload)
+    first = _first_byte(payload) if opus_samples(payload) else 0
     if not first or payload[0] >> 3 >= _CELT_ONLY or channels not in (1, 2):
         return 0
+    frame = _frame_samples(payload)
     parts = max(1, frame // 960)
     flags = payload[first]
     repeats = flags >> (7 - parts) & 1
@@ -74,15 +79,19 @@ def repeated_samples(payload: bytes, channels: int) -> int:
 
 
 def _first_byte(payload: bytes) -> int:
-    """Return where a packet's only frame begins; 0 if it has none, or several.
+    """Return where a packet's first frame begins; 0 if it has none.
 
-    Its code is 0, or 3 if the packet is padded (RFC 6716, section 3.2.5).
+    Behind the lengths of padding and of frames (RFC 6716, sections 3.2.4 and 3.2.5).
     """
-    code, at = payload[0] & 3 if payload else 1, 1
-    if code == 3 and len(payload) > 1 and payload[1] & 0x7F == 0x41:
-        at = 3 + len(payload[2:]) - len(payload[2:].lstrip(b"\xff"))
-    elif code:
-        return 0
+    code, at = payload[0] & 3, 1
+    lengths = int(code == 2)
+    if code == 3:
+        at = 2
+        if payload[1] & 0x40:
+            at = 3 + len(payload[2:]) - len(payload[2:].lstrip(b"\xff"))
+        lengths = (payload[1] & 0x3F) - 1 if payload[1] & 0x80 else 0
+    for _ in range(lengths):
+        at += 2 if payload[at : at + 1] >= b"\xfc" else 1
     return at if at < len(payload) else 0
 
 

@@ -332,8 +332,9 @@ class Playout:
         elif self.buffer.ssrc in (None, packet.ssrc) and verdict is not Verdict.DUPLICATE and own:
             self.inspection.note_audio(packet, samples, now_s)
         if verdict is Verdict.ACCEPTED and (reach := codec.repeated(packet.payload)):
-            copy = packet.payload_type, packet.payload, samples
-            for offset in range(samples, reach + 1, samples):  # the nearest first
+            each = min(samples, reach)  # of several frames the last is repeated, by the first one
+            copy = packet.payload_type, packet.payload, each
+            for offset in range(each, reach + 1, each):  # the nearest first
                 if self.buffer.put_redundant(packet, offset, *copy) is Verdict.LATE:
                     break
         return verdict

@@ -61,17 +61,21 @@ def with_dred(folder: Path, held: int) -> LibopusDecoder:
     return LibopusDecoder(bound(ctypes.CDLL(str(library))), 1)
 
 
-@pytest.fixture(scope="module")
-def payloads() -> list[bytes]:
-    """Two seconds of speech, coded for a network that loses a fifth."""
+def coded(frame: int, bit_rate: int = 24_000) -> list[bytes]:
+    """Return two seconds of speech, coded for a network that loses a fifth."""
     pytest.importorskip("av", reason="PyAV is not installed")
     soxr = pytest.importorskip("soxr", reason="soxr is not installed")
     if LibopusDecoder.open(1) is None:
         pytest.skip("libopus is not installed (Debian: libopus0)")
     speech, rate = soundfile.read(str(files("plc") / "data" / "speech.flac"), dtype="float32")
     signal = soxr.resample(speech.reshape(len(speech), -1)[:, 0], rate, RATE)
-    coder = Opus(1, 24_000, expected_loss=0.2)
-    return [coder.encode(signal[at : at + FRAME, None]) for at in range(RATE, 3 * RATE, FRAME)]
+    coder = Opus(1, bit_rate, expected_loss=0.2)
+    return [coder.encode(signal[at : at + frame, None]) for at in range(RATE, 3 * RATE, frame)]
+
+
+@pytest.fixture(scope="module")
+def payloads() -> list[bytes]:
+    return coded(FRAME)
 
 
 class Plain(Opus):
@@ -82,17 +86,19 @@ class Plain(Opus):
 
 
 def played(
-    payloads: list[bytes], gone: set[int], coder: type[Opus] = Opus
+    payloads: list[bytes], gone: set[int], coder: type[Opus] = Opus, frame: int = FRAME
 ) -> tuple[NDArray[np.float32], Playout]:
-    """Return what comes out 60 ms later of packets that come on time, and who played it."""
+    """Return what comes out three packets later of those that come on time, and who played it."""
+    delay_ms = 3000.0 * frame / RATE
     playout = playout_of(
-        coder(1), FRAME, DelayConfig(mode=DelayMode.FIXED, delay_ms=60), model="ar"
+        coder(1), frame, DelayConfig(mode=DelayMode.FIXED, delay_ms=delay_ms), model="ar"
     )
     blocks = []
     for k, payload in enumerate(payloads):
+        now_s = k * frame / RATE
         if k not in gone:
-            playout.put_packet(RtpPacket(111, k, FRAME * k, 5, payload), 0.02 * k)
-        blocks.append(playout.tick(0.02 * k)[0].copy())
+            playout.put_packet(RtpPacket(111, k, frame * k, 5, payload), now_s)
+        blocks.append(playout.tick(now_s)[0].copy())
     return np.concatenate(blocks), playout
 
 
@@ -118,6 +124,22 @@ def test_a_lost_packet_is_read_from_the_next_one(payloads: list[bytes]) -> None:
     assert without.concealment.lost_packets == len(gone)
     # At a lower rate, but of the same sound: concealment knows only what came before.
     assert snr_db(whole, heard) > snr_db(whole, concealed) + 3.0
+
+
+@pytest.mark.parametrize(("frame", "bit_rate"), [(1920, 20_000), (2880, 24_000), (1920, 32_000)])
+def test_packets_of_several_frames_repeat_too(frame: int, bit_rate: int) -> None:
+    payloads = coded(frame, bit_rate)
+    repeated = [repeated_samples(payload, 1) for payload in payloads]
+    gone = {k for k in range(6, len(payloads) - 4, 4) if repeated[k + 1]}
+    assert len(gone) > 3
+    whole, _ = played(payloads, set(), frame=frame)
+    heard, playout = played(payloads, gone, frame=frame)
+    assert playout.received.redundant_packets == len(gone)
+    # Of 40 ms in two frames the second one is repeated: 20 ms.
+    assert playout.received.lost_samples == sum(frame - repeated[k + 1] for k in gone)
+    concealed, without = played(payloads, gone, Plain, frame)
+    assert without.received.lost_samples == len(gone) * frame
+    assert snr_db(whole, heard) > snr_db(whole, concealed) + 1.0
 
 
 def test_several_in_a_row_leave_all_but_the_last_to_concealment(payloads: list[bytes]) -> None:
@@ -196,15 +218,20 @@ def test_flags_are_read_as_the_rfc_has_them() -> None:
     # Three voices, then the flag; and for stereo the side's after the middle's.
     assert repeated_samples(bytes([wide_60_ms, 0b0001_0000]), 1) == 2880
     assert repeated_samples(bytes([wide_20_ms | 4, 0b0001_0000]), 2) == 960
-    assert repeated_samples(bytes([wide_20_ms | 1, 0b0100_0000]), 1) == 0  # two frames
+    # Of several frames the first: behind their lengths, of one byte or two.
+    assert repeated_samples(bytes([wide_20_ms | 1, 0b0100_0000, 0]), 1) == 960
+    assert repeated_samples(bytes([wide_20_ms | 2, 1, 0b0100_0000, 0]), 1) == 960
+    assert repeated_samples(bytes([wide_20_ms | 2, 252, 0, 0b0100_0000]) + bytes(252), 1) == 960
+    assert repeated_samples(bytes([wide_20_ms | 3, 0x83, 1, 1, 0b0100_0000, 0, 0]), 1) == 960
     assert repeated_samples(bytes([wide_20_ms]), 1) == 0
-    # Behind the length of the padding, which may take several bytes; of two frames none.
+    # Behind the length of the padding, which may take several bytes.
     assert repeated_samples(PADDED, 1) == 0
     for length in ([2], [255, 2], [255, 255, 0]):
         head = bytes([wide_20_ms | 3, 0x41, *length])
         assert repeated_samples(head + bytes([0b0100_0000]) + bytes(600), 1) == 960
         assert repeated_samples(head, 1) == 0
-    assert repeated_samples(bytes([wide_20_ms | 3, 0x42, 2, 0b0100_0000, 0, 0]), 1) == 0
+    assert repeated_samples(bytes([wide_20_ms | 3, 0x42, 2, 0b0100_0000, 0, 0, 0]), 1) == 960
+    assert repeated_samples(bytes([wide_20_ms | 3]), 1) == 0
 
 
 def test_a_lost_packet_is_concealed_and_an_empty_one_is_malformed(payloads: list[bytes]) -> None:
