@@ -130,9 +130,9 @@ def put(block: Block, address: int, form: int, samples: int, position: int, is_p
 def _sample(block: Block, address: int, form: int, k: int) -> np.float32:
     """Return one number of a piece."""
     if address == _OF_STRAY:
-        return array(block, STRAY_SOUND)[k]
+        return np.float32(array(block, STRAY_SOUND)[k])
     if form == at.FLOAT32:
-        return floats(address, 0, k + 1)[k]
+        return np.float32(floats(address, 0, k + 1)[k])
     if form == at.INT16:
         return np.float32(shorts(address, 0, k + 1)[k]) * np.float32(1.0 / INT16_SCALE)
     code = np.int64(octets(address, 0, k + 1)[k]) ^ 0xFF
@@ -182,7 +182,7 @@ def _is_sound(block: Block, address: int, form: int, k: int) -> bool:
     """Return whether all channels of a sample are finite, and no louder than sound is."""
     sound = True
     for c in range(block[at.CHANNELS]):
-        sound = sound and math.fabs(_sample(block, address, form, k + c)) <= LARGEST
+        sound &= bool(math.fabs(_sample(block, address, form, k + c)) <= LARGEST)
     return sound
 
 

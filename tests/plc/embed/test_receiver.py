@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -88,9 +88,8 @@ class InC:
         samples = np.ascontiguousarray(samples)
         count = ctypes.c_size_t(samples.size // self.channels)
         place = ctypes.c_int64(FOLLOWS if at is None else at)
-        return self.library.plc_receive(
-            self.receiver, ctypes.c_void_p(samples.ctypes.data), count, place
-        )
+        data = ctypes.c_void_p(samples.ctypes.data)
+        return int(self.library.plc_receive(self.receiver, data, count, place))
 
     def take(self, samples: int, marked: bool = True) -> tuple[np.ndarray, np.ndarray]:
         played = np.zeros((samples, self.channels), self.dtype)
@@ -114,7 +113,7 @@ class InC:
     def stats(self) -> dict[str, int]:
         counters = Counters(struct_size=ctypes.sizeof(Counters))
         assert self.library.plc_receiver_stats(self.receiver, ctypes.byref(counters)) == 0
-        names = [name for name, _ in Counters._fields_[2:]]
+        names = [field[0] for field in Counters._fields_[2:]]
         return {name: getattr(counters, name) for name in names}
 
     def close(self) -> None:
@@ -163,7 +162,7 @@ def test_c_plays_what_python_plays_whatever_comes_and_when(
     whole = np.asarray(signal[: 2 * rate], np.float32)
     for seed in range(6):
         rng = np.random.default_rng(100 + seed)
-        encoding = "mulaw" if form == MULAW else "int16"
+        encoding: Literal["int16", "mulaw"] = "mulaw" if form == MULAW else "int16"
         ours = PlayoutBuffer(**given, encoding=encoding, method="ar", budget_ms=math.inf)
         theirs = InC(built, form, given)
         pieces, taken = schedule(seed, rate, len(whole)), 0
@@ -198,7 +197,9 @@ def test_c_plays_what_python_plays_whatever_comes_and_when(
                 atol *= 2**15
             elif form == MULAW:  # whose steps are a 16th
                 law = open_codec("pcmu", rate, channels)
-                played, expected = (law.decode(each.tobytes()) for each in (played, expected))
+                played, expected = (
+                    np.asarray(law.decode(each.tobytes())) for each in (played, expected)
+                )
                 rtol = 0.07
             np.testing.assert_allclose(np.float64(played), expected, atol=atol, rtol=rtol)
             taken += count

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -491,7 +491,9 @@ def played_in_both(
 
 @needs_node
 @pytest.mark.parametrize("encoding", ["int16", "mulaw"])
-def test_a_page_takes_bytes_cut_anywhere_as_python_does(tmp_path: Path, encoding: str) -> None:
+def test_a_page_takes_bytes_cut_anywhere_as_python_does(
+    tmp_path: Path, encoding: Literal["int16", "mulaw"]
+) -> None:
     rate = 16_000
     signal = np.rint(8000.0 * tones(3, rate, 2 * rate)).astype("<i2")
     data = signal.tobytes() if encoding == "int16" else G711("pcmu").encode(signal[:, None] / 32768)

@@ -364,7 +364,7 @@ def test_with_a_fixed_delay_received_is_what_is_heard(seed: int) -> None:
             _, k = come.pop(0)
             buffer.put(piece, at=k * len(piece) if seed % 4 else None)
         samples, made_up = buffer.take(int(rng.integers(1, RATE // 50)))
-        heard += np.count_nonzero(~made_up & (samples[:, 0] != 0.0))
+        heard += int(np.count_nonzero(~made_up & (samples[:, 0] != 0.0)))
         taken += len(samples)
     assert heard == pytest.approx(buffer.stats.received_samples, abs=64)  # a clock was followed
     assert heard > RATE
