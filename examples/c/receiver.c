@@ -9,6 +9,7 @@
  */
 #include <arpa/inet.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,14 @@
 
 #define TICK_MS 10
 #define QUIET_MS 3000
-#define MOST_SAMPLES 4096
+#define MOST_SAMPLES 32768 /* more than a datagram has */
+
+static volatile sig_atomic_t is_over;
+
+static void stop(int number) {
+    (void)number;
+    is_over = 1;
+}
 
 static int64_t now_ms(void) {
     struct timespec now;
@@ -33,10 +41,12 @@ static int fail(const char *what, const char *why) {
     return 1;
 }
 
-/* Take an RTP packet (RFC 3550, section 5.1) in, unless it is none; return whether it was one. */
+/* Take an RTP packet (RFC 3550, section 5.1) in, unless it is none; return whether it was one. The
+ * first packet's payload type and source count: programs that may change both look further. */
 static int take(plc_receiver *receiver, const uint8_t *data, size_t size, int is_mulaw) {
     static int64_t at; /* the time stamp, unwrapped */
     static int has_begun;
+    static uint8_t type, source[4];
     int16_t samples[MOST_SAMPLES];
     size_t begin = 12 + 4 * (size_t)(data[0] & 15), count, i;
     uint32_t stamp;
@@ -46,8 +56,10 @@ static int take(plc_receiver *receiver, const uint8_t *data, size_t size, int is
         begin += size < begin + 4 ? size : 4 + 4 * (size_t)(data[begin + 2] << 8 | data[begin + 3]);
     if (data[0] & 32) /* padding */
         size -= data[size - 1] < size ? data[size - 1] : size;
-    if (size <= begin)
+    if (size <= begin || (has_begun && ((data[1] & 127) != type || memcmp(data + 8, source, 4))))
         return 0;
+    type = data[1] & 127;
+    memcpy(source, data + 8, sizeof source);
     stamp = (uint32_t)data[4] << 24 | (uint32_t)data[5] << 16 | (uint32_t)data[6] << 8 | data[7];
     at = has_begun ? at + (int32_t)(stamp - (uint32_t)at) : stamp;
     has_begun = 1;
@@ -77,19 +89,21 @@ int main(int count, char **given) {
     plc_receiver *receiver;
     int k, code, is_mulaw = 0, socket_, has_come = 0;
     uint32_t bytes = 0, end = 0, each, tick; /* written; up to the last sound that came */
-    int64_t heard_ms, due_ms;
+    int64_t heard_ms, begun_ms, ticks = 0;
     uint8_t data[1 << 16], *out;
     FILE *file;
     plc_options_init(&options);
     for (k = 3; k + 1 < count; k += 2) {
-        if (!strcmp(given[k], "--codec"))
-            is_mulaw = !strcmp(given[k + 1], "pcmu");
+        if (!strcmp(given[k], "--codec") && !strcmp(given[k + 1], "pcmu"))
+            is_mulaw = 1;
+        else if (!strcmp(given[k], "--codec") && !strcmp(given[k + 1], "l16"))
+            is_mulaw = 0;
         else if (!strcmp(given[k], "--rate"))
             options.sample_rate = (uint32_t)atoi(given[k + 1]);
         else
             break;
     }
-    if (count < 3 || k != count)
+    if (count < 3 || k != count || atoi(given[1]) < 1 || atoi(given[1]) > 65535)
         return fail("usage", "receiver PORT OUT.wav|- [--codec l16|pcmu] [--rate HZ]");
     options.format = is_mulaw ? PLC_MULAW : PLC_INT16;
     options.packet_samples = tick = options.sample_rate * TICK_MS / 1000;
@@ -105,9 +119,12 @@ int main(int count, char **given) {
         return fail(given[2], "cannot be written, or is there already");
     if (file != stdout)
         write_head(file, options.sample_rate, each, 0);
-    for (due_ms = heard_ms = now_ms(); !has_come || now_ms() - heard_ms < QUIET_MS;) {
+    signal(SIGINT, stop);
+    signal(SIGTERM, stop);
+    begun_ms = heard_ms = now_ms();
+    while (!is_over && (!has_come || now_ms() - heard_ms < QUIET_MS)) {
         struct pollfd wait = {socket_, POLLIN, 0};
-        int64_t left_ms = due_ms - now_ms();
+        int64_t left_ms = begun_ms + ticks * 1000 * tick / options.sample_rate - now_ms();
         if (left_ms > 0 && poll(&wait, 1, (int)left_ms) > 0) {
             ssize_t size = recv(socket_, data, sizeof data, 0);
             if (size >= 12 && take(receiver, data, (size_t)size, is_mulaw)) {
@@ -116,7 +133,9 @@ int main(int count, char **given) {
             }
             continue;
         }
-        due_ms = left_ms < -1000 ? now_ms() : due_ms + TICK_MS;
+        if (left_ms > 0)
+            continue; /* by a signal */
+        ticks++;
         if (plc_play(receiver, out, tick, NULL) >= 0 && has_come)
             bytes += (uint32_t)fwrite(out, 1, tick * each, file);
         fflush(file);
@@ -134,5 +153,7 @@ int main(int count, char **given) {
     end = end < bytes ? end : bytes;
     if (file != stdout && !fseek(file, 0, SEEK_SET) && !ftruncate(fileno(file), 44 + end))
         write_head(file, options.sample_rate, each, end);
+    free(out);
+    close(socket_);
     return fclose(file) || plc_receiver_close(receiver);
 }

@@ -190,7 +190,7 @@ FUNCTIONS = {
         ),
     ),
     "plck_receive_due": _receiver(pieces.due),
-    "plck_receive_append": _receiver(receive.append),
+    "plck_receive_append": _receiver(pieces.append),
     # block, out, form, marks, count
     "plck_receive_give": _receiver(pieces.give, "pipi"),
     "plck_receive_end": _receiver(pieces.end),

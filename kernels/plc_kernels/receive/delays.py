@@ -62,6 +62,8 @@ def aim(block: Block) -> None:
     numbers = reals(block)
     if block[at.MODE] == at.FIXED:
         numbers[at.TARGET_S] = numbers[at.DELAY_S]
+        if not block[at.NUMBERED]:  # short pieces wait for their whole block besides
+            numbers[at.TARGET_S] += numbers[at.COARSE_S]
         return
     jitter_s = numbers[at.QUANTILE_S]
     if block[at.NOTED] < min(max(1.0 / numbers[at.LATE_SHARE], _ENOUGH_LEAST), _ENOUGH_MOST):

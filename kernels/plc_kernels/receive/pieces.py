@@ -26,11 +26,12 @@ from plc_kernels.receive.layout import (
     PARTS,
     RING,
     STRAY_SOUND,
+    UNITS,
     array,
     reals,
 )
 from plc_kernels.receive.places import place_piece
-from plc_kernels.receive.units import came_after_all, cover, covered, forget_units
+from plc_kernels.receive.units import START, came_after_all, cover, covered, forget_units
 from plc_kernels.signal.packet import INT16_SCALE, LARGEST
 from plc_kernels.stream.arrays import Block, floats, viewer
 
@@ -74,14 +75,15 @@ def settle(
     delay_s, most_s : float
         How long the first piece waits, and what the delay never exceeds; no more: it is fixed.
     ahead_s : float
-        How far ahead of what is played pieces may come.
+        How far ahead of what is played pieces may come; as far as the delay is, at least.
     """
     block[at.RATE], block[at.CHANNELS], block[at.BLOCK_SAMPLES] = sample_rate, channels, samples
     block[at.LOOKAHEAD], block[at.NUMBERED], block[at.ROOM] = lookahead, 0, _APART_MOST
     block[at.MODE] = at.FIXED if most_s <= delay_s else at.FLOOR
     most_s = max(most_s, delay_s, 0.001)
     block[at.BINS] = math.ceil(most_s / at.BIN_S) + 1
-    block[at.AHEAD_MOST] = max(int(ahead_s * sample_rate + 0.5), 2 * samples)
+    least = int(delay_s * sample_rate) + 2 * samples
+    block[at.AHEAD_MOST] = max(int(ahead_s * sample_rate + 0.5), least)
     block[at.PAST_MOST] = int(_PAST_S * sample_rate)
     block[at.RING_SAMPLES] = block[at.AHEAD_MOST] + block[at.PAST_MOST]
     block[at.STRAY_ROOM] = block[at.AHEAD_MOST] * channels
@@ -156,8 +158,12 @@ def _lay(block: Block, address: int, form: int, samples: int) -> int:
     start, room, channels = block[at.GIVEN_START], block[at.AHEAD_MOST], block[at.CHANNELS]
     if block[at.BEGUN]:
         room = max(0, room + min(block[at.POSITION] - start, 0))
+    elif block[at.COUNT]:
+        room = max(0, room + min(array(block, UNITS)[0, START] - start, 0))
     count = min(samples, room)
     block[at.OVERFLOW_SAMPLES] += samples - count
+    if block[at.FOLLOWING] == start + samples:
+        block[at.FOLLOWING] = start + count
     taken, runs, begin = 0, 0, 0
     while begin < count:
         stop = begin
@@ -243,6 +249,8 @@ def clear(block: Block) -> None:
     line.drop_waiting(block)
     block[at.BEGUN] = block[at.FOLLOWS] = block[at.IS_STRAY] = block[at.LATE_ROW] = 0
     block[at.ENDED] = block[at.STRAY_COUNT] = block[at.LAID_LATE] = 0
+    block[at.STALE] = block[at.IN_CONCEALER]
+    array(block, LACKS)[:] = 0
     block[at.AT_ONCE] = block[at.MODE] != at.FIXED
 
 
@@ -264,13 +272,30 @@ def due(block: Block) -> int:
     """
     while line.go_on(block, block[at.OUT] / block[at.RATE]) != at.READY:
         now_s = (block[at.OUT] + line.ready(block)) / block[at.RATE]
-        if turns.take_turn(block, now_s) != at.WAIT:
-            return _fill_inbox(block)
-        block[at.HEARD] = block[at.OUT]
-        line.append_silence(block, turns.until_due(block, now_s))
+        is_waiting = turns.take_turn(block, now_s) == at.WAIT
+        if is_waiting and block[at.IN_CONCEALER] == 0:
+            block[at.HEARD] = block[at.OUT]
+            line.append_silence(block, turns.until_due(block, now_s))
+            continue
+        # For blocks of silence it gives the last ones that it holds back.
+        block[at.IN_CONCEALER] = block[at.IN_CONCEALER] - 1 if is_waiting else block[at.LOOKAHEAD]
+        return _fill_inbox(block)
     block[at.OUT] += block[at.BLOCK_SAMPLES]
     block[at.LEFT] = block[at.BLOCK_SAMPLES]
     return at.NONE
+
+
+@kernel
+def append(block: Block) -> None:
+    """Append the block of INBOX, concealed, to the line."""
+    if block[at.STALE] > 0:
+        block[at.STALE] -= 1
+        inbox, marks = array(block, INBOX), array(block, MARKS)
+        for i in range(block[at.BLOCK_SAMPLES]):
+            marks[i] = 0
+            for c in range(block[at.CHANNELS]):
+                inbox[i, c] = np.float32(0.0)
+    line.append_block(block)
 
 
 @inlined
@@ -352,5 +377,5 @@ def _mu_law(value: int) -> int:
     return (sign | exponent << 4 | (magnitude >> exponent + 3 & 15)) ^ 0xFF
 
 
-KERNELS = (clear, due, end, give, put, settle)
+KERNELS = (append, clear, due, end, give, put, settle)
 """All that callers use, beside those of :mod:`~plc_kernels.receive.entry`."""

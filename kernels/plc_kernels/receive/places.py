@@ -29,7 +29,7 @@ import numpy as np
 
 from plc_kernels.build.compile import inlined, part
 from plc_kernels.receive import layout as at
-from plc_kernels.receive.delays import note, rebase
+from plc_kernels.receive.delays import aim, note, rebase
 from plc_kernels.receive.layout import UNITS, array, reals
 from plc_kernels.receive.turns import buffered, hurry_as_configured, pass_held, reached
 from plc_kernels.receive.units import (
@@ -361,6 +361,8 @@ def _take_in(block: Block, start: int, samples: int, is_placed: bool, now_s: flo
     numbers = reals(block)
     block[at.GIVEN_START] = start
     note_length(block, samples)
+    if block[at.MODE] == at.FIXED:
+        aim(block)
     transit_s, stop = now_s - start / block[at.RATE], start + samples
     is_wanted = stop > block[at.FOLLOWING] or is_missing(block, start, stop)
     if stop > block[at.FOLLOWING]:

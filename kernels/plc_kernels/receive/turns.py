@@ -134,9 +134,12 @@ def rest(block: Block, samples: int) -> None:
 
 @part
 def until_due(block: Block, now_s: float) -> int:
-    """Return the samples of silence before the first block may be due, a block at most."""
-    samples = block[at.BLOCK_SAMPLES]
-    if block[at.NUMBERED] or not block[at.COUNT] or block[at.BEGUN]:
+    """Return the samples of silence before the first block may be due, a block at most.
+
+    With a fixed delay a block: what is pulled before its tick would never be there in time.
+    """
+    samples, is_fixed = block[at.BLOCK_SAMPLES], block[at.MODE] == at.FIXED
+    if block[at.NUMBERED] or not block[at.COUNT] or block[at.BEGUN] or is_fixed:
         return int(samples)
     numbers, rate = reals(block), block[at.RATE]
     due_s = array(block, UNITS)[0, START] / rate + numbers[at.BASE_S] + numbers[at.TARGET_S]

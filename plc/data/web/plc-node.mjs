@@ -11,7 +11,7 @@
 // Files beside it: plc.mjs, plc-worker.mjs, plc-processor.mjs and the networks. Each is named in such a
 // way that bundlers find it.
 
-import { fetchModel, samplesOf } from "./plc.mjs";
+import { rawBytes, fetchModel, samplesOf } from "./plc.mjs";
 
 // There is none outside of pages, and in those that are neither of https nor of this machine.
 const NODE = globalThis.AudioWorkletNode ?? class {};
@@ -75,7 +75,7 @@ export class PlcNode extends NODE {
   // As PlayoutBuffer.put; how many samples were new is in `stats` later.
   put(data, timestampUs = data?.timestamp ?? null) {
     const { channels, sampleRate } = this.settings;
-    const given = data instanceof ArrayBuffer ? new Uint8Array(data) : data;
+    const given = rawBytes(data);
     const samples = given instanceof Uint8Array ? given : samplesOf(given, channels, sampleRate);
     const piece = samples === given ? samples.slice() : samples;
     this.worker.postMessage({ piece, timestampUs }, [piece.buffer]);

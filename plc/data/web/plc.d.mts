@@ -21,6 +21,8 @@ export function joined(models: Uint8Array[]): Uint8Array;
 export function isModel(model: Uint8Array): boolean;
 /** Whether a network of them serves this sample rate in Hz. */
 export function serves(model: Uint8Array, sampleRate: number): boolean;
+/** The bytes of an ArrayBuffer; all else as it is. */
+export function rawBytes<T>(given: T): T | Uint8Array;
 /** Samples of a piece, interleaved. */
 export function samplesOf(data: Piece, channels: number, sampleRate: number): Float32Array;
 

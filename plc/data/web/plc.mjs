@@ -93,6 +93,12 @@ function told(given) {
   return Object(given) === given ? `of type ${given.constructor?.name ?? "object"}` : String(given);
 }
 
+// Raw memory as its bytes (also of another page's), all else as it is.
+export function rawBytes(given) {
+  const isRaw = typeof given?.byteLength === "number" && typeof given.slice === "function" && !ArrayBuffer.isView(given);
+  return isRaw ? new Uint8Array(given) : given;
+}
+
 const isBytes = (given) => ArrayBuffer.isView(given) && given.BYTES_PER_ELEMENT === 1;
 
 // The name of the network for a sample rate in Hz and "speech", "music" or "bridges"; null: there is
@@ -183,7 +189,7 @@ const firstWord = (model) => FILE.head + 2 * wordOf(model, FILE.parts);
 
 const NO_PARTS = [];
 
-const aligned = (address) => (address + 63) & ~63;
+const aligned = (address) => Math.ceil(address / 64) * 64;
 
 // Where things lie in a stream's block, in words: as the engine says.
 function placesIn(module) {
@@ -486,7 +492,7 @@ export function samplesOf(data, channels, sampleRate) {
   }
   const integers = data instanceof Int16Array;
   if (!(integers || data instanceof Float32Array) || data.length % channels) {
-    throw new RangeError(`a piece is a Float32Array or Int16Array of ${channels} channels, or AudioData`);
+    throw new RangeError(`a piece is a Float32Array or Int16Array of ${channels} channels, bytes, or AudioData`);
   }
   return integers ? Float32Array.from(data, (x) => x / 32768) : data;
 }
@@ -584,11 +590,13 @@ export class PlayoutBuffer {
   // new, and in time. Throws RangeError, and takes nothing, if that is no piece, or no time.
   put(data, timestampUs = data?.timestamp ?? null) {
     const { at, channels, exports } = this;
-    const position = timestampUs === null ? null : Math.round((timestampUs * this.rate) / 1e6);
-    if (position !== null && !(Math.abs(position) < FAR)) {
+    const isTime = typeof timestampUs === "number";
+    const position = isTime ? Math.round((timestampUs * this.rate) / 1e6) : null;
+    if (isTime ? !(Math.abs(position) < FAR) : timestampUs !== null) {
       throw new RangeError(`the time stamp is ${told(timestampUs)}; give microseconds, or null`);
     }
-    const given = data instanceof ArrayBuffer ? new Uint8Array(data) : data;
+    const given = rawBytes(data);
+    if (position !== null) this.half = new Uint8Array(0); // it is not of this piece
     const piece = isBytes(given) ? this.whole(given) : samplesOf(given, channels, this.rate);
     const form = isBytes(given) ? this.form : at.float32;
     const count = piece.byteLength / this.frame(form);

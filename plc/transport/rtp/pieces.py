@@ -201,6 +201,8 @@ class PlayoutBuffer:
             If it is of another shape or dtype, or ``at`` or ``at_s`` is no time; nothing is taken.
         """
         position = self._position(at, at_s)
+        if position is not None:  # what was left of the piece before is not its beginning
+            self._half = b""
         piece, form = self._as_piece(samples)
         count = piece.size // self._channels
         if not count:
@@ -309,7 +311,7 @@ class PlayoutBuffer:
             else:
                 missing = self._missing[:parts].tolist()
                 self.concealer.push(self._inbox, self._inbox, tuple(map(tuple, missing)))
-            entry.append(self._line)
+            pieces.append(self._line)
             self._tell_silence()
 
     def _tell_silence(self) -> None:
@@ -347,7 +349,7 @@ def warm_pieces() -> None:
     some = np.zeros(160, np.float32)
     pieces.put(line, some.ctypes.data, layout.FLOAT32, 160, 0, True)
     pieces.due(line)
-    entry.append(line)
+    pieces.append(line)
     pieces.give(line, some.ctypes.data, layout.FLOAT32, 0, 160)
     entry.waiting(line)
     pieces.end(line)

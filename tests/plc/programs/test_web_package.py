@@ -189,7 +189,7 @@ def test_the_node_plays_pieces_and_conceals_in_a_browser(address: str, visited: 
     assert refused.startswith("RangeError: there is no setting channel;")
     stats = found["stats"]
     assert stats["receivedSamples"] == 135 * 960
-    assert stats["lostSamples"] > 4 * 960
+    assert stats["lostSamples"] >= 4 * 960
     assert stats["lateSamples"] == stats["duplicateSamples"] == 0
     if found["starved"] == 0:  # a busy machine's worker may be late
         assert min(found["peaks"]) > 0.4  # in lost pieces, too

@@ -370,6 +370,97 @@ def test_with_a_fixed_delay_received_is_what_is_heard(seed: int) -> None:
     assert heard > RATE
 
 
+def test_more_than_there_is_room_for_leaves_what_waits_as_it_is() -> None:
+    buffer = PlayoutBuffer(RATE, delay_ms=0.0, most_ahead_s=2.0, method="ar", budget_ms=math.inf)
+    pieces = [np.full(RATE // 2, 0.01 * k, np.float32) for k in range(1, 13)]
+    taken = sum(buffer.put(piece) for piece in pieces)
+    assert taken == buffer.stats.received_samples < 4 * RATE
+    assert buffer.stats.overflow_samples == 6 * RATE - taken
+    samples, made_up = buffer.take(taken)
+    assert not made_up[: taken - RATE // 100].any()
+    assert samples[RATE // 100, 0] == np.float32(0.01)
+    assert (np.diff(samples[:, 0]) >= 0).all()
+    # The next piece follows what was kept: it is heard, as all that come at their pace then.
+    heard = 0
+    for _ in range(40):
+        buffer.put(np.full(RATE // 10, 0.5, np.float32))
+        samples, made_up = buffer.take(RATE // 10)
+        heard += int(np.count_nonzero(~made_up & (samples[:, 0] == 0.5)))
+    assert heard > 3 * RATE
+
+
+@pytest.mark.parametrize("place", [True, False])
+def test_a_piece_longer_than_the_room_is_no_end_of_all(place: bool) -> None:
+    buffer = PlayoutBuffer(RATE, most_ahead_s=1.0, method="ar", budget_ms=math.inf)
+    buffer.put(np.full(6 * RATE, 0.1, np.float32), at=0 if place else None)
+    heard = 0
+    for k in range(100):
+        at = 6 * RATE + k * (RATE // 10)
+        buffer.put(np.full(RATE // 10, 0.5, np.float32), at=at if place else None)
+        samples, made_up = buffer.take(RATE // 10)
+        heard += int(np.count_nonzero(~made_up & (samples[:, 0] == 0.5)))
+    assert heard > 7 * RATE
+
+
+@pytest.mark.parametrize("lookahead", [1, 3])
+def test_nothing_of_what_was_dropped_or_ended_is_left_in_the_lookahead(lookahead: int) -> None:
+    given: dict[str, Any] = {"lookahead": lookahead, "method": "ar", "budget_ms": math.inf}
+    buffer = PlayoutBuffer(RATE, delay_ms=0.0, **given)
+    buffer.put(np.full(RATE, 0.1, np.float32))
+    buffer.take(RATE // 2)
+    buffer.clear()
+    buffer.put(np.full(RATE // 4, 0.5, np.float32))
+    samples, made_up = buffer.take(RATE)
+    behind = samples[RATE // 100 :, 0]  # what had been played already fades within 5 ms
+    assert not np.isin(behind, np.float32(0.1)).any()
+    assert np.count_nonzero(~made_up & (samples[:, 0] == 0.5)) == RATE // 4
+    whole = PlayoutBuffer(RATE, delay_ms=0.0, **given)
+    whole.put(np.full(RATE // 4, 0.5, np.float32))
+    whole.end()
+    samples, made_up = whole.take(RATE)
+    assert np.count_nonzero(samples[:, 0] == np.float32(0.5)) == RATE // 4
+    assert not made_up.any()
+
+
+@pytest.mark.parametrize(
+    ("packet_ms", "delay_ms", "piece_ms"), [(120.0, 40.0, 20), (40.0, 20.0, 20), (10.0, 0.0, 5)]
+)
+def test_a_fixed_delay_is_enough_for_short_pieces(
+    packet_ms: float, delay_ms: float, piece_ms: int
+) -> None:
+    buffer = PlayoutBuffer(
+        RATE,
+        packet_ms=packet_ms,
+        delay_ms=delay_ms,
+        max_delay_ms=0.0,
+        method="ar",
+        budget_ms=math.inf,
+    )
+    piece = RATE * piece_ms // 1000
+    for k in range(2000 // piece_ms):
+        buffer.put(np.full(piece, 0.1, np.float32), at=k * piece)
+        buffer.take(piece)
+    assert buffer.stats.late_samples == buffer.stats.lost_samples == 0
+
+
+def test_a_delay_beyond_what_may_come_ahead_loses_nothing() -> None:
+    buffer = PlayoutBuffer(RATE, delay_ms=1000.0, most_ahead_s=0.5, method="ar", budget_ms=math.inf)
+    for k in range(300):
+        buffer.put(np.full(RATE // 100, 0.1, np.float32), at=k * RATE // 100)
+        buffer.take(RATE // 100)
+    assert buffer.stats.received_samples == 3 * RATE
+
+
+def test_half_a_sample_is_not_of_a_piece_with_a_place() -> None:
+    buffer = PlayoutBuffer(RATE, delay_ms=0.0, method="ar")
+    piece = np.arange(480, dtype="<i2").tobytes()
+    buffer.put(piece[:-1], at=0)
+    buffer.put(piece, at=480)
+    samples, _ = buffer.take(960)
+    # It follows the 479 samples that were whole.
+    assert np.array_equal(samples[479:959, 0] * 32768, np.arange(480))
+
+
 @pytest.mark.parametrize("pause_s", [2.0, 3.0, 6.0])
 def test_who_counts_what_was_sent_is_heard_behind_each_pause(pause_s: float) -> None:
     buffer = PlayoutBuffer(RATE, method="ar", budget_ms=math.inf)
