@@ -32,7 +32,7 @@ RECEIVED = (
     *("TAKEN_SAMPLES", "DOUBLE_SAMPLES", "LATE_SAMPLES", "LOST_SAMPLES", "UNSENT"),
     *("REFUSED_SAMPLES", "OVERFLOW_SAMPLES", "JUMPS"),
 )
-"""Of a receiver, what ``plc.mjs`` knows."""
+"""Of a receiver, what ``plc.mjs`` and ``plc.c`` know."""
 SECTION = "plc"
 """The section that says where things lie."""
 _STACK_BYTES = 1 << 18

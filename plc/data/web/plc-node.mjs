@@ -11,7 +11,7 @@
 // Files beside it: plc.mjs, plc-worker.mjs, plc-processor.mjs and the networks. Each is named in such a
 // way that bundlers find it.
 
-import { rawBytes, fetchModel, samplesOf } from "./plc.mjs";
+import { fetchModel, rawBytes, samplesOf } from "./plc.mjs";
 
 // There is none outside of pages, and in those that are neither of https nor of this machine.
 const NODE = globalThis.AudioWorkletNode ?? class {};

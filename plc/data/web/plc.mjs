@@ -596,8 +596,7 @@ export class PlayoutBuffer {
       throw new RangeError(`the time stamp is ${told(timestampUs)}; give microseconds, or null`);
     }
     const given = rawBytes(data);
-    if (position !== null) this.half = new Uint8Array(0); // it is not of this piece
-    const piece = isBytes(given) ? this.whole(given) : samplesOf(given, channels, this.rate);
+    const piece = isBytes(given) ? this.whole(given, position !== null) : samplesOf(given, channels, this.rate);
     const form = isBytes(given) ? this.form : at.float32;
     const count = piece.byteLength / this.frame(form);
     if (!count) return 0;
@@ -613,11 +612,13 @@ export class PlayoutBuffer {
     return this.channels * (form === this.at.float32 ? 4 : form === this.at.int16 ? 2 : 1);
   }
 
-  // Bytes with those that were left, up to a whole sample.
-  whole(given) {
-    const all = new Uint8Array(this.half.length + given.length);
-    all.set(this.half);
-    all.set(given, this.half.length);
+  // Bytes with those that were left, up to a whole sample; what is left of the piece before is not the
+  // beginning of one that has a place.
+  whole(given, isPlaced) {
+    const half = isPlaced ? new Uint8Array(0) : this.half;
+    const all = new Uint8Array(half.length + given.length);
+    all.set(half);
+    all.set(given, half.length);
     const count = all.length - (all.length % this.frame(this.form));
     this.half = all.slice(count);
     return all.subarray(0, count);

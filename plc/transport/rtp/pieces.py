@@ -141,10 +141,7 @@ class PlayoutBuffer:
         warm_pieces()
         given_s = delay_ms / 1000.0, max_delay_ms / 1000.0, float(most_ahead_s)
         shape = self._rate, self._channels, config.packet_samples, config.lookahead
-        header = np.zeros(layout.HEADER, np.int64)
-        self._line = np.zeros(pieces.settle(header, *shape, *given_s) // 8, np.int64)
-        pieces.settle(self._line, *shape, *given_s)
-        entry.forget(self._line)
+        self._line = _opened(*shape, *given_s)
         self._inbox = layout.TABLE.view(self._line, layout.INBOX)
         self._missing = layout.TABLE.view(self._line, layout.MISSING)
         self._half = b""
@@ -201,9 +198,7 @@ class PlayoutBuffer:
             If it is of another shape or dtype, or ``at`` or ``at_s`` is no time; nothing is taken.
         """
         position = self._position(at, at_s)
-        if position is not None:  # what was left of the piece before is not its beginning
-            self._half = b""
-        piece, form = self._as_piece(samples)
+        piece, form = self._as_piece(samples, position is not None)
         count = piece.size // self._channels
         if not count:
             return 0
@@ -242,12 +237,15 @@ class PlayoutBuffer:
             )
         return whole
 
-    def _as_piece(self, samples: Packet | Samples | Bytes) -> tuple[NDArray[Any], int]:
+    def _as_piece(
+        self, samples: Packet | Samples | Bytes, is_placed: bool
+    ) -> tuple[NDArray[Any], int]:
         """Return a piece's numbers, channels side by side, and their format."""
         channels = self._channels
         if isinstance(samples, Bytes):
             if not isinstance(samples, memoryview) or samples.format in ("B", "c"):
-                samples = self._whole_samples(bytes(samples))
+                # What was left of the piece before is not the beginning of one that has a place.
+                samples = self._whole_samples(bytes(samples) if is_placed else self._half + samples)
                 if self._form == layout.MULAW:
                     return np.frombuffer(samples, np.uint8), layout.MULAW
             samples = of_bytes(samples, channels, "a piece of PlayoutBuffer")
@@ -261,8 +259,7 @@ class PlayoutBuffer:
         return np.ascontiguousarray(array), form
 
     def _whole_samples(self, data: bytes) -> bytes:
-        """Return bytes with those that were left, up to a whole sample of each channel."""
-        data = self._half + data
+        """Return bytes up to a whole sample of each channel; keep the rest."""
         each = self._channels * (2 if self._form == layout.INT16 else 1)
         whole = len(data) // each * each
         self._half = data[whole:]
@@ -339,13 +336,19 @@ def _counted(samples: int) -> int:
     return count
 
 
+def _opened(*settings: Any) -> NDArray[np.int64]:
+    """Return a receiver's memory, with settings as the kernel takes them."""
+    header = np.zeros(layout.HEADER, np.int64)
+    line = np.zeros(pieces.settle(header, *settings) // 8, np.int64)
+    line[: layout.HEADER] = header
+    entry.forget(line)
+    return line
+
+
 @functools.cache
 def warm_pieces() -> None:
     """Compile or load every kernel that a buffer calls, and forbid compiling."""
-    given = 8000, 1, 160, 0, 0.02, 0.1, 1.0
-    line = np.zeros(pieces.settle(np.zeros(layout.HEADER, np.int64), *given) // 8, np.int64)
-    pieces.settle(line, *given)
-    entry.forget(line)
+    line = _opened(8000, 1, 160, 0, 0.02, 0.1, 1.0)
     some = np.zeros(160, np.float32)
     pieces.put(line, some.ctypes.data, layout.FLOAT32, 160, 0, True)
     pieces.due(line)
