@@ -43,8 +43,7 @@ def find_cost(of: object, values: int) -> KeptCost | None:
     ----------
     of : object
         What costs that: its ``repr`` is the same in every process.
-    values : int
-        Numbers of such a cost.
+    values : int, numbers of such a cost
     """
     found = _read().get(repr(of))
     if not isinstance(found, list) or len(found) != 1 + values:

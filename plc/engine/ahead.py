@@ -212,8 +212,7 @@ class BurstsAhead:
 
         Parameters
         ----------
-        concealed : bool
-            Whether something of it was.
+        concealed : bool, whether something of it was
         """
         if concealed:
             self._count()

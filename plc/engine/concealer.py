@@ -340,8 +340,7 @@ class Concealer:
         Parameters
         ----------
         snapshot : bytes, of :meth:`snapshot`
-        key : bytes
-            That it is signed with.
+        key : bytes, that it is signed with
         clock, cpu_clock : callable, as for the class
 
         Raises

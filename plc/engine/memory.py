@@ -32,8 +32,7 @@ class StreamMemory:
     ----------
     block : int64, shape (n,)
         All of it; the words are named in :mod:`plc_kernels.stream.layout`.
-    numbers : float64, shape (REAL_WORDS,)
-        The numbers among the words.
+    numbers : float64, shape (REAL_WORDS,), the numbers among the words
     model : int
         Address of its networks' blocks; 0: it has none.
     inbox : int

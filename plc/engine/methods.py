@@ -80,8 +80,7 @@ def make_method(
         The longest bridge that will be asked for, and the most samples known beyond it.
     clock : callable
         Returns seconds; the network's deadline is measured with it.
-    counters : NetworkCounters or None
-        Where the network's runs are counted.
+    counters : NetworkCounters or None, where the network's runs are counted
     many : bool
         Whether it is for many streams, which share the runs of networks outside the step.
 
@@ -186,8 +185,7 @@ def bursts_ahead(
     ----------
     config, memory, method
         Of the stream.
-    counters : PreparationCounters
-        Where prepared concealments are counted.
+    counters : PreparationCounters, where prepared concealments are counted
     """
     if not method.prepares:
         return None

@@ -56,8 +56,7 @@ def step_networks(
         Whether one that is not sound is left out, which a notice tells, instead of an error.
     outside : StreamContext or None
         Of a stream whose networks ONNX Runtime runs; None: kernels do.
-    prepares : bool
-        Whether its bursts are prepared.
+    prepares : bool, whether its bursts are prepared
 
     Raises
     ------

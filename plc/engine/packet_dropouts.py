@@ -62,8 +62,7 @@ class DropoutFinder:
         ----------
         packet : float32 or int16, shape (packet_samples, channels), C-contiguous, the stream's next
         received : bool, whether it arrived
-        missing : sequence of (int, int)
-            Parts of it that did not.
+        missing : sequence of (int, int), parts of it that did not
         stats : Stats, where dropouts are counted
         """
         if not received or missing:

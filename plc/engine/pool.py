@@ -487,8 +487,7 @@ class ConcealerPool:
         Parameters
         ----------
         streams : iterable of bytes, of :meth:`snapshot`
-        key : bytes
-            That they are signed with.
+        key : bytes, that they are signed with
 
         Raises
         ------

@@ -252,8 +252,7 @@ def new_format(config: StreamConfig) -> PoolFormat:
 
     Parameters
     ----------
-    config : StreamConfig
-        Without a seed of their own.
+    config : StreamConfig, without a seed of their own
 
     Raises
     ------

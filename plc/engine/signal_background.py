@@ -119,8 +119,7 @@ def speech_around(
     ----------
     row : float32, shape (n,)
         One channel; finite.
-    received : bool, shape (n,)
-        Which of its samples are heard.
+    received : bool, shape (n,), which of its samples are heard
     gap : (start, stop)
         In samples of the row; :data:`LISTEN_S` on either side of it counts.
     sample_rate : int, in Hz

@@ -52,12 +52,10 @@ class Head(msgspec.Struct, forbid_unknown_fields=True):
         :func:`layout_of` of the format's streams.
     of : str
         The class that held the stream: ``"Concealer"`` or ``"ConcealerPool"``.
-    settings : dict
-        With which the stream was opened.
+    settings : dict, with which the stream was opened
     detected_dropouts : int
         Counted so far: the one counter that is in no block.
-    state : dict
-        Values that are in no block.
+    state : dict, values that are in no block
     plc : str, version of the package
     """
 

@@ -23,8 +23,7 @@ def lost_spans(lost: ArrayLike, samples: int, packet_samples: int) -> list[Span]
     lost : bool, shape (packets,) or (samples,), or a sequence of (start, stop)
         True where a packet, or a sample, is lost. Or gaps in samples, stop excluded, in any order.
     samples : int, length of the signal
-    packet_samples : int
-        Of a packet of the trace.
+    packet_samples : int, of a packet of the trace
 
     Raises
     ------

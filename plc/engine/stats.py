@@ -49,8 +49,7 @@ class TimeHistogram:
         Parameters
         ----------
         bins : int64, shape (TIME_BINS,)
-        most : float64, shape (1,)
-            The longest duration in ms.
+        most : float64, shape (1,), the longest duration in ms
         """
         histogram = cls.__new__(cls)
         histogram._bins = bins

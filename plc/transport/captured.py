@@ -133,8 +133,7 @@ class Capture:
 
     Attributes
     ----------
-    streams : list of Sender
-        In order of their first packets.
+    streams : list of Sender, in order of their first packets
     described : list of AudioMedia
         What descriptions (SDP) in its datagrams say, as SIP and SAP send them.
     left_out : Counter
@@ -361,8 +360,7 @@ class Played:
     ----------
     target : Path, its file
     samples : int, written so far
-    lost : list of (int, int)
-        Those that stand for lost ones.
+    lost : list of (int, int), those that stand for lost ones
     first_s : float
         When the first of all files begins, from the capture's beginning on.
     """
@@ -392,13 +390,13 @@ class Played:
 
     def _play(self) -> None:
         due_s, buffer = self.relay.next_s, self.relay.playout.buffer
-        before = buffer.made_up_samples
+        before = buffer.receiver.made_up_samples
         is_after = self.relay.may_have_ended
         block = self.relay.play(due_s)
         if block is None:
             return
         writer = self._writer or self._open(due_s)
-        if buffer.made_up_samples < before and self.lost:
+        if buffer.receiver.made_up_samples < before and self.lost:
             self.lost.pop()  # it was a pause, as the packet behind it says
         for start, stop in runs(self.relay.playout.lost):
             begin = self.samples + start

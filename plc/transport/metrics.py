@@ -212,27 +212,29 @@ PLAYOUT_METRICS = (
     ),
     _count(
         "inserted_samples_for_deceleration",
-        "stats.inserted_samples",
+        "received.inserted_samples",
         "samples inserted by playing slower",
     ),
     _count(
         "removed_samples_for_acceleration",
-        "stats.removed_samples",
+        "received.removed_samples",
         "samples removed by playing faster",
     ),
     _count(
         "jitter_buffer_delay_seconds",
-        "stats.waited_s",
+        "received.waited_s",
         "seconds waited, summed over all samples played",
     ),
-    _count("jitter_buffer_target_delay_seconds", "stats.aimed_s", "the same, of the target delay"),
-    _count("jitter_buffer_emitted_count", "stats.emitted_samples", "samples of these two sums"),
+    _count(
+        "jitter_buffer_target_delay_seconds", "received.aimed_s", "the same, of the target delay"
+    ),
+    _count("jitter_buffer_emitted_count", "received.emitted_samples", "samples of these two sums"),
     Metric("rung_samples", _rungs, "concealed samples by rung", ("rung",)),
     _count("rung_changes", "concealment.rung_changes", "changes of the rung, by time or network"),
     _count("deadline_misses", "concealment.deadline_misses", "concealments over their time limit"),
     Metric("push_seconds", _push_times, "concealer's time for a packet", ("packet",), "histogram"),
     _gauge("delay_seconds", lambda p: max(0.0, p.delay_s), "delay of the last block"),
-    _gauge("target_delay_seconds", attrgetter("buffer.target_s"), "target delay"),
+    _gauge("target_delay_seconds", attrgetter("buffer.receiver.target_s"), "target delay"),
     _gauge("stretch_ratio", attrgetter("stretch"), "share by which the stream is played faster"),
 )
 """Of a :class:`~plc.transport.rtp.playout.Playout`: ``plc relay`` and ``plc live``."""
@@ -249,6 +251,7 @@ RELAY_METRICS = (
     _count("packets_sent", "stats.packets_sent", "packets sent"),
     _count("late_packets_sent", "stats.late_packets_sent", "packets sent a packet late or more"),
     _count("skipped_packets", "stats.skipped_packets", "packets left out: asleep, or no time"),
+    _count("hurried_packets", "stats.hurried_packets", "packets made cheaply: little time"),
     _count("unwritten_samples", "stats.unwritten_samples", "samples that a disk did not take"),
     _times("late_seconds", "stats.lateness", _SHORT_S, "time from due to sent, of packets sent"),
     _times("sent_delay_seconds", "stats.delay", _LONG_S, "delay that the relay added"),

@@ -233,7 +233,7 @@ def test_whatever_the_clock_of_a_playout_does_it_plays(name: str, mode: DelayMod
         played = playout.tick(now_s)
         assert np.isfinite(played).all()
         assert np.abs(played).max() <= LOUDEST
-        assert playout.buffer.packets_held <= min(PACKETS_MAX, 400)
+        assert playout.buffer.receiver.units <= min(PACKETS_MAX, 400)
         received.append(playout.received.played_samples)
     if name in SETTLED:
         for begin in (JUMP_AT, JUMP_AT + 100, JUMP_AT + 200):

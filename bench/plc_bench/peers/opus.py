@@ -247,7 +247,7 @@ class _Codec:
                 now_s = k * n / 48_000
                 if payload and not lost[k]:
                     packet = RtpPacket(codec.payload_type, k, k * n, 1, payload)
-                    playout.put_packet(packet, now_s)
+                    playout.arrivals.put(packet, now_s)
                 block = playout.tick(now_s)
                 if k >= waits:
                     out[(k - waits) * n :][:n] = block.T

@@ -124,7 +124,7 @@ def _datagrams(rng: random.Random, seen: Seen) -> Iterator[int]:
             now_s += 0.02 * rng.random()
             yield 1
         assert np.isfinite(playout.tick(now_s)).all()
-        seen["most_packets_held"] = max(seen["most_packets_held"], playout.buffer.packets_held)
+        seen["most_packets_held"] = max(seen["most_packets_held"], playout.buffer.receiver.units)
 
 
 def _buffers(rng: random.Random, seen: Seen) -> Iterator[int]:
@@ -219,10 +219,10 @@ def _check_pull(buffer: JitterBuffer, now_s: float, seen: Seen) -> None:
         assert part.begin + part.samples <= part.packet.samples
     stats = buffer.stats
     assert min(stats.lost_samples, stats.late_samples, stats.silent_samples) >= 0
-    seen["most_packets_held"] = max(seen["most_packets_held"], buffer.packets_held)
+    seen["most_packets_held"] = max(seen["most_packets_held"], buffer.receiver.units)
     if turn is not Turn.WAIT:
         # The rest is checked against the bound at the next pull.
-        seen["largest_delay_s"] = max(seen["largest_delay_s"], buffer.delay_s(now_s))
+        seen["largest_delay_s"] = max(seen["largest_delay_s"], buffer.receiver.delay_s(now_s))
 
 
 SURFACES: dict[str, Callable[[random.Random, Seen], Iterator[int]]] = {

@@ -149,7 +149,7 @@ def _play_plc(sent: Samples, arrivals_ms: Times, ticks: int, safety: float) -> P
             packet = RtpPacket(96, int(numbers[place]) % 2**16, place * _PACKET, 1, payload)
             playout.put(build_rtp(packet), arrivals_ms[place] / 1000.0)
         heard[tick] = playout.tick(now_s)[0]
-        counts[:, tick] = playout.concealment.concealed_samples, playout.stats.inserted_samples
+        counts[:, tick] = playout.concealment.concealed_samples, playout.received.inserted_samples
     playout.close()
     return Played(heard.reshape(-1, 1), *counts)
 

@@ -22,11 +22,9 @@ class Target:
 
     Parameters
     ----------
-    name : str
-        For people and file names.
+    name : str, for people and file names
     family : str, ``"x86_64"``, ``"aarch64"`` or ``"wasm32"``
-    triple : str
-        As LLVM names the family.
+    triple : str, as LLVM names the family
     processor : str
         As LLVM names the type; empty: the family's least.
     features : str, further instructions

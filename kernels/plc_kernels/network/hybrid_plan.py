@@ -121,8 +121,7 @@ def plan_hybrid(
         By name as the training has them (``down.0.convolution.weight``, …), the recurrent ones and
         ``spread.weight`` as ONNX has them; ``places`` and ``times`` are features of bins and
         frames.
-    sizes : HybridSizes
-        What these do not tell.
+    sizes : HybridSizes, what these do not tell
 
     Raises
     ------

@@ -95,8 +95,7 @@ class FramesSizes:
         Of its input; the gap begins behind the context.
     bands : int
         Number of bins in a band of the other drafts' features.
-    top_bin : bool
-        Whether it sees the topmost bin.
+    top_bin : bool, whether it sees the topmost bin
     early_frames : int
         Frames that its early adapters change, where it has them.
     draft_share : float
@@ -129,8 +128,7 @@ def plan_frames(
     tensors : mapping
         By name as the training has them (``enter.weight``, ``gru.parts.0.inputs``, …), the
         recurrent ones as ONNX has them.
-    sizes : FramesSizes
-        What these do not tell.
+    sizes : FramesSizes, what these do not tell
 
     Raises
     ------

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from plc_kernels.build.compile import inlined, kernel
+from plc_kernels.build.compile import inlined, kernel, part
 from plc_kernels.receive import layout as at
 from plc_kernels.receive import line, turns
 from plc_kernels.receive.delays import forget_delays, look, note
@@ -51,8 +51,7 @@ def lay_out(block: Block) -> int:
 
     Parameters
     ----------
-    block : int64, shape (HEADER,) at least, read and written
-        With the settings.
+    block : int64, shape (HEADER,) at least, read and written, with the settings
     """
     return int(line.lay_out(block))
 
@@ -75,12 +74,6 @@ def forget(block: Block) -> None:
 
 
 @kernel
-def stands_apart(block: Block, number: int, stamp: int, samples: int, now_s: float) -> bool:
-    """Return whether a unit is so far from its place that the sender may have begun anew."""
-    return strays(block, number, stamp, samples, now_s)
-
-
-@kernel
 def begin_row(block: Block, number: int, stamp: int, now_s: float) -> None:
     """Let numbers and stamps begin anew with a unit, which :func:`take` takes next."""
     block[at.FOLLOWS] = 0
@@ -89,8 +82,24 @@ def begin_row(block: Block, number: int, stamp: int, now_s: float) -> None:
 
 
 @kernel
+def arrive(block: Block, number: int, stamp: int, samples: int, now_s: float) -> int:
+    """Lay a unit onto the line, as :func:`take` does, if it goes on with those before.
+
+    Return ACCEPTED, DUPLICATE, LATE, OVERFLOW, APART (then it was not taken) or DOUBTFUL.
+    """
+    if strays(block, number, stamp, samples, now_s):
+        return at.APART
+    numbers = reals(block)
+    held_up_s = now_s - media_time(block, stamp) / block[at.RATE] - numbers[at.BASE_S]
+    may_be_late = held_up_s <= numbers[at.MOST_S] or behind(block, number) < 0
+    numbers[at.HELD_UP_S] = held_up_s
+    verdict = _take(block, number, stamp, samples, now_s)
+    return at.DOUBTFUL if verdict == at.LATE and not may_be_late else verdict
+
+
+@kernel
 def take(block: Block, number: int, stamp: int, samples: int, now_s: float) -> int:
-    """Lay a unit onto the line.
+    """Lay a unit onto the line, wherever it stands.
 
     Parameters
     ----------
@@ -102,8 +111,7 @@ def take(block: Block, number: int, stamp: int, samples: int, now_s: float) -> i
         Media time of its first sample, as the sender counts samples.
     samples : int
         Its length, at least 1.
-    now_s : float
-        When it arrived.
+    now_s : float, when it arrived
 
     Returns
     -------
@@ -111,6 +119,11 @@ def take(block: Block, number: int, stamp: int, samples: int, now_s: float) -> i
         ACCEPTED, DUPLICATE, LATE or OVERFLOW. GIVEN is the handle of an accepted one, below ROOM;
         it is free again once the unit has been played.
     """
+    return _take(block, number, stamp, samples, now_s)
+
+
+@part
+def _take(block: Block, number: int, stamp: int, samples: int, now_s: float) -> int:
     steps = -behind(block, number)
     place = number_of(block, number) + block[at.NUMBER_SHIFT]
     if not count(block, number, True):
@@ -159,18 +172,6 @@ def _note_transit(block: Block, place: int, transit_s: float, now_s: float) -> N
         note(block, transit_s, now_s)
     if block[at.ONSET]:
         judge_onset(block, transit_s, now_s)
-
-
-@kernel
-def held_up(block: Block, number: int, stamp: int, now_s: float) -> tuple[float, bool]:
-    """Return by how much a unit was held up, and whether it may be late, and no double.
-
-    It is asked before :func:`take`. The first is in seconds, above the base; the second holds if
-    that is no more than the largest delay, or the number is a new one.
-    """
-    held_up_s = now_s - media_time(block, stamp) / block[at.RATE] - reals(block)[at.BASE_S]
-    is_late = held_up_s <= reals(block)[at.MOST_S] or behind(block, number) < 0
-    return held_up_s, is_late
 
 
 @kernel
@@ -287,11 +288,11 @@ def stands_alone(block: Block, before: int, place: int) -> bool:
 
 KERNELS = (
     append,
+    arrive,
     begin_row,
     clear,
     delay_now,
     forget,
-    held_up,
     hurry,
     lay_out,
     leave_out,
@@ -301,7 +302,6 @@ KERNELS = (
     ready,
     rest,
     stands_alone,
-    stands_apart,
     take,
     take_copy,
     waiting,

@@ -17,9 +17,10 @@ ADAPTIVE, HEADROOM, FIXED, FLOOR = range(4)
 PLAY, PART, LOST, SILENCE, HOLD, WAIT = range(6)
 """Kinds of a block: all is there; some; none, but units behind; none was sent; none, and the line
 waits for it; the stream has not begun, or has ended."""
-ACCEPTED, DUPLICATE, LATE, STRAY, OVERFLOW, JUMPED = range(6)
+ACCEPTED, DUPLICATE, LATE, STRAY, OVERFLOW, JUMPED, APART, DOUBTFUL = range(8)
 """Outcomes of a unit: it has its place; it had come before; its time had passed; its position is
-far from all others; there is no room; the second one in a row that was far."""
+far from all others; there is no room; the second one in a row that was far; it is so far from its
+place that the sender may have begun anew; it is later than the delay ever is, or a double."""
 PULL, READY = range(2)
 """What to do next: to pull a block, conceal it and append it; to take what is played."""
 NONE, ALL = -2, -1
@@ -62,7 +63,7 @@ AHEAD_MOST = _word("Samples by which a position may be ahead of what is played."
 PAST_MOST = _word("Samples by which it may be behind.")
 BINS = _word("Bins of the distribution of the jitter.")
 PATHS = _word("Ways by which each unit comes.")
-LOOKAHEAD = _word("Blocks by which what is appended is behind what was pulled; of pieces.")
+LOOKAHEAD = _word("Blocks by which what is appended is behind what was pulled.")
 RING_SAMPLES = _word("Samples of pieces that there is room for; 0: units have numbers.")
 STRAY_ROOM = _word("Numbers of a stray piece that are kept, of all channels.")
 
@@ -181,6 +182,7 @@ REFUSED_SAMPLES = _word("Samples of pieces that are NaN, infinite or above 1e6."
 OVERFLOW_SAMPLES = _word("Samples of pieces that are too far from all others.")
 SHORTENED = _word("Samples left out by whole periods, so that the delay falls.")
 LENGTHENED = _word("Samples played twice, likewise, so that it grows.")
+EMITTED = _word("Samples that were played, or rested over, since the first unit's.")
 
 # Numbers that are no integers.
 _reals = BlockTable()
@@ -220,13 +222,18 @@ STRETCH = _real("Share by which to play faster than nominal.")
 DRIFT = _real("Share by which the sender's clock runs faster, as far as is known.")
 ERROR_S = _real("Delay there is, less the one aimed for, smoothed.")
 IN_BAND_S = _real("For how long it has been small, and the clocks the same.")
-WAITED_S = _real("Delay of the next block that is played.")
+WAITED_S = _real("Delay of the next block that is played, with LOOKAHEAD.")
 SPARE = _real("Samples that waited at least, behind the block that was due, lately.")
 SPARE_BEFORE = _real("The same of the window before.")
 SPARE_SINCE_S = _real("When that window began.")
 CHANGED_S = _real("When a period was left out, or played twice, last.")
 UNMET_SINCE_S = _real("Since when one is wanted.")
 ENOUGH = _real("Correlation from which on a period is taken for one.")
+HELD_UP_S = _real("By how much the unit that arrived last was held up, above the base.")
+REMOVED = _real("Samples by which faster play was shorter.")
+INSERTED = _real("Samples by which slower play was longer.")
+DELAYED = _real("Sum over the samples played of their delay, in seconds.")
+AIMED = _real("The same of the delay aimed for.")
 LINE_AT = _real("Where the next sample to play stands in the line.")
 REAL_WORDS = _reals.next
 REALS = _word("First of the numbers.", REAL_WORDS)

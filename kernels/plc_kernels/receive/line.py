@@ -27,7 +27,7 @@ from plc_kernels.build.compile import inlined, part
 from plc_kernels.receive import layout as at
 from plc_kernels.receive.delays import MARGIN_S, is_followed
 from plc_kernels.receive.layout import ARRAYS, INBOX, LINE, MARKS, OUTBOX, SINC, array, reals
-from plc_kernels.receive.turns import contiguous, delay_s
+from plc_kernels.receive.turns import contiguous, delay_s, sum_up
 from plc_kernels.signal.resample import CENTRE, PHASES, TAPS, resample, sinc_weights
 from plc_kernels.signal.stretch import MOST_MS, lengthen, shorten
 from plc_kernels.stream.arrays import Block, place_arrays
@@ -75,7 +75,7 @@ def control(block: Block, ready: float, now_s: float) -> None:
     # Between two ticks a block is pulled up to one block before it is played; of pieces, none is.
     tick_s = samples / rate if block[at.NUMBERED] else 0.0
     waiting_s = delay_s(block, now_s) + (ready - block[at.HELD]) / rate
-    numbers[at.WAITED_S] = waiting_s
+    numbers[at.WAITED_S] = waiting_s + block[at.LOOKAHEAD] * samples / rate
     excess_s = waiting_s - numbers[at.TARGET_S] - tick_s
     spare = contiguous(block) + ready - samples
     _note_spare(block, spare, now_s)
@@ -301,6 +301,11 @@ def go_on(block: Block, now_s: float) -> int:
     if _lacks(block, step):
         return at.PULL
     _play(block, step)
+    if block[at.BEGUN]:
+        faster = (step - 1.0) * block[at.BLOCK_SAMPLES]
+        numbers[at.REMOVED] += max(0.0, faster)
+        numbers[at.INSERTED] += max(0.0, -faster)
+        sum_up(block, block[at.BLOCK_SAMPLES])
     block[at.PHASE] = _FILLS
     return at.READY
 

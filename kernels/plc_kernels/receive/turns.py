@@ -129,7 +129,18 @@ def rest(block: Block, samples: int) -> None:
     make_up(block, block[at.POSITION], block[at.POSITION] + samples, at.HOLD)
     block[at.POSITION] += samples
     block[at.STARVED] += samples
-    reals(block)[at.PULLED_S] += samples / block[at.RATE]
+    numbers = reals(block)
+    numbers[at.PULLED_S] += samples / block[at.RATE]
+    sum_up(block, samples)
+
+
+@part
+def sum_up(block: Block, samples: int) -> None:
+    """Count samples that were played, with their delay."""
+    numbers = reals(block)
+    numbers[at.DELAYED] += max(0.0, numbers[at.WAITED_S]) * samples
+    numbers[at.AIMED] += numbers[at.TARGET_S] * samples
+    block[at.EMITTED] += samples
 
 
 @part

@@ -77,15 +77,12 @@ def draw_up(
     Parameters
     ----------
     ring : float32, shape (capacity,), what was played
-    position : int
-        Where its next sample will stand.
+    position : int, where its next sample will stand
     forward, backward : float32, shape (at least gap,)
         Each side continued through the gap, in the signal's direction.
     bridge : float32, shape (gap,), both sides blended
-    after : float32, shape (n,)
-        What arrived right behind the gap.
-    beyond : float32, shape (at least samples - start - gap - n,)
-        What is predicted behind that.
+    after : float32, shape (n,), what arrived right behind the gap
+    beyond : float32, shape (at least samples - start - gap - n,), what is predicted behind that
     start : int
         The gap's first sample in a row.
     rows : float32, shape (3, samples), written

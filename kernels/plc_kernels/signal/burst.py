@@ -36,10 +36,8 @@ def begin_fill(
     ----------
     lines : float32, shape (channels * drafts, samples)
         Every channel's drafts, the one that the network improves on last.
-    begin : int
-        The gap's first sample in them.
-    horizon : int
-        Samples that the network fills.
+    begin : int, the gap's first sample in them
+    horizon : int, samples that the network fills
     fill : float32, shape (channels, n), its first ``horizon`` columns written
     """
     drafts = lines.shape[0] // fill.shape[0]

@@ -448,8 +448,7 @@ def meet(
     beyond : float32, shape (2 * n,), the first half written
         The second half is what is known; the first becomes what the cycles are there.
     score : float32, shape (k,), written, room for 41
-    tilted : float32, shape (POINTS,), written
-        The contour that meets it.
+    tilted : float32, shape (POINTS,), written, the contour that meets it
 
     Returns
     -------
@@ -635,8 +634,7 @@ def cross(
     rate, model, space, past
         As for :func:`look`.
     crossing : CrossingSpace, written
-    after : float32, shape (n,)
-        What is known behind the gap.
+    after : float32, shape (n,), what is known behind the gap
     gap : int, its samples
     points : float32, shape (POINTS,), written where there is a pitch
         The contour on which it arrives in step with what is known.
@@ -704,8 +702,7 @@ def follow(
     rate, model, space
         As for :func:`look`.
     ring : float32, shape (channels, capacity), the played samples
-    position : int
-        Where its next sample will stand.
+    position : int, where its next sample will stand
     lines : float32, shape (channels, past samples + samples to predict), its past written
     points : float32, shape (channels, POINTS), written
     periods : float64, shape (channels,), written

@@ -304,8 +304,7 @@ def find_dropouts(
     lines : float32, shape (channels, past + packet), read and written
         The past, :data:`MORE_MS` longer than the longest lag, and the packet.
     states : int64, shape (channels, STATE_WORDS), read and written, all 0 at first
-    marked : int8, shape (channels, packet), written
-        1 where a dropout is.
+    marked : int8, shape (channels, packet), written, 1 where a dropout is
     parts : int64, shape (packet + 1,), written
         Begin and end of each dropout, counted from the packet's first sample; the begin says of
         which channels, as :data:`~plc_kernels.signal.packet.CHANNELS_AT` tells. Dropouts up to 1 ms

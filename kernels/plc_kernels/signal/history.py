@@ -57,8 +57,7 @@ def newest(ring: NDArray[np.float32], position: int, out: NDArray[np.float32]) -
     Parameters
     ----------
     ring : float32, shape (capacity,), of the channel
-    position : int
-        Where the next sample will stand.
+    position : int, where the next sample will stand
     out : float32, shape (n,), written, at most the capacity
     """
     size = ring.size

@@ -60,8 +60,7 @@ def follow_level(
     hop : int, samples of a slot
     slots : int64, shape (size,), read and written
         The slot of the stream that stands at each place; -1: none.
-    counts : int64, shape (size,), read and written
-        Samples received in each slot.
+    counts : int64, shape (size,), read and written, samples received in each slot
     peaks, energies : float32 and float64, shape (channels, size), read and written
         Largest magnitude and sum of squares in each slot.
     """

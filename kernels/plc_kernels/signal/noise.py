@@ -356,8 +356,7 @@ def comfort_noise(level: float, state: NoiseState, out: NDArray[np.float32]) -> 
 
     Parameters
     ----------
-    level : float
-        Gain of this half frame.
+    level : float, gain of this half frame
     state : NoiseState
         Of :func:`track_noise`; ``tail``, ``random`` and the workspace are written.
     out : float32, shape (n // 2,), written

@@ -83,8 +83,7 @@ def aim_at(sample_rate: int, recent: NDArray[np.float32], filling: Filling) -> N
     sample_rate : int
     recent : float32, shape (m,)
         Power of each bin before the burst, from :func:`~plc_kernels.signal.noise.recent_levels`.
-    filling : Filling
-        Its row of targets is written.
+    filling : Filling, its row of targets is written
     """
     target = filling.levels[_TARGET]
     hz = 0.5 * sample_rate / (target.size - 1)

@@ -28,8 +28,7 @@ def unpack_float32(
     packet : float32, shape (n, channels), as pushed
     begin, stop : int
         First sample to copy, and the one after the last.
-    out : float32, shape (channels, n), written
-        A row for each channel.
+    out : float32, shape (channels, n), written, a row for each channel
     """
     sound = True
     for c in range(out.shape[0]):

@@ -112,8 +112,7 @@ def follow_lags(
 
     Parameters
     ----------
-    fresh : float32, shape (at least count,)
-        New samples of the thinned signal.
+    fresh : float32, shape (at least count,), new samples of the thinned signal
     count : int, how many
     begin : int
         Index of the first of them in the signal; at least ``lags``.
@@ -121,8 +120,7 @@ def follow_lags(
         A multiple of :data:`ROWS`, at most ``ROWS * LAG_ROW``.
     decay : float
         Of the correlations, for each sample.
-    line : float32, shape (ROWS * LINE_ROW,), read and written
-        The thinned signal in rows.
+    line : float32, shape (ROWS * LINE_ROW,), read and written, the thinned signal in rows
     power : float32, shape (ROWS * LINE_ROW,), read and written
         Of the signal up to each sample, forgotten alike.
     weights : float32, shape (at least count + 2 * ROWS + 3,), written, scratch
@@ -195,8 +193,7 @@ def best_lags(
     ----------
     correlation, power, size
         As :func:`follow_lags` keeps them, and its ``lags``.
-    last : int
-        Index of the newest sample.
+    last : int, index of the newest sample
     least, most : int
         Lags to look at, whole columns of them.
     every : float32, shape (ROWS * LAG_ROW,), written, scratch
@@ -293,10 +290,8 @@ def refine_lags(
     Parameters
     ----------
     ring : float32, shape (size,), a channel
-    position : int
-        Where its next sample will stand.
-    slack : int
-        How far a lag may move.
+    position : int, where its next sample will stand
+    slack : int, how far a lag may move
     template : float32, shape (n,), written
         Scratch: the newest samples.
     around : float32, shape (n + 2 * slack,), written, scratch

@@ -327,10 +327,8 @@ def turn_back(
         With the near side continued in ``through``.
     c : int, the channel
     bridge : Bridge, of an order
-    ring : float32, shape (capacity,)
-        What was played of the channel.
-    position : int
-        Where its next sample will stand.
+    ring : float32, shape (capacity,), what was played of the channel
+    position : int, where its next sample will stand
     after : float32, shape (at least known,), what follows the gap
     """
     begin, end = bridge.past, bridge.past + bridge.gap
@@ -383,8 +381,7 @@ def rehearse(p: Predictor, c: int, known: NDArray[np.float32], made: NDArray[np.
     p : Predictor, that has begun
     c : int, the channel
     known : float32, shape (at least order + n,), the newest samples
-    made : float32, shape (n,), its first samples written
-        What is predicted of the last.
+    made : float32, shape (n,), its first samples written, what is predicted of the last
     """
     n = samples_behind_onset(p, c, known, made.size)
     predict_last(p, c, known, made[:n])

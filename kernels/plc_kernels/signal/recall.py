@@ -222,8 +222,7 @@ def recall(
     ring : float32, shape (capacity,), the played samples
     position, filled : int
         Where its next sample will stand, and how many do.
-    out : float32, shape (known + n,), written where there are passages
-        No louder than any of them.
+    out : float32, shape (known + n,), written where there are passages, no louder than any of them
 
     Returns
     -------
@@ -393,13 +392,10 @@ def join_passages(
     c : int, the channel
     made, played : float32, shape (n,) and (order + m,), written
         What is predicted of the newest samples, and these, of which m are compared.
-    ring : float32, shape (capacity,)
-        What was played of the channel.
-    position : int
-        Where its next sample will stand.
+    ring : float32, shape (capacity,), what was played of the channel
+    position : int, where its next sample will stand
     beside : float32, shape (known + ahead,), what :func:`recall` wrote
-    known : int
-        Samples of it before the gap.
+    known : int, samples of it before the gap
     peak : float, what that returned
     weight : float
         Of passages, 0 to 1.

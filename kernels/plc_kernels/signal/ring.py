@@ -119,8 +119,7 @@ def take_in(
     ----------
     header, ring
         As for :func:`write_ring`.
-    flagged : bool
-        Whether the device reports a break.
+    flagged : bool, whether the device reports a break
     samples : float32, shape (n * channels,), what the device gives
     """
     n = samples.size // header[CHANNELS]
@@ -169,8 +168,7 @@ def device_callback(is_input: bool) -> int:
 
     Parameters
     ----------
-    is_input : bool
-        Whether it records or plays.
+    is_input : bool, whether it records or plays
     """
     if FUNCTIONS is not None:
         return int(FUNCTIONS["record" if is_input else "play"])

@@ -89,15 +89,12 @@ def shorten(
     ----------
     rows : float32, shape (channels + 1, n), read and written
         The line, and below it a row of marks, of which the larger one stays.
-    begin : int
-        First sample that may change.
+    begin : int, first sample that may change
     filled : int
         Samples of the line; it has as many less then. Those from ``begin`` on must be twice
         ``MOST_MS`` at least, and 1.
-    rate : int
-        Samples in a second.
-    most : int
-        Samples to leave out at most.
+    rate : int, samples in a second
+    most : int, samples to leave out at most
     enough : float
         Correlation from which on a period is one, -1 to 1.
     """
@@ -128,8 +125,7 @@ def lengthen(
         As for :func:`shorten`; there is room for ``MOST_MS`` more, which the line has then.
     begin : int
         First sample that may change; the longest lag lies before it, and ``most`` behind it.
-    most : int
-        Samples to play twice at most.
+    most : int, samples to play twice at most
     """
     window = int(MOST_MS * rate / 1000.0)
     lag = best_lag(rows, begin - window, rate, most, enough)

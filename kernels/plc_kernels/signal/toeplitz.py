@@ -31,8 +31,7 @@ def solve_toeplitz(
 
     Parameters
     ----------
-    column : float64, shape (n,)
-        First column of the matrix.
+    column : float64, shape (n,), first column of the matrix
     upper : float64, shape (n, n), written
         Scratch memory: row ``k`` holds the Cholesky factor ``R`` (``R.T @ R = T``) from its
         diagonal on.

@@ -44,8 +44,7 @@ def integrate_phase(
     Parameters
     ----------
     magnitude : float32, shape (frames, bins), of all frames
-    known : uint8, shape (frames, bins)
-        1 where ``phase`` is known.
+    known : uint8, shape (frames, bins), 1 where ``phase`` is known
     gamma : float
         Width of the window's Gaussian, in samples squared.
     plan : Stft, the transform
@@ -71,8 +70,7 @@ def refine_phase(
     Parameters
     ----------
     iterations : int, iterations to do
-    magnitude : float32, shape (frames, bins)
-        What unknown coefficients shall have.
+    magnitude : float32, shape (frames, bins), what unknown coefficients shall have
     known : uint8, shape (frames, bins), 1 where ``values`` holds
     values : complex64, shape (frames, bins), known coefficients
     samples : int, length of the signal

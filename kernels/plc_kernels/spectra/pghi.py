@@ -107,8 +107,7 @@ def time_gradients(
 
     Parameters
     ----------
-    log_magnitude : float32, shape (bins,)
-        Natural logarithms of the magnitudes.
+    log_magnitude : float32, shape (bins,), natural logarithms of the magnitudes
     gamma : float
         Width of the window's Gaussian, in samples squared.
     hop, n_fft : int, of the transform

@@ -195,8 +195,8 @@ def _play(block: Block) -> int:
 
 @inlined
 def _tells(block: Block) -> bool:
-    """Return whether the caller hears of each part that was played, one at a time."""
-    return bool(block[at.LISTENS] and is_heard(block))
+    """Return whether the caller, who is in time, hears of each part that was played."""
+    return bool(block[at.LISTENS] and is_heard(block) and reals(block)[at.HURRY_MS] == np.inf)
 
 
 @inlined

@@ -29,8 +29,7 @@ class Kind:
         What makes sounds of its own: a callable of the manifest.
     own_ports : bool
         Whether the networks have inputs of their own; they may see nothing in a gap.
-    variants : bool
-        Whether another seed is another fill.
+    variants : bool, whether another seed is another fill
     context_s : float
         What is looked at on either side of a gap, where that is more than usual.
     """

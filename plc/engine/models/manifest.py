@@ -53,8 +53,7 @@ class Manifest:
         One of :data:`CONTENTS`: what it was trained on.
     sha256 : str
         Of the ONNX file, 64 hexadecimal digits.
-    bytes : int
-        Size of the ONNX file.
+    bytes : int, size of the ONNX file
     bin_hz : float
         Spacing of the bins; the window is ``4 * round(sample_rate / (4 * bin_hz))`` samples.
     top_hz : float or None

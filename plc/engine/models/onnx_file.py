@@ -163,13 +163,11 @@ class Graph:
 
     Attributes
     ----------
-    summary : GraphSummary
-        What it says about itself.
+    summary : GraphSummary, what it says about itself
     fingerprint : str
         SHA-256 of nodes, in the order of the file, names and small constants, but for what widens
         weights. Graphs of the same one compute the same function of their weights.
-    tensors : dict
-        Those of the file by name.
+    tensors : dict, those of the file by name
     widened : list
         Operator, inputs and output of each node that may widen a weight.
     """
@@ -209,8 +207,7 @@ def read_graph(data: bytes, label: str) -> Graph:
     Parameters
     ----------
     data : bytes, the file
-    label : str
-        What error messages call it.
+    label : str, what error messages call it
 
     Raises
     ------
@@ -482,8 +479,7 @@ def check_ports(
     inputs : dict
         Shape by name; None where any size will do. A free size in the graph fits any.
     outputs : dict, admissible shapes by name
-    label : str
-        What error messages call the file.
+    label : str, what error messages call the file
 
     Raises
     ------

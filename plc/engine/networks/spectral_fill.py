@@ -27,8 +27,7 @@ def with_phase(
     ----------
     spectra : complex64, shape (frames, bins)
         Known values, and magnitudes where nothing is known.
-    known : uint8, shape (frames, bins)
-        1 where a value is known.
+    known : uint8, shape (frames, bins), 1 where a value is known
     samples : int, length of the signal
     iterations : int, of fast Griffin-Lim
     gamma : float
@@ -91,10 +90,8 @@ def interpolated(frames: NDArray[np.float32], lost: NDArray[np.bool_]) -> NDArra
 
     Parameters
     ----------
-    frames : float32, shape (frames, bins)
-        Lost ones are not looked at.
-    lost : bool, shape (frames,)
-        At least one is known.
+    frames : float32, shape (frames, bins), lost ones are not looked at
+    lost : bool, shape (frames,), at least one is known
     """
     known = np.flatnonzero(~lost)
     places = np.arange(lost.size)

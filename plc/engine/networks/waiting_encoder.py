@@ -115,8 +115,7 @@ class StreamEncoder:
     manifest : Manifest, of kind ``paper``
     context : StreamContext
         The stream; where it has a time limit, trial fills are timed.
-    horizon : int
-        Samples of the longest gap.
+    horizon : int, samples of the longest gap
     grant : Grant
         Read at the beginning of each run; the cost is written.
 
@@ -232,8 +231,7 @@ class EncodedGaps:
     ----------
     context : StreamContext
         The stream, and the conditions that the network runs under.
-    lookahead : int
-        Packets that the stream waits for.
+    lookahead : int, packets that the stream waits for
     manifest : Manifest, of kind ``context_encoder``
 
     Raises

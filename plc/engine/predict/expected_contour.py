@@ -25,8 +25,7 @@ class ContourBridge:
     Parameters
     ----------
     sample_rate, channels : int, of the signal
-    gap : int
-        Samples of the longest one.
+    gap : int, samples of the longest one
 
     Raises
     ------
@@ -78,8 +77,7 @@ class ContourBridge:
         Parameters
         ----------
         history : History, up to the gap
-        after : float32, shape (channels, m)
-            What is known behind it.
+        after : float32, shape (channels, m), what is known behind it
         predict : callable
             Writes what comes next, shape (channels, n).
         gap : int, its samples

@@ -131,8 +131,7 @@ def affordable(
 
     Parameters
     ----------
-    rungs : tuple of Rung
-        From the dearest to the cheapest.
+    rungs : tuple of Rung, from the dearest to the cheapest
     sample_rate, channels : int
         Of the stream; channels are concealed one after the other.
     extension : int

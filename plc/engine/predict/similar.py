@@ -47,10 +47,8 @@ class SimilarPassages:
     ----------
     begins : int64, shape (passages,)
         Where each begins, in samples of the signal that was searched.
-    shares : float32, shape (passages,)
-        Of each in their sum.
-    start : int
-        Where the gap's own surroundings begin.
+    shares : float32, shape (passages,), of each in their sum
+    start : int, where the gap's own surroundings begin
     """
 
     begins: NDArray[np.int64]
@@ -62,8 +60,7 @@ class SimilarPassages:
 
         Parameters
         ----------
-        signal : float32, shape (n,)
-            The one that was searched.
+        signal : float32, shape (n,), the one that was searched
         first, last : int
             Around the gap; either may lie outside of the signal. Where a passage would reach
             beyond the signal there is silence.

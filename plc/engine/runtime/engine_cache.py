@@ -37,8 +37,7 @@ class EngineCache:
     ----------
     root : Path
         Folder of all engines; made if need be.
-    identity : mapping
-        Everything that an engine depends on.
+    identity : mapping, everything that an engine depends on
 
     Attributes
     ----------

@@ -67,8 +67,7 @@ class Priority:
 
     Attributes
     ----------
-    granted : bool
-        Whether threads run in real time.
+    granted : bool, whether threads run in real time
     refusal : str, why not
     locked : bool, whether memory is locked
     spins : int

@@ -31,8 +31,7 @@ class StandingThread:
         What the thread is called where something is told of it.
     turn : callable
         Does one turn, and returns within seconds.
-    stuck_s : float
-        A turn that takes longer hangs.
+    stuck_s : float, a turn that takes longer hangs
     tell : callable
         Takes a line about the first exception.
 
@@ -40,8 +39,7 @@ class StandingThread:
     ----------
     ending : threading.Event
         Set when the thread is to end; a turn may wait for it.
-    faults : int
-        Turns that ended in an exception.
+    faults : int, turns that ended in an exception
     """
 
     def __init__(

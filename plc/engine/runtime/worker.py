@@ -268,8 +268,7 @@ class NetworkWorker:
     open_network : callable
         Returns the network, opened for ``signature``; called in the worker, and again in the child
         of a fork.
-    signature : Signature
-        Shapes of what will be submitted.
+    signature : Signature, shapes of what will be submitted
     clock : callable, returns seconds
     inline : bool
         Whether :meth:`submit` runs the network: nothing interrupts a slow run. Whatever opening it
@@ -278,8 +277,7 @@ class NetworkWorker:
     Attributes
     ----------
     counters : NetworkCounters, what became of submissions
-    last_error : str
-        Why the last failure was one.
+    last_error : str, why the last failure was one
     switch : Switch
         Whether the network is to be used, by what became of submissions.
     """

@@ -11,8 +11,7 @@ class Ring:
 
     Parameters
     ----------
-    capacity : int
-        Samples of each channel that fit.
+    capacity : int, samples of each channel that fit
     channels : int, of them
     """
 

@@ -150,8 +150,7 @@ class DevicePort:
     ----------
     backend : Backend, opens it
     name : str, which, as for :func:`find_device`
-    is_input : bool
-        Whether it records or plays.
+    is_input : bool, whether it records or plays
     sample_rate, channels : int
         Wanted format; the device's own where it does not take that.
     block_s : float

@@ -71,8 +71,7 @@ def play_capture(
 
     Returns
     -------
-    played : list of Played
-        The streams that were played.
+    played : list of Played, the streams that were played
     report : dict
         What was counted: ``streams``, ``refused`` (why, by name), ``left_out``.
 

@@ -40,8 +40,7 @@ class RelaySession:
         Whether to write every event to stderr.
     view : bool or None
         Whether to show meters; None: on a terminal.
-    overwrite : bool
-        Whether streams may replace files.
+    overwrite : bool, whether streams may replace files
     """
 
     def __init__(

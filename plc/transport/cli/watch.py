@@ -17,8 +17,7 @@ class Watch:
 
     Parameters
     ----------
-    metrics : str or None
-        Address at which to serve metrics.
+    metrics : str or None, address at which to serve metrics
     log_json : bool
         Whether to write every event to stderr.
 

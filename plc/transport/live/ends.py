@@ -521,8 +521,7 @@ class DeviceSink:
     ----------
     port : DevicePort, the device
     sample_rate, block : int, of the stream
-    reserve_s : float
-        Audio kept ready at first.
+    reserve_s : float, audio kept ready at first
     stats : LiveStats, where to count
     """
 

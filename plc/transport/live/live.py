@@ -111,8 +111,7 @@ class LiveEngine:
 
     Attributes
     ----------
-    playout : Playout
-        The jitter buffer and the concealer.
+    playout : Playout, the jitter buffer and the concealer
     stats : LiveStats, what happened
     behind : bool
         Whether a block that is due waits for datagrams that are not read yet.
@@ -169,7 +168,7 @@ class LiveEngine:
         if self.sender is not None:
             self.sender.step(ours_s)
         if self.sink.update(ours_s):
-            self.playout.buffer.hurry()
+            self.playout.buffer.receiver.hurry()
         now_s = self.sink.clock.now_s
         if isinstance(self.source, NetworkSource):
             self._hear(self.source, ours_s, now_s, clock)
@@ -214,7 +213,7 @@ class LiveEngine:
             if isinstance(self.source, NetworkSource):
                 self._told.note_source(self.source.sender, self.playout.buffer.ssrc)
                 if self.source.believe(datagram, verdict):
-                    self.playout.yield_place(verdict)
+                    self.playout.arrivals.yield_place(verdict)
 
     def tell(self, note: Note) -> None:
         """Note mismatches between received packets and the settings."""
@@ -225,7 +224,7 @@ class LiveEngine:
 
     def _play(self, due_s: float, ours_s: float) -> None:
         block = self.playout.tick(due_s)
-        if self.playout.buffer.begun:
+        if self.playout.buffer.receiver.begun:
             delay_s = max(0.0, self.playout.delay_s) + self.sink.reserve_s
             self.stats.delay.add(1000.0 * delay_s)
         self.sink.write(np.ascontiguousarray(block.T), ours_s)
@@ -275,8 +274,7 @@ class Live:
     ----------
     engine : LiveEngine, the stream
     backend : Backend, of the devices
-    ports : sequence of DevicePort
-        Those that are kept open.
+    ports : sequence of DevicePort, those that are kept open
     clock : callable, returns seconds
     priority : Priority or None
         What was asked of the system; None: nothing.

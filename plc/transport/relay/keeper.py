@@ -193,6 +193,6 @@ def state_of(lane: Lane, now_s: float) -> str:
     """Return how a stream is: ``waiting``, ``playing``, ``outage`` or ``ending``."""
     if lane.stopped:
         return "ending"
-    if not lane.stream.playout.buffer.begun:
+    if not lane.stream.playout.buffer.receiver.begun:
         return "waiting"
     return "playing" if now_s - lane.stream.heard_s < _HEARD_S else "outage"

@@ -161,8 +161,7 @@ def run_workers(
     configs : sequence of RelayConfig, the streams
     workers : int, processes
     duration_s : float, how long
-    run : callable
-        Relays the streams of one process.
+    run : callable, relays the streams of one process
 
     Returns
     -------

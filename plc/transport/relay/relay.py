@@ -54,6 +54,9 @@ _RELOAD_MAX_S = 120.0
 # A datagram as StreamRelay.receive takes it, and how many are kept until their coding is known.
 _Came = tuple[bytes, Address, float, int, float | None]
 _KEPT_MAX = 4096
+# Share of a second's packets that are made in a hurry, from which on it is said, and what helps.
+_HURRIED = 0.5
+_MORE_TIME = "give --workers as many as it has cores, --method server, or larger packets"
 # Pairs of ports tried where any will do.
 _PAIRS_TRIED = 32
 
@@ -72,8 +75,7 @@ class Lane:
     Parameters
     ----------
     config : RelayConfig, of the stream
-    run : Run, optional
-        That of all lanes beside it.
+    run : Run, optional, that of all lanes beside it
 
     Attributes
     ----------
@@ -84,8 +86,7 @@ class Lane:
         Where it goes, if that is a host.
     recording : Recorder or None
         What takes it, if that is a file.
-    stopped : bool
-        Whether nothing more is received.
+    stopped : bool, whether nothing more is received
     ended : bool
         Whether its stream has ended, and with it the recording.
     joined, left : threading.Event
@@ -411,6 +412,8 @@ class Relay:
         self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._gone: list[Lane] = []
         self._told_left_out = 0
+        self._told_hurried = False
+        self._counted = 0, 0
         self.turned_s = time.monotonic()
         """When it had its last turn, by ``time.monotonic``."""
         self.serving = threading.Event()
@@ -469,7 +472,8 @@ class Relay:
     def turn(self) -> None:
         """Take over added lanes, and let go of ended ones."""
         self.turned_s = time.monotonic()
-        self.serving.set()
+        if not self.serving.is_set():  # setting it takes a lock
+            self.serving.set()
         for lane in self._gone:
             lane.left.set()
         self._gone.clear()
@@ -552,15 +556,27 @@ class Relay:
         for lane in self.lanes:
             if not lane.is_settling:  # what its packets say is told by the stream to come
                 lane.stream.tell(lane.name, note)
-        left_out = sum(stream.stats.skipped_packets for stream in self.streams)
+        stats = [stream.stats for stream in self.streams]
+        left_out, hurried, sent = (
+            sum(getattr(each, name) for each in stats)
+            for name in ("skipped_packets", "hurried_packets", "packets_sent")
+        )
         if left_out > 2 * self._told_left_out:  # not every second
             self._told_left_out = left_out
             says = (
                 f"{counted(left_out, 'packet')} left out, too late to be sent: the machine slept, "
-                "or has no time for so many streams; give --workers as many as it has cores, "
-                "--method server, or larger packets"
+                f"or has no time for so many streams; {_MORE_TIME}"
             )
             note("left_out", packets=left_out, says=says)
+        hurried_before, sent_before = self._counted
+        self._counted = hurried, sent
+        if not self._told_hurried and hurried - hurried_before > _HURRIED * (sent - sent_before):
+            self._told_hurried = True
+            says = (
+                "there is no time for so many streams: where it lacks, lost packets are concealed "
+                f"by the cheaper method; {_MORE_TIME}"
+            )
+            note("hurried", packets=hurried, says=says)
 
     def report(self) -> list[dict[str, Any]]:
         """Return the counters of each stream."""

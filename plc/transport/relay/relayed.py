@@ -30,7 +30,7 @@ from plc.transport.rtp.latch import Latch, RateCap, may_open
 from plc.transport.rtp.mismatch import Reading, Told
 from plc.transport.rtp.outcomes import Peak, Verdict
 from plc.transport.rtp.packetizer import Packetizer
-from plc.transport.rtp.packets import RtpPacket, is_rtcp, parse_rtp, ssrc_of
+from plc.transport.rtp.packets import Malformed, RtpPacket, is_rtcp, parse_rtp
 from plc.transport.rtp.playout import Playout
 from plc.transport.rtp.rtcp import Reports, ended_by
 from plc.transport.rtp.srtp import SrtpReceiver, SrtpSender, SrtpTold, check_sealable, merged
@@ -192,6 +192,8 @@ class RelayStats:
     packets_sent: int = 0
     late_packets_sent: int = 0
     """Sent more than one packet length after they were due."""
+    hurried_packets: int = 0
+    """Made with less than their time, as those before had taken it: by the cheaper method."""
     skipped_packets: int = 0
     """Not sent: the machine was asleep when they were due, or had no time for them."""
     unwritten_samples: int = 0
@@ -241,6 +243,7 @@ class StreamRelay:
         receiver = config.receiver
         self.paths = [_Path(receiver) for _ in range(1 if config.second is None else 2)]
         self.playout = Playout(receiver, paths=len(self.paths))
+        self.arrivals = self.playout.arrivals
         rng = random.SystemRandom() if config.seed is None else random.Random(config.seed)
         # Decoding and encoding keep state of their own.
         self.packetizer = Packetizer(
@@ -248,7 +251,7 @@ class StreamRelay:
             ssrc=rng.getrandbits(32),
             sequence=rng.getrandbits(15),
             timestamp=rng.getrandbits(32),
-            payload_type=self.playout.payload_type,
+            payload_type=self.arrivals.payload_type,
         )
         self.srtp_receivers = [path.srtp for path in self.paths if path.srtp is not None]
         self.srtp_sender = None if receiver.key is None else SrtpSender(receiver.key)
@@ -265,6 +268,8 @@ class StreamRelay:
         self._srtp_told = SrtpTold(self.srtp_receivers)
         self._period_s = self.playout.block / self.playout.codec.sample_rate
         self._overdue_s = _RECORDING_OVERDUE_S if self.records else _OVERDUE_S
+        # A recording is heard later: it waits for its time.
+        self._hurries_s = _CATCH_UP_S if self.records else _BEHIND * self._period_s
         self.next_s = math.inf
         """Time at which the next block is due; infinite before anything was received."""
         self._begin_s = math.inf
@@ -315,29 +320,32 @@ class StreamRelay:
         if not path.cap.take(now_s):
             stats.capped_datagrams += 1
             return
-        if is_rtcp(datagram):
+        packet = parse_rtp(datagram)
+        if isinstance(packet, Malformed) and is_rtcp(datagram):
             self.note_farewell(datagram, now_s)
             if self.reports is not None:
                 self.reports.receive(datagram, now_s)
                 return
-        verdict = self.playout.put(datagram, now_s, number)
-        self.told.note_source(source, self.playout.buffer.ssrc)
+        verdict = self.arrivals.put(packet, now_s, number)
+        self.told.note_source(source, self.arrivals.buffer.ssrc)
         if verdict is Verdict.ACCEPTED:
+            assert isinstance(packet, RtpPacket)
             path.stats.first_packets += 1
-            self._note_received(datagram, now_s)
+            if self.reports is not None:
+                self.reports.note_received(packet, now_s)
         elif verdict is Verdict.DUPLICATE and len(self.paths) > 1:
             # What the other path was first with is as good a sign of its sender.
             verdict = Verdict.ACCEPTED
         path.stats.packets += verdict in (Verdict.ACCEPTED, Verdict.LATE)
         before = latch.source
         if latch.heard(source, datagram, verdict, now_s, path.srtp is not None):
-            self.playout.yield_place(verdict)
+            self.arrivals.yield_place(verdict)
         stats.source_changes += latch.source != before is not None
-        if verdict is Verdict.ACCEPTED:
+        if verdict is Verdict.ACCEPTED and isinstance(packet, RtpPacket):
             self.heard_s = now_s
             if now_s < self._begin_s:
                 self._count_blocks(self._ticks, now_s)
-            self._ssrc = ssrc_of(datagram)
+            self._ssrc = packet.ssrc
             self._left_s = math.inf
             if self.records:
                 self.playout.drain()
@@ -360,17 +368,12 @@ class StreamRelay:
         left = now_s - self._left_s >= _LEFT_S
         return self.may_have_ended and (left or now_s - self.heard_s >= self.end_after_s)
 
-    def _note_received(self, datagram: bytes, now_s: float) -> None:
-        if self.reports is not None:
-            packet = parse_rtp(datagram)
-            assert isinstance(packet, RtpPacket)
-            self.reports.note_received(packet, now_s)
-
     def play(self, now_s: float, seen_s: float | None = None) -> NDArray[np.float32] | None:
         """Return the block that is due, shape (n, channels); None if none is, or nothing began.
 
-        Once it is more than a quarter of a packet behind ``seen_s``, by default ``now_s``, a burst
-        begins with what takes at most a quarter of the time left.
+        Once it is more than a quarter of a packet behind ``seen_s``, by default ``now_s``, or half
+        a second if it is recorded, a burst begins with what takes at most a quarter of the time
+        left.
         """
         late_s = now_s - self.next_s
         if late_s > self._overdue_s or self._is_late_for_long(late_s, now_s):
@@ -381,9 +384,10 @@ class StreamRelay:
         self._count_blocks(self._ticks + 1, self._begin_s)
         behind_s = (now_s if seen_s is None else seen_s) - due_s
         left_s = max(0.0, self._period_s - behind_s)
-        hurried = behind_s > _BEHIND * self._period_s
+        hurried = behind_s > self._hurries_s
+        self.stats.hurried_packets += hurried
         played = self.playout.tick(due_s, 1000.0 * _BEHIND * left_s if hurried else math.inf)
-        if not self.playout.buffer.begun:
+        if not self.playout.buffer.receiver.begun:
             return None
         stats = self.stats
         stats.packets_sent += 1
@@ -412,7 +416,7 @@ class StreamRelay:
         """Leave out blocks: receivers take them for lost packets; go on with the block due now."""
         self._count_blocks(self._ticks + blocks, self._begin_s)
         self.stats.skipped_packets += blocks
-        if not self.records and self.playout.buffer.begun:
+        if not self.records and self.playout.buffer.receiver.begun:
             self.packetizer.leave_out(blocks, self.playout.block)
             self.playout.leave_out(blocks)
 

@@ -41,7 +41,7 @@ def _row(lane: "Lane", now_s: float) -> list["RenderableType"]:
     lost = 100.0 * received.lost_packets / max(1, received.packets_expected)
     made = 100.0 * concealed.concealed_samples / max(1, concealed.total_samples_received)
     delay_ms = 1000.0 * max(0.0, playout.delay_s)
-    target_ms = 1000.0 * playout.buffer.target_s
+    target_ms = 1000.0 * playout.buffer.receiver.target_s
     return [
         Text(printable(lane.name)),
         Text(state, style=_STYLES[state]),

@@ -72,8 +72,7 @@ def read_datagrams(
 
     Parameters
     ----------
-    path : str or Path
-        A pcap or pcapng file.
+    path : str or Path, a pcap or pcapng file
     left_out : Counter, optional
         Counts what else there is: ``"other frames"``, ``"fragments"`` behind the first of each
         datagram, ``"damaged frames"``, and ``"cut files"`` (1 if the file's end is missing, or no

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError, MissingExtraError, not_copied
 from plc.extras import install_command
 from plc.transport.rtp.libopus import LibopusDecoder, opus_samples
-from plc_kernels.signal.packet import pack_int16, unpack_int16
+from plc_kernels.signal.packet import pack_int16
 
 Samples = NDArray[np.float32]
 
@@ -98,10 +98,8 @@ class L16(Samplewise):
     bytes_each = 2
 
     def _values(self, payload: bytes, count: int) -> Samples:
-        words = np.frombuffer(payload, _BIG_ENDIAN, count).astype(np.int16)
-        values = np.empty((1, count), np.float32)
-        unpack_int16(words.reshape(count, 1), 0, count, values)
-        return values
+        words = np.frombuffer(payload, _BIG_ENDIAN, count)
+        return np.divide(words, _INT16_SCALE, dtype=np.float32)
 
     def encode(self, samples: Samples) -> bytes:
         """Return the payload."""

@@ -46,8 +46,7 @@ class DelayConfig:
 
     Parameters
     ----------
-    mode : DelayMode
-        How the target is found.
+    mode : DelayMode, how the target is found
     safety : float
         0 (quick) to 1 (safe): packets that may come too late are one in 10 to one in 10 000.
     delay_ms : float
@@ -133,6 +132,57 @@ class Receiver:
         self.played = layout.TABLE.view(block, layout.OUTBOX)
         entry.forget(block)
 
+    @property
+    def begun(self) -> bool:
+        """True if the first block has been played."""
+        return self.block.item(layout.BEGUN) != 0
+
+    @property
+    def units(self) -> int:
+        """Units that are here."""
+        return self.block.item(layout.COUNT)
+
+    @property
+    def buffered_samples(self) -> int:
+        """Samples from the next block to the newest unit's end."""
+        return int(entry.waiting(self.block))
+
+    @property
+    def made_up_samples(self) -> int:
+        """Samples that were lost, or too late, so far."""
+        return self.block.item(layout.LOST_SAMPLES) + self.block.item(layout.LATE_SAMPLES)
+
+    @property
+    def target_s(self) -> float:
+        """The delay that is aimed for, above that of a unit which nothing holds up."""
+        return self.reals.item(layout.TARGET_S)
+
+    @property
+    def played_delay_s(self) -> float:
+        """The delay of the block that was played last, with lookahead."""
+        return self.reals.item(layout.WAITED_S)
+
+    @property
+    def step(self) -> float:
+        """Samples of the line for each that is played next."""
+        return 1.0 + self.reals.item(layout.STRETCH)
+
+    def delay_s(self, now_s: float) -> float:
+        """Return the delay of a block pulled now, less the line's wait for a unit."""
+        return float(entry.delay_now(self.block, now_s))
+
+    def play(self, now_s: float) -> bool:
+        """Play the next block, as ``played``; False: one is to be pulled first."""
+        return bool(entry.play(self.block, now_s) == layout.READY)
+
+    def append(self) -> None:
+        """Append the block of ``inbox`` to the line; none is after WAIT."""
+        entry.append(self.block)
+
+    def hurry(self) -> None:
+        """Let the next pull cut the excess delay after a standstill."""
+        entry.hurry(self.block)
+
 
 @functools.cache
 def warm_receiver() -> None:
@@ -146,9 +196,8 @@ def warm_receiver() -> None:
     }
     line = Receiver(DelayConfig(), settings).block
     entry.begin_row(line, 0, 0, 0.0)
-    entry.held_up(line, 0, 0, 0.0)
-    entry.stands_apart(line, 0, 0, 160, 0.0)
     entry.take(line, 0, 0, 160, 0.0)
+    entry.arrive(line, 1, 160, 160, 0.0)
     entry.take_copy(line, 0, 0, 160, 160)
     entry.pass_over(line, 1)
     entry.play(line, 1.0)

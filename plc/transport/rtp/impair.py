@@ -36,10 +36,8 @@ class ImpairConfig:
     ----------
     loss : float
         Share lost, 0 up to but not including 1.
-    mean_burst : float
-        Mean number lost in a row.
-    delay_ms : float
-        By which all are delayed.
+    mean_burst : float, mean number lost in a row
+    delay_ms : float, by which all are delayed
     jitter_ms : float
         Up to which each is delayed besides, evenly distributed. Those closer than that may
         overtake each other, unless ``in_order``.

@@ -35,6 +35,7 @@ _VERDICTS = {
     layout.DUPLICATE: Verdict.DUPLICATE,
     layout.LATE: Verdict.LATE,
     layout.OVERFLOW: Verdict.OVERFLOW,
+    layout.DOUBTFUL: Verdict.LATE,
 }
 
 
@@ -47,6 +48,9 @@ class Turn(IntEnum):
     SILENCE = layout.SILENCE
     HOLD = layout.HOLD
     WAIT = layout.WAIT
+
+
+_TURNS = tuple(Turn)  # which takes an eighth of the time of Turn(kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +149,9 @@ class JitterBuffer:
         self.parts: list[BlockPart] = []
         warm_receiver()
         self.receiver = config.open_receiver()
-        self._line, self._numbers = self.receiver.block, self.receiver.reals
+        self._line = self.receiver.block
+        self._most = int(_PACKET_MAX_S * config.clock_rate)
+        self._given = self._line[layout.GIVEN : layout.GIVEN + 3]
         self._packets: list[PlacedPacket | None] = [None] * PACKETS_MAX
         """By handle."""
         self._sources = Sources(float(config.clock_rate))
@@ -164,7 +170,7 @@ class JitterBuffer:
     @property
     def stats(self) -> JitterStats:
         """All counters so far."""
-        words = self._line
+        words, numbers = self._line, self.receiver.reals
         return JitterStats(
             packets_received=int(words[layout.RECEIVED]),
             packets_expected=int(words[layout.EXPECTED]),
@@ -182,45 +188,17 @@ class JitterBuffer:
             late_samples=int(words[layout.LATE_SAMPLES]),
             silent_samples=int(words[layout.UNSENT]),
             skipped_samples=int(words[layout.SKIPPED]),
+            inserted_samples=float(numbers[layout.INSERTED]) + int(words[layout.LENGTHENED]),
+            removed_samples=float(numbers[layout.REMOVED]) + int(words[layout.SHORTENED]),
+            waited_s=float(numbers[layout.DELAYED]),
+            aimed_s=float(numbers[layout.AIMED]),
+            emitted_samples=int(words[layout.EMITTED]),
         )
-
-    @property
-    def made_up_samples(self) -> int:
-        """Samples that were lost, or too late, so far."""
-        return int(self._line[layout.LOST_SAMPLES] + self._line[layout.LATE_SAMPLES])
 
     @property
     def ssrc(self) -> int | None:
         """The source that is played; None before any was believed."""
         return self._sources.known
-
-    @property
-    def begun(self) -> bool:
-        """True if the first block has been played."""
-        return bool(self._line[layout.BEGUN])
-
-    @property
-    def buffered_samples(self) -> int:
-        """Samples from the next block to the newest packet's end."""
-        return int(entry.waiting(self._line))
-
-    @property
-    def packets_held(self) -> int:
-        """Packets in the buffer."""
-        return int(self._line[layout.COUNT])
-
-    @property
-    def target_s(self) -> float:
-        """The delay that is aimed for, above that of a packet which nothing holds up."""
-        return float(self._numbers[layout.TARGET_S])
-
-    def delay_s(self, now_s: float) -> float:
-        """Return the delay of a block pulled now, less the line's wait for a packet."""
-        return float(entry.delay_now(self._line, now_s))
-
-    def stands_alone(self, placed: PlacedPacket, before: int | None) -> bool:
-        """Return whether a pause lies before a packet and nothing behind."""
-        return before is not None and bool(entry.stands_alone(self._line, before, placed.sequence))
 
     # ---- packets in -----------------------------------------------------------------------------
 
@@ -232,64 +210,62 @@ class JitterBuffer:
         packet : RtpPacket, as received
         samples : int, length of its audio
         now_s : float, when it arrived
-        path : int
-            By which of several ways.
+        path : int, by which of several ways
         """
-        if not self._is_length(samples):
+        if not 0 < samples <= self._most:
             self._line[layout.EMPTY_UNITS] += 1
             if not packet.payload:
                 self.pass_over(packet, now_s)  # padding or a keepalive (RFC 6263): a pause
             return Verdict.EMPTY
-        if packet.ssrc == self.ssrc and not entry.stands_apart(
-            self._line, packet.sequence, packet.timestamp, samples, float(now_s)
-        ):
-            verdict, believed = self._take_known(packet, samples, now_s)
-        else:
-            verdict = Verdict.PROBATION
+        verdict, doubles = layout.APART, False
+        if packet.ssrc == self._sources.known:
+            verdict = entry.arrive(self._line, packet.sequence, packet.timestamp, samples, now_s)
+            doubles = verdict in (layout.DUPLICATE, layout.DOUBTFUL)
+        if verdict == layout.APART:
             believed = self._sources.hear(packet, samples, now_s, path)
-        if not believed:
-            return verdict
+            if not believed:
+                return Verdict.PROBATION
+        elif doubles and self.config.paths == 1:
+            believed = self._heard_again(Heard(packet, samples, now_s, _VERDICTS[verdict]))
+            if not believed:
+                return _VERDICTS[verdict]
+        else:
+            self._sources.confirm(samples, now_s)
+            return self._taken(verdict, packet, samples)
+        return self._begin_anew(believed)
+
+    def _begin_anew(self, believed: list[Heard]) -> Verdict:
+        """Let the line begin anew with a row of packets; return the outcome of the last one."""
         first = believed[0]
         entry.begin_row(self._line, first.packet.sequence, first.packet.timestamp, first.arrived_s)
         for heard in believed:
-            verdict = self._take(heard.packet, heard.samples, heard.arrived_s)
+            sent = heard.packet.sequence, heard.packet.timestamp
+            taken = entry.take(self._line, *sent, heard.samples, heard.arrived_s)
+            verdict = self._taken(taken, heard.packet, heard.samples)
         return verdict
 
-    def _take_known(
-        self, packet: RtpPacket, samples: int, now_s: float
-    ) -> tuple[Verdict, list[Heard]]:
-        """Take in a packet of the believed source; return the row of those that it begins anew."""
-        held_up_s, may_be_late = entry.held_up(self._line, packet.sequence, packet.timestamp, now_s)
-        verdict = self._take(packet, samples, now_s)
-        is_double = verdict is Verdict.DUPLICATE or (verdict is Verdict.LATE and not may_be_late)
-        if is_double and self.config.paths == 1:
-            heard = Heard(packet, samples, now_s, verdict)
-            believed = self._sources.hear_again(heard, held_up_s)
-            for each in believed:
-                self._line[layout.DOUBLES] -= each.verdict is Verdict.DUPLICATE
-                self._line[layout.LATE_UNITS] -= each.verdict is Verdict.LATE
-            return verdict, believed
-        self._sources.confirm(samples, now_s)
-        return verdict, []
+    def _heard_again(self, heard: Heard) -> list[Heard]:
+        """Take in a double; return the row that the known source begins anew, if it does."""
+        believed = self._sources.hear_again(heard, float(self.receiver.reals[layout.HELD_UP_S]))
+        for each in believed:
+            self._line[layout.DOUBLES] -= each.verdict is Verdict.DUPLICATE
+            self._line[layout.LATE_UNITS] -= each.verdict is Verdict.LATE
+        return believed
 
-    def _take(self, packet: RtpPacket, samples: int, now_s: float) -> Verdict:
-        """Put a packet of the believed source onto the line."""
-        line = self._line
-        verdict = entry.take(line, packet.sequence, packet.timestamp, samples, now_s)
+    def _taken(self, verdict: int, packet: RtpPacket, samples: int) -> Verdict:
+        """Keep a packet of the believed source, if the timeline has a place for it."""
+        if verdict == layout.ACCEPTED:
+            self._keep(samples, packet.payload_type, packet.payload)
+            return Verdict.ACCEPTED
         if verdict == layout.DUPLICATE and self.config.paths > 1:
             # Of a slower path. Should the faster one lose a packet, its copy must be in time.
             self._waits_since_s = -math.inf
-        if verdict == layout.ACCEPTED:
-            self._keep(samples, packet.payload_type, packet.payload)
         return _VERDICTS[verdict]
 
     def _keep(self, samples: int, payload_type: int, payload: bytes, repeats: int = 0) -> None:
         """Keep a payload under the handle that the timeline gave it."""
-        line = self._line
-        start, place = int(line[layout.GIVEN_START]), int(line[layout.GIVEN_PLACE])
-        self._packets[line[layout.GIVEN]] = PlacedPacket(
-            start, samples, place, payload_type, payload, repeats
-        )
+        handle, place, start = self._given.tolist()
+        self._packets[handle] = PlacedPacket(start, samples, place, payload_type, payload, repeats)
 
     def pass_over(self, packet: RtpPacket, now_s: float) -> None:
         """Note a packet of the same sequence without audio.
@@ -331,7 +307,7 @@ class JitterBuffer:
         payload_type, payload, samples
             Of the earlier one; or the later one's own payload, which repeats it.
         """
-        if packet.ssrc != self.ssrc or not self._is_length(samples):
+        if packet.ssrc != self.ssrc or not 0 < samples <= self._most:
             return Verdict.EMPTY
         verdict = entry.take_copy(self._line, packet.sequence, packet.timestamp, offset, samples)
         if verdict == layout.ACCEPTED:
@@ -339,23 +315,20 @@ class JitterBuffer:
             self._keep(samples, payload_type, payload, repeats)
         return _VERDICTS[verdict]
 
-    def _is_length(self, samples: int) -> bool:
-        return 0 < samples <= _PACKET_MAX_S * self.config.clock_rate
-
     # ---- blocks out -----------------------------------------------------------------------------
 
     def pull(self, now_s: float) -> Turn:
         """Pull the next block and return its kind; :attr:`parts` holds its samples."""
         self.parts.clear()
-        if self.config.paths > 1 and not self.begun and self._waits_for_path(now_s):
-            self.receiver.inbox.fill(0.0)
-            self.receiver.marks.fill(0)
-            self.append()
+        receiver = self.receiver
+        if self.config.paths > 1 and not receiver.begun and self._waits_for_path(now_s):
+            receiver.inbox.fill(0.0)
+            receiver.marks.fill(0)
+            receiver.append()
             return Turn.WAIT
-        turn = Turn(entry.pull(self._line, now_s))
-        for handle, begin, samples, at in self.receiver.parts[
-            : self._line[layout.PARTS_COUNT]
-        ].tolist():
+        turn = _TURNS[entry.pull(self._line, now_s)]
+        count = self._line.item(layout.PARTS_COUNT)
+        for handle, begin, samples, at in receiver.parts[:count].tolist():
             packet = self._packets[handle]
             assert packet is not None
             self.parts.append(BlockPart(packet, begin, samples, at))
@@ -363,47 +336,7 @@ class JitterBuffer:
 
     def _waits_for_path(self, now_s: float) -> bool:
         """Return whether the slower path is still to be heard."""
-        if self._waits_since_s is None and self.packets_held:
+        if self._waits_since_s is None and self.receiver.units:
             self._waits_since_s = now_s
         since_s = now_s if self._waits_since_s is None else self._waits_since_s
         return now_s - since_s < self.config.delay.max_delay_ms / 1000.0
-
-    def play(self, now_s: float) -> bool:
-        """Play the next block, as the receiver's ``played``; False: one is to be pulled first."""
-        return bool(entry.play(self._line, now_s) == layout.READY)
-
-    def append(self) -> None:
-        """Append the block of the receiver's ``inbox`` to the line; none is after WAIT."""
-        entry.append(self._line)
-
-    @property
-    def ready_samples(self) -> float:
-        """Samples of the line that wait to be played."""
-        return float(entry.ready(self._line))
-
-    @property
-    def played_delay_s(self) -> float:
-        """The delay of the block that was played last."""
-        return float(self._numbers[layout.WAITED_S])
-
-    @property
-    def step(self) -> float:
-        """Samples of the line for each that is played next."""
-        return 1.0 + float(self._numbers[layout.STRETCH])
-
-    @property
-    def stretched_samples(self) -> tuple[int, int]:
-        """Samples left out, and played twice, by whole periods so far."""
-        return int(self._line[layout.SHORTENED]), int(self._line[layout.LENGTHENED])
-
-    def leave_out(self, blocks: int) -> None:
-        """Go on behind that many blocks: nobody has time to play them."""
-        entry.leave_out(self._line, blocks * self.block)
-
-    def rest(self, blocks: int) -> None:
-        """Go on over as many blocks, of which nothing is there."""
-        entry.rest(self._line, blocks * self.block)
-
-    def hurry(self) -> None:
-        """Let the next pull cut the excess delay after a standstill."""
-        entry.hurry(self._line)

@@ -20,6 +20,7 @@ No clock is read. Memory is one count for each payload type, the last packet's n
 the payloads of 2 s.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,6 @@ from plc.transport.rtp.packets import (
     SEQUENCE_BITS,
     TIMESTAMP_BITS,
     Malformed,
-    RedBlock,
     RtpPacket,
     parse_red,
 )
@@ -131,10 +131,9 @@ class Mismatch:
 class Inspection:
     """Compares received packets with the settings; ``found``, in order, has 4 at most."""
 
-    def __init__(self, codec: Codec, payload_type: int, red_payload_type: int | None) -> None:
+    def __init__(self, codec: Codec, payload_type: int) -> None:
         self._codec = codec
         self._payload_type = payload_type
-        self._red_payload_type = red_payload_type
         self._samples_per_tick = samples_per_tick(codec.name)
         self.found: list[Mismatch] = []
         self._told: set[object] = set()
@@ -143,6 +142,8 @@ class Inspection:
         """By type: number and timestamp of the last packet of it."""
         self._without_audio = 0
         self._audio_s = 0.0
+        self._calm_from_s = math.inf
+        """When all was as configured last; infinite: it is not."""
         self._last: tuple[RtpPacket, int] | None = None
         """The last packet of audio, and its samples."""
         self._payloads: deque[bytes] = deque(maxlen=_KEPT if codec.name == "g722" else 0)
@@ -280,7 +281,11 @@ class Inspection:
         own = self._codec.name, self._codec.channels
         found = guess(packet.payload, own[0], ticks // self._samples_per_tick)
         blocks = parse_red(packet.payload)
-        if found is None and not isinstance(blocks, Malformed) and self._are_redundant(blocks):
+        if (
+            found is None
+            and not isinstance(blocks, Malformed)
+            and {self._payload_type} == {block.payload_type for block in blocks}
+        ):
             return "redundant audio", f"give --red-payload-type {number}"
         if found is None and fits and own[0] != "g722" and not self._is_noise(packet):
             found = own
@@ -289,9 +294,6 @@ class Inspection:
         if number == 111 and own[0] != "opus":
             return "", f"give --payload-type {number} --codec opus if it is that"
         return "", f"it is not {own[0]} as configured; name its codec by --codec"
-
-    def _are_redundant(self, blocks: list[RedBlock]) -> bool:
-        return all(block.payload_type == self._payload_type for block in blocks)
 
     def _options_for(self, number: int) -> str:
         """Return the options for a codec with a static payload type."""
@@ -309,10 +311,42 @@ class Inspection:
 
     def note_audio(self, packet: RtpPacket, samples: int, now_s: float) -> None:
         """Take in a packet of the stream that is played, of so many samples by the codec."""
+        if not self._goes_on(packet, samples, now_s):
+            self._compare(packet, samples, now_s)
+            # From here on a packet that goes on like the one before tells nothing new.
+            keeps_pace = self._keeps_pace or not self._sample_bytes
+            is_known = self._codec.name not in _OF_ONE_SIZE or self._as_own >= _ENOUGH
+            is_other = self._misread or self._others_in_row or self._unlike
+            is_settled = self._has_fitted and is_known and keeps_pace and not is_other
+            self._calm_from_s = now_s if is_settled and self._begun is not None else math.inf
+
+    def _goes_on(self, packet: RtpPacket, samples: int, now_s: float) -> bool:
+        """Return whether a packet is as expected after the last one, and all is as configured."""
+        if self._last is None or self._begun is None or self._tried is not self._last:
+            return False
+        last, last_samples = self._last
+        if (
+            not 0.0 <= now_s - self._calm_from_s <= _PAUSE_S
+            or packet.sequence != last.sequence + 1
+            or not packet.timestamp - last.timestamp == samples == last_samples
+            or packet.ssrc != last.ssrc
+            or len(packet.payload) != len(last.payload)
+            or packet.payload_type != last.payload_type
+            or now_s - self._begun[0] >= _STRETCH_S
+        ):
+            return False
+        self._last = self._tried = packet, samples
+        self._before[packet.payload_type] = packet.sequence, packet.timestamp
+        self._calm_from_s = self._audio_s = now_s
+        self._samples += samples
+        self._payloads.append(packet.payload)
+        return True
+
+    def _compare(self, packet: RtpPacket, samples: int, now_s: float) -> None:
         self._try(packet, samples)
         self._ticks_to(packet, now_s)
         before, paused = self._last, now_s - self._audio_s
-        self._last, self._audio_s = (packet, samples), now_s
+        self._last, self._audio_s = self._tried, now_s
         self._payloads.append(packet.payload)
         if before is None or before[0].ssrc != packet.ssrc:
             self._begin_stretch(None, 0)

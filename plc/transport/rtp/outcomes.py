@@ -60,6 +60,16 @@ class JitterStats:
     """Of pauses in which the sender sent nothing on purpose (DTX)."""
     skipped_samples: int = 0
     """Left out to keep within the largest delay, or as there was no time to play them."""
+    inserted_samples: float = 0.0
+    """By playing slower, or periods twice (W3C ``insertedSamplesForDeceleration``)."""
+    removed_samples: float = 0.0
+    """By playing faster, or leaving periods out (W3C ``removedSamplesForAcceleration``)."""
+    waited_s: float = 0.0
+    """Sum of all played samples' delay here, with lookahead (W3C ``jitterBufferDelay``)."""
+    aimed_s: float = 0.0
+    """The same, of the delay aimed for (W3C ``jitterBufferTargetDelay``)."""
+    emitted_samples: int = 0
+    """Samples these two are over (W3C ``jitterBufferEmittedCount``)."""
 
     @property
     def lost_packets(self) -> int:

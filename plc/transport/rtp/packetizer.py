@@ -20,8 +20,7 @@ class Packetizer:
 
     Parameters
     ----------
-    codec : Codec
-        What the payloads are coded in.
+    codec : Codec, what the payloads are coded in
     ssrc, sequence, timestamp : int
         Which stream, and where its numbers begin.
     redundancy : int

@@ -62,8 +62,7 @@ class RtpPacket(NamedTuple):
         0 to 65535, one more with each packet.
     timestamp : int
         0 to 2³² - 1; that of the first sample, in samples.
-    ssrc : int
-        0 to 2³² - 1.
+    ssrc : int, 0 to 2³² - 1
     payload : bytes, without padding
     marker : bool
         For audio: the first packet after a silence in which none were sent.

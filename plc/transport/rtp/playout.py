@@ -47,6 +47,7 @@ from plc.transport.rtp.jitter import JitterBuffer, JitterConfig, PlacedPacket, T
 from plc.transport.rtp.mismatch import Inspection
 from plc.transport.rtp.outcomes import JitterStats, Verdict
 from plc.transport.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
+from plc_kernels.receive import entry, layout
 
 # What arrived between two holes is played if it is this long: the shortest packets in common use.
 _LEAST_MS = 1.0
@@ -68,16 +69,6 @@ class PlayoutStats:
     refresh_packets: int = 0
     """Of a pause, as loud as its noise, which went on in their place."""
     ticks: int = 0
-    inserted_samples: float = 0.0
-    """By playing slower, or periods twice (W3C ``insertedSamplesForDeceleration``)."""
-    removed_samples: float = 0.0
-    """By playing faster, or leaving periods out (W3C ``removedSamplesForAcceleration``)."""
-    waited_s: float = 0.0
-    """Sum of all played samples' delay here, with lookahead (W3C ``jitterBufferDelay``)."""
-    aimed_s: float = 0.0
-    """The same, of the delay aimed for (W3C ``jitterBufferTargetDelay``)."""
-    emitted_samples: int = 0
-    """Samples these two are over (W3C ``jitterBufferEmittedCount``)."""
 
 
 class _PauseNoise:
@@ -123,6 +114,214 @@ def _power_of(samples: NDArray[np.float32]) -> float:
     return float(np.vdot(samples, samples)) / samples.size
 
 
+class Arrivals:
+    """Packets of one stream into its jitter buffer, by their payload types.
+
+    Parameters
+    ----------
+    config : ReceiverConfig, settings
+    codec : Codec, of the stream's own payload type
+    paths : int, ways by which each packet comes (ST 2022-7)
+    stats : PlayoutStats, counters to write
+
+    Attributes
+    ----------
+    buffer : JitterBuffer, the jitter buffer
+    codecs : dict of int to Codec, by the payload types that are played
+    payload_type, red_payload_type : int, int or None, of the audio and of RFC 2198
+    inspection : Inspection, mismatches between received packets and the settings
+    """
+
+    def __init__(
+        self, config: ReceiverConfig, codec: Codec, paths: int, stats: PlayoutStats
+    ) -> None:
+        self._codec, self._stats = codec, stats
+        self._samples_per_tick = samples_per_tick(codec.name)
+        self.payload_type = (
+            codec.payload_type if config.payload_type is None else config.payload_type
+        )
+        self.red_payload_type = config.red_payload_type
+        self.codecs = open_beside(codec, config.more_payload_types) | {self.payload_type: codec}
+        if self.payload_type == self.red_payload_type:
+            raise ConfigError(
+                f"payload type {self.payload_type} is both the audio's and the redundancy's"
+            )
+        self.inspection = Inspection(codec, self.payload_type)
+        self.buffer = JitterBuffer(
+            JitterConfig(
+                clock_rate=codec.sample_rate,
+                block=config.stream.packet_samples,
+                channels=codec.channels,
+                delay=config.delay,
+                paths=paths,
+            )
+        )
+
+    def put(
+        self, packet: RtpPacket | Malformed, now_s: float, path: int = 0
+    ) -> Verdict | Malformed | None:
+        """Add a packet; return its verdict, or None for a foreign payload type."""
+        if isinstance(packet, Malformed):
+            return self._count(packet)
+        if self._samples_per_tick != 1:
+            # A whole factor: stamps in samples wrap at 32 bits as those sent do.
+            stamp = packet.timestamp * self._samples_per_tick & 0xFFFF_FFFF
+            packet = packet._replace(timestamp=stamp)
+        if packet.payload_type == self.red_payload_type:
+            return self._put_redundant(packet, now_s, path)
+        codec = self.codecs.get(packet.payload_type)
+        if codec is None:
+            if not self.inspection.note_other(packet, now_s):
+                self._pass_over(packet, now_s)
+                return None
+            self.payload_type = packet.payload_type
+            self.codecs[packet.payload_type] = codec = self._codec
+        return self._put_primary(packet, codec, now_s, path)
+
+    def yield_place(self, verdict: Verdict | Malformed | None) -> None:
+        """Give up the source that plays, if this packet's is on probation."""
+        if verdict is Verdict.PROBATION:  # otherwise it is the one that is played
+            self.buffer.yield_place()
+
+    def _put_redundant(
+        self, packet: RtpPacket, now_s: float, path: int
+    ) -> Verdict | Malformed | None:
+        blocks = parse_red(packet.payload)
+        if isinstance(blocks, Malformed):
+            return self._count(blocks)
+        primary = blocks[-1]
+        codec = self.codecs.get(primary.payload_type)
+        if codec is None:
+            self._pass_over(packet, now_s)
+            return None
+        whole = packet._replace(
+            payload_type=primary.payload_type, payload=primary.payload, csrcs=()
+        )
+        verdict = self._put_primary(whole, codec, now_s, path)
+        if verdict in (Verdict.ACCEPTED, Verdict.LATE):
+            for block in blocks[:-1]:
+                if block.payload_type in self.codecs:
+                    self.buffer.put_redundant(
+                        whole,
+                        block.offset * self._samples_per_tick,
+                        block.payload_type,
+                        block.payload,
+                        self.codecs[block.payload_type].samples(block.payload),
+                    )
+        return verdict
+
+    def _pass_over(self, packet: RtpPacket, now_s: float) -> None:
+        self._stats.unknown_packets += 1
+        self.buffer.pass_over(packet, now_s)
+
+    def _put_primary(self, packet: RtpPacket, codec: Codec, now_s: float, path: int) -> Verdict:
+        samples = codec.samples(packet.payload)
+        verdict = self.buffer.put(packet, samples, now_s, path)
+        if verdict is Verdict.EMPTY:
+            self.inspection.note_without_audio(packet)
+        elif (
+            packet.payload_type == self.payload_type
+            and verdict is not Verdict.DUPLICATE
+            and self.buffer.ssrc in (None, packet.ssrc)
+        ):
+            self.inspection.note_audio(packet, samples, now_s)
+        if verdict is Verdict.ACCEPTED and (reach := codec.repeated(packet.payload)):
+            each = min(samples, reach)  # of several frames the last is repeated, by the first one
+            copy = packet.payload_type, packet.payload, each
+            for offset in range(each, reach + 1, each):  # the nearest first
+                if self.buffer.put_redundant(packet, offset, *copy) is Verdict.LATE:
+                    break
+        return verdict
+
+    def _count(self, reason: Malformed) -> Malformed:
+        counts = self._stats.malformed_packets
+        counts[reason] = counts.get(reason, 0) + 1
+        return reason
+
+
+class _Decoded:
+    """The received parts of a block, decoded, and its holes.
+
+    Parameters
+    ----------
+    arrivals : Arrivals, where the packets come from
+    stats : PlayoutStats, counters to write
+    sample_rate : int, in Hz
+    """
+
+    def __init__(self, arrivals: Arrivals, stats: PlayoutStats, sample_rate: int) -> None:
+        self._arrivals, self._buffer, self._stats = arrivals, arrivals.buffer, stats
+        self._block = self._buffer.block
+        self._least = round(sample_rate * _LEAST_MS / 1000.0)
+        self._last_sequence: int | None = None
+        self._refresh: PlacedPacket | None = None
+        self.noise = _PauseNoise(self._block / sample_rate)
+        self.missing: list[tuple[int, int]] = []
+        """First sample of each hole, and the one after its last."""
+        self.follows = True
+        """Whether the next block follows the last one."""
+
+    def read(self, inbox: NDArray[np.float32], conceals: bool) -> None:
+        """Decode the parts of the block that was pulled last, and note the holes."""
+        self.missing.clear()
+        stop = 0
+        for placed, begin, samples, at in self._buffer.parts:
+            decoded = self._samples_of(placed)
+            if decoded is None or placed is self._refresh:
+                continue
+            if conceals and self.noise.is_settled and self._is_refresh(placed, decoded):
+                continue
+            self._last_sequence = placed.sequence
+            inbox[at : at + samples] = decoded[begin : begin + samples]
+            self._note_hole(stop, at)
+            stop = at + samples
+        self._note_hole(stop, self._block)
+        if not self.follows:
+            self._conceal_edge()
+
+    def _conceal_edge(self) -> None:
+        """Conceal the first samples of the block, which do not follow those before."""
+        self.follows = True
+        holes = [hole for hole in self.missing if hole[1] > self._least]
+        self.missing.clear()
+        self._note_hole(0, self._least)
+        for begin, stop in holes:
+            self._note_hole(max(begin, self._least), stop)
+
+    def _is_refresh(self, placed: PlacedPacket, samples: NDArray[np.float32]) -> bool:
+        """Return whether a packet is as loud as the noise."""
+        before, line = self._last_sequence, self._buffer.receiver.block
+        if before is None or not entry.stands_alone(line, before, placed.sequence):
+            return False
+        if not self.noise.takes(samples):
+            return False
+        self._refresh, self._last_sequence = placed, placed.sequence
+        self._stats.refresh_packets += 1
+        return True
+
+    def _samples_of(self, placed: PlacedPacket) -> NDArray[np.float32] | None:
+        """Return a packet's samples, decoded once; None if they cannot be had."""
+        if placed.decoded is None:
+            arrivals, number = self._arrivals, placed.payload_type
+            codec, away = arrivals.codecs[number], placed.repeats
+            samples = None
+            if not (arrivals.inspection.is_misread and number == arrivals.payload_type):
+                decode = partial(codec.decode_repeated, offset=away) if away else codec.decode
+                samples = decode(placed.payload)
+            sound = samples is not None and len(samples) >= placed.samples
+            self._stats.undecodable_packets += not sound
+            placed.decoded = samples if sound else False
+        return None if placed.decoded is False else placed.decoded
+
+    def _note_hole(self, begin: int, stop: int) -> None:
+        if stop <= begin:
+            return
+        missing = self.missing
+        if missing and begin - missing[-1][1] < self._least:
+            begin = missing.pop()[0]
+        missing.append((begin, stop))
+
+
 class Playout:
     """One stream of RTP in, blocks of samples out.
 
@@ -132,16 +331,15 @@ class Playout:
         Settings. Each tick plays a packet of its stream.
     codec : Codec, optional
         Instead of the one that the config names.
-    paths : int
-        Ways by which each packet comes (ST 2022-7).
+    paths : int, ways by which each packet comes (ST 2022-7)
 
     Attributes
     ----------
+    arrivals : Arrivals, where packets go in
     buffer : JitterBuffer, the jitter buffer
     stats : PlayoutStats
-        Counters; ``buffer.stats`` and ``concealment`` have the rest.
-    inspection : Inspection
-        Mismatches between received packets and the settings.
+        Counters; ``received`` and ``concealment`` have the rest.
+    inspection : Inspection, mismatches between received packets and the settings
     conceals : bool
         Whether lost packets are concealed; else they are silent, to hear the difference.
     """
@@ -158,41 +356,18 @@ class Playout:
                 f"{stream.channels} at {stream.sample_rate} Hz; give both the same"
             )
         self.codec = codec
-        self._samples_per_tick = samples_per_tick(codec.name)
         self.block = block = config.stream.packet_samples
-        self.payload_type = (
-            codec.payload_type if config.payload_type is None else config.payload_type
-        )
-        self.red_payload_type = config.red_payload_type
-        self._codecs = open_beside(codec, config.more_payload_types) | {self.payload_type: codec}
-        if self.payload_type == self.red_payload_type:
-            raise ConfigError(
-                f"payload type {self.payload_type} is both the audio's and the redundancy's"
-            )
-        self.inspection = Inspection(codec, self.payload_type, self.red_payload_type)
-        self.buffer = JitterBuffer(
-            JitterConfig(
-                clock_rate=codec.sample_rate,
-                block=block,
-                channels=codec.channels,
-                delay=config.delay,
-                paths=paths,
-            )
-        )
+        self.stats = PlayoutStats()
+        self.arrivals = Arrivals(config, codec, paths, self.stats)
+        self.buffer, self.inspection = self.arrivals.buffer, self.arrivals.inspection
+        self._receiver = self.buffer.receiver
+        self._heard = self._receiver.played[:-1]
+        self._decoded = _Decoded(self.arrivals, self.stats, codec.sample_rate)
         self._concealer = Concealer(**asdict(config.stream))
-        self._missing: list[tuple[int, int]] = []
-        self._last_sequence: int | None = None
-        self._refresh: PlacedPacket | None = None
+        self._receiver.block[layout.LOOKAHEAD] = self._concealer.delay // block
         self.conceals = True
         # Blocks as they were received, as many as the concealer holds back, and the one played.
         self._plain: deque[NDArray[np.float32]] = deque(maxlen=self._concealer.delay // block + 1)
-        self._least = round(codec.sample_rate * _LEAST_MS / 1000.0)
-        self._jumped = False
-        self.stats = PlayoutStats()
-        self.delay_s = 0.0
-        """By how much the last block was played later than a packet that nothing holds up could
-        have been."""
-        self._noise = _PauseNoise(block / codec.sample_rate)
         self._drained_samples = 0
 
     __reduce_ex__ = not_copied("make another of the same config, which begins anew")
@@ -212,26 +387,32 @@ class Playout:
         return self.buffer.stats
 
     @property
+    def delay_s(self) -> float:
+        """By how much the last block was later than a packet that nothing holds up could be."""
+        return self._receiver.played_delay_s
+
+    @property
     def lost(self) -> NDArray[np.bool_]:
         """Samples of the last block that were lost, shape (block,), if nothing is looked ahead.
 
         Pauses of the sender, as far as they are known to be such, are not among them.
         """
-        lost: NDArray[np.bool_] = self.buffer.receiver.played[-1] > 0.5
+        lost: NDArray[np.bool_] = self._receiver.played[-1] > 0.5
         return lost
 
     @property
     def stretch(self) -> float:
         """Share by which the stream is played faster than nominal at present."""
-        return self.buffer.step - 1.0
+        return self._receiver.step - 1.0
 
     @property
     def drained(self) -> bool:
         """True if everything received was played, or a drain took too long."""
-        if not self.buffer.begun:
+        receiver = self._receiver
+        if not receiver.begun:
             return True
-        waiting = self.buffer.ready_samples + self._concealer.delay
-        played_out = self.buffer.buffered_samples == 0 and self._drained_samples >= waiting
+        waiting = float(entry.ready(receiver.block)) + self._concealer.delay
+        played_out = receiver.buffered_samples == 0 and self._drained_samples >= waiting
         limit_s = 2.0 * self.buffer.config.delay.max_delay_ms / 1000.0
         return played_out or self._drained_samples > limit_s * self.codec.sample_rate
 
@@ -240,7 +421,7 @@ class Playout:
         received, malformed = self.received, self.stats.malformed_packets
         return {
             "jitter_buffer": asdict(received) | {"lost_packets": received.lost_packets},
-            "target_delay_ms": 1000.0 * self.buffer.target_s,
+            "target_delay_ms": 1000.0 * self._receiver.target_s,
             "stretch_ppm": 1e6 * self.stretch,
             "concealment": self.concealment.as_dict(),
             "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
@@ -253,97 +434,9 @@ class Playout:
         """Expect nothing more; :attr:`drained` is true once all is played."""
         self._drained_samples = 0
 
-    # ---- packets in -----------------------------------------------------------------------------
-
     def put(self, datagram: bytes, now_s: float, path: int = 0) -> Verdict | Malformed | None:
         """Add a datagram; return its verdict, or None for a foreign payload type."""
-        packet = parse_rtp(datagram)
-        if isinstance(packet, Malformed):
-            self._count_malformed(packet)
-            return packet
-        return self.put_packet(packet, now_s, path)
-
-    def put_packet(
-        self, packet: RtpPacket, now_s: float, path: int = 0
-    ) -> Verdict | Malformed | None:
-        """Add a packet; return its verdict, or None for a foreign payload type."""
-        if self._samples_per_tick != 1:
-            # A whole factor: stamps in samples wrap at 32 bits as those sent do.
-            stamp = packet.timestamp * self._samples_per_tick & 0xFFFF_FFFF
-            packet = packet._replace(timestamp=stamp)
-        if packet.payload_type == self.red_payload_type:
-            return self._put_redundant(packet, now_s, path)
-        if packet.payload_type not in self._codecs:
-            if not self.inspection.note_other(packet, now_s):
-                self._pass_over(packet, now_s)
-                return None
-            self.payload_type = packet.payload_type
-            self._codecs[packet.payload_type] = self.codec
-        return self._put_primary(packet, now_s, path)
-
-    def yield_place(self, verdict: Verdict | Malformed | None) -> None:
-        """Give up the source that plays, if this packet's is on probation."""
-        if verdict is Verdict.PROBATION:  # otherwise it is the one that is played
-            self.buffer.yield_place()
-
-    def _put_redundant(
-        self, packet: RtpPacket, now_s: float, path: int
-    ) -> Verdict | Malformed | None:
-        blocks = parse_red(packet.payload)
-        if isinstance(blocks, Malformed):
-            self._count_malformed(blocks)
-            return blocks
-        primary = blocks[-1]
-        if primary.payload_type not in self._codecs:
-            self._pass_over(packet, now_s)
-            return None
-        whole = RtpPacket(
-            primary.payload_type,
-            packet.sequence,
-            packet.timestamp,
-            packet.ssrc,
-            primary.payload,
-            packet.marker,
-        )
-        verdict = self._put_primary(whole, now_s, path)
-        if verdict in (Verdict.ACCEPTED, Verdict.LATE):
-            for block in blocks[:-1]:
-                if block.payload_type in self._codecs:
-                    self.buffer.put_redundant(
-                        whole,
-                        block.offset * self._samples_per_tick,
-                        block.payload_type,
-                        block.payload,
-                        self._codecs[block.payload_type].samples(block.payload),
-                    )
-        return verdict
-
-    def _pass_over(self, packet: RtpPacket, now_s: float) -> None:
-        self.stats.unknown_packets += 1
-        self.buffer.pass_over(packet, now_s)
-
-    def _put_primary(self, packet: RtpPacket, now_s: float, path: int) -> Verdict:
-        codec = self._codecs[packet.payload_type]
-        samples = codec.samples(packet.payload)
-        verdict = self.buffer.put(packet, samples, now_s, path)
-        own = packet.payload_type == self.payload_type
-        if verdict is Verdict.EMPTY:
-            self.inspection.note_without_audio(packet)
-        elif self.buffer.ssrc in (None, packet.ssrc) and verdict is not Verdict.DUPLICATE and own:
-            self.inspection.note_audio(packet, samples, now_s)
-        if verdict is Verdict.ACCEPTED and (reach := codec.repeated(packet.payload)):
-            each = min(samples, reach)  # of several frames the last is repeated, by the first one
-            copy = packet.payload_type, packet.payload, each
-            for offset in range(each, reach + 1, each):  # the nearest first
-                if self.buffer.put_redundant(packet, offset, *copy) is Verdict.LATE:
-                    break
-        return verdict
-
-    def _count_malformed(self, reason: Malformed) -> None:
-        counts = self.stats.malformed_packets
-        counts[reason] = counts.get(reason, 0) + 1
-
-    # ---- blocks out -----------------------------------------------------------------------------
+        return self.arrivals.put(parse_rtp(datagram), now_s, path)
 
     def tick(self, now_s: float, limit_ms: float = math.inf) -> NDArray[np.float32]:
         """Return the next block: float32, shape (channels, block), good until the next tick.
@@ -355,141 +448,60 @@ class Playout:
         limit_ms : float
             As :meth:`~plc.engine.concealer.Concealer.hurry` takes it.
         """
+        receiver = self._receiver
         self.stats.ticks += 1
         self._concealer.hurry(limit_ms)
-        if self.buffer.buffered_samples == 0:
+        if receiver.buffered_samples == 0:
             self._drained_samples += self.block
-        step, stretched = self.buffer.step, self.buffer.stretched_samples
-        while not self.buffer.play(now_s):
+        while not receiver.play(now_s):
             self._pull(now_s)
-        if self.buffer.begun:
-            self.delay_s = (
-                self.buffer.played_delay_s + self._concealer.delay / self.codec.sample_rate
-            )
-            self._count(step, stretched)
-        return self.buffer.receiver.played[:-1]
+        return self._heard
 
     def leave_out(self, blocks: int) -> None:
         """Go on behind that many blocks, for which there is no time."""
-        self.buffer.leave_out(blocks)
-        self._jumped = True
+        entry.leave_out(self._receiver.block, blocks * self.block)
+        self._decoded.follows = False
 
     def rest(self, blocks: int) -> None:
         """Go on over as many blocks of a pause that has become silent, as if they were played."""
         samples, counts = blocks * self.block, self.concealment
-        self.buffer.rest(blocks)
+        entry.rest(self._receiver.block, samples)
         self.stats.ticks += blocks
-        self.stats.emitted_samples += samples
         counts.total_samples_received += samples
         counts.concealed_samples += samples
         counts.silent_concealed_samples += samples
 
-    def _count(self, step: float, stretched: tuple[int, int]) -> None:
-        """Count the effects of a tick at that step; before it so much was ``stretched``."""
-        stats, by_speed = self.stats, (step - 1.0) * self.block
-        shortened, lengthened = self.buffer.stretched_samples
-        stats.removed_samples += max(0.0, by_speed) + shortened - stretched[0]
-        stats.inserted_samples += max(0.0, -by_speed) + lengthened - stretched[1]
-        stats.waited_s += max(0.0, self.delay_s) * self.block
-        stats.aimed_s += self.buffer.target_s * self.block
-        stats.emitted_samples += self.block
-
     def _pull(self, now_s: float) -> None:
         """Append the next block to the line."""
-        lost_before = self._lost_samples()
+        receiver, decoded = self._receiver, self._decoded
+        lost_before = receiver.made_up_samples + self.stats.undecodable_packets
         if self.buffer.pull(now_s) is Turn.WAIT:
             return
-        receiver = self.buffer.receiver
-        inbox, marks = receiver.inbox, receiver.marks
-        self._decode(inbox)
-        marks.fill(0)
-        if self._lost_samples() > lost_before:
-            for begin, stop in self._missing:
-                marks[begin:stop] = 1
+        inbox, missing = receiver.inbox, decoded.missing
+        decoded.read(inbox, self.conceals)
+        receiver.marks.fill(0)
+        if receiver.made_up_samples + self.stats.undecodable_packets > lost_before:
+            for begin, stop in missing:
+                receiver.marks[begin:stop] = 1
         plain = None
         if not self.conceals:
             plain = self._plain_block(inbox)
         elif self._plain:
             self._plain.clear()
-        if self._missing == [(0, self.block)]:
+        if missing == [(0, self.block)]:
             self._concealer.push(None, inbox)
-            self._noise.note(inbox)
+            decoded.noise.note(inbox)
         else:
-            self._noise.end()
-            self._concealer.push(inbox, inbox, tuple(self._missing))
+            decoded.noise.end()
+            self._concealer.push(inbox, inbox, tuple(missing))
         if plain is not None:
             inbox[:] = plain
-        self.buffer.append()
-
-    def _lost_samples(self) -> int:
-        """Count samples lost or too late, and packets that could not be decoded."""
-        return self.buffer.made_up_samples + self.stats.undecodable_packets
+        receiver.append()
 
     def _plain_block(self, inbox: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Return the block to play with its gaps silent; None: it is not there yet."""
         plain = inbox.copy()
-        for begin, stop in self._missing:
+        for begin, stop in self._decoded.missing:
             plain[begin:stop] = 0.0
         self._plain.append(plain)
         return self._plain[0] if len(self._plain) == self._plain.maxlen else None
-
-    def _decode(self, inbox: NDArray[np.float32]) -> None:
-        """Decode the pulled parts into the inbox, and note the gaps."""
-        self._missing.clear()
-        stop = 0
-        for placed, begin, samples, at in self.buffer.parts:
-            decoded = self._samples_of(placed)
-            if decoded is None or self._is_refresh(placed, decoded):
-                continue
-            self._last_sequence = placed.sequence
-            inbox[at : at + samples] = decoded[begin : begin + samples]
-            self._note_hole(stop, at)
-            stop = at + samples
-        self._note_hole(stop, self.block)
-        if self._jumped:
-            self._conceal_edge()
-
-    def _conceal_edge(self) -> None:
-        """Conceal the first samples of the block, which do not follow those before."""
-        self._jumped = False
-        holes = [hole for hole in self._missing if hole[1] > self._least]
-        self._missing.clear()
-        self._note_hole(0, self._least)
-        for begin, stop in holes:
-            self._note_hole(max(begin, self._least), stop)
-
-    def _is_refresh(self, placed: PlacedPacket, samples: NDArray[np.float32]) -> bool:
-        """Return whether a packet is as loud as the noise."""
-        if placed is self._refresh:
-            return True
-        if not self._noise.is_settled or not self.conceals:
-            return False
-        if not self.buffer.stands_alone(placed, self._last_sequence):
-            return False
-        if not self._noise.takes(samples):
-            return False
-        self._refresh, self._last_sequence = placed, placed.sequence
-        self.stats.refresh_packets += 1
-        return True
-
-    def _samples_of(self, placed: PlacedPacket) -> NDArray[np.float32] | None:
-        """Return a packet's samples, decoded once; None if they cannot be had."""
-        if placed.decoded is None:
-            codec = self._codecs[placed.payload_type]
-            samples = None
-            if not (self.inspection.is_misread and placed.payload_type == self.payload_type):
-                away = placed.repeats
-                decode = partial(codec.decode_repeated, offset=away) if away else codec.decode
-                samples = decode(placed.payload)
-            sound = samples is not None and len(samples) >= placed.samples
-            self.stats.undecodable_packets += not sound
-            placed.decoded = samples if sound else False
-        return None if placed.decoded is False else placed.decoded
-
-    def _note_hole(self, begin: int, stop: int) -> None:
-        if stop <= begin:
-            return
-        missing = self._missing
-        if missing and begin - missing[-1][1] < self._least:
-            begin = missing.pop()[0]
-        missing.append((begin, stop))

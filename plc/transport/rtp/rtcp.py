@@ -215,8 +215,7 @@ class Reports:
 
         Parameters
         ----------
-        timestamp : int
-            Of the packet after it.
+        timestamp : int, of the packet after it
         packets, octets : int
             Sent so far; octets of payloads.
         now_s : float, when it was sent

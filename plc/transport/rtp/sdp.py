@@ -25,8 +25,7 @@ class AudioMedia:
 
     Attributes
     ----------
-    endpoint : Endpoint
-        Where it is to be received.
+    endpoint : Endpoint, where it is to be received
     codec : str
         One of :data:`~plc.transport.rtp.codecs.CODECS`.
     payload_type, sample_rate, channels : int, of it

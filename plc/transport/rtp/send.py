@@ -46,10 +46,8 @@ class RtpSender:
         By how much this sender's clock is too fast.
     second : Endpoint, optional
         Where each packet goes, too: a second path (SMPTE ST 2022-7).
-    dscp : int, optional
-        What packets are marked with.
-    key : SrtpKey, optional
-        What packets are sealed with (SRTP).
+    dscp : int, optional, what packets are marked with
+    key : SrtpKey, optional, what packets are sealed with (SRTP)
     """
 
     def __init__(

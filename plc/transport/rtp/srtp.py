@@ -57,8 +57,7 @@ class SrtpKey:
 
     Parameters
     ----------
-    master : bytes
-        Key (16 bytes) and salt (14).
+    master : bytes, key (16 bytes) and salt (14)
     suite : str, one of :data:`SUITES`
     """
 
@@ -142,8 +141,7 @@ class SrtpReceiver:
 
     Parameters
     ----------
-    key : SrtpKey
-        What they were sealed with.
+    key : SrtpKey, what they were sealed with
 
     Attributes
     ----------
@@ -224,8 +222,7 @@ class SrtpSender:
 
     Parameters
     ----------
-    key : SrtpKey
-        What they are sealed with.
+    key : SrtpKey, what they are sealed with
 
     Attributes
     ----------
@@ -316,8 +313,7 @@ def check_sealable(
         One of :data:`~plc.transport.rtp.codecs.CODECS`; of Opus any packet can be sealed.
     sample_rate, channels : int, of it
     block : int, samples of a packet
-    copies : int
-        Earlier payloads that each packet repeats.
+    copies : int, earlier payloads that each packet repeats
     """
     if codec == "opus":
         return  # at most 1275 bytes

@@ -11,6 +11,7 @@ however long it takes to see to, what the others' streams have to send is held u
 
 import contextlib
 import math
+import select
 import selectors
 import socket
 import struct
@@ -231,6 +232,10 @@ class UdpPort:
         self.family = family
         port = self.socket.getsockname()[1]
         self.endpoint = Endpoint(endpoint.host, port, endpoint.interface)
+        self._poll = select.poll() if hasattr(select, "poll") else None
+        if self._poll is not None:
+            self._poll.register(self.socket, select.POLLIN)
+        self._space = [memoryview(bytearray(_DATAGRAM_BYTES))]
         self.failed_sends = 0
         self.drained = True
         """Whether nothing was left when it was last read."""
@@ -303,14 +308,19 @@ class UdpPort:
                 return
             except OSError:  # what one of our own datagrams met with: its receiver is not there
                 continue
-            yield datagram, (source[0], source[1]), age_s
+            yield datagram, source[:2], age_s
+            # In a third of the time of a read that finds nothing.
+            if self._poll is not None and not self._poll.poll(0):
+                self.drained = True
+                return
 
     def _read(self) -> tuple[bytes, Address, float]:
         """Read a datagram; return it, its source, and how long ago it came, 0 if unknown."""
         if not _STAMPS:
             datagram, source = self.socket.recvfrom(_DATAGRAM_BYTES)
             return datagram, source, 0.0
-        datagram, notes, _, source = self.socket.recvmsg(_DATAGRAM_BYTES, _NOTE_BYTES)
+        size, notes, _, source = self.socket.recvmsg_into(self._space, _NOTE_BYTES)
+        datagram = bytes(self._space[0][:size])
         for level, kind, note in notes:
             if kind == _SO_TIMESTAMPNS and level == socket.SOL_SOCKET and len(note) == _STAMP.size:
                 seconds, nanoseconds = _STAMP.unpack(note)
@@ -333,8 +343,7 @@ class Backlog:
 
     Parameters
     ----------
-    ports : sequence of UdpPort
-        Where the packets come in.
+    ports : sequence of UdpPort, where the packets come in
     """
 
     __slots__ = ("_ports", "_since_s")
@@ -433,6 +442,7 @@ def serve(
     """
     with stop_signals(on_hangup) as signals, selectors.DefaultSelector() as selector:
         listening: list[UdpPort] = []
+        unread: set[UdpPort] = set()
         worked_s = 0.0
 
         def advance_if_due(now_s: float) -> None:
@@ -443,10 +453,12 @@ def serve(
                 worked_s = clock() - began_s
 
         def take(ready: Ready, until_s: float, turn_s: float) -> None:
-            waiting = {key.data[0] for key, _ in ready}
-            for number, port in enumerate(service.ports):
+            waiting = {key.data[1] for key, _ in ready}
+            for port in unread - waiting:
                 # A turn may have ended with a port's last datagram: only the selector knows then.
-                port.drained = number not in waiting
+                port.drained = True
+            for port in waiting:
+                port.drained = False
             began_s = clock()
             turn_s = max(turn_s, _READING * worked_s)
             for key, _ in ready:
@@ -458,6 +470,8 @@ def serve(
                 if now_s - began_s >= turn_s:
                     advance_if_due(now_s)
                     began_s = clock()
+            unread.clear()
+            unread.update(port for port in waiting if not port.drained)
 
         end_s = clock() + duration_s
         stopping = False

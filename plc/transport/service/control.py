@@ -48,8 +48,7 @@ class ControlServer:
 
     Parameters
     ----------
-    path : Path
-        Where the socket is to be.
+    path : Path, where the socket is to be
     handlers : mapping of str to callable
         By what a request asks to do.
 

@@ -27,8 +27,7 @@ class EventLog:
     ----------
     stream : text file
         Where to; what cannot be written (a full disk, a closed pipe) is counted and given up.
-    now : callable
-        Returns the time of day.
+    now : callable, returns the time of day
     """
 
     def __init__(self, stream: TextIO, now: Callable[[], datetime] = _now) -> None:
@@ -87,7 +86,7 @@ class StreamWatch:
         """Compare the counters with the last look, and note the changes."""
         before, now = self._last, self._counters()
         self._last = now
-        if self._playout.buffer.begun and not self._begun:
+        if self._playout.buffer.receiver.begun and not self._begun:
             self._begun = True
             self._note("stream_begun", stream=self._stream)
         if now["source_changes"] > before["source_changes"]:

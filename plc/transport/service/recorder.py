@@ -123,8 +123,7 @@ class Recorder:
 
     Attributes
     ----------
-    error : str or None
-        Why it could not go on.
+    error : str or None, why it could not go on
     start_s : float or None
         When its first sample is due, in s since 1970; None before :meth:`begin`.
 

@@ -1,5 +1,6 @@
 """The promises of a Concealer, for any losses and any format."""
 
+import math
 import tracemalloc
 from contextlib import closing
 from typing import Any, assert_type, get_args
@@ -16,6 +17,7 @@ from plc.engine.loss import GilbertElliott
 from plc.engine.predict import ladder
 from plc.engine.samples import Float32s, Int16s
 from plc.engine.stats import Stats
+from plc_kernels.stream import layout, music_drafts
 from tests.examples import examples
 from tests.installed import needs_numba
 from tests.signals import glide, nmse_db, noise, sine, tones, voice
@@ -744,3 +746,13 @@ def test_a_checker_knows_that_samples_leave_as_they_came() -> None:
     assert assert_type(concealer.push(None if lost else integers), Int16s).dtype == np.int16
     assert assert_type(concealer.push(bytes(160)), Int16s).dtype == np.int16
     assert assert_type(concealer.push(floats, floats), Float32s).dtype == np.float32
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+def test_who_is_behind_does_not_listen_for_passages(hurried: bool) -> None:
+    with Concealer(16_000, content="music", prepare="never", budget_ms=math.inf) as engine:
+        engine.hurry(1.0 if hurried else math.inf)
+        for block in noise(3, 300 * 160).reshape(300, 160):
+            engine.push(block)
+        heard = layout.RECALL_TABLE.view(engine._memory.block, music_drafts.ENDS)[-2]
+    assert (heard == 0) == hurried

@@ -382,6 +382,8 @@ def test_a_silent_pause_sounds_as_if_it_were_played_block_by_block(
     np.testing.assert_array_equal(one[:begin], other[:begin])
     assert np.abs(one - other).max() < 0.1 * np.abs(other).max()
     np.testing.assert_array_equal(one[-1600:], other[-1600:])
+    sums = [[counted.pop(name) for name in ("waited_s", "aimed_s")] for _, counted, *_ in found]
+    assert sums[0] == pytest.approx(sums[1], rel=0.01)
     assert found[0][1:] == found[1][1:]
     assert places[0] == places[1]
     assert bool(places[0]) == lost

@@ -115,7 +115,7 @@ def test_a_clock_that_is_ahead_is_seen_in_the_samples_removed() -> None:
     for number in range(6000):
         playout.put(packetizer.pack(np.zeros((BLOCK, 1), np.float32)), number * 0.01 * (1 - 4e-4))
         playout.tick(number * 0.01)
-    removed, inserted = playout.stats.removed_samples, playout.stats.inserted_samples
+    removed, inserted = playout.received.removed_samples, playout.received.inserted_samples
     # In a minute 400 ppm are 384 samples, of which the dead band keeps some.
     assert 250 < removed - inserted < 450
 

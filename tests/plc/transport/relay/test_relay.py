@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from ipaddress import ip_network
 from pathlib import Path
@@ -150,6 +151,16 @@ def test_who_is_behind_conceals_by_what_is_quick(monkeypatch: pytest.MonkeyPatch
     for behind in (0.0, 0.2, 0.6, 1.5):
         relay.play(relay.next_s + behind * TICK_S)
     assert limits == [math.inf, math.inf, pytest.approx(0.25 * 0.4 * 1000 * TICK_S), 0.0]
+    assert relay.stats.hurried_packets == 2
+
+
+def test_a_recording_waits_for_its_time() -> None:
+    relay = StreamRelay(replace(CONFIG, to=RecordingFile(Path("never.wav"))))
+    for packet in packets_of(np.zeros(3 * BLOCK, np.float32)):
+        relay.receive(packet, SOURCE, 0.0)
+    for behind_s in (0.0, 0.4, 0.6):
+        relay.play(relay.next_s, relay.next_s + behind_s)
+    assert relay.stats.hurried_packets == 1
 
 
 def find(played: NDArray[np.float32], signal_: NDArray[np.float32]) -> int:
@@ -330,6 +341,17 @@ def test_packets_that_are_left_out_are_told_and_not_every_second() -> None:
             relay.tell(lambda event, **particulars: told.append({"event": event, **particulars}))
     assert [(each["event"], each["packets"]) for each in told] == [("left_out", 3), ("left_out", 7)]
     assert told[0]["says"].startswith("3 packets left out")
+
+
+def test_streams_for_which_there_is_no_time_are_told_once() -> None:
+    with closing(Relay([CONFIG])) as relay:
+        told: list[str] = []
+        for hurried, sent in ((0, 100), (40, 200), (95, 300), (200, 400)):
+            stats = relay.streams[0].stats
+            stats.hurried_packets, stats.packets_sent = hurried, sent
+            relay.tell(lambda event, **particulars: told.append(f"{event} {particulars['says']}"))
+    assert len(told) == 1
+    assert told[0].startswith("hurried there is no time for so many streams")
 
 
 def test_packets_sent_are_numbered_and_timed_without_a_gap() -> None:

@@ -116,11 +116,11 @@ def played_for(
             packet = RtpPacket(0, sent % 2**16, sent * PACKET % 2**32, 1, b"")
             buffer.put(packet, PACKET, at_s + falls_s * (at_s < 2.0))
             sent += 1
-        while not buffer.play(now_s):
+        while not buffer.receiver.play(now_s):
             if buffer.pull(now_s) is not Turn.WAIT:
-                buffer.append()
-        excess.append(buffer.played_delay_s - buffer.target_s - PACKET_S)
-        stretch.append(buffer.step - 1.0)
+                buffer.receiver.append()
+        excess.append(buffer.receiver.played_delay_s - buffer.receiver.target_s - PACKET_S)
+        stretch.append(buffer.receiver.step - 1.0)
     return buffer.receiver.block, np.array(excess), np.array(stretch)
 
 

@@ -66,7 +66,7 @@ class Run:
             while at < len(waiting) and waiting[at][0] <= now_s:
                 self.buffer.put(waiting[at][1], samples, waiting[at][0])
                 at += 1
-            self.delays_s.append(self.buffer.delay_s(now_s))
+            self.delays_s.append(self.buffer.receiver.delay_s(now_s))
             turn = self.buffer.pull(now_s)
             self.turns.append(turn)
             played = self.buffer.parts[0].packet.payload if turn is Turn.PLAY else None
@@ -191,7 +191,7 @@ def test_any_permutation_of_packets_gives_as_many_blocks(
     blocks = len(run.turns) - run.count(Turn.WAIT)
     turns = stats.played_samples + stats.lost_samples + stats.silent_samples + stats.late_samples
     assert turns == blocks * block
-    assert run.buffer.packets_held <= 24
+    assert run.buffer.receiver.units <= 24
 
 
 # ---- pauses, restarts, jumps --------------------------------------------------------------------
@@ -488,7 +488,7 @@ def test_the_delay_grows_to_what_the_jitter_asks_for(jitter_s: float) -> None:
     run = Run(make(safety=0.5)).feed(arrivals, 5900 * TICK_S)
     late = sum(turn is not Turn.PLAY for turn in run.turns[3000:])
     assert late <= 0.01 * 3000
-    assert run.buffer.target_s < jitter_s + 0.01
+    assert run.buffer.receiver.target_s < jitter_s + 0.01
 
 
 def test_a_sudden_detour_is_followed_within_a_second() -> None:
@@ -579,10 +579,10 @@ def drift_for(
             buffer.put(number, packet, arrival_s)
             next_k += 1
             arrival_s = next_k * period_s + jitters[next_k]
-        while not buffer.play(now_s):
+        while not buffer.receiver.play(now_s):
             if buffer.pull(now_s) is not Turn.WAIT:
-                buffer.append()
-        delays[tick] = buffer.played_delay_s
+                buffer.receiver.append()
+        delays[tick] = buffer.receiver.played_delay_s
     return buffer, delays
 
 
@@ -594,7 +594,7 @@ def test_hours_of_drift_leave_the_delay_where_it_was(ppm: float, mode: DelayMode
     settled = delays[1000:]
     # What is measured wavers by the jitter: few packets so long come in the window of the base.
     assert np.ptp(settled) < 0.03
-    assert settled.max() < buffer.target_s + packet / RATE + 0.02
+    assert settled.max() < buffer.receiver.target_s + packet / RATE + 0.02
     assert buffer.stats.lost_samples <= 10 * packet
     assert buffer.stats.skipped_samples == 0
 
@@ -632,7 +632,7 @@ def test_any_numbers_at_any_time_are_taken(
         verdict = buffer.put(RtpPacket(0, sequence, timestamp, ssrc, b""), samples, now_s)
         assert isinstance(verdict, Verdict)
         assert isinstance(buffer.pull(now_s), Turn)
-    assert buffer.packets_held <= len(packets)
+    assert buffer.receiver.units <= len(packets)
 
 
 def test_impossible_settings_are_refused() -> None:
@@ -844,7 +844,7 @@ def test_what_any_sender_sends_is_played_if_it_came_in_time(seed: int) -> None:
         for part in buffer.parts:
             heard = part.packet.payload
             played[heard] = played.get(heard, 0) + part.samples
-        assert buffer.packets_held <= 50
+        assert buffer.receiver.units <= 50
     # The first packet of a row waits for the second, and may be late by then.
     firsts = {k.to_bytes(4, "big") for k in (0, 300)}
     sent = {packet.payload for _, packet in arrivals} - firsts

@@ -47,7 +47,7 @@ class Run:
             for part in self.buffer.parts:
                 k = int.from_bytes(part.packet.payload, "big")
                 self.heard[k] = self.heard.get(k, 0) + part.samples
-            self.delays_s.append(self.buffer.delay_s(now_s))
+            self.delays_s.append(self.buffer.receiver.delay_s(now_s))
         return self
 
     @property
@@ -206,4 +206,4 @@ def test_what_is_played_and_made_up_adds_up(
     made_up = stats.lost_samples + stats.late_samples + stats.silent_samples
     assert stats.played_samples + made_up == blocks * block
     assert all(samples <= N for samples in run.heard.values())
-    assert run.buffer.packets_held <= PACKETS_MAX
+    assert run.buffer.receiver.units <= PACKETS_MAX

@@ -97,7 +97,7 @@ def played(
     for k, payload in enumerate(payloads):
         now_s = k * frame / RATE
         if k not in gone:
-            playout.put_packet(RtpPacket(111, k, frame * k, 5, payload), now_s)
+            playout.arrivals.put(RtpPacket(111, k, frame * k, 5, payload), now_s)
         blocks.append(playout.tick(now_s)[0].copy())
     return np.concatenate(blocks), playout
 
@@ -183,7 +183,7 @@ def test_packets_that_hold_a_second_give_what_was_lost_in_a_row(tmp_path: Path) 
     blocks = []
     for k in range(40):
         if k not in (10, 11, 12, 20, 21, 22, 23, 24):
-            playout.put_packet(RtpPacket(111, k, FRAME * k, 5, PADDED), 0.02 * k)
+            playout.arrivals.put(RtpPacket(111, k, FRAME * k, 5, PADDED), 0.02 * k)
         blocks.append(playout.tick(0.02 * k)[0].copy())
     # Each as far before the packet behind the burst as it lies; the fifth came too late.
     assert [round(float(blocks[k + 4].mean()), 3) for k in (9, 10, 11, 12, 13)] == [

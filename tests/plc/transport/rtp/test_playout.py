@@ -200,7 +200,7 @@ def test_garbage_is_counted_and_changes_nothing(garbage: list[bytes]) -> None:
     arrivals = stream(signal, codec, [160] * 20)
     clean = play(make(codec), arrivals, 20)
     playout = make(codec)
-    playout.red_payload_type = 99
+    playout.arrivals.red_payload_type = 99
     dirty = play(playout, arrivals + [(0.005 * k, each) for k, each in enumerate(garbage)], 20)
     np.testing.assert_array_equal(dirty, clean)
 

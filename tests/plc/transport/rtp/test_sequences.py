@@ -69,7 +69,7 @@ class Heard:
         """Tell whether counters are what they can be."""
         stats = self.playout.received
         counts = [getattr(stats, name) for name in stats.__slots__]
-        ticks, faster = self.playout.stats.ticks, self.playout.stats.removed_samples
+        ticks, faster = self.playout.stats.ticks, self.playout.received.removed_samples
         blocks = stats.played_samples + stats.lost_samples + stats.silent_samples
         return (
             min(counts) >= 0
