@@ -92,7 +92,7 @@ def note(block: Block, transit_s: float, now_s: float) -> None:
     block[at.SINCE_LOOK] += 1
     is_beyond = held_up_s > numbers[at.TARGET_S]
     if block[at.NOTED] < _ENOUGH_LEAST or block[at.SINCE_LOOK] >= _LOOK_EVERY or is_beyond:
-        look(block, now_s)
+        look(block, now_s, False)
     else:
         aim(block)
 
@@ -176,8 +176,12 @@ def _begin_window(block: Block, age_s: float) -> None:
 
 
 @part
-def look(block: Block, now_s: float) -> None:
-    """Move the aim: up at once, down only where it is far too high and has been for a while."""
+def look(block: Block, now_s: float, is_several: bool) -> None:
+    """Move the aim: up at once, down only where it is far too high and has been for a while.
+
+    ``is_several``: the unit noted last stands for several. Else one alone of few moves nothing,
+    unless the next is like it.
+    """
     numbers, bins = reals(block), array(block, JITTER)
     block[at.SINCE_LOOK] = 0
     if numbers[at.WEIGHT] > _LARGEST_WEIGHT:
@@ -185,13 +189,12 @@ def look(block: Block, now_s: float) -> None:
             bins[k] /= numbers[at.WEIGHT]
         numbers[at.TOTAL] /= numbers[at.WEIGHT]
         numbers[at.WEIGHT] = 1.0
-    # From the late end: few of many bins are looked at, and small sums stay exact.
-    late = numbers[at.LATE_SHARE] * numbers[at.TOTAL] * (1.0 + 1e-12)
-    place = bins.size - 1
-    beyond = bins[place]
-    while place > 0 and beyond <= late:
-        place -= 1
-        beyond += bins[place]
+    late = numbers[at.LATE_SHARE] * numbers[at.TOTAL]
+    place = _place_of(block, late)
+    if late < numbers[at.WEIGHT] and not is_several:
+        next_place = _place_of(block, numbers[at.WEIGHT])
+        if BIN_S * (place - next_place) > block[at.LENGTH] / block[at.RATE] + 2.0 * MARGIN_S:
+            place = next_place
     quantile_s = BIN_S * (place + 1)
     if quantile_s > 0.8 * numbers[at.QUANTILE_S] - MARGIN_S:
         numbers[at.CALM_SINCE_S] = now_s
@@ -200,3 +203,16 @@ def look(block: Block, now_s: float) -> None:
         numbers[at.CALM_SINCE_S] = now_s
         numbers[at.QUANTILE_S] = quantile_s
     aim(block)
+
+
+@inlined
+def _place_of(block: Block, late: float) -> int:
+    """Return the bin above which that much of the distribution lies."""
+    # From the late end: few of many bins are looked at, and small sums stay exact.
+    bins = array(block, JITTER)
+    place = bins.size - 1
+    beyond = bins[place]
+    while place > 0 and beyond <= late * (1.0 + 1e-12):
+        place -= 1
+        beyond += bins[place]
+    return int(place)

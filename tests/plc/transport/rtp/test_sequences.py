@@ -129,8 +129,9 @@ def test_pauses_of_dtx_cost_no_packet_and_no_delay(
     heard = played(sent, sent[-1][0] + 0.3, delay)
     assert heard.numbers == list(range(400))
     assert heard.skipped == heard.playout.received.lost_packets == 0
-    # What is waited for in a pause is not what a listener has.
-    assert max(heard.delays_s) <= 0.12
+    # What is waited for in a pause is not what a listener has, but for a few blocks behind it.
+    assert max(heard.delays_s) <= 0.135
+    assert np.median(heard.delays_s) <= 0.106
 
 
 @pytest.mark.parametrize(("burst", "most_s"), [(2, 0.11), (5, 0.17), (9, 0.25)])
