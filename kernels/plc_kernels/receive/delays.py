@@ -46,7 +46,7 @@ def forget_delays(block: Block) -> None:
     numbers = reals(block)
     array(block, JITTER)[:] = 0.0
     numbers[at.WEIGHT] = 1.0
-    numbers[at.TOTAL] = numbers[at.QUANTILE_S] = numbers[at.COARSE_S] = 0.0
+    numbers[at.TOTAL] = numbers[at.QUANTILE_S] = numbers[at.COARSE_S] = numbers[at.STALL_S] = 0.0
     numbers[at.WINDOW_S] = numbers[at.CALM_SINCE_S] = -math.inf
     numbers[at.BASE_S] = math.inf
     numbers[at.LINE_BASE_S] = numbers[at.PACE_S] = -math.inf
@@ -92,7 +92,7 @@ def note(block: Block, transit_s: float, now_s: float) -> None:
     block[at.SINCE_LOOK] += 1
     is_beyond = held_up_s > numbers[at.TARGET_S]
     if block[at.NOTED] < _ENOUGH_LEAST or block[at.SINCE_LOOK] >= _LOOK_EVERY or is_beyond:
-        look(block, now_s, False)
+        look(block, now_s)
     else:
         aim(block)
 
@@ -176,11 +176,10 @@ def _begin_window(block: Block, age_s: float) -> None:
 
 
 @part
-def look(block: Block, now_s: float, is_several: bool) -> None:
+def look(block: Block, now_s: float) -> None:
     """Move the aim: up at once, down only where it is far too high and has been for a while.
 
-    ``is_several``: the unit noted last stands for several. Else one alone of few moves nothing,
-    unless the next is like it.
+    One late unit of few moves nothing, unless it is of a stall, or the next is like it.
     """
     numbers, bins = reals(block), array(block, JITTER)
     block[at.SINCE_LOOK] = 0
@@ -191,7 +190,7 @@ def look(block: Block, now_s: float, is_several: bool) -> None:
         numbers[at.WEIGHT] = 1.0
     late = numbers[at.LATE_SHARE] * numbers[at.TOTAL]
     place = _place_of(block, late)
-    if late < numbers[at.WEIGHT] and not is_several:
+    if late < numbers[at.WEIGHT] and BIN_S * place > numbers[at.STALL_S]:
         next_place = _place_of(block, numbers[at.WEIGHT])
         if BIN_S * (place - next_place) > block[at.LENGTH] / block[at.RATE] + 2.0 * MARGIN_S:
             place = next_place

@@ -161,7 +161,7 @@ def _note_slower_path(block: Block, stamp: int, now_s: float) -> None:
     """Take in the transit of a double: should the faster path lose a unit, it must be in time."""
     note(block, now_s - media_time(block, stamp) / block[at.RATE], now_s)
     if not block[at.BEGUN]:
-        look(block, now_s, False)
+        look(block, now_s)
 
 
 @inlined

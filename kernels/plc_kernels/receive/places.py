@@ -29,7 +29,7 @@ import numpy as np
 
 from plc_kernels.build.compile import inlined, part
 from plc_kernels.receive import layout as at
-from plc_kernels.receive.delays import aim, look, note, rebase
+from plc_kernels.receive.delays import aim, note, rebase
 from plc_kernels.receive.layout import UNITS, array, reals
 from plc_kernels.receive.turns import buffered, hurry_as_configured, pass_held, reached
 from plc_kernels.receive.units import (
@@ -284,8 +284,8 @@ def judge_onset(block: Block, transit_s: float, now_s: float) -> None:
     numbers = reals(block)
     if transit_s <= numbers[at.ONSET_BASE_S] + numbers[at.TARGET_S]:
         rebase(block, numbers[at.ONSET_BASE_S], now_s)
+        numbers[at.STALL_S] = numbers[at.ONSET_S] - numbers[at.BASE_S]
         note(block, numbers[at.ONSET_S], now_s)
-        look(block, now_s, True)  # it stands for those behind it
         hurry_as_configured(block)
         block[at.ONSET] = 0
     elif transit_s < numbers[at.ONSET_LEAST_S] - _SOONER_S:
