@@ -82,7 +82,8 @@ def render(live: "Live") -> "RenderableType":
     table.add_row("packets of", f"{length}; delay at most {delay.max_delay_ms:g} ms")
     reserve_ms, starved = 1000.0 * engine.sink.reserve_s, stats.starved_samples
     table.add_row("reserve", f"{reserve_ms:.0f} ms kept ready; {starved} samples not in time")
-    table.add_row("clocks", f"{1e6 * playout.stretch:+.0f} ppm, {live.scheduling} scheduling")
+    ppm = 1e6 * (playout.buffer.receiver.step - 1.0)
+    table.add_row("clocks", f"{ppm:+.0f} ppm, {live.scheduling} scheduling")
     switch = "concealment off" if playout.conceals else "concealment on"
     table.add_row("keys", f"c: {switch}; Ctrl-C: play the received packets, then end")
     return table

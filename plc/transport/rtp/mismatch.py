@@ -22,7 +22,7 @@ the payloads of 2 s.
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,24 @@ _OPUS_BYTES_MAX = 1275
 _PAUSE_S = 0.25
 
 
+# Of each sign: what comes, what it is not, and what to do.
+_SIGNS = {
+    "type": ("payload type {number}", "not {own_number} ({own})", "{advice}"),
+    "moved": (
+        "payload type {number}",
+        "not {own_number} as before",
+        "it is played, as it decodes as that",
+    ),
+    "size": ("packets of {size} bytes", "which are not {own}", "see --codec and --channels"),
+    "channels": ("{size} bytes for each {samples} samples", "which is not {own}", "{advice}"),
+    "stamps": (
+        "timestamps that advance by {ticks} for {samples} samples",
+        "though as many come as of {own}",
+        "they are played by their numbers; let the sender count {count}",
+    ),
+    "rate": ("timestamps that advance by {rate} a second", "not by {own_rate}", "{advice}"),
+}
+
 Reading = tuple[str, int, int, int]
 """The one coding that packets can be: codec, sample rate, channels, payload type."""
 
@@ -128,18 +146,153 @@ class Mismatch:
         return {name: getattr(self, name) for name in names}
 
 
+class _Own:
+    """The coding of the settings: whether packets are of it, and by which options others would be.
+
+    Parameters
+    ----------
+    codec : Codec, that of the settings
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.samples_per_tick = samples_per_tick(codec.name)
+        self.sample_bytes = SAMPLE_BYTES.get(codec.name, 0)
+        """Of a sample of one channel; 0 where sizes say nothing."""
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return _described(self.codec.name, self.codec.sample_rate, self.codec.channels)
+
+    def decodes(self, payload: bytes, before: bytes) -> bool:
+        """Return whether a payload of another type is coded as one before."""
+        name = self.codec.name
+        if name == "g722":
+            return all(is_noise(payload, law, 1) for law in ("pcmu", "pcma"))
+        found = guess(payload, name)
+        if name in SAMPLE_BYTES:
+            return found is not None and found[0] == name
+        is_long = len(payload) > _EVENT_BYTES
+        return found is None and is_long and payload[0] >> 3 == before[0] >> 3
+
+    def is_noise(self, packet: RtpPacket) -> bool:
+        codec = self.codec
+        return self.sample_bytes > 0 and is_noise(packet.payload, codec.name, codec.channels)
+
+    def is_unlike(self, packet: RtpPacket, samples: int, ticks: int) -> bool:
+        """Return whether a packet of this duration cannot be of this codec.
+
+        Where sizes say nothing, only one that reaches into the next: pauses make the time longer.
+        """
+        if not self.sample_bytes:
+            return self.codec.name == "opus" and samples > ticks
+        return len(packet.payload) != ticks * self.sample_bytes * self.codec.channels
+
+    def found(self, packet: RtpPacket, ticks: int) -> Coding | None:
+        """Return the coding of a packet; None if it cannot be recognised."""
+        codec = self.codec
+        found = guess(packet.payload, codec.name, ticks // self.samples_per_tick)
+        if found is None and self.may_be_opus(packet.payload, ticks) and self.is_noise(packet):
+            return "opus", min(codec.channels, 2)
+        return found
+
+    def may_be_opus(self, payload: bytes, ticks: int) -> bool:
+        is_linear = self.sample_bytes > 0 and len(payload) <= _OPUS_BYTES_MAX
+        return is_linear and 0 < ticks == opus_samples(payload)
+
+    def options(self, found: Coding, rate: int) -> list[str]:
+        """Return the options that differ from the settings."""
+        codec, (name, channels) = self.codec, found
+        options = [f"--codec {name}"] if name != codec.name else []
+        options += [f"--sample-rate {rate}"] if rate != codec.sample_rate else []
+        return options + ([f"--channels {channels}"] if channels != codec.channels else [])
+
+    def options_for(self, number: int, own_number: int) -> str:
+        """Return the options for a codec with a static payload type."""
+        name, rate, channels = STATIC_CODINGS[number]
+        options = self.options((name, channels), rate)
+        if rate != self.codec.sample_rate or channels != self.codec.channels:
+            options = options[: name != self.codec.name]
+            options += [f"--sample-rate {rate}", f"--channels {channels}"]
+        is_given = own_number != self.codec.payload_type
+        if is_given or open_codec(name, rate, channels).payload_type != number:
+            options.append(f"--payload-type {number}")
+        return f"give {' '.join(options)}"
+
+    def other(
+        self, packet: RtpPacket, own_number: int, ticks: int, rate: int, fits: bool
+    ) -> tuple[str, str]:
+        """Return a guess at another payload type, and its option."""
+        number = packet.payload_type
+        if number in STATIC_CODINGS:
+            name, rate, channels = STATIC_CODINGS[number]
+            return _described(name, rate, channels), self.options_for(number, own_number)
+        if number == COMFORT_NOISE:
+            return OTHER_STATIC[number], "that is a pause, in which nothing is to be played"
+        if number in OTHER_STATIC:
+            return OTHER_STATIC[number], "no codec here takes that; let the sender use another"
+        own = self.codec.name, self.codec.channels
+        found = guess(packet.payload, own[0], ticks // self.samples_per_tick)
+        blocks = parse_red(packet.payload)
+        types = () if isinstance(blocks, Malformed) else {each.payload_type for each in blocks}
+        if found is None and types == {own_number}:
+            return "redundant audio", f"give --red-payload-type {number}"
+        if found is None and fits and own[0] != "g722" and not self.is_noise(packet):
+            found = own
+        if found is not None:
+            return "", f"give {' '.join([*self.options(found, rate), f'--payload-type {number}'])}"
+        if number == 111 and own[0] != "opus":
+            return "", f"give --payload-type {number} --codec opus if it is that"
+        return "", f"it is not {own[0]} as configured; name its codec by --codec"
+
+
+class _Rows:
+    """Packets in a row of each payload type, by their numbers."""
+
+    def __init__(self, own: _Own) -> None:
+        self._own = own
+        self.before: dict[int, tuple[int, int]] = {}
+        """By type: number and timestamp of the last packet of it."""
+        self._paced: dict[int, tuple[float, int]] = {}
+        """By type: time and timestamp of the first packet in a row."""
+
+    def ticks_to(self, packet: RtpPacket, now_s: float) -> int:
+        """Return the ticks from the packet before of its type to this one; 0 without it."""
+        now = packet.sequence, packet.timestamp
+        before = self.before.get(packet.payload_type)
+        self.before[packet.payload_type] = now
+        if before is None or (now[0] - before[0]) % (1 << SEQUENCE_BITS) != 1:
+            self._paced[packet.payload_type] = now_s, packet.timestamp
+            return 0
+        return (now[1] - before[1]) % (1 << TIMESTAMP_BITS)
+
+    def rate_of(self, packet: RtpPacket, ticks: int, now_s: float) -> int:
+        """Return the rate that stamps count at: of those that make packets of whole 0.5 ms, if any.
+
+        It is the nearest to the pace; that of the settings where none is near.
+        """
+        begun_s, stamp = self._paced.get(packet.payload_type, (now_s, 0))
+        passed = (packet.timestamp - stamp) % (1 << TIMESTAMP_BITS)
+        own, ticks_each = self._own.codec.sample_rate, self._own.samples_per_tick
+        if now_s <= begun_s or not ticks:
+            return own // ticks_each
+        pace = passed / (now_s - begun_s)
+        whole = [rate for rate in _USUAL_RATES if 2000 * ticks % rate == 0]
+        near = min(whole or _USUAL_RATES, key=lambda rate: abs(rate - pace))
+        is_near = abs(near - pace) < _PACE_TOLERANCE * near
+        return (near if is_near else own) // ticks_each
+
+
 class Inspection:
     """Compares received packets with the settings; ``found``, in order, has 4 at most."""
 
     def __init__(self, codec: Codec, payload_type: int) -> None:
-        self._codec = codec
+        self._own = _Own(codec)
+        self._rows = _Rows(self._own)
         self._payload_type = payload_type
-        self._samples_per_tick = samples_per_tick(codec.name)
         self.found: list[Mismatch] = []
         self._told: set[object] = set()
         self._others = [0] * 128
-        self._before: dict[int, tuple[int, int]] = {}
-        """By type: number and timestamp of the last packet of it."""
         self._without_audio = 0
         self._audio_s = 0.0
         self._calm_from_s = math.inf
@@ -159,13 +312,6 @@ class Inspection:
         self._misread = self._others_in_row = self._as_own = 0
         self._in_place: list[bytes] = []
         """Payloads in a row of another type that go on as those before."""
-        self._paced: dict[int, tuple[float, int]] = {}
-        """By type: time and timestamp of the first packet in a row."""
-
-    @property
-    def _sample_bytes(self) -> int:
-        """Bytes of a sample of one channel; 0 where sizes say nothing."""
-        return SAMPLE_BYTES.get(self._codec.name, 0)
 
     @property
     def is_misread(self) -> bool:
@@ -181,20 +327,19 @@ class Inspection:
 
     def note_other(self, packet: RtpPacket, now_s: float) -> bool:
         """Take in a packet of another payload type; return whether it goes on with the audio."""
-        number, ticks = packet.payload_type, self._ticks_to(packet, now_s)
-        name = f"payload type {number}"
-        is_own = self._last is not None and packet.ssrc == self._last[0].ssrc
-        fits = ticks > 0 and ticks == self._codec.samples(packet.payload)
-        goes_on = fits and is_own and number >= _ASSIGNED and self._decodes(packet.payload)
+        number, ticks = packet.payload_type, self._rows.ticks_to(packet, now_s)
+        last = None if self._last is None else self._last[0]
+        is_own = last is not None and packet.ssrc == last.ssrc
+        fits = ticks > 0 and ticks == self._own.codec.samples(packet.payload)
+        goes_on = fits and is_own and number >= _ASSIGNED
+        goes_on = goes_on and last is not None and self._own.decodes(packet.payload, last.payload)
         self._in_place = row = [*self._in_place, packet.payload] if goes_on else []
         if len(row) == _ENOUGH_G722 and not follows_g722(self._payloads, row):
             goes_on = False
             row.clear()
-        if len(row) == (_ENOUGH_G722 if self._codec.name == "g722" else _ENOUGH):
-            expected = f"not {self._payload_type} as before"
+        if len(row) == (_ENOUGH_G722 if self._own.codec.name == "g722" else _ENOUGH):
+            self._tell("moved", packet, known=str(self._own), own_number=self._payload_type)
             self._payload_type, self._in_place = number, []
-            advice = "it is played, as it decodes as that"
-            self._tell(-number, packet, (name, self._coding(), expected, advice))
             return True
         is_brief = number >= _DYNAMIC and now_s - self._audio_s < _BRIEF_S
         is_brief &= goes_on or not fits or is_blank(packet.payload)
@@ -202,23 +347,13 @@ class Inspection:
             return False
         self._others[number] += 1
         if self._others[number] == _ENOUGH:
-            comes, advice = self._other(packet, ticks, self._rate_of(packet, ticks, now_s), fits)
+            rate = self._rows.rate_of(packet, ticks, now_s)
+            known, advice = self._own.other(packet, self._payload_type, ticks, rate, fits)
             static = STATIC_CODINGS.get(number)
             reading = None if static is None else (*static, number)
-            self._tell(number, packet, (name, comes, self._named(), advice), reading)
+            own_number = self._payload_type
+            self._tell("type", packet, reading, known, own_number=own_number, advice=advice)
         return False
-
-    def _decodes(self, payload: bytes) -> bool:
-        """Return whether a packet of another type is coded as those before."""
-        assert self._last is not None
-        name = self._codec.name
-        if name == "g722":
-            return all(is_noise(payload, law, 1) for law in ("pcmu", "pcma"))
-        found = guess(payload, name)
-        if name in SAMPLE_BYTES:
-            return found is not None and found[0] == name
-        is_long = len(payload) > _EVENT_BYTES
-        return found is None and is_long and payload[0] >> 3 == self._last[0].payload[0] >> 3
 
     def note_without_audio(self, packet: RtpPacket) -> None:
         """Note a packet of the right type without a valid sample count."""
@@ -228,84 +363,7 @@ class Inspection:
             self._try(packet, 0)
         self._without_audio += 1
         if self._without_audio == _ENOUGH:
-            size = f"packets of {len(packet.payload)} bytes"
-            expected = f"which are not {self._coding()}"
-            self._tell("size", packet, (size, "", expected, "see --codec and --channels"))
-
-    def _ticks_to(self, packet: RtpPacket, now_s: float) -> int:
-        """Return the ticks from the packet before of its type to this one; 0 without it."""
-        now = packet.sequence, packet.timestamp
-        before = self._before.get(packet.payload_type)
-        self._before[packet.payload_type] = now
-        if before is None or (now[0] - before[0]) % (1 << SEQUENCE_BITS) != 1:
-            self._paced[packet.payload_type] = now_s, packet.timestamp
-            return 0
-        return (now[1] - before[1]) % (1 << TIMESTAMP_BITS)
-
-    def _rate_of(self, packet: RtpPacket, ticks: int, now_s: float) -> int:
-        """Return the rate that stamps count at: of those that make packets of whole 0.5 ms, if any.
-
-        It is the nearest to the pace; that of the settings where none is near.
-        """
-        begun_s, stamp = self._paced.get(packet.payload_type, (now_s, 0))
-        passed, own = (packet.timestamp - stamp) % (1 << TIMESTAMP_BITS), self._codec.sample_rate
-        if now_s <= begun_s or not ticks:
-            return own // self._samples_per_tick
-        pace = passed / (now_s - begun_s)
-        whole = [rate for rate in _USUAL_RATES if 2000 * ticks % rate == 0]
-        near = min(whole or _USUAL_RATES, key=lambda rate: abs(rate - pace))
-        is_near = abs(near - pace) < _PACE_TOLERANCE * near
-        return (near if is_near else own) // self._samples_per_tick
-
-    def _is_noise(self, packet: RtpPacket) -> bool:
-        codec = self._codec
-        return self._sample_bytes > 0 and is_noise(packet.payload, codec.name, codec.channels)
-
-    def _options(self, found: Coding, rate: int) -> list[str]:
-        """Return the options that differ from the settings."""
-        codec, (name, channels) = self._codec, found
-        options = [f"--codec {name}"] if name != codec.name else []
-        options += [f"--sample-rate {rate}"] if rate != codec.sample_rate else []
-        return options + ([f"--channels {channels}"] if channels != codec.channels else [])
-
-    def _other(self, packet: RtpPacket, ticks: int, rate: int, fits: bool) -> tuple[str, str]:
-        """Return a guess at another payload type, and its option."""
-        number = packet.payload_type
-        if number in STATIC_CODINGS:
-            name, rate, channels = STATIC_CODINGS[number]
-            return _described(name, rate, channels), self._options_for(number)
-        if number == COMFORT_NOISE:
-            return OTHER_STATIC[number], "that is a pause, in which nothing is to be played"
-        if number in OTHER_STATIC:
-            return OTHER_STATIC[number], "no codec here takes that; let the sender use another"
-        own = self._codec.name, self._codec.channels
-        found = guess(packet.payload, own[0], ticks // self._samples_per_tick)
-        blocks = parse_red(packet.payload)
-        if (
-            found is None
-            and not isinstance(blocks, Malformed)
-            and {self._payload_type} == {block.payload_type for block in blocks}
-        ):
-            return "redundant audio", f"give --red-payload-type {number}"
-        if found is None and fits and own[0] != "g722" and not self._is_noise(packet):
-            found = own
-        if found is not None:
-            return "", f"give {' '.join([*self._options(found, rate), f'--payload-type {number}'])}"
-        if number == 111 and own[0] != "opus":
-            return "", f"give --payload-type {number} --codec opus if it is that"
-        return "", f"it is not {own[0]} as configured; name its codec by --codec"
-
-    def _options_for(self, number: int) -> str:
-        """Return the options for a codec with a static payload type."""
-        name, rate, channels = STATIC_CODINGS[number]
-        options = self._options((name, channels), rate)
-        if rate != self._codec.sample_rate or channels != self._codec.channels:
-            options = options[: name != self._codec.name]
-            options += [f"--sample-rate {rate}", f"--channels {channels}"]
-        is_given = self._payload_type != self._codec.payload_type
-        if is_given or open_codec(name, rate, channels).payload_type != number:
-            options.append(f"--payload-type {number}")
-        return f"give {' '.join(options)}"
+            self._tell("size", packet)
 
     # ---- what is taken --------------------------------------------------------------------------
 
@@ -314,8 +372,8 @@ class Inspection:
         if not self._goes_on(packet, samples, now_s):
             self._compare(packet, samples, now_s)
             # From here on a packet that goes on like the one before tells nothing new.
-            keeps_pace = self._keeps_pace or not self._sample_bytes
-            is_known = self._codec.name not in _OF_ONE_SIZE or self._as_own >= _ENOUGH
+            keeps_pace = self._keeps_pace or not self._own.sample_bytes
+            is_known = self._own.codec.name not in _OF_ONE_SIZE or self._as_own >= _ENOUGH
             is_other = self._misread or self._others_in_row or self._unlike
             is_settled = self._has_fitted and is_known and keeps_pace and not is_other
             self._calm_from_s = now_s if is_settled and self._begun is not None else math.inf
@@ -336,7 +394,7 @@ class Inspection:
         ):
             return False
         self._last = self._tried = packet, samples
-        self._before[packet.payload_type] = packet.sequence, packet.timestamp
+        self._rows.before[packet.payload_type] = packet.sequence, packet.timestamp
         self._calm_from_s = self._audio_s = now_s
         self._samples += samples
         self._payloads.append(packet.payload)
@@ -344,7 +402,7 @@ class Inspection:
 
     def _compare(self, packet: RtpPacket, samples: int, now_s: float) -> None:
         self._try(packet, samples)
-        self._ticks_to(packet, now_s)
+        self._rows.ticks_to(packet, now_s)
         before, paused = self._last, now_s - self._audio_s
         self._last, self._audio_s = self._tried, now_s
         self._payloads.append(packet.payload)
@@ -361,11 +419,13 @@ class Inspection:
         if ticks >= 1 << (TIMESTAMP_BITS - 1) or paused > _PAUSE_S:
             self._begin_stretch(None, 0)
             return
-        kept = self._pace(last.timestamp, now_s) if self._sample_bytes else None
+        kept = self._pace(last.timestamp, now_s) if self._own.sample_bytes else None
         if kept is not None:
             self._keeps_pace = self._keeps_pace or kept
-        found = self._found(last, ticks) if self._misread else None
-        may_be_own = self._keeps_pace is False if found is None else found[0] == self._codec.name
+        found = self._own.found(last, ticks) if self._misread else None
+        may_be_own = (
+            self._keeps_pace is False if found is None else found[0] == self._own.codec.name
+        )
         if not self._misread or may_be_own:
             self._compare_size(last, last_samples, ticks, now_s)
         elif found is not None and self._begun is not None and now_s >= self._begun[0] + _SIZE_S:
@@ -388,12 +448,12 @@ class Inspection:
         ticks, rest = divmod(passed, max(1, steps))
         if rest or not 0 < steps < _IN_A_ROW:
             return
-        fits, own = last_samples == ticks, (self._codec.name, self._codec.channels)
+        fits, own = last_samples == ticks, (self._own.codec.name, self._own.codec.channels)
         self._has_fitted |= fits
         is_known = own[0] not in _OF_ONE_SIZE or self._as_own >= _ENOUGH
         is_sure = is_known if fits else self._keeps_pace is True
-        is_opus = not fits and self._may_be_opus(last.payload, ticks)
-        found = None if is_sure and not is_opus else self._found(last, ticks)
+        is_opus = not fits and self._own.may_be_opus(last.payload, ticks)
+        found = None if is_sure and not is_opus else self._own.found(last, ticks)
         self._as_own += found == own
         if found is not None and found[0] == "opus":
             is_other = packet.payload[:1] == last.payload[:1]
@@ -405,7 +465,7 @@ class Inspection:
         may_begin = not (self._has_fitted and is_known) and not self._keeps_pace
         if self._others_in_row >= (1 if may_begin else _OTHERS):
             self._misread = _MISREAD
-        elif self._sample_bytes and is_sure and found is None:
+        elif self._own.sample_bytes and is_sure and found is None:
             self._misread = 0
         elif is_known or not fits:
             self._misread = max(0, self._misread - 1)
@@ -420,7 +480,7 @@ class Inspection:
             return None
         lasted_s = now_s - self._begun[0]
         ticks = (timestamp - self._begun[1]) % (1 << TIMESTAMP_BITS)
-        rate = self._codec.sample_rate
+        rate = self._own.codec.sample_rate
         near = [abs(count / lasted_s - rate) <= _PACE_TOLERANCE * rate
                 for count in (self._samples, ticks)]  # fmt: skip
         is_sure = near[0] != near[1] or lasted_s > _STRETCH_S - _SIZE_S
@@ -428,63 +488,33 @@ class Inspection:
 
     def _compare_size(self, packet: RtpPacket, samples: int, ticks: int, now_s: float) -> None:
         """Compare a packet's size with the time to the next one."""
-        if ticks == samples or ticks == 0 or not self._is_unlike(packet, samples, ticks):
+        if ticks == samples or ticks == 0 or not self._own.is_unlike(packet, samples, ticks):
             self._unlike = 0
             return
-        channels = len(packet.payload) / (ticks * max(1, self._sample_bytes))
+        channels = len(packet.payload) / (ticks * max(1, self._own.sample_bytes))
         if channels != self._unlike_channels:
             self._unlike = 0
             self._unlike_channels = channels
         self._unlike += 1
         keeps_pace = self._pace(packet.timestamp, now_s)
         if self._unlike >= _IN_A_ROW and keeps_pace is not None:
-            if keeps_pace:
-                self._tell_stamps(
-                    packet, f"timestamps that advance by {ticks} for {samples} samples"
-                )
+            if keeps_pace:  # no option mends the stamps, and none is needed
+                is_opus = self._own.codec.name == "opus"
+                count = "at 48000 Hz" if is_opus else "samples of one channel"
+                self._tell("stamps", packet, ticks=ticks, samples=samples, count=count)
             else:
                 self._tell_size(packet, ticks, now_s)
 
-    def _is_unlike(self, packet: RtpPacket, samples: int, ticks: int) -> bool:
-        """Return whether a packet of this duration cannot be of this codec.
-
-        Where sizes say nothing, only one that reaches into the next: pauses make the time longer.
-        """
-        if not self._sample_bytes:
-            return self._codec.name == "opus" and samples > ticks
-        return len(packet.payload) != ticks * self._sample_bytes * self._codec.channels
-
     def _tell_size(self, packet: RtpPacket, ticks: int, now_s: float) -> None:
         """Report packets of another coding or with other channels, and the options that fit."""
-        found, rate = self._found(packet, ticks), self._rate_of(packet, ticks, now_s)
+        found, rate = self._own.found(packet, ticks), self._rows.rate_of(packet, ticks, now_s)
         if found is None and is_blank(packet.payload):
             return  # one that follows may say what they are
-        options = [] if found is None else self._options(found, rate)
+        options = [] if found is None else self._own.options(found, rate)
         advice = f"give {' '.join(options)}" if options else "see --codec and --channels"
         reading = None if found is None else (found[0], rate, found[1], packet.payload_type)
-        comes = f"{len(packet.payload)} bytes for each {ticks // self._samples_per_tick} samples"
-        expected = f"which is not {self._coding()}"
-        self._tell("channels", packet, (comes, "", expected, advice), reading)
-
-    def _found(self, packet: RtpPacket, ticks: int) -> Coding | None:
-        """Return the coding of a packet; None if it cannot be recognised."""
-        codec = self._codec
-        found = guess(packet.payload, codec.name, ticks // self._samples_per_tick)
-        if found is None and self._may_be_opus(packet.payload, ticks) and self._is_noise(packet):
-            return "opus", min(codec.channels, 2)
-        return found
-
-    def _may_be_opus(self, payload: bytes, ticks: int) -> bool:
-        is_linear = self._sample_bytes > 0 and len(payload) <= _OPUS_BYTES_MAX
-        return is_linear and 0 < ticks == opus_samples(payload)
-
-    def _tell_stamps(self, packet: RtpPacket, comes: str) -> None:
-        """Report that only the stamps are wrong: no option mends them, and none is needed."""
-        expected = f"though as many come as of {self._coding()}"
-        advice = "they are played by their numbers; let the sender count samples of one channel"
-        if self._codec.name == "opus":
-            advice = "they are played by their numbers; let the sender count at 48000 Hz"
-        self._tell("stamps", packet, (comes, "", expected, advice))
+        samples = ticks // self._own.samples_per_tick
+        self._tell("channels", packet, reading, samples=samples, advice=advice)
 
     def _compare_rate(self, packet: RtpPacket, now_s: float) -> None:
         """Compare the timestamps with the clock."""
@@ -502,42 +532,40 @@ class Inspection:
             return  # of packets that are not as configured: another rate alone would not help
         measured = ticks / lasted_s
         usual = min(_USUAL_RATES, key=lambda rate: abs(rate - measured))
-        if abs(measured - usual) > _RATE_TOLERANCE * usual or usual == self._codec.sample_rate:
+        if abs(measured - usual) > _RATE_TOLERANCE * usual or usual == self._own.codec.sample_rate:
             usual = 0
         agree = usual == self._rate_before
         self._rate_before = usual
         if usual and agree:
-            comes = f"timestamps that advance by {usual} a second"
-            expected = f"not by {self._codec.sample_rate}"
-            advice = f"give --sample-rate {usual}"
-            if self._codec.name == "opus":
-                advice = "see --codec and --channels"
-            self._tell("rate", packet, (comes, "", expected, advice))
-
-    # ---- words ----------------------------------------------------------------------------------
+            is_opus = self._own.codec.name == "opus"
+            advice = "see --codec and --channels" if is_opus else f"give --sample-rate {usual}"
+            own_rate = self._own.codec.sample_rate
+            self._tell("rate", packet, rate=usual, own_rate=own_rate, advice=advice)
 
     def _tell(
-        self, cause: object, packet: RtpPacket, said: Sequence[str], reading: Reading | None = None
+        self,
+        sign: str,
+        packet: RtpPacket,
+        reading: Reading | None = None,
+        known: str = "",
+        **values: int | str,
     ) -> None:
-        """Add a mismatch, once for each cause, in four texts."""
+        """Add a mismatch, once for each sign, and each other payload type."""
+        number, size = packet.payload_type, len(packet.payload)
+        is_of_type = sign in ("type", "moved")
+        cause = (sign, number if is_of_type else -1)
         if cause in self._told or len(self.found) >= _MOST:
             return
         self._told.add(cause)
-        comes, known, expected, advice = said
-        size = len(packet.payload)
+        comes, expected, advice = (
+            text.format(own=self._own, number=number, size=size, **values) for text in _SIGNS[sign]
+        )
         particulars = [known] if known else []
-        if isinstance(cause, str):
-            particulars.append(f"payload type {packet.payload_type}")
-        particulars += [f"packets of {size} bytes"] if not comes.startswith("packets") else []
+        particulars += [] if is_of_type else [f"payload type {number}"]
+        particulars += [] if sign == "size" else [f"packets of {size} bytes"]
         particulars.append(f"SSRC {packet.ssrc:08x}")
         told = f"{comes} ({', '.join(particulars)})", expected, advice, reading
-        self.found.append(Mismatch(packet.payload_type, packet.ssrc, size, *told))
-
-    def _named(self) -> str:
-        return f"not {self._payload_type} ({self._coding()})"
-
-    def _coding(self) -> str:
-        return _described(self._codec.name, self._codec.sample_rate, self._codec.channels)
+        self.found.append(Mismatch(number, packet.ssrc, size, *told))
 
 
 def _is_event(packet: RtpPacket) -> bool:

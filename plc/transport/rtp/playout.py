@@ -401,11 +401,6 @@ class Playout:
         return lost
 
     @property
-    def stretch(self) -> float:
-        """Share by which the stream is played faster than nominal at present."""
-        return self._receiver.step - 1.0
-
-    @property
     def drained(self) -> bool:
         """True if everything received was played, or a drain took too long."""
         receiver = self._receiver
@@ -422,7 +417,7 @@ class Playout:
         return {
             "jitter_buffer": asdict(received) | {"lost_packets": received.lost_packets},
             "target_delay_ms": 1000.0 * self._receiver.target_s,
-            "stretch_ppm": 1e6 * self.stretch,
+            "stretch_ppm": 1e6 * (self._receiver.step - 1.0),
             "concealment": self.concealment.as_dict(),
             "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
             "unknown_packets": self.stats.unknown_packets,
