@@ -106,7 +106,6 @@ WORK = (
     "plc_bench.timing.server.measure",
     "plc_bench.timing.gpu.measure",
     "plc_bench.robust.soak.soak",
-    "plc_bench.robust.tone.measure_tones",
     "plc_bench.robust.fuzz.fuzz",
     "plc_bench.robust.transport.load",
     "plc_bench.robust.transport.cost",

@@ -42,23 +42,6 @@ def soak(
         raise typer.Exit(1)
 
 
-def tone(as_json: AsJson = False) -> None:
-    """Lose 5 % of a 440 Hz sine at every packet size: no hole, no click, the phase kept.
-
-    Exits with 1 if a case fails.
-    """
-    from plc_bench.robust import tone as bench
-
-    cases = bench.all_cases()
-    with progress_shown("cases", len(cases)) as advance:
-        results = bench.measure_tones(cases, on_done=advance)
-    passed = sum(result.passed for result in results)
-    tables = bench.tone_table(results), f"{passed} of {len(results)} cases pass"
-    show(results, tables, as_json)
-    if passed < len(results):
-        raise typer.Exit(1)
-
-
 def fuzz(
     surface: Annotated[
         Literal["transport", "jitter"],
@@ -213,7 +196,6 @@ def register(app: typer.Typer) -> None:
         "robust",
         "Examine what must hold for long: streams, packets, the relay, libplc.",
         soak=soak,
-        tone=tone,
         fuzz=fuzz,
         relay_load=relay_load,
         relay_cost=relay_cost,

@@ -15,7 +15,6 @@ reference) is NaN; a perfect one may be infinite.
 :func:`mel_spectral_convergence`    lower   relative error of those frames' mel spectra
 :func:`click_ratio`                 lower   largest step at a gap's edge over the local steps
 :func:`zero_runs`                   lower   runs of zeros: the holes that zero filling leaves
-:func:`phase_error_deg`             lower   phase error of a sine
 :func:`fill_level_db`               --      level of the fill over that of the lost samples
 ==================================  ======  ======================================================
 
@@ -67,7 +66,6 @@ __all__ = [
     "mel_filters",
     "mel_spectral_convergence",
     "nmse_db",
-    "phase_error_deg",
     "rms",
     "sdr_db",
     "snr_db",
@@ -247,33 +245,6 @@ def zero_runs(signal: Signal, samples: int = ZERO_RUN_SAMPLES) -> int:
         turns = np.flatnonzero(np.diff(channel == 0.0, prepend=False, append=False))
         count += int((turns[1::2] - turns[::2] >= samples).sum())
     return count
-
-
-def phase_error_deg(
-    reference: Signal, estimate: Signal, frequency_hz: float, sample_rate: int
-) -> float:
-    """Return the phase error of a sine in degrees, 0 to 180.
-
-    Parameters
-    ----------
-    reference, estimate : float, shape (n,)
-        The same stretch of both, best a period or more.
-    frequency_hz : float
-        The sine's frequency; its amplitude and phase are fitted to each by least squares.
-    sample_rate : int, in Hz
-
-    Returns
-    -------
-    float
-        180 if the estimate does not contain the sine.
-    """
-    turns = 2 * np.pi * frequency_hz / sample_rate * np.arange(reference.size)
-    basis = np.stack([np.cos(turns), np.sin(turns)], axis=1)
-    fits = np.linalg.lstsq(basis, np.stack([reference, estimate], axis=1), rcond=None)[0]
-    phasors = fits[0] - 1j * fits[1]
-    if not phasors[1]:
-        return 180.0
-    return float(np.degrees(abs(np.angle(phasors[1] / phasors[0]))))
 
 
 def rms(signal: Signal) -> float:

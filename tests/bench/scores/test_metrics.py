@@ -176,21 +176,6 @@ def test_runs_of_zeros_are_counted_from_64_samples_on() -> None:
     assert metrics.zero_runs(np.zeros(100)) == 1
 
 
-@given(shift_deg=st.floats(-179.0, 179.0), amplitude=st.floats(0.1, 2.0))
-def test_a_shifted_sine_has_the_phase_error_of_its_shift(
-    shift_deg: float, amplitude: float
-) -> None:
-    turns = 2 * np.pi * 440.0 * np.arange(120) / 48_000
-    error = metrics.phase_error_deg(
-        np.sin(turns), amplitude * np.sin(turns + np.radians(shift_deg)), 440.0, 48_000
-    )
-    assert error == pytest.approx(abs(shift_deg), abs=1e-6)
-
-
-def test_silence_has_the_largest_phase_error() -> None:
-    assert metrics.phase_error_deg(np.sin(np.arange(99.0)), np.zeros(99), 440.0, 48_000) == 180.0
-
-
 def test_a_trace_loses_whole_packets() -> None:
     trace = np.array([False, True, True, False])
     lost = metrics.lost_samples(trace, 3, 14)
