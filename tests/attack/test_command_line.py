@@ -102,7 +102,6 @@ WORK = (
     "plc_bench.papers.long_gaps.measure_long_gaps",
     "plc_bench.papers.probes.measure_probes",
     "plc_bench.timing.latency.measure",
-    "plc_bench.timing.busy.measure",
     "plc_bench.timing.server.measure",
     "plc_bench.timing.gpu.measure",
     "plc_bench.robust.soak.soak",

@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import gc
-import os
 import platform
 import subprocess
 import sys
@@ -42,31 +41,6 @@ def machine_facts() -> dict[str, str]:
         "numpy": numpy.__version__,
         "numba": f"none; machine code for {LEVEL}" if LEVEL else version("numba"),
     }
-
-
-def usable_cpus() -> list[int]:
-    """Return the CPUs that this process may run on; none where the system has no list."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-
-
-def check_cpu(cpu: int | None) -> None:
-    """Raise ConfigError if a process cannot be bound to that CPU."""
-    if cpu is None:
-        return
-    usable = usable_cpus()
-    if not usable:
-        raise ConfigError(
-            f"cpu is {cpu}; {platform.system()} lets no process bind itself to a CPU: leave it out"
-        )
-    if cpu not in usable:
-        raise ConfigError(f"cpu is {cpu}; usable here: {', '.join(map(str, usable))}")
-
-
-def pin(cpu: int | None) -> None:
-    """Bind this process, and the threads it starts, to one CPU; None leaves it as it is."""
-    check_cpu(cpu)
-    if cpu is not None:
-        os.sched_setaffinity(0, {cpu})
 
 
 @contextlib.contextmanager

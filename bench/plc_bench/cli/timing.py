@@ -1,4 +1,4 @@
-"""``plc bench latency``, ``gpu``, and ``streams``: server, busy."""
+"""``plc bench latency``, ``gpu`` and ``streams server``."""
 
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ from plc_bench.cli.options import (
     numbers,
     progress_shown,
     report_failures,
-    share,
     show,
 )
 
@@ -39,8 +38,6 @@ def latency(
     lookahead: Annotated[
         str, typer.Option(help="Future packets the engine waits for; a list.")
     ] = "0",
-    loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",
-    burst: Annotated[str, typer.Option(help="Mean packets in a burst; a list.")] = "1.5",
     mode: Annotated[
         str, typer.Option(help="Of back-to-back, steady, cold; a list.")
     ] = "back-to-back,steady,cold",
@@ -48,15 +45,11 @@ def latency(
     runs: Annotated[
         int, typer.Option(min=1, help="Processes for each combination, one after another.")
     ] = 3,
-    budget_ms: Annotated[
-        float | None, typer.Option(help="Time for a packet in ms; else the engine's default.")
-    ] = None,
     load: Annotated[int, typer.Option(min=0, help="Busy processes beside it.")] = 0,
     priority: Priority = "normal",
     fault: Annotated[
         str, typer.Option(help="Fault of running networks: none, sleep, throw, die; a list.")
     ] = "none",
-    cpu: Annotated[int | None, typer.Option(min=0, help="Bind it to this CPU.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the percentiles here (PNG).")] = None,
     compare: Annotated[
         Path | None, typer.Option(help="An earlier --save to compare with, by statistics.")
@@ -88,9 +81,7 @@ def latency(
     common = bench.LatencySettings(
         seconds=4.0 if quick else seconds,
         modes=names_of(mode),
-        budget_ms=budget_ms,
         load=load,
-        cpu=cpu,
         priority=priority,
         clips=tuple(sources or ()),
         model=model,
@@ -102,8 +93,6 @@ def latency(
         channels=numbers("channels", channels, int),
         method=names_of(method),
         lookahead=numbers("lookahead", lookahead, int),
-        loss=numbers("loss", loss, share),
-        mean_burst=numbers("burst", burst, float),
         fault=names_of(fault),
     )
     old = latency_compare.read_report(compare) if compare else None
@@ -119,45 +108,6 @@ def latency(
         charts.draw_latency(picture, report)
     report_failures(report.failures, len(combinations))
     end(report.failures)
-
-
-def busy(
-    sources: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Audio files or folders to push; else a made piece of music."),
-    ] = None,
-    load: Annotated[int, typer.Option(min=0, help="Busy processes.")] = 2,
-    calm_s: Annotated[float, typer.Option(help="Before and after them.")] = 20.0,
-    load_s: Annotated[float, typer.Option(help="Beside them.")] = 60.0,
-    piece_s: Annotated[float, typer.Option(help="Length of the repeated piece.")] = 20.0,
-    real_time: Annotated[
-        bool, typer.Option("--real-time/--as-fast", help="A packet waits for its turn.")
-    ] = True,
-    sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 48_000,
-    method: Annotated[str, typer.Option(help="Such as auto, ar or burg:5/50.")] = "ar",
-    as_json: AsJson = False,
-) -> None:
-    """Compare rungs and error of a stream alone and beside busy processes.
-
-    On real clips:  plc bench streams busy CORPUS/music/valid
-
-    As fast as it goes:  plc bench streams busy --set real-time=no
-    """
-    from plc_bench.timing import busy as bench
-
-    settings = bench.BusySettings(
-        sample_rate=sample_rate,
-        method=method,
-        piece_s=piece_s,
-        load_s=load_s,
-        load=load,
-        clips=tuple(sources or ()),
-        calm_s=calm_s,
-        real_time=real_time,
-    )
-    with progress_shown("seconds", round(2 * calm_s + load_s)) as advance:
-        report = bench.measure(settings, lambda seconds: advance(round(seconds)))
-    show(report, bench.busy_tables(report), as_json)
 
 
 def gpu(
@@ -189,8 +139,7 @@ def server(
         typer.Argument(help="Audio files or folders to push; else a made piece of music."),
     ] = None,
     streams: Annotated[int, typer.Option(min=1, max=65_536, help="Number of streams.")] = 158,
-    sample_rate: Annotated[int, typer.Option(help="In Hz.")] = 48_000,
-    packet_samples: Annotated[int, typer.Option(min=1, help="Samples of a packet.")] = 64,
+    packet_samples: Annotated[int, typer.Option(min=1, help="Of a packet at 48 kHz.")] = 64,
     method: Annotated[
         str, typer.Option(help="Of server, auto, ar, burg:ORDER_MS/PAST_MS; a list.")
     ] = "server,ar",
@@ -216,7 +165,6 @@ def server(
 
     settings = bench.ServerSettings(
         streams=streams,
-        sample_rate=sample_rate,
         packet_samples=packet_samples,
         threads=threads,
         methods=tuple(names_of(method)),
@@ -240,9 +188,8 @@ def register(app: typer.Typer) -> None:
     add_question(
         app,
         "streams",
-        "Measure how many streams a core serves in a pool, and a stream beside other work.",
+        "Measure how many streams a core serves in a pool.",
         server=server,
-        busy=busy,
     )
 
     app.command()(gpu)

@@ -9,9 +9,10 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count, islice
 from multiprocessing.synchronize import Event
+from typing import Any
 
 import numpy as np
 
@@ -35,40 +36,17 @@ _WORKERS, _LOSS = 2, 0.05
 _START_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Many streams in real time."""
-
-    streams: int
-    workers: int
-    seconds: float
-    packets_sent: int
-    late_share: float
-    """Sent more than a packet length after they were due."""
-    lateness_p99_ms: float
-    lost_share: float
-    by_networks: float
-    """Share of the concealed samples."""
-    cpu_s_per_s: float
-    """Of the workers, with their start: 1 is a core."""
-
-
-@dataclass(frozen=True, slots=True)
-class TransportCost:
-    """Processor time of a relayed packet in us, without the loop that waits for packets."""
-
-    streams: int
-    method: str
-    loss: float
-    receive_us: float
-    send_us: float
-    """With the jitter buffer, the concealment and the socket."""
-
-
 def cost(
     streams: int = 32, seconds: float = 5.0, loss: float = 0.05, method: str = "auto"
-) -> TransportCost:
-    """Relay streams in simulated time, none prepared, and time both ends in this thread."""
+) -> dict[str, Any]:
+    """Relay streams in simulated time, none prepared, and time both ends in this thread.
+
+    Returns
+    -------
+    dict
+        ``receive_us`` and ``send_us``: processor time of a packet, without the loop that waits
+        for packets; sending has the jitter buffer, the concealment and the socket.
+    """
     with ExitStack() as opened:
         sink = UdpPort(Endpoint("127.0.0.1", 0))
         opened.callback(sink.close)
@@ -78,7 +56,8 @@ def cost(
         relay = Relay([replace(config, listen=Endpoint("127.0.0.1", 0))] * streams)
         opened.callback(relay.close)
         receive_us, send_us = _timed(relay, sink, streams, round(100 * seconds), loss)
-    return TransportCost(streams, method, loss, receive_us, send_us)
+    settings = {"streams": streams, "method": method, "loss": loss}
+    return {**settings, "receive_us": receive_us, "send_us": send_us}
 
 
 def _timed(
@@ -101,8 +80,16 @@ def _timed(
     return receive_us, send_us
 
 
-def load(streams: int = 64, seconds: float = 10.0, method: str = "auto") -> Load:
-    """Relay mono streams of 48 kHz L16, 10 ms packets, 5 % lost; a process sends them."""
+def load(streams: int = 64, seconds: float = 10.0, method: str = "auto") -> dict[str, Any]:
+    """Relay mono streams of 48 kHz L16, 10 ms packets, 5 % lost; a process sends them.
+
+    Returns
+    -------
+    dict
+        ``late_share``: of the packets sent, more than a packet length after they were due;
+        ``by_networks``: of the concealed samples; ``cpu_s_per_s``: cores that the workers used,
+        with their start.
+    """
     with ExitStack() as opened:
         here = Endpoint("127.0.0.1", 0)
         sink, *inputs = (opened.enter_context(closing(UdpPort(here))) for _ in range(streams + 1))
@@ -128,17 +115,17 @@ def load(streams: int = 64, seconds: float = 10.0, method: str = "auto") -> Load
     lost = sum(report["jitter_buffer"]["lost_packets"] for report in reports)
     rungs = [report["concealment"]["rung_samples"] for report in reports]
     by_networks = sum(n for each in rungs for name, n in each.items() if "network" in name)
-    return Load(
-        streams=streams,
-        workers=_WORKERS,
-        seconds=seconds,
-        packets_sent=sent,
-        late_share=late / max(1, sent),
-        lateness_p99_ms=max(report["relay"]["lateness_ms"]["p99"] for report in reports),
-        lost_share=lost / max(1, expected),
-        by_networks=by_networks / max(1, sum(sum(each.values()) for each in rungs)),
-        cpu_s_per_s=(used.ru_utime + used.ru_stime) / seconds,
-    )
+    return {
+        "streams": streams,
+        "workers": _WORKERS,
+        "seconds": seconds,
+        "packets_sent": sent,
+        "late_share": late / max(1, sent),
+        "lateness_p99_ms": max(report["relay"]["lateness_ms"]["p99"] for report in reports),
+        "lost_share": lost / max(1, expected),
+        "by_networks": by_networks / max(1, sum(sum(each.values()) for each in rungs)),
+        "cpu_s_per_s": (used.ru_utime + used.ru_stime) / seconds,
+    }
 
 
 def _packets(streams: int, loss: float) -> Iterator[tuple[int, int, bytes | None]]:

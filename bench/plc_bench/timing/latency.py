@@ -36,7 +36,7 @@ from plc.engine.warm import warm_up
 from plc.errors import ConfigError, unknown
 from plc_bench.base import workers
 from plc_bench.base.rows import TIMES_FORMAT
-from plc_bench.base.surroundings import background_load, check_cpu, machine_facts, pin
+from plc_bench.base.surroundings import background_load, machine_facts
 from plc_bench.base.workers import Failure
 from plc_bench.timing.measure import (
     Disturbances,
@@ -150,8 +150,6 @@ class LatencySettings:
     lookahead : int
         Future packets the engine waits for.
     modes : tuple of str, of :data:`MODES`
-    cpu : int or None
-        The CPU that the process is bound to.
     load : int, busy processes beside it
     priority : str
         Of its thread, as ``--priority`` of ``plc relay``.
@@ -172,7 +170,6 @@ class LatencySettings:
     model: str = "auto"
     lookahead: int = 0
     modes: tuple[str, ...] = MODES
-    cpu: int | None = None
     load: int = 0
     priority: Wish = "normal"
     fault: str = NO_FAULT
@@ -186,7 +183,6 @@ class LatencySettings:
         for name in ("packet_ms", "seconds"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a time above 0")
-        check_cpu(self.cpu)
         check_fault(self.fault)
 
     @property
@@ -408,7 +404,6 @@ def run(
 
     ``clock`` returns nanoseconds, ``sleep`` takes seconds.
     """
-    pin(settings.cpu)
     seconds = max(_SHORTEST_PIECE_S, settings.seconds)
     seconds = seconds if settings.clips else min(_PIECE_S, seconds)
     signal = piece(settings.clips, settings.sample_rate, seconds, settings.channels)

@@ -33,7 +33,7 @@ def latency_lines(row: LatencyRow) -> list[str]:
             f"({row.cpu_share:.2f} cores); construction {row.construction_ms:.0f} ms, first push "
             f"{row.first_push_ms:.3f} ms"
         ]
-    told = (prepared_text(row.prepared), row.peer)
+    told = (rungs_text(row.rungs), prepared_text(row.prepared), row.peer)
     return [*lines, *filter(None, told), disturbances_text(row.disturbances, row.pushes)]
 
 
@@ -49,6 +49,13 @@ def misses_text(row: LatencyRow) -> str:
         f"{row.misses_per_million:.0f} per million, below {row.misses_per_million_below:.0f} with "
         f"95 % confidence; the null loop alone: {row.null_misses}"
     )
+
+
+def rungs_text(rungs: Mapping[str, int]) -> str:
+    """Return the shares of the rungs in the concealed samples, the largest first."""
+    made = sorted(rungs.items(), key=lambda each: -each[1])
+    total = sum(rungs.values())
+    return "made by " + ", ".join(f"{name} {n / total:.0%}" for name, n in made) if total else ""
 
 
 def prepared_text(counts: Mapping[str, int]) -> str:

@@ -24,11 +24,10 @@ from numpy.typing import NDArray
 import plc
 from plc.engine.loss import GilbertElliott
 from plc.errors import ConfigError
-from plc_bench.base.corpus import find_clips, read_clip
 from plc_bench.base.pace import turns
 from plc_bench.base.surroundings import machine_facts
-from plc_bench.base.synth import music
 from plc_bench.base.tables import Table
+from plc_bench.timing.measure import piece
 
 # Streams stand at places of the piece that are so far apart.
 _APART_S = 0.37
@@ -170,14 +169,10 @@ class _Packets:
 
     def __init__(self, settings: ServerSettings) -> None:
         rate, n = settings.sample_rate, settings.packet_samples
-        if settings.clips:
-            parts = [read_clip(clip, rate).signal[:, 0] for clip in find_clips(settings.clips)]
-            piece = np.concatenate(parts)
-        else:
-            piece = music(rate, _PIECE_S)[:, 0]
-        self._size = piece.size
+        whole = piece(settings.clips, rate, _PIECE_S)[:, 0]
+        self._size = whole.size
         # A packet that begins near the end goes on at the beginning.
-        self._piece = np.resize(piece, piece.size + n).astype(np.float32)
+        self._piece = np.resize(whole, whole.size + n)
         self._begins = [round(k * _APART_S * rate) for k in range(settings.streams)]
         self.now = np.zeros((settings.streams, n, 1), np.float32)
 

@@ -1,4 +1,3 @@
-import os
 import subprocess
 
 import pytest
@@ -34,29 +33,6 @@ def test_an_absurd_load_is_refused(processes: int) -> None:
         surroundings.background_load(processes),
     ):
         pass
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity here")
-def test_a_process_is_bound_to_the_cpu_that_was_named() -> None:
-    before = os.sched_getaffinity(0)
-    cpu = max(before)
-    try:
-        surroundings.pin(cpu)
-        assert surroundings.usable_cpus() == [cpu]
-        surroundings.pin(None)
-        assert surroundings.usable_cpus() == [cpu]
-    finally:
-        os.sched_setaffinity(0, before)
-    with pytest.raises(ConfigError, match="cpu is 4096; usable here: "):
-        surroundings.pin(4096)
-
-
-def test_where_binding_is_impossible_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr("platform.system", lambda: "Darwin")
-    with pytest.raises(ConfigError, match="Darwin lets no process bind itself to a CPU"):
-        surroundings.check_cpu(0)
-    surroundings.check_cpu(None)
 
 
 def test_the_facts_name_the_processor() -> None:

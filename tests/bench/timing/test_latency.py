@@ -287,7 +287,8 @@ def test_the_tables_say_what_was_missed_and_what_disturbed() -> None:
     )
     ahead = dataclasses.replace(report.rows[1], delay_ms=20.0)
     assert latency_lines(ahead)[1] == "the lookahead adds 20 ms to all of them"
-    assert latency_lines(ahead)[2] == (
+    assert latency_lines(ahead)[2] == "made by ar:1/8 100%"
+    assert latency_lines(ahead)[3] == (
         "18 of 26 concealments prepared; stale: 4 unready, 2 behind; not asked for: 2 silent"
     )
 
