@@ -2,8 +2,21 @@
 
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep decoded audio of commands apart from the user's."""
+    if find_spec("torch") is None:
+        yield
+        return
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("plc_training.cli._cache", lambda: folder)
+        yield
 
 
 @pytest.fixture(autouse=True)

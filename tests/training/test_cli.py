@@ -15,7 +15,7 @@ from plc_training.cli import app
 def test_torchrun_hands_every_option_on() -> None:
     command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]  # a group
     options = [option.opts[-1] for option in command.params if option.opts[-1].startswith("--")]
-    assert {"--data", "--out", "--cache", "--steps"} <= set(options)
+    assert {"--data", "--out", "--jobs", "--steps"} <= set(options)
     ours = ["train", "tiny", *(part for option in options for part in (option, "1"))]
     torchrun = ["--standalone", "--nproc-per-node", "2", "-m", "plc_training"]
     parsed = parse_args([*torchrun, *ours])  # type: ignore[no-untyped-call]  # torch's
@@ -28,13 +28,12 @@ def test_torchrun_hands_every_option_on() -> None:
     [
         ("debian", "speech music --out DEBIAN"),
         ("notes", "--out NOTES"),
-        ("papers judged", "runs/notes_* --set data=NOTES --set unseen=UNSEEN"),
-        ("fit content", "--set data=CORPUS --set data=DEBIAN"),
-        ("fit contour", "--set data=CORPUS --set out=contour.npz"),
-        ("fit damage", "--set data=CORPUS --set out=damage.npz"),
-        ("papers restored", "runs/restore_unet_v2 --set unseen=CORPUS/music/test"),
-        ("papers contexts", "RUN --set data=CORPUS --set unseen=CLIPS --set picture=PNG"),
-        ("papers representations", "--set data=CORPUS --set unseen=CORPUS/music/test"),
+        ("fit", "content --data CORPUS --data DEBIAN"),
+        ("fit", "contour --data CORPUS --out contour.npz"),
+        ("papers", "judged runs/notes_* --data NOTES --unseen UNSEEN"),
+        ("papers", "restored runs/restore_unet_v2 --unseen CORPUS/music/test"),
+        ("papers", "contexts RUN --data CORPUS --unseen CLIPS --picture PNG"),
+        ("papers", "representations --data CORPUS --unseen CORPUS/music/test"),
     ],
 )
 def test_a_sub_command_of_train_teaches_by_an_example(name: str, taught: str) -> None:
@@ -43,3 +42,19 @@ def test_a_sub_command_of_train_teaches_by_an_example(name: str, taught: str) ->
     assert f"plc train {name} [OPTIONS]" in said.output
     assert f"plc train {name} {taught}" in " ".join(said.output.split())
     assert f"plc train {name}" in CliRunner().invoke(plc_app, ["train", "--help"]).output
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("papers restored --unseen x", "restored needs them"),
+        ("papers restorers --data x", "restorers needs them"),
+        ("papers judged x --unseen x", "judged needs them"),
+        ("papers restored x --unseen x --steps 2", "restored trains no networks"),
+        ("fit content --data x --out y", "content is printed, not written"),
+    ],
+)
+def test_what_a_training_needs_or_has_no_use_for_is_said(words: str, why: str) -> None:
+    said = CliRunner().invoke(app, ["train", *words.split()])
+    assert said.exit_code == 2
+    assert why in said.output

@@ -4,10 +4,8 @@ Each command parses, calls one function and prints. Imports stand inside the com
 ``--help`` answers at once. Results go to stdout, progress to stderr.
 """
 
-import inspect
 import os
 import sys
-from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +15,6 @@ from typer.core import TyperGroup
 
 from plc.cli.options import HELP
 from plc.cli.output import say
-from plc.cli.settings import add_question, describe
 from plc.errors import ConfigError, PlcError, printable
 from plc.processor_time import usable_cores
 from plc_kernels.build.own_folder import cache_root
@@ -36,16 +33,6 @@ Jobs = Annotated[
         min=0,
         help="Processes; 0: one for each core.",
         callback=lambda jobs: jobs or usable_cores(),
-    ),
-]
-Steps = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")]
-Unseen = Annotated[
-    list[Path], typer.Option(help="Folder of clips that are not trained on; may repeat.")
-]
-DecodedCache = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder for decoded audio and segments.", show_default="the user's cache folder"
     ),
 ]
 
@@ -88,14 +75,10 @@ def train(
             show_default="runs/RECIPE",
         ),
     ] = None,
-    cache: DecodedCache = None,
     domain: Annotated[
         str, typer.Option(help="Content of folders without a manifest.csv: music, speech, …")
     ] = "any",
     jobs: Jobs = 0,
-    devices: Annotated[
-        int, typer.Option(min=0, help="Devices; 0: one or, under torchrun, its processes.")
-    ] = 0,
     accelerator: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device.")
     ] = "auto",
@@ -115,11 +98,11 @@ def train(
     Sub-commands, each with its own --help:
     plc train debian (fetch free audio from Debian packages),
     plc train notes (render single notes from a soundfont),
-    plc train fit content, plc train fit contour,
-    plc train fit damage (train the small networks of the package),
-    plc train papers restored, plc train papers restorers,
-    plc train papers contexts, plc train papers representations,
-    plc train papers judged (compare and score networks of papers).
+    plc train fit (train the small networks of the package),
+    plc train papers (compare and score networks of papers).
+
+    Decoded audio and segments are kept in the user's cache folder, or in
+    PLC_CACHE_DIR.
     """
     if not recipe:
         for path in sorted((Path(__file__).parent / "recipes").glob("*.toml")):
@@ -138,13 +121,12 @@ def train(
     place = runs.Place(
         data=tuple(data),
         folder=run or Path("runs") / name,
-        cache=cache or _default_cache(),
+        cache=_cache(),
         jobs=jobs,
         domain=domain,
     )
-    ending = runs.run_recipe(
-        chosen, place, devices or int(os.environ.get("LOCAL_WORLD_SIZE", "1")), accelerator
-    )
+    devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun
+    ending = runs.run_recipe(chosen, place, devices, accelerator)
     if ending is None:
         return
     progress = ending.progress
@@ -228,127 +210,62 @@ def notes(
     typer.echo(f"{sum(made.values())} notes in {len(made)} files of {printable(out)}")
 
 
-def content(data: Libraries, cache: DecodedCache = None) -> None:
-    """Train and print the network that tells speech from music.
-
-    plc train fit content --set data=CORPUS --set data=DEBIAN
-
-    The libraries hold speech and music or instruments, named by the column
-    "domain" of their manifest.csv. Printed are the share of frames of the
-    validation split that is told to be speech, and PACKED of
-    plc_kernels/signal/content.py.
-    """
-    from plc_training.fits.content import fit
-
-    fit(data, cache or _default_cache(), typer.echo)
+_NETWORKS = Literal["content", "contour", "damage"]
 
 
-def contour(
+@app.command("train fit")
+def fit(
+    network: Annotated[_NETWORKS, typer.Argument(help="One of those below.")],
     data: Libraries,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("contour.npz"),
-    cache: DecodedCache = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write.", show_default="NETWORK.npz")
+    ] = None,
 ) -> None:
-    """Train the network that predicts the pitch contour of a voice.
+    """Train a small network of the package: content, contour or damage.
 
-    plc train fit contour --set data=CORPUS --set out=contour.npz
+    plc train fit content --data CORPUS --data DEBIAN
 
-    The libraries hold speech in the splits "train" and "valid". Printed are the
-    validation errors in cents, beside those of a constant pitch. The engine
-    reads plc/data/contour.npz.
+    plc train fit contour --data CORPUS --out contour.npz
+
+    content tells speech from music: the libraries hold both, named by the
+    column "domain" of their manifest.csv. Printed are the share of frames of
+    the validation split that is told to be speech, and PACKED of
+    plc_kernels/signal/content.py, which is its only result.
+
+    contour predicts the pitch contour of a voice, from speech in the splits
+    "train" and "valid". Printed are errors in cents, beside those of a
+    constant pitch. The engine reads plc/data/contour.npz.
+
+    damage tells damage of recordings from sound: music, instruments and
+    speech. Printed is how much damage of clips held out each network finds
+    at its threshold. The detector reads plc/data/damage.npz.
     """
-    from plc_training.fits.contour import fit
+    from plc_training.fits import content, contour, damage
 
-    fit(data, out, cache or _default_cache(), typer.echo)
-
-
-def damage(
-    data: Libraries,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("damage.npz"),
-) -> None:
-    """Train the networks that tell damage of recordings from sound.
-
-    plc train fit damage --set data=CORPUS --set out=damage.npz
-
-    The libraries hold music, instruments and speech in the splits "train" and
-    "valid". Printed is, for each network, how much damage of clips held out it
-    finds at its threshold. The detector reads plc/data/damage.npz.
-    """
-    from plc_training.fits.damage import fit
-
-    fit(data, out, typer.echo)
+    if network == "content":
+        if out is not None:
+            raise typer.BadParameter("content is printed, not written", param_hint="--out")
+        content.fit(data, _cache(), typer.echo)
+        return
+    target = out or Path(f"{network}.npz")
+    if network == "contour":
+        contour.fit(data, target, _cache(), typer.echo)
+    else:
+        damage.fit(data, target, typer.echo)
 
 
-add_question(
-    app,
-    "train fit",
-    "Train the small networks of the package: content, pitch contours, damage.",
-    content=content,
-    contour=contour,
-    damage=damage,
-)
+_COMPARISONS = Literal["restored", "restorers", "contexts", "representations", "judged"]
 
 
-_COMPARISONS = {
-    "restored": (
-        "runs! unseen! seen count picture",
-        """Score trained restorers of damaged spectrograms, or of strokes in speech.
-
-    plc train papers restored runs/restore_unet_v2 --set unseen=CORPUS/music/test
-
-    Printed are gains in dB by the share of lost frames, or errors of strokes,
-    with 95 % intervals over works; drawn is a patch of the first clip.
-    """,
-    ),
-    "restorers": (
-        "data! unseen! out names steps count cache",
-        """Train all restorers of damaged spectrograms briefly, and compare them.
-
-    plc train papers restorers --set data=CORPUS --set unseen=CORPUS/music/test
-
-    Printed are gains in dB over the damaged patch and over lines.
-    """,
-    ),
-    "contexts": (
-        "runs data! unseen! out names steps count picture cache",
-        """Train small networks for gaps and contexts of speech, and draw both.
-
-    plc train papers contexts RUN --set data=CORPUS --set unseen=CLIPS --set picture=PNG
-
-    Printed and drawn are errors over the context and in training, and drawn
-    those of all methods over the gap, by RUN, of the task stroke.
-    """,
-    ),
-    "representations": (
-        "data! unseen! out names steps count picture cache",
-        """Train one network on each representation of sound, and compare their fills.
-
-    plc train papers representations --set data=CORPUS --set unseen=CORPUS/music/test
-
-    Printed and drawn is SNR_MS of fills by straight lines and by the network,
-    with 95 % intervals over clips, beside linear prediction.
-    """,
-    ),
-    "judged": (
-        "runs! data! unseen! count picture cache",
-        """Score generated notes by judges of pitch and instrument.
-
-    plc train papers judged runs/notes_* --set data=NOTES --set unseen=UNSEEN
-
-    Judges are trained on NOTES. Printed are the share of notes in tune,
-    inception scores, kernel and Fréchet distances to one half of UNSEEN; beside
-    them the other half, NOTES and sines. Drawn is a scale that each run plays.
-    FAD needs: pip install --no-deps basic-pitch
-    """,
-    ),
-}
-"""What each comparison takes of :func:`_compare` (``!``: must be given), and its help."""
-
-
-def _compare(
-    what: str,
+@app.command("train papers")
+def papers(
+    what: Annotated[_COMPARISONS, typer.Argument(help="One of those below.")],
     runs: Annotated[list[Path] | None, typer.Argument(help="Folders of runs.")] = None,
     data: Libraries = [],  # noqa: B006  # not changed
-    unseen: Unseen = [],  # noqa: B006
+    unseen: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of clips that are not trained on; may repeat."),
+    ] = None,
     seen: Annotated[
         list[Path] | None, typer.Option(help="Folder of clips that were trained on; may repeat.")
     ] = None,
@@ -356,19 +273,48 @@ def _compare(
         Path | None,
         typer.Option(
             help="Folder of the runs, one for each network; those it holds go on.",
-            show_default="runs/ and the comparison's name",
+            show_default="runs/WHAT",
         ),
     ] = None,
     names: Annotated[
         str, typer.Option(help="Networks to compare, by comma.", show_default="all")
     ] = "",
-    steps: Steps = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     count: Annotated[
         int | None, typer.Option(min=1, help="Most pieces of a clip, or notes of an origin.")
     ] = None,
     picture: Annotated[Path | None, typer.Option(metavar="PNG", help="Picture to draw.")] = None,
-    cache: DecodedCache = None,
 ) -> None:
+    """Compare and score the networks of papers.
+
+    plc train papers restored runs/restore_unet_v2 --unseen CORPUS/music/test
+
+    Scores restorers of damaged spectrograms, or of strokes in speech: gains in
+    dB by the share of lost frames, or errors of strokes; draws a patch.
+
+    plc train papers restorers --data CORPUS --unseen CORPUS/music/test
+
+    Trains all restorers briefly: gains in dB over the damaged patch and lines.
+
+    plc train papers contexts RUN --data CORPUS --unseen CLIPS --picture PNG
+
+    Trains small networks for gaps and contexts of speech: errors over the
+    context and in training; draws those of all methods over the gap, by RUN.
+
+    plc train papers representations --data CORPUS --unseen CORPUS/music/test
+
+    Trains one network on each representation of sound: SNR_MS of its fills
+    beside straight lines and linear prediction.
+
+    plc train papers judged runs/notes_* --data NOTES --unseen UNSEEN
+
+    Trains judges of pitch and instrument on NOTES: the share of notes in tune,
+    inception scores, kernel and Fréchet distances to one half of UNSEEN; beside
+    them the other half, NOTES and sines; draws a scale that each run plays.
+    FAD needs: pip install --no-deps basic-pitch
+
+    Intervals are 95 %, over works or clips.
+    """
     from plc_training.papers import judged, representations, restored, strokes
     from plc_training.papers.comparison import Asked
     from plc_training.train.run import Place
@@ -380,46 +326,28 @@ def _compare(
         "representations": representations.ALL_REPRESENTATIONS,
         "judged": judged.JUDGED,
     }[what]
-    folder = out or Path("runs") / what
     asked = Asked(
-        place=Place(data=tuple(data), folder=folder, cache=cache or _default_cache()),
+        place=Place(data=tuple(data), folder=out or Path("runs") / what, cache=_cache()),
         names=chosen.chosen(names),
         runs=tuple(runs or ()),
-        unseen=tuple(unseen),
+        unseen=tuple(unseen or ()),
         seen=tuple(seen or ()),
         count=count,
         picture=picture,
     )
+    trains = chosen.names
+    wanted = {"runs": bool(runs) or bool(trains), "data": bool(data) or what == "restored"}
+    for name, is_there in (wanted | {"unseen": bool(unseen)}).items():
+        if not is_there:
+            raise typer.BadParameter(f"{what} needs them", param_hint=f"--{name}")
+    if not trains and (out or names or steps):
+        raise typer.BadParameter(f"{what} trains no networks: without --out, --names, --steps")
     if not chosen.train(asked, steps):
         raise _stopped()
     for line in chosen.tell(asked):
         typer.echo(line)
     if picture is not None:
         say(f"picture: {picture}", err=True)
-
-
-def _comparison(what: str, takes: str, about: str) -> Callable[..., None]:
-    """Return a comparison as a function with the parameters that it takes."""
-
-    def run(**given: Any) -> None:
-        _compare(what, **given)
-
-    every = inspect.signature(_compare, eval_str=True).parameters
-    its = []
-    for name in takes.split():
-        one = every[name.rstrip("!")].replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        its.append(one.replace(default=one.empty) if name.endswith("!") else one)
-    run.__name__ = what
-    describe(run, about, its)
-    return run
-
-
-add_question(
-    app,
-    "train papers",
-    "Compare and score the networks of papers.",
-    **{what: _comparison(what, *each) for what, each in _COMPARISONS.items()},
-)
 
 
 @app.command()
@@ -486,7 +414,8 @@ def _figure(text: str) -> tuple[str, float]:
         ) from None
 
 
-def _default_cache() -> Path:
+def _cache() -> Path:
+    """Return the folder for decoded audio and segments."""
     return cache_root() / "training"
 
 

@@ -17,7 +17,7 @@ from plc.programs.cli.app import app
 from plc_kernels.signal.content import BANDS, WEIGHTS, WEIGHTS_STEP
 from plc_training.fits import content
 from tests.examples import is_deep
-from tests.settings import settings
+from tests.options import options
 from tests.signals import tones
 from tests.training.clips import RATE, write_clips, write_manifest
 
@@ -69,7 +69,7 @@ def test_a_narrow_band_ends_as_that_of_a_telephone() -> None:
 def test_one_kind_is_refused_in_one_line(tmp_path: Path, domain: str) -> None:
     write_clips(tmp_path, 2)
     write_manifest(tmp_path, [(f"clip{k}.wav", domain, "train") for k in range(2)])
-    paths = settings(data=tmp_path, cache=tmp_path / "cache")
+    paths = options(data=tmp_path)
     ended = CliRunner().invoke(app, ["train", "fit", "content", *paths])
     assert ended.exit_code == 1
     said = ended.output.strip().splitlines()[-1]
@@ -90,7 +90,7 @@ def test_the_command_prints_weights_and_what_they_tell(tmp_path: Path) -> None:
         soundfile.write(tmp_path / f"c{k}.wav", x, RATE)
         rows.append((f"c{k}.wav", domain, split))
     write_manifest(tmp_path, rows)
-    paths = settings(data=tmp_path, cache=tmp_path / "cache")
+    paths = options(data=tmp_path)
     said = CliRunner().invoke(app, ["train", "fit", "content", *paths])
     assert said.exit_code == 0, said.output
     for band in ("stream", "narrow band"):

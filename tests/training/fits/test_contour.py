@@ -17,7 +17,7 @@ from plc.programs.cli.app import app
 from plc_kernels.signal.contour import FEATURES, POINTS, ContourModel, expect
 from plc_training.fits import contour
 from plc_training.train.display import Display
-from tests.settings import settings
+from tests.options import options
 from tests.signals import voice
 from tests.training.clips import RATE, write_clips, write_manifest
 
@@ -69,7 +69,7 @@ def test_the_command_writes_a_network_and_its_errors(
     splits = ["train", "train", "train", "valid"]
     write_manifest(tmp_path, [(f"c{k}.wav", "speech", splits[k]) for k in range(4)])
     out = tmp_path / "made.npz"
-    given = settings(data=tmp_path, cache=tmp_path / "cache", out=out)
+    given = options(data=tmp_path, out=out)
     ended = CliRunner().invoke(app, ["train", "fit", "contour", *given])
     assert ended.exit_code == 0, ended.output
     assert "stays: " in ended.stdout
@@ -82,7 +82,7 @@ def test_the_command_writes_a_network_and_its_errors(
 def test_a_library_without_a_voice_is_refused_in_one_line(tmp_path: Path) -> None:
     write_clips(tmp_path, 2)
     write_manifest(tmp_path, [(f"clip{k}.wav", "music", "train") for k in range(2)])
-    given = settings(data=tmp_path, cache=tmp_path / "cache")
+    given = options(data=tmp_path)
     ended = CliRunner().invoke(app, ["train", "fit", "contour", *given])
     assert ended.exit_code == 1
     assert "no pitch was found in clips of speech" in ended.stderr

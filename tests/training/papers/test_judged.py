@@ -33,7 +33,7 @@ from plc_training.papers.judges import NoteSet, gather_notes, train_judge  # noq
 from plc_training.papers.notes import NotesPlan  # noqa: E402
 from plc_training.train.display import Display  # noqa: E402
 from tests.examples import is_deep  # noqa: E402
-from tests.settings import settings  # noqa: E402
+from tests.options import options  # noqa: E402
 from tests.signals import noise  # noqa: E402
 from tests.training.papers.test_notes import RATE, RECIPE, SAMPLES, hz  # noqa: E402
 
@@ -147,16 +147,15 @@ def test_runs_are_judged_from_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     recipe = tmp_path / "mine.toml"
     recipe.write_text(RECIPE)
     run = tmp_path / "mine"
-    common = ["--cache", str(tmp_path / "cache")]
     trained = CliRunner().invoke(
-        app, ["train", str(recipe), "--data", str(heard), "--out", str(run), "--jobs", "1", *common]
+        app, ["train", str(recipe), "--data", str(heard), "--out", str(run), "--jobs", "1"]
     )
     assert trained.exit_code == 0, trained.output
-    given = settings(data=heard, unseen=unseen, cache=tmp_path / "cache", count=16)
+    given = options(data=heard, unseen=unseen, count=16)
     picture = tmp_path / "scales.png"
     # In less time.
     monkeypatch.setattr(judged, "judge", partial(judged.judge, epochs=2, resamples=30))
-    words = ["train papers", "judged", str(run), *given, *settings(picture=picture)]
+    words = ["train papers", "judged", str(run), *given, *options(picture=picture)]
     said = CliRunner().invoke(app, words)
     assert said.exit_code == 0, said.output
     lines = said.stdout.splitlines()
@@ -175,7 +174,7 @@ def test_runs_are_judged_from_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     other = tmp_path / "other"
     recipe.write_text(RECIPE.replace("lowest = 60", "lowest = 61"))
     again = ["train", str(recipe), "--data", str(heard), "--out", str(other), "--jobs", "1"]
-    assert CliRunner().invoke(app, [*again, *common]).exit_code == 0
+    assert CliRunner().invoke(app, again).exit_code == 0
     with pytest.raises(ConfigError, match="other makes other notes than mine"):
         open_alike([run, other])
     with pytest.raises(ConfigError, match="two runs are called mine"):

@@ -31,7 +31,7 @@ from plc_training.papers.represented import (  # noqa: E402
 )
 from plc_training.tasks.context_encoder_plan import ContextEncoderPlan  # noqa: E402
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
-from tests.settings import settings  # noqa: E402
+from tests.options import options  # noqa: E402
 from tests.signals import sine, tones  # noqa: E402
 from tests.training.clips import write_clips, write_manifest  # noqa: E402
 
@@ -158,12 +158,11 @@ def test_the_command_trains_scores_and_draws(tmp_path: Path) -> None:
     rows = [(path.name, "music", split) for path, split in zip(paths, splits, strict=True)]
     write_manifest(clips, rows)
     write_clips(tmp_path / "unseen", 2, seconds=1.0)
-    given = settings(
+    given = options(
         data=clips,
         unseen=tmp_path / "unseen",
         out=tmp_path / "runs",
         names="waveform,magnitude-phase,mfcc",
-        cache=tmp_path / "cache",
         picture=tmp_path / "picture.png",
         count=1,
         steps=2,

@@ -45,7 +45,7 @@ from plc_training.papers.restore import RestorePlan, RestoreSettings, RestoreTas
 from plc_training.papers.restored import _draw_patch, score_patches  # noqa: E402
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
 from plc_training.train.run import open_best  # noqa: E402
-from tests.settings import settings  # noqa: E402
+from tests.options import options  # noqa: E402
 from tests.signals import tones  # noqa: E402
 from tests.training.clips import write_clips, write_manifest  # noqa: E402
 
@@ -286,7 +286,7 @@ def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     recipe.write_text(RECIPE.format(network="res-unet-v2", form="interpolated", steps=6))
     run = tmp_path / "run"
     arguments = ["train", str(recipe), "--data", str(tmp_path / "clips"), "--out", str(run)]
-    arguments += ["--cache", str(tmp_path / "cache"), "--jobs", "1"]
+    arguments += ["--jobs", "1"]
     for _ in range(2):  # the second finds all steps done
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, done.output
@@ -300,7 +300,7 @@ def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     manifest = Manifest.read(tmp_path / "models" / "restored.json")
     assert (manifest.kind, manifest.drafts) == ("restore", ("linear",))
     _check_engine_answers_as_torch(manifest, run)
-    given = settings(unseen=tmp_path / "clips", count=2)
+    given = options(unseen=tmp_path / "clips", count=2)
     shown = CliRunner().invoke(app, ["train papers", "restored", str(run), *given])
     assert shown.exit_code == 0, shown.output
     assert "run, unseen works" in shown.output
@@ -328,15 +328,15 @@ def test_networks_are_trained_briefly_and_compared(tmp_path: Path) -> None:
         [(clip.name, "music", split) for clip, split in zip(clips, splits, strict=True)],
     )
     arguments = ["train papers", "restorers"]
-    arguments += settings(data=tmp_path / "clips", unseen=tmp_path / "clips", steps=2)
-    arguments += settings(out=tmp_path / "runs", cache=tmp_path / "cache", count=1)
-    done = CliRunner().invoke(app, [*arguments, *settings(names="fpn,res-unet-v2")])
+    arguments += options(data=tmp_path / "clips", unseen=tmp_path / "clips", steps=2)
+    arguments += options(out=tmp_path / "runs", count=1)
+    done = CliRunner().invoke(app, [*arguments, *options(names="fpn,res-unet-v2")])
     assert done.exit_code == 0, done.output
     lines = [line.split() for line in done.output.splitlines()]
     table = {line[0]: line for line in lines if line and line[0] in ("fpn", "res-unet-v2")}
     assert int(table["fpn"][1]) < int(table["res-unet-v2"][1])
     assert float(table["res-unet-v2"][2]) > float(table["fpn"][2])  # a correction begins with none
-    refused = CliRunner().invoke(app, [*arguments, *settings(names="alexnet")])
+    refused = CliRunner().invoke(app, [*arguments, *options(names="alexnet")])
     assert "network is 'alexnet'; known: unet, unet-v2" in str(refused.exception)
 
 

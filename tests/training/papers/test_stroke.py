@@ -49,7 +49,7 @@ from plc_training.papers.strokes import (  # noqa: E402
 )
 from plc_training.tasks.base import ModelCard  # noqa: E402
 from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
-from tests.settings import settings  # noqa: E402
+from tests.options import options  # noqa: E402
 from tests.signals import tones  # noqa: E402
 from tests.training.clips import write_clips, write_manifest  # noqa: E402
 
@@ -306,7 +306,7 @@ def run_of(folder: Path, clips: Path, text: str) -> Path:
     recipe.write_text(text)
     run = folder.parent / f"run_{folder.name}"
     arguments = ["train", str(recipe), "--data", str(clips), "--out", str(run)]
-    arguments += ["--cache", str(folder.parent / "cache"), "--jobs", "1"]
+    arguments += ["--jobs", "1"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     return run
@@ -316,7 +316,7 @@ def test_a_run_is_scored_and_goes_on_with_a_critic(tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     paths = write_clips(clips, 3, seconds=1.2, rate=SAMPLE_RATE)
     run = run_of(tmp_path / "unet", clips, recipe_text(steps=2))
-    given = settings(unseen=clips, count=1)
+    given = options(unseen=clips, count=1)
     scored = CliRunner().invoke(app, ["train papers", "restored", str(run), *given])
     assert scored.exit_code == 0, scored.output
     lines = scored.output.splitlines()
@@ -413,9 +413,9 @@ def test_contexts_are_trained_told_and_drawn(tmp_path: Path) -> None:
     rows = [(path.name, "speech", "train" if path != paths[0] else "valid") for path in paths]
     write_manifest(tmp_path / "clips", rows)
     names = ("gap32-patch85", "gap64-patch171")
-    given = settings(data=tmp_path / "clips", unseen=tmp_path / "clips", names=",".join(names))
-    given += settings(out=tmp_path / "runs", cache=tmp_path / "cache", steps=2)
-    given += settings(picture=tmp_path / "pairs.png")
+    given = options(data=tmp_path / "clips", unseen=tmp_path / "clips", names=",".join(names))
+    given += options(out=tmp_path / "runs", steps=2)
+    given += options(picture=tmp_path / "pairs.png")
     done = CliRunner().invoke(app, ["train papers", "contexts", *given])
     assert done.exit_code == 0, done.output
     lines = [line.split() for line in done.stdout.splitlines()]

@@ -160,7 +160,7 @@ def test_a_registered_task_trains_resumes_and_exports(
             signal.raise_signal(signal.SIGINT)
 
     def command(name: str) -> int:
-        paths = {"--data": "clips", "--out": name, "--cache": "cache"}
+        paths = {"--data": "clips", "--out": name}
         options = [part for key, path in paths.items() for part in (key, str(tmp_path / path))]
         more = ["--jobs", "1", "--accelerator", "cpu"]
         recipe = str(tmp_path / "mine.toml")

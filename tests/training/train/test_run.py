@@ -80,8 +80,6 @@ class Bench:
             str(self.library),
             "--out",
             str(place.folder),
-            "--cache",
-            str(place.cache),
         ]
         return ["train", recipe, *paths, "--jobs", "1", "--accelerator", "cpu", *more]
 

@@ -1,6 +1,6 @@
 """Training of the network that tells speech from music (:mod:`plc_kernels.signal.content`).
 
-    plc train fit content --set data=CORPUS --set data=DEBIAN
+    plc train fit content --data CORPUS --data DEBIAN
 
 Every clip is heard as four streams that lose a tenth to more than half of their packets, three of
 them varied: in another room, through another microphone, with noise, the last in the band of a

@@ -1,6 +1,6 @@
 """Training of the pitch contour network (:func:`plc_kernels.signal.contour.expect`).
 
-    plc train fit contour --set data=CORPUS --set out=contour.npz
+    plc train fit contour --data CORPUS --out contour.npz
 
 Every 10 ms of speech is a possible start of a gap: the past is analysed as in a stream, and the
 future pitch is measured with samples on either side. The network learns the logarithm of the period

@@ -1,6 +1,6 @@
 """Training of the networks that judge candidates of damage (``plc.files.detect.judge``).
 
-    plc train fit damage --set data=CORPUS --set out=damage.npz
+    plc train fit damage --data CORPUS --out damage.npz
 
 Clips of music, instruments and speech get damage as ``plc bench detect damage`` makes it, in WAV
 and in two lossy formats, and are also looked at undamaged. The corpus was coded before: what a

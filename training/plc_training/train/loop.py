@@ -155,7 +155,7 @@ def open_devices(devices: int = 1, accelerator: str = "auto", precision: str = "
         raise ConfigError(
             f"{devices} device{'s' * (devices != 1)} of {accelerator} cannot be used here: "
             f"{in_a_line(error)}; this machine has {available_accelerator()}: try --accelerator "
-            "auto --devices 1"
+            "auto"
         ) from error
     fabric.launch()
     if several:
