@@ -92,9 +92,9 @@ study telephone "$(clips speech)" --methods "$phone" --sample-rate 8000 --packet
     --metrics "$voice,stoi" --set excerpts=0
 if [ -z "${QUICK:-}" ]; then
     say "64 ms gaps of music, both sides known"
-    more inpaint-music inpaint "$(clips music)" --set jobs="${JOBS:-0}"
+    more inpaint-music inpaint "$(clips music)"
     say "64 ms gaps of instruments, both sides known"
-    more inpaint-instruments inpaint "$(clips instruments)" --set jobs="${JOBS:-0}"
+    more inpaint-instruments inpaint "$(clips instruments)"
     say "time inside push"
     more latency latency --quick
     say "a page to listen to"

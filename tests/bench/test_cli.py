@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from plc.errors import ConfigError, ModelError, PlcError
 from plc_bench import cli
 from plc_bench.cli import app, main
+from plc_bench.papers import probes
 from plc_bench.peers import base as peers_base
 from plc_bench.quality.study import load
 from tests.plc.engine.networks.test_encoder import write_context_encoder
@@ -100,12 +101,14 @@ def test_the_papers_tables_need_a_model(clip: Path) -> None:
         run("papers", "context-encoder", clip, "--set", "models=/nowhere/model.json")
 
 
-def test_the_papers_probes_need_no_clips(tmp_path: Path) -> None:
+def test_the_papers_probes_need_no_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     pytest.importorskip("onnxruntime")
     model = write_context_encoder(tmp_path, is_complex=False, name="echo")
+    monkeypatch.setattr(probes, "TONES", 2)
+    monkeypatch.setattr(probes, "PHASES", 1)
     out = tmp_path / "made"
-    given = settings(models=model, probe="tones,chirp", tones=2, phases=1, jobs=1, out=out)
+    given = settings(models=model, probe="tones,chirp", out=out)
     status, text = run("papers", "context-encoder", *given, "--json")
     assert status == 0
     saved = json.loads(text)
@@ -317,7 +320,6 @@ def test_two_peers_of_one_name_are_refused(clip: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("inpaint", "--methods", "ar", "--set", "gaps-per-clip=1", "--set", "csv="),
         ("inpaint", "--methods", "ar", "--set", "gaps-per-clip=1", "--picture="),
     ],
 )

@@ -10,7 +10,6 @@ from plc.cli.options import AsJson
 from plc.cli.settings import add_question
 from plc.errors import ConfigError
 from plc_bench.cli.options import (
-    Jobs,
     Sources,
     conditions_of,
     end,
@@ -40,7 +39,6 @@ def detect(
             "--seams", help="Seams at equal and drawn distances, and near-silent holes in MP3."
         ),
     ] = False,
-    jobs: Jobs = 0,
     as_json: AsJson = False,
 ) -> None:
     """Damage clips on purpose, and measure the findings of plc detect.
@@ -57,15 +55,15 @@ def detect(
     from plc_bench.detection import study
 
     if undamaged:
-        _show_undamaged(sources or [], processes(jobs), as_json)
+        _show_undamaged(sources or [], processes(), as_json)
         return
     if not sources:
         raise ConfigError("no clips; give audio files or folders, or --set undamaged=yes")
     if seams:
-        _show_seams(sources, processes(jobs), as_json)
+        _show_seams(sources, processes(), as_json)
         return
     clips = corpus.find_named_clips(sources)
-    measure = partial(study.measure_detection, clips, processes(jobs))
+    measure = partial(study.measure_detection, clips, processes())
     measured("clips", len(clips), measure, study.result_tables, as_json)
 
 

@@ -1,17 +1,13 @@
 """``plc bench inpaint``: gaps with both sides known."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from plc.cli.options import AsJson, share
-from plc.cli.output import Quality
 from plc.cli.settings import Save, add_measurement
 from plc_bench.cli.options import (
-    CsvFile,
-    Jobs,
     Sources,
     end,
     names_of,
@@ -45,7 +41,6 @@ def inpaint(
         Literal["full", "paper"],
         typer.Option(help="full: methods see the whole clip; paper: 128 ms on either side."),
     ] = "full",
-    quality: Annotated[Quality, typer.Option(help="As plc inpaint --quality.")] = "good",
     one_channel: Annotated[
         bool,
         typer.Option(
@@ -56,10 +51,8 @@ def inpaint(
     picture: Annotated[
         Path | None, typer.Option(help="Draw curves over the length of the gap here.")
     ] = None,
-    jobs: Jobs = 0,
     as_json: AsJson = False,
     save: Save = None,
-    csv_file: CsvFile = None,
 ) -> None:
     """Fill gaps with both sides known, as in the context-encoder paper.
 
@@ -74,7 +67,7 @@ def inpaint(
     One channel: plc bench inpaint --set one-channel=yes CORPUS/music/test/stereo_*.flac
     --methods auto
     """
-    from plc_bench.base import corpus, tables
+    from plc_bench.base import corpus
     from plc_bench.gaps import guided, twosided
     from plc_bench.report import charts
 
@@ -85,7 +78,6 @@ def inpaint(
             gaps_per_clip=gaps_per_clip,
             sample_rate=sample_rate,
             context=context,
-            quality=quality,
             hops_lost=hops_lost,
         )
         for length in numbers("gap-ms", gap_ms, float)
@@ -95,16 +87,14 @@ def inpaint(
         if picture:
             raise typer.BadParameter("one-channel draws no picture", param_hint="--picture")
         with progress_shown("clips", len(clips)) as advance:
-            told = guided.measure_guides(clips, settings, processes(jobs), advance)
+            told = guided.measure_guides(clips, settings, processes(), advance)
         report_failures(told.failures, len(clips))
         show(told, [guided.result_table(told)], as_json, save)
-        if csv_file:
-            tables.write_csv(csv_file, [asdict(gap) for gap in told.gaps])
         end(told.failures)
         return
     with progress_shown("clips", len(clips) * len(settings)) as advance:
         reports = [
-            twosided.measure_inpainting(clips, each, processes(jobs), advance) for each in settings
+            twosided.measure_inpainting(clips, each, processes(), advance) for each in settings
         ]
     for report in reports:
         report_failures(report.failures, len(clips))
@@ -112,8 +102,6 @@ def inpaint(
     if len(reports) > 1:
         printed.append(twosided.curve_table(reports))
     show(reports if len(reports) > 1 else reports[0], printed, as_json, save)
-    if csv_file:
-        tables.write_csv(csv_file, [row for each in reports for row in twosided.csv_rows(each)])
     if picture:
         charts.draw_inpainting(picture, reports)
     end([failure for report in reports for failure in report.failures])
@@ -121,4 +109,4 @@ def inpaint(
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    add_measurement(app, inpaint, "methods", "gap_ms", "sample_rate", "quality", "picture")
+    add_measurement(app, inpaint, "methods", "gap_ms", "sample_rate", "picture")

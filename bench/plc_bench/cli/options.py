@@ -18,7 +18,6 @@ Number = TypeVar("Number", int, float)
 Sources = Annotated[
     list[Path], typer.Argument(help="Audio files, folders of them, or manifests (CSV).")
 ]
-CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write a row per clip and method.")]
 Jobs = Annotated[int, typer.Option(help="Processes; 0 is one for each core.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another seed draws anew.")]
 Loss = Annotated[float, typer.Option(help="Share of packets lost, 0 to 1.")]

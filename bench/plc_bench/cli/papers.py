@@ -4,13 +4,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from plc.cli.options import AsJson, Model
 from plc.cli.settings import add_question
 from plc_bench.cli.options import (
-    Jobs,
     Sources,
     end,
     measured,
@@ -41,8 +39,6 @@ def context_encoder(
     probe: Annotated[
         str, typer.Option(help="Signals to fill a gap of as well: tones, chirp, by comma.")
     ] = "",
-    tones: Annotated[int, typer.Option(min=2, help="Frequencies of the tones.")] = 800,
-    phases: Annotated[int, typer.Option(min=1, help="Phases of each tone.")] = 10,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -50,7 +46,6 @@ def context_encoder(
             help="Write the best and the worst gap as audio and picture, and a picture of chirps.",
         ),
     ] = None,
-    jobs: Jobs = 0,
     as_json: AsJson = False,
 ) -> None:
     """Make the context-encoder paper's tables 2 and 3, and its experiments.
@@ -81,12 +76,12 @@ def context_encoder(
         bounds = notes_of_clips(notes, clips) if notes else None
         with progress_shown("clips", len(clips)) as advance:
             reports = tables_of.measure_paper_tables(
-                clips, networks, drawing, processes(jobs), advance, bounds
+                clips, networks, drawing, processes(), advance, bounds
             )
         report_failures(reports[0].failures, len(clips))
-    count = len(probes.probe_tones(tones)) if "tones" in wanted else 0
+    count = len(probes.probe_tones(probes.TONES)) if "tones" in wanted else 0
     with progress_shown("tones", count) as advance:
-        scores = probes.measure_probes(wanted, networks, tones, phases, processes(jobs), advance)
+        scores = probes.measure_probes(wanted, networks, processes(), advance)
     printed = [tables_of.result_table(reports)] if reports else []
     printed += probes.result_tables(scores)
     if out:
@@ -141,7 +136,6 @@ def published(
         typer.Option(help="Methods by comma, METHOD\\[@model=NAME] or janssen."),
     ] = "auto,ar",
     gap_ms: Annotated[str, typer.Option(help="Lengths of gaps in ms; all by default.")] = "",
-    jobs: Jobs = 0,
     as_json: AsJson = False,
 ) -> None:
     """Score fills on clips and gaps that others published.
@@ -156,13 +150,12 @@ def published(
     from plc_bench.gaps import published as study
 
     cases = study.find_cases(data, numbers("gap-ms", gap_ms, int, needed=False))
-    measure = partial(study.measure, cases, names_of(methods), processes(jobs))
+    measure = partial(study.measure, cases, names_of(methods), processes())
     measured("cases", len(cases), measure, lambda report: [study.result_table(report)], as_json)
 
 
 def phase(
     sources: Sources,
-    jobs: Jobs = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure the quality of phase made from magnitudes.
@@ -172,18 +165,15 @@ def phase(
     from plc_bench.papers import phase as bench
 
     chosen = bench.chosen_clips(sources)
-    measure = partial(bench.measure, chosen, processes(jobs))
+    measure = partial(bench.measure, chosen, processes())
     measured("clips", len(chosen), measure, bench.result_tables, as_json)
 
 
 def representations(
     sources: Sources,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Length taken of each clip.")] = 4.0,
-    sample_rate: Annotated[int, typer.Option(help="Resample clips to this many Hz.")] = 16_000,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the first clip's first second in all of them (PNG).")
     ] = None,
-    jobs: Jobs = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure the error of a sound turned into arrays of time and frequency and back.
@@ -199,13 +189,11 @@ def representations(
 
     clips = corpus.find_named_clips(sources)
     with progress_shown("clips", len(clips)) as advance:
-        report = bench.measure_inversion(clips, sample_rate, seconds, processes(jobs), advance)
+        report = bench.measure_inversion(clips, processes(), advance)
     report_failures(report.failures, len(clips))
     show(report, bench.result_tables(report), as_json)
     if picture:
-        first = corpus.read_clip(clips[0].path, sample_rate).signal.mean(axis=1)
-        note = np.ascontiguousarray(first[: round(bench.PICTURE_S * sample_rate)])
-        bench.draw_representations(picture, note, sample_rate, clips[0].path.stem)
+        bench.draw_first(picture, clips[0])
     end(report.failures)
 
 

@@ -10,7 +10,6 @@ from plc.cli.options import AsJson
 from plc.cli.settings import add_question
 from plc.jsonable import plain
 from plc_bench.cli.options import (
-    Jobs,
     Loss,
     Method,
     Seed,
@@ -47,18 +46,16 @@ def fuzz(
         Literal["transport", "jitter"],
         typer.Argument(help="An RTP playout, or a jitter buffer."),
     ],
-    inputs: Annotated[int, typer.Option(min=1, help="Packets or pieces of bytes.")] = 1_000_000,
-    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Give random, damaged and disordered input to a playout or buffer.
+    """Give a million random, damaged and disordered packets to a playout or buffer.
 
     Ends with a traceback if the input breaks it.
     """
     from plc_bench.robust import fuzz as bench
 
-    with progress_shown("inputs", inputs) as advance:
-        result = bench.fuzz(surface, inputs, seed, advance)
+    with progress_shown("inputs", bench.INPUTS) as advance:
+        result = bench.fuzz(surface, bench.INPUTS, 0, advance)
     show(result, [_facts(result)], as_json)
 
 
@@ -94,7 +91,6 @@ def receiver(
         list[Path] | None, typer.Argument(help="Speech: files or folders; else the package's clip.")
     ] = None,
     schedules: Annotated[str, typer.Option(help="Which, by comma; empty: all.")] = "",
-    seconds: Annotated[float, typer.Option(help="Repeat the speech to this.")] = 60.0,
     safety: Annotated[str, typer.Option(help="Of plc, by comma; empty: without plc.")] = "0.5",
     min_delay_ms: Annotated[
         str, typer.Option(help="Of NetEq, by comma; empty: without NetEq.")
@@ -104,7 +100,6 @@ def receiver(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw what is made up over the delay.")
     ] = None,
-    jobs: Jobs = 0,
     as_json: AsJson = False,
 ) -> None:
     """Play schedules of arrivals through the RTP receiver and through WebRTC's NetEq.
@@ -125,11 +120,11 @@ def receiver(
         numbers("safety", safety, float, needed=False),
         numbers("min-delay-ms", min_delay_ms, float, needed=False),
     )
-    signal = bench.speech(sources or (), seconds)
+    signal = bench.speech(sources or ())
     measure = partial(bench.measure, signal, range(seeds), scores)
     with progress_shown("runs", len(runs)) as advance:
         outcome = score_clips(
-            measure, runs, processes(jobs), advance, lambda run: "{}, {} {:g}".format(*run)
+            measure, runs, processes(), advance, lambda run: "{}, {} {:g}".format(*run)
         )
     show(outcome.results, [bench.receiver_table(outcome.results)], as_json)
     if picture is not None:

@@ -35,9 +35,6 @@ def latency(
     channels: Annotated[str, typer.Option(help="Channels; a list.")] = "1",
     method: Annotated[str, typer.Option(help="Such as auto, ar or burg:5/50; a list.")] = "auto",
     model: Model = "auto",
-    lookahead: Annotated[
-        str, typer.Option(help="Future packets the engine waits for; a list.")
-    ] = "0",
     mode: Annotated[
         str, typer.Option(help="Of back-to-back, steady, cold; a list.")
     ] = "back-to-back,steady,cold",
@@ -92,7 +89,6 @@ def latency(
         packet_ms=numbers("packet-ms", packet_ms, float),
         channels=numbers("channels", channels, int),
         method=names_of(method),
-        lookahead=numbers("lookahead", lookahead, int),
         fault=names_of(fault),
     )
     old = latency_compare.read_report(compare) if compare else None

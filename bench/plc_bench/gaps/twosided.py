@@ -264,22 +264,6 @@ def curve_table(reports: Sequence[InpaintReport]) -> Table:
     return table
 
 
-def csv_rows(report: InpaintReport) -> list[dict[str, str | int | float]]:
-    """Return one row for each gap and method."""
-    return [
-        {
-            "clip": gap.clip,
-            "start": gap.start,
-            "gap_ms": report.settings.gap_ms,
-            "method": method,
-            "snr_ms_db": gap.snr_ms_db[method],
-            "snr_db": gap.snr_db[method],
-        }
-        for gap in report.gaps
-        for method in report.settings.methods
-    ]
-
-
 def _score_gap(
     clip: str, signal: NDArray[np.float32], start: int, settings: InpaintSettings
 ) -> GapScores:

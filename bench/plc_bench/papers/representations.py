@@ -22,7 +22,7 @@ from plc.files.pages.picture import blank_figure, save
 from plc.notice import counted
 from plc.papers.representations.named import REPRESENTATIONS, representation
 from plc_bench.base.compare import PairedDifference, paired_difference, summarise
-from plc_bench.base.corpus import Clip, middle_of
+from plc_bench.base.corpus import Clip, middle_of, read_clip
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.metrics import snr_db
@@ -34,6 +34,8 @@ from plc_kernels.spectra.windows import grid_window_samples, window
 _JUDGE_HZ = 31.25
 # float32 itself is good for 150 dB; above that an error is counted as this.
 _MOST_DB = 150.0
+# Of every clip: its rate in Hz, and the length that is taken of its middle.
+SAMPLE_RATE, SECONDS = 16_000, 4.0
 PICTURE_S = 1.0
 _WARM_SAMPLES = 2048
 _PANEL_INCHES = (9.5, 6.6)
@@ -98,36 +100,17 @@ class InversionReport:
 
 def measure_inversion(
     clips: Sequence[Clip],
-    sample_rate: int,
-    seconds: float,
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> InversionReport:
-    """Score every representation of all clips.
-
-    Parameters
-    ----------
-    clips : sequence of Clip, the clips
-    sample_rate : int
-        Rate in Hz that they are resampled to.
-    seconds : float
-        Length taken of the middle of each.
-    jobs : int, processes
-    on_done : callable
-        Called for each clip that is done.
-
-    Raises
-    ------
-    ConfigError
-        If there are no representations at that rate.
-    """
-    for name in REPRESENTATIONS:  # a rate that none takes is no clip's failure
-        representation(name, sample_rate, _WARM_SAMPLES)
+    """Score every representation of all clips; ``on_done`` is called for each."""
+    for name in REPRESENTATIONS:  # compiled before they are timed
+        representation(name, SAMPLE_RATE, _WARM_SAMPLES)
     domains = {clip.path: clip.domain for clip in clips}
-    score = partial(score_clip, domains=domains, sample_rate=sample_rate, seconds=seconds)
+    score = partial(score_clip, domains=domains, sample_rate=SAMPLE_RATE, seconds=SECONDS)
     outcome = score_clips(score, [clip.path for clip in clips], jobs, on_done)
     scores = [score for scores in outcome.results for score in scores]
-    return InversionReport(sample_rate, seconds, scores, outcome.failures)
+    return InversionReport(SAMPLE_RATE, SECONDS, scores, outcome.failures)
 
 
 def score_clip(
@@ -188,6 +171,13 @@ def result_tables(report: InversionReport) -> list[Table]:
         ]
         sizes.add(name, *(f"{mean:.2f}" for mean in means))
     return [*tables, sizes]
+
+
+def draw_first(path: Path, clip: Clip) -> None:
+    """Draw the first second of a clip in all representations (PNG)."""
+    mono = read_clip(clip.path, SAMPLE_RATE).signal.mean(axis=1)
+    note = np.ascontiguousarray(mono[: round(PICTURE_S * SAMPLE_RATE)])
+    draw_representations(path, note, SAMPLE_RATE, clip.path.stem)
 
 
 def draw_representations(path: Path, x: Samples, sample_rate: int, title: str) -> None:

@@ -57,6 +57,10 @@ class Fuzzed:
     seen: Seen
 
 
+INPUTS = 1_000_000
+"""Packets or pieces of bytes that the command gives."""
+
+
 def fuzz(
     surface: str,
     inputs: int,

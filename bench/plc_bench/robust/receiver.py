@@ -30,6 +30,8 @@ from plc_bench.robust.schedules import PACKET_MS, SCHEDULES, Schedule, Times, ma
 from plc_bench.scores.metrics import Signal
 from plc_bench.scores.speech import SPEECH_RATE, pesq_wb, plcmos
 
+SECONDS = 60.0
+"""Speech is repeated to this length."""
 _RATE = SPEECH_RATE
 _PACKET = round(_RATE * PACKET_MS / 1000.0)
 _BLOCK = _RATE // 100
@@ -67,7 +69,7 @@ class Reception:
 _NUMBERS = tuple(field.name for field in fields(Reception))[4:]
 
 
-def speech(sources: Sequence[Path], seconds: float) -> Samples:
+def speech(sources: Sequence[Path], seconds: float = SECONDS) -> Samples:
     """Return speech at 16 kHz, shape (n,): clips in a row, repeated; none: the package's."""
     if not 10.0 <= seconds <= 3600.0:
         raise ConfigError(f"seconds is {seconds:g}; supported: 10 to 3600")

@@ -48,7 +48,7 @@ def test_gaps_are_where_outputs_differ(clips: Path) -> None:
 
 
 def test_what_others_made_is_scored_beside_ours(clips: Path) -> None:
-    given = settings(methods="ar,janssen", jobs=1, gap_ms=20)
+    given = settings(methods="ar,janssen", gap_ms=20)
     done = CliRunner().invoke(app, ["papers", "published", str(clips), *given])
     assert done.exit_code == 0, done.output
     assert "20 ms" in done.output

@@ -15,7 +15,6 @@ from plc_bench.base.notes import NoteTable
 from plc_bench.gaps.twosided import (
     InpaintReport,
     InpaintSettings,
-    csv_rows,
     measure_inpainting,
 )
 from plc_bench.papers import context_encoder
@@ -116,9 +115,7 @@ def test_a_model_file_gets_its_rows(clips: list[Path], tmp_path: Path) -> None:
     long, short = reports = measured(clips, str(path), drawing=replace(DRAWING, gaps_per_clip=1))
     assert len(long.gaps) == 2
     assert short.summary("echo").count == 2
-    rows = csv_rows(short)
-    assert len(rows) == sum(len(gap.snr_ms_db) for gap in short.gaps)
-    assert {row["method"] for row in rows} >= {"lpc", "echo", "echo: mean of answers"}
+    assert {"lpc", "echo", "echo: mean of answers"} <= set(short.gaps[0].snr_ms_db)
     console = Console(width=200, record=True, file=None, quiet=False)
     with console.capture() as capture:
         console.print(result_table(reports).printed())

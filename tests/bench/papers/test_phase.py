@@ -75,7 +75,6 @@ def test_the_command_prints_a_table_and_writes_json(
     soundfile.write(folder / "silent.wav", np.zeros(RATE), RATE)
     arguments = [
         *("papers", "phase", str(folder), "--json"),
-        *("--set", "jobs=1"),
     ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1, result.output  # one clip has no score

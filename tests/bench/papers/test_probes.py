@@ -84,9 +84,10 @@ def test_scores_of_tones_are_means_over_their_phases(
 ) -> None:
     monkeypatch.setattr(probes, "opened_encoder", lambda model: silent())
     monkeypatch.setattr(probes, "_SEMITONES", 1)
+    monkeypatch.setattr(probes, "TONES", 2)
     model = write_context_encoder(tmp_path, is_complex=False, name="silent")
     done: list[None] = []
-    scores = measure_probes(["tones"], [str(model)], 2, 2, 1, lambda: done.append(None))
+    scores = measure_probes(["tones"], [str(model)], 1, lambda: done.append(None))
     assert [score.probe for score in scores] == [
         *[OVER_FREQUENCY] * 2,
         ON_NOTES,
