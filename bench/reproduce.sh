@@ -47,7 +47,7 @@ say() {
 study() { # name, options; a study in which some scores fail goes on
     name=$1
     shift
-    "$python" -m plc_bench quality "$@" --set jobs="${JOBS:-0}" --out "$out/$name" \
+    "$python" -m plc_bench quality "$@" --jobs "${JOBS:-0}" --out "$out/$name" \
         > "$out/$name.txt" || [ -s "$out/$name/journal.jsonl" ]
 }
 
@@ -81,15 +81,15 @@ fi
 
 say "music and instruments, packets of 10 ms"
 study music "$(clips music)" "$(clips instruments)" --methods "$music" --metrics "$scores" \
-    --set excerpts=16
+    --excerpts 16
 say "instruments, packets of 128 samples, as JackTrip has them"
-study small-packets "$(clips instruments)" --methods "$small" --set packet-samples=128 --set excerpts=0
+study small-packets "$(clips instruments)" --methods "$small" --packet-samples 128 --excerpts 0
 say "speech, packets of 20 ms"
 study speech "$(clips speech)" --methods "$speech" --sample-rate 16000 --packet-ms 20 \
-    --loss 10%,20% --metrics "$voice,pesq,stoi" --set excerpts=8
+    --loss 10%,20% --metrics "$voice,pesq,stoi" --excerpts 8
 say "speech at 8 kHz, packets of 20 ms"
 study telephone "$(clips speech)" --methods "$phone" --sample-rate 8000 --packet-ms 20 \
-    --metrics "$voice,stoi" --set excerpts=0
+    --metrics "$voice,stoi" --excerpts 0
 if [ -z "${QUICK:-}" ]; then
     say "64 ms gaps of music, both sides known"
     more inpaint-music inpaint "$(clips music)"

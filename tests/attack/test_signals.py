@@ -55,21 +55,10 @@ def relay(*more: str) -> tuple[str, ...]:
 COMMANDS = {
     "models": Command(("models", "--json"), 0.6),
     "doctor": Command(("doctor", "--json"), 4.0),
-    "latency": Command(("bench", "latency", "--quick", "--set", "runs=2"), 12.0),
+    "latency": Command(("bench", "latency", "--quick", "--runs", "2"), 12.0),
     "server": Command(("bench", "streams", "server"), 6.0),
-    "busy": Command(
-        (
-            "bench",
-            "streams",
-            "busy",
-            *("--set", "piece-s=1", "--set", "calm-s=1", "--set", "load-s=9"),
-        ),
-        6.0,
-    ),
-    "quality": Command(
-        ("bench", "quality", "clips", "--methods", "zeros,ar", "--set", "jobs=2"), 6.0
-    ),
-    "bench relay": Command(("bench", "robust", "relay-load", "--set", "streams=4"), 8.0),
+    "quality": Command(("bench", "quality", "clips", "--methods", "zeros,ar", "--jobs", "2"), 6.0),
+    "bench relay": Command(("bench", "robust", "relay-load", "--streams", "4"), 8.0),
     "conceal": Command(("conceal", "long.wav", "out.wav", "--loss", "10%"), 3.0),
     "inpaint": Command(("inpaint", "long.wav", "out.flac", "--gap", "1.0:1.1"), 3.0),
     "detect": Command(("detect", "long.wav"), 3.0),

@@ -15,8 +15,8 @@ from plc_bench.cli import app, main
 from plc_bench.papers import probes
 from plc_bench.peers import base as peers_base
 from plc_bench.quality.study import load
+from tests.options import options
 from tests.plc.engine.networks.test_encoder import write_context_encoder
-from tests.settings import settings
 from tests.signals import tones
 
 RATE = 16_000
@@ -71,7 +71,7 @@ def test_a_run_without_any_score_fails(tmp_path: Path) -> None:
 def test_a_reason_that_many_clips_share_is_said_once(tmp_path: Path) -> None:
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, tones(1, RATE, RATE), RATE)
-    arguments = ["quality", str(tmp_path), "--methods", "ar@lookahead999", "--set", "jobs=1"]
+    arguments = ["quality", str(tmp_path), "--methods", "ar@lookahead999", "--jobs", "1"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
@@ -80,7 +80,7 @@ def test_a_reason_that_many_clips_share_is_said_once(tmp_path: Path) -> None:
 
 def test_inpaint_compares_with_the_first_method(tmp_path: Path, clip: Path) -> None:
     numbers = tmp_path / "i.json"
-    status, text = run("inpaint", clip, "--set", "gaps-per-clip=1", "--save", numbers)
+    status, text = run("inpaint", clip, "--gaps-per-clip", "1", "--save", numbers)
     assert status == 0
     assert "over lpc" in text
     assert len(json.loads(numbers.read_text())["gaps"]) == 1
@@ -89,7 +89,7 @@ def test_inpaint_compares_with_the_first_method(tmp_path: Path, clip: Path) -> N
 def test_inpaint_draws_a_curve_over_several_lengths(tmp_path: Path, clip: Path) -> None:
     pytest.importorskip("matplotlib")
     picture = tmp_path / "curve.png"
-    options = ("--methods", "lpc,ar", "--gap-ms", "10,40", "--set", "gaps-per-clip=1")
+    options = ("--methods", "lpc,ar", "--gap-ms", "10,40", "--gaps-per-clip", "1")
     status, text = run("inpaint", clip, *options, "--picture", picture)
     assert status == 0
     assert "over the length of the gap" in text
@@ -98,7 +98,7 @@ def test_inpaint_draws_a_curve_over_several_lengths(tmp_path: Path, clip: Path) 
 
 def test_the_papers_tables_need_a_model(clip: Path) -> None:
     with pytest.raises(ModelError, match="cannot read"):
-        run("papers", "context-encoder", clip, "--set", "models=/nowhere/model.json")
+        run("papers", "context-encoder", clip, "--models", "/nowhere/model.json")
 
 
 def test_the_papers_probes_need_no_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_the_papers_probes_need_no_clips(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(probes, "TONES", 2)
     monkeypatch.setattr(probes, "PHASES", 1)
     out = tmp_path / "made"
-    given = settings(models=model, probe="tones,chirp", out=out)
+    given = options(models=model, probe="tones,chirp", out=out)
     status, text = run("papers", "context-encoder", *given, "--json")
     assert status == 0
     saved = json.loads(text)
@@ -120,8 +120,8 @@ def test_the_papers_probes_need_no_clips(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ((), "nothing to fill; give clips, or --set probe"),
-        (("--set", "probe=tone"), "known: tones, chirp"),
+        ((), "nothing to fill; give clips, or --probe"),
+        (("--probe", "tone"), "known: tones, chirp"),
     ],
 )
 def test_the_papers_experiments_are_asked_for_rightly(options: tuple[str, ...], match: str) -> None:
@@ -131,8 +131,8 @@ def test_the_papers_experiments_are_asked_for_rightly(options: tuple[str, ...], 
 
 def test_latency_reads_a_file(clip: Path) -> None:
     status, text = run(
-        *("latency", clip, "--sample-rate", "16000", "--set", "channels=2", "--set", "seconds=1"),
-        *("--mode", "back-to-back", "--set", "runs=1", "--method", "ar"),
+        *("latency", clip, "--sample-rate", "16000", "--channels", "2", "--seconds", "1"),
+        *("--mode", "back-to-back", "--runs", "1", "--method", "ar"),
     )
     assert status == 0
     assert "null loop" in text
@@ -141,8 +141,8 @@ def test_latency_reads_a_file(clip: Path) -> None:
 
 def test_server_shows_a_row_for_each_method(clip: Path) -> None:
     status, shown = run(
-        *("streams", "server", clip, "--set", "streams=2", "--set", "seconds=0.2"),
-        *("--set", "method=server,burg:5/30", "--json"),
+        *("streams", "server", clip, "--streams", "2", "--seconds", "0.2"),
+        *("--method", "server,burg:5/30", "--json"),
     )
     assert status == 0
     costs = json.loads(shown)["costs"]
@@ -152,8 +152,8 @@ def test_server_shows_a_row_for_each_method(clip: Path) -> None:
 def test_latency_takes_lists_and_names_what_fails(tmp_path: Path) -> None:
     numbers, picture = tmp_path / "l.json", tmp_path / "l.png"
     arguments = [
-        *("latency", "--sample-rate", "8000,11", "--method", "burg", "--set", "seconds=0.2"),
-        *("--mode", "back-to-back", "--set", "runs=1", "--picture", str(picture)),
+        *("latency", "--sample-rate", "8000,11", "--method", "burg", "--seconds", "0.2"),
+        *("--mode", "back-to-back", "--runs", "1", "--picture", str(picture)),
     ]
     result = CliRunner().invoke(app, [*arguments, "--save", str(numbers)])
     assert result.exit_code == 1
@@ -167,7 +167,7 @@ def test_latency_takes_lists_and_names_what_fails(tmp_path: Path) -> None:
 
 def test_soak_says_what_it_did() -> None:
     pytest.importorskip("psutil", reason="psutil is not installed")
-    status, text = run("robust", "soak", "--set", "packets=500", "--json")
+    status, text = run("robust", "soak", "--packets", "500", "--json")
     assert status == 0
     assert json.loads(text)["packets"] == 500
 
@@ -188,7 +188,7 @@ def test_quality_with_a_folder_keeps_everything_and_goes_on(tmp_path: Path, clip
     out = tmp_path / "results"
     arguments: list[str | Path] = [
         *("quality", clip, "--methods", "burg,ar", "--loss", "0.1,20%", "--out", out),
-        *("--lookahead", "0,1", "--metrics", "nmse,nmse_single,level", "--set", "excerpts=1"),
+        *("--lookahead", "0,1", "--metrics", "nmse,nmse_single,level", "--excerpts", "1"),
     ]
     status, text = run(*arguments)
     assert status == 0
@@ -199,7 +199,7 @@ def test_quality_with_a_folder_keeps_everything_and_goes_on(tmp_path: Path, clip
     assert names == ["burg", "burg@lookahead1", "ar", "ar@lookahead1"] * 2
     again = CliRunner().invoke(app, list(map(str, arguments)))
     assert "8 scores were there, 0 to go" in again.stderr
-    changed = CliRunner().invoke(app, [*map(str, arguments), "--set", "seed=1"])
+    changed = CliRunner().invoke(app, [*map(str, arguments), "--seed", "1"])
     assert "seed is 0; now it is 1" in str(changed.exception)
 
 
@@ -237,9 +237,7 @@ def test_a_failures_reason_is_not_taken_for_markup(
         raise ConfigError("pip install './plc[gpu]' brings it")
 
     monkeypatch.setattr("plc_bench.quality.study.read_stream", fail)
-    result = CliRunner().invoke(
-        app, ["quality", str(clip), "--methods", "zeros", "--set", "jobs=1"]
-    )
+    result = CliRunner().invoke(app, ["quality", str(clip), "--methods", "zeros", "--jobs", "1"])
     assert "'./plc[gpu]' brings it" in result.stderr.replace("\n", " ")
 
 
@@ -256,8 +254,8 @@ def test_help_shows_what_stands_in_brackets(command: str) -> None:
     [
         (["--loss", ","], "loss is ,; give numbers"),
         (["--burst", ""], "burst is empty; give numbers"),
-        (["--set", "packet-samples=0"], "packets of 0 samples"),
-        (["--set", "coded=opus"], "coded names opus, which no --peer does"),
+        (["--packet-samples", "0"], "packets of 0 samples"),
+        (["--coded", "opus"], "coded names opus, which no --peer does"),
     ],
 )
 def test_options_that_would_change_nothing_are_refused(
@@ -300,7 +298,7 @@ def test_what_is_not_installed_fails_and_the_rest_goes_on(
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
     peers_base.load.cache_clear()
     out = tmp_path / "results"
-    arguments = [*("quality", clip, "--methods", "zeros,spandsp", "--set", "jobs=1"), "--out", out]
+    arguments = [*("quality", clip, "--methods", "zeros,spandsp", "--jobs", "1"), "--out", out]
     result = CliRunner().invoke(app, list(map(str, arguments)))
     peers_base.load.cache_clear()
     assert result.exit_code == 1
@@ -320,7 +318,7 @@ def test_two_peers_of_one_name_are_refused(clip: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("inpaint", "--methods", "ar", "--set", "gaps-per-clip=1", "--picture="),
+        ("inpaint", "--methods", "ar", "--gaps-per-clip", "1", "--picture="),
     ],
 )
 def test_what_cannot_be_written_does_not_cost_the_table(
@@ -374,8 +372,8 @@ def test_a_peer_that_fails_on_a_clip_is_named_and_the_others_stay(
         str(tmp_path),
         "--methods",
         "zeros",
-        "--set",
-        "jobs=1",
+        "--jobs",
+        "1",
         *peers,
         *options,
     ]
@@ -403,7 +401,7 @@ def test_a_peer_that_fails_on_a_clip_is_named_and_the_others_stay(
 
 def test_a_clip_that_no_method_can_read_is_said_once(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"no audio")
-    arguments = ["quality", str(tmp_path), "--methods", "zeros,repeat", "--set", "jobs=1"]
+    arguments = ["quality", str(tmp_path), "--methods", "zeros,repeat", "--jobs", "1"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
@@ -413,7 +411,7 @@ def test_a_clip_that_no_method_can_read_is_said_once(tmp_path: Path) -> None:
 def test_other_clips_are_measured_by_the_settings_of_a_study(tmp_path: Path, clip: Path) -> None:
     out, numbers = tmp_path / "results", tmp_path / "other.json"
     kept = ["--methods", "burg,zeros", "--loss", "20%", "--metrics", "nmse,level"]
-    assert run("quality", clip, *kept, "--out", out, *settings(seed=3, excerpts=0))[0] == 0
+    assert run("quality", clip, *kept, "--out", out, *options(seed=3, excerpts=0))[0] == 0
     other = tmp_path / "other.wav"
     soundfile.write(other, tones(2, RATE, 2 * RATE), RATE)
     assert run("quality", other, "--study", out, "--save", numbers)[0] == 0

@@ -6,18 +6,30 @@ in place of the tables; ``--save FILE`` of quality, inpaint and latency writes t
 """
 
 import sys
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from plc.cli.errors import REFUSED, line_of
 from plc.cli.options import HELP
 from plc.errors import printable
 from plc_bench.cli import detection, gaps, papers, quality, report, robust, timing
 
+
+class _Bench(TyperGroup):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse ``--set`` by a line that names its replacement."""
+        if "--set" in args:
+            raise typer.BadParameter("give --NAME VALUE in place of --set NAME=VALUE", ctx)
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
     name="bench",
+    cls=_Bench,
     help="Measure quality, time and robustness. Defaults are those of the README's figures.",
     no_args_is_help=True,
     context_settings=HELP,

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from plc.cli.options import AsJson
-from plc.cli.settings import add_question
 from plc.errors import ConfigError
 from plc_bench.cli.options import (
     Sources,
+    add_group,
     conditions_of,
     end,
     measured,
@@ -58,7 +58,7 @@ def detect(
         _show_undamaged(sources or [], processes(), as_json)
         return
     if not sources:
-        raise ConfigError("no clips; give audio files or folders, or --set undamaged=yes")
+        raise ConfigError("no clips; give audio files or folders, or --undamaged")
     if seams:
         _show_seams(sources, processes(), as_json)
         return
@@ -115,8 +115,8 @@ def dropouts(
     Mutes and repeated blocks in packets that all arrive: how much was found, how many of the
     findings are true, and what concealing them gains. False findings in undamaged streams.
 
-    plc bench detect dropouts CORPUS/speech/test --set packet-ms=20 --set sample-rate=16000
-    --set plcmos=yes
+    plc bench detect dropouts CORPUS/speech/test --packet-ms 20 --sample-rate 16000
+    --plcmos
     """
     from plc_bench.base import corpus
     from plc_bench.detection import stream
@@ -144,7 +144,7 @@ def told(
     At the beginnings of bursts, from 0.6 s on, as the engine asks; by domain, and for each
     instrument or other work.
 
-    plc bench detect content CORPUS/speech/test CORPUS/music/test --set loss=55% --set burst=3
+    plc bench detect content CORPUS/speech/test CORPUS/music/test --loss 55% --burst 3
     """
     from plc_bench.base import corpus
     from plc_bench.quality import told as bench
@@ -163,7 +163,7 @@ def told(
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    add_question(
+    add_group(
         app,
         "detect",
         "Measure what is recognised: damage of recordings and streams, speech and music.",

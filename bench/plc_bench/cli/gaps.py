@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from plc.cli.options import AsJson, share
-from plc.cli.settings import Save, add_measurement
 from plc_bench.cli.options import (
+    Save,
     Sources,
     end,
     names_of,
@@ -62,9 +62,9 @@ def inpaint(
 
     Curve: plc bench inpaint CORPUS/music/test --gap-ms 10,20,40,64 --picture curve.png
 
-    Scattered: plc bench inpaint CORPUS/music/test --gap-ms 1000 --set hops-lost=30%
+    Scattered: plc bench inpaint CORPUS/music/test --gap-ms 1000 --hops-lost 30%
 
-    One channel: plc bench inpaint --set one-channel=yes CORPUS/music/test/stereo_*.flac
+    One channel: plc bench inpaint --one-channel CORPUS/music/test/stereo_*.flac
     --methods auto
     """
     from plc_bench.base import corpus
@@ -109,4 +109,4 @@ def inpaint(
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    add_measurement(app, inpaint, "methods", "gap_ms", "sample_rate", "picture")
+    app.command()(inpaint)

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from plc.cli.options import HELP
 from plc.errors import ConfigError, printable
 from plc.processor_time import usable_cores
 
@@ -18,11 +19,22 @@ Number = TypeVar("Number", int, float)
 Sources = Annotated[
     list[Path], typer.Argument(help="Audio files, folders of them, or manifests (CSV).")
 ]
+Save = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the numbers to a file, too, as JSON.")
+]
 Jobs = Annotated[int, typer.Option(help="Processes; 0 is one for each core.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another seed draws anew.")]
 Loss = Annotated[float, typer.Option(help="Share of packets lost, 0 to 1.")]
 Burst = Annotated[float, typer.Option(help="Mean number of packets in a burst.")]
 Method = Annotated[str, typer.Option(help="Method, such as auto, repeat or burg:5/50.")]
+
+
+def add_group(app: typer.Typer, name: str, said: str, **commands: Callable[..., None]) -> None:
+    """Add commands below a common word; ``_`` stands for ``-``."""
+    group = typer.Typer(help=said, no_args_is_help=True)
+    for word, command in commands.items():
+        group.command(word.replace("_", "-"), context_settings=HELP)(command)
+    app.add_typer(group, name=name, context_settings=HELP)
 
 
 def names_of(text: str) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from plc.cli.options import AsJson, Model
-from plc.cli.settings import add_question
 from plc_bench.cli.options import (
     Sources,
+    add_group,
     end,
     measured,
     names_of,
@@ -53,9 +53,9 @@ def context_encoder(
     The published figures stand below those measured. Of the first network,
     out has the best and the worst gap against linear prediction (64 ms).
 
-    plc bench papers context-encoder CORPUS/music/test --set probe=tones,chirp --set out=FOLDER
+    plc bench papers context-encoder CORPUS/music/test --probe tones,chirp --out FOLDER
 
-    plc bench papers context-encoder NOTES --set notes=NOTES/notes.csv --set gaps-per-clip=20
+    plc bench papers context-encoder NOTES --notes NOTES/notes.csv --gaps-per-clip 20
     """
     from plc.errors import ConfigError
     from plc_bench.base import corpus
@@ -68,7 +68,7 @@ def context_encoder(
     wanted, networks = names_of(probe), names_of(models)
     probes.check_probes(wanted)
     if not sources and not wanted:
-        raise ConfigError("there is nothing to fill; give clips, or --set probe=tones,chirp")
+        raise ConfigError("there is nothing to fill; give clips, or --probe tones,chirp")
     clips = corpus.find_clips(sources) if sources else []
     reports: list[twosided.InpaintReport] = []
     if clips:
@@ -145,7 +145,7 @@ def published(
     github.com/ondrejmokry/InpaintingAutoregressive; or one that holds EBU_SQAM.mat, such as
     github.com/ondrejmokry/InpaintingRevisited, whose gaps are drawn as its program does.
 
-    plc bench papers published InpaintingAutoregressive/docs/audio --set methods=auto,ar,janssen
+    plc bench papers published InpaintingAutoregressive/docs/audio --methods auto,ar,janssen
     """
     from plc_bench.gaps import published as study
 
@@ -182,7 +182,7 @@ def representations(
     constant-Q, NSGT and ERB: error of the inverse, size and time.
     Exits with 1 if a clip has no score.
 
-    A picture: plc bench papers representations NOTE.flac --set picture=note.png
+    A picture: plc bench papers representations NOTE.flac --picture note.png
     """
     from plc_bench.base import corpus
     from plc_bench.papers import representations as bench
@@ -199,7 +199,7 @@ def representations(
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    add_question(
+    add_group(
         app,
         "papers",
         "Make the tables of papers: their networks, phases, representations, long gaps.",

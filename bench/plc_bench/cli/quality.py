@@ -10,10 +10,10 @@ from rich.markup import escape
 
 from plc.cli.options import AsJson
 from plc.cli.output import Overwrite
-from plc.cli.settings import Save, add_measurement
 from plc.errors import ConfigError, printable
 from plc_bench.cli.options import (
     Jobs,
+    Save,
     Seed,
     Sources,
     conditions_of,
@@ -122,7 +122,7 @@ def quality(
     --sample-rate 16000
 
     Live:   plc bench quality CORPUS/speech/test --metrics plcmos,pesq --sample-rate 16000
-    --set paced=yes
+    --paced
 
     Study:  plc bench quality CORPUS --methods ar,auto,zeros --loss 10%,20% --burst 1.5,3 --out
     RESULTS; then plc bench report RESULTS
@@ -232,6 +232,5 @@ def trace(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    options = ("methods", "metrics", "loss", "burst", "packet_ms", "sample_rate", "lookahead")
-    add_measurement(app, quality, *options, "trace", "peer", "out", "like")
+    app.command()(quality)
     app.command()(trace)

@@ -32,7 +32,7 @@ def report(
     if megabytes > bench.LARGE_MB:
         Console(stderr=True).print(
             f"[yellow]large:[/yellow] over {bench.LARGE_MB:g} MB; fewer or shorter excerpts "
-            "(--set excerpts=…, --set excerpt-s=…) make it smaller",
+            "(--excerpts …, --excerpt-s …) make it smaller",
             soft_wrap=True,
         )
 

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 import typer
 
 from plc.cli.options import AsJson
-from plc.cli.settings import add_question
 from plc.jsonable import plain
 from plc_bench.cli.options import (
     Loss,
     Method,
     Seed,
+    add_group,
     end,
     names_of,
     numbers,
@@ -186,7 +186,7 @@ def _short(value: Any) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    add_question(
+    add_group(
         app,
         "robust",
         "Examine what must hold for long: streams, packets, the relay, libplc.",

@@ -8,10 +8,11 @@ import typer
 from rich.console import Console
 
 from plc.cli.options import AsJson, Model, Priority
-from plc.cli.settings import Save, add_measurement, add_question
 from plc_bench.cli.options import (
     Burst,
     Loss,
+    Save,
+    add_group,
     end,
     measured,
     names_of,
@@ -59,16 +60,16 @@ def latency(
     One after another: as fast as it goes, in real time, and in real time with cold caches.
 
     By format:  plc bench latency --quick --sample-rate 16000,48000 --method ar,auto
-    --set channels=1,8
+    --channels 1,8
 
-    Real-time factor over ten minutes:  plc bench latency --mode back-to-back --set seconds=600
+    Real-time factor over ten minutes:  plc bench latency --mode back-to-back --seconds 600
 
-    Beside busy processes:  plc bench latency CLIPS --mode steady --set load=2 --set priority=auto
+    Beside busy processes:  plc bench latency CLIPS --mode steady --load 2 --priority auto
 
-    Before and after:  plc bench latency --set runs=5 --save a.json, then … --compare a.json
+    Before and after:  plc bench latency --runs 5 --save a.json, then … --compare a.json
 
     Networks that hang, fail or die, beside busy processes:  plc bench latency --mode steady
-    --set fault=none,sleep,throw,die --set load=4
+    --fault none,sleep,throw,die --load 4
     """
     from plc_bench.peers.opus import timed_decoder
     from plc_bench.report import charts
@@ -152,10 +153,10 @@ def server(
 ) -> None:
     """Measure many streams that one call pushes, as on mix servers.
 
-    On real clips:  plc bench streams server CORPUS/music/valid --set seconds=5
+    On real clips:  plc bench streams server CORPUS/music/valid --seconds 5
 
-    In real time:  plc bench streams server CLIPS --set streams=100 --set packet-samples=480
-    --set paced=yes --set seconds=30
+    In real time:  plc bench streams server CLIPS --streams 100 --packet-samples 480
+    --paced --seconds 30
     """
     from plc_bench.timing import server as bench
 
@@ -178,10 +179,9 @@ def server(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    options = ("quick", "mode", "sample_rate", "packet_ms", "method", "picture", "compare")
-    add_measurement(app, latency, *options)
+    app.command()(latency)
 
-    add_question(
+    add_group(
         app,
         "streams",
         "Measure how many streams a core serves in a pool.",

@@ -1,4 +1,4 @@
-"""Count the harm of repairs: ``plc bench detect damage --set undamaged=yes``.
+"""Count the harm of repairs: ``plc bench detect damage --undamaged``.
 
 Without clips, the kinds of :mod:`plc_bench.detection.kinds`, each of which looks like damage
 somewhere. With clips, findings by domain: a finding with a doubt is told of and not filled, so

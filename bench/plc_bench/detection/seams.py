@@ -1,4 +1,4 @@
-"""Seams and holes that are nearly silent: ``plc bench detect damage --set seams=yes``.
+"""Seams and holes that are nearly silent: ``plc bench detect damage --seams``.
 
 A recorder whose buffer overruns says a block again, leaves one out, or puts silence between two,
 and goes on where it was: the recording changes its length. So it does at equal distances where the

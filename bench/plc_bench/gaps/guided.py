@@ -1,4 +1,4 @@
-"""Fills of one channel with and without the others: ``plc bench inpaint --set one-channel=yes``.
+"""Fills of one channel with and without the others: ``plc bench inpaint --one-channel``.
 
 Gaps of the first channel are filled twice: alone, and with the other channels beside it. Each gap
 is filled in a copy of the clip that is intact elsewhere.

@@ -124,4 +124,4 @@ def test_harmed_kinds_are_named() -> None:
 def test_the_command_needs_clips_or_undamaged() -> None:
     result = CliRunner().invoke(app, ["bench", "detect", "damage"])
     assert result.exit_code == 1
-    assert "--set undamaged=yes" in result.output
+    assert "--undamaged" in result.output

@@ -59,7 +59,7 @@ def test_most_blocks_said_again_are_found_at_equal_and_at_drawn_distances(tmp_pa
 def test_the_command_shows_a_row_for_each_sort(tmp_path: Path) -> None:
     path = tmp_path / "music_a.wav"
     soundfile.write(path, sound(3.0), RATE)
-    arguments = ["bench", "detect", "damage", str(path), "--set", "seams=yes"]
+    arguments = ["bench", "detect", "damage", str(path), "--seams"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "block said again" in result.output

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from plc.errors import AudioFileError, ConfigError
 from plc_bench.cli import app
 from plc_bench.gaps import published
-from tests.settings import settings
+from tests.options import options
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -48,7 +48,7 @@ def test_gaps_are_where_outputs_differ(clips: Path) -> None:
 
 
 def test_what_others_made_is_scored_beside_ours(clips: Path) -> None:
-    given = settings(methods="ar,janssen", gap_ms=20)
+    given = options(methods="ar,janssen", gap_ms=20)
     done = CliRunner().invoke(app, ["papers", "published", str(clips), *given])
     assert done.exit_code == 0, done.output
     assert "20 ms" in done.output

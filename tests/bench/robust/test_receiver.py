@@ -113,9 +113,8 @@ def test_the_command_shows_a_curve_of_one_receiver_and_draws_it(
 ) -> None:
     short = bench.speech((), 10.0)
     monkeypatch.setattr(bench, "speech", lambda _: short)
-    settings = ("schedules=drift", "seeds=1", "scores=no", "min-delay-ms=")
-    words = [word for each in settings for word in ("--set", each)]
-    words += ["--set", "safety=0.2,0.8", "--set", f"picture={tmp_path / 'curve.svg'}", "--json"]
+    words = ["--schedules", "drift", "--seeds", "1", "--no-scores", "--min-delay-ms="]
+    words += ["--safety", "0.2,0.8", "--picture", f"{tmp_path / 'curve.svg'}", "--json"]
     result = CliRunner().invoke(app, ["robust", "receiver", *words])
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)

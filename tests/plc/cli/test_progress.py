@@ -96,7 +96,7 @@ def test_a_log_says_how_far_a_comparison_is(
     monkeypatch.chdir(tmp_path)
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, tones(1, RATE, RATE), RATE)
-    arguments = ["quality", ".", "--methods", "zeros", "--set", "jobs=1"]
+    arguments = ["quality", ".", "--methods", "zeros", "--jobs", "1"]
     assert "scores: " not in CliRunner().invoke(app, arguments).stderr  # over too soon
     monkeypatch.setattr(progress, "LINE_S", 0.0)
     result = CliRunner().invoke(app, [*arguments, *options])

@@ -726,8 +726,7 @@ def test_a_demonstration_renews_its_own_folder_and_no_other(
         (("relay", "--codec", "x"), "'l16', 'l24', 'pcmu', 'pcma', 'g722', 'opus'"),
         (("live", "--backend", "x"), "'sounddevice', 'pyaudio'"),
         (("devices", "--backend", "x"), "'sounddevice', 'pyaudio', 'all'"),
-        (("bench", "inpaint", "a", "--quality", "x"), "'fast', 'good', 'best'"),
-        (("bench", "inpaint", "a", "--set", "context=x"), "'full', 'paper'"),
+        (("bench", "inpaint", "a", "--context", "x"), "'full', 'paper'"),
     ],
 )
 def test_a_word_that_is_no_choice_is_misuse_and_the_choices_are_told(
