@@ -96,7 +96,7 @@ if [ -z "${QUICK:-}" ]; then
     say "64 ms gaps of instruments, both sides known"
     more inpaint-instruments inpaint "$(clips instruments)"
     say "time inside push"
-    more latency latency --quick
+    more latency latency --seconds 4
     say "a page to listen to"
     "$python" -m plc_bench report "$out/music" --out "$out/report" >&2
 fi

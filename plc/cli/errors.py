@@ -48,12 +48,32 @@ def line_of(error: Exception) -> str | None:
     return line if len(line) <= _LINE_CHARACTERS else line[: _LINE_CHARACTERS - 1] + "…"
 
 
+# What replaces an option that is gone, by command (empty: all) and name.
+_FORMER = {
+    ("", "--key"): "--key-file FILE, whose first line is the key",
+    ("", "--no-view"): "2>FILE, as meters are for terminals",
+    ("", "--budget-ms"): "budget_ms= of the library",
+    ("inpaint", "--kinds"): "--gaps FILE, by plc detect --kinds … --labels FILE",
+    ("detect", "--codec"): "--sdp FILE",
+    ("repair", "--codec"): "--sdp FILE",
+} | {
+    ("impair", f"--{name}"): "plc impair loss=10%,burst=2,jitter=30 …; --help has the words"
+    for name in ("loss", "burst", "delay-ms", "jitter-ms", "reorder", "duplicate", "rate-kbit-s")
+}
+
+
 def put_in_words(error: Any) -> None:
     """Let the parser's error for a misused command name the given value and the allowed ones.
 
-    Typer's own words name its classes, or an argument that is there.
+    Typer's own words name its classes, or an argument that is there. An option that is gone is
+    answered by its replacement.
     """
     parameter, context = getattr(error, "param", None), getattr(error, "ctx", None)
+    option = getattr(error, "option_name", "")
+    for command in ("", getattr(context, "info_name", None)):
+        if replacement := _FORMER.get((command, option)):
+            error.format_message = lambda: f"{option} is gone; give {replacement}"
+            return
     if parameter is None or context is None:
         return
     cause = getattr(error.__cause__, "errors", None)

@@ -159,10 +159,6 @@ LogJson = Annotated[
     bool, typer.Option("--log-json", help="Write events to stderr, as lines of JSON.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-View = Annotated[
-    bool | None,
-    typer.Option("--view/--no-view", help="Show meters.", show_default="on a terminal"),
-]
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

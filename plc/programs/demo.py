@@ -53,6 +53,8 @@ _SAYS = {
     "PESQ": "ITU-T P.862's guess of how alike listeners would find it and the original, 1 to 4.6",
 }
 # In real time, for the column of time: some ten losses of each clip, after so many packets.
+# What is lost: mean packets in a burst, their length, and the draw.
+_BURST, _PACKET_MS, _SEED = 2.0, 20.0, 1
 _LIVE_S, _WARM = 2.5, 25
 # What the picture has room for.
 _DRAWN = (LOSSY, "repeat", "plc")
@@ -143,9 +145,6 @@ def run(
     folder: str | Path,
     *,
     loss: float = 0.1,
-    mean_burst: float = 2.0,
-    packet_ms: float = 20.0,
-    seed: int = 1,
     pictures: bool = True,
     overwrite: bool = True,
     judges: Mapping[str, Judge] | None = None,
@@ -159,9 +158,7 @@ def run(
     ----------
     folder : str or Path
         Made if it does not exist.
-    loss, mean_burst, seed
-        Of :class:`plc.engine.loss.GilbertElliott`.
-    packet_ms : float, length of a packet
+    loss : float, share of packets lost
     pictures : bool
         Draw them, if matplotlib is there.
     overwrite : bool
@@ -183,7 +180,7 @@ def run(
     AudioFileError
         If the files cannot be written.
     """
-    streams = _streams(GilbertElliott(loss, mean_burst), packet_ms, seed)
+    streams = _streams(GilbertElliott(loss, _BURST))
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -210,16 +207,16 @@ def run(
                 problem = str(error)
     _tell(progress, "page")
     about = "Three recordings, played as a listener would hear them. "
-    about += f"Packets of {packet_ms:g} ms were lost in bursts, the same for all. {_CREDITS}"
+    about += f"Packets of {_PACKET_MS:g} ms were lost in bursts, the same for all. {_CREDITS}"
     marks = "Red marks are losses. On the right one gap: the original grey, what was played blue."
     page = listening.page("Packets lost and concealed", about, _table(rows), heard, marks)
     listening.write(folder / PAGE, page)
     return DemoReport(
         folder=str(folder),
         loss=loss,
-        mean_burst=mean_burst,
-        packet_ms=packet_ms,
-        seed=seed,
+        mean_burst=_BURST,
+        packet_ms=_PACKET_MS,
+        seed=_SEED,
         rows=tuple(rows),
         pictures=tuple(drawn),
         picture_problem=problem,
@@ -229,15 +226,12 @@ def run(
     )
 
 
-def _streams(model: GilbertElliott, packet_ms: float, seed: int) -> dict[str, LossyClip]:
+def _streams(model: GilbertElliott) -> dict[str, LossyClip]:
     """Return the clips with their losses."""
-    streams = {clip: _stream(clip, model, packet_ms, seed) for clip in CLIPS}
+    streams = {clip: _stream(clip, model) for clip in CLIPS}
     for clip, stream in streams.items():
         if not stream.lost.any():
-            raise ConfigError(
-                f"no packet of the clip {clip} was lost: give another seed, shorter bursts or a "
-                "higher loss"
-            )
+            raise ConfigError(f"no packet of the clip {clip} was lost: give a higher loss")
     return streams
 
 
@@ -307,12 +301,12 @@ def clip_audio(clip: str) -> tuple[NDArray[np.float32], int]:
     return signal[:, 0].copy(), sample_rate
 
 
-def _stream(clip: str, model: GilbertElliott, packet_ms: float, seed: int) -> LossyClip:
+def _stream(clip: str, model: GilbertElliott) -> LossyClip:
     original, sample_rate = clip_audio(clip)
-    packet_samples = samples_of_packet(packet_ms, sample_rate)
-    lost = model.trace(-(-len(original) // packet_samples), seed)
+    packet_samples = samples_of_packet(_PACKET_MS, sample_rate)
+    lost = model.trace(-(-len(original) // packet_samples), _SEED)
     title = f"{clip}, {sample_rate / 1000:g} kHz: "
-    title += f"{100 * lost.mean():.0f} % of packets of {packet_ms:g} ms lost"
+    title += f"{100 * lost.mean():.0f} % of packets of {_PACKET_MS:g} ms lost"
     return LossyClip(
         title=title,
         original=original,

@@ -55,7 +55,7 @@ def relay(*more: str) -> tuple[str, ...]:
 COMMANDS = {
     "models": Command(("models", "--json"), 0.6),
     "doctor": Command(("doctor", "--json"), 4.0),
-    "latency": Command(("bench", "latency", "--quick", "--runs", "2"), 12.0),
+    "latency": Command(("bench", "latency", "--seconds", "4", "--runs", "2"), 12.0),
     "server": Command(("bench", "streams", "server"), 6.0),
     "quality": Command(("bench", "quality", "clips", "--methods", "zeros,ar", "--jobs", "2"), 6.0),
     "bench relay": Command(("bench", "robust", "relay-load", "--streams", "4"), 8.0),

@@ -9,13 +9,14 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep decoded audio of commands apart from the user's."""
+    """Keep decoded audio of commands apart from the user's; decode in this process."""
     if find_spec("torch") is None:
         yield
         return
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("plc_training.cli._cache", lambda: folder)
+        patch.setattr("plc_training.cli.usable_cores", lambda: 1)
         yield
 
 

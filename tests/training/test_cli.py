@@ -15,7 +15,7 @@ from plc_training.cli import app
 def test_torchrun_hands_every_option_on() -> None:
     command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]  # a group
     options = [option.opts[-1] for option in command.params if option.opts[-1].startswith("--")]
-    assert {"--data", "--out", "--jobs", "--steps"} <= set(options)
+    assert {"--data", "--out", "--domain", "--steps"} <= set(options)
     ours = ["train", "tiny", *(part for option in options for part in (option, "1"))]
     torchrun = ["--standalone", "--nproc-per-node", "2", "-m", "plc_training"]
     parsed = parse_args([*torchrun, *ours])  # type: ignore[no-untyped-call]  # torch's

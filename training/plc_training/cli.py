@@ -27,16 +27,6 @@ Libraries = Annotated[
 ]
 
 
-Jobs = Annotated[
-    int,
-    typer.Option(
-        min=0,
-        help="Processes; 0: one for each core.",
-        callback=lambda jobs: jobs or usable_cores(),
-    ),
-]
-
-
 class _TwoWords(TyperGroup):
     """Commands of two words, such as ``train debian``, beside commands of one."""
 
@@ -78,7 +68,6 @@ def train(
     domain: Annotated[
         str, typer.Option(help="Content of folders without a manifest.csv: music, speech, …")
     ] = "any",
-    jobs: Jobs = 0,
     accelerator: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device.")
     ] = "auto",
@@ -122,7 +111,7 @@ def train(
         data=tuple(data),
         folder=run or Path("runs") / name,
         cache=_cache(),
-        jobs=jobs,
+        jobs=usable_cores(),
         domain=domain,
     )
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun

@@ -28,9 +28,6 @@ def latency(
         list[Path] | None,
         typer.Argument(help="Audio files or folders to push; else a made piece of music."),
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="4 s of audio a mode: within a minute.")
-    ] = False,
     sample_rate: Annotated[str, typer.Option(help="In Hz; a list.")] = "48000",
     packet_ms: Annotated[str, typer.Option(help="Packet length in ms; a list.")] = "10",
     channels: Annotated[str, typer.Option(help="Channels; a list.")] = "1",
@@ -59,7 +56,7 @@ def latency(
 
     One after another: as fast as it goes, in real time, and in real time with cold caches.
 
-    By format:  plc bench latency --quick --sample-rate 16000,48000 --method ar,auto
+    By format:  plc bench latency --seconds 4 --sample-rate 16000,48000 --method ar,auto
     --channels 1,8
 
     Real-time factor over ten minutes:  plc bench latency --mode back-to-back --seconds 600
@@ -77,7 +74,7 @@ def latency(
     from plc_bench.timing import latency_compare, latency_tables
 
     common = bench.LatencySettings(
-        seconds=4.0 if quick else seconds,
+        seconds=seconds,
         modes=names_of(mode),
         load=load,
         priority=priority,

@@ -26,6 +26,9 @@ Variants = Annotated[
 ]
 
 
+Doubtful = Annotated[bool, typer.Option("--doubtful", help="Take doubtful places for damage, too.")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SelectionOptions:
     """Options that say which damage is asked for."""
@@ -44,9 +47,7 @@ class SelectionOptions:
     longest_ms: Annotated[
         float, typer.Option(metavar="MS", help="Only damage up to this long.", show_default="any")
     ] = math.inf
-    doubtful: Annotated[
-        bool, typer.Option("--doubtful", help="Take doubtful places for damage, too.")
-    ] = False
+    doubtful: Doubtful = False
 
     def selection(self) -> "Selection":
         """Return the selection; raise ConfigError if it is impossible."""

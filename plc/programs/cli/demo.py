@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plc.cli.options import AsJson, Burst, Loss, Seed, examples
+from plc.cli.options import AsJson, Loss, examples
 from plc.cli.output import Overwrite, console, print_json, status
 from plc.errors import printable
 from plc.extras import install_command
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     """Add the command to an app."""
     lines = examples(
         "plc demo",
-        "plc demo --loss 20% --burst 3 --packet-ms 10 --out demo-20",
+        "plc demo --loss 20% --out demo-20",
     )
     app.command(rich_help_panel="Files", epilog=lines)(demo)
 
@@ -26,9 +26,6 @@ def register(app: typer.Typer) -> None:
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("plc-demo"),
     loss: Loss = 0.1,
-    burst: Burst = 2.0,
-    packet_ms: Annotated[float, typer.Option(metavar="MS", help="Length of a packet.")] = 20.0,
-    seed: Seed = 1,
     picture: Annotated[
         bool, typer.Option("--picture/--no-picture", help="Draw spectrograms (needs matplotlib).")
     ] = True,
@@ -42,9 +39,6 @@ def demo(
         report = run(
             out,
             loss=loss,
-            mean_burst=burst,
-            packet_ms=packet_ms,
-            seed=seed,
             pictures=picture,
             overwrite=overwrite,
             judges=_speech_judges(),

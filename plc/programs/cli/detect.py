@@ -11,7 +11,7 @@ from plc.files.cli.batch import progress_bar
 from plc.files.cli.options import SelectionOptions
 from plc.notice import counted
 from plc.transport.cli.captures import recordings_of, with_losses
-from plc.transport.cli.options import CaptureOptions
+from plc.transport.cli.options import DescribedOptions
 
 if TYPE_CHECKING:
     from plc.files.audio import Progress
@@ -55,7 +55,7 @@ def detect(
     asked: SelectionOptions,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-    captured: CaptureOptions,
+    captured: DescribedOptions,
 ) -> None:
     """Find damage in recordings.
 

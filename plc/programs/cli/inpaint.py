@@ -19,7 +19,7 @@ from plc.cli.options import (
 from plc.cli.output import Overwrite, Quality
 from plc.errors import ConfigError
 from plc.files.cli import batch
-from plc.files.cli.options import FillSeed, SelectionOptions, Variants
+from plc.files.cli.options import Doubtful, FillSeed, Variants
 from plc.notice import counted
 from plc.programs.cli.detect import gaps_to_fill
 
@@ -87,13 +87,14 @@ def inpaint(
     bitrate: batch.Bitrate = None,
     picture: batch.Picture = None,
     page: batch.Page = None,
-    asked: SelectionOptions,
+    doubtful: Doubtful = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Fill gaps of recordings from both sides.
 
-    Without --gap, --gaps, --mask and --trace, plc detect finds the gaps.
+    Without --gap, --gaps, --mask and --trace, plc detect finds the gaps. To fill some kinds
+    alone, give its labels by --gaps.
 
     Good and best refine gaps of up to 4096 samples (85 ms at 48 kHz).
     Longer gaps, and fast, get a blend of predictions from both sides.
@@ -104,6 +105,7 @@ def inpaint(
     --variants writes several inventions, or copies from the best place, the next best, ….
     """
     from plc.engine.models.kinds import KINDS
+    from plc.files.detect.findings import Selection
     from plc.files.fill.networks import kind_of_filler
     from plc.files.fill.signals import FillSettings
     from plc.files.marks import parse_gap
@@ -116,7 +118,7 @@ def inpaint(
         trace=trace,
         loop=loop,
         packet_ms=packet_ms,
-        doubtful=asked.doubtful,
+        doubtful=doubtful,
     )
     try:
         for text in gap or []:
@@ -132,12 +134,7 @@ def inpaint(
             f"{' or '.join(('auto', *varied))} of quality good or best has many",
             param_hint="--variants",
         )
-    if asked.given and given.any:
-        raise typer.BadParameter(
-            "they choose among findings, but the gaps are given",
-            param_hint="--kinds, --min-confidence, --longest-ms",
-        )
-    selection = asked.selection()
+    selection = Selection(doubtful=doubtful)
     with batch.recordings(sources, target, file_format) as work:
         numbers = work.vary(variants)
         pictures = work.check_shown(picture, page, overwrite)

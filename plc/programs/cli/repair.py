@@ -16,7 +16,7 @@ from plc.files.cli.batch import Bitrate, Page
 from plc.files.cli.options import SelectionOptions
 from plc.notice import counted
 from plc.transport.cli.captures import among, repair_capture
-from plc.transport.cli.options import CaptureOptions
+from plc.transport.cli.options import DescribedOptions
 
 if TYPE_CHECKING:
     from plc.files.batch.repair import Progress, RepairReport, RepairSettings
@@ -92,7 +92,7 @@ def repair(
     asked: SelectionOptions,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-    captured: CaptureOptions,
+    captured: DescribedOptions,
 ) -> None:
     """Find and repair the damage of a recording, or of a folder or bucket of them.
 

@@ -15,7 +15,7 @@ from plc.cli.output import print_json, say
 from plc.errors import ConfigError
 from plc.files.cli.batch import progress_bar
 from plc.notice import counted
-from plc.transport.cli.options import CaptureOptions, ReceiverOptions, key_of
+from plc.transport.cli.options import DescribedOptions, ReceiverOptions, key_of
 from plc.transport.cli.rtp import as_described, print_relay
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _SUFFIXES = (".pcap", ".pcapng", ".cap")
 # First bytes of pcap, in both orders of bytes and units of time, and of pcapng.
 _MAGICS = set(map(bytes.fromhex, ["d4c3b2a1", "a1b2c3d4", "4d3cb2a1", "a1b23c4d", "0a0d0d0a"]))
 # How a stream is played that nobody listens to meanwhile.
-OFFLINE: dict[str, Any] = {"budget_ms": math.inf, "prepare": "never", "packets_per_s": 1e9}
+OFFLINE: dict[str, Any] = {"prepare": "never", "packets_per_s": 1e9}
 # Nobody waits for what is repaired: packets that come so late are none the worse.
 _REPAIR_DELAY_MS = 1000.0
 
@@ -56,7 +56,7 @@ def among(sources: Iterable[Path | str], *options: object) -> bool:
 def play_capture(
     path: Path,
     target: str | Path,
-    options: CaptureOptions,
+    options: DescribedOptions,
     received: ReceiverOptions,
     *,
     seed: int = 0,
@@ -88,7 +88,7 @@ def play_capture(
     from plc.transport.rtp.udp import Endpoint
     from plc.transport.service.recorder import RecordingFile
 
-    key = key_of(options.key, options.key_file)
+    key = key_of(options.key_file)
     described = [] if options.sdp is None else read_sdp(options.sdp)
     with progress_bar(f"reading {path.name}") as progress:
         capture = Capture(path, progress)
@@ -97,7 +97,7 @@ def play_capture(
     for heard in capture.streams:
         try:
             media = media_of(heard, described, options.given, key)
-            receiver = as_described(received, media).config(seed)
+            receiver = as_described(received, media).config(seed, budget_ms=math.inf)
             receivers[heard] = replace(receiver, more_payload_types=media.beside, key=media.key)
         except ConfigError as error:
             refused[heard.name] = str(error)
@@ -130,7 +130,7 @@ def _in_words(left_out: dict[str, int]) -> str:
 
 @contextmanager
 def recordings_of(
-    sources: Sequence[Path], options: CaptureOptions, name: str = ""
+    sources: Sequence[Path], options: DescribedOptions, name: str = ""
 ) -> Iterator[tuple[list[Path], dict[Path, list[tuple[int, int]]], Path]]:
     """Yield sources with captures as recordings, the losses of those, and their folder.
 
@@ -179,7 +179,7 @@ def with_losses(
 def repair_capture(
     source: Path,
     out: Path,
-    options: CaptureOptions,
+    options: DescribedOptions,
     settings: "FillSettings",
     selection: "Selection",
     *,

@@ -21,16 +21,20 @@ from plc.cli.options import (
     Metrics,
     Priority,
     Seed,
-    View,
     examples,
-    share,
     with_options,
 )
 from plc.cli.output import left_out, print_json, say
 from plc.errors import printable
 from plc.notice import counted
 from plc.quiet import quiet_libraries
-from plc.transport.cli.options import Dscp, ReceiverOptions, heard_nothing
+from plc.transport.cli.options import (
+    IMPAIR_HELP,
+    Dscp,
+    ReceiverOptions,
+    heard_nothing,
+    impairment_of,
+)
 from plc.transport.cli.watch import Watch
 
 if TYPE_CHECKING:
@@ -39,7 +43,6 @@ if TYPE_CHECKING:
     from plc.transport.live.live import Live, LiveConfig
     from plc.transport.live.sending import SendConfig
     from plc.transport.rtp.config import ReceiverConfig
-    from plc.transport.rtp.impair import ImpairConfig
     from plc.transport.rtp.udp import Endpoint, Network, UdpPort
 
 _BACKENDS = ("sounddevice", "pyaudio")
@@ -47,53 +50,6 @@ _BACKENDS = ("sounddevice", "pyaudio")
 _LOOKS_PER_S = 10
 # Switches concealment off and on.
 _SWITCH_KEY = "c"
-
-# What --impair calls the settings of plc.transport.rtp.impair.ImpairConfig, and how each is read.
-_SHARES = {"loss": "loss", "reorder": "reorder", "duplicate": "duplicate"}
-_NUMBERS = {
-    "burst": "mean_burst",
-    "delay": "delay_ms",
-    "jitter": "jitter_ms",
-    "reorder_by": "reorder_ms",
-    "rate": "rate_kbit_s",
-    "queue": "queue_ms",
-}
-_IMPAIR_HELP = (
-    "Simulated network, such as loss=10%,jitter=30. Shares: loss, reorder, duplicate; "
-    "packets: burst; ms: delay, jitter, reorder_by, queue; kbit/s: rate; and in_order."
-)
-
-
-def impairment_of(text: str) -> "ImpairConfig":
-    """Return the impairment of ``loss=10%,burst=2,jitter=30``; raise BadParameter."""
-    from plc.errors import ConfigError
-    from plc.transport.rtp.impair import ImpairConfig
-
-    settings: dict[str, Any] = {}
-    for part in text.split(","):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if name == "in_order" and not equals:
-            settings["in_order"] = True
-        elif name in _SHARES and value:
-            settings[_SHARES[name]] = share(value)
-        elif name in _NUMBERS and value:
-            settings[_NUMBERS[name]] = _number(name, value)
-        else:
-            known = ", ".join([*_SHARES, *_NUMBERS])
-            raise typer.BadParameter(
-                f"{part.strip()!r} is not an impairment; give name=value of {known}, or in_order"
-            )
-    try:
-        return ImpairConfig(**settings)
-    except ConfigError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(f"{name} is {text!r}; give a number") from None
 
 
 def devices(
@@ -263,7 +219,7 @@ def live(
             help="Defaults: stage: 64-sample packets, L16, music; conference: 20 ms, Opus, speech.",
         ),
     ] = None,
-    impair: Annotated[str | None, typer.Option(metavar="HOW", help=_IMPAIR_HELP)] = None,
+    impair: Annotated[str | None, typer.Option(metavar="HOW", help=IMPAIR_HELP)] = None,
     trace: LoopedTrace = None,
     seed: Seed = 0,
     received: ReceiverOptions,
@@ -280,7 +236,6 @@ def live(
         typer.Option(metavar="S", help="End when a device has been absent for this time.", min=0.0),
     ] = math.inf,
     priority: Priority = "auto",
-    view: View = None,
     metrics: Metrics = None,
     log_json: LogJson = False,
     as_json: AsJson = False,
@@ -307,9 +262,9 @@ def live(
             receiver = replace(receiver, allow=_only(send.to.host))
         if played is None:
             assert send is not None
-            if any((impair, trace, view, metrics)):
+            if any((impair, trace, metrics)):
                 raise typer.BadParameter(
-                    "--impair, --trace, --view and --metrics go with a stream that is played: give "
+                    "--impair, --trace and --metrics go with a stream that is played: give "
                     "--from udp://HOST:PORT, too"
                 )
             running = {"duration_s": duration_s, "give_up_s": give_up_s, "priority": priority}
@@ -330,7 +285,6 @@ def live(
             duration_s=duration_s,
             give_up_s=give_up_s,
             priority=priority,
-            view=view,
             metrics=metrics,
             log_json=log_json,
             as_json=as_json,
@@ -448,7 +402,6 @@ def play(
     backend: str = "sounddevice",
     send: "SendConfig | None" = None,
     duration_s: float = math.inf,
-    view: bool | None = None,
     metrics: str | None = None,
     log_json: bool = False,
     as_json: bool = False,
@@ -461,7 +414,7 @@ def play(
 
     name = str(source)
     device = send.device if send is not None else source if isinstance(source, str) else ""
-    shown = sys.stderr.isatty() and not log_json if view is None else view
+    shown = sys.stderr.isatty() and not log_json
     looks = 0
     with quiet_libraries(), contextlib.ExitStack() as opened:
         show = opened.enter_context(meters.open_view(sys.stderr)) if shown else None

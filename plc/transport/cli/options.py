@@ -2,19 +2,29 @@
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from plc.cli.options import Content, Lookahead, Method, Model, PacketMs, lookahead_of, packets_of
+from plc.cli.options import (
+    Content,
+    Lookahead,
+    Method,
+    Model,
+    PacketMs,
+    lookahead_of,
+    packets_of,
+    share,
+)
 from plc.cli.output import left_out, say
 
 if TYPE_CHECKING:
     from plc.transport.relay.relayed import RelayConfig
     from plc.transport.rtp.config import ReceiverConfig
     from plc.transport.rtp.delay import DelayConfig
+    from plc.transport.rtp.impair import ImpairConfig
     from plc.transport.rtp.srtp import SrtpKey
     from plc.transport.rtp.udp import Endpoint
     from plc.transport.service.recorder import RecordingFile
@@ -68,16 +78,9 @@ Codec = Annotated[
     typer.Option(case_sensitive=False, help="Codec of RTP."),
 ]
 
-Key = Annotated[
-    str | None,
-    typer.Option(
-        metavar="[SUITE:]BASE64",
-        help="SRTP: key and salt of 30 bytes; others see it in ps, --key-file hides it.",
-    ),
-]
-
 KeyFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="SRTP: the key is a file's first line.")
+    Path | None,
+    typer.Option(metavar="FILE", help="SRTP: a file's first line is key and salt, [SUITE:]BASE64."),
 ]
 
 Align = Annotated[
@@ -88,15 +91,59 @@ Align = Annotated[
 ]
 
 
-def key_of(key: str | None, key_file: Path | None) -> "SrtpKey | None":
-    """Return the key that options give; raise ConfigError without one."""
-    from plc.transport.rtp.srtp import parse_key, read_key
+# What an impairment calls the settings of ImpairConfig, and how each is read.
+_SHARES = {"loss": "loss", "reorder": "reorder", "duplicate": "duplicate"}
+_NUMBERS = {
+    "burst": "mean_burst",
+    "delay": "delay_ms",
+    "jitter": "jitter_ms",
+    "reorder_by": "reorder_ms",
+    "rate": "rate_kbit_s",
+    "queue": "queue_ms",
+}
+IMPAIR_HELP = (
+    "Simulated network, such as loss=10%,jitter=30. Shares: loss, reorder, duplicate; "
+    "packets: burst; ms: delay, jitter, reorder_by, queue; kbit/s: rate; and in_order."
+)
 
-    if key is not None and key_file is not None:
-        raise typer.BadParameter("one of --key and --key-file, not both")
-    if key_file is not None:
-        return read_key(key_file)
-    return None if key is None else parse_key(key)
+
+def impairment_of(text: str) -> "ImpairConfig":
+    """Return the impairment of ``loss=10%,burst=2,jitter=30``; raise BadParameter."""
+    from plc.errors import ConfigError
+    from plc.transport.rtp.impair import ImpairConfig
+
+    settings: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if name == "in_order" and not equals:
+            settings["in_order"] = True
+        elif name in _SHARES and value:
+            settings[_SHARES[name]] = share(value)
+        elif name in _NUMBERS and value:
+            settings[_NUMBERS[name]] = _number(name, value)
+        else:
+            known = ", ".join([*_SHARES, *_NUMBERS])
+            raise typer.BadParameter(
+                f"{part.strip()!r} is not an impairment; give name=value of {known}, or in_order"
+            )
+    try:
+        return ImpairConfig(**settings)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{name} is {text!r}; give a number") from None
+
+
+def key_of(key_file: Path | None) -> "SrtpKey | None":
+    """Return the key of a file; raise ConfigError if it holds none."""
+    from plc.transport.rtp.srtp import read_key
+
+    return None if key_file is None else read_key(key_file)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +194,29 @@ class DelayOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WireOptions:
+class SealedOptions:
+    """The option of RTP that is encrypted."""
+
+    key_file: KeyFile = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribedOptions(SealedOptions):
+    """Options of the streams in a network capture, where it does not say so itself."""
+
+    sdp: Annotated[
+        Path | None, typer.Option(help="Of a capture: description (SDP) of its streams.")
+    ] = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options of the coding that are given, by the names of AudioMedia."""
+        names = ("codec", "payload_type", "sample_rate", "channels", "red_payload_type")
+        return {name: each for name in names if (each := getattr(self, name, None)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WireOptions(SealedOptions):
     """Options of RTP as it comes."""
 
     payload_type: Annotated[
@@ -158,17 +227,12 @@ class WireOptions:
         int | None,
         typer.Option(help="Payload type of received redundancy (RFC 2198).", min=0, max=127),
     ] = None
-    key: Key = field(default=None, repr=False)
-    key_file: KeyFile = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptureOptions(WireOptions):
-    """Options of the streams in a network capture, where it does not say so itself."""
+class CaptureOptions(DescribedOptions, WireOptions):
+    """Options of the streams in a network capture, and of their coding without a description."""
 
-    sdp: Annotated[
-        Path | None, typer.Option(help="Of a capture: description (SDP) of its streams.")
-    ] = None
     codec: Annotated[
         Literal["l16", "l24", "pcmu", "pcma", "g722", "opus"] | None,
         typer.Option(
@@ -183,12 +247,6 @@ class CaptureOptions(WireOptions):
     channels: Annotated[int | None, typer.Option(help="Of a capture: channels.", min=1, max=8)] = (
         None
     )
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """The options of the coding that are given, by the names of AudioMedia."""
-        names = ("codec", "payload_type", "sample_rate", "channels", "red_payload_type")
-        return {name: each for name in names if (each := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,15 +275,6 @@ class ReceiverOptions(WireOptions, DelayOptions):
     method: Method = "auto"
     model: Model = "auto"
     content: Content = "auto"
-    budget_ms: Annotated[
-        float | None,
-        typer.Option(
-            metavar="MS",
-            help="Time limit for a lost packet.",
-            show_default="a quarter of the packet",
-        ),
-    ] = None
-
     prepare: Annotated[
         str,
         typer.Option(
@@ -240,7 +289,7 @@ class ReceiverOptions(WireOptions, DelayOptions):
         ),
     ] = False
 
-    def config(self, seed: int = 0) -> "ReceiverConfig":
+    def config(self, seed: int = 0, budget_ms: float | None = None) -> "ReceiverConfig":
         """Return the settings; raise ConfigError if one is out of range."""
         from plc.engine.config import StreamConfig, samples_of_packet
         from plc.transport.rtp.codecs import usual_rate
@@ -257,7 +306,7 @@ class ReceiverOptions(WireOptions, DelayOptions):
                 method=self.method,
                 model=self.model,
                 content=self.content,
-                budget_ms=self.budget_ms,
+                budget_ms=budget_ms,
                 prepare=self.prepare,
                 detect_dropouts=self.detect_dropouts,
                 seed=seed,
@@ -268,7 +317,7 @@ class ReceiverOptions(WireOptions, DelayOptions):
             red_payload_type=self.red_payload_type,
             allow=tuple(parse_network(text) for text in self.allow or []),
             packets_per_s=self.packets_per_s,
-            key=key_of(self.key, self.key_file),
+            key=key_of(self.key_file),
         )
 
 

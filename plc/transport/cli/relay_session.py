@@ -38,8 +38,6 @@ class RelaySession:
         Address at which to serve metrics and the health.
     log_json : bool
         Whether to write every event to stderr.
-    view : bool or None
-        Whether to show meters; None: on a terminal.
     overwrite : bool, whether streams may replace files
     """
 
@@ -50,14 +48,13 @@ class RelaySession:
         metrics: str | None,
         *,
         log_json: bool,
-        view: bool | None,
         overwrite: bool,
     ) -> None:
         self._file = file
         self._control = control
         self._overwrite = overwrite
         self._watch = Watch(metrics, log_json)
-        self._shown = sys.stderr.isatty() and not log_json if view is None else view
+        self._shown = sys.stderr.isatty() and not log_json
         self._show: Callable[[Relay], None] | None = None
         self._keeper: RelayKeeper | None = None
         self._hangups: list[None] = []

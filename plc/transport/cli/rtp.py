@@ -14,31 +14,28 @@ import typer
 from plc.cli.errors import REFUSED
 from plc.cli.options import (
     AsJson,
-    Burst,
     Duration,
     LogJson,
     LoopedTrace,
-    Loss,
     Metrics,
     PacketMs,
     Priority,
     Seed,
-    View,
     examples,
-    share,
     with_options,
 )
 from plc.cli.output import Overwrite, left_out, print_json, say
 from plc.notice import counted, tell
 from plc.transport.cli.options import (
+    IMPAIR_HELP,
     Codec,
     Dscp,
-    Key,
     KeyFile,
     ReceiverOptions,
     RelayedOptions,
     SdpOut,
     heard_nothing,
+    impairment_of,
     key_of,
     paths_of,
 )
@@ -93,7 +90,6 @@ def relay(
     ] = 1,
     duration_s: Duration = math.inf,
     priority: Priority = "auto",
-    view: View = None,
     metrics: Metrics = None,
     log_json: LogJson = False,
     overwrite: Overwrite = False,
@@ -113,7 +109,7 @@ def relay(
                 "a device goes without --workers, --sdp, --sdp-out, --config and --control"
             )
         running = {"duration_s": duration_s, "metrics": metrics, "log_json": log_json}
-        running |= {"view": bool(view), "priority": priority}
+        running |= {"priority": priority}
         _relay_to_device(listen or [], to or [], received, running | {"as_json": as_json})
         return
     source = _source(listen or [], to or [], sdp, config, received, control is not None)
@@ -121,14 +117,12 @@ def relay(
     if control is None and "control" in source.settings:
         control = Path(source.settings["control"])
     log_json = log_json or source.settings.get("log_json", False)
-    alone = (sdp_out, config, control, metrics, log_json, view)
+    alone = (sdp_out, config, control, metrics, log_json)
     if workers > 1 and any(alone):
         raise typer.BadParameter(
-            "--sdp-out, --config, --control, --metrics, --log-json and --view go with one worker"
+            "--sdp-out, --config, --control, --metrics and --log-json go with one worker"
         )
-    session = RelaySession(
-        config, control, metrics, log_json=log_json, view=view, overwrite=overwrite
-    )
+    session = RelaySession(config, control, metrics, log_json=log_json, overwrite=overwrite)
     session.check(source.streams)
     if sdp_out is not None:
         check_new(sdp_out, overwrite)
@@ -200,7 +194,6 @@ def send(
         ),
     ] = None,
     dscp: Dscp = None,
-    key: Key = None,
     key_file: KeyFile = None,
     sdp_out: SdpOut = None,
     duration_s: Duration = math.inf,
@@ -228,7 +221,7 @@ def send(
         seed=seed,
         second=second,
         dscp=dscp,
-        key=key_of(key, key_file),
+        key=key_of(key_file),
     )
     try:
         if sdp_out is not None:
@@ -243,28 +236,8 @@ def send(
 def impair(
     listen: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Address to listen at.")],
     to: Annotated[str, typer.Option(metavar="udp://HOST:PORT", help="Address to send to.")],
-    loss: Loss = 0.0,
-    burst: Burst = 1.5,
+    how: Annotated[str, typer.Argument(metavar="HOW", help=IMPAIR_HELP)] = "",
     trace: LoopedTrace = None,
-    delay_ms: Annotated[float, typer.Option(metavar="MS", help="Delay of every packet.")] = 0.0,
-    jitter_ms: Annotated[float, typer.Option(metavar="MS", help="Largest additional delay.")] = 0.0,
-    in_order: Annotated[
-        bool, typer.Option("--in-order", help="Let jitter delay packets without reordering them.")
-    ] = False,
-    reorder: Annotated[
-        float,
-        typer.Option(
-            parser=share, metavar="SHARE", help="Share of packets delayed behind later ones."
-        ),
-    ] = 0.0,
-    reorder_ms: Annotated[float, typer.Option(metavar="MS", help="Delay of these.")] = 30.0,
-    duplicate: Annotated[
-        float, typer.Option(parser=share, metavar="SHARE", help="Share of packets sent twice.")
-    ] = 0.0,
-    rate_kbit_s: Annotated[float, typer.Option(help="Rate limit in kbit/s.")] = math.inf,
-    queue_ms: Annotated[
-        float, typer.Option(metavar="MS", help="Longest queue at the rate limit.")
-    ] = 100.0,
     seed: Seed = 0,
     duration_s: Duration = math.inf,
     as_json: AsJson = False,
@@ -274,18 +247,7 @@ def impair(
     from plc.transport.rtp.impair import ImpairConfig, Impairment, ImpairProxy
     from plc.transport.rtp.udp import parse_endpoint, serve
 
-    config = ImpairConfig(
-        loss=loss,
-        mean_burst=burst,
-        delay_ms=delay_ms,
-        jitter_ms=jitter_ms,
-        in_order=in_order,
-        reorder=reorder,
-        reorder_ms=reorder_ms,
-        duplicate=duplicate,
-        rate_kbit_s=rate_kbit_s,
-        queue_ms=queue_ms,
-    )
+    config = impairment_of(how) if how else ImpairConfig()
     losses = None if trace is None else TraceLosses(read_trace(trace), loop=True)
     impairment = Impairment(config, seed, losses)
     target = parse_endpoint(to)
@@ -314,7 +276,7 @@ def register(app: typer.Typer) -> None:
             "plc relay --config relay.toml --control /run/plc/relay.sock --metrics :9464",
         ),
         send: ("plc send clean.wav --to udp://192.0.2.9:5004 --codec opus --packet-ms 20 --fec",),
-        impair: ("plc impair --listen udp://127.0.0.1:5004 --to udp://127.0.0.1:5005 --loss 10%",),
+        impair: ("plc impair --listen udp://127.0.0.1:5004 --to udp://127.0.0.1:5005 loss=10%",),
     }
     for command, lines in shown.items():
         app.command(rich_help_panel="Live and on the wire", epilog=examples(*lines))(

@@ -58,7 +58,7 @@ def test_the_bundle_is_small_and_each_clip_has_a_licence() -> None:
 
 
 def test_a_demo_in_which_nothing_is_lost_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no packet of the clip .* was lost: give another seed"):
+    with pytest.raises(ConfigError, match=r"no packet of the clip .* was lost: give a higher loss"):
         run(tmp_path / "new", loss=0.0, pictures=False, live_s=0.0)
     assert not list(tmp_path.iterdir())
 

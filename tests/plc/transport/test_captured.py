@@ -117,8 +117,9 @@ def recorded(path: Path, call: Call, target: Path) -> dict[str, Any]:
     media = AudioMedia(endpoint=Endpoint("127.0.0.1", 0), codec=codec, sample_rate=rate,
                        channels=channels,
                        payload_type=open_codec(codec, rate, channels).payload_type)  # fmt: skip
-    options = as_described(ReceiverOptions(budget_ms=math.inf, prepare="never"), media)
-    config = RelayConfig(listen=media.endpoint, to=RecordingFile(target), receiver=options.config())
+    options = as_described(ReceiverOptions(prepare="never"), media)
+    receiver = options.config(budget_ms=math.inf)
+    config = RelayConfig(listen=media.endpoint, to=RecordingFile(target), receiver=receiver)
     with closing(Relay([config])) as relay:
         begin_s = next(read_datagrams(path)).time_s
         for datagram in read_datagrams(path):
@@ -203,10 +204,11 @@ def test_a_sealed_stream_is_opened_by_its_key_and_by_no_other(
     assert refused.exit_code == 1
     assert "as SRTP is: give --key-file" in refused.output
     other = base64.b64encode(bytes(30)).decode()
-    wrong = run("conceal", tmp_path / "a.pcap", tmp_path / "no.wav", "--key", other)
+    wrong_key = written(tmp_path / "other", other.encode())
+    wrong = run("conceal", tmp_path / "a.pcap", tmp_path / "no.wav", "--key-file", wrong_key)
     assert "its key opens none of its packets" in wrong.output
     assert not (tmp_path / "no.wav").exists()
-    given: tuple[str, ...] = ("--key", KEY_TEXT)
+    given: tuple[object, ...] = ("--key-file", written(tmp_path / "key", KEY_TEXT.encode()))
     if described:
         sdp = f"m=audio 6000 RTP/SAVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY_TEXT}"
         other_sdp = sdp.replace(KEY_TEXT, other)
@@ -479,9 +481,9 @@ def test_streams_without_end_are_counted_one_by_one(
             listen=Endpoint(*heard.target),
             to=RecordingFile(tmp_path / f"{k}.wav"),
             receiver=as_described(
-                ReceiverOptions(budget_ms=math.inf, prepare="never", method="burg"),
+                ReceiverOptions(prepare="never", method="burg"),
                 media_of(heard, [], {}, None),
-            ).config(),
+            ).config(budget_ms=math.inf),
         )
         for k, heard in enumerate(capture.streams)
     }
@@ -570,8 +572,8 @@ def test_options_of_captures_are_refused_for_recordings(tmp_path: Path) -> None:
     for words in (
         ("conceal", sound, tmp_path / "b.wav", "--loss", "5%", "--align"),
         ("conceal", sound, tmp_path / "b.wav", "--loss", "5%", "--fixed-delay-ms", "20"),
-        ("detect", sound, "--codec", "opus"),
-        ("repair", tmp_path, "--out", tmp_path / "c", "--key", KEY_TEXT),
+        ("detect", sound, "--sdp", sound),
+        ("repair", tmp_path, "--out", tmp_path / "c", "--key-file", sound),
     ):
         refused = run(*words)
         assert refused.exit_code == 2

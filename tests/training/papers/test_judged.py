@@ -148,7 +148,7 @@ def test_runs_are_judged_from_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     recipe.write_text(RECIPE)
     run = tmp_path / "mine"
     trained = CliRunner().invoke(
-        app, ["train", str(recipe), "--data", str(heard), "--out", str(run), "--jobs", "1"]
+        app, ["train", str(recipe), "--data", str(heard), "--out", str(run)]
     )
     assert trained.exit_code == 0, trained.output
     given = options(data=heard, unseen=unseen, count=16)
@@ -173,7 +173,7 @@ def test_runs_are_judged_from_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     other = tmp_path / "other"
     recipe.write_text(RECIPE.replace("lowest = 60", "lowest = 61"))
-    again = ["train", str(recipe), "--data", str(heard), "--out", str(other), "--jobs", "1"]
+    again = ["train", str(recipe), "--data", str(heard), "--out", str(other)]
     assert CliRunner().invoke(app, again).exit_code == 0
     with pytest.raises(ConfigError, match="other makes other notes than mine"):
         open_alike([run, other])

@@ -188,7 +188,6 @@ def a_run(tmp_path: Path, text: str = RECIPE) -> tuple[Path, list[str]]:
     recipe = tmp_path / "mine.toml"
     recipe.write_text(text)
     arguments = ["train", str(recipe), "--data", str(tmp_path), "--out", str(tmp_path / "run")]
-    arguments += ["--jobs", "1"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     return tmp_path / "run", arguments

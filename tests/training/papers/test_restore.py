@@ -286,7 +286,6 @@ def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     recipe.write_text(RECIPE.format(network="res-unet-v2", form="interpolated", steps=6))
     run = tmp_path / "run"
     arguments = ["train", str(recipe), "--data", str(tmp_path / "clips"), "--out", str(run)]
-    arguments += ["--jobs", "1"]
     for _ in range(2):  # the second finds all steps done
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, done.output

@@ -306,7 +306,6 @@ def run_of(folder: Path, clips: Path, text: str) -> Path:
     recipe.write_text(text)
     run = folder.parent / f"run_{folder.name}"
     arguments = ["train", str(recipe), "--data", str(clips), "--out", str(run)]
-    arguments += ["--jobs", "1"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     return run

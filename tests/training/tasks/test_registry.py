@@ -162,7 +162,7 @@ def test_a_registered_task_trains_resumes_and_exports(
     def command(name: str) -> int:
         paths = {"--data": "clips", "--out": name}
         options = [part for key, path in paths.items() for part in (key, str(tmp_path / path))]
-        more = ["--jobs", "1", "--accelerator", "cpu"]
+        more = ["--accelerator", "cpu"]
         recipe = str(tmp_path / "mine.toml")
         return CliRunner().invoke(app, ["train", recipe, *options, *more]).exit_code
 

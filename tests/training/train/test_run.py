@@ -81,7 +81,7 @@ class Bench:
             "--out",
             str(place.folder),
         ]
-        return ["train", recipe, *paths, "--jobs", "1", "--accelerator", "cpu", *more]
+        return ["train", recipe, *paths, "--accelerator", "cpu", *more]
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,9 @@ def json_option(command: Any) -> Any:
 def test_json_means_the_same_in_all_commands() -> None:
     having = {name: json_option(command) for name, command in COMMANDS.items()}
     having = {name: option for name, option in having.items() if option is not None}
-    assert {"plc conceal", "plc live", "plc bench quality", "plc bench streams"} <= set(having)
+    assert {"plc conceal", "plc live", "plc bench quality", "plc bench streams server"} <= set(
+        having
+    )
     for name, option in having.items():
         assert option.is_flag, name
         assert option.help == "Print the result as JSON.", name

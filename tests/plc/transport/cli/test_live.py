@@ -164,7 +164,7 @@ def test_where_no_library_is_there_the_commands_that_bring_them_are_said(
 @pytest.mark.realtime
 def test_a_live_stream_prints_what_it_counted(cards: FakeBackend) -> None:
     pytest.importorskip("prometheus_client")
-    options = ["--seconds", "0.2", "--no-view", "--model", "ar", "--impair", "loss=20%"]
+    options = ["--seconds", "0.2", "--model", "ar", "--impair", "loss=20%"]
     done = runner.invoke(app, ["live", *options, "--json", "--log-json", "--metrics", ":0"])
     assert done.exit_code == 0, done.exception
     report = json.loads(done.stdout)
@@ -175,8 +175,6 @@ def test_a_live_stream_prints_what_it_counted(cards: FakeBackend) -> None:
     plain = runner.invoke(app, ["live", *options])
     assert "0 packets in" in plain.stdout
     assert "output default: 0 times lost" in plain.stdout
-    seen = runner.invoke(app, ["live", *options[:2], "--view"])
-    assert "packets" in seen.stderr
 
 
 @pytest.mark.realtime
@@ -221,7 +219,7 @@ def test_options_become_the_settings_of_a_received_stream() -> None:
 
 @pytest.mark.usefixtures("cards")
 def test_a_device_that_is_not_there_is_refused() -> None:
-    refused: Any = runner.invoke(app, ["live", "--in", "nonsense", "--no-view", "--model", "ar"])
+    refused: Any = runner.invoke(app, ["live", "--in", "nonsense", "--model", "ar"])
     assert isinstance(refused.exception, DeviceError)
     assert "there are 0 (Built-in), 4 (USB Interface)" in str(refused.exception)
 

@@ -884,7 +884,7 @@ def test_the_programs_relay_a_recording_and_end_on_a_signal(tmp_path: Path) -> N
     relay = program("relay", "--listen", "udp://127.0.0.1:0", "--to", target, *options)
     started = [relay]
     try:
-        options = ("--to", listening(relay), "--loss", "10%", "--json")
+        options = ("loss=10%", "--to", listening(relay), "--json")
         proxy = program("impair", "--listen", "udp://127.0.0.1:0", *options)
         started.insert(0, proxy)
         options = ("--to", listening(proxy), "--sdp-out", description, "--seed", 1)

@@ -525,7 +525,7 @@ def test_an_emptied_file_leaves_the_streams_alone(tmp_path: Path) -> None:
     path.write_text("")
     noted: list[tuple[str, str]] = []
     with served([changed(CONFIG, name="a")]) as (relay, keeper):
-        session = RelaySession(path, None, None, log_json=False, view=False, overwrite=False)
+        session = RelaySession(path, None, None, log_json=False, overwrite=False)
         session._keeper = keeper
         session.note = lambda event, says="", **_: noted.append((event, says))
         session._reload_after_hangup()
