@@ -54,7 +54,6 @@ _SCRIPT = "text/javascript; charset=utf-8"
 _OWN_PAGE = "<title>plc in the browser</title>"
 _POLL_S = 0.1
 _LIMIT_S = 10.0
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +246,6 @@ class WebServer:
 
     Parameters
     ----------
-    host : str, address to listen at
     port : int
         0 takes any that is free.
 
@@ -258,10 +256,10 @@ class WebServer:
     Raises
     ------
     NetworkError
-        If the address is not ours, or its port is taken.
+        If the port is taken.
     """
 
-    def __init__(self, host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> None:
+    def __init__(self, port: int = DEFAULT_PORT) -> None:
         page()
         made = {
             f"/{name}": lambda _, file=file: (200, file.kind, file.make())
@@ -269,10 +267,9 @@ class WebServer:
         }
         pages = {"/": made["/index.html"], **made}
         self._server = PageServer(
-            Endpoint(host, port), pages, what="the page", limit_s=_LIMIT_S, fields=_fields
+            Endpoint("127.0.0.1", port), pages, what="the page", limit_s=_LIMIT_S, fields=_fields
         )
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._server.endpoint.port}/"
+        self.url = f"http://127.0.0.1:{self._server.endpoint.port}/"
 
     def close(self) -> None:
         """Stop serving."""
@@ -287,25 +284,19 @@ class WebServer:
         self.close()
 
 
-def run_web(host: str, port: int, *, duration_s: float, announce: Callable[[str], None]) -> None:
+def run_web(port: int, *, duration_s: float, announce: Callable[[str], None]) -> None:
     """Serve the page until a signal, or for some time.
 
     Parameters
     ----------
-    host, port
-        As for :class:`WebServer`.
+    port : int, as for :class:`WebServer`
     duration_s : float
         End after this time; may be ``inf``.
     announce : callable
-        Called with lines for the reader: the address, and a warning where it will not do.
+        Called with the line that says where the page is.
     """
-    with stop_signals() as signals, WebServer(host, port) as server:
+    with stop_signals() as signals, WebServer(port) as server:
         announce(f"listening at {server.url}; Ctrl-C ends it")
-        if host not in _LOCAL:
-            announce(
-                "browsers give audio and microphones only to pages of this machine, of https and "
-                "of files: put an https server before it, or use --export"
-            )
         end_s = time.monotonic() + duration_s
         while not signals and time.monotonic() < end_s:
             time.sleep(min(_POLL_S, max(0.0, end_s - time.monotonic())))

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -39,24 +39,6 @@ def soak(
     show(report, [bench.soak_table(report)], as_json)
     if report.violations:
         raise typer.Exit(1)
-
-
-def fuzz(
-    surface: Annotated[
-        Literal["transport", "jitter"],
-        typer.Argument(help="An RTP playout, or a jitter buffer."),
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """Give a million random, damaged and disordered packets to a playout or buffer.
-
-    Ends with a traceback if the input breaks it.
-    """
-    from plc_bench.robust import fuzz as bench
-
-    with progress_shown("inputs", bench.INPUTS) as advance:
-        result = bench.fuzz(surface, bench.INPUTS, 0, advance)
-    show(result, [_facts(result)], as_json)
 
 
 def relay_load(
@@ -191,7 +173,6 @@ def register(app: typer.Typer) -> None:
         "robust",
         "Examine what must hold for long: streams, packets, the relay, libplc.",
         soak=soak,
-        fuzz=fuzz,
         relay_load=relay_load,
         relay_cost=relay_cost,
         receiver=receiver,

@@ -15,7 +15,6 @@ from plc.cli.output import Overwrite, say
 
 
 def web(
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="Port to listen at; 0 takes any that is free.", min=0, max=65_535)
     ] = 8765,
@@ -42,7 +41,6 @@ def web(
             say(f"plc: {path.name}: {FILES[path.name].use}", err=True)
         return
     run_web(
-        host,
         port,
         duration_s=duration_s,
         announce=lambda line: say(f"plc: {line}", err=True),

@@ -1,4 +1,4 @@
-"""Random, damaged and disordered input to network surfaces: ``plc bench robust fuzz``.
+"""Random, damaged and disordered input to network surfaces.
 
 ``transport``
     RTP packets, sound, cut and damaged, to a playout.
@@ -9,9 +9,7 @@ Damage is refused or absorbed; an exception is a fault of ours and ends the run.
 """
 
 import random
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,75 +21,24 @@ from plc.transport.rtp.jitter import JitterBuffer, JitterConfig, Turn
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.packets import RtpPacket
 from plc.transport.rtp.playout import Playout
-from plc_bench.base.surroundings import resident_mb
 
 # Of one jitter buffer, before another with other settings takes its place.
 _BUFFER_EVENTS = 50_000
 _RATE, _BLOCK = 8000, 160
-_REPORT_EVERY = 1000
 
 Seen = dict[str, float]
 """Counts and maxima, by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fuzzed:
-    """Outcome of random input to one surface.
-
-    Attributes
-    ----------
-    surface : str, one of :data:`SURFACES`
-    inputs : int
-        Pieces of bytes, packets or pulls.
-    seconds : float, duration of the run
-    growth_mb : float
-        Growth of the resident memory after the first tenth, in MiB.
-    seen : dict of str to float
-        Counts and maxima of the surface.
-    """
-
-    surface: str
-    inputs: int
-    seconds: float
-    growth_mb: float
-    seen: Seen
-
-
-INPUTS = 1_000_000
-"""Packets or pieces of bytes that the command gives."""
-
-
-def fuzz(
-    surface: str,
-    inputs: int,
-    seed: int = 0,
-    on_inputs: Callable[[int], object] = lambda count: None,
-) -> Fuzzed:
-    """Give a surface random input; let its errors through.
-
-    Parameters
-    ----------
-    surface : str, one of :data:`SURFACES`
-    inputs : int, at least this many
-    seed : int, seed of every draw
-    on_inputs : callable
-        Called with the number of further inputs, some times a second.
-    """
+def fuzz(surface: str, inputs: int, seed: int = 0) -> Seen:
+    """Give a surface random input, at least so much; let its errors through."""
     seen: Seen = {}
-    began_s = time.monotonic()
-    given = told = 0
-    first_mb = 0.0
+    given = 0
     for count in SURFACES[surface](random.Random(seed), seen):
         given += count
-        if not first_mb and given > inputs // 10:
-            first_mb = resident_mb()
-        if given - told >= _REPORT_EVERY:
-            on_inputs(given - told)
-            told = given
         if given >= inputs:
             break
-    growth_mb = round(resident_mb() - first_mb, 1)
-    return Fuzzed(surface, given, round(time.monotonic() - began_s, 1), growth_mb, seen)
+    return seen
 
 
 def _damaged(rng: random.Random, data: bytes, within: int) -> bytes:

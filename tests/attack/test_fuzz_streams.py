@@ -1,0 +1,39 @@
+"""Random input to a playout and to a jitter buffer leaves them sound."""
+
+import pytest
+
+from plc.transport.rtp.jitter import JitterBuffer
+from tests.attack.fuzz.streams import SURFACES, fuzz
+
+
+@pytest.mark.parametrize(
+    ("inputs", "seed"), [(50_000, 1), pytest.param(1_000_000, 0, marks=pytest.mark.deep)]
+)
+def test_random_events_leave_the_jitter_buffer_sound(inputs: int, seed: int) -> None:
+    seen = fuzz("jitter", inputs, seed)
+    assert seen["blocks"] > inputs / 10
+    assert seen["packets"] > inputs / 10
+    assert seen["most_packets_held"] <= 4096
+    # Both ends may have slept for 0.5 s, which the base of the delay follows within 4 s.
+    assert seen["largest_delay_s"] <= 0.2 + 0.5 + 3 * 0.02
+
+
+@pytest.mark.parametrize(
+    ("inputs", "seed"), [(5000, 3), pytest.param(1_000_000, 0, marks=pytest.mark.deep)]
+)
+def test_damaged_packets_break_nothing_and_fill_no_memory(inputs: int, seed: int) -> None:
+    assert 0 < fuzz("transport", inputs, seed)["most_packets_held"] < 200
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_the_same_seed_gives_the_same_input(surface: str) -> None:
+    assert fuzz(surface, 500, seed=4) == fuzz(surface, 500, seed=4)
+
+
+def test_what_breaks_a_surface_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(JitterBuffer, "pull", fail)
+    with pytest.raises(ZeroDivisionError):
+        fuzz("jitter", 100)
