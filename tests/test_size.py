@@ -19,7 +19,7 @@ WISHES = {
     "plc.files.batch.repair": (36_880, 166),
     "plc.embed.library": (15_120, 64),  # 14,500
     "plc_training.cli": (48_060, 222),
-    "": (98_962, 487),  # 95,000
+    "": (98_954, 487),  # 95,000
 }
 # Names that a module imports. More have those of the table; an entry only falls.
 MOST_NAMES = 60
@@ -32,7 +32,7 @@ MOST_PARAMETERS, MOST_ATTRIBUTES = 9, 25
 # What had more when the limits were set. An entry may fall, and goes where it is no longer true.
 MORE_PARAMETERS = {
     "plc.transport.live.live.run_live": 11,
-    "plc.transport.rtp.send.open_sender": 13,
+    "plc.transport.rtp.send.open_sender": 12,
     "plc_training.papers.blocks.UNet.__init__": 11,
 }
 MORE_ATTRIBUTES: dict[str, int] = {}

@@ -184,9 +184,6 @@ def send(
         ),
     ] = 0,
     loop: Annotated[bool, typer.Option("--loop", help="Repeat the file.")] = False,
-    clock_ppm: Annotated[
-        float, typer.Option(help="Clock error: send faster by this many ppm.", min=-9e5, max=9e5)
-    ] = 0.0,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -217,7 +214,6 @@ def send(
         expected_loss=_EXPECTED_LOSS if fec else 0.0,
         redundancy=redundancy,
         loop=loop,
-        clock_ppm=clock_ppm,
         seed=seed,
         second=second,
         dscp=dscp,

@@ -42,8 +42,6 @@ class RtpSender:
     blocks : iterable of float32, shape (n, channels), one a packet
     packetizer : Packetizer, makes packets of them
     to : Endpoint, where they go
-    clock_ppm : float
-        By how much this sender's clock is too fast.
     second : Endpoint, optional
         Where each packet goes, too: a second path (SMPTE ST 2022-7).
     dscp : int, optional, what packets are marked with
@@ -55,7 +53,6 @@ class RtpSender:
         blocks: Iterable[NDArray[np.float32]],
         packetizer: Packetizer,
         to: Endpoint,
-        clock_ppm: float = 0.0,
         *,
         second: Endpoint | None = None,
         dscp: int | None = None,
@@ -79,7 +76,7 @@ class RtpSender:
         except BaseException:
             self.close()
             raise
-        self._rate = packetizer.codec.sample_rate * (1.0 + clock_ppm * 1e-6)
+        self._rate = packetizer.codec.sample_rate
         self._begin_s: float | None = None
         self._samples = 0
         self.packets = 0
@@ -157,7 +154,6 @@ def open_sender(
     expected_loss: float = 0.0,
     redundancy: int = 0,
     loop: bool = False,
-    clock_ppm: float = 0.0,
     seed: int | None = None,
     second: Endpoint | None = None,
     dscp: int | None = None,
@@ -178,7 +174,7 @@ def open_sender(
         Of Opus, in bit/s; 0: 64000 for each channel, 24000 with an expected loss.
     expected_loss : float
         Of Opus, share of packets: above 0 packets repeat those before them (in-band FEC).
-    redundancy, clock_ppm, second, dscp, key
+    redundancy, second, dscp, key
         As for :class:`~plc.transport.rtp.packetizer.Packetizer` and :class:`RtpSender`.
     loop : bool
         Begin again at its end, for ever.
@@ -212,7 +208,7 @@ def open_sender(
             raise ConfigError(f"seed is {seed}; SRTP takes none: numbers must not repeat")
         check_sealable(coding.name, coding.sample_rate, coding.channels, block, redundancy)
     blocks = blocks_of(path, block, loop)
-    return RtpSender(blocks, packetizer, to, clock_ppm, second=second, dscp=dscp, key=key)
+    return RtpSender(blocks, packetizer, to, second=second, dscp=dscp, key=key)
 
 
 def _coding_of(reader: AudioReader, codec: str, bit_rate: int, expected_loss: float) -> Codec:

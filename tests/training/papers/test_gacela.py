@@ -209,7 +209,7 @@ def test_a_run_becomes_a_model_without_critics(tmp_path: Path) -> None:
         "path,domain,split\nclip0.wav,any,train\nclip1.wav,any,valid\n"
     )
     (tmp_path / "mine.toml").write_text(RECIPE)
-    paths = {"--data": "clips", "--out": "run", "--cache": "cache"}
+    paths = {"--data": "clips", "--out": "run"}
     options = [part for key, path in paths.items() for part in (key, str(tmp_path / path))]
     recipe = str(tmp_path / "mine.toml")
     done = CliRunner().invoke(app, ["train", recipe, *options, "--accelerator", "cpu"])
