@@ -56,6 +56,9 @@ _FORMER = {
     ("inpaint", "--kinds"): "--gaps FILE, by plc detect --kinds … --labels FILE",
     ("detect", "--codec"): "--sdp FILE",
     ("repair", "--codec"): "--sdp FILE",
+    ("web", "--host"): "--export DIR for another server",
+    ("latency", "--quick"): "--seconds 4",
+    ("train", "--cache"): "PLC_CACHE_DIR=FOLDER in the environment",
 } | {
     ("impair", f"--{name}"): "plc impair loss=10%,burst=2,jitter=30 …; --help has the words"
     for name in ("loss", "burst", "delay-ms", "jitter-ms", "reorder", "duplicate", "rate-kbit-s")
@@ -70,7 +73,7 @@ def put_in_words(error: Any) -> None:
     """
     parameter, context = getattr(error, "param", None), getattr(error, "ctx", None)
     option = getattr(error, "option_name", "")
-    for command in ("", getattr(context, "info_name", None)):
+    for command in ("", getattr(context, "info_name", None) or ""):
         if replacement := _FORMER.get((command, option)):
             error.format_message = lambda: f"{option} is gone; give {replacement}"
             return

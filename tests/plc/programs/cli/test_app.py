@@ -887,6 +887,7 @@ def test_a_repair_is_looked_at_before_it_is_done(tapes: Path) -> None:
         (("inpaint", "a", "b", "--gap", "1:2", "--method", "repaet"), "did you mean 'repeat'?"),
         (("send", "a", "--to", "b", "--key", "x"), "--key is gone; give --key-file FILE"),
         (("impair", "--loss", "10%"), "--loss is gone; give plc impair loss=10%,burst=2"),
+        (("bench", "latency", "--quick"), "--quick is gone; give --seconds 4"),
     ],
 )
 def test_a_misuse_is_said_in_words(arguments: tuple[str, ...], said: str) -> None:
