@@ -19,7 +19,7 @@ WISHES = {
     "plc.files.batch.repair": (36_880, 166),
     "plc.embed.library": (15_120, 64),  # 14,500
     "plc_training.cli": (48_060, 222),
-    "": (98_954, 487),  # 95,000
+    "": (98_879, 487),  # 95,000
 }
 # Names that a module imports. More have those of the table; an entry only falls.
 MOST_NAMES = 60

@@ -42,9 +42,6 @@ def latency(
     ] = 3,
     load: Annotated[int, typer.Option(min=0, help="Busy processes beside it.")] = 0,
     priority: Priority = "normal",
-    fault: Annotated[
-        str, typer.Option(help="Fault of running networks: none, sleep, throw, die; a list.")
-    ] = "none",
     picture: Annotated[Path | None, typer.Option(help="Draw the percentiles here (PNG).")] = None,
     compare: Annotated[
         Path | None, typer.Option(help="An earlier --save to compare with, by statistics.")
@@ -64,9 +61,6 @@ def latency(
     Beside busy processes:  plc bench latency CLIPS --mode steady --load 2 --priority auto
 
     Before and after:  plc bench latency --runs 5 --save a.json, then … --compare a.json
-
-    Networks that hang, fail or die, beside busy processes:  plc bench latency --mode steady
-    --fault none,sleep,throw,die --load 4
     """
     from plc_bench.peers.opus import timed_decoder
     from plc_bench.report import charts
@@ -87,7 +81,6 @@ def latency(
         packet_ms=numbers("packet-ms", packet_ms, float),
         channels=numbers("channels", channels, int),
         method=names_of(method),
-        fault=names_of(fault),
     )
     old = latency_compare.read_report(compare) if compare else None
     expected_s = runs * sum(one.expected_s for one in combinations)

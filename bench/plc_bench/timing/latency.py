@@ -50,60 +50,6 @@ from plc_bench.timing.measure import (
     time_paced,
 )
 
-SLEEP_S = 0.1
-"""Duration of a run of a network that sleeps."""
-
-
-def _sleep() -> None:
-    time.sleep(SLEEP_S)
-
-
-def _throw() -> None:
-    raise RuntimeError("the network failed on purpose")
-
-
-def _die() -> None:
-    raise SystemExit("the network's thread was ended on purpose")
-
-
-NO_FAULT = "none"
-FAULTS: dict[str, Callable[[], None]] = {
-    NO_FAULT: lambda: None,
-    "sleep": _sleep,
-    "throw": _throw,
-    "die": _die,
-}
-"""Action of a network by name: none, take 100 ms, raise, end its thread."""
-
-
-def check_fault(fault: str) -> None:
-    """Refuse a fault that is not one of :data:`FAULTS`.
-
-    Raises
-    ------
-    ConfigError
-        If it is not.
-    """
-    if fault not in FAULTS:
-        raise ConfigError(unknown("fault", fault, FAULTS))
-
-
-def go_wrong(stream: plc.Concealer, fault: str) -> None:
-    """Have the networks of a stream go wrong from now on, those for its preparations too."""
-    outside = stream._method.outside
-    if outside is None or fault == NO_FAULT:
-        return
-    for each in getattr(outside, "_networks", {"": outside}).values():
-        for network in (each.worker._life.network, getattr(each, "ahead", None)):
-            if network is not None:
-                network.run = partial(_run, FAULTS[fault], network.run)
-
-
-def _run(act: Callable[[], None], run: Callable[..., bool], *arrays: NDArray[np.float32]) -> bool:
-    act()
-    return run(*arrays)
-
-
 BACK_TO_BACK, STEADY, COLD = MODES = ("back-to-back", "steady", "cold")
 KINDS = {
     "good": "received",
@@ -118,7 +64,6 @@ KINDS = {
 """Kinds of times: calls of ``push``, but ``answer`` begins at the turn."""
 TOUCH_MB = 8.0
 """Other memory that ``cold`` touches before each call, in MiB."""
-NETWORK_METHOD = "auto"
 
 # A piece of this length is played over and over: long enough that no fit sees it repeat.
 _PIECE_S = 20.0
@@ -153,8 +98,6 @@ class LatencySettings:
     load : int, busy processes beside it
     priority : str
         Of its thread, as ``--priority`` of ``plc relay``.
-    fault : str
-        Behaviour of its networks, of :data:`plc_bench.timing.latency.FAULTS`.
     clips : tuple of Path
         Audio to push, an equal part of each clip; none: a made piece of music.
     """
@@ -162,7 +105,7 @@ class LatencySettings:
     sample_rate: int = 48_000
     packet_ms: float = 10.0
     channels: int = 1
-    method: Any = NETWORK_METHOD
+    method: Any = "auto"
     budget_ms: float | None = None
     loss: float = 0.1
     mean_burst: float = 1.5
@@ -172,7 +115,6 @@ class LatencySettings:
     modes: tuple[str, ...] = MODES
     load: int = 0
     priority: Wish = "normal"
-    fault: str = NO_FAULT
     clips: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
@@ -183,7 +125,6 @@ class LatencySettings:
         for name in ("packet_ms", "seconds"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a time above 0")
-        check_fault(self.fault)
 
     @property
     def packet_samples(self) -> int:
@@ -206,17 +147,13 @@ class LatencySettings:
         through = "" if self.model == "auto" else f" ({self.model})"
         ahead = f", lookahead {self.lookahead}" if self.lookahead else ""
         budget = "" if self.budget_ms is None else f", budget {self.budget_ms:g} ms"
-        fault = "" if self.fault == NO_FAULT else f", networks {self.fault}"
         return (
             f"{self.method}{through}, {self.sample_rate} Hz, {self.channels} ch, "
-            f"{self.packet_ms:g} ms{ahead}{budget}{fault}"
+            f"{self.packet_ms:g} ms{ahead}{budget}"
         )
 
     def open(self, mode: str = STEADY) -> plc.Concealer:
-        """Return an engine on the wall's clock; back to back there is no time to prepare.
-
-        Networks that go wrong are ONNX Runtime's: those of the step have no thread, and no way to.
-        """
+        """Return an engine on the wall's clock; back to back there is no time to prepare."""
         return plc.Concealer(
             sample_rate=self.sample_rate,
             channels=self.channels,
@@ -226,7 +163,6 @@ class LatencySettings:
             model=self.model,
             budget_ms=self.budget_ms,
             prepare="never" if mode == BACK_TO_BACK else "auto",
-            provider="auto" if self.fault == NO_FAULT else "cpu",
         )
 
     def trace(self) -> NDArray[np.bool_]:
@@ -235,16 +171,12 @@ class LatencySettings:
 
 
 def grid(common: LatencySettings, **lists: Sequence[Any]) -> list[LatencySettings]:
-    """Return every combination; faults only with networks."""
-    combined = [
+    """Return every combination once."""
+    combined = (
         dataclasses.replace(common, **dict(zip(lists, values, strict=True)))
         for values in itertools.product(*lists.values())
-    ]
-    whole = [
-        one if one.method == NETWORK_METHOD else dataclasses.replace(one, fault=NO_FAULT)
-        for one in combined
-    ]
-    return list(dict.fromkeys(whole))
+    )
+    return list(dict.fromkeys(combined))
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,7 +364,6 @@ def _run_mode(
     begin_s = time.perf_counter()
     concealer = settings.open(mode)
     construction_ms = 1e3 * (time.perf_counter() - begin_s)
-    go_wrong(concealer, settings.fault)
     calls = concealer.push, packets, trace
     if mode == BACK_TO_BACK:
         timed = time_back_to_back(*calls, clock)

@@ -29,7 +29,7 @@ from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
 from plc_bench.base.rows import TIMES_FORMAT
 from plc_bench.base.tables import Cell, Table
-from plc_bench.timing.latency import KINDS, NO_FAULT, LatencyReport, LatencyRow
+from plc_bench.timing.latency import KINDS, LatencyReport, LatencyRow
 
 CONFIDENCE = 0.95
 SHARES = {"p50": 0.5, "p99": 0.99}
@@ -38,7 +38,7 @@ _LEAST_BEYOND = 5
 # Settings that two rows must share to be compared.
 _SAME = (
     *("sample_rate", "packet_ms", "channels", "method", "lookahead", "budget_ms"),
-    *("loss", "mean_burst", "load", "fault"),
+    *("loss", "mean_burst", "load"),
 )
 _COMPARED = ("good", "concealed", "answer")
 
@@ -213,9 +213,7 @@ def _geometric_mean(values: Sequence[float]) -> float:
 
 
 def _key(settings: Mapping[str, Any], mode: str) -> tuple[Any, ...]:
-    # Reports of before there were faults do not name them.
-    known = {"fault": NO_FAULT} | dict(settings)
-    return (mode, *(known[name] for name in _SAME))
+    return (mode, *(settings[name] for name in _SAME))
 
 
 def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
