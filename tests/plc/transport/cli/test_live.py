@@ -22,8 +22,8 @@ from plc.errors import AudioFileError, DeviceError
 from plc.extras import install_command
 from plc.transport.cards.devices import DevicePort
 from plc.transport.cards.portaudio import SoundServer
-from plc.transport.cli.live import impairment_of, register
-from plc.transport.cli.options import ReceiverOptions
+from plc.transport.cli.live import register
+from plc.transport.cli.options import ReceiverOptions, impairment_of
 from plc.transport.cli.rtp import register as register_network
 from plc.transport.live.ends import FileBackend
 from plc.transport.live.jacktrip import JackTripPort
