@@ -133,9 +133,6 @@ Content = Annotated[
 Loss = Annotated[
     float, typer.Option(parser=share, metavar="SHARE", help="Share of packets lost: 10% or 0.1.")
 ]
-Burst = Annotated[
-    float, typer.Option(metavar="PACKETS", help="Mean number of packets lost in a row.", min=1.0)
-]
 Seed = Annotated[int, typer.Option(help="Another seed loses other packets.", min=0)]
 Loop = Annotated[bool, typer.Option("--loop", help="Repeat the trace at its end.")]
 Trace = Annotated[
