@@ -147,7 +147,7 @@ class Mismatch:
 
 
 class _Own:
-    """The coding of the settings: whether packets are of it, and by which options others would be.
+    """The configured coding, and the options by which other packets would be played.
 
     Parameters
     ----------
