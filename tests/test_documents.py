@@ -1,6 +1,7 @@
 """Links between documents lead somewhere, and their figures are those that benchmarks saved."""
 
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,11 @@ def test_figures_are_those_that_benchmarks_saved(page: Path) -> None:
 @pytest.mark.parametrize(("name", "tables"), [("README.md", 1), ("docs/benchmarks.md", 7)])
 def test_tables_of_quality_are_taken_from_files(name: str, tables: int) -> None:
     assert tables_in(ROOT / name) >= tables
+
+
+def test_the_page_of_the_block_is_what_the_declarations_print() -> None:
+    printed = runpy.run_path(str(ROOT / ".ci/block_page.py"))["page"]()
+    assert (ROOT / "docs/block.md").read_text("utf-8") == printed
 
 
 def test_pages_of_the_notebook_are_short() -> None:

@@ -39,15 +39,7 @@ BIN_S = 0.001
 """Of the distribution of the jitter."""
 
 TABLE = BlockTable()
-
-
-def _word(_text: str, count: int = 1) -> int:
-    return TABLE.word(count)
-
-
-def _array(_text: str, dtype: type, *shape: int) -> int:
-    return TABLE.array(dtype, *shape)
-
+_word, _array = TABLE.word, TABLE.array
 
 # Settings, written before lay_out().
 RATE = _word("Samples in a second.")
@@ -186,12 +178,7 @@ EMITTED = _word("Samples that were played, or rested over, since the first unit'
 
 # Numbers that are no integers.
 _reals = BlockTable()
-
-
-def _real(_text: str, count: int = 1) -> int:
-    return _reals.word(count)
-
-
+_real = _reals.word
 MOST_S = _real("What the delay never exceeds.")
 DELAY_S = _real("The fixed or least delay, or what is added to the quantile.")
 LATE_SHARE = _real("Share of the units that may come too late.")

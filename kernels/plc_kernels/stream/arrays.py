@@ -1,11 +1,12 @@
 """The words and arrays of a block, declared one after another in a table, and views of them.
 
 A block is a row of 64-bit words. Some hold numbers; others, the place of an array within the block
-in bytes. Declaring one gives its number, a plain int, which is a constant for numba::
+in bytes. Declaring one gives its number, a plain int, which is a constant for numba. Each has a
+text, of which docs/block.md is made::
 
     table = BlockTable()
-    CHANNELS = table.word()
-    RING = table.array(np.float32, CHANNELS, fixed(480))
+    CHANNELS = table.word("Number of channels.")
+    RING = table.array("The samples played last.", np.float32, CHANNELS, fixed(480))
     array = view_of(table)  # in kernels: array(block, RING), shape (block[CHANNELS], 480)
 """
 
@@ -68,29 +69,32 @@ class BlockTable:
         self._stop = stop
         self.arrays: dict[int, tuple[np.dtype[Any], tuple[int, ...]]] = {}
 
-    def word(self, count: int = 1) -> int:
-        """Return the number of the next word; ``count`` of them are taken."""
+    def word(self, text: str, count: int = 1) -> int:
+        """Return the number of the next word, which ``text`` explains; take ``count`` of them."""
+        if not text.strip():
+            raise ValueError("a word needs a text")
         first, self.next = self.next, self.next + count
         if self._stop is not None and self.next > self._stop:
             raise ValueError(f"{self.next - self._stop} words more than there is room for")
         return first
 
-    def array(self, dtype: DTypeLike, *shape: int) -> int:
+    def array(self, text: str, dtype: DTypeLike, *shape: int) -> int:
         """Return the word that holds an array's place.
 
         Parameters
         ----------
+        text : str, what it holds
         dtype : dtype
         shape : int
             Words that hold the extents, or :func:`fixed`; at most four.
         """
-        word = self.word()
+        word = self.word(text)
         self.arrays[word] = np.dtype(dtype), shape
         return word
 
-    def room(self, count: int) -> "BlockTable":
+    def room(self, text: str, count: int) -> "BlockTable":
         """Return a table of the next words, whose arrays are of this table, too."""
-        part = BlockTable(self.word(count), self.next)
+        part = BlockTable(self.word(text, count), self.next)
         part.arrays = self.arrays
         return part
 
@@ -99,7 +103,7 @@ class BlockTable:
 
         ``at``, if given, is the first of words that were taken already.
         """
-        first = self.word(other.next) if at is None else at
+        first = self.word("Words of another table.", other.next) if at is None else at
         for word, (dtype, shape) in other.arrays.items():
             extents = tuple(extent + first if extent >= 0 else extent for extent in shape)
             self.arrays[first + word] = dtype, extents

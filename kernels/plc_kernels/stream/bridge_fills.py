@@ -37,26 +37,23 @@ _SIDES = 3
 
 _word, _array = at.BRIDGE_TABLE.word, at.BRIDGE_TABLE.array
 # What follows from the model and the stream.
-SIDE = _word()
-AHEAD = _word()
-VOICE = _word()
-MET = _word()
-"""Samples of a prediction that is bent, and of one behind the gap; of the first with what a contour
-is expected from; and those that it meets, of both sides."""
-VOICES = _array(np.float32, at.CHANNELS, VOICE)
-FAR_VOICE = _array(np.float32, VOICE)
-CONTOURS = _array(np.float32, at.CHANNELS, fixed(POINTS))
-PERIODS = _array(np.float64, at.CHANNELS)
-MET_AT = _array(np.float32, MET)
-EXPECTED = _array(np.float32, fixed(POINTS))
-TURNED = _array(np.float32, fixed(POINTS))
-FORWARD = _array(np.float32, at.CHANNELS, at.REACH)
-BACKWARD = _array(np.float32, at.CHANNELS, at.REACH)
-BEYOND = _array(np.float32, at.CHANNELS, AHEAD)
+SIDE = _word("Samples that are predicted of a side to be bent along the contour.")
+AHEAD = _word("Samples of a row from the gap on.")
+VOICE = _word("SIDE, and the past from which the contour is expected.")
+MET = _word("Samples that a contour is to run into, thinned out; and as many that it makes.")
+VOICES = _array("Near side: past, prediction.", np.float32, at.CHANNELS, VOICE)
+FAR_VOICE = _array("Far side, backwards, likewise.", np.float32, VOICE)
+CONTOURS = _array("Contour through the gap.", np.float32, at.CHANNELS, fixed(POINTS))
+PERIODS = _array("Pitch period before it, in samples; 0: none.", np.float64, at.CHANNELS)
+MET_AT = _array("What the contour makes there, and what came.", np.float32, MET)
+EXPECTED = _array("The contour expected from the past alone.", np.float32, fixed(POINTS))
+TURNED = _array("The contour seen from the far side.", np.float32, fixed(POINTS))
+FORWARD = _array("The gap as the past predicts it.", np.float32, at.CHANNELS, at.REACH)
+BACKWARD = _array("The gap as the far side predicts it.", np.float32, at.CHANNELS, at.REACH)
+BEYOND = _array("Prediction behind what came.", np.float32, at.CHANNELS, AHEAD)
 SPACE = at.BRIDGE_TABLE.include(tables.SPACE_TABLE)
 _ROWS = at.BRIDGE_TABLE.rows(range(VOICES, at.BRIDGE_TABLE.next))
-BRIDGED_BY = _word()
-"""State of a burst: whether the network made its bridge."""
+BRIDGED_BY = _word("State of a burst: whether the network made its bridge.")
 
 
 @inlined

@@ -23,20 +23,17 @@ from plc_kernels.stream.layout import samples_of
 
 _table = BlockTable()
 _word, _array = _table.word, _table.array
-RATE = _word()
-CHANNELS = _word()
-PACKET = _word()
-PAST = _word()
-"""Hz; channels; samples of a packet and of what is kept before it."""
-SIZE = _word()
-"""Of the memory, in bytes."""
-_LINE = _word()
-_MOST = _word()
-"""Samples of a line; the most dropouts of a packet, with one more."""
-STATES = _array(np.int64, CHANNELS, fixed(STATE_WORDS))
-PARTS = _array(np.int64, _MOST)
-LINES = _array(np.float32, CHANNELS, _LINE)
-MARKED = _array(np.int8, CHANNELS, PACKET)
+RATE = _word("Sample rate in Hz.")
+CHANNELS = _word("Number of channels.")
+PACKET = _word("Samples of a packet.")
+PAST = _word("Samples that are kept before it.")
+SIZE = _word("Bytes of the memory.")
+_LINE = _word("Samples of a line: PAST + PACKET.")
+_MOST = _word("The most dropouts of a packet, and one more.")
+STATES = _array("State of each channel: `signal.dropouts`.", np.int64, CHANNELS, fixed(STATE_WORDS))
+PARTS = _array("Begin and end of each dropout found.", np.int64, _MOST)
+LINES = _array("The past, and the packet.", np.float32, CHANNELS, _LINE)
+MARKED = _array("1 for a sample of a dropout.", np.int8, CHANNELS, PACKET)
 _ROWS = _table.rows(_table.arrays)
 HEAD = 16
 """Words before the arrays."""

@@ -56,39 +56,31 @@ from plc_kernels.stream.tables import (
 
 _word, _array = at.NETWORK_TABLE.word, at.NETWORK_TABLE.array
 # What follows from the models and the stream.
-LONGEST = _word()
-PREDICTED = _word()
-VOICE = _word()
-ENTER = _word()
-LEAVE = _word()
-PROMPT = _word()
-WORK_SIZE = _word()
-WORK_APART = _word()
-"""Samples of the longest fill; those that are predicted along speech's contour
-(:func:`~plc_kernels.signal.contour.contour_sizes`), and these with what it is expected from;
-samples of the crossfades; whether a burst's first packet waits for speech's network; numbers of
-memory for a run of any network; and 0, or as many that whoever calls lends to each run: WORK_SIZE
-is 0 then."""
-WORK = _array(np.float32, WORK_SIZE)
-FILLS = _array(np.float32, at.CHANNELS, LONGEST)
-ENTER_RAMP = _array(np.float32, ENTER)
-LEAVE_RAMP = _array(np.float32, LEAVE)
+LONGEST = _word("Samples of the longest fill of a burst.")
+PREDICTED = _word("Samples that are predicted to be bent along speech's contour.")
+VOICE = _word("The same, and the past from which the contour is expected.")
+ENTER = _word("Samples of the crossfade into a network's fill.")
+LEAVE = _word("Samples of the crossfade from its end to the draft.")
+PROMPT = _word("Whether a burst's first packet waits for speech's network.")
+WORK_SIZE = _word("Numbers that a run of any of the networks works in; 0: WORK_APART says so.")
+WORK_APART = _word("The same, of streams whose caller lends that memory to each run; else 0.")
+WORK = _array("Scratch of a network's run.", np.float32, WORK_SIZE)
+FILLS = _array("The burst's fill: draft, then network.", np.float32, at.CHANNELS, LONGEST)
+ENTER_RAMP = _array("Weight of the network's fill where it begins.", np.float32, ENTER)
+LEAVE_RAMP = _array("Weight of the draft where that ends.", np.float32, LEAVE)
 _ROWS = at.NETWORK_TABLE.rows(range(WORK, at.NETWORK_TABLE.next))
-VOICES = _array(np.float32, at.CHANNELS, VOICE)
-POINTS_AT = _array(np.float32, at.CHANNELS, fixed(POINTS))
-PERIODS = _array(np.float64, at.CHANNELS)
-LAGS = _array(np.int64, at.CHANNELS)
+VOICES = _array("Past and prediction, not bent yet.", np.float32, at.CHANNELS, VOICE)
+POINTS_AT = _array("The contour that is expected.", np.float32, at.CHANNELS, fixed(POINTS))
+PERIODS = _array("Pitch period where the past ends, in samples; 0: none.", np.float64, at.CHANNELS)
+LAGS = _array("Lag at which the past resembles its end, in samples.", np.int64, at.CHANNELS)
 SPACE = at.NETWORK_TABLE.include(SPACE_TABLE)
 _SPEECH_ROWS = at.NETWORK_TABLE.rows(range(VOICES, at.NETWORK_TABLE.next))
 # State of a burst.
-SERVED = _word()
-POSITION = _word()
-PENDING = _word()
-IMPROVED = _word()
-ANSWERED = _word()
-"""First of the words of the network that serves it, 0: none; samples of it that were played;
-whether the network's answer is still to be taken; whether it is in the fill; and whether its
-samples are made."""
+SERVED = _word("First of the words of the network that serves the burst; 0: none does.")
+POSITION = _word("Samples of the burst that were played.")
+PENDING = _word("Whether the network's answer is still to be taken.")
+IMPROVED = _word("Whether the answer is in the fill.")
+ANSWERED = _word("NO, SOUND or NO_SOUND: whether samples of the answer are made.")
 NO, SOUND, NO_SOUND = range(3)
 """Of ANSWERED."""
 DONE, SUBMIT, WAIT = range(3)

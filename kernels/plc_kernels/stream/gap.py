@@ -30,28 +30,24 @@ _table = BlockTable(stop=at.NET_WORDS)
 _word, _array = _table.word, _table.array
 
 # Sizes that follow from the model and the rate.
-FILE_AT = _word()
-DRAFTS = _word()
-BINS = _word()
-FRAMES = _word()
-CONTEXT = _word()
-TOUCHING = _word()
-START = _word()
-SAMPLES = _word()
-HORIZON = _word()
-"""Place of the network in the file, -1: none; rows of a channel; bins, frames, those of context
-before the gap, and those that touch it; the gap's first sample in a row, a row's samples, and those
-of the longest gap."""
-FILLS = _word()
-ROWS = _word()
-"""Channels, and rows of all of them."""
-LINES = _array(np.float32, ROWS, SAMPLES)
-SPECTRA = _array(np.float32, ROWS, fixed(2), BINS, FRAMES)
-FILLED = _array(np.float32, FILLS, fixed(2), BINS, TOUCHING)
-LOST = _array(np.float32, FILLS, FRAMES)
-RAMP = _array(np.float32, HORIZON)
-LINE = _array(np.float32, HORIZON)
-MADE = _array(np.float32, FILLS, HORIZON)
+FILE_AT = _word("Place of the network in the models' file, in bytes; -1: there is none.")
+DRAFTS = _word("Drafts of a channel.")
+BINS = _word("Bins that the network sees of a frame.")
+FRAMES = _word("Frames of a row.")
+CONTEXT = _word("Frames of context before the gap.")
+TOUCHING = _word("Frames that touch the gap.")
+START = _word("First sample of the gap in a row.")
+SAMPLES = _word("Samples of a row.")
+HORIZON = _word("Samples of the longest gap.")
+FILLS = _word("Channels, each of which gets a fill.")
+ROWS = _word("Drafts of all channels.")
+LINES = _array("Drafts in time, with the past before.", np.float32, ROWS, SAMPLES)
+SPECTRA = _array("Their spectra: real, imaginary.", np.float32, ROWS, fixed(2), BINS, FRAMES)
+FILLED = _array("The network's answer: spectra.", np.float32, FILLS, fixed(2), BINS, TOUCHING)
+LOST = _array("Share of each frame that the gap is.", np.float32, FILLS, FRAMES)
+RAMP = _array("Weight of the answer over the draft.", np.float32, HORIZON)
+LINE = _array("Scratch: a channel of the answer in time.", np.float32, HORIZON)
+MADE = _array("Samples made of the answer.", np.float32, FILLS, HORIZON)
 GRID = _table.include(tables.GRID_TABLE)
 SIZE = GRID + tables.GRID_SIZE
 """Samples of a frame."""

@@ -32,32 +32,28 @@ BURST_DRAFTS, BRIDGE_DRAFTS = 2, 3
 
 _table = BlockTable()
 _word = _table.word
-MAGIC_AT = _word()
-BYTES = _word()
-CHECKSUM = _word()
-CONTENT = _word()
-LOWEST_RATE = _word()
-HIGHEST_RATE = _word()
-HORIZON_MS = _word()
-BIN_HZ = _word()
-DRAFTS = _word()
-BINS = _word()
-CONTEXT = _word()
-FRAMES = _word()
-WORK = _word()
-OPERATIONS = _word()
-CONTOUR_WIDE = _word()
-CONTOUR_NARROW = _word()
-N_WEIGHTS = _word()
-PLAN_AT = _word()
-WEIGHTS_AT = _word()
-CONTOUR_AT = _word(len(ContourModel._fields))
-"""The magic number; bytes of the block; sum of all words behind that one; what it serves; Hz; the
-horizon in ms and the distance of bins in Hz, as float64; drafts; bins, frames of context before the
-gap and all frames of the network; numbers of memory that a run takes; its multiply-adds; layers of
-the network that expects a contour, 0 for music; numbers of the weights; and the places of the
-arrays in bytes. The last is the first of a word for each array of
-:class:`~plc_kernels.signal.contour.ContourModel`."""
+MAGIC_AT = _word("The magic number: MAGIC.")
+BYTES = _word("Bytes of the block.")
+CHECKSUM = _word("Sum of all words behind this one.")
+CONTENT = _word("What it serves: SPEECH, SPEECH_BRIDGES or MUSIC.")
+LOWEST_RATE = _word("Lowest sample rate that it serves, in Hz.")
+HIGHEST_RATE = _word("Highest one.")
+HORIZON_MS = _word("Longest gap that it fills, in ms; float64.")
+BIN_HZ = _word("Distance of its bins in Hz; float64.")
+DRAFTS = _word("Drafts of a channel that it takes.")
+BINS = _word("Bins of a frame.")
+CONTEXT = _word("Frames of context before the gap.")
+FRAMES = _word("All of its frames.")
+WORK = _word("Numbers of memory (float32) that a run takes.")
+OPERATIONS = _word("Multiply-adds of a run.")
+CONTOUR_WIDE = _word("Units in the first layer of what expects a contour; 0: there is none.")
+CONTOUR_NARROW = _word("Units in its second layer.")
+N_WEIGHTS = _word("Numbers of the weights (float32).")
+PLAN_AT = _word("Place of the plan, in bytes.")
+WEIGHTS_AT = _word("Place of the weights, in bytes.")
+CONTOUR_AT = _word(
+    "First of the places of the arrays of `contour.ContourModel`.", len(ContourModel._fields)
+)
 WORDS = _table.next
 _ALIGNED = 64
 

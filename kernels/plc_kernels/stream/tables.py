@@ -22,38 +22,36 @@ from plc_kernels.stream.arrays import (
 )
 from plc_kernels.stream.layout import RATE
 
-# A grid, as plc_kernels.spectra.gap.Grid has it.
 GRID_TABLE = BlockTable()
 _word, _array = GRID_TABLE.word, GRID_TABLE.array
-GRID_SIZE = _word()
-PASSES = _word()
-_HALF = _word()
-_BINS = _word()
-_N_TWIDDLES = _word()
-"""Samples of a frame, and passes of its transform; half of a frame, its bins, and numbers of the
-transform."""
-_WINDOW = _array(np.float32, GRID_SIZE)
-_DUAL = _array(np.float32, GRID_SIZE)
-_FACTORS = _array(np.int64, fixed(MOST_FACTORS))
-_TWIDDLES = _array(np.float32, fixed(2), _N_TWIDDLES)
-_SCRATCH = _array(np.float32, fixed(4), _HALF)
-_FRAME = _array(np.float32, GRID_SIZE)
-_SPECTRUM = _array(np.complex64, _BINS)
+# A grid, as plc_kernels.spectra.gap.Grid has it.
+GRID_SIZE = _word("Samples of a frame.")
+PASSES = _word("Entries of _FACTORS in use.")
+_HALF = _word("Half of a frame.")
+_BINS = _word("Bins of a frame's spectrum.")
+_N_TWIDDLES = _word("Numbers in a row of _TWIDDLES.")
+_WINDOW = _array("Hann window of what is analysed.", np.float32, GRID_SIZE)
+_DUAL = _array("Window of what is put together again.", np.float32, GRID_SIZE)
+_FACTORS = _array("Factors of a frame's transform.", np.int64, fixed(MOST_FACTORS))
+_TWIDDLES = _array("Table of that transform.", np.float32, fixed(2), _N_TWIDDLES)
+_SCRATCH = _array("Its scratch memory.", np.float32, fixed(4), _HALF)
+_FRAME = _array("Scratch: a frame.", np.float32, GRID_SIZE)
+_SPECTRUM = _array("Scratch: its spectrum.", np.complex64, _BINS)
 GRID_WORKED_IN = (_SCRATCH, _FRAME, _SPECTRUM)
 """Arrays of a grid that are no tables."""
 _in_grid = view_of(GRID_TABLE)
 
-# What plc_kernels.signal.contour.ContourSpace has.
 SPACE_TABLE = BlockTable()
 _word, _array = SPACE_TABLE.word, SPACE_TABLE.array
-_LOOKED = _word()
-_AROUND = _word()
-_WIDTH = _word()
-_SEEN = _array(np.float32, _LOOKED)
-_SCORE = _array(np.float32, _LOOKED)
-_LAGS = _array(np.float32, _AROUND)
-_FEATURES = _array(np.float32, fixed(FEATURES))
-_LAYERS = _array(np.float32, fixed(2), _WIDTH)
+# The scratch memory of a contour, as plc_kernels.signal.contour.ContourSpace has it.
+_LOOKED = _word("Samples of the past that are looked at, thinned out to 16 kHz and more.")
+_AROUND = _word("Such samples around the place where a draft's own period is measured.")
+_WIDTH = _word("Numbers of the widest layer of the network, or of its input.")
+_SEEN = _array("The samples looked at last.", np.float32, _LOOKED)
+_SCORE = _array("Likeness at each lag, or of each slope.", np.float32, _LOOKED)
+_LAGS = _array("The samples around that place.", np.float32, _AROUND)
+_FEATURES = _array("Pitch of the past, as the network takes it.", np.float32, fixed(FEATURES))
+_LAYERS = _array("Two layers of the network, in turn.", np.float32, fixed(2), _WIDTH)
 SPACE_WORKED_IN = tuple(SPACE_TABLE.arrays)
 _in_space = view_of(SPACE_TABLE)
 

@@ -6,13 +6,13 @@ from plc_kernels.stream import gap, layout
 from plc_kernels.stream.arrays import Block, BlockTable, fixed, place_arrays, view_of
 
 TABLE = BlockTable()
-PACKET = TABLE.word()
-CHANNELS = TABLE.word()
-RING = TABLE.array(np.float32, CHANNELS, fixed(3), PACKET)
-COUNTS = TABLE.array(np.int64, PACKET)
+PACKET = TABLE.word("Samples.")
+CHANNELS = TABLE.word("Samples.")
+RING = TABLE.array("Rows.", np.float32, CHANNELS, fixed(3), PACKET)
+COUNTS = TABLE.array("Rows.", np.int64, PACKET)
 INNER = BlockTable()
-SIZE = INNER.word()
-BYTES = INNER.array(np.int8, SIZE, fixed(5))
+SIZE = INNER.word("Rows.")
+BYTES = INNER.array("Bytes.", np.int8, SIZE, fixed(5))
 AT = TABLE.include(INNER)
 ROWS = TABLE.rows(TABLE.arrays)
 array, inner = view_of(TABLE), view_of(INNER)
@@ -62,11 +62,17 @@ def test_kernels_and_python_see_the_same_arrays() -> None:
 
 def test_words_beyond_the_room_are_refused() -> None:
     table = BlockTable()
-    room = table.room(2)
-    assert room.array(np.float32, room.word()) == 1
+    room = table.room("Two.", 2)
+    assert room.array("Row.", np.float32, room.word("One.")) == 1
     assert table.arrays == {1: (np.dtype(np.float32), (0,))}
     with pytest.raises(ValueError, match="1 words more than there is room for"):
-        room.word()
+        room.word("One.")
+
+
+def test_a_word_without_a_text_is_refused() -> None:
+    for declare in (BlockTable().word, lambda text: BlockTable().array(text, np.int8)):
+        with pytest.raises(ValueError, match="needs a text"):
+            declare(" ")
 
 
 def test_the_stream_has_each_array_once() -> None:
