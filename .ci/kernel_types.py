@@ -23,7 +23,6 @@ from plc.engine.signal_background import Background
 from plc.engine.warm import warm_up
 from plc.engine.whole import conceal
 from plc.files.audio import AudioReader
-from plc.files.detect.search import detect
 from plc.files.fill.signals import inpaint
 from plc.papers.representations.bands import Bands, octaves
 from plc.transport.cards.card_ring import Ring
@@ -81,7 +80,7 @@ def _repair(clip: NDArray[np.float32], rate: int) -> None:
     for begin, end in gaps[2:]:
         damaged[begin:end] *= 0.0
     damaged[rate, :] = 0.9
-    detect(damaged, sample_rate=rate)
+    plc.detect(damaged, sample_rate=rate)
 
 
 def _use_ends() -> None:

@@ -179,7 +179,7 @@ ENGINE: dict[str, dict[str, str]] = {
     "transport": {
         "concealer": "Concealer",
         "config": "OPEN StreamConfig StreamSettings samples_of_packet",
-        "loss": "GilbertElliott LossSource TraceLosses read_trace",
+        "loss": "GilbertElliott LossSource TraceLosses gaps_of read_trace",
         "runtime": "standing",
         "runtime.priority": "Priority Wish",
         "runtime.standing": "StandingThread",

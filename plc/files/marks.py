@@ -17,13 +17,15 @@ that is silent where the recording is sound.
 import math
 import os
 import re
+import zipfile
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError
+from plc.errors import AudioFileError, ConfigError, why
 from plc.files.audio import AudioReader
 from plc.files.fill.gaps import Hole, Stretch
 
@@ -42,6 +44,9 @@ _CHANNELS = re.compile(r"\s*\[\s*(\d{1,4}(?:\s*,\s*\d{1,4})*)\s*\]\s*$", re.ASCI
 _FREQUENCIES = "\\"
 _BLOCK_SAMPLES = 2**16
 _NAME_BYTES_MAX = 255
+_ZIP = ".zip"
+# One of more is none of ours.
+_LABELS_BYTES_MAX = 2**24
 
 
 def parse_gap(text: str, sample_rate: int | None = None) -> Stretch:
@@ -181,6 +186,58 @@ def names_beside(name: str, suffix: str = ".txt") -> tuple[str, str]:
     if len(os.fsencode(own)) > _NAME_BYTES_MAX:
         return shared, shared
     return path.with_name(own).as_posix(), shared
+
+
+class Stamped(Protocol):
+    """Files by their names: a folder, a bucket or a zip file."""
+
+    def stamp(self, name: str) -> str:
+        """Return a text that changes when a file does; empty if it is missing."""
+
+
+class ZippedLabels:
+    """A zip file of labels, as the page of ``plc repair`` saves it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = str(path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                self._members = {each.filename: each for each in archive.infolist()}
+        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+            reason = why(error) if isinstance(error, OSError) else "it is no zip file"
+            raise AudioFileError(f"cannot read the labels in {path}: {reason}") from error
+
+    def stamp(self, name: str) -> str:
+        """Return a text that changes when a file does; empty if it is missing."""
+        about = self._members.get(name)
+        return "" if about is None else f"{about.file_size} {about.CRC:08x}"
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        """Return a copy in a folder."""
+        about = self._members[name]
+        if about.file_size > _LABELS_BYTES_MAX:
+            raise AudioFileError(f"{name} of {self.path} has {about.file_size} bytes: no labels")
+        made = folder / "labels.txt"
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                made.write_bytes(archive.read(about))
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise AudioFileError(f"cannot read {name} of {self.path}: {error}") from error
+        return made
+
+
+def is_zip(path: Path) -> bool:
+    """Return whether a path leads to zipped labels."""
+    return path.suffix.lower() == _ZIP and not path.is_dir()
+
+
+def label_of(labels: Stamped, name: str) -> tuple[str, str]:
+    """Return name and stamp of a recording's labels; empty texts if there are none."""
+    for label in names_beside(PurePosixPath(name).as_posix()):
+        if stamp := labels.stamp(label):
+            return label, stamp
+    return "", ""
 
 
 def read_mask(path: str | Path, samples: int, channels: int = 1) -> list[Hole]:

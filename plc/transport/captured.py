@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from plc import notice
+from plc.engine.loss import gaps_of
 from plc.errors import ConfigError
-from plc.files.detect.findings import runs
 from plc.files.tags.chunks import origin_tags
 from plc.files.writing import AudioWriter
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
@@ -398,7 +398,7 @@ class Played:
         writer = self._writer or self._open(due_s)
         if buffer.receiver.made_up_samples < before and self.lost:
             self.lost.pop()  # it was a pause, as the packet behind it says
-        for start, stop in runs(self.relay.playout.lost):
+        for start, stop in gaps_of(self.relay.playout.lost, 1):
             begin = self.samples + start
             if self.lost and self.lost[-1][1] == begin:
                 begin = self.lost.pop()[0]

@@ -11,9 +11,8 @@ import hashlib
 import os
 import posixpath
 import shutil
-import zipfile
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -22,13 +21,9 @@ from plc import whole_files
 from plc.errors import AudioFileError, ConfigError, MissingExtraError, why
 from plc.extras import install_command
 from plc.files.jobs import is_recording, recordings_below
-from plc.files.marks import names_beside
+from plc.files.marks import ZippedLabels, is_zip
 from plc.files.scratch import scratch
 from plc.whole_files import folds_case, identity
-
-_ZIP = ".zip"
-# One of more is none of ours.
-_LABELS_BYTES_MAX = 2**24
 
 # Folders of our own, below a target.
 OWN = ".plc-repair"
@@ -390,43 +385,6 @@ def _stamp(about: os.stat_result) -> str:
     return f"{about.st_size} {about.st_mtime_ns}"
 
 
-class ZippedLabels:
-    """A zip file of labels, as the page of ``plc repair`` saves it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.url = str(path)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                self._members = {each.filename: each for each in archive.infolist()}
-        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-            reason = why(error) if isinstance(error, OSError) else "it is no zip file"
-            raise AudioFileError(f"cannot read the labels in {path}: {reason}") from error
-
-    def stamp(self, name: str) -> str:
-        """Return a text that changes when a file does; empty if it is missing."""
-        about = self._members.get(name)
-        return "" if about is None else f"{about.file_size} {about.CRC:08x}"
-
-    def fetch(self, name: str, folder: Path) -> Path:
-        """Return a copy in a folder."""
-        about = self._members[name]
-        if about.file_size > _LABELS_BYTES_MAX:
-            raise AudioFileError(f"{name} of {self.path} has {about.file_size} bytes: no labels")
-        made = folder / "labels.txt"
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                made.write_bytes(archive.read(about))
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise AudioFileError(f"cannot read {name} of {self.path}: {error}") from error
-        return made
-
-
-def is_zip(path: Path) -> bool:
-    """Return whether a path leads to zipped labels."""
-    return path.suffix.lower() == _ZIP and not path.is_dir()
-
-
 def labels_at(url: str) -> Place | ZippedLabels:
     """Return the labels of a path or URL.
 
@@ -443,11 +401,3 @@ def labels_at(url: str) -> Place | ZippedLabels:
             f"{url} is not a folder; name one with NAME.txt of recordings, or a .zip"
         )
     return labels
-
-
-def label_of(labels: Place | ZippedLabels, name: str) -> tuple[str, str]:
-    """Return name and stamp of a recording's labels; empty texts if there are none."""
-    for label in names_beside(PurePosixPath(name).as_posix()):
-        if stamp := labels.stamp(label):
-            return label, stamp
-    return "", ""

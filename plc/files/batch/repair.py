@@ -31,8 +31,6 @@ from plc.files.batch.folders import (
     Entry,
     Folder,
     Place,
-    ZippedLabels,
-    label_of,
     labels_at,
     place,
     same,
@@ -45,7 +43,7 @@ from plc.files.fill.copied import LongGap
 from plc.files.fill.gaps import Hole, Stretch, gaps_in_samples, tracks_of
 from plc.files.fill.signals import FillSettings
 from plc.files.jobs import is_recording, other_names, results_of
-from plc.files.marks import read_gaps
+from plc.files.marks import ZippedLabels, label_of, read_gaps
 from plc.files.recordings import Repaired, inpaint_file
 from plc.files.scratch import scratch
 from plc.whole_files import folded

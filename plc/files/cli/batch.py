@@ -404,7 +404,7 @@ def belonging(given: Path, pair: "Pair", suffixes: Sequence[str]) -> Path:
 
 def _labels(given: Path, pair: "Pair", folder: Path) -> Path:
     """Return the labels of a recording; a zip file's are put into a folder."""
-    from plc.files.batch.folders import ZippedLabels, is_zip, label_of
+    from plc.files.marks import ZippedLabels, is_zip, label_of
 
     if not is_zip(given):
         return belonging(given, pair, (".txt",))
