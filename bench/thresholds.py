@@ -2,7 +2,7 @@
 
     python bench/thresholds.py CORPUS/*/valid > docs/thresholds.md    # 20 minutes, one core
 
-Each number of ``plc/files/detect`` is lowered to 0.8 and raised to 1.25 of its value, alone, and
+Each number of ``plc/restore/detect`` is lowered to 0.8 and raised to 1.25 of its value, alone, and
 damage is looked for in some excerpts, and in undamaged sounds. Meanings are the comments there: a
 comment over several numbers has a part for each, in their order, with semicolons between.
 """
@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-import plc.files.detect as package
+import plc.restore.detect as package
 from plc_bench.base.corpus import find_clips, read_clip
-from plc_bench.detection.damage import KINDS, Damage, damaged, through
-from plc_bench.detection.kinds import UNDAMAGED, undamaged
-from plc_bench.detection.study import is_true, place_of
+from plc_bench.restore.damage import KINDS, Damage, damaged, through
+from plc_bench.restore.kinds import UNDAMAGED, undamaged
+from plc_bench.restore.study import is_true, place_of
 
 SECONDS = 8.0
 EXCERPTS = 4

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
         SnapshotError,
         TraceError,
     )
-    from plc.files.detect.findings import Finding
-    from plc.files.detect.search import Detector, detect
     from plc.files.fill.signals import inpaint
+    from plc.restore.detect.findings import Finding
+    from plc.restore.detect.search import Detector, detect
     from plc.transport.rtp.pieces import PlayoutBuffer
 
 __version__ = "0.2.0"
@@ -77,8 +77,8 @@ _HOMES = {
     "ConcealerPool": "plc.engine.pool",
     "ConcurrentPushError": "plc.errors",
     "ConfigError": "plc.errors",
-    "Detector": "plc.files.detect.search",
-    "Finding": "plc.files.detect.findings",
+    "Detector": "plc.restore.detect.search",
+    "Finding": "plc.restore.detect.findings",
     "MissingExtraError": "plc.errors",
     "ModelError": "plc.errors",
     "PacketError": "plc.errors",
@@ -89,7 +89,7 @@ _HOMES = {
     "StreamConfig": "plc.engine.config",
     "TraceError": "plc.errors",
     "conceal": "plc.engine.whole",
-    "detect": "plc.files.detect.search",
+    "detect": "plc.restore.detect.search",
     "inpaint": "plc.files.fill.signals",
     "warm_up": "plc.engine.warm",
 }

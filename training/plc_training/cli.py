@@ -229,7 +229,8 @@ def fit(
     speech. Printed is how much damage of clips held out each network finds
     at its threshold. The detector reads plc/data/damage.npz.
     """
-    from plc_training.fits import content, contour, damage
+    from plc_training import restore
+    from plc_training.fits import content, contour
 
     if network == "content":
         if out is not None:
@@ -240,7 +241,7 @@ def fit(
     if network == "contour":
         contour.fit(data, target, _cache(), typer.echo)
     else:
-        damage.fit(data, target, typer.echo)
+        restore.fit(data, target, typer.echo)
 
 
 _COMPARISONS = Literal["restored", "restorers", "contexts", "representations", "judged"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from plc.files.batch.parallel import Failure, as_done, in_processes, reason_of
+from plc.files.parallel import Failure, as_done, in_processes, reason_of
 
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")

@@ -52,7 +52,7 @@ def detect(
     plc bench detect damage CORPUS/music/test CORPUS/instruments/test CORPUS/speech/test
     """
     from plc_bench.base import corpus
-    from plc_bench.detection import study
+    from plc_bench.restore import study
 
     if undamaged:
         _show_undamaged(sources or [], processes(), as_json)
@@ -69,8 +69,8 @@ def detect(
 
 def _show_undamaged(sources: list[Path], jobs: int, as_json: bool) -> None:
     from plc_bench.base import corpus
-    from plc_bench.detection import harmless
-    from plc_bench.detection.kinds import UNDAMAGED
+    from plc_bench.restore import harmless
+    from plc_bench.restore.kinds import UNDAMAGED
 
     if sources:
         clips = corpus.find_named_clips(sources)
@@ -86,7 +86,7 @@ def _show_undamaged(sources: list[Path], jobs: int, as_json: bool) -> None:
 
 def _show_seams(sources: list[Path], jobs: int, as_json: bool) -> None:
     from plc_bench.base import corpus
-    from plc_bench.detection import seams
+    from plc_bench.restore import seams
 
     clips = corpus.find_named_clips(sources)
     with progress_shown("sorts in clips", len(clips) * len(seams.SORTS)) as advance:
@@ -119,7 +119,7 @@ def dropouts(
     --plcmos
     """
     from plc_bench.base import corpus
-    from plc_bench.detection import stream
+    from plc_bench.restore import stream
 
     settings = stream.StreamDetectSettings(
         packet_ms=tuple(numbers("packet-ms", packet_ms, float)),

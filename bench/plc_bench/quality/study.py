@@ -31,7 +31,7 @@ import numpy as np
 import plc
 from plc.engine.models.catalogue import available
 from plc.errors import ConfigError
-from plc.files.batch.cluster import as_done_on
+from plc.files.cluster import as_done_on
 from plc.jsonable import to_json
 from plc_bench.base.corpus import Clip
 from plc_bench.base.rows import OWN_DECODE
@@ -250,7 +250,7 @@ def run(
     on_done : callable
         Called with the number of scores just finished.
     cluster : str or None
-        Address of a Ray cluster to use, as :mod:`plc.files.batch.cluster` takes it.
+        Address of a Ray cluster to use, as :mod:`plc.files.cluster` takes it.
 
     Raises
     ------

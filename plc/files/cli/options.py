@@ -2,12 +2,9 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from plc.files.detect.findings import Selection
 
 FillSeed = Annotated[
     int,
@@ -48,18 +45,6 @@ class SelectionOptions:
         float, typer.Option(metavar="MS", help="Only damage up to this long.", show_default="any")
     ] = math.inf
     doubtful: Doubtful = False
-
-    def selection(self) -> "Selection":
-        """Return the selection; raise ConfigError if it is impossible."""
-        from plc.files.detect.findings import Selection
-
-        kinds = (self.kinds or "").split(",") if self.kinds is not None else []
-        return Selection(
-            kinds=tuple(kind.strip() for kind in kinds),
-            min_confidence=self.min_confidence,
-            longest_ms=self.longest_ms,
-            doubtful=self.doubtful,
-        )
 
     @property
     def given(self) -> bool:

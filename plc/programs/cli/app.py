@@ -19,7 +19,8 @@ from plc.cli.options import HELP, examples
 from plc.cli.output import say
 from plc.embed import cli as embedded
 from plc.files.cli import lose
-from plc.programs.cli import conceal, demo, detect, inpaint, machine, measure, repair, web
+from plc.programs.cli import conceal, demo, inpaint, machine, measure, web
+from plc.restore.cli import detect, repair
 from plc.transport.cli import live, rtp, streams
 
 # In the order of plc --help.
@@ -76,7 +77,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings=HELP,
+    context_settings={**HELP, "obj": detect.damage_finder},  # for plc inpaint
 )
 
 

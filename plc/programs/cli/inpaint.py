@@ -21,7 +21,6 @@ from plc.errors import ConfigError
 from plc.files.cli import batch
 from plc.files.cli.options import Doubtful, FillSeed, Variants
 from plc.notice import counted
-from plc.programs.cli.detect import gaps_to_fill
 
 if TYPE_CHECKING:
     from plc.files.audio import Progress
@@ -50,6 +49,7 @@ def register(app: typer.Typer) -> None:
 @with_options
 def inpaint(
     *,
+    context: typer.Context,
     sources: batch.Sources,
     target: batch.Target,
     gap: Annotated[
@@ -105,7 +105,6 @@ def inpaint(
     --variants writes several inventions, or copies from the best place, the next best, ….
     """
     from plc.engine.models.kinds import KINDS
-    from plc.files.detect.findings import Selection
     from plc.files.fill.networks import kind_of_filler
     from plc.files.fill.signals import FillSettings
     from plc.files.marks import parse_gap
@@ -134,7 +133,7 @@ def inpaint(
             f"{' or '.join(('auto', *varied))} of quality good or best has many",
             param_hint="--variants",
         )
-    selection = Selection(doubtful=doubtful)
+    find = context.obj(doubtful)
     with batch.recordings(sources, target, file_format) as work:
         numbers = work.vary(variants)
         pictures = work.check_shown(picture, page, overwrite)
@@ -143,8 +142,7 @@ def inpaint(
         def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":
             gaps_s = given.of(pair) or found.get(pair.source)
             if not gaps_s:
-                told = gaps_to_fill(pair, work, selection, overwrite, as_json)
-                gaps_s = found[pair.source] = told
+                gaps_s = found[pair.source] = find(pair, work, overwrite, as_json)
             return inpaint_file(
                 pair.source,
                 pair.target,

@@ -8,7 +8,7 @@ import soundfile
 
 from plc import notice
 from plc.errors import ConfigError
-from plc.files.batch import cluster
+from plc.files import cluster
 from plc_bench.base.corpus import find_named_clips
 from plc_bench.base.workers import Failure
 from plc_bench.quality import study

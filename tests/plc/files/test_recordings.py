@@ -11,12 +11,12 @@ from plc import conceal, inpaint, notice
 from plc.engine.loss import Bernoulli, GilbertElliott, TraceLosses, read_trace
 from plc.errors import AudioFileError, ConfigError, TraceError
 from plc.files.audio import read_audio
-from plc.files.detect.recorded import detect_file
 from plc.files.fill.interpolate import LONGEST_REFINED_GAP
 from plc.files.fill.signals import FillSettings
 from plc.files.formats import flac_frames
 from plc.files.recordings import inpaint_file
 from plc.files.streamed import conceal_file, lose_file
+from plc.restore.detect.recorded import detect_file
 from tests.signals import noise, tones
 
 RATE = 16_000

@@ -11,13 +11,13 @@ from plc import inpaint
 from plc.engine.samples import Packet
 from plc.errors import ConfigError
 from plc.files.audio import read_audio
-from plc.files.batch import repair
-from plc.files.batch.repair import REPAIRED, RepairSettings, run_repair
-from plc.files.detect.recorded import detect_file, write_labels
 from plc.files.fill.gaps import Stretch
 from plc.files.fill.signals import FillSettings
 from plc.files.marks import read_gaps
 from plc.files.recordings import inpaint_file
+from plc.restore import repair
+from plc.restore.detect.recorded import detect_file, write_labels
+from plc.restore.repair import REPAIRED, RepairSettings, run_repair
 from tests.signals import tones
 
 RATE = 16_000

@@ -15,10 +15,10 @@ from plc import notice
 from plc.engine.loss import TraceLosses
 from plc.errors import AudioFileError
 from plc.files.audio import AudioReader, read_audio
-from plc.files.detect.recorded import detect_file
 from plc.files.fill.signals import FillSettings
 from plc.files.recordings import inpaint_file
 from plc.files.streamed import conceal_file, lose_file
+from plc.restore.detect.recorded import detect_file
 from tests.flac_files import FlacFile, Integers, flac_file
 
 RATE = 48_000

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from plc import notice
 from plc.errors import AudioFileError, MissingExtraError
 from plc.files.audio import AudioReader, read_audio
-from plc.files.detect.recorded import detect_file
 from plc.files.fill.signals import FillSettings
 from plc.files.formats import films
 from plc.files.formats.ffmpeg import library
 from plc.files.recordings import inpaint_file
 from plc.files.tags.values import Picture, Tags
 from plc.files.writing import AudioWriter, tags_of
+from plc.restore.detect.recorded import detect_file
 from tests.flac_files import flac_file
 from tests.signals import tones
 

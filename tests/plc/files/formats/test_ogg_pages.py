@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from plc import notice
 from plc.files.audio import AudioReader, read_audio
 from plc.files.containers import ogg
-from plc.files.detect.recorded import detect_file
 from plc.files.fill.signals import FillSettings
 from plc.files.formats import ogg_pages
 from plc.files.recordings import inpaint_file
 from plc.files.tags.values import Tags
 from plc.files.writing import AudioWriter
+from plc.restore.detect.recorded import detect_file
 from tests.signals import noise, tones
 
 SECONDS = 6
