@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_imports import MODULES, ROOT
+from tests.house.test_imports import MODULES, ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.test_imports import MODULES, WING, graph_of, is_of, statements, tree_of
+from tests.house.test_imports import MODULES, WING, graph_of, is_of, statements, tree_of
 
 # What there is to read for one wish: the lines and files that a module reaches by its imports at
 # run time, lazy ones included, kernels too; "" is all but the wing of archives, which has a total

@@ -9,7 +9,7 @@ import pytest
 
 import thresholds
 
-PAGE = Path(__file__).resolve().parents[1] / "docs/thresholds.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/thresholds.md"
 
 
 def in_code() -> dict[tuple[str, str], tuple[str, str]]:

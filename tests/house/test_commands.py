@@ -13,7 +13,7 @@ import pytest
 from plc.programs.cli.app import app
 from plc_bench.cli import app as bench_app
 from tests.attack.test_command_line import commands
-from tests.test_documents import DOCUMENTS, ROOT
+from tests.house.test_documents import DOCUMENTS, ROOT
 
 # What tells of former commands.
 FORMER = {ROOT / "CHANGELOG.md", *ROOT.glob("docs/history/*.md")}

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from plc_bench.report.figures import stale_lines, tables_in
-from tests.test_imports import MODULES
+from tests.house.test_imports import MODULES
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("docs", "bench", "examples", "tests", "training")
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "bench/**/*.md", "examples/**/*.md", "training/*.md")
+    for pattern in ("*.md", *(f"{folder}/**/*.md" for folder in FOLDERS))
     for path in ROOT.glob(pattern)
 )
 _FOLDERS = ("bench", "docs", "examples", "kernels", "plc", "tests", "training")
