@@ -72,8 +72,7 @@ class RepairSettings:
         says. None for what the detector finds.
     selection : Selection
         What of it is filled.
-    quality, method, model, content
-        As of :func:`plc.files.recordings.inpaint_file`.
+    quality, method, model, content : as of :func:`plc.files.recordings.inpaint_file`
     bitrate : int or None
         In bit/s, where the coding has one.
     """

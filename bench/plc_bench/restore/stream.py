@@ -78,8 +78,7 @@ class ClipScores:
 
     Attributes
     ----------
-    clip, domain, packet_ms, sample_rate
-        Which stream.
+    clip, domain, packet_ms, sample_rate : which stream
     seconds : float, its length
     places : tuple of (str, float, bool)
         Kind and length of each damage, and whether half of it was concealed.

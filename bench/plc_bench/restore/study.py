@@ -52,8 +52,7 @@ class Place:
 
     Attributes
     ----------
-    kind, length_ms
-        As of :class:`~plc_bench.restore.damage.Damage`.
+    kind, length_ms : as of :class:`~plc_bench.restore.damage.Damage`
     found : bool
         Whether half of it is covered.
     named : bool
@@ -72,8 +71,7 @@ class FileScores:
 
     Attributes
     ----------
-    clip, domain, container, sample_rate
-        Which file.
+    clip, domain, container, sample_rate : which file
     seconds : float, its length
     places : tuple of Place, the damage
     findings : tuple of (str, bool)

@@ -51,8 +51,7 @@ def run_frames(
 
     Parameters
     ----------
-    plan, weights
-        From :func:`~plc_kernels.network.plan.plan_frames`.
+    plan, weights : from :func:`~plc_kernels.network.plan.plan_frames`
     spectra : float32, shape (batch * drafts * 2 * bins * frames,)
         Real and imaginary parts of every draft's bins.
     lost : float32, shape (batch * frames,)

@@ -40,10 +40,8 @@ def run_hybrid(
 
     Parameters
     ----------
-    plan, weights
-        From :func:`~plc_kernels.network.hybrid_plan.plan_hybrid`.
-    spectra, lost, work, out
-        As for :func:`~plc_kernels.network.frames.run_frames`.
+    plan, weights : from :func:`~plc_kernels.network.hybrid_plan.plan_hybrid`
+    spectra, lost, work, out : as for :func:`~plc_kernels.network.frames.run_frames`
     """
     frames, spectrum = plan[at.FRAMES], 2 * plan[at.BINS]
     many = plan[at.DRAFTS] * frames * spectrum

@@ -314,10 +314,8 @@ def nsgt(
     Parameters
     ----------
     x : float64, shape (samples,), the signal
-    bands, windows, factors, twiddles, band_factors, band_twiddles
-        Of an :class:`Nsgt`.
-    scratch, spectrum, padded, band_scratch, band_spectra, band_samples
-        Of the same; written.
+    bands, windows, factors, twiddles, band_factors, band_twiddles : of an :class:`Nsgt`
+    scratch, spectrum, padded, band_scratch, band_spectra, band_samples : of the same; written
     out : complex128, shape (coefficients,), written, coefficients, band after band
     """
     n = padded.size
@@ -382,10 +380,8 @@ def insgt(
     Parameters
     ----------
     coefficients : complex128, shape (coefficients,), band after band
-    bands, duals, factors, twiddles, band_factors, band_twiddles
-        Of an :class:`Nsgt`.
-    scratch, spectrum, padded, band_scratch, band_spectra, band_samples
-        Of the same; written.
+    bands, duals, factors, twiddles, band_factors, band_twiddles : of an :class:`Nsgt`
+    scratch, spectrum, padded, band_scratch, band_spectra, band_samples : of the same; written
     out : float64, shape (samples,), written, the signal
     """
     n = padded.size

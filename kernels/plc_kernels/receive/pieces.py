@@ -104,8 +104,7 @@ def put(block: Block, address: int, form: int, samples: int, position: int, is_p
         Of a receiver of pieces, here as in all functions of this module.
     address : int
         Of its samples, channels side by side.
-    form : int
-        FLOAT32, INT16 or MULAW.
+    form : int, FLOAT32, INT16 or MULAW
     samples : int, at least 1
     position : int
         Of its first sample, as the sender counts; any, if it is not ``is_placed``: it follows the
@@ -342,8 +341,7 @@ def give(block: Block, address: int, form: int, marks: int, samples: int) -> int
     ----------
     address : int
         Of room for ``samples`` of each channel, side by side.
-    form : int
-        FLOAT32, INT16 or MULAW.
+    form : int, FLOAT32, INT16 or MULAW
     marks : int
         Address of a byte for each sample: 1 where it was made up; 0: no such bytes.
     """

@@ -71,8 +71,7 @@ def take_over(
 
     Parameters
     ----------
-    lines, begin
-        As for :func:`begin_fill`.
+    lines, begin : as for :func:`begin_fill`
     now : int
         Samples of the burst that were played.
     enter, leave : float32, shape (n,) and (m,)

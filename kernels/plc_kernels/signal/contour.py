@@ -236,8 +236,7 @@ def period_around(
         Known 18 ms on either side of ``centre``; what is not counts as 0 alike.
     near, stray : float
         The period, in samples, and the share of it by which it may differ.
-    sample_rate, score
-        As for :func:`edge_period`.
+    sample_rate, score : as for :func:`edge_period`
     """
     template = round(sample_rate * _AROUND_MS / 1000.0)
     shortest = max(int(near * (1.0 - stray)), 4)
@@ -265,8 +264,7 @@ def look_back(
     ----------
     x : float32, shape (n,)
         The past, newest last: :data:`PAST_MS` of it.
-    sample_rate, score
-        As for :func:`edge_period`.
+    sample_rate, score : as for :func:`edge_period`
     features : float32, shape (FEATURES,), written
         Every 5 ms, the newest first: logarithm of the period relative to that at the end, and
         likeness; the oldest first: log power relative to the newest; then the logarithm of the
@@ -441,8 +439,7 @@ def meet(
 
     Parameters
     ----------
-    past, period, points, sample_rate
-        As for :func:`repeat_cycle`.
+    past, period, points, sample_rate : as for :func:`repeat_cycle`
     gap : float
         Samples between ``past`` and what is known beyond.
     beyond : float32, shape (2 * n,), the first half written
@@ -529,8 +526,7 @@ def bend(
     line : float32, shape (known + n,)
         Two samples of the past at least, then the draft, whose period is ``own`` samples; ``n`` is
         at least :data:`MOST_BEND` times as many samples as ``out`` has, and 3.
-    period, points, sample_rate
-        As for :func:`repeat_cycle`.
+    period, points, sample_rate : as for :func:`repeat_cycle`
     out : float32, shape (m,), written, the draft, bent
     """
     at = known - 1.0
@@ -595,12 +591,10 @@ def bend_along(
 
     Parameters
     ----------
-    rate, space
-        As for :func:`look`.
+    rate, space : as for :func:`look`
     line : float32, shape (known + n,)
         ``known`` samples of the past, and what was predicted of the samples to predict.
-    period, points
-        From :func:`look`.
+    period, points : from :func:`look`
     out : float32, shape (m,), written
     """
     every = _every(rate)
@@ -631,8 +625,7 @@ def cross(
 
     Parameters
     ----------
-    rate, model, space, past
-        As for :func:`look`.
+    rate, model, space, past : as for :func:`look`
     crossing : CrossingSpace, written
     after : float32, shape (n,), what is known behind the gap
     gap : int, its samples
@@ -699,8 +692,7 @@ def follow(
 
     Parameters
     ----------
-    rate, model, space
-        As for :func:`look`.
+    rate, model, space : as for :func:`look`
     ring : float32, shape (channels, capacity), the played samples
     position : int, where its next sample will stand
     lines : float32, shape (channels, past samples + samples to predict), its past written
@@ -733,12 +725,10 @@ def draft(
 
     Parameters
     ----------
-    rate, space
-        As for :func:`look`.
+    rate, space : as for :func:`look`
     lines : float32, shape (channels, past samples + samples to predict), read and written
         Written by :func:`follow`, and the prediction, which becomes the second draft.
-    points, periods, lags
-        From :func:`follow`.
+    points, periods, lags : from :func:`follow`
     start : int
         The gap's first sample in a row.
     rows : float32, shape (2 * channels, samples), written from ``start`` on

@@ -136,8 +136,7 @@ def mend_end(x: NDArray[np.float32], count: int, order: int, space: EdgeSpace) -
     ----------
     x : float32, shape (n,), read and written
     count : int, of the damaged ones
-    order, space
-        As for that.
+    order, space : as for that
     """
     order = min(order, (x.size - EDGE_SAMPLES) // 3)
     taps, line = space.fit[2, :order], space.line[: order + count]

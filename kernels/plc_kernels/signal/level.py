@@ -114,8 +114,7 @@ def allowed_level(
     hold, forget, lately : int
         Ages in slots: full level up to the first, nothing from the second on; from the third on a
         slot is too old to count at all.
-    slots, counts, peaks, energies
-        As :func:`follow_level` writes them.
+    slots, counts, peaks, energies : as :func:`follow_level` writes them
     out : float64, shape (channels, 4), written
         Peak and mean power by age, and the largest of either at any age.
     """

@@ -292,8 +292,7 @@ def refine_lags(
     ring : float32, shape (size,), a channel
     position : int, where its next sample will stand
     slack : int, how far a lag may move
-    template : float32, shape (n,), written
-        Scratch: the newest samples.
+    template : float32, shape (n,), written, scratch: the newest samples
     around : float32, shape (n + 2 * slack,), written, scratch
     lags : int64, shape (found,), read and written
     """
@@ -388,11 +387,9 @@ def weigh_passages(
 
     Parameters
     ----------
-    ring, position
-        As for :func:`refine_lags`.
+    ring, position : as for :func:`refine_lags`
     lags : int64, shape (found,), of the passages
-    template : float32, shape (n,), written
-        Scratch: the newest samples.
+    template : float32, shape (n,), written, scratch: the newest samples
     passages : float32, shape (at least found, n), written, scratch
     normal : float64, shape (at least found, at least found), written, scratch
     shares : float64, shape (at least found,), written
@@ -452,8 +449,7 @@ def add_passages(
 
     Parameters
     ----------
-    ring, position
-        As for :func:`refine_lags`.
+    ring, position : as for :func:`refine_lags`
     lags : int64, shape (found,)
         Each at least as long as what is written of the gap.
     shares : float64, shape (at least found,), of each
@@ -497,8 +493,7 @@ def innovation_share(
 
     Parameters
     ----------
-    taps : float64, shape (order,)
-        Of :func:`plc_kernels.signal.ar.taps_of`.
+    taps : float64, shape (order,), of :func:`plc_kernels.signal.ar.taps_of`
     line, passages : float32, shape (n,)
         The signal up to the gap, and the passages' sum there; more than ``order`` samples.
     every : int

@@ -86,8 +86,7 @@ def read_ring(
 
     Parameters
     ----------
-    header, ring
-        As for :func:`write_ring`.
+    header, ring : as for :func:`write_ring`
     samples : float32, shape (n * channels,), written
         As far as there was something; the rest is left as it is.
     """
@@ -117,8 +116,7 @@ def take_in(
 
     Parameters
     ----------
-    header, ring
-        As for :func:`write_ring`.
+    header, ring : as for :func:`write_ring`
     flagged : bool, whether the device reports a break
     samples : float32, shape (n * channels,), what the device gives
     """
@@ -139,8 +137,7 @@ def give_out(
 
     Parameters
     ----------
-    header, ring, flagged
-        As for :func:`take_in`.
+    header, ring, flagged : as for :func:`take_in`
     samples : float32, shape (n * channels,), written, what the device plays
     """
     n = samples.size // header[CHANNELS]

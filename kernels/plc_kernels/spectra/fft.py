@@ -432,8 +432,7 @@ def rfft(
 
     Parameters
     ----------
-    x : float32 (or float64, with a plan of float64), shape (n,)
-        Samples; may be strided.
+    x : float32 (or float64, with a plan of float64), shape (n,), samples; may be strided
     factors, twiddles, scratch
         The arrays of a :class:`RealFft` for ``n``; ``scratch`` is written.
     out : complex64 (complex128), shape (n // 2 + 1,), written

@@ -87,8 +87,7 @@ def fast_griffin_lim(
     iterations : int, iterations to do
     alpha : float
         Step along the last change; 0 is the plain Griffin-Lim algorithm.
-    magnitude, known, values
-        As in :func:`impose`.
+    magnitude, known, values : as in :func:`impose`
     window, dual, hop, factors, twiddles, scratch, frame
         Of a :class:`plc_kernels.spectra.stft.Stft`; the last two are written.
     projected : complex64, shape (2, frames, bins), written

@@ -228,8 +228,7 @@ def integrate(
     known : uint8, shape (frames, bins), read and written
         1 where ``phase`` is given; on return also where it was integrated, so that a
         second call with a smaller tolerance goes on from there.
-    keys, items, random
-        Of a :class:`PghiWorkspace`, written.
+    keys, items, random : of a :class:`PghiWorkspace`, written
     phase : float32, shape (frames, bins), read where known, written elsewhere
         Radians in [-pi, pi], always finite.
     """

@@ -189,8 +189,7 @@ def analyse_frames(
 
     Parameters
     ----------
-    x : float32, shape (n,)
-        Samples; zeros beyond.
+    x : float32, shape (n,), samples; zeros beyond
     first : int
         Place of the first frame's first sample in ``x``.
     window, hop, factors, twiddles, scratch, frame

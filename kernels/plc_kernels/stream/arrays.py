@@ -141,8 +141,7 @@ def array_bytes(block: Block, base: int, row: NDArray[np.int16]) -> int:
     block : int64, shape (n,)
     base : int
         Word that those of the table are counted from.
-    row : int16, shape (6,)
-        Of :meth:`BlockTable.rows`.
+    row : int16, shape (6,), of :meth:`BlockTable.rows`
     """
     size = int(row[1])
     for k in range(2, row.size):
@@ -160,8 +159,7 @@ def place_arrays(block: Block, base: int, rows: NDArray[np.int16], at: int) -> i
     block : int64, shape (n,), read and written
     base : int
         Word that those of the table are counted from.
-    rows : int16, shape (arrays, 6)
-        Of :meth:`BlockTable.rows`.
+    rows : int16, shape (arrays, 6), of :meth:`BlockTable.rows`
     at : int, a multiple of 64
     """
     for k in range(rows.shape[0]):

@@ -129,8 +129,7 @@ def listen(block: Block, rows: NDArray[np.float32], begin: int, stop: int) -> No
 
     Parameters
     ----------
-    block
-        Of the stream.
+    block : the stream's
     rows : float32, shape (channels, n)
     begin, stop : int
         The first of them, and the one after the last.
@@ -186,8 +185,7 @@ def make_noise(block: Block, out: NDArray[np.float32]) -> None:
 
     Parameters
     ----------
-    block
-        Of the stream.
+    block : the stream's
     out : float32, shape (channels, n), written
     """
     half = block[at.HALF_SAMPLES]

@@ -152,8 +152,7 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
 
     Parameters
     ----------
-    block
-        Of the stream.
+    block : the stream's
     model : int
         Address of the network's block in memory.
     gap, n : int
@@ -226,8 +225,7 @@ def write_drafts(block: Block, gap: int) -> None:
 
     Parameters
     ----------
-    block
-        Of the stream.
+    block : the stream's
     gap : int
         Samples of the gap, one for the network.
     """

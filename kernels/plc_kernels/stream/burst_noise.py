@@ -78,8 +78,7 @@ def fill_noises(block: Block, fill: NDArray[np.float32]) -> None:
 
     Parameters
     ----------
-    block
-        Of the stream.
+    block : the stream's
     fill : float32, shape (channels, n), read and written
     """
     if not block[at.FILLS_NOISE] or block[at.UNSTEADY] or block[at.SPEECH]:

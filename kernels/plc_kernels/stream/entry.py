@@ -211,8 +211,7 @@ def calibrate(block: Block, model: int) -> int:
 
     Parameters
     ----------
-    block
-        Of a stream.
+    block : of a stream
     model : int
         Address of its network's block; not read where it has none.
 

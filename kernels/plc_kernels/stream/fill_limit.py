@@ -73,8 +73,7 @@ def follow_newest(block: Block, slot: int) -> None:
 
     Parameters
     ----------
-    block
-        Of the stream.
+    block : the stream's
     slot : int
         Where it stands in the queue.
     """
@@ -144,8 +143,7 @@ def hold(block: Block, position: int, rows: NDArray[np.float32]) -> bool:
 
     Parameters
     ----------
-    block
-        Of the stream.
+    block : the stream's
     position : int
         Samples of the stream played before it.
     rows : float32, shape (channels, n), read and written
@@ -201,8 +199,7 @@ def hold_within(
     peak, power : float
         As received, at least 0.
     hop : int, samples of 5 ms
-    smoothing, glide, state, recent, row
-        As for :func:`~plc_kernels.signal.level.hold_level`.
+    smoothing, glide, state, recent, row : as for :func:`~plc_kernels.signal.level.hold_level`
     """
     return hold_level(
         PEAK_RATIO * peak,

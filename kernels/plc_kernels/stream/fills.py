@@ -620,8 +620,7 @@ def fill_part(block: Block, model: int, flags: int) -> int:
 
     Parameters
     ----------
-    block
-        Of the stream.
+    block : the stream's
     model : int
         Address of its networks' blocks.
     flags : int, the step's answer

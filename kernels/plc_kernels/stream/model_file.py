@@ -52,8 +52,7 @@ def pack(block: bytes) -> bytes:
 
     Parameters
     ----------
-    block : bytes
-        From :func:`~plc_kernels.stream.model.flat_model`.
+    block : bytes, from :func:`~plc_kernels.stream.model.flat_model`
     """
     kinds, data = _parts(np.frombuffer(block, np.int64))
     words = np.zeros(HEAD, np.int64)
@@ -135,8 +134,7 @@ def open_block(file: int, size: int, block: int) -> int:
 
     Parameters
     ----------
-    file, size
-        As for :func:`block_size`.
+    file, size : as for :func:`block_size`
     block : int
         Address of as many bytes as that told, a multiple of 8, written.
     """

@@ -90,8 +90,7 @@ def guide(
 
     Parameters
     ----------
-    block
-        Of the stream.
+    block : the stream's
     kept : int
         Channels that arrived, bit by bit.
     received : float32, shape (channels, n)

@@ -40,8 +40,7 @@ def unpack(
 
     Parameters
     ----------
-    block
-        Of the stream.
+    block : the stream's
     packet : int
         Address of its samples, float32 or int16, shape (packet_samples, channels).
     integer : bool, whether they are int16
@@ -110,12 +109,10 @@ def add(block: Block, arrived: bool, missing: NDArray[np.int64], count: int) -> 
 
     Parameters
     ----------
-    block
-        Of the stream.
+    block : the stream's
     arrived : bool
         Whether any of it did.
-    missing, count
-        As for :func:`unpack`.
+    missing, count : as for :func:`unpack`
     """
     slots, slot = block[SLOTS], block[SLOT]
     states = array(block, ARRIVED)
@@ -197,8 +194,7 @@ def copy_after(block: Block, begin: int, gap: int, out: NDArray[np.float32]) -> 
 
     Parameters
     ----------
-    block
-        Of the stream.
+    block : the stream's
     begin : int
         Sample of the playing packet that the gap begins with.
     gap : int, samples of the gap

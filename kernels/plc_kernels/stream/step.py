@@ -90,8 +90,7 @@ def step(
 
     Parameters
     ----------
-    block
-        Of the stream.
+    block : the stream's
     action : int
         :data:`PUSH` for a packet, :data:`DRAIN` for what is left at the end. Where the answer has
         ``MORE``, :data:`GO_ON`: after ``PLAYED`` with the next part, else with what was written for
@@ -502,8 +501,7 @@ def step_many(
     blocks : int64, shape (streams, words), read and written
         A row for each stream. The word TAKES says whether its packet arrived; FLAGS becomes what
         :func:`step` answered.
-    action, integer, missing, count
-        As for that.
+    action, integer, missing, count : as for that
     packets, out : int
         Addresses of row 0's packet, and of where what it plays goes; may be the same.
     stride : int

@@ -61,8 +61,7 @@ def are_few(row: NDArray[np.float32], found: Sequence[Finding], sample_rate: int
 
     Parameters
     ----------
-    row, sample_rate
-        As for :func:`is_chosen`.
+    row, sample_rate : as for :func:`is_chosen`
     found : sequence of Finding, all of them
     """
     least = _PAUSE_MS * sample_rate / 1000

@@ -128,8 +128,7 @@ def is_between_tones(row: NDArray[np.float32], hole: Finding, sample_rate: int) 
 
     Parameters
     ----------
-    row, sample_rate
-        As for :func:`find`.
+    row, sample_rate : as for :func:`find`
     hole : Finding, what was found there
     """
     ms = sample_rate / 1000

@@ -57,8 +57,7 @@ def find(row: NDArray[np.float32], sample_rate: int, errors: Errors) -> list[Fin
     ----------
     row : float32, shape (n,), samples, finite
     sample_rate : int, in Hz
-    errors : Errors
-        From :func:`plc.restore.detect.clicks.residual`.
+    errors : Errors, from :func:`plc.restore.detect.clicks.residual`
     """
     judge = judge_of("repeat")
     factor = max(1, sample_rate // _LOW_RATE)

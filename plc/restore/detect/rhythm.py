@@ -89,8 +89,7 @@ def on_beats(
 
     Parameters
     ----------
-    times_s, width_s
-        As for :func:`regular`.
+    times_s, width_s : as for :func:`regular`
     beats_s : (float, float)
         The shortest and the longest beat.
     grid_s : float

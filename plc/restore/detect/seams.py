@@ -54,8 +54,7 @@ def is_seam(row: NDArray[np.float32], each: Finding, sample_rate: int, errors: E
     row : float32, shape (n,), the channel, finite
     each : Finding, what was found there
     sample_rate : int, in Hz
-    errors : Errors
-        From :func:`plc.restore.detect.clicks.residual`.
+    errors : Errors, from :func:`plc.restore.detect.clicks.residual`
     """
     ms = sample_rate / 1000
     samples = each.stop - each.start
