@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PATH = Path(__file__).parents[1] / "machine_code" / "kernels.abi3.so"
-"""Of the package, where it has machine code."""
+"""The package's machine code, where it has some."""
 
 # Who sets these wants numba to compile.
 _OF_NUMBA = ("CPU_NAME", "CPU_FEATURES", "BOUNDSCHECK", "DISABLE_JIT")
@@ -37,7 +37,7 @@ def digest_of(package: Path) -> bytes:
 
 
 SOURCES = digest_of(Path(__file__).parents[1])
-"""Of the engine's kernels: each is compiled with those that it calls."""
+"""Digest of the engine's kernels: each is compiled with those that it calls."""
 
 
 class BoundKernel:

@@ -23,7 +23,7 @@ from plc_kernels.build.targets import Target, machine
 
 _ROOT = Path(__file__).parents[2]
 _WORKER = "plc_kernels.emit.worker"
-# Of each target: for as many states of the sources.
+# Objects that are kept of each target: for as many states of the sources.
 _MOST_KEPT = 4
 
 

@@ -33,7 +33,7 @@ class Entry:
     ----------
     kernel : callable, what it calls
     types : tuple
-        Of the kernel's arguments, as numba names them.
+        Types of the kernel's arguments, as numba names them.
     """
 
     kernel: Any

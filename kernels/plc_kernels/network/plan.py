@@ -78,7 +78,7 @@ COUNT = 42
 
 
 MOST = 1 << 15
-"""Of anything: beyond, a run's memory would have no bound."""
+"""The largest size of anything: beyond, a run's memory would have no bound."""
 
 
 class UnfitError(ValueError):

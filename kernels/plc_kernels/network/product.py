@@ -22,9 +22,9 @@ TILE_ROWS = 6
 TILE_PANELS = 4
 """Panels of a product of one row: no fewer."""
 STEPS, _WEIGHT_STEPS = 4095, 127
-"""Of the largest input, and of the largest weight of an output."""
+"""Steps that the largest input has, and the largest weight of an output."""
 MOST_INPUTS = (2**31 - 1) // (STEPS * _WEIGHT_STEPS)
-"""Of so many no sum is too large for int32; of more it begins anew from the least."""
+"""No sum of so many products is too large for int32; one of more begins anew from the least."""
 PAIRS = "plck_pairs"
 """Function of two vectors of int16 that WebAssembly's code calls, and whoever emits it defines."""
 

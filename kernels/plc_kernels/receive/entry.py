@@ -104,9 +104,9 @@ def take(block: Block, number: int, stamp: int, samples: int, now_s: float) -> i
     Parameters
     ----------
     block : int64, shape (n,), read and written
-        Of a timeline, here as in all functions of this module.
+        Memory of a timeline, here as in all functions of this module.
     number : int
-        Of the unit, as the sender counts units.
+        Number of the unit, as the sender counts units.
     stamp : int
         Media time of its first sample, as the sender counts samples.
     samples : int

@@ -36,7 +36,7 @@ MOST_HOLES = 128
 """Stretches that were made up, and are remembered for units that come too late."""
 LOWS, RISES = 8, 3
 BIN_S = 0.001
-"""Of the distribution of the jitter."""
+"""Width of a bin in the distribution of the jitter."""
 
 TABLE = BlockTable()
 _word, _array = TABLE.word, TABLE.array

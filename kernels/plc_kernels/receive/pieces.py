@@ -46,7 +46,7 @@ _PAST_S = 2.0
 _APART_MOST = 4096
 # A piece has no more stretches of finite samples; further ones are refused.
 _MOST_RUNS = 64
-# Of units that may come too late, as of RTP at its default safety.
+# Share of units that may come too late, as RTP has it at its default safety.
 _LATE_SHARE = 10.0**-2.5
 # G.711, table 2a, on 16 bits: what is added to a magnitude, and the largest one.
 _BIAS, _CLIP = 0x84, 32635
@@ -71,7 +71,7 @@ def settle(
     sample_rate : int, in Hz
     channels : int
     samples, lookahead : int
-        Of a block, and blocks by which the concealment lags.
+        Samples of a block, and blocks by which the concealment lags.
     delay_s, most_s : float
         How long the first piece waits, and what the delay never exceeds; no more: it is fixed.
     ahead_s : float
@@ -101,14 +101,14 @@ def put(block: Block, address: int, form: int, samples: int, position: int, is_p
     Parameters
     ----------
     block : int64, shape (n,), read and written
-        Of a receiver of pieces, here as in all functions of this module.
+        Memory of a receiver of pieces, here as in all functions of this module.
     address : int
-        Of its samples, channels side by side.
+        Address of its samples, channels side by side.
     form : int, FLOAT32, INT16 or MULAW
     samples : int, at least 1
     position : int
-        Of its first sample, as the sender counts; any, if it is not ``is_placed``: it follows the
-        piece before.
+        Position of its first sample, as the sender counts; any, if it is not ``is_placed``: it
+        follows the piece before.
     """
     now_s = (block[at.OUT] - block[at.LEFT]) / block[at.RATE]
     verdict = place_piece(block, position, is_placed, samples, now_s)
@@ -340,7 +340,7 @@ def give(block: Block, address: int, form: int, marks: int, samples: int) -> int
     Parameters
     ----------
     address : int
-        Of room for ``samples`` of each channel, side by side.
+        Address of room for ``samples`` of each channel, side by side.
     form : int, FLOAT32, INT16 or MULAW
     marks : int
         Address of a byte for each sample: 1 where it was made up; 0: no such bytes.

@@ -20,7 +20,7 @@ from plc_kernels.build.compile import kernel, rounded_part
 from plc_kernels.network.functions import log, sigmoid, tanh
 
 BINS = 161
-"""Of spectra whose bins are 50 Hz apart: up to 8 kHz."""
+"""Bins of a spectrum, 50 Hz apart: up to 8 kHz."""
 # Bands of 100 Hz up to 950 Hz, and wider ones above: the first bin of each, and the end.
 _EDGES = np.array(
     [*range(1, 21, 2), 21, 24, 28, 32, 38, 43, 50, 58, 67, 77, 90, 104, 120, 138, 161], np.int64
@@ -131,7 +131,7 @@ def follow_content(
     Parameters
     ----------
     powers : float32, shape (n,), n >= :data:`BINS`
-        Of bins 50 Hz apart; finite, and zero above half of the sample rate.
+        Powers of bins 50 Hz apart; finite, and zero above half of the sample rate.
     numbers : float64, shape (2,), read and written, by :data:`PEAK` and :data:`LOGIT`
     logs : float32, shape (APART_FRAMES + 1, CHANGE_BINS), read and written
         Log spectra of the last frames.

@@ -312,8 +312,7 @@ def find_dropouts(
 
     Returns
     -------
-    int
-        Dropouts found.
+    int, dropouts found
     """
     past = lines.shape[1] - packet
     for c in range(lines.shape[0]):

@@ -13,7 +13,7 @@ EDGE_SAMPLES = 16
 """No more of them are looked at."""
 LEAST_EDGE_SAMPLES = 96 + EDGE_SAMPLES
 """Fewer samples say nothing."""
-# Of the predictor, and of the samples that it is fitted to.
+# Lengths of the predictor, and of the samples that it is fitted to.
 _ORDER_MS, _PAST_MS = 2.0, 30.0
 # Below that RMS of what it is fitted to a muted sample is neither heard nor told from others.
 _QUIET = 1e-3

@@ -40,8 +40,7 @@ def burst_gain(age: int, hold: int, fade: int, out: NDArray[np.float32]) -> floa
 
     Returns
     -------
-    float
-        The last gain.
+    float, the last gain
     """
     for i in range(out.size):
         into = age + i - hold

@@ -221,7 +221,7 @@ def recent_levels(state: NoiseState, out: NDArray[np.float32]) -> None:
     Parameters
     ----------
     state : NoiseState
-        Of :func:`track_noise`; the workspace is written.
+        Memory of :func:`track_noise`; the workspace is written.
     out : float32, shape (n // 2 + 1,), written
         Power of each bin of the windowed frame, over the window's energy.
     """
@@ -358,7 +358,7 @@ def comfort_noise(level: float, state: NoiseState, out: NDArray[np.float32]) -> 
     ----------
     level : float, gain of this half frame
     state : NoiseState
-        Of :func:`track_noise`; ``tail``, ``random`` and the workspace are written.
+        Memory of :func:`track_noise`; ``tail``, ``random`` and the workspace are written.
     out : float32, shape (n // 2,), written
         Samples that follow those of the call before.
     """

@@ -71,8 +71,7 @@ def thin_flattened(
 
     Returns
     -------
-    int
-        Samples written.
+    int, samples written
     """
     last, falling, rising = state[0], state[1], state[2]
     held = int(state[3])
@@ -119,10 +118,10 @@ def follow_lags(
     lags : int
         A multiple of :data:`ROWS`, at most ``ROWS * LAG_ROW``.
     decay : float
-        Of the correlations, for each sample.
+        What the correlations keep from sample to sample.
     line : float32, shape (ROWS * LINE_ROW,), read and written, the thinned signal in rows
     power : float32, shape (ROWS * LINE_ROW,), read and written
-        Of the signal up to each sample, forgotten alike.
+        Power of the signal up to each sample, forgotten alike.
     weights : float32, shape (at least count + 2 * ROWS + 3,), written, scratch
     correlation : float32, shape (ROWS * LAG_ROW,), read and written
         In rows; element 0 is of lag ``lags``, the next of the lag before.

@@ -38,7 +38,7 @@ from plc_kernels.signal.predict import (
 REACH_S = 8.0
 """How far back is searched."""
 MATCH_MS = 80.0
-"""Of the newest samples: what the passages' sum comes near to."""
+"""The newest samples, which the sum of the passages comes near to."""
 LEAST_LAG_MS = 120.0
 """Nearer passages are not taken: what followed them has to reach through the draft."""
 COMPARED_MS = 35.0
@@ -284,7 +284,7 @@ def join(
     peak : float
         As loud as that line may become.
     gain : float
-        Of that line, 0 to 1.
+        Gain of that line, 0 to 1.
     out : float32, shape (n,), written
     """
     order = p.orders[c]
@@ -398,9 +398,9 @@ def join_passages(
     known : int, samples of it before the gap
     peak : float, what that returned
     weight : float
-        Of passages, 0 to 1.
+        Weight of the passages, 0 to 1.
     rows : float32, shape (2, past + ahead), written
-        Of the second row only what is ahead.
+        Only the samples ahead are written to the second row.
     """
     start = rows.shape[1] - (beside.size - known)
     played = played[: p.orders[c] + int(np.rint(p.rate * COMPARED_MS / 1000.0))]

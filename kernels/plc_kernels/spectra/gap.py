@@ -145,9 +145,9 @@ def hold_answer(
     errors : float64, shape (channels,)
         Mean square of the draft's error, per sample.
     share : float
-        Of the mean power of that error in a bin: what a bin may depart by at most.
+        Share of the mean power of that error in a bin, by which it may depart at most.
     weight : float
-        Of what departs, 0 to 1.
+        Weight of what departs, 0 to 1.
     filled : float32, shape (channels, 2, bins, touching), read and written
     """
     energy = 0.0

@@ -89,7 +89,7 @@ def fast_griffin_lim(
         Step along the last change; 0 is the plain Griffin-Lim algorithm.
     magnitude, known, values : as in :func:`impose`
     window, dual, hop, factors, twiddles, scratch, frame
-        Of a :class:`plc_kernels.spectra.stft.Stft`; the last two are written.
+        Fields of a :class:`plc_kernels.spectra.stft.Stft`; the last two are written.
     projected : complex64, shape (2, frames, bins), written
         Scratch memory: the last two projections.
     signal : float32, shape (n,), written

@@ -54,8 +54,7 @@ def band_centres_hz(scale: str, bands: int, low_hz: float, high_hz: float) -> ND
 
     Returns
     -------
-    float64, shape (bands,)
-        In Hz, rising.
+    float64, shape (bands,), in Hz, rising
 
     Raises
     ------

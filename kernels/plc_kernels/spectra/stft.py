@@ -131,7 +131,7 @@ def stft(
     ----------
     x : float32, shape (n,), samples
     window, hop, factors, twiddles, scratch, frame
-        Of an :class:`Stft`; the last two are written.
+        Fields of an :class:`Stft`; the last two are written.
     out : complex64, shape (frames, bins), written
         Spectra; ``frames`` is :meth:`Stft.frames` of ``n``.
     """
@@ -160,7 +160,7 @@ def istft(
     ----------
     spectra : complex64, shape (frames, bins), spectra
     dual, hop, factors, twiddles, scratch, frame
-        Of an :class:`Stft`; the last two are written.
+        Fields of an :class:`Stft`; the last two are written.
     out : float32, shape (n,), written
         Samples; exact where all frames over them are given.
     """
@@ -193,7 +193,7 @@ def analyse_frames(
     first : int
         Place of the first frame's first sample in ``x``.
     window, hop, factors, twiddles, scratch, frame
-        Of an :class:`Stft`; the last two are written.
+        Fields of an :class:`Stft`; the last two are written.
     spectrum : complex64, shape (bins of the grid,), written, scratch memory
     out : float32, shape (2, bins, frames), written
         Real and imaginary parts; bins that the grid does not have are zero.
@@ -236,7 +236,7 @@ def synthesise_frames(
     first : int
         Place of the first frame's first sample in ``x``.
     window, dual, hop, factors, twiddles, scratch, frame
-        Of an :class:`Stft`; the last two are written.
+        Fields of an :class:`Stft`; the last two are written.
     spectrum : complex64, shape (bins of the grid,), written, scratch memory
     out : float32, shape (m,), written
         Samples from the fourth hop of the first frame on, where the sum is complete: up to

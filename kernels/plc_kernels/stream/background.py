@@ -52,7 +52,7 @@ _PRIOR_DB = 3.6
 _NOISE_HOLD_S = 3.0
 _NOISE_FALL_DB_PER_S = 6.0
 _NOISE_END_DB = -40.0
-# Of what is counted of the content: whether it is speech.
+# Place among the counts of the content: whether it is speech.
 _TOLD = 2
 
 

@@ -31,7 +31,7 @@ from plc_kernels.stream.arrays import Block, fixed, floats, words
 from plc_kernels.stream.layout import AFTER, BRIDGE_ROWS, RING, array, place, reach_of, samples_of
 
 PLACE = 2
-"""Of the network among those of a stream."""
+"""Place of the network among those of a stream."""
 _SIDES = 3
 """Drafts of a channel: from the past, from what follows, and both blended."""
 

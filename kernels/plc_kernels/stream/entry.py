@@ -23,7 +23,7 @@ _MAX_PACKET_MS = 120
 _MAX_LOOKAHEAD_MS = 2000
 _PAST_MS = np.array(STEADY_MS + UNSTEADY_MS)
 _COSTS = _PAST_MS[:, 0] * _PAST_MS[:, 1]
-"""Of each rung, as orders times pasts: what its fit takes is in proportion to that."""
+"""Orders times pasts of the rungs: what a fit takes is in proportion to that."""
 # In multiply-adds of a network that take as long: of a fit for each coefficient and sample, and of
 # a prediction likewise.
 _FIT_WORK, _PREDICTION_WORK = 8, 4
@@ -53,8 +53,7 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
 
     Returns
     -------
-    int
-        Bytes.
+    int, bytes
     """
     rate, channels, packet, lookahead = settings[0], settings[1], settings[2], settings[3]
     first, seam, model, limit = settings[5], settings[6], settings[7], settings[8]

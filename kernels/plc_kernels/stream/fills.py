@@ -312,7 +312,7 @@ def cost_of(model: int, header: Block, net: int) -> int:
     model : int
         Address of the networks' blocks.
     header : int64, shape (HEADER,)
-        Of a stream that has them.
+        Words of a stream that has them.
     net : int
         First of the network's words.
     """

@@ -40,10 +40,10 @@ MAX_STEPS = 16
 MAX_RUNGS = 64
 """Names that concealed samples are counted by."""
 TIME_BINS = 1000
-"""Of a histogram of durations: 100 a decade from 10 ns on."""
+"""Bins of a histogram of durations: 100 a decade from 10 ns on."""
 
 TABLE = BlockTable()
-"""Of the block: its words and arrays, those of other modules included."""
+"""The words and arrays of the block, those of other modules included."""
 _word, _array = TABLE.word, TABLE.array
 
 # Settings: whoever opens the stream writes them before lay_out().
@@ -185,7 +185,7 @@ FILLING_LEVELS = _array(
 )
 FILLING_RANDOM = _array("State of random numbers, alike in all channels.", np.uint64, fixed(1))
 _ROWS = TABLE.rows(range(RING, TABLE.next))
-# Of streams that prepare bursts (stream.preparation).
+# In streams that prepare bursts (stream.preparation).
 DRAFT = _array("Prediction of a burst's first packet.", np.float32, CHANNELS, PACKET)
 LEFT = _array("Samples of DRAFT that were not taken yet.", np.int64, CHANNELS)
 SECOND = _word("Place of the second set of words, in bytes; 0: there is none.")
@@ -336,7 +336,7 @@ STEADY_HOLD_MS = 60.0
 UNSTEADY_HOLD_MS = 80.0
 FADE_MS = 100.0
 SLOT_MS = 5.0
-"""Of the record of received levels; also the time constant of the mean power."""
+"""Slot of the record of received levels; also the time constant of the mean power."""
 GLIDE_MS = 1.0
 """The gain of a limited concealment changes within this time."""
 NOISE_MEAN_MS = 20.0
@@ -347,7 +347,7 @@ SHARE_S = 0.5
 MUSIC_RATE = 32_000
 """From this rate on, in Hz, most streams are music."""
 GUIDE_MS, REHEARSED_MS, GUIDE_ORDER_MS, GUIDE_MOST_ORDER = 25.0, 5.0, 2.0, 128
-"""Of the history by which channels are compared, of its end, which is predicted, and of the
+"""The history by which channels are compared, its end, which is predicted, and the order of the
 predictor."""
 
 
@@ -405,8 +405,7 @@ def lay_out(block: Block) -> int:
 
     Returns
     -------
-    int
-        Bytes.
+    int, bytes
     """
     _measure(block)
     _measure_prediction(block)

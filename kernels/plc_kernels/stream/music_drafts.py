@@ -72,7 +72,7 @@ PLAYED = _array("Scratch: the newest samples played.", np.float32, _LATEST)
 WORKED_IN = tuple(range(THINNED, at.RECALL_TABLE.next))
 """Arrays that drafts are made in."""
 _ROWS = at.RECALL_TABLE.rows(range(THINNING, at.RECALL_TABLE.next))
-# Of what was not heard a part takes in as much as is three times as long as itself.
+# A part takes in three times its own length of what was not heard before.
 _AT_ONCE = 4
 
 
@@ -158,7 +158,7 @@ def catch_up(block: Block) -> None:
     Parameters
     ----------
     block
-        Of the stream, whose next sample is PLAYED_AT.
+        The stream's, whose next sample is PLAYED_AT.
     """
     if is_heard(block):
         _take_in(block, block[at.PLAYED_AT], block[at.HISTORY_FILLED])
@@ -196,9 +196,9 @@ def write_drafts(block: Block, weight: float) -> None:
     Parameters
     ----------
     block
-        Of the stream, which prediction has begun a burst of.
+        The stream's; prediction has begun its burst.
     weight : float
-        Of the passages, 0 to 1.
+        Weight of the passages, 0 to 1.
     """
     channels, start, known = block[at.CHANNELS], block[at.MUSIC_NET + START], block[KNOWN]
     seen = _seen(block)

@@ -30,7 +30,7 @@ def compare(block: Block, kept: int) -> None:
     Parameters
     ----------
     block
-        Of the stream, before the samples of the burst are played.
+        The stream's, before the samples of the burst are played.
     kept : int
         Channels that arrived, bit by bit.
     """

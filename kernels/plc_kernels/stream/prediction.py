@@ -39,7 +39,7 @@ from plc_kernels.stream.layout import (
 )
 
 NETWORK_SHARE = 0.6
-"""Of a packet's time, which a network may take at most."""
+"""Share of a packet's time that a network may take at most."""
 SWAPPED = (TAPS, RECENT, ORDERS, LIMITS, WEIGHTS, DRAFT, LEFT)
 """Arrays of a burst's prediction, which a prepared burst brings along."""
 _PLACES = (

@@ -97,7 +97,7 @@ def add_second(header: Block, how: int) -> int:
     Parameters
     ----------
     header : int64, shape (HEADER,), read and written
-        Of a stream that is laid out, whose prediction is the step's own and which has no lookahead.
+        A stream that is laid out, whose prediction is the step's own, without lookahead.
     how : int, BETWEEN, BESIDE or SHARING
     """
     at.place(header, 0, _ROWS)
@@ -124,7 +124,7 @@ def look(block: Block, begins: int) -> int:
     Parameters
     ----------
     block
-        Of a stream with a second set, read; that set is written.
+        A stream with a second set, read; that set is written.
     begins : int
         Sample of the stream that the next packet begins with: POSITION + PACKET.
     """
@@ -138,7 +138,7 @@ def look(block: Block, begins: int) -> int:
     second[at.GAP] = 0
     fill_limit.follow_share(second, False, block[at.PACKET])
     prediction.gather(second)
-    # Of speech that lasts nothing is searched: the ring alone, the first of them, is copied.
+    # In speech that lasts nothing is searched: the ring alone, the first of them, is copied.
     _copy(block, second, _COPIED_PLACES if is_heard(block) else _COPIED_PLACES[:1])
     if block[at.REFIT]:
         _copy(block, second, _FITTED_PLACES)
@@ -162,7 +162,7 @@ def prepare(block: Block, model: int) -> int:
     Parameters
     ----------
     block
-        Of the stream; its second set is read and written.
+        The stream's; its second set is read and written.
     model : int
         Address of its networks' blocks; not read where it has none.
     """
@@ -209,7 +209,7 @@ def expect_losses(blocks: NDArray[np.int64], expected: NDArray[np.float64]) -> N
     Parameters
     ----------
     blocks : int64, shape (streams, words)
-        Of streams with a network and a second set.
+        Streams with a network and a second set.
     expected : float64, shape (streams,), written
         0 where there would be no such burst: during one, in music and in silence; and where it is
         ready. Else the bursts

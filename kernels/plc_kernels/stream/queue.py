@@ -48,7 +48,7 @@ def unpack(
         Begin and end of each part that did not arrive; the begin may say of which channels
         (:data:`~plc_kernels.signal.packet.CHANNELS_AT`).
     count : int
-        Of these parts. What stands there is not looked at: it becomes 0.
+        Number of these parts. What stands there is not looked at: it becomes 0.
     """
     slot = block[SLOT]
     channels, n = block[CHANNELS], block[PACKET]

@@ -65,7 +65,7 @@ PLAYED = 128
 MORE = 512
 """The packet is not done."""
 NEXT_LOST = 1024
-"""Of the packet that is played next a part is known to be lost."""
+"""A part of the packet that is played next is known to be lost."""
 
 _RECEIVED, _RECOVER, _EXTEND, _BRIDGE, PLAYS_NOISE = range(5)
 """What is done for a part of a packet, in PLAY."""
