@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from plc import notice
 from plc.errors import ConfigError, MissingExtraError
 from plc.extras import install_command
-from plc.files.parallel import ATTEMPTS, Failure, attempt
+from plc.files.parallel import ATTEMPTS, Failure, attempt, in_processes
 
 LOCAL = "local"
 RETRIES = ATTEMPTS - 1
@@ -22,7 +22,7 @@ _Item = TypeVar("_Item")
 
 
 def as_done_on(
-    address: str,
+    address: str | None,
     work: Callable[[_Item], _T],
     items: Sequence[_Item],
     jobs: int,
@@ -34,7 +34,7 @@ def as_done_on(
     ----------
     address : str
         Of a cluster's head, such as ``ray://head:10001`` or ``auto``; :data:`LOCAL` starts one of
-        ``jobs`` cores on this machine, and ends it.
+        ``jobs`` cores on this machine, and ends it; None: processes of this machine do the work.
     work, items, name
         As :func:`plc.files.parallel.as_done` takes them.
     jobs : int
@@ -47,7 +47,9 @@ def as_done_on(
     MissingExtraError
         If Ray is not installed.
     """
-    if not items:
+    if address is None:
+        yield from in_processes(work, items, jobs, name)
+    if address is None or not items:
         return
     ray = _connected(address, jobs)
     try:

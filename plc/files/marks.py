@@ -188,6 +188,15 @@ def names_beside(name: str, suffix: str = ".txt") -> tuple[str, str]:
     return path.with_name(own).as_posix(), shared
 
 
+def label(
+    start_s: float, stop_s: float, text: str, doubt: str = "", channels: tuple[int, ...] = ()
+) -> str:
+    """Return a line of a label track, with why it is doubtful, and its channels if not all."""
+    text += f" {DOUBTFUL} {doubt}" if doubt else ""
+    text += f" {channel_mark(channels)}" if channels else ""
+    return f"{start_s:.6f}\t{stop_s:.6f}\t{text}\n"
+
+
 class Stamped(Protocol):
     """Files by their names: a folder, a bucket or a zip file."""
 
@@ -227,9 +236,9 @@ class ZippedLabels:
         return made
 
 
-def is_zip(path: Path) -> bool:
-    """Return whether a path leads to zipped labels."""
-    return path.suffix.lower() == _ZIP and not path.is_dir()
+def zipped_labels(path: Path) -> ZippedLabels | None:
+    """Return the zipped labels that a path leads to; None if it leads to others."""
+    return ZippedLabels(path) if path.suffix.lower() == _ZIP and not path.is_dir() else None
 
 
 def label_of(labels: Stamped, name: str) -> tuple[str, str]:

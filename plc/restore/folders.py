@@ -21,7 +21,7 @@ from plc import whole_files
 from plc.errors import AudioFileError, ConfigError, MissingExtraError, why
 from plc.extras import install_command
 from plc.files.jobs import is_recording, recordings_below
-from plc.files.marks import ZippedLabels, is_zip
+from plc.files.marks import ZippedLabels, zipped_labels
 from plc.files.scratch import scratch
 from plc.whole_files import folds_case, identity
 
@@ -393,8 +393,8 @@ def labels_at(url: str) -> Place | ZippedLabels:
     AudioFileError
         If there are none.
     """
-    if "://" not in url and is_zip(Path(url)):
-        return ZippedLabels(Path(url))
+    if "://" not in url and (zipped := zipped_labels(Path(url))):
+        return zipped
     labels = place(url)
     if isinstance(labels, Folder) and not labels.path.is_dir():
         raise AudioFileError(

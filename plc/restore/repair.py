@@ -31,7 +31,7 @@ from plc.files.fill.gaps import Hole, Stretch, gaps_in_samples, tracks_of
 from plc.files.fill.signals import FillSettings
 from plc.files.jobs import is_recording, other_names, results_of
 from plc.files.marks import ZippedLabels, label_of, read_gaps
-from plc.files.parallel import Failure, in_processes
+from plc.files.parallel import Failure
 from plc.files.recordings import Repaired, inpaint_file
 from plc.files.scratch import scratch
 from plc.restore.detect.findings import EVERYTHING, Finding, Selection
@@ -341,11 +341,7 @@ def run_repair(
             done.append(Outcome(name=name, state=FAILED, reason=reason))
             if progress is not None:
                 progress(done[-1], len(done), total)
-        if ray is None:
-            answers = in_processes(work, waiting, workers, _name)
-        else:
-            answers = as_done_on(ray, work, waiting, workers, _name)
-        for _, told in answers:
+        for _, told in as_done_on(ray, work, waiting, workers, _name):
             if isinstance(told, Failure):
                 outcome = Outcome(name=told.clip, state=FAILED, reason=told.reason)
             else:

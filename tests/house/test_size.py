@@ -26,7 +26,6 @@ WISHES = {
 # Names that a module imports. More have those of the table; an entry only falls.
 MOST_NAMES = 60
 MORE_NAMES = {
-    "plc.restore.repair": 61,
     "plc.transport.cli.live": 67,
     "plc.transport.cli.rtp": 65,
 }

@@ -76,10 +76,8 @@ def damaged(
 
     Returns
     -------
-    float32, shape (n,)
-        The damaged copy.
-    list of Damage
-        In order.
+    float32, shape (n,), the damaged copy
+    list of Damage, in order
     """
     rng = np.random.default_rng(seed)
     out = signal.copy()

@@ -404,11 +404,11 @@ def belonging(given: Path, pair: "Pair", suffixes: Sequence[str]) -> Path:
 
 def _labels(given: Path, pair: "Pair", folder: Path) -> Path:
     """Return the labels of a recording; a zip file's are put into a folder."""
-    from plc.files.marks import ZippedLabels, is_zip, label_of
+    from plc.files.marks import label_of, zipped_labels
 
-    if not is_zip(given):
+    labels = zipped_labels(given)
+    if labels is None:
         return belonging(given, pair, (".txt",))
-    labels = ZippedLabels(given)
     name, _ = label_of(labels, pair.name)
     if not name:
         raise AudioFileError(f"{given} has no labels of {pair.name}")

@@ -146,12 +146,13 @@ def _write_mask(path: Path, report: "ConcealReport") -> None:
     """Write made-up samples as a mask for ``inpaint --mask``: a ``.txt`` of labels, else sound."""
     import numpy as np
 
+    from plc.files.marks import label
     from plc.files.writing import AudioWriter
     from plc.whole_files import write_whole
 
     if path.suffix == ".txt":
         ends_s = [[end / report.sample_rate for end in gap] for gap in report.gaps]
-        lines = "".join(f"{start:.6f}\t{stop:.6f}\tmade up\n" for start, stop in ends_s)
+        lines = "".join(label(start, stop, "made up") for start, stop in ends_s)
         write_whole(path, lines.encode())
         return
     ends = [0, *chain.from_iterable(report.gaps), report.samples]

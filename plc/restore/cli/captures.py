@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plc.cli.output import print_json, say
-from plc.files.cli.batch import progress_bar
+from plc.files.cli import batch
 from plc.notice import counted
 from plc.transport.cli.captures import OFFLINE, among, is_capture, play_capture
 from plc.transport.cli.options import DescribedOptions, ReceiverOptions
@@ -98,7 +98,7 @@ def repair_capture(
         told = []
         for path, target in zip(found, made, strict=True):
             filled: dict[str, Any] = {"gaps": []}
-            with progress_bar(f"repairing {target.name}") as progress:
+            with batch.progress_bar(f"repairing {target.name}") as progress:
                 report = detect_file(path, selection=selection, progress=progress)
                 if gaps_s := with_losses(report, lost[path], selection).gaps_s:
                     done = inpaint_file(path, target, gaps_s, settings=settings,

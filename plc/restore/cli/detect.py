@@ -7,7 +7,6 @@ import typer
 from plc.cli.options import AsJson, examples, with_options
 from plc.cli.output import Overwrite, console, say
 from plc.files.cli import batch
-from plc.files.cli.batch import progress_bar
 from plc.files.cli.options import SelectionOptions
 from plc.notice import counted
 from plc.restore.cli.captures import recordings_of, with_losses
@@ -129,7 +128,7 @@ def damage_finder(
         from plc.restore.detect.recorded import detect_file
 
         check_target(pair.target, pair.source, overwrite)
-        with progress_bar(f"looking at {pair.name}") as progress:
+        with batch.progress_bar(f"looking at {pair.name}") as progress:
             report = detect_file(pair.source, selection=selection, progress=progress)
         if not report.damage:
             raise AudioFileError(

@@ -12,7 +12,7 @@ from plc.cli.errors import REFUSED
 from plc.cli.options import AsJson, Content, FileMethod, Model, examples, with_options
 from plc.cli.output import Overwrite, Quality, print_json, say
 from plc.errors import ConfigError, printable
-from plc.files.cli.batch import Bitrate, Page
+from plc.files.cli import batch
 from plc.files.cli.options import SelectionOptions
 from plc.notice import counted
 from plc.restore.cli.captures import repair_capture
@@ -79,7 +79,7 @@ def repair(
     method: FileMethod = "auto",
     model: Model = "auto",
     content: Content = "auto",
-    bitrate: Bitrate = None,
+    bitrate: batch.Bitrate = None,
     jobs: Annotated[
         int | None,
         typer.Option(help="Processes, here.", min=1, max=1024, show_default="one a core"),
@@ -90,7 +90,7 @@ def repair(
             metavar="ADDRESS", help="Work on a Ray cluster: auto, ray://HOST:10001, or local."
         ),
     ] = None,
-    page: Page = None,
+    page: batch.Page = None,
     asked: SelectionOptions,
     overwrite: Overwrite = False,
     as_json: AsJson = False,

@@ -9,7 +9,7 @@ from typing import Any
 from plc import notice
 from plc.files.audio import AudioReader, Progress
 from plc.files.fill.gaps import Stretch
-from plc.files.marks import DOUBTFUL, channel_mark
+from plc.files.marks import label
 from plc.restore.detect.findings import EVERYTHING, KINDS, Finding, Selection
 from plc.restore.detect.plausible import weigh
 from plc.restore.detect.search import Detector
@@ -102,8 +102,7 @@ def detect_file(
 
     Returns
     -------
-    DetectReport
-        What was found.
+    DetectReport, what was found
     """
     start_s = time.perf_counter()
     samples = 0
@@ -144,13 +143,9 @@ def labels_of(finding: Finding, sample_rate: int, channels: int) -> Iterator[str
     Its text ends in the channels, ``[1]``, where not all ``channels`` of the recording are damaged.
     A doubtful one is marked, with the reason.
     """
-    some = finding.among(channels)
-    told = f"{finding.kind} {finding.confidence:.2f}"
-    told += f" {DOUBTFUL} {finding.doubt}" if finding.doubt else ""
-    where = f" {channel_mark(some)}" if some else ""
+    text, some = f"{finding.kind} {finding.confidence:.2f}", finding.among(channels)
     for start, stop in finding.gaps:
-        start_s, stop_s = start / sample_rate, stop / sample_rate
-        yield f"{start_s:.6f}\t{stop_s:.6f}\t{told}{where}\n"
+        yield label(start / sample_rate, stop / sample_rate, text, finding.doubt, some)
 
 
 def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True) -> None:

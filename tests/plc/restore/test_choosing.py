@@ -34,7 +34,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RepairReport:
         path = tmp_path / f"tapes/{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, signal, RATE, subtype="PCM_16")
-    monkeypatch.setattr("plc.restore.repair.in_processes", in_this_process)
+    monkeypatch.setattr("plc.files.cluster.in_processes", in_this_process)
     return run_repair(str(tmp_path / "tapes"), str(tmp_path / "out"), SETTINGS, dry_run=True)
 
 
@@ -106,7 +106,7 @@ def test_the_player_leaves_intact_channels_as_they_are(
     signal[RATE : RATE + 320, 0] = 0.0
     (tmp_path / "tapes").mkdir()
     soundfile.write(tmp_path / "tapes/left.wav", signal, RATE, subtype="PCM_16")
-    monkeypatch.setattr("plc.restore.repair.in_processes", in_this_process)
+    monkeypatch.setattr("plc.files.cluster.in_processes", in_this_process)
     report = run_repair(str(tmp_path / "tapes"), str(tmp_path / "out"), SETTINGS, dry_run=True)
     place = choosing._Found(report.outcomes[0], report.outcomes[0].findings[0])
     ((_, clip),) = choosing._clips([place], [0], tmp_path / "tapes", SETTINGS)

@@ -17,7 +17,6 @@ import soundfile
 from plc.errors import AudioFileError
 from plc.files.pages.repaired import check_page
 from plc.files.scratch import scratch
-from plc.restore import repair
 from plc.restore.folders import OWN
 from plc.restore.records import record_name
 from plc.restore.repair import (
@@ -43,7 +42,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def here(work: Any, items: Any, jobs: int, name: Any) -> Iterator[tuple[int, Any]]:
         return ((number, work(item)) for number, item in enumerate(items))
 
-    monkeypatch.setattr(repair, "in_processes", here)
+    monkeypatch.setattr("plc.files.cluster.in_processes", here)
 
 
 def tape(path: Path, seed: int = 0) -> Path:

@@ -22,7 +22,6 @@ import soundfile
 from plc import notice
 from plc.errors import AudioFileError, ConfigError, MissingExtraError
 from plc.files.audio import read_audio
-from plc.restore import repair
 from plc.restore.detect import recorded
 from plc.restore.detect.findings import Selection
 from plc.restore.folders import OWN, place
@@ -72,7 +71,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def here(work: Any, items: Any, jobs: int, name: Any) -> Iterator[tuple[int, Any]]:
         return ((number, work(item)) for number, item in enumerate(items))
 
-    monkeypatch.setattr(repair, "in_processes", here)
+    monkeypatch.setattr("plc.files.cluster.in_processes", here)
 
 
 def run(archive: Path, **changed: Any) -> RepairReport:

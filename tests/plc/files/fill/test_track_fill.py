@@ -15,7 +15,6 @@ from plc.files.fill.gaps import Stretch
 from plc.files.fill.signals import FillSettings
 from plc.files.marks import read_gaps
 from plc.files.recordings import inpaint_file
-from plc.restore import repair
 from plc.restore.detect.recorded import detect_file, write_labels
 from plc.restore.repair import REPAIRED, RepairSettings, run_repair
 from tests.signals import tones
@@ -84,8 +83,7 @@ def test_labels_say_which_channels_and_are_read_so(tmp_path: Path) -> None:
 
 def test_an_archive_is_repaired_by_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        repair,
-        "in_processes",
+        "plc.files.cluster.in_processes",
         lambda work, items, jobs, name: ((k, work(item)) for k, item in enumerate(items)),
     )
     source, target = tmp_path / "tapes", tmp_path / "out"
