@@ -211,7 +211,7 @@ SESSIONS = [
     Session("regular bursts", lambda: slots(24 * (3, 0, 0)), 0, 0, 0, 3, DEFAULT),
     Session("random bursts", lambda: slots(24 * RANDOM), 1, 0, 4, 4),
     Session("PUT > GET", lambda: drifting(34, 1), 68, 0, 4, 8),
-    Session("PUT < GET", lambda: drifting(33, -1), 0, 0, 70, 4, slower=8),
+    Session("PUT < GET", lambda: drifting(33, -1), 0, 0, 70, 4, slower=7),
     Session("lost", lossy, 0, 7, 3, 3),
     Session("restart", restarted, 0, CONFIRMED, 0, 1),
     Session("doubles", doubled, 40, 0, 0, 1),
@@ -343,33 +343,47 @@ class RocCase:
     """What is written, and what is heard of it: all from ``first`` on but what is ``missing``."""
 
     name: str
-    drive: Callable[[RocRun], object]
+    drive: Callable[[RocRun], None]
     first: int = 0
     missing: Sequence[int] = ()
     samples: int = 100
     silent: bool = False
 
 
-def begun(run: RocRun, count: int, plays: int) -> None:
+def roc_steady(
+    run: RocRun, count: int = 8, plays: int = 80, writes: int = 1, later: int = 0, off: int = 0
+) -> None:
+    run.later, run.off = later, off
     run.write(count)
-    run.play(plays)
+    run.play(plays, writes)
+
+
+def roc_one_by_one(run: RocRun) -> None:
+    run.play(7)
+    run.tick(2)
+    run.play(80)
+
+
+def roc_ends(run: RocRun, count: int) -> None:
+    run.write(count)
+    run.tick(256)
 
 
 ROC = [
     RocCase("no session", lambda run: run.tick(160), silent=True),
-    RocCase("one session", lambda run: begun(run, 8, 80)),
-    RocCase("long run", lambda run: begun(run, 8, 800)),
-    RocCase("initial latency", lambda run: (run.play(7), run.tick(2), run.play(80))),
-    RocCase("one packet", lambda run: (run.write(), run.tick(208)), silent=True),
-    RocCase("timeout", lambda run: (run.write(8), run.tick(256))),
-    RocCase("initial trim", lambda run: begun(run, 24, 80), first=16),
-    RocCase("numbers wrap", lambda run: (setattr(run, "later", 65_495), begun(run, 8, 80))),
+    RocCase("one session", roc_steady),
+    RocCase("long run", lambda run: roc_steady(run, plays=800)),
+    RocCase("initial latency", roc_one_by_one),
+    RocCase("one packet", lambda run: roc_ends(run, 1), silent=True),
+    RocCase("timeout", lambda run: roc_ends(run, 8)),
+    RocCase("initial trim", lambda run: roc_steady(run, 24), first=16),
+    RocCase("numbers wrap", lambda run: roc_steady(run, later=65_495)),
     RocCase("numbers jump by 5", lambda run: roc_jump(run, 5)),
     RocCase("reordered", roc_reordered),
     RocCase("late", roc_late, missing=range(8, 13)),
-    RocCase("stamps wrap", lambda run: (setattr(run, "off", 2**32 - 4000), begun(run, 8, 80))),
-    RocCase("small packets", lambda run: (run.write(32), run.play(80, 4)), samples=25),
-    RocCase("packets of two frames", lambda run: begun(run, 8, 80)),
+    RocCase("stamps wrap", lambda run: roc_steady(run, off=2**32 - 4000)),
+    RocCase("small packets", lambda run: roc_steady(run, 32, writes=4), samples=25),
+    RocCase("packets of two frames", roc_steady),
     RocCase("small and large packets", roc_variable, first=1),
     RocCase("corrupted first", lambda run: roc_corrupted(run, 0, 80), silent=True),
     RocCase("corrupted", lambda run: roc_corrupted(run, 8, 8), missing=range(8, 16)),
