@@ -14,7 +14,7 @@
 #
 # Needs pip install -e ".[bench,plots]", pip install --no-deps speechmos basic-pitch (for PLCMOS and FAD,
 # which are left out without), and for the peers
-# apt-get install libopus0 libspandsp2 g++ libtgowt-dev libabsl-dev libopus-dev. What is missing
+# apt-get install libopus0 g++ libtgowt-dev libabsl-dev libopus-dev. What is missing
 # fails by itself, and is listed in failures.csv of its study.
 set -eu
 
@@ -70,7 +70,7 @@ if has speechmos; then
 fi
 small=auto,jacktrip,burg:5/50,zeros
 speech=auto,ar,auto@lookahead1,auto@lookahead2,neteq,opus:24k:voip,opus:64k,jacktrip,burg:5/50,repeat,zeros
-phone=auto,ar,g711,spandsp,burg:5/50,repeat,zeros
+phone=auto,ar,g711,burg:5/50,repeat,zeros
 steps=9
 if [ -n "${OPUS_LIBRARY:-}" ]; then
     speech=$speech,opus:24k:voip:$OPUS_LIBRARY

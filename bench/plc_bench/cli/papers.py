@@ -39,21 +39,13 @@ def context_encoder(
     probe: Annotated[
         str, typer.Option(help="Signals to fill a gap of as well: tones, chirp, by comma.")
     ] = "",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Write the best and the worst gap as audio and picture, and a picture of chirps.",
-        ),
-    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the context-encoder paper's tables 2 and 3, and its experiments.
 
-    The published figures stand below those measured. Of the first network,
-    out has the best and the worst gap against linear prediction (64 ms).
+    The published figures stand below those measured.
 
-    plc bench papers context-encoder CORPUS/music/test --probe tones,chirp --out FOLDER
+    plc bench papers context-encoder CORPUS/music/test --probe tones,chirp
 
     plc bench papers context-encoder NOTES --notes NOTES/notes.csv --gaps-per-clip 20
     """
@@ -63,7 +55,6 @@ def context_encoder(
     from plc_bench.gaps import twosided
     from plc_bench.papers import context_encoder as tables_of
     from plc_bench.papers import probes
-    from plc_bench.report import extremes
 
     wanted, networks = names_of(probe), names_of(models)
     probes.check_probes(wanted)
@@ -84,8 +75,6 @@ def context_encoder(
         scores = probes.measure_probes(wanted, networks, processes(), advance)
     printed = [tables_of.result_table(reports)] if reports else []
     printed += probes.result_tables(scores)
-    if out:
-        extremes.write_all(out, clips, reports, networks, scores)
     show({"gaps": reports, "probes": scores} if wanted else reports, printed, as_json)
     end(reports[0].failures if reports else [])
 

@@ -32,16 +32,17 @@ def quality(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods by comma, METHOD\\[@lookaheadK]\\[@model=NAME]; the first is compared "
-            "with each other one."
+            help="Methods by comma, METHOD\\[@lookaheadK]\\[@model=NAME]\\[@oracle=PART]; the "
+            "first is compared with each other one."
         ),
     ] = "auto,burg:5/50",
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="By comma: nmse sdr lsd mel level click zeros fad peaq visqol-audio, for speech "
-            "plcmos dnsmos distillmos pesq stoi visqol; with suffix _single or _30ms of such "
-            "bursts alone. \\[default: nmse,lsd; with --out all but fad to visqol]"
+            help="By comma: nmse lsd mel level click zeros fad peaq visqol-audio bands bandbias, "
+            "for speech plcmos dnsmos distillmos pesq stoi words visqol, or speech: most of these; "
+            "with suffix _single or _30ms of such bursts, _1st, _2nd, _3rd of such packets alone. "
+            "\\[default: nmse,lsd; with --out nmse to zeros]"
         ),
     ] = None,
     loss: Annotated[str, typer.Option(help="Share of packets lost: 0.1 or 10%; a list.")] = "0.1",
@@ -108,7 +109,6 @@ def quality(
     excerpts: Annotated[
         int, typer.Option(min=0, help="With --out: excerpts of audio to keep for the page.")
     ] = 30,
-    excerpt_s: Annotated[float, typer.Option(min=0.5, help="Length of an excerpt in s.")] = 5.0,
     ray: Annotated[
         str | None,
         typer.Option(help="Address of a Ray cluster, auto, or local to start one."),
@@ -118,8 +118,8 @@ def quality(
 
     Music:  plc bench quality CORPUS/music/test
 
-    Speech: plc bench quality CORPUS/speech/test --metrics plcmos,pesq,stoi --packet-ms 20
-    --sample-rate 16000
+    Speech: plc bench quality CORPUS/speech/test --metrics speech --packet-ms 20 --sample-rate
+    16000
 
     Live:   plc bench quality CORPUS/speech/test --metrics plcmos,pesq --sample-rate 16000
     --paced
@@ -145,12 +145,13 @@ def quality(
     names += tuple(name for name in peers if name not in names)
     lookaheads = numbers("lookahead", lookahead, int)
     usual = study.METRICS if out else summary.SHORT_METRICS
+    scores, left_out = (usual, "") if metrics is None else registry.asked_for(names_of(metrics))
     settings = (
         study.settings_in(like)
         if like
         else study.StudySettings(
             methods=contenders.with_lookaheads(names, lookaheads, tuple(peers)),
-            metrics=usual if metrics is None else registry.with_bad(names_of(metrics)),
+            metrics=scores,
             conditions=conditions_of(
                 numbers("loss", loss, share),
                 numbers("burst", burst, float),
@@ -163,7 +164,6 @@ def quality(
             seconds=seconds,
             seed=seed,
             excerpt_count=excerpts,
-            excerpt_s=excerpt_s,
         )
     )
     clips = corpus.find_named_clips(sources)
@@ -171,6 +171,8 @@ def quality(
     if paced and not jobs:
         jobs = 1  # streams that are played side by side take each other's processors
     console = Console(stderr=True)
+    if left_out:
+        console.print(left_out, highlight=False)
     with progress.shown("scores", console=console) as meter:
 
         def on_start(todo: int, there: int) -> None:

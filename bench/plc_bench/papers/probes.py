@@ -160,11 +160,6 @@ def check_probes(probes: Sequence[str]) -> None:
             raise ConfigError(unknown("probe", name, PROBES))
 
 
-def chirp_fills(encoders: Mapping[str, ContextEncoder]) -> dict[str, NDArray[np.float32]]:
-    """Return the chirps as every method fills their gap."""
-    return _fills(chirp(), encoders)
-
-
 def result_tables(scores: Sequence[ProbeScore]) -> list[Table]:
     """Return tables of the chirps and the tones that were scored."""
     tones = [score for score in scores if score.probe != CHIRP]

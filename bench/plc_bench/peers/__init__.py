@@ -23,13 +23,12 @@ PEERS = {
     "jacktrip": "JackTrip's Regulator (Burg prediction), rebuilt from its source's description",
     "neteq": "WebRTC's NetEq, linked from Debian's libtgowt-dev",
     "opus": "libopus; opus:64k:voip:/path/libopus.so sets bits, application and library",
-    "spandsp": "spandsp's PLC at 8 kHz, from Debian's libspandsp2",
     **BASELINES,
 }
 """A line of help for each, by name."""
 
 NOT_COMPARABLE = {
-    "neteq": frozenset({"nmse", "sdr", "lsd", "mel", "level", "click", "peaq", "stoi"})
+    "neteq": frozenset({"nmse", "lsd", "mel", "level", "click", "peaq", "stoi", "bands"})
 }
 """Metrics that are not meaningful for a peer, by name.
 

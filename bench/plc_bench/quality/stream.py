@@ -14,6 +14,7 @@ from plc.errors import ConfigError
 from plc_bench.base.corpus import read_clip
 from plc_bench.peers.base import Contender, PeerError
 from plc_bench.quality.conditions import Condition
+from plc_bench.quality.oracles import Oracle
 from plc_bench.scores import registry as scores
 from plc_bench.scores.metrics import Mask
 
@@ -82,14 +83,15 @@ def read_stream(
 
 
 def play(player: Contender, stream: Stream) -> NDArray[np.float32]:
-    """Return a stream as a contender plays it; lost samples reach it only if it is coded.
+    """Return a stream as a contender plays it; lost samples reach codecs and oracles alone.
 
     Raises
     ------
     PeerError
         If what it plays has another shape.
     """
-    signal = stream.signal.copy() if player.coded else stream.lossy
+    intact = player.coded or isinstance(player, Oracle)
+    signal = stream.signal.copy() if intact else stream.lossy
     played = player.play(signal, stream.trace, stream.packet_samples, stream.sample_rate)
     if played.shape != stream.signal.shape:
         raise PeerError(f"played shape {played.shape}; expected {stream.signal.shape}")

@@ -58,6 +58,7 @@ def summary_tables(study: Study) -> list[Table]:
         tables.append(_means(study, rows, plain, condition))
         if len(study.methods) > 1:
             tables.append(_differences(study, rows, plain, condition))
+    tables += ranks(study)
     tables.append(_by_domain(study, plain))
     tables += [
         _by_burst(study, name)
@@ -129,9 +130,7 @@ def printed_tables(study: Study) -> list[Table]:
         rows = [row for row in study.rows if row.condition == condition.name]
         if study.folder is None and rows:
             tables.append(_comparison_table(study, rows, condition))
-    if study.folder is not None:
-        tables += summary_tables(study)
-    return tables
+    return tables + (ranks(study) if study.folder is None else summary_tables(study))
 
 
 def write_tables(study: Study, folder: Path) -> str:
@@ -260,6 +259,31 @@ def _compared(rows: Sequence[Row], first: str, other: str, name: str) -> tuple[s
         difference.interval(form),
         "" if metric.lower_is_better is None else share,
     )
+
+
+def ranks(study: Study) -> list[Table]:
+    """Return the table of mean ranks over clips, conditions and judges, if there is a choice."""
+    methods = [name for name in study.methods if not name.endswith(OWN_DECODE)]
+    known = {name: registry.metric(name) for name in study.settings["metrics"]}
+    judges = [name for name, one in known.items() if one.of_speech and not one.taught]
+    found: list[list[float]] = []
+    by_stream: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in study.rows:
+        by_stream.setdefault((row.clip, row.condition), {})[row.method] = row
+    for rows in by_stream.values():
+        for name in judges if rows.keys() >= set(methods) else ():
+            sign = 1.0 if known[name].lower_is_better else -1.0
+            scores = np.array([sign * rows[method].scores[name] for method in methods])
+            if np.isfinite(scores).all() and all(comparable(one, name) for one in methods):
+                better = (scores < scores[:, None]).sum(axis=1)
+                found.append((better + (scores <= scores[:, None]).sum(axis=1) + 1) / 2)
+    if len(methods) < 2 or not found:
+        return []
+    table = Table("Mean rank by judges that taught no network", ["method", "rank"])
+    table.note = f"By {', '.join(map(registry.label, judges))}."
+    for method, rank in zip(methods, np.mean(found, axis=0), strict=True):
+        table.add(method, f"{rank:.2f}")
+    return [table]
 
 
 def _clips(rows: Sequence[Row]) -> str:

@@ -9,7 +9,6 @@ reference) is NaN; a perfect one may be infinite.
 
 ==================================  ======  ======================================================
 :func:`nmse_db`                     lower   energy of the error over that of the lost samples
-:func:`sdr_db`                      higher  the same, upside down
 :func:`snr_ms_db`                   higher  SNR of the magnitude spectrogram inside one gap
 :func:`lsd_db`                      lower   log-spectral distance of the frames that touch losses
 :func:`mel_spectral_convergence`    lower   relative error of those frames' mel spectra
@@ -67,7 +66,6 @@ __all__ = [
     "mel_spectral_convergence",
     "nmse_db",
     "rms",
-    "sdr_db",
     "snr_db",
     "snr_ms_db",
     "spectral_distances_db",
@@ -113,11 +111,6 @@ def gap_edges(lost: Mask) -> NDArray[np.intp]:
     """Return the first and the end sample of each gap, ascending."""
     edges: NDArray[np.intp] = np.flatnonzero(lost[1:] != lost[:-1]) + 1
     return edges
-
-
-def sdr_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
-    """Return the signal-to-distortion ratio over the lost samples, in dB: minus :func:`nmse_db`."""
-    return -nmse_db(reference, estimate, lost)
 
 
 def fill_level_db(reference: Signal, estimate: Signal, lost: Mask) -> float:

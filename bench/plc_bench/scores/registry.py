@@ -6,15 +6,19 @@ same metric over the losses of that class alone. What a class is follows from th
 ==========  =====================================================
 ``single``  bursts of one packet
 ``30ms``    bursts of 30 ms or more, however many packets that is
+``1st``     the first packet of every burst; so ``2nd``, ``3rd``
 ==========  =====================================================
 
-PLCMOS, DNSMOS, Distill-MOS, PESQ, STOI and ViSQOL for speech judge a whole clip of speech; of one
-whose domain is music or instruments they are not defined.
+PLCMOS, DNSMOS, Distill-MOS, PESQ, STOI, words and ViSQOL for speech judge a whole clip of speech;
+of one whose domain is music or instruments they are not defined. The label of a judge that taught a
+network says so; it has no part in mean ranks.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +26,7 @@ from numpy.typing import NDArray
 from plc.engine.loss import bursts_of
 from plc.errors import ConfigError
 from plc_bench.base.corpus import resample
-from plc_bench.scores import distilled, frechet, metrics, peaq, similarity, speech
+from plc_bench.scores import bands, distilled, frechet, metrics, peaq, similarity, speech
 from plc_bench.scores.metrics import Mask, Signal
 
 # From here on a concealer must invent: linear prediction of music holds about 20 to 40 ms.
@@ -50,6 +54,10 @@ class Metric:
         Whether it looks at the losses alone, so that it can be taken of one class of them.
     of_speech : bool
         Whether it judges speech only.
+    needs : str
+        Package that brings it, where one may do without.
+    taught : bool
+        Whether it taught a network that is measured here.
     """
 
     label: str
@@ -58,14 +66,12 @@ class Metric:
     score: Callable[[Signal, Signal, Mask, int], float]
     of_bursts: bool = True
     of_speech: bool = False
+    needs: str = ""
+    taught: bool = False
 
 
 def _nmse(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
     return metrics.nmse_db(reference, estimate, lost)
-
-
-def _sdr(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return metrics.sdr_db(reference, estimate, lost)
 
 
 def _level(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
@@ -100,6 +106,12 @@ def _stoi(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> 
     return speech.stoi(_as_speech(reference, sample_rate), _as_speech(estimate, sample_rate))
 
 
+def _words(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
+    return similarity.wrong_words(
+        _as_speech(reference, sample_rate), _as_speech(estimate, sample_rate)
+    )
+
+
 def _visqol(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
     return similarity.visqol_speech(
         _as_speech(reference, sample_rate), _as_speech(estimate, sample_rate)
@@ -122,28 +134,37 @@ def _fad(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> f
     return frechet.fad_notes(reference, estimate, sample_rate)
 
 
+_OF_CLIPS: dict[str, Any] = {"of_bursts": False, "of_speech": True}
+_MOS: dict[str, Any] = {**_OF_CLIPS, "needs": "speechmos", "taught": True}
 METRICS = {
     "nmse": Metric("NMSE dB", True, 2, _nmse),
-    "sdr": Metric("SDR dB", False, 2, _sdr),
     "lsd": Metric("LSD dB", True, 2, metrics.lsd_db),
     "mel": Metric("mel SC", True, 3, metrics.mel_spectral_convergence),
     "level": Metric("level dB", None, 1, _level),
     "click": Metric("click", True, 2, metrics.click_ratio),
     "zeros": Metric("zero runs", True, 1, _zero_runs, of_bursts=False),
     "fad": Metric("FAD notes", True, 4, _fad, of_bursts=False),
-    "plcmos": Metric("PLCMOS", False, 2, _plcmos, of_bursts=False, of_speech=True),
-    BAD: Metric(f"PLCMOS < {BAD_PLCMOS:g}, %", True, 0, _bad, of_bursts=False, of_speech=True),
-    "dnsmos": Metric("DNSMOS", False, 2, _dnsmos, of_bursts=False, of_speech=True),
-    "distillmos": Metric("Distill-MOS", False, 2, _distillmos, of_bursts=False, of_speech=True),
-    "pesq": Metric("PESQ", False, 2, _pesq, of_bursts=False, of_speech=True),
-    "stoi": Metric("STOI", False, 3, _stoi, of_bursts=False, of_speech=True),
-    "visqol": Metric("ViSQOL speech", False, 2, _visqol, of_bursts=False, of_speech=True),
+    "bands": Metric("bands dB", True, 1, bands.distance_db),
+    "bandbias": Metric("bands' bias dB", None, 1, bands.bias_db),
+    "plcmos": Metric("PLCMOS", False, 2, _plcmos, **_MOS),
+    BAD: Metric(f"PLCMOS < {BAD_PLCMOS:g}, %", True, 0, _bad, **_MOS),
+    "dnsmos": Metric("DNSMOS", False, 2, _dnsmos, **_OF_CLIPS),
+    "distillmos": Metric("Distill-MOS", False, 2, _distillmos, **_OF_CLIPS, needs="distillmos"),
+    # It taught by its outline.
+    "pesq": Metric("PESQ", False, 2, _pesq, **_OF_CLIPS, needs="pesq", taught=True),
+    "stoi": Metric("STOI", False, 3, _stoi, **_OF_CLIPS, needs="pystoi"),
+    "words": Metric("words wrong, %", True, 1, _words, **_OF_CLIPS, needs="pocketsphinx"),
+    "visqol": Metric("ViSQOL speech", False, 2, _visqol, **_OF_CLIPS),
     "visqol-audio": Metric("ViSQOL audio", False, 2, _visqol_audio, of_bursts=False),
     "peaq": Metric("PEAQ", False, 2, _peaq, of_bursts=False),
 }
 
+_PLACES = ("1st", "2nd", "3rd")
 BURST_CLASSES = {"single": "single packets", "30ms": f"{LONG_BURST_MS:g} ms and more"}
+BURST_CLASSES |= {place: f"{place} packets" for place in _PLACES}
 """Name to heading."""
+SPEECH = ("plcmos", BAD, "distillmos", "stoi", "pesq", "words")
+"""What the name ``speech`` stands for."""
 
 
 def metric(name: str) -> Metric:
@@ -169,14 +190,26 @@ def metric(name: str) -> Metric:
 def label(name: str) -> str:
     """Return the heading of a metric's name: ``LSD dB, single packets``."""
     burst_class = name.partition("_")[2]
-    heading = metric(name).label
+    heading = f"{metric(name).label}{' (taught)' * metric(name).taught}"
     return f"{heading}, {BURST_CLASSES[burst_class]}" if burst_class else heading
 
 
-def with_bad(names: Sequence[str]) -> tuple[str, ...]:
-    """Return metrics with the share of bad clips behind PLCMOS, whose mean hides it."""
-    behind = (BAD,) * (BAD not in names)
-    return tuple(one for name in names for one in (name, *behind * (name == "plcmos")))
+def asked_for(names: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """Return the metrics that names stand for; which are left out, and why.
+
+    Behind PLCMOS stands the share of bad clips, which its mean hides. Of ``speech`` is left out
+    what needs an absent package.
+    """
+    absent = [name for name in SPEECH if find_spec(METRICS[name].needs) is None]
+    found: list[str] = []
+    for name in names:
+        if name == "speech":
+            found += [one for one in SPEECH if one not in absent]
+        else:
+            found += [name, BAD] if name == "plcmos" and BAD not in names else [name]
+    packages = ", ".join(dict.fromkeys(METRICS[name].needs for name in absent))
+    why = f"left out: {', '.join(absent)}; not installed: {packages}"
+    return tuple(dict.fromkeys(found)), why if absent and "speech" in names else ""
 
 
 def check_metrics(names: Iterable[str]) -> None:
@@ -212,14 +245,16 @@ def lost_by_class(trace: Mask, packet_samples: int, sample_rate: int) -> Mapping
     packet_samples, sample_rate : int
         Of the stream, which has as many samples as the trace's packets.
     """
-    lengths = burst_lengths(trace)
+    lengths, place = burst_lengths(trace), np.full(trace.size, -1)
+    for begin, end in bursts_of(trace):
+        place[begin:end] = np.arange(end - begin)
     packet_ms = 1000 * packet_samples / sample_rate
     packets = {
         "": trace,
         "single": lengths == 1,
         # A packet of 7.5 ms times four is 30 ms, whatever its samples were rounded to.
         "30ms": lengths * packet_ms >= LONG_BURST_MS - packet_ms / 100,
-    }
+    } | {name: place == k for k, name in enumerate(_PLACES)}
     return {name: np.repeat(lost, packet_samples) for name, lost in packets.items()}
 
 

@@ -1,12 +1,13 @@
-"""ViSQOL: it compares the spectrograms of original and estimate.
+"""What an estimate keeps of its original: ViSQOL compares spectrograms, a recogniser words.
 
-It comes with the ``visqol-python`` package (Apache-2.0), a translation of the authors' program. No
-network here was trained or chosen by it.
+ViSQOL comes with the ``visqol-python`` package (Apache-2.0), a translation of the authors' program,
+PocketSphinx with ``pocketsphinx``. No network here was trained or chosen by them.
 
 The mode for speech maps similarity by the program's polynomial, not by its deep lattice network:
 the lattice gives the same score to a clip and to that clip with a tenth of it muted.
 """
 
+import math
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -70,3 +71,41 @@ def _judge(mode: str) -> Any:
             f"ViSQOL needs visqol-python: {install_command('visqol')}"
         ) from error
     return judge
+
+
+def wrong_words(reference: Signal, estimate: Signal) -> float:
+    """Return the word errors of a recogniser against its own reading of the reference, in percent.
+
+    Both signals float, shape (n,), at 16 kHz. NaN where it hears no word in the reference.
+    """
+    said, heard = (
+        _words((np.clip(signal, -1.0, 1.0) * 32767.0).astype(np.int16).tobytes())
+        for signal in (reference, estimate)
+    )
+    return 100.0 * edits(said, heard) / len(said) if said else math.nan
+
+
+def edits(said: tuple[str, ...], heard: tuple[str, ...]) -> int:
+    """Return how many words must be put in, left out or replaced to make one of the other."""
+    row = list(range(len(heard) + 1))
+    for i, word in enumerate(said, start=1):
+        before, row[0] = row[0], i
+        for j, other in enumerate(heard, start=1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (word != other))
+    return row[-1]
+
+
+@lru_cache(maxsize=4)
+def _words(samples: bytes) -> tuple[str, ...]:
+    """Return the words of a clip; by a new recogniser, as each adapts to what it hears."""
+    try:
+        from pocketsphinx import Decoder
+    except ImportError as error:
+        command = "pip install --no-deps pocketsphinx"
+        raise MissingExtraError(f"word errors need pocketsphinx: {command}") from error
+    decoder = Decoder(samprate=SPEECH_RATE, loglevel="FATAL")
+    decoder.start_utt()
+    decoder.process_raw(samples, full_utt=True)
+    decoder.end_utt()
+    found = decoder.hyp()
+    return tuple(found.hypstr.split()) if found else ()

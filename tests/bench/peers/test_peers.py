@@ -16,7 +16,7 @@ from plc_bench.peers.base import PeerError
 from plc_bench.quality import contenders
 from plc_bench.quality.contenders import contender
 from plc_bench.quality.stream import Stream, play
-from plc_bench.scores.metrics import Mask, nmse_db, sdr_db
+from plc_bench.scores.metrics import Mask, nmse_db
 from tests.signals import noise, sine, tones
 
 NARROW = 8_000
@@ -56,7 +56,6 @@ def test_every_peer_has_a_line_of_help_and_can_be_asked_for_by_name() -> None:
     [
         "jacktrip:2",
         "g711:64k",
-        "spandsp@lookahead1",
         "opus:best",
         "opus:c11",
         "opus:",
@@ -83,7 +82,7 @@ def test_a_stream_at_another_rate_comes_back_in_its_place() -> None:
     signal = sine(440.0, 44_100, 8820)[:, None]
     back = rates.at_rate(signal, 44_100, 8_000, lambda there: there)
     assert back.shape == signal.shape
-    assert sdr_db(signal, back, np.arange(8820) % 8820 > 500) > 40.0
+    assert nmse_db(signal, back, np.arange(8820) % 8820 > 500) < -40.0
 
 
 def test_packets_begin_at_the_nearest_sample_of_another_rate() -> None:
@@ -220,19 +219,18 @@ def test_gaps_at_the_beginning_and_at_the_end_are_no_matter() -> None:
     assert not played[:160].any()
 
 
-@pytest.mark.parametrize("name", ["g711", "spandsp"])
-def test_narrow_band_peers_play_what_arrives_and_fill_what_does_not(name: str) -> None:
+def test_a_narrow_band_peer_plays_what_arrives_and_fills_what_does_not() -> None:
     signal = np.repeat(tones(2, NARROW, 8000)[:, None], 2, axis=1)
     stream = Stream(signal, lost_at(100, 40, 70, 71), 80, NARROW)
-    played = played_or_skipped(name, stream)
-    whole = played_or_skipped(name, Stream(signal, lost_at(100), 80, NARROW))
+    played = played_or_skipped("g711", stream)
+    whole = played_or_skipped("g711", Stream(signal, lost_at(100), 80, NARROW))
     np.testing.assert_allclose(whole, signal, atol=1 / 32768)
     lost = stream.lost_by_class()[""]
     assert nmse_db(whole, played, lost) < -1.0
     np.testing.assert_allclose(played[: 39 * 80], signal[: 39 * 80], atol=1 / 32768)
 
 
-@pytest.mark.parametrize("name", ["g711", "spandsp", "neteq"])
+@pytest.mark.parametrize("name", ["g711", "neteq"])
 def test_a_peer_does_not_look_at_what_is_lost(name: str) -> None:
     if name != "neteq":
         pytest.importorskip("soxr")
@@ -272,7 +270,7 @@ def test_what_opus_decodes_lies_where_it_was_coded(rate: int, packet: int, chann
     played = played_or_skipped("opus:128k:lowdelay", Stream(signal, lost_at(packets), packet, rate))
     middle = np.zeros(len(signal), bool)
     middle[len(signal) // 4 :] = True
-    assert sdr_db(signal, played, middle) > 15.0
+    assert nmse_db(signal, played, middle) < -15.0
 
 
 def test_opus_conceals_the_packet_that_is_lost_and_no_other() -> None:

@@ -424,6 +424,21 @@ def test_the_curve_over_gaps_weighs_by_how_many_there_were(tmp_path: Path) -> No
     assert point.mean == pytest.approx(expected)
 
 
+def test_ranks_are_of_judges_that_taught_nothing(clips: list[Clip]) -> None:
+    result = study.run(None, clips, settings(metrics=("nmse",), methods=METHODS))
+    assert summary.ranks(result) == []
+    result.settings["metrics"] = ["pesq", "stoi", "words"]
+    for row in result.rows:
+        zeros = row.method == "zeros"
+        row.scores.update(pesq=float(zeros), stoi=0.5 if zeros else 0.6, words=10.0)
+    (table,) = summary.ranks(result)
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["zeros", "1.75"],
+        ["repeat", "1.25"],
+    ]
+    assert "STOI, words wrong" in table.note
+
+
 def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(ConfigError, match="two conditions are the same"):
         settings(conditions=(LOSSY, LOSSY))

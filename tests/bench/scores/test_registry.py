@@ -114,14 +114,33 @@ def test_scores_of_speech_are_taken_at_16_khz_of_the_mean_channel(name: str) -> 
     assert score == pytest.approx({"pesq": 4.644, "stoi": 1.0}[name], abs=0.001)
 
 
+def test_of_speech_what_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "pesq" else name)
+    names, why = registry.asked_for(("nmse", "speech", "stoi"))
+    assert names == ("nmse", "plcmos", "plcmos-bad", "distillmos", "stoi", "words")
+    assert why == "left out: pesq; not installed: pesq"
+    assert registry.asked_for(("pesq",)) == (("pesq",), "")
+
+
+def test_a_judge_that_taught_says_so() -> None:
+    assert registry.label("plcmos") == "PLCMOS (taught)"
+    assert registry.label("bands_2nd") == "bands dB, 2nd packets"
+
+
+def test_packets_have_their_place_in_a_burst() -> None:
+    lost = registry.lost_by_class(trace_of("01101111"), 1, RATE)
+    found = {name: np.flatnonzero(lost[name]).tolist() for name in ("1st", "2nd", "3rd")}
+    assert found == {"1st": [1, 4], "2nd": [2, 5], "3rd": [6]}
+
+
 @pytest.mark.parametrize(("plcmos", "share"), [(2.49, 100.0), (2.5, 0.0)])
 def test_the_share_of_bad_clips_stands_beside_the_mean(
     monkeypatch: pytest.MonkeyPatch, plcmos: float, share: float
 ) -> None:
     monkeypatch.setattr(speech, "plcmos", lambda _: plcmos)
-    metrics = registry.with_bad(("nmse", "plcmos", "pesq"))
+    metrics, _ = registry.asked_for(("nmse", "plcmos", "pesq"))
     assert metrics == ("nmse", "plcmos", "plcmos-bad", "pesq")
-    assert registry.with_bad(metrics) == metrics
+    assert registry.asked_for(metrics) == (metrics, "")
     signal = tones(1, RATE, 1600)[:, None]
     lost = registry.lost_by_class(trace_of("0100000000"), 160, RATE)
     scores = registry.score(metrics[:3], registry.Comparison(signal, signal, lost[""], RATE), lost)

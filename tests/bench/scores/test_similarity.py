@@ -1,10 +1,12 @@
 """ViSQOL hears what is missing, and says where it has nothing to compare."""
 
+import importlib.util
 import math
 import sys
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from plc.errors import MissingExtraError
 from plc_bench.scores import registry, similarity
@@ -34,3 +36,41 @@ def test_holes_are_heard_and_silence_has_no_score() -> None:
         assert 1.0 <= damaged < same - 0.1 < 5.0, name
         assert math.isnan(score(0 * signal, signal, lost, RATE)), name
         assert math.isnan(score(signal[:100], signal[:100], lost[:100], RATE)), name
+
+
+def pcm(signal: NDArray[np.float32]) -> bytes:
+    return (signal * 32767.0).astype(np.int16).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "errors"),
+    [("a b c", "a b c", 0), ("a b c", "a c", 1), ("a b", "a x b y", 2), ("a b c", "x y", 3)],
+)
+def test_errors_are_words_put_in_left_out_and_replaced(said: str, heard: str, errors: int) -> None:
+    assert similarity.edits(tuple(said.split()), tuple(heard.split())) == errors
+
+
+def test_errors_are_percent_of_the_words_of_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, silence = (np.full(100, level, np.float32) for level in (0.1, 0.2, 0.0))
+    said = {pcm(first): ("a", "b"), pcm(second): ("a", "b", "c")}
+    monkeypatch.setattr(similarity, "_words", lambda samples: said.get(samples, ()))
+    assert similarity.wrong_words(first, second) == 50.0
+    assert similarity.wrong_words(first, silence) == 100.0
+    assert math.isnan(similarity.wrong_words(silence, first))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("pocketsphinx") is None, reason="pocketsphinx is not installed"
+)
+def test_noise_is_read_the_same_again() -> None:
+    similarity._words.cache_clear()
+    once = similarity._words(pcm(noise(1, 8000)))
+    similarity._words.cache_clear()
+    assert similarity._words(pcm(noise(1, 8000))) == once
+
+
+def test_an_absent_recogniser_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    similarity._words.cache_clear()
+    with pytest.raises(MissingExtraError, match="pip install --no-deps pocketsphinx"):
+        similarity.wrong_words(noise(2, 800), noise(3, 800))

@@ -208,11 +208,10 @@ class Worsening(ToyTask):
         return {"figure": 5.0 if self.validations == 2 else -float(self.validations)}
 
 
-def test_patience_ends_a_run_and_the_best_weights_are_kept(tmp_path: Path) -> None:
-    schedule = Schedule(steps=100, batch=8, validate_every=2, patience=3)
+def test_the_best_weights_are_kept(tmp_path: Path) -> None:
+    schedule = Schedule(steps=10, batch=8, validate_every=2)
     fabric = open_devices(accelerator="cpu")
     ending = train(Worsening(), schedule, tmp_path, "toy", fabric=fabric)
-    assert ending.reason is Reason.PATIENCE
     assert (ending.progress.step, ending.progress.best_step, ending.progress.best) == (10, 4, 5.0)
     assert read_progress(tmp_path / BEST).step == 4
 
@@ -276,7 +275,6 @@ def test_the_papers_learning_rate_falls_to_a_tenth() -> None:
         ("decay", "'linear'", "cosine or none or tenth"),
         ("optimiser", "'sgd'", "adamw or muon"),
         ("precision", "'8'", "32-true or bf16-mixed"),
-        ("patience", "-1", "a whole number, at least 0"),
     ],
 )
 def test_a_schedule_out_of_range_is_refused_by_its_name(

@@ -74,8 +74,6 @@ class Schedule(Struct, frozen=True, kw_only=True):
     clip_norm : float
         Largest norm of the gradients, which are scaled down to it; 0: no limit.
     validate_every : int, steps between validations
-    patience : int
-        Validations without a new best figure until training ends; 0: no limit.
     checkpoint_s : float, seconds between checkpoints
     precision : str
         As Lightning Fabric names it: ``"32-true"`` or ``"bf16-mixed"``.
@@ -93,7 +91,6 @@ class Schedule(Struct, frozen=True, kw_only=True):
     beta2: Annotated[float, Meta(ge=0, lt=1)] = 0.98
     clip_norm: Amount = 5.0
     validate_every: Count = 500
-    patience: Whole = 0
     checkpoint_s: Amount = 180.0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     seed: Whole = 0
@@ -114,7 +111,6 @@ class Reason(Enum):
     """Reason for the end of a training."""
 
     DONE = "all steps are done"
-    PATIENCE = "no new best for as long as the recipe waits"
     STOPPED = "stopped; the same command goes on from here"
 
 
@@ -251,8 +247,6 @@ def train(
         if validating or stopped or time.monotonic() - saved > schedule.checkpoint_s:
             trainer.save(CHECKPOINT)
             saved = time.monotonic()
-        if validating and trainer.out_of_patience():
-            return Ending(trainer.progress, Reason.PATIENCE)
         ending = Ending(trainer.progress, Reason.DONE)
         if stopped and step + 1 < schedule.steps:
             return Ending(trainer.progress, Reason.STOPPED)
@@ -442,8 +436,3 @@ class _Trainer:
             path = self._folder / name
             optimisers = [*self._optimisers.values()]
             save_checkpoint(path, self._network, self._mean, optimisers, self.progress)
-
-    def out_of_patience(self) -> bool:
-        """Return whether the best figure is older than the patience."""
-        waited = (self.progress.step - self.progress.best_step) // self._schedule.validate_every
-        return bool(self._schedule.patience and waited >= self._schedule.patience)

@@ -82,10 +82,10 @@ class Recipe:
     def fingerprint(self) -> str:
         """Return a hash of every value that changes the weights.
 
-        The manifest's words, the patience and the time between checkpoints are left out.
+        The manifest's words and the time between checkpoints are left out.
         """
         schedule = structs.asdict(self.schedule)
-        del schedule["checkpoint_s"], schedule["patience"]
+        del schedule["checkpoint_s"]
         # Runs from before these could be chosen go on.
         if schedule["beta1"] == BETA1:
             del schedule["beta1"]
