@@ -1,4 +1,4 @@
-"""Oracles: parts of the truth given to a method's fills, to see what they lack.
+"""Oracles: parts of the truth, given to a method's fills.
 
 ``METHOD@oracle=PART`` plays METHOD and replaces a part of what it made up, on lost samples alone:
 
@@ -28,7 +28,7 @@ _MOST_DB = 60.0  # bands further apart are silence on one side
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """A contender whose fills are told a part of the truth.
+    """A contender whose fills get a part of the truth.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Oracle:
 
 
 def _places(part: str, trace: Mask) -> Mask:
-    """Return the packets in which the truth is told."""
+    """Return the packets that get the truth."""
     first = np.zeros_like(trace)
     first[[begin for begin, _ in bursts_of(trace)]] = True
     return {"first": first, "rest": trace & ~first}.get(part, trace)

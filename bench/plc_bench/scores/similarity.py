@@ -1,4 +1,4 @@
-"""What an estimate keeps of its original: ViSQOL compares spectrograms, a recogniser words.
+"""ViSQOL, which compares spectrograms, and words that a recogniser reads.
 
 ViSQOL comes with the ``visqol-python`` package (Apache-2.0), a translation of the authors' program,
 PocketSphinx with ``pocketsphinx``. No network here was trained or chosen by them.
@@ -97,13 +97,13 @@ def edits(said: tuple[str, ...], heard: tuple[str, ...]) -> int:
 
 @lru_cache(maxsize=4)
 def _words(samples: bytes) -> tuple[str, ...]:
-    """Return the words of a clip; by a new recogniser, as each adapts to what it hears."""
+    """Return the words of a clip."""
     try:
         from pocketsphinx import Decoder
     except ImportError as error:
         command = "pip install --no-deps pocketsphinx"
         raise MissingExtraError(f"word errors need pocketsphinx: {command}") from error
-    decoder = Decoder(samprate=SPEECH_RATE, loglevel="FATAL")
+    decoder = Decoder(samprate=SPEECH_RATE, loglevel="FATAL")  # it adapts to what it hears
     decoder.start_utt()
     decoder.process_raw(samples, full_utt=True)
     decoder.end_utt()
