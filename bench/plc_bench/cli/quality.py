@@ -126,8 +126,6 @@ def quality(
 
     Study:  plc bench quality CORPUS --methods ar,auto,zeros --loss 10%,20% --burst 1.5,3 --out
     RESULTS; then plc bench report RESULTS
-
-    Others: plc bench quality CLIPS --study RESULTS
     """
     from plc.cli import progress
     from plc.notice import counted

@@ -46,19 +46,15 @@ class Oracle:
         """Play the stream, whose lost samples are the truth."""
         lossy = np.where(np.repeat(trace, packet_samples)[:, None], np.float32(0.0), signal)
         played = self.player.play(lossy, trace, packet_samples, sample_rate)
-        told = np.repeat(_places(self.part, trace), packet_samples)[:, None]
+        first = np.zeros_like(trace)
+        first[[begin for begin, _ in bursts_of(trace)]] = True
+        places = {"first": first, "rest": trace & ~first}.get(self.part, trace)
+        told = np.repeat(places, packet_samples)[:, None]
         if self.part in ("first", "rest"):
             return np.where(told, signal, played)
         pairs = zip(signal.T, played.T, strict=True)
         made = [_given(self.part, truth, fill, sample_rate) for truth, fill in pairs]
         return np.where(told, np.stack(made, axis=1), played).astype(np.float32)
-
-
-def _places(part: str, trace: Mask) -> Mask:
-    """Return the packets that get the truth."""
-    first = np.zeros_like(trace)
-    first[[begin for begin, _ in bursts_of(trace)]] = True
-    return {"first": first, "rest": trace & ~first}.get(part, trace)
 
 
 def _given(

@@ -381,6 +381,7 @@ def test_a_model_that_is_not_there_is_named() -> None:
         ('model = "speech"', 'model = "speech"\nmodel_sha256 = "0"', "expected 0"),
         ('begin_from = "model:speech"', "", "begins from another"),
         ("adapters = 6", "adapters = 6\ncolour_db = 4", "settings.colour_db is 4"),
+        ("adapters = 6", "adapters = 6\nrecovery_ms = 5", "settings.recovery_ms is 5"),
         ("early_frames = 6", "", "settings.early_frames is 0"),
         ("[data.valid]", "[data.valid]\nmargin = 2000", "differ"),
         ("plcmos = 0.6", "plcmos = -1.0", "settings.plcmos"),

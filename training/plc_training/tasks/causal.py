@@ -36,6 +36,8 @@ class CausalSettings(StreamTaskSettings, frozen=True, kw_only=True):
     horizon_frames : int, filled hops
     onset_ms : float
         Length of the draft before the fill, for a network that answers a packet later.
+    recovery_ms : float
+        Crossfade into the received samples after the burst.
     width, draft_share, groups, bands, top_bin, adapters : int, float, int, int, bool, int
         As for :class:`FramesShape`.
     early_adapters, early_frames : int, as for :class:`FramesShape`
@@ -45,6 +47,7 @@ class CausalSettings(StreamTaskSettings, frozen=True, kw_only=True):
 
     horizon_frames: Count = 24
     onset_ms: Amount = 0.0
+    recovery_ms: Amount = RECOVERY_MS
     width: Count = 256
     draft_share: Share = 0.0
     groups: Count = 1
@@ -71,7 +74,7 @@ class BurstsTask(StreamTask):
         self.plan = plan
         self.settings = settings
         self._onset_samples = round(settings.onset_ms * rate / 1000.0)
-        self._recovery = round(rate * RECOVERY_MS / 1000.0)
+        self._recovery = round(rate * settings.recovery_ms / 1000.0)
 
     def make_network(self) -> FramesNet:
         """Return the network with random weights."""

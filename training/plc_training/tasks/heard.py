@@ -16,6 +16,7 @@ from plc.errors import ConfigError
 from plc_bench.scores.speech import SPEECH_RATE, plcmos_path
 from plc_kernels.signal.burst import LEAVE_MS
 from plc_kernels.signal.fade import crossfade_ramp
+from plc_kernels.stream.layout import RECOVERY_MS
 from plc_training.data.segments import Segments
 from plc_training.tasks.base import Amount, TaskChoice, grid_hop
 from plc_training.tasks.bridge import BridgeSettings, GapsTask, check_gaps
@@ -302,10 +303,12 @@ class HeardTask(_Listening, BurstsTask):
         _check_pieces(plan, plan.horizon)
         if (settings.adapters or settings.early_adapters) and not choice.begin_from:
             raise ConfigError("settings.adapters is for a network that begins from another")
-        if settings.colour_db:
-            raise ConfigError(
-                f"settings.colour_db is {settings.colour_db:g}; streams are heard as they are: 0"
-            )
+        for name, only in (("colour_db", 0.0), ("recovery_ms", RECOVERY_MS)):
+            if getattr(settings, name) != only:
+                raise ConfigError(
+                    f"settings.{name} is {getattr(settings, name):g}; streams are heard as they "
+                    f"are played: {only:g}"
+                )
         _check_model(plan, settings)
         check_bursts(plan.bursts, settings)
 
