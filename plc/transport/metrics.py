@@ -235,7 +235,11 @@ PLAYOUT_METRICS = (
     Metric("push_seconds", _push_times, "concealer's time for a packet", ("packet",), "histogram"),
     _gauge("delay_seconds", lambda p: max(0.0, p.delay_s), "delay of the last block"),
     _gauge("target_delay_seconds", attrgetter("buffer.receiver.target_s"), "target delay"),
-    _gauge("stretch_ratio", attrgetter("stretch"), "share by which the stream is played faster"),
+    _gauge(
+        "stretch_ratio",
+        lambda p: p.buffer.receiver.step - 1.0,
+        "share by which the stream is played faster",
+    ),
 )
 """Of a :class:`~plc.transport.rtp.playout.Playout`: ``plc relay`` and ``plc live``."""
 

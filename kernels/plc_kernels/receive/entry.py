@@ -159,7 +159,9 @@ def _take(block: Block, number: int, stamp: int, samples: int, now_s: float) -> 
 @inlined
 def _note_slower_path(block: Block, stamp: int, now_s: float) -> None:
     """Take in the transit of a double: should the faster path lose a unit, it must be in time."""
-    note(block, now_s - media_time(block, stamp) / block[at.RATE], now_s)
+    transit_s, numbers = now_s - media_time(block, stamp) / block[at.RATE], reals(block)
+    numbers[at.STALL_S] = max(numbers[at.STALL_S], transit_s - numbers[at.BASE_S])
+    note(block, transit_s, now_s)
     if not block[at.BEGUN]:
         look(block, now_s)
 

@@ -41,6 +41,7 @@ from plc_kernels.receive.units import (
     START,
     STOP,
     came_after_all,
+    covered,
     drop_played,
     gather,
     make_up,
@@ -215,7 +216,9 @@ def _begin(block: Block, now_s: float) -> bool:
     samples = block[at.BLOCK_SAMPLES]
     block[at.POSITION] = first
     if block[at.NUMBERED]:
-        block[at.POSITION] += int(max(0.0, behind)) // samples * samples
+        left_out = int(max(0.0, behind)) // samples * samples
+        block[at.SKIPPED] += covered(block, first, first + left_out)
+        block[at.POSITION] += left_out
     block[at.BEGUN], block[at.AT_ONCE] = 1, 0
     return True
 

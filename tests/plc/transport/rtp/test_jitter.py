@@ -596,7 +596,7 @@ def test_hours_of_drift_leave_the_delay_where_it_was(ppm: float, mode: DelayMode
     assert np.ptp(settled) < 0.03
     assert settled.max() < buffer.receiver.target_s + packet / RATE + 0.02
     assert buffer.stats.lost_samples <= 10 * packet
-    assert buffer.stats.skipped_samples == 0
+    assert buffer.stats.skipped_samples <= packet  # what was late when the first block was due
 
 
 def test_minutes_of_drift_in_short_packets_loses_next_to_nothing() -> None:

@@ -411,7 +411,8 @@ def test_a_receiver_of_roc_hears_the_same(case: RocCase) -> None:
     assert run.heard[0] == case.first
     assert run.missing == list(case.missing)
     assert run.heard[-1] >= run.k - 8 * 100 // case.samples - 6
-    assert received.skipped_samples == 0
+    # What was late when the first block was due is left out, and counted.
+    assert received.skipped_samples <= 1600
 
 
 # ---- GStreamer: packets of 20 ms, a fixed latency ------------------------------------------------
