@@ -13,15 +13,15 @@ from tests.house.test_imports import MODULES, WING, graph_of, is_of, statements,
 # of its own. A limit only falls: a change that needs lines takes others out, and one that saves
 # lines lowers it. The comment says where it shall end.
 WISHES = {
-    "plc.engine.concealer": (21_350, 94),
-    "plc.engine.pool": (22_210, 97),
-    "plc.files.fill.signals": (26_010, 120),
-    "plc.transport.relay.relay": (31_030, 128),
-    "plc.restore.repair": (36_880, 166),
-    "plc.embed.library": (15_120, 64),  # 14,500
-    "plc_training.cli": (48_050, 222),
-    "": (92_340, 458),  # 77,000
-    "the wing": (7_850, 35),
+    "plc.engine.concealer": (21_202, 94),
+    "plc.engine.pool": (22_052, 97),
+    "plc.files.fill.signals": (25_848, 120),
+    "plc.transport.relay.relay": (30_961, 128),
+    "plc.restore.repair": (36_729, 166),
+    "plc.embed.library": (14_982, 64),  # 14,500
+    "plc_training.cli": (47_857, 222),
+    "": (91_027, 454),  # 77,000
+    "the wing": (7_825, 35),
 }
 # Names that a module imports. More have those of the table; an entry only falls.
 MOST_NAMES = 60
