@@ -251,7 +251,7 @@ class _Rows:
 
     def __init__(self, own: _Own) -> None:
         self._own = own
-        self.before: dict[int, tuple[int, int]] = {}
+        self._before: dict[int, tuple[int, int]] = {}
         """By type: number and timestamp of the last packet of it."""
         self._paced: dict[int, tuple[float, int]] = {}
         """By type: time and timestamp of the first packet in a row."""
@@ -259,8 +259,8 @@ class _Rows:
     def ticks_to(self, packet: RtpPacket, now_s: float) -> int:
         """Return the ticks from the packet before of its type to this one; 0 without it."""
         now = packet.sequence, packet.timestamp
-        before = self.before.get(packet.payload_type)
-        self.before[packet.payload_type] = now
+        before = self._before.get(packet.payload_type)
+        self._before[packet.payload_type] = now
         if before is None or (now[0] - before[0]) % (1 << SEQUENCE_BITS) != 1:
             self._paced[packet.payload_type] = now_s, packet.timestamp
             return 0
@@ -394,7 +394,7 @@ class Inspection:
         ):
             return False
         self._last = self._tried = packet, samples
-        self._rows.before[packet.payload_type] = packet.sequence, packet.timestamp
+        self._rows.ticks_to(packet, now_s)
         self._calm_from_s = self._audio_s = now_s
         self._samples += samples
         self._payloads.append(packet.payload)
