@@ -905,7 +905,6 @@ int plc_close(plc_stream *stream) {
 /* A receiver: this, then its timeline's block (plc_kernels/receive/layout.py), then its stream. */
 struct plc_receiver {
     uint32_t magic;
-    atomic_uint busy;
     uint32_t form; /* as kernels number formats */
     uint32_t sample_bytes;
     plc_stream *stream;
@@ -993,7 +992,6 @@ int plc_receiver_open_in(plc_receiver **receiver, const plc_options *options,
     if (code)
         return code;
     steps[opened->stream->step].receive_open(opened->block);
-    atomic_init(&opened->busy, 0);
     opened->magic = RECEIVER_MAGIC;
     *receiver = opened;
     return 0;
@@ -1019,19 +1017,11 @@ int plc_receiver_open(plc_receiver **receiver, const plc_options *options,
     return code;
 }
 
-/* Take a receiver, or say why not. */
-static int hold(plc_receiver *receiver) {
+/* Take a receiver, by its stream, or say why not. */
+static int enter_receiver(plc_receiver *receiver) {
     if (!receiver || !is_aligned(receiver, ALIGNMENT))
         return PLC_ERROR_ARGUMENT;
-    if (receiver->magic != RECEIVER_MAGIC)
-        return PLC_ERROR_STREAM;
-    if (atomic_exchange_explicit(&receiver->busy, 1, memory_order_acquire))
-        return PLC_ERROR_BUSY;
-    return 0;
-}
-
-static void let_go(plc_receiver *receiver) {
-    atomic_store_explicit(&receiver->busy, 0, memory_order_release);
+    return receiver->magic == RECEIVER_MAGIC ? enter(receiver->stream) : PLC_ERROR_STREAM;
 }
 
 static const step *step_of(const plc_receiver *receiver) { return &steps[receiver->stream->step]; }
@@ -1039,7 +1029,7 @@ static const step *step_of(const plc_receiver *receiver) { return &steps[receive
 int64_t plc_receive(plc_receiver *receiver, const void *samples, size_t count, int64_t at) {
     const int64_t far = (int64_t)1 << 61; /* sums of positions are numbers of 64 bits */
     int is_placed = at != PLC_FOLLOWS;
-    int64_t taken = hold(receiver);
+    int64_t taken = enter_receiver(receiver);
     if (taken)
         return taken;
     if (count && (!samples || !is_aligned(samples, receiver->sample_bytes) || count >= (size_t)far ||
@@ -1048,7 +1038,7 @@ int64_t plc_receive(plc_receiver *receiver, const void *samples, size_t count, i
     else if (count)
         taken = step_of(receiver)->receive_put(receiver->block, samples, receiver->form,
                                                (int64_t)count, is_placed ? at : 0, is_placed);
-    let_go(receiver);
+    leave(receiver->stream);
     return taken;
 }
 
@@ -1063,12 +1053,12 @@ static void conceal_due(plc_receiver *receiver, int64_t parts) {
 
 int64_t plc_play(plc_receiver *receiver, void *out, size_t count, uint8_t *made_up) {
     size_t frame, done = 0;
-    int64_t made = hold(receiver);
+    int64_t made = enter_receiver(receiver);
     if (made)
         return made;
     frame = (size_t)receiver->sample_bytes * receiver->stream->channels;
     if (count && (!out || !is_aligned(out, receiver->sample_bytes))) {
-        let_go(receiver);
+        leave(receiver->stream);
         return PLC_ERROR_ARGUMENT;
     }
     while (done < count) {
@@ -1084,25 +1074,25 @@ int64_t plc_play(plc_receiver *receiver, void *out, size_t count, uint8_t *made_
         while (!some && (parts = step_of(receiver)->receive_due(receiver->block)) != PLCK_NONE)
             conceal_due(receiver, parts);
     }
-    let_go(receiver);
+    leave(receiver->stream);
     return made;
 }
 
 int plc_receiver_end(plc_receiver *receiver) {
-    int code = hold(receiver);
+    int code = enter_receiver(receiver);
     if (code)
         return code;
     step_of(receiver)->receive_end(receiver->block);
-    let_go(receiver);
+    leave(receiver->stream);
     return 0;
 }
 
 int plc_receiver_clear(plc_receiver *receiver) {
-    int code = hold(receiver);
+    int code = enter_receiver(receiver);
     if (code)
         return code;
     step_of(receiver)->receive_clear(receiver->block);
-    let_go(receiver);
+    leave(receiver->stream);
     return 0;
 }
 
@@ -1113,7 +1103,7 @@ int plc_receiver_stats(plc_receiver *receiver, plc_receiver_counters *counters) 
         return PLC_ERROR_ARGUMENT;
     if (counters->struct_size != sizeof *counters)
         return PLC_ERROR_STRUCT;
-    code = hold(receiver);
+    code = enter_receiver(receiver);
     if (code)
         return code;
     words = receiver->block;
@@ -1129,15 +1119,16 @@ int plc_receiver_stats(plc_receiver *receiver, plc_receiver_counters *counters) 
     counters->overflow_samples = (uint64_t)words[PLCK_OVERFLOW_SAMPLES];
     counters->jumps = (uint64_t)words[PLCK_JUMPS];
     counters->waiting_samples = (uint64_t)step_of(receiver)->receive_waiting(receiver->block);
-    let_go(receiver);
+    leave(receiver->stream);
     return 0;
 }
 
 int plc_receiver_close(plc_receiver *receiver) {
-    int code = hold(receiver);
+    int code = enter_receiver(receiver);
     if (code)
         return code;
     receiver->magic = 0;
+    leave(receiver->stream);
     plc_close(receiver->stream);
     free(receiver->memory);
     return 0;

@@ -12,20 +12,22 @@ the base is how much it was held up: its jitter::
 
 The distribution of the jitter is kept; a quantile of it is the delay to aim for. The base is taken
 over 4 s, so that two clocks that differ by 500 ppm blur it by 2 ms at most, and it follows them for
-ever; over half a second where it rises evenly, as that of a slow sender.
+ever; over half a second where it rises evenly, as that of a slow sender; over a second where that
+one sends in bursts.
 """
 
 import math
 
 from plc_kernels.build.compile import inlined, part
 from plc_kernels.receive import layout as at
-from plc_kernels.receive.layout import BIN_S, JITTER, LOW_S, LOWS, RISE_S, RISES, array, reals
+from plc_kernels.receive.layout import BIN_S, JITTER, LOW_S, LOWS, array, reals
 from plc_kernels.stream.arrays import Block
 
-# The base is the least of so many windows; where each is higher than the one before by as much, and
-# all by about the same, the sender is slow, and it is that of the newest.
+# The base is the least of so many windows. The sender is slow where it rises from one to the next,
+# or from two to the next two, three times by as much and by about the same; it is that of the
+# newest, or of the two newest, then.
 _WINDOW_S = 0.5
-_RISE_LEAST_S, _RISE_SHARE, _RISE_UNITS = 0.002, 0.4, 5
+_RISES, _RISE_LEAST_S, _RISE_SHARE, _RISE_UNITS = 3, 0.002, 0.3, 5
 # A sender whose base moves by more from window to window has no pace: he sends what there is.
 _PACED_S = 0.075
 # What is left over for the receiver's own timing.
@@ -52,7 +54,7 @@ def forget_delays(block: Block) -> None:
     numbers[at.LINE_BASE_S] = numbers[at.PACE_S] = -math.inf
     numbers[at.PACE_S + 1] = math.inf
     block[at.NOTED] = block[at.SINCE_LOOK] = block[at.WINDOW_UNITS] = 0
-    block[at.LOWS_COUNT] = block[at.RISES_COUNT] = 0
+    block[at.LOWS_COUNT] = block[at.BASE_LOWS] = block[at.WHOLE_LOWS] = 0
     aim(block)
 
 
@@ -102,7 +104,8 @@ def rebase(block: Block, base_s: float, now_s: float) -> None:
     """Take this for the base: the line was moved, or the stream begins anew."""
     numbers = reals(block)
     numbers[at.BASE_S] = numbers[LOW_S] = numbers[at.LINE_BASE_S] = base_s
-    block[at.LOWS_COUNT], block[at.RISES_COUNT] = 1, 0
+    block[at.LOWS_COUNT] = block[at.BASE_LOWS] = 1
+    block[at.WHOLE_LOWS] = 0
     numbers[at.PACE_S], numbers[at.PACE_S + 1] = -math.inf, math.inf
     numbers[at.WINDOW_S] = now_s
     block[at.WINDOW_UNITS] = 0
@@ -124,21 +127,20 @@ def _note_base(block: Block, transit_s: float, now_s: float) -> None:
     if age_s >= _WINDOW_S:
         numbers[at.PACE_S] = numbers[at.PACE_S + 1] if age_s < 2.0 * _WINDOW_S else -math.inf
         numbers[at.PACE_S + 1] = numbers[LOW_S + block[at.LOWS_COUNT] - 1]
-        _begin_window(block, age_s)
+        _end_window(block, age_s)
         if block[at.LOWS_COUNT] == LOWS:
             for k in range(LOWS - 1):
                 numbers[LOW_S + k] = numbers[LOW_S + k + 1]
             block[at.LOWS_COUNT] -= 1
         numbers[LOW_S + block[at.LOWS_COUNT]] = transit_s
         block[at.LOWS_COUNT] += 1
+        block[at.BASE_LOWS] = min(block[at.BASE_LOWS] + 1, LOWS)
         numbers[at.WINDOW_S] = now_s
         block[at.WINDOW_UNITS] = 0
     newest = LOW_S + block[at.LOWS_COUNT] - 1
     numbers[newest] = min(numbers[newest], transit_s)
     block[at.WINDOW_UNITS] += 1
-    numbers[at.BASE_S] = numbers[newest]
-    for k in range(block[at.LOWS_COUNT]):
-        numbers[at.BASE_S] = min(numbers[at.BASE_S], numbers[LOW_S + k])
+    numbers[at.BASE_S] = _least(block, block[at.LOWS_COUNT], block[at.BASE_LOWS])
     if not block[at.NUMBERED] and not is_followed(block):
         numbers[at.BASE_S] = max(numbers[at.BASE_S], numbers[at.LINE_BASE_S])
 
@@ -146,33 +148,47 @@ def _note_base(block: Block, transit_s: float, now_s: float) -> None:
 @part
 def is_followed(block: Block) -> bool:
     """Return whether the delay is brought to its aim: the sender has a pace, not far ahead."""
-    numbers = reals(block)
-    least_s = math.inf
-    for k in range(block[at.LOWS_COUNT]):
-        least_s = min(least_s, numbers[LOW_S + k])
-    return is_paced(block) and numbers[at.LINE_BASE_S] - least_s <= numbers[at.MOST_S]
+    ahead_s = reals(block)[at.LINE_BASE_S] - _least(
+        block, block[at.LOWS_COUNT], block[at.BASE_LOWS]
+    )
+    return is_paced(block) and bool(ahead_s <= reals(block)[at.MOST_S])
 
 
 @inlined
-def _begin_window(block: Block, age_s: float) -> None:
-    """Forget the windows before the one that ends that are of no use for the base."""
-    numbers = reals(block)
+def _least(block: Block, stop: int, count: int) -> float:
+    """Return the least transit of so many windows before that one."""
+    least_s = math.inf
+    for k in range(stop - count, stop):
+        least_s = min(least_s, reals(block)[LOW_S + k])
+    return least_s
+
+
+@inlined
+def _end_window(block: Block, age_s: float) -> None:
+    """Leave the windows that are of no use any more out of the base."""
     if age_s >= _WINDOW_S * LOWS:
-        block[at.LOWS_COUNT] = 0
-    lows = block[at.LOWS_COUNT]
-    if lows < 2 or block[at.WINDOW_UNITS] < _RISE_UNITS:
-        block[at.RISES_COUNT] = 0
+        block[at.LOWS_COUNT] = block[at.BASE_LOWS] = 0
+    if not block[at.LOWS_COUNT] or block[at.WINDOW_UNITS] < _RISE_UNITS:
+        block[at.WHOLE_LOWS] = 0
         return
-    for k in range(RISES - 1):
-        numbers[RISE_S + k] = numbers[RISE_S + k + 1]
-    numbers[RISE_S + RISES - 1] = numbers[LOW_S + lows - 1] - numbers[LOW_S + lows - 2]
-    block[at.RISES_COUNT] = min(block[at.RISES_COUNT] + 1, RISES)
-    least = most = numbers[RISE_S]
-    for k in range(1, RISES):
-        least, most = min(least, numbers[RISE_S + k]), max(most, numbers[RISE_S + k])
-    if block[at.RISES_COUNT] == RISES and least >= max(_RISE_LEAST_S, _RISE_SHARE * most):
-        numbers[LOW_S] = numbers[LOW_S + lows - 1]
-        block[at.LOWS_COUNT] = 1
+    block[at.WHOLE_LOWS] = min(block[at.WHOLE_LOWS] + 1, block[at.LOWS_COUNT])
+    for width in range(1, LOWS // (_RISES + 1) + 1):
+        if block[at.BASE_LOWS] > width and _rises(block, width):
+            block[at.BASE_LOWS] = width
+
+
+@inlined
+def _rises(block: Block, width: int) -> bool:
+    """Return whether the least transit of so many windows rose evenly."""
+    stop = block[at.LOWS_COUNT]
+    if block[at.WHOLE_LOWS] < (_RISES + 1) * width:
+        return False
+    least_s, most_s = math.inf, -math.inf
+    for _ in range(_RISES):
+        rise_s = _least(block, stop, width) - _least(block, stop - width, width)
+        least_s, most_s = min(least_s, rise_s), max(most_s, rise_s)
+        stop -= width
+    return bool(least_s >= max(_RISE_LEAST_S * width, _RISE_SHARE * most_s))
 
 
 @part

@@ -30,11 +30,10 @@ FLOAT32, INT16, MULAW = range(3)
 
 LOG_NUMBERS = 1024
 """Numbers that are remembered, behind the newest."""
-MOST_PARTS = 256
-"""Parts of units that one block is made of."""
 MOST_HOLES = 128
 """Stretches that were made up, and are remembered for units that come too late."""
-LOWS, RISES = 8, 3
+LOWS = 8
+"""Windows of the base."""
 BIN_S = 0.001
 """Width of a bin in the distribution of the jitter."""
 
@@ -72,7 +71,7 @@ _UNITS = "Start, stop, place of the number (of pieces: behind a pause?), handle,
 UNITS = _array(_UNITS, np.int64, ROOM, fixed(5))
 FREE = _array("Handles that are free, a stack.", np.int64, ROOM)
 _PARTS = "Of the last block: handle, first sample of the unit (of pieces: media time), samples, at."
-PARTS = _array(_PARTS, np.int64, fixed(MOST_PARTS), fixed(4))
+PARTS = _array(_PARTS, np.int64, BLOCK_SAMPLES, fixed(4))
 HOLES = _array("Start, stop and kind of what is made up.", np.int64, fixed(MOST_HOLES), fixed(3))
 LOG = _array("Of each number: 0 nothing, 1 sound, 2 no sound.", np.int8, fixed(LOG_NUMBERS))
 JITTER = _array("How many units were held up by so much.", np.float64, BINS)
@@ -147,8 +146,9 @@ LAST = _word("Place of the number of the unit that was played last.")
 HURRIES = _word("Whether the next block may cut the delay to what CUT_S says.")
 NOTED = _word("Units whose transit was noted.")
 SINCE_LOOK = _word("Units since the distribution was last looked at.")
-LOWS_COUNT = _word("Windows of the base.")
-RISES_COUNT = _word("Rises from window to window, in a row.")
+LOWS_COUNT = _word("Windows whose least transit is known.")
+BASE_LOWS = _word("The newest of these, whose least transit is the base.")
+WHOLE_LOWS = _word("The newest of these that had enough units for a rise, in a row.")
 WINDOW_UNITS = _word("Units in the newest window.")
 ENGAGED = _word("Whether the speed follows the sender's clock.")
 WANTED = _word("Samples to leave out before the next block is played; below 0: to play twice.")
@@ -195,7 +195,6 @@ TOTAL = _real("Of all weights.")
 CALM_SINCE_S = _real("Since when no unit would have missed a lower aim.")
 WINDOW_S = _real("When the newest window of the base began.")
 LOW_S = _real("Least transits of the windows, the oldest first.", LOWS)
-RISE_S = _real("By how much these rose.", RISES)
 PULLED_S = _real("When the last block was due.")
 CUT_S = _real("The delay that a hurried block cuts to.")
 APART = _real("Samples by which stamps are ahead of the samples, forgotten slowly.")

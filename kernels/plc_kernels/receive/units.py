@@ -27,7 +27,6 @@ from plc_kernels.receive.layout import (
     LOG,
     LOG_NUMBERS,
     MOST_HOLES,
-    MOST_PARTS,
     PARTS,
     UNITS,
     array,
@@ -295,8 +294,6 @@ def gather(block: Block) -> int:
             return k
         if units[k, STOP] <= here:
             continue
-        if block[at.PARTS_COUNT] == MOST_PARTS:
-            return k
         here = min(units[k, STOP], stop)
         row = block[at.PARTS_COUNT]
         parts[row, OF], parts[row, BEGIN] = k, begin - units[k, START] * block[at.NUMBERED]

@@ -50,7 +50,8 @@ class DelayConfig:
     safety : float
         0 (quick) to 1 (safe): packets that may come too late are one in 10 to one in 10 000.
     delay_ms : float
-        The delay of the fixed mode, the headroom of the headroom mode.
+        The delay of the fixed mode, from a packet's arrival to the tick that pulls it (its sound
+        leaves a block later); the headroom of the headroom mode.
     max_delay_ms : float
         What the delay never exceeds, but for a few packets: beyond two of those played, what is too
         much is left out.

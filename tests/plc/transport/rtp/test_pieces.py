@@ -353,6 +353,15 @@ def test_what_was_played_is_not_played_again_when_a_stream_stops(place: dict[str
     assert heard_after(buffer, piece, 8.0, **place) == len(piece)
 
 
+def test_a_block_of_which_every_second_sample_came_has_all_of_them() -> None:
+    buffer = PlayoutBuffer(RATE, packet_ms=40.0, method="ar")  # 480 parts
+    for at in range(0, 1920, 2):
+        assert buffer.put(np.full(1, 0.25, np.float32), at=at) == 1
+    made_up = buffer.take(960 + 1920)[1][960:]
+    assert np.flatnonzero(~made_up).tolist() == list(range(0, 1920, 2))
+    assert buffer.stats.lost_samples == 959  # the last may yet come
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_with_a_fixed_delay_received_is_what_is_heard(seed: int) -> None:
     rng = np.random.default_rng(seed)

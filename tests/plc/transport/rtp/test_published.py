@@ -240,6 +240,16 @@ def test_a_session_of_pjsip_is_within_its_limits(session: Session) -> None:
     assert int(np.mean(run.waits)) <= session.wait + CONFIRMED + session.slower
 
 
+def test_a_slow_sender_of_bursts_is_followed_within_the_usual_delay() -> None:
+    run = Run()
+    for row in drifting(33, -1):
+        run.put(*row)
+        run.tick()
+    assert run.is_in_order
+    assert run.left_out <= 2  # 10 if the base is the least transit of 4 s
+    assert run.playout.delay_s <= 0.22
+
+
 # ---- Roc: packets of 100 samples, eight of them before the first frame is read ------------------
 
 
