@@ -9,9 +9,11 @@ each right to the sample. The mean of both likenesses ranks them::
                                      ╰── one gain a band, from that of one join to the other ──▲
 
 The passage is brought to the levels beside the gap in 16 bands, with gains on straight lines (in
-dB) from one join to the other. At either end it goes over into what filled the gap before, linear
-prediction, which continues both sides. All channels come from one place. Words cannot be copied, so
-speech keeps its fill, as does a gap that nothing is like.
+dB) from one join to the other. It is added, bin by bin of a short-time spectrum, to what filled the
+gap before, linear prediction from both sides: by as much as prediction lacks of the power beside
+the gap, and less where the passage is unlike both joins; one that is like them stands in its place.
+So steady tones go on, and the passage brings what cannot be predicted. All channels come from one
+place. Words cannot be copied, so speech keeps its fill, as does a gap that nothing is like.
 
 A recording is read once for its outline, and twice for each :data:`_TOGETHER` gaps.
 
@@ -46,6 +48,11 @@ _MIX_MS = 10.0
 """At both ends: where the draft goes over into the passage."""
 _BANDS, _LIMIT_DB = 16, 12.0
 """Bands whose levels are bent, and by how much at the most."""
+# A prediction that keeps 70 % of the power beside the gap lacks nothing; its error is
+# this share, at least, and that of a passage grows by so much with what it lacks in coherence.
+_ENOUGH, _WRONG, _UNLIKE_ERROR = 1.4, 0.1, 10.0
+# Least share of a passage that is unlike its joins, next to them; it is whole so far behind.
+_UNLIKE, _NEAR_MS, _WHOLE_MS = 0.6, 75.0, 100.0
 # Places that are compared sample by sample; several fills come from places so far apart.
 _PLACES, _APART_MS = 32, 100.0
 # Mean of the likeness of outline and samples below which nothing is copied.
@@ -133,15 +140,19 @@ class Passage:
         plan = _plan(sample_rate)
         edges = _band_edges(sample_rate, plan.bins)
         for row, around in zip(rows, self.around, strict=True):
-            gains_db = [
-                _gains_db(beside, own, plan, edges)
+            fits = [
+                _fit(beside, own, plan, edges)
                 for beside, own in (
                     (row[gap.start - before : gap.start], around[hole.start - before : hole.start]),
                     (row[gap.stop : gap.stop + behind], around[hole.stop : hole.stop + behind]),
                 )
             ]
-            bent = _bent(around, self.hole, gains_db, plan)
-            _mix(row[gap.start : gap.stop], bent, mix)
+            draft = np.zeros_like(around)
+            first = gap.start - hole.start
+            begin, end = max(0, first), min(row.size, first + around.size)
+            draft[begin - first : end - first] = row[begin:end]
+            joined = _joined(draft, around, self.hole, fits, plan, sample_rate)
+            _mix(row[gap.start : gap.stop], joined, mix)
 
 
 class Passages:
@@ -379,31 +390,54 @@ def _known_around(received: NDArray[np.bool_], gap: Gap) -> Span:
     return int(lost[-1]) + 1 if lost.size else 0, gap.end
 
 
-def _gains_db(
-    beside: _Rows, own: _Rows, plan: Stft, edges: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    """Return how much each bin of a passage is raised at a join, by bands."""
-    wanted, found = (np.add.reduceat(_power(part, plan), edges[:-1]) for part in (beside, own))
+def _fit(beside: _Rows, own: _Rows, plan: Stft, edges: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return how a passage fits a gap at a join: float64, shape (3, bins).
+
+    By how much it is raised, by bands, in dB; the power beside the gap, in dB; and the coherence of
+    both, by bands, from 0 to 1.
+    """
+    one, other = _whole_frames(beside, plan), _whole_frames(own, plan)
+    products = (one * other.conj()).real, np.abs(one) ** 2, np.abs(other) ** 2
+    rows = [np.sum(each, axis=0, dtype=np.float64) for each in products]
+    alike, wanted, found = (np.add.reduceat(row, edges[:-1]) for row in rows)
     ratios_db = 10.0 * np.log10((wanted + _LITTLE) / (found + _LITTLE))
     middles = (edges[:-1] + edges[1:] - 1) / 2.0
-    return np.interp(np.arange(plan.bins), middles, np.clip(ratios_db, -_LIMIT_DB, _LIMIT_DB))
+    gains_db = np.interp(np.arange(plan.bins), middles, np.clip(ratios_db, -_LIMIT_DB, _LIMIT_DB))
+    coherence = np.clip(alike / (np.sqrt(wanted * found) + _LITTLE), 0.0, 1.0)
+    power_db = 10.0 * np.log10(rows[1] / len(one) + _LITTLE)
+    return np.stack([gains_db, power_db, np.repeat(coherence, np.diff(edges))])
 
 
-def _power(part: _Rows, plan: Stft) -> NDArray[np.float64]:
-    """Return the mean power of each bin over the frames that lie in a stretch as a whole."""
+def _whole_frames(part: _Rows, plan: Stft) -> NDArray[np.complex64]:
+    """Return the spectra of the frames that lie in a stretch as a whole."""
     partial = plan.window.size // plan.hop - 1
-    spectra = spectra_of(part, plan)[partial : part.size // plan.hop]
-    power: NDArray[np.float64] = np.square(np.abs(spectra), dtype=np.float64).mean(axis=0)
-    return power
+    return spectra_of(part, plan)[partial : part.size // plan.hop]
 
 
-def _bent(around: _Rows, hole: Span, gains_db: Sequence[NDArray[np.float64]], plan: Stft) -> _Rows:
-    """Return a passage with gains that go from one join's to the other's."""
-    spectra = spectra_of(around, plan)
+def _joined(
+    draft: _Rows,
+    around: _Rows,
+    hole: Span,
+    fits: Sequence[NDArray[np.float64]],
+    plan: Stft,
+    sample_rate: int,
+) -> _Rows:
+    """Return a draft with what it lacks from a passage, in the hole; both with what is beside."""
+    spectra, passage = spectra_of(draft, plan), spectra_of(around, plan)
     middles = (np.arange(len(spectra)) + 1) * plan.hop - plan.window.size / 2.0
     share = np.clip((middles - hole[0]) / (hole[1] - hole[0]), 0.0, 1.0)[:, None]
-    line_db = gains_db[0] + share * (gains_db[1] - gains_db[0])
-    spectra *= (10.0 ** (line_db / 20.0)).astype(np.float32)
+    gains_db, power_db, coherence = (
+        one + share * (other - one) for one, other in zip(*fits, strict=True)
+    )
+    far_ms = 1000.0 / sample_rate * np.minimum(middles - hole[0], hole[1] - middles)[:, None]
+    least = np.clip(_UNLIKE + (far_ms - _NEAR_MS) / _WHOLE_MS, _UNLIKE, 1.0)
+    there = np.minimum(1.0, _ENOUGH * np.abs(spectra) ** 2 / 10.0 ** (power_db / 10.0))
+    lacks = (1.0 - there) ** 2 * (least + (1.0 - least) * coherence)
+    wrong = np.maximum(1.0 - there, _WRONG)
+    instead = wrong / (wrong + _UNLIKE_ERROR * (1.0 - coherence))
+    gains = 10.0 ** (gains_db / 20.0) * (instead + (1.0 - instead) * lacks)
+    spectra *= (1.0 - instead).astype(np.float32)
+    spectra += gains.astype(np.float32) * passage
     return signal_of(spectra, around.size, plan)[slice(*hole)]
 
 

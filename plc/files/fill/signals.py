@@ -133,7 +133,8 @@ class FillSettings:
     def copies(self) -> bool:
         """Return whether long gaps of music get similar passages of the recording."""
         by_kind = kind_of_filler(self.method, self.model) in FILE_METHODS
-        return self.method == "auto" and not by_kind and between.refines(self.quality, self.method)
+        wanted = self.method == "auto" and self.model != "ar" and not by_kind
+        return wanted and between.refines(self.quality, self.method)
 
     def network(self, sample_rate: int) -> GapFiller | None:
         """Return the network that fills gaps; None for none."""
