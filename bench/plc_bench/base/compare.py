@@ -12,9 +12,13 @@ References
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from plc.errors import MissingExtraError
+from plc.extras import install_command
 
 # The percentile interval of few groups is too narrow: of normal values it holds the mean in 51 of
 # 100 cases from 2 groups, 72 from 3, 83 from 5, 89 from 10 and 92 from 20.
@@ -71,6 +75,21 @@ class PairedDifference:
         if math.isnan(self.low):
             return "-"
         return f"{self.low:{form}} to {self.high:{form}}"
+
+
+def statistics() -> Any:
+    """Return ``scipy.stats``.
+
+    Raises
+    ------
+    MissingExtraError
+        If SciPy is not installed.
+    """
+    try:
+        import scipy.stats
+    except ImportError as error:
+        raise MissingExtraError(f"statistics need SciPy: {install_command('bench')}") from error
+    return scipy.stats
 
 
 def summarise(scores: Sequence[float]) -> Summary:

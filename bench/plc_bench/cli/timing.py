@@ -42,7 +42,6 @@ def latency(
     ] = 3,
     load: Annotated[int, typer.Option(min=0, help="Busy processes beside it.")] = 0,
     priority: Priority = "normal",
-    picture: Annotated[Path | None, typer.Option(help="Draw the percentiles here (PNG).")] = None,
     compare: Annotated[
         Path | None, typer.Option(help="An earlier --save to compare with, by statistics.")
     ] = None,
@@ -63,7 +62,6 @@ def latency(
     Before and after:  plc bench latency --runs 5 --save a.json, then … --compare a.json
     """
     from plc_bench.peers.opus import timed_decoder
-    from plc_bench.report import charts
     from plc_bench.timing import latency as bench
     from plc_bench.timing import latency_compare, latency_tables
 
@@ -88,11 +86,8 @@ def latency(
         report = bench.measure(combinations, runs, advance, open_peer=timed_decoder)
     shown = latency_tables.latency_tables(report)
     if compare and old and report.rows:
-        comparison = latency_compare.compare(compare.name, old, report)
-        shown += [*latency_compare.comparison_tables(comparison), *comparison.notes]
+        shown += latency_compare.compare(compare.name, old, report)
     show(report, shown, as_json, save)
-    if picture and report.rows:
-        charts.draw_latency(picture, report)
     report_failures(report.failures, len(combinations))
     end(report.failures)
 

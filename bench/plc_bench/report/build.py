@@ -43,8 +43,8 @@ from plc_bench.quality import excerpts
 from plc_bench.quality.excerpts import LOSSY, REFERENCE, Excerpt
 from plc_bench.quality.study import GAP_METRICS, Study, load
 from plc_bench.quality.summary import sizes, summary_tables
-from plc_bench.report.charts import gap_chart, latency_section
-from plc_bench.report.ratings import rating_tables, read_ratings
+from plc_bench.report.charts import gap_chart
+from plc_bench.report.ratings import ratings_table, read_ratings
 from plc_bench.scores import registry
 
 # A page larger than this is slow to pass on; fewer or shorter excerpts make it smaller.
@@ -105,7 +105,7 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = ()) -> Page:
             if _OURS.fullmatch(stale.name):
                 stale.unlink()
         described = [_write_clip(clips, number, one, study) for number, one in enumerate(kept)]
-        page = _page(study, described, rating_tables(heard), latency_section(results))
+        page = _page(study, described, [ratings_table(heard)] if heard else [])
         (out / "index.html").write_text(page, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {out}: {error.strerror or error}") from error
@@ -130,7 +130,6 @@ def _page(
     study: Study,
     clips: Sequence[Mapping[str, Any]],
     ratings: Sequence[Table],
-    latency: str,
 ) -> str:
     folder = resources.files("plc_bench.report") / "page"
     tables = summary_tables(study)
@@ -154,7 +153,6 @@ def _page(
         ),
         data=data.replace("<", "\\u003c"),
         curves="".join(_gap_chart(study, metric) for metric in GAP_METRICS),
-        latency=latency,
         tables="".join(html_table(table) for table in tables),
         failures=_failures(study),
         ratings="".join(html_table(table) for table in ratings),

@@ -75,13 +75,12 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Curves on the same axes; with ``ticks`` of the x axis, both axes are logarithmic."""
+    """Curves on the same axes."""
 
     curves: Sequence[Curve]
     x_label: str
     y_label: str
     title: str = ""
-    ticks: Sequence[tuple[float, str]] = ()
 
 
 def line_style(k: int) -> dict[str, Any]:
@@ -129,11 +128,6 @@ def figure_of(
                     curve.x, curve.low, curve.high, color=colour, alpha=_BAND_ALPHA, linewidth=0
                 )
         axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
-        if panel.ticks:
-            axes.set(xscale="log", yscale="log")
-            axes.set_xticks([at for at, _ in panel.ticks], [label for _, label in panel.ticks])
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.minorticks_off()
         axes.grid(color=_GRID)
     figure.legend(
         legend.values(),

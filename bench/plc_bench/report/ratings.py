@@ -1,13 +1,11 @@
 """Ratings by listeners: the files of the report's blind test, read and summarised.
 
-Two kinds. *MUSHRA-style*: every version of a clip, a hidden reference and an anchor among them,
+The test is MUSHRA-style: every version of a clip, a hidden reference and an anchor among them,
 gets 0 to 100. As in ITU-R BS.1534-3, section 4.1.2, a listener who gave the hidden reference less
-than 90 in more than 15 % of the trials is left out. *A/B*: one of two versions is preferred, or
-neither; the sign test asks whether a difference could be chance.
+than 90 in more than 15 % of the trials is left out.
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,27 +35,7 @@ class Rated:
     ratings: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """Two versions of a clip, and which was preferred; "none" for neither."""
-
-    listener: str
-    clip: str
-    condition: str
-    first: str
-    second: str
-    choice: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ratings:
-    """Ratings and preferences of all listeners."""
-
-    rated: list[Rated]
-    preferences: list[Preference]
-
-
-def read_ratings(paths: Sequence[Path], study: Study) -> Ratings:
+def read_ratings(paths: Sequence[Path], study: Study) -> list[Rated]:
     """Read files of the blind test.
 
     A trial in two files counts once: one file may have been saved before a break.
@@ -74,7 +52,7 @@ def read_ratings(paths: Sequence[Path], study: Study) -> Ratings:
         If a file cannot be read, has another format, or rates unknown clips or methods.
     """
     known = {*study.methods, REFERENCE, LOSSY}
-    result = Ratings([], [])
+    result: list[Rated] = []
     counted: set[str] = set()
     for path in paths:
         trials = _trials(path, study)
@@ -83,7 +61,7 @@ def read_ratings(paths: Sequence[Path], study: Study) -> Ratings:
             if text in counted:
                 continue
             try:
-                _add(result, trial, known)
+                result.append(_rated(trial, known))
             except (KeyError, TypeError, ValueError) as error:
                 raise ConfigError(
                     f"{path}: a trial is not as the blind test writes it ({error})"
@@ -107,21 +85,29 @@ def excluded_listeners(rated: Sequence[Rated]) -> list[str]:
     return excluded
 
 
-def rating_tables(ratings: Ratings) -> list[Table]:
-    """Return ratings and preferences as tables."""
-    tables = []
-    if ratings.rated:
-        tables.append(_mushra_table(ratings.rated))
-    if ratings.preferences:
-        tables.append(_preference_table(ratings.preferences))
-    return tables
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """Return the two-sided p-value of the exact sign test."""
-    trials = wins + losses
-    tail: int = sum(math.comb(trials, k) for k in range(min(wins, losses) + 1))
-    return float(min(1.0, 2 * tail / 2**trials))
+def ratings_table(rated: Sequence[Rated]) -> Table:
+    """Return the mean rating of each version."""
+    excluded = excluded_listeners(rated)
+    kept = [one for one in rated if one.listener not in excluded]
+    listeners = len({one.listener for one in kept})
+    left_out = f"; left out for missing the reference: {', '.join(excluded)}" if excluded else ""
+    table = Table(
+        "Rated blind, 0 to 100",
+        ["version", "mean", "95 % interval", "ratings"],
+        note=f"{counted(listeners, 'listener')}{left_out}. Intervals are a bootstrap over "
+        "listeners, or over clips where there is one listener; of fewer than "
+        f"{INTERVAL_GROUPS_MIN} there is none.",
+    )
+    for name in dict.fromkeys(name for one in kept for name in one.ratings):
+        own = [one for one in kept if name in one.ratings]
+        values = [one.ratings[name] for one in own]
+        groups = [one.listener if listeners > 1 else one.clip for one in own]
+        mean = paired_difference(values, [0.0] * len(values), lower_is_better=False, groups=groups)
+        label = {REFERENCE: "hidden reference", LOSSY: "anchor (not concealed)"}.get(name, name)
+        shown = Cell(f"{mean.mean:.1f}", mean.mean)
+        table.add(label, shown, mean.interval(".1f"), len(values))
+    table.rows.sort(key=lambda row: -row[1].value)
+    return table
 
 
 def _trials(path: Path, study: Study) -> list[dict[str, Any]]:
@@ -150,65 +136,10 @@ def _trials(path: Path, study: Study) -> list[dict[str, Any]]:
     return [{**trial, "listener": listener, "began": said.get("began")} for trial in trials]
 
 
-def _add(result: Ratings, trial: dict[str, Any], known: set[str]) -> None:
-    who = (trial["listener"], str(trial["clip"]), str(trial["condition"]))
-    if "ratings" in trial:
-        values = {name: float(value) for name, value in trial["ratings"].items()}
-        _check_known(values, known)
-        if not all(0.0 <= value <= 100.0 for value in values.values()):
-            raise ValueError("a rating is not from 0 to 100")
-        result.rated.append(Rated(*who, values))
-    else:
-        first, second, choice = trial["a"], trial["b"], trial["choice"]
-        _check_known((first, second), known)
-        if choice not in (first, second, "none"):
-            raise ValueError(f"choice {choice!r} is neither of the two")
-        result.preferences.append(Preference(*who, first, second, choice))
-
-
-def _check_known(names: Any, known: set[str]) -> None:
-    unknown = sorted(set(names) - known)
-    if unknown:
+def _rated(trial: dict[str, Any], known: set[str]) -> Rated:
+    values = {name: float(value) for name, value in trial["ratings"].items()}
+    if unknown := sorted(set(values) - known):
         raise ValueError(f"{', '.join(unknown)} is not in the study")
-
-
-def _mushra_table(rated: Sequence[Rated]) -> Table:
-    excluded = excluded_listeners(rated)
-    kept = [one for one in rated if one.listener not in excluded]
-    listeners = len({one.listener for one in kept})
-    left_out = f"; left out for missing the reference: {', '.join(excluded)}" if excluded else ""
-    table = Table(
-        "Rated blind, 0 to 100",
-        ["version", "mean", "95 % interval", "ratings"],
-        note=f"{counted(listeners, 'listener')}{left_out}. Intervals are a bootstrap over "
-        "listeners, or over clips where there is one listener; of fewer than "
-        f"{INTERVAL_GROUPS_MIN} there is none.",
-    )
-    for name in dict.fromkeys(name for one in kept for name in one.ratings):
-        own = [one for one in kept if name in one.ratings]
-        values = [one.ratings[name] for one in own]
-        groups = [one.listener if listeners > 1 else one.clip for one in own]
-        mean = paired_difference(values, [0.0] * len(values), lower_is_better=False, groups=groups)
-        label = {REFERENCE: "hidden reference", LOSSY: "anchor (not concealed)"}.get(name, name)
-        shown = Cell(f"{mean.mean:.1f}", mean.mean)
-        table.add(label, shown, mean.interval(".1f"), len(values))
-    table.rows.sort(key=lambda row: -row[1].value)
-    return table
-
-
-def _preference_table(preferences: Sequence[Preference]) -> Table:
-    table = Table(
-        "Preferred blind, A/B",
-        ["pair", "first preferred", "second preferred", "no difference", "sign test p"],
-        note=f"{counted(len({one.listener for one in preferences}), 'listener')}.",
-    )
-    pairs: dict[tuple[str, str], list[str]] = {}
-    for one in preferences:
-        first, second = sorted((one.first, one.second))
-        pairs.setdefault((first, second), []).append(one.choice)
-    for (first, second), choices in pairs.items():
-        wins, losses = choices.count(first), choices.count(second)
-        ties, chance = len(choices) - wins - losses, sign_test(wins, losses)
-        shown = Cell(f"{chance:.3g}", chance)
-        table.add(f"{first} against {second}", wins, losses, ties, shown)
-    return table
+    if not all(0.0 <= value <= 100.0 for value in values.values()):
+        raise ValueError("a rating is not from 0 to 100")
+    return Rated(trial["listener"], str(trial["clip"]), str(trial["condition"]), values)

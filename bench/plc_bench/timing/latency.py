@@ -35,6 +35,7 @@ from plc.engine.stats import TimeHistogram
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError, unknown
 from plc_bench.base import workers
+from plc_bench.base.compare import statistics
 from plc_bench.base.rows import TIMES_FORMAT
 from plc_bench.base.surroundings import background_load, machine_facts
 from plc_bench.base.workers import Failure
@@ -438,18 +439,8 @@ def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -
 
 
 def most_events(seen: int, confidence: float = 0.95) -> float:
-    """Return the upper confidence limit of a Poisson mean.
-
-    Three for none seen: the *rule of three*.
-    """
-    low, high = float(seen), seen + 10.0 + 10.0 * math.sqrt(seen)
-    for _ in range(60):
-        mean = (low + high) / 2
-        below = sum(
-            math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(seen + 1)
-        )
-        low, high = (mean, high) if below > 1.0 - confidence else (low, mean)
-    return (low + high) / 2
+    """Return the upper confidence limit of a Poisson mean: three for none seen."""
+    return float(statistics().chi2.ppf(confidence, 2 * (seen + 1)) / 2)
 
 
 def _median(values: Any) -> float:

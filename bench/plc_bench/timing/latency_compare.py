@@ -18,15 +18,14 @@ import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from plc.engine.stats import TimeHistogram
-from plc.errors import ConfigError, MissingExtraError
-from plc.extras import install_command
+from plc.errors import ConfigError
+from plc_bench.base.compare import statistics
 from plc_bench.base.rows import TIMES_FORMAT
 from plc_bench.base.tables import Cell, Table
 from plc_bench.timing.latency import KINDS, LatencyReport, LatencyRow
@@ -43,55 +42,8 @@ _SAME = (
 _COMPARED = ("good", "concealed", "answer")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One percentile of one kind of call, after over before.
-
-    Attributes
-    ----------
-    row, kind, percentile : str, identity of the percentile
-    before_ms, after_ms : float
-        Geometric means over the runs.
-    ratio, low, high : float
-        After over before with its 95 % interval; infinite ends where a side has one run.
-    significant : bool, whether 1 lies outside
-    """
-
-    row: str
-    kind: str
-    percentile: str
-    before_ms: float
-    after_ms: float
-    ratio: float
-    low: float
-    high: float
-
-    @property
-    def significant(self) -> bool:
-        """True if 1 lies outside the interval."""
-        return not self.low <= 1.0 <= self.high
-
-    @property
-    def statement(self) -> str:
-        """Verdict of the interval."""
-        if not math.isfinite(self.high):
-            return "one run says nothing about the next"
-        if not self.significant:
-            return "no significant difference"
-        return "faster" if self.ratio < 1.0 else "slower"
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyComparison:
-    """All changes, and notes on rows and machines."""
-
-    before: str
-    changes: list[Change]
-    notes: list[str]
-
-
-def compare(name: str, old: Mapping[str, Any], report: LatencyReport) -> LatencyComparison:
-    """Return how ``report`` differs from an earlier one.
+def compare(name: str, old: Mapping[str, Any], report: LatencyReport) -> list[Table | str]:
+    """Return how ``report`` differs from an earlier one: a table for each row, and notes.
 
     Parameters
     ----------
@@ -105,15 +57,15 @@ def compare(name: str, old: Mapping[str, Any], report: LatencyReport) -> Latency
         If SciPy is not installed.
     """
     by_key = {_key(row["settings"], row["mode"]): row for row in old["rows"]}
-    changes, notes = [], _differences(old["machine"], report.machine)
+    tables, notes = [], _differences(old["machine"], report.machine)
     for row in report.rows:
-        settings = {name: getattr(row.settings, name) for name in _SAME}
+        settings = {setting: getattr(row.settings, setting) for setting in _SAME}
         before = by_key.get(_key(settings, row.mode))
         if before is None:
             notes.append(f"not in {name}: {row.mode}, {row.settings.name}")
         else:
-            changes += _row_changes(row, before)
-    return LatencyComparison(name, changes, notes)
+            tables.append(_changes(name, row, before["histograms"]))
+    return [*(table for table in tables if table.rows), *notes]
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -150,10 +102,6 @@ def ratio_interval(before: Sequence[float], after: Sequence[float]) -> tuple[flo
     before, after : sequence of float
         One value for each run, above 0.
     """
-    try:
-        from scipy.stats import ttest_ind
-    except ImportError as error:
-        raise MissingExtraError(f"--compare needs SciPy: {install_command('bench')}") from error
     x, y = np.log(np.asarray(before, float)), np.log(np.asarray(after, float))
     ratio = math.exp(float(y.mean() - x.mean()))
     if min(x.size, y.size) < 2:
@@ -163,49 +111,39 @@ def ratio_interval(before: Sequence[float], after: Sequence[float]) -> tuple[flo
     with warnings.catch_warnings():
         # Runs of one side may agree to a bin; SciPy warns of values so close to each other.
         warnings.simplefilter("ignore", RuntimeWarning)
-        interval = ttest_ind(y, x, equal_var=False).confidence_interval(CONFIDENCE)
+        interval = statistics().ttest_ind(y, x, equal_var=False).confidence_interval(CONFIDENCE)
     return ratio, math.exp(interval.low), math.exp(interval.high)
 
 
-def comparison_tables(comparison: LatencyComparison) -> list[Table]:
-    """Return the changes of each row, the significant ones in bold."""
-    tables = []
-    for row in dict.fromkeys(one.row for one in comparison.changes):
-        table = Table(
-            f"against {comparison.before}, {row}",
-            ("", "", "before ms", "after ms", "ratio", "95 %", ""),
-            note="ratio: this over that, with Welch's 95 % interval over runs",
-            left=tuple(range(7)),
-        )
-        for one in comparison.changes:
-            if one.row == row:
-                table.add(KINDS[one.kind], one.percentile, *_cells(one))
-        tables.append(table)
-    return tables
-
-
-def _cells(change: Change) -> list[Cell | str]:
-    known = math.isfinite(change.high)
-    interval = f"{change.low:.2f} to {change.high:.2f}" if known else "-"
-    said = Cell(change.statement, style="bold" if change.significant else "")
-    times = (f"{change.before_ms:.4f}", f"{change.after_ms:.4f}", f"{change.ratio:.2f}")
-    return [*times, interval, said]
-
-
-def _row_changes(row: LatencyRow, before: Mapping[str, Any]) -> list[Change]:
-    name = f"{row.mode}: {row.settings.name}"
-    changes = []
+def _changes(name: str, row: LatencyRow, before: Mapping[str, Sequence[TimeHistogram]]) -> Table:
+    """Return the percentiles of a row over those before, the significant changes in bold."""
+    table = Table(
+        f"against {name}, {row.mode}: {row.settings.name}",
+        ("", "", "before ms", "after ms", "ratio", "95 %", ""),
+        note="ratio: this over that, with Welch's 95 % interval over runs",
+        left=tuple(range(7)),
+    )
     for kind in _COMPARED:
-        old, new = before["histograms"].get(kind, []), row.histograms.get(kind, [])
+        old, new = before.get(kind, []), row.histograms.get(kind, [])
         for percentile, share in SHARES.items():
             beyond = min((one.total * (1 - share) for one in (*old, *new)), default=0)
             if old and new and beyond >= _LEAST_BEYOND:
-                was_ms = [one.percentile_ms(100 * share) for one in old]
-                is_ms = [one.percentile_ms(100 * share) for one in new]
+                was_ms, is_ms = ([one.percentile_ms(100 * share) for one in x] for x in (old, new))
                 ratio, low, high = ratio_interval(was_ms, is_ms)
-                means = _geometric_mean(was_ms), _geometric_mean(is_ms)
-                changes.append(Change(name, kind, percentile, *means, ratio, low, high))
-    return changes
+                means = (f"{_geometric_mean(each):.4f}" for each in (was_ms, is_ms))
+                interval = f"{low:.2f} to {high:.2f}" if math.isfinite(high) else "-"
+                said = _verdict(ratio, low, high)
+                table.add(KINDS[kind], percentile, *means, f"{ratio:.2f}", interval, said)
+    return table
+
+
+def _verdict(ratio: float, low: float, high: float) -> Cell:
+    """Return what an interval says of a ratio."""
+    if not math.isfinite(high):
+        return Cell("one run says nothing about the next")
+    if low <= 1.0 <= high:
+        return Cell("no significant difference")
+    return Cell("faster" if ratio < 1.0 else "slower", style="bold")
 
 
 def _geometric_mean(values: Sequence[float]) -> float:

@@ -11,11 +11,9 @@ import soundfile
 
 from plc.errors import ConfigError
 from plc.files.pages import listening
-from plc_bench.base.tables import write_json
 from plc_bench.quality import excerpts, study
 from plc_bench.report import build
 from plc_bench.report.ratings import FORMAT
-from plc_bench.timing.latency import BACK_TO_BACK, LatencySettings, measure
 from tests.bench.quality.test_study import peer, settings, write_clips
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
@@ -130,24 +128,14 @@ def test_a_page_of_somebody_else_is_not_written_over(results: Path, tmp_path: Pa
     assert build.build(results, tmp_path / "report").path == page
 
 
-def test_latency_and_ratings_find_their_place(results: Path, tmp_path: Path) -> None:
-    path = results / "latency-test.json"
-    settings = LatencySettings(method="burg", seconds=0.5, modes=(BACK_TO_BACK,))
-    write_json(path, measure([settings], 1, attempt=lambda run, one, _: run(one)))
-    try:
-        trial = {"clip": "x", "condition": "y", "ratings": {"reference": 100, "repeat": 41}}
-        rated = tmp_path / "r.json"
-        said = {"format": FORMAT, "study": study.load(results).identity, "listener": "Ada"}
-        rated.write_text(json.dumps({**said, "trials": [trial]}))
-        page = build.build(results, tmp_path / "report", [rated]).path.read_text()
-        assert "of 50 packets took longer than they last" in page
-        assert "Rated blind" in page
-        assert 'data-value="41"' in page
-        path.write_text("{}")
-        with pytest.raises(ConfigError, match="is not what plc bench latency"):
-            build.build(results, tmp_path / "report")
-    finally:
-        path.unlink()
+def test_ratings_find_their_place(results: Path, tmp_path: Path) -> None:
+    trial = {"clip": "x", "condition": "y", "ratings": {"reference": 100, "repeat": 41}}
+    rated = tmp_path / "r.json"
+    said = {"format": FORMAT, "study": study.load(results).identity, "listener": "Ada"}
+    rated.write_text(json.dumps({**said, "trials": [trial]}))
+    page = build.build(results, tmp_path / "report", [rated]).path.read_text()
+    assert "Rated blind" in page
+    assert 'data-value="41"' in page
 
 
 def test_a_page_of_nothing_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from plc_bench.quality import excerpts, study
 from plc_bench.report import build
-from plc_bench.report.ratings import rating_tables, read_ratings
+from plc_bench.report.ratings import read_ratings
 from tests.bench.quality.test_study import settings, write_clips
 from tests.browser import ARGUMENTS, chromium
 
@@ -202,14 +202,8 @@ def test_charts_take_the_colours_of_the_page(browser: Browser, results: Path, sc
     page.close()
 
 
-def begin(page: Page, mode: str) -> None:
-    page.evaluate(
-        f"document.getElementById('listener').value = 'Ada'; const m = "
-        f"document.getElementById('listen-mode'); m.value = '{mode}'; "
-        "m.dispatchEvent(new Event('change')); "
-        "document.getElementById('ab-first').value = 'repeat'; "
-        "document.getElementById('ab-second').value = 'pitch';"
-    )
+def begin(page: Page) -> None:
+    page.evaluate("document.getElementById('listener').value = 'Ada'; null")
     page.click("#listen-setup button[type=submit]")
     page.wait_for_function("!document.getElementById('listen').hidden")
 
@@ -223,42 +217,36 @@ def saved(page: Page, path: Path) -> Path:
     return path
 
 
+def rate(page: Page) -> None:
+    """Hear all versions, rate them, go to the next clip."""
+    next_button = "#listen .choices button"
+    assert page.evaluate(f"document.querySelector('{next_button}').disabled")
+    page.keyboard.press("Space")
+    page.wait_for_function("Deck.current?.playing")
+    for number in range(1, 5):
+        page.keyboard.press(str(number))
+    page.evaluate(
+        "document.querySelectorAll('#listen input[type=range]').forEach((slider, i) => "
+        "{ slider.value = 20 * i; slider.dispatchEvent(new Event('input')); })"
+    )
+    page.click(next_button)
+
+
 def test_versions_are_rated_blind_and_read_back(page: Page, results: Path, tmp_path: Path) -> None:
-    begin(page, "mushra")
+    names = page.evaluate("study.clips[0].tracks.map(t => t.name)")
+    assert "lossy" in names  # zeros are the anchor where they are a method
+    begin(page)
     for _ in range(2):
         text = page.evaluate("document.getElementById('listen').textContent")
         assert not any(method in text for method in METHODS)
-        next_button = "#listen .choices button"
-        assert page.evaluate(f"document.querySelector('{next_button}').disabled")
-        page.keyboard.press("Space")
-        page.wait_for_function("Deck.current?.playing")
-        names = page.evaluate("study.clips[0].tracks.map(t => t.name)")
-        assert "lossy" in names  # zeros are the anchor where they are a method
-        for number in range(1, 5):
-            page.keyboard.press(str(number))
-        page.evaluate(
-            "document.querySelectorAll('#listen input[type=range]').forEach((slider, i) => "
-            "{ slider.value = 20 * i; slider.dispatchEvent(new Event('input')); })"
-        )
-        page.click(next_button)
-    ratings = read_ratings([saved(page, tmp_path / "r.json")], study.load(results))
-    assert len(ratings.rated) == 2
-    for one in ratings.rated:
+        rate(page)
+    rated = read_ratings([saved(page, tmp_path / "r.json")], study.load(results))
+    assert len(rated) == 2
+    for one in rated:
         assert set(one.ratings) == {"reference", *METHODS}
         assert sorted(one.ratings.values()) == [0.0, 20.0, 40.0, 60.0]
-    assert rating_tables(ratings)
     page.click("#listen > button")
     assert not page.evaluate("document.getElementById('report').hidden")
-
-
-def prefer(page: Page) -> None:
-    """Hear both versions, prefer the first, go to the next clip."""
-    page.keyboard.press("Space")
-    page.wait_for_function("Deck.current?.playing")
-    page.keyboard.press("1")
-    page.keyboard.press("2")
-    page.evaluate("document.querySelectorAll('#listen .choices button')[0].click()")
-    page.evaluate("document.querySelector('#listen .choices:last-child button').click()")
 
 
 def break_off(page: Page) -> None:
@@ -270,21 +258,6 @@ def heading(page: Page) -> str:
     return text
 
 
-def test_one_of_two_is_preferred_and_a_break_is_survived(
-    page: Page, results: Path, tmp_path: Path
-) -> None:
-    begin(page, "ab")
-    prefer(page)
-    page.reload()
-    page.click("#listen-resume")
-    assert heading(page) == "Clip 2 of 2"
-    break_off(page)
-    part = saved(page, tmp_path / "part.json")
-    (one,) = read_ratings([part], study.load(results)).preferences
-    assert one.choice in ("repeat", "pitch")
-    assert {one.first, one.second} == {"repeat", "pitch"}
-
-
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_test_that_was_broken_off_goes_on(
     page: Page, results: Path, tmp_path: Path, stored: bool
@@ -292,12 +265,12 @@ def test_a_test_that_was_broken_off_goes_on(
     if not stored:
         page.evaluate("Storage.prototype.setItem = () => { throw new Error('no storage') }; null")
     page.evaluate("localStorage.clear()")
-    begin(page, "ab")
+    begin(page)
     break_off(page)  # before anything is answered
     assert not page.evaluate("document.getElementById('report').hidden")
     page.click("#listen-resume")
     assert heading(page) == "Clip 1 of 2"
-    prefer(page)
+    rate(page)
     break_off(page)
     assert heading(page) == "Broken off"
     assert "1 clip rated, 1 to go" in page.evaluate("document.getElementById('listen').textContent")
@@ -310,11 +283,11 @@ def test_a_test_that_was_broken_off_goes_on(
     break_off(page)
     page.click("#listen > button")  # go on
     assert heading(page) == "Clip 2 of 2"
-    prefer(page)
+    rate(page)
     assert heading(page) == "Done"
     whole = saved(page, tmp_path / "whole.json")
     kept = study.load(results)
-    assert [len(read_ratings([file], kept).preferences) for file in (part, whole)] == [1, 2]
-    assert len(read_ratings([part, whole], kept).preferences) == 2
+    assert [len(read_ratings([file], kept)) for file in (part, whole)] == [1, 2]
+    assert len(read_ratings([part, whole], kept)) == 2
     page.click("#listen > button")
     assert page.evaluate("document.getElementById('listen-resume').hidden")

@@ -35,17 +35,15 @@ function remembered() {
 }
 
 // What each trial plays, drawn beforehand so that a test can go on after a break.
-function draw(mode, listener, count, pair) {
-  const usable = study.clips.filter((clip) => mode === "mushra" || pair.every(
-    (name) => clip.tracks.some((track) => track.name === name)));
-  const trials = shuffled(usable).slice(0, count).map((clip) => ({
+function draw(listener, count) {
+  const trials = shuffled(study.clips).slice(0, count).map((clip) => ({
     clip: clip.id,
-    stimuli: shuffled(mode === "ab" ? pair : rated(clip)),
+    stimuli: shuffled(rated(clip)),
     heard: [],
-    answer: mode === "ab" ? null : {},
+    answer: {},
   }));
   const began = new Date().toISOString();
-  return { format: "plc-ratings-1", report: study.report, mode, listener, began, at: 0, trials };
+  return { format: "plc-ratings-1", report: study.report, listener, began, at: 0, trials };
 }
 
 function rated(clip) {
@@ -57,13 +55,11 @@ function rated(clip) {
 function ratingsOf(test) {
   const trials = test.trials.slice(0, test.at).map((trial) => {
     const clip = study.clips[trial.clip];
-    const what = { clip: clip.name, condition: clip.conditionName };
-    if (test.mode === "mushra") return { ...what, ratings: trial.answer };
-    return { ...what, a: trial.stimuli[0], b: trial.stimuli[1], choice: trial.answer };
+    return { clip: clip.name, condition: clip.conditionName, ratings: trial.answer };
   });
-  const { format, mode, listener, began } = test;
+  const { format, listener, began } = test;
   const ended = new Date().toISOString();
-  return { format, study: study.studyId, mode, listener, began, ended, trials };
+  return { format, study: study.studyId, listener, began, ended, trials };
 }
 
 class ListeningTest {
@@ -111,17 +107,15 @@ class ListeningTest {
     this.next = element("button", { type: "button", onclick: () => this.advance() }, "Next");
     const seek = (event) => this.deck.seek(along(event) * this.deck.duration);
     this.rows = names.map((name, number) => this.row(number));
-    const last = test.mode === "mushra" ? this.scale() : this.choices();
     this.root.replaceChildren(
       element("h2", {}, `Clip ${test.at + 1} of ${test.trials.length}`),
-      element("p", { class: "hint" }, test.mode === "mushra"
-        ? "How close is each version to the reference? One of them is the reference itself. "
-        : "Which of the two do you prefer? ",
+      element("p", { class: "hint" },
+        "How close is each version to the reference? One of them is the reference itself. ",
         "Keys: 0 the reference, 1–9 a version, space plays, arrows seek."),
       element("div", { class: "transport" }, this.playButton, this.status),
       element("div", { class: "line", onclick: seek }, this.playhead),
       ...this.rows.map((row) => row.root),
-      last,
+      this.scale(),
       element("div", { class: "choices" }, this.next,
         element("button", { type: "button", onclick: () => this.leave() }, "Break off")),
     );
@@ -134,7 +128,7 @@ class ListeningTest {
       "button", { type: "button", onclick: press(() => this.choose(number)) }, label,
     );
     const row = { root: element("div", { class: "stimulus" }, button), button };
-    if (number && this.test.mode === "mushra") {
+    if (number) {
       const name = this.trial.stimuli[number - 1];
       const value = this.trial.answer[name];
       row.value = element("output", {}, value ?? "–");
@@ -153,17 +147,6 @@ class ListeningTest {
     return element("div", { class: "scale" }, ...words.map((word) => element("span", {}, word)));
   }
 
-  choices() {
-    const answers = [...this.trial.stimuli, "none"];
-    const labels = ["Version 1", "Version 2", "No difference"];
-    this.answers = answers.map((answer, number) => element(
-      "button",
-      { type: "button", onclick: press(() => this.prefer(answer)) },
-      `I prefer: ${labels[number].toLowerCase()}`,
-    ));
-    return element("div", { class: "choices" }, ...this.answers);
-  }
-
   choose(number) {
     const name = number ? this.trial.stimuli[number - 1] : REFERENCE;
     this.position = number;
@@ -176,11 +159,6 @@ class ListeningTest {
     this.update();
   }
 
-  prefer(answer) {
-    this.trial.answer = answer;
-    this.update();
-  }
-
   play() {
     const said = (error) => (this.status.textContent = error ? String(error.message ?? error) : "");
     return Promise.resolve(this.deck.toggle()).then(() => said(null), said);
@@ -190,7 +168,6 @@ class ListeningTest {
   get complete() {
     const { trial } = this;
     const heard = trial.stimuli.every((_, number) => trial.heard.includes(number + 1));
-    if (this.test.mode === "ab") return heard && trial.answer !== null;
     return heard && trial.stimuli.every((name) => name in trial.answer);
   }
 
@@ -200,10 +177,6 @@ class ListeningTest {
     if (deck.playing && !trial.heard.includes(this.position)) trial.heard.push(this.position);
     this.playButton.textContent = deck.playing ? "Pause" : "Play";
     this.rows.forEach((row, number) => row.root.classList.toggle("on", number === this.position));
-    this.answers?.forEach((button, number) => {
-      const answer = [...trial.stimuli, "none"][number];
-      button.setAttribute("aria-pressed", String(trial.answer === answer));
-    });
     this.next.disabled = !this.complete;
     this.next.title = this.complete ? "" : "Hear every version and answer first";
     remember(this.test);
@@ -227,7 +200,6 @@ class ListeningTest {
   advance() {
     this.test.at += 1;
     remember(this.test);
-    this.answers = null;
     this.show();
   }
 
@@ -269,30 +241,13 @@ class ListeningTest {
 }
 
 {
-  const mode = document.getElementById("listen-mode");
-  const pair = [document.getElementById("ab-first"), document.getElementById("ab-second")];
   const count = document.getElementById("listen-count");
-  // A codec's comparison with its own decode is a score; what it plays has one name.
-  const played = study.methods.filter((method) => study.clips.some(
-    (clip) => clip.tracks.some((track) => track.name === method)));
-  for (const select of pair) {
-    for (const method of played) select.append(element("option", {}, method));
-  }
-  pair[1].selectedIndex = Math.min(1, played.length - 1);
   count.max = study.clips.length;
   count.value = Math.min(12, study.clips.length);
-  const showPair = () => {
-    for (const label of document.querySelectorAll(".ab")) label.hidden = mode.value !== "ab";
-  };
-  mode.addEventListener("change", showPair);
-  showPair();
   document.getElementById("listen-setup").addEventListener("submit", (event) => {
     event.preventDefault();
     const listener = document.getElementById("listener").value.trim();
-    const both = pair.map((select) => select.value);
-    if (mode.value === "ab" && both[0] === both[1]) return pair[1].focus();
-    if (!study.clips.length) return;
-    new ListeningTest(draw(mode.value, listener, Number(count.value) || 1, both));
+    if (study.clips.length) new ListeningTest(draw(listener, Number(count.value) || 1));
   });
   const resume = document.getElementById("listen-resume");
   resume.hidden = !remembered();
