@@ -14,7 +14,6 @@ from plc_bench import cli
 from plc_bench.cli import app, main
 from plc_bench.papers import probes
 from plc_bench.peers import base as peers_base
-from plc_bench.quality.study import load
 from tests.options import options
 from tests.plc.engine.networks.test_encoder import write_context_encoder
 from tests.signals import tones
@@ -40,7 +39,7 @@ def test_quality_prints_a_table_and_writes_what_it_says(tmp_path: Path, clip: Pa
     numbers = tmp_path / "q.json"
     status, text = run("quality", clip, "--methods", "auto,zeros", "--save", numbers)
     assert status == 0
-    assert "auto - zeros" in text
+    assert "Difference to auto" in text
     report = json.loads(numbers.read_text())
     assert report["settings"]["methods"] == ["auto", "zeros"]
     assert report["rows"][0]["method"] == "auto"
@@ -86,14 +85,11 @@ def test_inpaint_compares_with_the_first_method(tmp_path: Path, clip: Path) -> N
     assert len(json.loads(numbers.read_text())["gaps"]) == 1
 
 
-def test_inpaint_draws_a_curve_over_several_lengths(tmp_path: Path, clip: Path) -> None:
-    pytest.importorskip("matplotlib")
-    picture = tmp_path / "curve.png"
+def test_inpaint_has_a_curve_over_several_lengths(clip: Path) -> None:
     options = ("--methods", "lpc,ar", "--gap-ms", "10,40", "--gaps-per-clip", "1")
-    status, text = run("inpaint", clip, *options, "--picture", picture)
+    status, text = run("inpaint", clip, *options)
     assert status == 0
     assert "over the length of the gap" in text
-    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_papers_tables_need_a_model(clip: Path) -> None:
@@ -147,17 +143,16 @@ def test_server_shows_a_row_for_each_method(clip: Path) -> None:
 
 
 def test_latency_takes_lists_and_names_what_fails(tmp_path: Path) -> None:
-    numbers, picture = tmp_path / "l.json", tmp_path / "l.png"
+    numbers = tmp_path / "l.json"
     arguments = [
         *("latency", "--sample-rate", "8000,11", "--method", "burg", "--seconds", "0.2"),
-        *("--mode", "back-to-back", "--runs", "1", "--picture", str(picture)),
+        *("--mode", "back-to-back", "--runs", "1"),
     ]
     result = CliRunner().invoke(app, [*arguments, "--save", str(numbers)])
     assert result.exit_code == 1
     assert "sample_rate is 11; supported" in result.stderr.replace("\n", " ")
     (row,) = json.loads(numbers.read_text())["rows"]
     assert row["times"]["good"]["count"] + row["times"]["concealed"]["count"] == 20
-    assert picture.stat().st_size > 1000
     again = CliRunner().invoke(app, [*arguments, "--compare", str(tmp_path / "none.json")])
     assert "is not what plc bench latency --save writes" in str(again.exception)
 
@@ -184,8 +179,8 @@ def test_an_error_is_one_line_and_status_1(
 def test_quality_with_a_folder_keeps_everything_and_goes_on(tmp_path: Path, clip: Path) -> None:
     out = tmp_path / "results"
     arguments: list[str | Path] = [
-        *("quality", clip, "--methods", "burg,ar", "--loss", "0.1,20%", "--out", out),
-        *("--lookahead", "0,1", "--metrics", "nmse,nmse_single,level", "--excerpts", "1"),
+        *("quality", clip, "--methods", "burg,burg@lookahead1,ar", "--loss", "0.1,20%"),
+        *("--out", out, "--metrics", "nmse,nmse_single,level", "--excerpts", "1"),
     ]
     status, text = run(*arguments)
     assert status == 0
@@ -193,9 +188,9 @@ def test_quality_with_a_folder_keeps_everything_and_goes_on(tmp_path: Path, clip
     head, *lines = (out / "scores.csv").read_text().splitlines()
     assert head.endswith("packets,lost,bursts,method,nmse,nmse_single,level")
     names = [line.split(",")[13] for line in lines]
-    assert names == ["burg", "burg@lookahead1", "ar", "ar@lookahead1"] * 2
+    assert names == ["burg", "burg@lookahead1", "ar"] * 2
     again = CliRunner().invoke(app, list(map(str, arguments)))
-    assert "8 scores were there, 0 to go" in again.stderr
+    assert "6 scores were there, 0 to go" in again.stderr
     changed = CliRunner().invoke(app, [*map(str, arguments), "--seed", "1"])
     assert "seed is 0; now it is 1" in str(changed.exception)
 
@@ -209,7 +204,7 @@ def test_quality_with_lists_prints_a_table_for_each_condition(tmp_path: Path, cl
     assert "packets of 20 ms, 10" in text
 
 
-@pytest.mark.parametrize("option", [("--loss", "many"), ("--lookahead", "0.5"), ("--burst", "1,x")])
+@pytest.mark.parametrize("option", [("--loss", "many"), ("--burst", "1,x")])
 def test_a_list_that_is_not_of_numbers_is_refused(clip: Path, option: tuple[str, str]) -> None:
     result = CliRunner().invoke(app, ["quality", str(clip), *option])
     assert f"{option[0][2:]} is {option[1]}; give numbers" in str(result.exception)
@@ -312,22 +307,6 @@ def test_two_peers_of_one_name_are_refused(clip: Path) -> None:
         run("quality", clip, "--methods", "zeros", *peers)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("inpaint", "--methods", "ar", "--gaps-per-clip", "1", "--picture="),
-    ],
-)
-def test_what_cannot_be_written_does_not_cost_the_table(
-    tmp_path: Path, clip: Path, command: tuple[str, ...]
-) -> None:
-    name, *options, last = command
-    arguments = [name, str(clip), *options, f"{last}{tmp_path / 'none' / 'file.png'}"]
-    result = CliRunner().invoke(app, arguments)
-    assert isinstance(result.exception, ConfigError)
-    assert "method" in result.stdout
-
-
 @pytest.mark.parametrize(("columns", "widest"), [(None, 160), ("90", 90)])
 def test_a_file_has_room_for_a_wide_table(
     monkeypatch: pytest.MonkeyPatch, clip: Path, columns: str | None, widest: int
@@ -349,51 +328,29 @@ shutil.copy(source, target)
 """
 
 
-@pytest.mark.parametrize("kept", [True, False])
-def test_a_peer_that_fails_on_a_clip_is_named_and_the_others_stay(
-    tmp_path: Path, kept: bool
-) -> None:
+def test_a_peer_that_fails_on_a_clip_is_named_and_the_others_stay(tmp_path: Path) -> None:
     for name, seconds in (("a.wav", 1), ("b.wav", 2)):
         soundfile.write(tmp_path / name, tones(1, RATE, seconds * RATE), RATE)
-    program = tmp_path / "peer.py"
+    program, numbers = tmp_path / "peer.py", tmp_path / "n.json"
     program.write_text(PEER)
     peers = [
         word
         for name in ("sound", "lame")
         for word in ("--peer", f"{name}={sys.executable} {program} {name} {{in}} {{trace}} {{out}}")
     ]
-    numbers = tmp_path / "n.json"
-    options = ["--out", str(tmp_path / "out")] if kept else ["--save", str(numbers)]
-    arguments = [
-        "quality",
-        str(tmp_path),
-        "--methods",
-        "zeros",
-        "--jobs",
-        "1",
-        *peers,
-        *options,
-    ]
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "120"})
+    arguments = ["quality", str(tmp_path), "--methods", "zeros", "--jobs", "1", *peers]
+    result = CliRunner().invoke(app, [*arguments, "--save", str(numbers)], env={"COLUMNS": "120"})
     assert result.exit_code == 1
     assert "failed: lame on b" in result.stderr
     assert "ended with 1: out of luck" in result.stderr
     assert "sound" in result.stdout  # the table, all the same
-    if kept:
-        rows = {(row.clip, row.method) for row in load(tmp_path / "out").rows}
-        clips = {clip for clip, _ in rows}
-        assert len(clips) == 2
-        assert rows == {(c, m) for c in clips for m in ("zeros", "sound", "lame")} - {
-            (max(clips), "lame")
-        }
-    else:
-        report = json.loads(numbers.read_text())
-        scored = {(row["clip"], row["method"]) for row in report["rows"]}
-        assert scored == {
-            *((clip, method) for clip in ("a.wav", "b.wav") for method in ("zeros", "sound")),
-            ("a.wav", "lame"),
-        }
-        assert [(one["clip"], one["method"]) for one in report["missing"]] == [("b.wav", "lame")]
+    report = json.loads(numbers.read_text())
+    scored = {(row["clip"], row["method"]) for row in report["rows"]}
+    assert scored == {
+        *((clip, method) for clip in ("a.wav", "b.wav") for method in ("zeros", "sound")),
+        ("a.wav", "lame"),
+    }
+    assert [(one["clip"], one["method"]) for one in report["missing"]] == [("b.wav", "lame")]
 
 
 def test_a_clip_that_no_method_can_read_is_said_once(tmp_path: Path) -> None:
@@ -403,19 +360,3 @@ def test_a_clip_that_no_method_can_read_is_said_once(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
     assert "failed: zeros, repeat on bad.wav" in result.stderr
-
-
-def test_other_clips_are_measured_by_the_settings_of_a_study(tmp_path: Path, clip: Path) -> None:
-    out, numbers = tmp_path / "results", tmp_path / "other.json"
-    kept = ["--methods", "burg,zeros", "--loss", "20%", "--metrics", "nmse,level"]
-    assert run("quality", clip, *kept, "--out", out, *options(seed=3, excerpts=0))[0] == 0
-    other = tmp_path / "other.wav"
-    soundfile.write(other, tones(2, RATE, 2 * RATE), RATE)
-    assert run("quality", other, "--study", out, "--save", numbers)[0] == 0
-    found = json.loads(numbers.read_text())
-    wanted = json.loads((out / "settings.json").read_text())
-    names = ("methods", "metrics", "conditions", "seed", "budget_ms")
-    assert {name: found["settings"][name] for name in names} == {n: wanted[n] for n in names}
-    assert [row["clip"] for row in found["rows"]] == ["other.wav"] * 2
-    with pytest.raises(ConfigError, match="holds no study"):
-        run("quality", other, "--study", tmp_path)

@@ -32,8 +32,8 @@ def quality(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods by comma, METHOD\\[@lookaheadK]\\[@model=NAME]\\[@oracle=PART]; the "
-            "first is compared with each other one."
+            help="Methods by comma, METHOD\\[@lookaheadK]\\[@paced]\\[@model=NAME]\\[@oracle=PART];"
+            " the others are compared with the first."
         ),
     ] = "auto,burg:5/50",
     metrics: Annotated[
@@ -55,9 +55,6 @@ def quality(
         list[Path] | None,
         typer.Option(help="Trace, or folder with one per clip, in place of --loss and --burst."),
     ] = None,
-    lookahead: Annotated[
-        str, typer.Option(help="Future packets the engine waits for; a list.")
-    ] = "0",
     sample_rate: Annotated[
         int | None, typer.Option(help="Resample to this many Hz; else each clip's own rate.")
     ] = None,
@@ -72,17 +69,6 @@ def quality(
             "compared with their loss-free decode."
         ),
     ] = "",
-    peer_timeout_s: Annotated[
-        float, typer.Option(min=0.1, help="Time a peer may take for a clip.")
-    ] = 60.0,
-    paced: Annotated[
-        bool,
-        typer.Option(
-            "--paced",
-            help="Compare auto@paced, which plays each clip in its own time with the default "
-            "budget, with auto and ar.",
-        ),
-    ] = False,
     limit: Annotated[
         int, typer.Option("--clips", min=0, help="Number of clips to take; 0 is all.")
     ] = 0,
@@ -93,15 +79,6 @@ def quality(
     jobs: Jobs = 0,
     as_json: AsJson = False,
     save: Save = None,
-    like: Annotated[
-        Path | None,
-        typer.Option(
-            "--study",
-            metavar="FOLDER",
-            help="An earlier study (--out): measure these clips by its settings, whatever is "
-            "given here.",
-        ),
-    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Keep the study in this folder; the same command resumes it."),
@@ -122,7 +99,7 @@ def quality(
     16000
 
     Live:   plc bench quality CORPUS/speech/test --metrics plcmos,pesq --sample-rate 16000
-    --paced
+    --methods auto@paced,auto,ar
 
     Study:  plc bench quality CORPUS --methods ar,auto,zeros --loss 10%,20% --burst 1.5,3 --out
     RESULTS; then plc bench report RESULTS
@@ -133,40 +110,34 @@ def quality(
     from plc_bench.quality import contenders, study, summary
     from plc_bench.scores import registry
 
-    given = [contenders.parse_peer(text, names_of(coded), peer_timeout_s) for text in peer or []]
+    given = [contenders.parse_peer(text, names_of(coded)) for text in peer or []]
     peers = dict(given)
     if len(peers) < len(given):
         raise ConfigError(f"two peers have one name: {', '.join(name for name, _ in given)}")
     if unknown := set(names_of(coded)) - set(peers):
         raise ConfigError(f"coded names {', '.join(sorted(unknown))}, which no --peer does")
-    names = contenders.PACED if paced else names_of(methods)
-    names += tuple(name for name in peers if name not in names)
-    lookaheads = numbers("lookahead", lookahead, int)
+    names = dict.fromkeys((*names_of(methods), *peers))
     usual = study.METRICS if out else summary.SHORT_METRICS
     scores, left_out = (usual, "") if metrics is None else registry.asked_for(names_of(metrics))
-    settings = (
-        study.settings_in(like)
-        if like
-        else study.StudySettings(
-            methods=contenders.with_lookaheads(names, lookaheads, tuple(peers)),
-            metrics=scores,
-            conditions=conditions_of(
-                numbers("loss", loss, share),
-                numbers("burst", burst, float),
-                numbers("packet-ms", packet_ms, float),
-                numbers("packet-samples", packet_samples, int, needed=False),
-                [str(path) for path in trace or []],
-            ),
-            peers=peers,
-            sample_rate=sample_rate,
-            seconds=seconds,
-            seed=seed,
-            excerpt_count=excerpts,
-        )
+    settings = study.StudySettings(
+        methods=tuple(names),
+        metrics=scores,
+        conditions=conditions_of(
+            numbers("loss", loss, share),
+            numbers("burst", burst, float),
+            numbers("packet-ms", packet_ms, float),
+            numbers("packet-samples", packet_samples, int, needed=False),
+            [str(path) for path in trace or []],
+        ),
+        peers=peers,
+        sample_rate=sample_rate,
+        seconds=seconds,
+        seed=seed,
+        excerpt_count=excerpts,
     )
     clips = corpus.find_named_clips(sources)
     clips = clips[: limit or len(clips)]
-    if paced and not jobs:
+    if not jobs and any("@paced" in name for name in names):
         jobs = 1  # streams that are played side by side take each other's processors
     console = Console(stderr=True)
     if left_out:

@@ -31,8 +31,8 @@ def report(
     )
     if megabytes > bench.LARGE_MB:
         Console(stderr=True).print(
-            f"[yellow]large:[/yellow] over {bench.LARGE_MB:g} MB; fewer or shorter excerpts "
-            "(--excerpts …, --excerpt-s …) make it smaller",
+            f"[yellow]large:[/yellow] over {bench.LARGE_MB:g} MB; fewer excerpts (--excerpts …) "
+            "make it smaller",
             soft_wrap=True,
         )
 

@@ -43,8 +43,6 @@ from plc_kernels.stream.layout import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 # Where the clips' own rates are not known: what none of these allows, none does.
 _RATES = (48_000, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
-PACED = ("auto@paced", "auto", "ar")
-"""A stream in its own time, without a time limit, and without networks."""
 _PLACES = ("in", "trace", "out", "sample_rate", "channels", "packet_samples", "packet_ms")
 
 
@@ -328,27 +326,7 @@ def _check_predictor(method: str, rates: Sequence[int], known: Iterable[str]) ->
     raise errors[0]
 
 
-def with_lookaheads(
-    methods: Sequence[str], lookaheads: Sequence[int], peers: Sequence[str] = ()
-) -> tuple[str, ...]:
-    """Combine each method of the engine with every lookahead.
-
-    A method with lookahead 0 keeps its name.
-    """
-    names: list[str] = []
-    for method in methods:
-        _, *parts = method.split("@")
-        of_file = "file" in parts
-        fixed = of_file or method in peers or "@lookahead" in method
-        fixed = fixed or method.partition(":")[0] in KINDS
-        for lookahead in lookaheads[:1] if fixed else lookaheads:
-            names.append(f"{method}@lookahead{lookahead}" if lookahead and not fixed else method)
-    return tuple(dict.fromkeys(names))
-
-
-def parse_peer(
-    text: str, coded: Sequence[str] = (), timeout_s: float = PEER_TIMEOUT_S
-) -> tuple[str, CommandPeer]:
+def parse_peer(text: str, coded: Sequence[str] = ()) -> tuple[str, CommandPeer]:
     """Return the name and the program in ``name=command``.
 
     Raises
@@ -365,7 +343,7 @@ def parse_peer(
         )
     if name in METHODS or name in KINDS:
         raise ConfigError(f"peer {name!r}: there is a method of that name; take another")
-    return name, CommandPeer(command=command, coded=name in coded, timeout_s=timeout_s)
+    return name, CommandPeer(command=command, coded=name in coded)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

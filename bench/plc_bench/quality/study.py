@@ -434,12 +434,7 @@ def _entry(
 
 
 def _failure(unit: _Unit, method: str, reason: str) -> dict[str, Any]:
-    return {
-        "clip": unit.clip.name,
-        "condition": unit.condition.name,
-        "method": method,
-        "reason": reason,
-    }
+    return asdict(Missing(unit.clip.name, unit.condition.name, method, reason))
 
 
 def _plain(value: Any) -> dict[str, Any]:
@@ -562,31 +557,6 @@ def _changed(folder: Path, name: str, old: object, new: object) -> ConfigError:
         "conditions and clips may be added to a study, nothing else may change: give the same "
         "again, or another folder"
     )
-
-
-def settings_in(folder: Path) -> StudySettings:
-    """Return the settings of the study in a folder, to measure other clips alike.
-
-    Raises
-    ------
-    ConfigError
-        If it holds none, or one that is damaged.
-    """
-    kept = _read_settings(folder)
-    try:
-        return StudySettings(
-            methods=tuple(kept["methods"]),
-            conditions=tuple(Condition(**each) for each in kept["conditions"]),
-            metrics=tuple(kept["metrics"]),
-            peers={name: CommandPeer(**each) for name, each in kept["peers"].items()},
-            sample_rate=kept["sample_rate"],
-            seconds=kept.get("seconds"),
-            seed=kept["seed"],
-            excerpt_s=kept["excerpt_s"],
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        path = folder / SETTINGS_FILE
-        raise ConfigError(f"{path} is damaged: {error!r}; give the settings anew") from error
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

@@ -8,8 +8,8 @@ method is compared with the original.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,10 @@ from plc_bench.scores import registry
 SHORT_METRICS = ("nmse", "lsd")
 # Upper ends of the classes of gaps, in ms; each holds those down to the one before.
 GAP_EDGES_MS = (5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, math.inf)
+# Columns of a stream in scores.csv.
+_STREAM = (
+    *("packet_ms", "packet_samples", "sample_rate", "channels", "packets", "lost", "bursts"),
+)
 # Shown for a score that is not meaningful for a method.
 _NOT_COMPARABLE = "-"
 
@@ -49,22 +53,24 @@ class Point:
     gaps: int
 
 
-def summary_tables(study: Study) -> list[Table]:
-    """Return the tables of a study, simplest first."""
-    plain = [name for name in study.settings["metrics"] if "_" not in name]
+def condition_tables(study: Study, metrics: Sequence[str]) -> list[Table]:
+    """Return means and differences of each condition, and mean ranks."""
     tables = []
     for condition in study.conditions:
         rows = [row for row in study.rows if row.condition == condition.name]
-        tables.append(_means(study, rows, plain, condition))
+        tables.append(_means(study, rows, metrics, condition))
         if len(study.methods) > 1:
-            tables.append(_differences(study, rows, plain, condition))
-    tables += ranks(study)
-    tables.append(_by_domain(study, plain))
-    tables += [
-        _by_burst(study, name)
-        for name in plain
-        if any(f"{name}_{one}" in study.settings["metrics"] for one in registry.BURST_CLASSES)
-    ]
+            tables.append(_differences(study, rows, metrics, condition))
+    return tables + ranks(study)
+
+
+def summary_tables(study: Study) -> list[Table]:
+    """Return the tables of a study, simplest first."""
+    if not study.methods:
+        return []
+    plain = [name for name in study.settings["metrics"] if "_" not in name]
+    tables = [*condition_tables(study, plain), _by_domain(study, plain)]
+    tables += [_by_burst(study, name) for name in plain]
     tables += [_by_gap(study, name) for name in GAP_METRICS]
     return [replace(table, own=study.methods[0]) for table in tables if table.rows]
 
@@ -124,13 +130,11 @@ def sizes(study: Study) -> str:
 
 
 def printed_tables(study: Study) -> list[Table]:
-    """Return tables to print: every one of a kept study, else one for each condition."""
-    tables = []
-    for condition in study.conditions:
-        rows = [row for row in study.rows if row.condition == condition.name]
-        if study.folder is None and rows:
-            tables.append(_comparison_table(study, rows, condition))
-    return tables + (ranks(study) if study.folder is None else summary_tables(study))
+    """Return tables to print: every one of a kept study, else those of each condition."""
+    if study.folder is not None or not study.methods:
+        return summary_tables(study)
+    tables = condition_tables(study, study.settings["metrics"])
+    return [replace(table, own=study.methods[0]) for table in tables if table.rows]
 
 
 def write_tables(study: Study, folder: Path) -> str:
@@ -143,11 +147,7 @@ def write_tables(study: Study, folder: Path) -> str:
     """
     write_csv(folder / "scores.csv", score_rows(study))
     write_csv(folder / "gaps.csv", gap_rows(study))
-    failures = [
-        {"clip": one.clip, "condition": one.condition, "method": one.method, "reason": one.reason}
-        for one in study.missing
-    ]
-    write_csv(folder / "failures.csv", failures)
+    write_csv(folder / "failures.csv", [asdict(one) for one in study.missing])
     write_text(folder / "summary.md", markdown(study))
     write_json(folder / "summary.json", kept_summary(study))
     return f"tables: {folder / 'summary.md'}, summary.json, scores.csv, gaps.csv, failures.csv"
@@ -156,44 +156,29 @@ def write_tables(study: Study, folder: Path) -> str:
 def score_rows(study: Study) -> list[dict[str, Any]]:
     """Return one row for each clip, condition and method."""
     conditions = {condition.name: condition for condition in study.conditions}
-    return [
-        {
-            "clip": row.clip,
-            "domain": row.domain,
-            "condition": row.condition,
-            "loss": conditions[row.condition].loss,
-            "mean_burst": conditions[row.condition].mean_burst,
-            "trace": conditions[row.condition].trace or "",
-            "packet_ms": row.packet_ms,
-            "packet_samples": row.packet_samples,
-            "sample_rate": row.sample_rate,
-            "channels": row.channels,
-            "packets": row.packets,
-            "lost": row.lost,
-            "bursts": row.bursts,
-            "method": row.method,
-            **row.scores,
-        }
-        for row in study.rows
-    ]
+    rows = []
+    for row in study.rows:
+        condition = conditions[row.condition]
+        losses = {name: getattr(condition, name) for name in ("loss", "mean_burst")}
+        stream = {name: getattr(row, name) for name in _STREAM}
+        whole = _of(row) | losses | {"trace": condition.trace or ""} | stream
+        rows.append(whole | {"method": row.method} | row.scores)
+    return rows
 
 
 def gap_rows(study: Study) -> list[dict[str, Any]]:
     """Return one row for each clip, condition, method and length of gap."""
-    return [
-        {
-            "clip": row.clip,
-            "domain": row.domain,
-            "condition": row.condition,
-            "method": row.method,
-            "gap_packets": gap.packets,
-            "gap_ms": gap.packets * row.packet_ms,
-            "gaps": gap.count,
-            **gap.scores,
-        }
-        for row in study.rows
-        for gap in row.gaps
-    ]
+    rows = []
+    for row in study.rows:
+        for gap in row.gaps:
+            length = {"gap_packets": gap.packets, "gap_ms": gap.packets * row.packet_ms}
+            which = _of(row) | {"method": row.method} | length
+            rows.append(which | {"gaps": gap.count} | gap.scores)
+    return rows
+
+
+def _of(row: Row) -> dict[str, Any]:
+    return {"clip": row.clip, "domain": row.domain, "condition": row.condition}
 
 
 def kept_summary(study: Study) -> dict[str, Any]:
@@ -228,37 +213,6 @@ def _means(
         if own:
             table.add(method, *[_mean(own, name, rows) for name in metrics])
     return table
-
-
-def _comparison_table(study: Study, rows: Sequence[Row], condition: Condition) -> Table:
-    """Return means, and differences of the first method to each other one."""
-    means = _means(study, rows, study.settings["metrics"], condition)
-    title = f"{_clips(rows)}, {condition.title} ({_lost_percent(rows)} here)"
-    first, *others = study.methods
-    table = replace(means, title=title, note="", own=first)
-    for other in others:
-        if other.endswith(OWN_DECODE):
-            continue
-        table.ends.add(len(table.rows) - 1)
-        columns = [_compared(rows, first, other, name) for name in study.settings["metrics"]]
-        headings = (f"{first} - {other}", "  95 % interval", f"  {first} is better on")
-        for heading, *cells in zip(headings, *columns, strict=True):
-            table.add(heading, *cells)
-    return table
-
-
-def _compared(rows: Sequence[Row], first: str, other: str, name: str) -> tuple[str, str, str]:
-    """Return mean difference, interval, and share of clips won."""
-    if not (comparable(first, name) and comparable(other, name)):
-        return (_NOT_COMPARABLE,) * 3
-    difference, metric = _difference(rows, first, other, name), registry.metric(name)
-    form = f"+.{metric.digits}f"
-    share = f"{100 * difference.share_better:.0f} % of {difference.pairs}"
-    return (
-        f"{difference.mean:{form}}",
-        difference.interval(form),
-        "" if metric.lower_is_better is None else share,
-    )
 
 
 def ranks(study: Study) -> list[Table]:
@@ -316,61 +270,50 @@ def _differences(
 
 
 def _by_domain(study: Study, metrics: Sequence[str]) -> Table:
-    first = study.methods[0] if study.methods else ""
     shown = [name for name in metrics if registry.metric(name).lower_is_better is not None][:4]
-    table = Table(
-        "By domain",
-        [
-            "domain",
-            "method",
-            "clips",
-            *[
-                heading
-                for name in shown
-                for heading in (registry.label(name), f"{registry.label(name)} to {first}")
-            ],
-        ],
-        note=f"All conditions together.{_left_out(study)}",
-    )
+    heads = [*_heads(study, shown, "{} to {}")]
+    table = Table("By domain", ["domain", "method", "clips", *heads], note=_of_all(study))
     for domain in sorted({row.domain for row in study.rows}):
         inside = [row for row in study.rows if row.domain == domain]
         for method in study.methods:
-            own = [row for row in inside if row.method == method]
-            if not own:
-                continue
-            clips = len({row.clip for row in own})
-            cells = []
-            for name in shown:
-                cells += [_mean(own, name, inside), _difference_to(inside, method, first, name)]
-            table.add(domain, method, clips, *cells)
+            clips = len({row.clip for row in inside if row.method == method})
+            if clips:
+                table.add(domain, method, clips, *_scored(study, inside, method, shown))
     return table
 
 
 def _by_burst(study: Study, metric: str) -> Table:
-    names = [
-        f"{metric}_{one}"
-        for one in registry.BURST_CLASSES
-        if f"{metric}_{one}" in study.settings["metrics"]
-    ]
-    first = study.methods[0] if study.methods else ""
-    headings = [
-        heading for name in names for heading in (registry.label(name), f"difference to {first}")
-    ]
-    table = Table(
-        f"By burst: {registry.label(metric)}",
-        ["method", *headings],
-        note=f"All conditions together.{_left_out(study)}",
-    )
-    for method in study.methods:
-        own = [row for row in study.rows if row.method == method]
-        cells = []
-        for name in names:
-            cells += [
-                _mean(own, name, study.rows),
-                _difference_to(study.rows, method, first, name),
-            ]
-        table.add(method, *cells)
+    """Return a metric by class of burst; without rows if the study has no class of it."""
+    names = [f"{metric}_{one}" for one in registry.BURST_CLASSES]
+    names = [name for name in names if name in study.settings["metrics"]]
+    heads = [*_heads(study, names, "difference to {1}")]
+    table = Table(f"By burst: {registry.label(metric)}", ["method", *heads], note=_of_all(study))
+    for method in study.methods if names else ():
+        table.add(method, *_scored(study, study.rows, method, names))
     return table
+
+
+def _heads(study: Study, metrics: Sequence[str], difference: str) -> Iterator[str]:
+    """Yield the headings of each metric's mean and difference."""
+    for name in metrics:
+        label = registry.label(name)
+        yield from (label, difference.format(label, study.methods[0]))
+
+
+def _scored(study: Study, rows: Sequence[Row], method: str, metrics: Sequence[str]) -> list[Cell]:
+    """Return each metric's mean of a method, and its difference, without share, to the first."""
+    first = study.methods[0]
+    own = [row for row in rows if row.method == method]
+    alone = method == first or method.endswith(OWN_DECODE)
+    cells = []
+    for name in metrics:
+        over = Cell("") if alone else _difference_cell(rows, method, first, name, with_share=False)
+        cells += [_mean(own, name, rows), over]
+    return cells
+
+
+def _of_all(study: Study) -> str:
+    return f"All conditions together.{_left_out(study)}"
 
 
 def _by_gap(study: Study, metric: str) -> Table:
@@ -440,13 +383,6 @@ def _difference(rows: Iterable[Row], method: str, first: str, metric: str) -> Pa
         lower_is_better=registry.metric(metric).lower_is_better is not False,
         groups=[clip for clip, _ in keys],
     )
-
-
-def _difference_to(rows: Sequence[Row], method: str, first: str, metric: str) -> Cell:
-    """Return a difference for a row that also has the mean: without the share, not for all."""
-    if method == first or method.endswith(OWN_DECODE):
-        return Cell("")
-    return _difference_cell(rows, method, first, metric, with_share=False)
 
 
 def _difference_cell(

@@ -7,7 +7,6 @@ engine asks, and each clip counts once.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,11 +118,6 @@ def _ask(clip: Clip, conditions: tuple[Condition, ...], sample_rate: int) -> lis
     return told
 
 
-def told_tables(told: Told) -> list[Table]:
-    """Return shares by domain and condition, and of each work."""
-    return [told_table(told), works_table(told)]
-
-
 def told_table(told: Told) -> Table:
     """Return the table: share of bursts taken for speech, by domain and condition."""
     table = Table(
@@ -142,30 +136,3 @@ def told_table(told: Told) -> Table:
             shown = f"{over.mean:.3f} ({over.interval('.3f')})"
             table.add(domain, condition, counted(len(rows), "clip"), bursts, shown)
     return table
-
-
-def works_table(told: Told) -> Table:
-    """Return the table: share of bursts taken for speech of each work, the worst first.
-
-    A work is what clips of one domain have in common before the last ``_`` of their names: an
-    instrument's takes, say. Speech is left out.
-    """
-    table = Table(
-        "Taken for speech, by work",
-        ("content", "work", "packets and losses", "clips", "bursts", "share"),
-        left=(0, 1, 2),
-    )
-    works: dict[tuple[str, str, str], list[ClipTold]] = {}
-    for each in told.clips:
-        if each.domain != "speech" and each.bursts:
-            work = Path(each.clip).stem.rpartition("_")[0] or Path(each.clip).stem
-            works.setdefault((each.domain, work, each.condition), []).append(each)
-    ranked = sorted(works.items(), key=lambda item: (-_share(item[1]), item[0]))
-    for (domain, work, condition), clips in ranked:
-        bursts = sum(each.bursts for each in clips)
-        table.add(domain, work, condition, len(clips), bursts, f"{_share(clips):.3f}")
-    return table
-
-
-def _share(clips: list[ClipTold]) -> float:
-    return sum(each.speech for each in clips) / sum(each.bursts for each in clips)

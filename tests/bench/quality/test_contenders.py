@@ -50,11 +50,6 @@ def test_a_predictor_that_some_rate_allows_is_left_to_the_clips() -> None:
     contenders.check_methods(["mine"], {"mine": CommandPeer(command="x {in} {trace} {out}")})
 
 
-def test_lookaheads_multiply_methods_that_do_not_name_their_own() -> None:
-    names = contenders.with_lookaheads(["ar", "auto@lookahead2", "opus"], [0, 1], ["opus"])
-    assert names == ("ar", "ar@lookahead1", "auto@lookahead2", "opus")
-
-
 def test_a_file_is_filled_from_both_sides_of_every_burst() -> None:
     made = contender("auto@file@model=ar")
     assert made == FileRepair(method="auto", model="ar")
@@ -63,11 +58,6 @@ def test_a_file_is_filled_from_both_sides_of_every_burst() -> None:
     played = made.play(np.where(np.repeat(trace, 800)[:, None], 0, signal), trace, 800, RATE)
     expected = inpaint(signal, [(800, 2400), (3200, 4000)], sample_rate=RATE, model="ar")
     np.testing.assert_array_equal(played, expected)
-    assert contenders.with_lookaheads(["ar", "ar@file"], [0, 1]) == (
-        "ar",
-        "ar@lookahead1",
-        "ar@file",
-    )
     with pytest.raises(ConfigError, match="leave @lookahead out"):
         contender("ar@file@lookahead1")
     with pytest.raises(ModelError, match="in the package"):

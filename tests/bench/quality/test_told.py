@@ -8,15 +8,7 @@ import soundfile
 from plc.engine.signal_background import Background
 from plc_bench.base.corpus import find_named_clips
 from plc_bench.quality.conditions import Condition
-from plc_bench.quality.told import (
-    FIRST_S,
-    ClipTold,
-    Told,
-    hear,
-    measure_told,
-    told_table,
-    works_table,
-)
+from plc_bench.quality.told import FIRST_S, hear, measure_told, told_table
 from tests.plc.engine.test_step import syllables
 from tests.signals import tones
 
@@ -60,27 +52,3 @@ def test_bursts_that_begin_early_do_not_count(tmp_path: Path) -> None:
     told = measure_told(find_named_clips([tmp_path]), [Condition(loss=0.4)], RATE)
     assert told.clips[0].bursts == 0
     assert len(told_table(told).rows) == 0
-
-
-def test_each_work_has_a_row_and_the_worst_is_first() -> None:
-    def clip(name: str, domain: str, bursts: int, speech: int) -> ClipTold:
-        return ClipTold(name, domain, "losses", bursts, speech)
-
-    told = Told(
-        RATE,
-        [
-            clip("a/rec_harp_notes0.opus", "instruments", 30, 0),
-            clip("a/rec_harp_phrase0.opus", "instruments", 10, 1),
-            clip("a/rec_drum_phrase0.opus", "instruments", 10, 4),
-            clip("song.flac", "music", 10, 0),
-            clip("voice_1.flac", "speech", 10, 9),
-            clip("short_1.flac", "music", 0, 0),
-        ],
-        [],
-    )
-    rows = [[cell.text for cell in row] for row in works_table(told).rows]
-    assert [(row[1], row[3], row[4], row[5]) for row in rows] == [
-        ("rec_drum", "1", "10", "0.400"),
-        ("rec_harp", "2", "40", "0.025"),
-        ("song", "1", "10", "0.000"),
-    ]
