@@ -74,7 +74,6 @@ NEEDED: dict[str, list[str]] = {
     "bench quality": ["CLIP", "--jobs", "1"],
     "bench trace": ["CLIP", "OUT"],
     "bench report": ["NEW"],
-    "bench headline": ["NEW", "--out", "NEW"],
     "bench detect damage": ["CLIP"],
     "bench detect dropouts": ["CLIP"],
     "bench detect content": ["CLIP"],

@@ -85,11 +85,27 @@ def test_inpaint_compares_with_the_first_method(tmp_path: Path, clip: Path) -> N
     assert len(json.loads(numbers.read_text())["gaps"]) == 1
 
 
-def test_inpaint_has_a_curve_over_several_lengths(clip: Path) -> None:
-    options = ("--methods", "lpc,ar", "--gap-ms", "10,40", "--gaps-per-clip", "1")
-    status, text = run("inpaint", clip, *options)
+def test_inpaint_draws_a_curve_over_several_lengths(tmp_path: Path, clip: Path) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "curve.png"
+    arguments = [
+        "inpaint",
+        clip,
+        "--methods",
+        "lpc,ar",
+        "--gap-ms",
+        "10,40",
+        "--gaps-per-clip",
+        "1",
+    ]
+    status, text = run(*arguments, "--picture", picture)
     assert status == 0
     assert "over the length of the gap" in text
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    lost = [*map(str, arguments), "--picture", str(tmp_path / "none" / "file.png")]
+    result = CliRunner().invoke(app, lost)
+    assert isinstance(result.exception, ConfigError)
+    assert "method" in result.stdout  # the table all the same
 
 
 def test_the_papers_tables_need_a_model(clip: Path) -> None:

@@ -30,7 +30,7 @@ def test_without_a_folder_it_says_how_it_is_used() -> None:
 
 
 @pytest.mark.system
-def test_a_corpus_becomes_studies_tables_and_pictures(tmp_path: Path) -> None:
+def test_a_corpus_becomes_studies_and_tables(tmp_path: Path) -> None:
     for module in ("matplotlib", "soxr", "onnxruntime", "pesq", "pystoi"):
         pytest.importorskip(module)
     for number, domain in enumerate(("music", "instruments", "speech")):
@@ -43,6 +43,5 @@ def test_a_corpus_becomes_studies_tables_and_pictures(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "headline.md").read_text()
     assert said.stdout == page
     for name in ("music", "small-packets", "speech", "telephone"):
-        assert f"## {name}: " in page
+        assert f"# {name}\n" in page
         assert (tmp_path / "out" / name / "summary.md").exists()
-        assert (tmp_path / "out" / f"{name}.png").exists()

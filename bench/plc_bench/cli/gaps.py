@@ -1,5 +1,6 @@
 """``plc bench inpaint``: gaps with both sides known."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -47,6 +48,9 @@ def inpaint(
             help="Lose the first channel alone; compare its fill with and without the others.",
         ),
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw curves over the length of the gap here.")
+    ] = None,
     as_json: AsJson = False,
     save: Save = None,
 ) -> None:
@@ -56,7 +60,7 @@ def inpaint(
     reference: Burg's method of order 1000 on 128 ms of either side, mixed by a squared cosine.
     Method janssen is gap-wise Janssen as published: order 1024, 4096 samples a side, 20 rounds.
 
-    Curve: plc bench inpaint CORPUS/music/test --gap-ms 10,20,40,64
+    Curve: plc bench inpaint CORPUS/music/test --gap-ms 10,20,40,64 --picture curve.png
 
     Scattered: plc bench inpaint CORPUS/music/test --gap-ms 1000 --hops-lost 30%
 
@@ -65,6 +69,7 @@ def inpaint(
     """
     from plc_bench.base import corpus
     from plc_bench.gaps import guided, twosided
+    from plc_bench.report import charts
 
     settings = [
         twosided.InpaintSettings(
@@ -79,6 +84,8 @@ def inpaint(
     ]
     clips = corpus.find_clips(sources)
     if one_channel:
+        if picture:
+            raise typer.BadParameter("one-channel draws no picture", param_hint="--picture")
         with progress_shown("clips", len(clips)) as advance:
             told = guided.measure_guides(clips, settings, processes(), advance)
         report_failures(told.failures, len(clips))
@@ -95,6 +102,8 @@ def inpaint(
     if len(reports) > 1:
         printed.append(twosided.curve_table(reports))
     show(reports if len(reports) > 1 else reports[0], printed, as_json, save)
+    if picture:
+        charts.draw_inpainting(picture, reports)
     end([failure for report in reports for failure in report.failures])
 
 

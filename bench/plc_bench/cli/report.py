@@ -1,4 +1,4 @@
-"""``plc bench report``, ``headline`` and ``tables``: pages of kept results."""
+"""``plc bench report`` and ``tables``: pages of kept results."""
 
 from pathlib import Path
 from typing import Annotated
@@ -37,18 +37,6 @@ def report(
         )
 
 
-def headline(
-    studies: Annotated[list[Path], typer.Argument(help="Folders of plc bench quality --out.")],
-    out: Annotated[Path, typer.Option(help="Folder of headline.md and the pictures.")],
-) -> None:
-    """Make a page of small tables and a picture of each study."""
-    from plc_bench.quality.study import load
-    from plc_bench.report import headline as bench
-
-    for path in bench.write(out, [load(folder) for folder in studies]):
-        say(path)
-
-
 def tables(
     documents: Annotated[
         list[Path] | None,
@@ -83,5 +71,5 @@ def tables(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (report, headline, tables):
+    for command in (report, tables):
         app.command()(command)

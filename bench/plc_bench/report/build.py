@@ -3,6 +3,7 @@
 ::
 
     report/index.html     tables, curves, players, the blind test; style and script inside
+    report/curves.png     the curves as a picture, for other pages
     report/clips/N.js     the audio of one clip, loaded when it is first played
     report/clips/N-K.png  spectrograms, the lost packets marked
 
@@ -43,7 +44,7 @@ from plc_bench.quality import excerpts
 from plc_bench.quality.excerpts import LOSSY, REFERENCE, Excerpt
 from plc_bench.quality.study import GAP_METRICS, Study, load
 from plc_bench.quality.summary import sizes, summary_tables
-from plc_bench.report.charts import gap_chart
+from plc_bench.report.charts import draw_curves, gap_chart
 from plc_bench.report.ratings import ratings_table, read_ratings
 from plc_bench.scores import registry
 
@@ -107,10 +108,12 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = ()) -> Page:
         described = [_write_clip(clips, number, one, study) for number, one in enumerate(kept)]
         page = _page(study, described, [ratings_table(heard)] if heard else [])
         (out / "index.html").write_text(page, encoding="utf-8")
+        draw_curves(out / "curves.png", study)
     except OSError as error:
         raise ConfigError(f"cannot write {out}: {error.strerror or error}") from error
     written = [
         out / "index.html",
+        out / "curves.png",
         *(path for path in clips.iterdir() if _OURS.fullmatch(path.name)),
     ]
     return Page(out / "index.html", len(kept), sum(path.stat().st_size for path in written))

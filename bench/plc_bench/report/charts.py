@@ -2,33 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from plc.files.pages.picture import blank_figure
-from plc_bench.base.compare import summarise
-from plc_bench.quality.study import Study
+from plc_bench.base.rows import OWN_DECODE
+from plc_bench.gaps.twosided import InpaintReport
+from plc_bench.quality.study import GAP_METRICS, Study
 from plc_bench.quality.summary import gap_curve
-from plc_bench.report.panels import Curve, Panel, bar_style, figure_of, line_style, save, svg
+from plc_bench.report.panels import Curve, Panel, figure_of, line_style, save, svg
 from plc_bench.robust.receiver import Reception
 from plc_bench.scores import registry
 
-# Metrics of a study's picture, and the fewest gaps behind a point of it.
-CURVES = ("nmse", "lsd")
+# Fewest gaps behind a point of a study's picture.
 LEAST_GAPS = 12
+_INPAINT_SCORES = (("snr_db", "SNR of the samples (dB)"), ("snr_ms_db", "SNR_MS (dB)"))
 
 _PAGE_INCHES = (9.0, 3.8)
 
 
-def draw_study(path: Path, study: Study, names: Mapping[str, str], title: str) -> None:
-    """Draw a study: curves over the length of the gap, or PLCMOS bars.
-
-    Parameters
-    ----------
-    path : Path, the picture
-    study : Study, the scores
-    names : mapping from str to str
-        Legend by method, in the order to draw.
-    title : str, title of the picture
+def draw_curves(path: Path, study: Study) -> None:
+    """Draw NMSE and LSD over the length of the gap (PNG, SVG, PDF).
 
     Raises
     ------
@@ -37,13 +28,11 @@ def draw_study(path: Path, study: Study, names: Mapping[str, str], title: str) -
     ConfigError
         If ``path`` cannot be written.
     """
-    if "plcmos" in study.settings["metrics"]:
-        figure = _bars(study, names)
-        figure.suptitle(title)
-    else:
-        panels = [_gap_panel(study, names, metric, LEAST_GAPS) for metric in CURVES]
-        figure = figure_of(panels, title=title)
-    save(figure, path)
+    # Of a codec what is compared with its own decode, which its coding does not lower.
+    shown = [name for name in study.methods if name + OWN_DECODE not in study.methods]
+    names = {name: name.removesuffix(OWN_DECODE) for name in shown}
+    panels = [_gap_panel(study, names, metric, LEAST_GAPS) for metric in GAP_METRICS]
+    save(figure_of(panels), path)
 
 
 def gap_chart(study: Study, metric: str, title: str) -> str:
@@ -52,8 +41,27 @@ def gap_chart(study: Study, metric: str, title: str) -> str:
     return svg(figure_of([panel], _PAGE_INCHES), title) if panel.curves else ""
 
 
+def draw_inpainting(path: Path, reports: Sequence[InpaintReport]) -> None:
+    """Draw SNR and SNR_MS over the gap length (PNG, SVG, PDF); raise as :func:`draw_curves`."""
+    panels = []
+    for score, label in _INPAINT_SCORES:
+        shown = [each for each in reports if score == "snr_db" or each.settings.has_frame]
+        lengths = [each.settings.gap_ms for each in shown]
+        curves = [
+            Curve(
+                method,
+                line_style(number),
+                lengths,
+                [each.summary(method, score).mean for each in shown],
+            )
+            for number, method in enumerate(reports[0].settings.methods)
+        ]
+        panels.append(Panel(curves, "length of the gap (ms)", label))
+    save(figure_of(panels), path)
+
+
 def draw_receivers(path: Path, results: Sequence[Reception]) -> None:
-    """Draw made-up sound over the mean delay, by schedule; raise as :func:`draw_study`."""
+    """Draw made-up sound over the mean delay, by schedule; raise as :func:`draw_curves`."""
     panels = []
     for name in dict.fromkeys(each.schedule for each in results):
         curves = []
@@ -84,28 +92,3 @@ def _gap_panel(
         low, high = ([one.low for one in points], [one.high for one in points])
         curves.append(Curve(name, style, x, y, *((low, high) if bands else ())))
     return Panel(curves, "length of the gap (ms)", f"{registry.label(metric)} (lower is better)")
-
-
-def _bars(study: Study, names: Mapping[str, str]) -> Any:
-    """Draw the mean PLCMOS of each method, a bar for each condition."""
-    conditions = study.conditions
-    figure = blank_figure(8.0, 1.2 + 0.22 * len(names) * (1 + 0.6 * (len(conditions) - 1)))
-    panel = figure.subplots()
-    height = 0.8 / len(conditions)
-    for place, condition in enumerate(conditions):
-        rows = [row for row in study.rows if row.condition == condition.name]
-        values = [
-            summarise([row.scores["plcmos"] for row in rows if row.method == method]).mean
-            for method in names
-        ]
-        at = [number + place * height for number in range(len(names))]
-        label = condition.name if condition.trace else f"{100 * condition.loss:g} % lost"
-        bars = panel.barh(at, values, height=0.9 * height, label=label, **bar_style(place))
-        panel.bar_label(bars, fmt="%.2f", fontsize="x-small", padding=2)
-    middle = 0.5 * (len(conditions) - 1) * height
-    panel.set_yticks([number + middle for number in range(len(names))], list(names.values()))
-    panel.invert_yaxis()
-    panel.set_xlim(1.0, 5.0)
-    panel.set_xlabel("PLCMOS (higher is better)")
-    figure.legend(loc="outside right upper", frameon=False)
-    return figure

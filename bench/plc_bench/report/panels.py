@@ -33,9 +33,6 @@ DASHES: tuple[tuple[int, ...], ...] = ((), (9, 4), (3, 3), (9, 3, 2, 3))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DISTINCT = len(COLOURS) * len(DASHES)
 
-# A bar has a hatch in place of a dash.
-_HATCHES = ("", "//", "..", "xx")
-
 _PANEL_INCHES = (5.0, 4.2)
 _ACROSS = 4
 _LEGEND_INCHES = 2.2
@@ -92,12 +89,6 @@ def line_style(k: int) -> dict[str, Any]:
         "linestyle": (0, dashes) if dashes else "-",
         "marker": MARKERS[(k + 3 * round_number) % len(MARKERS)],
     }
-
-
-def bar_style(k: int) -> dict[str, Any]:
-    """Return matplotlib's arguments of ``bar`` for series ``k``."""
-    hatch = _HATCHES[k // len(COLOURS) % len(_HATCHES)]
-    return {"color": COLOURS[k % len(COLOURS)], "hatch": hatch, "edgecolor": "white"}
 
 
 def draw_panels(path: Path, panels: Sequence[Panel], title: str = "") -> None:
