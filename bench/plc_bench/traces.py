@@ -40,11 +40,8 @@ class Imported:
         True = lost or late.
     packet_samples : int or None
         Length of a packet on the stream's clock; None where time stamps do not say.
-    clock_hz : int, the stream's clock
-    ssrc : int, which stream it is
     late : int
         How many of the lost came too late.
-    duplicates : int, packets that came again
     other_packets : int
         RTP packets of other streams, or past a jump.
     """

@@ -30,7 +30,6 @@ class Recording:
     ----------
     signal : float32, shape (n, channels)
         Full scale 1.0.
-    sample_rate : int, in Hz
     """
 
     signal: NDArray[np.float32]

@@ -23,7 +23,6 @@ def wait_until(
         The moment, as ``clock`` says it.
     clock : callable
         Returns the time, in ticks.
-    sleep : callable, takes seconds
     ticks_per_s : float
         Of the clock: 1 if it says seconds, 1e9 if it says nanoseconds.
     """

@@ -138,7 +138,6 @@ def draw_levels(
 
     Parameters
     ----------
-    path : Path, the picture
     levels : mapping
         By title: dB below the loudest, shape (rows, frames).
     ends : (float, float, float, float)

@@ -39,7 +39,6 @@ class Table:
 
     Attributes
     ----------
-    title : str, its subject
     headings : sequence of str
         Of the columns; none: a list of facts.
     rows : list of list of Cell

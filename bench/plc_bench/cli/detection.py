@@ -89,11 +89,14 @@ def _show_seams(sources: list[Path], jobs: int, as_json: bool) -> None:
     from plc_bench.restore import seams
 
     clips = corpus.find_named_clips(sources)
-    with progress_shown("sorts in clips", len(clips) * len(seams.SORTS)) as advance:
-        scores = seams.measure_seams(clips, jobs, advance)
-    report_failures(scores.failures, len(clips) * len(seams.SORTS))
-    show(scores.results, [seams.seams_table(scores.results)], as_json)
-    end(scores.failures)
+    measured(
+        "sorts in clips",
+        len(clips) * len(seams.SORTS),
+        partial(seams.measure_seams, clips, jobs),
+        lambda scores: [seams.seams_table(scores.results)],
+        as_json,
+        shown=lambda scores: scores.results,
+    )
 
 
 def dropouts(

@@ -1,22 +1,13 @@
 """``plc bench inpaint``: gaps with both sides known."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from plc.cli.options import AsJson, share
-from plc_bench.cli.options import (
-    Save,
-    Sources,
-    end,
-    names_of,
-    numbers,
-    processes,
-    progress_shown,
-    report_failures,
-    show,
-)
+from plc_bench.cli.options import Save, Sources, measured, names_of, numbers, processes
 
 
 def inpaint(
@@ -86,25 +77,27 @@ def inpaint(
     if one_channel:
         if picture:
             raise typer.BadParameter("one-channel draws no picture", param_hint="--picture")
-        with progress_shown("clips", len(clips)) as advance:
-            told = guided.measure_guides(clips, settings, processes(), advance)
-        report_failures(told.failures, len(clips))
-        show(told, [guided.result_table(told)], as_json, save)
-        end(told.failures)
+        guides = partial(guided.measure_guides, clips, settings, processes())
+        measured(
+            *("clips", len(clips), guides),
+            lambda found: [guided.result_table(found)],
+            as_json,
+            save,
+        )
         return
-    with progress_shown("clips", len(clips) * len(settings)) as advance:
-        reports = [
+    measured(
+        "clips",
+        len(clips) * len(settings),
+        lambda advance: [
             twosided.measure_inpainting(clips, each, processes(), advance) for each in settings
-        ]
-    for report in reports:
-        report_failures(report.failures, len(clips))
-    printed = [twosided.result_table(report) for report in reports]
-    if len(reports) > 1:
-        printed.append(twosided.curve_table(reports))
-    show(reports if len(reports) > 1 else reports[0], printed, as_json, save)
-    if picture:
-        charts.draw_inpainting(picture, reports)
-    end([failure for report in reports for failure in report.failures])
+        ],
+        twosided.result_tables,
+        as_json,
+        save,
+        picture=picture,
+        draw=charts.draw_inpainting,
+        shown=lambda reports: reports if len(reports) > 1 else reports[0],
+    )
 
 
 def register(app: typer.Typer) -> None:

@@ -87,23 +87,34 @@ def measured(
     measure: Callable[[Callable[..., None]], Any],
     tables: Callable[[Any], Iterable[Any]],
     as_json: bool,
+    save: Path | None = None,
+    picture: Path | None = None,
+    draw: Callable[[Path, Any], None] = lambda path, result: None,
+    shown: Callable[[Any], Any] = lambda result: result,
 ) -> None:
-    """Measure with progress shown, and print; exit with 1 if anything has no score.
+    """Measure with progress shown, print and draw; exit with 1 if anything has no score.
 
     Parameters
     ----------
     label, total : str, int
         What is counted meanwhile, and how many there are.
     measure : callable
-        Takes a function that adds one, or a count; returns a result, with its failures if any.
+        Takes a function that adds one, or a count; returns a result, or a list of them, with
+        failures if any.
     tables : callable, makes tables of the result
     as_json : bool, whether the result is printed in their place
+    save : Path or None, file of the result
+    picture : Path or None, what is drawn of the result
+    shown : callable, what of the result is JSON
     """
     with progress_shown(label, total) as advance:
         result = measure(advance)
-    failures = getattr(result, "failures", [])
+    each = result if isinstance(result, list) else [result]
+    failures = [failure for one in each for failure in getattr(one, "failures", [])]
     report_failures(failures, total)
-    show(result, tables(result), as_json)
+    show(shown(result), tables(result), as_json, save)
+    if picture is not None:
+        draw(picture, result)
     end(failures)
 
 

@@ -103,19 +103,20 @@ def long_gaps(
         for length in numbers("gap-ms", gap_ms, float)
     ]
     clips = corpus.find_clips(sources)
-    with progress_shown("clips", len(clips) * len(settings)) as advance:
-        reports = [
+    measured(
+        "clips",
+        len(clips) * len(settings),
+        lambda advance: [
             long_gaps.measure_long_gaps(clips, each, processes(), advance) for each in settings
-        ]
-    for report in reports:
-        report_failures(report.failures, len(clips))
-    tables = [long_gaps.result_table(report) for report in reports]
-    show(reports, tables, as_json)
-    if picture:
-        long_gaps.draw_fills(picture, clips[0], settings[0])
-    if not as_json:
-        typer.echo(f"64 gaps at once: {1000 * long_gaps.batch_s(model, 64):.0f} ms")
-    end([failure for report in reports for failure in report.failures])
+        ],
+        lambda reports: [
+            *map(long_gaps.result_table, reports),
+            f"64 gaps at once: {1000 * long_gaps.batch_s(model, 64):.0f} ms",
+        ],
+        as_json,
+        picture=picture,
+        draw=lambda path, _: long_gaps.draw_fills(path, clips[0], settings[0]),
+    )
 
 
 def published(
@@ -177,13 +178,12 @@ def representations(
     from plc_bench.papers import representations as bench
 
     clips = corpus.find_named_clips(sources)
-    with progress_shown("clips", len(clips)) as advance:
-        report = bench.measure_inversion(clips, processes(), advance)
-    report_failures(report.failures, len(clips))
-    show(report, bench.result_tables(report), as_json)
-    if picture:
-        bench.draw_first(picture, clips[0])
-    end(report.failures)
+    measure = partial(bench.measure_inversion, clips, processes())
+    measured(
+        *("clips", len(clips), measure, bench.result_tables, as_json),
+        picture=picture,
+        draw=lambda path, _: bench.draw_first(path, clips[0]),
+    )
 
 
 def register(app: typer.Typer) -> None:

@@ -13,12 +13,11 @@ from plc_bench.cli.options import (
     Method,
     Seed,
     add_group,
-    end,
+    measured,
     names_of,
     numbers,
     processes,
     progress_shown,
-    report_failures,
     show,
 )
 
@@ -95,6 +94,7 @@ def receiver(
     NetEq needs Debian's libtgowt-dev.
     """
     from plc_bench.base.workers import score_clips
+    from plc_bench.report.charts import draw_receivers
     from plc_bench.robust import receiver as bench
 
     runs = bench.all_runs(
@@ -104,17 +104,18 @@ def receiver(
     )
     signal = bench.speech(sources or ())
     measure = partial(bench.measure, signal, range(seeds), scores)
-    with progress_shown("runs", len(runs)) as advance:
-        outcome = score_clips(
+    measured(
+        "runs",
+        len(runs),
+        lambda advance: score_clips(
             measure, runs, processes(), advance, lambda run: "{}, {} {:g}".format(*run)
-        )
-    show(outcome.results, [bench.receiver_table(outcome.results)], as_json)
-    if picture is not None:
-        from plc_bench.report.charts import draw_receivers
-
-        draw_receivers(picture, outcome.results)
-    report_failures(outcome.failures, len(runs))
-    end(outcome.failures)
+        ),
+        lambda outcome: [bench.receiver_table(outcome.results)],
+        as_json,
+        picture=picture,
+        draw=lambda path, outcome: draw_receivers(path, outcome.results),
+        shown=lambda outcome: outcome.results,
+    )
 
 
 Packets = Annotated[int, typer.Option(min=1, help="Packets to push.")]

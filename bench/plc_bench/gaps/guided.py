@@ -36,10 +36,8 @@ class GuidedGap:
 
     Attributes
     ----------
-    clip, method : str, which
     start : int
         First sample of the gap.
-    gap_ms : float, its length
     likeness : float
         Correlation of the first channel with the one most like it.
     alone_db, guided_db : float
@@ -91,8 +89,6 @@ def measure_guides(
         Of two channels or more.
     settings : sequence of InpaintSettings
         One for each length of a gap.
-    jobs : int, processes
-    on_done : callable, called after each clip
     """
     if JANSSEN in settings[0].methods or settings[0].hops_lost < 1.0:
         raise ConfigError("one channel alone is lost as a whole, and filled by methods of plc")

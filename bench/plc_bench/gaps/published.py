@@ -77,9 +77,6 @@ class Case:
 
     Attributes
     ----------
-    clip : str, name
-    gap_ms : int, length of a gap
-    sample_rate : int, in Hz
     clean : float32, shape (n,)
         Full scale 1.0.
     gaps : tuple of (start, stop), in samples

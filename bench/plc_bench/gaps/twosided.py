@@ -107,7 +107,6 @@ class GapScores:
 
     Attributes
     ----------
-    clip : str, file name
     start : int
         First sample of the gap.
     snr_ms_db, snr_db : dict
@@ -214,7 +213,6 @@ def lost_parts(start: int, settings: InpaintSettings) -> list[tuple[int, int]]:
     ----------
     start : int
         First sample of the gap.
-    settings : InpaintSettings, how many hops
     """
     stop = start + settings.gap_samples
     if settings.hops_lost == 1.0:
@@ -224,6 +222,12 @@ def lost_parts(start: int, settings: InpaintSettings) -> list[tuple[int, int]]:
     count = max(1, round(settings.hops_lost * len(begins)))
     chosen = np.random.default_rng((0, start)).choice(len(begins), count, replace=False)
     return [(begins[k], min(begins[k] + hop, stop)) for k in sorted(chosen.tolist())]
+
+
+def result_tables(reports: Sequence[InpaintReport]) -> list[Table]:
+    """Return a table for each length, and one of all if there are several."""
+    tables = [result_table(report) for report in reports]
+    return [*tables, curve_table(reports)] if len(reports) > 1 else tables
 
 
 def result_table(report: InpaintReport) -> Table:
@@ -343,7 +347,6 @@ def fill(
     damaged : float32, shape (n,) or (n, channels)
         Zero in the gaps; janssen takes one channel.
     gaps : sequence of (start, stop) or (start, stop, channels), in samples
-    sample_rate : int, in Hz
     method : str
         ``METHOD[@model=NAME]`` as ``plc.inpaint`` takes both, or :data:`JANSSEN`.
     quality : str

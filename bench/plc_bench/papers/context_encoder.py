@@ -72,14 +72,10 @@ def measure_paper_tables(
 
     Parameters
     ----------
-    clips : sequence of Path, the clips
     models : sequence of str
         Names or paths, as :func:`plc.engine.models.catalogue.find` takes them.
     drawing : InpaintSettings
         Number of gaps of each clip.
-    jobs : int, processes
-    on_done : callable
-        Called for each clip that is done.
     notes : mapping, optional
         By the clip: gaps are drawn inside single notes, without the silence at their ends.
 

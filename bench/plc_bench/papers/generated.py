@@ -126,7 +126,6 @@ def with_interval(
         Takes the weights of each set, or nothing for all sounds once.
     counts : sequence of int, sounds of each set
     seed : int, of the resamples
-    resamples : int, their number
     """
     rng = np.random.default_rng(seed)
     drawn = [

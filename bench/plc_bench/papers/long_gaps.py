@@ -79,7 +79,6 @@ class LongGapSettings:
 
     Attributes
     ----------
-    gap_ms : float, length of the gaps
     model : str
         Of the method ``gacela``, as ``plc.inpaint`` takes it.
     """
@@ -126,8 +125,6 @@ class GapFills:
 
     Attributes
     ----------
-    clip : str, file name
-    gaps : int, number of them
     fills : dict
         By method, and what was there.
     variants_db : float

@@ -191,8 +191,6 @@ def reconstruct(
         True spectra; of unknown coefficients a method sees the magnitude alone.
     known : uint8, shape (frames, bins)
         1 where the phase is known too.
-    grid, plan : Grid, Stft, the transform
-    samples : int, length of the signal
     iterations : int, of fast Griffin-Lim
     """
     magnitude = np.abs(spectra)

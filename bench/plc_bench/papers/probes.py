@@ -127,9 +127,6 @@ def measure_probes(
     probes : sequence of str, of :data:`PROBES`
     models : sequence of str
         As :func:`plc.engine.models.catalogue.find` takes them.
-    jobs : int, processes
-    on_done : callable
-        Called for each tone that is done.
 
     Raises
     ------

@@ -51,7 +51,6 @@ class InversionScore:
 
     Attributes
     ----------
-    clip, domain, representation : str, what was inverted
     numbers : float
         Numbers of the array for each sample of the signal.
     snr_db, convergence_db : float

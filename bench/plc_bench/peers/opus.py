@@ -65,7 +65,6 @@ class Opus:
     bits : int or None
         A second, of all channels; None is :data:`BITS_PER_CHANNEL` for each.
     application : str, of :data:`APPLICATIONS`
-    complexity : int, of the decoder
     library : str
         ``opus`` for the system's, or a path.
     received, lbrr, dred : bool, as above
@@ -130,8 +129,6 @@ def timed_decoder(
     Parameters
     ----------
     packets : list of float32, shape (packet_samples, channels), coded beforehand
-    sample_rate : int
-        Of the packets, in Hz.
     loss : float
         Share of them that is lost.
     """

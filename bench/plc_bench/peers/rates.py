@@ -22,8 +22,6 @@ def at_rate(
     Parameters
     ----------
     signal : float32, shape (n, channels), at ``sample_rate``
-    sample_rate, rate : int
-        Of the signal and of the peer, in Hz.
     play : callable
         Gets the signal at ``rate`` and returns as many samples, or more.
 

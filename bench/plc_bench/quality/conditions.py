@@ -30,7 +30,6 @@ class Condition:
         Share of packets lost, 0 to 1.
     mean_burst : float
         Mean number of packets in a burst.
-    packet_ms : float, packet length
     packet_samples : int or None
         Packet length in samples, at any rate, in place of ``packet_ms``.
     trace : str or None
@@ -77,13 +76,6 @@ class Condition:
 
     def losses(self, clip: str, packets: int, packet_samples: int, seed: int) -> Mask:
         """Return which packets of a clip are lost: bool, shape (packets,).
-
-        Parameters
-        ----------
-        clip : str, the clip's file name
-        packets, packet_samples : int
-            How many packets, and their length.
-        seed : int, another seed, other losses
 
         Raises
         ------

@@ -212,13 +212,6 @@ def contender(
 ) -> Contender:
     """Return the contender of a name.
 
-    Parameters
-    ----------
-    name : str, as above
-    peers : mapping, optional, programs by name
-    seed : int
-        Of the engine's methods.
-
     Raises
     ------
     ConfigError
@@ -281,8 +274,6 @@ def check_methods(
 
     Parameters
     ----------
-    names : sequence of str, as :func:`contender` takes them
-    peers : mapping, optional, programs by name
     sample_rate : int, optional
         In Hz; without one, a method must work at some rate.
 

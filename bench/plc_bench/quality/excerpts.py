@@ -40,9 +40,6 @@ class Excerpt:
 
     Attributes
     ----------
-    folder : Path, where it lies
-    clip, domain, condition : str, what it is of
-    sample_rate, packet_samples : int, of the stream
     start : int
         First sample of the stretch in the clip.
     trace : bool, shape (packets,)
@@ -124,14 +121,7 @@ def keep(
 
     Parameters
     ----------
-    folder : Path
-        Of this clip and condition.
-    clip, condition
-        What it is of.
-    stream : Stream
-        The clip and its losses.
     played : mapping from str to float32, shape (n, channels), what each method played
-    seconds : float, length of the stretch
 
     Raises
     ------

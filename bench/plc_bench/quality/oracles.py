@@ -32,7 +32,6 @@ class Oracle:
 
     Attributes
     ----------
-    player : Contender, what makes the fills
     part : str, of :data:`PARTS`
     """
 

@@ -28,7 +28,6 @@ class Stream:
     signal : float32, shape (n, channels)
         The clip, whole packets of it.
     trace : bool, shape (packets,), True = lost
-    packet_samples, sample_rate : int, of the stream
     """
 
     signal: NDArray[np.float32]

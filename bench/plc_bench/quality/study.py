@@ -68,7 +68,6 @@ class StudySettings:
     ----------
     methods : tuple of str
         As :mod:`plc_bench.quality.contenders` names them; the others are compared with the first.
-    conditions : tuple of Condition, packets and losses
     metrics : tuple of str
         As :mod:`plc_bench.scores.registry` names them.
     peers : mapping from str to CommandPeer
@@ -77,10 +76,8 @@ class StudySettings:
         In Hz; None keeps each clip's own.
     seconds : float or None
         Taken of each clip, from its beginning; None: all.
-    seed : int, another seed, other losses
     excerpt_count : int
         How many stretches of audio are kept.
-    excerpt_s : float, their length
     """
 
     methods: tuple[str, ...]
@@ -111,7 +108,6 @@ class ClipGapScores:
     Attributes
     ----------
     packets : int, length of the gaps
-    count : int, how many there are
     scores : dict, by metric, of :data:`GAP_METRICS`
     """
 
@@ -126,13 +122,8 @@ class Row:
 
     Attributes
     ----------
-    clip, domain, condition, method : str
-        What was played, and by what.
-    sample_rate, channels, packet_samples : int, of the stream
-    packets, lost, bursts : int, in the stream
     scores : dict
         By metric; NaN where one is not defined.
-    gaps : tuple of GapScores, by length
     """
 
     clip: str
@@ -242,9 +233,6 @@ def run(
     ----------
     folder : Path or None
         New, or of a study to continue; None keeps the study in memory, without excerpts.
-    clips : sequence of Clip, the clips
-    settings : StudySettings, methods, metrics and conditions
-    jobs : int, processes
     on_start : callable
         Called with the number of scores to compute, and the number already in the folder.
     on_done : callable

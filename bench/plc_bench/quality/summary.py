@@ -130,7 +130,7 @@ def sizes(study: Study) -> str:
 
 
 def printed_tables(study: Study) -> list[Table]:
-    """Return tables to print: every one of a kept study, else those of each condition."""
+    """Return all tables of a kept study; of another those of each condition."""
     if study.folder is not None or not study.methods:
         return summary_tables(study)
     tables = condition_tables(study, study.settings["metrics"])
@@ -283,7 +283,7 @@ def _by_domain(study: Study, metrics: Sequence[str]) -> Table:
 
 
 def _by_burst(study: Study, metric: str) -> Table:
-    """Return a metric by class of burst; without rows if the study has no class of it."""
+    """Return a metric by class of burst."""
     names = [f"{metric}_{one}" for one in registry.BURST_CLASSES]
     names = [name for name in names if name in study.settings["metrics"]]
     heads = [*_heads(study, names, "difference to {1}")]

@@ -33,8 +33,6 @@ class ClipTold:
 
     Attributes
     ----------
-    clip, domain, condition
-        Which stream.
     bursts : int, bursts that count
     speech : int
         Those at whose beginning it was taken for speech.
@@ -63,10 +61,8 @@ def hear(
 
     Parameters
     ----------
-    background : Background, hears what is received
     signal : float32, shape (n, channels), the stream
     trace : bool, shape (packets,), True = lost
-    packet_samples : int, samples of a packet
     """
     rows = signal.T
     for k, lost in enumerate(trace):
@@ -84,18 +80,7 @@ def measure_told(
     jobs: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> Told:
-    """Classify all clips in ``jobs`` processes.
-
-    Parameters
-    ----------
-    clips : sequence of Clip, the clips
-    conditions : sequence of Condition, how packets are lost
-    sample_rate : int
-        In Hz; clips are resampled.
-    jobs : int, processes
-    on_done : callable
-        Called once for each clip.
-    """
+    """Classify all clips in ``jobs`` processes."""
     ask = partial(_ask, conditions=tuple(conditions), sample_rate=sample_rate)
     outcome = score_clips(ask, clips, jobs, on_done)
     told = [each for result in outcome.results for each in result]

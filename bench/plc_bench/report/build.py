@@ -65,7 +65,6 @@ class Page:
 
     Attributes
     ----------
-    path : Path, to open
     clips : int
         That can be listened to.
     total_bytes : int
@@ -82,7 +81,6 @@ def build(results: Path, out: Path, ratings: Sequence[Path] = ()) -> Page:
 
     Parameters
     ----------
-    results : Path, the study's folder
     out : Path
         Folder of the page; files of an earlier one are replaced.
     ratings : sequence of Path

@@ -55,9 +55,7 @@ class Curve:
 
     Attributes
     ----------
-    name : str, for the legend
     style : mapping, arguments of matplotlib's ``plot``
-    x, y : sequence of float, the points
     low, high : sequence of float, optional
         An interval around each point; NaN where it is unknown.
     """

@@ -42,7 +42,6 @@ def read_ratings(paths: Sequence[Path], study: Study) -> list[Rated]:
 
     Parameters
     ----------
-    paths : sequence of Path, the files
     study : Study
         The rated study; ratings of another study or of other methods are refused.
 

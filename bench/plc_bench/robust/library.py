@@ -32,7 +32,6 @@ def push_from_c(
         How many of each size: 48 kHz, mono, float32.
     lost_every : int
         Period of the lost packets; 0: none.
-    sizes : tuple of int, samples of a packet
     prepare : bool
         Whether ``plc_prepare`` is called after each, untimed.
     share : float

@@ -58,7 +58,6 @@ class Heard:
         The same behind the middle ear.
     unsmeared : shape (frames, 109)
         Excitation before it spreads over time.
-    excitation : shape (frames, 109), excitation
     """
 
     power: Array

@@ -50,7 +50,6 @@ def fad_notes(reference: Signal, estimate: Signal, sample_rate: int) -> float:
     ----------
     reference, estimate : float, shape (n, channels)
         As it was, and as it is played; channels are mixed.
-    sample_rate : int, in Hz
 
     Raises
     ------

@@ -20,12 +20,7 @@ _LEAST = 1e-4
 
 
 class Loudness:
-    """Loudness of each concealment of a stream, packet by packet.
-
-    Parameters
-    ----------
-    sample_rate, packet_samples : int, of the stream
-    """
+    """Loudness of each concealment of a stream, packet by packet."""
 
     def __init__(self, sample_rate: int, packet_samples: int) -> None:
         self._window = max(1, min(packet_samples, round(sample_rate * _POWER_MS / 1000.0)))

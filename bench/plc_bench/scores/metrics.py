@@ -97,7 +97,6 @@ def lost_samples(trace: Mask, packet_samples: int, samples: int) -> Mask:
     Parameters
     ----------
     trace : bool, shape (packets,), True = lost
-    packet_samples : int, samples of a packet
     samples : int
         Length of the signal; what lies past the trace is not lost.
     """

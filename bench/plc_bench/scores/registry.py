@@ -43,8 +43,6 @@ class Metric:
 
     Attributes
     ----------
-    label : str
-        Its heading in a table.
     lower_is_better : bool or None
         Direction; None for a metric that only explains others.
     digits : int, decimals worth printing
@@ -264,10 +262,7 @@ class Comparison:
 
     Attributes
     ----------
-    reference, estimate : float, shape (n, channels)
-        The original and the concealed signal.
     lost : bool, shape (n,), all lost samples
-    sample_rate : int, in Hz
     domain : str
         Of the clip; a score of speech is NaN where it is one of :data:`MUSIC_DOMAINS`.
     """
@@ -323,9 +318,6 @@ def score(
 
     Parameters
     ----------
-    names : iterable of str, metrics
-    comparison : Comparison
-        The original and the concealed signal.
     lost : mapping from str to bool, shape (n,), as :func:`lost_by_class` returns it
     """
     return {name: comparison.score(name, lost[name.partition("_")[2]]) for name in names}

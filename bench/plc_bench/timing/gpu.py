@@ -58,7 +58,6 @@ class GpuSettings:
         Such calls without a pause before them.
     pauses_s : tuple of float, pauses before others
     paused : int, calls after each pause
-    streams : int, streams in real time
     seconds : float
         Audio of each of them.
     loss : float
@@ -92,7 +91,6 @@ class ProviderReport:
         Times of calls in which ``streams`` lose a packet, and of their networks' run in it, after a
         pause of ``pause_s`` that was ``kept_warm`` or not; ``apart_db``: how far the samples are
         from those of the kernels.
-    many : dict, result of :func:`in_real_time`
     """
 
     provider: str

@@ -79,12 +79,8 @@ class LatencySettings:
 
     Attributes
     ----------
-    sample_rate : int, in Hz
     packet_ms : float
         Packet length, which is also the deadline of a packet.
-    channels : int, channels
-    method : str
-        As ``plc.Concealer`` takes it.
     budget_ms : float or None
         Time the engine may take for a packet; None for its default.
     loss, mean_burst : float
@@ -96,7 +92,6 @@ class LatencySettings:
     lookahead : int
         Future packets the engine waits for.
     modes : tuple of str, of :data:`MODES`
-    load : int, busy processes beside it
     priority : str
         Of its thread, as ``--priority`` of ``plc relay``.
     clips : tuple of Path
@@ -204,8 +199,6 @@ class LatencyRow:
 
     Attributes
     ----------
-    settings : LatencySettings, of the runs
-    mode : str, of :data:`MODES`
     times : mapping from str to Times
         By kind (:data:`KINDS`), over all runs.
     histograms : mapping from str to list of TimeHistogram
@@ -227,7 +220,6 @@ class LatencyRow:
         The constructor, with warm-up and calibration, and the first call of all: medians.
     delay_ms : float
         That the lookahead adds to all times, on purpose.
-    rungs : mapping from str to int, concealed samples by rung
     network_late : int
         Answers of the network that were not there in time.
     prepared : mapping from str to int

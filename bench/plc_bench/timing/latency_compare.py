@@ -47,9 +47,7 @@ def compare(name: str, old: Mapping[str, Any], report: LatencyReport) -> list[Ta
 
     Parameters
     ----------
-    name : str, of the earlier one
     old : mapping, from :func:`read_report`
-    report : LatencyReport, the new measurement
 
     Raises
     ------
@@ -138,7 +136,7 @@ def _changes(name: str, row: LatencyRow, before: Mapping[str, Sequence[TimeHisto
 
 
 def _verdict(ratio: float, low: float, high: float) -> Cell:
-    """Return what an interval says of a ratio."""
+    """Return the verdict of an interval."""
     if not math.isfinite(high):
         return Cell("one run says nothing about the next")
     if low <= 1.0 <= high:

@@ -66,7 +66,6 @@ class Timed:
     peer_ms : float64, shape (n,) or (0,), inside the peer's call
     wall_s, cpu_s : float
         Wall and processor time of the engine's loop.
-    disturbances : Disturbances, meanwhile
     """
 
     push_ms: NDArray[np.float64]

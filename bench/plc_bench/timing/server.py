@@ -134,13 +134,7 @@ class ServerReport:
 
 
 def measure(settings: ServerSettings, on_method: Callable[[], None] = lambda: None) -> ServerReport:
-    """Push all streams by each method.
-
-    Parameters
-    ----------
-    settings : ServerSettings
-    on_method : callable, called after each method
-    """
+    """Push all streams by each method."""
     settings.check()
     packets = _Packets(settings)
     arrived = _arrived(settings)
@@ -156,10 +150,6 @@ class _Packets:
 
     Nothing but the piece and the packets of a tick is held. Memory that is touched for the first
     time stops a process for a while, which would be measured with the ticks.
-
-    Parameters
-    ----------
-    settings : ServerSettings, the load
 
     Attributes
     ----------
