@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.loss import read_trace, write_trace
+from plc.engine.loss import write_trace
 from plc.errors import TraceError
 from plc.transport.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket, Unwrapper, parse_rtp
 
@@ -56,10 +56,7 @@ class Imported:
 
 
 def import_capture(
-    path: str | Path,
-    ssrc: int | None = None,
-    deadline_ms: float = math.inf,
-    clock_hz: int | None = None,
+    path: str | Path, ssrc: int | None = None, deadline_ms: float = math.inf
 ) -> Imported:
     """Return the losses of an RTP stream in a capture.
 
@@ -71,8 +68,6 @@ def import_capture(
         The stream; by default the one with the most packets.
     deadline_ms : float
         How much later than the earliest a packet may come.
-    clock_hz : int, optional
-        The stream's clock; by default that of its payload type, and 48000 Hz for dynamic ones.
 
     Raises
     ------
@@ -96,43 +91,26 @@ def import_capture(
         raise TraceError(f"{path} holds no {which} of at least {_LEAST_PACKETS} packets")
     chosen = counts.most_common(1)[0][0]
     stream = [(time_s, p) for time_s, flow, p in packets if (flow, p.ssrc) == chosen]
-    return _losses(stream, len(packets), deadline_ms, clock_hz)
+    return _losses(stream, len(packets), deadline_ms)
 
 
 def import_trace(source: Path, target: Path, **settings: float | int | None) -> str:
-    """Write the losses of a capture or a text as a trace.
-
-    Parameters
-    ----------
-    source : Path
-        A capture, or text of 0 and 1.
-    target : Path
-        The trace; replaced if it exists.
-    **settings
-        As :func:`import_capture` takes them.
-    """
-    if source.suffix.lower() in (".pcap", ".pcapng", ".cap"):
-        found = import_capture(source, **settings)  # type: ignore[arg-type]  # forwarded by name
-        trace = found.trace
-        about = [f"from {source.name}, SSRC {found.ssrc:#010x}, clock {found.clock_hz} Hz"]
-        if found.packet_samples:
-            length_ms = 1000 * found.packet_samples / found.clock_hz
-            about.append(f"each {length_ms:g} ms long; 1 = lost")
-        extra = f", {found.late} of them late; {found.duplicates} duplicates"
-    else:
-        trace, about, extra = read_trace(source), [f"from {source.name}; 1 = lost"], ""
-    write_trace(target, trace, about)
+    """Write the losses of a capture as a trace; settings are those of :func:`import_capture`."""
+    found = import_capture(source, **settings)  # type: ignore[arg-type]  # forwarded by name
+    about = [f"from {source.name}, SSRC {found.ssrc:#010x}, clock {found.clock_hz} Hz"]
+    if found.packet_samples:
+        length_ms = 1000 * found.packet_samples / found.clock_hz
+        about.append(f"each {length_ms:g} ms long; 1 = lost")
+    write_trace(target, found.trace, about)
     return (
-        f"{target}: {trace.size} packets, {int(trace.sum())} lost "
-        f"({100 * trace.mean():.2f} %){extra}"
+        f"{target}: {found.trace.size} packets, {int(found.trace.sum())} lost "
+        f"({100 * found.trace.mean():.2f} %), {found.late} of them late; "
+        f"{found.duplicates} duplicates"
     )
 
 
 def _losses(
-    stream: list[tuple[float, RtpPacket]],
-    all_packets: int,
-    deadline_ms: float,
-    clock_hz: int | None,
+    stream: list[tuple[float, RtpPacket]], all_packets: int, deadline_ms: float
 ) -> Imported:
     numbers, stamps = Unwrapper(SEQUENCE_BITS), Unwrapper(TIMESTAMP_BITS)
     arrivals: dict[int, tuple[float, int]] = {}
@@ -146,7 +124,7 @@ def _losses(
         duplicates += number in arrivals
         arrivals.setdefault(number, (time_s, stamps.unwrap(packet.timestamp)))
     first_packet = stream[0][1]
-    clock_hz = clock_hz or _clock_hz(first_packet.payload_type)
+    clock_hz = _clock_hz(first_packet.payload_type)
     late = _late(arrivals, deadline_ms, clock_hz)
     first = min(arrivals)
     trace = np.ones(max(arrivals) - first + 1, np.bool_)

@@ -169,7 +169,7 @@ def quality(
 
 
 def trace(
-    source: Annotated[Path, typer.Argument(help="A capture of RTP (.pcap, .pcapng), or 0/1 text.")],
+    source: Annotated[Path, typer.Argument(help="A capture of RTP (.pcap, .pcapng).")],
     target: Annotated[Path, typer.Argument(help="The trace to write.")],
     overwrite: Overwrite = False,
     ssrc: Annotated[
@@ -178,9 +178,6 @@ def trace(
     deadline_ms: Annotated[
         float, typer.Option(help="A packet that much later than the earliest is lost.")
     ] = math.inf,
-    clock_hz: Annotated[
-        int | None, typer.Option(min=1, help="The stream's clock; else by its payload type.")
-    ] = None,
 ) -> None:
     """Make a trace of the losses of a real network."""
     from plc.whole_files import check_new
@@ -195,9 +192,7 @@ def trace(
             number = int(ssrc, 0)
         except ValueError:
             raise ConfigError(f"--ssrc is {ssrc}; give a number such as 0x1a2b3c4d") from None
-    said = traces.import_trace(
-        source, target, ssrc=number, deadline_ms=deadline_ms, clock_hz=clock_hz
-    )
+    said = traces.import_trace(source, target, ssrc=number, deadline_ms=deadline_ms)
     Console().print(escape(printable(said)), soft_wrap=True, highlight=False)
 
 

@@ -130,7 +130,7 @@ def sizes(study: Study) -> str:
 
 
 def printed_tables(study: Study) -> list[Table]:
-    """Return all tables of a kept study; of another those of each condition."""
+    """Return the tables to print: fewer for a study in memory."""
     if study.folder is not None or not study.methods:
         return summary_tables(study)
     tables = condition_tables(study, study.settings["metrics"])
