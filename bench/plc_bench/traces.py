@@ -95,7 +95,7 @@ def import_capture(
 
 
 def import_trace(source: Path, target: Path, **settings: float | int | None) -> str:
-    """Write the losses of a capture as a trace; settings are those of :func:`import_capture`."""
+    """Write the losses of a capture as a trace, by the settings of :func:`import_capture`."""
     found = import_capture(source, **settings)  # type: ignore[arg-type]  # forwarded by name
     about = [f"from {source.name}, SSRC {found.ssrc:#010x}, clock {found.clock_hz} Hz"]
     if found.packet_samples:

@@ -18,6 +18,7 @@ import dataclasses
 import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -42,7 +43,6 @@ from plc_bench.base.workers import Failure
 from plc_bench.timing.measure import (
     Disturbances,
     Peer,
-    Timed,
     Times,
     cut,
     piece,
@@ -63,6 +63,17 @@ KINDS = {
     "null_answer": "null loop, from turn",
 }
 """Kinds of times: calls of ``push``, but ``answer`` begins at the turn."""
+# Which calls a kind has: by name, and received, lost or all.
+_CALLS = {
+    "good": ("push", False),
+    "concealed": ("push", True),
+    "answer": ("answer", True),
+    "late": ("late", None),
+    "peer_good": ("peer", False),
+    "peer_concealed": ("peer", True),
+    "null_loop": ("null", None),
+    "null_answer": ("null_answer", None),
+}
 TOUCH_MB = 8.0
 """Other memory that ``cold`` touches before each call, in MiB."""
 
@@ -81,16 +92,12 @@ class LatencySettings:
     ----------
     packet_ms : float
         Packet length, which is also the deadline of a packet.
-    budget_ms : float or None
-        Time the engine may take for a packet; None for its default.
     loss, mean_burst : float
         Share of packets lost, 0 to 1, and mean packets in a burst, of Gilbert and Elliott's model.
     seconds : float
         Audio of the stream in each mode.
     model : str
         Network to use: a name, a path or ``"auto"``.
-    lookahead : int
-        Future packets the engine waits for.
     modes : tuple of str, of :data:`MODES`
     priority : str
         Of its thread, as ``--priority`` of ``plc relay``.
@@ -102,12 +109,10 @@ class LatencySettings:
     packet_ms: float = 10.0
     channels: int = 1
     method: Any = "auto"
-    budget_ms: float | None = None
     loss: float = 0.1
     mean_burst: float = 1.5
     seconds: float = 30.0
     model: str = "auto"
-    lookahead: int = 0
     modes: tuple[str, ...] = MODES
     load: int = 0
     priority: Wish = "normal"
@@ -141,11 +146,9 @@ class LatencySettings:
     def name(self) -> str:
         """Say it in a line."""
         through = "" if self.model == "auto" else f" ({self.model})"
-        ahead = f", lookahead {self.lookahead}" if self.lookahead else ""
-        budget = "" if self.budget_ms is None else f", budget {self.budget_ms:g} ms"
         return (
             f"{self.method}{through}, {self.sample_rate} Hz, {self.channels} ch, "
-            f"{self.packet_ms:g} ms{ahead}{budget}"
+            f"{self.packet_ms:g} ms"
         )
 
     def open(self, mode: str = STEADY) -> plc.Concealer:
@@ -154,10 +157,8 @@ class LatencySettings:
             sample_rate=self.sample_rate,
             channels=self.channels,
             packet_samples=self.packet_samples,
-            lookahead=self.lookahead,
             method=self.method,
             model=self.model,
-            budget_ms=self.budget_ms,
             prepare="never" if mode == BACK_TO_BACK else "auto",
         )
 
@@ -218,8 +219,6 @@ class LatencyRow:
         Processor time over wall time, median; 1 is one core.
     construction_ms, first_push_ms : float
         The constructor, with warm-up and calibration, and the first call of all: medians.
-    delay_ms : float
-        That the lookahead adds to all times, on purpose.
     network_late : int
         Answers of the network that were not there in time.
     prepared : mapping from str to int
@@ -242,7 +241,6 @@ class LatencyRow:
     cpu_share: float
     construction_ms: float
     first_push_ms: float
-    delay_ms: float
     rungs: dict[str, int]
     network_late: int
     prepared: dict[str, int]
@@ -363,16 +361,15 @@ def _run_mode(
     else:
         timed = time_paced(*calls, settings.packet_ms, clock, sleep, touch_mb, peer)
     concealer.close()
-    slow_ms = timed.push_ms if mode == BACK_TO_BACK else timed.answer_ms
-    null_slow_ms = timed.null_ms if mode == BACK_TO_BACK else timed.null_answer_ms
+    slow, null = ("push", "null") if mode == BACK_TO_BACK else ("answer", "null_answer")
     return Sample(
-        times_ms=by_kind(timed, trace),
-        misses=int((slow_ms > settings.packet_ms).sum()),
-        null_misses=int((null_slow_ms > settings.packet_ms).sum()),
+        times_ms=by_kind(timed.times_ms, trace),
+        misses=int((timed.times_ms[slow] > settings.packet_ms).sum()),
+        null_misses=int((timed.times_ms[null] > settings.packet_ms).sum()),
         faster_than_real_time=trace.size * settings.packet_ms / 1000 / timed.wall_s,
         cpu_share=timed.cpu_s / timed.wall_s,
         construction_ms=construction_ms,
-        first_push_ms=float(timed.push_ms[0]),
+        first_push_ms=float(timed.times_ms["push"][0]),
         rungs={rung: count for rung, count in concealer.stats.rung_samples.items() if count},
         network_late=concealer.stats.network.network_late,
         prepared=asdict(concealer.stats.ahead),
@@ -381,19 +378,16 @@ def _run_mode(
     )
 
 
-def by_kind(timed: Timed, trace: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+def by_kind(
+    times_ms: Mapping[str, NDArray[np.float64]], trace: NDArray[np.bool_]
+) -> dict[str, NDArray[np.float64]]:
     """Return durations in ms by :data:`KINDS`, without empty kinds."""
-    kinds = {
-        "good": timed.push_ms[~trace],
-        "concealed": timed.push_ms[trace],
-        "answer": timed.answer_ms[trace] if timed.answer_ms.size else np.empty(0),
-        "late": timed.late_ms,
-        "peer_good": timed.peer_ms[~trace] if timed.peer_ms.size else np.empty(0),
-        "peer_concealed": timed.peer_ms[trace] if timed.peer_ms.size else np.empty(0),
-        "null_loop": timed.null_ms,
-        "null_answer": timed.null_answer_ms,
+    found = {
+        kind: times_ms[name] if lost is None else times_ms[name][trace == lost]
+        for kind, (name, lost) in _CALLS.items()
+        if name in times_ms
     }
-    return {kind: times_ms for kind, times_ms in kinds.items() if times_ms.size}
+    return {kind: each for kind, each in found.items() if each.size}
 
 
 def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -> LatencyRow:
@@ -421,7 +415,6 @@ def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -
         cpu_share=_median(sample.cpu_share for sample in samples),
         construction_ms=_median(sample.construction_ms for sample in samples),
         first_push_ms=_median(sample.first_push_ms for sample in samples),
-        delay_ms=settings.lookahead * settings.packet_ms,
         rungs=_sum_counts([sample.rungs for sample in samples]),
         network_late=sum(sample.network_late for sample in samples),
         prepared=_sum_counts([sample.prepared for sample in samples]),
@@ -440,8 +433,10 @@ def _median(values: Any) -> float:
 
 
 def _sum_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    names = dict.fromkeys(name for each in counts for name in each)
-    return {name: sum(each.get(name, 0) for each in counts) for name in names}
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total)
 
 
 def _sum_disturbances(each: Sequence[Disturbances]) -> Disturbances:

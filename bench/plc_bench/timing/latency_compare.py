@@ -35,10 +35,7 @@ SHARES = {"p50": 0.5, "p99": 0.99}
 # Fewer durations of a run beyond a percentile say nothing about it.
 _LEAST_BEYOND = 5
 # Settings that two rows must share to be compared.
-_SAME = (
-    *("sample_rate", "packet_ms", "channels", "method", "lookahead", "budget_ms"),
-    *("loss", "mean_burst", "load"),
-)
+_SAME = ("sample_rate", "packet_ms", "channels", "method", "loss", "mean_burst", "load")
 _COMPARED = ("good", "concealed", "answer")
 
 

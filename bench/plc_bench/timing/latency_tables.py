@@ -25,8 +25,6 @@ def latency_lines(row: LatencyRow) -> list[str]:
     """Return the facts beside the table, a sentence each."""
     late = f"; late answers of the network: {row.network_late}" if row.network_late else ""
     lines = [misses_text(row) + late]
-    if row.delay_ms:
-        lines.append(f"the lookahead adds {row.delay_ms:g} ms to all of them")
     if row.mode == BACK_TO_BACK:
         lines += [
             f"{row.faster_than_real_time:.0f} times faster than real time "

@@ -51,29 +51,21 @@ class Disturbances:
     """Times that the system took the processor away."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Timed:
     """Durations of calls.
 
     Attributes
     ----------
-    push_ms, null_ms : float64, shape (n,), inside the call
-    answer_ms, null_answer_ms : float64, shape (n,) or (0,)
-        From a packet's turn to the end of the call, less what touching took; nothing where calls
-        went back to back.
-    late_ms : float64, shape (n,) or (0,)
-        From a packet's turn to the thread's waking.
-    peer_ms : float64, shape (n,) or (0,), inside the peer's call
+    times_ms : dict of float64, shape (n,)
+        ``push``, ``null`` and ``peer`` last from call to return; paced, ``answer`` and
+        ``null_answer`` last from a packet's turn to the return, less what touching took, and
+        ``late`` to the thread's waking.
     wall_s, cpu_s : float
         Wall and processor time of the engine's loop.
     """
 
-    push_ms: NDArray[np.float64]
-    null_ms: NDArray[np.float64]
-    answer_ms: NDArray[np.float64]
-    null_answer_ms: NDArray[np.float64]
-    late_ms: NDArray[np.float64]
-    peer_ms: NDArray[np.float64]
+    times_ms: dict[str, NDArray[np.float64]]
     wall_s: float
     cpu_s: float
     disturbances: Disturbances
@@ -99,18 +91,7 @@ def time_back_to_back(
     null_ns, _, _ = _loop(_null_push(packets), packets, trace, clock)
     with watched() as disturbances:
         push_ns, wall_s, cpu_s = _loop(push, packets, trace, clock)
-    nothing = np.empty(0)
-    return Timed(
-        push_ms=push_ns / 1e6,
-        null_ms=null_ns / 1e6,
-        answer_ms=nothing,
-        null_answer_ms=nothing,
-        late_ms=nothing,
-        peer_ms=nothing,
-        wall_s=wall_s,
-        cpu_s=cpu_s,
-        disturbances=disturbances,
-    )
+    return Timed({"push": push_ns / 1e6, "null": null_ns / 1e6}, wall_s, cpu_s, disturbances)
 
 
 def time_paced(
@@ -160,17 +141,14 @@ def time_paced(
             push(packet)
             done[i] = clock()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return Timed(
-        push_ms=(done - begun) / 1e6,
-        null_ms=(copied - ready) / 1e6,
-        answer_ms=(woke - due + copied - ready + done - begun) / 1e6,
-        null_answer_ms=(woke - due + copied - ready) / 1e6,
-        late_ms=(woke - due) / 1e6,
-        peer_ms=(returned - called) / 1e6 if peer else np.empty(0),
-        wall_s=wall,
-        cpu_s=cpu,
-        disturbances=disturbances,
-    )
+    took = {
+        "push": done - begun,
+        "null": copied - ready,
+        "answer": woke - due + copied - ready + done - begun,
+        "null_answer": woke - due + copied - ready,
+        "late": woke - due,
+    } | ({"peer": returned - called} if peer else {})
+    return Timed({name: ns / 1e6 for name, ns in took.items()}, wall, cpu, disturbances)
 
 
 def _null_push(packets: list[NDArray[np.float32]]) -> Push:

@@ -196,26 +196,6 @@ def test_a_run_has_a_process_of_its_own() -> None:
     assert report.rows[0].times["concealed"].count == settings.trace().sum()
 
 
-def test_a_context_encoder_is_timed(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    from tests.plc.engine.networks.test_encoder import write_context_encoder
-
-    settings = dataclasses.replace(
-        SETTINGS,
-        sample_rate=16_000,
-        packet_ms=10.0,
-        method="auto",
-        model=str(write_context_encoder(tmp_path, False)),
-        lookahead=60,  # a fill has 246 ms, which it takes on no machine
-        budget_ms=1000.0,
-        seconds=2.0,
-        modes=(bench.BACK_TO_BACK,),
-    )
-    assert "tiny.json" in settings.name
-    taken = bench.run(settings)[bench.BACK_TO_BACK]
-    assert taken.rungs["network:tiny"] > 0
-
-
 def test_a_grid_has_every_combination() -> None:
     combined = bench.grid(SETTINGS, channels=[1, 2, 1], method=["ar", "auto"])
     assert [(one.channels, one.method) for one in combined] == [
@@ -253,12 +233,10 @@ def test_the_tables_say_what_was_missed_and_what_disturbed() -> None:
     assert latency_lines(report.rows[1])[0].startswith(
         "2 of 4000 packets came a packet or more late"
     )
-    ahead = dataclasses.replace(report.rows[1], delay_ms=20.0)
-    assert latency_lines(ahead)[1] == "the lookahead adds 20 ms to all of them"
-    assert latency_lines(ahead)[2] == "made by ar:1/8 100%"
-    assert latency_lines(ahead)[3] == (
-        "18 of 26 concealments prepared; stale: 4 unready, 2 behind; not asked for: 2 silent"
-    )
+    assert latency_lines(report.rows[1])[1:3] == [
+        "made by ar:1/8 100%",
+        "18 of 26 concealments prepared; stale: 4 unready, 2 behind; not asked for: 2 silent",
+    ]
 
 
 def test_many_combinations_have_a_row_for_each_mode() -> None:
