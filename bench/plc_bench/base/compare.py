@@ -135,6 +135,13 @@ def paired_difference(
     )
 
 
+def mean_interval(
+    values: Sequence[float], groups: Sequence[Hashable] | None = None
+) -> PairedDifference:
+    """Return the mean of scores with its interval."""
+    return paired_difference(values, [0.0] * len(values), lower_is_better=False, groups=groups)
+
+
 def _bootstrap_interval(
     values: NDArray[np.float64], keys: Sequence[Hashable]
 ) -> tuple[float, float]:

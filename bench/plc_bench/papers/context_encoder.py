@@ -33,7 +33,7 @@ from plc.engine.networks.encoder import (
 )
 from plc.errors import ConfigError
 from plc.notice import counted
-from plc_bench.base.compare import paired_difference
+from plc_bench.base.compare import mean_interval
 from plc_bench.base.corpus import clip_seed, read_clip
 from plc_bench.base.notes import NoteTable
 from plc_bench.base.tables import Table
@@ -246,12 +246,7 @@ def _cells(report: InpaintReport, method: str) -> list[str]:
         return ["", ""]
     summary = report.summary(method)
     values = [gap.snr_ms_db[method] for gap in report.gaps]
-    mean = paired_difference(
-        values,
-        np.zeros(len(values)).tolist(),
-        lower_is_better=False,
-        groups=[gap.clip for gap in report.gaps],
-    )
+    mean = mean_interval(values, [gap.clip for gap in report.gaps])
     over = ""
     if method != REFERENCE:
         difference = report.difference(method)

@@ -37,7 +37,7 @@ from plc.errors import ConfigError
 from plc.files.fill.networks import open_gap_filler
 from plc.notice import counted
 from plc.papers.gacela import KIND, SAMPLE_RATE, LongGaps, long_gap_signature
-from plc_bench.base.compare import paired_difference
+from plc_bench.base.compare import mean_interval
 from plc_bench.base.corpus import read_clip
 from plc_bench.base.pieces import draw_levels
 from plc_bench.base.tables import Table
@@ -270,8 +270,7 @@ def _scores(gaps: Sequence[GapFills], method: str) -> dict[str, Figure]:
 
 
 def _mean(gaps: Sequence[GapFills], values: Sequence[float]) -> Figure:
-    zeros, clips = [0.0] * len(values), [gap.clip for gap in gaps]
-    found = paired_difference(values, zeros, lower_is_better=True, groups=clips)
+    found = mean_interval(values, [gap.clip for gap in gaps])
     return Figure(found.mean, found.low, found.high)
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from plc.files.pages.picture import blank_figure, save
 from plc.notice import counted
 from plc.papers.representations.named import REPRESENTATIONS, representation
-from plc_bench.base.compare import PairedDifference, paired_difference, summarise
+from plc_bench.base.compare import PairedDifference, mean_interval, summarise
 from plc_bench.base.corpus import Clip, middle_of, read_clip
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
@@ -93,8 +93,7 @@ class InversionReport:
 
     def interval(self, name: str, field: str, domain: str) -> PairedDifference:
         """Return a mean with its 95 % interval over clips."""
-        values = self.values(name, field, domain)
-        return paired_difference(values, [0.0] * len(values), lower_is_better=False)
+        return mean_interval(self.values(name, field, domain))
 
 
 def measure_inversion(

@@ -20,6 +20,7 @@ from plc.notice import counted
 from plc_bench.base.compare import (
     INTERVAL_GROUPS_MIN,
     PairedDifference,
+    mean_interval,
     paired_difference,
     summarise,
 )
@@ -95,9 +96,7 @@ def gap_curve(study: Study, method: str, metric: str) -> list[Point]:
                 clips.append(row.clip)
                 gaps += count
         if values:
-            mean = paired_difference(
-                values, [0.0] * len(values), lower_is_better=True, groups=clips
-            )
+            mean = mean_interval(values, clips)
             points.append(Point(float(np.mean(lengths)), mean.mean, mean.low, mean.high, gaps))
     return points
 

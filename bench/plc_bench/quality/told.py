@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from plc.engine.signal_background import Background
 from plc.notice import counted
-from plc_bench.base.compare import paired_difference
+from plc_bench.base.compare import mean_interval
 from plc_bench.base.corpus import Clip
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
@@ -115,8 +115,7 @@ def told_table(told: Told) -> Table:
         for condition in dict.fromkeys(each.condition for each in of_domain):
             rows = [each for each in of_domain if each.condition == condition]
             shares = [each.speech / each.bursts for each in rows]
-            # Against none of them, so that the difference is the share itself.
-            over = paired_difference(shares, [0.0] * len(shares), lower_is_better=False)
+            over = mean_interval(shares)
             bursts = sum(each.bursts for each in rows)
             shown = f"{over.mean:.3f} ({over.interval('.3f')})"
             table.add(domain, condition, counted(len(rows), "clip"), bursts, shown)

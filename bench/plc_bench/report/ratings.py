@@ -13,7 +13,7 @@ from typing import Any
 
 from plc.errors import ConfigError
 from plc.notice import counted
-from plc_bench.base.compare import INTERVAL_GROUPS_MIN, paired_difference
+from plc_bench.base.compare import INTERVAL_GROUPS_MIN, mean_interval
 from plc_bench.base.tables import Cell, Table
 from plc_bench.quality.excerpts import LOSSY, REFERENCE
 from plc_bench.quality.study import Study
@@ -101,7 +101,7 @@ def ratings_table(rated: Sequence[Rated]) -> Table:
         own = [one for one in kept if name in one.ratings]
         values = [one.ratings[name] for one in own]
         groups = [one.listener if listeners > 1 else one.clip for one in own]
-        mean = paired_difference(values, [0.0] * len(values), lower_is_better=False, groups=groups)
+        mean = mean_interval(values, groups)
         label = {REFERENCE: "hidden reference", LOSSY: "anchor (not concealed)"}.get(name, name)
         shown = Cell(f"{mean.mean:.1f}", mean.mean)
         table.add(label, shown, mean.interval(".1f"), len(values))

@@ -25,26 +25,12 @@ from plc_bench.base.synth import music
 from plc_bench.base.tables import Table
 from plc_bench.scores.loudness import GHOST_AFTER_S, GHOST_DB, LOUDEST_FILL_DB, Loudness
 
-SAMPLE_RATES = (
-    8000,
-    8000,
-    8000,
-    16_000,
-    44_100,
-    48_000,
-)  # mostly the cheapest: many packets matter here
+# Mostly the cheapest: many packets matter here.
+SAMPLE_RATES = (8000, 8000, 8000, 16_000, 44_100, 48_000)
 PACKET_MS = (1.0, 2.5, 5.0, 10.0, 20.0, 60.0)
 CONTENTS = (
-    "music",
-    "voice",
-    "notes",
-    "chirp",
-    "square",
-    "noise",
-    "silence",
-    "clipped",
-    "denormal",
-    "broken",
+    *("music", "voice", "notes", "chirp", "square", "noise", "silence"),
+    *("clipped", "denormal", "broken"),
 )
 LOSSES = ("none", "light", "heavy", "regular", "burst")
 LONGEST_BURST_S = 3600.0

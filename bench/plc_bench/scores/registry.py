@@ -37,6 +37,10 @@ BAD, BAD_PLCMOS = "plcmos-bad", 2.5
 MUSIC_DOMAINS = frozenset({"music", "instruments"})
 
 
+Score = Callable[[Signal, Signal, Mask, int], float]
+"""Of a reference, an estimate, which samples are lost, and the sample rate."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A metric as it is asked for on the command line.
@@ -46,8 +50,6 @@ class Metric:
     lower_is_better : bool or None
         Direction; None for a metric that only explains others.
     digits : int, decimals worth printing
-    score : callable
-        ``(reference, estimate, lost, sample_rate) -> float``.
     of_bursts : bool
         Whether it looks at the losses alone, so that it can be taken of one class of them.
     of_speech : bool
@@ -61,7 +63,7 @@ class Metric:
     label: str
     lower_is_better: bool | None
     digits: int
-    score: Callable[[Signal, Signal, Mask, int], float]
+    score: Score
     of_bursts: bool = True
     of_speech: bool = False
     needs: str = ""
@@ -80,39 +82,19 @@ def _zero_runs(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int
     return float(metrics.zero_runs(estimate))
 
 
-def _plcmos(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return speech.plcmos(_as_speech(estimate, sample_rate))
-
-
 def _bad(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return 100.0 * (_plcmos(reference, estimate, lost, sample_rate) < BAD_PLCMOS)
+    return 100.0 * (speech.plcmos(_as_speech(estimate, sample_rate)) < BAD_PLCMOS)
 
 
-def _dnsmos(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return speech.dnsmos(_as_speech(estimate, sample_rate))
+def _of_speech(judge: Callable[[Signal], float]) -> Score:
+    """Return the score of a judge that needs no reference."""
+    return lambda reference, estimate, lost, rate: judge(_as_speech(estimate, rate))
 
 
-def _distillmos(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return distilled.distillmos(_as_speech(estimate, sample_rate))
-
-
-def _pesq(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return speech.pesq_wb(_as_speech(reference, sample_rate), _as_speech(estimate, sample_rate))
-
-
-def _stoi(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return speech.stoi(_as_speech(reference, sample_rate), _as_speech(estimate, sample_rate))
-
-
-def _words(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return similarity.wrong_words(
-        _as_speech(reference, sample_rate), _as_speech(estimate, sample_rate)
-    )
-
-
-def _visqol(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return similarity.visqol_speech(
-        _as_speech(reference, sample_rate), _as_speech(estimate, sample_rate)
+def _of_both(judge: Callable[[Signal, Signal], float]) -> Score:
+    """Return the score of a judge of speech that compares."""
+    return lambda reference, estimate, lost, rate: judge(
+        _as_speech(reference, rate), _as_speech(estimate, rate)
     )
 
 
@@ -144,15 +126,26 @@ METRICS = {
     "fad": Metric("FAD notes", True, 4, _fad, of_bursts=False),
     "bands": Metric("bands dB", True, 1, bands.distance_db),
     "bandbias": Metric("bands' bias dB", None, 1, bands.bias_db),
-    "plcmos": Metric("PLCMOS", False, 2, _plcmos, **_MOS),
+    "plcmos": Metric("PLCMOS", False, 2, _of_speech(speech.plcmos), **_MOS),
     BAD: Metric(f"PLCMOS < {BAD_PLCMOS:g}, %", True, 0, _bad, **_MOS),
-    "dnsmos": Metric("DNSMOS", False, 2, _dnsmos, **_OF_CLIPS),
-    "distillmos": Metric("Distill-MOS", False, 2, _distillmos, **_OF_CLIPS, needs="distillmos"),
+    "dnsmos": Metric("DNSMOS", False, 2, _of_speech(speech.dnsmos), **_OF_CLIPS),
+    "distillmos": Metric(
+        "Distill-MOS", False, 2, _of_speech(distilled.distillmos), **_OF_CLIPS, needs="distillmos"
+    ),
     # It taught by its outline.
-    "pesq": Metric("PESQ", False, 2, _pesq, **_OF_CLIPS, needs="pesq", taught=True),
-    "stoi": Metric("STOI", False, 3, _stoi, **_OF_CLIPS, needs="pystoi"),
-    "words": Metric("words wrong, %", True, 1, _words, **_OF_CLIPS, needs="pocketsphinx"),
-    "visqol": Metric("ViSQOL speech", False, 2, _visqol, **_OF_CLIPS),
+    "pesq": Metric(
+        "PESQ", False, 2, _of_both(speech.pesq_wb), **_OF_CLIPS, needs="pesq", taught=True
+    ),
+    "stoi": Metric("STOI", False, 3, _of_both(speech.stoi), **_OF_CLIPS, needs="pystoi"),
+    "words": Metric(
+        "words wrong, %",
+        True,
+        1,
+        _of_both(similarity.wrong_words),
+        **_OF_CLIPS,
+        needs="pocketsphinx",
+    ),
+    "visqol": Metric("ViSQOL speech", False, 2, _of_both(similarity.visqol_speech), **_OF_CLIPS),
     "visqol-audio": Metric("ViSQOL audio", False, 2, _visqol_audio, of_bursts=False),
     "peaq": Metric("PEAQ", False, 2, _peaq, of_bursts=False),
 }
