@@ -1,16 +1,12 @@
 """One table says the same on a terminal and as Markdown."""
 
 import json
-import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from plc.errors import ConfigError
-from plc.jsonable import to_json
-from plc.notice import counted
 from plc_bench.base.tables import Cell, Table, write_csv, write_json
 
 
@@ -54,26 +50,6 @@ def test_a_whole_number_is_sorted_by_its_value() -> None:
     assert str(Cell.of("12").value) == "nan"
 
 
-@dataclass(frozen=True)
-class Inner:
-    value: float
-    path: Path
-
-
-@dataclass(frozen=True)
-class Outer:
-    items: tuple[Inner, ...]
-    by_name: dict[str, float]
-
-
-def test_what_json_cannot_say_is_null() -> None:
-    outer = Outer((Inner(math.nan, Path("a.wav")), Inner(1.5, Path("b.wav"))), {"x": -math.inf})
-    assert json.loads(to_json(outer)) == {
-        "items": [{"value": None, "path": "a.wav"}, {"value": 1.5, "path": "b.wav"}],
-        "by_name": {"x": None},
-    }
-
-
 def test_files_hold_what_was_written(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", [1, 2])
     assert json.loads((tmp_path / "a.json").read_text()) == [1, 2]
@@ -86,7 +62,3 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         write_json(tmp_path / "absent" / "a.json", 1)
     with pytest.raises(ConfigError, match=r"cannot write .*absent"):
         write_csv(tmp_path / "absent" / "a.csv", [])
-
-
-def test_one_is_no_plural() -> None:
-    assert [counted(count, "clip") for count in (0, 1, 2)] == ["0 clips", "1 clip", "2 clips"]
