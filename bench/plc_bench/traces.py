@@ -42,8 +42,6 @@ class Imported:
         Length of a packet on the stream's clock; None where time stamps do not say.
     late : int
         How many of the lost came too late.
-    other_packets : int
-        RTP packets of other streams, or past a jump.
     """
 
     trace: NDArray[np.bool_]
@@ -52,7 +50,6 @@ class Imported:
     ssrc: int
     late: int
     duplicates: int
-    other_packets: int
 
 
 def import_capture(
@@ -91,7 +88,7 @@ def import_capture(
         raise TraceError(f"{path} holds no {which} of at least {_LEAST_PACKETS} packets")
     chosen = counts.most_common(1)[0][0]
     stream = [(time_s, p) for time_s, flow, p in packets if (flow, p.ssrc) == chosen]
-    return _losses(stream, len(packets), deadline_ms)
+    return _losses(stream, deadline_ms)
 
 
 def import_trace(source: Path, target: Path, **settings: float | int | None) -> str:
@@ -109,18 +106,15 @@ def import_trace(source: Path, target: Path, **settings: float | int | None) -> 
     )
 
 
-def _losses(
-    stream: list[tuple[float, RtpPacket]], all_packets: int, deadline_ms: float
-) -> Imported:
+def _losses(stream: list[tuple[float, RtpPacket]], deadline_ms: float) -> Imported:
     numbers, stamps = Unwrapper(SEQUENCE_BITS), Unwrapper(TIMESTAMP_BITS)
     arrivals: dict[int, tuple[float, int]] = {}
-    duplicates = used = 0
+    duplicates = 0
     for time_s, packet in stream:
         number = numbers.peek(packet.sequence)
         if numbers.newest is not None and abs(number - numbers.newest) > _JUMP_PACKETS:
             break
         numbers.unwrap(packet.sequence)
-        used += 1
         duplicates += number in arrivals
         arrivals.setdefault(number, (time_s, stamps.unwrap(packet.timestamp)))
     first_packet = stream[0][1]
@@ -136,7 +130,6 @@ def _losses(
         first_packet.ssrc,
         len(late),
         duplicates,
-        all_packets - used,
     )
 
 

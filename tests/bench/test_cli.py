@@ -40,16 +40,11 @@ def test_quality_prints_a_table_and_writes_what_it_says(tmp_path: Path, clip: Pa
     status, text = run("quality", clip, "--methods", "auto,zeros", "--save", numbers)
     assert status == 0
     assert "Difference to auto" in text
+    assert "packets of 10 ms" in text
     report = json.loads(numbers.read_text())
     assert report["settings"]["methods"] == ["auto", "zeros"]
     assert report["rows"][0]["method"] == "auto"
     assert report["rows"][0]["scores"]["nmse"] < 0.0
-
-
-def test_json_on_stdout_is_json_alone(clip: Path) -> None:
-    status, text = run("quality", clip, "--methods", "zeros", "--json")
-    assert status == 0
-    assert json.loads(text)["rows"][0]["clip"] == "clip.wav"
 
 
 @pytest.mark.parametrize(
@@ -60,13 +55,6 @@ def test_an_empty_list_of_numbers_is_refused(arguments: tuple[str, ...]) -> None
         run(*arguments)
 
 
-def test_a_run_without_any_score_fails(tmp_path: Path) -> None:
-    (tmp_path / "bad.wav").write_bytes(b"no audio")
-    status, text = run("quality", tmp_path, "--methods", "zeros")
-    assert status == 1
-    assert not text
-
-
 def test_a_reason_that_many_clips_share_is_said_once(tmp_path: Path) -> None:
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, tones(1, RATE, RATE), RATE)
@@ -75,14 +63,6 @@ def test_a_reason_that_many_clips_share_is_said_once(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
     assert "failed: ar@lookahead999 on a.wav (10pc-burst1.5-10ms) and 1 more: " in result.stderr
-
-
-def test_inpaint_compares_with_the_first_method(tmp_path: Path, clip: Path) -> None:
-    numbers = tmp_path / "i.json"
-    status, text = run("inpaint", clip, "--gaps-per-clip", "1", "--save", numbers)
-    assert status == 0
-    assert "over lpc" in text
-    assert len(json.loads(numbers.read_text())["gaps"]) == 1
 
 
 def test_inpaint_draws_a_curve_over_several_lengths(tmp_path: Path, clip: Path) -> None:
@@ -98,10 +78,12 @@ def test_inpaint_draws_a_curve_over_several_lengths(tmp_path: Path, clip: Path) 
         "--gaps-per-clip",
         "1",
     ]
-    status, text = run(*arguments, "--picture", picture)
+    status, text = run(*arguments, "--picture", picture, "--save", tmp_path / "i.json")
     assert status == 0
+    assert "over lpc" in text
     assert "over the length of the gap" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
+    assert [len(one["gaps"]) for one in json.loads((tmp_path / "i.json").read_text())] == [1, 1]
     lost = [*map(str, arguments), "--picture", str(tmp_path / "none" / "file.png")]
     result = CliRunner().invoke(app, lost)
     assert isinstance(result.exception, ConfigError)
@@ -138,16 +120,6 @@ def test_the_papers_experiments_are_asked_for_rightly(options: tuple[str, ...], 
         run("papers", "context-encoder", *options)
 
 
-def test_latency_reads_a_file(clip: Path) -> None:
-    status, text = run(
-        *("latency", clip, "--sample-rate", "16000", "--channels", "2", "--seconds", "1"),
-        *("--mode", "back-to-back", "--runs", "1", "--method", "ar"),
-    )
-    assert status == 0
-    assert "null loop" in text
-    assert "of 100 packets took longer" in text
-
-
 def test_server_shows_a_row_for_each_method(clip: Path) -> None:
     status, shown = run(
         *("streams", "server", clip, "--streams", "2", "--seconds", "0.2"),
@@ -158,10 +130,11 @@ def test_server_shows_a_row_for_each_method(clip: Path) -> None:
     assert [cost["method"] for cost in costs] == ["server", "burg:5/30"]
 
 
-def test_latency_takes_lists_and_names_what_fails(tmp_path: Path) -> None:
+def test_latency_takes_lists_and_names_what_fails(tmp_path: Path, clip: Path) -> None:
     numbers = tmp_path / "l.json"
     arguments = [
-        *("latency", "--sample-rate", "8000,11", "--method", "burg", "--seconds", "0.2"),
+        *("latency", str(clip), "--sample-rate", "8000,11", "--method", "burg"),
+        *("--seconds", "0.2", "--channels", "2"),
         *("--mode", "back-to-back", "--runs", "1"),
     ]
     result = CliRunner().invoke(app, [*arguments, "--save", str(numbers)])
@@ -209,15 +182,6 @@ def test_quality_with_a_folder_keeps_everything_and_goes_on(tmp_path: Path, clip
     assert "6 scores were there, 0 to go" in again.stderr
     changed = CliRunner().invoke(app, [*map(str, arguments), "--seed", "1"])
     assert "seed is 0; now it is 1" in str(changed.exception)
-
-
-def test_quality_with_lists_prints_a_table_for_each_condition(tmp_path: Path, clip: Path) -> None:
-    status, text = run(
-        "quality", clip, "--methods", "zeros", "--loss", "10%", "--packet-ms", "10,20"
-    )
-    assert status == 0
-    assert "packets of 10 ms, 10" in text
-    assert "packets of 20 ms, 10" in text
 
 
 @pytest.mark.parametrize("option", [("--loss", "many"), ("--burst", "1,x")])
@@ -374,5 +338,6 @@ def test_a_clip_that_no_method_can_read_is_said_once(tmp_path: Path) -> None:
     arguments = ["quality", str(tmp_path), "--methods", "zeros,repeat", "--jobs", "1"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
+    assert not result.stdout
     assert len(result.stderr.splitlines()) == 1
     assert "failed: zeros, repeat on bad.wav" in result.stderr

@@ -22,17 +22,19 @@ _LEAST_PEAK = 1e-4
 SPLITS = frozenset({"train", "valid", "validation", "dev", "test"})
 
 
+Samples = NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """Samples of one clip.
 
     Attributes
     ----------
-    signal : float32, shape (n, channels)
-        Full scale 1.0.
+    signal : float32, shape (n, channels), full scale 1.0
     """
 
-    signal: NDArray[np.float32]
+    signal: Samples
     sample_rate: int
 
 
@@ -133,9 +135,7 @@ def read_clip(path: Path, sample_rate: int | None = None) -> Recording:
     return Recording(resample(signal, rate, sample_rate), sample_rate)
 
 
-def middle_of(
-    path: Path, sample_rate: int | None, seconds: float
-) -> tuple[NDArray[np.float32], int]:
+def middle_of(path: Path, sample_rate: int | None, seconds: float) -> tuple[Samples, int]:
     """Return the middle of a clip as one channel, shape (n,), and its rate; refuse silence."""
     read = read_clip(path, sample_rate)
     count = round(seconds * read.sample_rate)
@@ -146,7 +146,7 @@ def middle_of(
     return middle, read.sample_rate
 
 
-def resample(signal: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
+def resample(signal: Samples, rate: int, new_rate: int) -> Samples:
     """Resample ``signal``, shape (n,) or (n, channels), by soxr.
 
     Raises
@@ -158,7 +158,7 @@ def resample(signal: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[n
         import soxr
     except ImportError as error:
         raise MissingExtraError(f"resampling needs soxr: {install_command('bench')}") from error
-    resampled: NDArray[np.float32] = soxr.resample(signal, rate, new_rate, quality="HQ")
+    resampled: Samples = soxr.resample(signal, rate, new_rate, quality="HQ")
     return resampled
 
 

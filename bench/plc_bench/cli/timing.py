@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -13,21 +13,20 @@ from plc_bench.cli.options import (
     Loss,
     Save,
     add_group,
-    end,
     measured,
     names_of,
     numbers,
-    progress_shown,
-    report_failures,
     show,
 )
 
+Pushed = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Audio files or folders to push; else a made piece of music."),
+]
+
 
 def latency(
-    sources: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Audio files or folders to push; else a made piece of music."),
-    ] = None,
+    sources: Pushed = None,
     sample_rate: Annotated[str, typer.Option(help="In Hz; a list.")] = "48000",
     packet_ms: Annotated[str, typer.Option(help="Packet length in ms; a list.")] = "10",
     channels: Annotated[str, typer.Option(help="Channels; a list.")] = "1",
@@ -82,14 +81,15 @@ def latency(
     )
     old = latency_compare.read_report(compare) if compare else None
     expected_s = runs * sum(one.expected_s for one in combinations)
-    with progress_shown("seconds", round(expected_s)) as advance:
-        report = bench.measure(combinations, runs, advance, open_peer=timed_decoder)
-    shown = latency_tables.latency_tables(report)
-    if compare and old and report.rows:
-        shown += latency_compare.compare(compare.name, old, report)
-    show(report, shown, as_json, save)
-    report_failures(report.failures, len(combinations))
-    end(report.failures)
+
+    def tables(report: bench.LatencyReport) -> list[Any]:
+        shown = latency_tables.latency_tables(report)
+        if compare and old and report.rows:
+            shown += latency_compare.compare(compare.name, old, report)
+        return shown
+
+    measure = partial(bench.measure, combinations, runs, open_peer=timed_decoder)
+    measured("seconds", round(expected_s), measure, tables, as_json, save)
 
 
 def gpu(
@@ -116,10 +116,7 @@ def gpu(
 
 
 def server(
-    sources: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Audio files or folders to push; else a made piece of music."),
-    ] = None,
+    sources: Pushed = None,
     streams: Annotated[int, typer.Option(min=1, max=65_536, help="Number of streams.")] = 158,
     packet_samples: Annotated[int, typer.Option(min=1, help="Of a packet at 48 kHz.")] = 64,
     method: Annotated[
@@ -157,7 +154,6 @@ def server(
         seconds=seconds,
         clips=tuple(sources or ()),
     )
-    settings.check()
     measure = partial(bench.measure, settings)
     measured("methods", len(settings.methods), measure, bench.server_tables, as_json)
 
@@ -165,12 +161,5 @@ def server(
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(latency)
-
-    add_group(
-        app,
-        "streams",
-        "Measure how many streams a core serves in a pool.",
-        server=server,
-    )
-
+    add_group(app, "streams", "Measure how many streams a core serves in a pool.", server=server)
     app.command()(gpu)

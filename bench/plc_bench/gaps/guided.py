@@ -11,12 +11,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plc.errors import ConfigError
 from plc.notice import counted
 from plc_bench.base.compare import PairedDifference, paired_difference
-from plc_bench.base.corpus import clip_seed, read_clip
+from plc_bench.base.corpus import Samples, clip_seed, read_clip
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.gaps.twosided import JANSSEN, InpaintSettings, draw_gaps, fill
@@ -113,7 +112,7 @@ def score_clip(path: Path, settings: Sequence[InpaintSettings]) -> list[GuidedGa
 
 
 def _scored(
-    signal: NDArray[np.float32], start: int, method: str, settings: InpaintSettings
+    signal: Samples, start: int, method: str, settings: InpaintSettings
 ) -> tuple[float, float, float, float]:
     """Return SNR and time of a gap: alone, guided."""
     gap = (start, start + settings.gap_samples)

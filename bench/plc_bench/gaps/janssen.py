@@ -15,6 +15,7 @@ References
 import numpy as np
 from numpy.typing import NDArray
 
+from plc_bench.base.corpus import Samples
 from plc_kernels.signal.toeplitz import solve_toeplitz
 
 ORDER = 1024
@@ -25,12 +26,12 @@ _ROUNDING = 1e-14
 
 
 def interpolate(
-    signal: NDArray[np.float32],
+    signal: Samples,
     gap: tuple[int, int],
     order: int = ORDER,
     side: int = SIDE_SAMPLES,
     iterations: int = ITERATIONS,
-) -> NDArray[np.float32]:
+) -> Samples:
     """Return a signal with one gap interpolated.
 
     Parameters

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from plc.errors import AudioFileError, ConfigError
 from plc.notice import counted
 from plc_bench.base.compare import Summary, summarise
-from plc_bench.base.corpus import read_clip
+from plc_bench.base.corpus import Samples, read_clip
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.gaps.twosided import fill
@@ -77,8 +77,7 @@ class Case:
 
     Attributes
     ----------
-    clean : float32, shape (n,)
-        Full scale 1.0.
+    clean : float32, shape (n,), full scale 1.0
     gaps : tuple of (start, stop), in samples
     outputs : dict
         What others made of it, by method: float32, shape (n,).
@@ -89,9 +88,9 @@ class Case:
     clip: str
     gap_ms: int
     sample_rate: int
-    clean: NDArray[np.float32]
+    clean: Samples
     gaps: Gaps
-    outputs: dict[str, NDArray[np.float32]]
+    outputs: dict[str, Samples]
     each: bool
 
     @property
@@ -195,7 +194,7 @@ def result_table(report: PublishedReport) -> Table:
     return table
 
 
-def _snr_db(case: Case, made: NDArray[np.float32]) -> float:
+def _snr_db(case: Case, made: Samples) -> float:
     if case.each:
         parts = [
             metrics.snr_db(case.clean[start:stop], made[start:stop]) for start, stop in case.gaps
@@ -209,7 +208,7 @@ def _clip_cases(clean: Path, gaps_ms: Sequence[int]) -> list[Case]:
     name = clean.name.removesuffix(_CLEAN)
     recording = read_clip(clean)
     signal = _mono(recording.signal)
-    lengths: dict[int, dict[str, NDArray[np.float32]]] = {}
+    lengths: dict[int, dict[str, Samples]] = {}
     for path in sorted(clean.parent.glob(f"{name}_*.wav")):
         found = re.fullmatch(r"(\d+)_(.+)", path.stem.removeprefix(f"{name}_"))
         if found is None or (gaps_ms and int(found[1]) not in gaps_ms):
@@ -235,8 +234,8 @@ def _clip_cases(clean: Path, gaps_ms: Sequence[int]) -> list[Case]:
 
 
 def _gaps_between(
-    clean: NDArray[np.float32],
-    outputs: dict[str, NDArray[np.float32]],
+    clean: Samples,
+    outputs: dict[str, Samples],
     gap_ms: int,
     sample_rate: int,
     name: str,
@@ -303,6 +302,6 @@ def _rounded(value: float) -> int:
     return math.floor(value + 0.5)
 
 
-def _mono(signal: NDArray[np.float32]) -> NDArray[np.float32]:
-    mono: NDArray[np.float32] = signal.mean(axis=1, dtype=np.float32)
+def _mono(signal: Samples) -> Samples:
+    mono: Samples = signal.mean(axis=1, dtype=np.float32)
     return mono

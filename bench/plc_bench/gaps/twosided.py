@@ -22,13 +22,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 import plc
 from plc.errors import ConfigError
 from plc.notice import counted
 from plc_bench.base.compare import PairedDifference, Summary, paired_difference, summarise
-from plc_bench.base.corpus import clip_seed, read_clip
+from plc_bench.base.corpus import Samples, clip_seed, read_clip
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.gaps import janssen
@@ -166,7 +165,7 @@ def score_clip(path: Path, settings: InpaintSettings) -> list[GapScores]:
 
 
 def draw_gaps(
-    signal: NDArray[np.float32],
+    signal: Samples,
     settings: InpaintSettings,
     seed: int,
     spans: Sequence[tuple[int, int]] | None = None,
@@ -268,9 +267,7 @@ def curve_table(reports: Sequence[InpaintReport]) -> Table:
     return table
 
 
-def _score_gap(
-    clip: str, signal: NDArray[np.float32], start: int, settings: InpaintSettings
-) -> GapScores:
+def _score_gap(clip: str, signal: Samples, start: int, settings: InpaintSettings) -> GapScores:
     stop = start + settings.gap_samples
     parts = lost_parts(start, settings)
     lost = np.concatenate([np.arange(*part) for part in parts])
@@ -285,18 +282,18 @@ def _score_gap(
 
 
 def filled(
-    signal: NDArray[np.float32], start: int, stop: int, method: str, settings: InpaintSettings
-) -> NDArray[np.float32]:
+    signal: Samples, start: int, stop: int, method: str, settings: InpaintSettings
+) -> Samples:
     """Return ``signal`` with the gap filled; the method sees zeros there."""
     return _repaired(signal, [(start, stop)], method, settings)
 
 
 def _repaired(
-    signal: NDArray[np.float32],
+    signal: Samples,
     parts: Sequence[tuple[int, int]],
     method: str,
     settings: InpaintSettings,
-) -> NDArray[np.float32]:
+) -> Samples:
     """Return ``signal`` with its lost ``parts`` filled, in order."""
     start, stop = parts[0][0], parts[-1][1]
     reach = settings.context_samples if settings.context == "paper" else signal.size
@@ -334,12 +331,12 @@ JANSSEN = "janssen"
 
 
 def fill(
-    damaged: NDArray[np.float32],
+    damaged: Samples,
     gaps: Sequence[tuple[int, int] | tuple[int, int, tuple[int, ...]]],
     sample_rate: int,
     method: str,
     quality: str,
-) -> NDArray[np.float32]:
+) -> Samples:
     """Return a signal with its gaps filled.
 
     Parameters

@@ -18,7 +18,6 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plc.engine.models.catalogue import find
 from plc.engine.networks.encoder import (
@@ -34,7 +33,7 @@ from plc.engine.networks.encoder import (
 from plc.errors import ConfigError
 from plc.notice import counted
 from plc_bench.base.compare import mean_interval
-from plc_bench.base.corpus import clip_seed, read_clip
+from plc_bench.base.corpus import Samples, clip_seed, read_clip
 from plc_bench.base.notes import NoteTable
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import score_clips
@@ -122,7 +121,7 @@ def score_clip(
     ]
 
 
-def heard_notes(notes: NoteTable, signal: NDArray[np.float32]) -> list[tuple[int, int]]:
+def heard_notes(notes: NoteTable, signal: Samples) -> list[tuple[int, int]]:
     """Return the span of samples in which each note is heard."""
     spans = []
     for start_s, duration_s in notes.bounds:
@@ -134,7 +133,7 @@ def heard_notes(notes: NoteTable, signal: NDArray[np.float32]) -> list[tuple[int
 
 def _score_gap(
     clip: str,
-    signal: NDArray[np.float32],
+    signal: Samples,
     gap: tuple[int, int],
     gap_ms: float,
     encoders: Mapping[str, ContextEncoder],
@@ -217,22 +216,18 @@ def _inner(start: int, gap_ms: float) -> tuple[int, int]:
     return begin, begin + samples
 
 
-def _is_loud(signal: NDArray[np.float32], gap: tuple[int, int]) -> bool:
+def _is_loud(signal: Samples, gap: tuple[int, int]) -> bool:
     return metrics.rms(signal[gap[0] : gap[1]]) >= metrics.GAP_RMS_MIN
 
 
-def with_fill(
-    signal: NDArray[np.float32], gap: tuple[int, int], fill: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def with_fill(signal: Samples, gap: tuple[int, int], fill: Samples) -> Samples:
     """Return a copy of a signal with a gap's samples replaced."""
     out = signal.copy()
     out[gap[0] : gap[1]] = fill
     return out
 
 
-def _before_phase(
-    signal: NDArray[np.float32], gap: tuple[int, int], encoder: ContextEncoder
-) -> float:
+def _before_phase(signal: Samples, gap: tuple[int, int], encoder: ContextEncoder) -> float:
     """Return the SNR of the network's magnitudes inside a gap."""
     answer = np.abs(encoder.spectra(signal, gap))
     starts = np.arange(gap[0], gap[1] - WINDOW_SAMPLES + 1, HOP_SAMPLES)

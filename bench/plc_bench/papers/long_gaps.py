@@ -38,7 +38,7 @@ from plc.files.fill.networks import open_gap_filler
 from plc.notice import counted
 from plc.papers.gacela import KIND, SAMPLE_RATE, LongGaps, long_gap_signature
 from plc_bench.base.compare import mean_interval
-from plc_bench.base.corpus import read_clip
+from plc_bench.base.corpus import Samples, read_clip
 from plc_bench.base.pieces import draw_levels
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
@@ -188,7 +188,7 @@ def score_clip(path: Path, settings: LongGapSettings) -> GapFills:
 
 def filled_by_all(
     path: Path, settings: LongGapSettings
-) -> tuple[dict[str, NDArray[np.float32]], list[tuple[int, int]]]:
+) -> tuple[dict[str, Samples], list[tuple[int, int]]]:
     """Return a clip by every method, and its gaps; refuse a clip too short or silent there."""
     signal = read_clip(path, SAMPLE_RATE).signal.mean(axis=1)
     samples = round(settings.gap_ms * SAMPLE_RATE / 1000.0)
@@ -221,7 +221,7 @@ def draw_fills(path: Path, clip: Path, settings: LongGapSettings) -> None:
     draw_levels(path, levels, ends, "s", marks=edges_s, range_db=80.0)
 
 
-def spectral_distance_db(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+def spectral_distance_db(a: Samples, b: Samples) -> float:
     """Return the log-spectral distance of two signals of one length, in dB.
 
     Mean over frames of 46 ms of the root mean square difference of their bins; bins below -80 dB of
@@ -286,29 +286,27 @@ def _distance(gaps: Sequence[GapFills], method: str) -> Figure:
     return Figure(found.value, max(0.0, found.low), found.high)
 
 
-def _magnitudes(x: NDArray[np.float32]) -> NDArray[np.float64]:
+def _magnitudes(x: Samples) -> NDArray[np.float64]:
     """Return a signal's spectra, shape (frames, bins)."""
     frames = np.lib.stride_tricks.sliding_window_view(x, _FRAME)[::_HOP]
     return np.abs(np.fft.rfft(frames * np.hanning(_FRAME + 1)[:-1]))
 
 
-def _decibels(x: NDArray[np.float32]) -> NDArray[np.float64]:
+def _decibels(x: Samples) -> NDArray[np.float64]:
     decibels: NDArray[np.float64] = 20.0 * np.log10(_magnitudes(x) + 1e-6)
     return decibels
 
 
 def _inpainted(
-    signal: NDArray[np.float32], gaps: Sequence[tuple[int, int]], method: str, model: str, seed: int
-) -> NDArray[np.float32]:
+    signal: Samples, gaps: Sequence[tuple[int, int]], method: str, model: str, seed: int
+) -> Samples:
     filled = plc.inpaint(
         signal, gaps, sample_rate=SAMPLE_RATE, method=method, model=model, seed=seed
     )
     return filled.astype(np.float32, copy=False)
 
 
-def _scored(
-    truth: NDArray[np.float32], filled: NDArray[np.float32], gaps: Sequence[tuple[int, int]]
-) -> Fill:
+def _scored(truth: Samples, filled: Samples, gaps: Sequence[tuple[int, int]]) -> Fill:
     each = [_of_gap(truth, filled, gap) for gap in gaps]
     lost = np.zeros(truth.size, np.bool_)
     for start, stop in gaps:
@@ -319,7 +317,7 @@ def _scored(
 
 
 def _of_gap(
-    truth: NDArray[np.float32], filled: NDArray[np.float32], gap: tuple[int, int]
+    truth: Samples, filled: Samples, gap: tuple[int, int]
 ) -> tuple[NDArray[np.float64], float, float, float, float]:
     """Return the notes in a gap, and the other scores in the order of :class:`Fill`."""
     start, stop = gap
@@ -345,5 +343,5 @@ def _of_gap(
     )
 
 
-def _level_db(x: NDArray[np.float32]) -> float:
+def _level_db(x: Samples) -> float:
     return 20.0 * float(np.log10(max(rms(x), 1e-5)))

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from plc.notice import counted
 from plc_bench.base.compare import summarise
-from plc_bench.base.corpus import find_clips, middle_of
+from plc_bench.base.corpus import Samples, find_clips, middle_of
 from plc_bench.base.pieces import spread
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
@@ -130,7 +130,7 @@ def score_clip(clip: tuple[Path, Path]) -> list[PhaseScore]:
 
 
 def score_signal(
-    x: NDArray[np.float32], grid: Grid, sample_rate: int, iterations: int = FGLA_ITERATIONS
+    x: Samples, grid: Grid, sample_rate: int, iterations: int = FGLA_ITERATIONS
 ) -> dict[str, tuple[float, float]]:
     """Return convergence and error in dB by method, for one signal."""
     plan = grid.allocate()
@@ -204,7 +204,7 @@ def reconstruct(
     return estimate
 
 
-def _ratio_db(error: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+def _ratio_db(error: Samples, reference: Samples) -> float:
     size = float(np.linalg.norm(reference.astype(np.float64)))
     if size == 0:
         return math.nan

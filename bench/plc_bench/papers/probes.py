@@ -22,7 +22,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plc.engine.models.catalogue import find
 from plc.engine.networks.encoder import (
@@ -37,6 +36,7 @@ from plc.engine.networks.encoder import (
 )
 from plc.errors import ConfigError, unknown
 from plc_bench.base.compare import summarise
+from plc_bench.base.corpus import Samples
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import score_clips
 from plc_bench.gaps.twosided import InpaintSettings, filled
@@ -98,19 +98,19 @@ def probe_tones(tones: int = TONES) -> list[Tone]:
     ]
 
 
-def tone(frequency_hz: float, phase: float) -> NDArray[np.float32]:
+def tone(frequency_hz: float, phase: float) -> Samples:
     """Return a segment of a pure tone, float32, shape (5120,)."""
     t = np.arange(SEGMENT_SAMPLES) / SAMPLE_RATE
     return (_AMPLITUDE * np.sin(2.0 * np.pi * frequency_hz * t + phase)).astype(np.float32)
 
 
-def chirp() -> NDArray[np.float32]:
+def chirp() -> Samples:
     """Return the segment of five chirps: float32, shape (5120,)."""
     t = np.arange(SEGMENT_SAMPLES) / SAMPLE_RATE
     slope = _STEP_HZ * SAMPLE_RATE / SEGMENT_SAMPLES
     starts = _STEP_HZ * (3.0 * np.arange(_CHIRPS) + 1.0)
     cycles = starts[:, None] * t + 0.5 * slope * t**2
-    made: NDArray[np.float32] = np.cos(2.0 * np.pi * cycles).sum(axis=0).astype(np.float32)
+    made: Samples = np.cos(2.0 * np.pi * cycles).sum(axis=0).astype(np.float32)
     return made
 
 
@@ -202,9 +202,7 @@ def _encoders(models: Sequence[str]) -> dict[str, ContextEncoder]:
     return {find(model).name: opened_encoder(model) for model in models}
 
 
-def _fills(
-    signal: NDArray[np.float32], encoders: Mapping[str, ContextEncoder]
-) -> dict[str, NDArray[np.float32]]:
+def _fills(signal: Samples, encoders: Mapping[str, ContextEncoder]) -> dict[str, Samples]:
     """Return a segment as every method fills its gap."""
     paper = InpaintSettings(context="paper")
     return {REFERENCE: filled(signal, *GAP, REFERENCE, paper)} | {
@@ -213,9 +211,7 @@ def _fills(
     }
 
 
-def _scores(
-    signal: NDArray[np.float32], encoders: Mapping[str, ContextEncoder]
-) -> dict[str, float]:
+def _scores(signal: Samples, encoders: Mapping[str, ContextEncoder]) -> dict[str, float]:
     scores = {
         name: metrics.snr_ms_db(signal, fill, GAP)
         for name, fill in _fills(signal, encoders).items()

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plc.files.pages.picture import blank_figure, save
 from plc.notice import counted
 from plc.papers.representations.named import REPRESENTATIONS, representation
 from plc_bench.base.compare import PairedDifference, mean_interval, summarise
-from plc_bench.base.corpus import Clip, middle_of, read_clip
+from plc_bench.base.corpus import Clip, Samples, middle_of, read_clip
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.metrics import snr_db
@@ -41,8 +40,6 @@ _WARM_SAMPLES = 2048
 _PANEL_INCHES = (9.5, 6.6)
 # dB below the loudest coefficient of the picture: black, and without a phase.
 _DARKEST, _FAINTEST = -70.0, -50.0
-
-Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +197,7 @@ def draw_representations(path: Path, x: Samples, sample_rate: int, title: str) -
     save(figure, path)
 
 
-def _panel(axes: Any, channel: NDArray[np.float32], what: str, seconds: float) -> None:
+def _panel(axes: Any, channel: Samples, what: str, seconds: float) -> None:
     """Draw one channel of an array: a line if it has one row."""
     if channel.shape[0] == 1:
         axes.plot(np.linspace(0, seconds, channel.shape[1]), channel[0], linewidth=0.4)

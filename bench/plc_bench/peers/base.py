@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from plc.errors import PlcError
 from plc.programs import rivals
+from plc_bench.base.corpus import Samples
 from plc_bench.scores.metrics import Mask
 
 # A peer that takes longer than this for one clip counts as hung.
@@ -35,9 +33,7 @@ class Contender(Protocol):
         """True if it codes the audio: it gets the intact signal and loses packets itself."""
         ...
 
-    def play(
-        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
-    ) -> NDArray[np.float32]:
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream.
 
         Parameters
@@ -62,9 +58,7 @@ class Simple:
     coded = False
     method: str
 
-    def play(
-        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
-    ) -> NDArray[np.float32]:
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream."""
         return rivals.play(self.method, signal, trace, packet_samples, sample_rate)
 

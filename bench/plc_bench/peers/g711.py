@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from plc.engine.loss import bursts_of
 from plc.errors import ConfigError
+from plc_bench.base.corpus import Samples
 from plc_bench.peers.base import Contender
 from plc_bench.peers.rates import INT16_SCALE, at_rate, packet_edges
 from plc_bench.scores.metrics import Mask
@@ -44,13 +45,11 @@ class G711:
 
     coded = True
 
-    def play(
-        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
-    ) -> NDArray[np.float32]:
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream."""
         edges = packet_edges(trace.size, packet_samples, sample_rate, RATE)
 
-        def conceal(narrow: NDArray[np.float32]) -> NDArray[np.float32]:
+        def conceal(narrow: Samples) -> Samples:
             rows = [conceal_gaps(row, edges[bursts_of(trace)]) for row in narrow.T]
             return np.stack(rows, axis=1).astype(np.float32)
 

@@ -13,9 +13,9 @@ and its choice to predict in a thread are left out. The cost is O(H²), here in 
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plc.errors import ConfigError
+from plc_bench.base.corpus import Samples
 from plc_bench.peers.base import Contender
 from plc_bench.scores.metrics import Mask
 
@@ -30,9 +30,7 @@ class JackTrip:
 
     coded = False
 
-    def play(
-        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
-    ) -> NDArray[np.float32]:
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream."""
         patience = int(_SILENT_AFTER_MS * sample_rate / (1000 * packet_samples))
         rows = [
@@ -56,7 +54,7 @@ def history_packets(packet_samples: int) -> int:
     return 2 if packet_samples <= 256 else 1
 
 
-def burg(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def burg(x: Samples) -> Samples:
     """Return the predictor of order ``len(x) - 1``: float32, shape of ``x``, ``a[0] = 1``."""
     size, one = x.size, np.float32(1.0)
     a = np.zeros(size, np.float32)
@@ -73,7 +71,7 @@ def burg(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return a
 
 
-def predict(history: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
+def predict(history: Samples, samples: int) -> Samples:
     """Predict the samples after a history: float32, shape (samples,).
 
     The last sample known is itself predicted anew first, as in the original.
@@ -87,13 +85,11 @@ def predict(history: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
     return line[size:]
 
 
-def _play_channel(
-    signal: NDArray[np.float32], trace: Mask, packet_samples: int, patience: int
-) -> NDArray[np.float32]:
+def _play_channel(signal: Samples, trace: Mask, packet_samples: int, patience: int) -> Samples:
     held = history_packets(packet_samples)
     out = signal.copy()
     ramp = np.arange(packet_samples, dtype=np.float32) / np.float32(packet_samples)
-    following: NDArray[np.float32] | None = None
+    following: Samples | None = None
     burst = 0
     for k, lost in enumerate(trace):
         begin, end = k * packet_samples, (k + 1) * packet_samples

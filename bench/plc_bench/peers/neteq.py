@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
+from plc_bench.base.corpus import Samples
 from plc_bench.peers.base import PEER_TIMEOUT_S, Contender, PeerError, run_program
 from plc_bench.peers.rates import at_rate, fitted, to_float, to_int16, whole_packet
 from plc_bench.scores.metrics import Mask
@@ -41,7 +42,7 @@ _DEFINES = (
 class Played:
     """The sound of a receiver, and counts after each block, in samples."""
 
-    heard: NDArray[np.float32]
+    heard: Samples
     """Shape (samples, channels)."""
     made_up: NDArray[np.float64]
     inserted: NDArray[np.float64]
@@ -55,9 +56,7 @@ class NetEq:
 
     coded = True
 
-    def play(
-        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
-    ) -> NDArray[np.float32]:
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream."""
         rate = sample_rate if sample_rate in RATES else 48_000
         packet = whole_packet(packet_samples, sample_rate, rate)
@@ -108,7 +107,7 @@ def _build_command(target: Path) -> list[str]:
     ]
 
 
-def _run(signal: NDArray[np.float32], trace: Mask, packet: int, rate: int) -> NDArray[np.float32]:
+def _run(signal: Samples, trace: Mask, packet: int, rate: int) -> Samples:
     whole = trace.size * packet
     arrivals_ms = np.where(trace, np.inf, np.arange(1, trace.size + 1) * 1000.0 * packet / rate)
     ticks = -(-100 * whole // rate) + _TAIL_TICKS
@@ -123,7 +122,7 @@ def _run(signal: NDArray[np.float32], trace: Mask, packet: int, rate: int) -> ND
 
 
 def play_schedule(
-    signal: NDArray[np.float32],
+    signal: Samples,
     arrivals_ms: NDArray[np.float64],
     rate: int,
     ticks: int,

@@ -26,7 +26,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plc.engine.config import StreamConfig
 from plc.errors import ConfigError
@@ -36,6 +35,7 @@ from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.libopus import LibopusDecoder, bound
 from plc.transport.rtp.packets import RtpPacket
 from plc.transport.rtp.playout import Playout
+from plc_bench.base.corpus import Samples
 from plc_bench.peers.base import Contender, PeerError, load
 from plc_bench.peers.rates import at_rate, whole_packet
 from plc_bench.scores.metrics import Mask
@@ -79,9 +79,7 @@ class Opus:
     lbrr: bool = False
     dred: bool = False
 
-    def play(
-        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
-    ) -> NDArray[np.float32]:
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream."""
         if signal.shape[1] > 2:
             raise PeerError(f"Opus codes 1 or 2 channels; the stream has {signal.shape[1]}")
@@ -120,8 +118,8 @@ def peer(name: str) -> Contender:
 
 
 def timed_decoder(
-    packets: list[NDArray[np.float32]], sample_rate: int, loss: float
-) -> tuple[Callable[[int, bool], NDArray[np.float32] | None] | None, str]:
+    packets: list[Samples], sample_rate: int, loss: float
+) -> tuple[Callable[[int, bool], Samples | None] | None, str]:
     """Return a function that decodes or conceals a stream's packet k, and the library's name.
 
     None and why, if libopus is not installed, is older than 1.5, or has no such frames.
@@ -149,7 +147,7 @@ def timed_decoder(
     decoder = codec.decoder
     codec.close()
 
-    def decode(k: int, lost: bool) -> NDArray[np.float32] | None:
+    def decode(k: int, lost: bool) -> Samples | None:
         return decoder.conceal(packet) if lost else decoder.decode(coded[k % len(coded)], packet)
 
     return decode, name
@@ -205,7 +203,7 @@ class _Codec:
                 raise PeerError(f"{opus.library} has no DRED: name a libopus built with it")
             self._check(answer)
 
-    def through(self, signal: NDArray[np.float32], trace: Mask, packet: int) -> NDArray[np.float32]:
+    def through(self, signal: Samples, trace: Mask, packet: int) -> Samples:
         """Return a signal coded, with packets lost, and decoded: aligned, of whole packets."""
         frame, channels = self._frame, self._channels
         lookahead = ctypes.c_int()
@@ -228,9 +226,7 @@ class _Codec:
             out[k * frame : (k + 1) * frame] = played
         return out[skipped * frame :]
 
-    def _receive(
-        self, packets: Iterator[bytes], lost: Mask, out: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
+    def _receive(self, packets: Iterator[bytes], lost: Mask, out: Samples) -> Samples:
         """Write an RTP receiver's output, less its delay, for packets that come on time."""
         n, channels = self._frame, self._channels
         how: Any = {"budget_ms": math.inf, "prepare": "never"}
@@ -250,7 +246,7 @@ class _Codec:
                     out[(k - waits) * n :][:n] = block.T
         return out
 
-    def coded(self, row: NDArray[np.float32]) -> Iterator[bytes]:
+    def coded(self, row: Samples) -> Iterator[bytes]:
         """Yield the frames of a signal, coded."""
         coded = ctypes.create_string_buffer(_PACKET_BYTES)
         for k in range(0, len(row), self._frame):

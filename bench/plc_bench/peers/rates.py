@@ -5,18 +5,18 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_bench.base.corpus import resample
+from plc_bench.base.corpus import Samples, resample
 from plc_bench.peers.base import PeerError
 
 INT16_SCALE = 32768.0
 
 
 def at_rate(
-    signal: NDArray[np.float32],
+    signal: Samples,
     sample_rate: int,
     rate: int,
-    play: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-) -> NDArray[np.float32]:
+    play: Callable[[Samples], Samples],
+) -> Samples:
     """Return ``play(signal)``, played at another rate.
 
     Parameters
@@ -37,7 +37,7 @@ def at_rate(
     return fitted(resample(played, rate, sample_rate), len(signal))
 
 
-def fitted(signal: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
+def fitted(signal: Samples, samples: int) -> Samples:
     """Cut or zero-pad a signal to ``samples``."""
     out = np.zeros((samples, signal.shape[1]), np.float32)
     kept = min(samples, len(signal))
@@ -70,7 +70,7 @@ def whole_packet(packet_samples: int, sample_rate: int, rate: int) -> int:
     return samples
 
 
-def to_int16(signal: NDArray[np.float32]) -> NDArray[np.int16]:
+def to_int16(signal: Samples) -> NDArray[np.int16]:
     """Return samples of full scale 1.0 as int16, clipped."""
     rounded: NDArray[np.int16] = np.clip(np.rint(signal * INT16_SCALE), -32768, 32767).astype(
         np.int16
@@ -78,6 +78,6 @@ def to_int16(signal: NDArray[np.float32]) -> NDArray[np.int16]:
     return rounded
 
 
-def to_float(signal: NDArray[np.int16]) -> NDArray[np.float32]:
+def to_float(signal: NDArray[np.int16]) -> Samples:
     """Return int16 samples as float32 of full scale 1.0."""
     return np.asarray(signal / np.float32(INT16_SCALE), np.float32)

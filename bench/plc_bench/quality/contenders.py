@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import plc
 from plc.engine.config import PREPARE, check_content
@@ -34,6 +33,7 @@ from plc.engine.loss import write_trace
 from plc.engine.methods import METHODS, RECORDING_METHODS, rung_of, stream_models
 from plc.engine.models.catalogue import find
 from plc.errors import AudioFileError, ConfigError, unknown
+from plc_bench.base.corpus import Samples
 from plc_bench.base.pace import turns
 from plc_bench.peers import PEERS, make_peer
 from plc_bench.peers.base import PEER_TIMEOUT_S, Contender, PeerError, run_program
@@ -63,9 +63,7 @@ class Engine:
     lookahead: int = 0
     seed: int = 0
 
-    def play(
-        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
-    ) -> NDArray[np.float32]:
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream."""
         played = plc.conceal(
             signal, trace, sample_rate=sample_rate, packet_samples=packet_samples, **asdict(self)
@@ -88,9 +86,7 @@ class FileRepair:
     model: str = "auto"
     content: str = "auto"
 
-    def play(
-        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
-    ) -> NDArray[np.float32]:
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream."""
         played = plc.inpaint(
             signal, trace, sample_rate=sample_rate, packet_samples=packet_samples, **asdict(self)
@@ -134,9 +130,7 @@ class CommandPeer:
                 f"have {' '.join(f'{{{name}}}' for name in _PLACES[3:])}"
             )
 
-    def play(
-        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
-    ) -> NDArray[np.float32]:
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream.
 
         Raises
@@ -169,7 +163,7 @@ def _filled(command: str, values: Mapping[str, str]) -> list[str]:
     return [re.sub(r"\{(\w+)\}", lambda place: values[place[1]], word) for word in words]
 
 
-def read_played(path: Path, shape: tuple[int, ...], sample_rate: int) -> NDArray[np.float32]:
+def read_played(path: Path, shape: tuple[int, ...], sample_rate: int) -> Samples:
     """Read a peer's output, cut to a shape: float32, shape (n, channels).
 
     Raises
@@ -358,9 +352,7 @@ class PacedEngine:
     clock: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], object] = time.sleep
 
-    def play(
-        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
-    ) -> NDArray[np.float32]:
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Return the samples that a listener hears."""
         concealer = plc.Concealer(
             sample_rate=sample_rate,
@@ -378,9 +370,7 @@ class PacedEngine:
         finally:
             concealer.close()
 
-    def _play(
-        self, concealer: plc.Concealer, signal: NDArray[np.float32], trace: Mask
-    ) -> NDArray[np.float32]:
+    def _play(self, concealer: plc.Concealer, signal: Samples, trace: Mask) -> Samples:
         samples = concealer.config.packet_samples
         played = np.zeros((len(signal) + concealer.delay, signal.shape[1]), np.float32)
         packet_s = samples / concealer.config.sample_rate

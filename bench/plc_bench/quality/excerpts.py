@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from plc.errors import AudioFileError, ConfigError
 from plc.files.writing import AudioWriter
-from plc_bench.base.corpus import Clip
+from plc_bench.base.corpus import Clip, Samples
 from plc_bench.quality.stream import Stream
 
 REFERENCE = "reference"
@@ -114,7 +114,7 @@ def keep(
     clip: Clip,
     condition: str,
     stream: Stream,
-    played: Mapping[str, NDArray[np.float32]],
+    played: Mapping[str, Samples],
     seconds: float = EXCERPT_S,
 ) -> None:
     """Write an excerpt, or add methods to an existing one.
@@ -168,20 +168,9 @@ def find(folder: Path) -> list[Excerpt]:
     for path in folder.rglob(_INDEX):
         index = _index(path.parent)
         assert index is not None
-        trace = np.array([digit == "1" for digit in index["trace"]], np.bool_)
-        found.append(
-            Excerpt(
-                path.parent,
-                index["clip"],
-                index["domain"],
-                index["condition"],
-                index["sample_rate"],
-                index["packet_samples"],
-                index["start"],
-                trace,
-                index["files"],
-            )
-        )
+        trace = np.array([digit == "1" for digit in index.pop("trace")], np.bool_)
+        del index["gain"]
+        found.append(Excerpt(folder=path.parent, trace=trace, **index))
     return sorted(found, key=lambda excerpt: (excerpt.domain, excerpt.clip, excerpt.condition))
 
 
@@ -197,7 +186,7 @@ def _index(folder: Path) -> dict[str, Any] | None:
     return index
 
 
-def _gain(signals: Sequence[NDArray[np.float32]]) -> float:
+def _gain(signals: Sequence[Samples]) -> float:
     """Return the gain that prevents clipping, 1 or less."""
     loudest = max(float(np.abs(signal).max()) for signal in signals)
     return min(1.0, 1.0 / loudest) if loudest > 0.0 else 1.0
@@ -209,6 +198,6 @@ def slug(name: str) -> str:
     return plain if plain == name else f"{plain}-{zlib.crc32(name.encode()):08x}"
 
 
-def _write(path: Path, signal: NDArray[np.float32], sample_rate: int) -> None:
+def _write(path: Path, signal: Samples, sample_rate: int) -> None:
     with AudioWriter(path, sample_rate, signal.shape[1], "PCM_16", len(signal)) as writer:
         writer.write(signal)

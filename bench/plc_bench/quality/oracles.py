@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.loss import bursts_of
+from plc_bench.base.corpus import Samples
 from plc_bench.peers.base import Contender
 from plc_bench.scores import bands
 from plc_bench.scores.metrics import Mask
@@ -39,9 +40,7 @@ class Oracle:
     part: str
     coded = False
 
-    def play(
-        self, signal: NDArray[np.float32], trace: Mask, packet_samples: int, sample_rate: int
-    ) -> NDArray[np.float32]:
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream, whose lost samples are the truth."""
         lossy = np.where(np.repeat(trace, packet_samples)[:, None], np.float32(0.0), signal)
         played = self.player.play(lossy, trace, packet_samples, sample_rate)
@@ -56,9 +55,7 @@ class Oracle:
         return np.where(told, np.stack(made, axis=1), played).astype(np.float32)
 
 
-def _given(
-    part: str, truth: NDArray[np.float32], fill: NDArray[np.float32], sample_rate: int
-) -> NDArray[np.float64]:
+def _given(part: str, truth: Samples, fill: Samples, sample_rate: int) -> NDArray[np.float64]:
     """Return a signal with a part of another's spectrum."""
     hop = round(sample_rate * bands.HOP_MS / 1000.0)
     size = 4 * hop

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plc.errors import ConfigError
-from plc_bench.base.corpus import read_clip
+from plc_bench.base.corpus import Samples, read_clip
 from plc_bench.peers.base import Contender, PeerError
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.oracles import Oracle
@@ -30,13 +29,13 @@ class Stream:
     trace : bool, shape (packets,), True = lost
     """
 
-    signal: NDArray[np.float32]
+    signal: Samples
     trace: Mask
     packet_samples: int
     sample_rate: int
 
     @property
-    def lossy(self) -> NDArray[np.float32]:
+    def lossy(self) -> Samples:
         """The signal with zeros where packets are lost."""
         damaged = self.signal.copy()
         damaged[np.repeat(self.trace, self.packet_samples)] = 0.0
@@ -81,7 +80,7 @@ def read_stream(
     return Stream(signal, trace, packet_samples, recording.sample_rate)
 
 
-def play(player: Contender, stream: Stream) -> NDArray[np.float32]:
+def play(player: Contender, stream: Stream) -> Samples:
     """Return a stream as a contender plays it; lost samples reach codecs and oracles alone.
 
     Raises

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plc.engine.signal_background import Background
 from plc.notice import counted
 from plc_bench.base.compare import mean_interval
-from plc_bench.base.corpus import Clip
+from plc_bench.base.corpus import Clip, Samples
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.quality.conditions import Condition
@@ -55,7 +54,7 @@ class Told:
 
 
 def hear(
-    background: Background, signal: NDArray[np.float32], trace: Mask, packet_samples: int
+    background: Background, signal: Samples, trace: Mask, packet_samples: int
 ) -> Iterator[int]:
     """Let a background hear a stream; yield each packet's number before its turn.
 

@@ -89,14 +89,12 @@ def line_style(k: int) -> dict[str, Any]:
     }
 
 
-def draw_panels(path: Path, panels: Sequence[Panel], title: str = "") -> None:
+def draw_panels(path: Path, panels: Sequence[Panel]) -> None:
     """Draw panels side by side (PNG, SVG, PDF); raise as :func:`save`."""
-    save(figure_of(panels, title=title), path)
+    save(figure_of(panels), path)
 
 
-def figure_of(
-    panels: Sequence[Panel], inches: tuple[float, float] | None = None, title: str = ""
-) -> Any:
+def figure_of(panels: Sequence[Panel], inches: tuple[float, float] | None = None) -> Any:
     """Draw panels in rows, with one legend; ``inches`` are width and height of all."""
     width, height = _PANEL_INCHES
     across = min(len(panels), _ACROSS)
@@ -126,8 +124,6 @@ def figure_of(
         frameon=False,
         handlelength=4.0,  # room for two dashes
     )
-    if title:
-        figure.suptitle(title)
     return figure
 
 

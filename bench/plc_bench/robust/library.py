@@ -14,12 +14,12 @@ from plc_bench.base.corpus import find_clips, read_clip
 from plc_kernels.build.targets import X86_64, machine
 
 _RATE = 48_000
+_SIZES = (64, 480)
 
 
 def push_from_c(
     packets: int,
     lost_every: int,
-    sizes: tuple[int, ...] = (64, 480),
     prepare: bool = False,
     share: float = 0.0,
     clips: tuple[Path, ...] = (),
@@ -59,7 +59,7 @@ def push_from_c(
             more += [str(sound), str(model)]
         levels = (2, 3, 4) if machine() == X86_64 else (0,)
         reports: dict[str, dict[str, object]] = {}
-        for size, level in itertools.product(sizes, levels):
+        for size, level in itertools.product(_SIZES, levels):
             command = [str(program), str(packets), str(lost_every), str(size), str(level)]
             command += more
             done = subprocess.run(command, capture_output=True, text=True, check=not level)

@@ -23,7 +23,7 @@ from plc.transport.rtp.config import ReceiverConfig
 from plc.transport.rtp.delay import DelayConfig
 from plc.transport.rtp.packets import RtpPacket, build_rtp
 from plc.transport.rtp.playout import Playout
-from plc_bench.base.corpus import find_clips, read_clip
+from plc_bench.base.corpus import Samples, find_clips, read_clip
 from plc_bench.base.tables import Table
 from plc_bench.peers.neteq import Played, play_schedule
 from plc_bench.robust.schedules import PACKET_MS, SCHEDULES, Schedule, Times, make_schedule
@@ -42,7 +42,6 @@ _SURE = 0.6
 # Scores are means over pieces of this length, the usual one of their makers' clips.
 _SCORED = 10 * _RATE
 
-Samples = NDArray[np.float32]
 Places = NDArray[np.int64]
 Run = tuple[str, str, float]
 """A schedule, a receiver, and its setting: the safety of plc, the least delay of NetEq in ms."""

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
+from plc_bench.base.corpus import Samples
 from plc_bench.base.surroundings import kept_mb, resident_mb
 from plc_bench.base.synth import music
 from plc_bench.base.tables import Table
@@ -48,7 +49,7 @@ _LEAST_STREAMS = 8
 _VIOLATIONS_KEPT = 20
 _VIOLATIONS_SHOWN = 3
 
-Packet = NDArray[np.float32] | NDArray[np.int16]
+Packet = Samples | NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +369,7 @@ def _outage_packets(stream: SoakStream) -> int:
     return round(LONGEST_BURST_S * stream.sample_rate / stream.packet_samples)
 
 
-def _as_float(packet: Packet) -> NDArray[np.float32]:
+def _as_float(packet: Packet) -> Samples:
     """Return samples of full scale 1.0."""
     scale = np.float32(1 / 32768 if packet.dtype == np.int16 else 1.0)
     return packet.astype(np.float32) * scale

@@ -55,10 +55,8 @@ __all__ = [
     "click_ratio",
     "fill_level_db",
     "frames_touching",
-    "gap_edges",
     "heard_span",
     "level_db",
-    "lost_samples",
     "lsd_db",
     "magnitudes",
     "mel_energies",
@@ -91,27 +89,6 @@ MEL_TOP_HZ = 20_000.0
 ZERO_RUN_SAMPLES = 64
 
 
-def lost_samples(trace: Mask, packet_samples: int, samples: int) -> Mask:
-    """Return which samples a trace loses: bool, shape (samples,).
-
-    Parameters
-    ----------
-    trace : bool, shape (packets,), True = lost
-    samples : int
-        Length of the signal; what lies past the trace is not lost.
-    """
-    lost = np.zeros(samples, np.bool_)
-    covered = np.repeat(trace, packet_samples)[:samples]
-    lost[: covered.size] = covered
-    return lost
-
-
-def gap_edges(lost: Mask) -> NDArray[np.intp]:
-    """Return the first and the end sample of each gap, ascending."""
-    edges: NDArray[np.intp] = np.flatnonzero(lost[1:] != lost[:-1]) + 1
-    return edges
-
-
 def fill_level_db(reference: Signal, estimate: Signal, lost: Mask) -> float:
     """Return the fill's energy over the lost samples' energy, in dB.
 
@@ -129,13 +106,7 @@ def snr_db(reference: Signal, estimate: Signal) -> float:
     return -ratio_db(float(((truth - estimate) ** 2).sum()), float((truth**2).sum()))
 
 
-def snr_ms_db(
-    reference: Signal,
-    estimate: Signal,
-    gap: tuple[int, int],
-    window_samples: int = SNR_MS_WINDOW,
-    hop_samples: int = SNR_MS_HOP,
-) -> float:
+def snr_ms_db(reference: Signal, estimate: Signal, gap: tuple[int, int]) -> float:
     """Return the SNR of the magnitude spectrogram inside a gap, in dB.
 
     Parameters
@@ -144,8 +115,6 @@ def snr_ms_db(
         The paper's setting is 16 kHz.
     gap : tuple of int
         First sample of the gap and first after it.
-    window_samples, hop_samples : int
-        Hann window of the STFT and its hop.
 
     Returns
     -------
@@ -163,14 +132,13 @@ def snr_ms_db(
        of neural networks", AES 146th Convention, 2019.
     """
     start, stop = gap
-    if stop - start < window_samples:
-        raise ValueError(f"the gap has {stop - start} samples, a frame {window_samples}")
+    if stop - start < SNR_MS_WINDOW:
+        raise ValueError(f"the gap has {stop - start} samples, a frame {SNR_MS_WINDOW}")
     if rms(reference[start:stop]) < GAP_RMS_MIN:
         return math.nan
-    starts = np.arange(start, stop - window_samples + 1, hop_samples)
-    return snr_db(
-        magnitudes(reference, starts, window_samples), magnitudes(estimate, starts, window_samples)
-    )
+    starts = np.arange(start, stop - SNR_MS_WINDOW + 1, SNR_MS_HOP)
+    truth, made = (magnitudes(each, starts, SNR_MS_WINDOW) for each in (reference, estimate))
+    return snr_db(truth, made)
 
 
 def mel_spectral_convergence(
@@ -230,12 +198,12 @@ def click_ratio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: in
     return float(np.max(ratios))
 
 
-def zero_runs(signal: Signal, samples: int = ZERO_RUN_SAMPLES) -> int:
-    """Count runs of at least ``samples`` zeros in all channels."""
+def zero_runs(signal: Signal) -> int:
+    """Count runs of 64 zeros and more in all channels."""
     count = 0
     for channel in _by_channel(signal):
         turns = np.flatnonzero(np.diff(channel == 0.0, prepend=False, append=False))
-        count += int((turns[1::2] - turns[::2] >= samples).sum())
+        count += int((turns[1::2] - turns[::2] >= ZERO_RUN_SAMPLES).sum())
     return count
 
 

@@ -27,6 +27,7 @@ from plc.engine.runtime.providers import gpu_name, installed_providers
 from plc.engine.runtime.session import runtime
 from plc.errors import ConfigError, PlcError, in_a_line
 from plc.extras import install_command
+from plc_bench.base.corpus import Samples
 from plc_bench.base.pace import turns
 from plc_bench.base.surroundings import machine_facts
 from plc_bench.base.tables import Table
@@ -137,7 +138,7 @@ def measure(
 ) -> GpuReport:
     """Return every measurement; ``tell`` is called with the name of the next."""
     report = GpuReport(machine=machine(), settings=settings)
-    kernels: dict[int, NDArray[np.float32]] = {}
+    kernels: dict[int, Samples] = {}
     for provider in (KERNELS, *providers):
         found = ProviderReport(provider=provider)
         report.providers.insert(len(report.providers) - bool(report.providers), found)
@@ -152,7 +153,7 @@ def measure(
 def _measure(
     found: ProviderReport,
     settings: GpuSettings,
-    kernels: dict[int, NDArray[np.float32]],
+    kernels: dict[int, Samples],
     tell: Callable[[str], object],
 ) -> None:
     provider = found.provider
@@ -239,9 +240,7 @@ class _Pool:
         played = self._pool.push(self.ids, packets, arrived, budget_ms=budget_ms)
         return 1e3 * (time.perf_counter() - began_s), played
 
-    def bursts(
-        self, count: int, pause_s: float, warm: bool
-    ) -> tuple[dict[str, Any], NDArray[np.float32]]:
+    def bursts(self, count: int, pause_s: float, warm: bool) -> tuple[dict[str, Any], Samples]:
         """Return the times of bursts of all streams, and the samples played in them."""
         came, gone = np.ones(self._streams, bool), np.zeros(self._streams, bool)
         times_ms, made, runs_ms = [], [], []

@@ -37,6 +37,7 @@ from plc.engine.warm import warm_up
 from plc.errors import ConfigError, unknown
 from plc_bench.base import workers
 from plc_bench.base.compare import statistics
+from plc_bench.base.corpus import Samples
 from plc_bench.base.rows import TIMES_FORMAT
 from plc_bench.base.surroundings import background_load, machine_facts
 from plc_bench.base.workers import Failure
@@ -260,7 +261,7 @@ class LatencyReport:
 
 
 Run = Callable[[LatencySettings], dict[str, Sample]]
-Packets = list[NDArray[np.float32]]
+Packets = list[Samples]
 OpenPeer = Callable[[Packets, int, float], tuple[Peer | None, str]]
 """Takes packets, their rate and the share lost; :func:`plc_bench.peers.opus.timed_decoder`."""
 
@@ -423,9 +424,9 @@ def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -
     )
 
 
-def most_events(seen: int, confidence: float = 0.95) -> float:
-    """Return the upper confidence limit of a Poisson mean: three for none seen."""
-    return float(statistics().chi2.ppf(confidence, 2 * (seen + 1)) / 2)
+def most_events(seen: int) -> float:
+    """Return the upper 95 % confidence limit of a Poisson mean: three for none seen."""
+    return float(statistics().chi2.ppf(0.95, 2 * (seen + 1)) / 2)
 
 
 def _median(values: Any) -> float:

@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_bench.base.corpus import find_clips, read_clip
+from plc_bench.base.corpus import Samples, find_clips, read_clip
 from plc_bench.base.pace import wait_until
 from plc_bench.base.synth import music
 
-Packet = NDArray[np.float32] | None
+Packet = Samples | None
 Push = Callable[[Packet], object]
 Peer = Callable[[int, bool], object]
 
@@ -73,7 +73,7 @@ class Timed:
 
 def time_back_to_back(
     push: Push,
-    packets: list[NDArray[np.float32]],
+    packets: list[Samples],
     trace: NDArray[np.bool_],
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Timed:
@@ -96,7 +96,7 @@ def time_back_to_back(
 
 def time_paced(
     push: Push,
-    packets: list[NDArray[np.float32]],
+    packets: list[Samples],
     trace: NDArray[np.bool_],
     packet_ms: float,
     clock: Callable[[], int] = time.perf_counter_ns,
@@ -151,7 +151,7 @@ def time_paced(
     return Timed({name: ns / 1e6 for name, ns in took.items()}, wall, cpu, disturbances)
 
 
-def _null_push(packets: list[NDArray[np.float32]]) -> Push:
+def _null_push(packets: list[Samples]) -> Push:
     """Return a ``push`` that only copies a packet: for a lost one, another."""
     out, another = np.empty_like(packets[0]), packets[0].copy()
 
@@ -172,9 +172,7 @@ def _touching(mb: float) -> Callable[[], object]:
     return touch if lines.size else lambda: None
 
 
-def piece(
-    clips: tuple[Path, ...], sample_rate: int, seconds: float, channels: int = 1
-) -> NDArray[np.float32]:
+def piece(clips: tuple[Path, ...], sample_rate: int, seconds: float, channels: int = 1) -> Samples:
     """Return a piece to push, shape (n, channels).
 
     An equal part of each of the ``clips``, files or folders, with their channels repeated; without
@@ -189,7 +187,7 @@ def piece(
     return np.resize(whole, (round(seconds * sample_rate), channels))
 
 
-def cut(signal: NDArray[np.float32], packet_samples: int) -> list[NDArray[np.float32]]:
+def cut(signal: Samples, packet_samples: int) -> list[Samples]:
     """Return the whole packets of ``signal``, each with memory of its own."""
     count = len(signal) // packet_samples
     return [signal[i * packet_samples : (i + 1) * packet_samples].copy() for i in range(count)]
@@ -265,7 +263,7 @@ def _kernel_allocations() -> int | None:
 
 def _loop(
     push: Push,
-    packets: list[NDArray[np.float32]],
+    packets: list[Samples],
     trace: NDArray[np.bool_],
     clock: Callable[[], int],
 ) -> tuple[NDArray[np.int64], float, float]:

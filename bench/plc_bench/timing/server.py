@@ -77,8 +77,8 @@ class ServerSettings:
         """Packets of each stream."""
         return max(1, round(self.seconds * self.sample_rate / self.packet_samples))
 
-    def check(self) -> None:
-        """Raise a :class:`ConfigError` if a measurement would say nothing."""
+    def __post_init__(self) -> None:
+        """Refuse a load of which a measurement would say nothing."""
         if not 0.0 <= self.loss < 1.0 or not 0.0 < self.seconds < math.inf:
             raise ConfigError(
                 f"loss is {self.loss} and seconds {self.seconds}; give a share of 0 or more and "
@@ -135,7 +135,6 @@ class ServerReport:
 
 def measure(settings: ServerSettings, on_method: Callable[[], None] = lambda: None) -> ServerReport:
     """Push all streams by each method."""
-    settings.check()
     packets = _Packets(settings)
     arrived = _arrived(settings)
     costs = []

@@ -11,12 +11,7 @@ INF = math.inf
 def test_a_summary_leaves_out_what_is_not_defined() -> None:
     summary = summarise([1.0, 3.0, math.nan, INF, -INF])
     assert (summary.mean, summary.std, summary.count, summary.left_out) == (2.0, 1.0, 2, 3)
-
-
-def test_a_summary_of_nothing_is_nan() -> None:
-    summary = summarise([math.nan])
-    assert math.isnan(summary.mean)
-    assert (summary.count, summary.left_out) == (0, 1)
+    assert math.isnan(summarise([math.nan]).mean)
 
 
 def test_a_constant_advantage_has_no_uncertainty() -> None:
@@ -75,10 +70,5 @@ def test_six_groups_have_an_interval() -> None:
     six = paired_difference([1.0, 1.0, 1.0, 3.0, 3.0, 3.0], [0.0] * 6, lower_is_better=True)
     assert six.low < six.mean < six.high
     assert six.interval("+.0f") == f"{six.low:+.0f} to {six.high:+.0f}"
-
-
-def test_the_same_scores_have_the_same_interval() -> None:
-    sample = list(np.random.default_rng(4).standard_normal(30))
-    zeros = [0.0] * 30
-    again = paired_difference(sample, zeros, lower_is_better=True)
-    assert paired_difference(sample, zeros, lower_is_better=True) == again
+    again = paired_difference([1.0, 1.0, 1.0, 3.0, 3.0, 3.0], [0.0] * 6, lower_is_better=True)
+    assert again == six  # the draws are seeded

@@ -40,13 +40,6 @@ def test_a_manifest_names_clips_beside_itself(tmp_path: Path) -> None:
     assert find_clips([manifest]) == [clip]
 
 
-def test_a_manifest_without_paths_is_refused(tmp_path: Path) -> None:
-    manifest = tmp_path / "manifest.csv"
-    manifest.write_text("file\na.flac\n")
-    with pytest.raises(ConfigError, match="no column named path"):
-        find_clips([manifest])
-
-
 def test_a_folder_without_audio_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no audio in"):
         find_clips([tmp_path])
@@ -72,20 +65,13 @@ def test_a_resampled_sine_is_the_sine_at_the_new_rate(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_no_audio_is_refused(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.wav"
-    broken.write_bytes(b"RIFF but no more")
-    with pytest.raises(AudioFileError, match=r"cannot read .*broken\.wav"):
-        read_clip(broken)
-
-
-def test_an_empty_file_and_one_with_nan_are_refused(tmp_path: Path) -> None:
+def test_files_without_audio_or_with_nan_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"RIFF but no more")
     soundfile.write(tmp_path / "empty.wav", np.zeros((0, 1)), 16_000)
-    with pytest.raises(AudioFileError, match="no samples"):
-        read_clip(tmp_path / "empty.wav")
     soundfile.write(tmp_path / "nan.wav", np.full(10, np.nan), 16_000, subtype="FLOAT")
-    with pytest.raises(AudioFileError, match="not finite"):
-        read_clip(tmp_path / "nan.wav")
+    for name, said in (("broken", "cannot read"), ("empty", "no samples"), ("nan", "not finite")):
+        with pytest.raises(AudioFileError, match=said):
+            read_clip(tmp_path / f"{name}.wav")
 
 
 def test_a_clips_seed_is_the_same_everywhere() -> None:

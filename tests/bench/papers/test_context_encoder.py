@@ -17,9 +17,7 @@ from plc_bench.gaps.twosided import (
     InpaintSettings,
     measure_inpainting,
 )
-from plc_bench.papers import context_encoder
 from plc_bench.papers.context_encoder import (
-    GAPS_MS,
     _score_gap,
     measure_paper_tables,
     result_table,
@@ -131,8 +129,3 @@ def test_a_model_of_another_kind_ends_the_run(clips: list[Path], tmp_path: Path)
     path = write_context_encoder(tmp_path, False, kind="inpaint", drafts=["forward"])
     with pytest.raises(ConfigError, match="of kind inpaint"):
         measured(clips, str(path))
-
-
-def test_published_figures_cover_both_lengths() -> None:
-    for lengths in context_encoder.PUBLISHED.values():
-        assert tuple(lengths) == GAPS_MS

@@ -92,7 +92,7 @@ def test_figures_are_written_as_the_document_writes_numbers(document: Path) -> N
     assert tables_in(document) == 1
 
 
-def test_a_difference_is_named_by_what_it_is_over_and_keeps_its_sign(document: Path) -> None:
+def test_a_difference_keeps_its_sign(document: Path) -> None:
     text = (
         "<!-- figures: queries.toml over -->\n| method | over plc |\n|---|---:|\n| ar | +1.00 |\n"
     )
@@ -103,35 +103,25 @@ def test_a_difference_is_named_by_what_it_is_over_and_keeps_its_sign(document: P
     assert "| ar | +0.32 |\n" in renewed(text, document)
 
 
-def test_a_number_without_a_sign_stays_so_beside_signed_ones(document: Path) -> None:
-    text = (
-        "<!-- figures: queries.toml signs -->\n"
-        "| | |\n|---|---:|\n| reference | 1.00 |\n| over plc | +1.00 |\n"
-    )
-    assert renewed(text, document).splitlines()[-2:] == [
-        "| reference | 2.04 |",
-        "| over plc | \u22120.32 |",
-    ]
-
-
-def test_empty_cells_stay_as_they_are(document: Path) -> None:
-    text = (
-        "<!-- figures: queries.toml empty -->\n"
-        "| | plc | a | b | c |\n|---|---:|---|---|---|\n| ar | 2.04 | | | |\n"
-    )
-    assert renewed(text, document) == text
-
-
-def test_a_row_may_say_the_key_of_a_column_itself(document: Path) -> None:
-    text = (
-        "<!-- figures: queries.toml own -->\n"
-        "| | plc | other | which |\n|---|---:|---:|---|\n"
-        "| speech | 1.00 | 1.00 | ar 4 |\n| again | 1.00 | 1.00 | by hand |\n"
-    )
-    assert renewed(text, document).splitlines()[-2:] == [
-        "| speech | 2.36 | 2.04 | ar 4 |",
-        "| again | 2.36 | 1.00 | by hand |",
-    ]
+@pytest.mark.parametrize(
+    ("query", "columns", "rows", "renewed_rows"),
+    [
+        # A number without a sign stays so beside signed ones.
+        ("signs", 2, "| reference | 1.00 |\n| over plc | +1.00 |\n", "| reference | 2.04 |\n"
+         "| over plc | \u22120.32 |\n"),
+        # Empty cells stay as they are.
+        ("empty", 5, "| ar | 2.04 | | | |\n", "| ar | 2.04 | | | |\n"),
+        # A row may say the key of a column itself.
+        ("own", 4, "| speech | 1.00 | 1.00 | ar 4 |\n| again | 1.00 | 1.00 | by hand |\n",
+         "| speech | 2.36 | 2.04 | ar 4 |\n| again | 2.36 | 1.00 | by hand |\n"),
+    ],
+)  # fmt: skip
+def test_cells_keep_their_style(
+    document: Path, query: str, columns: int, rows: str, renewed_rows: str
+) -> None:
+    head = "|" + " |" * columns + "\n|" + "---|" * columns + "\n"
+    text = f"<!-- figures: queries.toml {query} -->\n{head}"
+    assert renewed(text + rows, document) == text + renewed_rows
 
 
 def test_lines_that_differ_are_named(document: Path) -> None:

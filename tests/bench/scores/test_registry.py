@@ -14,12 +14,6 @@ def trace_of(text: str) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     return np.array([digit == "1" for digit in text])
 
 
-def test_a_packet_knows_how_long_its_burst_is() -> None:
-    lengths = registry.burst_lengths(trace_of("0110111101"))
-    assert lengths.tolist() == [0, 2, 2, 0, 4, 4, 4, 4, 0, 1]
-    assert not registry.burst_lengths(trace_of("000")).any()
-
-
 def test_a_class_of_bursts_is_what_its_name_says() -> None:
     trace = trace_of("0100110001110011110")
     lost = registry.lost_by_class(trace, 160, RATE)  # packets of 10 ms
@@ -27,9 +21,9 @@ def test_a_class_of_bursts_is_what_its_name_says() -> None:
     assert (packets[""] == trace).all()
     assert np.flatnonzero(packets["single"]).tolist() == [1]
     assert np.flatnonzero(packets["30ms"]).tolist() == [9, 10, 11, 14, 15, 16, 17]
-
-
-def test_three_packets_whose_samples_were_rounded_are_30_ms() -> None:
+    assert np.flatnonzero(packets["2nd"]).tolist() == [5, 10, 15]
+    assert np.flatnonzero(packets["3rd"]).tolist() == [11, 16]
+    # Four packets of 7.5 ms whose samples were rounded are 30 ms.
     lost = registry.lost_by_class(trace_of("01111"), 83, 11_025)  # 7.5 ms are 82.7 samples
     assert lost["30ms"].sum() == 4 * 83
     assert not registry.lost_by_class(trace_of("0111"), 83, 11_025)["30ms"].any()
@@ -125,12 +119,6 @@ def test_of_speech_what_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyP
 def test_a_judge_that_taught_says_so() -> None:
     assert registry.label("plcmos") == "PLCMOS (taught)"
     assert registry.label("bands_2nd") == "bands dB, 2nd packets"
-
-
-def test_packets_have_their_place_in_a_burst() -> None:
-    lost = registry.lost_by_class(trace_of("01101111"), 1, RATE)
-    found = {name: np.flatnonzero(lost[name]).tolist() for name in ("1st", "2nd", "3rd")}
-    assert found == {"1st": [1, 4], "2nd": [2, 5], "3rd": [6]}
 
 
 @pytest.mark.parametrize(("plcmos", "share"), [(2.49, 100.0), (2.5, 0.0)])

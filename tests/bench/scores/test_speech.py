@@ -84,26 +84,16 @@ def test_plcmos_names_the_command_that_brings_its_model(monkeypatch: pytest.Monk
         speech._speechmos_folder()
 
 
-def test_pesq_of_a_clean_signal_is_the_scales_top() -> None:
-    pytest.importorskip("pesq", reason="pesq is not installed")
-    assert speech.pesq_wb(vowel(), vowel()) == pytest.approx(4.644, abs=0.001)
-    assert speech.pesq_wb(vowel(), with_holes(vowel())) < 4.0
-
-
-def test_pesq_of_silence_is_not_defined() -> None:
-    pytest.importorskip("pesq", reason="pesq is not installed")
-    assert math.isnan(speech.pesq_wb(np.zeros(RATE, np.float32), vowel(RATE)))
-
-
-def test_stoi_of_a_clean_signal_is_1() -> None:
-    pytest.importorskip("pystoi", reason="pystoi is not installed")
-    assert speech.stoi(vowel(), vowel()) == pytest.approx(1.0, abs=1e-6)
-    assert speech.stoi(vowel(), with_holes(vowel())) < 0.99
-
-
-def test_stoi_of_too_little_speech_is_not_defined() -> None:
-    pytest.importorskip("pystoi", reason="pystoi is not installed")
-    assert math.isnan(speech.stoi(vowel(1000), vowel(1000)))
+@pytest.mark.parametrize(("name", "top", "holed"), [("pesq", 4.644, 4.0), ("stoi", 1.0, 0.99)])
+def test_a_clean_signal_has_the_scales_top_and_too_little_no_score(
+    name: str, top: float, holed: float
+) -> None:
+    pytest.importorskip({"stoi": "pystoi"}.get(name, name), reason="is not installed")
+    score = {"pesq": speech.pesq_wb, "stoi": speech.stoi}[name]
+    assert score(vowel(), vowel()) == pytest.approx(top, abs=0.001)
+    assert score(vowel(), with_holes(vowel())) < holed
+    nothing = np.zeros(RATE, np.float32) if name == "pesq" else vowel(1000)
+    assert math.isnan(score(nothing, vowel(nothing.size)))
 
 
 @pytest.mark.parametrize(("score", "library"), [(speech.pesq_wb, "pesq"), (speech.stoi, "pystoi")])

@@ -189,13 +189,6 @@ def test_a_combination_that_fails_is_named_and_the_others_go_on() -> None:
     assert len(waited) == 4
 
 
-def test_a_run_has_a_process_of_its_own() -> None:
-    settings = dataclasses.replace(SETTINGS, method="burg", modes=(bench.BACK_TO_BACK,))
-    report = bench.measure([settings], 1)
-    assert report.failures == []
-    assert report.rows[0].times["concealed"].count == settings.trace().sum()
-
-
 def test_a_grid_has_every_combination() -> None:
     combined = bench.grid(SETTINGS, channels=[1, 2, 1], method=["ar", "auto"])
     assert [(one.channels, one.method) for one in combined] == [

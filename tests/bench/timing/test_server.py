@@ -54,7 +54,7 @@ def test_streams_stand_at_different_places_of_a_clip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("loss", "seconds"), [(-0.1, 1.0), (1.0, 1.0), (0.1, 0.0), (0.1, np.inf)])
 def test_a_load_that_says_nothing_is_refused(loss: float, seconds: float) -> None:
     with pytest.raises(ConfigError, match="give a share of 0 or more"):
-        measure(ServerSettings(loss=loss, seconds=seconds))
+        ServerSettings(loss=loss, seconds=seconds)
 
 
 def test_a_load_without_losses_has_the_time_of_its_ticks_alone() -> None:
