@@ -10,7 +10,7 @@ References
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +140,14 @@ def mean_interval(
 ) -> PairedDifference:
     """Return the mean of scores with its interval."""
     return paired_difference(values, [0.0] * len(values), lower_is_better=False, groups=groups)
+
+
+def column(rows: Iterable[Any], field: str, **where: object) -> list[float]:
+    """Return a field of the rows whose other fields are these."""
+    names, wanted = tuple(where), tuple(where.values())
+    return [
+        getattr(row, field) for row in rows if tuple(getattr(row, name) for name in names) == wanted
+    ]
 
 
 def _bootstrap_interval(

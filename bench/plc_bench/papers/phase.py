@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.notice import counted
-from plc_bench.base.compare import summarise
+from plc_bench.base.compare import column, summarise
 from plc_bench.base.corpus import Samples, find_clips, middle_of
 from plc_bench.base.pieces import spread
 from plc_bench.base.tables import Table
@@ -106,14 +106,6 @@ class PhaseReport:
     seconds: float
     scores: list[PhaseScore]
     failures: list[Failure]
-
-    def values(self, source: str, grid: str, method: str, field: str) -> list[float]:
-        """Return a method's scores, one for each clip of a source."""
-        return [
-            getattr(score, field)
-            for score in self.scores
-            if (score.source, score.grid, score.method) == (source, grid, method)
-        ]
 
 
 def score_clip(clip: tuple[Path, Path]) -> list[PhaseScore]:
@@ -246,11 +238,13 @@ def result_tables(report: PhaseReport) -> list[Table]:
 
 
 def _cell(report: PhaseReport, source: str, method: str, grid: str, field: str) -> str:
-    values = report.values(source, grid, method, field)
+    values, others = (
+        column(report.scores, field, source=source, grid=grid, method=each)
+        for each in (method, "fgla")
+    )
     summary = summarise(values)
     if not summary.count:
         return "-"
-    others = report.values(source, grid, "fgla", field)
     better = sum(ours < theirs for ours, theirs in zip(values, others, strict=True))
     count = "" if method == "fgla" else f" ({better})"
     return f"{summary.mean:.1f} ± {summary.std:.1f}{count}"

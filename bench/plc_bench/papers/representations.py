@@ -20,7 +20,7 @@ import numpy as np
 from plc.files.pages.picture import blank_figure, save
 from plc.notice import counted
 from plc.papers.representations.named import REPRESENTATIONS, representation
-from plc_bench.base.compare import PairedDifference, mean_interval, summarise
+from plc_bench.base.compare import column, mean_interval, summarise
 from plc_bench.base.corpus import Clip, Samples, middle_of, read_clip
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import Failure, score_clips
@@ -75,23 +75,6 @@ class InversionReport:
     scores: list[InversionScore]
     failures: list[Failure]
 
-    @property
-    def domains(self) -> list[str]:
-        """Domains of the clips."""
-        return list(dict.fromkeys(score.domain for score in self.scores))
-
-    def values(self, name: str, field: str, domain: str = "") -> list[float]:
-        """Return a representation's scores, one for each clip."""
-        return [
-            getattr(score, field)
-            for score in self.scores
-            if score.representation == name and domain in ("", score.domain)
-        ]
-
-    def interval(self, name: str, field: str, domain: str) -> PairedDifference:
-        """Return a mean with its 95 % interval over clips."""
-        return mean_interval(self.values(name, field, domain))
-
 
 def measure_inversion(
     clips: Sequence[Clip],
@@ -144,15 +127,17 @@ def score_clip(
 def result_tables(report: InversionReport) -> list[Table]:
     """Return a table of scores for each domain, and one of sizes."""
     tables = []
-    for domain in report.domains:
-        clips = counted(len(report.values(REPRESENTATIONS[0], "snr_db", domain)), "clip")
+    for domain in dict.fromkeys(score.domain for score in report.scores):
+        of = {"representation": REPRESENTATIONS[0], "domain": domain}
+        clips = counted(len(column(report.scores, "snr_db", **of)), "clip")
         heads = ("representation", "SNR", "interval", "convergence", "interval")
         title = f"{domain}: {clips}, {report.seconds:g} s each; dB, 95 % interval"
         table = Table(title, heads)
         for name in REPRESENTATIONS:
             cells = []
             for field in ("snr_db", "convergence_db"):
-                mean = report.interval(name, field, domain)
+                scores = column(report.scores, field, representation=name, domain=domain)
+                mean = mean_interval(scores)
                 cells += [f"{mean.mean:.1f}", mean.interval(".1f")]
             table.add(name, *cells)
         tables.append(table)
@@ -161,7 +146,7 @@ def result_tables(report: InversionReport) -> list[Table]:
     sizes = Table(title, ("representation", *columns))
     for name in REPRESENTATIONS:
         means = [
-            summarise(report.values(name, field)).mean
+            summarise(column(report.scores, field, representation=name)).mean
             for field in ("numbers", "forward_ms", "inverse_ms")
         ]
         sizes.add(name, *(f"{mean:.2f}" for mean in means))

@@ -199,10 +199,7 @@ one from its whole name. Add yours here; those of :mod:`plc_bench.peers` are."""
 
 
 def contender(
-    name: str,
-    peers: Mapping[str, CommandPeer] | None = None,
-    *,
-    seed: int = 0,
+    name: str, peers: Mapping[str, CommandPeer] | None = None, *, seed: int = 0
 ) -> Contender:
     """Return the contender of a name.
 
@@ -226,35 +223,25 @@ def contender(
     if kind is not None and "file" not in parts:
         return kind(name)
     settings: dict[str, Any] = {"method": head}
-    lookahead, prepare = 0, "auto"
-    of_file = paced = False
     for part in parts:
-        ahead = re.fullmatch(r"lookahead(\d+)", part)
-        if ahead:
-            lookahead = int(ahead[1])
-        elif part.startswith(("model=", "content=")):
-            setting, _, settings[setting] = part.partition("=")
-        elif part.startswith("prepare="):
-            prepare = part.removeprefix("prepare=")
-        elif part == "paced":
-            paced = True
-        elif part == "file":
-            of_file = True
-        else:
+        word, equals, value = part.partition("=")
+        if word in ("model", "content", "prepare") and equals:
+            settings[word] = value
+        elif ahead := re.fullmatch(r"lookahead(\d+)", part):
+            settings["lookahead"] = int(ahead[1])
+        elif part not in ("paced", "file"):
             raise ConfigError(
                 f"method {name!r}: {'@' + part} is not understood; methods are written "
                 "METHOD[@lookaheadK][@model=NAME][@content=NAME] or "
                 "METHOD@file[@model=NAME][@content=NAME]"
             )
-    if "@prepare=" in name and (not paced or prepare not in PREPARE):
+    if "prepare" in settings and ("paced" not in parts or settings["prepare"] not in PREPARE):
         raise ConfigError(f"method {name!r}: give METHOD@paced@prepare={'|'.join(PREPARE)}")
-    if of_file and "@lookahead" in name:
+    if "file" in parts and "lookahead" in settings:
         raise ConfigError(f"method {name!r}: @file sees everything; leave @lookahead out")
-    if of_file:
+    if "file" in parts:
         return FileRepair(**settings)
-    if paced:
-        return PacedEngine(**settings, lookahead=lookahead, seed=seed, prepare=prepare)
-    return Engine(**settings, lookahead=lookahead, seed=seed)
+    return (PacedEngine if "paced" in parts else Engine)(**settings, seed=seed)
 
 
 def check_methods(
