@@ -68,15 +68,8 @@ def test_a_reason_that_many_clips_share_is_said_once(tmp_path: Path) -> None:
 def test_inpaint_draws_a_curve_over_several_lengths(tmp_path: Path, clip: Path) -> None:
     pytest.importorskip("matplotlib")
     picture = tmp_path / "curve.png"
-    arguments = [
-        "inpaint",
-        clip,
-        "--methods",
-        "lpc,ar",
-        "--gap-ms",
-        "10,40",
-        "--gaps-per-clip",
-        "1",
+    arguments: list[str | Path] = [
+        *("inpaint", clip, "--methods", "lpc,ar", "--gap-ms", "10,40", "--gaps-per-clip", "1")
     ]
     status, text = run(*arguments, "--picture", picture, "--save", tmp_path / "i.json")
     assert status == 0
