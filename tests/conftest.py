@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 # More workers than these cost memory, and wait for the longest tests all the same.
 MOST_WORKERS = 8
 
-# Trainings, attacks and benchmarks: half of the time, and no program of a user runs them.
-SLOW = tuple(Path(__file__).parent / folder for folder in ("training", "attack", "bench"))
+# Trainings, attacks, benchmarks and papers: half of the time, and no program of a user runs them.
+SLOW = tuple(
+    Path(__file__).parent / folder
+    for folder in (
+        *("training", "attack", "bench"),
+        *("kernels/papers", "plc/papers/representations"),
+    )
+)
 
 # Of kernels that no stream calls; whatever tests them finds them compiled.
 COMPILING = ("test_allocation.py", "test_entry.py")
@@ -86,6 +92,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> "Library":
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
     return build_library(tmp_path_factory.mktemp("libplc"))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no slow test where none is asked for: that takes longer than to import the others."""
+    return True if collection_path in SLOW and "not slow" in config.option.markexpr else None
 
 
 @pytest.hookimpl(wrapper=True)

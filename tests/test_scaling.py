@@ -1,13 +1,10 @@
 """Streams of many processes: ``examples/scaling``, with a worker that is killed."""
 
-import importlib
 import json
-import multiprocessing
 import os
 import re
 import shutil
 import signal
-import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +19,7 @@ from streams import MOST_LOST_S, Played, Store, Tick, Worker, ranking
 
 import plc
 from plc import ConcealerPool
+from tests.examples import some
 from tests.plc.engine.test_snapshots import FORMAT, losses, packets_of
 from tests.processes import environment
 from tests.test_examples import EXAMPLES, run
@@ -199,14 +197,6 @@ def test_a_stream_that_ends_while_nobody_serves_it_leaves_nothing(tmp_path: Path
     assert not keeper._moved
 
 
-def test_a_worker_that_has_ended_can_be_drained_and_come_back(tmp_path: Path) -> None:
-    keeper = kept(tmp_path, "a")
-    keeper.drain("b")
-    keeper.add("b", Here(tmp_path))
-    played_by(keeper, SSRCS, ticks_of(len(SSRCS))[:10])
-    assert keeper.streams_of("b")
-
-
 def test_an_ssrc_that_is_given_twice_is_refused_and_kills_no_worker(tmp_path: Path) -> None:
     keeper = kept(tmp_path, "a", "b")
     packets, arrived = ticks_of(2)[0]
@@ -303,7 +293,7 @@ def check_begins_anew(worker: Worker) -> None:
         np.testing.assert_array_equal(answer.packets, expected)
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@some("damage", DAMAGES, 4)
 def test_a_stream_whose_snapshot_is_refused_begins_anew(damage: str, tmp_path: Path) -> None:
     worker = Worker(tmp_path, KEY, FORMAT)
     for ssrc in (7, 8):
@@ -425,30 +415,6 @@ def test_a_worker_that_hangs_before_it_has_read_a_large_tick_is_killed(
     assert not served.any()
     assert not keeper.workers
     assert not hangs.process.is_alive()
-
-
-def test_a_worker_that_hangs_in_midst_of_its_answer_is_gone() -> None:
-    hangs = Process.__new__(Process)
-    hangs._ours, theirs = multiprocessing.Pipe()
-    hangs._patience_s = 0.01
-    keepers.be_patient(hangs._ours, hangs._patience_s)
-    os.write(theirs.fileno(), struct.pack("!i", 1000) + b"the begin of an answer")
-    with pytest.raises(GoneError):
-        hangs.answer()
-
-
-def test_an_actor_of_ray_that_fails_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    ray = pytest.importorskip("ray", reason="Ray comes with the extra scale")
-    workers = importlib.import_module("ray_workers")
-
-    def fail(*_: object, **__: object) -> None:
-        raise ray.exceptions.RayTaskError("play", "a traceback", ValueError("of the worker"))
-
-    monkeypatch.setattr(workers.ray, "get", fail)
-    actor = workers.Actor.__new__(workers.Actor)
-    actor._answer = None
-    with pytest.raises(GoneError):
-        actor.answer()
 
 
 # ---- the programs -------------------------------------------------------------------------------

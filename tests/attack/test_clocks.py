@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from plc import Concealer
 from plc.engine import outside
-from plc.engine.stats import TimeHistogram
 from plc.transport.cards.devices import DevicePort
 from plc.transport.live.ends import NetworkSource, PlayClock
 from plc.transport.live.live import LiveConfig, LiveEngine
@@ -28,6 +27,7 @@ from plc.transport.rtp.latch import LAPSE_S, QUIET_S, RateCap
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.playout import Playout
 from plc.transport.rtp.udp import Endpoint
+from tests.examples import some
 from tests.plc import configs
 from tests.plc.fake_devices import FakeBackend, card
 from tests.plc.tiny_models import write_model
@@ -90,7 +90,7 @@ class Reading:
 # ---- the engine ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("steps", [1, 3, 4])
+@some("steps", [1, 3, 4])
 @pytest.mark.parametrize("name", NO_CLOCKS)
 def test_whatever_a_concealers_clocks_say_it_conceals(name: str, steps: int) -> None:
     signal = tones(3, RATE, 700 * BLOCK).reshape(-1, BLOCK, 1)
@@ -127,15 +127,6 @@ def test_after_a_jump_the_ladder_is_climbed_again(name: str) -> None:
         made += [concealer._method.name] * (k % 10 == 9)
         now += 1
     assert made[-1] == best
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 0.0, 1e300, 5e-324])
-def test_no_duration_breaks_a_histogram(value: float) -> None:
-    times = TimeHistogram()
-    times.add(1.0)
-    times.add(value)
-    assert times._bins.sum() == 2
-    assert all(math.isfinite(times.percentile_ms(p)) for p in (0.0, 50.0, 99.9, 100.0))
 
 
 class _Sleeper:
@@ -223,7 +214,7 @@ def playout_of(mode: DelayMode) -> Playout:
 
 
 @pytest.mark.parametrize("mode", list(DelayMode))
-@pytest.mark.parametrize("name", JUMPS)
+@some("name", JUMPS, 6)
 def test_whatever_the_clock_of_a_playout_does_it_plays(name: str, mode: DelayMode) -> None:
     playout = playout_of(mode)
     received: list[int] = []

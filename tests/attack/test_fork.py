@@ -186,43 +186,6 @@ else:
 """)
 
 
-def test_the_child_of_a_process_that_conceals_whole_signals_makes_the_same_samples() -> None:
-    run_program("""
-from plc import conceal, inpaint
-signal_ = np.random.default_rng(0).standard_normal((9600, 1)).astype(np.float32) * 0.1
-lost = np.arange(20) % 6 == 5
-def made():
-    return conceal(signal_, lost, sample_rate=48_000, packet_samples=480)
-concealer = opened(budget_ms=float("inf"))
-expected = made()
-play(concealer)
-child = os.fork()
-if child == 0:
-    assert np.array_equal(made(), expected)
-    play(concealer)
-    assert concealer.stats.network.network_failed == 0
-else:
-    wait_for(child)
-    assert np.array_equal(made(), expected)
-""")
-
-
-def test_processes_of_multiprocessing_end() -> None:
-    run_program("""
-concealer = opened(budget_ms=100.0)
-play(concealer)
-processes = [
-    multiprocessing.get_context("fork").Process(target=play, args=(concealer,)) for _ in range(3)
-]
-for process in processes:
-    process.start()
-for process in processes:
-    process.join(30.0)
-    assert process.exitcode == 0, process.exitcode
-play_until_a_network_answers(concealer)
-""")
-
-
 def test_a_fork_during_the_first_start_waits_for_no_lock_in_the_child() -> None:
     run_program("""
 from plc import warm_up
@@ -248,24 +211,6 @@ assert dict(os.environ) == before
 if sys.platform == "linux":
     more = set(os.listdir("/proc/self/task")) - threads
     assert not more, more
-""")
-
-
-def test_many_streams_go_on_in_the_child_with_threads_of_its_own() -> None:
-    run_program("""
-many = ConcealerPool(threads=3)
-ids = many.open(4, sample_rate=16_000, packet_samples=160)
-several, arrived = np.zeros((4, 160, 1), np.float32), np.ones(4, bool)
-many.push(ids, several, arrived)
-child = os.fork()
-if child == 0:
-    for _ in range(20):
-        many.push(ids, several, arrived)
-    many.close()
-else:
-    wait_for(child)
-    many.push(ids, several, arrived)
-    many.close()
 """)
 
 

@@ -18,6 +18,7 @@ from plc.engine.pool_format import Costs
 from plc.engine.samples import Packet
 from plc.transport.rtp.codecs import L16
 from plc.transport.rtp.delay import DelayConfig, DelayMode
+from tests.examples import is_deep
 from tests.plc.configs import playout_of
 from tests.processes import environment
 from tests.signals import tones
@@ -62,8 +63,8 @@ def stopped_at(call: Callable[[], object], moment: int) -> bool:
     return False
 
 
-def moments_of(call: Callable[[], object], all_of_them: bool) -> Iterator[int]:
-    """Yield moments of a call, in turn: those near its begin and end, and some between."""
+def moments_of(call: Callable[[], object]) -> Iterator[int]:
+    """Yield moments of a call, in turn: those near its begin and end, and some between, or all."""
     count = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
@@ -80,7 +81,7 @@ def moments_of(call: Callable[[], object], all_of_them: bool) -> Iterator[int]:
         sys.settrace(before)
     ends = {*range(min(count, 40)), *range(max(count - 40, 0), count)}
     between = np.random.default_rng(count).permutation(count)[: max(MOMENTS - len(ends), 0)]
-    yield from range(count) if all_of_them else sorted(ends | set(between.tolist()))
+    yield from range(count) if is_deep() else sorted(ends | set(between.tolist()))
 
 
 STREAM_CALLS: dict[str, Callable[[Concealer], object]] = {
@@ -100,7 +101,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def stops_a_stream(settings: str, call: str, all_of_them: bool) -> None:
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("call", STREAM_CALLS)
+def test_a_stream_serves_the_next_call(settings: str, call: str) -> None:
     concealer = Concealer(**FORMAT, **SETTINGS[settings])
     for packet in PACKETS[:20]:
         concealer.push(packet)
@@ -109,7 +112,7 @@ def stops_a_stream(settings: str, call: str, all_of_them: bool) -> None:
         with contextlib.suppress(TypeError):  # of snapshots that there are none of
             STREAM_CALLS[call](concealer)
 
-    for moment in moments_of(act, all_of_them):
+    for moment in moments_of(act):
         stopped_at(act, moment)
         for packet in (PACKETS[2], None, None, PACKETS[3], PACKETS[4]):
             out = concealer.push(packet)
@@ -117,19 +120,6 @@ def stops_a_stream(settings: str, call: str, all_of_them: bool) -> None:
         assert DENORMAL * np.float32(1.0) > 0.0, "this thread's arithmetic is as it was"
         if not concealer.delay:
             np.testing.assert_array_equal(concealer.push(PACKETS[5]), PACKETS[5])
-
-
-@pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("call", STREAM_CALLS)
-def test_a_stream_serves_the_next_call(settings: str, call: str) -> None:
-    stops_a_stream(settings, call, all_of_them=False)
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("call", STREAM_CALLS)
-def test_a_stream_serves_the_next_call_whatever_the_moment(settings: str, call: str) -> None:
-    stops_a_stream(settings, call, all_of_them=True)
 
 
 class Crowd:
@@ -192,31 +182,16 @@ POOL_CALLS: dict[str, Callable[[Crowd], object]] = {
 }
 
 
-def stops_a_pool(
-    monkeypatch: pytest.MonkeyPatch, call: str, threads: int, all_of_them: bool
-) -> None:
-    monkeypatch.setattr(pool_format, "_measure", lambda *_: Costs(0.01, 0.1, 0.1))
-    crowd = Crowd(threads)
-    act = POOL_CALLS[call]
-    for moment in moments_of(lambda: act(crowd), all_of_them):
-        crowd.check()
-        stopped_at(lambda: act(crowd), moment)
-    crowd.check()
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("call", POOL_CALLS)
 def test_a_pool_is_whole(monkeypatch: pytest.MonkeyPatch, call: str, threads: int) -> None:
-    stops_a_pool(monkeypatch, call, threads, all_of_them=False)
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("call", POOL_CALLS)
-def test_a_pool_is_whole_whatever_the_moment(
-    monkeypatch: pytest.MonkeyPatch, call: str, threads: int
-) -> None:
-    stops_a_pool(monkeypatch, call, threads, all_of_them=True)
+    monkeypatch.setattr(pool_format, "_measure", lambda *_: Costs(0.01, 0.1, 0.1))
+    crowd = Crowd(threads)
+    act = POOL_CALLS[call]
+    for moment in moments_of(lambda: act(crowd)):
+        crowd.check()
+        stopped_at(lambda: act(crowd), moment)
+    crowd.check()
 
 
 def test_a_playout_plays_on() -> None:
@@ -229,7 +204,7 @@ def test_a_playout_plays_on() -> None:
         now_s += PACKET / RATE
         assert np.isfinite(playout.tick(now_s)).all()
 
-    for moment in moments_of(tick, all_of_them=False):
+    for moment in moments_of(tick):
         stopped_at(tick, moment)
         tick()
 

@@ -83,14 +83,6 @@ def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path: Path, mask: int
     assert mode_of(tmp_path / "out.wav") == 0o666 & ~mask
 
 
-def test_nothing_is_left_of_a_file_that_fails(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), AudioWriter(tmp_path / "out.wav", 8000, 1):
-        raise RuntimeError
-    with pytest.raises(AudioFileError):
-        AudioWriter(tmp_path / "out.mp3", 8000, 64)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_link_to_a_file_stays_a_link_and_the_file_is_written(tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.mkdir()
@@ -225,22 +217,6 @@ from plc_kernels.build.compile import kernel
 def shifted(x):
     return x + 1.0
 """
-
-
-@pytest.mark.system
-def test_kernels_are_kept_where_the_user_says(tmp_path: Path) -> None:
-    own, sources = tmp_path / "own", tmp_path / "sources"
-    sources.mkdir()
-    (sources / "shifting.py").write_text(SHIFTING)
-    given = environment() | {"PLC_CACHE_DIR": str(own)}
-    given.pop("NUMBA_CACHE_DIR", None)
-    for hits in ("0", "1"):
-        command = [sys.executable, "-c", KERNEL, str(sources)]
-        done = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
-        *counted, place = done.stdout.split()
-        assert counted == ["4.0", hits, "0"]
-        assert own / "kernels" in Path(place).parents
-    assert not list(sources.rglob("*.nb?"))
 
 
 @pytest.mark.parametrize("how", ["group", "world", pytest.param("foreign", marks=AS_ROOT)])

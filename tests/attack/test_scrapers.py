@@ -10,7 +10,6 @@ from contextlib import ExitStack
 
 import pytest
 
-from plc.errors import ConfigError
 from plc.transport.metrics import Exporter, Metric, Sample, metrics_endpoint
 from plc.transport.rtp.udp import Endpoint
 from plc.transport.service.page_server import (
@@ -57,18 +56,6 @@ def scrape(exporter: Exporter, accept: str = "") -> tuple[str, str]:
 @pytest.mark.parametrize("address", [":9464", "9464"])
 def test_a_port_alone_is_one_of_this_machine_only(address: str) -> None:
     assert metrics_endpoint(address) == Endpoint("127.0.0.1", 9464)
-
-
-def test_an_address_that_is_given_is_taken() -> None:
-    assert metrics_endpoint("0.0.0.0:9464") == Endpoint("0.0.0.0", 9464)
-    assert metrics_endpoint("[::]:9464") == Endpoint("::", 9464)
-    with pytest.raises(ConfigError, match="expected"):
-        metrics_endpoint("nonsense")
-
-
-def test_without_an_address_only_this_machine_is_served() -> None:
-    with Exporter(":0") as exporter:
-        assert exporter.endpoint.host == "127.0.0.1"
 
 
 def test_many_idle_connections_hold_neither_threads_nor_places(exporter: Exporter) -> None:

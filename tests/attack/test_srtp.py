@@ -20,6 +20,7 @@ from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.srtp import SUITES, SrtpKey, SrtpReceiver, SrtpSender
 from plc.transport.rtp.udp import Endpoint, UdpPort
+from tests.examples import some
 from tests.plc.configs import changed
 from tests.plc.fake_devices import FakeBackend, card
 from tests.signals import tones
@@ -124,7 +125,7 @@ def undisturbed() -> Blocks:
         return play(relay, sealed_by(KEY))
 
 
-@pytest.mark.parametrize("source", [SOURCE, STRANGER])
+@some("source", [SOURCE, STRANGER])
 @pytest.mark.parametrize("name", ATTACKS)
 def test_who_has_no_key_changes_no_sample(name: str, source: Any, undisturbed: Blocks) -> None:
     with closing(StreamRelay(config_of(packets_per_s=150.0))) as relay:

@@ -84,11 +84,6 @@ def test_a_call_from_another_thread_is_refused_and_changes_nothing(call: str) ->
     np.testing.assert_array_equal(played(CALLS[call]), played(None))
 
 
-def test_the_error_is_one_of_ours_and_a_runtime_error() -> None:
-    assert issubclass(ConcurrentPushError, PlcError)
-    assert issubclass(ConcurrentPushError, RuntimeError)
-
-
 def test_a_packet_that_is_refused_leaves_the_stream_open() -> None:
     concealer = Concealer(RATE, 1, PACKET, model="ar")
     for _ in range(3):

@@ -132,18 +132,3 @@ def test_classes_have_few_attributes() -> None:
             if isinstance(node, ast.ClassDef) and len(attributes(node)) > MOST_ATTRIBUTES:
                 found[f"{module}.{node.name}"] = len(attributes(node))
     assert found == MORE_ATTRIBUTES
-
-
-def test_what_is_too_much_is_seen() -> None:
-    source = "class A:\n b: int\n def f(self, x, *, y):\n  self.c = self.d.e = x"
-    tree = ast.parse(source)
-    assert [name for name, _ in functions(tree, "m")] == ["m.A.f"]
-    assert attributes(next(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef))) == {"b", "c"}
-    lines = ast.parse("if TYPE_CHECKING:\n import a\nelse:\n try:\n  import b\n finally: pass")
-    assert len(list(statements(lines))) == 5
-    assert [type(each) for each in statements(lines, True)] == [
-        ast.If,
-        ast.Try,
-        ast.Import,
-        ast.Pass,
-    ]

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.examples import some
 from tests.processes import environment, hear_signals
 
 PROGRAM = """
@@ -73,8 +74,8 @@ def run(program: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("number", SIGNALS)
+@some("place", PLACES, 10)
+@some("number", SIGNALS)
 def test_a_signal_ends_a_program_wherever_its_exception_is_dropped(
     number: signal.Signals, place: str
 ) -> None:

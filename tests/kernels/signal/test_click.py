@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc_kernels.signal.click import STEP_MIN, click_ratio
+from tests.examples import some
 from tests.signals import noise
 
 WIDTH = 32
@@ -108,9 +109,9 @@ def test_the_steps_of_both_ends_of_the_neighbourhood_count_and_none_beyond() -> 
         assert found == pytest.approx(ratio), place
 
 
-@pytest.mark.parametrize("fault", [np.nan, np.inf])
-@pytest.mark.parametrize("place", [95, 99, 100, 150, 199, 200])
-@pytest.mark.parametrize("damaged", ["reference", "estimate"])
+@some("fault", [np.nan, np.inf])
+@some("place", [95, 99, 100, 150, 199, 200], 4)
+@some("damaged", ["reference", "estimate"], 2)
 def test_a_sample_that_is_no_number_is_never_taken_for_a_good_edge(
     fault: float, place: int, damaged: str
 ) -> None:

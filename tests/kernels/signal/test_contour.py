@@ -22,6 +22,7 @@ from plc_kernels.signal.contour import (
     thin_out,
     turn,
 )
+from tests.examples import some
 from tests.signals import noise
 
 RATE = 16_000.0
@@ -222,7 +223,7 @@ def met_by_definition(
 
 
 @pytest.mark.parametrize(("drift", "expected"), [(3.0, 0.0), (-2.0, -0.05), (0.0, 0.05)])
-@pytest.mark.parametrize("gap", [320, 640, 877])
+@some("gap", [320, 640, 877], 2)
 def test_the_contour_that_meets_what_is_known_is_that_of_the_definition(
     drift: float, expected: float, gap: int
 ) -> None:

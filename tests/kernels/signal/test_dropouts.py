@@ -18,7 +18,7 @@ from plc_kernels.signal.dropouts import (
     skip_packet,
 )
 from plc_kernels.signal.packet import CHANNELS_AT
-from tests.examples import examples
+from tests.examples import examples, some
 from tests.signals import glide, noise, sine, tones
 
 RATE = 16_000
@@ -85,8 +85,8 @@ def in_16_bits(signal: NDArray[np.float32]) -> NDArray[np.float32]:
     return steps
 
 
-@pytest.mark.parametrize("packet", [MS, 3 * MS + 5, PACKET, 20 * MS, 60 * MS])
-@pytest.mark.parametrize("length_ms", [5, 10, 33, 150])
+@some("packet", [MS, 3 * MS + 5, PACKET, 20 * MS, 60 * MS], 2)
+@some("length_ms", [5, 10, 33, 150], 4)
 def test_silence_that_cuts_sound_off_is_found_to_the_sample(packet: int, length_ms: int) -> None:
     signal = noise(1, 2 * SECOND)
     start = SECOND + 77
@@ -98,7 +98,7 @@ def test_silence_that_cuts_sound_off_is_found_to_the_sample(packet: int, length_
     assert found[1] == stop
 
 
-@pytest.mark.parametrize("packet", [PACKET, 20 * MS])
+@some("packet", [PACKET, 20 * MS])
 @pytest.mark.parametrize(("block_ms", "times"), [(5, 1), (10, 1), (20, 1), (10, 3), (37, 2)])
 def test_a_block_that_is_said_again_is_found(packet: int, block_ms: int, times: int) -> None:
     signal = in_16_bits(glide(2, RATE, 2 * SECOND, 0.3))

@@ -12,6 +12,7 @@ from plc_kernels.signal.edges import (
     is_extreme,
     mend_end,
 )
+from tests.examples import some
 from tests.signals import noise, tones, voice
 
 RATE = 16_000
@@ -30,9 +31,9 @@ def end_of(name: str) -> NDArray[np.float32]:
     return signal[stop - SAMPLES : stop].copy()
 
 
-@pytest.mark.parametrize("name", SIGNALS)
-@pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
-@pytest.mark.parametrize("count", [1, 2, 3])
+@some("name", SIGNALS)
+@some("value", [0.0, 1.0, -1.0], 2)
+@some("count", [1, 2, 3], 3)
 def test_damaged_samples_are_counted_and_mended(name: str, value: float, count: int) -> None:
     intact = end_of(name)
     x = intact.copy()

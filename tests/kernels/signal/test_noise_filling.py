@@ -7,6 +7,7 @@ from scipy.signal import butter, sosfilt
 
 from plc_kernels.signal.noise import recent_levels, track_noise
 from plc_kernels.signal.noise_filling import aim_at, fill_noise, filling_samples, first_frame
+from tests.examples import some
 from tests.kernels.memory import filling_memory, noise_state
 from tests.signals import noise, sine
 
@@ -111,14 +112,14 @@ def test_a_beat_is_not_the_level_of_what_is_between() -> None:
     assert np.std(out[FULL:]) < 0.003
 
 
-@pytest.mark.parametrize("packets", [(1,), (64,), (37, 500), (960,), (BURST,)])
+@some("packets", [(1,), (64,), (37, 500), (960,), (BURST,)], 3)
 def test_packets_of_any_size_make_the_same_samples(packets: tuple[int, ...]) -> None:
     past, fill = noise(9, RATE), noise(10, BURST, 0.02)
     np.testing.assert_array_equal(filled(past, fill, packets), filled(past, fill))
 
 
-@pytest.mark.parametrize("level", [0.0, 1e-38, 1e-20, 1e6])
-@pytest.mark.parametrize("before", [0.0, 1e-38, 1e6])
+@some("level", [0.0, 1e-38, 1e-20, 1e6], 2)
+@some("before", [0.0, 1e-38, 1e6], 3)
 def test_no_level_makes_anything_but_numbers(level: float, before: float) -> None:
     out = filled(noise(11, RATE, before), noise(12, BURST, level))
     assert np.isfinite(out).all()
@@ -137,7 +138,7 @@ def test_targets_are_the_recent_levels_between_their_bins() -> None:
     np.testing.assert_allclose(filling.levels[1], expected, rtol=1e-4, atol=1e-9)
 
 
-@pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 44_100, 48_000, 192_000])
+@some("rate", [8000, 11_025, 16_000, 44_100, 48_000, 192_000], 3)
 def test_frames_are_near_five_ms_and_whole_at_the_beginning(rate: int) -> None:
     n = filling_samples(rate)
     assert n & (n - 1) == 0

@@ -15,6 +15,7 @@ from plc_kernels.signal.recall import (
     recall,
     recall_sizes,
 )
+from tests.examples import some
 from tests.kernels.memory import assert_allocates_nothing, recall_space
 from tests.signals import noise
 
@@ -135,9 +136,9 @@ def after(line: NDArray[np.float32], n: int, taps: NDArray[np.float64]) -> NDArr
     return made
 
 
-@pytest.mark.parametrize("rings", [False, True])
-@pytest.mark.parametrize("ahead", [40, 100])
-@pytest.mark.parametrize("weight", [1.0, 0.6, 0.0])
+@some("rings", [False, True], 2)
+@some("ahead", [40, 100])
+@some("weight", [1.0, 0.6, 0.0], 3)
 def test_passages_are_joined_as_far_as_they_come_near_to_what_was_played(
     weight: float, ahead: int, rings: bool
 ) -> None:

@@ -3,6 +3,7 @@ import pytest
 from numba.core.runtime.nrt import rtsys
 
 from plc_kernels.signal.resample import CENTRE, PHASES, TAPS, resample, sinc_table
+from tests.examples import some
 from tests.signals import noise
 
 TABLE = sinc_table()
@@ -31,8 +32,8 @@ def test_the_output_is_the_windowed_sinc_sum() -> None:
         assert out[0, i] == pytest.approx(truth, abs=2e-5)
 
 
-@pytest.mark.parametrize("step", [0.997, 0.9995, 1.0, 1.0005, 1.003])
-@pytest.mark.parametrize("share_of_nyquist", [0.01, 0.3, 0.8])
+@some("step", [0.997, 0.9995, 1.0, 1.0005, 1.003], 2)
+@some("share_of_nyquist", [0.01, 0.3, 0.8], 3)
 def test_a_sine_comes_out_as_the_sine_between_its_samples(
     step: float, share_of_nyquist: float
 ) -> None:

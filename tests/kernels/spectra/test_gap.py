@@ -1,16 +1,16 @@
 """Spectra of gaps on flat arrays; test_gap_spectra.py has what they are for."""
 
 import numpy as np
-import pytest
 
 from plc.engine.networks.gap_spectra import make_grid
 from plc_kernels.spectra.gap import analyse_rows, hold_answer, mark_gap, synthesise_gap
 from plc_kernels.spectra.windows import dual_window, window
+from tests.examples import some
 from tests.kernels.memory import assert_allocates_nothing
 from tests.signals import noise
 
 
-@pytest.mark.parametrize("size", [160, 320, 444, 880, 960, 1920])
+@some("size", [160, 320, 444, 880, 960, 1920], 3)
 def test_the_windows_are_hanns_and_its_dual(size: int) -> None:
     grid = make_grid(size)
     np.testing.assert_array_equal(grid.window, window("hann", size).astype(np.float32))

@@ -123,13 +123,6 @@ def test_known_coefficients_stay_bit_for_bit_and_help() -> None:
     assert error_db(out, magnitude, plan) < error_db(free, magnitude, plan) - 3
 
 
-def test_no_iteration_imposes_the_magnitudes_alone() -> None:
-    plan = grid()
-    spectra, magnitude = start(5, plan)
-    out = improved(2 * spectra, magnitude, plan, 0)
-    np.testing.assert_allclose(out, spectra, rtol=1e-5, atol=1e-7)
-
-
 def test_imposing_gives_magnitudes_keeps_phases_and_takes_known_values() -> None:
     spectra = np.array([[3 + 4j, 0, np.nan, 1j, 2]], np.complex64)
     magnitude = np.array([[10, 7, 3, np.nan, 1]], np.float32)

@@ -11,8 +11,8 @@ from plc_kernels.spectra.stft import (
     stft,
     synthesise_frames,
 )
-from plc_kernels.spectra.windows import WINDOWS, grid_window_samples, window
-from tests.examples import examples
+from plc_kernels.spectra.windows import WINDOWS, window
+from tests.examples import examples, some
 from tests.signals import noise, sine
 
 EXACT = 1e-6  # of full scale, the promise of the inverse
@@ -53,22 +53,12 @@ def allocate(name: str, length: int, hop: int, n_fft: int) -> Stft:
     return Stft.allocate(window(name, length), hop, n_fft)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("samples", [1, 100, 5003])
+@some("grid", GRIDS, 2)
+@some("samples", [1, 100, 5003], 3)
 def test_spectra_equal_the_definition(grid: tuple[str, int, int, int], samples: int) -> None:
     plan = allocate(*grid)
     x = noise(samples, samples, 0.3)
     np.testing.assert_allclose(transform(x, plan), by_definition(x, plan), atol=2e-5)
-
-
-@pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("samples", [1, 7, 4801])
-def test_the_inverse_is_exact_up_to_both_ends(
-    grid: tuple[str, int, int, int], samples: int
-) -> None:
-    plan = allocate(*grid)
-    x = np.clip(noise(samples, samples, 0.5), -1, 1)
-    np.testing.assert_allclose(invert(transform(x, plan), samples, plan), x, atol=EXACT, rtol=0)
 
 
 @given(
@@ -76,22 +66,15 @@ def test_the_inverse_is_exact_up_to_both_ends(
     half=st.integers(2, 300),
     hop_share=st.floats(0.1, 0.5),
     more=st.integers(0, 50),
+    samples=st.one_of(st.integers(1, 9), st.integers(1, 1500)),
     seed=st.integers(0, 2**32 - 1),
 )
 @examples(40)
 def test_the_inverse_is_exact_on_any_grid(
-    name: str, half: int, hop_share: float, more: int, seed: int
+    name: str, half: int, hop_share: float, more: int, samples: int, seed: int
 ) -> None:
     plan = allocate(name, 2 * half, max(1, int(hop_share * 2 * half)), 2 * (half + more))
-    x = np.clip(noise(seed, 1500, 0.3), -1, 1)
-    np.testing.assert_allclose(invert(transform(x, plan), x.size, plan), x, atol=EXACT, rtol=0)
-
-
-@pytest.mark.parametrize("sample_rate", [8000, 16000, 44100, 48000])
-def test_the_grid_of_each_rate_inverts_exactly(sample_rate: int) -> None:
-    length = grid_window_samples(sample_rate)
-    plan = Stft.allocate(window("hann", length), length // 4)
-    x = sine(997, sample_rate, sample_rate // 4, 1.0)
+    x = np.clip(noise(seed, samples, 0.3), -1, 1)
     np.testing.assert_allclose(invert(transform(x, plan), x.size, plan), x, atol=EXACT, rtol=0)
 
 

@@ -9,6 +9,7 @@ from plc_kernels.spectra.windows import (
     grid_window_samples,
     window,
 )
+from tests.examples import some
 
 
 @pytest.mark.parametrize("name", WINDOWS)
@@ -28,7 +29,7 @@ def test_an_unknown_window_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", WINDOWS)
-@pytest.mark.parametrize("length", [160, 882])
+@some("length", [160, 882])
 def test_the_gaussian_of_the_published_gamma_is_nearly_the_nearest(name: str, length: int) -> None:
     t = np.arange(length) - length / 2
 

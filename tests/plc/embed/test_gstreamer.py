@@ -260,26 +260,12 @@ def test_a_gap_before_any_buffer_is_left_empty(plugins: Path, tmp_path: Path) ->
     assert gaps == [["gap", 0, STEP]]
 
 
-def test_a_gap_of_unknown_length_is_a_packet(plugins: Path, tmp_path: Path) -> None:
-    steps = [["buffer", 0, PACKET, 0], ["gap", STEP, None]]
-    assert len(heard(plugins, tmp_path, steps, BLOCK)[0]) == 2
-
-
 def test_a_gap_that_is_told_twice_is_filled_once(plugins: Path, tmp_path: Path) -> None:
     gaps = [["gap", STEP, STEP - 1], ["gap", STEP, 2 * STEP - 1], *2 * [["gap", STEP, STEP]]]
     # One that only begins in what was filled is filled from there on.
     steps = [["buffer", 0, PACKET, 0], *gaps, ["gap", 2 * STEP, 2 * STEP]]
     buffers, _, _ = heard(plugins, tmp_path, [*steps, ["buffer", 0, PACKET, 4 * STEP]], BLOCK)
     assert [pts for pts, _ in buffers] == [k * STEP for k in range(5)]
-
-
-def test_buffers_of_several_packets_are_cut(plugins: Path, tmp_path: Path) -> None:
-    steps = [["buffer", 0, PACKET, 0], ["buffer", PACKET, 3 * PACKET, STEP]]
-    buffers, _, _ = heard(plugins, tmp_path, steps, 3 * BLOCK)
-    assert buffers == [(k * STEP, BLOCK) for k in range(3)]
-    buffers, _, played = heard(plugins, tmp_path, [["buffer", 0, 4 * RATE, 0]], RATE)
-    assert buffers == [(k * STEP, BLOCK) for k in range(100)]
-    assert np.array_equal(played, ramp(RATE)[:, 0])
 
 
 def test_stamps_go_on_where_a_buffer_has_none(plugins: Path, tmp_path: Path) -> None:

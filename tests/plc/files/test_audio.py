@@ -10,23 +10,16 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from plc import notice
 from plc.errors import AudioFileError, MissingExtraError
 from plc.files.audio import AUDIO_SUFFIXES, AudioReader, count_samples, read_audio
 from plc.files.formats import flac_frames, mp3_frames
 from plc.files.writing import WRITABLE_SUFFIXES, AudioWriter, check_target, tags_of
+from tests.examples import some
 from tests.signals import noise, tones
 
 RATE = 48_000
 SAMPLES = 30_011  # neither a multiple of a block nor of a codec's frame
 LOSSY_TOLERANCE = 0.1  # of a codec at its default rate, relative to the signal's RMS
-
-
-@pytest.fixture
-def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    told: list[str] = []
-    monkeypatch.setattr(notice, "listener", told.append)
-    return told
 
 
 def stereo(samples: int = SAMPLES) -> NDArray[np.float32]:
@@ -46,7 +39,7 @@ def write(path: Path, signal: NDArray[np.float32], subtype: str | None = None) -
     return writer
 
 
-@pytest.mark.parametrize("block_samples", [1, 480, 4096, 20_000, SAMPLES, 100_000])
+@some("block_samples", [1, 480, SAMPLES, 4096, 20_000, 100_000], 3)
 def test_blocks_of_any_size_join_to_the_file(tmp_path: Path, block_samples: int) -> None:
     samples = 500 if block_samples == 1 else SAMPLES
     path = tmp_path / "a.wav"
@@ -192,7 +185,7 @@ def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
         AudioReader(tmp_path / "a.wav")
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.txt", "a.raw"])
+@some("name", ["a.txt", "a.wav", "a.raw"])
 def test_text_is_no_audio(tmp_path: Path, name: str) -> None:
     pytest.importorskip("av", reason="without PyAV another error says that it might read more")
     (tmp_path / name).write_text("not a note of music\n" * 50)
@@ -212,7 +205,7 @@ def test_without_pyav_an_unknown_file_names_the_extra(
 
 
 @pytest.mark.parametrize("suffix", ["wav", "aiff", "flac"])
-@pytest.mark.parametrize("share", [0.3, 0.9])
+@some("share", [0.3, 0.9])
 def test_a_file_cut_short_is_read_to_its_end_and_said_so(
     tmp_path: Path, suffix: str, share: float, notices: list[str]
 ) -> None:
@@ -246,7 +239,7 @@ def mangled(path: Path, **sizes: int) -> Path:
     [
         ({"data": 0}, 1),
         ({"data": 0, "riff": 0}, 1),
-        ({"data": 0xFFFFFFFF}, 1),
+        ({"data": 0xFFFFFFFF, "riff": 0xFFFFFFFF}, 1),  # as into a pipe
         ({"data": 0x7FFFF000, "riff": 0x7FFFF024}, 1),
         ({"data": 4 * SAMPLES + 1}, 0),
         ({"data": 4 * SAMPLES + 36}, 0),
@@ -368,8 +361,8 @@ HARMS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("places", [(0,), (1,), (4, 5), (2, 7, 8), (11,)])
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+@some("places", [(2, 7, 8), (0,), (1,), (4, 5), (11,)])
+@some("subtype", ["PCM_16", "PCM_24"])
 def test_damaged_frames_of_flac_are_nan_and_all_others_exact(
     tmp_path: Path, harm: str, places: tuple[int, ...], subtype: str, notices: list[str]
 ) -> None:
@@ -398,15 +391,6 @@ def test_damaged_frames_of_flac_are_nan_and_all_others_exact(
     assert f"{1000 * np.count_nonzero(lost) / RATE:.1f} ms" in notices[0]
 
 
-def test_a_wav_file_that_was_written_into_a_pipe_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.wav"
-    soundfile.write(path, stereo(), RATE, subtype="PCM_16")
-    content = bytearray(path.read_bytes())
-    content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
-    path.write_bytes(bytes(content))
-    assert len(read_audio(path)[0]) == SAMPLES
-
-
 def test_targets_that_cannot_be_written_are_refused_beforehand(tmp_path: Path) -> None:
     source = tmp_path / "a.wav"
     write(source, stereo())
@@ -425,13 +409,6 @@ def test_targets_that_cannot_be_written_are_refused_beforehand(tmp_path: Path) -
         with pytest.raises(AudioFileError, match=message):
             check_target(target, source)
     assert len(read_audio(source)[0]) == SAMPLES
-
-
-def test_a_place_where_nothing_can_be_made_is_refused() -> None:
-    if not Path("/proc/self").exists():
-        pytest.skip("needs a folder in which even root cannot make a file")
-    with pytest.raises(AudioFileError, match=r"cannot write|not writable"):
-        AudioWriter("/proc/self/a.wav", RATE, 1)
 
 
 @pytest.mark.parametrize(
@@ -461,7 +438,7 @@ def test_recordings_that_are_written_are_found_in_folders() -> None:
     assert set(WRITABLE_SUFFIXES) <= AUDIO_SUFFIXES
 
 
-@pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
+@some("suffix", sorted(WRITABLE_SUFFIXES, key=lambda each: each not in (".ogg", ".opus")), 2)
 def test_minutes_written_at_once_are_written(tmp_path: Path, suffix: str) -> None:
     signal = np.tile(noise(1, 48_000), 60)[:, None]
     write(tmp_path / f"a{suffix}", signal)
@@ -506,9 +483,9 @@ def test_a_header_of_flac_that_its_frames_belie_is_not_believed(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("lost", ["deleted", "inserted"])
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "FLOAT"])
-@pytest.mark.parametrize("depth", [16, 24])
-@pytest.mark.parametrize("channels", [1, 2])
+@some("subtype", ["PCM_16", "PCM_24", "PCM_32", "FLOAT"], 2)
+@some("depth", [16, 24])
+@some("channels", [2, 1])
 def test_bytes_that_are_shifted_by_one_are_told_as_such(
     tmp_path: Path, lost: str, subtype: str, depth: int, channels: int
 ) -> None:
@@ -527,7 +504,7 @@ def test_bytes_that_are_shifted_by_one_are_told_as_such(
 
 
 @pytest.mark.parametrize("kind", ["noise", "8 bits", "one bit", "quiet", "square", "offset"])
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@some("subtype", ["PCM_16", "PCM_24", "FLOAT"])
 def test_sound_like_noise_is_not_taken_for_shifted_bytes(
     tmp_path: Path, kind: str, subtype: str
 ) -> None:
@@ -550,8 +527,8 @@ def test_sound_like_noise_is_not_taken_for_shifted_bytes(
 
 
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
-@pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("lost", [(20,), (20, 21, 22), (9, 40), (1,)])
+@some("channels", [2, 1])
+@some("lost", [(9, 40), (1,), (20,), (20, 21, 22)], 2)
 def test_frames_of_zeros_in_mp3_leave_nan_and_all_others_at_their_place(
     tmp_path: Path,
     mode: str,
@@ -580,7 +557,7 @@ def test_frames_of_zeros_in_mp3_leave_nan_and_all_others_at_their_place(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("rate", [22_050, RATE])
+@some("rate", [22_050, RATE])
 @pytest.mark.parametrize("tagged", [False, True])
 def test_the_first_frames_of_an_mp3_cut_out_of_a_longer_one_are_missed_as_their_bytes_are(
     tmp_path: Path, rate: int, tagged: bool, notices: list[str]
@@ -614,9 +591,11 @@ def swinging_mp3(path: Path, mode: str) -> tuple[bytes, list[Any], NDArray[np.fl
     return content, mp3_frames._frames(content, 0, content[:4]), read_audio(path)[0]
 
 
-@pytest.mark.parametrize("mode", ["VARIABLE", "AVERAGE"])
-@pytest.mark.parametrize(
-    "lost", [("small",), ("small", 10), (10, "small"), (10, 45, "small"), ("last",), ("last", 10)]
+@some("mode", ["VARIABLE", "AVERAGE"])
+@some(
+    "lost",
+    [("small", 10), (10, 45, "small"), ("last",), ("small",), (10, "small"), ("last", 10)],
+    3,
 )
 def test_small_frames_of_mp3_beside_large_ones_and_the_last_one_are_missed(
     tmp_path: Path,
@@ -649,7 +628,7 @@ NOISE = np.random.default_rng(3).bytes(3000)
 
 
 @pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".opus"])
-@pytest.mark.parametrize("level", [0.0, 0.5, 0.9])
+@some("level", [0.5, 0.0, 0.9])
 def test_a_lossy_file_is_read_block_by_block_as_at_once(
     tmp_path: Path, suffix: str, level: float
 ) -> None:
@@ -669,9 +648,9 @@ def test_a_lossy_file_is_read_block_by_block_as_at_once(
     np.testing.assert_array_equal(read_audio(path)[0], at_once)
 
 
-@pytest.mark.parametrize("mode", ["VARIABLE", "CONSTANT"])
-@pytest.mark.parametrize(
-    ("where", "what"),
+@some("mode", ["VARIABLE", "CONSTANT"])
+@some(
+    "where, what",
     [
         ("middle", TAG),
         ("middle", NOISE[:500]),
@@ -680,6 +659,7 @@ def test_a_lossy_file_is_read_block_by_block_as_at_once(
         ("end", b"TAG" + bytes(125)),
         ("begin", bytes(4096)),
     ],
+    3,
 )
 def test_what_is_no_frame_between_those_of_mp3_is_passed_over(
     tmp_path: Path, mode: str, where: str, what: bytes, capfd: pytest.CaptureFixture[str]
@@ -694,7 +674,7 @@ def test_what_is_no_frame_between_those_of_mp3_is_passed_over(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("flip", range(16, 256, 48))
+@some("flip", range(16, 256, 48), 2)
 def test_a_wrong_bit_rate_in_a_header_of_mp3_costs_no_more_than_its_frame(
     tmp_path: Path, flip: int, notices: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:

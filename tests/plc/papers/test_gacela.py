@@ -32,7 +32,6 @@ from plc.papers.gacela import (
     bring_to_level,
     levels_of,
     long_gap_signature,
-    stretched,
 )
 from plc.programs.cli.app import app
 from plc_bench.scores.metrics import rms
@@ -177,13 +176,6 @@ def test_levels_are_stretched_to_a_longer_gap(model: str) -> None:
         assert 0.3 < rms(part) / rms(x) < 3.0
 
 
-def test_stretched_frames_lie_on_straight_lines() -> None:
-    frames = np.array([[0.0, 1.0], [2.0, 5.0], [4.0, 1.0]], np.float32)
-    assert stretched(frames, 3) is frames
-    expected = [[0.0, 1.0], [1.0, 3.0], [2.0, 5.0], [3.0, 3.0], [4.0, 1.0]]
-    np.testing.assert_allclose(stretched(frames, 5), expected, atol=1e-6)
-
-
 def test_a_seed_is_a_fill(model: str) -> None:
     x = song(44_100)
     gap = [(30_000, 45_000)]
@@ -225,13 +217,6 @@ def test_a_gap_at_an_end_is_left_to_prediction(model: str) -> None:
         made = inpaint(x, [gap], sample_rate=22_050, method=KIND, model=model)
         drafted = inpaint(x, [gap], sample_rate=22_050, method="ar")
         np.testing.assert_array_equal(made, drafted)
-
-
-def test_a_gap_that_no_frame_misses_is_left_to_prediction(model: str) -> None:
-    x = song(44_100)
-    made = inpaint(x, [(20_000, 20_030)], sample_rate=44_100, method=KIND, model=model)
-    drafted = inpaint(x, [(20_000, 20_030)], sample_rate=44_100, method="ar")
-    np.testing.assert_array_equal(made, drafted)
 
 
 def test_naming_its_model_is_choosing_the_method(model: str) -> None:

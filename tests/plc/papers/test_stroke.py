@@ -13,6 +13,7 @@ from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError, ModelError
 from plc.papers import stroke
 from plc.papers.stroke import BINS, FRAMES, StrokeFiller, open_filler
+from tests.examples import some
 from tests.signals import tones
 
 RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -56,8 +57,8 @@ def damaged(rate: int, gap_ms: float, seed: int = 0) -> tuple[NDArray[np.float32
     return x, (start, start + round(gap_ms * rate / 1000.0))
 
 
-@pytest.mark.parametrize("rate", RATES)
-@pytest.mark.parametrize("gap_ms", [32.0, 64.0])
+@some("rate", RATES, 2)
+@some("gap_ms", [32.0, 64.0], 2)
 def test_the_network_sees_the_columns_around_the_gap(rate: int, gap_ms: float) -> None:
     x, (start, stop) = damaged(rate, gap_ms)
     hop = round(rate / 375.0)
@@ -121,7 +122,7 @@ def test_magnitudes_above_twelve_kilohertz_are_the_drafts() -> None:
     np.testing.assert_allclose(fill[200:-200], x[gap[0] : gap[1]][200:-200], atol=2e-3)
 
 
-@pytest.mark.parametrize("rate", RATES)
+@some("rate", RATES, 2)
 def test_silence_remains_silence(rate: int) -> None:
     x = np.zeros(rate // 2, np.float32)
     start = rate // 4

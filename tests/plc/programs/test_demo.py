@@ -113,15 +113,12 @@ def test_rivals_play_beside_and_one_that_cannot_is_left_out(
         heard = read_audio(tmp_path / row.file)[0][:, 0]
         np.testing.assert_allclose(heard, -clip_audio(row.clip)[0], atol=2**-14)
     assert "turns it over" in (tmp_path / report.page).read_text(encoding="utf-8")
-    # The folder may be written again, with a rival more or less.
-    run(tmp_path, pictures=False, live_s=0.0, rivals=rivals, overwrite=False)
-    for older in (tmp_path / "music-pitch.wav", *tmp_path.glob("clarinet*")):
-        older.unlink()
+    # The folder may be written again, with a rival less.
     run(tmp_path, pictures=False, live_s=0.0, rivals={}, overwrite=False)
 
 
 def test_the_engine_alone_is_timed_as_a_live_stream_with_its_defaults(tmp_path: Path) -> None:
-    report = run(tmp_path, pictures=False, live_s=1.0)
+    report = run(tmp_path, pictures=False, live_s=0.2)
     for row in report.rows:
         if row.label != OURS:
             assert (row.times, row.p50_ms, row.limit_ms) == (("", ""), None, None)

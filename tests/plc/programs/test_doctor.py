@@ -86,12 +86,6 @@ def test_the_scheduler_is_given_back(health: Health) -> None:
     assert health.real_time.fifo_scheduler or health.real_time.fifo_hint
 
 
-def test_findings_survive_json(health: Health) -> None:
-    again = json.loads(json.dumps(health.as_dict()))
-    assert again["cache"]["kernels"] == health.cache.kernels
-    assert len(again["ladders"]) == len(FORMATS)
-
-
 @needs_numba
 def test_facts_name_everything_and_what_brings_the_absent(health: Health) -> None:
     lines = dict(facts(health))
@@ -99,12 +93,6 @@ def test_facts_name_everything_and_what_brings_the_absent(health: Health) -> Non
     for name in OPTIONAL:
         if health.versions[name] is None:
             assert "pip install " in lines[name]
-
-
-def test_a_folder_that_cannot_be_written_is_noticed(tmp_path: Path) -> None:
-    assert doctor._writable(tmp_path / "not" / "yet")
-    (tmp_path / "file").write_text("")
-    assert not doctor._writable(tmp_path / "file" / "below")
 
 
 def test_a_missing_library_is_a_problem_and_the_status_says_so(
@@ -115,13 +103,6 @@ def test_a_missing_library_is_a_problem_and_the_status_says_so(
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert "no-such-distribution is not installed" in result.stderr
-
-
-def test_a_process_that_cannot_start_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plc.programs.doctor._START", "raise RuntimeError('no luck')")
-    problems: list[str] = []
-    assert doctor._start_s(problems) is None
-    assert problems == ["a new process fails: RuntimeError: no luck"]
 
 
 @needs_numba

@@ -17,13 +17,15 @@ from plc.restore.repair import REPAIRED, SOUND, RepairReport, RepairSettings, ru
 from tests.browser import ARGUMENTS, chromium
 from tests.signals import tones
 
+pytestmark = pytest.mark.usefixtures("at_once")
+
 RATE = 16_000
 SETTINGS = RepairSettings(method="ar")
 HOLES = (8_000, 24_000)
 
 
 @pytest.fixture
-def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RepairReport:
+def report(tmp_path: Path) -> RepairReport:
     """Return what would be done to a gate, to a recording with two holes, and to a sound one."""
     signals = {name: tones(seed, RATE, 3 * RATE) for seed, name in enumerate(("gate", "<b>ü", "c"))}
     for start in HOLES:
@@ -34,12 +36,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RepairReport:
         path = tmp_path / f"tapes/{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, signal, RATE, subtype="PCM_16")
-    monkeypatch.setattr("plc.files.cluster.in_processes", in_this_process)
     return run_repair(str(tmp_path / "tapes"), str(tmp_path / "out"), SETTINGS, dry_run=True)
-
-
-def in_this_process(work: Any, items: Any, jobs: int, name: Any) -> Any:
-    return ((number, work(item)) for number, item in enumerate(items))
 
 
 def embedded(page: str, name: str) -> Any:
@@ -99,14 +96,11 @@ def test_the_player_has_what_the_repair_makes(report: RepairReport, tmp_path: Pa
     assert np.abs(after[clip.lost]).max() > 0.01
 
 
-def test_the_player_leaves_intact_channels_as_they_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_player_leaves_intact_channels_as_they_are(tmp_path: Path) -> None:
     signal = np.stack([tones(seed, RATE, 3 * RATE) for seed in (1, 2)], axis=1)
     signal[RATE : RATE + 320, 0] = 0.0
     (tmp_path / "tapes").mkdir()
     soundfile.write(tmp_path / "tapes/left.wav", signal, RATE, subtype="PCM_16")
-    monkeypatch.setattr("plc.files.cluster.in_processes", in_this_process)
     report = run_repair(str(tmp_path / "tapes"), str(tmp_path / "out"), SETTINGS, dry_run=True)
     place = choosing._Found(report.outcomes[0], report.outcomes[0].findings[0])
     ((_, clip),) = choosing._clips([place], [0], tmp_path / "tapes", SETTINGS)

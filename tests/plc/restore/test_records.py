@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ import pytest
 import soundfile
 
 from plc.errors import AudioFileError
-from plc.files.pages.repaired import check_page
+from plc.files.pages import listening
 from plc.files.scratch import scratch
 from plc.restore.folders import OWN
-from plc.restore.records import record_name
 from plc.restore.repair import (
     FAILED,
     NOT_LOOKED_AT,
@@ -30,19 +28,11 @@ from plc.restore.repair import (
 from tests.processes import environment
 from tests.signals import tones
 
+pytestmark = pytest.mark.usefixtures("at_once")
+
 RATE = 16_000
 PATIENCE_S = 120.0
 MINE = b"of another program"
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in this process: what workers do is tested by itself."""
-
-    def here(work: Any, items: Any, jobs: int, name: Any) -> Iterator[tuple[int, Any]]:
-        return ((number, work(item)) for number, item in enumerate(items))
-
-    monkeypatch.setattr("plc.files.cluster.in_processes", here)
 
 
 def tape(path: Path, seed: int = 0) -> Path:
@@ -126,15 +116,6 @@ def test_a_result_by_another_name_does_not_stay_beside_the_new_one(tmp_path: Pat
         "a.aiff.flac",
         "a.flac",
     }
-
-
-def test_changed_labels_are_worked_on(tmp_path: Path) -> None:
-    tape(tmp_path / "tapes/a.wav")
-    damage(tmp_path, "a.wav")
-    run(tmp_path)
-    (tmp_path / "labels/a.txt").write_text("0.2\t0.21\tdropout\n")
-    (outcome,) = run(tmp_path).outcomes
-    assert outcome.gaps == ((RATE // 5, RATE * 21 // 100),)
 
 
 def test_two_recordings_that_would_get_one_name_get_two(tmp_path: Path) -> None:
@@ -251,11 +232,6 @@ def test_any_name_of_a_recording_works(tmp_path: Path, name: str) -> None:
     damage(tmp_path, name)
     assert states(run(tmp_path)) == {name: REPAIRED, "a.wav": REPAIRED}
     assert all(each.before for each in run(tmp_path).outcomes)
-
-
-def test_names_of_records_are_within_what_disks_take() -> None:
-    assert record_name("a.wav") == f"{OWN}/a.wav.json"
-    assert len(Path(record_name("x" * 250 + ".wav")).name) < 255
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_done(
@@ -380,5 +356,5 @@ def test_a_page_does_not_take_the_place_of_a_recording(tmp_path: Path) -> None:
     (tmp_path / "page.html").symlink_to(recording)
     for page in (recording, tmp_path / "page.html"):
         with pytest.raises(AudioFileError, match="name a page"):
-            check_page(page, overwrite=True)
-    check_page(tmp_path / "new.html", overwrite=False)
+            listening.check(page, overwrite=True)
+    listening.check(tmp_path / "new.html", overwrite=False)

@@ -39,6 +39,8 @@ from plc.restore.repair import (
 from tests.processes import environment
 from tests.signals import tones
 
+pytestmark = pytest.mark.usefixtures("at_once")
+
 RATE = 16_000
 GAP = (RATE // 2, RATE // 2 + RATE // 50)
 # Longer than anything here takes; only a failure waits for it.
@@ -64,16 +66,6 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in this process: what workers do is tested by itself."""
-
-    def here(work: Any, items: Any, jobs: int, name: Any) -> Iterator[tuple[int, Any]]:
-        return ((number, work(item)) for number, item in enumerate(items))
-
-    monkeypatch.setattr("plc.files.cluster.in_processes", here)
-
-
 def run(archive: Path, **changed: Any) -> RepairReport:
     settings = RepairSettings(gaps=str(archive / "labels"), method="ar")
     given = {"settings": settings, **changed}
@@ -90,7 +82,6 @@ def states(report: RepairReport) -> dict[str, str]:
     return {each.name: each.state for each in report.outcomes}
 
 
-@pytest.mark.usefixtures("at_once")
 def test_damaged_tapes_are_repaired_and_sound_ones_copied(archive: Path) -> None:
     report = run(archive)
     assert states(report) == {"a.wav": REPAIRED, "side/b.wav": REPAIRED, "sound.wav": SOUND}
@@ -108,7 +99,6 @@ def test_damaged_tapes_are_repaired_and_sound_ones_copied(archive: Path) -> None
     assert (told["repaired"], told["sound"], told["failed"]) == (2, 1, 0)
 
 
-@pytest.mark.usefixtures("at_once")
 def test_results_and_labels_are_named_as_their_user_does(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +119,6 @@ def test_results_and_labels_are_named_as_their_user_does(
     assert not [line for line in [*told, reason] if OWN in line]
 
 
-@pytest.mark.usefixtures("at_once")
 def test_without_labels_damage_is_found(archive: Path) -> None:
     whole = tones(2, RATE, RATE)
     soundfile.write(archive / "tapes/sound.wav", whole, RATE, subtype="PCM_16")
@@ -141,7 +130,6 @@ def test_without_labels_damage_is_found(archive: Path) -> None:
     assert abs(stop - GAP[1]) <= 2
 
 
-@pytest.mark.usefixtures("at_once")
 def test_one_recording_is_repaired_as_in_a_folder_with_it_alone(archive: Path) -> None:
     alone = archive / "alone"
     alone.mkdir()
@@ -162,7 +150,6 @@ def test_one_recording_is_repaired_as_in_a_folder_with_it_alone(archive: Path) -
     assert not (archive / "fixed.wav").exists()
 
 
-@pytest.mark.usefixtures("at_once")
 def test_a_second_run_does_only_what_changed(archive: Path) -> None:
     run(archive)
     assert all(each.before for each in run(archive).outcomes)
@@ -175,7 +162,6 @@ def test_a_second_run_does_only_what_changed(archive: Path) -> None:
     assert not any(each.before for each in run(archive, settings=other).outcomes)
 
 
-@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("out", ["tapes/out", "."])
 def test_results_beside_the_source_are_not_repaired_again(archive: Path, out: str) -> None:
     settings = RepairSettings(gaps=str(archive / "labels"), method="ar")
@@ -186,7 +172,6 @@ def test_results_beside_the_source_are_not_repaired_again(archive: Path, out: st
     assert all(each.before for each in reports[1].outcomes)
 
 
-@pytest.mark.usefixtures("at_once")
 def test_an_interrupted_run_is_gone_on_with(archive: Path) -> None:
     class StopError(Exception):
         pass
@@ -208,7 +193,6 @@ def test_an_interrupted_run_is_gone_on_with(archive: Path) -> None:
     assert read_audio(archive / "out/side/b.wav")[0].any()
 
 
-@pytest.mark.usefixtures("at_once")
 def test_a_foreign_result_and_a_bad_tape_fail_alone(archive: Path) -> None:
     (archive / "out").mkdir()
     (archive / "out/a.wav").write_bytes(b"of another program")
@@ -220,7 +204,6 @@ def test_a_foreign_result_and_a_bad_tape_fail_alone(archive: Path) -> None:
     assert states(run(archive, overwrite=True))["a.wav"] == REPAIRED
 
 
-@pytest.mark.usefixtures("at_once")
 def test_what_has_no_labels_was_not_looked_at(archive: Path) -> None:
     run(archive)
     (archive / "labels/a.txt").unlink()
@@ -234,7 +217,6 @@ def test_what_has_no_labels_was_not_looked_at(archive: Path) -> None:
     assert all(each.before for each in run(archive).outcomes)
 
 
-@pytest.mark.usefixtures("at_once")
 def test_labels_may_be_in_a_zip_file(archive: Path) -> None:
     labels = archive / "labels.zip"
     with zipfile.ZipFile(labels, "w") as made:
@@ -254,7 +236,6 @@ def test_labels_may_be_in_a_zip_file(archive: Path) -> None:
         run(archive, settings=settings)
 
 
-@pytest.mark.usefixtures("at_once")
 def test_a_recording_with_doubtful_places_alone_is_copied(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,7 +254,6 @@ def test_a_recording_with_doubtful_places_alone_is_copied(
     ]
 
 
-@pytest.mark.usefixtures("at_once")
 def test_a_selection_leaves_other_damage_as_it_is(archive: Path) -> None:
     clicks = RepairSettings(method="ar", selection=Selection(kinds=("click",)))
     report = run(archive, settings=clicks)
@@ -285,7 +265,6 @@ def test_a_selection_leaves_other_damage_as_it_is(archive: Path) -> None:
     assert set(states(every).values()) == {REPAIRED}
 
 
-@pytest.mark.usefixtures("at_once")
 def test_a_dry_run_tells_what_would_be_done_and_writes_nothing(archive: Path) -> None:
     (archive / "tapes/bad.wav").write_bytes(b"no audio")
     dry = run(archive, dry_run=True)
@@ -411,7 +390,6 @@ def bucket() -> Iterator[str]:
 
 
 @pytest.mark.filterwarnings("ignore")  # of botocore's and moto's own
-@pytest.mark.usefixtures("at_once")
 def test_a_bucket_is_repaired_into_a_bucket(archive: Path, bucket: str) -> None:
     import fsspec
 

@@ -13,6 +13,7 @@ from plc.files.fill.gaps import Gap, merge_gaps
 from plc.files.fill.signals import FillSettings
 from plc.files.recordings import inpaint_file
 from plc_kernels.signal.edges import EDGE_SAMPLES
+from tests.examples import some
 from tests.signals import noise, tones, voice
 
 RATE = 16_000
@@ -30,9 +31,9 @@ def damaged(
     return out
 
 
-@pytest.mark.parametrize("behind", [False, True])
-@pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
-@pytest.mark.parametrize("samples", [1, 2, 4, 8])
+@some("behind", [False, True], 2)
+@some("value", [0.0, 1.0, -1.0], 2)
+@some("samples", [1, 2, 4, 8], 2)
 def test_muted_and_clipped_samples_beside_a_gap_count_as_lost(
     samples: int, value: float, behind: bool
 ) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from plc import ConfigError, PacketError, TraceError, inpaint
 from plc.engine.methods import BASELINES, METHODS
 from plc.files.fill.interpolate import QUALITIES
-from tests.examples import examples
+from tests.examples import examples, some
 from tests.plc.files.fill.test_gaps import inside
 from tests.signals import glide, nmse_db, noise, sine, tones
 
@@ -47,8 +47,8 @@ def test_samples_outside_the_gaps_are_bit_exact(
     np.testing.assert_array_equal(out[known], before[known])
 
 
-@pytest.mark.parametrize("quality", QUALITIES)
-@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+@some("quality", QUALITIES, 2)
+@some("dtype", [np.float32, np.int16])
 def test_what_stands_in_a_gap_is_not_looked_at(quality: str, dtype: Any) -> None:
     signal = (glide(1, SAMPLE_RATE, 8000) * (30_000 if dtype == np.int16 else 1)).astype(dtype)
     gaps = [(2000, 2500), (5000, 5800)]
@@ -83,14 +83,14 @@ def errors_db(signal: NDArray[np.float32]) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@some("seed", [1, 2, 3])
 def test_interpolation_restores_music_better_than_two_predictions_do(seed: int) -> None:
     fast, good, best = errors_db(tones(seed, SAMPLE_RATE, 64_000))
     assert good < fast - 1.0
     assert best < good + 0.3
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@some("seed", [1, 2, 3])
 def test_interpolation_is_no_worse_on_a_gliding_voice(seed: int) -> None:
     fast, good, best = errors_db(glide(seed, SAMPLE_RATE, 64_000))
     assert good < fast
@@ -105,8 +105,8 @@ def test_a_tone_is_restored(quality: str) -> None:
     assert nmse_db(out, signal, inside(gaps, signal.size)) < -30.0
 
 
-@pytest.mark.parametrize("quality", QUALITIES)
-@pytest.mark.parametrize("gap", [(0, 400), (7600, 8000)], ids=["start", "end"])
+@some("quality", QUALITIES)
+@pytest.mark.parametrize("gap", [(0, 400), (7600, 8000)])
 def test_a_gap_at_an_end_is_predicted_from_the_other_side(
     gap: tuple[int, int], quality: str
 ) -> None:
@@ -115,7 +115,7 @@ def test_a_gap_at_an_end_is_predicted_from_the_other_side(
     assert nmse_db(out, signal, inside([gap], 8000)) < -20.0
 
 
-@pytest.mark.parametrize("method", FILLING)
+@some("method", FILLING, 3)
 def test_a_signal_that_is_all_gap_is_silent(method: str) -> None:
     signal = noise(1, 2000).reshape(1000, 2)
     assert not inpaint(signal, [(0, 1000)], sample_rate=SAMPLE_RATE, method=method).any()
@@ -128,8 +128,8 @@ def test_no_gaps_leave_a_copy() -> None:
     assert not np.shares_memory(out, signal)
 
 
-@pytest.mark.parametrize("quality", QUALITIES)
-@pytest.mark.parametrize("between", [1, 20, 200])
+@some("quality", QUALITIES, 2)
+@some("between", [1, 20, 200], 2)
 def test_two_gaps_close_together_are_both_filled(quality: str, between: int) -> None:
     signal = sine(440.0, SAMPLE_RATE, 16_000) + noise(1, 16_000, 1e-4)
     gaps = [(8000, 8300), (8300 + between, 8600 + between)]

@@ -11,7 +11,7 @@ from plc.errors import AudioFileError
 from plc.files.audio import AudioReader
 from plc.files.formats import bitrates
 from plc.files.writing import AudioWriter
-from tests.examples import examples
+from tests.examples import examples, some
 
 CODINGS = ("MPEG_LAYER_III", "OPUS", "aac", "ac3", "mp3", "opus", "eac3", "VORBIS")
 SECONDS = 4
@@ -46,8 +46,8 @@ def test_a_bit_rate_that_a_coding_has_not_is_refused_and_the_nearest_told(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("name", "sample_rate", "channels", "bitrate"),
+@some(
+    "name, sample_rate, channels, bitrate",
     [
         ("a.mp3", 48_000, 2, 32_000),
         ("a.mp3", 48_000, 2, 320_000),
@@ -58,6 +58,7 @@ def test_a_bit_rate_that_a_coding_has_not_is_refused_and_the_nearest_told(
         ("a.m4a", 48_000, 1, 216_000),
         ("a.m4a", 8_000, 1, 36_000),
     ],
+    4,
 )
 def test_the_lowest_and_the_highest_bit_rate_are_what_a_file_gets(
     tmp_path: Path, name: str, sample_rate: int, channels: int, bitrate: int

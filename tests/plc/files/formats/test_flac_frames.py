@@ -11,7 +11,6 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from plc import notice
 from plc.engine.loss import TraceLosses
 from plc.errors import AudioFileError
 from plc.files.audio import AudioReader, read_audio
@@ -19,18 +18,12 @@ from plc.files.fill.signals import FillSettings
 from plc.files.recordings import inpaint_file
 from plc.files.streamed import conceal_file, lose_file
 from plc.restore.detect.recorded import detect_file
+from tests.examples import some
 from tests.flac_files import FlacFile, Integers, flac_file
 
 RATE = 48_000
 MANY = (512, 1000, 256, 777, 1024)
 """Samples of the frames of a file whose frames are of many sizes."""
-
-
-@pytest.fixture
-def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    told: list[str] = []
-    monkeypatch.setattr(notice, "listener", told.append)
-    return told
 
 
 def sound(samples: int = 6000, channels: int = 2, bits: int = 16) -> Integers:
@@ -60,31 +53,32 @@ def without(made: FlacFile, *frames: int) -> bytes:
 
 KINDS: dict[str, dict[str, Any]] = {
     "one size": {},
-    "many sizes, samples counted": {"blocks": MANY, "numbers": "samples"},
     "many sizes, samples counted, unmarked": {
         "blocks": MANY,
         "numbers": "samples",
         "marked": False,
     },
     "many sizes, frames counted": {"blocks": MANY},
+    "nothing counted, length unknown": {"numbers": "nothing", "samples": 0},
+    "fewer samples stated, many sizes": {"samples": 2500, "blocks": MANY},
+    "2^36 - 1 samples stated": {"samples": (1 << 36) - 1},
+    "24 bits stated": {"bits_told": 24},
+    "middle and side": {"stereo": "mid-side", "subframe": "fixed"},
+    "many sizes, samples counted": {"blocks": MANY, "numbers": "samples"},
     "many sizes, frames counted, marked": {"blocks": MANY, "marked": True},
     "one size, samples counted, unmarked": {"numbers": "samples", "marked": False},
     "nothing counted": {"numbers": "nothing"},
-    "nothing counted, length unknown": {"numbers": "nothing", "samples": 0},
     "cut out of a longer one": {"first": 100},
     "cut out of a longer one, length unknown": {"first": 100, "samples": 0},
     "length unknown": {"samples": 0},
     "fewer samples stated": {"samples": 2500},
-    "fewer samples stated, many sizes": {"samples": 2500, "blocks": MANY},
     "99 samples stated": {"samples": 99},
     "more samples stated": {"samples": 6500},
     "many more samples stated": {"samples": 10**6},
-    "2^36 - 1 samples stated": {"samples": (1 << 36) - 1},
     "smaller frames stated": {"least": 192, "most": 192},
     "larger frames stated": {"least": 4096, "most": 4096},
     "small frames of many sizes stated": {"least": 16, "most": 100},
     "a wrong checksum": {"md5": 77},
-    "24 bits stated": {"bits_told": 24},
     "20 bits stated": {"bits_told": 20},
     "another rate stated": {"rate_told": 44_100},
     "one channel stated": {"channels_told": 1},
@@ -93,14 +87,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "one frame": {"blocks": 6000},
     "left and side": {"stereo": "left-side", "subframe": "fixed"},
     "side and right": {"stereo": "side-right", "subframe": "fixed"},
-    "middle and side": {"stereo": "mid-side", "subframe": "fixed"},
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("before", "behind"), [(b"", b""), (b"ID3\3\0\0\0\0\1\0" + bytes(128), b"TAG" * 43)]
-)
+@some("kind", KINDS, 8)
+@some("before, behind", [(b"ID3\3\0\0\0\0\1\0" + bytes(128), b"TAG" * 43), (b"", b"")])
 def test_a_whole_file_is_read_as_it_was_written(
     tmp_path: Path, kind: str, before: bytes, behind: bytes
 ) -> None:
@@ -114,8 +105,8 @@ def test_a_whole_file_is_read_as_it_was_written(
     np.testing.assert_array_equal(found, as_read(signal))
 
 
-@pytest.mark.parametrize("bits", [8, 12, 16, 20, 24, 32])
-@pytest.mark.parametrize("channels", [1, 2, 6])
+@some("bits", [24, 8, 12, 16, 20, 32], 2)
+@some("channels", [2, 1, 6])
 @pytest.mark.parametrize("subframe", ["verbatim", "fixed"])
 def test_samples_of_any_depth_are_read_and_damage_is_seen(
     tmp_path: Path, bits: int, channels: int, subframe: str
@@ -153,8 +144,8 @@ def test_the_files_made_here_are_those_that_the_reference_decoder_reads(
     np.testing.assert_array_equal(np.frombuffer(told.stdout, "<i2").reshape(-1, 2), sound())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("frames", [(0,), (3,), (3, 5)])
+@some("kind", KINDS, 8)
+@some("frames", [(3, 5), (0,), (3,)])
 def test_frames_that_cannot_be_decoded_are_missing_at_their_place(
     tmp_path: Path, kind: str, frames: tuple[int, ...]
 ) -> None:
@@ -246,8 +237,8 @@ def long_one() -> tuple[Integers, FlacFile]:
     return signal, flac_file(signal, RATE, blocks=2048)
 
 
-@pytest.mark.parametrize("suffix", [".flac", ".wav"])
-@pytest.mark.parametrize("gap_s", [(0.01, 0.012), (0.09, 0.1), (0.3, 0.31), (0.2, 0.215)])
+@some("suffix", [".flac", ".wav"])
+@some("gap_s", [(0.01, 0.012), (0.2, 0.215), (0.3, 0.31), (0.09, 0.1)], 2)
 def test_what_could_not_be_decoded_is_filled_wherever_the_gap_is(
     tmp_path: Path, suffix: str, gap_s: tuple[float, float]
 ) -> None:
@@ -281,7 +272,7 @@ def test_packets_that_cannot_be_decoded_are_concealed_and_lost(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("work", ["inpaint", "conceal", "detect"])
-@pytest.mark.parametrize("harm", ["a bit of each frame", "zeros"])
+@some("harm", ["a bit of each frame", "zeros"])
 def test_a_file_of_which_nothing_decodes_is_an_error_in_words(
     tmp_path: Path, work: str, harm: str
 ) -> None:

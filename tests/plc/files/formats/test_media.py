@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc import notice
 from plc.errors import AudioFileError, MissingExtraError
 from plc.files.audio import AudioReader, read_audio
 from plc.files.fill.signals import FillSettings
@@ -23,6 +22,7 @@ from plc.files.recordings import inpaint_file
 from plc.files.tags.values import Picture, Tags
 from plc.files.writing import AudioWriter, tags_of
 from plc.restore.detect.recorded import detect_file
+from tests.examples import some
 from tests.flac_files import flac_file
 from tests.signals import tones
 
@@ -196,17 +196,18 @@ def moving(
     return path
 
 
-@pytest.mark.parametrize(
-    ("codec", "sound", "source", "target"),
+@some(
+    "codec, sound, source, target",
     [
-        ("libx264", "aac", "mkv", "mkv"),
         ("libx264", "aac", "mkv", "mp4"),
+        ("mpeg4", "libmp3lame", "avi", "mkv"),
+        ("libx264", "aac", "mkv", "mkv"),
         ("libx264", "aac", "mp4", "mkv"),
         ("libx265", "aac", "mkv", "mp4"),
-        ("mpeg4", "libmp3lame", "avi", "mkv"),
         ("libvpx-vp9", "libopus", "mkv", "webm"),
         ("libsvtav1", "libopus", "mkv", "mkv"),
     ],
+    2,
 )
 def test_all_pictures_are_kept_at_their_times_to_the_sound(
     tmp_path: Path, codec: str, sound: str, source: str, target: str
@@ -284,7 +285,7 @@ def test_pictures_that_begin_to_be_exchanged_late_keep_their_times(begin: int) -
     assert [packet.pts for packet in found] == shown
 
 
-@pytest.mark.parametrize("absent", [{0}, {1}, {90}, {40, 120}, {40, 50, 60, 201}, {204}])
+@some("absent", [{0}, {40, 50, 60, 201}, {204}, {1}, {90}, {40, 120}], 3)
 def test_a_picture_without_a_time_is_shown_in_the_gap_that_its_neighbours_leave(
     absent: set[int],
 ) -> None:
@@ -332,11 +333,7 @@ def test_a_film_whose_pictures_are_exchanged_late_is_whole(tmp_path: Path) -> No
     np.testing.assert_allclose([at for at, _ in kept], [at for at, _ in wanted], atol=3e-3)
 
 
-def test_attachments_and_subtitles_are_copied_or_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(notice, "listener", told.append)
+def test_attachments_and_subtitles_are_copied_or_told(tmp_path: Path, notices: list[str]) -> None:
     before = tmp_path / "a.mkv"
     font, words = bytes(range(256)), [b"Hello", b"world"]
     with av.open(str(before), "w") as container:
@@ -357,7 +354,7 @@ def test_attachments_and_subtitles_are_copied_or_told(
         container.mux(heard.encode(None))
     settings = FillSettings(method="zeros")
     inpaint_file(before, tmp_path / "b.mkv", [(0.5, 0.51)], settings=settings)
-    assert not any("left out" in line for line in told)
+    assert not any("left out" in line for line in notices)
     with av.open(str(tmp_path / "b.mkv")) as container:
         [attached] = [each for each in container.streams if each.type == "attachment"]
         assert (attached.metadata["filename"], attached.data) == ("font.ttf", font)
@@ -365,7 +362,7 @@ def test_attachments_and_subtitles_are_copied_or_told(
         packets = [bytes(packet) for packet in container.demux(said) if packet.size]
     assert [packet.rsplit(b",")[-1] for packet in packets] == words
     inpaint_file(before, tmp_path / "b.mp4", [(0.5, 0.51)], settings=settings)
-    [line] = [line for line in told if "left out" in line]
+    [line] = [line for line in notices if "left out" in line]
     assert f"{before}: the subtitles 1 (ass), the attachment font.ttf left out" in line
 
 
@@ -527,7 +524,7 @@ CODED = [
 
 
 @pytest.mark.parametrize(("codec", "form", "suffix"), CODED)
-@pytest.mark.parametrize("places", [(15,), (7, 8), (5, 14), (-1,)])
+@some("places", [(7, 8), (-1,), (15,), (5, 14)], 2)
 @pytest.mark.parametrize("drop", [False, True])
 def test_packets_that_fail_or_are_missing_leave_nan_and_the_length(
     tmp_path: Path,
@@ -536,10 +533,8 @@ def test_packets_that_fail_or_are_missing_leave_nan_and_the_length(
     suffix: str,
     places: tuple[int, ...],
     drop: bool,
-    monkeypatch: pytest.MonkeyPatch,
+    notices: list[str],
 ) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(notice, "listener", told.append)
     whole, path = tmp_path / f"whole{suffix}", tmp_path / f"a{suffix}"
     if codec == "libopus" and not drop:
         pytest.skip("the decoder of Opus takes any bytes")
@@ -556,8 +551,8 @@ def test_packets_that_fail_or_are_missing_leave_nan_and_the_length(
     assert abs(len(found) - len(truth)) <= (frame or 4608 if count - 1 in places else 48)
     lost = np.isnan(found[:, 0])
     assert lost.any()
-    assert len(told) == 1
-    assert f"{path} is damaged" in told[0]
+    assert len(notices) == 1
+    assert f"{path} is damaged" in notices[0]
     # No more than the frames, and those that overlap with them.
     assert np.count_nonzero(lost) <= 5 * len(places) * (frame or 4608)
     shared = min(len(found), len(truth))
@@ -585,10 +580,8 @@ def adts(rate: int, layout: str, noisy: float = 0.0) -> bytes:
     ("rate", "layout"), [(44_100, "mono"), (48_000, "stereo"), (22_050, "stereo")]
 )
 def test_a_stream_that_changes_its_rate_or_channels_is_read_on(
-    tmp_path: Path, rate: int, layout: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, rate: int, layout: str, notices: list[str]
 ) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(notice, "listener", told.append)
     path = tmp_path / "a.aac"
     path.write_bytes(adts(44_100, "stereo") + adts(rate, layout))
     found, found_rate = read_audio(path)
@@ -597,7 +590,7 @@ def test_a_stream_that_changes_its_rate_or_channels_is_read_on(
     assert abs(len(found) - 4 * 44_100) < 3 * 2 * 1024
     levels = [np.sqrt(np.mean(part**2)) for part in (found[30_000:60_000], found[-60_000:-30_000])]
     assert levels == pytest.approx([0.3 / np.sqrt(2)] * 2, rel=0.05)
-    (line,) = told
+    (line,) = notices
     assert f"goes on with {rate} Hz, {layout}" in line
 
 
@@ -620,9 +613,9 @@ HOLES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("how", HOLES)
-@pytest.mark.parametrize("lost", [(20,), (9, 40), (-1,)])
+@some("lost", [(9, 40), (20,), (-1,)])
 def test_a_frame_of_aac_of_which_bytes_are_left_is_missing_at_its_place(
-    tmp_path: Path, how: str, lost: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, how: str, lost: tuple[int, ...], notices: list[str]
 ) -> None:
     path = tmp_path / "a b.aac"
     frames = frames_of_aac(path)
@@ -631,13 +624,11 @@ def test_a_frame_of_aac_of_which_bytes_are_left_is_missing_at_its_place(
     for k in lost:
         frames[k] = HOLES[how](frames[k])
     path.write_bytes(b"".join(frames))
-    told: list[str] = []
-    monkeypatch.setattr(notice, "listener", told.append)
     found = read_audio(path)[0]
     missing = np.isnan(found[:, 0])
     assert len(found) == len(truth)
     assert 1024 * len(lost) <= np.count_nonzero(missing) <= 2048 * len(lost)
-    assert [line for line in told if "is damaged" in line]
+    assert [line for line in notices if "is damaged" in line]
     for k in lost:
         assert missing[1024 * (k % len(frames)) : 1024 * (k % len(frames) + 1)].all()
     error = found[~missing] - truth[~missing]
@@ -657,14 +648,12 @@ def test_tags_between_frames_of_aac_are_no_frames(tmp_path: Path) -> None:
 
 
 def test_that_nothing_tells_of_an_absent_frame_of_aac_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, notices: list[str]
 ) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(notice, "listener", told.append)
     frames = frames_of_aac(tmp_path / "a.aac")
     (tmp_path / "a.aac").write_bytes(b"".join(frames[:20] + frames[21:]))
     detect_file(tmp_path / "a.aac")
-    assert "where one is absent, and no byte of it is left, nothing says so" in told[0]
+    assert "where one is absent, and no byte of it is left, nothing says so" in notices[0]
 
 
 @pytest.mark.parametrize(("codec", "place"), [("flac", 5), ("ac3", 5), ("ac3", -1)])

@@ -11,7 +11,6 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from plc import notice
 from plc.files.audio import AudioReader, read_audio
 from plc.files.containers import ogg
 from plc.files.fill.signals import FillSettings
@@ -20,16 +19,10 @@ from plc.files.recordings import inpaint_file
 from plc.files.tags.values import Tags
 from plc.files.writing import AudioWriter
 from plc.restore.detect.recorded import detect_file
+from tests.examples import some
 from tests.signals import noise, tones
 
 SECONDS = 6
-
-
-@pytest.fixture
-def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    told: list[str] = []
-    monkeypatch.setattr(notice, "listener", told.append)
-    return told
 
 
 def sound(rate: int, channels: int) -> NDArray[np.float32]:
@@ -91,13 +84,11 @@ def check(path: Path, truth: NDArray[np.float32], places: tuple[int, ...]) -> No
     assert np.count_nonzero(lost) < 0.6 * len(truth)
 
 
-CODED = [(".ogg", 44_100, 2), (".ogg", 16_000, 1), (".opus", 48_000, 2), (".opus", 16_000, 1)]
+CODED = [(".ogg", 44_100, 2), (".opus", 48_000, 2), (".ogg", 16_000, 1), (".opus", 16_000, 1)]
 
 
-@pytest.mark.parametrize(
-    ("how", "places"), [*((how, (2,)) for how in HARMS), ("zeros", (0,)), ("absent", (1, 2))]
-)
-@pytest.mark.parametrize(("suffix", "rate", "channels"), CODED)
+@some("how, places", [("zeros", (0,)), ("absent", (1, 2)), *((how, (2,)) for how in HARMS)], 3)
+@some("suffix, rate, channels", CODED, 2)
 def test_a_page_that_is_damaged_or_absent_is_nan_and_all_else_as_it_was(
     tmp_path: Path,
     suffix: str,
@@ -141,7 +132,7 @@ def chained(content: bytes, number: int) -> bytes:
 
 
 @pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize(("suffix", "rate", "channels"), CODED)
+@some("suffix, rate, channels", CODED)
 def test_recordings_behind_one_another_are_read_as_one(
     tmp_path: Path, suffix: str, rate: int, channels: int, number: int, notices: list[str]
 ) -> None:
@@ -234,7 +225,7 @@ def test_what_is_missing_is_found_and_filled(tmp_path: Path) -> None:
     np.testing.assert_allclose(filled[found.stop + 16 :], truth[found.stop + 16 :], atol=1e-4)
 
 
-@pytest.mark.parametrize(("suffix", "rate", "channels"), [CODED[0], CODED[2], (".opus", 48_000, 4)])
+@some("suffix, rate, channels", [(".opus", 48_000, 4), *CODED])
 def test_places_apart_are_gaps_of_their_own(
     tmp_path: Path, suffix: str, rate: int, channels: int, notices: list[str]
 ) -> None:
@@ -247,7 +238,7 @@ def test_places_apart_are_gaps_of_their_own(
     assert "2 places" in notices[0]
 
 
-@pytest.mark.parametrize(("suffix", "rate", "channels"), [CODED[0], CODED[2]])
+@pytest.mark.parametrize(("suffix", "rate", "channels"), CODED[:2])
 def test_a_damaged_last_page_but_one_keeps_the_end(
     tmp_path: Path, suffix: str, rate: int, channels: int
 ) -> None:
@@ -258,7 +249,7 @@ def test_a_damaged_last_page_but_one_keeps_the_end(
     check(path, truth, (0,))
 
 
-@pytest.mark.parametrize(("suffix", "rate", "channels"), [CODED[0], CODED[2]])
+@pytest.mark.parametrize(("suffix", "rate", "channels"), CODED[:2])
 @pytest.mark.parametrize("cut", ["within a page", "between pages"])
 def test_a_file_without_its_end_is_read_as_far_as_it_goes(
     tmp_path: Path, suffix: str, rate: int, channels: int, cut: str, notices: list[str]
@@ -277,7 +268,7 @@ def test_a_file_without_its_end_is_read_as_far_as_it_goes(
     assert "its end may be missing" in notices[0]
 
 
-@pytest.mark.parametrize(("suffix", "rate", "channels"), [CODED[0], CODED[2]])
+@pytest.mark.parametrize(("suffix", "rate", "channels"), CODED[:2])
 def test_pages_that_were_numbered_anew_are_judged_by_their_positions(
     tmp_path: Path, suffix: str, rate: int, channels: int
 ) -> None:
@@ -291,7 +282,7 @@ def test_pages_that_were_numbered_anew_are_judged_by_their_positions(
     check(path, truth, (0,))
 
 
-@pytest.mark.parametrize(("suffix", "rate", "channels"), [CODED[0], CODED[2]])
+@pytest.mark.parametrize(("suffix", "rate", "channels"), CODED[:2])
 def test_a_recording_of_a_running_stream_begins_where_it_begins(
     tmp_path: Path, suffix: str, rate: int, channels: int, notices: list[str]
 ) -> None:
@@ -314,7 +305,7 @@ def test_a_recording_of_a_running_stream_begins_where_it_begins(
     assert len(notices) <= 1
 
 
-@pytest.mark.parametrize(("suffix", "rate", "channels"), [CODED[2]])
+@pytest.mark.parametrize(("suffix", "rate", "channels"), CODED[1:2])
 def test_damaged_tags_keep_no_sound_from_being_read(
     tmp_path: Path, suffix: str, rate: int, channels: int
 ) -> None:
@@ -341,7 +332,7 @@ NUMBERS: dict[str, Callable[[int], int]] = {
 
 
 @pytest.mark.parametrize("numbers", NUMBERS)
-@pytest.mark.parametrize(("suffix", "rate", "channels"), [CODED[0], CODED[2]])
+@some("suffix, rate, channels", CODED[:2])
 def test_page_numbers_that_jump_where_no_sample_is_missing_are_not_believed(
     tmp_path: Path, numbers: str, suffix: str, rate: int, channels: int
 ) -> None:

@@ -23,6 +23,7 @@ from plc.files.tags.carried import read_tags
 from plc.files.tags.id3 import parse
 from plc.files.tags.values import Picture, Tags
 from plc.files.writing import AudioWriter
+from tests.examples import some
 from tests.signals import tones
 
 RATE = 48_000
@@ -262,8 +263,8 @@ def behind(path: Path, tail: bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize("stray", [b"\0", b"x", b"\xff\0\0", b"junk?", bytes(9)])
-@pytest.mark.parametrize("place", range(3))
+@some("stray", [b"\0", b"x", b"\xff\0\0", b"junk?", bytes(9)], 2)
+@some("place", range(3), 2)
 def test_chunks_beside_a_stray_byte_are_kept(tmp_path: Path, stray: bytes, place: int) -> None:
     chunks = [BEXT, CUE, INFO]
     path = behind(tmp_path / "a.wav", b"".join([*chunks[:place], stray, *chunks[place:]]))
@@ -304,7 +305,7 @@ def test_a_large_cover_in_ogg_takes_time_by_its_size_alone(tmp_path: Path) -> No
     assert time.process_time() - begin_s < 20
 
 
-@pytest.mark.parametrize("description", [b"a\0b", b"\0", b"", b"abc", b"ab\0"])
+@some("description", [b"a\0b", b"\0", b"", b"abc", b"ab\0"], 2)
 def test_an_id3_description_of_odd_length_harms_no_other_frame(description: bytes) -> None:
     data = b"\x01image/png\0\x03" + description
     frames = [("TIT2", b"\x03Rain"), ("APIC", data), ("TALB", b"\x03Tin")]

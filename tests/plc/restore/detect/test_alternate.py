@@ -10,6 +10,7 @@ from plc.restore.damage_picture import COLOURS
 from plc.restore.detect import alternate
 from plc.restore.detect.findings import KINDS
 from plc.restore.detect.recorded import detect_file, write_labels
+from tests.examples import some
 from tests.signals import glide, nmse_db, noise, sine, tones
 
 RATE = 44_100
@@ -32,7 +33,7 @@ def thinned(x: NDArray[np.float32], lost: str, held: bool) -> NDArray[np.int64]:
 
 
 @pytest.mark.parametrize("held", [False, True])
-@pytest.mark.parametrize("lost", ["second", "third", "two of three"])
+@some("lost", ["second", "two of three", "third"], 2)
 def test_single_samples_that_are_lost_in_turn_are_one_finding(lost: str, held: bool) -> None:
     x = recording()
     sound = x.copy()
@@ -75,7 +76,7 @@ def test_channels_are_one_finding_where_the_same_samples_are_lost() -> None:
     assert [each.channels for each in findings] == [(0, 1)]
 
 
-@pytest.mark.parametrize("rate", [8_000, 44_100])
+@some("rate", [8_000, 44_100])
 def test_recordings_that_hold_samples_or_zeros_are_no_damage(rate: int) -> None:
     n = 3 * rate
     x = 1.5 * (tones(1, rate, n) + glide(2, rate, n))

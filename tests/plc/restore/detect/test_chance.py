@@ -12,6 +12,7 @@ from plc.restore.detect.chance import is_chosen
 from plc.restore.detect.findings import REGULAR
 from plc.restore.detect.plausible import weigh
 from plc_bench.restore.sounds import Signal, Studio
+from tests.examples import some
 from tests.signals import tones
 
 RATE = 16_000
@@ -103,13 +104,13 @@ def filled(x: NDArray[np.float32]) -> list[Finding]:
     return [each for each in detect(x, sample_rate=RATE) if not each.doubt]
 
 
-@pytest.mark.parametrize("seed", [21, pytest.param(22, marks=pytest.mark.deep)])
-@pytest.mark.parametrize("kind", HEALTHY)
+@some("seed", [21, 22])
+@some("kind", HEALTHY, 4)
 def test_what_a_rest_or_a_gate_made_silent_is_left_as_it_is(kind: str, seed: int) -> None:
     assert filled(recording(HEALTHY[kind], seed)) == []
 
 
-@pytest.mark.parametrize("kind", HEALTHY)
+@some("kind", HEALTHY, 2)
 def test_holes_of_the_same_lengths_in_sound_that_goes_on_are_damage(kind: str) -> None:
     rng = np.random.default_rng(3)
     lengths = holes_of(recording(HEALTHY[kind], 21))[:12]
@@ -152,7 +153,7 @@ def test_few_rests_between_beats_are_doubted_and_lost_packets_are_not() -> None:
     assert len(filled(with_silence([20.0, 40.0, 20.0, 80.0, 60.0], packets_ms))) == 5
 
 
-@pytest.mark.parametrize("hertz", [147.3, 220.9, 311.7])
+@some("hertz", [147.3, 220.9, 311.7])
 def test_a_steady_note_of_many_harmonics_repeats_nothing(hertz: float) -> None:
     rate = 44_100
     x = np.zeros(4 * rate)
@@ -174,7 +175,7 @@ def test_chance_is_true_to_its_name(holes: int) -> None:
     assert chance._chance(np.full(holes, 0.02)) < 1e-4
 
 
-@pytest.mark.parametrize(("holes", "apart_ms", "length_ms"), [(20, 75, 20), (20, 13, 5)])
+@some("holes, apart_ms, length_ms", [(20, 75, 20), (20, 13, 5)])
 def test_a_burst_of_losses_is_one_draw(holes: int, apart_ms: int, length_ms: int) -> None:
     """Its holes lie in sound that is alike."""
     chosen = 0
@@ -193,7 +194,7 @@ def test_a_burst_of_losses_is_one_draw(holes: int, apart_ms: int, length_ms: int
     assert chosen <= 2
 
 
-@pytest.mark.parametrize("grid_s", [0.02, 0.045, 2048 / 48e3, 0.08, 0.1, 0.12])
+@some("grid_s", [2048 / 48e3, 0.12, 0.02, 0.045, 0.08, 0.1], 2)
 def test_packets_lost_on_any_grid_lie_on_no_beats(grid_s: float) -> None:
     doubted = 0
     for seed in range(10):
