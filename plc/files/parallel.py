@@ -94,13 +94,7 @@ class _Notice:
 def in_processes(
     work: Callable[[_Item], _T], items: Sequence[_Item], jobs: int, name: Callable[[_Item], str]
 ) -> Iterator[tuple[int, _T | Failure]]:
-    """Do as :func:`as_done`, but never in this process.
-
-    Parameters
-    ----------
-    work, items, jobs, name
-        As of :func:`as_done`.
-    """
+    """Do as :func:`as_done`, but never in this process."""
     waiting = deque(range(len(items)))
     deaths: Counter[int] = Counter()
     workers: list[_Worker] = []

@@ -21,7 +21,6 @@ from plc.files.fill.copied import LongGap, Passages
 from plc.files.fill.gaps import Hole, Stretch, gaps_in_samples, tracks_of
 from plc.files.fill.signals import FillSettings
 from plc.files.fill.track_fill import Recording, TrackFill
-from plc.files.formats.films import streams_beside
 from plc.files.writing import AudioWriter, check_target, writer_like
 
 _USUAL = FillSettings()
@@ -142,8 +141,7 @@ def inpaint_file(
         holes = [*gaps_in_samples(gaps_s, reader.sample_rate, samples), *unsound]
         tracks = tracks_of(holes, samples, reader.channels)
         start_s = time.perf_counter()
-        beside = streams_beside(reader.path, reader.codec, target)
-        with writer_like(reader, target, overwrite, beside, bitrate) as writer:
+        with writer_like(reader, target, overwrite, bitrate) as writer:
             window = _Window(reader, writer, progress)
             hints = settings.seed, settings.content
             passages = Passages(reader.sample_rate, tracks, partial(_blocks, source), *hints)

@@ -20,7 +20,6 @@ from plc.engine.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_
 from plc.errors import ConfigError, TraceError
 from plc.files.audio import AudioReader, Progress, count_samples, report
 from plc.files.fill.gaps import Hole
-from plc.files.formats.films import streams_beside
 from plc.files.writing import AudioWriter, check_target, writer_like
 from plc.notice import counted
 from plc.whole_files import check_new
@@ -90,10 +89,6 @@ class LoseReport:
     clipped_samples: int
     trace: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything by name, for JSON."""
-        return asdict(self)
-
 
 def conceal_file(
     source: str | Path,
@@ -154,8 +149,7 @@ def conceal_file(
         taken: list[NDArray[np.bool_]] = []
         packets = samples = lost_packets = 0
         start_s = time.perf_counter()
-        beside = streams_beside(reader.path, reader.codec, target)
-        with writer_like(reader, target, overwrite, beside, bitrate) as writer:
+        with writer_like(reader, target, overwrite, bitrate) as writer:
             played = _Undelayed(concealer.delay, writer)
             for block in reader.stream(_BLOCK_PACKETS * packet_samples):
                 blocked = in_packets(block, packet_samples)
@@ -226,8 +220,7 @@ def lose_file(
         packet_samples = samples_of_packet(packet_ms, reader.sample_rate)
         _check_trace(losses, source, reader, packet_samples)
         samples, taken = 0, []
-        beside = streams_beside(reader.path, reader.codec, target)
-        with writer_like(reader, target, overwrite, beside) as writer:
+        with writer_like(reader, target, overwrite) as writer:
             for block in reader.stream(_BLOCK_PACKETS * packet_samples):
                 blocked = in_packets(block, packet_samples)
                 lost = losses.take(len(blocked)) | ~np.isfinite(blocked).all(axis=(1, 2))

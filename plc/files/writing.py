@@ -24,6 +24,7 @@ from plc import notice
 from plc.errors import AudioFileError, MissingExtraError, why
 from plc.files.formats import bitrates, encoder
 from plc.files.formats.ffmpeg import library
+from plc.files.formats.films import streams_beside
 from plc.files.tags.carried import read_tags, write_tags
 from plc.files.tags.chunks import bytes_of
 from plc.files.tags.values import Tags
@@ -339,17 +340,11 @@ def rescue(partial: Path, path: Path) -> float:
 
 
 def writer_like(
-    reader: "AudioReader",
-    target: Path,
-    overwrite: bool,
-    streams: encoder.Streams | None,
-    bitrate: int | None = None,
+    reader: "AudioReader", target: Path, overwrite: bool, bitrate: int | None = None
 ) -> AudioWriter:
-    """Return a writer of a recording's coding and tags; remove leftovers of killed ones.
-
-    ``streams`` are those beside the sound (:func:`plc.files.formats.films.streams_beside`).
-    """
+    """Return a writer that keeps a recording's coding, tags and pictures; remove old leftovers."""
     remove_leftovers(target)
+    streams = streams_beside(reader.path, reader.codec, target)
     writer = AudioWriter(
         target,
         reader.sample_rate,

@@ -11,12 +11,11 @@ packet takes is measured as live streams have it: in real time, by the defaults,
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import as_file, files
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,10 +134,6 @@ class DemoReport:
     """Why a judge of speech was not heard."""
     rival_problem: str | None
     """Why a rival did not play."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything by name, for JSON."""
-        return asdict(self)
 
 
 def run(

@@ -294,10 +294,11 @@ class Work:
     ) -> dict[str, Path]:
         """Refuse pictures and pages that cannot be written; return each recording's picture."""
         from plc.files.jobs import check_no_source
-        from plc.files.pages.repaired import check_page, check_pictures
+        from plc.files.pages import listening
+        from plc.files.pages.repaired import check_pictures
 
         if page is not None:
-            check_page(page, overwrite)
+            listening.check(page, overwrite)
             check_no_source(page, [pair.source for pair in self.pairs])
         pictures = {} if picture is None else beside(picture, self, ".png", overwrite)
         if pictures:

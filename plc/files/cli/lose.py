@@ -61,7 +61,7 @@ def lose(
         )
     warn_of_clipping(report.clipped_samples, target)
     if as_json:
-        print_json(report.as_dict())
+        print_json(report)
         return
     lost_share = 100 * report.lost_packets / report.packets
     say(

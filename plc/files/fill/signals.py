@@ -70,7 +70,7 @@ from plc.files.fill.gaps import (
     merge_gaps,
     tracks_of,
 )
-from plc.files.fill.guide import Fill, Guides, follow
+from plc.files.fill.guide import Guides, follow
 from plc.files.fill.joint import grouped, interpolate_together, is_system
 from plc.files.fill.networks import kind_of_filler, open_gap_filler
 from plc_kernels.signal.edges import EDGE_SAMPLES
@@ -260,12 +260,12 @@ def inpaint(
             own,
             stream.sample_rate,
             spans,
-            (),
-            (),
             how,
+            Around(
+                guides=guides_of(filled, 0, tracks, where) if gaps else None,
+                copy=partial(passages.fill, track, 0) if how.copies else None,
+            ),
             report,
-            guides_of(filled, 0, tracks, where) if gaps else None,
-            partial(passages.fill, track, 0) if how.copies else None,
         )
         done += len(gaps)
         if made_up is not None:
@@ -276,83 +276,93 @@ def inpaint(
     return out
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """The rest of a recording, of which :func:`fill_gaps` gets a part."""
+
+    made: Sequence[tuple[int, int]] = ()
+    """Fills before the gaps, in order: a gap is filled from them, too, but no louder for them."""
+    later: Sequence[tuple[int, int]] = ()
+    """Gaps behind the others, which stay as they are."""
+    guides: Guides | None = None
+    """Other channels, that tell of what is lost."""
+    copy: Copy | None = None
+    """:meth:`~plc.files.fill.copied.Passages.fill`, of the gaps' track and the signal's place."""
+
+
 def fill_gaps(
     signal: Packet,
     sample_rate: int,
     gaps: Sequence[tuple[int, int]],
-    made: Sequence[tuple[int, int]],
-    later: Sequence[tuple[int, int]],
     settings: FillSettings,
+    around: Around,
     progress: _Report | None = None,
-    guides: Guides | None = None,
-    copy: Copy | None = None,
 ) -> Packet:
-    """Fill the gaps of a signal that holds earlier fills.
+    """Fill the gaps of a signal.
 
     Parameters
     ----------
     signal : float32 or int16, shape (n,) or (n, channels)
         Samples; what stands in the gaps is not looked at.
     gaps : sequence of (start, stop), in samples, stop excluded
+    settings : FillSettings, how they are filled
+    around : Around, the rest of the recording
     sample_rate, progress
         As for :func:`inpaint`.
-    settings : FillSettings, how they are filled
-    made : sequence of (start, stop)
-        Stretches before the gaps, in order, that are no part of the recording but fills: a gap is
-        filled from them, too, but no louder for them.
-    later : sequence of (start, stop)
-        Gaps behind the others, which stay as they are.
-    guides : Guides, optional
-        Other channels of the same recording, that tell of what is lost.
-    copy : callable, optional
-        :meth:`~plc.files.fill.copied.Passages.fill`, of the gaps' track and the signal's place.
     """
-    quality, method = settings.quality, settings.method
-    channels = signal.size // signal.shape[0]
+    quality = settings.quality
     config = RecordingConfig(
-        sample_rate=sample_rate, channels=channels, method=method, budget_ms=float("inf")
+        sample_rate=sample_rate,
+        channels=signal.size // signal.shape[0],
+        method=settings.method,
+        budget_ms=float("inf"),
     )
-    network = settings.network(config.sample_rate)
-    if method in FILE_METHODS:
+    network = settings.network(sample_rate)
+    if config.method in FILE_METHODS:
         config = replace(config, method="ar")
     rows = _as_rows(signal)
-    merged = merge_gaps([*gaps, *later], rows.shape[1])
+    merged = merge_gaps([*gaps, *around.later], rows.shape[1])
     warm_up()
-    unsound = find_unsound(rows.T, (gap.span for gap in merged))
-    if unsound is not None:
-        raise PacketError(f"sample {unsound} is not finite; list it in gaps to have it filled")
-    received = np.ones(rows.shape[1], np.bool_)
-    for gap in merged:
-        rows[:, gap.start : gap.stop] = 0.0
-        received[gap.start : gap.stop] = False
-    for start, stop in made:
-        received[start:stop] = False
-    wanted = merged[: len(merged) - len(later)]
+    received = _received(rows, merged, around.made)
+    wanted = merged[: len(merged) - len(around.later)]
     if config.method not in BASELINES:
         _make_filler(config, 0)  # an unknown method is an error without gaps, too
-    fills = list(made)
-    done = 0
-    for group in grouped(wanted, config.sample_rate, quality, config.method):
-        gap = group[0]
-        done += len(group)
-        if is_system(group, config.sample_rate, quality, config.method):
+    alone = network is None or not network.any_gap
+    guides = around.guides if alone and between.refines(quality, config.method) else None
+    fills, done = list(around.made), 0
+    for group in grouped(wanted, sample_rate, quality, config.method):
+        if is_system(group, sample_rate, quality, config.method):
             for row in rows:
-                interpolate_together(row, config.sample_rate, group, quality)
-            fills += [each.span for each in group]
-            if progress is not None:
-                progress(done, len(wanted))
-            continue
-        _fill(rows, config, gap, quality, network, Hints(received, seed=settings.seed))
-        if copy is not None:
-            copy(rows, gap, received)
-        guided = network is None or not network.any_gap
-        if guided and guides is not None and between.refines(quality, config.method):
-            _guide(rows, config, gap, quality, received, guides)
-        _hold(rows, config.sample_rate, gap, fills)
-        fills.append(gap.span)
+                interpolate_together(row, sample_rate, group, quality)
+        else:
+            (gap,) = group
+            _fill(rows, config, gap, quality, network, Hints(received, seed=settings.seed))
+            if around.copy is not None:
+                around.copy(rows, gap, received)
+            if guides is not None:
+                _guide(rows, config, gap, quality, received, guides)
+            _hold(rows, sample_rate, gap, fills)
+        fills += [each.span for each in group]
+        done += len(group)
         if progress is not None:
             progress(done, len(wanted))
     return _into(signal, rows, wanted)
+
+
+def _received(
+    rows: NDArray[np.float32], gaps: Sequence[Gap], made: Sequence[tuple[int, int]]
+) -> NDArray[np.bool_]:
+    """Silence the gaps; return which samples were received, and are neither gaps nor fills."""
+    unsound = find_unsound(rows.T, (gap.span for gap in gaps))
+    if unsound is not None:
+        raise PacketError(f"sample {unsound} is not finite; list it in gaps to have it filled")
+    received = np.ones(rows.shape[1], np.bool_)
+    for start, stop, _ in gaps:
+        rows[:, start:stop] = 0.0
+        received[start:stop] = False
+    for start, stop in made:
+        received[start:stop] = False
+    return received
 
 
 def guides_of(
@@ -405,16 +415,13 @@ def _guide(
     """Improve a gap's fill by the other channels."""
     one = replace(config, channels=1)
 
-    def filled_by(effort: str) -> Fill:
-        def fill(line: NDArray[np.float32], place: Gap) -> None:
-            heard = np.ones(line.size, np.bool_)
-            _fill(line[np.newaxis], one, place, effort, None, Hints(heard))
-
-        return fill
+    def fill(effort: str, line: NDArray[np.float32], place: Gap) -> None:
+        heard = Hints(np.ones(line.size, np.bool_))
+        _fill(line[np.newaxis], one, place, effort, None, heard)
 
     for row in rows:
-        fill, rehearse = filled_by(quality), filled_by("fast")
-        follow(row, received, guides, config.sample_rate, gap, fill, rehearse)
+        ways = partial(fill, quality), partial(fill, "fast")
+        follow(row, received, guides, config.sample_rate, gap, *ways)
 
 
 def _into(signal: Packet, rows: NDArray[np.float32], gaps: list[Gap]) -> Packet:

@@ -17,7 +17,7 @@ from plc.files.fill.gaps import Gap, Hole, Track, gaps_within, merge_gaps
 from plc.files.fill.interpolate import refinable, refines
 from plc.files.fill.joint import grouped
 from plc.files.fill.networks import kind_of_filler
-from plc.files.fill.signals import FillSettings, fill_gaps, guides_of
+from plc.files.fill.signals import Around, FillSettings, fill_gaps, guides_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +107,13 @@ class TrackFill:
             own,
             self.recording.sample_rate,
             holes,
-            earlier,
-            later,
             self.recording.settings,
-            guides=guides_of(signal, first, self.tracks, where),
-            copy=partial(passages.fill, self.track, first) if passages else None,
+            Around(
+                earlier,
+                later,
+                guides_of(signal, first, self.tracks, where),
+                partial(passages.fill, self.track, first) if passages else None,
+            ),
         )
         self.filled += [
             Gap(*(first + place for place in each)) for each in merge_gaps(holes, wide.end)

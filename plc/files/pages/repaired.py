@@ -40,11 +40,6 @@ class Excerpt:
     """Those with holes; none where all have."""
 
 
-def check_page(path: Path, overwrite: bool) -> None:
-    """Refuse a page that cannot be written; raise AudioFileError."""
-    listening.check(path, overwrite)
-
-
 def check_pictures(paths: Iterable[Path], overwrite: bool) -> None:
     """Refuse pictures that cannot be drawn or written.
 

@@ -45,7 +45,7 @@ def demo(
             rivals=_rivals(),
             progress=tell,
         )
-    print_json(report.as_dict()) if as_json else _print_demo(report)
+    print_json(report) if as_json else _print_demo(report)
 
 
 def _print_demo(report: "DemoReport") -> None:

@@ -106,7 +106,7 @@ def repair(
     import os
 
     from plc.files.fill.signals import FillSettings
-    from plc.files.pages.repaired import check_page
+    from plc.files.pages import listening
     from plc.restore.repair import RepairSettings, run_repair
 
     if among([source], captured):
@@ -122,7 +122,7 @@ def repair(
     if not source or not out:
         raise typer.BadParameter("an empty name is neither a folder nor a file")
     if page is not None:
-        check_page(page, overwrite)
+        listening.check(page, overwrite)
         if "://" in source or ("://" in out and not dry_run):
             raise ConfigError("--report needs source and --out on this machine")
     if asked.given and gaps is not None:
