@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 # More workers than these cost memory, and wait for the longest tests all the same.
 MOST_WORKERS = 8
 
-# Trainings, attacks, benchmarks and papers: half of the time, and no program of a user runs them.
+# Trainings, attacks, benchmarks, and transforms that only files and papers have: half of the time.
 SLOW = tuple(
     Path(__file__).parent / folder
     for folder in (
         *("training", "attack", "bench"),
-        *("kernels/papers", "plc/papers/representations"),
+        *("kernels/spectra", "kernels/papers", "plc/papers/representations"),
     )
 )
 

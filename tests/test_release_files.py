@@ -132,6 +132,7 @@ def test_debians_packages_find_their_headers_and_say_what_they_need(
         made["pack_debian"](compiled, ROOT / "LICENSE", tmp_path, "0.1.0", DAY)
 
 
+@pytest.mark.slow
 @needs_debian
 @pytest.mark.skipif(not shutil.which("lintian"), reason="needs lintian")
 def test_lintian_finds_no_error_in_debians_packages(

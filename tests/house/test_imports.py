@@ -389,10 +389,3 @@ def test_no_kernel_calls_one_of_another_file_of_papers() -> None:
 
 def test_no_circle_between_modules() -> None:
     assert circle(graph_of()) == []
-
-
-def test_an_upward_import_and_a_circle_are_found() -> None:
-    module = "plc.engine.predict.ladder"
-    worse = graph_of() | {module: [*graph_of()[module], "plc.engine.concealer"]}
-    assert upward(worse) == [f"{module} -> plc.engine.concealer"]
-    assert module in circle(worse)

@@ -115,7 +115,7 @@ def test_the_ladders_are_those_of_the_engine_from_a_rung_on(rate: int, first: in
         assert len(set(written[:, 2])) == len(steps)
 
 
-@examples(60, few=15)
+@examples(60, few=8)
 @given(
     rate=st.sampled_from([8000, 16_000, 24_000, 44_100, 48_000]),
     channels=st.integers(1, 2),

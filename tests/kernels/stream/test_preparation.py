@@ -71,7 +71,7 @@ CONTENT = ["speech", "music", "tones", "noise"]
 RATES = [8000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000]
 
 
-@examples(300, few=4)
+@examples(300, few=2)
 @given(
     rate=st.sampled_from(RATES),
     channels=st.integers(1, 3),

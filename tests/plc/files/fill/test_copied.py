@@ -378,6 +378,7 @@ def test_the_command_says_what_filled_a_gap_and_from_where(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.usefixtures("at_once")
 def test_an_archive_and_the_pages_say_what_filled_a_gap_and_from_where(tmp_path: Path) -> None:
     song = music(25) + noise(25, 3 * PERIOD, 0.01)
     for folder in ("tapes", "labels"):
