@@ -1,10 +1,11 @@
 """Make a release, and check it: ``python .ci/release.py --out dist``.
 
 It builds the source archive and from it the wheel, adds machine code and ``libplc`` to a second
-wheel (``machine_code.py``), checks what is in all three, and runs the last, and the tests with it,
-in a new environment with empty caches. Of that come ``libplc`` as an archive and Debian packages,
-the package for npm (``release_files.py``), a wheel for aarch64, and ``SHA256SUMS``. ``--pure``
-leaves the second wheel and these out, which take minutes of compiling, and runs no tests.
+wheel (``machine_code.py``), puts the networks of papers into one of their own, checks what is in
+all, and runs the second, and the tests with it, in a new environment with empty caches. Of that
+come ``libplc`` as an archive and Debian packages, the package for npm (``release_files.py``), a
+wheel for aarch64, and ``SHA256SUMS``. ``--pure`` leaves the second wheel and these out, which take
+minutes of compiling, and runs no tests.
 The version stands in ``plc/__init__.py``. It needs the packages auditwheel, build and wheel.
 """
 
@@ -24,6 +25,8 @@ import time
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
+
+from plc.engine.models.catalogue import PAPERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {
@@ -55,6 +58,8 @@ _TEXT = {
 _SOUND = {".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"}
 _CLIPS = {f"plc/data/{clip}.flac" for clip in ("clarinet", "music", "speech")}
 _MODELS = "plc/data/models/"
+PAPER_FILES = tuple(f"{_MODELS}{name}{end}" for name in PAPERS for end in (".json", ".onnx"))
+"""What has a wheel of its own."""
 _MAKER = Path(__file__).with_name("machine_code.py")
 # What `machine_code.py` adds, and setuptools to a source archive.
 _LIBRARY = (r"libplc\.so\.[\d.]+", r"libplc\.a", r"plc\.h", r"plc_ladspa\.so")
@@ -125,7 +130,7 @@ def problems_of_wheel(path: Path, compiled: bool = False) -> list[str]:
         there + name.removeprefix(here)
         for name in tracked()
         for here, there in PACKAGES.items()
-        if name.startswith(f"{here}/")
+        if name.startswith(f"{here}/") and name not in PAPER_FILES
     }
     added = {name for name in code if _COMPILED.fullmatch(name)}
     found = [f"{name} is missing" for name in sorted(expected - code)]
@@ -199,6 +204,26 @@ def _problems_of_model(name: str, files: dict[str, bytes]) -> list[str]:
     return found
 
 
+def wheel_of_papers(folder: Path) -> Path:
+    """Make a wheel of the networks of papers, which go beside those of the package."""
+    from wheel.wheelfile import WheelFile
+
+    name = f"plc_engine_papers-{version()}"
+    texts = {
+        "METADATA": f"Metadata-Version: 2.1\nName: plc-engine-papers\nVersion: {version()}\n"
+        "Summary: Networks of papers, for plc-engine\nLicense: MIT\n"
+        f"Requires-Dist: plc-engine=={version()}\n",
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: plc\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    path = folder / f"{name}-py3-none-any.whl"
+    with WheelFile(path, "w") as archive:
+        for file in PAPER_FILES:
+            archive.write(ROOT / file, file)
+        for text, lines in texts.items():
+            archive.writestr(f"{name}.dist-info/{text}", lines)
+    return path
+
+
 def further_files(work: Path) -> list[Path]:
     """Return what is not for Python, of what :func:`problems_of_installation` installed."""
     made = runpy.run_path(str(Path(__file__).with_name("release_files.py")))
@@ -258,7 +283,7 @@ def _alone(home: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(home), "MPLBACKEND": "Agg"}
 
 
-def problems_of_installation(wheel: Path, work: Path, compiled: bool) -> list[str]:
+def problems_of_installation(wheel: Path, papers: Path, work: Path, compiled: bool) -> list[str]:
     """Install a wheel into a new environment, run it, and return what is wrong."""
     python = work / "environment" / "bin" / "python"
     home = work / "home"
@@ -290,8 +315,9 @@ def problems_of_installation(wheel: Path, work: Path, compiled: bool) -> list[st
     numba = subprocess.run([python, "-c", "import numba"], capture_output=True, check=False)
     if compiled and not numba.returncode:
         found.append("the wheel with machine code brings numba")
-    for command in (["demo", "--out", "demo"], ["doctor"]):
-        print(_run(plc, *command, cwd=home, env=environment))
+    for command in (["demo", "--out", "demo"], ["doctor"], ["models", "--papers", papers]):
+        print(told := _run(plc, *command, cwd=home, env=environment))
+    found += [f"plc models has no {name}" for name in PAPERS if name not in told]
     return found
 
 
@@ -330,8 +356,8 @@ def problems_of_bare_system(wheel: Path, work: Path) -> list[str]:
     return [f"the bare system has {', '.join(compilers)}"] if compilers else []
 
 
-def run_tests(wheel: Path, work: Path) -> None:
-    """Run tests with the installed wheel, away from this checkout."""
+def run_tests(wheel: Path, papers: Path, work: Path) -> None:
+    """Run tests with the installed wheel and papers' networks, away from this checkout."""
     python, suite = work / "environment" / "bin" / "python", work / "suite"
     for name in tracked():  # all but the packages, and what imports would take for them
         if name.split("/")[0] not in ("plc", "kernels", "bench", "training"):
@@ -340,7 +366,7 @@ def run_tests(wheel: Path, work: Path) -> None:
     settings = (ROOT / "pyproject.toml").read_text()
     settings = re.sub(r"^pythonpath = .*$", 'pythonpath = ["."]', settings, flags=re.M)
     (suite / "pyproject.toml").write_text(settings)
-    _run(python, *_INSTALL, f"{wheel}[test]", cwd=suite)
+    _run(python, *_INSTALL, f"{wheel}[test]", papers, cwd=suite)
     asked = ("-m", "pytest", "-q", "tests/plc")
     print(_run(python, *asked, cwd=suite, env=_alone(work / "home")))
 
@@ -380,6 +406,9 @@ def main() -> int:
         (sources,) = (work / "plain").glob("*.tar.gz")
         (plain,) = (work / "plain").glob("*.whl")
         files = [sources, plain]
+        papers = wheel_of_papers(work)
+        data = {name: (ROOT / name).read_bytes() for name in PAPER_FILES}
+        found += [f"{papers.name}: {each}" for each in _problems_of_data(data)]
         found += [f"{sources.name}: {each}" for each in problems_of_sources(sources)]
         found += [f"{plain.name}: {each}" for each in problems_of_wheel(plain)]
         if not given.pure and not found:
@@ -387,9 +416,9 @@ def main() -> int:
             files += (work / "compiled").glob("*.whl")
             found += [f"{files[-1].name}: {each}" for each in problems_of_wheel(files[-1], True)]
         if not found:
-            found += problems_of_installation(files[-1], work, not given.pure)
+            found += problems_of_installation(files[-1], papers, work, not given.pure)
         if not given.pure and not found:
-            run_tests(files[-1], work)
+            run_tests(files[-1], papers, work)
             found += problems_of_bare_system(files[-1], work)
             further = further_files(work)
             found += problems_of_debian(further, work)
@@ -397,6 +426,7 @@ def main() -> int:
                 found += [f"{wheel.name}: {each}" for each in problems_of_wheel(wheel, True)]
                 further.append(wheel)
             files += further
+        files.append(papers)
         for problem in found:
             print(f"error: {problem}", file=sys.stderr)
         if found:

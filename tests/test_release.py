@@ -1,5 +1,6 @@
 """The checks of ``.ci/release.py``, on wheels and source archives that are broken."""
 
+import fnmatch
 import io
 import json
 import platform
@@ -8,6 +9,7 @@ import runpy
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +40,7 @@ def good(release: dict[str, Any]) -> Files:
         there + name.removeprefix(here): (ROOT / name).read_bytes()
         for name in release["tracked"]()
         for here, there in release["PACKAGES"].items()
-        if name.startswith(f"{here}/")
+        if name.startswith(f"{here}/") and name not in release["PAPER_FILES"]
     }
     about = ABOUT.replace("VERSION", release["version"]())
     lines = ["Metadata-Version: 2.4", f"Version: {release['version']()}"]
@@ -163,6 +165,24 @@ def test_of_all_wheels_of_a_release_the_start_pages_install_that_of_the_machine(
     done = subprocess.run(["sh", "-c", asked], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"_{machine}.whl" in done.stdout
+
+
+def test_the_networks_of_papers_are_a_wheel_of_their_own(
+    release: dict[str, Any], tmp_path: Path
+) -> None:
+    pytest.importorskip("wheel.wheelfile")
+    with zipfile.ZipFile(release["wheel_of_papers"](tmp_path)) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+        metadata = next(name for name in archive.namelist() if name.endswith("METADATA"))
+        assert (
+            f"Requires-Dist: plc-engine=={release['version']()}" in archive.read(metadata).decode()
+        )
+    assert sorted(names) == sorted(release["PAPER_FILES"])
+    excluded = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = excluded["exclude-package-data"]["plc"]
+    models = [name for name in release["tracked"]() if name.startswith("plc/data/models/")]
+    left_out = {n for n in models for each in patterns if fnmatch.fnmatch(n, f"plc/{each}")}
+    assert left_out == set(names)
 
 
 def test_the_papers_name_the_version(release: dict[str, Any]) -> None:

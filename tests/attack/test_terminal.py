@@ -31,14 +31,6 @@ def test_a_manifest_commands_neither_the_terminal_nor_the_table(tmp_path: Path) 
     assert "[red]" in shown.output
 
 
-def test_the_list_of_networks_is_as_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plc.engine.models.catalogue.models_folder", lambda: tmp_path)
-    Manifest.from_fields({**VALID, "licence": MARKS}).write(tmp_path / "music.json")
-    shown = CliRunner().invoke(app, ["models"])
-    assert shown.exit_code == 0, shown.exception
-    assert MARKS in shown.output
-
-
 def test_an_error_of_the_bench_is_a_line_that_commands_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

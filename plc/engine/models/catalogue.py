@@ -3,19 +3,25 @@
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from plc.engine.models.kinds import KINDS
 from plc.engine.models.manifest import Manifest
-from plc.errors import ModelError, printable_lines, unknown
-from plc.notice import counted
+from plc.errors import MissingExtraError, ModelError, printable_lines, unknown
+from plc.extras import install_command
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-LIST_COLUMNS = 80
-"""The list of networks is no wider."""
+PAPERS = {
+    "gacela-music-375": "gacela",
+    "gacela-music-750": "gacela",
+    "notes-mel": "notes",
+    "paper-instruments": "context_encoder",
+    "paper-music": "context_encoder",
+}
+"""Networks of papers, and their kinds: a checkout has them, of a release a wheel of their own."""
 
 
 def models_folder() -> Path:
@@ -35,6 +41,14 @@ def available(folder: Path | None = None) -> list[Manifest]:
     return sorted(map(Manifest.read, paths), key=lambda manifest: manifest.name)
 
 
+def absent_paper(what: str) -> MissingExtraError:
+    """Return the error for a network of a paper that is not there."""
+    return MissingExtraError(
+        f"{what} comes with the extra papers: {install_command('papers')} --find-links FOLDER, "
+        "where plc_engine_papers-*.whl lies in the folder; or plc models --papers with that file"
+    )
+
+
 def find(name_or_path: str | Path, folder: Path | None = None) -> Manifest:
     """Return a manifest by name or path.
 
@@ -48,8 +62,8 @@ def find(name_or_path: str | Path, folder: Path | None = None) -> Manifest:
 
     Raises
     ------
-    ModelError
-        If there is none, or it is not valid.
+    ModelError, MissingExtraError
+        If there is none, or it is not valid; if it is a paper's, and those are not there.
     """
     path = Path(name_or_path)
     if isinstance(name_or_path, Path) or path.suffix in (".json", ".onnx") or len(path.parts) > 1:
@@ -58,31 +72,24 @@ def find(name_or_path: str | Path, folder: Path | None = None) -> Manifest:
     for manifest in known:
         if manifest.name == name_or_path:
             return manifest
+    if folder is None and name_or_path in PAPERS:
+        raise absent_paper(f"the network {name_or_path}")
     names = [manifest.name for manifest in known] or ["none"]
     more = "; a file is given by its path, such as ./my-model.json"
     raise ModelError(unknown("model", name_or_path, names, more, "in the package"))
 
 
 def models_table(models: Sequence[Manifest]) -> "Table":
-    """Return a table of networks: use, size, training, quality.
-
-    Two columns, so that it can be read on a terminal of :data:`LIST_COLUMNS`.
-    """
+    """Return a table of networks: name, use and size."""
     from rich.table import Table
 
-    table = Table(title="networks (figures: when trained)", show_lines=True)
+    table = Table(title="networks", caption="plc models NAME: training, figures, licence")
     table.add_column("name", no_wrap=True)
-    table.add_column("for, rates, size; trained; figures", overflow="fold")
+    table.add_column("use", overflow="fold")
+    table.add_column("size", no_wrap=True, justify="right")
     for model in models:
-        figures = [f"{name}: {value:.4g}" for name, value in _chosen(model.figures).items()]
-        size = f"{model.bytes / 1e6:.1f} MB, {_count(model.parameters)} parameters"
-        parts = (
-            f"{_purpose(model)}; {_rates(model)}",
-            f"{size}; {model.licence}",
-            "\n".join(_trained(model.name, model.training)),
-            "\n".join(figures),
-        )
-        table.add_row(_cell(model.name), _cell("\n".join(part for part in parts if part)))
+        use = f"{_purpose(model)}; {_rates(model)}"
+        table.add_row(_cell(model.name), _cell(use), f"{model.bytes / 1e6:.1f} MB")
     return table
 
 
@@ -134,27 +141,6 @@ def _purpose(model: Manifest) -> str:
 def _rates(model: Manifest) -> str:
     low, high = (f"{rate / 1000:g}" for rate in model.sample_rates)
     return f"{high} kHz" if low == high else f"{low} to {high} kHz"
-
-
-def _trained(name: str, training: Mapping[str, Any]) -> list[str]:
-    """Return the recipes, steps and data of a network's training."""
-    lines = list(training.get("after", ()))
-    if "recipe" in training:
-        steps = training.get("step", training.get("steps", "?"))
-        lines.append(f"{training['recipe']}, {steps} steps")
-    segments = training.get("segments")
-    if isinstance(segments, Mapping):
-        lines += [f"{domain}: {count} segments" for domain, count in segments.items()]
-    sources = training.get("sources")
-    if isinstance(sources, Mapping) and sources:
-        lines.append(f"{counted(len(sources), 'source')}: plc models {name}")
-    return lines
-
-
-def _chosen(figures: Mapping[str, float]) -> Mapping[str, float]:
-    """Return the figures of a test split, or else of validation."""
-    tested = {name: value for name, value in figures.items() if name.startswith("test ")}
-    return tested or {name: value for name, value in figures.items() if "draft_" not in name}
 
 
 def _count(parameters: int) -> str:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.models.catalogue import available, find
+from plc.engine.models.catalogue import PAPERS, absent_paper, available, find
 from plc.engine.models.manifest import Manifest
 from plc.errors import ConfigError, ModelError
 
@@ -105,12 +105,14 @@ def find_models(kind: str, model: str) -> list[Manifest]:
 
     Raises
     ------
-    ModelError
+    ModelError, MissingExtraError
         If there is none, or its manifest is not sound.
     """
     if model != "auto":
         return [find(model)]
     manifests = [manifest for manifest in available() if manifest.kind == kind]
+    if not manifests and kind in PAPERS.values():
+        raise absent_paper(f"a network for method {kind}")
     if not manifests:
         raise ModelError(f"the package holds no model of kind {kind}; name one by its path")
     return manifests

@@ -1,16 +1,22 @@
 """Commands for this machine: ``plc doctor`` and ``plc models``."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from zipfile import BadZipFile, ZipFile
 
 import typer
 
 from plc.cli.errors import REFUSED
 from plc.cli.options import AsJson, examples
 from plc.cli.output import console, print_json, say, status
-from plc.errors import printable_lines
+from plc.errors import ModelError, printable_lines
 
 if TYPE_CHECKING:
     from plc.programs.doctor import Health
+
+
+# A larger network is none of papers; a wider list is hard to read.
+_PAPER_BYTES_MAX, _LIST_COLUMNS = 1 << 24, 80
 
 
 def register(app: typer.Typer) -> None:
@@ -51,20 +57,46 @@ def models(
         str | None,
         typer.Argument(metavar="[MODEL]", help="Name or path of a model to describe."),
     ] = None,
+    papers: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Take networks of papers: plc_engine_papers-*.whl."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the networks in the package: purpose, training, quality."""
-    from plc.engine.models.catalogue import LIST_COLUMNS, available, find, model_table, models_table
+    """List the networks: name, use, size; of one MODEL all there is to know."""
+    from plc.engine.models.catalogue import available, find, model_table, models_table
 
+    if papers:
+        _take_papers(papers)
     found = available() if name is None else [find(name)]
     if as_json:
         print_json({"models": found})
         return
     shown = console()
     if name is None:
-        shown.print(models_table(found), width=min(shown.width, LIST_COLUMNS))
+        shown.print(models_table(found), width=min(shown.width, _LIST_COLUMNS))
     else:
         shown.print(model_table(found[0]))
+
+
+def _take_papers(file: Path) -> None:
+    """Copy the networks of papers from their wheel into the package."""
+    from plc.engine.models.catalogue import PAPERS, models_folder
+    from plc.whole_files import write_whole
+
+    found = {}
+    try:
+        with ZipFile(file) as archive:
+            for name in (f"{name}{end}" for name in PAPERS for end in (".onnx", ".json")):
+                about = archive.getinfo(f"plc/data/models/{name}")
+                if about.file_size > _PAPER_BYTES_MAX:
+                    raise ModelError(f"{name} of {file} has {about.file_size} bytes")
+                found[models_folder() / name] = archive.read(about)
+    except (OSError, KeyError, BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise ModelError(f"cannot read the networks of papers in {file}: {error}") from error
+    for path, data in found.items():
+        if not path.exists():
+            write_whole(path, data)
 
 
 def _print_methods(as_json: bool) -> None:
