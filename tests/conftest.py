@@ -32,8 +32,8 @@ SLOW = tuple(
     )
 )
 
-# Of kernels that no stream calls; whatever tests them finds them compiled.
-COMPILING = ("test_allocation.py", "test_entry.py")
+# Of kernels that no stream calls, and of receivers; whatever tests them finds them compiled.
+COMPILING = ("test_allocation.py", "test_entry.py", "test_copies.py")
 
 _WARM_UP = """
 from plc.compiled import compile_beside

@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc_kernels.papers.nsgt import (
-    AT,
-    CENTRE,
     FIRST,
     WIDTH,
     Nsgt,
@@ -101,26 +99,6 @@ def test_silence_and_a_full_scale_square_come_back() -> None:
     plan = frame("constant-q", 4000)
     assert not signal_of_bands(bands_of(np.zeros(4000), plan), plan).any()
     assert error(np.sign(sine(441.0, RATE, 4000)) + 0.0, plan) < EXACT
-
-
-@pytest.mark.parametrize("scale", SCALES)
-def test_a_sine_at_a_centre_has_its_amplitude_there_and_a_still_phase(scale: str) -> None:
-    plan = frame(scale, RATE, 24)
-    j = 12
-    hz = plan.bands[j, CENTRE]  # of a second, so that bins are Hz
-    c = bands_of(sine(float(hz), RATE, RATE, 0.5), plan)
-    band = c[plan.bands[j, AT] : plan.bands[j, AT] + plan.lengths[j]]
-    # A window's peak lies up to half a bin from the bin that becomes 0 Hz.
-    assert np.abs(band) == pytest.approx(0.5, abs=2e-3)
-    assert np.ptp(np.unwrap(np.angle(band))) < 1e-3
-
-
-def test_the_outermost_bands_are_real() -> None:
-    plan = frame("mel", 3001)
-    c = bands_of(noise(0, 3001), plan)
-    ends = np.concatenate([c[: plan.lengths[0]], c[-plan.lengths[-1] :]])
-    assert np.abs(ends.real).max() > 1e-4
-    assert np.abs(ends.imag).max() < 1e-15
 
 
 def test_every_band_is_painless_and_the_bands_cover_all_bins() -> None:

@@ -172,17 +172,6 @@ def test_known_phases_stay_bit_for_bit() -> None:
     np.testing.assert_array_equal(phase[known == 1], np.angle(spectra)[known == 1])
 
 
-def test_a_gap_in_a_sine_is_filled_with_its_phase_from_both_sides() -> None:
-    plan = grid()
-    spectra = transform(sine(1003, RATE, 8000), plan)
-    magnitude = np.abs(spectra)
-    known = np.zeros(spectra.shape, np.uint8)
-    known[:25] = known[36:] = 1
-    phase, _ = integrated(prepared(magnitude, plan), 1e-6, known, np.angle(spectra))
-    strong = (magnitude > 0.1 * magnitude.max()) & (known == 0)
-    assert turned(phase, np.angle(spectra))[strong].max() < 0.1
-
-
 @pytest.mark.parametrize(
     ("name", "ceiling_db"), [("hann", -30), ("hamming", -24), ("blackman", -30), ("gauss", -30)]
 )
@@ -192,14 +181,6 @@ def test_a_sine_is_rebuilt_from_its_magnitudes(name: str, ceiling_db: float) -> 
     magnitude = np.abs(transform(x, plan))
     phase, _ = integrated(prepared(magnitude, plan, name))
     assert convergence_db(phase, magnitude, x.size, plan) < ceiling_db
-
-
-def test_a_chord_is_rebuilt_at_redundancy_8() -> None:
-    plan = grid("gauss", 2048, 256, 2048)
-    x = tones(4, RATE, 24000)
-    magnitude = np.abs(transform(x, plan))
-    phase, _ = integrated(prepared(magnitude, plan, "gauss"))
-    assert convergence_db(phase, magnitude, x.size, plan) < -25
 
 
 def test_a_second_call_goes_on_where_the_first_stopped() -> None:
