@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 # More workers than these cost memory, and wait for the longest tests all the same.
 MOST_WORKERS = 8
 
-# Trainings, attacks, benchmarks, and transforms that only files and papers have: half of the time.
+# Trainings, attacks, benchmarks, and transforms that only files and papers have: half of the time;
+# and kernels compiled one by one, whose allocations a stream's steps show too.
 SLOW = tuple(
     Path(__file__).parent / folder
     for folder in (
         *("training", "attack", "bench"),
         *("kernels/spectra", "kernels/papers", "plc/papers/representations"),
+        "kernels/test_allocation.py",
     )
 )
 
