@@ -11,24 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from plc_training.networks.frames import FramesNet, FramesShape, _features
-from plc_training.networks.hybrid import HybridNet, HybridShape
+from plc_training.networks.hybrid import HybridNet
 
 BINS, CONTEXT = 33, 4
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def hybrid() -> HybridNet:
+def hybrid(drafts: int = 3, channels: tuple[int, ...] = (8, 12)) -> HybridNet:
     torch.manual_seed(0)
-    shape = HybridShape(
-        drafts=3,
-        bins=BINS,
-        context_frames=CONTEXT,
-        context_frames_after=CONTEXT,
-        channels=(8, 12),
-        gru=8,
-    )
-    return HybridNet(shape).eval()
+    return HybridNet(drafts, BINS, (CONTEXT, CONTEXT), channels, 8).eval()
 
 
 def frames() -> FramesNet:
@@ -132,7 +124,7 @@ def test_silence_gives_finite_numbers(make: object, drafts: int) -> None:
 
 def test_a_network_with_one_draft_more_begins_where_the_other_ended() -> None:
     few = disturbed(hybrid())
-    more = HybridNet(dataclasses.replace(few.shape, drafts=4)).eval()
+    more = hybrid(4)
     more.load_state_dict(few.state_dict())
     line = torch.randn(2, 1, 2, BINS, 3 * CONTEXT)
     # One spectrum, turned by an angle for each draft: the level of all of them is that of any.
@@ -202,6 +194,6 @@ def test_a_frame_network_with_drafts_more_begins_where_the_other_ended(old: int)
 
 def test_a_network_of_another_depth_is_refused_also_with_fewer_drafts() -> None:
     few = hybrid()
-    deep = HybridNet(dataclasses.replace(few.shape, drafts=4, channels=(8, 12, 16)))
+    deep = hybrid(4, (8, 12, 16))
     with pytest.raises(RuntimeError, match="Missing key"):
         deep.load_state_dict(few.state_dict())

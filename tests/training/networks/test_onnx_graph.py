@@ -23,7 +23,7 @@ from plc.engine.runtime.native import open_network  # noqa: E402
 from plc.engine.runtime.onnx_network import NetworkShape  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
 from plc_training.networks.frames import FramesNet, FramesShape, SplitGru  # noqa: E402
-from plc_training.networks.hybrid import HybridNet, HybridShape  # noqa: E402
+from plc_training.networks.hybrid import HybridNet  # noqa: E402
 from plc_training.networks.onnx_graph import (  # noqa: E402
     OPSET,
     fold_norms,
@@ -35,24 +35,24 @@ from plc_training.networks.onnx_graph import (  # noqa: E402
 FRAMES = FramesShape(drafts=2, bins=17, context_frames=3, width=8)
 SPLIT = FramesShape(drafts=2, bins=17, context_frames=3, width=8, groups=2)
 BANDS = FramesShape(drafts=2, bins=17, context_frames=3, width=8, bands=4)
-HYBRID = HybridShape(
-    drafts=3, bins=17, context_frames=3, context_frames_after=3, channels=(4, 6), gru=5
-)
-Shape = FramesShape | HybridShape
+HYBRID = None
+Shape = FramesShape | None
+"""None: of the hybrid network."""
 
 
 def network_of(shape: Shape) -> nn.Module:
-    return FramesNet(shape) if isinstance(shape, FramesShape) else HybridNet(shape)
+    return FramesNet(shape) if shape else HybridNet(3, 17, (3, 3), (4, 6), 5)
+
+
+def inputs_of(shape: Shape, batch: int) -> dict[str, Tensor]:
+    drafts, bins, frames = (shape.drafts, shape.bins, shape.context_frames) if shape else (3, 17, 6)
+    spectra = torch.randn(batch, drafts, 2, bins, 6 + frames)
+    return {"spectra": spectra, "lost": torch.rand(batch, 6 + frames)}
 
 
 def graph_of(network: nn.Module, shape: Shape) -> bytes:
-    frames = 6 + shape.context_frames + getattr(shape, "context_frames_after", 0)
-    inputs = {
-        "spectra": torch.randn(2, shape.drafts, 2, shape.bins, frames),
-        "lost": torch.rand(2, frames),
-    }
     axes = {"spectra": {0: "batch", 4: "frames"}, "lost": {0: "batch", 1: "frames"}}
-    return to_onnx(network.eval(), inputs, axes, "filled")
+    return to_onnx(network.eval(), inputs_of(shape, 2), axes, "filled")
 
 
 @cache  # an export takes seconds, and several tests look at each
@@ -161,7 +161,7 @@ def test_recurrent_layers_side_by_side_share_nothing() -> None:
 def test_the_weights_of_another_network_are_refused_and_change_nothing() -> None:
     _, data = exported(BANDS)
     wider = FramesNet(FramesShape(drafts=2, bins=17, context_frames=3, width=12, bands=4))
-    for network in (wider, HybridNet(HYBRID)):
+    for network in (wider, network_of(HYBRID)):
         before = {name: value.clone() for name, value in network.state_dict().items()}
         with pytest.raises(ConfigError, match="test holds the weights of another network"):
             load_onnx(data, network, "test")
@@ -194,12 +194,11 @@ def test_rounded_weights_take_less_space_and_come_back(
     ]
     assert sum(int(np.prod(tensor.dims)) for tensor in short) == large
 
-    frames = 6 + shape.context_frames + getattr(shape, "context_frames_after", 0)
-    inputs = torch.randn(3, shape.drafts, 2, shape.bins, frames), torch.rand(3, frames)
+    inputs = inputs_of(shape, 3)
     with torch.no_grad():
-        expected = net(*inputs).numpy()
+        expected = net(*inputs.values()).numpy()
     session = ort.InferenceSession(data)
-    feed = dict(zip(("spectra", "lost"), (tensor.numpy() for tensor in inputs), strict=True))
+    feed = {name: tensor.numpy() for name, tensor in inputs.items()}
     np.testing.assert_allclose(session.run(None, feed)[0], expected, atol=1e-5)
 
     other = network_of(shape)

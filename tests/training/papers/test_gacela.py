@@ -101,7 +101,7 @@ def test_the_gap_and_its_edges_are_hidden_from_the_encoders(task: GacelaTask) ->
     assert noise.shape == (2, 1, 5, 4)
     # Samples of a gap of 32 hops in the middle of the grid: none of them has an effect.
     start = (240 * HOP_SAMPLES + WINDOW_SAMPLES // 2) - HOP_SAMPLES // 2
-    assert start == task._plan.window_samples - start - 32 * HOP_SAMPLES
+    assert start == task.plan.window_samples - start - 32 * HOP_SAMPLES
     lines[:, start : start + 32 * HOP_SAMPLES] = 12_345
     assert torch.equal(seen(), sides)
     # The samples beside it do.

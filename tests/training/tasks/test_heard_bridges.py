@@ -14,7 +14,7 @@ from plc.engine.models.catalogue import find  # noqa: E402
 from plc.errors import ConfigError  # noqa: E402
 from plc_training.data.segments import PEAK, Segments  # noqa: E402
 from plc_training.networks.onnx_graph import load_onnx  # noqa: E402
-from plc_training.tasks.bridge import GapsTask  # noqa: E402
+from plc_training.tasks.bridge import BridgeTask  # noqa: E402
 from plc_training.tasks.heard import (  # noqa: E402
     HeardBridgeSettings,
     HeardBridgeTask,
@@ -49,7 +49,7 @@ class Deaf(HeardBridgeTask):
     """The task without its judges."""
 
     def __init__(self, segments: Segments) -> None:
-        GapsTask.__init__(self, PLAN.bursts, SETTINGS, segments, segments)
+        BridgeTask.__init__(self, PLAN.bursts, SETTINGS, segments, segments)
         self._pieces = PLAN
         self._stays = torch.ones(self._filled)
 

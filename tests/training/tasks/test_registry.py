@@ -93,13 +93,12 @@ class GainTask(Task):
     kind = "gain"
     plan_type = CausalPlan
     settings_type = GainSettings
-    above_zero = ("margin",)
     _settings: GainSettings
 
     def __init__(
         self, plan: CausalPlan, settings: GainSettings, train: Segments, valid: Segments
     ) -> None:
-        self._plan, self._settings = plan, settings
+        self.plan, self.settings = plan, settings
         self._train, self._valid = train.lines, valid.lines
         self._grid = Grid(plan.sample_rate, settings.bin_hz)
 
@@ -126,7 +125,7 @@ class GainTask(Task):
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         error: Tensor = (output - batch["lines"][:, 0, :, :, 1:]).abs()
-        return (error**self._settings.power).mean()
+        return (error**self.settings.power).mean()
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         batch = self._spectra(self._valid[:32])
@@ -134,10 +133,10 @@ class GainTask(Task):
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
         hops = FRAMES - 1 - 3
-        return grid_fields(self._plan, self._settings, card) | {
+        return grid_fields(self.plan, self.settings, card) | {
             "kind": "causal",
             "context_frames_after": 0,
-            "horizon_ms": 1000.0 * hops * self._grid.hop / self._plan.sample_rate,
+            "horizon_ms": 1000.0 * hops * self._grid.hop / self.plan.sample_rate,
         }
 
 

@@ -21,7 +21,7 @@ from dataclasses import Field, asdict, dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from filelock import FileLock
@@ -57,7 +57,7 @@ Pieces = Iterator[tuple[Samples, int]]
 _Piece = tuple[
     NDArray[np.int16],
     NDArray[np.int32],
-    NDArray[np.float32],
+    Samples,
     NDArray[np.uint8],
     NDArray[np.uint8],
 ]
@@ -67,6 +67,11 @@ class Plan(Protocol):
     """Choice of segments to make; a dataclass, from which the cache's names follow."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate in Hz that clips are decoded at."""
+        ...
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -125,37 +130,56 @@ class SegmentPlan:
         """Cut a clip of one of the domains, as :meth:`cut`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamPlan(SegmentPlan):
-    """Base of plans of bursts and gaps of streams, whose step drafts them."""
+    """Base of plans of bursts and gaps of streams, whose step drafts them.
 
-    __slots__ = ()
+    Clips go through the engine with losses drawn by its own model, so that the past of a burst
+    holds what the engine played, its earlier concealments included.
+
+    Attributes
+    ----------
+    sample_rate : int, in Hz
+    loss, burst : float, of the Gilbert-Elliott model
+    margin : int
+        Samples of a line before the beginning of the gap.
+    rung : tuple of float
+        Order and past of the drafts, in ms.
+    """
+
+    sample_rate: int
+    loss: float
+    burst: float
     margin: int
+    rung: tuple[float, float]
 
     @property
     @abstractmethod
     def samples(self) -> int:
         """Samples of a line."""
 
-    def _lines(self, drafts: NDArray[np.float32], following: Samples) -> NDArray[np.float32]:
+    def _streamed(
+        self, x: Samples, packet: int, lookahead: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.bool_], Samples]:
+        """Return a loss trace, and the clip as the ladder plays it."""
+        packets = x.size // packet
+        losses = GilbertElliott(self.loss, self.burst)
+        trace = losses.trace(packets, int(rng.integers(2**31)))
+        played = plc.conceal(
+            x[: packets * packet],
+            trace,
+            sample_rate=self.sample_rate,
+            packet_samples=packet,
+            lookahead=lookahead,
+            model="ar",
+        )
+        return trace, played.astype(np.float32, copy=False)  # which it is: for the type checker
+
+    def _lines(self, drafts: Samples, following: Samples) -> Samples:
         """Return a segment: the played samples and those that follow, and the rows of the step."""
         rows = drafts[0, :, : self.samples]
         truth = np.append(rows[-1, : self.margin], following[: self.samples - self.margin])
         return np.concatenate([truth[None], rows])
-
-
-@runtime_checkable
-class NotePlan(Protocol):
-    """A plan that may take single notes as clips."""
-
-    @property
-    def single_notes(self) -> bool:
-        """True if each segment is of one note, by known bounds."""
-        ...
-
-    @property
-    def sample_rate(self) -> int:
-        """Rate of the clips in Hz."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,9 +246,7 @@ class InpaintPlan:
             if rms(x[start : start + gap]) >= GAP_RMS_MIN:
                 yield self._filled(x, start, gap, context), gap
 
-    def _filled(
-        self, x: NDArray[np.float32], start: int, gap: int, context: int
-    ) -> NDArray[np.float32]:
+    def _filled(self, x: Samples, start: int, gap: int, context: int) -> Samples:
         stop = start + gap
         before = x[max(0, start - context) : start]
         after = x[stop : stop + context]
@@ -247,31 +269,19 @@ class InpaintPlan:
 class CausalPlan(StreamPlan):
     """Bursts of a stream without lookahead: only the past is known.
 
-    Clips go through the engine with losses drawn by its own model, so that the past of a burst
-    holds what the engine played, its earlier concealments included.
-
     Attributes
     ----------
-    sample_rate : int, in Hz
     packet_ms : tuple of float
         Packet lengths; every clip is damaged once with each.
-    loss, burst : float, of the Gilbert-Elliott model
-    margin, horizon : int
-        Samples of a line before and after the beginning of the burst.
-    rung : tuple of float
-        Order and past of the draft, in ms.
+    horizon : int
+        Samples of a line from the beginning of the burst on.
     passages : bool
         Whether the drafts are those of music, from passages of the past that sound alike; else
         those of speech, along the expected contour of the pitch.
     """
 
-    sample_rate: int
     packet_ms: tuple[float, ...]
-    loss: float
-    burst: float
-    margin: int
     horizon: int
-    rung: tuple[float, float]
     passages: bool = False
 
     @property
@@ -287,8 +297,7 @@ class CausalPlan(StreamPlan):
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         for packet_ms in self.packet_ms:
             n = round(packet_ms * self.sample_rate / 1000.0)
-            losses = GilbertElliott(self.loss, self.burst)
-            trace, played = _streamed(x, losses, self.sample_rate, n, 0, rng)
+            trace, played = self._streamed(x, n, 0, rng)
             bursts = self.bursts_of(x, played, n)
             for start, stop in gaps_of(trace, n):
                 gap = min(stop - start, self.horizon)
@@ -296,9 +305,7 @@ class CausalPlan(StreamPlan):
                 if inside and rms(x[start : start + gap]) >= GAP_RMS_MIN:
                     yield bursts(start), gap
 
-    def bursts_of(
-        self, x: Samples, played: Samples, packet: int
-    ) -> Callable[[int], NDArray[np.float32]]:
+    def bursts_of(self, x: Samples, played: Samples, packet: int) -> Callable[[int], Samples]:
         """Return a function that returns a burst's lines, called for a clip's bursts in order.
 
         Parameters
@@ -316,7 +323,7 @@ class CausalPlan(StreamPlan):
         rows = StepRows((self.sample_rate, 1, packet, 0), self.lines[1:], lengths, self.rung)
         heard = 0
 
-        def drafted(start: int) -> NDArray[np.float32]:
+        def drafted(start: int) -> Samples:
             nonlocal heard
             rows.play(played[None, heard:start])
             heard = start
@@ -331,33 +338,24 @@ class CausalPlan(StreamPlan):
 class BridgePlan(StreamPlan):
     """Gaps of a stream with lookahead: the past, and the samples after the gap.
 
-    As for :class:`CausalPlan`, but that the stream has lookahead. Of a burst that outlasts it the
-    last packets are the gap; what was played of it before belongs to the past.
+    Of a burst that outlasts the lookahead the last packets are the gap; what was played of it
+    before belongs to the past.
 
     Attributes
     ----------
-    sample_rate : int, in Hz
     packet_ms : float, packet length
     lookaheads : tuple of int
         Packets that are waited for; every clip is damaged once with each.
-    loss, burst : float, of the Gilbert-Elliott model
-    margin, beyond : int
-        Samples of a line before the gap, and after the longest one.
-    rung : tuple of float
-        Order and past of the drafts, in ms.
+    beyond : int
+        Samples of a line after the longest gap.
     played_ms : float
         Bursts of which more than this was played before are left out.
     """
 
-    sample_rate: int
     packet_ms: float
     lookaheads: tuple[int, ...]
     played_ms: float = 0.0
-    loss: float
-    burst: float
-    margin: int
     beyond: int
-    rung: tuple[float, float]
 
     @property
     def packet_samples(self) -> int:
@@ -381,9 +379,8 @@ class BridgePlan(StreamPlan):
 
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         n = self.packet_samples
-        losses = GilbertElliott(self.loss, self.burst)
         for lookahead in self.lookaheads:
-            trace, heard = _streamed(x, losses, self.sample_rate, n, lookahead, rng)
+            trace, heard = self._streamed(x, n, lookahead, rng)
             lengths = self.margin, self.horizon, self.beyond
             stream = self.sample_rate, 1, n, lookahead
             rows = StepRows(stream, BRIDGE_DRAFTS, lengths, self.rung)
@@ -406,28 +403,6 @@ class BridgePlan(StreamPlan):
                     yield self._lines(drafts, x[start:]), gap
 
 
-def _streamed(
-    x: NDArray[np.float32],
-    losses: GilbertElliott,
-    sample_rate: int,
-    packet_samples: int,
-    lookahead: int,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Return a loss trace, and the clip as the ladder plays it."""
-    packets = x.size // packet_samples
-    trace = losses.trace(packets, int(rng.integers(2**31)))
-    played = plc.conceal(
-        x[: packets * packet_samples],
-        trace,
-        sample_rate=sample_rate,
-        packet_samples=packet_samples,
-        lookahead=lookahead,
-        model="ar",
-    )
-    return trace, played.astype(np.float32, copy=False)  # which it is: for the type checker
-
-
 @dataclass(frozen=True, slots=True)
 class Segments:
     """Prepared segments.
@@ -446,11 +421,11 @@ class Segments:
 
     lines: NDArray[np.int16]
     gaps: NDArray[np.int32]
-    peaks: NDArray[np.float32]
+    peaks: Samples
     domains: NDArray[np.uint8]
     pitches: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
 
-    def at_their_level(self, chosen: NDArray[np.integer] | slice) -> NDArray[np.float32]:
+    def at_their_level(self, chosen: NDArray[np.integer] | slice) -> Samples:
         """Return lines of some segments as they were in their clips."""
         lines = self.lines[chosen].astype(np.float32)
         lines *= (self.peaks[chosen] / PEAK)[:, None, None]
@@ -557,27 +532,25 @@ def _cut_clip(path: Path, plan: Plan, clips: dict[Path, Decoded]) -> _Piece:
 
 def _notes_for(plan: Plan, decoded: Decoded) -> tuple[tuple[float, float], ...]:
     """Return the notes that a plan takes as clips; none: the clip as a whole."""
-    return decoded.clip.notes if isinstance(plan, NotePlan) and plan.single_notes else ()
+    return decoded.clip.notes if getattr(plan, "single_notes", False) else ()
 
 
-def _parts(
-    plan: Plan, decoded: Decoded, clip: NDArray[np.float32]
-) -> list[tuple[NDArray[np.float32], int]]:
+def _parts(plan: Plan, decoded: Decoded, clip: Samples) -> list[tuple[Samples, int]]:
     """Return a clip's single notes with their pitches, or the clip."""
-    if not isinstance(plan, NotePlan) or not _notes_for(plan, decoded):
+    notes = _notes_for(plan, decoded)
+    if not notes:
         return [(clip, 0)]
-    bounds = np.array(_notes_for(plan, decoded))
-    edges = np.rint(bounds.cumsum(axis=1) * plan.sample_rate).astype(int)
+    edges = np.rint(np.array(notes).cumsum(axis=1) * plan.sample_rate).astype(int)
     parts = [clip[start:stop] for start, stop in edges]
     return list(zip(parts, decoded.clip.pitches, strict=True))
 
 
-def _at_speed(x: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
+def _at_speed(x: Samples, speed: float) -> Samples:
     """Return a clip as a tape sounds at another speed: pitch and formants move along."""
     if speed == 1.0:
         return x
     # The extra that brings torch brings it.
     import soxr
 
-    played: NDArray[np.float32] = soxr.resample(x, speed, 1.0)
+    played: Samples = soxr.resample(x, speed, 1.0)
     return played

@@ -110,15 +110,13 @@ class FramesNet(nn.Module):
     def __init__(self, shape: FramesShape) -> None:
         super().__init__()
         self.shape = shape
-        width = shape.width
-        rank = shape.adapters
+        width, rank = shape.width, shape.adapters
         self.enter = _convolution(shape.features, width, 3, rank)
         self.mix = _convolution(width, width, 3, rank)
-        self.gru: nn.Module
-        if shape.groups > 1:
-            self.gru = SplitGru(width, shape.groups)
-        else:
-            self.gru = nn.GRU(width, width, batch_first=True)
+        split = shape.groups > 1
+        self.gru = (
+            SplitGru(width, shape.groups) if split else nn.GRU(width, width, batch_first=True)
+        )
         self.join = _convolution(2 * width, width, 3, rank)
         self.head = _convolution(width, (shape.drafts + 1) * shape.bins, 1, rank)
         nn.init.normal_(self.head.weight, std=0.003)
@@ -134,10 +132,8 @@ class FramesNet(nn.Module):
             self.early_head = EarlyAdapter(width, self.head.out_channels, 1, early, frames)
         if rank:
             freeze_all_but_adapters(self)
-        if rank or shape.early_adapters:
-            self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
-                keep_missing_adapters
-            )
+        # Without adapters it has nothing to keep.
+        self.register_load_state_dict_pre_hook(keep_missing_adapters)  # type: ignore[no-untyped-call]
 
     def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
         """Return the spectrum of the fill.
@@ -184,12 +180,7 @@ def _convolution(inputs: int, outputs: int, kernel: int, adapters: int) -> nn.Co
     return nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2)
 
 
-def _widen(
-    network: FramesNet,
-    state: dict[str, Tensor],
-    prefix: str,
-    *_: object,
-) -> None:
+def _widen(network: FramesNet, state: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Extend the weights of a network with fewer drafts.
 
     New drafts stand before the last draft and have weights of zero. Other differences are kept, so
@@ -233,8 +224,8 @@ def _features(
     if bands > 1:
         products = _in_bands(products, bands)
         seen = torch.sqrt(_in_bands(magnitudes**2, bands))
-    features = [torch.log(seen[:, d] / level + _FLOOR) / 3.0 + 1.0 for d in range(drafts - 1)]
-    features.append(torch.log(magnitudes[:, -1] / level + _FLOOR) / 3.0 + 1.0)
+    sizes = [*(seen[:, d] for d in range(drafts - 1)), magnitudes[:, -1]]
+    features = [torch.log(size / level + _FLOOR) / 3.0 + 1.0 for size in sizes]
     features += [products[:, d] / (seen[:, d] * seen[:, -1]) for d in range(drafts - 1)]
     frames = lost.shape[1]
     time = torch.arange(frames).to(spectra) / 32.0

@@ -20,7 +20,7 @@ References
 .. [1] A. Marafioti et al., "A context encoder for audio inpainting", IEEE/ACM TASLP 27 (12), 2019.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -36,31 +36,6 @@ _KERNEL = (5, 3)
 _LEAK = 0.1
 # Initial bias of the generated magnitude: softplus(-5) = 0.7 % of the level.
 _QUIET = -5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HybridShape:
-    """Sizes of a :class:`HybridNet`.
-
-    Attributes
-    ----------
-    drafts : int
-        Input lines; an untrained network returns the last draft.
-    bins : int, bins of each spectrum
-    context_frames, context_frames_after : int
-        Frames before and after the gap, which have no output.
-    channels : tuple of int
-        Channels of the levels of the U-Net; each level halves the bins.
-    gru : int
-        Units of the recurrent layer, in each direction.
-    """
-
-    drafts: int
-    bins: int
-    context_frames: int
-    context_frames_after: int
-    channels: tuple[int, ...] = (32, 48, 64, 80, 96)
-    gru: int = 144
 
 
 class _Block(nn.Module):
@@ -81,30 +56,44 @@ class _Block(nn.Module):
 
 
 class HybridNet(nn.Module):
-    """The hybrid network; see the module."""
+    """The hybrid network; see the module.
 
-    def __init__(self, shape: HybridShape) -> None:
+    Parameters
+    ----------
+    drafts : int
+        Input lines; an untrained network returns the last draft.
+    bins : int, bins of each spectrum
+    context : (int, int)
+        Frames before and after the gap, which have no output.
+    channels : sequence of int
+        Channels of the levels of the U-Net; each level halves the bins.
+    gru : int
+        Units of the recurrent layer, in each direction.
+    """
+
+    def __init__(
+        self, drafts: int, bins: int, context: tuple[int, int], channels: Sequence[int], gru: int
+    ) -> None:
         super().__init__()
-        self.shape = shape
-        features = _feature_count(shape.drafts)
-        widths = (features, *shape.channels)
+        self.drafts, self.context = drafts, context
+        widths = (_feature_count(drafts), *channels)
         self.down = nn.ModuleList(_Block(low, high, stride=2) for low, high in pairwise(widths))
-        self.sizes = [shape.bins]
-        for _ in shape.channels:
+        self.sizes = [bins]
+        for _ in channels:
             self.sizes.append((self.sizes[-1] + 1) // 2)
         bottom = self.sizes[-1] * widths[-1]
-        self.gru = nn.GRU(bottom, shape.gru, batch_first=True, bidirectional=True)
-        self.spread = nn.Linear(2 * shape.gru, bottom)
-        outputs = (*shape.channels[:-1][::-1], shape.channels[0])
-        inputs = shape.channels[-1:] + outputs[:-1]
+        self.gru = nn.GRU(bottom, gru, batch_first=True, bidirectional=True)
+        self.spread = nn.Linear(2 * gru, bottom)
+        outputs = (*channels[:-1][::-1], channels[0])
+        inputs = (channels[-1], *outputs[:-1])
         skips = widths[:-1][::-1]
         self.up = nn.ModuleList(
             _Block(low + skip, high) for low, skip, high in zip(inputs, skips, outputs, strict=True)
         )
-        self.head = nn.Conv2d(outputs[-1], 2 * shape.drafts + 1, 1)
+        self.head = nn.Conv2d(outputs[-1], 2 * drafts + 1, 1)
         nn.init.zeros_(self.head.weight)
-        bias = torch.zeros(2 * shape.drafts + 1)
-        bias[2 * shape.drafts - 2] = 1.0
+        bias = torch.zeros(2 * drafts + 1)
+        bias[2 * drafts - 2] = 1.0
         bias[-1] = _QUIET
         self.head.bias = nn.Parameter(bias)
         self.register_load_state_dict_pre_hook(_widen)  # type: ignore[no-untyped-call]
@@ -120,18 +109,15 @@ class HybridNet(nn.Module):
 
         Returns
         -------
-        float32, shape (batch, 2, bins, frames - context_frames - context_frames_after)
+        float32, shape (batch, 2, bins, frames - sum(context))
         """
         level, x = _features(spectra, lost)
-        weights = self._body(x)
-        inner = self._inner(spectra, 0)
-        return _weighed(inner, weights, level)
+        return _weighed(self._inner(spectra, 0), self._body(x), level)
 
     def _inner(self, x: Tensor, spare: int) -> Tensor:
         """Return the frames of the output and ``spare`` frames on each side."""
-        first = self.shape.context_frames - spare
-        last = x.shape[-1] - self.shape.context_frames_after + spare
-        return x[..., first : min(last, x.shape[-1])]
+        before, after = self.context
+        return x[..., before - spare : min(x.shape[-1] - after + spare, x.shape[-1])]
 
     def _body(self, x: Tensor) -> Tensor:
         skips = []
@@ -143,7 +129,7 @@ class HybridNet(nn.Module):
         sequence = self.spread(self.gru(sequence)[0]).transpose(1, 2)
         x = x + sequence.reshape(batch, channels, bins, frames)
         # From here on only the frames of the output, and those that the kernels reach.
-        spare = min(2, self.shape.context_frames_after)
+        spare = min(2, self.context[1])
         x = self._inner(x, spare)
         for block, skip, size in zip(self.up, skips[::-1], self.sizes[:-1][::-1], strict=True):
             x = x.repeat_interleave(2, dim=2)[:, :, :size]
@@ -152,19 +138,14 @@ class HybridNet(nn.Module):
         return x[..., spare : x.shape[-1] - spare] if spare else x
 
 
-def _widen(
-    network: HybridNet,
-    state: dict[str, Tensor],
-    prefix: str,
-    *_: object,
-) -> None:
+def _widen(network: HybridNet, state: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Extend the weights of a network with fewer drafts.
 
     New drafts stand before the last draft and have weights of zero. Other differences are kept, so
     that torch refuses the state.
     """
     head = state.get(f"{prefix}head.weight")
-    new = network.shape.drafts
+    new = network.drafts
     old = 0 if head is None else head.shape[0] // 2
     first, last = f"{prefix}down.0.convolution.weight", f"{prefix}up.{len(network.up) - 1}."
     skip = f"{last}convolution.weight"
@@ -177,17 +158,14 @@ def _widen(
     weights = [2 * d + part for d in drafts for part in (0, 1)] + [2 * new]
     low = state[skip].shape[1] - _feature_count(old)
     moves = (
-        (first, 1, features, _feature_count(new)),
-        (skip, 1, [*range(low), *(low + k for k in features)], low + _feature_count(new)),
-        (f"{prefix}head.weight", 0, weights, 2 * new + 1),
-        (f"{prefix}head.bias", 0, weights, 2 * new + 1),
+        (first, 1, features),
+        (skip, 1, [*range(low), *(low + k for k in features)]),
+        (f"{prefix}head.weight", 0, weights),
+        (f"{prefix}head.bias", 0, weights),
     )
-    for name, axis, places, size in moves:
-        value = state[name]
-        shape = list(value.shape)
-        shape[axis] = size
-        wide = value.new_zeros(shape)
-        state[name] = wide.index_copy(axis, torch.tensor(places), value)
+    for name, axis, places in moves:
+        wide = torch.zeros_like(network.get_parameter(name.removeprefix(prefix)))
+        state[name] = wide.index_copy(axis, torch.tensor(places), state[name])
 
 
 def _feature_count(drafts: int) -> int:

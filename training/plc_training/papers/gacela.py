@@ -118,7 +118,6 @@ class GacelaTask(SessionTask):
     kind = "gacela"
     plan_type = GacelaPlan
     settings_type = GacelaSettings
-    above_zero = ("gap_frames", "side_frames", "shift_ms")
     figure_parity = 0.03  # of a Fréchet distance, which is 1 to 0.5 in training
     ports = Ports(("sides", "noise"), "gap", {"sides": {0: "batch"}, "noise": {0: "batch"}})
 
@@ -153,7 +152,7 @@ class GacelaTask(SessionTask):
 
     def make_network(self) -> Gacela:
         """Return generator and critics with random weights."""
-        return Gacela(self._settings.width, self._layout)
+        return Gacela(self.settings.width, self._layout)
 
     def exported(self, network: nn.Module) -> nn.Module:
         """Return the part that becomes a model: encoders and generator."""
@@ -170,8 +169,8 @@ class GacelaTask(SessionTask):
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return random windows, and random numbers for gaps and for gradient penalties."""
         chosen = rng.integers(self._train.gaps.size, size=size)
-        begins = rng.integers(self._plan.samples - self._plan.window_samples + 1, size=size)
-        width = self._plan.window_samples
+        begins = rng.integers(self.plan.samples - self.plan.window_samples + 1, size=size)
+        width = self.plan.window_samples
         lines = [
             self._train.lines[row, 0, begin : begin + width]
             for row, begin in zip(chosen, begins, strict=True)
@@ -185,7 +184,7 @@ class GacelaTask(SessionTask):
         }
 
     def _noise_shape(self) -> tuple[int, int, int]:
-        return (self._settings.width // 8, *self._layout.code)
+        return (self.settings.width // 8, *self._layout.code)
 
     def levels(self, lines: NDArray[np.int16]) -> Tensor:
         """Return levels of windows of samples, shape (batch, 512, frames)."""
@@ -252,7 +251,7 @@ class GacelaTask(SessionTask):
         rows, variants = [], []
         for begin in range(0, count, _VALIDATION_BATCH):
             part = slice(begin, begin + _VALIDATION_BATCH)
-            levels = self.levels(self._valid.lines[part, 0, : self._plan.window_samples])
+            levels = self.levels(self._valid.lines[part, 0, : self.plan.window_samples])
             shape = (len(levels), *self._noise_shape())
             batch = {
                 "levels": levels.to(device),

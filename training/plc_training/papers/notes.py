@@ -187,13 +187,12 @@ class NotesTask(SessionTask):
     ports = Ports(("noise", "label"), "array", {"noise": {0: "batch"}, "label": {0: "batch"}})
     plan_type = NotesPlan
     settings_type = NotesSettings
-    above_zero = ("sample_rate", "samples")
     _settings: NotesSettings
 
     def __init__(
         self, plan: NotesPlan, settings: NotesSettings, train: Segments, valid: Segments
     ) -> None:
-        self.plan, self._settings = plan, settings
+        self.plan, self.settings = plan, settings
         self.sample_rate = plan.sample_rate
         self.lowest, self.highest = settings.lowest, settings.highest
         self.representation = representation(
@@ -227,7 +226,7 @@ class NotesTask(SessionTask):
 
     def make_network(self) -> NotesNetwork:
         """Return networks with random weights, and the range of the notes."""
-        network = NotesNetwork(self.representation, self._settings)
+        network = NotesNetwork(self.representation, self.settings)
         notes = np.linspace(0, self._train.count - 1, min(_RANGE_NOTES, self._train.count))
         network.levels.fit(self._train.arrays(np.rint(notes).astype(np.int64)))
         return network
@@ -235,7 +234,7 @@ class NotesTask(SessionTask):
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return random notes with their labels, noise, and where gradients count."""
         chosen = rng.integers(self._train.count, size=size)
-        noise = rng.standard_normal((size, self._settings.latent))
+        noise = rng.standard_normal((size, self.settings.latent))
         return {
             "arrays": self._train.arrays(chosen),
             "label": self._train.labels(chosen),
@@ -269,7 +268,7 @@ class NotesTask(SessionTask):
             Turn(
                 GENERATOR,
                 partial(self._generator_loss, scale=scale, alpha=alpha),
-                self._settings.generator_pace,
+                self.settings.generator_pace,
             ),
         )
 
@@ -278,7 +277,7 @@ class NotesTask(SessionTask):
 
         The share falls from 1 to 0.
         """
-        settings = self._settings
+        settings = self.settings
         scale = min(step // settings.scale_steps, len(settings.widths) - 1)
         since = step - scale * settings.scale_steps
         alpha = max(0.0, 1.0 - 2.0 * since / settings.scale_steps) if scale else 0.0
@@ -309,7 +308,7 @@ class NotesTask(SessionTask):
         loss = loss + gradient_penalty(
             lambda x: network.critic(x, scale, alpha)[0], real, fake, batch["mix"]
         )
-        return loss + self._settings.label_weight * functional.cross_entropy(guess, batch["label"])
+        return loss + self.settings.label_weight * functional.cross_entropy(guess, batch["label"])
 
     def _generator_loss(
         self, network: nn.Module, batch: dict[str, Tensor], scale: int, alpha: float
@@ -318,7 +317,7 @@ class NotesTask(SessionTask):
         fake = network.generator(batch["noise"], batch["label"], scale, alpha)
         score, guess = network.critic(fake, scale, alpha)
         wrong = functional.cross_entropy(guess, batch["label"])
-        loss: Tensor = self._settings.label_weight * wrong - score.mean()
+        loss: Tensor = self.settings.label_weight * wrong - score.mean()
         return loss
 
     @torch.no_grad()
@@ -339,7 +338,7 @@ class NotesTask(SessionTask):
         chosen = np.arange(self._valid.count)[:_JUDGED_NOTES]
         labels = self._valid.labels(chosen)
         rng = np.random.default_rng(0)
-        noise = rng.standard_normal((chosen.size, self._settings.latent)).astype(np.float32)
+        noise = rng.standard_normal((chosen.size, self.settings.latent)).astype(np.float32)
         made = network(torch.from_numpy(noise).to(device), labels.float().to(device)).cpu().numpy()
         sounds = np.stack([self.representation.inverse(array) for array in made])
         real = self._valid.sounds(chosen)

@@ -199,7 +199,6 @@ class RepresentedTask(SessionTask):
     kind = "represented"
     plan_type = ContextEncoderPlan
     settings_type = RepresentedSettings
-    above_zero = ("shift_ms",)
     ports = Ports(("damaged", "filled"), "array", {"damaged": {0: "batch"}, "filled": {0: "batch"}})
 
     def __init__(
@@ -219,7 +218,7 @@ class RepresentedTask(SessionTask):
 
     def make_network(self) -> ArrayNet:
         """Return the network with random weights, and the scale of the arrays."""
-        network = ArrayNet(self.arrays, self._settings)
+        network = ArrayNet(self.arrays, self.settings)
         count = min(_SCALE_SEGMENTS, self._train.gaps.size)
         chosen = np.linspace(0, self._train.gaps.size - 1, count).astype(np.int64)
         truth = self._batch(self._train.at_their_level(chosen)[:, 0])["truth"]

@@ -112,7 +112,6 @@ class RestoreTask(SessionTask):
     kind = "restore"
     plan_type = RestorePlan
     settings_type = RestoreSettings
-    above_zero = ("shift_ms",)
     ports = RESTORER_PORTS
 
     _network: nn.Module | None = None
@@ -123,7 +122,7 @@ class RestoreTask(SessionTask):
 
     def make_network(self) -> Restorer:
         """Return the network with random weights; the loss keeps a reference."""
-        settings = self._settings
+        settings = self.settings
         network = Restorer(settings.network, settings.width, settings.form)
         self._network = network
         return network
@@ -138,7 +137,7 @@ class RestoreTask(SessionTask):
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the damaged or interpolated patches, and the lost frames."""
-        begin = interpolated if self._settings.form == "interpolated" else damaged
+        begin = interpolated if self.settings.form == "interpolated" else damaged
         return begin(batch["truth"], batch["lost"]), batch["lost"].float()
 
     def repairs(self, network: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
@@ -155,18 +154,18 @@ class RestoreTask(SessionTask):
             if isinstance(module, Dual) and module.before is not None and self._network.training:
                 loss = loss + self._error(module.before * self._level(batch), truth)
             if isinstance(module, VariationalCode) and module.divergence is not None:
-                loss = loss + self._settings.divergence_weight * module.divergence
+                loss = loss + self.settings.divergence_weight * module.divergence
         return loss
 
     def _level(self, batch: dict[str, Tensor]) -> Tensor | float:
         """Return the divisor of the network's patches."""
-        if self._settings.form == "published":
+        if self.settings.form == "published":
             return 1.0
         return level_of(self.inputs(batch)[0])
 
     def _error(self, output: Tensor, truth: Tensor) -> Tensor:
         errors = (output - truth).flatten(1).square().mean(1)
-        if self._settings.form == "published":
+        if self.settings.form == "published":
             return errors.mean()
         return 10.0 * torch.log10(errors + _LEAST_ERROR).mean()
 
@@ -200,7 +199,7 @@ class RestoreTask(SessionTask):
         """Return the manifest's fields of kind, grid, drafts and gaps."""
         return {
             "sample_rates": card.sample_rates or paper.RATES,
-            "drafts": (paper.LINEAR,) if self._settings.form == "interpolated" else (),
+            "drafts": (paper.LINEAR,) if self.settings.form == "interpolated" else (),
             "kind": paper.KIND,
             "bin_hz": paper.SAMPLE_RATE / paper.POINTS,
             "top_hz": None,

@@ -167,13 +167,12 @@ class StrokeTask(SessionTask):
     kind = "stroke"
     plan_type = StrokePlan
     settings_type = StrokeSettings
-    above_zero = ("shift_ms", "frames")
     ports = RESTORER_PORTS
 
     @property
     def frames(self) -> int:
         """Columns of a patch that the network sees."""
-        return int(self._settings.frames or self._plan.frames)
+        return int(self.settings.frames or self.plan.frames)
 
     @classmethod
     def _check(cls, plan: StrokePlan, settings: StrokeSettings, choice: TaskChoice) -> None:
@@ -195,7 +194,7 @@ class StrokeTask(SessionTask):
 
     def make_network(self) -> nn.Module:
         """Return the network with random weights, and its critic."""
-        settings = self._settings
+        settings = self.settings
         network = Restorer(settings.network, settings.width, settings.form, logarithmic=True)
         if not settings.critic_width:
             return network
@@ -203,13 +202,13 @@ class StrokeTask(SessionTask):
 
     def players(self) -> tuple[str, ...]:
         """Return the parts of the network that take turns."""
-        return ("generator", "critic") if self._settings.critic_width else ("",)
+        return ("generator", "critic") if self.settings.critic_width else ("",)
 
     def turns(self, step: int) -> tuple[Turn, ...]:
         """Return the moves of a step: the critic's, then the network's; or the network's alone."""
-        if not self._settings.critic_width:
+        if not self.settings.critic_width:
             return super().turns(step)
-        pace = self._settings.critic_pace
+        pace = self.settings.critic_pace
         critic = Turn("critic", partial(self._critic_loss, step), pace)
         return critic, Turn("generator", self._generator_loss)
 
@@ -221,7 +220,7 @@ class StrokeTask(SessionTask):
         """Return half the errors of the critic's figures; 0 where it is right often enough."""
         assert isinstance(network, Pix2Pix)
         epoch = step * len(batch["truth"]) / self._train.gaps.size
-        rest = self._settings.critic_rest
+        rest = self.settings.critic_rest
         exchanged = _EXCHANGED * math.exp(-_EXCHANGED_DECAY * epoch)
         shown, lost = self.inputs(batch)
         with torch.no_grad():
@@ -244,16 +243,16 @@ class StrokeTask(SessionTask):
         shown, lost = self.inputs(batch)
         fills = network(shown, lost).float()
         pleased = least_squares(network.critic(torch.cat([fills, shown], dim=1)), 0.0)
-        loss: Tensor = pleased + self._settings.near_weight * (fills - batch["truth"]).abs().mean()
+        loss: Tensor = pleased + self.settings.near_weight * (fills - batch["truth"]).abs().mean()
         return loss
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return random patches, filtered and amplified at random, and their lost columns."""
-        settings = self._settings
+        settings = self.settings
         stretches = self._train.at_their_level(rng.integers(self._train.gaps.size, size=size))
-        first = rng.integers(self._plan.shift + 1, size=size)
+        first = rng.integers(self.plan.shift + 1, size=size)
         length = patch_samples(self.frames)
-        first += (patch_samples(self._plan.frames) - length) // 2
+        first += (patch_samples(self.plan.frames) - length) // 2
         lines = np.stack([x[:, i : i + length] for x, i in zip(stretches, first, strict=True)])
         if settings.colour_db:
             lines = coloured(lines, settings.colour_db, rng)
@@ -268,7 +267,7 @@ class StrokeTask(SessionTask):
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the damaged or interpolated patches, and the lost columns."""
-        begin = interpolated if self._settings.form == "interpolated" else damaged
+        begin = interpolated if self.settings.form == "interpolated" else damaged
         return begin(batch["truth"], batch["lost"]), batch["lost"].float()
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
@@ -295,14 +294,14 @@ class StrokeTask(SessionTask):
             that comes first: errors are least where there is none.
         """
         device = next(network.parameters()).device
-        lengths = list(dict.fromkeys(self._settings.columns))
+        lengths = list(dict.fromkeys(self.settings.columns))
         errors = np.zeros((len(lengths), 2))
         steps = np.zeros(2)
         count = self._valid.gaps.size
         for i, columns in enumerate(lengths):
             for begin in range(0, count, _VALIDATION_BATCH):
                 stretches = self._valid.at_their_level(slice(begin, begin + _VALIDATION_BATCH))
-                samples = self.middle(stretches[:, 0, : patch_samples(self._plan.frames)])
+                samples = self.middle(stretches[:, 0, : patch_samples(self.plan.frames)])
                 lost = centred(np.full(len(samples), columns), self.frames)
                 batch = batch_of(samples, lost)
                 batch = {name: value.to(device) for name, value in batch.items()}
@@ -324,7 +323,7 @@ class StrokeTask(SessionTask):
             "linear_mse": float(linear[0]),
         }
         sharp = {"sharpness_db": min(0.0, float(10.0 * np.log10(steps[0] / steps[1])))}
-        return sharp | figures if self._settings.critic_width else figures | sharp
+        return sharp | figures if self.settings.critic_width else figures | sharp
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps.
@@ -341,7 +340,7 @@ class StrokeTask(SessionTask):
             )
         return {
             "sample_rates": card.sample_rates or paper.RATES,
-            "drafts": (LINEAR,) if self._settings.form == "interpolated" else (),
+            "drafts": (LINEAR,) if self.settings.form == "interpolated" else (),
             "kind": paper.KIND,
             "bin_hz": paper.BIN_HZ,
             "top_hz": (paper.BINS - 1) * paper.BIN_HZ,

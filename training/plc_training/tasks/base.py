@@ -8,7 +8,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from msgspec import Meta, Struct
@@ -33,6 +33,8 @@ Amount = Annotated[float, Meta(ge=0, le=FINITE)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Sizes = Annotated[tuple[Count, ...], Meta(min_length=1)]
 Weights = Annotated[dict[str, Amount], Meta(min_length=1)]
+# Numbers of plans; all others are above 0.
+_MAY_BE_ZERO = ["seed", "loss", "played_ms", "similar_s", "per_second", "silence_rms", "spare_ms"]
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -105,15 +107,6 @@ class ModelCard(Struct, frozen=True, kw_only=True):
             raise ConfigError(f"model.weight_bits is {self.weight_bits}; known: {known}")
 
 
-class TaskPlan(Plan, Protocol):
-    """Segment plan of a task."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Rate in Hz that clips are decoded at."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Names of a graph's inputs and output, and free axes."""
@@ -166,8 +159,6 @@ class Task(ABC):
     kind : str, its name in recipes
     plan_type, settings_type : type
         Of the recipe's tables ``[data]`` (a dataclass) and ``[settings]``.
-    above_zero : tuple of str
-        Fields of the plan that may not be 0. No field may be negative.
     takes_horizon : bool
         Whether ``model.horizon_ms`` has a meaning.
     ports : Ports, of the exported graph
@@ -176,9 +167,8 @@ class Task(ABC):
     """
 
     kind: ClassVar[str]
-    plan_type: ClassVar[type[TaskPlan]]
+    plan_type: ClassVar[type[Plan]]
     settings_type: ClassVar[type[Settings]] = Settings
-    above_zero: ClassVar[tuple[str, ...]] = ()
     takes_horizon: ClassVar[bool] = False
     figure_parity: ClassVar[float] = 0.01
     ports: ClassVar[Ports] = Ports(
@@ -188,7 +178,7 @@ class Task(ABC):
     )
 
     def __init__(self, plan: Any, settings: Any, train: Segments, valid: Segments) -> None:
-        self._plan, self._settings = plan, settings
+        self.plan, self.settings = plan, settings
         self._train: Any = train
         self._valid: Any = valid
 
@@ -211,7 +201,7 @@ class Task(ABC):
         ConfigError
             If they cannot be trained.
         """
-        _check_numbers(plan, cls.above_zero)
+        _check_numbers(plan)
         check_domains("data", cls.domains(plan))
         if 1.0 not in plan.speeds or min(plan.speeds) < 0.5 or max(plan.speeds) > 2.0:
             raise ConfigError(
@@ -381,15 +371,16 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _check_numbers(plan: Any, above_zero: tuple[str, ...]) -> None:
-    """Refuse negative numbers, zeros in ``above_zero``, and empty lists."""
+def _check_numbers(plan: Any) -> None:
+    """Refuse negative numbers, zeros that have no meaning, and empty lists."""
     for name, value in asdict(plan).items():
         items = list(value.values()) if isinstance(value, dict) else value
         items = items if isinstance(items, list | tuple) else [items]
         if not items:
             raise ConfigError(f"data.{name} is empty; expected at least one")
-        numbers = np.array([item for item in items if not isinstance(item, str)], float)
-        valid = numbers > 0 if name in above_zero else numbers >= 0
+        numbers = np.array([item for item in items if not isinstance(item, str | bool)], float)
+        may_be_zero = name in _MAY_BE_ZERO
+        valid = numbers >= 0 if may_be_zero else numbers > 0
         if not np.all(valid & np.isfinite(numbers)):
-            expected = "above 0" if name in above_zero else "at least 0"
+            expected = "at least 0" if may_be_zero else "above 0"
             raise ConfigError(f"data.{name} is {shown(value)}; expected {expected}")

@@ -1,26 +1,23 @@
 """The task of filling gaps of streams with lookahead."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from plc.engine.networks.gap_spectra import EDGE_MS
 from plc.errors import ConfigError
-from plc_training.data.segments import BridgePlan, Segments
-from plc_training.networks.hybrid import HybridNet, HybridShape
-from plc_training.tasks.base import (
-    Count,
-    ModelCard,
-    Sizes,
-    TaskChoice,
-    Whole,
-    grid_fields,
-    grid_hop,
+from plc_training.data.segments import BridgePlan, Plan, Segments
+from plc_training.networks.hybrid import HybridNet
+from plc_training.tasks.base import Count, ModelCard, Sizes, TaskChoice, Whole, grid_hop
+from plc_training.tasks.stream import (
+    Places,
+    StreamTask,
+    StreamTaskSettings,
+    check_past,
+    judged_samples,
 )
-from plc_training.tasks.stream import StreamTask, StreamTaskSettings, check_past, judged_samples
 
 
 class BridgeSettings(StreamTaskSettings, frozen=True, kw_only=True):
@@ -31,7 +28,7 @@ class BridgeSettings(StreamTaskSettings, frozen=True, kw_only=True):
     context_frames_after : int
         Frames entirely after the longest gap.
     channels, gru
-        As for :class:`HybridShape`.
+        As for :class:`HybridNet`.
     """
 
     context_frames_after: Whole = 1
@@ -39,84 +36,56 @@ class BridgeSettings(StreamTaskSettings, frozen=True, kw_only=True):
     gru: Count = 96
 
 
-class GapsTask(StreamTask):
-    """Common part of the tasks of bridges: network, inputs and fills."""
+class BridgeTask(StreamTask):
+    """Batches of the network for bridges, one gap each."""
+
+    kind = "bridge"
+    plan_type: ClassVar[type[Plan]] = BridgePlan
+    settings_type = BridgeSettings
 
     def __init__(
         self, plan: BridgePlan, settings: BridgeSettings, train: Segments, valid: Segments
     ) -> None:
-        hop = grid_hop(plan, settings)
-        assert plan.horizon % hop == 0
-        after = settings.context_frames_after
-        super().__init__(plan, settings, plan.horizon // hop + 3, after, train, valid)
-        self.plan = plan
-        self.settings = settings
+        frames_out = plan.horizon // grid_hop(plan, settings) + 3
+        frames = frames_out, settings.context_frames_after
+        super().__init__(plan, settings, frames, train, valid)
+
+    @classmethod
+    def _check(cls, plan: Any, settings: Any, choice: TaskChoice) -> None:
+        check_gaps(plan, settings)
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps."""
-        return grid_fields(self.plan, self.settings, card) | {
-            "kind": "bridge",
-            "context_frames_after": self.settings.context_frames_after,
-            "horizon_ms": 1000.0 * self.plan.horizon / self.plan.sample_rate,
-        }
+        horizon_ms = 1000.0 * self.plan.horizon / self.plan.sample_rate
+        return self._stream_fields(card, "bridge", self.settings.context_frames_after, horizon_ms)
 
     def make_network(self) -> HybridNet:
         """Return the network with random weights."""
-        return HybridNet(
-            HybridShape(
-                drafts=len(self.plan.lines) - 1,
-                bins=self.grid.bins,
-                context_frames=self.settings.context_frames,
-                context_frames_after=self.settings.context_frames_after,
-                channels=self.settings.channels,
-                gru=self.settings.gru,
-            )
-        )
-
-    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the spectra of the drafts and each frame's lost share."""
-        part = slice(self._first, self._first + self._samples)
-        margins = (self.plan.margin, self.plan.beyond)
-        lost = torch.nn.functional.pad(batch["hole"], margins)[:, part]
-        share = lost.unfold(-1, self.grid.samples, self.grid.hop).mean(dim=-1)
-        return self.grid.analyse(batch["lines"][:, 1:, part]), share
-
-    def _judged(self, gaps: NDArray[np.integer]) -> NDArray[np.integer]:
-        return gaps
-
-    def _ramp(self, place: NDArray[np.floating], ends: NDArray[np.integer]) -> NDArray[np.floating]:
-        edge = EDGE_MS * self.plan.sample_rate / 1000.0
-        nearest: NDArray[np.floating] = np.minimum(place + 0.5, ends - place - 0.5)
-        ramp: NDArray[np.floating] = np.clip(nearest / edge, 0.0, 1.0)
-        return ramp
-
-    def _leave(
-        self, place: NDArray[np.floating], ends: NDArray[np.integer]
-    ) -> NDArray[np.floating]:
-        return (place < ends).astype(np.float64)
-
-
-class BridgeTask(GapsTask):
-    """Batches of the network for bridges, one gap each."""
-
-    kind = "bridge"
-    plan_type = BridgePlan
-    settings_type = BridgeSettings
-    above_zero = ("sample_rate", "packet_ms", "lookaheads", "burst", "margin", "beyond", "rung")
-
-    @classmethod
-    def _check(cls, plan: BridgePlan, settings: BridgeSettings, choice: TaskChoice) -> None:
-        check_gaps(plan, settings)
+        settings = self.settings
+        context = settings.context_frames, settings.context_frames_after
+        drafts = len(self.plan.lines) - 1
+        return HybridNet(drafts, self.grid.bins, context, settings.channels, settings.gru)
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return random gaps, with a random offset of the loss's frames."""
         chosen = rng.integers(self._train.gaps.size, size=size)
-        return self._tensors(
-            self._train.lines[chosen].astype(np.float32),
-            self._train.gaps[chosen],
-            self._train.peaks[chosen],
-            int(rng.integers(self._judge.hop)),
-        )
+        lines, gaps = self._train.lines[chosen].astype(np.float32), self._train.gaps[chosen]
+        offset = int(rng.integers(self._judge.hop))
+        return self._tensors(lines, gaps, self._train.peaks[chosen], offset)
+
+    def _missing(self, batch: dict[str, Tensor]) -> Tensor:
+        return nn.functional.pad(batch["hole"], (self.plan.margin, self.plan.beyond))
+
+    def _judged(self, gaps: NDArray[np.integer]) -> NDArray[np.integer]:
+        return gaps
+
+    def _ramp(self, place: Places, ends: NDArray[np.integer]) -> Places:
+        nearest: Places = np.minimum(place + 0.5, ends - place - 0.5)
+        ramp: Places = np.clip(nearest / (EDGE_MS * self.plan.sample_rate / 1000.0), 0.0, 1.0)
+        return ramp
+
+    def _leave(self, place: Places, ends: NDArray[np.integer]) -> Places:
+        return (place < ends).astype(np.float64)
 
 
 def check_gaps(plan: BridgePlan, settings: BridgeSettings) -> None:

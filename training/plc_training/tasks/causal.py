@@ -1,28 +1,21 @@
 """The task of continuing a stream from its past."""
 
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 import torch
+from msgspec import structs
 from numpy.typing import NDArray
 from torch import Tensor
 
 from plc.errors import ConfigError
 from plc_kernels.stream.layout import RECOVERY_MS
 from plc_training.data.colour import coloured
-from plc_training.data.segments import CausalPlan, Segments
+from plc_training.data.segments import CausalPlan, Plan, Segments
 from plc_training.networks.frames import FramesNet, FramesShape
-from plc_training.tasks.base import (
-    Amount,
-    Count,
-    ModelCard,
-    Share,
-    TaskChoice,
-    Whole,
-    grid_fields,
-    grid_hop,
-)
-from plc_training.tasks.stream import StreamTask, StreamTaskSettings, check_past
+from plc_training.tasks.base import Amount, Count, ModelCard, Share, TaskChoice, Whole, grid_hop
+from plc_training.tasks.stream import Places, StreamTask, StreamTaskSettings, check_past
 
 # Crossfade from the draft to the fill, so that the gap has no step at its edge.
 EDGE_MS = 1.0
@@ -59,85 +52,37 @@ class CausalSettings(StreamTaskSettings, frozen=True, kw_only=True):
     colour_db: Amount = 0.0
 
 
-class BurstsTask(StreamTask):
-    """Common part of the causal tasks: network, inputs and fills."""
+class CausalTask(StreamTask):
+    """Batches of the causal network, one burst each."""
 
+    kind = "causal"
+    plan_type: ClassVar[type[Plan]] = CausalPlan
+    settings_type = CausalSettings
     takes_horizon = True
 
     def __init__(
         self, plan: CausalPlan, settings: CausalSettings, train: Segments, valid: Segments
     ) -> None:
-        rate = plan.sample_rate
         # Synthesis needs three more frames at the end than it completes.
         frames_out = min(settings.horizon_frames + 3, plan.horizon // grid_hop(plan, settings))
-        super().__init__(plan, settings, frames_out, 0, train, valid)
-        self.plan = plan
-        self.settings = settings
-        self._onset_samples = round(settings.onset_ms * rate / 1000.0)
-        self._recovery = round(rate * settings.recovery_ms / 1000.0)
+        super().__init__(plan, settings, (frames_out, 0), train, valid)
+        self._onset_samples = round(settings.onset_ms * plan.sample_rate / 1000.0)
+        self._recovery = round(plan.sample_rate * settings.recovery_ms / 1000.0)
+
+    @classmethod
+    def _check(cls, plan: Any, settings: Any, choice: TaskChoice) -> None:
+        check_bursts(plan, settings)
 
     def make_network(self) -> FramesNet:
         """Return the network with random weights."""
-        return FramesNet(
-            FramesShape(
-                drafts=len(self.plan.lines) - 1,
-                bins=self.grid.bins,
-                context_frames=self.settings.context_frames,
-                width=self.settings.width,
-                draft_share=self.settings.draft_share,
-                groups=self.settings.groups,
-                bands=self.settings.bands,
-                top_bin=self.settings.top_bin,
-                adapters=self.settings.adapters,
-                early_adapters=self.settings.early_adapters,
-                early_frames=self.settings.early_frames,
-            )
-        )
+        sizes = {"drafts": len(self.plan.lines) - 1, "bins": self.grid.bins}
+        return FramesNet(msgspec.convert(structs.asdict(self.settings) | sizes, FramesShape))
 
     def model_fields(self, card: ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps."""
-        horizon_ms = 1000.0 * self._filled / self.plan.sample_rate
-        return grid_fields(self.plan, self.settings, card) | {
-            "kind": "causal",
-            "context_frames_after": 0,
-            "horizon_ms": min(card.horizon_ms or horizon_ms, horizon_ms),
-        }
-
-    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the spectra of the drafts and each frame's lost share."""
-        part = slice(self._first, self._first + self._samples)
-        lines = batch["lines"]
-        place = torch.arange(self.plan.samples, device=lines.device)[part]
-        share = (place >= self.plan.margin).float()
-        share = share.unfold(0, self.grid.samples, self.grid.hop).mean(dim=-1)
-        return self.grid.analyse(lines[:, 1:, part]), share.expand(lines.shape[0], -1)
-
-    def _judged(self, gaps: NDArray[np.integer]) -> NDArray[np.integer]:
-        judged: NDArray[np.integer] = np.minimum(gaps, self._filled - self._recovery)
-        return judged
-
-    def _ramp(self, place: NDArray[np.floating], ends: NDArray[np.integer]) -> NDArray[np.floating]:
-        edge = EDGE_MS * self.plan.sample_rate / 1000.0
-        ramp: NDArray[np.floating] = np.clip((place - self._onset_samples + 0.5) / edge, 0.0, 1.0)
-        return ramp[None]
-
-    def _leave(
-        self, place: NDArray[np.floating], ends: NDArray[np.integer]
-    ) -> NDArray[np.floating]:
-        return np.clip((ends + self._recovery - place - 0.5) / self._recovery, 0.0, 1.0)
-
-
-class CausalTask(BurstsTask):
-    """Batches of the causal network, one burst each."""
-
-    kind = "causal"
-    plan_type = CausalPlan
-    settings_type = CausalSettings
-    above_zero = ("sample_rate", "packet_ms", "burst", "margin", "horizon", "rung")
-
-    @classmethod
-    def _check(cls, plan: CausalPlan, settings: CausalSettings, choice: TaskChoice) -> None:
-        check_bursts(plan, settings)
+        longest_ms = 1000.0 * self._filled / self.plan.sample_rate
+        horizon_ms = min(card.horizon_ms or longest_ms, longest_ms)
+        return self._stream_fields(card, "causal", 0, horizon_ms)
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return random bursts, half of them longer than the losses."""
@@ -149,12 +94,26 @@ class CausalTask(BurstsTask):
         lines = self._train.lines[chosen].astype(np.float32)
         if self.settings.colour_db:
             lines = coloured(lines, self.settings.colour_db, rng)
-        return self._tensors(
-            lines,
-            np.maximum(self._judged(gaps), 2 * self._onset_samples),
-            self._train.peaks[chosen],
-            int(rng.integers(self._judge.hop)),
-        )
+        judged = np.maximum(self._judged(gaps), 2 * self._onset_samples)
+        offset = int(rng.integers(self._judge.hop))
+        return self._tensors(lines, judged, self._train.peaks[chosen], offset)
+
+    def _missing(self, batch: dict[str, Tensor]) -> Tensor:
+        place = torch.arange(self.plan.samples, device=batch["lines"].device)
+        missing: Tensor = (place >= self.plan.margin).float()[None]
+        return missing
+
+    def _judged(self, gaps: NDArray[np.integer]) -> NDArray[np.integer]:
+        judged: NDArray[np.integer] = np.minimum(gaps, self._filled - self._recovery)
+        return judged
+
+    def _ramp(self, place: Places, ends: NDArray[np.integer]) -> Places:
+        edge = EDGE_MS * self.plan.sample_rate / 1000.0
+        ramp: Places = np.clip((place - self._onset_samples + 0.5) / edge, 0.0, 1.0)
+        return ramp[None]
+
+    def _leave(self, place: Places, ends: NDArray[np.integer]) -> Places:
+        return np.clip((ends + self._recovery - place - 0.5) / self._recovery, 0.0, 1.0)
 
 
 def check_bursts(plan: CausalPlan, settings: CausalSettings) -> None:

@@ -84,7 +84,6 @@ class ContextEncoderTask(SessionTask):
     kind = encoder.KIND
     plan_type = ContextEncoderPlan
     settings_type = ContextEncoderSettings
-    above_zero = ("shift_ms",)
     figure_parity = 0.03  # weights in a byte each cost 0.01 to 0.02 of 9 dB
     ports = Ports(("context",), "gap", {"context": {0: "batch"}})
 
@@ -99,7 +98,7 @@ class ContextEncoderTask(SessionTask):
         assert self._train.shape[1] == self._valid.shape[1] == SEGMENT_SAMPLES
         self._grid = Grid(encoder.SAMPLE_RATE, encoder.SAMPLE_RATE / encoder.WINDOW_SAMPLES)
         assert self._grid.hop == encoder.HOP_SAMPLES
-        self._settings = settings
+        self.settings = settings
         self._weights: list[nn.Parameter] = []
 
     @classmethod
@@ -125,13 +124,13 @@ class ContextEncoderTask(SessionTask):
     def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
         """Return names and shapes of the graph's inputs and output."""
         shape = tuple(inputs[0].shape)
-        parts = (2,) if self._settings.complex else ()
+        parts = (2,) if self.settings.complex else ()
         gap = (shape[0], *parts, encoder.WINDOW_SAMPLES // 2 + 1, encoder.GAP_FRAMES)
         return Signature((("context", shape),), ("gap", gap))
 
     def make_network(self) -> nn.Module:
         """Return the network with random weights; the loss keeps references."""
-        settings = self._settings
+        settings = self.settings
         network: nn.Module
         if settings.line:
             network = LineEncoderNet(settings.width)
@@ -167,7 +166,7 @@ class ContextEncoderTask(SessionTask):
         )
         lines = batch["lines"]
         spectra = self._grid.analyse(lines[:, first:last])
-        return spectra if self._settings.complex else _magnitudes(spectra)
+        return spectra if self.settings.complex else _magnitudes(spectra)
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the total loss: equation (3), with F or the error in dB."""
@@ -175,7 +174,7 @@ class ContextEncoderTask(SessionTask):
         error, energy = _powers(output, self.target(batch))
         squares = torch.stack([weight.square().sum() for weight in self._weights]).sum()
         decay = WEIGHT_DECAY / (2 * PAPER_BATCH) * squares
-        if self._settings.loss == "decibel":
+        if self.settings.loss == "decibel":
             ratio = (error + _LEAST_ERROR * energy + _LEAST_ENERGY) / (energy + _LEAST_ENERGY)
             return 10.0 * torch.log10(ratio).mean() + decay
         return (error / (1.0 / LOSS_C + energy)).mean() + decay
@@ -199,7 +198,7 @@ class ContextEncoderTask(SessionTask):
             output, target = network(*self.inputs(batch)).float(), self.target(batch)
             error, energy = _powers(output, target)
             nmses.append(error / energy.clamp_min(1e-12))
-            if self._settings.complex:
+            if self.settings.complex:
                 output, target = _magnitudes(output), _magnitudes(target)
             error, energy = _powers(output.abs()[..., _INSIDE], target[..., _INSIDE])
             snrs.append(10.0 * torch.log10(energy.clamp_min(1e-12) / error.clamp_min(1e-12)))

@@ -5,7 +5,7 @@ To the measures of each burst it adds PLCMOS and an outline of PESQ
 :class:`~plc_training.tasks.heard_plan.HeardPlan`, with the network's fills in the gaps.
 """
 
-from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from plc_kernels.signal.fade import crossfade_ramp
 from plc_kernels.stream.layout import RECOVERY_MS
 from plc_training.data.segments import Segments
 from plc_training.tasks.base import Amount, TaskChoice, grid_hop
-from plc_training.tasks.bridge import BridgeSettings, GapsTask, check_gaps
-from plc_training.tasks.causal import BurstsTask, CausalSettings, check_bursts
+from plc_training.tasks.bridge import BridgeSettings, BridgeTask, check_gaps
+from plc_training.tasks.causal import CausalSettings, CausalTask, check_bursts
 from plc_training.tasks.heard_bridges import HeardBridgePlan
 from plc_training.tasks.heard_plan import REST, TRUTH, HeardPlan
 from plc_training.tasks.listeners import PesqOutline, Plcmos, drawn_raters, mapped
@@ -78,25 +78,15 @@ class HeardBridgeSettings(BridgeSettings, frozen=True, kw_only=True):
 
 
 class _Listening(StreamTask):
-    """Common part of the heard tasks: pieces, scores and figures.
-
-    Raises
-    ------
-    MissingExtraError
-        If ``speechmos`` or ``onnx`` is not installed.
-    """
+    """Common part of the heard tasks: pieces, scores and figures."""
 
     _pieces: HeardPlan | HeardBridgePlan
-    _judges: HeardSettings | HeardBridgeSettings
     _stays: Tensor
     """Share of the fill in each of its samples; the rest is the draft's."""
     _draft_share: float = 0.0
 
-    def _listen(
-        self, plan: HeardPlan | HeardBridgePlan, settings: HeardSettings | HeardBridgeSettings
-    ) -> None:
+    def _listen(self, plan: HeardPlan | HeardBridgePlan) -> None:
         self._pieces = plan
-        self._judges = settings
         self._plcmos = Plcmos()
         self._pesq = PesqOutline()
         self._stays = torch.ones(self._filled)
@@ -113,13 +103,14 @@ class _Listening(StreamTask):
         chosen = rng.integers(self._train.gaps.size, size=size)
         return self._heard(self._train, chosen, int(rng.integers(self._judge.hop)))
 
+    @classmethod
+    def shape(cls, plan: HeardPlan | HeardBridgePlan) -> tuple[object, ...]:
+        """Return the properties that both plans of a recipe share."""
+        return (*super().shape(plan), plan.margin, plan.bursts.samples, plan.packet_samples)
+
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the network's inputs for all bursts of the pieces."""
-        return self._inputs(_flat(batch))
-
-    @abstractmethod
-    def _inputs(self, bursts: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the network's inputs for bursts."""
+        return super().inputs(_flat(batch))
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the causal loss of the played streams, minus the weighted scores.
@@ -134,9 +125,10 @@ class _Listening(StreamTask):
         fill = torch.lerp(fill, draft, self._draft_share)
         streams = self._streams(fill, batch)
         plcmos, pesq = self._judged_whole(streams, batch, drawn_raters(_RATERS))
-        better = self._judges.plcmos * plcmos.mean() + self._judges.pesq * pesq.mean()
+        better = self.settings.plcmos * plcmos.mean() + self.settings.pesq * pesq.mean()
         worse = self._weighed(self._distances(streams, batch))
-        return self._cost(fill, bursts) + worse - better
+        loss: Tensor = self._cost(fill, bursts) + worse - better
+        return loss
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return the scores and the other terms; first their weighted sum."""
@@ -151,7 +143,7 @@ class _Listening(StreamTask):
             plcmos, pesq = self._judged_whole(streams, batch, self._valid_raters)
             distances = self._distances(streams, batch)
             worse = self._cost(fill, bursts) + self._weighed(distances)
-            better = self._judges.plcmos * plcmos + self._judges.pesq * pesq - worse
+            better = self.settings.plcmos * plcmos + self.settings.pesq * pesq - worse
             terms = {"better": better, "plcmos": plcmos, "pesq_outline": mapped(pesq)}
             terms |= distances
             terms |= self._terms(self._composed(fill, bursts), bursts)
@@ -160,7 +152,7 @@ class _Listening(StreamTask):
         return {name: float(np.mean(values)) for name, values in found.items()}
 
     def _draft(self, bursts: dict[str, Tensor]) -> Tensor:
-        return bursts["lines"][:, -1, self._plan.margin :][:, : self._filled]
+        return bursts["lines"][:, -1, self.plan.margin :][:, : self._filled]
 
     def _heard(self, pieces: Segments, chosen: np.ndarray, offset: int) -> dict[str, Tensor]:
         """Return pieces and their bursts, padded with zeros."""
@@ -168,7 +160,7 @@ class _Listening(StreamTask):
         lines = pieces.at_their_level(chosen)
         drawn = [list(plan.drawn(piece, self._filled)) for piece in lines]
         shape = len(lines), max(map(len, drawn))
-        bursts = np.zeros((*shape, len(self._plan.lines), self._plan.samples), np.float32)
+        bursts = np.zeros((*shape, len(self.plan.lines), self.plan.samples), np.float32)
         lengths = np.zeros(shape, np.int64)
         starts = np.zeros(shape, np.int64)
         share = np.zeros((*shape, self._filled), np.float32)
@@ -223,22 +215,22 @@ class _Listening(StreamTask):
         """Return the distances of the streams from the truth, around the bursts."""
         distance, bias = self._band_distance(streams, batch)
         made = {"spectrum": distance, "spectrum_bias": bias}
-        if self._judges.roots:
+        if self.settings.roots:
             made["roots"] = self._root_distance(streams, batch)
         return made
 
     def _weighed(self, distances: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of distances."""
         bands = distances["spectrum"] + _BIAS * distances["spectrum_bias"]
-        total = self._judges.spectrum * bands
+        total: Tensor = self.settings.spectrum * bands
         if "roots" in distances:
-            total = total + self._judges.roots * distances["roots"]
+            total = total + self.settings.roots * distances["roots"]
         return total
 
     def _root_distance(self, streams: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the mean relative distance of square roots of magnitudes."""
-        margin = self._plan.margin
-        index = self._places(batch, -margin, self._plan.samples - margin)
+        margin = self.plan.margin
+        index = self._places(batch, -margin, self.plan.samples - margin)
         signals = torch.stack([x.flatten()[index] for x in (batch["truth"], streams)])
         found = []
         for size in _ROOT_WINDOWS:
@@ -274,32 +266,24 @@ class _Listening(StreamTask):
         return power.reshape(*power.shape[:-1], -1, _BINS_OF_A_BAND).mean(-1)
 
 
-class HeardTask(_Listening, BurstsTask):
+class HeardTask(_Listening, CausalTask):
     """The heard task of bursts."""
 
     kind = "heard"
     plan_type = HeardPlan
     settings_type = HeardSettings
-    above_zero = (
-        *("sample_rate", "packet_ms", "losses", "burst", "piece_s", "margin", "horizon", "rung"),
-    )
 
     def __init__(
         self, plan: HeardPlan, settings: HeardSettings, train: Segments, valid: Segments
     ) -> None:
-        BurstsTask.__init__(self, plan.bursts, settings, train, valid)
-        self._listen(plan, settings)
+        CausalTask.__init__(self, plan.bursts, settings, train, valid)
+        self._listen(plan)
         leave = crossfade_ramp(round(plan.sample_rate * LEAVE_MS / 1000.0))
         self._stays[-leave.size :] -= torch.from_numpy(leave)
         self._draft_share = settings.draft_share
 
     @classmethod
-    def shape(cls, plan: HeardPlan) -> tuple[object, ...]:
-        """Return the properties that both plans of a recipe share."""
-        return (*super().shape(plan), plan.margin, plan.horizon, plan.packet_samples)
-
-    @classmethod
-    def _check(cls, plan: HeardPlan, settings: HeardSettings, choice: TaskChoice) -> None:
+    def _check(cls, plan: Any, settings: Any, choice: TaskChoice) -> None:
         _check_pieces(plan, plan.horizon)
         if (settings.adapters or settings.early_adapters) and not choice.begin_from:
             raise ConfigError("settings.adapters is for a network that begins from another")
@@ -312,36 +296,22 @@ class HeardTask(_Listening, BurstsTask):
         _check_model(plan, settings)
         check_bursts(plan.bursts, settings)
 
-    def _inputs(self, bursts: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return BurstsTask.inputs(self, bursts)
 
-
-class HeardBridgeTask(_Listening, GapsTask):
+class HeardBridgeTask(_Listening, BridgeTask):
     """The heard task of gaps of streams with lookahead."""
 
     kind = "heard_bridge"
     plan_type = HeardBridgePlan
     settings_type = HeardBridgeSettings
-    above_zero = (
-        *("sample_rate", "packet_ms", "lookaheads", "losses", "burst", "piece_s", "margin"),
-        *("beyond", "rung"),
-    )
 
     def __init__(
         self, plan: HeardBridgePlan, settings: HeardBridgeSettings, train: Segments, valid: Segments
     ) -> None:
-        GapsTask.__init__(self, plan.bursts, settings, train, valid)
-        self._listen(plan, settings)
+        BridgeTask.__init__(self, plan.bursts, settings, train, valid)
+        self._listen(plan)
 
     @classmethod
-    def shape(cls, plan: HeardBridgePlan) -> tuple[object, ...]:
-        """Return the properties that both plans of a recipe share."""
-        return (*super().shape(plan), plan.margin, plan.beyond, plan.packet_samples)
-
-    @classmethod
-    def _check(
-        cls, plan: HeardBridgePlan, settings: HeardBridgeSettings, choice: TaskChoice
-    ) -> None:
+    def _check(cls, plan: Any, settings: Any, choice: TaskChoice) -> None:
         _check_pieces(plan, plan.bursts.samples)
         manifest = find(plan.model)
         horizon = manifest.horizon_samples(plan.sample_rate) if manifest.kind == "bridge" else 0
@@ -352,9 +322,6 @@ class HeardBridgeTask(_Listening, GapsTask):
                 f"{', '.join(plan.bursts.lines[1:])}"
             )
         check_gaps(plan.bursts, settings)
-
-    def _inputs(self, bursts: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return GapsTask.inputs(self, bursts)
 
 
 def _flat(batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from plc.errors import ConfigError
 from plc_bench.scores.metrics import SNR_MS_HOP, SNR_MS_RATE, SNR_MS_WINDOW
 from plc_training.data.colour import coloured
 from plc_training.data.segments import DOMAINS, InpaintPlan, Segments
-from plc_training.networks.hybrid import HybridNet, HybridShape
+from plc_training.networks.hybrid import HybridNet
 from plc_training.networks.spectral import Grid
 from plc_training.tasks.base import (
     Amount,
@@ -55,7 +55,7 @@ class InpaintSettings(Settings, frozen=True, kw_only=True):
     context_frames : int
         Frames entirely outside the gap, on either side.
     channels, gru
-        As for :class:`HybridShape`.
+        As for :class:`HybridNet`.
     samples_share : float
         Weight of the samples' SNR; the magnitudes have the rest.
     domain_weights : dict
@@ -79,18 +79,14 @@ class InpaintTask(Task):
     kind = "inpaint"
     plan_type = InpaintPlan
     settings_type = InpaintSettings
-    above_zero = ("sample_rate", "margin", "gaps_ms", "contexts_ms")
 
     def __init__(
         self, plan: InpaintPlan, settings: InpaintSettings, train: Segments, valid: Segments
     ) -> None:
-        self.plan = plan
-        self.settings = settings
+        super().__init__(plan, settings, train, valid)
         self.grid = Grid(plan.sample_rate, settings.bin_hz)
         self.judge = Grid(SNR_MS_RATE, SNR_MS_RATE / SNR_MS_WINDOW)
         assert self.judge.hop == SNR_MS_HOP
-        self._train = train
-        self._valid = valid
         weights = np.array([settings.domain_weights.get(name, 0.0) for name in DOMAINS])
         counts = np.bincount(train.domains, minlength=len(DOMAINS))
         share = weights / np.maximum(counts, 1)
@@ -127,16 +123,9 @@ class InpaintTask(Task):
 
     def make_network(self) -> HybridNet:
         """Return the network with random weights."""
-        return HybridNet(
-            HybridShape(
-                drafts=self._train.lines.shape[1] - 1,
-                bins=self.grid.bins,
-                context_frames=self.settings.context_frames,
-                context_frames_after=self.settings.context_frames,
-                channels=self.settings.channels,
-                gru=self.settings.gru,
-            )
-        )
+        settings, drafts = self.settings, self._train.lines.shape[1] - 1
+        context = settings.context_frames, settings.context_frames
+        return HybridNet(drafts, self.grid.bins, context, settings.channels, settings.gru)
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return segments by domain weights; half of the longest gaps are reversed."""
@@ -174,7 +163,8 @@ class InpaintTask(Task):
         """Return the negative weighted mean of both SNRs in dB."""
         magnitudes, samples = self._scores(self._composed(output, batch), batch, _BEST)
         share = batch["whole"] * (1.0 - self.settings.samples_share)
-        return -(share * magnitudes + (1.0 - share) * samples).mean()
+        loss: Tensor = -(share * magnitudes + (1.0 - share) * samples).mean()
+        return loss
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return the gain over the draft, and SNR_MS by domain, in dB."""
@@ -219,9 +209,8 @@ class InpaintTask(Task):
         """Return the segments with filled gaps, shape (batch, samples)."""
         made = self.grid.synthesise(output)[:, 3 * self.grid.hop :]
         draft = batch["lines"][:, -1]
-        fill = nn.functional.pad(
-            made[:, : self.plan.longest], (self.plan.margin, draft.shape[1] - self.plan.margin)
-        )[:, : draft.shape[1]]
+        margins = self.plan.margin, draft.shape[1] - self.plan.margin
+        fill = nn.functional.pad(made[:, : self.plan.longest], margins)[:, : draft.shape[1]]
         return draft + batch["ramp"] * (fill - draft)
 
     def _scores(

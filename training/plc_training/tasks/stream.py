@@ -7,6 +7,7 @@ relative error of mel spectra, and the error of the samples beyond that of the d
 """
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,20 @@ from plc_bench.scores.metrics import mel_filters
 from plc_kernels.spectra.windows import grid_window_samples
 from plc_training.data.segments import PEAK, BridgePlan, CausalPlan, Segments
 from plc_training.networks.spectral import Grid
-from plc_training.tasks.base import Amount, Count, Positive, Settings, Task, check_margin, grid_hop
+from plc_training.tasks.base import (
+    Amount,
+    Count,
+    ModelCard,
+    Positive,
+    Settings,
+    Task,
+    check_margin,
+    grid_fields,
+    grid_hop,
+)
+
+Places = NDArray[np.floating]
+"""A number at each place of a gap."""
 
 # Windows of the log-mel distance, in ms; the hop is a quarter.
 _MEL_WINDOWS_MS = (8.0, 16.0, 32.0)
@@ -53,13 +67,13 @@ class StreamTaskSettings(Settings, frozen=True, kw_only=True):
 
 
 class StreamTask(Task):
-    """Base class of the tasks of streams: loss and validation figures.
+    """Base class of the tasks of streams: inputs, loss and validation figures.
 
     Parameters
     ----------
     plan : CausalPlan or BridgePlan, of the segments
     settings : StreamTaskSettings, grid and weights
-    frames_out, frames_after : int
+    frames : (int, int)
         Frames of the network's output, and input frames after them.
     train, valid : Segments, of the plan
     """
@@ -68,15 +82,13 @@ class StreamTask(Task):
         self,
         plan: CausalPlan | BridgePlan,
         settings: StreamTaskSettings,
-        frames_out: int,
-        frames_after: int,
+        frames: tuple[int, int],
         train: Segments,
         valid: Segments,
     ) -> None:
+        super().__init__(plan, settings, train, valid)
         rate = plan.sample_rate
         self.grid = Grid(rate, settings.bin_hz)
-        self._plan = plan
-        self._weights = settings
         self._judge = Grid(rate, 1000.0 / WINDOW_MS)
         assert self._judge.hop == round(rate * HOP_MS / 1000)
         self._mel_grids = [Grid(rate, 1000.0 / ms) for ms in _MEL_WINDOWS_MS]
@@ -84,44 +96,60 @@ class StreamTask(Task):
             torch.tensor(mel_filters(grid.samples, rate), dtype=torch.float32)
             for grid in (self._judge, *self._mel_grids)
         ]
-        self._train = train
-        self._valid = valid
         self._first = plan.margin - (settings.context_frames + 3) * self.grid.hop
-        count = settings.context_frames + frames_out + frames_after
+        count = settings.context_frames + sum(frames)
         self._samples = (count - 1) * self.grid.hop + self.grid.samples
         # The last three frames complete the overlap-add of those before.
-        self._filled = (frames_out - 3) * self.grid.hop
+        self._filled = (frames[0] - 3) * self.grid.hop
         assert self._first >= 0
         assert self._first + self._samples <= plan.samples
         assert self._judge.samples <= plan.margin
+
+    @abstractmethod
+    def _missing(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return where a line's samples are unknown, shape (batch or 1, samples)."""
 
     @abstractmethod
     def _judged(self, gaps: NDArray[np.integer]) -> NDArray[np.integer]:
         """Return the samples of each gap that the loss measures."""
 
     @abstractmethod
-    def _ramp(self, place: NDArray[np.floating], ends: NDArray[np.integer]) -> NDArray[np.floating]:
+    def _ramp(self, place: Places, ends: NDArray[np.integer]) -> Places:
         """Return the network's share of the fill at places in the gap."""
 
     @abstractmethod
-    def _leave(
-        self, place: NDArray[np.floating], ends: NDArray[np.integer]
-    ) -> NDArray[np.floating]:
+    def _leave(self, place: Places, ends: NDArray[np.integer]) -> Places:
         """Return the fill's share of the output at places in the gap."""
+
+    def _stream_fields(
+        self, card: ModelCard, kind: str, frames_after: int, horizon_ms: float
+    ) -> dict[str, Any]:
+        """Return a manifest's fields of kind, grid, drafts and gaps."""
+        fields = {"kind": kind, "context_frames_after": frames_after, "horizon_ms": horizon_ms}
+        return grid_fields(self.plan, self.settings, card) | fields
+
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the spectra of the drafts and each frame's lost share."""
+        part = slice(self._first, self._first + self._samples)
+        lines = batch["lines"][:, 1:, part]
+        missing = self._missing(batch)[:, part]
+        share = missing.unfold(-1, self.grid.samples, self.grid.hop).mean(dim=-1)
+        return self.grid.analyse(lines), share.expand(lines.shape[0], -1)
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of the terms that have a weight."""
         return self._cost(self._fill(output, batch), batch)
 
     def _cost(self, fill: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        weights = self._weights
+        weights = self.settings
         terms = self._terms(self._composed(fill, batch), batch)
-        draft = self._composed(batch["lines"][:, -1, self._plan.margin :], batch)
+        draft = self._composed(batch["lines"][:, -1, self.plan.margin :], batch)
         total = weights.lsd * terms["lsd"] + weights.mel * terms["mel"]
         total = total + weights.log_mel * terms["log_mel"] / 10.0
         total = total + weights.nmse * torch.relu(terms["nmse"] - self._nmse(draft, batch))
         total = total + weights.error * terms["nmse"]
-        return total.mean() + weights.level * terms["level"].mean() ** 2
+        cost: Tensor = total.mean() + weights.level * terms["level"].mean() ** 2
+        return cost
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return the loss terms, and their reduction against the draft in percent."""
@@ -138,17 +166,14 @@ class StreamTask(Task):
             )
             batch = {name: value.to(device) for name, value in tensors.items()}
             fill = self._fill(network(*self.inputs(batch)), batch)
-            for store, made in ((ours, fill), (drafts, batch["lines"][:, -1, self._plan.margin :])):
+            for store, made in ((ours, fill), (drafts, batch["lines"][:, -1, self.plan.margin :])):
                 for name, value in self._terms(self._composed(made, batch), batch).items():
                     store.setdefault(name, []).extend(value.tolist())
         means = {name: float(np.mean(values)) for name, values in ours.items()}
         before = {name: float(np.mean(values)) for name, values in drafts.items()}
-        weights = {"lsd": self._weights.lsd, "mel": self._weights.mel}
-        weights["log_mel"] = self._weights.log_mel
-        lower = {k: 100.0 * (1.0 - means[k] / before[k]) for k in weights}
-        total = max(sum(1.0 for w in weights.values() if w), 1.0)
-        gain = sum(lower[k] for k, w in weights.items() if w) / total
-        figures = {"gain_percent": gain, **means}
+        weighed = [k for k in ("lsd", "mel", "log_mel") if getattr(self.settings, k)]
+        lower = [100.0 * (1.0 - means[k] / before[k]) for k in weighed]
+        figures = {"gain_percent": sum(lower) / max(len(lower), 1.0), **means}
         return figures | {f"draft_{name}": value for name, value in before.items()}
 
     def _tensors(
@@ -173,12 +198,12 @@ class StreamTask(Task):
     def _fill(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the network's fill, shape (batch, filled)."""
         made = self.grid.synthesise(output)[:, 3 * self.grid.hop :][:, : self._filled]
-        draft = batch["lines"][:, -1, self._plan.margin :][:, : self._filled]
+        draft = batch["lines"][:, -1, self.plan.margin :][:, : self._filled]
         return draft + batch["ramp"] * (made - draft)
 
     def _composed(self, fill: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the past, the filled burst, and the received samples after."""
-        margin = self._plan.margin
+        margin = self.plan.margin
         truth = batch["lines"][:, 0]
         future = truth[:, margin : margin + self._filled]
         heard = future + batch["leave"] * (fill[:, : self._filled] - future)
@@ -186,14 +211,15 @@ class StreamTask(Task):
 
     def _terms(self, composed: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return each term for each segment, shape (batch,)."""
-        margin = self._plan.margin
+        margin = self.plan.margin
         truth = batch["lines"][:, 0]
         first = margin - self._judge.samples + 1 + int(batch["offset"])
         touched = nn.functional.pad(
             batch["hole"], (margin, composed.shape[1] - margin - self._filled)
         )
+        signals = truth[:, first:], composed[:, first:], touched[:, first:]
         terms = {}
-        wanted, found, mask = self._spectra(self._judge, truth, composed, touched, first)
+        wanted, found, mask = _spectra(self._judge, *signals)
         floor = self._judge.samples / 4 * 10 ** (SPECTRUM_FLOOR_DB / 20)
         distance = 20.0 * torch.log10(wanted.clamp(min=floor) / found.clamp(min=floor))
         rms = torch.sqrt((distance**2).mean(dim=1) + 1e-6)
@@ -202,12 +228,9 @@ class StreamTask(Task):
         mels, mels_found = mel @ wanted, mel @ found
         error = ((mels - mels_found) * mask[:, None]).flatten(1).norm(dim=1)
         terms["mel"] = error / ((mels * mask[:, None]).flatten(1).norm(dim=1) + 1e-6)
-        terms["log_mel"] = torch.stack(
-            [
-                self._log_mel_distance(grid, mel, truth, composed, touched, first)
-                for grid, mel in zip(self._mel_grids, self._mels[1:], strict=True)
-            ]
-        ).mean(0)
+        grids = zip(self._mel_grids, self._mels[1:], strict=True)
+        distances = [_log_mel_distance(grid, mel, *signals) for grid, mel in grids]
+        terms["log_mel"] = torch.stack(distances).mean(0)
         terms["nmse"] = self._nmse(composed, batch)
         energy, heard = (_energy(self._lost(signal, batch)) for signal in (truth, composed))
         terms["level"] = 10.0 * torch.log10(heard / energy)
@@ -221,37 +244,29 @@ class StreamTask(Task):
 
     def _lost(self, signal: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the lost samples, zeros after them, shape (batch, filled)."""
-        margin = self._plan.margin
+        margin: int = self.plan.margin
         return signal[:, margin : margin + self._filled] * batch["hole"]
 
-    def _spectra(
-        self, grid: Grid, truth: Tensor, composed: Tensor, touched: Tensor, first: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return true and found magnitudes, and the mask of touching frames.
 
-        Shapes (batch, bins, frames), twice, and (batch, frames).
-        """
-        wanted = _magnitudes(grid.analyse(truth[:, first:]))
-        found = _magnitudes(grid.analyse(composed[:, first:]))
-        mask = touched[:, first:].unfold(-1, grid.samples, grid.hop).amax(dim=-1)
-        return wanted, found, mask
+def _spectra(
+    grid: Grid, truth: Tensor, composed: Tensor, touched: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return true and found magnitudes, and the mask of touching frames.
 
-    def _log_mel_distance(
-        self,
-        grid: Grid,
-        mel: Tensor,
-        truth: Tensor,
-        composed: Tensor,
-        touched: Tensor,
-        first: int,
-    ) -> Tensor:
-        """Return the mean distance of log-mel spectra, in dB, shape (batch,)."""
-        wanted, found, mask = self._spectra(grid, truth, composed, touched, first)
-        mel = mel.to(truth.device)
-        wanted, found = mel @ wanted, mel @ found
-        floor = _MEL_FLOOR * wanted.amax(dim=(1, 2), keepdim=True) + 1e-6
-        distance = 20.0 * torch.abs(torch.log10((wanted + floor) / (found + floor))).mean(1)
-        return (distance * mask).sum(1) / mask.sum(1)
+    Shapes (batch, bins, frames), twice, and (batch, frames).
+    """
+    wanted, found = (_magnitudes(grid.analyse(signal)) for signal in (truth, composed))
+    return wanted, found, touched.unfold(-1, grid.samples, grid.hop).amax(dim=-1)
+
+
+def _log_mel_distance(grid: Grid, mel: Tensor, *signals: Tensor) -> Tensor:
+    """Return the mean distance of log-mel spectra, in dB, shape (batch,)."""
+    wanted, found, mask = _spectra(grid, *signals)
+    mel = mel.to(wanted.device)
+    wanted, found = mel @ wanted, mel @ found
+    floor = _MEL_FLOOR * wanted.amax(dim=(1, 2), keepdim=True) + 1e-6
+    distance = 20.0 * torch.abs(torch.log10((wanted + floor) / (found + floor))).mean(1)
+    return (distance * mask).sum(1) / mask.sum(1)
 
 
 def _energy(signals: Tensor) -> Tensor:

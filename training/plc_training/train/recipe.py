@@ -28,14 +28,13 @@ import msgspec
 from msgspec import inspect, structs
 
 from plc.errors import ConfigError, most_like, unknown
-from plc_training.data.segments import Segments
+from plc_training.data.segments import Plan, Segments
 from plc_training.tasks.base import (
     FINITE,
     ModelCard,
     Settings,
     Task,
     TaskChoice,
-    TaskPlan,
     check_choice,
     shown,
 )
@@ -62,8 +61,8 @@ class Recipe:
 
     name: str
     task: TaskChoice
-    train: TaskPlan
-    valid: TaskPlan
+    train: Plan
+    valid: Plan
     settings: Settings
     schedule: Schedule
     model: ModelCard
