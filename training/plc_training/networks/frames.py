@@ -224,8 +224,8 @@ def _features(
     if bands > 1:
         products = _in_bands(products, bands)
         seen = torch.sqrt(_in_bands(magnitudes**2, bands))
-    sizes = [*(seen[:, d] for d in range(drafts - 1)), magnitudes[:, -1]]
-    features = [torch.log(size / level + _FLOOR) / 3.0 + 1.0 for size in sizes]
+    features = [torch.log(seen[:, d] / level + _FLOOR) / 3.0 + 1.0 for d in range(drafts - 1)]
+    features.append(torch.log(magnitudes[:, -1] / level + _FLOOR) / 3.0 + 1.0)
     features += [products[:, d] / (seen[:, d] * seen[:, -1]) for d in range(drafts - 1)]
     frames = lost.shape[1]
     time = torch.arange(frames).to(spectra) / 32.0

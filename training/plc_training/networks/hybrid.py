@@ -112,7 +112,8 @@ class HybridNet(nn.Module):
         float32, shape (batch, 2, bins, frames - sum(context))
         """
         level, x = _features(spectra, lost)
-        return _weighed(self._inner(spectra, 0), self._body(x), level)
+        weights = self._body(x)
+        return _weighed(self._inner(spectra, 0), weights, level)
 
     def _inner(self, x: Tensor, spare: int) -> Tensor:
         """Return the frames of the output and ``spare`` frames on each side."""

@@ -217,7 +217,7 @@ class StreamTask(Task):
         touched = nn.functional.pad(
             batch["hole"], (margin, composed.shape[1] - margin - self._filled)
         )
-        signals = truth[:, first:], composed[:, first:], touched[:, first:]
+        signals = truth, composed, touched, first
         terms = {}
         wanted, found, mask = _spectra(self._judge, *signals)
         floor = self._judge.samples / 4 * 10 ** (SPECTRUM_FLOOR_DB / 20)
@@ -229,7 +229,7 @@ class StreamTask(Task):
         error = ((mels - mels_found) * mask[:, None]).flatten(1).norm(dim=1)
         terms["mel"] = error / ((mels * mask[:, None]).flatten(1).norm(dim=1) + 1e-6)
         grids = zip(self._mel_grids, self._mels[1:], strict=True)
-        distances = [_log_mel_distance(grid, mel, *signals) for grid, mel in grids]
+        distances = [_log_mel_distance(grid, mel, signals) for grid, mel in grids]
         terms["log_mel"] = torch.stack(distances).mean(0)
         terms["nmse"] = self._nmse(composed, batch)
         energy, heard = (_energy(self._lost(signal, batch)) for signal in (truth, composed))
@@ -249,17 +249,19 @@ class StreamTask(Task):
 
 
 def _spectra(
-    grid: Grid, truth: Tensor, composed: Tensor, touched: Tensor
+    grid: Grid, truth: Tensor, composed: Tensor, touched: Tensor, first: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return true and found magnitudes, and the mask of touching frames.
 
     Shapes (batch, bins, frames), twice, and (batch, frames).
     """
-    wanted, found = (_magnitudes(grid.analyse(signal)) for signal in (truth, composed))
-    return wanted, found, touched.unfold(-1, grid.samples, grid.hop).amax(dim=-1)
+    wanted, found = (_magnitudes(grid.analyse(x[:, first:])) for x in (truth, composed))
+    return wanted, found, touched[:, first:].unfold(-1, grid.samples, grid.hop).amax(dim=-1)
 
 
-def _log_mel_distance(grid: Grid, mel: Tensor, *signals: Tensor) -> Tensor:
+def _log_mel_distance(
+    grid: Grid, mel: Tensor, signals: tuple[Tensor, Tensor, Tensor, int]
+) -> Tensor:
     """Return the mean distance of log-mel spectra, in dB, shape (batch,)."""
     wanted, found, mask = _spectra(grid, *signals)
     mel = mel.to(wanted.device)
