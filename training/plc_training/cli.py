@@ -167,9 +167,6 @@ def notes(
         str, typer.Option(help="Programs that validate.", show_default="one in ten")
     ] = "",
     gain: Annotated[float, typer.Option(help="FluidSynth's; 1 is five times its own.")] = 0.2,
-    soundfont: Annotated[
-        Path | None, typer.Option(help="An .sf2 file.", show_default="Debian's FluidR3")
-    ] = None,
 ) -> None:
     """Render single notes from a soundfont, with their pitches.
 
@@ -184,7 +181,7 @@ def notes(
     Needs: apt-get install fluidsynth fluid-soundfont-gm
     """
     from plc.cli import progress
-    from plc_training.data.soundfont import SOUNDFONT, Notes, render_notes
+    from plc_training.data.soundfont import Notes, render_notes
 
     wanted = Notes(
         programs=_ranges("programs", programs),
@@ -192,7 +189,6 @@ def notes(
         every=every,
         valid=_ranges("valid", valid) if valid else (),
         gain=gain,
-        soundfont=soundfont or SOUNDFONT,
     )
     with progress.shown("programs", len(wanted.programs)) as meter:
         made = render_notes(wanted, out, meter.advance)
@@ -266,9 +262,6 @@ def papers(
             show_default="runs/WHAT",
         ),
     ] = None,
-    names: Annotated[
-        str, typer.Option(help="Networks to compare, by comma.", show_default="all")
-    ] = "",
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     count: Annotated[
         int | None, typer.Option(min=1, help="Most pieces of a clip, or notes of an origin.")
@@ -305,20 +298,13 @@ def papers(
 
     Intervals are 95 %, over works or clips.
     """
-    from plc_training.papers import judged, representations, restored, strokes
-    from plc_training.papers.comparison import Asked
+    from plc_training.papers.comparison import Asked, comparison_of
     from plc_training.train.run import Place
 
-    chosen = {
-        "restored": restored.RESTORED,
-        "restorers": restored.ALL_RESTORERS,
-        "contexts": strokes.CONTEXTS,
-        "representations": representations.ALL_REPRESENTATIONS,
-        "judged": judged.JUDGED,
-    }[what]
+    chosen = comparison_of(what)
     asked = Asked(
         place=Place(data=tuple(data), folder=out or Path("runs") / what, cache=_cache()),
-        names=chosen.chosen(names),
+        names=chosen.names,
         runs=tuple(runs or ()),
         unseen=tuple(unseen or ()),
         seen=tuple(seen or ()),
@@ -330,8 +316,8 @@ def papers(
     for name, is_there in (wanted | {"unseen": bool(unseen)}).items():
         if not is_there:
             raise typer.BadParameter(f"{what} needs them", param_hint=f"--{name}")
-    if not trains and (out or names or steps):
-        raise typer.BadParameter(f"{what} trains no networks: without --out, --names, --steps")
+    if not trains and (out or steps):
+        raise typer.BadParameter(f"{what} trains no networks: without --out, --steps")
     if not chosen.train(asked, steps):
         raise _stopped()
     for line in chosen.tell(asked):

@@ -51,7 +51,6 @@ class Notes:
     programs : sequence of int
         Of General MIDI, 0 to 127.
     pitches : sequence of int, MIDI, 0 to 127
-    velocities : sequence of int, 1 to 127
     every : int
         Each program plays one in this many of the pitches, the next program the next ones: fewer
         notes, in which all pitches are heard.
@@ -59,8 +58,6 @@ class Notes:
         Programs that validate; none: one in ten.
     gain : float
         FluidSynth's, 0 to 10, not included; at its own of 0.2 most notes are far below full scale.
-    soundfont : Path
-        File (.sf2).
 
     Raises
     ------
@@ -70,20 +67,15 @@ class Notes:
 
     programs: Sequence[int] = range(PROGRAMS)
     pitches: Sequence[int] = range(24, 85)
-    velocities: Sequence[int] = VELOCITIES
     every: int = 1
     valid: Sequence[int] = ()
     gain: float = GAIN
-    soundfont: Path = SOUNDFONT
 
     def __post_init__(self) -> None:
         """Raise for values outside MIDI's range."""
-        for name, least in (("programs", 0), ("pitches", 0), ("velocities", 1)):
-            values = getattr(self, name)
-            if not values or min(values) < least or max(values) > 127:
-                raise ConfigError(
-                    f"{name} are {list(values)}; expected at least one, from {least} to 127"
-                )
+        for name, values in (("programs", self.programs), ("pitches", self.pitches)):
+            if not values or min(values) < 0 or max(values) > 127:
+                raise ConfigError(f"{name} are {list(values)}; expected at least one, 0 to 127")
         if not 1 <= self.every <= len(self.pitches):
             raise ConfigError(
                 f"every is {self.every}; expected 1 to {len(self.pitches)}, the pitches"
@@ -97,7 +89,7 @@ class Notes:
         """Return pitches and velocities of a program, in its file's order."""
         first = program % self.every
         pitches = self.pitches[first :: self.every]
-        return [(pitch, velocity) for pitch in pitches for velocity in self.velocities]
+        return [(pitch, velocity) for pitch in pitches for velocity in VELOCITIES]
 
     def validates(self, program: int) -> bool:
         """Return whether a program belongs to the validation split."""
@@ -125,8 +117,8 @@ def render_notes(
     """
     if shutil.which("fluidsynth") is None:
         raise MissingExtraError(f"rendering notes needs FluidSynth: {_INSTALL}")
-    if not notes.soundfont.is_file():
-        raise MissingExtraError(f"there is no soundfont {notes.soundfont}: {_INSTALL}")
+    if not SOUNDFONT.is_file():
+        raise MissingExtraError(f"there is no soundfont {SOUNDFONT}: {_INSTALL}")
     names = {program: f"gm{program:03d}.flac" for program in notes.programs}
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -177,7 +169,7 @@ def _render(notes: Notes, program: int, target: Path) -> None:
         command = ["fluidsynth", "-n", "-i", "-q", "-R", "0", "-C", "0", "-T", "flac", "-O", "s16"]
         command += ["-r", str(SAMPLE_RATE), "-g", f"{notes.gain:g}", "-F", str(sound)]
         done = subprocess.run(
-            [*command, str(notes.soundfont), str(song)], capture_output=True, text=True, check=False
+            [*command, str(SOUNDFONT), str(song)], capture_output=True, text=True, check=False
         )
         if done.returncode or not sound.is_file():
             said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
@@ -192,11 +184,10 @@ def _write_tables(notes: Notes, names: dict[int, str], out: Path) -> None:
     with (out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["path", "domain", "split", "source", "licence", "source_nyquist_hz"])
-        licence = LICENCE if notes.soundfont == SOUNDFONT else ""
         for program, name in names.items():
             split = "valid" if notes.validates(program) else "train"
             top = SAMPLE_RATE / 2
-            table.writerow([name, "instruments", split, notes.soundfont.stem, licence, top])
+            table.writerow([name, "instruments", split, SOUNDFONT.stem, LICENCE, top])
     with (out / "notes.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["path", "start_s", "duration_s", "midi", "velocity"])

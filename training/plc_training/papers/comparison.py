@@ -6,13 +6,14 @@ Then it tells the scores of these networks, or of runs that are given, as lines 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
-from plc.errors import ConfigError, unknown
+from plc_training.train.loop import Reason
 from plc_training.train.recipe import Recipe, recipe_with
-from plc_training.train.run import Place, run_recipes
+from plc_training.train.run import Place, run_recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,20 +61,6 @@ class Comparison:
     recipe: str = ""
     values: Callable[[str, int | None], Mapping[str, Any]] = lambda name, steps: {}
 
-    def chosen(self, text: str) -> tuple[str, ...]:
-        """Return the names of a list by comma; none: all.
-
-        Raises
-        ------
-        ConfigError
-            If one is unknown.
-        """
-        names = tuple(name.strip() for name in text.split(",")) if text else self.names
-        for name in names:
-            if name not in self.names:
-                raise ConfigError(unknown("network", name, self.names))
-        return names
-
     def recipe_of(self, name: str, steps: int | None = None) -> Recipe:
         """Return the recipe of a network; ``steps`` instead of its own."""
         return recipe_with(self.recipe, name, self.values(name, steps)).with_steps(steps)
@@ -86,4 +73,24 @@ class Comparison:
         ConfigError
             As :func:`~plc_training.train.run.run_recipe`.
         """
-        return run_recipes({name: self.recipe_of(name, steps) for name in asked.names}, asked.place)
+        for name in asked.names:
+            place = replace(asked.place, folder=asked.place.folder / name)
+            ending = run_recipe(self.recipe_of(name, steps), place)
+            if ending is not None and ending.reason is Reason.STOPPED:
+                return False
+        return True
+
+
+_COMPARISONS = {
+    "restored": "restored:RESTORED",
+    "restorers": "restored:ALL_RESTORERS",
+    "contexts": "strokes:CONTEXTS",
+    "representations": "representations:ALL_REPRESENTATIONS",
+    "judged": "judged:JUDGED",
+}
+
+
+def comparison_of(name: str) -> Comparison:
+    """Return a comparison by its name."""
+    found: Comparison = resolve_name(f"plc_training.papers.{_COMPARISONS[name]}")
+    return found

@@ -174,8 +174,6 @@ class NotesTask(SessionTask):
 
     Attributes
     ----------
-    plan : NotesPlan
-        Length and rate of the notes.
     sample_rate : int
         Of the notes, in Hz.
     lowest, highest : int, their MIDI pitches
@@ -187,12 +185,11 @@ class NotesTask(SessionTask):
     ports = Ports(("noise", "label"), "array", {"noise": {0: "batch"}, "label": {0: "batch"}})
     plan_type = NotesPlan
     settings_type = NotesSettings
-    _settings: NotesSettings
 
     def __init__(
         self, plan: NotesPlan, settings: NotesSettings, train: Segments, valid: Segments
     ) -> None:
-        self.plan, self.settings = plan, settings
+        super().__init__(plan, settings, train, valid)
         self.sample_rate = plan.sample_rate
         self.lowest, self.highest = settings.lowest, settings.highest
         self.representation = representation(
@@ -263,14 +260,12 @@ class NotesTask(SessionTask):
     def turns(self, step: int) -> tuple[Turn, ...]:
         """Return a move of the critic and one of the generator."""
         scale, alpha = self.growth(step)
-        return (
-            Turn(CRITIC, partial(self._critic_loss, scale=scale, alpha=alpha)),
-            Turn(
-                GENERATOR,
-                partial(self._generator_loss, scale=scale, alpha=alpha),
-                self.settings.generator_pace,
-            ),
+        critic, generator = (
+            partial(loss, scale=scale, alpha=alpha)
+            for loss in (self._critic_loss, self._generator_loss)
         )
+        pace = self.settings.generator_pace
+        return Turn(CRITIC, critic), Turn(GENERATOR, generator, pace)
 
     def growth(self, step: int) -> tuple[int, float]:
         """Return a step's scale, and the share of the one before.
@@ -308,7 +303,9 @@ class NotesTask(SessionTask):
         loss = loss + gradient_penalty(
             lambda x: network.critic(x, scale, alpha)[0], real, fake, batch["mix"]
         )
-        return loss + self.settings.label_weight * functional.cross_entropy(guess, batch["label"])
+        wrong = functional.cross_entropy(guess, batch["label"])
+        loss = loss + self.settings.label_weight * wrong
+        return loss
 
     def _generator_loss(
         self, network: nn.Module, batch: dict[str, Tensor], scale: int, alpha: float

@@ -13,6 +13,8 @@ Patches and scores are those of the document (:mod:`plc_training.papers.damaged`
 In both, known frames are passed on as they are.
 """
 
+from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -53,8 +55,6 @@ from plc_training.tasks.base import (
     check_choice,
 )
 
-RESTORER_PORTS = Ports(("patch", "lost"), "restored", {"patch": {0: "batch"}, "lost": {0: "batch"}})
-"""Of restorers, whatever their patches."""
 # Narrower networks have layers without channels.
 _WIDTH_MIN = 4
 _VALIDATION_BATCH = 32
@@ -86,39 +86,96 @@ class RestorePlan(SegmentPlan):
             yield patch[None], 0
 
 
-class RestoreSettings(Settings, frozen=True, kw_only=True):
-    """Settings of the task.
+class RestorerSettings(Settings, frozen=True, kw_only=True):
+    """Settings of the tasks of restorers.
 
     Attributes
     ----------
     network : str
         Of :data:`plc_training.papers.restorers.RESTORERS`.
     width : int
-        Channels of its first level; 32 as published.
+        Channels of its first level; 32 as published, of speech 64.
     form : str, ``"published"`` or ``"interpolated"``
-    divergence_weight : float
-        Of the variational network's term in the loss.
     """
 
     network: str = "unet-v2"
     width: Count = PUBLISHED_WIDTH
     form: Form = "published"
+
+
+class RestorerTask(SessionTask):
+    """Base class of the tasks of restorers, whatever their patches."""
+
+    ports = Ports(("patch", "lost"), "restored", {"patch": {0: "batch"}, "lost": {0: "batch"}})
+
+    @classmethod
+    def _check(cls, plan: Any, settings: Any, choice: TaskChoice) -> None:
+        check_choice("settings.network", settings.network, RESTORERS)
+        if settings.width < _WIDTH_MIN:
+            raise ConfigError(f"settings.width is {settings.width}; expected at least {_WIDTH_MIN}")
+
+    @abstractmethod
+    def patches_of(self, samples: Tensor) -> Tensor:
+        """Return patches, shape (batch, 1, bins, frames), of samples, shape (batch, samples)."""
+
+    def batch_of(self, samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str, Tensor]:
+        """Return a batch of the task.
+
+        Parameters
+        ----------
+        samples : float32, shape (batch, samples)
+            Of the patches, full scale 1.0.
+        lost : bool, shape (batch, frames), their lost frames
+        """
+        patches = self.patches_of(torch.from_numpy(samples))
+        return {"truth": patches, "lost": torch.from_numpy(lost)}
+
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the damaged or interpolated patches, and the lost frames."""
+        begin = interpolated if self.settings.form == "interpolated" else damaged
+        return begin(batch["truth"], batch["lost"]), batch["lost"].float()
+
+    def seen(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the network's view of the plan's patches: by default all."""
+        return samples
+
+    def _valid_batches(
+        self, network: nn.Module, lost: NDArray[np.bool_]
+    ) -> Iterator[dict[str, Tensor]]:
+        """Yield the validation patches on the network's device."""
+        device = next(network.parameters()).device
+        for begin in range(0, len(lost), _VALIDATION_BATCH):
+            part = slice(begin, begin + _VALIDATION_BATCH)
+            batch = self.batch_of(self.seen(self._valid.at_their_level(part)[:, 0]), lost[part])
+            yield {name: value.to(device) for name, value in batch.items()}
+
+    def _drafts(self) -> tuple[str, ...]:
+        return (paper.LINEAR,) if self.settings.form == "interpolated" else ()
+
+
+class RestoreSettings(RestorerSettings, frozen=True, kw_only=True):
+    """Settings of the task.
+
+    Attributes
+    ----------
+    divergence_weight : float
+        Of the variational network's term in the loss.
+    """
+
     divergence_weight: Amount = 1e-6
 
 
-class RestoreTask(SessionTask):
+class RestoreTask(RestorerTask):
     """Batches, loss and validation figures of damaged spectrograms."""
 
     kind = "restore"
     plan_type = RestorePlan
     settings_type = RestoreSettings
-    ports = RESTORER_PORTS
-
     _network: nn.Module | None = None
 
-    @classmethod
-    def _check(cls, plan: RestorePlan, settings: RestoreSettings, choice: TaskChoice) -> None:
-        check_restorer(settings.network, settings.width)
+    def patches_of(self, samples: Tensor) -> Tensor:
+        """Return magnitudes."""
+        return magnitudes(samples)
 
     def make_network(self) -> Restorer:
         """Return the network with random weights; the loss keeps a reference."""
@@ -133,12 +190,7 @@ class RestoreTask(SessionTask):
         samples = self._train.at_their_level(chosen)[:, 0]
         reverse = rng.random(size) < 0.5
         samples[reverse] = samples[reverse, ::-1]
-        return batch_of(samples, draw_lost(size, rng))
-
-    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the damaged or interpolated patches, and the lost frames."""
-        begin = interpolated if self.settings.form == "interpolated" else damaged
-        return begin(batch["truth"], batch["lost"]), batch["lost"].float()
+        return self.batch_of(samples, draw_lost(size, rng))
 
     def repairs(self, network: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """Return the damaged patches, their interpolation, and the network's repair."""
@@ -152,20 +204,19 @@ class RestoreTask(SessionTask):
         assert self._network is not None, "make_network comes first"
         for module in self._network.modules():
             if isinstance(module, Dual) and module.before is not None and self._network.training:
-                loss = loss + self._error(module.before * self._level(batch), truth)
+                level = 1.0 if self._is_published else level_of(self.inputs(batch)[0])
+                loss = loss + self._error(module.before * level, truth)
             if isinstance(module, VariationalCode) and module.divergence is not None:
                 loss = loss + self.settings.divergence_weight * module.divergence
         return loss
 
-    def _level(self, batch: dict[str, Tensor]) -> Tensor | float:
-        """Return the divisor of the network's patches."""
-        if self.settings.form == "published":
-            return 1.0
-        return level_of(self.inputs(batch)[0])
+    @property
+    def _is_published(self) -> bool:
+        return bool(self.settings.form == "published")
 
     def _error(self, output: Tensor, truth: Tensor) -> Tensor:
         errors = (output - truth).flatten(1).square().mean(1)
-        if self.settings.form == "published":
+        if self._is_published:
             return errors.mean()
         return 10.0 * torch.log10(errors + _LEAST_ERROR).mean()
 
@@ -181,14 +232,9 @@ class RestoreTask(SessionTask):
             ``gain_db``: mean PSNR above that of the damaged patches; ``over_linear_db``: above that
             of linear interpolation; ``psnr_db``: the mean itself.
         """
-        device = next(network.parameters()).device
-        count = self._valid.gaps.size
-        lost = draw_lost(count, np.random.default_rng(0))
+        lost = draw_lost(self._valid.gaps.size, np.random.default_rng(0))
         parts = []
-        for begin in range(0, count, _VALIDATION_BATCH):
-            part = slice(begin, begin + _VALIDATION_BATCH)
-            batch = batch_of(self._valid.at_their_level(part)[:, 0], lost[part])
-            batch = {name: value.to(device) for name, value in batch.items()}
+        for batch in self._valid_batches(network, lost):
             repairs = self.repairs(network, batch)
             parts.append(torch.stack([psnr_db(repair, batch["truth"]) for repair in repairs]))
         scores = torch.cat(parts, dim=1)
@@ -199,7 +245,7 @@ class RestoreTask(SessionTask):
         """Return the manifest's fields of kind, grid, drafts and gaps."""
         return {
             "sample_rates": card.sample_rates or paper.RATES,
-            "drafts": (paper.LINEAR,) if self.settings.form == "interpolated" else (),
+            "drafts": self._drafts(),
             "kind": paper.KIND,
             "bin_hz": paper.SAMPLE_RATE / paper.POINTS,
             "top_hz": None,
@@ -211,28 +257,3 @@ class RestoreTask(SessionTask):
     def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
         """Return names and shapes of the graph's inputs and output."""
         return paper.restorer_signature(inputs[0].shape[0])
-
-
-def check_restorer(network: str, width: int) -> None:
-    """Refuse an unknown or too narrow restorer.
-
-    Raises
-    ------
-    ConfigError
-        If the network is unknown or too narrow.
-    """
-    check_choice("settings.network", network, RESTORERS)
-    if width < _WIDTH_MIN:
-        raise ConfigError(f"settings.width is {width}; expected at least {_WIDTH_MIN}")
-
-
-def batch_of(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str, Tensor]:
-    """Return a batch of the task.
-
-    Parameters
-    ----------
-    samples : float32, shape (batch, 8384)
-        Of the patches, full scale 1.0.
-    lost : bool, shape (batch, 128), their lost frames
-    """
-    return {"truth": magnitudes(torch.from_numpy(samples)), "lost": torch.from_numpy(lost)}

@@ -22,7 +22,7 @@ from plc_training.papers import strokes
 from plc_training.papers.blocks import counted
 from plc_training.papers.comparison import Asked, Comparison
 from plc_training.papers.damaged import draw_lost, loud_patches, psnr_db, ssim
-from plc_training.papers.restore import RestoreTask, batch_of
+from plc_training.papers.restore import RestoreTask
 from plc_training.papers.restorers import RESTORERS
 from plc_training.papers.stroke import StrokeTask
 from plc_training.train.run import open_best, read_run
@@ -64,7 +64,7 @@ def _rows(task: RestoreTask, network: nn.Module, most: int, path: Path) -> Itera
     lost = draw_lost(len(lines), np.random.default_rng(clip_seed(path.name)))
     for begin in range(0, len(lines), _BATCH):
         part = slice(begin, begin + _BATCH)
-        batch = batch_of(lines[part], lost[part])
+        batch = task.batch_of(lines[part], lost[part])
         repairs = task.repairs(network, batch)
         found = [
             [score(repair, batch["truth"]).tolist() for repair in repairs]
@@ -112,7 +112,7 @@ def _draw_patch(
         raise ConfigError(f"{clip} is too short or too quiet for a patch; give another clip")
     rng = np.random.default_rng(clip_seed(clip.name))
     lost = rng.permutation(FRAMES) < round(share * FRAMES)
-    batch = batch_of(lines[len(lines) // 2][None], lost[None])
+    batch = task.batch_of(lines[len(lines) // 2][None], lost[None])
     with torch.no_grad():
         repairs = task.repairs(network, batch)
     scores = [float(psnr_db(repair, batch["truth"])) for repair in repairs]

@@ -35,20 +35,17 @@ from plc.engine.models.manifest import Manifest
 from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError, ModelError
 from plc.papers import stroke as paper
-from plc.papers.restore import LINEAR
 from plc_training.data.colour import coloured
 from plc_training.data.segments import Pieces, Samples, SegmentPlan
 from plc_training.papers.blocks import PatchCritic, least_squares
-from plc_training.papers.damaged import centred, damaged, interpolated
-from plc_training.papers.restore import RESTORER_PORTS, check_restorer
-from plc_training.papers.restorers import Form, Restorer
+from plc_training.papers.damaged import centred, interpolated
+from plc_training.papers.restore import RestorerSettings, RestorerTask
+from plc_training.papers.restorers import Restorer
 from plc_training.tasks.base import (
     Amount,
     Count,
     ModelCard,
     Positive,
-    SessionTask,
-    Settings,
     Share,
     Sizes,
     TaskChoice,
@@ -62,7 +59,6 @@ COLUMN_MS = 1000.0 * paper.HOP_SAMPLES / paper.SAMPLE_RATE
 _MULTIPLE = 16
 # Columns with a smaller mean magnitude are cut off both ends of a clip.
 _SILENCE = 25.0
-_VALIDATION_BATCH = 32
 # Of the second training, as published: softened labels; the share of exchanged ones, which falls
 # with the epochs.
 _SOFTNESS = 0.15
@@ -102,16 +98,11 @@ class StrokePlan(SegmentPlan):
             yield kept[None, start : start + self.samples], 0
 
 
-class StrokeSettings(Settings, frozen=True, kw_only=True):
+class StrokeSettings(RestorerSettings, frozen=True, kw_only=True):
     """Settings of the task.
 
     Attributes
     ----------
-    network : str
-        Of :data:`plc_training.papers.restorers.RESTORERS`.
-    width : int
-        Channels of its first level; 64 as published.
-    form : str, ``"published"`` or ``"interpolated"``
     frames : int
         Columns of a patch that the network sees, in the middle of the plan's; 0: all.
     columns : tuple of int
@@ -130,7 +121,6 @@ class StrokeSettings(Settings, frozen=True, kw_only=True):
 
     network: str = "unet-bilinear"
     width: Count = 64
-    form: Form = "published"
     frames: Whole = 0
     columns: Sizes = (12,)
     critic_width: Whole = 0
@@ -161,13 +151,16 @@ class Pix2Pix(nn.Module):
         return restored
 
 
-class StrokeTask(SessionTask):
+class StrokeTask(RestorerTask):
     """Batches, loss and validation figures of strokes in speech."""
 
     kind = "stroke"
     plan_type = StrokePlan
     settings_type = StrokeSettings
-    ports = RESTORER_PORTS
+
+    def patches_of(self, samples: Tensor) -> Tensor:
+        """Return log-magnitudes."""
+        return log_magnitudes(samples)
 
     @property
     def frames(self) -> int:
@@ -176,7 +169,7 @@ class StrokeTask(SessionTask):
 
     @classmethod
     def _check(cls, plan: StrokePlan, settings: StrokeSettings, choice: TaskChoice) -> None:
-        check_restorer(settings.network, settings.width)
+        super()._check(plan, settings, choice)
         frames = settings.frames or plan.frames
         if frames % _MULTIPLE:
             where = "settings.frames" if settings.frames else "data.frames"
@@ -259,25 +252,20 @@ class StrokeTask(SessionTask):
         gains = 10.0 ** (settings.gain_db * rng.standard_normal((size, 1)) / 20.0)
         columns = rng.choice(settings.columns, size=size)
         samples = (lines[:, 0] * gains).astype(np.float32)
-        batch = batch_of(samples, centred(columns, self.frames))
+        batch = self.batch_of(samples, centred(columns, self.frames))
         if settings.critic_width:
             batch["softness"] = torch.from_numpy(rng.random((size, 2), np.float32))
             batch["exchange"] = torch.from_numpy(rng.random(size, np.float32))
         return batch
 
-    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the damaged or interpolated patches, and the lost columns."""
-        begin = interpolated if self.settings.form == "interpolated" else damaged
-        return begin(batch["truth"], batch["lost"]), batch["lost"].float()
-
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return the mean squared error in the strokes."""
         return stroke_error(output, batch["truth"], batch["lost"]).mean()
 
-    def middle(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the network's view of the plan's patches, shape (batch, samples)."""
-        length = patch_samples(self.frames)
-        first = (samples.shape[1] - length) // 2
+    def seen(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the middle of the plan's patches, shape (batch, samples)."""
+        length, whole = patch_samples(self.frames), patch_samples(self.plan.frames)
+        first = (whole - length) // 2
         return samples[:, first : first + length]
 
     @torch.no_grad()
@@ -293,29 +281,20 @@ class StrokeTask(SessionTask):
             most 0. With a critic
             that comes first: errors are least where there is none.
         """
-        device = next(network.parameters()).device
         lengths = list(dict.fromkeys(self.settings.columns))
         errors = np.zeros((len(lengths), 2))
         steps = np.zeros(2)
         count = self._valid.gaps.size
         for i, columns in enumerate(lengths):
-            for begin in range(0, count, _VALIDATION_BATCH):
-                stretches = self._valid.at_their_level(slice(begin, begin + _VALIDATION_BATCH))
-                samples = self.middle(stretches[:, 0, : patch_samples(self.plan.frames)])
-                lost = centred(np.full(len(samples), columns), self.frames)
-                batch = batch_of(samples, lost)
-                batch = {name: value.to(device) for name, value in batch.items()}
-                answers = (
-                    interpolated(batch["truth"], batch["lost"]),
-                    network(*self.inputs(batch)).float(),
-                )
+            strokes = centred(np.full(count, columns), self.frames)
+            for batch in self._valid_batches(network, strokes):
+                truth, lost = batch["truth"], batch["lost"]
+                answers = interpolated(truth, lost), network(*self.inputs(batch)).float()
                 if not i:
-                    pair = (answers[1], batch["truth"])
-                    steps += [float(squared_steps(each, batch["lost"]).sum()) for each in pair]
+                    pair = answers[1], truth
+                    steps += [float(squared_steps(each, lost).sum()) for each in pair]
                 for j, answer in enumerate(answers):
-                    errors[i, j] += float(
-                        stroke_error(answer, batch["truth"], batch["lost"]).double().sum()
-                    )
+                    errors[i, j] += float(stroke_error(answer, truth, lost).double().sum())
         linear, ours = errors.T / count
         figures = {
             "gain_db": float(10.0 * np.log10(linear / ours).mean()),
@@ -340,7 +319,7 @@ class StrokeTask(SessionTask):
             )
         return {
             "sample_rates": card.sample_rates or paper.RATES,
-            "drafts": (LINEAR,) if self.settings.form == "interpolated" else (),
+            "drafts": self._drafts(),
             "kind": paper.KIND,
             "bin_hz": paper.BIN_HZ,
             "top_hz": (paper.BINS - 1) * paper.BIN_HZ,
@@ -425,15 +404,3 @@ def squared_steps(patch: Tensor, lost: Tensor) -> Tensor:
     over_bins = patch[:, 0].diff(dim=1).square().mean(1) * lost
     over_columns = patch[:, 0].diff(dim=2).square().mean(1) * both
     return over_bins.sum(1) / lost.sum(1) + over_columns.sum(1) / both.sum(1)
-
-
-def batch_of(samples: NDArray[np.float32], lost: NDArray[np.bool_]) -> dict[str, Tensor]:
-    """Return a batch of the task.
-
-    Parameters
-    ----------
-    samples : float32, shape (batch, samples)
-        Of the patches, full scale 1.0.
-    lost : bool, shape (batch, frames), their lost columns
-    """
-    return {"truth": log_magnitudes(torch.from_numpy(samples)), "lost": torch.from_numpy(lost)}

@@ -51,7 +51,6 @@ from plc_training.papers.restorers import Restorer
 from plc_training.papers.stroke import (
     COLUMN_MS,
     StrokeTask,
-    batch_of,
     log_magnitudes,
     patch_samples,
     spoken_part,
@@ -144,7 +143,7 @@ def _row(
     length = patch_samples(task.frames)
     samples = x[start : start + length]
     lost = centred(np.array([columns]), task.frames)
-    batch = batch_of(samples[None], lost)
+    batch = task.batch_of(samples[None], lost)
     stroke = np.flatnonzero(lost[0])
     truth = batch["truth"][0, 0].numpy()
     first = start + int(stroke[0]) * HOP_SAMPLES + (WINDOW_SAMPLES - HOP_SAMPLES) // 2

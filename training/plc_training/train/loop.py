@@ -12,8 +12,8 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -200,7 +200,7 @@ def train(
     schedule: Schedule,
     folder: Path,
     fingerprint: str,
-    on_step: Callable[[Event], None] = lambda event: None,
+    on_step: Sequence[Callable[[Event], object]] = (),
     fabric: Fabric | None = None,
     begin: Callable[[nn.Module], object] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -216,8 +216,8 @@ def train(
         For checkpoints; created if missing.
     fingerprint : str
         Of the recipe and its data.
-    on_step : callable
-        Receives each step in the first process, before its checkpoint is written.
+    on_step : sequence of callable
+        Receive each step in the first process, before its checkpoint is written.
     fabric : Fabric, optional
         From :func:`open_devices`; by default one device of the best kind.
     begin : callable, optional
@@ -234,23 +234,22 @@ def train(
     fabric = fabric or open_devices(precision=affordable_precision(schedule.precision)[0])
     trainer = _Trainer(task, schedule, folder, fingerprint, fabric, begin)
     saved = time.monotonic()
-    ending = Ending(trainer.progress, Reason.DONE)
     for step in range(trainer.progress.step, schedule.steps):
         began = time.monotonic()
         loss, stopped = trainer.agreed(trainer.step(step), should_stop())
         _refuse_unless_finite(loss, step, "loss")
         validating = (step + 1) % schedule.validate_every == 0 or step + 1 == schedule.steps
         figures = trainer.validate() if validating else {}
-        if fabric.is_global_zero:
-            on_step(Event(step + 1, loss, 1.0 / (time.monotonic() - began), figures))
+        event = Event(step + 1, loss, 1.0 / (time.monotonic() - began), figures)
+        for tell in on_step if fabric.is_global_zero else ():
+            tell(event)
         trainer.advance(step + 1, figures)
         if validating or stopped or time.monotonic() - saved > schedule.checkpoint_s:
             trainer.save(CHECKPOINT)
             saved = time.monotonic()
-        ending = Ending(trainer.progress, Reason.DONE)
         if stopped and step + 1 < schedule.steps:
             return Ending(trainer.progress, Reason.STOPPED)
-    return ending
+    return Ending(trainer.progress, Reason.DONE)
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
@@ -422,13 +421,11 @@ class _Trainer:
 
     def advance(self, step: int, figures: dict[str, float]) -> None:
         """Count a step; save its weights if its figure is the best."""
-        before = self.progress
+        self.progress = replace(self.progress, step=step)
         figure = next(iter(figures.values()), -math.inf)
-        if figure > before.best:
-            self.progress = Progress(step, figure, step, before.fingerprint)
+        if figure > self.progress.best:
+            self.progress = replace(self.progress, best=figure, best_step=step)
             self.save(BEST)
-        else:
-            self.progress = Progress(step, before.best, before.best_step, before.fingerprint)
 
     def save(self, name: str) -> None:
         """Write a checkpoint, in the first process only."""

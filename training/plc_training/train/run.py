@@ -14,19 +14,18 @@ import hashlib
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import nn
 
 from plc.engine.models.catalogue import find
@@ -44,8 +43,6 @@ from plc_training.train.loop import (
     BEST,
     CHECKPOINT,
     Ending,
-    Event,
-    Reason,
     affordable_precision,
     open_devices,
     train,
@@ -111,43 +108,15 @@ def run_recipe(
         if fabric.is_global_zero:
             _open_folder(recipe, place, prepared, fingerprint)
             _announce(display, recipe, folder, begun)
-        with (
-            _journal(folder, begun, fabric) as note,
-            display.training(begun, recipe.schedule.steps) as tell,
-            stop_on_signals(display) as stop,
-        ):
-            ending = train(
-                task,
-                recipe.schedule,
-                folder,
-                fingerprint,
-                lambda event: _both(note, tell, event),
-                fabric,
-                _beginning(recipe, folder, task),
-                stop.is_set,
-            )
+        with ExitStack() as stack:
+            told = [stack.enter_context(display.training(begun, recipe.schedule.steps))]
+            if fabric.is_global_zero:
+                told.insert(0, stack.enter_context(Journal(folder, begun)).note)
+            stop = stack.enter_context(stop_on_signals(display))
+            begin = _beginning(recipe, folder, task)
+            schedule, should_stop = recipe.schedule, stop.is_set
+            ending = train(task, schedule, folder, fingerprint, told, fabric, begin, should_stop)
     return ending if fabric.is_global_zero else None
-
-
-def run_recipes(recipes: Mapping[str, Recipe], place: Place) -> bool:
-    """Start or continue runs one after the other; return whether all ended.
-
-    Parameters
-    ----------
-    recipes : mapping from str to Recipe
-        By the names of their folders.
-    place : Place, ``folder`` holds these
-
-    Raises
-    ------
-    ConfigError
-        As :func:`run_recipe`.
-    """
-    for name, recipe in recipes.items():
-        ending = run_recipe(recipe, replace(place, folder=place.folder / name))
-        if ending is not None and ending.reason is Reason.STOPPED:
-            return False
-    return True
 
 
 def read_run(folder: Path) -> tuple[Recipe, dict[str, Any], Segments]:
@@ -191,17 +160,8 @@ def open_best(folder: Path, task_type: type[TaskOf]) -> tuple[TaskOf, nn.Module]
     return task, network.eval()
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Segments of a run and their sources.
-
-    Attributes
-    ----------
-    train, valid : Segments
-        For training and for validation.
-    sources : dict
-        Licences of the training clips by the names of their sources.
-    """
+class Prepared(NamedTuple):
+    """Segments to train and to validate with, and the licences of the clips to train by source."""
 
     train: Segments
     valid: Segments
@@ -241,13 +201,8 @@ def few(segments: Segments, most: int) -> Segments:
         members = np.flatnonzero(segments.domains[order] == domain)
         turns[members] = np.arange(members.size)
     chosen = np.sort(order[np.argsort(turns, kind="stable")[:most]])
-    return Segments(
-        segments.lines[chosen],
-        segments.gaps[chosen],
-        segments.peaks[chosen],
-        segments.domains[chosen],
-        segments.pitches[chosen] if segments.pitches.size else segments.pitches,
-    )
+    parts = {each.name: getattr(segments, each.name) for each in fields(Segments)}
+    return Segments(**{name: part[chosen] if part.size else part for name, part in parts.items()})
 
 
 _status = 128 + signal.SIGINT
@@ -285,13 +240,13 @@ def stop_on_signals(display: Display) -> Iterator[threading.Event]:
 def _wanted(recipe: Recipe, clips: list[Clip], data: str) -> list[Clip]:
     plans = recipe.train, recipe.valid
     domains = {name for plan in plans for name in recipe.task_type.domains(plan)}
-    kept = [
+    wanted = [
         clip
         for clip in clips
-        if not any(fnmatchcase(clip.path.name, pattern) for pattern in recipe.task.leave_out)
+        if clip.domain in domains
+        and clip.top_hz >= recipe.task.source_top_hz
+        and not any(fnmatchcase(clip.path.name, pattern) for pattern in recipe.task.leave_out)
     ]
-    high = [clip for clip in kept if clip.top_hz >= recipe.task.source_top_hz]
-    wanted = [clip for clip in high if clip.domain in domains]
     for split in SPLITS:
         if not any(clip.split == split for clip in wanted):
             found = sorted({clip.domain for clip in clips if clip.split == split})
@@ -315,13 +270,9 @@ def _segments(
             plan, clips, place.cache / "segments", place.jobs, advance
         )
     display.failures(failures)
-    display.say(f"segments to {split}: {_summary(segments)}")
+    counts = ", ".join(f"{count} of {name}" for name, count in domain_counts(segments).items())
+    display.say(f"segments to {split}: {counts}")
     return segments
-
-
-def _summary(segments: Segments) -> str:
-    counts = domain_counts(segments)
-    return ", ".join(f"{count} of {name}" for name, count in counts.items())
 
 
 def domain_counts(segments: Segments) -> dict[str, int]:
@@ -340,14 +291,9 @@ def _prepared_once(recipe: Recipe, place: Place, display: Display, fabric: Fabri
 def _fingerprint(recipe: Recipe, segments: Sequence[Segments]) -> str:
     """Return a hash of the recipe and the set of segments."""
     digest = hashlib.sha256(recipe.fingerprint().encode())
-    for part in segments:
-        digest.update(_bytes(part.gaps))
-        digest.update(_bytes(part.domains))
+    for values in (values for part in segments for values in (part.gaps, part.domains)):
+        digest.update(values.astype("<i8").tobytes())
     return digest.hexdigest()[:16]
-
-
-def _bytes(values: NDArray[Any]) -> bytes:
-    return values.astype("<i8").tobytes()
 
 
 @contextmanager
@@ -456,17 +402,3 @@ def _load_best(path: Path, network: nn.Module, task: Task) -> None:
         if part is network:
             raise
         load_mean(path, part)
-
-
-def _both(note: Callable[[Event], None], tell: Callable[[Event], None], event: Event) -> None:
-    note(event)
-    tell(event)
-
-
-@contextmanager
-def _journal(folder: Path, begun: int, fabric: Fabric) -> Iterator[Callable[[Event], None]]:
-    if not fabric.is_global_zero:
-        yield lambda event: None
-        return
-    with Journal(folder, begun) as journal:
-        yield journal.note
