@@ -34,7 +34,6 @@ MOST_PARAMETERS, MOST_ATTRIBUTES = 9, 25
 MORE_PARAMETERS = {
     "plc.transport.live.live.run_live": 11,
     "plc.transport.rtp.send.open_sender": 12,
-    "plc_training.papers.blocks.UNet.__init__": 11,
 }
 MORE_ATTRIBUTES: dict[str, int] = {}
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
+from plc_training.data.segments import PEAK, Segments
 from tests.signals import tones
 
 RATE = 16_000
@@ -40,3 +42,15 @@ def stereo_at(folder: Path, rate: int, samples: int) -> Path:
     both = np.stack([tones(7, rate, samples), tones(8, rate, samples)], axis=1)
     soundfile.write(path, both, rate, subtype="FLOAT")
     return path
+
+
+def segments_of(
+    lines: NDArray[np.floating], gap: int = 0, domain: int = 0, pitches: tuple[int, ...] = ()
+) -> Segments:
+    """Return segments of lines, shape (segments, lines, samples) or one line each."""
+    lines = lines if lines.ndim == 3 else lines[:, None]
+    peaks = np.abs(lines).max(axis=(1, 2)).astype(np.float32)
+    stored = np.rint(lines * (PEAK / peaks)[:, None, None]).astype(np.int16)
+    count = len(lines)
+    gaps, domains = np.full(count, gap, np.int32), np.full(count, domain, np.uint8)
+    return Segments(stored, gaps, peaks, domains, np.array(pitches, np.uint8))

@@ -2,9 +2,6 @@
 
 import pytest
 import typer
-
-pytest.importorskip("torch")
-
 from torch.distributed.run import parse_args
 from typer.testing import CliRunner
 

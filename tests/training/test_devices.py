@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from plc_training.tasks.base import Task  # noqa: E402
-from plc_training.tasks.bridge import BridgeTask  # noqa: E402
-from plc_training.tasks.causal import CausalTask  # noqa: E402
-from plc_training.tasks.inpaint import InpaintTask  # noqa: E402
-from tests.training.tasks import test_bridge, test_causal, test_inpaint  # noqa: E402
+from plc_training.tasks.base import Task
+from plc_training.tasks.bridge import BridgeTask
+from plc_training.tasks.causal import CausalTask
+from plc_training.tasks.inpaint import InpaintTask
+from tests.training.tasks import test_bridge, test_causal, test_inpaint
 
 TASKS = {
     "inpaint": InpaintTask(

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("torch")
-
 from plc.errors import ConfigError
 from plc.restore.detect.judge import judge_of
 from plc_training import restore

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,6 @@ def export_run(
 
     Parameters
     ----------
-    folder : Path, of the run
     out : Path
         Folder to write to; created if missing. An earlier model is replaced only after the tests.
     name : str, optional
@@ -109,18 +108,14 @@ def export_run(
     data = to_onnx(network, dict(zip(ports.inputs, inputs, strict=True)), ports.axes, ports.output)
     manifest = _manifest(recipe, fields, facts, progress, network, data, name, figures, folder)
     with tempfile.TemporaryDirectory() as scratch:
-        path = _write(manifest, data, Path(scratch))
+        path = Path(scratch) / f"{manifest.name}.json"
+        path.with_suffix(".onnx").write_bytes(data)
+        manifest.write(path)
         exported = _prove(Manifest.read(path), task, network, trained, inputs)
         out.mkdir(parents=True, exist_ok=True)
         for each in (path.with_suffix(".onnx"), path):
             shutil.copyfile(each, out / each.name)
-    return Exported(
-        Manifest.read(out / path.name),
-        exported.parity,
-        exported.figures,
-        exported.run_ms,
-        exported.free_frames,
-    )
+    return replace(exported, manifest=Manifest.read(out / path.name))
 
 
 class OnnxNetwork(nn.Module):
@@ -196,13 +191,6 @@ def _valid_figures(folder: Path, step: int) -> dict[str, float]:
     }
 
 
-def _write(manifest: Manifest, data: bytes, folder: Path) -> Path:
-    path = folder / f"{manifest.name}.json"
-    path.with_suffix(".onnx").write_bytes(data)
-    manifest.write(path)
-    return path
-
-
 def _prove(
     manifest: Manifest,
     task: Task,
@@ -224,7 +212,8 @@ def _prove(
     judged = OnnxNetwork(sessions)
     with torch.no_grad():
         parity = max(_difference(network(*each), judged(*each)) for each in sets)
-        figures = _figures(task, trained, judged)
+        ours, theirs = task.validate(trained), task.validate(judged)
+    figures = {name: (value, theirs[name]) for name, value in ours.items()}
     _refuse_difference(manifest, parity, figures, task.figure_parity)
     run_ms = _median_ms(task.engine_run(manifest, sessions[0], inputs))
     return Exported(manifest, parity, figures, run_ms, sets is free)
@@ -246,11 +235,6 @@ def _difference(expected: Tensor, found: Tensor) -> float:
     """Return the largest error of the segments, relative to the output."""
     error = (expected - found).flatten(1).abs().amax(1)
     return float((error / expected.flatten(1).abs().amax(1).clamp_min(1e-12)).max())
-
-
-def _figures(task: Task, network: nn.Module, judged: nn.Module) -> dict[str, tuple[float, float]]:
-    ours, theirs = task.validate(network), task.validate(judged)
-    return {name: (value, theirs[name]) for name, value in ours.items()}
 
 
 def _refuse_difference(

@@ -36,8 +36,3 @@ def test_each_segment_has_its_own_filter_and_all_its_lines_the_same() -> None:
     ratios = np.fft.rfft(made[:, 0]) / np.fft.rfft(lines[:, 0])
     assert np.abs(ratios[0] - ratios[1]).max() > 0.1
     assert made.dtype == np.float32
-
-
-def test_no_depth_changes_nothing() -> None:
-    lines = np.random.default_rng(1).standard_normal((2, 2, 800)).astype(np.float32)
-    np.testing.assert_allclose(coloured(lines, 0.0, np.random.default_rng(2)), lines, atol=1e-6)

@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("soxr")
-
 from typer.testing import CliRunner
 
 from plc.errors import ConfigError
 from plc.programs.cli.app import app
 from plc_training.data import debian
-from plc_training.data.debian import PACKAGES, Package, fetch, write_library
+from plc_training.data.debian import Package, fetch, write_library
 from plc_training.data.library import find_library
 from tests.training.clips import write_clips, write_manifest
 
@@ -65,14 +62,6 @@ def test_a_package_without_its_audio_is_refused(tmp_path: Path) -> None:
     (tmp_path / "prompts").mkdir()
     with pytest.raises(ConfigError, match=r"prompts holds no sounds/\*\*/\*.wav; remove"):
         write_library(tmp_path, [PROMPTS])
-
-
-def test_what_was_fetched_before_stays_listed(tmp_path: Path) -> None:
-    unpack(tmp_path, PROMPTS, 3)
-    write_library(tmp_path, [PROMPTS, SONGS])
-    unpack(tmp_path, SONGS)
-    assert write_library(tmp_path, [PROMPTS, SONGS]) == {"prompts": 3, "songs": 2}
-    assert len(find_library(tmp_path)) == 5
 
 
 def test_another_librarys_manifest_is_not_overwritten(tmp_path: Path) -> None:
@@ -129,9 +118,3 @@ def test_the_command_says_what_each_package_gave(
     unknown = CliRunner().invoke(app, ["train", "debian", "birds", "--out", str(tmp_path)])
     assert unknown.exit_code == 1
     assert unknown.output == "plc: domain is 'birds'; expected music or speech\n"
-
-
-def test_every_package_has_a_name_of_its_own_and_a_licence() -> None:
-    names = [package.name for package in PACKAGES]
-    assert len(set(names)) == len(names)
-    assert all(package.licence and package.patterns for package in PACKAGES)

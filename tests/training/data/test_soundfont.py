@@ -8,16 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("soxr")
-
-from typer.testing import CliRunner  # noqa: E402
-
-from plc.errors import ConfigError, MissingExtraError  # noqa: E402
-from plc_training.cli import app  # noqa: E402
-from plc_training.data.library import find_library  # noqa: E402
-from plc_training.data.soundfont import SOUNDFONT, Notes, midi_file, render_notes  # noqa: E402
+from plc.errors import ConfigError, MissingExtraError
+from plc_training.cli import app
+from plc_training.data import soundfont
+from plc_training.data.library import find_library
+from plc_training.data.soundfont import SOUNDFONT, Notes, midi_file, render_notes
 
 
 def events_of(track: bytes) -> list[tuple[int, bytes]]:
@@ -83,35 +80,21 @@ def test_rendered_notes_have_their_pitch_and_are_a_library(tmp_path: Path) -> No
     assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.flac")}
 
 
-def test_one_program_in_ten_validates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda _: "fluidsynth")
-    font = tmp_path / "font.sf2"
-    font.touch()
-    out = tmp_path / "notes"
-    out.mkdir()
-    for program in range(20):
-        (out / f"gm{program:03d}.flac").touch()  # rendered already
-    render_notes(Notes(programs=range(20), pitches=[60], soundfont=font), out)
-    clips = find_library(out)
-    assert [clip.path.stem for clip in clips if clip.split == "valid"] == ["gm009", "gm019"]
-    assert all(clip.pitches == (60, 60, 60) for clip in clips)
-    assert clips[0].notes == ((0.0, 4.0), (4.0, 4.0), (8.0, 4.0))
-
-
 def test_programs_that_are_named_validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: "fluidsynth")
     font = tmp_path / "font.sf2"
     font.touch()
+    monkeypatch.setattr(soundfont, "SOUNDFONT", font)
     for program in range(3):
         (tmp_path / f"gm{program:03d}.flac").touch()  # rendered already
-    render_notes(Notes(programs=range(3), pitches=[60], valid=[1], soundfont=font), tmp_path)
+    render_notes(Notes(programs=range(3), pitches=[60], valid=[1]), tmp_path)
     splits = [clip.split for clip in find_library(tmp_path)]
     assert splits == ["train", "valid", "train"]
 
 
 def test_programs_share_the_pitches_among_them() -> None:
-    notes = Notes(programs=range(6), pitches=range(60, 67), velocities=[80], every=3)
-    heard = [[pitch for pitch, _ in notes.played_by(program)] for program in range(4)]
+    notes = Notes(programs=range(6), pitches=range(60, 67), every=3)
+    heard = [[pitch for pitch, _ in notes.played_by(program)][::3] for program in range(4)]
     assert heard == [[60, 63, 66], [61, 64], [62, 65], [60, 63, 66]]
 
 
@@ -122,7 +105,7 @@ def test_programs_share_the_pitches_among_them() -> None:
         (["--programs", "0-3", "--valid", "3,4"], r"not rendered: \[4\]"),
         (["--gain", "0"], "gain is 0; FluidSynth has more than 0"),
         (["--programs", "a"], "--programs is 'a'; give numbers such as 0-7"),
-        (["--programs", "128"], "programs are .128.; expected at least one, from 0 to 127"),
+        (["--programs", "128"], "programs are .128.; expected at least one, 0 to 127"),
         (["--pitches", "9-3"], "pitches are ..; expected at least one"),
     ],
 )
@@ -142,5 +125,6 @@ def test_what_is_missing_is_named_with_its_packages(
     with pytest.raises(MissingExtraError, match="apt-get install fluidsynth"):
         render_notes(Notes(), tmp_path)
     monkeypatch.setattr("shutil.which", lambda _: "fluidsynth")
+    monkeypatch.setattr(soundfont, "SOUNDFONT", tmp_path / "none.sf2")
     with pytest.raises(MissingExtraError, match=r"there is no soundfont .*none.sf2"):
-        render_notes(Notes(soundfont=tmp_path / "none.sf2"), tmp_path)
+        render_notes(Notes(), tmp_path)

@@ -7,10 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-
-pytest.importorskip("soxr")
-pytest.importorskip("torch")
-
 from typer.testing import CliRunner
 
 from plc.programs.cli.app import app

@@ -5,12 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from numpy.typing import NDArray
-
-pytest.importorskip("soxr")
-pytest.importorskip("torch")
-
 import torch
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from plc.programs.cli.app import app
@@ -35,12 +31,6 @@ def test_places_tell_what_came() -> None:
         assert len(points) > 50
         steps = np.nanmedian(np.diff(points, axis=1), axis=0)
         np.testing.assert_allclose(steps, per_second * 0.01, rtol=0.1)
-
-
-def test_nothing_is_learned_of_silence() -> None:
-    features, points = contour.places_of(np.zeros(RATE, np.float32))
-    assert features.shape == (0, FEATURES)
-    assert points.shape == (0, POINTS)
 
 
 def test_the_kernel_says_what_was_trained() -> None:

@@ -1,19 +1,13 @@
 """What is added to straight lines: nothing at first, and nothing that a gain or a turn changes."""
 
-from pathlib import Path
-
 import numpy as np
-import pytest
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-torch = pytest.importorskip("torch")
-
-from torch import Tensor  # noqa: E402
-
-from plc.engine.networks.encoder import ContextEncoder  # noqa: E402
-from plc_bench.scores.metrics import snr_ms_db  # noqa: E402
-from plc_training.networks.line_encoder import LineEncoderNet  # noqa: E402
-from tests.training.networks.exported import exported  # noqa: E402
+from plc.engine.networks.encoder import ContextEncoder
+from plc_bench.scores.metrics import snr_ms_db
+from plc_training.networks.line_encoder import LineEncoderNet
 
 RATE = 16_000
 
@@ -102,16 +96,3 @@ def test_its_straight_lines_already_fill_a_gap_in_tones() -> None:
     filled = signal.copy()
     filled[3500:4524] = encoder.fill(signal, (3500, 4524))
     assert snr_ms_db(signal, filled, (3500, 4524)) > 25.0
-
-
-# Networks of papers are exported and compared by "plc export" in tests of their tasks.
-@pytest.mark.deep
-# torch's own exporter warns of its internals.
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_an_exported_network_answers_as_it_did(tmp_path: Path) -> None:
-    made = network()
-    exported_answer = exported(made, contexts(2), tmp_path / "line.onnx")
-    silence = torch.zeros(1, 4, 257, 16)
-    for given in (contexts(1), contexts(3), silence):
-        found = exported_answer(given)
-        np.testing.assert_allclose(found, answer(made, given), rtol=1e-3, atol=1e-4)

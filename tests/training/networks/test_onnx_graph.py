@@ -7,24 +7,21 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
+import torch
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch")
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-ort = pytest.importorskip("onnxruntime")
-
-from torch import Tensor, nn  # noqa: E402
-
-from plc.engine.models.catalogue import find  # noqa: E402
-from plc.engine.models.manifest import Manifest  # noqa: E402
-from plc.engine.models.onnx_file import read_graph  # noqa: E402
-from plc.engine.runtime.native import open_network  # noqa: E402
-from plc.engine.runtime.onnx_network import NetworkShape  # noqa: E402
-from plc.errors import ConfigError  # noqa: E402
-from plc_training.networks.frames import FramesNet, FramesShape, SplitGru  # noqa: E402
-from plc_training.networks.hybrid import HybridNet  # noqa: E402
-from plc_training.networks.onnx_graph import (  # noqa: E402
+from plc.engine.models.catalogue import find
+from plc.engine.models.manifest import Manifest
+from plc.engine.models.onnx_file import read_graph
+from plc.engine.runtime.native import open_network
+from plc.engine.runtime.onnx_network import NetworkShape
+from plc.errors import ConfigError
+from plc_training.networks.frames import FramesNet, FramesShape
+from plc_training.networks.hybrid import HybridNet
+from plc_training.networks.onnx_graph import (
     OPSET,
     fold_norms,
     load_onnx,
@@ -112,25 +109,6 @@ def test_the_causal_network_takes_any_batch_and_frames_and_tells_nothing_of_this
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.deep  # of sigmoids everywhere: the other tests meet them too
-def test_a_loud_draft_that_is_nearly_muted_comes_out_the_same() -> None:
-    """Its gain is next to 0, where ONNX Runtime's own sigmoid is a sixth off."""
-    torch.manual_seed(0)
-    network = FramesNet(FramesShape(drafts=2, bins=17, context_frames=3, width=8)).eval()
-    nn.init.zeros_(network.head.weight)
-    gains_and_magnitude = torch.tensor([-15.0, -15.0, 2.0])
-    network.head.bias = nn.Parameter(gains_and_magnitude.repeat_interleave(17))
-    spectra, lost = torch.randn(1, 2, 2, 17, 9), torch.rand(1, 9)
-    spectra[..., 3:] *= 100.0
-    inputs = {"spectra": spectra, "lost": lost}
-    axes = {"spectra": {0: "batch", 4: "frames"}, "lost": {0: "batch", 1: "frames"}}
-    session = ort.InferenceSession(to_onnx(network, inputs, axes, "filled"))
-    found = session.run(None, {name: value.numpy() for name, value in inputs.items()})[0]
-    with torch.no_grad():
-        expected = network(spectra, lost).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
-
-
 @pytest.mark.parametrize(
     "shape",
     [
@@ -147,15 +125,6 @@ def test_a_graph_gives_back_the_weights_it_was_made_of(shape: Shape) -> None:
     expected = network.state_dict()
     for name, value in other.state_dict().items():
         torch.testing.assert_close(value, expected[name], atol=0, rtol=0)
-
-
-def test_recurrent_layers_side_by_side_share_nothing() -> None:
-    torch.manual_seed(0)
-    both = SplitGru(8, 2)
-    one, other = torch.randn(2, 2, 5, 8)
-    mixed = torch.cat([one[..., :4], other[..., 4:]], dim=-1)
-    expected = torch.cat([both(one)[0][..., :4], both(other)[0][..., 4:]], dim=-1)
-    torch.testing.assert_close(both(mixed)[0], expected)
 
 
 def test_the_weights_of_another_network_are_refused_and_change_nothing() -> None:

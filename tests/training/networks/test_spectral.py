@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from plc_kernels.spectra.stft import Stft, stft  # noqa: E402
-from plc_kernels.spectra.windows import grid_window_samples, window  # noqa: E402
-from plc_training.networks.spectral import Grid  # noqa: E402
-from tests.signals import noise  # noqa: E402
+from plc_kernels.spectra.stft import Stft, stft
+from plc_kernels.spectra.windows import grid_window_samples, window
+from plc_training.networks.spectral import Grid
+from tests.signals import noise
 
 # float32 sums of 320 to 880 products of up to 0.5.
 TOLERANCE = 2e-5

@@ -1,16 +1,13 @@
 """Losses of generators and critics, against values known from their formulas."""
 
 import pytest
+import torch
+from torch import Tensor
 
-torch = pytest.importorskip("torch")
-
-from torch import Tensor  # noqa: E402
-
-from plc_training.papers.blocks import (  # noqa: E402
+from plc_training.papers.blocks import (
     PENALTY_WEIGHT,
     gradient_penalty,
     least_squares,
-    wasserstein,
 )
 
 
@@ -38,22 +35,6 @@ def test_the_gradient_counts_between_fake_and_real() -> None:
     for mix, norm in ((0.0, 0.0), (0.25, 1.0), (1.0, 4.0)):
         penalty = gradient_penalty(squares, real, fake, torch.tensor([mix]))
         assert penalty.item() == pytest.approx(PENALTY_WEIGHT * (norm - 1.0) ** 2)
-
-
-def test_a_critic_learns_to_score_real_samples_higher() -> None:
-    torch.manual_seed(1)
-    critic = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1))
-    optimiser = torch.optim.Adam(critic.parameters(), lr=1e-2)
-    for _ in range(60):
-        real, fake = torch.randn(32, 3) + 1.0, torch.randn(32, 3) - 1.0
-        loss = wasserstein(critic, real, fake, torch.rand(32))
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        optimiser.step()
-    ends = torch.tensor([[1.0], [-1.0]]).expand(2, 3)
-    real_score, fake_score = critic(ends).flatten().tolist()
-    # Slopes are near 1, so the difference cannot exceed the distance by much.
-    assert 1.0 < real_score - fake_score < 1.5 * 12**0.5
 
 
 def test_least_squares_with_softened_labels() -> None:

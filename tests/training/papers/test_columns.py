@@ -1,10 +1,8 @@
 """The network of columns."""
 
-import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from plc_training.papers.represented import Columns  # noqa: E402
+from plc_training.papers.represented import Columns
 
 
 def test_a_column_depends_on_all_others_and_on_its_place() -> None:

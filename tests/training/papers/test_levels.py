@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-torch = pytest.importorskip("torch")
-
-from torch import Tensor  # noqa: E402
-
-from plc.papers.representations.mel import Mel  # noqa: E402
-from plc.papers.representations.named import representation  # noqa: E402
-from plc_training.papers.levels import Levels, content_of  # noqa: E402
-from tests.signals import noise, sine  # noqa: E402
+from plc.papers.representations.mel import Mel
+from plc.papers.representations.named import representation
+from plc_training.papers.levels import Levels, content_of
+from tests.signals import noise, sine
 
 RATE, SAMPLES = 8000, 1024
 WITH_MAGNITUDES = (

@@ -8,27 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
+from torch import Tensor, nn
+from typer.testing import CliRunner
 
-torch = pytest.importorskip("torch")
-msgspec = pytest.importorskip("msgspec")
-for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr", "onnxscript"):
-    pytest.importorskip(needed)
-pytest.importorskip("onnxruntime")
-
-from torch import Tensor, nn  # noqa: E402
-from typer.testing import CliRunner  # noqa: E402
-
-from plc.engine.models.manifest import Manifest  # noqa: E402
-from plc.errors import ConfigError  # noqa: E402
-from plc.papers.notes import NoteGenerator  # noqa: E402
-from plc.papers.representations.named import REPRESENTATIONS  # noqa: E402
-from plc_training.cli import app  # noqa: E402
-from plc_training.data.segments import Segments  # noqa: E402
-from plc_training.export import export_run  # noqa: E402
-from plc_training.papers.judged import open_generator  # noqa: E402
-from plc_training.papers.notes import NotesPlan, NotesSettings, NotesTask  # noqa: E402
-from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
-from tests.signals import noise, sine  # noqa: E402
+from plc.engine.models.manifest import Manifest
+from plc.errors import ConfigError
+from plc.papers.notes import NoteGenerator
+from plc.papers.representations.named import REPRESENTATIONS
+from plc_training.cli import app
+from plc_training.data.segments import Segments
+from plc_training.export import export_run
+from plc_training.papers.judged import open_generator
+from plc_training.papers.notes import NotesPlan, NotesSettings, NotesTask
+from plc_training.train.recipe import parse_recipe
+from tests.signals import noise, sine
+from tests.training.clips import segments_of
 
 RATE, SAMPLES = 8000, 1024
 PITCHES = (60, 64, 67, 72)
@@ -68,12 +63,9 @@ def hz(pitch: int) -> float:
 
 
 def segments(count: int = 8) -> Segments:
-    pitches = np.array([PITCHES[i % 4] for i in range(count)], np.uint8)
+    pitches = [PITCHES[i % 4] for i in range(count)]
     notes = np.stack([sine(hz(pitch), RATE, SAMPLES) for pitch in pitches])
-    lines = np.rint(notes[:, None] * 60_000).astype(np.int16)
-    peaks = np.full(count, 0.5, np.float32)
-    zeros = np.zeros(count, np.int32)
-    return Segments(lines, zeros, peaks, zeros.astype(np.uint8), pitches)
+    return segments_of(notes, pitches=tuple(pitches))
 
 
 def task(name: str = "magnitude-if", **changed: Any) -> NotesTask:
@@ -149,17 +141,6 @@ def test_scales_fade_in_over_the_first_half_of_their_steps() -> None:
     assert growth(1000) == (2, 0.0)
 
 
-def test_real_notes_of_a_scale_are_blended_as_the_generators_are() -> None:
-    made = task("waveform")
-    network = made.make_network()
-    batch = made.batch(4, np.random.default_rng(3))
-    whole = network.levels.scaled(batch["arrays"])
-    assert torch.equal(made._real(network, batch, 2, 0.0), whole)
-    begins = made._real(network, batch, 2, 1.0)
-    assert torch.equal(begins[..., ::2], begins[..., 1::2])
-    torch.testing.assert_close(begins[..., ::2], whole[..., ::2])
-
-
 def test_a_note_is_cut_faded_and_padded() -> None:
     plan = NotesPlan(sample_rate=RATE, samples=1000)
     rng = np.random.default_rng(0)
@@ -193,18 +174,6 @@ def a_run(tmp_path: Path, text: str = RECIPE) -> tuple[Path, list[str]]:
     return tmp_path / "run", arguments
 
 
-def test_a_run_from_audio_ends_and_goes_on(tmp_path: Path) -> None:
-    folder, arguments = a_run(tmp_path)
-    assert (folder / "best.safetensors").exists()
-    again = CliRunner().invoke(app, arguments)
-    assert again.exit_code == 0, again.output
-
-
-def test_a_folder_without_a_run_of_notes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no run of plc train"):
-        open_generator(tmp_path)
-
-
 def test_notes_without_pitch_are_refused() -> None:
     whole = segments()
     unknown = Segments(whole.lines, whole.gaps, whole.peaks, whole.domains)
@@ -231,17 +200,6 @@ def test_notes_without_pitch_are_refused() -> None:
 def test_settings_that_cannot_be_trained_are_refused(old: str, new: str, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         parse_recipe(RECIPE.replace(old, new), "mine", "mine.toml")
-
-
-def test_the_recipes_differ_in_the_representation_alone() -> None:
-    names = ("waveform", "complex", "magnitude_if", "mel", "nsgt", "constant_q")
-    found = [read_recipe(f"notes_{name}") for name in names]
-    assert [recipe.settings.representation for recipe in found] == [  # type: ignore[attr-defined]
-        name.replace("_", "-") for name in names
-    ]
-    assert len({repr(recipe.schedule) for recipe in found}) == 1
-    settings = [msgspec.structs.asdict(recipe.settings) for recipe in found]
-    assert len({repr(each | {"representation": ""}) for each in settings}) == 1
 
 
 @pytest.fixture(scope="module")

@@ -3,18 +3,13 @@
 from itertools import pairwise
 
 import pytest
+import torch
+from torch import nn
+from torch.nn import functional
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-from torch.nn import functional  # noqa: E402
-
-from plc_training.papers.progressive import (  # noqa: E402
-    EqualConv,
-    EqualLinear,
+from plc_training.papers.progressive import (
     GrowingCritic,
     GrowingGenerator,
-    pixel_norm,
     scale_sizes,
 )
 
@@ -102,17 +97,6 @@ def test_noise_and_label_both_matter() -> None:
     assert (by_label[0] - by_label[1]).abs().max() > 1e-3
     by_noise = generator(torch.randn(3, LATENT), torch.zeros(3, dtype=torch.int64))
     assert (by_noise[0] - by_noise[1]).abs().max() > 1e-3
-
-
-def test_layers_are_scaled_by_what_enters_them() -> None:
-    torch.manual_seed(3)
-    conv_layer, linear = EqualConv(6, 5, 3), EqualLinear(40, 7)
-    x = torch.randn(2, 6, 9, 8)
-    expected = functional.conv2d(x, conv_layer.weight * (2 / 54) ** 0.5, padding=1)
-    torch.testing.assert_close(conv_layer(x), expected)
-    y = torch.randn(3, 40)
-    torch.testing.assert_close(linear(y), y @ linear.weight.T * (2 / 40) ** 0.5)
-    torch.testing.assert_close(pixel_norm(x).square().mean(1), torch.ones(2, 9, 8))
 
 
 def test_a_critic_sees_whether_a_batch_is_all_alike() -> None:

@@ -4,22 +4,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-import plc  # noqa: E402
-from plc.engine.loss import GilbertElliott, gaps_of  # noqa: E402
-from plc.engine.networks.flat import BRIDGE_DRAFTS  # noqa: E402
-from plc_kernels.stream.bridge_fills import BRIDGED_BY  # noqa: E402
-from plc_kernels.stream.gap import LINES, START  # noqa: E402
-from plc_kernels.stream.layout import BRIDGE_NET, FLUX_DB  # noqa: E402
-from plc_training.data.segments import BridgePlan, Segments  # noqa: E402
-from plc_training.tasks.bridge import BridgeSettings, BridgeTask  # noqa: E402
-from tests.signals import glide, voice  # noqa: E402
-from tests.training.answer import Answer  # noqa: E402
+import plc
+from plc.engine.loss import GilbertElliott, gaps_of
+from plc.engine.networks.flat import BRIDGE_DRAFTS
+from plc_kernels.stream.bridge_fills import BRIDGED_BY
+from plc_kernels.stream.gap import LINES, START
+from plc_kernels.stream.layout import BRIDGE_NET, FLUX_DB
+from plc_training.data.segments import BridgePlan, Segments
+from plc_training.tasks.bridge import BridgeSettings, BridgeTask
+from tests.signals import glide, voice
+from tests.training.answer import Answer
 
 RATE = 16_000
 PACKET = 320
@@ -184,10 +182,6 @@ def test_the_draft_gains_nothing_over_itself(task: BridgeTask) -> None:
     assert figures["gain_percent"] == pytest.approx(0.0, abs=0.1)
     for name in ("lsd", "mel", "log_mel", "nmse", "level"):
         assert figures[name] == pytest.approx(figures[f"draft_{name}"], abs=0.02), name
-
-
-def test_one_side_alone_is_worse_than_the_bridge(task: BridgeTask) -> None:
-    assert task.validate(Answer(0, 1))["gain_percent"] < -1.0
 
 
 def test_all_the_loss_reaches_the_network(task: BridgeTask) -> None:

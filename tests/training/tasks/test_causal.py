@@ -2,18 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-torch = pytest.importorskip("torch")
-
-from msgspec.structs import replace  # noqa: E402
-
-from plc.files.distances import lsd_db  # noqa: E402
-from plc_bench.scores.metrics import mel_spectral_convergence  # noqa: E402
-from plc_training.data.segments import CausalPlan, Segments  # noqa: E402
-from plc_training.tasks.causal import CausalSettings, CausalTask  # noqa: E402
-from tests.signals import glide  # noqa: E402
-from tests.training.answer import Answer  # noqa: E402
+from plc.files.distances import lsd_db
+from plc_bench.scores.metrics import mel_spectral_convergence
+from plc_training.data.segments import DOMAINS, CausalPlan, Segments
+from plc_training.tasks.causal import CausalSettings, CausalTask
+from tests.signals import glide
+from tests.training.answer import Answer
+from tests.training.clips import segments_of
 
 RATE = 16_000
 PLAN = CausalPlan(
@@ -44,12 +43,7 @@ def signals(count: int = 4) -> NDArray[np.float32]:
 
 
 def segments() -> Segments:
-    lines = signals()
-    peaks = np.abs(lines).max(axis=(1, 2))
-    scaled = np.rint(lines * (30_000 / peaks)[:, None, None]).astype(np.int16)
-    return Segments(
-        scaled, np.full(len(lines), GAP, np.int32), peaks, np.full(len(lines), 2, np.uint8)
-    )
+    return segments_of(signals(), GAP, DOMAINS.index("speech"))
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +71,6 @@ def test_nothing_of_the_future_is_shown(task: CausalTask) -> None:
     assert torch.equal(before, task.inputs(batch)[0])
 
 
-def test_a_batch_follows_from_its_generator(task: CausalTask) -> None:
-    one, two = (task.batch(5, np.random.default_rng(7)) for _ in range(2))
-    assert all(torch.equal(one[name], two[name]) for name in one)
-
-
 def test_colours_are_of_the_segment_not_of_its_lines() -> None:
     made = segments()
     made.lines[:, 1] = made.lines[:, 0]
@@ -100,10 +89,6 @@ def test_the_draft_gains_nothing_over_itself(task: CausalTask) -> None:
     assert figures["gain_percent"] == pytest.approx(0.0, abs=0.1)
     for name in ("lsd", "mel", "log_mel", "nmse", "level"):
         assert figures[name] == pytest.approx(figures[f"draft_{name}"], abs=0.02), name
-
-
-def test_a_worse_draft_loses(task: CausalTask) -> None:
-    assert task.validate(Answer(0))["gain_percent"] < -10.0
 
 
 def test_its_figures_are_the_benchmarks(task: CausalTask) -> None:

@@ -6,32 +6,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from numpy.typing import NDArray
 
-torch = pytest.importorskip("torch")
-for needed in ("lightning_fabric", "safetensors", "tensorboard", "soxr", "onnxscript"):
-    pytest.importorskip(needed)
-pytest.importorskip("onnxruntime")
-
-from plc import conceal  # noqa: E402
-from plc.engine.loss import GilbertElliott  # noqa: E402
-from plc.engine.models.catalogue import find  # noqa: E402
-from plc.engine.models.manifest import Manifest  # noqa: E402
-from plc.errors import ConfigError, MissingExtraError, ModelError  # noqa: E402
-from plc_bench.scores.speech import pesq_wb, plcmos, plcmos_path  # noqa: E402
-from plc_kernels.stream.layout import UNSTEADY_HOLD_MS  # noqa: E402
-from plc_training.data.segments import DOMAINS, Segments  # noqa: E402
-from plc_training.export import export_run  # noqa: E402
-from plc_training.networks.adapter import ADAPTERS  # noqa: E402
-from plc_training.networks.frames import FramesNet, FramesShape  # noqa: E402
-from plc_training.networks.onnx_graph import load_onnx  # noqa: E402
-from plc_training.tasks.causal import CausalTask  # noqa: E402
-from plc_training.tasks.heard import HeardSettings, HeardTask, _flat  # noqa: E402
-from plc_training.tasks.heard_plan import JUDGED, PLAYED, REST, HeardPlan, share_of_fill  # noqa: E402
-from plc_training.tasks.listeners import PesqOutline, Plcmos, drawn_raters, mapped  # noqa: E402
-from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
-from plc_training.train.run import Place, run_recipe  # noqa: E402
-from tests.training.clips import write_manifest  # noqa: E402
+from plc import conceal
+from plc.engine.loss import GilbertElliott
+from plc.engine.models.catalogue import find
+from plc.engine.models.manifest import Manifest
+from plc.errors import ConfigError, MissingExtraError, ModelError
+from plc_bench.scores.speech import pesq_wb, plcmos, plcmos_path
+from plc_kernels.stream.layout import UNSTEADY_HOLD_MS
+from plc_training.data.segments import DOMAINS, Segments
+from plc_training.export import export_run
+from plc_training.networks.adapter import ADAPTERS
+from plc_training.networks.frames import FramesNet, FramesShape
+from plc_training.networks.onnx_graph import load_onnx
+from plc_training.tasks.causal import CausalTask
+from plc_training.tasks.heard import HeardSettings, HeardTask, _flat
+from plc_training.tasks.heard_plan import JUDGED, PLAYED, REST, HeardPlan, share_of_fill
+from plc_training.tasks.listeners import PesqOutline, Plcmos, drawn_raters, mapped
+from plc_training.train.recipe import parse_recipe, read_recipe
+from plc_training.train.run import Place, run_recipe
+from tests.training.clips import segments_of, write_manifest
 
 RATE = 16_000
 SECONDS = 3.0
@@ -74,15 +70,8 @@ def damaged(signal: NDArray[np.float32], loss: float) -> NDArray[np.float32]:
 
 def pieces(count: int = 2) -> Segments:
     rng = np.random.default_rng(0)
-    made = [next(PLAN.cut(speech(seed), "speech", rng)) for seed in range(count)]
-    lines = np.array([line for line, _ in made])
-    peaks = np.abs(lines).max(axis=(1, 2))
-    return Segments(
-        np.rint(lines * (30_000 / peaks)[:, None, None]).astype(np.int16),
-        np.array([gap for _, gap in made], np.int32),
-        peaks,
-        np.full(count, DOMAINS.index("speech"), np.uint8),
-    )
+    made = [next(PLAN.cut(speech(seed), "speech", rng))[0] for seed in range(count)]
+    return segments_of(np.array(made), 0, DOMAINS.index("speech"))
 
 
 def network_of(model: Manifest) -> FramesNet:
@@ -105,10 +94,6 @@ def network_of(model: Manifest) -> FramesNet:
 
 def shipped() -> FramesNet:
     return network_of(find("speech"))
-
-
-def test_no_other_domain_gives_pieces() -> None:
-    assert not list(PLAN.cut(speech(0), "music", np.random.default_rng(0)))
 
 
 def test_without_the_fills_nothing_is_left_of_the_first_packets_of_bursts() -> None:
@@ -145,22 +130,6 @@ def test_a_short_burst_is_heard_whole_and_then_leaves() -> None:
     faded = share_of_fill(RATE, 9600, 1600)
     assert faded[:1280] == pytest.approx(1.0)
     assert 0.8 < faded[-1] < 0.95
-
-
-def test_an_adapter_begins_as_nothing_and_learns_alone() -> None:
-    torch.manual_seed(0)
-    shape = FramesShape(drafts=2, bins=9, context_frames=2, width=8, groups=2)
-    plain, adapted = FramesNet(shape), FramesNet(replace(shape, adapters=2))
-    adapted.load_state_dict({**adapted.state_dict(), **plain.state_dict()})
-    inputs = torch.randn(3, 2, 2, 9, 6), torch.rand(3, 6)
-    torch.testing.assert_close(plain(*inputs), adapted(*inputs), rtol=0, atol=1e-6)
-    adapted(*inputs).square().sum().backward()
-    for name, weight in adapted.named_parameters():
-        assert (weight.grad is not None) == name.endswith(ADAPTERS), name
-    for name, weight in adapted.named_parameters():
-        if name.endswith(ADAPTERS):
-            torch.nn.init.normal_(weight)
-    assert not torch.allclose(plain(*inputs), adapted(*inputs))
 
 
 def test_a_network_without_adapters_does_what_one_with_them_does() -> None:
@@ -246,14 +215,6 @@ def test_the_distance_of_bands_is_that_of_their_power() -> None:
     assert bias == pytest.approx(distance, abs=1e-3)
 
 
-def test_the_outline_of_pesq_has_gradients_in_silence() -> None:
-    signal = torch.from_numpy(speech(0))[None]
-    silent = torch.zeros_like(signal).requires_grad_()
-    PesqOutline()(signal, silent).sum().backward()
-    assert silent.grad is not None
-    assert bool(torch.isfinite(silent.grad).all())
-
-
 @with_plcmos
 def test_plcmos_is_that_of_its_file() -> None:
     clip = damaged(speech(2), 0.2)
@@ -275,27 +236,6 @@ def test_the_outline_of_pesq_orders_damage_as_pesq_does() -> None:
         expected.append(pesq_wb(signal, played))
     assert np.corrcoef(found, expected)[0, 1] > 0.98
     assert np.abs(np.array(found) - expected).max() < 0.2
-
-
-def test_the_outline_of_pesq_follows_small_changes_as_pesq_does() -> None:
-    pytest.importorskip("pesq")
-    signal = speech(0, 8.0)
-    played = damaged(signal, 0.2)
-    other = played != signal
-    rng = np.random.default_rng(0)
-    hiss = rng.standard_normal(signal.size).astype(np.float32)
-    changes = [np.where(other, gain * played, signal) for gain in (0.7, 0.85, 1.15, 1.3)]
-    changes += [np.where(other, played + share * (signal - played), signal) for share in (0.1, 0.2)]
-    changes += [np.where(other, played * (1.0 + share * hiss), signal) for share in (0.05, 0.1)]
-    outline = PesqOutline()
-    found, expected = [], []
-    for clip in (played, *changes):
-        score = outline(torch.from_numpy(signal)[None], torch.from_numpy(clip)[None])
-        found.append(float(mapped(score)))
-        expected.append(pesq_wb(signal, clip))
-    lower, less = (np.array(values[1:]) - values[0] for values in (found, expected))
-    assert np.corrcoef(lower, less)[0, 1] > 0.97
-    assert float(lower @ less / (less @ less)) == pytest.approx(1.0, abs=0.2)
 
 
 @with_plcmos
@@ -380,11 +320,8 @@ def test_a_model_that_is_not_there_is_named() -> None:
         ('model = "speech"', 'model = "music"', "from contour, ar_contour"),
         ('model = "speech"', 'model = "speech"\nmodel_sha256 = "0"', "expected 0"),
         ('begin_from = "model:speech"', "", "begins from another"),
-        ("adapters = 6", "adapters = 6\ncolour_db = 4", "settings.colour_db is 4"),
         ("adapters = 6", "adapters = 6\nrecovery_ms = 5", "settings.recovery_ms is 5"),
         ("early_frames = 6", "", "settings.early_frames is 0"),
-        ("[data.valid]", "[data.valid]\nmargin = 2000", "differ"),
-        ("plcmos = 0.6", "plcmos = -1.0", "settings.plcmos"),
     ],
 )
 def test_what_no_training_survives_is_refused(old: str, new: str, message: str) -> None:

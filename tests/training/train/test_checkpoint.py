@@ -4,16 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("safetensors")
-
-from safetensors.torch import save_file  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.optim import AdamW, Optimizer  # noqa: E402
-
-from plc.errors import ConfigError  # noqa: E402
-from plc_training.train.checkpoint import (  # noqa: E402
+from plc.errors import ConfigError
+from plc_training.train.checkpoint import (
     Progress,
     load_checkpoint,
     load_mean,
@@ -58,14 +55,6 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_the_mean_weights_become_the_networks(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    first = network(0)
-    save_checkpoint(path, first, mean_of(first, 3.0), [stepped(first)], PROGRESS)
-    assert load_mean(path, first) == PROGRESS
-    assert all(bool((value == 3.0).all()) for value in first.state_dict().values())
-
-
 def test_another_networks_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     first = network(0)
@@ -101,8 +90,3 @@ def test_other_safetensors_and_other_formats_are_refused(tmp_path: Path) -> None
     save_file({"x": torch.zeros(2)}, path, {"plc": json.dumps({"format": 99})})
     with pytest.raises(ConfigError, match="its format is 99"):
         read_progress(path)
-
-
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a checkpoint"):
-        read_progress(tmp_path / "absent.safetensors")

@@ -2,9 +2,6 @@
 
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("lightning_fabric")
-
 from plc_bench.base.workers import Failure
 from plc_training.train.display import Display
 from plc_training.train.loop import Event
@@ -32,11 +29,3 @@ def test_clips_left_out_are_named_up_to_a_few(capsys: pytest.CaptureFixture[str]
     assert lines[0] == "left out: clip0: no audio"
     assert lines[-1] == "left out: 3 more"
     assert len(lines) == 6
-
-
-def test_other_processes_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    display = Display(quiet=True)
-    display.say("hello")
-    with display.training(0, 1) as tell:
-        tell(Event(1, 1.0, 1.0, {"gain": 1.0}))
-    assert capsys.readouterr().err == ""

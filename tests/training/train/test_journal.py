@@ -2,14 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("lightning_fabric")
-pytest.importorskip("tensorboard")
-
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
 from plc_training.train.journal import LOG, Journal, read_log
 from plc_training.train.loop import Event
 
@@ -41,14 +33,3 @@ def test_a_line_that_was_cut_short_is_dropped(tmp_path: Path) -> None:
     (tmp_path / LOG).write_text('{"step": 4, "loss": 1.0}\n{"step": 8, "lo')
     assert [line["step"] for line in read_log(tmp_path)] == [4]
     assert list(read_log(tmp_path / "elsewhere")) == []
-
-
-def test_tensorboard_shows_the_same(tmp_path: Path) -> None:
-    with Journal(tmp_path, 0) as journal:
-        note(journal, 1, 40)
-    board = EventAccumulator(str(tmp_path / "tensorboard"))
-    board.Reload()
-    assert [(e.step, e.value) for e in board.Scalars("loss")] == [(20, 10.5), (40, 30.5)]
-    gains = board.Scalars("valid/gain")
-    assert [e.step for e in gains] == list(range(4, 41, 4))
-    assert gains[-1].value == pytest.approx(20.0)

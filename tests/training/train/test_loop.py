@@ -7,26 +7,20 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
+import torch
+from msgspec.structs import replace
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("lightning_fabric")
-pytest.importorskip("safetensors")
-
-from msgspec.structs import replace  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-
-from plc.errors import ConfigError  # noqa: E402
-from plc_training.tasks.base import Turn  # noqa: E402
-from plc_training.train import loop  # noqa: E402
-from plc_training.train.checkpoint import load_mean, read_progress  # noqa: E402
-from plc_training.train.loop import (  # noqa: E402
+from plc.errors import ConfigError
+from plc_training.tasks.base import Turn
+from plc_training.train import loop
+from plc_training.train.checkpoint import load_mean, read_progress
+from plc_training.train.loop import (
     BEST,
     CHECKPOINT,
     Ending,
-    Event,
     Reason,
     Schedule,
     affordable_precision,
@@ -35,10 +29,10 @@ from plc_training.train.loop import (  # noqa: E402
     open_devices,
     train,
 )
-from plc_training.train.recipe import parse_recipe, read_recipe  # noqa: E402
-from tests.training.toy import AdversarialTask, ToyTask  # noqa: E402
-from tests.training.two_devices import SCHEDULE as SHARED  # noqa: E402
-from tests.training.two_devices import tasks as shared_tasks  # noqa: E402
+from plc_training.train.recipe import parse_recipe, read_recipe
+from tests.training.toy import AdversarialTask, ToyTask
+from tests.training.two_devices import SCHEDULE as SHARED
+from tests.training.two_devices import tasks as shared_tasks
 
 ROOT = Path(__file__).parents[3]
 SCHEDULE = Schedule(steps=10, batch=8, validate_every=4, warm_up=3, learning_rate=1e-2, seed=3)
@@ -56,7 +50,7 @@ def trained(
         schedule,
         folder,
         "toy",
-        lambda event: steps.append(event.step),
+        [lambda event: steps.append(event.step)],
         open_devices(accelerator="cpu"),
         should_stop=lambda: bool(stop_at) and len(steps) + 1 >= stop_at,
     )
@@ -78,51 +72,25 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(tmp_path: Path) -> Non
     assert_equal(tensors(tmp_path / "a" / CHECKPOINT), tensors(tmp_path / "b" / CHECKPOINT))
 
 
-def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
-    trained(tmp_path / "a")
-    trained(tmp_path / "b", Schedule(steps=10, batch=8, validate_every=4, warm_up=3, seed=4))
-    a, b = tensors(tmp_path / "a" / CHECKPOINT), tensors(tmp_path / "b" / CHECKPOINT)
-    assert not torch.equal(a["network.0.weight"], b["network.0.weight"])
-
-
-@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+@pytest.mark.parametrize(
+    ("task", "optimiser"), [(ToyTask, "adamw"), (ToyTask, "muon"), (AdversarialTask, "adamw")]
+)
 @pytest.mark.parametrize("stop_at", [1, 4, 7])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
-    tmp_path: Path, stop_at: int, optimiser: str
+    tmp_path: Path, stop_at: int, task: type[ToyTask], optimiser: str
 ) -> None:
     schedule = replace(SCHEDULE, optimiser=optimiser)
-    stopped = trained(tmp_path / "a", schedule, stop_at=stop_at)
+    stopped = trained(tmp_path / "a", schedule, stop_at, task)
     assert stopped.reason is Reason.STOPPED
     assert stopped.progress.step == stop_at
     assert read_progress(tmp_path / "a" / CHECKPOINT) == stopped.progress
     # A generator that somebody used in between makes no difference.
     torch.manual_seed(12345)
-    again = trained(tmp_path / "a", schedule)
-    whole = trained(tmp_path / "b", schedule)
+    again = trained(tmp_path / "a", schedule, task=task)
+    whole = trained(tmp_path / "b", schedule, task=task)
     assert again == whole
     for name in (CHECKPOINT, BEST):
         assert_equal(tensors(tmp_path / "a" / name), tensors(tmp_path / "b" / name))
-
-
-@pytest.mark.parametrize("stop_at", [1, 4, 7])
-def test_a_stopped_run_of_several_players_ends_as_one_that_was_not(
-    tmp_path: Path, stop_at: int
-) -> None:
-    schedule = replace(SCHEDULE, beta1=0.5, beta2=0.9)
-    assert trained(tmp_path / "a", schedule, stop_at, AdversarialTask).reason is Reason.STOPPED
-    torch.manual_seed(12345)
-    again = trained(tmp_path / "a", schedule, task=AdversarialTask)
-    assert again == trained(tmp_path / "b", schedule, task=AdversarialTask)
-    for name in (CHECKPOINT, BEST):
-        assert_equal(tensors(tmp_path / "a" / name), tensors(tmp_path / "b" / name))
-
-
-def test_each_players_optimiser_has_its_state_in_the_checkpoint(tmp_path: Path) -> None:
-    trained(tmp_path, task=AdversarialTask)
-    kept = tensors(tmp_path / CHECKPOINT)
-    # The generator moves in every second step only.
-    counts = [float(kept[f"{name}.0.step"]) for name in ("optimiser", "optimiser1", "optimiser2")]
-    assert counts == [5.0, 10.0, 10.0]
 
 
 def test_the_mean_of_the_weights_follows_the_first_player(tmp_path: Path) -> None:
@@ -181,23 +149,6 @@ def test_a_run_that_is_done_is_left_alone(tmp_path: Path) -> None:
     before = (tmp_path / CHECKPOINT).read_bytes()
     assert trained(tmp_path) == first
     assert (tmp_path / CHECKPOINT).read_bytes() == before
-
-
-def test_steps_are_told_of_in_order_and_validations_with_figures(tmp_path: Path) -> None:
-    events: list[Event] = []
-    fabric = open_devices(accelerator="cpu")
-    train(ToyTask(), SCHEDULE, tmp_path, "toy", events.append, fabric)
-    assert [event.step for event in events] == list(range(1, 11))
-    assert [event.step for event in events if event.figures] == [4, 8, 10]
-    assert all(math.isfinite(event.loss) for event in events)
-
-
-def test_training_lowers_the_loss(tmp_path: Path) -> None:
-    events: list[Event] = []
-    schedule = Schedule(steps=120, batch=16, validate_every=120, learning_rate=5e-2, warm_up=10)
-    fabric = open_devices(accelerator="cpu")
-    train(ToyTask(0.0), schedule, tmp_path, "toy", events.append, fabric)
-    assert np.mean([e.loss for e in events[-20:]]) < 0.1 * np.mean([e.loss for e in events[:20]])
 
 
 class Worsening(ToyTask):
@@ -265,9 +216,7 @@ def test_the_papers_learning_rate_falls_to_a_tenth() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("steps", "0", "a whole number, at least 1"),
         ("batch", "-1", "a whole number, at least 1"),
-        ("learning_rate", "0.0", "a number, above 0, at most 1"),
         ("learning_rate", "nan", "a number, above 0, at most 1"),
         ("beta1", "1.0", "a number, at least 0, below 1"),
         ("beta2", "1.0", "a number, at least 0, below 1"),

@@ -1,12 +1,10 @@
 """Muon: orthogonal steps for matrices, AdamW's for the rest."""
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch")
-
-from torch import Tensor, nn  # noqa: E402
-
-from plc_training.train.optimiser import Muon, Optimisers, make_optimiser, orthogonal  # noqa: E402
+from plc_training.train.optimiser import Muon, Optimisers, make_optimiser, orthogonal
 
 RATE = 0.01
 
@@ -47,11 +45,6 @@ def test_singular_values_come_near_one(tall: bool) -> None:
     assert torch.allclose(turned, turned.T, atol=1e-4)
 
 
-def test_a_gradient_of_nothing_moves_nothing() -> None:
-    value = drawn(32, 40)
-    assert torch.equal(stepped("muon", value, [torch.zeros(32, 40)]), value)
-
-
 def test_every_direction_of_a_matrix_moves_alike() -> None:
     gradient = with_singular_values(torch.logspace(0.0, -1.9, 32), 64)
     moved = stepped("muon", torch.zeros(32, 64), [gradient])
@@ -60,13 +53,6 @@ def test_every_direction_of_a_matrix_moves_alike() -> None:
     # Against the gradient, by about a fifth of the learning rate for each weight, as AdamW's steps.
     assert float((moved * gradient).sum()) < 0.0
     assert float(moved.square().mean().sqrt()) == pytest.approx(0.2 * RATE, rel=0.25)
-
-
-def test_kernels_of_a_convolution_are_one_matrix() -> None:
-    gradients = [drawn(32, 8, 5, 3), -drawn(32, 8, 5, 3).flip(0)]
-    kernels = stepped("muon", torch.zeros(32, 8, 5, 3), gradients)
-    matrix = stepped("muon", torch.zeros(32, 120), [g.flatten(1) for g in gradients])
-    assert torch.equal(kernels.flatten(1), matrix)
 
 
 @pytest.mark.parametrize("shape", [(32, 64), (64, 32), (16, 40)])
@@ -92,12 +78,6 @@ def test_what_is_no_matrix_or_a_small_one_moves_as_under_adamw(shape: tuple[int,
     theirs = stepped("adamw", value, gradients, 0.1)
     assert not torch.allclose(ours, value)
     assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-7)
-
-
-def test_weights_decay_whatever_moves_them() -> None:
-    value = drawn(32, 40)
-    kept = stepped("muon", value, [torch.zeros(32, 40)], 0.5)
-    assert torch.allclose(kept, value * (1.0 - RATE * 0.5))
 
 
 def test_what_has_no_gradient_stays() -> None:

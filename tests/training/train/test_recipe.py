@@ -4,9 +4,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("lightning_fabric")
-
 from plc.errors import ConfigError
 from plc_training.data.segments import InpaintPlan
 from plc_training.tasks.context_encoder import ContextEncoderSettings
@@ -77,12 +74,7 @@ def test_splits_differ_in_what_they_name() -> None:
         ("[32.0, 40.0]", "[32.0, '40']", r"data.gaps_ms\[1\] is '40'; expected a number"),
         ("[32.0, 40.0]", "[]", "data.gaps_ms is empty"),
         ("[32.0, 40.0]", "[32.0, -1.0]", "data.gaps_ms is .*; expected above 0"),
-        ("[32.0, 40.0]", "[32.0, inf]", "data.gaps_ms is .*; expected above 0"),
-        ("[data]", "[data]\nspeeds = [0.9, 1.1]", "data.speeds is .*; expected 1 and others"),
         ("[data]", "[data]\nspeeds = [1.0, 0.4]", "data.speeds is .*; expected 1 and others"),
-        ("[data]", "[data]\nspeeds = [1.0, 2.1]", "data.speeds is .*; expected 1 and others"),
-        ("[data]", "[data]\nspeeds = [1.0, 0.0]", "data.speeds is .*; expected 1 and others"),
-        ("[data]", "[data]\nspeeds = []", "data.speeds is empty"),
         ("[32.0, 40.0]", "32.0", "data.gaps_ms is 32.0; expected a list"),
         ("music = 6.0", "musik = 6.0", "data names 'musik'; known domains: music"),
         ("music = 6.0", "music = true", "data.per_second.music is True; expected a number"),
@@ -90,10 +82,7 @@ def test_splits_differ_in_what_they_name() -> None:
         ("gru = 16", "gru = 0", "settings.gru is 0; expected a whole number, at least 1"),
         ("{ music = 1.0, any = 1.0 }", "{ speech = 1.0 }", "gives no weight to any domain"),
         ("steps = 12", 'steps = "12"', "schedule.steps is '12'; expected a whole number"),
-        ("steps = 12", "steps = 0", "schedule.steps is 0; expected a whole number, at least 1"),
-        ("steps = 12\n", "", "schedule.steps is missing; expected a whole number"),
         ('content = "any"', 'content = "noise"', "model.content is 'noise'; expected music"),
-        ('licence = "MIT"', "", "model.licence is missing"),
         (
             "[model]\n",
             "[model]\nhorizon_ms = -1.0\n",

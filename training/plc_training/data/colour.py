@@ -22,7 +22,6 @@ def coloured(
         All lines of a segment, truth and drafts, get the same filter.
     depth_db : float
         Standard deviation of the filter's gain, over filters and frequencies.
-    rng : Generator, draws the filters
 
     Returns
     -------

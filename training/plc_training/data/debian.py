@@ -15,62 +15,47 @@ import csv
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from plc.errors import ConfigError
 
 _COLUMNS = ("path", "domain", "split", "source", "licence")
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
-    """A Debian package with audio.
-
-    Attributes
-    ----------
-    name : str, name of the package
-    domain : str
-        Content of its audio: ``"speech"`` or ``"music"``.
-    licence : str
-        Of the audio, as ``/usr/share/doc/NAME/copyright`` has it.
-    patterns : tuple of str
-        Files to take, under ``usr/share``.
-    """
+class Package(NamedTuple):
+    """A Debian package with audio."""
 
     name: str
     domain: str
+    """``speech`` or ``music``."""
     licence: str
+    """Of the audio, as ``/usr/share/doc/NAME/copyright`` has it."""
     patterns: tuple[str, ...]
+    """Files to take, under ``usr/share``."""
 
 
 _SHARE_ALIKE = "CC-BY-SA-3.0"
-_SONGS = "games/fretsonfire/data/songs/**/*.ogg"
+_PROMPTS = ("asterisk/sounds/**/*.g722",)
+_DIALOGUES = ("games/fillets-ng/sound/**/*.ogg",)
+_WORDS = tuple(f"ktuberling/sounds/**/*.{kind}" for kind in ("ogg", "opus", "wav"))
+_SONGS = ("games/fretsonfire/data/songs/**/*.ogg",)
+_NAEV = "GPL-2+, GPL-3, CC-BY-3.0, CC-BY-SA-3.0 and public domain"
 PACKAGES = (
     # Telephone prompts at 16 kHz: a Canadian, an Italian, a Russian.
-    Package("asterisk-core-sounds-fr-g722", "speech", _SHARE_ALIKE, ("asterisk/sounds/**/*.g722",)),
-    Package("asterisk-core-sounds-it-g722", "speech", "CC-BY-3.0", ("asterisk/sounds/**/*.g722",)),
-    Package("asterisk-core-sounds-ru-g722", "speech", "CC-BY-3.0", ("asterisk/sounds/**/*.g722",)),
+    Package("asterisk-core-sounds-fr-g722", "speech", _SHARE_ALIKE, _PROMPTS),
+    Package("asterisk-core-sounds-it-g722", "speech", "CC-BY-3.0", _PROMPTS),
+    Package("asterisk-core-sounds-ru-g722", "speech", "CC-BY-3.0", _PROMPTS),
     # Dialogues of a game, acted in Czech and in Dutch.
-    Package("fillets-ng-data-cs", "speech", "GPL-2+", ("games/fillets-ng/sound/**/*.ogg",)),
-    Package("fillets-ng-data-nl", "speech", "GPL-2+", ("games/fillets-ng/sound/**/*.ogg",)),
+    Package("fillets-ng-data-cs", "speech", "GPL-2+", _DIALOGUES),
+    Package("fillets-ng-data-nl", "speech", "GPL-2+", _DIALOGUES),
     # Words and syllables, by some forty speakers of as many languages.
-    Package(
-        "ktuberling-data",
-        "speech",
-        "GPL-2+",
-        tuple(f"ktuberling/sounds/**/*.{kind}" for kind in ("ogg", "opus", "wav")),
-    ),
+    Package("ktuberling-data", "speech", "GPL-2+", _WORDS),
     Package("klettres-data", "speech", "GPL-2+", ("klettres/**/*.ogg",)),
     # Soundtracks of games, and rock songs.
     Package("warzone2100-music", "music", "GPL-2+", ("games/warzone2100/music/**/*.opus",)),
     Package("planetblupi-music-ogg", "music", "GPL-3+", ("planetblupi/music/*.ogg",)),
-    Package(
-        "naev-data",
-        "music",
-        "GPL-2+, GPL-3, CC-BY-3.0, CC-BY-SA-3.0 and public domain",
-        ("naev/dat/snd/music/*.ogg",),
-    ),
+    Package("naev-data", "music", _NAEV, ("naev/dat/snd/music/*.ogg",)),
     Package("colobot-common-sounds", "music", "GPL-3+", ("games/colobot/music/*.ogg",)),
     Package("singularity-music", "music", _SHARE_ALIKE, ("games/singularity/music/**/*.ogg",)),
     Package("megaglest-data", "music", _SHARE_ALIKE, ("games/megaglest/**/music/*.ogg",)),
@@ -80,8 +65,8 @@ PACKAGES = (
     Package("hyperrogue-music", "music", "GPL-2+ and CC-BY-SA-3.0", ("hyperrogue/music/*.ogg",)),
     Package("lordsawar-data", "music", "GPL-3+", ("games/lordsawar/music/*.ogg",)),
     Package("zaz-data", "music", _SHARE_ALIKE, ("games/zaz/mus*.ogg",)),
-    Package("fretsonfire-songs-muldjord", "music", _SHARE_ALIKE, (_SONGS,)),
-    Package("fretsonfire-songs-sectoid", "music", "MIT", (_SONGS,)),
+    Package("fretsonfire-songs-muldjord", "music", _SHARE_ALIKE, _SONGS),
+    Package("fretsonfire-songs-sectoid", "music", "MIT", _SONGS),
 )
 """Packages whose audio is good for training."""
 
@@ -185,8 +170,6 @@ def gather(domains: Sequence[str], out: Path, tell: Callable[[str], None]) -> di
 
     Parameters
     ----------
-    domains : sequence of str, ``"speech"``, ``"music"`` or both
-    out : Path, folder to write to
     tell : callable
         Receives a line before each package.
 

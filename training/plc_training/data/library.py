@@ -120,12 +120,10 @@ def decode_library(
 
     Parameters
     ----------
-    clips : sequence of Clip, the library
     sample_rate : int
         Rate in Hz of the decoded clips, which are mono.
     cache : Path
         Folder; created if missing.
-    jobs : int, number of processes
     on_done : callable
         Called once for each clip.
     """
@@ -175,12 +173,7 @@ def _of_manifest(manifest: Path) -> list[Clip]:
     return [clip for clip in clips if clip.split in SPLITS]
 
 
-def _of_row(
-    manifest: Path,
-    line: int,
-    row: dict[str, str],
-    notes: Mapping[str, NoteTable],
-) -> Clip:
+def _of_row(manifest: Path, line: int, row: dict[str, str], notes: Mapping[str, NoteTable]) -> Clip:
     label = f"{manifest}, line {line}"
     if not row["path"]:
         raise ConfigError(f"{label}: path is empty; expected a path relative to the manifest")
@@ -189,18 +182,12 @@ def _of_row(
     top = row.get("source_nyquist_hz") or "inf"
     table = notes.get(row["path"], NoteTable())
     try:
-        return Clip(
-            manifest.parent / row["path"],
-            row["domain"] or "any",
-            row["split"],
-            float(top),
-            row.get("source") or "",
-            row.get("licence") or "",
-            table.bounds,
-            table.pitches,
-        )
+        top_hz = float(top)
     except ValueError as error:
         raise ConfigError(f"{label}: source_nyquist_hz is {top!r}; expected Hz") from error
+    path, domain = manifest.parent / row["path"], row["domain"] or "any"
+    origin = row.get("source") or "", row.get("licence") or ""
+    return Clip(path, domain, row["split"], top_hz, *origin, table.bounds, table.pitches)
 
 
 def _of_folder(folder: Path, domain: str) -> list[Clip]:

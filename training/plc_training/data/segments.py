@@ -40,27 +40,17 @@ from plc_training.data.step_rows import StepRows
 
 PEAK = 30_000.0
 """Largest magnitude of a segment's lines as they are stored."""
-# Raised where the same plan comes to give other segments, so that none are taken from a cache.
-_FORMAT = 3
+# Raised where the same plan comes to give other segments, or other files, so that none are taken
+# from a cache.
+_FORMAT = 4
 DOMAINS = ("music", "instruments", "speech", "any")
-# Written last: it says that the others are whole.
-_LAST = "domains.npy"
-# Clips that gave no segments, so that later runs tell of them, too.
+# Clips that gave no segments, so that later runs tell of them, too. Written last: it says that the
+# others are whole.
 _FAILURES = "failures.json"
-
-_PITCHES = "pitches.npy"  # of plans that take single notes
 
 Samples = NDArray[np.float32]
 Pieces = Iterator[tuple[Samples, int]]
 """Segments, and the samples of their gaps."""
-
-_Piece = tuple[
-    NDArray[np.int16],
-    NDArray[np.int32],
-    Samples,
-    NDArray[np.uint8],
-    NDArray[np.uint8],
-]
 
 
 class Plan(Protocol):
@@ -104,7 +94,6 @@ class SegmentPlan:
 
     Attributes
     ----------
-    domains : tuple of str, domains to use
     seed : int
         Of what a plan draws; where it draws nothing, only names in the cache depend on it.
     speeds : tuple of float
@@ -131,6 +120,35 @@ class SegmentPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftedPlan(SegmentPlan):
+    """Base of plans of stretches of one line, one after the other.
+
+    Attributes
+    ----------
+    shift_ms : float
+        From one stretch to the next.
+    """
+
+    sample_rate: ClassVar[int]
+    shift_ms: float
+
+    @property
+    @abstractmethod
+    def samples(self) -> int:
+        """Samples of a stretch."""
+
+    @property
+    def shift(self) -> int:
+        """Samples from one stretch to the next."""
+        return round(self.shift_ms * self.sample_rate / 1000.0)
+
+    def _stretches(self, x: Samples) -> Iterator[Samples]:
+        """Yield a clip's stretches, shape (1, samples)."""
+        for start in range(0, x.size - self.samples + 1, self.shift):
+            yield x[None, start : start + self.samples]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamPlan(SegmentPlan):
     """Base of plans of bursts and gaps of streams, whose step drafts them.
 
@@ -139,7 +157,6 @@ class StreamPlan(SegmentPlan):
 
     Attributes
     ----------
-    sample_rate : int, in Hz
     loss, burst : float, of the Gilbert-Elliott model
     margin : int
         Samples of a line before the beginning of the gap.
@@ -188,7 +205,6 @@ class InpaintPlan:
 
     Attributes
     ----------
-    sample_rate : int, in Hz
     margin : int
         Samples known on either side of the longest gap in each line.
     gaps_ms : tuple of float
@@ -203,7 +219,6 @@ class InpaintPlan:
     contour : bool
         Whether there is a draft that follows the contour of a voice's pitch
         (:mod:`plc.engine.predict.expected_contour`).
-    seed : int, of the places
     speeds : tuple of float
         At which each clip is heard, as a tape is played: other speeds are other voices and keys.
         1 is among them: what is resampled has nothing in the topmost bins.
@@ -312,7 +327,6 @@ class CausalPlan(StreamPlan):
         ----------
         x, played : float32, shape (n,)
             The clip, and its samples as a stream played them.
-        packet : int, samples of a packet
 
         Returns
         -------
@@ -343,7 +357,6 @@ class BridgePlan(StreamPlan):
 
     Attributes
     ----------
-    packet_ms : float, packet length
     lookaheads : tuple of int
         Packets that are waited for; every clip is damaged once with each.
     beyond : int
@@ -432,6 +445,9 @@ class Segments:
         return lines
 
 
+_SMALL = ("gaps", "peaks", "domains", "pitches")
+
+
 def prepare_segments(
     plan: Plan,
     clips: Sequence[Decoded],
@@ -453,9 +469,9 @@ def prepare_segments(
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{folder.name}.lock"):  # another run may be making the same
-        if not (folder / _LAST).exists():
+        if not (folder / _FAILURES).exists():
             _make(folder, plan, clips, jobs, on_done)
-    failures = json.loads((folder / _FAILURES).read_text()) if (folder / _FAILURES).exists() else []
+    failures = json.loads((folder / _FAILURES).read_text())
     return _read(folder), [Failure(**failure) for failure in failures]
 
 
@@ -466,7 +482,7 @@ def _make(
     by_path = {decoded.samples: decoded for decoded in clips}
     cut = partial(_cut_clip, plan=plan, clips=by_path)
     outcome = score_clips(cut, list(by_path), jobs, on_done)
-    pieces = [piece for piece in outcome.results if piece[1].size]
+    pieces = [piece for piece in outcome.results if piece.gaps.size]
     if not pieces:
         raise ConfigError("no clip is long and loud enough for a segment")
     made = folder.with_suffix(".part")
@@ -476,38 +492,30 @@ def _make(
     made.rename(folder)
 
 
-def _write(folder: Path, pieces: list[_Piece], failures: list[Failure]) -> None:
+def _write(folder: Path, pieces: list[Segments], failures: list[Failure]) -> None:
     folder.mkdir()
-    lines, gaps, peaks, domains, pitches = zip(*pieces, strict=True)
-    shape = (sum(map(len, lines)), *lines[0].shape[1:])
+    shape = (sum(len(piece.lines) for piece in pieces), *pieces[0].lines.shape[1:])
     # Piece by piece: all of them may fit the memory once, but not twice.
     made = np.lib.format.open_memmap(folder / "lines.npy", "w+", np.int16, shape)
     place = 0
-    for piece in lines:
-        made[place : place + len(piece)] = piece
-        place += len(piece)
+    for piece in pieces:
+        made[place : place + len(piece.lines)] = piece.lines
+        place += len(piece.lines)
     made.flush()
-    np.save(folder / "gaps.npy", np.concatenate(gaps))
-    np.save(folder / "peaks.npy", np.concatenate(peaks))
-    if any(map(np.any, pitches)):
-        np.save(folder / _PITCHES, np.concatenate(pitches))
+    for name in _SMALL:
+        values = np.concatenate([getattr(piece, name) for piece in pieces])
+        # Pitches are those of plans that take single notes.
+        np.save(folder / f"{name}.npy", values if name != "pitches" or values.any() else values[:0])
     (folder / _FAILURES).write_text(json.dumps([asdict(failure) for failure in failures]))
-    np.save(folder / _LAST, np.concatenate(domains))
 
 
 def _read(folder: Path) -> Segments:
-    pitches = folder / _PITCHES
-    return Segments(
-        np.load(folder / "lines.npy", mmap_mode="r"),
-        np.load(folder / "gaps.npy"),
-        np.load(folder / "peaks.npy"),
-        np.load(folder / _LAST),
-        np.load(pitches) if pitches.exists() else np.zeros(0, np.uint8),
-    )
+    lines = np.load(folder / "lines.npy", mmap_mode="r")
+    return Segments(lines, **{name: np.load(folder / f"{name}.npy") for name in _SMALL})
 
 
-def _cut_clip(path: Path, plan: Plan, clips: dict[Path, Decoded]) -> _Piece:
-    """Return a clip's lines, gaps, peaks, domains and pitches."""
+def _cut_clip(path: Path, plan: Plan, clips: dict[Path, Decoded]) -> Segments:
+    """Return a clip's segments."""
     decoded = clips[path]
     domain = decoded.clip.domain if decoded.clip.domain in DOMAINS else "any"
     rng = np.random.default_rng(clip_seed(decoded.clip.path.name, plan.seed))
@@ -521,7 +529,7 @@ def _cut_clip(path: Path, plan: Plan, clips: dict[Path, Decoded]) -> _Piece:
             peaks.append(peak)
             pitches.append(pitch if speed == 1.0 else 0)
     shape = (len(lines), len(plan.lines), plan.samples)
-    return (
+    return Segments(
         np.array(lines, np.int16).reshape(shape),
         np.array(gaps, np.int32),
         np.array(peaks, np.float32),

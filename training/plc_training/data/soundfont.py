@@ -50,7 +50,6 @@ class Notes:
     ----------
     programs : sequence of int
         Of General MIDI, 0 to 127.
-    pitches : sequence of int, MIDI, 0 to 127
     every : int
         Each program plays one in this many of the pitches, the next program the next ones: fewer
         notes, in which all pitches are heard.
@@ -137,7 +136,6 @@ def midi_file(program: int, notes: Sequence[tuple[int, int]]) -> bytes:
 
     Parameters
     ----------
-    program : int, of General MIDI
     notes : sequence of tuple
         Pitch and velocity of each.
     """

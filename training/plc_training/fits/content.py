@@ -54,22 +54,11 @@ _TILT, _RIPPLE = 0.25, 0.5
 _HIGHEST_HZ, _LOWEST_HZ = (3400.0, 4000.0), 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A domain of a library, in one split."""
-
-    library: int
-    domain: str
-    split: str
-
-
 def fit(data: Sequence[Path], cache: Path, tell: Callable[[str], None]) -> None:
     """Train the network; report its errors and its weights, line by line.
 
     Parameters
     ----------
-    data : sequence of Path, libraries
-    cache : Path, folder for decoded audio
     tell : callable
         Receives, as text, the share of frames told to be speech, and the weights.
 
@@ -79,25 +68,25 @@ def fit(data: Sequence[Path], cache: Path, tell: Callable[[str], None]) -> None:
         If the training split lacks speech, or holds nothing else.
     """
     chosen = _drawn(data)
-    found = {group.domain for group in chosen.values() if group.split == "train"}
+    found = {clip.domain for clip in chosen if clip.split == "train"}
     if "speech" not in found or len(found) < 2:
         raise ConfigError(
             "expected clips of speech and of music or instruments, some seconds long, to train "
             f"with; the libraries give {', '.join(sorted(found)) or 'none'}"
         )
     display = Display()
-    decoded = decode_shown(list(chosen), RATE, cache, usable_cores(), display)
+    decoded = decode_shown(chosen, RATE, cache, usable_cores(), display)
     train, valid, narrow = Streams(), Streams(), Streams()
     with display.stage("listening", len(decoded)) as advance:
         for number, each in enumerate(decoded):
             rng = np.random.default_rng(clip_seed(each.clip.path.name, 0))
             made = heard(read_samples(each), number, rng)
-            group = chosen[each.clip]
-            if group.split == "train":
-                train.add(group.domain, each.clip.source, made)
+            domain, source = each.clip.domain, each.clip.source
+            if each.clip.split == "train":
+                train.add(domain, source, made)
             else:
-                valid.add(group.domain, each.clip.source, made[:-1])
-                narrow.add(group.domain, each.clip.source, made[-1:])
+                valid.add(domain, source, made[:-1])
+                narrow.add(domain, source, made[-1:])
             advance()
     network = trained(train, tell)
     for name, heard_so in (("a stream", valid), ("a narrow band", narrow)):
@@ -106,18 +95,17 @@ def fit(data: Sequence[Path], cache: Path, tell: Callable[[str], None]) -> None:
     tell(text_of(network))
 
 
-def _drawn(data: Sequence[Path]) -> dict[Clip, Group]:
-    """Return random clips of each group."""
+def _drawn(data: Sequence[Path]) -> list[Clip]:
+    """Return random clips of each domain and split of each library."""
     rng = np.random.default_rng(0)
-    chosen = {}
-    for number, library in enumerate(find_libraries(data)):
-        by_group: dict[Group, list[Clip]] = {}
+    chosen = []
+    for library in find_libraries(data):
+        groups: dict[tuple[str, str], list[Clip]] = {}
         for clip in library:
             if clip.domain in DOMAINS:
-                by_group.setdefault(Group(number, clip.domain, clip.split), []).append(clip)
-        for group, members in by_group.items():
-            for k in rng.permutation(len(members))[:_MOST_CLIPS]:
-                chosen[members[k]] = group
+                groups.setdefault((clip.domain, clip.split), []).append(clip)
+        for members in groups.values():
+            chosen += [members[k] for k in rng.permutation(len(members))[:_MOST_CLIPS]]
     return chosen
 
 
@@ -288,12 +276,10 @@ def trained(streams: Streams, tell: Callable[[str], None]) -> ContentNetwork:
 def shares_told(network: ContentNetwork, streams: Streams) -> Mapping[str, float]:
     """Return by domain the share of frames that are taken for speech."""
     told = {}
-    with torch.no_grad():
-        for domain, sources in streams.sources.items():
-            each = [
-                network(torch.from_numpy(x)[None]) for source in sources.values() for x in source
-            ]
-            told[domain] = float(torch.cat(each, 1).gt(0.0).float().mean())
+    for domain, sources in streams.sources.items():
+        each = [torch.from_numpy(x)[None] for source in sources.values() for x in source]
+        with torch.no_grad():
+            told[domain] = float(torch.cat([network(x) for x in each], 1).gt(0.0).float().mean())
     return told
 
 

@@ -164,10 +164,8 @@ def fit(data: Sequence[Path], out: Path, cache: Path, tell: Callable[[str], None
 
     Parameters
     ----------
-    data : sequence of Path, libraries
     out : Path
         File to write, ``.npz``.
-    cache : Path, folder for decoded audio
     tell : callable
         Receives the errors as text.
 
@@ -203,13 +201,7 @@ def fit(data: Sequence[Path], out: Path, cache: Path, tell: Callable[[str], None
 def _together(
     found: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]], split: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return features and points of all places in a split.
-
-    Raises
-    ------
-    ConfigError
-        If the split has no places.
-    """
+    """Return features and points of all places in a split; refuse a split without any."""
     of_clips = [each for each in found.get(split, []) if len(each[0])]
     if not of_clips:
         raise ConfigError(

@@ -25,7 +25,6 @@ class AdaptedConv1d(nn.Conv1d):
 
     Parameters
     ----------
-    inputs, outputs : int, channels
     kernel : int
         Frames that each output sees, an odd number.
     rank : int
@@ -46,11 +45,6 @@ class EarlyAdapter(nn.Module):
     """An adapter in the first frames of an output alone.
 
     It stands beside the convolution, which may have an adapter of its own, and adds to its output.
-
-    Parameters
-    ----------
-    inputs, outputs, kernel, rank : int, as for :class:`AdaptedConv1d`
-    frames : int, frames that it changes
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, rank: int, frames: int) -> None:

@@ -50,7 +50,6 @@ class FramesShape:
     ----------
     drafts : int
         Input lines; an untrained network returns the last draft.
-    bins : int, bins of each spectrum
     context_frames : int
         Frames before the gap, which have no output.
     width : int, channels of the layers

@@ -62,7 +62,6 @@ class HybridNet(nn.Module):
     ----------
     drafts : int
         Input lines; an untrained network returns the last draft.
-    bins : int, bins of each spectrum
     context : (int, int)
         Frames before and after the gap, which have no output.
     channels : sequence of int

@@ -10,22 +10,20 @@ file, so inference time does not change.
 """
 
 import copy
-import importlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from plc.errors import ConfigError, MissingExtraError
-from plc.extras import install_command
+from plc.errors import ConfigError
 from plc_training.networks.adapter import with_adapters_folded
 
 # The newest whose operators ONNX Runtime 1.20, the oldest that is supported, knows throughout.
@@ -123,14 +121,7 @@ def to_onnx(
         Examples of its arguments by name, in order; the size of a free axis is above 1.
     axes : dict
         For each input, its free axes and their names.
-    output : str, name of the output
-
-    Raises
-    ------
-    MissingExtraError
-        If the packages ``onnx`` and ``onnxscript`` are not installed.
     """
-    _require("onnxscript", "plc export")
     dims = {name: torch.export.Dim(name) for of_one in axes.values() for name in of_one.values()}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -158,7 +149,6 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
 
     Parameters
     ----------
-    data : bytes, the graph
     network : nn.Module
         Of the same shape; all weights are replaced, or none. Adapters that the network lacks are
         folded into its convolutions, but for those of the first frames, which are left out;
@@ -170,12 +160,9 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
     ------
     ConfigError
         If the graph is that of another network.
-    MissingExtraError
-        If the package ``onnx`` is not installed.
     """
-    onnx = _require("onnx", "beginning from a model")
-    graph = onnx.load_from_string(data).graph
-    found = with_adapters_folded(_state(graph, network, _tensors(onnx, graph)), network)
+    graph, tensors = read_tensors(data)
+    found = with_adapters_folded(_state(graph, network, tensors), network)
     known = network.state_dict()
     try:
         network.load_state_dict({name: found[name] for name in known if name in found})
@@ -184,8 +171,9 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
         raise ConfigError(f"{label} holds the weights of another network: {error}") from error
 
 
-def _tensors(onnx: ModuleType, graph: Any) -> dict[str, Tensor]:
-    """Return a graph's weights in float32, by the graph's names."""
+def read_tensors(data: bytes) -> tuple[Any, dict[str, Tensor]]:
+    """Return a graph and its weights in float32, by the graph's names."""
+    graph = onnx.load_from_string(data).graph
     tensors = {
         each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy())
         for each in graph.initializer
@@ -196,7 +184,7 @@ def _tensors(onnx: ModuleType, graph: Any) -> dict[str, Tensor]:
         elif node.op_type == "Mul" and set(node.input) <= set(tensors):
             steps, scale = (tensors.pop(name) for name in node.input)
             tensors[node.output[0]] = steps * scale
-    return tensors
+    return graph, tensors
 
 
 def _state(graph: Any, network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -205,7 +193,8 @@ def _state(graph: Any, network: nn.Module, tensors: dict[str, Tensor]) -> dict[s
     found |= _factors(graph, tensors)
     for name, module in network.named_modules():
         if isinstance(module, nn.GRU) and f"{name}.biases" in tensors:
-            found |= {f"{name}.{key}": value for key, value in _of_gru(name, tensors).items()}
+            state = gru_state(*(tensors[f"{name}.{k}"] for k in ("inputs", "recurrent", "biases")))
+            found |= {f"{name}.{key}": value for key, value in state.items()}
     for name, value in network.state_dict().items():
         # The tracer leaves out a bias of zeros.
         if name.endswith(".bias") and name.removesuffix("bias") + "weight" in found:
@@ -226,30 +215,16 @@ def _factors(graph: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return made
 
 
-def _of_gru(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a GRU's weights with torch's names and order of gates."""
-    by_input, recurrent, biases = (
-        tensors[f"{name}.{field}"] for field in ("inputs", "recurrent", "biases")
-    )
-    bias_input, bias_recurrent = biases.chunk(2, dim=1)
-    made = {}
-    for direction, way in enumerate(["", "_reverse"][: len(biases)]):
-        for key, value in (
-            ("weight_ih_l0", by_input),
-            ("weight_hh_l0", recurrent),
-            ("bias_ih_l0", bias_input),
-            ("bias_hh_l0", bias_recurrent),
-        ):
-            # The reordering exchanges two gates, and is its own inverse.
-            made[key + way] = _reordered(value[direction])
-    return made
-
-
-def _require(module: str, what: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(f"{what} needs {error.name}: {install_command('train')}") from error
+def gru_state(by_input: Tensor, recurrent: Tensor, biases: Tensor) -> dict[str, Tensor]:
+    """Return the weights of a GRU of ONNX with torch's names and order of gates."""
+    pairs = zip(by_input, recurrent, *biases.chunk(2, dim=1), strict=True)
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    # The reordering exchanges two gates, and is its own inverse.
+    return {
+        name + way: _reordered(weight)
+        for way, weights in zip(("", "_reverse"), pairs, strict=False)
+        for name, weight in zip(names, weights, strict=True)
+    }
 
 
 class _OnnxGru(nn.Module):
@@ -332,7 +307,6 @@ def _shorten(model: Any) -> None:
 
     Operators that ONNX Runtime evaluates once, on loading, convert them to float32.
     """
-    onnx = _require("onnx", "plc export")
     graph = model.graph
     widened = []
     scales = []

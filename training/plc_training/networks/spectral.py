@@ -14,7 +14,6 @@ class Grid(nn.Module):
 
     Parameters
     ----------
-    sample_rate : int, in Hz
     bin_hz : float
         Distance between bins; see :func:`plc_kernels.spectra.windows.grid_window_samples`.
     """

@@ -134,12 +134,10 @@ class UNet(nn.Module):
 
     Parameters
     ----------
-    channels : int, of the input
     width : int
         Channels of the first level; each level has twice as many as the one before.
     levels : int
         Halvings of the patch: its bins and frames are multiples of ``2 ** levels``.
-    convolutions : int, of each block
     down : str
         ``"pool"``: the largest of 2 x 2 places; ``"stride"``: a block with stride 2.
     skip : str
@@ -149,11 +147,9 @@ class UNet(nn.Module):
         Rises as in LinkNet, with skips added; otherwise skips are concatenated.
     bilinear : bool
         Rises by interpolation. They keep the channels, so the block below gives as many as the
-        level has; the last convolution is of 1 x 1.
+        level has; blocks have two convolutions, the last convolution is of 1 x 1.
     leak : float
         Share of negative numbers that the rectifiers pass.
-    dropout : float
-        Share of numbers that are dropped in training behind the two deepest blocks of either way.
     code : module, optional
         Between bottom and first rise, such as :class:`VariationalCode`.
     """
@@ -164,13 +160,11 @@ class UNet(nn.Module):
         width: int,
         *,
         levels: int = LEVELS,
-        convolutions: int = 1,
         down: Down = "pool",
         skip: Skip = "plain",
         link: bool = False,
         bilinear: bool = False,
         leak: float = 0.0,
-        dropout: float = 0.0,
         code: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -180,7 +174,7 @@ class UNet(nn.Module):
         # What each join gives, and what each rise takes: the join above it, or the bottom.
         given = [widths[0], *widths[:-1]] if bilinear else widths
         above = [*given[1:], bottom]
-        blocks = partial(_blocks, convolutions=convolutions, leak=leak)
+        blocks = partial(_blocks, convolutions=1 + bilinear, leak=leak)
         self.link = link
         self.levels = nn.ModuleList(blocks(a, b) for a, b in zip(taken, widths, strict=True))
         self.downs = nn.ModuleList(
@@ -188,7 +182,6 @@ class UNet(nn.Module):
         )
         self.bottom = blocks(widths[-1], bottom)
         self.code = code or nn.Identity()
-        self.drop = nn.Dropout(dropout)
         self.rises = nn.ModuleList(
             _rise(a, w, link, bilinear, leak) for a, w in zip(above, widths, strict=True)
         )
@@ -202,17 +195,14 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the output, shape (batch, 1, bins, frames)."""
         passed = []
-        deepest = len(self.levels) - 1
-        for i, (level, down) in enumerate(zip(self.levels, self.downs, strict=True)):
-            x = level(x)
-            passed.append(self.drop(x) if i == deepest else x)
+        for level, down in zip(self.levels, self.downs, strict=True):
+            passed.append(level(x))
             x = down(passed[-1])
-        x = self.code(self.drop(self.bottom(x)))
-        for i in reversed(range(deepest + 1)):
+        x = self.code(self.bottom(x))
+        for i in reversed(range(len(passed))):
             risen = self.rises[i](x)
             skip = self.skips[i](passed[i], risen)
             x = self.joins[i](skip + risen if self.link else torch.cat([skip, risen], dim=1))
-            x = self.drop(x) if i >= deepest - 1 else x
         out: Tensor = self.last(x)
         return out
 
@@ -295,7 +285,6 @@ class Pyramid(nn.Module):
 
     Parameters
     ----------
-    channels : int, of the input
     width : int
         Channels of the first level; laterals have four times as many.
     """
@@ -337,7 +326,6 @@ class Chain(nn.Module):
 
     Parameters
     ----------
-    channels : int, of the input
     sizes : sequence of (int, int)
         Channels and kernel of each layer, each rectified; one of a single channel follows.
     last_kernel : int, kernel of that one

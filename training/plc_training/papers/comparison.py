@@ -51,7 +51,6 @@ class Comparison:
     tell : callable
         Yields the lines of the tables, and draws.
     names : tuple of str, networks that it trains, if any
-    recipe : str, a recipe of the package
     values : callable
         Of a name and the number of steps, if it is given: what differs from the recipe.
     """
@@ -66,13 +65,7 @@ class Comparison:
         return recipe_with(self.recipe, name, self.values(name, steps)).with_steps(steps)
 
     def train(self, asked: Asked, steps: int | None = None) -> bool:
-        """Train the networks one after the other; return whether all ended.
-
-        Raises
-        ------
-        ConfigError
-            As :func:`~plc_training.train.run.run_recipe`.
-        """
+        """Train the networks one after the other; return whether all ended."""
         for name in asked.names:
             place = replace(asked.place, folder=asked.place.folder / name)
             ending = run_recipe(self.recipe_of(name, steps), place)

@@ -18,14 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from plc.papers.restore import (
-    FRAME_SAMPLES,
-    FRAMES,
-    FULL_SCALE,
-    HOP_SAMPLES,
-    PATCH_SAMPLES,
-    POINTS,
-)
+from plc.papers import restore as paper
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 
 LOST_MIN, LOST_MAX = 12, 88
@@ -43,8 +36,8 @@ def loud_patches(x: NDArray[np.float32], shift: int) -> Iterator[NDArray[np.floa
     shift : int
         Samples from one patch to the next.
     """
-    for start in range(0, x.size - PATCH_SAMPLES + 1, shift):
-        patch = x[start : start + PATCH_SAMPLES]
+    for start in range(0, x.size - paper.PATCH_SAMPLES + 1, shift):
+        patch = x[start : start + paper.PATCH_SAMPLES]
         if rms(patch) >= GAP_RMS_MIN:
             yield patch
 
@@ -62,16 +55,18 @@ def magnitudes(samples: Tensor) -> Tensor:
     float32, shape (batch, 1, 128, 128)
         Bins by frames; 1 is :data:`FULL_SCALE`.
     """
-    window = torch.hann_window(FRAME_SAMPLES, periodic=True, device=samples.device)
-    frames = (samples.unfold(1, FRAME_SAMPLES, HOP_SAMPLES) * window)[..., :POINTS]
-    patch: Tensor = torch.fft.rfft(frames).abs().transpose(1, 2)[:, None] / FULL_SCALE
+    window = torch.hann_window(paper.FRAME_SAMPLES, periodic=True, device=samples.device)
+    frames = (samples.unfold(1, paper.FRAME_SAMPLES, paper.HOP_SAMPLES) * window)[
+        ..., : paper.POINTS
+    ]
+    patch: Tensor = torch.fft.rfft(frames).abs().transpose(1, 2)[:, None] / paper.FULL_SCALE
     return patch
 
 
 def draw_lost(count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return which frames of patches are lost, shape (count, 128)."""
     lost = rng.integers(LOST_MIN, LOST_MAX + 1, size=count)
-    ranks = rng.random((count, FRAMES)).argsort(axis=1).argsort(axis=1)
+    ranks = rng.random((count, paper.FRAMES)).argsort(axis=1).argsort(axis=1)
     chosen: NDArray[np.bool_] = ranks < lost[:, None]
     return chosen
 
@@ -83,7 +78,6 @@ def centred(columns: NDArray[np.int64], frames: int) -> NDArray[np.bool_]:
     ----------
     columns : int64, shape (count,)
         Lost frames of each patch. Where the rest is odd, one more is known after the stroke.
-    frames : int, of a patch
 
     Returns
     -------

@@ -33,7 +33,7 @@ from plc.errors import ConfigError
 from plc.papers import gacela as paper
 from plc_bench.scores.frechet import frechet_distance
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
-from plc_training.data.segments import Pieces, Samples, SegmentPlan
+from plc_training.data.segments import Pieces, Samples, ShiftedPlan
 from plc_training.papers.blocks import wasserstein
 from plc_training.papers.gacela_network import (
     CRITICS,
@@ -44,21 +44,13 @@ from plc_training.papers.gacela_network import (
     levels_of,
     without_norms,
 )
-from plc_training.tasks.base import (
-    Count,
-    ModelCard,
-    Ports,
-    SessionTask,
-    Settings,
-    TaskChoice,
-    Turn,
-)
+from plc_training.tasks import base
 
 _VALIDATION_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GacelaPlan(SegmentPlan):
+class GacelaPlan(ShiftedPlan):
     """Plan of long stretches, in which a window lies anywhere.
 
     Attributes
@@ -67,8 +59,6 @@ class GacelaPlan(SegmentPlan):
         Of a window: its gap, a multiple of 32, and each side, a multiple of 4.
     spare_ms : float
         By which a stretch is longer than a window.
-    shift_ms : float
-        From one stretch to the next.
     """
 
     sample_rate: ClassVar[int] = paper.SAMPLE_RATE
@@ -93,14 +83,12 @@ class GacelaPlan(SegmentPlan):
         return self.window_samples + round(self.spare_ms * paper.SAMPLE_RATE / 1000.0)
 
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
-        shift = round(self.shift_ms * paper.SAMPLE_RATE / 1000.0)
-        for start in range(0, x.size - self.samples + 1, shift):
-            stretch = x[None, start : start + self.samples]
+        for stretch in self._stretches(x):
             if rms(stretch[0]) >= GAP_RMS_MIN:
                 yield stretch, self.gap_frames * paper.HOP_SAMPLES
 
 
-class GacelaSettings(Settings, frozen=True, kw_only=True):
+class GacelaSettings(base.Settings, frozen=True, kw_only=True):
     """Settings of the task.
 
     Attributes
@@ -109,17 +97,17 @@ class GacelaSettings(Settings, frozen=True, kw_only=True):
         Base width of all networks, a multiple of 8; 32 as published.
     """
 
-    width: Count = PUBLISHED_WIDTH
+    width: base.Count = PUBLISHED_WIDTH
 
 
-class GacelaTask(SessionTask):
+class GacelaTask(base.SessionTask):
     """Batches, losses and validation figures of GACELA."""
 
     kind = "gacela"
     plan_type = GacelaPlan
     settings_type = GacelaSettings
     figure_parity = 0.03  # of a Fréchet distance, which is 1 to 0.5 in training
-    ports = Ports(("sides", "noise"), "gap", {"sides": {0: "batch"}, "noise": {0: "batch"}})
+    ports = base.Ports(("sides", "noise"), "gap", {"sides": {0: "batch"}, "noise": {0: "batch"}})
 
     def __init__(self, plan: GacelaPlan, *rest: Any) -> None:
         super().__init__(plan, *rest)
@@ -132,7 +120,7 @@ class GacelaTask(SessionTask):
         return *super().shape(plan), plan.layout
 
     @classmethod
-    def _check(cls, plan: GacelaPlan, settings: GacelaSettings, choice: TaskChoice) -> None:
+    def _check(cls, plan: GacelaPlan, settings: GacelaSettings, choice: base.TaskChoice) -> None:
         widest = plan.gap_frames << len(CRITICS) - 1
         faults = (
             (settings.width % 8, f"settings.width is {settings.width}; expected a multiple of 8"),
@@ -162,9 +150,12 @@ class GacelaTask(SessionTask):
         """Return encoders with generator, and the critics."""
         return ("inpainter", "critics")
 
-    def turns(self, step: int) -> tuple[Turn, ...]:
+    def turns(self, step: int) -> tuple[base.Turn, ...]:
         """Return the moves of a step: all critics, then the generator."""
-        return (Turn("critics", self._critics_loss), Turn("inpainter", self._generator_loss))
+        return (
+            base.Turn("critics", self._critics_loss),
+            base.Turn("inpainter", self._generator_loss),
+        )
 
     def batch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return random windows, and random numbers for gaps and for gradient penalties."""
@@ -244,19 +235,14 @@ class GacelaTask(SessionTask):
             ``level_db``: generated minus real mean level; ``spread``: standard deviation
             between gaps of other noise, as a share of that between windows.
         """
-        device = next(network.parameters()).device
-        mel = self._mel.to(device)
         rng = np.random.default_rng(0)
-        count = self._valid.gaps.size
+        mel = self._mel.to(next(network.parameters()).device)
         rows, variants = [], []
-        for begin in range(0, count, _VALIDATION_BATCH):
-            part = slice(begin, begin + _VALIDATION_BATCH)
+
+        for part in base.slices(self._valid.gaps.size, _VALIDATION_BATCH):
             levels = self.levels(self._valid.lines[part, 0, : self.plan.window_samples])
-            shape = (len(levels), *self._noise_shape())
-            batch = {
-                "levels": levels.to(device),
-                "noise": torch.from_numpy(rng.random(shape, np.float32)).to(device),
-            }
+            drawn = rng.random((len(levels), *self._noise_shape()), np.float32)
+            batch = base.beside(network, {"levels": levels, "noise": torch.from_numpy(drawn)})
             sides, noise = self.inputs(batch)
             real = mel(_gaps(batch["levels"], self._layout))
             made = mel(network(sides, noise).float())
@@ -271,18 +257,11 @@ class GacelaTask(SessionTask):
             "spread": float(spread),
         }
 
-    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+    def model_fields(self, card: base.ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps."""
-        return {
-            "kind": paper.KIND,
-            "sample_rates": card.sample_rates or paper.RATES,
-            "drafts": (),
-            "bin_hz": paper.SAMPLE_RATE / paper.WINDOW_SAMPLES,
-            "top_hz": None,
-            "context_frames": self._layout.side,
-            "context_frames_after": self._layout.side,
-            "horizon_ms": 1000.0 * self._layout.gap * paper.HOP_SAMPLES / paper.SAMPLE_RATE,
-        }
+        gap_ms = 1000.0 * self._layout.gap * paper.HOP_SAMPLES / paper.SAMPLE_RATE
+        rates, bin_hz = card.sample_rates or paper.RATES, paper.SAMPLE_RATE / paper.WINDOW_SAMPLES
+        return base.paper_fields(paper.KIND, rates, bin_hz, gap_ms, self._layout.side)
 
     def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
         """Return names and shapes of the graph's inputs and output."""

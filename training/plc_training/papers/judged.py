@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -100,20 +101,11 @@ _SHOWN_PITCHES = 9
 _SHOWN_DB = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Judges:
+class Judges(NamedTuple):
     """The judges of pitch and of instrument."""
 
     pitch: Trained
     instrument: Trained
-
-    def __str__(self) -> str:
-        """Return how often they are right."""
-        both = {"pitch": self.pitch, "instrument": self.instrument}
-        right = [
-            f"{name} {each.accuracy:.1%} of {len(each.classes)}" for name, each in both.items()
-        ]
-        return f"judges are right on held-out notes: {', '.join(right)}"
 
 
 def judge(
@@ -222,7 +214,7 @@ class Scorer:
     ) -> None:
         self._judges, self._size = judges, len(reference)
         self._interval = partial(with_interval, resamples=resamples)
-        self._logits = [judge.logits(reference) for judge in (judges.pitch, judges.instrument)]
+        self._logits = [judge.logits(reference) for judge in judges]
         self._frames: list[NDArray[np.float64]] = []
         try:
             self._frames = _frames_of(reference)
@@ -231,8 +223,7 @@ class Scorer:
 
     def scores(self, notes: NoteSet) -> dict[str, Figure]:
         """Return the scores of notes, by the names of :data:`FORMS`."""
-        judges = (self._judges.pitch, self._judges.instrument)
-        logits = [judge.logits(notes) for judge in judges]
+        logits = [judge.logits(notes) for judge in self._judges]
         counts = [len(notes)]
         right = _named(self._judges.pitch, logits[0], notes)
         found = {"tune": self._interval(partial(_mean, right), counts)}
@@ -273,7 +264,11 @@ def _draw_scales(path: Path, orchestras: Mapping[str, Orchestra]) -> None:
 def _tell(asked: Asked) -> Iterator[str]:
     orchestras = open_alike(asked.runs)
     judges, found = judge(orchestras, asked, asked.count or _NOTES)
-    yield str(judges)
+    right = [
+        f"{name} {each.accuracy:.1%} of {len(each.classes)}"
+        for name, each in judges._asdict().items()
+    ]
+    yield f"judges are right on held-out notes: {', '.join(right)}"
     rows: list[Sequence[str]] = [("", "in tune", "PIS", "IIS", "1000 PKID", "1000 IKID", "FAD")]
     for name, scores in found.items():
         cells = [scores[each].text(form) if each in scores else "-" for each, form in FORMS.items()]

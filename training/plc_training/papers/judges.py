@@ -30,13 +30,7 @@ EMBEDDING = 64
 
 
 class Judge(nn.Module):
-    """Answers with logits of classes.
-
-    Parameters
-    ----------
-    bins : int, of a spectrum
-    classes : int, to tell apart
-    """
+    """Answers with logits of classes."""
 
     def __init__(self, bins: int, classes: int) -> None:
         super().__init__()
@@ -82,7 +76,6 @@ class NoteSet:
     pitches : int64, shape (notes,), MIDI
     instruments : tuple of str
         Of each note; empty if unknown.
-    sample_rate : int, in Hz
     """
 
     sounds: NDArray[np.float32]
@@ -125,11 +118,8 @@ def gather_notes(
     ----------
     folders : sequence of Path
         Libraries with a manifest.csv and a notes.csv.
-    plan : NotesPlan, cuts and fades them
     pitches : (int, int)
         Lowest and highest MIDI pitch.
-    cache : Path, folder for decoded clips
-    display : Display, shows the decoding
     splits : sequence of str
         Of the manifest, of which to take notes.
 
@@ -174,7 +164,6 @@ class Trained:
 
     Attributes
     ----------
-    network : Judge, ready to judge
     classes : tuple of str
         In the order of its answers.
     accuracy : float

@@ -48,7 +48,6 @@ class Levels(nn.Module):
 
     Parameters
     ----------
-    channels : tuple of str, of the representation
     quiet_db : float
         How far below the largest magnitude what counts as silence begins; 0: arrays are only
         shifted and scaled.

@@ -21,7 +21,7 @@ References
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,21 +42,11 @@ from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
 from plc_training.papers.blocks import gradient_penalty
 from plc_training.papers.levels import Levels, content_of
 from plc_training.papers.progressive import GrowingCritic, GrowingGenerator
-from plc_training.tasks.base import (
-    Amount,
-    Count,
-    ModelCard,
-    Ports,
-    SessionTask,
-    Settings,
-    Sizes,
-    TaskChoice,
-    Turn,
-    check_choice,
-)
+from plc_training.tasks import base
 
 GENERATOR, CRITIC = "generator", "critic"
 _FADE_FROM = 0.7
+_LABEL_WEIGHT = 10.0  # of the classifier's terms in both losses, as published
 _RANGE_NOTES = 256
 _JUDGED_NOTES = 128
 _JUDGED_CEPSTRA = 13
@@ -72,19 +62,14 @@ class NotesPlan(SegmentPlan):
 
     Attributes
     ----------
-    sample_rate : int, in Hz
     samples : int
         Of a note; shorter ones are followed by silence. The last 30 % fade out.
-    single_notes : bool
-        Without effect: notes are always single.
-    speeds : tuple of float
-        1 alone: at another speed a note has another pitch.
     """
 
     domains: tuple[str, ...] = ("instruments",)
     sample_rate: int = 16_000
     samples: int = 8192
-    single_notes: bool = True
+    single_notes: ClassVar[bool] = True
 
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
         if not np.abs(x[: self.samples]).max(initial=0.0) > _SILENT:
@@ -97,7 +82,7 @@ class NotesPlan(SegmentPlan):
         yield note, 0
 
 
-class NotesSettings(Settings, frozen=True, kw_only=True):
+class NotesSettings(base.Settings, frozen=True, kw_only=True):
     """Settings of the task.
 
     Attributes
@@ -106,13 +91,10 @@ class NotesSettings(Settings, frozen=True, kw_only=True):
         Of :data:`plc.papers.representations.named.REPRESENTATIONS`.
     widths : tuple of int
         Channels of each scale, from the smallest on; their number is that of the scales.
-    latent : int, numbers of noise
     lowest, highest : int
         MIDI pitches; notes below and above are left out.
     scale_steps : int
         Steps of each scale but the last; in the first half of them it fades in.
-    label_weight : float
-        Of the classifier's terms in both losses.
     label_gain : float
         A pitch's 1 beside the noise, which has ``latent`` normal numbers. At 1 the noise is
         ``latent`` times as strong, and a generator long plays the same at every pitch.
@@ -123,25 +105,18 @@ class NotesSettings(Settings, frozen=True, kw_only=True):
     """
 
     representation: str
-    widths: Sizes = (32, 32, 16, 16, 8)
-    latent: Count = 32
-    lowest: Count = 44
-    highest: Count = 70
-    scale_steps: Count = 200
-    label_weight: Amount = 10.0
-    label_gain: Amount = 1.0
-    quiet_db: Amount = 0.0
-    generator_pace: Amount = 1.0
+    widths: base.Sizes = (32, 32, 16, 16, 8)
+    latent: base.Count = 32
+    lowest: base.Count = 44
+    highest: base.Count = 70
+    scale_steps: base.Count = 200
+    label_gain: base.Amount = 1.0
+    quiet_db: base.Amount = 0.0
+    generator_pace: base.Amount = 1.0
 
 
 class NotesNetwork(nn.Module):
-    """A generator, its critic, and the range of the arrays.
-
-    Parameters
-    ----------
-    kind : Representation, of an array
-    settings : NotesSettings, widths and labels
-    """
+    """A generator, its critic, and the range of the arrays."""
 
     def __init__(self, kind: Representation, settings: NotesSettings) -> None:
         super().__init__()
@@ -169,20 +144,19 @@ class NotesNetwork(nn.Module):
         return made
 
 
-class NotesTask(SessionTask):
+class NotesTask(base.SessionTask):
     """Batches, losses and validation figures of generated notes.
 
     Attributes
     ----------
     sample_rate : int
         Of the notes, in Hz.
-    lowest, highest : int, their MIDI pitches
     representation : Representation
         Of the arrays that are generated.
     """
 
     kind = KIND
-    ports = Ports(("noise", "label"), "array", {"noise": {0: "batch"}, "label": {0: "batch"}})
+    ports = base.Ports(("noise", "label"), "array", {"noise": {0: "batch"}, "label": {0: "batch"}})
     plan_type = NotesPlan
     settings_type = NotesSettings
 
@@ -205,8 +179,8 @@ class NotesTask(SessionTask):
                 )
 
     @classmethod
-    def _check(cls, plan: NotesPlan, settings: NotesSettings, choice: TaskChoice) -> None:
-        check_choice("settings.representation", settings.representation, REPRESENTATIONS)
+    def _check(cls, plan: NotesPlan, settings: NotesSettings, choice: base.TaskChoice) -> None:
+        base.check_choice("settings.representation", settings.representation, REPRESENTATIONS)
         if plan.speeds != (1.0,):
             raise ConfigError(f"data.speeds is {plan.speeds}; notes are labelled at speed 1 alone")
         kind = representation(settings.representation, plan.sample_rate, plan.samples)
@@ -257,7 +231,7 @@ class NotesTask(SessionTask):
         """Return the generator, whose mean validates, and the critic."""
         return GENERATOR, CRITIC
 
-    def turns(self, step: int) -> tuple[Turn, ...]:
+    def turns(self, step: int) -> tuple[base.Turn, ...]:
         """Return a move of the critic and one of the generator."""
         scale, alpha = self.growth(step)
         critic, generator = (
@@ -265,7 +239,7 @@ class NotesTask(SessionTask):
             for loss in (self._critic_loss, self._generator_loss)
         )
         pace = self.settings.generator_pace
-        return Turn(CRITIC, critic), Turn(GENERATOR, generator, pace)
+        return base.Turn(CRITIC, critic), base.Turn(GENERATOR, generator, pace)
 
     def growth(self, step: int) -> tuple[int, float]:
         """Return a step's scale, and the share of the one before.
@@ -304,7 +278,7 @@ class NotesTask(SessionTask):
             lambda x: network.critic(x, scale, alpha)[0], real, fake, batch["mix"]
         )
         wrong = functional.cross_entropy(guess, batch["label"])
-        loss = loss + self.settings.label_weight * wrong
+        loss = loss + _LABEL_WEIGHT * wrong
         return loss
 
     def _generator_loss(
@@ -314,7 +288,7 @@ class NotesTask(SessionTask):
         fake = network.generator(batch["noise"], batch["label"], scale, alpha)
         score, guess = network.critic(fake, scale, alpha)
         wrong = functional.cross_entropy(guess, batch["label"])
-        loss: Tensor = self.settings.label_weight * wrong - score.mean()
+        loss: Tensor = _LABEL_WEIGHT * wrong - score.mean()
         return loss
 
     @torch.no_grad()
@@ -331,12 +305,12 @@ class NotesTask(SessionTask):
             deviations over a note, of what is at most 60 dB below its loudest band; ``level_db``:
             how much louder made notes are.
         """
-        device = next(network.parameters()).device
         chosen = np.arange(self._valid.count)[:_JUDGED_NOTES]
         labels = self._valid.labels(chosen)
         rng = np.random.default_rng(0)
         noise = rng.standard_normal((chosen.size, self.settings.latent)).astype(np.float32)
-        made = network(torch.from_numpy(noise).to(device), labels.float().to(device)).cpu().numpy()
+        inputs = base.beside(network, {"noise": torch.from_numpy(noise), "label": labels.float()})
+        made = network(*inputs.values()).cpu().numpy()
         sounds = np.stack([self.representation.inverse(array) for array in made])
         real = self._valid.sounds(chosen)
         distance = frechet_distance(_cepstra(self.plan, real), _cepstra(self.plan, sounds))
@@ -344,18 +318,10 @@ class NotesTask(SessionTask):
         nearness_db = -10.0 * math.log10(distance + _LEAST_DISTANCE)
         return {"nearness_db": nearness_db, "level_db": 10.0 * math.log10(power + 1e-12)}
 
-    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+    def model_fields(self, card: base.ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid and length."""
-        return {
-            "kind": KIND,
-            "sample_rates": (self.sample_rate, self.sample_rate),
-            "drafts": (),
-            "bin_hz": BIN_HZ,
-            "top_hz": None,
-            "context_frames": 0,
-            "context_frames_after": 0,
-            "horizon_ms": 1000.0 * self.plan.samples / self.sample_rate,
-        }
+        note_ms = 1000.0 * self.plan.samples / self.sample_rate
+        return base.paper_fields(KIND, (self.sample_rate, self.sample_rate), BIN_HZ, note_ms)
 
     def exported(self, network: nn.Module) -> nn.Module:
         """Return the network without its critic."""

@@ -36,7 +36,6 @@ class EqualConv(nn.Module):
 
     Parameters
     ----------
-    inputs, outputs : int, channels
     kernel : int
         Rows and frames, odd; the array is padded to keep its size.
     """
@@ -54,12 +53,7 @@ class EqualConv(nn.Module):
 
 
 class EqualLinear(nn.Module):
-    """As :class:`EqualConv`, of vectors.
-
-    Parameters
-    ----------
-    inputs, outputs : int, their lengths
-    """
+    """As :class:`EqualConv`, of vectors."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

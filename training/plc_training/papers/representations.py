@@ -51,9 +51,6 @@ class Contender:
     ----------
     name : str
         Of :data:`plc.papers.representations.named.REPRESENTATIONS`.
-    arrays : GapArrays, of segments
-    fill : callable, the network
-    weights : int, how many it has
     """
 
     name: str
@@ -87,7 +84,6 @@ def fills_of(contender: Contender, segment: Samples) -> Iterator[tuple[str, Samp
 
     Parameters
     ----------
-    contender : Contender, the representation
     segment : float32, shape (5120,)
         What it has in its gap is not looked at.
     """

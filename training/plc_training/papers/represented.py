@@ -41,15 +41,7 @@ from plc_bench.scores.metrics import rms
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import grid_window_samples
 from plc_training.data.segments import Segments
-from plc_training.tasks.base import (
-    Count,
-    ModelCard,
-    Ports,
-    SessionTask,
-    Settings,
-    TaskChoice,
-    check_choice,
-)
+from plc_training.tasks import base
 from plc_training.tasks.context_encoder_plan import ContextEncoderPlan
 
 SEGMENT_SAMPLES = 2 * CONTEXT_SAMPLES + GAP_SAMPLES
@@ -63,7 +55,7 @@ _SCALE_SEGMENTS = 256
 _VALIDATION_BATCH = 32
 
 
-class RepresentedSettings(Settings, frozen=True, kw_only=True):
+class RepresentedSettings(base.Settings, frozen=True, kw_only=True):
     """Settings of the task.
 
     Attributes
@@ -74,8 +66,8 @@ class RepresentedSettings(Settings, frozen=True, kw_only=True):
     """
 
     representation: str
-    width: Count = 192
-    blocks: Count = 3
+    width: base.Count = 192
+    blocks: base.Count = 3
 
 
 class GapArrays:
@@ -83,7 +75,6 @@ class GapArrays:
 
     Attributes
     ----------
-    kind : Representation, of segments
     lost : bool, shape (frames,)
         Frames that are lost: one stretch inside.
     turning : bool, shape (channels, 1, 1)
@@ -146,13 +137,7 @@ class GapArrays:
 
 
 class ArrayNet(nn.Module):
-    """Columns of an array to its correction.
-
-    Parameters
-    ----------
-    arrays : GapArrays, shape and lost frames
-    settings : RepresentedSettings, size
-    """
+    """Columns of an array to its correction."""
 
     middle: Tensor
     reach: Tensor
@@ -188,18 +173,15 @@ class ArrayNet(nn.Module):
         return out
 
 
-class RepresentedTask(SessionTask):
-    """Batches, loss and validation figures of a gap in a representation.
-
-    Attributes
-    ----------
-    arrays : GapArrays, of the segments
-    """
+class RepresentedTask(base.SessionTask):
+    """Batches, loss and validation figures of a gap in a representation."""
 
     kind = "represented"
     plan_type = ContextEncoderPlan
     settings_type = RepresentedSettings
-    ports = Ports(("damaged", "filled"), "array", {"damaged": {0: "batch"}, "filled": {0: "batch"}})
+    ports = base.Ports(
+        ("damaged", "filled"), "array", {"damaged": {0: "batch"}, "filled": {0: "batch"}}
+    )
 
     def __init__(
         self, plan: ContextEncoderPlan, settings: RepresentedSettings, *rest: Segments
@@ -210,9 +192,9 @@ class RepresentedTask(SessionTask):
 
     @classmethod
     def _check(
-        cls, plan: ContextEncoderPlan, settings: RepresentedSettings, choice: TaskChoice
+        cls, plan: ContextEncoderPlan, settings: RepresentedSettings, choice: base.TaskChoice
     ) -> None:
-        check_choice("settings.representation", settings.representation, REPRESENTATIONS)
+        base.check_choice("settings.representation", settings.representation, REPRESENTATIONS)
         if settings.width % HEADS:
             raise ConfigError(f"settings.width is {settings.width}; expected a multiple of {HEADS}")
 
@@ -257,10 +239,14 @@ class RepresentedTask(SessionTask):
 
     def _errors(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Return each segment's error, shape (batch,)."""
-        difference = (output - batch["truth"])[..., torch.from_numpy(self.arrays.lost)]
+        lost, turning = (
+            torch.from_numpy(each).to(output.device)
+            for each in (self.arrays.lost, self.arrays.turning)
+        )
+        difference = (output - batch["truth"])[..., lost]
         turned = difference - 2.0 * torch.round(difference / 2.0)
-        difference = torch.where(torch.from_numpy(self.arrays.turning), turned, difference)
-        errors: Tensor = (difference / self._reach).flatten(1).square().mean(1)
+        difference = torch.where(turning, turned, difference)
+        errors: Tensor = (difference / self._reach.to(output.device)).flatten(1).square().mean(1)
         return errors
 
     @torch.no_grad()
@@ -272,18 +258,16 @@ class RepresentedTask(SessionTask):
         dict
             ``gain_db``: mean error of straight lines over the network's; ``error``: the latter.
         """
-        device = next(network.parameters()).device
         lines, ours = [], []
-        for begin in range(0, self._valid.gaps.size, _VALIDATION_BATCH):
-            part = slice(begin, begin + _VALIDATION_BATCH)
-            batch = self._batch(self._valid.at_their_level(part)[:, 0])
-            answer = network(*(each.to(device) for each in self.inputs(batch))).float().cpu()
+        for part in base.slices(self._valid.gaps.size, _VALIDATION_BATCH):
+            batch = base.beside(network, self._batch(self._valid.at_their_level(part)[:, 0]))
+            answer = network(*self.inputs(batch)).float()
             lines.append(self._errors(batch["filled"], batch))
             ours.append(self._errors(answer, batch))
         straight, error = (float(torch.cat(each).mean()) for each in (lines, ours))
         return {"gain_db": 10.0 * float(np.log10(straight / error)), "error": error}
 
-    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+    def model_fields(self, card: base.ModelCard) -> dict[str, Any]:
         """Refuse: the engine has no such networks.
 
         Raises

@@ -27,7 +27,7 @@ from plc.engine.models.manifest import Manifest
 from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError
 from plc.papers import restore as paper
-from plc_training.data.segments import Pieces, Samples, SegmentPlan
+from plc_training.data.segments import Pieces, Samples, ShiftedPlan
 from plc_training.papers.blocks import Dual, VariationalCode
 from plc_training.papers.damaged import (
     damaged,
@@ -44,16 +44,7 @@ from plc_training.papers.restorers import (
     Restorer,
     level_of,
 )
-from plc_training.tasks.base import (
-    Amount,
-    Count,
-    ModelCard,
-    Ports,
-    SessionTask,
-    Settings,
-    TaskChoice,
-    check_choice,
-)
+from plc_training.tasks import base
 
 # Narrower networks have layers without channels.
 _WIDTH_MIN = 4
@@ -63,14 +54,8 @@ _LEAST_ERROR = 1e-16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RestorePlan(SegmentPlan):
-    """Plan of consecutive patches, without silent ones.
-
-    Attributes
-    ----------
-    shift_ms : float
-        From one patch to the next.
-    """
+class RestorePlan(ShiftedPlan):
+    """Plan of consecutive patches, without silent ones."""
 
     sample_rate: ClassVar[int] = paper.SAMPLE_RATE
     shift_ms: float = 512.0
@@ -81,12 +66,11 @@ class RestorePlan(SegmentPlan):
         return paper.PATCH_SAMPLES
 
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
-        shift = round(self.shift_ms * paper.SAMPLE_RATE / 1000.0)
-        for patch in loud_patches(x, shift):
+        for patch in loud_patches(x, self.shift):
             yield patch[None], 0
 
 
-class RestorerSettings(Settings, frozen=True, kw_only=True):
+class RestorerSettings(base.Settings, frozen=True, kw_only=True):
     """Settings of the tasks of restorers.
 
     Attributes
@@ -99,18 +83,18 @@ class RestorerSettings(Settings, frozen=True, kw_only=True):
     """
 
     network: str = "unet-v2"
-    width: Count = PUBLISHED_WIDTH
+    width: base.Count = PUBLISHED_WIDTH
     form: Form = "published"
 
 
-class RestorerTask(SessionTask):
-    """Base class of the tasks of restorers, whatever their patches."""
+class RestorerTask(base.SessionTask):
+    """Base class of the tasks of restorers."""
 
-    ports = Ports(("patch", "lost"), "restored", {"patch": {0: "batch"}, "lost": {0: "batch"}})
+    ports = base.Ports(("patch", "lost"), "restored", {"patch": {0: "batch"}, "lost": {0: "batch"}})
 
     @classmethod
-    def _check(cls, plan: Any, settings: Any, choice: TaskChoice) -> None:
-        check_choice("settings.network", settings.network, RESTORERS)
+    def _check(cls, plan: Any, settings: Any, choice: base.TaskChoice) -> None:
+        base.check_choice("settings.network", settings.network, RESTORERS)
         if settings.width < _WIDTH_MIN:
             raise ConfigError(f"settings.width is {settings.width}; expected at least {_WIDTH_MIN}")
 
@@ -143,11 +127,9 @@ class RestorerTask(SessionTask):
         self, network: nn.Module, lost: NDArray[np.bool_]
     ) -> Iterator[dict[str, Tensor]]:
         """Yield the validation patches on the network's device."""
-        device = next(network.parameters()).device
-        for begin in range(0, len(lost), _VALIDATION_BATCH):
-            part = slice(begin, begin + _VALIDATION_BATCH)
-            batch = self.batch_of(self.seen(self._valid.at_their_level(part)[:, 0]), lost[part])
-            yield {name: value.to(device) for name, value in batch.items()}
+        for part in base.slices(self._valid.gaps.size, _VALIDATION_BATCH):
+            samples = self._valid.at_their_level(part)[:, 0]
+            yield base.beside(network, self.batch_of(self.seen(samples), lost[part]))
 
     def _drafts(self) -> tuple[str, ...]:
         return (paper.LINEAR,) if self.settings.form == "interpolated" else ()
@@ -162,7 +144,7 @@ class RestoreSettings(RestorerSettings, frozen=True, kw_only=True):
         Of the variational network's term in the loss.
     """
 
-    divergence_weight: Amount = 1e-6
+    divergence_weight: base.Amount = 1e-6
 
 
 class RestoreTask(RestorerTask):
@@ -241,18 +223,10 @@ class RestoreTask(RestorerTask):
         before, linear, ours = scores[:, scores.isfinite().all(0)].mean(1).tolist()
         return {"gain_db": ours - before, "over_linear_db": ours - linear, "psnr_db": ours}
 
-    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+    def model_fields(self, card: base.ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps."""
-        return {
-            "sample_rates": card.sample_rates or paper.RATES,
-            "drafts": self._drafts(),
-            "kind": paper.KIND,
-            "bin_hz": paper.SAMPLE_RATE / paper.POINTS,
-            "top_hz": None,
-            "context_frames": 0,
-            "context_frames_after": 0,
-            "horizon_ms": paper.HORIZON_MS,
-        }
+        rates, bin_hz = card.sample_rates or paper.RATES, paper.SAMPLE_RATE / paper.POINTS
+        return base.paper_fields(paper.KIND, rates, bin_hz, paper.HORIZON_MS, drafts=self._drafts())
 
     def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
         """Return names and shapes of the graph's inputs and output."""

@@ -2,7 +2,7 @@
 
 The names are those of the document (:mod:`plc_training.papers.blocks`), in small letters. At
 width 32 with one channel in, the networks have the sizes that its program prints. ``unet-bilinear``
-and ``pix2pix`` are the U-Nets of another document, which has them at width 64.
+is the U-Net of another document, which has it at width 64.
 """
 
 from collections.abc import Callable
@@ -47,8 +47,7 @@ def _arcnn(channels: int, width: int) -> nn.Module:
 
 
 _UNET_V2 = partial(blocks.UNet, down="stride")
-_UNET_BILINEAR = partial(blocks.UNet, levels=4, convolutions=2, bilinear=True)
-_PIX2PIX = partial(_UNET_BILINEAR, leak=0.2, dropout=0.5)
+_UNET_BILINEAR = partial(blocks.UNet, levels=4, bilinear=True)
 RESTORERS: dict[str, Callable[[int, int], nn.Module]] = {
     "unet": blocks.UNet,
     "unet-v2": _UNET_V2,
@@ -67,8 +66,6 @@ RESTORERS: dict[str, Callable[[int, int], nn.Module]] = {
     "vae-res-unet-v2": _variational,
     "unet-bilinear": _UNET_BILINEAR,
     "res-unet-bilinear": partial(_residual, make=_UNET_BILINEAR),
-    "pix2pix": _PIX2PIX,
-    "res-pix2pix": partial(_residual, make=_PIX2PIX),
     "srcnn": _srcnn,
     "arcnn": _arcnn,
 }

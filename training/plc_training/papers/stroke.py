@@ -36,22 +36,12 @@ from plc.engine.runtime.providers import Signature
 from plc.errors import ConfigError, ModelError
 from plc.papers import stroke as paper
 from plc_training.data.colour import coloured
-from plc_training.data.segments import Pieces, Samples, SegmentPlan
+from plc_training.data.segments import Pieces, Samples, ShiftedPlan
 from plc_training.papers.blocks import PatchCritic, least_squares
 from plc_training.papers.damaged import centred, interpolated
 from plc_training.papers.restore import RestorerSettings, RestorerTask
 from plc_training.papers.restorers import Restorer
-from plc_training.tasks.base import (
-    Amount,
-    Count,
-    ModelCard,
-    Positive,
-    Share,
-    Sizes,
-    TaskChoice,
-    Turn,
-    Whole,
-)
+from plc_training.tasks import base
 
 COLUMN_MS = 1000.0 * paper.HOP_SAMPLES / paper.SAMPLE_RATE
 """From one column to the next."""
@@ -66,7 +56,7 @@ _EXCHANGED, _EXCHANGED_DECAY = 0.05, 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StrokePlan(SegmentPlan):
+class StrokePlan(ShiftedPlan):
     """Plan of stretches from which patches are drawn.
 
     Attributes
@@ -74,8 +64,7 @@ class StrokePlan(SegmentPlan):
     frames : int
         Columns of the longest patch.
     shift_ms : float
-        From one stretch to the next; a stretch is so much longer than a patch, which may begin at
-        any of its samples.
+        By which a stretch is longer, too, than a patch, which may begin at any of its samples.
     """
 
     sample_rate: ClassVar[int] = paper.SAMPLE_RATE
@@ -83,19 +72,13 @@ class StrokePlan(SegmentPlan):
     shift_ms: float = paper.FRAMES * COLUMN_MS
 
     @property
-    def shift(self) -> int:
-        """Samples from one stretch to the next."""
-        return round(self.shift_ms * paper.SAMPLE_RATE / 1000.0)
-
-    @property
     def samples(self) -> int:
         """Samples of a stretch."""
         return patch_samples(self.frames) + self.shift
 
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
-        kept = spoken_part(x)
-        for start in range(0, kept.size - self.samples + 1, self.shift):
-            yield kept[None, start : start + self.samples], 0
+        for stretch in self._stretches(spoken_part(x)):
+            yield stretch, 0
 
 
 class StrokeSettings(RestorerSettings, frozen=True, kw_only=True):
@@ -120,15 +103,15 @@ class StrokeSettings(RestorerSettings, frozen=True, kw_only=True):
     """
 
     network: str = "unet-bilinear"
-    width: Count = 64
-    frames: Whole = 0
-    columns: Sizes = (12,)
-    critic_width: Whole = 0
-    critic_rest: Share = 0.85
-    critic_pace: Positive = 1.0
-    near_weight: Amount = 10.0
-    gain_db: Amount = 0.0
-    colour_db: Amount = 0.0
+    width: base.Count = 64
+    frames: base.Whole = 0
+    columns: base.Sizes = (12,)
+    critic_width: base.Whole = 0
+    critic_rest: base.Share = 0.85
+    critic_pace: base.Positive = 1.0
+    near_weight: base.Amount = 10.0
+    gain_db: base.Amount = 0.0
+    colour_db: base.Amount = 0.0
 
 
 class Pix2Pix(nn.Module):
@@ -136,7 +119,6 @@ class Pix2Pix(nn.Module):
 
     Parameters
     ----------
-    generator : Restorer, fills strokes
     critic : Module
         Gives figures of a patch beside the one that the generator was shown.
     """
@@ -168,7 +150,7 @@ class StrokeTask(RestorerTask):
         return int(self.settings.frames or self.plan.frames)
 
     @classmethod
-    def _check(cls, plan: StrokePlan, settings: StrokeSettings, choice: TaskChoice) -> None:
+    def _check(cls, plan: StrokePlan, settings: StrokeSettings, choice: base.TaskChoice) -> None:
         super()._check(plan, settings, choice)
         frames = settings.frames or plan.frames
         if frames % _MULTIPLE:
@@ -197,13 +179,13 @@ class StrokeTask(RestorerTask):
         """Return the parts of the network that take turns."""
         return ("generator", "critic") if self.settings.critic_width else ("",)
 
-    def turns(self, step: int) -> tuple[Turn, ...]:
+    def turns(self, step: int) -> tuple[base.Turn, ...]:
         """Return the moves of a step: the critic's, then the network's; or the network's alone."""
         if not self.settings.critic_width:
             return super().turns(step)
         pace = self.settings.critic_pace
-        critic = Turn("critic", partial(self._critic_loss, step), pace)
-        return critic, Turn("generator", self._generator_loss)
+        critic = base.Turn("critic", partial(self._critic_loss, step), pace)
+        return critic, base.Turn("generator", self._generator_loss)
 
     def exported(self, network: nn.Module) -> nn.Module:
         """Return the part of the network that becomes a model."""
@@ -304,7 +286,7 @@ class StrokeTask(RestorerTask):
         sharp = {"sharpness_db": min(0.0, float(10.0 * np.log10(steps[0] / steps[1])))}
         return sharp | figures if self.settings.critic_width else figures | sharp
 
-    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+    def model_fields(self, card: base.ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps.
 
         Raises
@@ -317,16 +299,9 @@ class StrokeTask(RestorerTask):
                 f"{card.name} sees patches of {self.frames} columns; the engine makes patches of "
                 f"{paper.FRAMES}: train with settings.frames = {paper.FRAMES}"
             )
-        return {
-            "sample_rates": card.sample_rates or paper.RATES,
-            "drafts": self._drafts(),
-            "kind": paper.KIND,
-            "bin_hz": paper.BIN_HZ,
-            "top_hz": (paper.BINS - 1) * paper.BIN_HZ,
-            "context_frames": paper.LEAST_COLUMNS,
-            "context_frames_after": paper.LEAST_COLUMNS,
-            "horizon_ms": paper.HORIZON_MS,
-        }
+        rates, top_hz = card.sample_rates or paper.RATES, (paper.BINS - 1) * paper.BIN_HZ
+        grid = paper.BIN_HZ, paper.HORIZON_MS, paper.LEAST_COLUMNS, top_hz
+        return base.paper_fields(paper.KIND, rates, *grid, self._drafts())
 
     def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
         """Return names and shapes of the graph's inputs and output."""

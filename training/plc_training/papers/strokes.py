@@ -20,25 +20,16 @@ References
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 import plc
-from plc.papers.stroke import (
-    BINS,
-    FRAMES,
-    HOP_SAMPLES,
-    LOG_DEVIATION,
-    LOG_MEAN,
-    SAMPLE_RATE,
-    WINDOW_SAMPLES,
-)
+from plc.papers import stroke as paper
 from plc_bench.base.corpus import read_clip
 from plc_bench.base.pieces import Row, Scores, aligned, score_pieces, spread
 from plc_bench.report.panels import Curve, Panel, draw_panels, line_style
@@ -64,8 +55,8 @@ METHODS = ("linear", "lpc", "auto", "network")
 LENGTHS = (12, 24, 48)
 """Lost columns: 32, 64 and 128 ms."""
 # What fills of samples may look at, on either side of a patch.
-_AROUND = 2 * SAMPLE_RATE
-_PLAN = Stft.allocate(window("hann", WINDOW_SAMPLES), HOP_SAMPLES)
+_AROUND = 2 * paper.SAMPLE_RATE
+_PLAN = Stft.allocate(window("hann", paper.WINDOW_SAMPLES), paper.HOP_SAMPLES)
 # Columns of the patches of the pairs, and those of a step for each pair.
 _PATCHES = (32, 64, 128, 256)
 _LEAST_KNOWN = 12
@@ -86,19 +77,15 @@ def score_strokes(
     sources: Sequence[Path],
     columns: int,
     methods: tuple[str, ...] = METHODS,
-    longest: int = FRAMES,
+    longest: int = paper.FRAMES,
     most: int = 0,
 ) -> Scores:
     """Return ``mse``, ``snr_db``, ``sharpness`` and ``variance`` of the strokes in clips.
 
     Parameters
     ----------
-    task : StrokeTask, makes the network's inputs
-    network : Restorer, ready to judge
     sources : sequence of Path
         As :func:`~plc_bench.base.pieces.score_pieces` takes them.
-    columns : int, lost columns of a stroke
-    methods : tuple of str, of :data:`METHODS`
     longest : int
         Columns of the longest patch that any network sees around these strokes.
     most : int
@@ -106,8 +93,8 @@ def score_strokes(
     """
 
     def rows_of(path: Path) -> Iterator[Row]:
-        x = spoken_part(read_clip(path, SAMPLE_RATE).signal.mean(axis=1, dtype=np.float32))
-        starts = np.arange(0, x.size - patch_samples(longest) + 1, FRAMES * HOP_SAMPLES)
+        x = spoken_part(read_clip(path, paper.SAMPLE_RATE).signal.mean(axis=1, dtype=np.float32))
+        starts = np.arange(0, x.size - patch_samples(longest) + 1, paper.FRAMES * paper.HOP_SAMPLES)
         middle = (patch_samples(longest) - patch_samples(task.frames)) // 2
         for start in spread(starts, most):
             yield _row(task, network, x, int(start) + middle, columns, methods)
@@ -146,8 +133,10 @@ def _row(
     batch = task.batch_of(samples[None], lost)
     stroke = np.flatnonzero(lost[0])
     truth = batch["truth"][0, 0].numpy()
-    first = start + int(stroke[0]) * HOP_SAMPLES + (WINDOW_SAMPLES - HOP_SAMPLES) // 2
-    gap = (first, first + columns * HOP_SAMPLES)
+    first = (
+        start + int(stroke[0]) * paper.HOP_SAMPLES + (paper.WINDOW_SAMPLES - paper.HOP_SAMPLES) // 2
+    )
+    gap = (first, first + columns * paper.HOP_SAMPLES)
     fills = {}
     for method in methods:
         if method == "linear":
@@ -179,7 +168,7 @@ def _filled(x: NDArray[np.float32], gap: tuple[int, int], method: str) -> NDArra
     around = x[low : gap[1] + _AROUND]
     filled = x.copy()
     filled[low : gap[1] + _AROUND] = plc.inpaint(
-        around, [(gap[0] - low, gap[1] - low)], sample_rate=SAMPLE_RATE, method=method
+        around, [(gap[0] - low, gap[1] - low)], sample_rate=paper.SAMPLE_RATE, method=method
     )
     return filled
 
@@ -192,10 +181,14 @@ def _signal(
     Bins above the patch are 0 in all columns.
     """
     spectra = spectra_of(np.ascontiguousarray(samples), _PLAN)
-    spectra[:, BINS:] = 0.0
+    spectra[:, paper.BINS :] = 0.0
     columns = spectra[1:]  # the first begins a hop before the samples
-    scale = np.exp(patch[:, stroke].T * LOG_DEVIATION + LOG_MEAN) / 32768.0 * HOP_SAMPLES
-    columns[stroke, :BINS] = scale * np.exp(1j * np.angle(columns[stroke, :BINS]))
+    scale = (
+        np.exp(patch[:, stroke].T * paper.LOG_DEVIATION + paper.LOG_MEAN)
+        / 32768.0
+        * paper.HOP_SAMPLES
+    )
+    columns[stroke, : paper.BINS] = scale * np.exp(1j * np.angle(columns[stroke, : paper.BINS]))
     return signal_of(spectra, samples.size, _PLAN)
 
 
@@ -204,18 +197,12 @@ def _steps(patch: NDArray[np.float32], lost: NDArray[np.bool_]) -> float:
     return float(squared_steps(torch.from_numpy(patch)[None, None], torch.from_numpy(lost)))
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A gap, and the known columns around it.
-
-    Attributes
-    ----------
-    columns, frames : int
-        Of the stroke and of the patch.
-    """
+class Pair(NamedTuple):
+    """A gap, and the known columns around it."""
 
     columns: int
     frames: int
+    """Of the patch."""
 
     @property
     def gap_ms(self) -> float:

@@ -71,10 +71,8 @@ class ModelCard(Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    name : str, of the model
     content : str
         One of :data:`plc.engine.models.manifest.CONTENTS`.
-    licence : str, of the weights
     sample_rates : tuple of int
         Lowest and highest supported rate in Hz; empty: the rate of the data.
     horizon_ms : float
@@ -149,19 +147,15 @@ class Task(ABC):
 
     Parameters
     ----------
-    plan : of type ``plan_type``, of the segments
-    settings : of type ``settings_type``, of the task
     train, valid : Segments
         Segments of the plan, to train on and to validate with.
 
     Attributes
     ----------
-    kind : str, its name in recipes
     plan_type, settings_type : type
         Of the recipe's tables ``[data]`` (a dataclass) and ``[settings]``.
     takes_horizon : bool
         Whether ``model.horizon_ms`` has a meaning.
-    ports : Ports, of the exported graph
     figure_parity : float
         By how much rounded weights may change the first figure, in its unit.
     """
@@ -327,6 +321,17 @@ class SessionTask(Task):
         return session.run
 
 
+def slices(count: int, size: int) -> list[slice]:
+    """Return parts of ``count`` segments, ``size`` at most in each."""
+    return [slice(begin, begin + size) for begin in range(0, count, size)]
+
+
+def beside(network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a batch on the network's device."""
+    device = next(network.parameters()).device
+    return {name: value.to(device) for name, value in batch.items()}
+
+
 def grid_hop(plan: Any, settings: Any) -> int:
     """Return the hop of a task's grid in samples."""
     return grid_window_samples(plan.sample_rate, settings.bin_hz) // 4
@@ -341,6 +346,28 @@ def grid_fields(plan: Any, settings: Any, card: ModelCard) -> dict[str, Any]:
         # The networks take the bins of their own rate, whatever the stream's.
         "top_hz": 2 * grid_hop(plan, settings) * settings.bin_hz,
         "context_frames": settings.context_frames,
+    }
+
+
+def paper_fields(
+    kind: str,
+    rates: tuple[int, ...],
+    bin_hz: float,
+    horizon_ms: float,
+    frames: int = 0,
+    top_hz: float | None = None,
+    drafts: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Return the manifest's fields of a paper's network; ``frames`` are known on either side."""
+    return {
+        "kind": kind,
+        "sample_rates": rates,
+        "drafts": drafts,
+        "bin_hz": bin_hz,
+        "top_hz": top_hz,
+        "context_frames": frames,
+        "context_frames_after": frames,
+        "horizon_ms": horizon_ms,
     }
 
 

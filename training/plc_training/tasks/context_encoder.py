@@ -40,7 +40,7 @@ from plc_training.data.segments import Segments
 from plc_training.networks.context_encoder import ContextEncoderNet
 from plc_training.networks.line_encoder import LineEncoderNet
 from plc_training.networks.spectral import Grid
-from plc_training.tasks.base import ModelCard, Ports, SessionTask, Settings, TaskChoice
+from plc_training.tasks import base
 from plc_training.tasks.context_encoder_plan import ContextEncoderPlan, at_their_level
 
 SEGMENT_SAMPLES = 2 * encoder.CONTEXT_SAMPLES + encoder.GAP_SAMPLES
@@ -56,7 +56,7 @@ _VALIDATION_BATCH = 64
 _INT16 = 32768.0
 
 
-class ContextEncoderSettings(Settings, frozen=True, kw_only=True):
+class ContextEncoderSettings(base.Settings, frozen=True, kw_only=True):
     """Size of the network, and the loss: the table ``[settings]``.
 
     Attributes
@@ -78,14 +78,14 @@ class ContextEncoderSettings(Settings, frozen=True, kw_only=True):
     loss: Literal["published", "decibel"] = "published"
 
 
-class ContextEncoderTask(SessionTask):
+class ContextEncoderTask(base.SessionTask):
     """Batches, loss and validation figures of the paper's context encoder."""
 
     kind = encoder.KIND
     plan_type = ContextEncoderPlan
     settings_type = ContextEncoderSettings
     figure_parity = 0.03  # weights in a byte each cost 0.01 to 0.02 of 9 dB
-    ports = Ports(("context",), "gap", {"context": {0: "batch"}})
+    ports = base.Ports(("context",), "gap", {"context": {0: "batch"}})
 
     def __init__(
         self,
@@ -103,23 +103,17 @@ class ContextEncoderTask(SessionTask):
 
     @classmethod
     def _check(
-        cls, plan: ContextEncoderPlan, settings: ContextEncoderSettings, choice: TaskChoice
+        cls, plan: ContextEncoderPlan, settings: ContextEncoderSettings, choice: base.TaskChoice
     ) -> None:
         if settings.line and settings.complex:
             raise ConfigError("settings.line adds to magnitudes; expected complex = false")
 
-    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+    def model_fields(self, card: base.ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps."""
-        return {
-            "sample_rates": card.sample_rates or encoder.RATES,
-            "drafts": (),
-            "kind": encoder.KIND,
-            "bin_hz": encoder.SAMPLE_RATE / encoder.WINDOW_SAMPLES,
-            "top_hz": None,
-            "context_frames": encoder.CONTEXT_FRAMES,
-            "context_frames_after": encoder.CONTEXT_FRAMES,
-            "horizon_ms": 1000.0 * encoder.GAP_SAMPLES / encoder.SAMPLE_RATE,
-        }
+        rates = card.sample_rates or encoder.RATES
+        bin_hz = encoder.SAMPLE_RATE / encoder.WINDOW_SAMPLES
+        gap_ms = 1000.0 * encoder.GAP_SAMPLES / encoder.SAMPLE_RATE
+        return base.paper_fields(encoder.KIND, rates, bin_hz, gap_ms, encoder.CONTEXT_FRAMES)
 
     def signature(self, manifest: Manifest, inputs: tuple[Tensor, ...]) -> Signature:
         """Return names and shapes of the graph's inputs and output."""
@@ -190,11 +184,11 @@ class ContextEncoderTask(SessionTask):
             ``nmse_db``: mean of equation (1) over the whole output, in dB, which the paper
             reports, with inverted sign: higher is better.
         """
-        device = next(network.parameters()).device
         snrs, nmses = [], []
-        for begin in range(0, len(self._valid), _VALIDATION_BATCH):
-            lines = self._valid[begin : begin + _VALIDATION_BATCH].astype(np.float32) / _INT16
-            batch = {"lines": torch.from_numpy(lines).to(device)}
+
+        for part in base.slices(len(self._valid), _VALIDATION_BATCH):
+            lines = torch.from_numpy(self._valid[part].astype(np.float32) / _INT16)
+            batch = base.beside(network, {"lines": lines})
             output, target = network(*self.inputs(batch)).float(), self.target(batch)
             error, energy = _powers(output, target)
             nmses.append(error / energy.clamp_min(1e-12))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from plc.engine.networks.encoder import CONTEXT_SAMPLES, GAP_SAMPLES, SAMPLE_RATE
 from plc_bench.scores.metrics import GAP_RMS_MIN, SILENCE_RMS, heard_span, rms
-from plc_training.data.segments import Pieces, Samples, SegmentPlan, Segments
+from plc_training.data.segments import Pieces, Samples, Segments, ShiftedPlan
 
 # Full scale of int16 samples; segments of a block.
 _INT16 = 32767.0
@@ -26,13 +26,11 @@ _BLOCK = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContextEncoderPlan(SegmentPlan):
+class ContextEncoderPlan(ShiftedPlan):
     """Plan of consecutive segments, without silent gaps.
 
     Attributes
     ----------
-    shift_ms : float
-        From one segment to the next.
     silence_rms : float
         Quieter ends of clips are left out; full scale 1.0; 0: none.
     single_notes : bool
@@ -52,10 +50,7 @@ class ContextEncoderPlan(SegmentPlan):
         return 2 * CONTEXT_SAMPLES + GAP_SAMPLES
 
     def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
-        shift = round(self.shift_ms * SAMPLE_RATE / 1000.0)
-        x = trimmed(x, self.silence_rms)
-        for start in range(0, x.size - self.samples + 1, shift):
-            segment = x[None, start : start + self.samples]
+        for segment in self._stretches(trimmed(x, self.silence_rms)):
             if rms(segment[0, CONTEXT_SAMPLES : CONTEXT_SAMPLES + GAP_SAMPLES]) >= GAP_RMS_MIN:
                 yield segment, GAP_SAMPLES
 

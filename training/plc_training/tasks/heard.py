@@ -18,7 +18,7 @@ from plc_kernels.signal.burst import LEAVE_MS
 from plc_kernels.signal.fade import crossfade_ramp
 from plc_kernels.stream.layout import RECOVERY_MS
 from plc_training.data.segments import Segments
-from plc_training.tasks.base import Amount, TaskChoice, grid_hop
+from plc_training.tasks.base import Amount, TaskChoice, beside, grid_hop
 from plc_training.tasks.bridge import BridgeSettings, BridgeTask, check_gaps
 from plc_training.tasks.causal import CausalSettings, CausalTask, check_bursts
 from plc_training.tasks.heard_bridges import HeardBridgePlan
@@ -132,11 +132,9 @@ class _Listening(StreamTask):
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return the scores and the other terms; first their weighted sum."""
-        device = next(network.parameters()).device
         found: dict[str, list[float]] = {}
         for piece in range(self._valid.gaps.size):
-            tensors = self._heard(self._valid, np.array([piece]), 0)
-            batch = {name: value.to(device) for name, value in tensors.items()}
+            batch = beside(network, self._heard(self._valid, np.array([piece]), 0))
             bursts = _flat(batch)
             fill = self._fill(network(*self.inputs(batch)), bursts)
             streams = self._streams(fill, batch)

@@ -15,29 +15,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.loss import gaps_of
 from plc.engine.memory import StreamMemory
 from plc_kernels.stream.bridge_fills import BRIDGED_BY
 from plc_kernels.stream.gap import LINES, START
 from plc_kernels.stream.layout import BRIDGE, BRIDGE_NET
-from plc_training.data.segments import BridgePlan, Pieces, Samples
-from plc_training.tasks.heard_plan import (
-    JUDGED,
-    LEFT,
-    PLAYED,
-    REST,
-    TRUTH,
-    JudgedBurst,
-    PiecesPlan,
-    heard,
-    judged_gaps,
-)
+from plc_training.data.segments import BridgePlan, Samples
+from plc_training.tasks import heard_plan
 
 _DRAFTS = slice(4, 7)
 _BEHIND = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeardBridgePlan(PiecesPlan):
+class HeardBridgePlan(heard_plan.PiecesPlan):
     """Plan of pieces of streams with lookahead.
 
     ``model`` is the package's for bridges along the pitch contour.
@@ -73,55 +64,47 @@ class HeardBridgePlan(PiecesPlan):
             domains=self.domains,
         )
 
-    def drawn(self, piece: NDArray[np.float32], horizon: int) -> Iterator[JudgedBurst]:
+    def drawn(self, piece: Samples, horizon: int) -> Iterator[heard_plan.JudgedBurst]:
         """Yield a piece's gaps with scores; the network fills ``horizon`` samples at most."""
         bursts = self.bursts
         behind = bursts.samples - self.margin
-        for start, stop in judged_gaps(piece, self.packet_samples):
+        for start, stop in gaps_of(
+            piece[heard_plan.JUDGED, :: self.packet_samples] > 0.0, self.packet_samples
+        ):
             lines = np.empty((len(bursts.lines), bursts.samples), np.float32)
-            lines[:, : self.margin] = piece[PLAYED, start - self.margin : start]
-            lines[0, self.margin :] = piece[TRUTH, start : start + behind]
+            lines[:, : self.margin] = piece[heard_plan.PLAYED, start - self.margin : start]
+            lines[0, self.margin :] = piece[heard_plan.TRUTH, start : start + behind]
             gap = stop - start
             lines[1:, self.margin : self.margin + gap] = piece[_DRAFTS, start:stop]
             lines[1:, self.margin + gap :] = piece[_BEHIND, stop : start + behind]
             share = (np.arange(horizon) < gap).astype(np.float32)
-            yield JudgedBurst(start, gap, lines, share)
+            yield heard_plan.JudgedBurst(start, gap, lines, share)
 
-    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
-        for truth, lost in self.damaged(x, rng):
-            lookahead = int(rng.choice(self.lookaheads))
-            lines = self._played(truth, lost, lookahead)
-            judged = int(np.count_nonzero(lines[JUDGED]))
-            if judged:
-                yield lines, judged
-
-    def _played(
-        self, truth: NDArray[np.float32], lost: NDArray[np.bool_], lookahead: int
-    ) -> NDArray[np.float32]:
-        """Return the lines of one piece."""
+    def _played(self, truth: Samples, lost: NDArray[np.bool_], rng: np.random.Generator) -> Samples:
         lines = np.zeros((len(self.lines), self.samples), np.float32)
-        lines[TRUTH] = truth
+        lines[heard_plan.TRUTH] = truth
         stream = {"sample_rate": self.sample_rate, "packet_samples": self.packet_samples}
-        lines[PLAYED], bridges = _concealed(truth, lost, lookahead=lookahead, **stream)
-        lines[REST] = lines[PLAYED]
+        stream["lookahead"] = int(rng.choice(self.lookaheads))
+        lines[heard_plan.PLAYED], bridges = _concealed(truth, lost, **stream)
+        lines[heard_plan.REST] = lines[heard_plan.PLAYED]
         peak = float(np.abs(lines).max())
         behind = self.bursts.samples - self.margin
         for start, drafts, fill in bridges:
             gap = fill.size
             stop = start + gap
-            left = lines[REST, start:stop] - fill
+            left = lines[heard_plan.REST, start:stop] - fill
             inside = self.margin <= start <= self.samples - behind
-            if inside and np.abs(left).max() <= LEFT * peak:
-                lines[REST, start:stop] = left
-                lines[JUDGED, start:stop] = peak
+            if inside and np.abs(left).max() <= heard_plan.LEFT * peak:
+                lines[heard_plan.REST, start:stop] = left
+                lines[heard_plan.JUDGED, start:stop] = peak
                 lines[_DRAFTS, start:stop] = drafts[:, :gap]
                 lines[_BEHIND, stop : start + drafts.shape[1]] = drafts[-1, gap:]
         return lines
 
 
 def _concealed(
-    x: NDArray[np.float32], lost: NDArray[np.bool_], **stream: int
-) -> tuple[NDArray[np.float32], list[tuple[int, NDArray[np.float32], NDArray[np.float32]]]]:
+    x: Samples, lost: NDArray[np.bool_], **stream: int
+) -> tuple[Samples, list[tuple[int, Samples, Samples]]]:
     """Return a concealed signal, and each improved bridge's start, drafts and samples."""
     found = []
 
@@ -132,4 +115,4 @@ def _concealed(
             found.append((begin, drafts.copy(), memory.bridge[0, : block[BRIDGE]].copy()))
         block[BRIDGED_BY] = 0
 
-    return heard(x, lost, look, **stream), found
+    return heard_plan.heard(x, lost, look, **stream), found

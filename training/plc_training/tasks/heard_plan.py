@@ -13,6 +13,7 @@ network's; other bursts remain as played. Drafts are made again for every batch,
 of the time of the scores.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -53,8 +54,8 @@ class JudgedBurst(NamedTuple):
 
     start: int
     gap: int
-    lines: NDArray[np.float32]
-    share: NDArray[np.float32]
+    lines: Samples
+    share: Samples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +64,10 @@ class PiecesPlan(SegmentPlan):
 
     Attributes
     ----------
-    sample_rate : int, in Hz
-    packet_ms : float, packet length
     losses : tuple of float
         Loss rates of the Gilbert-Elliott model, equally frequent.
     burst : tuple of float
         Of the model: mean packets of a burst, one for each loss rate.
-    piece_s : float, length of a piece
     model : str
         Model of the engine whose fills can be replaced.
     model_sha256 : str
@@ -119,8 +117,8 @@ class PiecesPlan(SegmentPlan):
         return round(1000.0 * self.piece_s / self.packet_ms) * self.packet_samples
 
     def damaged(
-        self, x: NDArray[np.float32], rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+        self, x: Samples, rng: np.random.Generator
+    ) -> Iterator[tuple[Samples, NDArray[np.bool_]]]:
         """Yield a clip's loud pieces, each with its trace."""
         for first in range(0, x.size - self.samples + 1, self.samples):
             truth = x[first : first + self.samples]
@@ -129,6 +127,16 @@ class PiecesPlan(SegmentPlan):
             lost = model.trace(self.samples // self.packet_samples, int(rng.integers(2**31)))
             if rms(truth) >= GAP_RMS_MIN:
                 yield truth, lost
+
+    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
+        for truth, lost in self.damaged(x, rng):
+            lines = self._played(truth, lost, rng)
+            if judged := int(np.count_nonzero(lines[JUDGED])):
+                yield lines, judged
+
+    @abstractmethod
+    def _played(self, truth: Samples, lost: NDArray[np.bool_], rng: np.random.Generator) -> Samples:
+        """Return the lines of one piece, which a stream plays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +182,7 @@ class HeardPlan(PiecesPlan):
         gaps = gaps_of(judged, self.packet_samples)
         return [(start, stop) for start, stop in gaps if self.margin <= start <= last]
 
-    def drawn(self, piece: NDArray[np.float32], horizon: int) -> Iterator[JudgedBurst]:
+    def drawn(self, piece: Samples, horizon: int) -> Iterator[JudgedBurst]:
         """Yield a piece's bursts with scores; the network fills ``horizon`` samples of each."""
         n = self.packet_samples
         drafted = self.bursts.bursts_of(piece[TRUTH], piece[PLAYED], n)
@@ -182,28 +190,25 @@ class HeardPlan(PiecesPlan):
             share = share_of_fill(self.sample_rate, stop - start, horizon)
             yield JudgedBurst(start, stop - start, drafted(start), share)
 
-    def _cut(self, x: Samples, rng: np.random.Generator) -> Pieces:
-        for truth, lost in self.damaged(x, rng):
-            lines = np.zeros((4, self.samples), np.float32)
-            lines[TRUTH] = truth
-            lines[PLAYED], fills = self._concealed(truth, lost)
-            lines[REST] = lines[PLAYED]
-            peak = float(np.abs(lines).max())
-            drafted = self.bursts.bursts_of(truth, lines[PLAYED], self.packet_samples)
-            for start, stop in self.gaps(lost):
-                draft, fill = fills.get(start, (np.zeros(0), np.zeros(0)))
-                own = drafted(start)[-1, self.margin :]
-                both = min(own.size, fill.size)
-                share = share_of_fill(self.sample_rate, stop - start, fill.size)
-                left = lines[REST, start : start + fill.size] - share * fill
-                # Of a fill that the bound on levels holds, something is left.
-                apart = own[:both] - draft[:both], left[: self.packet_samples]
-                if both and max(np.abs(each).max() for each in apart) <= LEFT * peak:
-                    lines[REST, start : start + fill.size] = left
-                    lines[JUDGED, start:stop] = peak
-            judged = int(np.count_nonzero(lines[JUDGED]))
-            if judged:
-                yield lines, judged
+    def _played(self, truth: Samples, lost: NDArray[np.bool_], rng: np.random.Generator) -> Samples:
+        lines = np.zeros((4, self.samples), np.float32)
+        lines[TRUTH] = truth
+        lines[PLAYED], fills = self._concealed(truth, lost)
+        lines[REST] = lines[PLAYED]
+        peak = float(np.abs(lines).max())
+        drafted = self.bursts.bursts_of(truth, lines[PLAYED], self.packet_samples)
+        for start, stop in self.gaps(lost):
+            draft, fill = fills.get(start, (np.zeros(0), np.zeros(0)))
+            own = drafted(start)[-1, self.margin :]
+            both = min(own.size, fill.size)
+            share = share_of_fill(self.sample_rate, stop - start, fill.size)
+            left = lines[REST, start : start + fill.size] - share * fill
+            # Of a fill that the bound on levels holds, something is left.
+            apart = own[:both] - draft[:both], left[: self.packet_samples]
+            if both and max(np.abs(each).max() for each in apart) <= LEFT * peak:
+                lines[REST, start : start + fill.size] = left
+                lines[JUDGED, start:stop] = peak
+        return lines
 
     def _concealed(
         self, x: Samples, lost: NDArray[np.bool_]
@@ -221,20 +226,8 @@ class HeardPlan(PiecesPlan):
         return heard(x, lost, look, model=self.model, **stream), fills
 
 
-def judged_gaps(piece: NDArray[np.float32], packet: int) -> list[tuple[int, int]]:
-    """Return start and end, in samples, of a piece's gaps with scores."""
-    return gaps_of(piece[JUDGED, ::packet] > 0.0, packet)
-
-
-def share_of_fill(sample_rate: int, gap: int, horizon: int) -> NDArray[np.float32]:
-    """Return the gain of a fill in each sample: fade and recovery.
-
-    Parameters
-    ----------
-    sample_rate : int, in Hz
-    gap : int, samples of the burst
-    horizon : int, samples of the fill
-    """
+def share_of_fill(sample_rate: int, gap: int, horizon: int) -> Samples:
+    """Return the gain of a fill in each sample: fade and recovery."""
     share = np.empty(horizon, np.float32)
     hold, fade = (round(sample_rate * ms / 1000.0) for ms in (UNSTEADY_HOLD_MS, FADE_MS))
     burst_gain(0, hold, fade, share)

@@ -22,22 +22,7 @@ from plc_training.data.colour import coloured
 from plc_training.data.segments import DOMAINS, InpaintPlan, Segments
 from plc_training.networks.hybrid import HybridNet
 from plc_training.networks.spectral import Grid
-from plc_training.tasks.base import (
-    Amount,
-    Count,
-    ModelCard,
-    Positive,
-    Settings,
-    Share,
-    Sizes,
-    Task,
-    TaskChoice,
-    Weights,
-    check_domains,
-    check_margin,
-    grid_fields,
-    grid_hop,
-)
+from plc_training.tasks import base
 
 # Crossfade of both ends of a fill with the interpolated draft, which is continuous there.
 EDGE_MS = 1.0
@@ -45,7 +30,7 @@ EDGE_MS = 1.0
 _BEST = 1e-4
 
 
-class InpaintSettings(Settings, frozen=True, kw_only=True):
+class InpaintSettings(base.Settings, frozen=True, kw_only=True):
     """Settings of the two-sided task.
 
     Attributes
@@ -64,16 +49,16 @@ class InpaintSettings(Settings, frozen=True, kw_only=True):
         Depth of the random filters of the training segments; 0: none.
     """
 
-    bin_hz: Positive = 31.25
-    context_frames: Count = 8
-    channels: Sizes = (32, 48, 64, 80, 96)
-    gru: Count = 144
-    samples_share: Share = 0.2
-    domain_weights: Weights
-    colour_db: Amount = 0.0
+    bin_hz: base.Positive = 31.25
+    context_frames: base.Count = 8
+    channels: base.Sizes = (32, 48, 64, 80, 96)
+    gru: base.Count = 144
+    samples_share: base.Share = 0.2
+    domain_weights: base.Weights
+    colour_db: base.Amount = 0.0
 
 
-class InpaintTask(Task):
+class InpaintTask(base.Task):
     """Batches, loss and figures of the two-sided task."""
 
     kind = "inpaint"
@@ -104,18 +89,18 @@ class InpaintTask(Task):
         return tuple(name for name, wanted in plan.per_second.items() if wanted > 0.0)
 
     @classmethod
-    def _check(cls, plan: InpaintPlan, settings: InpaintSettings, choice: TaskChoice) -> None:
-        check_domains("settings.domain_weights", settings.domain_weights)
-        hop = grid_hop(plan, settings)
+    def _check(cls, plan: InpaintPlan, settings: InpaintSettings, choice: base.TaskChoice) -> None:
+        base.check_domains("settings.domain_weights", settings.domain_weights)
+        hop = base.grid_hop(plan, settings)
         # Frames reach to a hop's multiple beyond the longest gap.
         needed = (settings.context_frames + 3) * hop + -plan.longest % hop
-        check_margin(plan.margin, needed, "context_frames on either side")
+        base.check_margin(plan.margin, needed, "context_frames on either side")
         if not any(settings.domain_weights.get(name, 0.0) for name in cls.domains(plan)):
             raise ConfigError("settings.domain_weights gives no weight to any domain of data")
 
-    def model_fields(self, card: ModelCard) -> dict[str, Any]:
+    def model_fields(self, card: base.ModelCard) -> dict[str, Any]:
         """Return the manifest's fields of kind, grid, drafts and gaps."""
-        return grid_fields(self.plan, self.settings, card) | {
+        return base.grid_fields(self.plan, self.settings, card) | {
             "kind": "inpaint",
             "context_frames_after": self.settings.context_frames,
             "horizon_ms": 1000.0 * self.plan.longest / self.plan.sample_rate,
@@ -168,19 +153,17 @@ class InpaintTask(Task):
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return the gain over the draft, and SNR_MS by domain, in dB."""
-        device = next(network.parameters()).device
         scores: dict[str, list[float]] = {}
-        for begin in range(0, self._valid.gaps.size, 64):
-            part = slice(begin, begin + 64)
-            tensors = self._tensors(
-                self._valid.lines[part].astype(np.float32), self._valid.gaps[part]
-            )
-            batch = {name: value.to(device) for name, value in tensors.items()}
+        valid = self._valid
+
+        for part in base.slices(valid.gaps.size, 64):
+            lines = valid.lines[part].astype(np.float32)
+            batch = base.beside(network, self._tensors(lines, valid.gaps[part]))
             output = network(*self.inputs(batch))
             ours, _ = self._scores(self._composed(output, batch), batch, 1e-9)
             draft, _ = self._scores(batch["lines"][:, -1], batch, 1e-9)
             for k in torch.nonzero(batch["whole"]).flatten().tolist():
-                name = DOMAINS[int(self._valid.domains[begin + k])]
+                name = DOMAINS[int(valid.domains[part.start + k])]
                 scores.setdefault(name, []).append(float(ours[k]))
                 scores.setdefault(f"{name}_gain", []).append(float(ours[k] - draft[k]))
         means = {name: float(np.mean(values)) for name, values in scores.items()}

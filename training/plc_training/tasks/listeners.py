@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plc.errors import MissingExtraError
-from plc.extras import install_command
 from plc_bench.scores.speech import plcmos_path
+from plc_training.networks.onnx_graph import gru_state, read_tensors
 
 # PLCMOS v2: Hamming frames of 512 every 256; log power is divided by this scale.
 _FRAME = 512
@@ -81,7 +80,7 @@ class Plcmos(nn.Module):
     Raises
     ------
     MissingExtraError
-        If ``speechmos`` or ``onnx`` is not installed.
+        If ``speechmos`` is not installed.
 
     References
     ----------
@@ -93,26 +92,19 @@ class Plcmos(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        try:
-            import onnx
-        except ImportError as error:
-            raise MissingExtraError(
-                f"training with PLCMOS needs onnx: {install_command('train')}"
-            ) from error
-        graph = onnx.load(str(plcmos_path())).graph
-        tensors = {
-            each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy())
-            for each in graph.initializer
-        }
+        graph, tensors = read_tensors(plcmos_path().read_bytes())
         # The exporter's own tensors contain "::"; those of the GRUs are found by their nodes.
         named = {name: value for name, value in tensors.items() if "::" not in name}
         self._names = {name: name.replace(".", "_") for name in named}
         for name, value in named.items():
             self.register_buffer(self._names[name], value)
-        nodes = [node for node in graph.node if node.op_type == "GRU"]
-        self.grus = nn.ModuleList(
-            _gru(*(tensors[key] for key in node.input[1:4])) for node in nodes
-        )
+        self.grus = nn.ModuleList()
+        for node in graph.node:
+            if node.op_type == "GRU":
+                weights = [tensors[key] for key in node.input[1:4]]
+                sizes = weights[0].shape[-1], weights[1].shape[-1]
+                self.grus.append(nn.GRU(*sizes, batch_first=True, bidirectional=True))
+                self.grus[-1].load_state_dict(gru_state(*weights))
         shape = torch.tensor(np.hamming(_FRAME + 1)[:-1], dtype=torch.float32)
         self.register_buffer("window", shape)
         for weight in self.parameters():
@@ -169,28 +161,6 @@ class Plcmos(nn.Module):
     def _weight(self, name: str) -> Tensor:
         found: Tensor = self.get_buffer(self._names[name])
         return found
-
-
-def _gru(by_input: Tensor, recurrent: Tensor, biases: Tensor) -> nn.GRU:
-    """Return a bidirectional GRU from ONNX's weights and order of gates."""
-    size = recurrent.shape[-1]
-    gru = nn.GRU(by_input.shape[-1], size, batch_first=True, bidirectional=True)
-
-    def turned(weight: Tensor) -> Tensor:
-        update, reset, new = weight.chunk(3)
-        return torch.cat([reset, update, new])
-
-    with torch.no_grad():
-        for way, suffix in enumerate(("", "_reverse")):
-            of_input, of_state = biases[way].chunk(2)
-            for key, weight in (
-                ("weight_ih_l0", by_input[way]),
-                ("weight_hh_l0", recurrent[way]),
-                ("bias_ih_l0", of_input),
-                ("bias_hh_l0", of_state),
-            ):
-                gru.get_parameter(key + suffix).copy_(turned(weight))
-    return gru
 
 
 class PesqOutline(nn.Module):

@@ -19,17 +19,7 @@ from plc_bench.scores.metrics import mel_filters
 from plc_kernels.spectra.windows import grid_window_samples
 from plc_training.data.segments import PEAK, BridgePlan, CausalPlan, Segments
 from plc_training.networks.spectral import Grid
-from plc_training.tasks.base import (
-    Amount,
-    Count,
-    ModelCard,
-    Positive,
-    Settings,
-    Task,
-    check_margin,
-    grid_fields,
-    grid_hop,
-)
+from plc_training.tasks import base
 
 Places = NDArray[np.floating]
 """A number at each place of a gap."""
@@ -40,7 +30,7 @@ _MEL_WINDOWS_MS = (8.0, 16.0, 32.0)
 _MEL_FLOOR = 10 ** (-70 / 20)
 
 
-class StreamTaskSettings(Settings, frozen=True, kw_only=True):
+class StreamTaskSettings(base.Settings, frozen=True, kw_only=True):
     """Common settings of the tasks of streams.
 
     Attributes
@@ -56,26 +46,23 @@ class StreamTaskSettings(Settings, frozen=True, kw_only=True):
         (per dB²).
     """
 
-    bin_hz: Positive = 50.0
-    context_frames: Count = 16
-    lsd: Amount = 0.0
-    mel: Amount = 0.0
-    log_mel: Amount = 0.0
-    nmse: Amount = 0.0
-    error: Amount = 0.0
-    level: Amount = 0.0
+    bin_hz: base.Positive = 50.0
+    context_frames: base.Count = 16
+    lsd: base.Amount = 0.0
+    mel: base.Amount = 0.0
+    log_mel: base.Amount = 0.0
+    nmse: base.Amount = 0.0
+    error: base.Amount = 0.0
+    level: base.Amount = 0.0
 
 
-class StreamTask(Task):
+class StreamTask(base.Task):
     """Base class of the tasks of streams: inputs, loss and validation figures.
 
     Parameters
     ----------
-    plan : CausalPlan or BridgePlan, of the segments
-    settings : StreamTaskSettings, grid and weights
     frames : (int, int)
         Frames of the network's output, and input frames after them.
-    train, valid : Segments, of the plan
     """
 
     def __init__(
@@ -122,11 +109,11 @@ class StreamTask(Task):
         """Return the fill's share of the output at places in the gap."""
 
     def _stream_fields(
-        self, card: ModelCard, kind: str, frames_after: int, horizon_ms: float
+        self, card: base.ModelCard, kind: str, frames_after: int, horizon_ms: float
     ) -> dict[str, Any]:
         """Return a manifest's fields of kind, grid, drafts and gaps."""
         fields = {"kind": kind, "context_frames_after": frames_after, "horizon_ms": horizon_ms}
-        return grid_fields(self.plan, self.settings, card) | fields
+        return base.grid_fields(self.plan, self.settings, card) | fields
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the spectra of the drafts and each frame's lost share."""
@@ -153,21 +140,16 @@ class StreamTask(Task):
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return the loss terms, and their reduction against the draft in percent."""
-        device = next(network.parameters()).device
         ours: dict[str, list[float]] = {}
         drafts: dict[str, list[float]] = {}
-        for begin in range(0, self._valid.gaps.size, 64):
-            part = slice(begin, begin + 64)
-            tensors = self._tensors(
-                self._valid.lines[part].astype(np.float32),
-                self._judged(self._valid.gaps[part]),
-                self._valid.peaks[part],
-                0,
-            )
-            batch = {name: value.to(device) for name, value in tensors.items()}
+        valid = self._valid
+
+        for part in base.slices(valid.gaps.size, 64):
+            lines, gaps = valid.lines[part].astype(np.float32), self._judged(valid.gaps[part])
+            batch = base.beside(network, self._tensors(lines, gaps, valid.peaks[part], 0))
             fill = self._fill(network(*self.inputs(batch)), batch)
-            for store, made in ((ours, fill), (drafts, batch["lines"][:, -1, self.plan.margin :])):
-                for name, value in self._terms(self._composed(made, batch), batch).items():
+            for store, line in ((ours, fill), (drafts, batch["lines"][:, -1, self.plan.margin :])):
+                for name, value in self._terms(self._composed(line, batch), batch).items():
                     store.setdefault(name, []).extend(value.tolist())
         means = {name: float(np.mean(values)) for name, values in ours.items()}
         before = {name: float(np.mean(values)) for name, values in drafts.items()}
@@ -288,9 +270,10 @@ def check_past(plan: CausalPlan | BridgePlan, settings: StreamTaskSettings) -> N
         If it is too short.
     """
     needed = max(
-        (settings.context_frames + 3) * grid_hop(plan, settings), judged_samples(plan.sample_rate)
+        (settings.context_frames + 3) * base.grid_hop(plan, settings),
+        judged_samples(plan.sample_rate),
     )
-    check_margin(plan.margin, needed, "context_frames and the loss")
+    base.check_margin(plan.margin, needed, "context_frames and the loss")
 
 
 def judged_samples(sample_rate: int) -> int:

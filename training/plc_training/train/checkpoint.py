@@ -27,7 +27,6 @@ class Progress:
 
     Attributes
     ----------
-    step : int, completed steps
     best : float
         Best validation figure; minus infinity before the first validation.
     best_step : int
@@ -79,13 +78,9 @@ def load_checkpoint(
     ConfigError
         If the file is not a checkpoint, or is that of another network.
     """
-    tensors, progress = _read(path)
-    try:
-        network.load_state_dict(_under("network.", tensors))
-        for name, value in _under("mean.", tensors).items():
-            mean[name].copy_(value)
-    except (RuntimeError, KeyError) as error:
-        raise ConfigError(f"{path} is a checkpoint of another network: {error}") from error
+    tensors, progress = _loaded(path, network, "network.")
+    for name, value in _under("mean.", tensors).items():
+        mean[name].copy_(value)
     for prefix, optimiser in _prefixed(optimisers):
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in _under(prefix, tensors).items():
@@ -97,19 +92,8 @@ def load_checkpoint(
 
 
 def load_mean(path: Path, network: nn.Module) -> Progress:
-    """Load the mean weights of a checkpoint into a network.
-
-    Raises
-    ------
-    ConfigError
-        As for :func:`load_checkpoint`.
-    """
-    tensors, progress = _read(path)
-    try:
-        network.load_state_dict(_under("mean.", tensors))
-    except (RuntimeError, KeyError) as error:
-        raise ConfigError(f"{path} is a checkpoint of another network: {error}") from error
-    return progress
+    """Load the mean weights of a checkpoint into a network, as :func:`load_checkpoint`."""
+    return _loaded(path, network, "mean.")[1]
 
 
 def read_progress(path: Path) -> Progress:
@@ -127,12 +111,18 @@ def read_progress(path: Path) -> Progress:
         raise ConfigError(f"{path} is not a checkpoint of this version: {error}") from error
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], Progress]:
+def _loaded(path: Path, network: nn.Module, prefix: str) -> tuple[dict[str, Tensor], Progress]:
+    """Load weights whose names have a prefix into a network; return the file's content."""
     progress = read_progress(path)
     try:
-        return load_file(path), progress
+        tensors = load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise ConfigError(f"{path} is a damaged checkpoint: {error}") from error
+    try:
+        network.load_state_dict(_under(prefix, tensors))
+    except RuntimeError as error:
+        raise ConfigError(f"{path} is a checkpoint of another network: {error}") from error
+    return tensors, progress
 
 
 def _progress(metadata: str) -> Progress:

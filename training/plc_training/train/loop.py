@@ -77,7 +77,6 @@ class Schedule(Struct, frozen=True, kw_only=True):
     checkpoint_s : float, seconds between checkpoints
     precision : str
         As Lightning Fabric names it: ``"32-true"`` or ``"bf16-mixed"``.
-    seed : int, of all random numbers
     """
 
     steps: Count
@@ -177,10 +176,6 @@ def affordable_precision(precision: str, accelerator: str = "auto") -> tuple[str
 
     bfloat16 becomes float32 on x86 processors without AVX-512, which emulate it many times slower,
     and where a trial step fails.
-
-    Parameters
-    ----------
-    precision, accelerator : str, as for :func:`open_devices`
     """
     used = available_accelerator() if accelerator == "auto" else accelerator
     if precision != "bf16-mixed" or used != "cpu":
@@ -211,7 +206,6 @@ def train(
     ----------
     task : Task
         Network, batches, loss and figures.
-    schedule : Schedule, steps and learning rate
     folder : Path
         For checkpoints; created if missing.
     fingerprint : str

@@ -45,8 +45,6 @@ def make_optimiser(
 
     Parameters
     ----------
-    name : str, ``"adamw"`` or ``"muon"``
-    weights : iterable of Tensor, a network's parameters
     learning_rate, weight_decay : float, comparable between both
     beta2 : float
         Of AdamW, which also moves the parameters that Muon does not.
