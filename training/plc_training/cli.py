@@ -298,10 +298,17 @@ def papers(
 
     Intervals are 95 %, over works or clips.
     """
-    from plc_training.papers.comparison import Asked, comparison_of
+    from plc_training.papers import judged, representations, restored, strokes
+    from plc_training.papers.comparison import Asked
     from plc_training.train.run import Place
 
-    chosen = comparison_of(what)
+    chosen = {
+        "restored": restored.RESTORED,
+        "restorers": restored.ALL_RESTORERS,
+        "contexts": strokes.CONTEXTS,
+        "representations": representations.ALL_REPRESENTATIONS,
+        "judged": judged.JUDGED,
+    }[what]
     asked = Asked(
         place=Place(data=tuple(data), folder=out or Path("runs") / what, cache=_cache()),
         names=chosen.names,
@@ -332,9 +339,6 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write to.", show_default="the run's")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the model.", show_default="the recipe's")
-    ] = None,
     figures: Annotated[
         list[str] | None,
         typer.Option("--figure", metavar="NAME=VALUE", help="Figure for the manifest; may repeat."),
@@ -349,7 +353,7 @@ def export(
     """
     from plc_training.export import export_run
 
-    made = export_run(run, out or run, name, dict(map(_figure, figures or [])))
+    made = export_run(run, out or run, dict(map(_figure, figures or [])))
     model = made.manifest
     typer.echo(
         f"{printable(model.onnx_path)}: {model.bytes / 1e6:.2f} MB, {model.parameters} parameters, "

@@ -68,17 +68,13 @@ class Exported:
     free_frames: bool
 
 
-def export_run(
-    folder: Path, out: Path, name: str | None = None, figures: Mapping[str, float] | None = None
-) -> Exported:
+def export_run(folder: Path, out: Path, figures: Mapping[str, float] | None = None) -> Exported:
     """Export a run's best weights as ``NAME.onnx`` and ``NAME.json``.
 
     Parameters
     ----------
     out : Path
         Folder to write to; created if missing. An earlier model is replaced only after the tests.
-    name : str, optional
-        Of the model; by default the recipe's.
     figures : mapping, optional
         Additional figures for the manifest, such as those of a test split.
 
@@ -106,7 +102,7 @@ def export_run(
         inputs = task.inputs(batch)
     ports = task.ports
     data = to_onnx(network, dict(zip(ports.inputs, inputs, strict=True)), ports.axes, ports.output)
-    manifest = _manifest(recipe, fields, facts, progress, network, data, name, figures, folder)
+    manifest = _manifest(recipe, fields, facts, progress, network, data, figures, folder)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{manifest.name}.json"
         path.with_suffix(".onnx").write_bytes(data)
@@ -154,13 +150,12 @@ def _manifest(
     progress: Progress,
     network: nn.Module,
     data: bytes,
-    name: str | None,
     figures: Mapping[str, float] | None,
     folder: Path,
 ) -> Manifest:
     values = dict(
         format=FORMAT,
-        name=name or recipe.model.name,
+        name=recipe.model.name,
         content=recipe.model.content,
         licence=recipe.model.licence,
         sha256=hashlib.sha256(data).hexdigest(),

@@ -289,7 +289,7 @@ def test_a_training_moves_the_adapters_and_gives_a_model(tmp_path: Path) -> None
     place = Place(data=(library,), folder=tmp_path / "run", cache=tmp_path / "cache")
     ending = run_recipe(recipe, place, accelerator="cpu")
     assert ending is not None
-    exported = export_run(tmp_path / "run", tmp_path / "models", name="mine")
+    exported = export_run(tmp_path / "run", tmp_path / "models")
     before, after = find("speech"), exported.manifest
     assert (after.kind, after.drafts, after.horizon_ms) == ("causal", before.drafts, 100.0)
     assert after.sha256 != before.sha256

@@ -190,12 +190,12 @@ def model(bench: Bench, said: str) -> Manifest:
     out = bench.root / "models"
     figure = ["--figure", "test SNR_MS music=9.25"]
     result = CliRunner().invoke(
-        app, ["export", str(bench.root / "first"), "--out", str(out), "--name", "mine", *figure]
+        app, ["export", str(bench.root / "first"), "--out", str(out), *figure]
     )
     assert result.exit_code == 0, result.output
     assert "torch and ONNX Runtime differ by" in result.output
     assert "ms on one thread" in result.output
-    return Manifest.read(out / "mine.json")
+    return Manifest.read(out / "tiny.json")
 
 
 def test_the_manifest_says_what_was_trained(model: Manifest) -> None:
@@ -240,11 +240,11 @@ def test_a_graph_that_differs_is_not_written(
     bias.CopyFrom(onnx.numpy_helper.from_array(changed, bias.name))
     monkeypatch.setattr(export_module, "to_onnx", lambda *given: other.SerializeToString())
     with pytest.raises(ModelError, match="differs from torch's"):
-        export_run(bench.root / "first", bench.root / "models", "mine")
-    result = CliRunner().invoke(app, ["export", str(bench.root / "first"), "--name", "other"])
+        export_run(bench.root / "first", bench.root / "models")
+    result = CliRunner().invoke(app, ["export", str(bench.root / "first")])
     assert result.exit_code == 1
     assert "nothing was written" in result.output
-    assert not (bench.root / "first" / "other.onnx").exists()
+    assert not (bench.root / "first" / "tiny.onnx").exists()
     assert model.onnx_path.read_bytes() == before
 
 

@@ -8,7 +8,6 @@ Then it tells the scores of these networks, or of runs that are given, as lines 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 from plc_training.train.loop import Reason
@@ -72,18 +71,3 @@ class Comparison:
             if ending is not None and ending.reason is Reason.STOPPED:
                 return False
         return True
-
-
-_COMPARISONS = {
-    "restored": "restored:RESTORED",
-    "restorers": "restored:ALL_RESTORERS",
-    "contexts": "strokes:CONTEXTS",
-    "representations": "representations:ALL_REPRESENTATIONS",
-    "judged": "judged:JUDGED",
-}
-
-
-def comparison_of(name: str) -> Comparison:
-    """Return a comparison by its name."""
-    found: Comparison = resolve_name(f"plc_training.papers.{_COMPARISONS[name]}")
-    return found
