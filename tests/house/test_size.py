@@ -19,7 +19,7 @@ WISHES = {
     "plc.transport.relay.relay": (30_947, 128),
     "plc.restore.repair": (36_713, 166),
     "plc.embed.library": (14_982, 64),  # 14,500
-    "plc_training.cli": (47_833, 222),
+    "plc_training.cli": (47_207, 222),
     "": (89_985, 453),  # 77,000
     "the wing": (7_825, 35),
 }
