@@ -19,8 +19,7 @@ class OneThread:
 
     Parameters
     ----------
-    name : str
-        Of the class, for the error.
+    name : str, of the class, for the error
     """
 
     __slots__ = ("_frames", "_generation", "_name")

@@ -48,8 +48,7 @@ class Head(msgspec.Struct, forbid_unknown_fields=True):
 
     Attributes
     ----------
-    layout : str
-        :func:`layout_of` of the format's streams.
+    layout : str, :func:`layout_of` of the format's streams
     of : str
         The class that held the stream: ``"Concealer"`` or ``"ConcealerPool"``.
     settings : dict, with which the stream was opened
@@ -172,8 +171,7 @@ def fill(blocks: Sequence[NDArray[np.int64]], head: Head, body: bytes, layout: s
         Of the stream, written one after another.
     head, body
         Of the snapshot.
-    layout : str
-        :func:`layout_of` of its format here.
+    layout : str, :func:`layout_of` of its format here
 
     Raises
     ------

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plc.engine.runtime.engine_cache import EngineCache
+from plc.engine.runtime.attempts import EngineCache
 from plc.errors import AudioFileError
 from plc.files.scratch import remove_leftovers
 from plc.files.writing import AudioWriter

@@ -168,7 +168,7 @@ ENGINE: dict[str, dict[str, str]] = {
         "config": "samples_of_packet",
         "loss": "GilbertElliott gaps_of write_trace",
         "methods": "BASELINES FILE_METHODS METHODS",
-        "models.catalogue": "PAPERS available find model_table models_folder models_table",
+        "models.catalogue": "PAPERS available find models_folder",
         "models.kinds": "KINDS",
         "models.manifest": "Manifest",
         "predict.baselines": "Baseline squared_sine",

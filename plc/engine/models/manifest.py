@@ -47,8 +47,7 @@ class Manifest:
     ----------
     name : str
         Letters, digits, ``.``, ``_`` and ``-``; at most 64.
-    kind : str
-        One of :data:`plc.engine.models.kinds.KINDS`.
+    kind : str, one of :data:`plc.engine.models.kinds.KINDS`
     content : str
         One of :data:`CONTENTS`: what it was trained on.
     sha256 : str

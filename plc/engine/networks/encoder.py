@@ -224,8 +224,7 @@ class AnyRateEncoder(GapFiller):
     Parameters
     ----------
     encoder : ContextEncoder, for 16 kHz
-    sample_rate : int
-        Of the signals, in Hz.
+    sample_rate : int, of the signals, in Hz
 
     Attributes
     ----------

@@ -24,8 +24,7 @@ class Hints:
         Which samples of the row are no fills.
     doubt_db : float
         By how much the predictors that filled the gap disagree, in dB relative to the fill.
-    speech : float
-        Of :meth:`GapFiller.speech_share`.
+    speech : float, of :meth:`GapFiller.speech_share`
     seed : int
         Of random numbers, where a filler invents: another seed, another fill.
     """

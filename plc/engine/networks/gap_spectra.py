@@ -53,8 +53,7 @@ class GapSpectra:
     rows : float32, shape (channels, drafts, samples)
         To be filled in by the caller; the gap begins at :attr:`gap_start`, and zeros stand for
         what is not known.
-    lines : float32, shape (channels * drafts, samples)
-        The same memory, for kernels.
+    lines : float32, shape (channels * drafts, samples), the same memory, for kernels
     made : float32, shape (channels, horizon), what :meth:`synthesise` wrote last
     spectra, lost, filled : float32
         What the network takes and gives, as :meth:`plc.engine.runtime.onnx_network.GapNetwork.run`

@@ -17,8 +17,7 @@ class OtherRate:
 
     Parameters
     ----------
-    sample_rate : int
-        Of the recording, in Hz.
+    sample_rate : int, of the recording, in Hz
     network_rate : int
         Of the network, in Hz; no higher.
 

@@ -56,8 +56,8 @@ SERVER_DRAFTS = (SERVER[0], UNSTEADY[0])
 _CALL_MS = 0.015
 _CALIBRATION_RUNS = 5
 
-_costs: dict[tuple[int, int], tuple[float, float]] = {}
-_earlier: set[tuple[int, int]] = set()
+known_costs: dict[tuple[int, int], tuple[float, float]] = {}
+known_earlier: set[tuple[int, int]] = set()
 """Those of them that an earlier process measured, long ago."""
 
 
@@ -68,24 +68,24 @@ def measure_cost(order: int, past: int) -> tuple[float, float]:
     remembered.
     """
     key = (order, past)
-    if key not in _costs:
+    if key not in known_costs:
         found = find_cost(("ar", *key), 2)
         if found is None:
-            _costs[key] = _measured(order, past)
+            known_costs[key] = _measured(order, past)
         else:
-            _costs[key] = found.values[0], found.values[1]
+            known_costs[key] = found.values[0], found.values[1]
             if not found.recent:
-                _earlier.add(key)
-    return _costs[key]
+                known_earlier.add(key)
+    return known_costs[key]
 
 
 def measure_again(order: int, past: int) -> bool:
     """Measure a cost that an earlier process measured long ago; return whether it was such."""
     key = (order, past)
-    if key not in _earlier:
+    if key not in known_earlier:
         return False
-    _earlier.discard(key)
-    _costs[key] = _measured(order, past)
+    known_earlier.discard(key)
+    known_costs[key] = _measured(order, past)
     return True
 
 

@@ -14,8 +14,7 @@ class History:
 
     Parameters
     ----------
-    channels, samples : int
-        Rows, and samples remembered in each.
+    channels, samples : int, rows, and samples remembered in each
     """
 
     __slots__ = ("_counts", "_ring")

@@ -26,8 +26,7 @@ def continued(
 
     Parameters
     ----------
-    past : float32, shape (n,)
-        What is known, the newest last.
+    past : float32, shape (n,), what is known, the newest last
     samples : int, how many to predict
     sample_rate : int, in Hz
     rung : Rung

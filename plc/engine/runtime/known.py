@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from plc.engine.models.manifest import Manifest
 from plc.engine.models.onnx_file import Graph, read_graph
-from plc.engine.runtime.weights import read_weights
+from plc.engine.runtime.shared import read_weights
 from plc_kernels.network import hybrid_plan
 from plc_kernels.network import plan as frames_plan
 from plc_kernels.network.frames import run_frames

@@ -31,8 +31,7 @@ from plc.engine.runtime.known import KERNELS, plan_of, read_network
 from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape, network_signature
 from plc.engine.runtime.providers import Signature, gpu_installed
 from plc.engine.runtime.session import check_graph, open_session
-from plc.engine.runtime.shared import SharedSessions
-from plc.engine.runtime.weights import check_weights
+from plc.engine.runtime.shared import SharedSessions, check_weights
 from plc.errors import ConfigError
 from plc_kernels.build.library import FUNCTIONS
 from plc_kernels.network.plan import UnfitError
@@ -64,13 +63,13 @@ class _Model:
     """Of the ONNX file."""
 
 
-_models: SharedSessions[_Model] = SharedSessions()
+opened: SharedSessions[_Model] = SharedSessions()
 
 
 def _begin_child() -> None:
     """Take new locks, which a thread of the parent may hold."""
-    global _models
-    _models = SharedSessions()
+    global opened
+    opened = SharedSessions()
     _lock.release()
 
 
@@ -142,9 +141,9 @@ def open_native(manifest: Manifest, signature: Signature) -> NativeSession | Non
     begin_s = time.perf_counter()
     bins, frames = signature.inputs[0][1][3:]
     key = manifest.sha256, frames
-    model = _models.find(key)
+    model = opened.find(key)
     if model is None:
-        model = _models.get(key, partial(_read, manifest, bins, frames))
+        model = opened.get(key, partial(_read, manifest, bins, frames))
     else:
         check_weights(manifest)
     if model.kernel is None or model.bins != bins:

@@ -73,6 +73,7 @@ class GapNetwork:
     manifest : Manifest, of the model
     report : SessionReport, where it runs
     batch : int, the largest one
+    on_gpu : bool, whether :meth:`keep_warm` is of use
     last_error : str
         Why the last result that was not usable was not.
     """
@@ -81,14 +82,10 @@ class GapNetwork:
         self.manifest = manifest
         self.report = session.report
         self.batch = len(session.output)
+        self.on_gpu = session.on_gpu
         self.last_error = ""
         self._session = session
         self._finite = np.empty(session.output.shape, np.bool_)
-
-    @property
-    def on_gpu(self) -> bool:
-        """True if the network runs on a GPU, which :meth:`keep_warm` is for."""
-        return self._session.on_gpu
 
     def run(
         self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]

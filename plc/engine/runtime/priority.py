@@ -120,7 +120,7 @@ class Priority:
         if threading.current_thread() is not threading.main_thread():
             return "it is asked for outside the main thread"
         refusal = refusal_of(Level.AUDIO)
-        if refusal and not _rtkit_is_there():
+        if refusal and not has_rtkit():
             return refusal
         self._by_rtkit = bool(refusal)
         self._guard()
@@ -295,7 +295,8 @@ def _set_ordinary(thread: int) -> None:
             return
 
 
-def _rtkit_is_there() -> bool:
+def has_rtkit() -> bool:
+    """Return whether rtkit may be asked."""
     return shutil.which("busctl") is not None and os.path.exists("/run/dbus/system_bus_socket")
 
 

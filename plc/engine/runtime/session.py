@@ -42,6 +42,7 @@ from plc.engine.models.onnx_file import GraphSummary, check_ports, read_graph
 from plc.engine.runtime import shared
 from plc.engine.runtime.attempts import (
     AbsentError,
+    EngineCache,
     RefusedError,
     note_gpu,
     open_first,
@@ -50,7 +51,6 @@ from plc.engine.runtime.attempts import (
     prove,
 )
 from plc.engine.runtime.bound import BoundSession, SessionReport
-from plc.engine.runtime.engine_cache import EngineCache
 from plc.engine.runtime.providers import (
     CPU_OPTIONS,
     PROVIDERS,
@@ -64,8 +64,7 @@ from plc.engine.runtime.providers import (
     tensorrt_version,
     wanted_providers,
 )
-from plc.engine.runtime.shared import OpenSession
-from plc.engine.runtime.weights import check_weights, read_weights
+from plc.engine.runtime.shared import OpenSession, check_weights, read_weights
 from plc.errors import MissingExtraError, ModelError, in_a_line
 from plc.extras import install_command
 from plc_kernels.build.own_folder import cache_root

@@ -32,7 +32,8 @@ _CERTAIN_DB, _DOUBTFUL_DB = -38.0, -22.0
 # was trained on.
 _ALONE_MS = 128.0
 
-_opened = threading.local()
+opened = threading.local()
+"""``fillers`` by what they were asked for, in each thread its own."""
 
 
 class Spoken(Protocol):
@@ -262,11 +263,11 @@ def open_gap_filler(
         If a model that was asked for cannot be used.
     """
     key = (method, model, sample_rate, content)
-    opened: dict[tuple[str, str, int, str], GapFiller | None]
-    opened = _opened.__dict__.setdefault("fillers", {})
-    if key not in opened:
-        opened[key] = _open(*key)
-    return opened[key]
+    fillers: dict[tuple[str, str, int, str], GapFiller | None]
+    fillers = opened.__dict__.setdefault("fillers", {})
+    if key not in fillers:
+        fillers[key] = _open(*key)
+    return fillers[key]
 
 
 def _open(method: str, model: str, sample_rate: int, content: str) -> GapFiller | None:

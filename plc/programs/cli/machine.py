@@ -64,7 +64,8 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """List the networks: name, use, size; of one MODEL all there is to know."""
-    from plc.engine.models.catalogue import available, find, model_table, models_table
+    from plc.engine.models.catalogue import available, find
+    from plc.programs.model_tables import model_table, models_table
 
     if papers:
         _take_papers(papers)

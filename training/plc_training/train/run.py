@@ -29,7 +29,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from plc.engine.models.catalogue import find
-from plc.engine.runtime.weights import read_weights
+from plc.engine.runtime.shared import read_weights
 from plc.errors import ConfigError
 from plc.jsonable import to_json
 from plc_training.data.library import SPLITS, Clip, Decoded, find_libraries, sources_of, together

@@ -241,11 +241,11 @@ def test_the_weights_are_read_once_and_sessions_opened_when_needed(
 ) -> None:
     pytest.importorskip("onnxruntime")
     from plc.engine.networks import encoder as module_of
-    from plc.engine.runtime import session, weights
+    from plc.engine.runtime import session, shared
 
     reads: list[str] = []
     batches: list[int] = []
-    read, bind = weights.read_weights, BoundSession
+    read, bind = shared.read_weights, BoundSession
 
     def counted(manifest: Manifest) -> bytes:
         reads.append(manifest.name)
@@ -255,7 +255,7 @@ def test_the_weights_are_read_once_and_sessions_opened_when_needed(
         batches.append(signature.output[1][0])
         return bind(ort, opened, signature, *rest)
 
-    for module in (module_of, session, weights):
+    for module in (module_of, session, shared):
         monkeypatch.setattr(module, "read_weights", counted, raising=False)
     monkeypatch.setattr(session, "BoundSession", bound)
     encoder = open_context_encoder(write_context_encoder(tmp_path, True))

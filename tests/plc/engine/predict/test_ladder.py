@@ -124,7 +124,7 @@ def test_no_limit_keeps_all_and_measures_nothing(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_cost_is_measured_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ladder, "_costs", {})
+    monkeypatch.setattr(ladder, "known_costs", {})
     first = measure_cost(16, 64)
     assert all(0.0 < part < math.inf for part in first)
     monkeypatch.setattr(ladder, "burg", lambda *_: pytest.fail("fitted again"))

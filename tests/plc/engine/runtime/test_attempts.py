@@ -11,6 +11,7 @@ from plc.engine.models.manifest import Manifest
 from plc.engine.models.onnx_file import GraphSummary
 from plc.engine.runtime.attempts import (
     AbsentError,
+    EngineCache,
     RefusedError,
     open_first,
     open_with_engines,
@@ -18,7 +19,6 @@ from plc.engine.runtime.attempts import (
     prove,
 )
 from plc.engine.runtime.bound import SessionReport
-from plc.engine.runtime.engine_cache import EngineCache
 from plc.engine.runtime.providers import Signature
 from plc.engine.runtime.shared import OpenSession
 from plc.errors import ModelError

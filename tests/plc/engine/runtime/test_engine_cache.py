@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from plc.engine.runtime.engine_cache import EngineCache
+from plc.engine.runtime.attempts import EngineCache
 from plc_kernels.build.own_folder import cache_root
 
 IDENTITY = {"model": "ab", "device": "Fake 9000"}

@@ -220,7 +220,7 @@ def test_without_onnx_runtime_a_network_of_another_graph_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(known, "KNOWN", {})
-    monkeypatch.setattr(native, "_models", SharedSessions())
+    monkeypatch.setattr(native, "opened", SharedSessions())
     monkeypatch.setattr(flat, "_shared", {})
     _copied(tmp_path)
     with pytest.raises(MissingExtraError, match=re.escape(install_command("cpu"))):

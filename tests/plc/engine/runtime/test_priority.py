@@ -47,8 +47,8 @@ class Kernel:
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
     made = Kernel(99)
     monkeypatch.setattr(os, "sched_setscheduler", made.set)
-    monkeypatch.setattr(of, "_lock_memory", lambda: False)
-    monkeypatch.setattr(of, "_rtkit_is_there", lambda: False)
+    monkeypatch.setattr(of, "locks_memory", lambda: False)
+    monkeypatch.setattr(of, "has_rtkit", lambda: False)
     handler = signal.getsignal(signal.SIGXCPU)
     yield made
     assert signal.getsignal(signal.SIGXCPU) is handler
@@ -137,7 +137,7 @@ def test_the_kernel_tells_of_a_thread_that_spins(monkeypatch: pytest.MonkeyPatch
     if of.refusal_of(Level.AUDIO):
         pytest.skip("this process may not have real-time priority")
     monkeypatch.setattr(of, "SPIN_S", 0.1)
-    monkeypatch.setattr(of, "_lock_memory", lambda: False)
+    monkeypatch.setattr(of, "locks_memory", lambda: False)
     with Priority(tell=lambda line: None) as asked:
         asked.take(Level.AUDIO)
         assert os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO
@@ -157,8 +157,8 @@ def test_rtkit_is_asked_where_the_kernel_refuses(
     busctl.write_text(f'#!/bin/sh\necho "$@" >> {asked_for}\n')
     busctl.chmod(busctl.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(of, "_rtkit_is_there", lambda: True)
-    monkeypatch.setattr(Priority, "_limit_spinning", lambda self: None)
+    monkeypatch.setattr(of, "has_rtkit", lambda: True)
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)  # it cannot be raised again
     with Priority() as asked:
         assert asked.granted
         assert asked.take(Level.AUDIO)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from plc.engine.runtime import session, weights
+from plc.engine.runtime import session, shared
 from plc.engine.runtime.native import open_network
 from plc.engine.runtime.onnx_network import NetworkShape
 from plc.engine.runtime.providers import (
@@ -133,7 +133,7 @@ def test_a_network_that_is_open_is_opened_again_without_reading_its_files(
 ) -> None:
     path = write_model(tmp_path)
     first = open_network(path, SHAPE, providers="cpu")
-    monkeypatch.setattr(weights, "read_weights", lambda _: pytest.fail("it was read"))
+    monkeypatch.setattr(shared, "read_weights", lambda _: pytest.fail("it was read"))
     monkeypatch.setattr(session, "read_weights", lambda _: pytest.fail("it was read"))
     monkeypatch.setattr(session, "read_graph", lambda *_: pytest.fail("it was inspected"))
     monkeypatch.setattr(ort, "InferenceSession", lambda *_, **__: pytest.fail("it was opened"))

@@ -120,7 +120,7 @@ def test_a_damaged_contour_is_a_clear_error_or_leaves_gaps_to_the_interpolation(
         open_gap_filler("auto", path, RATE)
     told: list[str] = []
     monkeypatch.setattr(notice, "tell", told.append)
-    monkeypatch.setattr(module._opened, "fillers", {}, raising=False)
+    monkeypatch.setattr(module.opened, "fillers", {}, raising=False)
     assert open_gap_filler("auto", "auto", RATE) is None
     assert "contour.npz" in told[0]
 
