@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,120 +65,20 @@ AUDIO_PATH: tuple[Any, ...] = (
 )
 """Every kernel that a stream may call whose samples the step makes, and those at its ends."""
 
-# Compiling everything takes less, even on a slow core.
-_LONGEST_WAIT_S = 180.0
 _POLL_S = 0.02
-# From a warm cache it takes less, where the processor has time.
-_SLOW_S = 2.5
 _PROGRESS_S = 10.0
-_WAITING = "waiting for another process of yours that compiles the kernels, for a minute at most"
-_COMPILING = (
+WAITING = "waiting for another process of yours that compiles the kernels, for a minute at most"
+COMPILING = (
     "compiling the kernels, once on this machine: half a minute to a minute; "
     "plc doctor --warm does it beforehand"
 )
 _PROGRESS = "compiling the kernels: {:.0f} % done, some {:.0f} s left"
 _PROGRESS_MOST = 0.95
-_SOON = "compiling the kernels: soon done, later where the machine is busy"
+SOON = "compiling the kernels: soon done, later where the machine is busy"
 # The first functions that are compiled tell how fast this machine is: their share of the whole
 # time, measured with a process beside and without.
 _FUNCTIONS, _SHARE_BESIDE, _SHARE_ALONE = 100, 0.19, 0.12
-_LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
-
-_lock = threading.RLock()
-_warm: list[tuple[Any, ...]] = []
-"""Those that are compiled."""
-_waiting = False
-"""For another process."""
-
-if hasattr(os, "register_at_fork"):
-    # numba has locks of its own, which a child would find held for ever: a fork waits for them.
-    os.register_at_fork(
-        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
-    )
-
-
-def warm_up() -> None:
-    """Compile or load every kernel of the audio path once, then forbid compiling.
-
-    From then on an unforeseen type raises ``TypeError`` in place of a stall of seconds. A process's
-    first call takes half a second from a warm cache and half a minute from an empty one, for which
-    other processes wait; further calls return at once.
-    """
-    _warm_up(AUDIO_PATH, _run_all)
-
-
-def _warm_up(kernels: tuple[Any, ...], run: Callable[[], None]) -> None:
-    if kernels in _warm:  # without the lock, which a call that was interrupted may have kept
-        return
-    with _lock:
-        if kernels in _warm:
-            return
-        if FUNCTIONS is None:
-            _compile(kernels, run)
-        else:
-            run()
-        _warm.append(kernels)
-
-
-def _compile(kernels: tuple[Any, ...], run: Callable[[], None]) -> None:
-    """Compile kernels by running them, and say how far it is."""
-    from numba.core import event
-
-    class Listener(event.Listener):
-        """Listener of numba's reports on functions that it compiles."""
-
-        def on_start(self, event: event.Event) -> None:
-            why.begin()
-
-        def on_end(self, event: event.Event) -> None:
-            why.count()
-
-    for reason in refused:
-        notice.tell(reason)
-    is_cold = compiled(kernels) < len(kernels)
-    level = logging.WARNING if is_cold else logging.INFO
-    why = _Why(kernels)
-    slow = notice.if_slow(why, _SLOW_S, _PROGRESS_S, level)
-    with event.install_listener("numba:compile", Listener()), slow, _one_process_at_a_time():
-        run()
-    for kernel in kernels:
-        kernel.disable_compile()
-
-
-class _Why:
-    """Reason why a start is slow, and how far it is, by the functions that numba has compiled."""
-
-    def __init__(self, kernels: tuple[Any, ...]) -> None:
-        self._kernels = kernels
-        self._share = _SHARE_BESIDE if _is_worth_a_process() else _SHARE_ALONE
-        self._functions = 0
-        self._began_s = self._whole_s = 0.0
-        self._told = False
-
-    def begin(self) -> None:
-        """Note when the first function began."""
-        self._began_s = self._began_s or time.monotonic()
-
-    def count(self) -> None:
-        """Count a function."""
-        self._functions += 1
-        if self._functions <= _FUNCTIONS:
-            share = self._share * self._functions / _FUNCTIONS
-            self._whole_s = (time.monotonic() - self._began_s) / share
-
-    def __call__(self) -> str:
-        """Return it in words."""
-        if _waiting:
-            return _WAITING
-        if compiled(self._kernels) == len(self._kernels):
-            return _LOADING
-        if not self._told or not self._whole_s:
-            self._told = True
-            return _COMPILING
-        gone_s = time.monotonic() - self._began_s
-        if gone_s > _PROGRESS_MOST * self._whole_s:
-            return _SOON
-        return _PROGRESS.format(100.0 * gone_s / self._whole_s, self._whole_s - gone_s)
+LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
 
 
 def compiled(kernels: tuple[Any, ...] = AUDIO_PATH) -> int:
@@ -192,61 +93,6 @@ def cache_folder() -> Path | None:
     return next((Path(path) for path in paths if path is not None), None)
 
 
-@contextlib.contextmanager
-def _one_process_at_a_time() -> Iterator[None]:
-    """Let processes that start together compile in turn: the second finds the first's cache.
-
-    Where locks are not to be had (no fcntl, no folder of this user's own), or one is held for a
-    minute, they compile side by side, which costs time; numba itself replaces cache files
-    atomically. Another user cannot hold it, nor a process that keeps its kernels elsewhere.
-    """
-    global _waiting
-    place = cache_folder()
-    folder, _ = own_folder("locks") if place else (None, "")
-    if folder is None:
-        yield
-        return
-    with contextlib.ExitStack() as held:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            key = hashlib.sha256(os.fsencode(str(place))).hexdigest()[:16]
-            path = folder / f"warm-up-{key}.lock"
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(path, flags, 0o600)
-            held.callback(os.close, descriptor)
-            deadline = time.monotonic() + _LONGEST_WAIT_S
-            _waiting = True
-            while time.monotonic() < deadline:
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                time.sleep(_POLL_S)
-        _waiting = False
-        yield
-
-
-def _run_all() -> None:
-    """Compile or load every kernel; with an empty cache two processes compile.
-
-    The step is this one's, and the networks, which take as long, the other's. This one then takes
-    them from the cache; where the other cannot be started, or fails, it compiles all.
-    """
-    process = _started() if _is_worth_a_process() else None
-    try:
-        _run_step()
-        _run_dropouts()
-        if process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_LONGEST_WAIT_S)
-        if FUNCTIONS is None:
-            run_beside()
-    finally:
-        if process is not None:
-            process.kill()
-            process.communicate()  # closes the pipe, too
-
-
 def run_beside() -> None:
     """Compile the networks, in a process beside the one that compiles all."""
     from numba import types
@@ -257,19 +103,6 @@ def run_beside() -> None:
     for kernel, letters in _NETWORKS:
         if not kernel.signatures:
             kernel.compile(tuple(of_letters[each] for each in letters))
-
-
-def _is_worth_a_process() -> bool:
-    return (
-        compiled() == 0
-        and cache_folder() is not None
-        and usable_cores() > 1
-        and can_compile_beside()
-    )
-
-
-def _started() -> "subprocess.Popen[bytes] | None":
-    return compile_beside("from plc.engine import warm; warm.run_beside()")
 
 
 def _run_step() -> None:
@@ -317,3 +150,185 @@ _NETWORKS: tuple[tuple[Any, str], ...] = (
 )
 """What streams with networks call, and those that prepare, with which types: words, a number,
 blocks of words, reals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warmth:
+    """Parts of a warm-up, which a test may hand in."""
+
+    kernels: tuple[Any, ...] = AUDIO_PATH
+    compile: tuple[Callable[[], object], ...] = (_run_step, _run_dropouts, run_beside)
+    """Each compiles some of them; the last one what a process beside does as well."""
+    compiled: Callable[[tuple[Any, ...]], int] = compiled
+    start: Callable[[str], "subprocess.Popen[bytes] | None"] = compile_beside
+    folder: Callable[[], Path | None] = cache_folder
+    cores: Callable[[], int] = usable_cores
+    clock: Callable[[], float] = time.monotonic
+    rest: Callable[[float], object] = time.sleep
+    slow_s: float = 2.5
+    """From a warm cache it takes less, where the processor has time."""
+    wait_s: float = 180.0
+    """Compiling everything takes less, even on a slow core."""
+
+    def is_worth_a_process(self) -> bool:
+        """Return whether a process beside saves time: for an empty cache, with two cores."""
+        is_cold = self.compiled(self.kernels) == 0 and self.folder() is not None
+        return is_cold and self.cores() > 1 and can_compile_beside()
+
+
+class Progress:
+    """Functions that numba has compiled, of about as many as there are."""
+
+    def __init__(self, how: Warmth, beside: bool) -> None:
+        self._how = how
+        self._share = _SHARE_BESIDE if beside else _SHARE_ALONE
+        self._functions = 0
+        self._began_s = self._whole_s = 0.0
+        self._told = False
+        self._waiting = False
+        """For another process."""
+
+    def begin(self) -> None:
+        """Note when the first function began."""
+        self._began_s = self._began_s or self._how.clock()
+
+    def count(self) -> None:
+        """Count a function."""
+        self._functions += 1
+        if self._functions <= _FUNCTIONS:
+            share = self._share * self._functions / _FUNCTIONS
+            self._whole_s = (self._how.clock() - self._began_s) / share
+
+    def why(self) -> str:
+        """Return in words why the start is slow."""
+        how = self._how
+        if self._waiting:
+            return WAITING
+        if how.compiled(how.kernels) == len(how.kernels):
+            return LOADING
+        if not self._told or not self._whole_s:
+            self._told = True
+            return COMPILING
+        gone_s = how.clock() - self._began_s
+        if gone_s > _PROGRESS_MOST * self._whole_s:
+            return SOON
+        return _PROGRESS.format(100.0 * gone_s / self._whole_s, self._whole_s - gone_s)
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let processes that start together compile in turn: the second finds the first's cache.
+
+        Where locks are not to be had (no fcntl, no folder of this user's own), or one is held for a
+        minute, they compile side by side, which costs time; numba itself replaces cache files
+        atomically. Another user cannot hold it, nor a process that keeps its kernels elsewhere.
+        """
+        how = self._how
+        place = how.folder()
+        folder, _ = own_folder("locks") if place else (None, "")
+        if folder is None:
+            yield
+            return
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(ImportError, OSError):
+                import fcntl
+
+                key = hashlib.sha256(os.fsencode(str(place))).hexdigest()[:16]
+                path = folder / f"warm-up-{key}.lock"
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+                descriptor = os.open(path, flags, 0o600)
+                held.callback(os.close, descriptor)
+                deadline_s = how.clock() + how.wait_s
+                self._waiting = True
+                while how.clock() < deadline_s:
+                    with contextlib.suppress(BlockingIOError):
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    how.rest(_POLL_S)
+            self._waiting = False
+            yield
+
+
+class WarmUp:
+    """A warm-up for any threads: one of them compiles, the others wait."""
+
+    def __init__(self, how: Warmth) -> None:
+        self.lock = threading.RLock()
+        self._how = how
+        self._done = False
+
+    def __call__(self) -> None:
+        """Compile or load the kernels, unless that is done."""
+        if self._done:  # without the lock, which a call that was interrupted may have kept
+            return
+        with self.lock:
+            if self._done:
+                return
+            if FUNCTIONS is None:
+                self._compile()
+            else:
+                self._run(beside=False)
+            self._done = True
+
+    def _compile(self) -> None:
+        """Compile kernels by running them, and say how far it is."""
+        from numba.core import event
+
+        class Listener(event.Listener):
+            """Listener of numba's reports on functions that it compiles."""
+
+            def on_start(self, event: event.Event) -> None:
+                progress.begin()
+
+            def on_end(self, event: event.Event) -> None:
+                progress.count()
+
+        for reason in refused:
+            notice.tell(reason)
+        how, beside = self._how, self._how.is_worth_a_process()
+        is_cold = how.compiled(how.kernels) < len(how.kernels)
+        level = logging.WARNING if is_cold else logging.INFO
+        progress = Progress(how, beside)
+        slow = notice.if_slow(progress.why, how.slow_s, _PROGRESS_S, level)
+        with event.install_listener("numba:compile", Listener()), slow, progress.turn():
+            self._run(beside)
+        for kernel in how.kernels:
+            kernel.disable_compile()
+
+    def _run(self, beside: bool) -> None:
+        """Compile or load every kernel; with an empty cache two processes compile.
+
+        The step is this one's, and the networks, which take as long, the other's. This one then
+        takes them from the cache; where the other cannot be started, or fails, it compiles all.
+        """
+        how = self._how
+        process = how.start("from plc.engine import warm; warm.run_beside()") if beside else None
+        try:
+            for compile_some in how.compile[:-1]:
+                compile_some()
+            if process is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(how.wait_s)
+            if FUNCTIONS is None:
+                how.compile[-1]()
+        finally:
+            if process is not None:
+                process.kill()
+                process.communicate()  # closes the pipe, too
+
+
+_warm_up = WarmUp(Warmth())
+
+if hasattr(os, "register_at_fork"):
+    # numba has locks of its own, which a child would find held for ever: a fork waits for them.
+    _free = _warm_up.lock.release
+    os.register_at_fork(before=_warm_up.lock.acquire, after_in_parent=_free, after_in_child=_free)
+
+
+def warm_up() -> None:
+    """Compile or load every kernel of the audio path once, then forbid compiling.
+
+    From then on an unforeseen type raises ``TypeError`` in place of a stall of seconds. A process's
+    first call takes half a second from a warm cache and half a minute from an empty one, for which
+    other processes wait; further calls return at once.
+    """
+    _warm_up()

@@ -265,12 +265,12 @@ sys.stdin.read()
 def test_a_lock_in_the_shared_temporary_folder_holds_nobody_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plc.engine import warm
+    from plc.engine.warm import Progress, Warmth
 
     monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path / "own"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits"))
+    progress = Progress(Warmth(rest=lambda seconds: pytest.fail("it waits")), beside=False)
     lock = tmp_path / f"plc-warm-up-{os.getuid()}.lock"
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(lock)],
@@ -281,11 +281,11 @@ def test_a_lock_in_the_shared_temporary_folder_holds_nobody_up(
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with warm._one_process_at_a_time():
+        with progress.turn():
             pass
         # With no folder of its own it goes on without a lock.
         monkeypatch.setenv("PLC_CACHE_DIR", "/dev/null/nowhere")
-        with warm._one_process_at_a_time():
+        with progress.turn():
             pass
     finally:
         holder.communicate("")
@@ -294,19 +294,19 @@ def test_a_lock_in_the_shared_temporary_folder_holds_nobody_up(
 def test_a_lock_of_ones_own_is_waited_for_and_said_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plc.engine import warm
+    from plc.engine.warm import WAITING, Progress, Warmth
 
     monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path))
     told = []
-    monkeypatch.setattr(warm, "_LONGEST_WAIT_S", 0.2)
-    monkeypatch.setattr("time.sleep", lambda seconds: told.append(warm._Why(warm.AUDIO_PATH)()))
-    with warm._one_process_at_a_time():
+    how = Warmth(wait_s=0.2, rest=lambda seconds: told.append(second.why()))
+    first, second = (Progress(how, beside=False) for _ in range(2))
+    with first.turn():
         (lock,) = (tmp_path / "locks").iterdir()
         assert mode_of(lock) == 0o600
-        with warm._one_process_at_a_time():
+        with second.turn():
             pass
-    assert set(told) == {warm._WAITING}
-    assert warm._Why(warm.AUDIO_PATH)() != warm._WAITING
+    assert set(told) == {WAITING}
+    assert second.why() != WAITING
 
 
 @AS_ROOT

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import plc
 import plc_kernels
 from plc import notice
 from plc.engine import warm
+from plc.engine.warm import Progress, Warmth, WarmUp
 from plc_kernels.signal import ar, level
 from plc_kernels.stream.start import forget_stream
 from tests.processes import environment
@@ -62,6 +64,11 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
 
 
+def how(**given: Any) -> Warmth:
+    """Return a warm-up of no kernels."""
+    return Warmth(**({"kernels": (), "compile": (lambda: None,)} | given))
+
+
 def test_a_program_is_told_why_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     heard = threading.Event()
@@ -71,40 +78,30 @@ def test_a_program_is_told_why_it_waits(monkeypatch: pytest.MonkeyPatch) -> None
         heard.set()
 
     monkeypatch.setattr(notice, "listener", listen)
-    monkeypatch.setattr(warm, "AUDIO_PATH", ())
-    monkeypatch.setattr(warm, "_SLOW_S", 0.0)
-    monkeypatch.setattr(warm, "_run_all", lambda: heard.wait(30.0))
-    for compiled, line in ((-1, warm._COMPILING), (0, warm._LOADING)):
+    for number, line in ((-1, warm.COMPILING), (0, warm.LOADING)):
         heard.clear()
-        monkeypatch.setattr(warm, "_warm", [])
-        monkeypatch.setattr(warm, "compiled", lambda *_, compiled=compiled: compiled)
-        warm.warm_up()
+        slow: dict[str, Any] = {"compile": (lambda: heard.wait(30.0),), "slow_s": 0.0}
+        WarmUp(how(compiled=lambda _, number=number: number, **slow))()
         assert told.pop() == line
-    monkeypatch.setattr(warm, "_warm", [])
-    monkeypatch.setattr(warm, "_SLOW_S", 60.0)
-    monkeypatch.setattr(warm, "_run_all", lambda: None)
-    warm.warm_up()
+    WarmUp(how(slow_s=60.0))()
     assert not told
 
 
 SLOW_START = """
 import logging, time
 from plc import notice
-from plc.engine import warm
-warm.AUDIO_PATH, warm._SLOW_S = (), 0.0
+from plc.engine.warm import Warmth, WarmUp
+slow = dict(kernels=(), compile=(lambda: time.sleep(0.5),), slow_s=0.0)
 for setting, compiled in {cases} * 2:
     exec(setting)
-    warm.compiled = lambda *_: compiled
-    warm._run_all = lambda: time.sleep(0.5)
-    warm._warm.clear()
-    warm.warm_up()
+    WarmUp(Warmth(compiled=lambda _: compiled, **slow))()
 """
 
 
 @pytest.mark.parametrize(
     ("cases", "said"),
     [
-        ([("", -1)], warm._COMPILING + "\n"),
+        ([("", -1)], warm.COMPILING + "\n"),
         (
             [
                 ("log = logging.getLogger('plc'); log.setLevel(0); notice.listener = None", 0),
@@ -124,40 +121,39 @@ def test_a_program_without_logging_is_warned_once_of_compiling_and_of_nothing_el
     assert (done.stdout, done.stderr) == ("", said)
 
 
-def test_a_program_is_told_how_far_compiling_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 1000.0
-    monkeypatch.setattr("time.monotonic", lambda: now_s)
-    monkeypatch.setattr(warm, "compiled", lambda *_: 0)
-    monkeypatch.setattr(warm, "_is_worth_a_process", lambda: True)
-    why = warm._Why(warm.AUDIO_PATH)
-    assert why() == warm._COMPILING
-    for number in range(200):  # the second half takes longer, as functions are of many sizes
-        why.begin()
-        now_s += 0.076 if number < 100 else 0.1
-        why.count()
-    assert why() == "compiling the kernels: 44 % done, some 22 s left"
+def test_a_program_is_told_how_far_compiling_is() -> None:
+    now_s, number = 1000.0, 0
+    given = Warmth(clock=lambda: now_s, compiled=lambda _: number)
+    progress = Progress(given, beside=True)
+    assert progress.why() == warm.COMPILING
+    for function in range(200):  # the second half takes longer, as functions are of many sizes
+        progress.begin()
+        now_s += 0.076 if function < 100 else 0.1
+        progress.count()
+    assert progress.why() == "compiling the kernels: 44 % done, some 22 s left"
     now_s = 1037.0
-    assert why() == "compiling the kernels: 92 % done, some 3 s left"
+    assert progress.why() == "compiling the kernels: 92 % done, some 3 s left"
     now_s = 1100.0
-    assert why() == warm._SOON
-    monkeypatch.setattr(warm, "compiled", lambda kernels: len(kernels))
-    assert why() == warm._LOADING
+    assert progress.why() == warm.SOON
+    number = len(warm.AUDIO_PATH)
+    assert progress.why() == warm.LOADING
 
 
 @pytest.mark.parametrize("program", ["raise SystemExit(1)", "import time; time.sleep(600.0)"])
-def test_what_the_process_beside_does_not_compile_this_one_does(
-    monkeypatch: pytest.MonkeyPatch, program: str
-) -> None:
-    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
+def test_what_the_process_beside_does_not_compile_this_one_does(program: str) -> None:
+    started: list[subprocess.Popen[bytes]] = []
     ran: list[str] = []
-    monkeypatch.setattr(warm, "_is_worth_a_process", lambda: True)
-    monkeypatch.setattr(warm, "_started", lambda: process)
-    monkeypatch.setattr(warm, "_run_step", lambda: ran.append("step"))
-    monkeypatch.setattr(warm, "_run_dropouts", lambda: ran.append("dropouts"))
-    monkeypatch.setattr(warm, "run_beside", lambda: ran.append("beside"))
-    monkeypatch.setattr(warm, "_LONGEST_WAIT_S", 1.0)
-    warm._run_all()
-    assert ran == ["step", "dropouts", "beside"]
+
+    def start(_: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", program]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE))
+        return started[-1]
+
+    parts = tuple(lambda name=name: ran.append(name) for name in ("step", "networks"))
+    folder: dict[str, Any] = {"folder": lambda: Path("folder"), "cores": lambda: 2}
+    WarmUp(how(compile=parts, start=start, wait_s=1.0, **folder))()
+    assert ran == ["step", "networks"]
+    (process,) = started
     assert process.returncode is not None
     assert process.stdin is not None
     assert process.stdin.closed
@@ -166,24 +162,21 @@ def test_what_the_process_beside_does_not_compile_this_one_does(
 def test_a_process_beside_is_started_for_an_empty_cache_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(warm, "compiled", lambda: 0)
-    monkeypatch.setattr(warm, "usable_cores", lambda: 2)
-    monkeypatch.setattr(warm, "cache_folder", lambda: Path("folder"))
+    cold: dict[str, Any] = {
+        "compiled": lambda _: 0,
+        "cores": lambda: 2,
+        "folder": lambda: Path("folder"),
+    }
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3.12")
-    assert warm._is_worth_a_process()
-    for name, answer in (
-        ("compiled", 1),
-        ("usable_cores", 1),
-        ("cache_folder", None),
-    ):
-        with monkeypatch.context() as other:
-            other.setattr(warm, name, lambda answer=answer: answer)
-            assert not warm._is_worth_a_process()
+    assert Warmth(**cold).is_worth_a_process()
+    for name, answer in (("compiled", 1), ("cores", 1), ("folder", None)):
+        given = cold | {name: lambda *_, answer=answer: answer}
+        assert not Warmth(**given).is_worth_a_process()
     for program in ("/opt/daw/host", "", None):
         monkeypatch.setattr(sys, "executable", program)
-        assert not warm._is_worth_a_process()
+        assert not Warmth(**cold).is_worth_a_process()
     monkeypatch.setattr(sys, "executable", "/dev/null/python")
-    assert warm._started() is None
+    assert Warmth().start("") is None
 
 
 def test_a_cache_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,27 +196,24 @@ def test_a_cache_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) ->
     assert warm.compiled((*kernels, SimpleNamespace())) == 1
 
 
-def test_threads_that_warm_up_at_once_run_the_kernels_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    warm.warm_up()
-    monkeypatch.setattr(warm, "_warm", [])
-    run_all = warm._run_all
+def test_threads_that_warm_up_at_once_run_the_kernels_once() -> None:
     runs: list[int] = []
     finished_before_run: list[bool] = []
     together = threading.Barrier(8)
+    done = [False] * 8
 
-    def run_and_count() -> None:
+    def run() -> None:
         runs.append(threading.get_ident())
-        run_all()
+        time.sleep(0.1)
         finished_before_run.append(any(done))
 
-    done = [False] * 8
+    once = WarmUp(how(compile=(run,)))
 
     def warm_up(place: int) -> None:
         together.wait()
-        warm.warm_up()
+        once()
         done[place] = True
 
-    monkeypatch.setattr(warm, "_run_all", run_and_count)
     threads = [threading.Thread(target=warm_up, args=(place,)) for place in range(8)]
     for thread in threads:
         thread.start()
@@ -332,16 +322,13 @@ def test_processes_that_fill_an_empty_cache_at_once_all_conceal(tmp_path: Path) 
     assert hits == kernels
 
 
-def test_a_lock_that_an_interrupted_call_kept_holds_up_nobody_later(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    warm.warm_up()
-    kept = threading.RLock()
-    holder = threading.Thread(target=kept.acquire)  # it is gone, and the lock is held
+def test_a_lock_that_an_interrupted_call_kept_holds_up_nobody_later() -> None:
+    once = WarmUp(how())
+    once()
+    holder = threading.Thread(target=once.lock.acquire)  # it is gone, and the lock is held
     holder.start()
     holder.join()
-    monkeypatch.setattr(warm, "_lock", kept)
-    other = threading.Thread(target=warm.warm_up, daemon=True)
+    other = threading.Thread(target=once, daemon=True)
     other.start()
     other.join(30.0)
     assert not other.is_alive()
