@@ -21,7 +21,11 @@ least priority of all, so that it never holds up audio.
 import queue
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from plc.compiled import DirectCall
 from plc.engine.memory import StreamMemory
@@ -124,6 +128,11 @@ def _running() -> _Preparer | None:
     return _preparer
 
 
+def prepare_burst(block: NDArray[np.int64], model: int) -> int:
+    """Make the burst that would begin with a stream's next packet; return where it would."""
+    return int(_prepare.run(block, model))
+
+
 class BurstsAhead:
     """The bursts of one stream, prepared in the process's thread for it.
 
@@ -137,6 +146,7 @@ class BurstsAhead:
         Time that a preparation may take; ``inf``: as much as it takes.
     outside : OutsideNetworks or None
         What runs the stream's networks; None: the step does.
+    prepare : callable, makes a burst
     """
 
     __reduce_ex__ = not_copied("copy the Concealer")
@@ -147,7 +157,8 @@ class BurstsAhead:
         pace: PreparationPace,
         counters: PreparationCounters,
         most_ms: float,
-        outside: "OutsideNetworks | None" = None,
+        outside: "OutsideNetworks | None",
+        prepare: Callable[[NDArray[np.int64], int], int],
     ) -> None:
         for kernel in (_ask, _expected_losses, _prepare):
             kernel.settle()
@@ -159,6 +170,7 @@ class BurstsAhead:
         self._counters = counters
         self._most_ms = most_ms
         self._outside = outside
+        self._prepare = prepare
         self._limit_ms = float(memory.numbers[layout.LIMIT_MS])
         self._cpu_clock = thread_clock()
         self.second = OneThread("preparation")
@@ -285,7 +297,7 @@ class BurstsAhead:
             return
         began_s = self._cpu_clock()
         try:
-            at = int(_prepare.run(self._block, self._model))
+            at = self._prepare(self._block, self._model)
             if self._outside is not None:
                 self._outside.prepare()
             self._ready = serial, at

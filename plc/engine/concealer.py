@@ -27,7 +27,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Self, Unpack, overload
+from typing import Any, ClassVar, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from plc.compiled import DirectCall
 from plc.engine import snapshots
 from plc.engine.config import OPEN, SETTINGS, StreamConfig, StreamSettings
+from plc.engine.dependencies import Dependencies
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import bursts_ahead, make_method
 from plc.engine.one_thread import OneThread
@@ -57,7 +58,6 @@ from plc.engine.samples import (
 from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
 from plc.errors import ConcurrentPushError, check_settings
-from plc.processor_time import thread_clock
 from plc_kernels.stream import layout
 from plc_kernels.stream.fills import fill_part
 from plc_kernels.stream.layout import IN_BURST, SPENT_MS, TAKES, TIMED, WAITS
@@ -158,6 +158,8 @@ class Concealer:
     <Stats packets=1 lost_packets=1 concealed_samples=320 concealment_events=1>
     """
 
+    dependencies: ClassVar[Dependencies] = Dependencies()
+
     def __init__(
         self,
         sample_rate: int = 48_000,
@@ -186,17 +188,19 @@ class Concealer:
         n, channels = config.packet_samples, config.channels
         reach = int(layout.reach_of(config.sample_rate, n, config.lookahead))
         counters = NetworkCounters()
-        self._method = method = make_method(config, reach, clock, counters)
+        self._method = method = make_method(
+            config, reach, clock, counters, depends=self.dependencies
+        )
         self._memory = memory = StreamMemory(config, method)
-        method.attach(memory)
+        method.attach(memory.block, memory.model, memory.rungs)
         self.stats = Stats(memory, network=counters)
         self._limit_ms = config.time_limit_ms
         self._served = MORE | (PLAYED if memory.block[layout.LISTENS] else 0)
         self._served *= int(memory.block[layout.NETWORK])
-        self._ahead = bursts_ahead(config, memory, method, self.stats.ahead)
+        self._ahead = bursts_ahead(config, memory, method, self.stats.ahead, self.dependencies)
         self._clock = clock
         if cpu_clock is None:
-            cpu_clock = thread_clock() if clock is time.perf_counter else clock
+            cpu_clock = self.dependencies.cpu_clock() if clock is time.perf_counter else clock
         self._cpu_clock = cpu_clock
         self._cpu_began = 0.0
         self._inside = OneThread("Concealer")

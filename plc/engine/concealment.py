@@ -1,10 +1,116 @@
-"""Concealment of a stream: linear prediction, which networks improve."""
+"""Concealment of a stream: linear prediction, and the networks of its step that improve it."""
 
-from typing import Any
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from plc.engine.predict.ladder import Ladders, Pace
 from plc_kernels.signal.rungs import HEADROOM
+from plc_kernels.stream import fills, layout
+from plc_kernels.stream.gap import FILE_AT, NETS
 from plc_kernels.stream.layout import DEPTH, FITTED, RUNG, UNSTEADY
+
+if TYPE_CHECKING:
+    from plc.engine.networks.flat import FlatModels
+    from plc.engine.outside import OutsideNetworks
+
+
+class WorkingMemory(threading.local):
+    """Working memory of streams' networks: one in each thread."""
+
+    def __init__(self) -> None:
+        self._numbers = np.empty(0, np.float32)
+
+    def lend(self, block: NDArray[np.int64]) -> int:
+        """Let a stream work here; return the place that its working memory had before.
+
+        Parameters
+        ----------
+        block : int64, shape (words,)
+            Of a stream whose networks work apart, or its second set.
+        """
+        if self._numbers.size < block[fills.WORK_APART]:
+            self._numbers = np.empty(block[fills.WORK_APART], np.float32)
+        before = int(block[fills.WORK])
+        block[fills.WORK] = self._numbers.ctypes.data - block.ctypes.data
+        return before
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepNetworks:
+    """Networks of a stream.
+
+    Attributes
+    ----------
+    models : FlatModels or None
+        In memory; None where none is sound, or a context encoder is the only one.
+    chosen : dict
+        By content of :data:`NETS`: name and cost in ms of those that serve.
+    left_out : dict
+        By content: what :meth:`describe` says of those that do not.
+    for_all : bool
+        Whether the one for speech serves all content.
+    works_apart : bool
+        Whether what a run works in is lent to the stream by :class:`WorkingMemory`, as many streams
+        of which few conceal at a time need one for each thread.
+    outside : OutsideNetworks or None
+        What computes their forward passes; None: kernels.
+    """
+
+    models: "FlatModels | None"
+    chosen: dict[str, tuple[str, float]]
+    left_out: dict[str, dict[str, Any]]
+    for_all: bool = False
+    works_apart: bool = False
+    outside: "OutsideNetworks | None" = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in ``stats`` in the order of :data:`NETS`, "" for one that is not there."""
+        last = max(map(tuple(NETS).index, self.chosen), default=-1)
+        names = tuple(NETS)[: last + 1]
+        return tuple(f"network:{self.chosen[of][0]}" if of in self.chosen else "" for of in names)
+
+    def lay_out(self, header: NDArray[np.int64]) -> int:
+        """Lay out a stream with these networks; return the bytes of its block."""
+        header[layout.OUTSIDE] = self.outside is not None
+        if self.models is None:
+            assert self.outside is not None
+            assert self.outside.encoder is not None
+            header[layout.NETWORK] = True
+            header[layout.NETWORK_PAST] = self.outside.encoder.side
+            for net in NETS.values():
+                header[net + FILE_AT] = -1
+            return layout.lay_out(header)
+        size = self.models.words.nbytes
+        header[fills.WORK_APART] = self.works_apart
+        fills.choose_networks(self.models.address, size, header)
+        for of, net in NETS.items():
+            if of not in self.chosen:
+                header[net + FILE_AT] = -1
+        header[layout.ONE_FOR_ALL] = self.for_all
+        return fills.lay_out_network(self.models.address, header)
+
+    def costs_ms(self) -> list[float]:
+        """Return the cost of each of :data:`NETS`, 0 where there is none."""
+        return [self.chosen[of][1] if of in self.chosen else 0.0 for of in NETS]
+
+    def describe(self, on: bool) -> dict[str, dict[str, Any]]:
+        """Return the networks by content: model, mode, state, cost of a burst.
+
+        Of one that is left out ``why`` or ``budget_ms``, what it would serve in.
+        """
+        state = {"mode": "step", "state": "on" if on else "off"}
+        served: dict[str, dict[str, Any]] = {
+            of: {"model": name, **state, **({"cost_ms": round(cost_ms, 4)} if cost_ms else {})}
+            for of, (name, cost_ms) in self.chosen.items()
+        }
+        if self.outside is not None:
+            served = self.outside.describe()
+        return served | self.left_out
 
 
 class StepPrediction:
@@ -13,7 +119,7 @@ class StepPrediction:
     Parameters
     ----------
     ladders : Ladders, of the stream
-    networks : StepNetworks, EncodedGaps or None, of the stream
+    networks : StepNetworks or None, of the stream
     prepares : int
         Whether bursts are prepared: 0, or a way of :mod:`plc_kernels.stream.preparation`.
     from_onsets : bool
@@ -27,7 +133,7 @@ class StepPrediction:
     def __init__(
         self,
         ladders: Ladders,
-        networks: Any = None,
+        networks: StepNetworks | None = None,
         prepares: int = 0,
         limit_ms: float = float("inf"),
         from_onsets: bool = True,
@@ -39,28 +145,23 @@ class StepPrediction:
         self.prepares = prepares
         self.refit_ms = refit_ms
         self.pace = Pace()
-        self.outside: Any = None if networks is None else networks.outside
+        self.outside = None if networks is None else networks.outside
         self._limit_ms = limit_ms
-        self._names = ladders.names
-        self._memory: Any = None
+        self.names = ladders.names
+        """Of the rungs of both ladders."""
+        self._block: NDArray[np.int64] | None = None
+        self._rungs: tuple[str, ...] = ()
 
-    def attach(self, memory: Any) -> None:
-        """Take the :class:`~plc.engine.memory.StreamMemory` of the stream that it predicts."""
-        self._memory = memory
+    def attach(self, block: NDArray[np.int64], model: int, rungs: tuple[str, ...]) -> None:
+        """Take a stream's block, the address of its networks' blocks, and the names of rungs."""
+        self._block, self._rungs = block, rungs
         if self.outside is not None:
-            self.outside.attach(memory)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The rungs of both ladders."""
-        return self._names
+            self.outside.attach(block, model)
 
     @property
     def name(self) -> str:
         """The rung or network in use."""
-        if self._memory is None:
-            return self._names[0]
-        return str(self._memory.rungs[int(self._memory.block[RUNG])])
+        return self.names[0] if self._block is None else self._rungs[int(self._block[RUNG])]
 
     def reset(self) -> None:
         """Return to the top of the ladder."""
@@ -75,8 +176,8 @@ class StepPrediction:
             self.outside.close()
 
     def _use_depth(self) -> None:
-        if self._memory is not None:
-            self._memory.block[DEPTH] = self.pace.depth
+        if self._block is not None:
+            self._block[DEPTH] = self.pace.depth
 
     def took(self, late: bool) -> int:
         """Hear whether a concealment took too long; return the steps down the ladder for it.
@@ -87,10 +188,10 @@ class StepPrediction:
         turns = 0
         if self.outside is not None:
             late, turns = self.outside.took(late)
-        if self._memory is None or not self._memory.block[FITTED]:
+        if self._block is None or not self._block[FITTED]:
             return turns
-        self._memory.block[FITTED] = 0
-        unsteady = self._memory.block[UNSTEADY]
+        self._block[FITTED] = 0
+        unsteady = self._block[UNSTEADY]
         steps = self.ladders.unsteady if unsteady else self.ladders.steady
         last = len(steps) - (self.step_networks is None)
         changes = self.pace.note(late, last)

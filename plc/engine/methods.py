@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from plc.engine.ahead import BurstsAhead
-from plc.engine.concealment import StepPrediction
+from plc.engine.concealment import StepNetworks, StepPrediction
 from plc.engine.config import StreamConfig
+from plc.engine.dependencies import Dependencies
 from plc.engine.memory import StreamMemory
 from plc.engine.models.kinds import KINDS, opener
 from plc.engine.network_choice import step_networks
 from plc.engine.pace import PREPARE_SHARE, PreparationCounters, PreparationPace
 from plc.engine.predict.ladder import SERVER, SERVER_DRAFTS, Ladders, Rung
 from plc.engine.runtime.worker import NetworkCounters, StreamContext
-from plc.engine.step_networks import StepNetworks
 from plc.errors import ConfigError, unknown
 from plc_kernels.signal.predict import LEAST_PAST_SAMPLES
 from plc_kernels.signal.rungs import HEADROOM, MAX_ORDER, MAX_PAST_SAMPLES
@@ -54,6 +54,7 @@ RECORDING_METHODS = (*(name for name in METHODS if name != "server"), *BASELINES
 LADDER_METHODS = ("auto", "ar")
 """Those that are the ladder itself."""
 
+_DEPENDENCIES = Dependencies()
 # Every rung fits that.
 _LONGEST_MS = 1e6
 _PLAIN_BURG = Rung(5.0, 50.0)
@@ -70,6 +71,7 @@ def make_method(
     clock: Callable[[], float] = time.perf_counter,
     counters: NetworkCounters | None = None,
     many: bool = False,
+    depends: Dependencies = _DEPENDENCIES,
 ) -> StepPrediction:
     """Return the concealment of a stream by its method: ladders and networks.
 
@@ -83,6 +85,7 @@ def make_method(
     counters : NetworkCounters or None, where the network's runs are counted
     many : bool
         Whether it is for many streams, which share the runs of networks outside the step.
+    depends : Dependencies, what waits for networks
 
     Raises
     ------
@@ -96,18 +99,23 @@ def make_method(
 
     def context() -> StreamContext:
         counted = counters or NetworkCounters()
-        limit_ms, provider = config.time_limit_ms, config.provider
-        return StreamContext(*stream, limit_ms, reach, clock, provider, counted, many)
+        limit_ms, provider, wait = config.time_limit_ms, config.provider, depends.next_result
+        return StreamContext(*stream, limit_ms, reach, clock, provider, counted, many, wait)
 
     if method in LADDER_METHODS:
-        networks = "ar" if method == "ar" else config.model
-        models, bridges = stream_models(networks, config.sample_rate, config.content)
+        named = "ar" if method == "ar" else config.model
+        models, bridges = stream_models(named, config.sample_rate, config.content)
 
         for manifest in bridges.values():
             if place := KINDS[manifest.kind].filler:
-                ladders = Ladders(*stream, config.time_limit_ms, reach)
-                encoder = opener(place)(context(), config.lookahead, manifest)
-                return StepPrediction(ladders, encoder, limit_ms=config.time_limit_ms)
+                from plc.engine.outside import OutsideNetworks
+
+                ladders, given = Ladders(*stream, config.time_limit_ms, reach), context()
+                encoder = opener(place)(given, config.lookahead, manifest)
+                outside = OutsideNetworks(given, {}, encoder=encoder)
+                chosen = {"speech, bridged": (manifest.name, 0.0)}  # the packet waits for none
+                networks = StepNetworks(None, chosen, {}, outside=outside)
+                return StepPrediction(ladders, networks, limit_ms=config.time_limit_ms)
         return _in_the_step(config, models, bridges if reach else {}, reach, context)
     if method == "server":
         return _server(config, None if config.provider == "auto" else context)
@@ -178,6 +186,7 @@ def bursts_ahead(
     memory: StreamMemory,
     method: StepPrediction,
     counters: PreparationCounters,
+    depends: Dependencies = _DEPENDENCIES,
 ) -> BurstsAhead | None:
     """Return the preparation of a stream's bursts; None if its method has none.
 
@@ -186,6 +195,7 @@ def bursts_ahead(
     config, memory, method
         Of the stream.
     counters : PreparationCounters, where prepared concealments are counted
+    depends : Dependencies, what prepares
     """
     if not method.prepares:
         return None
@@ -196,7 +206,7 @@ def bursts_ahead(
     if networks is not None:
         dearest_ms += max(networks.costs_ms())
     pace = PreparationPace(bounded, config.packet_ms, min(most_ms, dearest_ms))
-    return BurstsAhead(memory, pace, counters, most_ms, method.outside)
+    return BurstsAhead(memory, pace, counters, most_ms, method.outside, depends.prepare)
 
 
 def preparation_ms(config: StreamConfig) -> float:

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc import notice
-from plc.engine.concealment import StepPrediction
+from plc.engine.concealment import StepNetworks, StepPrediction
 from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.predict.ladder import Ladders, Rung
 from plc.engine.runtime.worker import StreamContext
-from plc.engine.step_networks import StepNetworks
 from plc.errors import ConfigError, ModelError, in_a_line
 from plc.kept_costs import find_cost, keep_cost
 from plc.processor_time import thread_clock
@@ -81,7 +80,7 @@ def step_networks(
         return StepNetworks(None, {}, left_out) if len(left_out) == len(manifests) else None
     header = _header_of(config)
     fills.choose_networks(models.address, models.words.nbytes, header)
-    per_ms = math.inf if within_ms == math.inf else _work_per_ms()
+    per_ms = math.inf if within_ms == math.inf else work_per_ms()
     chosen: dict[str, tuple[str, float]] = {}
     for of, net in NETS.items():
         if header[net + FILE_AT] < 0:
@@ -101,17 +100,13 @@ def step_networks(
     if not (chosen or left_out or optional):
         _check_serves(config, *manifests.values())
     for_all = config.model != "auto" and "music" not in chosen
-    opened: Any = None
+    opened = None
     if outside is not None and chosen:
-        from plc.engine.outside import OutsideNetworks, PooledNetworks
+        from plc.engine.outside import OutsideNetworks
 
         by_name = {each.name: each for each in manifests.values()}
         served = {of: by_name[name] for of, (name, _) in chosen.items()}
-        opened = (
-            PooledNetworks(served, outside)
-            if outside.many
-            else OutsideNetworks(served, outside, prepares)
-        )
+        opened = OutsideNetworks(outside, served, prepares)
     return StepNetworks(models, chosen, left_out, for_all, outside=opened)
 
 
@@ -166,7 +161,7 @@ def _header_of(config: StreamConfig) -> NDArray[np.int64]:
 
 
 @cache
-def _work_per_ms() -> float:
+def work_per_ms() -> float:
     """Return the multiply-adds of a network that a ms of this processor has time for.
 
     Measured with the package's network for speech, once a day on a machine.

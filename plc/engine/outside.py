@@ -1,4 +1,4 @@
-"""The forward passes of a stream's networks, computed outside its step by ONNX Runtime.
+"""The forward passes of streams' networks, computed outside their steps by ONNX Runtime.
 
 The step makes the rows of a network and the samples of its answer, whoever computes what lies
 between (:mod:`plc_kernels.stream.fills`)::
@@ -12,9 +12,12 @@ network that is too slow for its stream misses its first deadlines and is switch
 Many streams ask only when an answer is due, and those that ask in a turn share a run::
 
     fill_part of each ─ WAIT ─▶ rows side by side ─▶ one run ─▶ fill_part of each ─ DONE
+
+A context encoder (:mod:`plc.engine.waiting_encoder`) runs here, too: it looks at what the
+stream holds, and its answer takes the place of a bridge.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,11 +34,21 @@ from plc_kernels.stream.gap import FILLED, LOST, NETS, SPECTRA
 from plc_kernels.stream.step import BEGAN, WANTS_BRIDGE
 
 if TYPE_CHECKING:
-    from plc.engine.memory import StreamMemory
     from plc.engine.models.manifest import Manifest
+    from plc.engine.waiting_encoder import WaitingEncoder
 
+MOST_STREAMS = 64
+"""Streams that share a run at most."""
+# A GPU takes about as long for the one as for the next; a processor as many times longer.
+_GPU_SIZES, _CPU_SIZES = (8, MOST_STREAMS), (2, 4, 8, 16, 32, MOST_STREAMS)
+_OFF = -1
+"""Ticket of a network that is switched off."""
 _fill_part = DirectCall(fills.fill_part)
 _hear = DirectCall(preparation.hear)
+
+Asking = tuple[NDArray[np.int64], NetworkCounters | None]
+"""Block of a stream whose network's answer is due, and where that is counted; None: by the worker,
+whose only stream it is."""
 
 
 def open_outside(manifest: "Manifest", shape: NetworkShape, provider: str) -> GapNetwork:
@@ -44,228 +57,7 @@ def open_outside(manifest: "Manifest", shape: NetworkShape, provider: str) -> Ga
     return GapNetwork(manifest, open_session(manifest, signature, providers=provider))
 
 
-class _Outside:
-    """One network: its worker, and its arrays in the stream's memory."""
-
-    def __init__(
-        self, manifest: "Manifest", of: str, context: StreamContext, prepares: bool
-    ) -> None:
-        rate = context.sample_rate
-        shape = NetworkShape(manifest.bins(rate), manifest.frames(rate), context.channels)
-        open_it = partial(open_outside, manifest, shape, context.provider)
-        self.manifest = manifest
-        self.net = NETS[of]
-        self.place = tuple(NETS).index(of)
-        self.worker = context.worker(open_it, network_signature(manifest, shape))
-        self.ahead: GapNetwork | None = open_it() if prepares else None
-        """For the thread that prepares."""
-        self.spectra = self.lost = self.filled = np.zeros(0, np.float32)
-
-    def attach(self, memory: "StreamMemory") -> None:
-        """Take the arrays that the step writes and reads."""
-        rows, self.lost, self.filled = (
-            memory.array(self.net + word) for word in (SPECTRA, LOST, FILLED)
-        )
-        self.spectra = rows.reshape(self.lost.shape[0], -1, *rows.shape[1:])
-        self.cost_ms = float(memory.numbers[layout.NETWORK_MS + self.place])
-
-
-class OutsideNetworks:
-    """The networks of one stream, run by ONNX Runtime.
-
-    Parameters
-    ----------
-    manifests : dict
-        By content of :data:`~plc_kernels.stream.gap.NETS`.
-    context : StreamContext
-        The stream, and the conditions that they run under.
-    prepares : bool
-        Whether bursts are prepared, for which another thread runs networks of its own.
-
-    Raises
-    ------
-    ConfigError, ModelError, MissingExtraError
-        As :func:`~plc.engine.runtime.session.open_session` raises them.
-    """
-
-    def __init__(
-        self, manifests: "dict[str, Manifest]", context: StreamContext, prepares: bool
-    ) -> None:
-        self._networks = {
-            of: _Outside(each, of, context, prepares) for of, each in manifests.items()
-        }
-        self._by_net = {each.net: each for each in self._networks.values()}
-        self._clock = context.clock
-        self._wait_s = ANSWER_BY * context.limit_ms / 1000.0
-        self._counters = context.counters
-        self._asked: _Outside | None = None
-        """Whose answer is still to be taken."""
-        self._ticket = NO_TICKET
-        self._used: _Outside | None = None
-        """Whose rows were made since the last packet."""
-        _hear.settle()
-
-    def attach(self, memory: "StreamMemory") -> None:
-        """Take the memory of the stream."""
-        self._memory, self._block = memory, memory.block
-        for each in self._networks.values():
-            each.attach(memory)
-
-    def describe(self) -> dict[str, dict[str, Any]]:
-        """Return by content the model, where it runs, whether it is in use, its last error."""
-        return {
-            of: {"model": each.manifest.name} | each.worker.describe()
-            for of, each in self._networks.items()
-        }
-
-    def fill(self, flags: int) -> None:
-        """Do as :func:`~plc_kernels.stream.fills.fill_part`, and run the networks it asks for.
-
-        Parameters
-        ----------
-        flags : int, what the step answered
-        """
-        block, model = self._block, self._memory.model
-        deadline_s = self._clock() + self._wait_s
-        if flags & BEGAN:
-            self._abandon()
-        if flags & (BEGAN | WANTS_BRIDGE):
-            self._count_off(flags & WANTS_BRIDGE != 0)
-        block[layout.PHASE] = 0
-        answer = _fill_part.run(block, model, flags)
-        if flags & BEGAN and block[layout.TAKEN] and block[fills.SERVED]:
-            self._count_prepared(int(block[fills.ANSWERED]))
-        while answer != fills.DONE:
-            asked = self._by_net[int(block[layout.ASKED])]
-            if answer == fills.SUBMIT:
-                self._submit(asked)
-            else:
-                block[layout.GIVEN] = self._collect(asked, deadline_s)
-            answer = _fill_part.run(block, model, flags)
-
-    def _count_off(self, bridged: bool) -> None:
-        """Count a burst or bridge whose network is switched off."""
-        nets = [layout.BRIDGE_NET] if bridged else [layout.SPEECH_NET, layout.MUSIC_NET]
-        if not self._block[layout.SPEECH]:
-            nets = nets[1:]
-        serves = next((self._by_net[net] for net in nets if net in self._by_net), None)
-        if serves is not None and not serves.worker.switch.on:
-            self._counters.network_off += 1
-            serves.worker.switch.note_off()
-
-    def _submit(self, asked: _Outside) -> None:
-        self._abandon()
-        self._asked = self._used = asked
-        self._ticket = asked.worker.submit(asked.spectra, asked.lost)
-
-    def _collect(self, asked: _Outside, deadline_s: float) -> bool:
-        """Write a network's answer to FILLED; return whether it is there in time, and sound."""
-        if self._asked is not asked:
-            self._submit(asked)
-        ticket, self._ticket, self._asked = self._ticket, NO_TICKET, None
-        outcome = asked.worker.collect(ticket, deadline_s, asked.filled)
-        self._set_costs()
-        return outcome.usable
-
-    def _abandon(self) -> None:
-        asked, self._asked = self._asked, None
-        if asked is not None and self._ticket != NO_TICKET:
-            asked.worker.abandon()
-        self._ticket = NO_TICKET
-
-    def _set_costs(self) -> None:
-        """Write to the step which networks are in use."""
-        for each in self._networks.values():
-            cost_ms = each.cost_ms if each.worker.switch.on else np.inf
-            self._memory.numbers[layout.NETWORK_MS + each.place] = cost_ms
-
-    def _count_prepared(self, answered: int) -> None:
-        counters = self._counters
-        counters.network_runs += answered != fills.NO
-        counters.network_failed += answered == fills.NO_SOUND
-        counters.network_done += answered not in (fills.NO, fills.NO_SOUND)
-
-    def prepare(self) -> None:
-        """Answer for a burst that was prepared; the thread that prepares calls this."""
-        at = self._block[layout.SECOND] // self._block.itemsize
-        second = self._block[at : at + layout.HEADER]
-        asked = self._by_net.get(int(second[fills.SERVED])) if second[fills.PENDING] else None
-        if asked is None or asked.ahead is None:
-            return
-        spectra, filled = (
-            self._beside(second, asked.net + word, like)
-            for word, like in ((SPECTRA, asked.spectra), (FILLED, asked.filled))
-        )
-        second[layout.GIVEN] = asked.worker.switch.on and asked.ahead.run(
-            spectra, asked.lost, filled
-        )
-        _hear.run(self._block)
-
-    def _beside(
-        self, second: NDArray[np.int64], word: int, like: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Return an array of the second set."""
-        at = int(second[word] + self._block[layout.SECOND])
-        return (
-            self._block.view(np.uint8)[at : at + like.nbytes].view(np.float32).reshape(like.shape)
-        )
-
-    def took(self, late: bool) -> tuple[bool, int]:
-        """Note whether a concealment was late; return whether prediction was the cause.
-
-        It was not where a network was asked, which is noted then. Also returned: how often networks
-        were switched on or off since the last call.
-        """
-        used, self._used = self._used, None
-        if late and used is not None:
-            used.worker.switch.note(Result.LATE)
-            late = False
-        return late, self._turns()
-
-    def pass_time(self, ms: float) -> int:
-        """Advance the stream's time by a packet; return the turns of switches."""
-        received = not self._block[layout.CONCEALED_NOW]
-        if received:
-            self._abandon()
-        for each in self._networks.values():
-            each.worker.switch.pass_time(ms)
-            if received:
-                each.worker.tick()
-        return self._turns()
-
-    def _turns(self) -> int:
-        """Return how often switches turned since the last call."""
-        turns = sum(each.worker.switch.take_turns() for each in self._networks.values())
-        if turns:
-            self._set_costs()
-        return turns
-
-    def reset(self) -> None:
-        """Forget the stream; the networks stay open."""
-        self._abandon()
-        self._used = None
-        for each in self._networks.values():
-            each.worker.switch.reset()
-        self._set_costs()
-
-    def close(self) -> None:
-        """End the threads of the networks."""
-        for each in self._networks.values():
-            each.worker.close()
-
-
-MOST_STREAMS = 64
-"""Streams that share a run at most."""
-# A GPU takes about as long for the one as for the next; a processor as many times longer.
-_GPU_SIZES, _CPU_SIZES = (8, MOST_STREAMS), (2, 4, 8, 16, 32, MOST_STREAMS)
-_OFF = -1
-"""Ticket of a network that is switched off."""
-
-Asking = tuple[NDArray[np.int64], NetworkCounters]
-"""Block of a stream whose network's answer is due, and where that is counted."""
-
-
-class _Batches:
+class Batches:
     """A network opened for several sizes of batches; a run is by the least that has room."""
 
     def __init__(self, manifest: "Manifest", shape: NetworkShape, provider: str) -> None:
@@ -285,44 +77,50 @@ class _Batches:
         return True
 
     def keep_warm(self) -> None:
+        """Run the least once for nothing."""
         self._opened[0].keep_warm()
 
     def cancel(self) -> None:
+        """Cancel a run in another thread."""
         for each in self._opened:
             each.cancel()
 
 
-class _Pooled:
-    """One network of many streams: its worker, and the rows of those that ask together."""
+class _Network:
+    """One network of the step: its worker, and the rows of the streams that ask together."""
 
-    def __init__(self, manifest: "Manifest", of: str, context: StreamContext) -> None:
-        rate, self._net = context.sample_rate, NETS[of]
+    def __init__(
+        self, manifest: "Manifest", of: str, context: StreamContext, prepares: bool
+    ) -> None:
+        rate = context.sample_rate
         shape = NetworkShape(manifest.bins(rate), manifest.frames(rate), context.channels)
-        whole = replace(shape, batch=MOST_STREAMS * shape.batch)
-        signature = network_signature(manifest, whole)
-        self.worker = context.worker(
-            partial(_Batches, manifest, shape, context.provider), signature
-        )
+        opener, streams = (Batches, MOST_STREAMS) if context.many else (open_outside, 1)
+        open_it = partial(opener, manifest, shape, context.provider)
+        signature = network_signature(manifest, replace(shape, batch=streams * shape.batch))
+        self.name = manifest.name
+        self.net = NETS[of]
+        self.place = tuple(NETS).index(of)
+        self.worker = context.worker(open_it, signature)
+        self.ahead: GapNetwork | None = None
+        """For the thread that prepares."""
+        if prepares:
+            self.ahead = open_outside(manifest, shape, context.provider)
         self._channels = context.channels
-        self._spectra, self._lost, self._filled = (
-            np.zeros(size, np.float32)
-            for size in (*(size for _, size in signature.inputs), signature.output[1])
-        )
+        self._spectra, self._lost = (np.zeros(size, np.float32) for _, size in signature.inputs)
+        self._filled = np.zeros(signature.output[1], np.float32)
 
-    def ask(self, asking: Sequence[Asking]) -> int:
+    def submit(self, asking: Sequence[Asking]) -> int:
         """Submit the rows of some streams; return the ticket."""
         if not self.worker.switch.on:
             self.worker.switch.note_off()
             return _OFF
-        for rows, (block, _) in zip(self._of_each(self._lost), asking, strict=False):
-            np.copyto(rows, layout.TABLE.view(block, self._net + LOST))
-        for rows, (block, _) in zip(self._of_each(self._spectra), asking, strict=False):
-            spectra = layout.TABLE.view(block, self._net + SPECTRA)
-            np.copyto(rows, spectra.reshape(rows.shape))
+        for rows, word in ((self._spectra, SPECTRA), (self._lost, LOST)):
+            for own, (block, _) in zip(self._of_each(rows), asking, strict=False):
+                np.copyto(own, layout.TABLE.view(block, self.net + word).reshape(own.shape))
         taken = len(asking) * self._channels
         return self.worker.submit(self._spectra[:taken], self._lost[:taken])
 
-    def answer(self, ticket: int, deadline_s: float, asking: Sequence[Asking]) -> None:
+    def collect(self, ticket: int, deadline_s: float, asking: Sequence[Asking]) -> None:
         """Give the streams the network's fills if they are there by the deadline."""
         filled = self._filled[: len(asking) * self._channels]
         outcome = self.worker.collect(ticket, deadline_s, filled)
@@ -331,27 +129,41 @@ class _Pooled:
             if own.usable and not np.isfinite(rows).all():
                 own = Result.FAILED
             if own.usable:
-                np.copyto(layout.TABLE.view(block, self._net + FILLED), rows)
+                np.copyto(layout.TABLE.view(block, self.net + FILLED), rows)
             block[layout.GIVEN] = own.usable
-            what = "refused" if own is Result.ABSENT else own.value
-            counted = f"network_{'off' if ticket == _OFF else what}"
-            setattr(counters, counted, getattr(counters, counted) + 1)
-            counters.network_runs += ticket > NO_TICKET
+            if counters is not None:
+                what = "refused" if own is Result.ABSENT else own.value
+                counted = f"network_{'off' if ticket == _OFF else what}"
+                setattr(counters, counted, getattr(counters, counted) + 1)
+                counters.network_runs += ticket > NO_TICKET
 
     def _of_each(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return rows by stream."""
         return rows.reshape(-1, self._channels, *rows.shape[1:])
 
+    def answer_ahead(self, block: NDArray[np.int64], second: NDArray[np.int64]) -> bool:
+        """Write the answer for a stream's second set, in the thread that prepares."""
+        if self.ahead is None or not self.worker.switch.on:
+            return False
+        lost = layout.TABLE.view(block, self.net + LOST)
+        spectra, filled = (layout.TABLE.view(second, self.net + word) for word in (SPECTRA, FILLED))
+        rows = spectra.reshape(self._channels, -1, *spectra.shape[1:])
+        return self.ahead.run(rows, lost, filled)
 
-class PooledNetworks:
-    """The networks of many streams of one format, run by ONNX Runtime.
+
+class OutsideNetworks:
+    """The networks of a stream, or of many of one format, run by ONNX Runtime.
+
+    One stream has them fill its parts by :meth:`fill`, many streams answer by :meth:`answer`.
 
     Parameters
     ----------
-    manifests : dict
-        By content of :data:`~plc_kernels.stream.gap.NETS`.
     context : StreamContext
         A stream, and the conditions that they run under.
+    manifests : mapping, by content of :data:`~plc_kernels.stream.gap.NETS`
+    prepares : bool
+        Whether bursts are prepared, for which another thread runs networks of its own.
+    encoder : WaitingEncoder or None, for gaps with both sides known
 
     Raises
     ------
@@ -359,9 +171,180 @@ class PooledNetworks:
         As :func:`~plc.engine.runtime.session.open_session` raises them.
     """
 
-    def __init__(self, manifests: "dict[str, Manifest]", context: StreamContext) -> None:
-        self.networks = {NETS[of]: _Pooled(each, of, context) for of, each in manifests.items()}
-        """By first of their words."""
+    def __init__(
+        self,
+        context: StreamContext,
+        manifests: "Mapping[str, Manifest]",
+        prepares: bool = False,
+        encoder: "WaitingEncoder | None" = None,
+    ) -> None:
+        self.networks = {
+            of: _Network(each, of, context, prepares) for of, each in manifests.items()
+        }
+        """By content."""
+        self.encoder = encoder
+        self._by_net = {each.net: each for each in self.networks.values()}
+        self._clock, self._limit_ms = context.clock, context.limit_ms
+        self._counters = context.counters
+        self._own: list[Asking] = []
+        """The one stream, if it is one."""
+        self._model = 0
+        self._numbers = self._costs_ms = np.zeros(0)
+        self._asked: _Network | None = None
+        """Whose answer is still to be taken."""
+        self._ticket = NO_TICKET
+        self._used: _Network | None = None
+        """Whose rows were made since the last packet."""
+        for kernel in (_fill_part, _hear):
+            kernel.settle()
+
+    @property
+    def _all(self) -> "list[_Network | WaitingEncoder]":
+        return [*self.networks.values(), *([] if self.encoder is None else [self.encoder])]
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Return by content the model, where it runs, whether it is in use, its last error."""
+        found = {
+            of: {"model": each.name} | each.worker.describe() for of, each in self.networks.items()
+        }
+        return found if self.encoder is None else found | self.encoder.describe()
+
+    def pass_time(self, ms: float) -> int:
+        """Advance the time of streams by a packet; return the turns of switches."""
+        received = not (self._own and self._own[0][0][layout.CONCEALED_NOW])
+        if received:
+            self._abandon()
+        for each in self._all:
+            each.worker.switch.pass_time(ms)
+        if self.encoder is not None:
+            self.encoder.follow()
+        if received:  # GPUs are kept warm meanwhile
+            for each in self._all:
+                each.worker.tick()
+        return self._turns()
+
+    def reset(self) -> None:
+        """Forget the stream; the networks stay open."""
+        self._abandon()
+        self._used = None
+        for each in self._all:
+            each.worker.switch.reset()
+        if self.encoder is not None:
+            self.encoder.forget()
+        self._set_costs()
+
+    def close(self) -> None:
+        """End the threads of the networks."""
+        for each in self._all:
+            each.worker.close()
+
+    # Of one stream.
+
+    def attach(self, block: NDArray[np.int64], model: int) -> None:
+        """Take the block of the one stream, and the address of its networks' blocks."""
+        self._own, self._model = [(block, None)], model
+        self._numbers = block[layout.REALS : layout.HEADER].view(np.float64)
+        self._costs_ms = self._numbers[layout.NETWORK_MS :][: len(NETS)].copy()
+        if self.encoder is not None:
+            self.encoder.attach(block)
+
+    def fill(self, flags: int) -> None:
+        """Do as :func:`~plc_kernels.stream.fills.fill_part`, and run the networks it asks for.
+
+        Parameters
+        ----------
+        flags : int, what the step answered
+        """
+        block, model = self._own[0][0], self._model
+        limit_ms = min(self._limit_ms, float(self._numbers[layout.BURST_MS]))
+        deadline_s = self._clock() + ANSWER_BY * limit_ms / 1000.0
+        if flags & BEGAN:
+            self._abandon()
+        if flags & (BEGAN | WANTS_BRIDGE):
+            self._count_off(block, flags & WANTS_BRIDGE != 0)
+        block[layout.PHASE] = 0
+        answer = _fill_part.run(block, model, flags)
+        if flags & BEGAN and block[layout.TAKEN] and block[fills.SERVED]:
+            self._count_prepared(int(block[fills.ANSWERED]))
+        while answer != fills.DONE:
+            asked = self._by_net[int(block[layout.ASKED])]
+            if answer == fills.SUBMIT:
+                self._submit(asked)
+            else:
+                self._collect(asked, deadline_s)
+            answer = _fill_part.run(block, model, flags)
+        if self.encoder is not None:
+            self.encoder.fill(flags, deadline_s)
+
+    def _count_off(self, block: NDArray[np.int64], bridged: bool) -> None:
+        """Count a burst or bridge whose network is switched off."""
+        nets = [layout.BRIDGE_NET] if bridged else [layout.SPEECH_NET, layout.MUSIC_NET]
+        if not block[layout.SPEECH]:
+            nets = nets[1:]
+        serves = next((self._by_net[net] for net in nets if net in self._by_net), None)
+        if serves is not None and not serves.worker.switch.on:
+            self._counters.network_off += 1
+            serves.worker.switch.note_off()
+
+    def _submit(self, asked: _Network) -> None:
+        self._abandon()
+        self._asked = self._used = asked
+        self._ticket = asked.submit(self._own)
+
+    def _collect(self, asked: _Network, deadline_s: float) -> None:
+        if self._asked is not asked:
+            self._submit(asked)
+        ticket, self._ticket, self._asked = self._ticket, NO_TICKET, None
+        asked.collect(ticket, deadline_s, self._own)
+        self._set_costs()
+
+    def _abandon(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None and self._ticket != NO_TICKET:
+            asked.worker.abandon()
+        self._ticket = NO_TICKET
+
+    def _set_costs(self) -> None:
+        """Write to the step which networks are in use."""
+        for each in self.networks.values() if self._own else ():
+            cost_ms = self._costs_ms[each.place] if each.worker.switch.on else np.inf
+            self._numbers[layout.NETWORK_MS + each.place] = cost_ms
+
+    def _count_prepared(self, answered: int) -> None:
+        counters = self._counters
+        counters.network_runs += answered != fills.NO
+        counters.network_failed += answered == fills.NO_SOUND
+        counters.network_done += answered not in (fills.NO, fills.NO_SOUND)
+
+    def prepare(self) -> None:
+        """Answer for a burst that was prepared; the thread that prepares calls this."""
+        block = self._own[0][0]
+        second = block[block[layout.SECOND] // block.itemsize :]
+        asked = self._by_net.get(int(second[fills.SERVED])) if second[fills.PENDING] else None
+        if asked is not None and asked.ahead is not None:
+            second[layout.GIVEN] = asked.answer_ahead(block, second)
+            _hear.run(block)
+
+    def took(self, late: bool) -> tuple[bool, int]:
+        """Note whether a concealment was late; return whether prediction was the cause.
+
+        It was not where a network was asked, which is noted then. Also returned: how often networks
+        were switched on or off since the last call.
+        """
+        used, self._used = self._used, None
+        if late and used is not None:
+            used.worker.switch.note(Result.LATE)
+            late = False
+        return late, self._turns()
+
+    def _turns(self) -> int:
+        """Return how often switches turned since the last call."""
+        turns = sum(each.worker.switch.take_turns() for each in self._all)
+        if turns:
+            self._set_costs()
+        return turns
+
+    # Of many streams.
 
     def answer(self, asking: Sequence[Asking], deadline_s: float) -> bool:
         """Run the networks ASKED; return whether any ran. Streams go on by :func:`fill_part`.
@@ -370,7 +353,7 @@ class PooledNetworks:
         ----------
         asking : sequence of Asking, of streams that WAIT
         deadline_s : float
-            By :func:`time.perf_counter`. What is not there then has GIVEN 0.
+            By the context's clock. What is not there then has GIVEN 0.
         """
         by_net: dict[int, list[Asking]] = {}
         for each in asking:
@@ -378,19 +361,8 @@ class PooledNetworks:
         ran = False
         for first in range(0, max(map(len, by_net.values())), MOST_STREAMS):
             some = {net: each[first : first + MOST_STREAMS] for net, each in by_net.items()}
-            tickets = [(net, self.networks[net].ask(each)) for net, each in some.items() if each]
+            tickets = [(net, self._by_net[net].submit(each)) for net, each in some.items() if each]
             for net, ticket in tickets:
-                self.networks[net].answer(ticket, deadline_s, some[net])
+                self._by_net[net].collect(ticket, deadline_s, some[net])
                 ran |= ticket > NO_TICKET
         return ran
-
-    def pass_time(self, ms: float) -> None:
-        """Advance the streams' time; GPUs are kept warm meanwhile."""
-        for each in self.networks.values():
-            each.worker.switch.pass_time(ms)
-            each.worker.tick()
-
-    def close(self) -> None:
-        """End the threads of the networks."""
-        for each in self.networks.values():
-            each.worker.close()

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from numbers import Real
-from time import perf_counter
 from types import MappingProxyType
-from typing import Any, Self, Unpack, cast
+from typing import Any, ClassVar, Self, Unpack, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from plc.engine import shelves, snapshots
 from plc.engine.config import OPEN, StreamConfig
 from plc.engine.crew import Crew, Work
+from plc.engine.dependencies import Dependencies
 from plc.engine.one_thread import OneThread
 from plc.engine.pool_format import Capacity, PoolFormat, PoolSettings, checked, new_format
 from plc.engine.runtime.worker import ANSWER_BY
@@ -42,11 +42,9 @@ from plc.engine.shelves import Bools, Ids, RowRun, Shelves
 from plc.engine.stats import Stats, in_words
 from plc.engine.warm import warm_up
 from plc.errors import CapacityError, ConfigError, keywords_in_words, not_copied
-from plc.processor_time import thread_clock, usable_cores
 from plc_kernels.stream import layout
-from plc_kernels.stream.step import CONCEALED, GO_ON, PUSH, step_many
+from plc_kernels.stream.step import CONCEALED, GO_ON, PUSH
 
-_step: Any = step_many
 _NAME = "ConcealerPool"
 MAX_STREAMS = 65_536
 # Of the mean of the time of a preparation: the last of so many.
@@ -95,6 +93,8 @@ class ConcealerPool:
     2
     """
 
+    dependencies: ClassVar[Dependencies] = Dependencies()
+
     @keywords_in_words
     def __init__(self, threads: int = 1, limit: int = MAX_STREAMS) -> None:
         if not 1 <= _integer(threads) <= 64:
@@ -106,9 +106,9 @@ class ConcealerPool:
         self._shelves = Shelves()
         self._turn = itertools.count(1)
         self._cost_s = 0.0
-        self._cpu_clock = thread_clock()
+        self._clock, self._cpu_clock = self.dependencies.clock, self.dependencies.cpu_clock()
         self._threads = threads
-        self._cores = min(threads, usable_cores())
+        self._cores = min(threads, self.dependencies.cores())
         self._crew = Crew(threads)
         self._midway = False
         self._scale_in = 0
@@ -213,7 +213,7 @@ class ConcealerPool:
         found = self._formats.get(key)
         if found is None:
             warm_up()
-            found = self._formats[key] = new_format(key)
+            found = self._formats[key] = new_format(key, self.dependencies)
         return found
 
     def push(
@@ -256,7 +256,7 @@ class ConcealerPool:
             advanced.
         """
         _check_budget(budget_ms)
-        end_s = perf_counter() + budget_ms / 1000.0
+        end_s = self._clock() + budget_ms / 1000.0
         with self._inside as lost:
             self._begin(lost)
             return self._push(self._shelves.find(ids), packets, arrived, out, missing, end_s)
@@ -302,7 +302,7 @@ class ConcealerPool:
             runs, bursts = shelves.apart(runs, self._beginning(places, runs, lacks, there))
             hurried = self._shelves.at.hurried[places]
             bursts.sort(key=lambda one: hurried[one.at])  # the last is served first
-        began_s = perf_counter()
+        began_s = self._clock()
         tick = _Tick(runs, bursts, one.fitted_by(began_s, end_s), self._threads, whole, out)
         self._midway = True
         is_ready = self._shelves.at.ready[places]
@@ -405,7 +405,7 @@ class ConcealerPool:
         _check_budget(budget_ms)
         with self._inside as lost:
             self._begin(lost)
-            end_s = perf_counter() + budget_ms / 1000.0
+            end_s = self._clock() + budget_ms / 1000.0
             waiting = self._shelves.in_order()
             ready: list[int] = []
             self._crew.do(lambda: self._prepare_until(end_s, waiting, ready))
@@ -413,7 +413,7 @@ class ConcealerPool:
 
     def _prepare_until(self, end_s: float, waiting: list[int], ready: list[int]) -> None:
         """Prepare streams until a time, the last of ``waiting`` first."""
-        while perf_counter() + self._cost_s < end_s:
+        while self._clock() + self._cost_s < end_s:
             try:
                 place = waiting.pop()
             except IndexError:
@@ -457,8 +457,7 @@ class ConcealerPool:
 
         Parameters
         ----------
-        ids : int64, shape (streams,)
-            Of streams, which go on here.
+        ids : int64, shape (streams,), of streams, which go on here
         key : bytes
             At least 16, secret, and the same in all processes that hand streams over.
 
@@ -575,14 +574,15 @@ class _Tick:
         for one in shelves.taken_from(self._waiting):
             self._serve(one)
         for one in shelves.taken_from(self._bursts):
-            began_s, of = perf_counter(), self._format
+            of = self._format
+            began_s = of.depends.clock()
             hurried = began_s + of.burst_s + len(self._bursts) * self._hurried_s > self._end_s
             if hurried:
                 one.rows[:, layout.DEPTH] = layout.MAX_STEPS
                 self.hurried.append(one.at)
             self._step(PUSH, one)
             self._serve(one)
-            of.note_burst(perf_counter() - began_s, hurried)
+            of.note_burst(of.depends.clock() - began_s, hurried)
 
     def _serve(self, one: RowRun) -> None:
         """Have the networks of a stream fill its lost samples."""
@@ -594,7 +594,9 @@ class _Tick:
         shift = (run.at - run.first) * self._stride
         given, out = self._packets.ctypes.data + shift, self._out.ctypes.data + shift
         around = self._stride, self._integer, run.missing, run.missing.size // 2
-        _step(run.shelf.blocks, action, given, *around, out, run.first, run.stop)
+        self._format.depends.step(
+            run.shelf.blocks, action, given, *around, out, run.first, run.stop
+        )
 
 
 def _integer(value: int) -> int:

@@ -7,30 +7,28 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Self, TypedDict, cast
+from typing import TYPE_CHECKING, Self, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine import snapshots
-from plc.engine.concealment import StepPrediction
+from plc.engine.concealment import StepPrediction, WorkingMemory
 from plc.engine.config import Content, Method, StreamConfig
+from plc.engine.dependencies import Dependencies
 from plc.engine.memory import StreamMemory
 from plc.engine.methods import make_method
 from plc.engine.packet_dropouts import DropoutFinder
 from plc.engine.runtime.worker import ANSWER_BY
 from plc.engine.stats import Stats
-from plc.engine.step_networks import WorkingMemory
 from plc.errors import ConfigError, check_settings, not_copied
-from plc.processor_time import thread_clock
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.fills import SUBMIT, WAIT, WORK, fill_part
 from plc_kernels.stream.preparation import BETWEEN, look, prepare
-from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH, step_many
+from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH
 
 if TYPE_CHECKING:
-    from plc.engine.outside import Asking
+    from plc.engine.outside import Asking, OutsideNetworks
 
 FITTED_BY = 0.4
 """Of a call's time, the least that fits have where ONNX Runtime runs the networks."""
@@ -65,8 +63,7 @@ class PoolSettings(TypedDict, total=False):
         ``"cuda"`` or ``"cpu"``: ONNX Runtime does, for all streams of a call that lack something
         together, in time for its ``budget_ms``; no burst is prepared.
     content : str
-    detect_dropouts : bool
-        As for a :class:`~plc.Concealer`.
+    detect_dropouts : bool, as for a :class:`~plc.Concealer`
     """
 
     sample_rate: int
@@ -133,11 +130,11 @@ class PoolFormat:
     served : int
         Answers of the step for which networks have something to do.
     prepares : bool, whether bursts are prepared
-    outside : PooledNetworks or None
+    outside : OutsideNetworks or None
         What runs the networks; None: kernels do.
     layout : str, of blocks, for snapshots
-    costs : Costs
-        Of a stream's packets, here.
+    depends : Dependencies, of the pool
+    costs : Costs, of a stream's packets, here
     burst_s, answer_s : float
         Time that a burst took of late, by the wall's clock, with a network of kernels; that
         networks outside took to answer.
@@ -154,8 +151,9 @@ class PoolFormat:
     model: int
     served: int
     prepares: bool
-    outside: Any
+    outside: "OutsideNetworks | None"
     layout: str
+    depends: Dependencies
     costs: Costs = _FREE
     burst_s: float = 0.0
     answer_s: float = 0.0
@@ -209,9 +207,11 @@ class PoolFormat:
 
     def ask(self, asking: "Sequence[Asking]", due_s: float) -> None:
         """Have networks outside answer, and remember how long that took."""
-        asked_s = perf_counter()
-        if self.outside.answer(asking, due_s):
-            took_s = perf_counter() - asked_s
+        clock, outside = self.depends.clock, self.outside
+        assert outside is not None, "kernels leave nothing to be asked"
+        asked_s = clock()
+        if outside.answer(asking, due_s):
+            took_s = clock() - asked_s
             late_s = self.answer_s if asked_s + took_s >= due_s else 0.0  # it would take longer
             self.answer_s += (took_s + late_s - self.answer_s) / _COST_MEMORY
 
@@ -247,12 +247,13 @@ def checked(settings: PoolSettings) -> StreamConfig:
     return StreamConfig(**({"method": "server"} | settings), budget_ms=math.inf)
 
 
-def new_format(config: StreamConfig) -> PoolFormat:
+def new_format(config: StreamConfig, depends: Dependencies) -> PoolFormat:
     """Return a format of streams.
 
     Parameters
     ----------
     config : StreamConfig, without a seed of their own
+    depends : Dependencies, of the pool
 
     Raises
     ------
@@ -260,7 +261,7 @@ def new_format(config: StreamConfig) -> PoolFormat:
         If many streams have no such method.
     """
     reach = int(at.reach_of(config.sample_rate, config.packet_samples, config.lookahead))
-    chosen = make_method(config, reach, many=True)
+    chosen = make_method(config, reach, depends.clock, many=True, depends=depends)
     if chosen.step_networks is not None:
         networks = replace(chosen.step_networks, works_apart=True)
         prepares = 0 if config.lookahead or chosen.outside else BETWEEN
@@ -276,8 +277,9 @@ def new_format(config: StreamConfig) -> PoolFormat:
         bool(chosen.prepares),
         chosen.outside,
         snapshots.layout_of(first.block),
+        depends,
     )
-    found.costs = _measure(found)
+    found.costs = (depends.costs or _measure)(found)
     found.ratios.append(found.costs.spread)
     found.burst_s = found.costs.lost_ms / 1000.0
     return found
@@ -314,7 +316,7 @@ def _measure(of: PoolFormat) -> Costs:
 
 def _pusher(of: PoolFormat, memory: StreamMemory) -> Callable[[bool], float]:
     """Return a function that pushes a received or lost packet and returns the ms spent."""
-    clock = thread_clock()
+    clock = of.depends.cpu_clock()
     blocks, block = memory.block[None], memory.block
     packet = memory.box(np.float32)
     out = np.empty_like(packet)
@@ -325,7 +327,7 @@ def _pusher(of: PoolFormat, memory: StreamMemory) -> Callable[[bool], float]:
 
     def step(action: int) -> None:
         place = out.ctypes.data
-        step_many(blocks, action, memory.inbox, 0, False, memory.missing, 0, place, 0, 1)
+        of.depends.step(blocks, action, memory.inbox, 0, False, memory.missing, 0, place, 0, 1)
 
     def push(there: bool) -> float:
         packet[:] = next(noises)

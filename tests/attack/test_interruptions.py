@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from plc import Concealer, ConcealerPool, ConcurrentPushError
-from plc.engine import pool_format
+from plc.engine.dependencies import Dependencies
 from plc.engine.pool_format import Costs
 from plc.engine.samples import Packet
 from plc.transport.rtp.codecs import L16
@@ -185,7 +185,8 @@ POOL_CALLS: dict[str, Callable[[Crowd], object]] = {
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("call", POOL_CALLS)
 def test_a_pool_is_whole(monkeypatch: pytest.MonkeyPatch, call: str, threads: int) -> None:
-    monkeypatch.setattr(pool_format, "_measure", lambda *_: Costs(0.01, 0.1, 0.1))
+    depends = Dependencies(costs=lambda _: Costs(0.01, 0.1, 0.1))
+    monkeypatch.setattr(ConcealerPool, "dependencies", depends)
     crowd = Crowd(threads)
     act = POOL_CALLS[call]
     for moment in moments_of(lambda: act(crowd)):

@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import Concealer, ConcealerPool, ConcurrentPushError, PlcError
-from plc.engine import pool
+from plc.engine.dependencies import Dependencies
 from plc.engine.samples import Packet
+from plc_kernels.stream.step import step_many
 from tests.signals import tones
 
 RATE = 16_000
@@ -141,16 +142,15 @@ POOL_CALLS: dict[str, Call] = {
 
 def played_by_many(monkeypatch: pytest.MonkeyPatch, threads: int, disturb: Call | None) -> Packet:
     """Return many streams during one of whose calls somebody else calls."""
-    group = ConcealerPool(threads)
-    ids = group.open(3, sample_rate=RATE, packet_samples=PACKET)
     gate = Gate()
-    step: Any = vars(pool)["_step"]
 
     def slow(*arguments: Any) -> object:
         gate()
-        return step(*arguments)
+        return step_many(*arguments)
 
-    monkeypatch.setattr(pool, "_step", slow)
+    monkeypatch.setattr(ConcealerPool, "dependencies", Dependencies(step=slow))
+    group = ConcealerPool(threads)
+    ids = group.open(3, sample_rate=RATE, packet_samples=PACKET)
     out: list[Packet] = []
     for tick in range(60):
         packets, arrived = np.stack([PACKETS[tick + k] for k in range(3)]), np.ones(3, bool)

@@ -45,10 +45,20 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("runtime",),
         ("networks",),
         (
-            *("ahead", "concealer", "concealment", "config", "crew", "loss", "memory", "methods"),
+            *(
+                "ahead",
+                "concealer",
+                "concealment",
+                "config",
+                "crew",
+                "dependencies",
+                "loss",
+                "memory",
+            ),
+            *("methods",),
             *("network_choice", "one_thread", "outside", "pace", "packet_dropouts", "pool"),
             *("pool_format", "samples", "shelves", "signal_background", "snapshots", "spans"),
-            *("spoken", "stats", "step_networks", "warm", "whole"),
+            *("spoken", "stats", "waiting_encoder", "warm", "whole"),
         ),
     ),
     "plc.files": (

@@ -214,7 +214,7 @@ class _Pool:
         self._runs_ms: list[float] = []
         (one,) = self._pool._formats.values()
         if one.outside is not None:
-            one.outside.answer = self._timed(one.outside.answer)
+            vars(one.outside)["answer"] = self._timed(one.outside.answer)
 
     def __enter__(self) -> "_Pool":
         return self
@@ -222,11 +222,12 @@ class _Pool:
     def __exit__(self, *_: object) -> None:
         self._pool.close()
 
-    def _timed(self, answer: Callable[..., None]) -> Callable[..., None]:
-        def timed(*arguments: Any) -> None:
+    def _timed(self, answer: Callable[..., bool]) -> Callable[..., bool]:
+        def timed(*arguments: Any) -> bool:
             began_s = time.perf_counter()
-            answer(*arguments)
+            ran = answer(*arguments)
             self._runs_ms.append(1e3 * (time.perf_counter() - began_s))
+            return ran
 
         return timed
 

@@ -62,6 +62,19 @@ _CLOSE, _KEEP_WARM = -1, -2
 _OPEN_S, _OPEN_SIZES_S = 120.0, 600.0
 
 
+NextResult = Callable[["queue.SimpleQueue[int]", float], int | None]
+
+
+def next_result(results: "queue.SimpleQueue[int]", wait_s: float) -> int | None:
+    """Return the next finished ticket, None after ``wait_s``."""
+    try:
+        if not wait_s > 0.0:  # or it is NaN
+            return results.get_nowait()
+        return results.get(timeout=min(wait_s, threading.TIMEOUT_MAX))
+    except queue.Empty:
+        return None
+
+
 class Runnable(Protocol):
     """A network for a worker, such as :class:`~plc.engine.runtime.onnx_network.GapNetwork`."""
 
@@ -154,23 +167,18 @@ class Switch:
         """True if the network may be used."""
         return self._pace.depth == 0
 
-    def note(self, outcome: Result) -> bool:
-        """Count one outcome; return whether the switch turns."""
-        if outcome is Result.ABSENT:
-            return False  # what it is busy with has been counted
-        return self._count(self._pace.note(outcome is not Result.DONE, 1))
+    def note(self, outcome: Result) -> None:
+        """Count one outcome."""
+        if outcome is not Result.ABSENT:  # what it is busy with has been counted
+            self._turns += self._pace.note(outcome is not Result.DONE, 1)
 
     def note_off(self) -> None:
         """Count a concealment for which the network was off."""
         self._pace.note(False, 1)
 
-    def pass_time(self, ms: float) -> bool:
-        """Advance the stream's time; return whether the switch turns."""
-        return self._count(self._pace.pass_time(ms))
-
-    def _count(self, turns: int) -> bool:
-        self._turns += turns
-        return turns > 0
+    def pass_time(self, ms: float) -> None:
+        """Advance the stream's time."""
+        self._turns += self._pace.pass_time(ms)
 
     def take_turns(self) -> int:
         """Return the turns since the last call."""
@@ -273,6 +281,7 @@ class NetworkWorker:
     inline : bool
         Whether :meth:`submit` runs the network: nothing interrupts a slow run. Whatever opening it
         raises is raised here.
+    next_result : callable, waits for a result
 
     Attributes
     ----------
@@ -288,6 +297,7 @@ class NetworkWorker:
         signature: Signature,
         clock: Callable[[], float] = time.perf_counter,
         inline: bool = False,
+        next_result: NextResult = next_result,
     ) -> None:
         self.counters = NetworkCounters()
         self.last_error = ""
@@ -295,6 +305,7 @@ class NetworkWorker:
         self._given = open_network, signature
         self._clock = clock
         self._inline = inline
+        self._next_result = next_result
         self._serial = NO_TICKET
         self._pending = NO_TICKET
         """Submitted and not collected yet."""
@@ -432,7 +443,8 @@ class NetworkWorker:
         life = self._life
         while True:
             # By a clock that was set back since the submission the deadline may be hours away.
-            done = self._next_result(deadline_s - max(self._since_s, self._clock()))
+            wait_s = deadline_s - max(self._since_s, self._clock())
+            done = self._next_result(life.results, wait_s)
             if done is None:
                 self.counters.network_late += 1
                 life.cancel()
@@ -446,15 +458,6 @@ class NetworkWorker:
                     return Result.DONE
                 self._note_failure()
                 return Result.FAILED
-
-    def _next_result(self, wait_s: float) -> int | None:
-        """Return the next finished ticket, None after ``wait_s``."""
-        try:
-            if not wait_s > 0.0:  # or it is NaN
-                return self._life.results.get_nowait()
-            return self._life.results.get(timeout=min(wait_s, threading.TIMEOUT_MAX))
-        except queue.Empty:
-            return None
 
     def _note_failure(self) -> None:
         self.counters.network_failed += 1
@@ -499,7 +502,8 @@ class NetworkWorker:
 
     def _take_results(self) -> None:
         """Take results that nobody waits for."""
-        while not self._pending and (done := self._next_result(0.0)) is not None:
+        results = self._life.results
+        while not self._pending and (done := self._next_result(results, 0.0)) is not None:
             if done == _CLOSE and not self._closed:
                 self._note_end()
             if done != self._owed:
@@ -554,6 +558,7 @@ class StreamContext:
     counters : NetworkCounters, where runs are counted
     many : bool
         Whether many streams share the networks, in a thread whatever the limit.
+    next_result : callable, waits for an answer
     """
 
     sample_rate: int
@@ -565,6 +570,7 @@ class StreamContext:
     provider: str = "auto"
     counters: NetworkCounters = field(default_factory=NetworkCounters)
     many: bool = False
+    next_result: NextResult = next_result
 
     def worker(self, open_it: Callable[[], Runnable], signature: Signature) -> NetworkWorker:
         """Open a network: in the caller's thread if there is no time limit, else in its own.
@@ -575,7 +581,7 @@ class StreamContext:
             Whatever opening it raises.
         """
         inline = self.limit_ms == math.inf and not self.many
-        worker = NetworkWorker(open_it, signature, self.clock, inline)
+        worker = NetworkWorker(open_it, signature, self.clock, inline, self.next_result)
         worker.wait_until_open(_OPEN_SIZES_S if self.many else _OPEN_S)
         worker.counters = self.counters
         return worker

@@ -24,7 +24,8 @@ import plc
 from plc import Concealer
 from plc.engine import ahead
 from plc.engine import pace as pace_module
-from plc.engine.ahead import BurstsAhead
+from plc.engine.ahead import BurstsAhead, prepare_burst
+from plc.engine.dependencies import Dependencies
 from plc.engine.loss import GilbertElliott
 from plc.engine.pace import PreparationPace
 from plc.errors import ConfigError
@@ -196,25 +197,18 @@ def _check_prepared(signal: NDArray[np.float32], trace: Trace, **settings: Any) 
     assert prepared.stats.rung_samples == unlimited.stats.rung_samples
 
 
-def _watch(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Have each preparation begin with ``act``."""
-    prepare = ahead._prepare.run
-
-    def watched(*arguments: Any) -> int:
-        act()
-        return int(prepare(*arguments))
-
-    monkeypatch.setattr(ahead._prepare, "run", watched)
-
-
 def _stream(
     monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], **settings: Any
 ) -> Concealer:
     """Return a stream whose preparations begin with ``act``."""
+
+    def watched(block: NDArray[np.int64], model: int) -> int:
+        act()
+        return prepare_burst(block, model)
+
+    monkeypatch.setattr(Concealer, "dependencies", Dependencies(prepare=watched))
     given: dict[str, Any] = {"method": "ar", "prepare": "always"}
-    concealer = Concealer(RATE, 1, PACKET, **(given | settings))
-    _watch(monkeypatch, act)
-    return concealer
+    return Concealer(RATE, 1, PACKET, **(given | settings))
 
 
 def _unprepared(signal: NDArray[np.float32], trace: Trace) -> NDArray[Any]:
@@ -314,21 +308,23 @@ def test_too_late_steps_down_and_calm_up(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_streams_that_lose_more_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     held, gate = threading.Event(), threading.Event()
     order: list[int] = []
-    prepare = ahead._prepare.run
+    noting = threading.Event()
 
-    def watched(block: NDArray[np.int64], address: int) -> int:
-        order.append(next(k for k, each in enumerate(streams) if each._block is block))
-        held.set()
-        gate.wait(PATIENCE_S)
-        return int(prepare(block, address))
+    def watched(block: NDArray[np.int64], model: int) -> int:
+        if noting.is_set():
+            order.append(next(k for k, each in enumerate(streams) if each._block is block))
+            held.set()
+            gate.wait(PATIENCE_S)
+        return prepare_burst(block, model)
 
+    monkeypatch.setattr(Concealer, "dependencies", Dependencies(prepare=watched))
     streams = [Concealer(RATE, 1, PACKET, method="ar", prepare="always") for _ in range(4)]
     for lossy in (1, 3):
         for k in range(lossy):
             streams[lossy].push(SIGNAL[:PACKET])
             _settle(streams[lossy])
             streams[lossy].push(None if k < lossy else SIGNAL[:PACKET])
-    monkeypatch.setattr(ahead._prepare, "run", watched)
+    noting.set()
     streams[0].push(SIGNAL[:PACKET])
     assert held.wait(PATIENCE_S)
     for each in streams[1:]:
@@ -550,9 +546,7 @@ def test_by_default_a_stream_prepares_where_a_network_conceals() -> None:
     assert Concealer(RATE, 1, PACKET, model="ar")._ahead is None
 
 
-def test_what_is_not_prepared_has_the_network_that_answers_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_not_prepared_has_the_network_that_answers_at_once() -> None:
     """A voice whose preparations never come sounds as without preparation."""
     signal, rate = soundfile.read(Path(plc.__file__).parent / "data/speech.flac", dtype="float32")
     assert rate == RATE
@@ -562,7 +556,7 @@ def test_what_is_not_prepared_has_the_network_that_answers_at_once(
     for prepare in ("auto", "never"):
         concealer = Concealer(RATE, 1, PACKET, prepare=prepare, budget_ms=1000.0)
         if prepare == "auto":
-            monkeypatch.setattr(_ahead(concealer), "_ask", lambda: None)
+            _ahead(concealer).second.enter()  # the preparation before is never done
         played = _play(concealer, signal, trace, wait=False)
         samples[prepare] = concealer.stats.rung_samples["network:speech"]
         error_db[prepare] = nmse_db(played, signal, np.repeat(trace, PACKET)[:, None])

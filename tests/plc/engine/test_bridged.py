@@ -45,7 +45,8 @@ def _stream(model: Path | str, outcome: Result | None = None, **changes: Any) ->
 
 
 def _network(concealer: Concealer) -> Any:
-    return concealer._method.outside._networks["speech, bridged"]
+    assert concealer._method.outside is not None
+    return concealer._method.outside.networks["speech, bridged"]
 
 
 def _play(
@@ -144,7 +145,7 @@ def test_a_damaged_contour_leaves_the_model_out_and_says_why(
     monkeypatch.setattr(flat, "contour_model", damaged)
     monkeypatch.setattr(flat, "_shared", {})
     # As in a process before which none has measured what networks cost.
-    monkeypatch.setattr(network_choice, "_work_per_ms", network_choice._work_per_ms.__wrapped__)
+    monkeypatch.setattr(network_choice, "work_per_ms", network_choice.work_per_ms.__wrapped__)
     monkeypatch.setattr(network_choice, "find_cost", lambda *_: None)
     concealer = Concealer(**STREAM)
     assert concealer.describe()["networks"]["music"]["state"] == "on"
@@ -179,6 +180,7 @@ def test_bridges_that_take_too_long_are_left_for_a_while(tmp_path: Path) -> None
     def slow() -> None:
         if worker.asked > len(asked) and len(asked) < 3:
             asked.append(worker.asked)
+            assert outside is not None
             outside.took(late=True)
 
     _play(concealer, trace, packets, slow)

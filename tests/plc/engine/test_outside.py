@@ -1,6 +1,7 @@
 """A network that sleeps, dies or lies behind a live stream: always audio, and no click."""
 
 import math
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,15 +19,18 @@ pytest.importorskip("onnxruntime")
 from plc import Concealer, conceal
 from plc.engine import outside
 from plc.engine.concealment import StepPrediction
+from plc.engine.dependencies import Dependencies
 from plc.engine.loss import GilbertElliott
 from plc.engine.networks.flat import MUSIC_DRAFTS, SPEECH_DRAFTS
-from plc.engine.runtime.worker import NetworkWorker, Result
+from plc.engine.outside import OutsideNetworks
+from plc.engine.runtime.worker import NetworkWorker, Result, next_result
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.files.distances import nmse_db
 from tests.plc.tiny_models import write_model
 from tests.plc.workers import Told
 from tests.signals import noise, tones, voice
 
+Results = queue.SimpleQueue[int]
 Fault = Callable[[NDArray[np.float32]], bool]
 
 RATE = 16_000
@@ -111,12 +115,11 @@ def sleep() -> Iterator[Fault]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the audio's thread wait for answers as long as they take, on a busy machine, too."""
-    next_result = NetworkWorker._next_result
 
-    def wait(self: NetworkWorker, wait_s: float) -> int | None:
-        return next_result(self, 60.0 if wait_s > 0.0 else wait_s)
+    def wait(results: Results, wait_s: float) -> int | None:
+        return next_result(results, 60.0 if wait_s > 0.0 else wait_s)
 
-    monkeypatch.setattr(NetworkWorker, "_next_result", wait)
+    monkeypatch.setattr(Concealer, "dependencies", Dependencies(next_result=wait))
 
 
 def _throw(out: NDArray[np.float32]) -> bool:
@@ -128,10 +131,16 @@ def _silence(out: NDArray[np.float32]) -> bool:
     return True
 
 
+def _outside(concealer: Concealer) -> OutsideNetworks:
+    found = concealer._method.outside
+    assert found is not None
+    return found
+
+
 def _wait_for_answers(concealer: Concealer) -> None:
     """Wait until the networks' threads have given back what they were asked last."""
     pause = threading.Event()
-    for each in concealer._method.outside._networks.values():
+    for each in _outside(concealer).networks.values():
         worker = each.worker
         assert isinstance(worker, NetworkWorker)
         for _ in range(60_000):
@@ -208,17 +217,14 @@ def test_a_packet_that_waits_for_a_network_waits_no_longer_than_its_time(
     now_s = 0.0
     waits_s: list[float] = []
 
-    next_result = NetworkWorker._next_result
-
-    def wait(self: NetworkWorker, wait_s: float) -> int | None:
+    def wait(results: Results, wait_s: float) -> int | None:
         nonlocal now_s
         if wait_s > 0.0:
             waits_s.append(wait_s)
             now_s += wait_s
-            return next_result(self, 0.0)
-        return next_result(self, wait_s)
+        return next_result(results, 0.0)
 
-    monkeypatch.setattr(NetworkWorker, "_next_result", wait)
+    monkeypatch.setattr(Concealer, "dependencies", Dependencies(next_result=wait))
     concealer = _with(monkeypatch, model, sleep, clock=lambda: now_s)
     assert np.isfinite(_play(concealer)).all()
     assert 0.0 < sum(waits_s) == now_s < 5e-3
@@ -280,9 +286,9 @@ def _of_speech(folder: Path, graph: str = "last", **changes: Any) -> str:
 
 def _told(concealer: Concealer, *outcomes: Result) -> Told:
     """Have the only network of a stream answer so."""
-    (network,) = concealer._method.outside._networks.values()
+    (network,) = _outside(concealer).networks.values()
     network.worker.close()
-    network.worker = told = Told(*outcomes)
+    vars(network)["worker"] = told = Told(*outcomes)
     return told
 
 
@@ -371,7 +377,7 @@ def test_packets_that_take_too_long_turn_off_the_network_and_not_the_ladder(tmp_
     for packet, gone in zip(packets, lost, strict=True):
         stream.push(None if gone else packet)
         if gone and worker.asked <= 2:
-            stream._method.outside._used = next(iter(stream._method.outside._networks.values()))
+            (_outside(stream)._used,) = _outside(stream).networks.values()
             stream._method.took(late=True)
     assert isinstance(stream._method, StepPrediction)
     assert stream._method.pace.depth == 0

@@ -14,17 +14,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import Concealer, ConcealerPool
-from plc.engine import pool as pool_module
-from plc.engine import pool_format
+from plc.engine.dependencies import Dependencies
 from plc.engine.packet_dropouts import DropoutFinder
 from plc.engine.pool import _Tick
 from plc.engine.pool_format import Costs, PoolFormat
 from plc.engine.runtime import threads
-from plc.engine.shelves import RowRun
 from plc.errors import CapacityError, ConfigError, PacketError
 from plc_kernels.stream.background import is_speech
 from plc_kernels.stream.layout import FLAGS, REFIT
-from plc_kernels.stream.step import PLAYED, PUSH
+from plc_kernels.stream.step import PLAYED, PUSH, step_many
 from tests.examples import examples
 from tests.kernels.stream.test_fills import music, speech
 from tests.signals import glide, noise, tones
@@ -391,12 +389,16 @@ def test_its_text_tells_the_formats_and_the_losses_of_all() -> None:
 
 
 def costing(
-    monkeypatch: pytest.MonkeyPatch, received_ms: float, lost_ms: float, hurried_ms: float = 0.0
+    monkeypatch: pytest.MonkeyPatch,
+    received_ms: float,
+    lost_ms: float,
+    hurried_ms: float = 0.0,
+    **given: Any,
 ) -> None:
-    """Let packets of all streams cost that."""
+    """Let packets of all streams cost that, on two cores."""
     costs = Costs(received_ms, lost_ms, hurried_ms)
-    monkeypatch.setattr(pool_format, "_measure", lambda *_: costs)
-    monkeypatch.setattr(pool_module, "usable_cores", lambda: 2)
+    depends = Dependencies(costs=lambda _: costs, cores=lambda: 2, **given)
+    monkeypatch.setattr(ConcealerPool, "dependencies", depends)
 
 
 def test_what_there_is_time_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -439,7 +441,6 @@ def test_no_more_streams_join_than_the_caller_allows(monkeypatch: pytest.MonkeyP
 
 
 def test_what_streams_take_is_measured_on_while_they_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    costing(monkeypatch, 1.0, 1.0)
     now_s = 0.0
 
     def clock() -> float:
@@ -447,7 +448,7 @@ def test_what_streams_take_is_measured_on_while_they_run(monkeypatch: pytest.Mon
         now_s += 1 / 512  # a push takes that long, by two readings
         return now_s
 
-    monkeypatch.setattr(pool_module, "thread_clock", lambda: clock)
+    costing(monkeypatch, 1.0, 1.0, cpu_clock=lambda: clock)
     pool = ConcealerPool()
     assert pool.capacity(**FORMAT) == pool.capacity(**FORMAT).least == 10
     one = pool.open(1, **FORMAT)
@@ -525,26 +526,22 @@ def test_what_a_stream_costs_is_measured() -> None:
 def test_preparations_take_time_that_is_left_and_are_no_load(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    costing(monkeypatch, 1.0, 1.0)
     now_s, prepare = 0.0, PoolFormat.prepare
+
+    def takes_a_ms(*given: Any) -> None:
+        nonlocal now_s
+        now_s += 1 / 1024 if given[1] == PUSH else 0.0
+        step_many(*given)
 
     def slow(*given: Any) -> None:
         nonlocal now_s
         now_s += 1.0
         prepare(*given)
 
-    monkeypatch.setattr(pool_module, "thread_clock", lambda: lambda: now_s)
+    costing(monkeypatch, 1.0, 1.0, cpu_clock=lambda: lambda: now_s, step=takes_a_ms)
     monkeypatch.setattr(PoolFormat, "prepare", slow)
     pool = ConcealerPool()
     one = pool.open(1, **FORMAT)
-    step = _Tick._step
-
-    def takes_a_ms(*given: Any) -> None:
-        nonlocal now_s
-        now_s += 1 / 1024 if given[1] == PUSH else 0.0
-        step(*given)
-
-    monkeypatch.setattr(_Tick, "_step", takes_a_ms)
     packets = speech(RATE, 1).reshape(-1, PACKET, 1).astype(np.float32)
     for k, packet in enumerate(packets):
         pool._cost_s = 0.0
@@ -564,13 +561,13 @@ def test_the_search_for_dropouts_is_measured_too(monkeypatch: pytest.MonkeyPatch
         return True, ()
 
     monkeypatch.setattr(DropoutFinder, "look_through", look_through)
-    monkeypatch.setattr(pool_format, "thread_clock", lambda: lambda: searched_s)
+    searching = Dependencies(cpu_clock=lambda: lambda: searched_s)
+    monkeypatch.setattr(ConcealerPool, "dependencies", searching)
     pool = ConcealerPool()
     settings = FORMAT | {"model": "ar", "detect_dropouts": True}
     assert pool.capacity(0.0, **settings) == 10
     assert pool.capacity(0.0, **FORMAT, model="ar") == 65_536
     # And while it runs, where it takes as long.
-    monkeypatch.setattr(pool_module, "thread_clock", lambda: lambda: searched_s)
     pool = ConcealerPool()
     one = pool.open(1, **settings)
     for _ in range(10 * TICKS):
@@ -583,21 +580,19 @@ def test_bursts_without_time_have_the_cheapest_prediction_in_turn(
     hurried_ms: float, served: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is time left for that, too, of those that wait."""
-    costing(monkeypatch, 0.1, 1.0, hurried_ms)
+    now_s = 0.0
+
+    def serve_for_a_millisecond(*given: Any) -> None:
+        nonlocal now_s
+        step_many(*given)
+        now_s += 0.001 if given[1] == PUSH and given[-1] - given[-2] == 1 else 0.0
+
+    costing(monkeypatch, 0.1, 1.0, hurried_ms, clock=lambda: now_s, step=serve_for_a_millisecond)
     streams = 4
     pool = ConcealerPool()
     ids = pool.open(streams, **FORMAT, method="auto", model="ar")
     packets = packets_of(streams)
     lost_in = [tick for tick in range(20, TICKS) if tick % 4 == 0]
-    now_s, serve = 0.0, _Tick._serve
-
-    def serve_for_a_millisecond(tick: _Tick, one: RowRun) -> None:
-        nonlocal now_s
-        serve(tick, one)
-        now_s += 0.001
-
-    monkeypatch.setattr(_Tick, "_serve", serve_for_a_millisecond)
-    monkeypatch.setattr(pool_module, "perf_counter", lambda: now_s)
     for tick in range(TICKS):
         there = np.full(streams, tick not in lost_in)
         played = pool.push(ids, packets[tick], there, budget_ms=2.5)
@@ -610,21 +605,20 @@ def test_bursts_without_time_have_the_cheapest_prediction_in_turn(
 
 def test_threads_share_the_bursts_of_streams_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     streams, lost = 9, 5
-    shared: list[int] = []
-    work = _Tick.work
+    alone: list[int] = []
 
-    def note(tick: _Tick) -> None:
-        shared.append(len(tick._bursts))
-        work(tick)
+    def note(*given: Any) -> None:
+        alone.append(given[1] == PUSH and given[-1] - given[-2] == 1)
+        step_many(*given)
 
-    monkeypatch.setattr(_Tick, "work", note)
+    monkeypatch.setattr(ConcealerPool, "dependencies", Dependencies(step=note))
     for count, expected in ((1, 0), (2, lost)):
         pool = ConcealerPool(threads=count)
         ids = pool.open(streams, **FORMAT)
-        shared.clear()
+        alone.clear()
         with pool:
             pool.push(ids, packets_of(streams)[0], np.arange(streams) >= lost)
-        assert max(shared) == expected
+        assert sum(alone) == expected
 
 
 def test_a_burst_that_was_spared_has_no_network_later(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from plc import Concealer, ConcealerPool
 from plc.engine import outside
 from plc.engine.loss import GilbertElliott
 from plc.engine.models.manifest import Manifest
-from plc.engine.outside import PooledNetworks, _Batches
+from plc.engine.outside import Batches, OutsideNetworks
 from plc.engine.runtime import worker
 from plc.engine.runtime.onnx_network import NetworkShape, network_signature
 from plc.errors import ConfigError
@@ -65,13 +65,13 @@ def test_a_pool_plays_what_its_streams_would_alone_in_fewer_runs(
     monkeypatch: pytest.MonkeyPatch, music: bool, settings: dict[str, Any]
 ) -> None:
     runs: list[int] = []
-    run = _Batches.run
+    run = Batches.run
 
-    def noting(batches: _Batches, *arrays: Any) -> bool:
+    def noting(batches: Batches, *arrays: Any) -> bool:
         runs.append(len(arrays[0]))
         return run(batches, *arrays)
 
-    monkeypatch.setattr(_Batches, "run", noting)
+    monkeypatch.setattr(Batches, "run", noting)
     packets = _signals(music)
     alone = []
     for k in range(STREAMS):
@@ -102,7 +102,7 @@ def test_a_session_that_is_late_plays_drafts(monkeypatch: pytest.MonkeyPatch) ->
     packets = _signals()
     with ConcealerPool() as pool:
         ids = pool.open(STREAMS, **FORMAT)
-        monkeypatch.setattr(_Batches, "run", sleep)
+        monkeypatch.setattr(Batches, "run", sleep)
         # So long that no burst is hurried: that is waited once, by those that lose a packet first.
         played = _play(pool, ids, packets[:20], budget_ms=400.0)
         first = int(LOST[:20].any(axis=1).argmax())
@@ -131,7 +131,7 @@ def test_a_burst_has_what_answers_leave_of_the_time(monkeypatch: pytest.MonkeyPa
         assert _counted(pool, ids, "network_done") == 1
         # What is late leaves less to the next fit, what did not run tells nothing.
         one.burst_s = 0.0
-        monkeypatch.setattr(_Batches, "run", lambda *_: time.sleep(0.3))
+        monkeypatch.setattr(Batches, "run", lambda *_: time.sleep(0.3))
         for given in packets[11:20, :1]:
             pool.push(ids, given, np.ones(1, bool))
         pool.push(ids, packets[20, :1], np.zeros(1, bool), budget_ms=100.0)
@@ -149,9 +149,9 @@ def test_a_burst_has_what_answers_leave_of_the_time(monkeypatch: pytest.MonkeyPa
 def test_an_answer_that_is_not_sound_costs_one_stream_its_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = _Batches.run
+    run = Batches.run
 
-    def spoil(batches: _Batches, spectra: Any, lost: Any, out: Any) -> bool:
+    def spoil(batches: Batches, spectra: Any, lost: Any, out: Any) -> bool:
         done = run(batches, spectra, lost, out)
         out[0] = np.nan
         return done
@@ -159,7 +159,7 @@ def test_an_answer_that_is_not_sound_costs_one_stream_its_network(
     packets = _signals()
     with ConcealerPool() as pool:
         ids = pool.open(STREAMS, **FORMAT)
-        monkeypatch.setattr(_Batches, "run", spoil)
+        monkeypatch.setattr(Batches, "run", spoil)
         for given in packets[:10]:
             pool.push(ids, given, np.ones(STREAMS, bool))
         played = pool.push(ids, packets[10], np.zeros(STREAMS, bool))
@@ -201,7 +201,7 @@ def test_a_call_that_was_interrupted_leaves_streams_that_go_on(
         for given in packets[:10]:
             pool.push(ids, given, np.ones(STREAMS, bool))
         with monkeypatch.context() as patch:
-            patch.setattr(PooledNetworks, "answer", interrupt)
+            patch.setattr(OutsideNetworks, "answer", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 pool.push(ids, packets[10], np.zeros(STREAMS, bool))
         assert np.isfinite(_play(pool, ids, packets)).all()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import Concealer, ConcealerPool, conceal
-from plc.engine import pool, pool_format
+from plc.engine import pool_format
+from plc.engine.dependencies import Dependencies
 from plc.engine.loss import GilbertElliott
 from plc.engine.models.catalogue import find
 from plc.engine.models.manifest import Manifest
@@ -250,13 +251,13 @@ def test_what_is_prepared_is_what_is_played(threads: int) -> None:
 class Work:
     """A clock that preparations alone move on, by a millisecond each."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, group: ConcealerPool) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 0.0
         self.prepared: list[int] = []
-        monkeypatch.setattr(pool, "perf_counter", lambda: self.now_s)
         monkeypatch.setattr(pool_format, "look", lambda *_: True)
         monkeypatch.setattr(pool_format, "prepare", self.prepare)
-        monkeypatch.setattr(group, "_cpu_clock", lambda: self.now_s)
+        depends = Dependencies(clock=lambda: self.now_s, cpu_clock=lambda: lambda: self.now_s)
+        monkeypatch.setattr(ConcealerPool, "dependencies", depends)
 
     def prepare(self, block: NDArray[np.int64], address: int) -> int:
         self.prepared.append(int(block[0]))
@@ -284,8 +285,8 @@ def spoken_to(streams: int) -> ConcealerPool:
 def test_streams_that_lose_packets_come_first_the_others_in_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    work = Work(monkeypatch)
     group = spoken_to(5)
-    work = Work(monkeypatch, group)
     for _ in range(4):
         first = len(work.prepared)
         assert group.prepare(2.9) > 1
@@ -299,8 +300,8 @@ def test_streams_that_lose_packets_come_first_the_others_in_turn(
 def test_no_more_is_begun_than_there_is_time_for(
     monkeypatch: pytest.MonkeyPatch, budget_ms: float, least: int, most: int
 ) -> None:
+    work = Work(monkeypatch)
     group = spoken_to(5)
-    work = Work(monkeypatch, group)
     assert least <= group.prepare(budget_ms) <= most
     assert work.now_s * 1e3 <= budget_ms + 1.0
 

@@ -239,13 +239,13 @@ def test_every_kernel_is_compiled_for_one_set_of_types_and_closed() -> None:
 
 def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
     # Those that others call are compiled with them; these are called from Python.
-    from plc.engine import ahead, concealer, memory, network_choice, outside, stats, step_networks
+    from plc.engine import ahead, concealer, concealment, memory, network_choice, outside, stats
 
     def used(*modules: ModuleType) -> set[Any]:
         values = [value for module in modules for value in vars(module).values()]
         return {value for value in values if hasattr(value, "disable_compile")}
 
-    by_step = used(concealer, memory, stats, ahead, step_networks, network_choice, outside)
+    by_step = used(concealer, memory, stats, ahead, concealment, network_choice, outside)
     assert by_step <= {*warm.AUDIO_PATH}
     assert len(by_step) >= 7
 

@@ -14,13 +14,14 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.concealment import StepPrediction
+from plc.engine.concealment import StepNetworks, StepPrediction
 from plc.engine.config import StreamConfig
 from plc.engine.memory import StreamMemory
 from plc.engine.models.manifest import Manifest
 from plc.engine.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS, shared_models
+from plc.engine.outside import OutsideNetworks
 from plc.engine.predict.ladder import Ladders, Rung
-from plc.engine.step_networks import StepNetworks
+from plc.engine.runtime.worker import StreamContext
 from plc.engine.warm import warm_up
 from plc.errors import ConfigError
 from plc_kernels.stream import layout
@@ -78,7 +79,8 @@ class StepRows:
         own = Rung(*rung)
         ladders = Ladders(rate, channels, self._packet, reach=reach, rungs=(own, own))
         chosen = {of: ("rows", 0.0)}
-        networks = StepNetworks(models, chosen, {}, of != "music", outside=self)
+        outside = OutsideNetworks(StreamContext(rate, channels, self._packet), {})
+        networks = StepNetworks(models, chosen, {}, of != "music", outside=outside)
         self._memory = StreamMemory(config, StepPrediction(ladders, networks))
         block = self._memory.block
         if not block[layout.NETWORK]:

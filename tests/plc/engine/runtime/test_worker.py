@@ -370,9 +370,9 @@ def test_a_failure_that_nobody_waited_for_is_told_once(inline: bool) -> None:
     told: list[Result] = []
 
     class Noting(Switch):
-        def note(self, outcome: Result) -> bool:
+        def note(self, outcome: Result) -> None:
             told.append(outcome)
-            return super().note(outcome)
+            super().note(outcome)
 
     line.switch = Noting()
     line.submit(*gap(1.0))

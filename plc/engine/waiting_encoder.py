@@ -25,12 +25,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.compiled import DirectCall
 from plc.engine.models.manifest import Manifest
 from plc.engine.networks.encoder import (
     EXTENSIONS,
@@ -46,17 +45,16 @@ from plc.engine.predict.ladder import Rung
 from plc.engine.predict.sides import continued
 from plc.engine.runtime.providers import Signature
 from plc.engine.runtime.session import open_session
-from plc.engine.runtime.worker import ANSWER_BY, NO_TICKET, StreamContext
+from plc.engine.runtime.worker import NO_TICKET, StreamContext
 from plc.errors import ConfigError
 from plc_kernels.signal.history import newest
 from plc_kernels.stream import layout
-from plc_kernels.stream.fills import fill_part
-from plc_kernels.stream.gap import FILE_AT
+from plc_kernels.stream.gap import NETS
 from plc_kernels.stream.queue import LOST, WHOLE
 from plc_kernels.stream.step import BEGAN, WANTS_BRIDGE, WANTS_FILL
 
-_fill_part = DirectCall(fill_part)
-
+PLACE = tuple(NETS).index("speech, bridged")
+"""Of its name among those of a stream's networks."""
 WINDOWS = (EXTENSIONS, ("centred",))
 """Where the network's window lies around a gap: the dearer way first."""
 # Of longer gaps some windows are the same, and the network is asked about fewer than three.
@@ -65,8 +63,6 @@ _DEAREST_SHARE = 1.0 - 2.0 * HOP_SAMPLES / GAP_SAMPLES
 _RUNS = 3
 # Of the time until a gap is due, what a fill may take.
 _ANSWER_SHARE = 0.6
-Trial = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-"""Samples and losses around a gap, and room for the gap."""
 
 # What continues a side into a loss, of which the network sees others than its own from a distance.
 _CONTEXT_RUNG = Rung(10.0, 50.0)
@@ -95,6 +91,22 @@ class FillCost:
                 most = (limit_ms - fill_ms) / max(self.iteration_ms, 1e-6)
                 return Effort(extensions, int(min(most, ITERATIONS)))
         return None
+
+
+def measure_fill(fill: Callable[[Effort], object], clock: Callable[[], float]) -> FillCost:
+    """Return the cost of a fill."""
+
+    def least_ms(extensions: tuple[str, ...], iterations: int) -> float:
+        times_ms = []
+        for _ in range(_RUNS):
+            began_s = clock()
+            fill(Effort(extensions, iterations))
+            times_ms.append(1e3 * (clock() - began_s))
+        return min(times_ms)
+
+    fills_ms = tuple(least_ms(extensions, 0) for extensions in WINDOWS)
+    all_ms = least_ms(WINDOWS[-1], ITERATIONS)
+    return FillCost(fills_ms, max(all_ms - fills_ms[-1], 0.0) / ITERATIONS)
 
 
 @dataclass(slots=True)
@@ -137,6 +149,7 @@ class StreamEncoder:
             )
             for extensions in WINDOWS
         ]
+        self.on_gpu = self._sessions[0].on_gpu
         self._encoder = AnyRateEncoder(ContextEncoder(self._answers), context.sample_rate)
         trial = (
             *rehearsal(context.channels, horizon, context.sample_rate),
@@ -144,25 +157,7 @@ class StreamEncoder:
         )
         self.run(*trial)  # what is first in a process is slow
         if context.limit_ms != math.inf:
-            grant.cost = self._cost_of(trial, context.clock)
-
-    def _cost_of(self, trial: Trial, clock: Callable[[], float]) -> FillCost:
-        def least_ms(extensions: tuple[str, ...], iterations: int) -> float:
-            times_ms = []
-            for _ in range(_RUNS):
-                began_s = clock()
-                self._fill(*trial, Effort(extensions, iterations))
-                times_ms.append(1e3 * (clock() - began_s))
-            return min(times_ms)
-
-        fills_ms = tuple(least_ms(extensions, 0) for extensions in WINDOWS)
-        all_ms = least_ms(WINDOWS[-1], ITERATIONS)
-        return FillCost(fills_ms, max(all_ms - fills_ms[-1], 0.0) / ITERATIONS)
-
-    @property
-    def on_gpu(self) -> bool:
-        """True if the network needs to be kept warm."""
-        return self._sessions[0].on_gpu
+            grant.cost = measure_fill(partial(self._fill, *trial), context.clock)
 
     def _answers(self, contexts: NDArray[np.float32]) -> NDArray[np.float32]:
         windows = contexts.shape[0]
@@ -175,20 +170,14 @@ class StreamEncoder:
     def run(
         self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
     ) -> bool:
-        """Write the samples of the gap; return True.
+        """Write the samples of the gap; return True, or raise ModelError.
 
         Parameters
         ----------
         spectra : float32, shape (channels, 2 * side)
             Samples, in place of spectra: the gap begins at the side of :func:`spans_at`.
-        lost : float32, shape (1, 2 * side)
-            1 where nothing is known, else 0.
+        lost : float32, shape (1, 2 * side), 1 where nothing is known
         out : float32, shape (channels, horizon), written, from its beginning on
-
-        Raises
-        ------
-        ModelError
-            If the network's answer is not sound.
         """
         self._fill(spectra, lost, out, self._grant.effort)
         return True
@@ -220,12 +209,11 @@ class StreamEncoder:
             session.cancel()
 
 
-class EncodedGaps:
-    """A context encoder at the seam of a stream's step, for gaps with both sides known.
+class WaitingEncoder:
+    """A context encoder for a stream's gaps with both sides known.
 
-    It stands for the stream's networks (:class:`plc.engine.step_networks.StepNetworks`), and for
-    what runs them (:class:`plc.engine.outside.OutsideNetworks`): the step bridges each gap by
-    linear prediction, and what is there of the encoder's takes the bridge's place.
+    The step bridges each gap by linear prediction; what is there of the encoder's takes the
+    bridge's place. :class:`plc.engine.outside.OutsideNetworks` calls it in each packet.
 
     Parameters
     ----------
@@ -233,6 +221,13 @@ class EncodedGaps:
         The stream, and the conditions that the network runs under.
     lookahead : int, packets that the stream waits for
     manifest : Manifest, of kind ``context_encoder``
+
+    Attributes
+    ----------
+    worker : NetworkWorker, runs the network
+    side : int
+        Samples that it looks at before a gap, and from its beginning on.
+    horizon : int, samples of the longest gap for it
 
     Raises
     ------
@@ -242,21 +237,16 @@ class EncodedGaps:
         If the model is not sound, or ONNX Runtime is not installed.
     """
 
-    models = None
-    """In the step's memory: none."""
-
     def __init__(self, context: StreamContext, lookahead: int, manifest: Manifest) -> None:
         sample_rate, packet_samples = context.sample_rate, context.packet_samples
         _check_stream(manifest, sample_rate, packet_samples, lookahead)
-        self._manifest = manifest
-        self._stream = context
+        self._name = manifest.name
         self._packet = packet_samples
         self._packet_ms = 1000.0 * packet_samples / sample_rate
-        longest, self._context, self._side = spans_at(sample_rate)
+        longest, self._context, self.side = spans_at(sample_rate)
         self.horizon = horizon = min(context.reach, longest)
-        """Samples of the longest gap for the network."""
-        self._samples = np.zeros((context.channels, 2 * self._side), np.float32)
-        self._lost = np.zeros((1, 2 * self._side), np.float32)
+        self._samples = np.zeros((context.channels, 2 * self.side), np.float32)
+        self._lost = np.zeros((1, 2 * self.side), np.float32)
         self._held = np.zeros((context.channels, lookahead * packet_samples), np.float32)
         self._missing = np.zeros(lookahead * packet_samples, np.bool_)
         self._made = np.zeros((context.channels, horizon), np.float32)
@@ -268,57 +258,33 @@ class EncodedGaps:
         )
         open_it = partial(StreamEncoder, manifest, context, horizon, self._grant)
         self.worker = context.worker(open_it, signature)
-        self.counters = context.counters
+        self._counters = context.counters
         self._why = self._why_too_slow()
         if self._why:
             self.worker.close()
-        _fill_part.settle()
-        self._forget()
+        self._by_network = False
+        self._ticket = NO_TICKET
+        self._asked = (-1, 0)
+        """Where the gap of the last submission begins, and its samples."""
 
-    @property
-    def outside(self) -> Self:
-        """Return itself, which runs the network."""
-        return self
-
-    @property
-    def chosen(self) -> dict[str, tuple[str, float]]:
-        """By content: name and cost in ms, as of :class:`.StepNetworks`."""
-        return {"speech, bridged": (self._manifest.name, 0.0)}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Its name in ``stats``."""
-        return (f"network:{self._manifest.name}",)
-
-    def costs_ms(self) -> list[float]:
-        """Return the networks' times in a packet, in ms: 0, as the packet waits for none."""
-        return [0.0, 0.0, 0.0]
-
-    def lay_out(self, header: NDArray[np.int64]) -> int:
-        """Lay out a stream whose step asks for each fill; return the bytes of its block."""
-        header[layout.NETWORK] = header[layout.OUTSIDE] = True
-        header[layout.NETWORK_PAST] = self._side
-        for net in (layout.SPEECH_NET, layout.MUSIC_NET, layout.BRIDGE_NET):
-            header[net + FILE_AT] = -1
-        return layout.lay_out(header)
-
-    def attach(self, memory: Any) -> None:
-        """Take the memory of the stream, a :class:`~plc.engine.memory.StreamMemory`."""
-        self._memory, self._block = memory, memory.block
-        self._states = memory.array(layout.ARRIVED)
-        self._queue = memory.array(layout.QUEUE)
-        self._parts_lost = memory.array(layout.MASK)
+    def attach(self, block: NDArray[np.int64]) -> None:
+        """Take the block of the stream."""
+        self._block = block
+        self._states, self._queue, self._parts_lost, self._ring, self._bridge = (
+            layout.TABLE.view(block, word)
+            for word in (layout.ARRIVED, layout.QUEUE, layout.MASK, layout.RING, layout.BRIDGE_ROWS)
+        )
 
     def _why_too_slow(self) -> str:
         """Return why the network cannot serve this lookahead; empty if it can."""
         cost = self._grant.cost
-        spare = (self._slots - 1) * self._packet - self._side
+        spare = (self._slots - 1) * self._packet - self.side
         most_ms = self._granted_ms(spare // self._packet + 1)
         if cost is None or cost.effort_in(most_ms) is not None:
             return ""
         least_ms = min(cost.fills_ms)
         needed = math.ceil(least_ms / self._granted_ms(1))
-        packets = math.ceil(self._side / self._packet) + needed - 1
+        packets = math.ceil(self.side / self._packet) + needed - 1
         return (
             f"a fill takes {least_ms:.1f} ms of the {most_ms:.1f} ms there are; "
             f"lookahead={packets} ({packets * self._packet_ms:g} ms) would do"
@@ -328,9 +294,9 @@ class EncodedGaps:
         """Return the time for a fill that is due after some packets."""
         return _ANSWER_SHARE * turns * self._packet_ms
 
-    def describe(self, on: bool = True) -> dict[str, dict[str, Any]]:
+    def describe(self) -> dict[str, dict[str, Any]]:
         """Return by content the model, its costs, where it runs and whether it is in use."""
-        found: dict[str, str | float] = {"model": self._manifest.name}
+        found: dict[str, str | float] = {"model": self._name}
         cost = self._grant.cost
         if cost is not None:
             found["cost_ms"] = round(cost.fills_ms[0], 4)
@@ -339,38 +305,27 @@ class EncodedGaps:
         found |= {"mode": "left out", "why": self._why} if self._why else self.worker.describe()
         return {f"{content}, bridged": found for content in ("music", "speech")}
 
-    def reset(self) -> None:
-        """Forget the stream; the network stays open."""
-        self.worker.abandon()
-        self.worker.switch.reset()
-        self._forget()
-
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Forget the stream."""
+        self._abandon()
         self._by_network = False
-        self._ticket = NO_TICKET
         self._asked = (-1, 0)
 
-    def close(self) -> None:
-        """End the network's thread."""
-        self.worker.close()
-
-    def fill(self, flags: int) -> None:
-        """Have the step fill its part; replace a bridge by the network's, if that is there.
+    def fill(self, flags: int, deadline_s: float) -> None:
+        """Replace a bridge that the step has filled by the network's, if that is there.
 
         Parameters
         ----------
         flags : int, what the step answered
+        deadline_s : float, by which the answer is to be there
         """
-        limit_ms = min(self._stream.limit_ms, float(self._memory.numbers[layout.BURST_MS]))
-        deadline_s = self._stream.clock() + ANSWER_BY * limit_ms / 1000.0
         block = self._block
         if flags & (BEGAN | WANTS_FILL | WANTS_BRIDGE):
             self._by_network = False
-        _fill_part.run(block, 0, flags)
         if flags & WANTS_BRIDGE:
             self._replace(int(block[layout.BRIDGE]), deadline_s)
         if self._by_network:
-            block[layout.RUNG] = block[layout.NETWORK_RUNG]
+            block[layout.RUNG] = block[layout.NETWORK_RUNG] + PLACE
 
     def _replace(self, gap: int, deadline_s: float) -> None:
         """Replace the bridge of a gap that begins now."""
@@ -379,27 +334,19 @@ class EncodedGaps:
         outcome = self.worker.collect(self._ticket, deadline_s, self._made)
         self._ticket = NO_TICKET
         if outcome.usable:
-            self._memory.bridge[:, :gap] = self._made[:, :gap]
+            self._bridge[:, :gap] = self._made[:, :gap]
             self._block[layout.LANDED] = True  # both ends meet what is known
             self._by_network = True
 
-    def took(self, late: bool) -> tuple[bool, int]:
-        """Hear whether a concealment took too long; return whether prediction did, and turns."""
-        return late, self.worker.switch.take_turns()
-
-    def pass_time(self, ms: float) -> int:
-        """Follow the stream by a packet, and ask for the next gap; return turns of the switch."""
+    def follow(self) -> None:
+        """Follow the stream by a packet, and ask for the next gap."""
         block = self._block
-        self.worker.switch.pass_time(ms)
         received = not block[layout.IN_BURST] or block[layout.RECOVERED] > 0
         position = int(block[layout.POSITION] + block[layout.PACKET])
         if self._ticket != NO_TICKET and position > self._asked[0]:
             self._abandon()  # it was not bridged as a whole
-        if received:
-            self.worker.tick()
         if not self._why and self._asked[0] < position and self._look():
             self._ask(position, received)
-        return self.worker.switch.take_turns()
 
     def _abandon(self) -> None:
         self.worker.abandon()
@@ -411,7 +358,7 @@ class EncodedGaps:
         playing = int(self._block[layout.SLOT])
         gaps = (np.flatnonzero(self._states != WHOLE) - playing - 1) % slots
         # The last of this order is the packet that was played.
-        if gaps.size == 0 or (slots - 1 - int(gaps.min())) * n < self._side:
+        if gaps.size == 0 or (slots - 1 - int(gaps.min())) * n < self.side:
             return False
         for k in range(slots - 1):
             slot = (playing + 1 + k) % slots
@@ -431,28 +378,28 @@ class EncodedGaps:
             return
         gap = _run_length(self._missing, begin)
         known = self._missing.size - begin
-        past = min(begin, self._side)
-        before = min(int(self._block[layout.HISTORY_FILLED]) + begin, self._side)
-        if known < self._side:
+        past = min(begin, self.side)
+        before = min(int(self._block[layout.HISTORY_FILLED]) + begin, self.side)
+        if known < self.side:
             return
         self._asked = (position + begin, gap)
         if gap > self.horizon or before < self._context:
             return
         if not self.worker.switch.on:
-            self.counters.network_off += 1
+            self._counters.network_off += 1
             self.worker.switch.note_off()
             return
         if self._grant.cost is not None:
             granted_ms = self._granted_ms(begin // self._packet + 1)
             self._grant.effort = self._grant.cost.effort_in(granted_ms) or Effort(WINDOWS[-1], 0)
-        held = slice(begin, begin + self._side)
-        ring, at = self._memory.array(layout.RING), self._block[layout.HISTORY_AT]
+        held = slice(begin, begin + self.side)
+        at = self._block[layout.HISTORY_AT]
         for c, row in enumerate(self._samples):
-            newest(ring[c], at, row[: self._side - past])
-            row[self._side - past : self._side] = self._held[c, begin - past : begin]
-            row[self._side :] = self._held[c, held]
-        self._lost[0, self._side :] = self._missing[held]
-        self._samples[:, self._side :][:, self._missing[held]] = 0.0
+            newest(self._ring[c], at, row[: self.side - past])
+            row[self.side - past : self.side] = self._held[c, begin - past : begin]
+            row[self.side :] = self._held[c, held]
+        self._lost[0, self.side :] = self._missing[held]
+        self._samples[:, self.side :][:, self._missing[held]] = 0.0
         self._ticket = self.worker.submit(self._samples, self._lost)
 
 

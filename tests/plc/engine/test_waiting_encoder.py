@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import Concealer, conceal
-from plc.engine.networks import waiting_encoder
+from plc.engine import waiting_encoder
 from plc.engine.networks.encoder import (
     EXTENSIONS,
     SIDE_SAMPLES,
@@ -17,8 +17,8 @@ from plc.engine.networks.encoder import (
     ContextEncoder,
     open_context_encoder,
 )
-from plc.engine.networks.waiting_encoder import Effort, EncodedGaps, FillCost, StreamEncoder
 from plc.engine.runtime.worker import Result
+from plc.engine.waiting_encoder import Effort, FillCost
 from plc.errors import ConfigError, ModelError
 from tests.plc.engine.networks.test_encoder import write_context_encoder
 from tests.plc.workers import Told
@@ -54,7 +54,7 @@ def stream(model: Path, **settings: Any) -> Concealer:
 @pytest.fixture
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let fills cost little, whatever else the machine has to do while they are timed."""
-    monkeypatch.setattr(StreamEncoder, "_cost_of", lambda *_: FillCost((1.0, 0.5), 0.01))
+    monkeypatch.setattr(waiting_encoder, "measure_fill", lambda *_: FillCost((1.0, 0.5), 0.01))
 
 
 def played(
@@ -170,8 +170,9 @@ def test_further_losses_in_the_context_are_predicted_from_both_sides(
 
 def scripted(concealer: Concealer, outcome: Result) -> Told:
     """Give a stream's network other outcomes."""
-    filler = concealer._method.outside
-    assert isinstance(filler, EncodedGaps)
+    assert concealer._method.outside is not None
+    filler = concealer._method.outside.encoder
+    assert filler is not None
     vars(filler)["worker"] = worker = Told(outcome, answer=0.25)
     return worker
 
@@ -275,8 +276,9 @@ def test_a_fill_with_less_effort_is_a_files_with_as_much(tmp_path: Path) -> None
     path = write_context_encoder(tmp_path, False)
     signal = tones(14, RATE, 12_000, level=0.3)[:, None]
     concealer = stream(path, packet_samples=PACKET, lookahead=LOOKAHEAD)
-    filler = concealer._method.outside
-    assert isinstance(filler, EncodedGaps)
+    assert concealer._method.outside is not None
+    filler = concealer._method.outside.encoder
+    assert filler is not None
     filler._grant.effort = Effort(("centred",), 7)
     heard = played(concealer, signal, {40})
     gap = (40 * PACKET, 41 * PACKET)
@@ -298,7 +300,7 @@ def test_fills_are_timed_where_there_is_a_time_limit(tmp_path: Path) -> None:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every fill cost 30 ms, whatever it is."""
-    monkeypatch.setattr(StreamEncoder, "_cost_of", lambda *_: FillCost((90.0, 30.0), 1.0))
+    monkeypatch.setattr(waiting_encoder, "measure_fill", lambda *_: FillCost((90.0, 30.0), 1.0))
 
 
 @pytest.mark.usefixtures("slow")
