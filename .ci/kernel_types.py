@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plc
-from plc.engine.methods import BASELINES, RECORDING_METHODS
 from plc.engine.models.catalogue import find
 from plc.engine.networks.gap_spectra import GapSpectra
 from plc.engine.predict.sides import bridged_along_the_pitch
 from plc.engine.runtime import known, native
-from plc.engine.signal_background import Background
-from plc.engine.warm import warm_up
-from plc.engine.whole import conceal
+from plc.engine.stream.methods import BASELINES, RECORDING_METHODS
+from plc.engine.stream.warm import warm_up
 from plc.files.audio import AudioReader
+from plc.files.fill.signal_background import Background
 from plc.files.fill.signals import inpaint
+from plc.files.whole import conceal
 from plc.papers.representations.bands import Bands, octaves
 from plc.transport.cards.card_ring import Ring
 from plc.transport.cards.rates import RateConverter

@@ -16,13 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from plc.engine.concealer import Concealer
-    from plc.engine.config import StreamConfig
-    from plc.engine.methods import METHODS
-    from plc.engine.pool import ConcealerPool
-    from plc.engine.stats import Stats
-    from plc.engine.warm import warm_up
-    from plc.engine.whole import conceal
+    from plc.engine.many.pool import ConcealerPool
+    from plc.engine.stream.concealer import Concealer
+    from plc.engine.stream.config import StreamConfig
+    from plc.engine.stream.methods import METHODS
+    from plc.engine.stream.stats import Stats
+    from plc.engine.stream.warm import warm_up
     from plc.errors import (
         AudioFileError,
         CapacityError,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
         TraceError,
     )
     from plc.files.fill.signals import inpaint
+    from plc.files.whole import conceal
     from plc.restore.detect.findings import Finding
     from plc.restore.detect.search import Detector, detect
     from plc.transport.rtp.pieces import PlayoutBuffer
@@ -70,11 +70,11 @@ __all__ = [
 # Where each name lives. Loaded when it is first asked for: numba and the kernels take most of a
 # second, which `plc --help` and a program that only reads `plc.errors` need not wait for.
 _HOMES = {
-    "METHODS": "plc.engine.methods",
+    "METHODS": "plc.engine.stream.methods",
     "AudioFileError": "plc.errors",
     "CapacityError": "plc.errors",
-    "Concealer": "plc.engine.concealer",
-    "ConcealerPool": "plc.engine.pool",
+    "Concealer": "plc.engine.stream.concealer",
+    "ConcealerPool": "plc.engine.many.pool",
     "ConcurrentPushError": "plc.errors",
     "ConfigError": "plc.errors",
     "Detector": "plc.restore.detect.search",
@@ -85,13 +85,13 @@ _HOMES = {
     "PlayoutBuffer": "plc.transport.rtp.pieces",
     "PlcError": "plc.errors",
     "SnapshotError": "plc.errors",
-    "Stats": "plc.engine.stats",
-    "StreamConfig": "plc.engine.config",
+    "Stats": "plc.engine.stream.stats",
+    "StreamConfig": "plc.engine.stream.config",
     "TraceError": "plc.errors",
-    "conceal": "plc.engine.whole",
+    "conceal": "plc.files.whole",
     "detect": "plc.restore.detect.search",
     "inpaint": "plc.files.fill.signals",
-    "warm_up": "plc.engine.warm",
+    "warm_up": "plc.engine.stream.warm",
 }
 
 

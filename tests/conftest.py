@@ -39,7 +39,7 @@ COMPILING = ("test_allocation.py", "test_entry.py", "test_copies.py")
 
 _WARM_UP = """
 from plc.compiled import compile_beside
-from plc.engine import warm
+from plc.engine.stream import warm
 from plc.engine.runtime import native
 beside = compile_beside(
     "from plc.engine.runtime import known, native;"

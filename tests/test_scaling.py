@@ -20,7 +20,7 @@ from streams import MOST_LOST_S, Played, Store, Tick, Worker, ranking
 import plc
 from plc import ConcealerPool
 from tests.examples import some
-from tests.plc.engine.test_snapshots import FORMAT, losses, packets_of
+from tests.plc.engine.stream.test_snapshots import FORMAT, losses, packets_of
 from tests.processes import environment
 from tests.test_examples import EXAMPLES, run
 

@@ -15,7 +15,7 @@ from beside_c import EXTRAPOLATE_ORDERS
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from plc.engine.signal_background import Background
+from plc.files.fill.signal_background import Background
 from plc_bench.base.synth import music
 from plc_kernels.signal.ar import fit_burg, taps_of
 from plc_kernels.signal.click import NEIGHBOURHOOD_MS, click_ratio

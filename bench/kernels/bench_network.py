@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from plc.engine.methods import stream_models
 from plc.engine.runtime.known import planned
+from plc.engine.stream.methods import stream_models
 from plc_kernels.build.compile import kernel
 from plc_kernels.network import plan as of
 from plc_kernels.network.frames import run_frames

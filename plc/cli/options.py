@@ -37,7 +37,7 @@ def known_method(method: str) -> str:
     """Return a method's name; raise BadParameter if it is unknown."""
     if method == "auto":
         return method
-    from plc.engine.methods import METHODS, RECORDING_METHODS
+    from plc.engine.stream.methods import METHODS, RECORDING_METHODS
 
     if method in RECORDING_METHODS and method not in METHODS:
         raise typer.BadParameter(f"{method} fills gaps of recordings: give it to plc inpaint")
@@ -48,7 +48,7 @@ def known_file_method(method: str) -> str:
     """Return the name of a method for recordings; raise BadParameter if it is unknown."""
     if method == "auto":
         return method
-    from plc.engine.methods import RECORDING_METHODS
+    from plc.engine.stream.methods import RECORDING_METHODS
 
     return _among(RECORDING_METHODS, method)
 

@@ -21,10 +21,10 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.concealer import Concealer
-from plc.engine.config import StreamConfig, StreamSettings
-from plc.engine.samples import Packet
-from plc.engine.stats import Stats
+from plc.engine.stream.concealer import Concealer
+from plc.engine.stream.config import StreamConfig, StreamSettings
+from plc.engine.stream.samples import Packet
+from plc.engine.stream.stats import Stats
 from plc.errors import ConfigError, MissingExtraError, PacketError, not_copied
 from plc.extras import install_command
 

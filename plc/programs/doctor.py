@@ -227,7 +227,7 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
 
 def _cache() -> Cache:
     """Return the folder of compiled kernels, and their number."""
-    from plc.engine.warm import AUDIO_PATH, cache_folder, compiled
+    from plc.engine.stream.warm import AUDIO_PATH, cache_folder, compiled
     from plc_kernels.build.library import LEVEL
 
     folder = cache_folder()

@@ -15,11 +15,11 @@ from plc.engine.models.catalogue import available
 from plc.engine.models.kinds import KINDS
 from plc.engine.models.manifest import Manifest
 from plc.engine.runtime.attempts import TELLS
-from plc.engine.runtime.bound import SessionReport
 from plc.engine.runtime.native import NATIVE, open_native, open_network
 from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape, network_signature
 from plc.engine.runtime.providers import gpu_name, installed_providers
 from plc.engine.runtime.session import runtime
+from plc.engine.runtime.shared import SessionReport
 from plc.errors import MissingExtraError, PlcError, in_a_line
 from plc.extras import install_command
 from plc.quiet import quiet_libraries

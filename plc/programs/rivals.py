@@ -1,6 +1,6 @@
 """Players of a stream without this engine: a loop over its losses, in NumPy.
 
-Each fills a burst by one of :data:`plc.engine.methods.BASELINES`, from the samples before it.
+Each fills a burst by one of :data:`~plc.engine.stream.methods.BASELINES`, from the samples before.
 The level of a long burst falls to silence, and the first received samples are faded in; not so by
 ``zeros``.
 """
@@ -31,7 +31,7 @@ def play(
     Parameters
     ----------
     method : str
-        One of :data:`~plc.engine.methods.BASELINES`.
+        One of :data:`~plc.engine.stream.methods.BASELINES`.
     signal : float32, shape (n, channels)
         As sent; its lost samples are not looked at.
     lost : bool, shape (packets,), True = lost

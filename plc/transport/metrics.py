@@ -21,7 +21,7 @@ from itertools import accumulate
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from plc.engine.stats import TimeHistogram
+from plc.engine.stream.stats import TimeHistogram
 from plc.errors import MissingExtraError
 from plc.extras import install_command
 from plc.jsonable import to_json

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import Concealer
-from plc.engine import outside
+from plc.engine.stream import outside
 from plc.transport.cards.devices import DevicePort
 from plc.transport.live.ends import NetworkSource, PlayClock
 from plc.transport.live.live import LiveConfig, LiveEngine

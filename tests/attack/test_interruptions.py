@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from plc import Concealer, ConcealerPool, ConcurrentPushError
-from plc.engine.dependencies import Dependencies
-from plc.engine.pool_format import Costs
-from plc.engine.samples import Packet
+from plc.engine.many.pool_format import Costs
+from plc.engine.stream.dependencies import Dependencies
+from plc.engine.stream.samples import Packet
 from plc.transport.rtp.codecs import L16
 from plc.transport.rtp.delay import DelayConfig, DelayMode
 from tests.examples import is_deep

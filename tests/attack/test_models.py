@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 pytest.importorskip("onnxruntime")
 
 from plc import Concealer, inpaint
-from plc.engine import outside
+from plc.engine.stream import outside
 from plc.files.fill import networks as inpaint_module
 from plc.files.fill.gap_drafts import TwoSidedDraft
 from plc.files.fill.signals import FillSettings

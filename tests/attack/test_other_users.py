@@ -265,7 +265,7 @@ sys.stdin.read()
 def test_a_lock_in_the_shared_temporary_folder_holds_nobody_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plc.engine.warm import Progress, Warmth
+    from plc.engine.stream.warm import Progress, Warmth
 
     monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path / "own"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -294,7 +294,7 @@ def test_a_lock_in_the_shared_temporary_folder_holds_nobody_up(
 def test_a_lock_of_ones_own_is_waited_for_and_said_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plc.engine.warm import WAITING, Progress, Warmth
+    from plc.engine.stream.warm import WAITING, Progress, Warmth
 
     monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path))
     told = []

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from plc import Concealer, ConcealerPool, ConcurrentPushError, PlcError
-from plc.engine.dependencies import Dependencies
-from plc.engine.samples import Packet
+from plc.engine.stream.dependencies import Dependencies
+from plc.engine.stream.samples import Packet
 from plc_kernels.stream.step import step_many
 from tests.signals import tones
 

@@ -41,25 +41,11 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     "plc.engine": (
-        ("predict", "models"),
-        ("runtime",),
-        ("networks",),
-        (
-            *(
-                "ahead",
-                "concealer",
-                "concealment",
-                "config",
-                "crew",
-                "dependencies",
-                "loss",
-                "memory",
-            ),
-            *("methods",),
-            *("network_choice", "one_thread", "outside", "pace", "packet_dropouts", "pool"),
-            *("pool_format", "samples", "shelves", "signal_background", "snapshots", "spans"),
-            *("spoken", "stats", "waiting_encoder", "warm", "whole"),
-        ),
+        ("predict", "models", "loss"),
+        ("spans", "runtime"),
+        ("networks", "ahead"),
+        ("stream",),
+        ("many",),
     ),
     "plc.files": (
         ("containers", "scratch", "distances"),
@@ -69,7 +55,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("writing",),
         ("jobs",),
         ("fill",),
-        ("marks", "recordings", "streamed", "parallel"),
+        ("marks", "recordings", "streamed", "parallel", "whole"),
         ("pages", "cluster"),
         ("cli",),
     ),
@@ -122,30 +108,23 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
 # What each room uses of the engine, by module. A name goes as soon as it is not used.
 ENGINE: dict[str, dict[str, str]] = {
     "cli": {
-        "methods": "METHODS RECORDING_METHODS",
+        "stream.methods": "METHODS RECORDING_METHODS",
     },
     "embed": {
-        "concealer": "Concealer",
-        "config": "StreamConfig StreamSettings",
         "models.catalogue": "available find",
         "models.kinds": "KINDS",
         "models.manifest": "Manifest",
         "networks.flat": "flat_file",
-        "samples": "Packet",
-        "stats": "Stats",
+        "stream.concealer": "Concealer",
+        "stream.config": "StreamConfig StreamSettings",
+        "stream.samples": "Packet",
+        "stream.stats": "Stats",
     },
     "files": {
-        "": "signal_background",
-        "concealer": "Concealer",
-        "config": (
-            "MAX_CHANNELS OPEN PACKET_MS RecordingConfig StreamConfig StreamSettings "
-            "check_content samples_of_packet"
-        ),
         "loss": (
             "Bernoulli GilbertElliott LossSource TraceLosses bursts_of gaps_of "
             "packet_samples_of_trace read_trace write_trace"
         ),
-        "methods": "BASELINES FILE_METHODS LADDER_METHODS RECORDING_METHODS rung_of",
         "models.catalogue": "available find",
         "models.kinds": "KINDS opener",
         "models.manifest": "Manifest",
@@ -153,16 +132,25 @@ ENGINE: dict[str, dict[str, str]] = {
         "networks.gap_spectra": "GapSpectra",
         "predict.baselines": "Baseline",
         "predict.contour_model": "contour_model",
-        "predict.ladder": "Rung",
+        "predict.ladder": "Ladders Rung",
         "predict.linear": "ArFiller",
         "predict.played_history": "History",
         "predict.sides": "SIDE_RUNG bridged_along_the_pitch continued",
         "predict.similar": "MATCH_MS REACH_S SimilarPassages fast_length find_passages",
         "runtime.native": "open_network",
-        "samples": "Packet Samples as_signal",
-        "signal_background": "LISTEN_S speech_around",
         "spans": "lost_spans merge_spans",
-        "warm": "warm_up",
+        "stream.concealer": "Concealer",
+        "stream.concealment": "StepPrediction",
+        "stream.config": (
+            "MAX_CHANNELS OPEN PACKET_MS RecordingConfig SETTINGS StreamConfig "
+            "StreamSettings check_content samples_of_packet"
+        ),
+        "stream.memory": "StreamMemory",
+        "stream.methods": (
+            "BASELINES FILE_METHODS LADDER_METHODS RECORDING_METHODS rung_of stream_models"
+        ),
+        "stream.samples": "Packet Samples as_signal mask_of",
+        "stream.warm": "warm_up",
     },
     "papers": {
         "models.manifest": "Manifest",
@@ -174,39 +162,39 @@ ENGINE: dict[str, dict[str, str]] = {
         "runtime.session": "open_session",
     },
     "programs": {
-        "concealer": "Concealer",
-        "config": "samples_of_packet",
         "loss": "GilbertElliott gaps_of write_trace",
-        "methods": "BASELINES FILE_METHODS METHODS",
         "models.catalogue": "PAPERS available find models_folder",
         "models.kinds": "KINDS",
         "models.manifest": "Manifest",
         "predict.baselines": "Baseline squared_sine",
         "runtime.attempts": "TELLS",
-        "runtime.bound": "SessionReport",
         "runtime.native": "NATIVE open_native open_network",
         "runtime.onnx_network": "GapNetwork NetworkShape network_signature",
         "runtime.priority": "ADVICE locks_memory refusal_of",
         "runtime.providers": "gpu_name installed_providers",
         "runtime.session": "runtime",
+        "runtime.shared": "SessionReport",
         "runtime.threads": "Level",
-        "warm": "AUDIO_PATH cache_folder compiled warm_up",
+        "stream.concealer": "Concealer",
+        "stream.config": "samples_of_packet",
+        "stream.methods": "BASELINES FILE_METHODS METHODS",
+        "stream.warm": "AUDIO_PATH cache_folder compiled warm_up",
     },
     "restore": {
-        "config": "RecordingConfig",
-        "samples": "FLOAT32 Packet Samples as_array as_signal",
         "spans": "merge_spans",
+        "stream.config": "RecordingConfig",
+        "stream.samples": "FLOAT32 Packet Samples as_array as_signal",
     },
     "transport": {
-        "concealer": "Concealer",
-        "config": "OPEN StreamConfig StreamSettings samples_of_packet",
         "loss": "GilbertElliott LossSource TraceLosses gaps_of read_trace",
         "runtime": "standing",
         "runtime.priority": "Priority Wish",
         "runtime.standing": "StandingThread",
         "runtime.threads": "Level aside leave take",
-        "samples": "Bytes INT16 Packet Samples as_signal of_bytes",
-        "stats": "Stats TimeHistogram percentiles",
+        "stream.concealer": "Concealer",
+        "stream.config": "OPEN StreamConfig StreamSettings samples_of_packet",
+        "stream.samples": "Bytes INT16 Packet Samples as_signal of_bytes",
+        "stream.stats": "Stats TimeHistogram percentiles",
     },
 }
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, TypeVar
 
-from plc.engine.config import StreamConfig
+from plc.engine.stream.config import StreamConfig
 from plc.transport.rtp.codecs import Codec
 from plc.transport.rtp.config import ReceiverConfig
 from plc.transport.rtp.delay import DelayConfig

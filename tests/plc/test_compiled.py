@@ -5,7 +5,7 @@ import pytest
 
 from plc import Concealer
 from plc.compiled import DirectCall
-from plc.engine import concealer
+from plc.engine.stream import concealer
 from plc_kernels.stream.layout import STATS
 from plc_kernels.stream.step import step_many
 from tests.installed import needs_numba

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from plc import __version__
 from plc.engine.models.manifest import FORMAT, Manifest
-from plc.engine.runtime.bound import BoundSession
 from plc.engine.runtime.known import KERNELS
 from plc.engine.runtime.session import open_session
+from plc.engine.runtime.shared import BoundSession
 from plc.errors import ModelError
 from plc_training.data.segments import Segments
 from plc_training.networks.onnx_graph import OPSET, fold_norms, round_weights, to_onnx

@@ -14,7 +14,7 @@ its own loss-free decode, not of its concealment.
 import re
 from importlib import import_module
 
-from plc.engine.methods import BASELINES
+from plc.engine.stream.methods import BASELINES
 from plc.errors import ConfigError
 from plc_bench.peers.base import Contender, Simple
 

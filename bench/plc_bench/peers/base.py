@@ -53,7 +53,7 @@ class Contender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Simple:
-    """One of :data:`~plc.engine.methods.BASELINES`, in a loop over the losses."""
+    """One of :data:`~plc.engine.stream.methods.BASELINES`, in a loop over the losses."""
 
     coded = False
     method: str

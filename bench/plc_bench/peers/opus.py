@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from plc.engine.config import StreamConfig
+from plc.engine.stream.config import StreamConfig
 from plc.errors import ConfigError
 from plc.transport.rtp.codecs import Opus as RtpOpus
 from plc.transport.rtp.config import ReceiverConfig

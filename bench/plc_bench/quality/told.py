@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from plc.engine.signal_background import Background
+from plc.files.fill.signal_background import Background
 from plc.notice import counted
 from plc_bench.base.compare import mean_interval
 from plc_bench.base.corpus import Clip, Samples

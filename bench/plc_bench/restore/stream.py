@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.concealer import Concealer
-from plc.engine.config import StreamConfig
-from plc.engine.packet_dropouts import DropoutFinder
-from plc.engine.samples import Packet
+from plc.engine.stream.concealer import Concealer
+from plc.engine.stream.config import StreamConfig
+from plc.engine.stream.packet_dropouts import DropoutFinder
+from plc.engine.stream.samples import Packet
 from plc.errors import ConfigError
 from plc.notice import counted
 from plc.restore.detect.findings import runs

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.config import StreamConfig
+from plc.engine.stream.config import StreamConfig
 from plc.errors import ConfigError, MissingExtraError
 from plc.programs.demo import clip_audio
 from plc.transport.rtp.codecs import L16

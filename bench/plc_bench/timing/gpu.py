@@ -1,7 +1,7 @@
 """Networks of many streams on this machine's accelerator: ``plc bench gpu``.
 
-What is measured is the seam (:mod:`plc.engine.outside`), as a server meets it: a pool pushes a
-packet of each stream, all of them lose it, their rows share a run, and the samples are played. So
+What is measured is the seam (:mod:`plc.engine.stream.outside`), as a server meets it: a pool pushes
+a packet of each stream, all of them lose it, their rows share a run, and the samples are played. So
 it is for 1, 8 and 64 streams, one burst after the other, and after pauses in which packets come
 (which keeps a GPU warm) or nothing does, by each provider that is there and by kernels beside it;
 then for many streams in real time, whose answers have a deadline.

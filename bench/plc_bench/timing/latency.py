@@ -32,8 +32,8 @@ import plc
 from plc.engine.loss import GilbertElliott
 from plc.engine.runtime.priority import Priority, Wish
 from plc.engine.runtime.threads import Level
-from plc.engine.stats import TimeHistogram
-from plc.engine.warm import warm_up
+from plc.engine.stream.stats import TimeHistogram
+from plc.engine.stream.warm import warm_up
 from plc.errors import ConfigError, unknown
 from plc_bench.base import workers
 from plc_bench.base.compare import statistics
@@ -223,7 +223,7 @@ class LatencyRow:
     network_late : int
         Answers of the network that were not there in time.
     prepared : mapping from str to int
-        Counters of :class:`~plc.engine.pace.PreparationCounters`.
+        Counters of :class:`~plc.engine.ahead.pace.PreparationCounters`.
     peer : str
         What decoded beside the stream, or why nothing did; empty where it was not asked.
     disturbances : Disturbances, summed over the runs

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from plc.engine.stats import TimeHistogram
+from plc.engine.stream.stats import TimeHistogram
 from plc.errors import ConfigError
 from plc_bench.base.compare import statistics
 from plc_bench.base.rows import TIMES_FORMAT

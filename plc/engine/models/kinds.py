@@ -21,7 +21,7 @@ class Kind:
     filler : str
         What fills a stream's gaps where the step's own networks do not: a callable of a
         :class:`~plc.engine.runtime.worker.StreamContext`, the lookahead and the manifest
-        (:class:`plc.engine.waiting_encoder.WaitingEncoder`).
+        (:class:`plc.engine.stream.waiting_encoder.WaitingEncoder`).
     gaps : str
         What fills gaps of files (:class:`plc.engine.networks.gap_filler.GapFiller`): a callable of
         manifests, at least one, and the sample rate in Hz.
@@ -49,7 +49,7 @@ KINDS: Mapping[str, Kind] = {
     "inpaint": Kind(gaps="plc.files.fill.networks:open_filler", own_ports=False),
     "context_encoder": Kind(
         stream="bridge",
-        filler="plc.engine.waiting_encoder:WaitingEncoder",
+        filler="plc.engine.stream.waiting_encoder:WaitingEncoder",
         gaps="plc.engine.networks.encoder:open_filler",
     ),
     "restore": Kind(gaps="plc.papers.restore:open_filler"),

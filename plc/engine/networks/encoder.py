@@ -41,9 +41,9 @@ from plc.engine.models.onnx_file import GraphSummary
 from plc.engine.networks.gap_filler import GapFiller, Hints, check_answer, check_kind
 from plc.engine.networks.other_rate import OtherRate
 from plc.engine.networks.spectral_fill import bent, padded, with_phase
-from plc.engine.runtime.bound import BoundSession
 from plc.engine.runtime.providers import Signature
 from plc.engine.runtime.session import open_session
+from plc.engine.runtime.shared import BoundSession
 from plc.errors import ConfigError, ModelError, unknown
 from plc_kernels.spectra.offline import signal_of, spectra_of
 from plc_kernels.spectra.stft import Stft

@@ -32,7 +32,7 @@ _LEAST_PRODUCT = 1e-9
 
 
 class Baseline:
-    """One of :data:`plc.engine.methods.BASELINES`, for the gaps of a signal.
+    """One of :data:`plc.engine.stream.methods.BASELINES`, for the gaps of a signal.
 
     Parameters
     ----------

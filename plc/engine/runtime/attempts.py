@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from plc.engine.models.manifest import Manifest
 from plc.engine.runtime import threads
-from plc.engine.runtime.bound import BoundSession
+from plc.engine.runtime.shared import BoundSession
 from plc.errors import ModelError, in_a_line
 from plc_kernels.build.own_folder import foreign, mistrust
 

@@ -26,12 +26,11 @@ from plc.engine.models.catalogue import find
 from plc.engine.models.kinds import KINDS
 from plc.engine.models.manifest import Manifest
 from plc.engine.models.onnx_file import GraphSummary
-from plc.engine.runtime.bound import SessionReport
 from plc.engine.runtime.known import KERNELS, plan_of, read_network
 from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape, network_signature
 from plc.engine.runtime.providers import Signature, gpu_installed
 from plc.engine.runtime.session import check_graph, open_session
-from plc.engine.runtime.shared import SharedSessions, check_weights
+from plc.engine.runtime.shared import SessionReport, SharedSessions, check_weights
 from plc.errors import ConfigError
 from plc_kernels.build.library import FUNCTIONS
 from plc_kernels.network.plan import UnfitError
@@ -97,7 +96,7 @@ def warm_up(kernel: Any) -> None:
 class NativeSession:
     """A network with fixed inputs and output; used by one thread at a time.
 
-    As :class:`~plc.engine.runtime.bound.BoundSession`: write ``inputs``, :meth:`run`, read
+    As :class:`~plc.engine.runtime.shared.BoundSession`: write ``inputs``, :meth:`run`, read
     ``output``.
     """
 

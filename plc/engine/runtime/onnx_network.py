@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.models.manifest import Manifest
-from plc.engine.runtime.bound import SessionReport
 from plc.engine.runtime.providers import Signature
+from plc.engine.runtime.shared import SessionReport
 from plc.errors import ConfigError, in_a_line
 
 

@@ -11,7 +11,7 @@ CPU on the warm-up's input: driver, engine cache and captured graphs are judged 
 The provider in use is the one that the session reports.
 
 **Memory.** The shape is declared at opening; inputs and output are allocated and bound once
-(:mod:`plc.engine.runtime.bound`). On a CPU all users of a network share one session
+(:mod:`plc.engine.runtime.shared`). On a CPU all users of a network share one session
 (:mod:`plc.engine.runtime.shared`), and the memory of a run is freed when the run ends: an arena
 would keep the largest amount ever used.
 
@@ -50,7 +50,6 @@ from plc.engine.runtime.attempts import (
     open_with_graph,
     prove,
 )
-from plc.engine.runtime.bound import BoundSession, SessionReport
 from plc.engine.runtime.providers import (
     CPU_OPTIONS,
     PROVIDERS,
@@ -64,7 +63,13 @@ from plc.engine.runtime.providers import (
     tensorrt_version,
     wanted_providers,
 )
-from plc.engine.runtime.shared import OpenSession, check_weights, read_weights
+from plc.engine.runtime.shared import (
+    BoundSession,
+    OpenSession,
+    SessionReport,
+    check_weights,
+    read_weights,
+)
 from plc.errors import MissingExtraError, ModelError, in_a_line
 from plc.extras import install_command
 from plc_kernels.build.own_folder import cache_root

@@ -30,9 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.predict.similar import MATCH_MS, fast_length
-from plc.engine.signal_background import speech_around
 from plc.files.fill.gaps import Gap, Track, gaps_within
 from plc.files.fill.outline import Outline, Span
+from plc.files.fill.signal_background import speech_around
 from plc_kernels.signal.edges import EDGE_SAMPLES
 from plc_kernels.signal.fade import crossfade_ramp
 from plc_kernels.spectra.offline import signal_of, spectra_of

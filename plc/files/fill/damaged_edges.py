@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from plc.engine.samples import Packet
+from plc.engine.stream.samples import Packet
 from plc.files.fill.gaps import Gap
 from plc_kernels.signal.edges import LEAST_EDGE_SAMPLES, EdgeSpace, count_damaged, edge_sizes
 from plc_kernels.signal.packet import INT16_SCALE

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.methods import LADDER_METHODS
 from plc.engine.predict.ladder import Rung
+from plc.engine.stream.methods import LADDER_METHODS
 from plc.files.fill.gaps import Gap
 from plc.files.fill.least_squares import autocorrelation, solve
 from plc_kernels.signal.ar import fit_burg

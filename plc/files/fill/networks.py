@@ -37,7 +37,7 @@ opened = threading.local()
 
 
 class Spoken(Protocol):
-    """Filler of gaps of speech: :class:`plc.engine.spoken.SpokenGaps`."""
+    """Filler of gaps of speech: :class:`plc.files.fill.spoken.SpokenGaps`."""
 
     horizon: int
 
@@ -310,7 +310,7 @@ def _of_the_package(sample_rate: int, content: str) -> GapFiller | None:
     try:
         spoken: Spoken | None = None
         if {"causal", "bridge"} <= of_speech:
-            spoken = opener("plc.engine.spoken:SpokenGaps")(sample_rate)
+            spoken = opener("plc.files.fill.spoken:SpokenGaps")(sample_rate)
         return TwoSidedNetworks(by_content, sample_rate, spoken)
     except (ModelError, MissingExtraError) as error:
         notice.tell(f"gaps are filled without a network: {in_a_line(error)}")

@@ -44,9 +44,6 @@ from typing import Literal, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.engine import signal_background
-from plc.engine.config import OPEN, RecordingConfig, StreamConfig, check_content
-from plc.engine.methods import BASELINES, FILE_METHODS, RECORDING_METHODS, rung_of
 from plc.engine.models.kinds import KINDS
 from plc.engine.networks.gap_filler import GapFiller, Hints
 from plc.engine.predict.baselines import Baseline
@@ -54,10 +51,13 @@ from plc.engine.predict.linear import ArFiller
 from plc.engine.predict.played_history import History
 from plc.engine.predict.sides import SIDE_RUNG
 from plc.engine.predict.similar import REACH_S
-from plc.engine.samples import Packet, Samples, as_signal
-from plc.engine.warm import warm_up
+from plc.engine.stream.config import OPEN, RecordingConfig, StreamConfig, check_content
+from plc.engine.stream.methods import BASELINES, FILE_METHODS, RECORDING_METHODS, rung_of
+from plc.engine.stream.samples import Packet, Samples, as_signal
+from plc.engine.stream.warm import warm_up
 from plc.errors import ConfigError, PacketError, check_settings, unknown
 from plc.files.fill import interpolate as between
+from plc.files.fill import signal_background
 from plc.files.fill.copied import Passages
 from plc.files.fill.damaged_edges import widen
 from plc.files.fill.gaps import (

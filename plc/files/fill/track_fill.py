@@ -9,14 +9,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.methods import FILE_METHODS
-from plc.engine.signal_background import LISTEN_S
+from plc.engine.stream.methods import FILE_METHODS
 from plc.files.fill.copied import Passages
 from plc.files.fill.damaged_edges import intact_part
 from plc.files.fill.gaps import Gap, Hole, Track, gaps_within, merge_gaps
 from plc.files.fill.interpolate import refinable, refines
 from plc.files.fill.joint import grouped
 from plc.files.fill.networks import kind_of_filler
+from plc.files.fill.signal_background import LISTEN_S
 from plc.files.fill.signals import Around, FillSettings, fill_gaps, guides_of
 
 

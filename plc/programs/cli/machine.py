@@ -101,7 +101,7 @@ def _take_papers(file: Path) -> None:
 
 
 def _print_methods(as_json: bool) -> None:
-    from plc.engine.methods import BASELINES, FILE_METHODS, METHODS
+    from plc.engine.stream.methods import BASELINES, FILE_METHODS, METHODS
 
     methods = METHODS | FILE_METHODS | BASELINES
     if as_json:

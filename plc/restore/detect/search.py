@@ -19,8 +19,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.config import RecordingConfig
-from plc.engine.samples import FLOAT32, Packet, Samples, as_array, as_signal
+from plc.engine.stream.config import RecordingConfig
+from plc.engine.stream.samples import FLOAT32, Packet, Samples, as_array, as_signal
 from plc.errors import PacketError, keywords_in_words
 from plc.restore.detect import (
     alternate,

@@ -291,7 +291,7 @@ class ReceiverOptions(WireOptions, DelayOptions):
 
     def config(self, seed: int = 0, budget_ms: float | None = None) -> "ReceiverConfig":
         """Return the settings; raise ConfigError if one is out of range."""
-        from plc.engine.config import StreamConfig, samples_of_packet
+        from plc.engine.stream.config import StreamConfig, samples_of_packet
         from plc.transport.rtp.codecs import usual_rate
         from plc.transport.rtp.config import ReceiverConfig
         from plc.transport.rtp.udp import parse_network

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.stats import TimeHistogram
+from plc.engine.stream.stats import TimeHistogram
 from plc.errors import AudioFileError, NetworkError
 from plc.files.audio import AudioReader, count_samples
 from plc.files.jobs import is_recording

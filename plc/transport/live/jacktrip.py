@@ -26,7 +26,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from plc import notice
-from plc.engine.config import StreamConfig
+from plc.engine.stream.config import StreamConfig
 from plc.errors import ConfigError
 from plc.transport.rtp.packets import RtpPacket, Unwrapper, build_rtp, parse_rtp
 from plc.transport.rtp.udp import Address, Endpoint, UdpPort

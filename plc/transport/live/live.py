@@ -41,7 +41,7 @@ from plc.engine.loss import LossSource
 from plc.engine.runtime import standing
 from plc.engine.runtime.priority import Priority, Wish
 from plc.engine.runtime.threads import Level, leave, take
-from plc.engine.stats import percentiles
+from plc.engine.stream.stats import percentiles
 from plc.errors import ConfigError, in_a_line
 from plc.transport.cards.devices import Backend, DevicePort, tend
 from plc.transport.live.ends import (

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from plc.engine.stats import TimeHistogram
+from plc.engine.stream.stats import TimeHistogram
 from plc.errors import printable
 from plc.transport.live.ends import DeviceSource
 

@@ -21,8 +21,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.config import OPEN
-from plc.engine.stats import TimeHistogram, percentiles
+from plc.engine.stream.config import OPEN
+from plc.engine.stream.stats import TimeHistogram, percentiles
 from plc.errors import ConfigError
 from plc.transport.rtp.codecs import check_frame, samples_per_tick
 from plc.transport.rtp.config import ReceiverConfig

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from numbers import Real
 
-from plc.engine.config import StreamConfig
+from plc.engine.stream.config import StreamConfig
 from plc.errors import ConfigError
 from plc.transport.rtp.codecs import CODECS, Codec, open_codec
 from plc.transport.rtp.delay import DelayConfig

@@ -24,9 +24,9 @@ from typing import Any, Literal, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.concealer import Concealer
-from plc.engine.config import OPEN, StreamSettings
-from plc.engine.samples import INT16, Bytes, Packet, Samples, as_signal, of_bytes
+from plc.engine.stream.concealer import Concealer
+from plc.engine.stream.config import OPEN, StreamSettings
+from plc.engine.stream.samples import INT16, Bytes, Packet, Samples, as_signal, of_bytes
 from plc.errors import ConfigError, PacketError, keywords_in_words
 from plc.transport.rtp.delay import MAX_DELAY_MS
 from plc_kernels.build.library import FUNCTIONS

@@ -38,8 +38,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.concealer import Concealer
-from plc.engine.stats import Stats
+from plc.engine.stream.concealer import Concealer
+from plc.engine.stream.stats import Stats
 from plc.errors import ConfigError, not_copied
 from plc.transport.rtp.codecs import Codec, open_beside, samples_per_tick
 from plc.transport.rtp.config import ReceiverConfig
@@ -441,7 +441,7 @@ class Playout:
         now_s : float
             When it is due; ticks are one block apart by that clock.
         limit_ms : float
-            As :meth:`~plc.engine.concealer.Concealer.hurry` takes it.
+            As :meth:`~plc.engine.stream.concealer.Concealer.hurry` takes it.
         """
         receiver = self._receiver
         self.stats.ticks += 1

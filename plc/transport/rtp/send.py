@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.config import samples_of_packet
+from plc.engine.stream.config import samples_of_packet
 from plc.errors import ConfigError
 from plc.files.audio import AudioReader
 from plc.transport.rtp.codecs import (

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from plc.engine.config import StreamConfig
+from plc.engine.stream.config import StreamConfig
 from plc.transport.rtp.codecs import L16
 from plc.transport.rtp.config import ReceiverConfig
 from plc.transport.rtp.delay import DelayConfig, DelayMode

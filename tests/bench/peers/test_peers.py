@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from plc.engine.methods import BASELINES
+from plc.engine.stream.methods import BASELINES
 from plc.errors import ConfigError
 from plc_bench import peers
 from plc_bench.peers import base, g711, jacktrip, neteq, opus, rates

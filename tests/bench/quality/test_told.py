@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from plc.engine.signal_background import Background
+from plc.files.fill.signal_background import Background
 from plc_bench.base.corpus import find_named_clips
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.told import FIRST_S, hear, measure_told, told_table
-from tests.plc.engine.test_step import syllables
+from tests.plc.engine.stream.test_step import syllables
 from tests.signals import tones
 
 RATE = 16_000

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from plc.engine.config import StreamConfig
+from plc.engine.stream.config import StreamConfig
 from plc.errors import ConfigError
 from plc_bench.base.corpus import find_named_clips
 from plc_bench.restore.stream import (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plc.engine.pace import PreparationCounters
+from plc.engine.ahead.pace import PreparationCounters
 from plc.errors import ConfigError
 from plc_bench.base.synth import music
 from plc_bench.base.tables import Table, write_json

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import Concealer, ConfigError
-from plc.engine.config import StreamConfig
 from plc.engine.loss import GilbertElliott
 from plc.engine.predict.ladder import STEADY, UNSTEADY, affordable
+from plc.engine.stream.config import StreamConfig
 from plc_kernels.stream import entry, layout
 from plc_kernels.stream.step import WANTS_FILL
 from tests.examples import examples, some

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 import plc
 from plc import Concealer
 from plc.embed.models import model_file
-from plc.engine import methods
 from plc.engine.loss import GilbertElliott
 from plc.engine.models.catalogue import find
 from plc.engine.models.manifest import Manifest
+from plc.engine.stream import methods
 from plc.files.audio import read_audio
 from plc_kernels.stream import bridge_fills, entry, fills, gap, layout
 from plc_kernels.stream import model as of

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc.engine.methods import BASELINES
 from plc.engine.predict.baselines import Baseline
+from plc.engine.stream.methods import BASELINES
 from plc.programs.rivals import play
 from tests.signals import noise, sine, tones
 

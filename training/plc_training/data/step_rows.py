@@ -14,15 +14,15 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.concealment import StepNetworks, StepPrediction
-from plc.engine.config import StreamConfig
-from plc.engine.memory import StreamMemory
 from plc.engine.models.manifest import Manifest
 from plc.engine.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS, shared_models
-from plc.engine.outside import OutsideNetworks
 from plc.engine.predict.ladder import Ladders, Rung
 from plc.engine.runtime.worker import StreamContext
-from plc.engine.warm import warm_up
+from plc.engine.stream.concealment import StepNetworks, StepPrediction
+from plc.engine.stream.config import StreamConfig
+from plc.engine.stream.memory import StreamMemory
+from plc.engine.stream.outside import OutsideNetworks
+from plc.engine.stream.warm import warm_up
 from plc.errors import ConfigError
 from plc_kernels.stream import layout
 from plc_kernels.stream.fills import DONE, fill_part

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc.engine.loss import GilbertElliott
-from plc.engine.signal_background import Background
 from plc.errors import ConfigError
+from plc.files.fill.signal_background import Background
 from plc.processor_time import usable_cores
 from plc_bench.base.corpus import clip_seed
 from plc_kernels.signal.content import BANDS, INPUTS, UNITS, WEIGHTS_STEP

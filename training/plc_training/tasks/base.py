@@ -15,10 +15,10 @@ from msgspec import Meta, Struct
 from torch import Tensor, nn
 
 from plc.engine.models.manifest import CONTENTS, Manifest
-from plc.engine.runtime.bound import BoundSession
 from plc.engine.runtime.native import open_network
 from plc.engine.runtime.onnx_network import NetworkShape, network_signature
 from plc.engine.runtime.providers import Signature
+from plc.engine.runtime.shared import BoundSession
 from plc.errors import ConfigError, ModelError
 from plc_kernels.spectra.windows import grid_window_samples
 from plc_training.data.segments import DOMAINS, Plan, Segments

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.loss import gaps_of
-from plc.engine.memory import StreamMemory
+from plc.engine.stream.memory import StreamMemory
 from plc_kernels.stream.bridge_fills import BRIDGED_BY
 from plc_kernels.stream.gap import LINES, START
 from plc_kernels.stream.layout import BRIDGE, BRIDGE_NET

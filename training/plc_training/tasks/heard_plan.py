@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from plc import Concealer
 from plc.engine.loss import GilbertElliott, gaps_of
-from plc.engine.memory import StreamMemory
 from plc.engine.models.catalogue import find
+from plc.engine.stream.memory import StreamMemory
 from plc.errors import ConfigError
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_kernels.signal.fade import burst_gain, crossfade_ramp

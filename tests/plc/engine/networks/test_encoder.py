@@ -19,8 +19,8 @@ from plc.engine.networks.encoder import (
     Network,
     open_context_encoder,
 )
-from plc.engine.runtime.bound import BoundSession
 from plc.engine.runtime.providers import Signature
+from plc.engine.runtime.shared import BoundSession
 from plc.errors import ConfigError, ModelError
 from plc.files.distances import ratio_db
 from plc_bench.scores.metrics import snr_ms_db

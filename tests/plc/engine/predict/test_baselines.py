@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc.engine.methods import BASELINES
 from plc.engine.predict.baselines import _ORDER, _PAST, Baseline, burg
+from plc.engine.stream.methods import BASELINES
 from plc.errors import ConfigError
 from plc_kernels.signal.ar import fit_burg
 from tests.signals import glide, noise, sine, tones

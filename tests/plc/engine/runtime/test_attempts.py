@@ -18,9 +18,8 @@ from plc.engine.runtime.attempts import (
     open_with_graph,
     prove,
 )
-from plc.engine.runtime.bound import SessionReport
 from plc.engine.runtime.providers import Signature
-from plc.engine.runtime.shared import OpenSession
+from plc.engine.runtime.shared import OpenSession, SessionReport
 from plc.errors import ModelError
 from tests.plc.tiny_models import fields
 

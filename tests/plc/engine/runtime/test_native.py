@@ -18,17 +18,16 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import Concealer
-from plc.engine import outside
 from plc.engine.loss import GilbertElliott
 from plc.engine.models.catalogue import available, find
 from plc.engine.models.manifest import Manifest
 from plc.engine.networks import flat
 from plc.engine.runtime import known, native
-from plc.engine.runtime.bound import SessionReport
 from plc.engine.runtime.native import open_network
 from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape, network_signature
-from plc.engine.runtime.shared import SharedSessions
+from plc.engine.runtime.shared import SessionReport, SharedSessions
 from plc.engine.runtime.worker import Runnable
+from plc.engine.stream import outside
 from plc.errors import MissingExtraError, ModelError
 from plc.extras import install_command
 from tests.installed import needs_numba

@@ -10,10 +10,9 @@ import pytest
 
 from plc.engine.models.onnx_file import GraphSummary
 from plc.engine.runtime import shared
-from plc.engine.runtime.bound import BoundSession
 from plc.engine.runtime.native import open_network
 from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape
-from plc.engine.runtime.shared import OpenSession, SharedSessions
+from plc.engine.runtime.shared import BoundSession, OpenSession, SharedSessions
 from plc.errors import ModelError
 from tests.plc.tiny_models import write_model
 

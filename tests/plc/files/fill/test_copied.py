@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from plc import inpaint
-from plc.engine.samples import Packet
+from plc.engine.stream.samples import Packet
 from plc.files.audio import read_audio
 from plc.files.fill import copied
 from plc.files.fill.copied import LongGap, Passages, best_lag, gather

@@ -8,7 +8,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import inpaint
-from plc.engine.samples import Packet
+from plc.engine.stream.samples import Packet
 from plc.files.audio import read_audio
 from plc.files.fill.signals import FillSettings
 from plc.files.recordings import inpaint_file

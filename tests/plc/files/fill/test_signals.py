@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import ConfigError, PacketError, TraceError, inpaint
-from plc.engine.methods import BASELINES, METHODS
+from plc.engine.stream.methods import BASELINES, METHODS
 from plc.files.fill.interpolate import QUALITIES
 from tests.examples import examples, some
 from tests.plc.files.fill.test_gaps import inside

@@ -8,7 +8,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import inpaint
-from plc.engine.samples import Packet
+from plc.engine.stream.samples import Packet
 from plc.errors import ConfigError
 from plc.files.audio import read_audio
 from plc.files.fill.gaps import Stretch

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from plc import METHODS
 from plc.engine.loss import GilbertElliott, read_trace, write_trace
-from plc.engine.methods import BASELINES, FILE_METHODS
+from plc.engine.stream.methods import BASELINES, FILE_METHODS
 from plc.files.audio import read_audio
 from plc.files.fill.interpolate import LONGEST_REFINED_GAP
 from plc.programs.cli.app import app

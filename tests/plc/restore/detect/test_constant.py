@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 import plc
 from plc import detect, inpaint
-from plc.engine.samples import Packet
+from plc.engine.stream.samples import Packet
 from plc.restore.detect import constant
 from plc.restore.detect.findings import Finding
 from plc.transport.rtp.codecs import G711

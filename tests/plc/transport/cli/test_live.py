@@ -17,7 +17,7 @@ import soundfile
 import typer
 from typer.testing import CliRunner
 
-from plc.engine.config import StreamConfig
+from plc.engine.stream.config import StreamConfig
 from plc.errors import AudioFileError, DeviceError
 from plc.extras import install_command
 from plc.transport.cards.devices import DevicePort

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from plc import notice
-from plc.engine.config import StreamConfig
+from plc.engine.stream.config import StreamConfig
 from plc.errors import ConfigError
 from plc.transport.live.jacktrip import FAREWELL, JackTripPort
 from plc.transport.rtp.codecs import L16

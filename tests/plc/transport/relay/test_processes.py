@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from plc import notice
-from plc.engine.config import StreamConfig
+from plc.engine.stream.config import StreamConfig
 from plc.errors import AudioFileError, NetworkError
 from plc.files.writing import AudioWriter, rescue
 from plc.transport.relay import processes

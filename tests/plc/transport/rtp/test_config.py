@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from plc.engine.config import StreamConfig
+from plc.engine.stream.config import StreamConfig
 from plc.errors import ConfigError
 from plc.transport.rtp.codecs import L16
 from plc.transport.rtp.config import ReceiverConfig

@@ -1,0 +1,1 @@
+"""Bursts prepared before the loss, and how much of that there is time for."""

@@ -1,0 +1,1 @@
+"""Many streams in one call, for servers."""

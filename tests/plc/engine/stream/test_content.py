@@ -1,0 +1,126 @@
+"""``content``: a stream that is told what it plays."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from plc import Concealer, ConcealerPool, conceal, inpaint
+from plc.engine.stream.config import StreamConfig
+from plc.engine.stream.methods import make_method, stream_models
+from plc.errors import ConfigError
+from plc.transport.cli.options import ReceiverOptions
+from plc_kernels.stream.layout import SPEECH, UNSTEADY
+from tests.kernels.stream.test_fills import speech
+from tests.signals import tones
+
+RATE = 48_000
+SERVED = {
+    "auto": {"speech", "music", "speech, bridged"},
+    "music": {"music"},
+    "speech": {"speech", "speech, bridged"},
+}
+
+
+def rung_samples(content: Any, signal: NDArray[np.float32], **settings: Any) -> dict[str, int]:
+    """Return what concealed a stream of which two of ten packets are lost."""
+    stream = Concealer(RATE, budget_ms=np.inf, content=content, **settings)
+    for k, packet in enumerate(signal[: 240 * 480].reshape(-1, 480)):
+        stream.push(packet if k % 10 < 8 else None)
+    return {name: count for name, count in stream.stats.rung_samples.items() if count}
+
+
+@pytest.mark.parametrize("content", SERVED)
+def test_networks_for_other_content_are_not_there(content: Any) -> None:
+    stream = Concealer(RATE, lookahead=1, budget_ms=np.inf, content=content)
+    assert stream.describe()["networks"].keys() == SERVED[content]
+
+
+def test_speech_told_to_be_music_has_music_s_network_alone() -> None:
+    names = rung_samples("music", speech(RATE, 1)[:, 0])
+    assert "network:music" in names
+    assert not {name for name in names if "speech" in name}
+
+
+def test_music_told_to_be_speech_has_speech_s_network_alone() -> None:
+    names = rung_samples("speech", tones(0, RATE, 240 * 480))
+    assert "network:speech" in names
+    assert not {name for name in names if "music" in name}
+
+
+@pytest.mark.parametrize(("content", "is_speech"), [("music", 0), ("speech", 1)])
+def test_nothing_is_listened_for(content: Any, is_speech: int) -> None:
+    for signal in (speech(RATE, 1)[:, 0], tones(0, RATE, 240 * 480)):
+        stream = Concealer(RATE, method="ar", content=content)
+        stream.push(signal[:480])
+        for packet in signal[480 : 100 * 480].reshape(-1, 480):
+            stream.push(packet)
+        stream.push(None)
+        assert stream._block[[SPEECH, UNSTEADY]].tolist() == [is_speech, is_speech]
+
+
+def test_speech_takes_half_the_memory() -> None:
+    sizes = [Concealer(RATE, content=each)._block.nbytes for each in ("auto", "speech")]
+    assert 2 * sizes[1] <= sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("rate", "content", "models"),
+    [
+        (8_000, "music", {}),
+        (8_000, "speech", {"speech": "speech-narrowband"}),
+        (16_000, "music", {"music": "music"}),
+        (192_000, "speech", {"speech": "music"}),  # where speech has none of its own
+    ],
+)
+def test_a_rate_has_what_serves_its_content(
+    rate: int, content: Any, models: dict[str, str]
+) -> None:
+    causal, _ = stream_models("auto", rate, content)
+    assert {of: manifest.name for of, manifest in causal.items()} == models
+    config = StreamConfig(sample_rate=rate, content=content, budget_ms=np.inf)
+    names = make_method(config, 0).step_networks
+    assert (set() if names is None else {n for n, _ in names.chosen.values()}) == {*models.values()}
+
+
+def test_a_network_of_one_s_own_serves_whatever_is_told() -> None:
+    names = rung_samples("music", tones(0, RATE, 240 * 480), model="speech")
+    assert "network:speech" in names
+
+
+def test_content_that_is_unknown_is_an_error() -> None:
+    wrong: dict[str, Any] = {"content": "musik"}
+    with pytest.raises(ConfigError, match="'music'"):
+        Concealer(RATE, **wrong)
+    with pytest.raises(ConfigError, match="'music'"):
+        inpaint(np.zeros(9600, np.float32), [(4000, 4400)], **wrong)
+
+
+def test_a_whole_signal_is_what_its_stream_plays() -> None:
+    signal, lost = speech(RATE, 1)[: 100 * 480, 0], np.zeros(100, bool)
+    lost[40:90:10] = True
+    heard, told = (conceal(signal, lost, content=each) for each in ("auto", "music"))
+    stream = Concealer(RATE, budget_ms=np.inf, prepare="never", content="music")
+    packets = zip(signal.reshape(-1, 480), lost, strict=True)
+    played = [stream.push(None if gone else packet) for packet, gone in packets]
+    np.testing.assert_array_equal(told, np.concatenate(played)[:, 0])
+    assert not np.array_equal(heard, told)
+
+
+@pytest.mark.parametrize("content", ["music", "speech"])
+def test_a_pool_s_stream_is_told_as_one_alone(content: Any) -> None:
+    signal = speech(RATE, 1)[: 100 * 480].reshape(100, 1, 480, 1)
+    how: dict[str, Any] = {"method": "auto", "content": content}
+    pool = ConcealerPool(1)
+    ids = pool.open(1, sample_rate=RATE, packet_samples=480, **how)
+    stream = Concealer(RATE, budget_ms=np.inf, prepare="never", **how)
+    for k, packets in enumerate(signal):
+        arrived = np.array([k % 10 < 9])
+        alone = stream.push(packets[0] if arrived[0] else None)
+        np.testing.assert_array_equal(pool.push(ids, packets, arrived)[0], alone)
+
+
+def test_the_commands_receivers_are_told() -> None:
+    assert ReceiverOptions(content="music").config().stream.content == "music"
+    assert ReceiverOptions().config().stream.content == "auto"
