@@ -13,13 +13,13 @@ from tests.house.test_imports import MODULES, WING, graph_of, is_of, statements,
 # of its own. A limit only falls: a change that needs lines takes others out, and one that saves
 # lines lowers it. The comment says where it shall end.
 WISHES = {
-    "plc.engine.stream.concealer": (21_188, 94),
-    "plc.engine.many.pool": (22_038, 97),
-    "plc.files.fill.signals": (25_843, 120),
-    "plc.transport.relay.relay": (30_947, 128),
-    "plc.restore.repair": (36_713, 166),
+    "plc.engine.stream.concealer": (21_108, 90),
+    "plc.engine.many.pool": (21_959, 93),
+    "plc.files.fill.signals": (25_747, 116),
+    "plc.transport.relay.relay": (30_868, 124),
+    "plc.restore.repair": (36_628, 162),
     "plc.embed.library": (14_982, 64),  # 14,500
-    "plc_training.cli": (47_207, 222),
+    "plc_training.cli": (47_207, 218),
     "": (89_985, 453),  # 77,000
     "the wing": (7_825, 35),
 }
