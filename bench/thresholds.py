@@ -11,6 +11,7 @@ import ast
 import importlib
 import pkgutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from itertools import groupby, takewhile
 from pathlib import Path
@@ -33,7 +34,7 @@ EVERY = 33
 LOWER, HIGHER = 0.8, 1.25
 HEAD = """# Thresholds of detection
 
-What `plc.detect` compares with: the meaning of each, and what becomes of {places} places of
+What `plc.detect` compares with, and what becomes of {places} places of
 damage in {excerpts} excerpts of {seconds:g} s ({found} are found) and of {sounds} undamaged sounds
 ({false} false findings) if it alone is lowered to 0.8 or raised to 1.25 of its value: the last four
 columns are changes of both numbers, empty where a value is impossible. Written by
@@ -46,7 +47,8 @@ UNSEEN = """
 ## Where nothing changes
 
 These sounds do not tell: such a threshold keeps other sounds from harm, as
-[the notebook](notebook/damage.md) has it."""
+[the notebook](notebook/damage.md) has it. What each means stands beside it in
+[plc/restore/detect](../plc/restore/detect)."""
 
 
 class Threshold:
@@ -193,9 +195,10 @@ def print_rows(rows: list[tuple[str, ...]]) -> None:
     print(UNSEEN)
     unseen = [row for row in rows if row not in seen]
     for module, of_module in groupby(unseen, key=lambda row: row[0]):
-        print(f"\n### {module}\n\n| threshold | value | meaning |\n|---|---|---|")
-        for row in of_module:
-            print(f"| {' | '.join(row[1:4])} |")
+        print(f"\n### {module}\n")
+        print(
+            textwrap.fill("; ".join(f"`{name}` {value}" for _, name, value, *_ in of_module), 100)
+        )
 
 
 if __name__ == "__main__":

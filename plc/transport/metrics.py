@@ -244,7 +244,7 @@ PLAYOUT_METRICS = (
 """Of a :class:`~plc.transport.rtp.playout.Playout`: ``plc relay`` and ``plc live``."""
 
 SRTP_METRICS = (
-    Metric("srtp_packets", _srtp, "packets opened, or refused and why (`--key`)", ("outcome",)),
+    Metric("srtp_packets", _srtp, "packets opened, or why refused (`--key-file`)", ("outcome",)),
 )
 """Of the :class:`~plc.transport.rtp.srtp.SrtpReceiver` of a stream's paths."""
 
