@@ -422,7 +422,7 @@ def _joined(
     plan: Stft,
     sample_rate: int,
 ) -> _Rows:
-    """Return a draft with what it lacks from a passage, in the hole; both with what is beside."""
+    """Return the draft in the hole, with the passage where it is missing power."""
     spectra, passage = spectra_of(draft, plan), spectra_of(around, plan)
     middles = (np.arange(len(spectra)) + 1) * plan.hop - plan.window.size / 2.0
     share = np.clip((middles - hole[0]) / (hole[1] - hole[0]), 0.0, 1.0)[:, None]
