@@ -16,7 +16,7 @@ from plc.engine.runtime.known import planned
 from plc.engine.stream.methods import stream_models
 from plc_kernels.build.compile import kernel
 from plc_kernels.network import plan as of
-from plc_kernels.network.frames import run_frames
+from plc_kernels.network.layers import run_network
 from plc_kernels.network.product import TILE_ROWS, Reals, Steps, layer, stored
 
 # Four bytes each: more than the caches of most processors have.
@@ -44,7 +44,6 @@ def _network() -> tuple[NDArray[np.int64], Reals]:
 def test_network_of_speech(benchmark: BenchmarkFixture, bursts: int, cold: bool) -> None:
     plan, weights = _network()
     frames, spectrum = int(plan[of.FRAMES]), 2 * int(plan[of.BINS])
-    made = frames - int(plan[of.CONTEXT])
     rng = np.random.default_rng(0)
     given = (
         plan,
@@ -52,7 +51,7 @@ def test_network_of_speech(benchmark: BenchmarkFixture, bursts: int, cold: bool)
         rng.standard_normal(bursts * int(plan[of.DRAFTS]) * spectrum * frames, np.float32),
         np.zeros(bursts * frames, np.float32),
         np.zeros(int(plan[of.WORK]), np.float32),
-        np.zeros(bursts * spectrum * made, np.float32),
+        np.zeros(bursts * spectrum * int(plan[of.TOUCHING]), np.float32),
     )
     others = np.zeros(_OTHERS, np.float32)
 
@@ -62,15 +61,14 @@ def test_network_of_speech(benchmark: BenchmarkFixture, bursts: int, cold: bool)
 
     benchmark.group = "network of speech"
     benchmark.extra_info["bursts"] = bursts
-    run_frames(*given)
+    run_network(*given)
     timed: Any = benchmark  # its methods have no types
-    timed.pedantic(run_frames, given, setup=take_caches, rounds=max(4, 200 // bursts))
+    timed.pedantic(run_network, given, setup=take_caches, rounds=max(4, 200 // bursts))
 
 
 @pytest.mark.parametrize("rows", [1, TILE_ROWS])
 def test_recurrent_layer(benchmark: BenchmarkFixture, rows: int) -> None:
-    plan, _ = _network()
-    units, gates = int(plan[of.UNITS]), int(plan[of.GATES])
+    units, gates = 112, 336  # of speech, side by side with as many
     rng = np.random.default_rng(0)
     weights = stored(rng.standard_normal((units, gates), np.float32), np.zeros(gates, np.float32))
     x, y = rng.integers(-99, 99, rows * units, np.int16), np.zeros(rows * gates, np.float32)

@@ -213,14 +213,14 @@ _SMALL = (
     ),
     *("signal.contour", "signal.passages", "signal.edges", "signal.history", "signal.recall"),
     *("signal.bridged_gap", "signal.burst", "signal.noise_filling", "signal.rungs"),
-    *("spectra.fft", "network.plan", "network.hybrid_plan"),
+    *("spectra.fft", "network.plan", "network.check"),
 )
 # What several places call: there once, and as fast as it is elsewhere.
 _APART = (
     *("signal.predict.sound_begins", "signal.predict.set_out", "signal.predict.go_on_from"),
     *("signal.history.newest", "signal.passages.follow_lags", "signal.contour._likeness"),
-    *("stream.background.is_speech", "network.frames.turn", "network.frames._multiply_spectra"),
-    *("network.product.layer", "network.hybrid._add_products"),
+    *("stream.background.is_speech", "network.layers.turn", "network.layers._multiply_spectra"),
+    *("network.product.layer", "network.layers._add_products"),
     *("receive.delays.note", "receive.delays.rebase", "receive.units", "receive.turns.make_up"),
     *("receive.pieces", "receive.places.place_piece"),
     *("signal.stretch", "signal.resample"),

@@ -1,279 +1,299 @@
-"""The plan of a causal network: its sizes, and where its weights and its rows lie.
+"""A network as a list of layers, which :func:`~plc_kernels.network.layers.run_network` runs.
 
-Two arrays are a network: ``plan`` (int64, the words below) and ``weights`` (float32, in the order
-in which products read them). Both are written once and read by all streams. A run has a caller's
-memory ``work`` (float32, ``plan[WORK]`` numbers).
+Two arrays are a network: ``plan`` (int64) and ``weights`` (float32, in the order in which products
+read them). Both are written once and read by all streams. A run has a caller's memory ``work``
+(float32, ``plan[WORK]`` numbers): what is scratch memory of each layer, then rows. ::
+
+    plan    | sizes | layers: KIND, WEIGHTS, INPUT, OUTPUT, BESIDE | views of rows: RowView |
+
+:class:`Layers` makes the list; a network is a function that adds its layers to one
+(:mod:`~plc_kernels.network.architectures`). A list may come from anywhere:
+:mod:`~plc_kernels.network.check` reads it before it is run.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.network.product import LANES, MOST_INPUTS, TILE_PANELS, TILE_ROWS, stored
+from plc_kernels.build.compile import part
+from plc_kernels.network.product import LANES, stored
 
-# Sizes.
-(
-    DRAFTS,
-    BINS,
-    USED,
-    BANDS,
-    SEEN,
-    FEATURES,
-    WIDTH,
-    GROUPS,
-    UNITS,
-    GATES,
-    CONTEXT,
-    FRAMES,
-    RANK,
-    EARLY,
-    LOGITS,
-) = range(15)
-"""Drafts; bins of a spectrum, and those of them that the network sees; bins in a band of the other
-drafts, and bands; features of a frame; channels of the layers; recurrent layers side by side, units
-of each, and the numbers of its gates in whole panels; frames before the gap, and all; inputs of the
-early adapters in whole panels, and the frames that these change; outputs of a frame in whole
-panels."""
+_HEAD = (
+    *("drafts", "bins", "context", "frames", "touching", "work", "operations"),
+    *("used", "bands", "scratch", "layers", "views"),
+)
+DRAFTS, BINS, CONTEXT, FRAMES, TOUCHING, WORK, OPERATIONS, USED, BANDS, SCRATCH, LAYERS, VIEWS = (
+    range(len(_HEAD))
+)
+"""Drafts; bins of a spectrum; frames before the gap, all, and those that a run makes; numbers of
+its memory, and its multiply-adds; bins that the network sees, and bins in a band of the other
+drafts; numbers of scratch memory; layers; views."""
+HEAD = len(_HEAD)
+"""Where the layers begin."""
+SIZES = USED
+"""Sizes that a model has in its own words, too."""
 
-# Where layers lie in the weights, and the share of the last draft.
+KIND, WEIGHTS, INPUT, OUTPUT, BESIDE = range(5)
+"""Words of a layer: its kind; where its weights lie; numbers of the views that it reads and writes;
+and of another one that it reads, or NONE."""
+LAYER_WORDS = VIEW_WORDS = 5
+NONE, SPECTRA, FILLED = range(3)
+"""Views that all networks have: of nothing; of the drafts, a row for a frame of a draft; and of the
+frames that touch the gap, which the last layer writes."""
+
 (
-    ENTER,
-    MIX,
-    GIVEN,
+    FRAME_FEATURES,
+    BIN_FEATURES,
+    STEPS,
+    PRODUCT,
     RECURRENT,
-    JOIN,
-    HEAD,
-    JOIN_DOWN,
-    JOIN_UP,
-    HEAD_DOWN,
-    HEAD_UP,
-    DRAFT_SHARE,
-) = range(15, 26)
-
-# Where rows lie in the memory of a run, and its size.
-(
-    FEATURE_ROWS,
-    ENTERED,
-    MIXED,
-    GIVEN_ROWS,
-    SUMS,
-    START,
-    JOINED,
-    LOW,
-    BEGUN,
-    LOGIT_ROWS,
-    POWERS,
-    SPECTRA,
-    FILLED,
-    INPUTS,
-    LOW_INPUTS,
-    WORK,
-) = range(26, 42)
-
-COUNT = 42
-"""Words of a plan."""
-
+    BOTH_WAYS,
+    CONVOLUTION,
+    RAISE,
+    LEAK,
+    ADD,
+    CLEAR,
+    FRAME_FILL,
+    BIN_FILL,
+) = range(13)
+"""Kinds of layers: features of frames, or of their bins; rows in whole steps; products of these;
+recurrent layers, forwards, or the second backwards; a convolution of a grid, leaking; each bin
+twice; leaking rows; rows that are added; zeros; and the drafts with the weights, of frames or of
+bins, that the layers before made."""
 
 MOST = 1 << 15
 """The largest size of anything: beyond, a run's memory would have no bound."""
+TAPS, FRAME_TAPS = 5, 3
+"""Bins and frames that a convolution of a grid reaches."""
+BORDER = TAPS // 2
+"""Bins of zeros on either side of a grid's frame."""
+
+
+class RowView(NamedTuple):
+    """Rows of the memory of a run."""
+
+    place: int
+    """Of the first number. Whole steps lie there, two a number, and their size one before it."""
+    rows: int
+    step: int
+    """From row to row; less than a row where rows overlap."""
+    bins: int
+    channels: int
+    """A row has as many for each bin, side by side."""
+
+
+@part
+def view_of(plan: NDArray[np.int64], number: int) -> RowView:
+    """Return a view of a plan."""
+    at = HEAD + LAYER_WORDS * plan[LAYERS] + VIEW_WORDS * number
+    return RowView(plan[at], plan[at + 1], plan[at + 2], plan[at + 3], plan[at + 4])
 
 
 class UnfitError(ValueError):
     """The weights do not fit such a network."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FramesSizes:
-    """Sizes of a causal network that do not follow from its weights.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A view in the making: of a memory whose place is not known yet, else as :class:`RowView`."""
 
-    Attributes
-    ----------
-    drafts, bins, context_frames, frames : int
-        Of its input; the gap begins behind the context.
-    bands : int
-        Number of bins in a band of the other drafts' features.
-    top_bin : bool, whether it sees the topmost bin
-    early_frames : int
-        Frames that its early adapters change, where it has them.
-    draft_share : float
-        Share of the last draft in what it returns.
-    """
-
-    drafts: int
+    memory: int
+    at: int
+    rows: int
+    step: int
     bins: int
-    context_frames: int
-    frames: int
-    bands: int = 1
-    top_bin: bool = True
-    early_frames: int = 0
-    draft_share: float = 0.0
+    channels: int
+
+    def part(self, first: int, rows: int) -> "Rows":
+        """Return some of the rows."""
+        return replace(self, at=self.at + first * self.step, rows=rows)
+
+    def columns(self, first: int, channels: int) -> "Rows":
+        """Return some channels of rows that have one bin."""
+        return replace(self, at=self.at + first, channels=channels)
+
+    def ends(self) -> "Rows":
+        """Return the first row and the last."""
+        return replace(self, rows=2, step=(self.rows - 1) * self.step)
+
+    def reaching(self, taps: int) -> "Rows":
+        """Return rows that are ``taps`` neighbours each, of rows that lie side by side."""
+        return replace(self, rows=self.rows - taps + 1, channels=taps * self.channels)
+
+    def apart(self, bins: int) -> "Rows":
+        """Return the same channels as so many bins, rows that have one."""
+        return replace(self, bins=bins, channels=self.bins * self.channels // bins)
+
+    def by_bin(self) -> "Rows":
+        """Return a row for each bin, of rows that lie side by side."""
+        return replace(self, rows=self.rows * self.bins, step=self.channels, bins=1)
+
+    def bordered(self) -> "Rows":
+        """Return a grid's frames with the zeros around them."""
+        border = BORDER * self.channels
+        return replace(self, at=self.at - border, bins=1, channels=self.step)
+
+    def borders(self) -> "Rows":
+        """Return the zeros before a grid's frames, between them, and behind them."""
+        border = 2 * BORDER * self.channels
+        return replace(self, at=self.at - border, rows=self.rows + 1, bins=1, channels=border)
 
 
 Tensors = Mapping[str, NDArray[Any]]
 
 
-def plan_frames(
-    tensors: Tensors, sizes: FramesSizes
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the plan and the weights of a causal network.
-
-    Adapters of all frames are added to the weights that they change. Those of the first frames stay
-    apart: they are 1 % of the work.
-
-    Parameters
-    ----------
-    tensors : mapping
-        By name as the training has them (``enter.weight``, ``gru.parts.0.inputs``, …), the
-        recurrent ones as ONNX has them.
-    sizes : FramesSizes, what these do not tell
-
-    Raises
-    ------
-    UnfitError
-        If a tensor is missing or has another shape, or a size is one that the kernels do not take.
-    """
-    require(min(sizes.drafts, sizes.bins, sizes.bands, sizes.context_frames) >= 1, "its sizes")
-    require(max(sizes.drafts, sizes.bins, sizes.frames) <= MOST, "its sizes")
-    require(0.0 <= sizes.draft_share <= 1.0, "its share of the draft")
-    made = Weights(tensors, COUNT)
-    touching = sizes.frames - sizes.context_frames
-    width = made.shape("mix.bias", 1)[0]
-    names = [name for name in tensors if name.startswith("gru.parts.")]
-    groups = len({name.split(".")[2] for name in names}) or 1
-    outputs = (sizes.drafts + 1) * sizes.bins
-    made.plan[[DRAFTS, BINS, USED, BANDS]] = (
-        sizes.drafts,
-        sizes.bins,
-        sizes.bins - (not sizes.top_bin),
-        sizes.bands,
-    )
-    made.plan[[WIDTH, GROUPS]] = width, groups
-    made.plan[[CONTEXT, FRAMES]] = sizes.context_frames, sizes.frames
-    has_early = "early_join.down.weight" in tensors
-    if has_early:
-        made.plan[RANK] = whole(made.shape("early_join.down.weight", 3)[0])
-        made.plan[EARLY] = sizes.early_frames
-    lay_out(made.plan)
-    require(touching >= TILE_ROWS, "too few frames")
-    require(width % LANES == 0 and width % groups == 0, "its width")
-    require(max(made.plan[FEATURES], 2 * width) * 3 <= MOST_INPUTS, "its width")
-    require(made.plan[GATES] >= TILE_PANELS * LANES, "its width")
-    made.convolution("enter", (width, int(made.plan[FEATURES]), 3), ENTER)
-    made.convolution("mix", (width, width, 3), MIX)
-    made.recurrent(groups, width // groups)
-    join, head = (width, 2 * width, 3), (outputs, width, 1)
-    join_bias = made.convolution("join", join, JOIN)
-    head_bias = made.convolution("head", head, HEAD)
-    if has_early:
-        require(TILE_ROWS <= sizes.early_frames <= touching, "its early frames")
-        made.early("early_join", join, join_bias, JOIN_DOWN, JOIN_UP)
-        made.early("early_head", head, head_bias, HEAD_DOWN, HEAD_UP)
-    made.keep(DRAFT_SHARE, np.array([sizes.draft_share]))
-    return made.plan, np.concatenate(made.parts)
-
-
-def lay_out(plan: NDArray[np.int64]) -> int:
-    """Write all that follows from a plan's sizes; return the numbers of weights.
-
-    Kernels call it, too (:mod:`plc_kernels.stream.model_file`).
-
-    Parameters
-    ----------
-    plan : int64, shape (COUNT,), read and written
-        With drafts, bins, used ones, bands, width, groups, context, frames, rank and early frames.
-    """
-    drafts, bins, width, groups = plan[DRAFTS], plan[BINS], plan[WIDTH], plan[GROUPS]
-    frames, rank, early = plan[FRAMES], plan[RANK], plan[EARLY]
-    units, touching = width // groups, frames - plan[CONTEXT]
-    seen = -(-bins // plan[BANDS])
-    features = bins + 2 * (drafts - 1) * seen + 2
-    gates = -(-3 * units // LANES) * LANES
-    logits = -(-(drafts + 1) * bins // LANES) * LANES
-    plan[SEEN], plan[FEATURES], plan[UNITS] = seen, features, units
-    plan[GATES], plan[LOGITS] = gates, logits
-    adapts = rank > 0
-    weights = width * 0
-    for k, (count, outputs) in enumerate(
-        (
-            (3 * features, width),
-            (3 * width, width),
-            (units, groups * gates),
-            (units, groups * gates),
-            (6 * width, width),
-            (width, logits),
-            (6 * width, rank),
-            (rank, width * adapts),
-            (width, rank),
-            (rank, logits * adapts),
-        )
-    ):
-        plan[ENTER + k] = weights
-        need = outputs * ((count + 1) // 2 + 4) // 2
-        weights += -(-need // LANES) * LANES
-    plan[DRAFT_SHARE] = weights
-    at = 0
-    for k, need in enumerate(
-        (
-            # Rows of zeros stand before the first frame and behind the last.
-            (frames + 2) * features,
-            (frames + 2) * width,
-            (frames + 1) * 2 * width,
-            groups * frames * gates,
-            gates,
-            units,
-            touching * width,
-            early * rank,
-            early * max(width, logits),
-            touching * logits,
-            2 * bins,
-            drafts * frames * 2 * bins,
-            touching * 2 * bins,
-            # Of int16, and one more.
-            (frames + 2) * max(features, 2 * width) // 2 + 1,
-            max(early * rank, units) // 2 + 1,
-        )
-    ):
-        plan[FEATURE_ROWS + k] = at
-        at += -(-need // LANES) * LANES
-    plan[WORK] = at
-    return int(weights + LANES)
-
-
-def operations(plan: NDArray[np.int64]) -> int:
-    """Return the multiply-adds of a run: its time is in proportion to them."""
-    frames, touching = int(plan[FRAMES]), int(plan[FRAMES] - plan[CONTEXT])
-    width, units, gates = int(plan[WIDTH]), int(plan[UNITS]), int(plan[GATES])
-    logits, early, rank = int(plan[LOGITS]), int(plan[EARLY]), int(plan[RANK])
-    before = 3 * width * (int(plan[FEATURES]) + width) + 2 * int(plan[GROUPS]) * units * gates
-    behind = 6 * width * width + width * logits
-    return frames * before + touching * behind + early * rank * (8 * width + logits)
-
-
-class Weights:
-    """Weights in the making: the values kept so far, and their places.
+class Layers:
+    """A list in the making: the layers added so far, their rows and weights.
 
     Parameters
     ----------
     tensors : mapping, by name
-    words : int, of the plan
+    sizes : int
+        By name the words of a plan that no layer says: drafts, bins, context, frames, touching;
+        used and bands where a network does not see all.
     """
 
-    def __init__(self, tensors: Tensors, words: int) -> None:
-        self.plan = np.zeros(words, np.int64)
-        self.parts: list[NDArray[np.float32]] = []
+    def __init__(self, tensors: Tensors, **sizes: int) -> None:
         self._tensors = tensors
-        self._size = 0
+        self._sizes = sizes
+        self._layers: list[tuple[int, int, Rows, Rows, Rows]] = []
+        self._weights: list[NDArray[np.float32]] = []
+        self._memories: list[int] = []
+        self._scratch = 0
+        self._operations = 0
+        spectrum = 2 * sizes["bins"]
+        self._none = Rows(self._memory(0), 0, 0, 0, 0, 0)
+        self.spectra = self.rows(sizes["drafts"] * sizes["frames"], spectrum)
+        self.filled = self.rows(sizes["touching"], spectrum)
 
-    def keep(self, place: int, values: NDArray[Any]) -> None:
-        """Append values, filled up with zeros to whole panels."""
-        self.plan[place] = self._size
-        part = np.zeros(whole(values.size), np.float32)
-        part[: values.size] = values.ravel()
-        self.parts.append(part)
-        self._size += part.size
+    def rows(self, rows: int, channels: int, bins: int = 1) -> Rows:
+        """Return rows of their own."""
+        memory = self._memory(rows * bins * channels)
+        return Rows(memory, 0, rows, bins * channels, bins, channels)
+
+    def grid(self, frames: int, bins: int, channels: int) -> Rows:
+        """Return rows of their own with borders, and clear these."""
+        border = BORDER * channels
+        step = bins * channels + 2 * border
+        memory = self._memory(frames * step + 2 * border)
+        made = Rows(memory, 2 * border, frames, step, bins, channels)
+        self.add(CLEAR, made.borders())
+        return made
+
+    def _memory(self, size: int) -> int:
+        self._memories.append(whole(size))
+        return len(self._memories) - 1
+
+    def add(
+        self,
+        kind: int,
+        output: Rows,
+        taken: Rows | None = None,
+        beside: Rows | None = None,
+        *,
+        weights: NDArray[Any] | None = None,
+        scratch: int = 0,
+        operations: int = 0,
+    ) -> None:
+        """Add a layer; ``scratch`` and ``operations`` are numbers and multiply-adds it takes."""
+        place = sum(each.size for each in self._weights)
+        if weights is not None:
+            some = np.zeros(whole(weights.size), np.float32)
+            some[: weights.size] = weights.ravel()
+            self._weights.append(some)
+        self._layers.append((kind, place, taken or self._none, output, beside or self._none))
+        self._scratch = max(self._scratch, whole(scratch))
+        self._operations += operations
+
+    def steps(self, x: Rows) -> Rows:
+        """Add a layer that takes rows in whole steps; return these, side by side."""
+        count = x.bins * x.channels
+        memory = self._memory(LANES + x.rows * count // 2 + 1)
+        made = Rows(memory, LANES, x.rows, count, x.bins, x.channels)
+        self.add(STEPS, made, x)
+        return made
+
+    def product(
+        self,
+        weights: NDArray[np.float32],
+        x: Rows,
+        y: Rows,
+        begin: Rows | None = None,
+    ) -> None:
+        """Add a product of weights as :func:`~.product.stored` makes them."""
+        done = y.rows * x.channels * y.channels
+        self.add(PRODUCT, y, x, begin, weights=weights, operations=done)
+
+    def recurrent(
+        self,
+        kind: int,
+        inputs: NDArray[Any],
+        states: NDArray[Any],
+        biases: NDArray[Any],
+        x: Rows,
+        y: Rows,
+    ) -> None:
+        """Add recurrent layers side by side, of weights as ONNX has them.
+
+        Biases that are only added are added up.
+        """
+        units, gates = y.channels, whole(3 * y.channels)
+        given, own = biases[:, : 3 * units].copy(), biases[:, 3 * units :].copy()
+        given[:, : 2 * units] += own[:, : 2 * units]
+        own[:, : 2 * units] = 0.0
+        layers = [stored(w.T, b) for w, b in zip(inputs, given, strict=True)]
+        layers += [stored(w.T, b) for w, b in zip(states, own, strict=True)]
+        self.add(
+            kind,
+            y,
+            x,
+            weights=np.concatenate(layers),
+            scratch=(y.rows + 1) * gates + 2 * whole(units),
+            operations=y.rows * y.bins * gates * (x.channels + units),
+        )
+
+    def finish(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the plan and the weights."""
+        taken = (view for layer in self._layers for view in layer[2:])
+        views = dict.fromkeys([self._none, self.spectra, self.filled, *taken])
+        numbers = {view: number for number, view in enumerate(views)}
+        layers = [(*layer[:2], *(numbers[view] for view in layer[2:])) for layer in self._layers]
+        places, work = self._places()
+        rows = [(places[v.memory] + v.at, v.rows, v.step, v.bins, v.channels) for v in views]
+        rows[NONE] = 0, 0, 0, 0, 0
+        sizes = {"used": self._sizes["bins"], "bands": 1} | self._sizes
+        sizes |= {"work": work, "operations": self._operations, "scratch": self._scratch}
+        sizes |= {"layers": len(layers), "views": len(views)}
+        head = [sizes[name] for name in _HEAD]
+        plan = np.array([*head, *np.ravel(layers), *np.ravel(rows)], np.int64)
+        return plan, np.concatenate(self._weights)
+
+    def _places(self) -> tuple[list[int], int]:
+        """Return where memories lie, and the numbers of all; two in use together lie apart."""
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for k, layer in enumerate(self._layers):
+            for view in layer[2:]:
+                first.setdefault(view.memory, k)
+                last[view.memory] = k
+        for view in (self._none, self.spectra, self.filled):
+            first[view.memory], last[view.memory] = 0, len(self._layers)
+        places: list[int] = []
+        for memory, size in enumerate(self._memories):
+            place = self._scratch
+            for other, begin in sorted(enumerate(places), key=lambda each: each[1]):
+                meets = first[other] <= last[memory] and first[memory] <= last[other]
+                if meets and place < begin + self._memories[other] and begin < place + size:
+                    place = begin + self._memories[other]
+            places.append(place)
+        return places, max(a + b for a, b in zip(places, self._memories, strict=True))
+
+    def has(self, name: str) -> bool:
+        """Return whether there is a tensor."""
+        return name in self._tensors
 
     def shape(self, name: str, dimensions: int) -> tuple[int, ...]:
         """Return a tensor's shape."""
@@ -290,62 +310,6 @@ class Weights:
         values = values.astype(np.float32)
         require(bool(np.isfinite(values).all()), f"{name} is not finite")
         return values
-
-    def convolution(
-        self, name: str, shape: tuple[int, int, int], place: int
-    ) -> NDArray[np.float32]:
-        """Keep a convolution, its adapter added to it; return its bias."""
-        outputs, inputs, taps = shape
-        weight = _rows(self.tensor(f"{name}.weight", shape))
-        bias = self.tensor(f"{name}.bias", (outputs,))
-        if f"{name}.down.weight" in self._tensors:
-            rank = self.shape(f"{name}.down.weight", 3)[0]
-            down = _rows(self.tensor(f"{name}.down.weight", (rank, inputs, taps)))
-            up = _rows(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))
-            for r in range(rank):  # in one order everywhere, which a library's product is not
-                weight = weight + down[:, r, None] * up[r]
-            bias = bias + self.tensor(f"{name}.up.bias", (outputs,))
-        self.keep(place, stored(weight, bias))
-        return bias
-
-    def early(
-        self,
-        name: str,
-        shape: tuple[int, int, int],
-        of_layer: NDArray[np.float32],
-        down: int,
-        up: int,
-    ) -> None:
-        """Keep an adapter of the first frames; add its layer's bias to its own."""
-        outputs, inputs, taps = shape
-        rank = self.shape(f"{name}.down.weight", 3)[0]
-        require(self.plan[RANK] == whole(rank), "its early adapters")
-        low = _rows(self.tensor(f"{name}.down.weight", (rank, inputs, taps)))
-        high = np.zeros((whole(rank), outputs), np.float32)
-        high[:rank] = _rows(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))
-        self.keep(down, stored(low, np.zeros(rank, np.float32)))
-        self.keep(up, stored(high, of_layer + self.tensor(f"{name}.up.bias", (outputs,))))
-
-    def recurrent(self, groups: int, units: int) -> None:
-        """Keep the recurrent layers; biases that are only added are added up."""
-        names = [f"gru.parts.{g}" for g in range(groups)] if groups > 1 else ["gru"]
-        kept: tuple[list[NDArray[np.float32]], ...] = ([], [])
-        for name in names:
-            by_input = self.tensor(f"{name}.inputs", (1, 3 * units, units))[0]
-            by_state = self.tensor(f"{name}.recurrent", (1, 3 * units, units))[0]
-            given, own = self.tensor(f"{name}.biases", (1, 6 * units))[0].reshape(2, -1)
-            given, own = given.copy(), own.copy()
-            given[: 2 * units] += own[: 2 * units]
-            own[: 2 * units] = 0.0
-            kept[0].append(stored(by_input.T, given))
-            kept[1].append(stored(by_state.T, own))
-        for place, values in zip((GIVEN, RECURRENT), kept, strict=True):
-            self.keep(place, np.concatenate(values))
-
-
-def _rows(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (outputs, inputs, taps) as (taps * inputs, outputs)."""
-    return weight.transpose(2, 1, 0).reshape(-1, weight.shape[0])
 
 
 def whole(n: int) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.build import denormals
-from plc_kernels.build.compile import intrinsic, ir, populate_array, rounded_part, types
+from plc_kernels.build.compile import intrinsic, ir, part, populate_array, rounded_part, types
 
 LANES = 16
 """Outputs of a panel."""
@@ -378,6 +378,18 @@ def layer(
     """Write a layer that lies at ``w`` as :func:`stored` makes it; else as :func:`multiply`."""
     bias = row(weights, w + outputs * ((count + 1) // 2) // 2 + outputs, outputs)
     layer_from(weights, w, count, outputs, x, x_step, rows, step, bias, _NO_STEP, y, y_step)
+
+
+@part
+def filled_up(n: int) -> int:
+    """Return outputs in whole panels."""
+    return (n + LANES - 1) // LANES * LANES
+
+
+@part
+def stored_size(count: int, outputs: int) -> int:
+    """Return the numbers of a layer as :func:`stored` makes it."""
+    return outputs * ((count + 1) // 2 + 4) // 2
 
 
 def in_int8(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], Reals]:

@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, part
-from plc_kernels.network import hybrid_plan
-from plc_kernels.network.hybrid import run_hybrid
 from plc_kernels.signal.bridged_gap import LATE_MS, draw_up, lead_in_along
 from plc_kernels.signal.contour import (
     POINTS,
@@ -27,7 +25,7 @@ from plc_kernels.stream import background, prediction, tables
 from plc_kernels.stream import gap as gaps
 from plc_kernels.stream import layout as at
 from plc_kernels.stream import model as of
-from plc_kernels.stream.arrays import Block, fixed, floats, words
+from plc_kernels.stream.arrays import Block, fixed
 from plc_kernels.stream.layout import AFTER, BRIDGE_ROWS, RING, array, place, reach_of, samples_of
 
 PLACE = 2
@@ -56,14 +54,6 @@ _ROWS = at.BRIDGE_TABLE.rows(range(VOICES, at.BRIDGE_TABLE.next))
 BRIDGED_BY = _word("State of a burst: whether the network made its bridge.")
 
 
-@inlined
-def _plan(model: int) -> NDArray[np.int64]:
-    plan: NDArray[np.int64] = words(
-        model + tables.word_of(model, of.PLAN_AT), 0, hybrid_plan.MOST_WORDS
-    )
-    return plan
-
-
 @part
 def fits(model: int, header: Block) -> bool:
     """Return whether a network for bridges can be asked in a stream.
@@ -83,9 +73,8 @@ def fits(model: int, header: Block) -> bool:
 @part
 def measure(model: int, header: Block) -> int:
     """Write the sizes of a network for bridges; return the samples of history that it reads."""
-    rate, plan = header[at.RATE], _plan(model)
-    touching = plan[hybrid_plan.INNER] - 2 * plan[hybrid_plan.SPARE]
-    gaps.measure_gap(header, at.BRIDGE_NET, model, touching)
+    rate = header[at.RATE]
+    gaps.measure_gap(header, at.BRIDGE_NET, model)
     run_on = samples_of(rate, RUN_ON_MS)
     known, side, _, _ = contour_sizes(rate, header[at.BRIDGE_NET + gaps.HORIZON] + run_on)
     header[SIDE] = side
@@ -253,17 +242,7 @@ def write_drafts(block: Block, gap: int) -> None:
 @part
 def run(block: Block, model: int, work: NDArray[np.float32]) -> None:
     """Run the network; ``work`` has at least its numbers."""
-    run_hybrid(
-        _plan(model),
-        floats(
-            model + tables.word_of(model, of.WEIGHTS_AT), 0, tables.word_of(model, of.N_WEIGHTS)
-        ),
-        gaps.flat_spectra(block, at.BRIDGE_NET),
-        gaps.flat_lost(block, at.BRIDGE_NET),
-        work,
-        gaps.flat_filled(block, at.BRIDGE_NET),
-    )
-    block[at.GIVEN] = gaps.is_sound(block, at.BRIDGE_NET)
+    gaps.run(block, at.BRIDGE_NET, model, work)
     block[at.ANSWERS] += 1
     block[at.UNSOUND] += not block[at.GIVEN]
 

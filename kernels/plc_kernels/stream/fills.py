@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, kernel, part
 from plc_kernels.build.denormals import flush_denormals, restore_denormals
-from plc_kernels.network.frames import run_frames
-from plc_kernels.network.plan import COUNT
 from plc_kernels.signal.burst import (
     ERROR_SHARE,
     LEAVE_MS,
@@ -39,7 +37,7 @@ from plc_kernels.stream import bridge_fills, music_drafts, prediction
 from plc_kernels.stream import gap as gaps
 from plc_kernels.stream import layout as at
 from plc_kernels.stream import model as of
-from plc_kernels.stream.arrays import Block, fixed, float_rows, floats, words
+from plc_kernels.stream.arrays import Block, fixed, float_rows
 from plc_kernels.stream.layout import AFTER, FILL, RING
 from plc_kernels.stream.music_drafts import ERRORS
 from plc_kernels.stream.step import BEGAN, GOES_ON, MORE, PLAYED, WANTS_BRIDGE, WANTS_FILL
@@ -234,8 +232,7 @@ def measure(model: int, header: Block) -> None:
 
 @part
 def _measure_burst(header: Block, net: int, model: int) -> None:
-    touching = word_of(model, of.FRAMES) - word_of(model, of.CONTEXT)
-    gaps.measure_gap(header, net, model, touching)
+    gaps.measure_gap(header, net, model)
     header[LONGEST] = max(header[LONGEST], header[net + gaps.HORIZON])
 
 
@@ -486,16 +483,7 @@ def _answer(block: Block, model: int) -> None:
     """Run the network; make samples of its answer."""
     net = block[SERVED]
     gaps.analyse(block, net)
-    own = network_of(block, net, model)
-    run_frames(
-        words(own + word_of(own, of.PLAN_AT), 0, COUNT),
-        floats(own + word_of(own, of.WEIGHTS_AT), 0, word_of(own, of.N_WEIGHTS)),
-        gaps.flat_spectra(block, net),
-        gaps.flat_lost(block, net),
-        at.array(block, WORK),
-        gaps.flat_filled(block, net),
-    )
-    block[at.GIVEN] = gaps.is_sound(block, net)
+    gaps.run(block, net, network_of(block, net, model), at.array(block, WORK))
     hear_answer(block)
 
 

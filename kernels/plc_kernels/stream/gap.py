@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, part
+from plc_kernels.network.layers import run_network
 from plc_kernels.spectra.gap import (
     EDGE_MS,
     INSIDE,
@@ -20,7 +21,7 @@ from plc_kernels.spectra.gap import (
 from plc_kernels.stream import layout as at
 from plc_kernels.stream import model as of
 from plc_kernels.stream import tables
-from plc_kernels.stream.arrays import Block, BlockTable, fixed, floats, view_of
+from plc_kernels.stream.arrays import Block, BlockTable, fixed, floats, view_of, words
 from plc_kernels.stream.layout import place, samples_of
 
 NETS = {"speech": at.SPEECH_NET, "music": at.MUSIC_NET, "speech, bridged": at.BRIDGE_NET}
@@ -66,7 +67,7 @@ def there(block: Block, net: int) -> bool:
 
 
 @part
-def measure_gap(header: Block, net: int, model: int, touching: int) -> None:
+def measure_gap(header: Block, net: int, model: int) -> None:
     """Write the sizes of a network's gap.
 
     Parameters
@@ -76,8 +77,6 @@ def measure_gap(header: Block, net: int, model: int, touching: int) -> None:
         First of the network's words.
     model : int
         Address of its block in memory.
-    touching : int
-        Frames that touch the gap.
     """
     rate = header[at.RATE]
     size = tables.frame_size(model, rate)
@@ -86,7 +85,7 @@ def measure_gap(header: Block, net: int, model: int, touching: int) -> None:
     header[net + BINS] = tables.word_of(model, of.BINS)
     header[net + FRAMES] = tables.word_of(model, of.FRAMES)
     header[net + CONTEXT] = tables.word_of(model, of.CONTEXT)
-    header[net + TOUCHING] = touching
+    header[net + TOUCHING] = tables.word_of(model, of.TOUCHING)
     tables.measure_grid(header, net + GRID, size)
     header[net + FILLS] = header[at.CHANNELS]
     header[net + ROWS] = header[at.CHANNELS] * header[net + DRAFTS]
@@ -152,24 +151,6 @@ def gap_made(block: Block, net: int) -> NDArray[np.float32]:
     return _array_of(block, MADE, net)
 
 
-@inlined
-def flat_spectra(block: Block, net: int) -> NDArray[np.float32]:
-    """Return the drafts' spectra as one row, for a network."""
-    return floats(block, net + SPECTRA, gap_spectra(block, net).size)
-
-
-@inlined
-def flat_lost(block: Block, net: int) -> NDArray[np.float32]:
-    """Return each frame's share in the gap as one row, for a network."""
-    return floats(block, net + LOST, _array_of(block, LOST, net).size)
-
-
-@inlined
-def flat_filled(block: Block, net: int) -> NDArray[np.float32]:
-    """Return the network's answer as one row."""
-    return floats(block, net + FILLED, gap_filled(block, net).size)
-
-
 @part
 def analyse(block: Block, net: int) -> None:
     """Make the spectra of the rows."""
@@ -177,13 +158,24 @@ def analyse(block: Block, net: int) -> None:
 
 
 @part
-def is_sound(block: Block, net: int) -> bool:
-    """Return whether the network's answer is finite."""
-    answer = flat_filled(block, net)
+def run(block: Block, net: int, model: int, work: NDArray[np.float32]) -> None:
+    """Run the network at an address; write its answer, and GIVEN: whether that is finite."""
+    lost = _array_of(block, LOST, net)
+    answer = floats(block, net + FILLED, gap_filled(block, net).size)
+    run_network(
+        words(model + tables.word_of(model, of.PLAN_AT), 0, tables.word_of(model, of.N_PLAN)),
+        floats(
+            model + tables.word_of(model, of.WEIGHTS_AT), 0, tables.word_of(model, of.N_WEIGHTS)
+        ),
+        floats(block, net + SPECTRA, gap_spectra(block, net).size),
+        floats(block, net + LOST, lost.size),
+        work,
+        answer,
+    )
     sound = True
     for i in range(answer.size):
         sound &= bool(np.isfinite(answer[i]))
-    return sound
+    block[at.GIVEN] = sound
 
 
 @part

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.network import hybrid_plan
-from plc_kernels.network import plan as frames_plan
+from plc_kernels.network import plan as network
 from plc_kernels.signal.contour import FEATURES, POINTS, ContourModel
 from plc_kernels.stream.arrays import BlockTable
 
@@ -40,14 +39,16 @@ LOWEST_RATE = _word("Lowest sample rate that it serves, in Hz.")
 HIGHEST_RATE = _word("Highest one.")
 HORIZON_MS = _word("Longest gap that it fills, in ms; float64.")
 BIN_HZ = _word("Distance of its bins in Hz; float64.")
-DRAFTS = _word("Drafts of a channel that it takes.")
+DRAFTS = _word("Drafts of a channel that it takes: first of the sizes that a plan begins with.")
 BINS = _word("Bins of a frame.")
 CONTEXT = _word("Frames of context before the gap.")
 FRAMES = _word("All of its frames.")
+TOUCHING = _word("Frames that it makes: those that touch the gap.")
 WORK = _word("Numbers of memory (float32) that a run takes.")
 OPERATIONS = _word("Multiply-adds of a run.")
 CONTOUR_WIDE = _word("Units in the first layer of what expects a contour; 0: there is none.")
 CONTOUR_NARROW = _word("Units in its second layer.")
+N_PLAN = _word("Words of the plan.")
 N_WEIGHTS = _word("Numbers of the weights (float32).")
 PLAN_AT = _word("Place of the plan, in bytes.")
 WEIGHTS_AT = _word("Place of the weights, in bytes.")
@@ -74,8 +75,7 @@ def flat_model(
     serves : int
         One of the constants of the module.
     plan, weights
-        From :func:`~plc_kernels.network.plan.plan_frames`, or
-        :func:`~plc_kernels.network.hybrid_plan.plan_hybrid` of what serves bridges.
+        A network (:mod:`plc_kernels.network.plan`).
     contour : ContourModel or None
         What expects the contour that drafts of speech follow; None for music.
     rates : (int, int)
@@ -84,7 +84,7 @@ def flat_model(
         Longest gap that it fills, and the distance of its bins.
     """
     words = np.zeros(WORDS, np.int64)
-    words[[MAGIC_AT, CONTENT, N_WEIGHTS]] = MAGIC, serves, weights.size
+    words[[MAGIC_AT, CONTENT, N_PLAN, N_WEIGHTS]] = MAGIC, serves, plan.size, weights.size
     words[[LOWEST_RATE, HIGHEST_RATE]] = rates
     words[[HORIZON_MS, BIN_HZ]] = np.array([horizon_ms, bin_hz]).view(np.int64)
     given: list[NDArray[Any]] = [np.zeros(0)] * len(ContourModel._fields)
@@ -92,11 +92,7 @@ def flat_model(
         given = list(contour)
         sizes = contour.enter_bias.size, contour.middle_bias.size
         words[[CONTOUR_WIDE, CONTOUR_NARROW]] = sizes
-    if serves == SPEECH_BRIDGES:
-        words[OPERATIONS] = hybrid_plan.operations(plan)
-    else:
-        words[OPERATIONS] = frames_plan.operations(plan)
-    take_sizes(words, plan)
+    words[DRAFTS : DRAFTS + network.SIZES] = plan[: network.SIZES]
     block = np.zeros(lay_out(words) // 8, np.int64)
     arrays: list[NDArray[Any]] = [words, plan, weights, *given]
     for place, values in zip((0, *words[PLAN_AT:WORDS]), arrays, strict=True):
@@ -106,33 +102,17 @@ def flat_model(
     return block.tobytes()
 
 
-def take_sizes(words: NDArray[np.int64], plan: NDArray[np.int64]) -> None:
-    """Copy a plan's sizes to the block's words, where they are at hand.
-
-    Kernels call it, too.
-    """
-    if words[CONTENT] == SPEECH_BRIDGES:
-        words[DRAFTS], words[BINS] = plan[hybrid_plan.DRAFTS], plan[hybrid_plan.BINS]
-        words[CONTEXT] = plan[hybrid_plan.FIRST] + plan[hybrid_plan.SPARE]
-        words[FRAMES], words[WORK] = plan[hybrid_plan.FRAMES], plan[hybrid_plan.WORK]
-    else:
-        words[DRAFTS], words[BINS] = plan[frames_plan.DRAFTS], plan[frames_plan.BINS]
-        words[CONTEXT], words[FRAMES] = plan[frames_plan.CONTEXT], plan[frames_plan.FRAMES]
-        words[WORK] = plan[frames_plan.WORK]
-
-
 def lay_out(words: NDArray[np.int64]) -> int:
     """Write where the arrays lie, which follows from their sizes; return the bytes of the block.
 
     Kernels call it, too.
     """
     wide, narrow = words[CONTOUR_WIDE], words[CONTOUR_NARROW]
-    planned = hybrid_plan.MOST_WORDS if words[CONTENT] == SPEECH_BRIDGES else frames_plan.COUNT
     follows = min(wide, 1)
     size = -(-8 * WORDS // _ALIGNED) * _ALIGNED
     for k, need in enumerate(
         (
-            np.int64(8 * planned),
+            8 * words[N_PLAN],
             4 * words[N_WEIGHTS],
             4 * FEATURES * follows,
             4 * FEATURES * follows,

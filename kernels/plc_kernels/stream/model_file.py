@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, kernel, part
-from plc_kernels.network import hybrid_plan
-from plc_kernels.network import plan as frames_plan
-from plc_kernels.network.product import LANES, TILE_PANELS, TILE_ROWS
+from plc_kernels.network import plan
+from plc_kernels.network.check import is_sound
+from plc_kernels.network.product import LANES
 from plc_kernels.signal.contour import FEATURES
 from plc_kernels.stream import model as of
 from plc_kernels.stream.arrays import bits, doubles, floats, halves, words
 
-MAGIC = int.from_bytes(b"plcmodl3", "little")
+MAGIC = int.from_bytes(b"plcmodl4", "little")
 """The first word: a file of this order of words."""
 MAGIC_AT, BYTES, CHECKSUM, BLOCK_BYTES, PARTS = range(5)
 """The magic number; bytes of the file; sum of all words behind that one; bytes of the block; and
@@ -37,14 +37,8 @@ _MOST_WORDS = 1 << 24
 # The widest layers of the network that expects a contour, and its largest number: no sum of it
 # becomes infinite.
 _WIDEST, _LARGEST, _LEAST_SCALE = 1024, 1e4, 1e-6
-_MOST_FRAMES, _MOST_WIDTH = 1024, 4096
 
-_lay_out_frames = part(frames_plan.lay_out)
-_operations_of_frames = part(frames_plan.operations)
-_lay_out_hybrid = part(hybrid_plan.lay_out)
-_operations_of_hybrid = part(hybrid_plan.operations)
 _lay_out_block = part(of.lay_out)
-_take_sizes = part(of.take_sizes)
 
 
 def pack(block: bytes) -> bytes:
@@ -194,11 +188,11 @@ def _is_sound(block: int, size: int) -> bool:
     follows = 0 if named[of.CONTENT] == of.MUSIC else 1  # a contour
     if min(wide, narrow) < follows or max(wide, narrow) > follows * _WIDEST:
         return False
-    if count < 1 or count > size // 4:
+    if count < 1 or count > size // 4 or not plan.HEAD <= named[of.N_PLAN] <= size // 8:
         return False
     if _lay_out_block(named) != size:
         return False
-    if _numbers_of(named, block + named[of.PLAN_AT]) != count:
+    if not _is_network(named, block + named[of.PLAN_AT]):
         return False
     contour = block + named[of.CONTOUR_AT]
     scale = floats(block + named[of.CONTOUR_AT + 1], 0, FEATURES)
@@ -211,60 +205,17 @@ def _is_sound(block: int, size: int) -> bool:
 
 
 @part
-def _numbers_of(named: NDArray[np.int64], at: int) -> int:
-    """Return the number of weights of the plan at an address, 0 if it is none; write its sizes."""
+def _is_network(named: NDArray[np.int64], at: int) -> bool:
+    """Return whether the plan at an address is one that streams can use; write its sizes."""
+    given = words(at, 0, named[of.N_PLAN])
+    if not is_sound(given, named[of.N_WEIGHTS]):
+        return False
+    for k in range(plan.SIZES):
+        named[of.DRAFTS + k] = given[k]
     if named[of.CONTENT] == of.SPEECH_BRIDGES:
-        plan = words(at, 0, hybrid_plan.MOST_WORDS)
-        if not _is_hybrid(plan):
-            return 0
-        count = _lay_out_hybrid(plan)
-        if plan[hybrid_plan.BOTTOM] % LANES:
-            return 0
-        named[of.OPERATIONS] = _operations_of_hybrid(plan)
-    else:
-        plan = words(at, 0, frames_plan.COUNT)
-        if not _is_plan(plan):
-            return 0
-        count = _lay_out_frames(plan)
-        named[of.OPERATIONS] = _operations_of_frames(plan)
-    _take_sizes(named, plan)
-    return int(count)
-
-
-@part
-def _is_hybrid(plan: NDArray[np.int64]) -> bool:
-    """Return whether the sizes of a plan for bridges are some that the kernels take."""
-    bins, frames, levels = (
-        plan[hybrid_plan.BINS],
-        plan[hybrid_plan.FRAMES],
-        plan[hybrid_plan.LEVELS],
-    )
-    first, inner, spare = (
-        plan[hybrid_plan.FIRST],
-        plan[hybrid_plan.INNER],
-        plan[hybrid_plan.SPARE],
-    )
-    units = plan[hybrid_plan.UNITS]
-    if plan[hybrid_plan.DRAFTS] != of.BRIDGE_DRAFTS or bins < 1 or bins > frames_plan.MOST:
-        return False
-    if frames < 1 or frames > _MOST_FRAMES or levels < 1 or levels > hybrid_plan.MOST_LEVELS:
-        return False
-    if spare < 0 or spare > 2 or first < 0 or first + spare < 1 or first > frames:
-        return False
-    if inner < TILE_ROWS or inner <= 2 * spare or inner > frames - first:
-        return False
-    if units < 1 or units > _MOST_WIDTH or 3 * units % LANES or 3 * units < TILE_PANELS * LANES:
-        return False
-    rows = bins
-    for _ in range(levels):
-        rows = (rows + 1) // 2
-    if rows < TILE_ROWS:
-        return False
-    for b in range(2 * levels):
-        made = plan[hybrid_plan.BLOCKS + b * hybrid_plan.B_WORDS + hybrid_plan.B_MADE]
-        if made < LANES or made > _MOST_WIDTH:
-            return False
-    return True
+        return bool(given[plan.DRAFTS] == of.BRIDGE_DRAFTS)
+    rest = given[plan.FRAMES] - given[plan.CONTEXT]
+    return bool(given[plan.DRAFTS] == of.BURST_DRAFTS and given[plan.TOUCHING] == rest)
 
 
 @part
@@ -273,36 +224,3 @@ def _are_small(numbers: NDArray[np.float32]) -> bool:
     for k in range(numbers.size):
         small &= bool(abs(numbers[k]) <= _LARGEST)
     return small
-
-
-@part
-def _is_plan(plan: NDArray[np.int64]) -> bool:
-    """Return whether a plan's sizes are some that the kernels take."""
-    bins, used, width, groups = (
-        plan[frames_plan.BINS],
-        plan[frames_plan.USED],
-        plan[frames_plan.WIDTH],
-        plan[frames_plan.GROUPS],
-    )
-    frames, context = plan[frames_plan.FRAMES], plan[frames_plan.CONTEXT]
-    rank, early = plan[frames_plan.RANK], plan[frames_plan.EARLY]
-    if plan[frames_plan.DRAFTS] != of.BURST_DRAFTS or bins < 1 or bins > frames_plan.MOST:
-        return False
-    if (
-        used < bins - 1
-        or used > bins
-        or plan[frames_plan.BANDS] < 1
-        or plan[frames_plan.BANDS] > bins
-    ):
-        return False
-    if width < LANES or width > _MOST_WIDTH or width % LANES or groups < 1 or groups > width:
-        return False
-    if width % groups or 3 * (width // groups) <= (TILE_PANELS - 1) * LANES:
-        return False
-    if context < 1 or frames > _MOST_FRAMES or frames - context < TILE_ROWS:
-        return False
-    if rank == 0 or early == 0:
-        return bool(rank == early)
-    if rank < LANES or rank > _MOST_WIDTH or rank % LANES:
-        return False
-    return bool(TILE_ROWS <= early <= frames - context)

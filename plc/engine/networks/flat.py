@@ -9,8 +9,7 @@ from plc.engine.models.manifest import Manifest
 from plc.engine.predict.contour_model import contour_model
 from plc.engine.runtime.known import planned
 from plc.errors import ModelError
-from plc_kernels.network import hybrid_plan
-from plc_kernels.network import plan as frames_plan
+from plc_kernels.network.plan import BINS, CONTEXT, DRAFTS, FRAMES, HEAD, TOUCHING
 from plc_kernels.stream.model import MUSIC, SPEECH, SPEECH_BRIDGES, flat_model
 
 _ALIGNED = 64
@@ -61,7 +60,7 @@ def flat_file(manifest: Manifest, outside_at: int = 0) -> bytes | None:
             "train and export it with these"
         )
     if outside_at:
-        found: Any = _sizes(manifest, outside_at, serves), np.zeros(0, np.float32)
+        found: Any = _sizes(manifest, outside_at), np.zeros(0, np.float32)
     else:
         found = planned(manifest, manifest.sample_rates[0]) if manifest.top_hz else None
     if found is None:
@@ -72,18 +71,13 @@ def flat_file(manifest: Manifest, outside_at: int = 0) -> bytes | None:
     return flat_model(serves, plan, weights, contour, manifest.sample_rates, *grid)
 
 
-def _sizes(manifest: Manifest, sample_rate: int, serves: int) -> NDArray[np.int64]:
+def _sizes(manifest: Manifest, sample_rate: int) -> NDArray[np.int64]:
     """Return a plan that has sizes alone."""
-    drafts, bins = len(manifest.drafts), manifest.bins(sample_rate)
     frames, context = manifest.frames(sample_rate), manifest.context_frames
-    if serves == SPEECH_BRIDGES:
-        plan = np.zeros(hybrid_plan.MOST_WORDS, np.int64)
-        words = hybrid_plan.DRAFTS, hybrid_plan.BINS, hybrid_plan.FRAMES, hybrid_plan.FIRST
-        plan[hybrid_plan.INNER] = frames - context - manifest.context_frames_after
-    else:
-        plan = np.zeros(frames_plan.COUNT, np.int64)
-        words = frames_plan.DRAFTS, frames_plan.BINS, frames_plan.FRAMES, frames_plan.CONTEXT
-    plan[[*words]] = drafts, bins, frames, context
+    plan = np.zeros(HEAD, np.int64)
+    plan[[DRAFTS, BINS]] = len(manifest.drafts), manifest.bins(sample_rate)
+    plan[[CONTEXT, FRAMES]] = context, frames
+    plan[TOUCHING] = frames - context - manifest.context_frames_after
     return plan
 
 

@@ -12,21 +12,13 @@ from numpy.typing import NDArray
 from plc.engine.models.manifest import Manifest
 from plc.engine.models.onnx_file import Graph, read_graph
 from plc.engine.runtime.shared import read_weights
-from plc_kernels.network import hybrid_plan
-from plc_kernels.network import plan as frames_plan
-from plc_kernels.network.frames import run_frames
-from plc_kernels.network.hybrid import run_hybrid
-from plc_kernels.network.hybrid_plan import HybridSizes, plan_hybrid
-from plc_kernels.network.plan import FramesSizes, plan_frames
+from plc_kernels.network.architectures import plan_frames, plan_hybrid
 
 Planned = tuple[NDArray[np.int64], NDArray[np.float32]]
 """A plan and its weights."""
 
-KERNELS: dict[str, tuple[Any, int]] = {
-    "causal": (run_frames, frames_plan.WORK),
-    "bridge": (run_hybrid, hybrid_plan.WORK),
-}
-"""By kind of model its kernel, and the word of a plan that says how much memory a run takes."""
+LISTED = ("causal", "bridge")
+"""Kinds of models some graphs of which are known as lists of layers."""
 
 # What the weights do not tell, by the fingerprint of the graph. A new one is entered with
 # tests/plc/engine/runtime/test_native.py, which compares the kernels with ONNX Runtime.
@@ -96,8 +88,8 @@ def plan_of(manifest: Manifest, graph: Graph, bins: int, frames: int) -> Planned
     sizes = {"drafts": len(manifest.drafts), "bins": bins, "frames": frames} | known
     tensors = dict(graph.weights())
     if not bridges:
-        return plan_frames(tensors, FramesSizes(**sizes))
+        return plan_frames(tensors, **sizes)
     tensors |= {ours: tensors[theirs] for ours, theirs in _THEIRS.items() if theirs in tensors}
     for ramp in {"places", "times"} & set(tensors):
         tensors[ramp] = tensors[ramp].ravel()
-    return plan_hybrid(tensors, HybridSizes(**sizes))
+    return plan_hybrid(tensors, **sizes)

@@ -26,14 +26,15 @@ from plc.engine.models.catalogue import find
 from plc.engine.models.kinds import KINDS
 from plc.engine.models.manifest import Manifest
 from plc.engine.models.onnx_file import GraphSummary
-from plc.engine.runtime.known import KERNELS, plan_of, read_network
+from plc.engine.runtime.known import LISTED, plan_of, read_network
 from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape, network_signature
 from plc.engine.runtime.providers import Signature, gpu_installed
 from plc.engine.runtime.session import check_graph, open_session
 from plc.engine.runtime.shared import SessionReport, SharedSessions, check_weights
 from plc.errors import ConfigError
 from plc_kernels.build.library import FUNCTIONS
-from plc_kernels.network.plan import UnfitError
+from plc_kernels.network.layers import run_network
+from plc_kernels.network.plan import WORK, UnfitError
 
 NATIVE = "native"
 """What reports call the kernels, as they call a provider by its name."""
@@ -42,19 +43,16 @@ _SLOW_S = 1.0
 _COMPILING = "compiling the networks' kernels, once on this machine: some 10 s"
 
 _lock = threading.RLock()
-_warm: set[Any] = set()
+_warm = False
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class _Model:
     """A network as streams share it."""
 
-    kernel: Any
-    """None: the graph is ONNX Runtime's."""
     plan: NDArray[np.int64]
+    """Without words: the graph is ONNX Runtime's."""
     weights: NDArray[np.float32]
-    work: int
-    """Numbers of memory that a run takes."""
     bins: int
     """What the plan was made for."""
     graph: GraphSummary
@@ -79,18 +77,20 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def warm_up(kernel: Any) -> None:
-    """Compile or load a network's kernel, once; afterwards nothing is compiled in a stream."""
-    if FUNCTIONS is not None or kernel in _warm:
+def warm_up() -> None:
+    """Compile or load the networks' kernel, once; afterwards nothing is compiled in a stream."""
+    global _warm
+    if FUNCTIONS is not None or _warm:
         return
     from numba import types
 
     reals = types.Array(types.float32, 1, "C")
+    compiled: Any = run_network
     with _lock, notice.if_slow(lambda: _COMPILING, _SLOW_S):
-        if kernel not in _warm:
-            kernel.compile((types.Array(types.int64, 1, "C"), *[reals] * 5))
-            kernel.disable_compile()
-            _warm.add(kernel)
+        if not _warm:
+            compiled.compile((types.Array(types.int64, 1, "C"), *[reals] * 5))
+            compiled.disable_compile()
+            _warm = True
 
 
 class NativeSession:
@@ -105,16 +105,15 @@ class NativeSession:
     def __init__(self, name: str, model: _Model, signature: Signature) -> None:
         self.report = SessionReport(model=name, provider=NATIVE)
         spectra, lost = (np.zeros(shape, np.float32) for _, shape in signature.inputs)
-        work = np.zeros(model.work, np.float32)
+        work = np.zeros(model.plan[WORK], np.float32)
         self.inputs = [spectra, lost]
         self.output = np.zeros(signature.output[1], np.float32)
         given = spectra.ravel(), lost.ravel(), work, self.output.ravel()
-        self._kernel = model.kernel
         self._arguments = (model.plan, model.weights, *given)
 
     def run(self) -> None:
         """Compute the output."""
-        self._kernel(*self._arguments)
+        run_network(*self._arguments)
 
     def cancel(self) -> None:
         """Do nothing: a run ends in time by itself."""
@@ -135,7 +134,7 @@ def open_native(manifest: Manifest, signature: Signature) -> NativeSession | Non
     ModelError
         If the files are not sound.
     """
-    if manifest.kind not in KERNELS:
+    if manifest.kind not in LISTED:
         return None
     begin_s = time.perf_counter()
     bins, frames = signature.inputs[0][1][3:]
@@ -145,12 +144,12 @@ def open_native(manifest: Manifest, signature: Signature) -> NativeSession | Non
         model = opened.get(key, partial(_read, manifest, bins, frames))
     else:
         check_weights(manifest)
-    if model.kernel is None or model.bins != bins:
+    if not model.plan.size or model.bins != bins:
         return None
     check_graph(model.graph, manifest, signature)
     session = NativeSession(manifest.name, model, signature)
     middle_s = time.perf_counter()
-    warm_up(model.kernel)
+    warm_up()
     session.run()
     session.report.load_ms = 1e3 * (middle_s - begin_s)
     session.report.warm_up_ms = 1e3 * (time.perf_counter() - middle_s)
@@ -158,15 +157,13 @@ def open_native(manifest: Manifest, signature: Signature) -> NativeSession | Non
 
 
 def _read(manifest: Manifest, bins: int, frames: int) -> _Model:
-    """Read a network; it has no kernel where the graph is not known."""
+    """Read a network; it has no plan where the graph is not known."""
     graph = read_network(manifest)
     with contextlib.suppress(UnfitError):  # ONNX Runtime will say why
         if (planned := plan_of(manifest, graph, bins, frames)) is not None:
-            kernel, work = KERNELS[manifest.kind]
-            memory = int(planned[0][work])
-            return _Model(kernel, *planned, memory, bins, graph.summary, manifest.bytes)
+            return _Model(*planned, bins, graph.summary, manifest.bytes)
     nothing = np.zeros(0, np.int64), np.zeros(0, np.float32)
-    return _Model(None, *nothing, 0, bins, graph.summary, manifest.bytes)
+    return _Model(*nothing, bins, graph.summary, manifest.bytes)
 
 
 def open_network(

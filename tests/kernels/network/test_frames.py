@@ -1,22 +1,38 @@
 """The causal network as kernels against the same network in NumPy, in float64."""
 
 import tracemalloc
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc_kernels.network.frames import run_frames
-from plc_kernels.network.plan import BINS, WORK, FramesSizes, UnfitError, plan_frames
+from plc_kernels.network.architectures import plan_frames
+from plc_kernels.network.layers import run_network
+from plc_kernels.network.plan import BINS, WORK, UnfitError
 from tests.kernels.network.int8 import rounded
 
 Reals = NDArray[np.float32]
 Wide = NDArray[np.float64]
 Tensors = dict[str, NDArray[Any]]
 
-SIZES = FramesSizes(drafts=2, bins=11, context_frames=3, frames=10)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """As :func:`plan_frames` takes them."""
+
+    drafts: int
+    bins: int
+    context_frames: int
+    frames: int
+    bands: int = 1
+    top_bin: bool = True
+    early_frames: int = 0
+    draft_share: float = 0.0
+
+
+SIZES = Sizes(drafts=2, bins=11, context_frames=3, frames=10)
 WIDTH = 48
 
 
@@ -24,7 +40,7 @@ WIDTH = 48
 class Kind:
     """A network to be made up."""
 
-    sizes: FramesSizes = SIZES
+    sizes: Sizes = SIZES
     groups: int = 1
     adapters: int = 0
     early: int = 0
@@ -43,7 +59,7 @@ KINDS = {
     "early adapters": Kind(replace(SIZES, early_frames=6), early=5),
     "early adapters of all frames": Kind(replace(SIZES, early_frames=7), early=16),
     "all": Kind(
-        FramesSizes(
+        Sizes(
             drafts=2,
             bins=19,
             context_frames=4,
@@ -198,7 +214,7 @@ def _wanted(kind: Kind, tensors: Tensors, spectra: Reals, lost: Reals) -> Wide:
     return np.stack([filled.real.T, filled.imag.T])
 
 
-def _gap(sizes: FramesSizes, batch: int = 1, seed: int = 0) -> tuple[Reals, Reals]:
+def _gap(sizes: Sizes, batch: int = 1, seed: int = 0) -> tuple[Reals, Reals]:
     """Return spectra, shape (batch, drafts, 2, bins, frames), and what is lost of each frame."""
     rng = np.random.default_rng(seed)
     spectra = rng.standard_normal((batch, sizes.drafts, 2, sizes.bins, sizes.frames))
@@ -208,11 +224,11 @@ def _gap(sizes: FramesSizes, batch: int = 1, seed: int = 0) -> tuple[Reals, Real
 
 def _made(kind: Kind, tensors: Tensors, spectra: Reals, lost: Reals) -> Reals:
     sizes = kind.sizes
-    plan, weights = plan_frames(tensors, sizes)
+    plan, weights = plan_frames(tensors, **asdict(sizes))
     touching = sizes.frames - sizes.context_frames
     out = np.full((len(spectra), 2, sizes.bins, touching), np.nan, np.float32)
     work = np.full(plan[WORK], np.nan, np.float32)  # what lies there has no meaning
-    run_frames(plan, weights, spectra.ravel(), lost.ravel(), work, out.ravel())
+    run_network(plan, weights, spectra.ravel(), lost.ravel(), work, out.ravel())
     return out
 
 
@@ -249,32 +265,32 @@ def test_silence_is_filled_with_silence() -> None:
 @pytest.mark.parametrize("draft", [0, 1])
 def test_hostile_numbers_do_no_harm(value: float, draft: int) -> None:
     kind = KINDS["all"]
-    plan, weights = plan_frames(_tensors(kind), kind.sizes)
+    plan, weights = plan_frames(_tensors(kind), **asdict(kind.sizes))
     for frame in (0, kind.sizes.context_frames, kind.sizes.frames - 1):
         spectra, lost = _gap(kind.sizes)
         spectra[0, draft, 1, 3, frame] = value
         work = np.zeros(plan[WORK] + 64, np.float32)
         out = np.zeros((kind.sizes.frames - kind.sizes.context_frames) * 2 * plan[BINS] + 64)
         out = out.astype(np.float32)
-        run_frames(plan, weights, spectra.ravel(), lost.ravel(), work[:-64], out[:-64])
+        run_network(plan, weights, spectra.ravel(), lost.ravel(), work[:-64], out[:-64])
         assert not work[-64:].any()
         assert not out[-64:].any()
     # The same memory serves the next gap as if nothing had been.
     spectra, lost = _gap(kind.sizes)
-    run_frames(plan, weights, spectra.ravel(), lost.ravel(), work[:-64], out[:-64])
+    run_network(plan, weights, spectra.ravel(), lost.ravel(), work[:-64], out[:-64])
     assert np.array_equal(out[:-64], _made(kind, _tensors(kind), spectra, lost).ravel())
 
 
 def test_a_run_asks_for_no_memory() -> None:
     kind = KINDS["all"]
-    plan, weights = plan_frames(_tensors(kind), kind.sizes)
+    plan, weights = plan_frames(_tensors(kind), **asdict(kind.sizes))
     spectra, lost = _gap(kind.sizes)
     work = np.zeros(plan[WORK], np.float32)
     out = np.zeros((kind.sizes.frames - kind.sizes.context_frames) * 2 * plan[BINS], np.float32)
     arguments = plan, weights, spectra.ravel(), lost.ravel(), work, out
-    run_frames(*arguments)
+    run_network(*arguments)
     tracemalloc.start()
-    run_frames(*arguments)
+    run_network(*arguments)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1_000
@@ -294,7 +310,7 @@ def test_a_run_asks_for_no_memory() -> None:
 def test_weights_of_another_shape_are_refused(name: str, shape: tuple[int, ...]) -> None:
     tensors = _tensors(KINDS["plain"]) | {name: np.zeros(shape, np.float32)}
     with pytest.raises(UnfitError):
-        plan_frames(tensors, SIZES)
+        plan_frames(tensors, **asdict(SIZES))
 
 
 @pytest.mark.parametrize("name", sorted(_tensors(KINDS["plain"])))
@@ -302,7 +318,7 @@ def test_a_missing_tensor_is_refused(name: str) -> None:
     tensors = _tensors(KINDS["plain"])
     del tensors[name]
     with pytest.raises(UnfitError):
-        plan_frames(tensors, SIZES)
+        plan_frames(tensors, **asdict(SIZES))
 
 
 @pytest.mark.parametrize(
@@ -321,11 +337,11 @@ def test_a_missing_tensor_is_refused(name: str) -> None:
 )
 def test_other_sizes_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UnfitError):
-        plan_frames(_tensors(KINDS["plain"]), replace(SIZES, **changes))
+        plan_frames(_tensors(KINDS["plain"]), **asdict(SIZES) | changes)
 
 
 def test_weights_that_are_not_finite_are_refused() -> None:
     tensors = _tensors(KINDS["plain"])
     tensors["mix.weight"][0, 0, 0] = np.nan
     with pytest.raises(UnfitError):
-        plan_frames(tensors, SIZES)
+        plan_frames(tensors, **asdict(SIZES))

@@ -1,23 +1,35 @@
 """The bridging network as kernels against the same network in NumPy, in float64."""
 
 import tracemalloc
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc_kernels.network.hybrid import run_hybrid
-from plc_kernels.network.hybrid_plan import WORK, HybridSizes, plan_hybrid
-from plc_kernels.network.plan import UnfitError
+from plc_kernels.network.architectures import plan_hybrid
+from plc_kernels.network.layers import run_network
+from plc_kernels.network.plan import WORK, UnfitError
 from tests.kernels.network.int8 import rounded
 
 Reals = NDArray[np.float32]
 Wide = NDArray[np.float64]
 Tensors = dict[str, NDArray[Any]]
 
-SIZES = HybridSizes(drafts=3, bins=23, frames=20, context_frames=8, context_frames_after=1)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """As :func:`plan_hybrid` takes them."""
+
+    drafts: int
+    bins: int
+    frames: int
+    context_frames: int
+    context_frames_after: int
+
+
+SIZES = Sizes(drafts=3, bins=23, frames=20, context_frames=8, context_frames_after=1)
 CHANNELS, RAISED, UNITS = (16, 24), (40, 16), 32
 
 KINDS = {
@@ -29,7 +41,7 @@ KINDS = {
 }
 
 
-def _tensors(sizes: HybridSizes, seed: int = 0) -> Tensors:
+def _tensors(sizes: Sizes, seed: int = 0) -> Tensors:
     """Return weights of a size at which each layer matters."""
     rng = np.random.default_rng(seed)
     features = sizes.drafts + 2 * (sizes.drafts - 1) + 3
@@ -92,7 +104,7 @@ def _recur(tensors: Tensors, x: Wide) -> Wide:
     return out
 
 
-def _expected(tensors: Tensors, sizes: HybridSizes, spectra: Reals, lost: Reals) -> Wide:
+def _expected(tensors: Tensors, sizes: Sizes, spectra: Reals, lost: Reals) -> Wide:
     """Return the fill of one gap, shape (2, bins, frames)."""
     x = spectra[:, 0].astype(np.float64) + 1j * spectra[:, 1]
     magnitudes = np.sqrt(np.abs(x) ** 2 + 1e-12)
@@ -130,13 +142,13 @@ def _expected(tensors: Tensors, sizes: HybridSizes, spectra: Reals, lost: Reals)
     return np.stack([made.real, made.imag])
 
 
-def _gaps(sizes: HybridSizes, batch: int, seed: int = 1) -> tuple[Reals, Reals]:
+def _gaps(sizes: Sizes, batch: int, seed: int = 1) -> tuple[Reals, Reals]:
     rng = np.random.default_rng(seed)
     shape = batch, sizes.drafts, 2, sizes.bins, sizes.frames
     return rng.standard_normal(shape, np.float32), rng.random((batch, sizes.frames), np.float32)
 
 
-def _filled_frames(sizes: HybridSizes) -> int:
+def _filled_frames(sizes: Sizes) -> int:
     return sizes.frames - sizes.context_frames - sizes.context_frames_after
 
 
@@ -144,36 +156,36 @@ def _filled_frames(sizes: HybridSizes) -> int:
 def test_the_kernels_make_what_the_network_makes(kind: str) -> None:
     sizes = KINDS[kind]
     tensors = _tensors(sizes)
-    plan, weights = plan_hybrid(tensors, sizes)
+    plan, weights = plan_hybrid(tensors, **asdict(sizes))
     spectra, lost = _gaps(sizes, 2)
     out = np.zeros((2, 2, sizes.bins, _filled_frames(sizes)), np.float32)
     work = np.full(plan[WORK], np.nan, np.float32)
     for _ in range(2):  # what a run leaves behind does not matter
-        run_hybrid(plan, weights, spectra.ravel(), lost.ravel(), work, out.ravel())
+        run_network(plan, weights, spectra.ravel(), lost.ravel(), work, out.ravel())
         for b in range(2):
             expected = _expected(tensors, sizes, spectra[b], lost[b])
             assert np.abs(out[b] - expected).max() < 2e-3 * np.abs(expected).max()
 
 
 def test_silence_and_its_opposite_are_finite() -> None:
-    plan, weights = plan_hybrid(_tensors(SIZES), SIZES)
+    plan, weights = plan_hybrid(_tensors(SIZES), **asdict(SIZES))
     spectra, lost = _gaps(SIZES, 1)
     out = np.zeros((1, 2, SIZES.bins, _filled_frames(SIZES)), np.float32)
     work = np.zeros(plan[WORK], np.float32)
     for scale in (0.0, 1e-12, 1e6):
         given = (scale * spectra).astype(np.float32).ravel()
-        run_hybrid(plan, weights, given, lost.ravel(), work, out.ravel())
+        run_network(plan, weights, given, lost.ravel(), work, out.ravel())
         assert np.isfinite(out).all()
 
 
 def test_a_run_asks_for_no_memory() -> None:
-    plan, weights = plan_hybrid(_tensors(SIZES), SIZES)
+    plan, weights = plan_hybrid(_tensors(SIZES), **asdict(SIZES))
     spectra, lost = _gaps(SIZES, 1)
     out = np.zeros(2 * SIZES.bins * _filled_frames(SIZES), np.float32)
     arguments = plan, weights, spectra.ravel(), lost.ravel(), np.zeros(plan[WORK], np.float32), out
-    run_hybrid(*arguments)
+    run_network(*arguments)
     tracemalloc.start()
-    run_hybrid(*arguments)
+    run_network(*arguments)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1_000
@@ -184,13 +196,13 @@ def test_missing_other_and_infinite_tensors_are_refused(name: str) -> None:
     tensors = _tensors(SIZES)
     value = tensors.pop(name)
     with pytest.raises(UnfitError):
-        plan_hybrid(tensors, SIZES)
+        plan_hybrid(tensors, **asdict(SIZES))
     with pytest.raises(UnfitError):
-        plan_hybrid(tensors | {name: value[..., None]}, SIZES)
+        plan_hybrid(tensors | {name: value[..., None]}, **asdict(SIZES))
     infinite = value.copy()
     infinite.flat[0] = np.inf
     with pytest.raises(UnfitError):
-        plan_hybrid(tensors | {name: infinite}, SIZES)
+        plan_hybrid(tensors | {name: infinite}, **asdict(SIZES))
 
 
 @pytest.mark.parametrize(
@@ -209,4 +221,4 @@ def test_missing_other_and_infinite_tensors_are_refused(name: str) -> None:
 )
 def test_other_sizes_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UnfitError):
-        plan_hybrid(_tensors(SIZES), replace(SIZES, **changes))
+        plan_hybrid(_tensors(SIZES), **asdict(SIZES) | changes)

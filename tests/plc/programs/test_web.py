@@ -32,8 +32,7 @@ from plc.errors import AudioFileError
 from plc.files.audio import read_audio
 from plc.programs import web
 from plc.transport.rtp.codecs import G711
-from plc_kernels.network.frames import run_frames
-from plc_kernels.network.hybrid import run_hybrid
+from plc_kernels.network.layers import run_network
 from plc_kernels.signal.burst import ERROR_SHARE
 from plc_kernels.spectra.gap import Grid, hold_answer
 from plc_kernels.stream import gap, layout, music_drafts
@@ -714,12 +713,12 @@ def test_the_networks_serve_in_the_browser_where_they_serve_in_python(
         assert np.abs(apart).max() < 1e-3
 
 
-# The network, what runs it, the first of its words in the block, what it is put to.
-RUNS: list[tuple[str, Any, int, tuple[str, int, int, int, int]]] = [
-    ("speech", run_frames, layout.SPEECH_NET, ("speech", 16_000, 1, 320, 0)),
-    ("speech-narrowband", run_frames, layout.SPEECH_NET, ("speech", 8_000, 1, 160, 0)),
-    ("music", run_frames, layout.MUSIC_NET, ("music", 48_000, 1, 480, 0)),
-    ("speech-bridge", run_hybrid, layout.BRIDGE_NET, ("speech", 16_000, 1, 320, 1)),
+# The network, the first of its words in the block, what it is put to.
+RUNS: list[tuple[str, int, tuple[str, int, int, int, int]]] = [
+    ("speech", layout.SPEECH_NET, ("speech", 16_000, 1, 320, 0)),
+    ("speech-narrowband", layout.SPEECH_NET, ("speech", 8_000, 1, 160, 0)),
+    ("music", layout.MUSIC_NET, ("music", 48_000, 1, 480, 0)),
+    ("speech-bridge", layout.BRIDGE_NET, ("speech", 16_000, 1, 320, 1)),
 ]
 
 GRID_BUT_WINDOW = (
@@ -734,10 +733,9 @@ GRID_BUT_WINDOW = (
 
 @needs_node
 @needs_numba
-@pytest.mark.parametrize(("name", "run_network", "place", "format_"), RUNS)
+@pytest.mark.parametrize(("name", "place", "format_"), RUNS)
 def test_a_network_in_the_module_computes_what_it_computes_in_python(
     name: str,
-    run_network: Any,
     place: int,
     format_: tuple[str, int, int, int, int],
     networks: Path,
@@ -756,7 +754,7 @@ def test_a_network_in_the_module_computes_what_it_computes_in_python(
     found = floats(block, own[gap.FILLED], (2, bins, touching))
     answer = np.zeros_like(found)
     run_network(
-        model[model[of.PLAN_AT] // 8 : model[of.WEIGHTS_AT] // 8],
+        model[model[of.PLAN_AT] // 8 :][: model[of.N_PLAN]].copy(),
         floats(model, model[of.WEIGHTS_AT], model[of.N_WEIGHTS]),
         floats(block, own[gap.SPECTRA], (drafts, 2, bins, frames)),
         floats(block, own[gap.LOST], frames),
