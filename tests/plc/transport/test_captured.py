@@ -40,7 +40,7 @@ pytest.importorskip("dpkt", reason="captures are read by dpkt (extra rtp)")
 from plc.transport import captured
 from plc.transport.captured import Capture, Sender, media_of, play
 from plc.transport.rtp.capture import read_datagrams
-from tests.bench.test_traces import Sent, ipv4, pcap, pcapng
+from tests.plc.transport.rtp.test_capture import Sent, ipv4, pcap, pcapng
 
 BEGIN_S = 1_764_200_000.25
 KEY = SrtpKey(bytes(range(30)))
