@@ -40,11 +40,7 @@ COMPILING = ("test_allocation.py", "test_entry.py", "test_copies.py")
 _WARM_UP = """
 from plc.compiled import compile_beside
 from plc.engine.stream import warm
-from plc.engine.runtime import native
-beside = compile_beside(
-    "from plc.engine.runtime import known, native;"
-    "[native.warm_up(kernel) for kernel, _ in known.KERNELS.values()]"
-)
+beside = compile_beside("from plc.engine.runtime import native; native.warm_up()")
 warm.warm_up()
 if beside is not None:
     beside.wait()

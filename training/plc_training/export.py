@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from plc import __version__
 from plc.engine.models.manifest import FORMAT, Manifest
-from plc.engine.runtime.known import KERNELS
+from plc.engine.runtime.known import LISTED
 from plc.engine.runtime.session import open_session
 from plc.engine.runtime.shared import BoundSession
 from plc.errors import ModelError
@@ -95,7 +95,7 @@ def export_run(folder: Path, out: Path, figures: Mapping[str, float] | None = No
     network = task.exported(network.eval())
     trained = copy.deepcopy(network)
     fold_norms(network)
-    by_kernels = fields["kind"] in KERNELS
+    by_kernels = fields["kind"] in LISTED
     round_weights(network, recipe.model.weight_bits, axes=1 if by_kernels else 2)
     batch = probe_batch(task, probe)
     with torch.no_grad():
