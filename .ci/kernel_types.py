@@ -17,7 +17,7 @@ import plc
 from plc.engine.models.catalogue import find
 from plc.engine.networks.gap_spectra import GapSpectra
 from plc.engine.predict.sides import bridged_along_the_pitch
-from plc.engine.runtime import known, native
+from plc.engine.runtime import native
 from plc.engine.stream.methods import BASELINES, RECORDING_METHODS
 from plc.engine.stream.warm import warm_up
 from plc.files.audio import AudioReader
@@ -40,8 +40,7 @@ def main() -> None:
     """Do what the module says."""
     (path,) = sys.argv[1:]
     warm_up()
-    for kernel, _ in known.KERNELS.values():
-        native.warm_up(kernel)
+    native.warm_up()
     for rate in _RATES:
         _conceal_a_second(rate)
     for name in ("speech", "music"):
