@@ -80,7 +80,7 @@ class Place(Protocol):
         """Return the system's identity of a file; None if it has none."""
 
     def holds(self, other: "Place", name: str) -> bool:
-        """Return whether a file of another place would stand in this one."""
+        """Return whether a file of ``other`` would lie below this place."""
 
     def digest(self, name: str) -> str | None:
         """Return the SHA-256 of a file; None if it is missing."""
@@ -187,7 +187,7 @@ class Folder:
         return identity(self.path / name)
 
     def holds(self, other: Place, name: str) -> bool:
-        """Return whether a file of another folder would stand in this one."""
+        """Return whether a file of ``other`` would lie below this folder."""
         if not isinstance(other, Folder):
             return False
         here, known = self.path.resolve(), identity(self.path)
@@ -333,7 +333,7 @@ class Bucket:
         """Return None: a file of a bucket has one name."""
 
     def holds(self, other: Place, name: str) -> bool:
-        """Return whether a file of another bucket would stand in this one."""
+        """Return whether a file of ``other`` would lie below this bucket's root."""
         return isinstance(other, Bucket) and f"{other.root}/{name}".startswith(f"{self.root}/")
 
     def digest(self, name: str) -> str | None:

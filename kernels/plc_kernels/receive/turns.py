@@ -362,9 +362,9 @@ def _settle(block: Block, now_s: float) -> None:
 
 @inlined
 def _settle_late(block: Block, held: int, now_s: float) -> None:
-    """Keep the delay that a late unit caused, less any excess over a fixed one.
+    """Keep the delay that a late unit caused, but for the excess over a fixed one.
 
-    What is left out keeps units and blocks as they stand to each other.
+    Whole units are left out, so that blocks still begin where units begin.
     """
     left_out = 0
     if block[at.MODE] == at.FIXED:

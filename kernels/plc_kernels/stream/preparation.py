@@ -181,9 +181,9 @@ def prepare(block: Block, model: int) -> int:
 
 @kernel
 def hear(block: Block) -> None:
-    """Make the samples of a burst that :func:`prepare` left to a network outside.
+    """Make the samples of a prepared burst from the answer of a network outside the step.
 
-    Its answer is in the second set: FILLED of the network SERVED, if that set's word GIVEN says so.
+    The answer lies in the second set, as FILLED of the network SERVED; there is none if GIVEN is 0.
     """
     before = flush_denormals()
     fills.hear_prepared(at.second_set(block))

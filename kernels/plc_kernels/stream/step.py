@@ -194,7 +194,7 @@ def _play(block: Block) -> int:
 
 @inlined
 def _tells(block: Block) -> bool:
-    """Return whether the caller, who is in time, hears of each part that was played."""
+    """Return whether the step returns after each part that it played."""
     return bool(block[at.LISTENS] and is_heard(block) and reals(block)[at.HURRY_MS] == np.inf)
 
 

@@ -29,7 +29,7 @@ _PAUSE_MS, _MOST_PAUSE_MS = 1000.0, 60_000.0
 class PreparationCounters(Counters):
     """Counters of concealments that were prepared before the loss.
 
-    Lost packets, or parts of packets, that the method was asked for; comfort noise alone is none.
+    A part of a packet counts as a packet; packets of comfort noise alone are not counted.
     """
 
     concealed_prepared: int = 0
@@ -37,11 +37,11 @@ class PreparationCounters(Counters):
     concealed_stale: int = 0
     """Fitted inside ``push``: the preparation that was asked for was of no use."""
     stale_unready: int = 0
-    """Of these, that was not done in time, or failed."""
+    """Stale, as the preparation was late, or failed."""
     stale_behind: int = 0
-    """Of these, that was not begun: the one before was not done."""
+    """Stale, as the preparation before it was late."""
     stale_changed: int = 0
-    """Of these, that had been made from what has changed since."""
+    """Stale, as an input changed after the preparation."""
     concealed_unprepared: int = 0
     """Fitted inside ``push``: no preparation was asked for."""
     unprepared_silent: int = 0

@@ -40,7 +40,7 @@ class OtherRate:
     def of_row(
         self, row: NDArray[np.float32], place: int, begin: int, samples: int
     ) -> NDArray[np.float32]:
-        """Return samples of a row at the network's rate; beyond its ends there is silence.
+        """Resample a part of a row to the network's rate; samples beyond its ends are silent.
 
         Parameters
         ----------

@@ -311,7 +311,7 @@ def _options(ort: ModuleType) -> Any:
 
 
 def _assigned_nodes(session: Any) -> dict[str, int]:
-    """Return the number of nodes by provider; empty where ONNX Runtime has none."""
+    """Return how many nodes each provider runs; empty if ONNX Runtime (before 1.24) says none."""
     counts: dict[str, int] = {}
     with contextlib.suppress(Exception):  # absent before 1.24
         for part in session.get_provider_graph_assignment_info():

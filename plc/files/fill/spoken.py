@@ -25,12 +25,12 @@ _BEFORE_S = 0.5
 
 
 class SpokenGaps:
-    """The package's networks of streams of speech at work on gaps of files.
+    """Fills gaps of files by the networks that conceal speech in streams.
 
     Parameters
     ----------
     sample_rate : int
-        In Hz; there are networks for bursts and for bridges.
+        A rate in Hz at which the package has networks for bursts and for bridges.
 
     Attributes
     ----------

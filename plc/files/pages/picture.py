@@ -98,7 +98,7 @@ def draw(
 def detail(
     lost: NDArray[np.bool_], packet_samples: int, sample_rate: int, samples: int
 ) -> tuple[int, int]:
-    """Return the stretch, in samples, of :data:`DETAIL_S` that has the most bursts."""
+    """Return the part of :data:`DETAIL_S` with the most bursts: start and stop, in samples."""
     packets = min(lost.size, max(1, round(DETAIL_S * sample_rate / packet_samples)))
     onsets = np.diff(lost, prepend=False) & lost
     before = np.concatenate([[0], np.cumsum(onsets)])

@@ -58,7 +58,7 @@ def _together(
 def _recurring(
     width_s: float, shortest_s: float, longest_s: float, times_s: NDArray[np.float64], limit: float
 ) -> NDArray[np.bool_]:
-    """Return which places have another one a period away."""
+    """Return which places recur: another one lies a common period away."""
     found = np.zeros(times_s.size, np.bool_)
     apart = np.concatenate(
         [times_s[k:] - times_s[:-k] for k in range(1, min(_AHEAD, times_s.size))]

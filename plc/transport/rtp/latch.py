@@ -230,9 +230,9 @@ class Latch:
         return claim.ssrc != self._holder.ssrc and elder.goes_on(claim.sequence, claim.ssrc)
 
     def _hear(self, source: Address, ssrc: int, sequence: int, now_s: float) -> _Run:
-        """Take in a packet of a newcomer; return its unbroken stretch.
+        """Count a packet of a sender without the port; return that sender's packets in a row.
 
-        Thousands of others, with a packet each, do not displace one that goes on.
+        Thousands of senders of one packet each do not displace one that sends packets in a row.
         """
         key = source, ssrc
         run = self._runs.get(key) or self._firsts.pop(key, None)

@@ -1,13 +1,12 @@
 """A live stream's recording, written by its own thread.
 
-Whoever receives the stream hands over its blocks and never waits for the disk: what the disk has
-not taken yet waits in memory, up to a minute of it. What finds no room even so is counted, and
-silence stands for it, so that what follows keeps its time. So does what may be after the stream's
-end wait, and is left out if nothing follows.
+The receiver hands over its blocks and never waits for the disk. Blocks that the disk has not taken
+wait in memory, a minute at most; later ones are counted and written as silence, so that what
+follows keeps its time. Blocks that may lie after the end of the stream wait, too, and are left out
+if nothing follows.
 
-Nothing is created before the first block, and a recording that could not go on (a full disk, say)
-is closed with what was written, under its name; an earlier file of that name is replaced at the
-end, and by a recording that holds something only.
+The file is created with the first block. A recording that cannot go on (a full disk) is closed with
+what was written. It gets its name at the end, in place of an earlier file, if it holds any sound.
 """
 
 import contextlib

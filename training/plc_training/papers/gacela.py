@@ -280,10 +280,7 @@ def _gaps(levels: Tensor, layout: Layout) -> Tensor:
 
 
 def _hidden(sides: Tensor) -> Tensor:
-    """Return sides without the frames that touch the gap.
-
-    There, frames repeat the nearest whole one.
-    """
+    """Replace the frames that touch the gap by the nearest whole frame of their side."""
     before, after = sides[:, 0], sides[:, 1]
     last = before[..., -paper.EDGE_FRAMES - 1 : -paper.EDGE_FRAMES].expand(
         -1, -1, paper.EDGE_FRAMES

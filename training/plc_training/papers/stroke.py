@@ -89,15 +89,15 @@ class StrokeSettings(RestorerSettings, frozen=True, kw_only=True):
     frames : int
         Columns of a patch that the network sees, in the middle of the plan's; 0: all.
     columns : tuple of int
-        Lost columns of a stroke, drawn alike; repeat one to have more of it. 12 are 32 ms.
+        Lengths of a stroke in columns; one that stands twice is drawn twice as often. 12: 32 ms.
     critic_width : int
         Channels of the critic's first layer, 64 as published; 0: no critic.
     critic_rest : float
         Share of right answers at which the critic rests, 0.85 as published; 1: never.
     critic_pace : float
-        Learning rate of the critic, in that of the network.
+        Learning rate of the critic over that of the network.
     near_weight : float
-        Of the mean absolute error beside the critic's figures; 10 as published.
+        Weight of the mean absolute error, the critic's loss having 1; 10 as published.
     gain_db, colour_db : float
         Standard deviations of the gains of patches, and of filters that each patch goes through.
     """
