@@ -98,10 +98,11 @@ def _of_both(judge: Callable[[Signal, Signal], float]) -> Score:
     )
 
 
-def _visqol_audio(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    rate = similarity.AUDIO_RATE
-    return similarity.visqol_audio(
-        _mono(reference, sample_rate, rate), _mono(estimate, sample_rate, rate)
+def _of_sound(judge: Callable[[Signal, Signal], float]) -> Score:
+    """Return the score of a judge of any sound that compares."""
+    wanted = similarity.AUDIO_RATE
+    return lambda reference, estimate, lost, rate: judge(
+        _mono(reference, rate, wanted), _mono(estimate, rate, wanted)
     )
 
 
@@ -146,7 +147,12 @@ METRICS = {
         needs="pocketsphinx",
     ),
     "visqol": Metric("ViSQOL speech", False, 2, _of_both(similarity.visqol_speech), **_OF_CLIPS),
-    "visqol-audio": Metric("ViSQOL audio", False, 2, _visqol_audio, of_bursts=False),
+    "visqol-audio": Metric(
+        "ViSQOL audio", False, 2, _of_sound(similarity.visqol_audio), of_bursts=False
+    ),
+    "zimtohrli": Metric(
+        "Zimtohrli", False, 2, _of_sound(similarity.zimtohrli), of_bursts=False, needs="zimtohrli"
+    ),
     "peaq": Metric("PEAQ", False, 2, _peaq, of_bursts=False),
 }
 

@@ -1,10 +1,16 @@
-"""ViSQOL, which compares spectrograms, and words that a recogniser reads.
+"""ViSQOL and Zimtohrli, which compare spectrograms, and words that a recogniser reads.
 
 ViSQOL comes with the ``visqol-python`` package (Apache-2.0), a translation of the authors' program,
-PocketSphinx with ``pocketsphinx``. No network here was trained or chosen by them.
+Zimtohrli [2]_ with ``zimtohrli`` (Apache-2.0), PocketSphinx with ``pocketsphinx``. No network here
+was trained or chosen by them.
 
 The mode for speech maps similarity by the program's polynomial, not by its deep lattice network:
 the lattice gives the same score to a clip and to that clip with a tenth of it muted.
+
+References
+----------
+.. [2] J. Alakuijala et al., "Zimtohrli: an efficient psychoacoustic audio similarity metric", 2025,
+   arXiv 2509.26133.
 """
 
 import math
@@ -71,6 +77,25 @@ def _judge(mode: str) -> Any:
             f"ViSQOL needs visqol-python: {install_command('visqol')}"
         ) from error
     return judge
+
+
+def zimtohrli(reference: Signal, estimate: Signal) -> float:
+    """Return the opinion score of Zimtohrli, 1 to 5; higher is better.
+
+    Both signals float, shape (n,), at 48 kHz. NaN where either is silent.
+
+    Raises
+    ------
+    MissingExtraError
+        If ``zimtohrli`` is not installed.
+    """
+    try:
+        from zimtohrli import mos_from_signals
+    except ImportError as error:
+        command = "pip install --no-deps zimtohrli"
+        raise MissingExtraError(f"Zimtohrli needs its package: {command}") from error
+    signals = [np.asarray(signal, np.float32) for signal in (reference, estimate)]
+    return float(mos_from_signals(*signals)) if all(each.any() for each in signals) else math.nan
 
 
 def wrong_words(reference: Signal, estimate: Signal) -> float:

@@ -69,6 +69,24 @@ def test_noise_is_read_the_same_again() -> None:
     assert similarity._words(pcm(noise(1, 8000))) == once
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("zimtohrli") is None, reason="zimtohrli is not installed"
+)
+def test_zimtohrli_grades_what_is_further_off_lower() -> None:
+    sound = noise(4, 48_000)
+    grades = [similarity.zimtohrli(sound, sound + part * noise(5, 48_000)) for part in (0, 0.1, 1)]
+    assert grades == sorted(grades, reverse=True)
+    assert grades[0] == pytest.approx(5.0)
+    assert grades[0] - grades[2] > 1.0
+    assert math.isnan(similarity.zimtohrli(sound, 0.0 * sound))
+
+
+def test_an_absent_zimtohrli_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zimtohrli", None)
+    with pytest.raises(MissingExtraError, match="pip install --no-deps zimtohrli"):
+        similarity.zimtohrli(noise(2, 800), noise(3, 800))
+
+
 def test_an_absent_recogniser_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     similarity._words.cache_clear()
