@@ -91,16 +91,8 @@ def _of_speech(judge: Callable[[Signal], float]) -> Score:
     return lambda reference, estimate, lost, rate: judge(_as_speech(estimate, rate))
 
 
-def _of_both(judge: Callable[[Signal, Signal], float]) -> Score:
-    """Return the score of a judge of speech that compares."""
-    return lambda reference, estimate, lost, rate: judge(
-        _as_speech(reference, rate), _as_speech(estimate, rate)
-    )
-
-
-def _of_sound(judge: Callable[[Signal, Signal], float]) -> Score:
-    """Return the score of a judge of any sound that compares."""
-    wanted = similarity.AUDIO_RATE
+def _of_both(judge: Callable[[Signal, Signal], float], wanted: int = speech.SPEECH_RATE) -> Score:
+    """Return the score of a judge that compares, at its sample rate."""
     return lambda reference, estimate, lost, rate: judge(
         _mono(reference, rate, wanted), _mono(estimate, rate, wanted)
     )
@@ -115,6 +107,7 @@ def _fad(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> f
     return frechet.fad_notes(reference, estimate, sample_rate)
 
 
+_AUDIO = similarity.AUDIO_RATE
 _OF_CLIPS: dict[str, Any] = {"of_bursts": False, "of_speech": True}
 _MOS: dict[str, Any] = {**_OF_CLIPS, "needs": "speechmos", "taught": True}
 METRICS = {
@@ -148,10 +141,10 @@ METRICS = {
     ),
     "visqol": Metric("ViSQOL speech", False, 2, _of_both(similarity.visqol_speech), **_OF_CLIPS),
     "visqol-audio": Metric(
-        "ViSQOL audio", False, 2, _of_sound(similarity.visqol_audio), of_bursts=False
+        "ViSQOL audio", False, 2, _of_both(similarity.visqol_audio, _AUDIO), of_bursts=False
     ),
     "zimtohrli": Metric(
-        "Zimtohrli", False, 2, _of_sound(similarity.zimtohrli), of_bursts=False, needs="zimtohrli"
+        "Zimtohrli", False, 2, _of_both(similarity.zimtohrli, _AUDIO), of_bursts=False
     ),
     "peaq": Metric("PEAQ", False, 2, _peaq, of_bursts=False),
 }

@@ -92,8 +92,7 @@ def zimtohrli(reference: Signal, estimate: Signal) -> float:
     try:
         from zimtohrli import mos_from_signals
     except ImportError as error:
-        command = "pip install --no-deps zimtohrli"
-        raise MissingExtraError(f"Zimtohrli needs its package: {command}") from error
+        raise MissingExtraError("Zimtohrli: pip install --no-deps zimtohrli") from error
     signals = [np.asarray(signal, np.float32) for signal in (reference, estimate)]
     return float(mos_from_signals(*signals)) if all(each.any() for each in signals) else math.nan
 
@@ -126,8 +125,7 @@ def _words(samples: bytes) -> tuple[str, ...]:
     try:
         from pocketsphinx import Decoder
     except ImportError as error:
-        command = "pip install --no-deps pocketsphinx"
-        raise MissingExtraError(f"word errors need pocketsphinx: {command}") from error
+        raise MissingExtraError("word errors: pip install --no-deps pocketsphinx") from error
     decoder = Decoder(samprate=SPEECH_RATE, loglevel="FATAL")  # it adapts to what it hears
     decoder.start_utt()
     decoder.process_raw(samples, full_utt=True)
