@@ -93,7 +93,7 @@ def test_every_metric_scores_a_damaged_clip() -> None:
     lost = damaged[:, 0] == 0.0
     for name, metric in registry.METRICS.items():
         # Of the others in test_speech.py, test_similarity.py and test_frechet.py.
-        if not (metric.of_speech or name in ("fad", "visqol-audio")):
+        if not (metric.of_speech or name in ("fad", "visqol-audio", "zimtohrli")):
             perfect = metric.score(signal, signal, lost, RATE)
             score = metric.score(signal, damaged, lost, RATE)
             assert score > perfect if metric.lower_is_better else score < perfect, name
