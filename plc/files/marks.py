@@ -17,10 +17,12 @@ that is silent where the recording is sound.
 import math
 import os
 import re
-import zipfile
+import zlib
 from collections.abc import Iterator
+from lzma import LZMAError
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Protocol
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +49,8 @@ _NAME_BYTES_MAX = 255
 _ZIP = ".zip"
 # One of more is none of ours.
 _LABELS_BYTES_MAX = 2**24
+BAD_ZIP = OSError, EOFError, KeyError, ValueError, RuntimeError, LZMAError, BadZipFile, zlib.error
+"""What reading a zip file raises that is damaged, or of a kind that is not read."""
 
 
 def parse_gap(text: str, sample_rate: int | None = None) -> Stretch:
@@ -211,9 +215,9 @@ class ZippedLabels:
         self.path = path
         self.url = str(path)
         try:
-            with zipfile.ZipFile(path) as archive:
+            with ZipFile(path) as archive:
                 self._members = {each.filename: each for each in archive.infolist()}
-        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        except BAD_ZIP as error:
             reason = why(error) if isinstance(error, OSError) else "it is no zip file"
             raise AudioFileError(f"cannot read the labels in {path}: {reason}") from error
 
@@ -229,9 +233,9 @@ class ZippedLabels:
             raise AudioFileError(f"{name} of {self.path} has {about.file_size} bytes: no labels")
         made = folder / "labels.txt"
         try:
-            with zipfile.ZipFile(self.path) as archive:
+            with ZipFile(self.path) as archive:
                 made.write_bytes(archive.read(about))
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except BAD_ZIP as error:
             raise AudioFileError(f"cannot read {name} of {self.path}: {error}") from error
         return made
 

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import typer
 
 from plc.cli.errors import REFUSED
 from plc.cli.options import AsJson, examples
 from plc.cli.output import console, print_json, say, status
-from plc.errors import ModelError, printable_lines
+from plc.errors import ModelError, printable_lines, why
 
 if TYPE_CHECKING:
     from plc.programs.doctor import Health
@@ -83,6 +83,7 @@ def models(
 def _take_papers(file: Path) -> None:
     """Copy the networks of papers from their wheel into the package."""
     from plc.engine.models.catalogue import PAPERS, models_folder
+    from plc.files.marks import BAD_ZIP
     from plc.whole_files import write_whole
 
     found = {}
@@ -91,10 +92,10 @@ def _take_papers(file: Path) -> None:
             for name in (f"{name}{end}" for name in PAPERS for end in (".onnx", ".json")):
                 about = archive.getinfo(f"plc/data/models/{name}")
                 if about.file_size > _PAPER_BYTES_MAX:
-                    raise ModelError(f"{name} of {file} has {about.file_size} bytes")
+                    raise ValueError(f"{name} has {about.file_size} bytes")
                 found[models_folder() / name] = archive.read(about)
-    except (OSError, KeyError, BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise ModelError(f"cannot read the networks of papers in {file}: {error}") from error
+    except BAD_ZIP as error:
+        raise ModelError(f"cannot read the networks of papers in {file}: {why(error)}") from error
     for path, data in found.items():
         if not path.exists():
             write_whole(path, data)

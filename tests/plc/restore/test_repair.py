@@ -22,6 +22,7 @@ import soundfile
 from plc import notice
 from plc.errors import AudioFileError, ConfigError, MissingExtraError
 from plc.files.audio import read_audio
+from plc.files.marks import ZippedLabels
 from plc.restore.detect import recorded
 from plc.restore.detect.findings import Selection
 from plc.restore.folders import OWN, place
@@ -231,6 +232,13 @@ def test_labels_may_be_in_a_zip_file(archive: Path) -> None:
         made.writestr("sound.txt", "0.5\t0.52\tsilence\n")
     again = run(archive, settings=settings)
     assert [each.before for each in again.outcomes] == [True, True, False]
+    with zipfile.ZipFile(labels, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("a.txt", "0.1\t0.2\n" * 500)
+    data = bytearray(labels.read_bytes())
+    data[40:44] = b"\xff" * 4  # of what is compressed
+    labels.write_bytes(data)
+    with pytest.raises(AudioFileError, match=r"cannot read a\.txt of .*labels\.zip"):
+        ZippedLabels(labels).fetch("a.txt", archive)
     labels.write_bytes(b"no zip")
     with pytest.raises(AudioFileError, match="no zip file"):
         run(archive, settings=settings)

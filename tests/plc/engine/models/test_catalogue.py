@@ -81,6 +81,16 @@ def test_networks_of_papers_are_taken_from_a_file_of_their_own(
                 wheel.write(there[name], f"plc/data/models/{name}")
         result = CliRunner().invoke(app, ["models", "--papers", str(file)])
         assert (result.exit_code == 0) == (names == sorted(there)), result.output
+    damaged = tmp_path / "damaged.whl"
+    with zipfile.ZipFile(damaged, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for name in sorted(there):
+            wheel.write(there[name], f"plc/data/models/{name}")
+    data = bytearray(damaged.read_bytes())
+    data[70:74] = b"\xff" * 4
+    damaged.write_bytes(data)
+    result = CliRunner().invoke(app, ["models", "--papers", str(damaged)])
+    assert isinstance(result.exception, SystemExit), "an error in words, whatever is damaged"
+    assert result.exit_code == 1
     assert {model.name for model in available()} == set(PAPERS)
     for name, kind in PAPERS.items():
         assert find(name).kind == kind
