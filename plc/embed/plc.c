@@ -1128,8 +1128,7 @@ int plc_receiver_close(plc_receiver *receiver) {
     if (code)
         return code;
     receiver->magic = 0;
-    leave(receiver->stream);
-    plc_close(receiver->stream);
+    receiver->stream->magic = 0; /* still taken: who comes now is refused; its memory is ours */
     free(receiver->memory);
     return 0;
 }
