@@ -265,10 +265,8 @@ def _convolve(weights: Reals, w: int, x: RowView, beside: RowView, y: RowView, w
     inputs, step = steps(work, x.place, x.rows * x.step), work[x.place - 1]
     others, other_step = inputs, step
     if beside.rows > 0:
-        others, other_step = (
-            steps(work, beside.place, beside.rows * beside.step),
-            work[beside.place - 1],
-        )
+        others = steps(work, beside.place, beside.rows * beside.step)
+        other_step = work[beside.place - 1]
     count, other_count = TAPS * x.channels, TAPS * beside.channels
     panels = filled_up(outputs)
     many, other_many = panels * ((count + 1) // 2) // 2, panels * ((other_count + 1) // 2) // 2

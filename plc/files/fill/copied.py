@@ -136,7 +136,6 @@ class Passage:
         level = round(_LEVEL_MS * sample_rate / 1000.0)
         before, behind = min(level, gap.start - known[0]), min(level, known[1] - gap.stop)
         hole = slice(*self.hole)
-        mix = round(_MIX_MS * sample_rate / 1000.0)
         plan = _plan(sample_rate)
         edges = _band_edges(sample_rate, plan.bins)
         for row, around in zip(rows, self.around, strict=True):
@@ -152,7 +151,7 @@ class Passage:
             begin, end = max(0, first), min(row.size, first + around.size)
             draft[begin - first : end - first] = row[begin:end]
             joined = _joined(draft, around, self.hole, fits, plan, sample_rate)
-            _mix(row[gap.start : gap.stop], joined, mix)
+            _mix(row[gap.start : gap.stop], joined, round(_MIX_MS * sample_rate / 1000.0))
 
 
 class Passages:
@@ -426,9 +425,7 @@ def _joined(
     spectra, passage = spectra_of(draft, plan), spectra_of(around, plan)
     middles = (np.arange(len(spectra)) + 1) * plan.hop - plan.window.size / 2.0
     share = np.clip((middles - hole[0]) / (hole[1] - hole[0]), 0.0, 1.0)[:, None]
-    gains_db, power_db, coherence = (
-        one + share * (other - one) for one, other in zip(*fits, strict=True)
-    )
+    gains_db, power_db, coherence = fits[0][:, None] + share * (fits[1] - fits[0])[:, None]
     far_ms = 1000.0 / sample_rate * np.minimum(middles - hole[0], hole[1] - middles)[:, None]
     least = np.clip(_UNLIKE + (far_ms - _NEAR_MS) / _WHOLE_MS, _UNLIKE, 1.0)
     there = np.minimum(1.0, _ENOUGH * np.abs(spectra) ** 2 / 10.0 ** (power_db / 10.0))
