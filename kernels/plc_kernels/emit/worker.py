@@ -328,6 +328,9 @@ def object_code(target: Target, functions: Mapping[str, Any]) -> bytes:
     functions : mapping of str to View or the like
         By name, to which the target's suffix is added.
     """
+    if target.family == WASM32:
+        # LLVM interleaves none of its loops: each addition to a sum would wait for the last one.
+        llvm.set_option("", "-force-vector-interleave=2")
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     family = llvm.Target.from_triple(target.triple)

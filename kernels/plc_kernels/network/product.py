@@ -151,12 +151,39 @@ def _tile(rows: int, panels: int) -> Any:
                 context.make_array(sig.args[k])(context, build, given[k]).data
                 for k in (0, 2, 4, 6, 8)
             ]
-            _generate_tile(build, rows, panels, *data, *(given[k] for k in (1, 3, 5, 7, 9)))
+            distances = [given[k] for k in (1, 3, 5, 7, 9)]
+            few, some = (2, 2) if _for_pages() else (rows, panels)
+            for r in range(0, rows, few):
+                for p in range(0, panels, some):
+                    moved = _moved(build, data, distances, r, p)
+                    _generate_tile(build, min(few, rows), min(some, panels), *moved, *distances)
             return context.get_dummy_value()
 
         return signature, generate
 
     return tile
+
+
+def _for_pages() -> bool:
+    """Return whether code is for WebAssembly: its processors may have 16 registers of 4 sums."""
+    kind, elsewhere = denormals.generated_for()
+    return bool(elsewhere and kind != "arm")
+
+
+def _moved(build: Any, data: list[Any], distances: list[Any], row: int, panel: int) -> list[Any]:
+    """Return where the inputs, weights, scales, beginnings and sums of a part of a tile lie."""
+    x, w, scales, begin, y = data
+    x_step, pairs, _, begin_step, y_step = distances
+    word = ir.IntType(64)
+    r, first = word(row), word(panel * LANES)
+    size = build.mul(pairs, word(panel * LANES // 2))  # numbers of the type of scales
+    return [
+        build.gep(x, [build.mul(x_step, r)]),
+        build.gep(w, [size]),
+        build.gep(scales, [first]),
+        build.gep(begin, [build.add(build.mul(begin_step, r), first)]),
+        build.gep(y, [build.add(build.mul(y_step, r), first)]),
+    ]
 
 
 def _lanes(indices: Any) -> Any:
