@@ -67,10 +67,12 @@ def as_packet(packet: Packet | Samples | Bytes, config: StreamConfig) -> Packet:
     config : StreamConfig, of the stream
     """
     n, channels = config.packet_samples, config.channels
-    if isinstance(packet, Bytes):
+    if isinstance(packet, np.ndarray):
+        array = packet
+    elif isinstance(packet, Bytes):
         array = of_bytes(packet, channels, "packet")
     else:
-        array = packet if isinstance(packet, np.ndarray) else as_array(packet, "packet")
+        array = as_array(packet, "packet")
     if array.dtype not in (FLOAT32, INT16):
         raise PacketError(
             f"packet is {array.dtype}; push a numpy array of {_TAKEN}, or None for a lost packet"
@@ -148,7 +150,7 @@ def watch_scale(samples: Packet, wait: int) -> int:
     """Look at a packet's scale if ``wait``, 0 at first, is 0; return it for the next."""
     if wait == 0:
         return -1 if tell_scale(samples) else _SCALE_EVERY - 1
-    return max(wait - 1, -1)
+    return wait - 1 if wait > 0 else -1
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:
