@@ -1,4 +1,4 @@
-"""Libraries that write to stderr as they like, kept from it."""
+"""Keep libraries from writing to stderr."""
 
 import contextlib
 import os

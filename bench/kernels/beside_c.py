@@ -65,7 +65,7 @@ class Extrapolation:
 
     @classmethod
     def allocate(cls, order: int) -> "Extrapolation":
-        """Return an extrapolation of the music that :meth:`Fit.allocate` fits to."""
+        """Return an extrapolation by a predictor of ``order``, fitted to music."""
         fit = Fit.allocate(4 * order, order)
         fit.kernel()
         taps = -fit.predictor[:0:-1].copy()

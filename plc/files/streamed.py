@@ -55,7 +55,7 @@ class ConcealReport:
 
     @property
     def long_gaps(self) -> "tuple[LongGap, ...]":
-        """Those filled with copies: none."""
+        """Gaps filled with copies of other passages: none."""
         return ()
 
     @property

@@ -184,7 +184,7 @@ class Share:
 
     @property
     def value(self) -> float:
-        """The share; NaN of nothing."""
+        """The share of the whole; NaN where there is nothing."""
         return self.hits / self.of if self.of else math.nan
 
     @property

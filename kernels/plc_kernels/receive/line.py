@@ -188,7 +188,7 @@ def lay_out(block: Block) -> int:
 
 @part
 def forget_line(block: Block) -> None:
-    """Let nothing wait."""
+    """Empty the line: no sample waits to be played."""
     block[at.FILLED] = block[at.PAST]
     block[at.PHASE] = _FILLS
     reals(block)[at.LINE_AT] = float(block[at.PAST])

@@ -118,7 +118,10 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
 
 @inlined
 def _leave_out_untold(header: Block) -> None:
-    """Take out networks for other content than the user says; music's serves where it is alone."""
+    """Take out the networks that are not for the content that the user named.
+
+    Music's serves speech, too, where it is the only one.
+    """
     if header[at.CONTENT] == at.AS_MUSIC:
         header[at.SPEECH_NET + FILE_AT] = header[at.BRIDGE_NET + FILE_AT] = -1
     elif header[at.CONTENT] == at.AS_SPEECH and there(header, at.SPEECH_NET):

@@ -96,7 +96,7 @@ def write_grid(block: Block, at: int) -> None:
 
 @inlined
 def grid_of(block: Block, at: int) -> Grid:
-    """Return a grid."""
+    """Return the arrays of a network's STFT grid that lie at ``at`` of a block."""
     return Grid(
         _in_grid(block, _WINDOW, at),
         _in_grid(block, _DUAL, at),

@@ -129,7 +129,7 @@ def prepare_burst(block: NDArray[np.int64], model: int) -> int:
 
 
 class Memory(Protocol):
-    """A stream's: :class:`plc.engine.stream.memory.StreamMemory`."""
+    """The memory of a stream, :class:`plc.engine.stream.memory.StreamMemory`, as used here."""
 
     block: NDArray[np.int64]
     numbers: NDArray[np.float64]

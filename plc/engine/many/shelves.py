@@ -57,7 +57,7 @@ class RowRun:
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Their blocks."""
+        """The memory of the streams in these rows, shape (rows, words)."""
         return self.shelf.blocks[self.first : self.stop]
 
     def part(self, first: int, stop: int) -> "list[RowRun]":
@@ -68,7 +68,7 @@ class RowRun:
 
     @property
     def packets(self) -> slice:
-        """Where their packets are."""
+        """The part of a call's packets that belongs to these rows."""
         return slice(self.at, self.at + self.stop - self.first)
 
 
@@ -87,7 +87,7 @@ class _Places:
     stats: list[Stats | None] = field(default_factory=list)
 
     def grown(self, size: int) -> "_Places":
-        """Return as many as that, at least."""
+        """Return the same facts, with places added until there are ``size``."""
         more = np.zeros(max(size - self.ids.size, 0), np.int64)
         return _Places(
             np.append(self.ids, more - 1),

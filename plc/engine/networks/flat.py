@@ -31,7 +31,7 @@ class FlatModels(NamedTuple):
 
     @property
     def address(self) -> int:
-        """Where the words lie."""
+        """The address of the file's words in memory."""
         return self.words.ctypes.data
 
 

@@ -66,7 +66,7 @@ class _Audition:
 
     @property
     def is_believed(self) -> bool:
-        """Return whether there are enough; of stamps that go back it takes more."""
+        """Return whether the row is long enough; it must be longer where its stamps go back."""
         if len(self.row) < PROBATION:
             return False
         before, newest = (heard.packet.timestamp for heard in self.row[-2:])

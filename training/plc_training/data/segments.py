@@ -75,12 +75,12 @@ class Plan(Protocol):
 
     @property
     def seed(self) -> int:
-        """Of all that is drawn."""
+        """Seed of the random numbers."""
         ...
 
     @property
     def speeds(self) -> tuple[float, ...]:
-        """At which each clip is heard."""
+        """The speeds at which each clip is played."""
         ...
 
     def cut(self, x: Samples, domain: str, rng: np.random.Generator) -> Pieces:

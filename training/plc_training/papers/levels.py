@@ -23,7 +23,7 @@ _LEAST_REACH = 1e-6
 
 
 class Content(Enum):
-    """Content of the first channel of an array."""
+    """What the numbers in an array's first channel are."""
 
     AMPLITUDE = 0
     MAGNITUDE = 1

@@ -265,7 +265,7 @@ class _Listening(StreamTask):
 
 
 class HeardTask(_Listening, CausalTask):
-    """The heard task of bursts."""
+    """Training of a stream's network for bursts on whole pieces, as they are heard."""
 
     kind = "heard"
     plan_type = HeardPlan
