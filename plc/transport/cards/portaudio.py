@@ -9,10 +9,12 @@ import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plc.errors import ConfigError, DeviceError, MissingExtraError
 from plc.extras import install_command
@@ -46,108 +48,70 @@ class SoundDeviceBackend:
         except OSError as error:
             raise MissingExtraError(f"{_NO_LIBRARY}; {_RECORDINGS}") from error
         self.library: Any = sounddevice
+        self._faults = sounddevice.PortAudioError, ValueError
 
     def devices(self) -> list[Device]:
         """Return the devices known when PortAudio was started."""
         try:
             apis = self.library.query_hostapis()
             found = self.library.query_devices()
-        except self.library.PortAudioError as error:
+        except self._faults as error:
             raise DeviceError(f"PortAudio cannot list devices: {error}") from error
-        default_input, default_output = self.library.default.device
+        defaults = self.library.default.device
         return [
-            Device(
-                backend=self.name,
-                index=number,
-                name=each["name"],
-                host_api=apis[each["hostapi"]]["name"],
-                inputs=each["max_input_channels"],
-                outputs=each["max_output_channels"],
-                sample_rate=round(each["default_samplerate"]),
-                is_default_input=number == default_input,
-                is_default_output=number == default_output,
-            )
+            _device(self.name, number, each, apis[each["hostapi"]], defaults)
             for number, each in enumerate(found)
         ]
 
     def takes(self, device: Device, is_input: bool, sample_rate: int, channels: int) -> bool:
         """Ask PortAudio."""
-        check = (
-            self.library.check_input_settings if is_input else self.library.check_output_settings
-        )
+        check = getattr(self.library, f"check_{_way(is_input)}_settings")
         try:
             check(device=device.index, channels=channels, dtype="float32", samplerate=sample_rate)
-        except (self.library.PortAudioError, ValueError):
+        except self._faults:
             return False
         return True
 
     def open(
         self, device: Device, is_input: bool, sample_rate: int, block: int, ring: Ring
-    ) -> "_SoundDeviceStream":
+    ) -> "_CardStream":
         """Open a stream with a callback in machine code."""
+        ffi = self.library._ffi
         try:
-            return _SoundDeviceStream(self.library, device, is_input, sample_rate, block, ring)
-        except (self.library.PortAudioError, ValueError) as error:
+            # _StreamBase is there for libraries with callbacks of their own; its text says so.
+            opened = self.library._StreamBase(
+                _way(is_input),
+                samplerate=sample_rate,
+                blocksize=block,
+                device=device.index,
+                channels=ring.channels,
+                dtype="float32",
+                latency="low",
+                callback=ffi.cast("PaStreamCallback *", device_callback(is_input)),
+                userdata=ffi.cast("void *", ring.address),
+            )
+            # Playing or not: its device may be gone.
+            endings = opened.abort, opened.close
+            stream = _CardStream(
+                ring, sample_rate, opened.latency, lambda: opened.active, endings, self._faults
+            )
+            try:
+                opened.start()
+            except BaseException:
+                stream.close()
+                raise
+        except self._faults as error:
             raise DeviceError(f"cannot open {device.name}: {error}") from error
+        return stream
 
     def refresh(self) -> None:
         """Start PortAudio anew."""
-        with contextlib.suppress(self.library.PortAudioError):
+        with contextlib.suppress(*self._faults):
             self.library._terminate()
         try:
             self.library._initialize()
-        except self.library.PortAudioError as error:
+        except self._faults as error:
             raise DeviceError(f"PortAudio does not start: {error}") from error
-
-
-class _SoundDeviceStream:
-    def __init__(
-        self,
-        library: Any,
-        device: Device,
-        is_input: bool,
-        sample_rate: int,
-        block: int,
-        ring: Ring,
-    ) -> None:
-        ffi = library._ffi
-        self._error = library.PortAudioError
-        self.ring = ring
-        self.sample_rate = sample_rate
-        self.channels = ring.channels
-        # _StreamBase is there for libraries with callbacks of their own; its text says so.
-        self._stream = library._StreamBase(
-            "input" if is_input else "output",
-            samplerate=sample_rate,
-            blocksize=block,
-            device=device.index,
-            channels=ring.channels,
-            dtype="float32",
-            latency="low",
-            callback=ffi.cast("PaStreamCallback *", device_callback(is_input)),
-            userdata=ffi.cast("void *", ring.address),
-        )
-        self.latency_s = float(self._stream.latency)
-        try:
-            self._stream.start()
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def active(self) -> bool:
-        """As PortAudio says."""
-        try:
-            return bool(self._stream.active)
-        except self._error:
-            return False
-
-    def close(self) -> None:
-        """Close it, playing or not: its device may be gone."""
-        with contextlib.suppress(self._error):
-            self._stream.abort()
-        with contextlib.suppress(self._error):
-            self._stream.close()
 
 
 class PyAudioBackend:
@@ -170,6 +134,7 @@ class PyAudioBackend:
                 "apt-get install portaudio19-dev gcc)"
             ) from error
         self.library: Any = pyaudio
+        self._faults = OSError, ValueError
         self._start()
 
     def _start(self) -> None:
@@ -181,53 +146,48 @@ class PyAudioBackend:
     def devices(self) -> list[Device]:
         """Return the devices known when PortAudio was started."""
         audio = self._audio
-        defaults = []
-        for ask in (audio.get_default_input_device_info, audio.get_default_output_device_info):
-            try:
-                defaults.append(ask()["index"])
-            except OSError:
-                defaults.append(-1)
-        found = []
-        for number in range(audio.get_device_count()):
-            each = audio.get_device_info_by_index(number)
-            found.append(
-                Device(
-                    backend=self.name,
-                    index=number,
-                    name=str(each["name"]),
-                    host_api=str(audio.get_host_api_info_by_index(each["hostApi"])["name"]),
-                    inputs=int(each["maxInputChannels"]),
-                    outputs=int(each["maxOutputChannels"]),
-                    sample_rate=round(each["defaultSampleRate"]),
-                    is_default_input=number == defaults[0],
-                    is_default_output=number == defaults[1],
-                )
+        defaults = [-1, -1]
+        for way, is_input in enumerate((True, False)):
+            with contextlib.suppress(OSError):
+                defaults[way] = getattr(audio, f"get_default_{_way(is_input)}_device_info")()[
+                    "index"
+                ]
+        found = [audio.get_device_info_by_index(n) for n in range(audio.get_device_count())]
+        return [
+            _device(
+                self.name, number, each, audio.get_host_api_info_by_index(each["hostApi"]), defaults
             )
-        return found
+            for number, each in enumerate(found)
+        ]
 
     def takes(self, device: Device, is_input: bool, sample_rate: int, channels: int) -> bool:
         """Ask PortAudio."""
-        way = "input" if is_input else "output"
-        settings = {
-            f"{way}_device": device.index,
-            f"{way}_channels": channels,
-            f"{way}_format": self.library.paFloat32,
-        }
+        asked = {"device": device.index, "channels": channels, "format": self.library.paFloat32}
+        settings = {f"{_way(is_input)}_{name}": value for name, value in asked.items()}
         try:
             return bool(self._audio.is_format_supported(sample_rate, **settings))
-        except (ValueError, OSError):
+        except self._faults:
             return False
 
     def open(
         self, device: Device, is_input: bool, sample_rate: int, block: int, ring: Ring
-    ) -> "_PyAudioStream":
+    ) -> "_CardStream":
         """Open a stream with a Python callback that only copies."""
+        way = _way(is_input)
         try:
-            return _PyAudioStream(
-                self.library, self._audio, device, is_input, sample_rate, block, ring
+            opened = self._audio.open(
+                rate=sample_rate,
+                channels=ring.channels,
+                format=self.library.paFloat32,
+                frames_per_buffer=block,
+                stream_callback=_copying(ring, block, is_input, self.library.paContinue),
+                **{way: True, f"{way}_device_index": device.index},
             )
-        except (OSError, ValueError) as error:
+            latency_s = getattr(opened, f"get_{way}_latency")()
+        except self._faults as error:
             raise DeviceError(f"cannot open {device.name}: {error}") from error
+        endings = (opened.close,)
+        return _CardStream(ring, sample_rate, latency_s, opened.is_active, endings, self._faults)
 
     def refresh(self) -> None:
         """Start PortAudio anew."""
@@ -235,66 +195,84 @@ class PyAudioBackend:
         self._start()
 
 
-class _PyAudioStream:
+def _way(is_input: bool) -> str:
+    return "input" if is_input else "output"
+
+
+def _device(
+    backend: str, number: int, said: Mapping[str, Any], api: Mapping[str, Any], defaults: Any
+) -> Device:
+    """Return a device as either library says it: max_input_channels, or maxInputChannels."""
+    known = {name.replace("_", "").lower(): value for name, value in said.items()}
+    return Device(
+        backend=backend,
+        index=number,
+        name=str(known["name"]),
+        host_api=str(api["name"]),
+        inputs=int(known["maxinputchannels"]),
+        outputs=int(known["maxoutputchannels"]),
+        sample_rate=round(known["defaultsamplerate"]),
+        is_default_input=number == defaults[0],
+        is_default_output=number == defaults[1],
+    )
+
+
+class _CardStream:
+    """An open stream of either library."""
+
     def __init__(
         self,
-        library: Any,
-        audio: Any,
-        device: Device,
-        is_input: bool,
-        sample_rate: int,
-        block: int,
         ring: Ring,
+        sample_rate: int,
+        latency_s: float,
+        is_active: Callable[[], bool],
+        endings: tuple[Callable[[], object], ...],
+        faults: tuple[type[Exception], ...],
     ) -> None:
-        self.ring = ring
-        self.sample_rate = sample_rate
-        self.channels = ring.channels
-        self._continue = library.paContinue
-        self._inbox = np.zeros((block, ring.channels), np.float32)
-        way = "input" if is_input else "output"
-        self._stream = audio.open(
-            rate=sample_rate,
-            channels=ring.channels,
-            format=library.paFloat32,
-            frames_per_buffer=block,
-            stream_callback=self._record if is_input else self._play,
-            **{way: True, f"{way}_device_index": device.index},
-        )
-        latency = self._stream.get_input_latency if is_input else self._stream.get_output_latency
-        self.latency_s = float(latency())
-
-    def _box(self, n: int) -> Any:
-        if n > len(self._inbox):
-            self._inbox = np.zeros((n, self.channels), np.float32)
-        return self._inbox[:n]
-
-    def _record(self, given: bytes, n: int, _time: Any, flags: int) -> tuple[None, int]:
-        box = self._box(n)
-        # A copy, for the kernel knows no read-only arrays.
-        box[:] = np.frombuffer(given, np.float32).reshape(n, self.channels)
-        self.ring.take_in(box, flags != 0)
-        return None, self._continue
-
-    def _play(self, _given: None, n: int, _time: Any, flags: int) -> tuple[bytes, int]:
-        box = self._box(n)
-        self.ring.give_out(box, flags != 0)
-        return box.tobytes(), self._continue
+        self.ring, self.sample_rate, self.channels = ring, sample_rate, ring.channels
+        self.latency_s = float(latency_s)
+        self._is_active, self._endings, self._faults = is_active, endings, faults
 
     @property
     def active(self) -> bool:
         """As PortAudio says."""
         try:
-            return bool(self._stream.is_active())
-        except OSError:
+            return bool(self._is_active())
+        except self._faults:
             return False
 
     def close(self) -> None:
         """Close it."""
-        with contextlib.suppress(OSError):
-            self._stream.close()
+        for end in self._endings:
+            with contextlib.suppress(*self._faults):
+                end()
 
 
-BACKENDS: dict[str, type[SoundDeviceBackend] | type[PyAudioBackend]] = {
+def _copying(ring: Ring, block: int, is_input: bool, goes_on: int) -> Callable[..., Any]:
+    """Return a callback for PyAudio, which copies between a ring and PortAudio's bytes."""
+    boxes = [np.zeros((block, ring.channels), np.float32)]
+
+    def box_of(n: int) -> NDArray[np.float32]:
+        if n > len(boxes[0]):
+            boxes[0] = np.zeros((n, ring.channels), np.float32)
+        return boxes[0][:n]
+
+    def record(given: bytes, n: int, _time: Any, flags: int) -> tuple[None, int]:
+        box = box_of(n)
+        # A copy, for the kernel knows no read-only arrays.
+        box[:] = np.frombuffer(given, np.float32).reshape(n, ring.channels)
+        ring.take_in(box, flags != 0)
+        return None, goes_on
+
+    def play(_given: None, n: int, _time: Any, flags: int) -> tuple[bytes, int]:
+        box = box_of(n)
+        ring.give_out(box, flags != 0)
+        return box.tobytes(), goes_on
+
+    return record if is_input else play
+
+
+BACKENDS: dict[str, Callable[[], Backend]] = {
     SoundDeviceBackend.name: SoundDeviceBackend,
     PyAudioBackend.name: PyAudioBackend,
 }
@@ -312,8 +290,7 @@ def open_backend(name: str) -> Backend:
     """
     if name not in BACKENDS:
         raise ConfigError(f"no back end {name!r}; there are {', '.join(BACKENDS)}")
-    backend: Backend = BACKENDS[name]()
-    return backend
+    return BACKENDS[name]()
 
 
 _ASK_S = 2.0
