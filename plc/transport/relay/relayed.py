@@ -15,8 +15,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +35,9 @@ from plc.transport.rtp.rtcp import Reports, ended_by
 from plc.transport.rtp.srtp import SrtpReceiver, SrtpSender, SrtpTold, check_sealable, merged
 from plc.transport.rtp.udp import Address, Endpoint, is_multicast
 
+if TYPE_CHECKING:
+    from plc.transport.service.recorder import RecordingFile
+
 # Ticks that are this much overdue are left out: the machine slept.
 _OVERDUE_S = 1.0
 # The same of a recording, where nothing was received for so long.
@@ -53,41 +55,6 @@ _LEFT_S = 0.25
 _END_AFTER_MAX_S = 60.0
 # Six bits (RFC 2474).
 _DSCP_MAX = 63
-
-
-class _Recording(Protocol):
-    """A taker of blocks, such as a :class:`~plc.transport.service.recorder.Recorder`."""
-
-    start_s: float | None
-    error: str | None
-
-    @property
-    def unwritten_samples(self) -> int: ...
-
-    def set_format(self, sample_rate: int, channels: int, subtype: str | None) -> None: ...
-
-    def begin(self, start_s: float, silent_samples: int) -> None: ...
-
-    def keep_back(self, block: NDArray[np.float32]) -> None: ...
-
-    def write(self, block: NDArray[np.float32]) -> None: ...
-
-    def close(self) -> None: ...
-
-    def report(self) -> dict[str, Any]: ...
-
-
-class _File(Protocol):
-    """Where it shall stand, such as a :class:`~plc.transport.service.recorder.RecordingFile`."""
-
-    @property
-    def places(self) -> frozenset[object]: ...
-
-    def record(self, sample_rate: int, channels: int, subtype: str | None) -> _Recording: ...
-
-    def unfinished(self) -> list[Path]: ...
-
-    def rescue(self, unfinished: list[Path], taken: frozenset[object]) -> Self: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +93,7 @@ class RelayConfig:
     """
 
     listen: Endpoint
-    to: Endpoint | _File
+    to: "Endpoint | RecordingFile"
     receiver: ReceiverConfig = field(default_factory=ReceiverConfig)
     seed: int | None = None
     second: Endpoint | None = None
