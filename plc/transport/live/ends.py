@@ -515,15 +515,7 @@ def _open_rtcp(endpoint: Endpoint) -> UdpPort | None:
 
 
 class DeviceSink:
-    """Blocks to an output device, and its clock.
-
-    Parameters
-    ----------
-    port : DevicePort, the device
-    sample_rate, block : int, of the stream
-    reserve_s : float, audio kept ready at first
-    stats : LiveStats, where to count
-    """
+    """Blocks to an output device, and its clock."""
 
     def __init__(
         self, port: DevicePort, sample_rate: int, block: int, reserve_s: float, stats: LiveStats

@@ -156,13 +156,6 @@ def run_workers(
     If one of them fails, or dies again and again, the others come to their end, as streams of one
     process would.
 
-    Parameters
-    ----------
-    configs : sequence of RelayConfig, the streams
-    workers : int, processes
-    duration_s : float, how long
-    run : callable, relays the streams of one process
-
     Returns
     -------
     list of dict

@@ -194,12 +194,7 @@ class _Path:
 
 
 class StreamRelay:
-    """One stream: datagrams in, blocks out.
-
-    Parameters
-    ----------
-    config : RelayConfig, its settings
-    """
+    """One stream: datagrams in, blocks out."""
 
     def __init__(self, config: RelayConfig) -> None:
         self.config = config

@@ -122,10 +122,6 @@ class Impairment:
     seed : int, another seed, other packets
     losses : LossSource, optional
         Which are lost, instead of the config's model: a trace, say.
-
-    Attributes
-    ----------
-    stats : ImpairStats, its counters
     """
 
     def __init__(

@@ -130,10 +130,6 @@ class BlockPart(NamedTuple):
 class JitterBuffer:
     """Packets of one stream in, blocks out.
 
-    Parameters
-    ----------
-    config : JitterConfig, rates and delays
-
     Attributes
     ----------
     parts : list of BlockPart
@@ -203,15 +199,7 @@ class JitterBuffer:
     # ---- packets in -----------------------------------------------------------------------------
 
     def put(self, packet: RtpPacket, samples: int, now_s: float, path: int = 0) -> Verdict:
-        """Take a packet in.
-
-        Parameters
-        ----------
-        packet : RtpPacket, as received
-        samples : int, length of its audio
-        now_s : float, when it arrived
-        path : int, by which of several ways
-        """
+        """Take a packet in."""
         if not 0 < samples <= self._most:
             self._line[layout.EMPTY_UNITS] += 1
             if not packet.payload:

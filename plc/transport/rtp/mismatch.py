@@ -147,12 +147,7 @@ class Mismatch:
 
 
 class _Own:
-    """The configured coding, and the options by which other packets would be played.
-
-    Parameters
-    ----------
-    codec : Codec, that of the settings
-    """
+    """The configured coding, and the options by which other packets would be played."""
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec

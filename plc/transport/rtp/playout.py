@@ -117,13 +117,6 @@ def _power_of(samples: NDArray[np.float32]) -> float:
 class Arrivals:
     """Packets of one stream into its jitter buffer, by their payload types.
 
-    Parameters
-    ----------
-    config : ReceiverConfig, settings
-    codec : Codec, of the stream's own payload type
-    paths : int, ways by which each packet comes (ST 2022-7)
-    stats : PlayoutStats, counters to write
-
     Attributes
     ----------
     buffer : JitterBuffer, the jitter buffer
@@ -240,14 +233,7 @@ class Arrivals:
 
 
 class _Decoded:
-    """The received parts of a block, decoded, and its holes.
-
-    Parameters
-    ----------
-    arrivals : Arrivals, where the packets come from
-    stats : PlayoutStats, counters to write
-    sample_rate : int, in Hz
-    """
+    """The received parts of a block, decoded, and its holes."""
 
     def __init__(self, arrivals: Arrivals, stats: PlayoutStats, sample_rate: int) -> None:
         self._arrivals, self._buffer, self._stats = arrivals, arrivals.buffer, stats

@@ -96,10 +96,6 @@ def _steps(packet: RtpPacket, other: RtpPacket) -> int:
 class Sources:
     """The source that is played, and its rivals.
 
-    Parameters
-    ----------
-    rate : float, samples in a second
-
     Attributes
     ----------
     known : int or None

@@ -139,14 +139,6 @@ class SrtpStats:
 class SrtpReceiver:
     """Opens the datagrams of one path.
 
-    Parameters
-    ----------
-    key : SrtpKey, what they were sealed with
-
-    Attributes
-    ----------
-    stats : SrtpStats, counters
-
     Raises
     ------
     MissingExtraError
@@ -220,10 +212,6 @@ class SrtpReceiver:
 class SrtpSender:
     """Seals the packets of one stream.
 
-    Parameters
-    ----------
-    key : SrtpKey, what they are sealed with
-
     Attributes
     ----------
     failed : int
@@ -260,12 +248,7 @@ def merged(receivers: list[SrtpReceiver]) -> dict[str, int] | None:
 
 
 class SrtpTold:
-    """Reports of refused packets, once for each kind.
-
-    Parameters
-    ----------
-    receivers : list of SrtpReceiver, of the stream's paths
-    """
+    """Reports of refused packets, once for each kind."""
 
     def __init__(self, receivers: list[SrtpReceiver]) -> None:
         self._receivers = receivers

@@ -340,10 +340,6 @@ class Backlog:
 
     So blocks go in the order of time between the packets that came in, however late those are read:
     who was held up loses none of them. Nothing waits for longer than 0.3 s, as in a flood.
-
-    Parameters
-    ----------
-    ports : sequence of UdpPort, where the packets come in
     """
 
     __slots__ = ("_ports", "_since_s")

@@ -54,12 +54,6 @@ class StreamWatch:
     Events: ``stream_begun``, ``source_changed``, ``outage`` (only concealment for a second) and
     ``outage_ended``, and ``concealed``, at most once a call, with what was concealed since the
     last one.
-
-    Parameters
-    ----------
-    stream : str, its name
-    playout : Playout, the stream
-    note : callable, told what happens
     """
 
     def __init__(self, stream: str, playout: Playout, note: Note) -> None:
