@@ -116,9 +116,9 @@ def buckets_of(times: TimeHistogram, bounds_s: tuple[float, ...]) -> Buckets:
 Collect = Callable[[], Iterable[Sample]]
 
 
-def _count(name: str, path: str, text: str) -> Metric:
-    """Return a counter that is read from an attribute."""
-    return Metric(name, attrgetter(path), text)
+def _counts(of: str, **texts: str) -> list[Metric]:
+    """Return counters that are attributes of a part of the source, by their names."""
+    return [Metric(name, attrgetter(f"{of}.{name}"), text) for name, text in texts.items()]
 
 
 def _gauge(
@@ -188,58 +188,46 @@ def _paths(name: str) -> Callable[["StreamRelay"], Values]:
 
 
 PLAYOUT_METRICS = (
-    _count("packets_received", "received.packets_received", "RTP packets, without duplicates"),
+    *_counts(
+        "received",
+        packets_received="RTP packets, without duplicates",
+        duplicate_packets="packets received again",
+        redundant_packets="packets taken from redundancy",
+        source_changes="senders that took over or restarted",
+    ),
     _gauge("packets_lost", attrgetter("received.lost_packets"), "packets expected, not received"),
     Metric("packets_discarded", _discarded, "packets too late, or beyond a full buffer"),
-    _count("duplicate_packets", "received.duplicate_packets", "packets received again"),
-    _count("redundant_packets", "received.redundant_packets", "packets taken from redundancy"),
-    _count("unknown_packets", "stats.unknown_packets", "packets of another payload type"),
-    _count("undecodable_packets", "stats.undecodable_packets", "packets that cannot be decoded"),
+    *_counts(
+        "stats",
+        unknown_packets="packets of another payload type",
+        undecodable_packets="packets that cannot be decoded",
+    ),
     Metric("malformed_packets", _malformed, "datagrams that are not RTP"),
-    _count("source_changes", "received.source_changes", "senders that took over or restarted"),
-    _count("samples_received", "concealment.total_samples_received", "samples played"),
-    _count("concealed_samples", "concealment.concealed_samples", "samples concealed"),
-    _count(
-        "silent_concealed_samples",
-        "concealment.silent_concealed_samples",
-        "concealed samples of comfort noise alone",
+    Metric("samples_received", attrgetter("concealment.total_samples_received"), "samples played"),
+    *_counts(
+        "concealment",
+        concealed_samples="samples concealed",
+        silent_concealed_samples="concealed samples of comfort noise alone",
+        concealment_events="bursts concealed",
+        detected_dropouts="blocks with a dropout (--detect-dropouts)",
+        rung_changes="changes of the rung, by time or network",
+        deadline_misses="concealments over their time limit",
     ),
-    _count("concealment_events", "concealment.concealment_events", "bursts concealed"),
-    _count(
-        "detected_dropouts",
-        "concealment.detected_dropouts",
-        "blocks with a dropout (--detect-dropouts)",
+    *(
+        Metric(name, attrgetter(f"received.{own}"), text)
+        for name, own, text in (
+            ("inserted_samples_for_deceleration", "inserted_samples", "inserted to play slower"),
+            ("removed_samples_for_acceleration", "removed_samples", "removed to play faster"),
+            ("jitter_buffer_delay_seconds", "waited_s", "seconds waited, of all samples"),
+            ("jitter_buffer_target_delay_seconds", "aimed_s", "the same, of the target delay"),
+            ("jitter_buffer_emitted_count", "emitted_samples", "samples of these two sums"),
+        )
     ),
-    _count(
-        "inserted_samples_for_deceleration",
-        "received.inserted_samples",
-        "samples inserted by playing slower",
-    ),
-    _count(
-        "removed_samples_for_acceleration",
-        "received.removed_samples",
-        "samples removed by playing faster",
-    ),
-    _count(
-        "jitter_buffer_delay_seconds",
-        "received.waited_s",
-        "seconds waited, summed over all samples played",
-    ),
-    _count(
-        "jitter_buffer_target_delay_seconds", "received.aimed_s", "the same, of the target delay"
-    ),
-    _count("jitter_buffer_emitted_count", "received.emitted_samples", "samples of these two sums"),
     Metric("rung_samples", _rungs, "concealed samples by rung", ("rung",)),
-    _count("rung_changes", "concealment.rung_changes", "changes of the rung, by time or network"),
-    _count("deadline_misses", "concealment.deadline_misses", "concealments over their time limit"),
     Metric("push_seconds", _push_times, "concealer's time for a packet", ("packet",), "histogram"),
     _gauge("delay_seconds", lambda p: max(0.0, p.delay_s), "delay of the last block"),
     _gauge("target_delay_seconds", attrgetter("buffer.receiver.target_s"), "target delay"),
-    _gauge(
-        "stretch_ratio",
-        lambda p: p.buffer.receiver.step - 1.0,
-        "share by which the stream is played faster",
-    ),
+    _gauge("stretch_ratio", lambda p: p.buffer.receiver.step - 1.0, "share of faster playing"),
 )
 """Of a :class:`~plc.transport.rtp.playout.Playout`: ``plc relay`` and ``plc live``."""
 
@@ -249,14 +237,17 @@ SRTP_METRICS = (
 """Of the :class:`~plc.transport.rtp.srtp.SrtpReceiver` of a stream's paths."""
 
 RELAY_METRICS = (
-    _count("datagrams_received", "stats.datagrams_received", "datagrams received"),
-    _count("refused_datagrams", "stats.refused_datagrams", "datagrams of other senders"),
-    _count("capped_datagrams", "stats.capped_datagrams", "datagrams above --packets-per-s"),
-    _count("packets_sent", "stats.packets_sent", "packets sent"),
-    _count("late_packets_sent", "stats.late_packets_sent", "packets sent a packet late or more"),
-    _count("skipped_packets", "stats.skipped_packets", "packets left out: asleep, or no time"),
-    _count("hurried_packets", "stats.hurried_packets", "packets made cheaply: little time"),
-    _count("unwritten_samples", "stats.unwritten_samples", "samples that a disk did not take"),
+    *_counts(
+        "stats",
+        datagrams_received="datagrams received",
+        refused_datagrams="datagrams of other senders",
+        capped_datagrams="datagrams above --packets-per-s",
+        packets_sent="packets sent",
+        late_packets_sent="packets sent a packet late or more",
+        skipped_packets="packets left out: asleep, or no time",
+        hurried_packets="packets made cheaply: little time",
+        unwritten_samples="samples that a disk did not take",
+    ),
     _times("late_seconds", "stats.lateness", _SHORT_S, "time from due to sent, of packets sent"),
     _times("sent_delay_seconds", "stats.delay", _LONG_S, "delay that the relay added"),
     Metric("path_packets", _paths("packets"), "packets of a path (ST 2022-7)", ("path",)),
@@ -271,26 +262,23 @@ RELAY_METRICS = (
 """Of a :class:`~plc.transport.relay.relayed.StreamRelay`."""
 
 LIVE_METRICS = (
-    _count("starved_samples", "engine.stats.starved_samples", "silence played for late blocks"),
-    _count("unheard_blocks", "engine.stats.unheard_blocks", "blocks made without an output"),
-    _count(
-        "absent_packets",
-        "engine.stats.absent_packets",
-        "packets concealed while the input was away",
+    *_counts(
+        "engine.stats",
+        starved_samples="silence played for late blocks",
+        unheard_blocks="blocks made without an output",
+        absent_packets="packets concealed while the input was away",
     ),
     _gauge("concealing", lambda live: live.engine.playout.conceals, "0 while switched off by key"),
     _times("played_delay_seconds", "engine.stats.delay", _LONG_S, "delay from input to output"),
     _times("step_seconds", "engine.stats.step_time", _SHORT_S, "time that a block took to make"),
     _gauge("reserve_seconds", attrgetter("engine.sink.reserve_s"), "audio ready for the output"),
-    Metric("device_losses", _devices("stats.losses"), "device losses", ("direction",)),
-    Metric(
-        "device_xruns", _devices("stats.breaks"), "breaks reported by the device", ("direction",)
-    ),
-    Metric(
-        "device_missed_samples",
-        _devices("stats.missed_samples"),
-        "samples without room, or not ready in time",
-        ("direction",),
+    *(
+        Metric(f"device_{name}", _devices(f"stats.{own}"), text, ("direction",))
+        for name, own, text in (
+            ("losses", "losses", "device losses"),
+            ("xruns", "breaks", "breaks reported by the device"),
+            ("missed_samples", "missed_samples", "samples without room, or not ready in time"),
+        )
     ),
     _gauge(
         "device_open",
@@ -304,26 +292,25 @@ LIVE_METRICS = (
 
 def playout_samples(stream: str, playout: Playout) -> Iterator[Sample]:
     """Yield the counters of a jitter buffer and a concealer."""
-    return _samples(PLAYOUT_METRICS, stream, playout)
+    return _samples(stream, (PLAYOUT_METRICS, playout))
 
 
 def relay_samples(stream: str, relay: "StreamRelay") -> Iterator[Sample]:
     """Yield the counters of a stream through the relay."""
-    yield from playout_samples(stream, relay.playout)
-    yield from _samples(SRTP_METRICS, stream, relay.srtp_receivers)
-    yield from _samples(RELAY_METRICS, stream, relay)
+    srtp = SRTP_METRICS, relay.srtp_receivers
+    return _samples(stream, (PLAYOUT_METRICS, relay.playout), srtp, (RELAY_METRICS, relay))
 
 
 def live_samples(stream: str, live: "Live") -> Iterator[Sample]:
     """Yield the counters of a live stream and its devices."""
-    yield from playout_samples(stream, live.engine.playout)
-    yield from _samples(SRTP_METRICS, stream, live.engine.srtp_receivers)
-    yield from _samples(LIVE_METRICS, stream, live)
+    srtp = SRTP_METRICS, live.engine.srtp_receivers
+    return _samples(stream, (PLAYOUT_METRICS, live.engine.playout), srtp, (LIVE_METRICS, live))
 
 
-def _samples(metrics: Iterable[Metric], stream: str, source: Any) -> Iterator[Sample]:
-    for metric in metrics:
-        yield from metric.samples(stream, source)
+def _samples(stream: str, *tables: tuple[Iterable[Metric], Any]) -> Iterator[Sample]:
+    for metrics, source in tables:
+        for metric in metrics:
+            yield from metric.samples(stream, source)
 
 
 class Exporter:

@@ -199,7 +199,7 @@ class JitterBuffer:
     # ---- packets in -----------------------------------------------------------------------------
 
     def put(self, packet: RtpPacket, samples: int, now_s: float, path: int = 0) -> Verdict:
-        """Take a packet in."""
+        """Take a packet in, with so many samples of audio, which came by one of several paths."""
         if not 0 < samples <= self._most:
             self._line[layout.EMPTY_UNITS] += 1
             if not packet.payload:
